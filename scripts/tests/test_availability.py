@@ -1,21 +1,14 @@
 """The availability of a trial: which requests count, which are good, and what outages take out."""
 
-import http.server
-import os
-import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from scripts.chaos import availability, faults, trial
+from scripts.chaos import availability, trial
 from scripts.chaos.availability import Measurement, Request
 from scripts.chaos.calls import Call, Connection, Observations
-from scripts.chaos.faults import Fault
 from scripts.chaos.soak import SOAK
-from scripts.stack import ports, process_identity
-from scripts.stack.instance import Instance
 from scripts.tests import canned_shop
 from scripts.tests.canned_shop import LOST, Answer
 from shop.tests.case_tables import in_one_test
@@ -66,14 +59,6 @@ def test_outages_that_overlap_are_one() -> None:
     assert measured.shares()["outside of outages"].count == 1
 
 
-def test_the_share_of_orders_and_payments_counts_what_the_service_level_counts() -> None:
-    paths = ["/orders", "/payments", "/wallet/top-ups", "/orders/o1/cancel", "/coupons"]
-    measured = Measurement([request(number, path=path) for number, path in enumerate(paths)])
-    measured.requests.append(Request(9, 10, "GET", "/orders", "200"))
-    assert measured.shares()["outside of outages, orders and payments"].count == 3
-    assert measured.shares()["outside of outages"].count == 6
-
-
 @pytest.mark.parametrize(("bad", "is_below"), [(1, False), (2, True)])
 def test_a_soak_below_the_goal_has_a_finding(bad: int, is_below: bool, capsys: pytest.CaptureFixture) -> None:
     seen = Observations()
@@ -81,24 +66,6 @@ def test_a_soak_below_the_goal_has_a_finding(bad: int, is_below: bool, capsys: p
     trial._availability(SOAK, seen)
     assert bool(seen.findings) is is_below
     assert f"{1 - bad / 1000:.3%} of 1000 requests ({bad} x no answer)" in capsys.readouterr().out
-
-
-@in_one_test(
-    ("sort", "name", "is_outage"),
-    [
-        ("kill", "web", True),
-        ("kill", "a web process", True),
-        ("flush", "redis", True),
-        ("freeze", "mariadb", True),
-        ("kill", "worker", False),
-        ("down", "issuer", False),
-        ("down", "gateway", False),
-        ("slow", "gateway", False),
-        ("jump", "the clock of a second worker", False),
-    ],
-)
-def test_faults_that_the_shop_makes_up_for_are_no_outage(sort: str, name: str, is_outage: bool) -> None:
-    assert Fault(sort, name, 1.0).is_outage is is_outage
 
 
 @pytest.fixture
@@ -129,39 +96,3 @@ def test_a_client_that_hangs_up_is_not_counted(port: int) -> None:
     connection.call_once(ORDER, is_impatient=True)
     assert [one.result for one in seen.measured.requests] == ["201"]
     assert seen.statuses["no answer"] == 1
-
-
-class Ready(http.server.BaseHTTPRequestHandler):
-    """Is healthy whatever is asked."""
-
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-
-@pytest.fixture
-def ready(tmp_path: Path) -> Iterator[Instance]:
-    """An instance whose web server says that it is ready, and whose process of that name is this one."""
-    with http.server.ThreadingHTTPServer(("127.0.0.1", ports.free(4)), Ready) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        instance = Instance(home=tmp_path, port=server.server_port, database="sqlite")
-        instance.run.mkdir()
-        for name in ("web", "partner"):
-            process_identity.write(instance.run, name)
-        yield instance
-        server.shutdown()
-
-
-def test_the_children_of_a_killed_web_server_don_t_end_its_outage(
-    ready: Instance, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """They go on answering until the next server ends them, and only then nothing answers."""
-    monkeypatch.setattr(faults, "PATIENCE_SECONDS", 0.3)
-    [leader] = faults._leaders(Fault("kill", "web", 0), ready).values()
-    assert leader == os.getpid()
-    assert faults.seconds_until_ready(ready, without={"web": leader}) is None
-    assert faults.seconds_until_ready(ready, without={"web": leader + 1}) is not None

@@ -51,11 +51,6 @@ def reported(*measured: Measured, size: sizes.Size = sizes.FULL) -> Report:
     return page.report(size, measured, CIRCUMSTANCES)
 
 
-def goal(row: str, figure: str, *measured: Measured) -> dict:
-    [found] = [one for one in reported(*measured)["rows"] if one["row"] == row]
-    return next(one for one in found["goals"] if one["figure"] == figure)
-
-
 # --- goals ---
 
 
@@ -73,16 +68,6 @@ def test_a_finding_fails_the_command_however_fast_it_was(capsys: pytest.CaptureF
 
 
 # --- figures ---
-
-
-def test_a_row_is_the_median_of_its_rounds_with_their_bounds_and_the_longest_of_all():
-    runs = a_round(6_000) + a_round(3_000) + a_round(9_000)
-    runs[1] = run("coupon", 6_000, max_ms=4_000)
-    [coupon] = [one for one in summed_up(runs) if one.row == "coupon"]
-    assert coupon.figures["of_null"] == 0.6
-    assert coupon.spread["of_null"] == (0.3, 0.9)
-    assert coupon.figures["max_ms"] == 4_000
-    assert coupon.figures["of_pessimistic"] == pytest.approx(6_000 / 900)
 
 
 # --- open connections ---

@@ -2,18 +2,12 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
-import pytest
-
-from scripts.bench import against
 from scripts.bench.load import Figures, Run
 from scripts.bench.report import comparison
 from scripts.bench.report.comparison import Round
 from scripts.bench.workloads import paying
 from scripts.bench.workloads.paying import LOADS, Orders
-from scripts.stack import database
-from scripts.stack.instance import Instance
 from shop.tests.case_tables import in_one_test
 
 BEGAN_AT = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -54,18 +48,6 @@ def orders(*, placed: int = 1_000, paid: int = 1_000, redeemed: int = 0) -> Orde
 
 def figure(row: comparison.Compared, name: str) -> comparison.Compared:
     return next(one for one in row["figures"] if one["figure"] == name)
-
-
-def test_a_load_that_begins_beside_a_backlog_is_a_finding(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    class Stage:
-        instance = Instance(home=tmp_path, port=1, database="mariadb")
-
-    monkeypatch.setattr(database, "wait_until_worked_off", lambda instance: None)
-    monkeypatch.setattr(database, "left", lambda instance: (3, 8))
-    monkeypatch.setitem(against.LOADS, "paid", lambda here: a_run("paid"))
-    measured = against.measure_alone(Stage(), "paid", [Stage()])
-    assert measured.findings == ["paid: began beside a backlog of 3 events and 8 sagas"]
-    assert measured.others["processor"] == 2_000
 
 
 # --- what must not be ---

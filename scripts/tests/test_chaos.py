@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from scripts.chaos import clients, comparison, outside
+from scripts.chaos import comparison, outside
 from scripts.chaos.calls import Answer, Call, Connection, NoFinalAnswer, Observations
-from scripts.chaos.clients import Buyer
 from scripts.chaos.memory import Account, AtGateway, Drop, Product, RecordedCall, Setup
 from scripts.chaos.webhooks import WebhookSender
 from scripts.stack.instance import Instance
@@ -264,34 +263,6 @@ def test_an_entry_is_used_by_each_order_of_the_sale(shown: dict[str, Any], says:
     books.entry = shown
     found = list(comparison._entries(setup.buyers[0], setup, placed, books))
     assert any(says in finding for finding in found) is bool(says)
-
-
-@in_one_test(
-    ("answers", "current_seconds", "finding"),
-    [
-        (["waiting", "admitted", "used"], 0.0, ""),
-        (["admitted", "waiting"], 0.0, "was admitted, and is waiting"),
-        # By another process, whose memory may be so old.
-        (["admitted", "waiting"], 60.0, ""),
-        (["used", "admitted"], 60.0, "was used, and is admitted"),
-        (["waiting", "expired"], 60.0, "was waiting, and is expired"),
-    ],
-)
-def test_an_entry_that_goes_back_is_found(
-    answers: list[str],
-    current_seconds: float,
-    finding: str,
-    shop: CannedShop,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    setup, seen = a_setup(), Observations()
-    monkeypatch.setattr(clients, "POLLS_CURRENT_SECONDS", current_seconds)
-    setup.drop = Drop(3, Product(7, 0))
-    buyer = Buyer(setup.buyers, setup, port=shop.port, seed="1", ends_at=time.monotonic(), seen=seen)
-    queue(shop, [Answer(200, ENTRY | {"status": status}) for status in answers])
-    for _ in answers:
-        buyer._entry(setup.buyers[0], "e1")
-    assert [finding in found for found in seen.findings] == [True] * bool(finding)
 
 
 def test_a_position_issued_twice_and_a_coupon_of_an_account_that_is_not_listed_are_found() -> None:

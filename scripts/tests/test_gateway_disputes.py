@@ -1,6 +1,5 @@
 """What begins at the gateway simulator itself: refunds and disputes, by calls and on its pages."""
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
@@ -8,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from scripts.stack import ports
-from scripts.tests.simulator import POOL, Simulator, serving, wait_until
+from scripts.tests.simulator import Simulator, serving, wait_until
 from scripts.tests.test_gateway_webhooks import SECRET, Listener
 
 ASKED = {"token": "tok_ok", "amount": 700, "currency": "KRW", "order": "order-1"}
@@ -43,15 +41,6 @@ def booked(gateway: Simulator) -> dict[str, Any]:
 def told(listener: Listener, count: int) -> list[tuple[str, int]]:
     wait_until(lambda: len(listener.received) == count)
     return sorted((event["type"], event["data"]["amount"]) for event in listener.events())
-
-
-def on_page(gateway: Simulator, charge: str, **fields: str) -> tuple[int, str]:
-    """The status and text after a form of the charge's page was sent."""
-    address = f"http://{ports.HOST}:{gateway.port}/dashboard/{charge}"
-    answer = POOL.request("POST", address, fields=fields, encode_multipart=False, redirect=False)
-    if answer.status == 303:
-        answer = POOL.request("GET", f"http://{ports.HOST}:{gateway.port}{answer.headers['location']}")
-    return answer.status, answer.data.decode()
 
 
 def test_a_refund_is_told_once_and_is_in_the_book(
@@ -100,32 +89,3 @@ def test_a_dispute_of_more_than_is_left_or_of_no_charge_is_refused(gateway: Simu
     assert gateway.post("/disputes", {"charge": "ch_none"}, key="b")[1]["code"] == "charge_not_found"
     assert gateway.post("/disputes/dp_none/close", {"status": "won"})[1]["code"] == "dispute_not_found"
     assert gateway.post("/disputes", {"charge": charge}, key="c")[1]["amount"] == 400, "all that is left"
-
-
-def test_a_clerk_refunds_and_disputes_on_the_charges_page(
-    gateway: Simulator, listener: Listener, charge: str
-) -> None:
-    newest = POOL.request("GET", f"http://{ports.HOST}:{gateway.port}/dashboard")
-    assert f"/dashboard/{charge}" in newest.data.decode()
-    status, page = on_page(gateway, charge, action="refund", amount="100")
-    assert (status, "100 refunded, 600 left" in page) == (200, True)
-    _, page = on_page(gateway, charge, action="dispute", amount="200")
-    [dispute] = set(re.findall(r'name="dispute" value="(\w+)"', page))
-    _, page = on_page(gateway, charge, action="close", dispute=dispute, value="lost")
-    assert "Dispute of 200: lost." in page
-    _, page = on_page(gateway, charge, action="refund")
-    assert "500 refunded, 0 left" in page
-    assert told(listener, 4) == [
-        ("charge.disputed", 200), ("charge.refunded", 100), ("charge.refunded", 400), ("dispute.closed", 200),
-    ]  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    "fields", [{"action": "refund", "amount": "many"}, {"action": "refund", "amount": "701"}, {"action": "?"}]
-)
-def test_what_can_not_be_done_is_said_on_the_page(
-    gateway: Simulator, charge: str, fields: dict[str, str]
-) -> None:
-    status, page = on_page(gateway, charge, **fields)
-    assert (status, "<strong>" in page, booked(gateway)["refunded_amount"]) == (409, True, 0)
-    assert on_page(gateway, "ch_none", action="refund")[0] == 404

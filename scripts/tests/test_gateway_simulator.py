@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ import urllib3
 from scripts.stack import ports
 from scripts.tests.simulator import Simulator, everything, serving, wait_until
 
-CHARGE_FIELDS = {"id", "key", "order", "status", "amount", "refunded_amount", "currency", "created_at"}
 IMPATIENT = urllib3.Timeout(total=0.3)
 
 
@@ -55,39 +53,6 @@ def gets_no_answer(gateway: Simulator, key: str, token: str) -> None:
 # What each token ends in
 
 
-def test_tok_ok_is_charged_and_without_an_order_it_is_a_top_up(gateway: Simulator, key: str) -> None:
-    status, made = charge(gateway, key, "tok_ok", amount=700, order="order-of-tok-ok")
-    assert status == 201
-    assert set(made) == CHARGE_FIELDS
-    assert made["id"].startswith("ch_")
-    assert made["created_at"].endswith("Z")
-    assert datetime.fromisoformat(made["created_at"]) <= datetime.now(UTC)
-    wanted = {"key": key, "order": "order-of-tok-ok", "status": "succeeded", "amount": 700, "currency": "KRW"}
-    assert {**made, **wanted, "refunded_amount": 0} == made
-    assert found(gateway, key) == [made]
-    assert gateway.get("/charges", order="order-of-tok-ok")[1]["results"] == [made]
-    assert gateway.call("GET", f"/charges?key={key}&order=")[1]["results"] == [made], "filters nothing"
-    without = {name: value for name, value in asked("tok_ok").items() if name != "order"}
-    assert gateway.post("/charges", without, key=f"{key}-2")[1]["order"] is None
-
-
-def test_a_refused_card_is_refused_finally(gateway: Simulator, key: str) -> None:
-    for token, code in (("tok_declined", "card_declined"), ("tok_insufficient_funds", "insufficient_funds")):
-        status, made = charge(gateway, key + token, token)
-        assert (status, made["status"], made["failure"]["code"]) == (402, "declined", code)
-        assert charge(gateway, key + token, token) == (402, made)
-        assert found(gateway, key + token) == [made]
-        assert gateway.post("/charges/cancel", {"key": key + token}) == (200, made)
-
-
-def test_tok_error_fails_each_time_and_tok_flaky_twice_with_a_key(gateway: Simulator, key: str) -> None:
-    assert [charge(gateway, f"{key}-e", "tok_error")[0] for _ in range(5)] == [500] * 5
-    assert found(gateway, f"{key}-e") == []
-    assert charge(gateway, f"{key}-e", "tok_ok")[0] == 422, "a key is bound to its body nevertheless"
-    assert [charge(gateway, key, "tok_flaky")[0] for _ in range(4)] == [500, 500, 201, 201]
-    assert [row["status"] for row in found(gateway, key)] == ["succeeded"]
-
-
 def test_tok_slow_is_pending_for_two_seconds_then_charged_though_its_client_left_unless_it_is_cancelled(
     gateway: Simulator, key: str
 ) -> None:
@@ -119,14 +84,6 @@ def test_the_timeout_tokens_never_answer_and_one_of_them_is_charged(gateway: Sim
             gets_no_answer(gateway, key + token, token)
             wait_until(lambda token=token, charges=charges: len(found(gateway, key + token)) == charges)
     assert found(gateway, f"{key}tok_timeout_charged")[0]["status"] == "succeeded"
-
-
-def test_tok_refund_fails_twice_then_is_refunded(gateway: Simulator, key: str) -> None:
-    made = charge(gateway, key, "tok_refund_fails", amount=500)[1]
-    asked_back = {"charge": made["id"], "amount": 500}
-    statuses = [gateway.post("/refunds", asked_back, key=f"refund-{key}")[0] for _ in range(4)]
-    assert statuses == [500, 500, 201, 201]
-    assert found(gateway, key)[0]["refunded_amount"] == 500
 
 
 def test_many_that_wait_without_an_answer_delay_no_other(gateway: Simulator, key: str) -> None:
@@ -248,37 +205,6 @@ def test_a_list_without_pages_is_the_whole_book(tmp_path: Path) -> None:
         assert (status, list(whole), len(whole["results"])) == (200, ["results"], 10_500)
         keys = [row["key"] for row in everything(gateway, "/charges", limit=4_000)]
         assert keys == [f"key-{number}" for number in range(10_500)], "pages walk it oldest first"
-
-
-def test_the_charges_of_a_period_are_those_from_its_start_to_before_its_end(gateway: Simulator) -> None:
-    keys = [f"period-{uuid.uuid4()}" for _ in range(3)]
-    moments = [charge(gateway, key, "tok_ok", order=keys[0])[1]["created_at"] for key in keys]
-
-    def listed(**period: str) -> list[str]:
-        rows = gateway.get("/charges", order=keys[0], **period)[1]["results"]
-        return [row["key"] for row in rows]
-
-    assert listed(created_from=moments[1]) == keys[1:]
-    assert listed(created_to=moments[1]) == keys[:1]
-    assert listed(created_from=moments[0], created_to=moments[2]) == keys[:2]
-    assert listed(created_from=moments[1], created_to=moments[1]) == []
-    in_seoul = datetime.fromisoformat(moments[1]).astimezone(timezone(timedelta(hours=9))).isoformat()
-    assert listed(created_from=in_seoul) == keys[1:]
-
-
-def test_the_summary_counts_what_succeeded_only(tmp_path: Path) -> None:
-    with serving("gateway", tmp_path, "--latency-ms", "0") as gateway:
-        nothing = {"charged_amount": 0, "refunded_amount": 0, "charges": 0, "refunds": 0}
-        assert gateway.get("/summary") == (200, nothing)
-        first = charge(gateway, "a", "tok_ok", amount=1000)[1]
-        charge(gateway, "b", "tok_ok", amount=20)
-        charge(gateway, "c", "tok_declined", amount=300)
-        charge(gateway, "d", "tok_error", amount=4000)
-        gateway.post("/charges/cancel", {"key": "e"})
-        gateway.post("/refunds", {"charge": first["id"], "amount": 150}, key="f")
-        gateway.post("/refunds", {"charge": first["id"], "amount": 5}, key="g")
-        summary = {"charged_amount": 1020, "refunded_amount": 155, "charges": 2, "refunds": 2}
-        assert gateway.get("/summary") == (200, summary)
 
 
 # Bad input

@@ -6,12 +6,11 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
-from scripts.chaos.campaigns.network import proxy
 from scripts.chaos.campaigns.network.proxy import State
 from scripts.stack import children, ports
 
@@ -121,20 +120,6 @@ def is_silent(client: socket.socket) -> bool:
         client.settimeout(PATIENCE_SECONDS)
 
 
-def test_a_link_passes_everything_on(link: Link) -> None:
-    with link.connect() as client:
-        assert ask(client, b"hello") == b"hello"
-        assert ask(client, b"x" * 100_000) == b"x" * 100_000
-
-
-def test_a_slow_link_is_late_both_ways(link: Link) -> None:
-    with link.connect() as client:
-        link.be(State.SLOW)
-        began_at = time.monotonic()
-        assert ask(client, b"hello") == b"hello"
-    assert time.monotonic() - began_at >= 2 * proxy.SLOW_SECONDS
-
-
 def test_a_cut_link_resets_its_connections_and_refuses_new_ones_until_it_is_mended(link: Link) -> None:
     with link.connect() as client:
         assert ask(client, b"before") == b"before"
@@ -171,42 +156,6 @@ def test_on_a_half_open_link_bytes_vanish_and_in_the_end_connections_are_reset(l
         with pytest.raises(ConnectionResetError):
             client.recv(1)
     assert link.server.content == b"before"
-
-
-def test_late_bytes_arrive_in_the_end_though_their_sender_has_left(link: Link) -> None:
-    link.be(State.LATE)
-    with link.connect() as client:
-        client.sendall(b"late")
-        assert is_silent(client)
-    assert link.server.content == b""
-    link.be(State.PASS)
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while link.server.content != b"late" and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert link.server.content == b"late"
-
-
-def test_connections_overtake_one_another(link: Link) -> None:
-    link.be(State.OVERTAKE)
-    sent = [b"%02d" % number for number in range(20)]
-    with ExitStack() as open_until_then:
-        clients = [open_until_then.enter_context(link.connect()) for _ in sent]
-        for client, text in zip(clients, sent, strict=True):
-            client.sendall(text)
-        for client, text in zip(clients, sent, strict=True):
-            client.settimeout(3 * proxy.OVERTAKE_SECONDS)
-            assert client.recv(16) == text
-    assert sorted(link.server.chunks) == sent
-    assert link.server.chunks != sent
-
-
-def test_single_bytes_arrive_in_order_and_apart(link: Link) -> None:
-    link.be(State.BYTEWISE)
-    text = bytes(range(256))
-    with link.connect() as client:
-        assert ask(client, text) == text
-    assert link.server.content == text
-    assert len(link.server.chunks) > proxy.BYTES_APART / 10
 
 
 def packet(text: bytes) -> bytes:

@@ -1,10 +1,8 @@
 """The simulators as processes: what they remember after a kill, how they end, and what stops their start."""
 
-import sqlite3
 import subprocess
 import sys
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
 from pathlib import Path
 from signal import SIGINT, SIGTERM
 from typing import Any
@@ -15,12 +13,11 @@ import urllib3
 from scripts.stack import ports
 from scripts.tests.simulator import POOL, Simulator, everything, launch, running, wait_until
 from scripts.tests.test_data_platform_simulator import event
-from scripts.tests.test_gateway_simulator import charge, found, gets_no_answer
+from scripts.tests.test_gateway_simulator import charge, found
 
 ANOTHER_ADDRESS = "127.0.0.2"
 """Of this machine as well, and not the one that simulators listen on by default."""
 ENDS_WITHIN = 2
-QUICK = ("--latency-ms", "0")
 
 
 def kill(simulator: Simulator) -> None:
@@ -28,40 +25,6 @@ def kill(simulator: Simulator) -> None:
     simulator.child.kill()
     simulator.child.wait()
     POOL.clear()
-
-
-@pytest.mark.boots("simulators that are killed, signalled or refused")
-def test_a_killed_gateway_forgets_nothing(tmp_path: Path) -> None:
-    with running("gateway", tmp_path, *QUICK) as gateway:
-        charged = charge(gateway, "ok", "tok_ok", amount=100)
-        declined = charge(gateway, "declined", "tok_declined")
-        assert charge(gateway, "flaky", "tok_flaky")[0] == 500
-        assert charge(gateway, "error", "tok_error")[0] == 500
-        gets_no_answer(gateway, "charged", "tok_timeout_charged")
-        cancelled = gateway.post("/charges/cancel", {"key": "cancelled"})
-        refunded = gateway.post("/refunds", {"charge": charged[1]["id"], "amount": 40}, key="refund")
-        book = everything(gateway, "/charges"), everything(gateway, "/refunds"), gateway.get("/summary")
-        kill(gateway)
-    with running("gateway", tmp_path, *QUICK, port=gateway.port) as again:
-        assert (everything(again, "/charges"), everything(again, "/refunds"), again.get("/summary")) == book
-        assert charge(again, "ok", "tok_ok", amount=100)[1] == {**charged[1], "refunded_amount": 40}
-        assert charge(again, "declined", "tok_declined") == declined
-        assert [charge(again, "flaky", "tok_flaky")[0] for _ in range(2)] == [500, 201]
-        assert charge(again, "error", "tok_ok")[0] == 422
-        assert again.post("/charges/cancel", {"key": "cancelled"}) == cancelled
-        assert again.post("/refunds", {"charge": charged[1]["id"], "amount": 40}, key="refund") == refunded
-
-
-@pytest.mark.boots("simulators that are killed, signalled or refused")
-def test_a_slow_charge_is_settled_by_the_next_process(tmp_path: Path) -> None:
-    with running("gateway", tmp_path) as gateway, ThreadPoolExecutor() as pool:
-        pool.submit(charge, gateway, "slow", "tok_slow")
-        wait_until(lambda: bool(found(gateway, "slow")))
-        kill(gateway)
-    with closing(sqlite3.connect(tmp_path / "book.sqlite3")) as book:
-        assert book.execute("SELECT key, status FROM charges").fetchall() == [("slow", "pending")]
-    with running("gateway", tmp_path) as again:
-        wait_until(lambda: found(again, "slow")[0]["status"] == "succeeded")
 
 
 @pytest.mark.boots("simulators that are killed, signalled or refused")

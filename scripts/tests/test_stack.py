@@ -1,6 +1,5 @@
 """Sockets, ports and processes of a stack: chosen, and known by id and start."""
 
-import contextlib
 import os
 import socket
 import subprocess
@@ -48,27 +47,10 @@ def test_a_port_that_is_listened_on_is_refused_by_its_number():
     ports.require_free(port)
 
 
-def test_a_server_that_shares_its_port_is_seen_too():
-    with socket.socket() as server:
-        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        server.bind((ports.HOST, 0))
-        server.listen()
-        with pytest.raises(SetupError, match="is in use"):
-            ports.require_free(server.getsockname()[1])
-
-
 @in_one_test("text", ["", "0", "-1", "80a", "65534", "99999", "８０", "8000 "])
 def test_what_is_no_port_with_two_after_it_is_refused(text: str):
     with pytest.raises(SetupError, match="give a number from 1 to 65533"):
         ports.parse(text, following=2)
-
-
-def test_free_ports_come_in_a_row():
-    first = ports.free(3)
-    with contextlib.ExitStack() as opened:
-        for port in range(first, first + 3):
-            server = opened.enter_context(socket.create_server((ports.HOST, port)))
-            assert server.getsockname()[1] == port
 
 
 LEADER = """
