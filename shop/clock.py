@@ -64,10 +64,7 @@ _shift_seconds = 0.0
 
 
 def now() -> datetime:
-    """The current time in UTC. Runs no query, except that a process's first call waits for a measurement.
-
-    Until the first measurement succeeds it is the host's wall clock, and the process is not ready.
-    """
+    """The current time in UTC, without a query but for a process's first call; the host's until measured."""
     if not _has_begun:
         _begin()
     base = _base
@@ -86,7 +83,7 @@ def read_database() -> datetime:
 
 
 def start() -> None:
-    """Check the host's clock as `refuse_skewed_host` does, then start measuring. For a process's start."""
+    """Check the host's clock as `refuse_skewed_host` does, then start measuring."""
     if not _has_begun:
         refuse_skewed_host()
         _begin()

@@ -55,8 +55,7 @@ def main() -> None:
 def _count_in_files_of_slot(places: str | None) -> None:
     """Have the metrics of this process in the files of its worker's slot rather than of its id.
 
-    The next process in the slot goes on with the counts of the one that has ended, so that restarts don't
-    fill the folder, which is in memory. The files of an earlier server are removed.
+    So restarts don't fill the folder, which is in memory. The files of an earlier server are removed.
     """
     folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
     if not folder:
@@ -85,10 +84,7 @@ def _options() -> argparse.Namespace:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """A socket bound to the address. Ends the process with exit code 1 and a message if it can't be bound.
-
-    Workers listen on it when they serve. Until then connections are refused instead of left waiting.
-    """
+    """A socket bound to the address. Ends the process with exit code 1 and a message if it can't be bound."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -11,10 +11,7 @@ DELETED_AT_ONCE = 1_000
 def pages(
     rows: "QuerySet[Any, Any]", *values: str, size: int, key: str = "pk"
 ) -> Iterator[list[tuple[Any, ...]]]:
-    """The keys and these values of the rows, so many at a time, each read once the ones before are handled.
-
-    `key` is unique among the rows, and never null.
-    """
+    """The `key`, unique and never null, and these values of the rows, so many at a time."""
     ordered: Any = rows.order_by(key).values_list(key, *values)
     page = list(ordered[:size])
     while page:

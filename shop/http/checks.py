@@ -212,7 +212,6 @@ def _check_views() -> Iterator[CheckMessage]:
 
 
 def _address(path: str, callback: Any) -> Iterator[CheckMessage]:
-    """What an address says of its view beyond the class, which alone is looked at."""
     if _layers(callback) != _layers(views.View.as_view()):
         yield Error(
             f"The view at {path} is decorated, and shop.http.views calls its class.",

@@ -178,7 +178,7 @@ async def _run_first_call(name: tuple[int, str], claim: Claim, work: Callable[[]
 
 
 async def _wait_for_duplicate(name: tuple[int, str], *, seconds: float) -> None:
-    """Wait until the duplicate that runs here is done, at most `seconds`: it may run in another process."""
+    """Wait until the duplicate that runs here is done; it may run in another process."""
     signal = Signal()
     with _mutex:
         waiting = _running.get(name)

@@ -47,14 +47,9 @@ TITLES = {
     "malformed_json": "Malformed JSON",
     "not_authenticated": "Not signed in",
     "token_invalid": "Token not valid",
-    "permission_denied": "Permission denied",
-    "not_found": "Not found",
-    "method_not_allowed": "Method not allowed",
-    "too_large": "Too large",
-    "unsupported_media_type": "Unsupported media type",
     "throttled": "Too many requests",
-    "internal_error": "Internal error",
 }
+"""Of codes whose title is not the code in words."""
 INTERNAL_ERROR = _("Something went wrong here. It has been logged.")
 NO_REFERENCED_ROW = 1452
 NOT_FOUND = _("There is nothing at this address.")

@@ -60,10 +60,7 @@ def new_claim(account_id: int, key_hash: str) -> Claim:
 
 
 def acquire(claims: Sequence[Claim]) -> list[bool]:
-    """Acquire these claims: False for each that another call holds. Its owner may acquire it again.
-
-    The same round trip releases the claims of calls that have ended.
-    """
+    """Acquire these claims, and release those of calls that have ended: False for each that another holds."""
     ended = []
     with suppress(IndexError):
         while True:

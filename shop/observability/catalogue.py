@@ -24,10 +24,7 @@ ENTRY_POINTS = {"shop.asgi"}
 
 
 class Definition(NamedTuple):
-    """One metric: its name as exposed, its kind, its labels in order, and what it means.
-
-    A counter's name ends with `_total`; a histogram has its base name, without `_bucket`, `_sum`, `_count`.
-    """
+    """One metric. A counter's name ends with `_total`; a histogram has its base name."""
 
     name: str
     kind: str

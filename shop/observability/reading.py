@@ -78,10 +78,7 @@ def _note_failure(job: Job, error: object) -> None:
 
 @contextmanager
 def _limited_statements() -> Iterator[None]:
-    """Have this thread read the database by a connection with these limits. Raises Django's errors.
-
-    Inside a transaction of the caller's it changes nothing: no other connection sees what that has written.
-    """
+    """Have this thread read the database by a connection with these limits, unless in a transaction."""
     usual = connections[DEFAULT_DB_ALIAS]
     if usual.vendor != "mysql" or usual.in_atomic_block:
         yield

@@ -81,7 +81,7 @@ def stop() -> None:
 
 
 def waiting_count() -> int:
-    """The number of waiting requests in this process (tests)."""
+    """For tests."""
     return _count
 
 

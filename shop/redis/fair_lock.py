@@ -21,18 +21,15 @@ from redis import Redis
 from redis.exceptions import TimeoutError
 
 from shop.db import open_transaction
-from shop.redis import lease_renewal, locks, redis_client
-from shop.redis.lease_renewal import Renewal
+from shop.redis import lease, locks, redis_client
+from shop.redis.lease import Renewal
 
-# A waiter that is silent for this long counts as dead. Shorter than what remains of a renewed lease: when a
-# process is killed, the lease of its lock ends after its waiters count as dead, so the lock isn't handed to
-# them.
+# A waiter that is silent for this long counts as dead. Shorter than what remains of a renewed lease, so that
+# the lock of a killed process isn't handed to its own waiters.
 PRESUMED_DEAD_MILLISECONDS = 2_000
-# How often a waiter refreshes its liveness. Below the client's socket timeout of 1 s, because it blocks
-# meanwhile.
+# Below the client's socket timeout of 1 s, because a waiter blocks meanwhile.
 POLL_SECONDS = 0.5
-# How long a queued waiter waits for Redis to return: long enough for a restart; a thread must not wait out an
-# outage.
+# For a queued waiter until Redis returns: long enough for a restart.
 OUTAGE_WAIT_SECONDS = 4.0
 # An idle queue expires after this long, and its numbers start again at 1.
 QUEUE_EXPIRY_MILLISECONDS = 60_000
@@ -154,9 +151,7 @@ def acquired(turn: Turn, *, wait_seconds: float = locks.WAIT_SECONDS) -> Iterato
     with locks.measure_wait("fair"):
         _wait_for_turn(turn, deadline=time.monotonic() + wait_seconds)
     try:
-        with lease_renewal.kept_alive(
-            Renewal(RENEW_SCRIPT, turn.name, [turn.token, locks.LEASE_MILLISECONDS])
-        ):
+        with lease.kept_alive(Renewal(RENEW_SCRIPT, turn.name, [turn.token, locks.LEASE_MILLISECONDS])):
             yield
     finally:
         locks.count_lost_lease("fair", was_held=_leave(turn))

@@ -1,16 +1,19 @@
-"""A lease in Redis for work that is wasteful, but not wrong, to do twice at once.
-
-It is not a guarantee: while Redis is unavailable every process gets it, and a process that was paused may
-have lost it to another.
-"""
+"""Leases in Redis, which one thread per process renews once a second while they are needed."""
 
 import secrets
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any, NamedTuple
 
-from shop.redis import lease_renewal, locks, redis_client
-from shop.redis.lease_renewal import Renewal
+from redis import Redis
+from structlog import get_logger
 
+from shop.redis import locks, redis_client
+from shop.repeated_work import RepeatedWork
+
+log = get_logger(__name__)
+RENEWAL_INTERVAL_SECONDS = 1.0
 # Renewed once a second. The lease of a killed process blocks the others for this long.
 LEASE_SECONDS = 5
 RENEW_SCRIPT = """
@@ -19,9 +22,23 @@ return redis.call('EXPIRE', KEYS[1], ARGV[2])
 """
 
 
+class Renewal(NamedTuple):
+    script: str
+    key: str
+    arguments: Sequence[str | int]
+
+
+_mutex = threading.Lock()
+_renewals: dict[object, Renewal] = {}
+
+
 @contextmanager
 def acquired(name: str) -> Iterator[bool]:
-    """Yield True and hold the lease while the block runs, or yield False while another process holds it."""
+    """Yield True and hold the lease while the block runs, or yield False while another process holds it.
+
+    For work that is wasteful, but not wrong, to do twice at once: without Redis every process gets the lease,
+    and a process that was paused may have lost it.
+    """
     token = secrets.token_hex(16)
     if not redis_client.attempt(
         lambda client: bool(client.set(name, token, nx=True, ex=LEASE_SECONDS)), otherwise=True
@@ -30,7 +47,42 @@ def acquired(name: str) -> Iterator[bool]:
         return
 
     try:
-        with lease_renewal.kept_alive(Renewal(RENEW_SCRIPT, name, [token, LEASE_SECONDS])):
+        with kept_alive(Renewal(RENEW_SCRIPT, name, [token, LEASE_SECONDS])):
             yield True
     finally:
         redis_client.attempt(lambda client: client.eval(locks.RELEASE_SCRIPT, 1, name, token), otherwise=0)
+
+
+@contextmanager
+def kept_alive(renewal: Renewal) -> Iterator[None]:
+    """Renew the lease once a second while the block runs; one more renewal may follow the block."""
+    entry = object()
+    _work.start()
+    with _mutex:
+        _renewals[entry] = renewal
+    try:
+        yield
+    finally:
+        with _mutex:
+            del _renewals[entry]
+
+
+def _renew_all() -> None:
+    with _mutex:
+        renewals = list(_renewals.values())
+    if renewals:
+        redis_client.attempt(lambda client: _send(client, renewals), otherwise=None)
+
+
+def _send(client: Redis, renewals: Sequence[Renewal]) -> None:
+    with client.pipeline(transaction=False) as pipeline:
+        for renewal in renewals:
+            pipeline.eval(renewal.script, 1, renewal.key, *renewal.arguments)
+        replies: list[Any] = pipeline.execute(raise_on_error=False)
+    for reply in replies:
+        if isinstance(reply, Exception):
+            # An error of one renewal doesn't affect the others.
+            log.warning("a lease could not be renewed", error=str(reply))
+
+
+_work = RepeatedWork(_renew_all, name="lease renewal", pause=lambda: RENEWAL_INTERVAL_SECONDS)

@@ -12,15 +12,11 @@ import struct
 from collections.abc import Callable, Iterator
 
 BACKLOG = 10_240
-"""The most connections that wait to be accepted; the system may allow fewer (`net.core.somaxconn`)."""
 MAX_LEAD = 2
 """How many connections a worker may have more than another, plus one for every fifty."""
 PAUSE_SECONDS = 0.005
-"""How long a worker that is ahead leaves new connections to the others."""
 OUT_OF_FILES_PAUSE_SECONDS = 0.1
-"""The wait before the next attempt if the process may open no more files."""
 MAX_ACCEPTED_AT_STOP = 1024
-"""The most waiting connections that a worker accepts when it stops."""
 _NUMBER = struct.Struct("=q")
 _ABSENT = -1
 

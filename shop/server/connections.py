@@ -3,14 +3,16 @@
 Each table is ordered by time: one sweep per second reads only overdue entries, and no request sets a timer.
 """
 
-import asyncio
 from collections.abc import Iterator
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from prometheus_client import Counter, Gauge
 from uvicorn.server import ServerState
 
 from shop.rates import throttling
+
+if TYPE_CHECKING:
+    from shop.server.protocol import Protocol as Connection
 
 HEAD_SECONDS = 10.0
 """For a request's head, from its first byte; for a connection's first request, from its opening."""
@@ -34,24 +36,6 @@ open_connections = Gauge(
     "firstcome_connections_open", "Connections of clients that are open.", multiprocess_mode="livesum"
 )
 late_bodies = Counter("firstcome_slow_bodies", "Requests refused because their body took too long.")
-
-
-class Connection(Protocol):
-    """What the sweep needs of a connection."""
-
-    transport: asyncio.Transport
-
-    def refuse_late_head(self) -> None:
-        """Respond with 408 if a request has begun, and close."""
-
-    def cut_late_body(self) -> None:
-        """Have the application respond without the rest of the body, and close."""
-
-    def close(self) -> None:
-        """Close as soon as everything is sent."""
-
-    def cut_off(self) -> None:
-        """Close at once, even if data is unsent."""
 
 
 class Connections(ServerState):
@@ -90,7 +74,7 @@ class Connections(ServerState):
         self._by_network[network] = count + 1
         return network
 
-    def forget(self, connection: Connection, network: str) -> None:
+    def forget(self, connection: "Connection", network: str) -> None:
         """Remove a closed connection, which counted for the network."""
         for table in (self.heads, self.bodies, self.idle, self.lingering, self.unsent):
             table.pop(connection, None)
@@ -132,7 +116,7 @@ class Connections(ServerState):
         return False
 
 
-def _overdue(table: dict[Connection, float], before: float) -> Iterator[Connection]:
+def _overdue(table: dict["Connection", float], before: float) -> Iterator["Connection"]:
     """Remove and yield the connections that have been in the table since `before` or longer."""
     while table:
         connection = next(iter(table))

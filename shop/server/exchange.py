@@ -1,26 +1,17 @@
 """One request of a connection and its response: uvicorn's, but a response that is whole is one write."""
 
-import asyncio
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from uvicorn._types import ASGIReceiveEvent, ASGISendEvent, HTTPResponseStartEvent
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from shop.observability import request_metrics
 from shop.server import refusals
-from shop.server.connections import Connections
+
+if TYPE_CHECKING:
+    from shop.server.protocol import Protocol
 
 DISCONNECTED: ASGIReceiveEvent = {"type": "http.disconnect"}
-
-
-class ClientConnection(Protocol):
-    """What an exchange needs of its connection."""
-
-    transport: asyncio.Transport
-    server_state: Connections
-
-    def end_after_response(self) -> None:
-        """Close once the client can read the response."""
 
 
 class Sender:
@@ -28,7 +19,7 @@ class Sender:
 
     __slots__ = ("_connection", "is_closing", "write")
 
-    def __init__(self, connection: ClientConnection) -> None:
+    def __init__(self, connection: "Protocol") -> None:
         self._connection = connection
         self.write = connection.transport.write
         self.is_closing = connection.transport.is_closing
@@ -41,11 +32,6 @@ class Sender:
 
 
 class Exchange(RequestResponseCycle):
-    """One request and its response.
-
-    For clients of HTTP/1.0, which don't support chunks, the application sends a Content-Length.
-    """
-
     is_cut = False
     """Whether the client sends no more on this connection. It may still read the response."""
     is_received = False

@@ -16,10 +16,7 @@ from shop.server.acceptor import ConnectionCounts
 
 log = get_logger(__name__)
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
-RESPAWN_SECONDS = 0.5
-"""Between two starts of a worker."""
-POLL_SECONDS = 0.1
-"""Between two checks of signals and workers."""
+RESPAWN_SECONDS, POLL_SECONDS = 0.5, 0.1
 READY = b"r"
 """The byte that a worker sends through its lifeline once it serves."""
 

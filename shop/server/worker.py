@@ -16,9 +16,8 @@ from shop.server.protocol import Protocol
 from shop.server.supervisor import READY
 
 OPEN_FILES_FOR_CONNECTIONS = 0.9
-"""The share of the system's limit of open files; the rest is for the database, Redis and logs."""
+"""The rest is for the database, Redis and logs."""
 SWEEP_SECONDS_AT_STOP = 0.1
-"""Between two sweeps of connections while the worker stops; otherwise it is a second."""
 PROCESS_EXIT_SECONDS = 1
 """Of the time to stop: for the process to end once its requests have been answered."""
 start_callbacks: list[Callable[[], None]] = []
@@ -29,10 +28,7 @@ stop_callbacks: list[Callable[[], None]] = []
 
 @dataclass(frozen=True)
 class Places:
-    """What a worker gets from its supervisor: the listening socket, and the connection counts.
-
-    If the other end of `lifeline` is closed, the supervisor has ended.
-    """
+    """What a worker gets from its supervisor, which has ended once the other end of `lifeline` is closed."""
 
     listener: socket.socket
     counts: int

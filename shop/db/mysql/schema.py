@@ -50,10 +50,7 @@ class DatabaseSchemaEditor(schema.DatabaseSchemaEditor):
         return code in ALREADY_EXISTS | ALREADY_DROPPED
 
     def _table_has_columns_of(self, model: type[models.Model]) -> bool:
-        """Whether the existing table has the model's columns, and is not another program's.
-
-        It may have more columns, added by a later operation.
-        """
+        """Whether the existing table has the model's columns, beside those of later operations."""
         with self.connection.cursor() as cursor:
             described = self.connection.introspection.get_table_description(cursor, model._meta.db_table)
         columns = {column.name for column in described}

@@ -20,8 +20,8 @@ from structlog import get_logger
 
 log = get_logger(__name__)
 PERIOD_SECONDS = 1.0
-# The client library counts whole seconds. A ping that fails after most of them was not answered; one that
-# fails sooner means that the server is down, which every connection notices by itself.
+# A ping that fails after most of these was not answered; one that fails sooner means that the server is down,
+# which every connection notices by itself.
 PING_TIMEOUT_SECONDS = 2
 # One ping may get lost: the next one follows at once, by a new connection.
 CONFIRMING_PING_TIMEOUT_SECONDS = 1
