@@ -46,15 +46,27 @@ class GatewayDispute:
     due_at: datetime | None = None
 
 
-class _Disputed:
-    """The amounts of a charge that follow from its refunds and disputes."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayResult:
+    """The state of one charge or refund at the gateway. Amounts are in the currency's minor unit.
 
-    __slots__ = ()
-    status: str
-    amount: int
-    refunded_amount: int
-    currency: str | None
-    disputes: tuple[GatewayDispute, ...]
+    succeeded, declined, cancelled: final; where the gateway would let a declined charge be confirmed again,
+    the adapter cancels it first. pending: not decided yet; look it up again. requires_action: nothing is
+    charged until the card's owner has acted at `action_url`. absent: nothing exists under this key so far.
+    unknown: no reply that can be trusted, so anything may have happened; look it up, or repeat it with the
+    same key. unsupported: this gateway can't do it; nothing was changed. `currency` and `disputes` are those
+    of a charge.
+    """
+
+    status: Status
+    reference: str = ""
+    failure_code: str = ""
+    failure_detail: str = ""
+    amount: int = 0
+    refunded_amount: int = 0
+    action_url: str = ""
+    currency: str = ""
+    disputes: tuple[GatewayDispute, ...] = ()
 
     @property
     def kept_amount(self) -> int:
@@ -72,51 +84,19 @@ class _Disputed:
         return is_open and self.refunded_amount < self.amount
 
     def disputed_amount(self, dispute: GatewayDispute) -> int:
-        """What the dispute takes of the charge: all of it at most, as the rates of banks may say more.
-
-        All of it in another currency as well, whose amount can't be compared.
+        """What the dispute takes of the charge: all of it at most, as banks' rates may say more, and all of
+        it in another currency, whose amount can't be compared.
         """
         return min(dispute.amount, self.amount) if dispute.currency == self.currency else self.amount
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GatewayResult(_Disputed):
-    """The state of one charge or refund at the gateway. Amounts are in the currency's minor unit.
+class BookedCharge(GatewayResult):
+    """A charge in the gateway's book; `order_id` is as it was sent with the charge, or None."""
 
-    succeeded, declined, cancelled: final, so nothing can be charged after `declined`: where the gateway would
-    let a declined charge be confirmed again, the adapter cancels it first. pending: the gateway has not
-    decided yet; look it up again.
-    requires_action: nothing is charged until the card's owner has acted on the page at `action_url`.
-    absent: nothing exists under this key so far. unknown: no reply, or none that can be trusted; anything may
-    have happened, and only a look-up or a repeat with the same key can find out. unsupported: this gateway
-    can't do it, however often it is called; nothing was changed.
-    `currency` and `disputes` are those of a charge, empty for a refund.
-    """
-
-    status: Status
-    reference: str = ""
-    failure_code: str = ""
-    failure_detail: str = ""
-    amount: int = 0
-    refunded_amount: int = 0
-    action_url: str = ""
-    currency: str = ""
-    disputes: tuple[GatewayDispute, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BookedCharge(_Disputed):
-    """One charge in the gateway's book; `order_id` is as it was sent with the charge, or None."""
-
-    reference: str
     key: str
     order_id: str | None
-    status: str
-    amount: int
-    refunded_amount: int
-    currency: str | None
     created_at: datetime
-    disputes: tuple[GatewayDispute, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

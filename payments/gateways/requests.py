@@ -23,13 +23,11 @@ LONGEST_DETAIL = 255
 LONGEST_ADDRESS = 2000
 
 
-def _shorten(value: object) -> object:
-    return value[:LONGEST_DETAIL] if isinstance(value, str) else value
-
-
 Reference = Annotated[str, Field(pattern=r"^[!-~]{1,96}$")]
 Word = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
-Detail = Annotated[str, BeforeValidator(_shorten)]
+Detail = Annotated[
+    str, BeforeValidator(lambda value: value[:LONGEST_DETAIL] if isinstance(value, str) else value)
+]
 Amount = Annotated[int, Field(ge=0, le=10**15)]
 Address = Annotated[str, Field(pattern=r"^https?://[!-~]+$", max_length=LONGEST_ADDRESS)]
 """The address of a page for the card's owner, whom the shop sends there."""

@@ -48,7 +48,10 @@ def reconciliation() -> Reconciliation:
     now = timezone.now()
     finding = {
         "key": "<b>orphan</b>",
+        "kind": "unknown_charge",
         "cause": "700 is charged, and no payment knows of it",
+        "text": "%(kept)s is charged, and no payment knows of it",
+        "values": {"kept": 700},
         "done": "refunded",
     }
     return Reconciliation.objects.create(
