@@ -62,7 +62,6 @@ def balances(user_ids: Iterable[int]) -> dict[int, int]:
 def release_points(
     orders: Sequence[Payable],
     *,
-    at: datetime | None = None,
     is_locked: bool = False,
     references: Mapping[UUID, UUID] = NO_REFERENCES,
 ) -> list[Transfer | Rejected | None]:
@@ -72,13 +71,12 @@ def release_points(
     amounts = {
         order.id: {HOLDING: -order.points_amount, order.account_id: order.points_amount} for order in orders
     }
-    return _transfer_many(Kind.RELEASE, amounts, at, is_locked=is_locked, references=references)
+    return _transfer_many(Kind.RELEASE, amounts, None, is_locked=is_locked, references=references)
 
 
 def hold_points(
     orders: Sequence[Payable],
     *,
-    at: datetime | None = None,
     is_locked: bool = False,
     references: Mapping[UUID, UUID] = NO_REFERENCES,
 ) -> list[Transfer | Rejected | None]:
@@ -89,7 +87,7 @@ def hold_points(
     amounts = {
         order.id: {order.account_id: -order.points_amount, HOLDING: order.points_amount} for order in orders
     }
-    return _transfer_many(Kind.HOLD, amounts, at, is_locked=is_locked, references=references)
+    return _transfer_many(Kind.HOLD, amounts, None, is_locked=is_locked, references=references)
 
 
 def settle_sales(
@@ -168,7 +166,6 @@ def credit_top_ups(
     payments: Sequence[Payment],
     *,
     by: Sequence[ActorContext] = (),
-    at: datetime | None = None,
     is_locked: bool = False,
 ) -> None:
     """Add the charged amounts of top-ups to their wallets, which must be open (`open_wallet`)."""
@@ -181,7 +178,7 @@ def credit_top_ups(
         )
         for payment, actor in zip_longest(payments, by)
     ]
-    transfers.transfer_many(proposals, at=at, is_locked=is_locked)
+    transfers.transfer_many(proposals, is_locked=is_locked)
 
 
 def grant(*, user_id: int, amount: int, reason: str, reference: str, at: datetime | None = None) -> Entry:
@@ -196,14 +193,13 @@ def grant(*, user_id: int, amount: int, reason: str, reference: str, at: datetim
     return Entry.objects.select_related("transfer").get(transfer=granted, account_id=user_id)
 
 
-def forfeit(*, user_id: int, amount: int, reason: str, reference: str, at: datetime | None = None) -> None:
+def forfeit(*, user_id: int, amount: int, reason: str, reference: str) -> None:
     """Return all that the wallet of an account holds to the shop, when the account is erased."""
     transfers.transfer(
         kind=Kind.FORFEIT,
         reference=reference,
         amounts={user_id: -amount, PROMOTIONS: amount},
         reason=reason,
-        at=at,
     )
 
 
