@@ -47,8 +47,8 @@ def transfer(
 ) -> Transfer:
     """Move money between accounts, once for this kind and reference.
 
-    Raises `Rejected` `insufficient_points` when a wallet would go below zero (then nothing has changed),
-    and `ValueError` when the amounts don't sum to zero, move nothing, or credit a wallet that isn't open.
+    Raises `Rejected` `insufficient_points` when a wallet would go below zero, and `ValueError` when the
+    amounts don't sum to zero, move nothing, or credit a wallet that isn't open.
     """
     proposal = Proposal(kind=kind, reference=reference, amounts=amounts, order_id=order_id, reason=reason)
     [outcome] = transfer_many([proposal], at=at)

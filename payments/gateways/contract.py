@@ -34,9 +34,8 @@ GATEWAY_TEXTS = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayDispute:
-    """A dispute of a charge. The gateway holds the amount while it is open, and keeps it when it is lost.
-
-    `due_at` is when the shop's answer is due at the gateway.
+    """A dispute of a charge. The gateway holds the amount while it is open, and keeps it when it is lost;
+    `due_at` is when the shop's answer is due.
     """
 
     reference: str
@@ -104,8 +103,8 @@ class GatewayEvent:
     """A webhook's event: a reason to look up the charge of `key`; its own claims are not relied on.
 
     `type` is `charge.succeeded`, `charge.declined`, `charge.refunded`, `charge.disputed`, `dispute.closed`,
-    or the gateway's own name of any other type. `key` is empty for a charge that is not ours, and where the
-    event names the charge by its `reference` alone. All fit into their columns.
+    or the gateway's own name of any other. `key` is empty for a charge that is not ours, or named by its
+    `reference` alone.
     """
 
     id: str
@@ -117,17 +116,14 @@ class GatewayEvent:
 class Gateway(Protocol):
     """Charges by key: the same key never charges twice, and a repeat returns the first result.
 
-    Calls that return a `GatewayResult` raise nothing for what a gateway does or fails to do. All must be made
-    outside any transaction.
+    Calls that return a `GatewayResult` raise nothing. All must be made outside any transaction.
     """
 
     def charge(
         self, *, key: str, token: str, amount: int, currency: str, order_id: UUID | None
     ) -> GatewayResult:
-        """Charge the card of the token; `order_id` is None for a top-up.
-
-        Where the card's owner must act first, the result is `requires_action` with the page's address; that
-        page leads back to `settings.PAYMENT_RETURN_URL`.
+        """Charge the card of the token; `order_id` is None for a top-up. The page of a `requires_action`
+        leads back to `settings.PAYMENT_RETURN_URL`.
         """
 
     def find(self, *, key: str) -> GatewayResult:
@@ -137,16 +133,13 @@ class Gateway(Protocol):
         """The key of the charge with this reference; empty if it has none of ours, None without an answer."""
 
     def cancel(self, *, key: str) -> GatewayResult:
-        """Make sure that no charge of this key can happen any more.
-
-        `succeeded` means that it is too late, `unsupported` that this gateway can't promise it.
+        """Make sure that no charge of this key can happen any more. `succeeded` means that it is too late,
+        `unsupported` that this gateway can't promise it.
         """
 
     def refund(self, *, key: str, charge_reference: str, amount: int) -> GatewayResult:
-        """Refund this amount of a charge, once per key.
-
-        Declined as `refund_exceeds_charge` if less is left of it, refunds made at the gateway and disputes
-        included.
+        """Refund this amount of a charge, once per key. Declined as `refund_exceeds_charge` if less is left
+        of it, refunds made at the gateway and disputes included.
         """
 
     def find_refund(self, *, key: str, charge_reference: str) -> GatewayResult:
@@ -160,15 +153,12 @@ class Gateway(Protocol):
         since: datetime | None = None,
         until: datetime | None = None,
     ) -> Iterator[BookedCharge]:
-        """The charges in the gateway's book, oldest first, all or those of a key or order.
-
-        With `since` and `until` those created at or after `since` and before `until`. Raises `Unavailable`
-        when the book can't be read.
+        """The charges in the gateway's book, oldest first, of a key or order, created at or after `since` and
+        before `until`. Raises `Unavailable` when the book can't be read.
         """
 
     def event(self, *, signature: str, body: bytes, now: datetime) -> GatewayEvent | None:
-        """The event in a webhook, after its signature is verified over the bytes of the body.
-
-        None for a body that is signed, but is no event with an id and a type. `signature` is the value of the
-        entry's `webhook_header`, empty where it is missing. Raises `SignatureInvalid`.
+        """The event in a webhook, after its signature is verified over the bytes of the body; None for a
+        signed body that is no event. `signature` is empty where the header is missing. Raises
+        `SignatureInvalid`.
         """

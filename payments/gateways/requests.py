@@ -1,7 +1,4 @@
-"""HTTP calls to gateways, and strict types for their replies, which may be late, malformed or malicious.
-
-A reply that doesn't match its type counts as no answer.
-"""
+"""HTTP calls to gateways, and strict types for their replies: one that doesn't match counts as no answer."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -72,9 +69,8 @@ def request_json(
 
 
 def exchange(method: str, url: str, *, headers: Mapping[str, str], body: bytes | None) -> Reply:
-    """Send one request and read its whole reply, within `GATEWAY_TIMEOUT_SECONDS`. Raises `NoAnswer`.
-
-    Fails at once, without a call, while the circuit is open.
+    """Send one request and read its whole reply, within `GATEWAY_TIMEOUT_SECONDS`; fails at once while the
+    circuit is open. Raises `NoAnswer`.
     """
     open_transaction.assert_outside()
     seconds = settings.GATEWAY_TIMEOUT_SECONDS

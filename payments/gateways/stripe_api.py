@@ -1,10 +1,9 @@
 """Stripe's protocol. The module itself is the gateway: its functions are the contract's.
 
-A charge is a PaymentIntent that is created first and confirmed in a second call. Only the process that
-created it knows its id, which confirming needs, so an intent that this process did not confirm can't charge.
-A declined intent is cancelled before it is reported, because Stripe would let it be confirmed again.
-A key is blocked by creating another intent under it, which makes Stripe refuse a late create. Stripe keeps a
-key for 24 hours: the shop repeats no request after that without a look-up first.
+A charge is a PaymentIntent that is created first and confirmed in a second call, by the process that created
+it, as only that one knows its id. A declined intent is cancelled before it is reported, because Stripe would
+let it be confirmed again. A key is blocked by creating another intent under it. Stripe keeps a key for 24
+hours: the shop repeats no request after that without a look-up first.
 """
 
 from collections.abc import Iterator, Mapping
@@ -208,10 +207,8 @@ def _confirm(intent: Intent, *, key: str, return_url: str) -> GatewayResult:
 
 
 def _cancel_if_declined(intent: Intent) -> Intent:
-    """The intent, cancelled if it is declined; charged after all where that is too late.
-
-    At Stripe a declined intent may be confirmed again: a customer that was sent to a page of their bank has
-    its client secret, and could try card after card with it.
+    """The intent, cancelled if it is declined: at Stripe it may be confirmed again, and its customer has the
+    client secret, and could try card after card. Charged after all where that is too late.
     """
     if intent.outcome != "declined":
         return intent

@@ -64,10 +64,9 @@ def create(
     order_id: UUID | None = None,
     payment_method: str | None = None,
 ) -> Intent:
-    """Create an intent under the key, not confirmed, so not charged; a repeat returns the same intent.
+    """Create an intent under the key, not confirmed, so not charged; a repeat returns it as it was created.
 
-    A repeat returns it as it was created: confirm or retrieve it. Raises `stripe.IdempotencyError` when the
-    key was used with other parameters.
+    Raises `stripe.IdempotencyError` when the key was used with other parameters.
     """
     parameters: PaymentIntentCreateParams = {
         "amount": amount,
@@ -84,9 +83,8 @@ def create(
 
 
 def confirm(intent_id: str, *, key: str, return_url: str = "") -> Intent:
-    """Charge the intent, and return its present state. Raises `stripe.CardError` for a declined card.
-
-    With `return_url` the card's owner may be sent to a page of their bank, which leads back there.
+    """Charge the intent, and return its present state; its card's owner may be sent to a page that leads back
+    to `return_url`. Raises `stripe.CardError` for a declined card.
     """
     parameters: PaymentIntentConfirmParams = {"expand": EXPANDED}
     if return_url:
@@ -117,8 +115,8 @@ def cancel(intent_id: str) -> Intent:
 def find_by_metadata(name: str, value: str) -> list[Intent]:
     """The intents whose metadata have this value, oldest first, in their present state.
 
-    Stripe's search is up to a minute behind, during an outage an hour, so the newest intents are searched
-    as well. An empty result is still no proof that no intent exists.
+    Stripe's search is up to a minute behind, during an outage an hour, so the newest intents are searched as
+    well. An empty result is still no proof that no intent exists.
     """
     escaped = value.replace("\\", "\\\\").replace("'", "\\'")
     found = _client().payment_intents.search({"query": f"metadata['{name}']:'{escaped}'", "limit": PAGE})
@@ -146,9 +144,8 @@ def list_created(*, since: datetime | None, until: datetime | None) -> Iterator[
 
 
 def refund(intent_id: str, *, key: str, amount: int) -> Refund:
-    """Refund a part of the charge, or find the refund of this key, however old it is.
-
-    Stripe forgets keys after a day, and a refund may be retried later than that.
+    """Refund a part of the charge, or find the refund of this key, however old: Stripe forgets keys after a
+    day.
     """
     if made := find_refund(intent_id, key=key):
         return made
