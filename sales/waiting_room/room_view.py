@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from math import ceil
+from typing import Any
 from uuid import UUID
 
 from sales.models import Sale, SaleEntry
@@ -200,7 +201,7 @@ def _load_places(sale: Sale) -> None:
     while room.loaded_position < sale.last_position and len(_places) < MOST_PLACES:
         found = SaleEntry.objects.filter(sale=sale, position__gt=room.loaded_position).order_by("position")
         values = found.values_list("id", "account_id", "position")[:PLACES_PER_STATEMENT]
-        rows = transactions.read(partial(list, values))
+        rows: list[tuple[UUID, int, Any]] = transactions.read(partial(list, values))
         if not rows:
             return
         with _mutex:

@@ -62,7 +62,7 @@ class Gateway:
         """The card's owner ends the charge; one that has ended stays as it is."""
         charge = self.book[key]
         if charge.status == "pending":
-            status = "succeeded" if is_approved else "declined"
+            status: Status = "succeeded" if is_approved else "declined"
             self.book[key] = replace(charge, status=status)
             self._ended(key, status)
 
