@@ -1,7 +1,5 @@
 """Changes of what is on hand by staff: received goods, and corrections of wrong counts."""
 
-from django.db.models import QuerySet
-
 from inventory import products, stock_levels
 from inventory.models import StockMovement
 from inventory.stock import insufficient_stock
@@ -26,27 +24,27 @@ def receive(*, product_id: int, quantity: int, reason: str) -> StockMovement:
 def adjust(*, product_id: int, delta: int, reason: str) -> StockMovement:
     """Correct what is on hand by `delta`, up or down, and return the movement that records it.
 
-    Durable when it returns, unless the caller has a transaction open. Not safe to repeat by itself: run it
-    by `recorded_answers.run_once`. Raises `NotFound`; `Invalid` for a delta of 0 or beyond the bounds;
-    `Rejected` `insufficient_stock` when less than the reserved quantity would be left.
+    Not safe to repeat by itself: run it by `recorded_answers.run_once`. Raises `NotFound`; `Invalid` for a
+    delta of 0 or beyond the bounds; `Rejected` `insufficient_stock` when less than the reserved quantity
+    would be left.
     """
     return _move_stock(product_id=product_id, kind=StockMovement.Kind.ADJUSTED, delta=delta, reason=reason)
 
 
 def last_by_staff(product_id: int) -> int:
     """The id of the product's last movement that is no sale and no return of an order; 0 without one."""
-    return _by_staff(product_id).order_by("-id").values_list("id", flat=True).first() or 0
+    by_staff = StockMovement.objects.filter(product_id=product_id, kind__in=BY_STAFF)
+    return by_staff.order_by("-id").values_list("id", flat=True).first() or 0
 
 
 def require_last_by_staff(product_id: int, movement_id: int) -> None:
-    """Require that staff moved nothing since this movement, until the caller's transaction ends.
-
-    For corrections of a count that an operator has seen: two operators that count the same shelf would
-    correct it twice. Sales don't matter. Raises `NotFound`, and `Rejected` `stock_moved`.
+    """Require that staff moved nothing since this movement, until the caller's transaction ends: two
+    operators that count the same shelf would correct it twice. Raises `NotFound`, and `Rejected`
+    `stock_moved`.
     """
     product = products.lock(product_id)
-    newer = _by_staff(product_id).filter(id__gt=movement_id).order_by("-id").first()
-    if newer:
+    by_staff = StockMovement.objects.filter(product_id=product_id, kind__in=BY_STAFF)
+    if newer := by_staff.filter(id__gt=movement_id).order_by("-id").first():
         raise Rejected(
             _(
                 "The stock of {sku} was moved meanwhile: {delta:+,}, {reason!r}; {on_hand:,} on hand "
@@ -60,12 +58,12 @@ def require_last_by_staff(product_id: int, movement_id: int) -> None:
         )
 
 
-def _by_staff(product_id: int) -> "QuerySet[StockMovement]":
-    return StockMovement.objects.filter(product_id=product_id, kind__in=BY_STAFF)
-
-
 def _move_stock(*, product_id: int, kind: StockMovement.Kind, delta: int, reason: str) -> StockMovement:
-    _check_delta(delta)
+    if delta == 0:
+        raise invalid_field("delta", "zero", _("A delta of 0 changes nothing."))
+    if abs(delta) > LARGEST_DELTA:
+        detail = _("At most {largest} at a time.", largest=LARGEST_DELTA)
+        raise invalid_field("delta", "out_of_bounds", detail)
 
     def move() -> StockMovement:
         product = products.lock(product_id)
@@ -85,14 +83,3 @@ def _move_stock(*, product_id: int, kind: StockMovement.Kind, delta: int, reason
         return movement
 
     return transactions.run_or_savepoint(move, transactions.ONCE)
-
-
-def _check_delta(delta: int) -> None:
-    if delta == 0:
-        raise invalid_field("delta", "zero", _("A delta of 0 changes nothing."))
-    if abs(delta) > LARGEST_DELTA:
-        raise invalid_field(
-            "delta",
-            "out_of_bounds",
-            _("At most {largest} at a time.", largest=LARGEST_DELTA),
-        )

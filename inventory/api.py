@@ -88,11 +88,7 @@ class PauseProduct(View):
         responses={200: schemas.ProductBody} | STAFF_ONLY,
     )
     def post(self, request: Request, product_id: int) -> Response:
-        require_staff_permission(request, "inventory.change_product")
-        given = read(PauseInput, request)
-        product = pausing.pause(product_id=product_id, reason=given.reason)
-        cached_lists.expire()
-        return Response(schemas.product_body(product))
+        return _set_paused(request, product_id, is_paused=True)
 
 
 class ResumeProduct(View):
@@ -106,11 +102,7 @@ class ResumeProduct(View):
         responses={200: schemas.ProductBody} | STAFF_ONLY,
     )
     def post(self, request: Request, product_id: int) -> Response:
-        require_staff_permission(request, "inventory.change_product")
-        given = read(PauseInput, request)
-        product = pausing.resume(product_id=product_id, reason=given.reason)
-        cached_lists.expire()
-        return Response(schemas.product_body(product))
+        return _set_paused(request, product_id, is_paused=False)
 
 
 class StockAdjustments(View):
@@ -163,6 +155,14 @@ class StockMovements(View):
         require_staff_permission(request, "inventory.view_stockmovement")
         product = products.get(product_id=product_id, include_inactive=True)
         return paginate_for_staff(request, product.movements.all(), schemas.movement_body)
+
+
+def _set_paused(request: Request, product_id: int, *, is_paused: bool) -> Response:
+    require_staff_permission(request, "inventory.change_product")
+    reason = read(PauseInput, request).reason
+    product = pausing.set_paused(product_id=product_id, is_paused=is_paused, reason=reason)
+    cached_lists.expire()
+    return Response(schemas.product_body(product))
 
 
 def _products_of_customers(request: Request) -> Response:

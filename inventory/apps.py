@@ -21,5 +21,5 @@ class InventoryConfig(AppConfig):
         gauges.register(
             "firstcome_deliveries_unfinished",
             help="Deliveries that have started and are not finished: run with the same id they continue.",
-            read=importing.unfinished_count,
+            read=importing.unfinished().count,
         )

@@ -1,7 +1,4 @@
-"""The audit of stock: L4, the half of L5 that needs no orders, and L8 for deliveries, whose ids are keys.
-
-`SUBJECTS` and `WHOLE_CHECKS` are the same laws for a scheduled audit.
-"""
+"""The audit of stock: L4, the half of L5 that needs no orders, and L8 for deliveries, whose ids are keys."""
 
 import json
 from uuid import UUID
@@ -48,10 +45,8 @@ def reserved_is_within_on_hand() -> LawReport:
 
 
 def on_hand_is_the_sum_of_movements(product_ids: Rows | None = None) -> LawReport:
-    """L5, first half: what is on hand is the sum of the movements, archived ones included.
-
-    Offenders are product ids. One statement sees all sides at one moment, so concurrent sales, and movements
-    that are being archived, are no offenders.
+    """L5, first half: what is on hand is the sum of the movements, archived ones included. Offenders are
+    product ids. One statement sees all sides at one moment.
     """
     products = Product.objects.filter(within("pk", product_ids))
     # One row is carried of a product: its greatest value is that row's, as HAVING needs it.
@@ -63,10 +58,8 @@ def on_hand_is_the_sum_of_movements(product_ids: Rows | None = None) -> LawRepor
 
 
 def each_delivery_came_in_once(delivery_ids: Rows | None = None) -> LawReport:
-    """L8 for deliveries: its movements, archived ones included, sum to what it received.
-
-    Offenders are delivery ids. One statement sees all sides at one moment, and reads the movements once: they
-    have no index by delivery.
+    """L8 for deliveries: its movements, archived ones included, sum to what it received. Offenders are
+    delivery ids. One statement reads the movements once: they have no index by delivery.
     """
     ids = [UUID(str(id)) for id in delivery_ids or ()]
     literals = SqlLiterals()
@@ -79,10 +72,7 @@ def each_delivery_came_in_once(delivery_ids: Rows | None = None) -> LawReport:
 
 
 def carried_stock_is_what_months_took() -> LawReport:
-    """L5 for archived movements: what is carried of all products is what the archived months took.
-
-    One statement sees both sides at one moment. Both sums are the one offender.
-    """
+    """L5 for archived movements: what is carried of all products is what the archived months took."""
     table = connection.ops.quote_name("table")
     with connection.cursor() as cursor:
         cursor.execute(CARRIED.format(table=table, movements=MOVEMENTS))
@@ -94,19 +84,9 @@ def carried_stock_is_what_months_took() -> LawReport:
 
 
 SUBJECTS = (
-    Subject(
-        "product",
-        Product.objects.all,
-        (("L5", on_hand_is_the_sum_of_movements),),
-        # A hot product has a hundred thousand movements.
-        size=10,
-    ),
-    Subject(
-        "delivery",
-        Delivery.objects.all,
-        (("L8", each_delivery_came_in_once),),
-        size=5_000,
-    ),
+    # A hot product has a hundred thousand movements.
+    Subject("product", Product.objects.all, (("L5", on_hand_is_the_sum_of_movements),), size=10),
+    Subject("delivery", Delivery.objects.all, (("L8", each_delivery_came_in_once),), size=5_000),
 )
 WHOLE_CHECKS = (
     WholeCheck("L4", reserved_is_within_on_hand),

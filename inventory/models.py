@@ -88,9 +88,8 @@ class Product(models.Model):
 
 
 class Delivery(models.Model):
-    """Rows of stock that are imported together, under an id that exists before the first row is written.
-
-    They are written in chunks, in the order of their skus; `rows_done` counts the rows that are written.
+    """Rows of stock that are imported together, under an id that exists before the first row is written;
+    `rows_done` counts those that are, in the order of their skus.
     """
 
     id = models.UUIDField(_("id"), primary_key=True)

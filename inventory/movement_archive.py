@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from uuid import UUID
 
 from django.db.models import F
@@ -18,17 +19,8 @@ UPDATE inventory_carriedstock SET delta = delta + CASE product_id{cases} END WHE
 """
 
 
-def carry(month: ArchivedMonth, rows: Sequence[Row]) -> Sums:
-    """Add the movements to what is carried of their products, and of their deliveries."""
-    return _carry(rows, sign=1)
-
-
-def uncarry(month: ArchivedMonth, rows: Sequence[Row]) -> Sums:
-    """Take the movements from what is carried."""
-    return _carry(rows, sign=-1)
-
-
-def _carry(rows: Sequence[Row], *, sign: int) -> Sums:
+def _carry(month: ArchivedMonth, rows: Sequence[Row], *, sign: int) -> Sums:
+    """Add the movements to what is carried of their products and deliveries, or take them from it."""
     products, deliveries = Counter[int](), Counter[UUID]()
     for row in rows:
         products[row["product_id"]] += row["delta"]
@@ -48,7 +40,7 @@ TABLE = ArchiveTable(
     name=MOVEMENTS,
     model=StockMovement,
     at="at",
-    carry=carry,
-    uncarry=uncarry,
+    carry=partial(_carry, sign=1),
+    uncarry=partial(_carry, sign=-1),
     stays="nothing: what is carried of each product and delivery keeps the sums",
 )

@@ -1,7 +1,5 @@
-"""Pausing and resuming a product: while it is paused it can't be ordered, and its open orders go on.
-
-`inventory.reservations.check` refuses, by the product's row as each strategy locks it or whose version its
-UPDATE requires; see `shop.pausing`.
+"""Pausing and resuming a product: while it is paused it can't be ordered, and its open orders go on. See
+`shop.pausing`.
 """
 
 from functools import partial

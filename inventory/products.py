@@ -89,8 +89,8 @@ def create(
 ) -> Product:
     """Add a product with nothing in stock; `price` is in minor units. Raises `Rejected` `sku_exists`.
 
-    The event `stock.low` is sent when what is available falls to the threshold or below it; None: never.
-    `limit_per_account` is the most units that one account may have in open and paid orders; None: no limit.
+    `stock.low` is sent when what is available falls to the threshold; `limit_per_account` is of units in open
+    and paid orders; None: never, no limit.
     """
 
     def insert() -> Product:
@@ -121,9 +121,8 @@ def change(
 ) -> Product:
     """Change the given fields, and never the stock; orders keep the name and price they were placed at.
 
-    A threshold of None stops `stock.low`, a limit of None removes the limit. A new threshold counts for later
-    changes of the stock, a new limit for later orders. The journal keeps the `reason`. Raises `NotFound`, and
-    `Rejected` `sku_exists`.
+    A threshold or limit of None removes it. A new threshold counts for later changes of the stock, a new
+    limit for later orders. Raises `NotFound`, and `Rejected` `sku_exists`.
     """
     given = {"sku": sku, "name": name, "price": price, "is_active": is_active}
     changes: dict[str, object] = {field: value for field, value in given.items() if value is not None}
@@ -139,10 +138,7 @@ def change(
         before = {field: getattr(product, field) for field in changes}
         for field, value in changes.items():
             setattr(product, field, value)
-        differing = {
-            field: (before[field], value) for field, value in changes.items() if before[field] != value
-        }
-        if differing:
+        if differing := {name: (before[name], new) for name, new in changes.items() if before[name] != new}:
             journal.note_all([product_journal.changed(product_id, differing, reason=reason)])
         # Orders that read price or limit without a lock find the version changed, and read them again.
         product.version += 1
@@ -155,17 +151,18 @@ def change(
 
 def get(*, product_id: int, include_inactive: bool) -> Product:
     """The product. Raises `NotFound`, for an inactive one too unless `include_inactive`."""
-    product = _visible(include_inactive=include_inactive).filter(id=product_id).first()
-    if product is None:
-        raise _no_product(product_id)
-    return product
+    return _found(_visible(include_inactive=include_inactive), product_id)
 
 
 def lock(product_id: int) -> Product:
     """The product, locked until the caller's transaction ends. Raises `NotFound`."""
-    product = Product.objects.select_for_update().filter(id=product_id).first()
+    return _found(Product.objects.select_for_update(), product_id)
+
+
+def _found(products: "QuerySet[Product]", product_id: int) -> Product:
+    product = products.filter(id=product_id).first()
     if product is None:
-        raise _no_product(product_id)
+        raise NotFound(_("There is no product {product_id}.", product_id=product_id))
     return product
 
 
@@ -193,10 +190,5 @@ def _with_unique_sku(work: Callable[[], Product], sku: str | None) -> Product:
     except IntegrityError:
         if sku is None or not Product.objects.filter(sku=sku).exists():
             raise
-        raise Rejected(
-            _("There is a product with the sku {sku} already.", sku=sku), code="sku_exists"
-        ) from None
-
-
-def _no_product(product_id: int) -> NotFound:
-    return NotFound(_("There is no product {product_id}.", product_id=product_id))
+        text = _("There is a product with the sku {sku} already.", sku=sku)
+        raise Rejected(text, code="sku_exists") from None

@@ -1,10 +1,8 @@
 """Reserving stock for orders, releasing and selling what is reserved, and restocking what is returned.
 
-Every function must be called inside the transaction of the order. All lock products in the order of their
-ids, in one statement, so that orders for the same products wait for each other and never deadlock. Lock the
-order before its stock.
-
-Reservations have no table: the lines of open orders are what is reserved.
+All must be called inside the order's transaction, after the order is locked, and lock products in the order
+of their ids, in one statement, so that orders for the same products never deadlock. Reservations have no
+table: the lines of open orders are what is reserved.
 """
 
 from collections import Counter
@@ -15,7 +13,7 @@ from uuid import UUID
 from inventory import stock_levels
 from inventory.models import Product, StockMovement
 from inventory.stock import Stock, insufficient_stock, product_paused
-from inventory.stock_levels import Change, MovementRow
+from inventory.stock_levels import Change
 from shop import clock
 from shop.db.stuck_rows import Row
 from shop.errors import NotFound
@@ -31,14 +29,7 @@ class Line:
     quantity: int
 
 
-def lock(product_ids: Iterable[int]) -> dict[int, Stock]:
-    """The products of these ids, locked until the transaction ends; ids that don't exist are absent."""
-    return stock_levels.lock_stock(product_ids)
-
-
-def read(product_ids: Iterable[int]) -> dict[int, Stock]:
-    """The products of these ids, without a lock: `save` detects concurrent changes by their versions."""
-    return stock_levels.read_stock(product_ids)
+lock, read = stock_levels.lock_stock, stock_levels.read_stock
 
 
 def locked_row(product_id: int) -> Row:
@@ -49,9 +40,8 @@ def locked_row(product_id: int) -> Row:
 def check(stock: Mapping[int, Stock], lines: Sequence[Line]) -> None:
     """Check that `reserve` would succeed.
 
-    Raises `NotFound` `product_not_found` with `products`, the ids that are missing or inactive, and
-    `Rejected` with `items`: `product_paused`, one for each product that is paused, or `insufficient_stock`,
-    one for each product of which too few are available.
+    Raises `NotFound` `product_not_found` with `products`, those that are missing or inactive, and `Rejected`
+    with `items`: `product_paused`, or `insufficient_stock`.
     """
     check_sold(stock, lines)
     check_available(stock, lines)
@@ -60,16 +50,10 @@ def check(stock: Mapping[int, Stock], lines: Sequence[Line]) -> None:
 def check_sold(stock: Mapping[int, Stock], lines: Sequence[Line]) -> None:
     """Check that each of these products is there, active and not paused. Raises as `check` does."""
     wanted = _quantities(lines)
-    missing = [id for id in wanted if id not in stock or not stock[id].is_active]
-    if missing:
-        names = ", ".join(map(str, missing))
-        raise NotFound(
-            _("There is no product {products}.", products=names),
-            code="product_not_found",
-            products=missing,
-        )
-    paused = [id for id in wanted if stock[id].paused_at is not None]
-    if paused:
+    if missing := [id for id in wanted if id not in stock or not stock[id].is_active]:
+        text = _("There is no product {products}.", products=", ".join(map(str, missing)))
+        raise NotFound(text, code="product_not_found", products=missing)
+    if paused := [id for id in wanted if stock[id].paused_at is not None]:
         raise product_paused(paused)
 
 
@@ -86,9 +70,8 @@ def check_available(stock: Mapping[int, Stock], lines: Sequence[Line]) -> None:
 
 
 def reserve(stock: Mapping[int, Stock], lines: Sequence[Line]) -> None:
-    """Reserve all lines or none, in memory: `stock` comes from `lock` or `read`, and `save` writes it.
-
-    Raises what `check` raises; then nothing is reserved.
+    """Reserve all lines or none, in memory: `stock` comes from `lock` or `read`, and `save` writes it. Raises
+    as `check`.
     """
     check(stock, lines)
     reserve_checked(stock, lines)
@@ -101,10 +84,8 @@ def reserve_checked(stock: Mapping[int, Stock], lines: Sequence[Line]) -> None:
 
 
 def save(stock: Mapping[int, Stock], *, is_locked: bool = True) -> None:
-    """Write what was reserved of these products, in one statement; products without a change are left out.
-
-    With `is_locked` False, for stock from `read`, raises `transactions.ChangedMeanwhile` when one of them
-    was changed since.
+    """Write what was reserved of these products, in one statement; with `is_locked` False raises
+    `transactions.ChangedMeanwhile` as `stock_levels.change` does.
     """
     newly_reserved = {id: product.newly_reserved for id, product in stock.items() if product.newly_reserved}
     changes = {id: Change(reserved=quantity) for id, quantity in newly_reserved.items()}
@@ -156,10 +137,10 @@ def _move_stock(
             delta = each.on_hand * line.quantity
             on_hand[line.product_id] += delta
             moved.append(
-                MovementRow(
-                    line.product_id,
-                    kind.value,
-                    delta,
+                StockMovement(
+                    product_id=line.product_id,
+                    kind=kind,
+                    delta=delta,
                     on_hand_after=on_hand[line.product_id],
                     order_id=order_id,
                     reason=reason,

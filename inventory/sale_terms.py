@@ -1,8 +1,7 @@
 """Which sale's terms hold for a product: `inventory` keeps the sale's id, and knows nothing more of it.
 
 An order reads the id with the stock it locks, or requires the version it read. So a change of a sale's terms
-that locks its products, and increments their versions, has no order beside it that was decided by the terms
-before.
+that locks its products has no order beside it that was decided by the terms before.
 """
 
 from collections.abc import Collection

@@ -11,9 +11,8 @@ from shop.lazy_texts import mark as _
 
 @dataclass(slots=True)
 class Stock:
-    """A copy of a product's row, where `is_active` is 1 or 0, and `paused_at` is as the driver returns it.
-
-    `newly_reserved` is what was reserved in memory and is not written yet.
+    """A copy of a product's row, with `is_active` and `paused_at` as the driver returns them.
+    `newly_reserved` is reserved in memory and not written yet.
     """
 
     id: int

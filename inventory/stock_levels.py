@@ -1,17 +1,13 @@
-"""The stock levels of products, locked and changed in the order of product ids, in one statement.
+"""The stock levels of products, locked in the order of their ids, and changed by this module only.
 
 Every change increments the product's version, updates the mirror after the commit, and notes when what is
-available falls to the product's threshold. Levels are changed by this module only. A movement of what is on
-hand is a row and a journal line. Orders read stock as plain rows, because a batch reads hundreds of them.
+available falls to the threshold. Orders read stock as plain rows, because a batch reads hundreds of them.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
-from typing import NamedTuple
-from uuid import UUID
 
 from django.db import connection, transaction
 
@@ -20,6 +16,7 @@ from inventory.models import Product, StockMovement
 from inventory.stock import COLUMNS, Stock
 from shop.db import bulk_sql, open_transaction, transactions
 from shop.event_feed import catalogue, recording
+from shop.event_feed.recording import NewEvent
 from shop.events import journal
 
 READ = "SELECT {columns} FROM inventory_product WHERE id IN ({ids}) ORDER BY id{for_update}"
@@ -75,8 +72,8 @@ def change(
 ) -> None:
     """Add to these rows, and to these copies of them; the table's constraint refuses what is impossible.
 
-    `stock` comes from `lock` or `lock_stock`, or with `is_locked` False from `read_stock`: then raises
-    `transactions.ChangedMeanwhile` when one of the rows was changed since it was read.
+    With `is_locked` False, for `stock` from `read_stock`, raises `transactions.ChangedMeanwhile` when one of
+    the rows was changed since.
     """
     open_transaction.assert_inside()
     ids = sorted(id for id, one in changes.items() if one != NO_CHANGE)
@@ -85,7 +82,8 @@ def change(
     were_available = {id: _is_available(stock[id]) for id in ids}
     for id in ids:
         _apply_to_copy(stock[id], changes[id])
-    _record_availability([stock[id] for id in ids if _is_available(stock[id]) != were_available[id]])
+    changed = [stock[id] for id in ids if _is_available(stock[id]) != were_available[id]]
+    recording.record_all(map(_availability_event, changed))
     publish_on_commit([stock[id] for id in ids])
 
 
@@ -105,12 +103,13 @@ def _update_levels(
 ) -> None:
     columns: list[str] = []
     for name in ("on_hand", "reserved"):
-        alike = _group_by_delta(ids, changes, name).items()
-        if alike:
-            cases = "".join(
-                CASE.format(ids=bulk_sql.integer_list(some), delta=delta) for delta, some in alike
-            )
-            columns.append(COLUMN.format(name=name, cases=cases))
+        alike: dict[int, list[int]] = defaultdict(list)
+        for id in ids:
+            alike[getattr(changes[id], name)].append(id)
+        alike.pop(0, None)
+        cases = [CASE.format(ids=bulk_sql.integer_list(some), delta=delta) for delta, some in alike.items()]
+        if cases:
+            columns.append(COLUMN.format(name=name, cases="".join(cases)))
     statement = CHANGE.format(columns=", ".join(columns), ids=bulk_sql.integer_list(ids))
     if is_locked:
         bulk_sql.execute_deferred(statement)
@@ -120,16 +119,6 @@ def _update_levels(
         cursor.execute(statement)
         if cursor.rowcount != len(ids):
             raise transactions.ChangedMeanwhile("Another transaction changed the stock since it was read.")
-
-
-def _group_by_delta(ids: Sequence[int], changes: Mapping[int, Change], name: str) -> dict[int, list[int]]:
-    """The ids of the products whose level `name` changes, grouped by the delta."""
-    alike: dict[int, list[int]] = defaultdict(list)
-    for id in ids:
-        delta = getattr(changes[id], name)
-        if delta:
-            alike[delta].append(id)
-    return alike
 
 
 def _apply_to_copy(product: Product | Stock, change: Change) -> None:
@@ -154,48 +143,24 @@ def _is_available(product: Product | Stock) -> bool:
     return product.on_hand > product.reserved
 
 
-def _record_availability(products: Iterable[Product | Stock]) -> None:
-    """Record the event of each of these, which have sold out or are available again."""
-    recording.record_all(
-        recording.event(
-            type=catalogue.RESTOCKED if _is_available(product) else catalogue.SOLD_OUT,
-            data={
-                "product": product.id,
-                "sku": product.sku,
-                "available": product.on_hand - product.reserved,
-                "on_hand": product.on_hand,
-            },
-        )
-        for product in products
+def _availability_event(product: Product | Stock) -> NewEvent:
+    """The event of a product that has sold out, or is available again."""
+    available = product.on_hand - product.reserved
+    return recording.event(
+        type=catalogue.RESTOCKED if available else catalogue.SOLD_OUT,
+        data={"product": product.id, "sku": product.sku, "available": available, "on_hand": product.on_hand},
     )
 
 
-class MovementRow(NamedTuple):
-    """A movement's row."""
-
-    product_id: int
-    kind: str
-    delta: int
-    on_hand_after: int
-    order_id: UUID | None
-    reason: str
-    at: datetime
-    delivery_id: UUID | None = None
-
-
-MOVEMENTS_PER_STATEMENT = 1_000
-MOVEMENTS = bulk_sql.Table(StockMovement, MovementRow._fields)
-
-
-def write_movements(movements: Sequence[MovementRow]) -> None:
+def write_movements(movements: Sequence[StockMovement]) -> None:
     """Insert these movements and note them. Must be called inside a transaction."""
-    for start in range(0, len(movements), MOVEMENTS_PER_STATEMENT):
-        bulk_sql.insert(MOVEMENTS, movements[start : start + MOVEMENTS_PER_STATEMENT])
+    for start in range(0, len(movements), ROWS_PER_STATEMENT):
+        bulk_sql.insert_objects(movements[start : start + ROWS_PER_STATEMENT])
     for movement in movements:
         note_movement(movement)
 
 
-def note_movement(movement: StockMovement | MovementRow) -> None:
+def note_movement(movement: StockMovement) -> None:
     """Note a movement in the journal; one of an order is internal: customers see the order's own events."""
     journal.note(
         what=f"stock.{movement.kind}",

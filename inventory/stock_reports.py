@@ -1,7 +1,4 @@
-"""What operators see of the stock: movements, recent sales, products low on it. Each read is bounded.
-
-The back office imports these; the domain does not, and nothing is decided by them.
-"""
+"""What operators see of the stock: movements, recent sales, products low on it. Each read is bounded."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -87,9 +84,8 @@ class LowStock:
 
 
 def read_low(*, most: int) -> LowStock:
-    """The `most` active products that are furthest below their thresholds.
-
-    Beyond `MOST_CHECKED` products with a threshold those with the lowest thresholds are left out.
+    """The `most` active products that are furthest below their thresholds, of the `MOST_CHECKED` with the
+    highest thresholds.
     """
     watched = Product.objects.filter(low_stock_threshold__isnull=False).order_by("-low_stock_threshold")
     is_more = watched.values("pk")[MOST_CHECKED : MOST_CHECKED + 1].exists()

@@ -26,6 +26,7 @@ from shop.money import format_amount
 from shop.operations import dispatch
 from shop.operators import actions
 from shop.operators.actions import Action, ActionForm, button
+from shop.operators.choice_filter import choice_filter
 from shop.operators.display import stored_text
 from shop.operators.lists import (
     ExactSearchMixin,
@@ -58,48 +59,31 @@ class EntryInline(ReadOnlyInline):
     extra = 0
 
 
-class LedgerAccountKindFilter(admin.SimpleListFilter):
-    """The kinds of accounts; the shop's own are the few with ids below zero, which the key finds."""
-
-    title, parameter_name = _("kind"), "kind__exact"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(kind.value, str(kind.label)) for kind in LedgerAccount.Kind]
-
-    def queryset(
-        self, request: HttpRequest, queryset: "QuerySet[LedgerAccount]"
-    ) -> "QuerySet[LedgerAccount]":
-        kind = self.value()
-        if not kind:
-            return queryset
-        is_wallet = kind == LedgerAccount.Kind.WALLET
-        return queryset.filter(**{"id__gte" if is_wallet else "id__lt": 0}, kind=kind)
-
-
-class GatewayFilter(admin.SimpleListFilter):
-    """The gateways that the shop knows; Django's own filter would read the table for them."""
-
-    title, parameter_name = _("gateway"), "gateway"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(name, name) for name in sorted(gateways.GATEWAYS)]
-
-    def queryset(self, request: HttpRequest, queryset: "QuerySet[WebhookEvent]") -> "QuerySet[WebhookEvent]":
-        return queryset.filter(gateway=self.value()) if self.value() else queryset
-
-
-class HandledFilter(admin.SimpleListFilter):
-    """Whether events are handled; the index on the next attempt finds those that are not."""
-
-    title, parameter_name = _("handled"), "handled"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("no", gettext("Not handled")), ("yes", gettext("Handled"))]
-
-    def queryset(self, request: HttpRequest, queryset: "QuerySet[WebhookEvent]") -> "QuerySet[WebhookEvent]":
-        if self.value() not in ("no", "yes"):
-            return queryset
-        return queryset.filter(next_attempt_at__isnull=self.value() == "yes")
+# The shop's own accounts are the few with ids below zero, which the key finds.
+LedgerAccountKindFilter = choice_filter(
+    _("kind"),
+    "kind__exact",
+    {
+        kind.value: (
+            kind.label,
+            Q(kind=kind, **{"id__gte" if kind == LedgerAccount.Kind.WALLET else "id__lt": 0}),
+        )
+        for kind in LedgerAccount.Kind
+    },
+)
+# The known ones: Django's own filter would read the table for them.
+GatewayFilter = choice_filter(
+    _("gateway"), "gateway", {name: (name, Q(gateway=name)) for name in sorted(gateways.GATEWAYS)}
+)
+# The index on the next attempt finds those that are not handled.
+HandledFilter = choice_filter(
+    _("handled"),
+    "handled",
+    {
+        "no": (_("Not handled"), Q(next_attempt_at__isnull=False)),
+        "yes": (_("Handled"), Q(next_attempt_at__isnull=True)),
+    },
+)
 
 
 @admin.register(LedgerAccount)
@@ -117,7 +101,7 @@ class LedgerAccountAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, M
 
     @admin.display(description=_("balance"))
     def balance(self, account: LedgerAccount) -> str:
-        """What a wallet caches; the shop's own accounts cache none, and the page reads it in parts."""
+        """What a wallet caches; the page reads the balance of one of the shop's own accounts in parts."""
         if account.kind == LedgerAccount.Kind.WALLET:
             return format_amount(account.balance_amount)
         return format_html(
@@ -143,7 +127,7 @@ class TransferAdmin(SearchMixin, SalesReportLinkMixin, ReadOnlyMixin, ModelAdmin
 
     @display(description=_("order id"), ordering="order_id")
     def order_key(self, row: Transfer) -> UUID | None:
-        """Not the column `order_id`: Django does not translate the name of such a one."""
+        """Not the column `order_id`, whose name Django does not translate."""
         return row.order_id
 
     def search(self, rows: "QuerySet[Transfer]", term: str) -> "QuerySet[Transfer]":
@@ -191,8 +175,6 @@ class WebhookEventAdmin(SearchMixin, ReadOnlyMixin, ModelAdmin):
 
 
 class FixForm(ActionForm):
-    """The difference to fix, and why."""
-
     key = forms.CharField(max_length=96, widget=forms.HiddenInput)
 
 
@@ -218,14 +200,13 @@ class ReconciliationAdmin(ReadOnlyMixin, ModelAdmin):
     actions_detail = ["fix"]
 
     def get_actions_detail(self, request: HttpRequest, object_id: str) -> list[Any]:
-        """The findings have the links to the action."""
+        """None: the findings have the links to the action."""
         return []
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
-        run: Reconciliation | None = kwargs.get("obj")
-        if run is not None:
+        if run := kwargs.get("obj"):
             shown = run.findings[:MOST_SHOWN]
             context |= {
                 "run": run,
@@ -235,8 +216,7 @@ class ReconciliationAdmin(ReadOnlyMixin, ModelAdmin):
                 "is_clean": reconciling.is_clean(run),
                 "title": gettext("Comparison of %(at)s") % {"at": f"{run.ended_at:%Y-%m-%d %H:%M}"},
             }
-        response: HttpResponse = super().render_change_form(request, context, *args, **kwargs)
-        return response
+        return super().render_change_form(request, context, *args, **kwargs)
 
     def _findings(
         self, request: HttpRequest, run: Reconciliation, shown: list[dict[str, Any]]
@@ -264,8 +244,6 @@ class ReconciliationAdmin(ReadOnlyMixin, ModelAdmin):
 
     @button(description=_("Compare now"), icon="balance", permissions=[FIX])
     def compare(self, request: HttpRequest) -> Action:
-        """Have a worker compare the books, as it does by schedule."""
-
         def report(_: object) -> str:
             return gettext("A worker compares the books now: reload to see what it finds.")
 
@@ -291,7 +269,6 @@ class ReconciliationAdmin(ReadOnlyMixin, ModelAdmin):
 
     @button(description=_("Refund this charge"), permissions=[FIX])
     def fix(self, request: HttpRequest, run: Reconciliation) -> Action:
-        """Show a finding, and refund its charge."""
         key = request.POST.get("key", request.GET.get("key", ""))
         finding = remedies.find(run, key)
         if finding is None:
@@ -323,5 +300,5 @@ class ReconciliationAdmin(ReadOnlyMixin, ModelAdmin):
 
 
 def _done(finding: dict[str, Any]) -> str:
-    """What was done about a finding, in the language of the page; empty if nothing was."""
+    """What was done about a finding, in the language of the page."""
     return str(DONE_WORDS.get(finding["done"], finding["done"]))

@@ -1,7 +1,5 @@
-"""The audit of law L7, which needs no orders: one set-based query for each check.
-
-Each query sees one moment, so concurrent transfers are never offenders. L9 needs the orders too: `orders`
-audits it, by `payments.reconciliation.comparison`. `SUBJECTS` are the same laws for a scheduled audit.
+"""The audit of law L7: each query sees one moment, so concurrent transfers are never offenders. L9 needs the
+orders too: `orders` audits it, by `payments.reconciliation.comparison`.
 """
 
 from typing import Any

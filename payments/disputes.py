@@ -1,8 +1,5 @@
-"""Disputes of charges, as the gateway says: what they hold, what was lost, and what is shown of them.
-
-A dispute changes from open to won or lost, and a lost one may still be won. A look-up that says less than is
-known came too late, and changes nothing. Booked is what the dispute takes of the charge
-(`contract.disputed_amount`): all of it where it is in another currency.
+"""Disputes of charges, as the gateway says. One changes from open to won or lost, and a lost one may still be
+won; a look-up that says less than is known came too late, and changes nothing.
 """
 
 from collections.abc import Iterable, Mapping
@@ -44,9 +41,8 @@ def held_amount(amounts: Mapping[str, int]) -> int:
 
 
 def book(payment: Payment, found: GatewayResult) -> None:
-    """Record what has become of the disputes of the payment's charge.
-
-    Its order must be locked, or a top-up itself.
+    """Record what has become of the disputes of the payment's charge. Its order must be locked, or a top-up
+    itself.
     """
     open_transaction.assert_inside()
     known = {dispute.reference: dispute for dispute in Dispute.objects.filter(payment_id=payment.id)}

@@ -1,10 +1,8 @@
 """The transfers of the shop: points are held, released, sold, refunded, bought, granted and forfeited.
 
-All must be called inside a transaction and are safe to repeat: each happens once for its order, payment or
-reference (`payments.transfers`). `is_locked` says that the caller has locked these orders or payments, so
-that no duplicate can run at the same time. A wallet is opened when it is first needed. Open it before the
-transaction that moves its money: opening it inside may deadlock with a duplicate, and the transaction is
-then repeated.
+All must be called inside a transaction and happen once for their order, payment or reference. `is_locked`
+says that the caller has locked these orders or payments, so no duplicate can run at the same time. Open a
+wallet before the transaction that moves its money: opening it inside may deadlock with a duplicate.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -14,7 +12,7 @@ from uuid import UUID
 
 from django.contrib.auth import get_user_model
 
-from payments import metrics, transfers
+from payments import transfers
 from payments.models import (
     GATEWAY_CLEARING,
     HOLDING,
@@ -27,7 +25,6 @@ from payments.models import (
 )
 from payments.payment_states import Payable
 from payments.transfers import Proposal
-from shop import clock
 from shop.db import open_transaction
 from shop.errors import NotFound, Rejected
 from shop.events.journal import ActorContext
@@ -65,44 +62,39 @@ def balances(user_ids: Iterable[int]) -> dict[int, int]:
 def release_points(
     orders: Sequence[Payable],
     *,
-    at: datetime | None = None,
     is_locked: bool = False,
     references: Mapping[UUID, UUID] = NO_REFERENCES,
 ) -> list[Transfer | Rejected | None]:
-    """Return the points that were held for these orders to their wallets, in a few statements.
-
-    It happens once per order, or once for what `references` names by the order: a payment of it.
+    """Return the points held for these orders to their wallets, once per order, or per payment of it that
+    `references` names.
     """
     amounts = {
         order.id: {HOLDING: -order.points_amount, order.account_id: order.points_amount} for order in orders
     }
-    return _transfer_many(Kind.RELEASE, amounts, at, is_locked=is_locked, references=references)
+    return _transfer_many(Kind.RELEASE, amounts, None, is_locked=is_locked, references=references)
 
 
 def hold_points(
     orders: Sequence[Payable],
     *,
-    at: datetime | None = None,
     is_locked: bool = False,
     references: Mapping[UUID, UUID] = NO_REFERENCES,
 ) -> list[Transfer | Rejected | None]:
-    """Hold points of these orders' wallets, one order after the other, in a few statements for any number.
+    """Hold points of these orders' wallets, one order after the other, once per order as in `release_points`.
 
-    It happens once per order, or once for what `references` names by the order: a payment of it. None for an
-    order without points; a refusal, `insufficient_points`, is returned and not raised.
+    None for an order without points; a refusal, `insufficient_points`, is returned and not raised.
     """
     amounts = {
         order.id: {order.account_id: -order.points_amount, HOLDING: order.points_amount} for order in orders
     }
-    return _transfer_many(Kind.HOLD, amounts, at, is_locked=is_locked, references=references)
+    return _transfer_many(Kind.HOLD, amounts, None, is_locked=is_locked, references=references)
 
 
 def settle_sales(
     orders: Sequence[Payable], *, at: datetime | None = None, is_locked: bool = False
 ) -> list[Transfer | Rejected | None]:
-    """Turn the points held for these orders, and the charged amounts, into sales, in a few statements.
-
-    One result per order: its transfer, its refusal, or None if it costs nothing.
+    """Turn the points held for these orders, and the charged amounts, into sales. None for one that costs
+    nothing.
     """
     amounts = {
         order.id: {
@@ -124,10 +116,7 @@ def refund(
     card_amount: int,
     at: datetime | None = None,
 ) -> Transfer | None:
-    """Reverse a part of a sale: points return to the wallet, the rest leaves by the gateway.
-
-    An order may have several refunds; each is booked once. None where both amounts are 0.
-    """
+    """Reverse a part of a sale, once per refund: points return to the wallet, the rest by the gateway."""
     open_transaction.assert_inside()
     if not points_amount + card_amount:
         return None
@@ -141,9 +130,8 @@ def refund(
 
 
 def reverse_top_up(payment: Payment, *, kind: str, reference: str, amount: int) -> None:
-    """Take back points of a top-up whose charge the gateway gave back, or has lost.
-
-    Points that are spent already count as given away. The payment must be locked.
+    """Take back points of a top-up whose charge the gateway gave back, or has lost; its payment must be
+    locked. Points that are spent already count as given away.
     """
     open_transaction.assert_inside()
     wallet = LedgerAccount.objects.select_for_update().get(id=payment.account_id)
@@ -178,7 +166,6 @@ def credit_top_ups(
     payments: Sequence[Payment],
     *,
     by: Sequence[ActorContext] = (),
-    at: datetime | None = None,
     is_locked: bool = False,
 ) -> None:
     """Add the charged amounts of top-ups to their wallets, which must be open (`open_wallet`)."""
@@ -191,7 +178,7 @@ def credit_top_ups(
         )
         for payment, actor in zip_longest(payments, by)
     ]
-    transfers.transfer_many(proposals, at=at, is_locked=is_locked)
+    transfers.transfer_many(proposals, is_locked=is_locked)
 
 
 def grant(*, user_id: int, amount: int, reason: str, reference: str, at: datetime | None = None) -> Entry:
@@ -206,14 +193,13 @@ def grant(*, user_id: int, amount: int, reason: str, reference: str, at: datetim
     return Entry.objects.select_related("transfer").get(transfer=granted, account_id=user_id)
 
 
-def forfeit(*, user_id: int, amount: int, reason: str, reference: str, at: datetime | None = None) -> None:
+def forfeit(*, user_id: int, amount: int, reason: str, reference: str) -> None:
     """Return all that the wallet of an account holds to the shop, when the account is erased."""
     transfers.transfer(
         kind=Kind.FORFEIT,
         reference=reference,
         amounts={user_id: -amount, PROMOTIONS: amount},
         reason=reason,
-        at=at,
     )
 
 
@@ -240,9 +226,8 @@ def _transfer_many(
 
 
 def bulk_open_wallets(user_ids: Collection[int], amount: int) -> int:
-    """Open wallets with `amount` granted to each, in a few statements for each thousand; return how many.
-
-    Existing wallets stay as they are. For demo data: no other process may open the same wallets meanwhile.
+    """Open the wallets that are missing with `amount` granted to each; return how many. For demo data: no
+    other process may open the same wallets meanwhile.
     """
     open_transaction.assert_inside()
     wanted = sorted(set(user_ids))
@@ -254,31 +239,17 @@ def _open_wallets(user_ids: Collection[int], amount: int) -> int:
     existing = set(LedgerAccount.objects.filter(id__in=user_ids).values_list("id", flat=True))
     missing = [id for id in user_ids if id not in existing]
     LedgerAccount.objects.bulk_create(
-        LedgerAccount(id=id, kind=LedgerAccount.Kind.WALLET, user_id=id, balance_amount=amount)
-        for id in missing
+        LedgerAccount(id=id, kind=LedgerAccount.Kind.WALLET, user_id=id) for id in missing
     )
     if amount:
-        _grant_opening(missing, amount)
+        grants = [
+            Proposal(
+                kind=Kind.GRANT,
+                reference=f"opening {id}",
+                amounts={PROMOTIONS: -amount, id: amount},
+                reason="Opening balance",
+            )
+            for id in missing
+        ]
+        transfers.transfer_many(grants, is_locked=True)
     return len(missing)
-
-
-def _grant_opening(user_ids: Collection[int], amount: int) -> None:
-    now = clock.now()
-    grants = {
-        id: Transfer(kind=Kind.GRANT, reference=f"opening {id}", reason="Opening balance", at=now)
-        for id in user_ids
-    }
-    Transfer.objects.bulk_create(grants.values())
-    Entry.objects.bulk_create(
-        entry
-        for id, grant in grants.items()
-        for entry in (
-            Entry(transfer=grant, account_id=PROMOTIONS, amount=-amount),
-            Entry(transfer=grant, account_id=id, amount=amount, balance_after_amount=amount),
-        )
-    )
-    open_transaction.count_after_commit(
-        metrics.count_points, [(Kind.GRANT.value, {id: amount}) for id in grants]
-    )
-    for id, grant in grants.items():
-        transfers.note(grant, wallet_id=id, amount=amount, balance=amount)

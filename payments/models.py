@@ -18,11 +18,9 @@ HOLDING, SALES, GATEWAY_CLEARING, PROMOTIONS = -1, -2, -3, -4
 class LedgerAccount(models.Model):
     """One account of the ledger. A wallet belongs to a user and caches its balance.
 
-    A wallet has its owner's id, and the shop's own accounts have fixed ids below zero: no query looks an
-    account up, and locking wallets by id is locking them by user.
-
-    The shop's own accounts cache no balance: they take part in every transfer, and a cached balance would
-    make each payment wait for the one before. Their balance is the sum of their entries.
+    A wallet has its owner's id, the shop's own accounts fixed ids below zero: no query looks an account up,
+    and locking wallets by id is locking them by user. The shop's own accounts cache no balance: they take
+    part in every transfer, and each would wait for the one before.
     """
 
     class Kind(models.TextChoices):
@@ -174,10 +172,8 @@ class Payment(models.Model):
 
     An order has one payment that is not failed at most: with `keep_on_decline` a declined one leaves the
     order to be paid by another, its `number` 2 and so on. `charge_key` is the idempotency key of the charge
-    and never changes; the card's token is deleted when it settles.
-
-    A payment whose card's owner must act is `pending` with an `action_url`: it shows as `requires_action`
-    (`shown_status`) until `action_expires_at`.
+    and never changes; the card's token is deleted when it settles. While the card's owner must act it is
+    `pending` with an `action_url`, and shows as `requires_action` until `action_expires_at`.
     """
 
     class Status(models.TextChoices):
@@ -307,10 +303,7 @@ class Payment(models.Model):
 
 
 class Dispute(models.Model):
-    """A dispute that the card's owner has begun at their bank, as the gateway says.
-
-    While it is open the amount is not refunded. A lost one is money lost.
-    """
+    """A dispute that a card owner has begun at the bank. While it is open its amount is not refunded."""
 
     class Status(models.TextChoices):
         OPEN = "open", _("open")

@@ -1,7 +1,6 @@
-"""Payments and the transitions between their states, which are one table.
-
-The functions must be called inside a transaction. Each transition is a guarded update, so that of two
-processes that end a payment one wins; it returns whether the payment now has the requested state.
+"""Payments and the transitions between their states, which are one table. Each transition is a guarded update
+inside the caller's transaction, so of two processes that end a payment one wins; it returns whether the
+payment now has the requested state.
 """
 
 from collections import defaultdict
@@ -82,10 +81,7 @@ def new_payment(
     number: int = 1,
     api_key_id: int | None = None,
 ) -> Payment:
-    """An unsaved payment of an order: a caller with many writes them by one `insert_payments`.
-
-    `number` counts the order's payments.
-    """
+    """An unsaved payment of an order, its `number` 1 or more; `insert_payments` writes it."""
     return _build_payment(
         number=number,
         api_key_id=api_key_id,
@@ -131,9 +127,8 @@ def mark_in_doubt(payment_id: UUID) -> bool:
 
 
 def require_action(payment_id: UUID, *, url: str, expires_at: datetime) -> bool:
-    """The card's owner must act at this address until then; whether the payment waits for that now.
-
-    A payment in doubt is pending again: the gateway is known to wait. After that time it stays as it is.
+    """The card's owner must act at this address until then; whether the payment waits for that now. One in
+    doubt is pending again: the gateway is known to wait.
     """
     open_transaction.assert_inside()
     if expires_at <= clock.now():
@@ -182,9 +177,8 @@ def payments_of(order_ids: Collection[UUID]) -> dict[UUID, list[Payment]]:
 
 
 def mark_all_succeeded(charges: Mapping[UUID, str], *, at: datetime) -> int:
-    """Mark these payments as succeeded, by one statement; returns how many changed.
-
-    `charges` are the gateway's ids of their charges, empty for a payment without a card.
+    """Mark these payments as succeeded, by one statement, with the gateway's ids of their charges, empty
+    without a card; returns how many changed.
     """
     open_transaction.assert_inside()
     cells = bulk_sql.SqlLiterals()
@@ -230,8 +224,7 @@ def lock_order(payment: Payment) -> None:
 def begin_refund(order_id: UUID, *, card_amount: int) -> None:
     """Set aside this part of the order's card amount for a refund. The order must be locked.
 
-    The payment stays `succeeded` even when all of it is refunded: it was paid, and the refunds have rows of
-    their own.
+    The payment stays `succeeded` even when all of it is refunded: refunds have rows of their own.
     """
     _change_refunds(
         Payment.objects.filter(card_amount__gte=F("refunding_amount") + F("refunded_amount") + card_amount),
@@ -289,8 +282,6 @@ def _source_states(to: str) -> list[str]:
     return [str(status) for status, targets in TRANSITIONS.items() if to in targets]
 
 
-def _build_payment(*, order_id: UUID | None, at: datetime, **fields: Any) -> Payment:
+def _build_payment(*, at: datetime, **fields: Any) -> Payment:
     payment_id = uuid7()
-    return Payment(
-        id=payment_id, order_id=order_id, charge_key=f"payment-{payment_id}", created_at=at, **fields
-    )
+    return Payment(id=payment_id, charge_key=f"payment-{payment_id}", created_at=at, **fields)

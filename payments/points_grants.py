@@ -1,7 +1,5 @@
-"""Points granted by staff, once for each idempotency key, within the limits of each operator.
-
-An operator grants at most `GRANT_LIMIT_AMOUNT` at once and `GRANT_DAY_AMOUNT` in a day (UTC), never to the
-own account. A grant above that is asked for, and done once another operator approves it (`shop.approvals`).
+"""Points granted by staff, once for each idempotency key, within `GRANT_LIMIT_AMOUNT` at once and
+`GRANT_DAY_AMOUNT` in a day (UTC), never to the own account; above that another operator approves.
 """
 
 from collections.abc import Callable
@@ -31,10 +29,10 @@ APPROVAL_REQUIRED = "approval_required"
 
 
 def grant(*, user_id: int, amount: int, reason: str, keyed: KeyedCall) -> Entry | Replay:
-    """Grant the user points, and return the wallet's entry; a repeat of the key returns a `Replay`.
+    """Grant the user points, and return the wallet's entry; a repeat of the key returns a `Replay`. Durable.
 
-    Durable when it returns. Raises `NotFound` for a user that is unknown or disabled, `KeyReused`, and
-    `NotAllowed`: `own_account`, or `approval_required` above the operator's limits.
+    Raises `NotFound` for a user that is unknown or disabled, `KeyReused`, and `NotAllowed`: `own_account`, or
+    `approval_required` above the operator's limits.
     """
     own_account.refuse_own(user_id)
     ledger.open_wallet(user_id)
@@ -53,9 +51,9 @@ def grant(*, user_id: int, amount: int, reason: str, keyed: KeyedCall) -> Entry 
 
 
 def ask_to_grant(*, user_id: int, amount: int, reason: str, keyed: KeyedCall) -> Approval | Replay:
-    """Ask that another operator approves the grant; a repeat of the key returns a `Replay`.
+    """Ask that another operator approves the grant; a repeat of the key returns a `Replay`. Durable.
 
-    Durable when it returns. Raises `NotFound`, `KeyReused`, and `NotAllowed` `own_account`.
+    Raises `NotFound`, `KeyReused`, and `NotAllowed` `own_account`.
     """
 
     def ask() -> Approval:
@@ -119,10 +117,9 @@ def _grant_approved(approval: Approval, day: date) -> str:
     return f"{amount} points granted; the balance is {entry.balance_after_amount}"
 
 
-def _describe(approval: Approval) -> list[tuple[str, str]]:
-    return [(gettext("Amount"), format_amount(approval.arguments["amount"]))]
-
-
 approvals.ACTS[GRANT] = Act(
-    title=_("Grant points"), permission=PERMISSION, prepare=_prepare, describe=_describe
+    title=_("Grant points"),
+    permission=PERMISSION,
+    prepare=_prepare,
+    describe=lambda approval: [(gettext("Amount"), format_amount(approval.arguments["amount"]))],
 )

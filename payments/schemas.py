@@ -101,10 +101,8 @@ def payment_body(
     reader_id: int | None = None,
     disputes: Iterable[Dispute] = (),
 ) -> dict[str, Any]:
-    """The response body of a payment; only why it failed is in the language.
-
-    `reader_id` is the account that reads it, if it may be another than the payment's. The answer of a call
-    that pays is given before there are `disputes`.
+    """The body of a payment, as `reader_id` may see it; only why it failed is in the language. The answer of
+    a call that pays is given before there are `disputes`.
     """
     return {
         "id": payment.id,
@@ -126,9 +124,8 @@ def dispute_body(dispute: Dispute | None) -> dict[str, Any] | None:
 
 
 def next_action_body(payment: Payment, *, reader_id: int | None = None) -> dict[str, Any] | None:
-    """What the card's owner must do for the payment now; None where there is nothing, and for other readers.
-
-    The page's URL is a secret: it is all that one needs to confirm or refuse the charge there.
+    """What the card's owner must do for the payment now; None where there is nothing, and for other readers:
+    the page's URL is all that one needs to confirm or refuse the charge there.
     """
     if not payment.requires_action or reader_id not in (None, payment.account_id):
         return None

@@ -16,9 +16,8 @@ SHORTEST_REFERENCE = 8
 def payments(
     *, account_id: int | None, user_id: int | None = None, order_id: UUID | None = None
 ) -> QuerySet[Payment]:
-    """The payments that `account_id` may see (None: all), of this user and order where given.
-
-    They come with their disputes.
+    """The payments that `account_id` may see (None: all), of this user and order where given, with their
+    disputes.
     """
     rows = Payment.objects.prefetch_related("disputes")
     # Both conditions hold, so a customer's query for another account's payments finds none.
@@ -43,10 +42,7 @@ def may_be_reference(term: str) -> bool:
 def recent_with_charge_reference(
     reference: str, *, among: QuerySet[Payment] | None = None
 ) -> QuerySet[Payment]:
-    """Those of the newest payments whose charge has this reference.
-
-    It has no index, which each payment would pay for.
-    """
+    """Those of the newest payments whose charge has this reference: it has no index."""
     payments = Payment.objects.all() if among is None else among
     newest = Payment.objects.order_by("-pk").values_list("pk", flat=True)
     oldest = list(newest[NEWEST_WITH_REFERENCE - 1 : NEWEST_WITH_REFERENCE])

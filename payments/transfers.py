@@ -1,14 +1,12 @@
 """Double entry: money moves by transfers whose entries sum to zero, appended and never changed.
 
-The functions must be called inside a transaction and are safe to repeat: kind and reference identify a
-transfer, and a repeat returns the existing one. Wallets are locked in the order of their ids, in one
-statement; lock what comes before them in the project's order (order, saga, stock, campaign, coupon) first.
+Kind and reference identify a transfer, so a repeat returns the existing one. Wallets are locked in the order
+of their ids, in one statement; lock what comes before them (order, saga, stock, campaign, coupon) first.
 """
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
 from uuid import UUID
 
 from django.db import IntegrityError, connection
@@ -24,30 +22,6 @@ from shop.lazy_texts import mark as _
 
 # Each row goes through the cases one by one, so the cost grows with the square of their number.
 WALLETS_PER_STATEMENT = 500
-
-
-class TransferRow(NamedTuple):
-    """A transfer's row."""
-
-    id: UUID
-    kind: str
-    reference: str
-    order_id: UUID | None
-    reason: str
-    at: datetime
-
-
-class EntryRow(NamedTuple):
-    """An entry's row."""
-
-    transfer_id: UUID
-    account_id: int
-    amount: int
-    balance_after_amount: int | None
-
-
-TRANSFERS = bulk_sql.Table(Transfer, TransferRow._fields)
-ENTRIES = bulk_sql.Table(Entry, EntryRow._fields)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,8 +47,8 @@ def transfer(
 ) -> Transfer:
     """Move money between accounts, once for this kind and reference.
 
-    Raises `Rejected` `insufficient_points` when a wallet would go below zero (then nothing has changed),
-    and `ValueError` when the amounts don't sum to zero, move nothing, or credit a wallet that isn't open.
+    Raises `Rejected` `insufficient_points` when a wallet would go below zero, and `ValueError` when the
+    amounts don't sum to zero, move nothing, or credit a wallet that isn't open.
     """
     proposal = Proposal(kind=kind, reference=reference, amounts=amounts, order_id=order_id, reason=reason)
     [outcome] = transfer_many([proposal], at=at)
@@ -86,15 +60,16 @@ def transfer(
 def transfer_many(
     proposals: Sequence[Proposal], *, at: datetime | None = None, is_locked: bool = False
 ) -> list[Transfer | Rejected]:
-    """Decide these transfers in the given order, and return the transfer of each, or its refusal.
+    """Decide these transfers in the given order, in the same few statements for any number; returns the
+    transfer of each, or its refusal.
 
-    A refused one moves nothing. Takes the same few statements for any number. `is_locked` says that the
-    caller's locks, such as those of the orders, exclude duplicates: then there is no savepoint. Raises
-    `ValueError` as `transfer` does.
+    `is_locked` says that the caller's locks, such as those of the orders, exclude duplicates: then there is
+    no savepoint. Raises `ValueError` as `transfer` does.
     """
     open_transaction.assert_inside()
     for proposal in proposals:
-        _check(proposal)
+        if sum(proposal.amounts.values()) or not any(proposal.amounts.values()):
+            raise ValueError(f"{proposal.kind} {proposal.reference} must move something, and sum to zero.")
     at = at or clock.now()
     if is_locked:
         return _decide(proposals, at)
@@ -104,11 +79,6 @@ def transfer_many(
     except IntegrityError:
         # A duplicate without a common wallet was faster. It has committed, so it is found now.
         return _decide(proposals, at)
-
-
-def _check(proposal: Proposal) -> None:
-    if sum(proposal.amounts.values()) or not any(proposal.amounts.values()):
-        raise ValueError(f"{proposal.kind} {proposal.reference} must move something, and sum to zero.")
 
 
 def _decide(proposals: Sequence[Proposal], at: datetime) -> list[Transfer | Rejected]:
@@ -122,7 +92,13 @@ def _decide(proposals: Sequence[Proposal], at: datetime) -> list[Transfer | Reje
         name = (proposal.kind, proposal.reference)
         outcome = known.get(name) or _refusal(proposal, balances)
         if outcome is None:
-            outcome = known[name] = _build_transfer(proposal, at)
+            outcome = known[name] = Transfer(
+                kind=proposal.kind,
+                reference=proposal.reference,
+                order_id=proposal.order_id,
+                reason=proposal.reason,
+                at=at,
+            )
             made.append((outcome, proposal, _apply(proposal, balances)))
         outcomes.append(outcome)
     _write_rows(made, {id: balance for id, balance in balances.items() if balance != before[id]})
@@ -166,16 +142,6 @@ def _refusal(proposal: Proposal, balances: Mapping[int, int]) -> Rejected | None
     return None
 
 
-def _build_transfer(proposal: Proposal, at: datetime) -> Transfer:
-    return Transfer(
-        kind=proposal.kind,
-        reference=proposal.reference,
-        order_id=proposal.order_id,
-        reason=proposal.reason,
-        at=at,
-    )
-
-
 def _apply(proposal: Proposal, balances: dict[int, int]) -> dict[int, int]:
     """Apply the proposal to the balances, and return those of its wallets afterwards."""
     after = {id: balances[id] + amount for id, amount in proposal.amounts.items() if id in balances}
@@ -192,25 +158,21 @@ def _write_rows(
         _set_balances({id: balances[id] for id in ids[start : start + WALLETS_PER_STATEMENT]})
     if not made:
         return
-    transfers = [one for one, _, _ in made]
-    bulk_sql.insert(
-        TRANSFERS, [TransferRow(*(getattr(one, name) for name in TransferRow._fields)) for one in transfers]
-    )
-    bulk_sql.insert(
-        ENTRIES,
+    bulk_sql.insert_objects([one for one, _, _ in made])
+    bulk_sql.insert_objects(
         [
-            EntryRow(one.id, id, amount, after.get(id))
+            Entry(transfer_id=one.id, account_id=id, amount=amount, balance_after_amount=after.get(id))
             for one, proposal, after in made
             for id, amount in proposal.amounts.items()
             if amount
-        ],
+        ]
     )
     open_transaction.count_after_commit(
         metrics.count_points, [(one.kind, proposal.amounts) for one, proposal, _ in made]
     )
     for one, proposal, after in made:
         for id, balance in after.items():
-            note(one, wallet_id=id, amount=proposal.amounts[id], balance=balance, by=proposal.by)
+            _note(one, wallet_id=id, amount=proposal.amounts[id], balance=balance, by=proposal.by)
 
 
 def _set_balances(balances: Mapping[int, int]) -> None:
@@ -221,7 +183,7 @@ def _set_balances(balances: Mapping[int, int]) -> None:
     )
 
 
-def note(one: Transfer, *, wallet_id: int, amount: int, balance: int, by: ActorContext | None = None) -> None:
+def _note(one: Transfer, *, wallet_id: int, amount: int, balance: int, by: ActorContext | None) -> None:
     """Note what a transfer did to a wallet; one of an order is internal: customers see the order's events."""
     if not amount:
         return

@@ -1,7 +1,5 @@
-"""Webhook events of gateways: each is stored once, and tried until it is handled.
-
-An event is verified, stored and acknowledged. It is handled afterwards, by looking up the charge at the
-gateway: the event's own claims are not relied on, so it may come late, twice, in any order or never.
+"""Webhook events of gateways: each is verified, stored once and acknowledged, and handled afterwards by
+looking up the charge at the gateway: its claims are not relied on, so it may come late, twice or never.
 """
 
 from collections.abc import Mapping
@@ -28,10 +26,10 @@ SWEEP_BATCH = 1_000
 
 
 def receive(*, gateway: str, headers: Mapping[str, str], body: bytes) -> WebhookEvent | None:
-    """Store the event, and return it; for a repeat of an event return the one stored first.
+    """Store the event, and return it; for a repeat of an event return the one stored first. Durable.
 
-    Durable when it returns. None for a body that is signed but is no event: another delivery would not help.
-    Raises `NotFound` for an unknown gateway, and `SignatureInvalid`.
+    None for a body that is signed but is no event: another delivery would not help. Raises `NotFound` for an
+    unknown gateway, and `SignatureInvalid`.
     """
     if gateway not in gateways.GATEWAYS:
         raise NotFound(_("There is no gateway {gateway!r}.", gateway=gateway))
@@ -89,18 +87,13 @@ def unhandled_count() -> int:
 
 def sweep() -> int:
     """Delete the events that are handled and older than `RETENTION`, the oldest first. Returns how many."""
-    deleted = 0
-    while chunk := _expired_ids():
+    deleted, limit = 0, clock.now() - RETENTION
+    # Ids ascend with age, so this needs no index.
+    rows = WebhookEvent.objects.order_by("id").values_list("id", "handled_at", "received_at")
+    while chunk := [id for id, handled, received in rows.all()[:SWEEP_BATCH] if handled and received < limit]:
         transactions.run(WebhookEvent.objects.filter(id__in=chunk).delete, transactions.REPEATABLE)
         deleted += len(chunk)
     return deleted
-
-
-def _expired_ids() -> list[int]:
-    """Of the oldest events those to delete. Ids ascend with age, so this needs no index."""
-    oldest = WebhookEvent.objects.order_by("id").values_list("id", "handled_at", "received_at")[:SWEEP_BATCH]
-    limit = clock.now() - RETENTION
-    return [id for id, handled_at, received_at in oldest if handled_at and received_at < limit]
 
 
 def _store(gateway: str, gateway_event: GatewayEvent, now: datetime) -> WebhookEvent:

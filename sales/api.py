@@ -109,10 +109,7 @@ class PauseSale(View):
         responses={200: schemas.SaleBody} | STAFF_ONLY,
     )
     def post(self, request: Request, sale_id: int) -> Response:
-        require_staff_permission(request, "sales.change_sale")
-        sale = pausing.pause(sale_id=sale_id, reason=read(PauseInput, request).reason)
-        cached_lists.expire()
-        return Response(schemas.sale_body(sale))
+        return _set_paused(request, sale_id, is_paused=True)
 
 
 class ResumeSale(View):
@@ -126,10 +123,7 @@ class ResumeSale(View):
         responses={200: schemas.SaleBody} | STAFF_ONLY,
     )
     def post(self, request: Request, sale_id: int) -> Response:
-        require_staff_permission(request, "sales.change_sale")
-        sale = pausing.resume(sale_id=sale_id, reason=read(PauseInput, request).reason)
-        cached_lists.expire()
-        return Response(schemas.sale_body(sale))
+        return _set_paused(request, sale_id, is_paused=False)
 
 
 class SaleDraw(View):
@@ -206,6 +200,14 @@ class OneSaleEntry(View):
         return _entry_response(entry)
 
 
+def _set_paused(request: Request, sale_id: int, *, is_paused: bool) -> Response:
+    require_staff_permission(request, "sales.change_sale")
+    reason = read(PauseInput, request).reason
+    sale = pausing.set_paused(sale_id=sale_id, is_paused=is_paused, reason=reason)
+    cached_lists.expire()
+    return Response(schemas.sale_body(sale))
+
+
 def _sales_of_customers(request: Request) -> Response:
     return paginate(request, terms.find(), schemas.sale_body)
 
@@ -218,17 +220,10 @@ def _entry_response(entry: Entry, *, status: int = 200, headers: Mapping[str, st
     """The entry with its estimated wait, and while it waits with when to read it again."""
     estimate = room_view.estimated_wait_seconds(entry)
     body = schemas.entry_body(entry, estimate)
-    return Response(body, status=status, headers={**headers, **_retry_after_header(entry, estimate)})
-
-
-def _retry_after_header(entry: Entry, estimate: int | None) -> dict[str, str]:
-    """When to read the entry again, while it waits."""
-    if entry.status != Status.WAITING:
-        return {}
-    if entry.ahead is None:
-        seconds = ceil((entry.opens_at - clock.now()).total_seconds()) + 1
-    elif estimate is None:
-        seconds = PAUSED_SECONDS
-    else:
-        seconds = estimate // POLLS_PER_WAIT
-    return {"Retry-After": str(min(MOST_SECONDS, max(1, seconds)))}
+    if entry.status == Status.WAITING:
+        if entry.ahead is None:
+            seconds = ceil((entry.opens_at - clock.now()).total_seconds()) + 1
+        else:
+            seconds = PAUSED_SECONDS if estimate is None else estimate // POLLS_PER_WAIT
+        headers = {**headers, "Retry-After": str(min(MOST_SECONDS, max(1, seconds)))}
+    return Response(body, status=status, headers=headers)

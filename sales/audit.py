@@ -1,13 +1,10 @@
-"""The audit of sales: L14's rate of admissions. `orders.audit` has the half that needs orders.
-
-`SUBJECTS` are the same law for a scheduled audit.
-"""
+"""The audit of sales: L14. `orders.audit` has the half that needs orders."""
 
 from collections import deque
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-from django.db.models import Count, F, Q, QuerySet
+from django.db.models import Count, F, Q
 
 from sales.models import Sale, SaleEntry, SaleProduct
 from sales.waiting_room.admission import WINDOW
@@ -22,10 +19,7 @@ def audit() -> list[LawReport]:
 
 
 def admissions_are_within_the_rate(sale_ids: Rows | None = None) -> LawReport:
-    """L14, first half: at no admission have more been admitted in 60 s than its own rate allows.
-
-    Offenders are sales with the instant and the numbers.
-    """
+    """L14, first half: at no admission have more been admitted in 60 s than its own rate allows."""
     offenders: list[str] = []
     for sale_id in Sale.objects.filter(within("pk", sale_ids)).order_by("pk").values_list("pk", flat=True):
         offenders += _over_the_rate(sale_id)
@@ -38,9 +32,9 @@ def entries_are_in_order(sale_ids: Rows | None = None) -> LawReport:
     """L14's order: no entry waits at a place before one that was admitted. Offenders are entries."""
     of_sales = within("sale", sale_ids)
     passed = SaleEntry.objects.filter(of_sales, status=SaleEntry.Status.WAITING, position__isnull=False)
-    waiting = passed.filter(position__lte=_passed_position())
+    waiting = passed.filter(position__lte=F("sale__passed_position"))
     early = SaleEntry.objects.filter(of_sales, admitted_at__isnull=False).filter(
-        Q(position__isnull=True) | Q(position__gt=_passed_position())
+        Q(position__isnull=True) | Q(position__gt=F("sale__passed_position"))
     )
     found = [*waiting.values_list("pk", flat=True)[:OFFENDERS_REPORTED]]
     found += early.values_list("pk", flat=True)[:OFFENDERS_REPORTED]
@@ -58,10 +52,6 @@ def products_obey_their_sale(sale_ids: Rows | None = None) -> LawReport:
     return report("L14", count(running, sale_ids), offenders)
 
 
-def _passed_position() -> F:
-    return F("sale__passed_position")
-
-
 def _over_the_rate(sale_id: int) -> Iterator[str]:
     admitted = SaleEntry.objects.filter(sale_id=sale_id, admitted_at__isnull=False)
     instants = admitted.order_by("admitted_at", "rate_per_minute").values_list(
@@ -70,20 +60,13 @@ def _over_the_rate(sale_id: int) -> Iterator[str]:
     window: deque[tuple[datetime, int]] = deque()
     total = 0
     for at, rate, number in instants.annotate(number=Count("pk")):
-        assert at is not None
-        assert rate is not None
+        assert at is not None and rate is not None
         window.append((at, number))
         total += number
         while window[0][0] < at - WINDOW:
             total -= window.popleft()[1]
         if total > rate:
             yield f"sale {sale_id}: {total} admitted in the 60 s until {at.isoformat()}, {rate} allowed"
-
-
-def _running_sales() -> "QuerySet[Sale, int]":
-    """All that have not ended, or ended lately."""
-    lately = clock.now() - timedelta(hours=1)
-    return Sale.objects.filter(Q(ended_at=None) | Q(ended_at__gte=lately)).values_list("pk", flat=True)
 
 
 SUBJECTS = (
@@ -97,6 +80,9 @@ SUBJECTS = (
         ),
         # A sale may have a hundred thousand entries.
         size=5,
-        current=_running_sales,
+        # All that have not ended, or ended lately.
+        current=lambda: Sale.objects.filter(
+            Q(ended_at=None) | Q(ended_at__gte=clock.now() - timedelta(hours=1))
+        ).values_list("pk", flat=True),
     ),
 )

@@ -30,9 +30,8 @@ def admitted_now(sale_ids: Collection[int]) -> Mapping[int, int]:
 
 
 def admitted_lately(sales: Collection[Sale], now: datetime) -> Mapping[int, int]:
-    """Of each of these sales with any, how many were admitted in the last 60 seconds of its admission clock.
-
-    A statement for each distance of that clock, which is 0 unless the database's has gone back.
+    """Of each of these sales with any, how many were admitted in the last 60 seconds of its admission clock,
+    by a statement for each distance of that clock.
     """
     alike: defaultdict[timedelta, list[int]] = defaultdict(list)
     for sale in sales:

@@ -1,8 +1,4 @@
-"""The state of running sales for metrics and the launch board: their waiting rooms, and what is available.
-
-All reads are small, because they are repeated every few seconds: the 50 running sales that opened last, by
-the indexes of their entries.
-"""
+"""The state of running sales for metrics and the launch board, by small reads of the 50 that opened last."""
 
 from datetime import datetime
 
@@ -74,6 +70,6 @@ def available(sale: Sale) -> int:
 
 def _admission_age_seconds(sale: Sale, now: datetime) -> float:
     """Since the last admission, or the opening before the first one."""
-    if sale.last_admitted_at is None:
-        return max(0.0, (now - sale.opens_at).total_seconds())
-    return max(0.0, (now + sale.admission_clock_ahead - sale.last_admitted_at).total_seconds())
+    last = sale.last_admitted_at
+    age = now - sale.opens_at if last is None else now + sale.admission_clock_ahead - last
+    return max(0.0, age.total_seconds())

@@ -15,10 +15,9 @@ from shop.fields import CreatedAtField, ExactCharField, uuid_key
 class Sale(models.Model):
     """A window in which its products can be ordered, by all accounts or by those that it admitted.
 
-    Entries that were made before it opened are drawn: once `drawn_at` is set no more entries take part, and
-    `entries_hash` and `drawn_count` say which did. They have positions once `is_ordered`. Entries at
-    positions up to `passed_position` wait no more; `last_position` is the last that was given. `version`
-    counts changes of what orders depend on.
+    Entries made before it opened are drawn: `drawn_at` fixes which, they have positions once `is_ordered`.
+    Entries up to `passed_position` wait no more; `last_position` is the last that was given. `version` counts
+    changes of what orders depend on.
     """
 
     class Admission(models.TextChoices):
@@ -146,8 +145,8 @@ class SaleEntry(models.Model):
     """An account's place in the waiting room of a sale.
 
     `position` is null until the draw. `is_current` is true for the account's newest entry of the sale, and
-    null for those that it replaced. `rate_per_minute` is the sale's rate when it was admitted. A used entry
-    keeps the order that used it, however that order ends.
+    null for those that it replaced. `rate_per_minute` is the sale's when it was admitted. A used entry keeps
+    its order.
     """
 
     class Status(models.TextChoices):

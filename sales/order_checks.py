@@ -1,9 +1,8 @@
 """What an order needs of the sales of its products: for `orders.placement`, inside the order's transaction.
 
 The order reads its products first, under their locks or with their versions, and then the sales and entries
-here. A change or a pause of a sale locks its products, so the sale that is read here is the one that holds
-until the order commits. An entry is locked, or its use requires that it is admitted still. Only admitted
-entries are locked, and in the order of ids: those that wait are the admission's, which locks them by their
+here. A change or a pause of a sale locks its products, so the sale read here holds until the order commits.
+Only admitted entries are locked, in the order of ids: those that wait are the admission's, which goes by
 places.
 """
 
@@ -29,6 +28,7 @@ READ_ENTRIES = """
 SELECT {columns} FROM sales_saleentry{by_account}
 WHERE sale_id IN ({sales}) AND account_id IN ({accounts}) AND is_current = 1 AND status = 'admitted'
 """
+PAUSE_RETRY_SECONDS = 10
 # Another index would read the entries of all that are admitted.
 BY_ACCOUNT = " FORCE INDEX (sales_saleentry_one_current_per_account)"
 USE_ENTRIES = """
@@ -51,9 +51,8 @@ def locked_row(account_id: int) -> Row:
 
 @dataclass(slots=True)
 class SaleTerms:
-    """The sales of a batch's products, and the admitted entries of its accounts.
-
-    `used` has the entries that orders of this batch use, with their orders.
+    """The sales of a batch's products, the admitted entries of its accounts, and those `used`, with their
+    orders.
     """
 
     sales: Mapping[int, Sale] = field(default_factory=dict)
@@ -70,7 +69,7 @@ def read(
     """The terms for these accounts, each with the sales of the products that it orders; None is no sale.
 
     No statement without a sale, one for sales that are open to all, and two with waiting rooms; one more with
-    `is_locked`, which locks the entries that these orders may use.
+    `is_locked`, which locks the entries.
     """
     pairs = {(id, account_id) for account_id, sale_ids in wanted for id in sale_ids if id is not None}
     if not pairs:
@@ -91,18 +90,14 @@ def check(terms: SaleTerms, account_id: int, sale_ids: Iterable[int | None], now
     if not ids:
         return []
     status = {id: terms.sales[id].status_at(now) for id in ids}
-    for refused, refuse in _REFUSALS.items():
-        found = [terms.sales[id] for id in ids if status[id] == refused]
-        if found:
-            raise refuse(found, now)
+    for refused in (Sale.Status.CLOSED, Sale.Status.PAUSED, Sale.Status.SCHEDULED):
+        if found := [terms.sales[id] for id in ids if status[id] == refused]:
+            raise _refusal(refused, found, now)
     queued = [id for id in ids if terms.sales[id].is_queued]
-    without = [id for id in queued if not _is_admitted(terms.entries.get((id, account_id)), now)]
-    if without:
-        raise Rejected(
-            _("Join the waiting room, and order when you are admitted: {sales}.", sales=_names(without)),
-            code="admission_required",
-            sales=without,
-        )
+    entries = {id: terms.entries.get((id, account_id)) for id in queued}
+    if without := [id for id, entry in entries.items() if entry is None or entry.until <= now]:
+        detail = _("Join the waiting room, and order when you are admitted: {sales}.", sales=_names(without))
+        raise Rejected(detail, code="admission_required", sales=without)
     return queued
 
 
@@ -113,10 +108,8 @@ def use(terms: SaleTerms, account_id: int, sale_ids: Sequence[int], order_id: UU
 
 
 def save(terms: SaleTerms, *, is_locked: bool) -> None:
-    """Write which entries are used, in one statement, after their orders.
-
-    For entries that were not locked, raises `transactions.ChangedMeanwhile` when one of them is admitted no
-    more.
+    """Write which entries are used, after their orders. For entries that were not locked, raises
+    `transactions.ChangedMeanwhile` when one of them is admitted no more.
     """
     cells = bulk_sql.SqlLiterals()
     cases = "".join([f" WHEN {cells[id]} THEN {cells[order_id]}" for id, order_id in terms.used.items()])
@@ -155,38 +148,22 @@ def _read_entries(
     }
 
 
-def _is_admitted(entry: AdmittedEntry | None, now: datetime) -> bool:
-    return entry is not None and entry.until > now
-
-
-def _not_open(sales: Sequence[Sale], now: datetime) -> Rejected:
+def _refusal(status: Sale.Status, sales: Sequence[Sale], now: datetime) -> Rejected:
+    """Why these sales, which have this status, take no order."""
+    ids = [sale.pk for sale in sales]
+    if status == Sale.Status.CLOSED:
+        return Rejected(_("The sale is over: {sales}.", sales=_names(ids)), code="sale_closed", sales=ids)
+    if status == Sale.Status.PAUSED:
+        detail = _("The sale is paused; admitted accounts lose no time: {sales}.", sales=_names(ids))
+        return Rejected(detail, code="sale_paused", retry_after=PAUSE_RETRY_SECONDS, sales=ids)
     opens_at = max(sale.opens_at for sale in sales)
     return Rejected(
         _("The sale has not opened yet; it opens at {opens_at:%Y-%m-%d %H:%M:%S} UTC.", opens_at=opens_at),
         code="sale_not_open",
         retry_after=ceil((opens_at - now).total_seconds()),
-        sales=[sale.pk for sale in sales],
+        sales=ids,
     )
-
-
-def _closed(sales: Sequence[Sale], now: datetime) -> Rejected:
-    ids = [sale.pk for sale in sales]
-    return Rejected(_("The sale is over: {sales}.", sales=_names(ids)), code="sale_closed", sales=ids)
-
-
-def _paused(sales: Sequence[Sale], now: datetime) -> Rejected:
-    ids = [sale.pk for sale in sales]
-    detail = _("The sale is paused; admitted accounts lose no time: {sales}.", sales=_names(ids))
-    return Rejected(detail, code="sale_paused", retry_after=PAUSE_RETRY_SECONDS, sales=ids)
 
 
 def _names(sale_ids: Sequence[int]) -> lazy_texts.Text:
     return lazy_texts.join(", ", [_("sale {sale}", sale=id) for id in sale_ids])
-
-
-PAUSE_RETRY_SECONDS = 10
-_REFUSALS = {
-    Sale.Status.CLOSED: _closed,
-    Sale.Status.PAUSED: _paused,
-    Sale.Status.SCHEDULED: _not_open,
-}

@@ -1,10 +1,7 @@
-"""Pausing and resuming a sale: while it is paused none of its products can be ordered; see `shop.pausing`.
-
-A pause stops the clocks of admitted entries, whose `admitted_until` moves by its length when it ends, and
-no other entry is admitted. Accounts may still join the waiting room.
+"""Pausing and resuming a sale: while it is paused none of its products can be ordered, and no entry is
+admitted; the clocks of admitted entries stop. See `shop.pausing`.
 """
 
-from datetime import datetime
 from functools import partial
 
 from django.db.models import F
@@ -30,18 +27,13 @@ def set_paused(*, sale_id: int, is_paused: bool, reason: str) -> Sale:
         # From here on no order of these products commits that was decided before.
         sale_terms.lock(terms.product_ids_of(sale_id))
         if sale.paused_at is not None:
-            # Their locks may have taken a while, of which admitted accounts lose nothing.
-            _move_clocks(sale_id, since=sale.paused_at, now=clock.now())
+            # By now: their locks may have taken a while, of which admitted accounts lose nothing.
+            admitted = SaleEntry.objects.filter(sale_id=sale_id, status=SaleEntry.Status.ADMITTED)
+            admitted.filter(admitted_until__gt=sale.paused_at).update(
+                admitted_until=F("admitted_until") + (clock.now() - sale.paused_at)
+            )
 
     return pausing.set_paused(lock, "sale", is_paused=is_paused, reason=reason, prepare=prepare)
 
 
 pause, resume = partial(set_paused, is_paused=True), partial(set_paused, is_paused=False)
-
-
-def _move_clocks(sale_id: int, *, since: datetime, now: datetime) -> None:
-    """Let each entry that was admitted when the pause began keep the time that it had left."""
-    admitted = SaleEntry.objects.filter(
-        sale_id=sale_id, status=SaleEntry.Status.ADMITTED, admitted_until__gt=since
-    )
-    admitted.update(admitted_until=F("admitted_until") + (now - since))

@@ -1,12 +1,10 @@
-"""Sales: creating, changing and finding them.
-
-A change of what orders depend on locks the sale and then its products, whose versions it increments: see
-`inventory.sale_terms`.
+"""Sales: creating, changing and finding them. A change of what orders depend on locks the sale and then its
+products, whose versions it increments: see `inventory.sale_terms`.
 """
 
 import hashlib
 import secrets
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any, TypedDict, Unpack
 
@@ -50,19 +48,23 @@ KEPT_ONCE_CLOSED = ("name",)
 def create(*, product_ids: Collection[int], reason: str = "", **terms: Unpack[Terms]) -> Sale:
     """Create a sale of these products; from its commit on, orders of them are decided by its terms.
 
-    Its seed is drawn here: only the hash is public until it opens. Durable when it returns, unless the caller
-    has a transaction open. Raises `Invalid` with every field that is wrong, and `Rejected` `product_in_sale`
-    with `products`, those that are in another sale that is not over.
+    Its seed is drawn here: only the hash is public until it opens. Raises `Invalid` with every field that is
+    wrong, and `Rejected` `product_in_sale` with `products`, those that are in another sale that is not over.
     """
     seed = secrets.token_hex(SEED_BYTES)
     given: Any = {**terms, "seed": seed, "seed_hash": hash_seed(seed)}
-    _check([*_faults(Sale(**given)), *_past_closing(Sale(**given))])
+    _require_closing_after_opening(Sale(**given), is_new=True)
 
     def insert() -> Sale:
         sale = Sale.objects.create(**given)
         _replace_products(sale, product_ids, before=set())
         after = {name: getattr(sale, name) for name in TERMS}
-        _note("sale.created", sale, after=after | {"products": sorted(product_ids)}, reason=reason)
+        journal.note(
+            what="sale.created",
+            subject=f"sale {sale.pk}",
+            after=after | {"products": sorted(product_ids)},
+            detail=reason,
+        )
         return sale
 
     return transactions.run_or_savepoint(insert, transactions.ONCE)
@@ -73,10 +75,9 @@ def change(
 ) -> Sale:
     """Change these terms, and the products if given; every process obeys once this returns.
 
-    Raises `NotFound`; `Invalid` with every field that is wrong; `Rejected` `product_in_sale`,
-    `sale_has_opened` for terms that can't change any more, `sale_has_entries` if its waiting room would go,
-    and `sale_closed` for a sale that is over, of which only name and products can change: a product that it
-    gives up can be ordered without it.
+    Raises `NotFound`; `Invalid`; `Rejected` `product_in_sale`, `sale_has_opened` for terms that can't change
+    any more, `sale_has_entries` if its waiting room would go, and `sale_closed` for a sale that is over, of
+    which only name and products can change: a product that it gives up can be ordered without it.
     """
     get(sale_id=sale_id)
 
@@ -91,7 +92,7 @@ def change(
         old = {name: getattr(sale, name) for name in changed}
         for name, value in changed.items():
             setattr(sale, name, value)
-        _check([*_faults(sale)])
+        _require_closing_after_opening(sale)
         _replace_products(sale, after, before=before)
         if "closes_at" in changed and sale.closes_at > clock.now():
             # A process whose clock was ahead may have ended it already.
@@ -99,12 +100,12 @@ def change(
         sale.version += 1
         sale.save(update_fields=[*changed, "ended_at", "version"])
         products = {} if before == after else {"products": sorted(after)}
-        _note(
-            "sale.changed",
-            sale,
+        journal.note(
+            what="sale.changed",
+            subject=f"sale {sale.pk}",
             before=old | ({"products": sorted(before)} if products else {}),
             after=changed | products,
-            reason=reason,
+            detail=reason,
         )
         return sale
 
@@ -113,10 +114,7 @@ def change(
 
 def get(*, sale_id: int) -> Sale:
     """The sale. Raises `NotFound`."""
-    sale = Sale.objects.filter(pk=sale_id).first()
-    if sale is None:
-        raise no_sale(sale_id)
-    return sale
+    return _found(Sale.objects.all(), sale_id)
 
 
 def find() -> "QuerySet[Sale]":
@@ -126,7 +124,11 @@ def find() -> "QuerySet[Sale]":
 
 def lock(sale_id: int) -> Sale:
     """The sale, locked until the transaction ends. Raises `NotFound`."""
-    sale = Sale.objects.select_for_update().filter(pk=sale_id).first()
+    return _found(Sale.objects.select_for_update(), sale_id)
+
+
+def _found(sales: "QuerySet[Sale]", sale_id: int) -> Sale:
+    sale = sales.filter(pk=sale_id).first()
     if sale is None:
         raise no_sale(sale_id)
     return sale
@@ -158,23 +160,15 @@ def _replace_products(sale: Sale, after: Collection[int], *, before: Collection[
     if missing:
         names = ", ".join(map(str, missing))
         raise invalid_field("products", "not_found", _("There is no product {products}.", products=names))
-    added = _to_assign(sale, after, before=before, current=current)
+    # Of a sale that is not over also those that another sale took while this one seemed to be over.
+    is_over = clock.now() >= sale.closes_at
+    added = {id for id in after if id not in before or (not is_over and current.get(id) != sale.pk)}
     _require_free(sale, {id: current[id] for id in added})
     sale_terms.assign([id for id in removed if current.get(id) == sale.pk], sale_id=None)
     SaleProduct.objects.filter(sale=sale, product_id__in=removed).delete()
     sale_terms.assign(added, sale_id=sale.pk)
     new = sorted(added - set(before))
     SaleProduct.objects.bulk_create([SaleProduct(sale=sale, product_id=id) for id in new])
-
-
-def _to_assign(
-    sale: Sale, after: Collection[int], *, before: Collection[int], current: Mapping[int, int | None]
-) -> set[int]:
-    """Which of its products do not obey the sale yet: new ones, and of a sale that is not over also those
-    that another sale took while this one seemed to be over.
-    """
-    is_over = clock.now() >= sale.closes_at
-    return {id for id in after if id not in before or (not is_over and current.get(id) != sale.pk)}
 
 
 def _require_free(sale: Sale, current: Mapping[int, int | None]) -> None:
@@ -208,32 +202,13 @@ def _require_changeable(sale: Sale, changed: Mapping[str, Any]) -> None:
         )
 
 
-def _faults(sale: Sale) -> Iterator[dict[str, Text]]:
-    """Contradictions between the terms, for which the database has the same constraints."""
+def _require_closing_after_opening(sale: Sale, *, is_new: bool = False) -> None:
+    """The database has the same constraint, which names no field. A new sale must close in the future."""
+    faults: list[tuple[str, Text]] = []
     if sale.closes_at <= sale.opens_at:
-        yield _fault("closes_at", "not_after_opening", _("The sale must close after it opens."))
-
-
-def _past_closing(sale: Sale) -> Iterator[dict[str, Text]]:
-    if sale.closes_at <= clock.now():
-        yield _fault("closes_at", "not_in_future", _("The sale must close in the future (times are UTC)."))
-
-
-def _fault(field: str, code: str, detail: Text) -> dict[str, Text]:
-    return {"field": field, "code": code, "detail": detail}
-
-
-def _check(faults: Sequence[dict[str, Text]]) -> None:
+        faults.append(("not_after_opening", _("The sale must close after it opens.")))
+    if is_new and sale.closes_at <= clock.now():
+        faults.append(("not_in_future", _("The sale must close in the future (times are UTC).")))
     if faults:
-        raise Invalid(lazy_texts.join(" ", [fault["detail"] for fault in faults]), errors=faults)
-
-
-def _note(
-    what: str,
-    sale: Sale,
-    *,
-    after: Mapping[str, object],
-    before: Mapping[str, object] | None = None,
-    reason: str = "",
-) -> None:
-    journal.note(what=what, subject=f"sale {sale.pk}", before=before, after=after, detail=reason)
+        errors = [{"field": "closes_at", "code": code, "detail": detail} for code, detail in faults]
+        raise Invalid(lazy_texts.join(" ", [detail for _code, detail in faults]), errors=errors)

@@ -1,8 +1,5 @@
-"""Operators' uploads of stock as CSV: previewed first, and imported after they confirm.
-
-The page shows the first rows and the totals of the file; the whole file is checked and imported, by
-`stock_files` and `importing`, as `seed_stock` does: nothing is imported while a line is wrong, and each wrong
-line is listed. The form's id is the delivery's: a file confirmed twice is one delivery.
+"""Operators' uploads of stock as CSV: previewed first, and imported as `seed_stock` does after they confirm.
+The form's id is the delivery's: a file confirmed twice is one delivery.
 """
 
 from collections.abc import Mapping
@@ -147,12 +144,10 @@ def _cells(receipt: Receipt) -> list[str]:
     row, changes = receipt.row, receipt.changes
     values = {"name": row.name, "price": row.price, "low_stock_threshold": row.low_stock_threshold}
     fields = [
-        f"{changes[name][0]} -> {changes[name][1]}" if name in changes else _display(value)
+        f"{changes[name][0]} -> {changes[name][1]}"
+        if name in changes
+        else ("" if value is importing.KEEP or value is None else str(value))
         for name, value in values.items()
     ]
     kind = gettext("new") if receipt.is_new else ""
     return [str(row.line), row.sku, *fields, str(row.quantity), str(receipt.on_hand_after), kind]
-
-
-def _display(value: object) -> str:
-    return "" if value is importing.KEEP or value is None else str(value)

@@ -50,7 +50,6 @@ def move_stock(product: Product) -> Action:
 
 
 def _moved_text(moved: StockMovement, product: Product) -> str:
-    """What the movement did, for the operator."""
     values = {"on_hand": f"{moved.on_hand_after:,}", "delta": f"{moved.delta:+,}", "sku": product.sku}
     return gettext("On hand: %(on_hand)s (%(delta)s) of %(sku)s.") % values
 

@@ -5,20 +5,17 @@ from typing import Any
 from django import forms
 from django.conf import settings
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.functional import lazy
 from django.utils.html import format_html
-from django.utils.translation import gettext, pgettext
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext
 from unfold.admin import ModelAdmin
 from unfold.decorators import action
-from unfold.widgets import (
-    UnfoldAdminIntegerFieldWidget,
-    UnfoldAdminTextInputWidget,
-)
+from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminTextInputWidget
 
 from inventory import pausing, products
 from inventory.admin import import_page, move_stock_page
@@ -30,6 +27,7 @@ from shop.http.keyset_pages import KeysetPaginator
 from shop.http.validation import LARGEST_AMOUNT
 from shop.money import minor_unit_help
 from shop.operators.actions import Action, button
+from shop.operators.choice_filter import choice_filter
 from shop.operators.forms import ChangeForm, EditForm
 from shop.operators.pausing import PausingMixin
 from shop.operators.status_words import status_word
@@ -80,29 +78,31 @@ class ProductForm(EditForm, ChangeForm):
             self.carry_initial()
 
 
-class StateFilter(admin.SimpleListFilter):
-    """The five states that a product can be in."""
-
-    title, parameter_name = _("state"), "state"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(state, status_word(state)) for state in products.WITH_STATE]
-
-    def queryset(self, request: HttpRequest, queryset: "QuerySet[Product]") -> "QuerySet[Product]":
-        condition = products.WITH_STATE.get(self.value() or "")
-        return queryset if condition is None else queryset.filter(condition)
-
-
-class LowStockFilter(admin.SimpleListFilter):
-    """The products of which no more is available than their threshold."""
-
-    title, parameter_name = _("low stock"), "low"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("yes", gettext("At or below the threshold"))]
-
-    def queryset(self, request: HttpRequest, queryset: "QuerySet[Product]") -> "QuerySet[Product]":
-        return queryset.filter(products.IS_LOW) if self.value() == "yes" else queryset
+StateFilter = choice_filter(
+    _("state"),
+    "state",
+    {state: (lazy(status_word, str)(state), condition) for state, condition in products.WITH_STATE.items()},
+)
+LowStockFilter = choice_filter(
+    _("low stock"), "low", {"yes": (_("At or below the threshold"), products.IS_LOW)}
+)
+# By the index of orders; no index has the kinds.
+SourceFilter = choice_filter(
+    _("source"),
+    "source",
+    {
+        "staff": (_("Received or adjusted"), Q(order__isnull=True)),
+        "orders": (_("Sold or returned"), Q(order__isnull=False)),
+    },
+)
+ProgressFilter = choice_filter(
+    _("progress"),
+    "progress",
+    {
+        "unfinished": (_("Unfinished"), Q(finished_at__isnull=True)),
+        "finished": (_("Finished"), Q(finished_at__isnull=False)),
+    },
+)
 
 
 @admin.register(Product)
@@ -175,27 +175,11 @@ class ProductAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdmi
 
     @action(description=_("Product's page"), icon="monitoring", permissions=["view"])
     def open_page(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """The page with its orders, sales and movements."""
         return redirect("product-page", object_id)
 
     @button(description=_("Move stock"), icon="inventory", permissions=["inventory.add_stockmovement"])
     def move_stock(self, request: HttpRequest, product: Product) -> Action:
         return move_stock_page.move_stock(product)
-
-
-class SourceFilter(admin.SimpleListFilter):
-    """Movements by staff, which the index of orders finds, or by orders; no index has the kinds."""
-
-    title, parameter_name = _("source"), "source"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("staff", gettext("Received or adjusted")), ("orders", gettext("Sold or returned"))]
-
-    def queryset(
-        self, request: HttpRequest, queryset: "QuerySet[StockMovement]"
-    ) -> "QuerySet[StockMovement]":
-        is_by_staff = {"staff": True, "orders": False}.get(self.value() or "")
-        return queryset if is_by_staff is None else queryset.filter(order__isnull=is_by_staff)
 
 
 @admin.register(StockMovement)
@@ -214,22 +198,9 @@ class StockMovementAdmin(ReadOnlyMixin, ModelAdmin):
         return super().get_queryset(request).prefetch_related("product", "order")
 
 
-class ProgressFilter(admin.SimpleListFilter):
-    """Whether all rows of a delivery are imported."""
-
-    title, parameter_name = _("progress"), "progress"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("unfinished", gettext("Unfinished")), ("finished", gettext("Finished"))]
-
-    def queryset(self, request: HttpRequest, queryset: "QuerySet[Delivery]") -> "QuerySet[Delivery]":
-        is_unfinished = {"unfinished": True, "finished": False}.get(self.value() or "")
-        return queryset if is_unfinished is None else queryset.filter(finished_at__isnull=is_unfinished)
-
-
 @admin.register(Delivery)
 class DeliveryAdmin(ReadOnlyMixin, ModelAdmin):
-    """How far each delivery is: an unfinished one continues when it is run, or confirmed, again."""
+    """An unfinished delivery continues when it is run, or confirmed, again."""
 
     list_display = ["id", "reason", "rows_total", "rows_done", "received", "started_at", "finished_at"]
     readonly_fields = ["started_at"]

@@ -1,33 +1,30 @@
 """Importing stock in bulk: creates new products, updates existing ones and receives their quantities.
 
-A delivery has an id before its first row is written. It is written in chunks, each in a transaction that
-locks the delivery first and then the chunk's products: orders wait for one chunk at most. The delivery's row
-says how many rows are done, so a run with the same id continues there, and nothing is received twice.
+A delivery is written in chunks, each in a transaction that locks the delivery first and then the chunk's
+products. Its row says how many rows are done, so a run with the same id continues there, and nothing is
+received twice.
 """
 
 import hashlib
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import astuple, dataclass, field
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError
 from django.db.models import QuerySet
 from django.utils.translation import gettext
-from structlog import get_logger
 
 from inventory import product_journal, stock_levels
 from inventory.models import Delivery, Product, StockMovement
 from inventory.products import KEEP, Keep
-from inventory.stock_levels import Change, MovementRow
+from inventory.stock_levels import Change
 from shop import clock
 from shop.db import transactions
 from shop.errors import Invalid, Rejected
 from shop.events import journal
 
-T = TypeVar("T")
-log = get_logger(__name__)
 LARGEST_QUANTITY = 10**9
 ROWS_AT_ONCE = 500
 ATTEMPTS = 3
@@ -37,8 +34,7 @@ ATTEMPTS = 3
 class StockRow:
     """A received quantity of a product. Without name and price the product must exist, and keeps its own.
 
-    `line` is the row's line in its file, 0 for a row that isn't from a file. A threshold of None means
-    never; `KEEP` leaves the product's own.
+    `line` is the row's in its file, or 0. A threshold of None means never; `KEEP` leaves the product's own.
     """
 
     line: int
@@ -61,9 +57,8 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """How many products were created, how many changed, and how many units were received.
-
-    `is_repeat` where the whole delivery was imported before. A preview has a receipt for each row.
+    """How many products were created, how many changed, and how many units were received. `is_repeat` where
+    the whole delivery was imported before. A preview has a receipt for each row.
     """
 
     created: int = 0
@@ -74,10 +69,7 @@ class Imported:
 
 
 def preview(rows: Sequence[StockRow]) -> Imported:
-    """What importing these rows would change now. Reads without locks, so it blocks no other transaction.
-
-    Raises `Invalid` as `receive` does.
-    """
+    """What importing these rows would change now, read without locks. Raises `Invalid` as `receive` does."""
     return transactions.read(lambda: _preview(rows))
 
 
@@ -90,10 +82,9 @@ def receive(
 ) -> Imported:
     """Import the rows, each of another sku, and add their quantities to what is on hand, once per delivery.
 
-    Durable when it returns, and chunk by chunk before: run again with the same id and rows it continues where
-    it ended. `on_progress` gets the number of rows done. Raises `Invalid` with `errors`, before anything is
-    written, for rows of unknown products without a name or price; `Rejected` `delivery_id_reused` when the id
-    was used with other rows.
+    Durable chunk by chunk: run again with the same id and rows it continues. `on_progress` gets the number of
+    rows done. Raises `Invalid` with `errors`, before anything is written, for rows of unknown products
+    without a name or price; `Rejected` `delivery_id_reused` when the id was used with other rows.
     """
     if not rows:
         return Imported()
@@ -104,7 +95,7 @@ def receive(
     while delivery.finished_at is None:
         delivery = _receive_next_chunk(delivery_id, ordered)
         on_progress(delivery.rows_done)
-    return _imported(delivery, is_repeat=is_repeat)
+    return Imported(delivery.created, delivery.changed, delivery.received, is_repeat)
 
 
 def read_delivery(delivery_id: UUID) -> Delivery | None:
@@ -121,14 +112,6 @@ def find_same(rows: Sequence[StockRow]) -> Delivery | None:
 def unfinished() -> QuerySet[Delivery]:
     """The deliveries that have started and are not finished, the oldest first; a new run finishes one."""
     return Delivery.objects.filter(finished_at__isnull=True).order_by("started_at")
-
-
-def unfinished_count() -> int:
-    return unfinished().count()
-
-
-def _imported(delivery: Delivery, *, is_repeat: bool) -> Imported:
-    return Imported(delivery.created, delivery.changed, delivery.received, is_repeat)
 
 
 def _preview(rows: Sequence[StockRow]) -> Imported:
@@ -149,11 +132,11 @@ def _preview(rows: Sequence[StockRow]) -> Imported:
 
 def _existing_products(rows: Sequence[StockRow]) -> dict[str, Product]:
     """The products that exist, by their skus."""
-    return {
-        product.sku: product
-        for chunk in _chunks([row.sku for row in rows])
-        for product in Product.objects.filter(sku__in=chunk)
-    }
+    known: dict[str, Product] = {}
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        skus = [row.sku for row in rows[start : start + ROWS_AT_ONCE]]
+        known |= {product.sku: product for product in Product.objects.filter(sku__in=skus)}
+    return known
 
 
 def _refuse_nameless(rows: Sequence[StockRow], known: Mapping[str, Product]) -> None:
@@ -191,15 +174,15 @@ def _fingerprint(rows: Sequence[StockRow]) -> str:
 
 def _receive_next_chunk(delivery_id: UUID, rows: Sequence[StockRow]) -> Delivery:
     """Write the delivery's next chunk, as its row says under the lock, and return the delivery."""
-    for _ in range(ATTEMPTS - 1):
+    attempts = 0
+    while True:
         try:
             return transactions.run(partial(_receive_chunk, delivery_id, rows), transactions.KEYED)
-        except IntegrityError as error:
+        except IntegrityError:
             # Another transaction created one of the new products: the next attempt finds it.
-            log.info(
-                "a chunk of a delivery is tried again", delivery=str(delivery_id), error=str(error)[:200]
-            )
-    return transactions.run(partial(_receive_chunk, delivery_id, rows), transactions.KEYED)
+            attempts += 1
+            if attempts == ATTEMPTS:
+                raise
 
 
 def _receive_chunk(delivery_id: UUID, rows: Sequence[StockRow]) -> Delivery:
@@ -234,7 +217,11 @@ def _change_products(rows: Mapping[int, StockRow], delivery: Delivery, *, known:
     products = stock_levels.lock(rows)
     applied = ((id, _apply_row(product, rows[id])) for id, product in products.items())
     changes = {id: differences for id, differences in applied if differences}
-    _save([products[id] for id in changes])
+    changed = [products[id] for id in changes]
+    for product in changed:
+        product.version += 1
+    Product.objects.bulk_update(changed, ["name", "price", "low_stock_threshold", "version"])
+    stock_levels.publish_on_commit(changed)
     journal.note_all(
         product_journal.created(product) for product in products.values() if product.sku not in known
     )
@@ -244,12 +231,11 @@ def _change_products(rows: Mapping[int, StockRow], delivery: Delivery, *, known:
     now = clock.now()
     stock_levels.write_movements(
         [
-            MovementRow(
-                id,
-                StockMovement.Kind.RECEIVED.value,
-                quantity,
+            StockMovement(
+                product_id=id,
+                kind=StockMovement.Kind.RECEIVED,
+                delta=quantity,
                 on_hand_after=products[id].on_hand,
-                order_id=None,
                 reason=delivery.reason,
                 at=now,
                 delivery_id=delivery.pk,
@@ -273,16 +259,3 @@ def _apply_row(product: Product, row: StockRow) -> dict[str, tuple[Any, Any]]:
             setattr(product, name, value)
             changes[name] = (before, value)
     return changes
-
-
-def _save(changed: Sequence[Product]) -> None:
-    """Write the fields that were changed from rows, as `products.change` would."""
-    for product in changed:
-        product.version += 1
-    Product.objects.bulk_update(changed, ["name", "price", "low_stock_threshold", "version"])
-    stock_levels.publish_on_commit(changed)
-
-
-def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    for start in range(0, len(items), ROWS_AT_ONCE):
-        yield items[start : start + ROWS_AT_ONCE]

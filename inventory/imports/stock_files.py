@@ -1,7 +1,5 @@
-"""Reading stock from CSV: `sku,name,price,quantity` becomes rows to import and a list of errors.
-
-A column `low_stock_threshold` may follow: without it products keep theirs, and an empty cell means never.
-Cells are separated by commas, or by tabs, as in the “Unicode text” of spreadsheets.
+"""Reading stock from CSV, with commas or tabs: `sku,name,price,quantity` becomes rows to import and a list of
+errors. Without a column `low_stock_threshold` products keep theirs; an empty cell means never.
 """
 
 import csv
@@ -60,11 +58,9 @@ Quantity = Annotated[int, Field(le=LARGEST_QUANTITY), BeforeValidator(_whole_num
 Price = Annotated[Amount, BeforeValidator(_whole_number)]
 
 
-def _whole_number_or_none(text: object) -> object:
-    return None if text == "" else _whole_number(text)
-
-
-WholeThreshold = Annotated[Threshold | None, BeforeValidator(_whole_number_or_none)]
+WholeThreshold = Annotated[
+    Threshold | None, BeforeValidator(lambda text: None if text == "" else _whole_number(text))
+]
 
 
 class StockRowInput(BaseModel):
@@ -96,7 +92,8 @@ class StockFileRowInput(StockRowInput):
 def read_one(**given: str | None) -> StockRow:
     """The row of one product, from text. Raises `Invalid` as `read` does, with line 0."""
     try:
-        return StockRowInput.model_validate(_without_none(given)).row(0)
+        named = {name: normalized(value) for name, value in given.items() if value is not None}
+        return StockRowInput.model_validate(named).row(0)
     except ValidationError as error:
         raise invalid(_validation_errors(0, error)) from None
 
@@ -119,25 +116,18 @@ def read_contents(lines: Iterable[str]) -> Contents:
     rows: dict[str, StockRow] = {}
     try:
         header = _without_empty_ends([name.strip().lower() for name in next(reader, [])])
-        if not _has_columns(header):
+        if sorted(header) not in (sorted(COLUMNS), sorted(COLUMNS + OPTIONAL_COLUMNS)):
             code = "wrong_separator" if ";" in first and "," not in first else "wrong_header"
             return Contents(errors=[_error(1, "", code, _header_message(code))])
         for cells in reader:
             if any(cell.strip() for cell in cells):
                 _read_line(reader.line_num, header, cells, rows, errors)
     except csv.Error as error:
-        errors.append(
-            _error(
-                reader.line_num, "", "not_csv", gettext("not readable as CSV: %(error)s") % {"error": error}
-            )
-        )
+        detail = gettext("not readable as CSV: %(error)s") % {"error": error}
+        errors.append(_error(reader.line_num, "", "not_csv", detail))
     if not rows and not errors:
         errors.append(_error(1, "", "empty", gettext("no line follows: there is nothing to import")))
     return Contents(list(rows.values()), errors)
-
-
-def _has_columns(header: list[str]) -> bool:
-    return sorted(header) in (sorted(COLUMNS), sorted(COLUMNS + OPTIONAL_COLUMNS))
 
 
 def _without_empty_ends(cells: list[str], *, least: int = 0) -> list[str]:
@@ -201,15 +191,11 @@ def _read_line(
     rows[line.sku] = line.row(number)
 
 
-def _without_none(given: dict[str, str | None]) -> dict[str, Any]:
-    return {name: normalized(value) for name, value in given.items() if value is not None}
-
-
 def _validation_errors(line: int, error: ValidationError) -> list[dict[str, Any]]:
-    wrong = [(str(one["loc"][0]), one["type"], validation_texts.describe(one)) for one in error.errors()]
+    wrong = [(str(one["loc"][0]), one["type"], one) for one in error.errors()]
     return [
-        _error(line, name, code, str(PLAIN_MESSAGES.get((name, code), detail)))
-        for name, code, detail in wrong
+        _error(line, name, code, str(PLAIN_MESSAGES.get((name, code)) or validation_texts.describe(one)))
+        for name, code, one in wrong
     ]
 
 

@@ -1,10 +1,9 @@
-"""Healing the mirror of stock: releases what crashed requests took, and corrects what differs from SQL.
-
-The mirror differs when Redis was away at a commit, came back with old data, or lost some of it.
+"""Healing the mirror of stock: releases what crashed requests took, and corrects what differs from SQL, as
+when Redis was away at a commit, came back with old data, or lost some of it.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import islice
 
 from redis import Redis
@@ -40,10 +39,8 @@ return wrong
 
 
 def heal(*, now: float | None = None) -> int:
-    """Correct the mirror where it differs from the database. Returns how many products differed.
-
-    A product whose newest committed stock has not reached the mirror yet counts as well. Without Redis there
-    is nothing to heal. `now` is in seconds since the epoch.
+    """Correct the mirror where it differs from the database; `now` is in seconds. Returns how many products
+    differed, those included whose newest stock has not reached it yet.
     """
     if not mirror.is_used():
         return 0
@@ -60,7 +57,9 @@ def drift() -> float | None:
 
 def _heal(client: Redis, now: float) -> int:
     _release_abandoned(client, started_before=now - IN_FLIGHT_SECONDS)
-    wrong = sum(_heal_products(client, ids) for ids in _mirrored_product_ids(client))
+    keys, wrong = client.scan_iter(f"{PRODUCT}*", count=ROWS_AT_ONCE), 0
+    while some := list(islice(keys, ROWS_AT_ONCE)):
+        wrong += _heal_products(client, [int(key.removeprefix(PRODUCT.encode())) for key in some])
     client.set(DRIFT, wrong, ex=mirror.SECONDS_KEPT)
     if wrong:
         log.warning("the mirror of stock had drifted and was corrected", products=wrong)
@@ -74,13 +73,6 @@ def _release_abandoned(client: Redis, *, started_before: float) -> None:
             quantities = {int(product_id): quantity for product_id, quantity in reserved["lines"].items()}
             mirror.clear_in_flight([GateReservation(request.decode(), quantities)])
             log.warning("stock reserved in the gate by a crashed request is released", lines=quantities)
-
-
-def _mirrored_product_ids(client: Redis) -> Iterator[list[int]]:
-    """The ids of the products in the mirror, in chunks."""
-    keys = client.scan_iter(f"{PRODUCT}*", count=ROWS_AT_ONCE)
-    while some := list(islice(keys, ROWS_AT_ONCE)):
-        yield [int(key.removeprefix(PRODUCT.encode())) for key in some]
 
 
 def _heal_products(client: Redis, ids: Sequence[int]) -> int:
@@ -106,5 +98,4 @@ def _heal_products(client: Redis, ids: Sequence[int]) -> int:
 
 
 def _mirror_values(state: mirror.StockState) -> list[bytes]:
-    values = state.version, state.available, int(state.is_active)
-    return [str(value).encode() for value in values]
+    return [str(value).encode() for value in (state.version, state.available, int(state.is_active))]

@@ -1,13 +1,10 @@
 """The mirror of stock in Redis for the strategy `redis_gate`: what is available, and the requests admitted.
 
-A product's entry holds what the database last published, with its version: the newest version wins in
-whatever order they arrive, so publishing again or late is harmless. The entry also counts the units of
-requests that were admitted to the database and are not decided yet. Each request in flight has a record of
-its units under its own name, so that a repeat counts nothing twice and the sweep can release what a crashed
-request took.
-
-The mirror may refuse and never reserves. Where it lost data too many requests are admitted, and the database
-refuses them; what is out of date is corrected by the next change of the product and by the sweep.
+A product's entry holds what the database last published; the newest version wins in whatever order they
+arrive. It also counts the units of requests that were admitted and are not decided yet, each with a record
+under its own name, so a repeat counts nothing twice and the sweep can release what a crashed request took.
+The mirror may refuse and never reserves: where it lost data too many requests are admitted, and the database
+refuses them.
 """
 
 import json
@@ -21,6 +18,7 @@ from redis import Redis
 from inventory.models import Product
 from inventory.stock import Stock
 from shop import clock
+from shop.db import key_walks
 from shop.errors import Unavailable
 from shop.lazy_texts import mark as _
 from shop.redis import redis_client
@@ -83,10 +81,8 @@ return #KEYS
 
 @dataclass(frozen=True, slots=True)
 class StockState:
-    """The stock of a product in the database, at a version of its row.
-
-    Where it `is_active` the gate may refuse orders of it; for any other product the database answers: what is
-    inactive or paused.
+    """The stock of a product in the database, at a version of its row. Unless it `is_active` the gate leaves
+    its orders to the database: what is inactive or paused.
     """
 
     product_id: int
@@ -119,8 +115,8 @@ def admit(reservation: GateReservation) -> list[dict[str, int]]:
     """Admit the request to the database with all its lines, or return the lines with too few available.
 
     An empty list admits the request, and a repeat of it; call `clear_in_flight` after the database has
-    decided. Otherwise nothing is taken, and each short line is `{product, requested, available}`. Missing,
-    inactive and paused products are left to the database. Raises `Unavailable` without Redis.
+    decided. Missing, inactive and paused products are left to the database. Raises `Unavailable` without
+    Redis.
     """
     ids = list(reservation.quantities)
     for _attempt in range(ATTEMPTS):
@@ -129,7 +125,9 @@ def admit(reservation: GateReservation) -> list[dict[str, int]]:
             raise Unavailable(_("Orders go through Redis here, and it is not reachable; nothing was done."))
         match reply:
             case [b"short", *short]:
-                return _short_lines(reservation, short)
+                pairs = [(ids[index], free) for index, free in zip(short[::2], short[1::2], strict=True)]
+                wanted = reservation.quantities
+                return [{"product": id, "requested": wanted[id], "available": free} for id, free in pairs]
             case [b"missing", *indexes] if _load([ids[index] for index in indexes]):
                 continue
         break
@@ -137,9 +135,8 @@ def admit(reservation: GateReservation) -> list[dict[str, int]]:
 
 
 def clear_in_flight(reservations: Sequence[GateReservation]) -> None:
-    """Delete the records of these requests, because the database has decided them.
-
-    Call `publish` with the new states after this: before it their units would count twice until then.
+    """Delete the records of these requests, because the database has decided them; then `publish` the new
+    states, or their units would count twice.
     """
     redis_client.attempt(lambda client: _clear_in_flight(client, reservations), otherwise=None)
 
@@ -147,8 +144,8 @@ def clear_in_flight(reservations: Sequence[GateReservation]) -> None:
 def publish(states: Sequence[StockState], *, only_missing: bool = False) -> None:
     """Write these states, unless newer ones are there. Call it after the commit; repeats are harmless.
 
-    After a mere read pass `only_missing`, which leaves existing entries alone: units that a newer state has
-    subtracted may still be counted as in flight, and would count twice for a moment. Healing does without it.
+    After a mere read pass `only_missing`: units that a newer state has subtracted may still be counted as in
+    flight, and would count twice for a moment.
     """
     published = [(state.available, state.version, int(state.is_active)) for state in states]
     arguments = [SECONDS_KEPT, int(only_missing), *(value for values in published for value in values)]
@@ -158,11 +155,10 @@ def publish(states: Sequence[StockState], *, only_missing: bool = False) -> None
 
 def rebuild() -> int:
     """Publish every product as it is in the database. Returns how many."""
-    count, last_id = 0, 0
-    rows = Product.objects.order_by("id")
-    while chunk := list(rows.filter(id__gt=last_id)[:ROWS_AT_ONCE]):
-        publish([state(product) for product in chunk])
-        count, last_id = count + len(chunk), chunk[-1].id
+    count = 0
+    for page in key_walks.pages(Product.objects.all(), size=ROWS_AT_ONCE):
+        publish(read_states([id for (id,) in page]))
+        count += len(page)
     return count
 
 
@@ -182,20 +178,10 @@ def _load(product_ids: Sequence[int]) -> bool:
     return len(states) == len(product_ids)
 
 
-def _short_lines(reservation: GateReservation, reply: Sequence[int]) -> list[dict[str, int]]:
-    """The lines with too few available, from the script's reply: index and available units, in turn."""
-    lines = list(reservation.quantities.items())
-    pairs = zip(reply[::2], reply[1::2], strict=True)
-    return [
-        {"product": lines[index][0], "requested": lines[index][1], "available": free} for index, free in pairs
-    ]
-
-
 def _admit(client: Redis, reservation: GateReservation) -> Any:
     record = json.dumps({"at": clock.now().timestamp(), "lines": reservation.quantities})
-    keys = _keys(reservation)
-    arguments: list[str | int] = [reservation.request, record, SECONDS_KEPT, *reservation.quantities.values()]
-    return client.eval(ADMIT, len(keys), *keys, *arguments)
+    keys, quantities = _keys(reservation), reservation.quantities.values()
+    return client.eval(ADMIT, len(keys), *keys, reservation.request, record, SECONDS_KEPT, *quantities)
 
 
 def _clear_in_flight(client: Redis, reservations: Sequence[GateReservation]) -> None:

@@ -90,14 +90,14 @@ def test_an_interrupted_delivery_continues_where_it_ended() -> None:
     with pytest.raises(Interrupted):
         deliver(rows, delivery_id, on_progress=interrupt_after(2))
     assert on_hand() == {"A": 100, "B": 100}
-    assert importing.unfinished_count() == 1
+    assert importing.unfinished().count() == 1
     assert b"firstcome_deliveries_unfinished 1.0" in gauges.exposition()
 
     progress: list[int] = []
     assert deliver(rows, delivery_id, on_progress=progress.append) == Imported(5, 0, 500)
     assert progress == [4, 5]
     assert set(on_hand().values()) == {100}
-    assert importing.unfinished_count() == 0
+    assert importing.unfinished().count() == 0
     assert all(one.holds for one in audit.audit())
 
 

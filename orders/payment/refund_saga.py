@@ -43,7 +43,7 @@ from orders.saga.definitions import (
     StepResult,
 )
 from payments.gateways import gateway
-from payments.gateways.contract import BookedCharge, GatewayResult
+from payments.gateways.contract import GatewayResult
 from payments.models import Payment
 from shop.errors import Rejected, Unavailable
 from shop.lazy_texts import mark as _
@@ -174,7 +174,7 @@ def _note_refunded(expected: Expected) -> dict[str, Any]:
     return {BY_HAND: _refunded_besides(expected, charge)[1]}
 
 
-def _refunded_besides(expected: Expected, charge: GatewayResult | BookedCharge) -> tuple[int, int]:
+def _refunded_besides(expected: Expected, charge: GatewayResult) -> tuple[int, int]:
     """What is refunded of the charge there, less what other refunds account for, and less what the shop made.
 
     The second is all that was refunded by hand, booked or not, and never shrinks. The others are asked about

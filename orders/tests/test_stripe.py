@@ -115,7 +115,7 @@ def test_a_decline_that_could_not_be_cancelled_at_once_fails_its_order_after_a_l
     buying.settle_everything()
     ended = Order.objects.get(id=placed.order.id)
     assert (ended.status, ended.failure_code) == ("payment_failed", "card_declined")
-    [intent] = stripe_calls._intents().list({"limit": 100}).data
+    [intent] = stripe_calls._client().payment_intents.list({"limit": 100}).data
     assert (intent.status, kept_amount(placed)) == ("canceled", 0)
     assert buying.broken_laws() == []
 

@@ -1,7 +1,5 @@
-"""Payment gateways: one contract, and an adapter for each gateway's protocol.
-
-`GATEWAYS` has an entry for each: the settings read their part from it before anything else is imported, so
-adapters are imported when they are used.
+"""Payment gateways: one contract, and an adapter for each gateway's protocol, imported when it is used: the
+settings read `GATEWAYS` before anything else is imported.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,31 +20,22 @@ REFERENCE = "{reference}"
 """What stands for a charge's reference in the address of its page."""
 
 
-def _accept(values: Mapping[str, Any]) -> None:
-    """The gateway works with all settings."""
-
-
-def _no_page() -> str:
-    """The gateway has no dashboard that the shop knows of."""
-    return ""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayEntry:
     """What the shop knows of a gateway besides its protocol.
 
-    `webhook_header` is the header that carries the signature of its webhooks. `settings` are its own, each
-    with the function that reads it from the environment by its name; `WEBHOOK_SECRET_<NAME>` is one of them.
-    Where the gateway is the one in use, `check` gets all settings and raises `ImproperlyConfigured` when the
-    shop can't keep its promises with them. `charge_page` returns the address of a charge's page in the
-    gateway's dashboard, with `{reference}` for the charge; empty if it has none.
+    `webhook_header` carries the signature of its webhooks. `settings` are its own, each with the function
+    that reads it from the environment; `WEBHOOK_SECRET_<NAME>` is one of them. `check` gets all settings
+    where the gateway is in use, and raises `ImproperlyConfigured` when the shop can't keep its promises with
+    them. `charge_page` is the address of a charge's page in the gateway's dashboard, with `{reference}`;
+    empty: none.
     """
 
     load: Callable[[], Gateway]
     webhook_header: str
     settings: Mapping[str, Callable[[str], Any]]
-    check: Callable[[Mapping[str, Any]], None] = _accept
-    charge_page: Callable[[], str] = _no_page
+    check: Callable[[Mapping[str, Any]], None] = lambda settings: None
+    charge_page: Callable[[], str] = str
 
 
 def _load_simulator() -> Gateway:
@@ -89,22 +78,18 @@ def read_settings() -> dict[str, Any]:
 
 def gateway() -> Gateway:
     """The gateway that `PAYMENT_GATEWAY` names."""
-    try:
-        entry = GATEWAYS[settings.PAYMENT_GATEWAY]
-    except KeyError:
+    entry = GATEWAYS.get(settings.PAYMENT_GATEWAY)
+    if entry is None:
         known = ", ".join(GATEWAYS)
-        raise ImproperlyConfigured(
-            f"PAYMENT_GATEWAY is {settings.PAYMENT_GATEWAY!r}: choose from {known}."
-        ) from None
+        raise ImproperlyConfigured(f"PAYMENT_GATEWAY is {settings.PAYMENT_GATEWAY!r}: choose from {known}.")
     return entry.load()
 
 
 def refund_rest(*, key: str, charge_key: str, charge_reference: str, amount: int) -> GatewayResult:
     """Refund this amount of a charge, or what is left of it where a part was given back at the gateway.
 
-    It `succeeded` with nothing left as well, but not while a dispute is open, whose part may be kept in the
-    end. Less than the amount needs another key, and is safe: it is all that is left, so that only one of both
-    can be refunded.
+    It `succeeded` with nothing left as well, but not while an open dispute may keep its part. Less than the
+    amount needs another key, and is safe: it is all that is left, so only one of both can be refunded.
     """
     refunded = gateway().refund(key=key, charge_reference=charge_reference, amount=amount)
     if refunded.failure_code != "refund_exceeds_charge":
@@ -119,10 +104,7 @@ def refund_rest(*, key: str, charge_key: str, charge_reference: str, amount: int
 
 
 def charge_page(reference: str) -> str:
-    """The address of the charge's page in the gateway's dashboard, for people; empty where none is known.
-
-    `GATEWAY_CHARGE_URL` has it, or else the gateway's entry.
-    """
+    """The address of the charge's page in the gateway's dashboard, for people; empty where none is known."""
     page = settings.GATEWAY_CHARGE_URL or GATEWAYS[settings.PAYMENT_GATEWAY].charge_page()
     return str(page).replace(REFERENCE, quote(reference, safe="")) if reference else ""
 

@@ -1,7 +1,5 @@
-"""The circuit breaker of the gateway: while the gateway is not reachable, calls fail without waiting.
-
-Each process has its own. Only missing replies count: no connection, no reply in time, a broken connection.
-Any HTTP answer, even a 500, shows that the gateway is reachable.
+"""The circuit breaker of the gateway, one in each process: while the gateway is not reachable, calls fail
+without waiting. Only missing replies count: any HTTP answer, even a 500, shows that it is reachable.
 """
 
 from shop.outbound.circuit_breaker import CircuitBreaker

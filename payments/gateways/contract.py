@@ -34,9 +34,8 @@ GATEWAY_TEXTS = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayDispute:
-    """A dispute of a charge. The gateway holds the amount while it is open, and keeps it when it is lost.
-
-    `due_at` is when the shop's answer is due at the gateway.
+    """A dispute of a charge. The gateway holds the amount while it is open, and keeps it when it is lost;
+    `due_at` is when the shop's answer is due.
     """
 
     reference: str
@@ -46,15 +45,27 @@ class GatewayDispute:
     due_at: datetime | None = None
 
 
-class _Disputed:
-    """The amounts of a charge that follow from its refunds and disputes."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayResult:
+    """The state of one charge or refund at the gateway. Amounts are in the currency's minor unit.
 
-    __slots__ = ()
-    status: str
-    amount: int
-    refunded_amount: int
-    currency: str | None
-    disputes: tuple[GatewayDispute, ...]
+    succeeded, declined, cancelled: final; where the gateway would let a declined charge be confirmed again,
+    the adapter cancels it first. pending: not decided yet; look it up again. requires_action: nothing is
+    charged until the card's owner has acted at `action_url`. absent: nothing exists under this key so far.
+    unknown: no reply that can be trusted, so anything may have happened; look it up, or repeat it with the
+    same key. unsupported: this gateway can't do it; nothing was changed. `currency` and `disputes` are those
+    of a charge.
+    """
+
+    status: Status
+    reference: str = ""
+    failure_code: str = ""
+    failure_detail: str = ""
+    amount: int = 0
+    refunded_amount: int = 0
+    action_url: str = ""
+    currency: str = ""
+    disputes: tuple[GatewayDispute, ...] = ()
 
     @property
     def kept_amount(self) -> int:
@@ -72,51 +83,19 @@ class _Disputed:
         return is_open and self.refunded_amount < self.amount
 
     def disputed_amount(self, dispute: GatewayDispute) -> int:
-        """What the dispute takes of the charge: all of it at most, as the rates of banks may say more.
-
-        All of it in another currency as well, whose amount can't be compared.
+        """What the dispute takes of the charge: all of it at most, as banks' rates may say more, and all of
+        it in another currency, whose amount can't be compared.
         """
         return min(dispute.amount, self.amount) if dispute.currency == self.currency else self.amount
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GatewayResult(_Disputed):
-    """The state of one charge or refund at the gateway. Amounts are in the currency's minor unit.
+class BookedCharge(GatewayResult):
+    """A charge in the gateway's book; `order_id` is as it was sent with the charge, or None."""
 
-    succeeded, declined, cancelled: final, so nothing can be charged after `declined`: where the gateway would
-    let a declined charge be confirmed again, the adapter cancels it first. pending: the gateway has not
-    decided yet; look it up again.
-    requires_action: nothing is charged until the card's owner has acted on the page at `action_url`.
-    absent: nothing exists under this key so far. unknown: no reply, or none that can be trusted; anything may
-    have happened, and only a look-up or a repeat with the same key can find out. unsupported: this gateway
-    can't do it, however often it is called; nothing was changed.
-    `currency` and `disputes` are those of a charge, empty for a refund.
-    """
-
-    status: Status
-    reference: str = ""
-    failure_code: str = ""
-    failure_detail: str = ""
-    amount: int = 0
-    refunded_amount: int = 0
-    action_url: str = ""
-    currency: str = ""
-    disputes: tuple[GatewayDispute, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BookedCharge(_Disputed):
-    """One charge in the gateway's book; `order_id` is as it was sent with the charge, or None."""
-
-    reference: str
     key: str
     order_id: str | None
-    status: str
-    amount: int
-    refunded_amount: int
-    currency: str | None
     created_at: datetime
-    disputes: tuple[GatewayDispute, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,8 +103,8 @@ class GatewayEvent:
     """A webhook's event: a reason to look up the charge of `key`; its own claims are not relied on.
 
     `type` is `charge.succeeded`, `charge.declined`, `charge.refunded`, `charge.disputed`, `dispute.closed`,
-    or the gateway's own name of any other type. `key` is empty for a charge that is not ours, and where the
-    event names the charge by its `reference` alone. All fit into their columns.
+    or the gateway's own name of any other. `key` is empty for a charge that is not ours, or named by its
+    `reference` alone.
     """
 
     id: str
@@ -137,17 +116,14 @@ class GatewayEvent:
 class Gateway(Protocol):
     """Charges by key: the same key never charges twice, and a repeat returns the first result.
 
-    Calls that return a `GatewayResult` raise nothing for what a gateway does or fails to do. All must be made
-    outside any transaction.
+    Calls that return a `GatewayResult` raise nothing. All must be made outside any transaction.
     """
 
     def charge(
         self, *, key: str, token: str, amount: int, currency: str, order_id: UUID | None
     ) -> GatewayResult:
-        """Charge the card of the token; `order_id` is None for a top-up.
-
-        Where the card's owner must act first, the result is `requires_action` with the page's address; that
-        page leads back to `settings.PAYMENT_RETURN_URL`.
+        """Charge the card of the token; `order_id` is None for a top-up. The page of a `requires_action`
+        leads back to `settings.PAYMENT_RETURN_URL`.
         """
 
     def find(self, *, key: str) -> GatewayResult:
@@ -157,16 +133,13 @@ class Gateway(Protocol):
         """The key of the charge with this reference; empty if it has none of ours, None without an answer."""
 
     def cancel(self, *, key: str) -> GatewayResult:
-        """Make sure that no charge of this key can happen any more.
-
-        `succeeded` means that it is too late, `unsupported` that this gateway can't promise it.
+        """Make sure that no charge of this key can happen any more. `succeeded` means that it is too late,
+        `unsupported` that this gateway can't promise it.
         """
 
     def refund(self, *, key: str, charge_reference: str, amount: int) -> GatewayResult:
-        """Refund this amount of a charge, once per key.
-
-        Declined as `refund_exceeds_charge` if less is left of it, refunds made at the gateway and disputes
-        included.
+        """Refund this amount of a charge, once per key. Declined as `refund_exceeds_charge` if less is left
+        of it, refunds made at the gateway and disputes included.
         """
 
     def find_refund(self, *, key: str, charge_reference: str) -> GatewayResult:
@@ -180,15 +153,12 @@ class Gateway(Protocol):
         since: datetime | None = None,
         until: datetime | None = None,
     ) -> Iterator[BookedCharge]:
-        """The charges in the gateway's book, oldest first, all or those of a key or order.
-
-        With `since` and `until` those created at or after `since` and before `until`. Raises `Unavailable`
-        when the book can't be read.
+        """The charges in the gateway's book, oldest first, of a key or order, created at or after `since` and
+        before `until`. Raises `Unavailable` when the book can't be read.
         """
 
     def event(self, *, signature: str, body: bytes, now: datetime) -> GatewayEvent | None:
-        """The event in a webhook, after its signature is verified over the bytes of the body.
-
-        None for a body that is signed, but is no event with an id and a type. `signature` is the value of the
-        entry's `webhook_header`, empty where it is missing. Raises `SignatureInvalid`.
+        """The event in a webhook, after its signature is verified over the bytes of the body; None for a
+        signed body that is no event. `signature` is empty where the header is missing. Raises
+        `SignatureInvalid`.
         """

@@ -1,7 +1,5 @@
-"""Parsing webhook events, from whichever gateway: only their id, type and key are used.
-
-A signed event is never refused, because the gateway would send it again for days. So names that don't fit
-into their columns are stored in a form that does.
+"""Parsing webhook events of any gateway: only their id, type and key are used. A signed event is never
+refused, because the gateway would send it again for days.
 """
 
 import hashlib
@@ -10,6 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import orjson
+
+from payments.gateways.contract import GatewayEvent
 
 LONGEST_TYPE = 64
 NAME = re.compile(r"[!-~]{1,255}")
@@ -28,15 +28,13 @@ def parse(body: bytes) -> dict[str, Any] | None:
     return payload if has_names else None
 
 
-def event_id(payload: Mapping[str, Any]) -> str:
-    """The event's id, or a hash of one that is longer than 255 characters or not printable ASCII."""
+def build(payload: Mapping[str, Any], *, type: str, key: str, reference: str = "") -> GatewayEvent:
+    """The event, with a hash for an id that doesn't fit its column, and the type shortened to fit."""
     id: str = payload["id"]
-    return id if NAME.fullmatch(id) else f"sha256:{hashlib.sha256(id.encode()).hexdigest()}"
-
-
-def event_type(type: str) -> str:
-    """The type, with `?` for what is not printable ASCII, and shortened; no known type needs either."""
-    return re.sub(r"[^!-~]", "?", type)[:LONGEST_TYPE]
+    if not NAME.fullmatch(id):
+        id = f"sha256:{hashlib.sha256(id.encode()).hexdigest()}"
+    shown = re.sub(r"[^!-~]", "?", type)[:LONGEST_TYPE]
+    return GatewayEvent(id=id, type=shown, key=key, reference=reference)
 
 
 def nested_object(payload: Mapping[str, Any], *names: str) -> Mapping[str, Any]:

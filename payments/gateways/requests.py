@@ -1,7 +1,4 @@
-"""HTTP calls to gateways, and strict types for their replies, which may be late, malformed or malicious.
-
-A reply that doesn't match its type counts as no answer.
-"""
+"""HTTP calls to gateways, and strict types for their replies: one that doesn't match counts as no answer."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,13 +20,11 @@ LONGEST_DETAIL = 255
 LONGEST_ADDRESS = 2000
 
 
-def _shorten(value: object) -> object:
-    return value[:LONGEST_DETAIL] if isinstance(value, str) else value
-
-
 Reference = Annotated[str, Field(pattern=r"^[!-~]{1,96}$")]
 Word = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
-Detail = Annotated[str, BeforeValidator(_shorten)]
+Detail = Annotated[
+    str, BeforeValidator(lambda value: value[:LONGEST_DETAIL] if isinstance(value, str) else value)
+]
 Amount = Annotated[int, Field(ge=0, le=10**15)]
 Address = Annotated[str, Field(pattern=r"^https?://[!-~]+$", max_length=LONGEST_ADDRESS)]
 """The address of a page for the card's owner, whom the shop sends there."""
@@ -74,9 +69,8 @@ def request_json(
 
 
 def exchange(method: str, url: str, *, headers: Mapping[str, str], body: bytes | None) -> Reply:
-    """Send one request and read its whole reply, within `GATEWAY_TIMEOUT_SECONDS`. Raises `NoAnswer`.
-
-    Fails at once, without a call, while the circuit is open.
+    """Send one request and read its whole reply, within `GATEWAY_TIMEOUT_SECONDS`; fails at once while the
+    circuit is open. Raises `NoAnswer`.
     """
     open_transaction.assert_outside()
     seconds = settings.GATEWAY_TIMEOUT_SECONDS

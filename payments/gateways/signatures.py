@@ -1,7 +1,5 @@
-"""Signatures of webhooks: `t=<unix seconds>,v1=<hex HMAC-SHA256 of "<t>.<raw body>">`, `v1` once or more.
-
-Stripe signs the same way. The header is parsed once, for the signed text and the time alike: two parsers
-could read different times from one header, and an old event would pass with a new time.
+"""Signatures of webhooks: `t=<unix seconds>,v1=<hex HMAC-SHA256 of "<t>.<raw body>">`, as Stripe signs too.
+The header is parsed once, for the signed text and the time: two parsers could read different times from it.
 """
 
 import hashlib
@@ -25,10 +23,8 @@ def header(headers: Mapping[str, str], name: str) -> str:
 
 
 def verify(signed: str, *, body: bytes, secret: str, now: datetime) -> None:
-    """Check that these bytes were signed with the secret, within `TOLERANCE_SECONDS` of now.
-
-    While a secret is changed the header may have several `v1`, and `WEBHOOK_SECRET_FALLBACKS` the former
-    secret: one that matches is enough. An empty secret accepts nothing. Raises `SignatureInvalid`.
+    """Check that these bytes were signed with the secret or one of `WEBHOOK_SECRET_FALLBACKS`, within
+    `TOLERANCE_SECONDS` of now. An empty secret accepts nothing. Raises `SignatureInvalid`.
     """
     if not secret.strip():
         raise SignatureInvalid(_("No webhook is accepted: the shop has no secret to verify it with."))

@@ -7,12 +7,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.utils.translation import gettext_noop
-from pydantic import (
-    AwareDatetime,
-    Field,
-    ValidationError,
-    model_validator,
-)
+from pydantic import AwareDatetime, Field, ValidationError, model_validator
 from structlog import get_logger
 
 from payments.gateways import events, return_page, signatures
@@ -93,32 +88,22 @@ class Charge(ReplyPart):
             raise ValueError("more was refunded than charged")
         return self
 
-    def to_result(self) -> GatewayResult:
+    def to_result(self) -> BookedCharge:
         failure = self.failure or Failure(code="card_declined", detail=gettext_noop("The card was declined."))
         is_declined = self.status == "declined"
         action = self.next_action if self.status == "pending" else None
-        return GatewayResult(
+        return BookedCharge(
             status="requires_action" if action else self.status,
             reference=self.id,
+            key=self.key,
+            order_id=self.order,
+            created_at=self.created_at,
             failure_code=failure.code if is_declined else "",
             failure_detail=failure.detail if is_declined else "",
             amount=self.amount,
             refunded_amount=self.refunded_amount,
             action_url=action.url if action else "",
             currency=self.currency or "",
-            disputes=tuple(dispute.to_result() for dispute in self.disputes),
-        )
-
-    def booked(self) -> BookedCharge:
-        return BookedCharge(
-            reference=self.id,
-            key=self.key,
-            order_id=self.order,
-            status=self.status,
-            amount=self.amount,
-            refunded_amount=self.refunded_amount,
-            currency=self.currency,
-            created_at=self.created_at,
             disputes=tuple(dispute.to_result() for dispute in self.disputes),
         )
 
@@ -161,8 +146,7 @@ class RefundPage(ReplyPart):
 
 @measured("simulator")
 def charge(*, key: str, token: str, amount: int, currency: str, order_id: UUID | None) -> GatewayResult:
-    order = None if order_id is None else str(order_id)
-    body = {"token": token, "amount": amount, "currency": currency, "order": order}
+    body = {"token": token, "amount": amount, "currency": currency, "order": order_id and str(order_id)}
     if return_url := return_page.address(order_id):
         body["return_url"] = return_url
     try:
@@ -199,9 +183,8 @@ def key_of(*, reference: str) -> str | None:
 @measured("simulator")
 def cancel(*, key: str) -> GatewayResult:
     try:
-        return _read_charge(
-            request_json("POST", "/charges/cancel", body={"key": key}), key, CANCELLED
-        ).to_result()
+        answer = request_json("POST", "/charges/cancel", body={"key": key})
+        return _read_charge(answer, key, CANCELLED).to_result()
     except (NoAnswer, ValidationError) as error:
         return _unknown_result("cancel", key, error)
 
@@ -216,11 +199,8 @@ def refund(*, key: str, charge_reference: str, amount: int) -> GatewayResult:
             refusal = RefundRefusal.model_validate(answer.content)
             return GatewayResult(status="declined", failure_code=refusal.code, failure_detail=refusal.detail)
         refunded = Refund.model_validate(answer.content)
-        if answer.status != 201 or (refunded.key, refunded.charge, refunded.amount) != (
-            key,
-            charge_reference,
-            amount,
-        ):
+        made = refunded.key, refunded.charge, refunded.amount
+        if answer.status != 201 or made != (key, charge_reference, amount):
             raise NoAnswer(f"HTTP {answer.status} with another refund than requested")
     except (NoAnswer, ValidationError) as error:
         return _unknown_result("refund", key, error)
@@ -260,7 +240,7 @@ def charges(
             raise Unavailable(
                 _("The gateway's book can't be read: {reason}.", reason=_describe_error(error))
             ) from error
-        yield from (one.booked() for one in page.results)
+        yield from (one.to_result() for one in page.results)
         if page.next is None:
             return
         if not page.results or page.next == query.get("after"):
@@ -273,11 +253,8 @@ def event(*, signature: str, body: bytes, now: datetime) -> GatewayEvent | None:
     payload = events.parse(body)
     if payload is None:
         return None
-    return GatewayEvent(
-        id=events.event_id(payload),
-        type=events.event_type(payload["type"]),
-        key=events.charge_key(events.nested_object(payload, "data"), "key"),
-    )
+    key = events.charge_key(events.nested_object(payload, "data"), "key")
+    return events.build(payload, type=payload["type"], key=key)
 
 
 def _read_charge(answer: JsonReply, key: str, expected: Mapping[int, Collection[str]]) -> Charge:
@@ -318,6 +295,4 @@ def _unknown_result(call: str, key: str, error: Exception) -> GatewayResult:
 
 def _describe_error(error: Exception) -> str:
     """What came instead of an answer, without quoting it: it may echo what was sent."""
-    if isinstance(error, ValidationError):
-        return "an answer that can't be read"
-    return str(error)
+    return "an answer that can't be read" if isinstance(error, ValidationError) else str(error)

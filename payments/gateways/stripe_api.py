@@ -1,13 +1,13 @@
 """Stripe's protocol. The module itself is the gateway: its functions are the contract's.
 
-A charge is a PaymentIntent that is created first and confirmed in a second call. Only the process that
-created it knows its id, which confirming needs, so an intent that this process did not confirm can't charge.
-A declined intent is cancelled before it is reported, because Stripe would let it be confirmed again.
-A key is blocked by creating another intent under it, which makes Stripe refuse a late create. Stripe keeps a
-key for 24 hours: the shop repeats no request after that without a look-up first.
+A charge is a PaymentIntent that is created first and confirmed in a second call, by the process that created
+it, as only that one knows its id. A declined intent is cancelled before it is reported, because Stripe would
+let it be confirmed again. A key is blocked by creating another intent under it. Stripe keeps a key for 24
+hours: the shop repeats no request after that without a look-up first.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
@@ -20,8 +20,7 @@ from structlog import get_logger
 from payments.gateways import events, return_page, signatures, stripe_calls
 from payments.gateways.contract import BookedCharge, GatewayEvent, GatewayResult
 from payments.gateways.measured import measured
-from payments.gateways.stripe_calls import KEY, ORDER
-from payments.gateways.stripe_reading import Intent, decisive_intent, describe_error
+from payments.gateways.stripe_reading import KEY, ORDER, Intent, decisive_intent, describe_error
 from shop.errors import Unavailable
 from shop.lazy_texts import mark as _
 
@@ -96,7 +95,11 @@ def key_of(*, reference: str) -> str | None:
 @measured("stripe")
 def cancel(*, key: str) -> GatewayResult:
     try:
-        intents = stripe_calls.find_by_metadata(KEY, key) or [_block_key(key)]
+        # Without an intent one is created under the key, in place of the one that a late create would make.
+        # If the key was used after all, Stripe refuses it, and the state stays unknown for now.
+        intents = stripe_calls.find_by_metadata(KEY, key) or [
+            stripe_calls.create(key=key, amount=BLOCKING_AMOUNT, currency=settings.CURRENCY)
+        ]
         ended = decisive_intent([_cancel_unless_final(one) for one in intents])
     except NO_RESULT as error:
         return _unknown_result("cancel", key, error)
@@ -142,7 +145,7 @@ def charges(
         else:
             intents = [*stripe_calls.list_created(since=since, until=until)][::-1]
         for intent in intents:
-            booked = intent.booked(key_name=KEY, order_name=ORDER, disputes=stripe_calls.disputes(intent))
+            booked = intent.to_result(stripe_calls.disputes(intent))
             if booked.status != "absent" and _is_within(booked, order_id, since, until):
                 yield booked
     except NO_RESULT as error:
@@ -158,9 +161,9 @@ def event(*, signature: str, body: bytes, now: datetime) -> GatewayEvent | None:
     about = events.nested_object(payload, "data", "object")
     key = events.charge_key(events.nested_object(about, "metadata"), KEY)
     by_reference = about.get("object") in NAMED_BY_REFERENCE and not key
-    return GatewayEvent(
-        id=events.event_id(payload),
-        type=events.event_type(EVENT_TYPES.get(payload["type"], payload["type"])),
+    return events.build(
+        payload,
+        type=EVENT_TYPES.get(payload["type"], payload["type"]),
         key=key,
         reference=events.charge_key(about, "payment_intent") if by_reference else "",
     )
@@ -181,7 +184,7 @@ def _refused_charge_result(error: stripe.InvalidRequestError, *, key: str) -> Ga
         return _unknown_result("charge", key, error)
     code = "unknown_token" if error.param == "payment_method" else error.code or "card_refused"
     log.warning("gateway refused a charge", key=key, code=error.code, param=error.param)
-    return GatewayResult(status="declined", failure_code=code, failure_detail=CARD_REFUSED_DETAIL)
+    return _declined(code, CARD_REFUSED_DETAIL)
 
 
 def _confirm(intent: Intent, *, key: str, return_url: str) -> GatewayResult:
@@ -200,20 +203,12 @@ def _confirm(intent: Intent, *, key: str, return_url: str) -> GatewayResult:
     ended = _cancel_unless_final(intent)
     if ended.outcome != "cancelled":
         return ended.to_result()
-    return GatewayResult(
-        status="declined",
-        reference=ended.id,
-        failure_code=code,
-        failure_detail=detail,
-        amount=ended.amount,
-    )
+    return replace(_declined(code, detail), reference=ended.id, amount=ended.amount)
 
 
 def _cancel_if_declined(intent: Intent) -> Intent:
-    """The intent, cancelled if it is declined; charged after all where that is too late.
-
-    At Stripe a declined intent may be confirmed again: a customer that was sent to a page of their bank has
-    its client secret, and could try card after card with it.
+    """The intent, cancelled if it is declined: at Stripe it may be confirmed again, and its customer has the
+    client secret, and could try card after card. Charged after all where that is too late.
     """
     if intent.outcome != "declined":
         return intent
@@ -236,34 +231,25 @@ def _cancel_unless_final(intent: Intent) -> Intent:
     return ended
 
 
-def _block_key(key: str) -> Intent:
-    """Create an intent under the key, in place of the one that a late create would make.
-
-    If the key was used after all, by a create that the look-up doesn't list yet, Stripe refuses this intent,
-    and the state stays unknown for now.
-    """
-    return stripe_calls.create(key=key, amount=BLOCKING_AMOUNT, currency=settings.CURRENCY)
-
-
 def _refused_refund_result(
     error: stripe.InvalidRequestError, *, key: str, charge_reference: str, amount: int
 ) -> GatewayResult:
     """The result of a refused refund. Stripe's codes don't show the reason for certain, the charge does."""
     if error.http_status == 404 or error.code == "resource_missing":
-        detail = gettext_noop("The gateway has no such charge.")
-        return GatewayResult(status="declined", failure_code="charge_not_found", failure_detail=detail)
+        return _declined("charge_not_found", gettext_noop("The gateway has no such charge."))
     try:
         charged = stripe_calls.retrieve(charge_reference)
         left_amount = charged.to_result(stripe_calls.disputes(charged)).kept_amount
     except NO_RESULT as failure:
         return _unknown_result("refund", key, failure)
     if amount > left_amount:
-        detail = gettext_noop("The refund exceeds what is left of the charge.")
-        return GatewayResult(status="declined", failure_code="refund_exceeds_charge", failure_detail=detail)
-    detail = gettext_noop("The gateway refused the refund.")
-    return GatewayResult(
-        status="declined", failure_code=error.code or "refund_refused", failure_detail=detail
-    )
+        text = gettext_noop("The refund exceeds what is left of the charge.")
+        return _declined("refund_exceeds_charge", text)
+    return _declined(error.code or "refund_refused", gettext_noop("The gateway refused the refund."))
+
+
+def _declined(code: str, detail: str) -> GatewayResult:
+    return GatewayResult(status="declined", failure_code=code, failure_detail=detail)
 
 
 def _is_within(

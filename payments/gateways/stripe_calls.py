@@ -15,7 +15,7 @@ from django.conf import settings
 from payments.gateways.circuit import NoAnswer
 from payments.gateways.contract import GatewayDispute
 from payments.gateways.requests import exchange
-from payments.gateways.stripe_reading import Dispute, Intent, Refund, validate_reply
+from payments.gateways.stripe_reading import KEY, ORDER, Dispute, Intent, Refund, validate_reply
 
 if TYPE_CHECKING:
     # Modules of thousands of lines that only types need.
@@ -26,10 +26,8 @@ if TYPE_CHECKING:
         PaymentIntentListParamsCreated,
     )
 
-KEY, ORDER = "firstcome_key", "firstcome_order"
-"""Names in the metadata of our objects; objects without them in the Stripe account are not the shop's."""
 PAGE = 100
-EXPANDED = ["latest_charge"]
+EXPANDED, EXPANDED_IN_LISTS = ["latest_charge"], ["data.latest_charge"]
 WRONG_CHARGE = "another charge than requested"
 API_VERSION = "2026-10-28.endive"
 """The version of Stripe's API whose parameters and objects the installed package describes."""
@@ -66,10 +64,9 @@ def create(
     order_id: UUID | None = None,
     payment_method: str | None = None,
 ) -> Intent:
-    """Create an intent under the key, not confirmed, so not charged; a repeat returns the same intent.
+    """Create an intent under the key, not confirmed, so not charged; a repeat returns it as it was created.
 
-    A repeat returns it as it was created: confirm or retrieve it. Raises `stripe.IdempotencyError` when the
-    key was used with other parameters.
+    Raises `stripe.IdempotencyError` when the key was used with other parameters.
     """
     parameters: PaymentIntentCreateParams = {
         "amount": amount,
@@ -79,36 +76,38 @@ def create(
     }
     if payment_method is not None:
         parameters["payment_method"] = payment_method
-    made = _intents().create(parameters, {"idempotency_key": key})
-    intent = _to_intent(made)
+    intent = _to_intent(_client().payment_intents.create(parameters, {"idempotency_key": key}))
     if intent.metadata.get(KEY) != key or intent.currency != currency.lower():
         raise stripe.APIConnectionError(WRONG_CHARGE)
     return intent
 
 
 def confirm(intent_id: str, *, key: str, return_url: str = "") -> Intent:
-    """Charge the intent, and return its present state. Raises `stripe.CardError` for a declined card.
-
-    With `return_url` the card's owner may be sent to a page of their bank, which leads back there.
+    """Charge the intent, and return its present state; its card's owner may be sent to a page that leads back
+    to `return_url`. Raises `stripe.CardError` for a declined card.
     """
     parameters: PaymentIntentConfirmParams = {"expand": EXPANDED}
     if return_url:
         parameters["return_url"] = return_url
-    confirmed = _intents().confirm(intent_id, parameters, {"idempotency_key": f"{key}:confirm"})
-    if _is_replayed(confirmed):
+    confirmed = _client().payment_intents.confirm(
+        intent_id, parameters, {"idempotency_key": f"{key}:confirm"}
+    )
+    response = confirmed.last_response
+    if response is not None and response.headers.get("Idempotent-Replayed") == "true":
+        # The replay of an earlier answer may be out of date.
         return retrieve(intent_id)
     return _to_intent(confirmed, intent_id)
 
 
 def retrieve(intent_id: str) -> Intent:
     """The intent in its present state."""
-    return _to_intent(_intents().retrieve(intent_id, {"expand": EXPANDED}), intent_id)
+    return _to_intent(_client().payment_intents.retrieve(intent_id, {"expand": EXPANDED}), intent_id)
 
 
 def cancel(intent_id: str) -> Intent:
     """Cancel the intent, or return its present state where it is too late."""
     try:
-        return _to_intent(_intents().cancel(intent_id, {"expand": EXPANDED}), intent_id)
+        return _to_intent(_client().payment_intents.cancel(intent_id, {"expand": EXPANDED}), intent_id)
     except stripe.InvalidRequestError:
         return retrieve(intent_id)
 
@@ -116,15 +115,14 @@ def cancel(intent_id: str) -> Intent:
 def find_by_metadata(name: str, value: str) -> list[Intent]:
     """The intents whose metadata have this value, oldest first, in their present state.
 
-    Stripe's search is up to a minute behind, during an outage an hour, so the newest intents are searched
-    as well. An empty result is still no proof that no intent exists.
+    Stripe's search is up to a minute behind, during an outage an hour, so the newest intents are searched as
+    well. An empty result is still no proof that no intent exists.
     """
-    query = f"metadata['{name}']:'{_escaped(value)}'"
-    found = _intents().search({"query": query, "limit": PAGE})
-    ids = [one.id for one in found.data]
-    newest = _intents().list({"limit": PAGE, "expand": _in_lists(EXPANDED)})
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    found = _client().payment_intents.search({"query": f"metadata['{name}']:'{escaped}'", "limit": PAGE})
+    newest = _client().payment_intents.list({"limit": PAGE, "expand": EXPANDED_IN_LISTS})
     fresh = {one.id: one for one in map(_to_intent, newest.data) if one.metadata.get(name) == value}
-    older = [retrieve(id) for id in ids if id not in fresh]
+    older = [retrieve(one.id) for one in found.data if one.id not in fresh]
     # Both lists are newest first, and the sort below must not reorder intents of the same second.
     both = [*fresh.values(), *(one for one in older if one.metadata.get(name) == value)]
     both.reverse()
@@ -138,30 +136,29 @@ def list_created(*, since: datetime | None, until: datetime | None) -> Iterator[
         period["gte"] = ceil(since.timestamp())
     if until:
         period["lt"] = ceil(until.timestamp())
-    query: PaymentIntentListParams = {"limit": PAGE, "expand": _in_lists(EXPANDED)}
+    query: PaymentIntentListParams = {"limit": PAGE, "expand": EXPANDED_IN_LISTS}
     if period:
         query["created"] = period
-    pages = _intents().list(query)
+    pages = _client().payment_intents.list(query)
     return (one for one in map(_to_intent, _iterate_pages(pages)) if KEY in one.metadata)
 
 
 def refund(intent_id: str, *, key: str, amount: int) -> Refund:
-    """Refund a part of the charge, or find the refund of this key, however old it is.
-
-    Stripe forgets keys after a day, and a refund may be retried later than that.
+    """Refund a part of the charge, or find the refund of this key, however old: Stripe forgets keys after a
+    day.
     """
     if made := find_refund(intent_id, key=key):
         return made
-    refunded = _refunds().create(
+    refunded = _client().refunds.create(
         {"payment_intent": intent_id, "amount": amount, "metadata": {KEY: key}}, {"idempotency_key": key}
     )
-    return _to_refund(refunded)
+    return Refund.model_validate(refunded.to_dict())
 
 
 def find_refund(intent_id: str, *, key: str) -> Refund | None:
     """The refund of this key, however old it is."""
-    made = _refunds().list({"payment_intent": intent_id, "limit": PAGE})
-    found = map(_to_refund, _iterate_pages(made))
+    made = _client().refunds.list({"payment_intent": intent_id, "limit": PAGE})
+    found = (Refund.model_validate(one.to_dict()) for one in _iterate_pages(made))
     return next((one for one in found if one.metadata.get(KEY) == key), None)
 
 
@@ -169,8 +166,7 @@ def disputes(intent: Intent) -> list[GatewayDispute]:
     """The disputes of the intent's charge, oldest first; one that isn't disputed costs no call."""
     if not intent.is_disputed:
         return []
-    client = _client(settings.STRIPE_API_KEY, settings.STRIPE_API_BASE)
-    pages = _iterate_pages(client.v1.disputes.list({"payment_intent": intent.id, "limit": PAGE}))
+    pages = _iterate_pages(_client().disputes.list({"payment_intent": intent.id, "limit": PAGE}))
     found = [Dispute.model_validate(one.to_dict()).to_result() for one in pages]
     return [one for one in reversed(found) if one]
 
@@ -193,38 +189,16 @@ def _to_intent(intent: stripe.PaymentIntent, intent_id: str = "") -> Intent:
     return read
 
 
-def _to_refund(refund: stripe.Refund) -> Refund:
-    return Refund.model_validate(refund.to_dict())
-
-
-def _is_replayed(answered: stripe.StripeObject) -> bool:
-    """Whether this is a replay of an earlier answer, which may be out of date."""
-    response = answered.last_response
-    return response is not None and response.headers.get("Idempotent-Replayed") == "true"
-
-
-def _in_lists(names: list[str]) -> list[str]:
-    return [f"data.{name}" for name in names]
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", "\\\\").replace("'", "\\'")
-
-
-def _intents() -> stripe.PaymentIntentService:
-    return _client(settings.STRIPE_API_KEY, settings.STRIPE_API_BASE).v1.payment_intents
-
-
-def _refunds() -> stripe.RefundService:
-    return _client(settings.STRIPE_API_KEY, settings.STRIPE_API_BASE).v1.refunds
+def _client() -> stripe.V1Services:
+    return _made_client(settings.STRIPE_API_KEY, settings.STRIPE_API_BASE)
 
 
 @cache
-def _client(api_key: str, api_base: str) -> stripe.StripeClient:
+def _made_client(api_key: str, api_base: str) -> stripe.V1Services:
     return stripe.StripeClient(
         api_key,
         stripe_version=API_VERSION,
         base_addresses={"api": api_base},
         http_client=Transport(),
         max_network_retries=0,
-    )
+    ).v1

@@ -12,6 +12,8 @@ from payments.gateways.contract import BookedCharge, GatewayDispute, GatewayResu
 from payments.gateways.requests import Address, Amount, Detail, Reference, ReplyPart
 from shop.outbound.http_client import Reply
 
+KEY, ORDER = "firstcome_key", "firstcome_order"
+"""Names in the metadata of our objects; objects without them in the Stripe account are not the shop's."""
 DECLINED_DETAIL = gettext_noop("The card was declined.")
 REFUND_STATUS: Mapping[str, Status] = {
     "succeeded": "succeeded",
@@ -150,33 +152,21 @@ class Intent(ReplyPart):
     def is_disputed(self) -> bool:
         return self.latest_charge is not None and self.latest_charge.disputed
 
-    def to_result(self, disputes: Sequence[GatewayDispute] = ()) -> GatewayResult:
+    def to_result(self, disputes: Sequence[GatewayDispute] = ()) -> BookedCharge:
         outcome, error = self.outcome, self.last_payment_error or PaymentError()
         is_declined = outcome == "declined"
-        return GatewayResult(
+        return BookedCharge(
             status=outcome,
             reference=self.id,
+            key=self.metadata.get(KEY, ""),
+            order_id=self.metadata.get(ORDER),
+            created_at=datetime.fromtimestamp(self.created, UTC),
             failure_code=error.customer_code if is_declined else "",
             failure_detail=(error.message or DECLINED_DETAIL) if is_declined else "",
             amount=self.amount,
             refunded_amount=self.refunded_amount,
             action_url=self.action_url,
             currency=self.currency.upper(),
-            disputes=tuple(disputes),
-        )
-
-    def booked(
-        self, *, key_name: str, order_name: str, disputes: Sequence[GatewayDispute] = ()
-    ) -> BookedCharge:
-        return BookedCharge(
-            reference=self.id,
-            key=self.metadata[key_name],
-            order_id=self.metadata.get(order_name),
-            status=self.outcome,
-            amount=self.amount,
-            refunded_amount=self.refunded_amount,
-            currency=self.currency.upper(),
-            created_at=datetime.fromtimestamp(self.created, UTC),
             disputes=tuple(disputes),
         )
 

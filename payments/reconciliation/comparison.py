@@ -1,8 +1,7 @@
-"""Our payments against the gateway's own book of charges (law L9).
+"""Our payments against the gateway's own book of charges (law L9), both read side by side, page by page.
 
-Both books are read side by side, page by page, however long they are. A suspected difference is checked
-again by its key before it is reported, because payments continue while the books are read: a payment that is
-being processed is no difference, nor is one at the edge of a period.
+A suspected difference is checked again by its key before it is reported, because payments continue while the
+books are read: a payment that is being processed is no difference, nor is one at the edge of a period.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -11,7 +10,6 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import islice, pairwise
 from typing import Any, NamedTuple
-from uuid import UUID
 
 from django.db.models import BooleanField, Case, CharField, Exists, F, OuterRef, Q, QuerySet, Value, When
 from django.db.models.functions import Cast
@@ -62,8 +60,7 @@ class Cause(NamedTuple):
 
 class PaymentRow(NamedTuple):
     """The columns of a payment that a comparison needs: reading all columns of a million rows costs most.
-
-    `is_charge_expected` says whether it is one of `_payments_to_find`.
+    `is_charge_expected`: whether the gateway must have kept a part of its charge.
     """
 
     charge_key: str
@@ -133,16 +130,16 @@ def differences(*, since: datetime | None, until: datetime | None, count: Progre
     """Each key under which the books don't agree, as it is found; `count` has the charges read so far.
 
     A period includes the charges that the gateway took in it and the payments that began in it. Payments that
-    are pending or in doubt may be charged or not: their sagas are not finished. Raises `Unavailable` when the
-    gateway's book can't be read.
+    are pending or in doubt may be charged or not. Raises `Unavailable` when the gateway's book can't be read.
     """
     # Payments that begin from now on are left to the next comparison.
     end = until or clock.now()
-    claims = _payments_to_find(since, end)
-    books = OrderedDiff(_keys(claims))
-    for page in _pages(_charges(since, until)):
+    is_expected = _charge_is_expected(since, end)
+    books = OrderedDiff(_keys(Payment.objects.filter(is_expected)))
+    charges = _charges(since, until)
+    while page := list(islice(charges, PAGE)):
         count.charges += len(page)
-        suspects, charged = _suspects_and_charged(page, _charge_is_expected(since, end))
+        suspects, charged = _suspects_and_charged(page, is_expected)
         yield from recheck(suspects)
         yield from recheck(books.merge_next(charged))
     yield from recheck(books.remaining())
@@ -158,20 +155,11 @@ def _charges(since: datetime | None, until: datetime | None) -> Iterator[BookedC
         yield from gateway().charges(since=first, until=last)
 
 
-def _pages(charges: Iterator[BookedCharge]) -> Iterator[list[BookedCharge]]:
-    while page := list(islice(charges, PAGE)):
-        yield page
-
-
 def _charge_is_expected(since: datetime | None, end: datetime) -> Q:
     """The condition that a payment is of the period and the gateway must have kept a part of its charge."""
     period = Q(created_at__lt=end) if since is None else Q(created_at__gte=since, created_at__lt=end)
     is_kept = Q(card_amount__gt=F("refunded_amount") + F("refunding_amount"))
     return period & Q(status=Payment.Status.SUCCEEDED) & is_kept
-
-
-def _payments_to_find(since: datetime | None, end: datetime) -> "QuerySet[Payment]":
-    return Payment.objects.filter(_charge_is_expected(since, end))
 
 
 def _keys(payments: "QuerySet[Payment]") -> Iterator[str]:
@@ -221,10 +209,7 @@ def _is_suspect(charge: BookedCharge, payment: PaymentRow | None) -> bool:
 
 def recheck(keys: Iterable[str]) -> Iterator[Difference]:
     """The differences that remain when both sides are read again. Raises `Unavailable`."""
-    for key in keys:
-        difference = _recheck_key(key)
-        if difference:
-            yield difference
+    yield from filter(None, map(_recheck_key, keys))
 
 
 def _recheck_key(key: str) -> Difference | None:
@@ -344,26 +329,15 @@ def _disputed_amounts(payment: Payment | PaymentRow) -> dict[str, int]:
 
 
 def _is_for(charge: BookedCharge, payment: Payment | PaymentRow) -> bool:
-    return (
-        charge.amount == payment.card_amount
-        and charge.currency == payment.currency
-        and (
-            charge.order_id == payment.order_id
-            or _without_hyphens(charge.order_id) == _without_hyphens(payment.order_id)
-        )
-    )
-
-
-def _without_hyphens(order_id: UUID | str | None) -> str | None:
-    """The digits of an order's id, because some databases store it without hyphens."""
-    return None if order_id is None else str(order_id).replace("-", "")
+    # Some databases store an order's id without hyphens.
+    order_ids = {str(id).replace("-", "") for id in (charge.order_id, payment.order_id)}
+    amounts_agree = (charge.amount, charge.currency) == (payment.card_amount, payment.currency)
+    return amounts_agree and len(order_ids) == 1
 
 
 class OrderedDiff:
-    """Matches expected keys (claims) with the keys that are found; both come in about the same order.
-
-    `merge_next` takes found keys, and reads as many claims. A claim that stays unmatched for long is
-    returned, and so is each that is left at the end; the caller checks these again.
+    """Matches expected keys (claims) with the keys that are found; both come in about the same order. Claims
+    that stay unmatched for long, or are left at the end, are returned; the caller checks these again.
     """
 
     def __init__(self, claims: Iterable[str]) -> None:

@@ -1,8 +1,5 @@
-"""The gateway's part of L9 for the scheduled audit: what the latest comparisons of the books have found.
-
-Reconciliation reads the gateway's book every `RECONCILE_SECONDS`, and all of it once a day, so the audit
-doesn't read it again. It only looks up, by their keys, the differences that were found: a resolved one is
-none any more.
+"""The gateway's part of L9 for the scheduled audit: the audit doesn't read the gateway's book again, but
+looks up, by their keys, the differences that the latest comparisons found.
 """
 
 import time
@@ -28,10 +25,9 @@ RECHECK_SECONDS = 20.0
 def books_agree() -> LawReport:
     """L9: the latest comparisons found nothing, or what they found is resolved. Offenders are in words.
 
-    At most 100 differences are looked up, for `RECHECK_SECONDS` at most, and the gateway isn't called without
-    any. Those that are not looked up, as without a gateway, count as recorded, and those past the number that
-    a comparison writes down remain until the next one. Raises `NotChecked` when the books were not compared
-    lately.
+    At most 100 differences are looked up, for `RECHECK_SECONDS` at most; others count as recorded, and those
+    that a comparison did not write down remain until the next one. Raises `NotChecked` when the books were
+    not compared lately.
     """
     recent, whole = _latest(is_whole=False), _latest(is_whole=True)
     _refuse_old(recent or whole)

@@ -1,7 +1,7 @@
 """Orphaned charges: each is refunded once, even when several processes find it.
 
 The shop may give up a payment while the gateway is still processing it. A charge that lands after that
-belongs to no payment. A webhook or a reconciliation finds it, or both at the same moment.
+belongs to no payment; a webhook or a reconciliation finds it.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from structlog import get_logger
 
 from payments import payment_states
 from payments.gateways import gateway
-from payments.gateways.contract import BookedCharge, GatewayResult
+from payments.gateways.contract import GatewayResult
 from payments.models import Payment, Reconciliation
 from shop.db import transactions
 from shop.events import journal
@@ -28,13 +28,12 @@ def register_recorder(record: Callable[[Payment, int], None]) -> None:
     _recorders.append(record)
 
 
-def refund_charge(charge: GatewayResult | BookedCharge, payment: Payment | None) -> bool:
+def refund_charge(charge: GatewayResult, payment: Payment | None) -> bool:
     """Refund what the gateway keeps of the charge, and note it in the journal. Returns whether it is done.
 
     The refund is keyed by the charge, what was refunded before and the amount, which is all that is left, so
-    it happens once however many processes find it, now or later; what a dispute held is another one once it
-    is won. `payment` is the one that ended without the charge, if there is one. Call it outside any
-    transaction.
+    it happens once however many processes find it. `payment` is the one that ended without the charge, if
+    there is one. Call it outside any transaction.
     """
     amount, before_amount = charge.kept_amount, charge.refunded_amount
     part = {"amount": amount} | ({"refunded_before_amount": before_amount} if before_amount else {})
@@ -61,10 +60,7 @@ def refund_charge(charge: GatewayResult | BookedCharge, payment: Payment | None)
 
 
 def note_already_refunded(charge: GatewayResult, payment: Payment) -> None:
-    """Note each part of a late charge that is refunded, where the process that did it died before it could.
-
-    What was lost in a dispute is no part of what is refunded.
-    """
+    """Note each refunded part of a late charge, where the process that refunded it died before it could."""
     for line in _journal_lines(LATE, charge.reference, payment):
         part = line.after
         if part and part.get("refunded_before_amount", 0) + part["amount"] <= charge.refunded_amount:

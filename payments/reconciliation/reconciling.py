@@ -1,5 +1,5 @@
-"""Reconciliation: differences from the gateway's book are recorded, orphaned charges are refunded, and what
-began at the gateway is booked.
+"""Reconciliation: records differences from the gateway's book, refunds orphaned charges, and books what began
+at the gateway.
 """
 
 from collections.abc import Callable
@@ -51,9 +51,8 @@ class Fix(StrEnum):
 def reconcile(
     *, since: datetime | None = None, until: datetime | None = None, fix: Fix = Fix.NOTHING
 ) -> Reconciliation:
-    """Compare the books of a period, or the whole books, and record the differences.
-
-    A refund is keyed by its charge, so a repeat refunds nothing twice. Call it outside any transaction.
+    """Compare the books of a period, or the whole books, and record the differences; a repeat refunds nothing
+    twice. Call it outside any transaction.
     """
     now = clock.now()
     run = Reconciliation.objects.create(
@@ -75,8 +74,7 @@ def reconcile(
 
 def reconcile_by_schedule() -> Reconciliation:
     """Compare recent payments, and the whole books once a day; refund charges of payments that ended unpaid.
-
-    Charges without a payment of ours are only reported: an operator decides, by `reconcile --fix`.
+    Charges without a payment of ours are only reported: an operator decides.
     """
     until = clock.now() - SETTLING
     longest = settings.PAYMENT_ACTION_SECONDS + settings.PAYMENT_GIVE_UP_SECONDS
@@ -118,7 +116,7 @@ def left_counts() -> dict[str, int]:
 def age_seconds() -> float | None:
     """How long ago the last comparison was completed; None before the first."""
     run = Reconciliation.objects.filter(unread="").order_by("-id").first()
-    return None if run is None else (clock.now() - run.ended_at).total_seconds()
+    return (clock.now() - run.ended_at).total_seconds() if run else None
 
 
 def sweep() -> int:
@@ -193,18 +191,13 @@ def _resolve(difference: Difference, fix: Fix) -> str:
 
 
 def refund_orphans(difference: Difference, fix: Fix) -> str:
-    """Refund the charges of an orphan: "refunded", or "refund failed"; "" for any other difference.
-
-    A part that is disputed is not refunded.
+    """Refund the charges of an orphan, except what is disputed: "refunded", or "refund failed"; "" for any
+    other difference.
     """
     kept = [charge for charge in difference.charges if charge.kept_amount]
-    if not (kept and _may_be_refunded(difference.payment, fix)):
+    payment = difference.payment
+    is_allowed = fix == Fix.EVERYTHING or (fix == Fix.OURS and payment is not None)
+    if not (kept and is_allowed and (payment is None or payment.status in ENDED_UNPAID)):
         return ""
-    done = [orphans.refund_charge(charge, difference.payment) for charge in kept]
+    done = [orphans.refund_charge(charge, payment) for charge in kept]
     return REFUNDED if all(done) else "refund failed"
-
-
-def _may_be_refunded(payment: Payment | None, fix: Fix) -> bool:
-    if payment is None:
-        return fix == Fix.EVERYTHING
-    return fix != Fix.NOTHING and payment.status in ENDED_UNPAID

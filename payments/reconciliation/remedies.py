@@ -55,9 +55,7 @@ FIXABLE = (Kind.UNKNOWN_CHARGE, Kind.CHARGED_AFTER_END)
 
 def advice(finding: dict[str, Any]) -> str:
     """What to do about the finding of a comparison; empty once nothing is left to do."""
-    if finding["done"] in FINISHED:
-        return ""
-    return str(ADVICE[finding["kind"]])
+    return "" if finding["done"] in FINISHED else str(ADVICE[finding["kind"]])
 
 
 def cause_text(finding: dict[str, Any]) -> str:
@@ -66,7 +64,6 @@ def cause_text(finding: dict[str, Any]) -> str:
 
 
 def _translated(text: str, values: Mapping[str, Any]) -> str:
-    """The text of a cause in the language of the page, with its values."""
     status = {"status": Payment.Status(values["status"]).label} if "status" in values else {}
     return gettext(text) % {**values, **status}
 
@@ -82,11 +79,11 @@ def is_fixable(finding: dict[str, Any]) -> bool:
 
 
 def fix(*, run_id: int, key: str, reason: str) -> str:
-    """Refund the orphaned charges of a finding. Returns `refunded`, or `agrees` if nothing differs any more.
+    """Refund the orphaned charges of a finding; returns `refunded`, or `agrees` if nothing differs any more.
 
-    Both books are read again first. A refund is keyed by its charge, so a repeat refunds nothing twice. Call
-    it outside any transaction. Raises `NotFound`, `NotAllowed` `own_account`, `Rejected` `not_fixable` or
-    `refund_failed`, and `Unavailable` when the gateway gives no answer.
+    Both books are read again first, and a repeat refunds nothing twice. Call it outside any transaction.
+    Raises `NotFound`, `NotAllowed` `own_account`, `Rejected` `not_fixable` or `refund_failed`, and
+    `Unavailable`.
     """
     run = Reconciliation.objects.filter(pk=run_id).first()
     finding = find(run, key) if run else None

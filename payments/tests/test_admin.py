@@ -50,8 +50,8 @@ def reconciliation() -> Reconciliation:
         "key": "<b>orphan</b>",
         "kind": "unknown_charge",
         "cause": "700 is charged, and no payment knows of it",
-        "text": "%(amount)s is charged, and no payment knows of it",
-        "values": {"amount": 700},
+        "text": "%(kept)s is charged, and no payment knows of it",
+        "values": {"kept": 700},
         "done": "refunded",
     }
     return Reconciliation.objects.create(

@@ -39,7 +39,7 @@ def kept_amount() -> int:
 
 
 def intents() -> list[Any]:
-    return stripe_calls._intents().list({"limit": 100}).data
+    return stripe_calls._client().payment_intents.list({"limit": 100}).data
 
 
 def test_a_charge_is_an_intent_that_is_created_and_then_confirmed_under_keys_of_its_own(
@@ -214,7 +214,7 @@ def test_a_refund_retried_after_stripe_forgot_its_key_is_the_same_refund(own_str
 
 def test_charges_of_others_in_the_same_account_are_ignored(own_stripe: StripeProxy) -> None:
     card = {"amount": 900, "currency": "krw", "payment_method": "pm_card_visa", "confirm": True}
-    stripe_calls._intents().create(card | {"metadata": {"key": "one"}})
+    stripe_calls._client().payment_intents.create(card | {"metadata": {"key": "one"}})
     charge(key="ours")
 
     assert [booked.key for booked in gateway().charges()] == ["ours"]

@@ -24,8 +24,6 @@ from shop.operators.status_words import status_word
 
 ENTRIES, LINKED_ENTRIES = "entries", "linked_entries"
 """The field with the number of entries, and its name where it is a link to them."""
-ENTRIES_TEXT = "entries_text"
-"""The attribute of a page's sale with its counts."""
 
 
 @admin.register(Sale)
@@ -71,14 +69,15 @@ class SaleAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdmin):
         if sale.pk is None:
             return "-"
         # Unfold renders the field five times for a page, and the count reads an index of all entries.
-        known = vars(sale)
-        if ENTRIES_TEXT not in known:
-            known[ENTRIES_TEXT] = _entries_text(sale)
-        return str(known[ENTRIES_TEXT])
+        if "entries_text" not in vars(sale):
+            counts = entry_counts.by_status([sale.pk])[sale.pk]
+            words = [f"{status_word(one)} {counts[one]:,}" for one in SaleEntry.Status.values]
+            vars(sale)["entries_text"] = " · ".join(words)
+        return str(vars(sale)["entries_text"])
 
     @admin.display(description=_("sale entries"))
     def linked_entries(self, sale: Sale) -> str:
-        """The same as a link to them, for accounts that may see them."""
+        """A link to them, for accounts that may see them."""
         address = f"{reverse('admin:sales_saleentry_changelist')}?sale={sale.pk}"
         return format_html('<a href="{}" class="text-link underline">{}</a>', address, self.entries(sale))
 
@@ -94,7 +93,6 @@ class SaleAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdmin):
         return ["name", "shown_products", *fields[2:]]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Sale | None = None) -> list[str]:
-        """With the terms that can't change any more."""
         if obj is None:
             return self.readonly_fields
         now, fixed = clock.now(), ["shown_products", LINKED_ENTRIES]
@@ -122,13 +120,8 @@ class SaleAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdmin):
         return pausing.set_paused(sale_id=row_id, is_paused=is_paused, reason=reason)
 
     def has_delete_permission(self, request: HttpRequest, obj: Sale | None = None) -> bool:
-        """Never: its entries and order lines refer to it. A sale that must not happen is closed or paused."""
+        """Never: its entries and order lines refer to it."""
         return False
-
-
-def _entries_text(sale: Sale) -> str:
-    counts = entry_counts.by_status([sale.pk])[sale.pk]
-    return " · ".join(f"{status_word(one)} {counts[one]:,}" for one in SaleEntry.Status.values)
 
 
 @admin.register(SaleProduct)

@@ -1,8 +1,6 @@
-"""Admits waiting entries in the order of their places, expires admitted ones, and ends those of closed sales.
-
-All of it happens under the sale's lock, so of any number of processes that try one advances the sale. In any
-60 seconds at most `rate_per_minute` are admitted, counted in the table itself: what a crash or a lost Redis
-leaves is right. Within the minute they are spread over its seconds.
+"""Admits waiting entries in the order of their places, expires admitted ones, and ends those of closed sales,
+all under the sale's lock. In any 60 seconds at most `rate_per_minute` are admitted, counted in the table
+itself.
 
 The instants of admissions never go back. After a failover to a database whose clock is behind they would
 stand still until it has caught up; so the sale keeps by how much its clock of admissions is ahead, and goes
@@ -51,8 +49,7 @@ class Advance:
 
 def advance(sale_id: int) -> int:
     """Do what is due for this sale now, unless another process is doing it. Returns how many entries changed.
-
-    Durable when it returns; safe to repeat, and to run in any number of processes.
+    Durable when it returns, and safe to repeat.
     """
     changed: list[UUID] = []
 
@@ -83,9 +80,8 @@ def advance_all() -> int:
 
 
 def advance_each(sale_ids: Iterable[int]) -> int:
-    """`advance` each of these sales; returns how many entries changed.
-
-    A sale that fails, as when its row stays locked, does not delay the others: its error is raised last.
+    """`advance` each of these sales; returns how many entries changed. A sale that fails does not delay the
+    others: its error is raised last.
     """
     count, failure = 0, None
     for sale_id in sale_ids:
@@ -121,7 +117,8 @@ def _advance(sale_id: int) -> Advance:
         return Advance(sale)
     # Also while nothing is admitted: orders are compared with it.
     admission_time = _admission_time(sale, now)
-    expired = _expire(sale, now)
+    overdue = SaleEntry.objects.filter(sale=sale, status=Status.ADMITTED, admitted_until__lte=now)
+    expired = _settle(overdue, Status.EXPIRED, expected=Status.ADMITTED)
     levels = sale_terms.read_levels(terms.product_ids_of(sale_id))
     if not levels.on_hand:
         ended = _end_waiting(sale)
@@ -133,17 +130,14 @@ def _advance(sale_id: int) -> Advance:
 def _lock(sale_id: int) -> Sale | None:
     """The sale, locked, unless it has ended; None as well if another process holds it and is in time."""
     unended = Sale.objects.filter(pk=sale_id, ended_at=None)
-    sale = unended.select_for_update(skip_locked=True).first()
-    if sale is not None:
+    if sale := unended.select_for_update(skip_locked=True).first():
         return sale
     seen = unended.first()
-    return unended.select_for_update().first() if seen and _is_late(seen) else None
-
-
-def _is_late(sale: Sale) -> bool:
-    """Whether the last admission, if there was one, is more than `PATIENT_AFTER` ago."""
-    last = sale.last_admitted_at
-    return last is None or clock.now() + sale.admission_clock_ahead - last > PATIENT_AFTER
+    if seen is None:
+        return None
+    last = seen.last_admitted_at
+    is_late = last is None or clock.now() + seen.admission_clock_ahead - last > PATIENT_AFTER
+    return unended.select_for_update().first() if is_late else None
 
 
 def _admission_time(sale: Sale, now: datetime) -> datetime:
@@ -158,17 +152,14 @@ def _admission_time(sale: Sale, now: datetime) -> datetime:
 
 
 def _admit(sale: Sale, clock_now: datetime, now: datetime) -> Sequence[UUID]:
-    """Admit as many waiting entries as the rate allows at this instant, in the order of their places.
-
-    `now` is by the sale's clock of admissions.
+    """Admit as many waiting entries as the rate allows, in the order of their places; `now` is by the sale's
+    clock of admissions.
     """
     open_transaction.assert_inside()
     admitted = SaleEntry.objects.filter(sale=sale)
     in_window = admitted.filter(admitted_at__gte=now - WINDOW).count()
     number = min(sale.rate_per_minute - in_window, sale.last_position - sale.passed_position)
-    if number <= 0:
-        return ()
-    number = min(number, _room_at_pace(sale, now))
+    number = min(number, _room_at_pace(sale, now)) if number > 0 else 0
     if number <= 0:
         return ()
     first, last = sale.passed_position + 1, sale.passed_position + number
@@ -186,9 +177,8 @@ def _admit(sale: Sale, clock_now: datetime, now: datetime) -> Sequence[UUID]:
 
 
 def _room_at_pace(sale: Sale, now: datetime) -> int:
-    """How many more the pace allows: those due since the last admission, as far as its window has room.
-
-    Without the first bound they would come in bursts, one as soon as the one before has left the window.
+    """How many more the pace allows: those due since the last admission, or they would come in bursts, as far
+    as the pace's window has room.
     """
     since = now - sale.last_admitted_at if sale.last_admitted_at else PACE_WINDOW
     pace = pace_per_second(sale.rate_per_minute)
@@ -200,12 +190,6 @@ def _room_at_pace(sale: Sale, now: datetime) -> int:
 def pace_per_second(rate_per_minute: int) -> int:
     """How many are admitted in a second at most, over any two of them."""
     return max(ADMITTED_AT_ONCE, ceil(rate_per_minute / WINDOW.total_seconds()))
-
-
-def _expire(sale: Sale, now: datetime) -> Sequence[UUID]:
-    """Expire admitted entries without an order whose time is over."""
-    overdue = SaleEntry.objects.filter(sale=sale, status=Status.ADMITTED, admitted_until__lte=now)
-    return _settle(overdue, Status.EXPIRED, expected=Status.ADMITTED)
 
 
 def _end(sale: Sale, now: datetime) -> Advance:

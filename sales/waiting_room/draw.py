@@ -1,19 +1,19 @@
-"""The draw: entries that were made before a sale opened get their places by lot, and anyone can check it.
+"""The draw: entries that were made before a sale opened get their places by lot, and anyone can check it
+(`docs/howto/check-a-draw.md`): commit and reveal (Blum, Coin Flipping by Telephone, 1981).
 
 The places are in ascending order of HMAC-SHA256(seed, entries_hash + entry id). SHA-256 of the seed is public
-from the sale's creation on, so the shop can't choose another seed; `entries_hash` is SHA-256 over the sorted
-ids of all entries that take part, so the places of all change if one more joins or is left out, and without
-the seed no id with a good place can be found. `docs/howto/check-a-draw.md` has a script that checks it with
-the public values alone. The scheme is commit and reveal (Blum, Coin Flipping by Telephone, 1981).
+from the sale's creation on, so the shop can't choose another; `entries_hash` is SHA-256 over the sorted ids
+of all that take part, so the places of all change if one more joins or is left out.
 
-The draw has two steps, so that it holds the sale's lock only while the ids are read: `close` fixes who takes
-part, and `order` writes the places, which follow from it; a crash between them loses nothing.
+It has two steps, so that it holds the sale's lock only while the ids are read: `close` fixes who takes part,
+and `order` writes the places, which follow from it.
 """
 
 import hashlib
 import hmac
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime, timedelta
+from functools import partial
 from uuid import UUID
 
 from django.db.models import Q
@@ -101,7 +101,10 @@ def order(sale: Sale) -> None:
     )
     places = list(enumerate(ordered(entry_ids, seed=sale.seed, entries_hash=sale.entries_hash), start=1))
     for start in range(0, len(places), ROWS_PER_STATEMENT):
-        _write_places(places[start : start + ROWS_PER_STATEMENT])
+        cells, some = bulk_sql.SqlLiterals(), places[start : start + ROWS_PER_STATEMENT]
+        cases = "".join([f" WHEN {cells[entry_id]} THEN {place:d}" for place, entry_id in some])
+        statement = POSITION.format(cases=cases, ids=cells.listed([entry_id for _, entry_id in some]))
+        transactions.run(partial(bulk_sql.execute_deferred, statement), transactions.REPEATABLE)
     transactions.run(lambda: Sale.objects.filter(pk=sale.pk).update(is_ordered=True), transactions.REPEATABLE)
     _closed_here.discard(sale.pk)
 
@@ -109,10 +112,3 @@ def order(sale: Sale) -> None:
 def forget() -> None:
     """Forget which draws this process has closed, as it does when it ends (tests)."""
     _closed_here.clear()
-
-
-def _write_places(places: Sequence[tuple[int, UUID]]) -> None:
-    cells = bulk_sql.SqlLiterals()
-    cases = "".join([f" WHEN {cells[entry_id]} THEN {place:d}" for place, entry_id in places])
-    statement = POSITION.format(cases=cases, ids=cells.listed([entry_id for _, entry_id in places]))
-    transactions.run(lambda: bulk_sql.execute_deferred(statement), transactions.REPEATABLE)

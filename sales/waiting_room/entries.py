@@ -7,8 +7,6 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
-from uuid_utils.compat import uuid7
-
 from inventory import sale_terms
 from sales import terms
 from sales.models import Sale, SaleEntry
@@ -36,10 +34,8 @@ class JoinRequest(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An entry as it stands at one instant.
-
-    `ahead` is how many wait before it: None before the draw. `admitted_until` of an admitted entry is what it
-    would be if a pause ended now.
+    """An entry as it stands at one instant. `ahead` is how many wait before it: None before the draw.
+    `admitted_until` is what it would be if a pause ended now.
     """
 
     id: UUID
@@ -51,21 +47,6 @@ class Entry:
     admitted_until: datetime | None
     opens_at: datetime
     rate_per_minute: int
-
-
-class NewEntry(NamedTuple):
-    """The row of an entry that has just joined."""
-
-    id: UUID
-    sale_id: int
-    account_id: int
-    status: str
-    position: int | None
-    is_current: bool
-    created_at: datetime
-
-
-ENTRIES = bulk_sql.Table(SaleEntry, NewEntry._fields)
 
 
 class _Current(NamedTuple):
@@ -107,9 +88,8 @@ def locked_rows(request: JoinRequest) -> list[Row]:
 
 
 def _join(requests: Sequence[JoinRequest]) -> list[Entry | FirstcomeError]:
-    """Each account's current entry, or a new one at the end, in the order of the requests.
-
-    Before the sale opens entries have no position: the draw gives them theirs. Safe to repeat.
+    """Each account's current entry, or a new one at the end, in the order of the requests; before the sale
+    opens without a position.
     """
     open_transaction.assert_inside()
     locked = Sale.objects.select_for_update().filter(pk__in={one.sale_id for one in requests}).order_by("pk")
@@ -137,14 +117,13 @@ class _Joining:
 
     def __init__(self, now: datetime) -> None:
         self._now = now
-        self._new: list[NewEntry] = []
+        self._new: list[SaleEntry] = []
         self._replaced: list[_Current] = []
         self._expired: list[UUID] = []
         self._changed: dict[int, Sale] = {}
         self._on_hand: dict[int, int] = {}
 
     def entry_for(self, request: JoinRequest, sale: Sale, current: dict[tuple[int, int], _Current]) -> Entry:
-        """The account's current entry, or its new one."""
         existing = current.get(request)
         if existing is not None:
             if not existing.is_replaceable(sale, self._now) or self._waits_in_vain(existing, sale):
@@ -167,11 +146,11 @@ class _Joining:
             admitted.update(status=Status.EXPIRED)
         if self._replaced:
             SaleEntry.objects.filter(pk__in=[one.id for one in self._replaced]).update(is_current=None)
-        bulk_sql.insert(ENTRIES, self._new)
+        bulk_sql.insert_objects(self._new)
         for sale in self._changed.values():
             sale.save(update_fields=["last_position", "drawn_count"])
 
-    def _add(self, request: JoinRequest, sale: Sale) -> NewEntry:
+    def _add(self, request: JoinRequest, sale: Sale) -> SaleEntry:
         if draw.is_due(sale, self._now):
             draw.close(sale, self._now)
         position = None
@@ -181,7 +160,9 @@ class _Joining:
         else:
             sale.drawn_count += 1
         self._changed[sale.pk] = sale
-        new = NewEntry(uuid7(), sale.pk, request.account_id, Status.WAITING.value, position, True, self._now)
+        new = SaleEntry(
+            sale_id=sale.pk, account_id=request.account_id, position=position, created_at=self._now
+        )
         self._new.append(new)
         return new
 
@@ -208,11 +189,11 @@ def _read_current(requests: Sequence[JoinRequest]) -> dict[tuple[int, int], _Cur
     accounts_of: dict[int, set[int]] = defaultdict(set)
     for request in requests:
         accounts_of[request.sale_id].add(request.account_id)
-    rows: list[_Current] = []
+    current: dict[tuple[int, int], _Current] = {}
     for sale_id, account_ids in accounts_of.items():
         found = SaleEntry.objects.filter(sale_id=sale_id, account_id__in=account_ids, is_current=True)
-        rows += [_Current(*row) for row in found.values_list(*_Current._fields)]
-    return {(row.sale_id, row.account_id): row for row in rows}
+        current |= {row[1:3]: _Current(*row) for row in found.values_list(*_Current._fields)}
+    return current
 
 
 def _to_entry(row: _Current, sale: Sale, now: datetime) -> Entry:

@@ -1,9 +1,8 @@
 """The waiting rooms as one process remembers them: a poll of an entry that waits runs no statement.
 
-A thread reads the unended sales twice a second, and the places of their entries as they are given. An entry
-waits exactly as long as its place is beyond the sale's `passed_position`; so its owner's poll needs two
-numbers. Everything else, and every poll while the memory is not current, is read from the database. What is
-remembered may be a second old: it may say that an entry waits which was just admitted, and never the reverse.
+A thread reads the unended sales twice a second, and the places of their entries as they are given; an entry
+waits as long as its place is beyond the sale's `passed_position`. Every poll while the memory is not current
+is read from the database. It may say that an entry waits which was just admitted, and never the reverse.
 """
 
 import threading
@@ -11,7 +10,9 @@ import time
 from bisect import bisect_right
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from math import ceil
+from typing import Any
 from uuid import UUID
 
 from sales.models import Sale, SaleEntry
@@ -35,9 +36,8 @@ HELD_BACK = 0.9
 
 @dataclass(slots=True)
 class _Room:
-    """A sale's waiting room as it was last read.
-
-    `seen` is replaced, and never changed: other threads read it.
+    """A sale's waiting room as it was last read. `seen` is replaced, and never changed: other threads read
+    it.
     """
 
     opens_at: datetime
@@ -52,9 +52,8 @@ class _Room:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """The last minute's readings of the passed position, since the sale moves at its present rate.
-
-    `at` has their instants by the monotonic clock.
+    """The last minute's readings of the passed position, since the sale moves at its present rate, and their
+    instants by the monotonic clock.
     """
 
     passed: tuple[int, ...]
@@ -103,9 +102,8 @@ def find_waiting(entry_id: UUID) -> Entry | None:
 
 
 def estimated_wait_seconds(entry: Entry) -> int | None:
-    """After how many seconds a waiting entry will probably be admitted; None while that is unknown.
-
-    By the rate, and by the admissions of the last minute as far as this process has seen them.
+    """After how many seconds a waiting entry will probably be admitted; None while that is unknown. By the
+    rate, and by the admissions of the last minute.
     """
     if entry.status == Status.ADMITTED:
         return 0
@@ -151,8 +149,11 @@ def refresh() -> list[int]:
     read_at = time.monotonic()
     for sale in rows:
         _remember(sale, read_at, is_moving=sale.opens_at <= now and sale.paused_at is None)
-    for sale_id in _rooms.keys() - {sale.pk for sale in rows}:
-        _forget(sale_id)
+    if gone := _rooms.keys() - {sale.pk for sale in rows}:
+        with _mutex:
+            for sale_id in gone:
+                del _rooms[sale_id]
+        _drop_passed()
     for sale in rows:
         if sale.is_ordered:
             _load_places(sale)
@@ -198,7 +199,9 @@ def _load_places(sale: Sale) -> None:
     room = _rooms[sale.pk]
     room.loaded_position = max(room.loaded_position, sale.passed_position)
     while room.loaded_position < sale.last_position and len(_places) < MOST_PLACES:
-        rows = _read_places(sale.pk, after=room.loaded_position)
+        found = SaleEntry.objects.filter(sale=sale, position__gt=room.loaded_position).order_by("position")
+        values = found.values_list("id", "account_id", "position")[:PLACES_PER_STATEMENT]
+        rows: list[tuple[UUID, int, Any]] = transactions.read(partial(list, values))
         if not rows:
             return
         with _mutex:
@@ -209,15 +212,6 @@ def _load_places(sale: Sale) -> None:
         _drop_passed()
 
 
-def _read_places(sale_id: int, *, after: int) -> list[tuple[UUID, int, int]]:
-    """The next entries, accounts and places of the sale."""
-    found = SaleEntry.objects.filter(sale_id=sale_id, position__gt=after).order_by("position")
-    rows = transactions.read(
-        lambda: list(found.values_list("id", "account_id", "position")[:PLACES_PER_STATEMENT])
-    )
-    return [(entry_id, account_id, position or 0) for entry_id, account_id, position in rows]
-
-
 def _drop_passed() -> None:
     """Forget the places of entries that wait no more."""
     with _mutex:
@@ -225,9 +219,3 @@ def _drop_passed() -> None:
             room = _rooms.get(place.sale_id)
             if room is None or place.position <= room.passed_position:
                 del _places[entry_id]
-
-
-def _forget(sale_id: int) -> None:
-    with _mutex:
-        del _rooms[sale_id]
-    _drop_passed()

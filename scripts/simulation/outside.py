@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from payments.gateways.contract import BookedCharge, GatewayDispute, GatewayEvent, GatewayResult
+from payments.gateways.contract import BookedCharge, GatewayDispute, GatewayEvent, GatewayResult, Status
 from scripts.simulation.determinism import chance
 from shop.events.data_platform import DeliveryResult
 
@@ -38,7 +38,8 @@ class Gateway:
             if key in self.cancelled:
                 return GatewayResult(status="cancelled")
             if key not in self.book:
-                status = {DECLINED: "declined", ASKING: "pending"}.get(token, "succeeded")
+                statuses: dict[str, Status] = {DECLINED: "declined", ASKING: "pending"}
+                status = statuses.get(token, "succeeded")
                 self.book[key] = BookedCharge(
                     reference=f"ch_{len(self.book)}",
                     key=key,
@@ -61,7 +62,7 @@ class Gateway:
         """The card's owner ends the charge; one that has ended stays as it is."""
         charge = self.book[key]
         if charge.status == "pending":
-            status = "succeeded" if is_approved else "declined"
+            status: Status = "succeeded" if is_approved else "declined"
             self.book[key] = replace(charge, status=status)
             self._ended(key, status)
 

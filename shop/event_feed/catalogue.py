@@ -1,6 +1,5 @@
-"""The types of events in the feed, the members of their data, and which are made of the journal's lines.
-
-docs/reference/events.md lists them; a test compares.
+"""The types of events in the feed, and the members of their data. docs/reference/events.md lists them; a test
+compares.
 """
 
 from collections.abc import Mapping

@@ -1,8 +1,7 @@
 """Reading the feed: pages of events after a cursor, and the deletion of old ones.
 
-A cursor is the position of the last event that its reader has seen, and the generation of the feed, which
-changes when a backup is restored: positions of the time that a restore lost are given to other events. It is
-opaque to readers, so that what it says may change.
+A cursor, opaque to readers, is the position of the last event that its reader has seen, and the generation of
+the feed: after a restore, positions of the time that it lost are given to other events.
 """
 
 import base64
@@ -82,11 +81,11 @@ def read_page(
     most_positions: int = MOST_POSITIONS,
     generation: int | None = None,
 ) -> Page:
-    """Up to `limit` events after a position, or from the oldest one on, of types that a pattern chooses.
+    """Up to `limit` events after a position, or from the oldest one on, of types that a pattern chooses, or
+    all.
 
-    Without patterns all are. `generation` is that of the position, unless the database keeps both. Raises
-    `Invalid` for a position that was not given yet, and `CursorExpired` for one of before a restore, or if
-    events after it were deleted after the retention.
+    `generation` is that of the position, unless the database keeps both. Raises `Invalid` for a position that
+    was not given yet, and `CursorExpired` for one of before a restore, or if events after it were deleted.
     """
     # Read before the events: all positions up to the last one are committed by then.
     state = read_state()
@@ -131,10 +130,7 @@ def last_deleted_position() -> int:
 
 
 def missing_positions() -> int:
-    """How many positions after the deleted events have no event, except a restore's gaps: always 0.
-
-    It reads the index.
-    """
+    """How many positions after the deleted events have no event, except a restore's gaps: always 0."""
     state = read_state()
     last, deleted = state.last_position, state.swept_position
     left_out = sum(max(0, end - max(first - 1, deleted)) for first, end, _ in state.gaps)
@@ -179,11 +175,10 @@ def _between(position: int, until: int, patterns: Collection[str]) -> "QuerySet[
     events = FeedEvent.objects.filter(position__gt=position, position__lte=until).order_by("position")
     if not patterns or "*" in patterns:
         return events
-    return events.filter(reduce(or_, map(_of_type, patterns)))
-
-
-def _of_type(pattern: str) -> Q:
-    return Q(type__startswith=pattern[:-1]) if pattern.endswith("*") else Q(type=pattern)
+    conditions = [
+        Q(type__startswith=pattern[:-1]) if pattern.endswith("*") else Q(type=pattern) for pattern in patterns
+    ]
+    return events.filter(reduce(or_, conditions))
 
 
 def check_pattern(pattern: str) -> None:

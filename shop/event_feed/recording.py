@@ -1,7 +1,5 @@
-"""Recording events: each is inserted in the transaction of its effect, so neither exists without the other.
-
-All events of a transaction are inserted by one statement just before it commits. They have no position yet:
-`shop.event_feed.sequencing` gives them theirs once they are committed.
+"""Recording events: each is inserted in the transaction of its effect, by one statement for all of them just
+before it commits. `shop.event_feed.sequencing` gives them their positions afterwards.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -53,9 +51,9 @@ class NotedLine(Protocol):
 EVENTS_TABLE = bulk_sql.Table(FeedEvent, NewEvent._fields)
 
 
-def event(*, type: str, data: Mapping[str, Any], at: datetime | None = None) -> NewEvent:
+def event(*, type: str, data: Mapping[str, Any]) -> NewEvent:
     """An event for `record_all` that is no line of the journal."""
-    return NewEvent(uuid7(), type, None, at or clock.now(), orjson.dumps(_allowed(type, data)).decode())
+    return NewEvent(uuid7(), type, None, clock.now(), orjson.dumps(_allowed(type, data)).decode())
 
 
 def record_all(events: Iterable[NewEvent]) -> None:
@@ -64,10 +62,10 @@ def record_all(events: Iterable[NewEvent]) -> None:
 
 
 def from_journal(lines: Iterable[NotedLine]) -> list[NewEvent]:
-    """The events that these lines of the journal are, in their order. Other lines are left out.
+    """The events that these lines of the journal are, with the same ids; other lines are left out.
 
-    Line and event have the same id, by which the audit compares them. The data names what the line is about
-    (`"coupon": "AB12"`, `"order": id`), followed by those members of the line's `after` that its type allows.
+    The data names what the line is about (`"coupon": "AB12"`, `"order": id`), followed by those members of
+    its `after` that its type allows.
     """
     return [_event_of(line, type) for line in lines if (type := catalogue.FROM_JOURNAL.get(line.what))]
 

@@ -1,17 +1,12 @@
 """Sequencing: committed events get consecutive positions, by one sequencer at a time.
 
-Ids are drawn before the commit, so a transaction may commit behind others that have greater ids; a reader
-that remembers the last id would skip its events. A position is given after the commit: under the lock of the
-feed's one row the sequencer reads what has committed (READ COMMITTED shows nothing else) and gives each event
-the next position. It commits them together with `last_position`, so what a reader sees has no gaps, and no
-lower position is given afterwards.
+Ids are drawn before the commit, so a reader that remembers the last id would skip events of slow
+transactions. Under the lock of the feed's one row the sequencer reads what has committed, by ids, which keeps
+the sequence of an order's events, and commits their positions together with `last_position`: no lower
+position is given afterwards.
 
-The events of an order keep their sequence: a transaction writes them while it holds the order's lock, so each
-has a greater id than those that were committed before it, and the sequencer goes by ids.
-
-A thread of each web process sequences soon after the commit: it pauses until a commit of its own process, or
-a moment, for workers commit events too. `shop.sequence` of Celery beat does so once a second, if no web
-process runs.
+A thread of each web process sequences soon after the commit; `shop.sequence` of Celery beat does so once a
+second, if no web process runs.
 """
 
 import time
@@ -40,9 +35,8 @@ SHORTEST_PAUSE_SECONDS = 0.05
 
 
 def sequence() -> int:
-    """Give positions to all committed events, in batches. Returns how many got one.
-
-    Returns 0 at once while another sequencer works. Safe to repeat, and to kill at any moment.
+    """Give positions to all committed events, in batches. Returns how many got one; 0 at once while another
+    sequencer works. Safe to repeat.
     """
     if not FeedEvent.objects.filter(position=None).exists():
         return 0

@@ -1,7 +1,4 @@
-"""The client of the data platform, which accepts, refuses or doesn't answer a signed batch of events.
-
-Since when nothing was delivered to it stands in the row of its webhook endpoint.
-"""
+"""The client of the data platform, which accepts, refuses or doesn't answer a signed batch of events."""
 
 import hashlib
 import hmac
@@ -42,10 +39,8 @@ class DeliveryResult:
 
 
 def send(events: Sequence[dict[str, Any]]) -> DeliveryResult:
-    """Send up to `EVENTS_AT_ONCE` events in this order.
-
-    The data platform drops events whose ids it has seen before. After a timeout, further calls fail at once
-    for a second.
+    """Send up to `EVENTS_AT_ONCE` events in this order; ids seen before are dropped there. After a timeout,
+    further calls fail at once for a second.
     """
     open_transaction.assert_outside()
     if not _breaker.allows_call():
@@ -54,17 +49,13 @@ def send(events: Sequence[dict[str, Any]]) -> DeliveryResult:
         result = _post(events)
     except (NoResponse, ResponseTooLarge) as error:
         result = DeliveryResult(f"no answer: {error}")
-        if _timed_out(error):
+        # A connection that is refused or breaks fails at once.
+        if isinstance(error, ResponseTooLarge) or error.is_timeout:
             _breaker.record_failure()
             return result
     # Even a refused connection is no timeout, and only timeouts open the breaker.
     _breaker.record_success()
     return result
-
-
-def _timed_out(error: NoResponse | ResponseTooLarge) -> bool:
-    """Whether the call took all its time; a connection that is refused or breaks fails at once."""
-    return isinstance(error, ResponseTooLarge) or error.is_timeout
 
 
 def note_health(*, is_failing: bool) -> None:
@@ -103,10 +94,7 @@ def _post(events: Sequence[dict[str, Any]]) -> DeliveryResult:
 
 
 def _signature(body: bytes) -> dict[str, str]:
-    """The header that signs the body and the time of sending; none without a secret.
-
-    `v1` comes once for each secret, as in Stripe's header, while the receiver changes to another.
-    """
+    """The header that signs the body and the time of sending, once for each secret; none without a secret."""
     if not settings.EVENT_SECRET:
         return {}
     seconds = str(int(clock.now().timestamp()))

@@ -63,10 +63,9 @@ def counts_by_type(matching: EventFilter) -> dict[str, int]:
 def replay(
     ids: Collection[int], *, reason: str = "", progress: Callable[[int], None] = lambda queued: None
 ) -> list[int]:
-    """Queue these dead events for delivery at once; returns the ids of those that were dead.
+    """Queue these dead events for delivery at once; returns the ids of those that were dead. Safe to repeat.
 
-    Safe to repeat. Each batch is a transaction of its own, after which `progress` is called with its size.
-    The journal keeps the actor and the reason.
+    Each batch is a transaction of its own, after which `progress` is called with its size.
     """
     wanted, replayed = sorted(ids), []
     for start in range(0, len(wanted), REPLAY_BATCH_SIZE):

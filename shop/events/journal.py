@@ -1,8 +1,7 @@
 """The journal: an append-only log of changes of money, stock and coupons, with the actor of each.
 
-A line is written in the transaction of its effect, so neither exists without the other. Each part of a
-transaction calls `note`, and all lines are inserted by one statement just before it commits. A line that is
-outgoing is also an event: `shop.events.outbox` delivers it.
+A line is written in the transaction of its effect: all of a transaction are inserted by one statement just
+before it commits. A line that is outgoing is also an event: `shop.events.outbox` delivers it.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -121,10 +120,10 @@ def identify_actor(*, account_id: int | None, is_staff: bool, name: str = "") ->
 
 
 class NoteFields(TypedDict, total=False):
-    """The fields of a journal line. `before` and `after` are plain JSON; `after` is the data of an event.
+    """The fields of a journal line; `before` and `after` are plain JSON, `after` the data of an event.
 
     `by` is the actor, if not `current_actor()`. `is_internal` hides a line from customers. `due_at` delays an
-    event's delivery by the relay; a caller sets it that delivers the event itself before.
+    event's delivery by the relay, for a caller that delivers it itself before.
     """
 
     what: Required[str]

@@ -13,27 +13,22 @@ REFUNDED = "order.refunded"
 
 
 def replay_order(*, order_id: UUID, reason: str, settled_refunds: int) -> int:
-    """Queue all events of the order, delivered and dead ones too, to be sent now, in sequence.
+    """Queue all events of the order, delivered and dead ones too, to be sent now, in sequence; returns how
+    many.
 
-    The caller says how many refunds of the order are settled: each has an event. Returns how many are queued.
-    Durable when it returns, unless the caller has a transaction open. A repeat sends them again: run it by
-    `recorded_answers.run_once`. Raises `Rejected` `no_events`, or `events_archived` where some of them are in
-    the files of archived months.
+    `settled_refunds` says how many refunds are settled: each has an event. A repeat sends them again: run it
+    by `recorded_answers.run_once`. Raises `Rejected` `no_events`, or `events_archived`.
     """
-    return transactions.run_or_savepoint(
-        lambda: _replay(order_id, reason, settled_refunds), transactions.ONCE
-    )
 
+    def work() -> int:
+        lines = _lock_events(order_id, settled_refunds)
+        if not lines:
+            text = _("The order has no events: they are written when it is paid, refunded or cancelled.")
+            raise Rejected(text, code="no_events")
+        requeuing.requeue(lines, what="event.resent", reason=reason)
+        return len(lines)
 
-def _replay(order_id: UUID, reason: str, settled_refunds: int) -> int:
-    lines = _lock_events(order_id, settled_refunds)
-    if not lines:
-        raise Rejected(
-            _("The order has no events: they are written when it is paid, refunded or cancelled."),
-            code="no_events",
-        )
-    requeuing.requeue(lines, what="event.resent", reason=reason)
-    return len(lines)
+    return transactions.run_or_savepoint(work, transactions.ONCE)
 
 
 def _lock_events(order_id: UUID, settled_refunds: int) -> list[JournalLine]:

@@ -1,11 +1,9 @@
 """The outbox: delivers the journal's outgoing lines, which are events, to the data platform.
 
-Each event is delivered at least once, and the events of an order in sequence: an event is sent only when all
-earlier events of its order are delivered, or precede it in the same batch. An event that is refused for good
-is retried by itself, and becomes dead after the same answer for `EVENT_REFUSED_SECONDS`; it blocks the later
+Each event is delivered at least once, and the events of an order in sequence. One that is refused for good is
+retried by itself, and becomes dead after the same answer for `EVENT_REFUSED_SECONDS`; it blocks the later
 events of its order until it is replayed. The receiver drops duplicates by id, so two relays at once are
-wasteful but not wrong; a lease makes that rare. Events are not claimed one by one before they are sent,
-because that cost the database more than writing them: each is updated once, afterwards.
+wasteful but not wrong; a lease makes that rare, and each event is updated once, afterwards.
 """
 
 import threading
@@ -71,11 +69,8 @@ class _EventLine(NamedTuple):
 
 @dataclass(slots=True)
 class _BatchResult:
-    """The result of a batch, line by line. Lines in none of the lists were not sent.
-
-    `refused` lines were refused for good with this answer, and are retried until `EVENT_REFUSED_SECONDS`
-    pass. `is_platform_failing` when the data platform doesn't answer or fails. `has_followers` when later
-    events were waiting for these.
+    """The result of a batch, line by line; lines in none of the lists were not sent. `refused` lines are
+    retried until `EVENT_REFUSED_SECONDS` pass. `has_followers` when later events were waiting for these.
     """
 
     accepted: list[_EventLine] = field(default_factory=list)
@@ -110,10 +105,7 @@ class _BatchResult:
 
 
 def deliver_due() -> int:
-    """Deliver the due events in batches, until none is left. Returns how many.
-
-    Stops after the first batch that fails, because the data platform is unavailable; it is retried later.
-    """
+    """Deliver the due events in batches, until none is left or a batch fails. Returns how many."""
     if not _relay_mutex.acquire(blocking=False):
         return 0
     try:
@@ -228,9 +220,8 @@ def _read_batch(lines: "QuerySet[JournalLine]") -> list[_EventLine]:
 
 
 def _send_and_record(lines: Sequence[_EventLine]) -> _BatchResult:
-    """Send the batch, one by one if a part of it is refused, and record the result.
-
-    Lines that were refused before are sent one by one after the others, with the later lines of their orders.
+    """Send the batch, one by one if a part of it is refused, and record the result. Lines refused before are
+    sent after the others, one by one, with the later lines of their orders.
     """
     suspects = {line.order_id or line.id for line in lines if line.refused_at}
     outcome = _send_batch([line for line in lines if (line.order_id or line.id) not in suspects])
@@ -283,9 +274,8 @@ def _send_batch(lines: Sequence[_EventLine]) -> _BatchResult:
 
 
 def _send_one_by_one(lines: Sequence[_EventLine], outcome: _BatchResult) -> None:
-    """Find the lines that are refused for good, until an attempt fails. Later lines of their orders wait.
-
-    Stops after `PASS_SECONDS`, however slow the answers.
+    """Find the lines that are refused for good, until an attempt fails, for `PASS_SECONDS` at most. Later
+    lines of their orders wait.
     """
     ends_at = time.monotonic() + PASS_SECONDS
     blocked: set[UUID] = set()
@@ -304,12 +294,7 @@ def _send_one_by_one(lines: Sequence[_EventLine], outcome: _BatchResult) -> None
 
 
 def _payload(line: _EventLine) -> dict[str, Any]:
-    return {
-        "id": str(line.event_id),
-        "type": line.what,
-        "occurred_at": line.at,
-        "data": line.after or {},
-    }
+    return {"id": str(line.event_id), "type": line.what, "occurred_at": line.at, "data": line.after or {}}
 
 
 def _record_result(outcome: _BatchResult) -> None:

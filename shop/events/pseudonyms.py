@@ -1,6 +1,5 @@
-"""Replaces a person's names and addresses in the journal by a pseudonym: the one change of its lines.
-
-What happened, when, and by which account stays. docs/adr/045 says why the journal is changed for this alone.
+"""Replaces a person's names and addresses in the journal by a pseudonym: the one change of its lines
+(docs/adr/045). What happened, when, and by which account stays.
 """
 
 from collections.abc import Collection, Mapping
@@ -16,11 +15,8 @@ PERSONAL = frozenset({"username", "email", "first_name", "last_name", "address"}
 
 
 def replace_names(*, account_id: int, subjects: Collection[str], pseudonym: str) -> int:
-    """Replace them in the lines that the account caused, and in those about it. Returns how many changed.
-
-    `subjects` are those of the account, and of what it asked for or approved: these name two operators each.
-
-    A transaction for some lines each: a call that was interrupted is repeated, and goes on with the rest.
+    """Replace them in the lines that the account caused, and in those about `subjects`: the account's, and
+    what it asked for or approved. Returns how many changed; a repeat goes on with the rest.
     """
     caused = (
         JournalLine.objects.filter(actor_id=account_id)

@@ -11,10 +11,7 @@ Delivery = JournalLine.Delivery
 
 
 def resend(line_ids: Collection[int], *, reason: str) -> list[JournalLine]:
-    """Send these events again at once, delivered and dead ones too; returns those that there are.
-
-    Durable when it returns, unless the caller has a transaction open.
-    """
+    """Send these events again at once, delivered and dead ones too; returns those that there are."""
 
     def work() -> list[JournalLine]:
         # Looked up first and locked afterwards, so that no row is locked that may be missing.
@@ -27,10 +24,7 @@ def resend(line_ids: Collection[int], *, reason: str) -> list[JournalLine]:
 
 
 def requeue(lines: Sequence[JournalLine], *, what: str, reason: str) -> None:
-    """Make these locked events due at once, as if they were new, in the caller's transaction.
-
-    `what` is that of the journal's lines: `event.replayed` for a dead event, `event.resent` for any.
-    """
+    """Make these locked events due at once, as if they were new; `what` is that of the journal's lines."""
     now = clock.now()
     JournalLine.objects.filter(id__in=[line.pk for line in lines]).update(
         delivery=Delivery.QUEUED,

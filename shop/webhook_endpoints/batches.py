@@ -54,10 +54,10 @@ class DeliveryBatch:
 def read(endpoint: WebhookEndpoint, *, limit: int) -> DeliveryBatch:
     """What is due of the pending deliveries, and the next events, unless too many are pending.
 
-    `limit` is how many orders of the former are taken, and how many of the latter. Those that are due the
-    longest come first; of those whose last request got no answer one is tried, because each may take the
-    whole time-out. After a pass without any answer one order is tried, an untried one if there is
-    one. So neither a receiver that hangs nor an event that makes it hang holds up what it would take.
+    `limit` is how many orders of the former are taken, and how many of the latter, those due the longest
+    first. Of those whose last request got no answer one is tried; after a pass without any answer one order,
+    an untried one if there is one. So neither a receiver that hangs nor an event that makes it hang holds up
+    what it would take.
     """
     now, batch = clock.now(), DeliveryBatch(position=endpoint.position)
     pending = WebhookDelivery.objects.filter(endpoint=endpoint, status=PENDING)

@@ -34,8 +34,7 @@ def find(*, endpoint_id: UUID, status: str = "") -> "QuerySet[WebhookDelivery] |
 
 def resend(*, endpoint_id: UUID, delivery_id: int, reason: str = "") -> WebhookDelivery:
     """Send an event again at once, one that was delivered or given up too; then it is tried as a new one.
-
-    Durable on return. Raises `NotFound`, and `Rejected` `endpoint_disabled` or `event_expired`.
+    Raises `NotFound`, and `Rejected` `endpoint_disabled` or `event_expired`.
     """
     if endpoint_id == BUILT_IN:
         return platform_log.resend(line_id=delivery_id, reason=reason)
@@ -68,9 +67,8 @@ def resend(*, endpoint_id: UUID, delivery_id: int, reason: str = "") -> WebhookD
 
 
 def send_test(*, endpoint_id: UUID) -> WebhookDelivery:
-    """Queue an event `webhook.test` for this endpoint alone.
-
-    Raises `NotFound`, and `Rejected` `endpoint_disabled` or `too_many_tests`.
+    """Queue an event `webhook.test` for this endpoint alone. Raises `NotFound`, and `Rejected`
+    `endpoint_disabled` or `too_many_tests`.
     """
     _get_enabled(endpoint_id)
     id, now = uuid7(), clock.now()
@@ -108,10 +106,8 @@ def delete_old() -> int:
 
 
 def oldest_pending_seconds() -> float:
-    """How long the oldest event has waited that an enabled endpoint is to get; 0 when none is.
-
-    It is to be tried again, and waits since it was first tried, or is not yet taken from the feed, and waits
-    since it happened.
+    """How long the oldest event has waited that an enabled endpoint is to get, since it was first tried, or
+    since it happened if it is not yet taken from the feed; 0 when none is.
     """
     positions = dict(endpoints.enabled().values_list("pk", "position"))
     if not positions:

@@ -1,12 +1,12 @@
 """The work of one endpoint: its pending deliveries, then the next events of the feed, in order per order.
 
-A worker has the endpoint's lease while it does it. What it sent is recorded by one transaction, together with
-the endpoint's position; a worker that dies in between sends the same events again, with the same ids.
+What was sent is recorded by one transaction with the endpoint's position; a worker that dies in between sends
+the same events again, with the same ids.
 """
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor, wait
 from datetime import datetime, timedelta
 from functools import partial
@@ -45,9 +45,8 @@ FEWEST_ATTEMPTS = 5
 
 
 class LeaseLost(Exception):
-    """Another worker has the endpoint's lease, it was changed, or is gone: nothing was recorded.
-
-    What was sent is sent again, to the address and of the types that it has now.
+    """Another worker has the endpoint's lease, it was changed, or is gone: nothing was recorded, and what was
+    sent is sent again.
     """
 
 
@@ -57,15 +56,11 @@ def run(
     pool: Executor,
     limit: int = FEWEST_EVENTS,
     stop: threading.Event | None = None,
-    send: Callable[..., Attempt] = sending.send,
 ) -> bool:
     """Deliver what is due and the next events, once. Returns whether there is more to do at once.
 
-    An endpoint whose owner lost the right to read events gets none, and is disabled.
-
-    `limit` is how many new events are taken, and of how many orders what is due. Once `stop` is set nothing
-    more is sent; what was sent is recorded, and the rest is due. The caller has the endpoint's lease. Raises
-    `LeaseLost`.
+    An endpoint whose owner lost the right to read events gets none, and is disabled. Once `stop` is set
+    nothing more is sent. The caller has the endpoint's lease. Raises `LeaseLost`.
     """
     if why := endpoints.lost_right(endpoint):
         by, now = WebhookEndpoint.DisabledBy.RIGHTS, clock.now()
@@ -74,7 +69,7 @@ def run(
         )
         return False
     batch = batches.read(endpoint, limit=limit)
-    _send_all(endpoint, batch, pool=pool, send=send, stop=stop or threading.Event())
+    _send_all(endpoint, batch, pool=pool, stop=stop or threading.Event())
     now = clock.now()
     for jobs in batch.jobs_by_order.values():
         _apply_all(jobs, now)
@@ -84,10 +79,8 @@ def run(
 
 
 def next_limit(limit: int, *, seconds: float) -> int:
-    """The `limit` of the next pass after one that took so long.
-
-    With more events the statements of a pass cost less for each; with fewer a slow pass has less to send
-    again if its worker dies.
+    """The `limit` of the next pass: with more events statements cost less for each; with fewer a slow pass
+    has less to send again if its worker dies.
     """
     if seconds < QUICK_PASS_SECONDS:
         return min(2 * limit, MOST_EVENTS)
@@ -97,10 +90,8 @@ def next_limit(limit: int, *, seconds: float) -> int:
 class _Requests:
     """The requests of a pass, which its threads share."""
 
-    def __init__(
-        self, endpoint: WebhookEndpoint, send: Callable[..., Attempt], stop: threading.Event
-    ) -> None:
-        self._endpoint, self._send, self._stop = endpoint, send, stop
+    def __init__(self, endpoint: WebhookEndpoint, stop: threading.Event) -> None:
+        self._endpoint, self._stop = endpoint, stop
         self._mutex = threading.Lock()
         self._unanswered = 0
         self.over = threading.Event()
@@ -111,7 +102,7 @@ class _Requests:
         for job in jobs:
             if self.over.is_set() or self._stop.is_set():
                 return
-            job.attempt = self._send(self._endpoint, id=str(job.row.event_id), payload=job.payload)
+            job.attempt = sending.send(self._endpoint, id=str(job.row.event_id), payload=job.payload)
             self._note(job.attempt)
             if not job.attempt.is_delivered:
                 return
@@ -129,12 +120,11 @@ def _send_all(
     batch: DeliveryBatch,
     *,
     pool: Executor,
-    send: Callable[..., Attempt],
     stop: threading.Event,
 ) -> None:
     """Send to the endpoint, for `PASS_SECONDS` and the requests under way, unless it changes meanwhile."""
     # The threads share the iterator: each takes an order that no other has, until none is left.
-    orders, requests = iter([*batch.jobs_by_order.values()]), _Requests(endpoint, send, stop)
+    orders, requests = iter([*batch.jobs_by_order.values()]), _Requests(endpoint, stop)
 
     def work() -> None:
         for jobs in orders:
@@ -174,7 +164,10 @@ def _record(endpoint: WebhookEndpoint, batch: DeliveryBatch, now: datetime) -> N
     new = [job.row for job in jobs if job.is_new]
     if new:
         bulk_sql.insert_objects(new)
-    _update(job.row for job in jobs if not job.is_new and job.is_changed)
+    WebhookDelivery.objects.bulk_update(
+        [job.row for job in jobs if not job.is_new and job.is_changed],
+        ["status", "attempts", "next_attempt_at", "response_status", "error", "delivered_at"],
+    )
     _record_health(row, [job.attempt for job in jobs if job.attempt], now)
     row.position = batch.position
     row.save(update_fields=["position", "failing_since", "failures", "next_attempt_at"])
@@ -208,17 +201,11 @@ def _is_too_old(row: WebhookDelivery, now: datetime) -> bool:
     return age_seconds > settings.WEBHOOK_GIVE_UP_SECONDS and row.attempts >= FEWEST_ATTEMPTS
 
 
-def _update(rows: Iterable[WebhookDelivery]) -> None:
-    WebhookDelivery.objects.bulk_update(
-        list(rows), ["status", "attempts", "next_attempt_at", "response_status", "error", "delivered_at"]
-    )
-
-
 def _record_health(row: WebhookEndpoint, attempts: Sequence[Attempt], now: datetime) -> None:
     """Note since when nothing is delivered, and disable an endpoint after `WEBHOOK_GIVE_UP_SECONDS` of that.
 
-    After a pass without any answer the endpoint rests, longer and longer. One that answers with errors goes
-    on: each delivery has its own pauses. One that staff have disabled meanwhile stays as it is.
+    After a pass without any answer the endpoint rests, longer and longer; one that answers with errors goes
+    on.
     """
     if row.disabled_at is not None:
         return

@@ -1,8 +1,7 @@
 """The threads of a worker that deliver to webhook endpoints: each endpoint with events to send has its own.
 
-A receiver that hangs holds the threads of its own endpoint alone. Of all workers one delivers to an endpoint,
-by a lease in its row, so that the events of an order stay in sequence; after a crash another worker has it
-once the lease lapses.
+Of all workers one delivers to an endpoint, by a lease in its row, so the events of an order stay in sequence;
+after a crash another worker has it once the lease lapses.
 """
 
 import secrets

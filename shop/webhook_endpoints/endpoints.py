@@ -58,10 +58,10 @@ class Owner:
 
 
 def create(*, url: str, events: Sequence[str], owner: Owner, description: str = "") -> WebhookEndpoint:
-    """A new endpoint, which is sent what happens from now on; its `secret` is shown this once.
+    """A new endpoint, which is sent what happens from now on; its `secret` is shown this once. Durable.
 
-    It gets events while its owner may read them: that the owner may now is for the caller to check.
-    Durable on return. Raises `Invalid`, and `Rejected` `too_many_endpoints`.
+    It gets events while its owner may read them; the caller checks that the owner may now. Raises `Invalid`,
+    and `Rejected` `too_many_endpoints`.
     """
     check_url(url)
     _check_events(events)
@@ -139,10 +139,9 @@ def change(
     owner: Owner | None = None,
     **terms: Unpack[Terms],
 ) -> WebhookEndpoint:
-    """Change these terms; with `is_enabled` disable it, or enable it again, which tries what is pending.
-
-    From then on it gets events for this `owner`, if one is given.
-    Durable on return. Raises `Invalid`, `NotFound` and `Rejected` `built_in_endpoint`.
+    """Change these terms, and the `owner` for whom it gets events; with `is_enabled` disable it, or enable it
+    again, which tries what is pending. Durable. Raises `Invalid`, `NotFound` and `Rejected`
+    `built_in_endpoint`.
     """
     get_own(endpoint_id=endpoint_id)
     if "url" in terms:
@@ -259,9 +258,8 @@ def lost_right(endpoint: WebhookEndpoint) -> str:
 
 
 def disable(endpoint: WebhookEndpoint, *, by: DisabledBy, error: str, at: datetime) -> None:
-    """Disable an endpoint that has failed for too long, or whose owner lost the right, in a transaction.
-
-    One that was disabled, or has another owner, meanwhile stays as it is.
+    """Disable an endpoint that has failed for too long, or whose owner lost the right, in a transaction; one
+    that was disabled, or has another owner, meanwhile stays as it is.
     """
     same = WebhookEndpoint.objects.filter(
         pk=endpoint.pk, disabled_at=None, owner_id=endpoint.owner_id, api_key_id=endpoint.api_key_id
@@ -291,9 +289,9 @@ def count_disabled() -> dict[str, float]:
 def check_url(url: str) -> None:
     """Raise `Invalid` unless it is a URL whose host has public addresses alone; with `DEBUG` any will do.
 
-    Its name has `LOOK_UP_SECONDS` to be looked up. A name server that answers late holds a thread of the pool
-    for as long as the resolver of this machine waits for it, so the names of one caller hold at most half of
-    these threads, and one host a quarter. What was not begun in time is not begun. Raises `Overloaded`.
+    A name server that answers late holds a thread of the pool, so the names of one caller hold at most half
+    of these threads, and one host a quarter. What was not begun in `LOOK_UP_SECONDS` is not begun. Raises
+    `Overloaded`.
     """
     found: Future[list[str]] = Future()
 

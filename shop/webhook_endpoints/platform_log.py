@@ -1,7 +1,5 @@
-"""The log of what is delivered to the data platform, in the shape of an endpoint's deliveries.
-
-It has no rows of its own: each line of the journal that is an event has the state of its delivery, by which
-`shop.events.outbox` delivers it.
+"""The log of what is delivered to the data platform, in the shape of an endpoint's deliveries: lines of the
+journal, by whose state `shop.events.outbox` delivers them.
 """
 
 import re

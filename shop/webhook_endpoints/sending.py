@@ -41,10 +41,7 @@ def body_of(event: FeedEvent) -> dict[str, Any]:
 
 
 def send(endpoint: WebhookEndpoint, *, id: str, payload: dict[str, Any]) -> Attempt:
-    """Send it, and wait `WEBHOOK_TIMEOUT_SECONDS` at most for the answer, after the look-up of the name.
-
-    Raises nothing.
-    """
+    """Send it, and wait `WEBHOOK_TIMEOUT_SECONDS` at most for the answer. Raises nothing."""
     began_at = time.monotonic()
     body = orjson.dumps(payload, option=orjson.OPT_UTC_Z)
     now = clock.now()

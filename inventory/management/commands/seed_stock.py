@@ -26,8 +26,7 @@ from shop.normalization import normalized
 ERRORS_SHOWN = 50
 EPILOG = """
 The file's first line is sku,name,price,quantity (UTF-8, UTF-16 or CP949; prices in the currency's
-minor unit), and may
-name low_stock_threshold as well, where an empty cell means never.
+minor unit), and may name low_stock_threshold as well, where an empty cell means never.
 A product that is missing is created; one that exists takes the line's name and price. The quantity is
 received: it is added to what is on hand. Every run is a delivery of its own, so running a file twice receives
 it twice, unless the second run has the id of the first: --delivery continues where a run was interrupted, and
