@@ -79,11 +79,12 @@ def _sale_facts(request: HttpRequest, product: Product) -> list[tuple[str, Any]]
     if product.sale_id is None or not may_view(request, Sale):
         return []
     sale = Sale.objects.get(pk=product.sale_id)
+    page = link(sale.name, "admin:sales_sale_change", sale.pk)
     status = status_label(str(sale.status_at(clock.now())))
     return [
         (
             gettext("In sale"),
-            format_html("{} {}", link(sale.name, "admin:sales_sale_change", sale.pk), status),
+            format_html("{} {}", page, status),
         )
     ]
 
