@@ -79,9 +79,9 @@ class ChoiceFilter(admin.SimpleListFilter):
         return [(value, str(title)) for value, (title, _) in self.options.items()]
 
     def queryset(self, request: HttpRequest, queryset: "QuerySet[Any]") -> "QuerySet[Any]":
-        if (value := self.value()) not in self.options:
+        if (option := self.options.get(self.value() or "")) is None:
             return queryset
-        condition = self.options[value][1]
+        condition = option[1]
         return queryset.filter(condition if isinstance(condition, Q) else condition())
 
 
@@ -132,7 +132,7 @@ def key_column(name: str, description: "StrOrPromise") -> Callable[[Any, Any], A
 class KeysetMixin:
     """A long list, whose pages have no total, only links: counting millions of rows takes seconds."""
 
-    paginator = KeysetPaginator
+    paginator: Any = KeysetPaginator
     show_full_result_count = False
 
 
