@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from typing import Any
-from uuid import UUID
 
 from django import forms
 from django.contrib import admin
@@ -14,29 +13,30 @@ from django.utils.http import urlencode
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
-from unfold.decorators import display
 
 from payments import gateways, tasks
 from payments.models import Entry, LedgerAccount, Payment, Reconciliation, Transfer, WebhookEvent
 from payments.reconciliation import reconciling, remedies
 from shop.admin_site import ReadOnlyMixin, SalesReportLinkMixin
-from shop.http.keyset_pages import KeysetPaginator
 from shop.idempotency.recorded_answers import Replay
 from shop.money import format_amount
 from shop.operations import dispatch
 from shop.operators import actions
 from shop.operators.actions import Action, ActionForm, button
-from shop.operators.choice_filter import choice_filter
 from shop.operators.display import stored_text
 from shop.operators.lists import (
+    ChoiceFilter,
     ExactSearchMixin,
+    KeysetMixin,
     PrefetchedListMixin,
     ReadOnlyInline,
     SearchMixin,
+    key_column,
     parse_uuid,
 )
 
 FIX = "payments.change_reconciliation"
+WALLET = LedgerAccount.Kind.WALLET
 MOST_SHOWN = 200
 """Findings of a comparison on its page."""
 DONE = {
@@ -59,31 +59,31 @@ class EntryInline(ReadOnlyInline):
     extra = 0
 
 
-# The shop's own accounts are the few with ids below zero, which the key finds.
-LedgerAccountKindFilter = choice_filter(
-    _("kind"),
-    "kind__exact",
-    {
-        kind.value: (
-            kind.label,
-            Q(kind=kind, **{"id__gte" if kind == LedgerAccount.Kind.WALLET else "id__lt": 0}),
-        )
+class LedgerAccountKindFilter(ChoiceFilter):
+    """The kinds of accounts; the shop's own are the few with ids below zero, which the key finds."""
+
+    title, parameter_name = _("kind"), "kind__exact"
+    options = {
+        kind.value: (kind.label, Q(kind=kind) & (Q(id__gte=0) if kind == WALLET else Q(id__lt=0)))
         for kind in LedgerAccount.Kind
-    },
-)
-# The known ones: Django's own filter would read the table for them.
-GatewayFilter = choice_filter(
-    _("gateway"), "gateway", {name: (name, Q(gateway=name)) for name in sorted(gateways.GATEWAYS)}
-)
-# The index on the next attempt finds those that are not handled.
-HandledFilter = choice_filter(
-    _("handled"),
-    "handled",
-    {
+    }
+
+
+class GatewayFilter(ChoiceFilter):
+    """The gateways that the shop knows; Django's own filter would read the table for them."""
+
+    title, parameter_name = _("gateway"), "gateway"
+    options = {name: (name, Q(gateway=name)) for name in sorted(gateways.GATEWAYS)}
+
+
+class HandledFilter(ChoiceFilter):
+    """Whether events are handled; the index on the next attempt finds those that are not."""
+
+    title, parameter_name = _("handled"), "handled"
+    options = {
         "no": (_("Not handled"), Q(next_attempt_at__isnull=False)),
         "yes": (_("Handled"), Q(next_attempt_at__isnull=True)),
-    },
-)
+    }
 
 
 @admin.register(LedgerAccount)
@@ -113,22 +113,17 @@ class LedgerAccountAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, M
 
 
 @admin.register(Transfer)
-class TransferAdmin(SearchMixin, SalesReportLinkMixin, ReadOnlyMixin, ModelAdmin):
+class TransferAdmin(KeysetMixin, SearchMixin, SalesReportLinkMixin, ReadOnlyMixin, ModelAdmin):
     list_display = ["id", "kind", "reference", "order_key", "reason", "at"]
     list_filter = ["kind", "at"]
     ordering_of_filters = {"at__gte": ["-at", "-id"]}
     search_fields = ["id"]
     search_help_text = _("The id of a transfer or of an order, or a reference: of a top-up its payment's id")
     ordering = ["-id"]
-    paginator = KeysetPaginator
-    show_full_result_count = False
     fields = ["id", "kind", "reference", "order", "reason", "at"]
     inlines = [EntryInline]
 
-    @display(description=_("order id"), ordering="order_id")
-    def order_key(self, row: Transfer) -> UUID | None:
-        """Not the column `order_id`, whose name Django does not translate."""
-        return row.order_id
+    order_key = key_column("order_id", _("order id"))
 
     def search(self, rows: "QuerySet[Transfer]", term: str) -> "QuerySet[Transfer]":
         found, id = Q(kind__in=Transfer.Kind.values, reference=term), parse_uuid(term)
@@ -147,15 +142,13 @@ class EntryAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmi
 
 
 @admin.register(WebhookEvent)
-class WebhookEventAdmin(SearchMixin, ReadOnlyMixin, ModelAdmin):
+class WebhookEventAdmin(KeysetMixin, SearchMixin, ReadOnlyMixin, ModelAdmin):
     list_display = ["id", "gateway", "type", "charge_key", "received_at", "handled_at", "outcome"]
     list_filter = [GatewayFilter, HandledFilter]
     unindexed_filters = {"gateway"}
     search_fields = ["event_id", "charge_key"]
     search_help_text = _("The id of an event, or the key of a charge")
     ordering = ["-id"]
-    paginator = KeysetPaginator
-    show_full_result_count = False
     fields = [
         "gateway",
         "event_id",

@@ -16,7 +16,7 @@ from django.urls import reverse
 from django.utils import translation
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import mark_safe
-from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext, ngettext_lazy
 from django.utils.translation import gettext_lazy as _
 from django_otp.plugins.otp_static.models import StaticDevice
 from django_otp.plugins.otp_totp.models import TOTPDevice
@@ -28,7 +28,6 @@ from shop.accounts import account_search, accounts, permissions, second_factor
 from shop.admin_site import JournaledChangesMixin, PasswordForm, ReadOnlyMixin
 from shop.approval_models import Approval
 from shop.events import journal
-from shop.http.keyset_pages import KeysetPaginator
 from shop.management import laws
 from shop.models import (
     ApiKey,
@@ -45,7 +44,7 @@ from shop.operators.actions import Action, button
 from shop.operators.display import StatusLabel, actor_text, status_label
 from shop.operators.feed_admin import FeedEventAdmin  # noqa: F401 - registers the pages there
 from shop.operators.forms import ChangeForm
-from shop.operators.lists import ExactSearchMixin, PrefetchedListMixin, SearchMixin, parse_uuid
+from shop.operators.lists import ExactSearchMixin, KeysetMixin, PrefetchedListMixin, SearchMixin, parse_uuid
 
 RIGHTS = ("is_staff", "is_superuser", "groups", "user_permissions")
 MOST_FOUND = 200
@@ -63,10 +62,6 @@ admin.site.unregister([User, Group, TOTPDevice, StaticDevice])
 def is_superuser(request: HttpRequest) -> bool:
     """Whether the request is from a superuser whose account is not disabled."""
     return isinstance(request.user, User) and request.user.is_active and request.user.is_superuser
-
-
-def _disable_title(count: int) -> str:
-    return ngettext("Disable %(count)s account", "Disable %(count)s accounts", count) % {"count": count}
 
 
 class AccountChangeForm(ChangeForm, UserChangeForm):
@@ -90,7 +85,7 @@ class GroupFilter(admin.SimpleListFilter):
 
 
 @admin.register(User)
-class UserAdmin(SearchMixin, JournaledChangesMixin, DjangoUserAdmin, ModelAdmin):
+class UserAdmin(KeysetMixin, SearchMixin, JournaledChangesMixin, DjangoUserAdmin, ModelAdmin):
     """Accounts are disabled, never deleted, because orders and ledger entries refer to them."""
 
     subject = "account"
@@ -105,8 +100,6 @@ class UserAdmin(SearchMixin, JournaledChangesMixin, DjangoUserAdmin, ModelAdmin)
     search_help_text = _("The beginning of a name or an e-mail address, or an account's number")
     actions = ["disable"]
     actions_detail = ["open_page", "reset_otp"]
-    paginator = KeysetPaginator
-    show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
 
     @admin.action(description=_("Disable the selected accounts"), permissions=["disable"])
@@ -116,7 +109,7 @@ class UserAdmin(SearchMixin, JournaledChangesMixin, DjangoUserAdmin, ModelAdmin)
             selected,
             "disable",
             partial(self._disable_rows, request),
-            title=_disable_title,
+            title=ngettext_lazy("Disable %(count)s account", "Disable %(count)s accounts", "count"),
             description=DISABLING,
             submit=_("Disable"),
             note=lambda account: self._reason_to_keep(request, account),
@@ -266,15 +259,13 @@ class IdempotencyKeyAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, 
 
 
 @admin.register(CommittedTransaction)
-class CommittedTransactionAdmin(ReadOnlyMixin, ModelAdmin):
+class CommittedTransactionAdmin(KeysetMixin, ReadOnlyMixin, ModelAdmin):
     """Marks of the last day's transactions that must be committed once."""
 
     list_display = ["id", "at"]
     list_filter = ["at"]
     search_fields = ["=id"]
     ordering = ["-at"]
-    paginator = KeysetPaginator
-    show_full_result_count = False
 
 
 @admin.register(LawStatus)
@@ -326,7 +317,7 @@ admin.site.register(Approval, approval_admin.ApprovalAdmin)
 
 
 @admin.register(JournalLine)
-class JournalLineAdmin(SearchMixin, ReadOnlyMixin, ModelAdmin):
+class JournalLineAdmin(KeysetMixin, SearchMixin, ReadOnlyMixin, ModelAdmin):
     """The journal, newest first. It is large, so all filters use indexes."""
 
     list_display = ["at", "what", "subject", "actor_label", "order_id", "delivery_status", "detail"]
@@ -346,8 +337,6 @@ class JournalLineAdmin(SearchMixin, ReadOnlyMixin, ModelAdmin):
     ordering = ["-id"]
     actions = ["replay", "resend"]
     actions_list = ["replay_events"]
-    paginator = KeysetPaginator
-    show_full_result_count = False
 
     @admin.display(description=_("by"))
     def actor_label(self, line: JournalLine) -> str:

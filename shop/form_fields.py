@@ -10,6 +10,7 @@ from django import forms
 from django.conf import settings
 from django.db import models
 from django.utils.text import capfirst
+from unfold.widgets import UnfoldAdminIntegerFieldWidget
 
 from shop import literals
 
@@ -27,6 +28,9 @@ class _StrictField(forms.Field):
 
 
 class WholeNumberField(_StrictField, forms.IntegerField):
+    """A whole number."""
+
+    widget = UnfoldAdminIntegerFieldWidget
     read = staticmethod(literals.whole_number)
 
 

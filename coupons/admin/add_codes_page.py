@@ -9,7 +9,7 @@ from django import forms
 from django.http import HttpRequest
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
-from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminTextareaWidget
+from unfold.widgets import UnfoldAdminTextareaWidget
 
 from coupons import codes, pool
 from coupons.eligible_accounts import ListedAccounts
@@ -37,7 +37,6 @@ class AddCodesForm(ActionForm):
         required=False,
         min_value=1,
         max_value=MOST_CODES_AT_ONCE,
-        widget=UnfoldAdminIntegerFieldWidget,
         help_text=_("Or how many codes to generate."),
     )
     field_order = ["codes", "count", "reason"]

@@ -7,7 +7,7 @@ from django import forms
 from django.urls import reverse
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
-from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminSelectWidget
+from unfold.widgets import UnfoldAdminSelectWidget
 
 from inventory import adjustments, products
 from inventory.adjustments import LARGEST_DELTA
@@ -27,7 +27,6 @@ class MoveStockForm(ActionForm):
         label=_("Units"),
         min_value=-LARGEST_DELTA,
         max_value=LARGEST_DELTA,
-        widget=UnfoldAdminIntegerFieldWidget,
         help_text=_("What is added; with a minus, what is taken away."),
     )
     seen_movement = form_fields.WholeNumberField(required=False, widget=forms.HiddenInput)

@@ -5,7 +5,7 @@ from typing import Any
 from django import forms
 from django.conf import settings
 from django.contrib import admin
-from django.db.models import Q, QuerySet
+from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext
 from unfold.admin import ModelAdmin
 from unfold.decorators import action
-from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminTextInputWidget
+from unfold.widgets import UnfoldAdminTextInputWidget
 
 from inventory import pausing, products
 from inventory.admin import import_page, move_stock_page
@@ -23,14 +23,13 @@ from inventory.models import Delivery, Product, StockMovement
 from inventory.schemas import SKU_PATTERN
 from shop import form_fields
 from shop.admin_site import REASON, NonAtomicAdmin, ReadOnlyMixin, ReasonedChangesMixin
-from shop.http.keyset_pages import KeysetPaginator
 from shop.http.validation import LARGEST_AMOUNT
 from shop.money import minor_unit_help
 from shop.operators.actions import Action, button
-from shop.operators.choice_filter import choice_filter
 from shop.operators.forms import ChangeForm, EditForm
+from shop.operators.lists import ChoiceFilter, KeysetMixin, PrefetchedListMixin
 from shop.operators.pausing import PausingMixin
-from shop.operators.status_words import status_word
+from shop.operators.status_words import WORDS, status_word
 
 
 def limit_field() -> form_fields.WholeNumberField:
@@ -40,7 +39,6 @@ def limit_field() -> form_fields.WholeNumberField:
         required=False,
         min_value=1,
         max_value=products.LARGEST_LIMIT,
-        widget=UnfoldAdminIntegerFieldWidget,
         help_text=_("The most units that one account may have in open and paid orders; empty: no limit."),
     )
 
@@ -53,7 +51,6 @@ class ProductForm(EditForm, ChangeForm):
         label=_("Price"),
         min_value=0,
         max_value=LARGEST_AMOUNT,
-        widget=UnfoldAdminIntegerFieldWidget,
         help_text=lazy(minor_unit_help, str)(),
     )
 
@@ -62,7 +59,6 @@ class ProductForm(EditForm, ChangeForm):
         required=False,
         min_value=0,
         max_value=products.LARGEST_THRESHOLD,
-        widget=UnfoldAdminIntegerFieldWidget,
         help_text=_("The event stock.low is sent when no more than this is available; empty: never."),
     )
 
@@ -78,35 +74,22 @@ class ProductForm(EditForm, ChangeForm):
             self.carry_initial()
 
 
-StateFilter = choice_filter(
-    _("state"),
-    "state",
-    {state: (lazy(status_word, str)(state), condition) for state, condition in products.WITH_STATE.items()},
-)
-LowStockFilter = choice_filter(
-    _("low stock"), "low", {"yes": (_("At or below the threshold"), products.IS_LOW)}
-)
-# By the index of orders; no index has the kinds.
-SourceFilter = choice_filter(
-    _("source"),
-    "source",
-    {
-        "staff": (_("Received or adjusted"), Q(order__isnull=True)),
-        "orders": (_("Sold or returned"), Q(order__isnull=False)),
-    },
-)
-ProgressFilter = choice_filter(
-    _("progress"),
-    "progress",
-    {
-        "unfinished": (_("Unfinished"), Q(finished_at__isnull=True)),
-        "finished": (_("Finished"), Q(finished_at__isnull=False)),
-    },
-)
+class StateFilter(ChoiceFilter):
+    """The five states that a product can be in."""
+
+    title, parameter_name = _("state"), "state"
+    options = {state: (_(WORDS[state]), condition) for state, condition in products.WITH_STATE.items()}
+
+
+class LowStockFilter(ChoiceFilter):
+    """The products of which no more is available than their threshold."""
+
+    title, parameter_name = _("low stock"), "low"
+    options = {"yes": (_("At or below the threshold"), products.IS_LOW)}
 
 
 @admin.register(Product)
-class ProductAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdmin):
+class ProductAdmin(KeysetMixin, ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdmin):
     form = ProductForm
     readonly_fields = ["on_hand", "reserved", "available", "state", "paused_at", "created_at"]
     fields = [*ProductForm.Meta.fields, *readonly_fields]
@@ -128,8 +111,6 @@ class ProductAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdmi
     actions = ["pause_selected", "resume_selected"]
     actions_list = ["import_stock"]
     actions_detail = ["open_page", "pause", "resume", "move_stock"]
-    paginator = KeysetPaginator
-    show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
 
     @button(
@@ -182,20 +163,34 @@ class ProductAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdmi
         return move_stock_page.move_stock(product)
 
 
+class SourceFilter(ChoiceFilter):
+    """Movements by staff, which the index of orders finds, or by orders; no index has the kinds."""
+
+    title, parameter_name = _("source"), "source"
+    options = {
+        "staff": (_("Received or adjusted"), Q(order__isnull=True)),
+        "orders": (_("Sold or returned"), Q(order__isnull=False)),
+    }
+
+
 @admin.register(StockMovement)
-class StockMovementAdmin(ReadOnlyMixin, ModelAdmin):
+class StockMovementAdmin(PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
     list_display = ["id", "product", "kind", "delta", "on_hand_after", "order", "reason", "at"]
-    # Joined, the database may begin with the products and sort all of their movements; these are read apart.
-    list_select_related: list[str] = []
+    list_prefetch_related = ["product", "order"]
     list_filter = [SourceFilter, "at"]
     search_fields = ["=product__sku"]
     search_help_text = _("The whole sku of a product")
     ordering = ["-id"]
-    paginator = KeysetPaginator
-    show_full_result_count = False
 
-    def get_queryset(self, request: HttpRequest) -> "QuerySet[StockMovement]":
-        return super().get_queryset(request).prefetch_related("product", "order")
+
+class ProgressFilter(ChoiceFilter):
+    """Whether all rows of a delivery are imported."""
+
+    title, parameter_name = _("progress"), "progress"
+    options = {
+        "unfinished": (_("Unfinished"), Q(finished_at__isnull=True)),
+        "finished": (_("Finished"), Q(finished_at__isnull=False)),
+    }
 
 
 @admin.register(Delivery)

@@ -1,7 +1,5 @@
 """What the page of an order shows, read by a bounded number of queries, all by index."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -13,7 +11,6 @@ from django.utils.translation import gettext
 
 from orders import cancellation, order_states, selectors
 from orders.admin import timeline
-from orders.admin.timeline import Timeline
 from orders.models import Order, OrderLine, Refund, RefundLine, Saga, SagaLog
 from orders.saga.definitions import SAGA_TYPES
 from payments import disputes, gateways
@@ -21,111 +18,68 @@ from payments.models import Entry, Payment, Transfer
 from shop import clock
 from shop.models import JournalLine
 from shop.operators.display import (
-    COLOURS,
     OF_DISPUTES,
     actor_text,
     amount,
     permitted_address,
+    status_label,
     stored_text,
 )
-from shop.operators.status_words import status_word
 
 MOST_REFUNDS, MOST_LOG_LINES, MOST_JOURNAL_LINES, MOST_TRANSFERS = 50, 400, 200, 60
 """The newest of each; the lists of the models have all."""
 
 
-@dataclass(frozen=True, slots=True)
-class ColouredStatus:
-    """A status with its colour."""
-
-    text: str
-    colour: str
+Page = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class AmountPart:
-    """A part of an amount, drawn in percent of the whole."""
-
-    name: str
-    amount: str
-    percent: int
-    kind: str
-
-
-@dataclass(slots=True)
-class OrderPage:
-    """The parts of the page. A part whose permission is missing is empty, and `hidden` names it."""
-
-    status: ColouredStatus
-    account_page: str
-    coupon_page: str
-    journal_page: str
-    amounts: list[AmountPart]
-    paid_back: list[AmountPart]
-    total: str
-    refunded: str
-    failure: str = ""
-    cannot_expire: str = ""
-    lines: list[dict[str, Any]] = field(default_factory=list)
-    payments: list[dict[str, Any]] = field(default_factory=list)
-    refunds: list[dict[str, Any]] = field(default_factory=list)
-    timelines: list[Timeline] = field(default_factory=list)
-    journal: list[dict[str, Any]] = field(default_factory=list)
-    events: list[dict[str, Any]] = field(default_factory=list)
-    transfers: list[dict[str, Any]] = field(default_factory=list)
-    truncated: list[str] = field(default_factory=list)
-    hidden: list[str] = field(default_factory=list)
-    archived: list[str] = field(default_factory=list)
-
-
-def read(order: Order, request: HttpRequest) -> OrderPage:
-    """What the page shows of the order, as far as the operator may see it."""
+def read(order: Order, request: HttpRequest) -> Page:
+    """What the page shows of the order; a part whose permission is missing is empty, named by `hidden`."""
     now = clock.now()
     lapsed = order_states.is_lapsed(order)
     status = Order.Status.EXPIRED.value if lapsed else order.status
     failure = cancellation.last_failure(order.id) if lapsed else None
-    lines = list(OrderLine.objects.filter(order_id=order.id).order_by("id"))
-    page = OrderPage(
-        status=label(status),
-        account_page=permitted_address(request, "auth_user_change", "auth.view_user", order.account_id),
-        coupon_page=_coupon_page(order, request),
-        journal_page=permitted_address(
+    page: Page = {
+        "status": status_label(status),
+        "account_page": permitted_address(request, "auth_user_change", "auth.view_user", order.account_id),
+        "coupon_page": _coupon_page(order, request),
+        "journal_page": permitted_address(
             request, "shop_journalline_changelist", "shop.view_journalline", query=f"q={order.id}"
         ),
-        amounts=_amounts(order),
-        paid_back=_paid_back(order),
-        total=amount(order.total_amount, order.currency),
-        refunded=amount(order.refunded_amount, order.currency),
-        failure=_failure(order),
-        cannot_expire=f"{failure.at:%Y-%m-%d %H:%M:%S} {stored_text(failure.detail)}" if failure else "",
-        lines=[_line(line, request) for line in lines],
-    )
+        "amounts": _amounts(order),
+        "paid_back": _paid_back(order),
+        "total": amount(order.total_amount, order.currency),
+        "refunded": amount(order.refunded_amount, order.currency),
+        "failure": _failure(order),
+        "cannot_expire": f"{failure.at:%Y-%m-%d %H:%M:%S} {stored_text(failure.detail)}" if failure else "",
+        "lines": [
+            _line(line, request) for line in OrderLine.objects.filter(order_id=order.id).order_by("id")
+        ],
+        "truncated": [],
+        "hidden": [],
+    }
     payments = list(Payment.objects.filter(order_id=order.id).prefetch_related("disputes").order_by("id"))
     refunds = _read_refunds(order.id)
     if _may_view(page, request, "payments.view_payment", gettext("payment")):
-        page.payments = [_payment(payment, request) for payment in payments]
+        page["payments"] = [_payment(payment, request) for payment in payments]
     if _may_view(page, request, "orders.view_refund", gettext("refunds")):
-        page.refunds = [_refund(refund, order.currency, request) for refund in _shown_refunds(page, refunds)]
+        shown = _newest(page, refunds, MOST_REFUNDS, gettext("the newest %(count)s refunds"))
+        page["refunds"] = [_refund(refund, order.currency) for refund in shown]
     if _may_view(page, request, "orders.view_saga", gettext("sagas")):
         subjects = [payment.id for payment in payments] + [refund.id for refund in refunds]
-        page.timelines = _timelines(page, subjects, now)
+        page["timelines"] = _timelines(page, subjects, now)
     if _may_view(page, request, "payments.view_transfer", gettext("ledger")):
-        page.transfers = _transfers(page, order.id, request)
+        page["transfers"] = _transfers(page, order.id)
     if _may_view(page, request, "shop.view_journalline", gettext("journal and events")):
         _add_journal(page, order.id)
-        page.archived = [month.file for month in selectors.archived_months(order)]
+        page["archived"] = [month.file for month in selectors.archived_months(order)]
     return page
 
 
-def label(status: str, colours: Mapping[str, str] = COLOURS) -> ColouredStatus:
-    """The status as it is shown."""
-    return ColouredStatus(status_word(status), colours.get(status, "default"))
-
-
-def _may_view(page: OrderPage, request: HttpRequest, permission: str, part: str) -> bool:
+def _may_view(page: Page, request: HttpRequest, permission: str, part: str) -> bool:
     if request.user.has_perm(permission):
         return True
-    page.hidden.append(part)
+    page["hidden"].append(part)
     return False
 
 
@@ -137,7 +91,7 @@ def _coupon_page(order: Order, request: HttpRequest) -> str:
     )
 
 
-def _amounts(order: Order) -> list[AmountPart]:
+def _amounts(order: Order) -> list[Page]:
     """How the items' amount is paid."""
     parts = [
         (gettext("discount"), "discount", order.discount_amount),
@@ -147,7 +101,7 @@ def _amounts(order: Order) -> list[AmountPart]:
     return _parts(parts, order.items_amount, order.currency)
 
 
-def _paid_back(order: Order) -> list[AmountPart]:
+def _paid_back(order: Order) -> list[Page]:
     parts = [
         (gettext("refunded"), "refunded", order.refunded_amount),
         (gettext("kept"), "kept", order.total_amount - order.refunded_amount),
@@ -155,15 +109,20 @@ def _paid_back(order: Order) -> list[AmountPart]:
     return _parts(parts, order.total_amount, order.currency) if order.refunded_amount else []
 
 
-def _parts(parts: list[tuple[str, str, int]], whole: int, currency: str) -> list[AmountPart]:
+def _parts(parts: list[tuple[str, str, int]], whole: int, currency: str) -> list[Page]:
     return [
-        AmountPart(name, amount(value, currency), value * 100 // whole if whole else 0, kind)
+        {
+            "name": name,
+            "amount": amount(value, currency),
+            "percent": value * 100 // whole if whole else 0,
+            "kind": kind,
+        }
         for name, kind, value in parts
         if value
     ]
 
 
-def _line(line: OrderLine, request: HttpRequest) -> dict[str, Any]:
+def _line(line: OrderLine, request: HttpRequest) -> Page:
     return {
         "product_page": permitted_address(
             request, "inventory_product_change", "inventory.view_product", line.product_id
@@ -178,10 +137,10 @@ def _line(line: OrderLine, request: HttpRequest) -> dict[str, Any]:
     }
 
 
-def _payment(payment: Payment, request: HttpRequest) -> dict[str, Any]:
+def _payment(payment: Payment, request: HttpRequest) -> Page:
     return {
         "page": reverse("admin:payments_payment_change", args=[payment.id]),
-        "status": label(payment.shown_status),
+        "status": status_label(payment.shown_status),
         "action_until": payment.action_expires_at if payment.requires_action else None,
         "card": amount(payment.card_amount, payment.currency),
         "points": amount(payment.points_amount, payment.currency),
@@ -197,12 +156,12 @@ def _payment(payment: Payment, request: HttpRequest) -> dict[str, Any]:
     }
 
 
-def _dispute(payment: Payment) -> dict[str, Any] | None:
+def _dispute(payment: Payment) -> Page | None:
     dispute = disputes.shown_dispute(payment.disputes.all())
     if dispute is None:
         return None
     return {
-        "status": label(dispute.status, OF_DISPUTES),
+        "status": status_label(dispute.status, OF_DISPUTES),
         "amount": amount(dispute.amount, payment.currency),
         "due_at": dispute.due_at if dispute.status == dispute.Status.OPEN else None,
     }
@@ -220,23 +179,19 @@ def _read_refunds(order_id: UUID) -> list[Refund]:
     return list(newest[: MOST_REFUNDS + 1])
 
 
-def _shown_refunds(page: OrderPage, refunds: list[Refund]) -> list[Refund]:
-    return _newest(page, refunds, MOST_REFUNDS, gettext("the newest %(count)s refunds"))
-
-
-def _newest(page: OrderPage, rows: list[Any], most: int, text: str) -> list[Any]:
+def _newest(page: Page, rows: list[Any], most: int, text: str) -> list[Any]:
     """The newest rows; if there are more, the text says so."""
     if len(rows) > most:
-        page.truncated.append(text % {"count": most})
+        page["truncated"].append(text % {"count": most})
     return rows[:most]
 
 
-def _refund(refund: Refund, currency: str, request: HttpRequest) -> dict[str, Any]:
+def _refund(refund: Refund, currency: str) -> Page:
     units = ", ".join(f"{line.quantity} × {line.line.sku}" for line in refund.lines.all())
     return {
         "page": reverse("admin:orders_refund_change", args=[refund.id]),
         "id": refund.id,
-        "status": label(refund.status),
+        "status": status_label(refund.status),
         "amount": amount(refund.amount, currency),
         "points": amount(refund.points_amount, currency),
         "card": amount(refund.card_amount, currency),
@@ -248,7 +203,7 @@ def _refund(refund: Refund, currency: str, request: HttpRequest) -> dict[str, An
     }
 
 
-def _timelines(page: OrderPage, subjects: list[UUID], now: datetime) -> list[Timeline]:
+def _timelines(page: Page, subjects: list[UUID], now: datetime) -> list[Page]:
     """The sagas of these payments and refunds, the first one first, each with its log."""
     sagas = list(Saga.objects.filter(kind__in=SAGA_TYPES, subject_id__in=subjects).order_by("id"))
     newest = SagaLog.objects.filter(saga_id__in=[saga.id for saga in sagas]).order_by("-at", "-id")
@@ -264,7 +219,7 @@ def _timelines(page: OrderPage, subjects: list[UUID], now: datetime) -> list[Tim
     return [timeline.draw(saga, logs[saga.id], now=now) for saga in sagas]
 
 
-def _transfers(page: OrderPage, order_id: UUID, request: HttpRequest) -> list[dict[str, Any]]:
+def _transfers(page: Page, order_id: UUID) -> list[Page]:
     entries = Prefetch("entries", Entry.objects.select_related("account__user").order_by("id"))
     rows = Transfer.objects.filter(order_id=order_id).order_by("-id").prefetch_related(entries)
     newest = _newest(
@@ -292,7 +247,7 @@ def _account(entry: Entry) -> str:
     return gettext("wallet of %(name)s") % {"name": user.get_username()}
 
 
-def _add_journal(page: OrderPage, order_id: UUID) -> None:
+def _add_journal(page: Page, order_id: UUID) -> None:
     rows = JournalLine.objects.filter(order_id=order_id).order_by("-at", "-id")
     newest = _newest(
         page,
@@ -300,11 +255,11 @@ def _add_journal(page: OrderPage, order_id: UUID) -> None:
         MOST_JOURNAL_LINES,
         gettext("the newest %(count)s lines of the journal"),
     )
-    page.journal = [_journal_line(line) for line in newest]
-    page.events = [_event(line) for line in reversed(newest) if line.delivery]
+    page["journal"] = [_journal_line(line) for line in newest]
+    page["events"] = [_event(line) for line in reversed(newest) if line.delivery]
 
 
-def _journal_line(line: JournalLine) -> dict[str, Any]:
+def _journal_line(line: JournalLine) -> Page:
     return {
         "at": line.at,
         "by": actor_text(line),
@@ -315,11 +270,11 @@ def _journal_line(line: JournalLine) -> dict[str, Any]:
     }
 
 
-def _event(line: JournalLine) -> dict[str, Any]:
+def _event(line: JournalLine) -> Page:
     return {
         "id": str(line.event_id),
         "type": line.what,
-        "status": label(line.delivery),
+        "status": status_label(line.delivery),
         "at": line.at,
         "attempts": line.attempts,
         "delivered_at": line.delivered_at,

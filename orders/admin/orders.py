@@ -1,7 +1,6 @@
 """The admin of orders and their lines: the page of an order, and what operators may do with it."""
 
 from typing import Any
-from uuid import UUID
 
 from django.contrib import admin
 from django.contrib.auth.models import User
@@ -20,27 +19,28 @@ from orders.models import Order, OrderLine
 from orders.payment import refunding
 from shop.admin_site import ReadOnlyMixin, SalesReportLinkMixin
 from shop.events import order_replay
-from shop.http.keyset_pages import KeysetPaginator
 from shop.operators import actions
 from shop.operators.actions import Action, button
 from shop.operators.display import status_label
-from shop.operators.lists import ExactSearchMixin, PrefetchedListMixin, SearchMixin, parse_uuid
+from shop.operators.lists import (
+    ChoiceFilter,
+    ExactSearchMixin,
+    KeysetMixin,
+    PrefetchedListMixin,
+    SearchMixin,
+    key_column,
+    parse_uuid,
+)
 
 # The permissions that the API's calls check.
 REFUND, CANCEL, REPLAY = "orders.add_refund", "orders.change_order", "shop.change_journalline"
 
 
-class OverdueFilter(admin.SimpleListFilter):
+class OverdueFilter(ChoiceFilter):
     """Filters unpaid orders that should have expired and still hold stock; the journal has the reason."""
 
-    title = _("expiry")
-    parameter_name = "expiry"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("overdue", gettext("Overdue: unpaid and not expired"))]
-
-    def queryset(self, request: HttpRequest, queryset: "QuerySet[Order]") -> "QuerySet[Order]":
-        return queryset.filter(cancellation.is_overdue()) if self.value() == "overdue" else queryset
+    title, parameter_name = _("expiry"), "expiry"
+    options = {"overdue": (_("Overdue: unpaid and not expired"), cancellation.is_overdue)}
 
 
 @admin.register(Order)
@@ -156,16 +156,11 @@ class OrderAdmin(SearchMixin, SalesReportLinkMixin, PrefetchedListMixin, ReadOnl
 
 
 @admin.register(OrderLine)
-class OrderLineAdmin(ExactSearchMixin, ReadOnlyMixin, ModelAdmin):
+class OrderLineAdmin(KeysetMixin, ExactSearchMixin, ReadOnlyMixin, ModelAdmin):
     list_display = ["order_key", "sku", "name", "quantity", "line_amount"]
     search_fields = uuid_fields = ["order_id"]
     word_fields = ["product__sku"]
     search_help_text = _("The id of an order, or a product's SKU")
     ordering = ["-id"]
-    paginator = KeysetPaginator
-    show_full_result_count = False
 
-    @display(description=_("order id"), ordering="order_id")
-    def order_key(self, row: OrderLine) -> UUID:
-        """Not the column `order_id`: Django does not translate the name of such a one."""
-        return row.order_id
+    order_key = key_column("order_id", _("order id"))

@@ -1,15 +1,12 @@
 """The admin of refunds and their lines: read-only."""
 
-from uuid import UUID
-
 from django.contrib import admin
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
-from unfold.decorators import display
 
 from orders.models import Refund, RefundLine
 from shop.admin_site import ReadOnlyMixin
-from shop.operators.lists import ExactSearchMixin, PrefetchedListMixin, ReadOnlyInline
+from shop.operators.lists import ExactSearchMixin, PrefetchedListMixin, ReadOnlyInline, key_column
 
 
 class RefundLineInline(ReadOnlyInline):
@@ -36,10 +33,7 @@ class RefundAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdm
     ordering = ["-id"]
     inlines = [RefundLineInline]
 
-    @display(description=_("order id"), ordering="order_id")
-    def order_key(self, row: Refund) -> UUID:
-        """Not the column `order_id`: Django does not translate the name of such a one."""
-        return row.order_id
+    order_key = key_column("order_id", _("order id"))
 
 
 @admin.register(RefundLine)
@@ -50,7 +44,4 @@ class RefundLineAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, Mode
     search_help_text = _("The id of a refund")
     ordering = ["-id"]
 
-    @display(description=_("refund id"), ordering="refund_id")
-    def refund_key(self, row: RefundLine) -> UUID:
-        """Not the column `refund_id`: Django does not translate the name of such a one."""
-        return row.refund_id
+    refund_key = key_column("refund_id", _("refund id"))

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from typing import Any
-from uuid import UUID
 
 from django import forms
 from django.contrib import admin
@@ -25,18 +24,20 @@ from payments.models import Payment
 from shop.admin_site import ReadOnlyMixin
 from shop.approval_models import Approval
 from shop.events import journal
-from shop.http.keyset_pages import KeysetPaginator
 from shop.models import JournalLine
 from shop.operations import dispatch
 from shop.operators import actions
 from shop.operators.actions import Action, ActionForm, button
 from shop.operators.display import status_label
 from shop.operators.lists import (
+    ChoiceFilter,
     ExactSearchMixin,
+    KeysetMixin,
     PrefetchedListMixin,
     PreselectingFilter,
     ReadOnlyInline,
     SearchMixin,
+    key_column,
     parse_uuid,
 )
 
@@ -73,19 +74,17 @@ class NeedsOperatorFilter(PreselectingFilter):
         return queryset
 
 
-class StateFilter(admin.SimpleListFilter):
+class StateFilter(ChoiceFilter):
     """The states; those of unfinished sagas are found by the index on the next attempt."""
 
     title, parameter_name = _("state"), "state__exact"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(state.value, str(state.label)) for state in Saga.State]
-
-    def queryset(self, request: HttpRequest, queryset: "QuerySet[Saga]") -> "QuerySet[Saga]":
-        state = self.value()
-        if state in UNFINISHED:
-            return queryset.filter(state=state, next_attempt_at__isnull=False)
-        return queryset.filter(state=state) if state else queryset
+    options = {
+        state.value: (
+            state.label,
+            Q(state=state, next_attempt_at__isnull=False) if state in UNFINISHED else Q(state=state),
+        )
+        for state in Saga.State
+    }
 
 
 class CompleteForm(ActionForm):
@@ -107,20 +106,15 @@ class SagaLogInline(ReadOnlyInline):
     ordering = ["at", "id"]
 
 
-class KindFilter(admin.SimpleListFilter):
+class KindFilter(ChoiceFilter):
     """The saga types; Django's own filter would read the table for them."""
 
     title, parameter_name = _("kind"), "kind"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(name, name) for name in sorted(SAGA_TYPES)]
-
-    def queryset(self, request: HttpRequest, queryset: "QuerySet[Saga]") -> "QuerySet[Saga]":
-        return queryset.filter(kind=self.value()) if self.value() else queryset
+    options = {name: (name, Q(kind=name)) for name in sorted(SAGA_TYPES)}
 
 
 @admin.register(Saga)
-class SagaAdmin(SearchMixin, ReadOnlyMixin, ModelAdmin):
+class SagaAdmin(KeysetMixin, SearchMixin, ReadOnlyMixin, ModelAdmin):
     """Sagas are read-only; the buttons on an unfinished one call `operator_actions`."""
 
     list_display = ["id", "kind", "order", "shown_state", "step", "deadline_at", "attempts", "last_error"]
@@ -130,7 +124,6 @@ class SagaAdmin(SearchMixin, ReadOnlyMixin, ModelAdmin):
     search_fields = ["id"]
     search_help_text = _("The id of a saga, payment, refund or order")
     ordering = ["-id"]
-    paginator = KeysetPaginator
     fieldsets = [
         (None, {"fields": ["kind", "order", "subject_id", "shown_state", "step", "attempts", "last_error"]}),
         (_("Why it is compensated"), {"fields": ["failure_code", "failure_detail"]}),
@@ -141,7 +134,6 @@ class SagaAdmin(SearchMixin, ReadOnlyMixin, ModelAdmin):
     readonly_fields = ["order", "shown_state", "step", "operators"]
     inlines = [SagaLogInline]
     actions_detail = ["retry", "compensate", "complete"]
-    show_full_result_count = False
 
     def get_queryset(self, request: HttpRequest) -> "QuerySet[Saga]":
         return status.with_final_lines(super().get_queryset(request))
@@ -219,17 +211,14 @@ def _forcing(saga: Saga, force: Callable[..., Saga | Approval], texts: Any, **lo
     )
 
 
-class StepFilter(admin.SimpleListFilter):
+class StepFilter(ChoiceFilter):
     """The steps of all saga types; Django's own filter would read every row for them."""
 
     title, parameter_name = _("step"), "step"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        names = {step.name for type in SAGA_TYPES.values() for step in type.steps}
-        return [(name, name) for name in sorted(names)]
-
-    def queryset(self, request: HttpRequest, queryset: "QuerySet[SagaLog]") -> "QuerySet[SagaLog]":
-        return queryset.filter(step=self.value()) if self.value() else queryset
+    options = {
+        name: (name, Q(step=name))
+        for name in sorted({step.name for type in SAGA_TYPES.values() for step in type.steps})
+    }
 
 
 @admin.register(SagaLog)
@@ -241,7 +230,4 @@ class SagaLogAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAd
     search_help_text = _("The id of a saga")
     ordering = ["-id"]
 
-    @display(description=_("saga id"), ordering="saga_id")
-    def saga_key(self, row: SagaLog) -> UUID:
-        """Not the column `saga_id`: Django does not translate the name of such a one."""
-        return row.saga_id
+    saga_key = key_column("saga_id", _("saga id"))

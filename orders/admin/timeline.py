@@ -1,7 +1,6 @@
 """Sagas as drawn time lines: a row for each step with its marks, and the entries of the log below."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any
@@ -26,76 +25,23 @@ EVENT_COLOURS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class LogMark:
-    """A line of the log on the row of its step; `left` is its place in percent of the drawn time."""
-
-    left: str
-    colour: str
-    title: str
-
-
-@dataclass(frozen=True, slots=True)
-class StepRow:
-    """A step in one direction, with its marks; `note` says that it is current or was not reached."""
-
-    name: str
-    is_compensation: bool
-    marks: list[LogMark]
-    note: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class LogEntry:
-    """Consecutive lines of the log about the same step that ended alike."""
-
-    step: str
-    is_compensation: bool
-    event: str
-    colour: str
-    count: int
-    at: datetime
-    last_at: datetime
-    after: str
-    detail: str
-    reference: str
-
-
-@dataclass(frozen=True, slots=True)
-class Timeline:
-    """A drawn saga. `duration` is of the drawn time, until the saga's end or now."""
-
-    kind: str
-    page: str
-    state: str
-    colour: str
-    is_compensating: bool
-    failure: str
-    last_error: str
-    duration: str
-    next_attempt_at: datetime | None
-    step_rows: list[StepRow] = field(default_factory=list)
-    entries: list[LogEntry] = field(default_factory=list)
-
-
-def draw(saga: Saga, log: Sequence[SagaLog], *, now: datetime) -> Timeline:
-    """Draw the saga with these lines of its log, oldest first."""
+def draw(saga: Saga, log: Sequence[SagaLog], *, now: datetime) -> dict[str, Any]:
+    """The saga with these lines of its log, oldest first; `duration` is of the time until its end or now."""
     last_at = log[-1].at if log else saga.created_at
     end = max(saga.ended_at or now, last_at)
-    failure = ": ".join(filter(None, (saga.failure_code, stored_text(saga.failure_detail))))
-    return Timeline(
-        kind=saga.kind,
-        page=reverse("admin:orders_saga_change", args=[saga.pk]),
-        state=saga.get_state_display(),
-        colour=COLOURS[saga.state],
-        is_compensating=saga.direction == UNDO and not saga.ended_at,
-        failure=failure,
-        last_error="" if saga.ended_at else stored_text(saga.last_error),
-        duration=duration_text(end - saga.created_at),
-        next_attempt_at=saga.next_attempt_at,
-        step_rows=list(_step_rows(saga, log, start=saga.created_at, end=end)),
-        entries=[_entry(saga, list(alike)) for _, alike in groupby(log, key=_kind_of_line)],
-    )
+    return {
+        "kind": saga.kind,
+        "page": reverse("admin:orders_saga_change", args=[saga.pk]),
+        "state": saga.get_state_display(),
+        "colour": COLOURS[saga.state],
+        "is_compensating": saga.direction == UNDO and not saga.ended_at,
+        "failure": ": ".join(filter(None, (saga.failure_code, stored_text(saga.failure_detail)))),
+        "last_error": "" if saga.ended_at else stored_text(saga.last_error),
+        "duration": duration_text(end - saga.created_at),
+        "next_attempt_at": saga.next_attempt_at,
+        "step_rows": list(_step_rows(saga, log, start=saga.created_at, end=end)),
+        "entries": [_entry(saga, list(alike)) for _, alike in groupby(log, key=_kind_of_line)],
+    }
 
 
 def duration_text(time: timedelta) -> str:
@@ -119,23 +65,26 @@ def _kind_of_line(line: SagaLog) -> tuple[Any, ...]:
     return line.step, line.direction, line.event, line.attempt == 0 and line.pk
 
 
-def _entry(saga: Saga, alike: Sequence[SagaLog]) -> LogEntry:
+def _entry(saga: Saga, alike: Sequence[SagaLog]) -> dict[str, Any]:
+    """Consecutive lines of the log about the same step that ended alike."""
     first, last = alike[0], alike[-1]
-    return LogEntry(
-        step=first.step,
-        is_compensation=first.direction == UNDO,
-        event=first.get_event_display(),
-        colour=EVENT_COLOURS[Event(first.event)],
-        count=len(alike),
-        at=first.at,
-        last_at=last.at,
-        after=duration_text(first.at - saga.created_at),
-        detail=stored_text(last.detail),
-        reference=last.reference,
-    )
+    return {
+        "step": first.step,
+        "is_compensation": first.direction == UNDO,
+        "event": first.get_event_display(),
+        "colour": EVENT_COLOURS[Event(first.event)],
+        "count": len(alike),
+        "at": first.at,
+        "last_at": last.at,
+        "after": duration_text(first.at - saga.created_at),
+        "detail": stored_text(last.detail),
+        "reference": last.reference,
+    }
 
 
-def _step_rows(saga: Saga, log: Sequence[SagaLog], *, start: datetime, end: datetime) -> Iterable[StepRow]:
+def _step_rows(
+    saga: Saga, log: Sequence[SagaLog], *, start: datetime, end: datetime
+) -> Iterable[dict[str, Any]]:
     """The steps in their order, then the compensations in theirs; compensations only once they began."""
     type = SAGA_TYPES.get(saga.kind)
     steps = type.steps if type else ()
@@ -147,7 +96,7 @@ def _step_rows(saga: Saga, log: Sequence[SagaLog], *, start: datetime, end: date
             is_current = current is step and saga.direction == direction
             note = gettext("now") if is_current else "" if lines else gettext("not reached")
             marks = [_mark(line, start=start, end=end) for line in lines]
-            yield StepRow(step.name, direction == UNDO, marks, note)
+            yield {"name": step.name, "is_compensation": direction == UNDO, "marks": marks, "note": note}
 
 
 def _current_step(saga: Saga, log: Sequence[SagaLog]) -> Step | None:
@@ -161,7 +110,8 @@ def _lines_of(log: Sequence[SagaLog], step: Step, direction: str) -> list[SagaLo
     return [line for line in log if (line.step, line.direction) == (step.name, direction)]
 
 
-def _mark(line: SagaLog, *, start: datetime, end: datetime) -> LogMark:
+def _mark(line: SagaLog, *, start: datetime, end: datetime) -> dict[str, str]:
+    """A line of the log on the row of its step; `left` is its place in percent of the drawn time."""
     length = max(end - start, timedelta(milliseconds=1))
     permille = min(1_000, max(0, (line.at - start) * 1_000 // length))
     text = (
@@ -175,4 +125,5 @@ def _mark(line: SagaLog, *, start: datetime, end: datetime) -> LogMark:
         "at": f"{line.at:%H:%M:%S}",
         "detail": stored_text(line.detail),
     }
-    return LogMark(f"{permille // 10}.{permille % 10}", EVENT_COLOURS[Event(line.event)], title.strip())
+    left, colour = f"{permille // 10}.{permille % 10}", EVENT_COLOURS[Event(line.event)]
+    return {"left": left, "colour": colour, "title": title.strip()}

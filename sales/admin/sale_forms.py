@@ -8,7 +8,6 @@ from django import forms
 from django.contrib import admin
 from django.contrib.admin.widgets import AutocompleteSelectMultiple
 from django.utils.translation import gettext_lazy as _
-from unfold.widgets import UnfoldAdminIntegerFieldWidget
 
 from inventory.models import Product
 from sales import terms
@@ -49,7 +48,6 @@ class SaleForm(EditForm, ChangeForm):
         initial=terms.DEFAULT_RATE,
         min_value=1,
         max_value=terms.HIGHEST_RATE,
-        widget=UnfoldAdminIntegerFieldWidget,
         help_text=_("The most accounts that are admitted in any 60 seconds."),
     )
     admitted_for_seconds = form_fields.WholeNumberField(
@@ -57,7 +55,6 @@ class SaleForm(EditForm, ChangeForm):
         initial=terms.DEFAULT_ADMITTED_FOR_SECONDS,
         min_value=1,
         max_value=terms.LONGEST_ADMISSION_SECONDS,
-        widget=UnfoldAdminIntegerFieldWidget,
         help_text=_("How long an admitted account may place its order."),
     )
 

@@ -4,7 +4,6 @@ Such an account caches no balance, and takes part in every transfer: its entries
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -25,27 +24,15 @@ KINDS = [kind for kind in LedgerAccount.Kind.values if kind != LedgerAccount.Kin
 """Of the shop's own accounts, of which each is the only one of its kind."""
 
 
-@dataclass(slots=True)
-class LedgerBalance:
-    """The sum of an account's entries; `read` sums them."""
-
-    account_id: int
-    entries: int = 0
-    amount: int = 0
-
-    def read(self) -> Iterator[None]:
-        """Sum the entries in the order of their ids; yields after each statement."""
-        last: int | None = 0
-        while last is not None:
-            summed = windows.read_elsewhere(partial(_sum_after, self.account_id, last))
-            self.entries += summed["entries"]
-            self.amount += summed["amount"] or 0
-            last = summed["last"] if summed["entries"] == ENTRIES_AT_ONCE else None
-            yield
-
-    def context(self) -> dict[str, Any]:
-        """The balance for the template."""
-        return {"amount": format_amount(self.amount), "entries": f"{self.entries:,}"}
+def _read_balance(account_id: int, balance: dict[str, int]) -> Iterator[None]:
+    """Sum the entries in the order of their ids; yields after each statement."""
+    last: int | None = 0
+    while last is not None:
+        summed = windows.read_elsewhere(partial(_sum_after, account_id, last))
+        balance["entries"] += summed["entries"]
+        balance["amount"] += summed["amount"] or 0
+        last = summed["last"] if summed["entries"] == ENTRIES_AT_ONCE else None
+        yield
 
 
 @require_GET
@@ -56,8 +43,14 @@ def ledger_balance(request: HttpRequest, kind: str) -> HttpResponseBase:
     id = LedgerAccount.objects.filter(pk__lt=0, kind=kind).values_list("pk", flat=True).first()
     if id is None:
         raise Http404
-    balance = LedgerBalance(id)
-    return late_figures.respond(request, "backoffice/ledger_balance.html", balance.read(), balance.context)
+    balance = {"entries": 0, "amount": 0}
+
+    def context() -> dict[str, Any]:
+        return {"amount": format_amount(balance["amount"]), "entries": f"{balance['entries']:,}"}
+
+    return late_figures.respond(
+        request, "backoffice/ledger_balance.html", _read_balance(id, balance), context
+    )
 
 
 def _sum_after(account_id: int, last: int, database: str) -> dict[str, Any]:

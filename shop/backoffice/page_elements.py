@@ -1,6 +1,6 @@
 """Parts of operators' pages: tables in unfold's form, and their cells."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,9 +13,6 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from shop.money import format_amount
-from shop.operators.display import status_label
-
-Table = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +25,12 @@ class Button:
     variant: str = "default"
 
 
-def table(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
-    """A table for unfold's component of that name."""
-    return {"headers": headers, "rows": [list(row) for row in rows]}
+def section(
+    title: str, rows: Iterable[Any], columns: Mapping[str, Callable[[Any], object]], **more: Any
+) -> dict[str, Any]:
+    """A titled table for unfold's component of that name, with a column for each header."""
+    cells = [[cell(row) for cell in columns.values()] for row in rows]
+    return {"title": title, "table": {"headers": list(columns), "rows": cells}, **more}
 
 
 def may_view(request: HttpRequest, model: type[Model]) -> bool:
@@ -38,19 +38,10 @@ def may_view(request: HttpRequest, model: type[Model]) -> bool:
     return bool(admin.site.get_model_admin(model).has_view_permission(request))
 
 
-def link(text: object, view: str, *arguments: object) -> SafeString:
-    """A link to a page."""
-    return _anchor(reverse(view, args=arguments), text)
-
-
-def link_to_list(text: object, view: str, query: str) -> SafeString:
-    """A link to a list with a filter."""
-    return _anchor(f"{reverse(view)}?{query}", text)
-
-
-def label(code: str) -> SafeString:
-    """A status as a coloured label."""
-    return status_label(code)
+def link(text: object, view: str, *arguments: object, query: str = "") -> SafeString:
+    """A link to a page, or to a list with a filter."""
+    address = reverse(view, args=arguments) + (f"?{query}" if query else "")
+    return format_html('<a href="{}" class="fc-anywhere text-link underline">{}</a>', address, text)
 
 
 def amount(value: int | None) -> str:
@@ -65,7 +56,3 @@ def instant(at: datetime | None) -> str:
 
 def number(value: int | None) -> str:
     return "" if value is None else f"{value:,}"
-
-
-def _anchor(address: str, text: object) -> SafeString:
-    return format_html('<a href="{}" class="fc-anywhere text-link underline">{}</a>', address, text)

@@ -160,10 +160,13 @@ def run_for_selected(
     perform: Callable[[Sequence[Any], str], str],
     *,
     note: Callable[[Any], str] = lambda row: "",
-    title: Callable[[int], str],
+    title: Text,
     **texts: Any,
 ) -> HttpResponse | None:
-    """Run the action of a list with this name for the selected rows, which its form lists with notes."""
+    """Run the action of a list with this name for the selected rows, which its form lists with notes.
+
+    The title may have the `count` of the rows, and the `name` of so many.
+    """
     # All that a filter matches may be selected: to find that these are too many may read the table.
     with statement_limit(connection, seconds=LIST_SECONDS):
         rows = list(selected.order_by("pk")[: MOST_SELECTED + 1])
@@ -171,8 +174,10 @@ def run_for_selected(
         too_many = gettext("Nothing was done: select %(most)s at most, in several steps.")
         messages.error(request, too_many % {"most": MOST_SELECTED})
         return None
+    options = selected.model._meta
+    name_of_rows = options.verbose_name if len(rows) == 1 else options.verbose_name_plural
     action = Action(
-        title=title(len(rows)),
+        title=title % {"count": len(rows), "name": name_of_rows},
         perform=lambda data: perform(rows, data["reason"]),
         back=request.get_full_path(),
         is_dangerous=True,

@@ -17,7 +17,6 @@ from unfold.admin import ModelAdmin
 from unfold.decorators import display
 from unfold.widgets import (
     UnfoldAdminCheckboxSelectMultipleWidget,
-    UnfoldAdminIntegerFieldWidget,
     UnfoldAdminTextInputWidget,
 )
 
@@ -62,7 +61,6 @@ class MakeKeyForm(ActionForm):
         required=False,
         min_value=1,
         max_value=LONGEST_DAYS,
-        widget=UnfoldAdminIntegerFieldWidget,
         help_text=_("Empty: until it is revoked."),
     )
     field_order = ["name", "scopes", "days", "reason"]

@@ -8,17 +8,16 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html
-from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext, ngettext_lazy
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
 
 from shop.admin_site import ReadOnlyMixin
 from shop.errors import FirstcomeError
 from shop.feed_models import FeedEvent
-from shop.http.keyset_pages import KeysetPaginator
 from shop.operators import actions
 from shop.operators.display import StatusLabel, status_label
-from shop.operators.lists import PrefetchedListMixin
+from shop.operators.lists import KeysetMixin, PrefetchedListMixin
 from shop.outbound import public_addresses
 from shop.webhook_endpoints import deliveries, endpoints
 from shop.webhook_models import WebhookDelivery, WebhookEndpoint
@@ -27,14 +26,12 @@ DELIVERIES = "admin:shop_webhookdelivery_changelist"
 
 
 @admin.register(FeedEvent)
-class FeedEventAdmin(ReadOnlyMixin, ModelAdmin):
+class FeedEventAdmin(KeysetMixin, ReadOnlyMixin, ModelAdmin):
     """The events that programs read, newest first. One without a position was committed a moment ago."""
 
     list_display = ["at", "type", "position", "order_id", "event_id"]
     fields = ["type", "at", "position", "event_id", "order_id", "data"]
     ordering = ["-id"]
-    paginator = KeysetPaginator
-    show_full_result_count = False
 
 
 @admin.register(WebhookEndpoint)
@@ -89,7 +86,7 @@ class WebhookDeliveryAdmin(PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
             selected,
             "resend",
             partial(self._resend_rows, request),
-            title=_resend_title,
+            title=ngettext_lazy("Send %(count)s delivery again", "Send %(count)s deliveries again", "count"),
             description=_("Each is sent at once, with the same id, and then tried as a new one is."),
             submit=_("Send again"),
         )
@@ -106,9 +103,3 @@ class WebhookDeliveryAdmin(PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
 
     def has_resend_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("shop.change_webhookendpoint")
-
-
-def _resend_title(count: int) -> str:
-    return ngettext("Send %(count)s delivery again", "Send %(count)s deliveries again", count) % {
-        "count": count
-    }

@@ -1,17 +1,21 @@
 """Lists of operators' pages: searches by indexes, filters that choose rows at first, and related rows."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.contrib import admin
 from django.contrib.admin.checks import InlineModelAdminChecks
-from django.db.models import Model, QuerySet
+from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest
 from unfold.admin import TabularInline
+from unfold.decorators import display
 
 from shop.admin_site import ReadOnlyMixin
 from shop.http.keyset_pages import KeysetPaginator
+
+if TYPE_CHECKING:
+    from django_stubs_ext import StrOrPromise
 
 
 def parse_uuid(term: str) -> UUID | None:
@@ -66,6 +70,21 @@ def _having(model: type[Model], name: str, value: object) -> dict[str, Any] | No
     return None if key is None else {own: key}
 
 
+class ChoiceFilter(admin.SimpleListFilter):
+    """A filter with a condition for each choice, or a function that returns it; others filter nothing."""
+
+    options: Mapping[str, tuple["StrOrPromise", Q | Callable[[], Q]]]
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(value, str(title)) for value, (title, _) in self.options.items()]
+
+    def queryset(self, request: HttpRequest, queryset: "QuerySet[Any]") -> "QuerySet[Any]":
+        if (option := self.options.get(self.value() or "")) is None:
+            return queryset
+        condition = option[1]
+        return queryset.filter(condition if isinstance(condition, Q) else condition())
+
+
 class PreselectingFilter(admin.SimpleListFilter):
     """A filter that selects some rows as the list is opened, and all once a search or other filter is used.
 
@@ -100,15 +119,29 @@ class ReadOnlyInline(ReadOnlyMixin, TabularInline):
     checks_class = InlineModelAdminChecks  # type: ignore[assignment]
 
 
-class PrefetchedListMixin:
+def key_column(name: str, description: "StrOrPromise") -> Callable[[Any, Any], Any]:
+    """A column with the key of another row: Django doesn't translate the name of the column itself."""
+
+    @display(description=description, ordering=name)
+    def key(pages: Any, row: Any) -> Any:
+        return getattr(row, name)
+
+    return key
+
+
+class KeysetMixin:
+    """A long list, whose pages have no total, only links: counting millions of rows takes seconds."""
+
+    paginator: Any = KeysetPaginator
+    show_full_result_count = False
+
+
+class PrefetchedListMixin(KeysetMixin):
     """A long list whose related rows are read by queries of their own.
 
     Joined, the database may start from the smaller table, and then it reads and sorts the whole long one.
     """
 
-    # Counting millions of rows takes seconds: the pages have no total, only links to the next and previous.
-    paginator = KeysetPaginator
-    show_full_result_count = False
     # Not False: Django would join what the list displays.
     list_select_related: Sequence[str] = ()
     list_prefetch_related: Sequence[str] = ()

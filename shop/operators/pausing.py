@@ -68,7 +68,7 @@ class PausingMixin(ListMixin, ModelAdmin):
         if is_paused and (note := self.pausing_note(row)):
             texts["description"] = f"{texts['description']} {note}"
         return Action(
-            title=self._title(1, is_paused=is_paused),
+            title=texts.pop("title") % {"count": 1, "name": self.opts.verbose_name},
             perform=lambda data: self._change_rows(request, [row], data["reason"], is_paused=is_paused),
             back=actions.page_of(row),
             rows=[(row, "")],
@@ -83,13 +83,13 @@ class PausingMixin(ListMixin, ModelAdmin):
             selected,
             name,
             partial(self._change_rows, request, is_paused=is_paused),
-            title=partial(self._title, is_paused=is_paused),
             note=lambda row: self.pausing_note(row) if is_paused else "",
             **self._texts(is_paused=is_paused),
         )
 
     def _texts(self, *, is_paused: bool) -> dict[str, Any]:
         return {
+            "title": _("Pause %(count)s %(name)s") if is_paused else _("Resume %(count)s %(name)s"),
             "description": PAUSING if is_paused else RESUMING,
             "submit": _("Pause now") if is_paused else _("Resume now"),
             "form_class": PausingForm,
@@ -126,8 +126,3 @@ class PausingMixin(ListMixin, ModelAdmin):
             self.message_user(request, text, level=messages.WARNING)
         done = gettext("Paused: %(names)s.") if is_paused else gettext("Resumed: %(names)s.")
         return " ".join([done % {"names": ", ".join(changed)}, *notes])
-
-    def _title(self, count: int, *, is_paused: bool) -> str:
-        name = self.opts.verbose_name if count == 1 else self.opts.verbose_name_plural
-        title = gettext("Pause %(count)s %(name)s") if is_paused else gettext("Resume %(count)s %(name)s")
-        return title % {"count": count, "name": name}

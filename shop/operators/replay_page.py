@@ -11,7 +11,7 @@ from django import forms
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
-from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext, ngettext, ngettext_lazy
 from django.utils.translation import gettext_lazy as _
 from unfold.widgets import UnfoldAdminTextInputWidget
 
@@ -93,7 +93,7 @@ def replay_selected(request: HttpRequest, selected: "QuerySet[JournalLine]") -> 
         selected,
         "replay",
         partial(_queue_rows, dead_events.replay),
-        title=_selected_title,
+        title=ngettext_lazy("Replay %(count)s event", "Replay %(count)s events", "count"),
         description=_("Receivers get them again, with the same ids. Lines that are no dead events are left."),
         submit=_("Replay"),
         note=lambda line: "" if line.delivery == dead_events.DEAD else gettext("not a dead event: left"),
@@ -107,21 +107,11 @@ def resend_selected(request: HttpRequest, selected: "QuerySet[JournalLine]") -> 
         selected,
         "resend",
         partial(_queue_rows, requeuing.resend),
-        title=_resend_title,
+        title=ngettext_lazy("Send %(count)s event again", "Send %(count)s events again", "count"),
         description=_("Receivers get them again, with the same ids. Lines that are no events are left."),
         submit=_("Send again"),
         note=lambda line: "" if line.delivery else gettext("not an event of the data platform: left"),
     )
-
-
-def _resend_title(count: int) -> str:
-    title = ngettext("Send %(count)s event again", "Send %(count)s events again", count)
-    return title % {"count": count}
-
-
-def _selected_title(count: int) -> str:
-    title = ngettext("Replay %(count)s event", "Replay %(count)s events", count)
-    return title % {"count": count}
 
 
 def _queue_rows(queue_again: QueueAgain, rows: Sequence[JournalLine], reason: str) -> str:

@@ -69,7 +69,9 @@ def rows(page: Any, title: str) -> list[list[str]]:
 def limits(page: Any) -> dict[tuple[str, str], tuple[int, int]]:
     """Used and most of each limit, by what is limited and how it is counted."""
     [section] = [section for section in page.context["sections"] if section["title"] == "Limits"]
-    return {(strip_tags(str(one.what)), one.counted): (one.used, one.most) for one in section["limits"]}
+    return {
+        (strip_tags(one["what"]), one["counted"]): (one["used"], one["most"]) for one in section["limits"]
+    }
 
 
 def buy(account: User, **body: Any) -> str:

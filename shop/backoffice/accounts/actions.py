@@ -17,7 +17,7 @@ from django.urls import reverse
 from django.utils.functional import lazy
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
-from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminSelectWidget
+from unfold.widgets import UnfoldAdminSelectWidget
 
 from coupons import campaigns
 from coupons.allocation.writes import Issued, Queued
@@ -120,7 +120,6 @@ class GrantPointsForm(ActionForm):
         label=_("Amount"),
         min_value=1,
         max_value=LARGEST_AMOUNT,
-        widget=UnfoldAdminIntegerFieldWidget,
         help_text=lazy(minor_unit_help, str)(),
     )
     field_order = ["amount", "reason"]

@@ -9,10 +9,10 @@ from orders.saga import status as saga_status
 from orders.saga.status import SagaStatus
 from shop import approvals
 from shop.approval_models import Approval
-from shop.backoffice import page_elements
 from shop.backoffice.home.parts import COUNTED, ROWS_SHOWN, Row, Section, State, age, ago, number_text
+from shop.backoffice.page_elements import link
 from shop.events import dead_events
-from shop.operators.display import stored_text
+from shop.operators.display import status_label, stored_text
 
 SAGAS = "admin:orders_saga_changelist"
 REPLAY = "shop.change_journalline"
@@ -34,7 +34,7 @@ def stuck_sagas(request: HttpRequest) -> Section:
         if number
         else _("Nothing to do: no saga needs an operator."),
         rows=rows,
-        links=[page_elements.link(_("All sagas that need an operator"), SAGAS)],
+        links=[link(_("All sagas that need an operator"), SAGAS)],
     )
 
 
@@ -44,9 +44,7 @@ def waiting_approvals(request: HttpRequest) -> Section:
     number = waiting.order_by()[:COUNTED].count()
     rows = [
         Row(
-            link=page_elements.link(
-                approvals.ACTS[approval.kind].title, "admin:shop_approval_change", approval.pk
-            ),
+            link=link(approvals.ACTS[approval.kind].title, "admin:shop_approval_change", approval.pk),
             detail=" · ".join(
                 [approval.subject, approval.asker_name, ago(approval.asked_at), approval.reason]
             ),
@@ -62,7 +60,7 @@ def waiting_approvals(request: HttpRequest) -> Section:
         unit=ngettext("waits for a second operator", "wait for a second operator", number),
         note=_("The oldest is first.") if number else _("Nothing to do: nothing waits for an approval."),
         rows=rows,
-        links=[page_elements.link(_("All approvals"), "admin:shop_approval_changelist")],
+        links=[link(_("All approvals"), "admin:shop_approval_changelist")],
     )
 
 
@@ -72,20 +70,16 @@ def dead_events_section(request: HttpRequest) -> Section:
     number = lines.order_by()[:COUNTED].count()
     rows = [
         Row(
-            link=page_elements.link(line.what, "admin:shop_journalline_change", line.pk),
+            link=link(line.what, "admin:shop_journalline_change", line.pk),
             detail=" · ".join(
                 filter(None, [line.subject, ago(line.at), stored_text(line.last_error)[:LONGEST_ERROR]])
             ),
         )
         for line in (lines[:ROWS_SHOWN] if number else ())
     ]
-    links = [
-        page_elements.link_to_list(
-            _("All dead events"), "admin:shop_journalline_changelist", "delivery__exact=dead"
-        )
-    ]
+    links = [link(_("All dead events"), "admin:shop_journalline_changelist", query="delivery__exact=dead")]
     if request.user.has_perm(REPLAY):
-        links.append(page_elements.link(_("Replay"), "admin:shop_journalline_replay_events"))
+        links.append(link(_("Replay"), "admin:shop_journalline_replay_events"))
     return Section(
         name="events",
         title=_("Dead events"),
@@ -115,9 +109,7 @@ def _saga_row(saga: SagaStatus) -> Row:
         stored_text(saga.last_error)[:LONGEST_ERROR],
     ]
     return Row(
-        link=page_elements.link(
-            f"{saga.kind} {str(saga.saga_id)[-12:]}", "admin:orders_saga_change", saga.saga_id
-        ),
-        label=page_elements.label(saga.state),
+        link=link(f"{saga.kind} {str(saga.saga_id)[-12:]}", "admin:orders_saga_change", saga.saga_id),
+        label=status_label(saga.state),
         detail=" · ".join(filter(None, parts)),
     )

@@ -11,9 +11,10 @@ from inventory.models import Product
 from sales import metrics as sales_metrics
 from sales.models import Sale
 from shop import clock
-from shop.backoffice import page_elements
 from shop.backoffice.board import page as board_page
 from shop.backoffice.home.parts import COUNTED, ROWS_SHOWN, Row, Section, State, ago, number_text
+from shop.backoffice.page_elements import link
+from shop.operators.display import status_label
 
 CAMPAIGNS = "admin:coupons_campaign_changelist"
 SALES = "admin:sales_sale_changelist"
@@ -28,9 +29,9 @@ def running_campaigns(request: HttpRequest) -> Section:
     paused = [campaign for campaign in running if campaign.paused_at is not None]
     sold_out = [one for one in running if one.status_at(now) == Status.SOLD_OUT]
     is_all = len(running) < coupons_state.MOST_RUNNING
-    links = [page_elements.link(_("All campaigns"), CAMPAIGNS)]
+    links = [link(_("All campaigns"), CAMPAIGNS)]
     if board_page.may_see(request):
-        links.append(page_elements.link(_("Launch board"), "board:page"))
+        links.append(link(_("Launch board"), "board:page"))
     return Section(
         name="campaigns",
         title=_("Running campaigns"),
@@ -49,9 +50,9 @@ def running_sales(request: HttpRequest) -> Section:
     running = list(sales_metrics.running())
     paused = [sale for sale in running if sale.paused_at is not None]
     is_all = len(running) < sales_metrics.MOST_RUNNING
-    links = [page_elements.link(_("All sales"), SALES)]
+    links = [link(_("All sales"), SALES)]
     if board_page.may_see(request):
-        links.append(page_elements.link(_("Launch board"), "board:page"))
+        links.append(link(_("Launch board"), "board:page"))
     return Section(
         name="sales",
         title=_("Running sales"),
@@ -85,7 +86,7 @@ def products_low_on_stock(request: HttpRequest) -> Section:
         unit=ngettext("product is at its threshold", "products are at their threshold", number),
         note=note,
         rows=[_product_row(product) for product in low.products[:ROWS_SHOWN]],
-        links=[page_elements.link_to_list(_("All products that are low"), PRODUCTS, "low=yes")],
+        links=[link(_("All products that are low"), PRODUCTS, query="low=yes")],
     )
 
 
@@ -119,8 +120,8 @@ def _campaign_row(campaign: Campaign) -> Row:
     if campaign.paused_at is not None:
         detail += " · " + _("paused %(ago)s") % {"ago": ago(campaign.paused_at)}
     return Row(
-        link=page_elements.link(campaign.name, "admin:coupons_campaign_change", campaign.pk),
-        label=page_elements.label(str(campaign.status_at(clock.now()))),
+        link=link(campaign.name, "admin:coupons_campaign_change", campaign.pk),
+        label=status_label(str(campaign.status_at(clock.now()))),
         detail=detail,
     )
 
@@ -149,8 +150,8 @@ def _sale_row(sale: Sale) -> Row:
     if sale.paused_at is not None:
         detail += " · " + _("paused %(ago)s") % {"ago": ago(sale.paused_at)}
     return Row(
-        link=page_elements.link(sale.name, "admin:sales_sale_change", sale.pk),
-        label=page_elements.label(str(sale.status_at(clock.now()))),
+        link=link(sale.name, "admin:sales_sale_change", sale.pk),
+        label=status_label(str(sale.status_at(clock.now()))),
         detail=detail,
     )
 
@@ -159,7 +160,7 @@ def _product_row(product: Product) -> Row:
     text = _("%(available)s available, low at %(threshold)s")
     threshold = product.low_stock_threshold or 0
     return Row(
-        link=page_elements.link(product, "product-page", product.pk),
-        label=page_elements.label(products.state(product)),
+        link=link(product, "product-page", product.pk),
+        label=status_label(products.state(product)),
         detail=text % {"available": f"{product.available:,}", "threshold": f"{threshold:,}"},
     )

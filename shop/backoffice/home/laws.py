@@ -8,11 +8,12 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from shop import clock
-from shop.backoffice import page_elements
 from shop.backoffice.board import readings
 from shop.backoffice.board.readings import LawState
 from shop.backoffice.home.parts import ROWS_SHOWN, Row, Section, State, age, ago
+from shop.backoffice.page_elements import link
 from shop.management.laws import LAWS
+from shop.operators.display import status_label
 
 AUDITS_MISSED = 3
 """An answer that is older than so many audits is too old."""
@@ -46,7 +47,7 @@ def laws(request: HttpRequest) -> Section:
         unit=ngettext("is broken", "are broken", len(broken)) if broken else _("hold"),
         note=" ".join(notes),
         rows=[_law_row(state) for state in broken[:ROWS_SHOWN]],
-        links=[page_elements.link(_("All laws"), STATUSES)],
+        links=[link(_("All laws"), STATUSES)],
     )
 
 
@@ -56,7 +57,7 @@ def _law_row(state: LawState) -> Row:
     if state.checked_at:
         parts.append(_("checked %(ago)s") % {"ago": ago(state.checked_at)})
     return Row(
-        link=page_elements.link(state.law, "admin:shop_lawstatus_change", state.law),
-        label=page_elements.label("broken"),
+        link=link(state.law, "admin:shop_lawstatus_change", state.law),
+        label=status_label("broken"),
         detail=" · ".join(str(part) for part in parts),
     )

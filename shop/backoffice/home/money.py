@@ -8,7 +8,6 @@ from orders.saga import status as saga_status
 from payments import disputes
 from payments.models import Payment, Reconciliation
 from payments.reconciliation import findings, reconciling, remedies
-from shop.backoffice import page_elements
 from shop.backoffice.home.parts import (
     COUNTED,
     ROWS_SHOWN,
@@ -19,6 +18,7 @@ from shop.backoffice.home.parts import (
     ago,
     number_text,
 )
+from shop.backoffice.page_elements import amount, link
 
 PAYMENTS = "admin:payments_payment_changelist"
 COMPARISONS = "admin:payments_reconciliation_changelist"
@@ -31,8 +31,8 @@ def payments_in_doubt(request: HttpRequest) -> Section:
     oldest = list(in_doubt.order_by("created_at", "id")[:ROWS_SHOWN]) if number else []
     rows = [
         Row(
-            link=page_elements.link(payment.pk, "admin:payments_payment_change", payment.pk),
-            detail=f"{page_elements.amount(payment.card_amount)} · {ago(payment.created_at)}",
+            link=link(payment.pk, "admin:payments_payment_change", payment.pk),
+            detail=f"{amount(payment.card_amount)} · {ago(payment.created_at)}",
         )
         for payment in oldest
     ]
@@ -50,7 +50,7 @@ def payments_in_doubt(request: HttpRequest) -> Section:
         unit=ngettext("has no answer", "have no answer", number),
         note=note,
         rows=rows,
-        links=[page_elements.link_to_list(_("All payments in doubt"), PAYMENTS, "show=in_doubt")],
+        links=[link(_("All payments in doubt"), PAYMENTS, query="show=in_doubt")],
     )
 
 
@@ -61,9 +61,8 @@ def open_disputes(request: HttpRequest) -> Section:
     first = found.select_related("payment").order_by("due_at", "id")[:ROWS_SHOWN] if number else []
     rows = [
         Row(
-            link=page_elements.link(dispute.payment_id, "admin:payments_payment_change", dispute.payment_id),
-            detail=page_elements.amount(dispute.amount)
-            + (f" · {dispute.due_at:%Y-%m-%d %H:%M}" if dispute.due_at else ""),
+            link=link(dispute.payment_id, "admin:payments_payment_change", dispute.payment_id),
+            detail=amount(dispute.amount) + (f" · {dispute.due_at:%Y-%m-%d %H:%M}" if dispute.due_at else ""),
         )
         for dispute in first
     ]
@@ -78,7 +77,7 @@ def open_disputes(request: HttpRequest) -> Section:
         if number
         else _("Nothing to do: no charge is disputed."),
         rows=rows,
-        links=[page_elements.link_to_list(_("All disputed payments"), PAYMENTS, "show=disputed")],
+        links=[link(_("All disputed payments"), PAYMENTS, query="show=disputed")],
     )
 
 
@@ -100,7 +99,7 @@ def differences(request: HttpRequest) -> Section:
         unit=ngettext("difference left", "differences left", len(found)),
         note=_comparison_note(latest, is_late=is_late, has_work=bool(found)),
         rows=rows,
-        links=[page_elements.link(_("All comparisons"), COMPARISONS)],
+        links=[link(_("All comparisons"), COMPARISONS)],
     )
 
 
@@ -117,6 +116,6 @@ def _comparison_note(latest: Reconciliation | None, *, is_late: bool, has_work: 
 
 def _difference_row(finding: dict[str, str], run: Reconciliation) -> Row:
     return Row(
-        link=page_elements.link(finding["key"], "admin:payments_reconciliation_change", run.pk),
+        link=link(finding["key"], "admin:payments_reconciliation_change", run.pk),
         detail=remedies.cause_text(finding),
     )

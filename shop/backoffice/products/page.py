@@ -19,11 +19,11 @@ from orders import selectors
 from orders.models import Order
 from sales.models import Sale
 from shop import clock
-from shop.backoffice import page_elements
-from shop.backoffice.page_elements import Button
+from shop.backoffice.page_elements import Button, amount, instant, link, may_view, number, section
 from shop.backoffice.products import charts, limit
 from shop.db import archived_months
 from shop.db.archived_months import MOVEMENTS
+from shop.operators.display import status_label
 
 MOVE_STOCK = "inventory.add_stockmovement"
 MOST_OPEN_ORDERS = 500
@@ -35,12 +35,12 @@ Section = dict[str, Any]
 @require_safe
 def show(request: HttpRequest, product_id: int) -> HttpResponse:
     """Show the product to an operator who may view products, with the parts that they may view."""
-    if not page_elements.may_view(request, Product):
+    if not may_view(request, Product):
         raise PermissionDenied("inventory.view_product")
     product = get_object_or_404(Product, pk=product_id)
-    sees_movements = page_elements.may_view(request, StockMovement)
+    sees_movements = may_view(request, StockMovement)
     sections = [_movements(product, _before(request))] if sees_movements else []
-    if page_elements.may_view(request, Order):
+    if may_view(request, Order):
         sections.insert(0, _open_orders(product))
     context = admin.site.each_context(request) | {
         "title": gettext("Product %(product)s") % {"product": f"{product.sku} {product.name}"},
@@ -53,134 +53,106 @@ def show(request: HttpRequest, product_id: int) -> HttpResponse:
     if sees_movements:
         sales = stock_reports.read_recent_sales(product.pk)
         columns = charts.sales_columns(sales)
-        shown = {"sold": page_elements.number(sales.units), "this_hour": sales.by_hour[-1][0]}
+        shown = {"sold": number(sales.units), "this_hour": sales.by_hour[-1][0]}
         context |= shown | {"sales": sales, "columns": columns}
     return TemplateResponse(request, "backoffice/product.html", context)
 
 
 def _facts(product: Product) -> list[tuple[str, Any]]:
-    threshold = product.low_stock_threshold
+    threshold, terms = product.low_stock_threshold, gettext("Name, price and threshold")
+    low_at = gettext("%(count)s available") % {"count": number(threshold)}
     return [
-        (gettext("On hand"), page_elements.number(product.on_hand)),
-        (gettext("Reserved by open orders"), page_elements.number(product.reserved)),
-        (gettext("Available"), page_elements.number(product.available)),
-        (
-            gettext("State"),
-            page_elements.label(products.state(product)),
-        ),
-        (
-            gettext("Low stock"),
-            page_elements.label("low") if products.is_low(product) else gettext("no"),
-        ),
-        (gettext("Low at"), _threshold_text(threshold)),
-        (gettext("Price"), page_elements.amount(product.price)),
+        (gettext("On hand"), number(product.on_hand)),
+        (gettext("Reserved by open orders"), number(product.reserved)),
+        (gettext("Available"), number(product.available)),
+        (gettext("State"), status_label(products.state(product))),
+        (gettext("Low stock"), status_label("low") if products.is_low(product) else gettext("no")),
+        (gettext("Low at"), gettext("never") if threshold is None else low_at),
+        (gettext("Price"), amount(product.price)),
         (gettext("Limit per account"), limit.limit_text(product)),
-        (
-            gettext("Product"),
-            page_elements.link(
-                gettext("Name, price and threshold"), "admin:inventory_product_change", product.pk
-            ),
-        ),
+        (gettext("Product"), link(terms, "admin:inventory_product_change", product.pk)),
     ]
 
 
 def _sale_facts(request: HttpRequest, product: Product) -> list[tuple[str, Any]]:
     """The sale whose terms hold for the product, for those who may view sales."""
-    if product.sale_id is None or not page_elements.may_view(request, Sale):
+    if product.sale_id is None or not may_view(request, Sale):
         return []
     sale = Sale.objects.get(pk=product.sale_id)
-    link = page_elements.link(sale.name, "admin:sales_sale_change", sale.pk)
-    status = page_elements.label(str(sale.status_at(clock.now())))
-    return [(gettext("In sale"), format_html("{} {}", link, status))]
-
-
-def _threshold_text(threshold: int | None) -> str:
-    if threshold is None:
-        return gettext("never")
-    return gettext("%(count)s available") % {"count": f"{threshold:,}"}
+    page = link(sale.name, "admin:sales_sale_change", sale.pk)
+    status = status_label(str(sale.status_at(clock.now())))
+    return [
+        (
+            gettext("In sale"),
+            format_html("{} {}", page, status),
+        )
+    ]
 
 
 def _buttons(request: HttpRequest, product: Product) -> list[Button]:
     """The actions that this operator may take."""
     move = reverse("admin:inventory_product_move_stock", args=[product.pk])
+    change, add = reverse("product-limit", args=[product.pk]), reverse("admin:inventory_product_import_stock")
+    limit_button = Button(gettext("Change the limit"), change, "production_quantity_limits")
     possible = (
-        (request.user.has_perm(MOVE_STOCK), Button(gettext("Move stock"), move, "inventory")),
-        (
-            request.user.has_perm(limit.CHANGE_LIMIT),
-            Button(
-                gettext("Change the limit"),
-                reverse("product-limit", args=[product.pk]),
-                "production_quantity_limits",
-            ),
-        ),
-        (
-            request.user.has_perms(settings.STOCK_IMPORT),
-            Button(gettext("Import CSV"), reverse("admin:inventory_product_import_stock"), "upload_file"),
-        ),
+        ([MOVE_STOCK], Button(gettext("Move stock"), move, "inventory")),
+        ([limit.CHANGE_LIMIT], limit_button),
+        (settings.STOCK_IMPORT, Button(gettext("Import CSV"), add, "upload_file")),
     )
-    return [button for is_possible, button in possible if is_possible]
+    return [button for permissions, button in possible if request.user.has_perms(permissions)]
 
 
 def _open_orders(product: Product) -> Section:
     """The open orders that hold the product; none are looked for when nothing is reserved."""
     lines = selectors.open_lines_of_product(product.pk, most=MOST_OPEN_ORDERS) if product.reserved else []
-    rows = (
-        (
-            page_elements.link(line.order_id, "admin:orders_order_change", line.order_id),
-            page_elements.link(line.order.account.username, "account-page", line.order.account_id),
-            page_elements.label(line.order.status),
-            page_elements.number(line.quantity),
-            page_elements.instant(line.order.expires_at),
-        )
-        for line in lines[:SHOWN_OPEN_ORDERS]
-    )
     title = gettext("Open orders that hold it: %(count)s")
     if len(lines) == MOST_OPEN_ORDERS:
         title = gettext("Open orders that hold it: %(count)s or more")
     shown = gettext("%(count)s of them are shown.") % {"count": SHOWN_OPEN_ORDERS}
-    headers = (
-        gettext("order"),
-        gettext("account"),
-        gettext("status"),
-        gettext("units"),
-        gettext("expires at"),
+    return section(
+        title % {"count": f"{len(lines):,}"},
+        lines[:SHOWN_OPEN_ORDERS],
+        {
+            gettext("order"): lambda line: link(line.order_id, "admin:orders_order_change", line.order_id),
+            gettext("account"): lambda line: link(
+                line.order.account.username, "account-page", line.order.account_id
+            ),
+            gettext("status"): lambda line: status_label(line.order.status),
+            gettext("units"): lambda line: number(line.quantity),
+            gettext("expires at"): lambda line: instant(line.order.expires_at),
+        },
+        notes=[shown] if len(lines) > SHOWN_OPEN_ORDERS else [],
     )
-    return {
-        "title": title % {"count": f"{len(lines):,}"},
-        "table": page_elements.table(headers, rows),
-        "notes": [shown] if len(lines) > SHOWN_OPEN_ORDERS else [],
-    }
 
 
 def _movements(product: Product, before: int | None) -> Section:
     """A page of movements, newest first."""
     page = stock_reports.read_movements(product.pk, before=before)
-    rows = (
-        (
-            page_elements.label(movement.kind),
-            f"{movement.delta:+,}",
-            page_elements.number(movement.on_hand_after),
-            page_elements.link(movement.order_id, "admin:orders_order_change", movement.order_id)
-            if movement.order_id
-            else movement.reason or "-",
-            page_elements.instant(movement.at),
-        )
-        for movement in page.movements
-    )
     address = reverse("product-page", args=[product.pk])
-    headers = [gettext("kind"), gettext("units"), gettext("on hand after"), gettext("order or reason")]
-    headers.append(gettext("at"))
     months = [] if page.next_before else archived_months.read_since(MOVEMENTS, product.created_at)
     older = gettext("Older movements may be archived in %(files)s.")
     files = ", ".join(month.file for month in months)
-    return {
-        "title": gettext("Movements"),
-        "name": "movements",
-        "table": page_elements.table(headers, rows),
-        "newest": f"{address}#movements" if before is not None else "",
-        "notes": [older % {"files": files}] if files else [],
-        "older": f"{address}?before={page.next_before}#movements" if page.next_before else "",
-    }
+
+    def cause(movement: StockMovement) -> str:
+        if not movement.order_id:
+            return movement.reason or "-"
+        return link(movement.order_id, "admin:orders_order_change", movement.order_id)
+
+    return section(
+        gettext("Movements"),
+        page.movements,
+        {
+            gettext("kind"): lambda movement: status_label(movement.kind),
+            gettext("units"): lambda movement: f"{movement.delta:+,}",
+            gettext("on hand after"): lambda movement: number(movement.on_hand_after),
+            gettext("order or reason"): cause,
+            gettext("at"): lambda movement: instant(movement.at),
+        },
+        name="movements",
+        newest=f"{address}#movements" if before is not None else "",
+        notes=[older % {"files": files}] if files else [],
+        older=f"{address}?before={page.next_before}#movements" if page.next_before else "",
+    )
 
 
 def _before(request: HttpRequest) -> int | None:

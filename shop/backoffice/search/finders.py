@@ -6,10 +6,10 @@ A finder reads one kind of rows, as many as `most`. Parts of words are not looke
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from django.contrib.auth.models import User
-from django.db.models import Model, Q, QuerySet
+from django.db.models import Model, Q
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.translation import gettext as _
@@ -23,7 +23,7 @@ from sales.models import SaleEntry
 from sales.waiting_room import entries as sale_entries
 from shop import clock
 from shop.accounts import account_search
-from shop.backoffice import page_elements
+from shop.backoffice.page_elements import amount, may_view
 from shop.operators.lists import parse_uuid
 from shop.operators.status_words import status_word
 
@@ -59,28 +59,25 @@ class Finder(NamedTuple):
     find: Callable[[str, int], Iterator[Hit]]
 
 
+def _hit(kind: str, row: Model, match: Match, *detail: object, title: str = "", page: str = "") -> Hit:
+    """A row whose page is the admin's of its model, unless `page` is another, and its title its key."""
+    address = reverse(page or f"admin:{row._meta.app_label}_{row._meta.model_name}_change", args=[row.pk])
+    shown = " · ".join(str(part) for part in detail if part)
+    return Hit(kind=kind, title=title or str(row.pk), detail=shown, address=address, match=match)
+
+
 def _orders(term: str, most: int) -> Iterator[Hit]:
     """An order by its id, or by the coupon that it holds."""
     id = parse_uuid(term)
-    if id is not None:
-        yield from _order_hits(Order.objects.filter(pk=id)[:most], Match.WHOLE)
+    found = [] if id is None else [(Order.objects.filter(pk=id), Match.WHOLE)]
     if not _is_only_an_id(term):
         holders = Coupon.objects.filter(code__in=_codes(term), order__isnull=False)
         held = Order.objects.filter(pk__in=list(holders.values_list("order_id", flat=True)))
-        yield from _order_hits(held, Match.BESIDE)
-
-
-def _order_hits(orders: "QuerySet[Order]", match: Match) -> Iterator[Hit]:
-    for order in orders.select_related("account"):
-        yield Hit(
-            kind=_("Order"),
-            title=str(order.pk),
-            detail=_joined(
-                status_word(order.status), page_elements.amount(order.total_amount), order.account.username
-            ),
-            address=reverse("admin:orders_order_change", args=[order.pk]),
-            match=match,
-        )
+        found.append((held, Match.BESIDE))
+    for orders, match in found:
+        for order in orders.select_related("account"):
+            total = amount(order.total_amount)
+            yield _hit(_("Order"), order, match, status_word(order.status), total, order.account.username)
 
 
 def _payments(term: str, most: int) -> Iterator[Hit]:
@@ -103,43 +100,24 @@ def _charges(term: str, most: int) -> Iterator[Hit]:
 
 
 def _payment_hit(payment: Payment, match: Match) -> Hit:
-    return Hit(
-        kind=_("Payment"),
-        title=str(payment.pk),
-        detail=_joined(
-            status_word(payment.status), page_elements.amount(payment.card_amount), payment.charge_reference
-        ),
-        address=reverse("admin:payments_payment_change", args=[payment.pk]),
-        match=match,
-    )
+    status, card = status_word(payment.status), amount(payment.card_amount)
+    return _hit(_("Payment"), payment, match, status, card, payment.charge_reference)
 
 
 def _sagas(term: str, most: int) -> Iterator[Hit]:
     """A saga by its id, or by the payment or refund that it is for."""
     id = parse_uuid(term)
-    if id is None:
-        return
-    for saga in Saga.objects.filter(Q(pk=id) | Q(kind__in=SAGA_TYPES, subject_id=id))[:most]:
-        yield Hit(
-            kind=_("Saga"),
-            title=str(saga.pk),
-            detail=_joined(status_word(saga.kind), status_word(saga.state)),
-            address=reverse("admin:orders_saga_change", args=[saga.pk]),
-            match=Match.WHOLE if saga.pk == id else Match.BESIDE,
-        )
+    found = Saga.objects.filter(Q(pk=id) | Q(kind__in=SAGA_TYPES, subject_id=id)) if id else ()
+    for saga in found[:most]:
+        match = Match.WHOLE if saga.pk == id else Match.BESIDE
+        yield _hit(_("Saga"), saga, match, status_word(saga.kind), status_word(saga.state))
 
 
 def _refunds(term: str, most: int) -> Iterator[Hit]:
     """A refund by its id."""
     id = parse_uuid(term)
     for refund in Refund.objects.filter(pk=id) if id else ():
-        yield Hit(
-            kind=_("Refund"),
-            title=str(refund.pk),
-            detail=_joined(status_word(refund.status), page_elements.amount(refund.amount)),
-            address=reverse("admin:orders_refund_change", args=[refund.pk]),
-            match=Match.WHOLE,
-        )
+        yield _hit(_("Refund"), refund, Match.WHOLE, status_word(refund.status), amount(refund.amount))
 
 
 def _sale_entries(term: str, most: int) -> Iterator[Hit]:
@@ -152,13 +130,8 @@ def _sale_entries(term: str, most: int) -> Iterator[Hit]:
     for entry in found[:most]:
         recorded = SaleEntry.Status(entry.status)
         status = sale_entries.effective_status(recorded, entry.admitted_until, entry.sale, now)
-        yield Hit(
-            kind=_("Sale entry"),
-            title=str(entry.pk),
-            detail=_joined(status_word(status.value), entry.sale.name, entry.account.username),
-            address=reverse("admin:sales_saleentry_change", args=[entry.pk]),
-            match=Match.WHOLE if entry.pk == id else Match.BESIDE,
-        )
+        detail = (status_word(status.value), entry.sale.name, entry.account.username)
+        yield _hit(_("Sale entry"), entry, Match.WHOLE if entry.pk == id else Match.BESIDE, *detail)
 
 
 def _coupons(term: str, most: int) -> Iterator[Hit]:
@@ -177,15 +150,8 @@ def _coupons(term: str, most: int) -> Iterator[Hit]:
     begun_with = Coupon.objects.filter(pk__in=ids).select_related("campaign", "account").order_by("code")
     found = [*((one, Match.WHOLE) for one in exact), *((one, Match.BEGINNING) for one in begun_with)]
     for coupon, match in found[:most]:
-        yield Hit(
-            kind=_("Coupon"),
-            title=coupon.code,
-            detail=_joined(
-                status_word(coupon.status_at(clock.now())), coupon.campaign.name, coupon.account.username
-            ),
-            address=reverse("admin:coupons_coupon_change", args=[coupon.pk]),
-            match=match,
-        )
+        detail = (status_word(coupon.status_at(clock.now())), coupon.campaign.name, coupon.account.username)
+        yield _hit(_("Coupon"), coupon, match, *detail, title=coupon.code)
 
 
 def _accounts(term: str, most: int) -> Iterator[Hit]:
@@ -201,13 +167,9 @@ def _account_hit(account: User, term: str) -> Hit:
     kind = _("staff") if account.is_staff else _("customer")
     state = "" if account.is_active else _("disabled")
     names = {str(account.pk), account.username.casefold(), account.email.casefold()}
-    return Hit(
-        kind=_("Account"),
-        title=account.username,
-        detail=_joined(account.email, kind, state, f"#{account.pk}"),
-        address=reverse("account-page", args=[account.pk]),
-        match=Match.WHOLE if term.casefold() in names else Match.BEGINNING,
-    )
+    match = Match.WHOLE if term.casefold() in names else Match.BEGINNING
+    detail = (account.email, kind, state, f"#{account.pk}")
+    return _hit(_("Account"), account, match, *detail, title=account.username, page="account-page")
 
 
 def _codes(term: str) -> list[str]:
@@ -218,10 +180,6 @@ def _codes(term: str) -> list[str]:
 def _is_only_an_id(term: str) -> bool:
     """Whether it is an id, and nothing else: 32 digits without hyphens may be a code or a name too."""
     return "-" in term and parse_uuid(term) is not None
-
-
-def _joined(*parts: Any) -> str:
-    return " · ".join(str(part) for part in parts if part)
 
 
 FINDERS = (
@@ -246,10 +204,10 @@ def find(request: HttpRequest, term: str, *, most: int, is_sent: bool) -> list[H
 
 
 def _find(request: HttpRequest, finders: Sequence[Finder], term: str, most: int) -> list[Hit]:
-    allowed = [finder for finder in finders if page_elements.may_view(request, finder.model)]
+    allowed = [finder for finder in finders if may_view(request, finder.model)]
     return [hit for finder in allowed for hit in finder.find(term, most)]
 
 
 def may_search(request: HttpRequest) -> bool:
     """Whether the operator may view anything that the search finds."""
-    return any(page_elements.may_view(request, finder.model) for finder in FINDERS)
+    return any(may_view(request, finder.model) for finder in FINDERS)
