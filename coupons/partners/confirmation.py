@@ -14,7 +14,7 @@ from uuid import UUID
 from django.db import IntegrityError
 from structlog import get_logger
 
-from coupons import pool, reopening
+from coupons import CAMPAIGNS_AT_ONCE, pool, reopening
 from coupons.allocation import eligibility, writes
 from coupons.allocation.writes import Issued, PendingConfirmation
 from coupons.models import Campaign, Confirmation, Coupon
@@ -27,7 +27,6 @@ from shop.events.journal import ActorContext
 from shop.lazy_texts import mark as _
 
 log = get_logger(__name__)
-BATCHERS = 1_024
 
 
 class ConfirmationDecision(Enum):
@@ -120,7 +119,7 @@ def refused() -> PartnerFailed:
     return PartnerFailed(_("The partner refused this coupon; nothing was issued."))
 
 
-@lru_cache(maxsize=BATCHERS)
+@lru_cache(maxsize=CAMPAIGNS_AT_ONCE)
 def _batcher(campaign_id: int) -> Batcher[ConfirmationUpdate, Issued | SlotReleased]:
     return Batcher(lambda updates: _write(campaign_id, updates), name="confirmations")
 
@@ -131,7 +130,10 @@ def _write(campaign_id: int, updates: Sequence[ConfirmationUpdate]) -> list[Conf
     One result per update.
     """
     campaign = Campaign.objects.select_for_update().get(pk=campaign_id)
-    confirmations = _lock_confirmations({update.confirming.key for update in updates})
+    keys = {update.confirming.key for update in updates}
+    # Locked, because sweepers and repeated requests write to them.
+    rows = Confirmation.objects.select_for_update().filter(pk__in=keys).order_by("pk")
+    confirmations = {row.key: row for row in rows}
     settled: dict[UUID, ConfirmationUpdate] = {}
     for update in updates:
         row = confirmations.get(update.confirming.key)
@@ -145,19 +147,15 @@ def _write(campaign_id: int, updates: Sequence[ConfirmationUpdate]) -> list[Conf
         [update for update in settled.values() if update.decision is not ConfirmationDecision.AGREED],
     )
     gone = {update.confirming.user_id for update in updates if update.confirming.key not in confirmations}
-    existing = _existing_coupons(campaign, gone) | {coupon.account_id: coupon for coupon in coupons}
+    found = eligibility.existing_coupons(campaign, gone) if gone else {}
+    existing = {user_id: row for user_id, row in found.items() if isinstance(row, Coupon)}
+    existing |= {coupon.account_id: coupon for coupon in coupons}
     unsettled = confirmations.keys() - settled.keys()
     is_first = {id(update) for update in settled.values()}
     return [
         _result_for(update, existing, is_first=id(update) in is_first, unsettled=unsettled)
         for update in updates
     ]
-
-
-def _lock_confirmations(keys: Collection[UUID]) -> dict[UUID, Confirmation]:
-    """The confirmations that still exist, locked, because sweepers and repeated requests write to them."""
-    rows = Confirmation.objects.select_for_update().filter(pk__in=keys).order_by("pk")
-    return {row.key: row for row in rows}
 
 
 def _is_sufficient(decision: ConfirmationDecision, row: Confirmation) -> bool:
@@ -202,12 +200,6 @@ def _release_slots(campaign: Campaign, back: Sequence[ConfirmationUpdate]) -> No
             is_internal=True,
             by=update.by,
         )
-
-
-def _existing_coupons(campaign: Campaign, user_ids: Collection[int]) -> dict[int, Coupon]:
-    """The coupons of these accounts, whose confirmations another process has settled."""
-    existing = eligibility.existing_coupons(campaign, user_ids) if user_ids else {}
-    return {user_id: row for user_id, row in existing.items() if isinstance(row, Coupon)}
 
 
 def _result_for(

@@ -104,11 +104,6 @@ class _Rotation:
                 self._changed.wait(min(wait_seconds, REFRESH_SECONDS))
         return None
 
-    def _put_back(self, campaign_id: int, *, pause_seconds: float) -> None:
-        with self._changed:
-            heapq.heappush(self._deadlines, (time.monotonic() + pause_seconds, campaign_id))
-            self._changed.notify()
-
     def _serve_batch(self, campaign_id: int) -> None:
         """Settle the first tickets of the queue, and put the queue back to be settled again."""
         settle = partial(_settle_batch, campaign_id, issuer=self._issuer, most=self._most)
@@ -126,7 +121,9 @@ class _Rotation:
             pause_seconds = IDLE_SECONDS
         elif not served:
             stream.wait_for_entry(campaign_id)
-        self._put_back(campaign_id, pause_seconds=pause_seconds)
+        with self._changed:
+            heapq.heappush(self._deadlines, (time.monotonic() + pause_seconds, campaign_id))
+            self._changed.notify()
 
 
 def serve(stop: threading.Event, *, on_refresh: Callable[[], None] = lambda: None) -> None:
