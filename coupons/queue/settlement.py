@@ -35,10 +35,9 @@ PARTNER_THREADS = 16
 def settle_tickets(*, campaign_id: int, positions: Sequence[QueuePosition]) -> set[UUID]:
     """Settle the tickets at these positions in their order, and call the partner if there is one.
 
-    Durable on return, and safe to repeat. Returns the tickets that keep their position: those of a paused
-    campaign, those for which no slot is left but one may be released, and those whose slot was released
-    because the partner was not reached. A ticket whose partner doesn't answer goes on waiting with its slot.
-    Raises `Unavailable` without the database.
+    Durable on return, and safe to repeat. Returns the tickets that keep their position: of a paused campaign,
+    with no slot left while one may be released, or whose partner was not reached. One whose partner doesn't
+    answer goes on waiting with its slot. Raises `Unavailable` without the database.
     """
     try:
         pending, undecided = transactions.run(lambda: _decide(campaign_id, positions), transactions.KEYED)

@@ -1,12 +1,9 @@
 """The queue of a campaign in Redis: waiting tickets in the order of their numbers.
 
-A counter draws the numbers, a stream holds the entries, and a hash has the entry of each account. One issuer
-at a time reads the stream: it holds a lease, which is checked in the same call that reads. Entries it has
-read stay pending until it calls `remove`, and the next holder of the lease reads them first.
-
-A queue that was lost is restored from the tickets in the database (`coupons.queue.recovery`): a missing
-counter or stream shows the loss. An entry that is here twice, or was settled long ago, is still decided only
-once.
+A counter draws the numbers, a stream holds the entries, and a hash has the entry of each account. The issuer
+that holds the lease reads; what it has read stays pending until `remove`, and comes first for the next
+holder. A queue that was lost is restored from the tickets (`coupons.queue.recovery`); an entry that is here
+twice is still decided only once.
 """
 
 from collections.abc import Sequence

@@ -1,9 +1,8 @@
 """Settles the queues of all campaigns with the strategy `queue`: the work of `manage.py run_issuer`.
 
-A few threads settle any number of queues: each takes the queue that is due for longest, settles a batch of
-it, and puts it back. Queues of campaigns with a partner have threads of their own, because partners are slow.
-Any number of issuers may run: one holds a queue's lease, the others wait for it. The entries that a killed
-issuer had read go to the next one; an issuer that was frozen finds its tickets settled.
+A few threads settle any number of queues in turn; those with a partner, which are slow, have threads of their
+own. Of several issuers one holds a queue's lease. The entries that a killed one had read go to the next; one
+that was frozen finds its tickets settled.
 """
 
 import heapq
