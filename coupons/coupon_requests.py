@@ -80,7 +80,7 @@ def read(requests: Collection[CouponRequest], *, lock_campaigns: bool, lock_coup
     for one in shared.values():
         # One object for a coupon that two orders name, by its own code and by the shared one.
         one.coupons = {id: found.get(coupon.code, coupon) for id, coupon in one.coupons.items()}
-    campaigns = [one.campaign for one in (*found.values(), *shared.values())]
+    campaigns = [coupon.campaign for coupon in found.values()] + [one.campaign for one in shared.values()]
     return BatchCoupons(by_code=found, shared=shared, products=_read_products(campaigns))
 
 

@@ -176,7 +176,8 @@ def existing_coupons(
         coupons = {coupon.account_id: coupon for coupon in rows}
         for coupon in coupons.values():
             coupon.campaign = campaign
-    return existing | coupons
+    existing.update(coupons)
+    return existing
 
 
 def existing_result(campaign: Campaign, existing: Coupon | Confirmation) -> AllocationResult:

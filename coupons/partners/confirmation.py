@@ -11,22 +11,16 @@ from enum import Enum
 from functools import lru_cache
 from uuid import UUID
 
-from django.db import IntegrityError
-from structlog import get_logger
-
 from coupons import CAMPAIGNS_AT_ONCE, pool, reopening
 from coupons.allocation import eligibility, writes
 from coupons.allocation.writes import Issued, PendingConfirmation
 from coupons.models import Campaign, Confirmation, Coupon
 from shop import clock
 from shop.concurrency.group_commit import Batcher
-from shop.db import transactions
 from shop.errors import FirstcomeError, PartnerFailed, Unavailable
 from shop.events import journal
 from shop.events.journal import ActorContext
 from shop.lazy_texts import mark as _
-
-log = get_logger(__name__)
 
 
 class ConfirmationDecision(Enum):
@@ -82,36 +76,6 @@ def release_slot(confirming: PendingConfirmation, *, is_unsent: bool = False) ->
         campaign_id=confirming.campaign_id, user_id=confirming.user_id, code=confirming.code
     )
     return None
-
-
-def record_updates(updates: Sequence[ConfirmationUpdate]) -> int:
-    """Record several slots at once. Returns how many became coupons or were released.
-
-    Slots that another process has settled don't count.
-    """
-    by_campaign: dict[int, list[ConfirmationUpdate]] = {}
-    for update in updates:
-        by_campaign.setdefault(update.confirming.campaign_id, []).append(update)
-    return sum(_record_updates(campaign_id, some) for campaign_id, some in by_campaign.items())
-
-
-def _record_updates(campaign_id: int, updates: Sequence[ConfirmationUpdate]) -> int:
-    try:
-        outcomes = transactions.run(lambda: _write(campaign_id, updates), transactions.KEYED)
-    except IntegrityError as error:
-        # One slot that can't be written must not block the others.
-        if len(updates) > 1:
-            return sum(_record_updates(campaign_id, [update]) for update in updates)
-        log.error("a constraint refused a coupon", code=updates[0].confirming.code, error=str(error))
-        return 0
-    for update, outcome in zip(updates, outcomes, strict=True):
-        if isinstance(outcome, SlotReleased):
-            slot = update.confirming
-            reopening.slot_released(campaign_id=campaign_id, user_id=slot.user_id, code=slot.code)
-    return sum(
-        isinstance(outcome, SlotReleased) or (isinstance(outcome, Issued) and outcome.is_new)
-        for outcome in outcomes
-    )
 
 
 def refused() -> PartnerFailed:
