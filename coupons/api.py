@@ -146,11 +146,7 @@ class PauseCampaign(View):
         responses={200: schemas.CampaignBody} | STAFF_ONLY,
     )
     def post(self, request: Request, campaign_id: int) -> Response:
-        require_staff_permission(request, "coupons.change_campaign")
-        given = read(PauseInput, request)
-        campaign = pausing.pause(campaign_id=campaign_id, reason=given.reason)
-        cached_lists.expire()
-        return Response(schemas.campaign_body(campaign, for_staff=True))
+        return _set_paused(request, campaign_id, is_paused=True)
 
 
 class ResumeCampaign(View):
@@ -164,11 +160,7 @@ class ResumeCampaign(View):
         responses={200: schemas.CampaignBody} | STAFF_ONLY,
     )
     def post(self, request: Request, campaign_id: int) -> Response:
-        require_staff_permission(request, "coupons.change_campaign")
-        given = read(PauseInput, request)
-        campaign = pausing.resume(campaign_id=campaign_id, reason=given.reason)
-        cached_lists.expire()
-        return Response(schemas.campaign_body(campaign, for_staff=True))
+        return _set_paused(request, campaign_id, is_paused=False)
 
 
 class CampaignCodes(View):
@@ -216,7 +208,7 @@ class CampaignEligibleAccounts(View):
         require_staff_permission(request, "coupons.add_eligibleaccount")
         given = read(schemas.EligibleAccountsInput, request)
         listed = eligible_accounts.add(campaign_id=campaign_id, account_ids=given.users)
-        return Response(schemas.listed_body(listed), status=201)
+        return Response(schemas.added_body(listed), status=201)
 
 
 class OneCampaignCode(View):
@@ -279,7 +271,8 @@ class Coupons(View):
         examples=schemas.ISSUING,
     )
     async def post(self, request: Request) -> Response:
-        if _names_user(request):
+        # The `user` is for staff only, which comes before what else may be wrong with the body.
+        if isinstance(request.data, dict) and request.data.get("user") is not None:
             return await run_in_thread(_issue_by_staff, request, group="staff")
         given, caller = read(schemas.IssueCouponInput, request), account_id(request)
         if tracing.is_on:
@@ -365,6 +358,14 @@ def _campaigns_of_staff(request: Request) -> Response:
     return paginate_for_staff(request, rows, partial(schemas.campaign_body, for_staff=True))
 
 
+def _set_paused(request: Request, campaign_id: int, *, is_paused: bool) -> Response:
+    require_staff_permission(request, "coupons.change_campaign")
+    reason = read(PauseInput, request).reason
+    campaign = pausing.set_paused(campaign_id=campaign_id, is_paused=is_paused, reason=reason)
+    cached_lists.expire()
+    return Response(schemas.campaign_body(campaign, for_staff=True))
+
+
 def _issue_by_staff(request: Request) -> Response:
     require_staff_permission(request, "coupons.add_coupon")
     given = read(schemas.IssueCouponInput, request)
@@ -376,16 +377,10 @@ def _issue_by_staff(request: Request) -> Response:
 
 def _issued_response(request: Request, issued: Issued | Queued) -> Response:
     if isinstance(issued, Queued):
-        return _queued_response(issued)
+        headers = {"Location": reverse("queue-ticket", args=[issued.ticket.pk])} | _retry_after_header(issued)
+        return Response(schemas.ticket_body(issued), status=202, headers=headers)
     body = schemas.coupon_body(issued.coupon)
     return _created_response(request, issued.coupon.code, body) if issued.is_new else Response(body)
-
-
-def _queued_response(queued: Queued) -> Response:
-    address = reverse("queue-ticket", args=[queued.ticket.pk])
-    return Response(
-        schemas.ticket_body(queued), status=202, headers={"Location": address} | _retry_after_header(queued)
-    )
 
 
 def _is_waiting(queued: Queued) -> bool:
@@ -401,11 +396,6 @@ def _retry_after_header(queued: Queued) -> dict[str, str]:
 
 def _created_response(request: Request, name: int | str, body: dict[str, object]) -> Response:
     return Response(body, status=201, headers={"Location": f"{request.path}/{name}"})
-
-
-def _names_user(request: Request) -> bool:
-    """Whether the body has a `user`, which is for staff only, checked before the rest of the body."""
-    return isinstance(request.data, dict) and request.data.get("user") is not None
 
 
 def _sees_closed(request: Request) -> bool:

@@ -47,6 +47,6 @@ class CouponsConfig(AppConfig):
         gauges.register(
             "firstcome_campaigns_running",
             help="Campaigns that issue coupons now: open, not paused, and not sold out.",
-            read=campaigns.running_count,
+            read=lambda: campaigns.running().count(),
         )
         state.register()

@@ -1,11 +1,9 @@
 """The audit of coupons: L1, L2, L3, and the half of L6 that needs no orders.
 
-What a check compares it reads by one statement, at one moment, so coupons that are issued meanwhile break no
-law; a check of several conditions has a statement for each. The database counts, by covering indexes, and
-returns only offenders. Offenders are campaigns and orders, by their ids, and coupons and pool codes, by their
-codes. `SUBJECTS` are the same laws for a scheduled audit, which checks a chunk of campaigns, coupons or pool
-codes at a time. It names coupons and pool codes by their ids, because its offenders are logged, and a code is
-worth money.
+What a check compares it reads by one statement, so coupons that are issued meanwhile break no law. The
+database counts, and returns only offenders: campaigns and orders by their ids, coupons and pool codes by
+their codes. `SUBJECTS` are the same laws for a scheduled audit; it names coupons and pool codes by their ids,
+because its offenders are logged, and a code is worth money.
 """
 
 from typing import Any

@@ -3,7 +3,7 @@
 The app of products is not imported: the foreign key leads to its table.
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from coupons.models import Campaign
@@ -14,11 +14,6 @@ from shop.lazy_texts import mark as _
 
 MOST_PRODUCTS = 1_000
 UNKNOWN_SHOWN = 10
-
-
-def distinct(product_ids: Iterable[int]) -> list[int]:
-    """These products, each once, in order."""
-    return sorted(set(product_ids))
 
 
 def faults(product_ids: Collection[int]) -> Iterator[dict[str, Text]]:

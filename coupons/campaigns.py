@@ -70,7 +70,7 @@ def create(*, reason: str = "", **terms: Unpack[Terms]) -> Campaign:
     is wrong, and `Rejected` `code_exists` for a shared code that is taken.
     """
     given: Any = {"opens_at": clock.now(), **terms}
-    products = campaign_products.distinct(given.pop(PRODUCTS, ()))
+    products = sorted(set(given.pop(PRODUCTS, ())))
     campaign = Campaign(**given, is_limited_to_products=bool(products))
     faults = [*_faults_of_strategy(campaign.strategy), *_faults_of_partner(campaign.partner)]
     _check([*_faults(campaign), *faults, *campaign_products.faults(products)])
@@ -79,7 +79,8 @@ def create(*, reason: str = "", **terms: Unpack[Terms]) -> Campaign:
     def insert() -> Campaign:
         created = Campaign.objects.create(**given, is_limited_to_products=bool(products))
         campaign_products.replace(created, products)
-        _note("campaign.created", created, after=terms_of(created), reason=reason)
+        subject = f"campaign {created.pk}"
+        journal.note(what="campaign.created", subject=subject, after=terms_of(created), detail=reason)
         return created
 
     try:
@@ -94,8 +95,7 @@ def change(*, campaign_id: int, reason: str = "", **terms: Unpack[Terms]) -> Cam
 
     All processes use a new strategy within a second. Raises `NotFound`; `Invalid` with every field that is
     wrong; `Rejected` `quantity_below_issued`, `campaign_has_coupons` for terms that issued coupons depend on,
-    and `code_exists` for a shared code that is taken. A campaign whose code source is no longer `shared`
-    loses its shared code.
+    and `code_exists`.
     """
     return _change(campaign_id, terms, reason=reason)
 
@@ -152,7 +152,13 @@ def _change(
         if PRODUCTS in changed:
             campaign_products.replace(campaign, changed[PRODUCTS])
         if changed:
-            _note("campaign.changed", campaign, before=before, after=changed, reason=reason)
+            journal.note(
+                what="campaign.changed",
+                subject=f"campaign {campaign.pk}",
+                before=before,
+                after=changed,
+                detail=reason,
+            )
         return campaign
 
     try:
@@ -173,11 +179,10 @@ def duplicate(
     shared_code: str | None = None,
     reason: str = "",
 ) -> Campaign:
-    """Create a campaign with the terms of this one, under a new name and with times of its own.
+    """Create a scheduled campaign with the terms of this one, under a new name, times and shared code.
 
-    It is scheduled, and has none of the other's codes, coupons and listed accounts; in the place of a shared
-    code it has the `shared_code` given here. Raises `NotFound`; `Invalid` and `Rejected` as `create` does,
-    `Invalid` also if a time is not in the future.
+    It has none of the other's codes, coupons and listed accounts. Raises `NotFound`, what `create` raises,
+    and `Invalid` if a time is not in the future.
     """
     original = get(campaign_id=campaign_id, include_closed=True)
     _check([*_past_times({"opens_at": opens_at, "closes_at": closes_at})])
@@ -230,22 +235,6 @@ def running() -> "QuerySet[Campaign]":
     return Campaign.objects.filter(eligibility.issues_at(clock.now()))
 
 
-def running_count() -> int:
-    """How many campaigns issue coupons now."""
-    return running().count()
-
-
-def _note(
-    what: str,
-    campaign: Campaign,
-    *,
-    after: dict[str, object],
-    before: dict[str, object] | None = None,
-    reason: str = "",
-) -> None:
-    journal.note(what=what, subject=f"campaign {campaign.pk}", before=before, after=after, detail=reason)
-
-
 def terms_of(campaign: Campaign) -> dict[str, Any]:
     """The campaign's terms by their names."""
     columns = {name: getattr(campaign, name) for name in TERMS if name != PRODUCTS}
@@ -255,7 +244,7 @@ def terms_of(campaign: Campaign) -> dict[str, Any]:
 def _given(terms: Mapping[str, Any], present: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """The terms to set; a campaign that is shared no longer loses its shared code."""
     for name, value in terms.items():
-        yield name, campaign_products.distinct(value) if name == PRODUCTS else value
+        yield name, sorted(set(value)) if name == PRODUCTS else value
     is_shared = terms.get("code_source", present["code_source"]) == Campaign.CodeSource.SHARED
     if not is_shared and "shared_code" not in terms:
         yield "shared_code", None

@@ -1,12 +1,8 @@
 """The format of coupon codes, and making new ones.
 
-New codes can't be guessed: 55 random bits in Crockford's base32, which has no letters that look like digits,
-and a check character that detects a mistyped one. The database's unique keys prevent duplicates, which with
-55 random bits are very rare.
-
-Two characters before them give the hour, and repeat every 1,024 hours. So codes of one hour are adjacent in
-the indexes of coupons and of the journal, on a few pages that stay in memory. Random from its first character
-on, each new code would need a page of its own from the disk.
+New codes can't be guessed: 55 random bits in Crockford's base32, and a check character that detects a
+mistyped one. Two characters before them give the hour, and repeat every 1,024 hours: so codes of one hour are
+adjacent in the indexes, on a few pages that stay in memory.
 """
 
 import secrets

@@ -1,11 +1,8 @@
 """Finds the coupon that each order of a batch names: by its own code, or by a campaign's shared code.
 
 A shared code stands for the account's own coupon of the campaign. An account that has none yet gets one with
-its order: it is decided as every coupon is, by `coupons.allocation.eligibility` under the campaign's lock,
-and inserted as held. So `read` locks the campaign once for all orders of the batch, and `write` adds two
-statements per campaign, however many coupons are new.
-
-These functions are the parts of an order's transaction, as those of `coupons.redemption` are.
+its order, decided by `coupons.allocation.eligibility` under the campaign's lock, and inserted as held. These
+functions are the parts of an order's transaction, as those of `coupons.redemption` are.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -35,9 +32,8 @@ class CouponRequest(NamedTuple):
 class SharedCampaign:
     """A campaign with a shared code, and the coupons of the batch's accounts, with those that are new.
 
-    `listed` are the accounts that may get a coupon as far as the campaign's list goes. `spare_codes` are for
-    new coupons. `is_locked` says whether the campaign's row is. One that issued nothing at `closed_at`, when
-    it was read, was not locked for that, and refuses as it did then.
+    `listed` are the accounts that its list lets in, `spare_codes` are for new coupons. One that issued
+    nothing when it was read, at `closed_at`, was not locked for that, and refuses as it did then.
     """
 
     campaign: Campaign
@@ -53,9 +49,9 @@ class SharedCampaign:
 class BatchCoupons:
     """The coupons that the orders of a batch may use, as `read` found them.
 
-    `by_code` are those named by their own codes, `shared` the campaigns named by theirs. `products` are those
-    of campaigns that are limited to products. `held` are the coupons that orders of the batch take, with
-    those orders; `write` writes them.
+    `by_code` are named by their own codes, `shared` the campaigns named by theirs, `products` those of
+    campaigns that are limited to some. `held` are the coupons that orders of the batch take; `write` writes
+    them.
     """
 
     by_code: dict[str, Coupon] = field(default_factory=dict)
@@ -67,9 +63,8 @@ class BatchCoupons:
 def read(requests: Collection[CouponRequest], *, lock_campaigns: bool, lock_coupons: bool) -> BatchCoupons:
     """Find what these requests name, with the campaigns, in the project's lock order.
 
-    Coupons named by their own codes take one statement, and one more if they are locked. Only a campaign
-    whose shared code is named, and which may issue, is locked. What is read without a lock is compared by
-    `write`.
+    Only a campaign whose shared code is named, and which may issue, is locked. What is read without a lock is
+    compared by `write`.
     """
     if not requests:
         return BatchCoupons()
@@ -85,9 +80,8 @@ def read(requests: Collection[CouponRequest], *, lock_campaigns: bool, lock_coup
     for one in shared.values():
         # One object for a coupon that two orders name, by its own code and by the shared one.
         one.coupons = {id: found.get(coupon.code, coupon) for id, coupon in one.coupons.items()}
-    coupons = BatchCoupons(by_code=found, shared=shared)
-    coupons.products = _read_products(_campaigns(coupons))
-    return coupons
+    campaigns = [coupon.campaign for coupon in found.values()] + [one.campaign for one in shared.values()]
+    return BatchCoupons(by_code=found, shared=shared, products=_read_products(campaigns))
 
 
 def locked_rows(request: CouponRequest) -> list[Row]:
@@ -99,10 +93,9 @@ def find_usable(coupons: BatchCoupons, request: CouponRequest, *, now: datetime)
     """The coupon that the request names, which is new if its account has none of a shared code's campaign.
 
     A new one becomes real by `mark_held` and `write`. Raises `Rejected` `coupon_not_usable` with `reason`:
-    `not_found` if the code is that of no coupon of the account and no campaign, or of a campaign that has not
-    opened yet: nobody learns its code before. Where the account has no coupon yet, why it gets none:
-    `campaign_closed`, `campaign_paused`, `sold_out` or `not_eligible`; and what `redemption.require_issued`
-    raises.
+    `not_found`, also before a shared code's campaign opens, so that nobody learns its code;
+    `campaign_closed`, `campaign_paused`, `sold_out` or `not_eligible` for a new one; and as
+    `redemption.require_issued`.
     """
     own, shared = coupons.by_code.get(request.code), coupons.shared.get(request.code)
     if not _is_owner(own, request.account_id):
@@ -215,16 +208,11 @@ def _new_coupon(shared: SharedCampaign, account_id: int, now: datetime) -> Coupo
     return writes.new_coupon(campaign, account_id, shared.spare_codes[-1], position, now)
 
 
-def _campaigns(coupons: BatchCoupons) -> Iterator[Campaign]:
-    yield from (coupon.campaign for coupon in coupons.by_code.values())
-    yield from (one.campaign for one in coupons.shared.values())
-
-
 def _read_products(campaigns: Iterable[Campaign]) -> dict[int, frozenset[int]]:
-    """The products of those campaigns that are limited to some, by campaign; no statement without any.
+    """The products of those campaigns that are limited to some, by campaign.
 
     They can't change once a coupon is issued, and a campaign that may issue its first one is locked or
-    compared by its version.
+    compared.
     """
     limited = {campaign.pk for campaign in campaigns if campaign.is_limited_to_products}
     products: dict[int, set[int]] = {campaign_id: set() for campaign_id in limited}

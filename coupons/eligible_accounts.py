@@ -1,8 +1,7 @@
 """The list of a campaign whose coupons are for listed accounts: adding accounts, and removing them.
 
-Every change locks the campaign's row and changes its version, so each strategy sees it or comes before it:
-once a removal is answered, no process issues a coupon to the account. An account that has its coupon keeps
-it, and may use it. A campaign may be given its list before it is restricted to listed accounts.
+Every change locks the campaign's row and changes its version: once a removal is answered, no process issues a
+coupon to the account. An account that has its coupon keeps it, and may use it.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -12,12 +11,13 @@ from functools import partial
 from django.contrib.auth.models import User
 from django.db.models import F
 
+from coupons import pool
 from coupons.models import Campaign
 from coupons.restriction_models import EligibleAccount
 from shop import clock
 from shop.accounts import own_account
 from shop.db import bulk_sql, transactions
-from shop.errors import Invalid, NotFound
+from shop.errors import Invalid
 from shop.events import journal
 from shop.lazy_texts import mark as _
 
@@ -45,13 +45,12 @@ def add(
 ) -> ListedAccounts:
     """Add these accounts to the campaign's list; those that are in it are skipped, so repeating is safe.
 
-    Each chunk of them is durable by itself, also when `progress`, which is called with its size, raises to
-    end it early; the journal keeps the `reason` with each. Raises `NotFound` without the campaign, and
-    `Invalid` with the accounts that don't exist, at most `UNKNOWN_SHOWN`, and `NotAllowed` `own_account`:
-    then none is added.
+    Each chunk is durable by itself, also when `progress`, called with its size, raises. Raises `NotFound`
+    without the campaign; `Invalid` with the accounts that don't exist, and `NotAllowed` `own_account`: then
+    none is added.
     """
     own_account.refuse_own(*account_ids)
-    _require_campaign(campaign_id)
+    pool.require_campaign(campaign_id)
     _require_known(account_ids)
     skipped: list[int] = []
     for start in range(0, len(account_ids), CHUNK):
@@ -67,7 +66,7 @@ def remove(*, campaign_id: int, account_ids: Collection[int], reason: str = "") 
     Durable on return; from then on they get no new coupon of a campaign whose accounts are listed. Raises
     `NotFound` without the campaign.
     """
-    _require_campaign(campaign_id)
+    pool.require_campaign(campaign_id)
     ids, removed = sorted(set(account_ids)), 0
     for start in range(0, len(ids), CHUNK):
         chunk = ids[start : start + CHUNK]
@@ -141,11 +140,6 @@ def _note(what: str, campaign_id: int, account_ids: Sequence[int], reason: str) 
         detail=reason,
         is_internal=True,
     )
-
-
-def _require_campaign(campaign_id: int) -> None:
-    if not Campaign.objects.filter(pk=campaign_id).exists():
-        raise NotFound(_("There is no campaign {campaign_id}.", campaign_id=campaign_id))
 
 
 def _require_known(account_ids: Sequence[int]) -> None:

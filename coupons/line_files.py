@@ -62,7 +62,7 @@ class Kind(NamedTuple):
     explain: Callable[[str], str]
 
 
-def pieces(file: BinaryIO, *, kind: "Kind") -> Iterator[Piece]:
+def pieces(file: BinaryIO, *, kind: Kind) -> Iterator[Piece]:
     """Read a file of any size, some whole lines at a time. Raises `Invalid` for one that is no text."""
     if file.read(4).startswith(UNLIKE_LINES):
         file.seek(0)
@@ -74,7 +74,7 @@ def pieces(file: BinaryIO, *, kind: "Kind") -> Iterator[Piece]:
         number += len(lines)
 
 
-def read(data: bytes, *, first_line: int = 1, kind: "Kind | None" = None) -> Piece:
+def read(data: bytes, *, first_line: int = 1, kind: Kind | None = None) -> Piece:
     """Read whole lines of a file, of which the first has this number. Bad lines are named, never raised.
 
     Without a `kind` it is a file of codes.
@@ -85,7 +85,7 @@ def read(data: bytes, *, first_line: int = 1, kind: "Kind | None" = None) -> Pie
         try:
             data = uploaded_text.decode(data).text.encode()
         except Invalid as error:
-            piece.errors.append(_bad(1, "encoding", str(error.detail)))
+            piece.errors.append(BadLine(1, "encoding", str(error.detail)))
             return piece
     if is_start:
         data = data.removeprefix(BYTE_ORDER_MARK)
@@ -111,11 +111,11 @@ def _read_line(number: int, line: bytes, piece: Piece, kind: Kind) -> None:
             else gettext("it has %(count)s cells instead of 1: keep the column %(column)s alone")
         )
         values = {"count": len(cells), "column": kind.header}
-        piece.errors.append(_bad(number, "wrong_number_of_cells", detail % values))
+        piece.errors.append(BadLine(number, "wrong_number_of_cells", detail % values))
     elif number == 1 and cells[0].lower() == kind.header:
         return
     elif not re.fullmatch(kind.pattern, cells[0]):
-        piece.errors.append(_bad(number, kind.error, kind.explain(cells[0])))
+        piece.errors.append(BadLine(number, kind.error, kind.explain(cells[0])))
     else:
         piece.lines.append(FileLine(number, cells[0]))
 
@@ -123,19 +123,19 @@ def _read_line(number: int, line: bytes, piece: Piece, kind: Kind) -> None:
 def _cells(number: int, line: bytes) -> list[str] | BadLine:
     if len(line) > MOST_BYTES_OF_LINE:
         detail = gettext("has %(bytes)s bytes; a code has 64 characters at most") % {"bytes": len(line)}
-        return _bad(number, "too_long", detail)
+        return BadLine(number, "too_long", detail)
     if b"\x00" in line:
-        return _bad(number, "nul", gettext("has a NUL character: is the file UTF-8 text?"))
+        return BadLine(number, "nul", gettext("has a NUL character: is the file UTF-8 text?"))
     if b"\r" in line:
-        return _bad(number, "line_end", gettext("has a CR inside: end lines with LF, or with CR and LF"))
+        return BadLine(number, "line_end", gettext("has a CR inside: end lines with LF, or with CR and LF"))
     try:
         [cells] = csv.reader([line.decode("ascii")], strict=True)
     except UnicodeDecodeError:
-        return _bad(
+        return BadLine(
             number, "not_ascii", gettext("has characters that no code may have: only ASCII is allowed")
         )
     except (csv.Error, ValueError):
-        return _bad(number, "quotes", gettext("has a quote that doesn't end"))
+        return BadLine(number, "quotes", gettext("has a quote that doesn't end"))
     return cells
 
 
@@ -152,10 +152,6 @@ def _not_a_code_detail(cell: str) -> str:
         "“%(text)s” is no code: a code begins with a letter or digit, then letters, digits, . _ ~ and -, "
         "64 characters at most"
     ) % {"text": _shown(cell)}
-
-
-def _bad(line: int, code: str, detail: str) -> BadLine:
-    return BadLine(line, code, detail)
 
 
 CODES = Kind("code", codes.GIVEN_PATTERN, "not_a_code", _not_a_code_detail)

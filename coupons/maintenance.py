@@ -1,4 +1,4 @@
-"""The housekeeping of coupons: clean-up after crashed processes, and rebuilding what Redis keeps of them."""
+"""The housekeeping of coupons: clean-up after crashed processes."""
 
 from collections.abc import Callable
 
@@ -6,15 +6,7 @@ from coupons.gate import healing as gate_healing
 from coupons.partners import confirmation_recovery
 from coupons.pool_list import healing as pool_healing
 from coupons.queue import recovery
-
-REBUILDERS: dict[str, Callable[[], int]] = {"codes_listed": pool_healing.rebuild}
-
-
-def rebuild() -> dict[str, int]:
-    """Rebuild what Redis keeps. Returns the numbers of rebuilt things by kind, without zeros."""
-    made = {kind: rebuilder() for kind, rebuilder in REBUILDERS.items()}
-    return {kind: number for kind, number in made.items() if number}
-
+from shop.operations import housekeeping
 
 SWEEPERS: list[Callable[[], int]] = [
     pool_healing.heal,
@@ -25,16 +17,5 @@ SWEEPERS: list[Callable[[], int]] = [
 
 
 def sweep() -> int:
-    """Run every sweeper once, even if others fail. Returns how many things were cleaned up.
-
-    Raises an `ExceptionGroup` of what any of them raised, once all have run.
-    """
-    count, failures = 0, []
-    for sweeper in SWEEPERS:
-        try:
-            count += sweeper()
-        except Exception as error:
-            failures.append(error)
-    if failures:
-        raise ExceptionGroup("sweeping coupons failed in part", failures)
-    return count
+    """Run every sweeper once. Returns how many things were cleaned up; raises as `housekeeping.run_each`."""
+    return housekeeping.run_each(SWEEPERS)

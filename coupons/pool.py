@@ -6,8 +6,6 @@ and `codes_added` of the campaign counts them. Locks are taken at the campaign f
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import TypeVar
 
 from django.db import IntegrityError, connection
 from django.db.models import F, Model, OuterRef, QuerySet, Subquery
@@ -24,7 +22,6 @@ from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import KeyedCall, Replay
 from shop.lazy_texts import mark as _
 
-T = TypeVar("T")
 log = get_logger(__name__)
 
 # The campaign is locked while a chunk is written: short enough for issuing to go on in between.
@@ -57,7 +54,7 @@ def add(*, campaign_id: int, codes: Sequence[str], reason: str = "") -> AddedCod
     Each chunk of them is durable by itself, and the journal keeps the `reason` with each. Raises `NotFound`
     without the campaign.
     """
-    _require_campaign(campaign_id)
+    require_campaign(campaign_id)
     skipped: list[str] = []
     for start in range(0, len(codes), CHUNK):
         skipped += _add_chunk(campaign_id, codes[start : start + CHUNK], reason)
@@ -67,7 +64,7 @@ def add(*, campaign_id: int, codes: Sequence[str], reason: str = "") -> AddedCod
 
 def existing(*, campaign_id: int, codes: Sequence[str]) -> ExistingCodes:
     """Which of these codes exist already, and so would be skipped. Raises `NotFound` without the campaign."""
-    _require_campaign(campaign_id)
+    require_campaign(campaign_id)
     in_pool: set[str] = set()
     elsewhere: set[str] = set()
     for start in range(0, len(codes), CHUNK):
@@ -93,7 +90,7 @@ def generate(
     keyed call of the chunk of this number: a repeat makes those that are missing, and counts them alone. The
     journal keeps the `reason` with each chunk. Raises `NotFound` without the campaign, and `KeyReused`.
     """
-    _require_campaign(campaign_id)
+    require_campaign(campaign_id)
     added = finished = 0
     try:
         while finished < count:
@@ -131,7 +128,7 @@ def rename(*, campaign_id: int, code: str, to: str) -> PoolCode:
 
 def list_codes(*, campaign_id: int, status: str | None) -> "QuerySet[PoolCode]":
     """The campaign's codes, with their coupons. Raises `NotFound` without the campaign."""
-    _require_campaign(campaign_id)
+    require_campaign(campaign_id)
     rows = PoolCode.objects.filter(campaign_id=campaign_id).select_related("coupon")
     if status == PoolCode.Status.AVAILABLE:
         return rows.filter(status__in=[PoolCode.Status.AVAILABLE, PoolCode.Status.IN_FLIGHT])
@@ -181,11 +178,19 @@ def _add_chunk(campaign_id: int, codes: Sequence[str], reason: str) -> list[str]
     """Add one chunk in one transaction; returns the codes that were skipped."""
 
     def work() -> list[str]:
-        fresh, skipped = _split_new_and_existing(codes, existing_codes(codes))
+        taken, fresh, skipped = existing_codes(codes), list[str](), list[str]()
+        for code in codes:
+            (skipped if code in taken else fresh).append(code)
+            taken.add(code)
         _write(campaign_id, fresh, reason)
         return skipped
 
-    return _retry_on_duplicate(work)
+    for _attempt in range(ATTEMPTS - 1):
+        try:
+            return transactions.run(work, transactions.ONCE)
+        except IntegrityError as error:
+            log.info("two processes added the same code, trying again", error=str(error)[:200])
+    return transactions.run(work, transactions.ONCE)
 
 
 def _make_chunk(campaign_id: int, count: int, keyed: KeyedCall | None, reason: str) -> int | None:
@@ -214,7 +219,10 @@ def _write(campaign_id: int, codes: Sequence[str], reason: str) -> None:
     """Count and write these new codes: first the campaign's row, which they refer to."""
     added = {"codes_added": F("codes_added") + len(codes), "version": F("version") + 1}
     Campaign.objects.filter(pk=campaign_id).update(**added)
-    _insert_codes(campaign_id, codes, now=clock.now())
+    added_at = connection.ops.adapt_datetimefield_value(clock.now())
+    available = PoolCode.Status.AVAILABLE.value
+    with connection.cursor() as cursor:
+        cursor.executemany(INSERT_CODE, [(campaign_id, code, available, added_at) for code in codes])
     if codes:
         journal.note(
             what="campaign.codes_added",
@@ -223,26 +231,6 @@ def _write(campaign_id: int, codes: Sequence[str], reason: str) -> None:
             detail=reason,
             is_internal=True,
         )
-
-
-def _split_new_and_existing(codes: Sequence[str], taken: set[str]) -> tuple[list[str], list[str]]:
-    """The codes that are new and those that are not; one that comes twice is new the first time."""
-    fresh: list[str] = []
-    skipped: list[str] = []
-    for code in codes:
-        (skipped if code in taken else fresh).append(code)
-        taken.add(code)
-    return fresh, skipped
-
-
-def _retry_on_duplicate(work: Callable[[], T]) -> T:
-    """Run `work`; run it again if another process has added the same code at the same time."""
-    for _attempt in range(ATTEMPTS - 1):
-        try:
-            return transactions.run(work, transactions.ONCE)
-        except IntegrityError as error:
-            log.info("two processes added the same code, trying again", error=str(error)[:200])
-    return transactions.run(work, transactions.ONCE)
 
 
 def existing_codes(
@@ -274,18 +262,11 @@ def code_exists(code: str) -> Rejected:
     return Rejected(_("Code {code} exists already.", code=code), code="code_exists")
 
 
-def _require_campaign(campaign_id: int) -> None:
+def require_campaign(campaign_id: int) -> None:
+    """Raise `NotFound` without the campaign."""
     if not Campaign.objects.filter(pk=campaign_id).exists():
         raise NotFound(_("There is no campaign {campaign_id}.", campaign_id=campaign_id))
 
 
 def _codes_added(campaign_id: int) -> int:
     return Campaign.objects.values_list("codes_added", flat=True).get(pk=campaign_id)
-
-
-def _insert_codes(campaign_id: int, codes: Sequence[str], *, now: datetime) -> None:
-    """Insert these new codes into the campaign's pool as available."""
-    added_at = connection.ops.adapt_datetimefield_value(now)
-    available = PoolCode.Status.AVAILABLE.value
-    with connection.cursor() as cursor:
-        cursor.executemany(INSERT_CODE, [(campaign_id, code, available, added_at) for code in codes])

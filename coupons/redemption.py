@@ -98,7 +98,12 @@ def discount_amount(coupon: Coupon | None, *, account_id: int, items_amount: int
     campaign = coupon.campaign
     if items_amount < campaign.min_order_amount:
         raise not_usable("below_minimum")
-    return min(items_amount, _face_amount(campaign, items_amount))
+    amount = campaign.discount_value
+    if campaign.discount_type == Campaign.DiscountType.PERCENT:
+        amount = items_amount * amount // 100
+    if campaign.max_discount_amount is not None:
+        amount = min(amount, campaign.max_discount_amount)
+    return min(items_amount, amount)
 
 
 def require_issued(coupon: Coupon, *, now: datetime) -> None:
@@ -236,12 +241,3 @@ def _note(
         is_internal=True,
         by=by,
     )
-
-
-def _face_amount(campaign: Campaign, items_amount: int) -> int:
-    """The discount before it is limited to the items' amount."""
-    is_percent = campaign.discount_type == Campaign.DiscountType.PERCENT
-    value = campaign.discount_value
-    amount = items_amount * value // 100 if is_percent else value
-    most = campaign.max_discount_amount
-    return amount if most is None else min(amount, most)

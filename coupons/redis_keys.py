@@ -1,12 +1,20 @@
-"""The names of a campaign's keys in Redis, and how long they are kept."""
+"""A campaign's keys in Redis: their names, how long they are kept, and scripts on them."""
+
+import threading
+from collections.abc import Sequence
+from typing import Any
 
 from coupons.models import Campaign
 from shop import clock
+from shop.redis import redis_client
 
 # Keys of a campaign that never closes expire so long after their last write; they are filled again on the
 # next request.
 SECONDS_KEPT = 24 * 3600
 SECONDS_KEPT_AFTER_CLOSING = 3600
+# Of a process: each call takes a connection of its pool, and one that finds none looks like an outage.
+CALLS_AT_ONCE = 64
+_calls = threading.BoundedSemaphore(CALLS_AT_ONCE)
 
 
 def key(campaign_id: int, name: str) -> str:
@@ -20,3 +28,12 @@ def seconds_kept(campaign: Campaign) -> int:
         return SECONDS_KEPT
     left = (campaign.closes_at - clock.now()).total_seconds()
     return max(0, int(left)) + SECONDS_KEPT_AFTER_CLOSING
+
+
+def call_script(script: str, campaign_id: int, names: Sequence[str], *arguments: Any) -> Any:
+    """The script's reply on the campaign's keys of these names; None when Redis is unavailable."""
+    keys = [key(campaign_id, name) for name in names]
+    with _calls:
+        return redis_client.attempt(
+            lambda client: client.eval(script, len(keys), *keys, *arguments), otherwise=None
+        )

@@ -309,26 +309,18 @@ def ticket_body(queued: Queued) -> dict[str, Any]:
 
 def code_body(code: PoolCode) -> dict[str, Any]:
     """The body of a code whose coupon is loaded."""
+    # A code in flight may be released again.
+    is_in_flight = code.status == PoolCode.Status.IN_FLIGHT
     return {
         "code": code.code,
-        "status": _pool_status(code),
+        "status": PoolCode.Status.AVAILABLE if is_in_flight else code.status,
         "position": code.coupon.position if code.coupon else None,
         "added_at": code.added_at,
     }
 
 
-def _pool_status(code: PoolCode) -> str:
-    """The status for staff: a code in flight is shown as available, because it may be released again."""
-    is_in_flight = code.status == PoolCode.Status.IN_FLIGHT
-    return PoolCode.Status.AVAILABLE if is_in_flight else code.status
-
-
-def added_body(added: AddedCodes) -> dict[str, Any]:
-    return {"added": added.added, "skipped": added.skipped, "total": added.total}
-
-
-def listed_body(listed: ListedAccounts) -> dict[str, Any]:
-    return {"added": listed.added, "skipped": listed.skipped, "total": listed.total}
+def added_body(done: AddedCodes | ListedAccounts) -> dict[str, Any]:
+    return {"added": done.added, "skipped": done.skipped, "total": done.total}
 
 
 def _discount(campaign: Campaign) -> dict[str, Any]:

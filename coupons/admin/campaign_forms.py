@@ -87,7 +87,7 @@ class CampaignForm(EditForm, ChangeForm):
         if unknown:
             text = gettext("There are no products %(skus)s.")
             raise forms.ValidationError(text % {"skus": ", ".join(unknown[:10])})
-        return campaign_products.distinct(found.values())
+        return sorted(set(found.values()))
 
 
 class InstantInput(UnfoldAdminTextInputWidget):

@@ -1,9 +1,8 @@
 """Decides whether each request gets a new coupon, its existing one or a refusal, and allocates new ones.
 
 Every strategy that locks the campaign's row ends here, with one request or with a batch. Whatever its size, a
-batch takes four statements, six for a campaign with a pool, and one when no request gets anything new. A
-campaign with a partner takes one more, which reads the slots that are being confirmed, and so does a campaign
-whose accounts are listed.
+batch takes four statements, six for a campaign with a pool, one more with a partner or with listed accounts,
+and one in all when no request gets anything new.
 """
 
 from collections.abc import Callable, Collection, Container, Mapping, Sequence
@@ -42,8 +41,7 @@ def lock_and_allocate(
     """Lock the campaign, then decide these requests in their order and write the new coupons.
 
     Must be called inside a transaction; safe to repeat after a rollback. Returns one result for each request,
-    refusals as values. An account with two requests gets one coupon. Positions continue from the campaign's
-    last one without gaps. `choose` assigns codes to the eligible requests; those without one are `sold_out`.
+    refusals as values. `choose` assigns codes to the eligible requests; those without one are `sold_out`.
     """
     campaign, coupons = lock_campaign(campaign_id, {request.user_id for request in requests})
     return allocate(campaign, requests, choose=choose, coupons=coupons)
@@ -64,10 +62,8 @@ def allocate(
 ) -> list[AllocationResult]:
     """`lock_and_allocate` for a campaign that the caller has read: under a lock, or else with `if_unchanged`.
 
-    `coupons` are the accounts' existing coupons by account, if the caller read them with the campaign.
-
-    With `if_unchanged`, raises `transactions.ChangedMeanwhile` if the campaign has changed since it was read
-    and a new coupon would be written. Refusals need no such check: they were true when it was read.
+    That raises `transactions.ChangedMeanwhile` if the campaign has changed since it was read and a new coupon
+    would be written. `coupons` are the accounts' existing ones, if they were read with the campaign.
     """
     now = clock.now()
     existing = existing_coupons(campaign, {request.user_id for request in requests}, coupons=coupons)
@@ -157,10 +153,7 @@ def existing_result_or_refusal(
     *,
     listed: Container[int],
 ) -> AllocationResult | None:
-    """The result of the account's coupon or confirmation, else its refusal; None when it is eligible.
-
-    `listed` are the accounts of `listed_accounts`.
-    """
+    """The result of the account's coupon or confirmation, else its refusal; None when it is eligible."""
     if existing:
         return existing_result(campaign, existing)
     return refusal(campaign, user_id, now, listed=listed)
@@ -171,23 +164,20 @@ def existing_coupons(
 ) -> dict[int, Coupon | Confirmation]:
     """The coupons of these accounts, or the confirmations of their slots, by account.
 
-    Confirmations are read first, so that one which becomes a coupon between the two reads is seen at least
-    once. `coupons` are those that were read with the campaign's lock: while it is held no confirmation can
-    become a coupon.
+    Confirmations are read first, so that one which becomes a coupon meanwhile is seen. `coupons` are those
+    that were read under the campaign's lock, where none can become one.
     """
     existing: dict[int, Coupon | Confirmation] = {}
     if campaign.partner:
         for confirmation in campaign.confirmations.filter(account_id__in=user_ids):
             existing[confirmation.account_id] = confirmation
-    existing.update(_coupons_by_account(campaign, user_ids) if coupons is None else coupons)
+    if coupons is None:
+        rows = Coupon.objects.filter(campaign_id=campaign.pk, account_id__in=user_ids)
+        coupons = {coupon.account_id: coupon for coupon in rows}
+        for coupon in coupons.values():
+            coupon.campaign = campaign
+    existing.update(coupons)
     return existing
-
-
-def _coupons_by_account(campaign: Campaign, user_ids: Collection[int]) -> dict[int, Coupon]:
-    coupons = list(Coupon.objects.filter(campaign_id=campaign.pk, account_id__in=user_ids))
-    for coupon in coupons:
-        coupon.campaign = campaign
-    return {coupon.account_id: coupon for coupon in coupons}
 
 
 def existing_result(campaign: Campaign, existing: Coupon | Confirmation) -> AllocationResult:
@@ -225,9 +215,9 @@ def refusal(
     """Why the account can't get a new coupon of the campaign at that instant; None when it is eligible.
 
     Every strategy, and every answer from memory, decides by this function alone: a new rule goes here. It
-    is called for each account without a coupon, mostly under the campaign's lock, so it must be cheap.
-    `listed` are the accounts of `listed_accounts`, read for a whole batch; without it they are read here. An
-    account that has its coupon is not checked: a repeat returns that coupon whatever the rules say now.
+    must be cheap: it is mostly called under the campaign's lock. `listed` are the accounts of
+    `listed_accounts`, else they are read here. A repeat returns the account's coupon whatever the rules say
+    now.
     """
     match campaign.status_at(now):
         case Campaign.Status.SCHEDULED:
@@ -243,7 +233,10 @@ def refusal(
         case Campaign.Status.SOLD_OUT:
             return sold_out(campaign)
     if user_id not in (listed_accounts(campaign, [user_id]) if listed is None else listed):
-        return not_eligible(campaign)
+        return Rejected(
+            _("{campaign} is for listed accounts, and this one is not listed.", campaign=campaign.name),
+            code="not_eligible",
+        )
     return None
 
 
@@ -271,14 +264,6 @@ def paused(campaign: Campaign) -> Rejected:
         "{campaign} is paused: no coupons are issued for now. Try again later.", campaign=campaign.name
     )
     return Rejected(detail, code="campaign_paused")
-
-
-def not_eligible(campaign: Campaign) -> Rejected:
-    """The refusal of an account that is not in the list of a campaign whose accounts are listed."""
-    return Rejected(
-        _("{campaign} is for listed accounts, and this one is not listed.", campaign=campaign.name),
-        code="not_eligible",
-    )
 
 
 def sold_out(campaign: Campaign) -> Rejected:
@@ -314,14 +299,10 @@ def _result_for(
         del new[user_id]
     elif isinstance(result, PendingConfirmation):
         new[user_id] = replace(result, is_new=False)
-    return result or _existing_result_for(campaign, request, existing[user_id])
-
-
-def _existing_result_for(
-    campaign: Campaign, request: IssueRequest, existing: Coupon | Confirmation
-) -> AllocationResult:
-    """`existing_result`, with the coupon as new if an attempt at this request wrote it and has committed."""
-    result = existing_result(campaign, existing)
-    if isinstance(result, Issued) and result.coupon.code in request.written:
-        return Issued(result.coupon, is_new=True)
-    return result
+    if result is not None:
+        return result
+    found = existing_result(campaign, existing[user_id])
+    if isinstance(found, Issued) and found.coupon.code in request.written:
+        # An attempt at this request wrote it, and the reply to its COMMIT was lost.
+        return Issued(found.coupon, is_new=True)
+    return found

@@ -1,14 +1,13 @@
 """Counts slots on a campaign's row, and writes them as coupons, or as confirmations where a partner confirms.
 
-These functions are the parts of a strategy's transaction: each must be called inside one, none opens its own.
-Count first and write afterwards: the campaign's row must be locked before rows that refer to it are inserted.
+Parts of a strategy's transaction. The row must be locked before rows that refer to it are inserted: count
+first.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from operator import attrgetter
-from typing import NamedTuple
 from uuid import UUID
 
 from django.db import connection
@@ -29,30 +28,28 @@ UPDATE_COUNTERS_IF_UNCHANGED = f"{UPDATE_COUNTERS} AND version = %s"
 ISSUED = Coupon.Status.ISSUED.value
 
 
-class NewCoupon(NamedTuple):
-    """The columns of a coupon that are written when it is issued."""
-
-    campaign_id: int
-    account_id: int
-    code: str
-    position: int | None
-    status: str
-    order_id: UUID | None
-    void_reason: str
-    issued_at: datetime
-    expires_at: datetime
-
-
-COUPONS = bulk_sql.Table(Coupon, NewCoupon._fields)
-COLUMNS_OF = attrgetter(*NewCoupon._fields)
+COLUMNS = (
+    "campaign_id",
+    "account_id",
+    "code",
+    "position",
+    "status",
+    "order_id",
+    "void_reason",
+    "issued_at",
+    "expires_at",
+)
+"""Of a coupon, written when it is issued."""
+COUPONS = bulk_sql.Table(Coupon, COLUMNS)
+COLUMNS_OF = attrgetter(*COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)
 class IssueRequest:
     """A request for an account's coupon, and its actor: created in the request's thread, not the leader's.
 
-    `written` has the codes of the coupons that attempts at this request wrote: if the reply to a COMMIT is
-    lost, the next attempt recognizes the coupon as the one that this request created.
+    `written` has the codes that attempts at it wrote, by which a retry knows its coupon after a lost COMMIT
+    reply.
     """
 
     user_id: int
@@ -75,8 +72,7 @@ class Issued:
 class PendingConfirmation:
     """A slot that becomes the account's coupon once the partner confirms it, under `key`.
 
-    `coupons.partners.confirming` calls the partner. `is_new` for the one request that took the slot: no other
-    has called the partner before it.
+    `is_new` for the one request that took the slot: no other has called the partner before it.
     """
 
     key: UUID
@@ -89,10 +85,7 @@ class PendingConfirmation:
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """A ticket of a campaign with the strategy `queue`, and the number of waiting tickets ahead of it.
-
-    The ticket has its campaign loaded, and its coupon once that is issued.
-    """
+    """A ticket, with its campaign and coupon loaded, and the number of waiting tickets ahead of it."""
 
     ticket: QueueTicket
     ahead: int
@@ -114,10 +107,8 @@ def assign_codes(campaign: Campaign, requests: Sequence[IssueRequest]) -> Assign
 
 def count_taken_slots(campaign: Campaign, number: int, *, if_unchanged: bool = False) -> None:
     """Count so many slots as issued, or as confirming if there is a partner; see `update_counters`."""
-    if campaign.partner:
-        update_counters(campaign, confirming=number, if_unchanged=if_unchanged)
-    else:
-        update_counters(campaign, issued=number, if_unchanged=if_unchanged)
+    issued, confirming = (0, number) if campaign.partner else (number, 0)
+    update_counters(campaign, issued=issued, confirming=confirming, if_unchanged=if_unchanged)
 
 
 def update_counters(
@@ -203,10 +194,7 @@ def new_coupon(campaign: Campaign, user_id: int, code: str, position: int | None
 
 
 def write_coupons(coupons: Sequence[Coupon], *, by: Mapping[int, ActorContext]) -> None:
-    """Write these new coupons of one campaign, the status of their pool codes, and their journal lines.
-
-    Their `pk` stays unset: not all databases return it.
-    """
+    """Write these new coupons of one campaign, the status of their pool codes, and their journal lines."""
     insert_coupons(coupons)
     if coupons[0].campaign.code_source == Campaign.CodeSource.POOL:
         pool.mark_issued([coupon.code for coupon in coupons])

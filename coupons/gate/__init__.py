@@ -1,1 +1,1 @@
-"""The Redis side of the strategy `redis_gate`: the gate, its filling from the database, and its healing."""
+"""The Redis side of the strategy `redis_gate`: the gate, and how it is filled and healed."""

@@ -1,18 +1,16 @@
 """The gate of the strategy `redis_gate`: one script decides which requests are admitted to the database.
 
-Redis keeps three things for a campaign. Its terms: how many slots there are, and from when to when. Its
-members: the accounts that have its coupon, or a slot that is being confirmed. And the accounts in flight:
-admitted and not decided yet, each with a ticket of its number and the time of Redis's clock. The terms exist
-only while the members are complete; without terms the gate's decision is `UNKNOWN` (`coupons.gate.filling`).
+Redis keeps a campaign's terms; its members, the accounts that have its coupon or a slot that is being
+confirmed; and the accounts in flight, each with a ticket of its number and the time of Redis's clock. Terms
+exist only while the members are complete; without them the gate's decision is `UNKNOWN`. Members are a set,
+because additions to it may be repeated and come in any order.
 
-Members are a set rather than a count, because additions to a set may be repeated and come in any order: those
-read from the database and those committed meanwhile. The gate may refuse, never issue. If it admits too many
-requests, the database refuses them; slots that it counts wrongly as taken are freed by
-`coupons.gate.healing`.
+If the gate admits too many requests, the database refuses them; slots that it counts wrongly as taken are
+freed by `coupons.gate.healing`.
 """
 
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -22,23 +20,18 @@ from redis import Redis
 from redis.client import Pipeline
 
 from coupons.models import Campaign
-from coupons.redis_keys import key, seconds_kept
+from coupons.redis_keys import call_script, key, seconds_kept
 from shop.errors import Unavailable
 from shop.lazy_texts import mark as _
 from shop.redis import redis_client
 
+TERMS, MEMBERS, IN_FLIGHT, NUMBERS = "gate", "gate:members", "gate:in-flight", "gate:numbers"
 # Members outlive the terms, so that terms never exist without their members.
 SECONDS_LONGER = 60
 AT_ONCE = 1_000
 
-ADMITTED, ALREADY_IN_FLIGHT, MEMBER, FULL, NOT_OPEN, UNKNOWN = (
-    "admitted",
-    "passenger",
-    "member",
-    "full",
-    "not open",
-    "unknown",
-)
+MEMBER, FULL, NOT_OPEN, UNKNOWN = "member", "full", "not open", "unknown"
+"""What `ADMIT` says of other requests than those that it admits, or that are a `passenger`."""
 
 ADMIT = """
 if redis.call('SISMEMBER', KEYS[2], ARGV[1]) == 1 then return {'member'} end
@@ -110,17 +103,14 @@ class GateCounts:
 def admit(*, campaign_id: int, user_id: int) -> GateDecision:
     """Admit the account's request, or return why not; a repeat takes no second slot.
 
-    `ADMITTED` takes a slot until `record_results` or `release_slots`. `ALREADY_IN_FLIGHT`: another request
-    of the account is in flight, and this one may proceed too. `UNKNOWN`: the gate has to be filled. Raises
-    `Unavailable` without Redis.
+    An admitted request takes a slot until `record_results` or `release_slots`. While another request of the
+    account is in flight, this one may proceed too. `UNKNOWN`: the gate has to be filled. Raises `Unavailable`
+    without Redis.
     """
-    keys = [_terms(campaign_id), _members(campaign_id), _in_flight(campaign_id), _numbers(campaign_id)]
-    reply = redis_client.attempt(
-        lambda client: _decode(client.eval(ADMIT, len(keys), *keys, user_id)), otherwise=None
-    )
+    reply = call_script(ADMIT, campaign_id, (TERMS, MEMBERS, IN_FLIGHT, NUMBERS), user_id)
     if reply is None:
         raise Unavailable(_("This campaign needs Redis, which is unavailable; nothing was done."))
-    return GateDecision(*reply)
+    return GateDecision(*(part.decode() for part in reply))
 
 
 def record_results(campaign: Campaign, *, members: Collection[int], refused: Mapping[int, str]) -> None:
@@ -129,61 +119,45 @@ def record_results(campaign: Campaign, *, members: Collection[int], refused: Map
     `campaign` is the row as it was committed; its terms are published to the gate.
     """
 
-    def call(client: Redis) -> None:
-        with client.pipeline(transaction=True) as pipeline:
-            _queue_members(pipeline, campaign, members)
-            _queue_releases(pipeline, campaign.pk, refused)
-            pipeline.eval(PUBLISH_TERMS, 2, *_publish_arguments(campaign))
-            pipeline.execute()
+    def queue(pipeline: Pipeline) -> None:
+        _queue_members(pipeline, campaign, members)
+        _queue_releases(pipeline, campaign.pk, refused)
+        keys = [key(campaign.pk, name) for name in (TERMS, MEMBERS)]
+        pipeline.eval(PUBLISH_TERMS, 2, *keys, *_publish_arguments(campaign))
 
-    redis_client.attempt(call, otherwise=None)
+    _send(queue)
 
 
 def release_slots(*, campaign_id: int, tickets: Mapping[int, str]) -> int:
     """Release these slots, tickets by account. Returns how many were still held."""
 
-    def call(client: Redis) -> int:
-        with client.pipeline(transaction=True) as pipeline:
-            _queue_releases(pipeline, campaign_id, tickets)
-            return sum(pipeline.execute())
-
-    return redis_client.attempt(call, otherwise=0)
+    return sum(_send(lambda pipeline: _queue_releases(pipeline, campaign_id, tickets)))
 
 
 def add_members(campaign: Campaign, user_ids: Collection[int]) -> None:
     """Make these accounts members, which are no longer in flight."""
 
-    def call(client: Redis) -> None:
-        with client.pipeline(transaction=True) as pipeline:
-            _queue_members(pipeline, campaign, user_ids)
-            pipeline.execute()
-
-    redis_client.attempt(call, otherwise=None)
+    _send(lambda pipeline: _queue_members(pipeline, campaign, user_ids))
 
 
 def remove_member(*, campaign_id: int, user_id: int) -> None:
     """Remove an account that no longer has a slot of the campaign."""
-    redis_client.attempt(lambda client: client.srem(_members(campaign_id), user_id), otherwise=0)
+    redis_client.attempt(lambda client: client.srem(key(campaign_id, MEMBERS), user_id), otherwise=0)
 
 
 def open(campaign: Campaign, *, members: int) -> bool:
     """Open the gate. False, and not opened, if Redis has lost some of these many members meanwhile."""
-    keys, arguments = [_terms(campaign.pk), _members(campaign.pk)], [*_terms_arguments(campaign), members]
-    return bool(redis_client.attempt(lambda client: client.eval(OPEN, 2, *keys, *arguments), otherwise=0))
+    return bool(call_script(OPEN, campaign.pk, (TERMS, MEMBERS), *_terms_arguments(campaign), members))
 
 
 def publish_terms(campaign: Campaign) -> bool:
     """Publish the campaign's terms, unless newer ones are there or none. True when the terms changed."""
-    return bool(
-        redis_client.attempt(
-            lambda client: client.eval(PUBLISH_TERMS, 2, *_publish_arguments(campaign)), otherwise=0
-        )
-    )
+    return bool(call_script(PUBLISH_TERMS, campaign.pk, (TERMS, MEMBERS), *_publish_arguments(campaign)))
 
 
 def drop(*, campaign_id: int) -> None:
     """Delete the terms and the members; accounts in flight stay in flight."""
-    keys = [_terms(campaign_id), _members(campaign_id)]
+    keys = [key(campaign_id, TERMS), key(campaign_id, MEMBERS)]
     redis_client.attempt(lambda client: client.unlink(*keys), otherwise=0)
 
 
@@ -199,25 +173,32 @@ def refresh(*, campaign_id: int) -> None:
 def read_counts(client: Redis, campaign_id: int) -> GateCounts | None:
     """What the gate counts; None while it has no terms."""
     with client.pipeline(transaction=True) as pipeline:
-        pipeline.hget(_terms(campaign_id), "version")
-        pipeline.scard(_members(campaign_id))
-        pipeline.hlen(_in_flight(campaign_id))
+        pipeline.hget(key(campaign_id, TERMS), "version")
+        pipeline.scard(key(campaign_id, MEMBERS))
+        pipeline.hlen(key(campaign_id, IN_FLIGHT))
         version, members, in_flight = pipeline.execute()
     return None if version is None else GateCounts(int(version), members, in_flight)
 
 
 def in_flight(client: Redis, campaign_id: int) -> Iterator[tuple[int, str]]:
     """The accounts in flight, and their tickets."""
-    for account, ticket in client.hscan_iter(_in_flight(campaign_id), count=AT_ONCE):
+    for account, ticket in client.hscan_iter(key(campaign_id, IN_FLIGHT), count=AT_ONCE):
         yield int(account), ticket.decode()
 
 
 def number_in_flight(client: Redis, campaign_id: int) -> int:
-    return int(client.hlen(_in_flight(campaign_id)))
+    return int(client.hlen(key(campaign_id, IN_FLIGHT)))
 
 
-def _decode(answer: Any) -> list[str]:
-    return [part.decode() for part in answer]
+def _send(queue: Callable[[Pipeline], None]) -> list[Any]:
+    """Send what `queue` queues, as one transaction. Returns the replies; none without Redis."""
+
+    def call(client: Redis) -> list[Any]:
+        with client.pipeline(transaction=True) as pipeline:
+            queue(pipeline)
+            return pipeline.execute()
+
+    return redis_client.attempt(call, otherwise=[])
 
 
 def _terms_arguments(campaign: Campaign) -> list[int | str]:
@@ -228,9 +209,8 @@ def _terms_arguments(campaign: Campaign) -> list[int | str]:
 
 
 def _publish_arguments(campaign: Campaign) -> list[int | str]:
-    """The arguments of `PUBLISH_TERMS`: its two keys, the terms, and the members' time to live."""
-    keys = [_terms(campaign.pk), _members(campaign.pk)]
-    return [*keys, *_terms_arguments(campaign), seconds_kept(campaign) + SECONDS_LONGER]
+    """The arguments of `PUBLISH_TERMS`: the terms, and the members' time to live."""
+    return [*_terms_arguments(campaign), seconds_kept(campaign) + SECONDS_LONGER]
 
 
 def _milliseconds(instant: datetime) -> int:
@@ -240,29 +220,13 @@ def _milliseconds(instant: datetime) -> int:
 def _queue_members(pipeline: Pipeline, campaign: Campaign, user_ids: Collection[int]) -> None:
     ids = iter(user_ids)
     while some := list(islice(ids, AT_ONCE)):
-        pipeline.sadd(_members(campaign.pk), *some)
-        pipeline.hdel(_in_flight(campaign.pk), *some)
-    pipeline.expire(_members(campaign.pk), seconds_kept(campaign) + SECONDS_LONGER)
+        pipeline.sadd(key(campaign.pk, MEMBERS), *some)
+        pipeline.hdel(key(campaign.pk, IN_FLIGHT), *some)
+    pipeline.expire(key(campaign.pk, MEMBERS), seconds_kept(campaign) + SECONDS_LONGER)
 
 
 def _queue_releases(pipeline: Pipeline, campaign_id: int, tickets: Mapping[int, str]) -> None:
     pairs = iter(tickets.items())
     while some := list(islice(pairs, AT_ONCE)):
         arguments = [value for pair in some for value in pair]
-        pipeline.eval(RELEASE_SLOTS, 1, _in_flight(campaign_id), *arguments)
-
-
-def _terms(campaign_id: int) -> str:
-    return key(campaign_id, "gate")
-
-
-def _members(campaign_id: int) -> str:
-    return key(campaign_id, "gate:members")
-
-
-def _in_flight(campaign_id: int) -> str:
-    return key(campaign_id, "gate:in-flight")
-
-
-def _numbers(campaign_id: int) -> str:
-    return key(campaign_id, "gate:numbers")
+        pipeline.eval(RELEASE_SLOTS, 1, key(campaign_id, IN_FLIGHT), *arguments)

@@ -1,29 +1,70 @@
-"""Heals the gate: overdue tickets are resolved from the database, and a gate with wrong counts is dropped.
+"""Fills the gate and heals it: overdue tickets are resolved, and a gate with wrong counts is dropped.
 
-A gate is wrong when Redis came back with old data or lost some, when the update after a commit got lost, or
-when an account was read as a member that had just lost its slot. The next request fills it again from the
-database.
+A gate is wrong when Redis lost some or came back with old data, or the update after a commit got lost. The
+next request fills it again from the database.
 """
 
+import threading
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
+from functools import lru_cache
 from itertools import islice
 
 from django.db.models import Q, QuerySet
 from redis import Redis
 from structlog import get_logger
 
+from coupons import CAMPAIGNS_AT_ONCE
 from coupons.gate import gate
 from coupons.gate.gate import GateCounts
 from coupons.models import Campaign, Confirmation, Coupon
 from coupons.redis_keys import SECONDS_KEPT_AFTER_CLOSING
 from shop import clock
+from shop.db import key_walks
 from shop.redis import redis_client
 
 log = get_logger(__name__)
 # Longer than an undelayed write takes. That a write will never come can't be known: if it is only slow, the
 # gate admits one request too many, and the database refuses the last one.
 OVERDUE_SECONDS = 3.0
+
+
+def fill(*, campaign_id: int) -> bool:
+    """Fill the gate from the database, and open it, while the campaign goes on issuing.
+
+    A batch that commits meanwhile adds its members itself, whether the gate is open or not, so no account is
+    missed. False when another thread is filling the gate, or Redis lost it meanwhile.
+    """
+    lock = _fill_lock(campaign_id)
+    if not lock.acquire(blocking=False):
+        return False
+    try:
+        return _fill(Campaign.objects.get(pk=campaign_id))
+    finally:
+        lock.release()
+
+
+def _fill(campaign: Campaign) -> bool:
+    # Confirmations first: one that becomes a coupon meanwhile is read twice rather than not at all.
+    confirming = Confirmation.objects.filter(campaign=campaign)
+    for page in key_walks.pages(confirming, size=gate.AT_ONCE, key="account_id"):
+        gate.add_members(campaign, [user_id for (user_id,) in page])
+    number = 0
+    # By position: coupons issued meanwhile come after those already read.
+    coupons = Coupon.objects.filter(campaign=campaign, position__gt=0)
+    for page in key_walks.pages(coupons, "account_id", size=gate.AT_ONCE, key="position"):
+        gate.add_members(campaign, [user_id for _position, user_id in page])
+        number += len(page)
+    campaign.refresh_from_db()
+    is_open = gate.open(campaign, members=number)
+    # Changes since the campaign was read went to a gate that was closed; from now on they reach an open one.
+    gate.refresh(campaign_id=campaign.pk)
+    return is_open
+
+
+@lru_cache(maxsize=CAMPAIGNS_AT_ONCE)
+def _fill_lock(campaign_id: int) -> threading.Lock:
+    return threading.Lock()
 
 
 def heal() -> int:
@@ -66,8 +107,7 @@ def _heal(client: Redis, campaign_id: int) -> int:
 def _is_wrong(campaign: Campaign, before: GateCounts, after: GateCounts) -> bool:
     """Whether the counts differ from the row, which was read between them, by more than requests under way.
 
-    Accounts become members after their commit, and stay members: the members counted before are all counted
-    on the row, and the slots counted on the row are members or in flight afterwards.
+    Accounts become members after their commit, and stay members.
     """
     taken = campaign.issued + campaign.confirming
     is_short = after.members + after.in_flight < taken

@@ -1,9 +1,7 @@
 """Issues coupons: which accounts get one, in which order, and never more than the campaign has. Start here.
 
-A campaign names its strategy. `STRATEGIES` has them all, functions of one signature, each in a module of its
-own in `coupons/issuing/strategies/`. They differ in how they keep concurrent requests apart. What a request
-gets is decided in one place, `coupons.allocation.eligibility`, and written in one,
-`coupons.allocation.writes`.
+A campaign names its strategy, which differ in how they keep concurrent requests apart. What a request gets is
+decided in one place, `coupons.allocation.eligibility`, and written in one, `coupons.allocation.writes`.
 """
 
 import time
@@ -16,7 +14,7 @@ from django.contrib.auth.models import User
 from django.db import IntegrityError
 from structlog import get_logger
 
-from coupons import sold_out
+from coupons import CAMPAIGNS_AT_ONCE, sold_out
 from coupons.allocation import eligibility
 from coupons.allocation.writes import Issued, IssueRequest, PendingConfirmation, Queued
 from coupons.issuing.strategies import (
@@ -67,10 +65,8 @@ BATCHED_STRATEGY = "group_commit"
 # no query for them. The strategy reads the campaign again, so a stale entry costs a refusal or time, never a
 # law.
 REMEMBER_SECONDS = 1.0
-MOST_REMEMBERED = 1_024
+MOST_REMEMBERED = CAMPAIGNS_AT_ONCE
 _remembered: dict[int, tuple[str, str, float]] = {}
-# The same number as `group_commit` has.
-LOOKUP_BATCHERS = 1_024
 # A read takes a millisecond, in which few other requests arrive.
 LOOKUP_INTERVAL_SECONDS = 0.01
 
@@ -81,8 +77,8 @@ CampaignAndCoupon = tuple[Campaign, Coupon | Confirmation | None]
 def issue(*, campaign_id: int, user_id: int) -> Issued | Queued:
     """Issue the account's coupon of the campaign, or return its existing coupon, or its queue ticket.
 
-    Durable on return, and safe to repeat: an account gets one coupon, however many requests are made for it.
-    An account that has its coupon gets it from a sold out or closed campaign too.
+    Durable on return, and safe to repeat: an account gets one coupon, also from a sold out or closed
+    campaign.
 
     Raises `NotFound` `campaign_not_found`, or `not_found` for an account that doesn't exist; `Rejected`
     `sold_out`, `campaign_not_open`, `campaign_closed`, `campaign_paused`, `coupon_void`, `conflict`,
@@ -94,8 +90,8 @@ def issue(*, campaign_id: int, user_id: int) -> Issued | Queued:
 async def issue_async(*, campaign_id: int, user_id: int) -> Issued | Queued:
     """`issue` for a coroutine: it holds no thread while a batcher decides, and blocks no event loop.
 
-    What the process remembers decides the way: only a refusal or a coupon of a campaign that is known to be
-    sold out, and a request that needs nothing but its batch, go without a thread.
+    Requests that need nothing but their batch, or are answered by what the process remembers, go without a
+    thread.
     """
     in_thread = partial(run_in_thread, group=("campaign", campaign_id), owner=user_id)
     strategy, partner = await _strategy_and_partner(campaign_id, in_thread)
@@ -108,9 +104,7 @@ async def issue_async(*, campaign_id: int, user_id: int) -> Issued | Queued:
         # A slot that was released since has changed the campaign's version.
         is_full = full is not None and campaign.version == full.version
         if is_full or is_away:
-            # No slot is taken that can't be confirmed.
-            otherwise = None if is_full else _partner_away()
-            settle = partial(_existing_or_raise, campaign, user_id, existing, otherwise=otherwise)
+            settle = partial(_existing_or_raise, campaign, user_id, existing, is_full=is_full)
             needs_thread = is_away or campaign.strategy == "queue" or isinstance(existing, Confirmation)
             return await in_thread(settle) if needs_thread else settle()
     if strategy == BATCHED_STRATEGY and not partner:
@@ -162,7 +156,7 @@ class counting_answer:  # noqa: N801 - reads as a word: `with issuing.counting_a
         counters.count_answer(self._campaign_id if self._campaign_id in _remembered else None, outcome)
 
 
-@lru_cache(maxsize=LOOKUP_BATCHERS)
+@lru_cache(maxsize=CAMPAIGNS_AT_ONCE)
 def lookup_batcher(campaign_id: int) -> Batcher[int, CampaignAndCoupon]:
     """The batcher whose requests read the campaign and their account's coupon."""
     return Batcher(
@@ -185,16 +179,19 @@ def _existing_or_raise(
     user_id: int,
     existing: Coupon | Confirmation | None,
     *,
-    otherwise: FirstcomeError | None = None,
+    is_full: bool,
 ) -> Issued | Queued:
-    """The account's coupon or ticket of a campaign that issues nothing new now, or its refusal, raised."""
+    """The account's coupon or ticket of a campaign that issues nothing new now, or its refusal, raised.
+
+    One that isn't full has a partner that is away: no slot is taken that can't be confirmed.
+    """
     queued = tickets.first_waiting_ticket(campaign, user_id) if campaign.strategy == "queue" else None
     if queued and not isinstance(existing, Coupon):
         return queued
     if existing is None:
-        raise (
-            eligibility.refusal(campaign, user_id, clock.now()) or otherwise or eligibility.sold_out(campaign)
-        )
+        away = Unavailable(_("The partner of this campaign is unavailable; nothing was done. Try again."))
+        refused = eligibility.refusal(campaign, user_id, clock.now())
+        raise refused or (eligibility.sold_out(campaign) if is_full else away)
     return _confirm_if_pending(eligibility.unwrap(eligibility.existing_result(campaign, existing)))
 
 
@@ -224,10 +221,9 @@ def _refusal_of(error: Rejected | IntegrityError, *, campaign_id: int, user_id: 
 
 
 def issue_by_staff(*, campaign_id: int, user_id: int) -> Issued | Queued:
-    """Issue a coupon to another account, for staff.
+    """Issue a coupon to another account, for staff; a disabled one counts as one that doesn't exist.
 
-    Raises what `issue` raises, and `NotAllowed` `own_account`; a disabled account counts as one that doesn't
-    exist.
+    Raises what `issue` raises, and `NotAllowed` `own_account`.
     """
     own_account.refuse_own(user_id)
     if not _is_account(user_id, is_active=True):
@@ -277,10 +273,6 @@ def _read_strategy_and_partner(campaign_id: int) -> tuple[str, str]:
         _remembered.clear()
     _remembered[campaign_id] = (*found, time.monotonic() + REMEMBER_SECONDS)
     return found
-
-
-def _partner_away() -> Unavailable:
-    return Unavailable(_("The partner of this campaign is unavailable; nothing was done. Try again."))
 
 
 def _is_account(user_id: int, **conditions: bool) -> bool:

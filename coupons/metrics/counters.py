@@ -1,8 +1,6 @@
 """What became of requests for coupons, and coupons that were redeemed: counters of this process.
 
-Coupons that are issued or redeemed, and tickets that end without a coupon, are counted after the commit that
-made it so, once for each transaction. Other answers to requests are counted where they are given; those of
-one pass of the event loop together.
+What a transaction did is counted after its commit, other answers where they are given.
 """
 
 from asyncio import _get_running_loop as running_loop

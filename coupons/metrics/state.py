@@ -1,7 +1,5 @@
-"""The state of campaigns for metrics: what running campaigns have left, and whether any has issued too much.
-
-All reads are small, because they are repeated every few seconds: the 50 running campaigns that opened last,
-and the newest rows for what must never be. `coupons.audit` checks all rows.
+"""The state of campaigns for metrics, read every few seconds: what running campaigns have left, and the
+newest rows for what must never be. `coupons.audit` checks all rows.
 """
 
 from django.db import connection

@@ -11,23 +11,16 @@ from enum import Enum
 from functools import lru_cache
 from uuid import UUID
 
-from django.db import IntegrityError
-from structlog import get_logger
-
-from coupons import pool, reopening
+from coupons import CAMPAIGNS_AT_ONCE, pool, reopening
 from coupons.allocation import eligibility, writes
 from coupons.allocation.writes import Issued, PendingConfirmation
 from coupons.models import Campaign, Confirmation, Coupon
 from shop import clock
 from shop.concurrency.group_commit import Batcher
-from shop.db import transactions
 from shop.errors import FirstcomeError, PartnerFailed, Unavailable
 from shop.events import journal
 from shop.events.journal import ActorContext
 from shop.lazy_texts import mark as _
-
-log = get_logger(__name__)
-BATCHERS = 1_024
 
 
 class ConfirmationDecision(Enum):
@@ -85,42 +78,12 @@ def release_slot(confirming: PendingConfirmation, *, is_unsent: bool = False) ->
     return None
 
 
-def record_updates(updates: Sequence[ConfirmationUpdate]) -> int:
-    """Record several slots at once. Returns how many became coupons or were released.
-
-    Slots that another process has settled don't count.
-    """
-    by_campaign: dict[int, list[ConfirmationUpdate]] = {}
-    for update in updates:
-        by_campaign.setdefault(update.confirming.campaign_id, []).append(update)
-    return sum(_record_updates(campaign_id, some) for campaign_id, some in by_campaign.items())
-
-
-def _record_updates(campaign_id: int, updates: Sequence[ConfirmationUpdate]) -> int:
-    try:
-        outcomes = transactions.run(lambda: _write(campaign_id, updates), transactions.KEYED)
-    except IntegrityError as error:
-        # One slot that can't be written must not block the others.
-        if len(updates) > 1:
-            return sum(_record_updates(campaign_id, [update]) for update in updates)
-        log.error("a constraint refused a coupon", code=updates[0].confirming.code, error=str(error))
-        return 0
-    for update, outcome in zip(updates, outcomes, strict=True):
-        if isinstance(outcome, SlotReleased):
-            slot = update.confirming
-            reopening.slot_released(campaign_id=campaign_id, user_id=slot.user_id, code=slot.code)
-    return sum(
-        isinstance(outcome, SlotReleased) or (isinstance(outcome, Issued) and outcome.is_new)
-        for outcome in outcomes
-    )
-
-
 def refused() -> PartnerFailed:
     """The error of a request whose partner refused: slot and code were released."""
     return PartnerFailed(_("The partner refused this coupon; nothing was issued."))
 
 
-@lru_cache(maxsize=BATCHERS)
+@lru_cache(maxsize=CAMPAIGNS_AT_ONCE)
 def _batcher(campaign_id: int) -> Batcher[ConfirmationUpdate, Issued | SlotReleased]:
     return Batcher(lambda updates: _write(campaign_id, updates), name="confirmations")
 
@@ -131,7 +94,10 @@ def _write(campaign_id: int, updates: Sequence[ConfirmationUpdate]) -> list[Conf
     One result per update.
     """
     campaign = Campaign.objects.select_for_update().get(pk=campaign_id)
-    confirmations = _lock_confirmations({update.confirming.key for update in updates})
+    keys = {update.confirming.key for update in updates}
+    # Locked, because sweepers and repeated requests write to them.
+    rows = Confirmation.objects.select_for_update().filter(pk__in=keys).order_by("pk")
+    confirmations = {row.key: row for row in rows}
     settled: dict[UUID, ConfirmationUpdate] = {}
     for update in updates:
         row = confirmations.get(update.confirming.key)
@@ -145,19 +111,15 @@ def _write(campaign_id: int, updates: Sequence[ConfirmationUpdate]) -> list[Conf
         [update for update in settled.values() if update.decision is not ConfirmationDecision.AGREED],
     )
     gone = {update.confirming.user_id for update in updates if update.confirming.key not in confirmations}
-    existing = _existing_coupons(campaign, gone) | {coupon.account_id: coupon for coupon in coupons}
+    found = eligibility.existing_coupons(campaign, gone) if gone else {}
+    existing = {user_id: row for user_id, row in found.items() if isinstance(row, Coupon)}
+    existing |= {coupon.account_id: coupon for coupon in coupons}
     unsettled = confirmations.keys() - settled.keys()
     is_first = {id(update) for update in settled.values()}
     return [
         _result_for(update, existing, is_first=id(update) in is_first, unsettled=unsettled)
         for update in updates
     ]
-
-
-def _lock_confirmations(keys: Collection[UUID]) -> dict[UUID, Confirmation]:
-    """The confirmations that still exist, locked, because sweepers and repeated requests write to them."""
-    rows = Confirmation.objects.select_for_update().filter(pk__in=keys).order_by("pk")
-    return {row.key: row for row in rows}
 
 
 def _is_sufficient(decision: ConfirmationDecision, row: Confirmation) -> bool:
@@ -202,12 +164,6 @@ def _release_slots(campaign: Campaign, back: Sequence[ConfirmationUpdate]) -> No
             is_internal=True,
             by=update.by,
         )
-
-
-def _existing_coupons(campaign: Campaign, user_ids: Collection[int]) -> dict[int, Coupon]:
-    """The coupons of these accounts, whose confirmations another process has settled."""
-    existing = eligibility.existing_coupons(campaign, user_ids) if user_ids else {}
-    return {user_id: row for user_id, row in existing.items() if isinstance(row, Coupon)}
 
 
 def _result_for(

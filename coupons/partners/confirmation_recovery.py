@@ -12,16 +12,18 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from django.conf import settings
+from django.db import IntegrityError
 from structlog import get_logger
 
 from coupons.allocation import writes
 from coupons.allocation.writes import PendingConfirmation
 from coupons.models import Campaign, Confirmation
 from coupons.partners import call_limit, confirmation
-from coupons.partners.confirmation import ConfirmationDecision, ConfirmationUpdate
 from coupons.partners.contract import NoAnswer, NotReached, Partner, PartnerReply
 from shop import clock
 from shop.db import transactions
+from shop.db.transactions import DatabaseUnavailable
+from shop.errors import PartnerFailed, Rejected, Unavailable
 from shop.observability import logs
 from shop.outbound.backoff import pause_seconds
 
@@ -102,15 +104,27 @@ def _recover(cases: Sequence[DueConfirmation]) -> int:
         if reply is PartnerReply.UNKNOWN and case.is_late and _mark_cancelled(case)
     ]
     replies += zip(late, call_limit.call_at_once(_cancel, late, threads=PARTNER_THREADS), strict=True)
-    updates = [
-        ConfirmationUpdate(
-            case.slot,
-            ConfirmationDecision.AGREED if reply is PartnerReply.REGISTERED else ConfirmationDecision.REFUSED,
-        )
+    return sum(
+        _settle(case.slot, is_agreed=reply is PartnerReply.REGISTERED)
         for case, reply in replies
         if reply not in (None, PartnerReply.UNKNOWN)
-    ]
-    return confirmation.record_updates(updates)
+    )
+
+
+def _settle(slot: PendingConfirmation, *, is_agreed: bool) -> bool:
+    """Make the slot a coupon, or release it; False if it can't be, or another process has settled it."""
+    try:
+        if is_agreed:
+            return confirmation.confirm(slot).is_new
+        return confirmation.release_slot(slot) is None
+    except DatabaseUnavailable:
+        raise
+    except (PartnerFailed, Rejected, Unavailable):
+        return False
+    except IntegrityError as error:
+        # One slot that can't be written must not block the others.
+        log.error("a constraint refused a coupon", code=slot.code, error=str(error))
+        return False
 
 
 def _find_or_register(case: DueConfirmation) -> PartnerReply | None:

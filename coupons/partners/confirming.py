@@ -30,26 +30,22 @@ def ask_partner(confirming: PendingConfirmation) -> Issued:
     and can't know the key from an earlier call: slot and code are released. Raises `Unavailable` while the
     partner's decision is not known: the account keeps the slot, and a repeat finds out.
     """
-    with logs.bound(campaign=confirming.campaign_id, account=confirming.user_id):
-        return _ask_partner(confirming)
-
-
-def _ask_partner(confirming: PendingConfirmation) -> Issued:
     open_transaction.assert_outside()
-    with call_limit.call_permit():
-        if not confirming.is_new and not _count_attempt(confirming):
-            return _read_settled(confirming)
-        answer = _register(confirming)
-    if answer is PartnerReply.REGISTERED:
-        return confirmation.confirm(confirming)
-    if isinstance(answer, NoAnswer) or (isinstance(answer, NotReached) and not confirming.is_new):
-        raise reply_unknown() from answer
-    issued = confirmation.release_slot(confirming, is_unsent=isinstance(answer, NotReached))
-    if issued is None:
-        if isinstance(answer, NotReached):
-            raise PartnerFailed(_("The partner was not reached; nothing was issued.")) from answer
-        raise confirmation.refused()
-    return issued
+    with logs.bound(campaign=confirming.campaign_id, account=confirming.user_id):
+        with call_limit.call_permit():
+            if not confirming.is_new and not _count_attempt(confirming):
+                return _read_settled(confirming)
+            answer = _register(confirming)
+        if answer is PartnerReply.REGISTERED:
+            return confirmation.confirm(confirming)
+        if isinstance(answer, NoAnswer) or (isinstance(answer, NotReached) and not confirming.is_new):
+            raise reply_unknown() from answer
+        issued = confirmation.release_slot(confirming, is_unsent=isinstance(answer, NotReached))
+        if issued is None:
+            if isinstance(answer, NotReached):
+                raise PartnerFailed(_("The partner was not reached; nothing was issued.")) from answer
+            raise confirmation.refused()
+        return issued
 
 
 def _register(confirming: PendingConfirmation) -> PartnerReply | NotReached | NoAnswer:

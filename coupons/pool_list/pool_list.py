@@ -1,9 +1,7 @@
 """The codes of a campaign's pool as a list in Redis: each request claims the next one by `LMOVE`.
 
-A claimed code is in flight until the database has decided. Redis records which account claimed it, and when
-by Redis's clock: so a repeated request gets the same code, and the sweeper returns the codes of crashed
-processes. The list is filled in chunks as it runs empty, in the order of the pool; the marker `listed-up-to`
-tells a list that is used up from one that was lost.
+A claimed code is in flight until the database has decided. The list is filled in chunks as it runs empty, in
+the order of the pool; the marker `listed-up-to` tells a list that is used up from one that was lost.
 
 The list may name a code that is issued already, or one code twice: a request with such a code gets another
 one from the database, which alone decides. So every step here may be lost or repeated.
@@ -11,10 +9,10 @@ one from the database, which alone decides. So every step here may be lost or re
 
 import threading
 from functools import lru_cache
-from typing import Any
 
+from coupons import CAMPAIGNS_AT_ONCE
 from coupons.models import Campaign, PoolCode
-from coupons.redis_keys import key, seconds_kept
+from coupons.redis_keys import call_script, key, seconds_kept
 from shop.errors import Unavailable
 from shop.lazy_texts import mark as _
 from shop.redis import redis_client
@@ -26,19 +24,13 @@ FILLS = 3
 # query.
 NOTHING_MORE_MILLISECONDS = 1_000
 ABANDONED_AT_ONCE = 500
-# Campaigns whose lists a process fills at once. With more, two threads may read the same codes.
-LISTS = 1_024
-# For one process: its connection pool is bounded, and a call that finds it empty looks like an outage.
-CALLS_AT_ONCE = 64
-_calls = threading.BoundedSemaphore(CALLS_AT_ONCE)
-NAMES = (
+CODES, IN_FLIGHT, LISTED_UP_TO, NOTHING_MORE = (
     "codes",
     "codes-in-flight",
-    "codes-takers",
-    "codes-taken-at",
     "codes-listed-up-to",
     "codes-nothing-more",
 )
+NAMES = (CODES, IN_FLIGHT, "codes-takers", "codes-taken-at", LISTED_UP_TO, NOTHING_MORE)
 
 CLAIM_CODE = """
 local code = redis.call('HGET', KEYS[3], ARGV[1])
@@ -127,24 +119,24 @@ def claim_code(campaign: Campaign, *, user_id: int) -> str | None:
 def resolve_code(campaign_id: int, *, user_id: int, code: str, is_spent: bool) -> bool:
     """Mark the code as spent, or return it to the list. False when it was resolved before, or lost."""
     outcome = "spent" if is_spent else "back"
-    return bool(_call(RESOLVE_CODE, campaign_id, user_id, code, outcome))
+    return bool(call_script(RESOLVE_CODE, campaign_id, NAMES, user_id, code, outcome))
 
 
 def return_code(campaign_id: int, *, code: str) -> None:
     """List a code that has become available again; if this fails, the database still has it."""
-    _call(PUT_ONE, campaign_id, code)
+    call_script(PUT_ONE, campaign_id, NAMES, code)
 
 
 def clear_nothing_more(campaign_id: int) -> None:
     """Clear the mark that the pool has no more codes to list, because codes were added."""
-    nothing_more = key(campaign_id, NAMES[5])
+    nothing_more = key(campaign_id, NOTHING_MORE)
     redis_client.attempt(lambda client: client.delete(nothing_more), otherwise=0)
 
 
 def drop(campaign_id: int) -> None:
     """Delete the list, which is then read from the database again; codes in flight stay in flight."""
-    codes, _, _, _, listed_up_to, nothing_more = _keys(campaign_id)
-    redis_client.attempt(lambda client: client.delete(codes, listed_up_to, nothing_more), otherwise=0)
+    keys = [key(campaign_id, name) for name in (CODES, LISTED_UP_TO, NOTHING_MORE)]
+    redis_client.attempt(lambda client: client.delete(*keys), otherwise=0)
 
 
 def fill(campaign: Campaign, *, after_id: int) -> int:
@@ -154,19 +146,19 @@ def fill(campaign: Campaign, *, after_id: int) -> int:
     up_to = rows[-1][0] if rows else after_id
     codes = [code for _, code in rows]
     arguments: list[str | int] = [after_id, up_to, seconds_kept(campaign), NOTHING_MORE_MILLISECONDS]
-    return int(_call(FILL, campaign.pk, *arguments, *codes) or 0)
+    return int(call_script(FILL, campaign.pk, NAMES, *arguments, *codes) or 0)
 
 
 def abandoned_codes(campaign_id: int, *, after_seconds: int) -> dict[int, str]:
     """Codes claimed so long ago and never resolved, by account: up to `ABANDONED_AT_ONCE`, oldest first."""
-    reply = _call(FIND_ABANDONED, campaign_id, after_seconds, ABANDONED_AT_ONCE) or []
+    reply = call_script(FIND_ABANDONED, campaign_id, NAMES, after_seconds, ABANDONED_AT_ONCE) or []
     parts = [part.decode() for part in reply]
     return dict(zip(map(int, parts[::2]), parts[1::2], strict=True))
 
 
 def is_used_up(campaign_id: int) -> bool:
     """Whether the list exists, is empty, and has no code in flight."""
-    codes, in_flight, _, _, listed_up_to, _ = _keys(campaign_id)
+    codes, in_flight, listed_up_to = (key(campaign_id, name) for name in (CODES, IN_FLIGHT, LISTED_UP_TO))
     checks = [lambda client: client.exists(listed_up_to), lambda client: client.exists(codes, in_flight)]
     is_listed, has_codes = (redis_client.attempt(check, otherwise=0) for check in checks)
     return bool(is_listed) and not has_codes
@@ -174,8 +166,7 @@ def is_used_up(campaign_id: int) -> bool:
 
 def _try_claim(campaign: Campaign, user_id: int) -> tuple[str | None, int | None]:
     """The code, or, if the list has to be filled, the id of the last code that was listed."""
-    reply = _call(CLAIM_CODE, campaign.pk, user_id, seconds_kept(campaign))
-    match reply:
+    match call_script(CLAIM_CODE, campaign.pk, NAMES, user_id, seconds_kept(campaign)):
         case [b"code", code]:
             return code.decode(), None
         case [b"fill", cursor]:
@@ -185,20 +176,7 @@ def _try_claim(campaign: Campaign, user_id: int) -> tuple[str | None, int | None
     raise Unavailable(_("This campaign's codes come from Redis, which is unavailable; nothing was done."))
 
 
-@lru_cache(maxsize=LISTS)
+@lru_cache(maxsize=CAMPAIGNS_AT_ONCE)
 def _fill_lock(campaign_id: int) -> threading.Lock:
     """One thread of a process fills a list while the others wait: they would read the same codes."""
     return threading.Lock()
-
-
-def _call(script: str, campaign_id: int, *arguments: str | int) -> Any:
-    """The script's reply; None when Redis is unavailable."""
-    keys = _keys(campaign_id)
-    with _calls:
-        return redis_client.attempt(
-            lambda client: client.eval(script, len(keys), *keys, *arguments), otherwise=None
-        )
-
-
-def _keys(campaign_id: int) -> list[str]:
-    return [key(campaign_id, name) for name in NAMES]

@@ -35,10 +35,9 @@ PARTNER_THREADS = 16
 def settle_tickets(*, campaign_id: int, positions: Sequence[QueuePosition]) -> set[UUID]:
     """Settle the tickets at these positions in their order, and call the partner if there is one.
 
-    Durable on return, and safe to repeat. Returns the tickets that keep their position: those of a paused
-    campaign, those for which no slot is left but one may be released, and those whose slot was released
-    because the partner was not reached. A ticket whose partner doesn't answer goes on waiting with its slot.
-    Raises `Unavailable` without the database.
+    Durable on return, and safe to repeat. Returns the tickets that keep their position: of a paused campaign,
+    with no slot left while one may be released, or whose partner was not reached. One whose partner doesn't
+    answer goes on waiting with its slot. Raises `Unavailable` without the database.
     """
     try:
         pending, undecided = transactions.run(lambda: _decide(campaign_id, positions), transactions.KEYED)
@@ -52,7 +51,12 @@ def settle_tickets(*, campaign_id: int, positions: Sequence[QueuePosition]) -> s
         _notify_waiters(positions)
         return undecided
     outcomes = _ask_partner(pending, by={position.ticket_id: position.by for position in positions})
-    final = {id: outcome for id, outcome in outcomes.items() if not _is_retryable(outcome)}
+    # A partner that was not reached has not refused.
+    final = {
+        id: outcome
+        for id, outcome in outcomes.items()
+        if not (isinstance(outcome, Unavailable) or _is_unreached(outcome))
+    }
     transactions.run(lambda: tickets.record_results(campaign_id, final), transactions.REPEATABLE)
     _notify_waiters(positions)
     return undecided | {id for id, outcome in outcomes.items() if _is_unreached(outcome)}
@@ -85,7 +89,7 @@ def _decide(
     )
     outcome_of = {position.ticket_id: outcome for position, outcome in zip(waiting, outcomes, strict=True)}
     passing = {"campaign_paused", "sold_out"} if campaign.confirming else {"campaign_paused"}
-    undecided = {id for id, outcome in outcome_of.items() if _code_of(outcome) in passing}
+    undecided = {id for id, one in outcome_of.items() if isinstance(one, Rejected) and one.code in passing}
     tickets.record_results(
         campaign_id, {id: outcome for id, outcome in outcome_of.items() if id not in undecided}
     )
@@ -103,19 +107,9 @@ def _ask_partner(
     return dict(zip(pending, final, strict=True))
 
 
-def _is_retryable(outcome: AllocationResult) -> bool:
-    """Whether a later attempt may succeed; a partner that was not reached has not refused."""
-    return isinstance(outcome, Unavailable) or _is_unreached(outcome)
-
-
 def _is_unreached(outcome: AllocationResult) -> bool:
     """Whether the slot was released only because the partner was not reached."""
     return isinstance(outcome, PartnerFailed) and isinstance(outcome.__cause__, NotReached)
-
-
-def _code_of(outcome: AllocationResult) -> str:
-    """The refusal's code; empty for a coupon or a slot."""
-    return outcome.code if isinstance(outcome, Rejected) else ""
 
 
 def _confirm_slot(traceparent: str, slot: PendingConfirmation, by: ActorContext) -> Issued | FirstcomeError:

@@ -1,15 +1,11 @@
 """The queue of a campaign in Redis: waiting tickets in the order of their numbers.
 
-A counter draws the numbers, a stream holds the entries, and a hash has the entry of each account. One issuer
-at a time reads the stream: it holds a lease, which is checked in the same call that reads. Entries it has
-read stay pending until it calls `remove`, and the next holder of the lease reads them first.
-
-A queue that was lost is restored from the tickets in the database (`coupons.queue.recovery`): a missing
-counter or stream shows the loss. An entry that is here twice, or was settled long ago, is still decided only
-once.
+A counter draws the numbers, a stream holds the entries, and a hash has the entry of each account. The issuer
+that holds the lease reads; what it has read stays pending until `remove`, and comes first for the next
+holder. A queue that was lost is restored from the tickets (`coupons.queue.recovery`); an entry that is here
+twice is still decided only once.
 """
 
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,7 +17,7 @@ import orjson
 from redis import Redis
 
 from coupons.models import Campaign
-from coupons.redis_keys import key, seconds_kept
+from coupons.redis_keys import call_script, key, seconds_kept
 from shop.errors import Unavailable
 from shop.events.journal import ActorContext
 from shop.lazy_texts import mark as _
@@ -32,9 +28,6 @@ COUNTER, STREAM, WAITING, LEASE = "tickets", "line", "waiting", "issuer"
 LEASE_MILLISECONDS = 5_000
 # Shorter than the time-out of the Redis client.
 WAIT_MILLISECONDS = 500
-# For one process: each call takes a connection of its pool, and one that finds none looks like an outage.
-CALLS_AT_ONCE = 64
-_calls = threading.BoundedSemaphore(CALLS_AT_ONCE)
 
 # A counter below a waiting number: Redis came back with old data, and new requests would overtake old ones.
 ENQUEUE = """
@@ -219,11 +212,7 @@ def release(campaign_id: int, *, issuer: str) -> None:
 
 
 def _call(script: str, campaign_id: int, names: Sequence[str], arguments: Sequence[Any]) -> Any:
-    keys = [key(campaign_id, name) for name in names]
-    with _calls:
-        reply = redis_client.attempt(
-            lambda client: client.eval(script, len(keys), *keys, *arguments), otherwise=None
-        )
+    reply = call_script(script, campaign_id, names, *arguments)
     if reply is None:
         raise _redis_unavailable()
     return reply

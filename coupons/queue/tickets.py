@@ -19,7 +19,7 @@ from coupons.models import Campaign, Coupon, QueueTicket
 from coupons.queue.stream import QueuePosition
 from shop import clock
 from shop.concurrency.group_commit import Batcher
-from shop.db import commit_marks, open_transaction, transactions
+from shop.db import open_transaction, transactions
 from shop.errors import FirstcomeError, NotFound, Rejected, Unavailable
 from shop.lazy_texts import mark as _
 from shop.observability import tracing
@@ -50,7 +50,8 @@ def read_existing_results(
     existing = eligibility.existing_coupons(campaign, user_ids)
     waiting = _first_waiting_tickets(campaign, user_ids)
     without_result = user_ids - existing.keys() - waiting.keys()
-    free = Eligible(campaign, _last_waiting_number(campaign_id) if without_result else 0)
+    numbers = waiting_tickets(campaign_id).order_by("-number").values_list("number", flat=True)
+    free = Eligible(campaign, (numbers.first() or 0) if without_result else 0)
     listed = eligibility.listed_accounts(campaign, without_result)
 
     def found(user_id: int) -> TicketLookup | FirstcomeError:
@@ -115,10 +116,6 @@ def record_results(campaign_id: int, outcomes: Mapping[UUID, AllocationResult]) 
         if status in ids:
             ended = waiting.filter(pk__in=ids[status]).update(status=status)
             open_transaction.count_after_commit(counters.count_refused, [(campaign_id, status.value)] * ended)
-    if ids.keys() & {Status.SOLD_OUT, Status.FAILED} and Status.ISSUED not in ids:
-        # A batch without a coupon writes no line of the journal, and another attempt at the same tickets
-        # writes the same status.
-        commit_marks.write_as_evidence()
     if Status.ISSUED in ids:
         issued = waiting.filter(pk__in=ids[Status.ISSUED])
         issued.update(status=Status.ISSUED, coupon=Subquery(coupon.values("pk")))
@@ -178,10 +175,8 @@ def longest_wait_seconds() -> dict[str, float]:
 
 def last_number(campaign_id: int) -> int:
     """The greatest number that was drawn and written."""
-    last: int | None = QueueTicket.objects.filter(campaign_id=campaign_id).aggregate(last=Max("number"))[
-        "last"
-    ]
-    return last or 0
+    tickets = QueueTicket.objects.filter(campaign_id=campaign_id)
+    return int(tickets.aggregate(last=Max("number"))["last"] or 0)
 
 
 def _first_waiting_tickets(campaign: Campaign, user_ids: Collection[int]) -> dict[int, Queued]:
@@ -200,22 +195,14 @@ def _first_waiting_numbers(campaign_id: int) -> list[int]:
     return list(numbers[:COUNTED_EXACTLY])
 
 
-def _last_waiting_number(campaign_id: int) -> int:
-    """The greatest waiting number; 0 if there is none."""
-    numbers = waiting_tickets(campaign_id).order_by("-number").values_list("number", flat=True)
-    return numbers.first() or 0
-
-
 def _to_queued(ticket: QueueTicket, first_numbers: Sequence[int]) -> Queued:
-    is_waiting = ticket.status == Status.WAITING
-    return Queued(ticket, ahead=_count_ahead(ticket.number, first_numbers) if is_waiting else 0)
-
-
-def _count_ahead(number: int, first_numbers: Sequence[int]) -> int:
-    """How many waiting tickets come before this number."""
+    """The ticket, and how many waiting tickets come before it."""
+    number = ticket.number
+    if ticket.status != Status.WAITING:
+        return Queued(ticket, ahead=0)
     if len(first_numbers) < COUNTED_EXACTLY or number <= first_numbers[-1]:
-        return bisect_left(first_numbers, number)
-    return COUNTED_EXACTLY + number - first_numbers[-1] - 1
+        return Queued(ticket, ahead=bisect_left(first_numbers, number))
+    return Queued(ticket, ahead=COUNTED_EXACTLY + number - first_numbers[-1] - 1)
 
 
 def _with_campaign(ticket: QueueTicket, campaign: Campaign) -> QueueTicket:

@@ -1,9 +1,8 @@
 """Settles the queues of all campaigns with the strategy `queue`: the work of `manage.py run_issuer`.
 
-A few threads settle any number of queues: each takes the queue that is due for longest, settles a batch of
-it, and puts it back. Queues of campaigns with a partner have threads of their own, because partners are slow.
-Any number of issuers may run: one holds a queue's lease, the others wait for it. The entries that a killed
-issuer had read go to the next one; an issuer that was frozen finds its tickets settled.
+A few threads settle any number of queues in turn; those with a partner, which are slow, have threads of their
+own. Of several issuers one holds a queue's lease. The entries that a killed one had read go to the next; one
+that was frozen finds its tickets settled.
 """
 
 import heapq
@@ -104,11 +103,6 @@ class _Rotation:
                 self._changed.wait(min(wait_seconds, REFRESH_SECONDS))
         return None
 
-    def _put_back(self, campaign_id: int, *, pause_seconds: float) -> None:
-        with self._changed:
-            heapq.heappush(self._deadlines, (time.monotonic() + pause_seconds, campaign_id))
-            self._changed.notify()
-
     def _serve_batch(self, campaign_id: int) -> None:
         """Settle the first tickets of the queue, and put the queue back to be settled again."""
         settle = partial(_settle_batch, campaign_id, issuer=self._issuer, most=self._most)
@@ -126,7 +120,9 @@ class _Rotation:
             pause_seconds = IDLE_SECONDS
         elif not served:
             stream.wait_for_entry(campaign_id)
-        self._put_back(campaign_id, pause_seconds=pause_seconds)
+        with self._changed:
+            heapq.heappush(self._deadlines, (time.monotonic() + pause_seconds, campaign_id))
+            self._changed.notify()
 
 
 def serve(stop: threading.Event, *, on_refresh: Callable[[], None] = lambda: None) -> None:

@@ -25,7 +25,7 @@ from coupons.tests.laws import broken, positions
 from coupons.tests.outcomes import count_outcomes, issue_calls
 from coupons.tests.own_partner import Killed, crash, issued, partner_that, registered
 from shop.errors import PartnerFailed, Unavailable
-from shop.operations import redis_rebuild
+from shop.management.commands import rebuild_redis
 from shop.redis import redis_client
 from shop.tests.outages import OwnRedis, own_redis
 from shop.tests.racing import race, wait_until
@@ -151,7 +151,7 @@ def test_a_list_that_is_lost_repeatedly_gives_each_code_once(trouble: str, redis
     lose = (
         redis_server.flushdb
         if trouble == "flushed"
-        else lambda: (redis_rebuild.drop_keys(), healing.rebuild())
+        else lambda: (rebuild_redis.drop_keys(), healing.rebuild())
     )
 
     with over_and_over(lose):

@@ -140,7 +140,7 @@ def test_a_campaign_is_paused_unless_it_is_closed(columns: dict[str, Any], statu
     assert pause(campaign).status_at(timezone.now()) == status
 
     assert refused(partial(ask, campaign, user_id)) == code
-    assert campaigns.running_count() == 0
+    assert campaigns.running().count() == 0
 
 
 def test_a_second_pause_or_resume_changes_nothing_and_is_no_second_line() -> None:

@@ -17,10 +17,11 @@ from redis.crc import key_slot
 
 from coupons import campaigns, issued_coupons, maintenance, pool, reopening
 from coupons.allocation.writes import Issued, PendingConfirmation
-from coupons.gate import filling, gate, healing
+from coupons.gate import gate, healing
 from coupons.issuing import issuing
 from coupons.issuing.strategies import group_commit, redis_gate
 from coupons.models import Campaign, Confirmation, Coupon
+from coupons.redis_keys import key
 from coupons.tests import outcomes
 from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.laws import broken, positions
@@ -72,7 +73,7 @@ def tickets(campaign: Campaign) -> dict[int, str]:
 
 
 def members(campaign: Campaign) -> set[int]:
-    return {int(id) for id in redis_client.client().smembers(gate._members(campaign.pk))}
+    return {int(id) for id in redis_client.client().smembers(key(campaign.pk, gate.MEMBERS))}
 
 
 def owners(campaign: Campaign) -> set[int]:
@@ -136,7 +137,7 @@ def test_times_that_change_reach_the_gate_at_once() -> None:
 def test_the_place_of_a_request_that_the_database_refuses_is_released() -> None:
     campaign, [first, second] = gated(quantity=1), accounts(2)
     issue(gated(), first)
-    filling.fill(campaign_id=campaign.pk)
+    healing.fill(campaign_id=campaign.pk)
     Campaign.objects.filter(pk=campaign.pk).update(closes_at=timezone.now() - timedelta(seconds=1))
 
     assert refusal(campaign, first) == "campaign_closed"
@@ -159,7 +160,7 @@ def test_a_write_that_fails_releases_its_place_to_the_next_request() -> None:
 
 def test_a_place_is_released_by_its_own_ticket_only() -> None:
     campaign, [user_id] = gated(quantity=1), accounts(1)
-    filling.fill(campaign_id=campaign.pk)
+    healing.fill(campaign_id=campaign.pk)
     old = gate.admit(campaign_id=campaign.pk, user_id=user_id)
     gate.release_slots(campaign_id=campaign.pk, tickets={user_id: old.ticket})
     gate.admit(campaign_id=campaign.pk, user_id=user_id)
@@ -170,17 +171,17 @@ def test_a_place_is_released_by_its_own_ticket_only() -> None:
 
 def test_repeats_of_an_account_in_flight_take_one_place() -> None:
     campaign, [user_id] = gated(quantity=5), accounts(1)
-    filling.fill(campaign_id=campaign.pk)
+    healing.fill(campaign_id=campaign.pk)
 
     says = [gate.admit(campaign_id=campaign.pk, user_id=user_id).says for _ in range(3)]
 
-    assert says == [gate.ADMITTED, gate.ALREADY_IN_FLIGHT, gate.ALREADY_IN_FLIGHT]
+    assert says == ["admitted", "passenger", "passenger"]
     assert counted(campaign) == (0, 1)
 
 
 def test_positions_of_a_batch_follow_the_numbers_of_admission() -> None:
     campaign, [first, *others] = gated(), accounts(41)
-    filling.fill(campaign_id=campaign.pk)
+    healing.fill(campaign_id=campaign.pk)
     batcher = redis_gate._batcher(campaign.pk)
 
     with holding(KEEP, campaign.pk):
@@ -201,7 +202,7 @@ def test_the_place_of_a_process_killed_in_flight_is_released() -> None:
     """It was admitted, and had committed nothing."""
     campaign, [dead, late] = gated(quantity=1), accounts(2)
 
-    filling.fill(campaign_id=campaign.pk)
+    healing.fill(campaign_id=campaign.pk)
     gate.admit(campaign_id=campaign.pk, user_id=dead)
     assert list(tickets(campaign)) == [dead]
     began = time.monotonic()
@@ -216,7 +217,7 @@ def test_the_place_of_a_process_killed_in_flight_is_released() -> None:
 
 def test_the_account_of_a_process_killed_between_commit_and_recording_becomes_a_member() -> None:
     campaign, [owner, late] = gated(quantity=1), accounts(2)
-    filling.fill(campaign_id=campaign.pk)
+    healing.fill(campaign_id=campaign.pk)
     gate.admit(campaign_id=campaign.pk, user_id=owner)
     group_commit.issue(campaign_id=campaign.pk, user_id=owner)
     assert counted(campaign) == (0, 1)
@@ -230,7 +231,7 @@ def test_the_account_of_a_process_killed_between_commit_and_recording_becomes_a_
 
 def test_an_account_in_flight_that_is_not_overdue_is_left_alone() -> None:
     campaign, [user_id] = gated(), accounts(1)
-    filling.fill(campaign_id=campaign.pk)
+    healing.fill(campaign_id=campaign.pk)
     gate.admit(campaign_id=campaign.pk, user_id=user_id)
 
     assert healing.heal() == 0
@@ -240,9 +241,9 @@ def test_an_account_in_flight_that_is_not_overdue_is_left_alone() -> None:
 def test_a_ticket_from_the_future_is_resolved_as_well() -> None:
     """Another Redis with another clock wrote it; the sweep doesn't wait until that time."""
     campaign, [user_id] = gated(quantity=1), accounts(1)
-    filling.fill(campaign_id=campaign.pk)
+    healing.fill(campaign_id=campaign.pk)
     tomorrow = int((time.time() + 24 * 3_600) * 1_000)
-    redis_client.client().hset(gate._in_flight(campaign.pk), "1000000000", f"1:{tomorrow}")
+    redis_client.client().hset(key(campaign.pk, gate.IN_FLIGHT), "1000000000", f"1:{tomorrow}")
     assert refusal(campaign, user_id) == "sold_out"
 
     assert healing.heal() == 1
@@ -325,7 +326,7 @@ def test_a_gate_without_the_database_admits_twice_after_a_flush(redis_server: An
     def give(user_ids: Iterable[int]) -> int:
         gate.open(campaign, members=0)
         asked = [gate.admit(campaign_id=campaign.pk, user_id=id) for id in user_ids]
-        return sum(one.says == gate.ADMITTED for one in asked)
+        return sum(one.says == "admitted" for one in asked)
 
     assert give(range(5)) == 3
     redis_server.flushdb()
@@ -361,7 +362,7 @@ def test_a_change_that_was_not_published_reaches_the_gate_by_the_sweep() -> None
 
 def test_older_terms_that_are_published_late_change_nothing() -> None:
     campaign, [user_id] = gated(quantity=2), accounts(1)
-    filling.fill(campaign_id=campaign.pk)
+    healing.fill(campaign_id=campaign.pk)
     old = Campaign.objects.get(pk=campaign.pk)
     campaigns.change(campaign_id=campaign.pk, quantity=1)
 
@@ -442,7 +443,7 @@ def test_a_gate_that_lost_members_while_it_was_filled_stays_closed() -> None:
 
 def test_a_redis_that_came_back_with_old_data_is_noticed_by_the_sweep(redis_server: Any) -> None:
     campaign, everyone = gated(quantity=3), accounts(5)
-    filling.fill(campaign_id=campaign.pk)
+    healing.fill(campaign_id=campaign.pk)
     gate.admit(campaign_id=campaign.pk, user_id=everyone[4])
     old = {name: redis_server.dump(name) for name in redis_server.keys("firstcome:{campaign:*")}
     issue_all(campaign, everyone[:2])
@@ -463,8 +464,8 @@ def test_a_redis_that_came_back_with_old_data_is_noticed_by_the_sweep(redis_serv
 def test_an_existing_coupon_is_returned_although_the_gate_lacks_the_member() -> None:
     campaign, [owner, other] = gated(quantity=2), accounts(2)
     issue_all(campaign, [owner, other])
-    redis_client.client().srem(gate._members(campaign.pk), owner)
-    redis_client.client().sadd(gate._members(campaign.pk), 10**9)
+    redis_client.client().srem(key(campaign.pk, gate.MEMBERS), owner)
+    redis_client.client().sadd(key(campaign.pk, gate.MEMBERS), 10**9)
     assert gate.admit(campaign_id=campaign.pk, user_id=owner).says == gate.FULL
 
     assert not issue(campaign, owner).is_new
@@ -502,11 +503,11 @@ def test_a_quantity_raised_while_the_gate_opens_is_published(monkeypatch: pytest
 def test_members_are_kept_for_as_long_as_the_terms(redis_server: Any) -> None:
     campaign, [owner] = gated(), accounts(1)
     issue(campaign, owner)
-    redis_server.expire(gate._members(campaign.pk), 30)  # as a day after the last coupon
+    redis_server.expire(key(campaign.pk, gate.MEMBERS), 30)  # as a day after the last coupon
 
     healing.heal()
 
-    assert redis_server.ttl(gate._members(campaign.pk)) > redis_server.ttl(gate._terms(campaign.pk))
+    assert redis_server.ttl(key(campaign.pk, gate.MEMBERS)) > redis_server.ttl(key(campaign.pk, gate.TERMS))
 
 
 def refused_by_partner(campaign: Campaign, confirming: PendingConfirmation) -> None:

@@ -47,7 +47,7 @@ def test_a_sold_out_campaign_is_shown_and_does_not_count_as_running() -> None:
     campaign = CampaignFactory.create(quantity=1)
     coupon_of(campaign)
 
-    assert campaigns.running_count() == 0
+    assert campaigns.running().count() == 0
     assert state.read_running()[state.ISSUED] == {str(campaign.pk): 1}
 
 

@@ -16,8 +16,7 @@ def test_a_sweeper_that_fails_does_not_stop_the_others(monkeypatch: pytest.Monke
         return 3
 
     monkeypatch.setattr(maintenance, "SWEEPERS", [working, failing, working])
-    with pytest.raises(ExceptionGroup) as failed:
+    with pytest.raises(ValueError, match="a campaign that can't be healed"):
         maintenance.sweep()
 
     assert swept == ["working", "working"]
-    assert [str(error) for error in failed.value.exceptions] == ["a campaign that can't be healed"]

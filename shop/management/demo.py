@@ -74,30 +74,24 @@ def seed_users(count: int, progress: Progress) -> None:
         progress(len(names))
 
 
-def seed_products(count: int, stock: int, progress: Progress) -> None:
+def seed_products(count: int, stock: int) -> None:
     """Create `DEMO-0001` and so on, each with `stock` units on hand."""
-    wanted = [_product_row(number, stock) for number in range(1, count + 1)]
-    known = set(Product.objects.filter(sku__startswith="DEMO-").values_list("sku", flat=True))
-    missing = [row for row in wanted if row.sku not in known]
-    importing.receive(missing, delivery_id=uuid7(), reason="Demo stock")
-    progress(count)
+    _create_missing([_product_row(number, stock) for number in range(1, count + 1)])
 
 
-def seed_campaigns(progress: Progress) -> None:
+def seed_campaigns() -> None:
     """Create one campaign of each kind, identified by its name."""
     for terms in _campaign_terms():
         campaign = Campaign.objects.filter(name=terms["name"]).first() or campaigns.create(**terms)
         if campaign.code_source == Campaign.CodeSource.POOL:
             pool.generate(campaign_id=campaign.pk, count=campaign.quantity - campaign.codes_added)
-        progress(1)
 
 
-def seed_sales(progress: Progress) -> None:
+def seed_sales() -> None:
     """Create a sale that is open and one that opens soon, each with a waiting room and scarce products."""
     for goods, terms in _sale_terms():
         if not Sale.objects.filter(name=terms["name"]).exists():
             sale_terms.create(product_ids=_sale_products(goods), **terms)
-        progress(1)
 
 
 def count_sales() -> int:
@@ -227,14 +221,18 @@ def _sale_terms() -> list[tuple[list[ScarceProduct], sale_terms.Terms]]:
 
 def _sale_products(goods: Sequence[ScarceProduct]) -> list[int]:
     """The ids of the products; those that are missing are created."""
-    rows = {one.row.sku: one.row for one in goods}
-    known = set(Product.objects.filter(sku__in=rows).values_list("sku", flat=True))
-    missing = [row for sku, row in rows.items() if sku not in known]
-    importing.receive(missing, delivery_id=uuid7(), reason="Demo stock")
-    ids = dict(Product.objects.filter(sku__in=rows).values_list("sku", "pk"))
+    _create_missing([one.row for one in goods])
+    skus = [one.row.sku for one in goods]
+    ids = dict(Product.objects.filter(sku__in=skus).values_list("sku", "pk"))
     for one in goods:
         products.change(product_id=ids[one.row.sku], limit_per_account=one.limit)
     return list(ids.values())
+
+
+def _create_missing(rows: Sequence[StockRow]) -> None:
+    known = set(Product.objects.filter(sku__in=[row.sku for row in rows]).values_list("sku", flat=True))
+    missing = [row for row in rows if row.sku not in known]
+    importing.receive(missing, delivery_id=uuid7(), reason="Demo stock")
 
 
 def _partner_campaign_terms(name: str) -> Terms:

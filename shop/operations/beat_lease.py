@@ -1,8 +1,7 @@
 """Which beat acts, where several run: the one that holds the lease, a row of the database.
 
-A beat that is killed or frozen is replaced once its lease has lapsed. The lease saves double work and is no
-guarantee: a beat that was frozen may send what is due once more, and every task may run twice. While the
-database is away the one that acted goes on, and the others go on waiting.
+The lease saves double work and is no guarantee: every task may run twice. While the database is away the one
+that acted goes on, and the others go on waiting.
 """
 
 import socket

@@ -48,7 +48,8 @@ def enqueue(task: "Task[Any, Any]", *arguments: Any) -> None:
     Returns at once, whatever the broker does, because the caller's response must not wait for it.
     """
     if _free_slots.acquire(blocking=False):
-        _threads.submit(_send_and_free_slot, task, arguments, task_context.capture())
+        sent = _threads.submit(_send_or_run_locally, task, arguments, task_context.capture())
+        sent.add_done_callback(lambda _: _free_slots.release())
     else:
         log.warning("too many tasks to dispatch; the sweep will find it", task=task.name)
 
@@ -105,13 +106,6 @@ def _send_batched(task: "Task[Any, Any]") -> None:
         headers = task_context.merge([headers for _, headers in waiting])
         _send_or_run_locally(task, [argument for argument, _ in waiting], headers)
         time.sleep(PAUSE_SECONDS)
-
-
-def _send_and_free_slot(task: "Task[Any, Any]", arguments: Sequence[Any], headers: Headers) -> None:
-    try:
-        _send_or_run_locally(task, arguments, headers)
-    finally:
-        _free_slots.release()
 
 
 def _send_or_run_locally(task: "Task[Any, Any]", arguments: Sequence[Any], headers: Headers) -> None:

@@ -74,10 +74,6 @@ def _is_database_up() -> bool:
         return bool(cursor.fetchone() == (1,))
 
 
-def _is_redis_up() -> bool:
-    return bool(redis_client.client().ping())
-
-
 def _is_broker_up() -> bool:
     with broker_connections.connected(within_seconds=BROKER_SECONDS) as broker:
         return bool(broker.connected)
@@ -95,7 +91,7 @@ def _has_no_pending_migrations() -> bool:
 CHECKS: dict[str, Callable[[], bool]] = {
     "database": _is_database_up,
     "clock": clock.is_measured,
-    "redis": _is_redis_up,
+    "redis": lambda: bool(redis_client.client().ping()),
     "broker": _is_broker_up,
     "migrations": _has_no_pending_migrations,
 }

@@ -1,5 +1,7 @@
 """Deletion of rows that are no longer needed, such as idempotency keys and marks of transactions."""
 
+from collections.abc import Callable, Iterable
+
 from structlog import get_logger
 
 from shop.accounts import sign_outs, tokens
@@ -15,24 +17,29 @@ def sweep() -> int:
     """Delete old idempotency keys, tokens, sessions, marks, events, webhooks and their secrets.
 
     Returns how many.
-
-    An error in one sweep doesn't stop the others; the first error is raised at the end.
     """
-    deleted, errors = 0, list[Exception]()
-    for sweep_rows in (
-        recorded_answers.delete_expired_keys,
-        tokens.delete_expired_tokens,
-        sign_outs.delete_expired_sessions,
-        commit_marks.sweep,
-        reading.delete_old,
-        deliveries.delete_old,
-        endpoints.forget_former_secrets,
-    ):
+    return run_each(
+        (
+            recorded_answers.delete_expired_keys,
+            tokens.delete_expired_tokens,
+            sign_outs.delete_expired_sessions,
+            commit_marks.sweep,
+            reading.delete_old,
+            deliveries.delete_old,
+            endpoints.forget_former_secrets,
+        )
+    )
+
+
+def run_each(sweepers: Iterable[Callable[[], int]]) -> int:
+    """Run each, also after one that fails. Returns the sum; raises the first error at the end."""
+    swept, errors = 0, list[Exception]()
+    for sweeper in sweepers:
         try:
-            deleted += sweep_rows()
+            swept += sweeper()
         except Exception as error:
-            log.exception("not swept", what=sweep_rows.__module__)
+            log.exception("not swept", what=sweeper.__module__)
             errors.append(error)
     if errors:
         raise errors[0]
-    return deleted
+    return swept

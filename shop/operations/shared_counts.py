@@ -1,9 +1,7 @@
 """What all processes have counted in each of the last seconds, brought together over Redis while it is read.
 
-Each process counts for itself, and Prometheus adds the processes up at its own pace. A reader that needs the
-sums now calls `read` every second: that sets a key in Redis which expires soon, and while it is set, every
-process adds what it has counted in each second to a hash of that second. While nothing reads, a process asks
-Redis once a second whether the key is there, and does no more.
+A reader calls `read` every second, which sets a key in Redis that expires soon; while it is set, every
+process adds what it has counted in each second to a hash of that second.
 """
 
 from collections import Counter
@@ -146,14 +144,14 @@ def _key(second: int) -> str:
     return f"firstcome:counts:{second}"
 
 
-def _seconds_to_next() -> float:
-    return 1 - clock.now().timestamp() % 1 + SHARE_DELAY_SECONDS
-
-
 def _sample_and_share() -> None:
     process_metrics.sample()
     _sharing.run_once(second=int(clock.now().timestamp()) - 1)
 
 
 _sharing = Sharing()
-_work = RepeatedWork(_sample_and_share, name="metrics", pause=_seconds_to_next)
+_work = RepeatedWork(
+    _sample_and_share,
+    name="metrics",
+    pause=lambda: 1 - clock.now().timestamp() % 1 + SHARE_DELAY_SECONDS,
+)

@@ -10,9 +10,8 @@ log = get_logger(__name__)
 class Consumer(consumer.Consumer):
     """Declares no queues for delayed tasks, and outlives a connection that can't give its messages back.
 
-    With quorum queues Celery declares 28 more of them, at each node of the broker in turn, before it takes
-    the first task; a node that is down delays each start and each reconnection by seconds. The shop delays no
-    tasks: what is due later is a column and a sweep.
+    With quorum queues Celery declares 28 more, at each node in turn, before the first task. The shop delays
+    no tasks: what is due later is a column and a sweep.
     """
 
     class Blueprint(consumer.Consumer.Blueprint):

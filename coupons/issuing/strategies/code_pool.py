@@ -1,14 +1,8 @@
 """`code_pool`: codes are made ahead and listed in Redis, and each request claims the next one from the list.
 
-How: `LMOVE` into a list of codes in flight; the batcher's leader locks the campaign and the batch's codes,
-and assigns those that are available in the database; the request acknowledges its code after the commit, and
-the sweeper returns the codes of crashed processes. A request with no code, or with one that is issued
-already, gets the pool's oldest available code.
-Promises: exact, each code issued once, none lost; positions in order of arrival within a process. Without
-Redis it issues nothing new (503); after a flush it lists the pool again. With another strategy a pool needs
-no Redis.
-Scales: as `group_commit`, with two more calls to Redis; choose it where codes come from another system and no
-request should search the pool for the next free one.
+A claimed code is acknowledged after the commit, and the sweeper returns those of crashed processes. Exact,
+each code issued once, none lost; without Redis it issues nothing new (503), and after a flush it lists the
+pool again. A request with no code, or with one that is issued already, gets the pool's oldest available one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +11,7 @@ from functools import lru_cache, partial
 
 from django.db import IntegrityError
 
-from coupons import pool
+from coupons import CAMPAIGNS_AT_ONCE, pool
 from coupons.allocation import eligibility, writes
 from coupons.allocation.eligibility import AllocationResult
 from coupons.allocation.writes import AssignedCodes, Issued, IssueRequest, PendingConfirmation
@@ -26,9 +20,6 @@ from coupons.pool_list import pool_list
 from shop import clock
 from shop.concurrency.group_commit import Batcher
 from shop.errors import Overloaded, Rejected
-
-# The same number as `group_commit` has.
-BATCHERS = 1_024
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +45,9 @@ def issue(*, campaign_id: int, user_id: int) -> Issued | PendingConfirmation:
         _resolve_code(campaign_id, user_id, code, is_spent=False)
         raise
     # A request that got another code than it claimed had claimed one that was issued already.
-    _resolve_code(campaign_id, user_id, code, is_spent=outcome.is_new or _code_of(outcome) == code)
+    got = outcome.coupon.code if isinstance(outcome, Issued) else outcome.code
+    _resolve_code(campaign_id, user_id, code, is_spent=outcome.is_new or got == code)
     return outcome
-
-
-def _code_of(outcome: Issued | PendingConfirmation) -> str:
-    return outcome.coupon.code if isinstance(outcome, Issued) else outcome.code
 
 
 def _resolve_code(campaign_id: int, user_id: int, code: str | None, *, is_spent: bool) -> None:
@@ -67,7 +55,7 @@ def _resolve_code(campaign_id: int, user_id: int, code: str | None, *, is_spent:
         pool_list.resolve_code(campaign_id, user_id=user_id, code=code, is_spent=is_spent)
 
 
-@lru_cache(maxsize=BATCHERS)
+@lru_cache(maxsize=CAMPAIGNS_AT_ONCE)
 def _lookup_batcher(campaign_id: int) -> Batcher[int, Issued | PendingConfirmation | Campaign]:
     """Finds the requests that need no code, because they have a coupon or are refused; read in batches."""
     return Batcher(lambda user_ids: _read_existing(campaign_id, user_ids), name="code_pool_lookups")
@@ -86,7 +74,7 @@ def _read_existing(campaign_id: int, user_ids: Sequence[int]) -> list[Allocation
     ]
 
 
-@lru_cache(maxsize=BATCHERS)
+@lru_cache(maxsize=CAMPAIGNS_AT_ONCE)
 def _batcher(campaign_id: int) -> Batcher[PoolRequest, Issued | PendingConfirmation]:
     return Batcher(lambda requests: _allocate(campaign_id, requests), name="code_pool")
 
@@ -111,8 +99,9 @@ def _assign_codes(
         return writes.assign_codes(campaign, requests)
     codes = [claimed[request.user_id] for request in requests if request.user_id in claimed]
     locked = pool.lock_codes(campaign_id=campaign.pk, codes=codes)
-    others = iter(_other_codes(campaign, len(requests) - len(locked), locked))
-    free = set(locked)
+    missing, free = len(requests) - len(locked), set(locked)
+    # Without the locked ones, which would be assigned twice.
+    others = iter(pool.lock_available(campaign_id=campaign.pk, count=missing, but=locked) if missing else ())
     chosen: dict[int, str] = {}
     for request in requests:
         code = claimed.get(request.user_id)
@@ -123,8 +112,3 @@ def _assign_codes(
         if code is not None:
             chosen[request.user_id] = code
     return chosen
-
-
-def _other_codes(campaign: Campaign, count: int, locked: set[str]) -> list[str]:
-    """So many other available codes; the `locked` ones are excluded, or they would be assigned twice."""
-    return pool.lock_available(campaign_id=campaign.pk, count=count, but=locked) if count else []

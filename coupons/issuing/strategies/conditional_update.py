@@ -1,16 +1,11 @@
-"""`conditional_update`: one UPDATE that counts a slot only if one is left.
+"""`conditional_update`: one UPDATE that counts a slot only if one is left and the campaign issues to the
+account.
 
-How: `UPDATE ... SET issued = issued + 1 WHERE issued + confirming < quantity`, and the campaign is open, not
-paused, and lets the account in; it locks the row, so the count that is read after it is the position, and
-the coupon is written under that lock.
-Promises: exact; positions in the order in which the database grants the lock; needs no Redis.
-Scales: one lock and one flush for each coupon, as `pessimistic`, but none for a refusal or a repeated
-request.
-Choose it: where a campaign has few concurrent requests and many repeats, or to compare.
+It locks the row, so the count that is read after it is the position, and the coupon is written under that
+lock. Exact; one lock and one flush for each coupon, none for a refusal or a repeat; needs no Redis.
 """
 
 from datetime import datetime
-from functools import lru_cache
 
 from django.db import IntegrityError
 from django.db.models import F
@@ -18,20 +13,18 @@ from django.db.models import F
 from coupons.allocation import eligibility, writes
 from coupons.allocation.eligibility import AllocationResult
 from coupons.allocation.writes import Issued, IssueRequest, PendingConfirmation
+from coupons.issuing.strategies import concurrency_limit
 from coupons.models import Campaign
 from shop import clock
-from shop.concurrency.concurrency_limit import ConcurrencyLimit
 from shop.db import transactions
 from shop.errors import Rejected
 from shop.lazy_texts import mark as _
-
-CAMPAIGNS = 1_024
 
 
 def issue(*, campaign_id: int, user_id: int) -> Issued | PendingConfirmation:
     """Wait for the campaign's concurrency limit, count a slot on its row, and write the coupon."""
     request = IssueRequest(user_id)
-    with _concurrency_limit(campaign_id).permit():
+    with concurrency_limit(campaign_id).permit():
         try:
             outcome = transactions.run(lambda: _decide(campaign_id, request), transactions.KEYED)
         except IntegrityError:
@@ -56,7 +49,14 @@ def _decide(campaign_id: int, request: IssueRequest) -> AllocationResult:
         return answer
     is_counted = _count_slot(seen, request.user_id, now)
     campaign = Campaign.objects.get(pk=campaign_id)
-    return _write_slot(campaign, request, now) if is_counted else _refusal(campaign, request.user_id, now)
+    if is_counted:
+        return _write_slot(campaign, request, now)
+    # A slot may have been released since.
+    return eligibility.refusal(campaign, request.user_id, now) or Rejected(
+        _("{campaign} has changed just now; nothing was done.", campaign=campaign.name),
+        code="conflict",
+        retry_after=1,
+    )
 
 
 def _count_slot(campaign: Campaign, user_id: int, now: datetime) -> bool:
@@ -81,17 +81,3 @@ def _write_slot(campaign: Campaign, request: IssueRequest, now: datetime) -> All
         # Raised rather than returned, so that the count is rolled back.
         raise eligibility.sold_out(campaign)
     return writes.write_slots(campaign, chosen, by={request.user_id: request.by}, now=now)[request.user_id]
-
-
-def _refusal(campaign: Campaign, user_id: int, now: datetime) -> Rejected:
-    """Why no slot was counted; a conflict if one was released since."""
-    return eligibility.refusal(campaign, user_id, now) or Rejected(
-        _("{campaign} has changed just now; nothing was done.", campaign=campaign.name),
-        code="conflict",
-        retry_after=1,
-    )
-
-
-@lru_cache(maxsize=CAMPAIGNS)
-def _concurrency_limit(campaign_id: int) -> ConcurrencyLimit:
-    return ConcurrencyLimit(name=_("campaign {campaign_id}", campaign_id=campaign_id))

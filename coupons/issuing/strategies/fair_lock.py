@@ -1,16 +1,8 @@
 """`fair_lock`: a lock in Redis with a queue of waiters, around the write of `optimistic`.
 
-How: a request joins the queue in Redis before anything else; the holder passes the lock to the next waiter
-and wakes it. The lease of 3 s is renewed while the lock is held; a write after its end finds the version
-changed.
-Promises: exact; positions in the order in which requests reached Redis. On average that is 0.1 places away
-from the order of arrival at the server, for 200 requests 2 ms apart; a few places when all arrive at once,
-dozens on a busy machine (`spin_lock`: 65, as by chance; coupons/tests/test_order_of_arrival.py). Waits 10 s
-at most, then 409 `lock_not_acquired`. Without Redis 503, and nothing is done; after a flush the waiters queue
-again.
-Scales: one coupon at a time over all processes, each waiter woken by the one before. A holder that was killed
-stops all others for up to 3.5 s, waiters that were killed for as long once more at most.
-Choose it: when the order matters and each request needs its coupon at once; `queue` keeps the order too.
+Exact; positions in the order in which requests reached Redis (coupons/tests/test_order_of_arrival.py). Waits
+10 s at most, then 409 `lock_not_acquired`. A holder that was killed stops the others for up to 3.5 s; a write
+after the lease finds the version changed. Without Redis 503; after a flush the waiters queue again.
 """
 
 from coupons.allocation import eligibility

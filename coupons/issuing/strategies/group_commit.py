@@ -1,19 +1,16 @@
 """`group_commit`: requests that arrive while a transaction is open share the next one. The default.
 
-How: a batcher per campaign and process; its leader locks the campaign's row once and decides all that wait.
-Promises: exact; positions in order of arrival within a process; needs no Redis.
-Scales: one lock and one flush for each batch, so the hotter the campaign, the cheaper each coupon.
+A batcher per campaign and process locks the campaign's row once and decides all that wait. Exact; positions
+in order of arrival within a process; the hotter the campaign, the cheaper each coupon; needs no Redis.
 """
 
 from functools import lru_cache, partial
 
+from coupons import CAMPAIGNS_AT_ONCE
 from coupons.allocation import eligibility
 from coupons.allocation.writes import Issued, IssueRequest, PendingConfirmation
 from shop.concurrency.group_commit import Batcher
 
-# Campaigns that have a batcher at one time. If a busy one is dropped, its campaign gets a second batcher
-# beside it: the row's lock keeps the two apart.
-BATCHERS = 1_024
 # Without it the first request after each batch is decided alone, and all others share the next batch.
 MIN_INTERVAL_SECONDS = 0.01
 
@@ -23,7 +20,7 @@ def issue(*, campaign_id: int, user_id: int) -> Issued | PendingConfirmation:
     return batcher(campaign_id).submit(IssueRequest(user_id))
 
 
-@lru_cache(maxsize=BATCHERS)
+@lru_cache(maxsize=CAMPAIGNS_AT_ONCE)
 def batcher(campaign_id: int) -> Batcher[IssueRequest, Issued | PendingConfirmation]:
     return Batcher(
         lambda requests: eligibility.lock_and_allocate(campaign_id=campaign_id, requests=requests),

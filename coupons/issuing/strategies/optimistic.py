@@ -1,24 +1,19 @@
-"""`optimistic`: read without a lock, and write only if the campaign has not changed since.
+"""`optimistic`: read without a lock, and write only if the campaign's version has not changed since.
 
-How: every change increments the campaign's version; the UPDATE requires the version that was read, and the
-request that comes second retries after a pause with full jitter.
-Promises: exact; no order of arrival at all, and after 50 retries 409 `conflict`; needs no Redis.
-Scales: badly at a hot campaign: most of the work is discarded there, as `firstcome_campaign_conflicts`
-counts.
-Choose it: for a campaign whose requests come one at a time, or to compare.
+The request that comes second retries after a pause with full jitter. Exact; no order of arrival at all, and
+after 50 retries 409 `conflict`; at a hot campaign most of the work is discarded; needs no Redis.
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 from prometheus_client import Counter
 
 from coupons.allocation import eligibility, writes
 from coupons.allocation.eligibility import AllocationResult
 from coupons.allocation.writes import AssignedCodes, Issued, IssueRequest, PendingConfirmation
+from coupons.issuing.strategies import concurrency_limit
 from coupons.models import Campaign
 from shop.concurrency import optimistic
-from shop.concurrency.concurrency_limit import ConcurrencyLimit
 from shop.db import transactions
 from shop.lazy_texts import mark as _
 
@@ -26,7 +21,6 @@ RETRIES = Counter(
     "firstcome_campaign_conflicts",
     "Requests that were retried, because their campaign changed between read and write.",
 )
-CAMPAIGNS = 1_024
 
 
 def issue(*, campaign_id: int, user_id: int) -> Issued | PendingConfirmation:
@@ -34,7 +28,7 @@ def issue(*, campaign_id: int, user_id: int) -> Issued | PendingConfirmation:
     request = IssueRequest(user_id)
     outcome = optimistic.retry_until_unchanged(
         lambda: transactions.run(lambda: _decide(campaign_id, request), transactions.KEYED),
-        concurrency_limit=_concurrency_limit(campaign_id),
+        concurrency_limit=concurrency_limit(campaign_id, optimistic.MAX_CONCURRENT),
         retries=RETRIES,
         wanted=_("this campaign's coupons"),
     )
@@ -58,11 +52,3 @@ def _assign_codes(campaign: Campaign, requests: Sequence[IssueRequest]) -> Assig
         if not unchanged.select_for_update().values_list("pk", flat=True):
             raise transactions.ChangedMeanwhile(f"campaign {campaign.pk} changed since it was read")
     return writes.assign_codes(campaign, requests)
-
-
-@lru_cache(maxsize=CAMPAIGNS)
-def _concurrency_limit(campaign_id: int) -> ConcurrencyLimit:
-    return ConcurrencyLimit(
-        name=_("campaign {campaign_id}", campaign_id=campaign_id),
-        max_concurrent=optimistic.MAX_CONCURRENT,
-    )

@@ -1,12 +1,9 @@
 """`queue`: a request gets a ticket at once; an issuer process issues the coupons in the order of the tickets.
 
-How: one Lua call draws the next number into a Redis stream, the ticket is written by group commit, and
-`coupons.queue.worker` settles the queue in batches; a repeated request gets the same ticket.
-Promises: exact; positions in the order of the tickets, over all processes. A queue that Redis lost is
-restored from the tickets; without Redis new requests get 503. With a partner, positions follow its
-confirmations.
-Choose it: when the order must be that of arrival over all processes, and customers can wait for their turn. A
-ticket is durable too, so queueing costs no less than issuing by `group_commit`.
+One Lua call draws the next number into a Redis stream, the ticket is written by group commit, and
+`coupons.queue.worker` settles the queue in batches. Exact; positions in the order of the tickets over all
+processes, with a partner in that of its confirmations. A queue that Redis lost is restored from the tickets;
+without Redis new requests get 503.
 """
 
 from dataclasses import replace
@@ -14,6 +11,7 @@ from functools import lru_cache
 
 from uuid_utils.compat import uuid7
 
+from coupons import CAMPAIGNS_AT_ONCE
 from coupons.allocation.writes import Issued, IssueRequest, PendingConfirmation, Queued
 from coupons.models import QueueTicket
 from coupons.queue import recovery, stream, tickets
@@ -23,7 +21,6 @@ from shop.concurrency.group_commit import Batcher
 from shop.errors import Unavailable
 from shop.lazy_texts import mark as _
 
-CAMPAIGNS = 1_024
 ATTEMPTS = 3
 
 
@@ -63,7 +60,7 @@ def _enqueue(free: tickets.Eligible, new: QueuePosition) -> QueuePosition:
     raise Unavailable(_("The queue of this campaign was lost again; try again."))
 
 
-@lru_cache(maxsize=CAMPAIGNS)
+@lru_cache(maxsize=CAMPAIGNS_AT_ONCE)
 def _lookup_batcher(campaign_id: int) -> Batcher[IssueRequest, tickets.TicketLookup]:
     """Reads the existing coupons and tickets of concurrent requests together."""
     return Batcher(
@@ -71,6 +68,6 @@ def _lookup_batcher(campaign_id: int) -> Batcher[IssueRequest, tickets.TicketLoo
     )
 
 
-@lru_cache(maxsize=CAMPAIGNS)
+@lru_cache(maxsize=CAMPAIGNS_AT_ONCE)
 def _write_batcher(campaign_id: int) -> Batcher[QueuePosition, Queued]:
     return Batcher(lambda positions: tickets.write(campaign_id, positions), name="queue_tickets")

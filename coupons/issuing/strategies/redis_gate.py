@@ -1,15 +1,10 @@
 """`redis_gate`: one Lua call admits a request, or finds that its account is a member or all slots are taken.
 
-How: Redis counts members and requests in flight; an admitted request is written by group commit, and its
-account is then a member. A request that is refused or fails releases its slot; the sweep releases those of
-crashed processes.
-Promises: exact, because the gate may refuse but never issues. Without Redis, accounts that have their coupon
-get it from the database and all others get 503; after a flush the gate is filled again.
-Order: positions follow the admission numbers within a batch; a request that takes longer from the gate to
-the batcher is in a later batch, and batches of several processes follow in the order of the database's locks.
-Choose it: when there are far more requests than coupons, and refusals at the last moment have to be cheap
-too. All others pay two calls to Redis for it; and a slot may become free after a request was refused, when
-one that was in flight fails.
+Exact, because the gate may refuse but never issues: an admitted request is written by group commit. It
+releases its slot when it is refused or fails, and the sweep those of crashed processes; so a slot may become
+free after a request was refused. Without Redis, accounts that have their coupon get it from the database and
+all others get 503; after a flush the gate is filled again. Positions follow the admission numbers within a
+batch.
 """
 
 from collections.abc import Sequence
@@ -18,17 +13,17 @@ from functools import lru_cache
 
 from django.db import transaction
 
+from coupons import CAMPAIGNS_AT_ONCE
 from coupons.allocation import eligibility
 from coupons.allocation.eligibility import AllocationResult
 from coupons.allocation.writes import Issued, IssueRequest, PendingConfirmation
-from coupons.gate import filling, gate
+from coupons.gate import gate, healing
 from coupons.gate.gate import FULL, MEMBER, NOT_OPEN, UNKNOWN, GateDecision
 from coupons.models import Campaign
 from shop import clock
 from shop.concurrency.group_commit import Batcher
 from shop.errors import Unavailable
 
-BATCHERS = 1_024
 # How often to ask again when the gate was unknown: another process may be dropping it at this moment.
 ATTEMPTS = 3
 
@@ -63,7 +58,7 @@ def _ask_gate(campaign_id: int, user_id: int) -> GateDecision:
     """The gate's decision; unknown while another thread fills the gate, and then the database decides."""
     for _ in range(ATTEMPTS):
         decision = gate.admit(campaign_id=campaign_id, user_id=user_id)
-        if decision.says != UNKNOWN or not filling.fill(campaign_id=campaign_id):
+        if decision.says != UNKNOWN or not healing.fill(campaign_id=campaign_id):
             break
     return decision
 
@@ -114,6 +109,6 @@ def _allocate(campaign_id: int, requests: Sequence[GateRequest]) -> list[Allocat
     return [outcome for _, outcome in decided]
 
 
-@lru_cache(maxsize=BATCHERS)
+@lru_cache(maxsize=CAMPAIGNS_AT_ONCE)
 def _batcher(campaign_id: int) -> Batcher[GateRequest, Issued | PendingConfirmation]:
     return Batcher(lambda requests: _allocate(campaign_id, requests), name="coupons_redis_gate")

@@ -1,12 +1,8 @@
 """`spin_lock`: a lock in Redis that waiters try to take every 100 ms, around the write of `optimistic`.
 
-How: `SET NX PX` with a random token, released by compare-and-delete, waited for 10 s at most. A holder that
-is paused past its lease of 3 s loses it; its write finds the campaign's version changed, and is retried.
-Promises: exact; no order at all; 409 `lock_not_acquired` after 10 s. Without Redis 503, and nothing is done;
-after a flush two requests may write at once, and one of them is retried.
-Scales: one coupon at a time over all processes; the more requests wait, the more attempts fail. A holder that
-was killed stops all others for up to 3 s.
-Choose it: to compare; `fair_lock` does the same in order, and `group_commit` is faster.
+Exact; no order at all; 409 `lock_not_acquired` after 10 s. A holder that was killed stops the others for up
+to 3 s; one that is paused past its lease, or after a flush, finds the campaign's version changed and is
+retried. Without Redis 503. `fair_lock` does the same in order, and `group_commit` is faster.
 """
 
 from coupons.allocation import eligibility

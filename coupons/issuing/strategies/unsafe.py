@@ -1,9 +1,7 @@
 """`unsafe`: read, decide, write, and no lock on what was read. The control that must fail; only with LAB=1.
 
-How: the naive implementation. Two requests read the same count, and both write it plus one.
-Promises: nothing but to obey a pause, which its UPDATE requires. It issues more coupons than the quantity and
-loses counts; positions stay empty.
-Choose it: never, except to see what the other strategies prevent.
+Two requests read the same count, and both write it plus one, so it issues too many; positions stay empty. It
+obeys a pause, which its UPDATE requires.
 """
 
 from coupons import codes

@@ -1,10 +1,8 @@
 """Make codes ahead for a campaign's pool."""
 
-import json
+import json as to_json
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -22,6 +20,7 @@ INTERRUPTED = 130
 
 class Command(BaseCommand):
     help = "Make unguessable codes for a campaign's pool, also while it issues. Every run adds codes."
+    is_interrupted = False
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
@@ -35,53 +34,31 @@ class Command(BaseCommand):
     def handle(self, *, campaign: int, count: int, json: bool, **_: Any) -> None:
         if not 1 <= count <= MOST_AT_ONCE:
             raise CommandError(f"{count} codes can't be made: give a number from 1 to {MOST_AT_ONCE:,}.")
-        made: list[int] = []
-        is_interrupted = False
+        made = 0
+        # A chunk that is being written is completed.
+        before = signal.signal(signal.SIGINT, lambda *_: setattr(self, "is_interrupted", True))
         try:
-            with _ended_by_interrupt() as end_if_interrupted, progress_bar("codes", count) as show:
+            with progress_bar("codes", count) as show:
 
                 def progress(number: int) -> None:
-                    made.append(number)
+                    nonlocal made
+                    made += number
                     show(number)
-                    end_if_interrupted()
+                    if self.is_interrupted:
+                        raise KeyboardInterrupt
 
                 pool.generate(campaign_id=campaign, count=count, progress=progress)
         except KeyboardInterrupt:
-            is_interrupted = True
+            pass
         except FirstcomeError as error:
-            raise CommandError(f"{error.detail} {sum(made):,} codes were made.") from error
+            raise CommandError(f"{error.detail} {made:,} codes were made.") from error
+        finally:
+            signal.signal(signal.SIGINT, before)
         pool_of = Campaign.objects.get(pk=campaign)
-        format_output = _as_json if json else _as_text
-        self.stdout.write(format_output(pool_of, sum(made), count))
-        if is_interrupted:
+        result = {"campaign": campaign, "added": made, "wanted": count, "total": pool_of.codes_added}
+        self.stdout.write(to_json.dumps(result) if json else _as_text(pool_of, made, count))
+        if self.is_interrupted:
             sys.exit(INTERRUPTED)
-
-
-@contextmanager
-def _ended_by_interrupt() -> Iterator[Callable[[], None]]:
-    """Ctrl-C ends the work at the next call of the yielded function; a second Ctrl-C ends it at once."""
-    is_requested = False
-
-    def on_interrupt(*_: Any) -> None:
-        nonlocal is_requested
-        if is_requested:
-            raise KeyboardInterrupt
-        is_requested = True
-
-    def end_if_interrupted() -> None:
-        if is_requested:
-            raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGINT, on_interrupt)
-    try:
-        yield end_if_interrupted
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _as_json(campaign: Campaign, made: int, wanted: int) -> str:
-    result = {"campaign": campaign.pk, "added": made, "wanted": wanted, "total": campaign.codes_added}
-    return json.dumps(result)
 
 
 def _as_text(campaign: Campaign, made: int, wanted: int) -> str:

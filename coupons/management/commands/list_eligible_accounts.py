@@ -1,13 +1,12 @@
 """Add the accounts of a CSV file to the list of a campaign, or remove them from it."""
 
-import json
+import json as to_json
 from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from coupons import eligible_accounts, line_files
-from coupons.line_files import Piece
 from shop.errors import FirstcomeError
 from shop.events import journal
 from shop.management import arguments, shell
@@ -33,24 +32,21 @@ class Command(BaseCommand):
 
     def handle(self, *, campaign: int, file: Path, remove: bool, json: bool, **_: Any) -> None:
         account_ids = _read(file)
-        change = self._remove if remove else self._add
+        reason = normalized(f"list_eligible_accounts {file.name}")[:255]
+        change: Any = {"campaign_id": campaign, "account_ids": account_ids, "reason": reason}
         try:
-            with journal.acting(shell.operator()):
-                done = change(campaign, account_ids, normalized(f"list_eligible_accounts {file.name}")[:255])
+            with journal.acting(shell.operator()), progress_bar("accounts", len(account_ids)) as show:
+                if remove:
+                    done = {"removed": eligible_accounts.remove(**change)}
+                else:
+                    listed = eligible_accounts.add(**change, progress=show)
+                    done = {"added": listed.added, "skipped": len(listed.skipped)}
         except FirstcomeError as error:
             raise CommandError(error.detail) from None
-        self.stdout.write(_as_json(campaign, done) if json else _as_text(campaign, done))
-
-    def _add(self, campaign_id: int, account_ids: list[int], reason: str) -> dict[str, int]:
-        with progress_bar("accounts", len(account_ids)) as show:
-            listed = eligible_accounts.add(
-                campaign_id=campaign_id, account_ids=account_ids, reason=reason, progress=show
-            )
-        return {"added": listed.added, "skipped": len(listed.skipped), "total": listed.total}
-
-    def _remove(self, campaign_id: int, account_ids: list[int], reason: str) -> dict[str, int]:
-        removed = eligible_accounts.remove(campaign_id=campaign_id, account_ids=account_ids, reason=reason)
-        return {"removed": removed, "total": eligible_accounts.count(campaign_id)}
+        total = eligible_accounts.count(campaign)
+        parts = ", ".join(f"{number:,} {name}" for name, number in done.items())
+        text = f"{parts}; {total:,} accounts are in the list of campaign {campaign}."
+        self.stdout.write(to_json.dumps({"campaign": campaign} | done | {"total": total}) if json else text)
 
 
 def _read(file: Path) -> list[int]:
@@ -59,7 +55,10 @@ def _read(file: Path) -> list[int]:
         piece = line_files.read(file.read_bytes(), kind=line_files.ACCOUNTS)
     except OSError as error:
         raise CommandError(f"{file} can't be read: {error.strerror}.") from error
-    errors = [(bad.line, bad.detail) for bad in piece.errors] + _unknown(piece)
+    errors = [(bad.line, bad.detail) for bad in piece.errors]
+    missing = eligible_accounts.unknown([int(text) for text in piece.texts])
+    unknown = (line for line in piece.lines if int(line.text) in missing)
+    errors += [(line.number, f"there is no account {line.text}") for line in unknown]
     if errors:
         lines = [f"line {line}: {detail}" for line, detail in sorted(errors)]
         more = [f"... and {len(lines) - ERRORS_SHOWN} more"] if len(lines) > ERRORS_SHOWN else []
@@ -67,18 +66,3 @@ def _read(file: Path) -> list[int]:
     if not piece.lines:
         raise CommandError(f"{file} has no account.")
     return [int(text) for text in piece.texts]
-
-
-def _unknown(piece: Piece) -> list[tuple[int, str]]:
-    missing = eligible_accounts.unknown([int(text) for text in piece.texts])
-    lines = [line for line in piece.lines if int(line.text) in missing]
-    return [(line.number, f"there is no account {line.text}") for line in lines]
-
-
-def _as_json(campaign_id: int, done: dict[str, int]) -> str:
-    return json.dumps({"campaign": campaign_id} | done)
-
-
-def _as_text(campaign_id: int, done: dict[str, int]) -> str:
-    parts = [f"{number:,} {name}" for name, number in done.items() if name != "total"]
-    return f"{', '.join(parts)}; {done['total']:,} accounts are in the list of campaign {campaign_id}."

@@ -1,6 +1,6 @@
 """Settle the queues of campaigns with the strategy `queue`, until SIGTERM or Ctrl-C."""
 
-import json
+import json as to_json
 import signal
 import threading
 from functools import partial
@@ -37,7 +37,7 @@ class Command(BaseCommand):
             served = worker.serve_once()
         except Unavailable as error:
             raise CommandError(f"{error.detail} Start it, then run this again.") from error
-        self.stdout.write(_as_json(served) if json else f"{served:,} tickets settled.")
+        self.stdout.write(to_json.dumps({"served": served}) if json else f"{served:,} tickets settled.")
 
     def _serve(self, alive: Path | None) -> None:
         stop = threading.Event()
@@ -55,7 +55,3 @@ def _record_pass(alive: Path | None) -> None:
     heartbeats.record(heartbeats.ISSUER)
     if alive:
         alive.touch()
-
-
-def _as_json(served: int) -> str:
-    return json.dumps({"served": served})

@@ -42,16 +42,13 @@ class Command(BaseCommand):
 
 def _in_words(run: Reconciliation) -> str:
     lines = [f"{run.checked} charges compared, {run.differences} differ."]
-    lines += [f"  {one['key']}: {one['cause']}{_done(one['done'])}" for one in run.findings]
+    for one in run.findings:
+        lines.append("  " + ": ".join(filter(None, (one["key"], one["cause"], one["done"]))))
     if run.differences > len(run.findings):
         lines.append(f"  ... and {run.differences - len(run.findings)} more")
     if run.unread:
         lines.append(f"  {run.unread} Is the gateway running?")
     return "\n".join(lines)
-
-
-def _done(done: str) -> str:
-    return f": {done}" if done else ""
 
 
 def _as_json(run: Reconciliation) -> str:

@@ -1,6 +1,6 @@
 """Check every law against the database, and L9 against the gateway's book."""
 
-import json
+import json as to_json
 import sys
 from dataclasses import asdict
 from typing import Any
@@ -29,7 +29,7 @@ class Command(BaseCommand):
         with long_read_timeout(connection):
             reports = laws.audit()
         if json:
-            self.stdout.write(_as_json(reports))
+            self.stdout.write(to_json.dumps({"laws": [asdict(report) for report in reports]}))
         else:
             self._show(reports)
         if not all(report.holds for report in reports):
@@ -37,28 +37,16 @@ class Command(BaseCommand):
 
     def _show(self, reports: list[LawReport]) -> None:
         console = Console(file=self.stdout)  # type: ignore[arg-type]
-        console.print(_table(reports))
+        table = Table("law", "says", "holds", "checked")
+        for report in reports:
+            holds = "[green]yes[/]" if report.holds else "[bold red]NO[/]"
+            table.add_row(report.law, laws.LAWS[report.law], holds, f"{report.checked:,}")
+        console.print(table)
         broken = [report for report in reports if not report.holds]
         for report in broken:
-            lines = [f"{report.law} is broken by:", *_offenders(report)]
+            lines = [f"{report.law} is broken by:", *report.offenders[:OFFENDERS_SHOWN]]
+            if hidden := len(report.offenders[OFFENDERS_SHOWN:]):
+                lines.append(f"... and {hidden} more; --json lists them")
             console.print(*lines, sep="\n  ", markup=False, highlight=False, soft_wrap=True)
         if not broken:
             console.print("Every law holds.")
-
-
-def _table(reports: list[LawReport]) -> Table:
-    table = Table("law", "says", "holds", "checked")
-    for report in reports:
-        holds = "[green]yes[/]" if report.holds else "[bold red]NO[/]"
-        table.add_row(report.law, laws.LAWS[report.law], holds, f"{report.checked:,}")
-    return table
-
-
-def _offenders(report: LawReport) -> list[str]:
-    shown = report.offenders[:OFFENDERS_SHOWN]
-    hidden = len(report.offenders) - len(shown)
-    return [*shown, f"... and {hidden} more; --json lists them"] if hidden else shown
-
-
-def _as_json(reports: list[LawReport]) -> str:
-    return json.dumps({"laws": [asdict(report) for report in reports]})

@@ -1,6 +1,6 @@
 """Back the database up into a folder, while the shop sells."""
 
-import json
+import json as to_json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -30,11 +30,7 @@ class Command(BaseCommand):
             made = dumping.dump(connection, folder, migrate_lock=lock)
         except (BackupFailed, OSError, Error) as error:
             raise CommandError(f"No backup was made. {error}") from error
-        self.stdout.write(_as_json(made) if json else _as_text(made, folder))
-
-
-def _as_json(made: Backup) -> str:
-    return json.dumps(asdict(made))
+        self.stdout.write(to_json.dumps(asdict(made)) if json else _as_text(made, folder))
 
 
 def _as_text(made: Backup, folder: Path) -> str:

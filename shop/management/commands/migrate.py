@@ -1,10 +1,7 @@
 """Django's `migrate`, which waits long for a statement and briefly for a table that another connection uses.
 
-An ALTER that waits for a table makes every later statement on that table wait behind it. So it waits only as
-long as a request waits for a row; then the shop continues, and the migration is retried after a pause.
-
-One `migrate` changes a database at a time: it holds a named lock of the server, on the connection that it
-migrates by. If the process is killed, the lock is kept while the server still executes the last statement.
+An ALTER that waits for a table makes every later statement on it wait: so it is given up soon, and retried
+after a pause. One `migrate` changes a database at a time, by a named lock of the server.
 """
 
 import time

@@ -1,20 +1,25 @@
 """Rebuild the shop's state in Redis from the database, which is authoritative."""
 
-import json
+import json as to_json
+from itertools import islice
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from redis.exceptions import RedisError
 
-from coupons import maintenance as coupons
+from coupons.pool_list import healing
 from inventory.mirror import mirror
-from shop.operations import redis_rebuild
+from shop.redis import redis_client
 
 LABELS = {
     "dropped": "keys dropped from Redis",
     "mirrored": "products mirrored anew",
     "codes_listed": "codes listed anew",
 }
+OWN_KEYS = "firstcome:*"
+# Counts of sign-in attempts are only in Redis: dropping them would allow further password guesses.
+KEPT_PREFIX = b"firstcome:{throttle}:"
+BATCH_SIZE = 500
 
 
 class Command(BaseCommand):
@@ -25,22 +30,26 @@ class Command(BaseCommand):
 
     def handle(self, *, json: bool, **_: Any) -> None:
         try:
-            done = {"dropped": redis_rebuild.drop_keys()} | _rebuild()
+            done = {"dropped": drop_keys()}
+            if mirror.is_used():
+                done["mirrored"] = mirror.rebuild()
+            if listed := healing.rebuild():
+                done["codes_listed"] = listed
         except RedisError as error:
             reason = str(error).rstrip(".")
             raise CommandError(f"Redis can't be rebuilt: {reason}. Start it, then run this again.") from error
-        self.stdout.write(_as_json(done) if json else _as_text(done))
+        text = " ".join(f"{number:,} {LABELS[kind]}." for kind, number in done.items())
+        self.stdout.write(to_json.dumps(done) if json else text)
 
 
-def _rebuild() -> dict[str, int]:
-    """Rebuild what isn't rebuilt on demand; returns the counts."""
-    mirrored = {"mirrored": mirror.rebuild()} if mirror.is_used() else {}
-    return mirrored | coupons.rebuild()
+def drop_keys() -> int:
+    """Delete the shop's keys in batches, but no other keys. Returns how many.
 
-
-def _as_json(done: dict[str, int]) -> str:
-    return json.dumps(done)
-
-
-def _as_text(done: dict[str, int]) -> str:
-    return " ".join(f"{number:,} {LABELS.get(kind, kind)}." for kind, number in done.items())
+    Safe at any moment: the database's locks and unique keys guard all that they say.
+    """
+    client = redis_client.client()
+    keys = (key for key in client.scan_iter(OWN_KEYS, count=BATCH_SIZE) if not key.startswith(KEPT_PREFIX))
+    deleted = 0
+    while batch := list(islice(keys, BATCH_SIZE)):
+        deleted += int(str(client.unlink(*batch)))
+    return deleted

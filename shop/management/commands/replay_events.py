@@ -1,7 +1,6 @@
 """List the dead events, and replay them."""
 
 from argparse import ArgumentTypeError
-from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
@@ -42,7 +41,8 @@ class Command(BaseCommand):
             what=type, since=options["since"], before=options["before"], order_id=options["order"]
         )
         dead = dead_events.list_dead(matching)
-        _require_dead(set(ids) - {str(line.event_id) for line in dead})
+        if others := set(ids) - {str(line.event_id) for line in dead}:
+            raise CommandError(f"Not dead, so nothing was replayed: {', '.join(sorted(others))}.")
         wanted = [line.pk for line in dead if all or str(line.event_id) in ids]
         replayed = dead_events.replay(wanted, reason=reason)
         left = [line for line in dead if line.pk not in replayed]
@@ -59,11 +59,6 @@ def _event_id(text: str) -> str:
         return str(UUID(text))
     except ValueError:
         raise ArgumentTypeError(f"{text} is no event's id: they are UUIDs.") from None
-
-
-def _require_dead(others: Collection[str]) -> None:
-    if others:
-        raise CommandError(f"Not dead, so nothing was replayed: {', '.join(sorted(others))}.")
 
 
 def _as_text(line: JournalLine) -> str:

@@ -56,11 +56,7 @@ class Command(BaseCommand):
                 )
         except (BackupFailed, OSError, Error) as error:
             raise CommandError(f"The backup is not restored. {error}") from error
-        self.stdout.write(_as_json(done) if json else _as_text(done, until))
-
-
-def _as_json(done: Restored) -> str:
-    return dump(asdict(done)).decode()
+        self.stdout.write(dump(asdict(done)).decode() if json else _as_text(done, until))
 
 
 def _as_text(done: Restored, until: datetime | None) -> str:

@@ -1,19 +1,16 @@
 """Fill the shop with a demo: accounts, products, campaigns, sales."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from rich.console import Console
-from rich.progress import Progress
 
 from shop.accounts.demo_accounts import BUYER, BUYER_PASSWORD, STAFF, STAFF_PASSWORD
 from shop.http.json_format import dump
 from shop.management import arguments, demo
+from shop.management.progress import progress_bar
 
 LARGEST = {"users": 1_000_000, "products": 9_999, "stock": 1_000_000_000}
 
@@ -43,18 +40,15 @@ class Command(BaseCommand):
         _require_bounds(users=users, products=products, stock=stock)
         if tokens:
             _make_private(tokens)
-        with _progress() as bar:
-            demo.seed_named_accounts()
-            with bar("accounts", users) as progress:
-                demo.seed_users(users, progress)
-            with bar("products", products) as progress:
-                demo.seed_products(products, stock, progress)
-            with bar("campaigns", demo.count_campaigns()) as progress:
-                demo.seed_campaigns(progress)
-            with bar("sales", demo.count_sales()) as progress:
-                demo.seed_sales(progress)
+        demo.seed_named_accounts()
+        with progress_bar("accounts", users) as progress:
+            demo.seed_users(users, progress)
+        demo.seed_products(products, stock)
+        demo.seed_campaigns()
+        demo.seed_sales()
         if tokens:
-            tokens.write_bytes(_token_file(users))
+            named = [asdict(user) for user in demo.numbered_users(users)]
+            tokens.write_bytes(dump({"staff": demo.staff_token(), "users": named}))
         self.stdout.write(_summary(tokens))
 
 
@@ -71,24 +65,6 @@ def _make_private(file: Path) -> None:
         file.chmod(0o600)
     except OSError as error:
         raise CommandError(f"{file} can't be written: {error.strerror}.") from error
-
-
-def _token_file(users: int) -> bytes:
-    return dump({"staff": demo.staff_token(), "users": [asdict(user) for user in demo.numbered_users(users)]})
-
-
-@contextmanager
-def _progress() -> Iterator[Any]:
-    """A progress bar for each part, on the error stream if it is a terminal."""
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
-
-        @contextmanager
-        def bar(name: str, total: int) -> Iterator[demo.Progress]:
-            task = bars.add_task(name, total=total)
-            yield lambda done: bars.advance(task, done)
-
-        yield bar
 
 
 def _summary(tokens: Path | None) -> str:

@@ -1,9 +1,8 @@
 """Archiving a month of a table: written to a file, read back from the disk, and only then deleted.
 
-Rows are read in the order of keys and written as they come. Then all of the file is read from the disk, and
-counted. From then on an `ArchivedMonth` says that rows are being deleted: in small transactions, each of
-which locks its rows and compares them with their lines in the file. A row that has changed meanwhile stays.
-A process that is killed leaves whole transactions, and the next one goes on where it was.
+From its verification on an `ArchivedMonth` says that rows are being deleted: in small transactions, each of
+which locks its rows and compares them with their lines in the file. A row that has changed meanwhile stays. A
+process that is killed leaves whole transactions, and the next one goes on where it was.
 """
 
 import json

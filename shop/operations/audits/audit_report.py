@@ -32,17 +32,12 @@ def merge_reports(reports: Iterable[LawReport]) -> list[LawReport]:
     by_law: dict[str, list[LawReport]] = {}
     for report in reports:
         by_law.setdefault(report.law, []).append(report)
-    return [_merge_one_law(law, by_law[law]) for law in sorted(by_law, key=_law_number)]
-
-
-def _merge_one_law(law: str, reports: list[LawReport]) -> LawReport:
-    return LawReport(
-        law=law,
-        holds=all(report.holds for report in reports),
-        checked=sum(report.checked for report in reports),
-        offenders=[offender for report in reports for offender in report.offenders],
-    )
-
-
-def _law_number(law: str) -> int:
-    return int(law.removeprefix("L"))
+    return [
+        LawReport(
+            law=law,
+            holds=all(report.holds for report in parts),
+            checked=sum(report.checked for report in parts),
+            offenders=[offender for report in parts for offender in report.offenders],
+        )
+        for law, parts in sorted(by_law.items(), key=lambda item: int(item[0].removeprefix("L")))
+    ]

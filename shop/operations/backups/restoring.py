@@ -51,10 +51,9 @@ def restore(
     """Restore the folder's backup into the connection's database, which must have no tables.
 
     With a folder of binary logs, replay them from the backup's position, up to the moment or their end; logs
-    that end before the moment are refused, unless that is accepted. Each table's next id is then far above
-    those it had: tokens, the data platform and Redis may still have ids that were given after the restored
-    state, and these never come again; so are the next positions of the event feed, whose readers are told by
-    their next call. Raises BackupFailed.
+    that end before the moment are refused, unless that is accepted. Each table's next id, and the next
+    position of the event feed, is then far above those that may have been given after the restored state:
+    these never come again. Raises BackupFailed.
     """
     chosen = programs.programs_for(connection)
     backup = dumping.read_description(folder)
