@@ -1,12 +1,8 @@
 """The saga step that charges the card; its compensation cancels or refunds the charge. All calls are keyed.
 
-Without a reply the payment is in doubt, and the gateway is called with the same key until it replies. (Kill
-Bill's UNKNOWN and its janitor: a time-out is never taken for a failure.) A charge that may have been made
-before is looked up first, because gateways forget keys after a day.
-
-A charge may wait for the card's owner (3-D Secure): the saga rests then until a webhook or a look-up moves it
-on, at most `PAYMENT_ACTION_SECONDS`. `PAYMENT_GIVE_UP_SECONDS` counts from the action on, and the deadline is
-never before the action's end.
+Without a reply the payment is in doubt: a time-out is never taken for a failure. A charge that may have been
+made before is looked up first, because gateways forget keys after a day. A charge may wait for the card's
+owner (3-D Secure): the saga rests then, at most `PAYMENT_ACTION_SECONDS`.
 """
 
 from collections.abc import Sequence
@@ -79,11 +75,7 @@ def cancel_or_refund(attempts: Sequence[Attempt]) -> list[OutsideCall]:
 
 
 def note_result(saga: SagaRow, result: StepResult) -> None:
-    """Record on the payment what the API shows of a charge without a final result.
-
-    It is in doubt when the charge got no answer; not while its owner may still act, because the gateway is
-    known to wait for that.
-    """
+    """Record on the payment what the API shows of a charge without a final result."""
     if result.action:
         payment_states.require_action(
             saga.subject_id, url=result.action.url, expires_at=result.action.expires_at

@@ -5,13 +5,10 @@
 | refund_card | refund at the gateway, keyed; skipped if no card was charged |
 | settle_refund | points, stock, coupon and the order's status, in one transaction |
 
-A refund is never compensated: once recorded it is retried until it is done. If the gateway refuses it, the
-refund is stuck, which operators see, and it is still retried. Where a part was given back at the gateway
+A refund is never compensated: it is retried until it is done. Where a part was given back at the gateway
 meanwhile, the customer gets the rest (`orders.payment.gateway_bookings`). Where as much as a stuck refund was
-given back there, it may have been in place of it, so the refund is left to an operator: it is completed if
-that is so, and retried if not. What the gateway has made of the order's other refunds is theirs; it is asked
-by their keys. A refund that it refuses, because the card doesn't take it or the charge is disputed, ends
-without it once two operators say so.
+given back there, it may have been in place of it, so the refund is left to an operator. A refund that the
+gateway refuses for good ends without it once two operators say so.
 """
 
 from collections.abc import Sequence

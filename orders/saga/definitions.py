@@ -245,7 +245,7 @@ class SagaType:
 
 
 SAGA_TYPES: dict[str, SagaType] = {}
-"""Every saga type by name. Modules that define one register it; `orders.payment.saga_types` imports them."""
+"""Every saga type by name. Modules that define one register it; the app imports them."""
 
 
 def type_of(saga: SagaRow | Saga) -> SagaType:
