@@ -1,6 +1,6 @@
 """The API of orders, and the calls that start payments."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, get_args
 from uuid import UUID
@@ -169,7 +169,7 @@ class Orders(View):
             outcome.order.id,
             read_order_answers,
             schemas.paying_order_answer(outcome),
-            outcome.started.saga.id,
+            _enqueuing(outcome.started.saga.id),
             payment_calls.preferred_seconds(request) or 0,
         )
 
@@ -331,7 +331,7 @@ class Payments(ListPayments):
             payment.id,
             read_payment_answers,
             schemas.payment_answer(payment, call.language).answer,
-            outcome.started.saga.id,
+            _enqueuing(outcome.started.saga.id),
             payment_calls.preferred_seconds(request) or 0,
         )
 
@@ -389,16 +389,20 @@ class TopUps(View):
         if isinstance(outcome, Replay):
             return await payment_calls.respond_to_replay(request, call, outcome, read_payment_answers)
         _note("top-up started", None, outcome.saga_id)
-        seconds, payment_id = payment_calls.preferred_seconds(request), outcome.payment.id
-        is_attempted = None
+        payment_id, is_attempted = outcome.payment.id, None
+        seconds: float | None = payment_calls.preferred_seconds(request)
         if seconds is None:
             # Without a preference a top-up waits for one attempt at the gateway.
             seconds = settings.GATEWAY_TIMEOUT_SECONDS + ATTEMPT_SECONDS
             is_attempted = partial(run_in_thread, top_ups.is_attempted, payment_id)
         answer = schemas.payment_answer(outcome.payment, call.language).answer
         return PaymentInProgress(
-            call, payment_id, read_payment_answers, answer, outcome.saga_id, seconds, is_attempted
+            call, payment_id, read_payment_answers, answer, _enqueuing(outcome.saga_id), seconds, is_attempted
         )
+
+
+def _enqueuing(saga_id: UUID) -> Callable[[], None]:
+    return partial(dispatch.enqueue_batched, tasks.advance, str(saga_id))
 
 
 def _note(event: str, order_id: UUID | None, saga_id: UUID | None) -> None:

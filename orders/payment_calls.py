@@ -2,14 +2,13 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 from uuid import UUID
 
 from django.db import Error as DatabaseFailure
 from structlog import get_logger
 
-from orders import schemas, selectors, tasks
+from orders import schemas, selectors
 from orders.payment import payment_status
 from orders.payment.card_limits import Payer
 from orders.payment.payment_status import CurrentAnswer, IsAttempted, ReadAnswers
@@ -22,7 +21,6 @@ from shop.http import keyed_calls, prefer
 from shop.http.views import Request, Response
 from shop.idempotency.recorded_answers import Answer, KeyedCall, Replay
 from shop.lazy_texts import mark as _
-from shop.operations import dispatch
 from shop.rates.rate_limits import RateLimit
 
 log = get_logger(__name__)
@@ -36,7 +34,7 @@ class PaymentInProgress:
     subject_id: UUID
     read: ReadAnswers
     answer: Answer
-    saga_id: UUID
+    begin: Callable[[], None]
     seconds: float
     is_attempted: IsAttempted | None = None
 
@@ -134,7 +132,7 @@ async def wait_and_respond(started: Response | PaymentInProgress) -> Response:
             started.subject_id,
             started.read,
             seconds=started.seconds,
-            begin=partial(dispatch.enqueue_batched, tasks.advance, str(started.saga_id)),
+            begin=started.begin,
             is_attempted=started.is_attempted,
         )
     except (DatabaseFailure, Unavailable) as error:

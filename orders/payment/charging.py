@@ -58,20 +58,12 @@ def charge(attempts: Sequence[Attempt]) -> list[OutsideCall]:
 
 def cancel_or_refund(attempts: Sequence[Attempt]) -> list[OutsideCall]:
     """The calls that undo charges: cancel by key what is unknown, refund what succeeded."""
-    payments = _payments(attempts)
-    return [
-        OutsideCall(
-            [attempt.saga],
-            partial(
-                _cancel_or_refund,
-                payment,
-                charge_reference(attempt.saga),
-                log.unused_key(attempt.saga, NAME, f"{payment.charge_key}:refund"),
-            ),
-        )
-        for attempt in attempts
-        for payment in [payments[attempt.saga.subject_id]]
-    ]
+    payments, calls = _payments(attempts), []
+    for saga in [attempt.saga for attempt in attempts]:
+        payment = payments[saga.subject_id]
+        key = log.unused_key(saga, NAME, f"{payment.charge_key}:refund")
+        calls.append(OutsideCall([saga], partial(_cancel_or_refund, payment, charge_reference(saga), key)))
+    return calls
 
 
 def note_result(saga: SagaRow, result: StepResult) -> None:
@@ -124,17 +116,13 @@ def is_declined(saga: SagaRow) -> bool:
 
 
 def _was_charged(saga: SagaRow) -> bool:
-    """Whether the compensated saga's card was charged. A charge of unknown outcome may have succeeded: its
-    refund shows that.
-    """
+    """Whether the compensated saga's card was charged: the refund of a charge of unknown outcome shows it."""
     undone = saga.final.get((NAME, UNDO))
     return bool(charge_reference(saga)) or (undone is not None and undone.detail == gateway_facts.REFUNDED)
 
 
 def _outcome_of_ended(saga: SagaRow) -> str:
-    """How the payment ended: `declined` by the gateway; `cancelled`, because no answer came in time or its
-    charge was refunded; `failed`, because another step was refused.
-    """
+    """How the payment ended: cancelled is one whose charge was refunded, or got no answer in time."""
     if is_declined(saga):
         return "declined"
     is_given_up = saga.failure_code in (GAVE_UP, ACTION_EXPIRED)
@@ -142,7 +130,6 @@ def _outcome_of_ended(saga: SagaRow) -> str:
 
 
 def _count(sagas: Sequence[SagaRow], outcomes: Sequence[str]) -> None:
-    """Count these payments by outcome once the transaction has committed."""
     names = [settings.PAYMENT_GATEWAY if saga.parent.card_amount else metrics.WITHOUT_CARD for saga in sagas]
     open_transaction.count_after_commit(metrics.count_payments, zip(names, outcomes, strict=True))
 

@@ -61,8 +61,7 @@ class Expected(NamedTuple):
 
     `done_amount` is refunded by those that are done, `made_amount` by those that the shop has made itself; of
     those under way the gateway is asked, by `other_keys`. `accepted_amount` was refunded by hand when an
-    operator had this one made all the same. `is_refused` says that the gateway refused this one at the last
-    attempt.
+    operator had this one made all the same.
     """
 
     charge: ExpectedCharge
@@ -96,20 +95,15 @@ def _refund_cards(attempts: Sequence[Attempt]) -> list[OutsideCall]:
     order_ids = [refund.order_id for refund in refunds.values()]
     paid = Payment.objects.filter(order_id__in=order_ids, status=Payment.Status.SUCCEEDED)
     payments = {payment.order_id: payment for payment in paid}
-    return [
-        OutsideCall(
-            [attempt.saga],
-            partial(
-                _refund_card,
-                refund,
-                payments[refund.order_id],
-                log.unused_key(attempt.saga, REFUND_CARD, refund_key(refund)),
-                _read(attempt.saga) if attempt.saga.state == Saga.State.STUCK else None,
-            ),
+    calls = []
+    for saga in [attempt.saga for attempt in attempts]:
+        refund = refunds[saga.subject_id]
+        key = log.unused_key(saga, REFUND_CARD, refund_key(refund))
+        stuck = _read(saga) if saga.state == Saga.State.STUCK else None
+        calls.append(
+            OutsideCall([saga], partial(_refund_card, refund, payments[refund.order_id], key, stuck))
         )
-        for attempt in attempts
-        for refund in [refunds[attempt.saga.subject_id]]
-    ]
+    return calls
 
 
 def _read(saga: SagaRow) -> Expected:

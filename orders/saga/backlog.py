@@ -42,7 +42,7 @@ def oldest_waiting_seconds() -> float:
     first = queued.order_by("next_attempt_at").values_list("queued_at", flat=True)[:READ_LIMIT]
     oldest = min((at for at in first if at is not None), default=None)
     # A live worker renews its leases before less than a quarter of their time is left.
-    soon = now + lease / 4
+    soon = now + timedelta(seconds=LEASE_SECONDS / 4)
     is_worker_alive = Saga.objects.filter(next_attempt_at__gt=soon, leased_until__gt=soon)
     return (now - oldest).total_seconds() if oldest and is_worker_alive.exists() else 0.0
 

@@ -28,7 +28,6 @@ from orders.saga.definitions import (
     SAGA_TYPES,
     UNDO,
     UNFINISHED,
-    Attempt,
     BatchResult,
     Callback,
     OutsideStep,
@@ -205,17 +204,14 @@ class Executor:
         """Schedule a batch of this kind if it has work."""
         with self._condition:
             if kind == NEW:
-                has_work = (bool(self._queued) or self._is_polling()) and self._room_for_new() > 0
+                is_polling = self._polls and time.monotonic() - self._busy_at < IDLE_SECONDS
+                has_work = (bool(self._queued) or is_polling) and self._room_for_new() > 0
             else:
                 has_work = bool(self._returned[kind])
             if kind in self._due or not has_work:
                 return
             self._due.add(kind)
         self._pools.submit("batch", partial(self._run_batch, kind))
-
-    def _is_polling(self) -> bool:
-        """Whether to poll for new sagas: there was work within `IDLE_SECONDS`."""
-        return self._polls and time.monotonic() - self._busy_at < IDLE_SECONDS
 
     def _run_batch(self, kind: str) -> None:
         """Advance the waiting sagas of this kind: new ones, or one direction's whose calls have returned."""
@@ -339,7 +335,10 @@ class Executor:
         else:
             self._queue_for_next_batch(batch_result.to_continue)
         for (step, direction), attempts in batch_result.calls.items():
-            self._occupy_slots(step, direction, attempts)
+            with self._condition:
+                for run, attempt in attempts:
+                    self._in_flight[run] = slot_of(step, direction, is_repeat=attempt.is_repeat)
+            self._schedule(NEW)
             self._calls.make(step, direction, attempts)
 
     def _submit_callbacks(self, callbacks: Sequence[Callback]) -> None:
@@ -371,22 +370,12 @@ class Executor:
                 run.released.set()
         self._schedule(NEW)
 
-    # Slots of calls
-
     def _free_slots(self) -> dict[str, int]:
         """How many more calls may be made now, by slot."""
         with self._condition:
             taken = Counter(self._in_flight.values())
         limits = {RECOVERY: MAX_RECOVERING} | {step.name: step.max_in_flight for step in _outside_steps()}
         return {slot: limit - taken[slot] for slot, limit in limits.items()}
-
-    def _occupy_slots(
-        self, step: OutsideStep, direction: str, attempts: Sequence[tuple[SagaRun, Attempt]]
-    ) -> None:
-        with self._condition:
-            for run, attempt in attempts:
-                self._in_flight[run] = slot_of(step, direction, is_repeat=attempt.is_repeat)
-        self._schedule(NEW)
 
 
 def _outside_steps() -> Iterator[OutsideStep]:

@@ -1,7 +1,6 @@
 """What log lines, traces and metrics show of sagas: their ids, spans for batches, steps and calls, outcomes.
 
-A saga belongs to the trace of the request that started it, if that is recorded. Its spans follow the task
-that brought the saga or, where the saga was found in the database, the request itself.
+A saga belongs to the trace of the request that started it, if that is recorded.
 """
 
 from collections import Counter as Tally

@@ -26,7 +26,7 @@ class Command(BaseCommand):
     def handle(self, *, stuck: bool, json: bool, **_: Any) -> None:
         sagas = list(status.read_needing_operator() if stuck else status.read_unfinished())
         if json:
-            self.stdout.write(_as_json(sagas))
+            self.stdout.write(dump({"sagas": sagas}).decode())
         elif sagas:
             # Wide enough for whole ids, so that they can be copied.
             Console(file=self.stdout, width=240).print(_table(sagas))  # type: ignore[arg-type]
@@ -49,7 +49,3 @@ def _table(sagas: Sequence[SagaStatus]) -> Table:
             saga.last_error,
         )
     return table
-
-
-def _as_json(sagas: Sequence[SagaStatus]) -> str:
-    return dump({"sagas": sagas}).decode()
