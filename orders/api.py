@@ -1,7 +1,6 @@
 """The API of orders, and the calls that start payments."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, get_args
 from uuid import UUID
@@ -170,8 +169,8 @@ class Orders(View):
             outcome.order.id,
             read_order_answers,
             schemas.paying_order_answer(outcome),
-            begin=partial(dispatch.enqueue_batched, tasks.advance, str(outcome.started.saga.id)),
-            seconds=payment_calls.preferred_seconds(request) or 0,
+            _enqueuing(outcome.started.saga.id),
+            payment_calls.preferred_seconds(request) or 0,
         )
 
 
@@ -332,8 +331,8 @@ class Payments(ListPayments):
             payment.id,
             read_payment_answers,
             schemas.payment_answer(payment, call.language).answer,
-            begin=partial(dispatch.enqueue_batched, tasks.advance, str(outcome.started.saga.id)),
-            seconds=payment_calls.preferred_seconds(request) or 0,
+            _enqueuing(outcome.started.saga.id),
+            payment_calls.preferred_seconds(request) or 0,
         )
 
 
@@ -375,33 +374,35 @@ class TopUps(View):
 
         async def start() -> Any:
             await payment_calls.wait_for_capacity(call)
-            payer = payment_calls.payer_of(request, call, body.token)
-            start_one = partial(top_ups.start, account_id=call.account_id, amount=body.amount, keyed=call)
             return await keyed_calls.run_claimed_in_thread(
-                call, partial(start_one, token=body.token, payer=payer)
+                call,
+                lambda: top_ups.start(
+                    account_id=call.account_id,
+                    amount=body.amount,
+                    token=body.token,
+                    keyed=call,
+                    payer=payment_calls.payer_of(request, call, body.token),
+                ),
             )
 
         outcome = await payment_calls.perform_rate_limited(request, call, rate_limits.TOP_UPS, start)
         if isinstance(outcome, Replay):
             return await payment_calls.respond_to_replay(request, call, outcome, read_payment_answers)
         _note("top-up started", None, outcome.saga_id)
-        seconds, payment_id = payment_calls.preferred_seconds(request), outcome.payment.id
-        started = PaymentInProgress(
-            call,
-            payment_id,
-            read_payment_answers,
-            schemas.payment_answer(outcome.payment, call.language).answer,
-            begin=partial(dispatch.enqueue_batched, tasks.advance, str(outcome.saga_id)),
-            seconds=seconds or 0,
+        payment_id, is_attempted = outcome.payment.id, None
+        seconds: float | None = payment_calls.preferred_seconds(request)
+        if seconds is None:
+            # Without a preference a top-up waits for one attempt at the gateway.
+            seconds = settings.GATEWAY_TIMEOUT_SECONDS + ATTEMPT_SECONDS
+            is_attempted = partial(run_in_thread, top_ups.is_attempted, payment_id)
+        answer = schemas.payment_answer(outcome.payment, call.language).answer
+        return PaymentInProgress(
+            call, payment_id, read_payment_answers, answer, _enqueuing(outcome.saga_id), seconds, is_attempted
         )
-        if seconds is not None:
-            return started
-        # Without a preference a top-up waits for one attempt at the gateway.
-        return replace(
-            started,
-            seconds=settings.GATEWAY_TIMEOUT_SECONDS + ATTEMPT_SECONDS,
-            is_attempted=lambda: run_in_thread(top_ups.is_attempted, payment_id),
-        )
+
+
+def _enqueuing(saga_id: UUID) -> Callable[[], None]:
+    return partial(dispatch.enqueue_batched, tasks.advance, str(saga_id))
 
 
 def _note(event: str, order_id: UUID | None, saga_id: UUID | None) -> None:
@@ -413,10 +414,7 @@ def _note(event: str, order_id: UUID | None, saga_id: UUID | None) -> None:
 
 
 async def _place_order(order_request: OrderRequest) -> Any:
-    """Place an order in this process's batch, or in a thread if the configured strategy needs one.
-
-    A refusal is counted for the products that it is about.
-    """
+    """Place an order in this process's batch, or in a thread if the configured strategy needs one."""
     batcher, account_id = checkout.batcher(), order_request.account_id
     try:
         if batcher is None:

@@ -11,13 +11,14 @@ class OrdersConfig(AppConfig):
     def ready(self) -> None:
         from orders import cancellation
         from orders.metrics import state
-        from orders.payment import gateway_bookings, refunding, saga_types
+        from orders.payment import gateway_bookings, purchase, refund_saga, refunding, top_ups
         from orders.saga import status
+        from orders.saga.definitions import SAGA_TYPES
         from payments.reconciliation import orphans, reconciling
         from shop.idempotency import recorded_answers
         from shop.observability import gauges
 
-        assert saga_types.NAMES, "the import registers the saga types"
+        assert {purchase.NAME, top_ups.NAME, refund_saga.NAME} == set(SAGA_TYPES)
         recorded_answers.register_unsettled_finder(refunding.unsettled_references)
         reconciling.register_booker(gateway_bookings.look_up)
         orphans.register_recorder(gateway_bookings.record_late_refund)

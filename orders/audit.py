@@ -1,8 +1,6 @@
 """The laws (invariants) of orders: parts of L5 and L6, L8 for keys, L9 to L13, and half of L14.
 
 What a check compares it reads by one statement; a check of several conditions has a statement for each.
-
-`orders.scheduled_audit` has the same laws for a scheduled audit.
 """
 
 from collections.abc import Sequence
@@ -121,10 +119,7 @@ def coupons_are_held_by_open_orders(order_ids: Rows | None = None) -> LawReport:
 
 
 def _second_first_orders(order_ids: Rows | None) -> "QuerySet[Order]":
-    """Orders that count as an account's first one, and hold or redeemed such a coupon, without being its use.
-
-    It starts at the campaigns for first orders, which are few.
-    """
+    """Orders that count as a first one, and hold or redeemed such a coupon, without being its use."""
     used = Exists(FirstOrderUse.objects.filter(order=OuterRef("pk")))
     coupons = Coupon.objects.filter(within("order", order_ids), campaign__first_order_only=True)
     holders = coupons.filter(order__isnull=False).values("order")
@@ -162,10 +157,7 @@ def _keys_without_effect() -> "QuerySet[IdempotencyKey]":
 
 
 def gateway_charged_what_was_paid() -> LawReport:
-    """Orders against their payments, and payments against the gateway's book of charges.
-
-    A book that can't be read is an offence too: the law is then not verified.
-    """
+    """Orders against their payments, and these against the gateway's book, which has to be readable."""
     compared = comparison.compare()
     return report("L9", compared.checked, [*_payments_inconsistent_with_orders(), *compared.offenders])
 
@@ -202,10 +194,7 @@ def _payments_inconsistent_with_orders(order_ids: Rows | None = None) -> list[st
 
 
 def _several_not_failed(order_ids: Rows | None) -> "QuerySet[Payment]":
-    """Payments after an order's first one, while another payment of that order is not failed either.
-
-    An order's later payments are few, and what they have beside them is found by the order.
-    """
+    """Payments after an order's first one, while another payment of that order is not failed either."""
     not_failed = Payment.objects.exclude(status=Payment.Status.FAILED)
     others = not_failed.filter(order=OuterRef("order")).exclude(pk=OuterRef("pk"))
     later = not_failed.filter(within("order", order_ids), order__isnull=False, number__gt=1)
@@ -362,10 +351,7 @@ def paid_orders_were_published(order_ids: Rows | None = None) -> LawReport:
 
 
 def archived_paid_events_are_counted() -> LawReport:
-    """L12 for archived months: each has as many paid events as it took. Offenders are files.
-
-    Both sides of a month are read by one statement.
-    """
+    """L12 for archived months: each has as many paid events as it took. Offenders are files."""
     events = ArchivedPaidEvent.objects.filter(month=OuterRef("pk")).order_by().values("month")
     counted = Coalesce(Subquery(events.annotate(number=Count("pk")).values("number")), 0)
     months = ArchivedMonth.objects.filter(table=JOURNAL).annotate(counted=counted).order_by("pk")
@@ -386,10 +372,7 @@ def accounts_are_within_their_limits(account_ids: Rows | None = None) -> LawRepo
 
 
 def queued_orders_used_an_entry(order_ids: Rows | None = None) -> LawReport:
-    """L14, second half: each order of a sale with a waiting room has the admitted entry that it used.
-
-    And each used entry has such an order. Offenders are orders, and entries.
-    """
+    """L14, second half: each order of a sale with a waiting room has its used entry, and vice versa."""
     lines = OrderLine.objects.filter(within("order", order_ids), sale__isnull=False)
     entries = SaleEntry.objects.filter(
         order=OuterRef("order"),

@@ -18,7 +18,7 @@ from shop import clock
 from shop.accounts import own_account
 from shop.db import stuck_rows, transactions
 from shop.db.stuck_rows import Row
-from shop.errors import NotFound, Rejected
+from shop.errors import Rejected
 from shop.events import journal
 from shop.lazy_texts import Text
 from shop.lazy_texts import mark as _
@@ -49,8 +49,7 @@ def expire_due() -> int:
     """Expire the unpaid orders whose time to pay is over. Returns how many.
 
     An order that can't expire keeps its stock and doesn't stop the others: the journal records why, and the
-    next call retries. An order whose rows stay locked or whose outcome is unknown is retried without a
-    record. Raises `Unavailable` without the database.
+    next call retries. Raises `Unavailable` without the database.
     """
     ended, last = 0, None
     while due := _read_due(after=last):
@@ -75,9 +74,7 @@ def last_failure(order_id: UUID) -> JournalLine | None:
 
 def _cancel(order_id: UUID, account_id: int | None, reason: str) -> Order:
     own = {} if account_id is None else {"account_id": account_id}
-    if not Order.objects.filter(id=order_id, **own).exists():
-        raise NotFound(_("There is no such order."))
-    order = Order.objects.select_for_update().get(id=order_id)
+    order = order_states.lock_one(order_id, **own)
     if account_id is None:
         own_account.refuse_own(order.account_id)
     if order.status == Order.Status.CANCELLED:
@@ -170,7 +167,9 @@ def _without_locked_rows(order_ids: Collection[UUID]) -> list[UUID]:
 def _note_failure(order_id: UUID, error: Exception) -> bool:
     """Record for operators why the order can't expire; False if that is recorded, as each pass retries."""
     detail = f"{type(error).__name__}: {error}"[: journal.LONGEST_DETAIL]
-    if _is_noted(order_id, detail):
+    lines = list(_failure_lines(order_id).values_list("detail", "at")[:MOST_NOTED])
+    recent = [noted for noted, at in lines if at > clock.now() - NOTED_WITHIN]
+    if detail in recent or len(recent) == MOST_NOTED or (lines and lines[0][0] == detail):
         return False
     journal.note(
         what=CANNOT_EXPIRE,
@@ -180,13 +179,6 @@ def _note_failure(order_id: UUID, error: Exception) -> bool:
         is_internal=True,
     )
     return True
-
-
-def _is_noted(order_id: UUID, detail: str) -> bool:
-    """Whether the reason is the last recorded or a recent one, or the maximum of recent ones is reached."""
-    lines = list(_failure_lines(order_id).values_list("detail", "at")[:MOST_NOTED])
-    recent = [noted for noted, at in lines if at > clock.now() - NOTED_WITHIN]
-    return detail in recent or len(recent) == MOST_NOTED or (bool(lines) and lines[0][0] == detail)
 
 
 def _failure_lines(order_id: UUID) -> QuerySet[JournalLine]:

@@ -1,8 +1,4 @@
-"""Orders in the database: new rows, locked rows, and the transitions between statuses.
-
-One table has the transitions, and each is a guarded update. A batch inserts its orders and their lines by one
-statement per table.
-"""
+"""Orders in the database: new rows, locked rows, and the transitions between statuses."""
 
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
@@ -12,6 +8,8 @@ from uuid import UUID
 from orders.models import Order, OrderLine
 from shop import clock
 from shop.db import bulk_sql, open_transaction
+from shop.errors import NotFound
+from shop.lazy_texts import mark as _
 
 Status = Order.Status
 
@@ -70,6 +68,13 @@ def lock(order_ids: Iterable[UUID], *, skip_locked: bool = False) -> dict[UUID, 
     for_update = bulk_sql.for_update(skip_locked=skip_locked)
     found = bulk_sql.reader(Order, LockedOrder._fields).rows_of(set(order_ids), lock=for_update)
     return {row[0]: LockedOrder(*row) for row in found}
+
+
+def lock_one(order_id: UUID, **own: int) -> Order:
+    """The order, locked. Raises `NotFound`. Read without a lock first: locking a missing row locks a gap."""
+    if not Order.objects.filter(id=order_id, **own).exists():
+        raise NotFound(_("There is no such order."))
+    return Order.objects.select_for_update().get(id=order_id)
 
 
 class NewOrder(NamedTuple):

@@ -1,8 +1,4 @@
-"""API calls that start a payment: what bounds them, and how they wait for the payment's result.
-
-A payment that is recorded continues whatever becomes of its call: from then on no response says that nothing
-was done.
-"""
+"""API calls that start a payment: what bounds them, and how they wait for the payment's result."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -15,13 +11,7 @@ from structlog import get_logger
 from orders import schemas, selectors
 from orders.payment import payment_status
 from orders.payment.card_limits import Payer
-from orders.payment.payment_status import (
-    CurrentAnswer,
-    EnqueueSaga,
-    IsAttempted,
-    ReadAnswers,
-    never_attempted,
-)
+from orders.payment.payment_status import CurrentAnswer, IsAttempted, ReadAnswers
 from orders.saga import backlog
 from payments import payment_states
 from payments.models import Payment
@@ -44,18 +34,15 @@ class PaymentInProgress:
     subject_id: UUID
     read: ReadAnswers
     answer: Answer
-    begin: EnqueueSaga
+    begin: Callable[[], None]
     seconds: float
-    is_attempted: IsAttempted = never_attempted
+    is_attempted: IsAttempted | None = None
 
 
 async def wait_for_capacity(call: KeyedCall) -> None:
-    """Delay a call that starts a payment while the workers are behind; a repeated call starts none.
-
-    Raises `Overloaded` and `KeyReused`.
-    """
-    if await backlog.is_behind() and await keyed_calls.find_replay(call) is None:
-        await backlog.wait_for_capacity()
+    """Delay a call that starts a payment while the workers are behind; a repeated call starts none."""
+    if await backlog.gate.is_behind() and await keyed_calls.find_replay(call) is None:
+        await backlog.gate.wait_for_capacity()
 
 
 async def perform_rate_limited(
@@ -66,9 +53,8 @@ async def perform_rate_limited(
 ) -> Any:
     """`keyed_calls.perform`, counted against the account's rate limit; staff and repeats are not counted.
 
-    Only the call that does the work for its key is counted: duplicates wait for it outside of all limits.
-    Raises `Throttled` when the account made too many of these calls. A repeated call gets its recorded answer
-    all the same.
+    Only the call that does the work for its key is counted. Raises `Throttled` when the account made too many
+    of these calls; a repeated call gets its recorded answer all the same.
     """
     if request.user.is_staff:
         return await keyed_calls.perform(call, work)

@@ -1,7 +1,6 @@
 """The laws of orders for a scheduled audit: a chunk of orders, sagas, keys, payments or accounts at a time.
 
-The gateway's book is not read here: reconciliation compares it with the payments all the time, and its
-findings are this audit's part of L9 (`payments.reconciliation.findings`).
+The findings of reconciliation, which compares the gateway's book all the time, are this audit's part of L9.
 """
 
 from typing import Any
@@ -15,17 +14,13 @@ from payments import audit as ledger
 from payments.models import Payment
 from payments.reconciliation import findings
 from shop.models import IdempotencyKey
-from shop.operations.audits.audit_report import LawReport, report
+from shop.operations.audits.audit_report import report
 from shop.operations.audits.audit_scope import Subject, WholeCheck
 
 
 def _unfinished_sagas() -> "QuerySet[Saga, Any]":
     """All of them, by the index of attempts: it is the time that makes a saga overdue, not a change."""
     return Saga.objects.filter(next_attempt_at__isnull=False).values_list("pk", flat=True)
-
-
-def _no_reference_is_shared() -> LawReport:
-    return report("L8", 0, audit.shared_references())
 
 
 SUBJECTS = (
@@ -42,23 +37,11 @@ SUBJECTS = (
         ),
     ),
     Subject("account", User.objects.all, (("L13", audit.accounts_are_within_their_limits),)),
+    Subject("key", IdempotencyKey.objects.all, (("L8", audit.keys_have_one_effect),), is_counted=True),
     Subject(
-        "key",
-        IdempotencyKey.objects.all,
-        (("L8", audit.keys_have_one_effect),),
-        is_counted=True,
+        "payment", Payment.objects.filter(order__isnull=True).all, (("L9", audit.top_ups_are_under_way),)
     ),
-    Subject(
-        "payment",
-        Payment.objects.filter(order__isnull=True).all,
-        (("L9", audit.top_ups_are_under_way),),
-    ),
-    Subject(
-        "saga",
-        Saga.objects.all,
-        (("L10", audit.overdue_sagas_are_stuck),),
-        current=_unfinished_sagas,
-    ),
+    Subject("saga", Saga.objects.all, (("L10", audit.overdue_sagas_are_stuck),), current=_unfinished_sagas),
 )
 WHOLE_CHECKS = (
     # It joins from the few open orders to their lines, by an index.
@@ -66,5 +49,5 @@ WHOLE_CHECKS = (
     WholeCheck("L9", findings.books_agree, is_in_full=False),
     WholeCheck("L12", audit.archived_paid_events_are_counted, is_frequent=False),
     # No index has the references, but keys are deleted after a day.
-    WholeCheck("L8", _no_reference_is_shared, is_frequent=False),
+    WholeCheck("L8", lambda: report("L8", 0, audit.shared_references()), is_frequent=False),
 )

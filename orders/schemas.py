@@ -1,7 +1,4 @@
-"""The request and response bodies of the API of orders, and the answers that its keyed calls record.
-
-A call that starts a payment has two: the first one, and the one once the payment has settled.
-"""
+"""The request and response bodies of the API of orders, and the answers that its keyed calls record."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -284,7 +281,6 @@ def order_body(
 
     `reader_id` is the account that reads it, if it may be another than the order's.
     """
-    failure = failure_body(order.failure_code, order.failure_detail, language)
     return {
         "id": str(order.id),
         "status": "expired" if order_states.is_lapsed(order) else order.status,
@@ -310,16 +306,13 @@ def order_body(
         "placed_at": order.placed_at,
         "expires_at": order.expires_at,
         "paid_at": order.paid_at,
-        "payment": _order_payment_body(payment, reader_id) if payment else None,
-        "failure": failure,
-    }
-
-
-def _order_payment_body(payment: Payment, reader_id: int | None) -> dict[str, Any]:
-    return {
-        "id": str(payment.id),
-        "status": payment.shown_status,
-        "next_action": next_action_body(payment, reader_id=reader_id),
+        "payment": payment
+        and {
+            "id": str(payment.id),
+            "status": payment.shown_status,
+            "next_action": next_action_body(payment, reader_id=reader_id),
+        },
+        "failure": failure_body(order.failure_code, order.failure_detail, language),
     }
 
 
@@ -342,10 +335,6 @@ def refund_body(refund: Refund, lines: Sequence[RefundLine]) -> dict[str, Any]:
 
 def order_address(order_id: UUID) -> str:
     return f"/api/v1/orders/{order_id}"
-
-
-def payment_address(payment_id: UUID) -> str:
-    return f"/api/v1/payments/{payment_id}"
 
 
 def placed_order_answer(placed: PlacedOrder) -> Answer | None:
@@ -402,7 +391,7 @@ def payment_answer(payment: Payment, language: str) -> CurrentAnswer:
         return CurrentAnswer(declined)
     status = 201 if payment.status == Payment.Status.SUCCEEDED else 202
     body = json_format.dump(payment_body(payment, language))
-    answer = Answer(status, body, payment_address(payment.id))
+    answer = Answer(status, body, f"/api/v1/payments/{payment.id}")
     return CurrentAnswer(answer, is_for_customer=payment.requires_action)
 
 

@@ -22,10 +22,7 @@ from shop.models import ArchivedMonth, JournalLine
 
 
 def visible_orders(*, account_id: int | None) -> QuerySet[Order]:
-    """The account's orders, with lines in the order of the request, and payments, the newest last.
-
-    All orders for None, which is staff.
-    """
+    """The account's orders, or all for None, with lines in the order of the request and payments by age."""
     own: dict[str, Any] = {} if account_id is None else {"account_id": account_id}
     # Without an explicit order the rows come in the index's order, by product.
     lines, payments = OrderLine.objects.order_by("id"), Payment.objects.order_by("number", "created_at", "id")
@@ -85,10 +82,7 @@ def with_status(orders: QuerySet[Order], status: str) -> QuerySet[Order]:
 
 
 def archived_months(order: Order) -> list[ArchivedMonth]:
-    """The archived months of the journal between the order's placement and its end or last refund.
-
-    Their files may have lines of its timeline.
-    """
+    """The archived months of the journal between the order's placement and its end or last refund."""
     refunded = Refund.objects.filter(order_id=order.id).values_list("settled_at", flat=True)
     ends = [order.placed_at, order.paid_at, order.ended_at, *(refunded if order.refunded_amount else ())]
     return archives.read_since(JOURNAL, order.placed_at, until=max(filter(None, ends)))

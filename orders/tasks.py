@@ -6,13 +6,11 @@ from celery import shared_task
 from celery.signals import worker_init, worker_shutdown
 
 from orders import cancellation
-from orders.payment import gateway_events, saga_types
+from orders.payment import gateway_events
 from orders.saga import executor, recovery
 from payments import webhooks
 from shop.operations import dispatch
 
-# The saga types that a worker can advance.
-SAGA_TYPES = saga_types.NAMES
 DUE_AT_ONCE = 500
 SAGAS_PER_TASK = 50
 # Sagas that are not done by then are left to recovery.

@@ -44,7 +44,6 @@ def run_action(action: Callable[..., Saga | Approval], **arguments: Any) -> str:
 
 
 def parse_saga_id(text: str) -> UUID:
-    """Parse a saga id from the command line."""
     try:
         return UUID(text)
     except ValueError:

@@ -1,7 +1,4 @@
-"""What became of orders and refunds, and what was sold: counters of this process, made after each commit.
-
-Amounts are in the currency's minor unit, and include what was paid with points.
-"""
+"""What became of orders and refunds, and what was sold: counters of this process, made after each commit."""
 
 from collections import Counter as Tally
 from collections.abc import Sequence
@@ -42,10 +39,7 @@ def count_orders(changes: Sequence[tuple[str, int]]) -> None:
 
 
 def keep_ordered_products(product_ids: Sequence[int]) -> None:
-    """Have refusals of these products counted by themselves; called after the commit that ordered them.
-
-    Otherwise one account that is refused each product of a catalogue would leave no label for the next drop.
-    """
+    """Have refusals of these products counted by themselves; called after the commit that ordered them."""
     for product_id in set(product_ids):
         PRODUCT_REFUSALS.keep(product_id)
 

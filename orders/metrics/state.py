@@ -1,7 +1,6 @@
 """The state of orders, payments and stock for metrics: what is open, in doubt, and left to be sold.
 
-All reads are small, because they are repeated every few seconds: rows that an index finds, and the newest
-ones. The laws' audits check all rows.
+All reads are small, because they are repeated every few seconds. The laws' audits check all rows.
 """
 
 from datetime import timedelta

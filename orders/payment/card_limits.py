@@ -1,10 +1,8 @@
 """Limits the cards that an account, and an API key, may try: past so many declined payments none is started.
 
 Payments that may still be declined count as declined: of an account all that have not settled, but for those
-long overdue, which wait for an operator; of a key, which could start none while the gateway is away, those of
-the last seconds that the gateway was not asked about yet. They are counted in the transaction that starts a
-payment, under locks on the account's and the key's rows: of payments that start together, in any processes,
-no more start than may be declined.
+long overdue; of a key, which could else start none while the gateway is away, those of the last seconds that
+the gateway was not asked about yet. They are counted under locks, in the transaction that starts a payment.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

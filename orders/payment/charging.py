@@ -1,12 +1,8 @@
 """The saga step that charges the card; its compensation cancels or refunds the charge. All calls are keyed.
 
-Without a reply the payment is in doubt, and the gateway is called with the same key until it replies. (Kill
-Bill's UNKNOWN and its janitor: a time-out is never taken for a failure.) A charge that may have been made
-before is looked up first, because gateways forget keys after a day.
-
-A charge may wait for the card's owner (3-D Secure): the saga rests then until a webhook or a look-up moves it
-on, at most `PAYMENT_ACTION_SECONDS`. `PAYMENT_GIVE_UP_SECONDS` counts from the action on, and the deadline is
-never before the action's end.
+Without a reply the payment is in doubt: a time-out is never taken for a failure. A charge that may have been
+made before is looked up first, because gateways forget keys after a day. A charge may wait for the card's
+owner (3-D Secure): the saga rests then, at most `PAYMENT_ACTION_SECONDS`.
 """
 
 from collections.abc import Sequence
@@ -62,28 +58,16 @@ def charge(attempts: Sequence[Attempt]) -> list[OutsideCall]:
 
 def cancel_or_refund(attempts: Sequence[Attempt]) -> list[OutsideCall]:
     """The calls that undo charges: cancel by key what is unknown, refund what succeeded."""
-    payments = _payments(attempts)
-    return [
-        OutsideCall(
-            [attempt.saga],
-            partial(
-                _cancel_or_refund,
-                payment,
-                charge_reference(attempt.saga),
-                log.unused_key(attempt.saga, NAME, f"{payment.charge_key}:refund"),
-            ),
-        )
-        for attempt in attempts
-        for payment in [payments[attempt.saga.subject_id]]
-    ]
+    payments, calls = _payments(attempts), []
+    for saga in [attempt.saga for attempt in attempts]:
+        payment = payments[saga.subject_id]
+        key = log.unused_key(saga, NAME, f"{payment.charge_key}:refund")
+        calls.append(OutsideCall([saga], partial(_cancel_or_refund, payment, charge_reference(saga), key)))
+    return calls
 
 
 def note_result(saga: SagaRow, result: StepResult) -> None:
-    """Record on the payment what the API shows of a charge without a final result.
-
-    It is in doubt when the charge got no answer; not while its owner may still act, because the gateway is
-    known to wait for that.
-    """
+    """Record on the payment what the API shows of a charge without a final result."""
     if result.action:
         payment_states.require_action(
             saga.subject_id, url=result.action.url, expires_at=result.action.expires_at
@@ -132,17 +116,13 @@ def is_declined(saga: SagaRow) -> bool:
 
 
 def _was_charged(saga: SagaRow) -> bool:
-    """Whether the compensated saga's card was charged. A charge of unknown outcome may have succeeded: its
-    refund shows that.
-    """
+    """Whether the compensated saga's card was charged: the refund of a charge of unknown outcome shows it."""
     undone = saga.final.get((NAME, UNDO))
     return bool(charge_reference(saga)) or (undone is not None and undone.detail == gateway_facts.REFUNDED)
 
 
 def _outcome_of_ended(saga: SagaRow) -> str:
-    """How the payment ended: `declined` by the gateway; `cancelled`, because no answer came in time or its
-    charge was refunded; `failed`, because another step was refused.
-    """
+    """How the payment ended: cancelled is one whose charge was refunded, or got no answer in time."""
     if is_declined(saga):
         return "declined"
     is_given_up = saga.failure_code in (GAVE_UP, ACTION_EXPIRED)
@@ -150,7 +130,6 @@ def _outcome_of_ended(saga: SagaRow) -> str:
 
 
 def _count(sagas: Sequence[SagaRow], outcomes: Sequence[str]) -> None:
-    """Count these payments by outcome once the transaction has committed."""
     names = [settings.PAYMENT_GATEWAY if saga.parent.card_amount else metrics.WITHOUT_CARD for saga in sagas]
     open_transaction.count_after_commit(metrics.count_payments, zip(names, outcomes, strict=True))
 

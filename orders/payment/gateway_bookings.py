@@ -1,8 +1,7 @@
 """Books refunds and disputes that began at the gateway: from events, look-ups and reconciliations.
 
-A look-up says how much of a charge is refunded in all. What the shop's own refunds don't account for, settled
-or under way, was refunded there, and is booked as a refund by amount. So each is booked once, however many
-look-ups see it and in whatever order.
+What the shop's own refunds of a charge don't account for, settled or under way, was refunded there, and is
+booked as a refund by amount: once, however many look-ups see it and in whatever order.
 """
 
 from functools import partial

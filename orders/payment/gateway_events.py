@@ -29,9 +29,9 @@ ACCEPT_SECONDS, SETTLE_SECONDS, PAUSE_SECONDS = 5.0, 2.0, 0.05
 
 
 def handle(event_id: int) -> bool:
-    """Handle the event as far as possible now. Returns whether it is handled; otherwise it is retried later.
+    """Handle the event as far as possible now, outside any transaction; safe to repeat, also concurrently.
 
-    Safe to repeat, also concurrently. Must be called outside any transaction.
+    Returns whether it is handled; otherwise it is retried later.
     """
     event = webhooks.get_unhandled(event_id)
     if event is None:
@@ -100,11 +100,7 @@ def _note_unconfirmed(payment: Payment, event: WebhookEvent) -> None:
 
 
 def _advance_sagas_now(payment: Payment) -> None:
-    """Advance the sagas of the payment and of its refunds now instead of after their pause.
-
-    A saga that is being advanced already may have called the gateway too early: the payment is still
-    unsettled then, and the event is retried.
-    """
+    """Advance the sagas of the payment and of its refunds now instead of after their pause."""
     refunds = Refund.objects.filter(order=payment.order_id).exclude(status=Refund.Status.SUCCEEDED)
     subjects = [payment.id, *refunds.values_list("id", flat=True)]
     sagas = Saga.objects.filter(kind__in=SAGA_TYPES, subject_id__in=subjects, state__in=UNFINISHED)

@@ -1,8 +1,7 @@
 """What the gateway says of a charge that an operator takes for done or undone.
 
-The operator's word counts for nothing where the gateway can be asked: the book of the charge's key has to
-agree in status, amount and currency. Only of a charge that it doesn't have, and can't block, the gateway
-can't tell whether it is undone.
+The gateway's book of the charge's key has to agree in status, amount and currency. Only of a charge that it
+doesn't have, and can't block, the gateway can't tell whether it is undone.
 """
 
 from typing import NamedTuple

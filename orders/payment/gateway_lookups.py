@@ -1,8 +1,7 @@
 """Look-ups of one payment at the gateway now, by an operator's request, within a deadline.
 
-It is the look-up that sagas make: by the key of the charge, without changing anything there. Refunds and
-disputes that began there are booked. A payment that is not settled is then continued at once by its saga,
-which looks the charge up itself.
+Refunds and disputes that began there are booked. A payment that is not settled is then continued at once by
+its saga, which looks the charge up itself.
 """
 
 import threading

@@ -1,8 +1,4 @@
-"""Reads the status of payments for requests that wait: concurrent reads share a transaction.
-
-The answer of a settled payment is recorded for its key. Waiting requests are woken when their payment has
-settled (`shop.redis.completion_notifications`), together if a batch settles many.
-"""
+"""Reads the status of payments for requests that wait; that of a settled one is recorded for its key."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,21 +28,12 @@ class CurrentAnswer:
 
 ReadAnswers = Callable[[Sequence[UUID], str], Mapping[UUID, CurrentAnswer]]
 """Reads the current answers for these orders or payments, in a language."""
-EnqueueSaga = Callable[[], None]
-"""Enqueues the payment's saga for a worker."""
 IsAttempted = Callable[[], Awaitable[bool]]
 """Whether the payment was attempted, for calls that an unsettled answer satisfies after an attempt."""
 
 
-async def never_attempted() -> bool:
-    """The default: only a settled answer ends the wait."""
-    return False
-
-
 @dataclass(frozen=True, slots=True)
 class _AnswerRequest:
-    """A call's request to read the status of what it started."""
-
     call: KeyedCall
     subject_id: UUID
     read: ReadAnswers
@@ -58,8 +45,8 @@ async def wait_for_answer(
     read: ReadAnswers,
     *,
     seconds: float,
-    begin: EnqueueSaga | None = None,
-    is_attempted: IsAttempted = never_attempted,
+    begin: Callable[[], None] | None = None,
+    is_attempted: IsAttempted | None = None,
 ) -> Answer | None:
     """The current answer, after a wait of at most `seconds`; a settled answer is recorded for good.
 
@@ -70,7 +57,7 @@ async def wait_for_answer(
 
     async def is_over() -> bool:
         # Read first, so that the answer shows at least that attempt.
-        is_enough = await is_attempted()
+        is_enough = is_attempted is not None and await is_attempted()
         answers.append(await submit_to_batcher(_batcher, _AnswerRequest(call, subject_id, read)))
         return is_enough or answers[-1].is_settled or answers[-1].is_for_customer
 
@@ -86,10 +73,7 @@ async def wait_for_answer(
 
 
 def _read_answers(requests: Sequence[_AnswerRequest]) -> list[CurrentAnswer]:
-    """One answer per request; final ones are recorded under their keys, in the language of the request.
-
-    The number of statements does not grow with the requests.
-    """
+    """One answer per request; final ones are recorded under their keys, in the language of the request."""
     groups: dict[tuple[ReadAnswers, str], list[int]] = {}
     for index, request in enumerate(requests):
         groups.setdefault((request.read, request.call.language), []).append(index)
@@ -110,7 +94,6 @@ def _read_answers(requests: Sequence[_AnswerRequest]) -> list[CurrentAnswer]:
 
 
 # Requests are woken together, by the batch that settles their payments.
-LINGER_SECONDS = 0.002
 _batcher: Batcher[_AnswerRequest, CurrentAnswer] = Batcher(
-    _read_answers, name="payment_status", linger_seconds=LINGER_SECONDS
+    _read_answers, name="payment_status", linger_seconds=0.002
 )

@@ -8,10 +8,9 @@
 | settle | sell stock, redeem coupon, mark paid; the point of no return | |
 | transmit | deliver the order's events to the data platform, by the outbox | |
 
-`pay` starts it for an order that was placed without a payment; one that is paid at once starts it as it is
-placed. An order has one payment that is not failed at most. Where that one was to `keep_on_decline` and its
-card is refused, the order awaits payment again, with its stock and coupon, until `expires_at`; points are
-released, and the next payment holds them again. A payment that is given up ends its order all the same.
+An order has one payment that is not failed at most. Where that one was to `keep_on_decline` and its card is
+refused, the order awaits payment again, with its stock and coupon, until `expires_at`; points are released,
+and the next payment holds them again. A payment that is given up ends its order all the same.
 """
 
 from collections.abc import Callable, Sequence
@@ -48,7 +47,7 @@ from payments import ledger, payment_states
 from payments.models import Payment
 from shop import clock
 from shop.db import bulk_sql
-from shop.errors import NotFound, Rejected, invalid_field
+from shop.errors import Rejected, invalid_field
 from shop.events import outbox
 from shop.events.journal import ActorContext
 from shop.idempotency import recorded_answers
@@ -97,7 +96,7 @@ def pay(
     """
 
     def begin() -> StartedPayment:
-        order = _lock_own(order_id, account_id)
+        order = order_states.lock_one(order_id, account_id=account_id)
         earlier = payment_states.count_payments(order_id)
         _check_payable(order, token, earlier)
         card_limits.check(card_limits.lock_and_count([payer]), payer)
@@ -156,13 +155,6 @@ def insert_purchases(purchases: Sequence[StartedPurchase]) -> None:
         log.insert_sagas([(purchase.saga, purchase.log) for purchase in purchases])
 
 
-def _lock_own(order_id: UUID, account_id: int) -> Order:
-    """The account's order, locked. Read without a lock first: locking a missing row would lock a gap."""
-    if not Order.objects.filter(id=order_id, account_id=account_id).exists():
-        raise NotFound(_("There is no such order."))
-    return Order.objects.select_for_update().get(id=order_id)
-
-
 def _check_payable(order: Order, token: str, earlier: int) -> None:
     """Refuse a payment of this locked order, which has had so many before."""
     if order.status != Order.Status.AWAITING_PAYMENT or order.expires_at <= clock.now():
@@ -183,12 +175,7 @@ def _check_payable(order: Order, token: str, earlier: int) -> None:
         raise invalid_field("token", "required", _("A card is needed for what points don't cover."))
 
 
-def reserved_lines(order_id: UUID) -> list[Line]:
-    """The products and quantities that the order has reserved."""
-    return _read_lines([order_id])[order_id]
-
-
-def _read_lines(order_ids: Sequence[UUID]) -> dict[UUID, list[Line]]:
+def read_lines(order_ids: Sequence[UUID]) -> dict[UUID, list[Line]]:
     """The products and quantities that each of these orders has reserved."""
     lines: dict[UUID, list[Line]] = {order_id: [] for order_id in order_ids}
     reader = bulk_sql.reader(OrderLine, ("order_id", "product_id", "quantity"))
@@ -242,7 +229,7 @@ def _release_unless_kept(
 
 def _release_stock(sagas: Sequence[SagaRow]) -> list[str | StepResult]:
     def release(order_ids: list[UUID]) -> None:
-        reservations.release(list(chain.from_iterable(_read_lines(order_ids).values())))
+        reservations.release(list(chain.from_iterable(read_lines(order_ids).values())))
 
     return _release_unless_kept(sagas, release)
 
@@ -280,7 +267,7 @@ def _settle(sagas: Sequence[SagaRow]) -> list[str | Rejected]:
     # The instant at which the order is paid: reports by period add up to the ledger.
     ledger.settle_sales(orders, at=now, is_locked=True)
     charging.mark_paid(sagas, at=now)
-    lines = _read_lines(order_ids)
+    lines = read_lines(order_ids)
     with_coupon = [order.id for order in orders if order.coupon_code]
     coupon_ids = redemption.held_ids(with_coupon)
     # Other orders of these products wait from here to the commit, so everything else is done before.

@@ -5,13 +5,10 @@
 | refund_card | refund at the gateway, keyed; skipped if no card was charged |
 | settle_refund | points, stock, coupon and the order's status, in one transaction |
 
-A refund is never compensated: once recorded it is retried until it is done. If the gateway refuses it, the
-refund is stuck, which operators see, and it is still retried. Where a part was given back at the gateway
+A refund is never compensated: it is retried until it is done. Where a part was given back at the gateway
 meanwhile, the customer gets the rest (`orders.payment.gateway_bookings`). Where as much as a stuck refund was
-given back there, it may have been in place of it, so the refund is left to an operator: it is completed if
-that is so, and retried if not. What the gateway has made of the order's other refunds is theirs; it is asked
-by their keys. A refund that it refuses, because the card doesn't take it or the charge is disputed, ends
-without it once two operators say so.
+given back there, it may have been in place of it, so the refund is left to an operator. A refund that the
+gateway refuses for good ends without it once two operators say so.
 """
 
 from collections.abc import Sequence
@@ -64,8 +61,7 @@ class Expected(NamedTuple):
 
     `done_amount` is refunded by those that are done, `made_amount` by those that the shop has made itself; of
     those under way the gateway is asked, by `other_keys`. `accepted_amount` was refunded by hand when an
-    operator had this one made all the same. `is_refused` says that the gateway refused this one at the last
-    attempt.
+    operator had this one made all the same.
     """
 
     charge: ExpectedCharge
@@ -99,20 +95,15 @@ def _refund_cards(attempts: Sequence[Attempt]) -> list[OutsideCall]:
     order_ids = [refund.order_id for refund in refunds.values()]
     paid = Payment.objects.filter(order_id__in=order_ids, status=Payment.Status.SUCCEEDED)
     payments = {payment.order_id: payment for payment in paid}
-    return [
-        OutsideCall(
-            [attempt.saga],
-            partial(
-                _refund_card,
-                refund,
-                payments[refund.order_id],
-                log.unused_key(attempt.saga, REFUND_CARD, refund_key(refund)),
-                _read(attempt.saga) if attempt.saga.state == Saga.State.STUCK else None,
-            ),
+    calls = []
+    for saga in [attempt.saga for attempt in attempts]:
+        refund = refunds[saga.subject_id]
+        key = log.unused_key(saga, REFUND_CARD, refund_key(refund))
+        stuck = _read(saga) if saga.state == Saga.State.STUCK else None
+        calls.append(
+            OutsideCall([saga], partial(_refund_card, refund, payments[refund.order_id], key, stuck))
         )
-        for attempt in attempts
-        for refund in [refunds[attempt.saga.subject_id]]
-    ]
+    return calls
 
 
 def _read(saga: SagaRow) -> Expected:

@@ -1,8 +1,7 @@
 """Starts refunds of paid orders: one transaction decides the amounts and records the refund.
 
 A recorded refund counts as taken at once, so concurrent refunds never exceed what was paid. The saga of
-`orders.payment.refund_saga` then executes it; that may take long, but it never fails. A preview is decided by
-the same functions, and can be given to the refund as what its caller expects.
+`orders.payment.refund_saga` then executes it; that may take long, but it never fails.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -91,7 +90,7 @@ def start_refund(
     """
 
     def start() -> StartedRefund:
-        order = _lock(order_id)
+        order = order_states.lock_one(order_id)
         refund, refund_lines = _decide_refund(order, wanted, reason=reason, restock=restock)
         if expected is not None:
             _assert_as_expected(expected, _to_preview(refund, refund_lines), currency=order.currency)
@@ -115,13 +114,6 @@ def unsettled_references(references: Collection[UUID], at: datetime) -> set[UUID
     """Those of these references that are refunds not settled at that instant."""
     refunds = Refund.objects.filter(id__in=references).exclude(settled_at__lte=at)
     return set(refunds.values_list("id", flat=True))
-
-
-def _lock(order_id: UUID) -> Order:
-    """The order, locked. Read without a lock first: locking a missing row would lock a gap."""
-    if not Order.objects.filter(id=order_id).exists():
-        raise NotFound(_("There is no such order."))
-    return Order.objects.select_for_update().get(id=order_id)
 
 
 def _decide_refund(
@@ -163,21 +155,19 @@ def _assert_as_expected(expected: RefundPreview, found: RefundPreview, *, curren
     if found == expected:
         return
     now, then = _in_words(found, currency), _in_words(expected, currency)
-    if now != then:
-        text = _(
-            "The order has changed since the amount was shown, and nothing was refunded: this refund would "
-            "now return {now}, not {then}.",
-            now=now,
-            then=then,
-        )
-    else:
-        text = _(
-            "The order has changed since the amount was shown, and nothing was refunded: this refund would "
-            "now return {now} once more, after another refund.",
-            now=now,
-        )
+    other = _(
+        "The order has changed since the amount was shown, and nothing was refunded: this refund would now "
+        "return {now}, not {then}.",
+        now=now,
+        then=then,
+    )
+    same = _(
+        "The order has changed since the amount was shown, and nothing was refunded: this refund would now "
+        "return {now} once more, after another refund.",
+        now=now,
+    )
     raise Rejected(
-        text,
+        other if now != then else same,
         code="refund_changed",
         amount=found.amount,
         points_amount=found.points_amount,

@@ -1,17 +1,15 @@
-"""Places orders with the configured strategy for concurrent requests.
+"""Places orders with the strategy for concurrent requests that `INVENTORY_STRATEGY` names."""
 
-`INVENTORY_STRATEGY` names it; each strategy is a function of the same signature in a module of its own in
-`orders/placement/strategies/`. All of them decide orders by `orders.placement.decisions`.
-"""
+from collections.abc import Callable
 
 from django.conf import settings
 
 from orders.placement.decisions import OrderRequest, PlacedOrder
-from orders.placement.strategies import Strategy, group_commit, optimistic, pessimistic, redis_gate
+from orders.placement.strategies import group_commit, optimistic, pessimistic, redis_gate
 from shop.concurrency.group_commit import Batcher
 from shop.idempotency.recorded_answers import Replay
 
-STRATEGIES: dict[str, Strategy] = {
+STRATEGIES: dict[str, Callable[[OrderRequest], PlacedOrder | Replay]] = {
     "group_commit": group_commit.place,
     "pessimistic": pessimistic.place,
     "optimistic": optimistic.place,

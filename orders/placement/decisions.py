@@ -1,8 +1,7 @@
 """Decides orders: stock, coupon and amounts, for one order or a batch, within one transaction.
 
-An order gets all its lines or none, and never more than is available. Every strategy calls this module;
-they differ in which requests share the transaction, and in what is locked when it is read. Locks are taken
-in the project's lock order.
+Every strategy calls this module; they differ in which requests share the transaction, and in what is locked
+when it is read.
 """
 
 from collections.abc import Iterator, Sequence
@@ -129,29 +128,7 @@ def decide(order_requests: Sequence[OrderRequest], *, locks: ReadLocks = LOCKED)
 
     Raises `transactions.ChangedMeanwhile` when a row that was read without a lock was changed since.
     """
-    product_ids = {line.product_id for order_request in order_requests for line in order_request.lines}
-    stock = reservations.lock(product_ids) if locks.stock else reservations.read(product_ids)
-    named = {order_request.coupon for order_request in order_requests if order_request.coupon_code}
-    coupons, firsts = BatchCoupons(), FirstOrders()
-    if named:
-        coupons = coupon_requests.read(named, lock_campaigns=locks.stock, lock_coupons=locks.coupons)
-        firsts = first_orders.read(coupon_requests.accounts_of_first_orders(coupons, named))
-    # After the stock, whose lock or version makes them exact.
-    holdings = limits.read_holdings(
-        [(order_request.account_id, order_request.lines) for order_request in order_requests], stock
-    )
-    sales = NO_SALES
-    if any(product.sale_id is not None for product in stock.values()):
-        wanted = [
-            (order_request.account_id, _sales_of(order_request.lines, stock))
-            for order_request in order_requests
-        ]
-        sales = order_checks.read(wanted, clock.now(), is_locked=locks.stock)
-    cards = card_limits.lock_and_count([order_request.payer for order_request in order_requests])
-    # After the entries, whose locks an admission may have held: none is used before it was admitted.
-    now = clock.now()
-    spenders = {order_request.account_id for order_request in order_requests if order_request.points_amount}
-    balances = ledger.balances(spenders) if spenders else {}
+    state = _read_state(order_requests, locks)
     # Last: a repeat is never refused for what its order, placed by a faster duplicate, has used up.
     seen = recorded_answers.read_recorded_keys([order_request.keyed for order_request in order_requests])
     effects: dict[tuple[int, str], Effect] = {}
@@ -164,15 +141,51 @@ def decide(order_requests: Sequence[OrderRequest], *, locks: ReadLocks = LOCKED)
         elif name in effects:
             outcomes.append(effects[name].replay_for(order_request.keyed))
         else:
-            outcome = _decide_one(
-                order_request, stock, sales, holdings, cards, coupons, firsts, balances, now
-            )
+            outcome = _decide_one(order_request, state)
             outcomes.append(outcome)
             if isinstance(outcome, PlacedOrder):
                 effects[name] = Effect(order_request.keyed, outcome, reference=outcome.order.id)
                 outcome.answer = effects[name].answer
-    _write_orders(list(effects.values()), stock, sales, coupons, firsts, is_locked=locks.stock)
+    if effects:
+        _write_orders(list(effects.values()), state, is_locked=locks.stock)
     return outcomes
+
+
+@dataclass(frozen=True, slots=True)
+class BatchState:
+    """What a batch has read; each order that it places changes it for the later ones."""
+
+    stock: dict[int, Stock]
+    sales: SaleTerms
+    holdings: Holdings
+    cards: card_limits.Counts
+    coupons: BatchCoupons
+    firsts: FirstOrders
+    balances: dict[int, int]
+    now: datetime
+
+
+def _read_state(order_requests: Sequence[OrderRequest], locks: ReadLocks) -> BatchState:
+    product_ids = {line.product_id for order_request in order_requests for line in order_request.lines}
+    stock = reservations.lock(product_ids) if locks.stock else reservations.read(product_ids)
+    named = {order_request.coupon for order_request in order_requests if order_request.coupon_code}
+    coupons, firsts = BatchCoupons(), FirstOrders()
+    if named:
+        coupons = coupon_requests.read(named, lock_campaigns=locks.stock, lock_coupons=locks.coupons)
+        firsts = first_orders.read(coupon_requests.accounts_of_first_orders(coupons, named))
+    # After the stock, whose lock or version makes them exact.
+    requested = [(order_request.account_id, order_request.lines) for order_request in order_requests]
+    holdings = limits.read_holdings(requested, stock)
+    sales = NO_SALES
+    if any(product.sale_id is not None for product in stock.values()):
+        wanted = [(account_id, _sales_of(lines, stock)) for account_id, lines in requested]
+        sales = order_checks.read(wanted, clock.now(), is_locked=locks.stock)
+    cards = card_limits.lock_and_count([order_request.payer for order_request in order_requests])
+    # After the entries, whose locks an admission may have held: none is used before it was admitted.
+    now = clock.now()
+    spenders = {order_request.account_id for order_request in order_requests if order_request.points_amount}
+    balances = ledger.balances(spenders) if spenders else {}
+    return BatchState(stock, sales, holdings, cards, coupons, firsts, balances, now)
 
 
 def _placed_in_doubt(index: int, order_id: UUID | None) -> PlacedOrder | None:
@@ -187,67 +200,48 @@ def _sales_of(lines: Sequence[Line], stock: dict[int, Stock]) -> list[int | None
     return [stock[line.product_id].sale_id if line.product_id in stock else None for line in lines]
 
 
-def _decide_one(
-    order_request: OrderRequest,
-    stock: dict[int, Stock],
-    sales: SaleTerms,
-    holdings: Holdings,
-    cards: card_limits.Counts,
-    coupons: BatchCoupons,
-    firsts: FirstOrders,
-    balances: dict[int, int],
-    now: datetime,
-) -> PlacedOrder | FirstcomeError:
+def _decide_one(order_request: OrderRequest, state: BatchState) -> PlacedOrder | FirstcomeError:
+    account_id, lines, stock = order_request.account_id, order_request.lines, state.stock
+    queued: list[int] = []
     try:
-        card_limits.check(cards, order_request.payer)
-        reservations.check_sold(stock, order_request.lines)
-        queued = _check_sales(order_request, stock, sales, now)
-        reservations.check_available(stock, order_request.lines)
-        limits.check(holdings[order_request.account_id], order_request.lines, stock)
-        coupon = _find_coupon(order_request, coupons, firsts, now)
-        placed = _build_order(order_request, stock, queued, coupon, coupons, now)
-        _check_funds(order_request, placed.order, balances)
+        card_limits.check(state.cards, order_request.payer)
+        reservations.check_sold(stock, lines)
+        if state.sales.sales:
+            queued = order_checks.check(state.sales, account_id, _sales_of(lines, stock), state.now)
+        reservations.check_available(stock, lines)
+        limits.check(state.holdings[account_id], lines, stock)
+        coupon = _find_coupon(order_request, state)
+        placed = _build_order(order_request, state, queued, coupon)
+        _check_funds(order_request, placed.order, state.balances)
     except FirstcomeError as error:
         return error
-    reservations.reserve_checked(stock, order_request.lines)
-    limits.add(holdings[order_request.account_id], order_request.lines)
-    card_limits.add(cards, order_request.payer)
+    order = placed.order
+    reservations.reserve_checked(stock, lines)
+    limits.add(state.holdings[account_id], lines)
+    card_limits.add(state.cards, order_request.payer)
     if queued:
-        order_checks.use(sales, order_request.account_id, queued, placed.order.id)
+        order_checks.use(state.sales, account_id, queued, order.id)
     if coupon:
-        coupon_requests.mark_held(coupons, coupon, order_id=placed.order.id, by=order_request.by)
-    if firsts.is_wanted:
+        coupon_requests.mark_held(state.coupons, coupon, order_id=order.id, by=order_request.by)
+    if state.firsts.is_wanted:
         first_orders.add(
-            firsts,
-            account_id=order_request.account_id,
-            order_id=placed.order.id,
+            state.firsts,
+            account_id=account_id,
+            order_id=order.id,
             with_first_order_coupon=coupon is not None and coupon.campaign.first_order_only,
         )
-    _note_placed(placed.order, order_request, stock)
-    open_transaction.count_after_commit(counters.count_orders, [(counters.PLACED, placed.order.total_amount)])
-    open_transaction.count_after_commit(
-        counters.keep_ordered_products, [line.product_id for line in order_request.lines]
-    )
+    _note_placed(order, order_request, stock)
+    open_transaction.count_after_commit(counters.count_orders, [(counters.PLACED, order.total_amount)])
+    open_transaction.count_after_commit(counters.keep_ordered_products, [line.product_id for line in lines])
     return placed
 
 
-def _check_sales(
-    order_request: OrderRequest, stock: dict[int, Stock], sales: SaleTerms, now: datetime
-) -> list[int]:
-    """Check that the sales of its products allow the order; returns those whose entries it uses."""
-    if not sales.sales:
-        return []
-    return order_checks.check(sales, order_request.account_id, _sales_of(order_request.lines, stock), now)
-
-
-def _find_coupon(
-    order_request: OrderRequest, coupons: BatchCoupons, firsts: FirstOrders, now: datetime
-) -> Coupon | None:
+def _find_coupon(order_request: OrderRequest, state: BatchState) -> Coupon | None:
     """The coupon that the order is to hold; None if it names none. Raises `coupon_not_usable`."""
     if not order_request.coupon_code:
         return None
-    coupon = coupon_requests.find_usable(coupons, order_request.coupon, now=now)
-    if coupon.campaign.first_order_only and order_request.account_id in firsts.have_ordered:
+    coupon = coupon_requests.find_usable(state.coupons, order_request.coupon, now=state.now)
+    if coupon.campaign.first_order_only and order_request.account_id in state.firsts.have_ordered:
         raise redemption.not_usable("not_first_order")
     return coupon
 
@@ -274,22 +268,19 @@ def _note_placed(order: NewOrder, order_request: OrderRequest, stock: dict[int, 
 
 
 def _build_order(
-    order_request: OrderRequest,
-    stock: dict[int, Stock],
-    queued_sales: Sequence[int],
-    coupon: Coupon | None,
-    coupons: BatchCoupons,
-    now: datetime,
+    order_request: OrderRequest, state: BatchState, queued_sales: Sequence[int], coupon: Coupon | None
 ) -> PlacedOrder:
     """The unsaved order and its lines, with their amounts, and its purchase if it is paid at once.
 
     Lines keep their sale if it is among `queued_sales`, those whose entries the order uses.
     """
-    line_amounts = [stock[line.product_id].price * line.quantity for line in order_request.lines]
+    products = [state.stock[line.product_id] for line in order_request.lines]
+    quantities = [line.quantity for line in order_request.lines]
+    line_amounts = [product.price * count for product, count in zip(products, quantities, strict=True)]
     items_amount, discount_amount, discounted_amounts = sum(line_amounts), 0, line_amounts
     if coupon:
         discounted_amounts = coupon_requests.discounted_amounts(
-            coupons,
+            state.coupons,
             coupon,
             product_ids=[line.product_id for line in order_request.lines],
             line_amounts=line_amounts,
@@ -298,7 +289,7 @@ def _build_order(
             coupon,
             account_id=order_request.account_id,
             items_amount=sum(discounted_amounts),
-            now=now,
+            now=state.now,
         )
     total_amount = items_amount - discount_amount
     if order_request.expected_total_amount not in (None, total_amount):
@@ -324,12 +315,26 @@ def _build_order(
         total_amount=total_amount,
         currency=settings.CURRENCY,
         coupon_code=coupon.code if coupon else "",
-        units=sum([line.quantity for line in order_request.lines]),
-        placed_at=now,
-        expires_at=now + timedelta(seconds=settings.ORDER_HOLD_SECONDS),
+        units=sum(quantities),
+        placed_at=state.now,
+        expires_at=state.now + timedelta(seconds=settings.ORDER_HOLD_SECONDS),
     )
     shares = pricing.split_discount(discount_amount, discounted_amounts)
-    lines = _build_lines(order, order_request.lines, stock, queued_sales, line_amounts, shares)
+    lines = [
+        NewLine(
+            order.id,
+            product.id,
+            product.sku,
+            product.name,
+            quantity=count,
+            unit_price=product.price,
+            line_amount=line_amount,
+            discount_amount=share,
+            limit_per_account=product.limit_per_account,
+            sale_id=product.sale_id if product.sale_id in queued_sales else None,
+        )
+        for product, count, line_amount, share in zip(products, quantities, line_amounts, shares, strict=True)
+    ]
     placed = PlacedOrder(order, lines)
     if order_request.token is not None:
         placed.started = purchase.new_purchase(
@@ -342,32 +347,6 @@ def _build_order(
     return placed
 
 
-def _build_lines(
-    order: NewOrder,
-    lines: Sequence[Line],
-    stock: dict[int, Stock],
-    queued_sales: Sequence[int],
-    line_amounts: Sequence[int],
-    shares: Sequence[int],
-) -> list[NewLine]:
-    """The unsaved lines of the order, each with its share of the discount."""
-    return [
-        NewLine(
-            order.id,
-            line.product_id,
-            stock[line.product_id].sku,
-            stock[line.product_id].name,
-            quantity=line.quantity,
-            unit_price=stock[line.product_id].price,
-            line_amount=line_amount,
-            discount_amount=share,
-            limit_per_account=stock[line.product_id].limit_per_account,
-            sale_id=sale_id if (sale_id := stock[line.product_id].sale_id) in queued_sales else None,
-        )
-        for line, line_amount, share in zip(lines, line_amounts, shares, strict=True)
-    ]
-
-
 def _check_funds(order_request: OrderRequest, order: NewOrder, balances: dict[int, int]) -> None:
     """Raise unless the order can be paid as requested, as far as that is known before the payment."""
     if order_request.points_amount > balances.get(order_request.account_id, 0):
@@ -378,25 +357,15 @@ def _check_funds(order_request: OrderRequest, order: NewOrder, balances: dict[in
         raise invalid_field("payment.token", "required", _("A card is needed for what points don't cover."))
 
 
-def _write_orders(
-    effects: Sequence[Effect],
-    stock: dict[int, Stock],
-    sales: SaleTerms,
-    coupons: BatchCoupons,
-    firsts: FirstOrders,
-    *,
-    is_locked: bool,
-) -> None:
+def _write_orders(effects: Sequence[Effect], state: BatchState, *, is_locked: bool) -> None:
     placed: list[PlacedOrder] = [effect.outcome for effect in effects]
-    if not placed:
-        return
-    reservations.save(stock, is_locked=is_locked)
+    reservations.save(state.stock, is_locked=is_locked)
     order_states.insert_orders([new.order for new in placed], [line for new in placed for line in new.lines])
-    if sales.used:
-        order_checks.save(sales, is_locked=is_locked)
-    if coupons.held:
-        coupon_requests.write(coupons)
-    if firsts.new_uses:
-        first_orders.write(firsts)
+    if state.sales.used:
+        order_checks.save(state.sales, is_locked=is_locked)
+    if state.coupons.held:
+        coupon_requests.write(state.coupons)
+    if state.firsts.new_uses:
+        first_orders.write(state.firsts)
     purchase.insert_purchases([new.started for new in placed if new.started])
     recorded_answers.record(effects)

@@ -1,15 +1,12 @@
 """First orders: which accounts have ordered already, and which order used a coupon for first orders.
 
-An order is an account's first one if the account has no other that is open or paid: orders that ended unpaid
-or were refunded in full don't count. Only orders with such a coupon are restricted, so no lock is needed: a
-concurrent order without one may as well have come later. Of two concurrent orders with such coupons the
-unique key of `FirstOrderUse` refuses the second: its batch, or in another strategy it alone, is decided once
-more (`is_conflict`), and finds the first.
+Only orders with such a coupon are restricted, so no lock is needed: a concurrent order without one may have
+come later. Of two concurrent orders with such coupons the unique key of `FirstOrderUse` refuses the second,
+which is decided once more (`is_conflict`), and finds the first.
 """
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 from uuid import UUID
 
 from django.db import IntegrityError, connection
@@ -31,14 +28,7 @@ WHERE past.account_id IN ({account_ids}) AND placed.status NOT IN ({statuses})
 COUNTING = (*OPEN, Order.Status.PAID, Order.Status.REFUNDING)
 
 
-class NewUse(NamedTuple):
-    """The columns of a use that is written."""
-
-    account_id: int
-    order_id: UUID
-
-
-USES = bulk_sql.Table(FirstOrderUse, NewUse._fields)
+USES = bulk_sql.Table(FirstOrderUse, ("account_id", "order_id"))
 
 
 @dataclass(slots=True)
@@ -51,7 +41,7 @@ class FirstOrders:
     is_wanted: bool = False
     have_ordered: set[int] = field(default_factory=set)
     past_uses: dict[int, int] = field(default_factory=dict)
-    new_uses: list[NewUse] = field(default_factory=list)
+    new_uses: list[tuple[int, UUID]] = field(default_factory=list)
 
 
 def read(account_ids: Collection[int]) -> FirstOrders:
@@ -67,7 +57,7 @@ def add(first_orders: FirstOrders, *, account_id: int, order_id: UUID, with_firs
     """Add an order placed in this batch; `write` writes its use of a coupon for first orders."""
     first_orders.have_ordered.add(account_id)
     if with_first_order_coupon:
-        first_orders.new_uses.append(NewUse(account_id, order_id))
+        first_orders.new_uses.append((account_id, order_id))
 
 
 def write(first_orders: FirstOrders) -> None:
@@ -76,12 +66,12 @@ def write(first_orders: FirstOrders) -> None:
     Raises `IntegrityError`, by the end of the transaction, if another order of an account was faster.
     """
     # By their ids: a use that another order has written since stays, and refuses this one.
-    past = [first_orders.past_uses.get(use.account_id) for use in first_orders.new_uses]
-    ids = sorted(use_id for use_id in past if use_id is not None)
+    past, new = first_orders.past_uses, first_orders.new_uses
+    ids = sorted(past[account_id] for account_id, _ in new if account_id in past)
     if ids:
         FirstOrderUse.objects.filter(pk__in=ids).delete()
     # In one order of accounts, so that two batches that insert the same ones don't deadlock.
-    bulk_sql.insert(USES, sorted(first_orders.new_uses))
+    bulk_sql.insert(USES, sorted(new))
 
 
 def is_conflict(error: IntegrityError) -> bool:

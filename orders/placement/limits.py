@@ -1,9 +1,7 @@
 """Purchase limits: what an account holds in its orders, and whether one more order exceeds a limit.
 
-The units of a product with a `limit_per_account` are counted exactly: only orders that lock the product's
-stock or write its version add to them, and they are read after that stock. `OPEN_UNITS_PER_ACCOUNT` and
-`OPEN_ORDERS_PER_ACCOUNT` bound what one account can reserve without paying; concurrent orders of an account
-for different products, in different processes, may exceed them.
+The units of a product with a `limit_per_account` are counted exactly. Concurrent orders of an account for
+different products, in different processes, may exceed `OPEN_UNITS_PER_ACCOUNT` and `OPEN_ORDERS_PER_ACCOUNT`.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -23,8 +21,6 @@ from shop.db import bulk_sql
 from shop.errors import Rejected
 from shop.lazy_texts import mark as _
 
-RequestedLines = tuple[int, Sequence[Line]]
-"""An account's id, and the lines that it requests."""
 # One row per account, from an index alone.
 UNPAID = """
 SELECT account_id, COUNT(*), CAST(SUM(units) AS SIGNED) FROM orders_order
@@ -46,10 +42,7 @@ MOST_PRODUCTS = 50
 
 @dataclass(slots=True)
 class AccountHoldings:
-    """What an account holds: its unpaid orders, and units by product.
-
-    `limited_units` are those of products with a limit, in open and paid orders, less what is refunded.
-    """
+    """What an account holds: its unpaid orders, and units by product, those under a limit apart."""
 
     unpaid_orders: int = 0
     unpaid_units: dict[int, int] = field(default_factory=dict)
@@ -60,12 +53,11 @@ Holdings = dict[int, AccountHoldings]
 """What each account of a batch holds, by account id."""
 
 
-def read_holdings(purchases: Iterable[RequestedLines], stock: Mapping[int, Stock]) -> Holdings:
+def read_holdings(purchases: Iterable[tuple[int, Sequence[Line]]], stock: Mapping[int, Stock]) -> Holdings:
     """What these accounts hold of the products they request: one statement, one more for limited products.
 
-    Must be called after `stock` was read, locked or not: holdings read earlier may be out of date without
-    being noticed. Unpaid units are read per product only for accounts whose unpaid and requested units of all
-    products together exceed the limit for one product.
+    Must be called after `stock` was read: holdings read earlier may be out of date without being noticed.
+    Unpaid units are read per product only for accounts that may exceed the limit for one.
     """
     units: dict[int, int] = {}
     product_ids = set()
@@ -138,7 +130,6 @@ def _read_units(
 def _query(
     statement: str, account_ids: Collection[int], product_ids: Collection[int], statuses: Sequence[str]
 ) -> Sequence[Sequence[Any]]:
-    """The rows of the statement for these accounts, products and statuses."""
     if not (account_ids and product_ids):
         return ()
     with connection.cursor() as cursor:

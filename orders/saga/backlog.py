@@ -1,14 +1,12 @@
 """Measures how far the workers are behind: payments are accepted no faster than they are settled.
 
-A saga waits in the database until a worker leases it. While the oldest has waited longer than
-`MAX_BACKLOG_SECONDS`, requests that would start a saga are held, and refused with `Overloaded` after
-`MAX_HELD_SECONDS`. Without a live worker no request is held: sagas stay in the database until one starts.
+Without a live worker no request is held: sagas stay in the database until one starts.
 """
 
 import threading
 import time
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from django.db import Error
 from structlog import get_logger
@@ -34,9 +32,7 @@ READ_LIMIT = 50
 
 
 def oldest_waiting_seconds() -> float:
-    """How long the oldest saga that no worker has taken has been queued; 0 when none is, or no worker is
-    alive.
-    """
+    """How long the oldest saga that no worker has taken was queued; 0 if none was, or no worker is alive."""
     now, lease = clock.now(), timedelta(seconds=LEASE_SECONDS)
     # Recovery finds them within a lease: the index is read for that range only. Retries wait for what is
     # away, and not for a worker.
@@ -45,17 +41,14 @@ def oldest_waiting_seconds() -> float:
     )
     first = queued.order_by("next_attempt_at").values_list("queued_at", flat=True)[:READ_LIMIT]
     oldest = min((at for at in first if at is not None), default=None)
-    return (now - oldest).total_seconds() if oldest and _is_worker_alive(now) else 0.0
-
-
-def _is_worker_alive(now: datetime) -> bool:
-    """Whether a lease has over a quarter of its time left: a live worker renews its leases before that."""
+    # A live worker renews its leases before less than a quarter of their time is left.
     soon = now + timedelta(seconds=LEASE_SECONDS / 4)
-    return Saga.objects.filter(next_attempt_at__gt=soon, leased_until__gt=soon).exists()
+    is_worker_alive = Saga.objects.filter(next_attempt_at__gt=soon, leased_until__gt=soon)
+    return (now - oldest).total_seconds() if oldest and is_worker_alive.exists() else 0.0
 
 
 class BacklogGate:
-    """Holds requests while the workers are behind, according to `read`; at most `most_held` of them."""
+    """Holds requests of this process while the workers are behind, at most `most_held` of them."""
 
     def __init__(
         self, *, most_held: int = MOST_HELD, read: Callable[[], float] = oldest_waiting_seconds
@@ -111,14 +104,4 @@ def _overloaded() -> Overloaded:
     return Overloaded(_("Payments arrive faster than they are settled; nothing was done."))
 
 
-_gate = BacklogGate()
-
-
-async def is_behind() -> bool:
-    """Whether new payments have to wait."""
-    return await _gate.is_behind()
-
-
-async def wait_for_capacity() -> None:
-    """Return once a new payment may be started. Raises `Overloaded`."""
-    await _gate.wait_for_capacity()
+gate = BacklogGate()

@@ -1,12 +1,8 @@
 """Advances many sagas in one transaction: only this module and operators change the state of a saga.
 
-It records the results of outside calls, does or undoes the next local steps, leases the sagas that continue
-and ends those that are done: the same few statements for any number. A single batch has one saga.
-
 Each effect happens once because the sagas' rows are locked, a final line of the log is unique per saga,
 step and direction, and only the holder of the lease acts. A final result is recorded even when the lease
-was lost meanwhile, provided that none is recorded and the direction is the same: otherwise calls longer
-than a lease would be repeated without end.
+was lost meanwhile: otherwise calls longer than a lease would be repeated without end.
 """
 
 from collections import defaultdict
@@ -19,7 +15,7 @@ from uuid import UUID
 from structlog import get_logger
 
 from orders.models import Saga
-from orders.saga import log, metrics, observation
+from orders.saga import log, observation
 from orders.saga.definitions import (
     DO,
     LEASE_LOST,
@@ -235,10 +231,7 @@ class _Batch:
         return not self.is_single
 
     def _retry_later(self, item: LockedSaga, step: Step | None, result: StepResult) -> bool:
-        """Log the attempt; past the deadline start the compensation. Returns whether the saga continues.
-
-        An overdue saga that can't be compensated is stuck: operators see it, and it is still retried.
-        """
+        """Log the attempt; past the deadline start the compensation. Returns whether the saga continues."""
         saga = item.saga
         name = step.name if step else "end"
         self._log_attempt(item, name, result)
@@ -263,11 +256,7 @@ class _Batch:
         return False
 
     def _wait_for_action(self, item: LockedSaga, step: Step, result: StepResult) -> bool:
-        """Let the saga rest without a lease until the action ends: no attempt. Returns whether it continues.
-
-        It continues once the action has ended, with its compensation. An event makes it due before that. The
-        open call stays, so the next call begins with a look-up.
-        """
+        """Let the saga rest without a lease until the action ends. Returns whether it continues now."""
         action = result.action
         assert action
         if action.expires_at <= self.now and item.can_compensate(step):
@@ -297,7 +286,6 @@ class _Batch:
         return self.now >= saga.deadline_at
 
     def _add_final_line(self, item: LockedSaga, step: Step, direction: str, result: StepResult) -> None:
-        """Add the final line of the step."""
         item.saga.final[step.name, direction] = result
         if direction == DO and step not in item.type.reversible and not item.saga.is_irreversible:
             item.saga.is_irreversible = True
@@ -332,7 +320,7 @@ class _Batch:
 
     def _do(self, step: Step, items: Sequence[LockedSaga]) -> None:
         assert isinstance(step, LocalStep)
-        with tracing.span(f"saga step {call_name(step.name, DO)}"), metrics.measured(step.name):
+        with tracing.span(f"saga step {call_name(step.name, DO)}"), observation.measured(step.name):
             outcomes = step.do([item.saga for item in items])
         done = []
         for item, outcome in zip(items, outcomes, strict=True):
@@ -363,7 +351,6 @@ class _Batch:
             self._continue_in_next_batch(item)
 
     def _schedule_next_undo(self, item: LockedSaga) -> None:
-        """Schedule the next action of a saga that is compensated."""
         if self.direction == DO and not self.is_single:
             self._continue_in_next_batch(item)
             return
@@ -437,7 +424,7 @@ class _Batch:
         applied = [item for item in left if item.has_applied(step)]
         details: Sequence[str | StepResult] = []
         if applied:
-            with tracing.span(f"saga step {call_name(step.name, UNDO)}"), metrics.measured(step.name):
+            with tracing.span(f"saga step {call_name(step.name, UNDO)}"), observation.measured(step.name):
                 details = step.undo([item.saga for item in applied])
         for item, detail in zip(applied, details, strict=True):
             result = detail if isinstance(detail, StepResult) else StepResult(Event.DONE, detail)

@@ -8,7 +8,7 @@ from functools import partial
 
 from structlog import get_logger
 
-from orders.saga import metrics, observation
+from orders.saga import observation
 from orders.saga.definitions import (
     DO,
     RECOVERY,
@@ -100,7 +100,7 @@ class OutsideCalls:
         with self._releasing(runs) as stack, observation.observe_runs(f"saga step {name}", runs):
             self._failpoint(f"{name} calling")
             try:
-                with metrics.measured(step.name):
+                with observation.measured(step.name):
                     results: Sequence[StepResult] = call.make()
             except Exception as error:
                 logger.warning("call outside failed", call=name, exc_info=error)

@@ -82,11 +82,9 @@ def refusal_or_failure(error: Exception) -> StepResult:
 
 
 def unexpected_failure(error: Exception) -> StepResult:
-    """The result for an unexpected failure, which is not final."""
     return StepResult(Event.FAILED, f"{type(error).__name__}: {error}")
 
 
-# The final result of each step, by step and direction.
 FinalResults = dict[tuple[str, str], StepResult]
 
 
@@ -126,8 +124,7 @@ class LocalStep:
 
     `do` returns a detail for the log, or the refusal that starts the compensation; it writes nothing for a
     saga that it refuses. `undo` returns a detail, or the result where that is not `done`. A step without
-    `undo` is the point of no return: once it is done the saga `is_irreversible`, and goes on with the steps
-    from it on, which are only retried. `after_commit` runs once `do` is
+    `undo` is the point of no return: it and those after it are only retried. `after_commit` runs once `do` is
     durable.
     """
 
@@ -215,7 +212,6 @@ class SagaType:
 
     name: str
     steps: tuple[Step, ...]
-    # The rows that precede sagas in the lock order.
     lock: Callable[[Sequence[SagaRow], bool], Mapping[UUID, Any]]
     on_compensated: Callable[[Sequence[SagaRow]], None] = _do_nothing
     after_compensated: Callable[[Sequence[SagaRow]], None] = _do_nothing
@@ -223,7 +219,6 @@ class SagaType:
     after_action_required: Callable[[Sequence[SagaRow]], None] = _do_nothing
     on_stuck: Callable[[Sequence[SagaRow]], None] = _do_nothing
     on_resumed: Callable[[Sequence[SagaRow]], None] = _do_nothing
-
     # Whether sagas of this type share transactions. Those of different types never do, for the lock order.
     shares_batches: bool = True
     # The steps before the point of no return, which is the first step without an undo.
@@ -250,7 +245,7 @@ class SagaType:
 
 
 SAGA_TYPES: dict[str, SagaType] = {}
-"""Every saga type by name. Modules that define one register it; `orders.payment.saga_types` imports them."""
+"""Every saga type by name. Modules that define one register it; the app imports them."""
 
 
 def type_of(saga: SagaRow | Saga) -> SagaType:

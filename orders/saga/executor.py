@@ -1,15 +1,8 @@
 """Executes sagas: local steps share transactions, outside calls run concurrently.
 
 A process has one executor. It collects the sagas that are new and those whose call has returned, and
-advances them in one transaction (`orders.saga.batch`). The busier it is, the more sagas share a batch, so a
-saga costs less the faster they arrive; a slow call delays only its own saga. A failed batch is run again saga
-by saga.
-
-Everything is bounded: the queue, the leased sagas, the calls of each step, and the calls of recovery, which
-never take the slots of first calls. `accept` blocks when the queue is full. `orders.saga.recovery` finds the
-sagas that a crash left behind.
-
-The clock, the pools and the failpoints are arguments: tests run it task by task in one thread.
+advances them in one transaction (`orders.saga.batch`): a slow call delays only its own saga. Everything is
+bounded. `orders.saga.recovery` finds the sagas that a crash left behind.
 """
 
 import secrets
@@ -35,7 +28,6 @@ from orders.saga.definitions import (
     SAGA_TYPES,
     UNDO,
     UNFINISHED,
-    Attempt,
     BatchResult,
     Callback,
     OutsideStep,
@@ -57,15 +49,13 @@ MAX_QUEUED = 500
 MAX_LEASED = 192
 # Repeated calls and compensations, which have as many threads of their own.
 MAX_RECOVERING = 16
-# These threads use the database: one connection each.
-SINGLE_THREADS = 4
-EVENT_THREADS = 4
+# The threads of `batch`, `single` and `event` use the database: one connection each.
 POOL_SIZES = {
     "batch": 3,
-    "single": SINGLE_THREADS,
+    "single": 4,
     "outside_call": MAX_LEASED,
     "recovery": MAX_RECOVERING,
-    "event": EVENT_THREADS,
+    "event": 4,
     "callback": 1,
 }
 # A batch costs the same statements however few sagas share it, so batches keep a minimum distance.
@@ -85,11 +75,7 @@ def _no_failpoint(point: str) -> None:
 
 
 class Executor:
-    """Advances sagas as far as possible; thread-safe.
-
-    A worker's executor also polls for new sagas while it has work, as many as fit: the broker needs a message
-    only now and then, and sagas wait in the database.
-    """
+    """Advances sagas as far as possible; thread-safe. A worker's polls for new ones while it has work."""
 
     def __init__(
         self,
@@ -148,7 +134,6 @@ class Executor:
         return Saga.objects.values_list("state", flat=True).get(id=saga_id)
 
     def start_polling(self) -> None:
-        """Start polling the database for new sagas."""
         self._polls = True
 
     def finish(self, *, seconds: float) -> bool:
@@ -219,7 +204,8 @@ class Executor:
         """Schedule a batch of this kind if it has work."""
         with self._condition:
             if kind == NEW:
-                has_work = (bool(self._queued) or self._is_polling()) and self._room_for_new() > 0
+                is_polling = self._polls and time.monotonic() - self._busy_at < IDLE_SECONDS
+                has_work = (bool(self._queued) or is_polling) and self._room_for_new() > 0
             else:
                 has_work = bool(self._returned[kind])
             if kind in self._due or not has_work:
@@ -227,15 +213,16 @@ class Executor:
             self._due.add(kind)
         self._pools.submit("batch", partial(self._run_batch, kind))
 
-    def _is_polling(self) -> bool:
-        """Whether to poll for new sagas: there was work within `IDLE_SECONDS`."""
-        return self._polls and time.monotonic() - self._busy_at < IDLE_SECONDS
-
     def _run_batch(self, kind: str) -> None:
         """Advance the waiting sagas of this kind: new ones, or one direction's whose calls have returned."""
         began_at = time.monotonic()
         try:
-            runs = self._dequeue_new() if kind == NEW else self._dequeue_returned(kind)
+            if kind == NEW:
+                runs = self._dequeue_new()
+            else:
+                with self._condition:
+                    runs = list(self._returned[kind])
+                    self._returned[kind].clear()
             if runs:
                 self._busy_at = began_at
                 self._advance_shared(runs, direction=UNDO if kind == UNDO else DO)
@@ -244,12 +231,6 @@ class Executor:
             with self._condition:
                 self._due.discard(kind)
             self._schedule(kind)
-
-    def _dequeue_returned(self, direction: str) -> list[SagaRun]:
-        with self._condition:
-            runs = list(self._returned[direction])
-            self._returned[direction].clear()
-        return runs
 
     def _dequeue_new(self) -> list[SagaRun]:
         """Take as many new runs from the queue as may be leased."""
@@ -262,7 +243,6 @@ class Executor:
         return runs
 
     def _find_new(self) -> None:
-        """Poll for new sagas, as many as fit."""
         with self._condition:
             free = self._room_for_new() - len(self._queued)
         if free <= 0 or not self._polls:
@@ -281,7 +261,7 @@ class Executor:
 
     def _room_for_new(self) -> int:
         """How many more sagas may be leased; those in recovery and at event-pool steps don't count."""
-        uncounted = _uncounted_slots()
+        uncounted = {RECOVERY} | {step.name for step in _outside_steps() if step.pool == "event"}
         return MAX_LEASED - sum(slot not in uncounted for slot in self._in_flight.values())
 
     def _advance_shared(self, runs: Sequence[SagaRun], *, direction: str) -> None:
@@ -338,10 +318,7 @@ class Executor:
 
     @contextmanager
     def _releasing(self, runs: Sequence[SagaRun]) -> Iterator[ExitStack]:
-        """Release the runs when the block ends, unless it has passed them on and called `pop_all`.
-
-        It is the outermost: if anything fails, they must not stay in progress for ever.
-        """
+        """Release the runs when the block ends, unless it has passed them on and called `pop_all`."""
         with ExitStack() as stack:
             stack.callback(self._release_runs, runs)
             yield stack
@@ -358,7 +335,10 @@ class Executor:
         else:
             self._queue_for_next_batch(batch_result.to_continue)
         for (step, direction), attempts in batch_result.calls.items():
-            self._occupy_slots(step, direction, attempts)
+            with self._condition:
+                for run, attempt in attempts:
+                    self._in_flight[run] = slot_of(step, direction, is_repeat=attempt.is_repeat)
+            self._schedule(NEW)
             self._calls.make(step, direction, attempts)
 
     def _submit_callbacks(self, callbacks: Sequence[Callback]) -> None:
@@ -373,7 +353,6 @@ class Executor:
             self._pools.submit("single", partial(self._advance, [run], is_single=True))
 
     def _queue_for_next_batch(self, runs: Sequence[SagaRun]) -> None:
-        """Queue these runs for the next batch."""
         with self._condition:
             for run in runs:
                 self._in_flight[run] = RETURNED
@@ -391,8 +370,6 @@ class Executor:
                 run.released.set()
         self._schedule(NEW)
 
-    # Slots of calls
-
     def _free_slots(self) -> dict[str, int]:
         """How many more calls may be made now, by slot."""
         with self._condition:
@@ -400,24 +377,12 @@ class Executor:
         limits = {RECOVERY: MAX_RECOVERING} | {step.name: step.max_in_flight for step in _outside_steps()}
         return {slot: limit - taken[slot] for slot, limit in limits.items()}
 
-    def _occupy_slots(
-        self, step: OutsideStep, direction: str, attempts: Sequence[tuple[SagaRun, Attempt]]
-    ) -> None:
-        with self._condition:
-            for run, attempt in attempts:
-                self._in_flight[run] = slot_of(step, direction, is_repeat=attempt.is_repeat)
-        self._schedule(NEW)
-
 
 def _outside_steps() -> Iterator[OutsideStep]:
     for type in SAGA_TYPES.values():
         for step in type.steps:
             if isinstance(step, OutsideStep):
                 yield step
-
-
-def _uncounted_slots() -> set[str]:
-    return {RECOVERY} | {step.name for step in _outside_steps() if step.pool == "event"}
 
 
 @cache

@@ -1,12 +1,11 @@
 """Reads, locks and writes the rows of sagas: their start and end, final results of steps, and attempts.
 
-A line of the log is written in the transaction that it reports, together with a line of the journal. A
-final line is unique per saga, step and direction, so that its effect happens once. (The barrier is dtm's:
-dtm-labs/client, `dtmcli/barrier.go`.)
+A line of the log is written in the transaction that it reports, together with a line of the journal. (The
+barrier is dtm's: dtm-labs/client, `dtmcli/barrier.go`.)
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -15,7 +14,7 @@ from uuid import UUID
 from django.db import connection
 
 from orders.models import Saga, SagaLog
-from orders.saga import metrics
+from orders.saga import observation
 from orders.saga.definitions import (
     DO,
     LEASE_SECONDS,
@@ -39,19 +38,6 @@ from shop.models import JournalLine
 from shop.observability import tracing
 
 
-class SagaLogRow(NamedTuple):
-    """A row of the saga log's table."""
-
-    saga_id: UUID
-    step: str
-    direction: str
-    attempt: int
-    event: str
-    detail: str
-    reference: str
-    at: datetime
-
-
 class SagaLogLine(NamedTuple):
     """A line to write: final with attempt 0, else the report of an attempt that was not final."""
 
@@ -64,7 +50,10 @@ class SagaLogLine(NamedTuple):
 
 RETRIED = "saga.retried"
 """The journal's name of an operator's retry."""
-LINES = bulk_sql.Table(SagaLog, SagaLogRow._fields)
+UNLEASED: dict[str, Any] = {"leased_until": None, "lease_token": ""}
+LINES = bulk_sql.Table(
+    SagaLog, ("saga_id", "step", "direction", "attempt", "event", "detail", "reference", "at")
+)
 
 
 def new_saga(
@@ -112,10 +101,14 @@ def write_lines(lines: Sequence[SagaLogLine], *, at: datetime) -> None:
     """Append these lines with one statement, and record each in the journal."""
     if not lines:
         return
-    bulk_sql.insert(LINES, [_to_row(line, at) for line in lines])
+    rows = [
+        (saga.id, step, direction, attempt, result.event.value, result.detail[:255], result.reference, at)
+        for saga, step, direction, result, attempt in lines
+    ]
+    bulk_sql.insert(LINES, rows)
     journal.note_all([_journal_line(line, at) for line in lines])
     open_transaction.count_after_commit(
-        metrics.count_steps,
+        observation.count_steps,
         [(line.saga.kind, line.step, line.direction, line.result.event.value) for line in lines],
     )
 
@@ -182,36 +175,22 @@ def start_compensation(saga: SagaRow, code: str, detail: str) -> None:
 
 def mark_irreversible(sagas: Sequence[SagaRow]) -> None:
     """Record that these locked sagas have passed their point of no return."""
-    if sagas:
-        _update_sagas(sagas, is_irreversible=True)
+    _update_sagas(sagas, is_irreversible=True)
 
 
 def end(sagas: Sequence[SagaRow], state: str, *, at: datetime) -> None:
     """End these locked sagas with one statement."""
-    if sagas:
-        _update_sagas(
-            sagas,
-            state=state,
-            ended_at=at,
-            next_attempt_at=None,
-            leased_until=None,
-            lease_token="",
-            open_call="",
-        )
+    _update_sagas(sagas, state=state, ended_at=at, next_attempt_at=None, **UNLEASED, open_call="")
 
 
 def lease(sagas: Sequence[SagaRow], *, token: str, until: datetime, open_call: str) -> None:
     """Lease these locked sagas to the executor of this token; `open_call` names its next call."""
-    if sagas:
-        _update_sagas(
-            sagas, lease_token=token, leased_until=until, next_attempt_at=until, open_call=open_call
-        )
+    _update_sagas(sagas, lease_token=token, leased_until=until, next_attempt_at=until, open_call=open_call)
 
 
 def postpone(sagas: Sequence[SagaRow], *, until: datetime, open_call: str) -> None:
     """Postpone these locked sagas until then, without a lease."""
-    if sagas:
-        _update_sagas(sagas, next_attempt_at=until, leased_until=None, lease_token="", open_call=open_call)
+    _update_sagas(sagas, next_attempt_at=until, **UNLEASED, open_call=open_call)
 
 
 def wait_for_action(saga: SagaRow, step: str, result: StepResult, *, at: datetime) -> None:
@@ -227,13 +206,7 @@ def wait_for_action(saga: SagaRow, step: str, result: StepResult, *, at: datetim
     deadline_at = max(action.deadline_at or saga.deadline_at, least)
     is_noted = not saga.lease_token and saga.deadline_at == deadline_at
     saga.deadline_at = deadline_at
-    _update_sagas(
-        [saga],
-        next_attempt_at=action.expires_at,
-        leased_until=None,
-        lease_token="",
-        deadline_at=saga.deadline_at,
-    )
+    _update_sagas([saga], next_attempt_at=action.expires_at, **UNLEASED, deadline_at=deadline_at)
     if action.deadline_at and not is_noted:
         journal.note_all([_journal_line(SagaLogLine(saga, step, DO, result), at)])
 
@@ -242,26 +215,14 @@ def _update_sagas(sagas: Sequence[SagaRow], **values: str | datetime | bool | No
     """Update columns of locked rows, which a worker has taken; the statement is sent together with the next
     one or with COMMIT.
     """
+    if not sagas:
+        return
     cells = bulk_sql.SqlLiterals()
     values["queued_at"] = None
     columns = ", ".join([f"{name} = {cells[value]}" for name, value in values.items()])
     ids = cells.listed([saga.id for saga in sagas])
     statement = f"UPDATE orders_saga SET {columns} WHERE id IN ({ids})"  # noqa: S608
     bulk_sql.execute_deferred(statement, cells.parameters or None)
-
-
-def _to_row(line: SagaLogLine, at: datetime) -> SagaLogRow:
-    result = line.result
-    return SagaLogRow(
-        line.saga.id,
-        line.step,
-        line.direction,
-        line.attempt,
-        result.event.value,
-        result.detail[:255],
-        result.reference,
-        at,
-    )
 
 
 def _journal_line(line: SagaLogLine, at: datetime) -> journal.NewJournalLine:
@@ -281,8 +242,6 @@ def _journal_line(line: SagaLogLine, at: datetime) -> journal.NewJournalLine:
 
 @dataclass(frozen=True, slots=True)
 class LockedRuns:
-    """The sagas that are locked, and the runs of those that another transaction holds or that don't exist."""
-
     sagas: list[LockedSaga] = field(default_factory=list)
     locked_elsewhere: list[SagaRun] = field(default_factory=list)
     missing: list[SagaRun] = field(default_factory=list)
@@ -297,7 +256,12 @@ def lock_sagas(runs: Sequence[SagaRun], *, token: str, is_single: bool) -> Locke
     unread = [run.saga_id for run in runs if run.saga is None or is_single]
     sagas = read_sagas(unread)
     sagas |= {run.saga_id: run.saga for run in runs if run.saga_id not in sagas and run.saga}
-    parents = _lock_parents(sagas, is_single=is_single)
+    by_type: dict[str, list[SagaRow]] = defaultdict(list)
+    for saga in sagas.values():
+        by_type[saga.kind].append(saga)
+    parents: dict[UUID, Any] = {}
+    for name in sorted(by_type):
+        parents |= SAGA_TYPES[name].lock(by_type[name], not is_single)
     # A single batch waits for locked rows: a row that it has not locked doesn't exist.
     locked = read_sagas(sagas if is_single else parents, is_locked=True)
     # The lease holder's copy is current; the final results of other sagas are read.
@@ -307,34 +271,21 @@ def lock_sagas(runs: Sequence[SagaRun], *, token: str, is_single: bool) -> Locke
         if run.saga
         and not is_single
         and run.saga.lease_token == token
-        and _is_leased(locked.get(run.saga_id), token)
+        and run.saga_id in locked
+        and locked[run.saga_id].lease_token == token
     }
     final = final_results([saga_id for saga_id in locked if saga_id not in known]) | known
     found = LockedRuns()
     for run in runs:
-        saga = locked.get(run.saga_id)
-        if saga:
-            saga.final, saga.parent = dict(final.get(saga.id, {})), parents.get(saga.id)
-            failure = run.failure if saga.id in parents else WITHOUT_PARENT
+        row = locked.get(run.saga_id)
+        if row:
+            row.final, row.parent = dict(final.get(row.id, {})), parents.get(row.id)
+            failure = run.failure if row.id in parents else WITHOUT_PARENT
             found.sagas.append(
-                LockedSaga(run, saga, type_of(saga), run.step, run.direction, run.result, failure)
+                LockedSaga(run, row, type_of(row), run.step, run.direction, run.result, failure)
             )
         elif run.saga_id in sagas and run.saga_id not in parents:
             found.locked_elsewhere.append(run)
         else:
             found.missing.append(run)
     return found
-
-
-def _lock_parents(sagas: Mapping[UUID, SagaRow], *, is_single: bool) -> dict[UUID, Any]:
-    by_type: dict[str, list[SagaRow]] = defaultdict(list)
-    for saga in sagas.values():
-        by_type[saga.kind].append(saga)
-    parents: dict[UUID, Any] = {}
-    for name in sorted(by_type):
-        parents |= type_of(by_type[name][0]).lock(by_type[name], not is_single)
-    return parents
-
-
-def _is_leased(saga: SagaRow | None, token: str) -> bool:
-    return saga is not None and saga.lease_token == token

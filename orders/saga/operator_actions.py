@@ -56,10 +56,7 @@ FORCE, FORCED = "saga.force", "saga.forced"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the other system says of the step at which a saga is stuck: `result` is as of a `LookUp`.
-
-    `expected` is what was asked for: the decision checks that it has not changed meanwhile.
-    """
+    """What the other system, asked for what was `expected`, says of the step at which a saga is stuck."""
 
     step: str
     expected: Any

@@ -1,7 +1,6 @@
 """Everything that the admin, the commands and refusals say about a stuck saga and what operators do to it.
 
-`operator_actions` performs the actions, `orders.admin` has the forms, docs/operations.md explains when to use
-each ("When a saga is stuck").
+docs/operations.md explains when to use each action ("When a saga is stuck").
 """
 
 from dataclasses import dataclass

@@ -34,8 +34,6 @@ class Pools(Protocol):
 
 
 class ThreadPools:
-    """A thread pool of a given size for each kind of task."""
-
     def __init__(self, sizes: Mapping[str, int]) -> None:
         self._sizes = sizes
         self._pools = {
@@ -69,20 +67,15 @@ class ThreadPools:
         return event.wait(max(0.0, seconds))
 
     def _run(self, pool: str, task: PoolTask) -> None:
+        """Run a task: its failure is logged, and broken connections are closed before it."""
         try:
-            run_guarded(task)
+            close_old_connections()
+            task()
+        except Exception:
+            log.exception("saga task failed; recovery retries it")
         finally:
             self._count(pool, -1)
 
     def _count(self, pool: str, change: int) -> None:
         with self._mutex:
             self._unfinished[pool] += change
-
-
-def run_guarded(task: PoolTask) -> None:
-    """Run a task of a pool: its failure is logged, and broken connections are closed before it."""
-    try:
-        close_old_connections()
-        task()
-    except Exception:
-        log.exception("saga task failed; recovery retries it")

@@ -59,14 +59,16 @@ def filter_needing_operator(sagas: "QuerySet[Saga]") -> "QuerySet[Saga]":
 
 def count_stuck() -> dict[str, int]:
     """The number of stuck sagas of each type, also of types without any."""
-    stuck = _unfinished().filter(state=Saga.State.STUCK).order_by()
-    counted = dict(stuck.values_list("kind").annotate(count=Count("id")))
-    return dict.fromkeys(SAGA_TYPES, 0) | counted
+    return _count_by_type(_unfinished().filter(state=Saga.State.STUCK))
 
 
 def count_unfinished() -> dict[str, int]:
     """The number of unfinished sagas of each type, also of types without any."""
-    counted = dict(_unfinished().order_by().values_list("kind").annotate(count=Count("id")))
+    return _count_by_type(_unfinished())
+
+
+def _count_by_type(sagas: "QuerySet[Saga]") -> dict[str, int]:
+    counted = dict(sagas.order_by().values_list("kind").annotate(count=Count("id")))
     return dict.fromkeys(SAGA_TYPES, 0) | counted
 
 

@@ -119,14 +119,7 @@ def test_requests_beyond_the_bound_or_held_too_long_are_refused(monkeypatch: pyt
 def test_an_order_that_is_paid_at_once_is_held_and_one_that_is_not_goes_through(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def is_behind() -> bool:
-        return True
-
-    async def refuse() -> None:
-        raise Overloaded("Too much.")
-
-    monkeypatch.setattr(backlog, "is_behind", is_behind)
-    monkeypatch.setattr(backlog, "wait_for_capacity", refuse)
+    monkeypatch.setattr(backlog, "gate", BacklogGate(most_held=0, read=lambda: 9.0))
     api, product = client_of(buying.account()), ProductFactory.create(on_hand=5)
     body = {"items": [{"product": product.id, "quantity": 1}]}
     assert api.post("/orders", body, key="a").status_code == 201
@@ -147,8 +140,7 @@ def test_a_repeat_of_a_call_is_answered_while_the_workers_are_behind(monkeypatch
     body = {"items": [{"product": product.id, "quantity": 1}], "payment": {"token": "tok_ok"}}
     order = api.post("/orders", body, key="a").json()
     buying.settle_everything()
-    gate = BacklogGate(most_held=1, read=lambda: 9.0)
-    monkeypatch.setattr(backlog, "_gate", gate)
+    monkeypatch.setattr(backlog, "gate", BacklogGate(most_held=1, read=lambda: 9.0))
     again = api.post("/orders", body, key="a")
     assert (again.status_code, again.json()["id"], again["Idempotency-Replayed"]) == (
         201,

@@ -221,19 +221,6 @@ def test_the_result_of_one_step_is_not_recorded_for_another(world: World) -> Non
     assert [step for step, _, _ in final_lines(row)] == ["local"]
 
 
-def test_an_outside_step_of_unknown_outcome_is_undone_outside(world: World) -> None:
-    row = started()
-    world.result = StepResult(Event.FAILED, "no answer")
-    stepping.advance(row.id)
-    Saga.objects.filter(id=row.id).update(deadline_at=row.created_at)
-    world.meanwhile = lambda: setattr(world, "result", StepResult(Event.DONE))
-    world.calls.clear()
-    world.result = StepResult(Event.FAILED, "no answer")
-    stepping.advance(row.id)
-    stepping.advance(row.id)
-    assert world.calls[-1] == "undo" or again(row.id).state == Saga.State.DONE
-
-
 def test_a_refusal_undoes_earlier_steps_and_writes_nothing_itself(world: World) -> None:
     row = started()
     world.result = StepResult(Event.REFUSED, "no", code="declined")

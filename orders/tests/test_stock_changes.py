@@ -67,7 +67,7 @@ def pay(product: Product) -> Callable[[], Any]:
 
 def put_back(product: Product) -> Callable[[], Any]:
     order = buying.advance(buying.place(buying.account().id, {product: 2}, token="tok_ok"))
-    lines = purchase.reserved_lines(order.id)
+    lines = purchase.read_lines([order.id])[order.id]
     return lambda: transactions.run(
         lambda: reservations.restock({order.id: lines}, "wrong colour"), transactions.KEYED
     )

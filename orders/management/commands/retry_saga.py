@@ -1,7 +1,6 @@
 """Retry sagas at once, with a new deadline."""
 
 import sys
-from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -30,19 +29,15 @@ class Command(BaseCommand):
         selected = [saga.saga_id for saga in status.read_needing_operator()] if all_stuck else saga_ids
         if not selected:
             self.stdout.write("No saga is stuck.")
-        if self._refused(selected, reason, by):
-            sys.exit(1)
-
-    def _refused(self, saga_ids: Sequence[UUID], reason: str, by: str) -> int:
-        """Retry each saga and report refusals on the error stream. Returns how many were refused."""
-        refused, operator = 0, operators.to_operator(by)
-        for saga_id in saga_ids:
+        is_refused, operator = False, operators.to_operator(by)
+        for saga_id in selected:
             try:
                 report = operators.run_action(
                     operator_actions.retry, saga_id=saga_id, reason=reason, by=operator
                 )
                 self.stdout.write(report)
             except CommandError as error:
-                refused += 1
+                is_refused = True
                 self.stderr.write(str(error))
-        return refused
+        if is_refused:
+            sys.exit(1)
