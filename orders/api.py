@@ -14,6 +14,7 @@ from orders import cancellation, examples, payment_calls, schemas, selectors, ta
 from orders.metrics import counters
 from orders.models import Order, Refund
 from orders.payment import purchase, refunding, top_ups
+from orders.payment.payment_status import IsAttempted
 from orders.payment_calls import PaymentInProgress, read_order_answers, read_payment_answers
 from orders.placement import checkout
 from orders.placement.decisions import OrderRequest
@@ -389,7 +390,8 @@ class TopUps(View):
         if isinstance(outcome, Replay):
             return await payment_calls.respond_to_replay(request, call, outcome, read_payment_answers)
         _note("top-up started", None, outcome.saga_id)
-        payment_id, is_attempted = outcome.payment.id, None
+        payment_id: UUID = outcome.payment.id
+        is_attempted: IsAttempted | None = None
         seconds: float | None = payment_calls.preferred_seconds(request)
         if seconds is None:
             # Without a preference a top-up waits for one attempt at the gateway.
