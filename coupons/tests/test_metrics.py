@@ -1,6 +1,5 @@
 """Counters of coupons: each request counts once, whatever the strategy, and the campaigns stay bounded."""
 
-import asyncio
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -14,14 +13,12 @@ from django.utils import timezone
 
 from coupons.allocation.writes import PendingConfirmation
 from coupons.issuing import issuing
-from coupons.metrics import counters
-from coupons.models import Campaign, Confirmation, Coupon, QueueTicket
+from coupons.models import Campaign, Confirmation, Coupon
 from coupons.partners import call_limit, confirmation_recovery
-from coupons.queue import settlement, stream, worker
+from coupons.queue import worker
 from coupons.tests.factories import TWO_STRATEGIES, CampaignFactory, accounts, campaign_with_strategy
 from coupons.tests.own_partner import NAME, own_partner, partner_process
 from scripts.tests.simulator import Simulator
-from shop.tests import second_connection
 from shop.tests.clients import client_of
 from shop.tests.factories import AccountFactory
 from shop.tests.lost_replies import losing_reply_to_commit
@@ -38,13 +35,11 @@ def increases() -> Increases:
 
 
 def ask(campaign_id: int, account: User, **body: Any) -> int:
-    """The status of the answer to a request for a coupon."""
     answer = client_of(account).post("/coupons", {"campaign": campaign_id} | body)
     return int(answer.status_code)
 
 
 def outcomes(grown: dict[str, float], campaign: Campaign | None = None) -> dict[str, float]:
-    """What was counted by outcome, in all or of the campaign."""
     start = f'firstcome_campaign_requests_total{{campaign="{campaign.pk}",' if campaign else ""
     prefix = start or "firstcome_coupon_requests_total{"
     return {
@@ -126,37 +121,6 @@ def test_a_coupon_whose_commit_got_no_reply_counts_once_and_is_new(strategy: str
     assert Coupon.objects.count() == 1
 
 
-@pytest.mark.parametrize("arrives", [True, False])
-def test_sold_out_tickets_whose_commit_got_no_reply_count_once(arrives: bool, tmp_path: Path) -> None:
-    """They counted nothing: only a batch with a coupon could tell later whether it had committed."""
-    campaign = CampaignFactory.create(strategy=QUEUED, quantity=1)
-    users = [AccountFactory.create() for _ in range(3)]
-    assert [ask(campaign.pk, one) for one in users] == [202] * 3
-    positions = [entry.position for entry in stream.read(campaign.pk, issuer="one", most=10)]
-    settlement.settle_tickets(campaign_id=campaign.pk, positions=positions[:1])
-    counted = increases()
-
-    prevented = None if arrives else end_transactions
-    with losing_reply_to_commit(tmp_path, before_commit=prevented) as is_lost:
-        settlement.settle_tickets(campaign_id=campaign.pk, positions=positions[1:])
-        assert is_lost.is_set()
-
-    assert outcomes(counted(), campaign) == outcomes(counted()) == {"sold_out": 2}
-    assert QueueTicket.objects.filter(status="sold_out").count() == 2
-
-
-def end_transactions() -> None:
-    """Have the server end them with their connections, as when a client is gone: no COMMIT arrives."""
-    idle = (
-        "SELECT id FROM information_schema.processlist"
-        " WHERE db = DATABASE() AND command = 'Sleep' AND id <> CONNECTION_ID()"
-    )
-    with second_connection.another_connection() as other:
-        for [id] in second_connection.ask(other, idle):
-            second_connection.ask(other, f"KILL {id:d}")
-    raise BrokenPipeError
-
-
 def test_many_threads_count_what_the_rows_say() -> None:
     campaign, counted = CampaignFactory.create(quantity=20), increases()
     users = [AccountFactory.create() for _ in range(30)]
@@ -167,19 +131,3 @@ def test_many_threads_count_what_the_rows_say() -> None:
     assert (grown["issued"], Coupon.objects.count()) == (20, 20)
     assert (statuses.count(200), statuses.count(409)) == (grown.get("repeated", 0), grown["sold_out"])
     assert sum(grown.values()) == len(statuses)
-
-
-def test_answers_of_one_pass_of_the_event_loop_are_counted_together() -> None:
-    campaign, counted = CampaignFactory.create(), increases()
-
-    async def answer() -> dict[str, float]:
-        for _ in range(5):
-            counters.count_answer(campaign.pk, "sold_out")
-        counters.count_answer(None, "throttled")
-        before = counted()
-        await asyncio.sleep(0)
-        return before
-
-    assert asyncio.run(answer()) == {}
-    assert outcomes(counted(), campaign) == {"sold_out": 5}
-    assert outcomes(counted()) == {"sold_out": 5, "throttled": 1}

@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from django.db import OperationalError, transaction
+from django.db import transaction
 
 from shop.db import commit_counts, open_transaction, transactions
 from shop.events import journal
@@ -28,11 +28,6 @@ def change(*items: str) -> int:
     journal.note(what="thing.changed", subject="thing 1")
     open_transaction.count_after_commit(count, items)
     return JournalLine.objects.count()
-
-
-def look_up() -> None:
-    commit_counts.unresolved.resolve()
-    wait_until(lambda: not commit_counts.unresolved._is_looking)
 
 
 @pytest.fixture(autouse=True)
@@ -165,17 +160,6 @@ def test_where_all_retries_fail_a_later_transaction_counts(tmp_path: Path) -> No
     assert sorted(counted) == ["a", "b", "c"]
 
 
-def test_what_was_not_committed_is_given_up_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    lost = commit_counts.TransactionCounts({count: ["a"]}, lambda: False)
-    commit_counts.unresolved.add([lost])
-    monkeypatch.setattr(commit_counts, "SECONDS_BETWEEN_LOOKUPS", 0.0)
-    look_up()
-    assert list(commit_counts.unresolved._waiting) == [lost]
-    monkeypatch.setattr(commit_counts, "LOOKUP_SECONDS", 0.0)
-    look_up()
-    assert (list(commit_counts.unresolved._waiting), counted) == ([], [])
-
-
 def test_a_slow_database_delays_no_transaction_that_has_committed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The look-ups of lost COMMITs once ran in the thread of the next transaction: two at once took them from
     each other, and `IndexError` reached the callers of transactions that had committed.
@@ -196,19 +180,6 @@ def test_a_slow_database_delays_no_transaction_that_has_committed(monkeypatch: p
     assert counted == ["c", "d"]
     may_answer.set()
     wait_until(lambda: sorted(counted) == ["a", "b", "c", "d"])
-
-
-def test_the_first_lookup_that_fails_ends_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
-
-    def fail() -> bool:
-        asked.append(1)
-        raise OperationalError(2003, "Can't connect")
-
-    lost = [commit_counts.TransactionCounts({count: ["a"]}, fail) for _ in range(3)]
-    commit_counts.unresolved.add(lost)
-    look_up()
-    assert (len(asked), len(commit_counts.unresolved._waiting)) == (1, 3)
 
 
 def test_threads_count_what_each_has_committed() -> None:
