@@ -41,7 +41,6 @@ FORM = {
 
 
 def new_form() -> dict[str, Any]:
-    """The form of a new campaign."""
     return FORM | {"form_id": str(uuid7())}
 
 

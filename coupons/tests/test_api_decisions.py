@@ -28,7 +28,6 @@ def ask(api: Api, campaign: Campaign, **more: int) -> Any:
 
 
 def shown(campaign: Campaign) -> tuple[str, int, int]:
-    """The public fields of the campaign: its status, and how many are issued and remain."""
     body = client_of().get(f"/campaigns/{campaign.pk}").json()
     return body["status"], body["issued"], body["remaining"]
 

@@ -21,7 +21,6 @@ VOID = ["CODE-2", "CODE-3"]
 
 @pytest.fixture
 def campaign() -> Campaign:
-    """Ten coupons of a generated campaign, the third of them void."""
     campaign = CampaignFactory.create(quantity=20)
     for account_id in accounts(10):
         issuing.issue(campaign_id=campaign.pk, user_id=account_id)
@@ -31,7 +30,6 @@ def campaign() -> Campaign:
 
 @pytest.fixture
 def with_pool() -> Campaign:
-    """Five coupons from a pool of eight codes, the third of them void."""
     campaign = CampaignFactory.create(quantity=20, code_source="pool")
     pool.add(campaign_id=campaign.pk, codes=[f"CODE-{number}" for number in range(1, 9)])
     for account_id in accounts(5):

@@ -298,7 +298,6 @@ def test_generating_codes_does_not_block_requests() -> None:
     made: list[int] = []
 
     def ask(user_ids: Sequence[int]) -> int:
-        """How many codes were made when the last of these accounts had its coupon."""
         race(issue_calls(campaign.pk, user_ids))
         return sum(made)
 

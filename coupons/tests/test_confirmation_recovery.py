@@ -189,7 +189,6 @@ class Pausing:
         return said
 
     def find(self, key: UUID) -> PartnerReply:
-        """The state before the registration, which was still under way."""
         return PartnerReply.UNKNOWN
 
     def cancel(self, key: UUID) -> PartnerReply:

@@ -55,7 +55,6 @@ def campaign_with(**terms: Any) -> Campaign:
 
 
 def as_if_long_ago() -> None:
-    """Make every confirmation due for the sweeper."""
     due = {"next_attempt_at": "2026-01-01T00:00:00Z"}
     transactions.run(lambda: Confirmation.objects.update(**due), transactions.KEYED)
 

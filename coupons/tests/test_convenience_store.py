@@ -21,7 +21,6 @@ from coupons.partners.contract import NoAnswer, NotReached, Partner, PartnerRepl
 from coupons.partners.convenience_store import ConvenienceStore
 from coupons.tests.own_partner import NAME, address, partner_that
 from scripts.stack import ports
-from shop.tests.racing import wait_until
 
 KEY = UUID("00000000-0000-7000-8000-000000000001")
 CODE = "CODE"
@@ -132,18 +131,3 @@ def test_a_partner_that_fails_ten_times_in_a_row_is_not_called_for_a_while(setti
         ask()
     assert call_limit.is_unavailable(NAME)
     ask()
-
-
-def test_during_the_trial_call_the_partner_stays_unavailable_for_all_others(settings: LazySettings) -> None:
-    settings.PARTNER_URL = f"http://{ports.HOST}:{ports.free()}"
-    for _ in range(call_limit.FAILURES):
-        with pytest.raises(NotReached), call_limit.partner_call(NAME) as partner:
-            partner.find(KEY)
-    wait_until(lambda: not call_limit.is_unavailable(NAME))
-
-    with call_limit.partner_call(NAME):
-        assert call_limit.is_unavailable(NAME)
-        with pytest.raises(NotReached), call_limit.partner_call(NAME):
-            pytest.fail("two tried at once")
-
-    assert not call_limit.is_unavailable(NAME)

@@ -51,7 +51,6 @@ def bar(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
 
 def refused(campaign: Campaign, user_id: int) -> str:
-    """The code of the account's refusal."""
     with pytest.raises(Rejected) as refusal:
         issuing.issue(campaign_id=campaign.pk, user_id=user_id)
     return refusal.value.code

@@ -80,7 +80,6 @@ def test_a_kill_leaves_whole_chunks(campaign: Campaign) -> None:
         process.wait()
 
     def is_settled() -> bool:
-        """Whether the server has noticed, and rolled the process's transaction back."""
         campaign.refresh_from_db()
         return campaign.codes_added == campaign.pool.count()
 

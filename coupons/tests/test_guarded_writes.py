@@ -130,7 +130,6 @@ def test_a_slot_that_a_partner_confirmed_meanwhile_is_not_taken_twice(strategy: 
 
 
 def ask_while_somebody_changes(campaign: Campaign, asks: Callable[[], Any]) -> Any:
-    """The outcome of a request that reads the campaign before a change, and writes after its commit."""
     with holding(CHANGE, campaign.pk) as other:
         outcome = in_background(asks)
         wait_until(lambda: waiting_at(AT_THE_CAMPAIGN) == 1)

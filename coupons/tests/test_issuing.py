@@ -40,7 +40,6 @@ def account_id() -> int:
 
 
 def refusal(campaign_id: int, account_id: int) -> str:
-    """The code that the account is refused with."""
     with pytest.raises(FirstcomeError) as refused:
         issuing.issue(campaign_id=campaign_id, user_id=account_id)
     return refused.value.code

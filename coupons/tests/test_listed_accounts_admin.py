@@ -12,7 +12,6 @@ from coupons.restriction_models import EligibleAccount
 from coupons.tests.factories import CampaignFactory, accounts
 from shop.models import JournalLine
 from shop.tests.confirming import confirmed, message_of, said, shown
-from shop.tests.factories import AccountFactory
 
 pytestmark = pytest.mark.django_db
 
@@ -63,14 +62,6 @@ def test_bad_lines_are_named_with_accounts_that_do_not_exist_and_nothing_is_adde
     named = [problem.split(":")[0] for problem in said(operator, refused)[1:]]
     assert named == ["Line 2", "Line 3", "Line 4"]
     assert not EligibleAccount.objects.exists()
-
-
-def test_the_pages_need_the_right(campaign: Campaign) -> None:
-    viewer = Client()
-    viewer.force_login(AccountFactory.create(is_staff=True))
-    for name in ("upload_accounts", "list_accounts"):
-        assert viewer.get(page_of(campaign, name)).status_code == 403
-        assert viewer.post(page_of(campaign, name), values(b"1\n")).status_code == 403
 
 
 def test_accounts_are_added_and_removed_on_a_page_after_a_question(

@@ -50,7 +50,6 @@ print(issued.is_new, flush=True)
 
 
 def holding(campaign: Campaign) -> AbstractContextManager[object]:
-    """Hold the lock that the campaign's strategy waits for."""
     held: Callable[[str], AbstractContextManager[object]] = {
         "spin_lock": spin_lock.held,
         "fair_lock": fair_lock.held,

@@ -1,6 +1,5 @@
 """Counters of coupons: each request counts once, whatever the strategy, and the campaigns stay bounded."""
 
-import asyncio
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -14,14 +13,12 @@ from django.utils import timezone
 
 from coupons.allocation.writes import PendingConfirmation
 from coupons.issuing import issuing
-from coupons.metrics import counters
-from coupons.models import Campaign, Confirmation, Coupon, QueueTicket
+from coupons.models import Campaign, Confirmation, Coupon
 from coupons.partners import call_limit, confirmation_recovery
-from coupons.queue import settlement, stream, worker
+from coupons.queue import worker
 from coupons.tests.factories import TWO_STRATEGIES, CampaignFactory, accounts, campaign_with_strategy
 from coupons.tests.own_partner import NAME, own_partner, partner_process
 from scripts.tests.simulator import Simulator
-from shop.tests import second_connection
 from shop.tests.clients import client_of
 from shop.tests.factories import AccountFactory
 from shop.tests.lost_replies import losing_reply_to_commit
@@ -38,13 +35,11 @@ def increases() -> Increases:
 
 
 def ask(campaign_id: int, account: User, **body: Any) -> int:
-    """The status of the answer to a request for a coupon."""
     answer = client_of(account).post("/coupons", {"campaign": campaign_id} | body)
     return int(answer.status_code)
 
 
 def outcomes(grown: dict[str, float], campaign: Campaign | None = None) -> dict[str, float]:
-    """What was counted by outcome, in all or of the campaign."""
     start = f'firstcome_campaign_requests_total{{campaign="{campaign.pk}",' if campaign else ""
     prefix = start or "firstcome_coupon_requests_total{"
     return {
@@ -164,19 +159,3 @@ def test_many_threads_count_what_the_rows_say() -> None:
     assert (grown["issued"], Coupon.objects.count()) == (20, 20)
     assert (statuses.count(200), statuses.count(409)) == (grown.get("repeated", 0), grown["sold_out"])
     assert sum(grown.values()) == len(statuses)
-
-
-def test_answers_of_one_pass_of_the_event_loop_are_counted_together() -> None:
-    campaign, counted = CampaignFactory.create(), increases()
-
-    async def answer() -> dict[str, float]:
-        for _ in range(5):
-            counters.count_answer(campaign.pk, "sold_out")
-        counters.count_answer(None, "throttled")
-        before = counted()
-        await asyncio.sleep(0)
-        return before
-
-    assert asyncio.run(answer()) == {}
-    assert outcomes(counted(), campaign) == {"sold_out": 5}
-    assert outcomes(counted()) == {"sold_out": 5, "throttled": 1}

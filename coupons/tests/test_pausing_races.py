@@ -44,7 +44,6 @@ AT_THE_ROW = dict.fromkeys(WITHOUT_TICKETS, 1) | dict.fromkeys(
 
 
 def waiting_for_the_row() -> int:
-    """How many statements lock a campaign's row: while a test keeps it locked, they wait for that."""
     return waiting_at("%coupons_campaign%FOR UPDATE%") + waiting_at("UPDATE%coupons_campaign%SET%")
 
 

@@ -373,13 +373,11 @@ def order_of_positions(campaign: Campaign) -> list[tuple[int, int]]:
 
 
 def pending(campaign: Campaign) -> int:
-    """How many entries an issuer has read and not removed."""
     stream_key = redis_keys.key(campaign.pk, stream.STREAM)
     told_by_redis: Any = redis_client.client().xpending(stream_key, "issuers")
     return int(told_by_redis["pending"])
 
 
 def make_older(campaign: Campaign) -> None:
-    """Date the tickets back by a minute."""
     long_ago = timezone.now() - timedelta(minutes=1)
     QueueTicket.objects.filter(campaign=campaign).update(created_at=long_ago)

@@ -170,12 +170,10 @@ def database_connections() -> int:
 
 
 def ask(campaign: Campaign, user_ids: Sequence[int]) -> None:
-    """Draw tickets for these accounts, one after the other."""
     for user_id in user_ids:
         issuing.issue(campaign_id=campaign.pk, user_id=user_id)
 
 
 def statuses(campaign: Campaign) -> list[str]:
-    """The statuses of the tickets, in the order of their numbers."""
     rows = QueueTicket.objects.filter(campaign=campaign)
     return list(rows.order_by("number").values_list("status", flat=True))

@@ -57,12 +57,10 @@ def issue_all(campaign: Campaign, user_ids: Iterable[int]) -> None:
 
 
 def refusal(campaign: Campaign, user_id: int) -> str:
-    """The code of the refusal, by the gate or the database behind it."""
     return outcomes.refusal(lambda: redis_gate.issue(campaign_id=campaign.pk, user_id=user_id))
 
 
 def counted(campaign: Campaign) -> tuple[int, int]:
-    """The gate's numbers of members and of accounts in flight."""
     found = gate.read_counts(redis_client.client(), campaign.pk)
     assert found is not None
     return found.members, found.in_flight
@@ -511,7 +509,6 @@ def test_members_are_kept_for_as_long_as_the_terms(redis_server: Any) -> None:
 
 
 def refused_by_partner(campaign: Campaign, confirming: PendingConfirmation) -> None:
-    """Release the slot in the database, as after a refusal by the partner, but not in Redis."""
     Confirmation.objects.filter(key=confirming.key).delete()
     Campaign.objects.filter(pk=campaign.pk).update(confirming=F("confirming") - 1, version=F("version") + 1)
 

@@ -55,7 +55,6 @@ def requests() -> list[int]:
 
 
 def full_campaign(owner: int, **columns: Any) -> Campaign:
-    """A sold out campaign: all of its quantity, or of its pool, is the owner's."""
     has_pool = columns.get("code_source") == "pool"
     campaign = CampaignFactory.create(quantity=10 if has_pool else 1, **columns)
     if has_pool:
@@ -72,7 +71,6 @@ def asked(campaign_id: int, user_id: int) -> OutcomeAndStatements:
 
 
 def outcome_name(campaign_id: int, user_id: int) -> str:
-    """The outcome of one request."""
     [word] = count_outcomes([outcome_of(*issue_calls(campaign_id, [user_id]))])
     return word
 
@@ -90,7 +88,6 @@ def _in_short(statement: str) -> str:
 
 
 def seen_sold_out(campaign: Campaign, user_id: int) -> None:
-    """Make this process remember that the campaign is sold out."""
     assert asked(campaign.pk, user_id)[0] == "sold_out"
     assert sold_out.read(campaign.pk) == campaign
 
@@ -103,7 +100,6 @@ def forgotten_after(seconds: float) -> None:
 def issue_elsewhere(
     process: "subprocess.Popen[str]", campaign: Campaign, user_id: int
 ) -> tuple[str, list[str]]:
-    """The outcome of a request for this account in another process, and its statements."""
     assert process.stdin
     process.stdin.write(json.dumps([campaign.pk, user_id]) + "\n")
     process.stdin.flush()

@@ -21,7 +21,6 @@ def page_of(product: Product) -> str:
 
 
 def move(client: Client, product: Product, **fields: object):
-    """Fill the form in and confirm it."""
     values = {"kind": "adjusted", "delta": 1, "reason": "count"} | fields
     return confirmed(client, f"{page_of(product)}/move_stock/", **values)
 

@@ -34,7 +34,6 @@ def reservation(request: str, quantities: Mapping[Product, int]) -> GateReservat
 
 
 def shown(product: Product) -> tuple[int, int, int]:
-    """The product's entry in Redis: available, version, taken."""
     entry: Any = redis_client.client().hmget(mirror.key(product.id), "available", "version", "taken")
     return tuple(int(value or 0) for value in entry)  # type: ignore[return-value]
 

@@ -40,7 +40,6 @@ def seed(*arguments: str) -> str:
 
 
 def deliver(rows: Sequence[StockRow], **options: Any) -> Imported:
-    """Import the rows as a delivery of their own, unless its id is given."""
     return importing.receive(rows, **{"delivery_id": uuid4(), "reason": "delivery"} | options)
 
 

@@ -147,15 +147,6 @@ def test_a_grant_that_is_not_valid_names_its_field(wrong: dict[str, Any], field:
     assert not Transfer.objects.exists()
 
 
-def test_a_grant_needs_a_key() -> None:
-    body = {"user": AccountFactory.create().id, "amount": 30, "reason": "x"}
-    staff = client_of(granting_staff())
-
-    assert_refused(staff.post("/wallet/grants", body), 400, "idempotency_key_missing")
-    assert_refused(staff.post("/wallet/grants", body, key="k" * 256), 400, "idempotency_key_invalid")
-    assert not Transfer.objects.exists()
-
-
 def test_a_payment_has_the_contracts_fields() -> None:
     payment = PaymentFactory.create(card_amount=500)
 

@@ -281,7 +281,6 @@ Dated = Callable[..., Payment]
 
 @pytest.fixture
 def backdate(gateway_process: tuple[Simulator, Path]) -> Backdate:
-    """Set the time at which the gateway took the charge of this key."""
 
     def change(key: str, at: datetime) -> None:
         with closing(sqlite3.connect(gateway_process[1] / "book.sqlite3", timeout=10)) as opened, opened:

@@ -69,7 +69,6 @@ def return_page(settings: LazySettings) -> None:
 
 @pytest.fixture
 def asking(gateway: Gateway, return_page: None, request: pytest.FixtureRequest) -> str:
-    """The token of a card that asks its owner."""
     if gateway is not stripe_api:
         return "tok_3ds"
     proxy: StripeProxy = request.getfixturevalue("own_stripe")

@@ -260,7 +260,6 @@ NOW = datetime.fromtimestamp(1_795_176_002, UTC)
 
 
 def signed(event: Any, *, at: datetime = NOW, secret: str = SECRET) -> tuple[dict[str, str], bytes]:
-    """Headers and body as Stripe's own package signs them."""
     body = orjson.dumps(event)
     header = stripe.WebhookSignature.generate_signature_header(
         body.decode(), secret, timestamp=int(at.timestamp())

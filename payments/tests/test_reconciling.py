@@ -59,7 +59,6 @@ def refunded_amount(key: str) -> int:
 
 
 def gauge(name: str) -> float | None:
-    """The metric of this name and label."""
     for line in gauges.exposition().decode().splitlines():
         if line.startswith(f"{name} "):
             return float(line.rpartition(" ")[2])
@@ -67,7 +66,6 @@ def gauge(name: str) -> float | None:
 
 
 def run(*options: str) -> tuple[int, str]:
-    """The command's exit code and its output."""
     out = io.StringIO()
     try:
         call_command("reconcile", *options, stdout=out)

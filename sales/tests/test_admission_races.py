@@ -76,7 +76,6 @@ def processes(change: str = "") -> Iterator[Sequence["subprocess.Popen[str]"]]:
 
 
 def admitted(sale: Sale) -> dict[UUID, datetime]:
-    """When each entry was admitted."""
     found = SaleEntry.objects.filter(sale=sale, admitted_at__isnull=False)
     return dict(found.values_list("id", "admitted_at"))
 

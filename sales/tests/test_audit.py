@@ -31,14 +31,12 @@ def sale() -> Sale:
 
 
 def offenders() -> list[str]:
-    """The offenders of all broken laws, which is L14 alone."""
     broken = [report for report in audit.audit() if not report.holds]
     assert {report.law for report in broken} <= {"L14"}
     return [offender for report in broken for offender in report.offenders]
 
 
 def entry_at(sale: Sale, position: int) -> "Any":
-    """The entry at a position, as rows that can be updated."""
     return SaleEntry.objects.filter(sale=sale, position=position)
 
 

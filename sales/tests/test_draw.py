@@ -27,12 +27,10 @@ KEEP = "SELECT id FROM sales_sale WHERE id = %s FOR UPDATE"
 
 
 def opened(seconds: float = 11) -> Any:
-    """The clock after the opening of a sale that opens in ten seconds."""
     return clock.shifted(by=timedelta(seconds=seconds))
 
 
 def places(sale: Sale) -> list[str]:
-    """The ids of entries in the order of their places."""
     found = SaleEntry.objects.filter(sale=sale).order_by("position").values_list("id", flat=True)
     return [str(id) for id in found]
 

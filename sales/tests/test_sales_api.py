@@ -66,20 +66,6 @@ def test_the_seed_is_nowhere_before_the_opening() -> None:
     assert not [text for text in texts if seed in text]
 
 
-@in_one_test("permissions", [(), ("view_sale",), ("view_saleentry",)])
-def test_others_may_not_write(permissions: tuple[str, ...]) -> None:
-    sale = factories.create_sale()
-    for api in (client_of(AccountFactory()), staff(*permissions)):
-        for answer in (
-            api.post("/sales", body()),
-            api.patch(f"/sales/{sale.pk}", {"name": "x"}),
-            api.post(f"/sales/{sale.pk}/pause", {"reason": "x"}),
-            api.post("/sales/999/resume", {"reason": "x"}),
-        ):
-            assert (answer.status_code, answer.json()["code"]) == (403, "permission_denied")
-    assert client_of().post("/sales", body()).status_code == 401
-
-
 @in_one_test(
     ("given", "field", "code"),
     [

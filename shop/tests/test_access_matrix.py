@@ -35,7 +35,6 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("_a_row_of_every_mo
 
 
 def calls() -> Iterator[tuple[str, str, URLPattern]]:
-    """Every method of every route: its line's name, the method, and the route."""
     for route in API:
         path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", str(route.pattern))
         for method in METHODS:

@@ -104,13 +104,6 @@ def test_an_operators_change_of_the_own_password_is_recorded(operator: User) -> 
     assert client.get(reverse("admin:index")).status_code == 200
 
 
-def test_the_own_password_page_is_only_for_operators() -> None:
-    client = Client()
-    client.force_login(AccountFactory())
-
-    assert "/admin/login/" in client.get(reverse("admin:password_change"))["Location"]
-
-
 def test_a_change_of_a_groups_permissions_is_recorded_with_its_actor(operator: User) -> None:
     member = AccountFactory()
     right = Permission.objects.get(codename="view_product")

@@ -11,7 +11,7 @@ from shop.tests import api_keys
 from shop.tests.api_keys import KeyApi
 from shop.tests.clients import signed_in
 from shop.tests.confirming import confirmed
-from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.factories import SuperuserFactory
 
 pytestmark = pytest.mark.django_db
 MAKE = "admin:shop_apikey_make"
@@ -82,17 +82,3 @@ def test_it_is_revoked_with_a_reason() -> None:
     assert KeyApi(new.secret).get("/products").status_code == 401
     assert JournalLine.objects.get(what="api_key.revoked").detail == "The partner has left."
     assert "revoked" in client.get(reverse("admin:shop_apikey_changelist")).content.decode()
-
-
-def test_each_page_needs_its_permission() -> None:
-    new = api_keys.make("products:read")
-    pages = {
-        "shop.add_apikey": reverse(MAKE),
-        "shop.change_apikey": reverse("admin:shop_apikey_rotate", args=[new.key.pk]),
-    }
-    viewer = signed_in(AccountFactory.create(is_staff=True, permissions=["shop.view_apikey"]))
-
-    assert [viewer.get(page).status_code for page in pages.values()] == [403, 403]
-    for permission, page in pages.items():
-        account = AccountFactory.create(is_staff=True, permissions=["shop.view_apikey", permission])
-        assert signed_in(account).get(page).status_code == 200

@@ -372,7 +372,6 @@ class TestRefusals:
 
 
 def age_memory(seconds: float) -> None:
-    """Age what this process remembers of the keys."""
     known = key_memory.CACHED._last
     assert known
     older = known._replace(began_at=known.began_at - seconds, is_due_at=known.is_due_at - seconds)

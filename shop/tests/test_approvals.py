@@ -35,7 +35,6 @@ def keyed(account: User, key: str) -> KeyedCall:
 
 
 def as_operator(account: User, work: Callable[[], Any]) -> Any:
-    """The result of the work, or the code of its refusal."""
     with journal.acting(ActorContext(actor=Actor.STAFF, id=account.pk, name=account.username)):
         try:
             return work()

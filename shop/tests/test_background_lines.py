@@ -30,7 +30,6 @@ def pipe() -> Iterator[tuple[IO[str], IO[str]]]:
 
 @pytest.fixture
 def logger() -> Iterator[logging.Logger]:
-    """A logger that logs nowhere else."""
     own = logging.getLogger(background_lines.__name__)
     own.propagate = False
     yield own

@@ -115,7 +115,6 @@ def _kind() -> str:
 
 @pytest.fixture(autouse=True)
 def clients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The client programs of the kind of server that the tests run on."""
     monkeypatch.setenv("PATH", path_with_clients(tmp_path / "clients"))
 
 
@@ -178,7 +177,6 @@ def url_of(server: Server, database: str, user: str) -> str:
 
 
 def done(server: Server, *words: str, database: str = DATABASE, user: str = USER) -> str:
-    """The output of a management command, which has to succeed."""
     code, output = run(server, *words, database=database, user=user)
     assert code == 0, output
     return output
@@ -514,7 +512,6 @@ def test_a_dump_reads_no_file_of_the_machine_that_restores_it(server: Server, fo
 
 
 def replace_dump(folder: Path, statements: bytes) -> None:
-    """Give the backup another dump, and the description of it."""
     dump = gzip.compress(statements + dumping.COMPLETED + b"\n")
     (folder / dumping.DUMP).write_bytes(dump)
     described = json.loads((folder / dumping.DESCRIPTION).read_text())

@@ -16,7 +16,6 @@ def new_counter() -> tuple[BoundedCounter, str]:
 
 
 def values(name: str) -> dict[tuple[str, str], float]:
-    """What is exposed of the counter: numbers by the values of both labels."""
     [family] = [family for family in REGISTRY.collect() if family.name == name]
     return {
         (sample.labels["thing"], sample.labels["outcome"]): sample.value

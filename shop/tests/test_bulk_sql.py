@@ -40,7 +40,6 @@ LINES = bulk_sql.Table(JournalLine, Line._fields)
 
 
 def written(lines: Sequence[Line]) -> list[Line]:
-    """Write these lines, and return what the ORM reads."""
     bulk_sql.insert(LINES, lines)
     return [Line(*row) for row in JournalLine.objects.order_by("pk").values_list(*Line._fields)]
 

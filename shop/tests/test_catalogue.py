@@ -13,7 +13,6 @@ TYPES = {"counter", "gauge", "histogram"}
 
 
 def documented() -> list[tuple[str, str, tuple[str, ...]]]:
-    """Name, type and labels of each row of the tables."""
     rows = re.findall(r"^\| `(\w+)` \| (\w+) \|([^|]*)\|", PAGE.read_text(), flags=re.MULTILINE)
     return [
         (name, kind, tuple(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows if kind in TYPES
@@ -36,7 +35,6 @@ def test_the_page_has_a_row_for_each_metric_and_none_besides() -> None:
 
 
 def _is_recorded(name: str) -> bool:
-    """Whether the table says that a recording rule makes it."""
     return bool(re.search(rf"^\| `{name}` .*\| rule \|$", PAGE.read_text(), re.MULTILINE))
 
 

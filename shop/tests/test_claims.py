@@ -9,7 +9,6 @@ __all__ = ["own_redis"]
 
 
 def evals() -> int:
-    """How many scripts Redis has run."""
     stats = redis_client.client().info("commandstats")
     return sum(stats.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in ("eval", "evalsha"))
 

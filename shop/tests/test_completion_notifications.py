@@ -97,14 +97,12 @@ def wait(name: str, check: Callable[[], bool], *, place: str = "thread", **more:
 
 
 def notify_elsewhere(name: str) -> None:
-    """Send the notification in another thread, and return when that is done."""
     thread = threading.Thread(target=completion_notifications.notify_completed, args=(name,))
     thread.start()
     thread.join()
 
 
 def listening(is_redis_up: bool) -> bool:
-    """Whether this process listens, if Redis is up."""
     completion_notifications._listener.start()
     return completion_notifications._is_listening or not is_redis_up
 

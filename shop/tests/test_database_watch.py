@@ -91,7 +91,6 @@ def test_a_server_that_refuses_is_down_and_never_counts_as_hung(relay: Relay) ->
 
 
 def watched() -> watch.Watch:
-    """The watch of the server that new connections of this process use."""
     return watch.get_watch(connection.get_connection_params())
 
 

@@ -28,7 +28,6 @@ def number_of_connection() -> int:
 
 
 def sent() -> dict[str, int]:
-    """The entries that were sent to the server, committed or not."""
     with another_connection() as other:
         ask(other, UNCOMMITTED)
         return dict(ask(other, "SELECT name, position FROM tally_entry WHERE name <> %s", tally.TAKEN))

@@ -39,7 +39,6 @@ SOUND = {
 
 @pytest.fixture
 def broker(own_redis: OwnRedis, settings: LazySettings) -> Iterator[OwnRedis]:
-    """The test's own Redis, also as the broker."""
     known = app.conf.broker_write_url
     settings.CELERY_BROKER_URL = app.conf.broker_write_url = own_redis.url
     yield own_redis

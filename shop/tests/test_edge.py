@@ -75,7 +75,6 @@ def json_of(answer: Answer) -> Any:
 
 
 def status_and_code(answer: Answer) -> tuple[int, str]:
-    """The status, and the problem's code if it is one."""
     return answer.status, json_of(answer).get("code", "") if answer.status >= 400 else ""
 
 
@@ -96,7 +95,6 @@ def product() -> Product:
 
 @pytest.fixture(autouse=True)
 def _no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tasks for workers are not sent."""
     monkeypatch.setattr(dispatch, "enqueue_batched", lambda task, argument: None)
 
 

@@ -63,7 +63,6 @@ def erase(account: User, **options: Any) -> erasure.Erased:
 
 
 def everything() -> str:
-    """Every column of every row of every model, as text."""
     rows = [row for model in apps.get_models() for row in model._base_manager.all()]
     return serializers.serialize("json", rows)
 

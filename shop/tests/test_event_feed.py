@@ -70,7 +70,6 @@ def cursor_of(position: int) -> str:
 
 
 def lose_by_a_restore(*, after: int) -> None:
-    """Restore the feed as it was at this position."""
     FeedEvent.objects.filter(position__gt=after).delete()
     FeedState.objects.update(last_position=after)
     with connection.cursor() as cursor:

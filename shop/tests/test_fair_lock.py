@@ -60,7 +60,6 @@ def counted(metric: str) -> float:
 
 
 def get_and_leave(wait_seconds: float) -> float:
-    """The time at which the lock was acquired."""
     with fair_lock.held(NAME, wait_seconds=wait_seconds):
         return time.monotonic()
 
@@ -70,7 +69,6 @@ def queue_length() -> int:
 
 
 def join_queue(*, wait_seconds: float = 20.0) -> "Future[float]":
-    """Start a waiter at the end of the queue."""
     before = queue_length()
     future = in_background(partial(get_and_leave, wait_seconds))
     wait_until(lambda: queue_length() == before + 1)

@@ -67,7 +67,6 @@ def line_of(number: int) -> JournalLine:
 
 
 def at(position: int) -> Any:
-    """The event at a position, as rows that can be changed."""
     return FeedEvent.objects.filter(position=position)
 
 

@@ -40,7 +40,6 @@ def test_the_script_gets_every_event_and_goes_on_after_it_was_killed(tmp_path: P
         return [line.split()[1] for line in (tmp_path / "out").read_text().splitlines()]
 
     def written() -> list[str]:
-        """In the order of their positions, which the web server's thread has given."""
         events = FeedEvent.objects.filter(position__isnull=False).order_by("position")
         return [str(id) for id in events.values_list("event_id", flat=True)]
 

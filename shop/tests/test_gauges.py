@@ -30,7 +30,6 @@ def exposed() -> dict[str, float]:
 
 
 def failures(gauge: str) -> float:
-    """How often this gauge could not be read."""
     return REGISTRY.get_sample_value("firstcome_gauge_failures_total", {"gauge": gauge}) or 0
 
 

@@ -79,7 +79,6 @@ class Submission(threading.Thread):
 
 
 def submit_in_order(batcher: Batcher[Any, Any], requests: Sequence[Any]) -> list[Submission]:
-    """Submit one after another, each once the one before it is in the queue."""
     submissions = []
     for request in requests:
         length = len(batcher._queue)

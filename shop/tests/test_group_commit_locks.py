@@ -33,7 +33,6 @@ class Row(models.Model):
 
 
 def lock_all(wanted: Sequence[int]) -> list[int | Exception]:
-    """Decide by locking each request's own row."""
     for row in wanted:
         ask(connection, tally.LOCK, row)
     return list(wanted)
@@ -44,7 +43,6 @@ def row_of(wanted: int) -> list[stuck_rows.Row]:
 
 
 def submitted(batcher: Batcher[int, int], gate: Gate, wanted: Sequence[int]) -> list[Any]:
-    """The outcomes of these requests, which share a batch."""
     with led_by(batcher, gate, tally.OTHER):
         batch = submit_in_order(batcher, wanted)
     return [submission.result() for submission in batch]

@@ -223,7 +223,6 @@ def lose_connection() -> None:
 
 
 def states_of_sections(user: User) -> dict[str, State]:
-    """What the page reads once the account is known."""
     request = RequestFactory().get("/admin/")
     request.user = user
     return {one.name: one.state for one in home_page.read_sections(request)}

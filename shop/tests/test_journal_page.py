@@ -55,11 +55,6 @@ def found(operator: User, **filters: object) -> list[str]:
     return sorted(line.detail for line in page_of(operator, **filters).context["cl"].result_list)
 
 
-def messages_of(operator: User, **filters: object) -> list[str]:
-    """The page's messages."""
-    return [str(message) for message in page_of(operator, **filters).context["messages"]]
-
-
 def test_the_journal_is_searched_by_actor(operator: User) -> None:
     assert found(operator, by="olga") == ["line 0", "line 1"]
     assert found(operator, by=operator.pk) == ["line 0", "line 1"]

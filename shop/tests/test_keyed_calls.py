@@ -48,13 +48,11 @@ def flush(server: OwnRedis) -> None:
 
 @pytest.fixture
 def account(counting: None) -> User:
-    """An account for calls from several threads or processes."""
     return AccountFactory.create()
 
 
 @pytest.fixture
 def api(tally_tables: None, db: None) -> Api:
-    """A client for sequential calls."""
     tally.reset()
     return client_of(AccountFactory.create())
 

@@ -97,7 +97,6 @@ def lines(count: int, **columns: Any) -> list[int]:
 def pages(
     rows: "QuerySet[Any]", first: str = "", *, forward: bool = True, **options: Any
 ) -> Iterator[KeysetPage]:
-    """The page at this position, and those after it, or before it, to the end."""
     position: str | None = first
     while position is not None:
         page = keyset_pages.read_page(rows, position, **options)

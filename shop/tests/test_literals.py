@@ -56,7 +56,6 @@ def shapes(of: type[Any]) -> Iterator[type[Any]]:
 
 
 def types_of(annotation: Any) -> set[Any]:
-    """The plain types that a field takes."""
     inner = typing.get_args(annotation)
     return set().union(*map(types_of, inner)) if inner else {annotation}
 
@@ -73,7 +72,6 @@ ALONE = {
 
 
 def is_refused(shape: type[Any], name: str, value: object) -> bool:
-    """Whether validation names the field, whatever else is missing."""
     with pytest.raises(ValidationError) as refusal:
         shape.model_validate({name: value, "no such field": 1})
     return any(error["loc"][0] == name for error in refusal.value.errors())

@@ -71,7 +71,6 @@ def value(text: str, sample: str) -> float | None:
 
 
 def sum_of(text: str, name: str) -> float:
-    """The sum of a metric's samples over all of its labels."""
     return sum(map(float, re.findall(rf"^{name}(?:\{{[^}}]*\}})? (\S+)$", text, re.MULTILINE)))
 
 
@@ -243,7 +242,6 @@ def test_metrics_are_read_by_address_with_the_token_alone(tmp_path: Path) -> Non
 
 
 def worker_of(supervisor: "subprocess.Popen[bytes]") -> int:
-    """The id of one of the supervisor's processes."""
     found = Path(f"/proc/{supervisor.pid}/task/{supervisor.pid}/children").read_text().split()
     assert len(found) == 2
     return int(found[0])

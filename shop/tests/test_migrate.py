@@ -140,7 +140,6 @@ def started(
 
 
 def ended(process: "subprocess.Popen[str]") -> tuple[int, str]:
-    """The process's exit code and output."""
     with process:
         try:
             output, _ = process.communicate(timeout=ENDS_WITHIN)
@@ -181,7 +180,6 @@ def wait_for_named_lock(database: Connection) -> None:
 
 
 def insert_seconds() -> float:
-    """How long another connection's INSERT into the journal takes."""
     with connected(DATABASE) as seller:
         began_at = time.monotonic()
         ask(seller, IN_JOURNAL)

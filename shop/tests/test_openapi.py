@@ -192,7 +192,6 @@ def free_order_of(caller: User, product_id: int) -> str:
 
 
 def ticket_of(caller: User) -> UUID:
-    """A waiting queue ticket."""
     queued = issuing.issue(campaign_id=CampaignFactory.create(strategy="queue").pk, user_id=caller.pk)
     assert isinstance(queued, Queued)
     return queued.ticket.pk

@@ -49,7 +49,6 @@ def is_signed_in(client: Client) -> bool:
 
 
 def secret_on(page: Any) -> str:
-    """The secret that the page shows as text, in hexadecimal."""
     shown = re.search(r"<code[^>]*>([A-Z2-7 ]+)</code>", page.content.decode())
     assert shown
     return secret_of_text(shown[1])

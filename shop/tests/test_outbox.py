@@ -183,7 +183,6 @@ def relays(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], int]]:
 
 
 def note_of_many_orders() -> dict[UUID, list[str]]:
-    """The events of forty orders, two of each, by order."""
     return {id: note("order.paid", "order.refunded", order_id=id) for id in (uuid4() for _ in range(40))}
 
 
@@ -310,7 +309,6 @@ def levels() -> dict[str, str]:
 
 
 def refused_for(seconds: float) -> None:
-    """Make refused events due, and date their first refusal back by this long."""
     now = timezone.now()
     JournalLine.objects.filter(refused_at__isnull=False).update(
         refused_at=now - timedelta(seconds=seconds), next_attempt_at=now

@@ -94,7 +94,6 @@ def list_eligible(api: Api, ada: User) -> Any:
 
 
 def with_an_old_token(ada: User) -> Api:
-    """The account, signed in since before it became staff."""
     User.objects.filter(pk=ada.pk).update(is_staff=False)
     old = Api(access=tokens.create_access_token(User.objects.get(pk=ada.pk)))
     User.objects.filter(pk=ada.pk).update(is_staff=True)
@@ -157,7 +156,6 @@ def test_every_action_of_the_admin_for_the_own_account_is_refused(written: str, 
 
 
 def rows() -> list[list[dict[str, Any]]]:
-    """All that an action gives to an account, or takes, as it stands."""
     models = (Entry, Coupon, EligibleAccount, Order, Payment, Refund, Saga, SagaLog, Approval, Reconciliation)
     return [list(model.objects.order_by("pk").values()) for model in models]
 

@@ -17,7 +17,6 @@ PERMISSION = "coupons.change_campaign"
 
 
 def request_of(user: User) -> Any:
-    """A request as views see it: the account comes from a real token."""
     return SimpleNamespace(user=authentication.verify_access_token(tokens.create_access_token(user)))
 
 

@@ -126,7 +126,6 @@ def write(name: str, position: int) -> None:
 
 
 def calls_of(recorded: Recorded) -> list[str]:
-    """The hooks that were called since the last look."""
     calls = [*recorded.calls]
     recorded.calls.clear()
     return calls

@@ -59,7 +59,6 @@ def plain(counting: None) -> Iterator[DatabaseWrapper]:
 
 
 def sent() -> dict[str, int]:
-    """The entries that the server knows of, committed or not."""
     with another_connection() as other:
         ask(other, "SET SESSION TRANSACTION ISOLATION LEVEL READ UNCOMMITTED")
         return dict(ask(other, "SELECT name, position FROM tally_entry WHERE name <> %s", tally.TAKEN))

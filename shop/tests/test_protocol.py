@@ -322,7 +322,6 @@ def test_a_client_that_pipelines_and_reads_nothing_holds_a_response_or_two(small
 
 
 def memory_of(address: str) -> int:
-    """The resident memory of the server's process in bytes."""
     pid = int(exchange(address, GET)[1])
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
@@ -363,7 +362,6 @@ def test_idle_connections_outlast_a_proxys() -> None:
 
 
 def own_address() -> str | None:
-    """This machine's address other than loopback, if it has one."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(("192.0.2.1", 9))

@@ -51,17 +51,14 @@ def passed(outcomes: list[Any]) -> int:
 
 
 def count(times: int, *, account_id: int = 7, limit: RateLimit = ORDERS) -> int:
-    """How many of this many calls pass."""
     return passed(race([lambda: limit.count(account_id)] * times))
 
 
 def known_to_redis() -> int:
-    """The number of account 7's calls that are counted in Redis."""
     return redis_client.client().strlen("firstcome:{rates}:orders:7") // 8
 
 
 def passed_elsewhere(other: "Popen[str]", times: int) -> int:
-    """How many of this many calls pass in the other process."""
     assert other.stdin
     assert other.stdout
     other.stdin.write(f"{times}\n")

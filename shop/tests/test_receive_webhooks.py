@@ -30,7 +30,6 @@ def verify() -> Verify:
 
 @pytest.fixture
 def sent() -> tuple[str, Received]:
-    """The secret of an endpoint, and a request that it got."""
     with receiving() as receiver:
         endpoint = endpoint_for(receiver)
         record("a")

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from shop.concurrency.group_commit import Batcher
 from shop.db import transactions
-from shop.errors import FirstcomeError, KeyReused, Rejected
+from shop.errors import KeyReused, Rejected
 from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import Answer, Effect, KeyedCall, Replay
 from shop.models import IdempotencyKey
@@ -28,7 +28,6 @@ REFERENCE = UUID("01935a3e-0000-7000-8000-000000000001")
 
 @pytest.fixture
 def account_id(tally_tables: None, db: None) -> int:
-    """An account for sequential calls."""
     tally.reset()
     return AccountFactory.create().id
 
@@ -50,7 +49,6 @@ def answer_with(position: int) -> Answer:
 
 
 def settled(call: KeyedCall, position: int) -> Answer:
-    """The recorded answer of the call after its payment has settled."""
     [answer] = transactions.run(
         lambda: recorded_answers.record_settled_answers([(call, answer_with(position))]), transactions.KEYED
     )
@@ -68,37 +66,6 @@ def grow_old(**which: Any) -> None:
     """Make recorded keys just older than the retention of a day."""
     day = timedelta(days=1, seconds=1)
     IdempotencyKey.objects.filter(**which).update(created_at=timezone.now() - day)
-
-
-def test_a_repeat_gets_the_recorded_answer_to_the_byte_and_has_no_effect(account_id: int) -> None:
-    assert recorded_answers.run_once(keyed(account_id), count) == 1
-    again = recorded_answers.run_once(keyed(account_id), count)
-    assert again == Replay(answer_with(1), None)
-    assert tally.counted() == 1
-
-
-def test_a_key_of_another_request_is_refused_and_nothing_is_done(account_id: int) -> None:
-    recorded_answers.run_once(keyed(account_id), count)
-    with pytest.raises(KeyReused) as reused:
-        recorded_answers.run_once(keyed(account_id, body="other"), lambda: count("two"))
-    assert reused.value.code == "idempotency_key_reused"
-    assert tally.counted() == 1
-
-
-def test_two_accounts_may_use_the_same_key(account_id: int) -> None:
-    other_id = AccountFactory.create().id
-    assert recorded_answers.run_once(keyed(account_id), lambda: count("mine")) == 1
-    assert recorded_answers.run_once(keyed(other_id), lambda: count("theirs")) == 2
-    assert recorded_answers.find(keyed(account_id)) == Replay(answer_with(1), None)
-    assert recorded_answers.find(keyed(other_id)) == Replay(answer_with(2), None)
-
-
-@pytest.mark.parametrize("name", ["refused", "raising", "repeating"])
-def test_a_failed_call_records_nothing_and_its_key_may_be_used_again(account_id: int, name: str) -> None:
-    with pytest.raises((FirstcomeError, ValueError, IntegrityError)):
-        recorded_answers.run_once(keyed(account_id), lambda: count(name))
-    assert not IdempotencyKey.objects.exists()
-    assert recorded_answers.run_once(keyed(account_id), count) == 1
 
 
 def test_a_call_that_fails_after_its_effect_rolls_it_back(account_id: int) -> None:
@@ -200,14 +167,6 @@ def test_an_effect_without_answer_or_reference_cannot_be_recorded(account_id: in
     with pytest.raises(IntegrityError):
         recorded_answers.run_once(call, count)
     assert tally.entries() == {}
-
-
-def test_after_the_retention_a_key_may_be_used_again(account_id: int) -> None:
-    recorded_answers.run_once(keyed(account_id), lambda: count("yesterday"))
-    grow_old()
-    assert recorded_answers.find(keyed(account_id, body="other")) is None
-    assert recorded_answers.run_once(keyed(account_id, body="other"), lambda: count("today")) == 2
-    assert recorded_answers.find(keyed(account_id, body="other")) == Replay(answer_with(2), None)
 
 
 def test_within_the_retention_a_key_is_kept(account_id: int, settings: LazySettings) -> None:

@@ -19,7 +19,6 @@ def client_of(group: str) -> Client:
 
 
 def refusal(client: Client, path: str, status: int) -> str:
-    """The text of the page that a browser gets."""
     answer = client.get(path, headers={"Accept": BROWSER})
     assert (answer.status_code, answer["Content-Type"]) == (status, "text/html; charset=utf-8"), path
     return str(answer.content.decode())

@@ -69,7 +69,6 @@ def head_of(
 
 
 def answer_on(connection: socket.socket) -> tuple[int, str]:
-    """The status and the problem's code, or no code if the response is no problem."""
     answer = HTTPResponse(connection)
     answer.begin()
     body = answer.read()
@@ -79,7 +78,6 @@ def answer_on(connection: socket.socket) -> tuple[int, str]:
 
 @pytest.fixture
 def own_folder(tmp_path: Path) -> Iterator[Path]:
-    """The folder for temporary files of the test's own server."""
     folder = tmp_path / "temporary"
     folder.mkdir()
     yield folder
@@ -143,7 +141,6 @@ def test_a_process_holds_two_uploads_at_once_and_refuses_the_next_before_it_is_r
 
 
 def slow_call(address: str, *lines: str) -> socket.socket:
-    """A connection that starts to send a body and then stops."""
     connection = connect(address)
     beginning = b"5\r\n{" if any("chunked" in line for line in lines) else b"{"
     connection.sendall(head_of("POST", "/api/v1/auth/token", *lines) + beginning)

@@ -64,7 +64,6 @@ def client_of(account: User | None) -> Client:
 
 
 def is_refused(answer: Any) -> bool:
-    """Whether the answer shows and does nothing of the page: an error, or the way to another page."""
     location = answer.headers.get("Location", "")
     leads_away = answer.status_code == 302 and (location.startswith(LOGIN) or location == FRONT)
     return answer.status_code in REFUSED or leads_away

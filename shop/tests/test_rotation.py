@@ -70,21 +70,18 @@ def test_a_receiver_may_change_to_the_new_secret_of_events_when_it_likes(setting
 
 
 def as_account(name: str, password: str) -> Any:
-    """A connection to the test's database as this account."""
     known = connection.get_connection_params()
     chosen = {key: known[key] for key in ("host", "port", "unix_socket", "database") if key in known}
     return MySQLdb.connect(**chosen, user=name, password=password)
 
 
 def count_orders(account: Any) -> int:
-    """A query of the shop's tables."""
     with account.cursor() as cursor:
         cursor.execute("SELECT COUNT(*) FROM orders_order")
         return int(cursor.fetchone()[0])
 
 
 def statements(heading: str) -> list[str]:
-    """The statements of the guide under this heading, for the test's database and an account of its own."""
     [_, text] = documented.page("howto/rotate-secrets.md").split(f"\n### {heading}\n")
     [block] = [one for one in documented.blocks(text.split("\n#")[0]) if one.language == "sql"]
     here = block.text.replace("firstcome.*", f"`{connection.settings_dict['NAME']}`.*")

@@ -44,12 +44,10 @@ def figures_of(since: datetime, until: datetime) -> Figures:
 
 
 def now() -> datetime:
-    """An instant after all that was done before."""
     return clock.now() + timedelta(microseconds=1)
 
 
 def booked(kind: str, since: datetime, until: datetime, **of: Any) -> int:
-    """The sum of the ledger's entries, by one plain query."""
     entries = Entry.objects.filter(transfer__kind=kind, transfer__at__gte=since, transfer__at__lt=until, **of)
     return entries.aggregate(sum=Sum("amount"))["sum"] or 0
 
@@ -87,7 +85,6 @@ def products() -> list[Product]:
 
 
 def buy(products: dict[Product, int], *, points: int = 0, coupon: Any = None) -> Order:
-    """A paid order of a new account."""
     buyer = buying.account(points=points)
     code = buying.coupon_of(buyer.pk, **coupon).code if coupon else ""
     placed = buying.place(buyer.pk, products, points=points, coupon=code, token="tok_ok")
@@ -211,7 +208,6 @@ def test_figures_are_the_same_whatever_the_windows(monkeypatch, rows):
 
 
 def streamed(response: Any) -> str:
-    """The figures, which come after a while."""
     assert response.status_code == 200, response.content
     return b"".join(response.streaming_content).decode()
 

@@ -58,7 +58,6 @@ def sign_in(name: str, otp: object = None, *, password: str = PASSWORD, address:
 
 
 def outcome(name: str, otp: object = None, **given: str) -> tuple[int, str]:
-    """The status, and the code of a refusal."""
     answer = sign_in(name, otp, **given)
     return answer.status_code, answer.json().get("code", "")
 

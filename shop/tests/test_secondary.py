@@ -49,7 +49,6 @@ def servers(tmp_path_factory: pytest.TempPathFactory, django_db_setup: None) -> 
 def pair(
     servers: Replicated, settings: LazySettings, django_db_blocker: DjangoDbBlocker
 ) -> Iterator[Replicated]:
-    """The two servers, replicating, as the databases of this thread."""
     settings.DATABASE_ROUTERS = ["shop.db.secondary.Router"]
     secondary.forget()
     with django_db_blocker.unblock(), as_databases(servers):
@@ -267,7 +266,6 @@ def test_it_has_no_transactions() -> None:
 
 
 def statements_of(call: Any) -> tuple[list[str], list[str]]:
-    """What the call sends to the primary, and to the secondary."""
     with (
         CaptureQueriesContext(connections["default"]) as primary,
         CaptureQueriesContext(connections["reader"]) as reader,

@@ -30,7 +30,6 @@ def _demo(settings: LazySettings) -> None:
 
 
 def on_hand() -> set[int]:
-    """The units of the numbered products."""
     return set(Product.objects.filter(sku__startswith="DEMO-").values_list("on_hand", flat=True))
 
 

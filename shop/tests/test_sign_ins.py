@@ -40,7 +40,6 @@ def register(name: str, address: str = HERE) -> Any:
 
 
 def guess(name: str, *, times: int, addresses: int) -> list[int]:
-    """Send wrong passwords, spread evenly over the addresses."""
     return [sign_in(name, address=f"198.51.100.{number % addresses}").status_code for number in range(times)]
 
 
@@ -242,7 +241,6 @@ async def call(path: str, body: Any, address: str, **about: Any) -> Answer:
 
 
 def attempt(name: str, address: str = HERE, password: str = "wrong") -> Coroutine[Any, Any, Answer]:
-    """A sign-in by the API, as the web server makes it."""
     return call("/api/v1/auth/token", {"username": name, "password": password}, address)
 
 
@@ -268,7 +266,6 @@ def form(
 def operators_attempt(
     name: str, address: str = HERE, password: str = "wrong", accept: str = "*/*"
 ) -> Coroutine[Any, Any, Answer]:
-    """A sign-in to the operators' pages."""
     return form("/admin/login/", address, accept=accept, username=name, password=password)
 
 

@@ -170,13 +170,11 @@ DATABASES: dict[str, Callable[[], Any]] = {
 
 @pytest.fixture(params=DATABASES)
 def database(request: pytest.FixtureRequest, db: None) -> Iterator[str]:
-    """A database, or a mode of it, that this thread's connection leads to."""
     with DATABASES[request.param]():
         yield request.param
 
 
 def bytes_stored() -> list[tuple[Any, ...]]:
-    """What each column of each line is stored as, in the order in which they were written."""
     columns = [f"HEX({name})" for name in Line._fields]
     if connection.vendor == "sqlite":
         columns += [f"typeof({name})" for name in Line._fields]
@@ -192,7 +190,6 @@ def by_orm(line: Line) -> JournalLine:
 
 
 def as_read(line: Line) -> list[Any]:
-    """The values of the line as a reader gets them."""
     return [*line._replace(after=None if line.after is None else json.loads(line.after))]
 
 

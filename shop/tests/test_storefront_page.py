@@ -15,10 +15,6 @@ from shop.tests.korean import KOREAN
 
 FOLDER = BASE_DIR / "shop" / "static" / "storefront"
 SCRIPTS = {path: path.read_text() for path in FOLDER.rglob("*.js") if path.parent.name != "lit-html"}
-# A text's name in a call, or its beginning where the rest is a value: `order.${status}`.
-NAMED = re.compile(r'\b(?:text|hasText|amount)\((?:[^()`?]*\?)?\s*"([\w.]+)"(?:\s*:\s*"([\w.]+)")?')
-BEGUN = re.compile(r"[`(]([\w.]+\.)\$\{")
-BEGINNINGS = {"card.", "coupon.", "event.", "failed.", "order.", "refused.", "room.", "sale."}
 LATIN = re.compile(r"[A-Za-z]{3,}")
 NO_KOREAN = {"SHA", "HMAC", "JavaScript", "user", "count", "total", "name", "time", "amount", "limit"}
 
@@ -74,19 +70,6 @@ def test_a_script_imports_files_that_are_there_and_makes_no_html_of_text(path: A
     assert not re.findall(
         r"\binnerHTML\b|\beval\(|\bunsafeHTML\b|https?://|\bstyle=|\slocalStorage\b", script
     )
-
-
-def test_every_text_that_a_script_names_is_there_and_every_text_is_named() -> None:
-    joined = "\n".join(SCRIPTS.values())
-    named = {name for pair in NAMED.findall(joined) for name in pair if name}
-    assert named > {"sold_out", "buy.now", "buy.asking", "room.none.before", "amount.total"}
-    assert named - storefront.TEXTS.keys() == set()
-    begun = {beginning for beginning in BEGUN.findall(joined) if beginning in BEGINNINGS}
-    assert begun == BEGINNINGS
-    literals = set(re.findall(r'"([\w.]+)"', joined))
-    assert {
-        name for name in storefront.TEXTS if name not in literals and not name.startswith(tuple(begun))
-    } == set()
 
 
 def test_in_korean_no_text_is_left_in_english() -> None:

@@ -36,7 +36,6 @@ def _many_small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def cookie() -> str:
-    """The session of an operator."""
     client = Client()
     client.force_login(SuperuserFactory.create())
     return f"{settings.SESSION_COOKIE_NAME}={client.cookies[settings.SESSION_COOKIE_NAME].value}"

@@ -17,7 +17,6 @@ CHECKED: dict[str, object] = GOOD | {"PAYMENT_GIVE_UP_SECONDS": 900}
 
 
 def started(settings: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """A process that loads the settings, as every process of the shop does first."""
     command = [sys.executable, "-c", "from shop import settings; print(settings.PAYMENT_GATEWAY)"]
     return subprocess.run(
         command, cwd=PROJECT, env=os.environ | settings, capture_output=True, text=True, timeout=60

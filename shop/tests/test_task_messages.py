@@ -27,7 +27,6 @@ LIFETIME = timedelta(seconds=9)
 
 
 def received(expires: datetime) -> Request:
-    """The message of a task as a worker receives it."""
     headers = {"id": "one", "task": sweep.name, "expires": expires.isoformat(), "lang": "py"}
     content = {"content_type": "application/json", "content_encoding": "utf-8"}
     message = Message(body="[[], {}, {}]", headers=headers, **content)

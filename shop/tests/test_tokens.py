@@ -24,7 +24,6 @@ LATER = REUSE_GRACE + timedelta(seconds=1)
 
 
 def refreshed(refresh: str) -> str | None:
-    """The next refresh token, or None if this one is refused."""
     answer = client_of().post("/auth/refresh", {"refresh": refresh})
     if answer.status_code == 200:
         return str(answer.json()["refresh"])

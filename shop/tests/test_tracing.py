@@ -44,7 +44,6 @@ def hanging() -> Iterator[str]:
 
 @contextmanager
 def away() -> Iterator[str]:
-    """An address at which no collector listens."""
     yield f"http://{ports.HOST}:{ports.free()}"
 
 

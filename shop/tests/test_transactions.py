@@ -42,7 +42,6 @@ class Work:
 
 
 def count_one(name: str = "one") -> int:
-    """Count a name, or return its position if it is already counted."""
     existing = ask(connection, "SELECT position FROM tally_entry WHERE name = %s", name)
     if existing:
         return int(existing[0][0])

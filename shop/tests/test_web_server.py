@@ -36,14 +36,12 @@ def workers_of(pid: int) -> set[int]:
 
 @contextmanager
 def small(folder: Path, *, workers: int = 2) -> Iterator[Served]:
-    """A server of the small application, after all its workers have started."""
     with serving(folder, workers=workers, application=SMALL) as server:
         wait_until(lambda: len(answering(server.address)) == workers, seconds=40)
         yield server
 
 
 def answering(address: str, times: int = 30) -> Counter[int]:
-    """The processes that answer, each time on a new connection."""
     return Counter(int(exchange(address, GET)[1]) for _ in range(times))
 
 
@@ -109,7 +107,6 @@ def test_a_hang_up_replaces_all_workers_without_a_failed_request(tmp_path: Path)
         before, stop, seen = workers_of(server.child.pid), threading.Event(), set[int]()
 
         def call_repeatedly() -> None:
-            """Send requests on a connection that is reused while the server keeps it."""
             pool = urllib3.PoolManager(maxsize=1)
             while not stop.is_set():
                 answer = pool.request("GET", f"{server.address}/wait/0.01", retries=False)

@@ -134,7 +134,6 @@ def test_for_a_day_after_a_rotation_both_secrets_verify_and_then_the_new_one_alo
     assert len({*secrets}) == 3
 
     def verifying() -> list[bool]:
-        """Which of the secrets verify the request that came last, by the package of Standard Webhooks."""
         return [_verifies(secret, receiver.requests[-1]) for secret in secrets]
 
     record("a")
@@ -693,7 +692,6 @@ def test_a_worker_that_is_killed_leaves_its_events_to_another(receiver: Receiver
 
 
 def exposed(name: str) -> dict[str, float]:
-    """What a metric of the state is, by its labels as they are exposed."""
     lines = [line.rpartition(" ") for line in gauges.exposition().decode().splitlines()]
     return {key.removeprefix(name): float(value) for key, _, value in lines if key.startswith(name)}
 

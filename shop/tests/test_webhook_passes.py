@@ -44,7 +44,6 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture
 def release() -> Iterator[threading.Event]:
-    """Set at the end: what a receiver waits for that hangs."""
     event = threading.Event()
     yield event
     event.set()

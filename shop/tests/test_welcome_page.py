@@ -31,7 +31,6 @@ BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 
 
 def session_of(account: User) -> str:
-    """The key of a new session of the account."""
     client = Client()
     client.force_login(account)
     return client.cookies["sessionid"].value
@@ -48,7 +47,6 @@ def on_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def load(accept: str = BROWSER, method: str = "GET", **headers: str) -> Awaitable[Answer]:
-    """A request to the web process' application."""
     return asgi_client.send_request(method, "/", headers={"Accept": accept, **headers})
 
 
