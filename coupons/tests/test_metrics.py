@@ -121,34 +121,6 @@ def test_a_coupon_whose_commit_got_no_reply_counts_once_and_is_new(strategy: str
     assert Coupon.objects.count() == 1
 
 
-def test_sold_out_tickets_whose_commit_did_not_arrive_count_once(tmp_path: Path) -> None:
-    campaign = CampaignFactory.create(strategy=QUEUED, quantity=1)
-    users = [AccountFactory.create() for _ in range(3)]
-    assert [ask(campaign.pk, one) for one in users] == [202] * 3
-    positions = [entry.position for entry in stream.read(campaign.pk, issuer="one", most=10)]
-    settlement.settle_tickets(campaign_id=campaign.pk, positions=positions[:1])
-    counted = increases()
-
-    with losing_reply_to_commit(tmp_path, before_commit=end_transactions) as is_lost:
-        settlement.settle_tickets(campaign_id=campaign.pk, positions=positions[1:])
-        assert is_lost.is_set()
-
-    assert outcomes(counted(), campaign) == outcomes(counted()) == {"sold_out": 2}
-    assert QueueTicket.objects.filter(status="sold_out").count() == 2
-
-
-def end_transactions() -> None:
-    """Have the server end them with their connections, as when a client is gone: no COMMIT arrives."""
-    idle = (
-        "SELECT id FROM information_schema.processlist"
-        " WHERE db = DATABASE() AND command = 'Sleep' AND id <> CONNECTION_ID()"
-    )
-    with second_connection.another_connection() as other:
-        for [id] in second_connection.ask(other, idle):
-            second_connection.ask(other, f"KILL {id:d}")
-    raise BrokenPipeError
-
-
 def test_many_threads_count_what_the_rows_say() -> None:
     campaign, counted = CampaignFactory.create(quantity=20), increases()
     users = [AccountFactory.create() for _ in range(30)]
