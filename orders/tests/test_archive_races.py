@@ -151,7 +151,8 @@ def test_what_is_carried_by_a_read_and_a_write_loses_what_another_month_carries(
     def exact() -> None:
         assert has_read.wait(30)
         with transaction.atomic():
-            movement_archive._carry([{"product_id": product.pk, "delta": 7, "delivery_id": None}], sign=1)
+            row = {"product_id": product.pk, "delta": 7, "delivery_id": None}
+            movement_archive._carry(ArchivedMonth(), [row], sign=1)
         may_write.set()
 
     race([naive, exact])

@@ -109,14 +109,19 @@ QueryId = Annotated[QueryNumber, Field(ge=1, le=LARGEST_ID)]
 Amount = Annotated[int, Field(ge=0, le=LARGEST_AMOUNT)]
 PositiveAmount = Annotated[int, Field(ge=1, le=LARGEST_AMOUNT)]
 # Text that is not only whitespace.
-_Text = Annotated[
+NonBlankText = Annotated[
     str,
-    Field(pattern=r"\S", json_schema_extra={"not": {"pattern": CONTROL_CHARACTERS}}),
+    Field(max_length=255, pattern=r"\S", json_schema_extra={"not": {"pattern": CONTROL_CHARACTERS}}),
     AfterValidator(_refuse_control_characters),
 ]
-NonBlankText = Annotated[_Text, Field(max_length=255)]
-# Why staff pause or resume something.
-Reason = Annotated[_Text, Field(max_length=LONGEST_REASON)]
+# Why staff pause or resume something. A length after the validator would be refused by another code.
+Reason = Annotated[
+    str,
+    Field(
+        max_length=LONGEST_REASON, pattern=r"\S", json_schema_extra={"not": {"pattern": CONTROL_CHARACTERS}}
+    ),
+    AfterValidator(_refuse_control_characters),
+]
 Instant = Annotated[datetime, Field(strict=False), BeforeValidator(_to_instant)]
 Uuid = Annotated[UUID, Field(strict=False), BeforeValidator(_require_uuid)]
 
