@@ -5,9 +5,9 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from coupons.gate import gate
-from coupons.partners import confirmation_recovery
+from coupons.partners import call_limit
 from coupons.pool_list import pool_list
-from coupons.queue import settlement, stream, worker
+from coupons.queue import stream, worker
 from shop import clock
 
 T = TypeVar("T")
@@ -51,8 +51,7 @@ def settle_queues(issuer: str) -> None:
 
 def join(let_others_run: Callable[[], None]) -> None:
     """Have coupons wait at `WAITS` by this function, and call partners without threads."""
-    for module in (settlement, confirmation_recovery):
-        setattr(module, "ThreadPoolExecutor", InOneThread)  # noqa: B010 - mypy knows no such name there
+    setattr(call_limit, "ThreadPoolExecutor", InOneThread)  # noqa: B010 - mypy takes it for a type
     for module, name in WAITS:
         setattr(module, name, _waiting(USUAL[module, name], let_others_run))
 
