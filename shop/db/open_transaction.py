@@ -52,15 +52,11 @@ class _State(threading.local):
 state = _State()
 
 
-def write_before_commit(write: Callable[[Sequence[T]], None], item: T) -> None:
-    """Queue `item` to be written just before the transaction commits: one call of `write` gets all its items.
+def write_before_commit(write: Callable[[Sequence[T]], None], items: Iterable[T]) -> None:
+    """Queue items to be written just before the transaction commits: one call of `write` gets all of them.
 
-    In a transaction that `atomic` didn't open it is written at once.
+    In a transaction that `atomic` didn't open they are written at once.
     """
-    write_all_before_commit(write, (item,))
-
-
-def write_all_before_commit(write: Callable[[Sequence[T]], None], items: Iterable[T]) -> None:
     assert_inside()
     if state.pending_writes is not None:
         state.pending_writes.setdefault(write, []).extend(items)

@@ -58,7 +58,7 @@ def event(*, type: str, data: Mapping[str, Any]) -> NewEvent:
 
 def record_all(events: Iterable[NewEvent]) -> None:
     """Record these events as part of the caller's transaction."""
-    open_transaction.write_all_before_commit(insert, events)
+    open_transaction.write_before_commit(insert, events)
 
 
 def from_journal(lines: Iterable[NotedLine]) -> list[NewEvent]:

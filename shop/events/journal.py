@@ -148,7 +148,7 @@ def note(**happened: Unpack[NoteFields]) -> None:
 def note_all(lines: Iterable[NewJournalLine]) -> None:
     """Write several lines, each made by `build_line`."""
     noted = list(lines)
-    open_transaction.write_all_before_commit(_write_lines, noted)
+    open_transaction.write_before_commit(_write_lines, noted)
     recording.record_all(recording.from_journal(noted))
 
 

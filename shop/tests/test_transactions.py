@@ -494,22 +494,22 @@ def written_by(work: Callable[[Any], Any]) -> list[list[str]]:
 
 def test_queued_items_are_written_once_and_in_order_before_the_commit(counting: None) -> None:
     def work(write: Any) -> None:
-        open_transaction.write_before_commit(write, "a")
+        open_transaction.write_before_commit(write, ["a"])
         transactions.run_or_savepoint(
-            lambda: open_transaction.write_before_commit(write, "b"), transactions.KEYED
+            lambda: open_transaction.write_before_commit(write, ["b"]), transactions.KEYED
         )
-        open_transaction.write_before_commit(write, "c")
+        open_transaction.write_before_commit(write, ["c"])
 
     assert written_by(work) == [["a", "b", "c"]]
 
 
 def test_items_queued_in_a_failed_savepoint_are_dropped(counting: None) -> None:
     def work(write: Any) -> None:
-        open_transaction.write_before_commit(write, "kept")
+        open_transaction.write_before_commit(write, ["kept"])
         with suppress(Rejected), open_transaction.savepoint():
-            open_transaction.write_before_commit(write, "dropped")
+            open_transaction.write_before_commit(write, ["dropped"])
             raise Rejected("not that", code="no")
-        open_transaction.write_before_commit(write, "kept too")
+        open_transaction.write_before_commit(write, ["kept too"])
 
     assert written_by(work) == [["kept", "kept too"]]
 
@@ -519,7 +519,7 @@ def test_items_queued_in_a_failed_attempt_are_not_written_by_the_next(counting: 
 
     def work(write: Any) -> None:
         attempt = next(attempts)
-        open_transaction.write_before_commit(write, attempt)
+        open_transaction.write_before_commit(write, [attempt])
         if attempt == "a":
             raise OperationalError(transactions.DEADLOCK, "made up")
 
@@ -529,13 +529,13 @@ def test_items_queued_in_a_failed_attempt_are_not_written_by_the_next(counting: 
 def test_in_a_transaction_opened_elsewhere_items_are_written_at_once(counting: None) -> None:
     writes: list[Sequence[str]] = []
     with transaction.atomic():
-        open_transaction.write_before_commit(writes.append, "a")
+        open_transaction.write_before_commit(writes.append, ["a"])
         assert writes == [["a"]]
 
 
 def test_nothing_is_queued_outside_a_transaction(counting: None) -> None:
     with pytest.raises(transaction.TransactionManagementError):
-        open_transaction.write_before_commit(lambda items: None, "a")
+        open_transaction.write_before_commit(lambda items: None, ["a"])
 
 
 def test_assert_inside_raises_outside_a_transaction(counting: None) -> None:
