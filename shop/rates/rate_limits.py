@@ -92,7 +92,7 @@ class _Window:
     def __init__(self) -> None:
         self.times, self.held = array("d"), 0
         # A list only while there are any: there may be very many windows.
-        self.unsent: Sequence[float] = ()
+        self.unsent: list[float] | None = None
 
     def trim(self, horizon: float, latest: float) -> None:
         """Drop the instants outside the window: old ones, and those from before the clock was set back."""
@@ -204,8 +204,8 @@ class RateLimit:
         rate, batch = self.rate, []
         with self._mutex:
             for account_id, window in self._unsent.items():
-                batch.append((account_id, window, window.unsent))
-                window.unsent = ()
+                batch.append((account_id, window, window.unsent or ()))
+                window.unsent = None
             self._unsent = {}
         for start in range(0, len(batch) if rate else 0, ACCOUNTS_PER_ROUND_TRIP):
             assert rate
@@ -237,7 +237,9 @@ class RateLimit:
 
     def _add(self, account_id: int, window: _Window, now: float) -> None:
         insort(window.times, now)
-        window.unsent = [*window.unsent, now]
+        if window.unsent is None:
+            window.unsent = []
+        window.unsent.append(now)
         self._note_unsent(account_id, window)
 
     def _exchange(self, batch: Sequence[tuple[int, _Window, Sequence[float]]], rate: Rate) -> bool:
@@ -254,15 +256,16 @@ class RateLimit:
         at = 0
         with self._mutex:
             for account_id, window, times in batch:
+                unsent = window.unsent or []
                 if reply is None:
-                    unsent = [*times, *window.unsent]
+                    unsent = [*times, *unsent]
                     window.unsent = unsent[max(0, len(unsent) - len(window.times)) :]
                     self._note_unsent(account_id, window)
                 else:
                     (length,) = RECEIVED_HEADER.unpack_from(reply, at)
                     known = array("d", reply[at + 4 : at + 4 + length])
                     # With those that were counted here since.
-                    window.times = array("d", sorted([*known, *window.unsent]))
+                    window.times = array("d", sorted([*known, *unsent]))
                     at += 4 + length
         return reply is not None
 

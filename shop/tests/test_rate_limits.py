@@ -188,7 +188,7 @@ def test_a_batch_that_is_sent_twice_counts_once() -> None:
     for _ in range(3):
         rate_limits.synchronize()
         with ORDERS._mutex:
-            window.unsent = window.times[:]
+            window.unsent = list(window.times)
             ORDERS._note_unsent(7, window)
     rate_limits.synchronize()
     assert (len(window.times), known_to_redis()) == (1, 1)
