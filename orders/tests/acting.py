@@ -26,6 +26,7 @@ from payments.models import Payment, WebhookEvent
 from payments.reconciliation import reconciling
 from payments.reconciliation.reconciling import Fix
 from payments.tests import events
+from scripts.simulation.operators import REFUSALS_OF_FORCING
 from scripts.tests.simulator import Simulator
 from shop import approvals
 from shop.approval_models import Approval
@@ -34,18 +35,7 @@ from shop.events import journal
 from shop.events.journal import Actor, ActorContext
 from shop.idempotency.recorded_answers import Answer, KeyedCall, Replay, key_hash
 
-SAID_OF_STUCK = {
-    "charge_not_found",
-    "gateway_disagrees",
-    "reference_differs",
-    "saga_being_undone",
-    "saga_changed",
-    "saga_ended",
-    "saga_not_reversible",
-    "step_is_local",
-    "step_not_hanging",
-    "unavailable",
-}
+SAID_OF_STUCK = REFUSALS_OF_FORCING | {"unavailable"}
 """How a forced step may be refused while its saga is stuck: as the gateway says, or the saga has gone on."""
 
 
