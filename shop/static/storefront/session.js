@@ -4,7 +4,7 @@ import { call, NoAnswer, passes, tokens } from "./api.js";
 import { text } from "./options.js";
 import { hasPending, settle } from "./purchase.js";
 import { refusalText } from "./refusals.js";
-import { goTo } from "./routes.js";
+import { goTo, readRoute } from "./routes.js";
 import { announce, state, update } from "./state.js";
 import { forgetEntries, resumeEntries } from "./waiting_room.js";
 
@@ -30,7 +30,8 @@ export async function signIn(username, password) {
     tokens.keep(answer.body);
     update({ signIn: { phase: "idle", message: "" } });
     await resume();
-    if (state.account) goTo(next || "#/");
+    // Who has opened another page meanwhile stays there.
+    if (state.account && readRoute().name === "sign_in") goTo(next || "#/");
     next = "";
   } catch (error) {
     if (!(error instanceof NoAnswer)) throw error;
