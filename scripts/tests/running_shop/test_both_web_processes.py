@@ -141,21 +141,23 @@ def test_a_paused_campaign_issues_nothing_in_either_web_process(running_shop: Ru
 def test_a_rate_is_shared_by_both_web_processes(running_shop: RunningShop) -> None:
     """A process learns of the other's calls with its own next one, which may be one too many."""
     [buyer] = AccountFactory.create_batch(1)
+    statuses = []
 
     def top_up() -> Response:
         [answer] = at_once(running_shop, [buyer], "/wallet/top-ups", {"amount": 100, "token": "tok_ok"})
+        statuses.append(answer.status)
+        # A process tells of its calls 200 ms later, and several fit into that time.
+        eventually(lambda: known_top_ups(buyer) == len(statuses) - statuses.count(429))
         return answer
 
     with both_processes_answer(running_shop, "TopUps"):
-        first = [top_up() for _ in range(TOP_UPS_A_MINUTE)]
-        eventually(lambda: known_top_ups(buyer) == TOP_UPS_A_MINUTE)
-        later = [top_up() for _ in range(15)]
+        last = [top_up() for _ in range(TOP_UPS_A_MINUTE + 15)][-1]
 
-    assert 429 not in {answer.status for answer in first}
+    assert 429 not in statuses[:TOP_UPS_A_MINUTE]
     # Each process alone would let as many pass as all may.
-    assert sum(answer.status != 429 for answer in later) < TOP_UPS_A_MINUTE
-    assert (later[-1].status, later[-1].json()["code"]) == (429, "throttled")
-    assert 1 <= int(later[-1].headers["Retry-After"]) <= 60
+    assert len(statuses) - statuses.count(429) < 2 * TOP_UPS_A_MINUTE
+    assert (last.status, last.json()["code"]) == (429, "throttled")
+    assert 1 <= int(last.headers["Retry-After"]) <= 60
 
 
 def known_top_ups(account: User) -> int:
