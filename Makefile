@@ -8,7 +8,7 @@ endif
 BOOTSTRAP := @$(PYTHON) scripts/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run manage test test-other-servers test-containers verify mutants test-services smoke bench lab simulate chaos restore-drill soak alerts cluster cluster-status cluster-drill check format openapi reference clients schema-changes messages docs dashboards audit-dependencies sbom fuzz lock
+.PHONY: help run manage test test-other-servers test-containers verify mutants test-services smoke bench lab simulate chaos soak alerts cluster cluster-status cluster-drill check format openapi reference clients schema-changes messages docs dashboards audit-dependencies sbom fuzz lock
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,10 +64,6 @@ chaos: ## crashes under load on a stack of its own: DB=sqlite or mariadb, BROKER
 	$(BOOTSTRAP) $(if $(CAMPAIGN),campaign,$(if $(filter mariadb,$(DB)),mariadb,run))
 	@exec $(VENV) $(if $(CAMPAIGN),-m scripts.chaos.campaigns --campaign "$(CAMPAIGN)" --quick "$(QUICK)" --planted "$(PLANTED)" --seed "$(SEED)" --part "$(PART)",-m scripts.chaos --db "$(DB)" --broker "$(BROKER)" --seconds "$(SECONDS)" --seed "$(SEED)")
 
-restore-drill: ## lose MariaDB under load, restore a backup and the binary log into a second server, and measure: SECONDS=60, SEED=..., ROWS=1000000
-	$(BOOTSTRAP) mariadb
-	@exec $(VENV) -m scripts.chaos.restore_drill --seconds "$(SECONDS)" --seed "$(SEED)" --rows "$(ROWS)"
-
 soak: ## ten minutes of buying, refunding and faults on a stack of its own: SECONDS=600, SEED=..., DB=mariadb, BROKER=redis or rabbitmq
 	$(BOOTSTRAP) $(if $(filter sqlite,$(DB)),run,soak)
 	@exec $(VENV) -m scripts.chaos.soak --db "$(DB)" --broker "$(BROKER)" --seconds "$(SECONDS)" --seed "$(SEED)"
@@ -112,9 +108,9 @@ schema-changes: ## list in docs/reference the algorithm that MariaDB needs for e
 	$(BOOTSTRAP) tests
 	@exec $(VENV) -m scripts.schema_changes
 
-messages: ## extract the texts that are translated, and compile the catalogs; MERGE=1 unites those on which a merge stopped
+messages: ## extract the texts that are translated, and compile the catalogs
 	$(BOOTSTRAP) check
-	@exec $(VENV) -m scripts.catalogs $(if $(MERGE),--merge)
+	@exec $(VENV) -m scripts.catalogs
 
 docs: ## build the documentation and serve it: PORT=8009, VAR=var
 	$(BOOTSTRAP) docs

@@ -7,7 +7,6 @@ numbers, and are sorted: they change only where texts change. docs/translating.m
 import argparse
 import gettext
 import re
-import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from io import BytesIO
@@ -36,8 +35,6 @@ KEYWORDS = {
     **dict.fromkeys(("npgettext", "npgettext_lazy"), ((1, "c"), 2, 3)),
 }
 PLACEHOLDER = re.compile(r"%\(\w+\)[\d.]*[a-z]|%[\d.]*[a-zA-Z]|%%|\{\w*(?:![rs])?(?::[^{}]*)?\}")
-CONFLICT = ("2", "3")
-"""Git's stages of a file in a merge: ours and theirs."""
 Key = tuple[str | None, str]
 
 
@@ -58,14 +55,10 @@ class _Catalog(Catalog):
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make messages")
     parser.add_argument("--check", action="store_true", help="write nothing, and name what is missing")
-    parser.add_argument("--merge", action="store_true", help="first unite the files on which a merge stopped")
-    asked = parser.parse_args()
-    if asked.check:
+    if parser.parse_args().check:
         findings = list(find_faults())
         print("\n".join(findings))
         return 1 if findings else 0
-    if asked.merge:
-        unite_conflicts()
     for app in APPS:
         update(app)
     return 0
@@ -209,51 +202,6 @@ def catalog_of(
         if known.pluralizable == message.pluralizable:
             message.string = known.string
     return catalog
-
-
-def unite_conflicts() -> None:
-    """Unite both sides of each catalog on which a merge stopped, and stage it; where both translate,
-    ours stays."""
-    listed = _git("ls-files", "--unmerged", "-z").decode().split("\0")
-    names = sorted({line.partition("\t")[2] for line in listed if line})
-    for name in names:
-        path = places.PROJECT / name
-        if path.suffix == ".po":
-            language = path.parent.parent.name
-            ours, theirs = (_read_stage(stage, name, language) for stage in CONFLICT)
-            path.write_bytes(po_bytes(unite(ours, theirs, language)))
-        elif path.suffix == ".mo":
-            path.write_bytes(b"")
-        else:
-            continue
-        print(f"{name}: united")
-    for app in APPS:
-        update(app)
-    _git("add", "--", *[name for name in names if name.endswith((".po", ".mo"))])
-
-
-def unite(ours: Catalog, theirs: Catalog, language: str) -> _Catalog:
-    """The texts of both catalogs."""
-    united = _Catalog(locale=language, fuzzy=False)
-    for message in [*texts(ours), *texts(theirs)]:
-        known = united.get(_key(message)[1], context=message.context)
-        if known is None or (_is_translated(message) and not _is_translated(known)):
-            united.delete(_key(message)[1], context=message.context)
-            united[message.id] = message
-    return united
-
-
-def _read_stage(stage: str, name: str, language: str) -> Catalog:
-    """A side of a merge; a file that only the other side has is empty."""
-    try:
-        content = _git("show", f":{stage}:{name}")
-    except subprocess.CalledProcessError:
-        content = b""
-    return read_po(BytesIO(content), locale=language)
-
-
-def _git(*words: str) -> bytes:
-    return subprocess.run(["git", *words], cwd=places.PROJECT, check=True, capture_output=True).stdout
 
 
 def po_path(app: str, language: str) -> Path:

@@ -27,7 +27,6 @@ STEPS: Mapping[str, str] = {
     "containers": "make test-containers",
     "campaigns": "make chaos CAMPAIGN=all",
     "planted": "make chaos CAMPAIGN=all QUICK=1 PLANTED=1",
-    "restore": "make restore-drill",
     "soak": "make soak DB=mariadb BROKER=rabbitmq",
     "simulation": "make simulate SECONDS=1800 EXAMPLES=200",
     "fuzz": "make fuzz SECONDS=600",
@@ -37,7 +36,7 @@ STEPS: Mapping[str, str] = {
     "packages": "make audit-dependencies",
 }
 """Each step, and the command that it is."""
-TAKES_SEED = ("make chaos", "make restore-drill", "make soak", "make simulate", "make fuzz", "make cluster")
+TAKES_SEED = ("make chaos", "make soak", "make simulate", "make fuzz", "make cluster")
 NOT_RUN = re.compile(r"^(?:make )?([\w-]+): NOT (?:RUN|CHECKED)\b.*$", re.MULTILINE)
 """A line of a command that can't run here, or of its part: make ends with 2 then as after any failure."""
 MISSING = re.compile(r"firstcome: .*; run this first: .*")
