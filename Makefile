@@ -8,7 +8,7 @@ endif
 BOOTSTRAP := @$(PYTHON) scripts/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run manage test test-other-servers test-containers verify mutants test-services smoke bench lab simulate chaos soak alerts cluster cluster-status cluster-drill check format openapi reference clients schema-changes messages docs dashboards audit-dependencies sbom fuzz lock
+.PHONY: help run manage test test-other-servers test-containers verify mutants test-services smoke bench lab simulate chaos soak alerts cluster cluster-status cluster-drill check format openapi reference clients schema-changes messages docs audit-dependencies sbom fuzz lock
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -83,7 +83,7 @@ cluster-drill: ## faults of a cluster of its own under load, as root, and a tabl
 	$(BOOTSTRAP) cluster
 	@exec $(VENV) -m scripts.cluster.drill --seed "$(SEED)" --minutes "$(MINUTES)" --only "$(ONLY)" $(if $(QUICK),--quick)
 
-check: ## formatting, lint, types, layers, migrations, drift of OpenAPI, reference and dashboards, generation of the Python client, translations, alerting rules
+check: ## formatting, lint, types, layers, migrations, drift of OpenAPI and reference, generation of the Python client, translations, alerting rules
 	$(BOOTSTRAP) check
 	@exec $(VENV) -m scripts.check
 
@@ -115,10 +115,6 @@ messages: ## extract the texts that are translated, and compile the catalogs
 docs: ## build the documentation and serve it: PORT=8009, VAR=var
 	$(BOOTSTRAP) docs
 	@exec $(VENV) -m scripts.docs_site --port "$(PORT)"
-
-dashboards: ## generate Grafana's dashboards in ops/grafana
-	$(BOOTSTRAP) check
-	@exec $(VENV) -m scripts.monitoring.dashboards
 
 LOCK := @$(VENV) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--custom-compile-command "make lock"

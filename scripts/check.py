@@ -33,7 +33,6 @@ COMMANDS = {
     "lint": "ruff check .",
     "layers": "lint-imports",
     "migrations": "django-admin makemigrations --check --dry-run",
-    "dashboards": "python -m scripts.monitoring.dashboards --check",
     "reference": "python -m scripts.reference --check",
     "messages": "python -m scripts.catalogs --check",
 }

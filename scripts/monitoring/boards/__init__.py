@@ -1,1 +1,0 @@
-"""The dashboards, one in each module: what each shows, as data."""
