@@ -42,17 +42,19 @@ def load(*, after: int, until: int) -> dict[int, Values]:
     return redis_client.attempt(call, otherwise={})
 
 
-def decrease_rate(points: Mapping[int, Values], name: str) -> float | None:
-    """By how much a second the series fell over the last `RATE_SECONDS`; None with less than two points.
+def change_rate(points: Mapping[int, Values], name: str, *, is_falling: bool = False) -> float | None:
+    """By how much a second the series rose, or fell, over the last `RATE_SECONDS`; None with less than two
+    points.
 
-    What raised it meanwhile, such as a delivery, is not subtracted.
+    Changes in the other direction, such as a delivery, are not subtracted.
     """
     oldest = max(points, default=0) - RATE_SECONDS
     recent = [(second, one[name]) for second, one in points.items() if second >= oldest and name in one]
     if len(recent) < 2:
         return None
-    fallen = sum(max(0.0, before - after) for (_, before), (_, after) in pairwise(recent))
-    return fallen / (recent[-1][0] - recent[0][0])
+    rises = [after - before for (_, before), (_, after) in pairwise(recent)]
+    changed = sum(max(0.0, -rise if is_falling else rise) for rise in rises)
+    return changed / (recent[-1][0] - recent[0][0])
 
 
 def _key(minute: int) -> str:

@@ -284,10 +284,10 @@ def products_low_on_stock(request: HttpRequest) -> Work:
 
 def laws(request: HttpRequest) -> Work:
     """The broken laws; if none is, how old the oldest answer is."""
-    states = {state.law: state for state in readings.read_laws()}
-    known = [state for law in LAWS if (state := states.get(law)) and state.holds is not None]
+    states = readings.read_laws()
+    known = [state for state in states if state.holds is not None]
     broken = [state for state in known if not state.holds]
-    unknown = [law for law in LAWS if law not in {state.law for state in known}]
+    unknown = [state.law for state in states if state.holds is None]
     oldest_at = min((state.checked_at for state in known if state.checked_at), default=None)
     trusted = timedelta(seconds=AUDITS_MISSED * settings.AUDIT_SECONDS)
     is_old = bool(trusted and oldest_at and clock.now() - oldest_at > trusted)
