@@ -44,6 +44,11 @@ def link(text: object, view: str, *arguments: object, query: str = "") -> SafeSt
     return format_html('<a href="{}" class="fc-anywhere text-link underline">{}</a>', address, text)
 
 
+def row_link(row: Model, text: object = "") -> SafeString:
+    """A link to the admin's page of the row: its key, unless the link has another text."""
+    return link(text or row.pk, f"admin:{row._meta.app_label}_{row._meta.model_name}_change", row.pk)
+
+
 def amount(value: int | None) -> str:
     """An amount in minor units of the shop's currency, as people read it."""
     return "" if value is None else format_amount(value)

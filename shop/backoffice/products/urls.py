@@ -3,9 +3,9 @@
 from django.contrib import admin
 from django.urls import path
 
-from shop.backoffice.products import limit, page
+from shop.backoffice.products import page
 
 urlpatterns = [
     path("<int:product_id>/", admin.site.admin_view(page.show), name="product-page"),
-    path("<int:product_id>/limit/", admin.site.admin_view(limit.change), name="product-limit"),
+    path("<int:product_id>/limit/", admin.site.admin_view(page.change_limit), name="product-limit"),
 ]
