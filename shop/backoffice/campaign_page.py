@@ -6,8 +6,9 @@ from functools import partial
 
 from django.contrib import admin
 from django.db.models import Count, Sum
-from django.http import Http404, HttpRequest
+from django.http import HttpRequest
 from django.http.response import HttpResponseBase
+from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -108,7 +109,4 @@ def _read_results(campaign: Campaign) -> Steps:
 def _campaign(request: HttpRequest, campaign_id: int) -> Campaign:
     """Raises `Http404` and `PermissionDenied`."""
     require_permission(request, *PERMISSIONS)
-    campaign = Campaign.objects.filter(pk=campaign_id).first()
-    if campaign is None:
-        raise Http404(gettext("There is no campaign %(id)s.") % {"id": campaign_id})
-    return campaign
+    return get_object_or_404(Campaign, pk=campaign_id)
