@@ -5,12 +5,11 @@ from django.urls import path
 
 from shop.backoffice.accounts import page
 from shop.backoffice.accounts.actions import ACTIONS
-from shop.backoffice.accounts.personal_data import erase  # noqa: F401 - the last of the actions
 
 urlpatterns = [
     path("<int:account_id>/", admin.site.admin_view(page.show), name="account-page"),
     *(
-        path(f"<int:account_id>/{one.name}/", admin.site.admin_view(one.view), name=f"account-{one.name}")
+        path(f"<int:account_id>/{one.name}/", admin.site.admin_view(one.run), name=f"account-{one.name}")
         for one in ACTIONS
     ),
 ]
