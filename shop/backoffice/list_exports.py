@@ -5,7 +5,7 @@ gets longer with the table, whatever the filters are. Rows that change meanwhile
 their window is read. Columns are those of the list; `NEVER_EXPORTED` names those that no list may export.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from html import unescape
 from operator import attrgetter
@@ -76,7 +76,8 @@ def export_list(request: HttpRequest, app_label: str, model_name: str) -> HttpRe
         return redirect(reverse(f"admin:{app_label}_{model_name}_changelist"))
     columns = export_columns(request, model_admin)
     with translation.override("en"):
-        header = [_header(name, model_admin) for name in columns]
+        labels = [str(label_for_field(name, model_admin.model, model_admin)) for name in columns]
+    header = [label.strip().lower().replace(" ", "_") for label in labels]
     return streamed_responses.respond(
         csv_format.generate_parts(header, _cells(columns, rows, model_admin)),
         account_id=int(request.user.pk or 0),
@@ -137,8 +138,12 @@ def _filtered_rows(request: HttpRequest, model_admin: "ModelAdmin[Any]") -> "Que
 
 
 def _note(request: HttpRequest, model_admin: "ModelAdmin[Any]", header: list[str]) -> None:
-    """Record the export in the journal before any row is sent, without the texts of searches."""
-    texts = _text_parameters(model_admin.get_list_filter(request))
+    """Record the export in the journal before any row is sent, without the texts of searches.
+
+    An address or a name that staff typed there would outlive the erasure of its account.
+    """
+    chosen: list[Any] = [one for one in model_admin.get_list_filter(request) if isinstance(one, type)]
+    texts = {SEARCH_VAR, *(one.parameter_name for one in chosen if issubclass(one, TextFilter))}
     filters = {name: [TEXT] if name in texts else request.GET.getlist(name) for name in request.GET}
     line = partial(
         journal.note,
@@ -148,17 +153,6 @@ def _note(request: HttpRequest, model_admin: "ModelAdmin[Any]", header: list[str
         is_internal=True,
     )
     transactions.run(line, transactions.ONCE)
-
-
-def _text_parameters(list_filters: Iterable[Any]) -> set[str]:
-    """The parameters that staff type: an address or a name there would outlive the erasure of its account."""
-    typed: list[Any] = [one for one in list_filters if isinstance(one, type) and issubclass(one, TextFilter)]
-    return {SEARCH_VAR, *(one.parameter_name for one in typed)}
-
-
-def _header(name: str, model_admin: "ModelAdmin[Any]") -> str:
-    label = label_for_field(name, model_admin.model, model_admin)
-    return str(label).strip().lower().replace(" ", "_")
 
 
 def _cells(

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from itertools import pairwise
 
 import orjson
-from redis import Redis
 
 from shop.redis import redis_client
 
@@ -17,29 +16,18 @@ Values = Mapping[str, float]
 
 def save(second: int, values: Values) -> None:
     """Keep the values of a second since the epoch, unless another process has kept some of that second."""
-
-    def call(client: Redis) -> None:
-        key = _key(second // 60)
-        with client.pipeline(transaction=False) as pipeline:
-            pipeline.hsetnx(key, str(second), orjson.dumps(values).decode())
-            pipeline.expire(key, KEPT_SECONDS)
-            pipeline.execute()
-
-    redis_client.attempt(call, otherwise=None)
+    text = orjson.dumps(values)
+    redis_client.attempt(
+        lambda client: client.set(_key(second), text, nx=True, ex=KEPT_SECONDS), otherwise=None
+    )
 
 
 def load(*, after: int, until: int) -> dict[int, Values]:
     """The values by second, in order, of `MINUTES` before `until` at most; none while Redis is away."""
-    after = max(after, until - MINUTES * 60)
-
-    def call(client: Redis) -> dict[int, Values]:
-        with client.pipeline(transaction=False) as pipeline:
-            for minute in range(after // 60, until // 60 + 1):
-                pipeline.hgetall(_key(minute))
-            found = {int(second): text for minute in pipeline.execute() for second, text in minute.items()}
-        return {second: orjson.loads(found[second]) for second in sorted(found) if after < second <= until}
-
-    return redis_client.attempt(call, otherwise={})
+    seconds = range(max(after, until - MINUTES * 60) + 1, until + 1)
+    keys = [_key(second) for second in seconds]
+    texts = redis_client.attempt(lambda client: client.mget(keys), otherwise=[]) if keys else []
+    return {second: orjson.loads(text) for second, text in zip(seconds, texts, strict=False) if text}
 
 
 def change_rate(points: Mapping[int, Values], name: str, *, is_falling: bool = False) -> float | None:
@@ -57,5 +45,5 @@ def change_rate(points: Mapping[int, Values], name: str, *, is_falling: bool = F
     return changed / (recent[-1][0] - recent[0][0])
 
 
-def _key(minute: int) -> str:
-    return f"firstcome:board:{minute}"
+def _key(second: int) -> str:
+    return f"firstcome:board:{second}"

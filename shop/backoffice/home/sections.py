@@ -1,6 +1,6 @@
 """Sections of the home page: each reads a kind of work, its number and its worst rows."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -201,55 +201,47 @@ def undelivered_events(request: HttpRequest) -> Work:
 
 def running_campaigns(request: HttpRequest) -> Work:
     """The campaigns between their opening and their closing: paused ones first, then the least left."""
-    now = clock.now()
-    running = coupons_state.running()
-    paused = sum(campaign.paused_at is not None for campaign in running)
-    sold_out = sum(one.status_at(now) == Campaign.Status.SOLD_OUT for one in running)
-    note = _("Nothing to do: none is paused.")
-    if not running:
-        note = _("Nothing to do: no campaign is running.")
-    elif paused:
-        note = ngettext(
+    running = sorted(coupons_state.running(), key=_urgency)
+    sold_out = sum(one.status_at(clock.now()) == Campaign.Status.SOLD_OUT for one in running)
+    calm = ngettext(
+        "Nothing to do: none is paused. %(count)s is sold out.",
+        "Nothing to do: none is paused. %(count)s are sold out.",
+        sold_out,
+    )
+    return _running(
+        request,
+        running,
+        is_all=len(running) < coupons_state.MOST_RUNNING,
+        unit=ngettext("campaign", "campaigns", len(running)),
+        idle=_("Nothing to do: no campaign is running."),
+        calm=calm % {"count": sold_out} if sold_out else _("Nothing to do: none is paused."),
+        paused=lambda count: ngettext(
             "%(count)s is paused: it issues nothing until it is resumed.",
             "%(count)s are paused: they issue nothing until they are resumed.",
-            paused,
-        ) % {"count": paused}
-    elif sold_out:
-        note = ngettext(
-            "Nothing to do: none is paused. %(count)s is sold out.",
-            "Nothing to do: none is paused. %(count)s are sold out.",
-            sold_out,
-        ) % {"count": sold_out}
-    return Work(
-        state=State.WORK if paused else State.CALM,
-        number=f"{len(running)}{'' if len(running) < coupons_state.MOST_RUNNING else '+'}",
-        unit=ngettext("campaign", "campaigns", len(running)),
-        note=note,
-        rows=[_campaign_row(campaign) for campaign in sorted(running, key=_urgency)[:ROWS_SHOWN]],
-        links=_with_board(request, link(_("All campaigns"), "admin:coupons_campaign_changelist")),
+            count,
+        ),
+        rows=[_campaign_row(campaign) for campaign in running[:ROWS_SHOWN]],
+        all_rows=link(_("All campaigns"), "admin:coupons_campaign_changelist"),
     )
 
 
 def running_sales(request: HttpRequest) -> Work:
     """The sales between their opening and their closing: paused ones first, then the latest opening."""
     running = sorted(sales_metrics.running(), key=lambda sale: sale.paused_at is None)
-    paused = sum(sale.paused_at is not None for sale in running)
-    note = _("Nothing to do: none is paused.")
-    if not running:
-        note = _("Nothing to do: no sale is running.")
-    elif paused:
-        note = ngettext(
+    return _running(
+        request,
+        running,
+        is_all=len(running) < sales_metrics.MOST_RUNNING,
+        unit=ngettext("sale", "sales", len(running)),
+        idle=_("Nothing to do: no sale is running."),
+        calm=_("Nothing to do: none is paused."),
+        paused=lambda count: ngettext(
             "%(count)s is paused: nothing of it can be ordered until it is resumed.",
             "%(count)s are paused: nothing of them can be ordered until they are resumed.",
-            paused,
-        ) % {"count": paused}
-    return Work(
-        state=State.WORK if paused else State.CALM,
-        number=f"{len(running)}{'' if len(running) < sales_metrics.MOST_RUNNING else '+'}",
-        unit=ngettext("sale", "sales", len(running)),
-        note=note,
+            count,
+        ),
         rows=[_sale_row(sale) for sale in running[:ROWS_SHOWN]],
-        links=_with_board(request, link(_("All sales"), "admin:sales_sale_changelist")),
+        all_rows=link(_("All sales"), "admin:sales_sale_changelist"),
     )
 
 
@@ -346,8 +338,26 @@ def _joined(*parts: object) -> str:
     return " · ".join(str(part) for part in parts if part)
 
 
-def _with_board(request: HttpRequest, all_rows: SafeString) -> list[SafeString]:
-    return [all_rows, link(_("Launch board"), "board:page")] if board_page.may_see(request) else [all_rows]
+def _running(
+    request: HttpRequest,
+    running: Sequence[Campaign | Sale],
+    *,
+    is_all: bool,
+    idle: str,
+    calm: str,
+    paused: Callable[[int], str],
+    all_rows: SafeString,
+    **more: Any,
+) -> Work:
+    """What runs, which is work while some of it is paused."""
+    number = sum(one.paused_at is not None for one in running)
+    return Work(
+        state=State.WORK if number else State.CALM,
+        number=f"{len(running)}{'' if is_all else '+'}",
+        note=paused(number) % {"count": number} if number else calm if running else idle,
+        links=[all_rows, *([link(_("Launch board"), "board:page")] if board_page.may_see(request) else [])],
+        **more,
+    )
 
 
 def _saga_row(saga: SagaStatus) -> Row:
