@@ -30,13 +30,12 @@ from shop.accounts import accounts, permissions, sign_outs
 from shop.admin import DISABLING, is_superuser
 from shop.approval_models import Approval
 from shop.backoffice.page_elements import Button
-from shop.backoffice.page_elements import amount as amount_text
 from shop.errors import NotAllowed
 from shop.events import journal
 from shop.http.validation import LARGEST_AMOUNT
 from shop.idempotency import recorded_answers
 from shop.lazy_texts import Text
-from shop.money import minor_unit_help
+from shop.money import format_amount, minor_unit_help
 from shop.operators import actions as operator_actions
 from shop.operators.actions import Action, ActionForm, ActionPreview
 from shop.personal_data import erasure
@@ -90,7 +89,7 @@ def issue_coupon(request: HttpRequest, account: User) -> Action:
         left = gettext("%(count)s of %(total)s")
         counts = {"count": f"{campaign.remaining:,}", "total": f"{campaign.capacity:,}"}
         is_percent = campaign.discount_type == campaign.DiscountType.PERCENT
-        discount = f"{campaign.discount_value} %" if is_percent else amount_text(campaign.discount_value)
+        discount = f"{campaign.discount_value} %" if is_percent else format_amount(campaign.discount_value)
         return ActionPreview(
             gettext("Issue a coupon of %(campaign)s to %(account)s?")
             % {"campaign": campaign.name, "account": account.username},
@@ -156,13 +155,13 @@ def grant_points(request: HttpRequest, account: User) -> Action:
         final = gettext("A grant can't be taken back: the account may spend it at once.")
         limited = gettext("Above %(most)s at once or %(of_day)s in a day another operator has to approve it.")
         most, of_day = settings.GRANT_LIMIT_AMOUNT, settings.GRANT_DAY_AMOUNT
-        limits = {"most": amount_text(most), "of_day": amount_text(of_day)}
+        limits = {"most": format_amount(most), "of_day": format_amount(of_day)}
         return ActionPreview(
             gettext("Grant %(amount)s in points to %(account)s?")
-            % {"amount": amount_text(granted), "account": account.username},
+            % {"amount": format_amount(granted), "account": account.username},
             facts=[
-                (gettext("Balance now"), amount_text(balance)),
-                (gettext("Balance afterwards"), amount_text(balance + granted)),
+                (gettext("Balance now"), format_amount(balance)),
+                (gettext("Balance afterwards"), format_amount(balance + granted)),
             ],
             warning=f"{final} {limited % limits}",
         )
@@ -172,12 +171,12 @@ def grant_points(request: HttpRequest, account: User) -> Action:
             text = gettext(
                 "Nothing is granted yet: another operator has to approve %(amount)s for %(account)s."
             )
-            amount = amount_text(granted.arguments["amount"])
+            amount = format_amount(granted.arguments["amount"])
             return text % {"amount": amount, "account": account.username}
         return gettext("%(amount)s granted to %(account)s, whose balance is %(balance)s.") % {
-            "amount": amount_text(granted.amount),
+            "amount": format_amount(granted.amount),
             "account": account.username,
-            "balance": amount_text(granted.balance_after_amount),
+            "balance": format_amount(granted.balance_after_amount),
         }
 
     def perform(data: Mapping[str, Any]) -> Any:

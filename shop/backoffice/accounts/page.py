@@ -22,12 +22,12 @@ from orders.placement.limits import read_usage
 from payments import ledger
 from payments.models import Entry
 from sales.models import SaleEntry
-from sales.waiting_room import entries as sale_entries
 from shop import clock
 from shop.accounts import accounts, sign_outs
 from shop.backoffice.accounts import actions
-from shop.backoffice.page_elements import amount, instant, link, may_view, number, row_link, section
+from shop.backoffice.page_elements import entry_status, instant, link, may_view, number, row_link, section
 from shop.models import JournalLine, SignOut
+from shop.money import format_amount
 from shop.operators.display import actor_text, status_label
 from shop.rates import rate_limits
 
@@ -140,7 +140,7 @@ def _orders(account: User) -> Section:
         {
             gettext("order"): row_link,
             gettext("status"): lambda order: status_label(order.status),
-            gettext("total"): lambda order: amount(order.total_amount),
+            gettext("total"): lambda order: format_amount(order.total_amount),
             gettext("coupon"): lambda order: order.coupon_code or "-",
             gettext("placed at"): lambda order: instant(order.placed_at),
         },
@@ -165,7 +165,7 @@ def _coupons(account: User) -> Section:
 
 def _wallet(account: User) -> Section:
     return _newest(
-        gettext("Wallet: %(balance)s") % {"balance": amount(ledger.balance_amount(account.pk))},
+        gettext("Wallet: %(balance)s") % {"balance": format_amount(ledger.balance_amount(account.pk))},
         account,
         Entry.objects.select_related("transfer"),
         {
@@ -194,12 +194,6 @@ def _tickets(account: User) -> Section:
 
 
 def _sale_entries(account: User) -> Section:
-    now = clock.now()
-
-    def status(entry: SaleEntry) -> str:
-        recorded = SaleEntry.Status(entry.status)
-        return sale_entries.effective_status(recorded, entry.admitted_until, entry.sale, now).value
-
     return _newest(
         gettext("Newest entries of sales"),
         account,
@@ -207,7 +201,7 @@ def _sale_entries(account: User) -> Section:
         {
             gettext("sale entry"): row_link,
             gettext("sale"): lambda entry: row_link(entry.sale, entry.sale.name),
-            gettext("status"): lambda entry: status_label(status(entry)),
+            gettext("status"): lambda entry: status_label(entry_status(entry)),
             gettext("position"): lambda entry: number(entry.position),
             gettext("created at"): lambda entry: instant(entry.created_at),
             gettext("admitted until"): lambda entry: instant(entry.admitted_until),

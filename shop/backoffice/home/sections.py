@@ -30,9 +30,10 @@ from shop.approval_models import Approval
 from shop.backoffice.board import page as board_page
 from shop.backoffice.board import readings
 from shop.backoffice.board.readings import LawState
-from shop.backoffice.page_elements import amount, link
+from shop.backoffice.page_elements import link
 from shop.events import dead_events
 from shop.management.laws import LAWS
+from shop.money import format_amount
 from shop.operators.display import status_label, stored_text
 
 ROWS_SHOWN = 5
@@ -117,7 +118,7 @@ def payments_in_doubt(request: HttpRequest) -> Work:
     rows = [
         Row(
             link=link(payment.pk, "admin:payments_payment_change", payment.pk),
-            detail=f"{amount(payment.card_amount)} · {ago(payment.created_at)}",
+            detail=f"{format_amount(payment.card_amount)} · {ago(payment.created_at)}",
         )
         for payment in oldest
     ]
@@ -138,7 +139,9 @@ def open_disputes(request: HttpRequest) -> Work:
     rows = [
         Row(
             link=link(dispute.payment_id, "admin:payments_payment_change", dispute.payment_id),
-            detail=amount(dispute.amount) + (f" · {dispute.due_at:%Y-%m-%d %H:%M}" if dispute.due_at else ""),
+            detail=_joined(
+                format_amount(dispute.amount), dispute.due_at and f"{dispute.due_at:%Y-%m-%d %H:%M}"
+            ),
         )
         for dispute in found
     ]

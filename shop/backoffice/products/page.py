@@ -22,7 +22,6 @@ from sales.models import Sale
 from shop import clock, literals
 from shop.backoffice.page_elements import (
     Button,
-    amount,
     instant,
     link,
     may_view,
@@ -32,6 +31,7 @@ from shop.backoffice.page_elements import (
 )
 from shop.db import archived_months
 from shop.db.archived_months import MOVEMENTS
+from shop.money import format_amount
 from shop.operators import actions as operator_actions
 from shop.operators.actions import Action, ActionForm, ActionPreview
 from shop.operators.display import status_label
@@ -119,7 +119,7 @@ def _facts(product: Product) -> list[tuple[str, Any]]:
         (gettext("State"), status_label(products.state(product))),
         (gettext("Low stock"), status_label("low") if products.is_low(product) else gettext("no")),
         (gettext("Low at"), gettext("never") if threshold is None else low_at),
-        (gettext("Price"), amount(product.price)),
+        (gettext("Price"), format_amount(product.price)),
         (gettext("Limit per account"), _limit_text(product.limit_per_account)),
         (gettext("Product"), row_link(product, gettext("Name, price and threshold"))),
     ]

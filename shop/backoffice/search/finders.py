@@ -23,10 +23,10 @@ from orders.saga.definitions import SAGA_TYPES
 from payments import selectors
 from payments.models import Payment
 from sales.models import SaleEntry
-from sales.waiting_room import entries as sale_entries
 from shop import clock
 from shop.accounts import account_search
-from shop.backoffice.page_elements import amount, may_view
+from shop.backoffice.page_elements import entry_status, may_view
+from shop.money import format_amount
 from shop.operators.lists import parse_uuid
 from shop.operators.status_words import status_word
 
@@ -139,13 +139,7 @@ def _account_detail(account: User) -> Sequence[object]:
 
 
 def _payment_detail(payment: Payment) -> Sequence[object]:
-    return status_word(payment.status), amount(payment.card_amount), payment.charge_reference
-
-
-def _entry_detail(entry: SaleEntry) -> Sequence[object]:
-    recorded, now = SaleEntry.Status(entry.status), clock.now()
-    status = sale_entries.effective_status(recorded, entry.admitted_until, entry.sale, now)
-    return status_word(status.value), entry.sale.name, entry.account.username
+    return status_word(payment.status), format_amount(payment.card_amount), payment.charge_reference
 
 
 def _codes(term: str) -> list[str]:
@@ -157,7 +151,7 @@ FINDERS = (
     Finder(
         Order,
         _("Order"),
-        lambda order: (status_word(order.status), amount(order.total_amount), order.account.username),
+        lambda order: (status_word(order.status), format_amount(order.total_amount), order.account.username),
         by_id=lambda id: Q(pk=id),
         by_text=_holders,
         related=["account"],
@@ -172,7 +166,7 @@ FINDERS = (
     Finder(
         Refund,
         _("Refund"),
-        lambda refund: (status_word(refund.status), amount(refund.amount)),
+        lambda refund: (status_word(refund.status), format_amount(refund.amount)),
         by_id=lambda id: Q(pk=id),
     ),
     Finder(
@@ -191,7 +185,7 @@ FINDERS = (
     Finder(
         SaleEntry,
         _("Sale entry"),
-        _entry_detail,
+        lambda one: (status_word(entry_status(one)), one.sale.name, one.account.username),
         by_id=lambda id: Q(pk=id) | Q(order_id=id),
         related=["sale", "account"],
     ),
