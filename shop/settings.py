@@ -139,7 +139,6 @@ UNFOLD = {
     "SIDEBAR": {"navigation": "shop.backoffice.navigation.sidebar"},
     "DASHBOARD_CALLBACK": "shop.backoffice.home.page.dashboard",
     "STYLES": ["shop.operators.display.stylesheet"],
-    "SCRIPTS": ["shop.backoffice.search.box.script"],
     "LOGIN": {"form": "shop.operators.sign_in.SignInForm"},
 }
 # The admin has the only sign-in page.

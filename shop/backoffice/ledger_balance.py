@@ -3,7 +3,6 @@
 Such an account caches no balance, and takes part in every transfer: its entries grow without end.
 """
 
-from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -14,43 +13,37 @@ from django.views.decorators.http import require_GET
 
 from payments.models import Entry, LedgerAccount
 from shop.backoffice import late_figures, windows
+from shop.backoffice.late_figures import BLANK, Steps
 from shop.money import format_amount
 from shop.operators.actions import require_permission
 
-PERMISSION = "payments.view_ledgeraccount"
 ENTRIES_AT_ONCE = 50_000
 """Entries that one statement sums."""
 KINDS = [kind for kind in LedgerAccount.Kind.values if kind != LedgerAccount.Kind.WALLET]
 """Of the shop's own accounts, of which each is the only one of its kind."""
 
 
-def _read_balance(account_id: int, balance: dict[str, int]) -> Iterator[None]:
-    """Sum the entries in the order of their ids; yields after each statement."""
-    last: int | None = 0
-    while last is not None:
-        summed = windows.read_elsewhere(partial(_sum_after, account_id, last))
-        balance["entries"] += summed["entries"]
-        balance["amount"] += summed["amount"] or 0
-        last = summed["last"] if summed["entries"] == ENTRIES_AT_ONCE else None
-        yield
-
-
 @require_GET
 def ledger_balance(request: HttpRequest, kind: str) -> HttpResponseBase:
     """The balance, for the page of the account. Raises `Http404` and `PermissionDenied`."""
-    require_permission(request, PERMISSION)
+    require_permission(request, "payments.view_ledgeraccount")
     # The shop's own accounts are the few with ids below zero, which the key finds.
     id = LedgerAccount.objects.filter(pk__lt=0, kind=kind).values_list("pk", flat=True).first()
     if id is None:
         raise Http404
-    balance = {"entries": 0, "amount": 0}
+    return late_figures.respond(request, "backoffice/ledger_balance.html", _read_balance(id))
 
-    def context() -> dict[str, Any]:
-        return {"amount": format_amount(balance["amount"]), "entries": f"{balance['entries']:,}"}
 
-    return late_figures.respond(
-        request, "backoffice/ledger_balance.html", _read_balance(id, balance), context
-    )
+def _read_balance(account_id: int) -> Steps:
+    """Sum the entries in the order of their ids."""
+    entries, amount, last, is_end = 0, 0, 0, False
+    while not is_end:
+        summed = windows.read_elsewhere(partial(_sum_after, account_id, last))
+        entries += summed["entries"]
+        amount += summed["amount"] or 0
+        last, is_end = summed["last"], summed["entries"] < ENTRIES_AT_ONCE
+        yield BLANK
+    return {"amount": format_amount(amount), "entries": f"{entries:,}"}
 
 
 def _sum_after(account_id: int, last: int, database: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ gets longer with the table, whatever the filters are. Rows that change meanwhile
 their window is read. Columns are those of the list; `NEVER_EXPORTED` names those that no list may export.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from html import unescape
 from operator import attrgetter
@@ -18,7 +18,7 @@ from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.utils import label_for_field, lookup_field
 from django.contrib.admin.views.main import SEARCH_VAR
 from django.core.exceptions import FieldDoesNotExist, PermissionDenied
-from django.db.models import ForeignKey, Model, QuerySet
+from django.db.models import ForeignKey, QuerySet
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
@@ -41,8 +41,8 @@ from shop.operators.display import StatusLabel
 PERMISSION = "shop.export_list"
 TEXT = "(text)"
 """What the journal has instead of what staff searched for."""
-FEWEST_ROWS, MOST_ROWS = 1_000, 8_000
-"""Of the table in one window: more where few rows match the filters."""
+ROWS_AT_ONCE = 2_000
+"""Of the table in one window, whether the filters match them or not."""
 NEVER_EXPORTED = frozenset(
     {
         "password",
@@ -56,15 +56,6 @@ NEVER_EXPORTED = frozenset(
         "session_data",
     }
 )
-
-
-class FilteredList(OperatorsList):
-    """A list of the admin with its filters and search, of which no page is read and no row counted."""
-
-    def get_results(self, request: HttpRequest) -> None:
-        self.result_list: Any = []
-        self.result_count = self.full_result_count = 0
-        self.multi_page = self.can_show_all = self.show_full_result_count = False
 
 
 @require_GET
@@ -85,7 +76,8 @@ def export_list(request: HttpRequest, app_label: str, model_name: str) -> HttpRe
         return redirect(reverse(f"admin:{app_label}_{model_name}_changelist"))
     columns = export_columns(request, model_admin)
     with translation.override("en"):
-        header = [_header(name, model_admin) for name in columns]
+        labels = [str(label_for_field(name, model_admin.model, model_admin)) for name in columns]
+    header = [label.strip().lower().replace(" ", "_") for label in labels]
     return streamed_responses.respond(
         csv_format.generate_parts(header, _cells(columns, rows, model_admin)),
         account_id=int(request.user.pk or 0),
@@ -105,23 +97,18 @@ def export_columns(request: HttpRequest, model_admin: "ModelAdmin[Any]") -> list
 def table_windows(rows: "QuerySet[Any]") -> Iterator[list[Any]]:
     """All of these rows, in the order of their keys: those in one window of the table after the other."""
     ordered, table = rows.order_by("pk"), rows.model._base_manager.order_by("pk")
-    size, last = FEWEST_ROWS, None
+    end = None
     while True:
-        table_left = table if last is None else table.filter(pk__gt=last)
-        left = ordered if last is None else ordered.filter(pk__gt=last)
-        end = windows.read_elsewhere(partial(_key_at, table_left, size - 1))
-        window = left if end is None else left.filter(pk__lte=end)
-        found = windows.fetch(window)
-        yield found
+        behind = {} if end is None else {"pk__gt": end}
+        end = windows.read_elsewhere(partial(_end_of_window, table.filter(**behind)))
+        yield windows.fetch(ordered.filter(**behind, **({} if end is None else {"pk__lte": end})))
         if end is None:
             return
-        last = end
-        size = min(2 * size, MOST_ROWS) if len(found) < FEWEST_ROWS // 4 else FEWEST_ROWS
 
 
-def _key_at(table: "QuerySet[Any]", offset: int, database: str) -> Any:
-    """The primary key of the row at this offset, None if the table has fewer rows."""
-    return next(iter(table.using(database).values_list("pk", flat=True)[offset : offset + 1]), None)
+def _end_of_window(table: "QuerySet[Any]", database: str) -> Any:
+    """The last key of a window that begins where the table does; None if the table ends before."""
+    return table.using(database).values_list("pk", flat=True)[ROWS_AT_ONCE - 1 : ROWS_AT_ONCE].first()
 
 
 def _registered(app_label: str, model_name: str) -> "ModelAdmin[Any]":
@@ -141,29 +128,22 @@ def _filtered_rows(request: HttpRequest, model_admin: "ModelAdmin[Any]") -> "Que
     if not OperatorsList.search_form_class(request.GET).is_valid():
         # The page shows all rows and says why; a file can't.
         raise IncorrectLookupParameters
-    listed = FilteredList(
-        request,
-        model_admin.model,
-        model_admin.get_list_display(request),
-        (),
-        model_admin.get_list_filter(request),
-        model_admin.date_hierarchy,
-        model_admin.get_search_fields(request),
-        model_admin.get_list_select_related(request),
-        model_admin.list_per_page,
-        model_admin.list_max_show_all,
-        (),
-        model_admin,
-        model_admin.get_sortable_by(request),
-        model_admin.search_help_text,
-    )
-    rows: QuerySet[Any] = listed.queryset
-    return rows
+
+    def filtered(database: str) -> "QuerySet[Any]":
+        request.list_database = database  # type: ignore[attr-defined]
+        rows: QuerySet[Any] = model_admin.get_changelist_instance(request).queryset
+        return rows
+
+    return windows.read_elsewhere(filtered)
 
 
 def _note(request: HttpRequest, model_admin: "ModelAdmin[Any]", header: list[str]) -> None:
-    """Record the export in the journal before any row is sent, without the texts of searches."""
-    texts = _text_parameters(model_admin.get_list_filter(request))
+    """Record the export in the journal before any row is sent, without the texts of searches.
+
+    An address or a name that staff typed there would outlive the erasure of its account.
+    """
+    chosen: list[Any] = [one for one in model_admin.get_list_filter(request) if isinstance(one, type)]
+    texts = {SEARCH_VAR, *(one.parameter_name for one in chosen if issubclass(one, TextFilter))}
     filters = {name: [TEXT] if name in texts else request.GET.getlist(name) for name in request.GET}
     line = partial(
         journal.note,
@@ -173,17 +153,6 @@ def _note(request: HttpRequest, model_admin: "ModelAdmin[Any]", header: list[str
         is_internal=True,
     )
     transactions.run(line, transactions.ONCE)
-
-
-def _text_parameters(list_filters: Iterable[Any]) -> set[str]:
-    """The parameters that staff type: an address or a name there would outlive the erasure of its account."""
-    typed: list[Any] = [one for one in list_filters if isinstance(one, type) and issubclass(one, TextFilter)]
-    return {SEARCH_VAR, *(one.parameter_name for one in typed)}
-
-
-def _header(name: str, model_admin: "ModelAdmin[Any]") -> str:
-    label = label_for_field(name, model_admin.model, model_admin)
-    return str(label).strip().lower().replace(" ", "_")
 
 
 def _cells(
@@ -203,12 +172,10 @@ def _reader(name: str, model_admin: "ModelAdmin[Any]") -> Callable[[Any], Any]:
     except FieldDoesNotExist:
         shown = getattr(model_admin, name, None)
         return lambda row: _plain(shown(row) if shown else lookup_field(name, row, model_admin)[2])
-    return partial(_related, field) if isinstance(field, ForeignKey) else attrgetter(name)
-
-
-def _related(foreign_key: "ForeignKey[Any, Any]", row: Model) -> Any:
-    """The text of another row if the list has read that row, else its key."""
-    return getattr(row, foreign_key.name if foreign_key.is_cached(row) else foreign_key.attname)
+    if isinstance(field, ForeignKey):
+        # The text of another row if the list has read that row, else its key.
+        return lambda row: getattr(row, name if field.is_cached(row) else field.attname)
+    return attrgetter(name)
 
 
 def _plain(value: Any) -> Any:

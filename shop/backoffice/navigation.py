@@ -1,6 +1,6 @@
 """The admin's navigation: the pages of the back office and the models, grouped by what operators do."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from django.contrib import admin
@@ -15,29 +15,26 @@ from shop.backoffice.board import page as board_page
 Link = dict[str, Any]
 
 
-def _pages_of_now(request: HttpRequest) -> list[Link]:
-    pages = [{"title": _("Today's work"), "icon": "home", "link": reverse("admin:index")}]
-    if board_page.may_see(request):
-        pages.append({"title": _("Launch board"), "icon": "monitoring", "link": reverse("board:page")})
-    return pages
-
-
-def _reports(request: HttpRequest) -> list[Link]:
-    if not request.user.has_perms(sales_report.PERMISSIONS):
-        return []
-    return [{"title": _("Sales report"), "icon": "query_stats", "link": reverse("report-sales")}]
-
-
 class NavigationGroup(NamedTuple):
-    """A group of links: pages of the back office, then models, by their labels, each with its icon."""
+    """A group of links: pages of the back office, then models, by their labels, each with its icon.
+
+    A page is a title, an icon, the name of its address, and the permissions that it needs.
+    """
 
     title: Promise
     models: dict[str, str]
-    pages: Callable[[HttpRequest], list[Link]] = lambda request: []
+    pages: Sequence[tuple[Promise, str, str, Sequence[str]]] = ()
 
 
 GROUPS = (
-    NavigationGroup(_("Now"), {"shop.approval": "how_to_reg"}, _pages_of_now),
+    NavigationGroup(
+        _("Now"),
+        {"shop.approval": "how_to_reg"},
+        (
+            (_("Today's work"), "home", "admin:index", ()),
+            (_("Launch board"), "monitoring", "board:page", board_page.PERMISSIONS),
+        ),
+    ),
     NavigationGroup(
         _("Orders and payments"),
         {
@@ -91,7 +88,7 @@ GROUPS = (
             "payments.entry": "receipt",
             "payments.webhookevent": "webhook",
         },
-        _reports,
+        ((_("Sales report"), "query_stats", "report-sales", sales_report.PERMISSIONS),),
     ),
     NavigationGroup(
         _("Events and sagas"),
@@ -129,14 +126,13 @@ def sidebar(request: HttpRequest) -> list[Link]:
         for model in app["models"]
         if model.get("admin_url")
     }
-    groups = [
-        {"title": group.title, "separator": bool(number), "items": _items(group, request, links)}
-        for number, group in enumerate(GROUPS)
-    ]
+    groups = []
+    for group in GROUPS:
+        items = [
+            {"title": title, "icon": icon, "link": reverse(view)}
+            for title, icon, view, permissions in group.pages
+            if request.user.has_perms(permissions)
+        ]
+        items += [links.pop(label) | {"icon": icon} for label, icon in group.models.items() if label in links]
+        groups.append({"title": group.title, "separator": bool(groups), "items": items})
     return [*groups, {"title": OTHER_MODELS, "separator": True, "items": list(links.values())}]
-
-
-def _items(group: NavigationGroup, request: HttpRequest, links: dict[str, Link]) -> list[Link]:
-    """The group's links to pages and models; those models are taken out of `links`."""
-    models = [links.pop(label) | {"icon": icon} for label, icon in group.models.items() if label in links]
-    return [*group.pages(request), *models]

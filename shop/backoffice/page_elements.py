@@ -12,7 +12,9 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from shop.money import format_amount
+from sales.models import SaleEntry
+from sales.waiting_room import entries as sale_entries
+from shop import clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +46,9 @@ def link(text: object, view: str, *arguments: object, query: str = "") -> SafeSt
     return format_html('<a href="{}" class="fc-anywhere text-link underline">{}</a>', address, text)
 
 
-def amount(value: int | None) -> str:
-    """An amount in minor units of the shop's currency, as people read it."""
-    return "" if value is None else format_amount(value)
+def row_link(row: Model, text: object = "") -> SafeString:
+    """A link to the admin's page of the row: its key, unless the link has another text."""
+    return link(text or row.pk, f"admin:{row._meta.app_label}_{row._meta.model_name}_change", row.pk)
 
 
 def instant(at: datetime | None) -> str:
@@ -56,3 +58,9 @@ def instant(at: datetime | None) -> str:
 
 def number(value: int | None) -> str:
     return "" if value is None else f"{value:,}"
+
+
+def entry_status(entry: SaleEntry) -> str:
+    """The code of what the entry of a sale is now."""
+    recorded = SaleEntry.Status(entry.status)
+    return sale_entries.effective_status(recorded, entry.admitted_until, entry.sale, clock.now()).value

@@ -7,8 +7,8 @@ rest on the last line.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import astuple, dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import groupby
 from operator import itemgetter
@@ -22,6 +22,7 @@ from orders import pricing
 from orders.models import Order, OrderLine, Refund, RefundLine
 from payments.models import GATEWAY_CLEARING, HOLDING, SALES, Entry, Transfer
 from shop.backoffice import windows
+from shop.backoffice.late_figures import BLANK
 
 WALLETS = 0
 """Stands for all wallets where entries are summed by account."""
@@ -68,9 +69,6 @@ class Amounts:
         for name in self.__slots__:
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
-    def is_zero(self) -> bool:
-        return not any(astuple(self))
-
 
 class Check(NamedTuple):
     """A total of the report beside the same total of the ledger."""
@@ -94,8 +92,8 @@ class Figures:
     orders_by_campaign: defaultdict[int | None, int] = field(default_factory=lambda: defaultdict(int))
     ledger: defaultdict[tuple[str, int], int] = field(default_factory=lambda: defaultdict(int))
 
-    def read(self) -> Iterator[None]:
-        """Read everything; yields after each window."""
+    def read(self) -> Iterator[str]:
+        """Read everything; yields a blank after each window."""
         for model, column, add in (
             (Order, "paid_at", self._add_sales),
             (Refund, "settled_at", self._add_refunds),
@@ -103,23 +101,28 @@ class Figures:
         ):
             for window in windows.between(model, column, self.since, self.until):
                 add(window)
-                yield
+                yield BLANK
 
     def by_product(self) -> dict[int, Amounts]:
-        return _sums((key.product_id, amounts) for key, amounts in self.rows.items())
+        return self._sums(lambda key: key.product_id)
 
     def by_campaign(self) -> dict[int | None, Amounts]:
         """By campaign, where `orders` counts orders, not lines."""
-        found = _sums((key.campaign_id, amounts) for key, amounts in self.rows.items())
+        found = self._sums(lambda key: key.campaign_id)
         for campaign_id, amounts in found.items():
             amounts.orders = self.orders_by_campaign[campaign_id]
         return found
 
     def total(self) -> Amounts:
-        whole = Amounts()
-        for amounts in self.by_campaign().values():
-            whole.add(amounts)
+        whole = self._sums(lambda key: None).get(None, Amounts())
+        whole.orders = sum(self.orders_by_campaign.values())
         return whole
+
+    def _sums(self, group: Callable[[Key], Any]) -> dict[Any, Amounts]:
+        found: defaultdict[Any, Amounts] = defaultdict(Amounts)
+        for key, amounts in self.rows.items():
+            found[group(key)].add(amounts)
+        return dict(found)
 
     def checks(self) -> list[Check]:
         """The totals that the ledger has as well; each difference is 0, or the books are wrong."""
@@ -148,7 +151,6 @@ class Figures:
         ]
 
     def _add_sales(self, window: dict[str, datetime]) -> None:
-        orders = Order.objects.filter(**window)
         lines = OrderLine.objects.filter(**_of("order", window)).annotate(campaign=_campaign_of("order"))
         sold = (
             lines.order_by()
@@ -157,18 +159,13 @@ class Figures:
         )
         for product_id, campaign_id, *sums in windows.fetch(sold):
             self.rows[Key(product_id, campaign_id)].add(Amounts(*sums))
-        counted = orders.annotate(campaign=_campaign_of("")).order_by().values_list("campaign")
-        for campaign_id, count in windows.fetch(counted.annotate(Count("pk"))):
+        orders = Order.objects.filter(**window).annotate(campaign=_campaign_of("")).order_by()
+        for campaign_id, count in windows.fetch(orders.values_list("campaign").annotate(Count("pk"))):
             self.orders_by_campaign[campaign_id] += count
-        by_points = lines.filter(order__points_amount__gt=0).order_by("order_id", "pk")
-        rows = by_points.values_list(
-            "order_id",
-            "order__points_amount",
-            "product_id",
-            "campaign",
-            F("line_amount") - F("discount_amount"),
-        )
-        for key, points_amount in _split_points(windows.fetch(rows)):
+        columns = ("order_id", "order__points_amount", "product_id", "campaign")
+        paid = lines.filter(order__points_amount__gt=0).order_by("order_id", "pk")
+        rows = windows.fetch(paid.values_list(*columns, F("line_amount") - F("discount_amount")))
+        for key, points_amount in _split_points(rows):
             self.rows[key].points_amount += points_amount
 
     def _add_refunds(self, window: dict[str, datetime]) -> None:
@@ -214,10 +211,3 @@ def _split_points(rows: Sequence[Sequence[Any]]) -> Iterator[tuple[Key, int]]:
         parts = pricing.split_discount(points_amount, [amount for *_, amount in of_owner])
         for (_, _, product_id, campaign_id, _), part in zip(of_owner, parts, strict=True):
             yield Key(product_id, campaign_id), part
-
-
-def _sums(parts: Iterable[tuple[Any, Amounts]]) -> dict[Any, Amounts]:
-    found: defaultdict[Any, Amounts] = defaultdict(Amounts)
-    for key, amounts in parts:
-        found[key].add(amounts)
-    return dict(found)

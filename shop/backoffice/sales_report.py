@@ -20,6 +20,7 @@ from coupons.models import Campaign
 from inventory.models import Product
 from shop import clock, form_fields
 from shop.backoffice import late_figures, list_exports, windows
+from shop.backoffice.late_figures import Steps
 from shop.backoffice.sales_figures import Amounts, Figures
 from shop.db import transactions
 from shop.errors import Invalid
@@ -35,11 +36,13 @@ MARGIN = timedelta(minutes=1)
 """Before now the figures end: a transaction in progress may still commit what is of an instant before."""
 ROWS_SHOWN = 50
 NAMES_AT_ONCE = 500
-COLUMNS = [
-    "product", "sku", "product_name", "campaign", "campaign_name", "order_lines", "units", "items_amount",
-    "discount_amount", "sales_amount", "points_amount", "card_amount", "refunded_units", "refunded_amount",
-    "refunded_points_amount", "refunded_card_amount", "currency",
+AMOUNTS = [
+    "units", "items_amount", "discount_amount", "sales_amount", "points_amount", "card_amount",
+    "refunded_units", "refunded_amount", "refunded_points_amount", "refunded_card_amount",
 ]  # fmt: skip
+COLUMNS = ["product", "sku", "product_name", "campaign", "campaign_name", "order_lines", *AMOUNTS, "currency"]
+SHOWN = ("items_amount", "discount_amount", "sales_amount", "points_amount", "refunded_amount", "net_amount")
+"""The amounts of the page's tables, in the order of the templates' columns."""
 
 
 class PeriodForm(forms.Form):
@@ -71,14 +74,12 @@ def sales(request: HttpRequest) -> HttpResponseBase:
     """The page: a form for the period, and the place of the figures."""
     require_permission(request, *PERMISSIONS)
     form = _form(request)
-    page = {
+    context = admin.site.each_context(request) | {
         "title": gettext("Sales by period"),
         "form": form,
         "is_valid": form.is_valid(),
-        "query": form.data,
+        "may_export": request.user.has_perm(list_exports.PERMISSION),
     }
-    page["may_export"] = request.user.has_perm(list_exports.PERMISSION)
-    context = admin.site.each_context(request) | page
     return TemplateResponse(request, "backoffice/sales.html", context)
 
 
@@ -89,10 +90,7 @@ def sales_figures(request: HttpRequest) -> HttpResponseBase:
     form = _form(request)
     if not form.is_valid():
         return _refusal(form)
-    figures = form.figures()
-    return late_figures.respond(
-        request, "backoffice/sales_figures.html", figures.read(), partial(_context, figures)
-    )
+    return late_figures.respond(request, "backoffice/sales_figures.html", _read(form.figures()))
 
 
 @require_GET
@@ -102,11 +100,10 @@ def sales_csv(request: HttpRequest) -> HttpResponseBase:
     form = _form(request)
     if not form.is_valid():
         return _refusal(form)
-    figures = form.figures()
     days = {name: day.isoformat() for name, day in form.cleaned_data.items()}
     note = partial(journal.note, what="report.exported", subject="report sales", after=days, is_internal=True)
     return streamed_responses.respond(
-        csv_format.generate_parts(COLUMNS, _csv_pages(figures)),
+        csv_format.generate_parts(COLUMNS, _csv_pages(form.figures())),
         account_id=int(request.user.pk or 0),
         content_type=csv_format.CONTENT_TYPE,
         filename="sales-{since}-{through}.csv".format(**days),
@@ -125,16 +122,15 @@ def _csv_pages(figures: Figures) -> Iterator[list[list[Any]]]:
         campaigns = _campaign_names({key.campaign_id for key, _ in page})
         yield [
             [
-                key.product_id, *products[key.product_id], key.campaign_id, campaigns[key.campaign_id],
-                row.orders, row.units, row.items_amount, row.discount_amount, row.sales_amount,
-                row.points_amount, row.card_amount, row.refunded_units, row.refunded_amount,
-                row.refunded_points_amount, row.refunded_card_amount, settings.CURRENCY,
+                *(key.product_id, *products[key.product_id], key.campaign_id, campaigns[key.campaign_id]),
+                *(row.orders, *(getattr(row, name) for name in AMOUNTS), settings.CURRENCY),
             ]
             for key, row in page
-        ]  # fmt: skip
+        ]
 
 
-def _context(figures: Figures) -> dict[str, Any]:
+def _read(figures: Figures) -> Steps:
+    yield from figures.read()
     by_product, by_campaign = figures.by_product(), figures.by_campaign()
     shown_products, shown_campaigns = _largest(by_product), _largest(by_campaign)
     products = _products({id for id, _ in shown_products})
@@ -145,16 +141,14 @@ def _context(figures: Figures) -> dict[str, Any]:
         "until": figures.until,
         "cards": _cards(figures.total()),
         "products": [
-            (" ".join(products[id]), _address("inventory_product_change", id), _cells(row))
+            (" ".join(products[id]), reverse("admin:inventory_product_change", args=[id]), _cells(row))
             for id, row in shown_products
         ],
         "products_hidden": len(by_product) - len(shown_products),
         "campaigns": [
-            (
-                names[id] if id else gettext("Without a coupon"),
-                _address("coupons_campaign_change", id),
-                _cells(row),
-            )
+            (names[id], reverse("admin:coupons_campaign_change", args=[id]), _cells(row))
+            if id
+            else (gettext("Without a coupon"), "", _cells(row))
             for id, row in shown_campaigns
         ],
         "campaigns_hidden": len(by_campaign) - len(shown_campaigns),
@@ -165,10 +159,6 @@ def _context(figures: Figures) -> dict[str, Any]:
         ],
         "is_right": not any(check.difference_amount for check in figures.checks()),
     }
-
-
-def _address(view: str, id: int | None) -> str:
-    return reverse(f"admin:{view}", args=[id]) if id else ""
 
 
 def _cards(total: Amounts) -> list[tuple[str, str]]:
@@ -186,15 +176,8 @@ def _cards(total: Amounts) -> list[tuple[str, str]]:
 
 
 def _cells(row: Amounts) -> list[str]:
-    """A row's cells, in the order of the templates' columns."""
-    amounts = (
-        row.items_amount,
-        row.discount_amount,
-        row.sales_amount,
-        row.points_amount,
-        row.refunded_amount,
-    )
-    return [f"{row.orders:,}", f"{row.units:,}", *map(format_number, (*amounts, row.net_amount))]
+    amounts = [format_number(getattr(row, name)) for name in SHOWN]
+    return [f"{row.orders:,}", f"{row.units:,}", *amounts]
 
 
 def _largest(found: dict[Any, Amounts]) -> list[tuple[Any, Amounts]]:

@@ -289,4 +289,4 @@ def test_finance_approves_and_operations_sees_what_it_asked_for(
         address = reverse(f"admin:shop_approval_{button}", args=[asked.pk])
         assert (client.get(address).status_code == 200) == decides
     home = client.get("/admin/").context["sections"]
-    assert [one.number for one in home if one.name == "approvals"] == (["1"] if sees else [])
+    assert [work.number for section, work in home if section.name == "approvals"] == (["1"] if sees else [])

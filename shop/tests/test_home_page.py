@@ -24,7 +24,7 @@ from payments.tests.factories import PaymentFactory
 from shop.approval_models import Approval
 from shop.backoffice import navigation
 from shop.backoffice.home import page as home_page
-from shop.backoffice.home.parts import Section, State
+from shop.backoffice.home.sections import State, Work
 from shop.management.laws import LAWS
 from shop.models import JournalLine, LawStatus
 from shop.tests import servers
@@ -54,9 +54,12 @@ def opened(user: User) -> Any:
     return page
 
 
-def section(name: str) -> Section:
-    sections: list[Section] = opened(SuperuserFactory.create()).context["sections"]
-    return next(one for one in sections if one.name == name)
+def sections_of(page: Any) -> dict[str, Work]:
+    return {section.name: work for section, work in page.context["sections"]}
+
+
+def section(name: str) -> Work:
+    return sections_of(opened(SuperuserFactory.create()))[name]
 
 
 def saga(**columns: Any) -> Saga:
@@ -116,7 +119,7 @@ def test_the_work_of_each_section_is_counted_and_the_most_urgent_row_is_the_firs
     line = {"at": now, "actor": "system", "what": "order.paid", "subject": "x", "delivery": "dead"}
     JournalLine.objects.bulk_create(JournalLine(**line) for _ in range(1_005))
 
-    shown = {one.name: one for one in opened(SuperuserFactory.create()).context["sections"]}
+    shown = sections_of(opened(SuperuserFactory.create()))
 
     for name, number, state, rows, first in (
         ("sagas", "2", State.ALARM, 2, f'href="/admin/orders/saga/{late.pk}/change/"'),
@@ -182,7 +185,7 @@ def test_a_section_is_shown_to_the_groups_that_may_see_its_rows(group: str) -> N
 
     page = opened(member_of(group))
 
-    assert [one.name for one in page.context["sections"]] == OF_GROUP[group]
+    assert list(sections_of(page)) == OF_GROUP[group]
     html = page.content.decode()
     assert (str(payment.pk) in html) == ("payments" in OF_GROUP[group])
     assert ("order 99" in html) == ("events" in OF_GROUP[group])
@@ -208,7 +211,7 @@ def test_a_section_that_cannot_be_read_says_so_and_the_others_are_shown() -> Non
     with connection.execute_wrapper(FailingTable("payments_reconciliation")):
         page = opened(SuperuserFactory.create())
 
-    states = {one.name: one.state for one in page.context["sections"]}
+    states = {name: work.state for name, work in sections_of(page).items()}
     assert states["differences"] == State.AWAY and states["sagas"] == State.ALARM
     html = page.content.decode()
     assert "It can&#x27;t be read just now" in html
@@ -225,7 +228,7 @@ def lose_connection() -> None:
 def states_of_sections(user: User) -> dict[str, State]:
     request = RequestFactory().get("/admin/")
     request.user = user
-    return {one.name: one.state for one in home_page.read_sections(request)}
+    return {section.name: work.state for section, work in home_page.read_sections(request)}
 
 
 @pytest.mark.django_db(transaction=True)
@@ -235,7 +238,7 @@ def test_a_connection_that_is_lost_before_the_first_section_costs_no_section() -
 
     states = states_of_sections(user)
 
-    assert states.keys() == {source.name for source in home_page.SOURCES}
+    assert states.keys() == {section.name for section in home_page.SECTIONS}
     assert State.AWAY not in states.values()
     assert servers.statement_limit_seconds() == 0
 

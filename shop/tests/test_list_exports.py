@@ -140,8 +140,7 @@ def test_no_list_makes_queries_for_each_row(operator):
 
 
 def test_all_rows_are_exported_once_whatever_the_windows(operator, monkeypatch):
-    monkeypatch.setattr(list_exports, "FEWEST_ROWS", 8)
-    monkeypatch.setattr(list_exports, "MOST_ROWS", 32)
+    monkeypatch.setattr(list_exports, "ROWS_AT_ONCE", 8)
     User.objects.bulk_create(User(username=f"u{number:03}") for number in range(100))
     User.objects.filter(username__gt="u050", username__lt="u097").update(is_active=False)
     names = [row["username"] for row in rows_of(operator.get("/admin/auth/user/export/?is_active__exact=1"))]
@@ -214,8 +213,7 @@ def test_an_export_that_is_lost_without_being_closed_frees_its_place(operator):
 
 
 def test_a_long_export_takes_the_memory_of_one_window(operator, monkeypatch):
-    monkeypatch.setattr(list_exports, "FEWEST_ROWS", 50)
-    monkeypatch.setattr(list_exports, "MOST_ROWS", 50)
+    monkeypatch.setattr(list_exports, "ROWS_AT_ONCE", 50)
     add_marks(100)
     peak_of_export(operator)
     of_two_windows = peak_of_export(operator)

@@ -159,7 +159,7 @@ def test_each_sale_and_refund_is_of_one_period_whose_end_is_not_of_it(products):
     before = figures_of(begin, order.paid_at)
     sold = figures_of(order.paid_at, refund.settled_at)
     refunded = figures_of(refund.settled_at, now())
-    assert before.total().is_zero()
+    assert before.total() == Amounts()
     assert (sold.total().sales_amount, sold.total().refunded_amount) == (2_000, 0)
     assert (refunded.total().sales_amount, refunded.total().refunded_amount) == (0, 1_000)
     for figures in (before, sold, refunded):
@@ -173,7 +173,7 @@ def test_orders_that_are_unpaid_or_failed_are_not_sales(products):
     buying.place(buyer.pk, {products[0]: 1})
     buying.advance(buying.place(buyer.pk, {products[0]: 1}, points=10, token="tok_declined"))
     figures = figures_of(since, now())
-    assert figures.total().is_zero()
+    assert figures.total() == Amounts()
     assert_adds_up(figures)
 
 

@@ -29,8 +29,7 @@ Message = dict[str, Any]
 
 @pytest.fixture(autouse=True)
 def _many_small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(list_exports, "FEWEST_ROWS", 10)
-    monkeypatch.setattr(list_exports, "MOST_ROWS", 10)
+    monkeypatch.setattr(list_exports, "ROWS_AT_ONCE", 10)
     User.objects.bulk_create(User(username=f"u{number:03}") for number in range(95))
 
 

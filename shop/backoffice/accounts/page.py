@@ -1,15 +1,16 @@
 """The page of one account, a table for each app: the newest rows, read by the account's indexes."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
-from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_safe
@@ -18,16 +19,16 @@ from coupons.models import Coupon, QueueTicket
 from orders.models import Order
 from orders.payment import card_limits
 from orders.placement.limits import read_usage
-from payments import ledger, selectors
+from payments import ledger
 from payments.models import Entry
 from sales.models import SaleEntry
-from sales.waiting_room import entries as sale_entries
 from shop import clock
 from shop.accounts import accounts, sign_outs
 from shop.backoffice.accounts import actions
-from shop.backoffice.page_elements import amount, instant, link, may_view, number, section
+from shop.backoffice.page_elements import entry_status, instant, link, may_view, number, row_link, section
 from shop.models import JournalLine, SignOut
-from shop.operators.display import status_label
+from shop.money import format_amount
+from shop.operators.display import actor_text, status_label
 from shop.rates import rate_limits
 
 NEWEST = 10
@@ -76,7 +77,6 @@ def _facts(account: User) -> list[tuple[str, Any]]:
     kind = gettext("staff") if account.is_staff else gettext("customer")
     if account.is_superuser:
         kind = gettext("superuser")
-    rights = gettext("Name, e-mail, password and rights")
     return [
         (gettext("Number"), account.pk),
         (gettext("E-mail"), account.email or "-"),
@@ -84,139 +84,128 @@ def _facts(account: User) -> list[tuple[str, Any]]:
         (gettext("Kind"), kind),
         (gettext("Registered at"), instant(account.date_joined)),
         (gettext("Signed out everywhere at"), instant(signed_out.at) if signed_out else gettext("never")),
-        (gettext("Account"), link(rights, "admin:auth_user_change", account.pk)),
+        (gettext("Account"), row_link(account, gettext("Name, e-mail, password and rights"))),
     ]
 
 
 def _limits(account: User) -> Section:
     """What counts against the account's limits now."""
     usage = read_usage(account.pk)
-    most_orders = settings.OPEN_ORDERS_PER_ACCOUNT
-    limits = [_limit(gettext("unpaid orders"), gettext("now"), usage.unpaid_orders, most_orders)]
+    limits: list[tuple[str, str, int, int]] = [
+        (gettext("unpaid orders"), gettext("now"), usage.unpaid_orders, settings.OPEN_ORDERS_PER_ACCOUNT)
+    ]
     for product in usage.products:
         page = link(product.sku, "product-page", product.product_id)
         if product.unpaid_units:
             most = settings.OPEN_UNITS_PER_ACCOUNT
-            limits.append(_limit(page, gettext("unpaid units"), product.unpaid_units, most))
+            limits.append((page, gettext("unpaid units"), product.unpaid_units, most))
         if product.limit is not None:
-            held = gettext("units, unpaid and paid")
-            limits.append(_limit(page, held, product.held_units, product.limit))
-    partly = gettext("Only the newest orders and most held products are counted here.")
-    notes = [] if usage.is_complete else [partly]
+            limits.append((page, gettext("units, unpaid and paid"), product.held_units, product.limit))
     declines = card_limits.read_usage(account.pk)
     usages = rate_limits.read_usages(account.pk) + ([declines] if declines else [])
     for rate in usages:
         window = gettext("in the last %(time)s") % {"time": _seconds_text(rate.rate.seconds)}
-        limits.append(_limit(str(NAMES_OF_RATES[rate.name]), window, rate.used, rate.rate.times))
+        limits.append((str(NAMES_OF_RATES[rate.name]), window, rate.used, rate.rate.times))
+    notes = []
+    if not usage.is_complete:
+        notes.append(gettext("Only the newest orders and most held products are counted here."))
     if not all(rate.is_shared for rate in usages):
         notes.append(gettext("Redis can't be read: rates are those that this process has counted alone."))
     if account.is_staff:
         notes.append(gettext("This is a staff account: its calls are not throttled."))
-    return {"title": gettext("Limits"), "limits": limits, "notes": notes}
+    text = gettext("%(count)s of %(total)s")
+    shown = [
+        {"what": what, "counted": counted, "used": used, "most": most}
+        | {"text": text % {"count": f"{used:,}", "total": f"{most:,}"}}
+        for what, counted, used, most in limits
+    ]
+    return {"title": gettext("Limits"), "limits": shown, "notes": notes}
 
 
-def _limit(what: str, counted: str, used: int, most: int) -> dict[str, Any]:
-    """How much of one limit is used, as a bar shows it."""
-    return {
-        "what": what,
-        "counted": counted,
-        "used": used,
-        "most": most,
-        "text": gettext("%(count)s of %(total)s") % {"count": f"{used:,}", "total": f"{most:,}"},
-        "is_full": used >= most,
-        "percent": min(100, 100 * used // most) if most else 100,
-    }
+def _newest(
+    title: str, account: User, rows: "QuerySet[Any]", columns: Mapping[str, Callable[[Any], object]]
+) -> Section:
+    """The account's newest rows, and a link to all of them."""
+    view = f"admin:{rows.model._meta.app_label}_{rows.model._meta.model_name}_changelist"
+    all_of_them = link(gettext("All of them"), view, query=f"account__id__exact={account.pk}")
+    newest = rows.filter(account_id=account.pk).order_by("-id")[:NEWEST]
+    return section(title, newest, columns, all=all_of_them)
 
 
 def _orders(account: User) -> Section:
-    return section(
+    return _newest(
         gettext("Newest orders"),
-        Order.objects.filter(account=account).order_by("-id")[:NEWEST],
+        account,
+        Order.objects.all(),
         {
-            gettext("order"): lambda order: link(order.pk, "admin:orders_order_change", order.pk),
+            gettext("order"): row_link,
             gettext("status"): lambda order: status_label(order.status),
-            gettext("total"): lambda order: amount(order.total_amount),
+            gettext("total"): lambda order: format_amount(order.total_amount),
             gettext("coupon"): lambda order: order.coupon_code or "-",
             gettext("placed at"): lambda order: instant(order.placed_at),
         },
-        all=_all_of("admin:orders_order_changelist", account),
     )
 
 
 def _coupons(account: User) -> Section:
     now = clock.now()
-    return section(
+    return _newest(
         gettext("Newest coupons"),
-        Coupon.objects.filter(account=account).select_related("campaign").order_by("-id")[:NEWEST],
+        account,
+        Coupon.objects.select_related("campaign"),
         {
-            gettext("code"): lambda coupon: link(coupon.code, "admin:coupons_coupon_change", coupon.pk),
-            gettext("campaign"): _campaign_link,
+            gettext("code"): lambda coupon: row_link(coupon, coupon.code),
+            gettext("campaign"): lambda coupon: row_link(coupon.campaign, coupon.campaign.name),
             gettext("status"): lambda coupon: status_label(coupon.status_at(now)),
             gettext("issued at"): lambda coupon: instant(coupon.issued_at),
             gettext("expires at"): lambda coupon: instant(coupon.expires_at),
         },
-        all=_all_of("admin:coupons_coupon_changelist", account),
     )
 
 
-def _campaign_link(row: Coupon | QueueTicket) -> str:
-    return link(row.campaign.name, "admin:coupons_campaign_change", row.campaign_id)
-
-
 def _wallet(account: User) -> Section:
-    def transfer(entry: Entry) -> str:
-        return link(entry.transfer.get_kind_display(), "admin:payments_transfer_change", entry.transfer_id)
-
-    return section(
-        gettext("Wallet: %(balance)s") % {"balance": amount(ledger.balance_amount(account.pk))},
-        selectors.entries(user_id=account.pk).order_by("-id")[:NEWEST],
+    return _newest(
+        gettext("Wallet: %(balance)s") % {"balance": format_amount(ledger.balance_amount(account.pk))},
+        account,
+        Entry.objects.select_related("transfer"),
         {
-            gettext("entry"): transfer,
+            gettext("entry"): lambda entry: row_link(entry.transfer, entry.transfer.get_kind_display()),
             gettext("amount"): lambda entry: f"{entry.amount:+,}",
             gettext("balance"): lambda entry: number(entry.balance_after_amount),
             gettext("reason"): lambda entry: entry.transfer.reason or "-",
             gettext("at"): lambda entry: instant(entry.transfer.at),
         },
-        all=_all_of("admin:payments_entry_changelist", account),
     )
 
 
 def _tickets(account: User) -> Section:
-    return section(
+    return _newest(
         gettext("Newest queue tickets"),
-        QueueTicket.objects.filter(account=account).select_related("campaign").order_by("-id")[:NEWEST],
+        account,
+        QueueTicket.objects.select_related("campaign"),
         {
-            gettext("ticket"): lambda ticket: link(ticket.pk, "admin:coupons_queueticket_change", ticket.pk),
-            gettext("campaign"): _campaign_link,
+            gettext("ticket"): row_link,
+            gettext("campaign"): lambda ticket: row_link(ticket.campaign, ticket.campaign.name),
             gettext("status"): lambda ticket: status_label(ticket.status),
             gettext("number"): lambda ticket: number(ticket.number),
             gettext("created at"): lambda ticket: instant(ticket.created_at),
         },
-        all=_all_of("admin:coupons_queueticket_changelist", account),
     )
 
 
 def _sale_entries(account: User) -> Section:
-    now = clock.now()
-
-    def status(entry: SaleEntry) -> str:
-        recorded = SaleEntry.Status(entry.status)
-        return status_label(
-            sale_entries.effective_status(recorded, entry.admitted_until, entry.sale, now).value
-        )
-
-    return section(
+    return _newest(
         gettext("Newest entries of sales"),
-        SaleEntry.objects.filter(account=account).select_related("sale").order_by("-id")[:NEWEST],
+        account,
+        SaleEntry.objects.select_related("sale"),
         {
-            gettext("sale entry"): lambda entry: link(entry.pk, "admin:sales_saleentry_change", entry.pk),
-            gettext("sale"): lambda entry: link(entry.sale.name, "admin:sales_sale_change", entry.sale_id),
-            gettext("status"): status,
+            gettext("sale entry"): row_link,
+            gettext("sale"): lambda entry: row_link(entry.sale, entry.sale.name),
+            gettext("status"): lambda entry: status_label(entry_status(entry)),
             gettext("position"): lambda entry: number(entry.position),
             gettext("created at"): lambda entry: instant(entry.created_at),
             gettext("admitted until"): lambda entry: instant(entry.admitted_until),
         },
-        all=_all_of("admin:sales_saleentry_changelist", account),
     )
 
 
@@ -229,7 +218,7 @@ def _sign_outs(account: User) -> Section:
         lines.order_by("-id")[:NEWEST],
         {
             gettext("at"): lambda line: instant(line.at),
-            gettext("by"): _actor,
+            gettext("by"): actor_text,
             gettext("reason"): lambda line: line.detail or "-",
             gettext("sessions ended"): lambda line: number((line.after or {}).get("sessions_ended", 0)),
         },
@@ -243,8 +232,8 @@ def _journal(account: User) -> Section:
         gettext("Sign-ins, tokens and changes"),
         JournalLine.objects.filter(subject=subject).order_by("-id")[:NEWEST_LINES],
         {
-            gettext("what"): lambda line: link(line.what, "admin:shop_journalline_change", line.pk),
-            gettext("by"): _actor,
+            gettext("what"): lambda line: row_link(line, line.what),
+            gettext("by"): actor_text,
             gettext("detail"): lambda line: line.detail or "-",
             gettext("at"): lambda line: instant(line.at),
         },
@@ -256,14 +245,6 @@ def _journal(account: User) -> Section:
             )
         ],
     )
-
-
-def _actor(line: JournalLine) -> str:
-    return " ".join(filter(None, [line.get_actor_display(), line.actor_name]))
-
-
-def _all_of(view: str, account: User) -> SafeString:
-    return link(gettext("All of them"), view, query=f"account__id__exact={account.pk}")
 
 
 def _seconds_text(seconds: int) -> str:

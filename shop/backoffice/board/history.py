@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from itertools import pairwise
 
 import orjson
-from redis import Redis
 
 from shop.redis import redis_client
 
@@ -17,43 +16,34 @@ Values = Mapping[str, float]
 
 def save(second: int, values: Values) -> None:
     """Keep the values of a second since the epoch, unless another process has kept some of that second."""
-
-    def call(client: Redis) -> None:
-        key = _key(second // 60)
-        with client.pipeline(transaction=False) as pipeline:
-            pipeline.hsetnx(key, str(second), orjson.dumps(values).decode())
-            pipeline.expire(key, KEPT_SECONDS)
-            pipeline.execute()
-
-    redis_client.attempt(call, otherwise=None)
+    text = orjson.dumps(values)
+    redis_client.attempt(
+        lambda client: client.set(_key(second), text, nx=True, ex=KEPT_SECONDS), otherwise=None
+    )
 
 
 def load(*, after: int, until: int) -> dict[int, Values]:
     """The values by second, in order, of `MINUTES` before `until` at most; none while Redis is away."""
-    after = max(after, until - MINUTES * 60)
-
-    def call(client: Redis) -> dict[int, Values]:
-        with client.pipeline(transaction=False) as pipeline:
-            for minute in range(after // 60, until // 60 + 1):
-                pipeline.hgetall(_key(minute))
-            found = {int(second): text for minute in pipeline.execute() for second, text in minute.items()}
-        return {second: orjson.loads(found[second]) for second in sorted(found) if after < second <= until}
-
-    return redis_client.attempt(call, otherwise={})
+    seconds = range(max(after, until - MINUTES * 60) + 1, until + 1)
+    keys = [_key(second) for second in seconds]
+    texts = redis_client.attempt(lambda client: client.mget(keys), otherwise=[]) if keys else []
+    return {second: orjson.loads(text) for second, text in zip(seconds, texts, strict=False) if text}
 
 
-def decrease_rate(points: Mapping[int, Values], name: str) -> float | None:
-    """By how much a second the series fell over the last `RATE_SECONDS`; None with less than two points.
+def change_rate(points: Mapping[int, Values], name: str, *, is_falling: bool = False) -> float | None:
+    """By how much a second the series rose, or fell, over the last `RATE_SECONDS`; None with less than two
+    points.
 
-    What raised it meanwhile, such as a delivery, is not subtracted.
+    Changes in the other direction, such as a delivery, are not subtracted.
     """
     oldest = max(points, default=0) - RATE_SECONDS
     recent = [(second, one[name]) for second, one in points.items() if second >= oldest and name in one]
     if len(recent) < 2:
         return None
-    fallen = sum(max(0.0, before - after) for (_, before), (_, after) in pairwise(recent))
-    return fallen / (recent[-1][0] - recent[0][0])
+    rises = [after - before for (_, before), (_, after) in pairwise(recent)]
+    changed = sum(max(0.0, -rise if is_falling else rise) for rise in rises)
+    return changed / (recent[-1][0] - recent[0][0])
 
 
-def _key(minute: int) -> str:
-    return f"firstcome:board:{minute}"
+def _key(second: int) -> str:
+    return f"firstcome:board:{second}"

@@ -9,11 +9,13 @@ from django.urls import reverse
 from django.utils.translation import gettext
 from django.views.decorators.http import require_GET
 
-from shop.backoffice.board import history, snapshots, texts
+from shop.backoffice.board import history, snapshots
 from shop.errors import FirstcomeError, NotAuthenticated
 from shop.http import problems
 from shop.http.pages import middleware
+from shop.management.laws import LAWS
 from shop.operators.actions import require_permission
+from shop.operators.status_words import WORDS
 from shop.pausing import LONGEST_REASON
 
 PERMISSIONS = ("coupons.view_campaign", "sales.view_sale", "inventory.view_product", "orders.view_order")
@@ -36,7 +38,8 @@ def board(request: HttpRequest) -> HttpResponse:
         "mayChangeProducts": request.user.has_perm("inventory.change_product"),
         "staleSeconds": STALE_SECONDS,
         "historyMinutes": history.MINUTES,
-        **texts.read(),
+        "words": {code: gettext(word) for code, word in WORDS.items()},
+        "laws": {law: gettext(says) for law, says in LAWS.items()},
     }
     context = {
         "options": options,

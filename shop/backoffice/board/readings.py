@@ -20,6 +20,7 @@ from sales import metrics as sales_metrics
 from sales.models import Sale
 from shop import clock
 from shop.db import server_state
+from shop.management.laws import LAWS
 from shop.models import LawStatus
 
 CAMPAIGNS_SHOWN = PRODUCTS_SHOWN = 12
@@ -74,7 +75,6 @@ def read_shop() -> Figures:
     in_doubt = orders_state.read_in_doubt()
     selling = orders_state.read_selling(products=PRODUCTS_SHOWN, lines=NEWEST_LINES)
     return {
-        "read_at": clock.now(),
         "product_ids": [pk for pk, _, _ in selling],
         "waiting": tickets.count_waiting(),
         "wait_seconds": tickets.longest_wait_seconds(),
@@ -91,16 +91,18 @@ def read_shop() -> Figures:
 
 
 def read_laws() -> list[LawState]:
-    """The laws that were audited, or found broken."""
+    """Every law in order, also those that no audit has checked."""
+    known = {status.law: status for status in LawStatus.objects.defer("suspects")}
+    found = (known.get(law) or LawStatus(law=law, holds=True) for law in LAWS)
     return [
+        # A law that no audit could check yet is not known to hold.
         LawState(
-            status.law,
-            # A law that no audit could check yet is not known to hold.
-            None if status.holds and not status.checked_at else status.holds,
-            len(status.offenders),
-            status.checked_at,
+            one.law,
+            None if one.holds and not one.checked_at else one.holds,
+            len(one.offenders),
+            one.checked_at,
         )
-        for status in LawStatus.objects.defer("suspects")
+        for one in found
     ]
 
 

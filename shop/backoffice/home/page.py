@@ -20,8 +20,8 @@ from sales.models import Sale
 from shop import clock
 from shop.approval_models import Approval
 from shop.backoffice import page_elements
-from shop.backoffice.home import events_and_sagas, goods, laws, money
-from shop.backoffice.home.parts import Section, State
+from shop.backoffice.home import sections
+from shop.backoffice.home.sections import State, Work
 from shop.db.mysql.patience import statement_limit
 from shop.errors import FirstcomeError
 from shop.models import JournalLine, LawStatus
@@ -32,63 +32,65 @@ SECONDS_FOR_A_STATEMENT = 5
 """The server ends a longer one, and the section says that it can't be read."""
 
 
-class Source(NamedTuple):
-    """A section, shown to those who may view its model; its title is shown where it can't be read."""
+class Section(NamedTuple):
+    """A kind of work, shown to those who may view its model, and how it is read."""
 
     name: str
     title: Promise
+    icon: str
     model: type[Model]
-    read: Callable[[HttpRequest], Section]
+    read: Callable[[HttpRequest], Work]
 
 
-SOURCES = (
-    Source("sagas", _("Sagas that need an operator"), Saga, events_and_sagas.stuck_sagas),
-    Source("approvals", _("Approvals"), Approval, events_and_sagas.waiting_approvals),
-    Source("payments", _("Payments in doubt"), Payment, money.payments_in_doubt),
-    Source("disputes", _("Open disputes"), Payment, money.open_disputes),
-    Source("differences", _("Differences from the gateway's book"), Reconciliation, money.differences),
-    Source("events", _("Dead events"), JournalLine, events_and_sagas.dead_events_section),
-    Source("campaigns", _("Running campaigns"), Campaign, goods.running_campaigns),
-    Source("sales", _("Running sales"), Sale, goods.running_sales),
-    Source("stock", _("Low stock"), Product, goods.products_low_on_stock),
-    Source("laws", _("Laws"), LawStatus, laws.laws),
+SECTIONS = (
+    Section("sagas", _("Sagas that need an operator"), "sync_problem", Saga, sections.stuck_sagas),
+    Section("approvals", _("Approvals"), "how_to_reg", Approval, sections.waiting_approvals),
+    Section("payments", _("Payments in doubt"), "contact_support", Payment, sections.payments_in_doubt),
+    Section("disputes", _("Open disputes"), "gavel", Payment, sections.open_disputes),
+    Section(
+        "differences",
+        _("Differences from the gateway's book"),
+        "balance",
+        Reconciliation,
+        sections.differences,
+    ),
+    Section("events", _("Dead events"), "unsubscribe", JournalLine, sections.undelivered_events),
+    Section("campaigns", _("Running campaigns"), "campaign", Campaign, sections.running_campaigns),
+    Section("sales", _("Running sales"), "storefront", Sale, sections.running_sales),
+    Section("stock", _("Low stock"), "production_quantity_limits", Product, sections.products_low_on_stock),
+    Section("laws", _("Laws"), "gavel", LawStatus, sections.laws),
 )
 
 
 def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """What the page shows, for unfold's index of the admin."""
-    sections = list(read_sections(request))
+    shown = list(read_sections(request))
     return context | {
         "title": gettext("Today's work"),
-        "sections": sections,
-        "work": [section for section in sections if section.needs_work],
-        "is_all_read": all(section.state != State.AWAY for section in sections),
+        "sections": shown,
+        "to_do": [section for section, work in shown if work.state in (State.WORK, State.ALARM)],
+        "is_all_read": all(work.state != State.AWAY for _, work in shown),
         "groups": [group for group in context["sidebar_navigation"] if group["items"]],
         "read_at": clock.now(),
     }
 
 
-def read_sections(request: HttpRequest) -> Iterator[Section]:
+def read_sections(request: HttpRequest) -> Iterator[tuple[Section, Work]]:
     """The sections that the account may see; one that can't be read says so, and the others are shown."""
     with statement_limit(connection, seconds=SECONDS_FOR_A_STATEMENT):
-        for source in SOURCES:
-            if page_elements.may_view(request, source.model):
-                yield _read(source, request)
+        for section in SECTIONS:
+            if page_elements.may_view(request, section.model):
+                yield _read(section, request)
 
 
-def _read(source: Source, request: HttpRequest) -> Section:
+def _read(section: Section, request: HttpRequest) -> tuple[Section, Work]:
     try:
-        return source.read(request)
+        return section, section.read(request)
     except (Error, RedisError, FirstcomeError) as error:
         # The page is opened when something is wrong, so one source must not hide the others.
-        log.warning("a section of the home page can't be read", section=source.name, error=str(error)[:200])
+        log.warning("a section of the home page can't be read", section=section.name, error=str(error)[:200])
         if isinstance(error, OperationalError | InterfaceError) and not connection.in_atomic_block:
             # A broken connection would fail all sections after it.
             connection.close_if_unusable_or_obsolete()
-        return Section(
-            name=source.name,
-            title=str(source.title),
-            icon="cloud_off",
-            state=State.AWAY,
-            note=gettext("It can't be read just now. Load the page again in a moment."),
-        )
+        note = gettext("It can't be read just now. Load the page again in a moment.")
+        return section._replace(icon="cloud_off"), Work(state=State.AWAY, note=note)

@@ -1,4 +1,4 @@
-"""The page of one product."""
+"""The page of one product, and the action that changes how many units of it an account may have."""
 
 from typing import Any
 
@@ -14,22 +14,38 @@ from django.utils.translation import gettext
 from django.views.decorators.http import require_safe
 
 from inventory import products, stock_reports
+from inventory.admin.products import limit_field
 from inventory.models import Product, StockMovement
 from orders import selectors
 from orders.models import Order
 from sales.models import Sale
-from shop import clock
-from shop.backoffice.page_elements import Button, amount, instant, link, may_view, number, section
-from shop.backoffice.products import charts, limit
+from shop import clock, literals
+from shop.backoffice.page_elements import (
+    Button,
+    instant,
+    link,
+    may_view,
+    number,
+    row_link,
+    section,
+)
 from shop.db import archived_months
 from shop.db.archived_months import MOVEMENTS
+from shop.money import format_amount
+from shop.operators import actions as operator_actions
+from shop.operators.actions import Action, ActionForm, ActionPreview
 from shop.operators.display import status_label
 
-MOVE_STOCK = "inventory.add_stockmovement"
+CHANGE_LIMIT = "inventory.change_product"
 MOST_OPEN_ORDERS = 500
 SHOWN_OPEN_ORDERS = 25
 LARGEST_ID = 2**63 - 1
 Section = dict[str, Any]
+
+
+class LimitForm(ActionForm):
+    limit = limit_field()
+    field_order = ["limit", "reason"]
 
 
 @require_safe
@@ -38,28 +54,63 @@ def show(request: HttpRequest, product_id: int) -> HttpResponse:
     if not may_view(request, Product):
         raise PermissionDenied("inventory.view_product")
     product = get_object_or_404(Product, pk=product_id)
-    sees_movements = may_view(request, StockMovement)
-    sections = [_movements(product, _before(request))] if sees_movements else []
-    if may_view(request, Order):
-        sections.insert(0, _open_orders(product))
+    sections = [_open_orders(product)] if may_view(request, Order) else []
     context = admin.site.each_context(request) | {
         "title": gettext("Product %(product)s") % {"product": f"{product.sku} {product.name}"},
         "product": product,
         "facts": [*_facts(product), *_sale_facts(request, product)],
         "buttons": _buttons(request, product),
-        "bar": charts.stock_bar(product),
+        "legend": _legend(product),
         "sections": sections,
     }
-    if sees_movements:
-        sales = stock_reports.read_recent_sales(product.pk)
-        columns = charts.sales_columns(sales)
-        shown = {"sold": number(sales.units), "this_hour": sales.by_hour[-1][0]}
-        context |= shown | {"sales": sales, "columns": columns}
+    if may_view(request, StockMovement):
+        sections.append(_movements(product, _before(request)))
+        sales, sold = stock_reports.read_recent_sales(product.pk), gettext("%(count)s sold")
+        columns = [
+            (f"{hour:%H:%M}: {sold % {'count': f'{units:,}'}}", units) for hour, units in sales.by_hour
+        ]
+        most = max(units for _, units in sales.by_hour)
+        context |= {"sales": sales, "sold": number(sales.units), "columns": columns, "most_sold": most}
     return TemplateResponse(request, "backoffice/product.html", context)
 
 
+def change_limit(request: HttpRequest, product_id: int) -> HttpResponse:
+    """Show the form or its confirmation, or change the limit."""
+    operator_actions.require_permission(request, CHANGE_LIMIT)
+    product = get_object_or_404(Product, pk=product_id)
+    question = gettext("Change the limit of %(product)s per account?")
+    before = _limit_text(product.limit_per_account)
+    action = Action(
+        title=gettext("Limit of %(sku)s per account") % {"sku": product.sku},
+        description=gettext(
+            "The limit binds orders that are placed from now on. Orders that exceed it already stay."
+        ),
+        submit=gettext("Change"),
+        form_class=LimitForm,
+        preview=lambda data: ActionPreview(
+            question % {"product": f"{product.sku} {product.name}"},
+            facts=[(gettext("Limit per account"), f"{before} → {_limit_text(data['limit'])}")],
+        ),
+        perform=lambda data: products.change(
+            product_id=product.pk, limit_per_account=data["limit"], reason=data["reason"]
+        ),
+        report=lambda changed: (
+            gettext("Limit per account of %(sku)s: %(limit)s.")
+            % {"sku": changed.sku, "limit": _limit_text(changed.limit_per_account)}
+        ),
+        once=f"change limit of {product.pk}",
+        back=reverse("product-page", args=[product.pk]),
+        initial={"limit": product.limit_per_account},
+    )
+    return operator_actions.run(request, action)
+
+
+def _limit_text(limit: int | None) -> str:
+    return gettext("none") if limit is None else f"{limit:,}"
+
+
 def _facts(product: Product) -> list[tuple[str, Any]]:
-    threshold, terms = product.low_stock_threshold, gettext("Name, price and threshold")
+    threshold = product.low_stock_threshold
     low_at = gettext("%(count)s available") % {"count": number(threshold)}
     return [
         (gettext("On hand"), number(product.on_hand)),
@@ -68,9 +119,9 @@ def _facts(product: Product) -> list[tuple[str, Any]]:
         (gettext("State"), status_label(products.state(product))),
         (gettext("Low stock"), status_label("low") if products.is_low(product) else gettext("no")),
         (gettext("Low at"), gettext("never") if threshold is None else low_at),
-        (gettext("Price"), amount(product.price)),
-        (gettext("Limit per account"), limit.limit_text(product)),
-        (gettext("Product"), link(terms, "admin:inventory_product_change", product.pk)),
+        (gettext("Price"), format_amount(product.price)),
+        (gettext("Limit per account"), _limit_text(product.limit_per_account)),
+        (gettext("Product"), row_link(product, gettext("Name, price and threshold"))),
     ]
 
 
@@ -79,24 +130,30 @@ def _sale_facts(request: HttpRequest, product: Product) -> list[tuple[str, Any]]
     if product.sale_id is None or not may_view(request, Sale):
         return []
     sale = Sale.objects.get(pk=product.sale_id)
-    page = link(sale.name, "admin:sales_sale_change", sale.pk)
     status = status_label(str(sale.status_at(clock.now())))
-    return [
-        (
-            gettext("In sale"),
-            format_html("{} {}", page, status),
-        )
-    ]
+    return [(gettext("In sale"), format_html("{} {}", row_link(sale, sale.name), status))]
+
+
+def _legend(product: Product) -> list[tuple[str, str]]:
+    """The colours of the bar of what is on hand, and what they stand for."""
+    available = gettext("%(count)s available") % {"count": f"{product.available:,}"}
+    reserved = gettext("%(count)s reserved") % {"count": f"{product.reserved:,}"}
+    legend = [("fc-available", available), ("fc-reserved", reserved)]
+    if not product.on_hand:
+        return [("fc-empty", gettext("nothing on hand"))]
+    if product.low_stock_threshold is not None and product.low_stock_threshold <= product.on_hand:
+        low = gettext("low at %(count)s available")
+        legend.append(("fc-threshold", low % {"count": f"{product.low_stock_threshold:,}"}))
+    return legend
 
 
 def _buttons(request: HttpRequest, product: Product) -> list[Button]:
     """The actions that this operator may take."""
     move = reverse("admin:inventory_product_move_stock", args=[product.pk])
     change, add = reverse("product-limit", args=[product.pk]), reverse("admin:inventory_product_import_stock")
-    limit_button = Button(gettext("Change the limit"), change, "production_quantity_limits")
     possible = (
-        ([MOVE_STOCK], Button(gettext("Move stock"), move, "inventory")),
-        ([limit.CHANGE_LIMIT], limit_button),
+        (["inventory.add_stockmovement"], Button(gettext("Move stock"), move, "inventory")),
+        ([CHANGE_LIMIT], Button(gettext("Change the limit"), change, "production_quantity_limits")),
         (settings.STOCK_IMPORT, Button(gettext("Import CSV"), add, "upload_file")),
     )
     return [button for permissions, button in possible if request.user.has_perms(permissions)]
@@ -113,7 +170,7 @@ def _open_orders(product: Product) -> Section:
         title % {"count": f"{len(lines):,}"},
         lines[:SHOWN_OPEN_ORDERS],
         {
-            gettext("order"): lambda line: link(line.order_id, "admin:orders_order_change", line.order_id),
+            gettext("order"): lambda line: row_link(line.order),
             gettext("account"): lambda line: link(
                 line.order.account.username, "account-page", line.order.account_id
             ),
@@ -130,14 +187,7 @@ def _movements(product: Product, before: int | None) -> Section:
     page = stock_reports.read_movements(product.pk, before=before)
     address = reverse("product-page", args=[product.pk])
     months = [] if page.next_before else archived_months.read_since(MOVEMENTS, product.created_at)
-    older = gettext("Older movements may be archived in %(files)s.")
     files = ", ".join(month.file for month in months)
-
-    def cause(movement: StockMovement) -> str:
-        if not movement.order_id:
-            return movement.reason or "-"
-        return link(movement.order_id, "admin:orders_order_change", movement.order_id)
-
     return section(
         gettext("Movements"),
         page.movements,
@@ -145,21 +195,28 @@ def _movements(product: Product, before: int | None) -> Section:
             gettext("kind"): lambda movement: status_label(movement.kind),
             gettext("units"): lambda movement: f"{movement.delta:+,}",
             gettext("on hand after"): lambda movement: number(movement.on_hand_after),
-            gettext("order or reason"): cause,
+            gettext("order or reason"): lambda movement: (
+                link(movement.order_id, "admin:orders_order_change", movement.order_id)
+                if movement.order_id
+                else movement.reason or "-"
+            ),
             gettext("at"): lambda movement: instant(movement.at),
         },
         name="movements",
         newest=f"{address}#movements" if before is not None else "",
-        notes=[older % {"files": files}] if files else [],
+        notes=[gettext("Older movements may be archived in %(files)s.") % {"files": files}] if files else [],
         older=f"{address}?before={page.next_before}#movements" if page.next_before else "",
     )
 
 
 def _before(request: HttpRequest) -> int | None:
     """The id that the page of movements ends before. Raises `Http404` for anything else than an id."""
-    text = request.GET.get("before")
-    if text is None:
+    if (text := request.GET.get("before")) is None:
         return None
-    if not (text.isascii() and text.isdigit() and len(text) < 20 and 0 < int(text) <= LARGEST_ID):
+    try:
+        id = literals.whole_number(text)
+    except literals.NotOfTheForm:
+        raise Http404 from None
+    if not 0 < id <= LARGEST_ID:
         raise Http404
-    return int(text)
+    return id

@@ -6,13 +6,16 @@ A finder reads one kind of rows, as many as `most`. Parts of words are not looke
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
+from uuid import UUID
 
 from django.contrib.auth.models import User
 from django.db.models import Model, Q
 from django.http import HttpRequest
 from django.urls import reverse
-from django.utils.translation import gettext as _
+from django.utils.functional import Promise
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from coupons.models import Coupon
 from orders.models import Order, Refund, Saga
@@ -20,10 +23,10 @@ from orders.saga.definitions import SAGA_TYPES
 from payments import selectors
 from payments.models import Payment
 from sales.models import SaleEntry
-from sales.waiting_room import entries as sale_entries
 from shop import clock
 from shop.accounts import account_search
-from shop.backoffice.page_elements import amount, may_view
+from shop.backoffice.page_elements import entry_status, may_view
+from shop.money import format_amount
 from shop.operators.lists import parse_uuid
 from shop.operators.status_words import status_word
 
@@ -41,7 +44,7 @@ class Match(IntEnum):
     BESIDE = 2
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Hit:
     """A row that was found, and the address of its page."""
 
@@ -52,93 +55,63 @@ class Hit:
     match: Match
 
 
+Found = Iterator[tuple[Any, Match]]
+
+
 class Finder(NamedTuple):
-    """Finds rows of a model, for those who may view them."""
+    """Finds rows of a model for those who may view them: by an id, of its own or beside it, and by a text."""
 
     model: type[Model]
-    find: Callable[[str, int], Iterator[Hit]]
+    kind: Promise
+    detail: Callable[[Any], Sequence[object]]
+    by_id: Callable[[UUID], Q] | None = None
+    by_text: Callable[[str, int], Found] = lambda term, most: iter(())
+    related: Sequence[str] = ()
+    title: str = "pk"
+    page: str = ""
+
+    def find(self, term: str, most: int) -> Iterator[Hit]:
+        if self.by_id and (id := parse_uuid(term)):
+            rows: Any = self.model._default_manager.select_related(*self.related).filter(self.by_id(id))
+            for row in rows[:most]:
+                yield self._hit(row, Match.WHOLE if row.pk == id else Match.BESIDE)
+        # 32 digits without hyphens may be a code or a name too.
+        if "-" not in term or parse_uuid(term) is None:
+            for row, match in self.by_text(term, most):
+                yield self._hit(row, match)
+
+    def _hit(self, row: Model, match: Match) -> Hit:
+        page = self.page or f"admin:{row._meta.app_label}_{row._meta.model_name}_change"
+        detail = " · ".join(str(part) for part in self.detail(row) if part)
+        title = str(getattr(row, self.title))
+        return Hit(str(self.kind), title, detail, reverse(page, args=[row.pk]), match)
 
 
-def _hit(kind: str, row: Model, match: Match, *detail: object, title: str = "", page: str = "") -> Hit:
-    """A row whose page is the admin's of its model, unless `page` is another, and its title its key."""
-    address = reverse(page or f"admin:{row._meta.app_label}_{row._meta.model_name}_change", args=[row.pk])
-    shown = " · ".join(str(part) for part in detail if part)
-    return Hit(kind=kind, title=title or str(row.pk), detail=shown, address=address, match=match)
+def _holders(term: str, most: int) -> Found:
+    """The order that holds the coupon of this code."""
+    holders = Coupon.objects.filter(code__in=_codes(term), order__isnull=False)
+    ids = list(holders.values_list("order_id", flat=True))
+    for order in Order.objects.filter(pk__in=ids).select_related("account"):
+        yield order, Match.BESIDE
 
 
-def _orders(term: str, most: int) -> Iterator[Hit]:
-    """An order by its id, or by the coupon that it holds."""
-    id = parse_uuid(term)
-    found = [] if id is None else [(Order.objects.filter(pk=id), Match.WHOLE)]
-    if not _is_only_an_id(term):
-        holders = Coupon.objects.filter(code__in=_codes(term), order__isnull=False)
-        held = Order.objects.filter(pk__in=list(holders.values_list("order_id", flat=True)))
-        found.append((held, Match.BESIDE))
-    for orders, match in found:
-        for order in orders.select_related("account"):
-            total = amount(order.total_amount)
-            yield _hit(_("Order"), order, match, status_word(order.status), total, order.account.username)
+def _charged_by_key(term: str, most: int) -> Found:
+    """The payment with the key of its charge."""
+    for payment in Payment.objects.filter(charge_key=term)[:most]:
+        yield payment, Match.WHOLE
 
 
-def _payments(term: str, most: int) -> Iterator[Hit]:
-    """A payment by its id, its order's id, or the key of its charge."""
-    id = parse_uuid(term)
-    if id is None:
-        found = Payment.objects.filter(charge_key=term)
-    else:
-        found = Payment.objects.filter(Q(pk=id) | Q(order_id=id))
-    for payment in found[:most]:
-        is_beside = id is not None and payment.pk != id
-        yield _payment_hit(payment, Match.BESIDE if is_beside else Match.WHOLE)
-
-
-def _charges(term: str, most: int) -> Iterator[Hit]:
+def _charged_by_reference(term: str, most: int) -> Found:
     """A payment by the gateway's reference of its charge, if it is one of the newest."""
-    if selectors.may_be_reference(term) and parse_uuid(term) is None:
+    if selectors.may_be_reference(term):
         for payment in selectors.recent_with_charge_reference(term)[:most]:
-            yield _payment_hit(payment, Match.WHOLE)
+            yield payment, Match.WHOLE
 
 
-def _payment_hit(payment: Payment, match: Match) -> Hit:
-    status, card = status_word(payment.status), amount(payment.card_amount)
-    return _hit(_("Payment"), payment, match, status, card, payment.charge_reference)
-
-
-def _sagas(term: str, most: int) -> Iterator[Hit]:
-    """A saga by its id, or by the payment or refund that it is for."""
-    id = parse_uuid(term)
-    found = Saga.objects.filter(Q(pk=id) | Q(kind__in=SAGA_TYPES, subject_id=id)) if id else ()
-    for saga in found[:most]:
-        match = Match.WHOLE if saga.pk == id else Match.BESIDE
-        yield _hit(_("Saga"), saga, match, status_word(saga.kind), status_word(saga.state))
-
-
-def _refunds(term: str, most: int) -> Iterator[Hit]:
-    """A refund by its id."""
-    id = parse_uuid(term)
-    for refund in Refund.objects.filter(pk=id) if id else ():
-        yield _hit(_("Refund"), refund, Match.WHOLE, status_word(refund.status), amount(refund.amount))
-
-
-def _sale_entries(term: str, most: int) -> Iterator[Hit]:
-    """An entry of a sale by its id, or those that the order of this id used."""
-    id = parse_uuid(term)
-    if id is None:
-        return
-    now = clock.now()
-    found = SaleEntry.objects.filter(Q(pk=id) | Q(order_id=id)).select_related("sale", "account")
-    for entry in found[:most]:
-        recorded = SaleEntry.Status(entry.status)
-        status = sale_entries.effective_status(recorded, entry.admitted_until, entry.sale, now)
-        detail = (status_word(status.value), entry.sale.name, entry.account.username)
-        yield _hit(_("Sale entry"), entry, Match.WHOLE if entry.pk == id else Match.BESIDE, *detail)
-
-
-def _coupons(term: str, most: int) -> Iterator[Hit]:
+def _coupons(term: str, most: int) -> Found:
     """Coupons by their code, or by its beginning."""
-    if _is_only_an_id(term):
-        return
-    exact = list(Coupon.objects.filter(code__in=_codes(term)).select_related("campaign", "account"))
+    coupons = Coupon.objects.select_related("campaign", "account").order_by("code")
+    exact = list(coupons.filter(code__in=_codes(term)))
     ids: set[int] = set()
     if len(term) >= SHORTEST_CODE and term.isascii():
         for code in _codes(term):
@@ -146,30 +119,27 @@ def _coupons(term: str, most: int) -> Iterator[Hit]:
             # to other tables, the database may begin with those.
             begun = Coupon.objects.filter(code__istartswith=code).order_by("code")
             ids.update(begun.values_list("pk", flat=True)[:most])
-    ids -= {coupon.pk for coupon in exact}
-    begun_with = Coupon.objects.filter(pk__in=ids).select_related("campaign", "account").order_by("code")
+    begun_with = coupons.filter(pk__in=ids - {coupon.pk for coupon in exact})
     found = [*((one, Match.WHOLE) for one in exact), *((one, Match.BEGINNING) for one in begun_with)]
-    for coupon, match in found[:most]:
-        detail = (status_word(coupon.status_at(clock.now())), coupon.campaign.name, coupon.account.username)
-        yield _hit(_("Coupon"), coupon, match, *detail, title=coupon.code)
+    yield from found[:most]
 
 
-def _accounts(term: str, most: int) -> Iterator[Hit]:
+def _accounts(term: str, most: int) -> Found:
     """Accounts by the beginning of a name or an address, or by number; the one of the whole name first."""
-    if _is_only_an_id(term):
-        return
-    ids = account_search.find_ids(term, most=most)
-    hits = [_account_hit(account, term) for account in User.objects.filter(pk__in=ids).order_by("username")]
-    yield from sorted(hits, key=lambda hit: hit.match)[:most]
+    found = []
+    for account in User.objects.filter(pk__in=account_search.find_ids(term, most=most)).order_by("username"):
+        names = {str(account.pk), account.username.casefold(), account.email.casefold()}
+        found.append((account, Match.WHOLE if term.casefold() in names else Match.BEGINNING))
+    yield from sorted(found, key=lambda one: one[1])[:most]
 
 
-def _account_hit(account: User, term: str) -> Hit:
-    kind = _("staff") if account.is_staff else _("customer")
-    state = "" if account.is_active else _("disabled")
-    names = {str(account.pk), account.username.casefold(), account.email.casefold()}
-    match = Match.WHOLE if term.casefold() in names else Match.BEGINNING
-    detail = (account.email, kind, state, f"#{account.pk}")
-    return _hit(_("Account"), account, match, *detail, title=account.username, page="account-page")
+def _account_detail(account: User) -> Sequence[object]:
+    kind = gettext("staff") if account.is_staff else gettext("customer")
+    return account.email, kind, "" if account.is_active else gettext("disabled"), f"#{account.pk}"
+
+
+def _payment_detail(payment: Payment) -> Sequence[object]:
+    return status_word(payment.status), format_amount(payment.card_amount), payment.charge_reference
 
 
 def _codes(term: str) -> list[str]:
@@ -177,35 +147,60 @@ def _codes(term: str) -> list[str]:
     return list(dict.fromkeys([term, term.upper()]))
 
 
-def _is_only_an_id(term: str) -> bool:
-    """Whether it is an id, and nothing else: 32 digits without hyphens may be a code or a name too."""
-    return "-" in term and parse_uuid(term) is not None
-
-
 FINDERS = (
-    Finder(Order, _orders),
-    Finder(Payment, _payments),
-    Finder(Refund, _refunds),
-    Finder(Saga, _sagas),
-    Finder(Coupon, _coupons),
-    Finder(SaleEntry, _sale_entries),
-    Finder(User, _accounts),
+    Finder(
+        Order,
+        _("Order"),
+        lambda order: (status_word(order.status), format_amount(order.total_amount), order.account.username),
+        by_id=lambda id: Q(pk=id),
+        by_text=_holders,
+        related=["account"],
+    ),
+    Finder(
+        Payment,
+        _("Payment"),
+        _payment_detail,
+        by_id=lambda id: Q(pk=id) | Q(order_id=id),
+        by_text=_charged_by_key,
+    ),
+    Finder(
+        Refund,
+        _("Refund"),
+        lambda refund: (status_word(refund.status), format_amount(refund.amount)),
+        by_id=lambda id: Q(pk=id),
+    ),
+    Finder(
+        Saga,
+        _("Saga"),
+        lambda saga: (status_word(saga.kind), status_word(saga.state)),
+        by_id=lambda id: Q(pk=id) | Q(kind__in=SAGA_TYPES, subject_id=id),
+    ),
+    Finder(
+        Coupon,
+        _("Coupon"),
+        lambda one: (status_word(one.status_at(clock.now())), one.campaign.name, one.account.username),
+        by_text=_coupons,
+        title="code",
+    ),
+    Finder(
+        SaleEntry,
+        _("Sale entry"),
+        lambda one: (status_word(entry_status(one)), one.sale.name, one.account.username),
+        by_id=lambda id: Q(pk=id) | Q(order_id=id),
+        related=["sale", "account"],
+    ),
+    Finder(User, _("Account"), _account_detail, by_text=_accounts, title="username", page="account-page"),
 )
-LAST = (Finder(Payment, _charges),)
-"""Those that take longer: not while a term is typed, and only if nothing else is found."""
+LAST = Finder(Payment, _("Payment"), _payment_detail, by_text=_charged_by_reference)
+"""Takes longer: not while a term is typed, and only if nothing else is found."""
 
 
 def find(request: HttpRequest, term: str, *, most: int, is_sent: bool) -> list[Hit]:
     """What the operator may view of what the term finds: `most` of each kind, whole matches first."""
-    hits = _find(request, FINDERS, term, most)
-    if is_sent and not hits:
-        hits = _find(request, LAST, term, most)
+    hits = [hit for one in FINDERS if may_view(request, one.model) for hit in one.find(term, most)]
+    if is_sent and not hits and may_view(request, LAST.model):
+        hits = list(LAST.find(term, most))
     return sorted(hits, key=lambda hit: hit.match)
-
-
-def _find(request: HttpRequest, finders: Sequence[Finder], term: str, most: int) -> list[Hit]:
-    allowed = [finder for finder in finders if may_view(request, finder.model)]
-    return [hit for finder in allowed for hit in finder.find(term, most)]
 
 
 def may_search(request: HttpRequest) -> bool:

@@ -20,18 +20,18 @@ def search(request: HttpRequest) -> HttpResponse:
     """What the term `q` finds. A row is opened at once if the whole term names it, and nothing else."""
     term = _term(request)
     is_too_long = len(term) > LONGEST_TERM
-    may_search = finders.may_search(request)
     hits: list[Hit] = []
     if term and not is_too_long:
         hits = finders.find(request, term, most=MOST_OF_A_KIND, is_sent=True)
-    meant = single_match(hits)
-    if meant is not None:
-        return redirect(meant.address)
+    # What the whole term names, if nothing else begins with it.
+    meant = [hit for hit in hits if hit.match != Match.BESIDE]
+    if [hit.match for hit in meant] == [Match.WHOLE]:
+        return redirect(meant[0].address)
     context = admin.site.each_context(request) | {
         "title": _("Search"),
         "term": term[:LONGEST_TERM],
         "hits": hits,
-        "may_search": may_search,
+        "may_search": finders.may_search(request),
         "is_too_long": is_too_long,
         "longest": LONGEST_TERM,
         "most": MOST_OF_A_KIND,
@@ -46,16 +46,8 @@ def hits_while_typed(request: HttpRequest) -> JsonResponse:
     hits: list[Hit] = []
     if SHORTEST_WHILE_TYPED <= len(term) <= LONGEST_TERM:
         hits = finders.find(request, term, most=MOST_WHILE_TYPED, is_sent=False)
-    shown = [
-        {"kind": hit.kind, "title": hit.title, "detail": hit.detail, "address": hit.address} for hit in hits
-    ]
-    return JsonResponse({"hits": shown})
-
-
-def single_match(hits: list[Hit]) -> Hit | None:
-    """The row that the whole term names, if it names one, and nothing else begins with it."""
-    meant = [hit for hit in hits if hit.match != Match.BESIDE]
-    return meant[0] if len(meant) == 1 and meant[0].match == Match.WHOLE else None
+    shown = ("kind", "title", "detail", "address")
+    return JsonResponse({"hits": [{name: getattr(hit, name) for name in shown} for hit in hits]})
 
 
 def _term(request: HttpRequest) -> str:

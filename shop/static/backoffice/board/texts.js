@@ -2,7 +2,8 @@
 
 import { byId } from "./elements.js";
 
-const { texts, words: known, laws } = JSON.parse(byId("options").textContent);
+const { words: known, laws } = JSON.parse(byId("options").textContent);
+const texts = Object.fromEntries([...byId("texts").content.children].map((one) => [one.dataset.name, one.textContent]));
 
 // The text of this name, with the values in the places of `{…}`.
 export function text(name, values = {}) {
@@ -11,7 +12,7 @@ export function text(name, values = {}) {
 
 // `sold_out` as people read it.
 export function words(code) {
-  return known[code] ?? code.replaceAll("_", " ");
+  return known[code] ?? texts[`word.${code}`] ?? code.replaceAll("_", " ");
 }
 
 // What a law says.
