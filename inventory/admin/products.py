@@ -27,7 +27,7 @@ from shop.http.validation import LARGEST_AMOUNT
 from shop.money import minor_unit_help
 from shop.operators.actions import Action, button
 from shop.operators.forms import ChangeForm, EditForm
-from shop.operators.lists import ChoiceFilter, KeysetMixin, PrefetchedListMixin
+from shop.operators.lists import KeysetMixin, RecordsAdmin, choice_filter
 from shop.operators.pausing import PausingMixin
 from shop.operators.status_words import WORDS, status_word
 
@@ -74,18 +74,17 @@ class ProductForm(EditForm, ChangeForm):
             self.carry_initial()
 
 
-class StateFilter(ChoiceFilter):
-    """The five states that a product can be in."""
-
-    title, parameter_name = _("state"), "state"
-    options = {state: (_(WORDS[state]), condition) for state, condition in products.WITH_STATE.items()}
-
-
-class LowStockFilter(ChoiceFilter):
-    """The products of which no more is available than their threshold."""
-
-    title, parameter_name = _("low stock"), "low"
-    options = {"yes": (_("At or below the threshold"), products.IS_LOW)}
+STATES = {state: (_(WORDS[state]), condition) for state, condition in products.WITH_STATE.items()}
+LOW = {"yes": (_("At or below the threshold"), products.IS_LOW)}
+SOURCES = {
+    "staff": (_("Received or adjusted"), Q(order__isnull=True)),
+    "orders": (_("Sold or returned"), Q(order__isnull=False)),
+}
+"""Of movements: the index of orders finds those by staff; no index has the kinds."""
+PROGRESS = {
+    "unfinished": (_("Unfinished"), Q(finished_at__isnull=True)),
+    "finished": (_("Finished"), Q(finished_at__isnull=False)),
+}
 
 
 @admin.register(Product)
@@ -105,7 +104,10 @@ class ProductAdmin(KeysetMixin, ReasonedChangesMixin, PausingMixin, ModelAdmin, 
         "state",
         "page",
     ]
-    list_filter = [StateFilter, LowStockFilter]
+    list_filter = [
+        choice_filter(_("state"), "state", STATES),
+        choice_filter(_("low stock"), "low", LOW),
+    ]
     search_fields = ["sku", "name"]
     ordering = ["id"]
     actions = ["pause_selected", "resume_selected"]
@@ -163,34 +165,13 @@ class ProductAdmin(KeysetMixin, ReasonedChangesMixin, PausingMixin, ModelAdmin, 
         return move_stock_page.move_stock(product)
 
 
-class SourceFilter(ChoiceFilter):
-    """Movements by staff, which the index of orders finds, or by orders; no index has the kinds."""
-
-    title, parameter_name = _("source"), "source"
-    options = {
-        "staff": (_("Received or adjusted"), Q(order__isnull=True)),
-        "orders": (_("Sold or returned"), Q(order__isnull=False)),
-    }
-
-
 @admin.register(StockMovement)
-class StockMovementAdmin(PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
+class StockMovementAdmin(RecordsAdmin):
     list_display = ["id", "product", "kind", "delta", "on_hand_after", "order", "reason", "at"]
     list_prefetch_related = ["product", "order"]
-    list_filter = [SourceFilter, "at"]
-    search_fields = ["=product__sku"]
+    list_filter = [choice_filter(_("source"), "source", SOURCES), "at"]
+    search_fields = ["product__sku"]
     search_help_text = _("The whole sku of a product")
-    ordering = ["-id"]
-
-
-class ProgressFilter(ChoiceFilter):
-    """Whether all rows of a delivery are imported."""
-
-    title, parameter_name = _("progress"), "progress"
-    options = {
-        "unfinished": (_("Unfinished"), Q(finished_at__isnull=True)),
-        "finished": (_("Finished"), Q(finished_at__isnull=False)),
-    }
 
 
 @admin.register(Delivery)
@@ -199,6 +180,6 @@ class DeliveryAdmin(ReadOnlyMixin, ModelAdmin):
 
     list_display = ["id", "reason", "rows_total", "rows_done", "received", "started_at", "finished_at"]
     readonly_fields = ["started_at"]
-    list_filter = [ProgressFilter, "started_at"]
+    list_filter = [choice_filter(_("progress"), "progress", PROGRESS), "started_at"]
     search_fields = ["=id", "reason"]
     ordering = ["-started_at"]

@@ -8,8 +8,6 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
-from unfold.admin import ModelAdmin
-from unfold.decorators import display
 from unfold.enums import ActionVariant
 
 from coupons.models import Coupon
@@ -17,34 +15,25 @@ from orders import cancellation, order_states, selectors
 from orders.admin import order_page, refund_page
 from orders.models import Order, OrderLine
 from orders.payment import refunding
-from shop.admin_site import ReadOnlyMixin, SalesReportLinkMixin
+from shop.admin_site import SalesReportLinkMixin
 from shop.events import order_replay
 from shop.operators import actions
 from shop.operators.actions import Action, button
 from shop.operators.display import status_label
-from shop.operators.lists import (
-    ChoiceFilter,
-    ExactSearchMixin,
-    KeysetMixin,
-    PrefetchedListMixin,
-    SearchMixin,
-    key_column,
-    parse_uuid,
-)
+from shop.operators.lists import RecordsAdmin, choice_filter, column, key_column, parse_uuid
 
 # The permissions that the API's calls check.
 REFUND, CANCEL, REPLAY = "orders.add_refund", "orders.change_order", "shop.change_journalline"
 
 
-class OverdueFilter(ChoiceFilter):
-    """Filters unpaid orders that should have expired and still hold stock; the journal has the reason."""
-
-    title, parameter_name = _("expiry"), "expiry"
-    options = {"overdue": (_("Overdue: unpaid and not expired"), cancellation.is_overdue)}
+OVERDUE = {
+    "overdue": (_("Overdue: unpaid and not expired"), lambda rows: rows.filter(cancellation.is_overdue()))
+}
+"""Unpaid orders that should have expired and still hold stock; the journal has the reason."""
 
 
 @admin.register(Order)
-class OrderAdmin(SearchMixin, SalesReportLinkMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
+class OrderAdmin(SalesReportLinkMixin, RecordsAdmin):
     """Orders are read-only; the buttons call the domain functions that the API calls."""
 
     list_display = [
@@ -57,19 +46,16 @@ class OrderAdmin(SearchMixin, SalesReportLinkMixin, PrefetchedListMixin, ReadOnl
         "placed_at",
         "expires_at",
     ]
-    list_filter = ["status", OverdueFilter]
+    list_filter = ["status", choice_filter(_("expiry"), "expiry", OVERDUE)]
     linked_lookups = ["account__id__exact"]
     list_prefetch_related = ["account"]
     search_fields = ["id"]
     search_help_text = _("An order's id, a coupon's code, or an account's name")
-    ordering = ["-id"]
     # Its own template shows everything: a form with all fields would only repeat it.
     fields = ["id"]
     actions_detail = ["refund", "cancel", "resend_events"]
 
-    @display(description=_("status"), ordering="status")
-    def shown_status(self, order: Order) -> str:
-        return status_label(order.status)
+    shown_status = column(_("status"), lambda order: status_label(order.status), ordering="status")
 
     def search(self, rows: "QuerySet[Order]", term: str) -> "QuerySet[Order]":
         """The orders of an account, the order that holds a coupon, or one order, all by index."""
@@ -156,11 +142,9 @@ class OrderAdmin(SearchMixin, SalesReportLinkMixin, PrefetchedListMixin, ReadOnl
 
 
 @admin.register(OrderLine)
-class OrderLineAdmin(KeysetMixin, ExactSearchMixin, ReadOnlyMixin, ModelAdmin):
+class OrderLineAdmin(RecordsAdmin):
     list_display = ["order_key", "sku", "name", "quantity", "line_amount"]
-    search_fields = uuid_fields = ["order_id"]
-    word_fields = ["product__sku"]
+    search_fields = ["order_id", "product__sku"]
     search_help_text = _("The id of an order, or a product's SKU")
-    ordering = ["-id"]
 
     order_key = key_column("order_id", _("order id"))

@@ -2,11 +2,9 @@
 
 from django.contrib import admin
 from django.utils.translation import gettext_lazy as _
-from unfold.admin import ModelAdmin
 
 from orders.models import Refund, RefundLine
-from shop.admin_site import ReadOnlyMixin
-from shop.operators.lists import ExactSearchMixin, PrefetchedListMixin, ReadOnlyInline, key_column
+from shop.operators.lists import ReadOnlyInline, RecordsAdmin, key_column
 
 
 class RefundLineInline(ReadOnlyInline):
@@ -15,7 +13,7 @@ class RefundLineInline(ReadOnlyInline):
 
 
 @admin.register(Refund)
-class RefundAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
+class RefundAdmin(RecordsAdmin):
     list_display = [
         "id",
         "order_key",
@@ -28,20 +26,18 @@ class RefundAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdm
         "created_at",
     ]
     list_filter = ["status", "restock", "source"]
-    search_fields = uuid_fields = ["id", "order_id"]
+    search_fields = ["id", "order_id"]
     search_help_text = _("The id of a refund or of an order")
-    ordering = ["-id"]
     inlines = [RefundLineInline]
 
     order_key = key_column("order_id", _("order id"))
 
 
 @admin.register(RefundLine)
-class RefundLineAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
+class RefundLineAdmin(RecordsAdmin):
     list_display = ["refund_key", "line", "quantity", "amount"]
     list_prefetch_related = ["line"]
-    search_fields = uuid_fields = ["refund_id"]
+    search_fields = ["refund_id"]
     search_help_text = _("The id of a refund")
-    ordering = ["-id"]
 
     refund_key = key_column("refund_id", _("refund id"))

@@ -4,15 +4,12 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
-from unfold.admin import ModelAdmin
-from unfold.decorators import display
 
 from sales.models import Sale, SaleEntry
 from sales.waiting_room import entries
 from shop import clock
-from shop.admin_site import ReadOnlyMixin
 from shop.operators.display import status_label
-from shop.operators.lists import ExactSearchMixin, PrefetchedListMixin
+from shop.operators.lists import RecordsAdmin, column
 
 SALES_OFFERED = 20
 
@@ -39,7 +36,7 @@ class SaleFilter(admin.SimpleListFilter):
 
 
 @admin.register(SaleEntry)
-class SaleEntryAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
+class SaleEntryAdmin(RecordsAdmin):
     list_display = [
         "id",
         "sale",
@@ -56,15 +53,13 @@ class SaleEntryAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, Model
     # Entries of a sale may be far apart from each other, among those of sales that ran beside it.
     unindexed_filters = {"sale", "status__exact", "created_at__gte", "created_at__lt"}
     linked_lookups = ["account__id__exact"]
-    search_fields = uuid_fields = ["id", "order"]
-    word_fields = ["account__username"]
+    search_fields = ["id", "order", "account__username"]
     search_help_text = _("The id of an entry or of its order, or an account's name")
-    ordering = ["-id"]
 
-    @display(description=_("status"))
-    def shown_status(self, entry: SaleEntry) -> str:
-        """The status by the clock, which may be ahead of what is recorded."""
-        recorded = SaleEntry.Status(entry.status)
-        now = clock.now()
-        status = entries.effective_status(recorded, entry.admitted_until, entry.sale, now)
-        return status_label(status.value)
+    shown_status = column(_("status"), lambda entry: status_label(_status_by_clock(entry).value))
+
+
+def _status_by_clock(entry: SaleEntry) -> SaleEntry.Status:
+    """The status by the clock, which may be ahead of what is recorded."""
+    recorded = SaleEntry.Status(entry.status)
+    return entries.effective_status(recorded, entry.admitted_until, entry.sale, clock.now())

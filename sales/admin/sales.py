@@ -15,10 +15,10 @@ from sales import entry_counts, pausing, schemas, terms
 from sales.admin.sale_forms import SaleForm
 from sales.models import Sale, SaleEntry, SaleProduct
 from shop import clock
-from shop.admin_site import REASON, NonAtomicAdmin, ReadOnlyMixin, ReasonedChangesMixin
+from shop.admin_site import REASON, NonAtomicAdmin, ReasonedChangesMixin
 from shop.operators import actions
 from shop.operators.display import status_label
-from shop.operators.lists import ExactSearchMixin, PrefetchedListMixin
+from shop.operators.lists import RecordsAdmin
 from shop.operators.pausing import PausingMixin
 from shop.operators.status_words import status_word
 
@@ -125,12 +125,11 @@ class SaleAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdmin):
 
 
 @admin.register(SaleProduct)
-class SaleProductAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
+class SaleProductAdmin(RecordsAdmin):
     """Which products each sale has; they are changed on the sale's page."""
 
     list_display = ["id", "sale", "product"]
     list_prefetch_related = ["sale", "product"]
     linked_lookups = ["sale__id__exact", "product__id__exact"]
-    search_fields = word_fields = ["product__sku"]
+    search_fields = ["product__sku"]
     search_help_text = _("The whole sku of a product")
-    ordering = ["-id"]

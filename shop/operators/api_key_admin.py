@@ -14,7 +14,6 @@ from django.urls import reverse
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
-from unfold.decorators import display
 from unfold.widgets import (
     UnfoldAdminCheckboxSelectMultipleWidget,
     UnfoldAdminTextInputWidget,
@@ -84,7 +83,7 @@ class ApiKeyAdmin(SearchMixin, ReadOnlyMixin, ModelAdmin):
         """By the part of a secret that may be shown: the rest of a pasted one is not looked at."""
         return rows.filter(prefix__startswith=term[: keys.PREFIX_LENGTH])
 
-    @display(description=_("state"))
+    @admin.display(description=_("state"))
     def state(self, key: ApiKey) -> StatusLabel:
         is_expired = key.expires_at is not None and key.expires_at <= clock.now()
         return status_label("revoked" if key.revoked_at else "expired" if is_expired else "valid")

@@ -4,10 +4,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from django.contrib import messages
-from django.contrib.admin import ChoicesFieldListFilter
 from django.contrib.admin.views.main import ChangeList
 from django.contrib.auth.models import User
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -18,6 +17,7 @@ from shop.accounts import accounts
 from shop.events.journal import Actor
 from shop.http import keyset_pages
 from shop.models import JournalLine
+from shop.operators.lists import choice_filter
 
 JournalLines = QuerySet[JournalLine]
 FEW_LINES = 1_000
@@ -109,16 +109,16 @@ class BeforeFilter(SinceFilter):
     lookup = "at__lt"
 
 
-class ActorKindFilter(ChoicesFieldListFilter):
-    def __init__(self, *arguments: Any, **named: Any) -> None:
-        super().__init__(*arguments, **named)
-        self.title = _("kind of actor")
-
-
-class DeliveryFilter(ChoicesFieldListFilter):
-    def __init__(self, *arguments: Any, **named: Any) -> None:
-        super().__init__(*arguments, **named)
-        self.title = _("delivery of the event")
+ACTOR_KINDS = {kind.value: (kind.label, Q(actor=kind)) for kind in JournalLine.Actor}
+DELIVERIES = {one.value: (one.label, Q(delivery=one)) for one in JournalLine.Delivery}
+ALL = [
+    ActorFilter,
+    WhatFilter,
+    SinceFilter,
+    BeforeFilter,
+    choice_filter(_("kind of actor"), "actor__exact", ACTOR_KINDS),
+    choice_filter(_("delivery of the event"), "delivery__exact", DELIVERIES),
+]
 
 
 def _existing_account_id(word: str) -> int | None:
