@@ -145,7 +145,7 @@ class KeysetMixin:
     paginator: Any = KeysetPaginator
     show_full_result_count = False
     # Not False: Django would join what the list displays.
-    list_select_related: Sequence[str] = ()
+    list_select_related: Any = ()
     list_prefetch_related: Sequence[str] = ()
 
     def get_queryset(self, request: HttpRequest) -> "QuerySet[Any]":
