@@ -18,7 +18,7 @@ from payments import gateways, tasks
 from payments.models import Entry, LedgerAccount, Payment, Reconciliation, Transfer, WebhookEvent
 from payments.reconciliation import reconciling, remedies
 from shop.admin_site import ReadOnlyMixin, SalesReportLinkMixin
-from shop.idempotency.recorded_answers import Replay
+from shop.idempotency.recorded_answers import KeyedCall, Replay
 from shop.money import format_amount
 from shop.operations import dispatch
 from shop.operators import actions
@@ -216,9 +216,8 @@ class ReconciliationAdmin(ReadOnlyMixin, ModelAdmin):
         def report(_: object) -> str:
             return gettext("A worker compares the books now: reload to see what it finds.")
 
-        def perform(data: Mapping[str, Any]) -> Any:
-            call = actions.keyed_call_with_report(request, data, action="compare", describe=report)
-            outcome = reconciling.note_request(reason=data["reason"], keyed=call)
+        def perform(data: Mapping[str, Any], keyed: KeyedCall) -> Any:
+            outcome = reconciling.note_request(reason=data["reason"], keyed=keyed)
             if not isinstance(outcome, Replay):
                 dispatch.enqueue(tasks.reconcile)
             return outcome
@@ -231,7 +230,8 @@ class ReconciliationAdmin(ReadOnlyMixin, ModelAdmin):
                 "disputes that began at the gateway are booked."
             ),
             submit=_("Compare"),
-            perform=perform,
+            perform_keyed=perform,
+            once="compare",
             report=report,
             back=reverse("admin:payments_reconciliation_changelist"),
         )

@@ -98,7 +98,7 @@ class OrderAdmin(SalesReportLinkMixin, RecordsAdmin):
 
     @button(description=_("Refund"), icon="undo", permissions=[REFUND], variant=ActionVariant.PRIMARY)
     def refund(self, request: HttpRequest, order: Order) -> Action:
-        return refund_page.refund(request, order)
+        return refund_page.refund(order)
 
     @button(description=_("Cancel"), icon="block", permissions=[CANCEL])
     def cancel(self, request: HttpRequest, order: Order) -> Action:
