@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID
 
 import orjson
+from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core.exceptions import PermissionDenied
@@ -35,7 +36,7 @@ from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import Answer, KeyedCall, Replay
 from shop.lazy_texts import Text
 from shop.operators import forms as operator_forms
-from shop.operators.forms import SENT_BEFORE, FormIdField, ReasonForm, reason_field
+from shop.operators.forms import SENT_BEFORE, FormIdField, reason_field
 
 CONFIRMED = "confirmed"
 MOST_SELECTED = 100
@@ -44,7 +45,7 @@ MOST_LINES = 200
 """Of a file, on a page: all lines of a long one took hundreds of MiB."""
 
 
-class ActionForm(ReasonForm):
+class ActionForm(forms.Form):
     """The form of an action: its id and the reason. Subclasses add fields."""
 
     form_id = FormIdField()
