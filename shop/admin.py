@@ -1,4 +1,4 @@
-"""Admin pages of accounts, idempotency keys and the journal."""
+"""Admin pages of accounts, groups, idempotency keys, transactions and laws."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -26,23 +26,13 @@ from unfold.forms import UserChangeForm, UserCreationForm
 
 from shop.accounts import account_search, accounts, permissions, second_factor
 from shop.admin_site import JournaledChangesMixin, PasswordForm, ReadOnlyMixin
-from shop.approval_models import Approval
 from shop.events import journal
 from shop.management import laws
-from shop.models import (
-    ApiKey,
-    AuditState,
-    CommittedTransaction,
-    IdempotencyKey,
-    JournalLine,
-    LawStatus,
-    SignOut,
-)
+from shop.models import AuditState, CommittedTransaction, IdempotencyKey, LawStatus, SignOut
 from shop.operators import actions as operator_actions
-from shop.operators import api_key_admin, approval_admin, journal_filters, replay_page
+from shop.operators import api_key_admin, approval_admin, feed_admin, journal_admin  # noqa: F401 - their pages
 from shop.operators.actions import Action, button
-from shop.operators.display import actor_text, status_label
-from shop.operators.feed_admin import FeedEventAdmin  # noqa: F401 - registers the pages there
+from shop.operators.display import status_label
 from shop.operators.forms import ChangeForm
 from shop.operators.lists import KeysetMixin, RecordsAdmin, SearchMixin, column
 
@@ -307,40 +297,3 @@ class SignOutAdmin(RecordsAdmin):
     search_fields = ["account__username"]
     search_help_text = _("An account's name")
     ordering = ["-at"]
-
-
-admin.site.register(ApiKey, api_key_admin.ApiKeyAdmin)
-admin.site.register(Approval, approval_admin.ApprovalAdmin)
-
-
-@admin.register(JournalLine)
-class JournalLineAdmin(RecordsAdmin):
-    """The journal, newest first. It is large, so all filters use indexes."""
-
-    list_display = ["at", "what", "subject", "actor_label", "order_id", "delivery_status", "detail"]
-    list_filter = journal_filters.ALL
-    unindexed_filters = {"actor__exact"}
-    ordering_of_filters = {"since": ["-at", "-id"], "before": ["-at", "-id"]}
-    list_filter_submit = True
-    search_fields = ["order_id", "subject"]
-    search_help_text = _("An order's id, or a subject: product 7")
-    actions = ["replay", "resend"]
-    actions_list = ["replay_events"]
-
-    actor_label = column(_("by"), actor_text)
-    delivery_status = column(_("event"), lambda line: status_label(line.delivery) if line.delivery else "")
-
-    @admin.action(description=_("Replay the selected dead events"), permissions=["replay"])
-    def replay(self, request: HttpRequest, selected: "QuerySet[JournalLine]") -> HttpResponse | None:
-        return replay_page.replay_selected(request, selected)
-
-    @admin.action(description=_("Send the selected events again"), permissions=["replay"])
-    def resend(self, request: HttpRequest, selected: "QuerySet[JournalLine]") -> HttpResponse | None:
-        return replay_page.resend_selected(request, selected)
-
-    @button(description=_("Replay dead events"), icon="replay", permissions=["replay"])
-    def replay_events(self, request: HttpRequest) -> Action:
-        return replay_page.replay(request)
-
-    def has_replay_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("shop.change_journalline")

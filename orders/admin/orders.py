@@ -1,4 +1,4 @@
-"""The admin of orders and their lines: the page of an order, and what operators may do with it."""
+"""The admin of orders, refunds and their lines: the page of an order, and what operators may do with it."""
 
 from typing import Any
 
@@ -13,14 +13,14 @@ from unfold.enums import ActionVariant
 from coupons.models import Coupon
 from orders import cancellation, order_states, selectors
 from orders.admin import order_page, refund_page
-from orders.models import Order, OrderLine
+from orders.models import Order, OrderLine, Refund, RefundLine
 from orders.payment import refunding
 from shop.admin_site import SalesReportLinkMixin
 from shop.events import order_replay
 from shop.operators import actions
 from shop.operators.actions import Action, button
 from shop.operators.display import status_label
-from shop.operators.lists import RecordsAdmin, choice_filter, column, key_column, parse_uuid
+from shop.operators.lists import ReadOnlyInline, RecordsAdmin, choice_filter, column, key_column, parse_uuid
 
 # The permissions that the API's calls check.
 REFUND, CANCEL, REPLAY = "orders.add_refund", "orders.change_order", "shop.change_journalline"
@@ -148,3 +148,39 @@ class OrderLineAdmin(RecordsAdmin):
     search_help_text = _("The id of an order, or a product's SKU")
 
     order_key = key_column("order_id", _("order id"))
+
+
+class RefundLineInline(ReadOnlyInline):
+    model = RefundLine
+    fields = ["line", "quantity", "amount"]
+
+
+@admin.register(Refund)
+class RefundAdmin(RecordsAdmin):
+    list_display = [
+        "id",
+        "order_key",
+        "status",
+        "amount",
+        "points_amount",
+        "card_amount",
+        "restock",
+        "source",
+        "created_at",
+    ]
+    list_filter = ["status", "restock", "source"]
+    search_fields = ["id", "order_id"]
+    search_help_text = _("The id of a refund or of an order")
+    inlines = [RefundLineInline]
+
+    order_key = key_column("order_id", _("order id"))
+
+
+@admin.register(RefundLine)
+class RefundLineAdmin(RecordsAdmin):
+    list_display = ["refund_key", "line", "quantity", "amount"]
+    list_prefetch_related = ["line"]
+    search_fields = ["refund_id"]
+    search_help_text = _("The id of a refund")
+
+    refund_key = key_column("refund_id", _("refund id"))

@@ -55,6 +55,7 @@ class MakeKeyForm(ActionForm):
     field_order = ["name", "scopes", "days", "reason"]
 
 
+@admin.register(ApiKey)
 class ApiKeyAdmin(SearchMixin, ReadOnlyMixin, ModelAdmin):
     """Keys of all accounts, revoked ones too; never their secrets."""
 

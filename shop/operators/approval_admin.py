@@ -27,6 +27,7 @@ WAITING = Approval.Status.WAITING
 DECISIONS = {"waiting": (_("Waiting"), Q(status=WAITING)), EVERYTHING: (_("All"), Q())}
 
 
+@admin.register(Approval)
 class ApprovalAdmin(ReadOnlyMixin, ModelAdmin):
     """What operators asked for; another operator approves or refuses it, with a reason."""
 
