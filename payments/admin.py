@@ -18,22 +18,13 @@ from payments import gateways, tasks
 from payments.models import Entry, LedgerAccount, Payment, Reconciliation, Transfer, WebhookEvent
 from payments.reconciliation import reconciling, remedies
 from shop.admin_site import ReadOnlyMixin, SalesReportLinkMixin
-from shop.idempotency.recorded_answers import Replay
+from shop.idempotency.recorded_answers import KeyedCall, Replay
 from shop.money import format_amount
 from shop.operations import dispatch
 from shop.operators import actions
 from shop.operators.actions import Action, ActionForm, button
 from shop.operators.display import stored_text
-from shop.operators.lists import (
-    ChoiceFilter,
-    ExactSearchMixin,
-    KeysetMixin,
-    PrefetchedListMixin,
-    ReadOnlyInline,
-    SearchMixin,
-    key_column,
-    parse_uuid,
-)
+from shop.operators.lists import ReadOnlyInline, RecordsAdmin, choice_filter, key_column, parse_uuid
 
 FIX = "payments.change_reconciliation"
 WALLET = LedgerAccount.Kind.WALLET
@@ -59,39 +50,25 @@ class EntryInline(ReadOnlyInline):
     extra = 0
 
 
-class LedgerAccountKindFilter(ChoiceFilter):
-    """The kinds of accounts; the shop's own are the few with ids below zero, which the key finds."""
-
-    title, parameter_name = _("kind"), "kind__exact"
-    options = {
-        kind.value: (kind.label, Q(kind=kind) & (Q(id__gte=0) if kind == WALLET else Q(id__lt=0)))
-        for kind in LedgerAccount.Kind
-    }
-
-
-class GatewayFilter(ChoiceFilter):
-    """The gateways that the shop knows; Django's own filter would read the table for them."""
-
-    title, parameter_name = _("gateway"), "gateway"
-    options = {name: (name, Q(gateway=name)) for name in sorted(gateways.GATEWAYS)}
-
-
-class HandledFilter(ChoiceFilter):
-    """Whether events are handled; the index on the next attempt finds those that are not."""
-
-    title, parameter_name = _("handled"), "handled"
-    options = {
-        "no": (_("Not handled"), Q(next_attempt_at__isnull=False)),
-        "yes": (_("Handled"), Q(next_attempt_at__isnull=True)),
-    }
+KINDS = {
+    kind.value: (kind.label, Q(kind=kind) & (Q(id__gte=0) if kind == WALLET else Q(id__lt=0)))
+    for kind in LedgerAccount.Kind
+}
+"""The shop's own accounts are the few with ids below zero, which the key finds."""
+# Django's own filter would read the table for them.
+GATEWAYS = {name: (name, Q(gateway=name)) for name in sorted(gateways.GATEWAYS)}
+HANDLED = {
+    "no": (_("Not handled"), Q(next_attempt_at__isnull=False)),
+    "yes": (_("Handled"), Q(next_attempt_at__isnull=True)),
+}
 
 
 @admin.register(LedgerAccount)
-class LedgerAccountAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
+class LedgerAccountAdmin(RecordsAdmin):
     list_display = ["id", "kind", "user", "balance_amount"]
-    list_filter = [LedgerAccountKindFilter]
+    list_filter = [choice_filter(_("kind"), "kind__exact", KINDS)]
     list_prefetch_related = ["user"]
-    search_fields = word_fields = ["user__username"]
+    search_fields = ["user__username"]
     search_help_text = _("An account's name")
     ordering = ["id"]
     fields = ["id", "kind", "user", "balance"]
@@ -113,13 +90,12 @@ class LedgerAccountAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, M
 
 
 @admin.register(Transfer)
-class TransferAdmin(KeysetMixin, SearchMixin, SalesReportLinkMixin, ReadOnlyMixin, ModelAdmin):
+class TransferAdmin(SalesReportLinkMixin, RecordsAdmin):
     list_display = ["id", "kind", "reference", "order_key", "reason", "at"]
     list_filter = ["kind", "at"]
     ordering_of_filters = {"at__gte": ["-at", "-id"]}
     search_fields = ["id"]
     search_help_text = _("The id of a transfer or of an order, or a reference: of a top-up its payment's id")
-    ordering = ["-id"]
     fields = ["id", "kind", "reference", "order", "reason", "at"]
     inlines = [EntryInline]
 
@@ -131,24 +107,24 @@ class TransferAdmin(KeysetMixin, SearchMixin, SalesReportLinkMixin, ReadOnlyMixi
 
 
 @admin.register(Entry)
-class EntryAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
+class EntryAdmin(RecordsAdmin):
     list_display = ["id", "account", "amount", "balance_after_amount", "transfer"]
     list_prefetch_related = ["account", "transfer"]
     linked_lookups = ["account__id__exact"]
-    search_fields = uuid_fields = ["transfer_id"]
-    word_fields = ["account__user__username"]
+    search_fields = ["transfer_id", "account__user__username"]
     search_help_text = _("The id of a transfer, or an account's name")
-    ordering = ["-id"]
 
 
 @admin.register(WebhookEvent)
-class WebhookEventAdmin(KeysetMixin, SearchMixin, ReadOnlyMixin, ModelAdmin):
+class WebhookEventAdmin(RecordsAdmin):
     list_display = ["id", "gateway", "type", "charge_key", "received_at", "handled_at", "outcome"]
-    list_filter = [GatewayFilter, HandledFilter]
+    list_filter = [
+        choice_filter(_("gateway"), "gateway", GATEWAYS),
+        choice_filter(_("handled"), "handled", HANDLED),
+    ]
     unindexed_filters = {"gateway"}
     search_fields = ["event_id", "charge_key"]
     search_help_text = _("The id of an event, or the key of a charge")
-    ordering = ["-id"]
     fields = [
         "gateway",
         "event_id",
@@ -240,9 +216,8 @@ class ReconciliationAdmin(ReadOnlyMixin, ModelAdmin):
         def report(_: object) -> str:
             return gettext("A worker compares the books now: reload to see what it finds.")
 
-        def perform(data: Mapping[str, Any]) -> Any:
-            call = actions.keyed_call_with_report(request, data, action="compare", describe=report)
-            outcome = reconciling.note_request(reason=data["reason"], keyed=call)
+        def perform(data: Mapping[str, Any], keyed: KeyedCall) -> Any:
+            outcome = reconciling.note_request(reason=data["reason"], keyed=keyed)
             if not isinstance(outcome, Replay):
                 dispatch.enqueue(tasks.reconcile)
             return outcome
@@ -255,7 +230,8 @@ class ReconciliationAdmin(ReadOnlyMixin, ModelAdmin):
                 "disputes that began at the gateway are booked."
             ),
             submit=_("Compare"),
-            perform=perform,
+            perform_keyed=perform,
+            once="compare",
             report=report,
             back=reverse("admin:payments_reconciliation_changelist"),
         )

@@ -1,4 +1,4 @@
-"""Admin pages of accounts, idempotency keys and the journal."""
+"""Admin pages of accounts, groups, idempotency keys, transactions and laws."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -26,25 +26,15 @@ from unfold.forms import UserChangeForm, UserCreationForm
 
 from shop.accounts import account_search, accounts, permissions, second_factor
 from shop.admin_site import JournaledChangesMixin, PasswordForm, ReadOnlyMixin
-from shop.approval_models import Approval
 from shop.events import journal
 from shop.management import laws
-from shop.models import (
-    ApiKey,
-    AuditState,
-    CommittedTransaction,
-    IdempotencyKey,
-    JournalLine,
-    LawStatus,
-    SignOut,
-)
+from shop.models import AuditState, CommittedTransaction, IdempotencyKey, LawStatus, SignOut
 from shop.operators import actions as operator_actions
-from shop.operators import api_key_admin, approval_admin, journal_filters, replay_page
+from shop.operators import api_key_admin, approval_admin, feed_admin, journal_admin  # noqa: F401 - their pages
 from shop.operators.actions import Action, button
-from shop.operators.display import StatusLabel, actor_text, status_label
-from shop.operators.feed_admin import FeedEventAdmin  # noqa: F401 - registers the pages there
+from shop.operators.display import status_label
 from shop.operators.forms import ChangeForm
-from shop.operators.lists import ExactSearchMixin, KeysetMixin, PrefetchedListMixin, SearchMixin, parse_uuid
+from shop.operators.lists import KeysetMixin, RecordsAdmin, SearchMixin, column
 
 RIGHTS = ("is_staff", "is_superuser", "groups", "user_permissions")
 MOST_FOUND = 200
@@ -248,23 +238,22 @@ class OneTimeCodesAdmin(ReadOnlyMixin, ModelAdmin):
 
 
 @admin.register(IdempotencyKey)
-class IdempotencyKeyAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
+class IdempotencyKeyAdmin(RecordsAdmin):
     list_display = ["id", "account", "status", "reference", "created_at"]
     list_filter = ["created_at"]
     ordering_of_filters = {"created_at__gte": ["-created_at", "-id"]}
     list_prefetch_related = ["account"]
-    search_fields = word_fields = ["account__username"]
+    search_fields = ["account__username"]
     search_help_text = _("An account's name")
-    ordering = ["-id"]
 
 
 @admin.register(CommittedTransaction)
-class CommittedTransactionAdmin(KeysetMixin, ReadOnlyMixin, ModelAdmin):
+class CommittedTransactionAdmin(RecordsAdmin):
     """Marks of the last day's transactions that must be committed once."""
 
     list_display = ["id", "at"]
     list_filter = ["at"]
-    search_fields = ["=id"]
+    search_fields = ["id"]
     ordering = ["-at"]
 
 
@@ -278,13 +267,11 @@ class LawStatusAdmin(ReadOnlyMixin, ModelAdmin):
     fields = ["law", "says", "answer", "since", "offender_list", "checked_at", "full_at"]
     fields += ["checked", "took", "not_checked"]
 
+    answer = column(_("answer"), lambda status: status_label("holds" if status.holds else "broken"))
+
     @admin.display(description=_("says"))
     def says(self, status: LawStatus) -> str:
         return gettext(laws.LAWS[status.law]) if status.law in laws.LAWS else ""
-
-    @admin.display(description=_("answer"))
-    def answer(self, status: LawStatus) -> StatusLabel:
-        return status_label("holds" if status.holds else "broken")
 
     @admin.display(description=_("offenders"))
     def offender_list(self, status: LawStatus) -> str:
@@ -301,67 +288,12 @@ class AuditStateAdmin(ReadOnlyMixin, ModelAdmin):
 
 
 @admin.register(SignOut)
-class SignOutAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
+class SignOutAdmin(RecordsAdmin):
     """When accounts were signed out everywhere last."""
 
     list_display = ["account", "at"]
     list_filter = ["at"]
     list_prefetch_related = ["account"]
-    search_fields = word_fields = ["account__username"]
+    search_fields = ["account__username"]
     search_help_text = _("An account's name")
     ordering = ["-at"]
-
-
-admin.site.register(ApiKey, api_key_admin.ApiKeyAdmin)
-admin.site.register(Approval, approval_admin.ApprovalAdmin)
-
-
-@admin.register(JournalLine)
-class JournalLineAdmin(KeysetMixin, SearchMixin, ReadOnlyMixin, ModelAdmin):
-    """The journal, newest first. It is large, so all filters use indexes."""
-
-    list_display = ["at", "what", "subject", "actor_label", "order_id", "delivery_status", "detail"]
-    list_filter = [
-        journal_filters.ActorFilter,
-        journal_filters.WhatFilter,
-        journal_filters.SinceFilter,
-        journal_filters.BeforeFilter,
-        ("actor", journal_filters.ActorKindFilter),
-        ("delivery", journal_filters.DeliveryFilter),
-    ]
-    unindexed_filters = {"actor__exact"}
-    ordering_of_filters = {"since": ["-at", "-id"], "before": ["-at", "-id"]}
-    list_filter_submit = True
-    search_fields = ["subject", "order_id"]
-    search_help_text = _("An order's id, or a subject: product 7")
-    ordering = ["-id"]
-    actions = ["replay", "resend"]
-    actions_list = ["replay_events"]
-
-    @admin.display(description=_("by"))
-    def actor_label(self, line: JournalLine) -> str:
-        return actor_text(line)
-
-    @admin.display(description=_("event"))
-    def delivery_status(self, line: JournalLine) -> StatusLabel | str:
-        return status_label(line.delivery) if line.delivery else ""
-
-    @admin.action(description=_("Replay the selected dead events"), permissions=["replay"])
-    def replay(self, request: HttpRequest, selected: "QuerySet[JournalLine]") -> HttpResponse | None:
-        return replay_page.replay_selected(request, selected)
-
-    @admin.action(description=_("Send the selected events again"), permissions=["replay"])
-    def resend(self, request: HttpRequest, selected: "QuerySet[JournalLine]") -> HttpResponse | None:
-        return replay_page.resend_selected(request, selected)
-
-    @button(description=_("Replay dead events"), icon="replay", permissions=["replay"])
-    def replay_events(self, request: HttpRequest) -> Action:
-        return replay_page.replay(request)
-
-    def has_replay_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("shop.change_journalline")
-
-    def search(self, rows: "QuerySet[JournalLine]", term: str) -> "QuerySet[JournalLine]":
-        """The lines of one order, or of one subject."""
-        id = parse_uuid(term)
-        return rows.filter(subject=term) if id is None else rows.filter(order_id=id)

@@ -1,7 +1,7 @@
 """Bases of the admin pages: bounded lists, read-only rows, journaled changes, and passwords."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial, reduce
 from operator import or_
 from typing import Any
@@ -211,17 +211,14 @@ class ListMixin:
 
     def _leave_out_what_is_no_key(self, request: HttpRequest) -> None:
         """Drop selected values that can't be a row's key: Django raises for them."""
-        selected = request.POST.getlist(ACTION_CHECKBOX_NAME)
+        keys = []
+        for value in request.POST.getlist(ACTION_CHECKBOX_NAME):
+            with suppress(ValidationError):
+                self.model._meta.pk.to_python(value)  # type: ignore[attr-defined]
+                keys.append(value)
         data = request.POST.copy()
-        data.setlist(ACTION_CHECKBOX_NAME, [value for value in selected if self._is_key(value)])
+        data.setlist(ACTION_CHECKBOX_NAME, keys)
         request.POST = data  # type: ignore[assignment]  # the setter takes any
-
-    def _is_key(self, value: str) -> bool:
-        try:
-            self.model._meta.pk.to_python(value)  # type: ignore[attr-defined]
-        except ValidationError:
-            return False
-        return True
 
     def _render_list(self, request: HttpRequest, extra_context: dict[str, Any] | None, database: str) -> Any:
         """The rendered page of the list: its rows are read from this database, all else from the primary."""
@@ -252,31 +249,22 @@ class ReadOnlyMixin(ListMixin):
 
     def get_fieldsets(self, request: HttpRequest, obj: Model | None = None) -> Any:
         """As the class says; a row that the account may not view is named, without Django's link to it."""
+        unlinked = {
+            field.name: admin.display(description=field.verbose_name)(
+                lambda row, name=field.name: getattr(row, name) or "-"
+            )
+            for field in self.model._meta.fields  # type: ignore[attr-defined]
+            if field.related_model and not request.user.has_perm(_view_permission(field.related_model))
+        }
         fieldsets = super().get_fieldsets(request, obj)  # type: ignore[misc]
         return [
-            (
-                title,
-                {
-                    **options,
-                    "fields": [self._without_refused_link(request, name) for name in options["fields"]],
-                },
-            )
+            (title, options | {"fields": [unlinked.get(name, name) for name in options["fields"]]})
             for title, options in fieldsets
         ]
 
-    def _without_refused_link(self, request: HttpRequest, name: Any) -> Any:
-        fields = {field.name: field for field in self.model._meta.fields}  # type: ignore[attr-defined]
-        related = fields[name].related_model if isinstance(name, str) and name in fields else None
-        if related is None or request.user.has_perm(
-            f"{related._meta.app_label}.view_{related._meta.model_name}"
-        ):
-            return name
 
-        def text(row: Model) -> str:
-            value = getattr(row, name)
-            return "-" if value is None else str(value)
-
-        return admin.display(description=fields[name].verbose_name)(text)
+def _view_permission(model: Any) -> str:
+    return f"{model._meta.app_label}.view_{model._meta.model_name}"
 
 
 class SalesReportLinkMixin:

@@ -14,7 +14,7 @@ from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
 
 from coupons import campaign_products, campaigns, eligible_accounts, pausing, shared_codes
-from coupons.admin import add_codes_page, listed_accounts_page, uploads
+from coupons.admin import adding
 from coupons.admin.campaign_forms import TEMPLATES, CampaignForm, DuplicateForm, ScheduleForm
 from coupons.models import Campaign
 from shop import clock
@@ -134,19 +134,19 @@ class CampaignAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdm
 
     @button(description=_("Add codes"), icon="add", permissions=ADD_CODES)
     def add_codes(self, request: HttpRequest, campaign: Campaign) -> Action:
-        return add_codes_page.add_codes(request, campaign)
+        return adding.add_codes(request, campaign)
 
     @button(description=_("Upload codes"), icon="upload_file", permissions=ADD_CODES)
     def upload_codes(self, request: HttpRequest, campaign: Campaign) -> Action:
-        return uploads.add_lines(campaign, uploads.codes_of(campaign))
+        return adding.upload(adding.codes_of(campaign))
 
     @button(description=_("List accounts"), icon="group_add", permissions=LIST_ACCOUNTS)
     def list_accounts(self, request: HttpRequest, campaign: Campaign) -> Action:
-        return listed_accounts_page.change_list(campaign)
+        return adding.change_list(campaign)
 
     @button(description=_("Upload accounts"), icon="upload_file", permissions=LIST_ACCOUNTS)
     def upload_accounts(self, request: HttpRequest, campaign: Campaign) -> Action:
-        return uploads.add_lines(campaign, uploads.accounts_of(campaign))
+        return adding.upload(adding.accounts_of(campaign))
 
     @button(description=_("Schedule"), icon="schedule", permissions=["change"])
     def schedule(self, request: HttpRequest, campaign: Campaign) -> Action:

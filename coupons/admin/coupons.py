@@ -7,34 +7,28 @@ from django.contrib import admin
 from django.http import HttpRequest
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
-from unfold.admin import ModelAdmin
-from unfold.decorators import display
 
 from coupons import issued_coupons
 from coupons.models import Confirmation, Coupon, PoolCode, QueueTicket
 from shop import clock
-from shop.admin_site import ReadOnlyMixin
 from shop.operators import actions
 from shop.operators.actions import Action, button
 from shop.operators.display import status_label
-from shop.operators.lists import ExactSearchMixin, PrefetchedListMixin
+from shop.operators.lists import RecordsAdmin, column
 
 
 @admin.register(Coupon)
-class CouponAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
+class CouponAdmin(RecordsAdmin):
     list_display = ["code", "campaign", "account", "position", "shown_status", "issued_at", "expires_at"]
     list_prefetch_related = ["campaign", "account"]
     list_filter = ["status", "issued_at"]
     unindexed_filters = {"status__exact", "issued_at__gte", "issued_at__lt"}
     linked_lookups = ["account__id__exact", "campaign__id__exact"]
-    search_fields = word_fields = ["code", "account__username"]
+    search_fields = ["code", "account__username"]
     search_help_text = _("A coupon's code, or an account's name")
-    ordering = ["-id"]
     actions_detail = ["void"]
 
-    @display(description=_("status"))
-    def shown_status(self, coupon: Coupon) -> str:
-        return status_label(coupon.status_at(clock.now()))
+    shown_status = column(_("status"), lambda coupon: status_label(coupon.status_at(clock.now())))
 
     @button(description=_("Make void"), icon="block", permissions=["coupons.change_coupon"])
     def void(self, request: HttpRequest, coupon: Coupon) -> Action:
@@ -54,48 +48,38 @@ class CouponAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdm
 
 
 @admin.register(PoolCode)
-class PoolCodeAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
+class PoolCodeAdmin(RecordsAdmin):
     list_display = ["code", "campaign", "shown_status", "added_at"]
     list_prefetch_related = ["campaign"]
     list_filter = ["status", "added_at"]
     unindexed_filters = {"status__exact", "added_at__gte", "added_at__lt"}
-    search_fields = word_fields = ["code"]
-    ordering = ["-id"]
+    search_fields = ["code"]
 
-    @display(description=_("status"))
-    def shown_status(self, code: PoolCode) -> str:
-        return status_label(code.status, word=code.get_status_display())
+    shown_status = column(_("status"), lambda code: status_label(code.status, word=code.get_status_display()))
 
 
 @admin.register(QueueTicket)
-class QueueTicketAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
+class QueueTicketAdmin(RecordsAdmin):
     list_display = ["id", "campaign", "account", "number", "shown_status", "coupon", "created_at"]
     list_prefetch_related = ["campaign", "account", "coupon"]
     list_filter = ["status", "created_at"]
     unindexed_filters = {"status__exact", "created_at__gte", "created_at__lt"}
     linked_lookups = ["account__id__exact"]
-    search_fields = uuid_fields = ["id"]
-    word_fields = ["account__username"]
+    search_fields = ["id", "account__username"]
     search_help_text = _("The id of a ticket, or an account's name")
-    ordering = ["-id"]
 
-    @display(description=_("status"))
-    def shown_status(self, ticket: QueueTicket) -> str:
-        return status_label(ticket.status)
+    shown_status = column(_("status"), lambda ticket: status_label(ticket.status))
 
 
 @admin.register(Confirmation)
-class ConfirmationAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
+class ConfirmationAdmin(RecordsAdmin):
     """Slots that a partner has not confirmed yet; they are settled automatically."""
 
     list_display = ["key", "campaign", "partner", "account", "code", "taken_at", "attempts", "is_cancelled"]
     list_prefetch_related = ["campaign", "account"]
     list_filter = ["is_cancelled", "taken_at"]
-    search_fields = uuid_fields = ["key"]
-    word_fields = ["code", "account__username"]
+    search_fields = ["key", "code", "account__username"]
     search_help_text = _("A key, a code, or an account's name")
     ordering = ["pk"]
 
-    @admin.display(description=_("partner"))
-    def partner(self, confirmation: Confirmation) -> str:
-        return confirmation.campaign.partner
+    partner = column(_("partner"), lambda confirmation: confirmation.campaign.partner)

@@ -63,7 +63,7 @@ def test_a_check_counts_and_names_and_writes_nothing(operator, campaign):
     page = shown(operator, page_of(campaign), **values(f"code\nNEW\nOURS\nTHEIRS\n{borne}\n".encode()))
     preview = page.context["preview"]
     assert preview.facts == [
-        ("Codes in the file", "4"),
+        ("Codes", "4"),
         ("In this campaign's pool already: skipped", "1"),
         ("Taken by other campaigns: skipped", "2"),
         ("The first ones", f"NEW, OURS, THEIRS, {borne}"),
@@ -121,7 +121,7 @@ def test_nothing_of_a_file_with_a_bad_line_is_added_and_each_is_named(
     monkeypatch.setattr(line_files, "LINES_AT_ONCE", 2)
     refused = upload(operator, campaign, b"A1\n\nA2\n=1+1\nA3\n-4\n")
     problems = said(operator, refused)
-    assert problems[0] == "Nothing can be added: 2 lines are bad. Correct them, and choose the file again."
+    assert problems[0] == "Nothing can be added: 2 lines are bad. Correct them, and send them again."
     assert [problem.split(":")[0] for problem in problems[1:]] == ["Line 4", "Line 6"]
     assert not PoolCode.objects.exists()
     assert list(folder.iterdir()) == [], "nothing is kept of a file of which nothing can be confirmed"

@@ -41,7 +41,7 @@ def test_a_file_is_checked_and_then_added_and_any_file_twice(operator: Client, c
         reports.append(message_of(operator, campaign_page))
 
     assert checked.facts[:3] == [
-        ("Accounts in the file", "2"),
+        ("Accounts", "2"),
         ("Listed already: skipped", "0"),
         ("The first ones", f"{first}, {second}"),
     ]

@@ -5,7 +5,7 @@ The form's id is the delivery's: a file confirmed twice is one delivery.
 from collections.abc import Mapping
 from io import StringIO
 from itertools import islice
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 from django.urls import reverse
 from django.utils.html import format_html
@@ -36,19 +36,12 @@ HEADERS = [
 ]
 
 
-class DecodedRows(NamedTuple):
-    """The rows of a file, and the name of the encoding in which it was read."""
-
-    rows: list[StockRow]
-    encoding: str
-
-
 def import_stock() -> Action:
     """The action that imports a file."""
 
     def preview(data: Mapping[str, Any]) -> ActionPreview:
         with uploads.opened(data, is_confirmed=False) as file:
-            return _preview(_read(file))
+            return _preview(*_read(file))
 
     return Action(
         title=gettext("Import stock"),
@@ -83,15 +76,18 @@ def _import(data: Mapping[str, Any]) -> Imported:
         )
     try:
         with uploads.opened(data, is_confirmed=True) as file:
-            rows = _read(file).rows
+            rows, _encoding = _read(file)
             return importing.receive(rows, delivery_id=data["form_id"], reason=data["reason"])
     except Unavailable as error:
         again = gettext("Confirm again to continue.")
         raise Unavailable(f"{error.detail} {again}") from error
 
 
-def _read(file: BinaryIO) -> DecodedRows:
-    """The rows of the file. Raises `Invalid` with its wrong lines, and for too many before any is parsed."""
+def _read(file: BinaryIO) -> tuple[list[StockRow], str]:
+    """The rows of the file, and the name of the encoding in which it was read.
+
+    Raises `Invalid` with its wrong lines, and for too many before any is parsed.
+    """
     decoded = uploaded_text.decode(file.read())
     lines = list(islice(StringIO(decoded.text, newline=""), MOST_LINES + 2))
     if len(lines) > MOST_LINES + 1:
@@ -103,13 +99,13 @@ def _read(file: BinaryIO) -> DecodedRows:
             % {"lines": MOST_LINES},
             errors=[],
         )
-    return DecodedRows(stock_files.read(lines), decoded.encoding)
+    return stock_files.read(lines), decoded.encoding
 
 
-def _preview(read: DecodedRows) -> ActionPreview:
+def _preview(rows: list[StockRow], encoding: str) -> ActionPreview:
     """What the whole file would do, and the first of its rows."""
-    imported, warnings = importing.preview(read.rows), stock_files.warnings(read.rows, read.encoding)
-    if same := importing.find_same(read.rows):
+    imported, warnings = importing.preview(rows), stock_files.warnings(rows, encoding)
+    if same := importing.find_same(rows):
         text = gettext(
             "The same rows were imported before, at %(at)s (%(reason)s): they would be received again."
         )

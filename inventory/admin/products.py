@@ -1,5 +1,7 @@
 """Admin pages of products, whose stock is changed by movements only, of movements and of deliveries."""
 
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from django import forms
@@ -11,25 +13,70 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.functional import lazy
 from django.utils.html import format_html
+from django.utils.translation import gettext, pgettext
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import pgettext
 from unfold.admin import ModelAdmin
 from unfold.decorators import action
-from unfold.widgets import UnfoldAdminTextInputWidget
+from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
-from inventory import pausing, products
-from inventory.admin import import_page, move_stock_page
+from inventory import adjustments, pausing, products
+from inventory.adjustments import LARGEST_DELTA
+from inventory.admin import import_page
 from inventory.models import Delivery, Product, StockMovement
 from inventory.schemas import SKU_PATTERN
 from shop import form_fields
 from shop.admin_site import REASON, NonAtomicAdmin, ReadOnlyMixin, ReasonedChangesMixin
 from shop.http.validation import LARGEST_AMOUNT
 from shop.money import minor_unit_help
-from shop.operators.actions import Action, button
+from shop.operators.actions import Action, ActionForm, ActionPreview, button
 from shop.operators.forms import ChangeForm, EditForm
-from shop.operators.lists import ChoiceFilter, KeysetMixin, PrefetchedListMixin
+from shop.operators.lists import KeysetMixin, RecordsAdmin, choice_filter
 from shop.operators.pausing import PausingMixin
 from shop.operators.status_words import WORDS, status_word
+
+KINDS = [
+    (StockMovement.Kind.RECEIVED.value, _("Goods received")),
+    (StockMovement.Kind.ADJUSTED.value, _("Correction of the count, up or down")),
+]
+
+
+class MoveStockForm(ActionForm):
+    kind = forms.ChoiceField(label=_("Kind"), choices=KINDS, widget=UnfoldAdminSelectWidget)
+    delta = form_fields.WholeNumberField(
+        label=_("Units"),
+        min_value=-LARGEST_DELTA,
+        max_value=LARGEST_DELTA,
+        help_text=_("What is added; with a minus, what is taken away."),
+    )
+    seen_movement = form_fields.WholeNumberField(required=False, widget=forms.HiddenInput)
+    field_order = ["kind", "delta", "reason"]
+
+
+def _preview_movement(product_id: int, data: Mapping[str, Any]) -> ActionPreview:
+    # Before the stock: a movement that comes between the two reads is found to be new.
+    seen_movement = adjustments.last_by_staff(product_id)
+    product, delta = products.get(product_id=product_id, include_inactive=True), data["delta"]
+    return ActionPreview(
+        gettext("%(kind)s: %(delta)s of %(product)s?")
+        % {"kind": dict(KINDS)[data["kind"]], "delta": f"{delta:+,}", "product": product},
+        facts=[
+            (gettext("On hand"), f"{product.on_hand:,} → {product.on_hand + delta:,}"),
+            (gettext("Reserved by open orders"), f"{product.reserved:,}"),
+            (gettext("Available"), f"{product.available:,} → {product.available + delta:,}"),
+        ],
+        warning=""
+        if product.available + delta >= 0
+        else gettext("Less than the reserved units would be left."),
+        carried={"seen_movement": seen_movement},
+    )
+
+
+def _move(product_id: int, data: Mapping[str, Any]) -> StockMovement:
+    """Move the stock, unless other operators did since the confirmation was shown."""
+    adjustments.require_last_by_staff(product_id, data["seen_movement"] or 0)
+    if data["kind"] == StockMovement.Kind.RECEIVED:
+        return adjustments.receive(product_id=product_id, quantity=data["delta"], reason=data["reason"])
+    return adjustments.adjust(product_id=product_id, delta=data["delta"], reason=data["reason"])
 
 
 def limit_field() -> form_fields.WholeNumberField:
@@ -74,18 +121,17 @@ class ProductForm(EditForm, ChangeForm):
             self.carry_initial()
 
 
-class StateFilter(ChoiceFilter):
-    """The five states that a product can be in."""
-
-    title, parameter_name = _("state"), "state"
-    options = {state: (_(WORDS[state]), condition) for state, condition in products.WITH_STATE.items()}
-
-
-class LowStockFilter(ChoiceFilter):
-    """The products of which no more is available than their threshold."""
-
-    title, parameter_name = _("low stock"), "low"
-    options = {"yes": (_("At or below the threshold"), products.IS_LOW)}
+STATES = {state: (_(WORDS[state]), condition) for state, condition in products.WITH_STATE.items()}
+LOW = {"yes": (_("At or below the threshold"), products.IS_LOW)}
+SOURCES = {
+    "staff": (_("Received or adjusted"), Q(order__isnull=True)),
+    "orders": (_("Sold or returned"), Q(order__isnull=False)),
+}
+"""Of movements: the index of orders finds those by staff; no index has the kinds."""
+PROGRESS = {
+    "unfinished": (_("Unfinished"), Q(finished_at__isnull=True)),
+    "finished": (_("Finished"), Q(finished_at__isnull=False)),
+}
 
 
 @admin.register(Product)
@@ -105,7 +151,10 @@ class ProductAdmin(KeysetMixin, ReasonedChangesMixin, PausingMixin, ModelAdmin, 
         "state",
         "page",
     ]
-    list_filter = [StateFilter, LowStockFilter]
+    list_filter = [
+        choice_filter(_("state"), "state", STATES),
+        choice_filter(_("low stock"), "low", LOW),
+    ]
     search_fields = ["sku", "name"]
     ordering = ["id"]
     actions = ["pause_selected", "resume_selected"]
@@ -160,37 +209,32 @@ class ProductAdmin(KeysetMixin, ReasonedChangesMixin, PausingMixin, ModelAdmin, 
 
     @button(description=_("Move stock"), icon="inventory", permissions=["inventory.add_stockmovement"])
     def move_stock(self, request: HttpRequest, product: Product) -> Action:
-        return move_stock_page.move_stock(product)
+        def report(moved: StockMovement) -> str:
+            values = {"on_hand": f"{moved.on_hand_after:,}", "delta": f"{moved.delta:+,}", "sku": product.sku}
+            return gettext("On hand: %(on_hand)s (%(delta)s) of %(sku)s.") % values
 
-
-class SourceFilter(ChoiceFilter):
-    """Movements by staff, which the index of orders finds, or by orders; no index has the kinds."""
-
-    title, parameter_name = _("source"), "source"
-    options = {
-        "staff": (_("Received or adjusted"), Q(order__isnull=True)),
-        "orders": (_("Sold or returned"), Q(order__isnull=False)),
-    }
+        return Action(
+            title=gettext("Move stock of %(sku)s") % {"sku": product.sku},
+            description=gettext(
+                "Received goods, or a correction of the count. It is recorded as a movement."
+            ),
+            submit=gettext("Move"),
+            form_class=MoveStockForm,
+            preview=partial(_preview_movement, product.pk),
+            perform=partial(_move, product.pk),
+            report=report,
+            once=f"move stock of {product.pk}",
+            back=reverse("product-page", args=[product.pk]),
+        )
 
 
 @admin.register(StockMovement)
-class StockMovementAdmin(PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
+class StockMovementAdmin(RecordsAdmin):
     list_display = ["id", "product", "kind", "delta", "on_hand_after", "order", "reason", "at"]
     list_prefetch_related = ["product", "order"]
-    list_filter = [SourceFilter, "at"]
-    search_fields = ["=product__sku"]
+    list_filter = [choice_filter(_("source"), "source", SOURCES), "at"]
+    search_fields = ["product__sku"]
     search_help_text = _("The whole sku of a product")
-    ordering = ["-id"]
-
-
-class ProgressFilter(ChoiceFilter):
-    """Whether all rows of a delivery are imported."""
-
-    title, parameter_name = _("progress"), "progress"
-    options = {
-        "unfinished": (_("Unfinished"), Q(finished_at__isnull=True)),
-        "finished": (_("Finished"), Q(finished_at__isnull=False)),
-    }
 
 
 @admin.register(Delivery)
@@ -199,6 +243,6 @@ class DeliveryAdmin(ReadOnlyMixin, ModelAdmin):
 
     list_display = ["id", "reason", "rows_total", "rows_done", "received", "started_at", "finished_at"]
     readonly_fields = ["started_at"]
-    list_filter = [ProgressFilter, "started_at"]
+    list_filter = [choice_filter(_("progress"), "progress", PROGRESS), "started_at"]
     search_fields = ["=id", "reason"]
     ordering = ["-started_at"]

@@ -7,6 +7,7 @@ received twice.
 
 import hashlib
 from collections.abc import Callable, Container, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import astuple, dataclass, field
 from functools import partial
 from typing import Any
@@ -70,7 +71,24 @@ class Imported:
 
 def preview(rows: Sequence[StockRow]) -> Imported:
     """What importing these rows would change now, read without locks. Raises `Invalid` as `receive` does."""
-    return transactions.read(lambda: _preview(rows))
+    known = transactions.read(lambda: _existing_products(rows))
+    _refuse_nameless(rows, known)
+    receipts = []
+    for row in rows:
+        product = known.get(row.sku) or _new_product(row)
+        changes = _apply_row(product, row)
+        receipts.append(Receipt(row, row.sku not in known, changes, product.on_hand + row.quantity))
+    return Imported(
+        created=sum(receipt.is_new for receipt in receipts),
+        changed=sum(bool(receipt.changes) for receipt in receipts),
+        received=sum(row.quantity for row in rows),
+        receipts=receipts,
+    )
+
+
+def invalid(errors: list[dict[str, Any]]) -> Invalid:
+    """The refusal of all rows because of these errors."""
+    return Invalid(gettext("Nothing was imported; put these right first."), errors=errors)
 
 
 def receive(
@@ -114,28 +132,12 @@ def unfinished() -> QuerySet[Delivery]:
     return Delivery.objects.filter(finished_at__isnull=True).order_by("started_at")
 
 
-def _preview(rows: Sequence[StockRow]) -> Imported:
-    known = _existing_products(rows)
-    _refuse_nameless(rows, known)
-    receipts = []
-    for row in rows:
-        product = known.get(row.sku) or _new_product(row)
-        changes = _apply_row(product, row)
-        receipts.append(Receipt(row, row.sku not in known, changes, product.on_hand + row.quantity))
-    return Imported(
-        created=sum(receipt.is_new for receipt in receipts),
-        changed=sum(bool(receipt.changes) for receipt in receipts),
-        received=sum(row.quantity for row in rows),
-        receipts=receipts,
-    )
-
-
 def _existing_products(rows: Sequence[StockRow]) -> dict[str, Product]:
     """The products that exist, by their skus."""
     known: dict[str, Product] = {}
     for start in range(0, len(rows), ROWS_AT_ONCE):
         skus = [row.sku for row in rows[start : start + ROWS_AT_ONCE]]
-        known |= {product.sku: product for product in Product.objects.filter(sku__in=skus)}
+        known |= Product.objects.in_bulk(skus, field_name="sku")
     return known
 
 
@@ -143,12 +145,11 @@ def _refuse_nameless(rows: Sequence[StockRow], known: Mapping[str, Product]) -> 
     nameless = [row for row in rows if row.sku not in known and (row.name is None or row.price is None)]
     if nameless:
         detail = gettext("%(sku)s: there is no such product; a new one needs a name and a price")
-        raise Invalid(
-            gettext("Nothing was imported; put these right first."),
-            errors=[
+        raise invalid(
+            [
                 {"line": row.line, "field": "sku", "code": "unknown", "detail": detail % {"sku": row.sku}}
                 for row in sorted(nameless, key=lambda row: row.line)
-            ],
+            ]
         )
 
 
@@ -174,15 +175,12 @@ def _fingerprint(rows: Sequence[StockRow]) -> str:
 
 def _receive_next_chunk(delivery_id: UUID, rows: Sequence[StockRow]) -> Delivery:
     """Write the delivery's next chunk, as its row says under the lock, and return the delivery."""
-    attempts = 0
-    while True:
-        try:
-            return transactions.run(partial(_receive_chunk, delivery_id, rows), transactions.KEYED)
-        except IntegrityError:
-            # Another transaction created one of the new products: the next attempt finds it.
-            attempts += 1
-            if attempts == ATTEMPTS:
-                raise
+    receive_chunk = partial(_receive_chunk, delivery_id, rows)
+    for _ in range(ATTEMPTS - 1):
+        # Another transaction may create one of the new products: the next attempt finds it.
+        with suppress(IntegrityError):
+            return transactions.run(receive_chunk, transactions.KEYED)
+    return transactions.run(receive_chunk, transactions.KEYED)
 
 
 def _receive_chunk(delivery_id: UUID, rows: Sequence[StockRow]) -> Delivery:
@@ -215,8 +213,8 @@ def _new_product(row: StockRow) -> Product:
 def _change_products(rows: Mapping[int, StockRow], delivery: Delivery, *, known: Container[str]) -> int:
     """Lock the products, apply the rows to them and add the quantities. Returns how many products changed."""
     products = stock_levels.lock(rows)
-    applied = ((id, _apply_row(product, rows[id])) for id, product in products.items())
-    changes = {id: differences for id, differences in applied if differences}
+    applied = {id: _apply_row(product, rows[id]) for id, product in products.items()}
+    changes = {id: differences for id, differences in applied.items() if differences}
     changed = [products[id] for id in changes]
     for product in changed:
         product.version += 1
@@ -248,14 +246,16 @@ def _change_products(rows: Mapping[int, StockRow], delivery: Delivery, *, known:
 
 def _apply_row(product: Product, row: StockRow) -> dict[str, tuple[Any, Any]]:
     """Set the product's fields from the row, and return the values before and after of those that changed."""
-    optional = {"name": row.name, "price": row.price}
-    given: dict[str, Any] = {field: value for field, value in optional.items() if value is not None}
-    if row.low_stock_threshold is not KEEP:
-        given["low_stock_threshold"] = row.low_stock_threshold
-    changes = {}
-    for name, value in given.items():
-        before = getattr(product, name)
-        if before != value:
-            setattr(product, name, value)
-            changes[name] = (before, value)
+    after: dict[str, Any] = {
+        "name": product.name if row.name is None else row.name,
+        "price": product.price if row.price is None else row.price,
+        "low_stock_threshold": product.low_stock_threshold
+        if row.low_stock_threshold is KEEP
+        else row.low_stock_threshold,
+    }
+    changes = {
+        name: (before, new) for name, new in after.items() if (before := getattr(product, name)) != new
+    }
+    for name in changes:
+        setattr(product, name, after[name])
     return changes

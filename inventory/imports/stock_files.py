@@ -14,11 +14,10 @@ from django.utils.translation import gettext_lazy as _
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
-from inventory.imports.importing import LARGEST_QUANTITY, StockRow
+from inventory.imports.importing import LARGEST_QUANTITY, StockRow, invalid
 from inventory.products import KEEP
 from inventory.schemas import Sku, Threshold
 from shop import literals
-from shop.errors import Invalid
 from shop.http import validation_texts
 from shop.http.validation import Amount, NonBlankText
 from shop.normalization import normalized
@@ -64,7 +63,7 @@ WholeThreshold = Annotated[
 
 
 class StockRowInput(BaseModel):
-    """The received quantity of one product, with its name and price where they are new."""
+    """The received quantity of one product, with its name and price where they are new; a file has both."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -80,13 +79,6 @@ class StockRowInput(BaseModel):
         if "low_stock_threshold" not in self.model_fields_set:
             given["low_stock_threshold"] = KEEP
         return StockRow(line=line, **given)
-
-
-class StockFileRowInput(StockRowInput):
-    """One line of a file, where name and price are required."""
-
-    name: NonBlankText
-    price: Price
 
 
 def read_one(**given: str | None) -> StockRow:
@@ -117,8 +109,7 @@ def read_contents(lines: Iterable[str]) -> Contents:
     try:
         header = _without_empty_ends([name.strip().lower() for name in next(reader, [])])
         if sorted(header) not in (sorted(COLUMNS), sorted(COLUMNS + OPTIONAL_COLUMNS)):
-            code = "wrong_separator" if ";" in first and "," not in first else "wrong_header"
-            return Contents(errors=[_error(1, "", code, _header_message(code))])
+            return Contents(errors=[_header_error(first)])
         for cells in reader:
             if any(cell.strip() for cell in cells):
                 _read_line(reader.line_num, header, cells, rows, errors)
@@ -139,31 +130,29 @@ def _without_empty_ends(cells: list[str], *, least: int = 0) -> list[str]:
 
 def warnings(rows: Sequence[StockRow], encoding: str) -> list[str]:
     """What an operator should know of a file: how it was read, and what looks wrong in it."""
-    of_encoding = gettext(
-        "The file is not UTF-8; it was read as %(encoding)s. Check that the names are right."
-    )
-    found = [encoding != "UTF-8" and of_encoding % {"encoding": encoding}, _shortened_skus(rows)]
-    return [text for text in found if text]
+    found = []
+    if encoding != "UTF-8":
+        text = gettext("The file is not UTF-8; it was read as %(encoding)s. Check that the names are right.")
+        found.append(text % {"encoding": encoding})
+    if shortened := [row for row in rows if SHORTENED_NUMBER.fullmatch(row.sku)]:
+        text = gettext(
+            "These skus look like numbers whose last digits a spreadsheet has dropped: %(skus)s. If they are "
+            "barcodes, format their column as text, enter them again and save the file."
+        )
+        name = gettext("%(sku)s (line %(line)s)")
+        names = [name % {"sku": row.sku, "line": row.line} for row in shortened[:SHORTENED_SHOWN]]
+        more = ", …" if shortened[SHORTENED_SHOWN:] else ""
+        found.append(text % {"skus": ", ".join(names) + more})
+    return found
 
 
-def _shortened_skus(rows: Sequence[StockRow]) -> str:
-    """Names the skus that look like numbers which a spreadsheet has shortened; empty if there are none."""
-    found = [row for row in rows if SHORTENED_NUMBER.fullmatch(row.sku)]
-    if not found:
-        return ""
-    text = gettext(
-        "These skus look like numbers whose last digits a spreadsheet has dropped: %(skus)s. If they are "
-        "barcodes, format their column as text, enter them again and save the file."
-    )
-    names = [gettext("%(sku)s (line %(line)s)") % {"sku": row.sku, "line": row.line} for row in found]
-    return text % {"skus": ", ".join(names[:SHORTENED_SHOWN]) + (", …" if names[SHORTENED_SHOWN:] else "")}
-
-
-def _header_message(code: str) -> str:
-    if code == "wrong_separator":
-        return gettext("the cells are separated by semicolons: save the file with commas between them")
+def _header_error(header: str) -> dict[str, Any]:
+    if ";" in header and "," not in header:
+        text = gettext("the cells are separated by semicolons: save the file with commas between them")
+        return _error(1, "", "wrong_separator", text)
     text = gettext("the first line must name the columns %(columns)s, and may name %(optional)s")
-    return text % {"columns": ",".join(COLUMNS), "optional": ",".join(OPTIONAL_COLUMNS)}
+    names = {"columns": ",".join(COLUMNS), "optional": ",".join(OPTIONAL_COLUMNS)}
+    return _error(1, "", "wrong_header", text % names)
 
 
 def _read_line(
@@ -177,7 +166,7 @@ def _read_line(
         errors.append(_error(number, "", "wrong_number_of_cells", detail))
         return
     try:
-        line = StockFileRowInput.model_validate(
+        line = StockRowInput.model_validate(
             {name: cell.strip() for name, cell in zip(header, cells, strict=True)}
         )
     except ValidationError as error:
@@ -192,17 +181,13 @@ def _read_line(
 
 
 def _validation_errors(line: int, error: ValidationError) -> list[dict[str, Any]]:
-    wrong = [(str(one["loc"][0]), one["type"], one) for one in error.errors()]
-    return [
-        _error(line, name, code, str(PLAIN_MESSAGES.get((name, code)) or validation_texts.describe(one)))
-        for name, code, one in wrong
-    ]
+    found = []
+    for one in error.errors():
+        name, code = str(one["loc"][0]), one["type"]
+        detail = PLAIN_MESSAGES.get((name, code)) or validation_texts.describe(one)
+        found.append(_error(line, name, code, str(detail)))
+    return found
 
 
 def _error(line: int, field: str, code: str, detail: str) -> dict[str, Any]:
     return {"line": line, "field": field, "code": code, "detail": detail}
-
-
-def invalid(errors: list[dict[str, Any]]) -> Invalid:
-    """The refusal of a whole file because of these errors."""
-    return Invalid(gettext("Nothing was imported; put these right first."), errors=errors)

@@ -1,5 +1,5 @@
 """The operators' pages of orders, refunds, sagas and payments."""
 
-from orders.admin import orders, payments, refunds, sagas
+from orders.admin import orders, payments, sagas
 
-__all__ = ["orders", "payments", "refunds", "sagas"]
+__all__ = ["orders", "payments", "sagas"]

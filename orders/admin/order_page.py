@@ -19,7 +19,6 @@ from shop import clock
 from shop.models import JournalLine
 from shop.operators.display import (
     OF_DISPUTES,
-    actor_text,
     amount,
     permitted_address,
     status_label,
@@ -42,7 +41,9 @@ def read(order: Order, request: HttpRequest) -> Page:
     page: Page = {
         "status": status_label(status),
         "account_page": permitted_address(request, "auth_user_change", "auth.view_user", order.account_id),
-        "coupon_page": _coupon_page(order, request),
+        "coupon_page": permitted_address(
+            request, "coupons_coupon_changelist", "coupons.view_coupon", query=f"q={order.coupon_code}"
+        ),
         "journal_page": permitted_address(
             request, "shop_journalline_changelist", "shop.view_journalline", query=f"q={order.id}"
         ),
@@ -52,19 +53,25 @@ def read(order: Order, request: HttpRequest) -> Page:
         "refunded": amount(order.refunded_amount, order.currency),
         "failure": _failure(order),
         "cannot_expire": f"{failure.at:%Y-%m-%d %H:%M:%S} {stored_text(failure.detail)}" if failure else "",
-        "lines": [
-            _line(line, request) for line in OrderLine.objects.filter(order_id=order.id).order_by("id")
-        ],
+        "lines": OrderLine.objects.filter(order_id=order.id).order_by("id"),
+        "may_view_products": request.user.has_perm("inventory.view_product"),
         "truncated": [],
         "hidden": [],
     }
     payments = list(Payment.objects.filter(order_id=order.id).prefetch_related("disputes").order_by("id"))
     refunds = _read_refunds(order.id)
     if _may_view(page, request, "payments.view_payment", gettext("payment")):
-        page["payments"] = [_payment(payment, request) for payment in payments]
+        page["payments"] = [
+            {
+                "row": payment,
+                "dispute": _dispute(payment),
+                "gateway_page": gateways.charge_page(payment.charge_reference),
+                "failure": _failure(payment),
+            }
+            for payment in payments
+        ]
     if _may_view(page, request, "orders.view_refund", gettext("refunds")):
-        shown = _newest(page, refunds, MOST_REFUNDS, gettext("the newest %(count)s refunds"))
-        page["refunds"] = [_refund(refund, order.currency) for refund in shown]
+        page["refunds"] = _newest(page, refunds, MOST_REFUNDS, gettext("the newest %(count)s refunds"))
     if _may_view(page, request, "orders.view_saga", gettext("sagas")):
         subjects = [payment.id for payment in payments] + [refund.id for refund in refunds]
         page["timelines"] = _timelines(page, subjects, now)
@@ -81,14 +88,6 @@ def _may_view(page: Page, request: HttpRequest, permission: str, part: str) -> b
         return True
     page["hidden"].append(part)
     return False
-
-
-def _coupon_page(order: Order, request: HttpRequest) -> str:
-    if not order.coupon_code:
-        return ""
-    return permitted_address(
-        request, "coupons_coupon_changelist", "coupons.view_coupon", query=f"q={order.coupon_code}"
-    )
 
 
 def _amounts(order: Order) -> list[Page]:
@@ -122,40 +121,6 @@ def _parts(parts: list[tuple[str, str, int]], whole: int, currency: str) -> list
     ]
 
 
-def _line(line: OrderLine, request: HttpRequest) -> Page:
-    return {
-        "product_page": permitted_address(
-            request, "inventory_product_change", "inventory.view_product", line.product_id
-        ),
-        "sku": line.sku,
-        "name": line.name,
-        "quantity": line.quantity,
-        "refunded": line.refunded_quantity,
-        "unit_price": amount(line.unit_price),
-        "line_amount": amount(line.line_amount),
-        "discount": amount(line.discount_amount) if line.discount_amount else "",
-    }
-
-
-def _payment(payment: Payment, request: HttpRequest) -> Page:
-    return {
-        "page": reverse("admin:payments_payment_change", args=[payment.id]),
-        "status": status_label(payment.shown_status),
-        "action_until": payment.action_expires_at if payment.requires_action else None,
-        "card": amount(payment.card_amount, payment.currency),
-        "points": amount(payment.points_amount, payment.currency),
-        "refunding": amount(payment.refunding_amount, payment.currency) if payment.refunding_amount else "",
-        "refunded": amount(payment.refunded_amount, payment.currency) if payment.refunded_amount else "",
-        "dispute": _dispute(payment),
-        "key": payment.charge_key if payment.card_amount else "",
-        "reference": payment.charge_reference,
-        "gateway_page": gateways.charge_page(payment.charge_reference),
-        "failure": _failure(payment),
-        "created_at": payment.created_at,
-        "settled_at": payment.settled_at,
-    }
-
-
 def _dispute(payment: Payment) -> Page | None:
     dispute = disputes.shown_dispute(payment.disputes.all())
     if dispute is None:
@@ -184,23 +149,6 @@ def _newest(page: Page, rows: list[Any], most: int, text: str) -> list[Any]:
     if len(rows) > most:
         page["truncated"].append(text % {"count": most})
     return rows[:most]
-
-
-def _refund(refund: Refund, currency: str) -> Page:
-    units = ", ".join(f"{line.quantity} × {line.line.sku}" for line in refund.lines.all())
-    return {
-        "page": reverse("admin:orders_refund_change", args=[refund.id]),
-        "id": refund.id,
-        "status": status_label(refund.status),
-        "amount": amount(refund.amount, currency),
-        "points": amount(refund.points_amount, currency),
-        "card": amount(refund.card_amount, currency),
-        "units": units,
-        "reason": stored_text(refund.reason),
-        "restock": refund.restock,
-        "source": refund.get_source_display(),
-        "created_at": refund.created_at,
-    }
 
 
 def _timelines(page: Page, subjects: list[UUID], now: datetime) -> list[Page]:
@@ -255,28 +203,5 @@ def _add_journal(page: Page, order_id: UUID) -> None:
         MOST_JOURNAL_LINES,
         gettext("the newest %(count)s lines of the journal"),
     )
-    page["journal"] = [_journal_line(line) for line in newest]
-    page["events"] = [_event(line) for line in reversed(newest) if line.delivery]
-
-
-def _journal_line(line: JournalLine) -> Page:
-    return {
-        "at": line.at,
-        "by": actor_text(line),
-        "what": line.what,
-        "detail": stored_text(line.detail),
-        "reference": line.reference,
-        "is_internal": line.is_internal,
-    }
-
-
-def _event(line: JournalLine) -> Page:
-    return {
-        "id": str(line.event_id),
-        "type": line.what,
-        "status": status_label(line.delivery),
-        "at": line.at,
-        "attempts": line.attempts,
-        "delivered_at": line.delivered_at,
-        "error": "" if line.delivery == JournalLine.Delivery.DELIVERED else line.last_error,
-    }
+    page["journal"] = newest
+    page["events"] = [line for line in reversed(newest) if line.delivery]

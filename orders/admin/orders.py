@@ -1,4 +1,4 @@
-"""The admin of orders and their lines: the page of an order, and what operators may do with it."""
+"""The admin of orders, refunds and their lines: the page of an order, and what operators may do with it."""
 
 from typing import Any
 
@@ -8,43 +8,32 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
-from unfold.admin import ModelAdmin
-from unfold.decorators import display
 from unfold.enums import ActionVariant
 
 from coupons.models import Coupon
 from orders import cancellation, order_states, selectors
 from orders.admin import order_page, refund_page
-from orders.models import Order, OrderLine
+from orders.models import Order, OrderLine, Refund, RefundLine
 from orders.payment import refunding
-from shop.admin_site import ReadOnlyMixin, SalesReportLinkMixin
+from shop.admin_site import SalesReportLinkMixin
 from shop.events import order_replay
 from shop.operators import actions
 from shop.operators.actions import Action, button
 from shop.operators.display import status_label
-from shop.operators.lists import (
-    ChoiceFilter,
-    ExactSearchMixin,
-    KeysetMixin,
-    PrefetchedListMixin,
-    SearchMixin,
-    key_column,
-    parse_uuid,
-)
+from shop.operators.lists import ReadOnlyInline, RecordsAdmin, choice_filter, column, key_column, parse_uuid
 
 # The permissions that the API's calls check.
 REFUND, CANCEL, REPLAY = "orders.add_refund", "orders.change_order", "shop.change_journalline"
 
 
-class OverdueFilter(ChoiceFilter):
-    """Filters unpaid orders that should have expired and still hold stock; the journal has the reason."""
-
-    title, parameter_name = _("expiry"), "expiry"
-    options = {"overdue": (_("Overdue: unpaid and not expired"), cancellation.is_overdue)}
+OVERDUE = {
+    "overdue": (_("Overdue: unpaid and not expired"), lambda rows: rows.filter(cancellation.is_overdue()))
+}
+"""Unpaid orders that should have expired and still hold stock; the journal has the reason."""
 
 
 @admin.register(Order)
-class OrderAdmin(SearchMixin, SalesReportLinkMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
+class OrderAdmin(SalesReportLinkMixin, RecordsAdmin):
     """Orders are read-only; the buttons call the domain functions that the API calls."""
 
     list_display = [
@@ -57,19 +46,16 @@ class OrderAdmin(SearchMixin, SalesReportLinkMixin, PrefetchedListMixin, ReadOnl
         "placed_at",
         "expires_at",
     ]
-    list_filter = ["status", OverdueFilter]
+    list_filter = ["status", choice_filter(_("expiry"), "expiry", OVERDUE)]
     linked_lookups = ["account__id__exact"]
     list_prefetch_related = ["account"]
     search_fields = ["id"]
     search_help_text = _("An order's id, a coupon's code, or an account's name")
-    ordering = ["-id"]
     # Its own template shows everything: a form with all fields would only repeat it.
     fields = ["id"]
     actions_detail = ["refund", "cancel", "resend_events"]
 
-    @display(description=_("status"), ordering="status")
-    def shown_status(self, order: Order) -> str:
-        return status_label(order.status)
+    shown_status = column(_("status"), lambda order: status_label(order.status), ordering="status")
 
     def search(self, rows: "QuerySet[Order]", term: str) -> "QuerySet[Order]":
         """The orders of an account, the order that holds a coupon, or one order, all by index."""
@@ -112,7 +98,7 @@ class OrderAdmin(SearchMixin, SalesReportLinkMixin, PrefetchedListMixin, ReadOnl
 
     @button(description=_("Refund"), icon="undo", permissions=[REFUND], variant=ActionVariant.PRIMARY)
     def refund(self, request: HttpRequest, order: Order) -> Action:
-        return refund_page.refund(request, order)
+        return refund_page.refund(order)
 
     @button(description=_("Cancel"), icon="block", permissions=[CANCEL])
     def cancel(self, request: HttpRequest, order: Order) -> Action:
@@ -156,11 +142,45 @@ class OrderAdmin(SearchMixin, SalesReportLinkMixin, PrefetchedListMixin, ReadOnl
 
 
 @admin.register(OrderLine)
-class OrderLineAdmin(KeysetMixin, ExactSearchMixin, ReadOnlyMixin, ModelAdmin):
+class OrderLineAdmin(RecordsAdmin):
     list_display = ["order_key", "sku", "name", "quantity", "line_amount"]
-    search_fields = uuid_fields = ["order_id"]
-    word_fields = ["product__sku"]
+    search_fields = ["order_id", "product__sku"]
     search_help_text = _("The id of an order, or a product's SKU")
-    ordering = ["-id"]
 
     order_key = key_column("order_id", _("order id"))
+
+
+class RefundLineInline(ReadOnlyInline):
+    model = RefundLine
+    fields = ["line", "quantity", "amount"]
+
+
+@admin.register(Refund)
+class RefundAdmin(RecordsAdmin):
+    list_display = [
+        "id",
+        "order_key",
+        "status",
+        "amount",
+        "points_amount",
+        "card_amount",
+        "restock",
+        "source",
+        "created_at",
+    ]
+    list_filter = ["status", "restock", "source"]
+    search_fields = ["id", "order_id"]
+    search_help_text = _("The id of a refund or of an order")
+    inlines = [RefundLineInline]
+
+    order_key = key_column("order_id", _("order id"))
+
+
+@admin.register(RefundLine)
+class RefundLineAdmin(RecordsAdmin):
+    list_display = ["refund_key", "line", "quantity", "amount"]
+    list_prefetch_related = ["line"]
+    search_fields = ["refund_id"]
+    search_help_text = _("The id of a refund")
+
+    refund_key = key_column("refund_id", _("refund id"))

@@ -17,7 +17,6 @@ from django.utils.html import format_html
 from django.utils.text import format_lazy
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
-from unfold.admin import ModelAdmin
 from unfold.decorators import display
 from unfold.enums import ActionVariant
 
@@ -29,7 +28,6 @@ from orders.saga import status as saga_status
 from payments import disputes, gateways, payment_states, selectors
 from payments.models import Payment
 from payments.payment_states import UNSETTLED
-from shop.admin_site import ReadOnlyMixin
 from shop.idempotency.recorded_answers import Replay
 from shop.models import JournalLine
 from shop.money import format_amount
@@ -37,47 +35,29 @@ from shop.operations import dispatch
 from shop.operators import actions
 from shop.operators.actions import Action, button
 from shop.operators.display import OF_DISPUTES, status_label
-from shop.operators.lists import PrefetchedListMixin, PreselectingFilter, SearchMixin, parse_uuid
-
-IN_DOUBT, WITH_OWNER, UNSETTLED_ONES, EVERYTHING = "in_doubt", "requires_action", "unsettled", "everything"
-DISPUTED = "disputed"
+from shop.operators.lists import EVERYTHING, RecordsAdmin, choice_filter, column, parse_uuid
 
 
-class InDoubtFilter(PreselectingFilter):
-    """Shows the payments in doubt, if there are any, until a search or another filter is used."""
+def _in_doubt(payments: "QuerySet[Payment]") -> "QuerySet[Payment]":
+    return saga_status.filter_unsettled(payments, (Payment.Status.IN_DOUBT,))
 
-    title = _("state")
-    parameter_name = "show"
-    everything = EVERYTHING
 
-    def initial_choice(self) -> str:
-        in_doubt = saga_status.filter_unsettled(Payment.objects.all(), (Payment.Status.IN_DOUBT,))
-        return IN_DOUBT if in_doubt.exists() else EVERYTHING
+def _waiting_for_customer(payments: "QuerySet[Payment]") -> "QuerySet[Payment]":
+    pending = saga_status.filter_unsettled(payments, (Payment.Status.PENDING,))
+    return pending.filter(payment_states.with_action())
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [
-            (IN_DOUBT, gettext("In doubt")),
-            (WITH_OWNER, gettext("Waiting for the customer")),
-            (UNSETTLED_ONES, gettext("Not settled")),
-            (DISPUTED, gettext("Disputed")),
-            (EVERYTHING, gettext("All")),
-        ]
 
-    def queryset(self, request: HttpRequest, queryset: "QuerySet[Payment]") -> "QuerySet[Payment]":
-        if self.value() == IN_DOUBT:
-            return saga_status.filter_unsettled(queryset, (Payment.Status.IN_DOUBT,))
-        if self.value() == WITH_OWNER:
-            pending = saga_status.filter_unsettled(queryset, (Payment.Status.PENDING,))
-            return pending.filter(payment_states.with_action())
-        if self.value() == DISPUTED:
-            return queryset.filter(id__in=disputes.open_disputes().values("payment"))
-        return (
-            saga_status.filter_unsettled(queryset, UNSETTLED) if self.value() == UNSETTLED_ONES else queryset
-        )
+STATES: dict[str, Any] = {
+    "in_doubt": (_("In doubt"), _in_doubt),
+    "requires_action": (_("Waiting for the customer"), _waiting_for_customer),
+    "unsettled": (_("Not settled"), lambda rows: saga_status.filter_unsettled(rows, UNSETTLED)),
+    "disputed": (_("Disputed"), lambda rows: rows.filter(id__in=disputes.open_disputes().values("payment"))),
+    EVERYTHING: (_("All"), Q()),
+}
 
 
 @admin.register(Payment)
-class PaymentAdmin(SearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
+class PaymentAdmin(RecordsAdmin):
     """Shows every field but the card's token."""
 
     list_display = [
@@ -89,7 +69,15 @@ class PaymentAdmin(SearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
         "card_amount",
         "created_at",
     ]
-    list_filter = [InDoubtFilter, "created_at"]
+    list_filter = [
+        choice_filter(
+            _("state"),
+            "show",
+            STATES,
+            opened_with=lambda: "in_doubt" if _in_doubt(Payment.objects.all()).exists() else EVERYTHING,
+        ),
+        "created_at",
+    ]
     ordering_of_filters = {"created_at__gte": ["-created_at", "-id"]}
     list_filter_sheet = False
     list_prefetch_related = ["account"]
@@ -101,7 +89,6 @@ class PaymentAdmin(SearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
         ),
         count=f"{selectors.NEWEST_WITH_REFERENCE:,}",
     )
-    ordering = ["-id"]
     actions_detail = ["look_up"]
     readonly_fields = ["order_page", "shown_status", "next_action", "dispute", "charge", "saga", "looked_up"]
     fields = [
@@ -135,9 +122,7 @@ class PaymentAdmin(SearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
         page = reverse("admin:orders_order_change", args=[payment.order_id])
         return format_html('<a href="{}" class="underline">{}</a>', page, payment.order_id)
 
-    @display(description=_("status"), ordering="status")
-    def shown_status(self, payment: Payment) -> str:
-        return status_label(payment.shown_status)
+    shown_status = column(_("status"), lambda row: status_label(row.shown_status), ordering="status")
 
     @display(description=_("the customer's action"))
     def next_action(self, payment: Payment) -> str:

@@ -1,13 +1,14 @@
 """The page that refunds an order: which units, then the amount, then the refund of exactly what was shown."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 from django import forms
-from django.http import HttpRequest
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
+from pydantic import TypeAdapter, ValidationError
 from unfold.widgets import (
     UnfoldAdminIntegerFieldWidget,
     UnfoldAdminRadioSelectWidget,
@@ -21,7 +22,7 @@ from orders.payment import refunding
 from orders.payment.refunding import RefundPreview, StartedRefund
 from shop import form_fields
 from shop.errors import FirstcomeError
-from shop.idempotency.recorded_answers import Replay
+from shop.idempotency.recorded_answers import KeyedCall, Replay
 from shop.operations import dispatch
 from shop.operators import actions
 from shop.operators.actions import Action, ActionForm, ActionPreview
@@ -30,14 +31,14 @@ from shop.operators.forms import reason_field
 
 REASON_HELP = _("Why, in 255 characters at most. The customer sees it, and the journal keeps it.")
 ALL, SOME = "all", "some"
-AMOUNTS = ("amount", "points_amount", "card_amount")
-Work = Callable[[Mapping[str, Any]], Any]
+SHOWN = TypeAdapter(RefundPreview)
+NOTHING = RefundPreview({}, {}, amount=0, points_amount=0, card_amount=0)
 
 
 class RefundForm(ActionForm):
     """Which units of the order are refunded, and why: a field `units_<line>` for each line.
 
-    Hidden fields carry what was shown: the amounts, the units that they are for, and those refunded before.
+    A hidden field carries what was shown.
     """
 
     what = forms.ChoiceField(
@@ -53,15 +54,11 @@ class RefundForm(ActionForm):
         label=_("Put the goods back in stock"),
     )
     reason = reason_field(REASON_HELP)
+    shown = forms.CharField(required=False, widget=forms.HiddenInput)
 
     def __init__(self, lines: Sequence[OrderLine], *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.lines = lines
-        of_lines = [f"{name}_{line.pk}" for line in lines for name in ("shown", "refunded")]
-        for name in (*AMOUNTS, *of_lines):
-            self.fields[name] = form_fields.WholeNumberField(
-                required=False, min_value=0, widget=forms.HiddenInput
-            )
         for line in lines:
             left = line.quantity - line.refunded_quantity
             self.fields[f"units_{line.pk}"] = form_fields.WholeNumberField(
@@ -90,24 +87,20 @@ class RefundForm(ActionForm):
         return data | {"wanted": None if data["what"] == ALL else units}
 
 
-def refund(request: HttpRequest, order: Order) -> Action:
+def refund(order: Order) -> Action:
     """The action that refunds the order, or units of it."""
     lines = list(OrderLine.objects.filter(order_id=order.pk).order_by("id"))
-    report = partial(_done, order)
 
-    def perform(data: Mapping[str, Any]) -> StartedRefund | Replay:
-        # Without the amounts: after a lost answer the form is shown with those of the order as it is now.
-        meant = {name: data[name] for name in ("form_id", "wanted", "reason", "restock")}
-        done = refunding.start_refund(
-            order_id=order.pk,
-            wanted=data["wanted"],
-            reason=data["reason"],
-            restock=data["restock"],
-            keyed=actions.keyed_call_with_report(
-                request, meant, action=f"refund {order.pk}", describe=report
-            ),
-            expected=_expected(lines, data),
-        )
+    def perform(data: Mapping[str, Any], keyed: KeyedCall) -> StartedRefund | Replay:
+        with _naming_left_units(lines):
+            done = refunding.start_refund(
+                order_id=order.pk,
+                wanted=data["wanted"],
+                reason=data["reason"],
+                restock=data["restock"],
+                keyed=keyed,
+                expected=_expected(data["shown"]),
+            )
         if not isinstance(done, Replay):
             dispatch.enqueue_batched(tasks.advance, str(done.saga_id))
         return done
@@ -117,9 +110,10 @@ def refund(request: HttpRequest, order: Order) -> Action:
         description=_left(order),
         submit=gettext("Refund"),
         form_class=partial(RefundForm, lines),
-        preview=_with_left_units(lines, partial(_preview, order, lines)),
-        perform=_with_left_units(lines, perform),
-        report=report,
+        preview=partial(_preview, order, lines),
+        perform_keyed=perform,
+        once=f"refund {order.pk}",
+        report=partial(_done, order),
         back=actions.page_of(order),
         is_dangerous=True,
     )
@@ -135,12 +129,9 @@ def _left(order: Order) -> str:
 
 
 def _preview(order: Order, lines: Sequence[OrderLine], data: Mapping[str, Any]) -> ActionPreview:
-    preview = refunding.preview_refund(order_id=order.pk, wanted=data["wanted"])
+    with _naming_left_units(lines):
+        preview = refunding.preview_refund(order_id=order.pk, wanted=data["wanted"])
     quantities, currency = preview.quantities, order.currency
-    carried = {name: getattr(preview, name) for name in AMOUNTS}
-    for line in lines:
-        carried[f"shown_{line.pk}"] = quantities.get(line.product_id, 0)
-        carried[f"refunded_{line.pk}"] = preview.refunded_quantities.get(line.product_id, 0)
     goods = gettext("are put back in stock") if data["restock"] else gettext("are not put back in stock")
     return ActionPreview(
         gettext("Refund %(amount)s?") % {"amount": amount(preview.amount, currency)},
@@ -150,7 +141,7 @@ def _preview(order: Order, lines: Sequence[OrderLine], data: Mapping[str, Any]) 
             (gettext("Goods"), goods),
         ],
         warning=gettext("It can't be undone."),
-        carried=carried,
+        carried={"shown": SHOWN.dump_json(preview).decode()},
         table={
             "headers": [gettext("SKU"), gettext("Name"), gettext("Units"), gettext("Amount")],
             "rows": [
@@ -162,15 +153,12 @@ def _preview(order: Order, lines: Sequence[OrderLine], data: Mapping[str, Any]) 
     )
 
 
-def _expected(lines: Sequence[OrderLine], data: Mapping[str, Any]) -> RefundPreview:
+def _expected(shown: str) -> RefundPreview:
     """What was shown. A form that doesn't say it was shown nothing, which is never what is refunded."""
-    shown = [line for line in lines if data[f"shown_{line.pk}"]]
-    amounts: Any = {name: data[name] or 0 for name in AMOUNTS}
-    return RefundPreview(
-        quantities={line.product_id: data[f"shown_{line.pk}"] for line in shown},
-        refunded_quantities={line.product_id: data[f"refunded_{line.pk}"] or 0 for line in shown},
-        **amounts,
-    )
+    try:
+        return SHOWN.validate_json(shown)
+    except ValidationError:
+        return NOTHING
 
 
 def _done(order: Order, started: StartedRefund) -> str:
@@ -185,25 +173,19 @@ def _done(order: Order, started: StartedRefund) -> str:
     }
 
 
-def _with_left_units(lines: Sequence[OrderLine], work: Work) -> Work:
-    """The same work, whose refusals say the units that are left of each product that they name."""
+@contextmanager
+def _naming_left_units(lines: Sequence[OrderLine]) -> Iterator[None]:
+    """Have refusals say the units that are left of each product that they name."""
     names = {line.product_id: line.sku for line in lines}
     text = gettext("%(requested)s × %(product)s requested, %(left)s left")
-
-    def worded(data: Mapping[str, Any]) -> Any:
-        try:
-            return work(data)
-        except FirstcomeError as error:
+    try:
+        yield
+    except FirstcomeError as error:
+        if items := error.extra.get("items"):
             short = [
                 text
-                % {
-                    "requested": item["requested"],
-                    "product": names.get(item["product"], item["product"]),
-                    "left": item["refundable"],
-                }
-                for item in error.extra.get("items", ())
+                % {"requested": one["requested"], "product": names[one["product"]], "left": one["refundable"]}
+                for one in items
             ]
-            error.detail = f"{error.detail} {'; '.join(short)}{'.' if short else ''}".rstrip()
-            raise
-
-    return worded
+            error.detail = f"{error.detail} {'; '.join(short)}."
+        raise

@@ -9,9 +9,9 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
+from django.utils.text import capfirst
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
-from unfold.admin import ModelAdmin
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextInputWidget
 
@@ -21,7 +21,6 @@ from orders.saga import operator_actions, operator_texts, status
 from orders.saga.definitions import SAGA_TYPES
 from orders.saga.operator_actions import LONGEST_REFERENCE
 from payments.models import Payment
-from shop.admin_site import ReadOnlyMixin
 from shop.approval_models import Approval
 from shop.events import journal
 from shop.models import JournalLine
@@ -30,13 +29,11 @@ from shop.operators import actions
 from shop.operators.actions import Action, ActionForm, button
 from shop.operators.display import status_label
 from shop.operators.lists import (
-    ChoiceFilter,
-    ExactSearchMixin,
-    KeysetMixin,
-    PrefetchedListMixin,
-    PreselectingFilter,
+    EVERYTHING,
     ReadOnlyInline,
-    SearchMixin,
+    RecordsAdmin,
+    choice_filter,
+    column,
     key_column,
     parse_uuid,
 )
@@ -46,45 +43,28 @@ OPERATE = ["orders.change_saga"]
 
 UNFINISHED = {Saga.State.RUNNING, Saga.State.STUCK}
 ENDED_STATES = {f"state__exact={state}" for state in Saga.State if state not in UNFINISHED}
-"""The choices of `StateFilter` that no index supports."""
+"""The choices of states that no index supports."""
 
 
-class NeedsOperatorFilter(PreselectingFilter):
-    """Shows the sagas that need an operator by default, and all sagas once a search or filter is used."""
-
-    title = _("need of an operator")
-    parameter_name = "needs"
-    everything = "everything"
-
-    def initial_choice(self) -> str:
-        return "operator"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [
-            ("operator", str(operator_texts.NEEDS_OPERATOR).capitalize()),
-            ("unfinished", gettext("Unfinished")),
-            ("everything", gettext("All")),
-        ]
-
-    def queryset(self, request: HttpRequest, queryset: "QuerySet[Saga]") -> "QuerySet[Saga]":
-        if self.value() == "operator":
-            return status.filter_needing_operator(queryset)
-        if self.value() == "unfinished":
-            return queryset.filter(next_attempt_at__isnull=False)
-        return queryset
-
-
-class StateFilter(ChoiceFilter):
-    """The states; those of unfinished sagas are found by the index on the next attempt."""
-
-    title, parameter_name = _("state"), "state__exact"
-    options = {
-        state.value: (
-            state.label,
-            Q(state=state, next_attempt_at__isnull=False) if state in UNFINISHED else Q(state=state),
-        )
-        for state in Saga.State
-    }
+NEEDS: dict[str, Any] = {
+    "operator": (capfirst(operator_texts.NEEDS_OPERATOR), status.filter_needing_operator),
+    "unfinished": (_("Unfinished"), Q(next_attempt_at__isnull=False)),
+    EVERYTHING: (_("All"), Q()),
+}
+STATES = {
+    state.value: (
+        state.label,
+        Q(state=state, next_attempt_at__isnull=False) if state in UNFINISHED else Q(state=state),
+    )
+    for state in Saga.State
+}
+"""The index on the next attempt finds the unfinished sagas."""
+# Django's own filters would read the tables for them.
+KINDS = {name: (name, Q(kind=name)) for name in sorted(SAGA_TYPES)}
+STEPS = {
+    name: (name, Q(step=name))
+    for name in sorted({step.name for type in SAGA_TYPES.values() for step in type.steps})
+}
 
 
 class CompleteForm(ActionForm):
@@ -106,24 +86,20 @@ class SagaLogInline(ReadOnlyInline):
     ordering = ["at", "id"]
 
 
-class KindFilter(ChoiceFilter):
-    """The saga types; Django's own filter would read the table for them."""
-
-    title, parameter_name = _("kind"), "kind"
-    options = {name: (name, Q(kind=name)) for name in sorted(SAGA_TYPES)}
-
-
 @admin.register(Saga)
-class SagaAdmin(KeysetMixin, SearchMixin, ReadOnlyMixin, ModelAdmin):
+class SagaAdmin(RecordsAdmin):
     """Sagas are read-only; the buttons on an unfinished one call `operator_actions`."""
 
     list_display = ["id", "kind", "order", "shown_state", "step", "deadline_at", "attempts", "last_error"]
-    list_filter = [NeedsOperatorFilter, KindFilter, StateFilter]
+    list_filter = [
+        choice_filter(_("need of an operator"), "needs", NEEDS, opened_with=lambda: "operator"),
+        choice_filter(_("kind"), "kind", KINDS),
+        choice_filter(_("state"), "state__exact", STATES),
+    ]
     unindexed_filters = ENDED_STATES
     list_filter_sheet = False
     search_fields = ["id"]
     search_help_text = _("The id of a saga, payment, refund or order")
-    ordering = ["-id"]
     fieldsets = [
         (None, {"fields": ["kind", "order", "subject_id", "shown_state", "step", "attempts", "last_error"]}),
         (_("Why it is compensated"), {"fields": ["failure_code", "failure_detail"]}),
@@ -153,9 +129,7 @@ class SagaAdmin(KeysetMixin, SearchMixin, ReadOnlyMixin, ModelAdmin):
         saga = self.get_object(request, object_id)
         return [] if saga is None or saga.ended_at else super().get_actions_detail(request, object_id)
 
-    @display(description=_("state"))
-    def shown_state(self, saga: Saga) -> str:
-        return status_label(saga.state)
+    shown_state = column(_("state"), lambda saga: status_label(saga.state))
 
     @display(description=_("current step"))
     def step(self, saga: Saga) -> str:
@@ -211,23 +185,12 @@ def _forcing(saga: Saga, force: Callable[..., Saga | Approval], texts: Any, **lo
     )
 
 
-class StepFilter(ChoiceFilter):
-    """The steps of all saga types; Django's own filter would read every row for them."""
-
-    title, parameter_name = _("step"), "step"
-    options = {
-        name: (name, Q(step=name))
-        for name in sorted({step.name for type in SAGA_TYPES.values() for step in type.steps})
-    }
-
-
 @admin.register(SagaLog)
-class SagaLogAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
+class SagaLogAdmin(RecordsAdmin):
     list_display = ["at", "saga_key", "step", "direction", "event", "attempt", "detail"]
-    list_filter = [StepFilter, "direction", "event"]
+    list_filter = [choice_filter(_("step"), "step", STEPS), "direction", "event"]
     unindexed_filters = {"step", "direction__exact", "event__exact"}
-    search_fields = uuid_fields = ["saga_id"]
+    search_fields = ["saga_id"]
     search_help_text = _("The id of a saga")
-    ordering = ["-id"]
 
     saga_key = key_column("saga_id", _("saga id"))

@@ -52,7 +52,7 @@ def test_the_page_shows_a_dispute_and_who_made_a_refund(own_gateway: Simulator) 
     client = client_of(operator())
     page = client.get(page_of(order)).content.decode()
     shown = shown_page_of(client, order)
-    assert (shown["payments"][0]["dispute"]["amount"], shown["refunds"][0]["source"]) == (
+    assert (shown["payments"][0]["dispute"]["amount"], shown["refunds"][0].get_source_display()) == (
         "200 KRW",
         "gateway",
     )

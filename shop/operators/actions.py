@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID
 
 import orjson
+from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core.exceptions import PermissionDenied
@@ -35,7 +36,7 @@ from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import Answer, KeyedCall, Replay
 from shop.lazy_texts import Text
 from shop.operators import forms as operator_forms
-from shop.operators.forms import SENT_BEFORE, FormIdField, ReasonForm, reason_field
+from shop.operators.forms import SENT_BEFORE, FormIdField, reason_field
 
 CONFIRMED = "confirmed"
 MOST_SELECTED = 100
@@ -44,7 +45,7 @@ MOST_LINES = 200
 """Of a file, on a page: all lines of a long one took hundreds of MiB."""
 
 
-class ActionForm(ReasonForm):
+class ActionForm(forms.Form):
     """The form of an action: its id and the reason. Subclasses add fields."""
 
     form_id = FormIdField()
@@ -74,15 +75,18 @@ class Action:
     what `perform` returned, unless that is a response of its own, such as a file, or a replay. With `once`,
     the name of the action and its row, the report is recorded, so that a repeat of the form does nothing: in
     the transaction of the effect, or after it where `perform` has transactions of its own and may be
-    repeated. `rows` are listed on the form, with a note on each, and `sent` is sent with it. `back` is the
-    page to which the operator returns.
+    repeated. A domain function that records its own outcome is called by `perform_keyed` instead, with the
+    form as a keyed call. `rows` are listed on the form, with a note on each, and `sent` is sent with it.
+    `back` is the page to which the operator returns, unless there is one to `show` of the outcome, once.
     """
 
     title: Text
     description: Text
     submit: Text
-    perform: Callable[[dict[str, Any]], Any]
     back: str
+    perform: Callable[[dict[str, Any]], Any] = dict
+    perform_keyed: Callable[[dict[str, Any], KeyedCall], Any] | None = None
+    show: Callable[[Any], HttpResponse] | None = None
     report: Callable[[Any], str] = str
     once: str = ""
     is_one_transaction: bool = True
@@ -142,11 +146,13 @@ def run(request: HttpRequest, action: Action) -> HttpResponse:
             return _render(request, action, "form", form=form)
         if action.preview and CONFIRMED not in request.POST:
             return _ask_to_confirm(request, action, form, action.preview(form.cleaned_data))
-        done = _perform(request, action, form.cleaned_data)
+        done = _perform(request, action, form)
     except FirstcomeError as error:
         for text in refusal_texts(error):
             form.add_error(None, text)
         return _render(request, action, "form", form=form)
+    if action.show and not isinstance(done, Replay):
+        done = action.show(done)
     if isinstance(done, HttpResponse):
         return done
     messages.success(request, report_text(done, action.report))
@@ -257,10 +263,16 @@ def report_text(outcome: Any, describe: Callable[[Any], str]) -> str:
     return f"{SENT_BEFORE} {said}".rstrip()
 
 
-def _perform(request: HttpRequest, action: Action, data: dict[str, Any]) -> Any:
+def _perform(request: HttpRequest, action: Action, form: ActionForm) -> Any:
+    data = form.cleaned_data
     if not action.once:
         return action.perform(data)
-    call = keyed_call_with_report(request, data, action=action.once, describe=action.report)
+    # Without what was shown: after a lost answer the form is sent again with the values of that moment.
+    meant = {name: data[name] for name, field in form.fields.items() if not field.widget.is_hidden}
+    meant["form_id"] = data["form_id"]
+    call = keyed_call_with_report(request, meant, action=action.once, describe=action.report)
+    if action.perform_keyed:
+        return action.perform_keyed(data, call)
     if action.is_one_transaction:
         return recorded_answers.run_once(call, lambda: action.perform(data))
     known = transactions.read(lambda: recorded_answers.find(call))

@@ -1,20 +1,19 @@
 """Admin pages of API keys: a list, and actions that make, rotate and revoke them and show a secret once."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from django import forms
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
-from unfold.decorators import display
 from unfold.widgets import (
     UnfoldAdminCheckboxSelectMultipleWidget,
     UnfoldAdminTextInputWidget,
@@ -24,22 +23,12 @@ from shop import clock, form_fields
 from shop.admin_site import ReadOnlyMixin
 from shop.api_keys import keys, scopes
 from shop.api_keys.keys import NewSecret
-from shop.idempotency import recorded_answers
-from shop.idempotency.recorded_answers import Replay
 from shop.models import ApiKey
-from shop.operators.actions import (
-    Action,
-    ActionForm,
-    ActionPreview,
-    button,
-    keyed_call_with_report,
-    page_of,
-)
+from shop.operators.actions import Action, ActionForm, ActionPreview, button, page_of
 from shop.operators.display import StatusLabel, status_label
-from shop.operators.forms import SENT_BEFORE
 from shop.operators.lists import SearchMixin
 
-LIST, CHANGE = "admin:shop_apikey_changelist", "shop.change_apikey"
+CHANGE = "shop.change_apikey"
 LONGEST_DAYS = 3_650
 
 
@@ -66,6 +55,7 @@ class MakeKeyForm(ActionForm):
     field_order = ["name", "scopes", "days", "reason"]
 
 
+@admin.register(ApiKey)
 class ApiKeyAdmin(SearchMixin, ReadOnlyMixin, ModelAdmin):
     """Keys of all accounts, revoked ones too; never their secrets."""
 
@@ -84,7 +74,7 @@ class ApiKeyAdmin(SearchMixin, ReadOnlyMixin, ModelAdmin):
         """By the part of a secret that may be shown: the rest of a pasted one is not looked at."""
         return rows.filter(prefix__startswith=term[: keys.PREFIX_LENGTH])
 
-    @display(description=_("state"))
+    @admin.display(description=_("state"))
     def state(self, key: ApiKey) -> StatusLabel:
         is_expired = key.expires_at is not None and key.expires_at <= clock.now()
         return status_label("revoked" if key.revoked_at else "expired" if is_expired else "valid")
@@ -104,21 +94,15 @@ class ApiKeyAdmin(SearchMixin, ReadOnlyMixin, ModelAdmin):
             submit=gettext("Make the key"),
             form_class=MakeKeyForm,
             preview=_preview_of_new,
-            perform=lambda data: _show_once(request, "make api key", data, lambda: _make(request, data)),
-            back=reverse(LIST),
+            perform=lambda data: _make(request, data),
+            once="make api key",
+            report=_report_repeat,
+            show=partial(_show_secret, request),
+            back=reverse("admin:shop_apikey_changelist"),
         )
 
     @button(description=_("Rotate"), icon="autorenew", permissions=[CHANGE])
     def rotate(self, request: HttpRequest, key: ApiKey) -> Action:
-        def perform(data: Mapping[str, Any]) -> HttpResponse:
-            account_id = int(str(request.user.pk))
-            return _show_once(
-                request,
-                f"rotate api key {key.pk}",
-                data,
-                lambda: keys.rotate(key_id=key.pk, account_id=account_id, reason=data["reason"]),
-            )
-
         return Action(
             title=gettext("Rotate the API key %(prefix)s") % {"prefix": key.prefix},
             description=gettext(
@@ -126,7 +110,12 @@ class ApiKeyAdmin(SearchMixin, ReadOnlyMixin, ModelAdmin):
                 "hours: revoke the key instead if others may have it."
             ),
             submit=gettext("Rotate"),
-            perform=perform,
+            perform=lambda data: keys.rotate(
+                key_id=key.pk, account_id=int(str(request.user.pk)), reason=data["reason"]
+            ),
+            once=f"rotate api key {key.pk}",
+            report=_report_repeat,
+            show=partial(_show_secret, request),
             back=page_of(key),
         )
 
@@ -166,16 +155,12 @@ def _make(request: HttpRequest, data: Mapping[str, Any]) -> NewSecret:
     )
 
 
-def _show_once(
-    request: HttpRequest, what: str, data: Mapping[str, Any], work: Callable[[], NewSecret]
-) -> HttpResponse:
-    """Do the work once for the form, and show the secret; what is recorded for a repeat has no secret."""
-    call = keyed_call_with_report(request, data, action=what, describe=lambda _new: "")
-    outcome = recorded_answers.run_once(call, work)
-    if isinstance(outcome, Replay):
-        rotate = gettext("A secret is shown once alone: rotate the key.")
-        messages.warning(request, f"{SENT_BEFORE} {rotate}")
-        return redirect(LIST)
-    shown = {"title": gettext("The secret of the API key"), "key": outcome.key, "secret": outcome.secret}
+def _report_repeat(new: NewSecret) -> str:
+    """What is recorded for a repeat, which has no secret."""
+    return gettext("A secret is shown once alone: rotate the key.")
+
+
+def _show_secret(request: HttpRequest, new: NewSecret) -> HttpResponse:
+    shown = {"title": gettext("The secret of the API key"), "key": new.key, "secret": new.secret}
     context = admin.site.each_context(request) | shown
     return TemplateResponse(request, "operators/api_key_secret.html", context)

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.auth.models import User
-from django.db.models import OuterRef, QuerySet, Subquery
+from django.db.models import OuterRef, Q, QuerySet, Subquery
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
@@ -12,39 +12,27 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
-from unfold.decorators import display
 from unfold.enums import ActionVariant
 
 from shop import approvals
 from shop.admin_site import ReadOnlyMixin
 from shop.approval_models import Approval
 from shop.operators.actions import Action, button, page_of
-from shop.operators.display import StatusLabel, status_label, stored_text
-from shop.operators.lists import PreselectingFilter
+from shop.operators.display import status_label, stored_text
+from shop.operators.lists import EVERYTHING, choice_filter, column
 
 WAITING = Approval.Status.WAITING
 
 
-class WaitingFilter(PreselectingFilter):
-    """Shows what waits by default, and everything once a search or filter is used."""
-
-    title, parameter_name, everything = _("decision"), "decision", "everything"
-
-    def initial_choice(self) -> str:
-        return "waiting"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("waiting", gettext("Waiting")), ("everything", gettext("All"))]
-
-    def queryset(self, request: HttpRequest, queryset: "QuerySet[Approval]") -> "QuerySet[Approval]":
-        return queryset.filter(status=WAITING) if self.value() == "waiting" else queryset
+DECISIONS = {"waiting": (_("Waiting"), Q(status=WAITING)), EVERYTHING: (_("All"), Q())}
 
 
+@admin.register(Approval)
 class ApprovalAdmin(ReadOnlyMixin, ModelAdmin):
     """What operators asked for; another operator approves or refuses it, with a reason."""
 
     list_display = ["id", "act", "summary", "asker_name", "reason", "asked_at", "state"]
-    list_filter = [WaitingFilter]
+    list_filter = [choice_filter(_("decision"), "decision", DECISIONS, opened_with=lambda: "waiting")]
     list_filter_sheet = False
     ordering = ["-id"]
     fieldsets = [
@@ -58,9 +46,9 @@ class ApprovalAdmin(ReadOnlyMixin, ModelAdmin):
         names = User.objects.filter(pk=OuterRef("account_id")).values("username")
         return super().get_queryset(request).annotate(account_name=Subquery(names))
 
-    @display(description=_("act"))
-    def act(self, approval: Approval) -> str:
-        return str(approvals.ACTS[approval.kind].title)
+    act = column(_("act"), lambda approval: str(approvals.ACTS[approval.kind].title))
+    state = column(_("state"), lambda approval: status_label(approval.status))
+    shown_outcome = column(_("outcome"), lambda approval: stored_text(approval.outcome))
 
     @admin.display(description=_("asked for"))
     def summary(self, approval: Approval) -> str:
@@ -75,14 +63,6 @@ class ApprovalAdmin(ReadOnlyMixin, ModelAdmin):
             return shown
         address = reverse("account-page", args=[approval.account_id])
         return shown + format_html('<a class="text-link" href="{}">{}</a>', address, _account_of(approval))
-
-    @display(description=_("state"))
-    def state(self, approval: Approval) -> StatusLabel:
-        return status_label(approval.status)
-
-    @admin.display(description=_("outcome"))
-    def shown_outcome(self, approval: Approval) -> str:
-        return stored_text(approval.outcome)
 
     def get_actions_detail(self, request: HttpRequest, object_id: str) -> list[Any]:
         """Only what waits has buttons, and what the operator asked for none to approve it."""

@@ -1,5 +1,7 @@
 """How operators' pages show what they have: statuses, stored texts, amounts, addresses, and what is refused.
 
+Templates have the first by `{% load operators %}`.
+
 `permission_denied` and `not_found` are Django's handlers of 403 and 404: which right is missing and who has
 it, or that nothing is there. A program, whose `Accept` doesn't name HTML, gets the problem of the API.
 """
@@ -7,6 +9,7 @@ it, or that nothing is there. A program, whose `Accept` doesn't name HTML, gets 
 import re
 from collections.abc import Mapping
 
+from django import template
 from django.contrib import admin
 from django.contrib.auth.models import Group, Permission
 from django.http import HttpRequest, HttpResponse
@@ -24,6 +27,7 @@ from shop.models import JournalLine
 from shop.money import format_amount, format_number
 from shop.operators.status_words import status_word
 
+register = template.Library()
 CODES = {
     "success": (
         "open available issued redeemed paid active received returned used succeeded done delivered approved "
@@ -55,6 +59,7 @@ class StatusLabel(SafeString):
     code: str
 
 
+@register.filter
 def status_label(code: str, colours: Mapping[str, str] = COLOURS, *, word: str = "") -> StatusLabel:
     """The label of a status: `colours` has unfold's variants by code, `word` is another word for it."""
     shown = (code, word or status_word(code))
@@ -63,6 +68,7 @@ def status_label(code: str, colours: Mapping[str, str] = COLOURS, *, word: str =
     return label
 
 
+@register.filter
 def actor_text(line: JournalLine) -> str:
     """The actor of a journal line: the kind, and the name or the number; with an API key, both."""
     name = line.actor_name
@@ -71,11 +77,13 @@ def actor_text(line: JournalLine) -> str:
     return f"{line.get_actor_display()} {name or line.actor_id or ''}".strip()
 
 
+@register.filter
 def stored_text(text: str) -> str:
     """A stored text, which is English, in the operator's language; what the catalogs lack stays as it is."""
     return lazy_texts.translate_stored(text, get_language() or lazy_texts.ENGLISH)
 
 
+@register.filter
 def amount(value: int, currency: str = "") -> str:
     """An amount in minor units as people read it, with its currency if that is given."""
     return format_amount(value, currency) if currency else format_number(value)

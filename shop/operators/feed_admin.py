@@ -16,8 +16,8 @@ from shop.admin_site import ReadOnlyMixin
 from shop.errors import FirstcomeError
 from shop.feed_models import FeedEvent
 from shop.operators import actions
-from shop.operators.display import StatusLabel, status_label
-from shop.operators.lists import KeysetMixin, PrefetchedListMixin
+from shop.operators.display import status_label
+from shop.operators.lists import RecordsAdmin, column
 from shop.outbound import public_addresses
 from shop.webhook_endpoints import deliveries, endpoints
 from shop.webhook_models import WebhookDelivery, WebhookEndpoint
@@ -26,12 +26,11 @@ DELIVERIES = "admin:shop_webhookdelivery_changelist"
 
 
 @admin.register(FeedEvent)
-class FeedEventAdmin(KeysetMixin, ReadOnlyMixin, ModelAdmin):
+class FeedEventAdmin(RecordsAdmin):
     """The events that programs read, newest first. One without a position was committed a moment ago."""
 
     list_display = ["at", "type", "position", "order_id", "event_id"]
     fields = ["type", "at", "position", "event_id", "order_id", "data"]
-    ordering = ["-id"]
 
 
 @admin.register(WebhookEndpoint)
@@ -63,21 +62,18 @@ class WebhookEndpointAdmin(ReadOnlyMixin, ModelAdmin):
 
 
 @admin.register(WebhookDelivery)
-class WebhookDeliveryAdmin(PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
+class WebhookDeliveryAdmin(RecordsAdmin):
     """The log of deliveries, newest first."""
 
-    list_display = ["created_at", "endpoint", "type", "status_label", "attempts", "response_status", "error"]
+    list_display = ["created_at", "endpoint", "type", "shown_status", "attempts", "response_status", "error"]
     list_filter = ["status"]
     list_prefetch_related = ["endpoint"]
     linked_lookups = ["endpoint__exact"]
     fields = ["endpoint", "type", "event_id", "position", "status", "attempts", "response_status", "error"]
     fields += ["created_at", "next_attempt_at", "delivered_at", "payload"]
-    ordering = ["-id"]
     actions = ["resend"]
 
-    @admin.display(description=_("status"))
-    def status_label(self, row: WebhookDelivery) -> StatusLabel:
-        return status_label(row.status)
+    shown_status = column(_("status"), lambda row: status_label(row.status))
 
     @admin.action(description=_("Send the selected deliveries again"), permissions=["resend"])
     def resend(self, request: HttpRequest, selected: "QuerySet[WebhookDelivery]") -> HttpResponse | None:

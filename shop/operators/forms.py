@@ -46,11 +46,10 @@ def reason_field(
     help_text: "StrOrPromise" = REASON_HELP, *, max_length: int = LONGEST_DETAIL
 ) -> forms.CharField:
     """The field for the reason of an action."""
-    widget = UnfoldAdminTextareaWidget(attrs={"rows": 2})
     return forms.CharField(
         label=_("Reason"),
         max_length=max_length,
-        widget=widget,
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}),
         help_text=help_text,
         validators=[_refuse_control_characters],
     )
@@ -68,14 +67,10 @@ class FormIdField(forms.UUIDField):
     def validate(self, value: UUID) -> None:
         """Raise `ValidationError` for another kind of id, or one older than half the retention of keys."""
         super().validate(value)
-        if value.version != 7 or _created_at_milliseconds(value) < _oldest_milliseconds():
+        # Its first 48 bits are milliseconds since the epoch.
+        age_seconds = clock.now().timestamp() - (value.int >> 80) / 1000
+        if value.version != 7 or age_seconds > settings.IDEMPOTENCY_RETENTION_SECONDS / 2:
             raise forms.ValidationError(_TOO_OLD)
-
-
-class ReasonForm(forms.Form):
-    """A form that asks for the reason of an action."""
-
-    reason = reason_field()
 
 
 class ChangeForm(forms.ModelForm):
@@ -150,14 +145,3 @@ def keyed_call(
         fingerprint=recorded_answers.key_hash(f"{action} {meaning}"),
         answer=answer,
     )
-
-
-def _created_at_milliseconds(form_id: UUID) -> int:
-    """The instant in a UUIDv7, since the epoch."""
-    return form_id.int >> 80
-
-
-def _oldest_milliseconds() -> int:
-    """The oldest instant of a form that is accepted: half of the time for which its effect is recorded."""
-    seconds = settings.IDEMPOTENCY_RETENTION_SECONDS // 2
-    return int((clock.now().timestamp() - seconds) * 1000)

@@ -6,9 +6,10 @@ from uuid import UUID
 
 from django.contrib import admin
 from django.contrib.admin.checks import InlineModelAdminChecks
+from django.core.exceptions import ValidationError
 from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest
-from unfold.admin import TabularInline
+from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
 
 from shop.admin_site import ReadOnlyMixin
@@ -16,6 +17,10 @@ from shop.http.keyset_pages import KeysetPaginator
 
 if TYPE_CHECKING:
     from django_stubs_ext import StrOrPromise
+
+Narrow = Callable[["QuerySet[Any]"], "QuerySet[Any]"]
+EVERYTHING = "everything"
+"""The choice of all rows, of a filter that chooses some as the list is opened."""
 
 
 def parse_uuid(term: str) -> UUID | None:
@@ -27,7 +32,11 @@ def parse_uuid(term: str) -> UUID | None:
 
 
 class SearchMixin:
-    """A list with a search of its own: Django's looks for parts of words, which no index finds."""
+    """A list that is searched by exact values, as indexes find no others: Django looks for parts of words.
+
+    The rows are those of the first search field that has the value at all, so that the database uses this
+    field's index. By several fields at once, or by a column of a joined table, it would read the whole list.
+    """
 
     def get_search_results(
         self, request: HttpRequest, rows: "QuerySet[Any]", search_term: str
@@ -38,42 +47,43 @@ class SearchMixin:
 
     def search(self, rows: "QuerySet[Any]", term: str) -> "QuerySet[Any]":
         """Those of the rows that the term finds, which is not empty."""
-        raise NotImplementedError
-
-
-class ExactSearchMixin(SearchMixin):
-    """A list that is searched by exact values, as indexes find no others: a UUID, or else a word.
-
-    The rows are those of the first field that has the value at all, so that the database uses this field's
-    index. By several fields at once, or by a column of a joined table, it would read the whole list.
-    """
-
-    uuid_fields: Sequence[str] = ()
-    word_fields: Sequence[str] = ()
-
-    def search(self, rows: "QuerySet[Any]", term: str) -> "QuerySet[Any]":
-        id = parse_uuid(term)
-        for name in self.word_fields if id is None else self.uuid_fields:
-            condition = _having(rows.model, name, term if id is None else id)
+        for name in self.search_fields:  # type: ignore[attr-defined]
+            try:
+                condition = _having(rows.model, name, term)
+            except ValidationError:  # a word is no id
+                continue
             if condition is not None and rows.model._default_manager.filter(**condition).exists():
                 return rows.filter(**condition)
         return rows.none()
 
 
-def _having(model: type[Model], name: str, value: object) -> dict[str, Any] | None:
+def _having(model: type[Model], name: str, term: str) -> dict[str, Any] | None:
     """The lookup of rows with that value; of another table's column by the key there, None if it has none."""
     own, _, of_related = name.partition("__")
+    field: Any = model._meta.get_field(own)
     if not of_related:
-        return {name: value}
-    related: Any = model._meta.get_field(own).related_model
-    key = related._default_manager.filter(**{of_related: value}).values_list("pk", flat=True).first()
-    return None if key is None else {own: key}
+        return {name: (field.target_field if field.is_relation else field).to_python(term)}
+    key = field.related_model._default_manager.filter(**{of_related: term}).values_list("pk", flat=True)
+    return None if (first := key.first()) is None else {own: first}
 
 
 class ChoiceFilter(admin.SimpleListFilter):
-    """A filter with a condition for each choice, or a function that returns it; others filter nothing."""
+    """A filter with a condition for each choice, or a function that narrows the rows; others filter nothing.
 
-    options: Mapping[str, tuple["StrOrPromise", Q | Callable[[], Q]]]
+    With `opened_with` the list opens with this choice, and has all rows once a search or filter is used.
+    """
+
+    options: Mapping[str, tuple["StrOrPromise", Q | Narrow]]
+    opened_with: Callable[[], str] | None = None
+
+    def __init__(self, request: HttpRequest, *arguments: Any) -> None:
+        # Paging and sorting are not a search.
+        is_opened = not request.GET.keys() - {"p", "o"}
+        self.default = self.opened_with and (self.opened_with() if is_opened else EVERYTHING)
+        super().__init__(request, *arguments)
+
+    def value(self) -> str | None:
+        return super().value() or self.default
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return [(value, str(title)) for value, (title, _) in self.options.items()]
@@ -81,36 +91,25 @@ class ChoiceFilter(admin.SimpleListFilter):
     def queryset(self, request: HttpRequest, queryset: "QuerySet[Any]") -> "QuerySet[Any]":
         if (option := self.options.get(self.value() or "")) is None:
             return queryset
-        condition = option[1]
-        return queryset.filter(condition if isinstance(condition, Q) else condition())
-
-
-class PreselectingFilter(admin.SimpleListFilter):
-    """A filter that selects some rows as the list is opened, and all once a search or other filter is used.
-
-    A subclass has a choice for each of the two, and none of Django's own.
-    """
-
-    everything: str
-
-    def __init__(self, request: HttpRequest, *arguments: Any) -> None:
-        # Paging and sorting are not a search.
-        is_opened = not request.GET.keys() - {"p", "o"}
-        self.default = self.initial_choice() if is_opened else self.everything
-        super().__init__(request, *arguments)
-
-    def initial_choice(self) -> str:
-        """The choice with which the list is opened."""
-        raise NotImplementedError
-
-    def value(self) -> str:
-        return super().value() or self.default
+        return queryset.filter(option[1]) if isinstance(option[1], Q) else option[1](queryset)
 
     def choices(self, changelist: Any) -> Any:
-        """The choices of `lookups`, without Django's own "All"."""
-        for lookup, title in self.lookup_choices:
-            query = changelist.get_query_string({self.parameter_name: lookup})
-            yield {"selected": self.value() == lookup, "query_string": query, "display": title}
+        """Without Django's own "All" where the options have one."""
+        found = super().choices(changelist)
+        return list(found)[1:] if self.opened_with else found
+
+
+def choice_filter(
+    title: "StrOrPromise",
+    parameter_name: str,
+    options: Mapping[str, tuple["StrOrPromise", Q | Narrow]],
+    *,
+    opened_with: Callable[[], str] | None = None,
+) -> type[ChoiceFilter]:
+    """A `ChoiceFilter`, by the name of its parameter in addresses."""
+    attributes = {"title": title, "parameter_name": parameter_name, "options": options}
+    first = opened_with and staticmethod(opened_with)
+    return type("ChoiceFilter", (ChoiceFilter,), attributes | {"opened_with": first})
 
 
 class ReadOnlyInline(ReadOnlyMixin, TabularInline):
@@ -119,33 +118,42 @@ class ReadOnlyInline(ReadOnlyMixin, TabularInline):
     checks_class = InlineModelAdminChecks  # type: ignore[assignment]
 
 
+def column(
+    description: "StrOrPromise", read: Callable[[Any], Any], *, ordering: str | None = None
+) -> Callable[[Any, Any], Any]:
+    """A column of what `read` returns for a row."""
+
+    @display(description=description, ordering=ordering)
+    def value(pages: Any, row: Any) -> Any:
+        return read(row)
+
+    return value
+
+
 def key_column(name: str, description: "StrOrPromise") -> Callable[[Any, Any], Any]:
     """A column with the key of another row: Django doesn't translate the name of the column itself."""
-
-    @display(description=description, ordering=name)
-    def key(pages: Any, row: Any) -> Any:
-        return getattr(row, name)
-
-    return key
+    return column(description, lambda row: getattr(row, name), ordering=name)
 
 
 class KeysetMixin:
-    """A long list, whose pages have no total, only links: counting millions of rows takes seconds."""
+    """A long list, whose pages have no total, only links: counting millions of rows takes seconds.
+
+    Related rows are read by queries of their own. Joined, the database may start from the smaller table, and
+    then it reads and sorts the whole long one.
+    """
 
     paginator: Any = KeysetPaginator
     show_full_result_count = False
-
-
-class PrefetchedListMixin(KeysetMixin):
-    """A long list whose related rows are read by queries of their own.
-
-    Joined, the database may start from the smaller table, and then it reads and sorts the whole long one.
-    """
-
     # Not False: Django would join what the list displays.
-    list_select_related: Sequence[str] = ()
+    list_select_related: Any = ()
     list_prefetch_related: Sequence[str] = ()
 
     def get_queryset(self, request: HttpRequest) -> "QuerySet[Any]":
         rows: QuerySet[Any] = super().get_queryset(request)  # type: ignore[misc]
         return rows.prefetch_related(*self.list_prefetch_related)
+
+
+class RecordsAdmin(SearchMixin, KeysetMixin, ReadOnlyMixin, ModelAdmin):
+    """A long list of rows that operators read and search, the newest first."""
+
+    ordering = ["-id"]

@@ -4,6 +4,7 @@ Both are as throttled and journaled as the API's sign-in. A staff account withou
 are required, reaches the set-up page by its right password and in no other way.
 """
 
+import textwrap
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -123,11 +124,15 @@ class SignInPage(LoginView):
     def form_valid(self, form: Any) -> HttpResponse:
         response = super().form_valid(form)
         _end_setup(self.request)
-        verified = form.signed_in.verified
-        if verified:
+        if verified := form.signed_in.verified:
             self.request.session[second_factor.SESSION_KEY] = verified.device_id
             if verified.method is Method.BACKUP_CODE:
-                _warn_of_used_backup_code(self.request, left=verified.backup_codes_left)
+                left = verified.backup_codes_left
+                used = gettext("You used a backup code; %(left)s are left.") % {"left": left}
+                few = gettext(
+                    "Have a superuser reset your one-time codes, and set them up anew, before they run out."
+                )
+                messages.warning(self.request, f"{used} {few}" if left <= FEW_BACKUP_CODES else used)
         return response
 
 
@@ -151,8 +156,9 @@ def sign_in(request: HttpRequest) -> HttpResponseBase:
 @sensitive_post_parameters("otp")
 def set_up(request: HttpRequest) -> HttpResponseBase:
     """The page that sets up one-time codes, and shows the backup codes once it is done."""
-    setup = _read_setup(request)
-    account = _account_of(setup) if setup else None
+    kept = request.session.get(SETUP_KEY)
+    setup = _Setup(**kept) if kept else None
+    account = _account_of(setup)
     if setup is None or account is None:
         _end_setup(request)
         if request.method == "POST":
@@ -173,11 +179,11 @@ def set_up(request: HttpRequest) -> HttpResponseBase:
             request.session[second_factor.SESSION_KEY] = enrolled.device_id
             codes = {"backup_codes": enrolled.backup_codes, "next_page": setup.next_page}
             return _page(request, "shop/backup_codes.html", title=gettext("Backup codes"), **codes)
-    shown = {"form": form, "account": account, "secret": _in_groups(setup.secret)}
+    # As people type it into an app.
+    in_groups = " ".join(textwrap.wrap(second_factor.secret_as_text(setup.secret), 4))
     code = _qr_code(second_factor.provisioning_url(account=account, secret=setup.secret))
-    return _page(
-        request, "shop/otp_setup.html", title=gettext("Set up one-time codes"), qr_code=code, **shown
-    )
+    shown = {"form": form, "account": account, "secret": in_groups, "qr_code": code}
+    return _page(request, "shop/otp_setup.html", title=gettext("Set up one-time codes"), **shown)
 
 
 def _begin_setup(request: HttpRequest, account: User, *, next_page: str) -> None:
@@ -200,27 +206,14 @@ def _end_setup(request: HttpRequest) -> None:
         request.session.set_expiry(None)
 
 
-def _read_setup(request: HttpRequest) -> _Setup | None:
-    """The session's set-up; None if there is none, or if it took too long."""
-    kept = request.session.get(SETUP_KEY)
-    setup = _Setup(**kept) if kept else None
-    return setup if setup and clock.now().timestamp() < setup.until else None
-
-
-def _account_of(setup: _Setup) -> User | None:
-    """The account that sets codes up; None if it is not active staff any more, or has another password."""
+def _account_of(setup: _Setup | None) -> User | None:
+    """The account that sets codes up; None if that took too long, or the account is not active staff any
+    more, or has another password.
+    """
+    if setup is None or clock.now().timestamp() >= setup.until:
+        return None
     account = User.objects.filter(pk=setup.account_id, is_active=True, is_staff=True).first()
-    is_same = account is not None and account.get_session_auth_hash() == setup.credential
-    return account if is_same else None
-
-
-def _warn_of_used_backup_code(request: HttpRequest, *, left: int) -> None:
-    used = gettext("You used a backup code; %(left)s are left.") % {"left": left}
-    if left <= FEW_BACKUP_CODES:
-        used += " " + gettext(
-            "Have a superuser reset your one-time codes, and set them up anew, before they run out."
-        )
-    messages.warning(request, used)
+    return account if account and account.get_session_auth_hash() == setup.credential else None
 
 
 def _page(request: HttpRequest, template: str, **shown: Any) -> HttpResponse:
@@ -233,12 +226,6 @@ def _qr_code(url: str) -> SafeString:
         scale=4, border=4, light="white", title=gettext("QR code for the authenticator app")
     )
     return mark_safe(drawn)  # noqa: S308 - segno draws it, and escapes the title
-
-
-def _in_groups(secret: str) -> str:
-    """The secret as people type it into an app: in base 32, in groups of four."""
-    text = second_factor.secret_as_text(secret)
-    return " ".join(text[start : start + 4] for start in range(0, len(text), 4))
 
 
 def show_refused_turn(handler: Callable[[HttpRequest], HttpResponse]) -> Callable[..., HttpResponse]:

@@ -76,12 +76,14 @@ def opened(data: Mapping[str, Any], *, is_confirmed: bool) -> Iterator[BinaryIO]
 def clear() -> int:
     """Delete the files in this machine's folder that have not been confirmed in time. Returns how many."""
     deadline, folder = clock.now().timestamp() - KEPT_SECONDS, Path(tempfile.gettempdir())
-    found = [*folder.glob(f"{PREFIX}*"), *folder.glob(BROKEN_OFF)]
-    gone = [path for path in found if _is_older(path, deadline)]
-    for path in gone:
-        path.unlink(missing_ok=True)
-        log.info("an upload that was never confirmed is deleted", file=path.name)
-    return len(gone)
+    gone = 0
+    for path in (*folder.glob(f"{PREFIX}*"), *folder.glob(BROKEN_OFF)):
+        with suppress(FileNotFoundError):  # confirmed meanwhile
+            if path.lstat().st_mtime < deadline:
+                path.unlink()
+                gone += 1
+                log.info("an upload that was never confirmed is deleted", file=path.name)
+    return gone
 
 
 def _keep(file: UploadedFile, path: Path, owner: str) -> None:
@@ -96,10 +98,3 @@ def _keep(file: UploadedFile, path: Path, owner: str) -> None:
         return
     path.touch(mode=0o600)
     path.write_bytes(file.read())
-
-
-def _is_older(path: Path, deadline: float) -> bool:
-    try:
-        return path.lstat().st_mtime < deadline
-    except FileNotFoundError:  # confirmed meanwhile
-        return False

@@ -155,7 +155,7 @@ def test_every_error_of_every_body_is_described_in_korean(api: Api) -> None:
 
 NOT_OF_THE_API = {
     *("tests", "migrations", "management", "admin", "backoffice", "operators"),
-    *("imports", "reconciliation", "gateway_lookups.py", "move_stock_page.py"),
+    *("imports", "reconciliation", "gateway_lookups.py"),
 }
 """Folders and modules whose errors only commands and the operators' pages show."""
 

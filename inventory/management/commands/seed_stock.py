@@ -64,7 +64,7 @@ class Command(BaseCommand):
             if dry_run:
                 self._dry_run(contents)
             elif contents.errors:
-                raise stock_files.invalid(contents.errors)
+                raise importing.invalid(contents.errors)
             else:
                 reason = normalized(f"seed_stock {file.name}")[:255] if file else "seed_stock"
                 self._receive(contents, delivery or uuid7(), reason)

@@ -1,0 +1,306 @@
+"""The operators' pages that add codes to a campaign's pool, or accounts to its list: of a file, or entered.
+
+Lines are read some thousands at a time. What is there already is skipped, so a repeat adds the rest.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from io import BytesIO
+from typing import Any, BinaryIO, NamedTuple
+
+from django import forms
+from django.http import HttpRequest
+from django.utils.html import format_html
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
+from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget
+
+from coupons import eligible_accounts, line_files, pool
+from coupons.eligible_accounts import ListedAccounts
+from coupons.line_files import BadLine, FileLine, Kind, Piece
+from coupons.models import Campaign
+from coupons.pool import AddedCodes
+from shop import form_fields
+from shop.errors import Invalid
+from shop.http import json_format
+from shop.idempotency.recorded_answers import Answer, KeyedCall
+from shop.operators import actions, uploads
+from shop.operators.actions import MOST_LINES, Action, ActionForm, ActionPreview
+from shop.operators.forms import keyed_call
+
+FIRST_SHOWN = 10
+MOST_CODES_AT_ONCE = 100_000
+ADD, REMOVE = "add", "remove"
+
+
+class Target(NamedTuple):
+    """What lines are added to: `find` says how many of a piece are there, and which are taken elsewhere."""
+
+    campaign: Campaign
+    kind: Kind
+    title: str
+    description: str
+    warning: str
+    names: tuple[str, str]
+    """Of the lines, and of those that are there already."""
+    find: Callable[[Piece], tuple[int, list[FileLine]]]
+    add: Callable[[Sequence[str], str], AddedCodes | ListedAccounts]
+
+
+class AddCodesForm(ActionForm):
+    codes = forms.CharField(
+        label=_("Codes"),
+        required=False,
+        widget=UnfoldAdminTextareaWidget,
+        help_text=_("One per line; codes that exist already are skipped."),
+    )
+    count = form_fields.WholeNumberField(
+        label=_("Count"),
+        required=False,
+        min_value=1,
+        max_value=MOST_CODES_AT_ONCE,
+        help_text=_("Or how many codes to generate."),
+    )
+    field_order = ["codes", "count", "reason"]
+
+    def clean(self) -> dict[str, Any]:
+        data: dict[str, Any] = super().clean() or {}
+        if not self.errors and bool(data["codes"]) == bool(data["count"]):
+            raise forms.ValidationError(gettext("Enter either codes or how many to generate."))
+        return data
+
+
+class ListedAccountsForm(ActionForm):
+    change = forms.ChoiceField(
+        label=_("Change"),
+        choices=[(ADD, _("Add to the list")), (REMOVE, _("Remove from the list"))],
+        widget=UnfoldAdminSelectWidget,
+    )
+    accounts = forms.CharField(
+        label=_("Accounts"), widget=UnfoldAdminTextareaWidget, help_text=_("Their ids, one per line.")
+    )
+    field_order = ["change", "accounts", "reason"]
+
+
+def codes_of(campaign: Campaign) -> Target:
+    """The pool of a campaign."""
+
+    def find(piece: Piece) -> tuple[int, list[FileLine]]:
+        found = pool.existing(campaign_id=campaign.pk, codes=piece.texts)
+        elsewhere = [line for line in piece.lines if line.text in found.elsewhere]
+        return sum(line.text in found.in_pool for line in piece.lines), elsewhere
+
+    text = gettext("A text or CSV file, one code in each line; the first line may be the header {header}.")
+    if campaign.code_source != Campaign.CodeSource.POOL:
+        unused = gettext(
+            "This campaign generates its codes: it takes uploaded ones once its code source is “pool”."
+        )
+        text = f"{text} {unused}"
+    return Target(
+        campaign=campaign,
+        kind=line_files.CODES,
+        title=gettext("Upload codes for %(campaign)s") % {"campaign": campaign.name},
+        description=text,
+        warning=gettext("Codes can't be taken out of the pool again."),
+        names=(gettext("Codes"), gettext("In this campaign's pool already: skipped")),
+        find=find,
+        add=lambda texts, reason: pool.add(campaign_id=campaign.pk, codes=texts, reason=reason),
+    )
+
+
+def accounts_of(campaign: Campaign) -> Target:
+    """The list of accounts of a campaign."""
+
+    def find(piece: Piece) -> tuple[int, list[FileLine]]:
+        ids = [int(text) for text in piece.texts]
+        unknown = eligible_accounts.unknown(ids)
+        text = gettext("there is no account %(account)s")
+        piece.errors.extend(
+            BadLine(line.number, "unknown", text % {"account": line.text})
+            for line in piece.lines
+            if int(line.text) in unknown
+        )
+        return len(eligible_accounts.listed(campaign_id=campaign.pk, account_ids=ids)), []
+
+    def add(texts: Sequence[str], reason: str) -> ListedAccounts:
+        ids = [int(text) for text in texts]
+        return eligible_accounts.add(campaign_id=campaign.pk, account_ids=ids, reason=reason)
+
+    text = gettext(
+        "A text or CSV file, the id of an account in each line; the first line may be the header {header}."
+    )
+    if campaign.eligible != Campaign.Eligible.LISTED:
+        unused = gettext("This campaign is for all accounts: its list counts once it is for listed accounts.")
+        text = f"{text} {unused}"
+    return Target(
+        campaign=campaign,
+        kind=line_files.ACCOUNTS,
+        title=gettext("Upload accounts for %(campaign)s") % {"campaign": campaign.name},
+        description=text,
+        warning="",
+        names=(gettext("Accounts"), gettext("Listed already: skipped")),
+        find=find,
+        add=add,
+    )
+
+
+def upload(target: Target) -> Action:
+    """The action that adds the lines of a file to the target."""
+
+    def preview(data: Mapping[str, Any]) -> ActionPreview:
+        with uploads.opened(data, is_confirmed=False) as file:
+            return _preview(file, target, target.title)
+
+    def perform(data: Mapping[str, Any]) -> dict[str, int]:
+        with uploads.opened(data, is_confirmed=True) as file:
+            return _add(file, target, data["reason"])
+
+    header = format_html("<code>{}</code>", target.kind.header)
+    return _action(
+        target,
+        title=target.title,
+        description=format_html(target.description, header=header),
+        submit=gettext("Add"),
+        form_class=uploads.UploadForm,
+        preview=preview,
+        perform=perform,
+    )
+
+
+def add_codes(request: HttpRequest, campaign: Campaign) -> Action:
+    """The action that adds codes to the pool of this campaign, entered or generated ones."""
+    target = codes_of(campaign)
+    title = gettext("Add codes to the pool of %(name)s") % {"name": campaign.name}
+
+    def preview(data: Mapping[str, Any]) -> ActionPreview:
+        if not data["count"]:
+            return _preview(_lines(data["codes"]), target, title)
+        question = ngettext("Generate %(count)s code?", "Generate %(count)s codes?", data["count"])
+        had = (gettext("Codes that the pool has had in all"), f"{campaign.codes_added:,}")
+        return ActionPreview(question % {"count": f"{data['count']:,}"}, facts=[had], warning=target.warning)
+
+    def perform(data: Mapping[str, Any]) -> dict[str, int]:
+        if not data["count"]:
+            return _add(_lines(data["codes"]), target, data["reason"])
+        keyed = partial(_keyed_chunk, request, campaign.pk, data)
+        made = pool.generate(campaign_id=campaign.pk, count=data["count"], keyed=keyed, reason=data["reason"])
+        return {"added": made.added, "skipped": 0, "total": made.total}
+
+    return _action(
+        target,
+        title=title,
+        description=gettext("For campaigns whose codes come from a pool."),
+        submit=gettext("Add"),
+        form_class=AddCodesForm,
+        preview=preview,
+        perform=perform,
+    )
+
+
+def change_list(campaign: Campaign) -> Action:
+    """The action that adds accounts to the list of this campaign, or removes them."""
+    target = accounts_of(campaign)
+    title = gettext("Listed accounts of %(name)s") % {"name": campaign.name}
+
+    def ids(data: Mapping[str, Any]) -> list[int]:
+        pieces = line_files.pieces(_lines(data["accounts"]), kind=target.kind)
+        return [int(text) for piece in pieces for text in piece.texts]
+
+    def preview(data: Mapping[str, Any]) -> ActionPreview:
+        checked = _preview(_lines(data["accounts"]), target, title)
+        if data["change"] == ADD:
+            return checked
+        number = len(eligible_accounts.listed(campaign_id=campaign.pk, account_ids=ids(data)))
+        question = ngettext("Remove %(count)s account?", "Remove %(count)s accounts?", number)
+        stays = gettext("Coupons that are issued stay usable.")
+        return ActionPreview(question % {"count": f"{number:,}"}, warning=stays)
+
+    def perform(data: Mapping[str, Any]) -> dict[str, int]:
+        if data["change"] == ADD:
+            return _add(_lines(data["accounts"]), target, data["reason"])
+        removed = eligible_accounts.remove(
+            campaign_id=campaign.pk, account_ids=ids(data), reason=data["reason"]
+        )
+        return {"removed": removed}
+
+    return _action(
+        target,
+        title=title,
+        description=gettext("A campaign for listed accounts issues coupons to these accounts alone."),
+        submit=gettext("Change the list"),
+        form_class=ListedAccountsForm,
+        preview=preview,
+        perform=perform,
+    )
+
+
+def _action(target: Target, **described: Any) -> Action:
+    return Action(
+        report=_report,
+        once=f"add {target.kind.header} lines to {target.campaign.pk}",
+        is_one_transaction=False,
+        back=actions.page_of(target.campaign),
+        **described,
+    )
+
+
+def _lines(entered: str) -> BinaryIO:
+    return BytesIO("\n".join(entered.split()).encode())
+
+
+def _add(file: BinaryIO, target: Target, reason: str) -> dict[str, int]:
+    counts = {"added": 0, "skipped": 0, "total": 0}
+    for piece in line_files.pieces(file, kind=target.kind):
+        done = target.add(piece.texts, reason)
+        counts["added"] += done.added
+        counts["skipped"] += len(done.skipped)
+        counts["total"] = done.total
+    return counts
+
+
+def _report(counts: Mapping[str, int]) -> str:
+    if "removed" not in counts:
+        return gettext("%(added)s added, %(skipped)s skipped, %(total)s in all.") % counts
+    text = ngettext("%(count)s account removed.", "%(count)s accounts removed.", counts["removed"])
+    return text % {"count": f"{counts['removed']:,}"}
+
+
+def _keyed_chunk(request: HttpRequest, campaign_id: int, data: Mapping[str, Any], number: int) -> KeyedCall:
+    """The chunk of this number of the form's codes, as a keyed call."""
+    return keyed_call(
+        request,
+        f"generate codes {number}",
+        data["form_id"],
+        (campaign_id, data["count"]),
+        answer=lambda made: Answer(200, json_format.dump({"made": made})),
+    )
+
+
+def _preview(file: BinaryIO, target: Target, title: str) -> ActionPreview:
+    """What adding the lines would do. Raises `Invalid` with the lines that are none."""
+    count = present = taken = wrong = 0
+    first: list[str] = []
+    elsewhere: list[FileLine] = []
+    bad: list[BadLine] = []
+    for piece in line_files.pieces(file, kind=target.kind):
+        there, others = target.find(piece)
+        count, present, taken = count + len(piece.lines), present + there, taken + len(others)
+        first += piece.texts[: FIRST_SHOWN - len(first)]
+        elsewhere += others[: MOST_LINES - len(elsewhere)]
+        wrong += len(piece.errors)
+        bad += sorted(piece.errors)[: MOST_LINES - len(bad)]
+    if bad or not count:
+        text = gettext("Nothing can be added: {lines} lines are bad. Correct them, and send them again.")
+        raise Invalid(
+            text.format(lines=wrong) if bad else gettext("There is nothing to add."),
+            errors=[one._asdict() | {"field": target.kind.header} for one in bad],
+        )
+    facts = [(target.names[0], f"{count:,}"), (target.names[1], f"{present:,}")]
+    if taken:
+        facts.append((gettext("Taken by other campaigns: skipped"), f"{taken:,}"))
+    return ActionPreview(
+        f"{title}?",
+        facts=[*facts, (gettext("The first ones"), ", ".join(first))],
+        warning=target.warning,
+        table={"headers": [gettext("line"), gettext("code")], "rows": elsewhere},
+    )

@@ -1,0 +1,271 @@
+"""Admin pages of sales: their terms, products, pausing, entries, and the public values of their draws."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.contrib.admin.widgets import AutocompleteSelectMultiple
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+from unfold.admin import ModelAdmin
+from unfold.decorators import display
+
+from inventory.models import Product
+from sales import entry_counts, pausing, schemas, terms
+from sales.models import Sale, SaleEntry, SaleProduct
+from sales.waiting_room import entries
+from shop import clock, form_fields
+from shop.admin_site import REASON, NonAtomicAdmin, ReasonedChangesMixin
+from shop.operators import actions
+from shop.operators.display import status_label
+from shop.operators.forms import ChangeForm, EditForm, FormIdField
+from shop.operators.lists import RecordsAdmin, column
+from shop.operators.pausing import PausingMixin
+from shop.operators.status_words import status_word
+
+PRODUCTS = "products"
+ID = re.compile(r"[0-9]{1,19}")
+
+
+class ProductsWidget(AutocompleteSelectMultiple):
+    """Shows a refused form again without the values that are no ids: Django's would look for them, and fail.
+
+    The field for the search has the label's text for screen readers too, which Select2 gives to no field.
+    """
+
+    @property
+    def media(self) -> forms.Media:
+        # Django orders only the scripts of one list.
+        return super().media + forms.Media(js=["admin/js/autocomplete.js", "operators/searched_lists.js"])
+
+    def optgroups(self, name: str, value: Sequence[str], attr: Any = None) -> Any:
+        return super().optgroups(name, [one for one in value if ID.fullmatch(str(one))], attr)
+
+
+class SaleForm(EditForm, ChangeForm):
+    form_id = FormIdField()
+    products = forms.ModelMultipleChoiceField(
+        label=_("Products"),
+        queryset=Product.objects.all(),
+        # Searched by the server: a page with all products as choices would be too long.
+        widget=ProductsWidget(SaleProduct._meta.get_field("product"), admin.site),
+        help_text=_("Search by sku or name. A product is in at most one sale that is not over."),
+    )
+    rate_per_minute = form_fields.WholeNumberField(
+        label=_("Rate per minute"),
+        initial=terms.DEFAULT_RATE,
+        min_value=1,
+        max_value=terms.HIGHEST_RATE,
+        help_text=_("The most accounts that are admitted in any 60 seconds."),
+    )
+    admitted_for_seconds = form_fields.WholeNumberField(
+        label=_("Admitted for seconds"),
+        initial=terms.DEFAULT_ADMITTED_FOR_SECONDS,
+        min_value=1,
+        max_value=terms.LONGEST_ADMISSION_SECONDS,
+        help_text=_("How long an admitted account may place its order."),
+    )
+
+    class Meta:
+        model = Sale
+        fields = [
+            "name",
+            PRODUCTS,
+            "opens_at",
+            "closes_at",
+            "admission",
+            "rate_per_minute",
+            "admitted_for_seconds",
+        ]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if not self.instance.pk:
+            return
+        del self.fields["form_id"]
+        # Those of an account that may not change sales are read-only, and not fields of the form.
+        if PRODUCTS in self.fields:
+            self.initial[PRODUCTS] = sorted(terms.product_ids_of(self.instance.pk))
+            # A sale may give up all of them.
+            self.fields[PRODUCTS].required = False
+        self.carry_initial()
+
+    def terms(self, names: list[str]) -> dict[str, Any]:
+        """The arguments of `terms.create` and `terms.change` for these fields."""
+        given = {name: self.cleaned_data[name] for name in names}
+        if PRODUCTS in given:
+            given["product_ids"] = sorted(product.pk for product in given.pop(PRODUCTS))
+        return given
+
+
+ENTRIES, LINKED_ENTRIES = "entries", "linked_entries"
+"""The field with the number of entries, and its name where it is a link to them."""
+
+
+@admin.register(Sale)
+class SaleAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdmin):
+    form = SaleForm
+    list_display = ["id", "name", "shown_status", "admission", "rate_per_minute", "opens_at", "closes_at"]
+    list_filter = ["admission", "opens_at"]
+    search_fields = ["name"]
+    ordering = ["-id"]
+    # Never `seed` itself: until the draw it would give away the order.
+    readonly_fields = [
+        "shown_status",
+        "paused_at",
+        ENTRIES,
+        "seed_hash",
+        "public_seed",
+        "entries_hash",
+        "drawn_count",
+        "drawn_at",
+        "last_position",
+        "passed_position",
+        "last_admitted_at",
+        "ended_at",
+        "created_at",
+    ]
+    fields = [*SaleForm.Meta.fields, *readonly_fields]
+    actions = ["pause_selected", "resume_selected"]
+    actions_detail = ["pause", "resume"]
+
+    @display(description=_("status"))
+    def shown_status(self, sale: Sale) -> str:
+        return "-" if sale.pk is None else status_label(sale.status_at(clock.now()))
+
+    @admin.display(description=_("seed"))
+    def public_seed(self, sale: Sale) -> str:
+        if sale.pk is None:
+            return "-"
+        return schemas.public_seed(sale) or gettext("Secret until the draw at the opening.")
+
+    @admin.display(description=_("sale entries"))
+    def entries(self, sale: Sale) -> str:
+        """How many there are by their status."""
+        if sale.pk is None:
+            return "-"
+        # Unfold renders the field five times for a page, and the count reads an index of all entries.
+        if "entries_text" not in vars(sale):
+            counts = entry_counts.by_status([sale.pk])[sale.pk]
+            words = [f"{status_word(one)} {counts[one]:,}" for one in SaleEntry.Status.values]
+            vars(sale)["entries_text"] = " · ".join(words)
+        return str(vars(sale)["entries_text"])
+
+    @admin.display(description=_("sale entries"))
+    def linked_entries(self, sale: Sale) -> str:
+        """A link to them, for accounts that may see them."""
+        address = f"{reverse('admin:sales_saleentry_changelist')}?sale={sale.pk}"
+        return format_html('<a href="{}" class="text-link underline">{}</a>', address, self.entries(sale))
+
+    def get_fields(self, request: HttpRequest, obj: Sale | None = None) -> Any:
+        """A new sale's page carries the form's id too; one that may not be changed shows no form's fields."""
+        if obj is None:
+            return [*self.fields, "form_id"]
+        fields = list(self.fields)
+        if request.user.has_perm("sales.view_saleentry"):
+            fields[fields.index(ENTRIES)] = LINKED_ENTRIES
+        if self.has_change_permission(request, obj):
+            return fields
+        return ["name", "shown_products", *fields[2:]]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Sale | None = None) -> list[str]:
+        if obj is None:
+            return self.readonly_fields
+        now, fixed = clock.now(), ["shown_products", LINKED_ENTRIES]
+        if now >= obj.opens_at:
+            fixed += terms.FIXED_ONCE_OPEN
+        if now >= obj.closes_at:
+            fixed += [one for one in terms.TERMS if one not in (*terms.KEPT_ONCE_CLOSED, *fixed)]
+        return [*self.readonly_fields, *fixed]
+
+    @admin.display(description=_("products"))
+    def shown_products(self, sale: Sale) -> str:
+        found = SaleProduct.objects.filter(sale=sale).select_related("product").order_by("product")
+        return ", ".join(str(one.product) for one in found) or "-"
+
+    def save_model(self, request: HttpRequest, obj: Sale, form: Any, change: bool) -> None:
+        """Write only the fields that were changed here: the page's copy of the others may be out of date."""
+        given = form.terms(form.changed_data if change else SaleForm.Meta.fields)
+        if change:
+            terms.change(sale_id=obj.pk, **given, reason=form.cleaned_data[REASON])
+            return
+        id = form.cleaned_data["form_id"]
+        obj.pk = actions.create_once(request, id, "create sale", lambda: terms.create(**given), meaning=given)
+
+    def set_paused(self, row_id: int, *, is_paused: bool, reason: str) -> Sale:
+        return pausing.set_paused(sale_id=row_id, is_paused=is_paused, reason=reason)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Sale | None = None) -> bool:
+        """Never: its entries and order lines refer to it."""
+        return False
+
+
+@admin.register(SaleProduct)
+class SaleProductAdmin(RecordsAdmin):
+    """Which products each sale has; they are changed on the sale's page."""
+
+    list_display = ["id", "sale", "product"]
+    list_prefetch_related = ["sale", "product"]
+    linked_lookups = ["sale__id__exact", "product__id__exact"]
+    search_fields = ["product__sku"]
+    search_help_text = _("The whole sku of a product")
+
+
+SALES_OFFERED = 20
+
+
+class SaleFilter(admin.SimpleListFilter):
+    """The newest sales; links choose any other one."""
+
+    title, parameter_name = _("sale"), "sale"
+
+    def lookups(self, request: HttpRequest, model_admin: object) -> list[tuple[str, str]]:
+        newest = Sale.objects.order_by("-pk").values_list("pk", "name")[:SALES_OFFERED]
+        return [(str(pk), name) for pk, name in newest]
+
+    def has_output(self) -> bool:
+        """Also without any sale: the list then still knows the filter that links use."""
+        return True
+
+    def queryset(self, request: HttpRequest, queryset: "QuerySet[SaleEntry]") -> "QuerySet[SaleEntry]":
+        chosen = self.value()
+        if chosen is None:
+            return queryset
+        is_id = chosen.isascii() and chosen.isdigit() and len(chosen) < len(str(2**63))
+        return queryset.filter(sale_id=int(chosen)) if is_id else queryset.none()
+
+
+@admin.register(SaleEntry)
+class SaleEntryAdmin(RecordsAdmin):
+    list_display = [
+        "id",
+        "sale",
+        "account",
+        "shown_status",
+        "position",
+        "created_at",
+        "admitted_at",
+        "admitted_until",
+        "order",
+    ]
+    list_prefetch_related = ["sale", "account"]
+    list_filter = [SaleFilter, "status", "created_at"]
+    # Entries of a sale may be far apart from each other, among those of sales that ran beside it.
+    unindexed_filters = {"sale", "status__exact", "created_at__gte", "created_at__lt"}
+    linked_lookups = ["account__id__exact"]
+    search_fields = ["id", "order", "account__username"]
+    search_help_text = _("The id of an entry or of its order, or an account's name")
+
+    shown_status = column(_("status"), lambda entry: status_label(_status_by_clock(entry).value))
+
+
+def _status_by_clock(entry: SaleEntry) -> SaleEntry.Status:
+    """The status by the clock, which may be ahead of what is recorded."""
+    recorded = SaleEntry.Status(entry.status)
+    return entries.effective_status(recorded, entry.admitted_until, entry.sale, clock.now())
