@@ -30,9 +30,7 @@ def examine() -> list[Finding]:
             ),
             (
                 "refused events",
-                f"{refused} are refused for good, and retried for EVENT_REFUSED_SECONDS"
-                if refused
-                else "none",
+                f"{refused} are refused for good, and retried for an hour at most" if refused else "none",
                 refused > 0,
                 "warning",
                 "Look at the answer in the journal (Event: queued) and at DATA_PLATFORM_URL: a wrong route "
