@@ -28,7 +28,7 @@ class Command(BaseCommand):
     def handle(self, *, json: bool, **_: Any) -> None:
         findings = [*doctor.examine(), *orders_doctor.examine(), *inventory_doctor.examine()]
         if json:
-            self.stdout.write(to_json.dumps({"findings": [asdict(finding) for finding in findings]}))
+            self.stdout.write(to_json.dumps({"findings": [*map(asdict, findings)]}))
         else:
             console = Console(file=self.stdout, highlight=False)  # type: ignore[arg-type]
             console.print(*map(_as_text, findings), sep="\n", soft_wrap=True)
