@@ -17,8 +17,6 @@ from shop.normalization import normalized
 
 
 class SagaCommand(BaseCommand):
-    """A command that does an action to the saga that is named."""
-
     action: ClassVar[Callable[..., Saga | Approval]]
     text: ClassVar[operator_texts.ActionText]
 
@@ -50,7 +48,6 @@ class SagaCommand(BaseCommand):
 
 
 def _operator(name: str) -> ActorContext:
-    """The journal's actor with that name."""
     if not 1 <= len(name.strip()) <= 150:
         raise ArgumentTypeError("Give your name: --by NAME, in 150 characters at most.")
     return ActorContext(actor=Actor.STAFF, name=name.strip())

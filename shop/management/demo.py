@@ -175,7 +175,6 @@ def _usernames(count: int) -> Iterator[Sequence[str]]:
 
 
 def staff_token() -> str:
-    """An access token of the superuser."""
     staff = User.objects.get(username=STAFF)
     return _token(staff, sign_outs.last_sign_out_number(staff.pk))
 

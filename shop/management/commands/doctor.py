@@ -37,6 +37,5 @@ class Command(BaseCommand):
 
 
 def _as_text(finding: Finding) -> str:
-    """The finding in one line, with the advice below it."""
     line = f"{SHOWN[finding.level]}  {escape(finding.check)}: {escape(finding.found)}"
     return f"{line}\n         {escape(finding.advice)}" if finding.advice else line

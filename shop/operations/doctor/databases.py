@@ -65,7 +65,6 @@ def examine() -> Iterator[Finding]:
 
 
 def of_server(variables: Variables) -> Iterator[Finding]:
-    """The findings about the server's settings, and those of our connections."""
     version = variables["version"]
     oldest = OLDEST_MARIADB if "mariadb" in version.lower() else OLDEST_MYSQL
     is_old = _version_numbers(version) < oldest
@@ -111,7 +110,6 @@ def collation(variables: Variables) -> Finding:
 
 
 def reader() -> list[Finding]:
-    """The finding about the secondary, where there is one."""
     if not secondary.is_configured():
         return []
     try:
@@ -152,7 +150,6 @@ def _sqlite() -> Iterator[Finding]:
 
 
 def _variables() -> Variables:
-    """The server's variables in the shop's connections."""
     marks = ", ".join(["%s"] * len(VARIABLE_NAMES))
     with connection.cursor() as cursor:
         cursor.execute(f"SHOW VARIABLES WHERE Variable_name IN ({marks})", VARIABLE_NAMES)
@@ -160,7 +157,6 @@ def _variables() -> Variables:
 
 
 def _index_bytes() -> int:
-    """The size of this database's secondary indexes."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT COALESCE(SUM(index_length), 0) FROM information_schema.tables"
