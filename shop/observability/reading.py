@@ -14,8 +14,6 @@ from django.db import DEFAULT_DB_ALIAS, Error, InterfaceError, OperationalError,
 from prometheus_client import Counter
 from structlog import get_logger
 
-from shop.db.mysql.patience import statement_limit
-
 log = get_logger(__name__)
 STATEMENT_SECONDS = 1
 SOURCE_SECONDS = 3.0
@@ -91,8 +89,12 @@ def _limited_statements() -> Iterator[None]:
     own.settings_dict = own.settings_dict | {"OPTIONS": options}
     connections[DEFAULT_DB_ALIAS] = own
     try:
-        with statement_limit(own, seconds=STATEMENT_SECONDS):
-            yield
+        with own.cursor() as cursor:
+            if own.mysql_is_mariadb:
+                cursor.execute("SET SESSION max_statement_time = %s", [STATEMENT_SECONDS])
+            else:
+                cursor.execute("SET SESSION max_execution_time = %s", [STATEMENT_SECONDS * 1000])
+        yield
     finally:
         own.close()
         connections[DEFAULT_DB_ALIAS] = usual
