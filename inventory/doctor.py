@@ -1,41 +1,28 @@
 """The doctor's check for deliveries that were interrupted and are not finished."""
 
+from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 
 from django.db import Error
 
 from inventory.imports import importing
-from inventory.models import Delivery
 from shop import clock
-from shop.operations.doctor.findings import Finding, ok, warning
+from shop.operations.doctor.findings import Finding, judge
 
 # A running import writes hundreds of rows a second.
 UNFINISHED_AFTER = timedelta(minutes=10)
 MOST_NAMED = 5
 
 
-def examine() -> list[Finding]:
-    """The findings about deliveries; none without a database, which is a finding of another check."""
-    try:
-        began_before = clock.now() - UNFINISHED_AFTER
-        return [unfinished(list(importing.unfinished().filter(started_at__lte=began_before)))]
-    except Error:
-        return []
-
-
-def unfinished(deliveries: list[Delivery]) -> Finding:
-    """The finding about these unfinished deliveries, the oldest first."""
-    if not deliveries:
-        return ok("unfinished deliveries", "none")
-    named = [_describe(delivery) for delivery in deliveries[:MOST_NAMED]]
-    more = [f"and {len(deliveries) - MOST_NAMED} more"] if len(deliveries) > MOST_NAMED else []
-    return warning(
-        "unfinished deliveries",
-        f"{len(deliveries)} started more than 10 minutes ago, not finished: {'; '.join([*named, *more])}",
-        "Unless it is still running, run its file again with its id: `manage.py seed_stock FILE --delivery "
-        "ID`. It continues where the first run ended, also with a file that was uploaded to the admin.",
-    )
-
-
-def _describe(delivery: Delivery) -> str:
-    return f"{delivery.pk} ({delivery.reason}), {delivery.rows_done} of {delivery.rows_total} rows"
+def examine() -> Iterator[Finding]:
+    """The finding about deliveries; none without a database, which is a finding of another check."""
+    with suppress(Error):
+        left = list(importing.unfinished().filter(started_at__lte=clock.now() - UNFINISHED_AFTER))
+        named = [
+            f"{one.pk} ({one.reason}), {one.rows_done} of {one.rows_total} rows" for one in left[:MOST_NAMED]
+        ]
+        more = [f"and {len(left) - MOST_NAMED} more"] if len(left) > MOST_NAMED else []
+        names = "; ".join([*named, *more])
+        found = f"{len(left)} started more than 10 minutes ago, not finished: {names}" if left else "none"
+        yield judge("unfinished deliveries", found, bool(left))

@@ -27,7 +27,6 @@ HELPS = {
 
 
 def register() -> None:
-    """Register the gauges of sales."""
     gauges.register_group(
         "running_sales",
         helps=HELPS,
@@ -38,7 +37,6 @@ def register() -> None:
 
 
 def read_running() -> dict[str, dict[str, float]]:
-    """The gauges of `HELPS` by name, each with its number for each running sale with a waiting room."""
     now = clock.now()
     rooms = [sale for sale in running() if sale.is_queued]
     if not rooms:

@@ -22,6 +22,7 @@ class ShopConfig(AppConfig):
         from shop.observability.reading import Source
         from shop.operations import celery_processes as _celery  # noqa: F401 - receives its signals
         from shop.operations import heartbeats, system_state
+        from shop.operations.audits import law_status
         from shop.webhook_endpoints import deliveries, endpoints
 
         post_migrate.connect(create_permissions, sender=self)
@@ -39,7 +40,8 @@ class ShopConfig(AppConfig):
         )
         server_state.register_gauges()
         system_state.register_gauges()
-        heartbeats.register_gauges()
+        for heartbeat in heartbeats.GAUGES:
+            heartbeats.expose(heartbeat, Source.REDIS)
         for name, help, read in (
             (
                 "firstcome_feed_unsequenced_seconds",
@@ -71,7 +73,13 @@ class ShopConfig(AppConfig):
             read=endpoints.count_disabled,
             label="disabled_by",
         )
-        _register_law_gauges()
+        gauges.register_group(
+            "laws",
+            helps=law_status.HELPS,
+            read=law_status.read_gauges,
+            source=Source.DATABASE,
+            labels=dict.fromkeys(law_status.HELPS, "law"),
+        )
 
 
 def create_permissions(*, using: str, apps: Any = installed, **context: Any) -> None:
@@ -79,32 +87,3 @@ def create_permissions(*, using: str, apps: Any = installed, **context: Any) -> 
     from shop.accounts import permissions
 
     permissions.create(using=using, apps=apps)
-
-
-def _register_law_gauges() -> None:
-    from shop.observability import gauges
-    from shop.operations.audits import law_status
-
-    for name, help, read in (
-        (
-            "firstcome_law_holds",
-            "Whether the law holds, by the latest audit that could check it: 1 or 0.",
-            law_status.read_holds,
-        ),
-        (
-            "firstcome_law_offenders",
-            "How many that break the law are known, 100 at most.",
-            law_status.count_offenders,
-        ),
-        (
-            "firstcome_law_checked_age_seconds",
-            "How long ago the latest audit began that could check the law.",
-            law_status.read_checked_ages,
-        ),
-        (
-            "firstcome_law_full_age_seconds",
-            "How long ago the latest full audit began that could check the law.",
-            law_status.read_full_ages,
-        ),
-    ):
-        gauges.register(name, help=help, read=read, label="law")

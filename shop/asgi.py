@@ -41,5 +41,5 @@ shared_counts.start()
 gc.collect()
 gc.freeze()
 gc.set_threshold(10_000)
-if settings.WEB_OWN_PROCESSOR:
+if settings.IS_MAKE_RUN and settings.WEB_WORKERS > 1:
     processors.pin_to_free_processor()

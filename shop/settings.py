@@ -57,7 +57,6 @@ WEB_WORKERS = number("WEB_WORKERS", 2, least=1)
 WEB_THREADS = number("WEB_THREADS", 64, least=2)
 # Requests of a process that may wait at once by `Prefer: wait`; past it they are answered as things stand.
 WAITING_REQUESTS = 20_000
-WEB_OWN_PROCESSOR = flag("WEB_OWN_PROCESSOR")
 # Open connections from one IPv4 address or IPv6 /64, in each web process; only without a proxy in front.
 CONNECTIONS_PER_ADDRESS = number("CONNECTIONS_PER_ADDRESS", 256, least=1)
 METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
@@ -356,7 +355,8 @@ EVENT_SECRET_FALLBACKS = env.list("EVENT_SECRET_FALLBACKS", default=[])
 # SQLite allows only some hundreds of conditions in a statement.
 EVENTS_AT_ONCE = 500
 EVENT_GIVE_UP_SECONDS = number("EVENT_GIVE_UP_SECONDS", 86400, least=1)
-EVENT_REFUSED_SECONDS = number("EVENT_REFUSED_SECONDS", 3600, least=0)
+# A refusal with the same status for so long is final.
+EVENT_REFUSED_SECONDS = min(3600, EVENT_GIVE_UP_SECONDS)
 # How long a webhook endpoint has to answer, how long an event is tried, and an endpoint that takes nothing.
 WEBHOOK_TIMEOUT_SECONDS = number("WEBHOOK_TIMEOUT_SECONDS", 10.0, least=0.1)
 WEBHOOK_GIVE_UP_SECONDS = number("WEBHOOK_GIVE_UP_SECONDS", 3 * 86400, least=1)

@@ -37,7 +37,6 @@ SELECT COUNT(*) FROM (
 
 
 def register() -> None:
-    """Expose the gauges."""
     gauges.register_group(
         "running_campaigns",
         helps=HELPS,
@@ -53,7 +52,6 @@ def register() -> None:
 
 
 def read_running() -> dict[str, dict[str, float]]:
-    """The gauges of `HELPS` by name, each with its number for each running campaign."""
     campaigns = running()
     pools = [one for one in campaigns if one.code_source == Campaign.CodeSource.POOL]
     return {

@@ -1,11 +1,11 @@
-"""What the commands on sagas share: the arguments `--reason` and `--by`, and one line for a refusal."""
+"""The commands by which operators act on sagas: `--reason` and `--by`, and one line for a refusal."""
 
 from argparse import ArgumentTypeError
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
-from django.core.management.base import CommandError, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from orders.models import Saga
 from orders.saga import operator_texts
@@ -16,35 +16,38 @@ from shop.management import shell
 from shop.normalization import normalized
 
 
-def add_arguments(parser: CommandParser) -> None:
-    """Add `--reason` and `--by`, which the journal records."""
-    parser.add_argument("--reason", type=normalized, required=True, help=str(operator_texts.REASON_HELP))
-    parser.add_argument(
-        "--by",
-        default=shell.user_name(),
-        help="your name, for the journal; by default the name that you are signed in by",
-    )
+class SagaCommand(BaseCommand):
+    action: ClassVar[Callable[..., Saga | Approval]]
+    text: ClassVar[operator_texts.ActionText]
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.epilog = str(self.text.description)
+        self.add_sagas(parser)
+        parser.add_argument("--reason", type=normalized, required=True, help=str(operator_texts.REASON_HELP))
+        parser.add_argument(
+            "--by",
+            type=_operator,
+            default=shell.user_name(),
+            help="your name, for the journal; by default the name that you are signed in by",
+        )
+
+    def add_sagas(self, parser: CommandParser) -> None:
+        parser.add_argument("saga_id", type=UUID, metavar="ID")
+
+    def handle(self, *, saga_id: UUID, reason: str, by: ActorContext, **options: Any) -> None:
+        more = {"reference": options["reference"]} if "reference" in options else {}
+        self.stdout.write(self.act(saga_id, reason=reason, by=by, **more))
+
+    def act(self, saga_id: UUID, **arguments: Any) -> str:
+        """Do it, and return what happens to the saga next. Raises `CommandError` for a refusal."""
+        try:
+            done = type(self).action(saga_id=saga_id, **arguments)
+        except FirstcomeError as error:
+            raise CommandError(f"{saga_id}: {error.detail}") from None
+        return f"{Saga.objects.get(id=saga_id).kind} saga {saga_id}: {operator_texts.next_action(done)}"
 
 
-def to_operator(name: str) -> ActorContext:
-    """The journal's actor with that name. Raises `CommandError` for an empty or overlong name."""
+def _operator(name: str) -> ActorContext:
     if not 1 <= len(name.strip()) <= 150:
-        raise CommandError("Give your name: --by NAME, in 150 characters at most.")
+        raise ArgumentTypeError("Give your name: --by NAME, in 150 characters at most.")
     return ActorContext(actor=Actor.STAFF, name=name.strip())
-
-
-def run_action(action: Callable[..., Saga | Approval], **arguments: Any) -> str:
-    """Run the action and return what happens to the saga next. Raises `CommandError` for a refusal."""
-    try:
-        done = action(**arguments)
-    except FirstcomeError as error:
-        raise CommandError(f"{arguments['saga_id']}: {error.detail}") from None
-    saga = Saga.objects.get(id=arguments["saga_id"])
-    return f"{saga.kind} saga {saga.id}: {operator_texts.next_action(done)}"
-
-
-def parse_saga_id(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError:
-        raise ArgumentTypeError(f"{text!r} is not a saga id: give a UUID that list_sagas shows") from None

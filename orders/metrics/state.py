@@ -51,7 +51,6 @@ WHERE product.reserved < 0 OR product.reserved > product.on_hand
 
 
 def register() -> None:
-    """Expose the gauges."""
     gauges.register(
         "firstcome_orders", help="Orders that are open, or being refunded.", read=open_orders, label="status"
     )
@@ -102,7 +101,6 @@ def open_orders() -> dict[str, int]:
 
 
 def read_in_doubt() -> dict[str, float]:
-    """The gauges of `IN_DOUBT_HELPS`."""
     in_doubt = saga_status.filter_unsettled(Payment.objects.all(), [Payment.Status.IN_DOUBT])
     found = in_doubt.aggregate(number=Count("pk"), began_at=Min("created_at"))
     age = clock.now() - found["began_at"] if found["number"] else timedelta()
@@ -110,13 +108,11 @@ def read_in_doubt() -> dict[str, float]:
 
 
 def count_requiring_action() -> int:
-    """How many payments wait for the card's owner now."""
     pending = saga_status.filter_unsettled(Payment.objects.all(), [Payment.Status.PENDING])
     return pending.filter(payment_states.with_action()).count()
 
 
 def read_stock() -> dict[str, dict[str, float]]:
-    """The gauges of `STOCK_HELPS`, each with the units of the products being sold."""
     rows = read_selling(products=MOST_SELLING)
     return {
         AVAILABLE: {str(id): on_hand - reserved for id, on_hand, reserved in rows},

@@ -86,7 +86,7 @@ def _kib(pid: int, file: str, mark: str) -> float:
 def pin_web_processes(instance: Instance) -> None:
     """Keep the first web process to the first processor, the next to the next, as far as there are any.
 
-    Under `WEB_OWN_PROCESSOR` a web process claims a processor that no other process of the machine has
+    Under `make run` a web process claims a processor that no other process of the machine has
     claimed, so of several stacks only the first gets any. Measured with the same code twice, in turn, the
     first one accepted a quarter fewer orders a second.
     """

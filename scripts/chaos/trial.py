@@ -42,9 +42,7 @@ SETTINGS = {
     "GRANT_DAY_AMOUNT": "1000000000",
     "RECONCILE_SECONDS": "20",
     "AUDIT_SECONDS": "5",
-    **dict.fromkeys(
-        ("PARTNER_FAILURE_RATE", "PARTNER_LATE_RATE", "PARTNER_SILENT_RATE", "PARTNER_LOST_RATE"), "0"
-    ),
+    "PARTNER_FAILURE_RATE": "0",
     **own_stack.NO_RATES,
 }
 """Short times, so that what is left undone ends within the trial; no limits on how often an account calls and

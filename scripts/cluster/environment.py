@@ -27,7 +27,6 @@ def defaults() -> dict[str, str]:
         # One process each: there are three nodes, and two of them outlive the third.
         "WEB_WORKERS": "1",
         "WEB_THREADS": str(WEB_THREADS),
-        "WEB_OWN_PROCESSOR": "0",
         # HAProxy names the client, and no other header may.
         "TRUSTED_PROXIES": "1",
     }

@@ -17,9 +17,7 @@ SETTINGS = {
     **own_stack.NO_RATES,
     "OPEN_ORDERS_PER_ACCOUNT": "10000",
     # No partner or payment that fails by itself: a 503 has to have a reason in the request.
-    **dict.fromkeys(
-        ("PARTNER_FAILURE_RATE", "PARTNER_LATE_RATE", "PARTNER_SILENT_RATE", "PARTNER_LOST_RATE"), "0"
-    ),
+    "PARTNER_FAILURE_RATE": "0",
 }
 
 

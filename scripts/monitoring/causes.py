@@ -64,7 +64,8 @@ PHASES: tuple[tuple[Cause, ...], ...] = (
             make=row_causes.many_grants,
         ),
         Cause(
-            what="the data platform refuses an event for good; removed by `replay_events --all`",
+            what="the data platform refuses an event for good; SQL adds to the refusal's age; "
+            "removed by `replay_events --all`",
             fires=("EventsDead",),
             make=traffic_causes.refused_event,
         ),

@@ -36,7 +36,6 @@ SETTINGS = {
     "AUDIT_SECONDS": "5",
     "RECONCILE_SECONDS": "5",
     "PAYMENT_GIVE_UP_SECONDS": "6",
-    "EVENT_REFUSED_SECONDS": "3",
 }
 """Short times, so that what takes a quarter of an hour happens within seconds."""
 

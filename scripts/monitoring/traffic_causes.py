@@ -27,10 +27,14 @@ UPDATE payments_reconciliation
 SET started_at = started_at - INTERVAL 2 HOUR, ended_at = ended_at - INTERVAL 2 HOUR
 """
 RAISE_AGE_OF_EVENTS = "UPDATE shop_journalline SET at = at - INTERVAL 10 MINUTE WHERE delivery = 'queued'"
+RAISE_AGE_OF_REFUSALS = """
+UPDATE shop_journalline SET refused_at = refused_at - INTERVAL 2 HOUR WHERE delivery = 'queued'
+"""
 OPEN_EARLIER = "UPDATE sales_sale SET opens_at = UTC_TIMESTAMP(6) - INTERVAL 10 MINUTE WHERE id = %s"
 ADMITTED = "SELECT passed_position FROM sales_sale WHERE id = %s"
 ATTEMPTS = 5
 QUEUED = "SELECT COUNT(*) FROM shop_journalline WHERE delivery = 'queued'"
+REFUSALS = f"{QUEUED} AND refused_at IS NOT NULL"
 
 
 @contextmanager
@@ -183,6 +187,12 @@ def refused_event(stage: Stage) -> Iterator[None]:
     try:
         with _refusing_data_platform(stage):
             _issue_one_coupon(stage)
+            wait_until(
+                lambda: stage.query(REFUSALS)[0][0] > 0,
+                what="an event is refused",
+                within_seconds=SIMULATOR_SECONDS,
+            )
+            stage.execute(RAISE_AGE_OF_REFUSALS)
             yield
     finally:
         supervision.start(stage.instance, ["sink"])

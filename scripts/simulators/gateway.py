@@ -265,8 +265,8 @@ def build(words: Sequence[str] | None = None) -> tuple[process.Server, Namespace
     process.add_number(parser, "--latency-ms", variable, "20", most=LONGEST_LATENCY_MS, means=means)
     means = "where the end of a charge is sent that came after its answer (WEBHOOK_URL, else nowhere)"
     parser.add_argument("--webhook-url", default=os.environ.get("WEBHOOK_URL", ""), help=means)
-    variable, means = "GATEWAY_ACTION_SECONDS", "how long a charge waits for its owner, before it is declined"
-    process.add_number(parser, "--action-seconds", variable, "3600", most=LONGEST_ACTION_SECONDS, means=means)
+    means = "how long a charge waits for its owner, before it is declined"
+    process.add_number(parser, "--action-seconds", "", "3600", most=LONGEST_ACTION_SECONDS, means=means)
     means = "where browsers reach this gateway (GATEWAY_PUBLIC_URL, else where the shop reaches it)"
     parser.add_argument("--public-url", default=os.environ.get("GATEWAY_PUBLIC_URL", ""), help=means)
     asked = parser.parse_args(words)

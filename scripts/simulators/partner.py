@@ -6,6 +6,7 @@ In its book each key is decided once, and a code is registered under one key.
 """
 
 import asyncio
+import os
 import random
 from argparse import Namespace
 from collections.abc import Sequence
@@ -35,14 +36,13 @@ CREATE UNIQUE INDEX IF NOT EXISTS registrations_of_code ON registrations (code) 
 TABLE = "registrations"
 
 
-OPTIONS = {
-    "failure_rate": (1.0, "0.1", "the share of registrations that are refused"),
-    "late_rate": (1.0, "0.005", "the share that is answered only after --late-seconds"),
-    "late_seconds": (LONGEST_SECONDS, "2", "how late that is: longer than the shop waits"),
-    "silent_rate": (1.0, "0.003", "the share that is done and never answered"),
-    "lost_rate": (1.0, "0.002", "the share that is neither done nor answered"),
+RATES = {
+    "failure_rate": (1.0, "the share of registrations that are refused"),
+    "late_rate": (0.05, "the share that is answered only after --late-seconds"),
+    "silent_rate": (0.03, "the share that is done and never answered"),
+    "lost_rate": (0.02, "the share that is neither done nor answered"),
 }
-"""The largest value, the default, and the meaning; each may be set in the environment as PARTNER_…"""
+"""The default as a part of PARTNER_FAILURE_RATE, which is 0.1 unless it is set, and the meaning."""
 
 
 class Cancellation(process.Body):
@@ -122,9 +122,12 @@ def _happens(rate: float) -> bool:
 def build(words: Sequence[str] | None = None) -> tuple[process.Server, Namespace]:
     """The server that these words of the command line ask for, and they themselves."""
     parser = process.arguments("partner", default_port=8003)
-    for name, (most, default, means) in OPTIONS.items():
-        option, variable = f"--{name.replace('_', '-')}", f"PARTNER_{name.upper()}"
-        process.add_number(parser, option, variable, default, most=most, means=means)
+    usual = float(os.environ.get("PARTNER_FAILURE_RATE", "0.1"))
+    for name, (part, means) in RATES.items():
+        option = f"--{name.replace('_', '-')}"
+        process.add_number(parser, option, "", f"{part * usual:g}", most=1, means=means)
+    means = "how late a late answer is: longer than the shop waits"
+    process.add_number(parser, "--late-seconds", "", "2", most=LONGEST_SECONDS, means=means)
     asked = parser.parse_args(words)
     book = books.open_book("partner", asked.book, SCHEMA)
     return process.Server("partner", Partner(book, asked).routes(), book), asked

@@ -232,7 +232,7 @@ def arguments(name: str, *, default_port: int) -> argparse.ArgumentParser:
 def add_number(
     parser: argparse.ArgumentParser, option: str, variable: str, default: str, *, most: float, means: str
 ) -> None:
-    """An option from 0 to `most`, which may be set in the environment as well."""
+    """An option from 0 to `most`, which may be set in the environment as well if it has a variable there."""
 
     def number(text: str) -> float:
         value = float(text)
@@ -240,7 +240,7 @@ def add_number(
             raise argparse.ArgumentTypeError(f"{text} is out of bounds: choose from 0 to {most:g}")
         return value
 
-    words = f"{means} ({variable}, else {default})"
+    words = f"{means} ({variable and f'{variable}, else '}{default})"
     parser.add_argument(option, type=number, default=os.environ.get(variable, default), help=words)
 
 

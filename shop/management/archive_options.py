@@ -22,7 +22,6 @@ EVERY_SECONDS = 2.0
 
 
 def add_to(parser: CommandParser) -> None:
-    """The options of both commands."""
     parser.add_argument("--reason", type=normalized, default="", help="for the journal; required with --yes")
     parser.add_argument("--yes", action="store_true", help="do it; without this nothing is changed")
     parser.add_argument(
@@ -41,7 +40,6 @@ def add_to(parser: CommandParser) -> None:
 
 
 def read_pace(*, batch: int, share: float, yes: bool, reason: str, **_: Any) -> Pace:
-    """The pace. Raises `CommandError` for options that don't fit."""
     if not 1 <= batch <= 10_000 or not 0.01 <= share <= 1:
         raise CommandError("--batch is 1 to 10000, and --share 0.01 to 1.")
     if yes and not reason.strip():
@@ -50,7 +48,6 @@ def read_pace(*, batch: int, share: float, yes: bool, reason: str, **_: Any) -> 
 
 
 def progress() -> Progress:
-    """Reports on standard error every few seconds."""
     started = last = time.monotonic()
 
     def report(what: str, rows: int) -> None:

@@ -10,7 +10,6 @@ HELP = "its username, or id:7 for the account with this number"
 
 
 def find(name: str) -> User:
-    """The account of this name."""
     number = name.removeprefix(ID_PREFIX)
     is_number = number != name and number.isascii() and number.isdecimal()
     account_id = int(number) if is_number else accounts.find_id_by_username(name)

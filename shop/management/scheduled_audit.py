@@ -135,8 +135,6 @@ def _record_part(lease: Lease, audit: "_Audit", progress: Progress, *, now: date
 
 
 class _Audit:
-    """Runs checks, and keeps what each law's checks found."""
-
     def __init__(self, lease: Lease) -> None:
         self._lease = lease
         self.found = {law: Findings() for law in laws.LAWS}
@@ -154,7 +152,6 @@ class _Audit:
                         self._check(law, name, law_status.rows_from_json(kept), check)
 
     def check_whole(self, checks: Sequence[WholeCheck]) -> None:
-        """Check all rows of some laws."""
         for whole in checks:
             self._check(whole.law, whole.name, None, _of_any_rows(whole))
 

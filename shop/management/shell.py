@@ -14,5 +14,4 @@ def user_name() -> str:
 
 
 def operator() -> ActorContext:
-    """The shell's user as an actor."""
     return ActorContext(actor=Actor.STAFF, name=user_name()[:150])

@@ -59,7 +59,6 @@ class BoundedCounter:
             self._kept.add(str(value))
 
     def has(self, value: object) -> bool:
-        """Whether the value was counted by itself before."""
         return str(value) in self._values
 
     def forget(self) -> None:

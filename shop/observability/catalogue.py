@@ -4,7 +4,6 @@ A declaration exists once its module is imported, so the catalogue imports all m
 """
 
 import importlib
-import pkgutil
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -51,16 +50,10 @@ def definitions() -> dict[str, Definition]:
 
 @cache
 def import_declarations() -> None:
-    """Import every module of the shop's apps, so that all metrics are declared."""
+    base = Path(settings.BASE_DIR)
     for config in apps.get_app_configs():
-        if Path(config.path).parent == Path(settings.BASE_DIR):
-            _import_modules(config.path, config.name)
-
-
-def _import_modules(folder: str, package: str) -> None:
-    for module in pkgutil.iter_modules([folder], f"{package}."):
-        if module.name in ENTRY_POINTS or module.name.rpartition(".")[2] in NOT_DECLARING:
-            continue
-        importlib.import_module(module.name)
-        if module.ispkg:
-            _import_modules(f"{folder}/{module.name.rpartition('.')[2]}", module.name)
+        for path in Path(config.path).rglob("*.py") if Path(config.path).parent == base else ():
+            parts = path.relative_to(base).with_suffix("").parts
+            name = ".".join(parts).removesuffix(".__init__")
+            if name not in ENTRY_POINTS and not NOT_DECLARING.intersection(parts):
+                importlib.import_module(name)

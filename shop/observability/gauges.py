@@ -93,7 +93,6 @@ def cached_exposition(sources: frozenset[Source]) -> bytes:
 
 
 def drop_cached() -> None:
-    """Drop cached readings (tests)."""
     _cached.clear()
 
 

@@ -65,7 +65,6 @@ class Scheduler(PersistentScheduler):
             self._heap = None
 
     def close(self) -> None:
-        """Save the schedule, and let another beat act."""
         if self._lease:
             self._lease.stop()
         super().close()

@@ -52,11 +52,9 @@ class BeatLease:
         )
 
     def start(self) -> None:
-        """Begin to ask for it, and to renew it."""
         self._work.start()
 
     def note_tick(self) -> None:
-        """Note that the scheduler goes on."""
         self._ticked_at = time.monotonic()
 
     def stop(self) -> None:
@@ -112,5 +110,4 @@ def take(holder: str) -> bool:
 
 
 def release(holder: str) -> None:
-    """Give the lease up, if it is this holder's."""
     ProcessLease.objects.filter(name=NAME, holder=holder).update(leased_until=clock.now())

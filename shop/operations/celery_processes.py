@@ -17,7 +17,6 @@ _webhooks = Dispatcher()
 
 @celeryd_after_setup.connect
 def expose_worker_metrics(*, instance: Any, **_: object) -> None:
-    """Expose what the worker counts, and how many of its threads are busy."""
     POOL_THREADS.labels(TASKS).set(instance.concurrency)
     process_metrics.add_sampler(_sample_tasks)
     metrics.start_server(gauges.OF_PROCESS)
@@ -32,13 +31,11 @@ def start_webhooks(**_: object) -> None:
 
 @worker_shutdown.connect
 def stop_webhooks(**_: object) -> None:
-    """Let the requests that are under way end."""
     _webhooks.stop()
 
 
 @beat_init.connect
 def expose_beat_metrics(**_: object) -> None:
-    """Expose what beat counts, and the state gauges."""
     metrics.start_server(gauges.EVERYTHING)
     shared_counts.start()
 

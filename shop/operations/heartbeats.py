@@ -12,8 +12,6 @@ from shop.observability.reading import Source
 from shop.redis import redis_client
 
 BEAT, ISSUER = "beat", "issuer"
-WRITE_SECONDS = 1.0
-"""Between two writes to Redis."""
 GAUGES = {
     BEAT: (
         "firstcome_beat_last_tick_seconds",
@@ -21,37 +19,26 @@ GAUGES = {
     ),
     ISSUER: ("firstcome_issuer_last_pass_seconds", "How long ago an issuer last looked for queues."),
 }
-_own: dict[str, float] = {}
-_written: dict[str, float] = {}
-_suspended: set[str] = set()
+_own: dict[str, float | None] = {}
+"""When this process last recorded each; None while another process does its work."""
 
 
-def register_gauges() -> None:
-    """Expose the heartbeats of all processes, as Redis has them."""
-    for name in GAUGES:
-        _register(name, Source.REDIS)
-
-
-def expose_own(name: str) -> None:
-    """Expose this heartbeat as that of this process, which needs no Redis."""
-    _register(name, Source.PROCESS)
+def expose(name: str, source: Source) -> None:
+    """Expose the heartbeat: as Redis has it, or that of this process, which needs no Redis."""
+    gauge, help = GAUGES[name]
+    gauges.register(gauge, help=help, read=partial(age_seconds, name), source=source)
 
 
 def record(name: str) -> None:
     """Note that this process has done its work now; never raises, waits for Redis a second at most."""
-    _suspended.discard(name)
-    now = _own[name] = time.monotonic()
-    if now - _written.get(name, float("-inf")) >= WRITE_SECONDS:
-        _written[name] = now
-        seconds = clock.now().timestamp()
-        redis_client.attempt(lambda client: client.set(_key(name), seconds), otherwise=None)
+    _own[name] = time.monotonic()
+    seconds = clock.now().timestamp()
+    redis_client.attempt(lambda client: client.set(_key(name), seconds), otherwise=None)
 
 
 def suspend(name: str) -> None:
     """Expose no age of this heartbeat until this process records it again: another process does its work."""
-    _suspended.add(name)
-    _own.pop(name, None)
-    _written.pop(name, None)
+    _own[name] = None
 
 
 def age_seconds(name: str) -> float | None:
@@ -59,24 +46,15 @@ def age_seconds(name: str) -> float | None:
 
     None if none did, and in a process that has suspended it.
     """
-    if name in _suspended:
-        return None
     if name in _own:
-        return time.monotonic() - _own[name]
+        recorded_at = _own[name]
+        return None if recorded_at is None else time.monotonic() - recorded_at
     written: bytes | None = redis_client.client().get(_key(name))  # type: ignore[assignment]
     return None if written is None else max(0.0, clock.now().timestamp() - float(written))
 
 
 def forget_own() -> None:
-    """Forget this process's heartbeats (tests)."""
     _own.clear()
-    _written.clear()
-    _suspended.clear()
-
-
-def _register(name: str, source: Source) -> None:
-    gauge, help = GAUGES[name]
-    gauges.register(gauge, help=help, read=partial(age_seconds, name), source=source)
 
 
 def _key(name: str) -> str:

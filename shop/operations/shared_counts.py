@@ -103,7 +103,6 @@ class Sharing:
 
 
 def totals_of_process() -> Counter[Count]:
-    """The totals of this process by short name and labels."""
     totals: Counter[Count] = Counter()
     for family in REGISTRY.restricted_registry(SHARED).collect():
         for sample in family.samples:

@@ -16,7 +16,6 @@ CONNECT_SECONDS = 1.0
 
 
 def register_gauges() -> None:
-    """Expose the gauges."""
     gauges.register_group(
         "redis",
         helps={
@@ -41,14 +40,12 @@ def register_gauges() -> None:
 
 
 def redis_state() -> Mapping[str, Value]:
-    """The gauges of Redis. Raises redis-py's errors."""
     began_at = time.perf_counter()
     redis_client.client().ping()
     return {"firstcome_redis_up": 1, "firstcome_redis_ping_seconds": time.perf_counter() - began_at}
 
 
 def broker_state() -> Mapping[str, Value]:
-    """The gauges of the broker. Raises kombu's errors."""
     with broker_connections.connected(within_seconds=CONNECT_SECONDS) as broker:
         return {
             "firstcome_broker_up": 1,

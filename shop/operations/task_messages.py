@@ -10,14 +10,10 @@ from shop import clock
 
 
 class Request(request.Request):
-    """A received message."""
-
     def maybe_expire(self) -> bool:
         """Whether it has expired, so that the worker drops it."""
         return self.expires is not None and clock.now() > self.expires
 
 
 class Task(celery.Task):
-    """The base of every task."""
-
     Request = f"{__name__}:{Request.__name__}"

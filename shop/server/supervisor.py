@@ -30,10 +30,9 @@ class _Worker:
     slot: int
     started_at: float = field(default_factory=time.monotonic)
     is_serving: bool = False
+    is_outdated: bool = False
     killed_at: float | None = None
-
-    def is_alive(self) -> bool:
-        return self.process.poll() is None
+    """When it is killed; None unless it was asked to stop."""
 
     def refresh(self) -> None:
         """Check whether it serves by now, and kill it if its time to stop is over."""
@@ -64,10 +63,8 @@ class Supervisor:
         self._counts_file = ConnectionCounts.create(slots=2 * workers)
         self._counts = ConnectionCounts(self._counts_file)
         self._workers: list[_Worker] = []
-        self._leaving: list[_Worker] = []
-        self._to_replace: list[_Worker] = []
-        self._replacement: _Worker | None = None
         self._received: set[int] = set()
+        self._start_after = 0.0
         self._is_stopping = False
         self._exit_code = 0
 
@@ -76,87 +73,69 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda number, frame: self._received.add(number))
         for _ in range(self._wanted):
-            # One by one, because the next one's slot depends on those before it.
-            self._workers.append(self._start())
-        while self._all_workers():
+            self._start()
+        while self._workers:
             time.sleep(POLL_SECONDS)
             if self._received & {signal.SIGTERM, signal.SIGINT}:
                 self._stop()
             elif signal.SIGHUP in self._received:
-                self._to_replace = list(self._workers)
+                for worker in self._workers:
+                    worker.is_outdated = True
             self._received.clear()
-            self._refresh()
+            for worker in self._workers:
+                worker.refresh()
+            for worker in [worker for worker in self._workers if worker.process.poll() is not None]:
+                self._remove(worker)
             if not self._is_stopping:
-                self._replace_dead()
-                self._continue_replacement()
+                self._keep_number()
         return self._exit_code
 
-    def _refresh(self) -> None:
-        for worker in self._all_workers():
-            worker.refresh()
-            if not worker.is_alive():
-                self._counts.withdraw(worker.slot)
-                if METRICS_FOLDER in os.environ:
-                    multiprocess.mark_process_dead(worker.slot)
-        self._leaving = [worker for worker in self._leaving if worker.is_alive()]
-        if self._is_stopping:
-            self._workers = [worker for worker in self._workers if worker.is_alive()]
+    def _remove(self, worker: _Worker) -> None:
+        """Forget a worker that has ended. If it was not asked to, and none serves, end the others too."""
+        self._workers.remove(worker)
+        self._counts.withdraw(worker.slot)
+        if METRICS_FOLDER in os.environ:
+            multiprocess.mark_process_dead(worker.slot)
+        if worker.killed_at is not None:
+            return
+        code, pid, staying = worker.process.returncode, worker.process.pid, self._staying()
+        if not (worker.is_serving or any(other.is_serving for other in staying)):
+            self._exit_code = code if code > 0 else 1
+            self._stop()
+        elif len(staying) < self._wanted:
+            log.warning("a web worker ended; starting another", pid=pid, code=code)
+            self._start_after = worker.started_at + RESPAWN_SECONDS
+        else:
+            log.error("a new web worker did not start; the others stay", code=code)
+            for other in staying:
+                other.is_outdated = False
 
-    def _replace_dead(self) -> None:
-        for position, worker in enumerate(self._workers):
-            if worker.is_alive():
-                continue
-            code = worker.process.returncode
-            if not worker.is_serving and not any(
-                other.is_serving and other.is_alive() for other in self._workers
-            ):
-                self._exit_code = code if code > 0 else 1
-                self._stop()
-                return
-            if time.monotonic() - worker.started_at >= RESPAWN_SECONDS:
-                log.warning("a web worker ended; starting another", pid=worker.process.pid, code=code)
-                self._workers[position] = self._start()
+    def _keep_number(self) -> None:
+        """Start a worker for one that ended. Of outdated ones each stops once another one serves."""
+        staying = self._staying()
+        outdated = [worker for worker in staying if worker.is_outdated]
+        if len(staying) < self._wanted or (outdated and len(self._workers) == self._wanted):
+            if time.monotonic() >= self._start_after:
+                self._start()
+        elif len(staying) > self._wanted and all(worker.is_serving for worker in staying):
+            (outdated or staying)[0].stop(within_seconds=self._stop_seconds)
 
-    def _continue_replacement(self) -> None:
-        """Replace one worker at a time: start a new one, wait until it serves, then stop the old one."""
-        new = self._replacement
-        if new is None:
-            # A worker that died meanwhile has been replaced.
-            self._to_replace = [worker for worker in self._to_replace if worker in self._workers]
-            if self._to_replace and not self._leaving:
-                self._replacement = self._start()
-        elif not new.is_alive():
-            log.error("a new web worker did not start; the others stay", code=new.process.returncode)
-            self._replacement, self._to_replace = None, []
-        elif new.is_serving:
-            old = next((worker for worker in self._to_replace if worker in self._workers), None)
-            if old is None:
-                old = new
-            else:
-                self._to_replace.remove(old)
-                self._workers[self._workers.index(old)] = new
-            self._replacement = None
-            self._leaving.append(old)
-            old.stop(within_seconds=self._stop_seconds)
+    def _staying(self) -> list[_Worker]:
+        """The workers that are not asked to stop."""
+        return [worker for worker in self._workers if worker.killed_at is None]
 
     def _stop(self) -> None:
         self._is_stopping = True
         self._listener.close()
-        for worker in self._all_workers():
+        for worker in self._workers:
             worker.stop(within_seconds=self._stop_seconds)
-        if self._replacement is not None:
-            self._leaving.append(self._replacement)
-            self._replacement = None
 
-    def _start(self) -> _Worker:
-        slot = self._counts.free_slot(worker.slot for worker in self._all_workers())
+    def _start(self) -> None:
+        slot = self._counts.free_slot(worker.slot for worker in self._workers)
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         descriptors = self._listener.fileno(), self._counts_file, theirs.fileno()
         places = ",".join(map(str, (*descriptors, slot)))
         with theirs:
             process = subprocess.Popen([*self._command, "--places", places], pass_fds=descriptors)
-        return _Worker(process, ours, slot)
-
-    def _all_workers(self) -> list[_Worker]:
-        return [*self._workers, *self._leaving, *filter(None, [self._replacement])]
+        self._workers.append(_Worker(process, ours, slot))

@@ -1,7 +1,7 @@
 """The doctor reports dangers with advice, on real servers if these can be put into such a state."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -16,7 +16,7 @@ from inventory.tests.factories import ProductFactory
 from scripts.stack import ports
 from shop.celery import app
 from shop.models import JournalLine
-from shop.operations.doctor import brokers, clocks, databases, events, redises, start
+from shop.operations.doctor import clocks, databases, start, stores, work
 from shop.operations.doctor.findings import Finding
 from shop.redis import redis_client
 from shop.tests import servers
@@ -45,7 +45,7 @@ def broker(own_redis: OwnRedis, settings: LazySettings) -> Iterator[OwnRedis]:
     app.conf.broker_write_url = known
 
 
-def levels(findings: list[Finding]) -> dict[str, str]:
+def levels(findings: Iterable[Finding]) -> dict[str, str]:
     return {finding.check: finding.level for finding in findings}
 
 
@@ -129,7 +129,7 @@ STRONG = ("2026-11", "0123456789abcdef" * 4)
     ],
 )
 def test_server_settings_get_their_levels(changed: dict[str, str], check: str, level: str) -> None:
-    assert levels(databases._mysql(SOUND | changed))[check] == level
+    assert levels(databases.of_server(SOUND | changed))[check] == level
 
 
 @pytest.mark.parametrize(("pool", "level"), [(2**30, "ok"), (600 * 2**20, "ok"), (2**27, "warning")])
@@ -141,7 +141,7 @@ def test_a_buffer_pool_smaller_than_the_indexes_is_reported(pool: int, level: st
 def test_more_web_threads_than_connections_are_a_danger(settings: LazySettings) -> None:
     settings.WEB_WORKERS, settings.WEB_THREADS = 8, 128
 
-    found = databases.connections(SOUND)
+    *_, found = databases.of_server(SOUND)
 
     assert found.level == "danger"
     assert "max_connections=1104" in found.advice
@@ -156,8 +156,8 @@ def test_a_redis_that_evicts_keys_is_reported(
 ) -> None:
     redis_client.client().config_set("maxmemory-policy", policy)
 
-    assert levels(redises.examine())["Redis eviction"] == of_cache
-    assert levels(brokers.examine())["broker eviction"] == of_broker
+    assert levels(stores.redis())["Redis eviction"] == of_cache
+    assert levels(stores.broker())["broker eviction"] == of_broker
 
 
 @pytest.mark.parametrize(
@@ -169,14 +169,14 @@ def test_a_broker_without_persistence_is_reported(
     redis_client.client().config_set("appendonly", appended)
     redis_client.client().config_set("save", saved)
 
-    assert levels(brokers.examine())["broker persistence"] == level
+    assert levels(stores.broker())["broker persistence"] == level
 
 
 def test_a_redis_that_refuses_to_show_its_settings_is_a_warning(broker: OwnRedis) -> None:
     redis_client.client().execute_command("ACL", "SETUSER", "default", "-config")
 
-    assert levels(redises.examine())["Redis eviction"] == "warning"
-    assert levels(brokers.examine())["broker persistence"] == "warning"
+    assert levels(stores.redis())["Redis eviction"] == "warning"
+    assert levels(stores.broker())["broker persistence"] == "warning"
 
 
 def test_an_unavailable_redis_is_a_danger_if_orders_depend_on_it(
@@ -184,15 +184,15 @@ def test_an_unavailable_redis_is_a_danger_if_orders_depend_on_it(
 ) -> None:
     settings.INVENTORY_STRATEGY = "redis_gate"
     own_redis.stop()
-    assert levels(redises.examine()) == {"Redis": "danger"}
+    assert levels(stores.redis()) == {"Redis": "danger"}
 
 
 @pytest.mark.django_db
 def test_an_unavailable_redis_is_otherwise_a_warning(broker: OwnRedis) -> None:
     broker.stop()
 
-    assert levels(redises.examine()) == {"Redis": "warning"}
-    assert levels(brokers.examine()) == {"visibility timeout": "ok", "broker": "warning"}
+    assert levels(stores.redis()) == {"Redis": "warning"}
+    assert levels(stores.broker()) == {"visibility timeout": "ok", "broker": "warning"}
     assert levels(clocks.examine()) == {"database clock": "ok"}
 
 
@@ -202,7 +202,7 @@ def test_tasks_must_end_before_redis_redelivers_them(
 ) -> None:
     settings.CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": seconds}
 
-    assert brokers.visibility_timeout().level == level
+    assert levels(stores.broker())["visibility timeout"] == level
 
 
 @pytest.mark.django_db(transaction=True)
@@ -264,7 +264,7 @@ def test_insecure_settings_are_reported(
 
 @pytest.mark.django_db
 def test_undelivered_events_are_reported() -> None:
-    assert levels(events.examine()) == {
+    assert levels(work.events()) == {
         "dead events": "ok",
         "refused events": "ok",
         "queued events": "ok",
@@ -276,7 +276,7 @@ def test_undelivered_events_are_reported() -> None:
     JournalLine.objects.create(**line, delivery="dead")
     JournalLine.objects.create(**line, delivery="queued", next_attempt_at=long_ago, refused_at=long_ago)
 
-    dead, refused, queued, *_ = events.examine()
+    dead, refused, queued, *_ = work.events()
 
     assert {dead.level, refused.level, queued.level} == {"warning"}
     assert dead.found.startswith("1 ") and "replay_events" in dead.advice
@@ -324,13 +324,14 @@ def test_a_demo_superuser_is_a_danger_except_under_make_run(
     assert levels(start.demo()) == {"demo accounts": "ok"}
 
 
+@pytest.mark.django_db
 def test_every_danger_and_warning_has_advice(settings: LazySettings) -> None:
     settings.DEBUG = settings.LAB = True
     settings.CACHES = {
         "default": settings.CACHES["default"] | {"LOCATION": f"redis://{ports.HOST}:{ports.free()}/0"}
     }
-    found = [*databases._mysql({**SOUND, **dict.fromkeys(list(SOUND)[1:], "0")}), start.debug(), start.lab()]
-    found += redises.examine()
+    found = [*databases.of_server({**SOUND, **dict.fromkeys(list(SOUND)[1:], "0")}), *start.examine()]
+    found += stores.redis()
 
     assert all(bool(finding.advice) == (finding.level != "ok") for finding in found)
 
@@ -392,10 +393,10 @@ def test_a_collation_that_takes_emoji_for_one_is_reported_with_statements_that_m
 def test_queues_of_a_broker_get_their_level(
     kind: str, nodes: int, refused: list[str], expected: dict[str, str]
 ) -> None:
-    assert levels(brokers.queue_type(kind, nodes=nodes, refused=refused)) == expected
+    assert levels(stores.queue_type(kind, nodes=nodes, refused=refused)) == expected
 
 
 def test_messages_to_quorum_queues_should_be_confirmed() -> None:
-    assert brokers.confirmations("classic", are_awaited=False) == []
-    assert levels(brokers.confirmations("quorum", are_awaited=False)) == {"broker confirmations": "warning"}
-    assert levels(brokers.confirmations("quorum", are_awaited=True)) == {"broker confirmations": "ok"}
+    assert stores.confirmations("classic", are_awaited=False) == []
+    assert levels(stores.confirmations("quorum", are_awaited=False)) == {"broker confirmations": "warning"}
+    assert levels(stores.confirmations("quorum", are_awaited=True)) == {"broker confirmations": "ok"}

@@ -27,7 +27,7 @@ from shop.feed_models import FeedEvent, FeedState
 from shop.models import JournalLine
 from shop.operations.audits import feed_audit
 from shop.operations.backups import restoring
-from shop.operations.doctor import events as doctor
+from shop.operations.doctor import work as doctor
 from shop.redis import completion_notifications
 from shop.tests import api_keys
 from shop.tests.api_keys import KeyApi, client_with
@@ -417,9 +417,9 @@ def test_events_are_sequenced_and_read_on_sqlite(tmp_path: Path) -> None:
 def test_the_doctor_names_events_without_positions_and_positions_without_events() -> None:
     record("a", "b", "c")
     sequencing.sequence()
-    assert {finding.level for finding in doctor.examine()} == {"ok"}
+    assert {finding.level for finding in doctor.events()} == {"ok"}
     with clock.shifted(by=timedelta(minutes=-2)):
         record("forgotten")
     FeedEvent.objects.filter(position=2).delete()
-    levels = {finding.check: finding.level for finding in doctor.examine()}
+    levels = {finding.check: finding.level for finding in doctor.events()}
     assert (levels["event feed"], levels["positions of events"]) == ("warning", "warning")

@@ -12,7 +12,7 @@ from shop import clock
 from shop.models import AuditState, LawStatus
 from shop.observability import gauges
 from shop.operations.audits import audit_state
-from shop.operations.doctor import audits
+from shop.operations.doctor import work
 from shop.tests.factories import AccountFactory
 
 pytestmark = pytest.mark.django_db
@@ -71,7 +71,7 @@ def test_a_law_that_was_checked_in_part_only_has_no_answer_yet(now: datetime) ->
 
 
 def test_the_doctor_calls_a_broken_law_a_danger(broken: LawStatus) -> None:
-    [laws, schedule] = audits.examine()
+    [laws, schedule] = work.audits()
 
     assert (laws.level, laws.found) == ("danger", "broken: L1")
     assert (schedule.level, schedule.found) == ("warning", "audit: none has ended yet")
@@ -84,18 +84,18 @@ def test_the_doctor_warns_of_a_law_that_is_not_checked_and_of_late_audits(
     state = AuditState(pk=audit_state.ROW, audited_at=now, full_at=now)
     state.save()
 
-    assert [(one.level, one.found) for one in audits.examine()] == [
+    assert [(one.level, one.found) for one in work.audits()] == [
         ("warning", "not checked: L9 (no gateway)"),
         ("ok", "every 300 s"),
     ]
     for name, late in (("audited_at", timedelta(minutes=16)), ("full_at", timedelta(hours=37))):
         AuditState.objects.update(**{"audited_at": now, "full_at": now} | {name: now - late})
-        assert audits.examine()[1].level == "warning"
+        assert list(work.audits())[1].level == "warning"
         # It began before the clock was set back: how long ago, is not known.
         AuditState.objects.update(**{"audited_at": now, "full_at": now} | {name: now + late})
-        assert audits.examine()[1].level == "warning"
+        assert list(work.audits())[1].level == "warning"
     settings.AUDIT_SECONDS = 0
-    assert audits.examine()[1].found == "off"
+    assert list(work.audits())[1].found == "off"
 
 
 def test_operators_with_the_permission_see_the_offenders(broken: LawStatus) -> None:

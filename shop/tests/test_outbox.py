@@ -17,7 +17,7 @@ from scripts.tests.simulator import Simulator
 from shop.db import transactions
 from shop.events import dead_events, journal, order_replay, outbox
 from shop.models import JournalLine
-from shop.operations.doctor import events as doctor_of_events
+from shop.operations.doctor import work as doctor
 from shop.redis import redis_client
 from shop.tests import servers
 from shop.tests.outages import OwnRedis, own_redis
@@ -305,7 +305,7 @@ def test_a_dead_event_blocks_its_order_until_it_is_replayed(
 
 
 def levels() -> dict[str, str]:
-    return {finding.check: finding.level for finding in doctor_of_events.examine()}
+    return {finding.check: finding.level for finding in doctor.events()}
 
 
 def refused_for(seconds: float) -> None:

@@ -3,7 +3,6 @@
 import json as to_json
 import signal
 import threading
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from coupons.queue import worker
 from shop import clock
 from shop.errors import Unavailable
 from shop.observability import gauges, tracing
+from shop.observability.reading import Source
 from shop.operations import heartbeats, metrics, shared_counts
 
 
@@ -45,13 +45,13 @@ class Command(BaseCommand):
             signal.signal(number, lambda *_: stop.set())
         self.stdout.write("Settling the queues; SIGTERM or Ctrl-C ends it after the current batch.")
         self.stdout.flush()
-        heartbeats.expose_own(heartbeats.ISSUER)
+        heartbeats.expose(heartbeats.ISSUER, Source.PROCESS)
         metrics.start_server(gauges.OF_PROCESS)
         shared_counts.start()
-        worker.serve(stop, on_refresh=partial(_record_pass, alive))
 
+        def record_pass() -> None:
+            heartbeats.record(heartbeats.ISSUER)
+            if alive:
+                alive.touch()
 
-def _record_pass(alive: Path | None) -> None:
-    heartbeats.record(heartbeats.ISSUER)
-    if alive:
-        alive.touch()
+        worker.serve(stop, on_refresh=record_pass)

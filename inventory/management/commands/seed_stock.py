@@ -99,7 +99,6 @@ class Command(BaseCommand):
 
 
 def _contents(file: Path | None, given: dict[str, str | None]) -> Contents:
-    """The rows to import: the file's, or the one given by --sku and --quantity."""
     if file and not any(given.values()):
         return _read_file(file)
     if file or given["sku"] is None or given["quantity"] is None:
@@ -135,7 +134,6 @@ def _error_line(error: dict[str, Any], *, prefix: str = "") -> str:
 
 
 def _preview_lines(imported: Imported, contents: Contents) -> list[str]:
-    """What each line would do, in the order of the file, with the refused ones."""
     numbered = [(receipt.row.line, _receipt_line(receipt)) for receipt in imported.receipts]
     numbered += [(error["line"], _error_line(error, prefix="refused")) for error in contents.errors]
     return [line for _, line in sorted(numbered)]
@@ -153,7 +151,6 @@ def _receipt_line(receipt: Receipt) -> str:
 
 @contextmanager
 def _progress(total: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar on the error stream, where that is a terminal."""
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("Importing stock", total=total)

@@ -49,9 +49,7 @@ SETTINGS = {
     # As in production.
     "STAFF_OTP_REQUIRED": "1",
     "LOG_LEVEL": "INFO",
-    **dict.fromkeys(
-        ("PARTNER_FAILURE_RATE", "PARTNER_LATE_RATE", "PARTNER_SILENT_RATE", "PARTNER_LOST_RATE"), "0"
-    ),
+    "PARTNER_FAILURE_RATE": "0",
     **own_stack.NO_RATES,
     "RATE_TOP_UPS": f"{TOP_UPS_A_MINUTE}/m",
 }

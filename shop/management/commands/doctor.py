@@ -28,7 +28,7 @@ class Command(BaseCommand):
     def handle(self, *, json: bool, **_: Any) -> None:
         findings = [*doctor.examine(), *orders_doctor.examine(), *inventory_doctor.examine()]
         if json:
-            self.stdout.write(to_json.dumps({"findings": [asdict(finding) for finding in findings]}))
+            self.stdout.write(to_json.dumps({"findings": [*map(asdict, findings)]}))
         else:
             console = Console(file=self.stdout, highlight=False)  # type: ignore[arg-type]
             console.print(*map(_as_text, findings), sep="\n", soft_wrap=True)
@@ -37,6 +37,5 @@ class Command(BaseCommand):
 
 
 def _as_text(finding: Finding) -> str:
-    """The finding in one line, with the advice below it."""
     line = f"{SHOWN[finding.level]}  {escape(finding.check)}: {escape(finding.found)}"
     return f"{line}\n         {escape(finding.advice)}" if finding.advice else line

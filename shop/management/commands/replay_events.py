@@ -1,6 +1,5 @@
 """List the dead events, and replay them."""
 
-from argparse import ArgumentTypeError
 from typing import Any
 from uuid import UUID
 
@@ -21,7 +20,7 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("ids", nargs="*", type=_event_id, metavar="id", help="an event to replay")
+        parser.add_argument("ids", nargs="*", type=UUID, metavar="id", help="an event to replay")
         parser.add_argument("--all", action="store_true", help="replay every dead event that matches")
         parser.add_argument("--type", default="", help="such as order.paid, or order. for all of orders")
         parser.add_argument(
@@ -33,7 +32,7 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="for programs")
 
     def handle(
-        self, *, ids: list[str], all: bool, type: str, reason: str, json: bool, **options: Any
+        self, *, ids: list[UUID], all: bool, type: str, reason: str, json: bool, **options: Any
     ) -> None:
         if ids and all:
             raise CommandError("Give either ids or --all.")
@@ -41,9 +40,10 @@ class Command(BaseCommand):
             what=type, since=options["since"], before=options["before"], order_id=options["order"]
         )
         dead = dead_events.list_dead(matching)
-        if others := set(ids) - {str(line.event_id) for line in dead}:
-            raise CommandError(f"Not dead, so nothing was replayed: {', '.join(sorted(others))}.")
-        wanted = [line.pk for line in dead if all or str(line.event_id) in ids]
+        if others := set(ids) - {line.event_id for line in dead}:
+            names = ", ".join(sorted(map(str, others)))
+            raise CommandError(f"Not dead, so nothing was replayed: {names}.")
+        wanted = [line.pk for line in dead if all or line.event_id in ids]
         replayed = dead_events.replay(wanted, reason=reason)
         left = [line for line in dead if line.pk not in replayed]
         if json:
@@ -54,33 +54,22 @@ class Command(BaseCommand):
             self.stdout.write("\n".join(map(_as_text, left)) or "No event is dead.")
 
 
-def _event_id(text: str) -> str:
-    try:
-        return str(UUID(text))
-    except ValueError:
-        raise ArgumentTypeError(f"{text} is no event's id: they are UUIDs.") from None
-
-
 def _as_text(line: JournalLine) -> str:
     happened = f"{line.at:%Y-%m-%d %H:%M:%S}  {line.what}  {line.subject}"
     return f"{line.event_id}  {happened}: {line.last_error}"
 
 
 def _as_json(replayed: list[JournalLine], dead: list[JournalLine]) -> str:
-    return dump(
+    listed = [
         {
-            "replayed": [str(line.event_id) for line in replayed],
-            "dead": [
-                {
-                    "id": str(line.event_id),
-                    "type": line.what,
-                    "subject": line.subject,
-                    "order": str(line.order_id) if line.order_id else None,
-                    "occurred_at": line.at,
-                    "attempts": line.attempts,
-                    "last_error": line.last_error,
-                }
-                for line in dead
-            ],
+            "id": line.event_id,
+            "type": line.what,
+            "subject": line.subject,
+            "order": line.order_id,
+            "occurred_at": line.at,
+            "attempts": line.attempts,
+            "last_error": line.last_error,
         }
-    ).decode()
+        for line in dead
+    ]
+    return dump({"replayed": [line.event_id for line in replayed], "dead": listed}).decode()

@@ -1,6 +1,5 @@
 """Fill the shop with a demo: accounts, products, campaigns, sales."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -37,25 +36,26 @@ class Command(BaseCommand):
             raise CommandError(
                 "It makes a superuser whose password is published: set DEMO=1 where that is meant."
             )
-        _require_bounds(users=users, products=products, stock=stock)
+        for name, count in {"users": users, "products": products, "stock": stock}.items():
+            if not 0 <= count <= LARGEST[name]:
+                raise CommandError(f"--{name} {count}: give a number from 0 to {LARGEST[name]:,}.")
         if tokens:
             _make_private(tokens)
         demo.seed_named_accounts()
         with progress_bar("accounts", users) as progress:
             demo.seed_users(users, progress)
         demo.seed_products(products, stock)
-        demo.seed_campaigns()
-        demo.seed_sales()
+        campaigns, sales = demo.seed_campaigns(), demo.seed_sales()
         if tokens:
-            named = [asdict(user) for user in demo.numbered_users(users)]
-            tokens.write_bytes(dump({"staff": demo.staff_token(), "users": named}))
-        self.stdout.write(_summary(tokens))
-
-
-def _require_bounds(**counts: int) -> None:
-    for name, count in counts.items():
-        if not 0 <= count <= LARGEST[name]:
-            raise CommandError(f"--{name} {count}: give a number from 0 to {LARGEST[name]:,}.")
+            tokens.write_bytes(dump({"staff": demo.staff_token(), "users": [*demo.numbered_users(users)]}))
+        users, products = demo.count_accounts_and_products()
+        self.stdout.write(
+            f"The demo has {users:,} numbered accounts, {products:,} products, {campaigns} campaigns and "
+            f"{sales} sales with products of their own.\n"
+            f"Sign in as {BUYER} / {BUYER_PASSWORD}, or to /admin/ as {STAFF} / {STAFF_PASSWORD}."
+        )
+        if tokens:
+            self.stdout.write(f"Tokens, valid for 24 hours, are in {tokens}.")
 
 
 def _make_private(file: Path) -> None:
@@ -65,16 +65,3 @@ def _make_private(file: Path) -> None:
         file.chmod(0o600)
     except OSError as error:
         raise CommandError(f"{file} can't be written: {error.strerror}.") from error
-
-
-def _summary(tokens: Path | None) -> str:
-    users, products = demo.count_accounts_and_products()
-    buyer, staff = f"{BUYER} / {BUYER_PASSWORD}", f"{STAFF} / {STAFF_PASSWORD}"
-    campaigns, sales = demo.count_campaigns(), demo.count_sales()
-    lines = [
-        f"The demo has {users:,} numbered accounts, {products:,} products, {campaigns} campaigns and {sales} "
-        "sales with products of their own.",
-        f"Sign in as {buyer}, or to /admin/ as {staff}.",
-        *([f"Tokens, valid for 24 hours, are in {tokens}."] if tokens else []),
-    ]
-    return "\n".join(lines)

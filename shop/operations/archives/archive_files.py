@@ -103,7 +103,6 @@ class Writer:
 
 @contextmanager
 def open_file(path: Path) -> Iterator[tuple[Header, Iterator[bytes]]]:
-    """The header and the rows' lines, as `read` has them."""
     with reading(path) as file:
         yield read(file)
 
@@ -157,13 +156,11 @@ def _read_rows(path: str, packed: gzip.GzipFile) -> Iterator[bytes]:
 
 
 def batches(lines: Iterator[bytes], size: int) -> Iterator[list[bytes]]:
-    """The lines, so many at a time."""
     while batch := list(islice(lines, size)):
         yield batch
 
 
 def sha256_of(path: Path) -> str:
-    """The SHA-256 of the file. Raises `ArchiveFailed`."""
     with reading(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -217,5 +214,4 @@ def delete_abandoned(folder: Path, *, table: str, month: str, is_kept: Callable[
 
 
 def _private(name: str, flags: int) -> int:
-    """Open a file that its owner alone may read."""
     return os.open(name, flags, 0o600)

@@ -53,16 +53,13 @@ class ArchiveTable:
 
     @cached_property
     def columns(self) -> list[str]:
-        """The attributes of all columns, the key first."""
         return columns_of(self.model)
 
     @cached_property
     def fields(self) -> "Mapping[str, Field[Any, Any]]":
-        """The fields of the columns, by their attributes."""
         return {one.attname: one for one in self.model._meta.concrete_fields}
 
     def line(self, row: Row) -> bytes:
-        """The row's line, without its end."""
         kept = dict(row)
         self.leave_out(kept)
         return json.dumps([*kept.values()], default=str, separators=(",", ":")).encode()
@@ -97,7 +94,6 @@ class ArchiveTable:
             first = following
 
     def read(self, columns: Sequence[str], line: bytes) -> Row:
-        """The row of a line of a file with these columns."""
         values = zip(columns, json.loads(line), strict=True)
         return {name: self.fields[name].to_python(value) for name, value in values}
 
@@ -107,7 +103,6 @@ class ArchiveTable:
 
 
 def columns_of(model: type[Model]) -> list[str]:
-    """The attributes of the model's columns in the order of a file, the key first."""
     key = model._meta.pk.attname
     return [key, *(one.attname for one in model._meta.concrete_fields if one.attname != key)]
 

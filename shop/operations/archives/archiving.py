@@ -32,6 +32,7 @@ State = ArchivedMonth.State
 DEFAULT_DAYS, MIN_DAYS = 90, 30
 MOST_KEPT = 10_000
 """Rows that changed after they were written: their keys stand in one row."""
+DESCRIBED = ("table", "month", "part", "file", "sha256", "rows", "first_key", "last_key", "columns")
 Progress = Callable[[str, int], None]
 """Called with what is done to rows, and how many are done so far."""
 Failpoint = Callable[[str], None]
@@ -78,13 +79,17 @@ def archive(
     `ArchiveFailed`, `OSError`, and `Unavailable` where the database or a secondary doesn't follow.
     """
     _require_ended(month, days)
-    record = _unfinished(table, month)
-    if record is None:
-        record = _write(table, month, folder, options)
+    unfinished = ArchivedMonth.objects.filter(table=table.name, month=month).exclude(state=State.ARCHIVED)
+    record = unfinished.order_by("part").first()
+    if record and record.state == State.RESTORING:
+        raise ArchiveFailed(f"A restore of {record.file} has not ended: complete it by restore_month.")
+    record = record or _write(table, month, folder, options)
     if record is None:
         return None
     path = _find_file(record, folder)
-    _write_manifest(record, path)
+    described = {"archive": record.archive_id.hex, "bytes": record.size}
+    described |= {name: getattr(record, name) for name in DESCRIBED}
+    archive_files.write_manifest(path, described | {"created_at": record.created_at.isoformat()})
     options.failpoint("file complete")
     with archive_files.open_file(path) as (_, rows):
         delete = partial(_delete_batch, table, record.pk, failpoint=options.failpoint)
@@ -104,15 +109,6 @@ def _require_ended(month: str, days: int) -> None:
         raise ArchiveFailed(f"{month} can be archived from {may:%Y-%m-%d} on, {days} days after its end.")
 
 
-def _unfinished(table: ArchiveTable, month: str) -> ArchivedMonth | None:
-    """The month's archiving that was interrupted. Raises `ArchiveFailed` if a restore was."""
-    found = ArchivedMonth.objects.filter(table=table.name, month=month).exclude(state=State.ARCHIVED)
-    record = found.order_by("part").first()
-    if record and record.state == State.RESTORING:
-        raise ArchiveFailed(f"A restore of {record.file} has not ended: complete it by restore_month.")
-    return record
-
-
 def _write(table: ArchiveTable, month: str, folder: Path, options: Options) -> ArchivedMonth | None:
     """Write and verify a partial file, and record it; None if the month has no rows to archive."""
     parts = ArchivedMonth.objects.filter(table=table.name, month=month)
@@ -126,11 +122,20 @@ def _write(table: ArchiveTable, month: str, folder: Path, options: Options) -> A
     writer, may_be_recorded = Writer(folder, header), False
     try:
         options.failpoint("file begun")
-        trailer = _write_rows(table, month, writer, options)
+        written = read = 0
+        for rows in _paced(table.month_rows(*archive_tables.month_bounds(month)), options.pace):
+            writer.write([table.line(row) for row in rows])
+            written += len(rows)
+            options.on_progress("written", written)
+        trailer = writer.end()
         options.failpoint("file written")
-        if not trailer.rows:
+        if not written:
             return None
-        _read_back(writer.path, options)
+        # From the disk: it raises `ArchiveFailed` unless the file is whole.
+        with archive_files.open_file(writer.path) as (_, lines):
+            for batch in _paced(archive_files.batches(lines, archive_tables.PAGE), options.pace):
+                read += len(batch)
+                options.on_progress("read back", read)
         options.failpoint("file verified")
         size, sha256 = writer.path.stat().st_size, archive_files.sha256_of(writer.path)
         # The COMMIT's answer may be lost, or an interrupt may come first: then a later run asks the database.
@@ -138,9 +143,9 @@ def _write(table: ArchiveTable, month: str, folder: Path, options: Options) -> A
         record = _record(id, header, trailer, options, size=size, sha256=sha256)
         options.failpoint("recorded")
         return record
-    except _NotRecorded:
+    except IntegrityError as error:
         may_be_recorded = False
-        raise
+        raise ArchiveFailed("Another run archives this month: this one has changed nothing.") from error
     finally:
         writer.close(discard=not may_be_recorded)
 
@@ -155,24 +160,6 @@ def _is_recorded(table: str, month: str, file: str) -> bool:
     return transactions.run(read, transactions.REPEATABLE)
 
 
-def _write_rows(table: ArchiveTable, month: str, writer: Writer, options: Options) -> Trailer:
-    written = 0
-    for rows in _paced(table.month_rows(*archive_tables.month_bounds(month)), options.pace):
-        writer.write([table.line(row) for row in rows])
-        written += len(rows)
-        options.on_progress("written", written)
-    return writer.end()
-
-
-def _read_back(path: Path, options: Options) -> None:
-    """Read all of the file from the disk. Raises `ArchiveFailed` unless it is whole."""
-    read = 0
-    with archive_files.open_file(path) as (_, lines):
-        for batch in _paced(archive_files.batches(lines, archive_tables.PAGE), options.pace):
-            read += len(batch)
-            options.on_progress("read back", read)
-
-
 def _paced(pages: Iterable[T], pace: Pace) -> Iterator[T]:
     """The pages, with rests: reading and packing take a processor from the requests.
 
@@ -185,14 +172,10 @@ def _paced(pages: Iterable[T], pace: Pace) -> Iterator[T]:
         began_at = time.monotonic()
 
 
-class _NotRecorded(ArchiveFailed):
-    """The database has no record of the file, and will have none."""
-
-
 def _record(
     id: Any, header: Header, trailer: Trailer, options: Options, *, size: int, sha256: str
 ) -> ArchivedMonth:
-    """Record the verified file: from now on its rows may be deleted. Raises `ArchiveFailed`."""
+    """Record the verified file: from now on its rows may be deleted. Raises `IntegrityError`."""
 
     def create() -> ArchivedMonth:
         record = ArchivedMonth.objects.create(
@@ -211,14 +194,10 @@ def _record(
         note("archive.started", record, options.reason)
         return record
 
-    try:
-        return transactions.run(create, transactions.ONCE)
-    except IntegrityError as error:
-        raise _NotRecorded("Another run archives this month: this one has changed nothing.") from error
+    return transactions.run(create, transactions.ONCE)
 
 
 def note(what: str, record: ArchivedMonth, reason: str, **more: Any) -> None:
-    """Write the operator's step into the journal, in the caller's transaction."""
     after = {"file": record.file, "sha256": record.sha256, "rows": record.rows, "part": record.part}
     journal.note(
         what=what,
@@ -231,7 +210,6 @@ def note(what: str, record: ArchivedMonth, reason: str, **more: Any) -> None:
 
 
 def subject(table: str, month: str) -> str:
-    """The journal's name for a month's archive."""
     return f"archive {table} {month}"
 
 
@@ -345,10 +323,3 @@ def _end(record: ArchivedMonth, options: Options) -> Archived:
     names = ("table", "month", "part", "file", "rows", "removed", "sha256")
     values = {name: getattr(ended, name) for name in names}
     return Archived(**values, kept=len(ended.kept), bytes=ended.size)
-
-
-def _write_manifest(record: ArchivedMonth, path: Path) -> None:
-    names = ("table", "month", "part", "file", "sha256", "rows", "first_key", "last_key", "columns")
-    described = {"archive": record.archive_id.hex, "bytes": record.size}
-    described |= {name: getattr(record, name) for name in names}
-    archive_files.write_manifest(path, described | {"created_at": record.created_at.isoformat()})

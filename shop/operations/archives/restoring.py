@@ -6,10 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from io import BufferedReader
 from pathlib import Path
-from typing import Any
 from uuid import UUID
-
-from django.db.models import Field
 
 from shop.db import transactions
 from shop.models import ArchivedMonth, JournalLine
@@ -42,7 +39,13 @@ def _check(file: BufferedReader, path: Path, tables: Mapping[str, ArchiveTable])
     header, _ = archive_files.read(file)
     record = ArchivedMonth.objects.filter(archive_id=UUID(header.archive)).first()
     if record is None:
-        _require_restored(path, header)
+        subject, what = archiving.subject(header.table, header.month), "archive.restored"
+        restored = JournalLine.objects.filter(subject=subject, what=what, reference=header.archive)
+        if not restored.exists():
+            raise ArchiveFailed(
+                f"{path} was not archived by this shop, or the database is older than the file: nothing was"
+                " done."
+            )
         return Restored(table=header.table, month=header.month, file=path.name, rows=0, was_restored=True)
     archive_files.require_same(file, size=record.size, sha256=record.sha256)
     _require_readable(header, tables)
@@ -74,19 +77,7 @@ def restore(path: Path, tables: Mapping[str, ArchiveTable], *, options: Options)
     return checked
 
 
-def _require_restored(path: Path, header: Header) -> None:
-    """Raise `ArchiveFailed` unless the journal says that the file, which has no record, was restored."""
-    lines = JournalLine.objects.filter(
-        subject=archiving.subject(header.table, header.month), what="archive.restored"
-    )
-    if not lines.filter(reference=header.archive).exists():
-        raise ArchiveFailed(
-            f"{path} was not archived by this shop, or the database is older than the file: nothing was done."
-        )
-
-
 def _require_readable(header: Header, tables: Mapping[str, ArchiveTable]) -> None:
-    """The file's columns are columns of the table, and what it lacks has a default."""
     table = tables.get(header.table)
     if table is None:
         raise ArchiveFailed(f"This release archives no table {header.table}.")
@@ -95,14 +86,14 @@ def _require_readable(header: Header, tables: Mapping[str, ArchiveTable]) -> Non
         raise ArchiveFailed(
             f"{', '.join(gone)} of the file are no columns any more: restore it by the release that wrote it."
         )
-    new = table.fields.keys() - set(header.columns)
-    without = sorted(name for name in new if not _has_default(table.fields[name]))
+    new = {name: column for name, column in table.fields.items() if name not in header.columns}
+    without = [
+        name
+        for name, column in new.items()
+        if not (column.null or column.has_default() or (column.blank and column.empty_strings_allowed))
+    ]
     if without:
-        raise ArchiveFailed(f"The file lacks {', '.join(without)}, which have no default.")
-
-
-def _has_default(column: "Field[Any, Any]") -> bool:
-    return column.null or column.has_default() or (column.blank and column.empty_strings_allowed)
+        raise ArchiveFailed(f"The file lacks {', '.join(sorted(without))}, which have no default.")
 
 
 def _begin(archive_id: UUID, options: Options) -> ArchivedMonth:

@@ -68,7 +68,6 @@ class Subject:
         return _plain(self.rows().order_by("-pk").values_list("pk", flat=True).first())
 
     def current_chunks(self) -> Iterator[Rows]:
-        """The chunks of the current rows."""
         keys = sorted(map(_plain, self.current()))
         yield from (keys[start : start + self.size] for start in range(0, len(keys), self.size))
 

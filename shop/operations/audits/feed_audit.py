@@ -26,7 +26,6 @@ SLACK = timedelta(minutes=2)
 
 
 def audit() -> list[LawReport]:
-    """The feed's law."""
     return [positions_have_no_gaps(), ends_are_given_positions(), lines_have_their_events()]
 
 

@@ -1,7 +1,7 @@
 """The status of each law by the scheduled audit: written by audits, read by metrics, doctor and admin."""
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -18,6 +18,14 @@ log = get_logger(__name__)
 Item = TypeVar("Item")
 # Chunks in which a law is broken, of each law: more are left to the next full audit.
 SUSPECTS_KEPT = 100
+HOLDS, OFFENDERS = "firstcome_law_holds", "firstcome_law_offenders"
+CHECKED_AGE, FULL_AGE = "firstcome_law_checked_age_seconds", "firstcome_law_full_age_seconds"
+HELPS = {
+    HOLDS: "Whether the law holds, by the latest audit that could check it: 1 or 0.",
+    OFFENDERS: "How many that break the law are known, 100 at most.",
+    CHECKED_AGE: "How long ago the latest audit began that could check the law.",
+    FULL_AGE: "How long ago the latest full audit began that could check the law.",
+}
 MORE_OFFENDERS = "more than were listed: the next full audit names them"
 
 
@@ -32,7 +40,6 @@ class Findings:
     not_checked: str = ""
 
     def add(self, report: LawReport, *, name: str, rows: Rows | None, seconds: float) -> None:
-        """Count the report of a check of these rows."""
         self.checked += report.checked
         self.seconds += seconds
         if not report.holds:
@@ -46,7 +53,6 @@ def rows_as_json(rows: Rows | None) -> Any:
 
 
 def rows_from_json(kept: Any) -> Rows | None:
-    """The chunk that `rows_as_json` wrote."""
     return range(kept["first"], kept["last"] + 1) if isinstance(kept, dict) else kept
 
 
@@ -111,60 +117,31 @@ def _apply(status: LawStatus, findings: Findings, *, at: datetime, replaces: boo
     if status.is_incomplete and not offenders:
         offenders = [MORE_OFFENDERS]
     status.suspects, status.offenders = suspects[:SUSPECTS_KEPT], offenders[:OFFENDERS_REPORTED]
-    _set_holds(status, not offenders, at=at)
+    if status.holds == bool(offenders):
+        status.holds, status.since, some = not offenders, at, status.offenders[:10]
+        if status.holds:
+            log.warning("law holds again", law=status.law)
+        else:
+            log.error("law broken: see `audit`", law=status.law, offenders=some)
+        what, detail = "law.holds_again" if status.holds else "law.broken", ", ".join(map(str, some))
+        journal.note(what=what, subject=f"law {status.law}", detail=detail, is_internal=True)
     return is_overflow
-
-
-def _set_holds(status: LawStatus, holds: bool, *, at: datetime) -> None:
-    """Change the answer; a change is logged, and noted in the journal, once."""
-    if holds == status.holds:
-        return
-    status.holds, status.since = holds, at
-    if holds:
-        log.warning("law holds again", law=status.law)
-    else:
-        log.error("law broken: see `audit`", law=status.law, offenders=status.offenders[:10])
-    journal.note(
-        what="law.holds_again" if holds else "law.broken",
-        subject=f"law {status.law}",
-        detail=", ".join(map(str, status.offenders[:10])),
-        is_internal=True,
-    )
 
 
 def _without_repeats(items: list[Item]) -> list[Item]:
     return [*{repr(item): item for item in items}.values()]
 
 
-def read_holds() -> dict[str, float]:
-    """1 for each law that holds, and 0 for each that is broken, by the last answer."""
-    return _of_each(lambda status: None if status.holds and not status.checked_at else float(status.holds))
-
-
-def count_offenders() -> dict[str, float]:
-    """How many offenders of each law are known, at most 100."""
-    return _of_each(lambda status: len(status.offenders))
-
-
-def read_checked_ages() -> dict[str, float]:
-    """How many seconds ago the latest audit began that could check the law."""
+def read_gauges() -> dict[str, dict[str, float]]:
+    found: dict[str, dict[str, float]] = {name: {} for name in HELPS}
     now = clock.now()
-    return _of_each(lambda status: _age(status.checked_at, now))
-
-
-def read_full_ages() -> dict[str, float]:
-    """How many seconds ago the latest full audit began that could check the law."""
-    now = clock.now()
-    return _of_each(lambda status: _age(status.full_at, now))
-
-
-def _of_each(read: Callable[[LawStatus], float | None]) -> dict[str, float]:
-    values = ((status.law, read(status)) for status in LawStatus.objects.defer("suspects"))
-    return {law: value for law, value in values if value is not None}
-
-
-def _age(at: datetime | None, now: datetime) -> float | None:
-    """None if it was never; infinite if the clock was set back since, until the next audit: not known."""
-    if is_ahead(at, now=now):
-        return math.inf
-    return None if at is None else max(0.0, (now - at).total_seconds())
+    for status in LawStatus.objects.defer("suspects"):
+        if status.checked_at or not status.holds:
+            found[HOLDS][status.law] = float(status.holds)
+        found[OFFENDERS][status.law] = len(status.offenders)
+        for name, at in ((CHECKED_AGE, status.checked_at), (FULL_AGE, status.full_at)):
+            if at is not None:
+                # Infinite, not known, if the clock was set back since, until the next audit.
+                age = math.inf if is_ahead(at, now=now) else max(0.0, (now - at).total_seconds())
+                found[name][status.law] = age
+    return found

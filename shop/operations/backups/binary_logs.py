@@ -46,16 +46,3 @@ def reach(files: Sequence[Path]) -> datetime:
             last = seconds or last
             log.seek(length - _HEADER.size, 1)
     return datetime.fromtimestamp(last, UTC)
-
-
-def require_reach(files: Sequence[Path], until: datetime) -> None:
-    """Raise BackupFailed unless the logs have an event of that second or of a later one.
-
-    Without one it is not known whether what came before it is all there.
-    """
-    ends_at = reach(files)
-    if ends_at < until.replace(microsecond=0):
-        raise BackupFailed(
-            f"These logs end at {ends_at.isoformat()}, in {files[-1].name}, which is before"
-            f" {until.isoformat()}: copy the later logs, or accept their end by --accept-early-end."
-        )

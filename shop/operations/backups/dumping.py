@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.utils import CursorWrapper
 
 from shop import clock
 from shop.operations.backups import programs
@@ -62,7 +63,6 @@ def is_restore_incomplete(connection: BaseDatabaseWrapper) -> bool:
 
 
 def require_no_restore(connection: BaseDatabaseWrapper) -> None:
-    """Raise BackupFailed if a restore into the connection's database was interrupted."""
     if is_restore_incomplete(connection):
         name = connection.settings_dict["NAME"]
         raise BackupFailed(
@@ -81,19 +81,27 @@ def dump(connection: BaseDatabaseWrapper, folder: Path, *, migrate_lock: str) ->
         raise BackupFailed(f"{folder} is not empty: name a new folder for each backup.")
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
-    with _no_migration(connection, migrate_lock):
-        server, has_log, begun_at = _read_server(connection)
+    with _no_migration(connection, migrate_lock) as cursor:
+        cursor.execute("SELECT VERSION(), @@log_bin, UTC_TIMESTAMP(6)")
+        server, has_log, begun_at = cursor.fetchone()
         tables = connection.introspection.table_names()
         started = time.monotonic()
         because = "" if chosen.position else programs.NEED_MYSQL
         because = because if has_log else "The server keeps no binary log"
         _write_dump(connection, chosen, folder / DUMP, *([] if because else [chosen.position]))
-    head = _read_whole(folder / DUMP)
-    file, position = ("", 0) if because else _position(head)
+    file, position, head = "", 0, _read_whole(folder / DUMP)
+    if not because:
+        found = _POSITION.search(head)
+        if found is None:
+            raise BackupFailed(
+                "The dump doesn't name its position in the binary log: the account needs BINLOG MONITOR and"
+                " RELOAD (MySQL: REPLICATION CLIENT and RELOAD)."
+            )
+        file, position = found[1].decode(), int(found[2])
     made = Backup(
         database=connection.settings_dict["NAME"],
         server=server,
-        begun_at=begun_at,
+        begun_at=begun_at.replace(tzinfo=UTC).isoformat(),
         ended_at=clock.now().isoformat(),
         seconds=round(time.monotonic() - started, 1),
         bytes=(folder / DUMP).stat().st_size,
@@ -169,26 +177,8 @@ def _read_whole(path: Path) -> bytes:
     return head
 
 
-def _position(head: bytes) -> tuple[str, int]:
-    found = _POSITION.search(head)
-    if found is None:
-        raise BackupFailed(
-            "The dump doesn't name its position in the binary log: the account needs BINLOG MONITOR and"
-            " RELOAD (MySQL: REPLICATION CLIENT and RELOAD)."
-        )
-    return found[1].decode(), int(found[2])
-
-
-def _read_server(connection: BaseDatabaseWrapper) -> tuple[str, bool, str]:
-    """The server's version, whether it keeps a binary log, and its time."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT VERSION(), @@log_bin, UTC_TIMESTAMP(6)")
-        version, has_log, now = cursor.fetchone()
-    return version, bool(has_log), now.replace(tzinfo=UTC).isoformat()
-
-
 @contextmanager
-def _no_migration(connection: BaseDatabaseWrapper, name: str) -> Iterator[None]:
+def _no_migration(connection: BaseDatabaseWrapper, name: str) -> Iterator[CursorWrapper]:
     """Hold the lock of `migrate`, so that none begins. Raises BackupFailed while one has it."""
     with connection.cursor() as cursor:
         # The connection is idle for as long as the dump takes.
@@ -197,6 +187,6 @@ def _no_migration(connection: BaseDatabaseWrapper, name: str) -> Iterator[None]:
         if cursor.fetchone() != (1,):
             raise BackupFailed("A migrate or another backup is under way: run this again when it has ended.")
         try:
-            yield
+            yield cursor
         finally:
             cursor.execute("SELECT RELEASE_LOCK(%s)", [name])

@@ -3,7 +3,7 @@
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,17 +69,13 @@ def programs_for(connection: BaseDatabaseWrapper) -> Programs:
         )
     if getattr(connection, "mysql_is_mariadb", False):
         return MARIADB
-    if _is_of_mysql(MYSQL.dump) or shutil.which(MARIADB_ON_MYSQL.dump) is None:
+    if shutil.which(MARIADB_ON_MYSQL.dump) is None:
         return MYSQL
+    if found := shutil.which(MYSQL.dump):
+        # Debian has MariaDB's programs by the names of MySQL's.
+        version = subprocess.run([found, "--version"], capture_output=True, check=False).stdout
+        return MARIADB_ON_MYSQL if b"MariaDB" in version else MYSQL
     return MARIADB_ON_MYSQL
-
-
-def _is_of_mysql(name: str) -> bool:
-    """Whether the program is there and MySQL's own: Debian has MariaDB's by the same names."""
-    found = shutil.which(name)
-    if found is None:
-        return False
-    return b"MariaDB" not in subprocess.run([found, "--version"], capture_output=True, check=False).stdout
 
 
 @contextmanager
@@ -104,17 +100,15 @@ def running(name: str, package: str, *options: str, **pipes: Any) -> Iterator["s
 @contextmanager
 def option_file(connection: BaseDatabaseWrapper) -> Iterator[str]:
     """The option that names a file with the server's address and password: no list of processes has these."""
+    settings = connection.settings_dict
+    host, more = settings["HOST"], settings["OPTIONS"]
+    socket = more.get("unix_socket") or (host if host.startswith("/") else "")
+    values = {"socket": socket} if socket else {"host": host, "port": settings["PORT"]}
+    values |= {"user": settings["USER"], "password": settings["PASSWORD"]}
+    values |= {f"ssl-{name}": value for name, value in more.get("ssl", {}).items()}
+    escaped = {name: str(value).replace("\\", "\\\\").replace('"', '\\"') for name, value in values.items()}
+    lines = ["[client]", *(f'{name}="{value}"' for name, value in escaped.items() if value)]
     with tempfile.TemporaryDirectory(prefix="firstcome-backup-") as folder:  # readable by this user alone
         path = Path(folder) / "client.cnf"
-        path.write_text(_options(connection.settings_dict))
+        path.write_text("\n".join([*lines, ""]))
         yield f"--defaults-file={path}"
-
-
-def _options(settings: Mapping[str, Any]) -> str:
-    more = settings["OPTIONS"]
-    socket = more.get("unix_socket") or (settings["HOST"] if settings["HOST"].startswith("/") else "")
-    address = {"socket": socket} if socket else {"host": settings["HOST"], "port": settings["PORT"]}
-    encryption = {f"ssl-{name}": value for name, value in more.get("ssl", {}).items()}
-    values = {**address, "user": settings["USER"], "password": settings["PASSWORD"], **encryption}
-    escaped = {name: str(value).replace("\\", "\\\\").replace('"', '\\"') for name, value in values.items()}
-    return "\n".join(["[client]", *(f'{name}="{value}"' for name, value in escaped.items() if value), ""])

@@ -60,10 +60,21 @@ def restore(
     files = binary_logs.files_since(backup, logs) if logs else []
     if files and not chosen.read_log:
         raise BackupFailed(f"{programs.NEED_MYSQL}.")
+    if until and not files:
+        raise BackupFailed("A moment needs the binary logs: name their folder by --logs.")
+    if until and until < datetime.fromisoformat(backup.ended_at):
+        raise BackupFailed(
+            f"The backup ended at {backup.ended_at}, and may have changes that are later than that moment:"
+            " choose an older one."
+        )
     # Before this restore adds to the logs of a server that is restored into.
     logs_end_at = binary_logs.reach(files) if files else None
-    if until:
-        _require_possible(backup, files, until, accepts_early_end=accepts_early_end)
+    if until and logs_end_at and logs_end_at < until.replace(microsecond=0) and not accepts_early_end:
+        # It is not known whether what came before that moment is all there.
+        raise BackupFailed(
+            f"These logs end at {logs_end_at.isoformat()}, in {files[-1].name}, which is before"
+            f" {until.isoformat()}: copy the later logs, or accept their end by --accept-early-end."
+        )
     dumping.require_no_restore(connection)
     if connection.introspection.table_names():
         name = connection.settings_dict["NAME"]
@@ -95,21 +106,6 @@ def restore(
         dump_seconds=round(dump_seconds, 1),
         log_seconds=round(log_seconds, 1),
     )
-
-
-def _require_possible(
-    backup: Backup, files: Sequence[Path], until: datetime, *, accepts_early_end: bool
-) -> None:
-    """Raise BackupFailed unless the backup and its logs can be restored up to that moment."""
-    if not files:
-        raise BackupFailed("A moment needs the binary logs: name their folder by --logs.")
-    if until < datetime.fromisoformat(backup.ended_at):
-        raise BackupFailed(
-            f"The backup ended at {backup.ended_at}, and may have changes that are later than that moment:"
-            " choose an older one."
-        )
-    if not accepts_early_end:
-        binary_logs.require_reach(files, until)
 
 
 def _replay(

@@ -24,7 +24,7 @@ STOP_SECONDS = 45
 """As Compose's files have it: a web server ends after 35 s at the latest."""
 END_SECONDS = 5
 """In the end nothing is waited for: all of it has been settled."""
-SETTINGS = {"WEB_WORKERS": "1", "WEB_OWN_PROCESSOR": "0", "TRUSTED_PROXIES": "1"}
+SETTINGS = {"WEB_WORKERS": "1", "TRUSTED_PROXIES": "1"}
 MODULE = "scripts.chaos.campaigns.rolling.processes"
 
 

@@ -1,0 +1,74 @@
+"""Checks of what waits: events for the data platform and the feed's readers, and the laws' audits."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import Error
+
+from shop import clock
+from shop.event_feed import reading
+from shop.events import dead_events, outbox
+from shop.models import AuditState, LawStatus
+from shop.operations.audits import audit_state
+from shop.operations.audits.audit_scope import is_ahead
+from shop.operations.doctor.findings import Finding, judge
+
+LATE_SECONDS = 600
+LATE_POSITION_SECONDS = 60
+# An audit may be late by a few of its intervals: the one before it, or a worker that was replaced.
+INTERVALS_LATE = 3
+SHORTEST_LATENESS = timedelta(minutes=10)
+FULL_LATENESS = timedelta(hours=36)
+
+
+def examine() -> Iterator[Finding]:
+    """The findings; none while the database is unreachable, which has its own finding."""
+    with suppress(Error):
+        yield from events()
+        yield from audits()
+
+
+def events() -> Iterator[Finding]:
+    dead, refused, missing = dead_events.dead_count(), outbox.refused_count(), reading.missing_positions()
+    yield judge("dead events", f"{dead} were refused for good, or given up" if dead else "none", dead > 0)
+    found = f"{refused} are refused for good, and retried for an hour at most" if refused else "none"
+    yield judge("refused events", found, refused > 0)
+    seconds = outbox.oldest_age_seconds()
+    found = f"{outbox.queued_count()}, the oldest for {seconds:,.0f} s"
+    yield judge("queued events", found, seconds > LATE_SECONDS)
+    seconds = reading.unsequenced_seconds()
+    found = f"the oldest event without a position has waited for {seconds:,.0f} s"
+    yield judge("event feed", found, seconds > LATE_POSITION_SECONDS)
+    found = f"{missing:,} have no event" if missing else "without gaps"
+    yield judge("positions of events", found, missing > 0)
+
+
+def audits() -> Iterator[Finding]:
+    statuses = list(LawStatus.objects.order_by("law"))
+    broken = [status.law for status in statuses if not status.holds]
+    unchecked = [f"{status.law} ({status.not_checked})" for status in statuses if status.not_checked]
+    if broken:
+        yield judge("laws", f"broken: {', '.join(broken)}", is_wrong=True)
+    elif unchecked:
+        yield judge("laws", f"not checked: {', '.join(unchecked)}", is_wrong=True, problem="unchecked laws")
+    else:
+        yield judge("laws", f"{len(statuses)} hold" if statuses else "not audited yet", is_wrong=False)
+    state = AuditState.objects.filter(pk=audit_state.ROW).first() or AuditState()
+    yield _schedule(state, now=clock.now())
+
+
+def _schedule(state: AuditState, *, now: datetime) -> Finding:
+    check, interval = "scheduled audit", settings.AUDIT_SECONDS
+    if not interval:
+        return judge(check, "off", is_wrong=True, problem="no schedule")
+    lateness = max(SHORTEST_LATENESS, timedelta(seconds=INTERVALS_LATE * interval))
+    for name, at, longest in (
+        ("audit", state.audited_at, lateness),
+        ("full audit", state.full_at, FULL_LATENESS),
+    ):
+        if at is None or now - at > longest or is_ahead(at, now=now):
+            found = "none has ended yet" if at is None else f"the last one began at {at:%Y-%m-%d %H:%M} UTC"
+            return judge(check, f"{name}: {found}", is_wrong=True)
+    return judge(check, f"every {interval:g} s", is_wrong=False)
