@@ -225,6 +225,10 @@ def test_the_start_is_refused_only_if_the_clock_is_off_by_more_than_the_limit(
     clock.start()
     assert clock.is_measured()
 
+    settings.CLOCK_SKEW_SECONDS = 2
+    with pytest.raises(SystemExit):  # also where the time was asked for before
+        clock.start()
+
 
 AHEAD = """
 import runpy, sys, time
