@@ -78,7 +78,7 @@ urlpatterns = [
     *BACKOFFICE,
     path("admin/", admin.site.urls),
     path("api/schema/", openapi_pages.document, name="schema"),
-    path("api/docs/", openapi_pages.Pages.as_view()),
+    path("api/docs/", openapi_pages.swagger),
 ]
 handler400 = "shop.http.problems.bad_request"
 handler403 = "shop.operators.display.permission_denied"
