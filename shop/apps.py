@@ -1,9 +1,6 @@
 """The app's registration."""
 
-from typing import Any
-
 from django.apps import AppConfig
-from django.apps import apps as installed
 from django.db.models.signals import post_migrate
 from django.utils.translation import gettext_lazy as _
 
@@ -14,6 +11,7 @@ class ShopConfig(AppConfig):
 
     def ready(self) -> None:
         from shop import clock
+        from shop.accounts import permissions
         from shop.db import server_state
         from shop.event_feed import reading as feed
         from shop.events import dead_events, outbox
@@ -22,9 +20,10 @@ class ShopConfig(AppConfig):
         from shop.observability.reading import Source
         from shop.operations import celery_processes as _celery  # noqa: F401 - receives its signals
         from shop.operations import heartbeats, system_state
+        from shop.operations.audits import law_status
         from shop.webhook_endpoints import deliveries, endpoints
 
-        post_migrate.connect(create_permissions, sender=self)
+        post_migrate.connect(permissions.create, sender=self)
         gauges.register(
             "firstcome_clock_offset_seconds",
             help="How far the clock of this host is ahead of the database's.",
@@ -71,40 +70,26 @@ class ShopConfig(AppConfig):
             read=endpoints.count_disabled,
             label="disabled_by",
         )
-        _register_law_gauges()
-
-
-def create_permissions(*, using: str, apps: Any = installed, **context: Any) -> None:
-    """Create the permissions about accounts where they are missing: after each `migrate` and `flush`."""
-    from shop.accounts import permissions
-
-    permissions.create(using=using, apps=apps)
-
-
-def _register_law_gauges() -> None:
-    from shop.observability import gauges
-    from shop.operations.audits import law_status
-
-    for name, help, read in (
-        (
-            "firstcome_law_holds",
-            "Whether the law holds, by the latest audit that could check it: 1 or 0.",
-            law_status.read_holds,
-        ),
-        (
-            "firstcome_law_offenders",
-            "How many that break the law are known, 100 at most.",
-            law_status.count_offenders,
-        ),
-        (
-            "firstcome_law_checked_age_seconds",
-            "How long ago the latest audit began that could check the law.",
-            law_status.read_checked_ages,
-        ),
-        (
-            "firstcome_law_full_age_seconds",
-            "How long ago the latest full audit began that could check the law.",
-            law_status.read_full_ages,
-        ),
-    ):
-        gauges.register(name, help=help, read=read, label="law")
+        for name, help, read in (
+            (
+                "firstcome_law_holds",
+                "Whether the law holds, by the latest audit that could check it: 1 or 0.",
+                law_status.read_holds,
+            ),
+            (
+                "firstcome_law_offenders",
+                "How many that break the law are known, 100 at most.",
+                law_status.count_offenders,
+            ),
+            (
+                "firstcome_law_checked_age_seconds",
+                "How long ago the latest audit began that could check the law.",
+                law_status.read_checked_ages,
+            ),
+            (
+                "firstcome_law_full_age_seconds",
+                "How long ago the latest full audit began that could check the law.",
+                law_status.read_full_ages,
+            ),
+        ):
+            gauges.register(name, help=help, read=read, label="law")

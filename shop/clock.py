@@ -1,10 +1,7 @@
 """The time: every process of the shop uses the database's clock, not its host's.
 
 A thread measures its offset from this host's monotonic clock every 30 seconds, and `now` adds the two without
-a query. On SQLite there is one host, and its wall clock is used.
-
-A measurement keeps the reading with the shortest of a few round trips. A correction applies at once, also
-backwards: processes that disagree do more harm than a clock that goes back once.
+a query; a correction applies at once, also backwards. On SQLite the host's wall clock is used.
 """
 
 import os
