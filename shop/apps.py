@@ -1,9 +1,6 @@
 """The app's registration."""
 
-from typing import Any
-
 from django.apps import AppConfig
-from django.apps import apps as installed
 from django.db.models.signals import post_migrate
 from django.utils.translation import gettext_lazy as _
 
@@ -14,6 +11,7 @@ class ShopConfig(AppConfig):
 
     def ready(self) -> None:
         from shop import clock
+        from shop.accounts import permissions
         from shop.db import server_state
         from shop.event_feed import reading as feed
         from shop.events import dead_events, outbox
@@ -25,7 +23,7 @@ class ShopConfig(AppConfig):
         from shop.operations.audits import law_status
         from shop.webhook_endpoints import deliveries, endpoints
 
-        post_migrate.connect(create_permissions, sender=self)
+        post_migrate.connect(permissions.create, sender=self)
         gauges.register(
             "firstcome_clock_offset_seconds",
             help="How far the clock of this host is ahead of the database's.",
@@ -80,10 +78,3 @@ class ShopConfig(AppConfig):
             source=Source.DATABASE,
             labels=dict.fromkeys(law_status.HELPS, "law"),
         )
-
-
-def create_permissions(*, using: str, apps: Any = installed, **context: Any) -> None:
-    """Create the permissions about accounts where they are missing: after each `migrate` and `flush`."""
-    from shop.accounts import permissions
-
-    permissions.create(using=using, apps=apps)

@@ -1,10 +1,7 @@
 """The time: every process of the shop uses the database's clock, not its host's.
 
 A thread measures its offset from this host's monotonic clock every 30 seconds, and `now` adds the two without
-a query. On SQLite there is one host, and its wall clock is used.
-
-A measurement keeps the reading with the shortest of a few round trips. A correction applies at once, also
-backwards: processes that disagree do more harm than a clock that goes back once.
+a query; a correction applies at once, also backwards. On SQLite the host's wall clock is used.
 """
 
 import os
@@ -13,13 +10,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, Error, connection, connections
 from structlog import get_logger
+
+from shop.repeated_work import RepeatedWork
 
 log = get_logger(__name__)
 PERIOD_SECONDS = 30.0
@@ -38,8 +36,7 @@ TICKS: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 _host_seconds = time.time
 
 
-@dataclass(frozen=True, slots=True)
-class Measurement:
+class Measurement(NamedTuple):
     """The database's time against this host's clocks, all in seconds.
 
     `base_seconds` plus the monotonic clock is the database's time since the epoch, within `error_seconds`.
@@ -54,8 +51,8 @@ class Measurement:
 
 _mutex = threading.Lock()
 _has_begun = False
-_thread: threading.Thread | None = None
-_stop = threading.Event()
+_measuring: RepeatedWork | None = None
+_attempted = threading.Event()
 # What ticks and the time differ by, once it is measured.
 _base: float | None = None
 _measured_ticks = 0.0
@@ -83,10 +80,9 @@ def read_database() -> datetime:
 
 
 def start() -> None:
-    """Check the host's clock as `refuse_skewed_host` does, then start measuring."""
-    if not _has_begun:
-        refuse_skewed_host()
-        _begin()
+    """Refuse a host whose clock is wrong, then measure from now on."""
+    refuse_skewed_host()
+    _begin()
 
 
 def refuse_skewed_host() -> None:
@@ -120,7 +116,7 @@ def is_measured() -> bool:
     """Whether `now` is the database's time; always true on SQLite, which uses the host's clock."""
     if not _has_begun:
         _begin()
-    return _thread is None or _base is not None
+    return _measuring is None or _base is not None
 
 
 def host_offset_seconds() -> float | None:
@@ -153,27 +149,29 @@ def shifted(*, by: timedelta) -> Iterator[None]:
 
 def follow_host() -> None:
     """Stop measuring, and use the host's wall clock from now on (tests)."""
-    global _has_begun, _thread, _base, _is_drifting
+    global _has_begun, _measuring, _base, _is_drifting
     with _mutex:
-        thread, _thread = _thread, None
-        _stop.set()
-        if thread is not None:
-            thread.join()
-        _has_begun, _base, _is_drifting = True, None, False
+        if _measuring is not None:
+            _measuring.stop(within_seconds=60)
+        _has_begun, _measuring, _base, _is_drifting = True, None, None, False
 
 
 def _begin() -> None:
-    global _has_begun, _thread, _stop
+    global _has_begun, _measuring
     with _mutex:
         if _has_begun:
             return
         if _follows_database():
-            _stop, attempted = threading.Event(), threading.Event()
-            _thread = threading.Thread(
-                target=_keep_measuring, args=(_stop, attempted), name="clock", daemon=True
+            _attempted.clear()
+            _measuring = RepeatedWork(
+                _follow_database,
+                name="clock",
+                pause=_pause,
+                begins_at_once=True,
+                failing="the database's time can't be read",
             )
-            _thread.start()
-            attempted.wait(FIRST_MEASUREMENT_SECONDS)
+            _measuring.start()
+            _attempted.wait(FIRST_MEASUREMENT_SECONDS)
         _has_begun = True
 
 
@@ -181,20 +179,17 @@ def _follows_database() -> bool:
     return connection.vendor == "mysql"
 
 
-def _keep_measuring(stop: threading.Event, attempted: threading.Event) -> None:
-    is_failing = False
-    while True:
-        try:
-            _adopt(measure())
-            is_failing = False
-        except Exception as error:
-            # The thread must survive any error: without it the time would drift for good.
-            if not is_failing:
-                log.warning("the database's time can't be read; trying every second", error=str(error))
-            is_failing = True
-        attempted.set()
-        if stop.wait(RETRY_SECONDS if is_failing else PERIOD_SECONDS):
-            return
+def _follow_database() -> None:
+    try:
+        _adopt(measure())
+    finally:
+        _attempted.set()
+
+
+def _pause() -> float:
+    age_seconds = measurement_age_seconds()
+    has_just_measured = age_seconds is not None and age_seconds < RETRY_SECONDS
+    return PERIOD_SECONDS if has_just_measured else RETRY_SECONDS
 
 
 def _sample(cursor: Any) -> Measurement:
@@ -214,37 +209,28 @@ def _sample(cursor: Any) -> Measurement:
 
 def _adopt(measurement: Measurement) -> None:
     """Make `now` follow the measurement, unless it agrees with the current reading within its error."""
-    global _base, _measured_ticks
+    global _base, _measured_ticks, _is_drifting
     _measured_ticks = measurement.measured_ticks
     correction = measurement.base_seconds - _base if _base is not None else 0.0
     if _base is None or abs(correction) > measurement.error_seconds:
         _base = measurement.base_seconds
     if abs(correction) > USUAL_CORRECTION_SECONDS:
         log.warning("the database's clock has changed; following it", seconds=round(correction, 3))
-    _report_drift(measurement.host_offset_seconds)
-
-
-def _report_drift(offset_seconds: float) -> None:
-    """Log once when the host's clock exceeds the limit, and once when it is well within it again."""
-    global _is_drifting
-    limit = settings.CLOCK_SKEW_SECONDS
-    if not _is_drifting and abs(offset_seconds) > limit:
-        _is_drifting = True
+    was_drifting, limit = _is_drifting, settings.CLOCK_SKEW_SECONDS
+    _is_drifting = abs(measurement.host_offset_seconds) > limit
+    if _is_drifting and not was_drifting:
         log.warning(
             "this host's clock is off; continuing with the database's. Let both follow one time server",
-            seconds_ahead=round(offset_seconds, 3),
+            seconds_ahead=round(measurement.host_offset_seconds, 3),
             limit_seconds=limit,
         )
-    elif _is_drifting and abs(offset_seconds) < limit / 2:
-        _is_drifting = False
-        log.warning("this host's clock agrees with the database's again")
 
 
 def _restart_after_fork() -> None:
     """Reset a forked process, which has no measuring thread: its first call of `now` starts one."""
-    global _mutex, _has_begun, _thread
-    if _thread is not None:
-        _mutex, _has_begun, _thread = threading.Lock(), False, None
+    global _mutex, _has_begun, _measuring
+    if _measuring is not None:
+        _mutex, _has_begun, _measuring = threading.Lock(), False, None
 
 
 os.register_at_fork(after_in_child=_restart_after_fork)

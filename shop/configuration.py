@@ -68,15 +68,6 @@ class Rate(NamedTuple):
     seconds: int
 
 
-class Sentinels(NamedTuple):
-    addresses: tuple[tuple[str, int], ...]
-    primary: str
-    number: int
-    username: str
-    password: str
-    sentinel_password: str
-
-
 env = environ.Env()
 env.read_env(BASE_DIR / ".env")
 
@@ -128,9 +119,9 @@ def two_rates(name: str, default: str) -> tuple[Rate | None, Rate | None]:
     value: str = env.str(name, default=default)
     if not value:
         return None, None
-    first, separator, second = value.partition(",")
-    if not separator:
+    if value.count(",") != 1:
         raise ImproperlyConfigured(f"{name} is {value!r}: it must be two rates, such as {default}.")
+    first, second = value.split(",")
     return _parse_rate(name, first.strip()), _parse_rate(name, second.strip())
 
 
@@ -144,17 +135,20 @@ def _parse_rate(name: str, value: str) -> Rate:
     return Rate(int(found[1]), int(found[2] or 1) * WINDOW_UNIT_SECONDS[found[3]])
 
 
-def url(name: str, default: str, schemes: tuple[str, ...]) -> str:
+def url(name: str, default: str, schemes: Sequence[str]) -> str:
     """A URL with one of these schemes; empty only if the default is empty."""
     value: str = env.str(name, default=default)
-    if not value and not default:
-        return value
+    if value or default:
+        _require_scheme(name, value, schemes)
+    return value
+
+
+def _require_scheme(name: str, value: str, schemes: Sequence[str]) -> None:
     scheme, separator, rest = value.partition("://")
     if scheme not in schemes or not separator or not rest:
         known = ", ".join(f"{scheme}://" for scheme in schemes)
         # Its value may have a password in it.
         raise ImproperlyConfigured(f"{name} must be a URL that begins with {known}.")
-    return value
 
 
 def page_url(name: str, placeholder: str) -> str:
@@ -236,60 +230,50 @@ def redis_cache(name: str, default: str) -> dict[str, Any]:
     cache = {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": address}
     if not address.startswith(f"{SENTINEL_SCHEME}://"):
         return cache | {"OPTIONS": {"CONNECTION_POOL_KWARGS": _CONNECTION}}
-    found = parse_sentinels(name, address)
+    parts = urlsplit(address)
+    credentials, _, hosts = parts.netloc.rpartition("@")
+    username, _, password = credentials.partition(":")
+    primary, _, database_number = parts.path.strip("/").partition("/")
+    sentinels = [_host_and_port(name, host) for host in hosts.split(",") if host]
+    if not sentinels or not primary or not re.fullmatch("[0-9]*", database_number):
+        raise ImproperlyConfigured(
+            f"{name} must be {SENTINEL_SCHEME}://user:password@sentinel:{SENTINEL_PORT},…/primary/0, with "
+            "the name that the Sentinels give the primary."
+        )
     # The pool asks the Sentinels at each new connection. All calls go to the primary: what a replica has may
     # be older than what this process wrote.
     options = {
         "CONNECTION_FACTORY": "django_redis.pool.SentinelConnectionFactory",
         "CONNECTION_POOL_KWARGS": _CONNECTION,
-        "SENTINELS": list(found.addresses),
+        "SENTINELS": sentinels,
         "SENTINEL_KWARGS": {
             "socket_timeout": SENTINEL_TIMEOUT_SECONDS,
             "socket_connect_timeout": SENTINEL_TIMEOUT_SECONDS,
-            "password": found.sentinel_password or None,
+            "password": parse_qs(parts.query).get("sentinel_password", [None])[0],
             # The next Sentinel is asked instead.
             "retry": Retry(NoBackoff(), 0),
         },
-        "USERNAME": found.username,
-        "PASSWORD": found.password,
+        "USERNAME": unquote(username),
+        "PASSWORD": unquote(password),
     }
-    return cache | {"LOCATION": f"redis://{found.primary}/{found.number}", "OPTIONS": options}
+    return cache | {"LOCATION": f"redis://{primary}/{database_number or 0}", "OPTIONS": options}
 
 
-def parse_sentinels(name: str, address: str) -> Sentinels:
-    """The parts of a `redis+sentinel://` URL. Raises `ImproperlyConfigured`, without the passwords."""
-    parts = urlsplit(address)
-    credentials, _, hosts = parts.netloc.rpartition("@")
-    username, _, password = credentials.partition(":")
-    primary, _, number = parts.path.strip("/").partition("/")
-    addresses = tuple(_host_and_port(name, host) for host in hosts.split(",") if host)
-    if not addresses or not primary or not re.fullmatch("[0-9]*", number):
-        raise ImproperlyConfigured(
-            f"{name} must be {SENTINEL_SCHEME}://user:password@sentinel:{SENTINEL_PORT},…/primary/0, with "
-            "the name that the Sentinels give the primary."
-        )
-    asked = parse_qs(parts.query)
-    return Sentinels(
-        addresses=addresses,
-        primary=primary,
-        number=int(number or 0),
-        username=unquote(username),
-        password=unquote(password),
-        sentinel_password=asked.get("sentinel_password", [""])[0],
-    )
+def _host_and_port(name: str, host: str) -> tuple[str, int]:
+    try:
+        parts = SplitResult("", host, "", "", "")
+        return parts.hostname or "", parts.port or SENTINEL_PORT
+    except ValueError:
+        # What stands in the host's place may be a part of the password.
+        raise ImproperlyConfigured(f"{name} has a Sentinel whose port is not a number.") from None
 
 
 def broker_urls(name: str, default: str) -> list[str]:
     """The URLs of the broker's nodes, one or more, all of one scheme."""
     value: str = env.str(name, default=default)
-    found = [one for one in value.split(";") if one]
-    for one in found or [value]:
-        scheme, separator, rest = one.partition("://")
-        if scheme not in BROKER_SCHEMES or not separator or not rest:
-            known = ", ".join(f"{scheme}://" for scheme in BROKER_SCHEMES)
-            raise ImproperlyConfigured(
-                f"{name} must be a URL that begins with {known}; or several, with semicolons between them."
-            )
+    found = [one for one in value.split(";") if one] or [value]
+    for one in found:
+        _require_scheme(name, one, BROKER_SCHEMES)
     if len({urlsplit(one).scheme for one in found}) > 1:
         raise ImproperlyConfigured(f"{name} names several nodes of one broker: all need the same scheme.")
     return found
@@ -321,49 +305,33 @@ def broker_transport_options(
 
 def broker_queue_type(name: str, urls: Sequence[str]) -> str:
     """`classic` or `quorum`; quorum queues are RabbitMQ's."""
-    value: str = env.str(name, default=QUEUE_TYPES[0])
-    if value not in QUEUE_TYPES:
-        raise ImproperlyConfigured(f"{name} is {value!r}: choose from {', '.join(QUEUE_TYPES)}.")
-    if value == "quorum" and not is_rabbitmq(urls):
+    value = one_of(name, *QUEUE_TYPES)
+    if value == "quorum" and not urls[0].startswith(("amqp://", "amqps://")):
         raise ImproperlyConfigured(f"{name} is quorum, which only RabbitMQ has: BROKER_URL must be amqp://.")
     return value
 
 
-def is_rabbitmq(urls: Sequence[str]) -> bool:
-    return urls[0].startswith(("amqp://", "amqps://"))
-
-
 def signing_keys(entries: Sequence[str], secret_key: str) -> tuple[tuple[str, str], ...]:
-    """The ids and keys of the entries of `TOKEN_SIGNING_KEYS`.
+    """The ids and keys of the entries of `TOKEN_SIGNING_KEYS`. Errors don't contain keys: they may be logged.
 
     The entry `SECRET_KEY` stands for that setting, with an empty id: the key of tokens without a key id.
     """
-    keys = [("", secret_key) if entry == "SECRET_KEY" else _signing_key(entry) for entry in entries]
-    if len({key_id for key_id, _ in keys}) < len(keys) or not keys:
+    keys = {}
+    for entry in entries:
+        key_id, _, key = entry.partition(":")
+        if entry == "SECRET_KEY":
+            key_id, key = "", secret_key
+        elif not SIGNING_KEY_ID_PATTERN.fullmatch(key_id):
+            raise ImproperlyConfigured(
+                "TOKEN_SIGNING_KEYS has an entry that is neither `SECRET_KEY` nor `id:key`; "
+                "an id is 1 to 32 letters, digits, `.`, `_` and `-`."
+            )
+        elif len(key) < SHORTEST_SIGNING_KEY_LENGTH:
+            raise ImproperlyConfigured(
+                f"TOKEN_SIGNING_KEYS: the key {key_id} must have {SHORTEST_SIGNING_KEY_LENGTH} "
+                "characters or more."
+            )
+        keys[key_id] = key
+    if len(keys) < len(entries) or not keys:
         raise ImproperlyConfigured("TOKEN_SIGNING_KEYS must name one or more keys, each id once.")
-    return tuple(keys)
-
-
-def _signing_key(entry: str) -> tuple[str, str]:
-    """The id and key of an entry. Errors don't contain the key, because they may be logged."""
-    key_id, _, key = entry.partition(":")
-    if not SIGNING_KEY_ID_PATTERN.fullmatch(key_id):
-        raise ImproperlyConfigured(
-            "TOKEN_SIGNING_KEYS has an entry that is neither `SECRET_KEY` nor `id:key`; "
-            "an id is 1 to 32 letters, digits, `.`, `_` and `-`."
-        )
-    if len(key) < SHORTEST_SIGNING_KEY_LENGTH:
-        raise ImproperlyConfigured(
-            f"TOKEN_SIGNING_KEYS: the key {key_id} must have {SHORTEST_SIGNING_KEY_LENGTH} "
-            "characters or more."
-        )
-    return key_id, key
-
-
-def _host_and_port(name: str, host: str) -> tuple[str, int]:
-    try:
-        parts = SplitResult("", host, "", "", "")
-        return parts.hostname or "", parts.port or SENTINEL_PORT
-    except ValueError:
-        # What stands in the host's place may be a part of the password.
-        raise ImproperlyConfigured(f"{name} has a Sentinel whose port is not a number.") from None
+    return tuple(keys.items())

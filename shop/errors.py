@@ -17,20 +17,15 @@ class FirstcomeError(Exception):
     """
 
     code = "error"
-    title = "Something went wrong"
+    retry_after: int | None = None
 
     def __init__(
-        self,
-        detail: Text,
-        *,
-        code: str | None = None,
-        retry_after: int | None = None,
-        **extra: Any,
+        self, detail: Text, *, code: str | None = None, retry_after: int | None = None, **extra: Any
     ) -> None:
         super().__init__(detail)
         self.detail = detail
         self.code = code or self.code
-        self.retry_after = retry_after
+        self.retry_after = self.retry_after if retry_after is None else retry_after
         self.extra = extra
 
     def __str__(self) -> str:
@@ -41,97 +36,79 @@ class NotFound(FirstcomeError):
     """The object doesn't exist, or this account may not see it."""
 
     code = "not_found"
-    title = "Not found"
 
 
 class Invalid(FirstcomeError):
     """The request's content is wrong. `errors` lists `{field, code, detail}`."""
 
     code = "invalid"
-    title = "Invalid request"
 
 
 class Rejected(FirstcomeError):
     """The request is valid, but the current state forbids it; the caller has to change something."""
 
     code = "rejected"
-    title = "Not possible now"
 
 
 class CursorExpired(FirstcomeError):
     """What the cursor was to be followed by is gone; `restored_at` is there if a restore took it."""
 
     code = "cursor_expired"
-    title = "Gone"
 
 
 class NotAllowed(FirstcomeError):
     """This account may not do that."""
 
     code = "permission_denied"
-    title = "Permission denied"
 
 
 class NotAuthenticated(FirstcomeError):
     """The request's credentials identify no account."""
 
     code = "not_authenticated"
-    title = "Not signed in"
 
 
 class Throttled(FirstcomeError):
     """Too many requests from this account or address; `retry_after` says when to retry."""
 
     code = "throttled"
-    title = "Too many requests"
-
-    def __init__(self, detail: Text, *, retry_after: int, **extra: Any) -> None:
-        super().__init__(detail, retry_after=retry_after, **extra)
 
 
 class BodyIncomplete(FirstcomeError):
     """The request's body took too long, or the client disconnected; nothing was done."""
 
     code = "request_timeout"
-    title = "Request timeout"
 
 
 class PaymentDeclined(FirstcomeError):
     """The payment was refused for good. The member `order` or `payment` identifies it."""
 
     code = "payment_declined"
-    title = "Payment declined"
 
 
 class PartnerFailed(FirstcomeError):
     """A partner refused its part, so nothing was done."""
 
     code = "partner_failed"
-    title = "A partner refused"
 
 
 class KeyReused(FirstcomeError):
     """An idempotency key was used again for a different request."""
 
     code = "idempotency_key_reused"
-    title = "Idempotency key reused"
 
 
 class SignatureInvalid(FirstcomeError):
     """The signature of the body doesn't match, or is too old."""
 
     code = "signature_invalid"
-    title = "Signature not valid"
 
 
 class Unavailable(FirstcomeError):
     """A temporary failure. Nothing was done, unless the detail says that this is unknown."""
 
     code = "unavailable"
-    title = "Temporarily unavailable"
-
-    def __init__(self, detail: Text, *, retry_after: int = 1, **extra: Any) -> None:
-        super().__init__(detail, retry_after=retry_after, **extra)
+    retry_after = 1
 
 
 class Overloaded(Unavailable):

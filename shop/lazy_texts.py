@@ -4,7 +4,8 @@ They are Django's lazy texts, at a third of the cost, since a drop refuses most 
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, SupportsIndex, cast
 
 from django.utils import translation
@@ -24,11 +25,8 @@ ENGLISH = "en"
 class LazyText(Promise):
     """A text in any language; as a `str` it is in the active one, which is English outside of pages."""
 
-    def __init__(self) -> None:
-        pass
-
-    def in_language(self, language: str) -> str:
-        raise NotImplementedError
+    def __init__(self, in_language: Callable[[str], str]) -> None:
+        self.in_language = in_language
 
     def __str__(self) -> str:
         return self.in_language(translation.get_language() or ENGLISH)
@@ -55,35 +53,22 @@ class LazyText(Promise):
         return other + str(self)
 
 
-class Marked(LazyText):
-    def __init__(self, message: str, values: dict[str, Any]) -> None:
-        self.message = message
-        self.values = values
-
-    def in_language(self, language: str) -> str:
-        text = look_up(self.message, language)
-        if not self.values:
-            return text
-        return text.format(**{name: render(value, language) for name, value in self.values.items()})
-
-
 def mark(message: str, **values: Any) -> "StrPromise":
     """A text to translate, imported as `_`: `_("Only {count} are left.", count=count)`."""
-    return cast("StrPromise", Marked(message, values))
+    return cast("StrPromise", LazyText(partial(_fill, message, values)))
 
 
-class Joined(LazyText):
-    def __init__(self, separator: str, texts: "Sequence[Text]") -> None:
-        self.separator = separator
-        self.texts = texts
-
-    def in_language(self, language: str) -> str:
-        return self.separator.join([render(text, language) for text in self.texts])
+def _fill(message: str, values: dict[str, Any], language: str) -> str:
+    text = look_up(message, language)
+    return (
+        text.format(**{name: render(value, language) for name, value in values.items()}) if values else text
+    )
 
 
 def join(separator: str, texts: "Sequence[Text]") -> "StrPromise":
     """The texts joined, each of them translated when the whole is."""
-    return cast("StrPromise", Joined(separator, texts))
+    joined = LazyText(lambda language: separator.join([render(text, language) for text in texts]))
+    return cast("StrPromise", joined)
 
 
 def look_up(message: str, language: str) -> str:

@@ -1,8 +1,7 @@
 """How instants and whole numbers are written, the same wherever they come in.
 
 An instant is RFC 3339 with an offset; a number is a minus sign or none, and ASCII digits. Parsers take more:
-one took "20270301" for seconds since 1970, and `int` takes Arabic digits and "1_000". Where the zone is said
-beside the field, a day and a time without an offset are taken as well.
+one took "20270301" for seconds since 1970, and `int` takes Arabic digits and "1_000".
 """
 
 import re

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass
 
 from django.db import connections
 from structlog import get_logger
@@ -9,6 +10,7 @@ from structlog import get_logger
 log = get_logger(__name__)
 
 
+@dataclass(eq=False)
 class RepeatedWork:
     """Calls `work` in a thread named `name`, after each pause of so many seconds as `pause` returns.
 
@@ -17,24 +19,16 @@ class RepeatedWork:
     `failing`, the first of several in a row, and the next call does what this one could not.
     """
 
-    def __init__(
-        self,
-        work: Callable[[], object],
-        *,
-        name: str,
-        pause: Callable[[], float],
-        begins_at_once: bool = False,
-        at_end: Callable[[], object] = lambda: None,
-        failing: str = "",
-    ) -> None:
-        self._work = work
-        self._name = name
-        self._pause = pause
-        self._begins_at_once = begins_at_once
-        self._at_end = at_end
-        self._failing = failing or f"{name} failed"
-        self._mutex = threading.Lock()
-        self._stop = threading.Event()
+    work: Callable[[], object]
+    _: KW_ONLY
+    name: str
+    pause: Callable[[], float]
+    begins_at_once: bool = False
+    at_end: Callable[[], object] = lambda: None
+    failing: str = ""
+
+    def __post_init__(self) -> None:
+        self._mutex, self._stop = threading.Lock(), threading.Event()
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -43,7 +37,7 @@ class RepeatedWork:
             return
         with self._mutex:
             if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
                 self._thread.start()
 
     def stop(self, *, within_seconds: float = 0.0) -> None:
@@ -53,16 +47,18 @@ class RepeatedWork:
             self._thread.join(within_seconds)
 
     def _run(self) -> None:
-        is_failing, is_due = False, self._begins_at_once
-        while is_due or not self._stop.wait(self._pause()):
+        is_failing, is_due = False, self.begins_at_once
+        while is_due or not self._stop.wait(self.pause()):
             is_due = False
             try:
-                self._work()
+                self.work()
                 is_failing = False
             except Exception as error:
                 if not is_failing:
-                    log.warning(f"{self._failing}; trying again", error=str(error)[:200])
+                    log.warning(
+                        f"{self.failing or f'{self.name} failed'}; trying again", error=str(error)[:200]
+                    )
                 is_failing = True
                 connections.close_all()
-        self._at_end()
+        self.at_end()
         connections.close_all()

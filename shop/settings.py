@@ -89,10 +89,10 @@ INSTALLED_APPS = [
     "orders",
 ]
 MIDDLEWARE = [
+    # Answers API calls of Django's test client and `runserver`.
+    "shop.http.pages.middleware.dispatch_api_calls",
     "shop.observability.request_metrics.RequestMetricsMiddleware",
     "shop.http.pages.middleware.request_id",
-    # Dispatches API calls of Django's test client and `runserver`.
-    "shop.http.pages.middleware.dispatch_api_calls",
     "shop.http.pages.middleware.choose_language",
     "shop.http.pages.middleware.convert_html_errors",
     "django.middleware.security.SecurityMiddleware",
@@ -101,11 +101,7 @@ MIDDLEWARE = [
     "shop.http.pages.middleware.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "shop.http.pages.middleware.require_second_factor",
     # Before any code reads the body, as the check of CSRF tokens does.
-    "shop.http.pages.middleware.receive_staff_uploads",
-    "shop.http.pages.middleware.normalize_forms",
-    "shop.http.pages.middleware.identify_operator",
     "shop.http.pages.middleware.guard_operators_pages",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
@@ -181,14 +177,16 @@ _is_mysql = _database["ENGINE"] == "django.db.backends.mysql"
 DATABASE_PIPELINING = flag("DATABASE_PIPELINING", default=True)
 if not DATABASE_PIPELINING:
     MYSQL_OPTIONS["multi_statements"] = False
-_database["OPTIONS"] = (MYSQL_OPTIONS if _is_mysql else SQLITE_OPTIONS) | _database.get("OPTIONS", {})
 if _is_mysql:
     _database["ENGINE"] = "shop.db.mysql.pipelined" if DATABASE_PIPELINING else "shop.db.mysql"
-_database["CONN_MAX_AGE"] = number("CONN_MAX_AGE", 60, least=0)
-_database["CONN_HEALTH_CHECKS"] = True
-_database["ATOMIC_REQUESTS"] = False
-# Its collation is the server's.
-_database["TEST"] = {"NAME": env.str("TEST_DATABASE_NAME", default=None)}
+_database |= {
+    "OPTIONS": (MYSQL_OPTIONS if _is_mysql else SQLITE_OPTIONS) | _database.get("OPTIONS", {}),
+    "CONN_MAX_AGE": number("CONN_MAX_AGE", 60, least=0),
+    "CONN_HEALTH_CHECKS": True,
+    "ATOMIC_REQUESTS": False,
+    # Its collation is the server's.
+    "TEST": {"NAME": env.str("TEST_DATABASE_NAME", default=None)},
+}
 # A secondary, which answers lists of staff, exports and reports once it has applied all that they must show.
 DATABASE_READ_URL = env.str("DATABASE_READ_URL", default="")
 if DATABASE_READ_URL:
@@ -260,11 +258,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "shop.http.json_format.AlwaysJSON",
     "DEFAULT_SCHEMA_CLASS": "shop.http.openapi.openapi_generation.Operations",
-    "DEFAULT_VERSIONING_CLASS": None,
-    "EXCEPTION_HANDLER": "shop.http.problems.rest_framework_exception_handler",
-    "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
 }
 MAX_BODY_BYTES = 64 * 1024
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
@@ -298,11 +292,6 @@ SPECTACULAR_SETTINGS = {
         "shop.http.openapi.openapi_generation.add_generic_refusals",
         "shop.http.openapi.openapi_generation.suit_generated_clients",
     ],
-    "SERVE_INCLUDE_SCHEMA": False,
-    "SERVE_AUTHENTICATION": [],
-    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
-    "SWAGGER_UI_DIST": "SIDECAR",
-    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": False,
     "COMPONENT_SPLIT_PATCH": False,
     "ENUM_ADD_EXPLICIT_BLANK_NULL_CHOICE": False,

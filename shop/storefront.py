@@ -31,18 +31,11 @@ CARDS = {
 }
 """Card tokens of the gateway simulator that the page offers, and what happens with each."""
 
-ORDER_STATUSES = (
-    "awaiting_payment",
-    "paying",
-    "paid",
-    "refunding",
-    "refunded",
-    "payment_failed",
-    "cancelled",
-    "expired",
-)
-COUPON_STATUSES = ("issued", "held", "redeemed", "expired", "void")
-SALE_STATUSES = ("scheduled", "open", "paused", "closed")
+STATUSES = {
+    "order": "awaiting_payment paying paid refunding refunded payment_failed cancelled expired",
+    "coupon": "issued held redeemed expired void",
+    "sale": "scheduled open paused closed",
+}
 
 PAGE = {
     "demo": _("demo"),
@@ -185,15 +178,6 @@ EVENTS = {
     "settle_refund.done": _("Refund booked"),
 }
 """By the `event` of a timeline's line; another one is shown as it is."""
-FAILURES = {
-    "card_declined": _("The card was refused."),
-    "insufficient_funds": _("The card has too little."),
-    "unknown_token": _("The gateway knows no such card."),
-    "gave_up": _("The gateway gave no answer in time. Nothing stays charged."),
-    "action_expired": _("The payment was not confirmed in time. Nothing is charged."),
-    "authentication_failed": _("The card's owner refused the payment."),
-}
-"""By the `code` of an order's failure; another one is shown by its `detail`."""
 WAITING_ROOM = {
     "room.none.title": _("Waiting room"),
     "room.none.before": _(
@@ -228,47 +212,15 @@ WAITING_ROOM = {
 }
 REFUSALS = {
     "refused.other": _("The shop refused it ({status}). Reload the page, and try again."),
-    "refused.invalid": _("Something in the form does not fit. Correct it, and try again."),
-    "refused.invalid_credentials": _("The username or the password is wrong."),
     "refused.otp_required": _("Staff sign in to the admin. Use an account of the demo."),
     "refused.throttled": _("Too many tries. Wait for {time}, then try again."),
-    "refused.overloaded": _("The shop is very busy."),
-    "refused.unavailable": _("A part of the shop is unavailable just now."),
-    "refused.internal_error": _("The shop has a defect, which is logged."),
-    "refused.insufficient_stock": _("Sold out, or too few are left: {available}."),
     "refused.product_not_found": _("This product is not for sale."),
-    "refused.product_paused": _("This product is paused. Try again later."),
-    "refused.purchase_limit_reached": _("An account may buy at most {limit} of this product."),
-    "refused.too_many_open_orders": _("You have {limit} unpaid orders. Pay or cancel one first."),
-    "refused.insufficient_points": _("The wallet has fewer points than that."),
-    "refused.total_changed": _("The price has changed. Look at the new total, and buy again."),
-    "refused.order_not_payable": _("This order can't be paid any more."),
-    "refused.order_not_payable.too_many_payments": _("Five cards were refused. Place a new order."),
-    "refused.idempotency_key_reused": _("This purchase was changed. Begin it again."),
     "refused.campaign_not_open": _("It opens in {time}."),
-    "refused.campaign_closed": _("This campaign is over."),
-    "refused.campaign_paused": _("This campaign is paused. Try again later."),
-    "refused.coupon_void": _("Your coupon of this campaign was made void."),
-    "refused.partner_failed": _("The partner did not confirm the coupon. Try again."),
     "refused.failed": _("The queue could not issue the coupon. Try again."),
-    "refused.lock_not_acquired": _("Too many want a coupon at once. Try again."),
-    "refused.conflict": _("Others were faster. Try again."),
-    "refused.coupon_not_usable": _("The coupon can't be used for this order."),
-    "refused.coupon_not_usable.expired": _("The coupon has expired."),
-    "refused.coupon_not_usable.held": _("Another order holds the coupon."),
-    "refused.coupon_not_usable.redeemed": _("The coupon is spent."),
-    "refused.coupon_not_usable.void": _("The coupon is void."),
-    "refused.coupon_not_usable.below_minimum": _("The order is too small for the coupon."),
-    "refused.coupon_not_usable.no_eligible_item": _("The coupon is for other products."),
-    "refused.coupon_not_usable.not_first_order": _("The coupon is for a first order only."),
-    "refused.not_eligible": _("This campaign is for other accounts."),
     "refused.sale_not_open": _("The sale opens in {time}."),
     "refused.sale_closed": _("The sale is over."),
-    "refused.sale_paused": _("The sale is paused. Try again later."),
-    "refused.admission_not_required": _("This sale has no waiting room any more: buy at once."),
-    "refused.admission_required": _("Buyers of this sale pass the waiting room first."),
 }
-"""By the `code` of a problem, and its `reason` if it has one; another one is shown by its `detail`."""
+"""By the `code` of a problem; any other is shown by its `detail`, which is in the reader's language."""
 
 
 TEXTS = (
@@ -281,27 +233,15 @@ TEXTS = (
     | REFUSALS
     | {f"card.{name}": text for name, text in CARDS.items()}
     | {f"event.{name}": text for name, text in EVENTS.items()}
-    | {f"failed.{name}": text for name, text in FAILURES.items()}
-    | {f"order.{status}": WORDS[status] for status in ORDER_STATUSES}
-    | {f"coupon.{status}": WORDS[status] for status in COUPON_STATUSES}
-    | {f"sale.{status}": WORDS[status] for status in SALE_STATUSES}
+    | {f"{kind}.{status}": WORDS[status] for kind, named in STATUSES.items() for status in named.split()}
 )
 
 
 # Scripts, styles and calls are of this origin, nothing is inline, and only lit-html makes elements of text.
-CONTENT_SECURITY_POLICY = "; ".join(
-    (
-        "default-src 'none'",
-        "script-src 'self'",
-        "style-src 'self'",
-        "img-src 'self'",
-        "connect-src 'self'",
-        "base-uri 'none'",
-        "form-action 'none'",
-        "frame-ancestors 'none'",
-        "require-trusted-types-for 'script'",
-        "trusted-types lit-html",
-    )
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types lit-html"
 )
 
 

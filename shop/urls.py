@@ -42,7 +42,7 @@ urlpatterns = [
     path("admin/", include("shop.backoffice.urls")),
     path("admin/", admin.site.urls),
     path("api/schema/", openapi_pages.document, name="schema"),
-    path("api/docs/", openapi_pages.Pages.as_view()),
+    path("api/docs/", openapi_pages.swagger),
 ]
 handler400 = "shop.http.problems.bad_request"
 handler403 = "shop.operators.display.permission_denied"

@@ -6,12 +6,12 @@ as well. A process renders it at most once in `CACHE_SECONDS`, and the event loo
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
-from functools import lru_cache
+from collections.abc import Mapping
+from functools import lru_cache, partial
 from typing import Any
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.utils import translation
 from django.utils.translation import gettext_lazy as _
@@ -39,6 +39,7 @@ LONGEST_ACCEPT = 512
 MOST_CAMPAIGNS, MOST_PRODUCTS, NEWEST_ORDERS = 8, 12, 1_000
 CAMPAIGN_MEMBERS = ("id", "name", "status", "quantity", "remaining")
 PRODUCT_MEMBERS = ("id", "name", "availability", "available")
+STATES = {"campaigns": "status", "products": "availability", "orders": "status"}
 API_DOCS = "/api/docs/"
 # Below the address of the documentation's site.
 DOCUMENTATION = (
@@ -64,15 +65,10 @@ def page(request: HttpRequest) -> HttpResponse:
 
     In a web process `serve` answers instead of it.
     """
-    response: HttpResponse
     language = languages.choose(request.headers.get("Accept-Language"))
-    if _prefers_html(request.headers.get("Accept", "*/*")):
-        response = HttpResponse(PAGES.get()[language])
-    else:
-        response = HttpResponseRedirect(API_DOCS)
-    for name, value in _headers(language, is_page=response.status_code == 200).items():
-        response[name] = value
-    return response
+    is_page = _prefers_html(request.headers.get("Accept", "*/*"))
+    body, status = (PAGES.get()[language], 200) if is_page else (b"", 302)
+    return HttpResponse(body, status=status, headers=_headers(language, is_page=is_page))
 
 
 async def serve(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive, send: Send) -> None:
@@ -87,7 +83,8 @@ async def serve(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive, s
     await request_body.read(fields, receive)
     is_page = _prefers_html(accept)
     language = languages.choose(fields.get(b"accept-language", b"").decode("latin-1"))
-    body = (await PAGES.get_on_loop(_in_thread))[language] if is_page else b""
+    in_thread = partial(event_loop.run_in_thread, group=VIEW_NAME)
+    body = (await PAGES.get_on_loop(in_thread))[language] if is_page else b""
     headers = _headers(language, is_page=is_page) | dict(views.PUBLIC_HEADERS)
     headers["X-Request-ID"] = logs.choose_request_id(fields.get(b"x-request-id", b"").decode("latin-1"))
     headers["Content-Length"] = str(len(body))
@@ -98,16 +95,13 @@ async def serve(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive, s
     await send({"type": "http.response.body", "body": body})
 
 
-async def _in_thread(read: Callable[[], dict[str, bytes]]) -> dict[str, bytes]:
-    return await event_loop.run_in_thread(read, group=VIEW_NAME)
-
-
 def _render_all() -> dict[str, bytes]:
     read, rendered = _read_figures(), {}
     for language, _name in settings.LANGUAGES:
         with translation.override(language):
             figures = {
-                name: rows and [row | {"label": _label(row)} for row in rows] for name, rows in read.items()
+                name: rows and [row | {"label": status_word(row[STATES[name]])} for row in rows]
+                for name, rows in read.items()
             }
             context = {"figures": figures, "links": _links(), "is_demo": settings.IS_MAKE_RUN}
             rendered[language] = render_to_string("shop/welcome.html", context).encode()
@@ -125,7 +119,7 @@ def _headers(language: str, *, is_page: bool) -> dict[str, str]:
     """The headers of the page, or of the redirect that other clients get."""
     varying = {"Content-Language": language, "Vary": "Accept, Accept-Language"}
     if not is_page:
-        return {"Location": API_DOCS} | varying
+        return varying | {"Location": API_DOCS}
     return varying | {
         "Content-Type": "text/html; charset=utf-8",
         "Content-Security-Policy": CONTENT_SECURITY_POLICY,
@@ -141,12 +135,12 @@ def _prefers_html(accept: str) -> bool:
 
 
 def _read_figures() -> dict[str, Any]:
-    readers = {"campaigns": _read_campaigns, "products": _read_products}
-    if settings.IS_MAKE_RUN:
-        readers["orders"] = _read_orders
+    readers = {"campaigns": _read_campaigns, "products": _read_products, "orders": _read_orders}
+    if not settings.IS_MAKE_RUN:
+        del readers["orders"]
     jobs = [Job(f"welcome_page_{name}", Source.DATABASE, read) for name, read in readers.items()]
     found = reading.read_all(jobs)
-    return {name: found.get(f"welcome_page_{name}") for name in ("campaigns", "products", "orders")}
+    return {name: found.get(f"welcome_page_{name}") for name in STATES}
 
 
 def _read_campaigns() -> list[dict[str, Any]]:
@@ -168,10 +162,6 @@ def _read_orders() -> list[dict[str, Any]]:
     return [
         {"status": status.value, "number": numbers[status]} for status in Order.Status if status in numbers
     ]
-
-
-def _label(row: dict[str, Any]) -> str:
-    return status_word(row["availability"] if "availability" in row else row["status"])
 
 
 PAGES = SharedRead(_render_all, name="the welcome page", seconds=CACHE_SECONDS)

@@ -27,7 +27,6 @@ class InvalidCredentials(NotAuthenticated):
     """The name and password match no active account; the error does not say which of them is wrong."""
 
     code = "invalid_credentials"
-    title = "Wrong name or password"
 
     def __init__(self) -> None:
         super().__init__(_("No account has this username and password."))

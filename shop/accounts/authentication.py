@@ -33,7 +33,6 @@ class TokenInvalid(NotAuthenticated):
     """The token is forged, expired, used or revoked, of the wrong kind, or its account is disabled."""
 
     code = "token_invalid"
-    title = "Token not valid"
 
     def __init__(self) -> None:
         super().__init__(_("The token is not valid, or not any more; sign in again."))

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from django.apps import apps as installed
+
 DISABLE, EXPORT, ERASE = "auth.disable_user", "auth.export_user", "auth.erase_user"
 NAMES = {
     DISABLE: "Can disable, enable and sign out customers",
@@ -10,8 +12,8 @@ NAMES = {
 }
 
 
-def create(*, using: str, apps: Any) -> None:
-    """Create them where they are missing, if Django's tables for permissions are there."""
+def create(*, using: str, apps: Any = installed, **_: Any) -> None:
+    """Create them where they are missing, after each `migrate` and `flush`, if Django has its tables."""
     try:
         kinds = apps.get_model("contenttypes", "ContentType").objects.using(using)
         rights = apps.get_model("auth", "Permission").objects.using(using)
@@ -19,5 +21,5 @@ def create(*, using: str, apps: Any) -> None:
         return
     for permission, name in NAMES.items():
         app, codename = permission.split(".")
-        kind, _ = kinds.get_or_create(app_label=app, model=codename.rpartition("_")[2])
+        kind, _is_new = kinds.get_or_create(app_label=app, model=codename.rpartition("_")[2])
         rights.get_or_create(content_type=kind, codename=codename, defaults={"name": name})

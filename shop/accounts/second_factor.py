@@ -47,7 +47,6 @@ class OtpRequired(NotAuthenticated):
     """The password is right, and the account needs a one-time code, which the sign-in lacks."""
 
     code = "otp_required"
-    title = "One-time code required"
 
     def __init__(self, detail: Text = "") -> None:
         super().__init__(
@@ -72,7 +71,6 @@ class OtpInvalid(NotAuthenticated):
     """The password is right, and the one-time code is wrong, too old, or was used already."""
 
     code = "otp_invalid"
-    title = "Wrong one-time code"
 
     def __init__(self) -> None:
         super().__init__(

@@ -69,11 +69,7 @@ class ApiKeySecretBody(BaseModel):
 
 
 def api_key_body(key: ApiKey) -> dict[str, Any]:
-    return {
-        "id": key.pk,
-        "name": key.name,
-        "prefix": key.prefix,
-        "scopes": key.scopes,
+    return _named(key) | {
         "made_by": key.maker_id,
         "created_at": key.created_at,
         "expires_at": key.expires_at,
@@ -82,11 +78,8 @@ def api_key_body(key: ApiKey) -> dict[str, Any]:
 
 
 def new_secret_body(new: NewSecret) -> dict[str, Any]:
-    key = new.key
-    return {
-        "id": key.pk,
-        "name": key.name,
-        "prefix": key.prefix,
-        "scopes": key.scopes,
-        "secret": new.secret,
-    }
+    return _named(new.key) | {"secret": new.secret}
+
+
+def _named(key: ApiKey) -> dict[str, Any]:
+    return {"id": key.pk, "name": key.name, "prefix": key.prefix, "scopes": key.scopes}

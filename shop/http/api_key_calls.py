@@ -35,7 +35,6 @@ class ScopeMissing(NotAllowed):
     """The key lacks a scope, which `scope` names."""
 
     code = "scope_missing"
-    title = "Scope missing"
 
     def __init__(self, scope: str) -> None:
         super().__init__(_("This API key lacks the scope {scope}.", scope=scope), scope=scope)
@@ -45,17 +44,16 @@ class AccountRefused(NotAllowed):
     """The key's maker may not have keys act for accounts, or the account doesn't exist, or is disabled."""
 
     code = "account_refused"
-    title = "Account refused"
 
 
-async def authenticate(request: Request, secret: str, *, scope: str, has_method: bool) -> Account:
+async def authenticate(request: Request, secret: str, *, scope: str | None) -> Account:
     """Return the caller, without a query while what this process remembers is recent and has the key.
 
-    `scope` has what the call needs, between spaces, and is empty where no key may make it; a method that the
-    view doesn't have needs none, for it is 405 to every caller.
+    `scope` has what the call needs, between spaces: it is empty where no key may make it, and None where
+    every key may.
     """
     try:
-        caller = await _authenticate(request, secret, scope, has_method=has_method)
+        caller = await _authenticate(request, secret, scope)
     except FirstcomeError as refusal:
         CALLS.labels(scope or "none", refusal.code).inc()
         raise
@@ -63,7 +61,7 @@ async def authenticate(request: Request, secret: str, *, scope: str, has_method:
     return caller
 
 
-async def _authenticate(request: Request, secret: str, scope: str, *, has_method: bool) -> Account:
+async def _authenticate(request: Request, secret: str, scope: str | None) -> Account:
     if key_memory.CACHED.is_due():
         await disabled_accounts.refresh(key_memory.CACHED)
     try:
@@ -74,7 +72,7 @@ async def _authenticate(request: Request, secret: str, scope: str, *, has_method
     logs.set_api_key(key.id)
     rate_limits.API_KEYS.count(key.id)
     last_use.note(key.id)
-    if has_method:
+    if scope is not None:
         _require_scope(key, scope)
     named = request.header(ACCOUNT_HEADER)
     name = f"{journal.KEY_NAME}{key.id}"

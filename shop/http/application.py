@@ -6,7 +6,6 @@ The event loop itself answers `/healthz`: a process whose threads are all busy i
 from collections.abc import Iterable, Mapping
 
 from django.db import Error as DatabaseFailure
-from structlog import get_logger
 
 from shop.errors import BodyIncomplete, FirstcomeError, Throttled
 from shop.http import client_address, languages, problems, request_body, views
@@ -19,7 +18,6 @@ from shop.http.request_body import Receive
 from shop.observability import logs, request_metrics
 from shop.rates import anonymous_calls
 
-log = get_logger(__name__)
 HEALTH_PATH = "/healthz"
 WITHOUT_ACCOUNT = {views.API_PREFIX + path for path in ("auth/token", "auth/refresh", "users")}
 """Calls that look at no `Authorization`; their bodies are short."""

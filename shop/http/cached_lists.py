@@ -12,7 +12,7 @@ import time
 from asyncio import _get_running_loop as running_loop
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from django.utils.http import parse_etags
@@ -43,20 +43,18 @@ class _Page(NamedTuple):
     etag: str
 
 
-class _Reading:
-    """A page that a thread reads, or will read, for all requests that wait for it."""
+@dataclass(eq=False)
+class _List:
+    """What is known of a URL: its last requests, the page that was read last, and the reading under way."""
 
-    began_at = math.inf
-    page: "asyncio.Future[_Page]"
-
-    def run(self, request: Request, render: Render) -> _Page:
-        self.began_at = time.monotonic()
-        return _read(request, render)
+    arrivals: deque[float] = field(default_factory=lambda: deque(maxlen=BURST_REQUESTS))
+    page: _Page | None = None
+    reading: "asyncio.Future[_Page] | None" = None
+    reading_began_at: float = math.inf
 
 
-_pages: OrderedDict[str, _Page] = OrderedDict()
-_arrivals: OrderedDict[str, deque[float]] = OrderedDict()
-_readings: dict[str, _Reading] = {}
+# The one that was asked for last at the end.
+_lists: OrderedDict[str, _List] = OrderedDict()
 _expired_at = 0.0
 
 
@@ -85,65 +83,57 @@ def expire() -> None:
 
 def clear() -> None:
     """Drop all pages (tests)."""
-    _pages.clear()
-    _arrivals.clear()
-    _readings.clear()
+    _lists.clear()
 
 
 async def _page(request: Request, render: Render) -> _Page:
     if running_loop() is None:
         return _read(request, render)
-    url = request.build_absolute_uri()
-    if len(url) > LONGEST_URL:
-        return await _run_in_thread(_read, request, render)
-    is_burst = _is_burst(url)
-    page = _pages.get(url)
-    if is_burst and page is not None and _is_recent(page.began_at):
-        _pages.move_to_end(url)
-        return page
-    reading = _readings.get(url)
+    known, url = _List(), request.build_absolute_uri()
+    if len(url) <= LONGEST_URL:
+        known = _lists[url] = _lists.pop(url, known)
+        if len(_lists) > MOST_PAGES:
+            _lists.popitem(last=False)
+    is_burst = _notes_burst(known.arrivals)
+    if is_burst and known.page is not None and _is_recent(known.page.began_at):
+        return known.page
+    began_at = known.reading_began_at
     # One that has not begun has all that was committed before the request arrived.
-    if reading is None or not (_is_recent(reading.began_at) if is_burst else reading.began_at == math.inf):
-        reading = _readings[url] = _Reading()
-        reading.page = asyncio.ensure_future(_run_in_thread(reading.run, request, render))
-        reading.page.add_done_callback(partial(_keep, url, reading))
+    if known.reading is None or not (_is_recent(began_at) if is_burst else began_at == math.inf):
+        known.reading_began_at = math.inf
+        known.reading = asyncio.ensure_future(_read_for_all(known, request, render))
     # The wait of one request may be cancelled, and the others' must not.
-    return await asyncio.shield(reading.page)
+    return await asyncio.shield(known.reading)
 
 
-def _is_burst(url: str) -> bool:
-    arrivals = _arrivals.setdefault(url, deque(maxlen=BURST_REQUESTS))
-    _arrivals.move_to_end(url)
-    if len(_arrivals) > MOST_PAGES:
-        _arrivals.popitem(last=False)
+def _notes_burst(arrivals: deque[float]) -> bool:
     now = time.monotonic()
     arrivals.append(now)
     return len(arrivals) == BURST_REQUESTS and now - arrivals[0] < MAX_AGE_SECONDS
 
 
-async def _run_in_thread(read: Callable[[Request, Render], _Page], request: Request, render: Render) -> _Page:
-    # One list holds half of the threads at most, whatever its clients search for.
-    return await event_loop.run_in_thread(read, request, render, group=("list", request.path))
+async def _read_for_all(known: _List, request: Request, render: Render) -> _Page:
+    """Read the page in a thread, and keep it; a reading that was refused or failed is forgotten."""
+
+    def read() -> _Page:
+        known.reading_began_at = time.monotonic()
+        return _read(request, render)
+
+    try:
+        # One list holds half of the threads at most, whatever its clients search for.
+        page = await event_loop.run_in_thread(read, group=("list", request.path))
+    finally:
+        if is_latest := known.reading is asyncio.current_task():
+            known.reading = None
+    if is_latest and len(page.body) <= LARGEST_PAGE_BYTES:
+        known.page = page
+    return page
 
 
 def _read(request: Request, render: Render) -> _Page:
     began_at = time.monotonic()
     body = render(request).body
     return _Page(began_at, body, f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"')
-
-
-def _keep(url: str, reading: _Reading, done: "asyncio.Future[_Page]") -> None:
-    """Keep the page that was read; a reading that was refused or failed is forgotten."""
-    if _readings.get(url) is not reading:
-        return
-    del _readings[url]
-    if done.cancelled() or done.exception() is not None:
-        return
-    if len(done.result().body) <= LARGEST_PAGE_BYTES:
-        _pages[url] = done.result()
-        _pages.move_to_end(url)
-        while len(_pages) > MOST_PAGES:
-            _pages.popitem(last=False)
 
 
 def _is_recent(began_at: float) -> bool:

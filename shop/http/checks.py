@@ -20,14 +20,17 @@ from django.dispatch import Signal
 from django.urls import Resolver404, URLPattern, URLResolver, get_resolver
 from rest_framework import permissions
 from rest_framework.generics import GenericAPIView
+from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.parsers import JSONParser
 from rest_framework.renderers import JSONRenderer
 
 from shop.accounts import authentication
-from shop.http import json_format, views
+from shop.http import views
 
 DISPATCH_MIDDLEWARE = "shop.http.pages.middleware.dispatch_api_calls"
 PAGE_ONLY_MIDDLEWARE = {
+    "shop.observability.request_metrics.RequestMetricsMiddleware",
+    "shop.http.pages.middleware.request_id",
     "shop.http.pages.middleware.choose_language",
     "shop.http.pages.middleware.convert_html_errors",
     "django.middleware.security.SecurityMiddleware",
@@ -36,30 +39,19 @@ PAGE_ONLY_MIDDLEWARE = {
     "shop.http.pages.middleware.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "shop.http.pages.middleware.require_second_factor",
-    "shop.http.pages.middleware.receive_staff_uploads",
-    "shop.http.pages.middleware.normalize_forms",
-    "shop.http.pages.middleware.identify_operator",
     "shop.http.pages.middleware.guard_operators_pages",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "shop.operators.sign_in.show_refused_turn",
 }
-"""Middlewares that calls of the API do without."""
-
-DONE_BY_DISPATCH = {
-    "shop.observability.request_metrics.RequestMetricsMiddleware",
-    "shop.http.pages.middleware.request_id",
-    DISPATCH_MIDDLEWARE,
-}
-"""Middlewares whose work `shop.http.views` does for the web server's calls."""
+"""Middlewares that calls of the API do without, or whose work `shop.http.views.answer_call` does for them."""
 
 USED = {"allowed_methods", "http_method_names", "schema", *views.View.http_method_names}
 """What `shop.http.views` and the OpenAPI document take from a view, besides `ALLOWED_VIEW_ATTRIBUTES`."""
 
 ALLOWED_VIEW_ATTRIBUTES: dict[str, tuple[Any, ...]] = {
     "authentication_classes": ([authentication.BearerToken], []),
-    "content_negotiation_class": (json_format.AlwaysJSON,),
+    "content_negotiation_class": (DefaultContentNegotiation,),
     "parser_classes": ([JSONParser],),
     "permission_classes": (
         [permissions.IsAuthenticated],
@@ -112,10 +104,6 @@ ASSUMED = {
 }
 """Django's settings that calls of the API don't read, with the values that they behave by."""
 
-ASSUMED_IN_REST_FRAMEWORK = {
-    "EXCEPTION_HANDLER": "shop.http.problems.rest_framework_exception_handler",
-    "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
-}
 READ_FROM_REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES",
     "DEFAULT_CONTENT_NEGOTIATION_CLASS",
@@ -136,12 +124,27 @@ NOT_SENT: Mapping[str, Signal] = {
 
 PROBES = ("", "unknown", "unknown/unknown")
 """Paths below the API that no view has: an address for everything would take them, and calls with them."""
+HINTS = {
+    1: "Calls that Django's test client and runserver make need it.",
+    2: "Do in shop.http.views what it is for, or name it in shop.http.checks.PAGE_ONLY_MIDDLEWARE.",
+    3: "Middlewares for pages, as the one against forged forms, don't guard it.",
+    4: "Do in the view's method what it is for, or teach shop.http.views.",
+    5: "Do in the view's method, or in a subclass of the view, what it is for.",
+    6: "Do in the method what it is for.",
+    7: "Do in shop.http what it is for, then say so in shop.http.checks; docs/api-calls.md says where.",
+    8: "Do in shop.http.views.answer_call what it is for.",
+    9: "Say what it is about, or that no key may call it: shop.api_keys.scopes.Resource.",
+}
+"""By the number of the check, what to do instead."""
+Found = Iterator[tuple[int, str]]
+"""The numbers of the checks that fail, and what they found."""
 
 
 @register("firstcome")
 def check_ignored_settings(app_configs: Any = None, **_: Any) -> list[CheckMessage]:
     """What calls of the API would ignore, as errors of Django's system checks."""
-    return [*_check_middleware(settings.MIDDLEWARE), *_settings(), *_receivers(), *_check_views()]
+    found = [*_check_middleware(settings.MIDDLEWARE), *_settings(), *_receivers(), *_check_views()]
+    return [Error(text, hint=HINTS[number], id=f"shop.E00{number}") for number, text in found]
 
 
 def refuse_ignored_settings() -> None:
@@ -151,80 +154,48 @@ def refuse_ignored_settings() -> None:
         raise ImproperlyConfigured(" ".join(f"{message.msg} {message.hint}" for message in wrong))
 
 
-def _check_middleware(names: Sequence[str]) -> Iterator[CheckMessage]:
+def _check_middleware(names: Sequence[str]) -> Found:
     if DISPATCH_MIDDLEWARE not in names:
-        hint = "Calls that Django's test client and runserver make need it."
-        yield Error(f"MIDDLEWARE lacks {DISPATCH_MIDDLEWARE}.", hint=hint, id="shop.E001")
+        yield 1, f"MIDDLEWARE lacks {DISPATCH_MIDDLEWARE}."
     for name in names:
-        if name not in PAGE_ONLY_MIDDLEWARE | DONE_BY_DISPATCH:
-            yield Error(
-                f"MIDDLEWARE has {name}, which calls of the API don't pass.",
-                hint="Do in shop.http.views what it is for, or name it in "
-                "shop.http.checks.PAGE_ONLY_MIDDLEWARE.",
-                id="shop.E002",
-            )
+        if name not in PAGE_ONLY_MIDDLEWARE | {DISPATCH_MIDDLEWARE}:
+            yield 2, f"MIDDLEWARE has {name}, which calls of the API don't pass."
 
 
-def _settings() -> Iterator[CheckMessage]:
+def _settings() -> Found:
     differing = [name for name, assumed in ASSUMED.items() if getattr(settings, name) != assumed]
-    for name, value in settings.REST_FRAMEWORK.items():
-        if name not in READ_FROM_REST_FRAMEWORK and value != ASSUMED_IN_REST_FRAMEWORK.get(name):
+    for name in settings.REST_FRAMEWORK:
+        if name not in READ_FROM_REST_FRAMEWORK:
             differing.append(f"REST_FRAMEWORK[{name!r}]")
     for alias, database in connections.settings.items():
         if database["ATOMIC_REQUESTS"]:
             differing.append(f"DATABASES[{alias!r}]['ATOMIC_REQUESTS']")
     for name in differing:
-        yield Error(
-            f"{name} is set, which calls of the API don't follow.",
-            hint="Do in shop.http what it is for, then say so in shop.http.checks; "
-            "docs/api-calls.md says where.",
-            id="shop.E007",
-        )
+        yield 7, f"{name} is set, which calls of the API don't follow."
 
 
-def _receivers() -> Iterator[CheckMessage]:
+def _receivers() -> Found:
     for name, signal in NOT_SENT.items():
         # Django keeps most receivers by weak references.
         kept = [entry[1] for entry in signal.receivers]
         found = [reference() if isinstance(reference, ReferenceType) else reference for reference in kept]
         for receiver in filter(None, found):
             if not receiver.__module__.startswith("django."):
-                yield Error(
-                    f"{receiver.__module__}.{receiver.__qualname__} receives {name}, "
-                    "which isn't sent for calls of the API.",
-                    hint="Do in shop.http.views.answer_call what it is for.",
-                    id="shop.E008",
-                )
+                title = f"{receiver.__module__}.{receiver.__qualname__}"
+                yield 8, f"{title} receives {name}, which isn't sent for calls of the API."
 
 
-def _check_views() -> Iterator[CheckMessage]:
+def _check_views() -> Found:
     for path, callback in [*_api_routes(get_resolver().url_patterns, ""), *_catch_alls()]:
         view: Any = getattr(callback, "view_class", None)
         if view is None or not issubclass(view, views.View):
-            yield Error(
-                f"The view at {path} is no shop.http.views.View.",
-                hint="Middlewares for pages, as the one against forged forms, don't guard it.",
-                id="shop.E003",
-            )
-        else:
-            yield from _address(path, callback)
-            yield from _check_view(path, view)
-
-
-def _address(path: str, callback: Any) -> Iterator[CheckMessage]:
-    if _layers(callback) != _layers(views.View.as_view()):
-        yield Error(
-            f"The view at {path} is decorated, and shop.http.views calls its class.",
-            hint="Do in the view's method what the decorator is for.",
-            id="shop.E005",
-        )
-    if callback.view_initkwargs:
-        names = ", ".join(callback.view_initkwargs)
-        yield Error(
-            f"as_view at {path} is given {names}, which shop.http.views ignores.",
-            hint="Make a subclass of the view that says so.",
-            id="shop.E005",
-        )
+            yield 3, f"The view at {path} is no shop.http.views.View."
+            continue
+        if _layers(callback) != _layers(views.View.as_view()):
+            yield 5, f"The view at {path} is decorated, and shop.http.views calls its class."
+        if callback.view_initkwargs:
+            yield 5, f"as_view at {path} is given {', '.join(callback.view_initkwargs)}, which is ignored."
+        yield from _check_view(path, view)
 
 
 def _layers(callback: Any) -> list[CodeType | None]:
@@ -236,50 +207,30 @@ def _layers(callback: Any) -> list[CodeType | None]:
     return layers
 
 
-def _check_view(path: str, view: type[views.View]) -> Iterator[CheckMessage]:
+def _check_view(path: str, view: type[views.View]) -> Found:
+    title = f"{view.__name__} at {path}"
     kinds = [kind for kind in view.__mro__ if kind not in views.View.__mro__]
     foreign = [kind for kind in kinds if kind.__module__.startswith(FRAMEWORKS)]
     declared = {name for kind in kinds if kind not in foreign for name in vars(kind)}
-    differing = []
+    differing = sorted(declared & (IGNORED | READ_BY_PLUGINS))
     for name, allowed in ALLOWED_VIEW_ATTRIBUTES.items():
         value = getattr(view, name)
         if ([*value] if isinstance(value, Sequence) else value) not in allowed:
             differing.append(name)
-    differing += sorted(declared & (IGNORED | READ_BY_PLUGINS))
     for name in differing:
-        yield Error(
-            f"{view.__name__} at {path} has its own {name}, which shop.http.views ignores.",
-            hint="Do in the view's method what it is for, or teach shop.http.views.",
-            id="shop.E004",
-        )
-    if view.resource is None:
-        yield Error(
-            f"{view.__name__} at {path} has no resource, so no API key has a scope for it.",
-            hint="Say what it is about, or that no key may call it: shop.api_keys.scopes.Resource.",
-            id="shop.E009",
-        )
+        yield 4, f"{title} has its own {name}, which shop.http.views ignores."
     for kind in foreign:
-        yield Error(
-            f"{view.__name__} at {path} inherits {kind.__module__}.{kind.__name__}, which has no effect.",
-            hint="Do in the view's method what it is for.",
-            id="shop.E004",
-        )
-    yield from _methods(path, view)
-
-
-def _methods(path: str, view: type[views.View]) -> Iterator[CheckMessage]:
-    """Decorators of Django's views want its request and response, and most know no coroutine."""
+        yield 4, f"{title} inherits {kind.__module__}.{kind.__name__}, which has no effect."
+    if view.resource is None:
+        yield 9, f"{title} has no resource, so no API key has a scope for it."
     for name in view.http_method_names:
         method = getattr(view, name, None)
         if method is not None and _is_wrapped_in_vain(method):
-            yield Error(
-                f"{view.__name__}.{name} at {path} has a decorator that knows no calls of the API.",
-                hint="Do in the method what it is for.",
-                id="shop.E006",
-            )
+            yield 6, f"{view.__name__}.{name} at {path} has a decorator that knows no calls of the API."
 
 
 def _is_wrapped_in_vain(method: Any) -> bool:
+    """Decorators of Django's views want its request and response, and most know no coroutine."""
     inner = inspect.unwrap(method)
     if inspect.iscoroutinefunction(inner) and not inspect.iscoroutinefunction(method):
         return True

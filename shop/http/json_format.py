@@ -1,4 +1,4 @@
-"""JSON parsing with a bound on size, and JSON rendering, without content negotiation."""
+"""JSON parsing with a bound on size, and JSON rendering."""
 
 import re
 from functools import partial
@@ -7,8 +7,6 @@ from typing import Any
 import orjson
 from django.conf import settings
 from django.utils.functional import Promise
-from rest_framework.negotiation import BaseContentNegotiation
-from rest_framework.request import Request
 
 from shop import lazy_texts
 from shop.errors import FirstcomeError
@@ -28,14 +26,12 @@ class MalformedJSON(FirstcomeError):
     """The body is not JSON, or is nested too deeply."""
 
     code = "malformed_json"
-    title = "Malformed JSON"
 
 
 class TooLarge(FirstcomeError):
     """The body is larger than this path accepts."""
 
     code = "too_large"
-    title = "Too large"
 
     def __init__(self, detail: Text = "", *, most: int = settings.MAX_BODY_BYTES) -> None:
         super().__init__(detail or _("The body is larger than {size} KiB.", size=most // 1024))
@@ -45,7 +41,6 @@ class UnsupportedMediaType(FirstcomeError):
     """The body is of another type than JSON."""
 
     code = "unsupported_media_type"
-    title = "Unsupported media type"
 
 
 def parse(body: bytes, content_type: str) -> Any:
@@ -89,17 +84,6 @@ def require_utf_8(content_type: str, media_type: str | None = None) -> None:
         raise UnsupportedMediaType(
             _('Unsupported media type "{media_type}" in request.', media_type=content_type)
         )
-
-
-class AlwaysJSON(BaseContentNegotiation):
-    """For REST framework's own pages: always JSON, whatever `Accept` says."""
-
-    def select_parser(self, request: Request, parsers: Any) -> Any:
-        media_type = (request.content_type or "").split(";")[0].strip().lower()
-        return next((parser for parser in parsers if parser.media_type == media_type), None)
-
-    def select_renderer(self, request: Request, renderers: Any, format_suffix: str | None = None) -> Any:
-        return renderers[0], renderers[0].media_type
 
 
 def dump(data: Any, language: str = ENGLISH) -> bytes:

@@ -49,9 +49,7 @@ def read_keyed_call(
     """
     key_hash = recorded_answers.key_hash(_parse_key(request.header("Idempotency-Key")))
     meaning = orjson.dumps(_normalize_json(request.data), option=orjson.OPT_SORT_KEYS)
-    fingerprint = hashlib.sha256(
-        b"%s %s\n%s" % (_encode_text(request.method), _encode_text(request.path), meaning)
-    )
+    fingerprint = hashlib.sha256(f"{request.method} {request.path}\n".encode() + meaning)
     account = account_id(request) if owner_id is None else owner_id
     return KeyedCall(
         account_id=account,
@@ -68,13 +66,8 @@ def perform_blocking(call: KeyedCall, work: Callable[[], Any]) -> Any:
 
     Raises what `work` raises, `KeyReused`, and `InFlight` if the duplicate takes longer than a second.
     """
-    return blocking.run(perform_in_thread(call, work))
-
-
-async def perform_in_thread(call: KeyedCall, work: Callable[[], Any]) -> Any:
-    """`perform_blocking` for coroutine views; `work` runs in a thread of the pool."""
     claimed = call if call.claim else replace(call, claim=claims.new_claim(call.account_id, call.key_hash))
-    return await perform(claimed, lambda: run_claimed_in_thread(claimed, work))
+    return blocking.run(perform(claimed, lambda: run_claimed_in_thread(claimed, work)))
 
 
 async def run_claimed_in_thread(call: KeyedCall, work: Callable[[], Any]) -> Any:
@@ -214,7 +207,3 @@ def _normalize_json(body: Any) -> Any:
     if isinstance(body, float) and body.is_integer() and -(2**63) <= body < 2**64:
         return int(body)
     return body
-
-
-def _encode_text(value: str | None) -> bytes:
-    return (value or "").encode()

@@ -1,9 +1,8 @@
 """The language of a response: English, or another of `LANGUAGES` that `Accept-Language` prefers."""
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Iterable
 from functools import lru_cache
 
-from django.utils import translation
 from django.utils.translation import trans_real
 
 from shop.lazy_texts import ENGLISH
@@ -35,23 +34,3 @@ def _choose(header: str) -> str:
         except LookupError:
             continue
     return ENGLISH
-
-
-def iterate(parts: Iterator[str]) -> Iterator[str]:
-    """The same parts, each of them made in the language that is active now: they are made later."""
-    language = translation.get_language() or ENGLISH
-
-    def translated() -> Iterator[str]:
-        try:
-            while True:
-                # Not across `yield`: the thread makes other responses until the next part.
-                with translation.override(language):
-                    part = next(parts, None)
-                if part is None:
-                    return
-                yield part
-        finally:
-            if isinstance(parts, Generator):
-                parts.close()
-
-    return translated()

@@ -10,8 +10,6 @@ from django.db import Error as DatabaseFailure
 from django.db import IntegrityError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.utils import translation
-from django.utils.translation import gettext_noop
-from rest_framework import exceptions
 from structlog import get_logger
 
 from shop import errors
@@ -24,40 +22,43 @@ from shop.lazy_texts import mark as _
 
 log = get_logger(__name__)
 
-STATUS_BY_ERROR: dict[type[errors.FirstcomeError], int] = {
-    errors.NotFound: 404,
-    errors.Invalid: 400,
-    errors.Rejected: 409,
-    errors.CursorExpired: 410,
-    errors.NotAllowed: 403,
-    errors.NotAuthenticated: 401,
-    errors.Throttled: 429,
-    errors.BodyIncomplete: 408,
-    errors.PaymentDeclined: 402,
-    errors.KeyReused: 422,
-    errors.SignatureInvalid: 400,
-    errors.PartnerFailed: 502,
-    json_format.MalformedJSON: 400,
-    json_format.TooLarge: 413,
-    json_format.UnsupportedMediaType: 415,
-    errors.Unavailable: 503,
+STATUS_AND_TITLE: dict[type[errors.FirstcomeError], tuple[int, str]] = {
+    errors.NotFound: (404, "Not found"),
+    errors.Invalid: (400, "Invalid request"),
+    errors.Rejected: (409, "Not possible now"),
+    errors.CursorExpired: (410, "Gone"),
+    errors.NotAllowed: (403, "Permission denied"),
+    errors.NotAuthenticated: (401, "Not signed in"),
+    errors.Throttled: (429, "Too many requests"),
+    errors.BodyIncomplete: (408, "Request timeout"),
+    errors.PaymentDeclined: (402, "Payment declined"),
+    errors.KeyReused: (422, "Idempotency key reused"),
+    errors.SignatureInvalid: (400, "Signature not valid"),
+    errors.PartnerFailed: (502, "A partner refused"),
+    json_format.MalformedJSON: (400, "Malformed JSON"),
+    json_format.TooLarge: (413, "Too large"),
+    json_format.UnsupportedMediaType: (415, "Unsupported media type"),
+    errors.Unavailable: (503, "Temporarily unavailable"),
 }
 TITLES = {
+    "account_refused": "Account refused",
     "invalid": "Invalid request",
+    "invalid_credentials": "Wrong name or password",
     "malformed_json": "Malformed JSON",
     "not_authenticated": "Not signed in",
-    "token_invalid": "Token not valid",
+    "otp_invalid": "Wrong one-time code",
+    "otp_required": "One-time code required",
+    "scope_missing": "Scope missing",
     "throttled": "Too many requests",
+    "token_invalid": "Token not valid",
 }
-"""Of codes whose title is not the code in words."""
+"""Of codes whose title is neither that of their kind of error nor the code in words."""
 INTERNAL_ERROR = _("Something went wrong here. It has been logged.")
 NO_REFERENCED_ROW = 1452
 NOT_FOUND = _("There is nothing at this address.")
 PERMISSION = re.compile(r"[a-z]+\.[a-z_]+")
 NOT_ALLOWED = _("This account may not do that.")
 NOT_UNDERSTOOD = _("The request can't be understood.")
-# Of REST framework, which has no catalog for `ko`.
-NOT_SIGNED_IN = gettext_noop("Authentication credentials were not provided.")
 
 
 def problem(
@@ -98,8 +99,6 @@ def from_error(error: Exception, language: str | None = None) -> Response:
     match error:
         case errors.FirstcomeError():
             return _from_own_error(error, language)
-        case exceptions.APIException():
-            return _from_rest_framework_error(error, language)
         case Http404():
             return problem(404, "not_found", NOT_FOUND, language=language)
         case PermissionDenied():
@@ -120,20 +119,10 @@ def from_error(error: Exception, language: str | None = None) -> Response:
     return problem(500, "internal_error", INTERNAL_ERROR, language=language)
 
 
-def from_call_error(
-    error: Exception, method: str, allowed: Sequence[str], language: str | None = None
-) -> Response:
-    """The problem response of a call. A method that doesn't exist is 405 even without authentication."""
-    is_unknown = isinstance(error, exceptions.NotAuthenticated) and method not in allowed
-    if not is_unknown and not isinstance(error, exceptions.MethodNotAllowed):
-        return from_error(error, language)
+def method_not_allowed(method: str, allowed: Sequence[str], language: str) -> Response:
     detail = _('Method "{method}" not allowed.', method=method)
     allow = {"Allow": ", ".join(allowed)}
     return problem(405, "method_not_allowed", detail, headers=allow, language=language)
-
-
-def rest_framework_exception_handler(error: Exception, context: Mapping[str, Any]) -> HttpResponse:
-    return from_call_error(error, context["request"].method, context["view"].allowed_methods).to_django()
 
 
 def is_for_people(request: HttpRequest) -> bool:
@@ -170,7 +159,7 @@ def missing_permissions(exception: Exception | None) -> list[str]:
 
 
 def _from_own_error(error: errors.FirstcomeError, language: str | None) -> Response:
-    status = next(status for kind, status in STATUS_BY_ERROR.items() if isinstance(error, kind))
+    status, title = next(found for kind, found in STATUS_AND_TITLE.items() if isinstance(error, kind))
     headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
@@ -178,19 +167,8 @@ def _from_own_error(error: errors.FirstcomeError, language: str | None) -> Respo
         status,
         error.code,
         error.detail,
-        title=TITLES.get(error.code, error.title),
+        title=TITLES.get(error.code, title),
         headers=headers,
         language=language,
         **error.extra,
     )
-
-
-def _from_rest_framework_error(error: exceptions.APIException, language: str | None) -> Response:
-    code = {
-        "authentication_failed": "token_invalid",
-        "parse_error": "malformed_json",
-    }.get(str(error.default_code), str(error.default_code))
-    headers = {"WWW-Authenticate": "Bearer"} if error.status_code == 401 else {}
-    # REST framework has rendered its text in English already.
-    english = str(error.detail)
-    return problem(error.status_code, code, _(english), headers=headers, language=language)

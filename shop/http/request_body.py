@@ -18,7 +18,7 @@ Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 MAX_UNFINISHED_BYTES = 32 * 2**20
 """Bytes of bodies that are still arriving, in this process."""
 UPLOAD_KEY = "firstcome.upload"
-"""The key in the WSGI environment, which is `request.META`, of a body that is an `Upload`."""
+"""The key in `request.META` of a body that is an `Upload`."""
 
 _unfinished_bytes = 0
 

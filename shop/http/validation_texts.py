@@ -1,5 +1,6 @@
 """What is wrong with a field, in languages other than English: in English it is pydantic's own message."""
 
+from functools import partial
 from typing import Any, cast
 
 from django.utils.translation import gettext_noop
@@ -44,22 +45,18 @@ TEXTS = {
 """By the type of pydantic's error. Errors of our own have texts that the catalogs know."""
 
 
-class Described(LazyText):
-    def __init__(self, error: Any) -> None:
-        self.error = error
-
-    def in_language(self, language: str) -> str:
-        kind, message = self.error["type"], str(self.error["msg"])
-        if language == ENGLISH:
-            return message
-        context = self.error.get("ctx", {})
-        if kind in TEXTS:
-            # "'open', 'closed' or 'paused'"
-            values = context | {"expected": str(context.get("expected", "")).replace(" or ", ", ")}
-            return look_up(TEXTS[kind], language).format(**values)
-        return look_up(str(context["error"]) if kind == "value_error" else message, language)
-
-
 def describe(error: Any) -> Text:
     """What is wrong with a field, in any language, from one of a `ValidationError`'s errors."""
-    return cast("Text", Described(error))
+    return cast("Text", LazyText(partial(_describe, error)))
+
+
+def _describe(error: Any, language: str) -> str:
+    kind, message = error["type"], str(error["msg"])
+    if language == ENGLISH:
+        return message
+    context = error.get("ctx", {})
+    if kind in TEXTS:
+        # "'open', 'closed' or 'paused'"
+        values = context | {"expected": str(context.get("expected", "")).replace(" or ", ", ")}
+        return look_up(TEXTS[kind], language).format(**values)
+    return look_up(str(context["error"]) if kind == "value_error" else message, language)

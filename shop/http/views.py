@@ -18,16 +18,17 @@ from django.core.exceptions import DisallowedHost
 from django.http.request import split_domain_port, validate_host
 from django.urls import ResolverMatch, get_resolver
 from django.urls.converters import UUIDConverter
-from rest_framework import exceptions
 from rest_framework.views import APIView
 
 from shop.accounts import authentication, disabled_accounts
 from shop.api_keys import key_memory
 from shop.api_keys.scopes import Resource, required_scope
 from shop.concurrency import event_loop
+from shop.errors import NotAuthenticated
 from shop.events import journal
 from shop.http import api_key_calls, problems
 from shop.http.messages import ANONYMOUS, Request, Response
+from shop.lazy_texts import mark as _
 from shop.observability import logs, request_metrics
 
 __all__ = ["Request", "Response", "View"]
@@ -56,15 +57,21 @@ async def answer_call(request: Request, refusal: Exception | None = None) -> Res
 
     `refusal` is why its body was not read; then no view is called.
     """
-    began_at = time.perf_counter()
+    began_at, view = time.perf_counter(), ""
     name = logs.choose_request_id(request.header("X-Request-ID"))
     with logs.bound_request(name), journal.acting(journal.unidentified(name)):
-        if refusal:
-            response, match = problems.from_error(refusal, request.language), None
-        else:
-            response, match = await dispatch(request)
+        try:
+            if refusal:
+                raise refusal
+            if not is_allowed_host(request.header("Host") or ""):
+                raise DisallowedHost
+            match, arguments = find_with_arguments(request.path.removeprefix(request.mount))
+            view = match.view_name
+            # `shop.http.checks` checks that all API views are `View`s.
+            response: Response = await match.func.view_class().answer(request, arguments)  # type: ignore[attr-defined]
+        except Exception as error:
+            response = problems.from_error(error, request.language)
     response.headers["X-Request-ID"] = name
-    view = match.view_name if match else ""
     request_metrics.count_request(view, request.method, response.status_code, time.perf_counter() - began_at)
     if response.code:
         request_metrics.count_refusal(view, response.status_code, response.code)
@@ -74,22 +81,6 @@ async def answer_call(request: Request, refusal: Exception | None = None) -> Res
 def security_headers(request: Request) -> list[tuple[str, str]]:
     is_public = request.method in PUBLIC_METHODS and b"authorization" not in request.fields
     return PUBLIC_HEADERS if is_public else PRIVATE_HEADERS
-
-
-async def dispatch(request: Request) -> tuple[Response, ResolverMatch | None]:
-    """Return the response, and the match of the path's view, if there is one."""
-    match = None
-    try:
-        host, path = request.header("Host") or "", request.path.removeprefix(request.mount)
-        if not is_allowed_host(host):
-            raise DisallowedHost
-        match, arguments = find_with_arguments(path)
-        # `shop.http.checks` checks that all API views are `View`s.
-        view: View = match.func.view_class()  # type: ignore[attr-defined]
-        response = await view.answer(request, arguments)
-    except Exception as error:
-        response = problems.from_error(error, request.language)
-    return response, match
 
 
 @lru_cache(maxsize=1_024)
@@ -104,7 +95,7 @@ def is_allowed_host(host: str) -> bool:
 @lru_cache(maxsize=1_024)
 def _is_allowed_host(host: str, allowed: tuple[str, ...]) -> bool:
     """Whether `get_host` would accept the host; cached, because nearly all calls use the same few hosts."""
-    domain, _ = split_domain_port(host)
+    domain, _port = split_domain_port(host)
     return bool(domain) and validate_host(domain, allowed)
 
 
@@ -116,7 +107,7 @@ def find_with_arguments(path: str) -> tuple[ResolverMatch, Mapping[str, Any]]:
     if len(path) > MAX_CACHED_PATH_LENGTH:
         match = find_view.__wrapped__(settings.ROOT_URLCONF, path)
         return match, match.kwargs
-    collection, _, last = path.rpartition("/")
+    collection, _slash, last = path.rpartition("/")
     by_any_id = _find_by_any_id(settings.ROOT_URLCONF, collection) if UUID_TEXT.fullmatch(last) else None
     if by_any_id is not None:
         match, name = by_any_id
@@ -151,39 +142,32 @@ class View(APIView):
     further_scopes: Mapping[str, str] = {}
 
     async def answer(self, request: Request, arguments: Mapping[str, Any]) -> Response:
-        try:
-            authorization = request.header("Authorization")
-            secret = key_memory.secret_in(authorization) if authorization else None
-            if secret is not None:
-                # A view without authentication takes no key either.
-                request.user = await api_key_calls.authenticate(
-                    request,
-                    secret,
-                    scope=self.required_scopes(request.method),
-                    has_method=request.method != "OPTIONS" and self._find_method(request.method) is not None,
-                )
-            elif authorization and self.authentication_classes:
-                if disabled_accounts.CACHED.is_due():
-                    await disabled_accounts.refresh()
-                request.user = authentication.account_from_header(authorization) or ANONYMOUS
-            for permission in self.permission_classes:
-                if not permission().has_permission(request, self):  # type: ignore[arg-type]
-                    raise exceptions.NotAuthenticated
-            method = self._find_method(request.method)
-            if method is None:
-                raise exceptions.MethodNotAllowed(request.method)
-            if _is_coroutine(method.__func__):
-                request.require_few_values()
-                response: Response = await method(request, **arguments)
-                return response
-            call = partial(method, request, **arguments)
-            if request.user.is_staff:
-                # The shop's own programs make many calls at once: they may hold half of the threads, each
-                # account a quarter, and a long queue.
-                return await event_loop.run_in_thread(call, group="staff", member=request.user.pk)
-            return await event_loop.run_in_thread(call, group=type(self).__name__, owner=request.user.pk)
-        except Exception as error:
-            return problems.from_call_error(error, request.method, self.allowed_methods, request.language)
+        method = self._find_method(request.method)
+        if method is None:
+            return problems.method_not_allowed(request.method, self.allowed_methods, request.language)
+        authorization = request.header("Authorization")
+        secret = key_memory.secret_in(authorization) if authorization else None
+        if secret is not None:
+            # A view without authentication takes no key either. Its methods may be asked for without a scope.
+            scope = None if request.method == "OPTIONS" else self.required_scopes(request.method)
+            request.user = await api_key_calls.authenticate(request, secret, scope=scope)
+        elif authorization and self.authentication_classes:
+            if disabled_accounts.CACHED.is_due():
+                await disabled_accounts.refresh()
+            request.user = authentication.account_from_header(authorization) or ANONYMOUS
+        for permission in self.permission_classes:
+            if not permission().has_permission(request, self):  # type: ignore[arg-type]
+                raise NotAuthenticated(_("Authentication credentials were not provided."))
+        if _is_coroutine(method.__func__):
+            request.require_few_values()
+            response: Response = await method(request, **arguments)
+            return response
+        call = partial(method, request, **arguments)
+        if request.user.is_staff:
+            # The shop's own programs make many calls at once: they may hold half of the threads, each account
+            # a quarter, and a long queue.
+            return await event_loop.run_in_thread(call, group="staff", member=request.user.pk)
+        return await event_loop.run_in_thread(call, group=type(self).__name__, owner=request.user.pk)
 
     @classmethod
     def required_scopes(cls, method: str) -> str:

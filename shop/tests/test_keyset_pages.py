@@ -133,21 +133,6 @@ def test_rows_that_are_added_meanwhile_move_no_row_to_another_page() -> None:
     assert [row.pk for row in keyset_pages.read_page(rows, second, ordering=["-id"], size=2).rows] == ids[2:]
 
 
-def test_a_page_with_a_window_looks_at_so_many_rows_and_the_next_ones_find_the_rest() -> None:
-    rare = lines(1, detail="rare")
-    lines(9)
-    rare = lines(1, detail="rare") + rare
-    lines(4)
-    JournalLine.objects.exclude(what="test.line").delete()
-    rows = JournalLine.objects.filter(detail="rare")
-    options: dict[str, Any] = {"ordering": ["-id"], "size": 3, "window": 5}
-    found = list(pages(rows, **options))
-    assert [[row.pk for row in page.rows] for page in found] == [[rare[0]], [], [rare[1]]]
-    assert [page.is_cut for page in found] == [True, True, False]
-    backward = keys(pages(rows, "last", forward=False, **options))
-    assert [key for page in backward for key in page] == rare[::-1]
-
-
 def test_a_position_that_no_page_has_is_refused(operator: Client) -> None:
     def is_refused(position: str) -> None:
         with pytest.raises(InvalidPosition):

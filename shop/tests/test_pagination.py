@@ -1,6 +1,5 @@
 """Pagination: invalid limits and cursors are refused, and never cause a server error."""
 
-from base64 import b64encode
 from collections.abc import Sequence
 from datetime import timedelta
 from itertools import product
@@ -25,7 +24,7 @@ from shop.tests.servers import explain
 
 pytestmark = pytest.mark.django_db
 LISTS = ["/orders", "/payments", "/coupons", "/campaigns", "/products", "/wallet/entries"]
-POSITIONS = ["p=x", "p=", "p=%00", "p=1.5", "p=2026-13-45", f"p={'9' * 5_000}", "r=1&p=x", "r=x"]
+CURSORS = ["x", "", "%00", "%FF", "1.5", "2026-13-45", "9" * 5_000]
 
 
 @pytest.fixture
@@ -33,19 +32,15 @@ def api() -> Api:
     return client_of(AccountFactory.create())
 
 
-def made_up(text: str) -> str:
-    return b64encode(text.encode()).decode()
-
-
 def test_a_cursor_that_is_made_up_or_can_not_be_read_is_refused_and_is_not_the_first_page(api: Api) -> None:
-    unreadable = ["AAAA", "..", "%00", "%20", "cD0x!", "cD0x..", made_up("r=2"), made_up("q=1")]
-
     def is_refused(path: str, cursor: str) -> None:
         answer = api.get(f"{path}?cursor={cursor}")
         assert (answer.status_code, answer.json()["code"]) == (400, "invalid")
         assert [error["field"] for error in answer.json()["errors"]] == ["cursor"]
 
-    check_each(product(LISTS, ["nonsense", "%FF", *map(made_up, POSITIONS), *unreadable]), is_refused)
+    crafted = [f"{direction}:{text}" for direction in ("after", "before") for text in CURSORS]
+    unreadable = ["nonsense", "%FF", "AAAA", "..", "%00", "%20", "1", "last", "cD0x"]
+    check_each(product(LISTS, [*crafted, *unreadable]), is_refused)
 
 
 def test_every_page_leads_to_its_neighbours_and_back(api: Api) -> None:
@@ -62,7 +57,7 @@ def test_every_page_leads_to_its_neighbours_and_back(api: Api) -> None:
 
 def test_a_place_where_nothing_is_has_a_page_without_rows_or_all(api: Api) -> None:
     def is_there(path: str, position: int) -> None:
-        assert api.get(f"{path}?cursor={made_up(f'p={position}')}").status_code == 200
+        assert api.get(f"{path}?cursor=after:{position}").status_code == 200
 
     check_each(product(["/products", "/wallet/entries"], [-1, 0, 2**31, 2**63 - 1]), is_there)
 

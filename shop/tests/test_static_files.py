@@ -49,18 +49,18 @@ def test_a_large_file_is_sent_from_disk_and_a_small_one_from_memory(tmp_path: Pa
     path = tmp_path / "large.js"
     path.write_bytes(b"x" * (pages.CHUNK_BYTES + 1))
     with closing(FileResponse(path.open("rb"))) as large:
-        body = pages._response_body(large)
+        body, _ = pages._response_body(large)
     assert not isinstance(body, bytes)
     with body:
         assert body.fileno() and body.read() == path.read_bytes()
     path.write_bytes(b"small")
     with closing(FileResponse(path.open("rb"))) as small:
-        assert pages._response_body(small) == b"small"
+        assert pages._response_body(small) == (b"small", 5)
     with closing(StreamingHttpResponse([b"x", b"y"])) as response:
-        streamed = pages._response_body(response)
+        streamed, size = pages._response_body(response)
     assert not isinstance(streamed, bytes)
     with streamed:
-        assert (pages._body_size(streamed), streamed.read()) == (2, b"xy")
+        assert (size, streamed.read()) == (2, b"xy")
 
 
 @pytest.mark.boots("a web server")

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
@@ -31,6 +32,11 @@ API_KEY_SCHEME = {
     "description": "An API key, for programs. An operation's `x-scope` has the scopes that the key needs, "
     "between spaces; an operation without one takes no key. The key has the rights of the account that "
     "made it, or with the header `Firstcome-Account` and the scope `act` those of that account's owner.",
+}
+REFUSALS_OF_KEYS = {
+    400: ["account_required", "invalid"],
+    403: ["account_refused", "scope_missing"],
+    429: ["throttled"],
 }
 METHODS = {"get", "post", "put", "patch", "delete"}
 
@@ -67,27 +73,22 @@ def add_generic_refusals(result: Any, generator: Any, request: Any, public: bool
     schemas["Problem"] = api_doc.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
     schemas["Problem"].pop("$defs", None)
     result["components"]["securitySchemes"]["api_key"] = API_KEY_SCHEME
-    for path, item in result["paths"].items():
-        for method in METHODS & item.keys():
-            if "x-scope" in item[method]:
-                _describe_calls_by_keys(item[method])
-            for status, codes in _generic_refusals(path, item[method]).items():
-                _add_refusals(item[method]["responses"], status, codes)
-            _add_headers(item[method])
+    for path, operation in _operations(result):
+        if "x-scope" in operation:
+            operation["security"].insert(1, {"api_key": []})
+            operation.setdefault("parameters", []).append(api_doc.FIRSTCOME_ACCOUNT)
+            for status, codes in REFUSALS_OF_KEYS.items():
+                _add_refusals(operation["responses"], status, codes)
+        for status, codes in _generic_refusals(path, operation).items():
+            _add_refusals(operation["responses"], status, codes)
+        _add_headers(operation)
     return result
 
 
-def _describe_calls_by_keys(operation: Any) -> None:
-    """Add the header, the alternative to an access token, and what a key is refused for."""
-    operation["security"].insert(1, {"api_key": []})
-    operation.setdefault("parameters", []).append(api_doc.FIRSTCOME_ACCOUNT)
-    refusals = {
-        400: ["account_required", "invalid"],
-        403: ["account_refused", "scope_missing"],
-        429: ["throttled"],
-    }
-    for status, codes in refusals.items():
-        _add_refusals(operation["responses"], status, codes)
+def _operations(result: Any) -> Iterator[tuple[str, Any]]:
+    for path, item in result["paths"].items():
+        for method in METHODS & item.keys():
+            yield path, item[method]
 
 
 def suit_generated_clients(result: Any, generator: Any, request: Any, public: bool) -> Any:
@@ -102,10 +103,9 @@ def suit_generated_clients(result: Any, generator: Any, request: Any, public: bo
             if (default := field.pop("default", None)) is not None:
                 says = f"`{json.dumps(default)}` if it is absent."
                 field["description"] = " ".join(filter(None, [field.get("description"), says]))
-    for item in result["paths"].values():
-        for method in METHODS & item.keys():
-            if item[method].get("security") == [{}]:
-                item[method]["security"] = []
+    for _path, operation in _operations(result):
+        if operation.get("security") == [{}]:
+            operation["security"] = []
     return result
 
 

@@ -2,7 +2,8 @@
 
 import hmac
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
@@ -112,10 +113,13 @@ def convert_html_errors(handler: Handler) -> Handler:
     return answered
 
 
-def require_second_factor(handler: Handler) -> Handler:
-    """Treat a session of staff as not signed in if it lacks the second factor that the account needs."""
+def guard_operators_pages(handler: Handler) -> Handler:
+    """Let in operators' sessions that have their second factor, and receive what they send.
 
-    def checked(request: HttpRequest) -> HttpResponse:
+    An upload is read if it comes from permitted staff, a few at a time; any other is refused unread.
+    """
+
+    def guarded(request: HttpRequest) -> HttpResponse:
         found = request.user
 
         def user() -> User | AnonymousUser:
@@ -123,102 +127,83 @@ def require_second_factor(handler: Handler) -> Handler:
 
         request.user = SimpleLazyObject(user)  # type: ignore[assignment]
         request.auser = sync_to_async(user)
-        return handler(request)
-
-    return checked
-
-
-def normalize_forms(handler: Handler) -> Handler:
-    """Pass on the text of operators' forms as it is stored, but for passwords, which are no stored text."""
-
-    def normalized_form(request: HttpRequest) -> HttpResponse:
-        if request.method == "POST" and request.path.startswith("/admin"):
-            posted = request.POST.copy()
-            for name, values in posted.lists():
-                if "password" not in name:
-                    posted.setlist(name, normalized(values))
-            request.POST = posted  # type: ignore[assignment]
-        return handler(request)
-
-    return normalized_form
-
-
-def identify_operator(handler: Handler) -> Handler:
-    """Attribute changes made on the operators' pages to the signed-in operator."""
-
-    def identified(request: HttpRequest) -> HttpResponse:
-        if request.path.startswith("/admin") and request.user.is_authenticated:
-            if request.user.is_staff and request.user.is_active:
-                verified_sessions.set(request.session.session_key or "", True)
-            journal.identify_actor(
-                account_id=request.user.pk, is_staff=True, name=request.user.get_username()
-            )
-        return handler(request)
-
-    return identified
-
-
-def guard_operators_pages(handler: Handler) -> Handler:
-    """Send the operators' pages with a policy of what they may run, and prolong a session that is used.
-
-    A session ends `SESSION_COOKIE_AGE` after its use was written last, or after the sign-in. It is written
-    once in ten minutes at most, and never again once it was ended, as by this very request.
-    """
-
-    def guarded(request: HttpRequest) -> HttpResponse:
-        response = handler(request)
         if not request.path.startswith("/admin"):
-            return response
-        response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
-        user, session, now = request.user, request.session, clock.now().timestamp()
-        if user.is_authenticated and session.session_key:
-            signed_in_at = user.last_login.timestamp() if user.last_login else 0
-            is_due = now - max(signed_in_at, session.get(USED_AT, 0)) > USE_WRITTEN_AFTER_SECONDS
-            is_use = BY_ITSELF_KEY not in request.META
-            if is_due and is_use and session.exists(session.session_key):
-                session[USED_AT] = int(now)
-        return response
+            return handler(request)
+        upload: Upload | None = request.META.get(UPLOAD_KEY)
+        if upload is None:
+            return _answer_operator(request, handler)
+        try:
+            if not (request.user.is_active and request.user.is_staff):
+                raise json_format.TooLarge
+            if not request.user.has_perms(upload.permissions):
+                raise NotAllowed(_("This account may not do that."))
+            with _upload_slot():
+                request.POST.keys()  # receives the body: its file is written to disk
+                return _answer_operator(request, handler)
+        except FirstcomeError as error:
+            return problems.from_error(error).to_django()
 
     return guarded
 
 
-def receive_staff_uploads(handler: Handler) -> Handler:
-    """Read an upload if it comes from permitted staff, a few at a time; any other is refused unread."""
+@contextmanager
+def _upload_slot() -> Iterator[None]:
+    if not upload_slots.acquire(blocking=False):
+        raise Overloaded(_("Other uploads are being processed; nothing was done. Try again."))
+    try:
+        yield
+    finally:
+        upload_slots.release()
 
-    def checked(request: HttpRequest) -> HttpResponse:
-        upload: Upload | None = request.META.get(UPLOAD_KEY)
-        if upload is None:
-            return handler(request)
-        if not (request.user.is_active and request.user.is_staff):
-            return problems.from_error(json_format.TooLarge()).to_django()
-        if not request.user.has_perms(upload.permissions):
-            return problems.from_error(NotAllowed(_("This account may not do that."))).to_django()
-        if not upload_slots.acquire(blocking=False):
-            busy = Overloaded(_("Other uploads are being processed; nothing was done. Try again."))
-            return problems.from_error(busy).to_django()
-        try:
-            request.POST.keys()  # receives the body: its file is written to disk
-            return handler(request)
-        except FirstcomeError as error:
-            return problems.from_error(error).to_django()
-        finally:
-            upload_slots.release()
 
-    return checked
+def _answer_operator(request: HttpRequest, handler: Handler) -> HttpResponse:
+    """Answer with a policy of what the page may run; note in the journal who acts, and prolong the session.
+
+    The text of forms is passed on as it is stored, but for passwords, which are no stored text. A session
+    ends `SESSION_COOKIE_AGE` after its use was written last, or after the sign-in. It is written once in ten
+    minutes at most, and never again once it was ended, as by this very request.
+    """
+    if request.method == "POST":
+        posted = request.POST.copy()
+        for name, values in posted.lists():
+            if "password" not in name:
+                posted.setlist(name, normalized(values))
+        request.POST = posted  # type: ignore[assignment]
+    if request.user.is_authenticated:
+        if request.user.is_staff and request.user.is_active:
+            verified_sessions.set(request.session.session_key or "", True)
+        journal.identify_actor(account_id=request.user.pk, is_staff=True, name=request.user.get_username())
+    response = handler(request)
+    response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
+    user, session, now = request.user, request.session, clock.now().timestamp()
+    if user.is_authenticated and session.session_key:
+        signed_in_at = user.last_login.timestamp() if user.last_login else 0
+        is_due = now - max(signed_in_at, session.get(USED_AT, 0)) > USE_WRITTEN_AFTER_SECONDS
+        if is_due and BY_ITSELF_KEY not in request.META and session.exists(session.session_key):
+            session[USED_AT] = int(now)
+    return response
 
 
 def dispatch_api_calls(handler: Handler) -> Handler:
-    """Dispatch API calls of Django's test client and `runserver`: the web server's never come here."""
+    """Answer API calls of Django's test client and `runserver`: the web server's never come here."""
 
     def answered(request: HttpRequest) -> HttpResponse:
         if not request.path_info.startswith(views.API_PREFIX):
             return handler(request)
-        try:
-            call = _request_from_django(request)
-        except Exception as error:
-            language = languages.choose(request.META.get("HTTP_ACCEPT_LANGUAGE"))
-            return problems.from_error(error, language).to_django()
-        response, request.resolver_match = blocking.run(views.dispatch(call))
+        fields = {name.lower().encode(): value.encode() for name, value in request.headers.items()}
+        if b"host" not in fields:
+            fields[b"host"] = request.get_host().encode()
+        call = Request(
+            request.method or "",
+            request.path,
+            fields,
+            request.read(),
+            query=request.META.get("QUERY_STRING", "").encode(),
+            peer=request.META.get("REMOTE_ADDR", ""),
+            scheme=request.scheme or "http",
+            mount=request.path.removesuffix(request.path_info),
+        )
+        response = blocking.run(views.answer_call(call))
         response.headers |= views.security_headers(call)
         return response.to_django()
 
@@ -246,21 +231,6 @@ class CommonMiddleware(common.CommonMiddleware):
         if request.path_info == METRICS_PATH and _has_metrics_token(request):
             return None
         return super().process_request(request)
-
-
-def _request_from_django(request: HttpRequest) -> Request:
-    fields = {name.lower().encode(): value.encode() for name, value in request.headers.items()}
-    fields.setdefault(b"host", request.get_host().encode())
-    return Request(
-        request.method or "",
-        request.path,
-        fields,
-        request.body,
-        query=request.META.get("QUERY_STRING", "").encode(),
-        peer=request.META.get("REMOTE_ADDR", ""),
-        scheme=request.scheme or "http",
-        mount=request.path.removesuffix(request.path_info),
-    )
 
 
 def _has_metrics_token(request: HttpRequest) -> bool:

@@ -1,26 +1,28 @@
-"""Django's pages behind ASGI: its own WSGI handler with all middlewares, run in a thread of the pool.
+"""Django's pages behind ASGI: its own handler with all middlewares, run in a thread of the pool.
 
 Django's ASGI handler runs synchronous views one at a time, and keeps no connection to the database (its
-ticket 33497). A page is rendered completely, on disk if it is large, before it is sent, so a slow reader
-holds no thread. A `StreamedResponse` is rendered part by part, but for clients of HTTP/1.0.
+ticket 33497). A page is rendered completely before it is sent, so a slow reader holds no thread; a
+`StreamedResponse` part by part, but for clients of HTTP/1.0.
 """
 
 import asyncio
-import os
 import re
-import sys
 from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from io import BytesIO
 from tempfile import SpooledTemporaryFile
+from types import MappingProxyType
 from typing import IO, Any, NamedTuple, TypedDict, TypeVar
 
 from django.conf import settings
 from django.core.exceptions import SuspiciousOperation
-from django.core.handlers.wsgi import WSGIHandler
+from django.core.handlers.asgi import ASGIRequest
+from django.core.handlers.base import BaseHandler
+from django.core.signals import request_started
 from django.http import QueryDict
 from django.http.cookie import parse_cookie
+from django.urls import set_script_prefix
 from structlog import get_logger
 
 from shop.accounts import password_hashing, sign_ins
@@ -55,7 +57,8 @@ log = get_logger(__name__)
 SCRAPE_POOL = ThreadPool("scrapes", threads=2, max_waiting=64)
 """Renders the metrics, which are needed most while all other threads are busy."""
 
-_handler = WSGIHandler()
+_handler = BaseHandler()
+_handler.load_middleware()
 kept_pages: dict[str, Callable[[Scope, Mapping[bytes, bytes], Receive, Send], Awaitable[None]]] = {}
 """What answers requests for these paths on the event loop: public pages that are the same for all clients."""
 
@@ -70,17 +73,26 @@ class PageResponse(NamedTuple):
 
 async def serve_page(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive, send: Send) -> None:
     """Serve a request with Django. Raises a `FirstcomeError` before anything is sent."""
-    await send_page(await render_page(scope, fields, receive), scope, receive, send)
+    page = await _render(scope, fields, receive)
+    await send({"type": "http.response.start", "status": page.status, "headers": page.headers})
+    if isinstance(page.body, bytes):
+        await send({"type": "http.response.body", "body": page.body})
+    elif isinstance(page.body, StreamedResponse):
+        await _send_parts(page.body, receive, send, thread_share(scope))
+    else:
+        with page.body as file:
+            while chunk := await event_loop.run_in_thread(file.read, CHUNK_BYTES):
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
 
 
-async def render_page(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive) -> PageResponse:
-    """The page that Django answers a request with. Raises what `serve_page` raises."""
+async def _render(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive) -> PageResponse:
     require_utf_8(fields.get(b"content-type", b"").decode("latin-1"))
     if scope["method"] == "POST" and PASSWORD_PATHS.fullmatch(_path(scope)):
         return await _render_in_turn(scope, fields, receive)
     upload = _deferred_upload(scope, fields, receive)
     body = upload or BytesIO(await request_body.read(fields, receive))
-    render = partial(_render_page, _wsgi_environment(scope, fields, body))
+    render = partial(_render_page, scope, fields, body)
     pool = SCRAPE_POOL if scope["path"] == middleware.METRICS_PATH else None
     return await event_loop.run_in_thread(render, **thread_share(scope), pool=pool)
 
@@ -122,8 +134,8 @@ async def _render_in_turn(scope: Scope, fields: Mapping[bytes, bytes], receive: 
     address = client_address.choose(peer, fields.get(b"x-forwarded-for", b"").decode("latin-1"))
     anonymous_calls.count(address)
     body = await request_body.read(fields, receive, most=password_hashing.MAX_BODY_BYTES)
-    environment = _wsgi_environment(scope, fields, BytesIO(body)) | {middleware.COUNTED_KEY: True}
-    render = partial(_render_page, environment)
+    counted = {middleware.COUNTED_KEY: True}
+    render = partial(_render_page, scope, fields, BytesIO(body), counted)
 
     async def trust_level() -> TrustLevel:
         return TrustLevel.OPERATOR if _is_of_operator(scope) else TrustLevel.STRANGER
@@ -138,22 +150,9 @@ async def _render_in_turn(scope: Scope, fields: Mapping[bytes, bytes], receive: 
     except (Throttled, Overloaded) as refusal:
         if b"text/html" not in fields.get(b"accept", b""):
             raise
-        refused = partial(_render_page, environment | {middleware.REFUSAL_KEY: refusal})
+        about = counted | {middleware.REFUSAL_KEY: refusal}
+        refused = partial(_render_page, scope, fields, BytesIO(body), about)
         return await event_loop.run_in_thread(refused, **thread_share(scope))
-
-
-async def send_page(page: PageResponse, scope: Scope, receive: Receive, send: Send) -> None:
-    await send({"type": "http.response.start", "status": page.status, "headers": page.headers})
-    if isinstance(page.body, bytes):
-        await send({"type": "http.response.body", "body": page.body})
-        return
-    if isinstance(page.body, StreamedResponse):
-        await _send_parts(page.body, receive, send, thread_share(scope))
-        return
-    with page.body as file:
-        while chunk := await event_loop.run_in_thread(file.read, CHUNK_BYTES):
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
-    await send({"type": "http.response.body", "body": b""})
 
 
 async def _send_parts(response: StreamedResponse, receive: Receive, send: Send, share: ThreadShare) -> None:
@@ -215,97 +214,53 @@ def _deferred_upload(scope: Scope, fields: Mapping[bytes, bytes], receive: Recei
     return Upload(permissions, lambda: asyncio.run_coroutine_threadsafe(message(), loop).result())
 
 
-def _render_page(environment: dict[str, Any]) -> PageResponse:
-    started: list[Any] = []
+def _render_page(
+    scope: Scope, fields: Mapping[bytes, bytes], body: Any, about: Mapping[str, Any] = MappingProxyType({})
+) -> PageResponse:
+    """Have Django answer the request; `about` is added to its `META`."""
+    # The length of a body that came in chunks is known by now.
+    length = {} if isinstance(body, Upload) else {b"content-length": str(len(body.getbuffer())).encode()}
+    scope = {
+        **scope,
+        "headers": [*{**fields, **length}.items()],
+        "query_string": scope["query_string"].decode(errors="replace"),
+    }
+    set_script_prefix(scope.get("root_path", ""))
+    request_started.send(sender=BaseHandler, scope=scope)
+    request: Any = ASGIRequest(scope, body)
+    request.META.update(about)
+    if isinstance(body, Upload):
+        request.META[UPLOAD_KEY] = body
+    response: Any = _handler.get_response(request)
+    cookies = [("Set-Cookie", cookie.OutputString()) for cookie in response.cookies.values()]
+    headers = [
+        (name.lower().encode("latin-1"), value.encode("latin-1"))
+        for name, value in [*response.items(), *cookies]
+    ]
+    if isinstance(response, StreamedResponse) and scope["http_version"] != "1.0":
+        return PageResponse(response.status_code, headers, response)
+    try:
+        content, size = _response_body(response)
+    finally:
+        response.close()
+    if response.status_code not in (204, 304) and not response.has_header("Content-Length"):
+        # Also of a response in parts: clients of HTTP/1.0 know no chunks.
+        headers.append((b"content-length", str(size).encode()))
+    return PageResponse(response.status_code, headers, content)
 
-    def start(status: str, headers: list[tuple[str, str]], *_: Any) -> Any:
-        started.extend((status, headers))
 
-    response = _handler(environment, start)
-    is_streamed = isinstance(response, StreamedResponse) and environment["SERVER_PROTOCOL"] != "HTTP/1.0"
-    body: Any = response
-    if not is_streamed:
-        try:
-            body = _response_body(response)
-        finally:
-            response.close()
-    status, headers = started
-    encoded = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
-    if (
-        not is_streamed
-        and response.status_code not in (204, 304)
-        and not response.has_header("Content-Length")
-    ):
-        encoded.append((b"content-length", str(_body_size(body)).encode()))
-    return PageResponse(int(status[:3]), encoded, body)
-
-
-def _response_body(response: Any) -> bytes | IO[bytes]:
-    """The body; a large static file stays the open file, so that slow readers don't hold a copy each."""
-    if not response.streaming:
-        return b"".join(response)
+def _response_body(response: Any) -> tuple[bytes | IO[bytes], int]:
+    """The body and its size; a large static file stays open, so that slow readers don't hold a copy each."""
     file, length = getattr(response, "file_to_stream", None), int(response.get("Content-Length", -1))
-    if 0 <= length <= CHUNK_BYTES:
-        return b"".join(response)
+    if not response.streaming or 0 <= length <= CHUNK_BYTES:
+        content = b"".join(response)
+        return content, len(content)
     if length >= 0 and file is not None:
         response._resource_closers.remove(file.close)  # it is closed once it is sent
-        return file
+        return file, length
     spooled = SpooledTemporaryFile(max_size=MAX_IN_MEMORY_BYTES)  # noqa: SIM115 - closed once it is sent
     for part in response:
         spooled.write(part)
+    size = spooled.tell()
     spooled.seek(0)
-    return spooled
-
-
-def _body_size(body: bytes | IO[bytes]) -> int:
-    """The body's length, which clients of HTTP/1.0 need because they don't support chunks."""
-    if isinstance(body, bytes):
-        return len(body)
-    size = body.seek(0, os.SEEK_END)
-    body.seek(0)
-    return size
-
-
-def _wsgi_environment(scope: Scope, fields: Mapping[bytes, bytes], body: Any) -> dict[str, Any]:
-    """The request as a WSGI environment (PEP 3333).
-
-    A header with an underscore in its name is left out, because it could be mistaken for another.
-    """
-    mount = scope.get("root_path", "")
-    host, port = scope.get("server") or ("localhost", 80)
-    peer = scope.get("client") or ("", 0)
-    environment = {
-        f"HTTP_{name.decode('latin-1').upper().replace('-', '_')}": value.decode("latin-1")
-        for name, value in fields.items()
-        if b"_" not in name
-    }
-    length = fields.get(b"content-length", b"").decode("latin-1")
-    return (
-        environment
-        | {
-            "REQUEST_METHOD": scope["method"],
-            "SCRIPT_NAME": _as_wsgi_text(mount),
-            "PATH_INFO": _as_wsgi_text(scope["path"].removeprefix(mount)),
-            "QUERY_STRING": scope["query_string"].decode("latin-1"),
-            "CONTENT_TYPE": environment.pop("HTTP_CONTENT_TYPE", ""),
-            "CONTENT_LENGTH": length or str(len(body.getbuffer())),
-            "SERVER_NAME": host,
-            "SERVER_PORT": str(port or ""),
-            "SERVER_PROTOCOL": f"HTTP/{scope['http_version']}",
-            "REMOTE_ADDR": peer[0],
-            "REMOTE_PORT": str(peer[1]),
-            "wsgi.version": (1, 0),
-            "wsgi.url_scheme": scope.get("scheme", "http"),
-            "wsgi.input": body,
-            "wsgi.errors": sys.stderr,
-            "wsgi.multithread": True,
-            "wsgi.multiprocess": True,
-            "wsgi.run_once": False,
-        }
-        | ({UPLOAD_KEY: body} if isinstance(body, Upload) else {})
-    )
-
-
-def _as_wsgi_text(text: str) -> str:
-    """Text as WSGI represents it: each byte as a character."""
-    return text.encode().decode("latin-1")
+    return spooled, size

@@ -5,14 +5,16 @@ A thread makes one part and is free while that is sent, so a client that reads s
 
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 from django.http import StreamingHttpResponse
 from django.http.response import HttpResponseBase
+from django.utils import translation
 
 from shop.errors import Overloaded
-from shop.http import languages, problems
+from shop.http import problems
+from shop.lazy_texts import ENGLISH
 from shop.lazy_texts import mark as _
 
 MAX_CONCURRENT = 4
@@ -36,7 +38,16 @@ class StreamedResponse(StreamingHttpResponse):
     """A streaming response whose parts `pages` has made one by one; open until it is closed or released."""
 
     def __init__(self, parts: Iterator[str], *, account_id: int, **options: Any) -> None:
-        super().__init__(languages.iterate(parts), **options)
+        language = translation.get_language() or ENGLISH
+
+        def make_part() -> str | None:
+            # Not across `yield`: the thread makes other responses until the next part.
+            with translation.override(language):
+                return next(parts, None)
+
+        super().__init__(iter(make_part, None), **options)
+        if isinstance(parts, Generator):
+            self._resource_closers.append(parts.close)
         self.account_id = account_id
 
     def release(self) -> None:

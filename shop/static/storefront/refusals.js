@@ -1,23 +1,11 @@
-// Why the shop refused something, in a sentence: by the code of its answer.
+// Why the shop refused something, in a sentence: the page's own by the code of its answer, or the shop's.
 
 import { codeOf } from "./api.js";
-import { countdown, number } from "./format.js";
+import { countdown } from "./format.js";
 import { hasText, text } from "./options.js";
 
 export function refusalText(answer) {
-  const code = codeOf(answer);
-  const values = valuesOf(answer);
-  for (const name of [`refused.${code}.${answer.body?.reason}`, `refused.${code}`]) {
-    if (hasText(name)) return text(name, values);
-  }
+  const name = `refused.${codeOf(answer)}`;
+  if (hasText(name)) return text(name, { time: countdown(answer.retryAfter) });
   return answer.body?.detail ?? text("refused.other", { status: answer.status });
-}
-
-function valuesOf({ body, retryAfter }) {
-  const item = body?.items?.[0] ?? {};
-  return {
-    time: countdown(retryAfter),
-    available: number(item.available ?? 0),
-    limit: number(item.limit ?? body?.limit ?? 0),
-  };
 }

@@ -24,7 +24,7 @@ const receipt = (order, timeline) => html`
       ${badge(order.status, text(`order.${order.status}`))}
       ${hasText(`order.${order.status}.about`) ? html`<span class="about">${text(`order.${order.status}.about`)}</span>` : nothing}
     </p>
-    ${order.failure ? problem(failureText(order.failure)) : nothing} ${toDo(order)}
+    ${order.failure ? problem(order.failure.detail) : nothing} ${toDo(order)}
     <table>
       <thead>
         <tr>
@@ -66,8 +66,6 @@ const receipt = (order, timeline) => html`
     </ol>
   </section>
 `;
-
-const failureText = ({ code, detail }) => (hasText(`failed.${code}`) ? text(`failed.${code}`) : detail);
 
 // What a step that worked says of itself repeats its name, unless it has a number.
 const detailOf = ({ event, detail }) => (event.endsWith(".done") && !/\d/.test(detail) ? "" : detail);
