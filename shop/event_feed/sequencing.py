@@ -16,7 +16,7 @@ from django.db import connection
 from prometheus_client import Counter
 
 from shop.db import bulk_sql, open_transaction, transactions
-from shop.event_feed import wakeup
+from shop.event_feed import recording
 from shop.feed_models import FeedEvent, FeedState
 from shop.redis import completion_notifications
 from shop.repeated_work import RepeatedWork
@@ -95,8 +95,10 @@ def _runs(ids: Sequence[int]) -> Iterator[tuple[int, int]]:
 
 
 def _pause() -> float:
+    """Wait for a commit of this process, or for a while: other processes commit events too."""
     time.sleep(SHORTEST_PAUSE_SECONDS)
-    wakeup.wait(LONGEST_PAUSE_SECONDS)
+    recording.committed.wait(LONGEST_PAUSE_SECONDS)
+    recording.committed.clear()
     return 0.0
 
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from shop.http.validation import Input, Query
 from shop.models import JournalLine
 from shop.outbound import public_addresses
-from shop.webhook_endpoints import endpoints, platform_log
+from shop.webhook_endpoints import deliveries, endpoints
 from shop.webhook_models import WebhookDelivery, WebhookEndpoint
 
 Url = Annotated[str, Field(min_length=1, max_length=public_addresses.LONGEST_URL)]
@@ -114,7 +114,7 @@ def new_endpoint_body(endpoint: WebhookEndpoint) -> dict[str, Any]:
 
 
 def delivery_body(found: WebhookDelivery | JournalLine) -> dict[str, Any]:
-    row = platform_log.as_delivery(found) if isinstance(found, JournalLine) else found
+    row = deliveries.from_line(found) if isinstance(found, JournalLine) else found
     return {
         "id": row.pk,
         "event": row.event_id,

@@ -79,7 +79,6 @@ def _post(url: str, headers: Mapping[str, str], body: bytes, addresses: Sequence
                 seconds=left,
                 address=address,
                 most_bytes=LARGEST_ANSWER_BYTES,
-                reads_headers=False,
             )
         except NotConnected as error:
             refused = error

@@ -11,7 +11,7 @@ from shop import approvals
 from shop.approval_models import Approval
 from shop.backoffice.home.parts import COUNTED, ROWS_SHOWN, Row, Section, State, age, ago, number_text
 from shop.backoffice.page_elements import link
-from shop.events import dead_events
+from shop.events.replaying import EventFilter
 from shop.operators.display import status_label, stored_text
 
 SAGAS = "admin:orders_saga_changelist"
@@ -66,7 +66,7 @@ def waiting_approvals(request: HttpRequest) -> Section:
 
 def dead_events_section(request: HttpRequest) -> Section:
     """Events that were refused for good or given up, the oldest first."""
-    lines = dead_events.EVERYTHING.lines()
+    lines = EventFilter().lines()
     number = lines.order_by()[:COUNTED].count()
     rows = [
         Row(

@@ -6,8 +6,8 @@ from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from shop.events import dead_events
-from shop.events.dead_events import EventFilter
+from shop.events import replaying
+from shop.events.replaying import EventFilter
 from shop.http.json_format import dump
 from shop.management import arguments
 from shop.models import JournalLine
@@ -40,11 +40,11 @@ class Command(BaseCommand):
         matching = EventFilter(
             what=type, since=options["since"], before=options["before"], order_id=options["order"]
         )
-        dead = dead_events.list_dead(matching)
+        dead = list(matching.lines())
         if others := set(ids) - {str(line.event_id) for line in dead}:
             raise CommandError(f"Not dead, so nothing was replayed: {', '.join(sorted(others))}.")
         wanted = [line.pk for line in dead if all or str(line.event_id) in ids]
-        replayed = dead_events.replay(wanted, reason=reason)
+        replayed = replaying.replay(wanted, reason=reason)
         left = [line for line in dead if line.pk not in replayed]
         if json:
             self.stdout.write(_as_json([line for line in dead if line.pk in replayed], left))

@@ -3,7 +3,7 @@
 from django.db import Error
 
 from shop.event_feed import reading
-from shop.events import dead_events, outbox
+from shop.events import outbox, replaying
 from shop.operations.doctor.findings import Finding, judge_all
 
 LATE_SECONDS = 600
@@ -13,7 +13,7 @@ LATE_POSITION_SECONDS = 60
 def examine() -> list[Finding]:
     """The findings; none while the database is unreachable, which has its own finding."""
     try:
-        dead, refused = dead_events.dead_count(), outbox.refused_count()
+        dead, refused = replaying.dead_count(), outbox.refused_count()
         queued, oldest_seconds = outbox.queued_count(), outbox.oldest_age_seconds()
         unsequenced_seconds, missing = reading.unsequenced_seconds(), reading.missing_positions()
     except Error:
