@@ -107,7 +107,7 @@ def _lock_once(row: Row) -> bool:
         try:
             with transaction.atomic():
                 reader = bulk_sql.reader(row.model, (row.column,))
-                reader.rows_of([row.value], column=row.column, lock=bulk_sql.lock(shared=row.is_shared))
+                reader.rows_of([row.value], column=row.column, lock=bulk_sql.for_update(shared=row.is_shared))
         except OperationalError as error:
             if not transactions.is_lock_wait(error):
                 raise

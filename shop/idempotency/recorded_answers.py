@@ -133,7 +133,7 @@ def _select_keys(names: Collection[tuple[int, str]]) -> list[IdempotencyKey]:
     pairs = ", ".join([f"({cells[account_id]}, {cells[key_hash]})" for account_id, key_hash in names])
     if not connection.features.supports_tuple_lookups:
         pairs = f"VALUES {pairs}"
-    columns = bulk_sql.columns_of(IdempotencyKey, alias="recorded")
+    columns = bulk_sql.reader(IdempotencyKey, alias="recorded")
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT {columns.selected} FROM shop_idempotencykey recorded"  # noqa: S608 - names written here
