@@ -1,7 +1,7 @@
 """What coroutines of API calls wait for: a batch, a thread of the pool, a notification, time.
 
 On an event loop a wait holds no thread. In tests and management commands the same coroutine runs under
-`shop.concurrency.blocking.run`, and each wait blocks the thread instead.
+`run_blocking`, and each wait blocks the thread instead.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ import time
 from asyncio import AbstractEventLoop, Future
 from asyncio import _get_running_loop as running_loop
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Coroutine, Hashable
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
@@ -19,9 +19,8 @@ from weakref import WeakKeyDictionary
 
 from structlog import get_logger
 
-from shop.concurrency import thread_budget
 from shop.concurrency.group_commit import Batcher
-from shop.concurrency.thread_pool import ThreadPool
+from shop.concurrency.thread_pool import PROCESS_SHARES, ThreadPool
 from shop.errors import Overloaded
 from shop.lazy_texts import mark as _
 
@@ -33,10 +32,21 @@ MAX_WAITING = 5_000
 WAIT_SECONDS = 10.0
 """For a thread; a call that waited longer is not started."""
 
-CALL_POOL = ThreadPool("calls", threads=thread_budget.PROCESS_SHARES.calling, max_waiting=MAX_WAITING)
+CALL_POOL = ThreadPool("calls", threads=PROCESS_SHARES.calling, max_waiting=MAX_WAITING)
 """Runs everything that blocks: plain views, Django's pages, look-ups."""
 LOOKUP_POOL = ThreadPool("look-ups", threads=2, max_waiting=MAX_WAITING)
 """Refreshes caches that all calls of the process use; short, and not delayed by slow views."""
+
+
+def run_blocking(coroutine: Coroutine[Any, Any, Outcome]) -> Outcome:
+    """Run the coroutine, blocking this thread in each of its waits. Not for a thread with an event loop."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        outcome: Outcome = stop.value
+        return outcome
+    coroutine.close()
+    raise RuntimeError("The coroutine waits for an event loop: use the waits of shop.concurrency.event_loop.")
 
 
 class _Deliveries:

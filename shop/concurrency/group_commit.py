@@ -24,8 +24,7 @@ from django.db import IntegrityError, connection
 from prometheus_client import Counter, Histogram
 from structlog import get_logger
 
-from shop.concurrency import thread_budget
-from shop.concurrency.thread_pool import ThreadPool, close_unusable_connection
+from shop.concurrency.thread_pool import PROCESS_SHARES, ThreadPool, close_unusable_connection
 from shop.db import stuck_rows, transactions
 from shop.db.stuck_rows import Row
 from shop.errors import Overloaded, Unavailable
@@ -65,9 +64,7 @@ WAIT_SECONDS = 10.0
 DEADLINE_CHECK_SECONDS = 0.1
 """Between two checks of deadlines, while a batcher is busy."""
 # Each batcher has at most one task there, so the number of batchers bounds the queue.
-LEADER_POOL = ThreadPool(
-    "batch-leader", threads=thread_budget.PROCESS_SHARES.leading, max_waiting=sys.maxsize
-)
+LEADER_POOL = ThreadPool("batch-leader", threads=PROCESS_SHARES.leading, max_waiting=sys.maxsize)
 
 
 class _Entry(Generic[Request]):

@@ -10,8 +10,10 @@ from collections import Counter, deque
 from collections.abc import Callable, Hashable
 from contextvars import Context
 from dataclasses import dataclass
+from typing import NamedTuple
 from weakref import WeakSet
 
+from django.conf import settings
 from django.db import connections
 from prometheus_client import Gauge
 from structlog import get_logger
@@ -32,6 +34,22 @@ POOL_BUSY = Gauge(
 POOL_WAITING = Gauge(
     "firstcome_pool_waiting", "Tasks that wait for a thread of a pool.", ["pool"], multiprocess_mode="livesum"
 )
+
+
+class ThreadShares(NamedTuple):
+    """How the threads of a web process are divided: a quarter for batches, the others for calls."""
+
+    leading: int
+    calling: int
+
+
+def split_threads(threads: int) -> ThreadShares:
+    """The bounds for a process with so many threads, 2 or more."""
+    leading = min(max(2, threads // 4), threads - 1)
+    return ThreadShares(leading, threads - leading)
+
+
+PROCESS_SHARES = split_threads(settings.WEB_THREADS)
 
 
 @dataclass(slots=True, eq=False)

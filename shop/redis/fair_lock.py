@@ -22,7 +22,6 @@ from redis.exceptions import TimeoutError
 
 from shop.db import open_transaction
 from shop.redis import lease, locks, redis_client
-from shop.redis.lease import Renewal
 
 # A waiter that is silent for this long counts as dead. Shorter than what remains of a renewed lease, so that
 # the lock of a killed process isn't handed to its own waiters.
@@ -100,11 +99,6 @@ hand_over()
 return was_held and 1 or 0
 """
 )
-RENEW_SCRIPT = """
-local holding = string.match(redis.call('GET', KEYS[1]) or '', '^(.*):%d+$')
-if holding ~= ARGV[1] then return 0 end
-return redis.call('PEXPIRE', KEYS[1], ARGV[2])
-"""
 
 
 @dataclass(slots=True)
@@ -151,7 +145,7 @@ def acquired(turn: Turn, *, wait_seconds: float = locks.WAIT_SECONDS) -> Iterato
     with locks.measure_wait("fair"):
         _wait_for_turn(turn, deadline=time.monotonic() + wait_seconds)
     try:
-        with lease.kept_alive(Renewal(RENEW_SCRIPT, turn.name, [turn.token, locks.LEASE_MILLISECONDS])):
+        with lease.kept_alive((turn.name, turn.token, locks.LEASE_MILLISECONDS)):
             yield
     finally:
         locks.count_lost_lease("fair", was_held=_leave(turn))

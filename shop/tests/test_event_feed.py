@@ -181,7 +181,7 @@ def test_a_call_that_waits_is_refused_once_its_key_is_revoked_or_its_right_withd
         in_background(lambda one=one: one.get("/events", Prefer="wait=20"))
         for one in (KeyApi(made.secret), api)
     ]
-    wait_until(lambda: completion_notifications.waiting_count() == 2)
+    wait_until(lambda: completion_notifications._count == 2)
     keys.revoke(key_id=made.key.pk)
     Permission.objects.get(codename="view_feedevent").user_set.clear()
     record("paid")

@@ -6,7 +6,6 @@ after a crash another worker has it once the lease lapses.
 
 import secrets
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from uuid import UUID
@@ -25,8 +24,8 @@ from shop.webhook_models import WebhookDelivery, WebhookEndpoint
 
 log = get_logger(__name__)
 POLL_SECONDS = 0.5
-LEASE_SECONDS = 30
-RENEW_SECONDS = 10.0
+LEASE_SECONDS = 60
+"""Renewed before each pass, which takes half as long."""
 STOP_SECONDS = 5.0
 PAUSE_AFTER_FAILURE_SECONDS = 10.0
 """After a pass that could not be recorded, before the endpoint is released."""
@@ -40,8 +39,7 @@ class Dispatcher:
         self._mutex = threading.Lock()
         self._running: dict[UUID, threading.Thread] = {}
         self._token = secrets.token_hex(16)
-        self._renewed_at = time.monotonic()
-        self._work = RepeatedWork(self._look, name="webhooks", pause=lambda: POLL_SECONDS)
+        self._work = RepeatedWork(self._start_due, name="webhooks", pause=lambda: POLL_SECONDS)
 
     def start(self) -> None:
         """Start looking for work."""
@@ -55,12 +53,6 @@ class Dispatcher:
         self._work.stop(within_seconds=seconds / (1 + len(threads)))
         for thread in threads:
             thread.join(seconds / (1 + len(threads)))
-
-    def _look(self) -> None:
-        if time.monotonic() - self._renewed_at > RENEW_SECONDS:
-            self._renew()
-            self._renewed_at = time.monotonic()
-        self._start_due()
 
     def _start_due(self) -> None:
         with self._mutex:
@@ -93,17 +85,12 @@ class Dispatcher:
 
     def _serve(self, endpoint_id: UUID) -> None:
         """Deliver to an endpoint until nothing is due; then let others have it."""
-        limit = delivery_pass.FEWEST_EVENTS
         try:
             with ThreadPoolExecutor(delivery_pass.SENDING_AT_ONCE, thread_name_prefix="webhook") as pool:
-                while not self._stop.is_set():
+                while not self._stop.is_set() and lease(endpoint_id, self._token):
                     endpoint = due_endpoints().filter(pk=endpoint_id, lease_token=self._token).first()
-                    began_at = time.monotonic()
-                    if endpoint is None or not delivery_pass.run(
-                        endpoint, pool=pool, limit=limit, stop=self._stop
-                    ):
+                    if not endpoint or not delivery_pass.run(endpoint, pool=pool, stop=self._stop):
                         break
-                    limit = delivery_pass.next_limit(limit, seconds=time.monotonic() - began_at)
         except delivery_pass.LeaseLost:
             log.info("the webhook endpoint was changed, or another worker has it", endpoint=str(endpoint_id))
         except Exception as error:
@@ -120,19 +107,11 @@ class Dispatcher:
         with self._mutex:
             self._running.pop(endpoint_id, None)
 
-    def _renew(self) -> None:
-        with self._mutex:
-            running = list(self._running)
-        if running:
-            WebhookEndpoint.objects.filter(pk__in=running, lease_token=self._token).update(
-                leased_until=clock.now() + timedelta(seconds=LEASE_SECONDS)
-            )
-
 
 def due_endpoints() -> "QuerySet[WebhookEndpoint]":
     """The endpoints with events after their position, or deliveries that are due."""
     now = clock.now()
-    pending = WebhookDelivery.objects.filter(status=delivery_pass.PENDING, next_attempt_at__lte=now)
+    pending = WebhookDelivery.objects.filter(status=WebhookDelivery.Status.PENDING, next_attempt_at__lte=now)
     is_rested = Q(next_attempt_at=None) | Q(next_attempt_at__lte=now)
     is_behind = Q(position__lt=reading.last_position()) | Q(pk__in=pending.values("endpoint"))
     return endpoints.enabled().filter(is_rested, is_behind).order_by("pk")

@@ -104,7 +104,7 @@ def _deliver(number: int, position: int, listener: socket.socket) -> dict[str, f
         ThreadPoolExecutor(delivery_pass.SENDING_AT_ONCE) as pool,
     ):
         while has_more:
-            has_more = delivery_pass.run(endpoint, pool=pool, limit=delivery_pass.MOST_EVENTS)
+            has_more = delivery_pass.run(endpoint, pool=pool)
             endpoint.refresh_from_db()
     seconds, after = time.monotonic() - began_at, spent()
     sent = WebhookDelivery.objects.filter(endpoint=endpoint)

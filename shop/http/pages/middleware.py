@@ -19,7 +19,7 @@ from django.utils.translation import gettext, gettext_noop
 
 from shop import clock
 from shop.accounts import second_factor
-from shop.concurrency import blocking
+from shop.concurrency import event_loop
 from shop.errors import FirstcomeError, NotAllowed, Overloaded
 from shop.events import journal
 from shop.http import client_address, json_format, languages, problems, views
@@ -218,7 +218,7 @@ def dispatch_api_calls(handler: Handler) -> Handler:
         except Exception as error:
             language = languages.choose(request.META.get("HTTP_ACCEPT_LANGUAGE"))
             return problems.from_error(error, language).to_django()
-        response, request.resolver_match = blocking.run(views.dispatch(call))
+        response, request.resolver_match = event_loop.run_blocking(views.dispatch(call))
         response.headers |= views.security_headers(call)
         return response.to_django()
 
