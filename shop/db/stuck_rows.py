@@ -68,9 +68,8 @@ def find(wanted: Collection[Row]) -> set[Row]:
     return stuck | unsure
 
 
-def forget() -> None:
-    """Forget what this process knows (tests)."""
-    _stuck.clear()
+forget = _stuck.clear
+"""Forget what this process knows (tests)."""
 
 
 def in_use(wanted: Collection[Row]) -> list[Row]:

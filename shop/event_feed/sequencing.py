@@ -40,7 +40,7 @@ def sequence() -> int:
     """
     if not FeedEvent.objects.filter(position=None).exists():
         return 0
-    ensure_state()
+    FeedState.objects.get_or_create(pk=ROW)
     sequenced, given = 0, list[int]()
     while True:
         count = transactions.run(lambda: _sequence_batch(given.extend), transactions.REPEATABLE)
@@ -51,12 +51,6 @@ def sequence() -> int:
         given.clear()
         if count < EVENTS_PER_TRANSACTION:
             return sequenced
-
-
-def ensure_state() -> None:
-    """Create the row of the feed, unless it is there."""
-    if not FeedState.objects.filter(pk=ROW).exists():
-        FeedState.objects.bulk_create([FeedState(pk=ROW)], ignore_conflicts=True)
 
 
 def _sequence_batch(after_commit: Callable[[Sequence[int]], None]) -> int:

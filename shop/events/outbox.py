@@ -126,18 +126,17 @@ def deliver_all(order_ids: Collection[UUID]) -> dict[UUID, str]:
 
 def _without_blocked(lines: Sequence[_EventLine], errors: dict[UUID, str]) -> list[_EventLine]:
     """The lines that no dead line of their order blocks; an order that begins with one gets an error."""
-    dead: set[UUID | None] = set()
-    ready: dict[int, _EventLine] = {}
-    begun: set[UUID | None] = set()
+    dead, begun = set[UUID | None](), set[UUID | None]()
+    ready = []
     for line in lines:
         if line.delivery == DEAD:
             dead.add(line.order_id)
             if line.order_id and line.order_id not in begun:
                 errors[line.order_id] = f"{line.event_id} is dead: {line.last_error}"
         elif line.order_id not in dead:
-            ready[line.id] = line
+            ready.append(line)
         begun.add(line.order_id)
-    return list(ready.values())
+    return ready
 
 
 def queued_count() -> int:

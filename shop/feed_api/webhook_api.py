@@ -7,7 +7,7 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 
 from shop.accounts.authentication import Account
 from shop.api_keys.scopes import Resource, required_scope
-from shop.feed_api import webhook_schemas as schemas
+from shop.feed_api import schemas
 from shop.http.openapi import api_doc
 from shop.http.pagination import paginate
 from shop.http.permissions import READ_EVENTS, require_staff_permission

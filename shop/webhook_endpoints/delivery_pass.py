@@ -181,7 +181,7 @@ def _read_feed(
     limit: int,
 ) -> None:
     """Add the next events of the feed. One of an order that waits is due when the order's first one is."""
-    deleted = reading.last_deleted_position()
+    deleted = reading.read_state().swept_position
     if endpoint.position < deleted:
         log.warning(
             "events were deleted before an endpoint got them",
@@ -211,7 +211,7 @@ def _read_feed(
             batch.blocked.append(job)
         else:
             batch.jobs_by_order[key].append(job)
-    batch.position, batch.has_more = page.position, batch.has_more or not page.is_end
+    batch.position, batch.has_more = page.cursor.position, batch.has_more or not page.is_end
 
 
 def _order_key(row: WebhookDelivery) -> UUID | str:

@@ -113,7 +113,7 @@ def due_endpoints() -> "QuerySet[WebhookEndpoint]":
     now = clock.now()
     pending = WebhookDelivery.objects.filter(status=WebhookDelivery.Status.PENDING, next_attempt_at__lte=now)
     is_rested = Q(next_attempt_at=None) | Q(next_attempt_at__lte=now)
-    is_behind = Q(position__lt=reading.last_position()) | Q(pk__in=pending.values("endpoint"))
+    is_behind = Q(position__lt=reading.read_state().last_position) | Q(pk__in=pending.values("endpoint"))
     return endpoints.enabled().filter(is_rested, is_behind).order_by("pk")
 
 
