@@ -108,19 +108,17 @@ async def run_in_thread(
         return function(*arguments)
     future: Future[Outcome] = loop.create_future()
     deliver, context = _deliveries_for(loop).deliver, contextvars.copy_context()
-    entered_at = time.monotonic()
+    end_wait, entered_at = partial(_end_wait, future), time.monotonic()
 
     def work() -> None:
-        if time.monotonic() - entered_at > WAIT_SECONDS:
-            late = Overloaded(_("The request waited too long for a thread; nothing was done."))
-            deliver(partial(_end_wait, future), late)
-            return
         try:
+            if time.monotonic() - entered_at > WAIT_SECONDS:
+                raise Overloaded(_("The request waited too long for a thread; nothing was done."))
             result = context.run(function, *arguments)
         except Exception as error:
-            deliver(partial(_end_wait, future), error)
+            deliver(end_wait, error)
         except BaseException:
-            deliver(partial(_end_wait, future), RuntimeError("The thread of this call has ended."))
+            deliver(end_wait, RuntimeError("The thread of this call has ended."))
             raise
         else:
             deliver(partial(_set_result, future), result)
@@ -130,9 +128,8 @@ async def run_in_thread(
 
 
 def run_in_background(function: Callable[[], Any]) -> None:
-    """Call a function in the pool without waiting for it, or here if there is no event loop.
-
-    Only for optional work: it is skipped while too many calls wait for a thread.
+    """Call a function in the pool without waiting for it, or here without an event loop; skipped while too
+    many calls wait for a thread.
     """
     if running_loop() is None:
         function()

@@ -14,8 +14,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from copy import copy
+from dataclasses import dataclass, field
 from functools import partial
 from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
@@ -67,26 +68,22 @@ DEADLINE_CHECK_SECONDS = 0.1
 LEADER_POOL = ThreadPool("batch-leader", threads=PROCESS_SHARES.leading, max_waiting=sys.maxsize)
 
 
+@dataclass(slots=True, eq=False)
 class _Entry(Generic[Request]):
     """A request, its caller's context for logs and traces, and its callback, which is None once called."""
 
-    __slots__ = ("context", "entered_at", "on_result", "request")
-
-    def __init__(self, request: Request, on_result: Callable[[Any], None]) -> None:
-        self.request = request
-        self.on_result: Callable[[Any], None] | None = on_result
-        self.entered_at = time.monotonic()
-        self.context = copy_context()
+    request: Request
+    on_result: Callable[[Any], None] | None
+    entered_at: float = field(default_factory=time.monotonic)
+    context: Context = field(default_factory=copy_context)
 
 
+@dataclass(slots=True, eq=False)
 class _Lead(Generic[Request]):
     """One leader's work at a batcher, and the batch that it decides, if any."""
 
-    __slots__ = ("batch", "since")
-
-    def __init__(self) -> None:
-        self.batch: Sequence[_Entry[Request]] = ()
-        self.since = time.monotonic()
+    batch: Sequence[_Entry[Request]] = ()
+    since: float = field(default_factory=time.monotonic)
 
 
 class Batcher(Generic[Request, Outcome]):
@@ -362,10 +359,8 @@ def run_without_transaction(work: Callable[[], T]) -> T:
 
 
 def _may_be_fault_of_one(error: Exception, *, size: int) -> bool:
-    """Whether deciding the requests one by one may save some of them.
-
-    Even a single request is retried after an integrity error, because another process may have inserted a row
-    between its read and its insert: the retry reads again.
+    """Whether deciding the requests one by one may save some of them. Even a single one is retried after an
+    integrity error: another process may have inserted a row between its read and its insert.
     """
     if isinstance(error, Unavailable) and type(error) is not transactions.TooManyConflicts:
         return False

@@ -62,26 +62,22 @@ class _Task:
 
 
 class _Thread:
-    """A thread of the pool with its task, if any. `wake` is a lock used as a signal.
-
-    `is_starting` is true from the moment it is woken or created until it takes a task. Once `is_wanted` is
-    false it ends instead of becoming idle.
+    """A thread of the pool. `wake` is a lock used as a signal; once `is_wanted` is false it ends when it is
+    idle.
     """
 
-    __slots__ = ("is_starting", "is_wanted", "task", "wake")
+    __slots__ = ("is_wanted", "task", "wake")
 
     def __init__(self) -> None:
         self.task: _Task | None = None
-        self.is_starting = False
         self.is_wanted = True
         self.wake = threading.Lock()
         self.wake.acquire()
 
 
 class ThreadPool:
-    """At most `threads` threads, created on demand.
-
-    At most `max_waiting` tasks wait for a thread, half as many of one group, and a quarter of one member.
+    """At most `threads` threads. At most `max_waiting` tasks wait, half as many of a group, a quarter of a
+    member.
     """
 
     def __init__(self, name: str, *, threads: int, max_waiting: int) -> None:
@@ -98,7 +94,7 @@ class ThreadPool:
         # While a task is ready and a thread is idle, one thread starts, and wakes the next when it takes a
         # task. So quick tasks are done by few threads: each wake costs more than a small task.
         self._ready: deque[_Task] = deque()
-        self._starting = 0
+        self._starting: set[_Thread] = set()
         # Tasks whose group or member has its share of the threads, by group and member, and how many tasks of
         # each group and member have a place. The member whose turn is next comes first.
         self._held: dict[Hashable, dict[Hashable, deque[_Task]]] = {}
@@ -156,7 +152,7 @@ class ThreadPool:
 
     def waiting(self) -> int:
         """How many tasks wait for a thread, or for their group's share of the threads."""
-        return max(0, len(self._ready) - len(self._idle) - self._starting) + self._held_count
+        return max(0, len(self._ready) - len(self._idle) - len(self._starting)) + self._held_count
 
     def renew_threads(self) -> None:
         """Have each thread end once it has no task, and close its connection; later tasks get new threads."""
@@ -168,7 +164,7 @@ class ThreadPool:
             self._idle.clear()
 
     def _has_free_thread(self) -> bool:
-        free = len(self._idle) + self._starting + self._max_threads - len(self._threads)
+        free = len(self._idle) + len(self._starting) + self._max_threads - len(self._threads)
         return len(self._ready) < free
 
     def _provide_thread(self) -> _Thread | None:
@@ -176,10 +172,11 @@ class ThreadPool:
 
         Returns a new thread if too few are idle: the caller launches it, without the mutex.
         """
-        if len(self._ready) > len(self._idle) + self._starting and len(self._threads) < self._max_threads:
+        are_too_few = len(self._ready) > len(self._idle) + len(self._starting)
+        if are_too_few and len(self._threads) < self._max_threads:
             thread = _Thread()
             self._threads.add(thread)
-            self._mark_starting(thread)
+            self._starting.add(thread)
             return thread
         self._wake_idle()
         return None
@@ -187,12 +184,8 @@ class ThreadPool:
     def _wake_idle(self) -> None:
         if self._ready and self._idle and not self._starting:
             thread = self._idle.pop()
-            self._mark_starting(thread)
+            self._starting.add(thread)
             thread.wake.release()
-
-    def _mark_starting(self, thread: _Thread) -> None:
-        thread.is_starting = True
-        self._starting += 1
 
     def _launch(self, thread: _Thread) -> bool:
         """Start a new thread; False if the system has none."""
@@ -240,7 +233,7 @@ class ThreadPool:
             with self._mutex:
                 self._release(thread.task)
                 thread.task = None
-                self._unmark_starting(thread)
+                self._starting.discard(thread)
                 if not thread.is_wanted:
                     return False
                 if self._ready:
@@ -253,14 +246,9 @@ class ThreadPool:
             self._launch(successor)
         return True
 
-    def _unmark_starting(self, thread: _Thread) -> None:
-        if thread.is_starting:
-            thread.is_starting = False
-            self._starting -= 1
-
     def _forget(self, thread: _Thread) -> None:
         self._release(thread.task)
-        self._unmark_starting(thread)
+        self._starting.discard(thread)
         if thread in self._idle:
             self._idle.remove(thread)
         self._threads.remove(thread)
@@ -331,9 +319,8 @@ process_metrics.add_sampler(_sample_pools)
 
 
 def close_unusable_connection() -> None:
-    """Close this thread's connections if they are broken or too old, as Django does at the end of a request.
-
-    A connection is checked before its next use if it was idle. Inside a transaction it is left alone.
+    """Close this thread's connections if they are broken or too old, as Django does at the end of a request,
+    but not inside a transaction.
     """
     for one in connections.all(initialized_only=True):
         if one.connection is not None and not one.in_atomic_block:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
+from itertools import islice
 from operator import attrgetter
 from typing import Any, Generic, TypeVar
 from uuid import UUID
@@ -23,6 +24,7 @@ Value = str | int | datetime | UUID | None
 # ASCII less the quote, the backslash and the per cent sign.
 PLAIN_TEXT = re.compile(r"[ !\"#$&(-\[\]-~]*")
 SMALLEST, LARGEST = -(2**63), 2**63 - 1
+ROWS_PER_STATEMENT = 1_000
 Row = TypeVar("Row", bound=Model)
 
 
@@ -40,10 +42,12 @@ class Table:
 
 
 def insert(table: Table, rows: Iterable[Iterable[Value]]) -> None:
-    """Write these rows by one statement, which goes with the transaction's next one or with COMMIT."""
-    cells = SqlLiterals()
-    values = ", ".join([f"({cells.listed(row)})" for row in rows])
-    execute_deferred(f"{table.insert_into()} VALUES {values}", cells.parameters or None)
+    """Write these rows, up to a thousand by a statement, which goes with the next one or with COMMIT."""
+    left = iter(rows)
+    while some := list(islice(left, ROWS_PER_STATEMENT)):
+        cells = SqlLiterals()
+        values = ", ".join([f"({cells.listed(row)})" for row in some])
+        execute_deferred(f"{table.insert_into()} VALUES {values}", cells.parameters or None)
 
 
 def insert_objects(objects: Sequence[Model]) -> None:
@@ -73,9 +77,8 @@ def execute_deferred(statement: str, parameters: Sequence[Value] | Mapping[str, 
 
 
 def update(model: type[Model], values: Mapping[str, Value], *, condition: str, cells: "SqlLiterals") -> int:
-    """Set these columns, by the names of the model's attributes, where the condition holds; returns how many.
-
-    The condition is SQL whose values are written by `cells`.
+    """Set these columns where the condition, SQL whose values are written by `cells`, holds; returns how
+    many.
     """
     columns = {field.attname: str(field.column) for field in model._meta.concrete_fields}
     assignments = ", ".join(
@@ -125,9 +128,8 @@ def integer_list(numbers: Iterable[int]) -> str:
 
 
 class SqlLiterals(dict[Value, str]):
-    """How each value is written in a statement, found once however many rows bear it: `cells[value]`.
-
-    Text of other than plain signs is among the `parameters`.
+    """How each value is written, found once: `cells[value]`. Text of other than plain signs is a
+    parameter.
     """
 
     def __init__(self) -> None:

@@ -21,9 +21,8 @@ log = get_logger(__name__)
 
 @dataclass(slots=True, eq=False)
 class OpenTransaction:
-    """What a transaction that `atomic` opened writes before it commits, and counts afterwards.
-
-    `has_committed` finds out whether it has, where the reply to its COMMIT was lost.
+    """What a transaction that `atomic` opened writes before it commits, and counts afterwards;
+    `has_committed` finds out whether it has, where the reply was lost.
     """
 
     writes: Queue = field(default_factory=dict)

@@ -1,9 +1,8 @@
 """Reads that a secondary of the database may answer: lists of staff, exports and reports; never a decision.
 
-`read` sends work to the secondary of `DATABASE_READ_URL` only after that has applied everything that the
-primary had committed when the read began. A secondary that lags, or can't be reached, is left alone for a
-while, and the primary answers. Each connection asks its own server, because a proxy may spread connections
-over several. While `read` runs, no transaction can be opened, and no connection writes or locks.
+It has then applied all that the primary had committed when the read began. Each connection asks its own
+server, because a proxy may spread connections over several. One that lags, or can't be reached, is left alone
+for a while. While `read` runs, no transaction can be opened, and no connection writes or locks.
 """
 
 import time
@@ -46,9 +45,8 @@ _rest_until, _rest_reason = 0.0, ""
 
 
 class Router:
-    """Django's router where a secondary is configured: it is read by name alone, and never written.
-
-    What belongs to a row of the secondary is read there too, as long as `read` runs.
+    """The secondary is read by name alone, and never written; as long as `read` runs, what belongs to a row
+    of it is read there too.
     """
 
     def db_for_read(self, model: Any, **hints: Any) -> str | None:

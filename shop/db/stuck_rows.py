@@ -73,9 +73,8 @@ forget = _stuck.clear
 
 
 def in_use(wanted: Collection[Row]) -> list[Row]:
-    """The subset of these rows that another transaction has locked at this moment.
-
-    Must be called outside a transaction. Empty while the database is unavailable.
+    """The subset of these rows that another transaction has locked at this moment; empty without the
+    database.
     """
     alike: dict[tuple[type[models.Model], str, bool], set[Any]] = defaultdict(set)
     for row in wanted:

@@ -148,10 +148,9 @@ def run(work: Callable[[], T], effect: Effect, *, is_batch: bool = False) -> T:
     """Run `work` in one transaction, durable when this returns, and return its result.
 
     Conflicts and lost connections are retried with full jitter; a batch waits for at most one lock timeout.
-    Raises `DatabaseUnavailable` when the database stays unreachable, `LockWaitTimeout` when a row stays
-    locked, `TooManyConflicts` when other conflicts don't end, and `OutcomeUnknown` instead of the last two if
-    a COMMIT may have succeeded. Inside another transaction it raises `TransactionManagementError`, because
-    its result would not be durable.
+    Raises `DatabaseUnavailable`, `LockWaitTimeout` when a row stays locked, `TooManyConflicts` when other
+    conflicts don't end, and `OutcomeUnknown` instead of these two if a COMMIT may have succeeded. Inside
+    another transaction it raises `TransactionManagementError`, because its result would not be durable.
     """
     if open_transaction.is_open():
         raise transaction.TransactionManagementError("A transaction is open: use `run_or_savepoint`.")

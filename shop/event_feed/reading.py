@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import reduce
+from itertools import takewhile
 from operator import or_
 from typing import NamedTuple
 
@@ -85,7 +86,13 @@ def read_page(
     state = read_state()
     position = state.swept_position if after is None else after
     if generation not in (None, state.generation):
-        raise _of_before_a_restore(state)
+        raise CursorExpired(
+            _(
+                "The cursor is of before the database was restored from a backup; compare your copy with the "
+                "shop, and read from the oldest event on, without a cursor."
+            ),
+            restored_at=datetime.fromtimestamp(state.generation / 1000, UTC),
+        )
     if position > state.last_position:
         raise _not_a_cursor()
     if position < state.swept_position:
@@ -138,20 +145,19 @@ def delete_old() -> int:
 
 def _delete_batch(cutoff: datetime) -> int:
     """Delete from the first position on, up to an event that is young enough: none is missing in between."""
-    oldest = list(
-        FeedEvent.objects.filter(position__isnull=False)
-        .order_by("position")
-        .values_list("position", "at")[:SWEPT_PER_TRANSACTION]
+    oldest = (
+        FeedEvent.objects.filter(position__isnull=False).order_by("position").values_list("position", "at")
     )
-    old = 0
-    while old < len(oldest) and oldest[old][1] < cutoff:
-        old += 1
+    old = [
+        position
+        for position, _at in takewhile(lambda event: event[1] < cutoff, oldest[:SWEPT_PER_TRANSACTION])
+    ]
     if not old:
         return 0
-    last = oldest[old - 1][0]
+    last = old[-1]
     FeedState.objects.filter(pk=sequencing.ROW, swept_position__lt=last).update(swept_position=last)
     FeedEvent.objects.filter(position__lte=last).delete()
-    return old
+    return len(old)
 
 
 def _between(position: int, until: int, patterns: Collection[str]) -> "QuerySet[FeedEvent]":
@@ -177,14 +183,4 @@ def _not_a_cursor() -> Exception:
 def _expired() -> CursorExpired:
     return CursorExpired(
         _("Events after the cursor were deleted; read from the oldest one on, without a cursor.")
-    )
-
-
-def _of_before_a_restore(state: FeedState) -> CursorExpired:
-    return CursorExpired(
-        _(
-            "The cursor is of before the database was restored from a backup; compare your copy with the "
-            "shop, and read from the oldest event on, without a cursor."
-        ),
-        restored_at=datetime.fromtimestamp(state.generation / 1000, UTC),
     )

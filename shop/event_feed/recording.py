@@ -20,7 +20,6 @@ from shop.feed_models import FeedEvent
 if TYPE_CHECKING:
     from shop.events.journal import NewJournalLine
 
-ROWS_PER_STATEMENT = 1_000
 NUMBERED = frozenset({"product", "campaign", "sale"})
 """What the journal names by a number; all else has a name: the code of a coupon may be made of digits."""
 
@@ -51,18 +50,15 @@ def record_all(events: Iterable[NewEvent]) -> None:
 
 
 def from_journal(lines: "Iterable[NewJournalLine]") -> list[NewEvent]:
-    """The events that these lines of the journal are, with the same ids; other lines are left out.
-
-    The data names what the line is about (`"coupon": "AB12"`, `"order": id`), followed by those members of
-    its `after` that its type allows.
+    """The events that these lines are, with the same ids. The data names what a line is about (`"coupon":
+    "AB12"`), followed by those members of its `after` that the type allows.
     """
     return [_event_of(line, type) for line in lines if (type := catalogue.FROM_JOURNAL.get(line.what))]
 
 
 def insert(events: Sequence[NewEvent]) -> None:
-    """Insert these events, up to a thousand by one statement, and have them sequenced after the commit."""
-    for start in range(0, len(events), ROWS_PER_STATEMENT):
-        bulk_sql.insert(EVENTS_TABLE, events[start : start + ROWS_PER_STATEMENT])
+    """Insert these events, and have them sequenced after the commit."""
+    bulk_sql.insert(EVENTS_TABLE, events)
     if events:
         transaction.on_commit(committed.set, robust=True)
 

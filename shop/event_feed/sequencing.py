@@ -3,10 +3,7 @@
 Ids are drawn before the commit, so a reader that remembers the last id would skip events of slow
 transactions. Under the lock of the feed's one row the sequencer reads what has committed, by ids, which keeps
 the sequence of an order's events, and commits their positions together with `last_position`: no lower
-position is given afterwards.
-
-A thread of each web process sequences soon after the commit; `shop.sequence` of Celery beat does so once a
-second, if no web process runs.
+position is given afterwards. If no web process runs its thread, `shop.sequence` of Celery beat does the work.
 """
 
 import time

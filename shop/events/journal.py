@@ -26,7 +26,6 @@ from shop.observability import logs, tracing
 P = ParamSpec("P")
 Actor = JournalLine.Actor
 
-LINES_PER_STATEMENT = 1_000
 LONGEST_DETAIL = 255
 QUEUED = JournalLine.Delivery.QUEUED.value
 KEY_NAME = "API key "
@@ -177,9 +176,7 @@ note = _noting(build_line)
 
 
 def _write_lines(lines: Sequence[NewJournalLine]) -> None:
-    """Insert the lines, up to a thousand by one statement."""
-    for start in range(0, len(lines), LINES_PER_STATEMENT):
-        bulk_sql.insert(JOURNAL_LINES_TABLE, lines[start : start + LINES_PER_STATEMENT])
+    bulk_sql.insert(JOURNAL_LINES_TABLE, lines)
     open_transaction.set_evidence(partial(_is_written, lines[0]))
 
 

@@ -1,9 +1,8 @@
 """The outbox: delivers the journal's outgoing lines, which are events, to the data platform.
 
 Each event is delivered at least once, and the events of an order in sequence. One that is refused for good is
-retried by itself, and becomes dead after the same answer for `EVENT_REFUSED_SECONDS`; it blocks the later
-events of its order until it is replayed. The receiver drops duplicates by id, so two relays at once are
-wasteful but not wrong; a lease makes that rare, and each event is updated once, afterwards.
+retried, and becomes dead after the same answer for `EVENT_REFUSED_SECONDS`; it blocks the later events of its
+order until it is replayed. The receiver drops duplicates by id, so two relays at once are not wrong.
 """
 
 import time
@@ -105,8 +104,16 @@ class _BatchResult:
 
 def deliver_due() -> int:
     """Deliver the due events in batches, until none is left or a batch fails. Returns how many."""
+    delivered, ends_at = 0, time.monotonic() + PASS_SECONDS
     with lease.acquired(LEASE_NAME) as is_ours:
-        return _deliver_batches() if is_ours else 0
+        while is_ours and time.monotonic() < ends_at and (lines := _read_due()):
+            outcome = _send_and_record(_select_next_in_order(lines))
+            delivered += len(outcome.accepted)
+            # Events that become due during the last batch wait for the next pass, to share a batch.
+            is_last = len(lines) < settings.EVENTS_AT_ONCE and not outcome.has_followers
+            if outcome.is_platform_failing or is_last:
+                break
+    return delivered
 
 
 def deliver_all(order_ids: Collection[UUID]) -> dict[UUID, str]:
@@ -155,18 +162,6 @@ def oldest_age_seconds() -> float:
     return max(0.0, (clock.now() - line.at).total_seconds()) if line else 0.0
 
 
-def _deliver_batches() -> int:
-    delivered, ends_at = 0, time.monotonic() + PASS_SECONDS
-    while time.monotonic() < ends_at and (lines := _read_due()):
-        outcome = _send_and_record(_select_next_in_order(lines))
-        delivered += len(outcome.accepted)
-        # Events that become due during the last batch wait for the next pass, to share a batch.
-        is_last = len(lines) < settings.EVENTS_AT_ONCE and not outcome.has_followers
-        if outcome.is_platform_failing or is_last:
-            break
-    return delivered
-
-
 def _read_due() -> list[_EventLine]:
     """A batch of due events, by id."""
     due = JournalLine.objects.filter(delivery=QUEUED, next_attempt_at__lte=clock.now())
@@ -174,9 +169,8 @@ def _read_due() -> list[_EventLine]:
 
 
 def _select_next_in_order(lines: Sequence[_EventLine]) -> list[_EventLine]:
-    """The lines whose earlier undelivered lines are all in this batch; the other lines are postponed.
-
-    They become due again as soon as the earlier ones are delivered (`_make_followers_due`).
+    """The lines whose earlier undelivered lines are all in this batch; the others are postponed until those
+    are delivered.
     """
     own_ids = {line.id for line in lines}
     blocked: set[UUID | None] = set()

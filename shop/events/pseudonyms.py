@@ -26,13 +26,17 @@ def replace_names(*, account_id: int, subjects: Collection[str], pseudonym: str)
     )
     changed = 0
     for page in key_walks.pages(caused, size=LINES_PER_TRANSACTION):
-        lines = JournalLine.objects.filter(pk__in=[id for (id,) in page])
-        changed += transactions.run(partial(lines.update, actor_name=pseudonym), transactions.REPEATABLE)
+        update = partial(_update_names, [id for (id,) in page], pseudonym)
+        changed += transactions.run(update, transactions.REPEATABLE)
     about = JournalLine.objects.filter(subject__in=subjects)
     for page in key_walks.pages(about, size=LINES_PER_TRANSACTION):
         update = partial(_update_values, [id for (id,) in page], account_id, pseudonym)
         changed += transactions.run(update, transactions.REPEATABLE)
     return changed
+
+
+def _update_names(ids: list[int], pseudonym: str) -> int:
+    return JournalLine.objects.filter(pk__in=ids).update(actor_name=pseudonym)
 
 
 def _update_values(ids: list[int], account_id: int, pseudonym: str) -> int:

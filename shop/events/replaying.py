@@ -1,7 +1,5 @@
-"""Queueing events for delivery once more by an operator's request, each with a line of the journal about it.
-
-Dead events, refused for good or given up, are replayed. Any event, or all of an order, can be sent again:
-receivers drop duplicates by their ids.
+"""Queueing events for delivery once more by an operator's request, noted in the journal: dead ones, any
+others, or all of an order. Receivers drop duplicates by their ids.
 """
 
 from collections.abc import Collection, Iterator, Sequence

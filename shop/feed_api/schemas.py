@@ -7,13 +7,12 @@ from uuid import UUID
 from pydantic import BaseModel, Field
 
 from shop.event_feed import reading
-from shop.feed_models import FeedEvent
 from shop.http.openapi import api_doc
 from shop.http.pagination import DEFAULT_PAGE, LARGEST_PAGE
 from shop.http.validation import Input, Query, QueryNumber
 from shop.models import JournalLine
 from shop.outbound import public_addresses
-from shop.webhook_endpoints import deliveries, endpoints
+from shop.webhook_endpoints import deliveries, endpoints, sending
 from shop.webhook_models import WebhookDelivery, WebhookEndpoint
 
 api_doc.declare_members(
@@ -54,14 +53,9 @@ class FeedPageBody(BaseModel):
     next: str
 
 
-def event_body(event: FeedEvent) -> dict[str, Any]:
-    """An event as programs see it, in the feed and in webhooks."""
-    return {"id": event.event_id, "type": event.type, "at": event.at, "data": event.data}
-
-
 def page_body(page: reading.Page) -> dict[str, Any]:
     return {
-        "results": [event_body(event) for event in page.events],
+        "results": [sending.body_of(event) for event in page.events],
         "next": reading.encode_cursor(page.cursor),
     }
 
@@ -144,16 +138,10 @@ class WebhookDeliveryBody(BaseModel):
 
 
 def endpoint_body(endpoint: WebhookEndpoint) -> dict[str, Any]:
-    return {
-        "id": endpoint.pk,
-        "kind": endpoint.kind,
+    shown = WebhookEndpointBody.model_fields.keys() - {"enabled"}
+    return {name: getattr(endpoint, name) for name in shown} | {
         "url": endpoints.address_of(endpoint),
-        "events": endpoint.events,
-        "description": endpoint.description,
         "enabled": endpoint.disabled_at is None,
-        "created_at": endpoint.created_at,
-        "failing_since": endpoint.failing_since,
-        "disabled_at": endpoint.disabled_at,
         "disabled_by": endpoint.disabled_by or None,
     }
 
@@ -169,15 +157,5 @@ def new_endpoint_body(endpoint: WebhookEndpoint) -> dict[str, Any]:
 
 def delivery_body(found: WebhookDelivery | JournalLine) -> dict[str, Any]:
     row = deliveries.from_line(found) if isinstance(found, JournalLine) else found
-    return {
-        "id": row.pk,
-        "event": row.event_id,
-        "type": row.type,
-        "status": row.status,
-        "attempts": row.attempts,
-        "response_status": row.response_status,
-        "error": row.error,
-        "next_attempt_at": row.next_attempt_at,
-        "delivered_at": row.delivered_at,
-        "created_at": row.created_at,
-    }
+    shown = WebhookDeliveryBody.model_fields.keys() - {"event"}
+    return {name: getattr(row, name) for name in shown} | {"event": row.event_id}

@@ -111,18 +111,10 @@ def read_recorded_keys(calls: Sequence[KeyedCall]) -> dict[tuple[int, str], Idem
 
     Take contended locks first: READ COMMITTED then shows what was committed while waiting for them.
     """
-    kept: dict[tuple[int, str], IdempotencyKey] = {}
-    old: list[IdempotencyKey] = []
-    oldest_kept = _retention_start()
-    for row in _select_keys({call.name for call in calls}):
-        if row.created_at > oldest_kept:
-            kept[row.account_id, row.key_hash] = row
-        else:
-            old.append(row)
-    if old:
-        forgotten = _delete_settled_keys([(row.pk, row.reference) for row in old])
-        kept |= {(row.account_id, row.key_hash): row for row in old if row.pk not in forgotten}
-    return kept
+    rows, oldest_kept = _select_keys({call.name for call in calls}), _retention_start()
+    old = [(row.pk, row.reference) for row in rows if row.created_at <= oldest_kept]
+    forgotten = _delete_settled_keys(old) if old else ()
+    return {(row.account_id, row.key_hash): row for row in rows if row.pk not in forgotten}
 
 
 def _select_keys(names: Collection[tuple[int, str]]) -> list[IdempotencyKey]:
@@ -248,10 +240,7 @@ def _record_missing_answers(answers: Sequence[tuple[KeyedCall, Answer]]) -> int:
 
 
 def register_unsettled_finder(find: FindUnsettled) -> None:
-    """Register `find(references, at)`, which returns the references still open at `at`.
-
-    Their keys outlive the retention.
-    """
+    """Register `find(references, at)`: those that are open at `at`, whose keys outlive the retention."""
     _unsettled_finders.append(find)
 
 

@@ -1,7 +1,4 @@
-"""A circuit breaker for another system: while it is unavailable, calls fail at once instead of timing out.
-
-Its state is per process.
-"""
+"""A circuit breaker for another system: while that is unavailable, a process's calls fail at once."""
 
 import math
 import threading
@@ -50,9 +47,8 @@ class CircuitBreaker:
         return open_until is not None and time.monotonic() < open_until
 
     def allows_call(self) -> bool:
-        """Whether the call may be made.
-
-        If so, its result must be reported by `record_success` or `record_failure`.
+        """Whether the call may be made; then its result must be reported by `record_success` or
+        `record_failure`.
         """
         return self._open_until is None or self._admits_probe(LONGEST_PROBE_SECONDS)
 

@@ -9,7 +9,7 @@ import ssl
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from ipaddress import ip_address
 from typing import Any
@@ -104,21 +104,22 @@ class _IdleHandles:
             del self._idle[: max(rested, len(self._idle) - MOST_IDLE)]
 
 
+@dataclass(slots=True)
 class _Exchange:
-    """The state of one exchange, which libcurl's callbacks collect."""
+    """The state of one exchange, which libcurl's callbacks collect.
 
-    def __init__(self, address: str, most_bytes: int) -> None:
-        self.address = address
-        self.most_bytes = most_bytes
-        self.is_sent = False
-        self.head: list[bytes] = []
-        """The lines before the body, those of interim replies first, and of trailers."""
-        self.body = bytearray()
+    `head` has the lines before the body, those of interim replies first, and of trailers.
+    """
+
+    address: str
+    most_bytes: int
+    is_sent: bool = False
+    head: list[bytes] = field(default_factory=list)
+    body: bytearray = field(default_factory=bytearray)
 
     def before_request(self, connected_to: str, *_others: object) -> int:
-        """Let the request be sent once: libcurl sends it again when a kept connection breaks.
-
-        It is sent to no other address than the one that was asked for.
+        """Let the request be sent once, though libcurl sends it again when a kept connection breaks, and to
+        no other address than the one that was asked for.
         """
         is_asked_for = not self.address or ip_address(connected_to) == ip_address(self.address)
         if self.is_sent or not is_asked_for:
@@ -127,10 +128,8 @@ class _Exchange:
         return int(pycurl.PREREQFUNC_OK)
 
     def header_lines(self) -> list[bytes]:
-        """The lines of the final reply's headers.
-
-        Raises `NoResponse` if the empty line after them is missing: libcurl takes a reply that is cut there
-        for one without a body.
+        """The lines of the final reply's headers. Raises `NoResponse` if the empty line after them is
+        missing: libcurl takes a reply that is cut there for one without a body.
         """
         begins = [index for index, line in enumerate(self.head) if line.startswith(b"HTTP/")]
         lines = self.head[begins[-1] + 1 :] if begins else []
@@ -256,10 +255,7 @@ def _handle(destination: Destination) -> pycurl.Curl:
 
 
 def _is_readable(curl: pycurl.Curl) -> bool:
-    """Whether the idle connection has data to read: the end of the stream, if the server keeps to HTTP.
-
-    libcurl itself checks at most once a second (curl/curl#22169).
-    """
+    """Whether it has data to read, as at its end: libcurl itself looks once a second (curl/curl#22169)."""
     kept = curl.getinfo(pycurl.ACTIVESOCKET)
     if kept == NO_SOCKET:
         return False

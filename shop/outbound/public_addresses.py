@@ -83,9 +83,8 @@ def shown(url: str) -> str:
 
 
 def resolve(url: str, *, allows_private: bool) -> list[str]:
-    """The addresses of the URL's host, one at least, as the resolver orders them. All must be public.
-
-    Raises `AddressRefused`. It waits for the resolver of this machine.
+    """The addresses of the URL's host, as the resolver orders them; all must be public. Raises
+    `AddressRefused`.
     """
     check_url(url, allows_private=allows_private)
     parts = urlsplit(url)

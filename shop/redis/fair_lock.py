@@ -2,11 +2,7 @@
 
 The release script hands the lock to the first waiter that is alive, and wakes it through a Redis list of its
 own, on which it blocks. Twice a second each waiter refreshes its liveness by the join script, which also
-detects a lost wake-up, a crashed holder and a flushed queue.
-
-Redisson's fair lock is the model. The differences follow from its issues: a waiter counts as dead after a
-silence, not by timeouts that add up along the queue (redisson/redisson#1104, #2099); times are those of the
-Redis server; and a lost wake-up or lease is detected by polling (#3730).
+detects a lost wake-up, a crashed holder and a flushed queue. docs/adr/018 compares Redisson's, the model.
 """
 
 import random
@@ -103,9 +99,8 @@ return was_held and 1 or 0
 
 @dataclass(slots=True)
 class Turn:
-    """A waiter's position: `number` is the order in which Redis queued it.
-
-    `is_next` is true once the waiter holds the lock, and None when Redis was unavailable.
+    """A waiter's position, the `number` that Redis gave it; `is_next` once it holds the lock, None without
+    Redis.
     """
 
     name: str

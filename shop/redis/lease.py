@@ -1,7 +1,6 @@
 """Leases in Redis, which one thread per process renews once a second while they are needed."""
 
 import secrets
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -23,7 +22,6 @@ return redis.call('PEXPIRE', KEYS[1], ARGV[2])
 """
 Renewal = tuple[str, str, int]
 """A lease's key, the holder's token, and the milliseconds that it lasts."""
-_mutex = threading.Lock()
 _renewals: dict[object, Renewal] = {}
 
 
@@ -53,18 +51,15 @@ def kept_alive(renewal: Renewal) -> Iterator[None]:
     """Renew the lease once a second while the block runs; one more renewal may follow the block."""
     entry = object()
     _work.start()
-    with _mutex:
-        _renewals[entry] = renewal
+    _renewals[entry] = renewal
     try:
         yield
     finally:
-        with _mutex:
-            del _renewals[entry]
+        del _renewals[entry]
 
 
 def _renew_all() -> None:
-    with _mutex:
-        renewals = list(_renewals.values())
+    renewals = list(_renewals.values())
     if not renewals:
         return
 

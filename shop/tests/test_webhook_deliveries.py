@@ -139,10 +139,15 @@ def test_for_a_day_after_a_rotation_both_secrets_verify_and_then_the_new_one_alo
     record("a")
     deliver(endpoint)
     assert verifying() == [True, True, True]
+    with clock.shifted(by=timedelta(hours=23)):
+        assert len(endpoints.secrets_of(again, clock.now())) == 3
     with clock.shifted(by=timedelta(hours=25)):
         assert endpoints.secrets_of(again, clock.now()) == [again.secret]
-        record("b")
-        deliver(endpoint)
+    WebhookEndpoint.objects.update(
+        former_secrets=[[secret, (clock.now() - HOUR).isoformat()] for secret in secrets[1:]]
+    )
+    record("b")
+    deliver(endpoint)
     assert verifying() == [True, False, False]
     lines = JournalLine.objects.filter(what="webhook_endpoint.secret_rotated")
     assert lines.count() == 2

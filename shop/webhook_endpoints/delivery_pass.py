@@ -6,7 +6,7 @@ the same events again, with the same ids.
 
 import threading
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor, wait
 from dataclasses import dataclass, field
@@ -219,55 +219,40 @@ def _order_key(row: WebhookDelivery) -> UUID | str:
     return row.order_id or f"no order {row.event_id}"
 
 
-class _Requests:
-    """The requests of a pass, which its threads share."""
-
-    def __init__(self, endpoint: WebhookEndpoint, stop: threading.Event) -> None:
-        self._endpoint, self._stop = endpoint, stop
-        self._mutex = threading.Lock()
-        self._unanswered = 0
-        self.over = threading.Event()
-        """Once set, no further request begins: the rest of the pass is left to a later one."""
-
-    def send_in_sequence(self, jobs: Sequence[Job]) -> None:
-        """Send the events of an order: the next one once the one before it was accepted."""
-        for job in jobs:
-            if self.over.is_set() or self._stop.is_set():
-                return
-            job.attempt = sending.send(self._endpoint, id=str(job.row.event_id), payload=job.payload)
-            self._note(job.attempt)
-            if not job.attempt.is_delivered:
-                return
-
-    def _note(self, attempt: Attempt) -> None:
-        """End the pass after as many requests without any answer, one after the other, as run at once."""
-        with self._mutex:
-            self._unanswered = self._unanswered + 1 if attempt.response_status is None else 0
-            if self._unanswered >= SENDING_AT_ONCE:
-                self.over.set()
-
-
 def _send_all(
     endpoint: WebhookEndpoint, batch: DeliveryBatch, *, pool: Executor, stop: threading.Event
 ) -> None:
-    """Send to the endpoint, for `PASS_SECONDS` and the requests under way, unless it changes meanwhile."""
+    """Send to the endpoint, for `PASS_SECONDS` and the requests under way, unless it changes meanwhile.
+
+    Of an order the next event is sent once the one before it was accepted. As many requests in a row without
+    any answer as run at once end the pass: the rest is left to a later one.
+    """
     # The threads share the iterator: each takes an order that no other has, until none is left.
-    orders, requests = iter([*batch.jobs_by_order.values()]), _Requests(endpoint, stop)
+    orders, is_over = iter([*batch.jobs_by_order.values()]), threading.Event()
+    latest: deque[int | None] = deque(maxlen=SENDING_AT_ONCE)
 
     def work() -> None:
         for jobs in orders:
-            requests.send_in_sequence(jobs)
+            for job in jobs:
+                if is_over.is_set() or stop.is_set():
+                    return
+                job.attempt = sending.send(endpoint, id=str(job.row.event_id), payload=job.payload)
+                latest.append(job.attempt.response_status)
+                if latest.count(None) == SENDING_AT_ONCE:
+                    is_over.set()
+                if not job.attempt.is_delivered:
+                    break
 
     ends_at = time.monotonic() + PASS_SECONDS
     futures = [pool.submit(work) for _ in range(min(SENDING_AT_ONCE, len(batch.jobs_by_order)))]
     try:
-        while wait(futures, timeout=LOOK_SECONDS).not_done and not requests.over.is_set():
+        while wait(futures, timeout=LOOK_SECONDS).not_done and not is_over.is_set():
             if time.monotonic() > ends_at or _is_changed(endpoint):
-                requests.over.set()
+                is_over.set()
         for future in futures:
             future.result()
     finally:
-        requests.over.set()
+        is_over.set()
 
 
 def _is_changed(endpoint: WebhookEndpoint) -> bool:
@@ -329,9 +314,7 @@ def _is_given_up(since: datetime, now: datetime) -> bool:
 
 def _record_health(row: WebhookEndpoint, attempts: Sequence[Attempt], now: datetime) -> None:
     """Note since when nothing is delivered, and disable an endpoint after `WEBHOOK_GIVE_UP_SECONDS` of that.
-
-    After a pass without any answer the endpoint rests, longer and longer; one that answers with errors goes
-    on.
+    After a pass without any answer the endpoint rests, longer and longer.
     """
     if row.disabled_at is not None:
         return

@@ -36,7 +36,6 @@ class Dispatcher:
 
     def __init__(self) -> None:
         self._stop = threading.Event()
-        self._mutex = threading.Lock()
         self._running: dict[UUID, threading.Thread] = {}
         self._token = secrets.token_hex(16)
         self._work = RepeatedWork(self._start_due, name="webhooks", pause=lambda: POLL_SECONDS)
@@ -48,23 +47,19 @@ class Dispatcher:
     def stop(self, seconds: float = STOP_SECONDS) -> None:
         """End after the requests under way, or after so many seconds: what those sent comes again."""
         self._stop.set()
-        with self._mutex:
-            threads = [*self._running.values()]
+        threads = [*self._running.values()]
         self._work.stop(within_seconds=seconds / (1 + len(threads)))
         for thread in threads:
             thread.join(seconds / (1 + len(threads)))
 
     def _start_due(self) -> None:
-        with self._mutex:
-            running = set(self._running)
-        for endpoint_id in due_endpoints().exclude(pk__in=running).values_list("pk", flat=True):
+        for endpoint_id in due_endpoints().exclude(pk__in=list(self._running)).values_list("pk", flat=True):
             if not self._lease(endpoint_id):
                 continue
             thread = threading.Thread(
                 target=self._serve, args=[endpoint_id], name=f"webhooks {endpoint_id}", daemon=True
             )
-            with self._mutex:
-                self._running[endpoint_id] = thread
+            self._running[endpoint_id] = thread
             try:
                 thread.start()
             except RuntimeError:
@@ -104,8 +99,7 @@ class Dispatcher:
     def _end(self, endpoint_id: UUID) -> None:
         """Release the lease, and only then let this process take the endpoint again: by the same token."""
         release(endpoint_id, self._token)
-        with self._mutex:
-            self._running.pop(endpoint_id, None)
+        self._running.pop(endpoint_id, None)
 
 
 def due_endpoints() -> "QuerySet[WebhookEndpoint]":
