@@ -68,8 +68,8 @@ def find_by_code(codes: Collection[str]) -> dict[str, Coupon]:
     if not wanted:
         return {}
     coupons, campaigns = (
-        bulk_sql.columns_of(Coupon, alias="coupon"),
-        bulk_sql.columns_of(Campaign, alias="campaign"),
+        bulk_sql.reader(Coupon, alias="coupon"),
+        bulk_sql.reader(Campaign, alias="campaign"),
     )
     statement = FIND.format(coupon=coupons.selected, campaign=campaigns.selected, codes=wanted)
     with connection.cursor() as cursor:
@@ -187,7 +187,7 @@ def reinstate(order_id: UUID, *, now: datetime) -> int:
 
 
 def _lock(ids: Iterable[int]) -> list[Coupon]:
-    coupons = bulk_sql.columns_of(Coupon, alias="coupon")
+    coupons = bulk_sql.reader(Coupon, alias="coupon")
     statement = LOCK.format(
         coupon=coupons.selected, ids=bulk_sql.integer_list(ids), for_update=bulk_sql.for_update()
     )

@@ -122,7 +122,7 @@ def _read_existing(proposals: Sequence[Proposal]) -> dict[tuple[str, str], Trans
     cells = bulk_sql.SqlLiterals()
     kinds = cells.listed({str(proposal.kind) for proposal in proposals})
     references = cells.listed({proposal.reference for proposal in proposals})
-    columns = bulk_sql.columns_of(Transfer, alias="known")
+    columns = bulk_sql.reader(Transfer, alias="known")
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT {columns.selected} FROM payments_transfer known"  # noqa: S608 - names and values of ours

@@ -14,7 +14,7 @@ class ShopConfig(AppConfig):
         from shop.accounts import permissions
         from shop.db import server_state
         from shop.event_feed import reading as feed
-        from shop.events import dead_events, outbox
+        from shop.events import outbox, replaying
         from shop.http import checks as _checks  # noqa: F401 - registers them
         from shop.observability import gauges
         from shop.observability.reading import Source
@@ -57,7 +57,7 @@ class ShopConfig(AppConfig):
                 "Queued events that were refused at their last attempt, and will become dead letters.",
                 outbox.refused_count,
             ),
-            ("firstcome_events_dead", "Events refused for good, or given up.", dead_events.dead_count),
+            ("firstcome_events_dead", "Events refused for good, or given up.", replaying.dead_count),
             (
                 "firstcome_events_oldest_queued_seconds",
                 "How long the oldest queued event has waited.",

@@ -122,8 +122,8 @@ def _read_campaign(
     campaign_id: int, user_ids: Collection[int], for_update: str
 ) -> tuple[Campaign, dict[int, Coupon]]:
     campaigns, coupons = (
-        bulk_sql.columns_of(Campaign, alias="campaign"),
-        bulk_sql.columns_of(Coupon, alias="coupon"),
+        bulk_sql.reader(Campaign, alias="campaign"),
+        bulk_sql.reader(Coupon, alias="coupon"),
     )
     statement = READ_CAMPAIGN_AND_COUPONS.format(
         campaign=campaigns.selected,

@@ -36,8 +36,7 @@ from coupons.partners import call_limit, confirming
 from coupons.queue import tickets
 from shop import clock
 from shop.accounts import own_account
-from shop.concurrency import blocking
-from shop.concurrency.event_loop import LOOKUP_POOL, run_in_thread, submit_to_batcher
+from shop.concurrency.event_loop import LOOKUP_POOL, run_blocking, run_in_thread, submit_to_batcher
 from shop.concurrency.group_commit import Batcher
 from shop.db import transactions
 from shop.errors import FirstcomeError, NotFound, Overloaded, Rejected, Unavailable
@@ -84,7 +83,7 @@ def issue(*, campaign_id: int, user_id: int) -> Issued | Queued:
     `sold_out`, `campaign_not_open`, `campaign_closed`, `campaign_paused`, `coupon_void`, `conflict`,
     `strategy_not_available`; `PartnerFailed`; `Overloaded`, `Unavailable`.
     """
-    return blocking.run(issue_async(campaign_id=campaign_id, user_id=user_id))
+    return run_blocking(issue_async(campaign_id=campaign_id, user_id=user_id))
 
 
 async def issue_async(*, campaign_id: int, user_id: int) -> Issued | Queued:

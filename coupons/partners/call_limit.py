@@ -15,7 +15,7 @@ from structlog import get_logger
 
 from coupons.partners import named
 from coupons.partners.contract import NoAnswer, NotReached, Partner
-from shop.concurrency import thread_budget
+from shop.concurrency import thread_pool
 from shop.errors import Unavailable
 from shop.lazy_texts import mark as _
 from shop.outbound.circuit_breaker import CircuitBreaker, CircuitOpen
@@ -82,4 +82,4 @@ def _breaker(name: str) -> CircuitBreaker:
 
 @lru_cache
 def _permits() -> threading.BoundedSemaphore:
-    return threading.BoundedSemaphore(max(1, thread_budget.split_threads(settings.WEB_THREADS).calling // 2))
+    return threading.BoundedSemaphore(max(1, thread_pool.split_threads(settings.WEB_THREADS).calling // 2))

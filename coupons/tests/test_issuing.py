@@ -19,7 +19,7 @@ from coupons.issuing import issuing
 from coupons.models import Campaign, Coupon, PoolCode
 from coupons.tests.factories import TWO_STRATEGIES, CampaignFactory, accounts, campaign_with_strategy
 from coupons.tests.laws import broken, positions
-from shop.concurrency import blocking, event_loop
+from shop.concurrency import event_loop
 from shop.db import transactions
 from shop.errors import FirstcomeError
 from shop.tests.factories import AccountFactory
@@ -157,7 +157,7 @@ def test_a_batch_decides_in_the_order_of_its_requests() -> None:
 
 
 def strategy_and_partner(campaign_id: int) -> tuple[str, str]:
-    return blocking.run(issuing._strategy_and_partner(campaign_id, event_loop.run_in_thread))
+    return event_loop.run_blocking(issuing._strategy_and_partner(campaign_id, event_loop.run_in_thread))
 
 
 @pytest.mark.django_db(transaction=True)

@@ -23,7 +23,7 @@ from coupons.tests.laws import broken, positions
 from coupons.tests.outcomes import count_outcomes, issue_calls
 from shop.db import transactions
 from shop.errors import Unavailable
-from shop.redis import fair_lock, locks, spin_lock
+from shop.redis import fair_lock, locks
 from shop.tests.outages import OwnRedis, own_redis
 from shop.tests.racing import race, wait_until
 from shop.tests.second_process import another_process
@@ -51,7 +51,7 @@ print(issued.is_new, flush=True)
 
 def holding(campaign: Campaign) -> AbstractContextManager[object]:
     held: Callable[[str], AbstractContextManager[object]] = {
-        "spin_lock": spin_lock.held,
+        "spin_lock": locks.spinning,
         "fair_lock": fair_lock.held,
     }[campaign.strategy]
     return held(key(campaign.pk, campaign.strategy.replace("_", "-")))
@@ -103,7 +103,7 @@ def test_a_lock_without_a_version_check_breaks_the_law(is_guarded: bool, laws: l
     has_read, other_has_written = threading.Event(), threading.Event()
 
     def write(user_id: int, pause: Callable[[], object]) -> object:
-        with spin_lock.held(key(campaign.pk, "spin-lock"), lease_milliseconds=100):
+        with locks.spinning(key(campaign.pk, "spin-lock"), lease_milliseconds=100):
             as_read = Campaign.objects.get(pk=campaign.pk)
             pause()
             decide = partial(eligibility.allocate, as_read, [IssueRequest(user_id)], if_unchanged=is_guarded)

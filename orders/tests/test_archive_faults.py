@@ -21,7 +21,7 @@ from orders.tests.test_archiving import lines_of
 from shop import clock
 from shop.db import transactions
 from shop.errors import Rejected
-from shop.events import order_replay
+from shop.events import replaying
 from shop.models import ArchivedMonth, JournalLine
 from shop.operations.archives import archive_files, archiving
 from shop.operations.archives.archive_files import ArchiveFailed, FileDamaged
@@ -259,7 +259,7 @@ def archive_this_month(folder: Path, failpoint: Any = lambda point: None) -> str
 
 
 def replay(order: Order) -> int:
-    return order_replay.replay_order(
+    return replaying.replay_order(
         order_id=order.pk, reason=WHY, settled_refunds=selectors.count_settled_refunds(order.pk)
     )
 

@@ -25,7 +25,7 @@ from shop import clock
 from shop.accounts import accounts, sign_ins, tokens
 from shop.db import archived_months
 from shop.errors import Rejected
-from shop.events import journal, order_replay
+from shop.events import journal, replaying
 from shop.management.archives import WITHOUT_MONTHS
 from shop.models import (
     ArchivedMonth,
@@ -397,10 +397,10 @@ def test_readers_are_told_which_file_has_what_they_miss(tmp_path: Path, paid: li
     document = json.loads(export.export(account_id=order.account_id, reason=WHY))
     assert [one["file"] for one in document["archived"]] == [journal_file, movements_file]
     with pytest.raises(Rejected, match=journal_file) as refused:
-        order_replay.replay_order(order_id=order.pk, reason=WHY, settled_refunds=0)
+        replaying.replay_order(order_id=order.pk, reason=WHY, settled_refunds=0)
     assert refused.value.code == "events_archived"
     restore(tmp_path / journal_file)
-    assert order_replay.replay_order(order_id=order.pk, reason=WHY, settled_refunds=0) > 0
+    assert replaying.replay_order(order_id=order.pk, reason=WHY, settled_refunds=0) > 0
     assert client_of(staff).get(timeline).json().keys() == {"results"}
 
 

@@ -17,7 +17,7 @@ from orders.saga.backlog import BacklogGate
 from orders.saga.definitions import LEASE_SECONDS, SagaRun
 from orders.tests import buying
 from shop import clock
-from shop.concurrency import blocking, event_loop
+from shop.concurrency import event_loop
 from shop.db import transactions
 from shop.errors import Overloaded
 from shop.tests.clients import client_of
@@ -87,7 +87,7 @@ def test_without_a_live_worker_no_request_is_held() -> None:
 def test_a_request_waits_until_the_workers_have_caught_up() -> None:
     seconds = [9.0]
     gate = BacklogGate(most_held=2, read=lambda: seconds[0])
-    request = threading.Thread(target=lambda: blocking.run(gate.wait_for_capacity()))
+    request = threading.Thread(target=lambda: event_loop.run_blocking(gate.wait_for_capacity()))
     request.start()
     request.join(0.3)
     assert request.is_alive()
@@ -103,7 +103,7 @@ def test_requests_beyond_the_bound_or_held_too_long_are_refused(monkeypatch: pyt
 
     def ask() -> None:
         try:
-            blocking.run(gate.wait_for_capacity())
+            event_loop.run_blocking(gate.wait_for_capacity())
         except Overloaded as error:
             refused.append(error)
 

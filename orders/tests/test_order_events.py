@@ -16,7 +16,7 @@ from orders.tests import buying, stepping
 from orders.tests.waiting import somebody_waits_at_the_stock
 from payments.models import LedgerAccount
 from scripts.tests.simulator import Simulator
-from shop.events import dead_events, outbox
+from shop.events import outbox, replaying
 from shop.models import JournalLine
 from shop.tests.clients import client_of
 from shop.tests.factories import AccountFactory
@@ -110,7 +110,7 @@ def test_a_dead_letter_keeps_its_saga_open_and_breaks_l12_until_it_is_replayed(
     assert Saga.objects.get().last_error == f"{paid.event_id} is dead: HTTP 422"
     assert [broken.law for broken in buying.broken_laws()] == ["L12"]
 
-    dead_events.replay([paid.pk])
+    replaying.replay([paid.pk])
     buying.settle_everything()
     assert received_event_ids(own_data_platform) == [str(paid.event_id)]
     assert buying.broken_laws() == []

@@ -270,7 +270,7 @@ def test_counting_them_without_the_locks_lets_all_start(
         all_counted.wait()
         check(counts, payer)
 
-    monkeypatch.setattr(bulk_sql, "for_update", lambda: "")
+    monkeypatch.setattr(bulk_sql, "for_update", lambda **_: "")
     monkeypatch.setattr(card_limits, "check", check_later)
     race([partial(start_top_up, payer) for payer in payers(6, by_one_key=by_one_key)])
     assert Payment.objects.count() == 6

@@ -1,7 +1,7 @@
 """What coroutines of API calls wait for: a batch, a thread of the pool, a notification, time.
 
 On an event loop a wait holds no thread. In tests and management commands the same coroutine runs under
-`shop.concurrency.blocking.run`, and each wait blocks the thread instead.
+`run_blocking`, and each wait blocks the thread instead.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ import time
 from asyncio import AbstractEventLoop, Future
 from asyncio import _get_running_loop as running_loop
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Coroutine, Hashable
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
@@ -19,9 +19,8 @@ from weakref import WeakKeyDictionary
 
 from structlog import get_logger
 
-from shop.concurrency import thread_budget
 from shop.concurrency.group_commit import Batcher
-from shop.concurrency.thread_pool import ThreadPool
+from shop.concurrency.thread_pool import PROCESS_SHARES, ThreadPool
 from shop.errors import Overloaded
 from shop.lazy_texts import mark as _
 
@@ -33,10 +32,21 @@ MAX_WAITING = 5_000
 WAIT_SECONDS = 10.0
 """For a thread; a call that waited longer is not started."""
 
-CALL_POOL = ThreadPool("calls", threads=thread_budget.PROCESS_SHARES.calling, max_waiting=MAX_WAITING)
+CALL_POOL = ThreadPool("calls", threads=PROCESS_SHARES.calling, max_waiting=MAX_WAITING)
 """Runs everything that blocks: plain views, Django's pages, look-ups."""
 LOOKUP_POOL = ThreadPool("look-ups", threads=2, max_waiting=MAX_WAITING)
 """Refreshes caches that all calls of the process use; short, and not delayed by slow views."""
+
+
+def run_blocking(coroutine: Coroutine[Any, Any, Outcome]) -> Outcome:
+    """Run the coroutine, blocking this thread in each of its waits. Not for a thread with an event loop."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        outcome: Outcome = stop.value
+        return outcome
+    coroutine.close()
+    raise RuntimeError("The coroutine waits for an event loop: use the waits of shop.concurrency.event_loop.")
 
 
 class _Deliveries:
@@ -98,19 +108,17 @@ async def run_in_thread(
         return function(*arguments)
     future: Future[Outcome] = loop.create_future()
     deliver, context = _deliveries_for(loop).deliver, contextvars.copy_context()
-    entered_at = time.monotonic()
+    end_wait, entered_at = partial(_end_wait, future), time.monotonic()
 
     def work() -> None:
-        if time.monotonic() - entered_at > WAIT_SECONDS:
-            late = Overloaded(_("The request waited too long for a thread; nothing was done."))
-            deliver(partial(_end_wait, future), late)
-            return
         try:
+            if time.monotonic() - entered_at > WAIT_SECONDS:
+                raise Overloaded(_("The request waited too long for a thread; nothing was done."))
             result = context.run(function, *arguments)
         except Exception as error:
-            deliver(partial(_end_wait, future), error)
+            deliver(end_wait, error)
         except BaseException:
-            deliver(partial(_end_wait, future), RuntimeError("The thread of this call has ended."))
+            deliver(end_wait, RuntimeError("The thread of this call has ended."))
             raise
         else:
             deliver(partial(_set_result, future), result)
@@ -120,9 +128,8 @@ async def run_in_thread(
 
 
 def run_in_background(function: Callable[[], Any]) -> None:
-    """Call a function in the pool without waiting for it, or here if there is no event loop.
-
-    Only for optional work: it is skipped while too many calls wait for a thread.
+    """Call a function in the pool without waiting for it, or here without an event loop; skipped while too
+    many calls wait for a thread.
     """
     if running_loop() is None:
         function()

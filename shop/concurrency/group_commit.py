@@ -14,8 +14,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from copy import copy
+from dataclasses import dataclass, field
 from functools import partial
 from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
@@ -24,13 +25,13 @@ from django.db import IntegrityError, connection
 from prometheus_client import Counter, Histogram
 from structlog import get_logger
 
-from shop.concurrency import thread_budget
-from shop.concurrency.thread_pool import ThreadPool, close_unusable_connection
+from shop.concurrency.thread_pool import PROCESS_SHARES, ThreadPool, close_unusable_connection
 from shop.db import stuck_rows, transactions
 from shop.db.stuck_rows import Row
 from shop.errors import Overloaded, Unavailable
 from shop.lazy_texts import mark as _
 from shop.observability import logs, tracing
+from shop.repeated_work import RepeatedWork
 
 Request = TypeVar("Request")
 Outcome = TypeVar("Outcome")
@@ -61,34 +62,28 @@ BATCH_SECONDS = Histogram(
 MAX_BATCH = 256
 MAX_WAITING = 5_000
 WAIT_SECONDS = 10.0
-# The longest time between two checks of deadlines.
-DEADLINE_CHECK_SECONDS = 0.25
+DEADLINE_CHECK_SECONDS = 0.1
+"""Between two checks of deadlines, while a batcher is busy."""
 # Each batcher has at most one task there, so the number of batchers bounds the queue.
-LEADER_POOL = ThreadPool(
-    "batch-leader", threads=thread_budget.PROCESS_SHARES.leading, max_waiting=sys.maxsize
-)
+LEADER_POOL = ThreadPool("batch-leader", threads=PROCESS_SHARES.leading, max_waiting=sys.maxsize)
 
 
+@dataclass(slots=True, eq=False)
 class _Entry(Generic[Request]):
     """A request, its caller's context for logs and traces, and its callback, which is None once called."""
 
-    __slots__ = ("context", "entered_at", "on_result", "request")
-
-    def __init__(self, request: Request, on_result: Callable[[Any], None]) -> None:
-        self.request = request
-        self.on_result: Callable[[Any], None] | None = on_result
-        self.entered_at = time.monotonic()
-        self.context = copy_context()
+    request: Request
+    on_result: Callable[[Any], None] | None
+    entered_at: float = field(default_factory=time.monotonic)
+    context: Context = field(default_factory=copy_context)
 
 
+@dataclass(slots=True, eq=False)
 class _Lead(Generic[Request]):
     """One leader's work at a batcher, and the batch that it decides, if any."""
 
-    __slots__ = ("batch", "since")
-
-    def __init__(self) -> None:
-        self.batch: Sequence[_Entry[Request]] = ()
-        self.since = time.monotonic()
+    batch: Sequence[_Entry[Request]] = ()
+    since: float = field(default_factory=time.monotonic)
 
 
 class Batcher(Generic[Request, Outcome]):
@@ -103,7 +98,7 @@ class Batcher(Generic[Request, Outcome]):
 
     A request waits at most `wait_seconds` until its batch starts, and as long again for its outcome.
     `min_interval_seconds` is the least time between the starts of two batches. A leader waits
-    `linger_seconds` for the rest of a burst. `leader_pool` is for a batcher that must not wait for others.
+    `linger_seconds` for the rest of a burst.
     """
 
     def __init__(
@@ -118,9 +113,7 @@ class Batcher(Generic[Request, Outcome]):
         linger_seconds: float = 0.0,
         run: Callable[[Callable[[], Sequence[Any]]], Sequence[Any]] = transactions.run_batch,
         rows_of: Callable[[Request], Iterable[Row]] | None = None,
-        leader_pool: ThreadPool | None = None,
     ) -> None:
-        self.deadline_check_seconds = min(wait_seconds / 4, DEADLINE_CHECK_SECONDS)
         self._decide = decide
         self._name = name
         self._observe_requests = BATCH_REQUESTS.labels(name).observe
@@ -134,7 +127,6 @@ class Batcher(Generic[Request, Outcome]):
         self._linger_seconds = linger_seconds
         self._began_at = float("-inf")
         self._run = run
-        self._own_leader_pool = leader_pool
         self._mutex = threading.Lock()
         # A queue that isn't empty has a lead.
         self._queue: deque[_Entry[Request]] = deque()
@@ -198,15 +190,14 @@ class Batcher(Generic[Request, Outcome]):
         self._answer(late, [Overloaded(too_late) for _entry in late])
         self._answer(lost, [_unknown_outcome_error() for _entry in lost])
 
-    def _leader_pool(self) -> ThreadPool:
-        return self._own_leader_pool or LEADER_POOL
-
     def _start_lead(self) -> None:
         """With the mutex held: start a leader in the pool. Raises `Overloaded` if the pool has no thread."""
         lead: _Lead[Request] = _Lead()
-        self._leader_pool().start(partial(self._run_lead, lead))
+        LEADER_POOL.start(partial(self._run_lead, lead))
         self._lead = lead
-        _overdue_watch.add(self)
+        _busy.add(self)
+        _became_busy.set()
+        _overdue_watch.start()
 
     def _replace_lead(self) -> None:
         """With the mutex held: end the current lead; a new leader takes over if requests wait."""
@@ -231,9 +222,9 @@ class Batcher(Generic[Request, Outcome]):
                 self._observe_duration(time.monotonic() - taken_at)
                 lead.batch, lead.since = (), time.monotonic()
                 close_unusable_connection()
-                if self._leader_pool().waiting():
+                if LEADER_POOL.waiting():
                     # Other batchers have waited for a leader: they go first.
-                    self._leader_pool().start(partial(self._run_lead, lead))
+                    LEADER_POOL.start(partial(self._run_lead, lead))
                     return
         except BaseException:
             with self._mutex:
@@ -337,47 +328,29 @@ class Batcher(Generic[Request, Outcome]):
                 log.exception("the outcome of a request could not be passed on")
 
 
-class _OverdueWatch:
-    """The thread that enforces deadlines in busy batchers; it sleeps while none is busy."""
-
-    def __init__(self) -> None:
-        self._mutex = threading.Lock()
-        self._busy: set[Batcher[Any, Any]] = set()
-        self._wake = threading.Event()
-        self._deadline_check_seconds: float | None = None
-        self._thread: threading.Thread | None = None
-
-    def add(self, batcher: Batcher[Any, Any]) -> None:
-        with self._mutex:
-            self._busy.add(batcher)
-            if not self._thread:
-                self._thread = threading.Thread(target=self._watch, name="overdue-batches", daemon=True)
-                self._thread.start()
-            elif (
-                self._deadline_check_seconds is None
-                or batcher.deadline_check_seconds < self._deadline_check_seconds
-            ):
-                self._deadline_check_seconds = batcher.deadline_check_seconds
-                self._wake.set()
-
-    def _watch(self) -> None:
-        while True:
-            with self._mutex:
-                self._busy = {batcher for batcher in self._busy if batcher.is_busy()}
-                busy = list(self._busy)
-                self._deadline_check_seconds = min(
-                    (batcher.deadline_check_seconds for batcher in busy), default=None
-                )
-            self._wake.wait(self._deadline_check_seconds)
-            self._wake.clear()
-            for batcher in busy:
-                try:
-                    batcher.end_overdue()
-                except Exception:
-                    log.exception("the deadlines of a batcher could not be enforced")
+def _pause() -> float:
+    """Wait while no batcher is busy."""
+    _became_busy.clear()
+    if not _busy:
+        _became_busy.wait()
+    return DEADLINE_CHECK_SECONDS
 
 
-_overdue_watch = _OverdueWatch()
+def _end_overdue() -> None:
+    for batcher in list(_busy):
+        # Before the look: one that becomes busy after that adds itself.
+        _busy.discard(batcher)
+        try:
+            batcher.end_overdue()
+        except Exception:
+            log.exception("the deadlines of a batcher could not be enforced")
+        if batcher.is_busy():
+            _busy.add(batcher)
+
+
+_busy: set[Batcher[Any, Any]] = set()
+_became_busy = threading.Event()
+_overdue_watch = RepeatedWork(_end_overdue, name="overdue-batches", pause=_pause)
 
 
 def run_without_transaction(work: Callable[[], T]) -> T:
@@ -386,10 +359,8 @@ def run_without_transaction(work: Callable[[], T]) -> T:
 
 
 def _may_be_fault_of_one(error: Exception, *, size: int) -> bool:
-    """Whether deciding the requests one by one may save some of them.
-
-    Even a single request is retried after an integrity error, because another process may have inserted a row
-    between its read and its insert: the retry reads again.
+    """Whether deciding the requests one by one may save some of them. Even a single one is retried after an
+    integrity error: another process may have inserted a row between its read and its insert.
     """
     if isinstance(error, Unavailable) and type(error) is not transactions.TooManyConflicts:
         return False

@@ -9,8 +9,11 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable, Hashable
 from contextvars import Context
+from dataclasses import dataclass
+from typing import NamedTuple
 from weakref import WeakSet
 
+from django.conf import settings
 from django.db import connections
 from prometheus_client import Gauge
 from structlog import get_logger
@@ -22,7 +25,6 @@ from shop.observability import process_metrics
 log = get_logger(__name__)
 MAX_PER_OWNER = 16
 """Tasks of one owner, running and waiting."""
-IDLE_SECONDS = 600.0
 POOL_THREADS = Gauge(
     "firstcome_pool_threads", "Threads that a pool may have.", ["pool"], multiprocess_mode="livesum"
 )
@@ -34,56 +36,56 @@ POOL_WAITING = Gauge(
 )
 
 
-class _Task:
-    __slots__ = ("function", "group", "member", "owner")
+class ThreadShares(NamedTuple):
+    """How the threads of a web process are divided: a quarter for batches, the others for calls."""
 
-    def __init__(
-        self,
-        function: Callable[[], None],
-        group: Hashable | None,
-        member: Hashable | None,
-        owner: int | None,
-    ) -> None:
-        self.function = function
-        self.group = group
-        self.member = None if member is None else (group, member)
-        self.owner = owner
+    leading: int
+    calling: int
+
+
+def split_threads(threads: int) -> ThreadShares:
+    """The bounds for a process with so many threads, 2 or more."""
+    leading = min(max(2, threads // 4), threads - 1)
+    return ThreadShares(leading, threads - leading)
+
+
+PROCESS_SHARES = split_threads(settings.WEB_THREADS)
+
+
+@dataclass(slots=True, eq=False)
+class _Task:
+    function: Callable[[], None]
+    group: Hashable | None
+    member: Hashable | None
+    """With the group, because a member may be one of several."""
+    owner: int | None
 
 
 class _Thread:
-    """A thread of the pool with its task, if any. `wake` is a lock used as a signal.
-
-    `is_starting` is true from the moment it is woken or created until it takes a task. Once `is_wanted` is
-    false it ends instead of becoming idle.
+    """A thread of the pool. `wake` is a lock used as a signal; once `is_wanted` is false it ends when it is
+    idle.
     """
 
-    __slots__ = ("is_starting", "is_wanted", "task", "wake")
+    __slots__ = ("is_wanted", "task", "wake")
 
     def __init__(self) -> None:
         self.task: _Task | None = None
-        self.is_starting = False
         self.is_wanted = True
         self.wake = threading.Lock()
         self.wake.acquire()
 
 
 class ThreadPool:
-    """At most `threads` threads, created on demand, that end after `idle_seconds` without a task.
-
-    At most `max_waiting` tasks wait for a thread, half as many of one group, and a quarter of one member.
+    """At most `threads` threads. At most `max_waiting` tasks wait, half as many of a group, a quarter of a
+    member.
     """
 
-    def __init__(
-        self, name: str, *, threads: int, max_waiting: int, idle_seconds: float = IDLE_SECONDS
-    ) -> None:
+    def __init__(self, name: str, *, threads: int, max_waiting: int) -> None:
         self._name = name
         self._max_threads = threads
         self._max_of_group = max(1, threads // 2)
         self._max_of_member = max(1, threads // 4)
         self._max_waiting = max_waiting
-        self._max_held_of_group = -(-max_waiting // 2)
-        self._max_held_of_member = -(-max_waiting // 4)
-        self._idle_seconds = idle_seconds
         self._mutex = threading.Lock()
         self._numbers = itertools.count(1)
         self._threads: set[_Thread] = set()
@@ -92,14 +94,12 @@ class ThreadPool:
         # While a task is ready and a thread is idle, one thread starts, and wakes the next when it takes a
         # task. So quick tasks are done by few threads: each wake costs more than a small task.
         self._ready: deque[_Task] = deque()
-        self._starting = 0
+        self._starting: set[_Thread] = set()
         # Tasks whose group or member has its share of the threads, by group and member, and how many tasks of
         # each group and member have a place. The member whose turn is next comes first.
         self._held: dict[Hashable, dict[Hashable, deque[_Task]]] = {}
         self._held_count = 0
-        self._held_of_group: Counter[Hashable] = Counter()
-        self._of_group: Counter[Hashable] = Counter()
-        self._of_member: Counter[Hashable] = Counter()
+        self._placed: Counter[Hashable] = Counter()
         self._of_owner: Counter[Hashable] = Counter()
         _pools.add(self)
 
@@ -117,18 +117,12 @@ class ThreadPool:
         share of the threads: others overtake them. Raises `Overloaded` if too many tasks wait, or if the
         owner has `MAX_PER_OWNER` running and waiting. An exception of the task is logged.
         """
-        task = _Task(work, group, member, owner)
+        task = _Task(work, group, None if member is None else (group, member), owner)
         with self._mutex:
-            is_held = group is not None and (
-                self._of_group[group] >= self._max_of_group or not self._has_room(task.member)
-            )
+            is_held = not self._has_room(group, task.member)
             if (is_held or not self._has_free_thread()) and self.waiting() >= self._max_waiting:
                 raise Overloaded(_("Too many requests are waiting; nothing was done."))
-            of_member = self._held.get(group, {}).get(task.member, ())
-            if is_held and (
-                self._held_of_group[group] >= self._max_held_of_group
-                or (task.member is not None and len(of_member) >= self._max_held_of_member)
-            ):
+            if is_held and not self._may_hold(task):
                 raise Overloaded(_("Too many requests like this one are waiting; nothing was done."))
             if owner is not None:
                 if self._of_owner[owner] >= MAX_PER_OWNER:
@@ -136,14 +130,9 @@ class ThreadPool:
                 self._of_owner[owner] += 1
             if is_held:
                 self._held.setdefault(group, {}).setdefault(task.member, deque()).append(task)
-                self._held_of_group[group] += 1
                 self._held_count += 1
                 return
-            if group is not None:
-                self._of_group[group] += 1
-            if task.member is not None:
-                self._of_member[task.member] += 1
-            self._ready.append(task)
+            self._make_ready(task)
             thread = self._provide_thread()
         if thread and not self._launch(thread):
             with self._mutex:
@@ -163,7 +152,7 @@ class ThreadPool:
 
     def waiting(self) -> int:
         """How many tasks wait for a thread, or for their group's share of the threads."""
-        return max(0, len(self._ready) - len(self._idle) - self._starting) + self._held_count
+        return max(0, len(self._ready) - len(self._idle) - len(self._starting)) + self._held_count
 
     def renew_threads(self) -> None:
         """Have each thread end once it has no task, and close its connection; later tasks get new threads."""
@@ -175,7 +164,7 @@ class ThreadPool:
             self._idle.clear()
 
     def _has_free_thread(self) -> bool:
-        free = len(self._idle) + self._starting + self._max_threads - len(self._threads)
+        free = len(self._idle) + len(self._starting) + self._max_threads - len(self._threads)
         return len(self._ready) < free
 
     def _provide_thread(self) -> _Thread | None:
@@ -183,10 +172,11 @@ class ThreadPool:
 
         Returns a new thread if too few are idle: the caller launches it, without the mutex.
         """
-        if len(self._ready) > len(self._idle) + self._starting and len(self._threads) < self._max_threads:
+        are_too_few = len(self._ready) > len(self._idle) + len(self._starting)
+        if are_too_few and len(self._threads) < self._max_threads:
             thread = _Thread()
             self._threads.add(thread)
-            self._mark_starting(thread)
+            self._starting.add(thread)
             return thread
         self._wake_idle()
         return None
@@ -194,12 +184,8 @@ class ThreadPool:
     def _wake_idle(self) -> None:
         if self._ready and self._idle and not self._starting:
             thread = self._idle.pop()
-            self._mark_starting(thread)
+            self._starting.add(thread)
             thread.wake.release()
-
-    def _mark_starting(self, thread: _Thread) -> None:
-        thread.is_starting = True
-        self._starting += 1
 
     def _launch(self, thread: _Thread) -> bool:
         """Start a new thread; False if the system has none."""
@@ -247,7 +233,7 @@ class ThreadPool:
             with self._mutex:
                 self._release(thread.task)
                 thread.task = None
-                self._unmark_starting(thread)
+                self._starting.discard(thread)
                 if not thread.is_wanted:
                     return False
                 if self._ready:
@@ -255,34 +241,24 @@ class ThreadPool:
                     successor = self._provide_thread()
                     break
                 self._idle.append(thread)
-            if not self._is_woken(thread):
-                return False
+            thread.wake.acquire()
         if successor:
             self._launch(successor)
         return True
 
-    def _is_woken(self, thread: _Thread) -> bool:
-        """Whether an idle thread is woken before it was idle for too long."""
-        if not thread.wake.acquire(timeout=self._idle_seconds):
-            with self._mutex:
-                if thread in self._idle:
-                    self._idle.remove(thread)
-                    return False
-            # Woken at this very moment.
-            thread.wake.acquire()
-        return True
-
-    def _unmark_starting(self, thread: _Thread) -> None:
-        if thread.is_starting:
-            thread.is_starting = False
-            self._starting -= 1
-
     def _forget(self, thread: _Thread) -> None:
         self._release(thread.task)
-        self._unmark_starting(thread)
+        self._starting.discard(thread)
         if thread in self._idle:
             self._idle.remove(thread)
         self._threads.remove(thread)
+
+    def _make_ready(self, task: _Task) -> None:
+        if task.group is not None:
+            self._placed[task.group] += 1
+        if task.member is not None:
+            self._placed[task.member] += 1
+        self._ready.append(task)
 
     def _release(self, task: _Task | None) -> None:
         """With the mutex held: remove the task from the counts; a held task of its group becomes ready."""
@@ -290,37 +266,39 @@ class ThreadPool:
             return
         if task.owner is not None:
             _count_down(self._of_owner, task.owner)
-        if task.group is None:
-            return
         if task.member is not None:
-            _count_down(self._of_member, task.member)
-        successor = self._take_held(task.group)
-        if successor is None:
-            _count_down(self._of_group, task.group)
-            return
-        if successor.member is not None:
-            self._of_member[successor.member] += 1
-        self._ready.append(successor)
+            _count_down(self._placed, task.member)
+        if task.group is not None:
+            _count_down(self._placed, task.group)
+            if successor := self._take_held(task.group):
+                self._make_ready(successor)
 
     def _take_held(self, group: Hashable) -> _Task | None:
         """With the mutex held: the group's next held task whose member has room; its member is last then."""
         by_member = self._held.get(group, {})
-        waiting = [member for member in by_member if self._has_room(member)]
-        if not waiting:
-            return None
-        member = waiting[0]
-        tasks = by_member.pop(member)
-        task = tasks.popleft()
-        if tasks:
-            by_member[member] = tasks
-        elif not by_member:
-            del self._held[group]
-        _count_down(self._held_of_group, group)
-        self._held_count -= 1
-        return task
+        for member, tasks in by_member.items():
+            if self._has_room(group, member):
+                del by_member[member]
+                task = tasks.popleft()
+                if tasks:
+                    by_member[member] = tasks
+                elif not by_member:
+                    del self._held[group]
+                self._held_count -= 1
+                return task
+        return None
 
-    def _has_room(self, member: Hashable | None) -> bool:
-        return member is None or self._of_member[member] < self._max_of_member
+    def _has_room(self, group: Hashable | None, member: Hashable | None) -> bool:
+        """With the mutex held: whether a task of theirs may have a place among the threads."""
+        return (group is None or self._placed[group] < self._max_of_group) and (
+            member is None or self._placed[member] < self._max_of_member
+        )
+
+    def _may_hold(self, task: _Task) -> bool:
+        by_member = self._held.get(task.group, {})
+        if sum(map(len, by_member.values())) >= -(-self._max_waiting // 2):
+            return False
+        return task.member is None or len(by_member.get(task.member, ())) < -(-self._max_waiting // 4)
 
 
 _pools: WeakSet[ThreadPool] = WeakSet()
@@ -341,9 +319,8 @@ process_metrics.add_sampler(_sample_pools)
 
 
 def close_unusable_connection() -> None:
-    """Close this thread's connections if they are broken or too old, as Django does at the end of a request.
-
-    A connection is checked before its next use if it was idle. Inside a transaction it is left alone.
+    """Close this thread's connections if they are broken or too old, as Django does at the end of a request,
+    but not inside a transaction.
     """
     for one in connections.all(initialized_only=True):
         if one.connection is not None and not one.in_atomic_block:

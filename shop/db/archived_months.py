@@ -18,18 +18,14 @@ def read_all() -> list[ArchivedMonth]:
 
 def read_since(table: str, at: datetime, *, until: datetime | None = None) -> list[ArchivedMonth]:
     """The archived months of the table, oldest first, that may have rows of these instants."""
-    months = ArchivedMonth.objects.filter(table=table, month__gte=_month(at))
+    months = ArchivedMonth.objects.filter(table=table, month__gte=f"{at.astimezone(UTC):%Y-%m}")
     if until is not None:
-        months = months.filter(month__lte=_month(until))
+        months = months.filter(month__lte=f"{until.astimezone(UTC):%Y-%m}")
     return list(months.order_by("month", "part"))
 
 
 def as_json(months: Collection[ArchivedMonth]) -> list[dict[str, Any]]:
     return [{"table": one.table, "month": one.month, "file": one.file} for one in months]
-
-
-def _month(at: datetime) -> str:
-    return f"{at.astimezone(UTC):%Y-%m}"
 
 
 def month_of_paid_event(order_id: UUID) -> ArchivedMonth | None:

@@ -9,9 +9,9 @@ than 64 bits by `OverflowError`, lone surrogates by `UnicodeEncodeError`.
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
+from itertools import islice
 from operator import attrgetter
 from typing import Any, Generic, TypeVar
 from uuid import UUID
@@ -24,9 +24,8 @@ Value = str | int | datetime | UUID | None
 # ASCII less the quote, the backslash and the per cent sign.
 PLAIN_TEXT = re.compile(r"[ !\"#$&(-\[\]-~]*")
 SMALLEST, LARGEST = -(2**63), 2**63 - 1
+ROWS_PER_STATEMENT = 1_000
 Row = TypeVar("Row", bound=Model)
-Converters = list[tuple[int, Callable[..., Any], Any]]
-"""Index, function and column of each conversion that turns a row's values into those of the ORM."""
 
 
 class Table:
@@ -43,10 +42,12 @@ class Table:
 
 
 def insert(table: Table, rows: Iterable[Iterable[Value]]) -> None:
-    """Write these rows by one statement, which goes with the transaction's next one or with COMMIT."""
-    cells = SqlLiterals()
-    values = ", ".join([f"({cells.listed(row)})" for row in rows])
-    execute_deferred(f"{table.insert_into()} VALUES {values}", cells.parameters or None)
+    """Write these rows, up to a thousand by a statement, which goes with the next one or with COMMIT."""
+    left = iter(rows)
+    while some := list(islice(left, ROWS_PER_STATEMENT)):
+        cells = SqlLiterals()
+        values = ", ".join([f"({cells.listed(row)})" for row in some])
+        execute_deferred(f"{table.insert_into()} VALUES {values}", cells.parameters or None)
 
 
 def insert_objects(objects: Sequence[Model]) -> None:
@@ -76,9 +77,8 @@ def execute_deferred(statement: str, parameters: Sequence[Value] | Mapping[str, 
 
 
 def update(model: type[Model], values: Mapping[str, Value], *, condition: str, cells: "SqlLiterals") -> int:
-    """Set these columns, by the names of the model's attributes, where the condition holds; returns how many.
-
-    The condition is SQL whose values are written by `cells`.
+    """Set these columns where the condition, SQL whose values are written by `cells`, holds; returns how
+    many.
     """
     columns = {field.attname: str(field.column) for field in model._meta.concrete_fields}
     assignments = ", ".join(
@@ -92,11 +92,16 @@ def update(model: type[Model], values: Mapping[str, Value], *, condition: str, c
         return int(cursor.rowcount)
 
 
-def for_update(*, skip_locked: bool = False) -> str:
-    """The end of a SELECT that locks the rows that it reads, where the database can."""
+def for_update(*, skip_locked: bool = False, shared: bool = False) -> str:
+    """The end of a SELECT that locks the rows that it reads, where the database can; with `shared` as a
+    foreign key's check does.
+    """
     if not connection.features.has_select_for_update:
         return ""
-    return f" {connection.ops.for_update_sql(skip_locked=skip_locked)}"
+    if not shared:
+        return f" {connection.ops.for_update_sql(skip_locked=skip_locked)}"
+    is_mariadb = getattr(connection, "mysql_is_mariadb", False)
+    return (" LOCK IN SHARE MODE" if is_mariadb else " FOR SHARE") + " SKIP LOCKED" * skip_locked
 
 
 def locked_values(
@@ -110,18 +115,11 @@ def locked_values(
     if not (values and connection.features.has_select_for_update_skip_locked):
         return set()
     found = reader(model, (column,))
-    skipping = f"{lock(shared=shared)} SKIP LOCKED"
+    skipping = for_update(skip_locked=True, shared=shared)
     with transaction.atomic():
         free = {value for [value] in found.rows_of(values, column=column, lock=skipping)}
     there = {value for [value] in found.rows_of(values, column=column)}
     return there - free
-
-
-def lock(*, shared: bool) -> str:
-    """What makes a SELECT lock the rows that it reads; with `shared` as a foreign key's check does."""
-    if not shared:
-        return for_update()
-    return " LOCK IN SHARE MODE" if getattr(connection, "mysql_is_mariadb", False) else " FOR SHARE"
 
 
 def integer_list(numbers: Iterable[int]) -> str:
@@ -130,9 +128,8 @@ def integer_list(numbers: Iterable[int]) -> str:
 
 
 class SqlLiterals(dict[Value, str]):
-    """How each value is written in a statement, found once however many rows bear it: `cells[value]`.
-
-    Text of other than plain signs is among the `parameters`.
+    """How each value is written, found once: `cells[value]`. Text of other than plain signs is a
+    parameter.
     """
 
     def __init__(self) -> None:
@@ -170,15 +167,23 @@ def _instant_or_uuid_text(value: datetime | UUID) -> str:
     raise TypeError(f"{value!r} is a {type(value).__name__}, which no column here takes.")
 
 
-class Reader:
-    """Some columns of a model in a statement of one's own, as the values that the ORM would make of them."""
+class Reader(Generic[Row]):
+    """Columns of a model in a statement of one's own, as the values that the ORM would make of them."""
 
-    def __init__(self, model: type[Model], names: Sequence[str]) -> None:
+    def __init__(self, model: type[Row], names: Sequence[str], alias: str) -> None:
         fields = {field.attname: field for field in model._meta.concrete_fields}
-        columns = [fields[name].get_col(model._meta.db_table) for name in names]
-        self.table = model._meta.db_table
-        self.selected = ", ".join([connection.ops.quote_name(str(fields[name].column)) for name in names])
-        self._converters = _converters_of(columns)
+        self.model, self.table = model, model._meta.db_table
+        self.names = list(names or fields)
+        prefix, quoted = f"{alias}." if alias else "", connection.ops.quote_name
+        self.selected = ", ".join([f"{prefix}{quoted(str(fields[name].column))}" for name in self.names])
+        self._converters = [
+            (index, convert, column)
+            for index, column in enumerate(fields[name].get_col(self.table) for name in self.names)
+            for convert in (
+                *connection.ops.get_db_converters(column),
+                *column.get_db_converters(connection),
+            )
+        ]
 
     def rows_of(self, ids: Iterable[Value], *, column: str = "id", lock: str = "") -> list[list[Any]]:
         """The rows with these values in a column, in the order of ids; `lock` ends the statement."""
@@ -194,50 +199,16 @@ class Reader:
             return [self.values(row) for row in cursor.fetchall()]
 
     def values(self, row: Sequence[Any]) -> list[Any]:
-        return _convert_row(row, self._converters)
-
-
-@lru_cache(maxsize=64)
-def reader(model: type[Model], names: tuple[str, ...]) -> Reader:
-    return Reader(model, names)
-
-
-@dataclass(frozen=True, slots=True)
-class Columns(Generic[Row]):
-    """All columns of a model in a statement of one's own, and the way from a row of it to an object."""
-
-    model: type[Row]
-    names: list[str]
-    selected: str
-    converters: Converters
+        values = list(row)
+        for index, convert, column in self._converters:
+            values[index] = convert(values[index], column, connection)
+        return values
 
     def to_model(self, row: Sequence[Any]) -> Row:
-        return self.model.from_db(connection.alias, self.names, _convert_row(row, self.converters))
+        return self.model.from_db(connection.alias, self.names, self.values(row))
 
 
 @lru_cache(maxsize=64)
-def columns_of(model: type[Row], *, alias: str) -> Columns[Row]:
-    fields = model._meta.concrete_fields
-    quoted = connection.ops.quote_name
-    columns = [field.get_col(model._meta.db_table) for field in fields]
-    return Columns(
-        model=model,
-        names=[field.attname for field in fields],
-        selected=", ".join(f"{alias}.{quoted(str(field.column))}" for field in fields),
-        converters=_converters_of(columns),
-    )
-
-
-def _converters_of(columns: Sequence[Any]) -> Converters:
-    return [
-        (index, convert, column)
-        for index, column in enumerate(columns)
-        for convert in (*connection.ops.get_db_converters(column), *column.get_db_converters(connection))
-    ]
-
-
-def _convert_row(row: Sequence[Any], converters: Converters) -> list[Any]:
-    values = list(row)
-    for index, convert, column in converters:
-        values[index] = convert(values[index], column, connection)
-    return values
+def reader(model: type[Row], names: tuple[str, ...] = (), *, alias: str = "") -> Reader[Row]:
+    """The reader of these columns, or of all; `alias` is the table's in the statement."""
+    return Reader(model, names, alias)

@@ -1,8 +1,7 @@
 """Marks of transactions that must be committed once: a stored mark proves that the COMMIT succeeded."""
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
-from typing import NamedTuple
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
@@ -15,17 +14,9 @@ from shop.models import CommittedTransaction
 RETENTION = timedelta(days=1)
 
 
-class Mark(NamedTuple):
-    id: UUID
-    at: datetime
-
-
-MARKS_TABLE = bulk_sql.Table(CommittedTransaction, Mark._fields)
-
-
 def write(id: UUID) -> None:
     """Insert the mark; the INSERT may be sent together with the transaction's next statement."""
-    bulk_sql.insert(MARKS_TABLE, [Mark(id, clock.now())])
+    bulk_sql.insert_objects([CommittedTransaction(id=id, at=clock.now())])
 
 
 def write_now(id: UUID) -> None:
@@ -36,10 +27,7 @@ def write_now(id: UUID) -> None:
 
 
 def write_as_evidence() -> None:
-    """Mark the open transaction, so that what is to follow its commit does so where the reply is lost.
-
-    For one that writes no line of the journal, which is evidence too.
-    """
+    """Mark the open transaction, one without a line of the journal, as committed for what is to follow it."""
     mark = uuid7()
     write(mark)
     open_transaction.set_evidence(partial(is_written, mark))

@@ -14,20 +14,25 @@ from structlog import get_logger
 from shop.observability import tracing
 
 T = TypeVar("T")
-PendingWrites = dict[Callable[[Sequence[Any]], None], list[Any]]
+Queue = dict[Callable[[Sequence[Any]], None], list[Any]]
+"""The items for each function, which is called once with all of them."""
 log = get_logger(__name__)
 
 
 @dataclass(slots=True, eq=False)
-class TransactionCounts:
-    """What one transaction did, by the functions that count it, and how to find out that it has committed."""
+class OpenTransaction:
+    """What a transaction that `atomic` opened writes before it commits, and counts afterwards;
+    `has_committed` finds out whether it has, where the reply was lost.
+    """
 
-    items: dict[Callable[[Sequence[Any]], None], list[Any]] = field(default_factory=dict)
+    writes: Queue = field(default_factory=dict)
+    counts: Queue = field(default_factory=dict)
     has_committed: Callable[[], bool] = lambda: False
+    is_at_commit: bool = False
 
-    def make(self) -> None:
+    def count(self) -> None:
         """Make the counts. Never raises: what was committed is not undone by a metric."""
-        for count, items in self.items.items():
+        for count, items in self.counts.items():
             try:
                 if items:
                     count(items)
@@ -36,16 +41,10 @@ class TransactionCounts:
 
 
 class _State(threading.local):
-    """What this thread's transaction, opened by `atomic`, writes before it commits and counts afterwards.
+    """`in_doubt` has the results of earlier attempts whose COMMIT got no reply."""
 
-    `counts` are those of the last transaction, until the next one begins. `in_doubt` has the results of
-    earlier attempts whose COMMIT got no reply.
-    """
-
-    pending_writes: PendingWrites | None = None
-    counts: TransactionCounts | None = None
+    current: OpenTransaction | None = None
     in_doubt: Sequence[Any] = ()
-    is_at_commit = False
     is_forbidden = False
 
 
@@ -58,8 +57,8 @@ def write_before_commit(write: Callable[[Sequence[T]], None], items: Iterable[T]
     In a transaction that `atomic` didn't open they are written at once.
     """
     assert_inside()
-    if state.pending_writes is not None:
-        state.pending_writes.setdefault(write, []).extend(items)
+    if state.current:
+        state.current.writes.setdefault(write, []).extend(items)
     elif some := list(items):
         write(some)
 
@@ -70,8 +69,8 @@ def count_after_commit(count: Callable[[Sequence[T]], None], items: Iterable[T])
     If the reply to COMMIT is lost, the retry finds by the transaction's evidence whether it has committed.
     """
     assert_inside()
-    if state.pending_writes is not None and state.counts is not None:
-        state.counts.items.setdefault(count, []).extend(items)
+    if state.current:
+        state.current.counts.setdefault(count, []).extend(items)
     elif some := list(items):
         # Not `partial`: Django names the function in its log when that raises, and a partial has no name.
         transaction.on_commit(lambda: count(some), robust=True)
@@ -79,14 +78,14 @@ def count_after_commit(count: Callable[[Sequence[T]], None], items: Iterable[T])
 
 def set_evidence(evidence: Callable[[], bool]) -> None:
     """Say how to find out whether this transaction has committed: by a row that it alone has written."""
-    if state.pending_writes is not None and state.counts is not None:
-        state.counts.has_committed = evidence
+    if state.current:
+        state.current.has_committed = evidence
 
 
 @contextmanager
 def savepoint() -> Iterator[None]:
     """A part of the transaction that may fail by itself: its writes and its queued items are undone."""
-    queues = [state.pending_writes or {}, state.counts.items if state.counts else {}]
+    queues = [state.current.writes, state.current.counts] if state.current else []
     lengths = [{function: len(items) for function, items in queue.items()} for queue in queues]
     try:
         with transaction.atomic():
@@ -99,7 +98,7 @@ def savepoint() -> Iterator[None]:
 
 
 def assert_inside() -> None:
-    if state.pending_writes is None and not connection.in_atomic_block:
+    if state.current is None and not connection.in_atomic_block:
         raise transaction.TransactionManagementError("Must be called inside a transaction.")
 
 
@@ -127,21 +126,21 @@ def forbidden() -> Iterator[None]:
 
 
 @contextmanager
-def atomic() -> Iterator[None]:
+def atomic() -> Iterator[OpenTransaction]:
     if state.is_forbidden:
         raise transaction.TransactionManagementError("No transaction while a secondary is read.")
     with ExitStack() as commit, transaction.atomic():
-        state.pending_writes, state.counts = {}, TransactionCounts()
+        this = state.current = OpenTransaction()
         try:
-            yield
-            for write, items in state.pending_writes.items():
+            yield this
+            for write, items in this.writes.items():
                 if items:
                     write(items)
-            if state.counts.items:
-                transaction.on_commit(state.counts.make)
-            state.is_at_commit = True
+            if this.counts:
+                transaction.on_commit(this.count)
+            this.is_at_commit = True
             # Its span begins before the statement, and ends after it, outside of the transaction.
             attributes = {"db.system.name": connection.vendor, "db.operation.name": "COMMIT"}
             commit.enter_context(tracing.span("COMMIT", attributes, kind="client"))
         finally:
-            state.pending_writes = None
+            state.current = None

@@ -10,10 +10,6 @@ READS = re.compile(r"\s*(SELECT|SHOW|SET\s+SESSION|SET\s+SQL_AUTO_IS_NULL)\b", r
 LOCKS = re.compile(r"\bFOR\s+(UPDATE|SHARE)\b|\bLOCK\s+IN\s+SHARE\s+MODE\b", re.IGNORECASE)
 
 
-def is_plain_read(statement: str) -> bool:
-    return bool(READS.match(statement)) and not LOCKS.search(statement)
-
-
 def refuse_writes(
     execute: Callable[..., Any],
     statement: str,
@@ -22,6 +18,6 @@ def refuse_writes(
     context: Mapping[str, Any],
 ) -> Any:
     """Django's execute wrapper that raises `NotSupportedError` unless the statement is a plain read."""
-    if many or not is_plain_read(statement):
+    if many or not READS.match(statement) or LOCKS.search(statement):
         raise NotSupportedError(f"Only plain reads go by this connection, not: {statement[:200]}")
     return execute(statement, parameters, many, context)

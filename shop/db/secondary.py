@@ -1,9 +1,8 @@
 """Reads that a secondary of the database may answer: lists of staff, exports and reports; never a decision.
 
-`read` sends work to the secondary of `DATABASE_READ_URL` only after that has applied everything that the
-primary had committed when the read began. A secondary that lags, or can't be reached, is left alone for a
-while, and the primary answers. Each connection asks its own server, because a proxy may spread connections
-over several. While `read` runs, no transaction can be opened, and no connection writes or locks.
+It has then applied all that the primary had committed when the read began. Each connection asks its own
+server, because a proxy may spread connections over several. One that lags, or can't be reached, is left alone
+for a while. While `read` runs, no transaction can be opened, and no connection writes or locks.
 """
 
 import time
@@ -32,7 +31,8 @@ READS = Counter(
     "Reads that a secondary may answer: it did, or the primary because the secondary lags or is unreachable.",
     ["result"],
 )
-_reads = {result: READS.labels(result) for result in (SECONDARY, LAGGING, UNREACHABLE)}
+for _result in (SECONDARY, LAGGING, UNREACHABLE):
+    READS.labels(_result)
 # By whether the servers are MariaDB: what the primary has committed, and the wait until a server has
 # applied it. The first is empty without a binary log.
 POSITION = {True: "SELECT @@GLOBAL.gtid_binlog_pos", False: "SELECT @@GLOBAL.gtid_executed"}
@@ -40,28 +40,13 @@ WAIT = {True: "SELECT MASTER_GTID_WAIT(%s, %s)", False: "SELECT WAIT_FOR_EXECUTE
 APPLIED = 0
 
 
-class _Rest:
-    """Until when this process leaves the secondary alone, and why. All threads share it."""
-
-    until = 0.0
-    reason = ""
-
-    def begin(self, reason: str, seconds: float) -> None:
-        if time.monotonic() >= self.until:
-            log.warning("lists are read from the primary", secondary=reason)
-        self.reason, self.until = reason, time.monotonic() + seconds
-
-    def current(self) -> str:
-        return self.reason if time.monotonic() < self.until else ""
-
-
-_rest = _Rest()
+_rest_until, _rest_reason = 0.0, ""
+"""Until when this process leaves the secondary alone, and why."""
 
 
 class Router:
-    """Django's router where a secondary is configured: it is read by name alone, and never written.
-
-    What belongs to a row of the secondary is read there too, as long as `read` runs.
+    """The secondary is read by name alone, and never written; as long as `read` runs, what belongs to a row
+    of it is read there too.
     """
 
     def db_for_read(self, model: Any, **hints: Any) -> str | None:
@@ -92,7 +77,7 @@ def read(work: Callable[[str], T]) -> T:
     if not is_configured():
         return work(DEFAULT_DB_ALIAS)
     if not has_caught_up():
-        _reads[_rest.reason].inc()
+        READS.labels(_rest_reason).inc()
         return work(DEFAULT_DB_ALIAS)
     try:
         with (
@@ -104,15 +89,15 @@ def read(work: Callable[[str], T]) -> T:
         if not transactions.is_lost(error):
             raise
         _leave_alone(error)
-        _reads[UNREACHABLE].inc()
+        READS.labels(UNREACHABLE).inc()
         return work(DEFAULT_DB_ALIAS)
-    _reads[SECONDARY].inc()
+    READS.labels(SECONDARY).inc()
     return result
 
 
 def has_caught_up() -> bool:
     """Whether this thread's secondary has applied what the primary has committed by now."""
-    if _rest.current():
+    if time.monotonic() < _rest_until:
         return False
     primary = connections[DEFAULT_DB_ALIAS]
     is_mariadb = bool(getattr(primary, "mysql_is_mariadb", False))
@@ -124,19 +109,28 @@ def has_caught_up() -> bool:
         _leave_alone(error)
         return False
     if not is_applied:
-        _rest.begin(LAGGING, LAGGING_SECONDS)
+        _rest(LAGGING, LAGGING_SECONDS)
     return bool(is_applied)
 
 
 def forget() -> None:
     """Forget that the secondary was left alone (tests)."""
-    _rest.until = 0.0
+    global _rest_until
+    _rest_until = 0.0
 
 
 def _leave_alone(error: DatabaseFailure) -> None:
     log.warning("the secondary can't be read", error=str(error)[:200])
     connections[ALIAS].close()
-    _rest.begin(UNREACHABLE, UNREACHABLE_SECONDS)
+    _rest(UNREACHABLE, UNREACHABLE_SECONDS)
+
+
+def _rest(reason: str, seconds: float) -> None:
+    """Leave the secondary alone for so long."""
+    global _rest_until, _rest_reason
+    if time.monotonic() >= _rest_until:
+        log.warning("lists are read from the primary", secondary=reason)
+    _rest_reason, _rest_until = reason, time.monotonic() + seconds
 
 
 def _value(alias: str, statement: str, *parameters: Any) -> Any:

@@ -17,6 +17,7 @@ from structlog import get_logger
 
 from shop.db import bulk_sql, transactions
 from shop.errors import Unavailable
+from shop.repeated_work import RepeatedWork
 
 log = get_logger(__name__)
 WAIT_SECONDS = 1
@@ -33,9 +34,8 @@ class Row(NamedTuple):
     is_shared: bool = False
 
 
-_mutex = threading.Lock()
 _stuck: set[Row] = set()
-_watcher: threading.Thread | None = None
+_became_stuck = threading.Event()
 
 
 def any_known() -> bool:
@@ -44,8 +44,7 @@ def any_known() -> bool:
 
 def known(wanted: Collection[Row]) -> set[Row]:
     """The subset of these rows that is known to be stuck. Takes no query."""
-    with _mutex:
-        return _stuck.intersection(wanted)
+    return {row for row in wanted if row in _stuck}
 
 
 def find(wanted: Collection[Row]) -> set[Row]:
@@ -63,25 +62,19 @@ def find(wanted: Collection[Row]) -> set[Row]:
             stuck.add(row)
     if stuck:
         log.warning("rows stay locked", rows=[f"{row.model.__name__} {row.value}" for row in stuck])
-        global _watcher
-        with _mutex:
-            _stuck.update(stuck)
-            if _watcher is None:
-                _watcher = threading.Thread(target=_watch, name="stuck rows", daemon=True)
-                _watcher.start()
+        _stuck.update(stuck)
+        _became_stuck.set()
+        _watch.start()
     return stuck | unsure
 
 
-def forget() -> None:
-    """Forget what this process knows (tests)."""
-    with _mutex:
-        _stuck.clear()
+forget = _stuck.clear
+"""Forget what this process knows (tests)."""
 
 
 def in_use(wanted: Collection[Row]) -> list[Row]:
-    """The subset of these rows that another transaction has locked at this moment.
-
-    Must be called outside a transaction. Empty while the database is unavailable.
+    """The subset of these rows that another transaction has locked at this moment; empty without the
+    database.
     """
     alike: dict[tuple[type[models.Model], str, bool], set[Any]] = defaultdict(set)
     for row in wanted:
@@ -112,7 +105,7 @@ def _lock_once(row: Row) -> bool:
         try:
             with transaction.atomic():
                 reader = bulk_sql.reader(row.model, (row.column,))
-                reader.rows_of([row.value], column=row.column, lock=bulk_sql.lock(shared=row.is_shared))
+                reader.rows_of([row.value], column=row.column, lock=bulk_sql.for_update(shared=row.is_shared))
         except OperationalError as error:
             if not transactions.is_lock_wait(error):
                 raise
@@ -122,26 +115,24 @@ def _lock_once(row: Row) -> bool:
     return True
 
 
-def _watch() -> None:
-    global _watcher
-    try:
-        while left := _remaining_rows():
-            for row in filter(_becomes_free, left):
-                with _mutex:
-                    _stuck.discard(row)
-    except Exception:
-        log.exception("stuck rows are no longer watched, and are forgotten")
-        forget()
-        with _mutex:
-            _watcher = None
-    finally:
+def _forget_free() -> None:
+    """Forget the rows that can be locked by now, and those of which that can't be found out."""
+    for row in list(_stuck):
+        is_stuck = False
+        try:
+            is_stuck = not _becomes_free(row)
+        finally:
+            if not is_stuck:
+                _stuck.discard(row)
+
+
+def _pause() -> float:
+    """Wait while no row is stuck."""
+    _became_stuck.clear()
+    if not _stuck:
         connection.close()
+        _became_stuck.wait()
+    return 0.0
 
 
-def _remaining_rows() -> list[Row]:
-    """The stuck rows; with none left, the thread counts as ended."""
-    global _watcher
-    with _mutex:
-        if not _stuck:
-            _watcher = None
-        return list(_stuck)
+_watch = RepeatedWork(_forget_free, name="stuck rows", pause=_pause)

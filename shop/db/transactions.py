@@ -18,7 +18,7 @@ from structlog import get_logger
 from uuid_utils.compat import uuid7
 
 from shop.db import commit_marks, open_transaction
-from shop.db.open_transaction import TransactionCounts
+from shop.db.open_transaction import OpenTransaction
 from shop.errors import Unavailable
 from shop.lazy_texts import Text
 from shop.lazy_texts import mark as _
@@ -144,14 +144,13 @@ def is_lock_wait(error: BaseException) -> bool:
     )
 
 
-def run(work: Callable[[], T], effect: Effect, *, attempts: int = ATTEMPTS, is_batch: bool = False) -> T:
+def run(work: Callable[[], T], effect: Effect, *, is_batch: bool = False) -> T:
     """Run `work` in one transaction, durable when this returns, and return its result.
 
     Conflicts and lost connections are retried with full jitter; a batch waits for at most one lock timeout.
-    Raises `DatabaseUnavailable` when the database stays unreachable, `LockWaitTimeout` when a row stays
-    locked, `TooManyConflicts` when other conflicts don't end, and `OutcomeUnknown` instead of the last two if
-    a COMMIT may have succeeded. Inside another transaction it raises `TransactionManagementError`, because
-    its result would not be durable.
+    Raises `DatabaseUnavailable`, `LockWaitTimeout` when a row stays locked, `TooManyConflicts` when other
+    conflicts don't end, and `OutcomeUnknown` instead of these two if a COMMIT may have succeeded. Inside
+    another transaction it raises `TransactionManagementError`, because its result would not be durable.
     """
     if open_transaction.is_open():
         raise transaction.TransactionManagementError("A transaction is open: use `run_or_savepoint`.")
@@ -159,7 +158,7 @@ def run(work: Callable[[], T], effect: Effect, *, attempts: int = ATTEMPTS, is_b
         # The transaction that Django's `TestCase` opened.
         with open_transaction.atomic():
             return work()
-    return _Attempts(work, effect, is_batch=is_batch).first_success(attempts)
+    return _Attempts(work, effect, is_batch=is_batch).first_success()
 
 
 def run_batch(work: Callable[[], T]) -> T:
@@ -171,8 +170,7 @@ def run_or_savepoint(work: Callable[[], T], effect: Effect, *, is_batch: bool = 
     """`run` outside a transaction; inside one, run `work` once in a savepoint, durable when that commits."""
     if not open_transaction.is_open():
         return run(work, effect, is_batch=is_batch)
-    is_ours = open_transaction.state.pending_writes is not None
-    with open_transaction.savepoint() if is_ours else open_transaction.atomic():
+    with open_transaction.savepoint() if open_transaction.state.current else open_transaction.atomic():
         return work()
 
 
@@ -181,7 +179,7 @@ def read(work: Callable[[], T]) -> T:
 
     Lost connections are retried as by `run`. Raises `Unavailable` when the database stays unreachable.
     """
-    return work() if connection.in_atomic_block else _Reads(work, REPEATABLE).first_success(ATTEMPTS)
+    return work() if connection.in_atomic_block else _Reads(work, REPEATABLE).first_success()
 
 
 class _Attempts(Generic[T]):
@@ -193,12 +191,12 @@ class _Attempts(Generic[T]):
         self._mark = uuid7() if effect is ONCE else None
         # The results of attempts whose COMMIT got no reply, in order.
         self._in_doubt: list[T] = []
-        # What they did, if anything is to be counted.
-        self._uncounted: list[TransactionCounts] = []
+        # Those of their transactions with anything to count.
+        self._uncounted: list[OpenTransaction] = []
 
-    def first_success(self, attempts: int) -> T:
+    def first_success(self) -> T:
         try:
-            return self._first_success(attempts)
+            return self._first_success()
         except DatabaseUnavailable:
             raise
         except Exception:
@@ -207,34 +205,33 @@ class _Attempts(Generic[T]):
                 self._count_committed()
             raise
 
-    def _first_success(self, attempts: int) -> T:
+    def _first_success(self) -> T:
         started_at = time.monotonic()
-        for attempt in range(1, attempts + 1):
+        for attempt in range(1, ATTEMPTS + 1):
             try:
                 return self._attempt()
             except DatabaseFailure as error:
                 elapsed = time.monotonic() - started_at
-                self._give_up_or_prepare(error, elapsed=elapsed, is_last=attempt == attempts)
+                self._give_up_or_prepare(error, elapsed=elapsed, is_last=attempt == ATTEMPTS)
                 time.sleep(random.uniform(0, BACKOFF_SECONDS * 2**attempt))  # noqa: S311 - jitter
         raise AssertionError("the last attempt returns or raises")
 
     def _attempt(self) -> T:
         results: list[T] = []
-        open_transaction.state.is_at_commit = False
+        this: OpenTransaction | None = None
         open_transaction.state.in_doubt = self._in_doubt
         try:
-            with open_transaction.atomic():
+            with open_transaction.atomic() as this:
                 if self._has_committed():
                     self._count_committed()
                     return self._in_doubt[-1]
                 results.append(self._work())
                 self._count_committed()
         except DatabaseFailure as error:
-            if open_transaction.state.is_at_commit and is_lost(error):
+            if this and this.is_at_commit and is_lost(error):
                 self._in_doubt += results
                 COMMITS_UNKNOWN.inc(len(results))
-                if (counts := open_transaction.state.counts) and counts.items:
-                    self._uncounted.append(counts)
+                self._uncounted += [this] if this.counts else []
             raise
         finally:
             open_transaction.state.in_doubt = ()
@@ -263,10 +260,10 @@ class _Attempts(Generic[T]):
 
         Called after the work, whose locks have waited for them, and before this attempt writes its journal.
         """
-        for counts in self._uncounted[:]:
-            if counts.has_committed():
-                self._uncounted.remove(counts)
-                counts.make()
+        for earlier in self._uncounted[:]:
+            if earlier.has_committed():
+                self._uncounted.remove(earlier)
+                earlier.count()
 
     def _give_up_or_prepare(self, error: DatabaseFailure, *, elapsed: float, is_last: bool) -> None:
         """Raise unless another attempt may follow; close a lost connection, so that it opens a new one."""

@@ -5,11 +5,12 @@ the feed: after a restore, positions of the time that it lost are given to other
 """
 
 import base64
-import binascii
+import struct
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import reduce
+from itertools import takewhile
 from operator import or_
 from typing import NamedTuple
 
@@ -29,8 +30,9 @@ POSITIONS_PER_STATEMENT = 5_000
 MOST_POSITIONS = 100_000
 """That a page looks at, unless fewer are asked for: one of a rare type may be empty, and yet go on."""
 SWEPT_PER_TRANSACTION = 2_000
-VERSION = b"\x01"
-NUMBER_BYTES = 8
+VERSION = 1
+CURSOR = struct.Struct(">BQQ")
+"""The version, the position and the generation."""
 
 
 class Cursor(NamedTuple):
@@ -42,35 +44,28 @@ class Cursor(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some events in their order; `position` is the last one that was looked at, `is_end` if none follows."""
+    """Some events in their order; `cursor` is the last that was looked at, `is_end` if none follows."""
 
     events: Sequence[FeedEvent]
-    position: int
+    cursor: Cursor
     is_end: bool
-    generation: int = 0
-
-    @property
-    def cursor(self) -> Cursor:
-        return Cursor(self.position, self.generation)
 
 
 def encode_cursor(cursor: Cursor) -> str:
     """The cursor as readers get it."""
-    data = b"".join([number.to_bytes(NUMBER_BYTES, "big") for number in cursor])
-    return base64.urlsafe_b64encode(VERSION + data).decode()
+    return base64.urlsafe_b64encode(CURSOR.pack(VERSION, *cursor)).decode()
 
 
 def decode_cursor(cursor: str) -> Cursor:
     """What a cursor says. Raises `Invalid` if it was not made by `encode_cursor`."""
     try:
         data = base64.b64decode(cursor.encode(), altchars=b"-_", validate=True)
-    except (binascii.Error, UnicodeEncodeError, ValueError):
+        version, *numbers = CURSOR.unpack(data)
+    except (ValueError, struct.error):
         raise _not_a_cursor() from None
-    middle = 1 + NUMBER_BYTES
-    numbers = Cursor(int.from_bytes(data[1:middle], "big"), int.from_bytes(data[middle:], "big"))
-    if data[:1] != VERSION or len(data) != middle + NUMBER_BYTES or max(numbers) >= 2**63:
+    if version != VERSION or max(numbers) >= 2**63:
         raise _not_a_cursor()
-    return numbers
+    return Cursor(*numbers)
 
 
 def read_page(
@@ -91,7 +86,13 @@ def read_page(
     state = read_state()
     position = state.swept_position if after is None else after
     if generation not in (None, state.generation):
-        raise _of_before_a_restore(state)
+        raise CursorExpired(
+            _(
+                "The cursor is of before the database was restored from a backup; compare your copy with the "
+                "shop, and read from the oldest event on, without a cursor."
+            ),
+            restored_at=datetime.fromtimestamp(state.generation / 1000, UTC),
+        )
     if position > state.last_position:
         raise _not_a_cursor()
     if position < state.swept_position:
@@ -110,23 +111,12 @@ def read_page(
     if after is not None and FeedState.objects.filter(pk=sequencing.ROW, swept_position__gt=after).exists():
         # They were deleted while this read them.
         raise _expired()
-    is_end = position == state.last_position
-    return Page(events, position, is_end=is_end, generation=state.generation)
+    return Page(events, Cursor(position, state.generation), is_end=position == state.last_position)
 
 
 def read_state() -> FeedState:
     """The feed's one row; one that is not saved before the first event."""
     return FeedState.objects.filter(pk=sequencing.ROW).first() or FeedState()
-
-
-def last_position() -> int:
-    """The last position that was given."""
-    return read_state().last_position
-
-
-def last_deleted_position() -> int:
-    """The last position whose event was deleted after the retention; 0 while none was."""
-    return read_state().swept_position
 
 
 def missing_positions() -> int:
@@ -155,20 +145,19 @@ def delete_old() -> int:
 
 def _delete_batch(cutoff: datetime) -> int:
     """Delete from the first position on, up to an event that is young enough: none is missing in between."""
-    oldest = list(
-        FeedEvent.objects.filter(position__isnull=False)
-        .order_by("position")
-        .values_list("position", "at")[:SWEPT_PER_TRANSACTION]
+    oldest = (
+        FeedEvent.objects.filter(position__isnull=False).order_by("position").values_list("position", "at")
     )
-    old = 0
-    while old < len(oldest) and oldest[old][1] < cutoff:
-        old += 1
+    old = [
+        position
+        for position, _at in takewhile(lambda event: event[1] < cutoff, oldest[:SWEPT_PER_TRANSACTION])
+    ]
     if not old:
         return 0
-    last = oldest[old - 1][0]
+    last = old[-1]
     FeedState.objects.filter(pk=sequencing.ROW, swept_position__lt=last).update(swept_position=last)
     FeedEvent.objects.filter(position__lte=last).delete()
-    return old
+    return len(old)
 
 
 def _between(position: int, until: int, patterns: Collection[str]) -> "QuerySet[FeedEvent]":
@@ -194,14 +183,4 @@ def _not_a_cursor() -> Exception:
 def _expired() -> CursorExpired:
     return CursorExpired(
         _("Events after the cursor were deleted; read from the oldest one on, without a cursor.")
-    )
-
-
-def _of_before_a_restore(state: FeedState) -> CursorExpired:
-    return CursorExpired(
-        _(
-            "The cursor is of before the database was restored from a backup; compare your copy with the "
-            "shop, and read from the oldest event on, without a cursor."
-        ),
-        restored_at=datetime.fromtimestamp(state.generation / 1000, UTC),
     )

@@ -2,9 +2,10 @@
 before it commits. `shop.event_feed.sequencing` gives them their positions afterwards.
 """
 
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 import orjson
@@ -13,10 +14,12 @@ from uuid_utils.compat import uuid7
 
 from shop import clock
 from shop.db import bulk_sql, open_transaction
-from shop.event_feed import catalogue, wakeup
+from shop.event_feed import catalogue
 from shop.feed_models import FeedEvent
 
-ROWS_PER_STATEMENT = 1_000
+if TYPE_CHECKING:
+    from shop.events.journal import NewJournalLine
+
 NUMBERED = frozenset({"product", "campaign", "sale"})
 """What the journal names by a number; all else has a name: the code of a coupon may be made of digits."""
 
@@ -31,24 +34,9 @@ class NewEvent(NamedTuple):
     data: str
 
 
-class NotedLine(Protocol):
-    """What an event takes of the line of the journal that it is made of; `after` is serialized."""
-
-    @property
-    def what(self) -> str: ...
-    @property
-    def subject(self) -> str: ...
-    @property
-    def order_id(self) -> UUID | None: ...
-    @property
-    def at(self) -> datetime: ...
-    @property
-    def after(self) -> str | None: ...
-    @property
-    def event_id(self) -> UUID | None: ...
-
-
 EVENTS_TABLE = bulk_sql.Table(FeedEvent, NewEvent._fields)
+committed = threading.Event()
+"""Wakes this process's sequencer after a commit that wrote events."""
 
 
 def event(*, type: str, data: Mapping[str, Any]) -> NewEvent:
@@ -61,36 +49,29 @@ def record_all(events: Iterable[NewEvent]) -> None:
     open_transaction.write_before_commit(insert, events)
 
 
-def from_journal(lines: Iterable[NotedLine]) -> list[NewEvent]:
-    """The events that these lines of the journal are, with the same ids; other lines are left out.
-
-    The data names what the line is about (`"coupon": "AB12"`, `"order": id`), followed by those members of
-    its `after` that its type allows.
+def from_journal(lines: "Iterable[NewJournalLine]") -> list[NewEvent]:
+    """The events that these lines are, with the same ids. The data names what a line is about (`"coupon":
+    "AB12"`), followed by those members of its `after` that the type allows.
     """
     return [_event_of(line, type) for line in lines if (type := catalogue.FROM_JOURNAL.get(line.what))]
 
 
 def insert(events: Sequence[NewEvent]) -> None:
-    """Insert these events, up to a thousand by one statement, and have them sequenced after the commit."""
-    for start in range(0, len(events), ROWS_PER_STATEMENT):
-        bulk_sql.insert(EVENTS_TABLE, events[start : start + ROWS_PER_STATEMENT])
+    """Insert these events, and have them sequenced after the commit."""
+    bulk_sql.insert(EVENTS_TABLE, events)
     if events:
-        transaction.on_commit(wakeup.wake_sequencer, robust=True)
+        transaction.on_commit(committed.set, robust=True)
 
 
-def _event_of(line: NotedLine, type: str) -> NewEvent:
+def _event_of(line: "NewJournalLine", type: str) -> NewEvent:
     assert line.event_id is not None
-    return NewEvent(line.event_id, type, line.order_id, line.at, _data(line, type))
-
-
-def _data(line: NotedLine, type: str) -> str:
     kind, _, name = line.subject.partition(" ")
     data: dict[str, Any] = {kind: int(name) if kind in NUMBERED and name.isdecimal() else name}
     if line.order_id:
         data["order"] = str(line.order_id)
     if line.after:
         data |= _allowed(type, orjson.loads(line.after))
-    return orjson.dumps(data).decode()
+    return NewEvent(line.event_id, type, line.order_id, line.at, orjson.dumps(data).decode())
 
 
 def _allowed(type: str, data: Mapping[str, Any]) -> dict[str, Any]:

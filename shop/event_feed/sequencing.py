@@ -3,10 +3,7 @@
 Ids are drawn before the commit, so a reader that remembers the last id would skip events of slow
 transactions. Under the lock of the feed's one row the sequencer reads what has committed, by ids, which keeps
 the sequence of an order's events, and commits their positions together with `last_position`: no lower
-position is given afterwards.
-
-A thread of each web process sequences soon after the commit; `shop.sequence` of Celery beat does so once a
-second, if no web process runs.
+position is given afterwards. If no web process runs its thread, `shop.sequence` of Celery beat does the work.
 """
 
 import time
@@ -16,7 +13,7 @@ from django.db import connection
 from prometheus_client import Counter
 
 from shop.db import bulk_sql, open_transaction, transactions
-from shop.event_feed import wakeup
+from shop.event_feed import recording
 from shop.feed_models import FeedEvent, FeedState
 from shop.redis import completion_notifications
 from shop.repeated_work import RepeatedWork
@@ -40,7 +37,7 @@ def sequence() -> int:
     """
     if not FeedEvent.objects.filter(position=None).exists():
         return 0
-    ensure_state()
+    FeedState.objects.get_or_create(pk=ROW)
     sequenced, given = 0, list[int]()
     while True:
         count = transactions.run(lambda: _sequence_batch(given.extend), transactions.REPEATABLE)
@@ -51,12 +48,6 @@ def sequence() -> int:
         given.clear()
         if count < EVENTS_PER_TRANSACTION:
             return sequenced
-
-
-def ensure_state() -> None:
-    """Create the row of the feed, unless it is there."""
-    if not FeedState.objects.filter(pk=ROW).exists():
-        FeedState.objects.bulk_create([FeedState(pk=ROW)], ignore_conflicts=True)
 
 
 def _sequence_batch(after_commit: Callable[[Sequence[int]], None]) -> int:
@@ -95,8 +86,10 @@ def _runs(ids: Sequence[int]) -> Iterator[tuple[int, int]]:
 
 
 def _pause() -> float:
+    """Wait for a commit of this process, or for a while: other processes commit events too."""
     time.sleep(SHORTEST_PAUSE_SECONDS)
-    wakeup.wait(LONGEST_PAUSE_SECONDS)
+    recording.committed.wait(LONGEST_PAUSE_SECONDS)
+    recording.committed.clear()
     return 0.0
 
 

@@ -11,7 +11,6 @@ import orjson
 from django.conf import settings
 
 from shop import clock
-from shop.db import open_transaction
 from shop.outbound import http_client
 from shop.outbound.circuit_breaker import CircuitBreaker
 from shop.outbound.http_client import NoResponse, ResponseTooLarge
@@ -42,19 +41,16 @@ def send(events: Sequence[dict[str, Any]]) -> DeliveryResult:
     """Send up to `EVENTS_AT_ONCE` events in this order; ids seen before are dropped there. After a timeout,
     further calls fail at once for a second.
     """
-    open_transaction.assert_outside()
     if not _breaker.allows_call():
         return DeliveryResult("no answer a moment ago, so not sent")
+    result, hangs = DeliveryResult(), False
     try:
         result = _post(events)
     except (NoResponse, ResponseTooLarge) as error:
         result = DeliveryResult(f"no answer: {error}")
-        # A connection that is refused or breaks fails at once.
-        if isinstance(error, ResponseTooLarge) or error.is_timeout:
-            _breaker.record_failure()
-            return result
-    # Even a refused connection is no timeout, and only timeouts open the breaker.
-    _breaker.record_success()
+        # A connection that is refused or breaks fails at once, and opens no circuit.
+        hangs = isinstance(error, ResponseTooLarge) or error.is_timeout
+    _breaker.record_failure() if hangs else _breaker.record_success()
     return result
 
 

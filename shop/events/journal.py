@@ -4,14 +4,14 @@ A line is written in the transaction of its effect: all of a transaction are ins
 before it commits. A line that is outgoing is also an event: `shop.events.outbox` delivers it.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from types import MappingProxyType
-from typing import Any, NamedTuple, Required, TypedDict, Unpack
+from typing import Any, NamedTuple, ParamSpec
 from uuid import UUID
 
 import orjson
@@ -23,9 +23,9 @@ from shop.event_feed import catalogue, recording
 from shop.models import JournalLine
 from shop.observability import logs, tracing
 
+P = ParamSpec("P")
 Actor = JournalLine.Actor
 
-LINES_PER_STATEMENT = 1_000
 LONGEST_DETAIL = 255
 QUEUED = JournalLine.Delivery.QUEUED.value
 KEY_NAME = "API key "
@@ -119,39 +119,6 @@ def identify_actor(*, account_id: int | None, is_staff: bool, name: str = "") ->
     logs.set_account(account_id)
 
 
-class NoteFields(TypedDict, total=False):
-    """The fields of a journal line; `before` and `after` are plain JSON, `after` the data of an event.
-
-    `by` is the actor, if not `current_actor()`. `is_internal` hides a line from customers. `due_at` delays an
-    event's delivery by the relay, for a caller that delivers it itself before.
-    """
-
-    what: Required[str]
-    subject: Required[str]
-    order_id: UUID | None
-    before: Mapping[str, Any] | None
-    after: Mapping[str, Any] | None
-    detail: str
-    reference: str
-    is_internal: bool
-    is_outgoing: bool
-    at: datetime | None
-    due_at: datetime | None
-    by: ActorContext | None
-
-
-def note(**happened: Unpack[NoteFields]) -> None:
-    """Write a journal line as part of the caller's transaction, and the event that it is in the feed."""
-    note_all([build_line(**happened)])
-
-
-def note_all(lines: Iterable[NewJournalLine]) -> None:
-    """Write several lines, each made by `build_line`."""
-    noted = list(lines)
-    open_transaction.write_before_commit(_write_lines, noted)
-    recording.record_all(recording.from_journal(noted))
-
-
 def build_line(
     *,
     what: str,
@@ -167,7 +134,11 @@ def build_line(
     due_at: datetime | None = None,
     by: ActorContext | None = None,
 ) -> NewJournalLine:
-    """The line for `note_all`, attributed to the order's actor or the current one unless `by` is given."""
+    """The line for `note_all`; `before` and `after` are plain JSON, `after` the data of an event.
+
+    `by` is the actor, if not the order's or the current one. `is_internal` hides a line from customers.
+    `due_at` delays an event's delivery by the relay, for a caller that delivers it itself before.
+    """
     by, at = by or _actors_by_order.get().get(order_id) or current_actor(), at or clock.now()
     return NewJournalLine(
         at,
@@ -189,10 +160,23 @@ def build_line(
     )
 
 
+def note_all(lines: Iterable[NewJournalLine]) -> None:
+    """Write these lines as part of the caller's transaction, and the events that they are in the feed."""
+    noted = list(lines)
+    open_transaction.write_before_commit(_write_lines, noted)
+    recording.record_all(recording.from_journal(noted))
+
+
+def _noting(build: Callable[P, NewJournalLine]) -> Callable[P, None]:
+    return lambda *given, **named: note_all([build(*given, **named)])
+
+
+note = _noting(build_line)
+"""`note_all` for one line, which is given as to `build_line`."""
+
+
 def _write_lines(lines: Sequence[NewJournalLine]) -> None:
-    """Insert the lines, up to a thousand by one statement."""
-    for start in range(0, len(lines), LINES_PER_STATEMENT):
-        bulk_sql.insert(JOURNAL_LINES_TABLE, lines[start : start + LINES_PER_STATEMENT])
+    bulk_sql.insert(JOURNAL_LINES_TABLE, lines)
     open_transaction.set_evidence(partial(_is_written, lines[0]))
 
 

@@ -1,20 +1,17 @@
 """The outbox: delivers the journal's outgoing lines, which are events, to the data platform.
 
 Each event is delivered at least once, and the events of an order in sequence. One that is refused for good is
-retried by itself, and becomes dead after the same answer for `EVENT_REFUSED_SECONDS`; it blocks the later
-events of its order until it is replayed. The receiver drops duplicates by id, so two relays at once are
-wasteful but not wrong; a lease makes that rare, and each event is updated once, afterwards.
+retried, and becomes dead after the same answer for `EVENT_REFUSED_SECONDS`; it blocks the later events of its
+order until it is replayed. The receiver drops duplicates by id, so two relays at once are not wrong.
 """
 
-import threading
 import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial, reduce
-from itertools import groupby
-from operator import attrgetter, or_
+from operator import or_
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -46,9 +43,6 @@ FEWEST_ATTEMPTS = 5
 PASS_SECONDS = 10
 LEASE_NAME = "firstcome:relay"
 
-# One relay per process: while the data platform is slow, the process's other threads have other work.
-_relay_mutex = threading.Lock()
-
 
 class _EventLine(NamedTuple):
     """The columns needed to deliver a journal line; building model objects would double a batch's cost."""
@@ -67,52 +61,59 @@ class _EventLine(NamedTuple):
     requeued_at: datetime | None
 
 
+class _Failure(NamedTuple):
+    """A line that was sent and not accepted; `refused_at` is since when it is refused for good so."""
+
+    line: _EventLine
+    error: str
+    refused_at: datetime | None
+    is_dead: bool
+
+    @property
+    def outcome(self) -> str:
+        return "dead" if self.is_dead else "refused" if self.refused_at else "failed"
+
+
 @dataclass(slots=True)
 class _BatchResult:
-    """The result of a batch, line by line; lines in none of the lists were not sent. `refused` lines are
-    retried until `EVENT_REFUSED_SECONDS` pass. `has_followers` when later events were waiting for these.
+    """The result of a batch, line by line; lines in neither list were not sent. `has_followers` when later
+    events were waiting for these.
     """
 
     accepted: list[_EventLine] = field(default_factory=list)
-    failed: list[_EventLine] = field(default_factory=list)
-    refused: list[tuple[_EventLine, str]] = field(default_factory=list)
-    dead: list[tuple[_EventLine, str]] = field(default_factory=list)
-    error: str = ""
+    failures: list[_Failure] = field(default_factory=list)
     is_platform_failing: bool = False
     has_followers: bool = False
 
     def fail(self, lines: Iterable[_EventLine], error: str) -> None:
         """Add lines whose delivery failed; those that are too old become dead."""
-        self.error, self.is_platform_failing = error, True
+        self.is_platform_failing = True
         for line in lines:
-            if _is_too_old(line):
-                self.dead.append((line, f"given up: {error}"))
-            else:
-                self.failed.append(line)
+            is_dead = _is_too_old(line)
+            self.failures.append(_Failure(line, f"given up: {error}" if is_dead else error, None, is_dead))
 
     def refuse(self, line: _EventLine, error: str) -> None:
-        """Add a line that was refused for good; it becomes dead after the same answer for long enough."""
-        self.error = error
-        since = _refused_since(line, error) or clock.now()
-        if (clock.now() - since).total_seconds() >= settings.EVENT_REFUSED_SECONDS:
-            self.dead.append((line, error))
-        else:
-            self.refused.append((line, error))
-
-    def not_accepted(self) -> list[_EventLine]:
-        """The lines that were sent and not accepted."""
-        return [*self.failed, *(line for line, _ in (*self.refused, *self.dead))]
+        """Add a line that was refused for good; it becomes dead after the same status for long enough."""
+        now = clock.now()
+        # The rest of the answer may differ each time.
+        is_same = line.last_error.split()[:2] == error.split()[:2]
+        since = (is_same and line.refused_at) or now
+        is_dead = (now - since).total_seconds() >= settings.EVENT_REFUSED_SECONDS
+        self.failures.append(_Failure(line, error, since, is_dead))
 
 
 def deliver_due() -> int:
     """Deliver the due events in batches, until none is left or a batch fails. Returns how many."""
-    if not _relay_mutex.acquire(blocking=False):
-        return 0
-    try:
-        with lease.acquired(LEASE_NAME) as is_ours:
-            return _deliver_batches() if is_ours else 0
-    finally:
-        _relay_mutex.release()
+    delivered, ends_at = 0, time.monotonic() + PASS_SECONDS
+    with lease.acquired(LEASE_NAME) as is_ours:
+        while is_ours and time.monotonic() < ends_at and (lines := _read_due()):
+            outcome = _send_and_record(_select_next_in_order(lines))
+            delivered += len(outcome.accepted)
+            # Events that become due during the last batch wait for the next pass, to share a batch.
+            is_last = len(lines) < settings.EVENTS_AT_ONCE and not outcome.has_followers
+            if outcome.is_platform_failing or is_last:
+                break
+    return delivered
 
 
 def deliver_all(order_ids: Collection[UUID]) -> dict[UUID, str]:
@@ -120,31 +121,29 @@ def deliver_all(order_ids: Collection[UUID]) -> dict[UUID, str]:
     errors: dict[UUID, str] = {}
     while lines := _read_batch(_unsent(set(order_ids) - errors.keys())):
         ready = _without_blocked(lines, errors)
-        outcome = _send_and_record(ready) if ready else _BatchResult()
-        accepted = {line.id for line in outcome.accepted}
-        held_up = (
-            [line for line in ready if line.id not in accepted]
-            if outcome.is_platform_failing
-            else outcome.not_accepted()
-        )
-        errors |= {line.order_id: outcome.error for line in held_up if line.order_id}
+        outcome = _send_and_record(ready)
+        held_up = {failure.line.order_id: failure.error for failure in outcome.failures}
+        if outcome.is_platform_failing:
+            accepted = {line.id for line in outcome.accepted}
+            unsent = [line.order_id for line in ready if line.id not in accepted]
+            held_up = dict.fromkeys(unsent, outcome.failures[-1].error) | held_up
+        errors |= {order_id: error for order_id, error in held_up.items() if order_id}
     return errors
 
 
 def _without_blocked(lines: Sequence[_EventLine], errors: dict[UUID, str]) -> list[_EventLine]:
     """The lines that no dead line of their order blocks; an order that begins with one gets an error."""
-    dead: set[UUID | None] = set()
-    ready: dict[int, _EventLine] = {}
-    begun: set[UUID | None] = set()
+    dead, begun = set[UUID | None](), set[UUID | None]()
+    ready = []
     for line in lines:
         if line.delivery == DEAD:
             dead.add(line.order_id)
             if line.order_id and line.order_id not in begun:
                 errors[line.order_id] = f"{line.event_id} is dead: {line.last_error}"
         elif line.order_id not in dead:
-            ready[line.id] = line
+            ready.append(line)
         begun.add(line.order_id)
-    return list(ready.values())
+    return ready
 
 
 def queued_count() -> int:
@@ -163,19 +162,6 @@ def oldest_age_seconds() -> float:
     return max(0.0, (clock.now() - line.at).total_seconds()) if line else 0.0
 
 
-def _deliver_batches() -> int:
-    delivered, ends_at = 0, time.monotonic() + PASS_SECONDS
-    while time.monotonic() < ends_at and (lines := _read_due()):
-        ready = _select_next_in_order(lines)
-        outcome = _send_and_record(ready) if ready else _BatchResult()
-        delivered += len(outcome.accepted)
-        # Events that become due during the last batch wait for the next pass, to share a batch.
-        is_last = len(lines) < settings.EVENTS_AT_ONCE and not outcome.has_followers
-        if outcome.is_platform_failing or is_last:
-            break
-    return delivered
-
-
 def _read_due() -> list[_EventLine]:
     """A batch of due events, by id."""
     due = JournalLine.objects.filter(delivery=QUEUED, next_attempt_at__lte=clock.now())
@@ -183,9 +169,8 @@ def _read_due() -> list[_EventLine]:
 
 
 def _select_next_in_order(lines: Sequence[_EventLine]) -> list[_EventLine]:
-    """The lines whose earlier undelivered lines are all in this batch; the other lines are postponed.
-
-    They become due again as soon as the earlier ones are delivered (`_make_followers_due`).
+    """The lines whose earlier undelivered lines are all in this batch; the others are postponed until those
+    are delivered.
     """
     own_ids = {line.id for line in lines}
     blocked: set[UUID | None] = set()
@@ -223,35 +208,32 @@ def _send_and_record(lines: Sequence[_EventLine]) -> _BatchResult:
     """Send the batch, one by one if a part of it is refused, and record the result. Lines refused before are
     sent after the others, one by one, with the later lines of their orders.
     """
+    outcome = _BatchResult()
+    if not lines:
+        return outcome
     suspects = {line.order_id or line.id for line in lines if line.refused_at}
-    outcome = _send_batch([line for line in lines if (line.order_id or line.id) not in suspects])
+    _send_batch([line for line in lines if (line.order_id or line.id) not in suspects], outcome)
     if not outcome.is_platform_failing:
         _send_one_by_one([line for line in lines if (line.order_id or line.id) in suspects], outcome)
     transactions.run(partial(_record_result, outcome), transactions.REPEATABLE)
-    if lines:
-        data_platform.note_health(is_failing=not outcome.accepted)
-    _count(outcome)
-    if outcome.refused:
-        with logs.bound_to(lambda: logs.merge_ids([_ids(line) for line, _ in outcome.refused])):
-            log.warning(
-                "events are refused; they are retried", events=len(outcome.refused), error=outcome.error
-            )
-    for line, error in outcome.dead:
-        with logs.bound_to(partial(_ids, line)):
-            log.error("event is dead: see replay_events", what=line.what, error=error)
+    data_platform.note_health(is_failing=not outcome.accepted)
+    # Two relays at once count an event twice.
+    DELIVERIES.labels("delivered").inc(len(outcome.accepted))
+    for failure in outcome.failures:
+        DELIVERIES.labels(failure.outcome).inc()
+    _log_refusals(outcome)
     return outcome
 
 
-def _count(outcome: _BatchResult) -> None:
-    """Count the deliveries of a batch whose result is recorded; two relays at once count an event twice."""
-    for name, lines in (
-        ("delivered", outcome.accepted),
-        ("failed", outcome.failed),
-        ("refused", outcome.refused),
-        ("dead", outcome.dead),
-    ):
-        if lines:
-            DELIVERIES.labels(name).inc(len(lines))
+def _log_refusals(outcome: _BatchResult) -> None:
+    refused = [failure for failure in outcome.failures if failure.outcome == "refused"]
+    if refused:
+        with logs.bound_to(lambda: logs.merge_ids([_ids(failure.line) for failure in refused])):
+            log.warning("events are refused; they are retried", events=len(refused), error=refused[-1].error)
+    for failure in outcome.failures:
+        if failure.is_dead:
+            with logs.bound_to(partial(_ids, failure.line)):
+                log.error("event is dead: see replay_events", what=failure.line.what, error=failure.error)
 
 
 def _ids(line: _EventLine) -> dict[str, str]:
@@ -259,18 +241,16 @@ def _ids(line: _EventLine) -> dict[str, str]:
     return {"event_id": str(line.event_id)} | ({"order": str(line.order_id)} if line.order_id else {})
 
 
-def _send_batch(lines: Sequence[_EventLine]) -> _BatchResult:
-    outcome = _BatchResult()
-    result = (
-        data_platform.send([_payload(line) for line in lines]) if lines else data_platform.DeliveryResult()
-    )
+def _send_batch(lines: Sequence[_EventLine], outcome: _BatchResult) -> None:
+    if not lines:
+        return
+    result = data_platform.send([_payload(line) for line in lines])
     if not result.error:
-        outcome.accepted = list(lines)
-    elif not result.is_final:
-        outcome.fail(lines, result.error)
-    else:
+        outcome.accepted += lines
+    elif result.is_final:
         _send_one_by_one(lines, outcome)
-    return outcome
+    else:
+        outcome.fail(lines, result.error)
 
 
 def _send_one_by_one(lines: Sequence[_EventLine], outcome: _BatchResult) -> None:
@@ -300,22 +280,22 @@ def _payload(line: _EventLine) -> dict[str, Any]:
 def _record_result(outcome: _BatchResult) -> None:
     """Write the result of the batch to the database; lines that were not sent stay due."""
     now = clock.now()
-    _rows(outcome.accepted).exclude(delivery=DELIVERED).update(
-        delivery=DELIVERED, delivered_at=now, next_attempt_at=None, attempts=F("attempts") + 1
-    )
+    JournalLine.objects.filter(id__in=[line.id for line in outcome.accepted]).exclude(
+        delivery=DELIVERED
+    ).update(delivery=DELIVERED, delivered_at=now, next_attempt_at=None, attempts=F("attempts") + 1)
     outcome.has_followers = _make_followers_due(outcome.accepted)
-    for line, error in outcome.dead:
-        JournalLine.objects.filter(pk=line.id, delivery=QUEUED).update(
-            delivery=DEAD, next_attempt_at=None, attempts=F("attempts") + 1, last_error=error[:255]
+    alike: dict[tuple[int, str, datetime | None, bool], list[int]] = defaultdict(list)
+    for line, error, refused_at, is_dead in outcome.failures:
+        alike[line.attempts + 1, error[:255], refused_at, is_dead].append(line.id)
+    for (attempts, error, refused_at, is_dead), ids in alike.items():
+        retry_at = now + timedelta(seconds=backoff.pause_seconds(attempts))
+        JournalLine.objects.filter(id__in=ids, delivery=QUEUED).update(
+            delivery=DEAD if is_dead else QUEUED,
+            next_attempt_at=None if is_dead else retry_at,
+            attempts=attempts,
+            last_error=error,
+            refused_at=refused_at,
         )
-    by_attempts = attrgetter("attempts")
-    for attempts, lines_alike in groupby(sorted(outcome.failed, key=by_attempts), key=by_attempts):
-        _schedule_retry(lines_alike, attempts + 1, outcome.error)
-    alike: dict[tuple[int, str, datetime], list[_EventLine]] = defaultdict(list)
-    for line, error in outcome.refused:
-        alike[line.attempts + 1, error, _refused_since(line, error) or now].append(line)
-    for (attempts, error, since), lines in alike.items():
-        _schedule_retry(lines, attempts, error, refused_at=since)
 
 
 def _make_followers_due(delivered: Sequence[_EventLine]) -> bool:
@@ -325,28 +305,6 @@ def _make_followers_due(delivered: Sequence[_EventLine]) -> bool:
     return bool(order_ids) and behind.update(next_attempt_at=clock.now()) > 0
 
 
-def _schedule_retry(
-    lines: Iterable[_EventLine], attempts: int, error: str, *, refused_at: datetime | None = None
-) -> None:
-    """Set the time of the next attempt."""
-    _rows(lines).filter(delivery=QUEUED).update(
-        attempts=attempts,
-        last_error=error[:255],
-        refused_at=refused_at,
-        next_attempt_at=clock.now() + timedelta(seconds=backoff.pause_seconds(attempts)),
-    )
-
-
-def _refused_since(line: _EventLine, error: str) -> datetime | None:
-    """Since when the line is refused with this HTTP status; the rest of the answer may differ each time."""
-    is_same = line.last_error.split()[:2] == error.split()[:2]
-    return line.refused_at if is_same else None
-
-
 def _is_too_old(line: _EventLine) -> bool:
     age_seconds = (clock.now() - (line.requeued_at or line.at)).total_seconds()
     return age_seconds > settings.EVENT_GIVE_UP_SECONDS and line.attempts + 1 >= FEWEST_ATTEMPTS
-
-
-def _rows(lines: Iterable[_EventLine]) -> Any:
-    return JournalLine.objects.filter(id__in=[line.id for line in lines])

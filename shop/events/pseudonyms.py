@@ -3,6 +3,7 @@
 """
 
 from collections.abc import Collection, Mapping
+from functools import partial
 from typing import Any
 
 from shop.db import key_walks, transactions
@@ -25,28 +26,25 @@ def replace_names(*, account_id: int, subjects: Collection[str], pseudonym: str)
     )
     changed = 0
     for page in key_walks.pages(caused, size=LINES_PER_TRANSACTION):
-        changed += _update_names([id for (id,) in page], pseudonym)
+        update = partial(_update_names, [id for (id,) in page], pseudonym)
+        changed += transactions.run(update, transactions.REPEATABLE)
     about = JournalLine.objects.filter(subject__in=subjects)
     for page in key_walks.pages(about, size=LINES_PER_TRANSACTION):
-        changed += _update_values([id for (id,) in page], account_id, pseudonym)
+        update = partial(_update_values, [id for (id,) in page], account_id, pseudonym)
+        changed += transactions.run(update, transactions.REPEATABLE)
     return changed
 
 
 def _update_names(ids: list[int], pseudonym: str) -> int:
-    return transactions.run(
-        lambda: JournalLine.objects.filter(pk__in=ids).update(actor_name=pseudonym), transactions.REPEATABLE
-    )
+    return JournalLine.objects.filter(pk__in=ids).update(actor_name=pseudonym)
 
 
 def _update_values(ids: list[int], account_id: int, pseudonym: str) -> int:
-    def updated() -> int:
-        changed = 0
-        for line in JournalLine.objects.filter(pk__in=ids):
-            if columns := _replaced(line, account_id, pseudonym):
-                changed += JournalLine.objects.filter(pk=line.pk).update(**columns)
-        return changed
-
-    return transactions.run(updated, transactions.REPEATABLE)
+    changed = 0
+    for line in JournalLine.objects.filter(pk__in=ids):
+        if columns := _replaced(line, account_id, pseudonym):
+            changed += JournalLine.objects.filter(pk=line.pk).update(**columns)
+    return changed
 
 
 def _replaced(line: JournalLine, account_id: int, pseudonym: str) -> dict[str, Any]:

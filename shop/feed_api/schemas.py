@@ -1,16 +1,19 @@
-"""The bodies of the event feed."""
+"""The bodies of the event feed, of webhook endpoints and of their deliveries."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, Field
 
 from shop.event_feed import reading
-from shop.feed_models import FeedEvent
 from shop.http.openapi import api_doc
 from shop.http.pagination import DEFAULT_PAGE, LARGEST_PAGE
-from shop.http.validation import Query, QueryNumber
+from shop.http.validation import Input, Query, QueryNumber
+from shop.models import JournalLine
+from shop.outbound import public_addresses
+from shop.webhook_endpoints import deliveries, endpoints, sending
+from shop.webhook_models import WebhookDelivery, WebhookEndpoint
 
 api_doc.declare_members(
     "cursor_expired",
@@ -50,13 +53,109 @@ class FeedPageBody(BaseModel):
     next: str
 
 
-def event_body(event: FeedEvent) -> dict[str, Any]:
-    """An event as programs see it, in the feed and in webhooks."""
-    return {"id": event.event_id, "type": event.type, "at": event.at, "data": event.data}
-
-
 def page_body(page: reading.Page) -> dict[str, Any]:
     return {
-        "results": [event_body(event) for event in page.events],
+        "results": [sending.body_of(event) for event in page.events],
         "next": reading.encode_cursor(page.cursor),
     }
+
+
+Url = Annotated[str, Field(min_length=1, max_length=public_addresses.LONGEST_URL)]
+Patterns = Annotated[
+    list[Annotated[str, Field(min_length=1, max_length=64)]],
+    Field(min_length=1, max_length=endpoints.MOST_PATTERNS),
+]
+Description = Annotated[str, Field(max_length=255)]
+DeliveryStatus = Literal["pending", "delivered", "failed"]
+
+
+class CreateWebhookEndpointInput(Input):
+    """`events` are types, or beginnings of types such as `order.*`."""
+
+    url: Url
+    events: Patterns
+    description: Description = ""
+
+
+class ChangeWebhookEndpointInput(Input):
+    """Only the given fields change. `enabled: true` enables an endpoint again that was disabled."""
+
+    url: Url | None = None
+    events: Patterns | None = None
+    description: Description | None = None
+    enabled: bool | None = None
+
+
+class ResendInput(Input):
+    """Why it is sent again; the journal records it."""
+
+    reason: Description = ""
+
+
+class DeliveriesQuery(Query):
+    """Which deliveries are listed."""
+
+    status: DeliveryStatus | None = None
+
+
+class WebhookEndpointBody(BaseModel):
+    """An endpoint. `failing_since` is since when nothing was delivered; the data platform is built in.
+
+    `disabled_by: rights` says that its owner may not read events any more, or that its key was revoked.
+    """
+
+    id: UUID
+    kind: Literal["program", "data_platform"]
+    url: str
+    events: list[str]
+    description: str
+    enabled: bool
+    created_at: datetime
+    failing_since: datetime | None
+    disabled_at: datetime | None
+    disabled_by: Literal["staff", "failures", "rights"] | None
+
+
+class NewWebhookEndpointBody(WebhookEndpointBody):
+    """An endpoint with its new secret, which is shown this once."""
+
+    secret: str
+
+
+class WebhookDeliveryBody(BaseModel):
+    """An event that was sent to an endpoint, or is to be; `event` is its id."""
+
+    id: int
+    event: UUID
+    type: str
+    status: DeliveryStatus
+    attempts: int
+    response_status: int | None
+    error: str
+    next_attempt_at: datetime | None
+    delivered_at: datetime | None
+    created_at: datetime
+
+
+def endpoint_body(endpoint: WebhookEndpoint) -> dict[str, Any]:
+    shown = WebhookEndpointBody.model_fields.keys() - {"enabled"}
+    return {name: getattr(endpoint, name) for name in shown} | {
+        "url": endpoints.address_of(endpoint),
+        "enabled": endpoint.disabled_at is None,
+        "disabled_by": endpoint.disabled_by or None,
+    }
+
+
+def listed_endpoint_body(endpoint: WebhookEndpoint) -> dict[str, Any]:
+    """As lists have it."""
+    return endpoint_body(endpoint) | {"url": public_addresses.shown(endpoints.address_of(endpoint))}
+
+
+def new_endpoint_body(endpoint: WebhookEndpoint) -> dict[str, Any]:
+    return endpoint_body(endpoint) | {"secret": endpoint.secret}
+
+
+def delivery_body(found: WebhookDelivery | JournalLine) -> dict[str, Any]:
+    row = deliveries.from_line(found) if isinstance(found, JournalLine) else found
+    shown = WebhookDeliveryBody.model_fields.keys() - {"event"}
+    return {name: getattr(row, name) for name in shown} | {"event": row.event_id}

@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from shop.concurrency import blocking, event_loop
+from shop.concurrency import event_loop
 from shop.concurrency.event_loop import Signal, run_in_thread, submit_to_batcher
 from shop.concurrency.group_commit import Batcher
 from shop.db import transactions
@@ -67,7 +67,7 @@ def perform_blocking(call: KeyedCall, work: Callable[[], Any]) -> Any:
     Raises what `work` raises, `KeyReused`, and `InFlight` if the duplicate takes longer than a second.
     """
     claimed = call if call.claim else replace(call, claim=claims.new_claim(call.account_id, call.key_hash))
-    return blocking.run(perform(claimed, lambda: run_claimed_in_thread(claimed, work)))
+    return event_loop.run_blocking(perform(claimed, lambda: run_claimed_in_thread(claimed, work)))
 
 
 async def run_claimed_in_thread(call: KeyedCall, work: Callable[[], Any]) -> Any:

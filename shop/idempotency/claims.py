@@ -1,6 +1,5 @@
-"""Claims on idempotency keys in Redis, under a lease: duplicates in other processes find them.
-
-Without Redis a claim counts as acquired, and the database decides.
+"""Claims on idempotency keys in Redis, under a lease: duplicates in other processes find them. Without Redis
+a claim counts as acquired, and the database decides.
 """
 
 import secrets

@@ -7,16 +7,17 @@ two calls still race.
 import hashlib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 from django.conf import settings
 from django.db import IntegrityError, connection
+from django.db.models import Max
 
 from shop import clock
-from shop.db import bulk_sql, open_transaction, transactions
+from shop.db import bulk_sql, key_walks, open_transaction, transactions
 from shop.errors import Invalid, KeyReused, NotAllowed, NotFound, Rejected
 from shop.idempotency.claims import Claim
 from shop.lazy_texts import ENGLISH
@@ -110,18 +111,10 @@ def read_recorded_keys(calls: Sequence[KeyedCall]) -> dict[tuple[int, str], Idem
 
     Take contended locks first: READ COMMITTED then shows what was committed while waiting for them.
     """
-    kept: dict[tuple[int, str], IdempotencyKey] = {}
-    old: list[IdempotencyKey] = []
-    oldest_kept = _retention_start()
-    for row in _select_keys({call.name for call in calls}):
-        if row.created_at > oldest_kept:
-            kept[row.account_id, row.key_hash] = row
-        else:
-            old.append(row)
-    if old:
-        forgotten = _delete_settled_keys(old)
-        kept |= {(row.account_id, row.key_hash): row for row in old if row.pk not in forgotten}
-    return kept
+    rows, oldest_kept = _select_keys({call.name for call in calls}), _retention_start()
+    old = [(row.pk, row.reference) for row in rows if row.created_at <= oldest_kept]
+    forgotten = _delete_settled_keys(old) if old else ()
+    return {(row.account_id, row.key_hash): row for row in rows if row.pk not in forgotten}
 
 
 def _select_keys(names: Collection[tuple[int, str]]) -> list[IdempotencyKey]:
@@ -133,7 +126,7 @@ def _select_keys(names: Collection[tuple[int, str]]) -> list[IdempotencyKey]:
     pairs = ", ".join([f"({cells[account_id]}, {cells[key_hash]})" for account_id, key_hash in names])
     if not connection.features.supports_tuple_lookups:
         pairs = f"VALUES {pairs}"
-    columns = bulk_sql.columns_of(IdempotencyKey, alias="recorded")
+    columns = bulk_sql.reader(IdempotencyKey, alias="recorded")
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT {columns.selected} FROM shop_idempotencykey recorded"  # noqa: S608 - names written here
@@ -247,36 +240,30 @@ def _record_missing_answers(answers: Sequence[tuple[KeyedCall, Answer]]) -> int:
 
 
 def register_unsettled_finder(find: FindUnsettled) -> None:
-    """Register `find(references, at)`, which returns the references still open at `at`.
-
-    Their keys outlive the retention.
-    """
+    """Register `find(references, at)`: those that are open at `at`, whose keys outlive the retention."""
     _unsettled_finders.append(find)
 
 
 def delete_expired_keys() -> int:
     """Delete the keys past the retention, in small batches. Returns how many were deleted."""
-    gone, last_at, last_id = 0, datetime.min.replace(tzinfo=UTC), 0
-    while True:
-        old = IdempotencyKey.objects.filter(created_at__lte=_retention_start(), created_at__gte=last_at)
-        rest = old.exclude(created_at=last_at, pk__lte=last_id).order_by("created_at", "pk")
-        bite = list(rest[:SWEEP_BATCH])
-        if not bite:
-            return gone
-        gone += len(transactions.run(partial(_delete_settled_keys, bite), transactions.REPEATABLE))
-        last_at, last_id = bite[-1].created_at, bite[-1].pk
+    gone, old = 0, IdempotencyKey.objects.filter(created_at__lte=_retention_start())
+    # Up to the last of them: the last page would else look at all keys for more.
+    up_to_last = old.filter(pk__lte=old.aggregate(last=Max("pk"))["last"] or 0)
+    for page in key_walks.pages(up_to_last, "reference", size=SWEEP_BATCH):
+        gone += len(transactions.run(partial(_delete_settled_keys, page), transactions.REPEATABLE))
+    return gone
 
 
-def _delete_settled_keys(old: Sequence[IdempotencyKey]) -> set[int]:
-    """Delete those old keys whose answer has been final for the whole retention. Returns their ids.
+def _delete_settled_keys(old: Sequence[tuple[int, UUID | None]]) -> set[int]:
+    """Delete those of the keys whose answer has been final for the whole retention; returns their ids.
 
     Until it is final a repeat must find the key, or it would place a second order.
     """
-    references = {row.reference for row in old if row.reference}
+    references = {reference for _, reference in old if reference}
     unsettled: set[UUID | None] = set()
     for find in _unsettled_finders if references else ():
         unsettled |= find(references, _retention_start())
-    forgotten = {row.pk for row in old if row.reference not in unsettled}
+    forgotten = {pk for pk, reference in old if reference not in unsettled}
     IdempotencyKey.objects.filter(pk__in=forgotten).delete()
     return forgotten
 

@@ -58,7 +58,7 @@ def complete_names(rows: Sequence[Row]) -> None:
     """
     nameless = [row for row in rows if row["actor_name"] is None]
     ids = {row["actor_id"] for row in nameless}
-    shared = bulk_sql.lock(shared=True) if bulk_sql.for_update() else ""
+    shared = bulk_sql.for_update(shared=True)
     names = dict(bulk_sql.reader(User, ("id", "username")).rows_of(sorted(ids), lock=shared))
     for row in nameless:
         row["actor_name"] = names.get(row["actor_id"], "")

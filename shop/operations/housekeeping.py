@@ -8,13 +8,13 @@ from shop.accounts import sign_outs, tokens
 from shop.db import commit_marks
 from shop.event_feed import reading
 from shop.idempotency import recorded_answers
-from shop.webhook_endpoints import deliveries, endpoints
+from shop.webhook_endpoints import deliveries
 
 log = get_logger(__name__)
 
 
 def sweep() -> int:
-    """Delete old idempotency keys, tokens, sessions, marks, events, webhooks and their secrets.
+    """Delete old idempotency keys, tokens, sessions, marks, events, webhooks.
 
     Returns how many.
     """
@@ -26,7 +26,6 @@ def sweep() -> int:
             commit_marks.sweep,
             reading.delete_old,
             deliveries.delete_old,
-            endpoints.forget_former_secrets,
         )
     )
 

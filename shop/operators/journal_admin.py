@@ -19,9 +19,9 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 from shop import form_fields, literals
 from shop.accounts import accounts
 from shop.errors import FirstcomeError, Rejected
-from shop.events import dead_events, requeuing
-from shop.events.dead_events import MOST_REPLAYED, EventFilter
+from shop.events import replaying
 from shop.events.journal import Actor
+from shop.events.replaying import MOST_REPLAYED, EventFilter
 from shop.http import keyset_pages
 from shop.lazy_texts import mark
 from shop.models import JournalLine
@@ -186,7 +186,7 @@ def _queued_text(count: int) -> str:
 
 def _preview(matching: EventFilter) -> ActionPreview:
     """The events of each type, and the oldest of them. Raises `Rejected` without any."""
-    counts = dead_events.counts_by_type(matching)
+    counts = replaying.counts_by_type(matching)
     total = sum(counts.values())
     if not total:
         raise Rejected(mark("Nothing to replay."))
@@ -215,15 +215,16 @@ def _preview(matching: EventFilter) -> ActionPreview:
 
 def _replay(data: Mapping[str, Any]) -> str:
     """Replay at most `MOST_REPLAYED`, and say what is left: a repeat finds those that are still dead."""
-    progress: list[int] = []
+    queued = 0
     try:
-        dead_events.replay_matching(data["matching"], reason=data["reason"], progress=progress.append)
+        for count in replaying.replay_matching(data["matching"], reason=data["reason"]):
+            queued += count
     except FirstcomeError as error:
-        before = gettext("%(count)s were queued again before that.") % {"count": sum(progress)}
+        before = gettext("%(count)s were queued again before that.") % {"count": queued}
         error.detail = f"{error.detail} {before}"
         raise
-    text = _queued_text(sum(progress))
-    if left := sum(dead_events.counts_by_type(data["matching"]).values()):
+    text = _queued_text(queued)
+    if left := sum(replaying.counts_by_type(data["matching"]).values()):
         more = gettext("%(left)s are still dead: replay again for the next %(next)s.")
         text += " " + more % {"left": left, "next": min(left, MOST_REPLAYED)}
     return text
@@ -259,13 +260,13 @@ class JournalLineAdmin(RecordsAdmin):
             request,
             selected,
             "replay",
-            partial(_queue_rows, dead_events.replay),
+            partial(_queue_rows, replaying.replay),
             title=ngettext_lazy("Replay %(count)s event", "Replay %(count)s events", "count"),
             description=_(
                 "Receivers get them again, with the same ids. Lines that are no dead events are left."
             ),
             submit=_("Replay"),
-            note=lambda line: "" if line.delivery == dead_events.DEAD else gettext("not a dead event: left"),
+            note=lambda line: "" if line.delivery == replaying.DEAD else gettext("not a dead event: left"),
         )
 
     @admin.action(description=_("Send the selected events again"), permissions=["replay"])
@@ -275,7 +276,7 @@ class JournalLineAdmin(RecordsAdmin):
             request,
             selected,
             "resend",
-            partial(_queue_rows, requeuing.resend),
+            partial(_queue_rows, replaying.resend),
             title=ngettext_lazy("Send %(count)s event again", "Send %(count)s events again", "count"),
             description=_("Receivers get them again, with the same ids. Lines that are no events are left."),
             submit=_("Send again"),

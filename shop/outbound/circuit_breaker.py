@@ -1,7 +1,4 @@
-"""A circuit breaker for another system: while it is unavailable, calls fail at once instead of timing out.
-
-Its state is per process.
-"""
+"""A circuit breaker for another system: while that is unavailable, a process's calls fail at once."""
 
 import math
 import threading
@@ -19,6 +16,7 @@ OPEN = Gauge(
     ["circuit"],
     multiprocess_mode="livemax",
 )
+LONGEST_PROBE_SECONDS = 5.0
 
 
 class CircuitOpen(Exception):
@@ -28,18 +26,15 @@ class CircuitOpen(Exception):
 class CircuitBreaker:
     """Opens for some `seconds` after this many `failures` in a row; then one call at a time is a probe.
 
-    A success closes it. A probe that reports nothing for `longest_probe_seconds` gives way to the next one.
+    A success closes it. A probe that reports nothing for `LONGEST_PROBE_SECONDS` gives way to the next one.
     """
 
-    def __init__(
-        self, name: str, *, failures: int = 1, seconds: float = 1.0, longest_probe_seconds: float = 5.0
-    ) -> None:
+    def __init__(self, name: str, *, failures: int = 1, seconds: float = 1.0) -> None:
         self._name = name
         self._gauge = OPEN.labels(name)
         self._gauge.set(0)
         self._failures_to_open = failures
         self._seconds = seconds
-        self._longest_probe_seconds = longest_probe_seconds
         self._mutex = threading.Lock()
         self._failures = 0
         self._open_until: float | None = None
@@ -52,11 +47,10 @@ class CircuitBreaker:
         return open_until is not None and time.monotonic() < open_until
 
     def allows_call(self) -> bool:
-        """Whether the call may be made.
-
-        If so, its result must be reported by `record_success` or `record_failure`.
+        """Whether the call may be made; then its result must be reported by `record_success` or
+        `record_failure`.
         """
-        return self._open_until is None or self._admits_probe(self._longest_probe_seconds)
+        return self._open_until is None or self._admits_probe(LONGEST_PROBE_SECONDS)
 
     def record_success(self) -> None:
         """Close the circuit."""

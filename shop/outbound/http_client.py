@@ -9,9 +9,10 @@ import ssl
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from ipaddress import ip_address
+from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 import pycurl
@@ -28,7 +29,17 @@ IDLE_SECONDS = 60.0
 """After which a kept connection is closed, with the next call to anywhere; libcurl's own limit is 118 s."""
 # An empty header removes the one that libcurl would add; the caller's header of that name is still sent.
 FIXED_HEADERS = ["Expect:", "Accept:", "Content-Type:", "Accept-Encoding: identity"]
-
+FIXED_OPTIONS: dict[int, Any] = {
+    pycurl.PROTOCOLS: pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS,
+    pycurl.PATH_AS_IS: 1,
+    # Each connection looks its host up: libcurl would keep an address for a minute after a host has moved.
+    pycurl.DNS_CACHE_TIMEOUT: 0,
+    pycurl.HTTP_VERSION: pycurl.CURL_HTTP_VERSION_1_1,
+    # Empty: no proxy from the environment, and no `User-Agent`. Signals are for the main thread only.
+    pycurl.PROXY: "",
+    pycurl.USERAGENT: "",
+    pycurl.NOSIGNAL: 1,
+}
 
 Destination = tuple[str, str, str]
 """Scheme, host with port, and the address that is asked for, if one is."""
@@ -53,11 +64,20 @@ class ResponseTooLarge(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A whole reply with any status."""
+    """A whole reply with any status; `head` has the lines of its headers."""
 
     status: int
-    headers: Mapping[str, str]
+    head: Sequence[bytes]
     body: bytes
+
+    @property
+    def headers(self) -> HTTPHeaderDict:
+        headers = HTTPHeaderDict()
+        for line in self.head:
+            name, separator, value = line.decode("latin-1").partition(":")
+            if separator:
+                headers.add(name, value.strip())
+        return headers
 
 
 class _IdleHandles:
@@ -84,33 +104,32 @@ class _IdleHandles:
             del self._idle[: max(rested, len(self._idle) - MOST_IDLE)]
 
 
+@dataclass(slots=True)
 class _Exchange:
-    """The state of one exchange, which libcurl's callbacks collect."""
+    """The state of one exchange, which libcurl's callbacks collect.
 
-    def __init__(self, address: str, most_bytes: int) -> None:
-        self.address = address
-        self.most_bytes = most_bytes
-        self.is_sent = False
-        self.head: list[bytes] = []
-        """The lines before the body, those of interim replies first, and of trailers."""
-        self.body = bytearray()
+    `head` has the lines before the body, those of interim replies first, and of trailers.
+    """
+
+    address: str
+    most_bytes: int
+    is_sent: bool = False
+    head: list[bytes] = field(default_factory=list)
+    body: bytearray = field(default_factory=bytearray)
 
     def before_request(self, connected_to: str, *_others: object) -> int:
-        """Let the request be sent once: libcurl sends it again when a kept connection breaks.
-
-        It is sent to no other address than the one that was asked for.
+        """Let the request be sent once, though libcurl sends it again when a kept connection breaks, and to
+        no other address than the one that was asked for.
         """
-        is_asked_for = not self.address or _is_same_address(connected_to, self.address)
+        is_asked_for = not self.address or ip_address(connected_to) == ip_address(self.address)
         if self.is_sent or not is_asked_for:
             return int(pycurl.PREREQFUNC_ABORT)
         self.is_sent = True
         return int(pycurl.PREREQFUNC_OK)
 
     def header_lines(self) -> list[bytes]:
-        """The lines of the final reply's headers.
-
-        Raises `NoResponse` if the empty line after them is missing: libcurl takes a reply that is cut there
-        for one without a body.
+        """The lines of the final reply's headers. Raises `NoResponse` if the empty line after them is
+        missing: libcurl takes a reply that is cut there for one without a body.
         """
         begins = [index for index, line in enumerate(self.head) if line.startswith(b"HTTP/")]
         lines = self.head[begins[-1] + 1 :] if begins else []
@@ -138,10 +157,6 @@ class _Exchange:
         return NoResponse(f"the connection broke: {message}")
 
 
-def _is_same_address(one: str, other: str) -> bool:
-    return one == other or ip_address(one) == ip_address(other)
-
-
 _idle_handles = _IdleHandles()
 
 
@@ -155,7 +170,6 @@ def send_request(
     passes_trace: bool = False,
     address: str = "",
     most_bytes: int | None = None,
-    reads_headers: bool = True,
 ) -> Reply:
     """Send one request and read its whole reply within `seconds`.
 
@@ -165,95 +179,69 @@ def send_request(
     are no retries: the caller decides, because it knows the idempotency key. Redirects are not followed, and
     a compressed body is returned undecoded. `passes_trace` is for systems of the operator's own: the trace
     that is under way, if any, is passed on in `traceparent`. With `address` the connection is to that IP
-    address, and TLS and `Host` name the URL's host all the same: nothing is looked up. Without
-    `reads_headers` the reply has none, and costs less.
+    address, and TLS and `Host` name the URL's host all the same: nothing is looked up.
     """
-    with tracing.span(method, _attributes(method, url) if tracing.is_on else None, kind="client"):
+    open_transaction.assert_outside()
+    parts = urlsplit(url)
+    exchange = _Exchange(address, LARGEST_RESPONSE_BYTES if most_bytes is None else most_bytes)
+    with tracing.span(method, _attributes(method, parts) if tracing.is_on else None, kind="client"):
         if passes_trace:
             headers = {**headers, **tracing.headers()}
-        reply = _exchange(
-            method,
-            url,
-            headers=headers,
-            body=body,
-            seconds=seconds,
-            address=address,
-            most_bytes=LARGEST_RESPONSE_BYTES if most_bytes is None else most_bytes,
-            reads_headers=reads_headers,
-        )
+        destination = parts.scheme, parts.netloc, address
+        curl = _handle(destination)
+        for option, value in _options(method, url, exchange, headers, body, seconds).items():
+            curl.setopt(option, value)
+        try:
+            curl.perform()
+            status = curl.getinfo(pycurl.RESPONSE_CODE)
+        except pycurl.error as error:
+            raise exchange.to_exception(error) from error
+        finally:
+            _idle_handles.keep(destination, curl)
+        reply = Reply(status, exchange.header_lines(), bytes(exchange.body))
         tracing.record_response(reply.status, fails_from=400)
         return reply
 
 
-def _attributes(method: str, url: str) -> dict[str, str | int]:
+def _attributes(method: str, parts: SplitResult) -> dict[str, str | int]:
     """What the span of a call records: not the query, which may have keys."""
-    address = urlsplit(url)
     return {
         "http.request.method": method,
-        "url.full": f"{address.scheme}://{address.hostname}:{_port(address)}{address.path}",
-        "server.address": address.hostname or "",
-        "server.port": _port(address),
+        "url.full": f"{parts.scheme}://{parts.hostname}:{_port(parts)}{parts.path}",
+        "server.address": parts.hostname or "",
+        "server.port": _port(parts),
     }
 
 
-def _port(address: SplitResult) -> int:
-    return address.port or (443 if address.scheme == "https" else 80)
+def _port(parts: SplitResult) -> int:
+    return parts.port or (443 if parts.scheme == "https" else 80)
 
 
-def _exchange(
+def _options(
     method: str,
     url: str,
-    *,
+    exchange: _Exchange,
     headers: Mapping[str, str],
     body: bytes | None,
     seconds: float,
-    address: str,
-    most_bytes: int,
-    reads_headers: bool,
-) -> Reply:
-    open_transaction.assert_outside()
-    parts, exchange = urlsplit(url), _Exchange(address, most_bytes)
-    destination = parts.scheme, parts.netloc, address
-    curl = _handle(destination)
-    curl.setopt(pycurl.URL, url)
-    curl.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
-    curl.setopt(pycurl.PATH_AS_IS, 1)
-    # Each connection looks its host up: libcurl would keep an address for a minute after a host has moved.
-    curl.setopt(pycurl.DNS_CACHE_TIMEOUT, 0)
-    if address and ":" not in (parts.hostname or ""):
+) -> dict[int, Any]:
+    parts, options = urlsplit(url), FIXED_OPTIONS | _trusted_certificates()
+    options |= {
+        pycurl.URL: url,
+        pycurl.HTTPHEADER: FIXED_HEADERS + [_to_line(name, value) for name, value in headers.items()],
+        pycurl.TIMEOUT_MS: max(1, round(seconds * 1000)),
+        pycurl.PREREQFUNCTION: exchange.before_request,
+        # Called for each line, and waits for the interpreter's lock each time: no function of Python's.
+        pycurl.HEADERFUNCTION: exchange.head.append,
+        pycurl.WRITEFUNCTION: exchange.add_body,
+    }
+    if exchange.address and ":" not in (parts.hostname or ""):
         # A host that is an IPv6 address is connected to without a look-up.
-        curl.setopt(pycurl.RESOLVE, [_pinned(parts, address)])
+        literal = f"[{exchange.address}]" if ":" in exchange.address else exchange.address
+        options[pycurl.RESOLVE] = [f"{parts.hostname}:{_port(parts)}:{literal}"]
     if method != "GET":
-        curl.setopt(pycurl.POSTFIELDS, body or b"")
-        curl.setopt(pycurl.CUSTOMREQUEST, method)
-    curl.setopt(pycurl.HTTPHEADER, FIXED_HEADERS + [_to_line(name, value) for name, value in headers.items()])
-    curl.setopt(pycurl.TIMEOUT_MS, max(1, round(seconds * 1000)))
-    curl.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
-    # Empty: no proxy from the environment, and no `User-Agent`. Signals are for the main thread only.
-    curl.setopt(pycurl.PROXY, "")
-    curl.setopt(pycurl.USERAGENT, "")
-    curl.setopt(pycurl.NOSIGNAL, 1)
-    for option, path in _trusted_certificates().items():
-        curl.setopt(option, path)
-    curl.setopt(pycurl.PREREQFUNCTION, exchange.before_request)
-    # Called for each line, and waits for the interpreter's lock each time: no function of Python's.
-    curl.setopt(pycurl.HEADERFUNCTION, exchange.head.append)
-    curl.setopt(pycurl.WRITEFUNCTION, exchange.add_body)
-    try:
-        curl.perform()
-        status = curl.getinfo(pycurl.RESPONSE_CODE)
-    except pycurl.error as error:
-        raise exchange.to_exception(error) from error
-    finally:
-        _idle_handles.keep(destination, curl)
-    lines = exchange.header_lines()
-    return Reply(status, _to_headers(lines if reads_headers else []), bytes(exchange.body))
-
-
-def _pinned(parts: SplitResult, address: str) -> str:
-    """The entry that gives the URL's host this address, in the form that libcurl reads."""
-    literal = f"[{address}]" if ":" in address else address
-    return f"{parts.hostname}:{_port(parts)}:{literal}"
+        options |= {pycurl.POSTFIELDS: body or b"", pycurl.CUSTOMREQUEST: method}
+    return options
 
 
 def _handle(destination: Destination) -> pycurl.Curl:
@@ -267,25 +255,13 @@ def _handle(destination: Destination) -> pycurl.Curl:
 
 
 def _is_readable(curl: pycurl.Curl) -> bool:
-    """Whether the idle connection has data to read: the end of the stream, if the server keeps to HTTP.
-
-    libcurl itself checks at most once a second (curl/curl#22169).
-    """
+    """Whether it has data to read, as at its end: libcurl itself looks once a second (curl/curl#22169)."""
     kept = curl.getinfo(pycurl.ACTIVESOCKET)
     if kept == NO_SOCKET:
         return False
     poll = select.poll()
     poll.register(kept, select.POLLIN)
     return bool(poll.poll(0))
-
-
-def _to_headers(lines: Sequence[bytes]) -> HTTPHeaderDict:
-    headers = HTTPHeaderDict()
-    for line in lines:
-        name, separator, value = line.decode("latin-1").partition(":")
-        if separator:
-            headers.add(name, value.strip())
-    return headers
 
 
 def _to_line(name: str, value: str) -> bytes:

@@ -7,12 +7,9 @@ resolves and checks before each call, and connects to the very address that was 
 import ipaddress
 import re
 import socket
-from functools import lru_cache
 from urllib.parse import urlsplit, urlunsplit
 
 LONGEST_URL = 500
-REMEMBERED = 256
-"""URLs and addresses that were checked, which stay as they are. Where a name leads is looked up each time."""
 # Resolvers take numbers in other forms than four decimal ones as addresses too: `0x7f.1`, `2130706433`.
 NUMERIC = re.compile(r"(.*\.)?(0[xX][0-9a-fA-F]*|[0-9]+)\.?")
 NAME = re.compile(r"[A-Za-z0-9._][A-Za-z0-9._-]*")
@@ -86,13 +83,14 @@ def shown(url: str) -> str:
 
 
 def resolve(url: str, *, allows_private: bool) -> list[str]:
-    """The addresses of the URL's host, one at least, as the resolver orders them. All must be public.
-
-    Raises `AddressRefused`. It waits for the resolver of this machine.
+    """The addresses of the URL's host, as the resolver orders them; all must be public. Raises
+    `AddressRefused`.
     """
-    host, port = _host_and_port(url, allows_private=allows_private)
+    check_url(url, allows_private=allows_private)
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         raise AddressRefused(NOT_PUBLIC) from None
     addresses = [str(address[0]) for *_, address in found]
@@ -102,15 +100,6 @@ def resolve(url: str, *, allows_private: bool) -> list[str]:
     return list(dict.fromkeys(addresses))
 
 
-@lru_cache(maxsize=REMEMBERED)
-def _host_and_port(url: str, *, allows_private: bool) -> tuple[str | None, int]:
-    """Of a URL whose form was checked. Raises `AddressRefused`, each time."""
-    check_url(url, allows_private=allows_private)
-    parts = urlsplit(url)
-    return parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
-
-
-@lru_cache(maxsize=REMEMBERED)
 def is_public(address: str) -> bool:
     """Whether it is an address of the internet at large."""
     ip = ipaddress.ip_address(address.partition("%")[0])

@@ -77,30 +77,22 @@ def stop() -> None:
     """End all waits of this process, and those that begin later, because it is about to exit."""
     global _is_stopping
     _is_stopping = True
-    _wake_all()
-
-
-def waiting_count() -> int:
-    """For tests."""
-    return _count
+    _wake(list(_waiting))
 
 
 async def _wait_for_signal(
     signal: Signal, is_settled: Callable[[], Awaitable[bool]], deadline: float
 ) -> bool:
     pause = LISTENING_RECHECK_SECONDS
-    is_refused = False
     while not _is_stopping and (remaining := deadline - time.monotonic()) > 0:
-        soon = is_refused or not _is_listening
-        await signal.wait(min(remaining, RECHECK_SECONDS if soon else pause))
+        await signal.wait(min(remaining, pause if _is_listening else RECHECK_SECONDS))
+        pause = min(2 * pause, LONGEST_RECHECK_SECONDS)
         try:
-            is_refused = False
             if await is_settled():
                 return True
         except Overloaded:
             # All waiting requests were woken together, and more of them check than fit: check again.
-            is_refused = True
-        pause = min(2 * pause, LONGEST_RECHECK_SECONDS)
+            pause = RECHECK_SECONDS
     return False
 
 
@@ -146,12 +138,6 @@ def _wake(names: Iterable[str]) -> None:
         signal.set()
 
 
-def _wake_all() -> None:
-    with _mutex:
-        names = list(_waiting)
-    _wake(names)
-
-
 def _listen() -> None:
     global _is_listening
     try:
@@ -159,7 +145,7 @@ def _listen() -> None:
             subscription.subscribe(CHANNEL)
             _is_listening = True
             # Notifications before the subscription were lost.
-            _wake_all()
+            _wake(list(_waiting))
             while True:
                 message = subscription.get_message(timeout=IDLE_SECONDS)
                 if message:

@@ -2,11 +2,7 @@
 
 The release script hands the lock to the first waiter that is alive, and wakes it through a Redis list of its
 own, on which it blocks. Twice a second each waiter refreshes its liveness by the join script, which also
-detects a lost wake-up, a crashed holder and a flushed queue.
-
-Redisson's fair lock is the model. The differences follow from its issues: a waiter counts as dead after a
-silence, not by timeouts that add up along the queue (redisson/redisson#1104, #2099); times are those of the
-Redis server; and a lost wake-up or lease is detected by polling (#3730).
+detects a lost wake-up, a crashed holder and a flushed queue. docs/adr/018 compares Redisson's, the model.
 """
 
 import random
@@ -22,7 +18,6 @@ from redis.exceptions import TimeoutError
 
 from shop.db import open_transaction
 from shop.redis import lease, locks, redis_client
-from shop.redis.lease import Renewal
 
 # A waiter that is silent for this long counts as dead. Shorter than what remains of a renewed lease, so that
 # the lock of a killed process isn't handed to its own waiters.
@@ -100,18 +95,12 @@ hand_over()
 return was_held and 1 or 0
 """
 )
-RENEW_SCRIPT = """
-local holding = string.match(redis.call('GET', KEYS[1]) or '', '^(.*):%d+$')
-if holding ~= ARGV[1] then return 0 end
-return redis.call('PEXPIRE', KEYS[1], ARGV[2])
-"""
 
 
 @dataclass(slots=True)
 class Turn:
-    """A waiter's position: `number` is the order in which Redis queued it.
-
-    `is_next` is true once the waiter holds the lock, and None when Redis was unavailable.
+    """A waiter's position, the `number` that Redis gave it; `is_next` once it holds the lock, None without
+    Redis.
     """
 
     name: str
@@ -151,7 +140,7 @@ def acquired(turn: Turn, *, wait_seconds: float = locks.WAIT_SECONDS) -> Iterato
     with locks.measure_wait("fair"):
         _wait_for_turn(turn, deadline=time.monotonic() + wait_seconds)
     try:
-        with lease.kept_alive(Renewal(RENEW_SCRIPT, turn.name, [turn.token, locks.LEASE_MILLISECONDS])):
+        with lease.kept_alive((turn.name, turn.token, locks.LEASE_MILLISECONDS)):
             yield
     finally:
         locks.count_lost_lease("fair", was_held=_leave(turn))

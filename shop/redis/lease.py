@@ -1,10 +1,9 @@
 """Leases in Redis, which one thread per process renews once a second while they are needed."""
 
 import secrets
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 from redis import Redis
 from structlog import get_logger
@@ -16,19 +15,13 @@ log = get_logger(__name__)
 RENEWAL_INTERVAL_SECONDS = 1.0
 # Renewed once a second. The lease of a killed process blocks the others for this long.
 LEASE_SECONDS = 5
+# The value is the holder's token, with or without a colon and more.
 RENEW_SCRIPT = """
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-return redis.call('EXPIRE', KEYS[1], ARGV[2])
+if string.match(redis.call('GET', KEYS[1]) or '', '^[^:]*') ~= ARGV[1] then return 0 end
+return redis.call('PEXPIRE', KEYS[1], ARGV[2])
 """
-
-
-class Renewal(NamedTuple):
-    script: str
-    key: str
-    arguments: Sequence[str | int]
-
-
-_mutex = threading.Lock()
+Renewal = tuple[str, str, int]
+"""A lease's key, the holder's token, and the milliseconds that it lasts."""
 _renewals: dict[object, Renewal] = {}
 
 
@@ -47,7 +40,7 @@ def acquired(name: str) -> Iterator[bool]:
         return
 
     try:
-        with kept_alive(Renewal(RENEW_SCRIPT, name, [token, LEASE_SECONDS])):
+        with kept_alive((name, token, LEASE_SECONDS * 1000)):
             yield True
     finally:
         redis_client.attempt(lambda client: client.eval(locks.RELEASE_SCRIPT, 1, name, token), otherwise=0)
@@ -58,27 +51,25 @@ def kept_alive(renewal: Renewal) -> Iterator[None]:
     """Renew the lease once a second while the block runs; one more renewal may follow the block."""
     entry = object()
     _work.start()
-    with _mutex:
-        _renewals[entry] = renewal
+    _renewals[entry] = renewal
     try:
         yield
     finally:
-        with _mutex:
-            del _renewals[entry]
+        del _renewals[entry]
 
 
 def _renew_all() -> None:
-    with _mutex:
-        renewals = list(_renewals.values())
-    if renewals:
-        redis_client.attempt(lambda client: _send(client, renewals), otherwise=None)
+    renewals = list(_renewals.values())
+    if not renewals:
+        return
 
+    def send(client: Redis) -> list[Any]:
+        with client.pipeline(transaction=False) as pipeline:
+            for renewal in renewals:
+                pipeline.eval(RENEW_SCRIPT, 1, *renewal)
+            return list(pipeline.execute(raise_on_error=False))
 
-def _send(client: Redis, renewals: Sequence[Renewal]) -> None:
-    with client.pipeline(transaction=False) as pipeline:
-        for renewal in renewals:
-            pipeline.eval(renewal.script, 1, renewal.key, *renewal.arguments)
-        replies: list[Any] = pipeline.execute(raise_on_error=False)
+    replies: list[Any] = redis_client.attempt(send, otherwise=[])
     for reply in replies:
         if isinstance(reply, Exception):
             # An error of one renewal doesn't affect the others.

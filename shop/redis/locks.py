@@ -1,19 +1,24 @@
-"""What the locks in Redis have in common: wait and lease times, errors, and metrics.
+"""A lock in Redis that is acquired by polling, and what it has in common with the fair one: wait and lease
+times, errors, and metrics.
 
 A lock in Redis avoids futile attempts; Redis may lose it, so the database guards every write under it.
 redis-py's `Lock` is not fair, doesn't renew its lease, and its release raises errors.
 """
 
+import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from prometheus_client import Counter, Histogram
 
+from shop.db import open_transaction
 from shop.errors import Rejected, Unavailable
 from shop.lazy_texts import mark as _
+from shop.redis import redis_client
 
 WAIT_SECONDS = 10.0
+RETRY_SECONDS = 0.1
 # Long compared with a write of milliseconds, short compared with the wait, so a waiter outlasts the lease of
 # a holder that was killed.
 LEASE_MILLISECONDS = 3_000
@@ -66,3 +71,43 @@ def count_lost_lease(lock: str, *, was_held: bool | None) -> None:
     """Count a lock that was lost before its release. `was_held` is None when Redis was unavailable."""
     if was_held is False:
         LEASES_LOST.labels(lock).inc()
+
+
+@contextmanager
+def spinning(
+    name: str,
+    *,
+    lease_milliseconds: int = LEASE_MILLISECONDS,
+    wait_seconds: float = WAIT_SECONDS,
+) -> Iterator[None]:
+    """Hold the lock while the block runs, or until its lease expires; writes must be guarded by the database.
+
+    It is not fair: the first attempt after a release gets it. Raises `Rejected` `lock_not_acquired` after
+    `wait_seconds`, and `Unavailable` without Redis.
+    """
+    open_transaction.assert_outside()
+    token = secrets.token_hex(16)
+    with measure_wait("spin"):
+        _acquire(name, token, lease_milliseconds, deadline=time.monotonic() + wait_seconds)
+    try:
+        yield
+    finally:
+        # Without Redis, or after a crash of this process, the lock ends with its lease.
+        was_held = redis_client.attempt(
+            lambda client: bool(client.eval(RELEASE_SCRIPT, 1, name, token)), otherwise=None
+        )
+        count_lost_lease("spin", was_held=was_held)
+
+
+def _acquire(name: str, token: str, lease_milliseconds: int, *, deadline: float) -> None:
+    while True:
+        is_taken = redis_client.attempt(
+            lambda client: bool(client.set(name, token, nx=True, px=lease_milliseconds)), otherwise=None
+        )
+        if is_taken:
+            return
+        if is_taken is None:
+            raise redis_unavailable()
+        if time.monotonic() + RETRY_SECONDS > deadline:
+            raise not_acquired()
+        time.sleep(RETRY_SECONDS)

@@ -53,7 +53,7 @@ def test_no_text_is_interpreted_as_sql_or_placeholders(text: str) -> None:
 
 def test_to_model_builds_the_same_object_as_the_orm() -> None:
     bulk_sql.insert(LINES, [Line(AT, "system", None, "first", uuid4(), True)])
-    columns = bulk_sql.columns_of(JournalLine, alias="line")
+    columns = bulk_sql.reader(JournalLine, alias="line")
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT {columns.selected} FROM shop_journalline line")  # noqa: S608
         [row] = cursor.fetchall()

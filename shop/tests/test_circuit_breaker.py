@@ -21,8 +21,9 @@ def test_after_a_failure_calls_are_refused_and_then_one_probes() -> None:
     assert not any(race([breaker.allows_call] * 8))
 
 
-def test_a_probe_that_never_reports_its_result_is_replaced() -> None:
-    breaker = CircuitBreaker("test", seconds=0.05, longest_probe_seconds=0.1)
+def test_a_probe_that_never_reports_its_result_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(circuit_breaker, "LONGEST_PROBE_SECONDS", 0.1)
+    breaker = CircuitBreaker("test", seconds=0.05)
     breaker.record_failure()
     wait_until(breaker.allows_call, seconds=1)
     wait_until(breaker.allows_call, seconds=1)
@@ -87,8 +88,11 @@ def test_other_exceptions_show_that_the_system_is_available() -> None:
     assert not breaker.is_open
 
 
-def test_a_guarded_probe_is_never_replaced_and_its_failure_opens_the_circuit_again() -> None:
-    breaker = CircuitBreaker("test", failures=2, seconds=0.1, longest_probe_seconds=0.1)
+def test_a_guarded_probe_is_never_replaced_and_its_failure_opens_the_circuit_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(circuit_breaker, "LONGEST_PROBE_SECONDS", 0.1)
+    breaker = CircuitBreaker("test", failures=2, seconds=0.1)
     fail(breaker)
     fail(breaker)
     wait_until(lambda: not breaker.is_open)

@@ -9,7 +9,7 @@ import pytest
 import redis as redis_client
 from django.conf import LazySettings
 
-from shop.concurrency import blocking
+from shop.concurrency import event_loop
 from shop.errors import Overloaded
 from shop.redis import completion_notifications
 from shop.tests import tally
@@ -23,14 +23,12 @@ from shop.tests.second_process import another_process, read_line
 # and after the first check: it learns later changes only from a notification.
 WAITER = """
 import asyncio
-import threading
 import time
-from shop.concurrency import blocking, event_loop
+from shop.concurrency import event_loop
 from shop.redis import completion_notifications
 from shop.tests import tally
 
 seconds = float(sys.argv[1])
-subscribed = threading.Event()
 completion_notifications.RECHECK_SECONDS = seconds
 completion_notifications.LISTENING_RECHECK_SECONDS = seconds
 checks = []
@@ -44,12 +42,11 @@ def check():
         print("ready", flush=True)
     return checks[-1]
 
-completion_notifications._wake_all = subscribed.set
 completion_notifications._listener.start()
-if seconds > 10:
-    subscribed.wait()
+while seconds > 10 and not completion_notifications._is_listening:
+    time.sleep(0.01)
 waiting = completion_notifications.wait("order-1", is_settled=is_counted, seconds=30)
-is_settled = asyncio.run(waiting) if sys.argv[2] == "loop" else blocking.run(waiting)
+is_settled = asyncio.run(waiting) if sys.argv[2] == "loop" else event_loop.run_blocking(waiting)
 print(is_settled, time.monotonic(), flush=True)
 """
 NEVER, NORMALLY = "3600", str(completion_notifications.RECHECK_SECONDS)
@@ -92,7 +89,7 @@ async def waiting(name: str, check: Callable[[], bool], *, seconds: float = 30, 
 
 def wait(name: str, check: Callable[[], bool], *, place: str = "thread", **more: Any) -> bool:
     """The same in this thread, with or without an event loop."""
-    run = asyncio.run if place == "loop" else blocking.run
+    run = asyncio.run if place == "loop" else event_loop.run_blocking
     return run(waiting(name, check, **more))
 
 
@@ -199,7 +196,7 @@ def test_a_thousand_waiters_of_a_loop_hold_no_thread_and_are_woken_by_another_th
     before = threading.active_count()
 
     def notify() -> int:
-        wait_until(lambda: completion_notifications.waiting_count() == 1_000)
+        wait_until(lambda: completion_notifications._count == 1_000)
         threads = threading.active_count()
         settled.set()
         completion_notifications.notify_completed(*(f"order-{number}" for number in range(10)))
@@ -215,7 +212,7 @@ def test_a_thousand_waiters_of_a_loop_hold_no_thread_and_are_woken_by_another_th
     assert woken == [True] * 1_000
     assert threads <= before + 1, "only the thread that notifies"
     assert time.monotonic() - started_at < 10
-    assert (completion_notifications.waiting_count(), dict(completion_notifications._waiting)) == (0, {})
+    assert (completion_notifications._count, dict(completion_notifications._waiting)) == (0, {})
 
 
 @PLACES
@@ -266,7 +263,7 @@ def test_at_most_the_configured_number_wait_and_the_next_returns_at_once(setting
     begun: list[str] = []
 
     async def one_too_many() -> tuple[bool, bool, bool, float]:
-        while completion_notifications.waiting_count() < 50:
+        while completion_notifications._count < 50:
             await asyncio.sleep(0.01)
         started_at = time.monotonic()
         unsettled = await waiting("order-1", lambda: False)
@@ -287,14 +284,14 @@ def test_at_most_the_configured_number_wait_and_the_next_returns_at_once(setting
         # The places are free again.
         settled.clear()
         waits = [asyncio.create_task(waiting("order-2", settled.is_set)) for _ in range(50)]
-        while completion_notifications.waiting_count() < 50:
+        while completion_notifications._count < 50:
             await asyncio.sleep(0.01)
         settled.set()
         notify_elsewhere("order-2")
         assert await asyncio.gather(*waits) == [True] * 50
 
     asyncio.run(all_at_once())
-    assert completion_notifications.waiting_count() == 0
+    assert completion_notifications._count == 0
 
 
 @PLACES
@@ -305,7 +302,7 @@ def test_a_waiter_whose_check_fails_releases_its_place(place: str) -> None:
     for _ in range(64):
         with pytest.raises(ValueError):
             wait("order-1", fail, place=place)
-    assert ("order-1" in completion_notifications._waiting, completion_notifications.waiting_count()) == (
+    assert ("order-1" in completion_notifications._waiting, completion_notifications._count) == (
         False,
         0,
     )
@@ -332,14 +329,14 @@ def test_a_check_that_is_refused_as_overloaded_is_retried(
 def test_a_cancelled_waiter_releases_its_place() -> None:
     async def cancel() -> None:
         task = asyncio.create_task(waiting("order-1", lambda: False))
-        while not completion_notifications.waiting_count():
+        while not completion_notifications._count:
             await asyncio.sleep(0.01)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
 
     asyncio.run(cancel())
-    assert ("order-1" in completion_notifications._waiting, completion_notifications.waiting_count()) == (
+    assert ("order-1" in completion_notifications._waiting, completion_notifications._count) == (
         False,
         0,
     )
@@ -348,7 +345,7 @@ def test_a_cancelled_waiter_releases_its_place() -> None:
 def test_a_stopping_process_ends_every_wait_and_later_ones_at_once(stopping: None) -> None:
     async def all_wait() -> list[bool]:
         waits = [asyncio.create_task(waiting(f"order-{number}", lambda: False)) for number in range(100)]
-        while completion_notifications.waiting_count() < 100:
+        while completion_notifications._count < 100:
             await asyncio.sleep(0.01)
         completion_notifications.stop()
         ended = await asyncio.gather(*waits)

@@ -11,7 +11,7 @@ from django.utils import timezone
 from uuid_utils.compat import uuid7
 
 from shop.db import transactions
-from shop.events import dead_events
+from shop.events import replaying
 from shop.models import JournalLine
 from shop.tests.clients import signed_in
 from shop.tests.commands import run, run_json
@@ -115,7 +115,7 @@ def test_the_page_says_how_many_events_are_queued_again_though_the_database_is_l
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     letters = [dead() for _ in range(3)]
-    monkeypatch.setattr(dead_events, "REPLAY_BATCH_SIZE", 2)
+    monkeypatch.setattr(replaying, "REPLAY_BATCH_SIZE", 2)
     run_transaction = transactions.run
 
     def lose_the_second(work: Any, effect: Any, **more: Any) -> Any:

@@ -241,7 +241,7 @@ def test_no_ticket_call_blocks_the_loop_and_a_poll_ends_when_it_settles(
         assert json_of(await caller.get(at))["status"] == "waiting"
         assert json_of(await caller.get(at, Prefer="wait=1"))["status"] == "waiting"
         polls = [asyncio.create_task(caller.get(at, Prefer="wait=20")) for _ in range(20)]
-        while completion_notifications.waiting_count() < 20:
+        while completion_notifications._count < 20:
             await asyncio.sleep(0.01)
         await event_loop.run_in_thread(worker.serve_once)
         settled_at = time.monotonic()
@@ -270,7 +270,7 @@ def test_polls_and_repeats_of_one_account_leave_places_for_others(
         repeating = {"Idempotency-Key": "a", "Prefer": "wait=3"}
         repeats = [asyncio.create_task(caller.post("/orders", body, **repeating)) for _ in range(20)]
         await asyncio.sleep(1)
-        assert completion_notifications.waiting_count() == 4
+        assert completion_notifications._count == 4
         began_at = time.monotonic()
         assert (await other.post("/orders", body, Prefer="wait=1")).status == 202
         assert time.monotonic() - began_at >= 1, "there was a place to wait"

@@ -56,7 +56,7 @@ record("d")
 assert sequencing.sequence() == 1
 page = reading.read_page(after=1, patterns=[], limit=10)
 print("ready")
-print(connection.vendor, [event.data["name"] for event in page.events], page.position, flush=True)
+print(connection.vendor, [event.data["name"] for event in page.events], page.cursor.position, flush=True)
 """
 
 
@@ -181,7 +181,7 @@ def test_a_call_that_waits_is_refused_once_its_key_is_revoked_or_its_right_withd
         in_background(lambda one=one: one.get("/events", Prefer="wait=20"))
         for one in (KeyApi(made.secret), api)
     ]
-    wait_until(lambda: completion_notifications.waiting_count() == 2)
+    wait_until(lambda: completion_notifications._count == 2)
     keys.revoke(key_id=made.key.pk)
     Permission.objects.get(codename="view_feedevent").user_set.clear()
     record("paid")
@@ -198,9 +198,9 @@ def test_a_page_of_a_rare_type_goes_on_where_it_stopped_looking(monkeypatch: pyt
     sequencing.sequence()
 
     first = reading.read_page(after=None, patterns=["order.paid"], limit=5, most_positions=4)
-    second = reading.read_page(after=first.position, patterns=["order.paid"], limit=5)
+    second = reading.read_page(after=first.cursor.position, patterns=["order.paid"], limit=5)
 
-    assert (list(first.events), first.position, first.is_end) == ([], 4, False)
+    assert (list(first.events), first.cursor.position, first.is_end) == ([], 4, False)
     assert [event.data["name"] for event in second.events] == ["paid"]
     assert second.is_end
 

@@ -148,7 +148,7 @@ def test_every_reader_gets_every_event_once_while_writers_and_sequencers_race() 
 @pytest.mark.first_circle
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_a_sequencer_that_is_killed_between_statements_has_done_nothing(moment: str) -> None:
-    sequencing.ensure_state()
+    FeedState.objects.get_or_create(pk=sequencing.ROW)
     record("a", "b")
     follower = Follower(reader())
     with another_process(HANGING_SEQUENCER, moment) as process:
@@ -174,7 +174,7 @@ def test_a_pass_whose_commits_answer_is_lost_gives_each_event_one_position_and_w
 ) -> None:
     woken: list[str] = []
     monkeypatch.setattr(completion_notifications, "notify_completed", woken.append)
-    sequencing.ensure_state()
+    FeedState.objects.get_or_create(pk=sequencing.ROW)
     record("a", "b")
     follower = Follower(reader())
     with losing_reply_to_commit(tmp_path) as is_lost:

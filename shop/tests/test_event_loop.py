@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from shop.concurrency import blocking, event_loop
+from shop.concurrency import event_loop
 from shop.concurrency.event_loop import Signal
 from shop.concurrency.group_commit import Batcher
 from shop.concurrency.thread_pool import ThreadPool
@@ -19,7 +19,7 @@ from shop.tests.racing import wait_until
 
 pytestmark = pytest.mark.django_db
 colour: ContextVar[str] = ContextVar("colour", default="none")
-RUNNERS = pytest.mark.parametrize("run", [asyncio.run, blocking.run], ids=["loop", "thread"])
+RUNNERS = pytest.mark.parametrize("run", [asyncio.run, event_loop.run_blocking], ids=["loop", "thread"])
 
 
 def at_once(work: Callable[[], Any]) -> Any:
@@ -97,7 +97,7 @@ def test_a_thread_runs_in_a_copy_of_the_callers_context(run: Any) -> None:
 
     (seen, is_here), after = run(call())
     assert seen == "the caller's"
-    assert is_here == (run is blocking.run)
+    assert is_here == (run is event_loop.run_blocking)
     if run is asyncio.run:
         assert after == "the caller's"
     colour.set("none")
@@ -157,7 +157,7 @@ def test_a_signal_ends_exactly_one_wait(run: Any) -> None:
 
 def test_a_coroutine_that_needs_an_event_loop_is_refused() -> None:
     with pytest.raises(RuntimeError, match=r"shop\.concurrency\.event_loop"):
-        blocking.run(asyncio.sleep(0))
+        event_loop.run_blocking(asyncio.sleep(0))
 
 
 def test_results_from_many_threads_at_once_all_arrive() -> None:

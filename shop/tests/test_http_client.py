@@ -62,12 +62,8 @@ def dripping(data: bytes, *, after: bytes = b"") -> Talk:
     return drip
 
 
-def exchange(
-    url: str, *, body: bytes | None = None, method: str = "POST", reads_headers: bool = True
-) -> Reply:
-    return http_client.send_request(
-        method, url, headers={}, body=body, seconds=ALLOWED, reads_headers=reads_headers
-    )
+def exchange(url: str, *, body: bytes | None = None, method: str = "POST") -> Reply:
+    return http_client.send_request(method, url, headers={}, body=body, seconds=ALLOWED)
 
 
 def seconds_of_silence(url: str, *, body: bytes | None = None, said: str | None = None) -> float:
@@ -115,8 +111,7 @@ MALFORMED = {
 }
 
 
-@pytest.mark.parametrize("reads_headers", [True, False])
-def test_a_reply_that_is_cut_or_no_http_is_no_response(reads_headers: bool) -> None:
+def test_a_reply_that_is_cut_or_no_http_is_no_response() -> None:
     believed: dict[str, Reply] = {}
     for kind, reply in MALFORMED.items():
 
@@ -126,7 +121,7 @@ def test_a_reply_that_is_cut_or_no_http_is_no_response(reads_headers: bool) -> N
 
         with serving(answer) as address:
             try:
-                believed[kind] = exchange(f"http://{address}/", reads_headers=reads_headers)
+                believed[kind] = exchange(f"http://{address}/")
             except NoResponse as refused:
                 assert not isinstance(refused, NotConnected), kind
     assert believed == {}
@@ -143,10 +138,8 @@ def test_a_reply_that_is_cut_or_no_http_is_no_response(reads_headers: bool) -> N
     ],
 )
 def test_a_whole_reply_without_a_body_is_one_however_it_ends(reply: bytes) -> None:
-    for reads_headers in (True, False):
-        # Each server ends its connection after the reply, which may be kept here until then.
-        with serving(lambda line: (line.recv(65536), line.sendall(reply))) as address:
-            assert exchange(f"http://{address}/", reads_headers=reads_headers).body == b""
+    with serving(lambda line: (line.recv(65536), line.sendall(reply))) as address:
+        assert exchange(f"http://{address}/").body == b""
 
 
 def test_an_endless_reply_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from django.contrib.auth.models import User
 
 from shop.accounts import accounts, tokens
 from shop.db import commit_marks
-from shop.events import dead_events
+from shop.events import replaying
 from shop.models import CommittedTransaction, JournalLine
 from shop.tests.factories import PASSWORD, AccountFactory
 from shop.tests.lost_replies import losing_reply_to_commit
@@ -57,7 +57,7 @@ def test_accounts_that_were_disabled_are_counted(account: User) -> None:
 
 @pytest.mark.usefixtures("_loss")
 def test_replayed_dead_events_are_returned_and_noted_once(dead_event: JournalLine) -> None:
-    assert dead_events.replay([dead_event.pk]) == [dead_event.pk]
+    assert replaying.replay([dead_event.pk]) == [dead_event.pk]
     assert JournalLine.objects.filter(what="event.replayed").count() == 1
 
 

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from scripts.tests.simulator import Simulator
 from shop.db import transactions
-from shop.events import dead_events, journal, order_replay, outbox
+from shop.events import journal, outbox, replaying
 from shop.models import JournalLine
 from shop.operations.doctor import work as doctor
 from shop.redis import redis_client
@@ -165,20 +165,9 @@ def test_an_event_that_is_not_due_yet_is_not_overtaken(own_data_platform: Simula
     assert outbox.deliver_due() == 2
 
 
-class _NoMutex:
-    """Replaces the mutex that lets one relay per process run."""
-
-    def acquire(self, *, blocking: bool) -> bool:
-        return True
-
-    def release(self) -> None:
-        pass
-
-
 @pytest.fixture
-def relays(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], int]]:
+def relays() -> list[Callable[[], int]]:
     """Six relays that run at once, like those of six processes."""
-    monkeypatch.setattr(outbox, "_relay_mutex", _NoMutex())
     return [outbox.deliver_due] * 6
 
 
@@ -295,8 +284,8 @@ def test_a_dead_event_blocks_its_order_until_it_is_replayed(
         use(corrected, settings)
         operator = journal.ActorContext(actor=journal.Actor.STAFF, id=7, name="ada")
         with journal.acting(operator):
-            assert dead_events.replay([line(dead).pk, line(held).pk]) == [line(dead).pk]
-            assert dead_events.replay([line(dead).pk]) == []
+            assert replaying.replay([line(dead).pk, line(held).pk]) == [line(dead).pk]
+            assert replaying.replay([line(dead).pk]) == []
         assert outbox.deliver_due() == 2
         assert received_event_ids(corrected) == [dead, held]
     noted = JournalLine.objects.get(what="event.replayed")
@@ -387,9 +376,9 @@ def test_an_event_that_is_too_old_is_given_up_after_a_few_attempts(
         outbox.deliver_due()
     assert line(event).delivery == "dead"
     assert line(event).last_error.startswith("given up: no answer")
-    assert [dead.pk for dead in dead_events.list_dead()] == [line(event).pk]
+    assert [dead.pk for dead in replaying.EventFilter().lines()] == [line(event).pk]
 
-    dead_events.replay([line(event).pk])
+    replaying.replay([line(event).pk])
     for _ in range(outbox.FEWEST_ATTEMPTS + 1):
         make_due(event)
         outbox.deliver_due()
@@ -407,7 +396,7 @@ def test_an_old_order_whose_events_are_sent_again_while_the_platform_is_away_has
     assert outbox.deliver_all([order_id]) == {}
     JournalLine.objects.update(at=timezone.now() - timedelta(seconds=settings.EVENT_GIVE_UP_SECONDS + 1))
     right, settings.DATA_PLATFORM_URL = settings.DATA_PLATFORM_URL, NOWHERE
-    order_replay.replay_order(order_id=order_id, reason="lost there", settled_refunds=0)
+    replaying.replay_order(order_id=order_id, reason="lost there", settled_refunds=0)
     for _ in range(outbox.FEWEST_ATTEMPTS + 1):
         make_due(event)
         outbox.deliver_due()
@@ -483,16 +472,16 @@ def test_nothing_is_delivered_inside_a_transaction(own_data_platform: Simulator)
 
 @pytest.mark.usefixtures("impatient")
 def test_gauges_count_queued_and_dead_events(own_data_platform: Simulator, settings: LazySettings) -> None:
-    assert (outbox.queued_count(), dead_events.dead_count(), outbox.oldest_age_seconds()) == (0, 0, 0.0)
+    assert (outbox.queued_count(), replaying.dead_count(), outbox.oldest_age_seconds()) == (0, 0, 0.0)
     note(REFUSED)
     outbox.deliver_due()
     note("test.happened", "test.happened")
     JournalLine.objects.filter(delivery="queued").update(at=timezone.now() - timedelta(minutes=2))
-    assert (outbox.queued_count(), dead_events.dead_count()) == (2, 1)
+    assert (outbox.queued_count(), replaying.dead_count()) == (2, 1)
     assert 120 <= outbox.oldest_age_seconds() < 130
 
 
-@pytest.mark.parametrize("read", [outbox.queued_count, dead_events.dead_count, outbox.oldest_age_seconds])
+@pytest.mark.parametrize("read", [outbox.queued_count, replaying.dead_count, outbox.oldest_age_seconds])
 def test_a_gauge_reads_queued_events_by_an_index(read: Callable[[], Any]) -> None:
     """It is read every few seconds, from a table that only grows."""
     note("test.happened")

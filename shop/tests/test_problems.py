@@ -9,7 +9,7 @@ from django.conf import LazySettings
 from django.test import Client
 
 from shop.accounts import tokens
-from shop.concurrency import blocking
+from shop.concurrency import event_loop
 from shop.errors import Overloaded
 from shop.http import keyed_calls, problems, views
 from shop.http.json_format import TooLarge
@@ -198,7 +198,7 @@ def test_without_a_database_calls_are_unavailable_and_recover_by_themselves() ->
 
 def called(method: str, path: str, refusal: Exception | None = None) -> Response:
     request = Request(method, f"/api/v1{path}", {b"host": b"localhost"}, b"")
-    return blocking.run(views.answer_call(request, refusal))
+    return event_loop.run_blocking(views.answer_call(request, refusal))
 
 
 def test_a_problem_passes_answer_call_with_its_code() -> None:

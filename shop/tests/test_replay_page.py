@@ -11,8 +11,8 @@ from django.urls import reverse
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
-from shop.events import dead_events
-from shop.events.dead_events import EventFilter
+from shop.events import replaying
+from shop.events.replaying import EventFilter
 from shop.models import JournalLine
 from shop.tests.clients import signed_in
 from shop.tests.commands import run, run_json
@@ -97,8 +97,8 @@ def client_user(client: Any) -> Any:
 def test_a_replay_is_bounded_and_goes_on_when_it_is_repeated(
     client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dead_events, "MOST_REPLAYED", 4)
-    monkeypatch.setattr(dead_events, "REPLAY_BATCH_SIZE", 3)
+    monkeypatch.setattr(replaying, "MOST_REPLAYED", 4)
+    monkeypatch.setattr(replaying, "REPLAY_BATCH_SIZE", 3)
     made = [dead().pk for _ in range(6)]
     [message] = replay(client)
     assert message.startswith("4 queued again") and "2 are still dead" in message

@@ -7,7 +7,7 @@ from django.db import transaction
 from prometheus_client import REGISTRY
 
 from shop.errors import Rejected, Unavailable
-from shop.redis import redis_client, spin_lock
+from shop.redis import locks, redis_client
 from shop.tests.outages import OwnRedis
 from shop.tests.racing import race, wait_until
 
@@ -34,7 +34,7 @@ def test_one_thread_at_a_time_holds_it_and_all_run_at_once_without_it(
         inside[0] -= 1
 
     def visit_locked() -> None:
-        with spin_lock.held(NAME):
+        with locks.spinning(NAME):
             visit()
 
     assert race([visit_locked if is_locked else visit] * 10) == [None] * 10
@@ -43,7 +43,7 @@ def test_one_thread_at_a_time_holds_it_and_all_run_at_once_without_it(
 
 def test_a_wait_that_times_out_is_refused_and_counted() -> None:
     before = counted("timeouts_total")
-    with spin_lock.held(NAME), pytest.raises(Rejected) as refusal, spin_lock.held(NAME, wait_seconds=0.3):
+    with locks.spinning(NAME), pytest.raises(Rejected) as refusal, locks.spinning(NAME, wait_seconds=0.3):
         pytest.fail("two threads held it")
     assert (refusal.value.code, refusal.value.retry_after) == ("lock_not_acquired", 1)
     assert counted("timeouts_total") == before + 1
@@ -51,26 +51,26 @@ def test_a_wait_that_times_out_is_refused_and_counted() -> None:
 
 def test_releasing_a_lock_after_its_lease_expired_does_not_free_the_next_holders() -> None:
     before = counted("leases_lost_total")
-    with spin_lock.held(NAME, lease_milliseconds=50):
-        second = spin_lock.held(NAME)
+    with locks.spinning(NAME, lease_milliseconds=50):
+        second = locks.spinning(NAME)
         second.__enter__()
     assert counted("leases_lost_total") == before + 1
-    with pytest.raises(Rejected), spin_lock.held(NAME, wait_seconds=0.3):
+    with pytest.raises(Rejected), locks.spinning(NAME, wait_seconds=0.3):
         pytest.fail("the first holder's release freed the second holder's lock")
     second.__exit__(None, None, None)
-    with spin_lock.held(NAME, wait_seconds=0.0):
+    with locks.spinning(NAME, wait_seconds=0.0):
         pass
 
 
 def test_the_lock_ends_with_its_lease() -> None:
-    with spin_lock.held(NAME, lease_milliseconds=5_000):
+    with locks.spinning(NAME, lease_milliseconds=5_000):
         assert 0 < redis_client.client().pttl(NAME) <= 5_000
     assert not redis_client.client().exists(NAME)
 
 
 def test_without_redis_the_lock_is_unavailable_until_redis_is_back(own_redis: OwnRedis) -> None:
     own_redis.stop()
-    with pytest.raises(Unavailable), spin_lock.held(NAME):
+    with pytest.raises(Unavailable), locks.spinning(NAME):
         pytest.fail("there is no lock without Redis")
     own_redis.start()
     wait_until(is_free)
@@ -78,7 +78,7 @@ def test_without_redis_the_lock_is_unavailable_until_redis_is_back(own_redis: Ow
 
 def is_free() -> bool:
     try:
-        with spin_lock.held(NAME):
+        with locks.spinning(NAME):
             return True
     except Unavailable:
         return False
@@ -86,5 +86,5 @@ def is_free() -> bool:
 
 @pytest.mark.django_db(transaction=True)
 def test_it_is_not_waited_for_inside_a_transaction() -> None:
-    with transaction.atomic(), pytest.raises(transaction.TransactionManagementError), spin_lock.held(NAME):
+    with transaction.atomic(), pytest.raises(transaction.TransactionManagementError), locks.spinning(NAME):
         pytest.fail("a transaction was kept open meanwhile")

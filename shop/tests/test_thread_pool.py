@@ -49,8 +49,8 @@ def held() -> Iterator[Held]:
     held.go.set()
 
 
-def pool_of(threads: int, *, max_waiting: int = 10_000, idle_seconds: float = 60.0) -> ThreadPool:
-    return ThreadPool("test-pool", threads=threads, max_waiting=max_waiting, idle_seconds=idle_seconds)
+def pool_of(threads: int, *, max_waiting: int = 10_000) -> ThreadPool:
+    return ThreadPool("test-pool", threads=threads, max_waiting=max_waiting)
 
 
 def names_of_threads() -> list[str]:
@@ -114,7 +114,7 @@ def test_a_group_holds_half_of_the_threads_and_others_pass_it(held: Held) -> Non
     held.go.set()
     wait_until(lambda: drained(pool))
     assert held.began == [0, 1, 2, 3, 4, 5]
-    assert not pool._of_group and not pool._held
+    assert not pool._placed and not pool._held
 
 
 def test_a_member_holds_a_quarter_of_the_threads_and_waiting_members_take_turns(held: Held) -> None:
@@ -137,7 +137,7 @@ def test_a_member_holds_a_quarter_of_the_threads_and_waiting_members_take_turns(
     assert len(held.began) == len(set(held.began)) == 26
     later = held.began[4:]
     assert later.index((4, 0)) < 8
-    assert not (pool._of_member or pool._of_group or pool._held or pool._held_of_group)
+    assert not pool._placed and not pool._held
 
 
 def test_one_member_leaves_places_to_wait_for_the_others(held: Held) -> None:
@@ -153,7 +153,7 @@ def test_one_member_leaves_places_to_wait_for_the_others(held: Held) -> None:
     held.go.set()
     wait_until(lambda: drained(pool))
     assert len(held.began) == 8
-    assert not (pool._of_member or pool._of_group or pool._held or pool._held_of_group)
+    assert not pool._placed and not pool._held
 
 
 def test_one_owner_has_a_bounded_number_of_works_running_and_waiting(held: Held) -> None:
@@ -178,12 +178,12 @@ def test_a_refused_work_is_counted_nowhere(held: Held) -> None:
             pool.start(held.work(2), owner=7, group="refused")
     held.go.set()
     wait_until(lambda: drained(pool))
-    assert not pool._of_owner and not pool._of_group
+    assert not pool._of_owner and not pool._placed
     pool.start(lambda: None, owner=7, group="refused")
 
 
 def test_no_work_is_lost_and_no_group_passes_its_bound_while_many_start() -> None:
-    pool, done = pool_of(4, idle_seconds=0.001), SimpleQueue[tuple[int, int]]()
+    pool, done = pool_of(4), SimpleQueue[tuple[int, int]]()
     pause = threading.Event()
     mutex, running, highest = threading.Lock(), [0] * 3, [0] * 3
 
@@ -208,8 +208,7 @@ def test_no_work_is_lost_and_no_group_passes_its_bound_while_many_start() -> Non
     wait_until(lambda: drained(pool))
     assert {done.get_nowait() for _ in range(2_400)} == {(r, n) for r in range(8) for n in range(300)}
     assert max(highest) <= 2
-    assert not pool._of_group and not pool._held and pool._held_count == 0
-    wait_until(lambda: names_of_threads() == [])
+    assert not pool._placed and not pool._held and pool._held_count == 0
 
 
 def test_a_work_that_raises_costs_no_thread(caplog: pytest.LogCaptureFixture) -> None:
@@ -223,7 +222,7 @@ def test_a_work_that_raises_costs_no_thread(caplog: pytest.LogCaptureFixture) ->
     pool.start(lambda: used.put(threading.get_ident()), group="g")
     assert used.get(timeout=SOON) == used.get(timeout=SOON)
     wait_until(lambda: drained(pool))
-    assert not pool._of_group and not pool._of_owner
+    assert not pool._placed and not pool._of_owner
     assert "a task in a thread failed" in caplog.text
 
 
@@ -243,7 +242,7 @@ def test_a_thread_that_dies_is_replaced(held: Held, death: type[BaseException]) 
     dying.set()
     assert len({used.get(timeout=SOON) for _ in range(3)}) > 1
     wait_until(lambda: drained(pool))
-    assert not pool._of_group and not pool._of_owner
+    assert not pool._placed and not pool._of_owner
     pool.start(held.work("later"), group="dying", owner=7)
     wait_until(lambda: held.began == ["later"])
 
@@ -266,7 +265,7 @@ def test_where_no_thread_can_be_started_a_work_waits_for_one_that_runs_or_is_ref
     empty = pool_of(1)
     with pytest.raises(Overloaded):
         empty.start(held.work("refused"), group="g", owner=7)
-    assert not empty._of_group and not empty._of_owner
+    assert not empty._placed and not empty._of_owner
     held.go.set()
     wait_until(lambda: held.began == ["runs", "waits"])
 
@@ -304,10 +303,11 @@ def connection_of_next_work(pool: ThreadPool) -> int:
 
 
 def test_a_thread_keeps_its_connection_between_works_and_closes_it_when_it_ends() -> None:
-    pool = pool_of(1, idle_seconds=0.5)
+    pool = pool_of(1)
     number = connection_of_next_work(pool)
     assert connection_of_next_work(pool) == number
     assert is_connected(number)
+    pool.renew_threads()
     wait_until(lambda: names_of_threads() == [])
     wait_until(lambda: not is_connected(number))
     assert connection_of_next_work(pool) != number

@@ -28,7 +28,7 @@ from shop.tests.test_webhook_deliveries import (
     statuses,
 )
 from shop.tests.waiting import in_background
-from shop.webhook_endpoints import batches, delivery_pass, dispatcher, endpoints
+from shop.webhook_endpoints import delivery_pass, dispatcher, endpoints
 from shop.webhook_endpoints.dispatcher import Dispatcher
 from shop.webhook_models import WebhookDelivery, WebhookEndpoint
 
@@ -119,7 +119,7 @@ def test_a_receiver_that_hangs_now_and_then_takes_the_rest_of_a_pass(
 
 def test_what_is_due_the_longest_is_tried_first(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else events that are always refused, and older, take all places of each pass."""
-    monkeypatch.setattr(batches, "MOST_DUE", 3)
+    monkeypatch.setattr(delivery_pass, "MOST_DUE", 3)
     endpoint = endpoint_for(receiver)
     receiver.answer = lambda request: 400 if request.event["data"]["name"] == "refused" else 503
     record(*["refused"] * 3, "unlucky")

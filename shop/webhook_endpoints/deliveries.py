@@ -1,5 +1,10 @@
-"""The log of deliveries: reading it, sending one again, and sending a test."""
+"""The log of deliveries: reading it, sending one again, and sending a test.
 
+What is delivered to the data platform has no rows here: lines of the journal, by whose state
+`shop.events.outbox` delivers them, are shown in the shape of deliveries.
+"""
+
+import re
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -11,39 +16,69 @@ from uuid_utils.compat import uuid7
 from shop import clock
 from shop.db import key_walks, transactions
 from shop.errors import NotFound, Rejected
-from shop.events import journal
+from shop.events import journal, replaying
 from shop.feed_models import FeedEvent
 from shop.lazy_texts import mark as _
 from shop.models import JournalLine
-from shop.webhook_endpoints import endpoints, platform_log
+from shop.webhook_endpoints import endpoints
 from shop.webhook_models import BUILT_IN, WebhookDelivery, WebhookEndpoint
 
 TEST, TESTED = "webhook.test", "webhook_endpoint.tested"
 MOST_TESTS, TESTS_SECONDS = 10, 60
 """Tests of an endpoint that may be pending, and that may be asked for in so many seconds."""
-PENDING = WebhookDelivery.Status.PENDING
+Status, Sent = WebhookDelivery.Status, JournalLine.Delivery
+PENDING = Status.PENDING
+STATUSES = {Sent.QUEUED: Status.PENDING, Sent.DELIVERED: Status.DELIVERED, Sent.DEAD: Status.FAILED}
+"""Of a delivery, by that of the journal's line."""
+HTTP_ERROR = re.compile(r"HTTP (\d{3})\b")
 
 
 def find(*, endpoint_id: UUID, status: str = "") -> "QuerySet[WebhookDelivery] | QuerySet[JournalLine]":
-    """The deliveries of an endpoint; those of the data platform by `platform_log`. Raises `NotFound`."""
+    """The deliveries of an endpoint; those of the data platform are lines. Raises `NotFound`."""
     if endpoints.get(endpoint_id=endpoint_id).kind == WebhookEndpoint.Kind.DATA_PLATFORM:
-        return platform_log.find(status=status)
+        sent = [one for one in STATUSES if status in ("", STATUSES[one])]
+        return JournalLine.objects.filter(delivery__in=sent)
     rows = WebhookDelivery.objects.filter(endpoint=endpoint_id)
     return rows.filter(status=status) if status else rows
 
 
+def from_line(line: JournalLine) -> WebhookDelivery:
+    """An event of the journal as a delivery, which is not saved. Its `error` is that of the last attempt."""
+    assert line.event_id is not None, "each event has an id"
+    status = STATUSES[Sent(line.delivery)]
+    error = "" if status == Status.DELIVERED else line.last_error
+    refused = HTTP_ERROR.match(error)
+    return WebhookDelivery(
+        pk=line.pk,
+        endpoint_id=BUILT_IN,
+        event_id=line.event_id,
+        order_id=line.order_id,
+        type=line.what,
+        status=status,
+        attempts=line.attempts,
+        next_attempt_at=line.next_attempt_at,
+        response_status=int(refused[1]) if refused else None,
+        error=error,
+        created_at=line.at,
+        delivered_at=line.delivered_at,
+    )
+
+
 def resend(*, endpoint_id: UUID, delivery_id: int, reason: str = "") -> WebhookDelivery:
     """Send an event again at once, one that was delivered or given up too; then it is tried as a new one.
-    Raises `NotFound`, and `Rejected` `endpoint_disabled` or `event_expired`.
+    Raises `NotFound`, also for an event of an archived month, and `Rejected` `endpoint_disabled` or
+    `event_expired`.
     """
     if endpoint_id == BUILT_IN:
-        return platform_log.resend(line_id=delivery_id, reason=reason)
+        for line in replaying.resend([delivery_id], reason=reason):
+            return from_line(line)
+        raise _no_delivery(delivery_id)
     _get_enabled(endpoint_id)
 
     def work() -> WebhookDelivery:
         row = WebhookDelivery.objects.select_for_update().filter(endpoint=endpoint_id, pk=delivery_id).first()
         if row is None:
-            raise NotFound(_("There is no delivery {id} of this endpoint.", id=delivery_id))
+            raise _no_delivery(delivery_id)
         is_there = row.payload is not None or FeedEvent.objects.filter(position=row.position).exists()
         if not is_there:
             raise Rejected(_("The event was deleted after the retention."), code="event_expired")
@@ -119,6 +154,10 @@ def oldest_pending_seconds() -> float:
     instants += behind.values_list("at", flat=True)[:1]
     oldest = min((at for at in instants if at is not None), default=None)
     return max(0.0, (clock.now() - oldest).total_seconds()) if oldest else 0.0
+
+
+def _no_delivery(id: int) -> NotFound:
+    return NotFound(_("There is no delivery {id} of this endpoint.", id=id))
 
 
 def _get_enabled(endpoint_id: UUID) -> WebhookEndpoint:

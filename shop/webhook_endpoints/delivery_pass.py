@@ -1,4 +1,4 @@
-"""The work of one endpoint: its pending deliveries, then the next events of the feed, in order per order.
+"""The work of one endpoint: its due deliveries, and the next events of the feed, in order per order.
 
 What was sent is recorded by one transaction with the endpoint's position; a worker that dies in between sends
 the same events again, with the same ids.
@@ -6,27 +6,31 @@ the same events again, with the same ids.
 
 import threading
 import time
+from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor, wait
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Any
+from uuid import UUID
 
 from django.conf import settings
+from django.db.models import Max, QuerySet
 from prometheus_client import Counter
+from structlog import get_logger
 
 from shop import clock
 from shop.db import bulk_sql, transactions
+from shop.event_feed import reading
+from shop.feed_models import FeedEvent
 from shop.outbound import backoff
-from shop.webhook_endpoints import batches, endpoints, sending
-from shop.webhook_endpoints.batches import DeliveryBatch, Job
+from shop.webhook_endpoints import endpoints, sending
 from shop.webhook_endpoints.sending import Attempt
 from shop.webhook_models import WebhookDelivery, WebhookEndpoint
 
-PENDING, DELIVERED, FAILED = (
-    WebhookDelivery.Status.PENDING,
-    WebhookDelivery.Status.DELIVERED,
-    WebhookDelivery.Status.FAILED,
-)
+log = get_logger(__name__)
+Status = WebhookDelivery.Status
 ATTEMPTS = Counter(
     "firstcome_webhook_attempts", "Requests to webhook endpoints, by the outcome.", ["outcome"]
 )
@@ -35,13 +39,39 @@ for _outcome in ("delivered", "failed", "given_up"):
     ATTEMPTS.labels(_outcome)
 SENDING_AT_ONCE = 4
 """Requests to one endpoint."""
-FEWEST_EVENTS, MOST_EVENTS = 50, 200
-"""The events and the orders of a pass, and how many they become while passes are quick."""
-QUICK_PASS_SECONDS, SLOW_PASS_SECONDS = 1.0, 3.0
+MOST_EVENTS = 100
+"""The orders of which a pass takes what is due, and the events that it takes from the feed."""
+MOST_DUE = 500
+"""Deliveries that a pass reads."""
+MOST_PENDING = 10_000
+"""Of an endpoint: with so many refused events nothing more is read from the feed, which keeps what comes."""
 PASS_SECONDS, LOOK_SECONDS = 15.0, 1.0
 """How long requests of a pass begin, and how often it looks whether the endpoint was changed."""
 FEWEST_ATTEMPTS = 5
 """Even an old event has so many, because it may have waited for others."""
+
+
+@dataclass(slots=True)
+class Job:
+    """A delivery that is to be attempted; a new one has no key yet."""
+
+    row: WebhookDelivery
+    payload: dict[str, Any]
+    attempt: Attempt | None = None
+    is_changed: bool = False
+
+
+@dataclass(slots=True)
+class DeliveryBatch:
+    """What a pass over an endpoint does: jobs by order, each in sequence, and the position afterwards."""
+
+    jobs_by_order: dict[UUID | str, list[Job]] = field(default_factory=lambda: defaultdict(list))
+    blocked: list[Job] = field(default_factory=list)
+    position: int = 0
+    has_more: bool = False
+
+    def jobs(self) -> list[Job]:
+        return [job for jobs in self.jobs_by_order.values() for job in jobs]
 
 
 class LeaseLost(Exception):
@@ -50,13 +80,7 @@ class LeaseLost(Exception):
     """
 
 
-def run(
-    endpoint: WebhookEndpoint,
-    *,
-    pool: Executor,
-    limit: int = FEWEST_EVENTS,
-    stop: threading.Event | None = None,
-) -> bool:
+def run(endpoint: WebhookEndpoint, *, pool: Executor, stop: threading.Event | None = None) -> bool:
     """Deliver what is due and the next events, once. Returns whether there is more to do at once.
 
     An endpoint whose owner lost the right to read events gets none, and is disabled. Once `stop` is set
@@ -68,7 +92,7 @@ def run(
             lambda: endpoints.disable(endpoint, by=by, error=why, at=now), transactions.REPEATABLE
         )
         return False
-    batch = batches.read(endpoint, limit=limit)
+    batch = _read(endpoint)
     _send_all(endpoint, batch, pool=pool, stop=stop or threading.Event())
     now = clock.now()
     for jobs in batch.jobs_by_order.values():
@@ -78,68 +102,157 @@ def run(
     return batch.has_more
 
 
-def next_limit(limit: int, *, seconds: float) -> int:
-    """The `limit` of the next pass: with more events statements cost less for each; with fewer a slow pass
-    has less to send again if its worker dies.
+def _read(endpoint: WebhookEndpoint) -> DeliveryBatch:
+    """What is due of the pending deliveries, and the next events, unless too many are pending.
+
+    Of those whose last request got no answer one is tried; after a pass without any answer one order,
+    an untried one if there is one. So neither a receiver that hangs nor an event that makes it hang holds up
+    what it would take.
     """
-    if seconds < QUICK_PASS_SECONDS:
-        return min(2 * limit, MOST_EVENTS)
-    return max(limit // 2, FEWEST_EVENTS) if seconds > SLOW_PASS_SECONDS else limit
+    now, batch = clock.now(), DeliveryBatch(position=endpoint.position)
+    pending = WebhookDelivery.objects.filter(endpoint=endpoint, status=Status.PENDING)
+    count = pending[:MOST_PENDING].count()
+    if not count:
+        # As with most endpoints at most times: nothing more is asked of the table.
+        pending = pending.none()
+    due = list(pending.filter(next_attempt_at__lte=now).order_by("next_attempt_at", "id")[:MOST_DUE])
+    orders = {row.order_id for row in due if row.order_id}
+    # An earlier event of the same order may not be due yet.
+    rows = {row.pk: row for row in (*due, *pending.filter(order_id__in=orders))}
+    waiting = _add_pending(batch, [rows[pk] for pk in sorted(rows)], now)
+    is_probe = endpoint.failures > 0
+    tried = _choose(batch, is_probe=is_probe)
+    for key in batch.jobs_by_order.keys() - set(tried):
+        waiting[key] = now
+        batch.has_more = True
+    batch.jobs_by_order = defaultdict(list, {key: batch.jobs_by_order[key] for key in tried})
+    needs_another = not any(jobs[0].row.attempts == 0 for jobs in batch.jobs_by_order.values())
+    if count < MOST_PENDING and (not is_probe or needs_another):
+        _read_feed(endpoint, batch, pending, waiting, now, limit=1 if is_probe else MOST_EVENTS)
+    return batch
 
 
-class _Requests:
-    """The requests of a pass, which its threads share."""
+def _choose(batch: DeliveryBatch, *, is_probe: bool) -> list[UUID | str]:
+    """The orders that a pass tries, in the order in which it begins them."""
+    first = {key: jobs[0].row for key, jobs in batch.jobs_by_order.items()}
+    by_instant = sorted(first, key=lambda key: (first[key].next_attempt_at, first[key].pk))
+    if is_probe:
+        return sorted(by_instant, key=lambda key: first[key].attempts)[:1]
+    unanswered = [key for key in by_instant if first[key].attempts and first[key].response_status is None]
+    hanging = set(unanswered)
+    others = [key for key in by_instant if key not in hanging]
+    # First, so that the other threads send the rest while this one waits.
+    return [*unanswered[:1], *others][:MOST_EVENTS]
 
-    def __init__(self, endpoint: WebhookEndpoint, stop: threading.Event) -> None:
-        self._endpoint, self._stop = endpoint, stop
-        self._mutex = threading.Lock()
-        self._unanswered = 0
-        self.over = threading.Event()
-        """Once set, no further request begins: the rest of the pass is left to a later one."""
 
-    def send_in_sequence(self, jobs: Sequence[Job]) -> None:
-        """Send the events of an order: the next one once the one before it was accepted."""
-        for job in jobs:
-            if self.over.is_set() or self._stop.is_set():
-                return
-            job.attempt = sending.send(self._endpoint, id=str(job.row.event_id), payload=job.payload)
-            self._note(job.attempt)
-            if not job.attempt.is_delivered:
-                return
+def _add_pending(
+    batch: DeliveryBatch, pending: Sequence[WebhookDelivery], now: datetime
+) -> dict[UUID | str, datetime]:
+    """Add the deliveries of orders whose first one is due. Returns when those of the other orders are."""
+    positions = [row.position for row in pending if row.position]
+    events = {event.position: event for event in FeedEvent.objects.filter(position__in=positions)}
+    waiting: dict[UUID | str, datetime] = {}
+    for row in pending:
+        event, key = events.get(row.position), _order_key(row)
+        payload = row.payload if event is None else sending.body_of(event)
+        if payload is None:
+            # The event was deleted after the retention; that is longer than anything is tried.
+            row.status, row.next_attempt_at = Status.FAILED, None
+            row.error = "the event was deleted before it was delivered"
+            batch.blocked.append(Job(row, {}, is_changed=True))
+        elif key in waiting:
+            # It is due when the first one of its order is.
+            row.next_attempt_at = waiting[key]
+            batch.blocked.append(Job(row, payload, is_changed=True))
+        elif key not in batch.jobs_by_order and row.next_attempt_at is not None and row.next_attempt_at > now:
+            waiting[key] = row.next_attempt_at
+        else:
+            batch.jobs_by_order[key].append(Job(row, payload))
+    return waiting
 
-    def _note(self, attempt: Attempt) -> None:
-        """End the pass after as many requests without any answer, one after the other, as run at once."""
-        with self._mutex:
-            self._unanswered = self._unanswered + 1 if attempt.response_status is None else 0
-            if self._unanswered >= SENDING_AT_ONCE:
-                self.over.set()
+
+def _read_feed(
+    endpoint: WebhookEndpoint,
+    batch: DeliveryBatch,
+    pending: "QuerySet[WebhookDelivery]",
+    waiting: dict[UUID | str, datetime],
+    now: datetime,
+    *,
+    limit: int,
+) -> None:
+    """Add the next events of the feed. One of an order that waits is due when the order's first one is."""
+    deleted = reading.read_state().swept_position
+    if endpoint.position < deleted:
+        log.warning(
+            "events were deleted before an endpoint got them",
+            endpoint=str(endpoint.pk),
+            positions=deleted - endpoint.position,
+        )
+    position = max(endpoint.position, deleted)
+    page = reading.read_page(after=position, patterns=endpoint.events, limit=limit)
+    orders = {event.order_id for event in page.events if event.order_id} - batch.jobs_by_order.keys()
+    theirs = pending.filter(order_id__in=orders).values_list("order_id")
+    waiting |= dict(theirs.annotate(due_at=Max("next_attempt_at")).order_by())
+    for event in page.events:
+        row = WebhookDelivery(
+            endpoint=endpoint,
+            position=event.position,
+            event_id=event.event_id,
+            order_id=event.order_id,
+            type=event.type,
+            status=Status.PENDING,
+            next_attempt_at=now,
+            created_at=now,
+        )
+        key = _order_key(row)
+        job = Job(row, sending.body_of(event))
+        if key in waiting:
+            row.next_attempt_at = waiting[key]
+            batch.blocked.append(job)
+        else:
+            batch.jobs_by_order[key].append(job)
+    batch.position, batch.has_more = page.cursor.position, batch.has_more or not page.is_end
+
+
+def _order_key(row: WebhookDelivery) -> UUID | str:
+    """Events with the same key are delivered in sequence."""
+    return row.order_id or f"no order {row.event_id}"
 
 
 def _send_all(
-    endpoint: WebhookEndpoint,
-    batch: DeliveryBatch,
-    *,
-    pool: Executor,
-    stop: threading.Event,
+    endpoint: WebhookEndpoint, batch: DeliveryBatch, *, pool: Executor, stop: threading.Event
 ) -> None:
-    """Send to the endpoint, for `PASS_SECONDS` and the requests under way, unless it changes meanwhile."""
+    """Send to the endpoint, for `PASS_SECONDS` and the requests under way, unless it changes meanwhile.
+
+    Of an order the next event is sent once the one before it was accepted. As many requests in a row without
+    any answer as run at once end the pass: the rest is left to a later one.
+    """
     # The threads share the iterator: each takes an order that no other has, until none is left.
-    orders, requests = iter([*batch.jobs_by_order.values()]), _Requests(endpoint, stop)
+    orders, is_over = iter([*batch.jobs_by_order.values()]), threading.Event()
+    latest: deque[int | None] = deque(maxlen=SENDING_AT_ONCE)
 
     def work() -> None:
         for jobs in orders:
-            requests.send_in_sequence(jobs)
+            for job in jobs:
+                if is_over.is_set() or stop.is_set():
+                    return
+                job.attempt = sending.send(endpoint, id=str(job.row.event_id), payload=job.payload)
+                latest.append(job.attempt.response_status)
+                if latest.count(None) == SENDING_AT_ONCE:
+                    is_over.set()
+                if not job.attempt.is_delivered:
+                    break
 
     ends_at = time.monotonic() + PASS_SECONDS
     futures = [pool.submit(work) for _ in range(min(SENDING_AT_ONCE, len(batch.jobs_by_order)))]
     try:
-        while wait(futures, timeout=LOOK_SECONDS).not_done and not requests.over.is_set():
+        while wait(futures, timeout=LOOK_SECONDS).not_done and not is_over.is_set():
             if time.monotonic() > ends_at or _is_changed(endpoint):
-                requests.over.set()
+                is_over.set()
         for future in futures:
             future.result()
     finally:
-        requests.over.set()
+        is_over.set()
 
 
 def _is_changed(endpoint: WebhookEndpoint) -> bool:
@@ -161,11 +274,10 @@ def _record(endpoint: WebhookEndpoint, batch: DeliveryBatch, now: datetime) -> N
     if row is None or not _has_terms_of(row, endpoint):
         raise LeaseLost
     jobs = [*batch.jobs(), *batch.blocked]
-    new = [job.row for job in jobs if job.is_new]
-    if new:
+    if new := [job.row for job in jobs if job.row.pk is None]:
         bulk_sql.insert_objects(new)
     WebhookDelivery.objects.bulk_update(
-        [job.row for job in jobs if not job.is_new and job.is_changed],
+        [job.row for job in jobs if job.row.pk is not None and job.is_changed],
         ["status", "attempts", "next_attempt_at", "response_status", "error", "delivered_at"],
     )
     _record_health(row, [job.attempt for job in jobs if job.attempt], now)
@@ -189,23 +301,20 @@ def _apply(row: WebhookDelivery, attempt: Attempt, now: datetime) -> None:
     row.attempts += 1
     row.response_status, row.error = attempt.response_status, attempt.error[:255]
     if attempt.is_delivered:
-        row.status, row.next_attempt_at, row.delivered_at = DELIVERED, None, now
-    elif _is_too_old(row, now):
-        row.status, row.next_attempt_at = FAILED, None
+        row.status, row.next_attempt_at, row.delivered_at = Status.DELIVERED, None, now
+    elif row.attempts >= FEWEST_ATTEMPTS and _is_given_up(row.created_at, now):
+        row.status, row.next_attempt_at = Status.FAILED, None
     else:
         row.next_attempt_at = now + timedelta(seconds=backoff.pause_seconds(row.attempts))
 
 
-def _is_too_old(row: WebhookDelivery, now: datetime) -> bool:
-    age_seconds = (now - row.created_at).total_seconds()
-    return age_seconds > settings.WEBHOOK_GIVE_UP_SECONDS and row.attempts >= FEWEST_ATTEMPTS
+def _is_given_up(since: datetime, now: datetime) -> bool:
+    return (now - since).total_seconds() > settings.WEBHOOK_GIVE_UP_SECONDS
 
 
 def _record_health(row: WebhookEndpoint, attempts: Sequence[Attempt], now: datetime) -> None:
     """Note since when nothing is delivered, and disable an endpoint after `WEBHOOK_GIVE_UP_SECONDS` of that.
-
-    After a pass without any answer the endpoint rests, longer and longer; one that answers with errors goes
-    on.
+    After a pass without any answer the endpoint rests, longer and longer.
     """
     if row.disabled_at is not None:
         return
@@ -218,7 +327,7 @@ def _record_health(row: WebhookEndpoint, attempts: Sequence[Attempt], now: datet
         row.failures = 0 if has_answered else row.failures + 1
         rest = timedelta(seconds=backoff.pause_seconds(max(1, row.failures)))
         row.next_attempt_at = None if has_answered else now + rest
-        if (now - row.failing_since).total_seconds() > settings.WEBHOOK_GIVE_UP_SECONDS:
+        if _is_given_up(row.failing_since, now):
             by = WebhookEndpoint.DisabledBy.FAILURES
             endpoints.disable(row, by=by, error=failed[-1].error, at=now)
 
@@ -226,6 +335,6 @@ def _record_health(row: WebhookEndpoint, attempts: Sequence[Attempt], now: datet
 def _count(jobs: Iterable[Job]) -> None:
     for job in jobs:
         if job.attempt:
-            is_given_up = job.row.status == FAILED
+            is_given_up = job.row.status == Status.FAILED
             outcome = "delivered" if job.attempt.is_delivered else "given_up" if is_given_up else "failed"
             ATTEMPTS.labels(outcome).inc()

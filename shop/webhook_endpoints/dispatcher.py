@@ -6,7 +6,6 @@ after a crash another worker has it once the lease lapses.
 
 import secrets
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from uuid import UUID
@@ -25,8 +24,8 @@ from shop.webhook_models import WebhookDelivery, WebhookEndpoint
 
 log = get_logger(__name__)
 POLL_SECONDS = 0.5
-LEASE_SECONDS = 30
-RENEW_SECONDS = 10.0
+LEASE_SECONDS = 60
+"""Renewed before each pass, which takes half as long."""
 STOP_SECONDS = 5.0
 PAUSE_AFTER_FAILURE_SECONDS = 10.0
 """After a pass that could not be recorded, before the endpoint is released."""
@@ -37,11 +36,9 @@ class Dispatcher:
 
     def __init__(self) -> None:
         self._stop = threading.Event()
-        self._mutex = threading.Lock()
         self._running: dict[UUID, threading.Thread] = {}
         self._token = secrets.token_hex(16)
-        self._renewed_at = time.monotonic()
-        self._work = RepeatedWork(self._look, name="webhooks", pause=lambda: POLL_SECONDS)
+        self._work = RepeatedWork(self._start_due, name="webhooks", pause=lambda: POLL_SECONDS)
 
     def start(self) -> None:
         """Start looking for work."""
@@ -50,29 +47,19 @@ class Dispatcher:
     def stop(self, seconds: float = STOP_SECONDS) -> None:
         """End after the requests under way, or after so many seconds: what those sent comes again."""
         self._stop.set()
-        with self._mutex:
-            threads = [*self._running.values()]
+        threads = [*self._running.values()]
         self._work.stop(within_seconds=seconds / (1 + len(threads)))
         for thread in threads:
             thread.join(seconds / (1 + len(threads)))
 
-    def _look(self) -> None:
-        if time.monotonic() - self._renewed_at > RENEW_SECONDS:
-            self._renew()
-            self._renewed_at = time.monotonic()
-        self._start_due()
-
     def _start_due(self) -> None:
-        with self._mutex:
-            running = set(self._running)
-        for endpoint_id in due_endpoints().exclude(pk__in=running).values_list("pk", flat=True):
+        for endpoint_id in due_endpoints().exclude(pk__in=list(self._running)).values_list("pk", flat=True):
             if not self._lease(endpoint_id):
                 continue
             thread = threading.Thread(
                 target=self._serve, args=[endpoint_id], name=f"webhooks {endpoint_id}", daemon=True
             )
-            with self._mutex:
-                self._running[endpoint_id] = thread
+            self._running[endpoint_id] = thread
             try:
                 thread.start()
             except RuntimeError:
@@ -93,17 +80,12 @@ class Dispatcher:
 
     def _serve(self, endpoint_id: UUID) -> None:
         """Deliver to an endpoint until nothing is due; then let others have it."""
-        limit = delivery_pass.FEWEST_EVENTS
         try:
             with ThreadPoolExecutor(delivery_pass.SENDING_AT_ONCE, thread_name_prefix="webhook") as pool:
-                while not self._stop.is_set():
+                while not self._stop.is_set() and lease(endpoint_id, self._token):
                     endpoint = due_endpoints().filter(pk=endpoint_id, lease_token=self._token).first()
-                    began_at = time.monotonic()
-                    if endpoint is None or not delivery_pass.run(
-                        endpoint, pool=pool, limit=limit, stop=self._stop
-                    ):
+                    if not endpoint or not delivery_pass.run(endpoint, pool=pool, stop=self._stop):
                         break
-                    limit = delivery_pass.next_limit(limit, seconds=time.monotonic() - began_at)
         except delivery_pass.LeaseLost:
             log.info("the webhook endpoint was changed, or another worker has it", endpoint=str(endpoint_id))
         except Exception as error:
@@ -117,24 +99,15 @@ class Dispatcher:
     def _end(self, endpoint_id: UUID) -> None:
         """Release the lease, and only then let this process take the endpoint again: by the same token."""
         release(endpoint_id, self._token)
-        with self._mutex:
-            self._running.pop(endpoint_id, None)
-
-    def _renew(self) -> None:
-        with self._mutex:
-            running = list(self._running)
-        if running:
-            WebhookEndpoint.objects.filter(pk__in=running, lease_token=self._token).update(
-                leased_until=clock.now() + timedelta(seconds=LEASE_SECONDS)
-            )
+        self._running.pop(endpoint_id, None)
 
 
 def due_endpoints() -> "QuerySet[WebhookEndpoint]":
     """The endpoints with events after their position, or deliveries that are due."""
     now = clock.now()
-    pending = WebhookDelivery.objects.filter(status=delivery_pass.PENDING, next_attempt_at__lte=now)
+    pending = WebhookDelivery.objects.filter(status=WebhookDelivery.Status.PENDING, next_attempt_at__lte=now)
     is_rested = Q(next_attempt_at=None) | Q(next_attempt_at__lte=now)
-    is_behind = Q(position__lt=reading.last_position()) | Q(pk__in=pending.values("endpoint"))
+    is_behind = Q(position__lt=reading.read_state().last_position) | Q(pk__in=pending.values("endpoint"))
     return endpoints.enabled().filter(is_rested, is_behind).order_by("pk")
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, TypedDict, Unpack
+from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -41,14 +41,6 @@ LOOK_UP_SECONDS = 3.0
 _look_ups = ThreadPool("names", threads=16, max_waiting=64)
 
 
-class Terms(TypedDict, total=False):
-    """What can be changed of an endpoint."""
-
-    url: str
-    events: Sequence[str]
-    description: str
-
-
 @dataclass(frozen=True, slots=True)
 class Owner:
     """The account for which an endpoint gets events, and the API key by which it asked, if it did by one."""
@@ -64,18 +56,16 @@ def create(*, url: str, events: Sequence[str], owner: Owner, description: str = 
     and `Rejected` `too_many_endpoints`.
     """
     check_url(url)
-    _check_events(events)
     endpoint = WebhookEndpoint(
         url=url,
-        events=sorted(set(events)),
+        events=_checked_events(events),
         description=description,
         owner_id=owner.account_id,
         api_key_id=owner.key_id,
         secret=signatures.new_secret(),
-        position=reading.last_position(),
+        position=reading.read_state().last_position,
         created_at=clock.now(),
     )
-
     find()
 
     def insert() -> None:
@@ -108,10 +98,7 @@ def find() -> "QuerySet[WebhookEndpoint]":
 
 def get(*, endpoint_id: UUID) -> WebhookEndpoint:
     """Raises `NotFound`."""
-    endpoint = find().filter(pk=endpoint_id).first()
-    if endpoint is None:
-        raise NotFound(_("There is no webhook endpoint {id}.", id=str(endpoint_id)))
-    return endpoint
+    return _get(endpoint_id, find())
 
 
 def get_own(*, endpoint_id: UUID) -> WebhookEndpoint:
@@ -135,26 +122,25 @@ def address_of(endpoint: WebhookEndpoint) -> str:
 def change(
     *,
     endpoint_id: UUID,
+    url: str | None = None,
+    events: Sequence[str] | None = None,
+    description: str | None = None,
     is_enabled: bool | None = None,
     owner: Owner | None = None,
-    **terms: Unpack[Terms],
 ) -> WebhookEndpoint:
-    """Change these terms, and the `owner` for whom it gets events; with `is_enabled` disable it, or enable it
-    again, which tries what is pending. Durable. Raises `Invalid`, `NotFound` and `Rejected`
-    `built_in_endpoint`.
+    """Change what is given, and the `owner` for whom it gets events; enabled again, it tries what is pending.
+    Durable. Raises `Invalid`, `NotFound` and `Rejected` `built_in_endpoint`.
     """
     get_own(endpoint_id=endpoint_id)
-    if "url" in terms:
-        check_url(terms["url"])
-    if "events" in terms:
-        _check_events(terms["events"])
-        terms["events"] = sorted(set(terms["events"]))
+    if url is not None:
+        check_url(url)
+    chosen = None if events is None else _checked_events(events)
+    terms = {"url": url, "events": chosen, "description": description}
 
     def update() -> WebhookEndpoint:
-        endpoint = _lock(endpoint_id)
+        endpoint, now = _lock(endpoint_id), clock.now()
         before = _facts(endpoint)
-        changed: dict[str, Any] = {**terms}
-        now = clock.now()
+        changed: dict[str, Any] = {name: value for name, value in terms.items() if value is not None}
         if is_enabled is not None and is_enabled != (endpoint.disabled_at is None):
             changed |= {"disabled_at": None if is_enabled else now, "failing_since": None}
             changed["disabled_by"] = "" if is_enabled else DisabledBy.STAFF
@@ -230,22 +216,6 @@ def secrets_of(endpoint: WebhookEndpoint, at: datetime) -> list[str]:
     return [endpoint.secret, *(secret for secret, _until in _former_secrets(endpoint, at))]
 
 
-def forget_former_secrets() -> int:
-    """Delete the former secrets that sign no more. Returns of how many endpoints."""
-
-    def work() -> int:
-        now, changed = clock.now(), 0
-        for endpoint in WebhookEndpoint.objects.select_for_update().filter(former_secrets__isnull=False):
-            left = _former_secrets(endpoint, now)
-            if left != endpoint.former_secrets:
-                endpoint.former_secrets = left or None
-                endpoint.save(update_fields=["former_secrets"])
-                changed += 1
-        return changed
-
-    return transactions.run(work, transactions.REPEATABLE)
-
-
 def lost_right(endpoint: WebhookEndpoint) -> str:
     """Why its owner may not read events any more; empty while the owner may."""
     readers = User.objects.with_perm(reading.READ_EVENTS, backend=BACKEND).filter(is_staff=True)
@@ -318,7 +288,11 @@ def journal_subject(endpoint_id: UUID) -> str:
 
 
 def _lock(endpoint_id: UUID) -> WebhookEndpoint:
-    endpoint = WebhookEndpoint.objects.select_for_update().filter(pk=endpoint_id).first()
+    return _get(endpoint_id, WebhookEndpoint.objects.select_for_update())
+
+
+def _get(endpoint_id: UUID, endpoints: "QuerySet[WebhookEndpoint]") -> WebhookEndpoint:
+    endpoint = endpoints.filter(pk=endpoint_id).first()
     if endpoint is None:
         raise NotFound(_("There is no webhook endpoint {id}.", id=str(endpoint_id)))
     return endpoint
@@ -330,7 +304,7 @@ def _former_secrets(endpoint: WebhookEndpoint, at: datetime) -> list[list[str]]:
     return [pair for pair in former if datetime.fromisoformat(pair[1]) > at]
 
 
-def _check_events(events: Sequence[str]) -> None:
+def _checked_events(events: Sequence[str]) -> list[str]:
     if not events or len(events) > MOST_PATTERNS:
         raise invalid_field(
             "events", "invalid", _("Name one type at least, and {most} at most.", most=MOST_PATTERNS)
@@ -339,6 +313,7 @@ def _check_events(events: Sequence[str]) -> None:
         if not catalogue.is_pattern(pattern):
             detail = _("No event has the type {type}.", type=pattern)
             raise invalid_field(f"events.{index}", "unknown_type", detail)
+    return sorted(set(events))
 
 
 def _facts(endpoint: WebhookEndpoint) -> dict[str, Any]:

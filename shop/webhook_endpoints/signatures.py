@@ -16,10 +16,7 @@ def new_secret() -> str:
 
 
 def headers(*, secrets: Sequence[str], id: str, seconds: int, body: bytes) -> dict[str, str]:
-    """The headers that name a delivery and sign it by each of these secrets.
-
-    `id.seconds.body` is signed, so that none is replayed later.
-    """
+    """The headers that name a delivery, and sign `id.seconds.body` by each of these secrets."""
     signed = f"{id}.{seconds}.".encode() + body
     return {
         "webhook-id": id,

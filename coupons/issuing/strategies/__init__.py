@@ -5,7 +5,7 @@ from typing import Protocol
 
 from coupons import CAMPAIGNS_AT_ONCE
 from coupons.allocation.writes import Issued, PendingConfirmation, Queued
-from shop.concurrency.concurrency_limit import MAX_CONCURRENT, ConcurrencyLimit
+from shop.concurrency.hot_rows import MAX_CONCURRENT, ConcurrencyLimit
 from shop.lazy_texts import mark as _
 
 

@@ -13,7 +13,7 @@ from coupons.allocation.eligibility import AllocationResult
 from coupons.allocation.writes import AssignedCodes, Issued, IssueRequest, PendingConfirmation
 from coupons.issuing.strategies import concurrency_limit
 from coupons.models import Campaign
-from shop.concurrency import optimistic
+from shop.concurrency import hot_rows
 from shop.db import transactions
 from shop.lazy_texts import mark as _
 
@@ -26,9 +26,9 @@ RETRIES = Counter(
 def issue(*, campaign_id: int, user_id: int) -> Issued | PendingConfirmation:
     """Retry until the campaign stays unchanged from the read to the write."""
     request = IssueRequest(user_id)
-    outcome = optimistic.retry_until_unchanged(
+    outcome = hot_rows.retry_until_unchanged(
         lambda: transactions.run(lambda: _decide(campaign_id, request), transactions.KEYED),
-        concurrency_limit=concurrency_limit(campaign_id, optimistic.MAX_CONCURRENT),
+        concurrency_limit=concurrency_limit(campaign_id, hot_rows.MAX_OPTIMISTIC),
         retries=RETRIES,
         wanted=_("this campaign's coupons"),
     )

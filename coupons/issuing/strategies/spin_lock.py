@@ -9,7 +9,7 @@ from coupons.allocation import eligibility
 from coupons.allocation.writes import Issued, PendingConfirmation
 from coupons.issuing.strategies import optimistic
 from coupons.redis_keys import key
-from shop.redis import spin_lock
+from shop.redis import locks
 
 
 def issue(*, campaign_id: int, user_id: int) -> Issued | PendingConfirmation:
@@ -17,5 +17,5 @@ def issue(*, campaign_id: int, user_id: int) -> Issued | PendingConfirmation:
     existing = eligibility.answer_without_lock(campaign_id=campaign_id, user_id=user_id)
     if existing is not None:
         return existing
-    with spin_lock.held(key(campaign_id, "spin-lock")):
+    with locks.spinning(key(campaign_id, "spin-lock")):
         return optimistic.issue(campaign_id=campaign_id, user_id=user_id)

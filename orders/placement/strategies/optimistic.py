@@ -10,8 +10,8 @@ from prometheus_client import Counter
 
 from orders.placement import decisions
 from orders.placement.decisions import OrderRequest, PlacedOrder
-from shop.concurrency import optimistic
-from shop.concurrency.concurrency_limit import ConcurrencyLimit
+from shop.concurrency import hot_rows
+from shop.concurrency.hot_rows import ConcurrencyLimit
 from shop.idempotency import claims
 from shop.idempotency.recorded_answers import Replay
 from shop.lazy_texts import mark as _
@@ -19,13 +19,13 @@ from shop.lazy_texts import mark as _
 RETRIES = Counter(
     "firstcome_stock_conflicts", "Orders that found their stock changed since they read it, and were retried."
 )
-_concurrency_limit = ConcurrencyLimit(name=_("the stock"), max_concurrent=optimistic.MAX_CONCURRENT)
+_concurrency_limit = ConcurrencyLimit(name=_("the stock"), max_concurrent=hot_rows.MAX_OPTIMISTIC)
 
 
 def place(order_request: OrderRequest) -> PlacedOrder | Replay:
     """Retry until the stock doesn't change between the read and the write."""
     claims.acquire_or_raise(order_request.keyed.claim)
-    return optimistic.retry_until_unchanged(
+    return hot_rows.retry_until_unchanged(
         lambda: decisions.place_one(order_request, locks=decisions.UNLOCKED),
         concurrency_limit=_concurrency_limit,
         retries=RETRIES,

@@ -8,7 +8,7 @@ Choose it: when few orders compete for the same products, or to compare. One loc
 
 from orders.placement import decisions
 from orders.placement.decisions import OrderRequest, PlacedOrder
-from shop.concurrency.concurrency_limit import ConcurrencyLimit
+from shop.concurrency.hot_rows import ConcurrencyLimit
 from shop.idempotency import claims
 from shop.idempotency.recorded_answers import Replay
 from shop.lazy_texts import mark as _

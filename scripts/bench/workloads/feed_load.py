@@ -56,7 +56,7 @@ def main() -> None:
     # Before there is a connection to the database or a thread, which a fork would copy.
     receiver = multiprocessing.get_context("fork").Process(target=_receive, args=(listener,), daemon=True)
     receiver.start()
-    position = reading.last_position()
+    position = reading.read_state().last_position
     print(json.dumps({"events": _record(number), "webhooks": _deliver(number, position, listener)}))
     receiver.kill()
 
@@ -71,14 +71,14 @@ def _receive(listener: socket.socket) -> None:
 
 def _record(number: int) -> dict[str, float]:
     """Microseconds of an event, those of its position included, and how late the last had its position."""
-    position, before = reading.last_position(), spent()
+    position, before = reading.read_state().last_position, spent()
     for start in range(0, number, BATCH):
         together = range(start, min(start + BATCH, number))
         events = [NewEvent(uuid4(), "order.paid", uuid4(), clock.now(), DATA) for _ in together]
         transactions.run(partial(recording.record_all, events), transactions.KEYED)
     python, ended_at = spent()["python"], time.monotonic()
     wait_until(
-        lambda: reading.last_position() >= position + number,
+        lambda: reading.read_state().last_position >= position + number,
         within_seconds=SEQUENCING_SECONDS,
         poll_seconds=0.01,
     )
@@ -104,7 +104,7 @@ def _deliver(number: int, position: int, listener: socket.socket) -> dict[str, f
         ThreadPoolExecutor(delivery_pass.SENDING_AT_ONCE) as pool,
     ):
         while has_more:
-            has_more = delivery_pass.run(endpoint, pool=pool, limit=delivery_pass.MOST_EVENTS)
+            has_more = delivery_pass.run(endpoint, pool=pool)
             endpoint.refresh_from_db()
     seconds, after = time.monotonic() - began_at, spent()
     sent = WebhookDelivery.objects.filter(endpoint=endpoint)

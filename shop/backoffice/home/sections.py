@@ -31,7 +31,7 @@ from shop.backoffice.board import page as board_page
 from shop.backoffice.board import readings
 from shop.backoffice.board.readings import LawState
 from shop.backoffice.page_elements import link
-from shop.events import dead_events
+from shop.events.replaying import EventFilter
 from shop.management.laws import LAWS
 from shop.money import format_amount
 from shop.operators.display import status_label, stored_text
@@ -181,7 +181,7 @@ def differences(request: HttpRequest) -> Work:
 
 def undelivered_events(request: HttpRequest) -> Work:
     """Events that were refused for good or given up, the oldest first."""
-    number, found = _read(dead_events.EVERYTHING.lines())
+    number, found = _read(EventFilter().lines())
     rows = [
         Row(
             link=link(line.what, "admin:shop_journalline_change", line.pk),

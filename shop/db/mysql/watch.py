@@ -18,6 +18,8 @@ import MySQLdb
 from MySQLdb.connections import Connection
 from structlog import get_logger
 
+from shop.repeated_work import RepeatedWork
+
 log = get_logger(__name__)
 PERIOD_SECONDS = 1.0
 # A ping that fails after most of these was not answered; one that fails sooner means that the server is down,
@@ -51,7 +53,8 @@ class Watch:
         self._mutex = threading.Lock()
         self._descriptors: WeakKeyDictionary[Connection, int] = WeakKeyDictionary()
         self._committing: set[Connection] = set()
-        self._thread: threading.Thread | None = None
+        self._own: Connection | None = None
+        self._work = RepeatedWork(self._look, name="database watch", pause=self._pause)
         self._unanswered = 0
         self._silent_since = 0.0
         self._are_commits_shut = False
@@ -62,7 +65,9 @@ class Watch:
 
     def refuse_while_hung(self) -> None:
         """Raise a lost connection's error at once, instead of after the connect timeout."""
-        if self._is_hung and self._has_live_thread():
+        if self._is_hung:
+            # A forked process has no thread yet.
+            self._work.start()
             raise MySQLdb.OperationalError(
                 CONNECTION_LOST, "The server hangs; not connecting until it answers."
             )
@@ -73,11 +78,7 @@ class Watch:
         finalize(connection, os.close, descriptor)
         with self._mutex:
             self._descriptors[connection] = descriptor
-            if not self._has_live_thread():
-                self._thread = threading.Thread(
-                    target=self._ping_until_unused, name="database watch", daemon=True
-                )
-                self._thread.start()
+        self._work.start()
 
     @contextmanager
     def committing(self, connection: Connection) -> Iterator[None]:
@@ -89,24 +90,15 @@ class Watch:
         finally:
             self._committing.discard(connection)
 
-    def _has_live_thread(self) -> bool:
-        return self._thread is not None and self._thread.is_alive()
+    def _look(self) -> None:
+        if self._is_hung or self._descriptors:
+            self._own = self._ping(self._own)
+        elif self._own:
+            self._own.close()
+            self._own = None
 
-    def _ping_until_unused(self) -> None:
-        own: Connection | None = None
-        while self._is_needed():
-            own = self._ping(own)
-            if self._is_hung or not self._unanswered:
-                time.sleep(PERIOD_SECONDS)
-        if own:
-            own.close()
-
-    def _is_needed(self) -> bool:
-        with self._mutex:
-            if self._is_hung or self._descriptors:
-                return True
-            self._thread = None  # with the mutex held: the next `add` starts another thread
-            return False
+    def _pause(self) -> float:
+        return PERIOD_SECONDS if self._is_hung or not self._unanswered else 0.0
 
     def _ping(self, own: Connection | None) -> Connection | None:
         """Ping over the watch's own connection, and return it if the server answered."""
@@ -122,18 +114,15 @@ class Watch:
             return None
         if self._is_hung:
             log.warning("the database answers again")
-        self._note_answer()
+        self._unanswered, self._are_commits_shut = 0, False
         if timeout == PING_TIMEOUT_SECONDS:
             return own
         own.close()
         return None
 
-    def _note_answer(self) -> None:
-        self._unanswered, self._are_commits_shut = 0, False
-
     def _record_failed_ping(self, error: MySQLdb.Error, *, began_at: float, timeout: int) -> None:
         if time.monotonic() - began_at < UNANSWERED_FRACTION * timeout:
-            self._note_answer()
+            self._unanswered, self._are_commits_shut = 0, False
             return
         if not self._unanswered:
             self._silent_since = began_at

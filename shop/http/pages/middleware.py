@@ -20,7 +20,7 @@ from django.utils.translation import gettext, gettext_noop
 
 from shop import clock
 from shop.accounts import second_factor
-from shop.concurrency import blocking
+from shop.concurrency import event_loop
 from shop.errors import FirstcomeError, NotAllowed, Overloaded
 from shop.events import journal
 from shop.http import client_address, json_format, languages, problems, views
@@ -203,7 +203,7 @@ def dispatch_api_calls(handler: Handler) -> Handler:
             scheme=request.scheme or "http",
             mount=request.path.removesuffix(request.path_info),
         )
-        response = blocking.run(views.answer_call(call))
+        response = event_loop.run_blocking(views.answer_call(call))
         response.headers |= views.security_headers(call)
         return response.to_django()
 

@@ -5,8 +5,8 @@ from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from shop.events import dead_events
-from shop.events.dead_events import EventFilter
+from shop.events import replaying
+from shop.events.replaying import EventFilter
 from shop.http.json_format import dump
 from shop.management import arguments
 from shop.models import JournalLine
@@ -39,12 +39,12 @@ class Command(BaseCommand):
         matching = EventFilter(
             what=type, since=options["since"], before=options["before"], order_id=options["order"]
         )
-        dead = dead_events.list_dead(matching)
+        dead = list(matching.lines())
         if others := set(ids) - {line.event_id for line in dead}:
             names = ", ".join(sorted(map(str, others)))
             raise CommandError(f"Not dead, so nothing was replayed: {names}.")
         wanted = [line.pk for line in dead if all or line.event_id in ids]
-        replayed = dead_events.replay(wanted, reason=reason)
+        replayed = replaying.replay(wanted, reason=reason)
         left = [line for line in dead if line.pk not in replayed]
         if json:
             self.stdout.write(_as_json([line for line in dead if line.pk in replayed], left))

@@ -9,7 +9,7 @@ from django.db import Error
 
 from shop import clock
 from shop.event_feed import reading
-from shop.events import dead_events, outbox
+from shop.events import outbox, replaying
 from shop.models import AuditState, LawStatus
 from shop.operations.audits import audit_state
 from shop.operations.audits.audit_scope import is_ahead
@@ -31,7 +31,7 @@ def examine() -> Iterator[Finding]:
 
 
 def events() -> Iterator[Finding]:
-    dead, refused, missing = dead_events.dead_count(), outbox.refused_count(), reading.missing_positions()
+    dead, refused, missing = replaying.dead_count(), outbox.refused_count(), reading.missing_positions()
     yield judge("dead events", f"{dead} were refused for good, or given up" if dead else "none", dead > 0)
     found = f"{refused} are refused for good, and retried for an hour at most" if refused else "none"
     yield judge("refused events", found, refused > 0)

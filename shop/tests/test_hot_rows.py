@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from shop.concurrency.concurrency_limit import ConcurrencyLimit
+from shop.concurrency.hot_rows import ConcurrencyLimit
 from shop.errors import Overloaded
 from shop.tests.racing import race, wait_until
 

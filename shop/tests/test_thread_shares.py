@@ -3,12 +3,12 @@
 import pytest
 from django.conf import settings
 
-from shop.concurrency import event_loop, group_commit, thread_budget
+from shop.concurrency import event_loop, group_commit, thread_pool
 
 
 @pytest.mark.parametrize("count", [2, 3, 4, 8, 16, 64, 200])
 def test_batches_and_calls_share_all_threads_and_each_has_one(count: int) -> None:
-    shares = thread_budget.split_threads(count)
+    shares = thread_pool.split_threads(count)
     assert shares.leading + shares.calling == count
     assert 1 <= shares.leading <= max(2, count // 4)
     assert shares.calling >= 1
@@ -16,4 +16,4 @@ def test_batches_and_calls_share_all_threads_and_each_has_one(count: int) -> Non
 
 def test_these_bounds_are_in_force() -> None:
     in_force = group_commit.LEADER_POOL._max_threads, event_loop.CALL_POOL._max_threads
-    assert in_force == thread_budget.split_threads(settings.WEB_THREADS)
+    assert in_force == thread_pool.split_threads(settings.WEB_THREADS)
