@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 from urllib.parse import urlencode
+from uuid import UUID
 
 import orjson
 from django.conf import settings
@@ -28,6 +29,8 @@ Detail = Annotated[
 Amount = Annotated[int, Field(ge=0, le=10**15)]
 Address = Annotated[str, Field(pattern=r"^https?://[!-~]+$", max_length=LONGEST_ADDRESS)]
 """The address of a page for the card's owner, whom the shop sends there."""
+ORDER = "{order}"
+"""What stands for the order's id in `PAYMENT_RETURN_URL`; it is empty for a top-up."""
 
 
 class ReplyPart(BaseModel):
@@ -42,6 +45,12 @@ class JsonReply:
 
     status: int
     content: Any
+
+
+def return_address(order_id: UUID | None) -> str:
+    """The shop's page to which the gateway's own leads the card's owner back; empty where there is none."""
+    page: str = settings.PAYMENT_RETURN_URL
+    return page.replace(ORDER, str(order_id or ""))
 
 
 def request_json(

@@ -48,10 +48,7 @@ class Transport(stripe.HTTPClient):
         self, method: str, url: str, headers: Mapping[str, str] | None, post_data: Any = None, **_: Any
     ) -> tuple[Any, int, Mapping[str, str]]:
         body = post_data.encode() if isinstance(post_data, str) else post_data
-        try:
-            reply = exchange(method.upper(), url, headers=headers or {}, body=body)
-        except NoAnswer as error:
-            raise stripe.APIConnectionError(str(error)) from error
+        reply = exchange(method.upper(), url, headers=headers or {}, body=body)
         validate_reply(reply, is_list=method == "get" and urlsplit(url).path.endswith(LIST_PATHS))
         return reply.body, reply.status, reply.headers
 
@@ -78,7 +75,7 @@ def create(
         parameters["payment_method"] = payment_method
     intent = _to_intent(_client().payment_intents.create(parameters, {"idempotency_key": key}))
     if intent.metadata.get(KEY) != key or intent.currency != currency.lower():
-        raise stripe.APIConnectionError(WRONG_CHARGE)
+        raise NoAnswer(WRONG_CHARGE)
     return intent
 
 
@@ -176,7 +173,7 @@ def _iterate_pages(pages: stripe.ListObject[Listed]) -> Iterator[Listed]:
     seen: set[str] = set()
     for item in pages.auto_paging_iter():
         if item.id in seen:
-            raise stripe.APIConnectionError("pages that go in circles")
+            raise NoAnswer("pages that go in circles")
         seen.add(item.id)
         yield item
 
@@ -185,7 +182,7 @@ def _to_intent(intent: stripe.PaymentIntent, intent_id: str = "") -> Intent:
     """The intent, checked to have this id where one is given."""
     read = Intent.model_validate(intent.to_dict())
     if intent_id and read.id != intent_id:
-        raise stripe.APIConnectionError(WRONG_CHARGE)
+        raise NoAnswer(WRONG_CHARGE)
     return read
 
 

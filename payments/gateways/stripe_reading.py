@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Literal, Self
 
-import stripe
 from django.utils.translation import gettext_noop
 from pydantic import Field, ValidationError, model_validator
 
+from payments.gateways.circuit import NoAnswer
 from payments.gateways.contract import BookedCharge, GatewayDispute, GatewayResult, Status
 from payments.gateways.requests import Address, Amount, Detail, Reference, ReplyPart
 from shop.outbound.http_client import Reply
@@ -222,29 +222,16 @@ class Dispute(ReplyPart):
 def validate_reply(reply: Reply, *, is_list: bool) -> None:
     """Check that the package can process this reply, because the package itself trusts its shape.
 
-    Raises `stripe.APIConnectionError`.
+    Raises `NoAnswer`.
     """
     expected = Failure if reply.status >= 400 else Page if is_list else ListItem
     try:
         expected.model_validate_json(reply.body)
     except ValidationError as error:
-        detail = f"HTTP {reply.status} with an answer that can't be read"
-        raise stripe.APIConnectionError(detail) from error
+        raise NoAnswer(f"HTTP {reply.status} with an answer that can't be read") from error
 
 
 def decisive_intent(intents: Sequence[Intent]) -> Intent | None:
     """The intent that decides the state of a key; None when none of them is a charge."""
     charges = [intent for intent in intents if intent.outcome in STATUS_PRECEDENCE]
     return min(charges, key=lambda intent: STATUS_PRECEDENCE.index(intent.outcome), default=None)
-
-
-def describe_error(error: Exception) -> str:
-    """What came instead of an answer, without Stripe's own text: it may echo what was sent."""
-    match error:
-        case ValidationError():
-            return "an answer that can't be read"
-        case stripe.APIConnectionError():
-            return error.user_message or "no connection"
-        case stripe.StripeError():
-            return f"{type(error).__name__}, HTTP {error.http_status}"
-    return str(error)
