@@ -20,7 +20,7 @@ from scripts import clients
 from scripts.stack import SetupError
 from shop import clock
 from shop.accounts import sign_ins
-from shop.api_keys import acted_accounts, last_use
+from shop.api_keys import key_memory
 from shop.concurrency import shared_read
 from shop.db import stuck_rows
 from shop.events import data_platform
@@ -111,8 +111,7 @@ def _reset_process_state() -> None:
     """Reset what a process keeps between requests, so that no test affects the next."""
     clock.follow_host()
     shared_read.forget_all()
-    acted_accounts.forget()
-    last_use.forget()
+    key_memory.forget()
     throttling.clear_memory()
     sign_ins.reset_unnoted_failures()
     stuck_rows.forget()
