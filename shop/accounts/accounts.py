@@ -1,4 +1,4 @@
-"""Accounts: registration, password checks, disabling."""
+"""Accounts: registration, password checks, disabling, and finding them."""
 
 from collections.abc import Callable, Collection, Container, Mapping
 from typing import Any
@@ -17,10 +17,13 @@ from shop.errors import Invalid, NotAuthenticated, invalid_field
 from shop.events import journal
 from shop.lazy_texts import Text
 from shop.lazy_texts import mark as _
-from shop.normalization import normalized
+from shop.normalization import normalized, spellings
 
 ERASED_PREFIX = "erased-"
 """How the usernames of erased accounts begin: no other account may take one."""
+TAKEN = _("This username is taken.")
+LONGEST_NUMBER = 19
+"""The digits of the largest account's number."""
 
 
 class InvalidCredentials(NotAuthenticated):
@@ -51,7 +54,7 @@ def register(*, username: str, email: str, password: str) -> User:
             lambda: User.objects.create(**given, password=password_hash), transactions.ONCE
         )
     except IntegrityError:
-        raise invalid_field("username", "taken", _("This username is taken.")) from None
+        raise invalid_field("username", "taken", TAKEN) from None
 
 
 def authenticate(account: User | None, *, password: str) -> User:
@@ -125,26 +128,36 @@ def find_id_by_username(username: str) -> int | None:
     return account.pk if account else None
 
 
+def find_ids(term: str, *, most: int) -> set[int]:
+    """The accounts that an operator's term finds, so many of each kind, each by an index: by the beginning of
+    a name or an e-mail address, or by number.
+    """
+    # Together in one condition they would have the database read all accounts.
+    searches = [
+        User.objects.filter(**{f"{column}__istartswith": spelling}).order_by(column)
+        for spelling in spellings(term)
+        for column in ("username", "email")
+    ]
+    if term.isascii() and term.isdigit() and len(term) <= LONGEST_NUMBER:
+        searches.append(User.objects.filter(pk=int(term)))
+    return {pk for found in searches for pk in found.values_list("pk", flat=True)[:most]}
+
+
 def journal_subject(account_id: int) -> str:
     """The account as the subject of a journal line."""
     return f"account {account_id}"
 
 
 def _validate_registration(user: User, password: str) -> None:
+    is_reserved = user.username.casefold().startswith(ERASED_PREFIX)
     errors = [
         *_field_errors("username", lambda: User.username_validator(user.username)),
-        *_reserved_errors(user.username),
+        *([{"field": "username", "code": "taken", "detail": TAKEN}] if is_reserved else []),
         *_field_errors("email", lambda: validate_email(user.email)),
         *_field_errors("password", lambda: validate_password(password, user)),
     ]
     if errors:
         raise Invalid(_("The account is not valid."), errors=errors)
-
-
-def _reserved_errors(username: str) -> list[dict[str, Text]]:
-    if not username.casefold().startswith(ERASED_PREFIX):
-        return []
-    return [{"field": "username", "code": "taken", "detail": _("This username is taken.")}]
 
 
 def _field_errors(field: str, check: Callable[[], None]) -> list[dict[str, Text]]:

@@ -105,11 +105,7 @@ def verify_access_token(raw: str) -> Account:
     """Return the account of an access token, without a query. Raises `TokenInvalid`."""
     claims = verified_claims_of("access", raw)
     is_staff = claims.get(STAFF_CLAIM) is True
-    return Account(
-        id=account_id_of(claims),
-        is_staff=is_staff,
-        issued_after=claims.get(SIGN_OUT_CLAIM),
-    )
+    return Account(account_id_of(claims), is_staff=is_staff, issued_after=claims.get(SIGN_OUT_CLAIM))
 
 
 def verified_claims_of(kind: str, raw: str) -> dict[str, Any]:
@@ -129,8 +125,7 @@ def account_id_of(claims: Mapping[str, Any]) -> int:
 
 def sign(claims: dict[str, Any]) -> str:
     """Return a token with these claims, signed with the first key."""
-    key_id, key = settings.TOKEN_SIGNING_KEYS[0]
-    return jwt.encode(claims, key, algorithm=ALGORITHM, headers=_key_id_header(key_id))
+    return _sign(claims, *settings.TOKEN_SIGNING_KEYS[0])
 
 
 def verified_claims(raw: str) -> dict[str, Any]:
@@ -162,24 +157,17 @@ def _are_valid_now(claims: dict[str, Any]) -> bool:
 
     Instants are whole seconds; only `nbf` may be missing.
     """
-    issued_at, expires_at = claims.get("iat"), claims.get("exp")
-    not_before = claims.get("nbf", issued_at)
-    if type(issued_at) is not int or type(expires_at) is not int or type(not_before) is not int:
+    times = {"nbf": 0} | claims
+    if any(type(times.get(name)) is not int for name in ("iat", "exp", "nbf")):
         return False
-    now = clock.now().timestamp()
-    return now < expires_at and ("nbf" not in claims or not_before <= now)
+    return bool(times["nbf"] <= clock.now().timestamp() < times["exp"])
 
 
 @lru_cache(maxsize=8)
 def _keys_by_header(keys: Keys) -> dict[str, bytes]:
     """Each key by the encoded header of the tokens that it signs."""
-    return {
-        jwt.encode({}, key, algorithm=ALGORITHM, headers=_key_id_header(key_id)).partition(".")[
-            0
-        ]: key.encode()
-        for key_id, key in keys
-    }
+    return {_sign({}, key_id, key).partition(".")[0]: key.encode() for key_id, key in keys}
 
 
-def _key_id_header(key_id: str) -> dict[str, str] | None:
-    return {"kid": key_id} if key_id else None
+def _sign(claims: dict[str, Any], key_id: str, key: str) -> str:
+    return jwt.encode(claims, key, algorithm=ALGORITHM, headers={"kid": key_id} if key_id else None)

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from django.contrib.auth import SESSION_KEY
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
+from django.db.models import QuerySet
 
 from shop import clock
 from shop.accounts import accounts
@@ -48,7 +49,7 @@ def sign_out_everywhere(*, account_id: int, reason: str) -> SignOut:
             revoke_key(key, reason=reason)
         after = {
             "signed_out_at": done.at.isoformat(),
-            "sessions_ended": _end_sessions(account_id),
+            "sessions_ended": sessions_of(account_id).delete()[0],
             "api_keys_revoked": len(keys),
         }
         accounts.note_change(SIGNED_OUT, account_id, after=after, detail=reason)
@@ -100,13 +101,8 @@ def delete_expired_sessions() -> int:
     return key_walks.delete(Session.objects.filter(expire_date__lte=clock.now()))
 
 
-def _end_sessions(account_id: int) -> int:
-    """Delete the account's sessions. Only operators sign in by sessions, so there are few to look through."""
-    sessions = Session.objects.filter(expire_date__gt=clock.now())
-    own = [
-        session.pk
-        for session in sessions.iterator()
-        if session.get_decoded().get(SESSION_KEY) == str(account_id)
-    ]
-    Session.objects.filter(pk__in=own).delete()
-    return len(own)
+def sessions_of(account_id: int) -> "QuerySet[Session]":
+    """The account's sessions, which name it in their encoded data alone. Only operators have some: few."""
+    every = Session.objects.iterator()
+    own = [each.pk for each in every if each.get_decoded().get(SESSION_KEY) == str(account_id)]
+    return Session.objects.filter(pk__in=own)

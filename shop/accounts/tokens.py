@@ -64,11 +64,7 @@ def create_token_pair(user: User, *, family: str | None = None, device_id: int |
     """
     family = family or second_factor.family_prefix(device_id) + uuid4().hex
     issued_after = sign_outs.last_sign_out_number(user.pk)
-    own = {
-        FAMILY_CLAIM: family,
-        PASSWORD_CLAIM: _password_fingerprint(user),
-        SIGN_OUT_CLAIM: issued_after,
-    }
+    own = {FAMILY_CLAIM: family, PASSWORD_CLAIM: _password_fingerprint(user), SIGN_OUT_CLAIM: issued_after}
     refresh = authentication.sign(_new_claims("refresh", user, REFRESH_LIFETIME) | own)
     return TokenPair(access=create_access_token(user, issued_after=issued_after), refresh=refresh)
 
@@ -160,12 +156,10 @@ def _is_still_valid(claims: Mapping[str, Any], user: User) -> bool:
     if RevokedToken.objects.filter(id=claims[FAMILY_CLAIM]).exists():
         return False
     number = sign_outs.last_sign_out_number(user.pk)
-    after = claims.get(SIGN_OUT_CLAIM)
-    if number and sign_outs.refuses(number, issued_after=after):
+    if number and sign_outs.refuses(number, issued_after=claims.get(SIGN_OUT_CLAIM)):
         return False
-    if not second_factor.allows_family(user, claims[FAMILY_CLAIM]):
-        return False
-    return bool(claims[PASSWORD_CLAIM] == _password_fingerprint(user))
+    has_password = claims[PASSWORD_CLAIM] == _password_fingerprint(user)
+    return has_password and second_factor.allows_family(user, claims[FAMILY_CLAIM])
 
 
 def _mark_used(claims: Mapping[str, Any]) -> bool:

@@ -6,13 +6,13 @@ as a slow hash. It is returned once, by the call that makes it. All changes of a
 
 import hashlib
 import secrets
-import string
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.contrib.auth.models import User
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
+from django.utils.crypto import get_random_string
 
 from shop import clock
 from shop.accounts import sign_outs
@@ -32,7 +32,6 @@ FORMER_SECRET_VALID = timedelta(hours=24)
 KEYS_PER_ACCOUNT = 50
 SECRETS_PER_KEY = 10
 """Valid ones at once, the current one included."""
-PREFIX_LETTERS = string.ascii_letters + string.digits
 PREFIX_LENGTH = len(START) + 10
 SECRET_BYTES = 32
 
@@ -59,7 +58,7 @@ def create(
     the scope `act` without the right to it, and `Rejected` (`too_many_api_keys`) if the maker has
     `KEYS_PER_ACCOUNT` that are not revoked.
     """
-    prefix = START + "".join(secrets.choice(PREFIX_LETTERS) for _letter in range(PREFIX_LENGTH - len(START)))
+    prefix = START + get_random_string(PREFIX_LENGTH - len(START))
     secret = f"{prefix}_{secrets.token_urlsafe(SECRET_BYTES)}"
 
     def created() -> ApiKey:
@@ -175,7 +174,7 @@ def _require_usable(key: ApiKey, now: datetime) -> None:
 
 
 def _require_fewer_secrets(key: ApiKey) -> None:
-    ends = key.secrets.filter(Q(valid_until__isnull=False)).order_by("valid_until")
+    ends = key.secrets.filter(valid_until__isnull=False).order_by("valid_until")
     first_end = ends.values_list("valid_until", flat=True).first()
     if first_end is not None and ends.count() >= SECRETS_PER_KEY - 1:
         raise Rejected(

@@ -4,16 +4,15 @@
 account was enabled. Both may be interrupted at any statement and repeated.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import User
 from django.contrib.contenttypes.models import ContentType
-from django.contrib.sessions.models import Session
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django_otp.plugins.otp_static.models import StaticDevice
 from django_otp.plugins.otp_totp.models import TOTPDevice
 from uuid_utils.compat import uuid7
@@ -179,7 +178,7 @@ def _started_at(account_id: int) -> datetime | None:
 
 def _require_nothing_open(account_id: int, forfeit_balance: bool) -> int:
     """The wallet's balance, locked, if nothing is open and the balance is 0 or forfeited."""
-    found = find_open_work(account_id)
+    found = _find_open_work(account_id)
     wallet = LedgerAccount.objects.select_for_update().filter(pk=account_id).first()
     balance = wallet.balance_amount if wallet else 0
     if balance and not forfeit_balance:
@@ -192,7 +191,6 @@ def _require_nothing_open(account_id: int, forfeit_balance: bool) -> int:
 def _delete_rows(account_id: int) -> None:
     TOTPDevice.objects.filter(user_id=account_id).delete()
     StaticDevice.objects.filter(user_id=account_id).delete()
-    Session.objects.filter(pk__in=registry.sessions_of(account_id)).delete()
     IdempotencyKey.objects.filter(account_id=account_id).delete()
     EligibleAccount.objects.filter(account_id=account_id).delete()
     # With their secrets. The journal names them by their numbers.
@@ -220,26 +218,22 @@ def _replace_names(account: User) -> None:
     about.filter(object_id=str(account.pk)).update(object_repr=name)
 
 
-def find_open_work(account_id: int) -> list[str]:
+def _find_open_work(account_id: int) -> list[str]:
     """Each open row by its kind, id and status; none where the account may be erased."""
-    return list(_find_open_work(account_id))
-
-
-def _find_open_work(account_id: int) -> Iterator[str]:
-    statuses = (*OPEN, Order.Status.REFUNDING)
-    for order in Order.objects.filter(account_id=account_id, status__in=statuses)[:OPEN_NAMED]:
-        yield f"order {order.pk} ({order.status})"
     unsettled = Q(status__in=UNSETTLED) | Q(refunding_amount__gt=0)
-    for payment in Payment.objects.filter(unsettled, account_id=account_id)[:OPEN_NAMED]:
-        yield f"payment {payment.pk} ({payment.shown_status})"
-    refunds = Refund.objects.filter(order__account_id=account_id)
-    for refund in refunds.exclude(status=Refund.Status.SUCCEEDED)[:OPEN_NAMED]:
-        yield f"refund {refund.pk} ({refund.status})"
+    refunds = Refund.objects.filter(order__account_id=account_id).exclude(status=Refund.Status.SUCCEEDED)
     unfinished = (Saga.State.RUNNING, Saga.State.STUCK)
-    for saga in registry.sagas_of(account_id).filter(state__in=unfinished)[:OPEN_NAMED]:
-        yield f"saga {saga.pk} ({saga.state})"
-    for confirmation in Confirmation.objects.filter(account_id=account_id)[:OPEN_NAMED]:
-        yield f"confirmation {confirmation.pk}"
-    waiting = QueueTicket.objects.filter(account_id=account_id, status=QueueTicket.Status.WAITING)
-    for ticket in waiting[:OPEN_NAMED]:
-        yield f"queue ticket {ticket.pk}"
+    own: dict[str, QuerySet[Any]] = {
+        "order": Order.objects.filter(account_id=account_id, status__in=(*OPEN, Order.Status.REFUNDING)),
+        "payment": Payment.objects.filter(unsettled, account_id=account_id),
+        "refund": refunds,
+        "saga": registry.sagas_of(account_id).filter(state__in=unfinished),
+        "confirmation": Confirmation.objects.filter(account_id=account_id),
+        "queue ticket": QueueTicket.objects.filter(account_id=account_id, status=QueueTicket.Status.WAITING),
+    }
+    status = {"order": "status", "payment": "shown_status", "refund": "status", "saga": "state"}
+    return [
+        f"{kind} {row.pk}" + (f" ({getattr(row, status[kind])})" if kind in status else "")
+        for kind, rows in own.items()
+        for row in rows[:OPEN_NAMED]
+    ]

@@ -9,13 +9,11 @@ from enum import Enum
 from typing import Any
 
 from django.apps import apps
-from django.contrib.auth import SESSION_KEY
-from django.contrib.sessions.models import Session
 from django.db.models import Model, Q, QuerySet
 
 from orders.models import Refund, Saga, SagaLog
 from payments.models import Payment, Transfer, WebhookEvent
-from shop.accounts import accounts
+from shop.accounts import accounts, sign_outs
 from shop.approval_models import Approval
 from shop.feed_models import FeedEvent
 from shop.models import ArchivedPaidEvent, JournalLine
@@ -32,7 +30,7 @@ class Erasure(Enum):
     OPEN = "none is left: an erasure is refused while one is open"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class PersonalData:
     """A model with rows of accounts.
 
@@ -70,15 +68,6 @@ def personal_data() -> Mapping[str, PersonalData]:
     return {label: entry for label, entry in REGISTRY.items() if isinstance(entry, PersonalData)}
 
 
-def sessions_of(account_id: int) -> list[str]:
-    """The keys of the account's sessions, which name it in their encoded data alone; only staff have some."""
-    return [
-        session.pk
-        for session in Session.objects.iterator()
-        if session.get_decoded().get(SESSION_KEY) == str(account_id)
-    ]
-
-
 def journal_lines_of(account_id: int) -> "QuerySet[JournalLine]":
     """The lines that the account caused, and those about it, its wallet or its orders.
 
@@ -86,9 +75,8 @@ def journal_lines_of(account_id: int) -> "QuerySet[JournalLine]":
     """
     subjects = [accounts.journal_subject(account_id), f"wallet {account_id}"]
     orders = [order.pk for order in rows_of("orders.Order", account_id).only("pk")]
-    found = set(JournalLine.objects.filter(actor_id=account_id).values_list("pk", flat=True))
-    found.update(JournalLine.objects.filter(subject__in=subjects).values_list("pk", flat=True))
-    found.update(JournalLine.objects.filter(order_id__in=orders).values_list("pk", flat=True))
+    parts = (Q(actor_id=account_id), Q(subject__in=subjects), Q(order_id__in=orders))
+    found = {pk for part in parts for pk in JournalLine.objects.filter(part).values_list("pk", flat=True)}
     return JournalLine.objects.filter(pk__in=found)
 
 
@@ -130,123 +118,95 @@ def _approvals_of(account_id: int) -> "QuerySet[Approval]":
     return Approval.objects.filter(named)
 
 
-def _sessions_of(account_id: int) -> "QuerySet[Session]":
-    return Session.objects.filter(pk__in=sessions_of(account_id))
-
-
 FOR_GOOD = "for good, as the shop's books"
 UNTIL_ARCHIVED = "until its month is [archived](#archived-months)"
 A_DAY = "`IDEMPOTENCY_RETENTION_SECONDS`, a day"
 REGISTRY: Mapping[str, PersonalData | NotPersonal] = {
     "auth.User": PersonalData(
-        path="pk",
-        erasure=Erasure.REPLACED,
-        kept="until the erasure; then a row without a name",
+        "pk",
+        Erasure.REPLACED,
+        "until the erasure; then a row without a name",
         secrets=frozenset({"password"}),
     ),
-    "auth.User_groups": PersonalData(path="user", erasure=Erasure.DELETED, kept="as long as the right"),
-    "auth.User_user_permissions": PersonalData(
-        path="user", erasure=Erasure.DELETED, kept="as long as the right"
-    ),
+    "auth.User_groups": PersonalData("user", Erasure.DELETED, "as long as the right"),
+    "auth.User_user_permissions": PersonalData("user", Erasure.DELETED, "as long as the right"),
     "admin.LogEntry": PersonalData(
-        path="user",
-        erasure=Erasure.REPLACED,
-        kept="for good: Django's own log of what staff changed",
+        "user", Erasure.REPLACED, "for good: Django's own log of what staff changed"
     ),
     "sessions.Session": PersonalData(
-        path="the session's data, decoded",
-        rows=_sessions_of,
-        erasure=Erasure.DELETED,
-        kept="until it expires, or a sign-out",
+        "the session's data, decoded",
+        Erasure.DELETED,
+        "until it expires, or a sign-out",
+        rows=sign_outs.sessions_of,
         secrets=frozenset({"session_key", "session_data"}),
     ),
     "otp_totp.TOTPDevice": PersonalData(
-        path="user",
-        erasure=Erasure.DELETED,
-        kept="until it is reset",
-        secrets=frozenset({"key"}),
+        "user", Erasure.DELETED, "until it is reset", secrets=frozenset({"key"})
     ),
-    "otp_static.StaticDevice": PersonalData(path="user", erasure=Erasure.DELETED, kept="until it is reset"),
+    "otp_static.StaticDevice": PersonalData("user", Erasure.DELETED, "until it is reset"),
     "otp_static.StaticToken": PersonalData(
-        path="device__user",
-        erasure=Erasure.DELETED,
-        kept="until it is used or reset",
-        secrets=frozenset({"token"}),
+        "device__user", Erasure.DELETED, "until it is used or reset", secrets=frozenset({"token"})
     ),
-    "shop.IdempotencyKey": PersonalData(path="account", erasure=Erasure.DELETED, kept=A_DAY),
+    "shop.IdempotencyKey": PersonalData("account", Erasure.DELETED, A_DAY),
     "shop.ApiKey": PersonalData(
-        path="maker", erasure=Erasure.DELETED, kept="until its maker's erasure, also when it is revoked"
+        "maker", Erasure.DELETED, "until its maker's erasure, also when it is revoked"
     ),
     "shop.ApiKeySecret": PersonalData(
-        path="key__maker",
-        erasure=Erasure.DELETED,
-        kept="until its key is revoked, or 24 hours after a rotation and until the next one",
+        "key__maker",
+        Erasure.DELETED,
+        "until its key is revoked, or 24 hours after a rotation and until the next one",
         secrets=frozenset({"secret_hash"}),
     ),
     "shop.Approval": PersonalData(
-        path="who asked, who decided, and the account that it benefits",
+        "who asked, who decided, and the account that it benefits",
+        Erasure.REPLACED,
+        FOR_GOOD,
         rows=_approvals_of,
-        erasure=Erasure.REPLACED,
-        kept=FOR_GOOD,
     ),
-    "shop.SignOut": PersonalData(
-        path="account", erasure=Erasure.KEPT, kept="for good: it refuses the tokens of before"
-    ),
+    "shop.SignOut": PersonalData("account", Erasure.KEPT, "for good: it refuses the tokens of before"),
     "shop.JournalLine": PersonalData(
-        path="actor, subject or order",
+        "actor, subject or order",
+        Erasure.REPLACED,
+        "until its month is [archived](#archived-months); lines about accounts for good",
         rows=journal_lines_of,
-        erasure=Erasure.REPLACED,
-        kept="until its month is [archived](#archived-months); lines about accounts for good",
     ),
     "shop.FeedEvent": PersonalData(
-        path="the account in its data, or its order",
+        "the account in its data, or its order",
+        Erasure.KEPT,
+        "`EVENT_RETENTION_SECONDS`, eight days",
         rows=_feed_events_of,
-        erasure=Erasure.KEPT,
-        kept="`EVENT_RETENTION_SECONDS`, eight days",
     ),
-    "coupons.Coupon": PersonalData(path="account", erasure=Erasure.KEPT, kept=FOR_GOOD),
-    "coupons.PoolCode": PersonalData(path="coupon__account", erasure=Erasure.KEPT, kept=FOR_GOOD),
-    "coupons.Confirmation": PersonalData(
-        path="account", erasure=Erasure.OPEN, kept="until the partner has answered"
-    ),
+    "coupons.Coupon": PersonalData("account", Erasure.KEPT, FOR_GOOD),
+    "coupons.PoolCode": PersonalData("coupon__account", Erasure.KEPT, FOR_GOOD),
+    "coupons.Confirmation": PersonalData("account", Erasure.OPEN, "until the partner has answered"),
     "coupons.EligibleAccount": PersonalData(
-        path="account", erasure=Erasure.DELETED, kept="until staff remove it from the list"
+        "account", Erasure.DELETED, "until staff remove it from the list"
     ),
-    "coupons.FirstOrderUse": PersonalData(path="account", erasure=Erasure.KEPT, kept=FOR_GOOD),
+    "coupons.FirstOrderUse": PersonalData("account", Erasure.KEPT, FOR_GOOD),
     "shop.ArchivedPaidEvent": PersonalData(
-        path="order",
-        rows=_archived_paid_events_of,
-        erasure=Erasure.KEPT,
-        kept="as long as its month is archived",
+        "order", Erasure.KEPT, "as long as its month is archived", rows=_archived_paid_events_of
     ),
-    "coupons.QueueTicket": PersonalData(path="account", erasure=Erasure.KEPT, kept=UNTIL_ARCHIVED),
-    "inventory.StockMovement": PersonalData(path="order__account", erasure=Erasure.KEPT, kept=UNTIL_ARCHIVED),
-    "sales.SaleEntry": PersonalData(path="account", erasure=Erasure.KEPT, kept=FOR_GOOD),
-    "orders.Order": PersonalData(path="account", erasure=Erasure.KEPT, kept=FOR_GOOD),
-    "orders.OrderLine": PersonalData(path="order__account", erasure=Erasure.KEPT, kept=FOR_GOOD),
-    "orders.Refund": PersonalData(path="order__account", erasure=Erasure.KEPT, kept=FOR_GOOD),
-    "orders.RefundLine": PersonalData(path="refund__order__account", erasure=Erasure.KEPT, kept=FOR_GOOD),
-    "orders.Saga": PersonalData(
-        path="its payment or refund", rows=sagas_of, erasure=Erasure.KEPT, kept=FOR_GOOD
-    ),
+    "coupons.QueueTicket": PersonalData("account", Erasure.KEPT, UNTIL_ARCHIVED),
+    "inventory.StockMovement": PersonalData("order__account", Erasure.KEPT, UNTIL_ARCHIVED),
+    "sales.SaleEntry": PersonalData("account", Erasure.KEPT, FOR_GOOD),
+    "orders.Order": PersonalData("account", Erasure.KEPT, FOR_GOOD),
+    "orders.OrderLine": PersonalData("order__account", Erasure.KEPT, FOR_GOOD),
+    "orders.Refund": PersonalData("order__account", Erasure.KEPT, FOR_GOOD),
+    "orders.RefundLine": PersonalData("refund__order__account", Erasure.KEPT, FOR_GOOD),
+    "orders.Saga": PersonalData("its payment or refund", Erasure.KEPT, FOR_GOOD, rows=sagas_of),
     "orders.SagaLog": PersonalData(
-        path="its saga's payment or refund", rows=_saga_logs_of, erasure=Erasure.KEPT, kept=FOR_GOOD
+        "its saga's payment or refund", Erasure.KEPT, FOR_GOOD, rows=_saga_logs_of
     ),
-    "payments.LedgerAccount": PersonalData(path="user", erasure=Erasure.KEPT, kept=FOR_GOOD),
-    "payments.Transfer": PersonalData(
-        path="its entries or order", rows=_transfers_of, erasure=Erasure.KEPT, kept=FOR_GOOD
-    ),
-    "payments.GrantsOfDay": PersonalData(path="operator_id", erasure=Erasure.KEPT, kept=FOR_GOOD),
-    "payments.Entry": PersonalData(path="account__user", erasure=Erasure.KEPT, kept=FOR_GOOD),
+    "payments.LedgerAccount": PersonalData("user", Erasure.KEPT, FOR_GOOD),
+    "payments.Transfer": PersonalData("its entries or order", Erasure.KEPT, FOR_GOOD, rows=_transfers_of),
+    "payments.GrantsOfDay": PersonalData("operator_id", Erasure.KEPT, FOR_GOOD),
+    "payments.Entry": PersonalData("account__user", Erasure.KEPT, FOR_GOOD),
     "payments.Payment": PersonalData(
-        path="account", erasure=Erasure.KEPT, kept=FOR_GOOD, secrets=frozenset({"token", "action_url"})
+        "account", Erasure.KEPT, FOR_GOOD, secrets=frozenset({"token", "action_url"})
     ),
-    "payments.Dispute": PersonalData(path="payment__account", erasure=Erasure.KEPT, kept=FOR_GOOD),
+    "payments.Dispute": PersonalData("payment__account", Erasure.KEPT, FOR_GOOD),
     "payments.WebhookEvent": PersonalData(
-        path="the charge key of a payment",
-        rows=_webhook_events_of,
-        erasure=Erasure.KEPT,
-        kept="90 days after it was handled",
+        "the charge key of a payment", Erasure.KEPT, "90 days after it was handled", rows=_webhook_events_of
     ),
     "auth.Group": NotPersonal("names and permissions of groups; memberships are a model of their own"),
     "auth.Group_permissions": NotPersonal("the permissions of groups"),

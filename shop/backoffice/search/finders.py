@@ -22,7 +22,7 @@ from payments.models import Payment
 from sales.models import SaleEntry
 from sales.waiting_room import entries as sale_entries
 from shop import clock
-from shop.accounts import account_search
+from shop.accounts import accounts
 from shop.backoffice.page_elements import amount, may_view
 from shop.operators.lists import parse_uuid
 from shop.operators.status_words import status_word
@@ -158,7 +158,7 @@ def _accounts(term: str, most: int) -> Iterator[Hit]:
     """Accounts by the beginning of a name or an address, or by number; the one of the whole name first."""
     if _is_only_an_id(term):
         return
-    ids = account_search.find_ids(term, most=most)
+    ids = accounts.find_ids(term, most=most)
     hits = [_account_hit(account, term) for account in User.objects.filter(pk__in=ids).order_by("username")]
     yield from sorted(hits, key=lambda hit: hit.match)[:most]
 
