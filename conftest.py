@@ -14,7 +14,7 @@ from pytest_django import DjangoDbBlocker
 
 from coupons.issuing import issuing
 from coupons.partners import call_limit
-from payments.gateways import circuit
+from payments.gateways import calls
 from sales.waiting_room import draw, room_view
 from scripts import clients
 from scripts.stack import SetupError
@@ -120,7 +120,7 @@ def _reset_process_state() -> None:
     data_platform.reset()
     issuing.forget()
     bounded_counter.forget_values()
-    circuit.forget()
+    calls.forget()
     call_limit.reset()
     gauges.drop_cached()
     heartbeats.forget_own()

@@ -9,21 +9,22 @@ from django.conf import settings
 from django.utils.translation import gettext_noop
 from pydantic import AwareDatetime, Field, ValidationError, model_validator
 
-from payments.gateways import events, signatures
-from payments.gateways.circuit import NoAnswer
-from payments.gateways.contract import BookedCharge, GatewayDispute, GatewayEvent, GatewayResult
-from payments.gateways.measured import describe_error, measured
-from payments.gateways.requests import (
+from payments.gateways import events
+from payments.gateways.calls import (
     Address,
     Amount,
     Detail,
     JsonReply,
+    NoAnswer,
     Reference,
     ReplyPart,
     Word,
+    describe_error,
+    measured,
     request_json,
     return_address,
 )
+from payments.gateways.contract import BookedCharge, GatewayDispute, GatewayEvent, GatewayResult
 from shop.errors import Unavailable
 from shop.lazy_texts import mark as _
 
@@ -59,13 +60,7 @@ class Dispute(ReplyPart):
     due_at: Annotated[AwareDatetime, Field(strict=False)]
 
     def to_result(self) -> GatewayDispute:
-        return GatewayDispute(
-            reference=self.id,
-            status=self.status,
-            amount=self.amount,
-            currency=self.currency,
-            due_at=self.due_at,
-        )
+        return GatewayDispute(reference=self.id, **self.model_dump(exclude={"id"}))
 
 
 class Charge(ReplyPart):
@@ -229,7 +224,7 @@ def charges(
 
 
 def event(*, signature: str, body: bytes, now: datetime) -> GatewayEvent | None:
-    signatures.verify(signature, body=body, secret=settings.WEBHOOK_SECRET_SIMULATOR, now=now)
+    events.verify(signature, body=body, secret=settings.WEBHOOK_SECRET_SIMULATOR, now=now)
     payload = events.parse(body)
     if payload is None:
         return None

@@ -17,11 +17,9 @@ from django.utils.translation import gettext_noop
 from pydantic import ValidationError
 from structlog import get_logger
 
-from payments.gateways import events, signatures, stripe_calls
-from payments.gateways.circuit import NoAnswer
+from payments.gateways import events, stripe_calls
+from payments.gateways.calls import NoAnswer, describe_error, measured, return_address
 from payments.gateways.contract import BookedCharge, GatewayEvent, GatewayResult
-from payments.gateways.measured import describe_error, measured
-from payments.gateways.requests import return_address
 from payments.gateways.stripe_reading import KEY, ORDER, Intent, decisive_intent
 from shop.errors import Unavailable
 from shop.lazy_texts import mark as _
@@ -138,7 +136,7 @@ def charges(
 
 
 def event(*, signature: str, body: bytes, now: datetime) -> GatewayEvent | None:
-    signatures.verify(signature, body=body, secret=settings.WEBHOOK_SECRET_STRIPE, now=now)
+    events.verify(signature, body=body, secret=settings.WEBHOOK_SECRET_STRIPE, now=now)
     payload = events.parse(body)
     if payload is None:
         return None
@@ -202,9 +200,8 @@ def _cancel_if_declined(intent: Intent) -> Intent:
 
 
 def _cancel_unless_final(intent: Intent) -> Intent:
-    """The intent after it is cancelled, or in its present state where that is too late.
-
-    Raises `NoAnswer` if it may still be confirmed.
+    """The intent after it is cancelled, or in its present state where that is too late. Raises `NoAnswer` if
+    it may still be confirmed.
     """
     if intent.status in ("succeeded", "canceled"):
         return intent

@@ -12,9 +12,8 @@ from uuid import UUID
 import stripe
 from django.conf import settings
 
-from payments.gateways.circuit import NoAnswer
+from payments.gateways.calls import NoAnswer, exchange
 from payments.gateways.contract import GatewayDispute
-from payments.gateways.requests import exchange
 from payments.gateways.stripe_reading import KEY, ORDER, Dispute, Intent, Refund, validate_reply
 
 if TYPE_CHECKING:
@@ -62,7 +61,6 @@ def create(
     payment_method: str | None = None,
 ) -> Intent:
     """Create an intent under the key, not confirmed, so not charged; a repeat returns it as it was created.
-
     Raises `stripe.IdempotencyError` when the key was used with other parameters.
     """
     parameters: PaymentIntentCreateParams = {
@@ -120,10 +118,9 @@ def find_by_metadata(name: str, value: str) -> list[Intent]:
     newest = _client().payment_intents.list({"limit": PAGE, "expand": EXPANDED_IN_LISTS})
     fresh = {one.id: one for one in map(_to_intent, newest.data) if one.metadata.get(name) == value}
     older = [retrieve(one.id) for one in found.data if one.id not in fresh]
-    # Both lists are newest first, and the sort below must not reorder intents of the same second.
+    # Both lists are newest first, and the sort must not reorder intents of the same second.
     both = [*fresh.values(), *(one for one in older if one.metadata.get(name) == value)]
-    both.reverse()
-    return sorted(both, key=lambda one: one.created)
+    return sorted(both, key=lambda one: one.created, reverse=True)[::-1]
 
 
 def list_created(*, since: datetime | None, until: datetime | None) -> Iterator[Intent]:

@@ -7,9 +7,8 @@ from typing import Annotated, Literal, Self
 from django.utils.translation import gettext_noop
 from pydantic import Field, ValidationError, model_validator
 
-from payments.gateways.circuit import NoAnswer
+from payments.gateways.calls import Address, Amount, Detail, NoAnswer, Reference, ReplyPart, Word
 from payments.gateways.contract import BookedCharge, GatewayDispute, GatewayResult, Status
-from payments.gateways.requests import Address, Amount, Detail, Reference, ReplyPart
 from shop.outbound.http_client import Reply
 
 KEY, ORDER = "firstcome_key", "firstcome_order"
@@ -34,8 +33,6 @@ DISPUTE_STATUS: Mapping[str, Literal["open", "won", "lost"]] = {
 }
 # A key may have several intents, because Stripe forgets keys after a day: the first of these states counts.
 STATUS_PRECEDENCE = ("succeeded", "pending", "requires_action", "declined", "cancelled")
-
-Code = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 
 
 class ListItem(ReplyPart):
@@ -63,8 +60,8 @@ class Failure(ReplyPart):
 class PaymentError(ReplyPart):
     """Why the last attempt to charge failed."""
 
-    code: Code | None = None
-    decline_code: Code | None = None
+    code: Word | None = None
+    decline_code: Word | None = None
     message: Detail | None = None
 
     @property
@@ -178,7 +175,7 @@ class Refund(ReplyPart):
     amount: Amount
     payment_intent: Reference
     metadata: dict[str, str]
-    failure_reason: Code | None = None
+    failure_reason: Word | None = None
 
     def to_result(self) -> GatewayResult:
         status = REFUND_STATUS[self.status]
@@ -220,9 +217,8 @@ class Dispute(ReplyPart):
 
 
 def validate_reply(reply: Reply, *, is_list: bool) -> None:
-    """Check that the package can process this reply, because the package itself trusts its shape.
-
-    Raises `NoAnswer`.
+    """Check that the package can process this reply, because the package itself trusts its shape. Raises
+    `NoAnswer`.
     """
     expected = Failure if reply.status >= 400 else Page if is_list else ListItem
     try:

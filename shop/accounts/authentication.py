@@ -1,8 +1,7 @@
 """Authentication of API calls: finds the account of an access token without a database query.
 
-An access token contains everything that a call needs. A JSON Web Token names its key by `kid` in the header,
-so that several keys are valid at a time and a new one can take over without ending sessions. Tokens signed
-with `SECRET_KEY` have no `kid`.
+A token names its key by `kid` in the header, so that a new key can take over without ending sessions. Tokens
+signed with `SECRET_KEY` have no `kid`.
 """
 
 import hmac
@@ -52,7 +51,7 @@ class Account:
     """The caller, from the access token's claims. `is_staff` is a hint: `shop.http.permissions` decides.
 
     `issued_after` is the number of the sign-out that the token was issued after; None if it has none. A call
-    by an API key has `key`; it is made as the account that the key acts for, or as the maker of the key.
+    by an API key has `key`.
     """
 
     id: int
@@ -87,9 +86,8 @@ class BearerToken(BaseAuthentication):
 
 
 def account_from_header(authorization: str) -> Account | None:
-    """Return the account of a bearer token, without a query; None for another authorization scheme.
-
-    Raises `TokenInvalid`, and `DatabaseUnavailable` if the set of disabled accounts is too old to rely on.
+    """Return the account of a bearer token, without a query; None for another authorization scheme. Raises
+    `TokenInvalid`, and `DatabaseUnavailable` if the set of disabled accounts is too old to rely on.
     """
     scheme, _, raw = authorization.strip().partition(" ")
     if scheme.lower() != "bearer":
@@ -129,11 +127,10 @@ def sign(claims: dict[str, Any]) -> str:
 
 
 def verified_claims(raw: str) -> dict[str, Any]:
-    """Return the token's claims after verifying its signature and its times.
+    """Return the token's claims after verifying its signature and its times. Raises `TokenInvalid`.
 
-    Every call needs this, and PyJWT takes five times as long. The header must equal one that `sign` writes
-    instead of being parsed: that pins the algorithm and the type, and refuses unknown keys and extensions
-    (`crit`). Raises `TokenInvalid`.
+    Every call needs this, and PyJWT takes five times as long. The header must equal one that `sign` writes:
+    that pins the algorithm and the type, and refuses unknown keys and extensions (`crit`).
     """
     signed, _, signature = raw.rpartition(".")
     header, _, payload = signed.partition(".")

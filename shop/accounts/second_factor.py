@@ -1,8 +1,7 @@
 """The second factor of staff: one-time codes by an authenticator app (TOTP), and backup codes.
 
-The tables are django-otp's, and so are the algorithm and the growing wait after wrong codes. Verifying is our
-own: by the clock that all processes share, and under a lock on the device's row, so that a code is accepted
-once, whichever processes check it.
+The tables and the algorithm are django-otp's. Verifying is our own: by the clock that all processes share,
+and under a lock on the device's row, so that a code is accepted once, whichever processes check it.
 """
 
 from base64 import b32encode
@@ -84,15 +83,6 @@ class OtpNotChecked(Throttled):
     """The password is right, and the one-time code was not looked at, because others were wrong before."""
 
 
-class AlreadyEnrolled(Rejected):
-    """The account has set up one-time codes already."""
-
-    code = "already_enrolled"
-
-    def __init__(self) -> None:
-        super().__init__(_("This account has set up one-time codes already: sign in with a code."))
-
-
 class Method(Enum):
     """What a sign-in was verified with."""
 
@@ -166,7 +156,7 @@ def provisioning_url(*, account: User, secret: str) -> str:
 def enrol(*, account_id: int, secret: str, code: str, after: Mapping[str, Any]) -> Enrolled:
     """Set up one-time codes for a staff account, confirmed by the app's first code, which is used up by that.
 
-    `after` is added to the line in the journal. Raises `OtpInvalid`, `AlreadyEnrolled`, and
+    `after` is added to the line in the journal. Raises `OtpInvalid`, `Rejected` `already_enrolled`, and
     `InvalidCredentials` if the account is not active staff any more.
     """
 
@@ -176,7 +166,8 @@ def enrol(*, account_id: int, secret: str, code: str, after: Mapping[str, Any]) 
         if staff.first() is None:
             raise InvalidCredentials
         if device_id_of(account_id) is not None:
-            raise AlreadyEnrolled
+            text = _("This account has set up one-time codes already: sign in with a code.")
+            raise Rejected(text, code="already_enrolled")
         device = TOTPDevice(user_id=account_id, name=DEVICE_NAME, key=secret, confirmed=True)
         if not _accept_totp(device, _normalized(code), clock.now()):
             raise OtpInvalid
@@ -193,9 +184,8 @@ def enrol(*, account_id: int, secret: str, code: str, after: Mapping[str, Any]) 
 
 
 def reset(*, account_id: int, reason: str) -> bool:
-    """Remove the account's one-time codes, which ends its sessions and refresh tokens.
-
-    Returns whether it had any.
+    """Remove the account's one-time codes, which ends its sessions and refresh tokens. Returns whether it had
+    any.
     """
 
     def removed() -> bool:
@@ -239,12 +229,8 @@ def signed_in_user(user: User | AnonymousUser, session: SessionBase) -> User | A
 
     So a session from before codes were required, or from before they were reset, is not signed in any more.
     """
-    if not user.is_authenticated or not user.is_staff:
-        return user
-    device_id = device_id_of(user.pk)
-    if device_id is None:
-        return AnonymousUser() if settings.STAFF_OTP_REQUIRED else user
-    return user if session.get(SESSION_KEY) == device_id else AnonymousUser()
+    is_passed = _is_verified(user, lambda device_id: session.get(SESSION_KEY) == device_id)
+    return user if is_passed else AnonymousUser()
 
 
 def family_prefix(device_id: int | None) -> str:
@@ -254,12 +240,15 @@ def family_prefix(device_id: int | None) -> str:
 
 def allows_family(user: User, family: str) -> bool:
     """Whether the account may still use refresh tokens of this family, as far as the second factor goes."""
-    if not user.is_staff:
-        return True
-    device_id = device_id_of(user.pk)
+    return _is_verified(user, lambda device_id: family.startswith(family_prefix(device_id)))
+
+
+def _is_verified(user: User | AnonymousUser, has_device: Callable[[int], bool]) -> bool:
+    """Whether the account needs no second factor, or it was verified by the device that the account has."""
+    device_id = device_id_of(user.pk) if user.is_staff else None
     if device_id is None:
-        return not settings.STAFF_OTP_REQUIRED
-    return family.startswith(family_prefix(device_id))
+        return not (user.is_staff and settings.STAFF_OTP_REQUIRED)
+    return has_device(device_id)
 
 
 def _use_code(device_id: int, code: str, *, is_waiting: bool = True) -> Verified | timedelta:

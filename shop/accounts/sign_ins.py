@@ -1,14 +1,12 @@
 """Sign-in by name and password: throttled, hashing few passwords at once, recorded in the journal.
 
-Attempts are limited tightly by address and by name and address together, before they wait for their turn: a
-program that repeats an old password uses up its name's attempts, and not those of all its office. They are
-limited loosely by name alone: ten wrong passwords from elsewhere must not lock an account's owner out. If so
-many addresses guess at one name that even the loose limit is reached, addresses that signed in to the account
-recently are still admitted. They have turns of their own where passwords wait to be hashed, too.
+Attempts are limited tightly by address and by name and address together, before they wait for their turn, and
+loosely by name alone: ten wrong passwords from elsewhere must not lock an account's owner out. Addresses that
+signed in to the account recently are admitted past the loose limit, and have turns of their own.
 
-Staff accounts need a one-time code too (`second_factor`). It is looked at after the password, so that what is
-said about it reveals nothing to a client without the password. A client with the password could make the
-account wait after wrong codes again and again, so addresses that signed in recently have their own limit.
+The one-time code of staff (`second_factor`) is looked at after the password, so that it reveals nothing to a
+client without the password. One with it could make the account wait again and again, so addresses that signed
+in recently have their own limit of codes.
 """
 
 import threading
@@ -122,9 +120,8 @@ def sign_in(
 ) -> SignIn:
     """Sign in to the active account with this name and password; with `is_operator`, only a member of staff.
 
-    `otp` is the one-time code, which staff accounts need. The journal line is durable when it returns. Raises
-    `Throttled` and `InvalidCredentials`; if the password is right, what `second_factor.verify` raises. It
-    hashes: the web server's requests call it by `run_sign_in`, which has counted the attempt.
+    The journal line is durable when it returns. Raises `Throttled` and `InvalidCredentials`; if the password
+    is right, what `second_factor.verify` raises. It hashes: requests call it by `run_sign_in`.
     """
     account, network = accounts.find_by_username(username), throttling.network_of_address(address)
     account_id = account.pk if account else None
@@ -149,9 +146,8 @@ def sign_in(
 
 
 def enrol(*, account: User, secret: str, code: str, address: str) -> Enrolled:
-    """Sign in to a staff account, whose password was right, by setting up one-time codes.
-
-    Raises what `second_factor.enrol` raises.
+    """Sign in to a staff account, whose password was right, by setting up one-time codes. Raises what
+    `second_factor.enrol` raises.
     """
     with journal.acting(_actor_of(account)):
         enrolled = second_factor.enrol(
@@ -256,5 +252,6 @@ def _note_failure(
 
 def _note(what: str, about: str, by: ActorContext, *, address: str, **after: int | str) -> None:
     """Record it; `detail` repeats the address as text for the journal's list."""
-    about_it = {"subject": about, "after": {"address": address, **after}, "detail": f"from {address}"}
-    transactions.run(partial(journal.note, what=what, by=by, is_internal=True, **about_it), transactions.ONCE)
+    known = {"address": address, **after}
+    note = partial(journal.note, what=what, subject=about, after=known, detail=f"from {address}", by=by)
+    transactions.run(partial(note, is_internal=True), transactions.ONCE)

@@ -1,25 +1,20 @@
 """Signs an account out everywhere: its tokens, sessions and API keys end, without disabling it.
 
-Unused refresh tokens are stored nowhere, so the account's row in `shop.models.SignOut` has the instant, and
-every token names the sign-out after which it was issued: those of an earlier one are refused. Their times of
-issue could not say that: where the database's clock is set back, the tokens of before are later than those of
-after. Refreshing a token locks the account's row, as this does, so that no successor of a token is issued
-later. Access tokens are refused once each process has read the row again (`shop.accounts.disabled_accounts`).
+Every token names the sign-out after which it was issued, and those of an earlier one are refused: times of
+issue could not say that where the clock is set back. Refreshing a token locks the account's row, as this
+does, so that no successor of a token is issued later.
 """
 
 from datetime import UTC, datetime, timedelta
 
 from django.contrib.auth import SESSION_KEY
-from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
 from django.db.models import QuerySet
 
 from shop import clock
 from shop.accounts import accounts
 from shop.db import key_walks, transactions
-from shop.errors import NotFound
 from shop.events import journal
-from shop.lazy_texts import mark as _
 from shop.models import ApiKey, SignOut
 
 SIGNED_OUT = "signed_out_everywhere"
@@ -29,15 +24,12 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 def sign_out_everywhere(*, account_id: int, reason: str) -> SignOut:
     """Refuse all tokens issued to the account until now, end its sessions, and revoke the keys that it made.
 
-    Refresh tokens are refused at once, keys within a second, access tokens within five seconds: the account
-    may sign in and make keys again.
-    Durable when it returns, unless the caller has a transaction open. Raises `NotFound`.
+    Refresh tokens are refused at once, keys within a second, access tokens within five seconds. Durable when
+    it returns, unless the caller has a transaction open. Raises `NotFound`.
     """
 
     def signed_out() -> SignOut:
-        user = User.objects.select_for_update().filter(pk=account_id).first()
-        if user is None:
-            raise NotFound(_("There is no account {account_id}.", account_id=account_id))
+        user = accounts.lock(account_id)
         # Read with the row locked: after every token that a concurrent refresh has issued.
         before, now = last_sign_out(account_id), clock.now()
         # Later than the one before, also after the clock was set back: that keeps the one before in force.
@@ -80,7 +72,7 @@ def last_sign_out(account_id: int) -> SignOut | None:
 def last_sign_out_number(account_id: int) -> int:
     """The number of the account's last sign-out, which its new tokens have; 0 if there was none."""
     done = last_sign_out(account_id)
-    return 0 if done is None else number_of(done.at)
+    return number_of(done.at) if done else 0
 
 
 def number_of(at: datetime) -> int:
@@ -89,11 +81,11 @@ def number_of(at: datetime) -> int:
 
 
 def refuses(number: int, *, issued_after: int | None) -> bool:
-    """Whether the sign-out with this number refuses a token.
+    """Whether the sign-out with this number, 0 if there was none, refuses a token.
 
     `issued_after` is the number of the sign-out that the token was issued after; None if there was none.
     """
-    return issued_after is None or issued_after < number
+    return (issued_after or 0) < number
 
 
 def delete_expired_sessions() -> int:

@@ -111,7 +111,6 @@ def rotate(*, key_id: int, account_id: int, reason: str = "") -> NewSecret:
 
 def revoke(*, key_id: int, reason: str = "") -> ApiKey:
     """Have the key refused everywhere within a second, and delete its secrets; a repeat changes nothing.
-
     Durable when it returns. Raises `NotFound`.
     """
 

@@ -28,7 +28,7 @@ from shop import clock
 from shop.accounts import accounts, sign_outs
 from shop.approval_models import Approval
 from shop.db import transactions
-from shop.errors import NotFound, Rejected
+from shop.errors import Rejected
 from shop.events import pseudonyms
 from shop.lazy_texts import mark as _
 from shop.models import ApiKey, IdempotencyKey, JournalLine
@@ -42,38 +42,12 @@ OPEN_NAMED = 10
 """Open rows of each kind, at most: a refusal is read by a person."""
 
 
-class StillOpen(Rejected):
-    """Something of the account is not finished, or its wallet has points; `open` lists it."""
-
-    code = "account_has_open_work"
-
-    def __init__(self, found: list[str]) -> None:
-        super().__init__(
-            _("Nothing was erased, for this is open: {open}.", open=", ".join(found)), open=found
-        )
-
-
-class NotSettled(Rejected):
-    """The account is enabled, or was until a moment ago, so requests of it may still be under way."""
-
-    code = "account_not_settled"
-
-
 @dataclass(frozen=True, slots=True)
 class Erased:
     """What an erasure did; `is_new` is false if the account was erased before, and nothing was left to do."""
 
     is_new: bool
     forfeited_amount: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class PastErasure:
-    """An account that was erased, by the journal."""
-
-    account: int
-    at: datetime
-    reason: str
 
 
 def pseudonym(account_id: int) -> str:
@@ -86,13 +60,12 @@ def is_erased(account: User) -> bool:
 
 
 def start(*, account_id: int, reason: str, forfeit_balance: bool = False) -> datetime:
-    """Disable the account, and return from when on it may be erased. Durable when it returns.
-
-    Raises `NotFound`, and `StillOpen` before anything is changed.
+    """Disable the account, and return from when on it may be erased. Durable when it returns. Raises
+    `NotFound`, and `Rejected` `account_has_open_work` before anything is changed.
     """
 
     def started() -> datetime:
-        account = _lock(account_id)
+        account = accounts.lock(account_id)
         if is_erased(account):
             return clock.now()
         _require_nothing_open(account_id, forfeit_balance)
@@ -106,9 +79,8 @@ def start(*, account_id: int, reason: str, forfeit_balance: bool = False) -> dat
 
 
 def erase(*, account_id: int, reason: str, forfeit_balance: bool = False) -> Erased:
-    """Erase the account, whose erasure was started. Durable when it returns; a repeat changes nothing.
-
-    Raises `NotFound`, `StillOpen` and `NotSettled`; then nothing is changed.
+    """Erase the account, whose erasure was started. Durable when it returns; a repeat changes nothing. Raises
+    `NotFound`, and `Rejected` as `start` does or `account_not_settled`; then nothing is changed.
     """
     forfeited = transactions.run_or_savepoint(
         lambda: _erase_rows(account_id, reason, forfeit_balance), transactions.ONCE
@@ -123,10 +95,12 @@ def erase(*, account_id: int, reason: str, forfeit_balance: bool = False) -> Era
     return Erased(is_new=forfeited is not None or bool(lines), forfeited_amount=forfeited or 0)
 
 
-def past_erasures() -> list[PastErasure]:
-    """All erasures, the oldest first: after a restore from a backup they are repeated."""
+def past_erasures() -> list[dict[str, Any]]:
+    """All erasures by the journal, the oldest first: after a restore from a backup they are repeated."""
     lines = JournalLine.objects.filter(what=f"account.{ERASED}").order_by("id")
-    return [PastErasure(int(line.subject.split()[-1]), line.at, line.detail) for line in lines]
+    return [
+        {"account": int(line.subject.split()[-1]), "at": line.at, "reason": line.detail} for line in lines
+    ]
 
 
 def _erase_rows(account_id: int, reason: str, forfeit_balance: bool) -> int | None:
@@ -135,17 +109,14 @@ def _erase_rows(account_id: int, reason: str, forfeit_balance: bool) -> int | No
     The account's row is locked first: orders and coupons that are inserted lock it in shared mode for their
     foreign keys, so they have committed, and are found, or come later, when no process accepts the account.
     """
-    account = _lock(account_id)
+    account = accounts.lock(account_id)
     if is_erased(account):
         return None
     since = None if account.is_active else _started_at(account_id)
     if since is None or clock.now() < since + SETTLING:
-        raise NotSettled(
-            _(
-                "The account is erased once it has been disabled for {seconds} seconds.",
-                seconds=int(SETTLING.total_seconds()),
-            )
-        )
+        seconds = int(SETTLING.total_seconds())
+        text = _("The account is erased once it has been disabled for {seconds} seconds.", seconds=seconds)
+        raise Rejected(text, code="account_not_settled")
     balance = _require_nothing_open(account_id, forfeit_balance)
     if balance:
         ledger.forfeit(user_id=account_id, amount=balance, reason=reason, reference=str(uuid7()))
@@ -155,13 +126,6 @@ def _erase_rows(account_id: int, reason: str, forfeit_balance: bool) -> int | No
     after = {"pseudonym": pseudonym(account_id), "forfeited_amount": balance}
     accounts.note_change(ERASED, account_id, after=after, detail=reason)
     return balance
-
-
-def _lock(account_id: int) -> User:
-    account = User.objects.select_for_update().filter(pk=account_id).first()
-    if account is None:
-        raise NotFound(_("There is no account {account_id}.", account_id=account_id))
-    return account
 
 
 def _started_at(account_id: int) -> datetime | None:
@@ -184,7 +148,8 @@ def _require_nothing_open(account_id: int, forfeit_balance: bool) -> int:
     if balance and not forfeit_balance:
         found.append(f"wallet {account_id} ({balance} points)")
     if found:
-        raise StillOpen(found)
+        text = _("Nothing was erased, for this is open: {open}.", open=", ".join(found))
+        raise Rejected(text, code="account_has_open_work", open=found)
     return balance
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
+from uuid import UUID
 
 from django.apps import apps
 from django.db.models import Model, Q, QuerySet
@@ -45,18 +46,11 @@ class PersonalData:
     secrets: frozenset[str] = field(default_factory=frozenset)
 
 
-@dataclass(frozen=True, slots=True)
-class NotPersonal:
-    """A model whose rows belong to no account, and why."""
-
-    reason: str
-
-
 def rows_of(label: str, account_id: int) -> Rows:
     """The account's rows of the model with this label, in the order of their keys."""
     entry = REGISTRY[label]
-    if not isinstance(entry, PersonalData):
-        raise ValueError(f"{label} has no rows of accounts: {entry.reason}.")
+    if isinstance(entry, str):
+        raise ValueError(f"{label} has no rows of accounts: {entry}.")
     if entry.rows is not None:
         return entry.rows(account_id).order_by("pk")
     model: type[Model] = apps.get_model(label)
@@ -74,10 +68,13 @@ def journal_lines_of(account_id: int) -> "QuerySet[JournalLine]":
     Each part has an index of its own: one condition for all of them would read the whole journal.
     """
     subjects = [accounts.journal_subject(account_id), f"wallet {account_id}"]
-    orders = [order.pk for order in rows_of("orders.Order", account_id).only("pk")]
-    parts = (Q(actor_id=account_id), Q(subject__in=subjects), Q(order_id__in=orders))
+    parts = (Q(actor_id=account_id), Q(subject__in=subjects), Q(order_id__in=_order_ids(account_id)))
     found = {pk for part in parts for pk in JournalLine.objects.filter(part).values_list("pk", flat=True)}
     return JournalLine.objects.filter(pk__in=found)
+
+
+def _order_ids(account_id: int) -> list[UUID]:
+    return [*rows_of("orders.Order", account_id).values_list("pk", flat=True)]
 
 
 def sagas_of(account_id: int) -> "QuerySet[Saga]":
@@ -87,41 +84,16 @@ def sagas_of(account_id: int) -> "QuerySet[Saga]":
     return Saga.objects.filter(subject_id__in=[*payments, *refunds])
 
 
-def _saga_logs_of(account_id: int) -> "QuerySet[SagaLog]":
-    return SagaLog.objects.filter(saga__in=[*sagas_of(account_id).values_list("pk", flat=True)])
-
-
 def _webhook_events_of(account_id: int) -> "QuerySet[WebhookEvent]":
     keys = Payment.objects.filter(account_id=account_id).values_list("charge_key", flat=True)
     return WebhookEvent.objects.filter(charge_key__in=[*keys])
 
 
-def _transfers_of(account_id: int) -> "QuerySet[Transfer]":
-    own = Q(entries__account=account_id) | Q(order__account=account_id)
-    return Transfer.objects.filter(own).distinct()
-
-
-def _archived_paid_events_of(account_id: int) -> "QuerySet[ArchivedPaidEvent]":
-    orders = rows_of("orders.Order", account_id).values("pk")
-    return ArchivedPaidEvent.objects.filter(pk__in=orders)
-
-
-def _feed_events_of(account_id: int) -> "QuerySet[FeedEvent]":
-    """Read without an index: an event is kept for some days alone, and exports are rare."""
-    orders = [order.pk for order in rows_of("orders.Order", account_id).only("pk")]
-    return FeedEvent.objects.filter(Q(data__account=account_id) | Q(order_id__in=orders))
-
-
-def _approvals_of(account_id: int) -> "QuerySet[Approval]":
-    """Read without an index: there are few, and exports are rare."""
-    named = Q(asker_id=account_id) | Q(decider_id=account_id) | Q(account_id=account_id)
-    return Approval.objects.filter(named)
-
-
 FOR_GOOD = "for good, as the shop's books"
 UNTIL_ARCHIVED = "until its month is [archived](#archived-months)"
 A_DAY = "`IDEMPOTENCY_RETENTION_SECONDS`, a day"
-REGISTRY: Mapping[str, PersonalData | NotPersonal] = {
+# By label: how the rows of a model belong to accounts, or what it has instead, and of no account.
+REGISTRY: Mapping[str, PersonalData | str] = {
     "auth.User": PersonalData(
         "pk",
         Erasure.REPLACED,
@@ -161,7 +133,8 @@ REGISTRY: Mapping[str, PersonalData | NotPersonal] = {
         "who asked, who decided, and the account that it benefits",
         Erasure.REPLACED,
         FOR_GOOD,
-        rows=_approvals_of,
+        # Read without an index: there are few, and exports are rare.
+        rows=lambda id: Approval.objects.filter(Q(asker_id=id) | Q(decider_id=id) | Q(account_id=id)),
     ),
     "shop.SignOut": PersonalData("account", Erasure.KEPT, "for good: it refuses the tokens of before"),
     "shop.JournalLine": PersonalData(
@@ -174,7 +147,8 @@ REGISTRY: Mapping[str, PersonalData | NotPersonal] = {
         "the account in its data, or its order",
         Erasure.KEPT,
         "`EVENT_RETENTION_SECONDS`, eight days",
-        rows=_feed_events_of,
+        # Read without an index: an event is kept for some days alone, and exports are rare.
+        rows=lambda id: FeedEvent.objects.filter(Q(data__account=id) | Q(order_id__in=_order_ids(id))),
     ),
     "coupons.Coupon": PersonalData("account", Erasure.KEPT, FOR_GOOD),
     "coupons.PoolCode": PersonalData("coupon__account", Erasure.KEPT, FOR_GOOD),
@@ -184,7 +158,10 @@ REGISTRY: Mapping[str, PersonalData | NotPersonal] = {
     ),
     "coupons.FirstOrderUse": PersonalData("account", Erasure.KEPT, FOR_GOOD),
     "shop.ArchivedPaidEvent": PersonalData(
-        "order", Erasure.KEPT, "as long as its month is archived", rows=_archived_paid_events_of
+        "order",
+        Erasure.KEPT,
+        "as long as its month is archived",
+        rows=lambda id: ArchivedPaidEvent.objects.filter(pk__in=_order_ids(id)),
     ),
     "coupons.QueueTicket": PersonalData("account", Erasure.KEPT, UNTIL_ARCHIVED),
     "inventory.StockMovement": PersonalData("order__account", Erasure.KEPT, UNTIL_ARCHIVED),
@@ -195,10 +172,18 @@ REGISTRY: Mapping[str, PersonalData | NotPersonal] = {
     "orders.RefundLine": PersonalData("refund__order__account", Erasure.KEPT, FOR_GOOD),
     "orders.Saga": PersonalData("its payment or refund", Erasure.KEPT, FOR_GOOD, rows=sagas_of),
     "orders.SagaLog": PersonalData(
-        "its saga's payment or refund", Erasure.KEPT, FOR_GOOD, rows=_saga_logs_of
+        "its saga's payment or refund",
+        Erasure.KEPT,
+        FOR_GOOD,
+        rows=lambda id: SagaLog.objects.filter(saga__in=[*sagas_of(id)]),
     ),
     "payments.LedgerAccount": PersonalData("user", Erasure.KEPT, FOR_GOOD),
-    "payments.Transfer": PersonalData("its entries or order", Erasure.KEPT, FOR_GOOD, rows=_transfers_of),
+    "payments.Transfer": PersonalData(
+        "its entries or order",
+        Erasure.KEPT,
+        FOR_GOOD,
+        rows=lambda id: Transfer.objects.filter(Q(entries__account=id) | Q(order__account=id)).distinct(),
+    ),
     "payments.GrantsOfDay": PersonalData("operator_id", Erasure.KEPT, FOR_GOOD),
     "payments.Entry": PersonalData("account__user", Erasure.KEPT, FOR_GOOD),
     "payments.Payment": PersonalData(
@@ -208,30 +193,28 @@ REGISTRY: Mapping[str, PersonalData | NotPersonal] = {
     "payments.WebhookEvent": PersonalData(
         "the charge key of a payment", Erasure.KEPT, "90 days after it was handled", rows=_webhook_events_of
     ),
-    "auth.Group": NotPersonal("names and permissions of groups; memberships are a model of their own"),
-    "auth.Group_permissions": NotPersonal("the permissions of groups"),
-    "auth.Permission": NotPersonal("what exists to be permitted"),
-    "contenttypes.ContentType": NotPersonal("the names of the models"),
-    "shop.CommittedTransaction": NotPersonal("random numbers of transactions, deleted after a day"),
-    "shop.RevokedToken": NotPersonal("random ids of used tokens, deleted when these have expired"),
-    "shop.LawStatus": NotPersonal("numbers of rows that break a law, overwritten by the next audit"),
-    "shop.AuditState": NotPersonal("how far the audit is"),
-    "shop.ProcessLease": NotPersonal("names of the shop's own processes"),
-    "shop.FeedState": NotPersonal("how many events there were"),
-    "shop.WebhookEndpoint": NotPersonal(
+    "auth.Group": "names and permissions of groups; memberships are a model of their own",
+    "auth.Group_permissions": "the permissions of groups",
+    "auth.Permission": "what exists to be permitted",
+    "contenttypes.ContentType": "the names of the models",
+    "shop.CommittedTransaction": "random numbers of transactions, deleted after a day",
+    "shop.RevokedToken": "random ids of used tokens, deleted when these have expired",
+    "shop.LawStatus": "numbers of rows that break a law, overwritten by the next audit",
+    "shop.AuditState": "how far the audit is",
+    "shop.ProcessLease": "names of the shop's own processes",
+    "shop.FeedState": "how many events there were",
+    "shop.WebhookEndpoint": (
         "addresses of other systems, the secrets that sign what they get, and the numbers of staff and keys "
         "that made them"
     ),
-    "shop.WebhookDelivery": NotPersonal("numbers of events, and how they were received"),
-    "shop.ArchivedMonth": NotPersonal("names and sums of files; a file names accounts by their numbers"),
-    "inventory.CarriedStock": NotPersonal("sums of archived stock movements by product"),
-    "coupons.Campaign": NotPersonal("what the shop offers, to everyone"),
-    "sales.Sale": NotPersonal("when the shop sells what, to everyone"),
-    "sales.SaleProduct": NotPersonal("which products a sale has"),
-    "coupons.CampaignProduct": NotPersonal("which products a campaign is for, to everyone"),
-    "inventory.Product": NotPersonal("what the shop sells, to everyone"),
-    "inventory.Delivery": NotPersonal("goods that arrived"),
-    "payments.Reconciliation": NotPersonal(
-        "numbers of payments and charges that differ, deleted after 30 days"
-    ),
+    "shop.WebhookDelivery": "numbers of events, and how they were received",
+    "shop.ArchivedMonth": "names and sums of files; a file names accounts by their numbers",
+    "inventory.CarriedStock": "sums of archived stock movements by product",
+    "coupons.Campaign": "what the shop offers, to everyone",
+    "sales.Sale": "when the shop sells what, to everyone",
+    "sales.SaleProduct": "which products a sale has",
+    "coupons.CampaignProduct": "which products a campaign is for, to everyone",
+    "inventory.Product": "what the shop sells, to everyone",
+    "inventory.Delivery": "goods that arrived",
+    "payments.Reconciliation": "numbers of payments and charges that differ, deleted after 30 days",
 }

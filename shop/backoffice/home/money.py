@@ -7,7 +7,7 @@ from django.utils.translation import ngettext
 from orders.saga import status as saga_status
 from payments import disputes
 from payments.models import Payment, Reconciliation
-from payments.reconciliation import findings, reconciling, remedies
+from payments.reconciliation import reconciling, remedies
 from shop.backoffice.home.parts import (
     COUNTED,
     ROWS_SHOWN,
@@ -89,7 +89,7 @@ def differences(request: HttpRequest) -> Section:
     more = any(run.differences > len(run.findings) for run in runs)
     rows = [_difference_row(finding, run) for finding, run in list(found.values())[:ROWS_SHOWN]]
     latest = max(runs, key=lambda run: run.ended_at, default=None)
-    is_late = latest is None or findings.is_old(latest)
+    is_late = latest is None or reconciling.is_old(latest)
     return Section(
         name="differences",
         title=_("Differences from the gateway's book"),
