@@ -13,6 +13,7 @@ from django.db.models.functions import Coalesce
 
 from payments.models import HOLDING, Entry, LedgerAccount, Reconciliation, Transfer
 from payments.reconciliation import comparison, reconciling
+from payments.reconciliation.reconciling import RESOLVED
 from shop.errors import Unavailable
 from shop.operations.audits.audit_report import OFFENDERS_REPORTED, LawReport, NotChecked, report
 from shop.operations.audits.audit_scope import Rows, Subject, count, within
@@ -67,9 +68,15 @@ def books_agree() -> LawReport:
     not compared lately.
     """
     latest = reconciling.latest_runs()
-    _refuse_old(latest.get("lately") or latest.get("whole"))
+    run = latest.get("lately") or latest.get("whole")
+    last = Reconciliation.objects.exclude(unread="").order_by("-pk").first()
+    reason = f": {last.unread}" if last and (run is None or last.pk > run.pk) else ""
+    if run is None:
+        raise NotChecked(f"the gateway's book was never read to its end{reason}")
+    if reconciling.is_old(run):
+        raise NotChecked(f"the gateway's book was last read at {run.ended_at:%Y-%m-%d %H:%M} UTC{reason}")
     runs = latest.values()
-    left = [finding for run in runs for finding in run.findings if not reconciling.is_resolved(finding)]
+    left = [finding for run in runs for finding in run.findings if finding["done"] not in RESOLVED]
     known = [*{finding["key"]: finding["cause"] for finding in left}.items()]
     offenders = [*_recheck(known[:OFFENDERS_REPORTED])]
     if len(known) > OFFENDERS_REPORTED:
@@ -79,15 +86,6 @@ def books_agree() -> LawReport:
         text = "differences that are not written down: resolve the others, and compare again"
         offenders.append(f"{unwritten} {text}")
     return report("L9", sum(run.checked for run in runs), offenders)
-
-
-def _refuse_old(run: Reconciliation | None) -> None:
-    last = Reconciliation.objects.exclude(unread="").order_by("-pk").first()
-    reason = f": {last.unread}" if last and (run is None or last.pk > run.pk) else ""
-    if run is None:
-        raise NotChecked(f"the gateway's book was never read to its end{reason}")
-    if reconciling.is_old(run):
-        raise NotChecked(f"the gateway's book was last read at {run.ended_at:%Y-%m-%d %H:%M} UTC{reason}")
 
 
 def _recheck(known: Iterable[tuple[str, str]]) -> Iterator[str]:

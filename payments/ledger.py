@@ -9,9 +9,10 @@ first, and open a wallet before the transaction that moves its money: opening it
 duplicate.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from itertools import islice, zip_longest
 from uuid import UUID
 
@@ -79,48 +80,51 @@ def balances(user_ids: Iterable[int]) -> dict[int, int]:
     return dict.fromkeys(wanted, 0) | dict(known)
 
 
-def release_points(
+def transfer_for_orders(
+    kind: str,
+    amounts_of: Callable[[Payable], Mapping[int, int]],
     orders: Sequence[Payable],
     *,
+    at: datetime | None = None,
     is_locked: bool = False,
     references: Mapping[UUID, UUID] = NO_REFERENCES,
 ) -> list[Transfer | Rejected | None]:
-    """Return the points held for these orders to their wallets, once per order, or per payment of it that
-    `references` names.
+    """The transfer of this kind for each order, decided in the given order, once per order, or per payment of
+    it that `references` names; None where nothing moves. A refusal is returned and not raised.
     """
-    amounts = [{HOLDING: -each.points_amount, each.account_id: each.points_amount} for each in orders]
-    return _transfer_for(Kind.RELEASE, orders, amounts, is_locked=is_locked, references=references)
-
-
-def hold_points(
-    orders: Sequence[Payable],
-    *,
-    is_locked: bool = False,
-    references: Mapping[UUID, UUID] = NO_REFERENCES,
-) -> list[Transfer | Rejected | None]:
-    """Hold points of these orders' wallets, one order after the other, once per order as in `release_points`.
-
-    None for an order without points; a refusal, `insufficient_points`, is returned and not raised.
-    """
-    amounts = [{each.account_id: -each.points_amount, HOLDING: each.points_amount} for each in orders]
-    return _transfer_for(Kind.HOLD, orders, amounts, is_locked=is_locked, references=references)
-
-
-def settle_sales(
-    orders: Sequence[Payable], *, at: datetime | None = None, is_locked: bool = False
-) -> list[Transfer | Rejected | None]:
-    """Turn the points held for these orders, and the charged amounts, into sales. None for one that costs
-    nothing.
-    """
-    amounts = [
-        {
-            HOLDING: -order.points_amount,
-            GATEWAY_CLEARING: -order.card_amount,
-            SALES: order.points_amount + order.card_amount,
-        }
-        for order in orders
+    open_transaction.assert_inside()
+    amounts = [amounts_of(order) for order in orders]
+    proposals = [
+        Proposal(kind=kind, reference=str(references.get(one.id, one.id)), amounts=parts, order_id=one.id)
+        for one, parts in zip(orders, amounts, strict=True)
+        if any(parts.values())
     ]
-    return _transfer_for(Kind.SALE, orders, amounts, at=at, is_locked=is_locked)
+    decided = iter(transfer_many(proposals, at=at, is_locked=is_locked) if proposals else ())
+    return [next(decided) if any(parts.values()) else None for parts in amounts]
+
+
+hold_points = partial(
+    transfer_for_orders,
+    Kind.HOLD,
+    lambda order: {order.account_id: -order.points_amount, HOLDING: order.points_amount},
+)
+"""Hold points of these orders' wallets; an order may be refused as `insufficient_points`."""
+release_points = partial(
+    transfer_for_orders,
+    Kind.RELEASE,
+    lambda order: {HOLDING: -order.points_amount, order.account_id: order.points_amount},
+)
+"""Return the points held for these orders to their wallets."""
+settle_sales = partial(
+    transfer_for_orders,
+    Kind.SALE,
+    lambda order: {
+        HOLDING: -order.points_amount,
+        GATEWAY_CLEARING: -order.card_amount,
+        SALES: order.points_amount + order.card_amount,
+    },
+)
+"""Turn the points held for these orders, and the charged amounts, into sales."""
 
 
 def refund(
@@ -213,26 +217,6 @@ def forfeit(*, user_id: int, amount: int, reason: str, reference: str) -> None:
         amounts={user_id: -amount, PROMOTIONS: amount},
         reason=reason,
     )
-
-
-def _transfer_for(
-    kind: str,
-    orders: Sequence[Payable],
-    amounts: Sequence[Mapping[int, int]],
-    *,
-    at: datetime | None = None,
-    is_locked: bool,
-    references: Mapping[UUID, UUID] = NO_REFERENCES,
-) -> list[Transfer | Rejected | None]:
-    """The transfer of this kind for each order, decided in the given order; None where nothing moves."""
-    open_transaction.assert_inside()
-    proposals = [
-        Proposal(kind=kind, reference=str(references.get(one.id, one.id)), amounts=parts, order_id=one.id)
-        for one, parts in zip(orders, amounts, strict=True)
-        if any(parts.values())
-    ]
-    decided = iter(transfer_many(proposals, at=at, is_locked=is_locked) if proposals else ())
-    return [next(decided) if any(parts.values()) else None for parts in amounts]
 
 
 def bulk_open_wallets(user_ids: Collection[int], amount: int) -> int:

@@ -19,12 +19,11 @@ from payments.gateways.calls import (
     Reference,
     ReplyPart,
     Word,
-    describe_error,
-    measured,
     request_json,
     return_address,
 )
 from payments.gateways.contract import BookedCharge, GatewayDispute, GatewayEvent, GatewayResult
+from payments.gateways.measured import describe_error, measured
 from shop.errors import Unavailable
 from shop.lazy_texts import mark as _
 

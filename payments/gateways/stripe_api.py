@@ -18,8 +18,9 @@ from pydantic import ValidationError
 from structlog import get_logger
 
 from payments.gateways import events, stripe_calls
-from payments.gateways.calls import NoAnswer, describe_error, measured, return_address
+from payments.gateways.calls import NoAnswer, return_address
 from payments.gateways.contract import BookedCharge, GatewayEvent, GatewayResult
+from payments.gateways.measured import describe_error, measured
 from payments.gateways.stripe_reading import KEY, ORDER, Intent, decisive_intent
 from shop.errors import Unavailable
 from shop.lazy_texts import mark as _

@@ -5,7 +5,6 @@ at the gateway.
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
 
 from django.conf import settings
 from django.db.models import Q
@@ -67,7 +66,13 @@ def reconcile(
     )  # fmt: skip
     try:
         for difference in comparison.differences(since=since, until=until, counted=run):
-            _record_difference(run, difference, _resolve_if_possible(difference, fix))
+            cause, done = difference.cause, _resolve_if_possible(difference, fix)
+            run.differences += 1
+            run.refunded += done in RESOLVED
+            if len(run.findings) < MAX_WRITTEN:
+                # Pages in other languages show the text and its values.
+                words = {"cause": cause.in_words, "text": cause.text, "values": cause.values}
+                run.findings.append({"key": difference.key, "kind": cause.kind, **words, "done": done})
         run.unread = ""
     except Unavailable as error:
         run.unread = str(error)[:255]
@@ -127,11 +132,6 @@ def is_old(run: Reconciliation) -> bool:
     return clock.now() - run.ended_at > trust
 
 
-def is_resolved(finding: dict[str, Any]) -> bool:
-    """Whether the comparison itself resolved what it found."""
-    return finding["done"] in RESOLVED
-
-
 def left_counts() -> dict[str, int]:
     """How many differences the latest comparisons have left: of recent payments, and of the whole books."""
     return {scope: run.differences - run.refunded for scope, run in latest_runs().items()}
@@ -147,16 +147,6 @@ def sweep() -> int:
     """Delete old comparisons. Returns how many."""
     old = Reconciliation.objects.filter(started_at__lt=clock.now() - RETENTION)
     return transactions.run(old.delete, transactions.REPEATABLE)[0]
-
-
-def _record_difference(run: Reconciliation, difference: Difference, done: str) -> None:
-    run.differences += 1
-    run.refunded += done in RESOLVED
-    if len(run.findings) < MAX_WRITTEN:
-        cause = difference.cause
-        # Pages in other languages show the text and its values.
-        words = {"cause": cause.in_words, "text": cause.text, "values": cause.values}
-        run.findings.append({"key": difference.key, "kind": cause.kind, **words, "done": done})
 
 
 def _resolve_if_possible(difference: Difference, fix: Fix) -> str:

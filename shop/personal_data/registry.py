@@ -84,11 +84,6 @@ def sagas_of(account_id: int) -> "QuerySet[Saga]":
     return Saga.objects.filter(subject_id__in=[*payments, *refunds])
 
 
-def _webhook_events_of(account_id: int) -> "QuerySet[WebhookEvent]":
-    keys = Payment.objects.filter(account_id=account_id).values_list("charge_key", flat=True)
-    return WebhookEvent.objects.filter(charge_key__in=[*keys])
-
-
 FOR_GOOD = "for good, as the shop's books"
 UNTIL_ARCHIVED = "until its month is [archived](#archived-months)"
 A_DAY = "`IDEMPOTENCY_RETENTION_SECONDS`, a day"
@@ -191,7 +186,12 @@ REGISTRY: Mapping[str, PersonalData | str] = {
     ),
     "payments.Dispute": PersonalData("payment__account", Erasure.KEPT, FOR_GOOD),
     "payments.WebhookEvent": PersonalData(
-        "the charge key of a payment", Erasure.KEPT, "90 days after it was handled", rows=_webhook_events_of
+        "the charge key of a payment",
+        Erasure.KEPT,
+        "90 days after it was handled",
+        rows=lambda id: WebhookEvent.objects.filter(
+            charge_key__in=[*Payment.objects.filter(account=id).values_list("charge_key", flat=True)]
+        ),
     ),
     "auth.Group": "names and permissions of groups; memberships are a model of their own",
     "auth.Group_permissions": "the permissions of groups",

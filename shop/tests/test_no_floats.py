@@ -22,7 +22,7 @@ MOMENTS = {
     "orders/metrics/state.py": {"read_in_doubt", "read_stock"},
     "orders/saga/backlog.py": {"_read_at"},
     "orders/saga/executor.py": {"_busy_at", "ends_at"},
-    "payments/gateways/calls.py": {"CALLS"},
+    "payments/gateways/measured.py": {"CALLS"},
     "payments/audit.py": {"stop_at"},
     "sales/metrics.py": {"read_running"},
     "sales/waiting_room/room_view.py": {"HELD_BACK", "at", "pace", "read_at"},

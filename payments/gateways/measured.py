@@ -1,0 +1,64 @@
+"""Measures the calls of gateways, and makes an unknown result of those without a usable answer."""
+
+import time
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec
+
+from prometheus_client import Histogram
+from pydantic import ValidationError
+from structlog import get_logger
+
+from payments.gateways.calls import NoAnswer
+from payments.gateways.contract import GatewayResult
+
+log = get_logger(__name__)
+CALLS = Histogram(
+    "firstcome_gateway_call_seconds",
+    "Calls of the gateway from their start to their result, in seconds, by the result's status.",
+    ["gateway", "call", "outcome"],
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+)
+FAILED = "failed"
+P = ParamSpec("P")
+Call = Callable[P, GatewayResult]
+
+
+def measured(gateway: str, *errors: type[Exception]) -> Callable[[Call[P]], Call[P]]:
+    """A decorator for a call of this gateway. Its result is `unknown` where it raises `NoAnswer`, the
+    `ValidationError` of a reply of another shape, or one of these errors.
+
+    It is measured by its result's status, and as `failed` if it raises anything else.
+    """
+
+    without_answer: tuple[type[Exception], ...] = (NoAnswer, ValidationError, *errors)
+
+    def decorate(call: Call[P]) -> Call[P]:
+        @wraps(call)
+        def measuring(*args: P.args, **kwargs: P.kwargs) -> GatewayResult:
+            began_at, outcome = time.perf_counter(), FAILED
+            try:
+                try:
+                    result = call(*args, **kwargs)
+                except without_answer as error:
+                    reason, name = describe_error(error), call.__name__
+                    log.warning("gateway gave no usable answer", call=name, key=kwargs["key"], reason=reason)
+                    result = GatewayResult(status="unknown", failure_detail=reason)
+                outcome = result.status
+                return result
+            finally:
+                CALLS.labels(gateway, call.__name__, outcome).observe(time.perf_counter() - began_at)
+
+        return measuring
+
+    return decorate
+
+
+def describe_error(error: Exception) -> str:
+    """What came instead of an answer, without quoting it: it may echo what was sent."""
+    match error:
+        case NoAnswer():
+            return str(error)
+        case ValidationError():
+            return "an answer that can't be read"
+    return f"{type(error).__name__}, HTTP {getattr(error, 'http_status', None)}"
