@@ -14,13 +14,13 @@ from pytest_django import DjangoDbBlocker
 
 from coupons.issuing import issuing
 from coupons.partners import call_limit
-from payments.gateways import circuit
+from payments.gateways import calls
 from sales.waiting_room import draw, room_view
 from scripts import clients
 from scripts.stack import SetupError
 from shop import clock
 from shop.accounts import sign_ins
-from shop.api_keys import acted_accounts, last_use
+from shop.api_keys import key_memory
 from shop.concurrency import shared_read
 from shop.db import stuck_rows
 from shop.events import data_platform
@@ -111,8 +111,7 @@ def _reset_process_state() -> None:
     """Reset what a process keeps between requests, so that no test affects the next."""
     clock.follow_host()
     shared_read.forget_all()
-    acted_accounts.forget()
-    last_use.forget()
+    key_memory.forget()
     throttling.clear_memory()
     sign_ins.reset_unnoted_failures()
     stuck_rows.forget()
@@ -121,7 +120,7 @@ def _reset_process_state() -> None:
     data_platform.reset()
     issuing.forget()
     bounded_counter.forget_values()
-    circuit.forget()
+    calls.forget()
     call_limit.reset()
     gauges.drop_cached()
     heartbeats.forget_own()

@@ -20,8 +20,8 @@ class OrdersConfig(AppConfig):
 
         assert {purchase.NAME, top_ups.NAME, refund_saga.NAME} == set(SAGA_TYPES)
         recorded_answers.register_unsettled_finder(refunding.unsettled_references)
-        reconciling.register_booker(gateway_bookings.look_up)
-        orphans.register_recorder(gateway_bookings.record_late_refund)
+        reconciling.BOOKERS.append(gateway_bookings.look_up)
+        orphans.RECORDERS.append(gateway_bookings.record_late_refund)
 
         gauges.register(
             "firstcome_sagas_stuck",

@@ -12,7 +12,6 @@ from orders import audit
 from orders.models import Order, Saga
 from payments import audit as ledger
 from payments.models import Payment
-from payments.reconciliation import findings
 from shop.models import IdempotencyKey
 from shop.operations.audits.audit_report import report
 from shop.operations.audits.audit_scope import Subject, WholeCheck
@@ -46,7 +45,7 @@ SUBJECTS = (
 WHOLE_CHECKS = (
     # It joins from the few open orders to their lines, by an index.
     WholeCheck("L5", audit.reserved_is_what_open_orders_hold),
-    WholeCheck("L9", findings.books_agree, is_in_full=False),
+    WholeCheck("L9", ledger.books_agree, is_in_full=False),
     WholeCheck("L12", audit.archived_paid_events_are_counted, is_frequent=False),
     # No index has the references, but keys are deleted after a day.
     WholeCheck("L8", lambda: report("L8", 0, audit.shared_references()), is_frequent=False),

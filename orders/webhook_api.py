@@ -6,7 +6,7 @@ from rest_framework.permissions import AllowAny
 from orders import tasks
 from payments import webhooks
 from payments.gateways import GATEWAYS
-from payments.gateways.signatures import TOLERANCE_SECONDS
+from payments.gateways.events import TOLERANCE_SECONDS
 from payments.schemas import ReceivedBody
 from shop.api_keys.scopes import Resource
 from shop.http.openapi import api_doc

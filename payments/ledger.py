@@ -1,18 +1,25 @@
-"""The transfers of the shop: points are held, released, sold, refunded, bought, granted and forfeited.
+"""The ledger, by double entry: money moves by transfers whose entries sum to zero, appended and never
+changed.
 
-All must be called inside a transaction and happen once for their order, payment or reference. `is_locked`
-says that the caller has locked these orders or payments, so no duplicate can run at the same time. Open a
-wallet before the transaction that moves its money: opening it inside may deadlock with a duplicate.
+Points are held, released, sold, refunded, bought, granted and forfeited: inside a transaction, and once for
+an order, payment or reference, as kind and reference identify a transfer. `is_locked` says that the caller's
+locks, such as those of the orders, exclude duplicates: then there is no savepoint. Wallets are locked in the
+order of their ids, in one statement; lock what comes before them (order, saga, stock, campaign, coupon)
+first, and open a wallet before the transaction that moves its money: opening it inside may deadlock with a
+duplicate.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from itertools import zip_longest
+from functools import partial
+from itertools import islice, zip_longest
 from uuid import UUID
 
 from django.contrib.auth import get_user_model
+from django.db import IntegrityError, connection
 
-from payments import transfers
+from payments import metrics
 from payments.models import (
     GATEWAY_CLEARING,
     HOLDING,
@@ -24,15 +31,29 @@ from payments.models import (
     Transfer,
 )
 from payments.payment_states import Payable
-from payments.transfers import Proposal
-from shop.db import open_transaction
+from shop import clock
+from shop.db import bulk_sql, open_transaction
 from shop.errors import NotFound, Rejected
+from shop.events import journal
 from shop.events.journal import ActorContext
 from shop.lazy_texts import mark as _
 
 Kind = Transfer.Kind
-WALLETS_PER_STATEMENT = 1_000
+# Each row goes through the cases one by one, so the cost grows with the square of their number.
+WALLETS_PER_STATEMENT = 500
 NO_REFERENCES: Mapping[UUID, UUID] = {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposal:
+    """A requested transfer. `amounts` are signed, by account id: a positive amount is credited."""
+
+    kind: str
+    reference: str
+    amounts: Mapping[int, int]
+    order_id: UUID | None = None
+    reason: str = ""
+    by: ActorContext | None = None
 
 
 def open_wallet(user_id: int) -> int:
@@ -59,52 +80,51 @@ def balances(user_ids: Iterable[int]) -> dict[int, int]:
     return dict.fromkeys(wanted, 0) | dict(known)
 
 
-def release_points(
+def transfer_for_orders(
+    kind: str,
+    amounts_of: Callable[[Payable], Mapping[int, int]],
     orders: Sequence[Payable],
     *,
+    at: datetime | None = None,
     is_locked: bool = False,
     references: Mapping[UUID, UUID] = NO_REFERENCES,
 ) -> list[Transfer | Rejected | None]:
-    """Return the points held for these orders to their wallets, once per order, or per payment of it that
-    `references` names.
+    """The transfer of this kind for each order, decided in the given order, once per order, or per payment of
+    it that `references` names; None where nothing moves. A refusal is returned and not raised.
     """
-    amounts = {
-        order.id: {HOLDING: -order.points_amount, order.account_id: order.points_amount} for order in orders
-    }
-    return _transfer_many(Kind.RELEASE, amounts, None, is_locked=is_locked, references=references)
+    open_transaction.assert_inside()
+    amounts = [amounts_of(order) for order in orders]
+    proposals = [
+        Proposal(kind=kind, reference=str(references.get(one.id, one.id)), amounts=parts, order_id=one.id)
+        for one, parts in zip(orders, amounts, strict=True)
+        if any(parts.values())
+    ]
+    decided = iter(transfer_many(proposals, at=at, is_locked=is_locked) if proposals else ())
+    return [next(decided) if any(parts.values()) else None for parts in amounts]
 
 
-def hold_points(
-    orders: Sequence[Payable],
-    *,
-    is_locked: bool = False,
-    references: Mapping[UUID, UUID] = NO_REFERENCES,
-) -> list[Transfer | Rejected | None]:
-    """Hold points of these orders' wallets, one order after the other, once per order as in `release_points`.
-
-    None for an order without points; a refusal, `insufficient_points`, is returned and not raised.
-    """
-    amounts = {
-        order.id: {order.account_id: -order.points_amount, HOLDING: order.points_amount} for order in orders
-    }
-    return _transfer_many(Kind.HOLD, amounts, None, is_locked=is_locked, references=references)
-
-
-def settle_sales(
-    orders: Sequence[Payable], *, at: datetime | None = None, is_locked: bool = False
-) -> list[Transfer | Rejected | None]:
-    """Turn the points held for these orders, and the charged amounts, into sales. None for one that costs
-    nothing.
-    """
-    amounts = {
-        order.id: {
-            HOLDING: -order.points_amount,
-            GATEWAY_CLEARING: -order.card_amount,
-            SALES: order.points_amount + order.card_amount,
-        }
-        for order in orders
-    }
-    return _transfer_many(Kind.SALE, amounts, at, is_locked=is_locked)
+hold_points = partial(
+    transfer_for_orders,
+    Kind.HOLD,
+    lambda order: {order.account_id: -order.points_amount, HOLDING: order.points_amount},
+)
+"""Hold points of these orders' wallets; an order may be refused as `insufficient_points`."""
+release_points = partial(
+    transfer_for_orders,
+    Kind.RELEASE,
+    lambda order: {HOLDING: -order.points_amount, order.account_id: order.points_amount},
+)
+"""Return the points held for these orders to their wallets."""
+settle_sales = partial(
+    transfer_for_orders,
+    Kind.SALE,
+    lambda order: {
+        HOLDING: -order.points_amount,
+        GATEWAY_CLEARING: -order.card_amount,
+        SALES: order.points_amount + order.card_amount,
+    },
+)
+"""Turn the points held for these orders, and the charged amounts, into sales."""
 
 
 def refund(
@@ -120,7 +140,7 @@ def refund(
     open_transaction.assert_inside()
     if not points_amount + card_amount:
         return None
-    return transfers.transfer(
+    return transfer(
         kind=Kind.REFUND,
         reference=str(refund_id),
         amounts={SALES: -points_amount - card_amount, GATEWAY_CLEARING: card_amount, user_id: points_amount},
@@ -137,19 +157,17 @@ def reverse_top_up(payment: Payment, *, kind: str, reference: str, amount: int) 
     wallet = LedgerAccount.objects.select_for_update().get(id=payment.account_id)
     taken_amount = min(wallet.balance_amount, amount)
     amounts = {GATEWAY_CLEARING: amount, PROMOTIONS: taken_amount - amount, payment.account_id: -taken_amount}
-    transfers.transfer(kind=kind, reference=reference, amounts=amounts)
+    transfer(kind=kind, reference=reference, amounts=amounts)
 
 
 def lose_dispute(payment: Payment, *, dispute_id: int, amount: int) -> None:
     """Book what a lost dispute took from the shop's account at the gateway."""
     reference = f"dispute {dispute_id}"
-    if not amount:
-        return
-    if payment.order_id is None:
+    if amount and payment.order_id is None:
         reverse_top_up(payment, kind=Kind.LOSS, reference=reference, amount=amount)
-    else:
+    elif amount:
         amounts = {SALES: -amount, GATEWAY_CLEARING: amount}
-        transfers.transfer(kind=Kind.LOSS, reference=reference, amounts=amounts, order_id=payment.order_id)
+        transfer(kind=Kind.LOSS, reference=reference, amounts=amounts, order_id=payment.order_id)
 
 
 def recover_dispute(payment: Payment, *, dispute_id: int) -> None:
@@ -157,9 +175,7 @@ def recover_dispute(payment: Payment, *, dispute_id: int) -> None:
     reference = f"dispute {dispute_id}"
     lost = Entry.objects.filter(transfer__kind=Kind.LOSS, transfer__reference=reference)
     if amounts := {entry.account_id: -entry.amount for entry in lost}:
-        transfers.transfer(
-            kind=Kind.LOSS, reference=f"{reference} won", amounts=amounts, order_id=payment.order_id
-        )
+        transfer(kind=Kind.LOSS, reference=f"{reference} won", amounts=amounts, order_id=payment.order_id)
 
 
 def credit_top_ups(
@@ -178,12 +194,12 @@ def credit_top_ups(
         )
         for payment, actor in zip_longest(payments, by)
     ]
-    transfers.transfer_many(proposals, is_locked=is_locked)
+    transfer_many(proposals, is_locked=is_locked)
 
 
 def grant(*, user_id: int, amount: int, reason: str, reference: str, at: datetime | None = None) -> Entry:
     """Add granted points to the wallet, which must be open (`open_wallet`), and return its entry."""
-    granted = transfers.transfer(
+    granted = transfer(
         kind=Kind.GRANT,
         reference=reference,
         amounts={PROMOTIONS: -amount, user_id: amount},
@@ -195,7 +211,7 @@ def grant(*, user_id: int, amount: int, reason: str, reference: str, at: datetim
 
 def forfeit(*, user_id: int, amount: int, reason: str, reference: str) -> None:
     """Return all that the wallet of an account holds to the shop, when the account is erased."""
-    transfers.transfer(
+    transfer(
         kind=Kind.FORFEIT,
         reference=reference,
         amounts={user_id: -amount, PROMOTIONS: amount},
@@ -203,53 +219,178 @@ def forfeit(*, user_id: int, amount: int, reason: str, reference: str) -> None:
     )
 
 
-def _transfer_many(
-    kind: str,
-    amounts: Mapping[UUID, Mapping[int, int]],
-    at: datetime | None,
-    *,
-    is_locked: bool,
-    references: Mapping[UUID, UUID] = NO_REFERENCES,
-) -> list[Transfer | Rejected | None]:
-    """The transfer of this kind for each order, decided in the given order; None where nothing moves."""
-    open_transaction.assert_inside()
-    moving = {order_id: parts for order_id, parts in amounts.items() if any(parts.values())}
-    proposals = [
-        Proposal(
-            kind=kind, reference=str(references.get(order_id, order_id)), amounts=parts, order_id=order_id
-        )
-        for order_id, parts in moving.items()
-    ]
-    decided = transfers.transfer_many(proposals, at=at, is_locked=is_locked) if proposals else []
-    outcomes = dict(zip(moving, decided, strict=True))
-    return [outcomes.get(order_id) for order_id in amounts]
-
-
 def bulk_open_wallets(user_ids: Collection[int], amount: int) -> int:
     """Open the wallets that are missing with `amount` granted to each; return how many. For demo data: no
     other process may open the same wallets meanwhile.
     """
     open_transaction.assert_inside()
-    wanted = sorted(set(user_ids))
-    chunks = [wanted[at : at + WALLETS_PER_STATEMENT] for at in range(0, len(wanted), WALLETS_PER_STATEMENT)]
-    return sum(_open_wallets(chunk, amount) for chunk in chunks)
+    opened, wanted = 0, iter(sorted(set(user_ids)))
+    while chunk := [*islice(wanted, WALLETS_PER_STATEMENT)]:
+        existing = set(LedgerAccount.objects.filter(id__in=chunk).values_list("id", flat=True))
+        missing = [id for id in chunk if id not in existing]
+        wallets = [LedgerAccount(id=id, kind=LedgerAccount.Kind.WALLET, user_id=id) for id in missing]
+        LedgerAccount.objects.bulk_create(wallets)
+        opened += len(missing)
+        if amount:
+            grants = [
+                Proposal(
+                    kind=Kind.GRANT,
+                    reference=f"opening {id}",
+                    amounts={PROMOTIONS: -amount, id: amount},
+                    reason="Opening balance",
+                )
+                for id in missing
+            ]
+            transfer_many(grants, is_locked=True)
+    return opened
 
 
-def _open_wallets(user_ids: Collection[int], amount: int) -> int:
-    existing = set(LedgerAccount.objects.filter(id__in=user_ids).values_list("id", flat=True))
-    missing = [id for id in user_ids if id not in existing]
-    LedgerAccount.objects.bulk_create(
-        LedgerAccount(id=id, kind=LedgerAccount.Kind.WALLET, user_id=id) for id in missing
-    )
-    if amount:
-        grants = [
-            Proposal(
-                kind=Kind.GRANT,
-                reference=f"opening {id}",
-                amounts={PROMOTIONS: -amount, id: amount},
-                reason="Opening balance",
+def transfer(
+    *,
+    kind: str,
+    reference: str,
+    amounts: Mapping[int, int],
+    order_id: UUID | None = None,
+    reason: str = "",
+    at: datetime | None = None,
+) -> Transfer:
+    """Move money between accounts, once for this kind and reference.
+
+    Raises `Rejected` `insufficient_points` when a wallet would go below zero, and `ValueError` when the
+    amounts don't sum to zero, move nothing, or credit a wallet that isn't open.
+    """
+    proposal = Proposal(kind=kind, reference=reference, amounts=amounts, order_id=order_id, reason=reason)
+    [outcome] = transfer_many([proposal], at=at)
+    if isinstance(outcome, Rejected):
+        raise outcome
+    return outcome
+
+
+def transfer_many(
+    proposals: Sequence[Proposal], *, at: datetime | None = None, is_locked: bool = False
+) -> list[Transfer | Rejected]:
+    """Decide these transfers in the given order, in the same few statements for any number; returns the
+    transfer of each, or its refusal. Raises `ValueError` as `transfer` does.
+    """
+    open_transaction.assert_inside()
+    for proposal in proposals:
+        if sum(proposal.amounts.values()) or not any(proposal.amounts.values()):
+            raise ValueError(f"{proposal.kind} {proposal.reference} must move something, and sum to zero.")
+    at = at or clock.now()
+    if is_locked:
+        return _decide(proposals, at)
+    try:
+        with open_transaction.savepoint():
+            return _decide(proposals, at)
+    except IntegrityError:
+        # A duplicate without a common wallet was faster. It has committed, so it is found now.
+        return _decide(proposals, at)
+
+
+def _decide(proposals: Sequence[Proposal], at: datetime) -> list[Transfer | Rejected]:
+    """Lock the wallets, read existing transfers, decide in memory, and write."""
+    before = _lock_wallets({id for proposal in proposals for id in proposal.amounts if id > 0})
+    balances = dict(before)
+    known = _read_existing(proposals)
+    made: list[tuple[Transfer, Proposal, dict[int, int]]] = []
+    outcomes: list[Transfer | Rejected] = []
+    for proposal in proposals:
+        name = (proposal.kind, proposal.reference)
+        outcome = known.get(name) or _refusal(proposal, balances)
+        if outcome is None:
+            outcome = known[name] = Transfer(
+                kind=proposal.kind,
+                reference=proposal.reference,
+                order_id=proposal.order_id,
+                reason=proposal.reason,
+                at=at,
             )
-            for id in missing
+            after = {id: balances[id] + part for id, part in proposal.amounts.items() if id in balances}
+            balances |= after
+            made.append((outcome, proposal, after))
+        outcomes.append(outcome)
+    _write_rows(made, {id: balance for id, balance in balances.items() if balance != before[id]})
+    return outcomes
+
+
+def _lock_wallets(wallet_ids: Collection[int]) -> dict[int, int]:
+    """The balances of the wallets that are open, locked until the transaction ends."""
+    if not wallet_ids:
+        return {}
+    # A locking read of a missing row locks the gap around it, so only existing rows are locked.
+    wallets = bulk_sql.reader(LedgerAccount, ("id", "balance_amount"))
+    existing = [id for id, _ in wallets.rows_of(wallet_ids)]
+    return dict(wallets.rows_of(existing, lock=bulk_sql.for_update()))
+
+
+def _read_existing(proposals: Sequence[Proposal]) -> dict[tuple[str, str], Transfer]:
+    """The transfers that exist. Read after the locks, so that a duplicate that held them is found."""
+    if not proposals:
+        return {}
+    cells = bulk_sql.SqlLiterals()
+    kinds = cells.listed({str(proposal.kind) for proposal in proposals})
+    references = cells.listed({proposal.reference for proposal in proposals})
+    columns = bulk_sql.reader(Transfer, alias="known")
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT {columns.selected} FROM payments_transfer known"  # noqa: S608 - names and values of ours
+            f" WHERE known.kind IN ({kinds}) AND known.reference IN ({references})",
+            cells.parameters or None,
+        )
+        found = [columns.to_model(row) for row in cursor.fetchall()]
+    return {(transfer.kind, transfer.reference): transfer for transfer in found}
+
+
+def _refusal(proposal: Proposal, balances: Mapping[int, int]) -> Rejected | None:
+    for id, amount in proposal.amounts.items():
+        if id > 0 and amount > 0 and id not in balances:
+            raise ValueError(f"The wallet of user {id} isn't open.")
+        if id > 0 and balances.get(id, 0) + amount < 0:
+            return Rejected(_("The wallet holds fewer points than that."), code="insufficient_points")
+    return None
+
+
+def _write_rows(
+    made: Sequence[tuple[Transfer, Proposal, dict[int, int]]], balances: Mapping[int, int]
+) -> None:
+    """Write all rows, by one statement for each table. Wallets come first: they are the entries' parents."""
+    ids = iter(sorted(balances))
+    while chunk := [*islice(ids, WALLETS_PER_STATEMENT)]:
+        cases = " ".join(f"WHEN {id:d} THEN {balances[id]:d}" for id in chunk)
+        bulk_sql.execute_deferred(
+            f"UPDATE {connection.ops.quote_name(LedgerAccount._meta.db_table)}"  # noqa: S608 - numbers
+            f" SET balance_amount = CASE id {cases} END WHERE id IN ({bulk_sql.integer_list(chunk)})"
+        )
+    if not made:
+        return
+    bulk_sql.insert_objects([one for one, _, _ in made])
+    bulk_sql.insert_objects(
+        [
+            Entry(transfer_id=one.id, account_id=id, amount=amount, balance_after_amount=after.get(id))
+            for one, proposal, after in made
+            for id, amount in proposal.amounts.items()
+            if amount
         ]
-        transfers.transfer_many(grants, is_locked=True)
-    return len(missing)
+    )
+    open_transaction.count_after_commit(
+        metrics.count_points, [(one.kind, proposal.amounts) for one, proposal, _ in made]
+    )
+    for one, proposal, after in made:
+        for id, balance in after.items():
+            if amount := proposal.amounts[id]:
+                _note(one, wallet_id=id, amount=amount, balance=balance, by=proposal.by)
+
+
+def _note(one: Transfer, *, wallet_id: int, amount: int, balance: int, by: ActorContext | None) -> None:
+    """Note what a transfer did to a wallet; one of an order is internal: customers see the order's events."""
+    journal.note(
+        what=f"points.{one.kind}",
+        subject=f"wallet {wallet_id}",
+        order_id=one.order_id,
+        before={"balance_amount": balance - amount},
+        after={"balance_amount": balance},
+        detail=one.reason,
+        is_internal=one.order_id is not None,
+        at=one.at,
+        by=by,
+    )

@@ -43,8 +43,7 @@ class LedgerAccount(models.Model):
     balance_amount = models.BigIntegerField(_("balance amount"), default=0)
 
     class Meta:
-        verbose_name = _("ledger account")
-        verbose_name_plural = _("ledger accounts")
+        verbose_name, verbose_name_plural = _("ledger account"), _("ledger accounts")
         constraints = [
             models.CheckConstraint(
                 condition=Q(balance_amount__gte=0), name="payments_ledgeraccount_balance_not_negative"
@@ -123,8 +122,7 @@ class Transfer(models.Model):
     at = models.DateTimeField(_("at"))
 
     class Meta:
-        verbose_name = _("transfer")
-        verbose_name_plural = _("transfers")
+        verbose_name, verbose_name_plural = _("transfer"), _("transfers")
         constraints = [
             models.UniqueConstraint(
                 fields=["kind", "reference"], name="payments_transfer_once_per_kind_and_reference"
@@ -150,8 +148,7 @@ class Entry(models.Model):
     balance_after_amount = models.BigIntegerField(_("balance after amount"), null=True, blank=True)
 
     class Meta:
-        verbose_name = _("entry")
-        verbose_name_plural = _("entries")
+        verbose_name, verbose_name_plural = _("entry"), _("entries")
         constraints = [
             models.UniqueConstraint(
                 fields=["transfer", "account"], name="payments_entry_one_per_transfer_and_account"
@@ -254,8 +251,7 @@ class Payment(models.Model):
     )
 
     class Meta:
-        verbose_name = _("payment")
-        verbose_name_plural = _("payments")
+        verbose_name, verbose_name_plural = _("payment"), _("payments")
         constraints = [
             models.UniqueConstraint(fields=["charge_key"], name="payments_payment_one_charge_key"),
             models.UniqueConstraint(
@@ -323,8 +319,7 @@ class Dispute(models.Model):
     closed_at = models.DateTimeField(_("closed at"), null=True, blank=True)
 
     class Meta:
-        verbose_name = _("dispute")
-        verbose_name_plural = _("disputes")
+        verbose_name, verbose_name_plural = _("dispute"), _("disputes")
         constraints = [
             models.UniqueConstraint(
                 fields=["payment", "reference"], name="payments_dispute_once_per_payment_and_reference"
@@ -362,8 +357,7 @@ class WebhookEvent(models.Model):
     outcome = models.CharField(_("outcome"), max_length=255, blank=True)
 
     class Meta:
-        verbose_name = _("webhook event")
-        verbose_name_plural = _("webhook events")
+        verbose_name, verbose_name_plural = _("webhook event"), _("webhook events")
         constraints = [
             models.UniqueConstraint(
                 fields=["gateway", "event_id"], name="payments_webhookevent_once_per_gateway_and_id"
@@ -401,8 +395,7 @@ class Reconciliation(models.Model):
     )
 
     class Meta:
-        verbose_name = _("reconciliation")
-        verbose_name_plural = _("reconciliations")
+        verbose_name, verbose_name_plural = _("reconciliation"), _("reconciliations")
 
     def __str__(self) -> str:
         text = ngettext("%(at)s %(count)s difference", "%(at)s %(count)s differences", self.differences)

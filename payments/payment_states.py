@@ -11,7 +11,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import connection
-from django.db.models import F, Model, Q, QuerySet
+from django.db.models import F, Model, Q
 from uuid_utils.compat import uuid7
 
 from payments.models import Payment
@@ -108,10 +108,8 @@ def start_top_up(
     """Insert a pending payment for points in the account's wallet."""
     open_transaction.assert_inside()
     payment = _build_payment(
-        order_id=None,
         account_id=account_id,
         api_key_id=api_key_id,
-        points_amount=0,
         card_amount=amount,
         currency=settings.CURRENCY,
         token=token,
@@ -199,13 +197,14 @@ def mark_failed(
     payment_id: UUID, *, code: str, detail: str, at: datetime, declined_at: datetime | None = None
 ) -> bool:
     """The payment ended with nothing charged, or nothing kept of the charge."""
-    failure = {"failure_code": code, "failure_detail": detail[:255], "declined_at": declined_at}
-    return _end_payment(payment_id, to=Status.FAILED, at=at, **failure)
+    return _end_payment(
+        payment_id, to=Status.FAILED, code=code, detail=detail, at=at, declined_at=declined_at
+    )
 
 
 def mark_reversed(payment_id: UUID, *, code: str, detail: str, at: datetime) -> bool:
     """The charge succeeded and was reversed, because of `code`."""
-    return _end_payment(payment_id, to=Status.REVERSED, at=at, failure_code=code, failure_detail=detail[:255])
+    return _end_payment(payment_id, to=Status.REVERSED, code=code, detail=detail, at=at)
 
 
 def unsettled_references(references: Collection[UUID], at: datetime) -> set[UUID]:
@@ -221,16 +220,26 @@ def lock_order(payment: Payment) -> None:
     type(row)._base_manager.select_for_update().only("pk").get(pk=row.pk)
 
 
-def begin_refund(order_id: UUID, *, card_amount: int) -> None:
-    """Set aside this part of the order's card amount for a refund. The order must be locked.
+def change_refunds(order_id: UUID, *, refunding: int, refunded: int = 0) -> None:
+    """Add these amounts, which may be below 0, to what is being refunded of the order's card amount, and to
+    what is refunded. The order must be locked.
 
     The payment stays `succeeded` even when all of it is refunded: refunds have rows of their own.
     """
-    _change_refunds(
-        Payment.objects.filter(card_amount__gte=F("refunding_amount") + F("refunded_amount") + card_amount),
-        order_id,
-        refunding_amount=F("refunding_amount") + card_amount,
+    open_transaction.assert_inside()
+    refunding_amount, refunded_amount = F("refunding_amount"), F("refunded_amount")
+    found = Payment.objects.filter(
+        order_id=order_id,
+        status=Status.SUCCEEDED,
+        refunding_amount__gte=-refunding,
+        card_amount__gte=refunding_amount + refunded_amount + max(0, refunding + refunded),
     )
+    changed = {
+        "refunding_amount": refunding_amount + refunding,
+        "refunded_amount": refunded_amount + refunded,
+    }
+    if not found.update(**changed):
+        raise RuntimeError(f"The payment of order {order_id} can't be refunded that much.")
 
 
 def add_refund_of_top_up(payment: Payment, amount: int) -> int:
@@ -241,31 +250,10 @@ def add_refund_of_top_up(payment: Payment, amount: int) -> int:
     return payment.refunded_amount
 
 
-def reduce_refund(order_id: UUID, *, by: int) -> None:
-    """Set less aside for a refund under way, because the gateway has less left. The order must be locked."""
-    rows = Payment.objects.filter(refunding_amount__gte=by)
-    _change_refunds(rows, order_id, refunding_amount=F("refunding_amount") - by)
-
-
-def end_refund(order_id: UUID, *, card_amount: int) -> None:
-    """Record that this part of the card amount is refunded. The order must be locked."""
-    _change_refunds(
-        Payment.objects.filter(refunding_amount__gte=card_amount),
-        order_id,
-        refunding_amount=F("refunding_amount") - card_amount,
-        refunded_amount=F("refunded_amount") + card_amount,
-    )
-
-
-def _change_refunds(payments: "QuerySet[Payment]", order_id: UUID, **amounts: Any) -> None:
-    open_transaction.assert_inside()
-    if not payments.filter(order_id=order_id, status=Status.SUCCEEDED).update(**amounts):
-        raise RuntimeError(f"The payment of order {order_id} can't be refunded that much.")
-
-
-def _end_payment(payment_id: UUID, *, to: str, at: datetime, **fields: Any) -> bool:
+def _end_payment(payment_id: UUID, *, to: str, code: str, detail: str, at: datetime, **fields: Any) -> bool:
     """End the payment, and delete the card's token and the address of its owner's page."""
-    return _transition(payment_id, to=to, settled_at=at, token="", action_url="", **fields)
+    fields |= {"failure_code": code, "failure_detail": detail[:255], "settled_at": at}
+    return _transition(payment_id, to=to, token="", action_url="", **fields)
 
 
 def _transition(payment_id: UUID, *, to: str, **fields: Any) -> bool:

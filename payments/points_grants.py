@@ -4,7 +4,7 @@
 
 from collections.abc import Callable
 from datetime import date
-from functools import partial
+from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -51,9 +51,8 @@ def grant(*, user_id: int, amount: int, reason: str, keyed: KeyedCall) -> Entry 
 
 
 def ask_to_grant(*, user_id: int, amount: int, reason: str, keyed: KeyedCall) -> Approval | Replay:
-    """Ask that another operator approves the grant; a repeat of the key returns a `Replay`. Durable.
-
-    Raises `NotFound`, `KeyReused`, and `NotAllowed` `own_account`.
+    """Ask that another operator approves the grant; a repeat of the key returns a `Replay`. Durable. Raises
+    `NotFound`, `KeyReused`, and `NotAllowed` `own_account`.
     """
 
     def ask() -> Approval:
@@ -98,23 +97,20 @@ def _count_within_limits(operator_id: int, day: date, amount: int) -> None:
 
 
 def _prepare(approval: Approval) -> Callable[[], str]:
-    ledger.open_wallet(approval.arguments["user"])
-    day = clock.now().date()
-    if approval.asker_id is not None:
-        GrantsOfDay.objects.get_or_create(operator_id=approval.asker_id, day=day)
-    return partial(_grant_approved, approval, day)
-
-
-def _grant_approved(approval: Approval, day: date) -> str:
     user_id, amount = approval.arguments["user"], approval.arguments["amount"]
-    _require_active(user_id)
+    ledger.open_wallet(user_id)
+    of_day: dict[str, Any] = {"operator_id": approval.asker_id, "day": clock.now().date()}
     if approval.asker_id is not None:
-        GrantsOfDay.objects.filter(operator_id=approval.asker_id, day=day).update(
-            approved_amount=F("approved_amount") + amount
-        )
-    reference = f"approval {approval.pk}"
-    entry = ledger.grant(user_id=user_id, amount=amount, reason=approval.reason, reference=reference)
-    return f"{amount} points granted; the balance is {entry.balance_after_amount}"
+        GrantsOfDay.objects.get_or_create(**of_day)
+
+    def granted() -> str:
+        _require_active(user_id)
+        GrantsOfDay.objects.filter(**of_day).update(approved_amount=F("approved_amount") + amount)
+        reference = f"approval {approval.pk}"
+        entry = ledger.grant(user_id=user_id, amount=amount, reason=approval.reason, reference=reference)
+        return f"{amount} points granted; the balance is {entry.balance_after_amount}"
+
+    return granted
 
 
 approvals.ACTS[GRANT] = Act(

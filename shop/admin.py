@@ -24,7 +24,7 @@ from unfold.admin import ModelAdmin
 from unfold.decorators import action
 from unfold.forms import UserChangeForm, UserCreationForm
 
-from shop.accounts import account_search, accounts, permissions, second_factor
+from shop.accounts import accounts, permissions, second_factor
 from shop.admin_site import JournaledChangesMixin, PasswordForm, ReadOnlyMixin
 from shop.events import journal
 from shop.management import laws
@@ -137,7 +137,7 @@ class UserAdmin(KeysetMixin, SearchMixin, JournaledChangesMixin, DjangoUserAdmin
 
     def search(self, rows: "QuerySet[User]", term: str) -> "QuerySet[User]":
         """Accounts by the beginning of name or address, or by number: each by an index, so many of each."""
-        return rows.filter(pk__in=account_search.find_ids(term, most=MOST_FOUND))
+        return rows.filter(pk__in=accounts.find_ids(term, most=MOST_FOUND))
 
     def has_reset_otp_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
         """Only superusers: with new one-time codes comes the account."""

@@ -168,7 +168,7 @@ def _reduce(refund: Refund, *, by: int, why: str) -> None:
     for line, amount in zip(lines, amounts, strict=True):
         line.amount = amount
     RefundLine.objects.bulk_update(lines, ["amount"])
-    payment_states.reduce_refund(refund.order_id, by=by)
+    payment_states.change_refunds(refund.order_id, refunding=-by)
     journal.note(
         what="refund.reduced",
         subject=f"refund {refund.id}",

@@ -50,7 +50,7 @@ def record(order: Order, refund: Refund, lines: Sequence[RefundLine]) -> None:
     OrderLine.objects.bulk_update([refund_line.line for refund_line in lines], ["refunded_quantity"])
     refund.save(force_insert=True)
     RefundLine.objects.bulk_create(lines)
-    payment_states.begin_refund(order.id, card_amount=refund.card_amount)
+    payment_states.change_refunds(order.id, refunding=refund.card_amount)
 
 
 def settle(refund: Refund) -> None:
@@ -75,7 +75,8 @@ def settle(refund: Refund) -> None:
         card_amount=refund.card_amount,
         at=now,
     )
-    payment_states.end_refund(order.id, card_amount=refund.card_amount)
+    amount = refund.card_amount
+    payment_states.change_refunds(order.id, refunding=-amount, refunded=amount)
     order_events.note_refunded(order, refund, lines, status=status, at=now)
 
 

@@ -15,7 +15,7 @@ from orders.models import Order, Refund, Saga
 from orders.tests import buying
 from orders.tests.model import Shop
 from payments import ledger
-from payments.gateways import circuit, gateway
+from payments.gateways import calls, gateway
 from payments.models import HOLDING, Dispute, Entry, Payment
 from shop.models import JournalLine
 
@@ -28,12 +28,12 @@ def gateway_at(url: str) -> Iterator[None]:
     """Use the gateway at this URL, with time for its whole book, and with the circuit breaker reset."""
     before, patience = settings.GATEWAY_URL, settings.GATEWAY_TIMEOUT_SECONDS
     settings.GATEWAY_URL, settings.GATEWAY_TIMEOUT_SECONDS = url, BOOK_SECONDS
-    circuit.forget()
+    calls.forget()
     try:
         yield
     finally:
         settings.GATEWAY_URL, settings.GATEWAY_TIMEOUT_SECONDS = before, patience
-        circuit.forget()
+        calls.forget()
 
 
 def assert_sound(shop: Shop) -> None:

@@ -13,7 +13,7 @@ from orders.models import Order, Saga
 from orders.saga import operator_actions
 from orders.saga.definitions import UNDO
 from orders.tests import buying, stepping
-from payments.gateways import circuit, gateway
+from payments.gateways import calls, gateway
 from payments.models import Payment
 from scripts.stack import ports
 from shop import approvals
@@ -40,7 +40,7 @@ class Away:
 
     def back(self) -> None:
         setattr(self._settings, self._setting, self._address)
-        circuit.forget()
+        calls.forget()
 
 
 @pytest.fixture

@@ -18,8 +18,8 @@ from orders.tests.hanging import Away, away, impatient, product
 from orders.tests.test_unknown_outcomes import cannot_cancel
 from payments import ledger
 from payments.gateways import gateway, simulator
+from payments.gateways.calls import request_json
 from payments.gateways.contract import GatewayResult
-from payments.gateways.requests import request_json
 from payments.models import Payment
 from shop.approval_models import Approval
 from shop.errors import FirstcomeError, Rejected

@@ -39,7 +39,7 @@ from orders.tests.choosing import (
 from orders.tests.listening import Listener
 from orders.tests.model import MOST_GRANTED, MOST_GRANTED_IN_A_DAY, Shop
 from orders.tests.things import ASKING, DECLINED, UNKNOWN_FOR_EVER, Coupon, Order, Product, TopUp
-from payments.gateways import circuit
+from payments.gateways import calls
 from payments.models import WebhookEvent
 from payments.tests.own_gateway import empty_book
 from scripts.tests.simulator import Simulator
@@ -333,7 +333,7 @@ class Interleavings(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.settings.GATEWAY_URL, self.settings.DATA_PLATFORM_URL = self.gateway_url, self.platform_url
-        circuit.forget()
+        calls.forget()
         if sys.exc_info()[0] is None:
             self._come_to_an_end()
 

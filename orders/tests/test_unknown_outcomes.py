@@ -24,7 +24,7 @@ from orders.placement.decisions import PlacedOrder
 from orders.tests import buying, stepping
 from orders.tests.conftest import start_worker
 from payments import gateways, ledger
-from payments.gateways import circuit, gateway, simulator
+from payments.gateways import calls, gateway, simulator
 from payments.gateways.contract import GatewayResult
 from payments.models import Payment
 from payments.tests import events
@@ -225,12 +225,12 @@ def frozen(gateway: Simulator) -> Iterator[None]:
 def test_while_the_gateway_hangs_other_sagas_advance_and_afterwards_all_continue(
     own_gateway: Simulator,
 ) -> None:
-    placed = [order("tok_ok") for _ in range(circuit.FAILURES_TO_OPEN + 5)]
+    placed = [order("tok_ok") for _ in range(calls.FAILURES_TO_OPEN + 5)]
     with frozen(own_gateway):
-        for one in placed[: circuit.FAILURES_TO_OPEN]:
+        for one in placed[: calls.FAILURES_TO_OPEN]:
             buying.advance(one)
         started_at = time.monotonic()
-        for one in placed[circuit.FAILURES_TO_OPEN :]:
+        for one in placed[calls.FAILURES_TO_OPEN :]:
             buying.advance(one)
         assert time.monotonic() - started_at < 5 * 0.3
         assert {buying.state_of(one.order.id) for one in placed} == {"paying"}
@@ -257,7 +257,7 @@ def test_a_worker_recovers_by_itself_when_the_gateway_is_back(own_gateway: Simul
         wait_until(lambda: _is_paid_after_a_beat(placed), seconds=30)
     finally:
         children.stop(worker)
-    circuit.forget()
+    calls.forget()
     assert buying.broken_laws() == []
 
 
@@ -269,7 +269,7 @@ def _is_paid_after_a_beat(placed: list[PlacedOrder]) -> bool:
 
 def test_a_gateway_whose_process_has_ended_is_unavailable_too(settings: LazySettings) -> None:
     with nobody_there(settings):
-        placed = [order("tok_ok") for _ in range(circuit.FAILURES_TO_OPEN + 5)]
+        placed = [order("tok_ok") for _ in range(calls.FAILURES_TO_OPEN + 5)]
         started_at = time.monotonic()
         for one in placed:
             assert buying.advance(one).status == "paying"

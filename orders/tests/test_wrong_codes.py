@@ -78,7 +78,7 @@ class OfTwoProcesses:
     """Counts in a process of its own for threads with odd numbers."""
 
     def __init__(self) -> None:
-        self._limits = [RateLimit("wrong-codes", "RATE_WRONG_CODES") for _ in range(2)]
+        self._limits = [RateLimit("wrong-codes") for _ in range(2)]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._limits[int(threading.current_thread().name[-1]) % 2], name)

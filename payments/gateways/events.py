@@ -1,19 +1,61 @@
-"""Parsing webhook events of any gateway: only their id, type and key are used. A signed event is never
-refused, because the gateway would send it again for days.
+"""Webhook events of any gateway: verifying their signatures, and parsing them, of which only id, type and key
+are used. A signed event is never refused, because the gateway would send it again for days.
+
+Signatures are `t=<unix seconds>,v1=<hex HMAC-SHA256 of "<t>.<raw body>">`, as Stripe's are. The header is
+parsed once, for the signed text and the time: two parsers could read different times from it.
 """
 
 import hashlib
+import hmac
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 import orjson
+from django.conf import settings
 
 from payments.gateways.contract import GatewayEvent
+from shop.errors import SignatureInvalid
+from shop.lazy_texts import mark as _
 
+TOLERANCE_SECONDS = 300
+"""How far the time of a signature may be from ours, in the past or, because clocks differ, in the future."""
+LONGEST_HEADER = 4096
 LONGEST_TYPE = 64
 NAME = re.compile(r"[!-~]{1,255}")
 KEY = re.compile(r"[!-~]{1,96}")
+
+
+def verify(signed: str, *, body: bytes, secret: str, now: datetime) -> None:
+    """Check that these bytes were signed with the secret or one of `WEBHOOK_SECRET_FALLBACKS`, within
+    `TOLERANCE_SECONDS` of now. An empty secret accepts nothing. Raises `SignatureInvalid`.
+    """
+    if not secret.strip():
+        raise SignatureInvalid(_("No webhook is accepted: the shop has no secret to verify it with."))
+    seconds, signatures = _parse_header(signed)
+    message = seconds.encode() + b"." + body
+    secrets = [secret, *filter(None, settings.WEBHOOK_SECRET_FALLBACKS)]
+    expected = [hmac.new(one.encode(), message, hashlib.sha256).hexdigest() for one in secrets]
+    # All are compared, so that the time taken doesn't show which one matches.
+    fits = [hmac.compare_digest(ours.encode(), one.encode()) for ours in expected for one in signatures]
+    if not any(fits):
+        raise SignatureInvalid(_("The signature does not fit the body."))
+    if abs(now.timestamp() - int(seconds)) > TOLERANCE_SECONDS:
+        raise SignatureInvalid(_("The signature is too old, or a clock is wrong."))
+
+
+def _parse_header(signed: str) -> tuple[str, list[str]]:
+    """The time as it is written, and the signatures; other schemes are ignored.
+
+    A header that is too long is refused and never shortened: that could hide a second time.
+    """
+    pairs = [part.strip().partition("=")[::2] for part in signed.split(",")]
+    times = [value for name, value in pairs if name == "t"]
+    is_time = len(times) == 1 and len(times[0]) <= 12 and times[0].isascii() and times[0].isdigit()
+    if len(signed) > LONGEST_HEADER or not is_time:
+        raise SignatureInvalid(_("The header with the signature is missing, or can't be read."))
+    return times[0], [value for name, value in pairs if name == "v1"]
 
 
 def parse(body: bytes) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""Measures the calls of gateways: how long each took, and what came of it."""
+"""Measures the calls of gateways, and makes an unknown result of those without a usable answer."""
 
 import time
 from collections.abc import Callable
@@ -6,9 +6,13 @@ from functools import wraps
 from typing import ParamSpec
 
 from prometheus_client import Histogram
+from pydantic import ValidationError
+from structlog import get_logger
 
+from payments.gateways.calls import NoAnswer
 from payments.gateways.contract import GatewayResult
 
+log = get_logger(__name__)
 CALLS = Histogram(
     "firstcome_gateway_call_seconds",
     "Calls of the gateway from their start to their result, in seconds, by the result's status.",
@@ -20,18 +24,26 @@ P = ParamSpec("P")
 Call = Callable[P, GatewayResult]
 
 
-def measured(gateway: str) -> Callable[[Call[P]], Call[P]]:
-    """A decorator for a call of this gateway. Its outcome is the result's status, or `failed` if it raises.
+def measured(gateway: str, *errors: type[Exception]) -> Callable[[Call[P]], Call[P]]:
+    """A decorator for a call of this gateway. Its result is `unknown` where it raises `NoAnswer`, the
+    `ValidationError` of a reply of another shape, or one of these errors.
 
-    A call that was not made, because the circuit is open, is `unknown` like one without a reply.
+    It is measured by its result's status, and as `failed` if it raises anything else.
     """
+
+    without_answer: tuple[type[Exception], ...] = (NoAnswer, ValidationError, *errors)
 
     def decorate(call: Call[P]) -> Call[P]:
         @wraps(call)
         def measuring(*args: P.args, **kwargs: P.kwargs) -> GatewayResult:
             began_at, outcome = time.perf_counter(), FAILED
             try:
-                result = call(*args, **kwargs)
+                try:
+                    result = call(*args, **kwargs)
+                except without_answer as error:
+                    reason, name = describe_error(error), call.__name__
+                    log.warning("gateway gave no usable answer", call=name, key=kwargs["key"], reason=reason)
+                    result = GatewayResult(status="unknown", failure_detail=reason)
                 outcome = result.status
                 return result
             finally:
@@ -40,3 +52,13 @@ def measured(gateway: str) -> Callable[[Call[P]], Call[P]]:
         return measuring
 
     return decorate
+
+
+def describe_error(error: Exception) -> str:
+    """What came instead of an answer, without quoting it: it may echo what was sent."""
+    match error:
+        case NoAnswer():
+            return str(error)
+        case ValidationError():
+            return "an answer that can't be read"
+    return f"{type(error).__name__}, HTTP {getattr(error, 'http_status', None)}"

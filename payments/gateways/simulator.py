@@ -8,26 +8,25 @@ from uuid import UUID
 from django.conf import settings
 from django.utils.translation import gettext_noop
 from pydantic import AwareDatetime, Field, ValidationError, model_validator
-from structlog import get_logger
 
-from payments.gateways import events, return_page, signatures
-from payments.gateways.circuit import NoAnswer
-from payments.gateways.contract import BookedCharge, GatewayDispute, GatewayEvent, GatewayResult
-from payments.gateways.measured import measured
-from payments.gateways.requests import (
+from payments.gateways import events
+from payments.gateways.calls import (
     Address,
     Amount,
     Detail,
     JsonReply,
+    NoAnswer,
     Reference,
     ReplyPart,
     Word,
     request_json,
+    return_address,
 )
+from payments.gateways.contract import BookedCharge, GatewayDispute, GatewayEvent, GatewayResult
+from payments.gateways.measured import describe_error, measured
 from shop.errors import Unavailable
 from shop.lazy_texts import mark as _
 
-log = get_logger(__name__)
 PAGE = 1_000
 
 # The charge's states that each HTTP status may come with; any other combination is no answer.
@@ -60,13 +59,7 @@ class Dispute(ReplyPart):
     due_at: Annotated[AwareDatetime, Field(strict=False)]
 
     def to_result(self) -> GatewayDispute:
-        return GatewayDispute(
-            reference=self.id,
-            status=self.status,
-            amount=self.amount,
-            currency=self.currency,
-            due_at=self.due_at,
-        )
+        return GatewayDispute(reference=self.id, **self.model_dump(exclude={"id"}))
 
 
 class Charge(ReplyPart):
@@ -147,31 +140,24 @@ class RefundPage(ReplyPart):
 @measured("simulator")
 def charge(*, key: str, token: str, amount: int, currency: str, order_id: UUID | None) -> GatewayResult:
     body = {"token": token, "amount": amount, "currency": currency, "order": order_id and str(order_id)}
-    if return_url := return_page.address(order_id):
+    if return_url := return_address(order_id):
         body["return_url"] = return_url
-    try:
-        answer = request_json("POST", "/charges", body=body, key=key)
-        if answer.status == 400:
-            return _refused_result(answer, key)
-        charged = _read_charge(answer, key, CHARGED)
-    except (NoAnswer, ValidationError) as error:
-        return _unknown_result("charge", key, error)
+    answer = request_json("POST", "/charges", body=body, key=key)
+    if answer.status == 400:
+        return _refused_result(answer, key)
+    charged = _read_charge(answer, key, CHARGED)
     if charged.status != "cancelled" and (charged.amount, charged.currency) != (amount, currency):
-        return _unknown_result("charge", key, NoAnswer("another amount than requested"))
+        raise NoAnswer("another amount than requested")
     return charged.to_result()
 
 
 @measured("simulator")
 def find(*, key: str) -> GatewayResult:
-    try:
-        answer = request_json("GET", "/charges", query={"key": key, "limit": str(PAGE)})
-        found = _read_page(answer).results
-        if not found:
-            return GatewayResult(status="absent")
-        if len(found) > 1 or found[0].key != key:
-            raise NoAnswer("charges of other keys than requested")
-    except (NoAnswer, ValidationError) as error:
-        return _unknown_result("find", key, error)
+    found = _read_page({"key": key}).results
+    if not found:
+        return GatewayResult(status="absent")
+    if len(found) > 1 or found[0].key != key:
+        raise NoAnswer("charges of other keys than requested")
     return found[0].to_result()
 
 
@@ -182,40 +168,29 @@ def key_of(*, reference: str) -> str | None:
 
 @measured("simulator")
 def cancel(*, key: str) -> GatewayResult:
-    try:
-        answer = request_json("POST", "/charges/cancel", body={"key": key})
-        return _read_charge(answer, key, CANCELLED).to_result()
-    except (NoAnswer, ValidationError) as error:
-        return _unknown_result("cancel", key, error)
+    answer = request_json("POST", "/charges/cancel", body={"key": key})
+    return _read_charge(answer, key, CANCELLED).to_result()
 
 
 @measured("simulator")
 def refund(*, key: str, charge_reference: str, amount: int) -> GatewayResult:
-    try:
-        answer = request_json(
-            "POST", "/refunds", body={"charge": charge_reference, "amount": amount}, key=key
-        )
-        if answer.status in (404, 409):
-            refusal = RefundRefusal.model_validate(answer.content)
-            return GatewayResult(status="declined", failure_code=refusal.code, failure_detail=refusal.detail)
-        refunded = Refund.model_validate(answer.content)
-        made = refunded.key, refunded.charge, refunded.amount
-        if answer.status != 201 or made != (key, charge_reference, amount):
-            raise NoAnswer(f"HTTP {answer.status} with another refund than requested")
-    except (NoAnswer, ValidationError) as error:
-        return _unknown_result("refund", key, error)
+    answer = request_json("POST", "/refunds", body={"charge": charge_reference, "amount": amount}, key=key)
+    if answer.status in (404, 409):
+        refusal = RefundRefusal.model_validate(answer.content)
+        return GatewayResult(status="declined", failure_code=refusal.code, failure_detail=refusal.detail)
+    refunded = Refund.model_validate(answer.content)
+    made = refunded.key, refunded.charge, refunded.amount
+    if answer.status != 201 or made != (key, charge_reference, amount):
+        raise NoAnswer(f"HTTP {answer.status} with another refund than requested")
     return refunded.to_result()
 
 
 @measured("simulator")
 def find_refund(*, key: str, charge_reference: str) -> GatewayResult:
-    try:
-        answer = request_json("GET", "/refunds", query={"key": key, "limit": "1"})
-        found = RefundPage.model_validate(answer.content).results
-        if answer.status != 200 or any((one.key, one.charge) != (key, charge_reference) for one in found):
-            raise NoAnswer("refunds of other keys than requested")
-    except (NoAnswer, ValidationError) as error:
-        return _unknown_result("find_refund", key, error)
+    answer = request_json("GET", "/refunds", query={"key": key, "limit": "1"})
+    found = RefundPage.model_validate(answer.content).results
+    if answer.status != 200 or any((one.key, one.charge) != (key, charge_reference) for one in found):
+        raise NoAnswer("refunds of other keys than requested")
     return found[0].to_result() if found else GatewayResult(status="absent")
 
 
@@ -232,14 +207,13 @@ def charges(
         "created_from": since and since.isoformat(),
         "created_to": until and until.isoformat(),
     }
-    query = {"limit": str(PAGE)} | {name: str(value) for name, value in filters.items() if value is not None}
+    query = {name: str(value) for name, value in filters.items() if value is not None}
     while True:
         try:
-            page = _read_page(request_json("GET", "/charges", query=query))
+            page = _read_page(query)
         except (NoAnswer, ValidationError) as error:
-            raise Unavailable(
-                _("The gateway's book can't be read: {reason}.", reason=_describe_error(error))
-            ) from error
+            reason = describe_error(error)
+            raise Unavailable(_("The gateway's book can't be read: {reason}.", reason=reason)) from error
         yield from (one.to_result() for one in page.results)
         if page.next is None:
             return
@@ -249,7 +223,7 @@ def charges(
 
 
 def event(*, signature: str, body: bytes, now: datetime) -> GatewayEvent | None:
-    signatures.verify(signature, body=body, secret=settings.WEBHOOK_SECRET_SIMULATOR, now=now)
+    events.verify(signature, body=body, secret=settings.WEBHOOK_SECRET_SIMULATOR, now=now)
     payload = events.parse(body)
     if payload is None:
         return None
@@ -270,7 +244,8 @@ def _read_charge(answer: JsonReply, key: str, expected: Mapping[int, Collection[
     return charged
 
 
-def _read_page(answer: JsonReply) -> Page:
+def _read_page(query: Mapping[str, str]) -> Page:
+    answer = request_json("GET", "/charges", query={"limit": str(PAGE), **query})
     if answer.status != 200:
         raise NoAnswer(f"HTTP {answer.status}")
     return Page.model_validate(answer.content)
@@ -285,14 +260,3 @@ def _refused_result(answer: JsonReply, key: str) -> GatewayResult:
     # The gateway's own text may be meant for the shop only, so the customer sees this one.
     detail = gettext_noop("The gateway did not take this card; nothing was charged.")
     return GatewayResult(status="declined", failure_code=failure.code, failure_detail=detail)
-
-
-def _unknown_result(call: str, key: str, error: Exception) -> GatewayResult:
-    reason = _describe_error(error)
-    log.warning("gateway gave no usable answer", call=call, key=key, reason=reason)
-    return GatewayResult(status="unknown", failure_detail=reason)
-
-
-def _describe_error(error: Exception) -> str:
-    """What came instead of an answer, without quoting it: it may echo what was sent."""
-    return "an answer that can't be read" if isinstance(error, ValidationError) else str(error)

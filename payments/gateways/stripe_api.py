@@ -17,16 +17,17 @@ from django.utils.translation import gettext_noop
 from pydantic import ValidationError
 from structlog import get_logger
 
-from payments.gateways import events, return_page, signatures, stripe_calls
+from payments.gateways import events, stripe_calls
+from payments.gateways.calls import NoAnswer, return_address
 from payments.gateways.contract import BookedCharge, GatewayEvent, GatewayResult
-from payments.gateways.measured import measured
-from payments.gateways.stripe_reading import KEY, ORDER, Intent, decisive_intent, describe_error
+from payments.gateways.measured import describe_error, measured
+from payments.gateways.stripe_reading import KEY, ORDER, Intent, decisive_intent
 from shop.errors import Unavailable
 from shop.lazy_texts import mark as _
 
 log = get_logger(__name__)
 
-NO_RESULT = (stripe.StripeError, ValidationError)
+NO_RESULT = (NoAnswer, ValidationError, stripe.StripeError)
 BLOCKING_AMOUNT = 10_000_000
 """Never charged. Within the limits of every currency, because Stripe creates no intent beyond them."""
 NOT_CANCELLED = "an intent that can't be cancelled yet"
@@ -51,7 +52,7 @@ NAMED_BY_REFERENCE = ("refund", "dispute")
 """Objects without the metadata of their intent. A refund with metadata of ours is the shop's own."""
 
 
-@measured("stripe")
+@measured("stripe", stripe.StripeError)
 def charge(*, key: str, token: str, amount: int, currency: str, order_id: UUID | None) -> GatewayResult:
     try:
         intent = stripe_calls.create(
@@ -59,28 +60,18 @@ def charge(*, key: str, token: str, amount: int, currency: str, order_id: UUID |
         )
     except stripe.IdempotencyError:
         # The key was used with other parameters: another card or amount, or it is blocked.
-        return _check_amount(find(key=key), key=key, amount=amount)
+        return _check_amount(find(key=key), amount=amount)
     except stripe.InvalidRequestError as error:
         return _refused_charge_result(error, key=key)
-    except NO_RESULT as error:
-        return _unknown_result("charge", key, error)
-    try:
-        confirmed = _confirm(intent, key=key, return_url=return_page.address(order_id))
-        return _check_amount(confirmed, key=key, amount=amount)
-    except NO_RESULT as error:
-        return _unknown_result("charge", key, error)
+    confirmed = _confirm(intent, key=key, return_url=return_address(order_id))
+    return _check_amount(confirmed, amount=amount)
 
 
-@measured("stripe")
+@measured("stripe", stripe.StripeError)
 def find(*, key: str) -> GatewayResult:
-    try:
-        intents = stripe_calls.find_by_metadata(KEY, key)
-        found = decisive_intent([_cancel_if_declined(one) for one in intents])
-        if found is None:
-            return GatewayResult(status="absent")
-        return found.to_result(stripe_calls.disputes(found))
-    except NO_RESULT as error:
-        return _unknown_result("find", key, error)
+    intents = stripe_calls.find_by_metadata(KEY, key)
+    found = decisive_intent([_cancel_if_declined(one) for one in intents])
+    return found.to_result(stripe_calls.disputes(found)) if found else GatewayResult(status="absent")
 
 
 def key_of(*, reference: str) -> str | None:
@@ -92,41 +83,33 @@ def key_of(*, reference: str) -> str | None:
         return None
 
 
-@measured("stripe")
+@measured("stripe", stripe.StripeError)
 def cancel(*, key: str) -> GatewayResult:
-    try:
-        # Without an intent one is created under the key, in place of the one that a late create would make.
-        # If the key was used after all, Stripe refuses it, and the state stays unknown for now.
-        intents = stripe_calls.find_by_metadata(KEY, key) or [
-            stripe_calls.create(key=key, amount=BLOCKING_AMOUNT, currency=settings.CURRENCY)
-        ]
-        ended = decisive_intent([_cancel_unless_final(one) for one in intents])
-    except NO_RESULT as error:
-        return _unknown_result("cancel", key, error)
+    # Without an intent one is created under the key, in place of the one that a late create would make.
+    # If the key was used after all, Stripe refuses it, and the state stays unknown for now.
+    intents = stripe_calls.find_by_metadata(KEY, key) or [
+        stripe_calls.create(key=key, amount=BLOCKING_AMOUNT, currency=settings.CURRENCY)
+    ]
+    ended = decisive_intent([_cancel_unless_final(one) for one in intents])
     if ended is None:
-        return _unknown_result("cancel", key, ValueError(NOT_CANCELLED))
+        raise NoAnswer(NOT_CANCELLED)
     return ended.to_result()
 
 
-@measured("stripe")
+@measured("stripe", stripe.StripeError)
 def refund(*, key: str, charge_reference: str, amount: int) -> GatewayResult:
     try:
         refunded = stripe_calls.refund(charge_reference, key=key, amount=amount)
     except stripe.InvalidRequestError as error:
-        return _refused_refund_result(error, key=key, charge_reference=charge_reference, amount=amount)
-    except NO_RESULT as error:
-        return _unknown_result("refund", key, error)
+        return _refused_refund_result(error, charge_reference=charge_reference, amount=amount)
     if (refunded.payment_intent, refunded.amount) != (charge_reference, amount):
-        return _unknown_result("refund", key, ValueError("another refund than requested"))
+        raise NoAnswer("another refund than requested")
     return refunded.to_result()
 
 
-@measured("stripe")
+@measured("stripe", stripe.StripeError)
 def find_refund(*, key: str, charge_reference: str) -> GatewayResult:
-    try:
-        found = stripe_calls.find_refund(charge_reference, key=key)
-    except NO_RESULT as error:
-        return _unknown_result("find_refund", key, error)
+    found = stripe_calls.find_refund(charge_reference, key=key)
     return found.to_result() if found else GatewayResult(status="absent")
 
 
@@ -154,7 +137,7 @@ def charges(
 
 
 def event(*, signature: str, body: bytes, now: datetime) -> GatewayEvent | None:
-    signatures.verify(signature, body=body, secret=settings.WEBHOOK_SECRET_STRIPE, now=now)
+    events.verify(signature, body=body, secret=settings.WEBHOOK_SECRET_STRIPE, now=now)
     payload = events.parse(body)
     if payload is None:
         return None
@@ -169,19 +152,18 @@ def event(*, signature: str, body: bytes, now: datetime) -> GatewayEvent | None:
     )
 
 
-def _check_amount(result: GatewayResult, *, key: str, amount: int) -> GatewayResult:
-    """The result, unless the charge has another amount or does not exist: then `unknown`."""
-    if result.status in ("unknown", "cancelled"):
-        return result
-    if result.status == "absent" or result.amount != amount:
-        return _unknown_result("charge", key, ValueError(stripe_calls.WRONG_CHARGE))
+def _check_amount(result: GatewayResult, *, amount: int) -> GatewayResult:
+    """The result. Raises `NoAnswer` if the charge has another amount or does not exist."""
+    is_charge = result.status not in ("unknown", "cancelled")
+    if is_charge and (result.status == "absent" or result.amount != amount):
+        raise NoAnswer(stripe_calls.WRONG_CHARGE)
     return result
 
 
 def _refused_charge_result(error: stripe.InvalidRequestError, *, key: str) -> GatewayResult:
     """The result when Stripe refused to create the intent, most often because of the card's token."""
     if error.http_status == 404 and error.code != "resource_missing":
-        return _unknown_result("charge", key, error)
+        raise error
     code = "unknown_token" if error.param == "payment_method" else error.code or "card_refused"
     log.warning("gateway refused a charge", key=key, code=error.code, param=error.param)
     return _declined(code, CARD_REFUSED_DETAIL)
@@ -219,30 +201,25 @@ def _cancel_if_declined(intent: Intent) -> Intent:
 
 
 def _cancel_unless_final(intent: Intent) -> Intent:
-    """The intent after it is cancelled, or in its present state where that is too late.
-
-    Raises `stripe.APIConnectionError` if it may still be confirmed.
+    """The intent after it is cancelled, or in its present state where that is too late. Raises `NoAnswer` if
+    it may still be confirmed.
     """
     if intent.status in ("succeeded", "canceled"):
         return intent
     ended = stripe_calls.cancel(intent.id)
     if ended.status == "requires_payment_method":
-        raise stripe.APIConnectionError(NOT_CANCELLED)
+        raise NoAnswer(NOT_CANCELLED)
     return ended
 
 
 def _refused_refund_result(
-    error: stripe.InvalidRequestError, *, key: str, charge_reference: str, amount: int
+    error: stripe.InvalidRequestError, *, charge_reference: str, amount: int
 ) -> GatewayResult:
     """The result of a refused refund. Stripe's codes don't show the reason for certain, the charge does."""
     if error.http_status == 404 or error.code == "resource_missing":
         return _declined("charge_not_found", gettext_noop("The gateway has no such charge."))
-    try:
-        charged = stripe_calls.retrieve(charge_reference)
-        left_amount = charged.to_result(stripe_calls.disputes(charged)).kept_amount
-    except NO_RESULT as failure:
-        return _unknown_result("refund", key, failure)
-    if amount > left_amount:
+    charged = stripe_calls.retrieve(charge_reference)
+    if amount > charged.to_result(stripe_calls.disputes(charged)).kept_amount:
         text = gettext_noop("The refund exceeds what is left of the charge.")
         return _declined("refund_exceeds_charge", text)
     return _declined(error.code or "refund_refused", gettext_noop("The gateway refused the refund."))
@@ -260,9 +237,3 @@ def _is_within(
         and (since is None or since <= booked.created_at)
         and (until is None or booked.created_at < until)
     )
-
-
-def _unknown_result(call: str, key: str, error: Exception) -> GatewayResult:
-    reason = describe_error(error)
-    log.warning("gateway gave no usable answer", call=call, key=key, reason=reason)
-    return GatewayResult(status="unknown", failure_detail=reason)

@@ -12,9 +12,8 @@ from uuid import UUID
 import stripe
 from django.conf import settings
 
-from payments.gateways.circuit import NoAnswer
+from payments.gateways.calls import NoAnswer, exchange
 from payments.gateways.contract import GatewayDispute
-from payments.gateways.requests import exchange
 from payments.gateways.stripe_reading import KEY, ORDER, Dispute, Intent, Refund, validate_reply
 
 if TYPE_CHECKING:
@@ -48,10 +47,7 @@ class Transport(stripe.HTTPClient):
         self, method: str, url: str, headers: Mapping[str, str] | None, post_data: Any = None, **_: Any
     ) -> tuple[Any, int, Mapping[str, str]]:
         body = post_data.encode() if isinstance(post_data, str) else post_data
-        try:
-            reply = exchange(method.upper(), url, headers=headers or {}, body=body)
-        except NoAnswer as error:
-            raise stripe.APIConnectionError(str(error)) from error
+        reply = exchange(method.upper(), url, headers=headers or {}, body=body)
         validate_reply(reply, is_list=method == "get" and urlsplit(url).path.endswith(LIST_PATHS))
         return reply.body, reply.status, reply.headers
 
@@ -65,7 +61,6 @@ def create(
     payment_method: str | None = None,
 ) -> Intent:
     """Create an intent under the key, not confirmed, so not charged; a repeat returns it as it was created.
-
     Raises `stripe.IdempotencyError` when the key was used with other parameters.
     """
     parameters: PaymentIntentCreateParams = {
@@ -78,7 +73,7 @@ def create(
         parameters["payment_method"] = payment_method
     intent = _to_intent(_client().payment_intents.create(parameters, {"idempotency_key": key}))
     if intent.metadata.get(KEY) != key or intent.currency != currency.lower():
-        raise stripe.APIConnectionError(WRONG_CHARGE)
+        raise NoAnswer(WRONG_CHARGE)
     return intent
 
 
@@ -123,10 +118,9 @@ def find_by_metadata(name: str, value: str) -> list[Intent]:
     newest = _client().payment_intents.list({"limit": PAGE, "expand": EXPANDED_IN_LISTS})
     fresh = {one.id: one for one in map(_to_intent, newest.data) if one.metadata.get(name) == value}
     older = [retrieve(one.id) for one in found.data if one.id not in fresh]
-    # Both lists are newest first, and the sort below must not reorder intents of the same second.
+    # Both lists are newest first, and the sort must not reorder intents of the same second.
     both = [*fresh.values(), *(one for one in older if one.metadata.get(name) == value)]
-    both.reverse()
-    return sorted(both, key=lambda one: one.created)
+    return sorted(both, key=lambda one: one.created, reverse=True)[::-1]
 
 
 def list_created(*, since: datetime | None, until: datetime | None) -> Iterator[Intent]:
@@ -176,7 +170,7 @@ def _iterate_pages(pages: stripe.ListObject[Listed]) -> Iterator[Listed]:
     seen: set[str] = set()
     for item in pages.auto_paging_iter():
         if item.id in seen:
-            raise stripe.APIConnectionError("pages that go in circles")
+            raise NoAnswer("pages that go in circles")
         seen.add(item.id)
         yield item
 
@@ -185,7 +179,7 @@ def _to_intent(intent: stripe.PaymentIntent, intent_id: str = "") -> Intent:
     """The intent, checked to have this id where one is given."""
     read = Intent.model_validate(intent.to_dict())
     if intent_id and read.id != intent_id:
-        raise stripe.APIConnectionError(WRONG_CHARGE)
+        raise NoAnswer(WRONG_CHARGE)
     return read
 
 

@@ -4,12 +4,11 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Literal, Self
 
-import stripe
 from django.utils.translation import gettext_noop
 from pydantic import Field, ValidationError, model_validator
 
+from payments.gateways.calls import Address, Amount, Detail, NoAnswer, Reference, ReplyPart, Word
 from payments.gateways.contract import BookedCharge, GatewayDispute, GatewayResult, Status
-from payments.gateways.requests import Address, Amount, Detail, Reference, ReplyPart
 from shop.outbound.http_client import Reply
 
 KEY, ORDER = "firstcome_key", "firstcome_order"
@@ -34,8 +33,6 @@ DISPUTE_STATUS: Mapping[str, Literal["open", "won", "lost"]] = {
 }
 # A key may have several intents, because Stripe forgets keys after a day: the first of these states counts.
 STATUS_PRECEDENCE = ("succeeded", "pending", "requires_action", "declined", "cancelled")
-
-Code = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 
 
 class ListItem(ReplyPart):
@@ -63,8 +60,8 @@ class Failure(ReplyPart):
 class PaymentError(ReplyPart):
     """Why the last attempt to charge failed."""
 
-    code: Code | None = None
-    decline_code: Code | None = None
+    code: Word | None = None
+    decline_code: Word | None = None
     message: Detail | None = None
 
     @property
@@ -178,7 +175,7 @@ class Refund(ReplyPart):
     amount: Amount
     payment_intent: Reference
     metadata: dict[str, str]
-    failure_reason: Code | None = None
+    failure_reason: Word | None = None
 
     def to_result(self) -> GatewayResult:
         status = REFUND_STATUS[self.status]
@@ -220,31 +217,17 @@ class Dispute(ReplyPart):
 
 
 def validate_reply(reply: Reply, *, is_list: bool) -> None:
-    """Check that the package can process this reply, because the package itself trusts its shape.
-
-    Raises `stripe.APIConnectionError`.
+    """Check that the package can process this reply, because the package itself trusts its shape. Raises
+    `NoAnswer`.
     """
     expected = Failure if reply.status >= 400 else Page if is_list else ListItem
     try:
         expected.model_validate_json(reply.body)
     except ValidationError as error:
-        detail = f"HTTP {reply.status} with an answer that can't be read"
-        raise stripe.APIConnectionError(detail) from error
+        raise NoAnswer(f"HTTP {reply.status} with an answer that can't be read") from error
 
 
 def decisive_intent(intents: Sequence[Intent]) -> Intent | None:
     """The intent that decides the state of a key; None when none of them is a charge."""
     charges = [intent for intent in intents if intent.outcome in STATUS_PRECEDENCE]
     return min(charges, key=lambda intent: STATUS_PRECEDENCE.index(intent.outcome), default=None)
-
-
-def describe_error(error: Exception) -> str:
-    """What came instead of an answer, without Stripe's own text: it may echo what was sent."""
-    match error:
-        case ValidationError():
-            return "an answer that can't be read"
-        case stripe.APIConnectionError():
-            return error.user_message or "no connection"
-        case stripe.StripeError():
-            return f"{type(error).__name__}, HTTP {error.http_status}"
-    return str(error)

@@ -11,14 +11,13 @@ from enum import StrEnum
 from itertools import islice, pairwise
 from typing import Any, NamedTuple
 
-from django.db.models import BooleanField, Case, CharField, Exists, F, OuterRef, Q, QuerySet, Value, When
-from django.db.models.functions import Cast
+from django.db.models import BooleanField, Case, Exists, F, OuterRef, Q, QuerySet, When
 from django.utils.translation import gettext_noop
 
 from payments import disputes
 from payments.gateways import gateway
 from payments.gateways.contract import BookedCharge
-from payments.models import Dispute, Payment
+from payments.models import Dispute, Payment, Reconciliation
 from payments.payment_states import ENDED_UNPAID, UNSETTLED
 from shop import clock
 from shop.errors import Unavailable
@@ -58,23 +57,6 @@ class Cause(NamedTuple):
         return self.text % self.values
 
 
-class PaymentRow(NamedTuple):
-    """The columns of a payment that a comparison needs: reading all columns of a million rows costs most.
-    `is_charge_expected`: whether the gateway must have kept a part of its charge.
-    """
-
-    charge_key: str
-    order_id: str | None
-    status: str
-    card_amount: int
-    refunding_amount: int
-    refunded_amount: int
-    currency: str
-    charge_reference: str
-    is_disputed: bool
-    is_charge_expected: bool
-
-
 @dataclass(frozen=True, slots=True)
 class Difference:
     """The gateway's charges of a key and the payment of that key, which don't agree, with the cause."""
@@ -84,26 +66,15 @@ class Difference:
     charges: list[BookedCharge]
     payment: Payment | None
 
-    @property
-    def kind(self) -> Kind:
-        return self.cause.kind
-
     def __str__(self) -> str:
         return f"{self.key}: {self.cause.in_words}"
 
 
 @dataclass(slots=True)
-class Progress:
-    """How many charges have been read so far."""
-
-    charges: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class Comparison:
-    """How many charges were compared with their payments, and the differences."""
+    """How many charges were compared with their payments so far, and the differences."""
 
-    checked: int
+    checked: int = 0
     differences: list[Difference] = field(default_factory=list)
     unread: str = ""
 
@@ -117,28 +88,31 @@ def compare(
     *, since: datetime | None = None, until: datetime | None = None, most: int = MAX_REPORTED
 ) -> Comparison:
     """Compare the books of a period, or the whole books; stops after `most` differences."""
-    count, found = Progress(), []
+    compared = Comparison()
     try:
-        for difference in islice(differences(since=since, until=until, count=count), most):
-            found.append(difference)
+        for difference in islice(differences(since=since, until=until, counted=compared), most):
+            compared.differences.append(difference)
     except Unavailable as error:
-        return Comparison(count.charges, found, unread=str(error))
-    return Comparison(count.charges, found)
+        compared.unread = str(error)
+    return compared
 
 
-def differences(*, since: datetime | None, until: datetime | None, count: Progress) -> Iterator[Difference]:
-    """Each key under which the books don't agree, as it is found; `count` has the charges read so far.
+def differences(
+    *, since: datetime | None, until: datetime | None, counted: Comparison | Reconciliation
+) -> Iterator[Difference]:
+    """Each key under which the books don't agree, as it is found; `counted` has the charges read so far.
 
     A period includes the charges that the gateway took in it and the payments that began in it. Payments that
     are pending or in doubt may be charged or not. Raises `Unavailable` when the gateway's book can't be read.
     """
     # Payments that begin from now on are left to the next comparison.
-    end = until or clock.now()
-    is_expected = _charge_is_expected(since, end)
+    period = Q(created_at__lt=until or clock.now()) & (Q(created_at__gte=since) if since else Q())
+    is_kept = Q(card_amount__gt=F("refunded_amount") + F("refunding_amount"))
+    is_expected = period & is_kept & Q(status=Payment.Status.SUCCEEDED)
     books = OrderedDiff(_keys(Payment.objects.filter(is_expected)))
     charges = _charges(since, until)
     while page := list(islice(charges, PAGE)):
-        count.charges += len(page)
+        counted.checked += len(page)
         suspects, charged = _suspects_and_charged(page, is_expected)
         yield from recheck(suspects)
         yield from recheck(books.merge_next(charged))
@@ -155,56 +129,34 @@ def _charges(since: datetime | None, until: datetime | None) -> Iterator[BookedC
         yield from gateway().charges(since=first, until=last)
 
 
-def _charge_is_expected(since: datetime | None, end: datetime) -> Q:
-    """The condition that a payment is of the period and the gateway must have kept a part of its charge."""
-    period = Q(created_at__lt=end) if since is None else Q(created_at__gte=since, created_at__lt=end)
-    is_kept = Q(card_amount__gt=F("refunded_amount") + F("refunding_amount"))
-    return period & Q(status=Payment.Status.SUCCEEDED) & is_kept
-
-
 def _keys(payments: "QuerySet[Payment]") -> Iterator[str]:
     """The charge keys of these payments, oldest first. Read in pages: MySQL's client would hold all rows."""
-    rows = payments.order_by("created_at", "id")
-    page = list(rows.values_list("charge_key", flat=True)[:PAGE])
+    rows = payments.order_by("created_at", "id").values_list("charge_key", "created_at", "id")
+    page = list(rows[:PAGE])
     while page:
-        yield from page
-        at, id = Payment.objects.values_list("created_at", "id").get(charge_key=page[-1])
+        yield from (key for key, _, _ in page)
+        _, at, id = page[-1]
         # The first condition is what an index can use.
-        rest = rows.filter(created_at__gte=at).filter(Q(created_at__gt=at) | Q(id__gt=id))
-        page = list(rest.values_list("charge_key", flat=True)[:PAGE])
+        page = list(rows.filter(created_at__gte=at).filter(Q(created_at__gt=at) | Q(id__gt=id))[:PAGE])
 
 
 def _suspects_and_charged(page: Sequence[BookedCharge], is_charge_expected: Q) -> tuple[list[str], list[str]]:
     """The keys whose charges may disagree with their payments, and those whose payments expect a charge."""
-    payments = _read_payments([charge.key for charge in page], is_charge_expected)
+    rows = Payment.objects.filter(charge_key__in=[charge.key for charge in page]).annotate(
+        is_disputed=Exists(Dispute.objects.filter(payment=OuterRef("pk"))),
+        is_expected=Case(When(is_charge_expected, then=True), default=False, output_field=BooleanField()),
+    )
+    payments = {payment.charge_key: payment for payment in rows}
     suspects: dict[str, None] = {}
     charged: dict[str, None] = {}
     for charge in page:
         payment = payments.get(charge.key)
-        if charge.key in charged or _is_suspect(charge, payment):
+        is_another = payment and payment.charge_reference not in ("", charge.reference)
+        if charge.key in charged or _cause([charge], payment) or (is_another and charge.kept_amount):
             suspects[charge.key] = None
-        if payment and payment.is_charge_expected:
+        if payment and payment.is_expected:
             charged[charge.key] = None
     return list(suspects), list(charged)
-
-
-def _read_payments(keys: Sequence[str], is_charge_expected: Q) -> dict[str, PaymentRow]:
-    """The payments of these keys, by key."""
-    rows = Payment.objects.filter(charge_key__in=keys).values_list(
-        "charge_key",
-        # As text, because a UUID object for each row would cost more than all the other columns.
-        Cast("order_id", CharField()),
-        *PaymentRow._fields[2:-2],
-        Exists(Dispute.objects.filter(payment=OuterRef("pk"))),
-        Case(When(is_charge_expected, then=Value(True)), default=Value(False), output_field=BooleanField()),
-    )
-    return {row[0]: PaymentRow._make(row) for row in rows}
-
-
-def _is_suspect(charge: BookedCharge, payment: PaymentRow | None) -> bool:
-    """Whether the key must be checked: the charge disagrees, or is not the one that the payment names."""
-    is_another = payment and payment.charge_reference not in ("", charge.reference)
-    return bool(_cause([charge], payment) or (is_another and charge.kept_amount))
 
 
 def recheck(keys: Iterable[str]) -> Iterator[Difference]:
@@ -236,7 +188,7 @@ def _comparable_state(payment: Payment | None) -> tuple[Any, ...] | None:
     return payment.status, payment.refunding_amount, payment.refunded_amount, amounts
 
 
-def _cause(charges: Sequence[BookedCharge], payment: Payment | PaymentRow | None) -> Cause | None:
+def _cause(charges: Sequence[BookedCharge], payment: Payment | None) -> Cause | None:
     """Why the charges of one key and their payment don't agree; None where they do."""
     succeeded = [charge for charge in charges if charge.status == "succeeded"]
     kept_amount = sum(charge.kept_amount for charge in succeeded)
@@ -265,12 +217,12 @@ def _cause(charges: Sequence[BookedCharge], payment: Payment | PaymentRow | None
     return _wrong_amount(kept_amount, payment, is_charged=bool(succeeded))
 
 
-def _unless_ended(payment: Payment | PaymentRow, kind: Kind) -> Kind:
+def _unless_ended(payment: Payment, kind: Kind) -> Kind:
     """This kind, unless the payment has ended unpaid: then its charges are refunded, whatever is wrong."""
     return Kind.CHARGED_AFTER_END if payment.status in ENDED_UNPAID else kind
 
 
-def _wrong_disputes(charge: BookedCharge, payment: Payment | PaymentRow) -> Cause | None:
+def _wrong_disputes(charge: BookedCharge, payment: Payment) -> Cause | None:
     """What the gateway has of disputes and the payment has not, or the other way round."""
     if payment.status != Payment.Status.SUCCEEDED:
         return None
@@ -289,7 +241,7 @@ def _wrong_disputes(charge: BookedCharge, payment: Payment | PaymentRow) -> Caus
     return Cause(Kind.DISPUTED, text, {status: amounts.get(status, 0) for status in compared} | ours)
 
 
-def _wrong_amount(kept_amount: int, payment: Payment | PaymentRow, *, is_charged: bool) -> Cause | None:
+def _wrong_amount(kept_amount: int, payment: Payment, *, is_charged: bool) -> Cause | None:
     """Why the amount that the gateway keeps does not fit the payment; None where it does."""
     least, most = kept_range(payment)
     if payment.status in UNSETTLED or least <= kept_amount <= most:
@@ -313,7 +265,7 @@ def _wrong_amount(kept_amount: int, payment: Payment | PaymentRow, *, is_charged
     return Cause(Kind.WRONG_REFUNDS, text, values)
 
 
-def kept_range(payment: Payment | PaymentRow) -> tuple[int, int]:
+def kept_range(payment: Payment) -> tuple[int, int]:
     """The least and the most that the gateway may keep: a refund under way may have arrived or not."""
     if payment.status != Payment.Status.SUCCEEDED:
         return 0, 0
@@ -321,18 +273,15 @@ def kept_range(payment: Payment | PaymentRow) -> tuple[int, int]:
     return max(0, most - payment.refunding_amount), max(0, most)
 
 
-def _disputed_amounts(payment: Payment | PaymentRow) -> dict[str, int]:
-    """The amounts of its disputes by status; the row of one that was never disputed costs no query."""
-    if isinstance(payment, PaymentRow) and not payment.is_disputed:
-        return {}
-    return disputes.amounts_of(payment.charge_key)
+def _disputed_amounts(payment: Payment) -> dict[str, int]:
+    """The amounts of its disputes by status; one that was read as never disputed costs no query."""
+    return disputes.amounts_of(payment.charge_key) if getattr(payment, "is_disputed", True) else {}
 
 
-def _is_for(charge: BookedCharge, payment: Payment | PaymentRow) -> bool:
-    # Some databases store an order's id without hyphens.
-    order_ids = {str(id).replace("-", "") for id in (charge.order_id, payment.order_id)}
-    amounts_agree = (charge.amount, charge.currency) == (payment.card_amount, payment.currency)
-    return amounts_agree and len(order_ids) == 1
+def _is_for(charge: BookedCharge, payment: Payment) -> bool:
+    order_id = payment.order_id and str(payment.order_id)
+    ours = (order_id, payment.card_amount, payment.currency)
+    return (charge.order_id, charge.amount, charge.currency) == ours
 
 
 class OrderedDiff:
@@ -348,10 +297,13 @@ class OrderedDiff:
 
     def merge_next(self, keys: Collection[str]) -> list[str]:
         """Match these found keys. Returns the claims that stayed unmatched for too long."""
-        for key in keys:
-            _match_or_keep(key, self._unmet, self._early)
-        for key in islice(self._claims, len(keys)):
-            _match_or_keep(key, self._early, self._unmet)
+        claims = islice(self._claims, len(keys))
+        for come, here, there in ((keys, self._unmet, self._early), (claims, self._early, self._unmet)):
+            for key in come:
+                if key in here:
+                    del here[key]
+                else:
+                    there[key] = None
         _drop_oldest(self._early)
         return _drop_oldest(self._unmet)
 
@@ -361,13 +313,6 @@ class OrderedDiff:
         for key in self._claims:
             if key not in self._early:
                 yield key
-
-
-def _match_or_keep(key: str, here: dict[str, None], there: dict[str, None]) -> None:
-    if key in here:
-        del here[key]
-    else:
-        there[key] = None
 
 
 def _drop_oldest(waiting: dict[str, None]) -> list[str]:

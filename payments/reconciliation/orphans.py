@@ -1,11 +1,8 @@
-"""Orphaned charges: each is refunded once, even when several processes find it.
-
-The shop may give up a payment while the gateway is still processing it. A charge that lands after that
-belongs to no payment; a webhook or a reconciliation finds it.
+"""Orphaned charges, which landed after the shop gave their payments up: each is refunded once, whichever
+processes find it.
 """
 
 from collections.abc import Callable
-from functools import partial
 
 from django.db.models import QuerySet
 from structlog import get_logger
@@ -20,12 +17,8 @@ from shop.models import JournalLine
 
 log = get_logger(__name__)
 LATE, LATE_REFUNDED = "charge.late", "charge.late_refunded"
-_recorders: list[Callable[[Payment, int], None]] = []
-
-
-def register_recorder(record: Callable[[Payment, int], None]) -> None:
-    """Have each refund of a late charge recorded by this function, with the line of the journal about it."""
-    _recorders.append(record)
+RECORDERS: list[Callable[[Payment, int], None]] = []
+"""Record a refund of a late charge, with the line of the journal about it."""
 
 
 def refund_charge(charge: GatewayResult, payment: Payment | None) -> bool:
@@ -68,33 +61,33 @@ def note_already_refunded(charge: GatewayResult, payment: Payment) -> None:
 
 
 def _note(what: str, charge_reference: str, part: dict[str, int], payment: Payment | None) -> None:
-    transactions.run(partial(_note_once, what, charge_reference, part, payment), transactions.KEYED)
-
-
-def _note_once(what: str, charge_reference: str, part: dict[str, int], payment: Payment | None) -> None:
     """Write one line for each part of a charge: a lock lets a second process see the line of the first.
 
     Charges without a payment are found by comparisons alone, so the newest of these is locked for them.
     """
-    if payment:
-        payment_states.lock_order(payment)
-    else:
-        Reconciliation.objects.select_for_update().only("id").order_by("-id").first()
-    if any(line.after == part for line in _journal_lines(what, charge_reference, payment)):
-        return
-    done = ", and was refunded" if what == LATE_REFUNDED else ""
-    journal.note(
-        what=what,
-        subject=_subject(charge_reference, payment),
-        order_id=payment.order_id if payment else None,
-        after=part,
-        detail=f"{part['amount']} was charged after the payment had ended{done}.",
-        reference=charge_reference,
-        is_internal=what == LATE,
-    )
-    if payment and what == LATE_REFUNDED:
-        for record in _recorders:
-            record(payment, part["amount"])
+
+    def note_once() -> None:
+        if payment:
+            payment_states.lock_order(payment)
+        else:
+            Reconciliation.objects.select_for_update().only("id").order_by("-id").first()
+        if any(line.after == part for line in _journal_lines(what, charge_reference, payment)):
+            return
+        done = ", and was refunded" if what == LATE_REFUNDED else ""
+        journal.note(
+            what=what,
+            subject=_subject(charge_reference, payment),
+            order_id=payment.order_id if payment else None,
+            after=part,
+            detail=f"{part['amount']} was charged after the payment had ended{done}.",
+            reference=charge_reference,
+            is_internal=what == LATE,
+        )
+        if payment and what == LATE_REFUNDED:
+            for record in RECORDERS:
+                record(payment, part["amount"])
+
+    transactions.run(note_once, transactions.KEYED)
 
 
 def _journal_lines(what: str, charge_reference: str, payment: Payment | None) -> "QuerySet[JournalLine]":

@@ -7,12 +7,13 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from django.conf import settings
+from django.db.models import Q
 from structlog import get_logger
 
 from payments.models import Payment, Reconciliation
 from payments.payment_states import ENDED_UNPAID
 from payments.reconciliation import comparison, orphans
-from payments.reconciliation.comparison import Difference, Kind, Progress
+from payments.reconciliation.comparison import Difference, Kind
 from shop import clock
 from shop.db import transactions
 from shop.errors import Unavailable
@@ -35,7 +36,11 @@ RETENTION = timedelta(days=30)
 REFUNDED, BOOKED, FAILED = "refunded", "booked", "failed"
 RESOLVED = (REFUNDED, BOOKED)
 BOOKED_KINDS = (Kind.WRONG_REFUNDS, Kind.DISPUTED)
-_bookers: list[Callable[[Payment], object]] = []
+BOOKERS: list[Callable[[Payment], object]] = []
+"""Book what began at the gateway for a payment that succeeded."""
+# A comparison that is older than so many intervals says nothing of the payments since.
+INTERVALS_TRUSTED = 3
+SHORTEST_TRUST = timedelta(minutes=15)
 
 
 class Fix(StrEnum):
@@ -59,16 +64,24 @@ def reconcile(
         started_at=now, ended_at=now, since_at=since, until_at=until, checked=0, differences=0, refunded=0,
         unread=UNDER_WAY,
     )  # fmt: skip
-    count = Progress()
     try:
-        for difference in comparison.differences(since=since, until=until, count=count):
-            _record_difference(run, difference, _resolve_if_possible(difference, fix))
+        for difference in comparison.differences(since=since, until=until, counted=run):
+            cause, done = difference.cause, _resolve_if_possible(difference, fix)
+            run.differences += 1
+            run.refunded += done in RESOLVED
+            if len(run.findings) < MAX_WRITTEN:
+                # Pages in other languages show the text and its values.
+                words = {"cause": cause.in_words, "text": cause.text, "values": cause.values}
+                run.findings.append({"key": difference.key, "kind": cause.kind, **words, "done": done})
         run.unread = ""
     except Unavailable as error:
         run.unread = str(error)[:255]
-    run.checked, run.ended_at = count.charges, clock.now()
+    run.ended_at = clock.now()
     transactions.run(run.save, transactions.REPEATABLE)
-    _raise_alarm(run)
+    if run.unread:
+        log.error("the gateway's book was not read to its end", run=run.pk, reason=run.unread)
+    if left := run.differences - run.refunded:
+        log.error("the books differ: see the reconciliation, and `reconcile`", run=run.pk, left=left)
     return run
 
 
@@ -76,10 +89,15 @@ def reconcile_by_schedule() -> Reconciliation:
     """Compare recent payments, and the whole books once a day; refund charges of payments that ended unpaid.
     Charges without a payment of ours are only reported: an operator decides.
     """
-    until = clock.now() - SETTLING
+    now = clock.now()
+    until = now - SETTLING
+    whole = Reconciliation.objects.filter(since_at__isnull=True)
+    is_done = Q(unread="", started_at__gt=now - FULL_INTERVAL)
+    is_tried_lately = Q(started_at__gt=now - MAX_DURATION)
     longest = settings.PAYMENT_ACTION_SECONDS + settings.PAYMENT_GIVE_UP_SECONDS
     patience = timedelta(seconds=4 * longest)
-    since = None if _is_full_due() else until - max(SHORTEST_PERIOD, patience)
+    is_partial = whole.filter(is_done | is_tried_lately).exists()
+    since = until - max(SHORTEST_PERIOD, patience) if is_partial else None
     return reconcile(since=since, until=until, fix=Fix.OURS)
 
 
@@ -108,6 +126,12 @@ def latest_runs() -> dict[str, Reconciliation]:
     return {scope: run for scope, run in latest.items() if run}
 
 
+def is_old(run: Reconciliation) -> bool:
+    """Whether the comparison says nothing of the payments of now."""
+    trust = max(SHORTEST_TRUST, timedelta(seconds=INTERVALS_TRUSTED * settings.RECONCILE_SECONDS))
+    return clock.now() - run.ended_at > trust
+
+
 def left_counts() -> dict[str, int]:
     """How many differences the latest comparisons have left: of recent payments, and of the whole books."""
     return {scope: run.differences - run.refunded for scope, run in latest_runs().items()}
@@ -125,50 +149,6 @@ def sweep() -> int:
     return transactions.run(old.delete, transactions.REPEATABLE)[0]
 
 
-def _raise_alarm(run: Reconciliation) -> None:
-    """Log what an operator has to look at."""
-    if run.unread:
-        log.error("the gateway's book was not read to its end", run=run.pk, reason=run.unread)
-    if run.differences > run.refunded:
-        log.error(
-            "the books differ: see the reconciliation, and `reconcile`",
-            run=run.pk,
-            left=run.differences - run.refunded,
-        )
-
-
-def _is_full_due() -> bool:
-    """Whether no comparison of the whole books was completed within a day, and none is running."""
-    now = clock.now()
-    whole = Reconciliation.objects.filter(since_at__isnull=True)
-    is_done = whole.filter(unread="", started_at__gt=now - FULL_INTERVAL).exists()
-    is_tried = whole.filter(started_at__gt=now - MAX_DURATION).exists()
-    return not (is_done or is_tried)
-
-
-def _record_difference(run: Reconciliation, difference: Difference, done: str) -> None:
-    run.differences += 1
-    run.refunded += done in RESOLVED
-    if len(run.findings) < MAX_WRITTEN:
-        cause = difference.cause
-        run.findings.append(
-            {
-                "key": difference.key,
-                "kind": cause.kind,
-                "cause": cause.in_words,
-                # For pages in other languages.
-                "text": cause.text,
-                "values": cause.values,
-                "done": done,
-            }
-        )
-
-
-def register_booker(book: Callable[[Payment], object]) -> None:
-    """Have comparisons book by this function what began at the gateway for a payment that succeeded."""
-    _bookers.append(book)
-
-
 def _resolve_if_possible(difference: Difference, fix: Fix) -> str:
     """What `_resolve` did, or that it failed: one row that can't be booked ends no comparison."""
     try:
@@ -183,9 +163,9 @@ def _resolve_if_possible(difference: Difference, fix: Fix) -> str:
 def _resolve(difference: Difference, fix: Fix) -> str:
     """Do what can be done about the difference: "refunded", "refund failed", "booked", or "" for nothing."""
     payment = difference.payment
-    if fix == Fix.NOTHING or payment is None or difference.kind not in BOOKED_KINDS:
+    if fix == Fix.NOTHING or payment is None or difference.cause.kind not in BOOKED_KINDS:
         return refund_orphans(difference, fix)
-    for book in _bookers:
+    for book in BOOKERS:
         book(payment)
     return "" if next(comparison.recheck([difference.key]), None) else BOOKED
 

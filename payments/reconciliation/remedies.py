@@ -104,7 +104,7 @@ def _refund(difference: Difference) -> str:
     done = reconciling.refund_orphans(difference, Fix.EVERYTHING)
     if not done:
         cause = difference.cause
-        values = {"cause": _translated(cause.text, cause.values), "advice": ADVICE[difference.kind]}
+        values = {"cause": _translated(cause.text, cause.values), "advice": ADVICE[cause.kind]}
         raise Rejected(gettext("Nothing was done: %(cause)s. %(advice)s") % values, code="not_fixable")
     if done != REFUNDED:
         raise Rejected(

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from django.conf import LazySettings
 
-from payments.gateways import circuit
+from payments.gateways import calls
 from scripts.stack import ports
 from scripts.tests.circles import once_a_session
 from scripts.tests.simulator import Simulator, running, serving
@@ -65,4 +65,4 @@ def nobody_there(settings: LazySettings) -> Iterator[None]:
     settings.GATEWAY_URL = f"http://{ports.HOST}:{ports.free()}"
     yield
     settings.GATEWAY_URL = there
-    circuit.forget()
+    calls.forget()

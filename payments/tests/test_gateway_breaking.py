@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from django.conf import LazySettings
 
-from payments.gateways import circuit, gateway
+from payments.gateways import calls, gateway
 from payments.gateways.contract import GatewayResult
 from scripts.stack import children, ports
 from scripts.tests.simulator import Simulator, running
@@ -42,7 +42,7 @@ def took(call: Callable[[], GatewayResult]) -> float:
 
 def open_circuit() -> None:
     """Call until the breaker opens."""
-    for number in range(circuit.FAILURES_TO_OPEN):
+    for number in range(calls.FAILURES_TO_OPEN):
         assert charge(f"before {number}").failure_detail != AWAY
     assert charge("one too many").failure_detail == AWAY
 
@@ -81,7 +81,7 @@ def test_a_gateway_that_died_is_used_again_when_another_listens_there(
 def test_while_it_stays_away_one_caller_at_a_time_tries(mortal_gateway: Simulator) -> None:
     mortal_gateway.child.send_signal(signal.SIGSTOP)
     open_circuit()
-    wait_until(lambda: not circuit.breaker.is_open)
+    wait_until(lambda: not calls.breaker.is_open)
 
     details = [one.failure_detail for one in race([lambda: charge("again")] * 20)]
 
@@ -89,7 +89,7 @@ def test_while_it_stays_away_one_caller_at_a_time_tries(mortal_gateway: Simulato
 
 
 def test_errors_are_answers_and_open_nothing(mortal_gateway: Simulator) -> None:
-    for number in range(3 * circuit.FAILURES_TO_OPEN):
+    for number in range(3 * calls.FAILURES_TO_OPEN):
         assert charge(f"error {number}", "tok_error").failure_detail == "HTTP 500"
 
     assert charge("good").status == "succeeded"
@@ -100,7 +100,7 @@ def test_silences_with_an_answer_between_them_do_not_add_up(
 ) -> None:
     """A card that makes the gateway time out is looked up by key between two attempts."""
     settings.GATEWAY_TIMEOUT_SECONDS = 0.1
-    for number in range(2 * circuit.FAILURES_TO_OPEN):
+    for number in range(2 * calls.FAILURES_TO_OPEN):
         assert charge(f"lost {number}", "tok_timeout_lost").failure_detail == "no reply in time"
         settings.GATEWAY_TIMEOUT_SECONDS = PATIENCE
         assert gateway().find(key=f"lost {number}").status == "absent"

@@ -13,7 +13,7 @@ import pytest
 from django.conf import LazySettings
 
 from payments import gateways
-from payments.gateways import circuit, gateway
+from payments.gateways import calls, gateway
 from payments.gateways.contract import GatewayResult
 from payments.tests.talker import Write, http, talking
 from scripts.stack import ports
@@ -84,7 +84,7 @@ def test_a_malformed_answer_is_unknown_for_every_call(name: str, settings: LazyS
     believed: dict[str, Any] = {}
     with talking(talk, settings):
         for kind, answer in NONSENSE.items():  # noqa: B007 - what the server writes
-            circuit.forget()
+            calls.forget()
             statuses = [verdict.status for verdict in result_of_every_call()]
             if set(statuses) != {"unknown"}:
                 believed[kind] = statuses
@@ -115,7 +115,7 @@ LIES: dict[str, dict[str, Any]] = {
 
 def test_a_charge_that_was_not_requested_is_unknown(settings: LazySettings) -> None:
     def status_of(lie: dict[str, Any]) -> str:
-        circuit.forget()
+        calls.forget()
         with talking(lambda write: write(http(201, CHARGE | lie)), settings):
             return charge().status
 

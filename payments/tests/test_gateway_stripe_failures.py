@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from django.conf import LazySettings
 
-from payments.gateways import circuit, gateway
+from payments.gateways import calls, gateway
 from payments.gateways.contract import GatewayResult
 from payments.tests.talker import http, talking
 from shop.errors import Unavailable
@@ -44,7 +44,7 @@ def charge() -> GatewayResult:
 
 def charged(intent: Any, settings: LazySettings) -> GatewayResult:
     """The result of a charge when every answer is this intent."""
-    circuit.forget()
+    calls.forget()
     with talking(lambda write: write(http(200, intent)), settings):
         return charge()
 
@@ -180,12 +180,12 @@ def test_a_decline_is_reported_as_what_its_cancellation_leaves(
     """With the client secret of a declined intent, a customer may confirm it again meanwhile."""
     unconfirmed = http(200, DECLINED | {"status": "requires_confirmation", "last_payment_error": None})
     declined = http(402, {"error": {"type": "card_error", "code": "card_declined"}})
-    calls = {
+    every_call = {
         "charge": (charge, [unconfirmed, declined, http(200, DECLINED)]),
         "find": (lambda: gateway().find(key="one"), [listing(DECLINED), listing(DECLINED)]),
         "cancel": (lambda: gateway().cancel(key="one"), [listing(DECLINED), listing(DECLINED)]),
     }
-    for name, (call, first) in calls.items():
+    for name, (call, first) in every_call.items():
         answers = [*first, *cancellation]
         with talking(lambda write, answers=answers: write(answers.pop(0)), settings):
             result = call()
@@ -198,7 +198,7 @@ def test_a_decline_is_reported_as_what_its_cancellation_leaves(
 
 def test_an_error_that_is_not_about_the_card_is_unknown(settings: LazySettings) -> None:
     for status in (401, 403, 409, 429, 500, 503):
-        circuit.forget()
+        calls.forget()
         answer = http(status, {"error": {"type": "api_error", "message": "pm_card_visa?"}})
         with talking(lambda write, answer=answer: write(answer), settings):
             results = [

@@ -116,17 +116,6 @@ def test_a_repeat_returns_what_was_done_and_does_nothing() -> None:
 
 
 @pytest.mark.django_db
-def test_a_grant_returns_the_wallets_entry() -> None:
-    user_id = factories.wallet(20)
-
-    entry = ledger.grant(user_id=user_id, amount=30, reason="for waiting", reference="one")
-
-    assert (entry.account_id, entry.amount, entry.balance_after_amount) == (user_id, 30, 50)
-    assert (entry.transfer.kind, entry.transfer.reason) == ("grant", "for waiting")
-    assert total(PROMOTIONS) == -50
-
-
-@pytest.mark.django_db
 def test_a_wallet_is_opened_once_and_only_for_an_existing_user() -> None:
     user_id = AccountFactory.create().id
 

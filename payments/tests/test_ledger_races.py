@@ -10,7 +10,7 @@ import pytest
 from django.db import OperationalError, transaction
 from django.utils import timezone
 
-from payments import audit, ledger, points_grants, transfers
+from payments import audit, ledger, points_grants
 from payments.models import HOLDING, PROMOTIONS, SALES, Entry, LedgerAccount, Transfer
 from payments.tests import factories, sales
 from shop.db import transactions
@@ -95,7 +95,7 @@ def test_transfers_in_opposite_order_do_not_deadlock() -> None:
         def work() -> Transfer:
             with transaction.atomic():
                 amounts = {payer: -10, payee: 10}
-                return transfers.transfer(kind="grant", reference=str(number), amounts=amounts)
+                return ledger.transfer(kind="grant", reference=str(number), amounts=amounts)
 
         return work
 

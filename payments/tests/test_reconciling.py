@@ -12,10 +12,10 @@ from django.core.management import CommandError, call_command
 from django.db import transaction
 from django.utils import timezone
 
-from payments import payment_states, tasks
+from payments import audit, payment_states, tasks
 from payments.gateways import gateway
 from payments.models import Payment, Reconciliation
-from payments.reconciliation import comparison, findings, reconciling
+from payments.reconciliation import comparison, reconciling
 from payments.reconciliation.reconciling import Fix
 from payments.tests import sales
 from payments.tests.factories import PaymentFactory
@@ -272,9 +272,9 @@ def test_a_slow_gateway_is_asked_for_a_while_and_then_the_recorded_differences_c
     """A hundred look-ups once outlasted the audit's lease: the next audit began beside it, and none ended."""
     keys = [orphan(), orphan()]
     reconciling.reconcile()
-    monkeypatch.setattr(findings, "RECHECK_SECONDS", 0.0)
+    monkeypatch.setattr(audit, "RECHECK_SECONDS", 0.0)
     monkeypatch.setattr(comparison, "recheck", None)
-    report = findings.books_agree()
+    report = audit.books_agree()
     assert {offender.partition(":")[0] for offender in report.offenders} == set(keys)
 
 
@@ -286,11 +286,11 @@ def test_differences_past_those_that_are_written_down_keep_the_law_from_holding(
     run = Reconciliation.objects.create(
         started_at=now, ended_at=now, checked=9, differences=3, refunded=1, findings=[resolved]
     )
-    report = findings.books_agree()
+    report = audit.books_agree()
     assert not report.holds
     assert report.offenders == [
         "2 differences that are not written down: resolve the others, and compare again"
     ]
 
     Reconciliation.objects.filter(pk=run.pk).update(differences=1)
-    assert findings.books_agree().holds
+    assert audit.books_agree().holds

@@ -6,7 +6,7 @@ import stripe
 from pydantic import BaseModel
 
 from payments.gateways import stripe_api, stripe_calls, stripe_reading
-from payments.gateways.requests import ReplyPart
+from payments.gateways.calls import ReplyPart
 from payments.tests import stripe_description
 from payments.tests.stripe_description import literals, members
 from shop.tests.case_tables import in_one_test

@@ -16,7 +16,7 @@ from scripts.stack.places import PROJECT
 PACKAGES = (
     *("coupons/issuing", "coupons/allocation", "coupons/redemption", "inventory/reservations"),
     *("orders/placement", "orders/payment", "orders/saga", "orders/pricing"),
-    *("payments/ledger", "payments/transfers", "payments/payment_states", "shop/idempotency", "shop/db"),
+    *("payments/ledger", "payments/payment_states", "shop/idempotency", "shop/db"),
 )
 """The code that decides about coupons, stock, orders and money: packages, and modules without their `.py`."""
 LEAST = 3

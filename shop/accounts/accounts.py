@@ -1,4 +1,4 @@
-"""Accounts: registration, password checks, disabling."""
+"""Accounts: registration, password checks, disabling, and finding them."""
 
 from collections.abc import Callable, Collection, Container, Mapping
 from typing import Any
@@ -13,14 +13,17 @@ from django.utils.functional import lazy
 
 from shop.db import transactions
 from shop.db.stuck_rows import Row
-from shop.errors import Invalid, NotAuthenticated, invalid_field
+from shop.errors import Invalid, NotAuthenticated, NotFound, invalid_field
 from shop.events import journal
 from shop.lazy_texts import Text
 from shop.lazy_texts import mark as _
-from shop.normalization import normalized
+from shop.normalization import normalized, spellings
 
 ERASED_PREFIX = "erased-"
 """How the usernames of erased accounts begin: no other account may take one."""
+TAKEN = _("This username is taken.")
+LONGEST_NUMBER = 19
+"""The digits of the largest account's number."""
 
 
 class InvalidCredentials(NotAuthenticated):
@@ -43,20 +46,28 @@ def register(*, username: str, email: str, password: str) -> User:
         "username": User.normalize_username(username),
         "email": User.objects.normalize_email(email),
     }
-    _validate_registration(User(**given), password)
+    user = User(**given)
+    is_reserved = user.username.casefold().startswith(ERASED_PREFIX)
+    errors = [
+        *_field_errors("username", lambda: User.username_validator(user.username)),
+        *([{"field": "username", "code": "taken", "detail": TAKEN}] if is_reserved else []),
+        *_field_errors("email", lambda: validate_email(user.email)),
+        *_field_errors("password", lambda: validate_password(password, user)),
+    ]
+    if errors:
+        raise Invalid(_("The account is not valid."), errors=errors)
     password_hash = make_password(password)
     try:
         return transactions.run(
             lambda: User.objects.create(**given, password=password_hash), transactions.ONCE
         )
     except IntegrityError:
-        raise invalid_field("username", "taken", _("This username is taken.")) from None
+        raise invalid_field("username", "taken", TAKEN) from None
 
 
 def authenticate(account: User | None, *, password: str) -> User:
-    """Return the account if it is active and has this password, as Django's own backend does.
-
-    Raises `InvalidCredentials`; no account takes as long as one with another password.
+    """Return the account if it is active and has this password, as Django's own backend does. Raises
+    `InvalidCredentials`; no account takes as long as one with another password.
     """
     if account is None:
         make_password(password)
@@ -67,16 +78,14 @@ def authenticate(account: User | None, *, password: str) -> User:
 
 def disable(*, account_ids: Collection[int], keeping: Container[int | None], reason: str = "") -> int:
     """Disable these accounts except those in `keeping`; their tokens stop working within five seconds.
-
     Returns how many accounts were active before.
     """
     return _set_active([id for id in account_ids if id not in keeping], is_active=False, reason=reason)
 
 
 def enable(*, account_ids: Collection[int], reason: str = "") -> int:
-    """Enable these accounts; their tokens that have not expired work again within five seconds.
-
-    Returns how many accounts were disabled before.
+    """Enable these accounts; their tokens that have not expired work again within five seconds. Returns how
+    many accounts were disabled before.
     """
     return _set_active(account_ids, is_active=True, reason=reason)
 
@@ -93,6 +102,14 @@ def _set_active(account_ids: Collection[int], *, is_active: bool, reason: str) -
         return len(ids)
 
     return transactions.run_or_savepoint(changed, transactions.ONCE)
+
+
+def lock(account_id: int) -> User:
+    """The account, its row locked. Raises `NotFound`."""
+    account = User.objects.select_for_update().filter(pk=account_id).first()
+    if account is None:
+        raise NotFound(_("There is no account {account_id}.", account_id=account_id))
+    return account
 
 
 def note_change(
@@ -124,50 +141,42 @@ def find_id_by_username(username: str) -> int | None:
     return account.pk if account else None
 
 
+def find_ids(term: str, *, most: int) -> set[int]:
+    """The accounts that an operator's term finds, so many of each kind, each by an index: by the beginning of
+    a name or an e-mail address, or by number.
+    """
+    # Together in one condition they would have the database read all accounts.
+    searches = [
+        User.objects.filter(**{f"{column}__istartswith": spelling}).order_by(column)
+        for spelling in spellings(term)
+        for column in ("username", "email")
+    ]
+    if term.isascii() and term.isdigit() and len(term) <= LONGEST_NUMBER:
+        searches.append(User.objects.filter(pk=int(term)))
+    return {pk for found in searches for pk in found.values_list("pk", flat=True)[:most]}
+
+
 def journal_subject(account_id: int) -> str:
     """The account as the subject of a journal line."""
     return f"account {account_id}"
 
 
-def _validate_registration(user: User, password: str) -> None:
-    errors = [
-        *_field_errors("username", lambda: User.username_validator(user.username)),
-        *_reserved_errors(user.username),
-        *_field_errors("email", lambda: validate_email(user.email)),
-        *_field_errors("password", lambda: validate_password(password, user)),
-    ]
-    if errors:
-        raise Invalid(_("The account is not valid."), errors=errors)
-
-
-def _reserved_errors(username: str) -> list[dict[str, Text]]:
-    if not username.casefold().startswith(ERASED_PREFIX):
-        return []
-    return [{"field": "username", "code": "taken", "detail": _("This username is taken.")}]
-
-
 def _field_errors(field: str, check: Callable[[], None]) -> list[dict[str, Text]]:
     """Return one entry for each error that Django's validators find."""
-    return [
-        {"field": field, "code": error.code or "invalid", "detail": _message(check, number)}
-        for number, error in enumerate(_errors_of(check))
-    ]
 
+    def errors() -> list[ValidationError]:
+        try:
+            check()
+        except ValidationError as error:
+            return error.error_list
+        return []
 
-def _errors_of(check: Callable[[], None]) -> list[ValidationError]:
-    try:
-        check()
-    except ValidationError as error:
-        return error.error_list
-    return []
-
-
-def _find_message(check: Callable[[], None], number: int) -> str:
     # Checked again, because some of Django's validators put their message together when they raise it.
-    return " ".join(_errors_of(check)[number].messages)
-
-
-_message = lazy(_find_message, str)
+    message = lazy(lambda number: " ".join(errors()[number].messages), str)
+    return [
+        {"field": field, "code": error.code or "invalid", "detail": message(number)}
+        for number, error in enumerate(errors())
+    ]
 
 
 def referenced_row(account_id: int) -> Row:

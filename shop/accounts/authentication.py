@@ -1,8 +1,7 @@
 """Authentication of API calls: finds the account of an access token without a database query.
 
-An access token contains everything that a call needs. A JSON Web Token names its key by `kid` in the header,
-so that several keys are valid at a time and a new one can take over without ending sessions. Tokens signed
-with `SECRET_KEY` have no `kid`.
+A token names its key by `kid` in the header, so that a new key can take over without ending sessions. Tokens
+signed with `SECRET_KEY` have no `kid`.
 """
 
 import hmac
@@ -51,7 +50,7 @@ class Account:
     """The caller, from the access token's claims. `is_staff` is a hint: `shop.http.permissions` decides.
 
     `issued_after` is the number of the sign-out that the token was issued after; None if it has none. A call
-    by an API key has `key`; it is made as the account that the key acts for, or as the maker of the key.
+    by an API key has `key`.
     """
 
     id: int
@@ -86,9 +85,8 @@ class BearerToken(BaseAuthentication):
 
 
 def account_from_header(authorization: str) -> Account | None:
-    """Return the account of a bearer token, without a query; None for another authorization scheme.
-
-    Raises `TokenInvalid`, and `DatabaseUnavailable` if the set of disabled accounts is too old to rely on.
+    """Return the account of a bearer token, without a query; None for another authorization scheme. Raises
+    `TokenInvalid`, and `DatabaseUnavailable` if the set of disabled accounts is too old to rely on.
     """
     scheme, _, raw = authorization.strip().partition(" ")
     if scheme.lower() != "bearer":
@@ -104,11 +102,7 @@ def verify_access_token(raw: str) -> Account:
     """Return the account of an access token, without a query. Raises `TokenInvalid`."""
     claims = verified_claims_of("access", raw)
     is_staff = claims.get(STAFF_CLAIM) is True
-    return Account(
-        id=account_id_of(claims),
-        is_staff=is_staff,
-        issued_after=claims.get(SIGN_OUT_CLAIM),
-    )
+    return Account(account_id_of(claims), is_staff=is_staff, issued_after=claims.get(SIGN_OUT_CLAIM))
 
 
 def verified_claims_of(kind: str, raw: str) -> dict[str, Any]:
@@ -128,16 +122,14 @@ def account_id_of(claims: Mapping[str, Any]) -> int:
 
 def sign(claims: dict[str, Any]) -> str:
     """Return a token with these claims, signed with the first key."""
-    key_id, key = settings.TOKEN_SIGNING_KEYS[0]
-    return jwt.encode(claims, key, algorithm=ALGORITHM, headers=_key_id_header(key_id))
+    return _sign(claims, *settings.TOKEN_SIGNING_KEYS[0])
 
 
 def verified_claims(raw: str) -> dict[str, Any]:
-    """Return the token's claims after verifying its signature and its times.
+    """Return the token's claims after verifying its signature and its times. Raises `TokenInvalid`.
 
-    Every call needs this, and PyJWT takes five times as long. The header must equal one that `sign` writes
-    instead of being parsed: that pins the algorithm and the type, and refuses unknown keys and extensions
-    (`crit`). Raises `TokenInvalid`.
+    Every call needs this, and PyJWT takes five times as long. The header must equal one that `sign` writes:
+    that pins the algorithm and the type, and refuses unknown keys and extensions (`crit`).
     """
     signed, _, signature = raw.rpartition(".")
     header, _, payload = signed.partition(".")
@@ -161,24 +153,17 @@ def _are_valid_now(claims: dict[str, Any]) -> bool:
 
     Instants are whole seconds; only `nbf` may be missing.
     """
-    issued_at, expires_at = claims.get("iat"), claims.get("exp")
-    not_before = claims.get("nbf", issued_at)
-    if type(issued_at) is not int or type(expires_at) is not int or type(not_before) is not int:
+    times = {"nbf": 0} | claims
+    if any(type(times.get(name)) is not int for name in ("iat", "exp", "nbf")):
         return False
-    now = clock.now().timestamp()
-    return now < expires_at and ("nbf" not in claims or not_before <= now)
+    return bool(times["nbf"] <= clock.now().timestamp() < times["exp"])
 
 
 @lru_cache(maxsize=8)
 def _keys_by_header(keys: Keys) -> dict[str, bytes]:
     """Each key by the encoded header of the tokens that it signs."""
-    return {
-        jwt.encode({}, key, algorithm=ALGORITHM, headers=_key_id_header(key_id)).partition(".")[
-            0
-        ]: key.encode()
-        for key_id, key in keys
-    }
+    return {_sign({}, key_id, key).partition(".")[0]: key.encode() for key_id, key in keys}
 
 
-def _key_id_header(key_id: str) -> dict[str, str] | None:
-    return {"kid": key_id} if key_id else None
+def _sign(claims: dict[str, Any], key_id: str, key: str) -> str:
+    return jwt.encode(claims, key, algorithm=ALGORITHM, headers={"kid": key_id} if key_id else None)

@@ -1,16 +1,12 @@
-"""Disabled and signed-out accounts, cached in each process, so that their tokens stop working within seconds.
-
-Access tokens are verified without a query, so they cannot show that the account was disabled, or signed out
-everywhere, later. Each process caches the disabled accounts and the recent sign-outs; the first request after
-they expire reads them again.
+"""Disabled and signed-out accounts, cached in each process, so that their tokens stop working within seconds:
+access tokens are verified without a query.
 """
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.contrib.auth.models import User
 
@@ -31,38 +27,29 @@ REFRESH_POOL = ThreadPool("disabled-accounts", threads=1, max_waiting=5_000)
 """A thread of its own: slow views or batches must not delay the authentication of every other call."""
 
 
-@dataclass(frozen=True, slots=True)
-class DisabledAccounts:
+class DisabledAccounts(NamedTuple):
     """`signed_out` has the number of each account's sign-out, which refuses the tokens of before."""
 
     ids: frozenset[int]
-    signed_out: Mapping[int, int] = field(default_factory=dict)
+    signed_out: Mapping[int, int]
 
 
 def is_disabled(account_id: int) -> bool:
     """Whether the account is disabled, as of at most four seconds ago.
 
-    Raises `DatabaseUnavailable` if the set is older and cannot be read.
+    Without a query, for an event loop. Call `refresh` first if `CACHED` is due. Raises `DatabaseUnavailable`
+    if what is known is older.
     """
-    return account_id in CACHED.get().ids
-
-
-def is_known_as_disabled(account_id: int) -> bool:
-    """The same without a query, for an event loop."""
     return account_id in CACHED.recent().ids
 
 
 def is_token_refused(account_id: int, *, issued_after: int | None) -> bool:
-    """Whether the account is disabled, or was signed out everywhere since the token was issued.
-
-    Without a query, for an event loop. Call `refresh` first if `CACHED` is due. Raises
-    `DatabaseUnavailable` as `is_disabled` does.
+    """Whether the account is disabled, or was signed out everywhere since the token was issued: known and
+    raised as by `is_disabled`.
     """
-    known = CACHED.recent()
-    if account_id in known.ids:
-        return True
-    number = known.signed_out.get(account_id)
-    return number is not None and sign_outs.refuses(number, issued_after=issued_after)
+    number = CACHED.recent().signed_out.get(account_id)
+    is_signed_out = number is not None and sign_outs.refuses(number, issued_after=issued_after)
+    return is_signed_out or is_disabled(account_id)
 
 
 def _read_disabled_accounts() -> DisabledAccounts:

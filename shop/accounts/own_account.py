@@ -1,7 +1,4 @@
-"""Nobody uses a right of staff for their own account.
-
-Every act by such a right that benefits an account asks here.
-"""
+"""Nobody uses a right of staff for their own account: every such act that benefits an account asks here."""
 
 from shop.errors import NotAllowed
 from shop.events import journal
@@ -10,7 +7,6 @@ from shop.lazy_texts import mark as _
 
 def operator_id() -> int | None:
     """The account of the operator who acts now; None outside of requests, where commands and workers act.
-
     Raises `NotAllowed` inside a request for which no account is known.
     """
     by = journal.current_actor()

@@ -1,12 +1,10 @@
 """How passwords are hashed, and whose turn it is: a few at once, the others in a queue that holds no thread.
 
 A hash costs some 30 ms of a processor, so few run at once, by threads to which the system prefers all others.
-Requests wait for their turn on the event loop. The levels of trust take turns; one at which nobody waits
-leaves its turn to the best-known clients. Within a level the networks do: one with many requests delays those
-of another by one each. A full queue refuses the newest request of the network that has most of them.
+The levels of trust take turns; one at which nobody waits leaves its turn to the best-known clients. Within a
+level the networks do. A full queue refuses the newest request of the network that has most of them.
 
-Passwords are hashed in NFC: systems differ in how they send the same letters, such as syllables of Hangul
-whole or in parts.
+Passwords are hashed in NFC, because systems send the same letters whole or in parts, such as those of Hangul.
 """
 
 import asyncio
@@ -95,11 +93,8 @@ async def run_in_turn(
     """
     if running_loop() is None:
         return function()
-    if _running >= MAX_CONCURRENT:
-        network = throttling.network_of_address(address, ipv4_bits=24, ipv6_bits=48)
-        await _wait_for_turn(network, await trust_level() if trust_level else TrustLevel.STRANGER)
-    else:
-        _begin_turn()
+    level = await trust_level() if trust_level and _running >= MAX_CONCURRENT else TrustLevel.STRANGER
+    await _wait_for_turn(throttling.network_of_address(address, ipv4_bits=24, ipv6_bits=48), level)
     try:
         return await event_loop.run_in_thread(function, pool=HASHING_POOL)
     finally:
@@ -111,15 +106,10 @@ def queued_count() -> int:
     return sum(len(turns) for by_network in _waiting.values() for turns in by_network.values())
 
 
-def _begin_turn() -> None:
-    global _running
-    _running += 1
-
-
 async def _wait_for_turn(network: str, trust_level: TrustLevel) -> None:
+    global _running
     if _running < MAX_CONCURRENT:
-        # The last of the others has ended meanwhile.
-        _begin_turn()
+        _running += 1
         return
     if queued_count() >= MAX_QUEUED:
         _make_room(network, trust_level)

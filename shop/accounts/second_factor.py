@@ -1,11 +1,9 @@
 """The second factor of staff: one-time codes by an authenticator app (TOTP), and backup codes.
 
-The tables are django-otp's, and so are the algorithm and the growing wait after wrong codes. Verifying is our
-own: by the clock that all processes share, and under a lock on the device's row, so that a code is accepted
-once, whichever processes check it.
+The tables and the algorithm are django-otp's. Verifying is our own: by the clock that all processes share,
+and under a lock on the device's row, so that a code is accepted once, whichever processes check it.
 """
 
-import secrets
 from base64 import b32encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.contrib.sessions.backends.base import SessionBase
 from django.db.models import Count, OuterRef, Subquery
 from django.db.models.functions import Coalesce
+from django.utils.crypto import get_random_string
 from django_otp.oath import TOTP
 from django_otp.plugins.otp_static.models import StaticDevice, StaticToken
 from django_otp.plugins.otp_totp.models import TOTPDevice, default_key
@@ -40,7 +39,7 @@ BACKUP_CODE_LENGTH = 10
 BACKUP_CODE_ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"
 # A longer wait would lock the owner out for days after some wrong codes.
 LONGEST_WAIT = timedelta(minutes=15)
-FAMILY_PREFIX = "otp"
+NO_WAIT = timedelta(0)
 
 
 class OtpRequired(NotAuthenticated):
@@ -82,15 +81,6 @@ class OtpNotChecked(Throttled):
     """The password is right, and the one-time code was not looked at, because others were wrong before."""
 
 
-class AlreadyEnrolled(Rejected):
-    """The account has set up one-time codes already."""
-
-    code = "already_enrolled"
-
-    def __init__(self) -> None:
-        super().__init__(_("This account has set up one-time codes already: sign in with a code."))
-
-
 class Method(Enum):
     """What a sign-in was verified with."""
 
@@ -115,13 +105,6 @@ class Enrolled:
     backup_codes: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Refused:
-    """A code that was not accepted; with `wait`, it was not looked at."""
-
-    wait: timedelta = timedelta(0)
-
-
 def verify(
     *, account: User, code: str | None, passes_wait: Callable[[], bool] = lambda: False
 ) -> Verified | None:
@@ -143,12 +126,12 @@ def verify(
         raise OtpRequired
     given = _normalized(code)
     result = transactions.run(lambda: _use_code(device_id, given), transactions.ONCE)
-    if isinstance(result, _Refused) and result.wait and passes_wait():
+    if isinstance(result, timedelta) and result and passes_wait():
         result = transactions.run(lambda: _use_code(device_id, given, is_waiting=False), transactions.ONCE)
     if isinstance(result, Verified):
         return result
-    if result.wait:
-        seconds = -(-result.wait // timedelta(seconds=1))
+    if result:
+        seconds = -(-result // timedelta(seconds=1))
         raise OtpNotChecked(_("Too many wrong one-time codes; wait a while."), retry_after=max(1, seconds))
     raise OtpInvalid
 
@@ -171,7 +154,7 @@ def provisioning_url(*, account: User, secret: str) -> str:
 def enrol(*, account_id: int, secret: str, code: str, after: Mapping[str, Any]) -> Enrolled:
     """Set up one-time codes for a staff account, confirmed by the app's first code, which is used up by that.
 
-    `after` is added to the line in the journal. Raises `OtpInvalid`, `AlreadyEnrolled`, and
+    `after` is added to the line in the journal. Raises `OtpInvalid`, `Rejected` `already_enrolled`, and
     `InvalidCredentials` if the account is not active staff any more.
     """
 
@@ -181,12 +164,15 @@ def enrol(*, account_id: int, secret: str, code: str, after: Mapping[str, Any]) 
         if staff.first() is None:
             raise InvalidCredentials
         if device_id_of(account_id) is not None:
-            raise AlreadyEnrolled
+            text = _("This account has set up one-time codes already: sign in with a code.")
+            raise Rejected(text, code="already_enrolled")
         device = TOTPDevice(user_id=account_id, name=DEVICE_NAME, key=secret, confirmed=True)
         if not _accept_totp(device, _normalized(code), clock.now()):
             raise OtpInvalid
         device.save()
-        codes = tuple(_backup_code() for _ in range(BACKUP_CODES))
+        codes = tuple(
+            get_random_string(BACKUP_CODE_LENGTH, BACKUP_CODE_ALPHABET) for _ in range(BACKUP_CODES)
+        )
         backup = StaticDevice.objects.create(user_id=account_id, name=BACKUP_NAME)
         StaticToken.objects.bulk_create(StaticToken(device=backup, token=code) for code in codes)
         accounts.note_change("otp_enrolled", account_id, after={"backup_codes": len(codes), **after})
@@ -196,9 +182,8 @@ def enrol(*, account_id: int, secret: str, code: str, after: Mapping[str, Any]) 
 
 
 def reset(*, account_id: int, reason: str) -> bool:
-    """Remove the account's one-time codes, which ends its sessions and refresh tokens.
-
-    Returns whether it had any.
+    """Remove the account's one-time codes, which ends its sessions and refresh tokens. Returns whether it had
+    any.
     """
 
     def removed() -> bool:
@@ -242,37 +227,37 @@ def signed_in_user(user: User | AnonymousUser, session: SessionBase) -> User | A
 
     So a session from before codes were required, or from before they were reset, is not signed in any more.
     """
-    if not user.is_authenticated or not user.is_staff:
-        return user
-    device_id = device_id_of(user.pk)
-    if device_id is None:
-        return AnonymousUser() if settings.STAFF_OTP_REQUIRED else user
-    return user if session.get(SESSION_KEY) == device_id else AnonymousUser()
+    is_passed = _is_verified(user, lambda device_id: session.get(SESSION_KEY) == device_id)
+    return user if is_passed else AnonymousUser()
 
 
 def family_prefix(device_id: int | None) -> str:
     """How the ids of refresh token families begin that a sign-in with this device starts."""
-    return "" if device_id is None else f"{FAMILY_PREFIX}{device_id}-"
+    return "" if device_id is None else f"otp{device_id}-"
 
 
 def allows_family(user: User, family: str) -> bool:
     """Whether the account may still use refresh tokens of this family, as far as the second factor goes."""
-    if not user.is_staff:
-        return True
-    device_id = device_id_of(user.pk)
+    return _is_verified(user, lambda device_id: family.startswith(family_prefix(device_id)))
+
+
+def _is_verified(user: User | AnonymousUser, has_device: Callable[[int], bool]) -> bool:
+    """Whether the account needs no second factor, or it was verified by the device that the account has."""
+    device_id = device_id_of(user.pk) if user.is_staff else None
     if device_id is None:
-        return not settings.STAFF_OTP_REQUIRED
-    return family.startswith(family_prefix(device_id))
+        return not (user.is_staff and settings.STAFF_OTP_REQUIRED)
+    return has_device(device_id)
 
 
-def _use_code(device_id: int, code: str, *, is_waiting: bool = True) -> Verified | _Refused:
-    """Check a code under the device's lock, and write down that it was used, or that it was wrong.
+def _use_code(device_id: int, code: str, *, is_waiting: bool = True) -> Verified | timedelta:
+    """Check a code under the device's lock, and write down that it was used, or that it was wrong. Returns
+    for how long no code is looked at; 0 for a wrong one.
 
     With `is_waiting` false it is checked during the wait as well, which it neither prolongs nor ends.
     """
     device = TOTPDevice.objects.select_for_update().filter(pk=device_id, confirmed=True).first()
     if device is None:
-        return _Refused()
+        return NO_WAIT
     now = clock.now()
     last = device.throttling_failure_timestamp
     if last is not None and last > now:
@@ -281,19 +266,18 @@ def _use_code(device_id: int, code: str, *, is_waiting: bool = True) -> Verified
         device.save(update_fields=["throttling_failure_timestamp"])
     wait = _remaining_wait(device, now)
     if wait and is_waiting:
-        return _Refused(wait)
+        return wait
     backup = StaticToken.objects.filter(device__user_id=device.user_id)
     if _accept_totp(device, code, now):
         method = Method.TOTP
-    elif len(code) == BACKUP_CODE_LENGTH and _delete_first(backup, code):
+    elif backup.filter(token=code).delete()[0]:
         method = Method.BACKUP_CODE
-    elif wait:
-        return _Refused()
     else:
-        device.throttling_failure_count += 1
-        device.throttling_failure_timestamp = now
-        device.save(update_fields=["throttling_failure_count", "throttling_failure_timestamp"])
-        return _Refused()
+        if not wait:
+            device.throttling_failure_count += 1
+            device.throttling_failure_timestamp = now
+            device.save(update_fields=["throttling_failure_count", "throttling_failure_timestamp"])
+        return NO_WAIT
     if not wait:
         device.throttle_reset(commit=False)
     device.last_used_at = now
@@ -313,26 +297,16 @@ def _accept_totp(device: TOTPDevice, code: str, now: datetime) -> bool:
     return True
 
 
-def _delete_first(tokens: Any, code: str) -> bool:
-    """Delete the backup code. Returns whether it was there."""
-    found = tokens.filter(token=code).values_list("pk", flat=True).first()
-    return found is not None and bool(StaticToken.objects.filter(pk=found).delete()[0])
-
-
 def _remaining_wait(device: TOTPDevice, now: datetime) -> timedelta:
     """How long no code is looked at: a second after a wrong one, and twice as long after each further one."""
     failures, last = device.throttling_failure_count, device.throttling_failure_timestamp
     if not failures or last is None:
-        return timedelta(0)
+        return NO_WAIT
     # The exponent is bounded, because a timedelta is.
     wait = min(timedelta(seconds=device.get_throttle_factor() * 2 ** min(failures - 1, 20)), LONGEST_WAIT)
-    return max(timedelta(0), last + wait - now)
+    return max(NO_WAIT, last + wait - now)
 
 
 def _normalized(code: str) -> str:
     """The code without the spaces and hyphens that apps and people add, in lower case."""
     return code.replace(" ", "").replace("-", "").lower()
-
-
-def _backup_code() -> str:
-    return "".join(secrets.choice(BACKUP_CODE_ALPHABET) for _ in range(BACKUP_CODE_LENGTH))

@@ -1,20 +1,19 @@
 """Sign-in by name and password: throttled, hashing few passwords at once, recorded in the journal.
 
-Attempts are limited tightly by address and by name and address together, before they wait for their turn: a
-program that repeats an old password uses up its name's attempts, and not those of all its office. They are
-limited loosely by name alone: ten wrong passwords from elsewhere must not lock an account's owner out. If so
-many addresses guess at one name that even the loose limit is reached, addresses that signed in to the account
-recently are still admitted. They have turns of their own where passwords wait to be hashed, too.
+Attempts are limited tightly by address and by name and address together, before they wait for their turn, and
+loosely by name alone: ten wrong passwords from elsewhere must not lock an account's owner out. Addresses that
+signed in to the account recently are admitted past the loose limit, and have turns of their own.
 
-Staff accounts need a one-time code too (`second_factor`). It is looked at after the password, so that what is
-said about it reveals nothing to a client without the password. A client with the password could make the
-account wait after wrong codes again and again, so addresses that signed in recently have their own limit.
+The one-time code of staff (`second_factor`) is looked at after the password, so that it reveals nothing to a
+client without the password. One with it could make the account wait again and again, so addresses that signed
+in recently have their own limit of codes.
 """
 
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import TypeVar
 
 from django.contrib.auth.models import User
@@ -26,6 +25,7 @@ from shop.accounts.accounts import InvalidCredentials
 from shop.accounts.password_hashing import TrustLevel
 from shop.accounts.second_factor import (
     Enrolled,
+    EnrolmentRequired,
     Method,
     OtpInvalid,
     OtpNotChecked,
@@ -61,6 +61,15 @@ RECENT_PERIOD = timedelta(days=30)
 SIGNED_IN, FAILED = "account.signed_in", "account.sign_in_failed"
 MAX_EARLIER_SIGN_INS = 50
 SIGN_INS = Counter("firstcome_sign_ins", "Attempts to sign in, by result.", ["result"])
+REFUSALS: dict[type[Exception], tuple[str, str]] = {
+    Throttled: ("throttled", ""),
+    OtpNotChecked: ("throttled", OTP_NOT_CHECKED),
+    InvalidCredentials: ("failed", FAILED),
+    OtpRequired: ("otp_required", OTP_MISSING),
+    EnrolmentRequired: ("otp_required", OTP_MISSING),
+    OtpInvalid: ("otp_invalid", OTP_WRONG),
+}
+"""The result that each refusal counts as, and what the journal has of it, if anything."""
 
 _mutex = threading.Lock()
 _unnoted_failures = 0
@@ -85,10 +94,7 @@ async def run_sign_in(function: Callable[[], Outcome], *, username: str, address
     `password_hashing.run_in_turn` raise.
     """
     network = throttling.network_of_address(address)
-
-    async def trust_level() -> TrustLevel:
-        return await run_in_thread(_trust_level, username, network, group="sign-ins")
-
+    trust_level = partial(run_in_thread, _trust_level, username, network, group="sign-ins")
     await run_in_thread(count_attempt, username, address, group="sign-ins")
     try:
         return await password_hashing.run_in_turn(function, address=address, trust_level=trust_level)
@@ -114,9 +120,8 @@ def sign_in(
 ) -> SignIn:
     """Sign in to the active account with this name and password; with `is_operator`, only a member of staff.
 
-    `otp` is the one-time code, which staff accounts need. The journal line is durable when it returns. Raises
-    `Throttled` and `InvalidCredentials`; if the password is right, what `second_factor.verify` raises. It
-    hashes: the web server's requests call it by `run_sign_in`, which has counted the attempt.
+    The journal line is durable when it returns. Raises `Throttled` and `InvalidCredentials`; if the password
+    is right, what `second_factor.verify` raises. It hashes: requests call it by `run_sign_in`.
     """
     account, network = accounts.find_by_username(username), throttling.network_of_address(address)
     account_id = account.pk if account else None
@@ -129,24 +134,11 @@ def sign_in(
         verified = second_factor.verify(
             account=user, code=otp, passes_wait=lambda: _passes_wait(user.pk, network)
         )
-    except OtpNotChecked:
-        SIGN_INS.labels("throttled").inc()
-        _note_failure(name, account_id, address, what=OTP_NOT_CHECKED)
-        raise
-    except Throttled:
-        SIGN_INS.labels("throttled").inc()
-        raise
-    except InvalidCredentials:
-        SIGN_INS.labels("failed").inc()
-        _note_failure(name, account_id, address)
-        raise
-    except OtpRequired:
-        SIGN_INS.labels("otp_required").inc()
-        _note_failure(name, account_id, address, what=OTP_MISSING)
-        raise
-    except OtpInvalid:
-        SIGN_INS.labels("otp_invalid").inc()
-        _note_failure(name, account_id, address, what=OTP_WRONG)
+    except tuple(REFUSALS) as refusal:
+        result, what = REFUSALS[type(refusal)]
+        SIGN_INS.labels(result).inc()
+        if what:
+            _note_failure(what, name, account_id, address)
         raise
     SIGN_INS.labels("signed_in").inc()
     _note_success(user, address, verified.method if verified else None)
@@ -154,9 +146,8 @@ def sign_in(
 
 
 def enrol(*, account: User, secret: str, code: str, address: str) -> Enrolled:
-    """Sign in to a staff account, whose password was right, by setting up one-time codes.
-
-    Raises what `second_factor.enrol` raises.
+    """Sign in to a staff account, whose password was right, by setting up one-time codes. Raises what
+    `second_factor.enrol` raises.
     """
     with journal.acting(_actor_of(account)):
         enrolled = second_factor.enrol(
@@ -175,8 +166,7 @@ def check_own_password(*, account: User, password: str, address: str) -> None:
     subject = accounts.journal_subject(account.pk)
     throttling.count_attempt([(OWN_PASSWORD_CHECKS, subject)])
     if not account.check_password(password):
-        by = journal.current_actor()
-        _note_failure(subject, account.pk, address, what=OLD_PASSWORD_WRONG, by=by)
+        _note_failure(OLD_PASSWORD_WRONG, subject, account.pk, address, by=journal.current_actor())
         raise InvalidCredentials
 
 
@@ -238,7 +228,7 @@ def _actor_of(user: User) -> ActorContext:
 
 
 def _note_failure(
-    name: str, account_id: int | None, address: str, *, what: str = FAILED, by: ActorContext | None = None
+    what: str, name: str, account_id: int | None, address: str, *, by: ActorContext | None = None
 ) -> None:
     """Record the failure in the journal, or only count it: the next line says how many are missing.
 
@@ -246,13 +236,9 @@ def _note_failure(
     """
     global _unnoted_failures
     network = throttling.network_of_address(address)
-    limits = [
-        (NOTED_FAILURES_BY_NAME, name),
-        (NOTED_FAILURES_BY_ADDRESS, network),
-        (NOTED_FAILURES_IN_TOTAL, "all"),
-    ]
+    by_name, by_address = (NOTED_FAILURES_BY_NAME, name), (NOTED_FAILURES_BY_ADDRESS, network)
     try:
-        throttling.count_attempt(limits)
+        throttling.count_attempt([by_name, by_address, (NOTED_FAILURES_IN_TOTAL, "all")])
     except Throttled:
         with _mutex:
             _unnoted_failures += 1
@@ -267,9 +253,5 @@ def _note_failure(
 def _note(what: str, about: str, by: ActorContext, *, address: str, **after: int | str) -> None:
     """Record it; `detail` repeats the address as text for the journal's list."""
     known = {"address": address, **after}
-    transactions.run(
-        lambda: journal.note(
-            what=what, subject=about, after=known, detail=f"from {address}", by=by, is_internal=True
-        ),
-        transactions.ONCE,
-    )
+    note = partial(journal.note, what=what, subject=about, after=known, detail=f"from {address}", by=by)
+    transactions.run(partial(note, is_internal=True), transactions.ONCE)

@@ -1,24 +1,20 @@
 """Signs an account out everywhere: its tokens, sessions and API keys end, without disabling it.
 
-Unused refresh tokens are stored nowhere, so the account's row in `shop.models.SignOut` has the instant, and
-every token names the sign-out after which it was issued: those of an earlier one are refused. Their times of
-issue could not say that: where the database's clock is set back, the tokens of before are later than those of
-after. Refreshing a token locks the account's row, as this does, so that no successor of a token is issued
-later. Access tokens are refused once each process has read the row again (`shop.accounts.disabled_accounts`).
+Every token names the sign-out after which it was issued, and those of an earlier one are refused: times of
+issue could not say that where the clock is set back. Refreshing a token locks the account's row, as this
+does, so that no successor of a token is issued later.
 """
 
 from datetime import UTC, datetime, timedelta
 
 from django.contrib.auth import SESSION_KEY
-from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
+from django.db.models import QuerySet
 
 from shop import clock
 from shop.accounts import accounts
 from shop.db import key_walks, transactions
-from shop.errors import NotFound
 from shop.events import journal
-from shop.lazy_texts import mark as _
 from shop.models import ApiKey, SignOut
 
 SIGNED_OUT = "signed_out_everywhere"
@@ -28,15 +24,12 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 def sign_out_everywhere(*, account_id: int, reason: str) -> SignOut:
     """Refuse all tokens issued to the account until now, end its sessions, and revoke the keys that it made.
 
-    Refresh tokens are refused at once, keys within a second, access tokens within five seconds: the account
-    may sign in and make keys again.
-    Durable when it returns, unless the caller has a transaction open. Raises `NotFound`.
+    Refresh tokens are refused at once, keys within a second, access tokens within five seconds. Durable when
+    it returns, unless the caller has a transaction open. Raises `NotFound`.
     """
 
     def signed_out() -> SignOut:
-        user = User.objects.select_for_update().filter(pk=account_id).first()
-        if user is None:
-            raise NotFound(_("There is no account {account_id}.", account_id=account_id))
+        user = accounts.lock(account_id)
         # Read with the row locked: after every token that a concurrent refresh has issued.
         before, now = last_sign_out(account_id), clock.now()
         # Later than the one before, also after the clock was set back: that keeps the one before in force.
@@ -48,7 +41,7 @@ def sign_out_everywhere(*, account_id: int, reason: str) -> SignOut:
             revoke_key(key, reason=reason)
         after = {
             "signed_out_at": done.at.isoformat(),
-            "sessions_ended": _end_sessions(account_id),
+            "sessions_ended": sessions_of(account_id).delete()[0],
             "api_keys_revoked": len(keys),
         }
         accounts.note_change(SIGNED_OUT, account_id, after=after, detail=reason)
@@ -79,7 +72,7 @@ def last_sign_out(account_id: int) -> SignOut | None:
 def last_sign_out_number(account_id: int) -> int:
     """The number of the account's last sign-out, which its new tokens have; 0 if there was none."""
     done = last_sign_out(account_id)
-    return 0 if done is None else number_of(done.at)
+    return number_of(done.at) if done else 0
 
 
 def number_of(at: datetime) -> int:
@@ -88,11 +81,11 @@ def number_of(at: datetime) -> int:
 
 
 def refuses(number: int, *, issued_after: int | None) -> bool:
-    """Whether the sign-out with this number refuses a token.
+    """Whether the sign-out with this number, 0 if there was none, refuses a token.
 
     `issued_after` is the number of the sign-out that the token was issued after; None if there was none.
     """
-    return issued_after is None or issued_after < number
+    return (issued_after or 0) < number
 
 
 def delete_expired_sessions() -> int:
@@ -100,13 +93,8 @@ def delete_expired_sessions() -> int:
     return key_walks.delete(Session.objects.filter(expire_date__lte=clock.now()))
 
 
-def _end_sessions(account_id: int) -> int:
-    """Delete the account's sessions. Only operators sign in by sessions, so there are few to look through."""
-    sessions = Session.objects.filter(expire_date__gt=clock.now())
-    own = [
-        session.pk
-        for session in sessions.iterator()
-        if session.get_decoded().get(SESSION_KEY) == str(account_id)
-    ]
-    Session.objects.filter(pk__in=own).delete()
-    return len(own)
+def sessions_of(account_id: int) -> "QuerySet[Session]":
+    """The account's sessions, which name it in their encoded data alone. Only operators have some: few."""
+    every = Session.objects.iterator()
+    own = [each.pk for each in every if each.get_decoded().get(SESSION_KEY) == str(account_id)]
+    return Session.objects.filter(pk__in=own)

@@ -1,9 +1,8 @@
 """Access and refresh tokens of accounts.
 
-Access tokens are verified by `shop.accounts.authentication`, without the database. A refresh token is valid
-for one use: using it inserts a `RevokedToken`, whose key decides which of several uses was first. All refresh
-tokens that descend from one sign-in are a family. A token that is used again after its successor was issued
-may be stolen, so the family is revoked: its id is inserted as well.
+A refresh token is valid for one use: using it inserts a `RevokedToken`, whose key decides which of several
+uses was first. Those that descend from one sign-in are a family, which is revoked when one is used again
+after its successor was issued: it may be stolen.
 """
 
 import hashlib
@@ -57,18 +56,13 @@ def create_access_token(
 
 
 def create_token_pair(user: User, *, family: str | None = None, device_id: int | None = None) -> TokenPair:
-    """Return a new access and refresh token, of a new family unless `family` is given.
+    """Return a new access and refresh token, of a new family unless `family` is given. Writes nothing.
 
-    `device_id` is the one that verified the one-time code of the sign-in, if the account needed one. Writes
-    nothing: only used refresh tokens are stored.
+    `device_id` is the one that verified the one-time code of the sign-in, if the account needed one.
     """
     family = family or second_factor.family_prefix(device_id) + uuid4().hex
     issued_after = sign_outs.last_sign_out_number(user.pk)
-    own = {
-        FAMILY_CLAIM: family,
-        PASSWORD_CLAIM: _password_fingerprint(user),
-        SIGN_OUT_CLAIM: issued_after,
-    }
+    own = {FAMILY_CLAIM: family, PASSWORD_CLAIM: _password_fingerprint(user), SIGN_OUT_CLAIM: issued_after}
     refresh = authentication.sign(_new_claims("refresh", user, REFRESH_LIFETIME) | own)
     return TokenPair(access=create_access_token(user, issued_after=issued_after), refresh=refresh)
 
@@ -103,9 +97,8 @@ def rotate(raw: str) -> TokenPair:
 
 
 def revoke(raw: str, *, account_id: int) -> None:
-    """Revoke the account's refresh token and those of its family; repeating it has no further effect.
-
-    Raises `TokenInvalid` if it is not a refresh token of this account.
+    """Revoke the account's refresh token and those of its family; repeating it has no further effect. Raises
+    `TokenInvalid` if it is not a refresh token of this account.
     """
     claims = _verified_claims(raw)
     if authentication.account_id_of(claims) != account_id:
@@ -160,12 +153,10 @@ def _is_still_valid(claims: Mapping[str, Any], user: User) -> bool:
     if RevokedToken.objects.filter(id=claims[FAMILY_CLAIM]).exists():
         return False
     number = sign_outs.last_sign_out_number(user.pk)
-    after = claims.get(SIGN_OUT_CLAIM)
-    if number and sign_outs.refuses(number, issued_after=after):
+    if sign_outs.refuses(number, issued_after=claims.get(SIGN_OUT_CLAIM)):
         return False
-    if not second_factor.allows_family(user, claims[FAMILY_CLAIM]):
-        return False
-    return bool(claims[PASSWORD_CLAIM] == _password_fingerprint(user))
+    has_password = claims[PASSWORD_CLAIM] == _password_fingerprint(user)
+    return has_password and second_factor.allows_family(user, claims[FAMILY_CLAIM])
 
 
 def _mark_used(claims: Mapping[str, Any]) -> bool:

@@ -1,49 +1,54 @@
-"""What a process remembers of the API keys, for a second at most, so that a call by a key needs no query.
+"""What a process remembers of API keys, and of the accounts they act for, so that their calls need no query.
 
-All usable secrets are remembered: those of keys that are not revoked, whose makers are active staff. So a
-key that was revoked, or whose maker was disabled, is refused by every process within a second.
+All usable secrets are remembered, for a second at most: those of keys that are not revoked, whose makers are
+active staff. So a key that was revoked, or whose maker was disabled, is refused by every process within a
+second. No account is ever deleted, so which exist is remembered for longer.
 """
 
-import hmac
-from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass
+import time
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import partial
+from typing import NamedTuple
 
 from django.contrib.auth.models import User
+from django.db import DatabaseError
 from django.db.models import Exists, OuterRef, Q
+from structlog import get_logger
 
 from shop import clock
+from shop.accounts import disabled_accounts
 from shop.accounts.authentication import TokenInvalid
-from shop.api_keys.keys import ACT_FOR_ACCOUNTS, PREFIX_LENGTH, START, hash_of
+from shop.api_keys.keys import ACT_FOR_ACCOUNTS, START, hash_of
+from shop.concurrency import event_loop
+from shop.concurrency.group_commit import Batcher
 from shop.concurrency.shared_read import SharedRead
-from shop.models import ApiKeySecret
+from shop.db import transactions
+from shop.models import ApiKey, ApiKeySecret
 
+log = get_logger(__name__)
 REFRESH_AFTER_SECONDS = 0.5
 MAX_AGE_SECONDS = 1.0
 SHORTEST_PAUSE_SECONDS = 0.1
 """Between two readings for requests whose key is not known: anyone may send one."""
+LAST_USE_SECONDS = 60.0
+"""How often a process writes the last use of a key at most."""
+MOST_ACCOUNTS = 100_000
 BACKEND = "django.contrib.auth.backends.ModelBackend"
+_existing_accounts: set[int] = set()
+# By the monotonic clock, when this process wrote the last use of each key.
+_written_at: dict[int, float] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class KnownSecret:
-    """A hash, and until when it is good; None for the current one."""
-
-    hash: str
-    valid_until: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class KnownKey:
-    """A usable key. `may_act` says that its maker has the right to have keys act for accounts."""
+class KnownKey(NamedTuple):
+    """A usable key, by one of its secrets. `may_act`: its maker has the right to the scope `act`."""
 
     id: int
     maker_id: int
-    scopes: frozenset[str]
+    scopes: list[str]
     expires_at: datetime | None
+    secret_valid_until: datetime | None
     may_act: bool
-    secrets: tuple[KnownSecret, ...]
 
 
 def secret_in(authorization: str) -> str | None:
@@ -62,47 +67,32 @@ def verify(secret: str) -> KnownKey:
     more, and `DatabaseUnavailable` if the keys can't be read. Refresh `CACHED` first if it is due, and call
     `read_newer` before a second try, for the secret may be younger than what is remembered.
     """
-    key = CACHED.recent().get(secret[:PREFIX_LENGTH])
+    # Found by a hash of 256 random bits, so the time that this takes helps no guess.
+    key = CACHED.recent().get(hash_of(secret))
     now = clock.now()
-    if key is None or (key.expires_at is not None and key.expires_at <= now):
+    if key is None or any(end and end <= now for end in (key.expires_at, key.secret_valid_until)):
         raise TokenInvalid
-    hash = hash_of(secret)
-    for known in key.secrets:
-        is_equal = hmac.compare_digest(known.hash, hash)
-        if is_equal and (known.valid_until is None or now < known.valid_until):
-            return key
-    raise TokenInvalid
+    return key
 
 
 def _read_keys() -> Mapping[str, KnownKey]:
-    """All usable keys by their prefixes, by one statement."""
+    """All usable keys by the hashes of their secrets, by one statement."""
     may_act = User.objects.with_perm(ACT_FOR_ACCOUNTS, backend=BACKEND).filter(pk=OuterRef("key__maker"))
-    rows = (
-        ApiKeySecret.objects.filter(
-            Q(valid_until=None) | Q(valid_until__gt=clock.now()),
-            key__revoked_at=None,
-            key__maker__is_active=True,
-            key__maker__is_staff=True,
-        )
-        .annotate(may_act=Exists(may_act))
-        .select_related("key")
+    rows = ApiKeySecret.objects.filter(
+        Q(valid_until=None) | Q(valid_until__gt=clock.now()),
+        key__revoked_at=None,
+        key__maker__is_active=True,
+        key__maker__is_staff=True,
+    ).values_list(
+        "secret_hash",
+        "key_id",
+        "key__maker_id",
+        "key__scopes",
+        "key__expires_at",
+        "valid_until",
+        Exists(may_act),
     )
-    by_key: dict[int, list[ApiKeySecret]] = defaultdict(list)
-    for row in rows:
-        by_key[row.key_id].append(row)
-    return {found[0].key.prefix: _known_key(found) for found in by_key.values()}
-
-
-def _known_key(rows: list[ApiKeySecret]) -> KnownKey:
-    key = rows[0].key
-    return KnownKey(
-        id=key.pk,
-        maker_id=key.maker_id,
-        scopes=frozenset(key.scopes),
-        expires_at=key.expires_at,
-        may_act=bool(rows[0].may_act),  # type: ignore[attr-defined]
-        secrets=tuple(KnownSecret(row.secret_hash, row.valid_until) for row in rows),
-    )
+    return {hash: KnownKey(*key) for hash, *key in rows}
 
 
 CACHED = SharedRead(
@@ -113,3 +103,51 @@ CACHED = SharedRead(
 def read_newer(asked_at: float) -> None:
     """Read the keys again, unless they were read since this instant of the monotonic clock."""
     CACHED.read_newer(than=asked_at, pause_seconds=SHORTEST_PAUSE_SECONDS)
+
+
+async def is_usable_account(account_id: int) -> bool:
+    """Whether the account exists and is not disabled, as of at most four seconds ago.
+
+    Costs a query when this process sees the account for the first time. The disabled accounts must have been
+    refreshed. Raises `DatabaseUnavailable`, and what `Batcher.submit` raises.
+    """
+    if account_id not in _existing_accounts:
+        if not await event_loop.submit_to_batcher(_lookups, account_id):
+            return False
+        if len(_existing_accounts) >= MOST_ACCOUNTS:
+            _existing_accounts.clear()
+        _existing_accounts.add(account_id)
+    return not disabled_accounts.is_disabled(account_id)
+
+
+def _find_existing(account_ids: Sequence[int]) -> Sequence[bool]:
+    found = set(User.objects.filter(pk__in=account_ids).values_list("pk", flat=True))
+    return [account_id in found for account_id in account_ids]
+
+
+_lookups: Batcher[int, bool] = Batcher(_find_existing, name="acted_accounts", run=transactions.read)
+
+
+def note_use(key_id: int) -> None:
+    """Note that the key is used now, without waiting: another thread writes the row, if that is due."""
+    now = time.monotonic()
+    if now - _written_at.get(key_id, float("-inf")) < LAST_USE_SECONDS:
+        return
+    # Set before the write: calls meanwhile would start more of them.
+    _written_at[key_id] = now
+    event_loop.run_in_background(partial(_write_last_use, key_id, clock.now()))
+
+
+def _write_last_use(key_id: int, at: datetime) -> None:
+    """Write it, unless another process has written a later use; a failure costs this minute's use alone."""
+    earlier = Q(last_used_at=None) | Q(last_used_at__lt=at)
+    try:
+        ApiKey.objects.filter(earlier, pk=key_id).update(last_used_at=at)
+    except DatabaseError as error:
+        log.warning("last use of an API key not written", api_key=key_id, error=str(error)[:200])
+
+
+def forget() -> None:
+    """Forget which accounts exist, and have the next use of each key written (tests)."""
+    _existing_accounts.clear()
+    _written_at.clear()

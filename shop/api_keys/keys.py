@@ -6,13 +6,13 @@ as a slow hash. It is returned once, by the call that makes it. All changes of a
 
 import hashlib
 import secrets
-import string
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.contrib.auth.models import User
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
+from django.utils.crypto import get_random_string
 
 from shop import clock
 from shop.accounts import sign_outs
@@ -32,7 +32,6 @@ FORMER_SECRET_VALID = timedelta(hours=24)
 KEYS_PER_ACCOUNT = 50
 SECRETS_PER_KEY = 10
 """Valid ones at once, the current one included."""
-PREFIX_LETTERS = string.ascii_letters + string.digits
 PREFIX_LENGTH = len(START) + 10
 SECRET_BYTES = 32
 
@@ -59,7 +58,7 @@ def create(
     the scope `act` without the right to it, and `Rejected` (`too_many_api_keys`) if the maker has
     `KEYS_PER_ACCOUNT` that are not revoked.
     """
-    prefix = START + "".join(secrets.choice(PREFIX_LETTERS) for _letter in range(PREFIX_LENGTH - len(START)))
+    prefix = START + get_random_string(PREFIX_LENGTH - len(START))
     secret = f"{prefix}_{secrets.token_urlsafe(SECRET_BYTES)}"
 
     def created() -> ApiKey:
@@ -67,7 +66,9 @@ def create(
         if expires_at is not None and expires_at <= now:
             raise invalid_field("expires_at", "in_the_past", _("An API key can't have expired already."))
         _lock_maker(maker_id, wants_to_act=scopes.ACT in wanted_scopes)
-        _require_fewer_keys(maker_id)
+        if unrevoked().filter(maker_id=maker_id).count() >= KEYS_PER_ACCOUNT:
+            text = _("An account has at most {limit} API keys: revoke one first.", limit=KEYS_PER_ACCOUNT)
+            raise Rejected(text, code="too_many_api_keys", limit=KEYS_PER_ACCOUNT)
         key = ApiKey.objects.create(
             maker_id=maker_id,
             name=name,
@@ -98,7 +99,10 @@ def rotate(*, key_id: int, account_id: int, reason: str = "") -> NewSecret:
         key, now = _lock(key_id), clock.now()
         if key.maker_id != account_id:
             raise NotAllowed(_("Only the account that made an API key rotates it: its secret acts for it."))
-        _require_usable(key, now)
+        if key.revoked_at is not None:
+            raise Rejected(_("This API key is revoked."), code="api_key_revoked")
+        if key.expires_at is not None and key.expires_at <= now:
+            raise Rejected(_("This API key has expired: make a new one."), code="api_key_expired")
         key.secrets.filter(valid_until__lte=now).delete()
         _require_fewer_secrets(key)
         key.secrets.filter(is_current=True).update(is_current=None, valid_until=now + FORMER_SECRET_VALID)
@@ -112,7 +116,6 @@ def rotate(*, key_id: int, account_id: int, reason: str = "") -> NewSecret:
 
 def revoke(*, key_id: int, reason: str = "") -> ApiKey:
     """Have the key refused everywhere within a second, and delete its secrets; a repeat changes nothing.
-
     Durable when it returns. Raises `NotFound`.
     """
 
@@ -151,15 +154,6 @@ def _lock_maker(maker_id: int, *, wants_to_act: bool) -> None:
         raise NotAllowed(_("This account may not have API keys act for accounts."))
 
 
-def _require_fewer_keys(maker_id: int) -> None:
-    if unrevoked().filter(maker_id=maker_id).count() >= KEYS_PER_ACCOUNT:
-        raise Rejected(
-            _("An account has at most {limit} API keys: revoke one first.", limit=KEYS_PER_ACCOUNT),
-            code="too_many_api_keys",
-            limit=KEYS_PER_ACCOUNT,
-        )
-
-
 def _lock(key_id: int) -> ApiKey:
     key = ApiKey.objects.select_for_update().filter(pk=key_id).first()
     if key is None:
@@ -167,26 +161,14 @@ def _lock(key_id: int) -> ApiKey:
     return key
 
 
-def _require_usable(key: ApiKey, now: datetime) -> None:
-    if key.revoked_at is not None:
-        raise Rejected(_("This API key is revoked."), code="api_key_revoked")
-    if key.expires_at is not None and key.expires_at <= now:
-        raise Rejected(_("This API key has expired: make a new one."), code="api_key_expired")
-
-
 def _require_fewer_secrets(key: ApiKey) -> None:
-    ends = key.secrets.filter(Q(valid_until__isnull=False)).order_by("valid_until")
+    ends = key.secrets.filter(valid_until__isnull=False).order_by("valid_until")
     first_end = ends.values_list("valid_until", flat=True).first()
     if first_end is not None and ends.count() >= SECRETS_PER_KEY - 1:
-        raise Rejected(
-            _(
-                "{limit} secrets of this API key are valid at once, the most there may be.",
-                limit=SECRETS_PER_KEY,
-            ),
-            code="too_many_secrets",
-            limit=SECRETS_PER_KEY,
-            retry_after=max(1, int((first_end - clock.now()).total_seconds()) + 1),
-        )
+        most = SECRETS_PER_KEY
+        text = _("{limit} secrets of this API key are valid at once, the most there may be.", limit=most)
+        seconds = max(1, int((first_end - clock.now()).total_seconds()) + 1)
+        raise Rejected(text, code="too_many_secrets", limit=most, retry_after=seconds)
 
 
 def _add_secret(key: ApiKey, secret: str, now: datetime) -> None:

@@ -11,7 +11,7 @@ from prometheus_client import Counter
 from shop.accounts import disabled_accounts
 from shop.accounts.authentication import Account, TokenInvalid, UsedKey
 from shop.accounts.disabled_accounts import REFRESH_POOL
-from shop.api_keys import acted_accounts, key_memory, last_use, scopes
+from shop.api_keys import key_memory, scopes
 from shop.api_keys.key_memory import KnownKey
 from shop.concurrency import event_loop
 from shop.errors import FirstcomeError, NotAllowed, invalid_field
@@ -71,7 +71,7 @@ async def _authenticate(request: Request, secret: str, scope: str | None) -> Acc
         key = key_memory.verify(secret)
     logs.set_api_key(key.id)
     rate_limits.API_KEYS.count(key.id)
-    last_use.note(key.id)
+    key_memory.note_use(key.id)
     if scope is not None:
         _require_scope(key, scope)
     named = request.header(ACCOUNT_HEADER)
@@ -103,6 +103,6 @@ async def _account_to_act_for(key: KnownKey, named: str) -> int:
     if disabled_accounts.CACHED.is_due():
         await disabled_accounts.refresh()
     account_id = int(named)
-    if not await acted_accounts.is_usable(account_id):
+    if not await key_memory.is_usable_account(account_id):
         raise AccountRefused(_("There is no account {account_id}, or it is disabled.", account_id=account_id))
     return account_id

@@ -4,16 +4,15 @@
 account was enabled. Both may be interrupted at any statement and repeated.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import User
 from django.contrib.contenttypes.models import ContentType
-from django.contrib.sessions.models import Session
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django_otp.plugins.otp_static.models import StaticDevice
 from django_otp.plugins.otp_totp.models import TOTPDevice
 from uuid_utils.compat import uuid7
@@ -29,7 +28,7 @@ from shop import clock
 from shop.accounts import accounts, sign_outs
 from shop.approval_models import Approval
 from shop.db import transactions
-from shop.errors import NotFound, Rejected
+from shop.errors import Rejected
 from shop.events import pseudonyms
 from shop.lazy_texts import mark as _
 from shop.models import ApiKey, IdempotencyKey, JournalLine
@@ -43,38 +42,12 @@ OPEN_NAMED = 10
 """Open rows of each kind, at most: a refusal is read by a person."""
 
 
-class StillOpen(Rejected):
-    """Something of the account is not finished, or its wallet has points; `open` lists it."""
-
-    code = "account_has_open_work"
-
-    def __init__(self, found: list[str]) -> None:
-        super().__init__(
-            _("Nothing was erased, for this is open: {open}.", open=", ".join(found)), open=found
-        )
-
-
-class NotSettled(Rejected):
-    """The account is enabled, or was until a moment ago, so requests of it may still be under way."""
-
-    code = "account_not_settled"
-
-
 @dataclass(frozen=True, slots=True)
 class Erased:
     """What an erasure did; `is_new` is false if the account was erased before, and nothing was left to do."""
 
     is_new: bool
     forfeited_amount: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class PastErasure:
-    """An account that was erased, by the journal."""
-
-    account: int
-    at: datetime
-    reason: str
 
 
 def pseudonym(account_id: int) -> str:
@@ -87,13 +60,12 @@ def is_erased(account: User) -> bool:
 
 
 def start(*, account_id: int, reason: str, forfeit_balance: bool = False) -> datetime:
-    """Disable the account, and return from when on it may be erased. Durable when it returns.
-
-    Raises `NotFound`, and `StillOpen` before anything is changed.
+    """Disable the account, and return from when on it may be erased. Durable when it returns. Raises
+    `NotFound`, and `Rejected` `account_has_open_work` before anything is changed.
     """
 
     def started() -> datetime:
-        account = _lock(account_id)
+        account = accounts.lock(account_id)
         if is_erased(account):
             return clock.now()
         _require_nothing_open(account_id, forfeit_balance)
@@ -107,9 +79,8 @@ def start(*, account_id: int, reason: str, forfeit_balance: bool = False) -> dat
 
 
 def erase(*, account_id: int, reason: str, forfeit_balance: bool = False) -> Erased:
-    """Erase the account, whose erasure was started. Durable when it returns; a repeat changes nothing.
-
-    Raises `NotFound`, `StillOpen` and `NotSettled`; then nothing is changed.
+    """Erase the account, whose erasure was started. Durable when it returns; a repeat changes nothing. Raises
+    `NotFound`, and `Rejected` as `start` does or `account_not_settled`; then nothing is changed.
     """
     forfeited = transactions.run_or_savepoint(
         lambda: _erase_rows(account_id, reason, forfeit_balance), transactions.ONCE
@@ -124,10 +95,12 @@ def erase(*, account_id: int, reason: str, forfeit_balance: bool = False) -> Era
     return Erased(is_new=forfeited is not None or bool(lines), forfeited_amount=forfeited or 0)
 
 
-def past_erasures() -> list[PastErasure]:
-    """All erasures, the oldest first: after a restore from a backup they are repeated."""
+def past_erasures() -> list[dict[str, Any]]:
+    """All erasures by the journal, the oldest first: after a restore from a backup they are repeated."""
     lines = JournalLine.objects.filter(what=f"account.{ERASED}").order_by("id")
-    return [PastErasure(int(line.subject.split()[-1]), line.at, line.detail) for line in lines]
+    return [
+        {"account": int(line.subject.split()[-1]), "at": line.at, "reason": line.detail} for line in lines
+    ]
 
 
 def _erase_rows(account_id: int, reason: str, forfeit_balance: bool) -> int | None:
@@ -136,17 +109,14 @@ def _erase_rows(account_id: int, reason: str, forfeit_balance: bool) -> int | No
     The account's row is locked first: orders and coupons that are inserted lock it in shared mode for their
     foreign keys, so they have committed, and are found, or come later, when no process accepts the account.
     """
-    account = _lock(account_id)
+    account = accounts.lock(account_id)
     if is_erased(account):
         return None
     since = None if account.is_active else _started_at(account_id)
     if since is None or clock.now() < since + SETTLING:
-        raise NotSettled(
-            _(
-                "The account is erased once it has been disabled for {seconds} seconds.",
-                seconds=int(SETTLING.total_seconds()),
-            )
-        )
+        seconds = int(SETTLING.total_seconds())
+        text = _("The account is erased once it has been disabled for {seconds} seconds.", seconds=seconds)
+        raise Rejected(text, code="account_not_settled")
     balance = _require_nothing_open(account_id, forfeit_balance)
     if balance:
         ledger.forfeit(user_id=account_id, amount=balance, reason=reason, reference=str(uuid7()))
@@ -156,13 +126,6 @@ def _erase_rows(account_id: int, reason: str, forfeit_balance: bool) -> int | No
     after = {"pseudonym": pseudonym(account_id), "forfeited_amount": balance}
     accounts.note_change(ERASED, account_id, after=after, detail=reason)
     return balance
-
-
-def _lock(account_id: int) -> User:
-    account = User.objects.select_for_update().filter(pk=account_id).first()
-    if account is None:
-        raise NotFound(_("There is no account {account_id}.", account_id=account_id))
-    return account
 
 
 def _started_at(account_id: int) -> datetime | None:
@@ -179,20 +142,20 @@ def _started_at(account_id: int) -> datetime | None:
 
 def _require_nothing_open(account_id: int, forfeit_balance: bool) -> int:
     """The wallet's balance, locked, if nothing is open and the balance is 0 or forfeited."""
-    found = find_open_work(account_id)
+    found = _find_open_work(account_id)
     wallet = LedgerAccount.objects.select_for_update().filter(pk=account_id).first()
     balance = wallet.balance_amount if wallet else 0
     if balance and not forfeit_balance:
         found.append(f"wallet {account_id} ({balance} points)")
     if found:
-        raise StillOpen(found)
+        text = _("Nothing was erased, for this is open: {open}.", open=", ".join(found))
+        raise Rejected(text, code="account_has_open_work", open=found)
     return balance
 
 
 def _delete_rows(account_id: int) -> None:
     TOTPDevice.objects.filter(user_id=account_id).delete()
     StaticDevice.objects.filter(user_id=account_id).delete()
-    Session.objects.filter(pk__in=registry.sessions_of(account_id)).delete()
     IdempotencyKey.objects.filter(account_id=account_id).delete()
     EligibleAccount.objects.filter(account_id=account_id).delete()
     # With their secrets. The journal names them by their numbers.
@@ -220,26 +183,22 @@ def _replace_names(account: User) -> None:
     about.filter(object_id=str(account.pk)).update(object_repr=name)
 
 
-def find_open_work(account_id: int) -> list[str]:
+def _find_open_work(account_id: int) -> list[str]:
     """Each open row by its kind, id and status; none where the account may be erased."""
-    return list(_find_open_work(account_id))
-
-
-def _find_open_work(account_id: int) -> Iterator[str]:
-    statuses = (*OPEN, Order.Status.REFUNDING)
-    for order in Order.objects.filter(account_id=account_id, status__in=statuses)[:OPEN_NAMED]:
-        yield f"order {order.pk} ({order.status})"
     unsettled = Q(status__in=UNSETTLED) | Q(refunding_amount__gt=0)
-    for payment in Payment.objects.filter(unsettled, account_id=account_id)[:OPEN_NAMED]:
-        yield f"payment {payment.pk} ({payment.shown_status})"
-    refunds = Refund.objects.filter(order__account_id=account_id)
-    for refund in refunds.exclude(status=Refund.Status.SUCCEEDED)[:OPEN_NAMED]:
-        yield f"refund {refund.pk} ({refund.status})"
+    refunds = Refund.objects.filter(order__account_id=account_id).exclude(status=Refund.Status.SUCCEEDED)
     unfinished = (Saga.State.RUNNING, Saga.State.STUCK)
-    for saga in registry.sagas_of(account_id).filter(state__in=unfinished)[:OPEN_NAMED]:
-        yield f"saga {saga.pk} ({saga.state})"
-    for confirmation in Confirmation.objects.filter(account_id=account_id)[:OPEN_NAMED]:
-        yield f"confirmation {confirmation.pk}"
-    waiting = QueueTicket.objects.filter(account_id=account_id, status=QueueTicket.Status.WAITING)
-    for ticket in waiting[:OPEN_NAMED]:
-        yield f"queue ticket {ticket.pk}"
+    own: dict[str, QuerySet[Any]] = {
+        "order": Order.objects.filter(account_id=account_id, status__in=(*OPEN, Order.Status.REFUNDING)),
+        "payment": Payment.objects.filter(unsettled, account_id=account_id),
+        "refund": refunds,
+        "saga": registry.sagas_of(account_id).filter(state__in=unfinished),
+        "confirmation": Confirmation.objects.filter(account_id=account_id),
+        "queue ticket": QueueTicket.objects.filter(account_id=account_id, status=QueueTicket.Status.WAITING),
+    }
+    status = {"order": "status", "payment": "shown_status", "refund": "status", "saga": "state"}
+    return [
+        f"{kind} {row.pk}" + (f" ({getattr(row, status[kind])})" if kind in status else "")
+        for kind, rows in own.items()
+        for row in rows[:OPEN_NAMED]
+    ]

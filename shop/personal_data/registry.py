@@ -7,15 +7,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
+from uuid import UUID
 
 from django.apps import apps
-from django.contrib.auth import SESSION_KEY
-from django.contrib.sessions.models import Session
 from django.db.models import Model, Q, QuerySet
 
 from orders.models import Refund, Saga, SagaLog
 from payments.models import Payment, Transfer, WebhookEvent
-from shop.accounts import accounts
+from shop.accounts import accounts, sign_outs
 from shop.approval_models import Approval
 from shop.feed_models import FeedEvent
 from shop.models import ArchivedPaidEvent, JournalLine
@@ -32,7 +31,7 @@ class Erasure(Enum):
     OPEN = "none is left: an erasure is refused while one is open"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class PersonalData:
     """A model with rows of accounts.
 
@@ -47,18 +46,11 @@ class PersonalData:
     secrets: frozenset[str] = field(default_factory=frozenset)
 
 
-@dataclass(frozen=True, slots=True)
-class NotPersonal:
-    """A model whose rows belong to no account, and why."""
-
-    reason: str
-
-
 def rows_of(label: str, account_id: int) -> Rows:
     """The account's rows of the model with this label, in the order of their keys."""
     entry = REGISTRY[label]
-    if not isinstance(entry, PersonalData):
-        raise ValueError(f"{label} has no rows of accounts: {entry.reason}.")
+    if isinstance(entry, str):
+        raise ValueError(f"{label} has no rows of accounts: {entry}.")
     if entry.rows is not None:
         return entry.rows(account_id).order_by("pk")
     model: type[Model] = apps.get_model(label)
@@ -70,26 +62,19 @@ def personal_data() -> Mapping[str, PersonalData]:
     return {label: entry for label, entry in REGISTRY.items() if isinstance(entry, PersonalData)}
 
 
-def sessions_of(account_id: int) -> list[str]:
-    """The keys of the account's sessions, which name it in their encoded data alone; only staff have some."""
-    return [
-        session.pk
-        for session in Session.objects.iterator()
-        if session.get_decoded().get(SESSION_KEY) == str(account_id)
-    ]
-
-
 def journal_lines_of(account_id: int) -> "QuerySet[JournalLine]":
     """The lines that the account caused, and those about it, its wallet or its orders.
 
     Each part has an index of its own: one condition for all of them would read the whole journal.
     """
     subjects = [accounts.journal_subject(account_id), f"wallet {account_id}"]
-    orders = [order.pk for order in rows_of("orders.Order", account_id).only("pk")]
-    found = set(JournalLine.objects.filter(actor_id=account_id).values_list("pk", flat=True))
-    found.update(JournalLine.objects.filter(subject__in=subjects).values_list("pk", flat=True))
-    found.update(JournalLine.objects.filter(order_id__in=orders).values_list("pk", flat=True))
+    parts = (Q(actor_id=account_id), Q(subject__in=subjects), Q(order_id__in=_order_ids(account_id)))
+    found = {pk for part in parts for pk in JournalLine.objects.filter(part).values_list("pk", flat=True)}
     return JournalLine.objects.filter(pk__in=found)
+
+
+def _order_ids(account_id: int) -> list[UUID]:
+    return [*rows_of("orders.Order", account_id).values_list("pk", flat=True)]
 
 
 def sagas_of(account_id: int) -> "QuerySet[Saga]":
@@ -99,179 +84,137 @@ def sagas_of(account_id: int) -> "QuerySet[Saga]":
     return Saga.objects.filter(subject_id__in=[*payments, *refunds])
 
 
-def _saga_logs_of(account_id: int) -> "QuerySet[SagaLog]":
-    return SagaLog.objects.filter(saga__in=[*sagas_of(account_id).values_list("pk", flat=True)])
-
-
-def _webhook_events_of(account_id: int) -> "QuerySet[WebhookEvent]":
-    keys = Payment.objects.filter(account_id=account_id).values_list("charge_key", flat=True)
-    return WebhookEvent.objects.filter(charge_key__in=[*keys])
-
-
-def _transfers_of(account_id: int) -> "QuerySet[Transfer]":
-    own = Q(entries__account=account_id) | Q(order__account=account_id)
-    return Transfer.objects.filter(own).distinct()
-
-
-def _archived_paid_events_of(account_id: int) -> "QuerySet[ArchivedPaidEvent]":
-    orders = rows_of("orders.Order", account_id).values("pk")
-    return ArchivedPaidEvent.objects.filter(pk__in=orders)
-
-
-def _feed_events_of(account_id: int) -> "QuerySet[FeedEvent]":
-    """Read without an index: an event is kept for some days alone, and exports are rare."""
-    orders = [order.pk for order in rows_of("orders.Order", account_id).only("pk")]
-    return FeedEvent.objects.filter(Q(data__account=account_id) | Q(order_id__in=orders))
-
-
-def _approvals_of(account_id: int) -> "QuerySet[Approval]":
-    """Read without an index: there are few, and exports are rare."""
-    named = Q(asker_id=account_id) | Q(decider_id=account_id) | Q(account_id=account_id)
-    return Approval.objects.filter(named)
-
-
-def _sessions_of(account_id: int) -> "QuerySet[Session]":
-    return Session.objects.filter(pk__in=sessions_of(account_id))
-
-
 FOR_GOOD = "for good, as the shop's books"
 UNTIL_ARCHIVED = "until its month is [archived](#archived-months)"
 A_DAY = "`IDEMPOTENCY_RETENTION_SECONDS`, a day"
-REGISTRY: Mapping[str, PersonalData | NotPersonal] = {
+# By label: how the rows of a model belong to accounts, or what it has instead, and of no account.
+REGISTRY: Mapping[str, PersonalData | str] = {
     "auth.User": PersonalData(
-        path="pk",
-        erasure=Erasure.REPLACED,
-        kept="until the erasure; then a row without a name",
+        "pk",
+        Erasure.REPLACED,
+        "until the erasure; then a row without a name",
         secrets=frozenset({"password"}),
     ),
-    "auth.User_groups": PersonalData(path="user", erasure=Erasure.DELETED, kept="as long as the right"),
-    "auth.User_user_permissions": PersonalData(
-        path="user", erasure=Erasure.DELETED, kept="as long as the right"
-    ),
+    "auth.User_groups": PersonalData("user", Erasure.DELETED, "as long as the right"),
+    "auth.User_user_permissions": PersonalData("user", Erasure.DELETED, "as long as the right"),
     "admin.LogEntry": PersonalData(
-        path="user",
-        erasure=Erasure.REPLACED,
-        kept="for good: Django's own log of what staff changed",
+        "user", Erasure.REPLACED, "for good: Django's own log of what staff changed"
     ),
     "sessions.Session": PersonalData(
-        path="the session's data, decoded",
-        rows=_sessions_of,
-        erasure=Erasure.DELETED,
-        kept="until it expires, or a sign-out",
+        "the session's data, decoded",
+        Erasure.DELETED,
+        "until it expires, or a sign-out",
+        rows=sign_outs.sessions_of,
         secrets=frozenset({"session_key", "session_data"}),
     ),
     "otp_totp.TOTPDevice": PersonalData(
-        path="user",
-        erasure=Erasure.DELETED,
-        kept="until it is reset",
-        secrets=frozenset({"key"}),
+        "user", Erasure.DELETED, "until it is reset", secrets=frozenset({"key"})
     ),
-    "otp_static.StaticDevice": PersonalData(path="user", erasure=Erasure.DELETED, kept="until it is reset"),
+    "otp_static.StaticDevice": PersonalData("user", Erasure.DELETED, "until it is reset"),
     "otp_static.StaticToken": PersonalData(
-        path="device__user",
-        erasure=Erasure.DELETED,
-        kept="until it is used or reset",
-        secrets=frozenset({"token"}),
+        "device__user", Erasure.DELETED, "until it is used or reset", secrets=frozenset({"token"})
     ),
-    "shop.IdempotencyKey": PersonalData(path="account", erasure=Erasure.DELETED, kept=A_DAY),
+    "shop.IdempotencyKey": PersonalData("account", Erasure.DELETED, A_DAY),
     "shop.ApiKey": PersonalData(
-        path="maker", erasure=Erasure.DELETED, kept="until its maker's erasure, also when it is revoked"
+        "maker", Erasure.DELETED, "until its maker's erasure, also when it is revoked"
     ),
     "shop.ApiKeySecret": PersonalData(
-        path="key__maker",
-        erasure=Erasure.DELETED,
-        kept="until its key is revoked, or 24 hours after a rotation and until the next one",
+        "key__maker",
+        Erasure.DELETED,
+        "until its key is revoked, or 24 hours after a rotation and until the next one",
         secrets=frozenset({"secret_hash"}),
     ),
     "shop.Approval": PersonalData(
-        path="who asked, who decided, and the account that it benefits",
-        rows=_approvals_of,
-        erasure=Erasure.REPLACED,
-        kept=FOR_GOOD,
+        "who asked, who decided, and the account that it benefits",
+        Erasure.REPLACED,
+        FOR_GOOD,
+        # Read without an index: there are few, and exports are rare.
+        rows=lambda id: Approval.objects.filter(Q(asker_id=id) | Q(decider_id=id) | Q(account_id=id)),
     ),
-    "shop.SignOut": PersonalData(
-        path="account", erasure=Erasure.KEPT, kept="for good: it refuses the tokens of before"
-    ),
+    "shop.SignOut": PersonalData("account", Erasure.KEPT, "for good: it refuses the tokens of before"),
     "shop.JournalLine": PersonalData(
-        path="actor, subject or order",
+        "actor, subject or order",
+        Erasure.REPLACED,
+        "until its month is [archived](#archived-months); lines about accounts for good",
         rows=journal_lines_of,
-        erasure=Erasure.REPLACED,
-        kept="until its month is [archived](#archived-months); lines about accounts for good",
     ),
     "shop.FeedEvent": PersonalData(
-        path="the account in its data, or its order",
-        rows=_feed_events_of,
-        erasure=Erasure.KEPT,
-        kept="`EVENT_RETENTION_SECONDS`, eight days",
+        "the account in its data, or its order",
+        Erasure.KEPT,
+        "`EVENT_RETENTION_SECONDS`, eight days",
+        # Read without an index: an event is kept for some days alone, and exports are rare.
+        rows=lambda id: FeedEvent.objects.filter(Q(data__account=id) | Q(order_id__in=_order_ids(id))),
     ),
-    "coupons.Coupon": PersonalData(path="account", erasure=Erasure.KEPT, kept=FOR_GOOD),
-    "coupons.PoolCode": PersonalData(path="coupon__account", erasure=Erasure.KEPT, kept=FOR_GOOD),
-    "coupons.Confirmation": PersonalData(
-        path="account", erasure=Erasure.OPEN, kept="until the partner has answered"
-    ),
+    "coupons.Coupon": PersonalData("account", Erasure.KEPT, FOR_GOOD),
+    "coupons.PoolCode": PersonalData("coupon__account", Erasure.KEPT, FOR_GOOD),
+    "coupons.Confirmation": PersonalData("account", Erasure.OPEN, "until the partner has answered"),
     "coupons.EligibleAccount": PersonalData(
-        path="account", erasure=Erasure.DELETED, kept="until staff remove it from the list"
+        "account", Erasure.DELETED, "until staff remove it from the list"
     ),
-    "coupons.FirstOrderUse": PersonalData(path="account", erasure=Erasure.KEPT, kept=FOR_GOOD),
+    "coupons.FirstOrderUse": PersonalData("account", Erasure.KEPT, FOR_GOOD),
     "shop.ArchivedPaidEvent": PersonalData(
-        path="order",
-        rows=_archived_paid_events_of,
-        erasure=Erasure.KEPT,
-        kept="as long as its month is archived",
+        "order",
+        Erasure.KEPT,
+        "as long as its month is archived",
+        rows=lambda id: ArchivedPaidEvent.objects.filter(pk__in=_order_ids(id)),
     ),
-    "coupons.QueueTicket": PersonalData(path="account", erasure=Erasure.KEPT, kept=UNTIL_ARCHIVED),
-    "inventory.StockMovement": PersonalData(path="order__account", erasure=Erasure.KEPT, kept=UNTIL_ARCHIVED),
-    "sales.SaleEntry": PersonalData(path="account", erasure=Erasure.KEPT, kept=FOR_GOOD),
-    "orders.Order": PersonalData(path="account", erasure=Erasure.KEPT, kept=FOR_GOOD),
-    "orders.OrderLine": PersonalData(path="order__account", erasure=Erasure.KEPT, kept=FOR_GOOD),
-    "orders.Refund": PersonalData(path="order__account", erasure=Erasure.KEPT, kept=FOR_GOOD),
-    "orders.RefundLine": PersonalData(path="refund__order__account", erasure=Erasure.KEPT, kept=FOR_GOOD),
-    "orders.Saga": PersonalData(
-        path="its payment or refund", rows=sagas_of, erasure=Erasure.KEPT, kept=FOR_GOOD
-    ),
+    "coupons.QueueTicket": PersonalData("account", Erasure.KEPT, UNTIL_ARCHIVED),
+    "inventory.StockMovement": PersonalData("order__account", Erasure.KEPT, UNTIL_ARCHIVED),
+    "sales.SaleEntry": PersonalData("account", Erasure.KEPT, FOR_GOOD),
+    "orders.Order": PersonalData("account", Erasure.KEPT, FOR_GOOD),
+    "orders.OrderLine": PersonalData("order__account", Erasure.KEPT, FOR_GOOD),
+    "orders.Refund": PersonalData("order__account", Erasure.KEPT, FOR_GOOD),
+    "orders.RefundLine": PersonalData("refund__order__account", Erasure.KEPT, FOR_GOOD),
+    "orders.Saga": PersonalData("its payment or refund", Erasure.KEPT, FOR_GOOD, rows=sagas_of),
     "orders.SagaLog": PersonalData(
-        path="its saga's payment or refund", rows=_saga_logs_of, erasure=Erasure.KEPT, kept=FOR_GOOD
+        "its saga's payment or refund",
+        Erasure.KEPT,
+        FOR_GOOD,
+        rows=lambda id: SagaLog.objects.filter(saga__in=[*sagas_of(id)]),
     ),
-    "payments.LedgerAccount": PersonalData(path="user", erasure=Erasure.KEPT, kept=FOR_GOOD),
+    "payments.LedgerAccount": PersonalData("user", Erasure.KEPT, FOR_GOOD),
     "payments.Transfer": PersonalData(
-        path="its entries or order", rows=_transfers_of, erasure=Erasure.KEPT, kept=FOR_GOOD
+        "its entries or order",
+        Erasure.KEPT,
+        FOR_GOOD,
+        rows=lambda id: Transfer.objects.filter(Q(entries__account=id) | Q(order__account=id)).distinct(),
     ),
-    "payments.GrantsOfDay": PersonalData(path="operator_id", erasure=Erasure.KEPT, kept=FOR_GOOD),
-    "payments.Entry": PersonalData(path="account__user", erasure=Erasure.KEPT, kept=FOR_GOOD),
+    "payments.GrantsOfDay": PersonalData("operator_id", Erasure.KEPT, FOR_GOOD),
+    "payments.Entry": PersonalData("account__user", Erasure.KEPT, FOR_GOOD),
     "payments.Payment": PersonalData(
-        path="account", erasure=Erasure.KEPT, kept=FOR_GOOD, secrets=frozenset({"token", "action_url"})
+        "account", Erasure.KEPT, FOR_GOOD, secrets=frozenset({"token", "action_url"})
     ),
-    "payments.Dispute": PersonalData(path="payment__account", erasure=Erasure.KEPT, kept=FOR_GOOD),
+    "payments.Dispute": PersonalData("payment__account", Erasure.KEPT, FOR_GOOD),
     "payments.WebhookEvent": PersonalData(
-        path="the charge key of a payment",
-        rows=_webhook_events_of,
-        erasure=Erasure.KEPT,
-        kept="90 days after it was handled",
+        "the charge key of a payment",
+        Erasure.KEPT,
+        "90 days after it was handled",
+        rows=lambda id: WebhookEvent.objects.filter(
+            charge_key__in=[*Payment.objects.filter(account=id).values_list("charge_key", flat=True)]
+        ),
     ),
-    "auth.Group": NotPersonal("names and permissions of groups; memberships are a model of their own"),
-    "auth.Group_permissions": NotPersonal("the permissions of groups"),
-    "auth.Permission": NotPersonal("what exists to be permitted"),
-    "contenttypes.ContentType": NotPersonal("the names of the models"),
-    "shop.CommittedTransaction": NotPersonal("random numbers of transactions, deleted after a day"),
-    "shop.RevokedToken": NotPersonal("random ids of used tokens, deleted when these have expired"),
-    "shop.LawStatus": NotPersonal("numbers of rows that break a law, overwritten by the next audit"),
-    "shop.AuditState": NotPersonal("how far the audit is"),
-    "shop.ProcessLease": NotPersonal("names of the shop's own processes"),
-    "shop.FeedState": NotPersonal("how many events there were"),
-    "shop.WebhookEndpoint": NotPersonal(
+    "auth.Group": "names and permissions of groups; memberships are a model of their own",
+    "auth.Group_permissions": "the permissions of groups",
+    "auth.Permission": "what exists to be permitted",
+    "contenttypes.ContentType": "the names of the models",
+    "shop.CommittedTransaction": "random numbers of transactions, deleted after a day",
+    "shop.RevokedToken": "random ids of used tokens, deleted when these have expired",
+    "shop.LawStatus": "numbers of rows that break a law, overwritten by the next audit",
+    "shop.AuditState": "how far the audit is",
+    "shop.ProcessLease": "names of the shop's own processes",
+    "shop.FeedState": "how many events there were",
+    "shop.WebhookEndpoint": (
         "addresses of other systems, the secrets that sign what they get, and the numbers of staff and keys "
         "that made them"
     ),
-    "shop.WebhookDelivery": NotPersonal("numbers of events, and how they were received"),
-    "shop.ArchivedMonth": NotPersonal("names and sums of files; a file names accounts by their numbers"),
-    "inventory.CarriedStock": NotPersonal("sums of archived stock movements by product"),
-    "coupons.Campaign": NotPersonal("what the shop offers, to everyone"),
-    "sales.Sale": NotPersonal("when the shop sells what, to everyone"),
-    "sales.SaleProduct": NotPersonal("which products a sale has"),
-    "coupons.CampaignProduct": NotPersonal("which products a campaign is for, to everyone"),
-    "inventory.Product": NotPersonal("what the shop sells, to everyone"),
-    "inventory.Delivery": NotPersonal("goods that arrived"),
-    "payments.Reconciliation": NotPersonal(
-        "numbers of payments and charges that differ, deleted after 30 days"
-    ),
+    "shop.WebhookDelivery": "numbers of events, and how they were received",
+    "shop.ArchivedMonth": "names and sums of files; a file names accounts by their numbers",
+    "inventory.CarriedStock": "sums of archived stock movements by product",
+    "coupons.Campaign": "what the shop offers, to everyone",
+    "sales.Sale": "when the shop sells what, to everyone",
+    "sales.SaleProduct": "which products a sale has",
+    "coupons.CampaignProduct": "which products a campaign is for, to everyone",
+    "inventory.Product": "what the shop sells, to everyone",
+    "inventory.Delivery": "goods that arrived",
+    "payments.Reconciliation": "numbers of payments and charges that differ, deleted after 30 days",
 }

@@ -1,7 +1,4 @@
-"""Calls that name no account, and pages that hash a password, counted by network before their body is read.
-
-Each process counts its own: it bounds what a client may have it parse.
-"""
+"""Calls that name no account, and pages that hash a password, counted by network before they are read."""
 
 import math
 import time

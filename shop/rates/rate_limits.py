@@ -1,8 +1,7 @@
-"""Rate limits of accounts: sliding windows, counted in each process and merged in Redis.
+"""Rate limits of accounts: sliding windows, counted in each process and merged in Redis by a thread.
 
-A thread sends new counts to Redis and reads back those of all processes. So a process sees the others' calls
-at most 250 ms late, and an account may make a few calls too many meanwhile. While Redis is unavailable each
-process counts alone.
+A process sees the others' calls at most 250 ms late, and an account may make a few calls too many meanwhile.
+While Redis is unavailable each process counts alone.
 """
 
 import hashlib
@@ -20,7 +19,6 @@ from typing import Any
 
 from django.conf import settings
 from prometheus_client import Counter
-from structlog import get_logger
 
 from shop import clock
 from shop.concurrency.event_loop import LOOKUP_POOL, run_in_thread
@@ -33,7 +31,6 @@ from shop.rates import throttling
 from shop.redis import redis_client
 from shop.repeated_work import RepeatedWork
 
-log = get_logger(__name__)
 THROTTLED = Counter("firstcome_throttled", "Calls refused because an account made too many.", ["limit"])
 # How far the clocks of processes may differ. Later instants were counted before the clock was set back.
 MAX_CLOCK_SKEW_SECONDS = 1.0
@@ -91,8 +88,7 @@ class _Window:
 
     def __init__(self) -> None:
         self.times, self.held = array("d"), 0
-        # A list only while there are any: there may be very many windows.
-        self.unsent: list[float] | None = None
+        self.unsent: list[float] = []
 
     def trim(self, horizon: float, latest: float) -> None:
         """Drop the instants outside the window: old ones, and those from before the clock was set back."""
@@ -117,11 +113,13 @@ class Usage:
 
 
 class RateLimit:
-    """At most so many calls of an account within any window of time, as the setting says; None: no limit."""
+    """At most so many calls of an account within any window of time, as the setting of its name says; None:
+    no limit.
+    """
 
-    def __init__(self, name: str, setting: str) -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
-        self._setting = setting
+        self._setting = f"RATE_{name.upper().replace('-', '_')}"
         self._mutex = threading.Lock()
         self._windows: dict[int, _Window] = {}
         self._unsent: dict[int, _Window] = {}
@@ -133,14 +131,8 @@ class RateLimit:
 
     def count(self, account_id: int) -> None:
         """Count a call of the account. Raises `Throttled`, and then nothing is counted."""
-        rate = self.rate
-        if rate is None:
-            return
-        now = clock.now().timestamp()
-        with self._mutex:
-            window = self._window(account_id)
-            self._require_capacity(window, rate, now)
-            self._add(account_id, window, now)
+        with self.counting(account_id):
+            pass
 
     @contextmanager
     def counting(self, account_id: int) -> Iterator["CountedCall"]:
@@ -171,9 +163,8 @@ class RateLimit:
                     self._add(account_id, window, now)
 
     def count_now(self, account_id: int) -> None:
-        """Count what has happened, even if the window is full, in all processes at once.
-
-        Raises `Throttled` if calls of other processes filled the window meanwhile.
+        """Count what has happened, even if the window is full, in all processes at once. Raises `Throttled`
+        if calls of other processes filled the window meanwhile.
         """
         with self._mutex:
             self._add(account_id, self._window(account_id), clock.now().timestamp())
@@ -204,18 +195,12 @@ class RateLimit:
         rate, batch = self.rate, []
         with self._mutex:
             for account_id, window in self._unsent.items():
-                batch.append((account_id, window, window.unsent or ()))
-                window.unsent = None
+                batch.append((account_id, window, window.unsent))
+                window.unsent = []
             self._unsent = {}
-        for start in range(0, len(batch) if rate else 0, ACCOUNTS_PER_ROUND_TRIP):
-            assert rate
-            self._exchange(batch[start : start + ACCOUNTS_PER_ROUND_TRIP], rate)
-
-    def forget(self) -> None:
-        """Drop everything that this process has counted (tests)."""
-        with self._mutex:
-            self._windows.clear()
-            self._unsent.clear()
+        if rate:
+            for start in range(0, len(batch), ACCOUNTS_PER_ROUND_TRIP):
+                self._exchange(batch[start : start + ACCOUNTS_PER_ROUND_TRIP], rate)
 
     def _window(self, account_id: int) -> _Window:
         window = self._windows.get(account_id)
@@ -237,8 +222,6 @@ class RateLimit:
 
     def _add(self, account_id: int, window: _Window, now: float) -> None:
         insort(window.times, now)
-        if window.unsent is None:
-            window.unsent = []
         window.unsent.append(now)
         self._note_unsent(account_id, window)
 
@@ -256,16 +239,15 @@ class RateLimit:
         at = 0
         with self._mutex:
             for account_id, window, times in batch:
-                unsent = window.unsent or []
                 if reply is None:
-                    unsent = [*times, *unsent]
+                    unsent = [*times, *window.unsent]
                     window.unsent = unsent[max(0, len(unsent) - len(window.times)) :]
                     self._note_unsent(account_id, window)
                 else:
                     (length,) = RECEIVED_HEADER.unpack_from(reply, at)
                     known = array("d", reply[at + 4 : at + 4 + length])
                     # With those that were counted here since.
-                    window.times = array("d", sorted([*known, *unsent]))
+                    window.times = array("d", sorted([*known, *window.unsent]))
                     at += 4 + length
         return reply is not None
 
@@ -290,25 +272,16 @@ def refusal(limit: str, rate: Rate, *, seconds: float) -> Throttled:
     )
 
 
-COUPONS = RateLimit("coupons", "RATE_COUPONS")
-ENTRIES = RateLimit("entries", "RATE_ENTRIES")
-ORDERS = RateLimit("orders", "RATE_ORDERS")
-PAYMENTS = RateLimit("payments", "RATE_PAYMENTS")
-TOP_UPS = RateLimit("top-ups", "RATE_TOP_UPS")
-WRONG_CODES = RateLimit("wrong-codes", "RATE_WRONG_CODES")
-WRONG_CODES_OF_NETWORK = RateLimit("wrong-codes-of-network", "RATE_WRONG_CODES_OF_NETWORK")
-REFRESHES = RateLimit("refreshes", "RATE_REFRESHES")
-API_KEYS = RateLimit("api-keys", "RATE_API_KEYS")
+COUPONS, ENTRIES, ORDERS = RateLimit("coupons"), RateLimit("entries"), RateLimit("orders")
+PAYMENTS, TOP_UPS, REFRESHES = RateLimit("payments"), RateLimit("top-ups"), RateLimit("refreshes")
+WRONG_CODES, WRONG_CODES_OF_NETWORK = RateLimit("wrong-codes"), RateLimit("wrong-codes-of-network")
+API_KEYS = RateLimit("api-keys")
 LIMITS = (COUPONS, ENTRIES, ORDERS, PAYMENTS, TOP_UPS, WRONG_CODES, REFRESHES)
 """Those of accounts."""
 OTHER_LIMITS = (API_KEYS, WRONG_CODES_OF_NETWORK)
 """By the number of an API key, or of a network, in the place of an account's."""
 
 _synchronization_requested = threading.Event()
-
-
-def number_of_network(network: str) -> int:
-    return int.from_bytes(hashlib.sha256(network.encode()).digest()[:6])
 
 
 @asynccontextmanager
@@ -322,7 +295,8 @@ async def counting_wrong_codes(account_id: int, address: str) -> AsyncIterator[N
     limits = [(WRONG_CODES, account_id)]
     if address:
         network = throttling.network_of_address(address, ipv4_bits=24)
-        limits.append((WRONG_CODES_OF_NETWORK, number_of_network(network)))
+        number_of_network = int.from_bytes(hashlib.sha256(network.encode()).digest()[:6])
+        limits.append((WRONG_CODES_OF_NETWORK, number_of_network))
     for limit, number in limits:
         limit.require_capacity(number)
     try:
@@ -348,7 +322,8 @@ def synchronize() -> None:
 def clear_memory() -> None:
     """Drop everything that this process has counted (tests)."""
     for limit in (*LIMITS, *OTHER_LIMITS):
-        limit.forget()
+        limit._windows.clear()
+        limit._unsent.clear()
 
 
 def _pause() -> float:

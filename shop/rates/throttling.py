@@ -10,10 +10,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
-
-from redis import Redis
 
 from shop.errors import Throttled
 from shop.lazy_texts import mark as _
@@ -61,21 +59,22 @@ Attempt = tuple[Limit, str]
 _mutex = threading.Lock()
 
 
-@dataclass(frozen=True, slots=True)
-class _Window:
-    seconds: int
-    attempts: deque[float] = field(default_factory=deque)
-
-
-_windows: dict[str, _Window] = {}
+_windows: dict[str, deque[float]] = {}
+"""In memory: when each attempt leaves its window, the first one first."""
 
 
 def count_attempt(attempts: Sequence[Attempt]) -> None:
     """Count one attempt in all the given windows, or raise `Throttled` and count it in none."""
     keys = {_redis_key(limit, subject): limit for limit, subject in attempts}
-    seconds = redis_client.attempt(lambda client: _count_in_redis(client, keys), otherwise=None)
-    if seconds is None:
+    numbers = [number for limit in keys.values() for number in (limit.times, limit.seconds)]
+    microseconds = redis_client.attempt(
+        lambda client: client.eval(COUNT_SCRIPT, len(keys), *keys, secrets.token_hex(8), *numbers),
+        otherwise=None,
+    )
+    if microseconds is None:
         seconds = _count_in_memory(keys, time.monotonic())
+    else:
+        seconds = float(str(microseconds)) / 1_000_000
     if seconds > 0:
         raise Throttled(_("Too many attempts; wait a while."), retry_after=math.ceil(seconds))
 
@@ -104,31 +103,23 @@ def _redis_key(limit: Limit, subject: str) -> str:
     return f"firstcome:{{throttle}}:{limit.name}:{hashlib.sha256(subject.encode()).hexdigest()}"
 
 
-def _count_in_redis(client: Redis, keys: dict[str, Limit]) -> float:
-    numbers = [number for limit in keys.values() for number in (limit.times, limit.seconds)]
-    microseconds = client.eval(COUNT_SCRIPT, len(keys), *keys, secrets.token_hex(8), *numbers)
-    return float(str(microseconds)) / 1_000_000
-
-
 def _count_in_memory(keys: dict[str, Limit], now: float) -> float:
     with _mutex:
         wait = max(_seconds_until_capacity(key, limit, now) for key, limit in keys.items())
         if wait > 0:
             return wait
         for key, limit in keys.items():
-            _windows.setdefault(key, _Window(limit.seconds)).attempts.append(now)
+            _windows.setdefault(key, deque()).append(now + limit.seconds)
         return 0.0
 
 
 def _seconds_until_capacity(key: str, limit: Limit, now: float) -> float:
-    window = _windows.get(key)
-    if window is None:
+    ends = _windows.get(key)
+    if ends is None:
         if len(_windows) >= MAX_WINDOWS:
-            for other, old in list(_windows.items()):
-                if not old.attempts or old.attempts[-1] <= now - old.seconds:
-                    del _windows[other]
+            for other in [other for other, ended in _windows.items() if not ended or ended[-1] <= now]:
+                del _windows[other]
         return 0.0 if len(_windows) < MAX_WINDOWS else float(limit.seconds)
-    attempts = window.attempts
-    while attempts and attempts[0] <= now - limit.seconds:
-        attempts.popleft()
-    return attempts[0] + limit.seconds - now if len(attempts) >= limit.times else 0.0
+    while ends and ends[0] <= now:
+        ends.popleft()
+    return ends[0] - now if len(ends) >= limit.times else 0.0

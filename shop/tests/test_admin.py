@@ -83,7 +83,7 @@ def test_accounts_are_disabled_together_with_a_reason_except_the_operators_own()
     assert set(User.objects.filter(is_active=True)) == {superuser}
     messages = [str(message) for message in done.context["messages"]]
     assert messages == ["1 not changed.", "2 disabled: their tokens are refused within five seconds."]
-    assert disabled_accounts.is_disabled(ada.pk)
+    assert ada.pk in disabled_accounts.CACHED.get().ids
 
 
 @pytest.mark.django_db

@@ -20,7 +20,7 @@ from inventory.tests.factories import ProductFactory
 from orders.models import Order
 from orders.tests import buying
 from shop import clock
-from shop.api_keys import key_memory, keys, last_use, scopes
+from shop.api_keys import key_memory, keys, scopes
 from shop.configuration import Rate
 from shop.models import ApiKey, IdempotencyKey, JournalLine
 from shop.tests import operators_page
@@ -422,16 +422,16 @@ class TestCost:
         api.post(*NULL_CALL)
         assert ApiKey.objects.get().last_used_at == first
 
-        monkeypatch.setattr(last_use, "WRITE_AFTER_SECONDS", 0.0)
+        monkeypatch.setattr(key_memory, "LAST_USE_SECONDS", 0.0)
         api.post(*NULL_CALL)
         later = ApiKey.objects.get().last_used_at
         assert later is not None and later > first
 
     def test_an_earlier_use_of_another_process_does_not_replace_a_later_one(self) -> None:
         key, now = make("coupons:write").key, clock.now()
-        last_use._write(key.pk, now)
+        key_memory._write_last_use(key.pk, now)
 
-        last_use._write(key.pk, now - timedelta(seconds=30))
+        key_memory._write_last_use(key.pk, now - timedelta(seconds=30))
 
         assert ApiKey.objects.get().last_used_at == now
 

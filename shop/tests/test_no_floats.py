@@ -23,7 +23,7 @@ MOMENTS = {
     "orders/saga/backlog.py": {"_read_at"},
     "orders/saga/executor.py": {"_busy_at", "ends_at"},
     "payments/gateways/measured.py": {"CALLS"},
-    "payments/reconciliation/findings.py": {"stop_at"},
+    "payments/audit.py": {"stop_at"},
     "sales/metrics.py": {"read_running"},
     "sales/waiting_room/room_view.py": {"HELD_BACK", "at", "pace", "read_at"},
 }

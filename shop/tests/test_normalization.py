@@ -14,7 +14,7 @@ from inventory.imports import stock_files
 from inventory.models import Product, StockMovement
 from inventory.tests.factories import ProductFactory
 from sales.tests.factories import create_sale
-from shop.accounts import account_search
+from shop.accounts import accounts
 from shop.models import JournalLine
 from shop.normalization import normalized
 from shop.tests.clients import client_of
@@ -100,7 +100,7 @@ def test_lists_of_the_admin_find_names_however_they_are_typed(operator: Client, 
 def test_an_account_is_found_by_its_name_however_it_is_typed() -> None:
     account = AccountFactory.create(username="텀블러cafe")
     for typed in ("텀블러", normalize("NFD", "텀블러"), "텀블러ｃａｆｅ"):
-        assert account_search.find_ids(typed, most=5) == {account.pk}
+        assert accounts.find_ids(typed, most=5) == {account.pk}
 
 
 def test_another_emoji_is_another_word_and_name() -> None:

@@ -45,7 +45,7 @@ class Turns:
         self._held = asyncio.Event()
 
     async def begin(self) -> None:
-        password_hashing._begin_turn()
+        await password_hashing._wait_for_turn("held", STRANGER)
 
     async def add(self, name: str, address: str = "n", level: TrustLevel = STRANGER) -> asyncio.Task[None]:
         async def trust_level() -> TrustLevel:

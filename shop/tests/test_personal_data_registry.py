@@ -8,7 +8,7 @@ from django.db.models import Model
 
 from scripts.stack import places
 from shop.personal_data import registry
-from shop.personal_data.registry import REGISTRY, NotPersonal, PersonalData
+from shop.personal_data.registry import REGISTRY, PersonalData
 from shop.tests import staff_groups
 from shop.tests.factories import AccountFactory
 from shop.tests.test_admin_pages import _a_row_of_every_model
@@ -40,7 +40,7 @@ def test_a_model_with_a_foreign_key_to_accounts_is_never_excepted() -> None:
         if field.related_model is not None and field.related_model._meta.label == "auth.User"
     }
     assert related
-    assert [label for label in related if isinstance(REGISTRY[label], NotPersonal)] == []
+    assert [label for label in related if isinstance(REGISTRY[label], str)] == []
 
 
 def test_every_left_out_column_exists() -> None:
@@ -63,9 +63,9 @@ def _readers(label: str) -> str:
     return ", ".join(groups) or "superusers"
 
 
-def _row(label: str, entry: PersonalData | NotPersonal) -> str:
-    if isinstance(entry, NotPersonal):
-        return f"| {label} | {entry.reason} |"
+def _row(label: str, entry: PersonalData | str) -> str:
+    if isinstance(entry, str):
+        return f"| {label} | {entry} |"
     path = f"`{entry.path}`" if entry.rows is None else entry.path
     left_out = ", ".join(f"`{name}`" for name in sorted(entry.secrets)) or "-"
     return f"| {label} | {path} | {_readers(label)} | {entry.kept} | {entry.erasure.value} | {left_out} |"

@@ -219,7 +219,7 @@ def test_a_fresh_process_takes_no_instants_of_the_future_from_redis() -> None:
     with clock.shifted(by=timedelta(minutes=15)):
         assert count(10) == 10
         rate_limits.synchronize()
-    ORDERS.forget()
+    rate_limits.clear_memory()
     ORDERS.read_usage(7)
     assert count(4) == 4
     rate_limits.synchronize()

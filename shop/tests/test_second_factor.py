@@ -15,8 +15,8 @@ from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from shop import clock
 from shop.accounts import second_factor, sign_ins
-from shop.accounts.second_factor import AlreadyEnrolled, OtpInvalid, Verified
-from shop.errors import Throttled
+from shop.accounts.second_factor import OtpInvalid, Verified
+from shop.errors import Rejected, Throttled
 from shop.models import JournalLine
 from shop.tests.clients import client_of
 from shop.tests.commands import run
@@ -294,7 +294,7 @@ def test_setting_up_is_recorded_without_the_secret_and_happens_once() -> None:
     assert (line.subject, line.after) == (f"account {olga.pk}", {"backup_codes": 10})
     assert len(set(done.backup_codes)) == 10
     assert TOTPDevice.objects.get().key not in str(list(JournalLine.objects.values()))
-    with pytest.raises(AlreadyEnrolled):
+    with pytest.raises(Rejected, match="already"):
         enrolled(olga)
 
 
@@ -373,7 +373,7 @@ def test_of_two_set_ups_at_once_one_succeeds() -> None:
 
     outcomes = race([lambda: enrolled(olga), lambda: enrolled(olga)])
 
-    assert sorted(type(each).__name__ for each in outcomes) == ["AlreadyEnrolled", "Enrolled"]
+    assert sorted(type(each).__name__ for each in outcomes) == ["Enrolled", "Rejected"]
     assert TOTPDevice.objects.count() == 1
     assert len(backup_codes(olga)) == second_factor.BACKUP_CODES
 

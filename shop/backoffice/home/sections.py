@@ -22,7 +22,7 @@ from orders.saga import status as saga_status
 from orders.saga.status import SagaStatus
 from payments import disputes
 from payments.models import Payment, Reconciliation
-from payments.reconciliation import findings, reconciling, remedies
+from payments.reconciliation import reconciling, remedies
 from sales import metrics as sales_metrics
 from sales.models import Sale
 from shop import approvals, clock
@@ -162,7 +162,7 @@ def differences(request: HttpRequest) -> Work:
     found = {finding["key"]: (finding, run) for run in runs for finding in remedies.open_findings(run)}
     more = any(run.differences > len(run.findings) for run in runs)
     latest = max(runs, key=lambda run: run.ended_at, default=None)
-    is_late = latest is None or findings.is_old(latest)
+    is_late = latest is None or reconciling.is_old(latest)
     return Work(
         state=State.ALARM if found or more else State.WORK if is_late else State.CALM,
         number=_number_text(COUNTED if more else len(found)),

@@ -24,7 +24,7 @@ from payments import selectors
 from payments.models import Payment
 from sales.models import SaleEntry
 from shop import clock
-from shop.accounts import account_search
+from shop.accounts import accounts
 from shop.backoffice.page_elements import entry_status, may_view
 from shop.money import format_amount
 from shop.operators.lists import parse_uuid
@@ -127,7 +127,7 @@ def _coupons(term: str, most: int) -> Found:
 def _accounts(term: str, most: int) -> Found:
     """Accounts by the beginning of a name or an address, or by number; the one of the whole name first."""
     found = []
-    for account in User.objects.filter(pk__in=account_search.find_ids(term, most=most)).order_by("username"):
+    for account in User.objects.filter(pk__in=accounts.find_ids(term, most=most)).order_by("username"):
         names = {str(account.pk), account.username.casefold(), account.email.casefold()}
         found.append((account, Match.WHOLE if term.casefold() in names else Match.BEGINNING))
     yield from sorted(found, key=lambda one: one[1])[:most]

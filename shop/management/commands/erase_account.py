@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -37,7 +36,7 @@ class Command(BaseCommand):
         self, *, accounts: Sequence[str], reason: str, forfeit_balance: bool, list: bool, **_: Any
     ) -> None:
         if list:
-            self.stdout.write(dump([asdict(past) for past in erasure.past_erasures()]).decode())
+            self.stdout.write(dump(erasure.past_erasures()).decode())
             return
         if not (accounts and reason.strip()):
             raise CommandError("Name an account and a --reason, or --list: nothing was done.")

@@ -1,21 +1,29 @@
-"""HTTP calls to gateways, and strict types for their replies: one that doesn't match counts as no answer."""
+"""Calls of gateways, and strict types for their replies: one that doesn't match counts as no answer.
+
+While the gateway is not reachable, calls fail without waiting. Only missing replies count for that: any HTTP
+answer, even a 500, shows that it is reachable.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 from urllib.parse import urlencode
+from uuid import UUID
 
 import orjson
 from django.conf import settings
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from payments.gateways import circuit
-from payments.gateways.circuit import NoAnswer
 from shop.db import open_transaction
 from shop.outbound import http_client
-from shop.outbound.circuit_breaker import CircuitOpen
+from shop.outbound.circuit_breaker import CircuitBreaker, CircuitOpen
 from shop.outbound.http_client import NoResponse, Reply, ResponseTooLarge
 
+FAILURES_TO_OPEN = 10
+"""In a row: a single card may make a gateway time out, and the next answer resets the count."""
+OPEN_SECONDS = 2
+breaker = CircuitBreaker("gateway", failures=FAILURES_TO_OPEN, seconds=OPEN_SECONDS)
+forget = breaker.record_success
 LONGEST_DETAIL = 255
 LONGEST_ADDRESS = 2000
 
@@ -28,6 +36,12 @@ Detail = Annotated[
 Amount = Annotated[int, Field(ge=0, le=10**15)]
 Address = Annotated[str, Field(pattern=r"^https?://[!-~]+$", max_length=LONGEST_ADDRESS)]
 """The address of a page for the card's owner, whom the shop sends there."""
+ORDER = "{order}"
+"""What stands for the order's id in `PAYMENT_RETURN_URL`; it is empty for a top-up."""
+
+
+class NoAnswer(Exception):
+    """The gateway gave no usable answer. The text says what came instead, and contains no card's token."""
 
 
 class ReplyPart(BaseModel):
@@ -42,6 +56,12 @@ class JsonReply:
 
     status: int
     content: Any
+
+
+def return_address(order_id: UUID | None) -> str:
+    """The shop's page to which the gateway's own leads the card's owner back; empty where there is none."""
+    page: str = settings.PAYMENT_RETURN_URL
+    return page.replace(ORDER, str(order_id or ""))
 
 
 def request_json(
@@ -75,7 +95,7 @@ def exchange(method: str, url: str, *, headers: Mapping[str, str], body: bytes |
     open_transaction.assert_outside()
     seconds = settings.GATEWAY_TIMEOUT_SECONDS
     try:
-        with circuit.breaker.guard(NoResponse):
+        with breaker.guard(NoResponse):
             return http_client.send_request(method, url, headers=headers, body=body, seconds=seconds)
     except CircuitOpen as error:
         raise NoAnswer("the gateway is not reachable; it is called again soon") from error
