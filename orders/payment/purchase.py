@@ -317,7 +317,7 @@ SAGA_TYPES[NAME] = SagaType(
         LocalStep("hold_coupon", do=_refuse_to_repeat, undo=_release_coupons),
         LocalStep("debit_balance", do=_debit_points, undo=_credit_points),
         charging.STEP,
-        LocalStep("settle", do=_settle, after_commit=charging.notify),
+        LocalStep("settle", do=_settle, notifies=True),
         OutsideStep(
             "transmit",
             do=_transmit,
@@ -328,7 +328,6 @@ SAGA_TYPES[NAME] = SagaType(
     ),
     lock=_lock,
     on_compensated=_mark_failed,
-    after_compensated=charging.notify,
-    after_action_required=charging.notify,
+    notify=charging.notify,
     on_stuck=charging.mark_stuck,
 )

@@ -78,11 +78,10 @@ def _credit_wallets(sagas: Sequence[SagaRow]) -> list[str | Rejected]:
 
 SAGA_TYPES[NAME] = SagaType(
     name=NAME,
-    steps=(charging.STEP, LocalStep("credit_wallet", do=_credit_wallets, after_commit=charging.notify)),
+    steps=(charging.STEP, LocalStep("credit_wallet", do=_credit_wallets, notifies=True)),
     lock=_lock,
     on_compensated=charging.mark_ended,
-    after_compensated=charging.notify,
-    after_attempt=charging.notify,
-    after_action_required=charging.notify,
+    notify=charging.notify,
+    notifies_attempts=True,
     on_stuck=charging.mark_stuck,
 )

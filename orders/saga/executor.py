@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from datetime import datetime, timedelta
 from functools import cache, partial
 from uuid import UUID
@@ -20,7 +20,6 @@ from structlog import get_logger
 
 from orders.models import Saga
 from orders.saga import batch, observation, recovery
-from orders.saga.calls import OutsideCalls
 from orders.saga.definitions import (
     DO,
     LEASE_SECONDS,
@@ -28,18 +27,23 @@ from orders.saga.definitions import (
     SAGA_TYPES,
     UNDO,
     UNFINISHED,
+    Attempt,
     BatchResult,
-    Callback,
+    OutsideCall,
     OutsideStep,
     SagaRun,
+    StepResult,
+    call_name,
     slot_of,
+    unexpected_failure,
 )
-from orders.saga.pools import Pools, ThreadPools
+from orders.saga.pools import Pools, PoolTask, ThreadPools
 from shop import clock
 from shop.db import transactions
 from shop.repeated_work import RepeatedWork
 
 logger = get_logger(__name__)
+Attempts = Sequence[tuple[SagaRun, Attempt]]
 # Slots of runs that are in a batch. There is a batch for new sagas, and one per direction for sagas whose
 # call has returned; each has a thread, so that none waits for another.
 NEW, RETURNED, SINGLE = "new", "returned", "single"
@@ -59,7 +63,7 @@ POOL_SIZES = {
     "callback": 1,
 }
 # A batch costs the same statements however few sagas share it, so batches keep a minimum distance.
-MIN_INTERVAL_SECONDS = {NEW: 0.02, DO: 0.02, UNDO: 0.02}
+MIN_INTERVAL_SECONDS = 0.02
 # How long an idle executor keeps polling: longer than the pause between two messages.
 IDLE_SECONDS = 2.0
 # Sagas whose single batch failed: polling doesn't pick these up again.
@@ -70,10 +74,6 @@ MAX_BLOCKED = 8
 ACCEPT_SECONDS = 60.0
 
 
-def _no_failpoint(point: str) -> None:
-    """The default: nothing fails here."""
-
-
 class Executor:
     """Advances sagas as far as possible; thread-safe. A worker's polls for new ones while it has work."""
 
@@ -82,19 +82,13 @@ class Executor:
         *,
         pools: Pools,
         now: Callable[[], datetime] = clock.now,
-        failpoint: Callable[[str], None] = _no_failpoint,
+        failpoint: Callable[[str], None] = lambda point: None,
     ) -> None:
         self._pools = pools
         self._polls = False
         self._now = now
         self._failpoint = failpoint
         self._token = secrets.token_hex(8)
-        self._calls = OutsideCalls(
-            pools=pools,
-            failpoint=failpoint,
-            releasing=self._releasing,
-            return_runs=self._queue_for_next_batch,
-        )
         self._condition = threading.Condition()
         # The fields below need the condition's lock. A saga has one run at most.
         self._runs: dict[UUID, SagaRun] = {}
@@ -102,11 +96,10 @@ class Executor:
         self._returned: dict[str, deque[SagaRun]] = {DO: deque(), UNDO: deque()}
         self._in_flight: dict[SagaRun, str] = {}
         self._due: set[str] = set()
+        self._gathering: dict[OutsideStep, list[tuple[SagaRun, Attempt]]] = defaultdict(list)
         self._failed: deque[UUID] = deque(maxlen=FAILED_KEPT)
         self._blocked = 0
         self._busy_at = float("-inf")
-
-    # Accepting sagas
 
     def accept(self, saga_ids: Iterable[UUID], *, seconds: float = ACCEPT_SECONDS) -> None:
         """Advance these sagas as far as possible; returns once each is leased or turned out not to need it.
@@ -125,14 +118,6 @@ class Executor:
             if not self._pools.wait(run.accepted, ends_at - time.monotonic()):
                 return
 
-    def advance(self, saga_id: UUID, *, seconds: float = ACCEPT_SECONDS) -> str:
-        """Advance one saga as far as possible and return its state; waits at most `seconds`."""
-        ends_at = time.monotonic() + seconds
-        run = self._enqueue(saga_id, ends_at)
-        if run:
-            self._pools.wait(run.released, ends_at - time.monotonic())
-        return Saga.objects.values_list("state", flat=True).get(id=saga_id)
-
     def start_polling(self) -> None:
         self._polls = True
 
@@ -145,7 +130,7 @@ class Executor:
             self._queued.clear()
         self._release_runs(queued)
         while self._runs and time.monotonic() < ends_at:
-            time.sleep(MIN_INTERVAL_SECONDS[NEW])
+            time.sleep(MIN_INTERVAL_SECONDS)
         if self._runs:
             logger.warning("sagas left to recovery", count=len(self._runs))
         return not self._runs
@@ -198,8 +183,6 @@ class Executor:
         finally:
             self._blocked -= 1
 
-    # Batches
-
     def _schedule(self, kind: str) -> None:
         """Schedule a batch of this kind if it has work."""
         with self._condition:
@@ -226,7 +209,7 @@ class Executor:
             if runs:
                 self._busy_at = began_at
                 self._advance_shared(runs, direction=UNDO if kind == UNDO else DO)
-            self._pools.pause(began_at + MIN_INTERVAL_SECONDS[kind] - time.monotonic())
+            self._pools.pause(began_at + MIN_INTERVAL_SECONDS - time.monotonic())
         finally:
             with self._condition:
                 self._due.discard(kind)
@@ -316,12 +299,11 @@ class Executor:
             run.accepted.set()
         self._dispatch_result(batch_result, is_single=is_single)
 
-    @contextmanager
-    def _releasing(self, runs: Sequence[SagaRun]) -> Iterator[ExitStack]:
+    def _releasing(self, runs: Sequence[SagaRun]) -> ExitStack:
         """Release the runs when the block ends, unless it has passed them on and called `pop_all`."""
-        with ExitStack() as stack:
-            stack.callback(self._release_runs, runs)
-            yield stack
+        stack = ExitStack()
+        stack.callback(self._release_runs, runs)
+        return stack
 
     def _dispatch_result(self, batch_result: BatchResult, *, is_single: bool) -> None:
         """Run the next actions of a committed batch."""
@@ -339,11 +321,74 @@ class Executor:
                 for run, attempt in attempts:
                     self._in_flight[run] = slot_of(step, direction, is_repeat=attempt.is_repeat)
             self._schedule(NEW)
-            self._calls.make(step, direction, attempts)
+            if step.gather_seconds and direction == DO:
+                self._gather(step, attempts)
+            else:
+                self._call(step, direction, attempts)
 
-    def _submit_callbacks(self, callbacks: Sequence[Callback]) -> None:
+    def _submit_callbacks(self, callbacks: Sequence[PoolTask]) -> None:
         for callback in callbacks:
             self._pools.submit("callback", callback)
+
+    def _gather(self, step: OutsideStep, attempts: Attempts) -> None:
+        """Collect sagas at this step for `gather_seconds`, so that they share calls."""
+        with self._condition:
+            is_first = not self._gathering[step]
+            self._gathering[step] += attempts
+        if is_first:
+            self._pools.submit(step.pool, partial(self._call_gathered, step))
+
+    def _call_gathered(self, step: OutsideStep) -> None:
+        self._pools.pause(step.gather_seconds)
+        with self._condition:
+            attempts = self._gathering.pop(step)
+        self._call(step, DO, attempts)
+
+    def _call(self, step: OutsideStep, direction: str, attempts: Attempts) -> None:
+        """Submit the calls of these sagas; if preparing them together fails, prepare them one by one."""
+        prepare = step.do if direction == DO else step.undo
+        assert prepare
+        runs = {run.saga_id: run for run, _ in attempts}
+        repeats = {attempt.saga.id for _, attempt in attempts if attempt.is_repeat}
+        try:
+            calls = prepare([attempt for _, attempt in attempts])
+        except Exception as error:
+            logger.warning("calls could not be prepared", step=step.name, exc_info=error)
+            if len(attempts) > 1:
+                for single in attempts:
+                    self._pools.submit("single", partial(self._call, step, direction, [single]))
+            else:
+                self._return(step, direction, [*runs.values()], [unexpected_failure(error)])
+            return
+        for call in calls:
+            called = [runs[saga.id] for saga in call.sagas]
+            is_repeat = any(saga.id in repeats for saga in call.sagas)
+            pool = "recovery" if slot_of(step, direction, is_repeat=is_repeat) == RECOVERY else step.pool
+            self._pools.submit(pool, partial(self._make_call, step, direction, call, called))
+
+    def _make_call(
+        self, step: OutsideStep, direction: str, call: OutsideCall, runs: Sequence[SagaRun]
+    ) -> None:
+        name = call_name(step.name, direction)
+        with self._releasing(runs) as stack, observation.observe_runs(f"saga step {name}", runs):
+            self._failpoint(f"{name} calling")
+            try:
+                with observation.measured(step.name):
+                    results: Sequence[StepResult] = call.make()
+            except Exception as error:
+                logger.warning("call outside failed", call=name, exc_info=error)
+                results = [unexpected_failure(error)] * len(runs)
+            self._failpoint(f"{name} called")
+            self._return(step, direction, runs, results)
+            stack.pop_all()
+
+    def _return(
+        self, step: OutsideStep, direction: str, runs: Sequence[SagaRun], results: Sequence[StepResult]
+    ) -> None:
+        """Give these runs the results of their calls, which their next batch records."""
+        for run, result in zip(runs, results, strict=True):
+            run.step, run.direction, run.result = step.name, direction, result
+        self._queue_for_next_batch(runs)
 
     def _run_individually(self, runs: Sequence[SagaRun]) -> None:
         """Run single batches, concurrently with the shared ones: a lock wait delays no other saga."""
@@ -367,7 +412,6 @@ class Executor:
                 self._in_flight.pop(run, None)
                 self._runs.pop(run.saga_id, None)
                 run.accepted.set()
-                run.released.set()
         self._schedule(NEW)
 
     def _free_slots(self) -> dict[str, int]:

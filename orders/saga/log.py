@@ -6,7 +6,6 @@ barrier is dtm's: dtm-labs/client, `dtmcli/barrier.go`.)
 
 from collections import defaultdict
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -21,14 +20,10 @@ from orders.saga.definitions import (
     SAGA_COLUMNS,
     SAGA_TYPES,
     UNDO,
-    WITHOUT_PARENT,
     Event,
     FinalResults,
-    LockedSaga,
     SagaRow,
-    SagaRun,
     StepResult,
-    type_of,
 )
 from shop import clock
 from shop.db import bulk_sql, open_transaction
@@ -238,54 +233,3 @@ def _journal_line(line: SagaLogLine, at: datetime) -> journal.NewJournalLine:
         at=at,
         by=acting_for(saga),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class LockedRuns:
-    sagas: list[LockedSaga] = field(default_factory=list)
-    locked_elsewhere: list[SagaRun] = field(default_factory=list)
-    missing: list[SagaRun] = field(default_factory=list)
-
-
-def lock_sagas(runs: Sequence[SagaRun], *, token: str, is_single: bool) -> LockedRuns:
-    """Lock the sagas of these runs for the executor of this token.
-
-    A single batch (`is_single`) waits for rows that are locked, and reads everything again; any other leaves
-    out the sagas whose rows are locked, and trusts the copies of those whose lease it holds.
-    """
-    unread = [run.saga_id for run in runs if run.saga is None or is_single]
-    sagas = read_sagas(unread)
-    sagas |= {run.saga_id: run.saga for run in runs if run.saga_id not in sagas and run.saga}
-    by_type: dict[str, list[SagaRow]] = defaultdict(list)
-    for saga in sagas.values():
-        by_type[saga.kind].append(saga)
-    parents: dict[UUID, Any] = {}
-    for name in sorted(by_type):
-        parents |= SAGA_TYPES[name].lock(by_type[name], not is_single)
-    # A single batch waits for locked rows: a row that it has not locked doesn't exist.
-    locked = read_sagas(sagas if is_single else parents, is_locked=True)
-    # The lease holder's copy is current; the final results of other sagas are read.
-    known = {
-        run.saga_id: run.saga.final
-        for run in runs
-        if run.saga
-        and not is_single
-        and run.saga.lease_token == token
-        and run.saga_id in locked
-        and locked[run.saga_id].lease_token == token
-    }
-    final = final_results([saga_id for saga_id in locked if saga_id not in known]) | known
-    found = LockedRuns()
-    for run in runs:
-        row = locked.get(run.saga_id)
-        if row:
-            row.final, row.parent = dict(final.get(row.id, {})), parents.get(row.id)
-            failure = run.failure if row.id in parents else WITHOUT_PARENT
-            found.sagas.append(
-                LockedSaga(run, row, type_of(row), run.step, run.direction, run.result, failure)
-            )
-        elif run.saga_id in sagas and run.saga_id not in parents:
-            found.locked_elsewhere.append(run)
-        else:
-            found.missing.append(run)
-    return found

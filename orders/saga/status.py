@@ -9,7 +9,7 @@ from uuid import UUID
 from django.db.models import Count, Min, Prefetch, Q, QuerySet
 
 from orders.models import Saga, SagaLog
-from orders.saga.definitions import SAGA_TYPES, LocalStep, Step, type_of
+from orders.saga.definitions import SAGA_TYPES, LocalStep, Step
 from payments.models import Payment
 from shop import clock
 
@@ -97,7 +97,7 @@ def next_step(saga: Any) -> Step | None:
     if saga.ended_at:
         return None
     final = {line.step for line in saga.final_lines if line.direction == saga.direction}
-    return type_of(saga).next_step(saga.direction, final, is_irreversible=saga.is_irreversible)
+    return SAGA_TYPES[saga.kind].next_step(saga.direction, final, is_irreversible=saga.is_irreversible)
 
 
 def _unfinished() -> "QuerySet[Saga]":

@@ -200,7 +200,7 @@ def test_a_lost_reply_to_commit_loses_no_callback_of_the_batch(
 
         lost_replies: list[threading.Event] = []
         pools = stepping.SteppedPools()
-        Executor(pools=pools, failpoint=lose_the_reply).advance(saga_ids([placed])[0])
+        stepping.SteppedExecutor(pools=pools, failpoint=lose_the_reply).advance(saga_ids([placed])[0])
         [is_lost] = lost_replies
         assert is_lost.is_set()
         while pools.step():
@@ -406,5 +406,6 @@ def test_runs_whose_traces_cannot_be_read_are_released(
 def test_a_saga_of_a_later_release_is_released(threaded: Executor) -> None:
     [saga_id] = saga_ids(bought("tok_ok"))
     Saga.objects.filter(id=saga_id).update(kind="of_a_later_release")
-    assert threaded.advance(saga_id, seconds=5) == Saga.State.RUNNING
-    assert not threaded._runs
+    threaded._enqueue(saga_id, ends_at=time.monotonic() + 5)
+    wait_until(lambda: not threaded._runs)
+    assert Saga.objects.get().state == Saga.State.RUNNING

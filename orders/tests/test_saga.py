@@ -127,9 +127,9 @@ def run_batch(*runs: SagaRun, token: str = "one", **more: Any) -> BatchResult:
 def called(row: Saga, result: StepResult | None = None, *, token: str = "one") -> SagaRun:
     """A run of the saga that has called `outside`, with the result."""
     run = SagaRun(row.id)
-    while not run.step:
-        run_batch(run, token=token)
-    run.result = result or StepResult(Event.DONE, reference="ch_1")
+    while not run_batch(run, token=token).calls:
+        pass
+    run.step, run.result = "outside", result or StepResult(Event.DONE, reference="ch_1")
     return run
 
 
