@@ -1,6 +1,7 @@
 """The request and response bodies of the API of orders, and the answers that its keyed calls record."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
@@ -12,12 +13,19 @@ from pydantic_core import PydanticCustomError
 from orders import order_states
 from orders.models import Order, OrderLine, Refund, RefundLine
 from orders.order_states import PAID, NewLine, NewOrder
-from orders.payment.payment_status import CurrentAnswer
 from orders.payment.refunding import StartedRefund
 from orders.placement.decisions import PlacedOrder
 from payments.models import Payment
 from payments.payment_states import ENDED_UNPAID
-from payments.schemas import NextActionBody, PaymentStatus, failure_body, next_action_body, payment_body
+from payments.schemas import (
+    FailureBody,
+    NextActionBody,
+    PaymentStatus,
+    Token,
+    failure_body,
+    next_action_body,
+    payment_body,
+)
 from shop import lazy_texts
 from shop.http import json_format, problems
 from shop.http.openapi import api_doc
@@ -28,7 +36,8 @@ from shop.lazy_texts import mark as _
 from shop.models import ArchivedMonth, JournalLine
 
 MAX_LINES, MAX_QUANTITY = 50, 1000
-Token = Annotated[str, Field(min_length=1, max_length=255)]
+UNSETTLED_STATUS = 202
+"""The HTTP status of an answer that may still change."""
 OrderStatus = Literal[
     "awaiting_payment", "paying", "paid", "refunding", "refunded", "payment_failed", "cancelled", "expired"
 ]
@@ -167,11 +176,6 @@ class ItemBody(BaseModel):
     quantity: int
     unit_price: int
     line_amount: int
-
-
-class FailureBody(BaseModel):
-    code: str
-    detail: str
 
 
 class OrderPaymentBody(BaseModel):
@@ -331,6 +335,18 @@ def refund_body(refund: Refund, lines: Sequence[RefundLine]) -> dict[str, Any]:
         "source": refund.source,
         "created_at": refund.created_at,
     }
+
+
+@dataclass(frozen=True, slots=True)
+class CurrentAnswer:
+    """The answer as things stand; `is_for_customer`: it doesn't settle before the card's owner has acted."""
+
+    answer: Answer
+    is_for_customer: bool = False
+
+    @property
+    def is_settled(self) -> bool:
+        return self.answer.status != UNSETTLED_STATUS
 
 
 def order_address(order_id: UUID) -> str:

@@ -25,7 +25,7 @@ from orders.models import Order
 from orders.order_states import NewLine, NewOrder
 from orders.payment import card_limits, purchase
 from orders.payment.card_limits import Payer
-from orders.payment.purchase import StartedPurchase
+from orders.payment.charging import StartedPayment
 from orders.placement import first_orders, limits
 from orders.placement.first_orders import FirstOrders
 from orders.placement.limits import Holdings
@@ -76,7 +76,7 @@ class PlacedOrder:
 
     order: NewOrder
     lines: list[NewLine]
-    started: StartedPurchase | None = None
+    started: StartedPayment | None = None
     answer: Answer | None = None
 
 
