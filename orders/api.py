@@ -170,9 +170,9 @@ class Orders(View):
         payment_calls.note("order placed", outcome.order.id, started and started.saga.id)
         if started is None:
             return keyed_calls.respond(outcome.answer, is_replay=False)
-        answer = schemas.paying_order_answer(outcome)
+        paying = schemas.order_answer(outcome.order, outcome.lines, [started.payment], call.language)
         return await payment_calls.wait_and_respond(
-            request, call, started, outcome.order.id, read_order_answers, answer
+            request, call, started, outcome.order.id, read_order_answers, paying.answer
         )
 
 

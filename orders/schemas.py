@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from django.utils.translation import gettext_noop
@@ -97,10 +97,7 @@ class RefundItemInput(Input):
     quantity: Annotated[int, Field(ge=1, le=2**31 - 1)]
 
 
-AnyItem = TypeVar("AnyItem", ItemInput, RefundItemInput)
-
-
-def _require_unique_products(items: list[AnyItem]) -> list[AnyItem]:
+def _require_unique_products(items: list[Any]) -> list[Any]:
     if len({item.product for item in items}) != len(items):
         raise PydanticCustomError(
             "product_twice", gettext_noop("a product may occur once; raise its quantity")
@@ -361,13 +358,6 @@ def placed_order_answer(placed: PlacedOrder) -> Answer | None:
     return Answer(201, body, order_address(placed.order.id))
 
 
-def paying_order_answer(placed: PlacedOrder) -> Answer:
-    """202 with the order whose payment was just started."""
-    assert placed.started
-    body = json_format.dump(order_body(placed.order, placed.lines, placed.started.payment))
-    return Answer(202, body, order_address(placed.order.id))
-
-
 def refund_answer(started: StartedRefund) -> Answer:
     """The answer to record for a refund: 202, with the URL that shows its progress."""
     body = json_format.dump(refund_body(started.refund, started.lines))
@@ -387,8 +377,7 @@ def order_answer(
     """
     first, newest = payments[0], payments[-1]
     if first.status in ENDED_UNPAID:
-        declined = _declined(first.failure_code, first.failure_detail, language, order=str(order.id))
-        return CurrentAnswer(declined)
+        return _declined(first, language, order=str(order.id))
     body = json_format.dump(order_body(order, lines, newest))
     answer = Answer(201 if order.status in PAID else 202, body, order_address(order.id))
     return CurrentAnswer(answer, is_for_customer=first.requires_action)
@@ -397,32 +386,23 @@ def order_answer(
 def payment_answer(payment: Payment, language: str) -> CurrentAnswer:
     """The payment's current state: 202 while it is open, then 201, or 402 with the failure."""
     if payment.status in ENDED_UNPAID:
-        declined = _declined(
-            payment.failure_code,
-            payment.failure_detail,
-            language,
-            order=str(payment.order_id) if payment.order_id else None,
-            payment=str(payment.id),
-        )
-        return CurrentAnswer(declined)
+        about = {"order": str(payment.order_id)} if payment.order_id else {}
+        return _declined(payment, language, **about, payment=str(payment.id))
     status = 201 if payment.status == Payment.Status.SUCCEEDED else 202
     body = json_format.dump(payment_body(payment, language))
     answer = Answer(status, body, f"/api/v1/payments/{payment.id}")
     return CurrentAnswer(answer, is_for_customer=payment.requires_action)
 
 
-def _declined(
-    code: str, detail: str, language: str, *, order: str | None = None, payment: str | None = None
-) -> Answer:
-    about: dict[str, Any] = {"order": order, "payment": payment}
-    shown = lazy_texts.translate_stored(detail, language)
+def _declined(declined: Payment, language: str, **about: str) -> CurrentAnswer:
+    shown = lazy_texts.translate_stored(declined.failure_detail, language)
     problem = problems.problem(
         402,
         "payment_declined",
         shown or _("The payment was declined."),
         title="Payment declined",
         language=language,
-        failure={"code": code, "detail": shown},
-        **{name: value for name, value in about.items() if value},
+        failure={"code": declined.failure_code, "detail": shown},
+        **about,
     )
-    return Answer(402, problem.body)
+    return CurrentAnswer(Answer(402, problem.body))

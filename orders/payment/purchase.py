@@ -199,7 +199,7 @@ def _kept(sagas: Sequence[SagaRow]) -> set[UUID]:
 
 
 def _release_unless_kept(
-    sagas: Sequence[SagaRow], release: Callable[[list[UUID]], object]
+    sagas: Sequence[SagaRow], *, release: Callable[[list[UUID]], object]
 ) -> list[str | StepResult]:
     kept = _kept(sagas)
     ended = [saga.parent.id for saga in sagas if saga.subject_id not in kept]
@@ -208,15 +208,8 @@ def _release_unless_kept(
     return [KEPT if saga.subject_id in kept else gettext_noop("released") for saga in sagas]
 
 
-def _release_stock(sagas: Sequence[SagaRow]) -> list[str | StepResult]:
-    def release(order_ids: list[UUID]) -> None:
-        reservations.release(list(chain.from_iterable(read_lines(order_ids).values())))
-
-    return _release_unless_kept(sagas, release)
-
-
-def _release_coupons(sagas: Sequence[SagaRow]) -> list[str | StepResult]:
-    return _release_unless_kept(sagas, redemption.release)
+def _release_stock(order_ids: list[UUID]) -> None:
+    reservations.release(list(chain.from_iterable(read_lines(order_ids).values())))
 
 
 def _payment_ids(sagas: Sequence[SagaRow]) -> dict[UUID, UUID]:
@@ -294,8 +287,16 @@ def _mark_failed(sagas: Sequence[SagaRow]) -> None:
 SAGA_TYPES[NAME] = SagaType(
     name=NAME,
     steps=(
-        LocalStep("reserve_inventory", do=_refuse_to_repeat, undo=_release_stock),
-        LocalStep("hold_coupon", do=_refuse_to_repeat, undo=_release_coupons),
+        LocalStep(
+            "reserve_inventory",
+            do=_refuse_to_repeat,
+            undo=partial(_release_unless_kept, release=_release_stock),
+        ),
+        LocalStep(
+            "hold_coupon",
+            do=_refuse_to_repeat,
+            undo=partial(_release_unless_kept, release=redemption.release),
+        ),
         LocalStep("debit_balance", do=_debit_points, undo=_credit_points),
         charging.STEP,
         LocalStep("settle", do=_settle, notifies=True),

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
-from uuid import UUID
 
 from structlog import get_logger
 
@@ -28,9 +27,8 @@ from orders.saga.definitions import (
     TOO_LATE,
     UNDO,
     UNFINISHED,
-    WITHOUT_PARENT,
     Attempt,
-    BatchResult,
+    Attempts,
     Event,
     FreeSlots,
     LocalStep,
@@ -67,7 +65,7 @@ def advance(
     is_single: bool = False,
     failpoint: Callable[[str], None],
     after_commit: Callable[[Sequence[Callable[[], None]]], None],
-) -> BatchResult:
+) -> "Batch":
     """Advance these sagas by a step, durable when it returns; raises what a step raised, with nothing done.
 
     `after_commit` gets the notifications of what has committed: they must not follow from the attempt, whose
@@ -78,13 +76,13 @@ def advance(
     locked. A single batch (`is_single`) waits for them, reads everything again, and either records a result
     or does a step: a step that raises loses no result, and counts as an attempt.
     """
-    batches: list[_Batch] = []
+    new_batch = partial(Batch, runs, token, clock, free_slots, direction, is_single)
+    batches: list[Batch] = []
 
     def work() -> list[SagaRow]:
-        batch = _Batch(runs, token, clock, free_slots, direction, is_single)
-        batches.append(batch)
-        locked = batch.advance()
-        notified = batch.batch_result.notified.items()
+        batches.append(new_batch())
+        locked = batches[-1].advance()
+        notified = batches[-1].notified.items()
         notifications = [partial(SAGA_TYPES[kind].notify, sagas) for kind, sagas in notified]
         open_transaction.count_after_commit(after_commit, notifications)
         failpoint("batch decided")
@@ -102,7 +100,9 @@ def advance(
             raise
         logger.warning("saga step failed", saga=str(failed.saga_id), exc_info=error)
         failed.step, failed.result = "", refusal_or_failure(error)
-        return BatchResult(to_continue=[failed])
+        batch = new_batch()
+        batch.to_continue.append(failed)
+        return batch
     batch = batches[-1]
     # The runs change only now, because the transaction may have been retried.
     for saga in locked:
@@ -110,12 +110,15 @@ def advance(
         run.saga, run.result = saga, None
     for state, sagas in batch.ended.items():
         observation.log_ended(sagas, state)
-    failpoint(f"batch committed: {', '.join(batch.batch_result.committed) or 'nothing final'}")
-    return batch.batch_result
+    failpoint(f"batch committed: {', '.join(batch.committed) or 'nothing final'}")
+    return batch
 
 
-class _Batch:
-    """One attempt at the transaction."""
+class Batch:
+    """One attempt at the transaction, and its result: the runs that continue in another batch, the calls to
+    make by step and direction, the runs `locked_elsewhere`, and those `released`. `notified` are the sagas to
+    notify of, by type; `committed` names the final lines that were written, in order.
+    """
 
     def __init__(
         self,
@@ -131,7 +134,12 @@ class _Batch:
         self.now = clock()
         self.leased_until = self.now + timedelta(seconds=LEASE_SECONDS)
         self.free_slots = dict(free_slots)
-        self.batch_result = BatchResult()
+        self.to_continue: list[SagaRun] = []
+        self.calls: dict[tuple[OutsideStep, str], Attempts] = defaultdict(list)
+        self.locked_elsewhere: list[SagaRun] = []
+        self.released: list[SagaRun] = []
+        self.notified: dict[str, list[SagaRow]] = defaultdict(list)
+        self.committed: list[str] = []
         self.lines: list[SagaLogLine] = []
         self.leases: dict[str, list[SagaRow]] = defaultdict(list)
         self.irreversible: list[SagaRow] = []
@@ -142,7 +150,11 @@ class _Batch:
         self.failed_run: SagaRun | None = None
 
     def advance(self) -> list[SagaRow]:
-        locked = [saga for saga in self._lock() if self._is_ours(saga)]
+        locked, self.locked_elsewhere, self.released = log.lock_sagas(
+            self.runs.values(), token=self.token, is_single=self.is_single
+        )
+        self.failed_run = next((self.runs[saga.id] for saga in locked if self.is_single), None)
+        locked = [saga for saga in locked if self._is_ours(saga)]
         actors = {saga.about_id: log.acting_for(saga) for saga in locked if saga.about_id}
         with journal.acting_for(actors):
             continuing = [saga for saga in locked if self._record_result(saga)]
@@ -152,13 +164,14 @@ class _Batch:
             self._end_compensated()
             self._write_lines()
         for open_call, sagas in self.leases.items():
-            log.lease(sagas, token=self.token, until=self.leased_until, open_call=open_call)
+            lease = {"lease_token": self.token, "leased_until": self.leased_until}
+            log.update(sagas, **lease, next_attempt_at=self.leased_until, open_call=open_call)
             for saga in sagas:
                 saga.lease_token, saga.leased_until = self.token, self.leased_until
         later = self.now + timedelta(seconds=NO_SLOT_DELAY_SECONDS)
         for open_call, sagas in self.without_slot.items():
-            log.postpone(sagas, until=later, open_call=open_call)
-        log.mark_irreversible(self.irreversible)
+            log.update(sagas, next_attempt_at=later, **log.UNLEASED, open_call=open_call)
+        log.update(self.irreversible, is_irreversible=True)
         log.end(self.ended[State.DONE], State.DONE.value, at=self.now)
         return locked
 
@@ -166,40 +179,8 @@ class _Batch:
         log.write_lines(self.lines, at=self.clock())
         self.lines.clear()
 
-    def _lock(self) -> list[SagaRow]:
-        """The sagas of these runs, locked; the runs of those that are missing or left out go into the result.
-
-        A single batch reads everything again; any other trusts the copies of the sagas whose lease it holds.
-        """
-        copies = {run.saga_id: run.saga for run in self.runs.values() if run.saga and not self.is_single}
-        sagas = copies | log.read_sagas([id for id in self.runs if id not in copies])
-        by_type: dict[str, list[SagaRow]] = defaultdict(list)
-        for saga in sagas.values():
-            by_type[saga.kind].append(saga)
-        parents: dict[UUID, Any] = {}
-        for kind in sorted(by_type):
-            parents |= SAGA_TYPES[kind].lock(by_type[kind], not self.is_single)
-        # A single batch waits for locked rows: a row that it has not locked doesn't exist.
-        locked = log.read_sagas(sagas if self.is_single else parents, is_locked=True)
-        known = {
-            id: copy.final
-            for id, copy in copies.items()
-            if id in locked and copy.lease_token == locked[id].lease_token == self.token
-        }
-        final = log.final_results([id for id in locked if id not in known]) | known
-        for id, run in self.runs.items():
-            if saga := locked.get(id):
-                saga.final, saga.parent = dict(final.get(id, {})), parents.get(id)
-                saga.result = run.result_for(saga) if id in parents else WITHOUT_PARENT
-                self.failed_run = run if self.is_single else None
-            elif id in sagas and id not in parents:
-                self.batch_result.locked_elsewhere.append(run)
-            else:
-                self.batch_result.released.append(run)
-        return [locked[id] for id in self.runs if id in locked]
-
     def _release(self, saga: SagaRow) -> None:
-        self.batch_result.released.append(self.runs[saga.id])
+        self.released.append(self.runs[saga.id])
 
     def _is_ours(self, saga: SagaRow) -> bool:
         """Whether this executor may act on it: by its lease, a lease that has lapsed, or a final result."""
@@ -274,8 +255,8 @@ class _Batch:
         )
         self._release(saga)
         if saga.type.notifies_attempts:
-            self.batch_result.notified[saga.kind].append(saga)
-        self.batch_result.committed.append(f"{call_name(_name(step), saga.direction)} postponed")
+            self.notified[saga.kind].append(saga)
+        self.committed.append(f"{call_name(_name(step), saga.direction)} postponed")
         return False
 
     def _wait_for_action(self, saga: SagaRow, step: Step, result: StepResult) -> bool:
@@ -287,9 +268,9 @@ class _Batch:
             return True
         log.wait_for_action(saga, step.name, result, at=self.now)
         if action.deadline_at:
-            self.batch_result.notified[saga.kind].append(saga)
+            self.notified[saga.kind].append(saga)
         self._release(saga)
-        self.batch_result.committed.append(f"{call_name(step.name, DO)} waits for an action")
+        self.committed.append(f"{call_name(step.name, DO)} waits for an action")
         return False
 
     def _log_attempt(self, saga: SagaRow, step: Step | None, result: StepResult) -> None:
@@ -313,7 +294,7 @@ class _Batch:
         if saga.open_call == call_name(step.name, direction):
             saga.open_call = ""
         self.lines.append(SagaLogLine(saga, step.name, direction, result))
-        self.batch_result.committed.append(call_name(step.name, direction))
+        self.committed.append(call_name(step.name, direction))
 
     def _advance(self, locked: Sequence[SagaRow]) -> None:
         """Do the next local step of each saga, and schedule what follows.
@@ -350,7 +331,7 @@ class _Batch:
                 continue
             self._add_final_line(saga, step, DO, StepResult(Event.DONE, outcome))
             if step.notifies:
-                self.batch_result.notified[saga.kind].append(saga)
+                self.notified[saga.kind].append(saga)
             self._schedule_next(saga)
 
     def _schedule_next(self, saga: SagaRow) -> None:
@@ -362,7 +343,7 @@ class _Batch:
         if step is None:
             self.ended[State.DONE].append(saga)
             self._release(saga)
-            self.batch_result.committed.append("ended")
+            self.committed.append("ended")
         elif isinstance(step, OutsideStep) and self._may_start(saga, step):
             self._call(saga, step)
         else:
@@ -384,7 +365,7 @@ class _Batch:
 
     def _continue_in_next_batch(self, saga: SagaRow) -> None:
         self.leases[saga.open_call].append(saga)
-        self.batch_result.to_continue.append(self.runs[saga.id])
+        self.to_continue.append(self.runs[saga.id])
 
     def _call(self, saga: SagaRow, step: OutsideStep) -> None:
         """Schedule the call of the step if a slot is free. `open_call` is committed before the call."""
@@ -404,7 +385,7 @@ class _Batch:
             saga.open_call = call
             self.leases[call].append(saga)
         attempt = Attempt(saga, is_repeat=is_repeat, is_overdue=self._is_overdue(saga))
-        self.batch_result.calls[step, saga.direction].append((self.runs[saga.id], attempt))
+        self.calls[step, saga.direction].append((self.runs[saga.id], attempt))
 
     def _skip_without_effect(self, saga: SagaRow) -> Step | None:
         """The next step to undo, skipping outside steps that were refused or skipped.
@@ -431,8 +412,8 @@ class _Batch:
             SAGA_TYPES[kind].on_compensated(sagas)
             log.end(sagas, State.COMPENSATED.value, at=self.now)
             self.ended[State.COMPENSATED] += sagas
-            self.batch_result.notified[kind] += sagas
-            self.batch_result.committed += ["ended"] * len(sagas)
+            self.notified[kind] += sagas
+            self.committed += ["ended"] * len(sagas)
 
     def _undo(self, step: LocalStep, sagas: Sequence[SagaRow]) -> None:
         """Undo a local step where it has taken effect; the others get final lines that skip it."""

@@ -4,7 +4,6 @@ All functions of a step take many sagas at once; a single saga is a sequence of 
 """
 
 import threading
-from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
@@ -306,23 +305,7 @@ class SagaRun:
         return self.result if is_due or not self.step else None
 
 
-@dataclass(slots=True)
-class BatchResult:
-    """The result of a batch: the runs that continue in another batch, the calls to make by step and
-    direction, the runs `locked_elsewhere`, and those `released`. `notified` are the sagas to notify of, by
-    type; `committed` names the final lines that were written, in order.
-    """
-
-    to_continue: list[SagaRun] = field(default_factory=list)
-    calls: dict[tuple[OutsideStep, str], list[tuple[SagaRun, Attempt]]] = field(
-        default_factory=lambda: defaultdict(list)
-    )
-    locked_elsewhere: list[SagaRun] = field(default_factory=list)
-    released: list[SagaRun] = field(default_factory=list)
-    notified: dict[str, list[SagaRow]] = field(default_factory=lambda: defaultdict(list))
-    committed: list[str] = field(default_factory=list)
-
-
+Attempts = list[tuple[SagaRun, Attempt]]
 FreeSlots = Mapping[str, int]
 """How many more calls may be made now, by `slot_of`."""
 

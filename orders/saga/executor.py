@@ -20,6 +20,7 @@ from structlog import get_logger
 
 from orders.models import Saga
 from orders.saga import batch, observation, recovery
+from orders.saga.batch import Batch
 from orders.saga.definitions import (
     DO,
     LEASE_SECONDS,
@@ -27,8 +28,7 @@ from orders.saga.definitions import (
     SAGA_TYPES,
     UNDO,
     UNFINISHED,
-    Attempt,
-    BatchResult,
+    Attempts,
     OutsideCall,
     OutsideStep,
     SagaRun,
@@ -43,7 +43,6 @@ from shop.db import transactions
 from shop.repeated_work import RepeatedWork
 
 logger = get_logger(__name__)
-Attempts = Sequence[tuple[SagaRun, Attempt]]
 # Slots of runs that are in a batch. There is a batch for new sagas, and one per direction for sagas whose
 # call has returned; each has a thread, so that none waits for another.
 NEW, RETURNED, SINGLE = "new", "returned", "single"
@@ -92,11 +91,10 @@ class Executor:
         self._condition = threading.Condition()
         # The fields below need the condition's lock. A saga has one run at most.
         self._runs: dict[UUID, SagaRun] = {}
-        self._queued: deque[SagaRun] = deque()
-        self._returned: dict[str, deque[SagaRun]] = {DO: deque(), UNDO: deque()}
+        self._waiting: dict[str, deque[SagaRun]] = {NEW: deque(), DO: deque(), UNDO: deque()}
         self._in_flight: dict[SagaRun, str] = {}
         self._due: set[str] = set()
-        self._gathering: dict[OutsideStep, list[tuple[SagaRun, Attempt]]] = defaultdict(list)
+        self._gathering: dict[OutsideStep, Attempts] = defaultdict(list)
         self._failed: deque[UUID] = deque(maxlen=FAILED_KEPT)
         self._blocked = 0
         self._busy_at = float("-inf")
@@ -126,8 +124,8 @@ class Executor:
         ends_at = time.monotonic() + seconds
         with self._condition:
             self._polls = False
-            queued = list(self._queued)
-            self._queued.clear()
+            queued = list(self._waiting[NEW])
+            self._waiting[NEW].clear()
         self._release_runs(queued)
         while self._runs and time.monotonic() < ends_at:
             time.sleep(MIN_INTERVAL_SECONDS)
@@ -164,13 +162,14 @@ class Executor:
                 self._runs[saga_id].is_found = False
                 return self._runs[saga_id]
             run = self._runs[saga_id] = SagaRun(saga_id)
-            self._queued.append(run)
+            self._waiting[NEW].append(run)
         self._schedule(NEW)
         return run
 
     def _wait_for_queue(self, ends_at: float) -> bool:
         """Wait, with the lock held, until the queue has a place; False if it has none in time."""
-        if len(self._queued) < MAX_QUEUED:
+        queued = self._waiting[NEW]
+        if len(queued) < MAX_QUEUED:
             return True
         # Other tasks of the worker need threads as well.
         if self._blocked >= MAX_BLOCKED:
@@ -178,7 +177,7 @@ class Executor:
         self._blocked += 1
         try:
             return self._condition.wait_for(
-                lambda: len(self._queued) < MAX_QUEUED, max(0.0, ends_at - time.monotonic())
+                lambda: len(queued) < MAX_QUEUED, max(0.0, ends_at - time.monotonic())
             )
         finally:
             self._blocked -= 1
@@ -186,11 +185,10 @@ class Executor:
     def _schedule(self, kind: str) -> None:
         """Schedule a batch of this kind if it has work."""
         with self._condition:
+            has_work = bool(self._waiting[kind])
             if kind == NEW:
                 is_polling = self._polls and time.monotonic() - self._busy_at < IDLE_SECONDS
-                has_work = (bool(self._queued) or is_polling) and self._room_for_new() > 0
-            else:
-                has_work = bool(self._returned[kind])
+                has_work = (has_work or is_polling) and self._room_for_new() > 0
             if kind in self._due or not has_work:
                 return
             self._due.add(kind)
@@ -201,11 +199,8 @@ class Executor:
         began_at = time.monotonic()
         try:
             if kind == NEW:
-                runs = self._dequeue_new()
-            else:
-                with self._condition:
-                    runs = list(self._returned[kind])
-                    self._returned[kind].clear()
+                self._find_new()
+            runs = self._dequeue(kind)
             if runs:
                 self._busy_at = began_at
                 self._advance_shared(runs, direction=UNDO if kind == UNDO else DO)
@@ -215,19 +210,20 @@ class Executor:
                 self._due.discard(kind)
             self._schedule(kind)
 
-    def _dequeue_new(self) -> list[SagaRun]:
-        """Take as many new runs from the queue as may be leased."""
-        self._find_new()
+    def _dequeue(self, kind: str) -> list[SagaRun]:
+        """Take the runs that wait for a batch of this kind; of new ones as many as may be leased."""
         with self._condition:
-            count = max(0, min(len(self._queued), self._room_for_new()))
-            runs = [self._queued.popleft() for _ in range(count)]
-            self._in_flight |= dict.fromkeys(runs, NEW)
-            self._condition.notify_all()
+            waiting = self._waiting[kind]
+            count = len(waiting) if kind != NEW else max(0, min(len(waiting), self._room_for_new()))
+            runs = [waiting.popleft() for _ in range(count)]
+            if kind == NEW:
+                self._in_flight |= dict.fromkeys(runs, NEW)
+                self._condition.notify_all()
         return runs
 
     def _find_new(self) -> None:
         with self._condition:
-            free = self._room_for_new() - len(self._queued)
+            free = self._room_for_new() - len(self._waiting[NEW])
         if free <= 0 or not self._polls:
             return
         try:
@@ -240,7 +236,7 @@ class Executor:
             for saga in found:
                 if saga.id not in self._runs and saga.id not in self._failed:
                     run = self._runs[saga.id] = SagaRun(saga.id, saga, is_found=True)
-                    self._queued.append(run)
+                    self._waiting[NEW].append(run)
 
     def _room_for_new(self) -> int:
         """How many more sagas may be leased; those in recovery and at event-pool steps don't count."""
@@ -305,7 +301,7 @@ class Executor:
         stack.callback(self._release_runs, runs)
         return stack
 
-    def _dispatch_result(self, batch_result: BatchResult, *, is_single: bool) -> None:
+    def _dispatch_result(self, batch_result: Batch, *, is_single: bool) -> None:
         """Run the next actions of a committed batch."""
         # A polled saga that is locked is being taken by another worker.
         self._release_runs(
@@ -401,7 +397,7 @@ class Executor:
         with self._condition:
             for run in runs:
                 self._in_flight[run] = RETURNED
-                self._returned[run.saga.direction if run.saga else DO].append(run)
+                self._waiting[run.saga.direction if run.saga else DO].append(run)
         for kind in (DO, UNDO, NEW):
             self._schedule(kind)
 

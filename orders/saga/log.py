@@ -20,9 +20,11 @@ from orders.saga.definitions import (
     SAGA_COLUMNS,
     SAGA_TYPES,
     UNDO,
+    WITHOUT_PARENT,
     Event,
     FinalResults,
     SagaRow,
+    SagaRun,
     StepResult,
 )
 from shop import clock
@@ -168,24 +170,9 @@ def start_compensation(saga: SagaRow, code: str, detail: str) -> None:
     )
 
 
-def mark_irreversible(sagas: Sequence[SagaRow]) -> None:
-    """Record that these locked sagas have passed their point of no return."""
-    _update_sagas(sagas, is_irreversible=True)
-
-
 def end(sagas: Sequence[SagaRow], state: str, *, at: datetime) -> None:
     """End these locked sagas with one statement."""
-    _update_sagas(sagas, state=state, ended_at=at, next_attempt_at=None, **UNLEASED, open_call="")
-
-
-def lease(sagas: Sequence[SagaRow], *, token: str, until: datetime, open_call: str) -> None:
-    """Lease these locked sagas to the executor of this token; `open_call` names its next call."""
-    _update_sagas(sagas, lease_token=token, leased_until=until, next_attempt_at=until, open_call=open_call)
-
-
-def postpone(sagas: Sequence[SagaRow], *, until: datetime, open_call: str) -> None:
-    """Postpone these locked sagas until then, without a lease."""
-    _update_sagas(sagas, next_attempt_at=until, **UNLEASED, open_call=open_call)
+    update(sagas, state=state, ended_at=at, next_attempt_at=None, **UNLEASED, open_call="")
 
 
 def wait_for_action(saga: SagaRow, step: str, result: StepResult, *, at: datetime) -> None:
@@ -201,12 +188,12 @@ def wait_for_action(saga: SagaRow, step: str, result: StepResult, *, at: datetim
     deadline_at = max(action.deadline_at or saga.deadline_at, least)
     is_noted = not saga.lease_token and saga.deadline_at == deadline_at
     saga.deadline_at = deadline_at
-    _update_sagas([saga], next_attempt_at=action.expires_at, **UNLEASED, deadline_at=deadline_at)
+    update([saga], next_attempt_at=action.expires_at, **UNLEASED, deadline_at=deadline_at)
     if action.deadline_at and not is_noted:
         journal.note_all([_journal_line(SagaLogLine(saga, step, DO, result), at)])
 
 
-def _update_sagas(sagas: Sequence[SagaRow], **values: str | datetime | bool | None) -> None:
+def update(sagas: Sequence[SagaRow], **values: str | datetime | bool | None) -> None:
     """Update columns of locked rows, which a worker has taken; the statement is sent together with the next
     one or with COMMIT.
     """
@@ -233,3 +220,41 @@ def _journal_line(line: SagaLogLine, at: datetime) -> journal.NewJournalLine:
         at=at,
         by=acting_for(saga),
     )
+
+
+def lock_sagas(
+    runs: Collection[SagaRun], *, token: str, is_single: bool
+) -> tuple[list[SagaRow], list[SagaRun], list[SagaRun]]:
+    """The sagas of these runs, locked, and the runs of those that are locked elsewhere, and that are missing.
+
+    A single batch (`is_single`) waits for rows that are locked, and reads everything again; any other leaves
+    out the sagas whose rows are locked, and trusts the copies of those whose lease it holds by this token.
+    """
+    copies = {run.saga_id: run.saga for run in runs if run.saga and not is_single}
+    sagas = copies | read_sagas([run.saga_id for run in runs if run.saga_id not in copies])
+    by_type: dict[str, list[SagaRow]] = defaultdict(list)
+    for saga in sagas.values():
+        by_type[saga.kind].append(saga)
+    parents: dict[UUID, Any] = {}
+    for kind in sorted(by_type):
+        parents |= SAGA_TYPES[kind].lock(by_type[kind], not is_single)
+    # A single batch waits for locked rows: a row that it has not locked doesn't exist.
+    rows = read_sagas(sagas if is_single else parents, is_locked=True)
+    known = {
+        id: copy.final
+        for id, copy in copies.items()
+        if id in rows and copy.lease_token == rows[id].lease_token == token
+    }
+    final = final_results([id for id in rows if id not in known]) | known
+    locked, locked_elsewhere, missing = [], [], []
+    for run in runs:
+        id = run.saga_id
+        if saga := rows.get(id):
+            saga.final, saga.parent = dict(final.get(id, {})), parents.get(id)
+            saga.result = run.result_for(saga) if id in parents else WITHOUT_PARENT
+            locked.append(saga)
+        elif id in sagas and id not in parents:
+            locked_elsewhere.append(run)
+        else:
+            missing.append(run)
+    return locked, locked_elsewhere, missing

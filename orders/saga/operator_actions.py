@@ -75,7 +75,10 @@ def retry(*, saga_id: UUID, reason: str, by: ActorContext) -> Saga:
 
     def decide(saga: SagaRow) -> str:
         if saga.state not in UNFINISHED:
-            raise Rejected(operator_texts.already_ended(saga.state), code="saga_ended")
+            state = Saga.State(saga.state).label
+            raise Rejected(
+                gettext("The saga has ended: it is %(state)s.") % {"state": state}, code="saga_ended"
+            )
         return log.RETRIED
 
     _check(saga_id, reason)
@@ -129,7 +132,10 @@ def force_complete(*, saga_id: UUID, reason: str, by: ActorContext, reference: s
         if saga.state == Saga.State.DONE:
             return ""
         if saga.direction == UNDO:
-            raise Rejected(operator_texts.not_completable(saga.state), code="saga_being_undone")
+            text = gettext("The saga is being compensated: retry it, or force its compensation.")
+            if saga.state == Saga.State.COMPENSATED:
+                text = gettext("The saga is compensated, which is final.")
+            raise Rejected(text, code="saga_being_undone")
         return _force_or_ask(saga, answer, reason=reason.strip(), reference=reference)
 
     return _act_while_unleased(saga_id, decide, reason=reason, by=by)
@@ -191,7 +197,8 @@ def _ask_other_system(saga_id: UUID, direction: str, *, reference: str = "") -> 
     expected = step.look_up.expect(saga)
     result = step.look_up.ask(expected, direction)
     if result.event == Event.FORCED and reference not in ("", result.reference):
-        raise Rejected(operator_texts.reference_differs(result.reference), code="reference_differs")
+        text = gettext("The other system's id of it is %(reference)s, not the one that you gave.")
+        raise Rejected(text % {"reference": result.reference}, code="reference_differs")
     return Answer(step.name, expected, result)
 
 
@@ -223,10 +230,17 @@ def _force_or_ask(
 def _confirmed_step(saga: SagaRow, answer: Answer | None) -> tuple[OutsideStep, StepResult]:
     """The outside step at which the locked saga is stuck, and the answer about it if nothing has changed."""
     step = saga.next_step
+    if step is None:
+        text = gettext("All steps are done and only the saga's end is not recorded: retry the saga.")
+        raise Rejected(text, code="step_is_local")
     if not isinstance(step, OutsideStep):
-        raise Rejected(operator_texts.not_forceable(step), code="step_is_local")
+        text = gettext(
+            "%(step)s runs in our own database, and forcing it would skip its effect: retry the saga."
+        )
+        raise Rejected(text % {"step": step.name}, code="step_is_local")
     if saga.state != Saga.State.STUCK:
-        raise Rejected(operator_texts.not_stuck(step), code="step_not_hanging")
+        text = gettext("%(step)s is not stuck: it is still being retried.")
+        raise Rejected(text % {"step": step.name}, code="step_not_hanging")
     if (
         answer is None
         or answer.step != step.name
@@ -318,7 +332,7 @@ def _force_step(saga: SagaRow, step: OutsideStep, result: StepResult) -> None:
     if saga.direction == DO and step.on_result:
         step.on_result(saga, result)
     if saga.direction == DO and step not in saga.type.reversible:
-        log.mark_irreversible([saga])
+        log.update([saga], is_irreversible=True)
 
 
 def _account_id(saga: SagaRow) -> int | None:
@@ -331,8 +345,15 @@ def _assert_reversible(saga: SagaRow) -> None:
     steps = saga.type.reversible
     if steps and not saga.is_irreversible and saga.state in UNFINISHED:
         return
-    reason = operator_texts.not_reversible(saga.kind, is_retried_only=not steps, order_id=saga.about_id)
-    raise Rejected(reason, code="saga_not_reversible")
+    if not steps:
+        text = gettext(
+            "This %(saga)s can't be compensated any more; it must complete: retry it, or complete its step."
+        )
+    elif saga.about_id:
+        text = gettext("This %(saga)s can't be compensated any more; refund order %(order)s instead.")
+    else:
+        text = gettext("This %(saga)s can't be compensated any more; the points are in the wallet.")
+    raise Rejected(text % {"saga": saga.kind, "order": saga.about_id}, code="saga_not_reversible")
 
 
 def _note_action(before: SagaRow, saga: SagaRow, what: str, reason: str, noted: Mapping[str, Any]) -> None:

@@ -59,17 +59,17 @@ def filter_needing_operator(sagas: "QuerySet[Saga]") -> "QuerySet[Saga]":
 
 def count_stuck() -> dict[str, int]:
     """The number of stuck sagas of each type, also of types without any."""
-    return _count_by_type(_unfinished().filter(state=Saga.State.STUCK))
+    return _count_by_type(state=Saga.State.STUCK)
 
 
 def count_unfinished() -> dict[str, int]:
     """The number of unfinished sagas of each type, also of types without any."""
-    return _count_by_type(_unfinished())
+    return _count_by_type()
 
 
-def _count_by_type(sagas: "QuerySet[Saga]") -> dict[str, int]:
-    counted = dict(sagas.order_by().values_list("kind").annotate(count=Count("id")))
-    return dict.fromkeys(SAGA_TYPES, 0) | counted
+def _count_by_type(**only: str) -> dict[str, int]:
+    counted = _unfinished().filter(**only).order_by().values_list("kind").annotate(count=Count("id"))
+    return dict.fromkeys(SAGA_TYPES, 0) | dict(counted)
 
 
 def filter_unsettled(payments: "QuerySet[Payment]", statuses: Collection[str]) -> "QuerySet[Payment]":

@@ -19,10 +19,10 @@ from inventory.tests.factories import ProductFactory
 from orders.models import Order, Saga
 from orders.placement.decisions import PlacedOrder
 from orders.saga import batch, executor, observation
+from orders.saga.batch import Batch
 from orders.saga.definitions import (
     RECOVERY,
     SAGA_TYPES,
-    BatchResult,
     Event,
     OutsideCall,
     OutsideStep,
@@ -75,7 +75,7 @@ def ended(placed: Sequence[PlacedOrder]) -> list[str]:
     return [buying.state_of(one.order.id) for one in placed]
 
 
-def one_batch(placed: Sequence[PlacedOrder]) -> BatchResult:
+def one_batch(placed: Sequence[PlacedOrder]) -> Batch:
     return batch.advance(
         [SagaRun(saga_id) for saga_id in saga_ids(placed)],
         token="one",
@@ -94,7 +94,7 @@ def test_each_of_many_orders_ends_as_its_card_demands(threaded: Executor) -> Non
 
 
 def test_a_batch_of_an_empty_queue_has_no_sagas() -> None:
-    assert stepping.executor()._dequeue_new() == []
+    assert stepping.executor()._dequeue(executor.NEW) == []
 
 
 def test_a_slow_card_delays_its_own_order_alone(threaded: Executor) -> None:
@@ -277,7 +277,7 @@ def test_accept_blocks_while_the_queue_is_full(threaded: Executor, monkeypatch: 
     wait_until(lambda: len(blocked.started) == 2)
     message.join(1.5)
     assert message.is_alive()
-    assert len(threaded._queued) <= 2
+    assert len(threaded._waiting[executor.NEW]) <= 2
     blocked.is_over.set()
     message.join(20)
     assert not message.is_alive()

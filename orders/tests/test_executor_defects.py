@@ -164,13 +164,13 @@ def test_a_full_executor_does_not_spin(threaded: Executor, monkeypatch: pytest.M
     message.start()
     wait_until(lambda: len(blocked.started) == 1)
     for_a_while(executor.IDLE_SECONDS + 0.5)
-    taken, take = [0], threaded._dequeue_new
+    taken, take = [0], threaded._dequeue
 
-    def counted() -> Any:
+    def counted(kind: str) -> Any:
         taken[0] += 1
-        return take()
+        return take(kind)
 
-    monkeypatch.setattr(threaded, "_dequeue_new", counted)
+    monkeypatch.setattr(threaded, "_dequeue", counted)
     for_a_while(1)
     most = taken[0]
     blocked.is_over.set()

@@ -41,7 +41,7 @@ def _no_lease_of_batches(batch: Any) -> None:
             self._release(saga)
         return bool(is_unfinished)
 
-    batch._Batch._is_ours = is_ours
+    batch.Batch._is_ours = is_ours
 
 
 def _no_lease_of_messages(recovery: Any) -> None:
