@@ -1,21 +1,19 @@
-"""The API of orders, and the calls that start payments."""
+"""The API of orders, the calls that start payments, and the webhook that gateways call."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, get_args
 from uuid import UUID
 
-from django.conf import settings
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
-from structlog import get_logger
+from rest_framework.permissions import AllowAny
 
 from inventory.reservations import Line
 from orders import cancellation, examples, payment_calls, schemas, selectors, tasks
 from orders.metrics import counters
 from orders.models import Order, Refund
 from orders.payment import purchase, refunding, top_ups
-from orders.payment.payment_status import IsAttempted
-from orders.payment_calls import PaymentInProgress, read_order_answers, read_payment_answers
+from orders.payment_calls import read_order_answers
 from orders.placement import checkout
 from orders.placement.decisions import OrderRequest
 from orders.placement.strategies.group_commit import is_stalled
@@ -35,8 +33,11 @@ from orders.schemas import (
     order_body,
     refund_body,
 )
+from payments import webhooks
 from payments.api import ListPayments
-from payments.schemas import PaymentBody, TopUpInput
+from payments.gateways import GATEWAYS
+from payments.gateways.events import TOLERANCE_SECONDS
+from payments.schemas import PaymentBody, ReceivedBody, TopUpInput
 from shop.api_keys.scopes import Resource
 from shop.concurrency.event_loop import run_in_thread, submit_to_batcher
 from shop.errors import Rejected
@@ -55,13 +56,9 @@ from shop.http.validation import Nothing, read, read_query
 from shop.http.views import Request, Response, View
 from shop.idempotency import claims
 from shop.idempotency.recorded_answers import Replay
-from shop.observability import tracing
 from shop.operations import dispatch
 from shop.rates import rate_limits
 
-log = get_logger(__name__)
-# How long a worker takes to lease a payment and record its first attempt, besides the gateway call itself.
-ATTEMPT_SECONDS = 2.0
 PLACING = {
     404: ["product_not_found"],
     409: [
@@ -83,6 +80,17 @@ PLACING = {
     429: ["throttled"],
     503: ["overloaded", "unavailable"],
 }
+DATED = f"`t` may be at most {TOLERANCE_SECONDS} seconds in the past or in the future."
+SIGNATURES = [
+    OpenApiParameter(
+        entry.webhook_header,
+        str,
+        OpenApiParameter.HEADER,
+        description=f"From `{name}`: `t=<unix seconds>,v1=<hex HMAC-SHA256>`. {DATED}",
+    )
+    for name, entry in GATEWAYS.items()
+]
+EVENT = {"type": "object", "description": "An event in the gateway's format."}
 
 
 class Orders(View):
@@ -130,9 +138,6 @@ class Orders(View):
         `invalid` at `payment.token`; if the wallet holds too few, 409 `insufficient_points`. A card token
         that the gateway doesn't know is a declined payment: 402 with the `failure.code` `unknown_token`.
         """
-        return await payment_calls.wait_and_respond(await self._start(request))
-
-    async def _start(self, request: Request) -> Response | PaymentInProgress:
         call = keyed_calls.read_keyed_call(request, schemas.placed_order_answer)
         body = read(PlaceOrderInput, request)
         order_request = OrderRequest(
@@ -161,17 +166,13 @@ class Orders(View):
         outcome = await payment_calls.perform_rate_limited(request, call, rate_limits.ORDERS, place)
         if isinstance(outcome, Replay):
             return await payment_calls.respond_to_replay(request, call, outcome, read_order_answers)
-        _note("order placed", outcome.order.id, outcome.started and outcome.started.saga.id)
-        if outcome.answer:
+        started = outcome.started
+        payment_calls.note("order placed", outcome.order.id, started and started.saga.id)
+        if started is None:
             return keyed_calls.respond(outcome.answer, is_replay=False)
-        assert outcome.started
-        return PaymentInProgress(
-            call,
-            outcome.order.id,
-            read_order_answers,
-            schemas.paying_order_answer(outcome),
-            _enqueuing(outcome.started.saga.id),
-            payment_calls.preferred_seconds(request) or 0,
+        paying = schemas.order_answer(outcome.order, outcome.lines, [started.payment], call.language)
+        return await payment_calls.wait_and_respond(
+            request, call, started, outcome.order.id, read_order_answers, paying.answer
         )
 
 
@@ -268,7 +269,7 @@ class OrderRefunds(View):
             ),
         )
         if not isinstance(outcome, Replay):
-            _note("refund started", order_id, outcome.saga_id)
+            payment_calls.note("refund started", order_id, outcome.saga_id)
             dispatch.enqueue_batched(tasks.advance, str(outcome.saga_id))
         return keyed_calls.respond_recorded(call, outcome)
 
@@ -302,39 +303,18 @@ class Payments(ListPayments):
 
         Another account's order is 404 `not_found`, also for staff, who may view and cancel it but not pay it.
         """
-        return await payment_calls.wait_and_respond(await self._start(request))
-
-    async def _start(self, request: Request) -> Response | PaymentInProgress:
         call = keyed_calls.read_keyed_call(request, schemas.answered_later)
         body = read(PayInput, request)
-
-        async def pay() -> Any:
-            await payment_calls.wait_for_capacity(call)
-            return await keyed_calls.run_claimed_in_thread(
-                call,
-                lambda: purchase.pay(
-                    account_id=call.account_id,
-                    order_id=body.order,
-                    token=body.token,
-                    keep_on_decline=body.keep_on_decline,
-                    keyed=call,
-                    payer=payment_calls.payer_of(request, call, body.token),
-                ),
-            )
-
-        outcome = await payment_calls.perform_rate_limited(request, call, rate_limits.PAYMENTS, pay)
-        if isinstance(outcome, Replay):
-            return await payment_calls.respond_to_replay(request, call, outcome, read_payment_answers)
-        payment = outcome.started.payment
-        _note("payment started", outcome.order.id, outcome.started.saga.id)
-        return PaymentInProgress(
-            call,
-            payment.id,
-            read_payment_answers,
-            schemas.payment_answer(payment, call.language).answer,
-            _enqueuing(outcome.started.saga.id),
-            payment_calls.preferred_seconds(request) or 0,
+        start = partial(
+            purchase.pay,
+            account_id=call.account_id,
+            order_id=body.order,
+            token=body.token,
+            keep_on_decline=body.keep_on_decline,
+            keyed=call,
+            payer=payment_calls.payer_of(request, call, body.token),
         )
+        return await payment_calls.pay(request, call, rate_limits.PAYMENTS, start, event="payment started")
 
 
 class TopUps(View):
@@ -367,52 +347,47 @@ class TopUps(View):
         201 and 202 both return the payment, and its URL as `Location`: `card_amount` is what is charged, and
         `order` is null. Without `Prefer` the response follows the first attempt at the gateway.
         """
-        return await payment_calls.wait_and_respond(await self._start(request))
-
-    async def _start(self, request: Request) -> Response | PaymentInProgress:
         call = keyed_calls.read_keyed_call(request, schemas.answered_later)
         body = read(TopUpInput, request)
-
-        async def start() -> Any:
-            await payment_calls.wait_for_capacity(call)
-            return await keyed_calls.run_claimed_in_thread(
-                call,
-                lambda: top_ups.start(
-                    account_id=call.account_id,
-                    amount=body.amount,
-                    token=body.token,
-                    keyed=call,
-                    payer=payment_calls.payer_of(request, call, body.token),
-                ),
-            )
-
-        outcome = await payment_calls.perform_rate_limited(request, call, rate_limits.TOP_UPS, start)
-        if isinstance(outcome, Replay):
-            return await payment_calls.respond_to_replay(request, call, outcome, read_payment_answers)
-        _note("top-up started", None, outcome.saga_id)
-        payment_id: UUID = outcome.payment.id
-        is_attempted: IsAttempted | None = None
-        seconds: float | None = payment_calls.preferred_seconds(request)
-        if seconds is None:
-            # Without a preference a top-up waits for one attempt at the gateway.
-            seconds = settings.GATEWAY_TIMEOUT_SECONDS + ATTEMPT_SECONDS
-            is_attempted = partial(run_in_thread, top_ups.is_attempted, payment_id)
-        answer = schemas.payment_answer(outcome.payment, call.language).answer
-        return PaymentInProgress(
-            call, payment_id, read_payment_answers, answer, _enqueuing(outcome.saga_id), seconds, is_attempted
+        start = partial(
+            top_ups.start,
+            account_id=call.account_id,
+            amount=body.amount,
+            token=body.token,
+            keyed=call,
+            payer=payment_calls.payer_of(request, call, body.token),
+        )
+        return await payment_calls.pay(
+            request,
+            call,
+            rate_limits.TOP_UPS,
+            start,
+            event="top-up started",
+            is_attempted=top_ups.is_attempted,
         )
 
 
-def _enqueuing(saga_id: UUID) -> Callable[[], None]:
-    return partial(dispatch.enqueue_batched, tasks.advance, str(saga_id))
+class Webhooks(View):
+    resource = Resource.NONE
+    authentication_classes = []
+    permission_classes = [AllowAny]
 
+    @extend_schema(
+        summary="Receive an event about a charge (gateways)",
+        parameters=SIGNATURES,
+        request={"application/json": EVENT},
+        responses={200: ReceivedBody} | api_doc.refusals({400: ["signature_invalid"], 404: ["not_found"]}),
+    )
+    def post(self, request: Request, gateway: str) -> Response:
+        """The signature covers the exact bytes of the body.
 
-def _note(event: str, order_id: UUID | None, saga_id: UUID | None) -> None:
-    """Log what this request has started, and record it in its trace: the ids of all that follows."""
-    ids = {key: str(value) for key, value in (("order", order_id), ("saga", saga_id)) if value}
-    log.info(event, **ids)
-    if tracing.is_on:
-        tracing.annotate(tracing.attributes(ids))
+        Every signed body is 200: also an event that was received before, one of an unknown type, and a body
+        that is no event. The creation time in an event is ignored.
+        """
+        event = webhooks.receive(gateway=gateway, headers=request.headers, body=request.body)
+        if event and event.handled_at is None:
+            dispatch.enqueue(tasks.handle_webhook, event.id)
+        return Response({"received": True})
 
 
 async def _place_order(order_request: OrderRequest) -> Any:

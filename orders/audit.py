@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.db import connection
 from django.db.models import (
+    Aggregate,
     BigIntegerField,
     BooleanField,
     Case,
@@ -36,6 +38,7 @@ from orders.payment import purchase, refund_saga, top_ups
 from orders.payment.refund_records import UNSETTLED as UNDER_WAY
 from orders.placement import first_orders
 from orders.saga.definitions import DO, LEASE_SECONDS, Event
+from payments import audit as payments_audit
 from payments.models import GATEWAY_CLEARING, Dispute, Entry, Payment, Transfer
 from payments.payment_states import UNSETTLED
 from payments.reconciliation import comparison
@@ -45,7 +48,7 @@ from shop import clock
 from shop.db.archived_months import JOURNAL, PAID_EVENTS
 from shop.models import ArchivedMonth, ArchivedPaidEvent, IdempotencyKey, JournalLine
 from shop.operations.audits.audit_report import OFFENDERS_REPORTED, LawReport, report
-from shop.operations.audits.audit_scope import Rows, count, within
+from shop.operations.audits.audit_scope import Rows, Subject, WholeCheck, count, within
 
 # A saga whose worker crashed at its deadline is retried once the lease has lapsed.
 GRACE_SECONDS = 6 * LEASE_SECONDS
@@ -81,7 +84,7 @@ def audit() -> list[LawReport]:
     return [
         reserved_is_what_open_orders_hold(),
         coupons_are_held_by_open_orders(),
-        one_key_has_one_effect(),
+        keys_have_one_effect(),
         gateway_charged_what_was_paid(),
         refunds_add_up(),
         overdue_sagas_are_stuck(),
@@ -126,34 +129,24 @@ def _second_first_orders(order_ids: Rows | None) -> "QuerySet[Order]":
     return Order.objects.filter(~used, pk__in=holders, status__in=first_orders.COUNTING)
 
 
-def one_key_has_one_effect() -> LawReport:
-    """No two keys name one effect, and every effect that a key names is there."""
-    offenders = shared_references() + _offenders(_keys_without_effect(), "id")
-    return report("L8", IdempotencyKey.objects.count(), offenders)
-
-
-def keys_have_one_effect(key_ids: Rows | None) -> LawReport:
-    """L8 for some keys: no other key of the account names the same effect, and each effect is there."""
-    others = IdempotencyKey.objects.filter(account=OuterRef("account"), reference=OuterRef("reference"))
+def keys_have_one_effect(key_ids: Rows | None = None) -> LawReport:
+    """No two keys name one effect, for some keys no two of the account, and each effect is there."""
     keys = IdempotencyKey.objects.filter(within("pk", key_ids), reference__isnull=False)
-    shared = keys.filter(Exists(others.exclude(pk=OuterRef("pk"))))
-    lost = _keys_without_effect().filter(within("pk", key_ids))
-    offenders = sorted(set(_offenders(shared, "reference"))) + _offenders(lost, "id")
-    return report("L8", count(IdempotencyKey.objects.all(), key_ids), offenders)
+    others = IdempotencyKey.objects.filter(account=OuterRef("account"), reference=OuterRef("reference"))
+    twins = keys.filter(Exists(others.exclude(pk=OuterRef("pk"))))
+    shared = shared_references() if key_ids is None else sorted(set(_offenders(twins, "reference")))
+    lost = keys.exclude(
+        Exists(Order.objects.filter(id=OuterRef("reference")))
+        | Exists(Payment.objects.filter(id=OuterRef("reference")))
+        | Exists(Refund.objects.filter(id=OuterRef("reference")))
+    )
+    return report("L8", count(IdempotencyKey.objects.all(), key_ids), shared + _offenders(lost, "id"))
 
 
 def shared_references() -> list[str]:
     """Effects that are named by two keys."""
     keys = IdempotencyKey.objects.filter(reference__isnull=False).values("reference")
     return _offenders(keys.annotate(keys=Count("id")).filter(keys__gt=1), "reference")
-
-
-def _keys_without_effect() -> "QuerySet[IdempotencyKey]":
-    return IdempotencyKey.objects.filter(reference__isnull=False).exclude(
-        Exists(Order.objects.filter(id=OuterRef("reference")))
-        | Exists(Payment.objects.filter(id=OuterRef("reference")))
-        | Exists(Refund.objects.filter(id=OuterRef("reference")))
-    )
 
 
 def gateway_charged_what_was_paid() -> LawReport:
@@ -205,6 +198,7 @@ def refunds_add_up(order_ids: Rows | None = None) -> LawReport:
     """Refunds, settled and pending, agree with orders, lines, payments and the ledger; lost disputes too."""
     orders = _orders_inconsistent_with_refunds().filter(within("pk", order_ids))
     of_orders = within("order", order_ids)
+    under_way = Refund.objects.filter(of_orders, status__in=UNDER_WAY)
     return report(
         "L9",
         count(Refund.objects.all(), order_ids),
@@ -212,7 +206,7 @@ def refunds_add_up(order_ids: Rows | None = None) -> LawReport:
             *_offenders(orders, "id"),
             *_offenders(_payments_inconsistent_with_refunds().filter(of_orders), "order_id"),
             *_offenders(_lines_inconsistent_with_refunds().filter(of_orders), "order_id"),
-            *_offenders(_refunds_without_saga().filter(of_orders), "id"),
+            *_offenders(under_way.exclude(Exists(_unfinished_sagas(refund_saga.NAME))), "id"),
             *_offenders(_orders_inconsistent_with_losses().filter(within("pk", order_ids)), "id"),
         ],
     )
@@ -292,18 +286,14 @@ def _lines_inconsistent_with_refunds() -> "QuerySet[OrderLine]":
     return lines.exclude(refunded_quantity=F("taken"))
 
 
-def _refunds_without_saga() -> "QuerySet[Refund]":
-    return Refund.objects.filter(status__in=UNDER_WAY).exclude(Exists(_unfinished_sagas(refund_saga.NAME)))
-
-
 def _unfinished_sagas(*kinds: str) -> "QuerySet[Saga]":
     """The unfinished saga of each outer row. The kind is the first column of the index."""
     return Saga.objects.filter(kind__in=kinds, subject_id=OuterRef("pk"), ended_at__isnull=True)
 
 
-def _sum(rows: "QuerySet[Any, Any]", of: str, name: str) -> Coalesce:
-    """The sum of a column over the rows of each outer row; 0 without any."""
-    total = rows.order_by().values(of).annotate(total=Sum(name)).values("total")
+def _sum(rows: "QuerySet[Any, Any]", of: str, name: str, by: type[Aggregate] = Sum) -> Coalesce:
+    """The sum of a column over the rows of each outer row, or their count; 0 without any."""
+    total = rows.order_by().values(of).annotate(total=by(name)).values("total")
     return Coalesce(Subquery(total, output_field=BigIntegerField()), Value(0), output_field=BigIntegerField())
 
 
@@ -318,17 +308,14 @@ def ended_orders_hold_nothing(order_ids: Rows | None = None) -> LawReport:
     """Coupons and points. L5 covers stock, which would be reserved without an open order."""
     ended = Order.objects.filter(within("pk", order_ids), status__in=ENDED)
     with_coupon = ended.filter(Exists(Coupon.objects.filter(order=OuterRef("pk"))))
+    # Points are held once for each of an order's payments.
+    transfers = Transfer.objects.filter(order=OuterRef("pk"))
     with_points = ended.annotate(
-        held=_transfers_of_order(Transfer.Kind.HOLD), released=_transfers_of_order(Transfer.Kind.RELEASE)
+        held=_sum(transfers.filter(kind=Transfer.Kind.HOLD), "order", "pk", Count),
+        released=_sum(transfers.filter(kind=Transfer.Kind.RELEASE), "order", "pk", Count),
     ).exclude(held=F("released"))
     offenders = _offenders(with_coupon, "id") + _offenders(with_points, "id")
     return report("L11", count(ended, order_ids), offenders)
-
-
-def _transfers_of_order(kind: str) -> Coalesce:
-    """How many transfers of this kind the outer order has: points are held once for each of its payments."""
-    transfers = Transfer.objects.filter(order=OuterRef("pk"), kind=kind).order_by().values("order")
-    return Coalesce(Subquery(transfers.annotate(number=Count("pk")).values("number")), 0)
 
 
 def paid_orders_were_published(order_ids: Rows | None = None) -> LawReport:
@@ -352,8 +339,7 @@ def paid_orders_were_published(order_ids: Rows | None = None) -> LawReport:
 
 def archived_paid_events_are_counted() -> LawReport:
     """L12 for archived months: each has as many paid events as it took. Offenders are files."""
-    events = ArchivedPaidEvent.objects.filter(month=OuterRef("pk")).order_by().values("month")
-    counted = Coalesce(Subquery(events.annotate(number=Count("pk")).values("number")), 0)
+    counted = _sum(ArchivedPaidEvent.objects.filter(month=OuterRef("pk")), "month", "pk", Count)
     months = ArchivedMonth.objects.filter(table=JOURNAL).annotate(counted=counted).order_by("pk")
     broken = [one.file for one in months if one.counted != one.sums.get(PAID_EVENTS, 0)]
     return report("L12", 0, broken)
@@ -393,9 +379,43 @@ def queued_orders_used_an_entry(order_ids: Rows | None = None) -> LawReport:
     return report("L14", count(lines, order_ids), offenders)
 
 
+def _unfinished_ids() -> "QuerySet[Saga, Any]":
+    """All of them, by the index of attempts: it is the time that makes a saga overdue, not a change."""
+    return Saga.objects.filter(next_attempt_at__isnull=False).values_list("pk", flat=True)
+
+
 def _placeholders(values: Sequence[Any]) -> str:
     return ", ".join(["%s"] * len(values))
 
 
 def _offenders(rows: "QuerySet[Any, Any]", name: str) -> list[str]:
     return [str(value) for value in rows.values_list(name, flat=True)[:OFFENDERS_REPORTED]]
+
+
+# Of the scheduled audit: a chunk of rows at a time. The findings of reconciliation are its part of L9.
+SUBJECTS = (
+    Subject(
+        "order",
+        Order.objects.all,
+        (
+            ("L6", coupons_are_held_by_open_orders),
+            ("L7", payments_audit.holding_never_gives_more_than_it_took),
+            ("L9", payments_fit_orders),
+            ("L11", ended_orders_hold_nothing),
+            ("L12", paid_orders_were_published),
+            ("L14", queued_orders_used_an_entry),
+        ),
+    ),
+    Subject("account", User.objects.all, (("L13", accounts_are_within_their_limits),)),
+    Subject("key", IdempotencyKey.objects.all, (("L8", keys_have_one_effect),), is_counted=True),
+    Subject("payment", Payment.objects.filter(order__isnull=True).all, (("L9", top_ups_are_under_way),)),
+    Subject("saga", Saga.objects.all, (("L10", overdue_sagas_are_stuck),), current=_unfinished_ids),
+)
+WHOLE_CHECKS = (
+    # It joins from the few open orders to their lines, by an index.
+    WholeCheck("L5", reserved_is_what_open_orders_hold),
+    WholeCheck("L9", payments_audit.books_agree, is_in_full=False),
+    WholeCheck("L12", archived_paid_events_are_counted, is_frequent=False),
+    # No index has the references, but keys are deleted after a day.
+    WholeCheck("L8", lambda: report("L8", 0, shared_references()), is_frequent=False),
+)

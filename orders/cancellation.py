@@ -1,9 +1,10 @@
 """Ends unpaid orders: cancelled by their owner or by staff, or expired."""
 
 from collections import deque
-from collections.abc import Collection, Iterable, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Collection, Sequence
+from datetime import timedelta
 from functools import partial
+from itertools import chain
 from uuid import UUID
 
 from django.db.models import Q, QuerySet
@@ -20,7 +21,6 @@ from shop.db import stuck_rows, transactions
 from shop.db.stuck_rows import Row
 from shop.errors import Rejected
 from shop.events import journal
-from shop.lazy_texts import Text
 from shop.lazy_texts import mark as _
 from shop.models import JournalLine
 
@@ -51,11 +51,15 @@ def expire_due() -> int:
     An order that can't expire keeps its stock and doesn't stop the others: the journal records why, and the
     next call retries. Raises `Unavailable` without the database.
     """
-    ended, last = 0, None
-    while due := _read_due(after=last):
-        last = due[-1]
-        ended += _expire_batch([order_id for order_id, _ in due])
-    return ended
+    ended, rest = 0, Q()
+    while True:
+        due = Order.objects.filter(rest, status=Order.Status.AWAITING_PAYMENT, expires_at__lte=clock.now())
+        rows = list(due.order_by("expires_at", "id").values_list("id", "expires_at")[:EXPIRY_BATCH_SIZE])
+        if not rows:
+            return ended
+        last_id, lapsed_at = rows[-1]
+        rest = Q(expires_at__gt=lapsed_at) | Q(expires_at=lapsed_at, id__gt=last_id)
+        ended += _expire_all([order_id for order_id, _ in rows])
 
 
 def is_overdue() -> Q:
@@ -73,14 +77,18 @@ def last_failure(order_id: UUID) -> JournalLine | None:
 
 
 def _cancel(order_id: UUID, account_id: int | None, reason: str) -> Order:
-    own = {} if account_id is None else {"account_id": account_id}
-    order = order_states.lock_one(order_id, **own)
+    order = order_states.lock_one(order_id, **({} if account_id is None else {"account_id": account_id}))
     if account_id is None:
         own_account.refuse_own(order.account_id)
     if order.status == Order.Status.CANCELLED:
         return order
     if order.status != Order.Status.AWAITING_PAYMENT or order_states.is_lapsed(order):
-        raise Rejected(_not_cancellable_reason(order), code="order_not_cancellable")
+        text = _("The order has ended already.")
+        if order.status in order_states.PAID:
+            text = _("The order is paid: ask for a refund instead.")
+        elif order.status == Order.Status.PAYING:
+            text = _("The order is being paid.")
+        raise Rejected(text, code="order_not_cancellable")
     _end_orders([order], to=Order.Status.CANCELLED)
     if reason:
         journal.note(
@@ -93,55 +101,27 @@ def _cancel(order_id: UUID, account_id: int | None, reason: str) -> Order:
     return Order.objects.get(id=order_id)
 
 
-def _not_cancellable_reason(order: Order) -> Text:
-    if order.status in order_states.PAID:
-        return _("The order is paid: ask for a refund instead.")
-    if order.status == Order.Status.PAYING:
-        return _("The order is being paid.")
-    return _("The order has ended already.")
-
-
-def _read_due(*, after: tuple[UUID, datetime] | None) -> list[tuple[UUID, datetime]]:
-    """The next orders to expire, and when they lapsed."""
-    due = Order.objects.filter(status=Order.Status.AWAITING_PAYMENT, expires_at__lte=clock.now())
-    if after:
-        last_id, lapsed_at = after
-        due = due.filter(Q(expires_at__gt=lapsed_at) | Q(expires_at=lapsed_at, id__gt=last_id))
-    return list(due.order_by("expires_at", "id").values_list("id", "expires_at")[:EXPIRY_BATCH_SIZE])
-
-
-def _expire_batch(order_ids: list[UUID]) -> int:
-    """Expire these orders together or, if that fails, one by one. Returns how many expired."""
-    try:
-        return transactions.run_batch(partial(_expire, order_ids))
-    except transactions.DatabaseUnavailable:
-        raise
-    except transactions.LockWaitTimeout:
-        return _expire_one_by_one(_without_locked_rows(order_ids))
-    except transactions.OutcomeUnknown:
-        log.warning("orders may have expired: the next pass finds out", orders=[*map(str, order_ids)])
-        return 0
-    except Exception:
-        return _expire_one_by_one(order_ids)
-
-
-def _expire_one_by_one(order_ids: Iterable[UUID]) -> int:
-    ended, left = 0, deque(order_ids)
-    while left:
-        order_id = left.popleft()
+def _expire_all(order_ids: list[UUID]) -> int:
+    """Expire these orders together or, where that fails, one by one. Returns how many expired."""
+    ended, groups = 0, deque([order_ids])
+    while groups:
+        group = groups.popleft()
         try:
-            ended += transactions.run_batch(partial(_expire, [order_id]))
+            ended += transactions.run_batch(partial(_expire, group))
         except transactions.DatabaseUnavailable:
             raise
         except transactions.LockWaitTimeout:
-            left = deque(_without_locked_rows(left))
-        except transactions.TooManyConflicts:
-            log.info("an order expires later: others change what it holds", order=str(order_id))
+            left = group if len(group) > 1 else list(chain(*groups))
+            groups = deque([order_id] for order_id in _without_locked_rows(left))
         except transactions.OutcomeUnknown:
-            log.warning("an order may have expired: the next pass finds out", order=str(order_id))
+            log.warning("orders may have expired: the next pass finds out", orders=[*map(str, group)])
         except Exception as error:
-            if transactions.run(partial(_note_failure, order_id, error), transactions.ONCE):
-                log.exception("an order can't expire, and keeps its stock", order=str(order_id))
+            if len(group) > 1:
+                groups.extend([order_id] for order_id in group)
+            elif isinstance(error, transactions.TooManyConflicts):
+                log.info("an order expires later: others change what it holds", order=str(group[0]))
+            elif transactions.run(partial(_note_failure, group[0], error), transactions.ONCE):
+                log.exception("an order can't expire, and keeps its stock", order=str(group[0]))
     return ended
 
 

@@ -1,42 +1,71 @@
 """API calls that start a payment: what bounds them, and how they wait for the payment's result."""
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 from uuid import UUID
 
+from django.conf import settings
 from django.db import Error as DatabaseFailure
 from structlog import get_logger
 
-from orders import schemas, selectors
-from orders.payment import payment_status
+from orders import schemas, selectors, tasks
 from orders.payment.card_limits import Payer
-from orders.payment.payment_status import CurrentAnswer, IsAttempted, ReadAnswers
+from orders.payment.charging import StartedPayment
 from orders.saga import backlog
+from orders.schemas import CurrentAnswer
 from payments import payment_states
 from payments.models import Payment
 from shop.accounts.authentication import Account
+from shop.concurrency.event_loop import run_in_thread, submit_to_batcher
+from shop.concurrency.group_commit import Batcher
 from shop.errors import Overloaded, Throttled, Unavailable
 from shop.http import keyed_calls, prefer
 from shop.http.views import Request, Response
+from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import Answer, KeyedCall, Replay
 from shop.lazy_texts import mark as _
+from shop.observability import tracing
+from shop.operations import dispatch
 from shop.rates.rate_limits import RateLimit
+from shop.redis import completion_notifications
 
 log = get_logger(__name__)
+# How long a worker takes to lease a payment and record its first attempt, besides the gateway call itself.
+ATTEMPT_SECONDS = 2.0
+ReadAnswers = Callable[[Sequence[UUID], str], Mapping[UUID, CurrentAnswer]]
+"""Reads the current answers for these orders or payments, in a language."""
 
 
-@dataclass(frozen=True, slots=True)
-class PaymentInProgress:
-    """A call whose payment is recorded, with all its response needs: a waiting request keeps nothing else."""
+async def pay(
+    request: Request,
+    call: KeyedCall,
+    limit: RateLimit,
+    start: Callable[[], StartedPayment | Replay],
+    *,
+    event: str,
+    is_attempted: Callable[[UUID], bool] | None = None,
+) -> Response:
+    """Start a payment once for its key, and respond with it: after a wait, as the client prefers.
 
-    call: KeyedCall
-    subject_id: UUID
-    read: ReadAnswers
-    answer: Answer
-    begin: Callable[[], None]
-    seconds: float
-    is_attempted: IsAttempted | None = None
+    Without a preference the call waits until the payment `is_attempted`, if that is given.
+    """
+
+    async def start_in_thread() -> Any:
+        await wait_for_capacity(call)
+        return await keyed_calls.run_claimed_in_thread(call, start)
+
+    outcome = await perform_rate_limited(request, call, limit, start_in_thread)
+    if isinstance(outcome, Replay):
+        return await respond_to_replay(request, call, outcome, read_payment_answers)
+    payment: Payment = outcome.payment
+    note(event, payment.order_id, outcome.saga.id)
+    answer = schemas.payment_answer(payment, call.language).answer
+    if is_attempted and _preferred_seconds(request) is not None:
+        is_attempted = None
+    return await wait_and_respond(
+        request, call, outcome, payment.id, read_payment_answers, answer, is_attempted=is_attempted
+    )
 
 
 async def wait_for_capacity(call: KeyedCall) -> None:
@@ -46,10 +75,7 @@ async def wait_for_capacity(call: KeyedCall) -> None:
 
 
 async def perform_rate_limited(
-    request: Request,
-    call: KeyedCall,
-    limit: RateLimit,
-    work: Callable[[], Awaitable[Any]],
+    request: Request, call: KeyedCall, limit: RateLimit, work: Callable[[], Awaitable[Any]]
 ) -> Any:
     """`keyed_calls.perform`, counted against the account's rate limit; staff and repeats are not counted.
 
@@ -83,10 +109,10 @@ def payer_of(request: Request, call: KeyedCall, token: str | None) -> Payer | No
 
 def read_order_answers(order_ids: Sequence[UUID], language: str) -> dict[UUID, CurrentAnswer]:
     """The answers, by their ids, of calls that paid these orders as they were placed."""
-    found = selectors.read_orders(order_ids)
     payments = payment_states.payments_of(order_ids)
     return {
-        order.id: schemas.order_answer(order, lines, payments[order.id], language) for order, lines in found
+        order.id: schemas.order_answer(order, lines, payments[order.id], language)
+        for order, lines in selectors.read_orders(order_ids)
     }
 
 
@@ -96,48 +122,124 @@ def read_payment_answers(payment_ids: Sequence[UUID], language: str) -> dict[UUI
     return {payment.id: schemas.payment_answer(payment, language) for payment in payments}
 
 
+def note(event: str, order_id: UUID | None, saga_id: UUID | None) -> None:
+    """Log what this request has started, and record it in its trace: the ids of all that follows."""
+    ids = {key: str(value) for key, value in (("order", order_id), ("saga", saga_id)) if value}
+    log.info(event, **ids)
+    if tracing.is_on:
+        tracing.annotate(tracing.attributes(ids))
+
+
 async def respond_to_replay(request: Request, call: KeyedCall, replay: Replay, read: ReadAnswers) -> Response:
     """Respond with the recorded answer, or wait for the result of the payment that the first call started."""
-    if replay.answer:
-        return keyed_calls.respond(replay.answer, is_replay=True)
-    assert replay.reference
-    try:
-        answer = await payment_status.wait_for_answer(
-            call, replay.reference, read, seconds=preferred_seconds(request) or 0
-        )
-    except Overloaded as error:
-        # `Overloaded` would say that nothing was done.
-        raise Unavailable(
-            _("This call was started before; its result can't be read now. Repeat it.")
-        ) from error
+    answer = replay.answer
+    if answer is None:
+        assert replay.reference
+        try:
+            seconds = _preferred_seconds(request) or 0
+            answer = await wait_for_answer(call, replay.reference, read, seconds=seconds)
+        except Overloaded as error:
+            # `Overloaded` would say that nothing was done.
+            raise Unavailable(
+                _("This call was started before; its result can't be read now. Repeat it.")
+            ) from error
     assert answer
     return keyed_calls.respond(answer, is_replay=True)
 
 
-def preferred_seconds(request: Request) -> int | None:
-    """How long the client would wait, by its `Prefer` header."""
-    return prefer.wait_seconds(request.header("Prefer"))
-
-
-async def wait_and_respond(started: Response | PaymentInProgress) -> Response:
+async def wait_and_respond(
+    request: Request,
+    call: KeyedCall,
+    started: StartedPayment,
+    subject_id: UUID,
+    read: ReadAnswers,
+    answer: Answer,
+    *,
+    is_attempted: Callable[[UUID], bool] | None = None,
+) -> Response:
     """Enqueue a started payment for a worker, wait for its result, and respond with that or the first answer.
 
     Never 503, which would say that nothing was done: the payment is recorded and continues.
     """
-    if isinstance(started, Response):
-        return started
+    seconds: float = _preferred_seconds(request) or 0
+    if is_attempted:
+        seconds = settings.GATEWAY_TIMEOUT_SECONDS + ATTEMPT_SECONDS
+    begin = partial(dispatch.enqueue_batched, tasks.advance, str(started.saga.id))
     try:
-        answer = await payment_status.wait_for_answer(
-            started.call,
-            started.subject_id,
-            started.read,
-            seconds=started.seconds,
-            begin=started.begin,
-            is_attempted=started.is_attempted,
+        current = await wait_for_answer(
+            call, subject_id, read, seconds=seconds, begin=begin, is_attempted=is_attempted
         )
     except (DatabaseFailure, Unavailable) as error:
         log.warning(
-            "the status of a started payment can't be read", subject=str(started.subject_id), error=str(error)
+            "the status of a started payment can't be read", subject=str(subject_id), error=str(error)
         )
-        answer = None
-    return keyed_calls.respond(answer or started.answer, is_replay=False)
+        current = None
+    return keyed_calls.respond(current or answer, is_replay=False)
+
+
+def _preferred_seconds(request: Request) -> int | None:
+    return prefer.wait_seconds(request.header("Prefer"))
+
+
+class _AnswerRequest(NamedTuple):
+    call: KeyedCall
+    subject_id: UUID
+    read: ReadAnswers
+
+
+async def wait_for_answer(
+    call: KeyedCall,
+    subject_id: UUID,
+    read: ReadAnswers,
+    *,
+    seconds: float,
+    begin: Callable[[], None] | None = None,
+    is_attempted: Callable[[UUID], bool] | None = None,
+) -> Answer | None:
+    """The current answer, after a wait of at most `seconds`; a settled answer is recorded for good.
+
+    The wait ends as soon as the card's owner must act, because the caller has to send them, and with
+    `is_attempted` once that is true. `begin` enqueues the saga. None if the answer was not read: `seconds` is
+    0, or too many requests wait.
+    """
+    answers: list[CurrentAnswer] = []
+
+    async def is_over() -> bool:
+        # Read first, so that the answer shows at least that attempt.
+        is_enough = is_attempted is not None and await run_in_thread(is_attempted, subject_id)
+        answers.append(await submit_to_batcher(_batcher, _AnswerRequest(call, subject_id, read)))
+        return is_enough or answers[-1].is_settled or answers[-1].is_for_customer
+
+    if seconds:
+        await completion_notifications.wait(
+            str(subject_id), is_settled=is_over, seconds=seconds, begin=begin, owner=call.account_id
+        )
+    elif begin:
+        begin()
+    else:
+        await is_over()
+    return answers[-1].answer if answers else None
+
+
+def _read_answers(requests: Sequence[_AnswerRequest]) -> list[CurrentAnswer]:
+    """One answer per request; final ones are recorded under their keys, in the language of the request."""
+    groups: dict[tuple[ReadAnswers, str], list[UUID]] = {}
+    for call, subject_id, read in requests:
+        groups.setdefault((read, call.language), []).append(subject_id)
+    found = {group: group[0](subject_ids, group[1]) for group, subject_ids in groups.items()}
+    answers = [found[read, call.language][subject_id] for call, subject_id, read in requests]
+    settled: dict[tuple[int, str], tuple[KeyedCall, Answer]] = {}
+    for request, current in zip(requests, answers, strict=True):
+        if current.is_settled:
+            settled.setdefault(request.call.name, (request.call, current.answer))
+    recorded = dict(zip(settled, recorded_answers.record_settled_answers([*settled.values()]), strict=True))
+    return [
+        CurrentAnswer(recorded[request.call.name]) if request.call.name in recorded else current
+        for request, current in zip(requests, answers, strict=True)
+    ]
+
+
+# Requests are woken together, by the batch that settles their payments.
+_batcher: Batcher[_AnswerRequest, CurrentAnswer] = Batcher(
+    _read_answers, name="payment_status", linger_seconds=0.002
+)

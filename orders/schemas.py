@@ -1,8 +1,9 @@
 """The request and response bodies of the API of orders, and the answers that its keyed calls record."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from django.utils.translation import gettext_noop
@@ -12,12 +13,19 @@ from pydantic_core import PydanticCustomError
 from orders import order_states
 from orders.models import Order, OrderLine, Refund, RefundLine
 from orders.order_states import PAID, NewLine, NewOrder
-from orders.payment.payment_status import CurrentAnswer
 from orders.payment.refunding import StartedRefund
 from orders.placement.decisions import PlacedOrder
 from payments.models import Payment
 from payments.payment_states import ENDED_UNPAID
-from payments.schemas import NextActionBody, PaymentStatus, failure_body, next_action_body, payment_body
+from payments.schemas import (
+    FailureBody,
+    NextActionBody,
+    PaymentStatus,
+    Token,
+    failure_body,
+    next_action_body,
+    payment_body,
+)
 from shop import lazy_texts
 from shop.http import json_format, problems
 from shop.http.openapi import api_doc
@@ -28,7 +36,8 @@ from shop.lazy_texts import mark as _
 from shop.models import ArchivedMonth, JournalLine
 
 MAX_LINES, MAX_QUANTITY = 50, 1000
-Token = Annotated[str, Field(min_length=1, max_length=255)]
+UNSETTLED_STATUS = 202
+"""The HTTP status of an answer that may still change."""
 OrderStatus = Literal[
     "awaiting_payment", "paying", "paid", "refunding", "refunded", "payment_failed", "cancelled", "expired"
 ]
@@ -88,10 +97,7 @@ class RefundItemInput(Input):
     quantity: Annotated[int, Field(ge=1, le=2**31 - 1)]
 
 
-AnyItem = TypeVar("AnyItem", ItemInput, RefundItemInput)
-
-
-def _require_unique_products(items: list[AnyItem]) -> list[AnyItem]:
+def _require_unique_products(items: list[Any]) -> list[Any]:
     if len({item.product for item in items}) != len(items):
         raise PydanticCustomError(
             "product_twice", gettext_noop("a product may occur once; raise its quantity")
@@ -167,11 +173,6 @@ class ItemBody(BaseModel):
     quantity: int
     unit_price: int
     line_amount: int
-
-
-class FailureBody(BaseModel):
-    code: str
-    detail: str
 
 
 class OrderPaymentBody(BaseModel):
@@ -333,6 +334,18 @@ def refund_body(refund: Refund, lines: Sequence[RefundLine]) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True, slots=True)
+class CurrentAnswer:
+    """The answer as things stand; `is_for_customer`: it doesn't settle before the card's owner has acted."""
+
+    answer: Answer
+    is_for_customer: bool = False
+
+    @property
+    def is_settled(self) -> bool:
+        return self.answer.status != UNSETTLED_STATUS
+
+
 def order_address(order_id: UUID) -> str:
     return f"/api/v1/orders/{order_id}"
 
@@ -343,13 +356,6 @@ def placed_order_answer(placed: PlacedOrder) -> Answer | None:
         return None
     body = json_format.dump(order_body(placed.order, placed.lines, None))
     return Answer(201, body, order_address(placed.order.id))
-
-
-def paying_order_answer(placed: PlacedOrder) -> Answer:
-    """202 with the order whose payment was just started."""
-    assert placed.started
-    body = json_format.dump(order_body(placed.order, placed.lines, placed.started.payment))
-    return Answer(202, body, order_address(placed.order.id))
 
 
 def refund_answer(started: StartedRefund) -> Answer:
@@ -371,8 +377,7 @@ def order_answer(
     """
     first, newest = payments[0], payments[-1]
     if first.status in ENDED_UNPAID:
-        declined = _declined(first.failure_code, first.failure_detail, language, order=str(order.id))
-        return CurrentAnswer(declined)
+        return _declined(first, language, order=str(order.id))
     body = json_format.dump(order_body(order, lines, newest))
     answer = Answer(201 if order.status in PAID else 202, body, order_address(order.id))
     return CurrentAnswer(answer, is_for_customer=first.requires_action)
@@ -381,32 +386,23 @@ def order_answer(
 def payment_answer(payment: Payment, language: str) -> CurrentAnswer:
     """The payment's current state: 202 while it is open, then 201, or 402 with the failure."""
     if payment.status in ENDED_UNPAID:
-        declined = _declined(
-            payment.failure_code,
-            payment.failure_detail,
-            language,
-            order=str(payment.order_id) if payment.order_id else None,
-            payment=str(payment.id),
-        )
-        return CurrentAnswer(declined)
+        about = {"order": str(payment.order_id)} if payment.order_id else {}
+        return _declined(payment, language, **about, payment=str(payment.id))
     status = 201 if payment.status == Payment.Status.SUCCEEDED else 202
     body = json_format.dump(payment_body(payment, language))
     answer = Answer(status, body, f"/api/v1/payments/{payment.id}")
     return CurrentAnswer(answer, is_for_customer=payment.requires_action)
 
 
-def _declined(
-    code: str, detail: str, language: str, *, order: str | None = None, payment: str | None = None
-) -> Answer:
-    about: dict[str, Any] = {"order": order, "payment": payment}
-    shown = lazy_texts.translate_stored(detail, language)
+def _declined(declined: Payment, language: str, **about: str) -> CurrentAnswer:
+    shown = lazy_texts.translate_stored(declined.failure_detail, language)
     problem = problems.problem(
         402,
         "payment_declined",
         shown or _("The payment was declined."),
         title="Payment declined",
         language=language,
-        failure={"code": code, "detail": shown},
-        **{name: value for name, value in about.items() if value},
+        failure={"code": declined.failure_code, "detail": shown},
+        **about,
     )
-    return Answer(402, problem.body)
+    return CurrentAnswer(Answer(402, problem.body))

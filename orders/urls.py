@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from orders import api, webhook_api
+from orders import api
 
 urlpatterns = [
     path("orders", api.Orders.as_view()),
@@ -12,5 +12,5 @@ urlpatterns = [
     path("orders/<uuid:order_id>/timeline", api.OrderTimeline.as_view()),
     path("payments", api.Payments.as_view()),
     path("wallet/top-ups", api.TopUps.as_view()),
-    path("webhooks/<str:gateway>", webhook_api.Webhooks.as_view()),
+    path("webhooks/<str:gateway>", api.Webhooks.as_view()),
 ]

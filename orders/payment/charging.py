@@ -6,6 +6,7 @@ owner (3-D Secure): the saga rests then, at most `PAYMENT_ACTION_SECONDS`.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from uuid import UUID
@@ -13,6 +14,7 @@ from uuid import UUID
 from django.conf import settings
 from django.utils.translation import gettext_noop
 
+from orders.models import Saga
 from orders.payment import gateway_facts
 from orders.saga import log
 from orders.saga.definitions import (
@@ -30,9 +32,11 @@ from orders.saga.definitions import (
     SagaRow,
     StepResult,
 )
+from orders.saga.log import SagaLogLine
 from payments import gateways, metrics, payment_states
 from payments.gateways import gateway
 from payments.gateways.contract import GatewayResult
+from payments.models import Payment
 from payments.payment_states import Chargeable
 from shop import clock
 from shop.db import open_transaction
@@ -45,6 +49,15 @@ NOT_CHARGED = {
     "cancelled": gettext_noop("The card was cancelled."),
 }
 NOT_STARTED = StepResult(Event.FAILED, gettext_noop("Nothing was charged until the deadline."))
+
+
+@dataclass(frozen=True, slots=True)
+class StartedPayment:
+    """A payment, the saga that executes it, and the saga's first log lines."""
+
+    payment: Payment
+    saga: Saga
+    log: list[SagaLogLine]
 
 
 def charge(attempts: Sequence[Attempt]) -> list[OutsideCall]:

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.utils import translation
-from django.utils.translation import gettext
+from django.utils.translation import gettext, gettext_noop
 
 from orders.models import Saga
 from orders.payment import gateway_bookings
@@ -37,6 +37,12 @@ MOST_AT_ONCE = 4
 EXTRA_SECONDS = 1.0
 """Beyond the time-out of one call: some gateways need several calls for a look-up."""
 
+SAID = {
+    "cancelled": gettext_noop("The charge is cancelled at the gateway: nothing can be charged any more."),
+    "requires_action": gettext_noop("The gateway waits for the card's owner to confirm the charge."),
+    "pending": gettext_noop("The gateway is still working on the charge."),
+    "absent": gettext_noop("The gateway has nothing under this payment's key so far."),
+}
 _threads = ThreadPoolExecutor(MOST_AT_ONCE, thread_name_prefix="gateway lookup")
 _free = threading.BoundedSemaphore(MOST_AT_ONCE)
 
@@ -119,14 +125,8 @@ def in_words(result: GatewayResult, payment: Payment) -> str:
         case "declined":
             why = (result.failure_detail or result.failure_code).removesuffix(".")
             said = gettext("The gateway has declined the charge: %(reason)s.") % {"reason": why}
-        case "cancelled":
-            said = gettext("The charge is cancelled at the gateway: nothing can be charged any more.")
-        case "requires_action":
-            said = gettext("The gateway waits for the card's owner to confirm the charge.")
-        case "pending":
-            said = gettext("The gateway is still working on the charge.")
-        case "absent":
-            said = gettext("The gateway has nothing under this payment's key so far.")
+        case status if status in SAID:
+            said = gettext(SAID[status])
         case _:
             said = gettext("The gateway gave no answer: %(reason)s.") % {
                 "reason": result.failure_detail or result.status

@@ -14,7 +14,6 @@ and the next payment holds them again. A payment that is given up ends its order
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from uuid import UUID
@@ -26,10 +25,11 @@ from coupons import redemption
 from inventory import reservations
 from inventory.reservations import Line
 from orders import order_events, order_states
-from orders.models import Order, OrderLine, Saga
+from orders.models import Order, OrderLine
 from orders.order_states import LockedOrder, NewOrder
 from orders.payment import card_limits, charging
 from orders.payment.card_limits import Payer
+from orders.payment.charging import StartedPayment
 from orders.saga import log
 from orders.saga.definitions import (
     SAGA_TYPES,
@@ -42,9 +42,7 @@ from orders.saga.definitions import (
     SagaType,
     StepResult,
 )
-from orders.saga.log import SagaLogLine
 from payments import ledger, payment_states
-from payments.models import Payment
 from shop import clock
 from shop.db import bulk_sql
 from shop.errors import Rejected, invalid_field
@@ -60,23 +58,6 @@ GATHER_SECONDS = 0.2
 KEPT = StepResult(Event.SKIPPED, gettext_noop("kept for another card"))
 # Sagas at this step while the data platform is slow; the relay delivers the events of further ones.
 MAX_TRANSMITTING = 1_000
-
-
-@dataclass(frozen=True, slots=True)
-class StartedPurchase:
-    """An unsaved payment, its saga and the saga's first log lines."""
-
-    payment: Payment
-    saga: Saga
-    log: list[SagaLogLine]
-
-
-@dataclass(frozen=True, slots=True)
-class StartedPayment:
-    """A started payment, and its order."""
-
-    order: Order
-    started: StartedPurchase
 
 
 def pay(
@@ -105,9 +86,9 @@ def pay(
         )
         order_states.transition([order.id], to=Order.Status.PAYING)
         insert_purchases([started])
-        return StartedPayment(order, started)
+        return started
 
-    return recorded_answers.run_once(keyed, begin, reference=lambda paying: paying.started.payment.id)
+    return recorded_answers.run_once(keyed, begin, reference=lambda started: started.payment.id)
 
 
 def new_purchase(
@@ -118,7 +99,7 @@ def new_purchase(
     keep_on_decline: bool = False,
     number: int = 1,
     payer: Payer | None = None,
-) -> StartedPurchase:
+) -> StartedPayment:
     """An unsaved payment of an order with its saga, for the transaction that starts it: `insert_purchases`.
 
     The order already holds its stock and coupon; steps that don't apply to it are recorded as skipped.
@@ -145,10 +126,10 @@ def new_purchase(
         done=["reserve_inventory"] if needless["hold_coupon"] else ["reserve_inventory", "hold_coupon"],
         skipped=[step for step, is_needless in needless.items() if is_needless],
     )
-    return StartedPurchase(payment, saga, lines)
+    return StartedPayment(payment, saga, lines)
 
 
-def insert_purchases(purchases: Sequence[StartedPurchase]) -> None:
+def insert_purchases(purchases: Sequence[StartedPayment]) -> None:
     """Insert these purchases: three statements for any number."""
     if purchases:
         payment_states.insert_payments([purchase.payment for purchase in purchases])
@@ -218,7 +199,7 @@ def _kept(sagas: Sequence[SagaRow]) -> set[UUID]:
 
 
 def _release_unless_kept(
-    sagas: Sequence[SagaRow], release: Callable[[list[UUID]], object]
+    sagas: Sequence[SagaRow], *, release: Callable[[list[UUID]], object]
 ) -> list[str | StepResult]:
     kept = _kept(sagas)
     ended = [saga.parent.id for saga in sagas if saga.subject_id not in kept]
@@ -227,15 +208,8 @@ def _release_unless_kept(
     return [KEPT if saga.subject_id in kept else gettext_noop("released") for saga in sagas]
 
 
-def _release_stock(sagas: Sequence[SagaRow]) -> list[str | StepResult]:
-    def release(order_ids: list[UUID]) -> None:
-        reservations.release(list(chain.from_iterable(read_lines(order_ids).values())))
-
-    return _release_unless_kept(sagas, release)
-
-
-def _release_coupons(sagas: Sequence[SagaRow]) -> list[str | StepResult]:
-    return _release_unless_kept(sagas, redemption.release)
+def _release_stock(order_ids: list[UUID]) -> None:
+    reservations.release(list(chain.from_iterable(read_lines(order_ids).values())))
 
 
 def _payment_ids(sagas: Sequence[SagaRow]) -> dict[UUID, UUID]:
@@ -313,11 +287,19 @@ def _mark_failed(sagas: Sequence[SagaRow]) -> None:
 SAGA_TYPES[NAME] = SagaType(
     name=NAME,
     steps=(
-        LocalStep("reserve_inventory", do=_refuse_to_repeat, undo=_release_stock),
-        LocalStep("hold_coupon", do=_refuse_to_repeat, undo=_release_coupons),
+        LocalStep(
+            "reserve_inventory",
+            do=_refuse_to_repeat,
+            undo=partial(_release_unless_kept, release=_release_stock),
+        ),
+        LocalStep(
+            "hold_coupon",
+            do=_refuse_to_repeat,
+            undo=partial(_release_unless_kept, release=redemption.release),
+        ),
         LocalStep("debit_balance", do=_debit_points, undo=_credit_points),
         charging.STEP,
-        LocalStep("settle", do=_settle, after_commit=charging.notify),
+        LocalStep("settle", do=_settle, notifies=True),
         OutsideStep(
             "transmit",
             do=_transmit,
@@ -328,7 +310,6 @@ SAGA_TYPES[NAME] = SagaType(
     ),
     lock=_lock,
     on_compensated=_mark_failed,
-    after_compensated=charging.notify,
-    after_action_required=charging.notify,
+    notify=charging.notify,
     on_stuck=charging.mark_stuck,
 )

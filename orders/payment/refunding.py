@@ -94,7 +94,17 @@ def start_refund(
         refund, refund_lines = _decide_refund(order, wanted, reason=reason, restock=restock)
         if expected is not None:
             _assert_as_expected(expected, _to_preview(refund, refund_lines), currency=order.currency)
-        return _write_refund(order, refund, refund_lines)
+        refund_records.record(order, refund, refund_lines)
+        saga, started = log.new_saga(
+            type_name=refund_saga.NAME,
+            subject_id=refund.id,
+            about_id=order.id,
+            give_up_seconds=settings.PAYMENT_GIVE_UP_SECONDS,
+            skipped=[] if refund.card_amount else [refund_saga.REFUND_CARD],
+        )
+        order_events.note_refund_requested(order, refund, refund_lines)
+        log.insert_sagas([(saga, started)])
+        return StartedRefund(refund, refund_lines, saga.id)
 
     return recorded_answers.run_once(keyed, start, reference=lambda started_refund: started_refund.refund.id)
 
@@ -252,18 +262,3 @@ def _build_refund(
         created_at=clock.now(),
     )
     return refund, refund_records.build_lines(refund, counts)
-
-
-def _write_refund(order: Order, refund: Refund, lines: list[RefundLine]) -> StartedRefund:
-    """Record the refund of the locked order, what it takes, and the saga that executes it."""
-    refund_records.record(order, refund, lines)
-    saga, started = log.new_saga(
-        type_name=refund_saga.NAME,
-        subject_id=refund.id,
-        about_id=order.id,
-        give_up_seconds=settings.PAYMENT_GIVE_UP_SECONDS,
-        skipped=[] if refund.card_amount else [refund_saga.REFUND_CARD],
-    )
-    order_events.note_refund_requested(order, refund, lines)
-    log.insert_sagas([(saga, started)])
-    return StartedRefund(refund, lines, saga.id)

@@ -1,7 +1,6 @@
 """Tops up a wallet by card: charges the card at the gateway, then credits the points."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from uuid import UUID
 
 from django.conf import settings
@@ -9,6 +8,7 @@ from django.conf import settings
 from orders.models import Saga
 from orders.payment import card_limits, charging
 from orders.payment.card_limits import Payer
+from orders.payment.charging import StartedPayment
 from orders.saga import log
 from orders.saga.definitions import SAGA_TYPES, LocalStep, SagaRow, SagaType
 from payments import ledger, payment_states
@@ -21,24 +21,16 @@ from shop.idempotency.recorded_answers import KeyedCall, Replay
 NAME = "top_up"
 
 
-@dataclass(frozen=True, slots=True)
-class StartedTopUp:
-    """A pending payment for points, and the saga that charges it."""
-
-    payment: Payment
-    saga_id: UUID
-
-
 def start(
     *, account_id: int, amount: int, token: str, keyed: KeyedCall, payer: Payer | None = None
-) -> StartedTopUp | Replay:
+) -> StartedPayment | Replay:
     """Start a top-up; its saga charges the card and credits the wallet.
 
     Durable when it returns; repeating the key gives a `Replay`. Raises `KeyReused`, and `Throttled` if the
     payer's cards were declined too often.
     """
 
-    def begin() -> StartedTopUp:
+    def begin() -> StartedPayment:
         card_limits.check(card_limits.lock_and_count([payer]), payer)
         payment = payment_states.start_top_up(
             account_id=account_id,
@@ -51,7 +43,7 @@ def start(
             type_name=NAME, subject_id=payment.id, give_up_seconds=settings.PAYMENT_GIVE_UP_SECONDS
         )
         log.insert_sagas([(saga, lines)])
-        return StartedTopUp(payment, saga.id)
+        return StartedPayment(payment, saga, lines)
 
     ledger.open_wallet(account_id)
     return recorded_answers.run_once(keyed, begin, reference=lambda started: started.payment.id)
@@ -78,11 +70,10 @@ def _credit_wallets(sagas: Sequence[SagaRow]) -> list[str | Rejected]:
 
 SAGA_TYPES[NAME] = SagaType(
     name=NAME,
-    steps=(charging.STEP, LocalStep("credit_wallet", do=_credit_wallets, after_commit=charging.notify)),
+    steps=(charging.STEP, LocalStep("credit_wallet", do=_credit_wallets, notifies=True)),
     lock=_lock,
     on_compensated=charging.mark_ended,
-    after_compensated=charging.notify,
-    after_attempt=charging.notify,
-    after_action_required=charging.notify,
+    notify=charging.notify,
+    notifies_attempts=True,
     on_stuck=charging.mark_stuck,
 )

@@ -7,7 +7,6 @@ when it is read.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from uuid import UUID
 
 from django.conf import settings
 from django.db import IntegrityError
@@ -25,7 +24,7 @@ from orders.models import Order
 from orders.order_states import NewLine, NewOrder
 from orders.payment import card_limits, purchase
 from orders.payment.card_limits import Payer
-from orders.payment.purchase import StartedPurchase
+from orders.payment.charging import StartedPayment
 from orders.placement import first_orders, limits
 from orders.placement.first_orders import FirstOrders
 from orders.placement.limits import Holdings
@@ -76,7 +75,7 @@ class PlacedOrder:
 
     order: NewOrder
     lines: list[NewLine]
-    started: StartedPurchase | None = None
+    started: StartedPayment | None = None
     answer: Answer | None = None
 
 
@@ -136,8 +135,12 @@ def decide(order_requests: Sequence[OrderRequest], *, locks: ReadLocks = LOCKED)
     for index, order_request in enumerate(order_requests):
         name = order_request.keyed.name
         if name in seen:
-            own = _placed_in_doubt(index, seen[name].reference)
-            outcomes.append(own or recorded_answers.replay_or_reused(seen[name], order_request.keyed))
+            # The order itself if an earlier attempt at this batch placed it, whose COMMIT got no reply.
+            earlier = [attempt[index] for attempt in open_transaction.state.in_doubt]
+            reference = seen[name].reference
+            own = [one for one in earlier if isinstance(one, PlacedOrder) and one.order.id == reference]
+            replay = recorded_answers.replay_or_reused(seen[name], order_request.keyed)
+            outcomes.append(own[0] if own else replay)
         elif name in effects:
             outcomes.append(effects[name].replay_for(order_request.keyed))
         else:
@@ -188,13 +191,6 @@ def _read_state(order_requests: Sequence[OrderRequest], locks: ReadLocks) -> Bat
     return BatchState(stock, sales, holdings, cards, coupons, firsts, balances, now)
 
 
-def _placed_in_doubt(index: int, order_id: UUID | None) -> PlacedOrder | None:
-    """The order if an earlier attempt at this batch has placed it, and the reply to its COMMIT was lost."""
-    earlier: list[PlacementResult] = [outcomes[index] for outcomes in open_transaction.state.in_doubt]
-    placed = (outcome for outcome in earlier if isinstance(outcome, PlacedOrder))
-    return next((outcome for outcome in placed if outcome.order.id == order_id), None)
-
-
 def _sales_of(lines: Sequence[Line], stock: dict[int, Stock]) -> list[int | None]:
     """The sale of each line's product; None for those without one, or that don't exist."""
     return [stock[line.product_id].sale_id if line.product_id in stock else None for line in lines]
@@ -210,7 +206,12 @@ def _decide_one(order_request: OrderRequest, state: BatchState) -> PlacedOrder |
             queued = order_checks.check(state.sales, account_id, _sales_of(lines, stock), state.now)
         reservations.check_available(stock, lines)
         limits.check(state.holdings[account_id], lines, stock)
-        coupon = _find_coupon(order_request, state)
+        coupon, is_first_order = None, False
+        if order_request.coupon_code:
+            coupon = coupon_requests.find_usable(state.coupons, order_request.coupon, now=state.now)
+            is_first_order = coupon.campaign.first_order_only
+        if is_first_order and account_id in state.firsts.have_ordered:
+            raise redemption.not_usable("not_first_order")
         placed = _build_order(order_request, state, queued, coupon)
         _check_funds(order_request, placed.order, state.balances)
     except FirstcomeError as error:
@@ -223,27 +224,13 @@ def _decide_one(order_request: OrderRequest, state: BatchState) -> PlacedOrder |
         order_checks.use(state.sales, account_id, queued, order.id)
     if coupon:
         coupon_requests.mark_held(state.coupons, coupon, order_id=order.id, by=order_request.by)
-    if state.firsts.is_wanted:
-        first_orders.add(
-            state.firsts,
-            account_id=account_id,
-            order_id=order.id,
-            with_first_order_coupon=coupon is not None and coupon.campaign.first_order_only,
-        )
+    state.firsts.have_ordered.add(account_id)
+    if is_first_order:
+        state.firsts.new_uses.append((account_id, order.id))
     _note_placed(order, order_request, stock)
     open_transaction.count_after_commit(counters.count_orders, [(counters.PLACED, order.total_amount)])
     open_transaction.count_after_commit(counters.keep_ordered_products, [line.product_id for line in lines])
     return placed
-
-
-def _find_coupon(order_request: OrderRequest, state: BatchState) -> Coupon | None:
-    """The coupon that the order is to hold; None if it names none. Raises `coupon_not_usable`."""
-    if not order_request.coupon_code:
-        return None
-    coupon = coupon_requests.find_usable(state.coupons, order_request.coupon, now=state.now)
-    if coupon.campaign.first_order_only and order_request.account_id in state.firsts.have_ordered:
-        raise redemption.not_usable("not_first_order")
-    return coupon
 
 
 def _note_placed(order: NewOrder, order_request: OrderRequest, stock: dict[int, Stock]) -> None:

@@ -5,18 +5,19 @@ come later. Of two concurrent orders with such coupons the unique key of `FirstO
 which is decided once more (`is_conflict`), and finds the first.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from django.db import IntegrityError, connection
+from django.db import IntegrityError
 
 from coupons.restriction_models import FirstOrderUse
 from orders.models import Order
 from orders.order_states import OPEN
+from orders.placement import limits
 from shop.db import bulk_sql
 
-# Plain SQL, as `limits` has it: from the index of an account's orders alone.
+# From the index of an account's orders alone.
 ORDERED = """
 SELECT DISTINCT account_id FROM orders_order WHERE account_id IN ({account_ids}) AND status IN ({statuses})
 """
@@ -33,12 +34,10 @@ USES = bulk_sql.Table(FirstOrderUse, ("account_id", "order_id"))
 
 @dataclass(slots=True)
 class FirstOrders:
-    """Which of a batch's accounts have ordered, and the uses of orders that no longer count, by account.
-
-    `is_wanted` says whether a request of the batch names a coupon for first orders.
+    """Which of a batch's accounts have ordered, also in it; the uses of orders that no longer count, by
+    account; and the uses of this batch.
     """
 
-    is_wanted: bool = False
     have_ordered: set[int] = field(default_factory=set)
     past_uses: dict[int, int] = field(default_factory=dict)
     new_uses: list[tuple[int, UUID]] = field(default_factory=list)
@@ -48,16 +47,9 @@ def read(account_ids: Collection[int]) -> FirstOrders:
     """What these accounts have ordered: two statements, none without an account."""
     if not account_ids:
         return FirstOrders()
-    have_ordered = {account_id for (account_id,) in _query(ORDERED, account_ids)}
-    past = {account_id: use_id for use_id, account_id in _query(PAST_USES, account_ids)}
-    return FirstOrders(True, have_ordered, past)
-
-
-def add(first_orders: FirstOrders, *, account_id: int, order_id: UUID, with_first_order_coupon: bool) -> None:
-    """Add an order placed in this batch; `write` writes its use of a coupon for first orders."""
-    first_orders.have_ordered.add(account_id)
-    if with_first_order_coupon:
-        first_orders.new_uses.append((account_id, order_id))
+    have_ordered = {id for (id,) in limits.query(ORDERED, COUNTING, account_ids=account_ids)}
+    past = {id: use_id for use_id, id in limits.query(PAST_USES, COUNTING, account_ids=account_ids)}
+    return FirstOrders(have_ordered, past)
 
 
 def write(first_orders: FirstOrders) -> None:
@@ -77,14 +69,3 @@ def write(first_orders: FirstOrders) -> None:
 def is_conflict(error: IntegrityError) -> bool:
     """Whether another order of an account was faster: by the name of the key or, on SQLite, of the table."""
     return FirstOrderUse._meta.db_table in str(error)
-
-
-def _query(statement: str, account_ids: Collection[int]) -> Sequence[Sequence[int]]:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            statement.format(
-                account_ids=bulk_sql.integer_list(account_ids),
-                statuses=", ".join([f"'{status}'" for status in COUNTING]),
-            )
-        )
-        return cursor.fetchall()

@@ -66,7 +66,7 @@ def read_holdings(purchases: Iterable[tuple[int, Sequence[Line]]], stock: Mappin
         product_ids.update([line.product_id for line in lines])
     holdings = {account_id: AccountHoldings() for account_id in units}
     most = settings.OPEN_UNITS_PER_ACCOUNT
-    for account_id, orders, in_orders in _query(UNPAID, holdings, product_ids, OPEN):
+    for account_id, orders, in_orders in query(UNPAID, OPEN, account_ids=holdings):
         holdings[account_id].unpaid_orders = orders
         units[account_id] += in_orders
     many = [account_id for account_id in holdings if units[account_id] > most]
@@ -121,25 +121,20 @@ def _read_units(
     account_ids: Collection[int], product_ids: Collection[int], statuses: Sequence[str]
 ) -> Iterator[tuple[int, int, int]]:
     """Account, product, and its units in the account's orders of these statuses."""
-    for account_id, product_id, units in _query(UNITS, account_ids, product_ids, statuses):
+    rows = query(UNITS, statuses, account_ids=account_ids, product_ids=product_ids)
+    for account_id, product_id, units in rows:
         # Orders without any of these products give one row per account, without a product.
         if product_id is not None:
             yield account_id, product_id, int(units)
 
 
-def _query(
-    statement: str, account_ids: Collection[int], product_ids: Collection[int], statuses: Sequence[str]
-) -> Sequence[Sequence[Any]]:
-    if not (account_ids and product_ids):
+def query(statement: str, statuses: Sequence[str], **ids: Collection[int]) -> Sequence[Sequence[Any]]:
+    """The rows of a statement about orders of these statuses; none, and no statement, without an id."""
+    if not all(ids.values()):
         return ()
+    lists = {name: bulk_sql.integer_list(some) for name, some in ids.items()}
     with connection.cursor() as cursor:
-        cursor.execute(
-            statement.format(
-                account_ids=bulk_sql.integer_list(account_ids),
-                product_ids=bulk_sql.integer_list(product_ids),
-                statuses=", ".join([f"'{status}'" for status in statuses]),
-            )
-        )
+        cursor.execute(statement.format(statuses=", ".join([f"'{status}'" for status in statuses]), **lists))
         return cursor.fetchall()
 
 

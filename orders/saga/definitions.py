@@ -1,14 +1,12 @@
-"""The parts of a saga: its type and steps, the result of an attempt at a step, its run in an executor.
+"""The parts of a saga: its row, its type and steps, the result of an attempt at a step, its run.
 
 All functions of a step take many sagas at once; a single saga is a sequence of one.
 """
 
 import threading
-from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
-from functools import partial
 from itertools import takewhile
 from typing import Any, Literal
 from uuid import UUID
@@ -88,11 +86,15 @@ def unexpected_failure(error: Exception) -> StepResult:
 FinalResults = dict[tuple[str, str], StepResult]
 
 
+KNOWN_TO_BATCHES = ("final", "parent", "result", "has_lost_lease")
+
+
 @dataclass(slots=True, eq=False)
 class SagaRow:
-    """A saga as the executor reads and changes it: the columns of its row, and two more fields.
+    """A saga as the executor reads and changes it: the columns of its row, and what a batch knows of it.
 
-    `final` has its final results, `parent` the row that its type's `lock` has locked.
+    `final` has its final results, `parent` the row that its type's `lock` has locked, `result` what is to be
+    recorded of its next step. `has_lost_lease`: the lease of a worker has lapsed, which may have made a call.
     """
 
     id: UUID
@@ -112,9 +114,29 @@ class SagaRow:
     deadline_at: datetime
     final: FinalResults = field(default_factory=dict)
     parent: Any = None
+    result: StepResult | None = None
+    has_lost_lease: bool = False
+
+    @property
+    def type(self) -> "SagaType":
+        return SAGA_TYPES[self.kind]
+
+    @property
+    def next_step(self) -> "Step | None":
+        done = [step for step, direction in self.final if direction == self.direction]
+        return self.type.next_step(self.direction, done, is_irreversible=self.is_irreversible)
+
+    def can_compensate(self, step: "Step") -> bool:
+        """Whether the saga can still be compensated at this step."""
+        return self.direction == DO and not self.is_irreversible and step in self.type.reversible
+
+    def is_repeat_of(self, step: "Step") -> bool:
+        """Whether a call of the step may have been made: one was opened, or a worker's lease lapsed."""
+        is_open = self.open_call == call_name(step.name, self.direction)
+        return isinstance(step, OutsideStep) and (self.has_lost_lease or is_open)
 
 
-SAGA_COLUMNS = tuple(column.name for column in fields(SagaRow) if column.name not in ("final", "parent"))
+SAGA_COLUMNS = tuple(column.name for column in fields(SagaRow) if column.name not in KNOWN_TO_BATCHES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,14 +146,14 @@ class LocalStep:
 
     `do` returns a detail for the log, or the refusal that starts the compensation; it writes nothing for a
     saga that it refuses. `undo` returns a detail, or the result where that is not `done`. A step without
-    `undo` is the point of no return: it and those after it are only retried. `after_commit` runs once `do` is
-    durable.
+    `undo` is the point of no return: it and those after it are only retried. `notifies`: the type's `notify`
+    is called once `do` is durable.
     """
 
     name: str
     do: Callable[[Sequence[SagaRow]], Sequence[str | Rejected]]
     undo: Callable[[Sequence[SagaRow]], Sequence[str | StepResult]] | None = None
-    after_commit: Callable[[Sequence[SagaRow]], None] | None = None
+    notifies: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,17 +228,16 @@ class SagaType:
     `lock` locks the rows that precede sagas in the lock order, and returns them by the ids of the sagas: of
     all of them, or with `skip_locked` of those that no other transaction holds. The hooks `on_…` run in the
     transaction that changes the saga: when it ends compensated, when it starts to need an operator, and when
-    an operator resumes it. Three run after the commit: `after_compensated`, `after_attempt` once an attempt
-    without a final result is recorded, and `after_action_required` once a step waits for a person.
+    an operator resumes it. `notify` runs after the commit of a step that `notifies`, of a compensation, of a
+    step that waits for a person, and with `notifies_attempts` of an attempt without a final result.
     """
 
     name: str
     steps: tuple[Step, ...]
     lock: Callable[[Sequence[SagaRow], bool], Mapping[UUID, Any]]
     on_compensated: Callable[[Sequence[SagaRow]], None] = _do_nothing
-    after_compensated: Callable[[Sequence[SagaRow]], None] = _do_nothing
-    after_attempt: Callable[[Sequence[SagaRow]], None] = _do_nothing
-    after_action_required: Callable[[Sequence[SagaRow]], None] = _do_nothing
+    notify: Callable[[Sequence[SagaRow]], None] = _do_nothing
+    notifies_attempts: bool = False
     on_stuck: Callable[[Sequence[SagaRow]], None] = _do_nothing
     on_resumed: Callable[[Sequence[SagaRow]], None] = _do_nothing
     # Whether sagas of this type share transactions. Those of different types never do, for the lock order.
@@ -248,10 +269,6 @@ SAGA_TYPES: dict[str, SagaType] = {}
 """Every saga type by name. Modules that define one register it; the app imports them."""
 
 
-def type_of(saga: SagaRow | Saga) -> SagaType:
-    return SAGA_TYPES[saga.kind]
-
-
 def call_name(step: str, direction: str) -> str:
     """How `Saga.open_call` names a call of the step."""
     return f"{step} {direction}"
@@ -265,10 +282,9 @@ RECOVERY = "recovery"
 class SagaRun:
     """A saga that an executor is advancing.
 
-    `saga` is its row after the last batch, None before the first. `result` is the result of a call of `step`
-    in `direction` that is not recorded yet. `failure` is what a single batch raised, to be recorded as an
-    attempt at the saga's current step. `is_found`: the executor found the saga by polling. `accepted` is set
-    after its first batch, `released` once the executor has nothing left to do for it now.
+    `saga` is its row after the last batch, None before the first. `result` is to be recorded: that of a call
+    of `step` in `direction` or, without a `step`, what a single batch raised. `is_found`: the executor found
+    the saga by polling. `accepted` is set after its first batch, or once there is nothing to do for it now.
     """
 
     saga_id: UUID
@@ -276,90 +292,20 @@ class SagaRun:
     step: str = ""
     direction: str = DO
     result: StepResult | None = None
-    failure: StepResult | None = None
     is_found: bool = False
     # The trace of the task that brought the saga; once it is read, the one in which the saga continues.
     traceparent: str = field(default_factory=tracing.traceparent)
     is_trace_read: bool = False
     accepted: threading.Event = field(default_factory=threading.Event)
-    released: threading.Event = field(default_factory=threading.Event)
+
+    def result_for(self, saga: SagaRow) -> StepResult | None:
+        """The result, if it is one of what the saga does next."""
+        step = saga.next_step
+        is_due = step is not None and (step.name, saga.direction) == (self.step, self.direction)
+        return self.result if is_due or not self.step else None
 
 
-Callback = Callable[[], None]
-
-
-@dataclass(slots=True)
-class BatchResult:
-    """The result of a batch: the runs that continue in another batch, the calls to make by step and
-    direction, the runs `locked_elsewhere`, and those `released`. `done` are the local steps that were done,
-    `compensated` the sagas that ended compensated, by type, `postponed` those to be retried, `waiting` those
-    that wait for a person; `committed` names the final lines that were written, in order.
-    """
-
-    to_continue: list[SagaRun] = field(default_factory=list)
-    calls: dict[tuple[OutsideStep, str], list[tuple[SagaRun, Attempt]]] = field(
-        default_factory=lambda: defaultdict(list)
-    )
-    locked_elsewhere: list[SagaRun] = field(default_factory=list)
-    released: list[SagaRun] = field(default_factory=list)
-    done: list[tuple[LocalStep, list[SagaRow]]] = field(default_factory=list)
-    compensated: dict[str, list[SagaRow]] = field(default_factory=lambda: defaultdict(list))
-    postponed: dict[str, list[SagaRow]] = field(default_factory=lambda: defaultdict(list))
-    waiting: dict[str, list[SagaRow]] = field(default_factory=lambda: defaultdict(list))
-    committed: list[str] = field(default_factory=list)
-
-    def callbacks(self) -> list[Callback]:
-        """The hooks that run after the commit, each with its sagas."""
-        hooks = [(step.after_commit, sagas) for step, sagas in self.done if step.after_commit and sagas]
-        hooks += [(SAGA_TYPES[name].after_compensated, sagas) for name, sagas in self.compensated.items()]
-        hooks += [(SAGA_TYPES[name].after_attempt, sagas) for name, sagas in self.postponed.items()]
-        hooks += [(SAGA_TYPES[name].after_action_required, sagas) for name, sagas in self.waiting.items()]
-        return [partial(hook, sagas) for hook, sagas in hooks]
-
-
-@dataclass(slots=True, eq=False)
-class LockedSaga:
-    """A saga whose row is locked; mutated during the batch."""
-
-    run: SagaRun
-    saga: SagaRow
-    type: SagaType
-    # The result of its run, then its next call. The run itself changes only after the commit, because the
-    # transaction may be retried.
-    step: str
-    direction: str
-    result: StepResult | None
-    failure: StepResult | None
-    # A worker's lease on it has lapsed: it recorded nothing, but may have made its call.
-    has_lost_lease: bool = False
-
-    @property
-    def next_step(self) -> Step | None:
-        direction = self.saga.direction
-        final = [step for step, way in self.saga.final if way == direction]
-        return self.type.next_step(direction, final, is_irreversible=self.saga.is_irreversible)
-
-    def has_applied(self, step: Step) -> bool:
-        """Whether the step has taken effect."""
-        done = self.saga.final.get((step.name, DO))
-        return done is not None and done.event in APPLIED
-
-    @property
-    def is_recordable(self) -> bool:
-        """Whether the run's result can be recorded: its step has no final line, the direction is the same."""
-        step = self.next_step
-        return bool(self.result and step and step.name == self.step and self.saga.direction == self.direction)
-
-    def can_compensate(self, step: Step) -> bool:
-        """Whether a saga at this step can still be compensated."""
-        return self.saga.direction == DO and not self.saga.is_irreversible and step in self.type.reversible
-
-    def is_repeat_of(self, step: Step) -> bool:
-        """Whether a call of the step may have been made: one was opened, or a worker's lease lapsed."""
-        is_open = self.saga.open_call == call_name(step.name, self.saga.direction)
-        return isinstance(step, OutsideStep) and (self.has_lost_lease or is_open)
-
-
+Attempts = list[tuple[SagaRun, Attempt]]
 FreeSlots = Mapping[str, int]
 """How many more calls may be made now, by `slot_of`."""
 

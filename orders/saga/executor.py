@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from datetime import datetime, timedelta
 from functools import cache, partial
 from uuid import UUID
@@ -20,7 +20,7 @@ from structlog import get_logger
 
 from orders.models import Saga
 from orders.saga import batch, observation, recovery
-from orders.saga.calls import OutsideCalls
+from orders.saga.batch import Batch
 from orders.saga.definitions import (
     DO,
     LEASE_SECONDS,
@@ -28,13 +28,16 @@ from orders.saga.definitions import (
     SAGA_TYPES,
     UNDO,
     UNFINISHED,
-    BatchResult,
-    Callback,
+    Attempts,
+    OutsideCall,
     OutsideStep,
     SagaRun,
+    StepResult,
+    call_name,
     slot_of,
+    unexpected_failure,
 )
-from orders.saga.pools import Pools, ThreadPools
+from orders.saga.pools import Pools, PoolTask, ThreadPools
 from shop import clock
 from shop.db import transactions
 from shop.repeated_work import RepeatedWork
@@ -59,7 +62,7 @@ POOL_SIZES = {
     "callback": 1,
 }
 # A batch costs the same statements however few sagas share it, so batches keep a minimum distance.
-MIN_INTERVAL_SECONDS = {NEW: 0.02, DO: 0.02, UNDO: 0.02}
+MIN_INTERVAL_SECONDS = 0.02
 # How long an idle executor keeps polling: longer than the pause between two messages.
 IDLE_SECONDS = 2.0
 # Sagas whose single batch failed: polling doesn't pick these up again.
@@ -70,10 +73,6 @@ MAX_BLOCKED = 8
 ACCEPT_SECONDS = 60.0
 
 
-def _no_failpoint(point: str) -> None:
-    """The default: nothing fails here."""
-
-
 class Executor:
     """Advances sagas as far as possible; thread-safe. A worker's polls for new ones while it has work."""
 
@@ -82,31 +81,23 @@ class Executor:
         *,
         pools: Pools,
         now: Callable[[], datetime] = clock.now,
-        failpoint: Callable[[str], None] = _no_failpoint,
+        failpoint: Callable[[str], None] = lambda point: None,
     ) -> None:
         self._pools = pools
         self._polls = False
         self._now = now
         self._failpoint = failpoint
         self._token = secrets.token_hex(8)
-        self._calls = OutsideCalls(
-            pools=pools,
-            failpoint=failpoint,
-            releasing=self._releasing,
-            return_runs=self._queue_for_next_batch,
-        )
         self._condition = threading.Condition()
         # The fields below need the condition's lock. A saga has one run at most.
         self._runs: dict[UUID, SagaRun] = {}
-        self._queued: deque[SagaRun] = deque()
-        self._returned: dict[str, deque[SagaRun]] = {DO: deque(), UNDO: deque()}
+        self._waiting: dict[str, deque[SagaRun]] = {NEW: deque(), DO: deque(), UNDO: deque()}
         self._in_flight: dict[SagaRun, str] = {}
         self._due: set[str] = set()
+        self._gathering: dict[OutsideStep, Attempts] = defaultdict(list)
         self._failed: deque[UUID] = deque(maxlen=FAILED_KEPT)
         self._blocked = 0
         self._busy_at = float("-inf")
-
-    # Accepting sagas
 
     def accept(self, saga_ids: Iterable[UUID], *, seconds: float = ACCEPT_SECONDS) -> None:
         """Advance these sagas as far as possible; returns once each is leased or turned out not to need it.
@@ -125,14 +116,6 @@ class Executor:
             if not self._pools.wait(run.accepted, ends_at - time.monotonic()):
                 return
 
-    def advance(self, saga_id: UUID, *, seconds: float = ACCEPT_SECONDS) -> str:
-        """Advance one saga as far as possible and return its state; waits at most `seconds`."""
-        ends_at = time.monotonic() + seconds
-        run = self._enqueue(saga_id, ends_at)
-        if run:
-            self._pools.wait(run.released, ends_at - time.monotonic())
-        return Saga.objects.values_list("state", flat=True).get(id=saga_id)
-
     def start_polling(self) -> None:
         self._polls = True
 
@@ -141,11 +124,11 @@ class Executor:
         ends_at = time.monotonic() + seconds
         with self._condition:
             self._polls = False
-            queued = list(self._queued)
-            self._queued.clear()
+            queued = list(self._waiting[NEW])
+            self._waiting[NEW].clear()
         self._release_runs(queued)
         while self._runs and time.monotonic() < ends_at:
-            time.sleep(MIN_INTERVAL_SECONDS[NEW])
+            time.sleep(MIN_INTERVAL_SECONDS)
         if self._runs:
             logger.warning("sagas left to recovery", count=len(self._runs))
         return not self._runs
@@ -179,13 +162,14 @@ class Executor:
                 self._runs[saga_id].is_found = False
                 return self._runs[saga_id]
             run = self._runs[saga_id] = SagaRun(saga_id)
-            self._queued.append(run)
+            self._waiting[NEW].append(run)
         self._schedule(NEW)
         return run
 
     def _wait_for_queue(self, ends_at: float) -> bool:
         """Wait, with the lock held, until the queue has a place; False if it has none in time."""
-        if len(self._queued) < MAX_QUEUED:
+        queued = self._waiting[NEW]
+        if len(queued) < MAX_QUEUED:
             return True
         # Other tasks of the worker need threads as well.
         if self._blocked >= MAX_BLOCKED:
@@ -193,21 +177,18 @@ class Executor:
         self._blocked += 1
         try:
             return self._condition.wait_for(
-                lambda: len(self._queued) < MAX_QUEUED, max(0.0, ends_at - time.monotonic())
+                lambda: len(queued) < MAX_QUEUED, max(0.0, ends_at - time.monotonic())
             )
         finally:
             self._blocked -= 1
 
-    # Batches
-
     def _schedule(self, kind: str) -> None:
         """Schedule a batch of this kind if it has work."""
         with self._condition:
+            has_work = bool(self._waiting[kind])
             if kind == NEW:
                 is_polling = self._polls and time.monotonic() - self._busy_at < IDLE_SECONDS
-                has_work = (bool(self._queued) or is_polling) and self._room_for_new() > 0
-            else:
-                has_work = bool(self._returned[kind])
+                has_work = (has_work or is_polling) and self._room_for_new() > 0
             if kind in self._due or not has_work:
                 return
             self._due.add(kind)
@@ -218,33 +199,31 @@ class Executor:
         began_at = time.monotonic()
         try:
             if kind == NEW:
-                runs = self._dequeue_new()
-            else:
-                with self._condition:
-                    runs = list(self._returned[kind])
-                    self._returned[kind].clear()
+                self._find_new()
+            runs = self._dequeue(kind)
             if runs:
                 self._busy_at = began_at
                 self._advance_shared(runs, direction=UNDO if kind == UNDO else DO)
-            self._pools.pause(began_at + MIN_INTERVAL_SECONDS[kind] - time.monotonic())
+            self._pools.pause(began_at + MIN_INTERVAL_SECONDS - time.monotonic())
         finally:
             with self._condition:
                 self._due.discard(kind)
             self._schedule(kind)
 
-    def _dequeue_new(self) -> list[SagaRun]:
-        """Take as many new runs from the queue as may be leased."""
-        self._find_new()
+    def _dequeue(self, kind: str) -> list[SagaRun]:
+        """Take the runs that wait for a batch of this kind; of new ones as many as may be leased."""
         with self._condition:
-            count = max(0, min(len(self._queued), self._room_for_new()))
-            runs = [self._queued.popleft() for _ in range(count)]
-            self._in_flight |= dict.fromkeys(runs, NEW)
-            self._condition.notify_all()
+            waiting = self._waiting[kind]
+            count = len(waiting) if kind != NEW else max(0, min(len(waiting), self._room_for_new()))
+            runs = [waiting.popleft() for _ in range(count)]
+            if kind == NEW:
+                self._in_flight |= dict.fromkeys(runs, NEW)
+                self._condition.notify_all()
         return runs
 
     def _find_new(self) -> None:
         with self._condition:
-            free = self._room_for_new() - len(self._queued)
+            free = self._room_for_new() - len(self._waiting[NEW])
         if free <= 0 or not self._polls:
             return
         try:
@@ -257,7 +236,7 @@ class Executor:
             for saga in found:
                 if saga.id not in self._runs and saga.id not in self._failed:
                     run = self._runs[saga.id] = SagaRun(saga.id, saga, is_found=True)
-                    self._queued.append(run)
+                    self._waiting[NEW].append(run)
 
     def _room_for_new(self) -> int:
         """How many more sagas may be leased; those in recovery and at event-pool steps don't count."""
@@ -316,14 +295,13 @@ class Executor:
             run.accepted.set()
         self._dispatch_result(batch_result, is_single=is_single)
 
-    @contextmanager
-    def _releasing(self, runs: Sequence[SagaRun]) -> Iterator[ExitStack]:
+    def _releasing(self, runs: Sequence[SagaRun]) -> ExitStack:
         """Release the runs when the block ends, unless it has passed them on and called `pop_all`."""
-        with ExitStack() as stack:
-            stack.callback(self._release_runs, runs)
-            yield stack
+        stack = ExitStack()
+        stack.callback(self._release_runs, runs)
+        return stack
 
-    def _dispatch_result(self, batch_result: BatchResult, *, is_single: bool) -> None:
+    def _dispatch_result(self, batch_result: Batch, *, is_single: bool) -> None:
         """Run the next actions of a committed batch."""
         # A polled saga that is locked is being taken by another worker.
         self._release_runs(
@@ -339,11 +317,74 @@ class Executor:
                 for run, attempt in attempts:
                     self._in_flight[run] = slot_of(step, direction, is_repeat=attempt.is_repeat)
             self._schedule(NEW)
-            self._calls.make(step, direction, attempts)
+            if step.gather_seconds and direction == DO:
+                self._gather(step, attempts)
+            else:
+                self._call(step, direction, attempts)
 
-    def _submit_callbacks(self, callbacks: Sequence[Callback]) -> None:
+    def _submit_callbacks(self, callbacks: Sequence[PoolTask]) -> None:
         for callback in callbacks:
             self._pools.submit("callback", callback)
+
+    def _gather(self, step: OutsideStep, attempts: Attempts) -> None:
+        """Collect sagas at this step for `gather_seconds`, so that they share calls."""
+        with self._condition:
+            is_first = not self._gathering[step]
+            self._gathering[step] += attempts
+        if is_first:
+            self._pools.submit(step.pool, partial(self._call_gathered, step))
+
+    def _call_gathered(self, step: OutsideStep) -> None:
+        self._pools.pause(step.gather_seconds)
+        with self._condition:
+            attempts = self._gathering.pop(step)
+        self._call(step, DO, attempts)
+
+    def _call(self, step: OutsideStep, direction: str, attempts: Attempts) -> None:
+        """Submit the calls of these sagas; if preparing them together fails, prepare them one by one."""
+        prepare = step.do if direction == DO else step.undo
+        assert prepare
+        runs = {run.saga_id: run for run, _ in attempts}
+        repeats = {attempt.saga.id for _, attempt in attempts if attempt.is_repeat}
+        try:
+            calls = prepare([attempt for _, attempt in attempts])
+        except Exception as error:
+            logger.warning("calls could not be prepared", step=step.name, exc_info=error)
+            if len(attempts) > 1:
+                for single in attempts:
+                    self._pools.submit("single", partial(self._call, step, direction, [single]))
+            else:
+                self._return(step, direction, [*runs.values()], [unexpected_failure(error)])
+            return
+        for call in calls:
+            called = [runs[saga.id] for saga in call.sagas]
+            is_repeat = any(saga.id in repeats for saga in call.sagas)
+            pool = "recovery" if slot_of(step, direction, is_repeat=is_repeat) == RECOVERY else step.pool
+            self._pools.submit(pool, partial(self._make_call, step, direction, call, called))
+
+    def _make_call(
+        self, step: OutsideStep, direction: str, call: OutsideCall, runs: Sequence[SagaRun]
+    ) -> None:
+        name = call_name(step.name, direction)
+        with self._releasing(runs) as stack, observation.observe_runs(f"saga step {name}", runs):
+            self._failpoint(f"{name} calling")
+            try:
+                with observation.measured(step.name):
+                    results: Sequence[StepResult] = call.make()
+            except Exception as error:
+                logger.warning("call outside failed", call=name, exc_info=error)
+                results = [unexpected_failure(error)] * len(runs)
+            self._failpoint(f"{name} called")
+            self._return(step, direction, runs, results)
+            stack.pop_all()
+
+    def _return(
+        self, step: OutsideStep, direction: str, runs: Sequence[SagaRun], results: Sequence[StepResult]
+    ) -> None:
+        """Give these runs the results of their calls, which their next batch records."""
+        for run, result in zip(runs, results, strict=True):
+            run.step, run.direction, run.result = step.name, direction, result
+        self._queue_for_next_batch(runs)
 
     def _run_individually(self, runs: Sequence[SagaRun]) -> None:
         """Run single batches, concurrently with the shared ones: a lock wait delays no other saga."""
@@ -356,7 +397,7 @@ class Executor:
         with self._condition:
             for run in runs:
                 self._in_flight[run] = RETURNED
-                self._returned[run.saga.direction if run.saga else DO].append(run)
+                self._waiting[run.saga.direction if run.saga else DO].append(run)
         for kind in (DO, UNDO, NEW):
             self._schedule(kind)
 
@@ -367,7 +408,6 @@ class Executor:
                 self._in_flight.pop(run, None)
                 self._runs.pop(run.saga_id, None)
                 run.accepted.set()
-                run.released.set()
         self._schedule(NEW)
 
     def _free_slots(self) -> dict[str, int]:

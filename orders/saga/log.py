@@ -6,7 +6,6 @@ barrier is dtm's: dtm-labs/client, `dtmcli/barrier.go`.)
 
 from collections import defaultdict
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -24,11 +23,9 @@ from orders.saga.definitions import (
     WITHOUT_PARENT,
     Event,
     FinalResults,
-    LockedSaga,
     SagaRow,
     SagaRun,
     StepResult,
-    type_of,
 )
 from shop import clock
 from shop.db import bulk_sql, open_transaction
@@ -173,24 +170,9 @@ def start_compensation(saga: SagaRow, code: str, detail: str) -> None:
     )
 
 
-def mark_irreversible(sagas: Sequence[SagaRow]) -> None:
-    """Record that these locked sagas have passed their point of no return."""
-    _update_sagas(sagas, is_irreversible=True)
-
-
 def end(sagas: Sequence[SagaRow], state: str, *, at: datetime) -> None:
     """End these locked sagas with one statement."""
-    _update_sagas(sagas, state=state, ended_at=at, next_attempt_at=None, **UNLEASED, open_call="")
-
-
-def lease(sagas: Sequence[SagaRow], *, token: str, until: datetime, open_call: str) -> None:
-    """Lease these locked sagas to the executor of this token; `open_call` names its next call."""
-    _update_sagas(sagas, lease_token=token, leased_until=until, next_attempt_at=until, open_call=open_call)
-
-
-def postpone(sagas: Sequence[SagaRow], *, until: datetime, open_call: str) -> None:
-    """Postpone these locked sagas until then, without a lease."""
-    _update_sagas(sagas, next_attempt_at=until, **UNLEASED, open_call=open_call)
+    update(sagas, state=state, ended_at=at, next_attempt_at=None, **UNLEASED, open_call="")
 
 
 def wait_for_action(saga: SagaRow, step: str, result: StepResult, *, at: datetime) -> None:
@@ -206,12 +188,12 @@ def wait_for_action(saga: SagaRow, step: str, result: StepResult, *, at: datetim
     deadline_at = max(action.deadline_at or saga.deadline_at, least)
     is_noted = not saga.lease_token and saga.deadline_at == deadline_at
     saga.deadline_at = deadline_at
-    _update_sagas([saga], next_attempt_at=action.expires_at, **UNLEASED, deadline_at=deadline_at)
+    update([saga], next_attempt_at=action.expires_at, **UNLEASED, deadline_at=deadline_at)
     if action.deadline_at and not is_noted:
         journal.note_all([_journal_line(SagaLogLine(saga, step, DO, result), at)])
 
 
-def _update_sagas(sagas: Sequence[SagaRow], **values: str | datetime | bool | None) -> None:
+def update(sagas: Sequence[SagaRow], **values: str | datetime | bool | None) -> None:
     """Update columns of locked rows, which a worker has taken; the statement is sent together with the next
     one or with COMMIT.
     """
@@ -240,52 +222,39 @@ def _journal_line(line: SagaLogLine, at: datetime) -> journal.NewJournalLine:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class LockedRuns:
-    sagas: list[LockedSaga] = field(default_factory=list)
-    locked_elsewhere: list[SagaRun] = field(default_factory=list)
-    missing: list[SagaRun] = field(default_factory=list)
-
-
-def lock_sagas(runs: Sequence[SagaRun], *, token: str, is_single: bool) -> LockedRuns:
-    """Lock the sagas of these runs for the executor of this token.
+def lock_sagas(
+    runs: Collection[SagaRun], *, token: str, is_single: bool
+) -> tuple[list[SagaRow], list[SagaRun], list[SagaRun]]:
+    """The sagas of these runs, locked, and the runs of those that are locked elsewhere, and that are missing.
 
     A single batch (`is_single`) waits for rows that are locked, and reads everything again; any other leaves
-    out the sagas whose rows are locked, and trusts the copies of those whose lease it holds.
+    out the sagas whose rows are locked, and trusts the copies of those whose lease it holds by this token.
     """
-    unread = [run.saga_id for run in runs if run.saga is None or is_single]
-    sagas = read_sagas(unread)
-    sagas |= {run.saga_id: run.saga for run in runs if run.saga_id not in sagas and run.saga}
+    copies = {run.saga_id: run.saga for run in runs if run.saga and not is_single}
+    sagas = copies | read_sagas([run.saga_id for run in runs if run.saga_id not in copies])
     by_type: dict[str, list[SagaRow]] = defaultdict(list)
     for saga in sagas.values():
         by_type[saga.kind].append(saga)
     parents: dict[UUID, Any] = {}
-    for name in sorted(by_type):
-        parents |= SAGA_TYPES[name].lock(by_type[name], not is_single)
+    for kind in sorted(by_type):
+        parents |= SAGA_TYPES[kind].lock(by_type[kind], not is_single)
     # A single batch waits for locked rows: a row that it has not locked doesn't exist.
-    locked = read_sagas(sagas if is_single else parents, is_locked=True)
-    # The lease holder's copy is current; the final results of other sagas are read.
+    rows = read_sagas(sagas if is_single else parents, is_locked=True)
     known = {
-        run.saga_id: run.saga.final
-        for run in runs
-        if run.saga
-        and not is_single
-        and run.saga.lease_token == token
-        and run.saga_id in locked
-        and locked[run.saga_id].lease_token == token
+        id: copy.final
+        for id, copy in copies.items()
+        if id in rows and copy.lease_token == rows[id].lease_token == token
     }
-    final = final_results([saga_id for saga_id in locked if saga_id not in known]) | known
-    found = LockedRuns()
+    final = final_results([id for id in rows if id not in known]) | known
+    locked, locked_elsewhere, missing = [], [], []
     for run in runs:
-        row = locked.get(run.saga_id)
-        if row:
-            row.final, row.parent = dict(final.get(row.id, {})), parents.get(row.id)
-            failure = run.failure if row.id in parents else WITHOUT_PARENT
-            found.sagas.append(
-                LockedSaga(run, row, type_of(row), run.step, run.direction, run.result, failure)
-            )
-        elif run.saga_id in sagas and run.saga_id not in parents:
-            found.locked_elsewhere.append(run)
+        id = run.saga_id
+        if saga := rows.get(id):
+            saga.final, saga.parent = dict(final.get(id, {})), parents.get(id)
+            saga.result = run.result_for(saga) if id in parents else WITHOUT_PARENT
+            locked.append(saga)
+        elif id in sagas and id not in parents:
+            locked_elsewhere.append(run)
         else:
-            found.missing.append(run)
-    return found
+            missing.append(run)
+    return locked, locked_elsewhere, missing

@@ -27,14 +27,10 @@ from orders.saga.definitions import (
     UNDO,
     UNFINISHED,
     Event,
-    FinalResults,
     OutsideStep,
     SagaRow,
-    SagaType,
-    Step,
     StepResult,
     call_name,
-    type_of,
 )
 from orders.saga.log import SagaLogLine
 from shop import approvals, clock
@@ -67,7 +63,7 @@ class Leased(Unavailable):
     """A worker is executing the saga."""
 
 
-Decide = Callable[[SagaRow, SagaType, FinalResults], str | Approval]
+Decide = Callable[[SagaRow], str | Approval]
 
 
 def retry(*, saga_id: UUID, reason: str, by: ActorContext) -> Saga:
@@ -77,9 +73,12 @@ def retry(*, saga_id: UUID, reason: str, by: ActorContext) -> Saga:
     worker keeps the lease, or another system doesn't say what the retry must remember of it.
     """
 
-    def decide(saga: SagaRow, type: SagaType, final: FinalResults) -> str:
+    def decide(saga: SagaRow) -> str:
         if saga.state not in UNFINISHED:
-            raise Rejected(operator_texts.already_ended(saga.state), code="saga_ended")
+            state = Saga.State(saga.state).label
+            raise Rejected(
+                gettext("The saga has ended: it is %(state)s.") % {"state": state}, code="saga_ended"
+            )
         return log.RETRIED
 
     _check(saga_id, reason)
@@ -101,16 +100,16 @@ def force_compensate(*, saga_id: UUID, reason: str, by: ActorContext) -> Saga | 
     _check(saga_id, reason)
     answer = _ask_other_system(saga_id, UNDO)
 
-    def decide(saga: SagaRow, type: SagaType, final: FinalResults) -> str | Approval:
+    def decide(saga: SagaRow) -> str | Approval:
         if saga.state == Saga.State.COMPENSATED:
             return ""
         if saga.direction == DO:
-            _assert_reversible(saga, type)
+            _assert_reversible(saga)
             log.start_compensation(saga, "forced", operator_texts.COMPENSATED_DETAIL)
             return "saga.turned_round"
         if saga.state != Saga.State.STUCK:
             return ""
-        return _force_or_ask(saga, final, answer, reason=reason.strip())
+        return _force_or_ask(saga, answer, reason=reason.strip())
 
     return _act_while_unleased(saga_id, decide, reason=reason, by=by)
 
@@ -129,12 +128,15 @@ def force_complete(*, saga_id: UUID, reason: str, by: ActorContext, reference: s
     _check(saga_id, reason)
     answer = _ask_other_system(saga_id, DO, reference=reference)
 
-    def decide(saga: SagaRow, type: SagaType, final: FinalResults) -> str | Approval:
+    def decide(saga: SagaRow) -> str | Approval:
         if saga.state == Saga.State.DONE:
             return ""
         if saga.direction == UNDO:
-            raise Rejected(operator_texts.not_completable(saga.state), code="saga_being_undone")
-        return _force_or_ask(saga, final, answer, reason=reason.strip(), reference=reference)
+            text = gettext("The saga is being compensated: retry it, or force its compensation.")
+            if saga.state == Saga.State.COMPENSATED:
+                text = gettext("The saga is compensated, which is final.")
+            raise Rejected(text, code="saga_being_undone")
+        return _force_or_ask(saga, answer, reason=reason.strip(), reference=reference)
 
     return _act_while_unleased(saga_id, decide, reason=reason, by=by)
 
@@ -175,13 +177,13 @@ def _act(saga_id: UUID, decide: Decide, *, reason: str, noted: Mapping[str, Any]
     # With the row locked no worker can take the lease.
     if saga.leased_until and saga.leased_until > clock.now():
         raise Leased(str(operator_texts.LEASED), retry_after=5)
-    before, final = replace(saga), log.final_results([saga_id])[saga_id]
-    decided = decide(saga, type_of(saga), final)
+    before = replace(saga, final=dict(saga.final))
+    decided = decide(saga)
     if isinstance(decided, Approval):
         return decided
     if decided:
         _resume(saga)
-        _note_action(before, decided, reason, final, noted)
+        _note_action(before, saga, decided, reason, noted)
     return Saga.objects.get(id=saga_id)
 
 
@@ -195,7 +197,8 @@ def _ask_other_system(saga_id: UUID, direction: str, *, reference: str = "") -> 
     expected = step.look_up.expect(saga)
     result = step.look_up.ask(expected, direction)
     if result.event == Event.FORCED and reference not in ("", result.reference):
-        raise Rejected(operator_texts.reference_differs(result.reference), code="reference_differs")
+        text = gettext("The other system's id of it is %(reference)s, not the one that you gave.")
+        raise Rejected(text % {"reference": result.reference}, code="reference_differs")
     return Answer(step.name, expected, result)
 
 
@@ -204,15 +207,15 @@ def _stuck_at(saga_id: UUID) -> tuple[SagaRow, OutsideStep | None]:
     open_transaction.assert_outside()
     saga = transactions.read(lambda: log.read_sagas([saga_id])[saga_id])
     saga.final = log.final_results([saga_id])[saga_id]
-    step = _next_step(saga, saga.final)
+    step = saga.next_step
     return saga, step if isinstance(step, OutsideStep) and saga.state == Saga.State.STUCK else None
 
 
 def _force_or_ask(
-    saga: SagaRow, final: FinalResults, answer: Answer | None, *, reason: str, reference: str = ""
+    saga: SagaRow, answer: Answer | None, *, reason: str, reference: str = ""
 ) -> str | Approval:
     """Force the step as the other system says; where it can't tell or do it, ask for an approval."""
-    step, result = _confirmed_step(saga, final, answer)
+    step, result = _confirmed_step(saga, answer)
     if result.event != Event.FORCED:
         subject = f"{saga.kind} {saga.subject_id}"
         asked = {"saga": str(saga.id), "step": step.name, "direction": saga.direction, "reference": reference}
@@ -220,19 +223,24 @@ def _force_or_ask(
         return approvals.waiting(kind=FORCE, subject=subject, arguments=asked) or approvals.ask(
             kind=FORCE, subject=subject, arguments=asked, reason=reason, account_id=_account_id(saga)
         )
-    _force_step(saga, step, result, final)
+    _force_step(saga, step, result)
     return FORCED
 
 
-def _confirmed_step(
-    saga: SagaRow, final: FinalResults, answer: Answer | None
-) -> tuple[OutsideStep, StepResult]:
+def _confirmed_step(saga: SagaRow, answer: Answer | None) -> tuple[OutsideStep, StepResult]:
     """The outside step at which the locked saga is stuck, and the answer about it if nothing has changed."""
-    step = _next_step(saga, final)
+    step = saga.next_step
+    if step is None:
+        text = gettext("All steps are done and only the saga's end is not recorded: retry the saga.")
+        raise Rejected(text, code="step_is_local")
     if not isinstance(step, OutsideStep):
-        raise Rejected(operator_texts.not_forceable(step), code="step_is_local")
+        text = gettext(
+            "%(step)s runs in our own database, and forcing it would skip its effect: retry the saga."
+        )
+        raise Rejected(text % {"step": step.name}, code="step_is_local")
     if saga.state != Saga.State.STUCK:
-        raise Rejected(operator_texts.not_stuck(step), code="step_not_hanging")
+        text = gettext("%(step)s is not stuck: it is still being retried.")
+        raise Rejected(text % {"step": step.name}, code="step_not_hanging")
     if (
         answer is None
         or answer.step != step.name
@@ -248,10 +256,10 @@ def _prepare_approved(approval: Approval) -> Callable[[], str]:
     saga_id = UUID(asked["saga"])
     answer = _ask_other_system(saga_id, asked["direction"], reference=asked["reference"])
 
-    def decide(saga: SagaRow, type: SagaType, final: FinalResults) -> str:
+    def decide(saga: SagaRow) -> str:
         if saga.direction != asked["direction"]:
             raise Rejected(str(operator_texts.CHANGED), code="saga_changed")
-        step, result = _confirmed_step(saga, final, answer)
+        step, result = _confirmed_step(saga, answer)
         if step.name != asked["step"]:
             raise Rejected(str(operator_texts.CHANGED), code="saga_changed")
         if result.event != Event.FORCED:
@@ -261,7 +269,7 @@ def _prepare_approved(approval: Approval) -> Callable[[], str]:
                 detail=operator_texts.FORCED_DETAIL,
                 reference=asked["reference"] or result.reference,
             )
-        _force_step(saga, step, result, final)
+        _force_step(saga, step, result)
         return FORCED
 
     def do() -> str:
@@ -290,9 +298,9 @@ approvals.ACTS[FORCE] = Act(
 
 def _lock_saga(saga_id: UUID) -> SagaRow:
     saga = log.read_sagas([saga_id])[saga_id]
-    parent = type_of(saga).lock([saga], False).get(saga_id)
+    parent = saga.type.lock([saga], False).get(saga_id)
     locked = log.read_sagas([saga_id], is_locked=True)[saga_id]
-    locked.parent = parent
+    locked.parent, locked.final = parent, log.final_results([saga_id])[saga_id]
     return locked
 
 
@@ -301,30 +309,30 @@ def _resume(saga: SagaRow) -> None:
 
     The call that such a worker may have made is kept as the open call, which is looked up first.
     """
-    now, step = clock.now(), _next_step(saga, log.final_results([saga.id])[saga.id])
+    now, step = clock.now(), saga.next_step
     was_leased = saga.lease_token and isinstance(step, OutsideStep)
     Saga.objects.filter(id=saga.id, state__in=UNFINISHED).update(
         state=Saga.State.RUNNING,
         deadline_at=now + timedelta(seconds=settings.PAYMENT_GIVE_UP_SECONDS),
         next_attempt_at=now,
-        leased_until=None,
-        lease_token="",
+        **log.UNLEASED,
         open_call=call_name(step.name, saga.direction) if step and was_leased else saga.open_call,
     )
     if saga.state == Saga.State.STUCK:
-        type_of(saga).on_resumed([saga])
+        saga.type.on_resumed([saga])
 
 
-def _force_step(saga: SagaRow, step: OutsideStep, result: StepResult, final: FinalResults) -> None:
+def _force_step(saga: SagaRow, step: OutsideStep, result: StepResult) -> None:
     """Write the final line of a step that an operator confirms, and what follows from it."""
     lines = [SagaLogLine(saga, step.name, saga.direction, result)]
-    if saga.direction == UNDO and (step.name, DO) not in final:
+    if saga.direction == UNDO and (step.name, DO) not in saga.final:
         lines.insert(0, SagaLogLine(saga, step.name, DO, StepResult(Event.VOID)))
     log.write_lines(lines, at=clock.now())
+    saga.final |= {(line.step, line.direction): line.result for line in lines}
     if saga.direction == DO and step.on_result:
         step.on_result(saga, result)
-    if saga.direction == DO and step not in type_of(saga).reversible:
-        log.mark_irreversible([saga])
+    if saga.direction == DO and step not in saga.type.reversible:
+        log.update([saga], is_irreversible=True)
 
 
 def _account_id(saga: SagaRow) -> int | None:
@@ -332,32 +340,31 @@ def _account_id(saga: SagaRow) -> int | None:
     return saga.parent.account_id if saga.parent else None
 
 
-def _assert_reversible(saga: SagaRow, type: SagaType) -> None:
+def _assert_reversible(saga: SagaRow) -> None:
     """Raise `Rejected`, with what to do instead, if the saga is past its point of no return."""
-    if type.reversible and not saga.is_irreversible and saga.state in UNFINISHED:
+    steps = saga.type.reversible
+    if steps and not saga.is_irreversible and saga.state in UNFINISHED:
         return
-    reason = operator_texts.not_reversible(
-        saga.kind, is_retried_only=not type.reversible, order_id=saga.about_id
-    )
-    raise Rejected(reason, code="saga_not_reversible")
+    if not steps:
+        text = gettext(
+            "This %(saga)s can't be compensated any more; it must complete: retry it, or complete its step."
+        )
+    elif saga.about_id:
+        text = gettext("This %(saga)s can't be compensated any more; refund order %(order)s instead.")
+    else:
+        text = gettext("This %(saga)s can't be compensated any more; the points are in the wallet.")
+    raise Rejected(text % {"saga": saga.kind, "order": saga.about_id}, code="saga_not_reversible")
 
 
-def _next_step(saga: SagaRow, final: FinalResults) -> Step | None:
-    done = {step for step, way in final if way == saga.direction}
-    return type_of(saga).next_step(saga.direction, done, is_irreversible=saga.is_irreversible)
-
-
-def _note_action(
-    before: SagaRow, what: str, reason: str, final: FinalResults, noted: Mapping[str, Any]
-) -> None:
+def _note_action(before: SagaRow, saga: SagaRow, what: str, reason: str, noted: Mapping[str, Any]) -> None:
     after = Saga.objects.get(id=before.id)
     states: dict[str, Any] = {"state": after.state, "direction": after.direction}
     reference = ""
     if what == FORCED:
-        step = _next_step(before, final)
+        step = before.next_step
         assert step
         states["step"] = step.name
-        reference = log.final_results([before.id])[before.id][step.name, before.direction].reference
+        reference = saga.final[step.name, before.direction].reference
     journal.note(
         what=what,
         subject=f"{before.kind} {before.subject_id}",

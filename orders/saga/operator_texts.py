@@ -10,7 +10,7 @@ from django.utils.translation import gettext, gettext_noop
 from django.utils.translation import gettext_lazy as _
 
 from orders.models import Saga
-from orders.saga.definitions import UNDO, Step
+from orders.saga.definitions import UNDO
 from shop.approval_models import Approval
 
 if TYPE_CHECKING:
@@ -87,45 +87,3 @@ def next_action(saga: Saga | Approval) -> str:
 def position(direction: str, step: str) -> str:
     """The step that the saga is at, such as `undo charge_card`."""
     return f"{Saga.Direction(direction).label} {step}"
-
-
-def already_ended(state: str) -> str:
-    return gettext("The saga has ended: it is %(state)s.") % {"state": Saga.State(state).label}
-
-
-def not_reversible(saga_type: str, *, is_retried_only: bool, order_id: object | None) -> str:
-    """Why the saga can't be compensated, and what to do instead."""
-    if is_retried_only:
-        text = gettext(
-            "This %(saga)s can't be compensated any more; it must complete: retry it, or complete its step."
-        )
-    elif order_id:
-        text = gettext("This %(saga)s can't be compensated any more; refund order %(order)s instead.")
-    else:
-        text = gettext("This %(saga)s can't be compensated any more; the points are in the wallet.")
-    return text % {"saga": saga_type, "order": order_id}
-
-
-def not_forceable(step: Step | None) -> str:
-    """Why an operator can't confirm a step in our own database."""
-    if step is None:
-        return gettext("All steps are done and only the saga's end is not recorded: retry the saga.")
-    return gettext(
-        "%(step)s runs in our own database, and forcing it would skip its effect: retry the saga."
-    ) % {"step": step.name}
-
-
-def not_stuck(step: Step) -> str:
-    return gettext("%(step)s is not stuck: it is still being retried.") % {"step": step.name}
-
-
-def reference_differs(reference: str) -> str:
-    return gettext("The other system's id of it is %(reference)s, not the one that you gave.") % {
-        "reference": reference
-    }
-
-
-def not_completable(state: str) -> str:
-    if state == Saga.State.COMPENSATED:
-        return gettext("The saga is compensated, which is final.")
-    return gettext("The saga is being compensated: retry it, or force its compensation.")

@@ -4,7 +4,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Protocol
 
 from django.db import close_old_connections
@@ -22,9 +21,6 @@ class Pools(Protocol):
 
     def submit(self, pool: str, task: PoolTask) -> None:
         """Run the task in the pool `batch`, `single`, `outside_call`, `recovery`, `event` or `callback`."""
-
-    def submit_later(self, seconds: float, pool: str, task: PoolTask) -> None:
-        """Submit the task after `seconds`."""
 
     def pause(self, seconds: float) -> None:
         """Sleep, so that more sagas join the next batch."""
@@ -54,11 +50,6 @@ class ThreadPools:
             POOL_THREADS.labels(f"saga_{name}").set(size)
             POOL_BUSY.labels(f"saga_{name}").set(min(unfinished, size))
             POOL_WAITING.labels(f"saga_{name}").set(max(0, unfinished - size))
-
-    def submit_later(self, seconds: float, pool: str, task: PoolTask) -> None:
-        timer = threading.Timer(seconds, partial(self.submit, pool, task))
-        timer.daemon = True
-        timer.start()
 
     def pause(self, seconds: float) -> None:
         time.sleep(max(0.0, seconds))

@@ -9,7 +9,7 @@ from uuid import UUID
 from django.db.models import Count, Min, Prefetch, Q, QuerySet
 
 from orders.models import Saga, SagaLog
-from orders.saga.definitions import SAGA_TYPES, LocalStep, Step, type_of
+from orders.saga.definitions import SAGA_TYPES, LocalStep, Step
 from payments.models import Payment
 from shop import clock
 
@@ -59,17 +59,17 @@ def filter_needing_operator(sagas: "QuerySet[Saga]") -> "QuerySet[Saga]":
 
 def count_stuck() -> dict[str, int]:
     """The number of stuck sagas of each type, also of types without any."""
-    return _count_by_type(_unfinished().filter(state=Saga.State.STUCK))
+    return _count_by_type(state=Saga.State.STUCK)
 
 
 def count_unfinished() -> dict[str, int]:
     """The number of unfinished sagas of each type, also of types without any."""
-    return _count_by_type(_unfinished())
+    return _count_by_type()
 
 
-def _count_by_type(sagas: "QuerySet[Saga]") -> dict[str, int]:
-    counted = dict(sagas.order_by().values_list("kind").annotate(count=Count("id")))
-    return dict.fromkeys(SAGA_TYPES, 0) | counted
+def _count_by_type(**only: str) -> dict[str, int]:
+    counted = _unfinished().filter(**only).order_by().values_list("kind").annotate(count=Count("id"))
+    return dict.fromkeys(SAGA_TYPES, 0) | dict(counted)
 
 
 def filter_unsettled(payments: "QuerySet[Payment]", statuses: Collection[str]) -> "QuerySet[Payment]":
@@ -97,7 +97,7 @@ def next_step(saga: Any) -> Step | None:
     if saga.ended_at:
         return None
     final = {line.step for line in saga.final_lines if line.direction == saga.direction}
-    return type_of(saga).next_step(saga.direction, final, is_irreversible=saga.is_irreversible)
+    return SAGA_TYPES[saga.kind].next_step(saga.direction, final, is_irreversible=saga.is_irreversible)
 
 
 def _unfinished() -> "QuerySet[Saga]":

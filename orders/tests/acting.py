@@ -13,7 +13,7 @@ from inventory.reservations import Line
 from inventory.tests.factories import ProductFactory
 from orders import cancellation, schemas
 from orders.models import Order, Saga
-from orders.payment import gateway_events, gateway_lookups, purchase, refunding, top_ups
+from orders.payment import charging, gateway_events, gateway_lookups, purchase, refunding, top_ups
 from orders.placement import checkout
 from orders.saga import operator_actions, recovery
 from orders.tests import buying, owners, stepping, things
@@ -146,7 +146,7 @@ def pay(shop: Shop, order: things.Order, token: str, *, is_kept: bool = False) -
     if expected:
         assert result == expected
     else:
-        order.saga_id, order.payment_id = result.started.saga.id, result.started.payment.id
+        order.saga_id, order.payment_id = result.saga.id, result.payment.id
 
 
 def cancel(shop: Shop, order: things.Order) -> None:
@@ -188,8 +188,8 @@ def top_up(listener: Listener, one: things.TopUp) -> None:
     started = top_ups.start(
         account_id=one.account_id, amount=one.amount, token=one.token, keyed=keyed(one.account_id)
     )
-    assert isinstance(started, top_ups.StartedTopUp)
-    one.payment_id, one.saga_id = started.payment.id, started.saga_id
+    assert isinstance(started, charging.StartedPayment)
+    one.payment_id, one.saga_id = started.payment.id, started.saga.id
     listener.shop.top_ups.append(one)
     stepping.advance(one.saga_id)
 

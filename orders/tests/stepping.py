@@ -1,10 +1,12 @@
 """Advances sagas in the test's own thread, one task at a time: a failure fails the test."""
 
+import math
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from uuid import UUID
 
+from orders.models import Saga
 from orders.saga.executor import Executor
 from orders.saga.pools import PoolTask
 
@@ -26,9 +28,6 @@ class SteppedPools:
     def submit(self, pool: str, task: PoolTask) -> None:
         self.tasks.append((pool, task))
 
-    def submit_later(self, seconds: float, pool: str, task: PoolTask) -> None:
-        self.submit(pool, task)
-
     def pause(self, seconds: float) -> None:
         """No other thread runs."""
 
@@ -46,9 +45,19 @@ class SteppedPools:
         return event.is_set()
 
 
-def executor() -> Executor:
+class SteppedExecutor(Executor):
+    """An executor that advances one saga at a time."""
+
+    def advance(self, saga_id: UUID) -> str:
+        """Advance the saga as far as possible now. Returns its state."""
+        self._enqueue(saga_id, ends_at=math.inf)
+        self._pools.wait(threading.Event(), math.inf)
+        return Saga.objects.values_list("state", flat=True).get(id=saga_id)
+
+
+def executor() -> SteppedExecutor:
     """A new executor, without leases, as after the start of a process."""
-    return Executor(pools=SteppedPools(), failpoint=lambda point: failpoint(point))
+    return SteppedExecutor(pools=SteppedPools(), failpoint=lambda point: failpoint(point))
 
 
 class Delegate:

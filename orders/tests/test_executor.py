@@ -19,10 +19,10 @@ from inventory.tests.factories import ProductFactory
 from orders.models import Order, Saga
 from orders.placement.decisions import PlacedOrder
 from orders.saga import batch, executor, observation
+from orders.saga.batch import Batch
 from orders.saga.definitions import (
     RECOVERY,
     SAGA_TYPES,
-    BatchResult,
     Event,
     OutsideCall,
     OutsideStep,
@@ -75,7 +75,7 @@ def ended(placed: Sequence[PlacedOrder]) -> list[str]:
     return [buying.state_of(one.order.id) for one in placed]
 
 
-def one_batch(placed: Sequence[PlacedOrder]) -> BatchResult:
+def one_batch(placed: Sequence[PlacedOrder]) -> Batch:
     return batch.advance(
         [SagaRun(saga_id) for saga_id in saga_ids(placed)],
         token="one",
@@ -94,7 +94,7 @@ def test_each_of_many_orders_ends_as_its_card_demands(threaded: Executor) -> Non
 
 
 def test_a_batch_of_an_empty_queue_has_no_sagas() -> None:
-    assert stepping.executor()._dequeue_new() == []
+    assert stepping.executor()._dequeue(executor.NEW) == []
 
 
 def test_a_slow_card_delays_its_own_order_alone(threaded: Executor) -> None:
@@ -200,7 +200,7 @@ def test_a_lost_reply_to_commit_loses_no_callback_of_the_batch(
 
         lost_replies: list[threading.Event] = []
         pools = stepping.SteppedPools()
-        Executor(pools=pools, failpoint=lose_the_reply).advance(saga_ids([placed])[0])
+        stepping.SteppedExecutor(pools=pools, failpoint=lose_the_reply).advance(saga_ids([placed])[0])
         [is_lost] = lost_replies
         assert is_lost.is_set()
         while pools.step():
@@ -277,7 +277,7 @@ def test_accept_blocks_while_the_queue_is_full(threaded: Executor, monkeypatch: 
     wait_until(lambda: len(blocked.started) == 2)
     message.join(1.5)
     assert message.is_alive()
-    assert len(threaded._queued) <= 2
+    assert len(threaded._waiting[executor.NEW]) <= 2
     blocked.is_over.set()
     message.join(20)
     assert not message.is_alive()
@@ -406,5 +406,6 @@ def test_runs_whose_traces_cannot_be_read_are_released(
 def test_a_saga_of_a_later_release_is_released(threaded: Executor) -> None:
     [saga_id] = saga_ids(bought("tok_ok"))
     Saga.objects.filter(id=saga_id).update(kind="of_a_later_release")
-    assert threaded.advance(saga_id, seconds=5) == Saga.State.RUNNING
-    assert not threaded._runs
+    threaded._enqueue(saga_id, ends_at=time.monotonic() + 5)
+    wait_until(lambda: not threaded._runs)
+    assert Saga.objects.get().state == Saga.State.RUNNING

@@ -12,7 +12,7 @@ import pytest
 from inventory.tests.factories import ProductFactory
 from orders import audit, schemas
 from orders.models import Order, Saga
-from orders.payment import purchase, top_ups
+from orders.payment import charging, purchase, top_ups
 from orders.saga import batch, executor, log, status
 from orders.saga.definitions import SAGA_TYPES
 from orders.saga.executor import Executor
@@ -164,13 +164,13 @@ def test_a_full_executor_does_not_spin(threaded: Executor, monkeypatch: pytest.M
     message.start()
     wait_until(lambda: len(blocked.started) == 1)
     for_a_while(executor.IDLE_SECONDS + 0.5)
-    taken, take = [0], threaded._dequeue_new
+    taken, take = [0], threaded._dequeue
 
-    def counted() -> Any:
+    def counted(kind: str) -> Any:
         taken[0] += 1
-        return take()
+        return take(kind)
 
-    monkeypatch.setattr(threaded, "_dequeue_new", counted)
+    monkeypatch.setattr(threaded, "_dequeue", counted)
     for_a_while(1)
     most = taken[0]
     blocked.is_over.set()
@@ -203,9 +203,9 @@ def test_each_wallet_line_of_a_batch_names_the_request_that_started_its_top_up()
         buyer = buying.account()
         keyed = KeyedCall(buyer.id, key_hash(str(uuid4())), "as asked", schemas.answered_later)
         top_up = top_ups.start(account_id=buyer.id, amount=100, token="tok_ok", keyed=keyed)
-        assert isinstance(top_up, top_ups.StartedTopUp)
-        Saga.objects.filter(id=top_up.saga_id).update(request_id=f"request-{number}")
-        started.append((buyer.id, top_up.saga_id))
+        assert isinstance(top_up, charging.StartedPayment)
+        Saga.objects.filter(id=top_up.saga.id).update(request_id=f"request-{number}")
+        started.append((buyer.id, top_up.saga.id))
     advanced(*(saga_id for _, saga_id in started))
     for number, (user_id, _) in enumerate(started):
         line = JournalLine.objects.get(what="points.top_up", subject=f"wallet {user_id}")

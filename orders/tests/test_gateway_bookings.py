@@ -14,7 +14,7 @@ from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders import selectors
 from orders.models import Order, Refund, RefundLine, Saga
-from orders.payment import gateway_bookings, gateway_events, gateway_lookups, refund_saga, top_ups
+from orders.payment import charging, gateway_bookings, gateway_events, gateway_lookups, refund_saga, top_ups
 from orders.placement.decisions import PlacedOrder
 from orders.saga import log
 from orders.saga.definitions import DO, LEASE_LOST
@@ -647,8 +647,8 @@ def top_up(amount: int) -> Payment:
         account_id=buyer.id, key_hash=key_hash(str(uuid4())), fingerprint="top-up", answer=lambda _: None
     )
     started = top_ups.start(account_id=buyer.id, amount=amount, token="tok_ok", keyed=keyed)
-    assert isinstance(started, top_ups.StartedTopUp)
-    stepping.advance(started.saga_id)
+    assert isinstance(started, charging.StartedPayment)
+    stepping.advance(started.saga.id)
     return Payment.objects.get(id=started.payment.id)
 
 

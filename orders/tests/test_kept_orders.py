@@ -13,7 +13,7 @@ from coupons.models import Coupon
 from inventory.models import Product
 from orders import cancellation, schemas
 from orders.models import Order, Saga
-from orders.payment import purchase
+from orders.payment import charging, purchase
 from orders.placement.decisions import PlacedOrder
 from orders.tests import buying, owners, stepping
 from orders.tests.owners import payment_of
@@ -38,8 +38,8 @@ def pay(order_id: UUID, token: str, *, keep_on_decline: bool = True) -> UUID:
     started = purchase.pay(
         account_id=account_id, order_id=order_id, token=token, keyed=keyed, keep_on_decline=keep_on_decline
     )
-    assert isinstance(started, purchase.StartedPayment)
-    return started.started.saga.id
+    assert isinstance(started, charging.StartedPayment)
+    return started.saga.id
 
 
 def pay_and_advance(order_id: UUID, token: str, **more: Any) -> str:

@@ -52,7 +52,7 @@ def grant(account_id: int, amount: int) -> None:
 def top_up(account_id: int, amount: int, token: str = "tok_ok") -> None:
     started = top_ups.start(account_id=account_id, amount=amount, token=token, keyed=keyed(account_id))
     assert not isinstance(started, Replay)
-    stepping.advance(started.saga_id)
+    stepping.advance(started.saga.id)
 
 
 def lapse(order_id: object) -> None:

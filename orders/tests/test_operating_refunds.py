@@ -4,7 +4,7 @@ import pytest
 
 from inventory.models import Product
 from orders.models import Order, Refund, Saga
-from orders.payment import top_ups
+from orders.payment import charging, top_ups
 from orders.tests import buying, hanging, stepping
 from orders.tests.hanging import Away, away, impatient, product
 from payments import ledger
@@ -90,8 +90,8 @@ def test_a_top_up_that_the_gateway_has_charged_can_be_completed() -> None:
     buyer = buying.account()
     keyed = KeyedCall(buyer.id, key_hash("a"), "fingerprint", lambda outcome: None)
     started = top_ups.start(account_id=buyer.id, amount=700, token="tok_timeout_charged", keyed=keyed)
-    assert isinstance(started, top_ups.StartedTopUp)
-    stepping.advance(started.saga_id)
+    assert isinstance(started, charging.StartedPayment)
+    stepping.advance(started.saga.id)
     payment = started.payment
     assert isinstance(payment, Payment)
     [charge] = gateway().charges(key=payment.charge_key)

@@ -18,7 +18,7 @@ from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders import schemas
 from orders.models import Order, Saga
-from orders.payment import card_limits, top_ups
+from orders.payment import card_limits, charging, top_ups
 from orders.payment.card_limits import Payer
 from orders.tests import buying, stepping
 from payments.gateways import gateway
@@ -254,7 +254,7 @@ def test_of_payments_that_start_at_once_in_several_transactions_no_more_start_th
 ) -> None:
     settings.RATE_DECLINES_PER_KEY = Rate(3, 60)
     outcomes = race([partial(start_top_up, payer) for payer in payers(12, by_one_key=by_one_key)])
-    assert Counter(type(outcome) for outcome in outcomes) == {top_ups.StartedTopUp: 3, Throttled: 9}
+    assert Counter(type(outcome) for outcome in outcomes) == {charging.StartedPayment: 3, Throttled: 9}
     assert Payment.objects.count() == 3
 
 

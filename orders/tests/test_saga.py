@@ -14,6 +14,7 @@ from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.models import Saga, SagaLog
 from orders.saga import batch, log, recovery
+from orders.saga.batch import Batch
 from orders.saga.definitions import (
     DO,
     LEASE_SECONDS,
@@ -21,7 +22,6 @@ from orders.saga.definitions import (
     SAGA_TYPES,
     UNDO,
     Attempt,
-    BatchResult,
     Event,
     LocalStep,
     OutsideCall,
@@ -113,7 +113,7 @@ def started(*, type_name: str = "test", give_up_seconds: float = 60, done: Seque
     return row
 
 
-def run_batch(*runs: SagaRun, token: str = "one", **more: Any) -> BatchResult:
+def run_batch(*runs: SagaRun, token: str = "one", **more: Any) -> Batch:
     """One batch of these runs, by the executor of that token."""
     free_slots = {"outside": 99, "tell": 99, RECOVERY: 99}
     return batch.advance(
@@ -127,9 +127,9 @@ def run_batch(*runs: SagaRun, token: str = "one", **more: Any) -> BatchResult:
 def called(row: Saga, result: StepResult | None = None, *, token: str = "one") -> SagaRun:
     """A run of the saga that has called `outside`, with the result."""
     run = SagaRun(row.id)
-    while not run.step:
-        run_batch(run, token=token)
-    run.result = result or StepResult(Event.DONE, reference="ch_1")
+    while not run_batch(run, token=token).calls:
+        pass
+    run.step, run.result = "outside", result or StepResult(Event.DONE, reference="ch_1")
     return run
 
 

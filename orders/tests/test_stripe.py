@@ -18,7 +18,7 @@ from coupons.models import Coupon
 from inventory.tests.factories import ProductFactory
 from orders import schemas, tasks
 from orders.models import Order, Refund, Saga
-from orders.payment import gateway_events, refunding, top_ups
+from orders.payment import charging, gateway_events, refunding, top_ups
 from orders.placement.decisions import PlacedOrder
 from orders.tests import buying, hanging, stepping
 from payments import ledger
@@ -232,7 +232,7 @@ def test_a_refund_that_the_card_does_not_take_is_made_again_or_ends_without_it(
         stripe_book.dispute(payment_of(placed).charge_reference, amount=3, currency="usd")
     started = buying.refund(placed.order.id)
     assert buying.execute_refund(started).status == "pending"
-    row = Saga.objects.get(id=started.saga_id)
+    row = Saga.objects.get(id=started.saga.id)
     hanging.make_overdue(row)
     assert hanging.advance(row) == Saga.State.STUCK
     made = len(stripe_calls._client().refunds.list({}).data)
@@ -263,8 +263,8 @@ def test_a_wallet_is_topped_up() -> None:
             answer=schemas.answered_later,
         )
         started = top_ups.start(account_id=buyer.id, amount=700, token=token, keyed=keyed)
-        assert isinstance(started, top_ups.StartedTopUp)
-        stepping.advance(started.saga_id)
+        assert isinstance(started, charging.StartedPayment)
+        stepping.advance(started.saga.id)
         return Payment.objects.get(id=started.payment.id)
 
     assert top_up("pm_card_visa").status == "succeeded"

@@ -15,10 +15,10 @@ from django.conf import LazySettings
 
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
+from orders import payment_calls
 from orders.models import Order
-from orders.payment import payment_status
-from orders.payment.payment_status import CurrentAnswer
 from orders.placement.strategies import group_commit as batching
+from orders.schemas import UNSETTLED_STATUS, CurrentAnswer
 from orders.tests import buying
 from scripts.stack import ports
 from scripts.tests.simulator import Simulator
@@ -129,7 +129,7 @@ def test_a_repeat_that_cannot_be_read_is_not_answered_as_overloaded(
 
     async def call_twice() -> tuple[Answer, Answer]:
         first = await post(access, "/orders", paid_order_of(product))
-        monkeypatch.setattr(payment_status._batcher, "_max_waiting", 0)
+        monkeypatch.setattr(payment_calls._batcher, "_max_waiting", 0)
         return first, await post(access, "/orders", paid_order_of(product))
 
     first, again = asyncio.run(call_twice())
@@ -223,13 +223,13 @@ def test_duplicates_that_wait_for_a_call_of_this_process_get_its_answer_when_it_
 
 def test_an_answer_that_may_still_change_ends_no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(completion_notifications, "LISTENING_RECHECK_SECONDS", 0.1)
-    statuses = iter([payment_status.UNSETTLED_STATUS, payment_status.UNSETTLED_STATUS, 200])
+    statuses = iter([UNSETTLED_STATUS, UNSETTLED_STATUS, 200])
     call = KeyedCall(AccountFactory.create().pk, "a", "the body's", answer=lambda outcome: None)
 
     def read(subject_ids: Sequence[UUID], language: str) -> dict[UUID, CurrentAnswer]:
         status = next(statuses)
         return {id: CurrentAnswer(RecordedAnswer(status, b"{}")) for id in subject_ids}
 
-    answer = asyncio.run(payment_status.wait_for_answer(call, uuid4(), read, seconds=20))
+    answer = asyncio.run(payment_calls.wait_for_answer(call, uuid4(), read, seconds=20))
     assert answer
     assert answer.status == 200

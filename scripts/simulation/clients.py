@@ -258,7 +258,7 @@ class Client:
 
         def answered(outcome: Any) -> None:
             if not isinstance(outcome, Replay):
-                self._started(key, outcome.started.saga.id)
+                self._started(key, outcome.saga.id)
 
         self._call(
             "pay",
@@ -306,7 +306,7 @@ class Client:
 
         def answered(outcome: Any) -> None:
             if not isinstance(outcome, Replay):
-                self._started(key, outcome.saga_id)
+                self._started(key, outcome.saga.id)
 
         self._call(
             "top up",

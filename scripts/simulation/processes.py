@@ -14,6 +14,7 @@ from coupons import maintenance
 from coupons.issuing import issuing
 from orders import cancellation
 from orders import tasks as order_tasks
+from orders.payment.purchase import GATHER_SECONDS
 from orders.saga import executor as executors
 from orders.saga.executor import Executor
 from orders.saga.pools import PoolTask
@@ -48,14 +49,12 @@ class OwnPools:
         self._world, self._process, self._guarded = world, process, guarded
 
     def submit(self, pool: str, task: PoolTask) -> None:
-        after = BATCH_SECONDS if pool == "batch" else 0.0
+        # The distance of batches, and the time in which sagas gather for a call, are those of their tasks.
+        after = {"batch": BATCH_SECONDS, "event": GATHER_SECONDS}.get(pool, 0.0)
         self._world.submit(self._process, pool, partial(self._guarded, task), after=after)
 
-    def submit_later(self, seconds: float, pool: str, task: PoolTask) -> None:
-        self._world.submit(self._process, pool, partial(self._guarded, task), after=seconds)
-
     def pause(self, seconds: float) -> None:
-        """The distance of batches is that of their tasks."""
+        """Time passes before the tasks."""
 
     def wait(self, event: threading.Event, seconds: float) -> bool:
         """Run other tasks of the process meanwhile."""

@@ -12,7 +12,6 @@ from structlog import get_logger
 from coupons import audit as coupons
 from inventory import audit as inventory
 from orders import audit as orders
-from orders import scheduled_audit as scheduled
 from payments import audit as payments
 from sales import audit as sales
 from shop.operations.audits import feed_audit as feed
@@ -59,12 +58,12 @@ SUBJECTS: Sequence[Subject] = (
     *payments.SUBJECTS,
     *sales.SUBJECTS,
     *feed.SUBJECTS,
-    *scheduled.SUBJECTS,
+    *orders.SUBJECTS,
 )
 WHOLE_CHECKS: Sequence[WholeCheck] = (
     *inventory.WHOLE_CHECKS,
     *feed.WHOLE_CHECKS,
-    *scheduled.WHOLE_CHECKS,
+    *orders.WHOLE_CHECKS,
 )
 
 

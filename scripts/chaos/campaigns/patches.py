@@ -35,13 +35,13 @@ def _host_clock(module: Any) -> None:
 def _no_lease_of_batches(batch: Any) -> None:
     """A batch advances sagas that another worker has leased."""
 
-    def is_ours(self: Any, item: Any) -> bool:
-        is_unfinished = item.saga.state in batch.UNFINISHED
+    def is_ours(self: Any, saga: Any) -> bool:
+        is_unfinished = saga.state in batch.UNFINISHED
         if not is_unfinished:
-            self.batch_result.released.append(item.run)
+            self._release(saga)
         return bool(is_unfinished)
 
-    batch._Batch._is_ours = is_ours
+    batch.Batch._is_ours = is_ours
 
 
 def _no_lease_of_messages(recovery: Any) -> None:
