@@ -53,13 +53,17 @@ def run_patiently(batch: Callable[[], T]) -> T:
     """
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            if connection.vendor == "mysql":
-                # Before each batch, for the connection may be another one by then.
-                with connection.cursor() as cursor:
-                    cursor.execute("SET SESSION innodb_lock_wait_timeout = %s", [LOCK_WAIT_SECONDS])
+            _wait_briefly_for_locks()
             return batch()
         except transactions.TooManyConflicts:
             if attempt == ATTEMPTS:
                 raise
         time.sleep(PAUSE_SECONDS)
     raise AssertionError("the last attempt returns or raises")
+
+
+def _wait_briefly_for_locks() -> None:
+    """Before each batch, for the connection may be another one by then."""
+    if connection.vendor == "mysql":
+        with connection.cursor() as cursor:
+            cursor.execute("SET SESSION innodb_lock_wait_timeout = %s", [LOCK_WAIT_SECONDS])
