@@ -1,21 +1,22 @@
 """Products: creating, changing and finding them, with their availability."""
 
-from collections.abc import Callable
-from enum import Enum, StrEnum
+from collections.abc import Callable, Mapping
+from enum import StrEnum
 from functools import reduce
 from operator import or_
-from typing import Final
+from typing import Any, TypedDict, Unpack
 from unicodedata import normalize
 
 from django.db import IntegrityError
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Lower
 
-from inventory import product_journal, stock_levels
+from inventory import stock_levels
 from inventory.models import Product
 from shop.db import transactions
 from shop.errors import NotFound, Rejected
 from shop.events import journal
+from shop.events.journal import NewJournalLine
 from shop.lazy_texts import mark as _
 from shop.normalization import spellings
 
@@ -28,13 +29,21 @@ class Availability(StrEnum):
     SOLD_OUT = "sold_out"
 
 
-class Keep(Enum):
-    """Stands for "don't change" where None is a value."""
+class Terms(TypedDict, total=False):
+    """The terms of a product that staff set, named as its columns. `price` is in minor units; `stock.low` is
+    sent when what is available falls to the threshold; `limit_per_account` is of units in open and paid
+    orders; None: never, no limit.
+    """
 
-    KEEP = "as it is"
+    sku: str
+    name: str
+    price: int
+    is_active: bool
+    low_stock_threshold: int | None
+    limit_per_account: int | None
 
 
-KEEP: Final = Keep.KEEP
+TERMS = tuple(Terms.__annotations__)
 # More than any use needs, and within the integers of every database.
 LARGEST_THRESHOLD = 10**9
 LARGEST_LIMIT = 10**9
@@ -78,75 +87,59 @@ def is_low(product: Product) -> bool:
     return threshold is not None and product.available <= threshold
 
 
-def create(
-    *,
-    sku: str,
-    name: str,
-    price: int,
-    is_active: bool = True,
-    low_stock_threshold: int | None = None,
-    limit_per_account: int | None = None,
-) -> Product:
-    """Add a product with nothing in stock; `price` is in minor units. Raises `Rejected` `sku_exists`.
-
-    `stock.low` is sent when what is available falls to the threshold; `limit_per_account` is of units in open
-    and paid orders; None: never, no limit.
-    """
+def create(**terms: Unpack[Terms]) -> Product:
+    """Add a product with nothing in stock. Raises `Rejected` `sku_exists`."""
 
     def insert() -> Product:
-        product = Product.objects.create(
-            sku=sku,
-            name=name,
-            price=price,
-            is_active=is_active,
-            low_stock_threshold=low_stock_threshold,
-            limit_per_account=limit_per_account,
-        )
-        journal.note_all([product_journal.created(product)])
+        product: Product = Product.objects.create(**terms)
+        journal.note_all([created_line(product)])
         return product
 
-    return _with_unique_sku(insert, sku)
+    return _with_unique_sku(insert, terms["sku"])
 
 
-def change(
-    *,
-    product_id: int,
-    sku: str | None = None,
-    name: str | None = None,
-    price: int | None = None,
-    is_active: bool | None = None,
-    low_stock_threshold: int | Keep | None = KEEP,
-    limit_per_account: int | Keep | None = KEEP,
-    reason: str = "",
-) -> Product:
-    """Change the given fields, and never the stock; orders keep the name and price they were placed at.
+def change(*, product_id: int, reason: str = "", **terms: Unpack[Terms]) -> Product:
+    """Change these terms, and never the stock; orders keep the name and price they were placed at.
 
-    A threshold or limit of None removes it. A new threshold counts for later changes of the stock, a new
-    limit for later orders. Raises `NotFound`, and `Rejected` `sku_exists`.
+    A new threshold counts for later changes of the stock, a new limit for later orders. Raises `NotFound`,
+    and `Rejected` `sku_exists`.
     """
-    given = {"sku": sku, "name": name, "price": price, "is_active": is_active}
-    changes: dict[str, object] = {field: value for field, value in given.items() if value is not None}
-    if low_stock_threshold is not KEEP:
-        changes["low_stock_threshold"] = low_stock_threshold
-    if limit_per_account is not KEEP:
-        changes["limit_per_account"] = limit_per_account
 
     def update() -> Product:
         product = lock(product_id)
-        if not changes:
+        if not terms:
             return product
-        before = {field: getattr(product, field) for field in changes}
-        for field, value in changes.items():
-            setattr(product, field, value)
-        if differing := {name: (before[name], new) for name, new in changes.items() if before[name] != new}:
-            journal.note_all([product_journal.changed(product_id, differing, reason=reason)])
+        changes = {name: (getattr(product, name), value) for name, value in terms.items()}
+        for name, value in terms.items():
+            setattr(product, name, value)
+        if differing := {name: pair for name, pair in changes.items() if pair[0] != pair[1]}:
+            journal.note_all([changed_line(product_id, differing, reason=reason)])
         # Orders that read price or limit without a lock find the version changed, and read them again.
         product.version += 1
-        product.save(update_fields=[*changes, "version"])
+        product.save(update_fields=[*terms, "version"])
         stock_levels.publish_on_commit([product])
         return product
 
-    return _with_unique_sku(update, sku)
+    return _with_unique_sku(update, terms.get("sku"))
+
+
+def created_line(product: Product) -> NewJournalLine:
+    """The journal's line about a new product."""
+    after = {name: getattr(product, name) for name in TERMS}
+    return journal.build_line(what="product.created", subject=f"product {product.pk}", after=after)
+
+
+def changed_line(
+    product_id: int, changes: Mapping[str, tuple[Any, Any]], *, reason: str = ""
+) -> NewJournalLine:
+    """The journal's line about a product, from the values of each field before and after."""
+    return journal.build_line(
+        what="product.changed",
+        subject=f"product {product_id}",
+        before={name: before for name, (before, _) in changes.items()},
+        after={name: after for name, (_, after) in changes.items()},
+        detail=reason,
+    )
 
 
 def get(*, product_id: int, include_inactive: bool) -> Product:

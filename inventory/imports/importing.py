@@ -9,17 +9,17 @@ import hashlib
 from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import astuple, dataclass, field
+from enum import Enum
 from functools import partial
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from django.db import IntegrityError
 from django.db.models import QuerySet
 from django.utils.translation import gettext
 
-from inventory import product_journal, stock_levels
+from inventory import products, stock_levels
 from inventory.models import Delivery, Product, StockMovement
-from inventory.products import KEEP, Keep
 from inventory.stock_levels import Change
 from shop import clock
 from shop.db import transactions
@@ -29,6 +29,15 @@ from shop.events import journal
 LARGEST_QUANTITY = 10**9
 ROWS_AT_ONCE = 500
 ATTEMPTS = 3
+
+
+class Keep(Enum):
+    """Stands for "don't change" where None is a value."""
+
+    KEEP = "as it is"
+
+
+KEEP: Final = Keep.KEEP
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,20 +221,18 @@ def _new_product(row: StockRow) -> Product:
 
 def _change_products(rows: Mapping[int, StockRow], delivery: Delivery, *, known: Container[str]) -> int:
     """Lock the products, apply the rows to them and add the quantities. Returns how many products changed."""
-    products = stock_levels.lock(rows)
-    applied = {id: _apply_row(product, rows[id]) for id, product in products.items()}
+    locked = stock_levels.lock(rows)
+    applied = {id: _apply_row(product, rows[id]) for id, product in locked.items()}
     changes = {id: differences for id, differences in applied.items() if differences}
-    changed = [products[id] for id in changes]
+    changed = [locked[id] for id in changes]
     for product in changed:
         product.version += 1
     Product.objects.bulk_update(changed, ["name", "price", "low_stock_threshold", "version"])
     stock_levels.publish_on_commit(changed)
-    journal.note_all(
-        product_journal.created(product) for product in products.values() if product.sku not in known
-    )
-    journal.note_all(product_journal.changed(id, differences) for id, differences in changes.items())
+    journal.note_all(products.created_line(one) for one in locked.values() if one.sku not in known)
+    journal.note_all(products.changed_line(id, differences) for id, differences in changes.items())
     arrived = {id: row.quantity for id, row in rows.items() if row.quantity}
-    stock_levels.change(products, {id: Change(on_hand=quantity) for id, quantity in arrived.items()})
+    stock_levels.change(locked, {id: Change(on_hand=quantity) for id, quantity in arrived.items()})
     now = clock.now()
     stock_levels.write_movements(
         [
@@ -233,7 +240,7 @@ def _change_products(rows: Mapping[int, StockRow], delivery: Delivery, *, known:
                 product_id=id,
                 kind=StockMovement.Kind.RECEIVED,
                 delta=quantity,
-                on_hand_after=products[id].on_hand,
+                on_hand_after=locked[id].on_hand,
                 reason=delivery.reason,
                 at=now,
                 delivery_id=delivery.pk,

@@ -14,8 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
-from inventory.imports.importing import LARGEST_QUANTITY, StockRow, invalid
-from inventory.products import KEEP
+from inventory.imports.importing import KEEP, LARGEST_QUANTITY, StockRow, invalid
 from inventory.schemas import Sku, Threshold
 from shop import literals
 from shop.http import validation_texts

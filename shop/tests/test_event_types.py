@@ -3,7 +3,7 @@
 import re
 
 from coupons import campaigns
-from inventory import product_journal
+from inventory import products
 from sales import terms
 from scripts.stack import places
 from scripts.tests import documented
@@ -30,7 +30,7 @@ def test_each_term_of_a_campaign_a_sale_and_a_product_is_in_its_events_but_the_s
     for type in ("created", "changed"):
         assert {*campaigns.TERMS} - {*catalogue.MEMBERS[f"campaign.{type}"]} == {"shared_code"}
         assert {*catalogue.MEMBERS[f"sale.{type}"]} == {*terms.TERMS, "products"}
-        assert {*catalogue.MEMBERS[f"product.{type}"]} == {*product_journal.TERMS}
+        assert {*catalogue.MEMBERS[f"product.{type}"]} == {*products.TERMS}
 
 
 def test_the_page_names_the_members_of_each_type() -> None:
