@@ -37,18 +37,12 @@ def locked_row(product_id: int) -> Row:
     return Row(Product, product_id)
 
 
-def check(stock: Mapping[int, Stock], lines: Sequence[Line]) -> None:
-    """Check that `reserve` would succeed.
+def check_sold(stock: Mapping[int, Stock], lines: Sequence[Line]) -> None:
+    """Check that each of these products is there, active and not paused.
 
     Raises `NotFound` `product_not_found` with `products`, those that are missing or inactive, and `Rejected`
-    with `items`: `product_paused`, or `insufficient_stock`.
+    `product_paused` with `items`.
     """
-    check_sold(stock, lines)
-    check_available(stock, lines)
-
-
-def check_sold(stock: Mapping[int, Stock], lines: Sequence[Line]) -> None:
-    """Check that each of these products is there, active and not paused. Raises as `check` does."""
     wanted = _quantities(lines)
     if missing := [id for id in wanted if id not in stock or not stock[id].is_active]:
         text = _("There is no product {products}.", products=", ".join(map(str, missing)))
@@ -58,7 +52,7 @@ def check_sold(stock: Mapping[int, Stock], lines: Sequence[Line]) -> None:
 
 
 def check_available(stock: Mapping[int, Stock], lines: Sequence[Line]) -> None:
-    """Check that enough of each of these products is available. Raises as `check` does."""
+    """Check that enough of each is available. Raises `Rejected` `insufficient_stock` with `items`."""
     wanted = _quantities(lines)
     short = [
         {"product": id, "requested": quantity, "available": stock[id].available}
@@ -70,15 +64,7 @@ def check_available(stock: Mapping[int, Stock], lines: Sequence[Line]) -> None:
 
 
 def reserve(stock: Mapping[int, Stock], lines: Sequence[Line]) -> None:
-    """Reserve all lines or none, in memory: `stock` comes from `lock` or `read`, and `save` writes it. Raises
-    as `check`.
-    """
-    check(stock, lines)
-    reserve_checked(stock, lines)
-
-
-def reserve_checked(stock: Mapping[int, Stock], lines: Sequence[Line]) -> None:
-    """Reserve all lines, in memory, after `check` accepted them."""
+    """Reserve checked lines in memory: `stock` comes from `lock` or `read`, and `save` writes it."""
     for line in lines:
         stock[line.product_id].newly_reserved += line.quantity
 

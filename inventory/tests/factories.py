@@ -1,11 +1,15 @@
 """Rows for tests: products whose stock was received by a movement, as in production."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import factory
 from django.utils import timezone
 
+from inventory import reservations
 from inventory.models import Product, StockMovement
+from inventory.reservations import Line
+from inventory.stock import Stock
 
 
 class ProductFactory(factory.django.DjangoModelFactory[Product]):
@@ -33,3 +37,16 @@ class StockMovementFactory(factory.django.DjangoModelFactory[StockMovement]):
     delta = 1
     on_hand_after = 1
     at = factory.LazyFunction(timezone.now)
+
+
+def check_and_reserve(stock: Mapping[int, Stock], lines: Sequence[Line], *, is_locked: bool = True) -> None:
+    """What placing an order does with stock that it has read."""
+    reservations.check_sold(stock, lines)
+    reservations.check_available(stock, lines)
+    reservations.reserve(stock, lines)
+    reservations.save(stock, is_locked=is_locked)
+
+
+def reserve(*lines: Line) -> None:
+    """Reserve these lines inside the open transaction, under the locks of their products."""
+    check_and_reserve(reservations.lock([line.product_id for line in lines]), lines)

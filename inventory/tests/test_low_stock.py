@@ -9,6 +9,7 @@ from inventory.imports import importing
 from inventory.imports.importing import StockRow
 from inventory.models import Product
 from inventory.reservations import Line
+from inventory.tests import factories
 from inventory.tests.factories import ProductFactory
 from shop.db import transactions
 from shop.models import JournalLine
@@ -22,12 +23,8 @@ def product_of(on_hand: int, threshold: int | None) -> Product:
 
 
 def reserve(product: Product, quantity: int) -> None:
-    def work() -> None:
-        stock = reservations.lock([product.id])
-        reservations.reserve(stock, [Line(product.id, quantity)])
-        reservations.save(stock)
-
-    transactions.run_or_savepoint(work, transactions.KEYED)
+    line = Line(product.id, quantity)
+    transactions.run_or_savepoint(lambda: factories.reserve(line), transactions.KEYED)
 
 
 def release(product: Product, quantity: int) -> None:
@@ -69,13 +66,6 @@ def test_adjusting_down_sends_it_and_up_does_not():
     adjustments.adjust(product_id=product.id, delta=1, reason="found")
     adjustments.receive(product_id=product.id, quantity=1, reason="delivery")
     assert sent() == [3]
-
-
-def test_selling_what_was_reserved_changes_nothing_of_what_is_available():
-    product, order = product_of(10, 4), OrderFactory.create().pk
-    reserve(product, 5)
-    transactions.run(lambda: reservations.sell({order: [Line(product.id, 5)]}), transactions.KEYED)
-    assert sent() == []
 
 
 def test_a_delivery_and_a_return_never_make_the_stock_low():

@@ -14,6 +14,7 @@ from inventory.mirror.healing import IN_FLIGHT_SECONDS, heal
 from inventory.mirror.mirror import IN_FLIGHT, GateReservation, StockState, admit, clear_in_flight, publish
 from inventory.models import Product
 from inventory.reservations import Line
+from inventory.tests import factories
 from inventory.tests.factories import ProductFactory
 from shop.db import transactions
 from shop.observability import gauges
@@ -39,12 +40,7 @@ def shown(product: Product) -> tuple[int, int, int]:
 
 
 def reserve(product: Product, quantity: int) -> None:
-    def work() -> None:
-        stock = reservations.lock([product.id])
-        reservations.reserve(stock, [Line(product.id, quantity)])
-        reservations.save(stock)
-
-    transactions.run(work, transactions.KEYED)
+    transactions.run(lambda: factories.reserve(Line(product.id, quantity)), transactions.KEYED)
 
 
 def tamper(product: Product, **values: int) -> None:
@@ -121,10 +117,7 @@ def test_a_change_that_is_rolled_back_is_never_published():
     product = ProductFactory.create(on_hand=10)
 
     def fail() -> None:
-        reservations.release([])
-        stock = reservations.lock([product.id])
-        reservations.reserve(stock, [Line(product.id, 4)])
-        reservations.save(stock)
+        factories.reserve(Line(product.id, 4))
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):

@@ -13,6 +13,7 @@ from django.db import OperationalError, transaction
 from inventory import adjustments, audit, reservations
 from inventory.models import Product, StockMovement
 from inventory.reservations import Line
+from inventory.tests import factories
 from inventory.tests.factories import ProductFactory
 from shop.db import transactions
 from shop.errors import Rejected
@@ -30,9 +31,7 @@ DEADLOCK = 1213
 def reserve(*lines: Line) -> str:
     """What placing an order does with stock, in one transaction that is not repeated."""
     with transaction.atomic():
-        stock = reservations.lock(line.product_id for line in lines)
-        reservations.reserve(stock, lines)
-        reservations.save(stock)
+        factories.reserve(*lines)
     return "reserved"
 
 
@@ -42,8 +41,7 @@ def reserve_without_lock(*lines: Line) -> str:
         try:
             with transaction.atomic():
                 stock = reservations.read(line.product_id for line in lines)
-                reservations.reserve(stock, lines)
-                reservations.save(stock, is_locked=False)
+                factories.check_and_reserve(stock, lines, is_locked=False)
             return "reserved"
         except transactions.ChangedMeanwhile:
             continue

@@ -7,7 +7,7 @@ from inventory import reservations
 from inventory.models import Product, StockMovement
 from inventory.reservations import Line
 from inventory.stock import COLUMNS, Stock
-from inventory.tests.factories import ProductFactory
+from inventory.tests.factories import ProductFactory, reserve
 from shop.errors import Rejected
 from shop.tests.factories import OrderFactory
 
@@ -17,12 +17,6 @@ pytestmark = pytest.mark.django_db
 def stock_of(product: Product) -> tuple[int, int]:
     product.refresh_from_db()
     return product.on_hand, product.reserved
-
-
-def reserve(*lines: Line) -> None:
-    stock = reservations.lock([line.product_id for line in lines])
-    reservations.reserve(stock, lines)
-    reservations.save(stock)
 
 
 def test_stock_is_read_as_the_product_is_and_what_does_not_exist_is_absent():

@@ -217,7 +217,7 @@ def _decide_one(order_request: OrderRequest, state: BatchState) -> PlacedOrder |
     except FirstcomeError as error:
         return error
     order = placed.order
-    reservations.reserve_checked(stock, lines)
+    reservations.reserve(stock, lines)
     limits.add(state.holdings[account_id], lines)
     card_limits.add(state.cards, order_request.payer)
     if queued:

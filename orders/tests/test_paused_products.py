@@ -201,7 +201,7 @@ def test_a_check_before_the_lock_sells_after_the_pause(monkeypatch: pytest.Monke
         return stock
 
     def ask_then_lock(order_request: OrderRequest) -> Any:
-        reservations.check(reservations.read([product.pk]), order_request.lines)
+        reservations.check_sold(reservations.read([product.pk]), order_request.lines)
         return transactions.run(lambda: decisions.decide([order_request]), transactions.KEYED)[0]
 
     monkeypatch.setattr(reservations, "lock", lock_and_ask_no_more)
