@@ -17,7 +17,7 @@ from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
 from inventory.models import Product
-from sales import entry_counts, pausing, schemas, terms
+from sales import metrics, pausing, schemas, terms
 from sales.models import Sale, SaleEntry, SaleProduct
 from sales.waiting_room import entries
 from shop import clock, form_fields
@@ -152,7 +152,7 @@ class SaleAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdmin):
             return "-"
         # Unfold renders the field five times for a page, and the count reads an index of all entries.
         if "entries_text" not in vars(sale):
-            counts = entry_counts.by_status([sale.pk])[sale.pk]
+            counts = metrics.entries_by_status([sale.pk])[sale.pk]
             words = [f"{status_word(one)} {counts[one]:,}" for one in SaleEntry.Status.values]
             vars(sale)["entries_text"] = " · ".join(words)
         return str(vars(sale)["entries_text"])

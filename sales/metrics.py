@@ -1,12 +1,15 @@
 """The state of running sales for metrics and the launch board, by small reads of the 50 that opened last."""
 
-from datetime import datetime
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping
+from datetime import datetime, timedelta
 
-from django.db.models import QuerySet
+from django.db.models import Count, QuerySet
 
 from inventory import sale_terms
-from sales import entry_counts, terms
-from sales.models import Sale
+from sales import terms
+from sales.models import Sale, SaleEntry
+from sales.waiting_room.admission import WINDOW
 from shop import clock
 from shop.observability import gauges
 from shop.observability.reading import Source
@@ -42,8 +45,12 @@ def read_running() -> dict[str, dict[str, float]]:
     if not rooms:
         return {name: {} for name in HELPS}
     ids = [sale.pk for sale in rooms]
-    admitted, lately = entry_counts.admitted_now(ids), entry_counts.admitted_lately(rooms, now)
-    waiting = {sale.pk: entry_counts.waiting(sale) for sale in rooms}
+    admitted, lately = _count(sale__in=ids, status=SaleEntry.Status.ADMITTED), _admitted_lately(rooms, now)
+    # By the positions, or before the draw by the entries that will take part.
+    waiting = {
+        sale.pk: sale.last_position - sale.passed_position if sale.drawn_at else sale.drawn_count
+        for sale in rooms
+    }
     due = [sale for sale in rooms if waiting[sale.pk] and sale.paused_at is None and available(sale)]
     return {
         WAITING: {str(pk): number for pk, number in waiting.items()},
@@ -64,6 +71,33 @@ def running() -> "QuerySet[Sale]":
 def available(sale: Sale) -> int:
     """Units of the sale's products that new orders may reserve."""
     return sale_terms.read_levels(terms.product_ids_of(sale.pk)).available
+
+
+def entries_by_status(sale_ids: Collection[int]) -> Mapping[int, Counter[str]]:
+    """Of each of these sales, its entries by their recorded status: an index read of all of them."""
+    rows = SaleEntry.objects.filter(sale__in=sale_ids).values_list("sale", "status")
+    counts: defaultdict[int, Counter[str]] = defaultdict(Counter)
+    for sale_id, status, number in rows.annotate(number=Count("pk")).order_by():
+        counts[sale_id][status] = number
+    return counts
+
+
+def _admitted_lately(sales: Collection[Sale], now: datetime) -> dict[int, int]:
+    """Of each sale with any, how many were admitted in the last 60 seconds of its admission clock, by a
+    statement for each distance of that clock.
+    """
+    alike: defaultdict[timedelta, list[int]] = defaultdict(list)
+    for sale in sales:
+        alike[sale.admission_clock_ahead].append(sale.pk)
+    counts: dict[int, int] = {}
+    for ahead, sale_ids in alike.items():
+        counts |= _count(sale__in=sale_ids, admitted_at__gte=now + ahead - WINDOW)
+    return counts
+
+
+def _count(**condition: object) -> dict[int, int]:
+    rows = SaleEntry.objects.filter(**condition).values_list("sale")
+    return dict(rows.annotate(number=Count("pk")).order_by())
 
 
 def _admission_age_seconds(sale: Sale, now: datetime) -> float:

@@ -15,7 +15,6 @@ from inventory.models import Product
 from orders.metrics import state as orders_state
 from orders.saga import status as saga_status
 from payments import disputes
-from sales import entry_counts
 from sales import metrics as sales_metrics
 from sales.models import Sale
 from shop import clock
@@ -86,7 +85,7 @@ def read_shop() -> Figures:
         "unfinished": sum(saga_status.count_unfinished().values()),
         "locks": server_state.read_locks(),
         "laws": read_laws(),
-        "sale_entries": entry_counts.by_status([sale.pk for sale in _shown_sales(clock.now())]),
+        "sale_entries": sales_metrics.entries_by_status([sale.pk for sale in _shown_sales(clock.now())]),
     }
 
 
