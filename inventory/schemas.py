@@ -4,9 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from django.utils.translation import gettext_noop
-from pydantic import AfterValidator, BaseModel, Field
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, Field
 
 from inventory import products
 from inventory.adjustments import LARGEST_DELTA
@@ -14,13 +12,6 @@ from inventory.models import Product, StockMovement
 from inventory.products import Availability
 from shop.http.openapi import api_doc
 from shop.http.validation import Amount, Input, NonBlankText, Query
-
-
-def _not_zero(delta: int) -> int:
-    if delta == 0:
-        raise PydanticCustomError("zero", gettext_noop("A delta of 0 changes nothing."))
-    return delta
-
 
 # Printable ASCII without spaces: programs compare skus and people type them.
 SKU_PATTERN = r"^[!-~]+$"
@@ -43,11 +34,7 @@ api_doc.declare_members(
 MovementKind = Literal["received", "adjusted", "sold", "returned"]
 Threshold = Annotated[int, Field(ge=0, le=products.LARGEST_THRESHOLD)]
 Limit = Annotated[int, Field(ge=1, le=products.LARGEST_LIMIT)]
-Delta = Annotated[
-    int,
-    Field(ge=-LARGEST_DELTA, le=LARGEST_DELTA, json_schema_extra={"not": {"const": 0}}),
-    AfterValidator(_not_zero),
-]
+Delta = Annotated[int, Field(ge=-LARGEST_DELTA, le=LARGEST_DELTA, json_schema_extra={"not": {"const": 0}})]
 
 
 class CreateProductInput(Input):
@@ -109,30 +96,18 @@ class StockMovementBody(BaseModel):
     at: datetime
 
 
+def body(schema: type[BaseModel], row: object, **others: object) -> dict[str, Any]:
+    """The fields of the schema in its order: `others`, and the attributes of the row by the same names."""
+    return {name: others[name] if name in others else getattr(row, name) for name in schema.model_fields}
+
+
 def product_body(product: Product) -> dict[str, Any]:
-    return {
-        "id": product.id,
-        "sku": product.sku,
-        "name": product.name,
-        "price": product.price,
-        "available": product.available,
-        "availability": products.availability(product),
-        "is_active": product.is_active,
-        "limit_per_account": product.limit_per_account,
-    }
+    return body(ProductBody, product, availability=products.availability(product))
 
 
 def stock_body(product: Product) -> dict[str, Any]:
-    return {"on_hand": product.on_hand, "reserved": product.reserved, "available": product.available}
+    return body(StockBody, product)
 
 
 def movement_body(movement: StockMovement) -> dict[str, Any]:
-    return {
-        "id": movement.id,
-        "kind": movement.kind,
-        "delta": movement.delta,
-        "on_hand_after": movement.on_hand_after,
-        "order": movement.order_id,
-        "reason": movement.reason,
-        "at": movement.at,
-    }
+    return body(StockMovementBody, movement, order=movement.order_id)

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
+from inventory.schemas import body
 from sales import terms
 from sales.models import Sale
 from sales.waiting_room.entries import Entry
@@ -111,28 +112,18 @@ def given_terms(given: CreateSaleInput | ChangeSaleInput) -> dict[str, Any]:
 
 
 def sale_body(sale: Sale) -> dict[str, Any]:
-    return {
-        "id": sale.pk,
-        "name": sale.name,
-        "products": sorted([one.product_id for one in sale.sale_products.all()]),
-        "opens_at": sale.opens_at,
-        "closes_at": sale.closes_at,
-        "admission": sale.admission,
-        "rate_per_minute": sale.rate_per_minute,
-        "admitted_for_seconds": sale.admitted_for_seconds,
-        "seed_hash": sale.seed_hash,
-        "seed": public_seed(sale),
-        "status": sale.status_at(clock.now()).value,
-    }
+    return body(
+        SaleBody,
+        sale,
+        products=sorted([one.product_id for one in sale.sale_products.all()]),
+        seed=public_seed(sale),
+        status=sale.status_at(clock.now()).value,
+    )
 
 
 def draw_body(sale: Sale) -> dict[str, Any]:
-    return {
-        "seed_hash": sale.seed_hash,
-        "seed": public_seed(sale),
-        "entries_hash": sale.entries_hash or None,
-        "count": sale.drawn_count,
-    }
+    entries_hash = sale.entries_hash or None
+    return body(DrawBody, sale, seed=public_seed(sale), entries_hash=entries_hash, count=sale.drawn_count)
 
 
 def public_seed(sale: Sale) -> str | None:
@@ -141,11 +132,10 @@ def public_seed(sale: Sale) -> str | None:
 
 
 def entry_body(entry: Entry, estimated_wait_seconds: int | None) -> dict[str, Any]:
-    return {
-        "id": entry.id,
-        "sale": entry.sale_id,
-        "status": entry.status.value,
-        "ahead": entry.ahead,
-        "estimated_wait_seconds": estimated_wait_seconds,
-        "admitted_until": entry.admitted_until,
-    }
+    return body(
+        SaleEntryBody,
+        entry,
+        sale=entry.sale_id,
+        status=entry.status.value,
+        estimated_wait_seconds=estimated_wait_seconds,
+    )
