@@ -12,17 +12,14 @@ from shop.operations.doctor.findings import Finding, judge
 
 # A running import writes hundreds of rows a second.
 UNFINISHED_AFTER = timedelta(minutes=10)
-MOST_NAMED = 5
 
 
 def examine() -> Iterator[Finding]:
     """The finding about deliveries; none without a database, which is a finding of another check."""
     with suppress(Error):
         left = list(importing.unfinished().filter(started_at__lte=clock.now() - UNFINISHED_AFTER))
-        named = [
-            f"{one.pk} ({one.reason}), {one.rows_done} of {one.rows_total} rows" for one in left[:MOST_NAMED]
-        ]
-        more = [f"and {len(left) - MOST_NAMED} more"] if len(left) > MOST_NAMED else []
-        names = "; ".join([*named, *more])
+        names = "; ".join(
+            [f"{one.pk} ({one.reason}), {one.rows_done} of {one.rows_total} rows" for one in left]
+        )
         found = f"{len(left)} started more than 10 minutes ago, not finished: {names}" if left else "none"
         yield judge("unfinished deliveries", found, bool(left))

@@ -1,6 +1,4 @@
-"""Pausing and resuming a product: while it is paused it can't be ordered, and its open orders go on. See
-`shop.pausing`.
-"""
+"""Pausing and resuming a product: while it is paused it can't be ordered, and its open orders go on."""
 
 from functools import partial
 
@@ -16,10 +14,7 @@ def set_paused(*, product_id: int, is_paused: bool, reason: str) -> Product:
     that is so already stays as it is. Raises `NotFound`, and `Invalid` without a reason.
     """
 
-    def lock() -> Product:
-        products.get(product_id=product_id, include_inactive=True)
-        return products.lock(product_id)
-
+    lock = partial(products.lock, product_id)
     product = pausing.set_paused(lock, "product", is_paused=is_paused, reason=reason)
     stock_levels.publish_on_commit([product])
     return product

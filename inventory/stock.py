@@ -40,22 +40,9 @@ COLUMNS = [field.name for field in fields(Stock) if field.name != "newly_reserve
 
 def insufficient_stock(short: Sequence[dict[str, int]]) -> Rejected:
     """The refusal of an order or an adjustment: `{product, requested, available}` for each product short."""
-    names = lazy_texts.join(
-        ", ",
-        [
-            _(
-                "product {product} ({available} available)",
-                product=item["product"],
-                available=item["available"],
-            )
-            for item in short
-        ],
-    )
-    return Rejected(
-        _("Not enough in stock: {products}.", products=names),
-        code="insufficient_stock",
-        items=short,
-    )
+    texts = [_("product {product} ({available} available)", **item) for item in short]
+    detail = _("Not enough in stock: {products}.", products=lazy_texts.join(", ", texts))
+    return Rejected(detail, code="insufficient_stock", items=short)
 
 
 def product_paused(product_ids: Sequence[int]) -> Rejected:

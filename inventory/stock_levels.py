@@ -6,8 +6,8 @@ available falls to the threshold. Orders read stock as plain rows, because a bat
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from django.db import connection, transaction
 
@@ -29,15 +29,11 @@ UNCHANGED = " AND version = CASE id{cases} END"
 ROWS_PER_STATEMENT = 1_000
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """What is added to a product's levels; negative numbers are subtracted."""
 
     on_hand: int = 0
     reserved: int = 0
-
-
-NO_CHANGE = Change()
 
 
 def lock(product_ids: Iterable[int]) -> dict[int, Product]:
@@ -50,15 +46,11 @@ def lock(product_ids: Iterable[int]) -> dict[int, Product]:
 def lock_stock(product_ids: Iterable[int]) -> dict[int, Stock]:
     """Lock as `lock` does, and return plain rows: building model instances took longer than reading them."""
     open_transaction.assert_inside()
-    return _read_rows(product_ids, bulk_sql.for_update())
+    return read_stock(product_ids, for_update=bulk_sql.for_update())
 
 
-def read_stock(product_ids: Iterable[int]) -> dict[int, Stock]:
+def read_stock(product_ids: Iterable[int], *, for_update: str = "") -> dict[int, Stock]:
     """Plain rows without a lock: other transactions may change them, and `change` compares the versions."""
-    return _read_rows(product_ids, "")
-
-
-def _read_rows(product_ids: Iterable[int], for_update: str) -> dict[int, Stock]:
     ids = bulk_sql.integer_list(set(product_ids))
     if not ids:
         return {}
@@ -76,7 +68,7 @@ def change(
     the rows was changed since.
     """
     open_transaction.assert_inside()
-    ids = sorted(id for id, one in changes.items() if one != NO_CHANGE)
+    ids = sorted(id for id, one in changes.items() if any(one))
     for start in range(0, len(ids), ROWS_PER_STATEMENT):
         _update_levels(ids[start : start + ROWS_PER_STATEMENT], stock, changes, is_locked=is_locked)
     were_available = {id: _is_available(stock[id]) for id in ids}

@@ -1,9 +1,7 @@
 """The HTTP edge of sales and their waiting rooms."""
 
-from collections.abc import Mapping
 from contextlib import nullcontext
 from math import ceil
-from types import MappingProxyType
 from uuid import UUID
 
 from django.urls import reverse
@@ -27,7 +25,6 @@ from shop.rates import rate_limits
 from shop.redis import completion_notifications
 
 STAFF_ONLY = api_doc.refusals({403: ["permission_denied"]})
-NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 # Seconds between two polls of an entry: a part of its estimated wait, so that they come closer as it ends;
 # before the opening, until it; and while nothing can be estimated.
 POLLS_PER_WAIT, MOST_SECONDS, PAUSED_SECONDS = 4, 30, 5
@@ -54,7 +51,11 @@ class Sales(View):
         responses={200: api_doc.Page[schemas.SaleBody], 304: api_doc.NOT_MODIFIED},
     )
     async def get(self, request: Request) -> Response:
-        return await cached_lists.respond(request, customers=_sales_of_customers, staff=_sales_of_staff)
+        return await cached_lists.respond(
+            request,
+            customers=lambda request: paginate(request, terms.find(), schemas.sale_body),
+            staff=lambda request: paginate_for_staff(request, terms.find(), schemas.sale_body),
+        )
 
     @extend_schema(
         summary="Create a sale (staff)",
@@ -164,8 +165,7 @@ class SaleEntries(View):
         join = JoinRequest(sale_id, account_id(request))
         with nullcontext() if request.user.is_staff else rate_limits.ENTRIES.counting(join.account_id):
             entry = await submit_to_batcher(entries.JOINER, join)
-        address = reverse("sale-entry", args=[entry.id])
-        return _entry_response(entry, status=202, headers={"Location": address})
+        return _entry_response(entry, status=202, Location=reverse("sale-entry", args=[entry.id]))
 
 
 class OneSaleEntry(View):
@@ -208,15 +208,7 @@ def _set_paused(request: Request, sale_id: int, *, is_paused: bool) -> Response:
     return Response(schemas.sale_body(sale))
 
 
-def _sales_of_customers(request: Request) -> Response:
-    return paginate(request, terms.find(), schemas.sale_body)
-
-
-def _sales_of_staff(request: Request) -> Response:
-    return paginate_for_staff(request, terms.find(), schemas.sale_body)
-
-
-def _entry_response(entry: Entry, *, status: int = 200, headers: Mapping[str, str] = NO_HEADERS) -> Response:
+def _entry_response(entry: Entry, *, status: int = 200, **headers: str) -> Response:
     """The entry with its estimated wait, and while it waits with when to read it again."""
     estimate = room_view.estimated_wait_seconds(entry)
     body = schemas.entry_body(entry, estimate)
@@ -225,5 +217,5 @@ def _entry_response(entry: Entry, *, status: int = 200, headers: Mapping[str, st
             seconds = ceil((entry.opens_at - clock.now()).total_seconds()) + 1
         else:
             seconds = PAUSED_SECONDS if estimate is None else estimate // POLLS_PER_WAIT
-        headers = {**headers, "Retry-After": str(min(MOST_SECONDS, max(1, seconds)))}
+        headers["Retry-After"] = str(min(MOST_SECONDS, max(1, seconds)))
     return Response(body, status=status, headers=headers)

@@ -19,10 +19,6 @@ def set_paused(*, sale_id: int, is_paused: bool, reason: str) -> Sale:
     sale that is so already stays as it is. Raises `NotFound`, and `Invalid` without a reason.
     """
 
-    def lock() -> Sale:
-        terms.get(sale_id=sale_id)
-        return terms.lock(sale_id)
-
     def prepare(sale: Sale) -> None:
         # From here on no order of these products commits that was decided before.
         sale_terms.lock(terms.product_ids_of(sale_id))
@@ -33,6 +29,7 @@ def set_paused(*, sale_id: int, is_paused: bool, reason: str) -> Sale:
                 admitted_until=F("admitted_until") + (clock.now() - sale.paused_at)
             )
 
+    lock = partial(terms.lock, sale_id)
     return pausing.set_paused(lock, "sale", is_paused=is_paused, reason=reason, prepare=prepare)
 
 

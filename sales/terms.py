@@ -16,7 +16,6 @@ from shop import clock, lazy_texts
 from shop.db import transactions
 from shop.errors import Invalid, NotFound, Rejected, invalid_field
 from shop.events import journal
-from shop.lazy_texts import Text
 from shop.lazy_texts import mark as _
 
 SEED_BYTES = 32
@@ -52,7 +51,7 @@ def create(*, product_ids: Collection[int], reason: str = "", **terms: Unpack[Te
     wrong, and `Rejected` `product_in_sale` with `products`, those that are in another sale that is not over.
     """
     seed = secrets.token_hex(SEED_BYTES)
-    given: Any = {**terms, "seed": seed, "seed_hash": hash_seed(seed)}
+    given: Any = {**terms, "seed": seed, "seed_hash": hashlib.sha256(seed.encode()).hexdigest()}
     _require_closing_after_opening(Sale(**given), is_new=True)
 
     def insert() -> Sale:
@@ -79,7 +78,6 @@ def change(
     any more, `sale_has_entries` if its waiting room would go, and `sale_closed` for a sale that is over, of
     which only name and products can change: a product that it gives up can be ordered without it.
     """
-    get(sale_id=sale_id)
 
     def work() -> Sale:
         sale = lock(sale_id)
@@ -137,11 +135,6 @@ def _found(sales: "QuerySet[Sale]", sale_id: int) -> Sale:
 def product_ids_of(sale_id: int) -> set[int]:
     """The products of the sale."""
     return set(SaleProduct.objects.filter(sale_id=sale_id).values_list("product_id", flat=True))
-
-
-def hash_seed(seed: str) -> str:
-    """What is public of a seed before the draw: SHA-256 of its text, in hexadecimal digits."""
-    return hashlib.sha256(seed.encode()).hexdigest()
 
 
 def no_sale(sale_id: int) -> NotFound:
@@ -204,11 +197,11 @@ def _require_changeable(sale: Sale, changed: Mapping[str, Any]) -> None:
 
 def _require_closing_after_opening(sale: Sale, *, is_new: bool = False) -> None:
     """The database has the same constraint, which names no field. A new sale must close in the future."""
-    faults: list[tuple[str, Text]] = []
+    faults = {}
     if sale.closes_at <= sale.opens_at:
-        faults.append(("not_after_opening", _("The sale must close after it opens.")))
+        faults["not_after_opening"] = _("The sale must close after it opens.")
     if is_new and sale.closes_at <= clock.now():
-        faults.append(("not_in_future", _("The sale must close in the future (times are UTC).")))
+        faults["not_in_future"] = _("The sale must close in the future (times are UTC).")
     if faults:
-        errors = [{"field": "closes_at", "code": code, "detail": detail} for code, detail in faults]
-        raise Invalid(lazy_texts.join(" ", [detail for _code, detail in faults]), errors=errors)
+        errors = [{"field": "closes_at", "code": code, "detail": detail} for code, detail in faults.items()]
+        raise Invalid(lazy_texts.join(" ", [*faults.values()]), errors=errors)

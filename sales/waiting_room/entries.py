@@ -82,11 +82,6 @@ def effective_status(status: Status, admitted_until: datetime | None, sale: Sale
     return status
 
 
-def locked_rows(request: JoinRequest) -> list[Row]:
-    """The rows that joining locks."""
-    return [Row(Sale, request.sale_id), accounts.referenced_row(request.account_id)]
-
-
 def _join(requests: Sequence[JoinRequest]) -> list[Entry | FirstcomeError]:
     """Each account's current entry, or a new one at the end, in the order of the requests; before the sale
     opens without a position.
@@ -119,7 +114,6 @@ class _Joining:
         self._now = now
         self._new: list[SaleEntry] = []
         self._replaced: list[_Current] = []
-        self._expired: list[UUID] = []
         self._changed: dict[int, Sale] = {}
         self._on_hand: dict[int, int] = {}
 
@@ -129,8 +123,6 @@ class _Joining:
             if not existing.is_replaceable(sale, self._now) or self._waits_in_vain(existing, sale):
                 return _to_entry(existing, sale, self._now)
             self._replaced.append(existing)
-            if existing.status == Status.ADMITTED:
-                self._expired.append(existing.id)
         new = self._add(request, sale)
         current[request] = _Current(
             new.id, new.sale_id, new.account_id, new.status, new.position, None, None, None
@@ -141,11 +133,11 @@ class _Joining:
         """Write the new entries, and mark those that they replace."""
         if not self._new:
             return
-        if self._expired:
-            admitted = SaleEntry.objects.filter(pk__in=self._expired, status=Status.ADMITTED)
-            admitted.update(status=Status.EXPIRED)
         if self._replaced:
-            SaleEntry.objects.filter(pk__in=[one.id for one in self._replaced]).update(is_current=None)
+            replaced = SaleEntry.objects.filter(pk__in=[one.id for one in self._replaced])
+            if any(one.status == Status.ADMITTED for one in self._replaced):
+                replaced.filter(status=Status.ADMITTED).update(status=Status.EXPIRED)
+            replaced.update(is_current=None)
         bulk_sql.insert_objects(self._new)
         for sale in self._changed.values():
             sale.save(update_fields=["last_position", "drawn_count"])
@@ -240,7 +232,11 @@ def _not_found(entry_id: UUID) -> NotFound:
     return NotFound(_("There is no sale entry {entry_id}.", entry_id=entry_id))
 
 
-JOINER: Batcher[JoinRequest, Entry] = Batcher(_join, name="sale_entries", rows_of=locked_rows)
+JOINER: Batcher[JoinRequest, Entry] = Batcher(
+    _join,
+    name="sale_entries",
+    rows_of=lambda one: [Row(Sale, one.sale_id), accounts.referenced_row(one.account_id)],
+)
 """Joins waiting rooms; concurrent requests share a transaction and its lock of the sale."""
 READER: Batcher[UUID, Entry] = Batcher(_read, name="sale_entry_status", run=transactions.read)
 """Reads entries; concurrent reads share their statements."""

@@ -5,7 +5,6 @@ waits as long as its place is beyond the sale's `passed_position`. Every poll wh
 is read from the database. It may say that an entry waits which was just admitted, and never the reverse.
 """
 
-import threading
 import time
 from bisect import bisect_right
 from dataclasses import dataclass
@@ -74,7 +73,6 @@ class _Place:
     position: int
 
 
-_mutex = threading.Lock()
 _rooms: dict[int, _Room] = {}
 _places: dict[UUID, _Place] = {}
 
@@ -110,10 +108,10 @@ def estimated_wait_seconds(entry: Entry) -> int | None:
     if entry.status != Status.WAITING or entry.ahead is None:
         return None
     room = _rooms.get(entry.sale_id)
-    if room is None or (room.seen is None and not room.is_paused):
-        return ceil((entry.ahead + 1) * WINDOW_SECONDS / entry.rate_per_minute)
-    if room.is_paused or room.seen is None:
+    if room is not None and room.is_paused:
         return None
+    if room is None or room.seen is None:
+        return ceil((entry.ahead + 1) * WINDOW_SECONDS / entry.rate_per_minute)
     seconds = _seconds_until_admitted(room.seen, room.rate_per_minute, entry.ahead)
     return None if seconds is None else max(1, ceil(seconds))
 
@@ -150,9 +148,8 @@ def refresh() -> list[int]:
     for sale in rows:
         _remember(sale, read_at, is_moving=sale.opens_at <= now and sale.paused_at is None)
     if gone := _rooms.keys() - {sale.pk for sale in rows}:
-        with _mutex:
-            for sale_id in gone:
-                del _rooms[sale_id]
+        for sale_id in gone:
+            del _rooms[sale_id]
         _drop_passed()
     for sale in rows:
         if sale.is_ordered:
@@ -172,9 +169,8 @@ def is_used() -> bool:
 
 def clear() -> None:
     """Forget everything (tests)."""
-    with _mutex:
-        _rooms.clear()
-        _places.clear()
+    _rooms.clear()
+    _places.clear()
 
 
 def _remember(sale: Sale, read_at: float, *, is_moving: bool) -> None:
@@ -204,9 +200,7 @@ def _load_places(sale: Sale) -> None:
         rows: list[tuple[UUID, int, Any]] = transactions.read(partial(list, values))
         if not rows:
             return
-        with _mutex:
-            for entry_id, account_id, position in rows:
-                _places[entry_id] = _Place(account_id, sale.pk, position)
+        _places.update({id: _Place(account_id, sale.pk, position) for id, account_id, position in rows})
         room.loaded_position = rows[-1][2]
     if len(_places) > 2 * (sale.last_position - sale.passed_position) + PLACES_PER_STATEMENT:
         _drop_passed()
@@ -214,8 +208,7 @@ def _load_places(sale: Sale) -> None:
 
 def _drop_passed() -> None:
     """Forget the places of entries that wait no more."""
-    with _mutex:
-        for entry_id, place in list(_places.items()):
-            room = _rooms.get(place.sale_id)
-            if room is None or place.position <= room.passed_position:
-                del _places[entry_id]
+    for entry_id, place in list(_places.items()):
+        room = _rooms.get(place.sale_id)
+        if room is None or place.position <= room.passed_position:
+            del _places[entry_id]

@@ -75,7 +75,9 @@ class Command(BaseCommand):
             self.stderr.write(
                 f"The same rows were imported before, by delivery {same.pk}, {same.started_at}."
             )
-        self.stdout.write("".join(f"{line}\n" for line in _preview_lines(imported, contents)), ending="")
+        lines = [(receipt.row.line, _receipt_line(receipt)) for receipt in imported.receipts]
+        lines += [(error["line"], _error_line(error, prefix="refused")) for error in contents.errors]
+        self.stdout.write("".join(f"{text}\n" for _, text in sorted(lines)), ending="")
         if contents.errors:
             wrong = len({error["line"] for error in contents.errors})
             subject = "1 line is" if wrong == 1 else f"{wrong} lines are"
@@ -131,12 +133,6 @@ def _command_errors() -> Iterator[None]:
 def _error_line(error: dict[str, Any], *, prefix: str = "") -> str:
     parts = [f"line {error['line']}" if error["line"] else "", prefix, error["field"], error["detail"]]
     return ": ".join(part for part in parts if part)
-
-
-def _preview_lines(imported: Imported, contents: Contents) -> list[str]:
-    numbered = [(receipt.row.line, _receipt_line(receipt)) for receipt in imported.receipts]
-    numbered += [(error["line"], _error_line(error, prefix="refused")) for error in contents.errors]
-    return [line for _, line in sorted(numbered)]
 
 
 def _receipt_line(receipt: Receipt) -> str:
