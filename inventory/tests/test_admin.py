@@ -7,7 +7,6 @@ from inventory import adjustments, products
 from inventory.models import Product, StockMovement
 from inventory.tests.factories import ProductFactory, StockMovementFactory
 from shop.models import JournalLine
-from shop.tests.case_tables import in_one_test
 from shop.tests.confirming import confirmed, message_of, shown, to_confirm
 from shop.tests.factories import SuperuserFactory
 from shop.tests.racing import race
@@ -124,26 +123,6 @@ def test_a_form_that_is_sent_twice_moves_stock_once(operator):
     move(operator, product, kind="received", delta=100)
     product.refresh_from_db()
     assert product.on_hand == 205
-
-
-def test_a_form_that_was_sent_can_not_be_sent_with_other_values(operator):
-    product = ProductFactory.create(on_hand=5)
-    address = f"{page_of(product)}/move_stock/"
-    sent = to_confirm(operator, address, kind="received", delta=100, reason="delivery 7")
-    operator.post(address, sent)
-    page = operator.post(address, sent | {"delta": 200})
-    assert "This form was sent before, with other values" in page.content.decode()
-    product.refresh_from_db()
-    assert product.on_hand == 105
-
-
-@in_one_test("wrong", ["", "x", "f3b2e1a0-0000-4000-8000-000000000000"])
-def test_a_form_without_an_id_of_the_page_is_refused(operator, wrong):
-    product = ProductFactory.create(on_hand=5)
-    address = f"{page_of(product)}/move_stock/"
-    sent = to_confirm(operator, address, kind="received", delta=100, reason="delivery 7")
-    assert operator.post(address, sent | {"form_id": wrong}).status_code == 200
-    assert StockMovement.objects.count() == 1
 
 
 def test_a_count_that_another_operator_has_corrected_meanwhile_is_not_corrected_again(operator):

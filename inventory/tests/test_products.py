@@ -20,12 +20,6 @@ def skus(**query: object) -> list[str]:
     return list(found.order_by("id").values_list("sku", flat=True))
 
 
-def test_skus_differ_by_case():
-    ProductFactory.create(sku="tea-1")
-    products.create(sku="TEA-1", name="Black tea", price=1)
-    assert Product.objects.count() == 2
-
-
 def test_a_change_touches_what_is_given_and_never_the_stock():
     product = ProductFactory.create(name="Tea", price=100, on_hand=7)
     Product.objects.filter(id=product.id).update(reserved=3)

@@ -1,4 +1,3 @@
-import tracemalloc
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -64,25 +63,6 @@ def test_missing_products_are_created_and_existing_ones_take_the_files_name_and_
     movement = StockMovement.objects.latest("id")
     assert (movement.kind, movement.reason) == ("received", "seed_stock stock.csv")
     assert all(one.holds for one in audit.audit())
-
-
-def test_every_run_is_a_delivery(csv_file):
-    file = csv_file("quantity,sku,price,name\n3,TEA,1,Tea\n0,CUP,1,Cup\n")
-    seed(file)
-    assert seed(file) == "0 products created, 0 changed, 3 units received.\n"
-    assert products() == [("CUP", "Cup", 1, 0), ("TEA", "Tea", 1, 6)]
-    afters = StockMovement.objects.order_by("id").values_list("on_hand_after", flat=True)
-    assert list(afters) == [3, 6]
-
-
-def test_a_delivery_that_is_run_again_by_its_id_is_received_once(csv_file):
-    file, delivery = csv_file("sku,name,price,quantity\nTEA,Tea,1,3\n"), str(uuid4())
-    assert seed(file, "--delivery", delivery) == "1 products created, 0 changed, 3 units received.\n"
-    assert seed(file, "--delivery", delivery) == (
-        "It was imported before, nothing was received again: "
-        "1 products created, 0 changed, 3 units received.\n"
-    )
-    assert products() == [("TEA", "Tea", 1, 3)]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -194,17 +174,3 @@ def test_a_file_in_cp949_is_read_and_what_looks_wrong_in_it_is_said(csv_file):
     call_command("seed_stock", csv_file(data), "--dry-run", stdout=StringIO(), stderr=said)
     for said_of_it in ("read as CP949", "8.80123E+12 (line 2)", "imported before"):
         assert said_of_it in said.getvalue()
-
-
-def test_a_long_file_is_imported_in_bounded_memory(csv_file):
-    lines = "".join(f"S{number},Product {number},{number},1\n" for number in range(2_000))
-    file = csv_file(f"sku,name,price,quantity\n{lines}")
-    tracemalloc.start()
-    try:
-        seed(file)
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert peak < 30 * 2**20
-    assert Product.objects.count() == StockMovement.objects.count() == 2_000
-    assert JournalLine.objects.filter(what="stock.received").count() == 2_000

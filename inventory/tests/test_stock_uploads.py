@@ -146,14 +146,6 @@ def test_confirming_a_preview_whose_file_is_gone_is_an_error_and_imports_nothing
     assert not Product.objects.exists()
 
 
-def test_a_delivery_that_is_confirmed_twice_is_received_once(operator):
-    preview = upload(operator, f"{HEADER}TEA,Tea,1,3\n")
-    confirm(operator, preview)
-    repeated = text_of(confirm(operator, preview))
-    assert "This form was sent before" in repeated and "3 units received." in repeated
-    assert Product.objects.get().on_hand == 3
-
-
 def test_a_delivery_whose_confirmation_was_interrupted_continues_when_confirmed_again(operator, monkeypatch):
     """The page said that the file was gone: staff uploaded it again, and it was received twice."""
     monkeypatch.setattr(importing, "ROWS_AT_ONCE", 1)
@@ -200,13 +192,6 @@ def test_only_files_that_were_uploaded_here_can_be_confirmed(operator):
         assert answer.context["form"].errors.keys() == {"form_id"}
         assert "Upload it again" in text_of(confirm(operator, preview, form_id=str(uuid7())))
         assert Path(foreign_file.name).exists()
-    assert not Product.objects.exists()
-
-
-def test_a_change_since_the_preview_is_shown_and_nothing_is_imported(operator):
-    preview = upload(operator, f"{HEADER}TEA,Tea,1,3\n")
-    kept_file(preview).write_text(f"{HEADER}TEA,Tea,many,3\n")
-    assert "Line 2: price:" in text_of(confirm(operator, preview))
     assert not Product.objects.exists()
 
 
@@ -318,14 +303,3 @@ def test_a_barcode_that_a_spreadsheet_has_shortened_is_a_warning(operator: Clien
     warning = warning_of(preview)
     assert "8.80123E+12 (line 2)" in warning and "E+1 " not in warning
     assert has_question(preview)
-
-
-def test_a_file_that_was_imported_before_is_a_warning_that_says_when(operator: Client) -> None:
-    text = f"{HEADER}MUG,머그,12000,10\n"
-    first = upload(operator, text)
-    assert warning_of(first) == ""
-    confirm(operator, first)
-    at = Delivery.objects.get().started_at
-    warning = warning_of(upload(operator, text.encode("utf-16")))
-    assert f"{at:%Y-%m-%d %H:%M:%S} UTC ({WHY})" in warning
-    assert warning_of(upload(operator, text.replace("10", "11"))) == ""

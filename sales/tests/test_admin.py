@@ -76,16 +76,6 @@ def test_a_sale_is_added_once_with_its_products(operator: Client) -> None:
     assert LogEntry.objects.filter(object_id=str(sale.pk)).exists()
 
 
-def test_a_product_of_another_sale_is_refused_in_a_message(operator: Client) -> None:
-    product = ProductFactory.create(on_hand=1)
-    create_sale(product)
-
-    operator.post(ADD, new_form(product))
-
-    assert "In another sale that is not over" in shown(operator, ADD)
-    assert Sale.objects.count() == 1
-
-
 @in_one_test("value", ["0001-01-01", "1e400", "", "\x00", "²", "9" * 30, "9" * 5_000])
 def test_products_that_are_no_ids_are_refused_in_a_message(value: str, operator: Client) -> None:
     tea = ProductFactory.create(on_hand=1)
@@ -125,15 +115,6 @@ def test_products_are_replaced_and_those_of_a_meanwhile_changed_sale_are_not(ope
 
     assert terms.product_ids_of(sale.pk) == {mug.pk}
     assert "changed since the page was opened" in refused.content.decode()
-
-
-def test_a_sale_without_products_can_be_changed_and_can_get_some(operator: Client) -> None:
-    tea, mug = ProductFactory.create_batch(2, on_hand=1)
-    sale = create_sale(tea, opens_in=3_600, closes_in=7_200)
-
-    for products in ([], [mug.pk]):
-        assert change(operator, sale, products=products).status_code == 302
-        assert terms.product_ids_of(sale.pk) == set(products)
 
 
 def test_the_seed_is_shown_nowhere_before_the_draw(operator: Client) -> None:

@@ -74,13 +74,6 @@ def test_a_passed_position_beyond_the_admitted_ones_names_those_that_wait(sale: 
     assert sorted(offenders()) == sorted([id_at(sale, 4), id_at(sale, 5)])
 
 
-def test_a_scheduled_audit_names_the_same(sale: Sale) -> None:
-    Sale.objects.filter(pk=sale.pk).update(passed_position=2)
-    [subject] = audit.SUBJECTS
-    found = [check([sale.pk]) for _, check in subject.checks]
-    assert [offender for report in found for offender in report.offenders] == [id_at(sale, 3)]
-
-
 REFUSED: list[tuple[str, Callable[[Sale], Any]]] = [
     (
         "one_current_per_account",

@@ -75,13 +75,6 @@ def test_one_entry_more_changes_all_places() -> None:
     assert few != [id for id in many if id in few]
 
 
-def test_two_seeds_are_different_and_their_hashes_are_of_their_text() -> None:
-    one, other = factories.create_sale(), factories.create_sale()
-    assert one.seed != other.seed
-    assert len(one.seed) == 64
-    assert one.seed_hash == hashlib.sha256(one.seed.encode()).hexdigest()
-
-
 def test_an_entry_that_waits_for_the_lock_of_the_draw_comes_after_it() -> None:
     """Its request began before the opening; it is written after the draw was closed, and follows it."""
     sale = factories.create_sale(opens_in=10)

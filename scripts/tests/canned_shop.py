@@ -19,7 +19,11 @@ class Sent:
     method: str
     path: str
     headers: Mapping[str, str]
-    body: Any
+    raw: bytes
+
+    @property
+    def body(self) -> Any:
+        return json.loads(self.raw) if self.raw else None
 
 
 @dataclass(frozen=True)
@@ -54,15 +58,15 @@ class CannedShop:
 
 
 @contextmanager
-def running() -> Iterator[CannedShop]:
-    """The server, until the block ends."""
+def running(port: int = 0) -> Iterator[CannedShop]:
+    """The server, until the block ends, on a port of its own unless one is given."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def handle_one(self) -> None:
             raw = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            sent = Sent(self.command, self.path, self.headers, json.loads(raw) if raw else None)
+            sent = Sent(self.command, self.path, self.headers, raw)
             shop.sent.append(sent)
             answer = shop.answer(sent)
             if answer is LOST:
@@ -83,7 +87,7 @@ def running() -> Iterator[CannedShop]:
         def log_message(self, *_: object) -> None:
             """Say nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     shop = CannedShop(f"http://127.0.0.1:{server.server_port}")
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()

@@ -87,12 +87,3 @@ def test_a_kept_connection_that_broke_may_have_broken_since_its_last_answer(port
     assert (answered.result, broken.result) == ("201", "no answer")
     assert broken.began == pytest.approx(answered.ended, abs=0.05)
     assert seen.measured.shares()["outside of outages"].bad.total() == 0
-
-
-def test_a_client_that_hangs_up_is_not_counted(port: int) -> None:
-    seen = Observations()
-    connection = Connection(port, seen, seed="1")
-    connection.call_once(ORDER, is_impatient=True)
-    connection.call_once(ORDER, is_impatient=True)
-    assert [one.result for one in seen.measured.requests] == ["201"]
-    assert seen.statuses["no answer"] == 1

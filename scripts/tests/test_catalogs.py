@@ -44,17 +44,6 @@ def findings() -> list[str]:
     return [finding.partition(": ")[2] for finding in catalogs.find_faults()]
 
 
-def test_code_and_templates_are_extracted_without_dates_and_line_numbers(project: Path) -> None:
-    catalogs.update("coupons")
-    text = catalogs.po_path("coupons", "ko").read_text()
-
-    assert 'msgid "Hello %(name)s"' in text
-    assert 'msgid "{campaign} is sold out."' in text
-    assert "Date" not in text and "#:" not in text
-    catalogs.update("coupons")
-    assert catalogs.po_path("coupons", "ko").read_text() == text
-
-
 def test_the_check_names_what_is_missing_and_passes_once_it_is_there(project: Path) -> None:
     assert any("is not what the code says" in finding for finding in findings())
     catalogs.update("coupons")

@@ -16,8 +16,6 @@ from scripts.chaos.campaigns.network import links
 from scripts.chaos.campaigns.plans import CAMPAIGNS, DATABASE
 from scripts.chaos.campaigns.restore import loss
 from scripts.chaos.campaigns.rolling import rolls
-from scripts.chaos.campaigns.tasks import campaign as tasks
-from scripts.chaos.campaigns.tasks.relay import Deliveries
 from scripts.chaos.faults import Fault
 from scripts.chaos.memory import Account, Product, RecordedCall, Setup
 from scripts.cluster.drill import effects
@@ -124,20 +122,3 @@ def test_what_a_restore_to_a_moment_lost_or_made_twice_is_found(
     assert found.findings == ([f"order {finding}"] if finding else [])
     kept = sum(not MOMENT <= at <= LOST_AT for at in answered.values())
     assert (found.forgotten["order"], found.acknowledged) == (forgotten, kept)
-
-
-def test_keys_of_lost_orders_alone_are_repeated():
-    known = setup(order("early", 99.9), order("kept", 101.0), order("lost", 102.0), order("after", 130.0))
-    rows = NOTHING | {"order": {"early", "kept", "after"}}
-    forgotten = loss.forgotten_orders(known, rows, moment=MOMENT, lost_at=LOST_AT)
-    assert [made.answer.body["id"] for made in forgotten] == ["lost"]
-
-
-def test_a_worker_that_drops_every_message_of_a_task_is_found(tmp_path: Path) -> None:
-    ids = [f"{digit * 8}-{digit * 4}-{digit * 4}-{digit * 4}-{digit * 12}" for digit in "abcdef"]
-    logs = [tmp_path / "worker.log", tmp_path / "second.log"]
-    logs[0].write_text("\n".join(f"Task shop.sweep[{one}] succeeded in 1s" for one in ids))
-    logs[1].write_text("\n".join(f"Task shop.relay[{one}] succeeded in 1s" for one in ids))
-    runs = [tasks.runs_by_task([log]) for log in logs]
-    seen = {"shop.sweep": Deliveries(messages=tasks.FEW), "shop.audit": Deliveries(messages=tasks.FEW - 1)}
-    assert [*tasks.idle_workers(seen, runs)] == ["a worker has run none of the 10 messages of shop.sweep"]

@@ -10,7 +10,7 @@ import pytest
 
 from scripts.chaos.calls import Answer, Call
 from scripts.chaos.memory import Account, Product, RecordedCall, Setup
-from scripts.cluster.drill import effects, judging, load, plan
+from scripts.cluster.drill import effects, judging, plan
 from scripts.cluster.drill.judging import Outcome, Statuses
 from scripts.stack import places
 from shop.tests.case_tables import in_one_test
@@ -149,16 +149,6 @@ def test_a_table_with_another_content_on_one_member_is_named():
     assert effects.unequal(other) == ["firstcome.payments_entry is not the same on mysql-3 and mysql-1"]
     missing: dict[str, int | None] = {"firstcome.payments_entry": None}
     assert effects.unequal({"mysql-1": missing, "mysql-2": missing})
-
-
-def test_an_own_list_must_show_what_was_acknowledged_last(setup: Setup):
-    [buyer] = setup.buyers
-    assert load.newest(buyer, "/orders") == {"11-22", "33-44"}
-    assert load.newest(buyer, "/coupons") == {"A"}
-    assert load.newest(buyer, "/products") == set()
-    page = Answer(200, {"results": [{"id": "11-22"}, {"id": "55-66"}]})
-    assert load.newest(buyer, "/orders") - load.shown(page, "/orders") == {"33-44"}
-    assert load.shown(page, "/products") == set()
 
 
 @pytest.mark.boots("a process that nftables cuts off")

@@ -46,20 +46,33 @@ def test_a_set_of_transactions_knows_what_another_lacks(text: str, other: str, l
     assert (found <= known) is (lacking == 0)
 
 
-def test_new_members_are_equal_and_the_first_founds_the_group():
-    step = next_step({1: outside(), 2: outside(), 3: outside()})
-    assert (step.action, step.members) == ("found", (1,))
+OLD_PRIMARY = inside("PRIMARY", s2="UNREACHABLE", s3="UNREACHABLE")
 
 
-def test_the_member_with_the_transactions_of_all_others_founds_the_group():
-    step = next_step({1: outside(f"{A}:1-9"), 2: outside(f"{A}:1-12", "ERROR"), 3: outside(f"{A}:1-11")})
-    assert (step.action, step.members) == ("found", (2,))
-
-
-def test_no_group_is_founded_while_a_member_is_silent_because_it_may_have_more():
-    step = next_step({1: outside(f"{A}:1-9"), 2: outside(f"{A}:1-9"), 3: None})
-    assert (step.action, step.members) == ("wait", (3,))
-    assert "member 3 is not answering" in step.reason
+@in_one_test(
+    ("views", "action", "members"),
+    [
+        # New members are equal, and the first one founds the group.
+        ({1: outside(), 2: outside(), 3: outside()}, "found", (1,)),
+        # Otherwise the member with the transactions of all others.
+        ({1: outside(f"{A}:1-9"), 2: outside(f"{A}:1-12", "ERROR"), 3: outside(f"{A}:1-11")}, "found", (2,)),
+        # An emptied one lets the others found it, and is cloned.
+        ({1: outside(), 2: outside(f"{A}:1-10"), 3: outside(f"{A}:1-9")}, "found", (2,)),
+        # A member that is silent may have more.
+        ({1: outside(f"{A}:1-9"), 2: outside(f"{A}:1-9"), 3: None}, "wait", (3,)),
+        # Members outside join the group that has a majority.
+        ({1: inside("PRIMARY", s3="UNREACHABLE"), 2: inside(s3="UNREACHABLE"), 3: outside()}, "join", (3,)),
+        # A thawed primary believes in its old group: none is founded beside the new one.
+        ({1: OLD_PRIMARY, 2: outside(), 3: outside()}, "wait", (1,)),
+        # A member that recovers is waited for.
+        ({1: View(state="RECOVERING", states={1: "RECOVERING"}), 2: outside(), 3: outside()}, "wait", (1,)),
+    ],
+)
+def test_the_group_is_founded_by_one_that_has_all_transactions(
+    views: dict[int, View | None], action: str, members: tuple[int, ...]
+):
+    step = next_step(views)
+    assert (step.action, step.members) == (action, members)
 
 
 def test_none_founds_the_group_when_each_has_what_another_lacks():
@@ -68,27 +81,6 @@ def test_none_founds_the_group_when_each_has_what_another_lacks():
     assert "member 1 lacks 1 transactions of member 2" in step.reason
     assert "member 2 lacks 1 transactions of member 1" in step.reason
     assert "stop the cluster" in step.reason
-
-
-def test_an_emptied_member_lets_the_others_found_the_group_and_is_cloned():
-    step = next_step({1: outside(), 2: outside(f"{A}:1-10"), 3: outside(f"{A}:1-9")})
-    assert (step.action, step.members) == ("found", (2,))
-
-
-def test_members_outside_join_the_group_that_has_a_majority():
-    step = next_step({1: inside("PRIMARY", s3="UNREACHABLE"), 2: inside(s3="UNREACHABLE"), 3: outside()})
-    assert (step.action, step.members) == ("join", (3,))
-
-
-def test_a_thawed_primary_that_believes_in_its_old_group_founds_none_beside_the_new_one():
-    old = inside("PRIMARY", s2="UNREACHABLE", s3="UNREACHABLE")
-    step = next_step({1: old, 2: outside(), 3: outside()})
-    assert (step.action, step.members) == ("wait", (1,))
-
-
-def test_a_member_that_recovers_is_waited_for():
-    step = next_step({1: View(state="RECOVERING", states={1: "RECOVERING"}), 2: outside(), 3: outside()})
-    assert (step.action, step.members) == ("wait", (1,))
 
 
 ALL = frozenset({1, 2, 3})

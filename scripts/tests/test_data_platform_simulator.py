@@ -14,7 +14,7 @@ from unittest.mock import patch
 import orjson
 import pytest
 
-from scripts.tests.simulator import Simulator, everything, serving
+from scripts.tests.simulator import Simulator, serving
 
 CONFIGURED_BY = ("EVENT_SECRET", "DATA_PLATFORM_FAILURE_RATE")
 
@@ -63,33 +63,6 @@ def test_a_batch_is_stored_in_its_order_and_each_id_once(tmp_path: Path) -> None
             "a",
         ]
         assert platform.post("/events", batch) == (202, {"accepted": 0, "repeated": 4})
-
-
-BAD_BATCHES: list[tuple[list[Any], str]] = [
-    ([], "events"),
-    ([event()] * 501, "events"),
-    ([event(), event(type=7)], "events.1.type"),
-    ([event(), [], event()], "events.1"),
-    ([event(occurred_at="yesterday")], "events.0.occurred_at"),
-]
-
-
-def test_a_batch_with_one_bad_event_is_refused_whole_and_names_it(platform: Simulator) -> None:
-    before = platform.get("/summary")
-    for batch, field in BAD_BATCHES:
-        status, refusal = platform.post("/events", {"events": batch})
-        assert (status, refusal["code"], refusal["field"]) == (400, "invalid", field)
-    assert platform.get("/summary") == before
-
-
-def test_a_type_can_be_refused_for_good(tmp_path: Path) -> None:
-    with serving("data_platform", tmp_path, "--refuse-type", "stock.low", "--refuse-type", "x") as platform:
-        batch = [event("good"), event("bad", type="stock.low")]
-        status, refusal = platform.post("/events", {"events": batch})
-        assert (status, refusal["code"], refusal["event"]) == (422, "type_refused", "bad")
-        statuses = [platform.post("/events", one)[0] for one in [*batch, event(type="x")]]
-        assert statuses == [202, 422, 422]
-        assert [row["id"] for row in everything(platform, "/events")] == ["good"]
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ from scripts.docs_site import DOCS
 from scripts.stack import SetupError, children, places, ports
 from scripts.tests import documented
 
-PAGES = sorted([*DOCS.rglob("*.md"), *(places.PROJECT / name for name in docs_site.PROJECT_PAGES)])
 CODES = documented.page("reference/codes.md")
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from scripts.fuzz import raw_connections, run
-from scripts.fuzz.callers import Callers
 from scripts.fuzz.findings import Findings
 from scripts.fuzz.raw_requests import RawRequest
 from scripts.stack import instance as instances
@@ -16,7 +15,6 @@ from scripts.stack import ports
 from shop.tests.case_tables import in_one_test
 
 SECONDS = 20
-CALLERS = Callers(tokens={"anonymous": "", "customer": "a.b.c"}, leaving="", existing={})
 WHOLE = RawRequest("bodies", [b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"])
 
 
@@ -97,7 +95,3 @@ def test_a_connection_that_is_never_answered_is_a_finding(serve, monkeypatch: py
     port = serve(kept.append)
     [found] = send_to(port, monkeypatch).found
     assert found.startswith("bodies: neither an answer nor an end")
-
-
-def test_a_port_on_which_nothing_listens_is_a_finding(monkeypatch: pytest.MonkeyPatch):
-    assert list(send_to(ports.free(), monkeypatch).found) == ["the shop takes no connection"]

@@ -7,24 +7,18 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 from rich.console import Console
 
-from scripts.lab import results, running, scenarios, wall
+from scripts.lab import results, scenarios
 from scripts.lab.__main__ import Bars, Lab, broken_laws, seeded
 from scripts.lab.scenarios import DEFAULT_INVENTORY, SCENARIOS, UNSAFE, Case
 from scripts.stack import database, own_stack, places, ports, process_identity
 from scripts.stack import instance as instances
 from shop.tests.racing import wait_until
-
-# --- what k6 measured ---
-
-
-# --- what is wrong with rows ---
 
 
 def test_the_campaigns_of_the_control_alone_may_break_laws():
@@ -38,9 +32,6 @@ def test_the_campaigns_of_the_control_alone_may_break_laws():
     }
 
 
-# --- what was asked for ---
-
-
 def lab(home: Path, *words: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "scripts.lab", *words],
@@ -50,9 +41,6 @@ def lab(home: Path, *words: str) -> subprocess.Popen[str]:
         text=True,
         start_new_session=True,
     )
-
-
-# --- the whole ---
 
 
 @pytest.mark.boots("a whole shop, and k6")
@@ -125,19 +113,6 @@ def test_every_strategy_keeps_the_laws_but_the_one_without_locks(bench: Bench, s
             assert one["paid"] == (one["placed"] if one["variant"] == "paid" else 0)
             assert {"answers", "processor", "connections", "redis"} <= one["series"]["panels"].keys()
         assert f"## {one['scenario']}" in (bench.lab.folder / "report.md").read_text()
-
-
-@pytest.mark.boots("a whole shop, and k6")
-def test_a_ramp_ends_at_its_first_step_that_is_too_much_and_names_the_wall(bench: Bench):
-    [case] = [one for one in bench.cases if one.name == "steps_orders group_commit placed"]
-    bench.lab.staff = bench.lab.staff or seeded(bench.lab.instance, case.load.accounts)
-    strict = replace(case, scenario=replace(case.scenario, slowest_p95_ms={"placed": 0}))
-
-    measured = running.run(bench.lab.staff, strict)
-
-    assert [step["vus"] for step in measured["steps"]] == [case.load.vus[0]]
-    assert (measured["wall"]["vus"], measured["findings"]) == (case.load.vus[0], [])
-    assert measured["wall"]["name"] in {*wall.RULES, wall.NOT_NAMED} and "cores are busy" in str(measured)
 
 
 @pytest.mark.boots("a whole shop, and k6")

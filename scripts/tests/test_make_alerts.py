@@ -46,14 +46,6 @@ def test_what_is_wrong_is_found(sent: list[tuple[str, str, str]], finding: str):
     assert any(one.startswith(finding) for one in findings), findings
 
 
-def test_what_is_right_is_no_finding():
-    phase = [Cause(what="a test", fires=("EventsDead",), make=lambda _: nullcontext())]
-    taken = receiver.Receiver()
-    taken.take("tickets", _notification("EventsDead", "firing"))
-    taken.take("tickets", _notification("EventsDead", "resolved"))
-    assert list(alerts.find_faults(taken, phase)) == []
-
-
 @pytest.mark.boots("a whole shop with Prometheus")
 def test_three_alerts_fire_and_clear_on_a_stack(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """The quick choice of `make alerts`: a row, a server's limit and a process."""

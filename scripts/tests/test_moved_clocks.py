@@ -83,10 +83,6 @@ def insert(instance: Instance, table: str, **values: object) -> None:
     database.rows(instance, statement, *values.values())
 
 
-def update(instance: Instance, change: str) -> None:
-    database.rows(instance, f"UPDATE orders_saga SET {change}")  # noqa: S608
-
-
 def test_the_database_follows_the_file_by_a_day_and_its_rows_with_it(stack: Instance) -> None:
     before = now(stack)
     insert(stack, "shop_committedtransaction", at=before)
@@ -97,37 +93,32 @@ def test_the_database_follows_the_file_by_a_day_and_its_rows_with_it(stack: Inst
     assert "1 rows of shop_committedtransaction" in found
 
 
-@pytest.mark.parametrize(("left", "is_early"), [(60, True), (-1, False)])
-def test_an_order_that_expires_before_its_time_is_found(stack: Instance, left: int, is_early: bool) -> None:
-    insert(stack, "orders_order", status="awaiting_payment", expires_at=now(stack) + timedelta(seconds=left))
-    database.rows(stack, "UPDATE orders_order SET status = 'expired'")
-    assert early.counts(stack) == {"order expired": 1}
-    assert bool([*early.findings(stack)]) == is_early
-
-
-@pytest.mark.parametrize(("left", "is_early"), [(60, True), (-1, False)])
-def test_a_key_that_is_swept_before_its_time_is_found(stack: Instance, left: int, is_early: bool) -> None:
-    insert(stack, "shop_idempotencykey", created_at=now(stack) - DAY + timedelta(seconds=left))
-    database.rows(stack, "DELETE FROM shop_idempotencykey")
-    assert early.counts(stack) == {"idempotency key swept": 1}
-    assert bool([*early.findings(stack)]) == is_early
+EXPIRE = "UPDATE orders_order SET status = 'expired'"
+SWEEP = "DELETE FROM shop_idempotencykey"
+GIVE_UP = "UPDATE orders_saga SET failure_code = 'gave_up'"
+RETRY = "UPDATE orders_saga SET next_attempt_at = next_attempt_at + INTERVAL 10 SECOND"
+TAKE_OVER = "UPDATE orders_saga SET lease_token = 'b', next_attempt_at = NOW(6)"
 
 
 @pytest.mark.parametrize(
     ("change", "kind"),
     [
-        ("failure_code = 'gave_up'", "payment given up"),
-        ("next_attempt_at = next_attempt_at + INTERVAL 10 SECOND", "saga retried"),
-        ("lease_token = 'b', next_attempt_at = NOW(6)", "lease of a saga taken over"),
+        (EXPIRE, "order expired"),
+        (SWEEP, "idempotency key swept"),
+        (GIVE_UP, "payment given up"),
+        (RETRY, "saga retried"),
+        (TAKE_OVER, "lease of a saga taken over"),
     ],
 )
 @pytest.mark.parametrize(("left", "is_early"), [(60, True), (-1, False)])
-def test_what_is_done_to_a_saga_before_its_time_is_found(
+def test_what_is_done_before_its_time_is_found(
     stack: Instance, change: str, kind: str, left: int, is_early: bool
 ) -> None:
     due = now(stack) + timedelta(seconds=left)
+    insert(stack, "orders_order", status="awaiting_payment", expires_at=due)
+    insert(stack, "shop_idempotencykey", created_at=due - DAY)
     insert(stack, "orders_saga", deadline_at=due, next_attempt_at=due, leased_until=due, lease_token="a")
-    update(stack, change)
+    database.rows(stack, change)
     assert early.counts(stack) == {kind: 1}
     assert bool([*early.findings(stack)]) == is_early
 
@@ -136,7 +127,7 @@ def test_a_lease_that_is_renewed_or_given_back_is_not_early(stack: Instance) -> 
     due = now(stack) + timedelta(seconds=60)
     insert(stack, "orders_saga", next_attempt_at=due, leased_until=due, lease_token="a")
     for change in ("leased_until = NOW(6) + INTERVAL 1 DAY", "lease_token = '', leased_until = NULL"):
-        update(stack, change)
+        database.rows(stack, f"UPDATE orders_saga SET {change}")  # noqa: S608
     assert early.counts(stack) == {}
 
 

@@ -69,18 +69,6 @@ def price(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_every_defect_of_a_function_has_a_name_that_stays_when_lines_are_added(price: Path):
-    names = [mutant.key.removeprefix("price.py::price ") for mutant in mutations.mutants_of("price.py")]
-    assert sorted(names) == [
-        *("arithmetic 1", "arithmetic 2", "arithmetic 3", "comparison 1", "condition 1"),
-        *("number 1", "number 2", "number 3", "number 4", "return 1", "return 2"),
-    ]
-    (price / "price.py").write_text(f"import os\n\n{PRICE}")
-    assert [mutant.key for mutant in mutations.mutants_of("price.py")] == [
-        f"price.py::price {one}" for one in names
-    ]
-
-
 @pytest.mark.boots("pytest in a process")
 def test_a_test_catches_one_planted_defect_and_misses_another(price: Path):
     """None tries the boundary. Names that were imported before run the defect too."""

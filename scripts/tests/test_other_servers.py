@@ -1,21 +1,12 @@
 """What is said where a kind of database server can't be had."""
 
 import sys
-from pathlib import Path
 
 import pytest
 
 from scripts import suite
-from scripts.stack import SetupError, debian, throwaway
+from scripts.stack import SetupError, debian
 from scripts.stack.debian import Root
-
-
-def test_an_unknown_server_is_refused_with_those_there_are(tmp_path: Path):
-    with (
-        pytest.raises(SetupError, match=r"DB=oracle is not .* mariadb, mysql, mariadb-next"),
-        throwaway.servers(tmp_path / "home", kind="oracle"),
-    ):
-        pass
 
 
 def test_a_server_that_can_not_be_had_is_named_and_the_others_are_met(

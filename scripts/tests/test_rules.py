@@ -4,16 +4,11 @@ import functools
 import itertools
 import json
 import re
-import shutil
-import subprocess
-from pathlib import Path
 
-import pytest
 import yaml
 
 from scripts.monitoring import promql, rules
 from scripts.stack import places
-from scripts.stack.programs import prometheus
 from shop.observability import catalogue
 
 ALERTS = {alert.name: alert for alert in rules.alerts()}
@@ -85,30 +80,6 @@ def test_unit_tests_see_each_alert_quiet_then_firing_then_clear():
         return [False, True, False] in [[fires for fires, _ in itertools.groupby(one)] for one in timelines]
 
     assert [name for name in ALERTS if not is_seen(name)] == []
-
-
-@pytest.mark.boots("promtool")
-@pytest.mark.parametrize("change", ["({}) unless on () vector(1)", "vector(1)"], ids=["never", "always"])
-def test_promtool_notices_an_alert_that_fires_never_or_always(tmp_path: Path, change: str):
-    """One for all: the test above holds each alert to a check that fails then."""
-    name, folder = "RedisAway", tmp_path / "prometheus"
-    shutil.copytree(rules.CONFIGURATION.parent, folder)
-    [path] = [path for path in (folder / "alerts").iterdir() if f"alert: {name}\n" in path.read_text()]
-    content = yaml.safe_load(path.read_text())
-    rule = next(one for one in content["groups"][0]["rules"] if one["alert"] == name)
-    file = folder / "tests" / "one.yml"
-    tests = {"rule_files": [str(path)], "evaluation_interval": "15s", "tests": _unit_tests_of(name)}
-    file.write_text(json.dumps(tests))
-
-    def run() -> "subprocess.CompletedProcess[str]":
-        command = [prometheus.program("promtool"), "test", "rules", str(file)]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
-
-    assert run().returncode == 0
-    rule["expr"] = change.format(rule["expr"])
-    path.write_text(json.dumps(content))
-    ran = run()
-    assert ran.returncode != 0 and f'alertname=\\"{name}\\"' in ran.stdout + ran.stderr
 
 
 def test_every_metric_of_a_rule_or_dashboard_is_exposed_by_a_process():

@@ -7,7 +7,6 @@ import pytest
 from scripts import schema_changes
 from scripts.schema_changes import Change
 from scripts.tests import previous_release
-from shop.tests.case_tables import in_one_test
 
 COPIES = Change(("orders", "9999_new"), "orders_order", "ADD CONSTRAINT x CHECK (1)", "COPY, LOCK=SHARED")
 
@@ -40,9 +39,3 @@ def test_a_new_migration_that_copies_a_table_is_refused_until_its_module_says_wh
     assert schema_changes.blocking_changes([COPIES], released={COPIES.migration}) == []
     reasons[COPIES.migration] = "The table has a row for each campaign."
     assert schema_changes.blocking_changes([COPIES], released=set()) == []
-
-
-@in_one_test("algorithm", sorted(schema_changes.ONLINE))
-def test_a_new_migration_beside_which_others_write_passes(algorithm: str):
-    online = Change(("orders", "9999_new"), "orders_order", "ADD COLUMN x int NULL", algorithm)
-    assert schema_changes.blocking_changes([online], released=set()) == []

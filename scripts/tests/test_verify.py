@@ -60,16 +60,3 @@ def test_a_step_that_cannot_run_here_is_no_failure_and_no_success(said: str):
     # The output of a test that fails may have the line as well.
     output = "F\nfirstcome: curl is missing; run this first: apt-get\n"
     assert str(verify.result_of("a", words, 2, 3.0, output)) == "FAILED (2) a (3 s)"
-
-
-@pytest.mark.boots("the steps of `make verify`")
-def test_the_exit_code_says_whether_a_step_failed_or_was_not_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setenv("FIRSTCOME_VAR", str(tmp_path))
-    makefile = tmp_path / "Makefile"
-    makefile.write_text("absent:\n\t@echo absent: NOT RUN: no root; exit 2\nwrong:\n\t@exit 1\n")
-    steps = {name: f"make {name} --file={makefile}" for name in ("absent", "wrong")} | {"good": "true"}
-    assert verify.verify(["absent", "good"], seed="", steps=steps, page=tmp_path / "page") == 2
-    assert verify.verify(["absent", "wrong", "good"], seed="", steps=steps, page=tmp_path / "page") == 1
-    assert verify.verify(["good"], seed="", steps=steps, page=tmp_path / "page") == 0
