@@ -31,8 +31,8 @@ def section(
     title: str, rows: Iterable[Any], columns: Mapping[str, Callable[[Any], object]], **more: Any
 ) -> dict[str, Any]:
     """A titled table for unfold's component of that name, with a column for each header."""
-    cells = [[cell(row) for cell in columns.values()] for row in rows]
-    return {"title": title, "table": {"headers": list(columns), "rows": cells}, **more}
+    table = {"headers": list(columns), "rows": [[cell(row) for cell in columns.values()] for row in rows]}
+    return {"title": title, "table": table, **more}
 
 
 def may_view(request: HttpRequest, model: type[Model]) -> bool:

@@ -22,7 +22,6 @@ from orders import pricing
 from orders.models import Order, OrderLine, Refund, RefundLine
 from payments.models import GATEWAY_CLEARING, HOLDING, SALES, Entry, Transfer
 from shop.backoffice import windows
-from shop.backoffice.late_figures import BLANK
 
 WALLETS = 0
 """Stands for all wallets where entries are summed by account."""
@@ -101,7 +100,7 @@ class Figures:
         ):
             for window in windows.between(model, column, self.since, self.until):
                 add(window)
-                yield BLANK
+                yield windows.BLANK
 
     def by_product(self) -> dict[int, Amounts]:
         return self._sums(lambda key: key.product_id)
