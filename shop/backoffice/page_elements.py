@@ -42,8 +42,12 @@ def may_view(request: HttpRequest, model: type[Model]) -> bool:
 
 def link(text: object, view: str, *arguments: object, query: str = "") -> SafeString:
     """A link to a page, or to a list with a filter."""
-    address = reverse(view, args=arguments) + (f"?{query}" if query else "")
-    return format_html('<a href="{}" class="fc-anywhere text-link underline">{}</a>', address, text)
+    return format_html(
+        '<a href="{}{}" class="fc-anywhere text-link underline">{}</a>',
+        reverse(view, args=arguments),
+        query and f"?{query}",
+        text,
+    )
 
 
 def row_link(row: Model, text: object = "") -> SafeString:

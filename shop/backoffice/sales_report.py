@@ -57,8 +57,9 @@ class PeriodForm(forms.Form):
             if last < first:
                 raise forms.ValidationError(gettext("The last day is before the first: exchange them."))
             if last - first >= timedelta(days=LONGEST_DAYS):
-                too_long = gettext("A report covers %(days)s days at most: choose fewer.")
-                raise forms.ValidationError(too_long % {"days": LONGEST_DAYS})
+                raise forms.ValidationError(
+                    gettext("A report covers %(days)s days at most: choose fewer.") % {"days": LONGEST_DAYS}
+                )
         return days
 
     def figures(self) -> Figures:

@@ -213,11 +213,10 @@ def _sale_entries(account: User) -> dict[str, Any]:
 
 def _sign_outs(account: User) -> dict[str, Any]:
     """When the account was signed out everywhere, by the lines of the operators' actions."""
-    what = f"account.{sign_outs.SIGNED_OUT}"
-    lines = JournalLine.objects.filter(subject=accounts.journal_subject(account.pk), what=what)
+    lines = JournalLine.objects.filter(subject=accounts.journal_subject(account.pk)).order_by("-id")
     return section(
         gettext("Signed out everywhere"),
-        lines.order_by("-id")[:NEWEST],
+        lines.filter(what=f"account.{sign_outs.SIGNED_OUT}")[:NEWEST],
         {
             gettext("at"): lambda line: instant(line.at),
             gettext("by"): actor_text,
@@ -229,10 +228,10 @@ def _sign_outs(account: User) -> dict[str, Any]:
 
 def _journal(account: User) -> dict[str, Any]:
     """The account's own lines: sign-ins, refused tokens, changes and the actions of operators."""
-    subject = accounts.journal_subject(account.pk)
+    lines = JournalLine.objects.filter(subject=accounts.journal_subject(account.pk))
     return section(
         gettext("Sign-ins, tokens and changes"),
-        JournalLine.objects.filter(subject=subject).order_by("-id")[:NEWEST_LINES],
+        lines.order_by("-id")[:NEWEST_LINES],
         {
             gettext("what"): lambda line: row_link(line, line.what),
             gettext("by"): actor_text,

@@ -64,9 +64,10 @@ def read_shop() -> Figures:
     are being sold.
     """
     in_doubt = orders_state.read_in_doubt()
-    selling = orders_state.read_selling(products=PRODUCTS_SHOWN, lines=NEWEST_LINES)
     return {
-        "product_ids": [pk for pk, _, _ in selling],
+        "product_ids": [
+            pk for pk, _, _ in orders_state.read_selling(products=PRODUCTS_SHOWN, lines=NEWEST_LINES)
+        ],
         "waiting": tickets.count_waiting(),
         "wait_seconds": tickets.longest_wait_seconds(),
         "orders": orders_state.open_orders(),

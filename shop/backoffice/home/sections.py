@@ -287,10 +287,9 @@ def laws(request: HttpRequest) -> Work:
     is_old = bool(trusted and oldest_at and clock.now() - oldest_at > trusted)
     calm = "" if broken or unknown or is_old else _("Nothing to do: every law holds.")
     not_audited = _("Not audited yet: %(laws)s.") % {"laws": ", ".join(unknown)} if unknown else ""
-    oldest = _("The oldest answer is %(age)s old.")
-    if is_old:
-        oldest = _("The oldest answer is %(age)s old, which is too old: look at the audit.")
-    how_old = oldest % {"age": age(oldest_at)} if oldest_at else ""
+    recent = _("The oldest answer is %(age)s old.")
+    old = _("The oldest answer is %(age)s old, which is too old: look at the audit.")
+    how_old = (old if is_old else recent) % {"age": age(oldest_at)} if oldest_at else ""
     return Work(
         state=State.ALARM if broken else State.WORK if unknown or is_old else State.CALM,
         number=f"{len(broken)}" if broken else f"{len(known)}/{len(LAWS)}",
@@ -418,8 +417,7 @@ def _comparison_note(latest: Reconciliation | None, *, is_late: bool, has_work: 
     calm = _("Nothing to do: the books agree. They were last compared %(ago)s.")
     late = _("The books were last compared %(ago)s, which is too long: look at the comparisons.")
     work = _("Each comparison says what to do. The books were last compared %(ago)s.")
-    text = late if is_late else work if has_work else calm
-    return text % {"ago": ago(latest.ended_at)}
+    return (late if is_late else work if has_work else calm) % {"ago": ago(latest.ended_at)}
 
 
 def _law_row(state: LawStatus) -> Row:

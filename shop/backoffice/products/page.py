@@ -129,15 +129,17 @@ def _sale_facts(request: HttpRequest, product: Product) -> list[tuple[str, Any]]
     if product.sale_id is None or not may_view(request, Sale):
         return []
     sale = Sale.objects.get(pk=product.sale_id)
-    status = status_label(str(sale.status_at(clock.now())))
-    return [(gettext("In sale"), format_html("{} {}", row_link(sale, sale.name), status))]
+    shown = (row_link(sale, sale.name), status_label(str(sale.status_at(clock.now()))))
+    return [(gettext("In sale"), format_html("{} {}", *shown))]
 
 
 def _legend(product: Product) -> list[tuple[str, str]]:
     """The colours of the bar of what is on hand, and what they stand for."""
-    available = gettext("%(count)s available") % {"count": f"{product.available:,}"}
-    reserved = gettext("%(count)s reserved") % {"count": f"{product.reserved:,}"}
-    legend = [("fc-available", available), ("fc-reserved", reserved)]
+    available, reserved = gettext("%(count)s available"), gettext("%(count)s reserved")
+    legend = [
+        ("fc-available", available % {"count": f"{product.available:,}"}),
+        ("fc-reserved", reserved % {"count": f"{product.reserved:,}"}),
+    ]
     if not product.on_hand:
         return [("fc-empty", gettext("nothing on hand"))]
     if product.low_stock_threshold is not None and product.low_stock_threshold <= product.on_hand:
