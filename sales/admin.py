@@ -14,7 +14,6 @@ from django.utils.html import format_html
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
-from unfold.decorators import display
 
 from inventory.models import Product
 from sales import entry_counts, pausing, schemas, terms
@@ -135,21 +134,15 @@ class SaleAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdmin):
     actions = ["pause_selected", "resume_selected"]
     actions_detail = ["pause", "resume"]
 
-    @display(description=_("status"))
-    def shown_status(self, sale: Sale) -> str:
-        return "-" if sale.pk is None else status_label(sale.status_at(clock.now()))
+    shown_status = column(_("status"), lambda sale: status_label(sale.status_at(clock.now())))
 
     @admin.display(description=_("seed"))
     def public_seed(self, sale: Sale) -> str:
-        if sale.pk is None:
-            return "-"
         return schemas.public_seed(sale) or gettext("Secret until the draw at the opening.")
 
     @admin.display(description=_("sale entries"))
     def entries(self, sale: Sale) -> str:
         """How many there are by their status."""
-        if sale.pk is None:
-            return "-"
         # Unfold renders the field five times for a page, and the count reads an index of all entries.
         if "entries_text" not in vars(sale):
             counts = entry_counts.by_status([sale.pk])[sale.pk]
@@ -164,9 +157,9 @@ class SaleAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdmin):
         return format_html('<a href="{}" class="text-link underline">{}</a>', address, self.entries(sale))
 
     def get_fields(self, request: HttpRequest, obj: Sale | None = None) -> Any:
-        """A new sale's page carries the form's id too; one that may not be changed shows no form's fields."""
+        """A new sale's page has the form alone, with its id; one that may not be changed has no form."""
         if obj is None:
-            return [*self.fields, "form_id"]
+            return [*SaleForm.Meta.fields, "form_id"]
         fields = list(self.fields)
         if request.user.has_perm("sales.view_saleentry"):
             fields[fields.index(ENTRIES)] = LINKED_ENTRIES

@@ -21,7 +21,6 @@ from django.utils.translation import gettext_lazy as _
 from django_otp.plugins.otp_static.models import StaticDevice
 from django_otp.plugins.otp_totp.models import TOTPDevice
 from unfold.admin import ModelAdmin
-from unfold.decorators import action
 from unfold.forms import UserChangeForm, UserCreationForm
 
 from shop.accounts import account_search, accounts, permissions, second_factor
@@ -130,10 +129,10 @@ class UserAdmin(KeysetMixin, SearchMixin, JournaledChangesMixin, DjangoUserAdmin
         address = reverse("account-page", args=[account.pk])
         return format_html('<a href="{}" class="text-link underline">{}</a>', address, gettext("Open"))
 
-    @action(description=_("Account's page"), icon="person", permissions=["view"])
-    def open_page(self, request: HttpRequest, object_id: str) -> HttpResponse:
+    @button(description=_("Account's page"), icon="person", permissions=["view"])
+    def open_page(self, request: HttpRequest, account: User) -> HttpResponse:
         """The page with its orders, coupons, wallet and limits."""
-        return redirect("account-page", object_id)
+        return redirect("account-page", account.pk)
 
     def search(self, rows: "QuerySet[User]", term: str) -> "QuerySet[User]":
         """Accounts by the beginning of name or address, or by number: each by an index, so many of each."""
