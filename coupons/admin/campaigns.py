@@ -148,7 +148,10 @@ class CampaignAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdm
             submit=_("Schedule"),
             form_class=partial(ScheduleForm, campaign),
             perform=lambda data: campaigns.schedule(
-                campaign_id=campaign.pk, **data["times"], reason=data[REASON]
+                campaign_id=campaign.pk,
+                opens_at=data["opens_at"],
+                closes_at=data["closes_at"],
+                reason=data[REASON],
             ),
             report=_scheduled_text,
             back=actions.page_of(campaign),
@@ -199,8 +202,8 @@ class CampaignAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdm
 
 def _scheduled_text(campaign: Campaign) -> str:
     """When the campaign opens and closes."""
-    values = {"name": campaign.name, "opens_at": f"{campaign.opens_at:%Y-%m-%d %H:%M:%S}"}
+    text = gettext("%(name)s opens at %(opens_at)s and closes at %(closes_at)s (UTC).")
     if campaign.closes_at is None:
-        return gettext("%(name)s opens at %(opens_at)s and stays open (UTC).") % values
-    closing = {"closes_at": f"{campaign.closes_at:%Y-%m-%d %H:%M:%S}"}
-    return gettext("%(name)s opens at %(opens_at)s and closes at %(closes_at)s (UTC).") % (values | closing)
+        text = gettext("%(name)s opens at %(opens_at)s and stays open (UTC).")
+    opens_at, closes_at = (at and f"{at:%Y-%m-%d %H:%M:%S}" for at in (campaign.opens_at, campaign.closes_at))
+    return text % {"name": campaign.name, "opens_at": opens_at, "closes_at": closes_at}
