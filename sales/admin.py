@@ -194,10 +194,6 @@ class SaleAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdmin):
     def set_paused(self, row_id: int, *, is_paused: bool, reason: str) -> Sale:
         return pausing.set_paused(sale_id=row_id, is_paused=is_paused, reason=reason)
 
-    def has_delete_permission(self, request: HttpRequest, obj: Sale | None = None) -> bool:
-        """Never: its entries and order lines refer to it."""
-        return False
-
 
 @admin.register(SaleProduct)
 class SaleProductAdmin(RecordsAdmin):

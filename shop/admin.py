@@ -9,11 +9,12 @@ from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import translation
+from django.utils.functional import cached_property
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import mark_safe
 from django.utils.translation import gettext, ngettext_lazy
@@ -33,11 +34,10 @@ from shop.operators import api_key_admin, approval_admin, feed_admin, journal_ad
 from shop.operators.actions import Action, button
 from shop.operators.display import status_label
 from shop.operators.forms import ChangeForm
-from shop.operators.lists import KeysetMixin, RecordsAdmin, SearchMixin, column
+from shop.operators.lists import ChoiceFilter, KeysetMixin, RecordsAdmin, SearchMixin, column
 
 RIGHTS = ("is_staff", "is_superuser", "groups", "user_permissions")
 MOST_FOUND = 200
-LONGEST_GROUP_NUMBER = 10
 DISABLING = _(
     "A disabled account can't sign in, and its tokens are refused within five seconds. Its orders, "
     "coupons and points stay."
@@ -53,24 +53,26 @@ def is_superuser(request: HttpRequest) -> bool:
     return isinstance(request.user, User) and request.user.is_active and request.user.is_superuser
 
 
+def _is_customer(account: User | None) -> bool:
+    return account is None or not (account.is_staff or account.is_superuser)
+
+
 class AccountChangeForm(ChangeForm, UserChangeForm):
     """Changes an account, and asks why."""
 
 
-class GroupFilter(admin.SimpleListFilter):
+class GroupFilter(ChoiceFilter):
     """Members of a group. Django's own filter also offers those of none, for which it joins all accounts."""
 
     title, parameter_name = _("group"), "groups__id__exact"
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(str(group.pk), group.name) for group in Group.objects.order_by("name")]
-
-    def queryset(self, request: HttpRequest, queryset: "QuerySet[User]") -> "QuerySet[User]":
-        groups = self.value() or ""
-        if not (groups.isascii() and groups.isdigit() and len(groups) < LONGEST_GROUP_NUMBER):
-            return queryset
-        members = User.groups.through.objects.filter(group_id=int(groups))
-        return queryset.filter(pk__in=members.values("user_id"))
+    @cached_property
+    def options(self) -> Any:
+        members = User.groups.through.objects.all()
+        return {
+            str(group.pk): (group.name, Q(pk__in=members.filter(group=group).values("user_id")))
+            for group in Group.objects.order_by("name")
+        }
 
 
 @admin.register(User)
@@ -166,15 +168,15 @@ class UserAdmin(KeysetMixin, SearchMixin, JournaledChangesMixin, DjangoUserAdmin
 
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         """Only superusers change staff accounts: with a new password come the account's permissions."""
-        if obj is not None and (obj.is_staff or obj.is_superuser) and not is_superuser(request):
-            return False
-        return super().has_change_permission(request, obj)
+        may_change = super().has_change_permission(request, obj)
+        return may_change and (_is_customer(obj) or is_superuser(request))
 
     def has_disable_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         """Narrower than changing an account, whose password it can't set. Superusers alone disable staff."""
-        if obj is not None and (obj.is_staff or obj.is_superuser) and not is_superuser(request):
-            return False
-        return request.user.has_perm(permissions.DISABLE) or super().has_change_permission(request, obj)
+        may_disable = request.user.has_perm(permissions.DISABLE) or super().has_change_permission(
+            request, obj
+        )
+        return may_disable and (_is_customer(obj) or is_superuser(request))
 
     def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         return False

@@ -120,10 +120,6 @@ class CampaignAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdm
     def pausing_note(self, row: Campaign) -> str:
         return pausing.partner_note(row)
 
-    def has_delete_permission(self, request: HttpRequest, obj: Campaign | None = None) -> bool:
-        """Never: campaigns are closed instead, because their coupons refer to them."""
-        return False
-
     @button(description=_("Add codes"), icon="add", permissions=ADD_CODES)
     def add_codes(self, request: HttpRequest, campaign: Campaign) -> Action:
         return adding.add_codes(request, campaign)

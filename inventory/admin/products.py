@@ -197,10 +197,6 @@ class ProductAdmin(KeysetMixin, ReasonedChangesMixin, PausingMixin, ModelAdmin, 
     def set_paused(self, row_id: int, *, is_paused: bool, reason: str) -> Product:
         return pausing.set_paused(product_id=row_id, is_paused=is_paused, reason=reason)
 
-    def has_delete_permission(self, request: HttpRequest, obj: Product | None = None) -> bool:
-        """Products are made inactive instead: their orders and movements refer to them."""
-        return False
-
     @button(description=_("Product's page"), icon="monitoring", permissions=["view"])
     def open_page(self, request: HttpRequest, product: Product) -> HttpResponse:
         return redirect("product-page", product.pk)

@@ -89,6 +89,12 @@ def amount(value: int, currency: str = "") -> str:
     return format_amount(value, currency) if currency else format_number(value)
 
 
+@register.filter
+def signed(value: int) -> str:
+    """A change, with its sign."""
+    return f"{value:+,}"
+
+
 def permitted_address(
     request: HttpRequest, view: str, permission: str, *arguments: object, query: str = ""
 ) -> str:

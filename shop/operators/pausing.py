@@ -36,6 +36,10 @@ class PausingMixin(ListMixin, ModelAdmin):
         """Pause or resume the row by its domain function. Raises the shop's errors."""
         raise NotImplementedError
 
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Never: coupons, orders, entries and movements refer to these rows."""
+        return False
+
     def pausing_note(self, row: Any) -> str:
         """A sentence on what a pause of this row doesn't stop; empty if it stops all."""
         return ""
