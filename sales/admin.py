@@ -9,8 +9,6 @@ from django.contrib import admin
 from django.contrib.admin.widgets import AutocompleteSelectMultiple
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.urls import reverse
-from django.utils.html import format_html
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
@@ -22,7 +20,7 @@ from sales.waiting_room import entries
 from shop import clock, form_fields
 from shop.admin_site import REASON, NonAtomicAdmin, ReasonedChangesMixin
 from shop.operators import actions
-from shop.operators.display import status_label
+from shop.operators.display import link, status_label
 from shop.operators.forms import ChangeForm, EditForm, FormIdField
 from shop.operators.lists import RecordsAdmin, column
 from shop.operators.pausing import PausingMixin
@@ -153,8 +151,7 @@ class SaleAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdmin):
     @admin.display(description=_("sale entries"))
     def linked_entries(self, sale: Sale) -> str:
         """A link to them, for accounts that may see them."""
-        address = f"{reverse('admin:sales_saleentry_changelist')}?sale={sale.pk}"
-        return format_html('<a href="{}" class="text-link underline">{}</a>', address, self.entries(sale))
+        return link(self.entries(sale), "admin:sales_saleentry_changelist", query=f"sale={sale.pk}")
 
     def get_fields(self, request: HttpRequest, obj: Sale | None = None) -> Any:
         """A new sale's page has the form alone, with its id; one that may not be changed has no form."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 from django.contrib import admin, messages
@@ -12,10 +13,9 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.urls import reverse
 from django.utils import translation
 from django.utils.functional import cached_property
-from django.utils.html import format_html, format_html_join
+from django.utils.html import format_html_join
 from django.utils.safestring import mark_safe
 from django.utils.translation import gettext, ngettext_lazy
 from django.utils.translation import gettext_lazy as _
@@ -32,7 +32,7 @@ from shop.models import AuditState, CommittedTransaction, IdempotencyKey, LawSta
 from shop.operators import actions as operator_actions
 from shop.operators import api_key_admin, approval_admin, feed_admin, journal_admin  # noqa: F401 - their pages
 from shop.operators.actions import Action, button
-from shop.operators.display import status_label
+from shop.operators.display import link, status_label
 from shop.operators.forms import ChangeForm
 from shop.operators.lists import ChoiceFilter, KeysetMixin, RecordsAdmin, SearchMixin, column
 
@@ -67,7 +67,7 @@ class GroupFilter(ChoiceFilter):
     title, parameter_name = _("group"), "groups__id__exact"
 
     @cached_property
-    def options(self) -> Any:
+    def options(self) -> Any:  # type: ignore[override]
         members = User.groups.through.objects.all()
         return {
             str(group.pk): (group.name, Q(pk__in=members.filter(group=group).values("user_id")))
@@ -126,10 +126,7 @@ class UserAdmin(KeysetMixin, SearchMixin, JournaledChangesMixin, DjangoUserAdmin
             return gettext("only superusers disable staff: it is not changed")
         return ""
 
-    @admin.display(description=_("page"))
-    def page(self, account: User) -> str:
-        address = reverse("account-page", args=[account.pk])
-        return format_html('<a href="{}" class="text-link underline">{}</a>', address, gettext("Open"))
+    page = column(_("page"), lambda account: link(gettext("Open"), "account-page", account.pk))
 
     @button(description=_("Account's page"), icon="person", permissions=["view"])
     def open_page(self, request: HttpRequest, account: User) -> HttpResponse:
@@ -232,10 +229,7 @@ class OneTimeCodesAdmin(ReadOnlyMixin, ModelAdmin):
     def get_queryset(self, request: HttpRequest) -> "QuerySet[TOTPDevice]":
         return super().get_queryset(request).annotate(codes_left=second_factor.backup_codes_of("user_id"))
 
-    @admin.display(description=_("backup codes left"))
-    def backup_codes_left(self, device: TOTPDevice) -> int:
-        codes_left: int = device.codes_left
-        return codes_left
+    backup_codes_left = column(_("backup codes left"), attrgetter("codes_left"))
 
 
 @admin.register(IdempotencyKey)
@@ -270,14 +264,13 @@ class LawStatusAdmin(ReadOnlyMixin, ModelAdmin):
 
     answer = column(_("answer"), lambda status: status_label("holds" if status.holds else "broken"))
 
-    @admin.display(description=_("says"))
-    def says(self, status: LawStatus) -> str:
-        return gettext(laws.LAWS[status.law]) if status.law in laws.LAWS else ""
-
-    @admin.display(description=_("offenders"))
-    def offender_list(self, status: LawStatus) -> str:
-        lines = ([str(offender)] for offender in status.offenders)
-        return format_html_join(mark_safe("<br>"), "{}", lines) or gettext("none")
+    says = column(_("says"), lambda status: gettext(laws.LAWS[status.law]) if status.law in laws.LAWS else "")
+    offender_list = column(
+        _("offenders"),
+        lambda status: (
+            format_html_join(mark_safe("<br>"), "{}", ([one] for one in status.offenders)) or gettext("none")
+        ),
+    )
 
 
 @admin.register(AuditState)

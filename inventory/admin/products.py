@@ -12,7 +12,6 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.functional import lazy
-from django.utils.html import format_html
 from django.utils.translation import gettext, pgettext
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
@@ -28,6 +27,7 @@ from shop.admin_site import REASON, NonAtomicAdmin, ReadOnlyMixin, ReasonedChang
 from shop.http.validation import LARGEST_AMOUNT
 from shop.money import minor_unit_help
 from shop.operators.actions import Action, ActionForm, ActionPreview, button
+from shop.operators.display import link
 from shop.operators.forms import ChangeForm, EditForm
 from shop.operators.lists import KeysetMixin, RecordsAdmin, choice_filter, column
 from shop.operators.pausing import PausingMixin
@@ -172,18 +172,11 @@ class ProductAdmin(KeysetMixin, ReasonedChangesMixin, PausingMixin, ModelAdmin, 
 
     available = column(_("available"), lambda product: product.available)
     state = column(_("state"), lambda product: status_word(products.state(product)))
+    page = column(_("page"), lambda row: link(pgettext("a link", "Open"), "product-page", row.pk))
 
     def get_fields(self, request: HttpRequest, obj: Product | None = None) -> Any:
         """A new product's page has the form alone."""
         return ProductForm.Meta.fields if obj is None else self.fields
-
-    @admin.display(description=_("page"))
-    def page(self, product: Product) -> str:
-        return format_html(
-            '<a href="{}" class="text-link underline">{}</a>',
-            reverse("product-page", args=[product.pk]),
-            pgettext("a link", "Open"),
-        )
 
     def save_model(self, request: HttpRequest, obj: Product, form: Any, change: bool) -> None:
         """Write the changed fields only: the page's copy of the stock may be out of date."""

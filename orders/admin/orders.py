@@ -73,8 +73,7 @@ class OrderAdmin(SalesReportLinkMixin, RecordsAdmin):
                 "order": order,
                 "title": gettext("Order %(id)s") % {"id": order.pk},
             }
-        response: HttpResponse = super().render_change_form(request, context, *args, **kwargs)
-        return response
+        return super().render_change_form(request, context, *args, **kwargs)
 
     # The domain refuses what the buttons don't offer all the same.
     @button(

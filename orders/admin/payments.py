@@ -11,7 +11,6 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
-from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.text import format_lazy
 from django.utils.translation import gettext
@@ -33,7 +32,7 @@ from shop.money import format_amount
 from shop.operations import dispatch
 from shop.operators import actions
 from shop.operators.actions import Action, button
-from shop.operators.display import OF_DISPUTES, status_label
+from shop.operators.display import OF_DISPUTES, link, status_label
 from shop.operators.lists import EVERYTHING, RecordsAdmin, choice_filter, column
 
 
@@ -118,8 +117,7 @@ class PaymentAdmin(RecordsAdmin):
     def order_page(self, payment: Payment) -> str:
         if payment.order_id is None:
             return gettext("top-up")
-        page = reverse("admin:orders_order_change", args=[payment.order_id])
-        return format_html('<a href="{}" class="underline">{}</a>', page, payment.order_id)
+        return link(payment.order_id, "admin:orders_order_change", payment.order_id)
 
     shown_status = column(_("status"), lambda row: status_label(row.shown_status), ordering="status")
 
@@ -156,10 +154,7 @@ class PaymentAdmin(RecordsAdmin):
         saga = Saga.objects.filter(subject_id=payment.pk, kind__in=("purchase", "top_up")).first()
         if saga is None:
             return "-"
-        page = reverse("admin:orders_saga_change", args=[saga.pk])
-        return format_html(
-            '<a href="{}" class="underline">{}, {}</a>', page, saga.kind, saga.get_state_display()
-        )
+        return link(f"{saga.kind}, {saga.get_state_display()}", "admin:orders_saga_change", saga.pk)
 
     @display(description=_("last asked by an operator"))
     def looked_up(self, payment: Payment) -> str:

@@ -7,8 +7,7 @@ from django import forms
 from django.contrib import admin
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
-from django.urls import reverse
-from django.utils.html import format_html, format_html_join
+from django.utils.html import format_html_join
 from django.utils.text import capfirst
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -27,7 +26,7 @@ from shop.models import JournalLine
 from shop.operations import dispatch
 from shop.operators import actions
 from shop.operators.actions import Action, ActionForm, button
-from shop.operators.display import status_label
+from shop.operators.display import link, status_label
 from shop.operators.lists import (
     EVERYTHING,
     ReadOnlyInline,
@@ -135,12 +134,10 @@ class SagaAdmin(RecordsAdmin):
         step = status.next_step(saga)
         return operator_texts.position(saga.direction, step.name) if step else ""
 
-    @display(description=_("order"))
-    def order(self, saga: Saga) -> str:
-        if saga.about_id is None:
-            return ""
-        page = reverse("admin:orders_order_change", args=[saga.about_id])
-        return format_html('<a href="{}" class="underline">{}</a>', page, saga.about_id)
+    order = column(
+        _("order"),
+        lambda saga: link(saga.about_id, "admin:orders_order_change", saga.about_id) if saga.about_id else "",
+    )
 
     @display(description=_("operator actions"))
     def operators(self, saga: Saga) -> str:

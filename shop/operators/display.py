@@ -16,6 +16,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.templatetags.static import static
 from django.urls import reverse
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import get_language, gettext
 from unfold.utils import display_for_label
@@ -93,6 +94,12 @@ def amount(value: int, currency: str = "") -> str:
 def signed(value: int) -> str:
     """A change, with its sign."""
     return f"{value:+,}"
+
+
+def link(text: object, view: str, *arguments: object, query: str = "") -> SafeString:
+    """A link to the page of this view."""
+    address = reverse(view, args=arguments) + (f"?{query}" if query else "")
+    return format_html('<a href="{}" class="text-link underline">{}</a>', address, text)
 
 
 def permitted_address(
