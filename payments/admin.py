@@ -168,10 +168,6 @@ class ReconciliationAdmin(ReadOnlyMixin, ModelAdmin):
     actions_list = ["compare"]
     actions_detail = ["fix"]
 
-    def get_actions_detail(self, request: HttpRequest, object_id: str) -> list[Any]:
-        """None: the findings have the links to the action."""
-        return []
-
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
@@ -236,7 +232,8 @@ class ReconciliationAdmin(ReadOnlyMixin, ModelAdmin):
             back=reverse("admin:payments_reconciliation_changelist"),
         )
 
-    @button(description=_("Refund this charge"), permissions=[FIX])
+    # The findings have the links to it.
+    @button(description=_("Refund this charge"), permissions=[FIX], is_useful=lambda request, run: False)
     def fix(self, request: HttpRequest, run: Reconciliation) -> Action:
         key = request.POST.get("key", request.GET.get("key", ""))
         finding = remedies.find(run, key)

@@ -183,6 +183,13 @@ class ListMixin:
         found = [search(request, queryset, spelling) for spelling in spellings(search_term)]
         return reduce(or_, (rows for rows, _ in found)), any(is_repeated for _, is_repeated in found)
 
+    def get_actions_detail(self, request: HttpRequest, object_id: str) -> list[Any]:
+        """Without the buttons that do nothing for the row as it is."""
+        row = self.get_object(request, object_id)  # type: ignore[attr-defined]
+        found = super().get_actions_detail(request, object_id)  # type: ignore[misc]
+        conditions = [(one, getattr(one.method, "is_useful", None)) for one in found if row is not None]
+        return [one for one, is_useful in conditions if is_useful is None or is_useful(request, row)]
+
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return OperatorsList
 

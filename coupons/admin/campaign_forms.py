@@ -1,13 +1,13 @@
 """The forms of the admin's pages of campaigns, and templates: terms to begin with, by name."""
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.widgets import (
+    INPUT_CLASSES,
     UnfoldAdminSelectWidget,
     UnfoldAdminTextareaWidget,
     UnfoldAdminTextInputWidget,
@@ -24,7 +24,6 @@ from shop.operators.forms import ChangeForm, EditForm, FormIdField
 if TYPE_CHECKING:
     from django_stubs_ext import StrOrPromise
 
-TO_THE_SECOND = "%Y-%m-%dT%H:%M:%S"
 STAYS_OPEN = _("UTC. Empty: it stays open until it is sold out.")
 
 
@@ -90,38 +89,23 @@ class CampaignForm(EditForm, ChangeForm):
         return sorted(set(found.values()))
 
 
-class InstantInput(UnfoldAdminTextInputWidget):
-    """The browser's own control for a date and a time, which is to the second."""
-
-    supports_microseconds = False
-
-    def __init__(self) -> None:
-        super().__init__(attrs={"type": "datetime-local", "step": "1"})
-
-    def format_value(self, value: Any) -> str | None:
-        if isinstance(value, datetime):
-            return value.strftime(TO_THE_SECOND)
-        shown: str | None = super().format_value(value)
-        return shown
-
-
-def instant_field(
-    label: "StrOrPromise", *, help_text: "StrOrPromise", required: bool = True
-) -> form_fields.InstantField:
-    """A date and time in UTC."""
-    return form_fields.InstantField(
-        label=label,
-        required=required,
-        widget=InstantInput,
-        help_text=help_text,
-    )
+INSTANT_INPUT = forms.DateTimeInput(
+    {"type": "datetime-local", "step": "1", "class": " ".join(INPUT_CLASSES)}, format="%Y-%m-%dT%H:%M:%S"
+)
+"""The browser's own control for a date and a time, which is to the second."""
 
 
 class ScheduleForm(EditForm, ActionForm):
     """When a campaign opens and closes; a field that is left as it is changes nothing."""
 
-    opens_at = instant_field(_("Opens at"), help_text=_("UTC. It can't change once the campaign has opened."))
-    closes_at = instant_field(_("Closes at"), required=False, help_text=STAYS_OPEN)
+    opens_at = form_fields.InstantField(
+        label=_("Opens at"),
+        widget=INSTANT_INPUT,
+        help_text=_("UTC. It can't change once the campaign has opened."),
+    )
+    closes_at = form_fields.InstantField(
+        label=_("Closes at"), widget=INSTANT_INPUT, help_text=STAYS_OPEN, required=False
+    )
     field_order = ["opens_at", "closes_at", "reason"]
 
     def __init__(self, campaign: Campaign, *args: Any, **kwargs: Any) -> None:
@@ -132,21 +116,20 @@ class ScheduleForm(EditForm, ActionForm):
         self.carry_initial()
 
     def clean(self) -> dict[str, Any]:
-        data: dict[str, Any] = super().clean() or {}
-        return data if self.errors else data | {"times": self.times()}
-
-    def times(self) -> dict[str, Any]:
         """The times as they are entered; one that was left as it is keeps its microseconds."""
-        return {
-            name: self.cleaned_data[name] if name in self.changed_data else getattr(self.campaign, name)
-            for name in ("opens_at", "closes_at")
-        }
+        data: dict[str, Any] = super().clean() or {}
+        kept = {"opens_at", "closes_at"} - set(self.changed_data)
+        return data | {name: getattr(self.campaign, name) for name in kept}
 
 
 class DuplicateForm(ActionForm):
     name = forms.CharField(label=_("Name"), max_length=255, widget=UnfoldAdminTextInputWidget)
-    opens_at = instant_field(_("Opens at"), help_text=_("UTC, in the future."))
-    closes_at = instant_field(_("Closes at"), required=False, help_text=STAYS_OPEN)
+    opens_at = form_fields.InstantField(
+        label=_("Opens at"), widget=INSTANT_INPUT, help_text=_("UTC, in the future.")
+    )
+    closes_at = form_fields.InstantField(
+        label=_("Closes at"), widget=INSTANT_INPUT, help_text=STAYS_OPEN, required=False
+    )
     shared_code = forms.CharField(
         label=_("Shared code"),
         required=False,

@@ -5,13 +5,12 @@ from functools import partial
 from typing import Any
 
 from django.contrib import admin, messages
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
-from unfold.decorators import action, display
 
 from coupons import campaign_products, campaigns, eligible_accounts, pausing, shared_codes
 from coupons.admin import adding
@@ -22,6 +21,7 @@ from shop.admin_site import REASON, NonAtomicAdmin, ReasonedChangesMixin
 from shop.operators import actions
 from shop.operators.actions import Action, button
 from shop.operators.display import status_label
+from shop.operators.lists import column
 from shop.operators.pausing import PausingMixin
 
 ADD_CODES, LIST_ACCOUNTS = ["coupons.add_poolcode"], ["coupons.add_eligibleaccount"]
@@ -69,23 +69,15 @@ class CampaignAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdm
         initial: dict[str, Any] = super().get_changeform_initial_data(request)
         return initial | (dict(template.terms) if template else {})
 
-    @display(description=_("status"))
-    def shown_status(self, campaign: Campaign) -> str:
-        return "-" if campaign.pk is None else status_label(campaign.status_at(clock.now()))
-
-    @admin.display(description=_("remaining"))
-    def remaining(self, campaign: Campaign) -> int | str:
-        return "-" if campaign.pk is None else campaign.remaining
-
-    @admin.display(description=_("products"))
-    def shown_products(self, campaign: Campaign) -> str:
-        """The products where they can't be changed, in the place of the form's field."""
-        return ", ".join(campaign_products.skus(campaign.product_ids)) or "-"
+    shown_status = column(_("status"), lambda campaign: status_label(campaign.status_at(clock.now())))
+    remaining = column(_("remaining"), lambda campaign: campaign.remaining)
+    # In the place of the form's field, where they can't be changed.
+    shown_products = column(
+        _("products"), lambda campaign: ", ".join(campaign_products.skus(campaign.product_ids)) or "-"
+    )
 
     @admin.display(description=_("listed accounts"))
-    def listed_accounts(self, campaign: Campaign) -> int | str:
-        if campaign.pk is None:
-            return "-"
+    def listed_accounts(self, campaign: Campaign) -> int:
         # Unfold renders the field five times for a page, and the list may be long.
         known = vars(campaign)
         if LISTED_COUNT not in known:
@@ -93,9 +85,9 @@ class CampaignAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdm
         return int(known[LISTED_COUNT])
 
     def get_fields(self, request: HttpRequest, obj: Campaign | None = None) -> Any:
-        """A new campaign's page carries the form's id too."""
+        """A new campaign's page has the form alone, with its id."""
         if obj is None:
-            return [*self.fields, "form_id"]
+            return [*CampaignForm.Meta.fields, "form_id"]
         is_fixed = obj.issued + obj.confirming > 0 or not self.has_change_permission(request, obj)
         return [SHOWN_PRODUCTS if is_fixed and name == "products" else name for name in self.fields]
 
@@ -128,10 +120,6 @@ class CampaignAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdm
     def pausing_note(self, row: Campaign) -> str:
         return pausing.partner_note(row)
 
-    def has_delete_permission(self, request: HttpRequest, obj: Campaign | None = None) -> bool:
-        """Never: campaigns are closed instead, because their coupons refer to them."""
-        return False
-
     @button(description=_("Add codes"), icon="add", permissions=ADD_CODES)
     def add_codes(self, request: HttpRequest, campaign: Campaign) -> Action:
         return adding.add_codes(request, campaign)
@@ -156,7 +144,10 @@ class CampaignAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdm
             submit=_("Schedule"),
             form_class=partial(ScheduleForm, campaign),
             perform=lambda data: campaigns.schedule(
-                campaign_id=campaign.pk, **data["times"], reason=data[REASON]
+                campaign_id=campaign.pk,
+                opens_at=data["opens_at"],
+                closes_at=data["closes_at"],
+                reason=data[REASON],
             ),
             report=_scheduled_text,
             back=actions.page_of(campaign),
@@ -194,29 +185,21 @@ class CampaignAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdm
         allowed: bool = super().has_add_permission(request)
         return allowed
 
-    @action(description=_("Results"), icon="monitoring", permissions=SEE_RESULTS)
-    def results(self, request: HttpRequest, object_id: str) -> HttpResponse:
+    @button(description=_("Results"), icon="monitoring", permissions=SEE_RESULTS)
+    def results(self, request: HttpRequest, campaign: Campaign) -> HttpResponse:
         """The issue curve and the revenue, which a page of all apps shows."""
-        return redirect("campaign-results", campaign_id=self._campaign(request, object_id).pk)
+        return redirect("campaign-results", campaign_id=campaign.pk)
 
-    @action(description=_("Export coupons"), icon="download", permissions=EXPORT_COUPONS)
-    def export_coupons(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        campaign = self._campaign(request, object_id)
+    @button(description=_("Export coupons"), icon="download", permissions=EXPORT_COUPONS)
+    def export_coupons(self, request: HttpRequest, campaign: Campaign) -> HttpResponse:
         page = reverse("export-list", args=["coupons", "coupon"])
-        return HttpResponseRedirect(f"{page}?campaign__id__exact={campaign.pk}")
-
-    def _campaign(self, request: HttpRequest, object_id: str) -> Campaign:
-        """The campaign whose button was pressed. Raises `Http404`."""
-        campaign: Campaign | None = self.get_object(request, object_id)
-        if campaign is None:
-            raise Http404(f"There is no campaign {object_id}.")
-        return campaign
+        return redirect(f"{page}?campaign__id__exact={campaign.pk}")
 
 
 def _scheduled_text(campaign: Campaign) -> str:
     """When the campaign opens and closes."""
-    values = {"name": campaign.name, "opens_at": f"{campaign.opens_at:%Y-%m-%d %H:%M:%S}"}
+    text = gettext("%(name)s opens at %(opens_at)s and closes at %(closes_at)s (UTC).")
     if campaign.closes_at is None:
-        return gettext("%(name)s opens at %(opens_at)s and stays open (UTC).") % values
-    closing = {"closes_at": f"{campaign.closes_at:%Y-%m-%d %H:%M:%S}"}
-    return gettext("%(name)s opens at %(opens_at)s and closes at %(closes_at)s (UTC).") % (values | closing)
+        text = gettext("%(name)s opens at %(opens_at)s and stays open (UTC).")
+    opens_at, closes_at = (at and f"{at:%Y-%m-%d %H:%M:%S}" for at in (campaign.opens_at, campaign.closes_at))
+    return text % {"name": campaign.name, "opens_at": opens_at, "closes_at": closes_at}

@@ -1,5 +1,6 @@
 """The admin's page of an order: what it shows, by a bounded number of queries, its actions."""
 
+import re
 from typing import Any
 
 import pytest
@@ -52,10 +53,11 @@ def test_the_page_shows_a_dispute_and_who_made_a_refund(own_gateway: Simulator) 
     client = client_of(operator())
     page = client.get(page_of(order)).content.decode()
     shown = shown_page_of(client, order)
-    assert (shown["payments"][0]["dispute"]["amount"], shown["refunds"][0].get_source_display()) == (
-        "200 KRW",
+    assert (shown["payments"][0]["dispute"].amount, shown["refunds"][0].get_source_display()) == (
+        200,
         "gateway",
     )
+    assert "200 KRW, to be answered" in re.sub(r"<[^>]*>", "", page)
     assert "to be answered at the gateway until" in page
     disputed = reverse("admin:payments_payment_changelist") + "?show=disputed"
     assert str(payment.id) in client.get(disputed).content.decode()

@@ -104,25 +104,30 @@ def require_permission(request: HttpRequest, *permissions: str) -> None:
         raise PermissionDenied(*missing)
 
 
-def button(**look: Any) -> Callable[[Callable[..., Action]], Any]:
-    """A button, with its page, of a method of a model's pages that returns the `Action`; `look` is unfold's.
+def button(
+    *, is_useful: Callable[[HttpRequest, Any], bool] | None = None, **look: Any
+) -> Callable[[Callable[..., Action | HttpResponse]], Any]:
+    """A button, with its page, of a method of a model's pages that returns the `Action`, or another page.
 
-    A method for a row gets the row, which the operator must be allowed to view.
+    A method for a row gets the row, which the operator must be allowed to view. The page of a row for which
+    the action is not useful has no button. `look` is unfold's.
     """
 
-    def decorate(describe: Callable[..., Action]) -> Any:
+    def decorate(describe: Callable[..., Action | HttpResponse]) -> Any:
         @unfold_action(**look)
         @wraps(describe)
         def view(pages: Any, request: HttpRequest, object_id: str | None = None) -> HttpResponse:
-            if object_id is None:
-                return run(request, describe(pages, request))
-            row = pages.get_object(request, object_id)
-            if not pages.has_view_permission(request, row):
-                raise PermissionDenied
-            if row is None:
-                raise Http404
-            return run(request, describe(pages, request, row))
+            given = []
+            if object_id is not None:
+                given = [pages.get_object(request, object_id)]
+                if not pages.has_view_permission(request, *given):
+                    raise PermissionDenied
+                if given == [None]:
+                    raise Http404
+            described = describe(pages, request, *given)
+            return run(request, described) if isinstance(described, Action) else described
 
+        view.is_useful = is_useful
         return view
 
     return decorate

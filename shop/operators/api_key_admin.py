@@ -26,7 +26,7 @@ from shop.api_keys.keys import NewSecret
 from shop.models import ApiKey
 from shop.operators.actions import Action, ActionForm, ActionPreview, button, page_of
 from shop.operators.display import StatusLabel, status_label
-from shop.operators.lists import SearchMixin
+from shop.operators.lists import SearchMixin, column
 
 CHANGE = "shop.change_apikey"
 LONGEST_DAYS = 3_650
@@ -74,14 +74,12 @@ class ApiKeyAdmin(SearchMixin, ReadOnlyMixin, ModelAdmin):
         """By the part of a secret that may be shown: the rest of a pasted one is not looked at."""
         return rows.filter(prefix__startswith=term[: keys.PREFIX_LENGTH])
 
+    scope_list = column(_("scopes"), lambda key: ", ".join(key.scopes))
+
     @admin.display(description=_("state"))
     def state(self, key: ApiKey) -> StatusLabel:
         is_expired = key.expires_at is not None and key.expires_at <= clock.now()
         return status_label("revoked" if key.revoked_at else "expired" if is_expired else "valid")
-
-    @admin.display(description=_("scopes"))
-    def scope_list(self, key: ApiKey) -> str:
-        return ", ".join(key.scopes)
 
     @button(description=_("Make a key"), icon="add", permissions=["shop.add_apikey"])
     def make(self, request: HttpRequest) -> Action:
