@@ -110,10 +110,6 @@ def continue_full(lease: Lease, *, now: datetime, seconds: float = FULL_SECONDS)
             break
     else:
         progress.subject = ""
-    _record_part(lease, audit, progress, now=now)
-
-
-def _record_part(lease: Lease, audit: "_Audit", progress: Progress, *, now: datetime) -> None:
     progress.failed |= {law: one.not_checked for law, one in audit.found.items() if one.not_checked}
     # Not later than now: the clock may have been set back since the full audit began.
     started_at, is_done = min(datetime.fromisoformat(progress.started_at), now), not progress.subject
