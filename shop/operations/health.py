@@ -16,6 +16,7 @@ from django.views.decorators.http import require_safe
 from structlog import get_logger
 
 from shop import clock
+from shop.db import server_state
 from shop.operations import broker_connections
 from shop.redis import redis_client
 
@@ -68,12 +69,6 @@ def _passes(name: str, check: Callable[[], bool]) -> bool:
         connections.close_all()
 
 
-def _is_database_up() -> bool:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT 1")
-        return bool(cursor.fetchone() == (1,))
-
-
 def _is_broker_up() -> bool:
     with broker_connections.connected(within_seconds=BROKER_SECONDS) as broker:
         return bool(broker.connected)
@@ -89,7 +84,7 @@ def _has_no_pending_migrations() -> bool:
 
 
 CHECKS: dict[str, Callable[[], bool]] = {
-    "database": _is_database_up,
+    "database": lambda: bool(server_state.is_up()),
     "clock": clock.is_measured,
     "redis": lambda: bool(redis_client.client().ping()),
     "broker": _is_broker_up,
