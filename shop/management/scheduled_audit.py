@@ -7,6 +7,7 @@ clears the law.
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -123,7 +124,8 @@ def continue_full(lease: Lease, *, now: datetime, seconds: float = FULL_SECONDS)
             partly = {check.law for check in laws.WHOLE_CHECKS if not check.is_in_full}
             law_status.record_full(covered, at=started_at, partly=partly, overflowed=progress.overflowed)
             state.full_at = started_at
-        audit_state.save_progress(state, None if is_done else progress)
+        state.progress = None if is_done else asdict(progress)
+        state.save(update_fields=["progress", "full_at"])
 
     transactions.run_or_savepoint(record, transactions.REPEATABLE)
     if is_done:
