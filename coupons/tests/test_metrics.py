@@ -75,15 +75,6 @@ def test_a_ticket_is_pending_and_its_settlement_counts_again() -> None:
     assert outcomes(counted(), campaign) == {"pending": 4, "issued": 2, "sold_out": 2, "repeated": 2}
 
 
-@pytest.mark.usefixtures("own_partner")
-def test_a_coupon_counts_once_its_partner_has_confirmed_it() -> None:
-    campaign, account, counted = CampaignFactory.create(partner=NAME), AccountFactory.create(), increases()
-
-    assert [ask(campaign.pk, account) for _ in range(2)] == [201, 200]
-
-    assert outcomes(counted(), campaign) == {"issued": 1, "repeated": 1}
-
-
 def test_a_coupon_that_recovery_confirms_counts_without_a_request(
     own_partner: Simulator, settings: LazySettings
 ) -> None:
