@@ -70,7 +70,7 @@ class ShopConfig(AppConfig):
             read=endpoints.count_disabled,
             label="disabled_by",
         )
-        for name, help, read in (
+        for name, help, read_by_law in (
             (
                 "firstcome_law_holds",
                 "Whether the law holds, by the latest audit that could check it: 1 or 0.",
@@ -92,4 +92,4 @@ class ShopConfig(AppConfig):
                 law_status.read_full_ages,
             ),
         ):
-            gauges.register(name, help=help, read=read, label="law")
+            gauges.register(name, help=help, read=read_by_law, label="law")

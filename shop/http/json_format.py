@@ -93,7 +93,8 @@ def dump(data: Any, language: str = ENGLISH) -> bytes:
     """
     # Copied, because what orjson returns occupies 4 KiB or more, and a response may be kept while its request
     # waits.
-    text = orjson.dumps(data, _RENDERERS[language], orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC)
+    render = partial(_render_lazy_text, language)
+    text = orjson.dumps(data, render, orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC)
     return memoryview(text).tobytes()
 
 
@@ -101,9 +102,6 @@ def _render_lazy_text(language: str, value: Any) -> str:
     if isinstance(value, Promise):
         return str(lazy_texts.render(value, language))
     raise TypeError
-
-
-_RENDERERS = {language: partial(_render_lazy_text, language) for language, _name in settings.LANGUAGES}
 
 
 def _is_too_deep(value: Any) -> bool:
