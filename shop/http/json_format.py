@@ -104,16 +104,8 @@ def _render_lazy_text(language: str, value: Any) -> str:
     raise TypeError
 
 
-def _is_too_deep(value: Any) -> bool:
-    """Whether containers are nested deeper than allowed; checks level by level, without recursion."""
-    level = [value]
-    for _level in range(MAX_DEPTH):
-        level = [
-            part
-            for whole in level
-            if isinstance(whole, dict | list)
-            for part in (whole.values() if isinstance(whole, dict) else whole)
-        ]
-        if not level:
-            return False
-    return True
+def _is_too_deep(value: Any, levels: int = MAX_DEPTH) -> bool:
+    if not isinstance(value, dict | list):
+        return False
+    parts = value.values() if isinstance(value, dict) else value
+    return not levels or any(_is_too_deep(part, levels - 1) for part in parts)
