@@ -644,10 +644,10 @@ def test_what_cannot_be_recorded_is_not_sent_again_at_once(
     def full(rows: object) -> None:
         raise OperationalError(1114, "The table 'shop_webhookdelivery' is full")
 
-    monkeypatch.setattr(bulk_sql, "insert_objects", full)
     endpoint_for(receiver)
     record("a")
     sequencing.sequence()
+    monkeypatch.setattr(bulk_sql, "insert_objects", full)
     one = Dispatcher()
     one.start()
     try:
