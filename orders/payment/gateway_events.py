@@ -29,10 +29,7 @@ ACCEPT_SECONDS, SETTLE_SECONDS, PAUSE_SECONDS = 5.0, 2.0, 0.05
 
 
 def handle(event_id: int) -> bool:
-    """Handle the event as far as possible now, outside any transaction; safe to repeat, also concurrently.
-
-    Returns whether it is handled; otherwise it is retried later.
-    """
+    """Handle the event now, outside any transaction; safe to repeat. False: it is retried later."""
     event = webhooks.get_unhandled(event_id)
     if event is None:
         return True
@@ -120,7 +117,6 @@ def _wait_until_settled(payment: Payment) -> None:
 
 
 def _refund_late_charge(event: WebhookEvent, payment: Payment) -> tuple[bool, str]:
-    """Refund a charge that succeeded after its payment had ended."""
     found = gateway().find(key=payment.charge_key)
     kept_amount = found.kept_amount
     match found.status:

@@ -81,14 +81,6 @@ def test_an_unpaid_order_is_cancelled_with_its_reason() -> None:
     assert buying.broken_laws() == []
 
 
-def test_cancelling_again_has_no_further_effect() -> None:
-    client, order = client_of(operator(CANCEL)), operating_pages.unpaid_order()
-    for _ in range(2):
-        press(client, page_of(order, "cancel"), page_of(order))
-    assert JournalLine.objects.filter(order_id=order.id, what="order.cancelled").count() == 1
-    assert JournalLine.objects.filter(order_id=order.id, what="order.cancelled_by_staff").count() == 1
-
-
 def test_a_paid_order_is_not_cancelled() -> None:
     client, order = client_of(operator(CANCEL)), operating_pages.paid_order()
     assert page_of(order, "cancel") not in client.get(page_of(order)).content.decode()

@@ -17,7 +17,7 @@ from orders import tasks as order_tasks
 from orders.payment.purchase import GATHER_SECONDS
 from orders.saga import executor as executors
 from orders.saga.executor import Executor
-from orders.saga.pools import PoolTask
+from orders.saga.pools import PoolTask, ThreadPools
 from sales.waiting_room import admission, room_view, ticking
 from scripts.simulation import faults, issuers
 from scripts.simulation.determinism import chance
@@ -42,10 +42,11 @@ SHARE_OF_SWITCHES, MOST_NESTED = 0.3, 3
 SAGAS_PER_TASK = order_tasks.SAGAS_PER_TASK
 
 
-class OwnPools:
+class OwnPools(ThreadPools):
     """An executor's tasks, run by the world one at a time."""
 
     def __init__(self, world: World, process: Process, guarded: Callable[[PoolTask], None]) -> None:
+        super().__init__({})
         self._world, self._process, self._guarded = world, process, guarded
 
     def submit(self, pool: str, task: PoolTask) -> None:
