@@ -18,7 +18,6 @@ from shop import clock
 from shop.models import JournalLine
 from shop.operators.display import (
     OF_DISPUTES,
-    amount,
     permitted_address,
     status_label,
     stored_text,
@@ -37,6 +36,13 @@ def read(order: Order, request: HttpRequest) -> Page:
     lapsed = order_states.is_lapsed(order)
     status = Order.Status.EXPIRED.value if lapsed else order.status
     failure = cancellation.last_failure(order.id) if lapsed else None
+    amounts = [
+        (gettext("discount"), "discount", order.discount_amount),
+        (gettext("points"), "points", order.points_amount),
+        (gettext("card"), "card", order.card_amount),
+    ]
+    kept = order.total_amount - order.refunded_amount
+    paid_back = [(gettext("refunded"), "refunded", order.refunded_amount), (gettext("kept"), "kept", kept)]
     page: Page = {
         "status": status_label(status),
         "account_page": permitted_address(request, "auth_user_change", "auth.view_user", order.account_id),
@@ -46,10 +52,8 @@ def read(order: Order, request: HttpRequest) -> Page:
         "journal_page": permitted_address(
             request, "shop_journalline_changelist", "shop.view_journalline", query=f"q={order.id}"
         ),
-        "amounts": _amounts(order),
-        "paid_back": _paid_back(order),
-        "total": amount(order.total_amount, order.currency),
-        "refunded": amount(order.refunded_amount, order.currency),
+        "amounts": [part for part in amounts if part[-1]],
+        "paid_back": [part for part in paid_back if part[-1]] if order.refunded_amount else [],
         "failure": _failure(order),
         "cannot_expire": f"{failure.at:%Y-%m-%d %H:%M:%S} {stored_text(failure.detail)}" if failure else "",
         "lines": OrderLine.objects.filter(order_id=order.id).order_by("id"),
@@ -91,37 +95,6 @@ def _may_view(page: Page, request: HttpRequest, permission: str, part: str) -> b
         return True
     page["hidden"].append(part)
     return False
-
-
-def _amounts(order: Order) -> list[Page]:
-    """How the items' amount is paid."""
-    parts = [
-        (gettext("discount"), "discount", order.discount_amount),
-        (gettext("points"), "points", order.points_amount),
-        (gettext("card"), "card", order.card_amount),
-    ]
-    return _parts(parts, order.items_amount, order.currency)
-
-
-def _paid_back(order: Order) -> list[Page]:
-    parts = [
-        (gettext("refunded"), "refunded", order.refunded_amount),
-        (gettext("kept"), "kept", order.total_amount - order.refunded_amount),
-    ]
-    return _parts(parts, order.total_amount, order.currency) if order.refunded_amount else []
-
-
-def _parts(parts: list[tuple[str, str, int]], whole: int, currency: str) -> list[Page]:
-    return [
-        {
-            "name": name,
-            "amount": amount(value, currency),
-            "percent": value * 100 // whole if whole else 0,
-            "kind": kind,
-        }
-        for name, kind, value in parts
-        if value
-    ]
 
 
 def _failure(row: Order | Payment) -> str:

@@ -58,9 +58,11 @@ class ActorFilter(JournalTextFilter):
     parameter_name = "by"
 
     def narrow(self, request: HttpRequest, lines: JournalLines, word: str) -> JournalLines:
-        account_id = accounts.find_id_by_username(word) or _existing_account_id(word)
-        if account_id is not None:
+        if account_id := accounts.find_id_by_username(word):
             return lines.filter(actor_id=account_id)
+        is_number = word.isascii() and word.isdecimal() and len(word) < 19
+        if is_number and User.objects.filter(pk=int(word)).exists():
+            return lines.filter(actor_id=int(word))
         messages.warning(
             request,
             gettext(
@@ -122,13 +124,6 @@ class BeforeFilter(SinceFilter):
 
 ACTOR_KINDS = {kind.value: (kind.label, Q(actor=kind)) for kind in JournalLine.Actor}
 DELIVERIES = {one.value: (one.label, Q(delivery=one)) for one in JournalLine.Delivery}
-
-
-def _existing_account_id(word: str) -> int | None:
-    """The account's number, if the account exists."""
-    if not (word.isascii() and word.isdecimal()) or len(word) >= 19:
-        return None
-    return User.objects.filter(pk=int(word)).values_list("pk", flat=True).first()
 
 
 QueueAgain = Callable[..., Sequence[Any]]
