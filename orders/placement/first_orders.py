@@ -11,7 +11,7 @@ from uuid import UUID
 
 from django.db import IntegrityError, connection
 
-from coupons.restriction_models import FirstOrderUse
+from coupons.models import FirstOrderUse
 from orders.models import Order
 from orders.order_states import OPEN
 from shop.db import bulk_sql
