@@ -173,7 +173,7 @@ def duplicate(
     and `Invalid` if a time is not in the future.
     """
     original = get(campaign_id=campaign_id, include_closed=True)
-    _check([*_past_times({"opens_at": opens_at, "closes_at": closes_at})])
+    _require_in_future({"opens_at": opens_at, "closes_at": closes_at})
     same: Any = terms_of(original)
     own = {"name": name, "opens_at": opens_at, "closes_at": closes_at, "shared_code": shared_code or None}
     return create(**same | own, reason=reason)
@@ -199,7 +199,7 @@ def schedule(
             ),
             code="campaign_has_opened",
         )
-    _check([*_past_times(changed)])
+    _require_in_future(changed)
     return change(campaign_id=campaign_id, opens_at=opens_at, closes_at=closes_at, reason=reason)
 
 
@@ -293,11 +293,9 @@ def _faults(campaign: Campaign) -> Iterator[dict[str, Text]]:
         )
 
 
-def _past_times(times: Mapping[str, datetime | None]) -> Iterator[dict[str, Text]]:
-    now = clock.now()
-    for term, at in times.items():
-        if at is not None and at <= now:
-            yield fault(term, "not_in_future", NOT_IN_FUTURE[term])
+def _require_in_future(times: Mapping[str, datetime | None]) -> None:
+    past = [term for term, at in times.items() if at is not None and at <= clock.now()]
+    _check([fault(term, "not_in_future", NOT_IN_FUTURE[term]) for term in past])
 
 
 def _check(faults: list[dict[str, Text]]) -> None:
