@@ -29,8 +29,7 @@ from django.db.models import (
 )
 from django.db.models.functions import Coalesce
 
-from coupons.models import Coupon
-from coupons.restriction_models import FirstOrderUse
+from coupons.models import Coupon, FirstOrderUse
 from inventory.models import Product
 from orders.models import Order, OrderLine, Refund, RefundLine, Saga, SagaLog
 from orders.order_states import ENDED, OPEN, PAID

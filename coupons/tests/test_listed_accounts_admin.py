@@ -7,8 +7,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
 from coupons import eligible_accounts
-from coupons.models import Campaign
-from coupons.restriction_models import EligibleAccount
+from coupons.models import Campaign, EligibleAccount
 from coupons.tests.factories import CampaignFactory, accounts
 from shop.models import JournalLine
 from shop.tests.confirming import confirmed, message_of, said, shown

@@ -14,7 +14,7 @@ from django.utils import timezone
 from coupons.allocation.writes import PendingConfirmation
 from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation, Coupon
-from coupons.partners import call_limit, confirmation_recovery
+from coupons.partners import call_limit, confirmation
 from coupons.queue import worker
 from coupons.tests.factories import TWO_STRATEGIES, CampaignFactory, accounts, campaign_with_strategy
 from coupons.tests.own_partner import NAME, own_partner, partner_process
@@ -88,7 +88,7 @@ def test_a_coupon_that_recovery_confirms_counts_without_a_request(
     settings.PARTNER_URL = reachable
     call_limit.reset()
     Confirmation.objects.update(next_attempt_at=timezone.now() - timedelta(seconds=1))
-    assert confirmation_recovery.recover_due() == 1
+    assert confirmation.recover_due() == 1
 
     assert outcomes(counted(), campaign) == {"unavailable": 1, "issued": 1}
 

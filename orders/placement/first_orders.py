@@ -10,7 +10,7 @@ from uuid import UUID
 
 from django.db import IntegrityError
 
-from coupons.restriction_models import FirstOrderUse
+from coupons.models import FirstOrderUse
 from orders.models import Order
 from orders.order_states import OPEN
 from orders.placement import limits

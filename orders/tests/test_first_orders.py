@@ -8,8 +8,7 @@ import pytest
 from django.conf import LazySettings
 
 from coupons.issuing import issuing
-from coupons.models import Campaign, Coupon
-from coupons.restriction_models import FirstOrderUse
+from coupons.models import Campaign, Coupon, FirstOrderUse
 from coupons.tests.factories import CampaignFactory
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory

@@ -224,13 +224,13 @@ def test_a_campaign_that_opens_between_the_read_and_the_decision_refuses_as_it_w
     """Its row is not locked then, so nothing may be issued."""
     campaign, buyer = shared_campaign(scheduled=True), buying.account()
     product = ProductFactory.create(on_hand=5)
-    read = eligibility.read_campaign
+    read = eligibility.existing_coupons
 
-    def read_late(*arguments: Any) -> Any:
+    def read_late(*arguments: Any, **named: Any) -> Any:
         Campaign.objects.filter(pk=campaign.pk).update(opens_at=clock.now() - timedelta(seconds=1))
-        return read(*arguments)
+        return read(*arguments, **named)
 
-    monkeypatch.setattr(eligibility, "read_campaign", read_late)
+    monkeypatch.setattr(eligibility, "existing_coupons", read_late)
     assert reason(buyer.id, product) == "not_found"
 
 

@@ -10,7 +10,7 @@ from celery import Task as CeleryTask
 from django.db import connection
 from redis import Redis
 
-from coupons import maintenance
+from coupons import tasks
 from coupons.issuing import issuing
 from orders import cancellation
 from orders import tasks as order_tasks
@@ -192,7 +192,7 @@ class Processes:
             self._repeat(process, task.name, BEAT_SECONDS, task.run)
         self._repeat(process, "orders.sweep", 5 * BEAT_SECONDS, cancellation.expire_due)
         self._repeat(process, "sales.sweep", 5 * BEAT_SECONDS, admission.advance_all)
-        self._repeat(process, "coupons.sweep", 5 * BEAT_SECONDS, maintenance.sweep)
+        self._repeat(process, "coupons.sweep", 5 * BEAT_SECONDS, tasks.sweep)
         self._repeat(process, "shop.relay", BEAT_SECONDS, outbox.deliver_due)
         self._repeat(process, "shop.sequence", BEAT_SECONDS, sequencing.sequence)
 

@@ -17,8 +17,7 @@ from django_otp.plugins.otp_static.models import StaticDevice
 from django_otp.plugins.otp_totp.models import TOTPDevice
 from uuid_utils.compat import uuid7
 
-from coupons.models import Confirmation, QueueTicket
-from coupons.restriction_models import EligibleAccount
+from coupons.models import Confirmation, EligibleAccount, QueueTicket
 from orders.models import Order, Refund, Saga
 from orders.order_states import OPEN
 from payments import ledger
