@@ -21,7 +21,7 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
-from django.urls import reverse_lazy
+from django.urls import reverse
 from django.utils import translation
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext
@@ -248,11 +248,7 @@ class ReadOnlyMixin(ListMixin):
     def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False
 
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
+    has_change_permission = has_delete_permission = has_add_permission
 
     def get_fieldsets(self, request: HttpRequest, obj: Model | None = None) -> Any:
         """As the class says; a row that the account may not view is named, without Django's link to it."""
@@ -344,17 +340,14 @@ class OwnPasswordForm(JournaledPasswordMixin, AdminOwnPasswordChangeForm):
         return password
 
 
-class OwnPasswordPage(PasswordChangeView):
-    form_class = OwnPasswordForm
-    success_url = reverse_lazy("admin:password_change_done")
-
-    def get_form_kwargs(self) -> dict[str, Any]:
-        return super().get_form_kwargs() | {"address": client_address.from_request(self.request)}
-
-
 def change_own_password(request: HttpRequest) -> HttpResponseBase:
     """The admin's page to change one's own password, whose form the admin site doesn't let us choose."""
-    return OwnPasswordPage.as_view(extra_context=admin.site.each_context(request))(request)
+    page = PasswordChangeView.as_view(
+        form_class=partial(OwnPasswordForm, address=client_address.from_request(request)),
+        success_url=reverse("admin:password_change_done"),
+        extra_context=admin.site.each_context(request),
+    )
+    return page(request)
 
 
 @contextmanager

@@ -35,7 +35,6 @@ from shop.http import json_format
 from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import Answer, KeyedCall, Replay
 from shop.lazy_texts import Text
-from shop.operators import forms as operator_forms
 from shop.operators.forms import SENT_BEFORE, FormIdField, reason_field
 
 CONFIRMED = "confirmed"
@@ -208,7 +207,7 @@ def create_once(
     refused. Raises what `create` raises.
     """
     kind = action.split()[-1]
-    call = operator_forms.keyed_call(
+    call = _keyed_call(
         request, action, form_id, meaning, answer=lambda row: Answer(201, json_format.dump({kind: row.pk}))
     )
     outcome = recorded_answers.run_once(call, create)
@@ -245,7 +244,7 @@ def keyed_call_with_report(
     A form whose effects are several transactions has a call for each `part` of it.
     """
     values = sorted((name, str(value)) for name, value in data.items() if name != "form_id")
-    return operator_forms.keyed_call(
+    return _keyed_call(
         request,
         part,
         data["form_id"],
@@ -266,6 +265,18 @@ def report_text(outcome: Any, describe: Callable[[Any], str]) -> str:
         return describe(outcome)
     said = orjson.loads(outcome.answer.body).get("said", "") if outcome.answer else ""
     return f"{SENT_BEFORE} {said}".rstrip()
+
+
+def _keyed_call(
+    request: HttpRequest, action: str, form_id: UUID, meaning: object, *, answer: Callable[[Any], Answer]
+) -> KeyedCall:
+    """The call of the action with this form; the same form with another `meaning` is refused."""
+    return KeyedCall(
+        account_id=int(str(request.user.pk)),
+        key_hash=recorded_answers.key_hash(f"{action} {form_id}"),
+        fingerprint=recorded_answers.key_hash(f"{action} {meaning}"),
+        answer=answer,
+    )
 
 
 def _perform(request: HttpRequest, action: Action, form: ActionForm) -> Any:

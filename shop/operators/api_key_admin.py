@@ -92,7 +92,13 @@ class ApiKeyAdmin(SearchMixin, ReadOnlyMixin, ModelAdmin):
             submit=gettext("Make the key"),
             form_class=MakeKeyForm,
             preview=_preview_of_new,
-            perform=lambda data: _make(request, data),
+            perform=lambda data: keys.create(
+                maker_id=int(str(request.user.pk)),
+                name=data["name"],
+                wanted_scopes=data["scopes"],
+                expires_at=clock.now() + timedelta(days=data["days"]) if data["days"] else None,
+                reason=data["reason"],
+            ),
             once="make api key",
             report=_report_repeat,
             show=partial(_show_secret, request),
@@ -139,17 +145,6 @@ def _preview_of_new(data: Mapping[str, Any]) -> ActionPreview:
             (gettext("Valid for days"), str(data["days"] or gettext("until it is revoked"))),
         ],
         warning=acts if scopes.ACT in data["scopes"] else "",
-    )
-
-
-def _make(request: HttpRequest, data: Mapping[str, Any]) -> NewSecret:
-    days = data["days"]
-    return keys.create(
-        maker_id=int(str(request.user.pk)),
-        name=data["name"],
-        wanted_scopes=data["scopes"],
-        expires_at=clock.now() + timedelta(days=days) if days else None,
-        reason=data["reason"],
     )
 
 
