@@ -254,7 +254,7 @@ WITH_A_NUMBER = [
     gettext_noop("{number} of a dispute won"),
     gettext_noop("{number} of a dispute lost"),
 ]
-"""Details in timelines that have a number; `shop.lazy_texts.translate` finds them by it."""
+"""Details in timelines that have a number; `shop.lazy_texts.translate_stored` finds them by it."""
 
 
 def event_body(line: JournalLine, *, for_staff: bool, language: str) -> dict[str, Any]:

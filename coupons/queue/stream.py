@@ -2,7 +2,7 @@
 
 A counter draws the numbers, a stream holds the entries, and a hash has the entry of each account. The issuer
 that holds the lease reads; what it has read stays pending until `remove`, and comes first for the next
-holder. A queue that was lost is restored from the tickets (`coupons.queue.recovery`); an entry that is here
+holder. A queue that was lost is restored from the tickets (`coupons.queue.tickets`); an entry that is here
 twice is still decided only once.
 """
 
