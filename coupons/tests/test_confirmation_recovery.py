@@ -287,7 +287,8 @@ def test_an_unavailable_partner_costs_a_sweep_little_and_no_account_its_slot(
         assert confirmation.recover_due() == 0, "nothing is due"
     call_limit.reset()
     Confirmation.objects.update(taken_at=timezone.now())
-    assert sweep_later() == 200
+    # A pass ends after some seconds, in which a slow machine leaves a few to the next one.
+    assert sweep_later() + sweep_later(1) == 200
     assert registered(own_partner) == issued()
     assert broken() == {}
 

@@ -361,7 +361,7 @@ async def function_calls_of(call: Callable[[], Awaitable[Answer]]) -> int:
 def keep_disabled_accounts(*, age: float) -> None:
     """Have them remembered as if they were read so many seconds ago."""
     cached, began_at = disabled_accounts.CACHED, time.monotonic() - age
-    known = cached._last.value if cached._last else DisabledAccounts(frozenset())
+    known = cached._last.value if cached._last else DisabledAccounts(frozenset(), {})
     cached._last = Reading(known, began_at, began_at + disabled_accounts.REFRESH_AFTER_SECONDS)
 
 
