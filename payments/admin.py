@@ -200,9 +200,6 @@ class ReconciliationAdmin(ReadOnlyMixin, ModelAdmin):
 
     @button(description=_("Compare now"), icon="balance", permissions=[FIX])
     def compare(self, request: HttpRequest) -> Action:
-        def report(_: object) -> str:
-            return gettext("A worker compares the books now: reload to see what it finds.")
-
         def perform(data: Mapping[str, Any], keyed: KeyedCall) -> Any:
             outcome = reconciling.note_request(reason=data["reason"], keyed=keyed)
             if not isinstance(outcome, Replay):
@@ -219,7 +216,7 @@ class ReconciliationAdmin(ReadOnlyMixin, ModelAdmin):
             submit=_("Compare"),
             perform_keyed=perform,
             once="compare",
-            report=report,
+            report=lambda _: gettext("A worker compares the books now: reload to see what it finds."),
             back=reverse("admin:payments_reconciliation_changelist"),
         )
 

@@ -93,13 +93,6 @@ class SaleForm(EditForm, ChangeForm):
             self.fields[PRODUCTS].required = False
         self.carry_initial()
 
-    def terms(self, names: list[str]) -> dict[str, Any]:
-        """The arguments of `terms.create` and `terms.change` for these fields."""
-        given = {name: self.cleaned_data[name] for name in names}
-        if PRODUCTS in given:
-            given["product_ids"] = sorted(product.pk for product in given.pop(PRODUCTS))
-        return given
-
 
 ENTRIES, LINKED_ENTRIES = "entries", "linked_entries"
 """The field with the number of entries, and its name where it is a link to them."""
@@ -181,7 +174,10 @@ class SaleAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdmin):
 
     def save_model(self, request: HttpRequest, obj: Sale, form: Any, change: bool) -> None:
         """Write only the fields that were changed here: the page's copy of the others may be out of date."""
-        given = form.terms(form.changed_data if change else SaleForm.Meta.fields)
+        names = form.changed_data if change else SaleForm.Meta.fields
+        given = {name: form.cleaned_data[name] for name in names}
+        if PRODUCTS in given:
+            given["product_ids"] = sorted(product.pk for product in given.pop(PRODUCTS))
         if change:
             terms.change(sale_id=obj.pk, **given, reason=form.cleaned_data[REASON])
             return

@@ -195,8 +195,6 @@ ADD_CODES, LIST_ACCOUNTS = ["coupons.add_poolcode"], ["coupons.add_eligibleaccou
 SEE_RESULTS = ["coupons.view_campaign", "coupons.view_coupon", "orders.view_order"]
 EXPORT_COUPONS = ["coupons.view_coupon", "shop.export_list"]
 SHOWN_PRODUCTS = "shown_products"
-LISTED_COUNT = "listed_count"
-"""The attribute of a page's campaign with the length of its list."""
 
 
 @admin.register(Campaign)
@@ -233,8 +231,7 @@ class CampaignAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdm
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         """The terms of the template that the address names."""
         template = TEMPLATES.get(request.GET.get("template", ""))
-        initial: dict[str, Any] = super().get_changeform_initial_data(request)
-        return initial | (dict(template.terms) if template else {})
+        return super().get_changeform_initial_data(request) | dict(template.terms if template else {})
 
     shown_status = column(_("status"), lambda campaign: status_label(campaign.status_at(clock.now())))
     remaining = column(_("remaining"), lambda campaign: campaign.remaining)
@@ -247,9 +244,9 @@ class CampaignAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdm
     def listed_accounts(self, campaign: Campaign) -> int:
         # Unfold renders the field five times for a page, and the list may be long.
         known = vars(campaign)
-        if LISTED_COUNT not in known:
-            known[LISTED_COUNT] = eligible_accounts.count(campaign.pk)
-        return int(known[LISTED_COUNT])
+        if "listed_count" not in known:
+            known["listed_count"] = eligible_accounts.count(campaign.pk)
+        return int(known["listed_count"])
 
     def get_fields(self, request: HttpRequest, obj: Campaign | None = None) -> Any:
         """A new campaign's page has the form alone, with its id."""
@@ -349,8 +346,7 @@ class CampaignAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdm
 
     def has_add_permission(self, request: HttpRequest, obj: object = None) -> bool:
         """Unfold asks with the id of the campaign whose button it is."""
-        allowed: bool = super().has_add_permission(request)
-        return allowed
+        return super().has_add_permission(request)
 
     @button(description=_("Results"), icon="monitoring", permissions=SEE_RESULTS)
     def results(self, request: HttpRequest, campaign: Campaign) -> HttpResponse:

@@ -117,10 +117,7 @@ class OrderAdmin(SalesReportLinkMixin, RecordsAdmin):
         is_useful=lambda request, order: order.status in (*order_states.PAID, Order.Status.CANCELLED),
     )
     def resend_events(self, request: HttpRequest, order: Order) -> Action:
-        def report(count: int) -> str:
-            queued = gettext("%(count)s queued: they are delivered within seconds, in sequence.")
-            return queued % {"count": count}
-
+        queued = _("%(count)s queued: they are delivered within seconds, in sequence.")
         return Action(
             title=_("Replay the events of this order"),
             description=_(
@@ -133,7 +130,7 @@ class OrderAdmin(SalesReportLinkMixin, RecordsAdmin):
                 reason=data["reason"],
                 settled_refunds=selectors.count_settled_refunds(order.pk),
             ),
-            report=report,
+            report=lambda count: queued % {"count": count},
             once=f"resend events of {order.pk}",
             back=actions.page_of(order),
         )

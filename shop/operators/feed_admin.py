@@ -43,8 +43,7 @@ class WebhookEndpointAdmin(ReadOnlyMixin, ModelAdmin):
 
     def get_queryset(self, request: HttpRequest) -> "QuerySet[WebhookEndpoint]":
         endpoints.find()
-        rows: QuerySet[WebhookEndpoint] = super().get_queryset(request)
-        return rows
+        return super().get_queryset(request)
 
     address = column(_("url"), lambda row: public_addresses.shown(endpoints.address_of(row)))
 

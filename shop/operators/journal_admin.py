@@ -63,14 +63,11 @@ class ActorFilter(JournalTextFilter):
         is_number = word.isascii() and word.isdecimal() and len(word) < 19
         if is_number and User.objects.filter(pk=int(word)).exists():
             return lines.filter(actor_id=int(word))
-        messages.warning(
-            request,
-            gettext(
-                "No account has the name or number “%(word)s”. The list shows commands that an OS user of "
-                "this name ran on a server."
-            )
-            % {"word": word},
+        text = gettext(
+            "No account has the name or number “%(word)s”. The list shows commands that an OS user of this "
+            "name ran on a server."
         )
+        messages.warning(request, text % {"word": word})
         keyset_pages.mark_unindexed(request)
         return lines.filter(actor=Actor.STAFF, actor_id=None, actor_name=word)
 
@@ -107,13 +104,9 @@ class SinceFilter(JournalTextFilter):
         try:
             return lines.filter(**{self.lookup: literals.instant_in_utc(word)})
         except literals.NotOfTheForm:
-            pass
-        messages.warning(
-            request,
-            gettext("“%(word)s” is not a time and was ignored: write 2026-11-21 or 2026-11-21 14:30.")
-            % {"word": word},
-        )
-        return lines
+            text = gettext("“%(word)s” is not a time and was ignored: write 2026-11-21 or 2026-11-21 14:30.")
+            messages.warning(request, text % {"word": word})
+            return lines
 
 
 class BeforeFilter(SinceFilter):
