@@ -191,6 +191,9 @@ def _read_shared(
 def _new_coupon(shared: SharedCampaign, account_id: int, now: datetime) -> Coupon:
     """The coupon that the account gets if its order is placed. Raises `coupon_not_usable`."""
     campaign = shared.campaign
+    if shared.spare_codes:
+        # Later locks of the batch may have taken a while. One that issued nothing refuses as it did then.
+        shared.applicants.now = now
     if shared.applicants.now < campaign.opens_at:
         raise redemption.not_usable("not_found")
     refused = shared.applicants.refusal(account_id)

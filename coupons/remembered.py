@@ -23,7 +23,7 @@ existing: set[int] = set()
 @lru_cache(maxsize=CAMPAIGNS_AT_ONCE)
 def campaign(campaign_id: int) -> SharedRead[Campaign]:
     """The campaign as it was read a moment ago. Reading it raises `NotFound` `campaign_not_found`."""
-    read = partial(_read, campaign_id)
+    read = partial(require, campaign_id)
     return SharedRead(read, name=f"campaign {campaign_id}", seconds=SECONDS, max_age_seconds=LONGEST_SECONDS)
 
 
@@ -52,7 +52,8 @@ def terms_changed(*, campaign_id: int) -> None:
     campaign(campaign_id).forget()
 
 
-def _read(campaign_id: int) -> Campaign:
+def require(campaign_id: int) -> Campaign:
+    """The campaign as it is now. Raises `NotFound` `campaign_not_found`."""
     found = Campaign.objects.filter(pk=campaign_id).first()
     if found is None:
         detail = _("There is no campaign {campaign_id}.", campaign_id=campaign_id)

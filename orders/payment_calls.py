@@ -109,10 +109,11 @@ def payer_of(request: Request, call: KeyedCall, token: str | None) -> Payer | No
 
 
 def read_order_answers(order_ids: Sequence[UUID], language: str) -> dict[UUID, CurrentAnswer]:
+    # First the orders: one that is settled in between is then only shown as not settled.
+    found = selectors.read_orders(order_ids)
     payments = payment_states.payments_of(order_ids)
     return {
-        order.id: schemas.order_answer(order, lines, payments[order.id], language)
-        for order, lines in selectors.read_orders(order_ids)
+        order.id: schemas.order_answer(order, lines, payments[order.id], language) for order, lines in found
     }
 
 

@@ -104,7 +104,12 @@ class OperatorsList(ChangeList):
     full_result_count: int | None
 
     def get_results(self, request: HttpRequest) -> None:
-        if issubclass(self.model_admin.paginator, KeysetPaginator):
+        if getattr(request, "is_export", False):
+            # It reads the rows by itself: here no page is read, and none counted.
+            self.result_list, self.result_count, self.full_result_count = self.queryset.none(), 0, 0
+            self.show_full_result_count = self.show_admin_actions = False
+            self.can_show_all = self.multi_page = False
+        elif issubclass(self.model_admin.paginator, KeysetPaginator):
             self._read_page(request)
         else:
             super().get_results(request)

@@ -20,6 +20,7 @@ from coupons.line_files import BadLine, FileLine, Kind, Piece
 from coupons.models import Campaign
 from coupons.pool import AddedCodes
 from shop import form_fields
+from shop.accounts import own_account
 from shop.errors import Invalid
 from shop.operators import actions, uploads
 from shop.operators.actions import MOST_LINES, Action, ActionForm, ActionPreview
@@ -177,6 +178,7 @@ def add_codes(request: HttpRequest, campaign: Campaign) -> Action:
 
     def perform(data: Mapping[str, Any]) -> dict[str, int]:
         if not data["count"]:
+            preview(data)  # refuses bad lines of a form that comes confirmed
             return _add(_lines(data["codes"]), target, data["reason"])
         made = pool.generate(
             campaign_id=campaign.pk,
@@ -218,7 +220,10 @@ def change_list(campaign: Campaign) -> Action:
         return ActionPreview(question % {"count": f"{number:,}"}, warning=stays)
 
     def perform(data: Mapping[str, Any]) -> dict[str, int]:
+        preview(data)  # refuses bad lines of a form that comes confirmed
         if data["change"] == ADD:
+            for account_id in ids(data):
+                own_account.refuse_own(account_id)
             return _add(_lines(data["accounts"]), target, data["reason"])
         removed = eligible_accounts.remove(
             campaign_id=campaign.pk, account_ids=ids(data), reason=data["reason"]

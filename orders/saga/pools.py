@@ -4,8 +4,12 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
-from shop.concurrency.thread_pool import ThreadPool
+from structlog import get_logger
 
+from shop.concurrency.thread_pool import ThreadPool
+from shop.errors import Overloaded
+
+log = get_logger(__name__)
 PoolTask = Callable[[], None]
 # The executor bounds what it submits.
 MAX_WAITING = 100_000
@@ -22,7 +26,14 @@ class ThreadPools:
 
     def submit(self, pool: str, task: PoolTask) -> None:
         """Run the task in the pool `batch`, `single`, `outside_call`, `recovery`, `event` or `callback`."""
-        self._pools[pool].start(task)
+        try:
+            self._pools[pool].start(task)
+        except Overloaded:
+            # The system has no thread. Nothing would look for this task again: the caller runs it.
+            try:
+                task()
+            except Exception:
+                log.exception("a saga task failed; recovery retries it", pool=pool)
 
     def pause(self, seconds: float) -> None:
         """Sleep, so that more sagas join the next batch."""

@@ -125,7 +125,7 @@ def _filtered_rows(request: HttpRequest, model_admin: "ModelAdmin[Any]") -> "Que
         raise IncorrectLookupParameters
 
     def filtered(database: str) -> "QuerySet[Any]":
-        request.list_database = database  # type: ignore[attr-defined]
+        request.list_database, request.is_export = database, True  # type: ignore[attr-defined]
         rows: QuerySet[Any] = model_admin.get_changelist_instance(request).queryset
         return rows
 

@@ -102,7 +102,7 @@ class Supervisor:
         if not (worker.is_serving or any(other.is_serving for other in staying)):
             self._exit_code = code if code > 0 else 1
             self._stop()
-        elif len(staying) < self._wanted:
+        elif len(staying) < self._wanted or worker.is_outdated:
             log.warning("a web worker ended; starting another", pid=pid, code=code)
             self._start_after = worker.started_at + RESPAWN_SECONDS
         else:

@@ -117,7 +117,7 @@ def guard_operators_pages(handler: Handler) -> Handler:
 
         request.user = SimpleLazyObject(user)  # type: ignore[assignment]
         request.auser = sync_to_async(user)
-        if not request.path.startswith("/admin"):
+        if not request.path_info.startswith("/admin"):
             return handler(request)
         upload: Upload | None = request.META.get(UPLOAD_KEY)
         if upload is None:
