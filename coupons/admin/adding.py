@@ -222,8 +222,7 @@ def change_list(campaign: Campaign) -> Action:
     def perform(data: Mapping[str, Any]) -> dict[str, int]:
         preview(data)  # refuses bad lines of a form that comes confirmed
         if data["change"] == ADD:
-            for account_id in ids(data):
-                own_account.refuse_own(account_id)
+            own_account.refuse_own(*ids(data))
             return _add(_lines(data["accounts"]), target, data["reason"])
         removed = eligible_accounts.remove(
             campaign_id=campaign.pk, account_ids=ids(data), reason=data["reason"]

@@ -170,6 +170,15 @@ def test_after_a_second_one_thread_reads_the_campaign_for_all(monkeypatch: pytes
     assert reader.result(10) == campaign
 
 
+def test_campaigns_that_do_not_exist_are_not_remembered(account_id: int) -> None:
+    known = CampaignFactory.create()
+    issuing.issue(campaign_id=known.pk, user_id=account_id)
+    before = remembered.campaign.cache_info().currsize
+    for unknown in range(900_000, 900_020):
+        assert refusal(unknown, account_id) == "campaign_not_found"
+    assert remembered.campaign.cache_info().currsize == before
+
+
 def test_a_code_that_is_issued_already_is_refused_as_a_conflict(account_id: int) -> None:
     """A coupon bears a code of the pool, which nothing here would do: the unique key is the judge."""
     taken = issuing.issue(campaign_id=CampaignFactory.create().pk, user_id=account_id).coupon.code

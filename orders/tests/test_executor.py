@@ -344,6 +344,18 @@ def test_a_saga_that_is_accepted_repeatedly_has_one_run(
     assert len(blocked.started) == 2
 
 
+def test_a_task_is_done_though_the_system_has_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    done = list[int]()
+    pools = ThreadPools({"event": 1})
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    pools.submit("event", lambda: done.append(1))
+    pools.submit("event", lambda: done.append(1 // 0))
+    assert done == [1]
+
+
 def test_finish_waits_for_sagas_in_progress(threaded: Executor) -> None:
     placed = bought("tok_slow", "tok_ok", "tok_declined")
     threaded.accept(saga_ids(placed))
