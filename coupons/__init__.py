@@ -4,6 +4,4 @@ Start at `issuing.issuing`. Orders may import from here; coupons imports shop al
 """
 
 CAMPAIGNS_AT_ONCE = 1_024
-"""Of which a process keeps a batcher, a limit or a memory. If that of a busy campaign is dropped, it gets a
-second one beside it, and the row's lock keeps the two apart.
-"""
+"""Of which a process keeps a batcher, a limit or a memory; a busy one that is dropped safely gets another."""

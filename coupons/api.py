@@ -1,5 +1,6 @@
 """The HTTP API of campaigns, coupons and queue tickets."""
 
+from contextlib import nullcontext
 from functools import partial
 from uuid import UUID
 
@@ -278,11 +279,8 @@ class Coupons(View):
         if tracing.is_on:
             tracing.annotate({"firstcome.campaign": given.campaign})
         with issuing.counting_answer(given.campaign) as answer:
-            if request.user.is_staff:
+            with nullcontext() if request.user.is_staff else rate_limits.COUPONS.counting(caller):
                 answer.issued = await issuing.issue_async(campaign_id=given.campaign, user_id=caller)
-            else:
-                with rate_limits.COUPONS.counting(caller):
-                    answer.issued = await issuing.issue_async(campaign_id=given.campaign, user_id=caller)
             return _issued_response(request, answer.issued)
 
 

@@ -9,10 +9,9 @@ class CouponsConfig(AppConfig):
     verbose_name = _("Coupons")
 
     def ready(self) -> None:
-        from coupons import campaigns
-        from coupons.gate import healing
+        from coupons import campaigns, gate
         from coupons.metrics import state
-        from coupons.partners import confirmation_recovery
+        from coupons.partners import confirmation
         from coupons.queue import tickets
         from shop.observability import gauges
 
@@ -20,17 +19,17 @@ class CouponsConfig(AppConfig):
             "firstcome_gate_in_flight",
             help="Requests admitted by the gate of a campaign and not decided yet.",
             label="campaign",
-            read=healing.numbers_in_flight,
+            read=gate.numbers_in_flight,
         )
         gauges.register(
             "firstcome_coupons_confirming",
             help="Coupons whose partner has not answered yet.",
-            read=confirmation_recovery.count_pending,
+            read=confirmation.count_pending,
         )
         gauges.register(
             "firstcome_coupons_confirming_oldest_seconds",
             help="For how many seconds the oldest of them has waited.",
-            read=confirmation_recovery.oldest_age_seconds,
+            read=confirmation.oldest_age_seconds,
         )
         gauges.register(
             "firstcome_queue_tickets_waiting",

@@ -180,10 +180,6 @@ def _campaigns_with_lost_codes() -> "QuerySet[Campaign, int]":
     return lost.exclude(codes_added=F("counted")).order_by("pk").values_list("pk", flat=True)
 
 
-def _campaigns_with_pool() -> "QuerySet[Campaign]":
-    return Campaign.objects.filter(code_source=Campaign.CodeSource.POOL)
-
-
 def _counted(rows: "QuerySet[Coupon] | QuerySet[PoolCode] | QuerySet[Confirmation]") -> Coalesce:
     """How many of the rows belong to the campaign of the outer query."""
     mine = rows.filter(campaign=OuterRef("pk")).order_by().values("campaign")
@@ -191,10 +187,7 @@ def _counted(rows: "QuerySet[Coupon] | QuerySet[PoolCode] | QuerySet[Confirmatio
 
 
 def _repeated(coupons: "QuerySet[Coupon]", *columns: str) -> "QuerySet[Coupon, dict[str, Any]]":
-    """The values of these columns that occur more than once: a unique constraint should prevent them.
-
-    Name the columns in the order of that constraint's index, which then has the groups in order.
-    """
+    """The values of these columns, in the order of their unique index, that occur more than once."""
     grouped = coupons.order_by().values(*columns).annotate(number=Count("pk"))
     return grouped.filter(number__gt=1)
 
@@ -243,7 +236,6 @@ def _misplaced_codes() -> "QuerySet[PoolCode, str]":
 def _coupons_without_code() -> "QuerySet[Coupon, str]":
     """Coupons of campaigns with a pool whose code is not from it."""
     from_pool = Exists(PoolCode.objects.filter(code=OuterRef("code"), campaign=OuterRef("campaign")))
+    with_pool = Campaign.objects.filter(code_source=Campaign.CodeSource.POOL)
     # Unordered: ordered by id, the query would read all coupons.
-    return Coupon.objects.filter(~from_pool, campaign__in=_campaigns_with_pool()).values_list(
-        "code", flat=True
-    )
+    return Coupon.objects.filter(~from_pool, campaign__in=with_pool).values_list("code", flat=True)

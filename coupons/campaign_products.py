@@ -1,13 +1,9 @@
-"""The products that a campaign's discount counts over: checking, replacing and naming them.
-
-The app of products is not imported: the foreign key leads to its table.
-"""
+"""The products that a campaign's discount counts over; the foreign key leads to the table of their app."""
 
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from coupons.models import Campaign
-from coupons.restriction_models import CampaignProduct
+from coupons.models import Campaign, CampaignProduct
 from coupons.shared_codes import fault
 from shop.lazy_texts import Text
 from shop.lazy_texts import mark as _
@@ -30,10 +26,7 @@ def faults(product_ids: Collection[int]) -> Iterator[dict[str, Text]]:
 
 
 def replace(campaign: Campaign, product_ids: Collection[int]) -> None:
-    """Have the campaign's discount count over these products' lines, all lines if there are none.
-
-    Must be called inside the transaction that writes the campaign's row.
-    """
+    """Have the discount count over these products' lines, or over all; part of the campaign's transaction."""
     CampaignProduct.objects.filter(campaign=campaign).exclude(product_id__in=product_ids).delete()
     present = CampaignProduct.objects.filter(campaign=campaign).values_list("product_id", flat=True)
     new = set(product_ids) - set(present)

@@ -7,7 +7,7 @@ from typing import Any, TypedDict, Unpack
 from django.db import IntegrityError
 from django.db.models import Q, QuerySet
 
-from coupons import campaign_products, partners, pool, reopening, shared_codes
+from coupons import campaign_products, partners, pool, remembered, shared_codes
 from coupons.allocation import eligibility
 from coupons.issuing import issuing
 from coupons.models import Campaign
@@ -72,9 +72,7 @@ def create(*, reason: str = "", **terms: Unpack[Terms]) -> Campaign:
     given: Any = {"opens_at": clock.now(), **terms}
     products = sorted(set(given.pop(PRODUCTS, ())))
     campaign = Campaign(**given, is_limited_to_products=bool(products))
-    faults = [*_faults_of_strategy(campaign.strategy), *_faults_of_partner(campaign.partner)]
-    _check([*_faults(campaign), *faults, *campaign_products.faults(products)])
-    _require_free_code(campaign.shared_code)
+    _require_valid(campaign, terms | {PRODUCTS: products})
 
     def insert() -> Campaign:
         created = Campaign.objects.create(**given, is_limited_to_products=bool(products))
@@ -88,16 +86,6 @@ def create(*, reason: str = "", **terms: Unpack[Terms]) -> Campaign:
     except IntegrityError as error:
         shared_codes.raise_if_taken(error, campaign.shared_code)
         raise
-
-
-def change(*, campaign_id: int, reason: str = "", **terms: Unpack[Terms]) -> Campaign:
-    """Change these terms of a campaign, also while it issues coupons; `reason` is kept in the journal.
-
-    All processes use a new strategy within a second. Raises `NotFound`; `Invalid` with every field that is
-    wrong; `Rejected` `quantity_below_issued`, `campaign_has_coupons` for terms that issued coupons depend on,
-    and `code_exists`.
-    """
-    return _change(campaign_id, terms, reason=reason)
 
 
 def raise_quantity(*, campaign_id: int, quantity: int, reason: str) -> Campaign:
@@ -115,17 +103,23 @@ def raise_quantity(*, campaign_id: int, quantity: int, reason: str) -> Campaign:
                 _("The quantity is {quantity} already, and is only raised here.", quantity=campaign.quantity),
             )
 
-    return _change(campaign_id, {"quantity": quantity}, reason=reason, require=require_raised)
+    return change(campaign_id=campaign_id, reason=reason, require=require_raised, quantity=quantity)
 
 
-def _change(
-    campaign_id: int,
-    terms: Mapping[str, Any],
+def change(
     *,
-    reason: str,
+    campaign_id: int,
+    reason: str = "",
     require: Callable[[Campaign], None] = lambda campaign: None,
+    **terms: Unpack[Terms],
 ) -> Campaign:
-    """`change`; `require` sees the campaign as it is before, under its lock, and refuses by raising."""
+    """Change these terms of a campaign, also while it issues coupons; `reason` is kept in the journal.
+
+    All processes use a new strategy within a second. `require` sees the campaign as it is before, under its
+    lock, and refuses by raising. Raises `NotFound`; `Invalid` with every field that is wrong; `Rejected`
+    `quantity_below_issued`, `campaign_has_coupons` for terms that issued coupons depend on, and
+    `code_exists`.
+    """
     get(campaign_id=campaign_id, include_closed=True)
 
     def work() -> Campaign:
@@ -140,13 +134,7 @@ def _change(
             columns["is_limited_to_products"] = bool(changed[PRODUCTS])
         for name, value in columns.items():
             setattr(campaign, name, value)
-        # A campaign may keep its strategy and partner even if they are no longer available to others.
-        strategy_faults = _faults_of_strategy(campaign.strategy) if "strategy" in changed else []
-        partner_faults = _faults_of_partner(campaign.partner) if "partner" in changed else []
-        product_faults = campaign_products.faults(changed.get(PRODUCTS, ()))
-        _check([*_faults(campaign), *strategy_faults, *partner_faults, *product_faults])
-        if "shared_code" in changed:
-            _require_free_code(campaign.shared_code)
+        _require_valid(campaign, changed)
         campaign.version += 1
         campaign.save(update_fields=[*columns, "version"])
         if PRODUCTS in changed:
@@ -166,7 +154,7 @@ def _change(
     except IntegrityError as error:
         shared_codes.raise_if_taken(error, terms.get("shared_code"))
         raise
-    reopening.terms_changed(campaign_id=campaign_id)
+    remembered.terms_changed(campaign_id=campaign_id)
     return campaign
 
 
@@ -185,7 +173,7 @@ def duplicate(
     and `Invalid` if a time is not in the future.
     """
     original = get(campaign_id=campaign_id, include_closed=True)
-    _check([*_past_times({"opens_at": opens_at, "closes_at": closes_at})])
+    _require_in_future({"opens_at": opens_at, "closes_at": closes_at})
     same: Any = terms_of(original)
     own = {"name": name, "opens_at": opens_at, "closes_at": closes_at, "shared_code": shared_code or None}
     return create(**same | own, reason=reason)
@@ -211,7 +199,7 @@ def schedule(
             ),
             code="campaign_has_opened",
         )
-    _check([*_past_times(changed)])
+    _require_in_future(changed)
     return change(campaign_id=campaign_id, opens_at=opens_at, closes_at=closes_at, reason=reason)
 
 
@@ -250,9 +238,21 @@ def _given(terms: Mapping[str, Any], present: Mapping[str, Any]) -> Iterator[tup
         yield "shared_code", None
 
 
-def _require_free_code(code: str | None) -> None:
-    """Refuse a shared code that is the code of a coupon or a pool, or another campaign's shared code."""
-    if code and pool.existing_codes([code]):
+def _require_valid(campaign: Campaign, changed: Mapping[str, Any]) -> None:
+    """Refuse terms that contradict each other, and changed ones that are unknown or taken.
+
+    A campaign may keep its strategy and partner even if they are no longer available to others.
+    """
+    faults, usable, partner = [*_faults(campaign)], issuing.available_strategies(), campaign.partner
+    if "strategy" in changed and campaign.strategy not in usable:
+        detail = _("The strategy must be one of {strategies}.", strategies=", ".join(usable))
+        faults.append(fault("strategy", "not_available", detail))
+    if "partner" in changed and partner and partner not in partners.configured():
+        detail = _("No partner {name} is configured here.", name=partner)
+        faults.append(fault("partner", "not_configured", detail))
+    _check([*faults, *campaign_products.faults(changed.get(PRODUCTS, ()))])
+    code = campaign.shared_code
+    if "shared_code" in changed and code and pool.existing_codes([code]):
         raise pool.code_exists(code)
 
 
@@ -293,26 +293,9 @@ def _faults(campaign: Campaign) -> Iterator[dict[str, Text]]:
         )
 
 
-def _past_times(times: Mapping[str, datetime | None]) -> Iterator[dict[str, Text]]:
-    now = clock.now()
-    for term, at in times.items():
-        if at is not None and at <= now:
-            yield fault(term, "not_in_future", NOT_IN_FUTURE[term])
-
-
-def _faults_of_strategy(name: str) -> Iterator[dict[str, Text]]:
-    usable = issuing.available_strategies()
-    if name not in usable:
-        yield fault(
-            "strategy",
-            "not_available",
-            _("The strategy must be one of {strategies}.", strategies=", ".join(usable)),
-        )
-
-
-def _faults_of_partner(name: str) -> Iterator[dict[str, Text]]:
-    if name and name not in partners.configured():
-        yield fault("partner", "not_configured", _("No partner {name} is configured here.", name=name))
+def _require_in_future(times: Mapping[str, datetime | None]) -> None:
+    past = [term for term, at in times.items() if at is not None and at <= clock.now()]
+    _check([fault(term, "not_in_future", NOT_IN_FUTURE[term]) for term in past])
 
 
 def _check(faults: list[dict[str, Text]]) -> None:

@@ -1,8 +1,7 @@
 """The format of coupon codes, and making new ones.
 
-New codes can't be guessed: 55 random bits in Crockford's base32, and a check character that detects a
-mistyped one. Two characters before them give the hour, and repeat every 1,024 hours: so codes of one hour are
-adjacent in the indexes, on a few pages that stay in memory.
+New ones can't be guessed: 55 random bits in Crockford's base32, then a check character. Two characters before
+them give the hour, so that new codes are adjacent in the indexes, on a few pages that stay in memory.
 """
 
 import secrets
@@ -21,11 +20,6 @@ CHARACTERS = (ALPHABET * 8).encode()
 
 # Codes that staff add: they are parts of URLs, so only characters that need no escaping there.
 GIVEN_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._~-]{0,63}$"
-
-
-def make() -> str:
-    """A new code of 14 characters."""
-    return make_several(1)[0]
 
 
 def make_several(count: int) -> list[str]:

@@ -8,13 +8,13 @@ functions are the parts of an order's transaction, as those of `coupons.redempti
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, cast
 from uuid import UUID
 
 from coupons import codes, redemption
 from coupons.allocation import eligibility, writes
-from coupons.models import Campaign, Coupon
-from coupons.restriction_models import CampaignProduct
+from coupons.allocation.eligibility import Applicants
+from coupons.models import Campaign, CampaignProduct, Coupon
 from shop import clock
 from shop.db import open_transaction
 from shop.db.stuck_rows import Row
@@ -32,26 +32,28 @@ class CouponRequest(NamedTuple):
 class SharedCampaign:
     """A campaign with a shared code, and the coupons of the batch's accounts, with those that are new.
 
-    `listed` are the accounts that its list lets in, `spare_codes` are for new coupons. One that issued
-    nothing when it was read, at `closed_at`, was not locked for that, and refuses as it did then.
+    `spare_codes` are for new coupons. One that issued nothing when it was read was not locked for that, and
+    refuses as it did then.
     """
 
-    campaign: Campaign
-    coupons: dict[int, Coupon]
-    listed: Collection[int]
-    spare_codes: list[str]
+    applicants: Applicants
     is_locked: bool
-    closed_at: datetime | None = None
+    spare_codes: list[str] = field(default_factory=list)
     new: list[Coupon] = field(default_factory=list)
+    coupons: dict[int, Coupon] = field(init=False)
+    campaign: Campaign = field(init=False)
+
+    def __post_init__(self) -> None:
+        # A partner confirms none of a shared code.
+        self.coupons = cast(dict[int, Coupon], self.applicants.existing)
+        self.campaign = self.applicants.campaign
 
 
 @dataclass(slots=True)
 class BatchCoupons:
     """The coupons that the orders of a batch may use, as `read` found them.
 
-    `by_code` are named by their own codes, `shared` the campaigns named by theirs, `products` those of
-    campaigns that are limited to some. `held` are the coupons that orders of the batch take; `write` writes
-    them.
+    `products` are those of campaigns that are limited to some, `held` the coupons that orders have taken.
     """
 
     by_code: dict[str, Coupon] = field(default_factory=dict)
@@ -131,10 +133,7 @@ def accounts_of_first_orders(coupons: BatchCoupons, requests: Iterable[CouponReq
 
 
 def mark_held(coupons: BatchCoupons, coupon: Coupon, *, order_id: UUID, by: ActorContext) -> None:
-    """Have the order hold this coupon of `find_usable`, in memory and in the journal: `write` writes it.
-
-    A later order of the same batch finds it held. `by` is the actor of the order.
-    """
+    """Have the order, of this actor, hold the coupon in memory and in the journal: `write` writes it."""
     if coupon.pk is None:
         shared = coupons.shared[coupon.campaign.shared_code or ""]
         shared.spare_codes.pop()
@@ -169,10 +168,7 @@ def _is_owner(coupon: Coupon | None, account_id: int) -> bool:
 def _read_shared(
     unresolved: Collection[str], requests: Collection[CouponRequest], *, lock: bool
 ) -> Iterator[tuple[str, SharedCampaign]]:
-    """The campaigns with these shared codes, in the order of their ids, and the coupons of the accounts.
-
-    A campaign that issues nothing, as it is read, is not locked: refusals need no lock.
-    """
+    """The campaigns with these shared codes, by id; one that issues nothing is not locked, only refuses."""
     now = clock.now()
     named = Campaign.objects.filter(shared_code__in=unresolved, code_source=Campaign.CodeSource.SHARED)
     for seen in named.order_by("pk"):
@@ -181,25 +177,26 @@ def _read_shared(
             continue
         account_ids = {account_id for account_id, code in requests if code == seen.shared_code}
         if lock and seen.status_at(now) != Campaign.Status.OPEN:
-            _, coupons = eligibility.read_campaign(seen.pk, account_ids)
-            yield seen.shared_code or "", SharedCampaign(seen, coupons, (), [], False, closed_at=now)
+            applicants = Applicants(seen, account_ids, now=now)
+            yield seen.shared_code or "", SharedCampaign(applicants, is_locked=False)
             continue
         read_or_lock = eligibility.lock_campaign if lock else eligibility.read_campaign
-        campaign, coupons = read_or_lock(seen.pk, account_ids)
+        applicants = read_or_lock(seen.pk, account_ids)
         # The code may have been changed before the lock was granted.
-        if campaign.shared_code == seen.shared_code:
-            without = account_ids - coupons.keys()
-            listed = eligibility.listed_accounts(campaign, without)
-            spare_codes = codes.make_several(len(without))
-            yield campaign.shared_code or "", SharedCampaign(campaign, coupons, listed, spare_codes, lock)
+        if applicants.campaign.shared_code == seen.shared_code:
+            spare_codes = codes.make_several(len(account_ids - applicants.existing.keys()))
+            yield seen.shared_code or "", SharedCampaign(applicants, lock, spare_codes)
 
 
 def _new_coupon(shared: SharedCampaign, account_id: int, now: datetime) -> Coupon:
     """The coupon that the account gets if its order is placed. Raises `coupon_not_usable`."""
-    campaign, at = shared.campaign, shared.closed_at or now
-    if at < campaign.opens_at:
+    campaign = shared.campaign
+    if shared.spare_codes:
+        # Later locks of the batch may have taken a while. One that issued nothing refuses as it did then.
+        shared.applicants.now = now
+    if shared.applicants.now < campaign.opens_at:
         raise redemption.not_usable("not_found")
-    refused = eligibility.refusal(campaign, account_id, at, listed=shared.listed)
+    refused = shared.applicants.refusal(account_id)
     if refused is None and campaign.remaining <= len(shared.new):
         refused = eligibility.sold_out(campaign)
     if refused is not None:
@@ -209,16 +206,10 @@ def _new_coupon(shared: SharedCampaign, account_id: int, now: datetime) -> Coupo
 
 
 def _read_products(campaigns: Iterable[Campaign]) -> dict[int, frozenset[int]]:
-    """The products of those campaigns that are limited to some, by campaign.
-
-    They can't change once a coupon is issued, and a campaign that may issue its first one is locked or
-    compared.
-    """
+    """The products of those campaigns that are limited to some; they can't change once a coupon is issued."""
     limited = {campaign.pk for campaign in campaigns if campaign.is_limited_to_products}
-    products: dict[int, set[int]] = {campaign_id: set() for campaign_id in limited}
-    rows = (
-        CampaignProduct.objects.filter(campaign_id__in=limited) if limited else CampaignProduct.objects.none()
-    )
-    for campaign_id, product_id in rows.values_list("campaign_id", "product_id"):
-        products[campaign_id].add(product_id)
-    return {campaign_id: frozenset(ids) for campaign_id, ids in products.items()}
+    if not limited:
+        return {}
+    rows = CampaignProduct.objects.filter(campaign_id__in=limited)
+    named = list(rows.values_list("campaign_id", "product_id"))
+    return {id: frozenset(product for campaign, product in named if campaign == id) for id in limited}

@@ -1,7 +1,6 @@
 """The list of a campaign whose coupons are for listed accounts: adding accounts, and removing them.
 
-Every change locks the campaign's row and changes its version: once a removal is answered, no process issues a
-coupon to the account. An account that has its coupon keeps it, and may use it.
+Every change locks the campaign's row and changes its version: so no strategy decides by an old list.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -12,8 +11,7 @@ from django.contrib.auth.models import User
 from django.db.models import F
 
 from coupons import pool
-from coupons.models import Campaign
-from coupons.restriction_models import EligibleAccount
+from coupons.models import Campaign, EligibleAccount
 from shop import clock
 from shop.accounts import own_account
 from shop.db import bulk_sql, transactions
@@ -106,7 +104,6 @@ def _add_chunk(campaign_id: int, account_ids: Sequence[int], reason: str) -> lis
         seen.add(account_id)
     if new:
         now = clock.now()
-        _count_change(campaign_id)
         bulk_sql.insert(ROWS, [(campaign_id, account_id, now) for account_id in new])
         _note("campaign.accounts_listed", campaign_id, new, reason)
     return skipped
@@ -117,16 +114,11 @@ def _remove_chunk(campaign_id: int, account_ids: Sequence[int], reason: str) -> 
     removed = sorted(listed(campaign_id=campaign_id, account_ids=account_ids))
     if removed:
         EligibleAccount.objects.filter(campaign_id=campaign_id, account_id__in=removed).delete()
-        _count_change(campaign_id)
         _note("campaign.accounts_unlisted", campaign_id, removed, reason)
     return len(removed)
 
 
 def _lock(campaign_id: int) -> None:
-    Campaign.objects.select_for_update().only("pk").get(pk=campaign_id)
-
-
-def _count_change(campaign_id: int) -> None:
     """What has read the campaign without a lock finds it changed."""
     Campaign.objects.filter(pk=campaign_id).update(version=F("version") + 1)
 

@@ -6,13 +6,13 @@ as spreadsheets write it.
 
 import csv
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from io import BytesIO
 from itertools import islice
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
-from django.utils.translation import gettext
+from django.utils.translation import gettext, gettext_lazy
 
 from coupons import codes
 from shop import uploaded_text
@@ -59,7 +59,7 @@ class Kind(NamedTuple):
     header: str
     pattern: str
     error: str
-    explain: Callable[[str], str]
+    detail: Any
 
 
 def pieces(file: BinaryIO, *, kind: Kind) -> Iterator[Piece]:
@@ -115,7 +115,8 @@ def _read_line(number: int, line: bytes, piece: Piece, kind: Kind) -> None:
     elif number == 1 and cells[0].lower() == kind.header:
         return
     elif not re.fullmatch(kind.pattern, cells[0]):
-        piece.errors.append(BadLine(number, kind.error, kind.explain(cells[0])))
+        shown = cells[0] if len(cells[0]) <= SHOWN_CHARACTERS else f"{cells[0][:SHOWN_CHARACTERS]}…"
+        piece.errors.append(BadLine(number, kind.error, kind.detail % {"text": shown}))
     else:
         piece.lines.append(FileLine(number, cells[0]))
 
@@ -139,20 +140,18 @@ def _cells(number: int, line: bytes) -> list[str] | BadLine:
     return cells
 
 
-def _shown(cell: str) -> str:
-    return cell if len(cell) <= SHOWN_CHARACTERS else f"{cell[:SHOWN_CHARACTERS]}…"
-
-
-def _not_an_account_detail(cell: str) -> str:
-    return gettext("“%(text)s” is no account: an account's id is a number from 1 on") % {"text": _shown(cell)}
-
-
-def _not_a_code_detail(cell: str) -> str:
-    return gettext(
+CODES = Kind(
+    "code",
+    codes.GIVEN_PATTERN,
+    "not_a_code",
+    gettext_lazy(
         "“%(text)s” is no code: a code begins with a letter or digit, then letters, digits, . _ ~ and -, "
         "64 characters at most"
-    ) % {"text": _shown(cell)}
-
-
-CODES = Kind("code", codes.GIVEN_PATTERN, "not_a_code", _not_a_code_detail)
-ACCOUNTS = Kind("user", r"[1-9][0-9]{0,17}", "not_an_account", _not_an_account_detail)
+    ),
+)
+ACCOUNTS = Kind(
+    "user",
+    r"[1-9][0-9]{0,17}",
+    "not_an_account",
+    gettext_lazy("“%(text)s” is no account: an account's id is a number from 1 on"),
+)

@@ -1,4 +1,4 @@
-"""Campaigns, their pools of codes, the coupons they issue, confirmations and queue tickets."""
+"""Campaigns, their pools of codes, the coupons they issue, confirmations, queue tickets and restrictions."""
 
 from datetime import datetime, timedelta
 
@@ -9,8 +9,6 @@ from django.db.models import F, Q
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
-# Django looks for an app's models here.
-from coupons import restriction_models  # noqa: F401
 from shop.fields import CreatedAtField, ExactCharField, uuid_key
 
 LONGEST_CODE = 64
@@ -23,10 +21,8 @@ class Campaign(models.Model):
 
     `issued` counts the issued coupons, and is the last position; `confirming` counts the slots that its
     partner has not confirmed yet; `codes_added` counts the codes of its pool. `version` counts changes, for
-    optimistic locks. While it has a `paused_at` it issues nothing (`coupons.pausing`). With a `shared_code`
-    orders of any account name that one code, and each gets a coupon of its own (`coupons.coupon_requests`).
-    If it `is_limited_to_products`, its discount counts over their lines alone. `coupons.issuing.issuing` has
-    the names of the strategies.
+    optimistic locks. With a `shared_code` orders of any account name that one code, and each gets a coupon of
+    its own. If it `is_limited_to_products`, its discount counts over their lines alone.
     """
 
     class CodeSource(models.TextChoices):
@@ -148,10 +144,7 @@ class Campaign(models.Model):
         return timedelta(days=self.coupon_valid_for_days)
 
     def status_at(self, now: datetime) -> Status:
-        """Whether it issues coupons at that instant, and if not, why.
-
-        A closed campaign is closed, paused or not; any other one that is paused is just that.
-        """
+        """Whether it issues coupons at that instant, and if not, why."""
         if self.closes_at is not None and now >= self.closes_at:
             return self.Status.CLOSED
         if self.paused_at is not None:
@@ -162,10 +155,7 @@ class Campaign(models.Model):
 
 
 class Coupon(models.Model):
-    """One account's coupon of a campaign: its code, its position, and the order that holds it.
-
-    "Expired" is a condition on `expires_at`, not a status that has to be written.
-    """
+    """One account's coupon of a campaign; "expired" is a condition on `expires_at`, not a status."""
 
     class Status(models.TextChoices):
         ISSUED = "issued", _("issued")
@@ -229,10 +219,7 @@ class Coupon(models.Model):
 
 
 class PoolCode(models.Model):
-    """A code made ahead for a campaign with `code_source: pool`; once issued it points to its coupon.
-
-    It is in flight while a partner confirms its coupon.
-    """
+    """A code of a campaign's pool: in flight while a partner confirms it, then with its coupon."""
 
     class Status(models.TextChoices):
         AVAILABLE = "available", pgettext_lazy("code", "available")
@@ -366,3 +353,95 @@ class QueueTicket(models.Model):
 
     def __str__(self) -> str:
         return str(self.id)
+
+
+class CampaignProduct(models.Model):
+    """A product that a campaign's discount counts over; a campaign without any counts over all lines."""
+
+    campaign = models.ForeignKey(
+        Campaign,
+        verbose_name=_("campaign"),
+        on_delete=models.PROTECT,
+        db_index=False,
+        related_name="discounted_products",
+    )
+    product = models.ForeignKey(
+        "inventory.Product", verbose_name=_("product"), on_delete=models.PROTECT, related_name="+"
+    )
+
+    class Meta:
+        verbose_name = _("product of a campaign")
+        verbose_name_plural = _("products of campaigns")
+        default_permissions = ()
+        constraints = [
+            models.UniqueConstraint(
+                fields=["campaign", "product"], name="coupons_campaignproduct_once_per_campaign"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.campaign_id}: {self.product_id}"
+
+
+class EligibleAccount(models.Model):
+    """An account that may get a coupon of a campaign whose accounts are listed.
+
+    Rows are added and removed only while the campaign's row is locked, and its version then changes.
+    """
+
+    campaign = models.ForeignKey(
+        Campaign,
+        verbose_name=_("campaign"),
+        on_delete=models.PROTECT,
+        db_index=False,
+        related_name="eligible_accounts",
+    )
+    account = models.ForeignKey(
+        settings.AUTH_USER_MODEL, verbose_name=_("account"), on_delete=models.PROTECT, related_name="+"
+    )
+    added_at = CreatedAtField(verbose_name=_("added at"))
+
+    class Meta:
+        verbose_name = _("eligible account")
+        verbose_name_plural = _("eligible accounts")
+        # One right, to change a list: the rows have no pages of their own.
+        default_permissions = ("add",)
+        constraints = [
+            models.UniqueConstraint(
+                fields=["campaign", "account"], name="coupons_eligibleaccount_once_per_campaign"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.campaign_id}: {self.account_id}"
+
+
+class FirstOrderUse(models.Model):
+    """The order in which an account uses a coupon of a campaign for first orders.
+
+    The unique key of the account decides between concurrent first orders. The row of an order that ended
+    unpaid or was refunded stays until another order takes its place.
+    """
+
+    account = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        verbose_name=_("account"),
+        on_delete=models.PROTECT,
+        db_index=False,
+        related_name="+",
+    )
+    order = models.ForeignKey(
+        "orders.Order", verbose_name=_("order"), on_delete=models.PROTECT, db_index=False, related_name="+"
+    )
+
+    class Meta:
+        verbose_name = _("first order with a coupon")
+        verbose_name_plural = _("first orders with a coupon")
+        default_permissions = ()
+        constraints = [
+            models.UniqueConstraint(fields=["account"], name="coupons_firstorderuse_one_per_account"),
+            models.UniqueConstraint(fields=["order"], name="coupons_firstorderuse_one_per_order"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.account_id}: {self.order_id}"

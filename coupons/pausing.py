@@ -1,9 +1,4 @@
-"""Pausing and resuming a campaign: while it is paused, no process issues a coupon of it.
-
-`coupons.allocation.eligibility.refusal` decides, by the campaign's row as each strategy locks it or as its
-UPDATE requires it; see `shop.pausing`. Accounts that have a coupon still get it, queue tickets wait, and a
-slot that was taken before may still be confirmed by its partner.
-"""
+"""Pausing and resuming a campaign: while paused, no process issues a coupon of it; see `shop.pausing`."""
 
 from functools import partial
 

@@ -1,21 +1,21 @@
 """Pools: codes that are made ahead, to be issued by a campaign.
 
-A code is unique over all campaigns and all coupons. Codes are added, issued and voided, never deleted,
-and `codes_added` of the campaign counts them. Locks are taken at the campaign first, then at its codes.
+A code is unique over all campaigns and coupons, and never deleted: a campaign's `codes_added` counts all.
+Locks are taken at the campaign first, then at its codes.
 """
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from django.db import IntegrityError, connection
+from django.db import IntegrityError
 from django.db.models import F, Model, OuterRef, QuerySet, Subquery
 from structlog import get_logger
 
 from coupons import codes as coupon_codes
-from coupons import reopening
+from coupons import remembered
 from coupons.models import Campaign, Confirmation, Coupon, PoolCode
 from shop import clock
-from shop.db import transactions
+from shop.db import bulk_sql, transactions
 from shop.errors import NotFound, Rejected
 from shop.events import journal
 from shop.idempotency import recorded_answers
@@ -27,8 +27,7 @@ log = get_logger(__name__)
 # The campaign is locked while a chunk is written: short enough for issuing to go on in between.
 CHUNK = 1_000
 ATTEMPTS = 3
-# Each driver runs it as its database does best: statements of many rows, or one that is prepared.
-INSERT_CODE = "INSERT INTO coupons_poolcode (campaign_id, code, status, added_at) VALUES (%s, %s, %s, %s)"
+ROWS = bulk_sql.Table(PoolCode, ("campaign_id", "code", "status", "added_at"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +57,7 @@ def add(*, campaign_id: int, codes: Sequence[str], reason: str = "") -> AddedCod
     skipped: list[str] = []
     for start in range(0, len(codes), CHUNK):
         skipped += _add_chunk(campaign_id, codes[start : start + CHUNK], reason)
-    reopening.codes_added(campaign_id=campaign_id)
+    remembered.terms_changed(campaign_id=campaign_id)
     return AddedCodes(added=len(codes) - len(skipped), skipped=skipped, total=_codes_added(campaign_id))
 
 
@@ -80,15 +79,14 @@ def generate(
     *,
     campaign_id: int,
     count: int,
-    progress: Callable[[int], None] = lambda made: None,
     keyed: Callable[[int], KeyedCall] | None = None,
     reason: str = "",
 ) -> AddedCodes:
-    """Make `count` new codes for the campaign's pool; `progress` is called with the size of each chunk.
+    """Make `count` new codes for the campaign's pool.
 
-    Each chunk of them is durable by itself, also when `progress` raises to end it early. `keyed` returns the
-    keyed call of the chunk of this number: a repeat makes those that are missing, and counts them alone. The
-    journal keeps the `reason` with each chunk. Raises `NotFound` without the campaign, and `KeyReused`.
+    Each chunk of them is durable by itself. `keyed` returns the keyed call of the chunk of this number: a
+    repeat makes those that are missing, and counts them alone. The journal keeps the `reason` with each
+    chunk. Raises `NotFound` without the campaign, and `KeyReused`.
     """
     require_campaign(campaign_id)
     added = finished = 0
@@ -100,9 +98,8 @@ def generate(
                 continue
             finished += size
             added += made
-            progress(made)
     finally:
-        reopening.codes_added(campaign_id=campaign_id)
+        remembered.terms_changed(campaign_id=campaign_id)
     return AddedCodes(added=added, skipped=[], total=_codes_added(campaign_id))
 
 
@@ -138,8 +135,7 @@ def list_codes(*, campaign_id: int, status: str | None) -> "QuerySet[PoolCode]":
 def lock_available(*, campaign_id: int, count: int, but: Collection[str] = ()) -> list[str]:
     """Up to `count` available codes `but` for these, oldest first, locked until the transaction ends.
 
-    Codes that another transaction has locked are skipped. They stay available only while the campaign's row
-    is locked, or is written under a condition on its version.
+    Codes that another transaction has locked are skipped.
     """
     available = PoolCode.objects.filter(campaign_id=campaign_id, status=PoolCode.Status.AVAILABLE)
     others = available.exclude(code__in=but) if but else available
@@ -194,10 +190,8 @@ def _add_chunk(campaign_id: int, codes: Sequence[str], reason: str) -> list[str]
 
 
 def _make_chunk(campaign_id: int, count: int, keyed: KeyedCall | None, reason: str) -> int | None:
-    """Add a chunk of new codes; returns how many: 0 if a call with the key has, None if one of them exists.
-
-    Coupons and confirmations are searched for the codes; in pools the unique key finds duplicates.
-    """
+    """Add a chunk of new codes; returns how many: 0 if a call with the key has, None if one exists."""
+    # In pools the unique key finds duplicates.
     codes = coupon_codes.make_several(count)
     if existing_codes(codes, by=(Coupon, Confirmation, Campaign)):
         return None
@@ -219,11 +213,9 @@ def _write(campaign_id: int, codes: Sequence[str], reason: str) -> None:
     """Count and write these new codes: first the campaign's row, which they refer to."""
     added = {"codes_added": F("codes_added") + len(codes), "version": F("version") + 1}
     Campaign.objects.filter(pk=campaign_id).update(**added)
-    added_at = connection.ops.adapt_datetimefield_value(clock.now())
-    available = PoolCode.Status.AVAILABLE.value
-    with connection.cursor() as cursor:
-        cursor.executemany(INSERT_CODE, [(campaign_id, code, available, added_at) for code in codes])
     if codes:
+        added_at, available = clock.now(), PoolCode.Status.AVAILABLE.value
+        bulk_sql.insert(ROWS, [(campaign_id, code, available, added_at) for code in codes])
         journal.note(
             what="campaign.codes_added",
             subject=f"campaign {campaign_id}",

@@ -59,10 +59,7 @@ def lock_found(found: Collection[Coupon]) -> dict[int, Coupon]:
 
 
 def find_by_code(codes: Collection[str]) -> dict[str, Coupon]:
-    """The coupons of these codes with their campaigns, without a lock: `hold` detects a change since.
-
-    Codes that don't exist are absent. One statement reads them.
-    """
+    """The coupons of these codes with their campaigns, without a lock: `hold` detects a change since."""
     cells = bulk_sql.SqlLiterals()
     wanted = cells.listed(codes)
     if not wanted:
@@ -85,9 +82,7 @@ def find_by_code(codes: Collection[str]) -> dict[str, Coupon]:
 
 
 def discount_amount(coupon: Coupon | None, *, account_id: int, items_amount: int, now: datetime) -> int:
-    """The coupon's discount on items of this amount, in minor units; percentages round down.
-
-    `items_amount` is that of the lines that the discount counts over.
+    """The coupon's discount on lines of this amount that it counts over; percentages round down.
 
     Raises `Rejected` `coupon_not_usable` with `reason`: `not_found` (None, or of another account), `void`,
     `redeemed`, `held`, `expired` or `below_minimum`.
@@ -122,10 +117,7 @@ def not_usable(reason: str) -> Rejected:
 
 
 def mark_held(coupon: Coupon, *, order_id: UUID, by: ActorContext) -> None:
-    """Mark this coupon as held by the order, in memory and in the journal: `hold` writes it.
-
-    A later order of the same batch finds it held. `by` is the actor of the order.
-    """
+    """Mark this coupon as held by the order, in memory and in the journal: `hold` writes it."""
     _note("coupon.held", coupon, order_id=order_id, to=Coupon.Status.HELD, by=by)
     coupon.status = Coupon.Status.HELD
 
@@ -168,19 +160,13 @@ def held_ids(order_ids: Iterable[UUID]) -> list[int]:
 
 
 def redeem(order_ids: Iterable[UUID], *, ids: Sequence[int] | None = None) -> int:
-    """Redeem the coupons that these orders hold; returns how many. Repeating it does nothing.
-
-    `ids` are those of `held_ids`, if it was called before other locks were taken.
-    """
+    """Redeem the coupons that these orders hold, of `held_ids`; returns how many. A repeat does nothing."""
     held = _lock_coupons_of_orders(order_ids, Coupon.Status.HELD, ids=ids)
     return _change_status(held, "coupon.redeemed", to=Coupon.Status.REDEEMED)
 
 
 def reinstate(order_id: UUID, *, now: datetime) -> int:
-    """Reinstate the coupon that a fully refunded order redeemed, unless it has expired by `now`.
-
-    Returns how many were reinstated; repeating it does nothing.
-    """
+    """Reinstate the coupon that a fully refunded order redeemed, unless it has expired; returns how many."""
     redeemed = _lock_coupons_of_orders([order_id], Coupon.Status.REDEEMED)
     usable_again = [coupon for coupon in redeemed if coupon.expires_at > now]
     return _change_status(usable_again, "coupon.given_back", to=Coupon.Status.ISSUED)

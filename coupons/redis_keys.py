@@ -1,11 +1,18 @@
-"""A campaign's keys in Redis: their names, how long they are kept, and scripts on them."""
+"""A campaign's keys in Redis: their names, how long they are kept, which campaigns have some, and scripts."""
 
 import threading
 from collections.abc import Sequence
+from datetime import timedelta
+from functools import lru_cache
 from typing import Any
 
+from django.db.models import Q, QuerySet
+
+from coupons import CAMPAIGNS_AT_ONCE
 from coupons.models import Campaign
 from shop import clock
+from shop.errors import Unavailable
+from shop.lazy_texts import mark as _
 from shop.redis import redis_client
 
 # Keys of a campaign that never closes expire so long after their last write; they are filled again on the
@@ -30,6 +37,12 @@ def seconds_kept(campaign: Campaign) -> int:
     return max(0, int(left)) + SECONDS_KEPT_AFTER_CLOSING
 
 
+@lru_cache(maxsize=CAMPAIGNS_AT_ONCE)
+def fill_lock(campaign_id: int) -> threading.Lock:
+    """One thread of a process fills a campaign's keys from the database: others would read the same rows."""
+    return threading.Lock()
+
+
 def call_script(script: str, campaign_id: int, names: Sequence[str], *arguments: Any) -> Any:
     """The script's reply on the campaign's keys of these names; None when Redis is unavailable."""
     keys = [key(campaign_id, name) for name in names]
@@ -37,3 +50,22 @@ def call_script(script: str, campaign_id: int, names: Sequence[str], *arguments:
         return redis_client.attempt(
             lambda client: client.eval(script, len(keys), *keys, *arguments), otherwise=None
         )
+
+
+def require_script(script: str, campaign_id: int, names: Sequence[str], *arguments: Any) -> Any:
+    """The reply of `call_script`. Raises `Unavailable` without Redis."""
+    reply = call_script(script, campaign_id, names, *arguments)
+    if reply is None:
+        raise redis_unavailable()
+    return reply
+
+
+def redis_unavailable() -> Unavailable:
+    return Unavailable(_("This campaign needs Redis, which is unavailable; nothing was done."))
+
+
+def campaigns_with_keys(strategy: str) -> "QuerySet[Campaign]":
+    """The campaigns of this strategy whose keys Redis may still have."""
+    long_ago = clock.now() - timedelta(seconds=SECONDS_KEPT_AFTER_CLOSING)
+    is_kept = Q(closes_at__isnull=True) | Q(closes_at__gt=long_ago)
+    return Campaign.objects.filter(is_kept, strategy=strategy)

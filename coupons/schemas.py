@@ -324,12 +324,7 @@ def added_body(done: AddedCodes | ListedAccounts) -> dict[str, Any]:
 
 
 def _discount(campaign: Campaign) -> dict[str, Any]:
-    return {
-        "type": campaign.discount_type,
-        "value": campaign.discount_value,
-        "min_order_amount": campaign.min_order_amount,
-        "max_discount_amount": campaign.max_discount_amount,
-    }
+    return {name: getattr(campaign, column) for name, column in DISCOUNT_COLUMNS.items()}
 
 
 COUPON = {

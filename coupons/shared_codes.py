@@ -1,9 +1,7 @@
 """Shared codes: what a campaign whose orders all name one code may be, and why another one is refused.
 
-Orders issue the coupons of such a campaign themselves, under its row's lock (`coupons.coupon_requests`), and
-`POST /coupons` issues them by its strategy. So its strategy must be one that decides by that row alone: a
-queue's tickets, a fair lock's order of waiters and a gate in Redis would not see what orders issue. A partner
-confirms each coupon by a call, which an order's transaction can't wait for.
+Orders issue its coupons under its row's lock (`coupons.coupon_requests`), `POST /coupons` by its strategy,
+which must therefore decide by that row alone. An order's transaction can't wait for a partner.
 """
 
 import re

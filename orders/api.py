@@ -11,7 +11,7 @@ from rest_framework.permissions import AllowAny
 from inventory.reservations import Line
 from orders import cancellation, examples, payment_calls, schemas, selectors, tasks
 from orders.metrics import counters
-from orders.models import Order, Refund
+from orders.models import Order
 from orders.payment import purchase, refunding, top_ups
 from orders.payment_calls import read_order_answers
 from orders.placement import checkout
@@ -233,7 +233,8 @@ class OrderRefunds(View):
     def get(self, request: Request, order_id: UUID) -> Response:
         """List the order's refunds, newest first; staff see the refunds of all orders."""
         account_id = allowed_account_id(request, "orders.view_refund")
-        return paginate(request, selectors.refunds(order_id=order_id, account_id=account_id), _render_refund)
+        refunds = selectors.refunds(order_id=order_id, account_id=account_id)
+        return paginate(request, refunds, lambda refund: refund_body(refund, list(refund.lines.all())))
 
     @extend_schema(
         request=RefundInput,
@@ -416,7 +417,3 @@ def _render_order(request: Request, order: Order) -> dict[str, Any]:
     payments = list(order.payments.all())
     newest = payments[-1] if payments else None
     return order_body(order, list(order.lines.all()), newest, request.language, reader_id=caller_id(request))
-
-
-def _render_refund(refund: Refund) -> dict[str, Any]:
-    return refund_body(refund, list(refund.lines.all()))

@@ -14,14 +14,14 @@ class OrdersConfig(AppConfig):
         from orders.payment import gateway_bookings, purchase, refund_saga, refunding, top_ups
         from orders.saga import status
         from orders.saga.definitions import SAGA_TYPES
-        from payments.reconciliation import orphans, reconciling
+        from payments.reconciliation import reconciling
         from shop.idempotency import recorded_answers
         from shop.observability import gauges
 
         assert {purchase.NAME, top_ups.NAME, refund_saga.NAME} == set(SAGA_TYPES)
         recorded_answers.register_unsettled_finder(refunding.unsettled_references)
         reconciling.BOOKERS.append(gateway_bookings.look_up)
-        orphans.RECORDERS.append(gateway_bookings.record_late_refund)
+        reconciling.RECORDERS.append(gateway_bookings.record_late_refund)
 
         gauges.register(
             "firstcome_sagas_stuck",

@@ -29,8 +29,7 @@ from django.db.models import (
 )
 from django.db.models.functions import Coalesce
 
-from coupons.models import Coupon
-from coupons.restriction_models import FirstOrderUse
+from coupons.models import Coupon, FirstOrderUse
 from inventory.models import Product
 from orders.models import Order, OrderLine, Refund, RefundLine, Saga, SagaLog
 from orders.order_states import ENDED, OPEN, PAID
@@ -80,7 +79,6 @@ LIMIT %s
 
 
 def audit() -> list[LawReport]:
-    """The orders' part of the laws."""
     return [
         reserved_is_what_open_orders_hold(),
         coupons_are_held_by_open_orders(),
@@ -104,11 +102,10 @@ def reserved_is_what_open_orders_hold() -> LawReport:
 
 
 def coupons_are_held_by_open_orders(order_ids: Rows | None = None) -> LawReport:
-    """Coupons with an order, which an index finds; the coupons' part checks that none is held without one.
+    """Coupons with an order; the coupons' part checks that none is held without one.
 
-    A statement for each condition: coupons held by an order that isn't open, coupons redeemed by one that
-    isn't paid, open orders without their coupon, and coupons for first orders whose order is open
-    or paid and is not the one that its account's use names: that account has used two.
+    Coupons held by an order that isn't open, or redeemed by one that isn't paid; open orders without their
+    coupon; orders with a coupon for first orders that aren't the one that its account's use names.
     """
     with_order = Coupon.objects.filter(within("order", order_ids), order__isnull=False)
     wrongly_held = with_order.filter(status=Coupon.Status.HELD).exclude(order__status__in=OPEN)
@@ -117,16 +114,11 @@ def coupons_are_held_by_open_orders(order_ids: Rows | None = None) -> LawReport:
     open_orders = Order.objects.filter(within("pk", order_ids), status__in=OPEN)
     without = open_orders.exclude(coupon_code="").exclude(Exists(theirs))
     offenders = [code for found in (wrongly_held, wrongly_redeemed) for code in _offenders(found, "code")]
-    offenders += _offenders(_second_first_orders(order_ids), "id")
-    return report("L6", count(with_order, order_ids), offenders + _offenders(without, "id"))
-
-
-def _second_first_orders(order_ids: Rows | None) -> "QuerySet[Order]":
-    """Orders that count as a first one, and hold or redeemed such a coupon, without being its use."""
     used = Exists(FirstOrderUse.objects.filter(order=OuterRef("pk")))
-    coupons = Coupon.objects.filter(within("order", order_ids), campaign__first_order_only=True)
-    holders = coupons.filter(order__isnull=False).values("order")
-    return Order.objects.filter(~used, pk__in=holders, status__in=first_orders.COUNTING)
+    holders = with_order.filter(campaign__first_order_only=True).values("order")
+    second = Order.objects.filter(~used, pk__in=holders, status__in=first_orders.COUNTING)
+    offenders += _offenders(second, "id") + _offenders(without, "id")
+    return report("L6", count(with_order, order_ids), offenders)
 
 
 def keys_have_one_effect(key_ids: Rows | None = None) -> LawReport:
@@ -181,17 +173,13 @@ def _payments_inconsistent_with_orders(order_ids: Rows | None = None) -> list[st
     ).exclude(order__status__in=PAID)
     unfinished = _unfinished_sagas(purchase.NAME, top_ups.NAME)
     forgotten = Payment.objects.filter(of_orders, status__in=UNSETTLED).exclude(Exists(unfinished))
-    inconsistent = ((unpaid, "id"), (overpaid, "order_id"), (forgotten, "id"))
-    offenders = [id for rows, name in inconsistent for id in _offenders(rows, name)]
-    return offenders + _offenders(_several_not_failed(order_ids), "order_id")
-
-
-def _several_not_failed(order_ids: Rows | None) -> "QuerySet[Payment]":
-    """Payments after an order's first one, while another payment of that order is not failed either."""
+    # Payments after an order's first one, while another payment of that order is not failed either.
     not_failed = Payment.objects.exclude(status=Payment.Status.FAILED)
     others = not_failed.filter(order=OuterRef("order")).exclude(pk=OuterRef("pk"))
-    later = not_failed.filter(within("order", order_ids), order__isnull=False, number__gt=1)
-    return later.filter(Exists(others))
+    later = not_failed.filter(of_orders, order__isnull=False, number__gt=1)
+    several = later.filter(Exists(others))
+    inconsistent = ((unpaid, "id"), (overpaid, "order_id"), (forgotten, "id"), (several, "order_id"))
+    return [id for rows, name in inconsistent for id in _offenders(rows, name)]
 
 
 def refunds_add_up(order_ids: Rows | None = None) -> LawReport:

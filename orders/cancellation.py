@@ -48,8 +48,7 @@ def cancel(*, order_id: UUID, account_id: int | None, reason: str = "") -> Order
 def expire_due() -> int:
     """Expire the unpaid orders whose time to pay is over. Returns how many.
 
-    An order that can't expire keeps its stock and doesn't stop the others: the journal records why, and the
-    next call retries. Raises `Unavailable` without the database.
+    One that can't keeps its stock and stops no other: the journal records why, and the next call retries.
     """
     ended, rest = 0, Q()
     while True:
@@ -72,7 +71,6 @@ def overdue_count() -> int:
 
 
 def last_failure(order_id: UUID) -> JournalLine | None:
-    """The last recorded reason why the order can't expire."""
     return _failure_lines(order_id).first()
 
 
@@ -167,7 +165,6 @@ def _failure_lines(order_id: UUID) -> QuerySet[JournalLine]:
 
 
 def _expire(order_ids: Collection[UUID]) -> int:
-    """Expire the orders that are still unpaid once their rows are locked. Returns how many."""
     locked = Order.objects.select_for_update().filter(id__in=order_ids).order_by("id")
     lapsed = [order for order in locked if order_states.is_lapsed(order)]
     if lapsed:

@@ -36,7 +36,6 @@ def note_status(order: Order | LockedOrder, *, status: str, at: datetime, detail
 
 
 def note_kept(order: LockedOrder, *, at: datetime, detail: str) -> None:
-    """Record that a card was refused, and the order awaits another payment."""
     journal.note(
         what=KEPT,
         subject=f"order {order.id}",
@@ -49,7 +48,6 @@ def note_kept(order: LockedOrder, *, at: datetime, detail: str) -> None:
 
 
 def note_refund_requested(order: Order, refund: Refund, lines: Sequence[RefundLine]) -> None:
-    """Record that a refund was requested, and why; `order` has its values before it became `refunding`."""
     journal.note(
         what="refund.requested",
         subject=f"refund {refund.id}",

@@ -46,8 +46,6 @@ def transition(order_ids: Collection[UUID], *, to: str, **fields: Any) -> int:
 
 
 class LockedOrder(NamedTuple):
-    """The columns of a locked order that its sagas need."""
-
     id: UUID
     account_id: int
     status: str
@@ -60,10 +58,7 @@ class LockedOrder(NamedTuple):
 
 
 def lock(order_ids: Iterable[UUID], *, skip_locked: bool = False) -> dict[UUID, LockedOrder]:
-    """Lock these orders in the order of their ids until the transaction ends; returns them by id.
-
-    With `skip_locked`, orders that another transaction has locked are left out.
-    """
+    """Lock these orders in the order of their ids; `skip_locked` leaves out those that are locked already."""
     open_transaction.assert_inside()
     for_update = bulk_sql.for_update(skip_locked=skip_locked)
     found = bulk_sql.reader(Order, LockedOrder._fields).rows_of(set(order_ids), lock=for_update)
@@ -78,8 +73,6 @@ def lock_one(order_id: UUID, **own: int) -> Order:
 
 
 class NewOrder(NamedTuple):
-    """The row of an order that was just decided."""
-
     id: UUID
     account_id: int
     status: str
@@ -100,8 +93,6 @@ class NewOrder(NamedTuple):
 
 
 class NewLine(NamedTuple):
-    """The row of a line: one product of the order."""
-
     order_id: UUID
     product_id: int
     sku: str

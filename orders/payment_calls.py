@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -35,6 +35,7 @@ log = get_logger(__name__)
 ATTEMPT_SECONDS = 2.0
 ReadAnswers = Callable[[Sequence[UUID], str], Mapping[UUID, CurrentAnswer]]
 """Reads the current answers for these orders or payments, in a language."""
+AnswerRequest = tuple[KeyedCall, UUID, ReadAnswers]
 
 
 async def pay(
@@ -108,16 +109,15 @@ def payer_of(request: Request, call: KeyedCall, token: str | None) -> Payer | No
 
 
 def read_order_answers(order_ids: Sequence[UUID], language: str) -> dict[UUID, CurrentAnswer]:
-    """The answers, by their ids, of calls that paid these orders as they were placed."""
+    # First the orders: one that is settled in between is then only shown as not settled.
+    found = selectors.read_orders(order_ids)
     payments = payment_states.payments_of(order_ids)
     return {
-        order.id: schemas.order_answer(order, lines, payments[order.id], language)
-        for order, lines in selectors.read_orders(order_ids)
+        order.id: schemas.order_answer(order, lines, payments[order.id], language) for order, lines in found
     }
 
 
 def read_payment_answers(payment_ids: Sequence[UUID], language: str) -> dict[UUID, CurrentAnswer]:
-    """The answers, by their ids, of calls that started these payments."""
     payments = Payment.objects.filter(id__in=payment_ids)
     return {payment.id: schemas.payment_answer(payment, language) for payment in payments}
 
@@ -181,12 +181,6 @@ def _preferred_seconds(request: Request) -> int | None:
     return prefer.wait_seconds(request.header("Prefer"))
 
 
-class _AnswerRequest(NamedTuple):
-    call: KeyedCall
-    subject_id: UUID
-    read: ReadAnswers
-
-
 async def wait_for_answer(
     call: KeyedCall,
     subject_id: UUID,
@@ -207,7 +201,7 @@ async def wait_for_answer(
     async def is_over() -> bool:
         # Read first, so that the answer shows at least that attempt.
         is_enough = is_attempted is not None and await run_in_thread(is_attempted, subject_id)
-        answers.append(await submit_to_batcher(_batcher, _AnswerRequest(call, subject_id, read)))
+        answers.append(await submit_to_batcher(_batcher, (call, subject_id, read)))
         return is_enough or answers[-1].is_settled or answers[-1].is_for_customer
 
     if seconds:
@@ -221,7 +215,7 @@ async def wait_for_answer(
     return answers[-1].answer if answers else None
 
 
-def _read_answers(requests: Sequence[_AnswerRequest]) -> list[CurrentAnswer]:
+def _read_answers(requests: Sequence[AnswerRequest]) -> list[CurrentAnswer]:
     """One answer per request; final ones are recorded under their keys, in the language of the request."""
     groups: dict[tuple[ReadAnswers, str], list[UUID]] = {}
     for call, subject_id, read in requests:
@@ -229,17 +223,17 @@ def _read_answers(requests: Sequence[_AnswerRequest]) -> list[CurrentAnswer]:
     found = {group: group[0](subject_ids, group[1]) for group, subject_ids in groups.items()}
     answers = [found[read, call.language][subject_id] for call, subject_id, read in requests]
     settled: dict[tuple[int, str], tuple[KeyedCall, Answer]] = {}
-    for request, current in zip(requests, answers, strict=True):
+    for (call, *_rest), current in zip(requests, answers, strict=True):
         if current.is_settled:
-            settled.setdefault(request.call.name, (request.call, current.answer))
+            settled.setdefault(call.name, (call, current.answer))
     recorded = dict(zip(settled, recorded_answers.record_settled_answers([*settled.values()]), strict=True))
     return [
-        CurrentAnswer(recorded[request.call.name]) if request.call.name in recorded else current
-        for request, current in zip(requests, answers, strict=True)
+        CurrentAnswer(recorded[call.name]) if call.name in recorded else current
+        for (call, *_rest), current in zip(requests, answers, strict=True)
     ]
 
 
 # Requests are woken together, by the batch that settles their payments.
-_batcher: Batcher[_AnswerRequest, CurrentAnswer] = Batcher(
+_batcher: Batcher[AnswerRequest, CurrentAnswer] = Batcher(
     _read_answers, name="payment_status", linger_seconds=0.002
 )

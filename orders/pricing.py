@@ -29,8 +29,7 @@ def split_discount(total_amount: int, line_amounts: Sequence[int]) -> list[int]:
 def discounted_amount(count: int, *, quantity: int, unit_price: int, discount_amount: int) -> int:
     """The price of `count` units of a line less their share of the discount, which is rounded down.
 
-    A refund is the difference of two of these amounts, so all refunds of a line add up to exactly what the
-    line cost, however they are split.
+    Refunds are differences of these amounts, so they add up to what the line cost, however they are split.
     """
     return count * unit_price - discount_amount * count // quantity
 
@@ -40,8 +39,7 @@ def refund_points_amount(
 ) -> int:
     """The points of a refund: the proportion of points in the order's payment, rounded down.
 
-    The card's part never exceeds what is left to refund on the card. The last refund therefore returns
-    exactly what is left of both: its amount is all that is left, and what the card doesn't cover is points.
+    The card's part never exceeds what is left on the card, so the last refund returns what is left of both.
     """
     proportion = amount * points_amount // total_amount if total_amount else 0
     return max(proportion, amount - refundable_card_amount)

@@ -254,7 +254,7 @@ WITH_A_NUMBER = [
     gettext_noop("{number} of a dispute won"),
     gettext_noop("{number} of a dispute lost"),
 ]
-"""Details in timelines that have a number; `shop.lazy_texts.translate` finds them by it."""
+"""Details in timelines that have a number; `shop.lazy_texts.translate_stored` finds them by it."""
 
 
 def event_body(line: JournalLine, *, for_staff: bool, language: str) -> dict[str, Any]:
@@ -266,7 +266,6 @@ def event_body(line: JournalLine, *, for_staff: bool, language: str) -> dict[str
 
 
 def archived_body(month: ArchivedMonth, *, for_staff: bool) -> dict[str, Any]:
-    """A month of the timeline that is in a file, which staff get the name of."""
     return {"month": month.month, "file": month.file if for_staff else None}
 
 
@@ -318,7 +317,6 @@ def order_body(
 
 
 def refund_body(refund: Refund, lines: Sequence[RefundLine]) -> dict[str, Any]:
-    """The response body of a refund."""
     return {
         "id": str(refund.id),
         "order": str(refund.order_id),
@@ -351,7 +349,6 @@ def order_address(order_id: UUID) -> str:
 
 
 def placed_order_answer(placed: PlacedOrder) -> Answer | None:
-    """The answer to record for a new order; None while it is being paid."""
     if placed.started:
         return None
     body = json_format.dump(order_body(placed.order, placed.lines, None))
@@ -359,7 +356,6 @@ def placed_order_answer(placed: PlacedOrder) -> Answer | None:
 
 
 def refund_answer(started: StartedRefund) -> Answer:
-    """The answer to record for a refund: 202, with the URL that shows its progress."""
     body = json_format.dump(refund_body(started.refund, started.lines))
     return Answer(202, body, f"{order_address(started.refund.order_id)}/refunds")
 
@@ -394,7 +390,7 @@ def payment_answer(payment: Payment, language: str) -> CurrentAnswer:
     return CurrentAnswer(answer, is_for_customer=payment.requires_action)
 
 
-def _declined(declined: Payment, language: str, **about: str) -> CurrentAnswer:
+def _declined(declined: Payment, language: str, **about: Any) -> CurrentAnswer:
     shown = lazy_texts.translate_stored(declined.failure_detail, language)
     problem = problems.problem(
         402,

@@ -42,7 +42,6 @@ def read_orders(order_ids: Sequence[UUID]) -> list[tuple[NewOrder, list[NewLine]
 
 
 def get_order(*, order_id: UUID, account_id: int | None) -> Order:
-    """One of the visible orders. Raises `NotFound`."""
     order = visible_orders(account_id=account_id).filter(id=order_id).first()
     if order is None:
         raise NotFound(_("There is no such order."))
@@ -50,7 +49,6 @@ def get_order(*, order_id: UUID, account_id: int | None) -> Order:
 
 
 def refunds(*, order_id: UUID, account_id: int | None) -> QuerySet[Refund]:
-    """The refunds of one of the visible orders, with their lines. Raises `NotFound`."""
     get_order(order_id=order_id, account_id=account_id)
     lines = RefundLine.objects.select_related("line").order_by("id")
     return Refund.objects.filter(order_id=order_id).prefetch_related(Prefetch("lines", lines))
@@ -63,7 +61,6 @@ def count_settled_refunds(order_id: UUID) -> int:
 
 
 def open_lines_of_product(product_id: int, *, most: int) -> list[OrderLine]:
-    """Lines of open orders that hold the product, newest first; any `most` of them if there are more."""
     lines = OrderLine.objects.filter(product_id=product_id, order__status__in=OPEN)
     # Sorted here: an order by id would have the database read the table backwards until it finds enough.
     found = lines.select_related("order__account")[:most]

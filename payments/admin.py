@@ -9,7 +9,6 @@ from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html
-from django.utils.http import urlencode
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
@@ -168,10 +167,6 @@ class ReconciliationAdmin(ReadOnlyMixin, ModelAdmin):
     actions_list = ["compare"]
     actions_detail = ["fix"]
 
-    def get_actions_detail(self, request: HttpRequest, object_id: str) -> list[Any]:
-        """None: the findings have the links to the action."""
-        return []
-
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
@@ -180,42 +175,31 @@ class ReconciliationAdmin(ReadOnlyMixin, ModelAdmin):
             context |= {
                 "run": run,
                 "unread": stored_text(run.unread),
-                "findings": self._findings(request, run, shown),
+                "findings": self._findings(request, shown),
                 "not_shown": run.differences - len(shown),
                 "is_clean": reconciling.is_clean(run),
                 "title": gettext("Comparison of %(at)s") % {"at": f"{run.ended_at:%Y-%m-%d %H:%M}"},
             }
         return super().render_change_form(request, context, *args, **kwargs)
 
-    def _findings(
-        self, request: HttpRequest, run: Reconciliation, shown: list[dict[str, Any]]
-    ) -> list[dict[str, Any]]:
-        """Each difference with its payment's page, what to do, and the page of its fix."""
-        keys = [finding["key"] for finding in shown]
+    def _findings(self, request: HttpRequest, shown: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Each difference with its payment, if it may be seen, what to do, and whether it may be fixed."""
+        keys = [finding["key"] for finding in shown if request.user.has_perm("payments.view_payment")]
         payments = dict(Payment.objects.filter(charge_key__in=keys).values_list("charge_key", "id"))
-        fix = reverse("admin:payments_reconciliation_fix", args=[run.pk])
-        may_fix, may_view = request.user.has_perm(FIX), request.user.has_perm("payments.view_payment")
         return [
             {
                 "key": finding["key"],
                 "cause": remedies.cause_text(finding),
                 "done": _done(finding),
                 "advice": remedies.advice(finding),
-                "fix": f"{fix}?{urlencode({'key': finding['key']})}"
-                if may_fix and remedies.is_fixable(finding)
-                else "",
-                "payment": reverse("admin:payments_payment_change", args=[payments[finding["key"]]])
-                if may_view and finding["key"] in payments
-                else "",
+                "is_fixable": request.user.has_perm(FIX) and remedies.is_fixable(finding),
+                "payment_id": payments.get(finding["key"]),
             }
             for finding in shown
         ]
 
     @button(description=_("Compare now"), icon="balance", permissions=[FIX])
     def compare(self, request: HttpRequest) -> Action:
-        def report(_: object) -> str:
-            return gettext("A worker compares the books now: reload to see what it finds.")
-
         def perform(data: Mapping[str, Any], keyed: KeyedCall) -> Any:
             outcome = reconciling.note_request(reason=data["reason"], keyed=keyed)
             if not isinstance(outcome, Replay):
@@ -232,11 +216,12 @@ class ReconciliationAdmin(ReadOnlyMixin, ModelAdmin):
             submit=_("Compare"),
             perform_keyed=perform,
             once="compare",
-            report=report,
+            report=lambda _: gettext("A worker compares the books now: reload to see what it finds."),
             back=reverse("admin:payments_reconciliation_changelist"),
         )
 
-    @button(description=_("Refund this charge"), permissions=[FIX])
+    # The findings have the links to it.
+    @button(description=_("Refund this charge"), permissions=[FIX], is_useful=lambda request, run: False)
     def fix(self, request: HttpRequest, run: Reconciliation) -> Action:
         key = request.POST.get("key", request.GET.get("key", ""))
         finding = remedies.find(run, key)

@@ -140,13 +140,8 @@ def refund(
     open_transaction.assert_inside()
     if not points_amount + card_amount:
         return None
-    return transfer(
-        kind=Kind.REFUND,
-        reference=str(refund_id),
-        amounts={SALES: -points_amount - card_amount, GATEWAY_CLEARING: card_amount, user_id: points_amount},
-        order_id=order_id,
-        at=at,
-    )
+    amounts = {SALES: -points_amount - card_amount, GATEWAY_CLEARING: card_amount, user_id: points_amount}
+    return transfer(kind=Kind.REFUND, reference=str(refund_id), amounts=amounts, order_id=order_id, at=at)
 
 
 def reverse_top_up(payment: Payment, *, kind: str, reference: str, amount: int) -> None:
@@ -197,26 +192,17 @@ def credit_top_ups(
     transfer_many(proposals, is_locked=is_locked)
 
 
-def grant(*, user_id: int, amount: int, reason: str, reference: str, at: datetime | None = None) -> Entry:
+def grant(*, user_id: int, amount: int, reason: str, reference: str) -> Entry:
     """Add granted points to the wallet, which must be open (`open_wallet`), and return its entry."""
-    granted = transfer(
-        kind=Kind.GRANT,
-        reference=reference,
-        amounts={PROMOTIONS: -amount, user_id: amount},
-        reason=reason,
-        at=at,
-    )
+    amounts = {PROMOTIONS: -amount, user_id: amount}
+    granted = transfer(kind=Kind.GRANT, reference=reference, amounts=amounts, reason=reason)
     return Entry.objects.select_related("transfer").get(transfer=granted, account_id=user_id)
 
 
 def forfeit(*, user_id: int, amount: int, reason: str, reference: str) -> None:
     """Return all that the wallet of an account holds to the shop, when the account is erased."""
-    transfer(
-        kind=Kind.FORFEIT,
-        reference=reference,
-        amounts={user_id: -amount, PROMOTIONS: amount},
-        reason=reason,
-    )
+    amounts = {user_id: -amount, PROMOTIONS: amount}
+    transfer(kind=Kind.FORFEIT, reference=reference, amounts=amounts, reason=reason)
 
 
 def bulk_open_wallets(user_ids: Collection[int], amount: int) -> int:

@@ -9,12 +9,9 @@ from django.contrib import admin
 from django.contrib.admin.widgets import AutocompleteSelectMultiple
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.urls import reverse
-from django.utils.html import format_html
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
-from unfold.decorators import display
 
 from inventory.models import Product
 from sales import metrics, pausing, schemas, terms
@@ -23,7 +20,7 @@ from sales.waiting_room import entries
 from shop import clock, form_fields
 from shop.admin_site import REASON, NonAtomicAdmin, ReasonedChangesMixin
 from shop.operators import actions
-from shop.operators.display import status_label
+from shop.operators.display import link, status_label
 from shop.operators.forms import ChangeForm, EditForm, FormIdField
 from shop.operators.lists import RecordsAdmin, column
 from shop.operators.pausing import PausingMixin
@@ -96,13 +93,6 @@ class SaleForm(EditForm, ChangeForm):
             self.fields[PRODUCTS].required = False
         self.carry_initial()
 
-    def terms(self, names: list[str]) -> dict[str, Any]:
-        """The arguments of `terms.create` and `terms.change` for these fields."""
-        given = {name: self.cleaned_data[name] for name in names}
-        if PRODUCTS in given:
-            given["product_ids"] = sorted(product.pk for product in given.pop(PRODUCTS))
-        return given
-
 
 ENTRIES, LINKED_ENTRIES = "entries", "linked_entries"
 """The field with the number of entries, and its name where it is a link to them."""
@@ -135,21 +125,15 @@ class SaleAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdmin):
     actions = ["pause_selected", "resume_selected"]
     actions_detail = ["pause", "resume"]
 
-    @display(description=_("status"))
-    def shown_status(self, sale: Sale) -> str:
-        return "-" if sale.pk is None else status_label(sale.status_at(clock.now()))
+    shown_status = column(_("status"), lambda sale: status_label(sale.status_at(clock.now())))
 
     @admin.display(description=_("seed"))
     def public_seed(self, sale: Sale) -> str:
-        if sale.pk is None:
-            return "-"
         return schemas.public_seed(sale) or gettext("Secret until the draw at the opening.")
 
     @admin.display(description=_("sale entries"))
     def entries(self, sale: Sale) -> str:
         """How many there are by their status."""
-        if sale.pk is None:
-            return "-"
         # Unfold renders the field five times for a page, and the count reads an index of all entries.
         if "entries_text" not in vars(sale):
             counts = metrics.entries_by_status([sale.pk])[sale.pk]
@@ -160,13 +144,12 @@ class SaleAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdmin):
     @admin.display(description=_("sale entries"))
     def linked_entries(self, sale: Sale) -> str:
         """A link to them, for accounts that may see them."""
-        address = f"{reverse('admin:sales_saleentry_changelist')}?sale={sale.pk}"
-        return format_html('<a href="{}" class="text-link underline">{}</a>', address, self.entries(sale))
+        return link(self.entries(sale), "admin:sales_saleentry_changelist", query=f"sale={sale.pk}")
 
     def get_fields(self, request: HttpRequest, obj: Sale | None = None) -> Any:
-        """A new sale's page carries the form's id too; one that may not be changed shows no form's fields."""
+        """A new sale's page has the form alone, with its id; one that may not be changed has no form."""
         if obj is None:
-            return [*self.fields, "form_id"]
+            return [*SaleForm.Meta.fields, "form_id"]
         fields = list(self.fields)
         if request.user.has_perm("sales.view_saleentry"):
             fields[fields.index(ENTRIES)] = LINKED_ENTRIES
@@ -191,7 +174,10 @@ class SaleAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdmin):
 
     def save_model(self, request: HttpRequest, obj: Sale, form: Any, change: bool) -> None:
         """Write only the fields that were changed here: the page's copy of the others may be out of date."""
-        given = form.terms(form.changed_data if change else SaleForm.Meta.fields)
+        names = form.changed_data if change else SaleForm.Meta.fields
+        given = {name: form.cleaned_data[name] for name in names}
+        if PRODUCTS in given:
+            given["product_ids"] = sorted(product.pk for product in given.pop(PRODUCTS))
         if change:
             terms.change(sale_id=obj.pk, **given, reason=form.cleaned_data[REASON])
             return
@@ -200,10 +186,6 @@ class SaleAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdmin):
 
     def set_paused(self, row_id: int, *, is_paused: bool, reason: str) -> Sale:
         return pausing.set_paused(sale_id=row_id, is_paused=is_paused, reason=reason)
-
-    def has_delete_permission(self, request: HttpRequest, obj: Sale | None = None) -> bool:
-        """Never: its entries and order lines refer to it."""
-        return False
 
 
 @admin.register(SaleProduct)

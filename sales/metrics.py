@@ -12,7 +12,6 @@ from sales.models import Sale, SaleEntry
 from sales.waiting_room.admission import WINDOW
 from shop import clock
 from shop.observability import gauges
-from shop.observability.reading import Source
 
 MOST_RUNNING = 50
 WAITING, ADMITTED = "firstcome_sale_waiting", "firstcome_sale_admitted"
@@ -30,13 +29,7 @@ HELPS = {
 
 
 def register() -> None:
-    gauges.register_group(
-        "running_sales",
-        helps=HELPS,
-        read=read_running,
-        source=Source.DATABASE,
-        labels=dict.fromkeys(HELPS, "sale"),
-    )
+    gauges.register_group("running_sales", HELPS, read_running, label="sale")
 
 
 def read_running() -> dict[str, dict[str, float]]:

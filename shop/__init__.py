@@ -1,7 +1,7 @@
 """What every app builds on: settings, HTTP, the database, Redis, events, operations.
 
-`settings`, `urls`, `celery` and `admin_site` compose the apps. Any app may import from here; nothing here
-imports an app, except `urls` and management commands.
+`settings`, `urls`, `asgi` and `celery` compose the apps. Any app may import from here; of what is here only
+`urls`, `asgi`, the back office, the welcome page, personal data and management commands import an app.
 """
 
 import importlib

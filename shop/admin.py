@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 from django.contrib import admin, messages
@@ -9,19 +10,18 @@ from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.urls import reverse
 from django.utils import translation
-from django.utils.html import format_html, format_html_join
+from django.utils.functional import cached_property
+from django.utils.html import format_html_join
 from django.utils.safestring import mark_safe
 from django.utils.translation import gettext, ngettext_lazy
 from django.utils.translation import gettext_lazy as _
 from django_otp.plugins.otp_static.models import StaticDevice
 from django_otp.plugins.otp_totp.models import TOTPDevice
 from unfold.admin import ModelAdmin
-from unfold.decorators import action
 from unfold.forms import UserChangeForm, UserCreationForm
 
 from shop.accounts import accounts, permissions, second_factor
@@ -32,13 +32,12 @@ from shop.models import AuditState, CommittedTransaction, IdempotencyKey, LawSta
 from shop.operators import actions as operator_actions
 from shop.operators import api_key_admin, approval_admin, feed_admin, journal_admin  # noqa: F401 - their pages
 from shop.operators.actions import Action, button
-from shop.operators.display import status_label
+from shop.operators.display import link, status_label
 from shop.operators.forms import ChangeForm
-from shop.operators.lists import KeysetMixin, RecordsAdmin, SearchMixin, column
+from shop.operators.lists import ChoiceFilter, KeysetMixin, RecordsAdmin, SearchMixin, column
 
 RIGHTS = ("is_staff", "is_superuser", "groups", "user_permissions")
 MOST_FOUND = 200
-LONGEST_GROUP_NUMBER = 10
 DISABLING = _(
     "A disabled account can't sign in, and its tokens are refused within five seconds. Its orders, "
     "coupons and points stay."
@@ -54,24 +53,26 @@ def is_superuser(request: HttpRequest) -> bool:
     return isinstance(request.user, User) and request.user.is_active and request.user.is_superuser
 
 
+def _is_customer(account: User | None) -> bool:
+    return account is None or not (account.is_staff or account.is_superuser)
+
+
 class AccountChangeForm(ChangeForm, UserChangeForm):
     """Changes an account, and asks why."""
 
 
-class GroupFilter(admin.SimpleListFilter):
+class GroupFilter(ChoiceFilter):
     """Members of a group. Django's own filter also offers those of none, for which it joins all accounts."""
 
     title, parameter_name = _("group"), "groups__id__exact"
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(str(group.pk), group.name) for group in Group.objects.order_by("name")]
-
-    def queryset(self, request: HttpRequest, queryset: "QuerySet[User]") -> "QuerySet[User]":
-        groups = self.value() or ""
-        if not (groups.isascii() and groups.isdigit() and len(groups) < LONGEST_GROUP_NUMBER):
-            return queryset
-        members = User.groups.through.objects.filter(group_id=int(groups))
-        return queryset.filter(pk__in=members.values("user_id"))
+    @cached_property
+    def options(self) -> Any:  # type: ignore[override]
+        members = User.groups.through.objects.all()
+        return {
+            str(group.pk): (group.name, Q(pk__in=members.filter(group=group).values("user_id")))
+            for group in Group.objects.order_by("name")
+        }
 
 
 @admin.register(User)
@@ -125,15 +126,12 @@ class UserAdmin(KeysetMixin, SearchMixin, JournaledChangesMixin, DjangoUserAdmin
             return gettext("only superusers disable staff: it is not changed")
         return ""
 
-    @admin.display(description=_("page"))
-    def page(self, account: User) -> str:
-        address = reverse("account-page", args=[account.pk])
-        return format_html('<a href="{}" class="text-link underline">{}</a>', address, gettext("Open"))
+    page = column(_("page"), lambda account: link(gettext("Open"), "account-page", account.pk))
 
-    @action(description=_("Account's page"), icon="person", permissions=["view"])
-    def open_page(self, request: HttpRequest, object_id: str) -> HttpResponse:
+    @button(description=_("Account's page"), icon="person", permissions=["view"])
+    def open_page(self, request: HttpRequest, account: User) -> HttpResponse:
         """The page with its orders, coupons, wallet and limits."""
-        return redirect("account-page", object_id)
+        return redirect("account-page", account.pk)
 
     def search(self, rows: "QuerySet[User]", term: str) -> "QuerySet[User]":
         """Accounts by the beginning of name or address, or by number: each by an index, so many of each."""
@@ -167,15 +165,15 @@ class UserAdmin(KeysetMixin, SearchMixin, JournaledChangesMixin, DjangoUserAdmin
 
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         """Only superusers change staff accounts: with a new password come the account's permissions."""
-        if obj is not None and (obj.is_staff or obj.is_superuser) and not is_superuser(request):
-            return False
-        return super().has_change_permission(request, obj)
+        may_change = super().has_change_permission(request, obj)
+        return may_change and (_is_customer(obj) or is_superuser(request))
 
     def has_disable_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         """Narrower than changing an account, whose password it can't set. Superusers alone disable staff."""
-        if obj is not None and (obj.is_staff or obj.is_superuser) and not is_superuser(request):
-            return False
-        return request.user.has_perm(permissions.DISABLE) or super().has_change_permission(request, obj)
+        may_disable = request.user.has_perm(permissions.DISABLE) or super().has_change_permission(
+            request, obj
+        )
+        return may_disable and (_is_customer(obj) or is_superuser(request))
 
     def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         return False
@@ -189,14 +187,10 @@ class GroupAdmin(JournaledChangesMixin, DjangoGroupAdmin, ModelAdmin):
     form = ChangeForm
     fields = ["name", "permissions"]
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
+    def has_add_permission(self, request: HttpRequest, obj: Group | None = None) -> bool:
         return is_superuser(request)
 
-    def has_change_permission(self, request: HttpRequest, obj: Group | None = None) -> bool:
-        return is_superuser(request)
-
-    def has_delete_permission(self, request: HttpRequest, obj: Group | None = None) -> bool:
-        return is_superuser(request)
+    has_change_permission = has_delete_permission = has_add_permission
 
     def delete_model(self, request: HttpRequest, obj: Group) -> None:
         self.delete_queryset(request, Group.objects.filter(pk=obj.pk))
@@ -231,10 +225,7 @@ class OneTimeCodesAdmin(ReadOnlyMixin, ModelAdmin):
     def get_queryset(self, request: HttpRequest) -> "QuerySet[TOTPDevice]":
         return super().get_queryset(request).annotate(codes_left=second_factor.backup_codes_of("user_id"))
 
-    @admin.display(description=_("backup codes left"))
-    def backup_codes_left(self, device: TOTPDevice) -> int:
-        codes_left: int = device.codes_left
-        return codes_left
+    backup_codes_left = column(_("backup codes left"), attrgetter("codes_left"))
 
 
 @admin.register(IdempotencyKey)
@@ -269,14 +260,13 @@ class LawStatusAdmin(ReadOnlyMixin, ModelAdmin):
 
     answer = column(_("answer"), lambda status: status_label("holds" if status.holds else "broken"))
 
-    @admin.display(description=_("says"))
-    def says(self, status: LawStatus) -> str:
-        return gettext(laws.LAWS[status.law]) if status.law in laws.LAWS else ""
-
-    @admin.display(description=_("offenders"))
-    def offender_list(self, status: LawStatus) -> str:
-        lines = ([str(offender)] for offender in status.offenders)
-        return format_html_join(mark_safe("<br>"), "{}", lines) or gettext("none")
+    says = column(_("says"), lambda status: gettext(laws.LAWS[status.law]) if status.law in laws.LAWS else "")
+    offender_list = column(
+        _("offenders"),
+        lambda status: (
+            format_html_join(mark_safe("<br>"), "{}", ([one] for one in status.offenders)) or gettext("none")
+        ),
+    )
 
 
 @admin.register(AuditState)

@@ -21,7 +21,7 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
-from django.urls import reverse_lazy
+from django.urls import reverse
 from django.utils import translation
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext
@@ -104,7 +104,12 @@ class OperatorsList(ChangeList):
     full_result_count: int | None
 
     def get_results(self, request: HttpRequest) -> None:
-        if issubclass(self.model_admin.paginator, KeysetPaginator):
+        if getattr(request, "is_export", False):
+            # It reads the rows by itself: here no page is read, and none counted.
+            self.result_list, self.result_count, self.full_result_count = self.queryset.none(), 0, 0
+            self.show_full_result_count = self.show_admin_actions = False
+            self.can_show_all = self.multi_page = False
+        elif issubclass(self.model_admin.paginator, KeysetPaginator):
             self._read_page(request)
         else:
             super().get_results(request)
@@ -183,6 +188,13 @@ class ListMixin:
         found = [search(request, queryset, spelling) for spelling in spellings(search_term)]
         return reduce(or_, (rows for rows, _ in found)), any(is_repeated for _, is_repeated in found)
 
+    def get_actions_detail(self, request: HttpRequest, object_id: str) -> list[Any]:
+        """Without the buttons that do nothing for the row as it is."""
+        row = self.get_object(request, object_id)  # type: ignore[attr-defined]
+        found = super().get_actions_detail(request, object_id)  # type: ignore[misc]
+        conditions = [(one, getattr(one.method, "is_useful", None)) for one in found if row is not None]
+        return [one for one, is_useful in conditions if is_useful is None or is_useful(request, row)]
+
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return OperatorsList
 
@@ -241,11 +253,7 @@ class ReadOnlyMixin(ListMixin):
     def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False
 
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
+    has_change_permission = has_delete_permission = has_add_permission
 
     def get_fieldsets(self, request: HttpRequest, obj: Model | None = None) -> Any:
         """As the class says; a row that the account may not view is named, without Django's link to it."""
@@ -337,17 +345,14 @@ class OwnPasswordForm(JournaledPasswordMixin, AdminOwnPasswordChangeForm):
         return password
 
 
-class OwnPasswordPage(PasswordChangeView):
-    form_class = OwnPasswordForm
-    success_url = reverse_lazy("admin:password_change_done")
-
-    def get_form_kwargs(self) -> dict[str, Any]:
-        return super().get_form_kwargs() | {"address": client_address.from_request(self.request)}
-
-
 def change_own_password(request: HttpRequest) -> HttpResponseBase:
     """The admin's page to change one's own password, whose form the admin site doesn't let us choose."""
-    return OwnPasswordPage.as_view(extra_context=admin.site.each_context(request))(request)
+    page = PasswordChangeView.as_view(
+        form_class=partial(OwnPasswordForm, address=client_address.from_request(request)),
+        success_url=reverse("admin:password_change_done"),
+        extra_context=admin.site.each_context(request),
+    )
+    return page(request)
 
 
 @contextmanager

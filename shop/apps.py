@@ -71,10 +71,4 @@ class ShopConfig(AppConfig):
             read=endpoints.count_disabled,
             label="disabled_by",
         )
-        gauges.register_group(
-            "laws",
-            helps=law_status.HELPS,
-            read=law_status.read_gauges,
-            source=Source.DATABASE,
-            labels=dict.fromkeys(law_status.HELPS, "law"),
-        )
+        gauges.register_group("laws", law_status.HELPS, law_status.read_gauges, label="law")

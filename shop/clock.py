@@ -217,7 +217,8 @@ def _adopt(measurement: Measurement) -> None:
     if abs(correction) > USUAL_CORRECTION_SECONDS:
         log.warning("the database's clock has changed; following it", seconds=round(correction, 3))
     was_drifting, limit = _is_drifting, settings.CLOCK_SKEW_SECONDS
-    _is_drifting = abs(measurement.host_offset_seconds) > limit
+    # Within half of it again, so that a clock at the limit is named once.
+    _is_drifting = abs(measurement.host_offset_seconds) > (limit / 2 if was_drifting else limit)
     if _is_drifting and not was_drifting:
         log.warning(
             "this host's clock is off; continuing with the database's. Let both follow one time server",

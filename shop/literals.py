@@ -10,7 +10,8 @@ from datetime import UTC, date, datetime
 from django.utils.translation import gettext_noop
 
 INSTANT = re.compile(r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?([Zz]|[+-]\d{2}:\d{2})?", re.ASCII)
-ZERO_WIDTH = "\u200b\u200c\u200d\u2060\ufeff"
+SPACES = "".join(filter(str.isspace, map(chr, range(0x3001)))) + "\u200b\u200c\u200d\u2060\ufeff"
+"""Unicode's, and those of no width."""
 DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 WALL_TIME = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,6})?)?", re.ASCII)
 """As the browser's `datetime-local` sends it, or with a blank for the T."""
@@ -80,7 +81,4 @@ def instant_in_utc(text: str) -> datetime:
 
 def without_space_around(text: str) -> str:
     """The text without white space at its ends, no-break and zero-width spaces included."""
-    before = None
-    while text != before:
-        before, text = text, text.strip().strip(ZERO_WIDTH)
-    return text
+    return text.strip(SPACES)

@@ -94,7 +94,6 @@ MIDDLEWARE = [
     "shop.observability.request_metrics.RequestMetricsMiddleware",
     "shop.http.pages.middleware.request_id",
     "shop.http.pages.middleware.choose_language",
-    "shop.http.pages.middleware.convert_html_errors",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

@@ -37,8 +37,6 @@ VIEW_NAME = "welcome"
 LONGEST_ACCEPT = 512
 """A longer `Accept` is not parsed on the event loop."""
 MOST_CAMPAIGNS, MOST_PRODUCTS, NEWEST_ORDERS = 8, 12, 1_000
-CAMPAIGN_MEMBERS = ("id", "name", "status", "quantity", "remaining")
-PRODUCT_MEMBERS = ("id", "name", "availability", "available")
 STATES = {"campaigns": "status", "products": "availability", "orders": "status"}
 API_DOCS = "/api/docs/"
 # Below the address of the documentation's site.
@@ -145,14 +143,12 @@ def _read_figures() -> dict[str, Any]:
 
 def _read_campaigns() -> list[dict[str, Any]]:
     newest = campaigns.visible(include_closed=False).order_by("-pk")[:MOST_CAMPAIGNS]
-    bodies = [campaign_body(campaign) for campaign in newest]
-    return [{name: body[name] for name in CAMPAIGN_MEMBERS} for body in bodies]
+    return [campaign_body(campaign) for campaign in newest]
 
 
 def _read_products() -> list[dict[str, Any]]:
     first = products.find(include_inactive=False).order_by("pk")[:MOST_PRODUCTS]
-    bodies = [product_body(product) for product in first]
-    return [{name: body[name] for name in PRODUCT_MEMBERS} for body in bodies]
+    return [product_body(product) for product in first]
 
 
 def _read_orders() -> list[dict[str, Any]]:

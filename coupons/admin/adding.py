@@ -4,7 +4,6 @@ Lines are read some thousands at a time. What is there already is skipped, so a 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from io import BytesIO
 from typing import Any, BinaryIO, NamedTuple
 
@@ -21,12 +20,10 @@ from coupons.line_files import BadLine, FileLine, Kind, Piece
 from coupons.models import Campaign
 from coupons.pool import AddedCodes
 from shop import form_fields
+from shop.accounts import own_account
 from shop.errors import Invalid
-from shop.http import json_format
-from shop.idempotency.recorded_answers import Answer, KeyedCall
 from shop.operators import actions, uploads
 from shop.operators.actions import MOST_LINES, Action, ActionForm, ActionPreview
-from shop.operators.forms import keyed_call
 
 FIRST_SHOWN = 10
 MOST_CODES_AT_ONCE = 100_000
@@ -181,9 +178,16 @@ def add_codes(request: HttpRequest, campaign: Campaign) -> Action:
 
     def perform(data: Mapping[str, Any]) -> dict[str, int]:
         if not data["count"]:
+            preview(data)  # refuses bad lines of a form that comes confirmed
             return _add(_lines(data["codes"]), target, data["reason"])
-        keyed = partial(_keyed_chunk, request, campaign.pk, data)
-        made = pool.generate(campaign_id=campaign.pk, count=data["count"], keyed=keyed, reason=data["reason"])
+        made = pool.generate(
+            campaign_id=campaign.pk,
+            count=data["count"],
+            keyed=lambda number: actions.keyed_call_with_report(
+                request, data, action=f"generate codes of {campaign.pk}", describe=str, part=f"codes {number}"
+            ),
+            reason=data["reason"],
+        )
         return {"added": made.added, "skipped": 0, "total": made.total}
 
     return _action(
@@ -216,7 +220,9 @@ def change_list(campaign: Campaign) -> Action:
         return ActionPreview(question % {"count": f"{number:,}"}, warning=stays)
 
     def perform(data: Mapping[str, Any]) -> dict[str, int]:
+        preview(data)  # refuses bad lines of a form that comes confirmed
         if data["change"] == ADD:
+            own_account.refuse_own(*ids(data))
             return _add(_lines(data["accounts"]), target, data["reason"])
         removed = eligible_accounts.remove(
             campaign_id=campaign.pk, account_ids=ids(data), reason=data["reason"]
@@ -263,17 +269,6 @@ def _report(counts: Mapping[str, int]) -> str:
         return gettext("%(added)s added, %(skipped)s skipped, %(total)s in all.") % counts
     text = ngettext("%(count)s account removed.", "%(count)s accounts removed.", counts["removed"])
     return text % {"count": f"{counts['removed']:,}"}
-
-
-def _keyed_chunk(request: HttpRequest, campaign_id: int, data: Mapping[str, Any], number: int) -> KeyedCall:
-    """The chunk of this number of the form's codes, as a keyed call."""
-    return keyed_call(
-        request,
-        f"generate codes {number}",
-        data["form_id"],
-        (campaign_id, data["count"]),
-        answer=lambda made: Answer(200, json_format.dump({"made": made})),
-    )
 
 
 def _preview(file: BinaryIO, target: Target, title: str) -> ActionPreview:

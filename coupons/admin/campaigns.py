@@ -1,35 +1,200 @@
-"""Admin pages of campaigns: their terms, schedule and pools."""
+"""Admin pages of campaigns: their forms and templates, schedule, pools and lists of accounts."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from django import forms
 from django.contrib import admin, messages
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
-from unfold.decorators import action, display
+from unfold.widgets import (
+    INPUT_CLASSES,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextareaWidget,
+    UnfoldAdminTextInputWidget,
+)
 
-from coupons import campaign_products, campaigns, eligible_accounts, pausing, shared_codes
+from coupons import campaign_products, campaigns, eligible_accounts, partners, pausing, shared_codes
 from coupons.admin import adding
-from coupons.admin.campaign_forms import TEMPLATES, CampaignForm, DuplicateForm, ScheduleForm
-from coupons.models import Campaign
-from shop import clock
+from coupons.campaigns import Terms
+from coupons.issuing import issuing
+from coupons.models import LONGEST_CODE, Campaign
+from shop import clock, form_fields
 from shop.admin_site import REASON, NonAtomicAdmin, ReasonedChangesMixin
+from shop.lazy_texts import Text
 from shop.operators import actions
-from shop.operators.actions import Action, button
+from shop.operators.actions import Action, ActionForm, button
 from shop.operators.display import status_label
+from shop.operators.forms import ChangeForm, EditForm, FormIdField
+from shop.operators.lists import column
 from shop.operators.pausing import PausingMixin
+
+STAYS_OPEN = _("UTC. Empty: it stays open until it is sold out.")
+
+
+class CampaignForm(EditForm, ChangeForm):
+    form_id = FormIdField()
+    strategy = forms.ChoiceField(label=_("Strategy"), initial="group_commit", widget=UnfoldAdminSelectWidget)
+    partner = forms.ChoiceField(label=_("Partner"), required=False, widget=UnfoldAdminSelectWidget)
+    products = forms.CharField(
+        label=_("Products"),
+        required=False,
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
+        help_text=_("SKUs, one per line: the discount counts over their lines. Empty: over all lines."),
+    )
+
+    class Meta:
+        model = Campaign
+        fields = [
+            "name",
+            "strategy",
+            "quantity",
+            "opens_at",
+            "closes_at",
+            "code_source",
+            "shared_code",
+            "partner",
+            "discount_type",
+            "discount_value",
+            "min_order_amount",
+            "max_discount_amount",
+            "coupon_valid_for_days",
+            "products",
+            "first_order_only",
+            "eligible",
+        ]
+        help_texts = {
+            "shared_code": _("The one code that all buyers enter, if the code source is shared."),
+            "first_order_only": _("Only for accounts without an open or paid order."),
+            "eligible": _("Which accounts get a coupon; issued coupons stay usable."),
+        }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.instance.pk:
+            del self.fields["form_id"]
+            if "products" in self.fields:
+                self.initial["products"] = "\n".join(campaign_products.skus(self.instance.product_ids))
+            self.carry_initial()
+        # The campaign's own strategy stays a choice, even if it is not available to others.
+        usable = dict.fromkeys([*issuing.available_strategies(), self.instance.strategy])
+        self.fields["strategy"].choices = [(name, name) for name in usable]  # type: ignore[attr-defined]
+        # Once a coupon is issued the partner is read-only, and not a field of the form.
+        if "partner" in self.fields:
+            confirming = dict.fromkeys(["", self.instance.partner, *partners.configured()])
+            self.fields["partner"].choices = [(name, name or gettext("none")) for name in confirming]  # type: ignore[attr-defined]
+
+    def clean_products(self) -> list[int]:
+        wanted = self.cleaned_data["products"].split()
+        found = campaign_products.ids_of_skus(wanted)
+        unknown = [sku for sku in wanted if sku not in found]
+        if unknown:
+            text = gettext("There are no products %(skus)s.")
+            raise forms.ValidationError(text % {"skus": ", ".join(unknown[:10])})
+        return sorted(set(found.values()))
+
+
+INSTANT_INPUT = forms.DateTimeInput(
+    {"type": "datetime-local", "step": "1", "class": " ".join(INPUT_CLASSES)}, format="%Y-%m-%dT%H:%M:%S"
+)
+"""The browser's own control for a date and a time, which is to the second."""
+
+
+class ScheduleForm(EditForm, ActionForm):
+    """When a campaign opens and closes; a field that is left as it is changes nothing."""
+
+    opens_at = form_fields.InstantField(
+        label=_("Opens at"),
+        widget=INSTANT_INPUT,
+        help_text=_("UTC. It can't change once the campaign has opened."),
+    )
+    closes_at = form_fields.InstantField(
+        label=_("Closes at"), widget=INSTANT_INPUT, help_text=STAYS_OPEN, required=False
+    )
+    field_order = ["opens_at", "closes_at", "reason"]
+
+    def __init__(self, campaign: Campaign, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.campaign = campaign
+        for name in ("opens_at", "closes_at"):
+            self.initial[name] = getattr(campaign, name)
+        self.carry_initial()
+
+    def clean(self) -> dict[str, Any]:
+        """The times as they are entered; one that was left as it is keeps its microseconds."""
+        data: dict[str, Any] = super().clean() or {}
+        kept = {"opens_at", "closes_at"} - set(self.changed_data)
+        return data | {name: getattr(self.campaign, name) for name in kept}
+
+
+class DuplicateForm(ActionForm):
+    name = forms.CharField(label=_("Name"), max_length=255, widget=UnfoldAdminTextInputWidget)
+    opens_at = form_fields.InstantField(
+        label=_("Opens at"), widget=INSTANT_INPUT, help_text=_("UTC, in the future.")
+    )
+    closes_at = form_fields.InstantField(
+        label=_("Closes at"), widget=INSTANT_INPUT, help_text=STAYS_OPEN, required=False
+    )
+    shared_code = forms.CharField(
+        label=_("Shared code"),
+        required=False,
+        max_length=LONGEST_CODE,
+        widget=UnfoldAdminTextInputWidget,
+        help_text=_("Of a campaign with a shared code: the copy's own, because no two have the same."),
+    )
+    field_order = ["name", "opens_at", "closes_at", "shared_code", "reason"]
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """Terms that the page of a new campaign is filled with; operators change them before they save."""
+
+    title: Text
+    description: Text
+    terms: Terms
+
+
+TEMPLATES = {
+    "percent": Template(
+        _("Percent off"),
+        _("Ten percent off each order, up to a largest discount."),
+        Terms(discount_type="percent", discount_value=10, max_discount_amount=10_000, quantity=1_000),
+    ),
+    "amount": Template(
+        _("Amount off"),
+        _("A fixed amount off orders that reach a minimum."),
+        Terms(discount_type="amount", discount_value=5_000, min_order_amount=30_000, quantity=1_000),
+    ),
+    "drop": Template(
+        _("Drop with a queue"),
+        _("Many buyers in the same second: they get tickets, and coupons in the order of arrival."),
+        Terms(
+            strategy="queue",
+            discount_type="percent",
+            discount_value=30,
+            max_discount_amount=30_000,
+            quantity=100,
+            coupon_valid_for_days=7,
+        ),
+    ),
+    "pool": Template(
+        _("Codes of a partner"),
+        _("Codes that were printed or sold elsewhere, uploaded as CSV."),
+        Terms(code_source="pool", discount_type="amount", discount_value=5_000, quantity=1_000_000),
+    ),
+}
+
 
 ADD_CODES, LIST_ACCOUNTS = ["coupons.add_poolcode"], ["coupons.add_eligibleaccount"]
 SEE_RESULTS = ["coupons.view_campaign", "coupons.view_coupon", "orders.view_order"]
 EXPORT_COUPONS = ["coupons.view_coupon", "shop.export_list"]
 SHOWN_PRODUCTS = "shown_products"
-LISTED_COUNT = "listed_count"
-"""The attribute of a page's campaign with the length of its list."""
 
 
 @admin.register(Campaign)
@@ -66,36 +231,27 @@ class CampaignAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdm
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         """The terms of the template that the address names."""
         template = TEMPLATES.get(request.GET.get("template", ""))
-        initial: dict[str, Any] = super().get_changeform_initial_data(request)
-        return initial | (dict(template.terms) if template else {})
+        return super().get_changeform_initial_data(request) | dict(template.terms if template else {})
 
-    @display(description=_("status"))
-    def shown_status(self, campaign: Campaign) -> str:
-        return "-" if campaign.pk is None else status_label(campaign.status_at(clock.now()))
-
-    @admin.display(description=_("remaining"))
-    def remaining(self, campaign: Campaign) -> int | str:
-        return "-" if campaign.pk is None else campaign.remaining
-
-    @admin.display(description=_("products"))
-    def shown_products(self, campaign: Campaign) -> str:
-        """The products where they can't be changed, in the place of the form's field."""
-        return ", ".join(campaign_products.skus(campaign.product_ids)) or "-"
+    shown_status = column(_("status"), lambda campaign: status_label(campaign.status_at(clock.now())))
+    remaining = column(_("remaining"), lambda campaign: campaign.remaining)
+    # In the place of the form's field, where they can't be changed.
+    shown_products = column(
+        _("products"), lambda campaign: ", ".join(campaign_products.skus(campaign.product_ids)) or "-"
+    )
 
     @admin.display(description=_("listed accounts"))
-    def listed_accounts(self, campaign: Campaign) -> int | str:
-        if campaign.pk is None:
-            return "-"
+    def listed_accounts(self, campaign: Campaign) -> int:
         # Unfold renders the field five times for a page, and the list may be long.
         known = vars(campaign)
-        if LISTED_COUNT not in known:
-            known[LISTED_COUNT] = eligible_accounts.count(campaign.pk)
-        return int(known[LISTED_COUNT])
+        if "listed_count" not in known:
+            known["listed_count"] = eligible_accounts.count(campaign.pk)
+        return int(known["listed_count"])
 
     def get_fields(self, request: HttpRequest, obj: Campaign | None = None) -> Any:
-        """A new campaign's page carries the form's id too."""
+        """A new campaign's page has the form alone, with its id."""
         if obj is None:
-            return [*self.fields, "form_id"]
+            return [*CampaignForm.Meta.fields, "form_id"]
         is_fixed = obj.issued + obj.confirming > 0 or not self.has_change_permission(request, obj)
         return [SHOWN_PRODUCTS if is_fixed and name == "products" else name for name in self.fields]
 
@@ -128,10 +284,6 @@ class CampaignAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdm
     def pausing_note(self, row: Campaign) -> str:
         return pausing.partner_note(row)
 
-    def has_delete_permission(self, request: HttpRequest, obj: Campaign | None = None) -> bool:
-        """Never: campaigns are closed instead, because their coupons refer to them."""
-        return False
-
     @button(description=_("Add codes"), icon="add", permissions=ADD_CODES)
     def add_codes(self, request: HttpRequest, campaign: Campaign) -> Action:
         return adding.add_codes(request, campaign)
@@ -156,7 +308,10 @@ class CampaignAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdm
             submit=_("Schedule"),
             form_class=partial(ScheduleForm, campaign),
             perform=lambda data: campaigns.schedule(
-                campaign_id=campaign.pk, **data["times"], reason=data[REASON]
+                campaign_id=campaign.pk,
+                opens_at=data["opens_at"],
+                closes_at=data["closes_at"],
+                reason=data[REASON],
             ),
             report=_scheduled_text,
             back=actions.page_of(campaign),
@@ -191,32 +346,23 @@ class CampaignAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdm
 
     def has_add_permission(self, request: HttpRequest, obj: object = None) -> bool:
         """Unfold asks with the id of the campaign whose button it is."""
-        allowed: bool = super().has_add_permission(request)
-        return allowed
+        return super().has_add_permission(request)
 
-    @action(description=_("Results"), icon="monitoring", permissions=SEE_RESULTS)
-    def results(self, request: HttpRequest, object_id: str) -> HttpResponse:
+    @button(description=_("Results"), icon="monitoring", permissions=SEE_RESULTS)
+    def results(self, request: HttpRequest, campaign: Campaign) -> HttpResponse:
         """The issue curve and the revenue, which a page of all apps shows."""
-        return redirect("campaign-results", campaign_id=self._campaign(request, object_id).pk)
+        return redirect("campaign-results", campaign_id=campaign.pk)
 
-    @action(description=_("Export coupons"), icon="download", permissions=EXPORT_COUPONS)
-    def export_coupons(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        campaign = self._campaign(request, object_id)
+    @button(description=_("Export coupons"), icon="download", permissions=EXPORT_COUPONS)
+    def export_coupons(self, request: HttpRequest, campaign: Campaign) -> HttpResponse:
         page = reverse("export-list", args=["coupons", "coupon"])
-        return HttpResponseRedirect(f"{page}?campaign__id__exact={campaign.pk}")
-
-    def _campaign(self, request: HttpRequest, object_id: str) -> Campaign:
-        """The campaign whose button was pressed. Raises `Http404`."""
-        campaign: Campaign | None = self.get_object(request, object_id)
-        if campaign is None:
-            raise Http404(f"There is no campaign {object_id}.")
-        return campaign
+        return redirect(f"{page}?campaign__id__exact={campaign.pk}")
 
 
 def _scheduled_text(campaign: Campaign) -> str:
     """When the campaign opens and closes."""
-    values = {"name": campaign.name, "opens_at": f"{campaign.opens_at:%Y-%m-%d %H:%M:%S}"}
+    text = gettext("%(name)s opens at %(opens_at)s and closes at %(closes_at)s (UTC).")
     if campaign.closes_at is None:
-        return gettext("%(name)s opens at %(opens_at)s and stays open (UTC).") % values
-    closing = {"closes_at": f"{campaign.closes_at:%Y-%m-%d %H:%M:%S}"}
-    return gettext("%(name)s opens at %(opens_at)s and closes at %(closes_at)s (UTC).") % (values | closing)
+        text = gettext("%(name)s opens at %(opens_at)s and stays open (UTC).")
+    opens_at, closes_at = (at and f"{at:%Y-%m-%d %H:%M:%S}" for at in (campaign.opens_at, campaign.closes_at))
+    return text % {"name": campaign.name, "opens_at": opens_at, "closes_at": closes_at}

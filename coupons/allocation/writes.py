@@ -1,7 +1,6 @@
 """Counts slots on a campaign's row, and writes them as coupons, or as confirmations where a partner confirms.
 
-Parts of a strategy's transaction. The row must be locked before rows that refer to it are inserted: count
-first.
+Parts of a strategy's transaction: count first, for rows that refer to the campaign's need its lock.
 """
 
 from collections.abc import Mapping, Sequence
@@ -59,10 +58,7 @@ class IssueRequest:
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """An account's coupon, with its campaign loaded; `is_new` if this request created it.
-
-    A new coupon's `pk` is unset, because not every database returns the ids of several rows: use its code.
-    """
+    """An account's coupon, with its campaign loaded; `is_new` if this request made it: `pk` is unset then."""
 
     coupon: Coupon
     is_new: bool
@@ -72,7 +68,7 @@ class Issued:
 class PendingConfirmation:
     """A slot that becomes the account's coupon once the partner confirms it, under `key`.
 
-    `is_new` for the one request that took the slot: no other has called the partner before it.
+    `is_new` for the request that took the slot: none has called the partner before it.
     """
 
     key: UUID
@@ -167,14 +163,12 @@ def _write_confirmations(
     Confirmation.objects.bulk_create(confirmations)
     if campaign.code_source == Campaign.CodeSource.POOL:
         pool.mark_in_flight([one.code for one in confirmations])
-    return {one.account_id: pending_confirmation(one, campaign, is_new=True) for one in confirmations}
+    return {one.account_id: pending_confirmation(one, is_new=True) for one in confirmations}
 
 
 def new_coupon(campaign: Campaign, user_id: int, code: str, position: int | None, now: datetime) -> Coupon:
-    """A new, unsaved coupon of the account; the caller guarantees that code and position are free.
-
-    It is built as unpickling builds one: the model's constructor takes five times as long.
-    """
+    """A new, unsaved coupon of the account; the caller guarantees that code and position are free."""
+    # As unpickling builds one: the model's constructor takes five times as long.
     coupon = Coupon.__new__(Coupon)
     coupon._state = ModelState()
     coupon._state.fields_cache["campaign"] = campaign
@@ -230,15 +224,13 @@ def note_issued(issued: Sequence[tuple[Coupon, ActorContext]]) -> None:
     open_transaction.count_after_commit(counters.count_issued, [coupon.campaign_id for coupon, _ in issued])
 
 
-def pending_confirmation(
-    confirmation: Confirmation, campaign: Campaign, *, is_new: bool = False
-) -> PendingConfirmation:
+def pending_confirmation(confirmation: Confirmation, *, is_new: bool = False) -> PendingConfirmation:
     """The slot of this confirmation, as its campaign's partner is to be called about it."""
     return PendingConfirmation(
         key=confirmation.key,
-        campaign_id=campaign.pk,
+        campaign_id=confirmation.campaign_id,
         user_id=confirmation.account_id,
         code=confirmation.code,
-        partner=campaign.partner,
+        partner=confirmation.campaign.partner,
         is_new=is_new,
     )

@@ -1,7 +1,4 @@
-"""What became of requests for coupons, and coupons that were redeemed: counters of this process.
-
-What a transaction did is counted after its commit, other answers where they are given.
-"""
+"""Counters of this process: what became of requests for coupons, and coupons that were redeemed."""
 
 from asyncio import _get_running_loop as running_loop
 from collections import Counter as Tally

@@ -8,7 +8,6 @@ from django.db.models import Q
 from coupons.models import Campaign
 from shop import clock
 from shop.observability import gauges
-from shop.observability.reading import Source
 
 QUANTITY, ISSUED = "firstcome_campaign_quantity", "firstcome_campaign_issued"
 CODES_LEFT = "firstcome_pool_codes_left"
@@ -37,13 +36,7 @@ SELECT COUNT(*) FROM (
 
 
 def register() -> None:
-    gauges.register_group(
-        "running_campaigns",
-        helps=HELPS,
-        read=read_running,
-        source=Source.DATABASE,
-        labels=dict.fromkeys(HELPS, "campaign"),
-    )
+    gauges.register_group("running_campaigns", HELPS, read_running, label="campaign")
     gauges.register(
         "firstcome_coupons_duplicate",
         help="Campaigns with more coupons than their quantity, or with two for an account.",

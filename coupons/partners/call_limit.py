@@ -1,7 +1,4 @@
-"""Limits how much a process waits for partners: half of its call threads, and none while one is unavailable.
-
-So a partner that hangs affects only the campaigns that need it.
-"""
+"""Limits how much a process waits for partners: half of its threads, and not for one that is unavailable."""
 
 import threading
 from collections.abc import Callable, Iterable, Iterator

@@ -1,26 +1,56 @@
-"""Records partners' replies: slots that are being confirmed become coupons, or are released.
+"""Confirms slots at the campaign's partner, which turns them into their accounts' coupons, or releases them.
 
-Updates of a campaign that arrive while a transaction is open share the next one, so a hot campaign is
-confirmed in batches. Every update may be repeated, by requests and sweepers at once: a confirmation is locked
-before it is removed, and only one of them still finds it.
+If the partner doesn't answer, the account keeps the slot: a repeated request calls the partner under the same
+key, and `recover_due` does so for those that don't come back, until that takes too long. Then it cancels the
+slot: first `is_cancelled` is committed, so that no request makes a coupon of it, then the partner is called.
+No customer has a coupon that the partner doesn't know, and no code is lost, wherever either side crashes.
+
+Updates of a campaign that arrive while a transaction is open share the next one. Each may be repeated, by
+requests and sweepers at once: a confirmation is locked before it is removed, and only one still finds it.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from enum import Enum
 from functools import lru_cache
 from uuid import UUID
 
-from coupons import CAMPAIGNS_AT_ONCE, pool, reopening
+from django.conf import settings
+from django.db import IntegrityError
+from django.db.models import F, prefetch_related_objects
+from prometheus_client import Counter
+from structlog import get_logger
+
+from coupons import CAMPAIGNS_AT_ONCE, pool, remembered
 from coupons.allocation import eligibility, writes
 from coupons.allocation.writes import Issued, PendingConfirmation
 from coupons.models import Campaign, Confirmation, Coupon
+from coupons.partners import call_limit
+from coupons.partners.contract import NoAnswer, NotReached, Partner, PartnerReply
 from shop import clock
 from shop.concurrency.group_commit import Batcher
-from shop.errors import FirstcomeError, PartnerFailed, Unavailable
+from shop.db import open_transaction, transactions
+from shop.db.transactions import DatabaseUnavailable
+from shop.errors import FirstcomeError, PartnerFailed, Rejected, Unavailable
 from shop.events import journal
 from shop.events.journal import ActorContext
 from shop.lazy_texts import mark as _
+from shop.observability import logs
+from shop.outbound.backoff import pause_seconds
+
+log = get_logger(__name__)
+CLAIMED_AT_ONCE = 64
+PARTNER_THREADS = 8
+"""They never use the database."""
+# A pass claims nothing more after so long: partners that are unavailable are called again in the next one.
+PASS_SECONDS = 5.0
+# Short, because a customer waits for the coupon.
+LONGEST_PAUSE_SECONDS = 15.0
+PARTNER_ANSWERS = Counter(
+    "firstcome_partner_answers_total", "Replies of partners that were asked to confirm a coupon.", ["answer"]
+)
 
 
 class ConfirmationDecision(Enum):
@@ -40,12 +70,67 @@ class ConfirmationUpdate:
     by: ActorContext = field(default_factory=journal.current_actor)
 
 
-@dataclass(frozen=True, slots=True)
-class SlotReleased:
-    """The slot and its code are available again."""
+def ask_partner(confirming: PendingConfirmation) -> Issued:
+    """Call the partner and return the slot's coupon; must be called outside any transaction.
+
+    Durable on return, and safe to repeat. Raises `PartnerFailed` if the partner refused, or was not reached
+    and can't know the key from an earlier call: slot and code are released. Raises `Unavailable` while the
+    partner's decision is not known: the account keeps the slot, and a repeat finds out.
+    """
+    open_transaction.assert_outside()
+    with logs.bound(campaign=confirming.campaign_id, account=confirming.user_id):
+        with call_limit.call_permit():
+            if not confirming.is_new and not _count_attempt(confirming):
+                return _read_settled(confirming)
+            answer = _register(confirming)
+        if answer is PartnerReply.REGISTERED:
+            return confirm(confirming)
+        if isinstance(answer, NoAnswer) or (isinstance(answer, NotReached) and not confirming.is_new):
+            raise reply_unknown() from answer
+        issued = release_slot(confirming, is_unsent=isinstance(answer, NotReached))
+        if issued is None:
+            if isinstance(answer, NotReached):
+                raise PartnerFailed(_("The partner was not reached; nothing was issued.")) from answer
+            raise refused()
+        return issued
 
 
-ConfirmationResult = Issued | SlotReleased | FirstcomeError
+def _register(confirming: PendingConfirmation) -> PartnerReply | NotReached | NoAnswer:
+    """Call the partner, and count its reply."""
+    try:
+        with call_limit.partner_call(confirming.partner) as partner:
+            reply = partner.register(confirming.key, confirming.code)
+    except (NotReached, NoAnswer) as error:
+        PARTNER_ANSWERS.labels("not_reached" if isinstance(error, NotReached) else "none").inc()
+        return error
+    PARTNER_ANSWERS.labels(reply.value).inc()
+    return reply
+
+
+def _count_attempt(confirming: PendingConfirmation) -> bool:
+    """Count an attempt before the partner is called again; False if the slot has been settled.
+
+    The first call is not counted: while `attempts` is 0, only the request that took the slot may have called.
+    """
+    rows = Confirmation.objects.filter(pk=confirming.key, is_cancelled=False)
+    return bool(transactions.run(lambda: rows.update(attempts=F("attempts") + 1), transactions.REPEATABLE))
+
+
+def _read_settled(confirming: PendingConfirmation) -> Issued:
+    """The coupon of a slot that another process has settled; raises if there is none."""
+    applicants = eligibility.read_campaign(confirming.campaign_id, [confirming.user_id])
+    existing = applicants.existing.get(confirming.user_id)
+    if isinstance(existing, Coupon):
+        outcome = eligibility.existing_coupon_result(existing)
+        if isinstance(outcome, Issued):
+            return outcome
+        raise outcome
+    raise reply_unknown() if existing else refused()
+
+
+def reply_unknown() -> Unavailable:
+    """The error of a request that keeps its slot while the partner's decision is not known."""
+    return Unavailable(_("The partner has not answered; the coupon is reserved meanwhile. Try again."))
 
 
 def confirm(confirming: PendingConfirmation) -> Issued:
@@ -53,12 +138,11 @@ def confirm(confirming: PendingConfirmation) -> Issued:
 
     Raises `Unavailable` if the slot was cancelled meanwhile, and `PartnerFailed` if it was released.
     """
-    outcome = _batcher(confirming.campaign_id).submit(
+    issued = _batcher(confirming.campaign_id).submit(
         ConfirmationUpdate(confirming, ConfirmationDecision.AGREED)
     )
-    if isinstance(outcome, SlotReleased):
-        raise refused()
-    return outcome
+    assert issued is not None
+    return issued
 
 
 def release_slot(confirming: PendingConfirmation, *, is_unsent: bool = False) -> Issued | None:
@@ -69,13 +153,12 @@ def release_slot(confirming: PendingConfirmation, *, is_unsent: bool = False) ->
     the slot meanwhile. Raises `PartnerFailed` if the slot was released before.
     """
     decision = ConfirmationDecision.UNSENT if is_unsent else ConfirmationDecision.REFUSED
-    outcome = _batcher(confirming.campaign_id).submit(ConfirmationUpdate(confirming, decision))
-    if isinstance(outcome, Issued):
-        return outcome
-    reopening.slot_released(
-        campaign_id=confirming.campaign_id, user_id=confirming.user_id, code=confirming.code
-    )
-    return None
+    issued = _batcher(confirming.campaign_id).submit(ConfirmationUpdate(confirming, decision))
+    if issued is None:
+        remembered.slot_released(
+            campaign_id=confirming.campaign_id, user_id=confirming.user_id, code=confirming.code
+        )
+    return issued
 
 
 def refused() -> PartnerFailed:
@@ -84,14 +167,14 @@ def refused() -> PartnerFailed:
 
 
 @lru_cache(maxsize=CAMPAIGNS_AT_ONCE)
-def _batcher(campaign_id: int) -> Batcher[ConfirmationUpdate, Issued | SlotReleased]:
+def _batcher(campaign_id: int) -> Batcher[ConfirmationUpdate, Issued | None]:
     return Batcher(lambda updates: _write(campaign_id, updates), name="confirmations")
 
 
-def _write(campaign_id: int, updates: Sequence[ConfirmationUpdate]) -> list[ConfirmationResult]:
+def _write(campaign_id: int, updates: Sequence[ConfirmationUpdate]) -> list[Issued | FirstcomeError | None]:
     """Apply these partner decisions in order: agreed ones become coupons, the others free their slots.
 
-    One result per update.
+    One result per update: the first to settle a slot gets the new coupon, or None for a released one.
     """
     campaign = Campaign.objects.select_for_update().get(pk=campaign_id)
     keys = {update.confirming.key for update in updates}
@@ -103,23 +186,23 @@ def _write(campaign_id: int, updates: Sequence[ConfirmationUpdate]) -> list[Conf
         row = confirmations.get(update.confirming.key)
         if row and row.key not in settled and _is_sufficient(update.decision, row):
             settled[row.key] = update
-    coupons = _write_coupons(
-        campaign, [update for update in settled.values() if update.decision is ConfirmationDecision.AGREED]
-    )
-    _release_slots(
-        campaign,
-        [update for update in settled.values() if update.decision is not ConfirmationDecision.AGREED],
-    )
+    coupons = _settle(campaign, settled) if settled else []
     gone = {update.confirming.user_id for update in updates if update.confirming.key not in confirmations}
     found = eligibility.existing_coupons(campaign, gone) if gone else {}
     existing = {user_id: row for user_id, row in found.items() if isinstance(row, Coupon)}
     existing |= {coupon.account_id: coupon for coupon in coupons}
-    unsettled = confirmations.keys() - settled.keys()
-    is_first = {id(update) for update in settled.values()}
-    return [
-        _result_for(update, existing, is_first=id(update) in is_first, unsettled=unsettled)
-        for update in updates
-    ]
+
+    def result_of(update: ConfirmationUpdate) -> Issued | FirstcomeError | None:
+        key, coupon = update.confirming.key, existing.get(update.confirming.user_id)
+        if settled.get(key) is update:
+            return Issued(coupon, is_new=True) if coupon else None
+        if coupon:
+            return eligibility.existing_coupon_result(coupon)
+        if key in confirmations and key not in settled:
+            return Unavailable(_("It is not known yet whether the partner confirms the coupon; try again."))
+        return refused()
+
+    return [result_of(update) for update in updates]
 
 
 def _is_sufficient(decision: ConfirmationDecision, row: Confirmation) -> bool:
@@ -132,53 +215,143 @@ def _is_sufficient(decision: ConfirmationDecision, row: Confirmation) -> bool:
     return True
 
 
-def _write_coupons(campaign: Campaign, agreed: Sequence[ConfirmationUpdate]) -> list[Coupon]:
-    """Coupons in place of these confirmations, at the campaign's next positions."""
-    if not agreed:
-        return []
-    Confirmation.objects.filter(pk__in=[update.confirming.key for update in agreed]).delete()
-    writes.update_counters(campaign, issued=len(agreed), confirming=-len(agreed))
+def _settle(campaign: Campaign, settled: Mapping[UUID, ConfirmationUpdate]) -> list[Coupon]:
+    """Replace the agreed ones by coupons at the campaign's next positions, and release the other slots."""
+    agreed = [one for one in settled.values() if one.decision is ConfirmationDecision.AGREED]
+    released = [one for one in settled.values() if one.decision is not ConfirmationDecision.AGREED]
+    Confirmation.objects.filter(pk__in=settled).delete()
+    writes.update_counters(campaign, issued=len(agreed), confirming=-len(settled))
     now = clock.now()
     coupons = [
-        writes.new_coupon(campaign, update.confirming.user_id, update.confirming.code, position, now)
-        for position, update in enumerate(agreed, start=campaign.issued - len(agreed) + 1)
+        writes.new_coupon(campaign, one.confirming.user_id, one.confirming.code, position, now)
+        for position, one in enumerate(agreed, start=campaign.issued - len(agreed) + 1)
     ]
-    writes.write_coupons(coupons, by={update.confirming.user_id: update.by for update in agreed})
+    if coupons:
+        writes.write_coupons(coupons, by={one.confirming.user_id: one.by for one in agreed})
+    if released:
+        pool.mark_available([one.confirming.code for one in released])
+    for one in released:
+        journal.note(
+            what="coupon.not_confirmed",
+            subject=f"coupon {one.confirming.code}",
+            after={"campaign": campaign.pk, "account": one.confirming.user_id},
+            detail=f"{one.confirming.partner}: {one.decision.value}",
+            is_internal=True,
+            by=one.by,
+        )
     return coupons
 
 
-def _release_slots(campaign: Campaign, back: Sequence[ConfirmationUpdate]) -> None:
-    """Release these slots and their codes."""
-    if not back:
-        return
-    Confirmation.objects.filter(pk__in=[update.confirming.key for update in back]).delete()
-    writes.update_counters(campaign, confirming=-len(back))
-    pool.mark_available([update.confirming.code for update in back])
-    for update in back:
-        slot = update.confirming
-        journal.note(
-            what="coupon.not_confirmed",
-            subject=f"coupon {slot.code}",
-            after={"campaign": slot.campaign_id, "account": slot.user_id},
-            detail=f"{slot.partner}: {update.decision.value}",
-            is_internal=True,
-            by=update.by,
+def recover_due() -> int:
+    """Recover the confirmations that are due. Returns how many slots became coupons or were released."""
+    began, settled = time.monotonic(), 0
+    while time.monotonic() - began < PASS_SECONDS and (rows := _claim_due()):
+        settled += _recover(rows)
+    return settled
+
+
+def count_pending() -> int:
+    """The number of slots that are being confirmed."""
+    return Confirmation.objects.count()
+
+
+def oldest_age_seconds() -> float:
+    """For how many seconds the oldest of them has waited."""
+    # Keys are UUIDs of version 7, which sort by creation time.
+    taken_at = Confirmation.objects.order_by("pk").values_list("taken_at", flat=True).first()
+    return 0.0 if taken_at is None else (clock.now() - taken_at).total_seconds()
+
+
+def _claim_due() -> list[Confirmation]:
+    """Claim some confirmations, longest due first; no other process claims them for a while."""
+    now = clock.now()
+
+    def work() -> list[Confirmation]:
+        due = Confirmation.objects.select_for_update(skip_locked=True).filter(next_attempt_at__lte=now)
+        rows = list(due.order_by("next_attempt_at")[:CLAIMED_AT_ONCE])
+        for row in rows:
+            row.attempts += 1
+            pause = min(pause_seconds(row.attempts), LONGEST_PAUSE_SECONDS)
+            row.next_attempt_at = now + timedelta(seconds=pause)
+        Confirmation.objects.bulk_update(rows, ["attempts", "next_attempt_at"])
+        return rows
+
+    rows = transactions.run(work, transactions.REPEATABLE)
+    prefetch_related_objects(rows, "campaign")
+    return rows
+
+
+def _recover(rows: Sequence[Confirmation]) -> int:
+    """Call the partner for each, cancel those that are late and unknown to it, and record the replies."""
+    replies = list(
+        zip(rows, call_limit.call_at_once(_find_or_register, rows, threads=PARTNER_THREADS), strict=True)
+    )
+    late = [
+        row
+        for row, reply in replies
+        if reply is PartnerReply.UNKNOWN and _is_late(row) and _mark_cancelled(row)
+    ]
+    replies += zip(late, call_limit.call_at_once(_cancel, late, threads=PARTNER_THREADS), strict=True)
+    return sum(
+        _record_reply(writes.pending_confirmation(row), is_agreed=reply is PartnerReply.REGISTERED)
+        for row, reply in replies
+        if reply not in (None, PartnerReply.UNKNOWN)
+    )
+
+
+def _record_reply(slot: PendingConfirmation, *, is_agreed: bool) -> bool:
+    """Make the slot a coupon, or release it; False if it can't be, or another process has settled it."""
+    try:
+        if is_agreed:
+            return confirm(slot).is_new
+        return release_slot(slot) is None
+    except DatabaseUnavailable:
+        raise
+    except (PartnerFailed, Rejected, Unavailable):
+        return False
+    except IntegrityError as error:
+        # One slot that can't be written must not block the others.
+        log.error("a constraint refused a coupon", code=slot.code, error=str(error))
+        return False
+
+
+def _is_late(row: Confirmation) -> bool:
+    return row.taken_at <= clock.now() - timedelta(seconds=settings.PARTNER_GIVE_UP_SECONDS)
+
+
+def _find_or_register(row: Confirmation) -> PartnerReply | None:
+    """The state of its key at the partner, registering it if unknown; None without an answer."""
+    if row.is_cancelled:
+        return _cancel(row)
+    reply = _call_partner(row, lambda partner: partner.find(row.key))
+    if reply is PartnerReply.UNKNOWN and not _is_late(row):
+        return _call_partner(row, lambda partner: partner.register(row.key, row.code))
+    return reply
+
+
+def _cancel(row: Confirmation) -> PartnerReply | None:
+    return _call_partner(row, lambda partner: partner.cancel(row.key))
+
+
+def _call_partner(row: Confirmation, call: Callable[[Partner], PartnerReply]) -> PartnerReply | None:
+    ids = {"campaign": row.campaign_id, "account": row.account_id}
+    try:
+        with logs.bound(**ids), call_limit.partner_call(row.campaign.partner) as partner:
+            return call(partner)
+    except (NotReached, NoAnswer):
+        return None
+
+
+def _mark_cancelled(row: Confirmation) -> bool:
+    """Mark it so that no request can confirm it any more; False if it has been settled."""
+    rows = Confirmation.objects.filter(pk=row.key)
+    is_marked = bool(transactions.run(lambda: rows.update(is_cancelled=True), transactions.REPEATABLE))
+    if is_marked:
+        log.warning(
+            "a partner didn't confirm a coupon in time",
+            partner=row.campaign.partner,
+            code=row.code,
+            campaign=row.campaign_id,
+            account=row.account_id,
         )
-
-
-def _result_for(
-    update: ConfirmationUpdate,
-    existing: Mapping[int, Coupon],
-    *,
-    is_first: bool,
-    unsettled: Collection[UUID],
-) -> ConfirmationResult:
-    """One caller's result: the first to settle a slot gets the new coupon, all others the existing one."""
-    coupon = existing.get(update.confirming.user_id)
-    if is_first:
-        return Issued(coupon, is_new=True) if coupon else SlotReleased()
-    if coupon:
-        return eligibility.existing_coupon_result(coupon)
-    if update.confirming.key in unsettled:
-        return Unavailable(_("It is not known yet whether the partner confirms the coupon; try again."))
-    return refused()
+    return is_marked

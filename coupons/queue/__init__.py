@@ -1,1 +1,1 @@
-"""The strategy `queue`: tickets, the stream in Redis, the worker that serves it, settlement, recovery."""
+"""The strategy `queue`: tickets, the stream in Redis, the worker that serves it, and settlement."""

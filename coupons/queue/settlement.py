@@ -1,11 +1,10 @@
 """Settles the first tickets of a queue: decides them in their order, all in one transaction.
 
 Every ticket is settled once, however many issuers try: the campaign's row is locked, and a ticket that no
-longer waits is left as it is. With a partner the slots are taken in this order, and become coupons in the
-order in which the partner confirms them.
+longer waits is left as it is. A partner's slots are taken in this order, and become coupons as it confirms.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from uuid import UUID
 
@@ -13,15 +12,15 @@ from django.db import DatabaseError, DataError, IntegrityError, connections
 from structlog import get_logger
 
 from coupons.allocation import eligibility
-from coupons.allocation.eligibility import AllocationResult
+from coupons.allocation.eligibility import AllocationResult, Applicants
 from coupons.allocation.writes import Issued, IssueRequest, PendingConfirmation
 from coupons.models import Campaign, QueueTicket
-from coupons.partners import call_limit, confirming
+from coupons.partners import call_limit, confirmation
 from coupons.partners.contract import NotReached
 from coupons.queue import tickets
 from coupons.queue.stream import QueuePosition
 from shop.db import transactions
-from shop.errors import FirstcomeError, PartnerFailed, Rejected, Unavailable
+from shop.errors import FirstcomeError, PartnerFailed, Rejected
 from shop.events import journal
 from shop.events.journal import ActorContext
 from shop.lazy_texts import mark as _
@@ -50,16 +49,22 @@ def settle_tickets(*, campaign_id: int, positions: Sequence[QueuePosition]) -> s
     if not pending:
         _notify_waiters(positions)
         return undecided
-    outcomes = _ask_partner(pending, by={position.ticket_id: position.by for position in positions})
-    # A partner that was not reached has not refused.
-    final = {
-        id: outcome
-        for id, outcome in outcomes.items()
-        if not (isinstance(outcome, Unavailable) or _is_unreached(outcome))
+    actors = {position.ticket_id: position.by for position in positions}
+    confirm = partial(_confirm_slot, tracing.traceparent())
+    asked = call_limit.call_at_once(
+        confirm, pending.values(), [actors[id] for id in pending], threads=PARTNER_THREADS
+    )
+    outcomes: dict[UUID, AllocationResult] = dict(zip(pending, asked, strict=True))
+    # A partner that was not reached has not refused, although the slot is released.
+    unreached = {
+        id
+        for id, one in outcomes.items()
+        if isinstance(one, PartnerFailed) and isinstance(one.__cause__, NotReached)
     }
+    final = {id: outcome for id, outcome in outcomes.items() if id not in unreached}
     transactions.run(lambda: tickets.record_results(campaign_id, final), transactions.REPEATABLE)
     _notify_waiters(positions)
-    return undecided | {id for id, outcome in outcomes.items() if _is_unreached(outcome)}
+    return undecided | unreached
 
 
 def _notify_waiters(positions: Sequence[QueuePosition]) -> None:
@@ -70,10 +75,9 @@ def _notify_waiters(positions: Sequence[QueuePosition]) -> None:
 def _decide(
     campaign_id: int, positions: Sequence[QueuePosition]
 ) -> tuple[dict[UUID, PendingConfirmation], set[UUID]]:
-    """Decide the waiting tickets and record the results.
+    """Decide the waiting tickets; returns the slots for the partner to confirm, and the tickets that wait on.
 
-    Returns the slots to be confirmed by the partner, and the tickets that are not decided yet: of a paused
-    campaign, or sold out while the partner still has to confirm slots of others, which may be released.
+    Those are of a paused campaign, or sold out while slots of others may still be released.
     """
     campaign = Campaign.objects.select_for_update().get(pk=campaign_id)
     written = tickets.get_or_create(campaign, positions)
@@ -84,9 +88,9 @@ def _decide(
     ]
     if not waiting:
         return {}, set()
-    outcomes = eligibility.allocate(
-        campaign, [IssueRequest(position.user_id, position.by) for position in waiting]
-    )
+    applicants = Applicants(campaign, {position.user_id for position in waiting})
+    requests = [IssueRequest(position.user_id, position.by) for position in waiting]
+    outcomes = eligibility.allocate(applicants, requests)
     outcome_of = {position.ticket_id: outcome for position, outcome in zip(waiting, outcomes, strict=True)}
     passing = {"campaign_paused", "sold_out"} if campaign.confirming else {"campaign_paused"}
     undecided = {id for id, one in outcome_of.items() if isinstance(one, Rejected) and one.code in passing}
@@ -98,20 +102,6 @@ def _decide(
     }, undecided
 
 
-def _ask_partner(
-    pending: Mapping[UUID, PendingConfirmation], *, by: Mapping[UUID, ActorContext]
-) -> dict[UUID, AllocationResult]:
-    """Have the partner confirm these slots, several at once; returns the results."""
-    confirm, actors = partial(_confirm_slot, tracing.traceparent()), [by[ticket_id] for ticket_id in pending]
-    final = call_limit.call_at_once(confirm, pending.values(), actors, threads=PARTNER_THREADS)
-    return dict(zip(pending, final, strict=True))
-
-
-def _is_unreached(outcome: AllocationResult) -> bool:
-    """Whether the slot was released only because the partner was not reached."""
-    return isinstance(outcome, PartnerFailed) and isinstance(outcome.__cause__, NotReached)
-
-
 def _confirm_slot(traceparent: str, slot: PendingConfirmation, by: ActorContext) -> Issued | FirstcomeError:
     try:
         with (
@@ -119,7 +109,7 @@ def _confirm_slot(traceparent: str, slot: PendingConfirmation, by: ActorContext)
             logs.bound(request_id=by.request_id),
             tracing.shared("confirm coupon", [traceparent]),
         ):
-            return confirming.ask_partner(slot)
+            return confirmation.ask_partner(slot)
     except FirstcomeError as error:
         return error
     finally:

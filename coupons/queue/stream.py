@@ -2,7 +2,7 @@
 
 A counter draws the numbers, a stream holds the entries, and a hash has the entry of each account. The issuer
 that holds the lease reads; what it has read stays pending until `remove`, and comes first for the next
-holder. A queue that was lost is restored from the tickets (`coupons.queue.recovery`); an entry that is here
+holder. A queue that was lost is restored from the tickets (`coupons.queue.tickets`); an entry that is here
 twice is still decided only once.
 """
 
@@ -17,10 +17,8 @@ import orjson
 from redis import Redis
 
 from coupons.models import Campaign
-from coupons.redis_keys import call_script, key, seconds_kept
-from shop.errors import Unavailable
+from coupons.redis_keys import call_script, key, redis_unavailable, require_script, seconds_kept
 from shop.events.journal import ActorContext
-from shop.lazy_texts import mark as _
 from shop.redis import locks, redis_client
 
 COUNTER, STREAM, WAITING, LEASE = "tickets", "line", "waiting", "issuer"
@@ -45,22 +43,15 @@ end
 for i = 1, #KEYS do redis.call('EXPIRE', KEYS[i], ARGV[3]) end
 return position
 """
-LOAD = """
-if redis.call('EXISTS', KEYS[1], KEYS[2]) == 2 then return 0 end
-redis.call('DEL', KEYS[1], KEYS[2], KEYS[3])
-redis.call('SET', KEYS[1], ARGV[1])
-redis.call('XGROUP', 'CREATE', KEYS[2], 'issuers', '0', 'MKSTREAM')
-for i = 3, #ARGV, 2 do
-  redis.call('XADD', KEYS[2], '*', 'position', ARGV[i + 1])
-  redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 1])
+APPEND = """
+if redis.call('EXISTS', KEYS[1], KEYS[2]) < 2 then
+  if ARGV[2] == '' then return -1 end
+  redis.call('DEL', KEYS[1], KEYS[2], KEYS[3])
+  redis.call('SET', KEYS[1], ARGV[2])
+  redis.call('XGROUP', 'CREATE', KEYS[2], 'issuers', '0', 'MKSTREAM')
 end
-for i = 1, #KEYS do redis.call('EXPIRE', KEYS[i], ARGV[2]) end
-return 1
-"""
-APPEND_MISSING = """
-if redis.call('EXISTS', KEYS[1], KEYS[2]) < 2 then return -1 end
 local count = 0
-for i = 2, #ARGV, 2 do
+for i = 3, #ARGV, 2 do
   if redis.call('HEXISTS', KEYS[3], ARGV[i]) == 0 then
     redis.call('XADD', KEYS[2], '*', 'position', ARGV[i + 1])
     redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 1])
@@ -106,21 +97,17 @@ return #ARGV / 3
 
 @dataclass(frozen=True, slots=True)
 class QueuePosition:
-    """One account's position in the queue: its ticket and number, and the time and actor of the request."""
+    """One account's position in the queue: its ticket and number, and the time and actor of the request.
+
+    `entry_id` is the stream's, once the issuer has read the position there.
+    """
 
     ticket_id: UUID
     number: int
     user_id: int
     at: datetime
     by: ActorContext
-
-
-@dataclass(frozen=True, slots=True)
-class StreamEntry:
-    """A position as the issuer has read it; `id` is the stream's, empty if it was not read there."""
-
-    id: str
-    position: QueuePosition
+    entry_id: str = ""
 
 
 class LeaseTaken(Exception):
@@ -137,8 +124,8 @@ def enqueue(campaign: Campaign, position: QueuePosition, *, after: int) -> Queue
     `after` is a waiting number. Raises `StreamLost`, also for a queue whose counter is below it, and
     `Unavailable` without Redis. Safe to repeat.
     """
-    arguments = [position.user_id, _encode_body(position), seconds_kept(campaign), after]
-    reply: bytes = _call(ENQUEUE, campaign.pk, (COUNTER, STREAM, WAITING), arguments)
+    arguments = (position.user_id, _encode_body(position), seconds_kept(campaign), after)
+    reply: bytes = require_script(ENQUEUE, campaign.pk, (COUNTER, STREAM, WAITING), *arguments)
     if not reply:
         raise StreamLost
     return _decode(reply)
@@ -149,43 +136,37 @@ def is_there(campaign_id: int) -> bool:
     names = [key(campaign_id, name) for name in (COUNTER, STREAM)]
     found = redis_client.attempt(lambda client: int(client.exists(*names)), otherwise=None)
     if found is None:
-        raise _redis_unavailable()
+        raise redis_unavailable()
     return found == len(names)
 
 
-def load(campaign: Campaign, positions: Sequence[QueuePosition], *, last_number: int) -> None:
-    """Load these positions in their order, unless the queue is there; new numbers follow `last_number`.
+def append(campaign: Campaign, positions: Sequence[QueuePosition], *, last_number: int | None = None) -> int:
+    """Append the positions that are missing to the end of the queue, in their order. Returns how many.
 
-    Raises `Unavailable` without Redis.
+    A queue that is not there begins anew with them, and new numbers follow `last_number`; without one this
+    raises `StreamLost`. Raises `Unavailable` without Redis.
     """
-    arguments = [last_number, seconds_kept(campaign), *_encode_with_accounts(positions)]
-    _call(LOAD, campaign.pk, (COUNTER, STREAM, WAITING), arguments)
-
-
-def append_missing(campaign: Campaign, positions: Sequence[QueuePosition]) -> int:
-    """Append the positions that are missing to the end of the queue. Returns how many.
-
-    Raises `StreamLost`, and `Unavailable` without Redis.
-    """
-    arguments = [seconds_kept(campaign), *_encode_with_accounts(positions)]
-    count = int(_call(APPEND_MISSING, campaign.pk, (COUNTER, STREAM, WAITING), arguments))
+    pairs = chain.from_iterable((one.user_id, _encode(one)) for one in positions)
+    start = "" if last_number is None else last_number
+    names = (COUNTER, STREAM, WAITING)
+    count = int(require_script(APPEND, campaign.pk, names, seconds_kept(campaign), start, *pairs))
     if count < 0:
         raise StreamLost
     return count
 
 
-def read(campaign_id: int, *, issuer: str, most: int) -> list[StreamEntry]:
-    """Take or keep the lease for this issuer, and read the first entries of the queue.
+def read(campaign_id: int, *, issuer: str, most: int) -> list[QueuePosition]:
+    """Take or keep the lease for this issuer, and read the first positions of the queue.
 
-    Entries that were read before and never removed come first. Raises `LeaseTaken`, `StreamLost`, and
+    Those that were read before and never removed come first. Raises `LeaseTaken`, `StreamLost`, and
     `Unavailable` without Redis.
     """
-    state, *reply = _call(READ, campaign_id, (LEASE, STREAM), [issuer, LEASE_MILLISECONDS, most])
+    state, *reply = require_script(READ, campaign_id, (LEASE, STREAM), issuer, LEASE_MILLISECONDS, most)
     if state == b"taken":
         raise LeaseTaken
     if state == b"lost":
         raise StreamLost
-    return [StreamEntry(id.decode(), _decode(text)) for id, text in reply[0]]
+    return [_decode(text, entry_id=id.decode()) for id, text in reply[0]]
 
 
 def wait_for_entry(campaign_id: int) -> None:
@@ -198,35 +179,15 @@ def wait_for_entry(campaign_id: int) -> None:
     redis_client.attempt(read_first, otherwise=None)
 
 
-def remove(campaign_id: int, entries: Sequence[StreamEntry]) -> None:
-    """Remove these entries from the queue. Raises `Unavailable` without Redis."""
-    arguments = [(entry.id, entry.position.user_id, _encode(entry.position)) for entry in entries]
-    _call(REMOVE, campaign_id, (STREAM, WAITING), list(chain.from_iterable(arguments)))
+def remove(campaign_id: int, positions: Sequence[QueuePosition]) -> None:
+    """Remove these positions from the queue. Raises `Unavailable` without Redis."""
+    arguments = chain.from_iterable((one.entry_id, one.user_id, _encode(one)) for one in positions)
+    require_script(REMOVE, campaign_id, (STREAM, WAITING), *arguments)
 
 
 def release(campaign_id: int, *, issuer: str) -> None:
     """Release the lease, if this issuer still has it."""
-    redis_client.attempt(
-        lambda client: client.eval(locks.RELEASE_SCRIPT, 1, key(campaign_id, LEASE), issuer), otherwise=0
-    )
-
-
-def _call(script: str, campaign_id: int, names: Sequence[str], arguments: Sequence[Any]) -> Any:
-    reply = call_script(script, campaign_id, names, *arguments)
-    if reply is None:
-        raise _redis_unavailable()
-    return reply
-
-
-def _redis_unavailable() -> Unavailable:
-    return Unavailable(
-        _("The queue of this campaign is kept in Redis, which is unavailable; nothing was done.")
-    )
-
-
-def _encode_with_accounts(positions: Sequence[QueuePosition]) -> list[int | bytes]:
-    """The account and the encoded position of each, one after the other."""
-    return list(chain.from_iterable((position.user_id, _encode(position)) for position in positions))
+    call_script(locks.RELEASE_SCRIPT, campaign_id, (LEASE,), issuer)
 
 
 def _encode(position: QueuePosition) -> bytes:
@@ -240,9 +201,8 @@ def _encode_body(position: QueuePosition) -> bytes:
     return orjson.dumps([str(position.ticket_id), position.user_id, position.at.isoformat(), actor])
 
 
-def _decode(text: bytes) -> QueuePosition:
+def _decode(text: bytes, *, entry_id: str = "") -> QueuePosition:
     number, _, body = text.partition(b" ")
     ticket_id, user_id, at, actor = orjson.loads(body)
-    return QueuePosition(
-        UUID(ticket_id), int(number), user_id, datetime.fromisoformat(at), ActorContext(*actor)
-    )
+    drawn_at, by = datetime.fromisoformat(at), ActorContext(*actor)
+    return QueuePosition(UUID(ticket_id), int(number), user_id, drawn_at, by, entry_id)

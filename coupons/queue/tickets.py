@@ -2,32 +2,44 @@
 
 A number is drawn in Redis, and durable once its ticket is written here. Tickets are written and settled only
 while the campaign's row is locked, so the holder of that lock reads each ticket's current status.
+
+A queue that Redis lost is restored from the tickets, in the order of the numbers. A single missing ticket is
+appended to the end: it was written while the queue was lost, or its partner has not answered yet.
 """
 
 from bisect import bisect_left
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from uuid import UUID
 
 from django.db.models import Count, Exists, Max, OuterRef, QuerySet, Subquery
+from structlog import get_logger
 
 from coupons.allocation import eligibility
 from coupons.allocation.eligibility import AllocationResult
 from coupons.allocation.writes import Issued, IssueRequest, PendingConfirmation, Queued
 from coupons.metrics import counters
 from coupons.models import Campaign, Coupon, QueueTicket
+from coupons.queue import stream
 from coupons.queue.stream import QueuePosition
+from coupons.redis_keys import fill_lock
 from shop import clock
 from shop.concurrency.group_commit import Batcher
 from shop.db import open_transaction, transactions
 from shop.errors import FirstcomeError, NotFound, Rejected, Unavailable
+from shop.events import journal
 from shop.lazy_texts import mark as _
 from shop.observability import tracing
 
+log = get_logger(__name__)
 Status = QueueTicket.Status
 # So many of the first waiting tickets are counted one by one; beyond them the numbers are assumed without
 # gaps.
 COUNTED_EXACTLY = 100
+# Younger tickets are still being written, or decided.
+SECONDS_IN_FLIGHT = 5
+MOST_AT_ONCE = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,34 +57,33 @@ def read_existing_results(
     campaign_id: int, requests: Sequence[IssueRequest]
 ) -> list[TicketLookup | FirstcomeError]:
     """Each account's coupon, waiting ticket or refusal; `Eligible` if it may get a ticket."""
-    campaign, now = Campaign.objects.get(pk=campaign_id), clock.now()
     user_ids = {request.user_id for request in requests}
-    existing = eligibility.existing_coupons(campaign, user_ids)
-    waiting = _first_waiting_tickets(campaign, user_ids)
+    applicants = eligibility.read_campaign(campaign_id, user_ids)
+    campaign, existing = applicants.campaign, applicants.existing
+    waiting = first_waiting_tickets(campaign, user_ids)
     without_result = user_ids - existing.keys() - waiting.keys()
     numbers = waiting_tickets(campaign_id).order_by("-number").values_list("number", flat=True)
     free = Eligible(campaign, (numbers.first() or 0) if without_result else 0)
-    listed = eligibility.listed_accounts(campaign, without_result)
 
     def found(user_id: int) -> TicketLookup | FirstcomeError:
-        own, ticket = existing.get(user_id), waiting.get(user_id)
-        if own and (isinstance(own, Coupon) or not ticket):
-            return eligibility.existing_result(campaign, own)
-        return ticket or eligibility.refusal(campaign, user_id, now, listed=listed) or free
+        ticket = None if isinstance(existing.get(user_id), Coupon) else waiting.get(user_id)
+        return ticket or applicants.answer(user_id) or free
 
     return [found(request.user_id) for request in requests]
 
 
-def first_waiting_ticket(campaign: Campaign, user_id: int) -> Queued | None:
-    """The account's first waiting ticket of the campaign."""
-    return _first_waiting_tickets(campaign, [user_id]).get(user_id)
+def first_waiting_tickets(campaign: Campaign, user_ids: Collection[int]) -> dict[int, Queued]:
+    """The first waiting tickets of these accounts."""
+    rows = waiting_tickets(campaign.pk).filter(account_id__in=user_ids).order_by("-number")
+    first = {ticket.account_id: ticket for ticket in rows}
+    numbers = _first_waiting_numbers(campaign.pk) if first else []
+    return {
+        user_id: _to_queued(_with_campaign(ticket, campaign), numbers) for user_id, ticket in first.items()
+    }
 
 
 def write(campaign_id: int, positions: Sequence[QueuePosition]) -> list[Queued]:
-    """Write the tickets of these positions, unless they exist; must be called inside a transaction.
-
-    Returns each ticket with its current status: an issuer may have settled it already.
-    """
+    """The tickets of these positions, written unless they exist; an issuer may have settled one already."""
     campaign = Campaign.objects.select_for_update().get(pk=campaign_id)
     written = get_or_create(campaign, positions)
     numbers = _first_waiting_numbers(campaign_id)
@@ -179,16 +190,6 @@ def last_number(campaign_id: int) -> int:
     return int(tickets.aggregate(last=Max("number"))["last"] or 0)
 
 
-def _first_waiting_tickets(campaign: Campaign, user_ids: Collection[int]) -> dict[int, Queued]:
-    """The first waiting tickets of these accounts."""
-    rows = waiting_tickets(campaign.pk).filter(account_id__in=user_ids).order_by("-number")
-    first = {ticket.account_id: ticket for ticket in rows}
-    numbers = _first_waiting_numbers(campaign.pk) if first else []
-    return {
-        user_id: _to_queued(_with_campaign(ticket, campaign), numbers) for user_id, ticket in first.items()
-    }
-
-
 def _first_waiting_numbers(campaign_id: int) -> list[int]:
     """The first waiting numbers, in order."""
     numbers = waiting_tickets(campaign_id).order_by("number").values_list("number", flat=True)
@@ -222,3 +223,49 @@ def _ticket_status(outcome: AllocationResult) -> Status:
         case Rejected(code="sold_out"):
             return Status.SOLD_OUT
     return Status.FAILED
+
+
+def restore_queue(campaign: Campaign) -> None:
+    """Load the campaign's queue into Redis unless it is there. Raises `Unavailable` without Redis."""
+    with fill_lock(campaign.pk):
+        if stream.is_there(campaign.pk):
+            return
+        # The last number is read after the tickets, so that it is not below any of them.
+        waiting = waiting_tickets(campaign.pk).order_by("number", "id")
+        positions = _positions(waiting)
+        stream.append(campaign, positions, last_number=last_number(campaign.pk))
+        if positions:
+            log.warning("a queue was restored", campaign=campaign.pk, waiting=len(positions))
+
+
+def requeue_missing() -> int:
+    """Append waiting tickets that are missing from their queue in Redis. Returns how many.
+
+    Checks the first thousand tickets of each queue, and none without Redis.
+    """
+    try:
+        return sum(_requeue_missing(campaign) for campaign in campaigns_with_waiting())
+    except Unavailable:
+        return 0
+
+
+def _requeue_missing(campaign: Campaign) -> int:
+    long_ago = clock.now() - timedelta(seconds=SECONDS_IN_FLIGHT)
+    waiting = waiting_tickets(campaign.pk).order_by("number", "id")[:MOST_AT_ONCE]
+    positions = [position for position in _positions(waiting) if position.at < long_ago]
+    try:
+        count = stream.append(campaign, positions) if positions else 0
+    except stream.StreamLost:
+        restore_queue(campaign)
+        count = len(positions)
+    if count:
+        log.info("missing tickets were queued again", campaign=campaign.pk, tickets=count)
+    return count
+
+
+def _positions(waiting: Iterable[QueueTicket]) -> Sequence[QueuePosition]:
+    """The positions of these tickets; the actors of their requests were lost with the queue."""
+    return [
+        QueuePosition(ticket.pk, ticket.number, ticket.account_id, ticket.created_at, journal.SYSTEM)
+        for ticket in waiting
+    ]

@@ -5,23 +5,22 @@ own. Of several issuers one holds a queue's lease. The entries that a killed one
 that was frozen finds its tickets settled.
 """
 
-import heapq
 import threading
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import partial
 from typing import Any
 from uuid import uuid4
 
-from django.db import Error, close_old_connections, connections
+from django.db import Error, close_old_connections
 from structlog import get_logger
 
 from coupons.allocation import eligibility
 from coupons.models import Campaign, QueueTicket
 from coupons.partners import call_limit
-from coupons.queue import recovery, settlement, stream, tickets
+from coupons.queue import settlement, stream, tickets
 from coupons.queue.stream import QueuePosition
 from shop import clock
 from shop.errors import Unavailable
@@ -34,10 +33,8 @@ BATCH_WITH_PARTNER = 32
 # How many queues of each batch size are settled at once, with a thread and a connection each; a queue with a
 # partner uses 16 more threads while it calls the partner (`coupons.queue.settlement`).
 QUEUES_AT_ONCE = {BATCH: 8, BATCH_WITH_PARTNER: 2}
-REFRESH_SECONDS = 1.0
-RETRY_SECONDS = 1.0
-# How soon an empty queue is read again if there are more queues than threads.
-IDLE_SECONDS = 0.5
+# How often the list of queues is read, and with it those that were empty or could not be settled.
+REFRESH_SECONDS = 0.5
 
 
 class NoTicketSettled(Exception):
@@ -51,85 +48,49 @@ class _Rotation:
         self._most = most
         self._stop = stop
         self._issuer = uuid4().hex
+        self._at_once = QUEUES_AT_ONCE[most]
+        self._threads = ThreadPoolExecutor(self._at_once, thread_name_prefix=f"queues {most}")
         self._wanted: Collection[int] = ()
-        # All queues that wait for their turn, each from its deadline on, or are being settled by one thread.
-        self._known: set[int] = set()
-        self._deadlines: list[tuple[float, int]] = []
-        self._changed = threading.Condition()
-        self._threads: list[threading.Thread] = []
+        # Queues that wait for their turn, or are being settled by one thread.
+        self._busy: set[int] = set()
 
     def follow(self, campaign_ids: Collection[int]) -> None:
         """Settle these queues from now on, and release the others."""
-        with self._changed:
-            self._wanted = campaign_ids
-            for campaign_id in set(campaign_ids) - self._known:
-                self._known.add(campaign_id)
-                heapq.heappush(self._deadlines, (time.monotonic(), campaign_id))
-            self._changed.notify_all()
-        for number in range(len(self._threads), min(len(campaign_ids), QUEUES_AT_ONCE[self._most])):
-            thread = threading.Thread(target=self._serve, name=f"queues {self._most} {number}")
-            self._threads.append(thread)
-            thread.start()
+        before, self._wanted = self._wanted, campaign_ids
+        for campaign_id in {*before, *campaign_ids} - self._busy:
+            self._busy.add(campaign_id)
+            self._threads.submit(self._serve, campaign_id)
 
     def join(self) -> None:
         """Return once all threads have ended, after `stop` was set, and release all queues."""
-        with self._changed:
-            self._changed.notify_all()
-        for thread in self._threads:
-            thread.join()
-        for campaign_id in self._known:
+        self._threads.shutdown(cancel_futures=True)
+        for campaign_id in {*self._wanted, *self._busy}:
             stream.release(campaign_id, issuer=self._issuer)
 
-    def _serve(self) -> None:
-        try:
-            while (campaign_id := self._next()) is not None:
-                if campaign_id in self._wanted:
-                    self._serve_batch(campaign_id)
-                else:
-                    stream.release(campaign_id, issuer=self._issuer)
-                    self._known.discard(campaign_id)
-        finally:
-            connections.close_all()
-
-    def _next(self) -> int | None:
-        """Wait for the queue that is due first, and take it; None once `stop` is set."""
-        with self._changed:
-            while not self._stop.is_set():
-                wait_seconds = (
-                    self._deadlines[0][0] - time.monotonic() if self._deadlines else REFRESH_SECONDS
-                )
-                if wait_seconds <= 0:
-                    return heapq.heappop(self._deadlines)[1]
-                self._changed.wait(min(wait_seconds, REFRESH_SECONDS))
-        return None
-
-    def _serve_batch(self, campaign_id: int) -> None:
-        """Settle the first tickets of the queue, and put the queue back to be settled again."""
-        settle = partial(_settle_batch, campaign_id, issuer=self._issuer, most=self._most)
+    def _serve(self, campaign_id: int) -> None:
+        """Settle the first tickets of the queue, and put the queue back, unless it is empty or fails."""
+        if campaign_id not in self._wanted:
+            stream.release(campaign_id, issuer=self._issuer)
+            self._busy.discard(campaign_id)
+            return
         try:
             with logs.bound(campaign=campaign_id):
+                settle = partial(_settle_batch, campaign_id, issuer=self._issuer, most=self._most)
                 served = _run_or_none(settle)
         except Exception:
-            # The thread settles other queues as well.
             log.exception("a queue can't be settled", campaign=campaign_id)
             served = None
-        pause_seconds = 0.0
-        if served is None:
-            pause_seconds = RETRY_SECONDS
-        elif not served and len(self._wanted) > QUEUES_AT_ONCE[self._most]:
-            pause_seconds = IDLE_SECONDS
-        elif not served:
+        is_idle = served == 0 and len(self._wanted) <= self._at_once
+        if is_idle:
             stream.wait_for_entry(campaign_id)
-        with self._changed:
-            heapq.heappush(self._deadlines, (time.monotonic() + pause_seconds, campaign_id))
-            self._changed.notify()
+        if (served or is_idle or campaign_id not in self._wanted) and not self._stop.is_set():
+            self._threads.submit(self._serve, campaign_id)
+        else:
+            self._busy.discard(campaign_id)
 
 
 def serve(stop: threading.Event, *, on_refresh: Callable[[], None] = lambda: None) -> None:
-    """Settle every queue until `stop` is set; waits for Redis or the database while they are unavailable.
-
-    Calls `on_refresh` after each successful refresh of the list of queues, which is every second.
-    """
+    """Settle every queue until `stop` is set; `on_refresh` is called after each refresh of their list."""
     rotations = {most: _Rotation(most, stop) for most in QUEUES_AT_ONCE}
     try:
         while not stop.is_set():
@@ -144,10 +105,7 @@ def serve(stop: threading.Event, *, on_refresh: Callable[[], None] = lambda: Non
 
 
 def serve_once() -> int:
-    """Settle the tickets that are queued now. Returns how many.
-
-    Skips a queue whose lease another issuer holds. Raises `Unavailable` without Redis or database.
-    """
+    """Settle the tickets that are queued now, but for queues of other issuers. Returns how many."""
     issuer = uuid4().hex
     count = 0
     for campaign_id, most in _batch_sizes(clock.now()).items():
@@ -167,10 +125,7 @@ def _refresh(rotations: Mapping[int, _Rotation]) -> int:
 
 
 def _batch_sizes(now: datetime) -> dict[int, int]:
-    """The batch size of each queue: of campaigns that issue coupons now, and of all with waiting tickets.
-
-    A campaign that is paused, or whose partner is unavailable, is left out, and its tickets wait.
-    """
+    """The batch size of each queue that is neither paused nor without its partner: open, or with tickets."""
     issuable = Campaign.objects.filter(eligibility.issues_at(now), strategy="queue")
     rows = (
         *issuable.values_list("pk", "partner"),
@@ -186,16 +141,15 @@ def _batch_sizes(now: datetime) -> dict[int, int]:
 def _settle_batch(campaign_id: int, *, issuer: str, most: int) -> int:
     """Settle the queue's first tickets; returns how many. Raises `NoTicketSettled` when all must wait."""
     try:
-        entries = stream.read(campaign_id, issuer=issuer, most=most)
+        positions = stream.read(campaign_id, issuer=issuer, most=most)
     except stream.StreamLost:
-        recovery.restore(Campaign.objects.get(pk=campaign_id))
-        entries = stream.read(campaign_id, issuer=issuer, most=most)
-    if not entries:
+        tickets.restore_queue(Campaign.objects.get(pk=campaign_id))
+        positions = stream.read(campaign_id, issuer=issuer, most=most)
+    if not positions:
         return 0
-    positions = [entry.position for entry in entries]
     with _observed(campaign_id, positions):
         staying = settlement.settle_tickets(campaign_id=campaign_id, positions=positions)
-    leaving = [entry for entry in entries if entry.position.ticket_id not in staying]
+    leaving = [position for position in positions if position.ticket_id not in staying]
     if not leaving:
         raise NoTicketSettled
     stream.remove(campaign_id, leaving)
@@ -204,11 +158,7 @@ def _settle_batch(campaign_id: int, *, issuer: str, most: int) -> int:
 
 @contextmanager
 def _observed(campaign_id: int, positions: Sequence[QueuePosition]) -> Iterator[None]:
-    """Log lines with the tickets' ids, and a span that is linked to the traces of their requests.
-
-    An issuer that is faster than the request that writes the ticket finds no trace: then the ids of the
-    requests connect the two.
-    """
+    """Log lines with the tickets' ids, and a span that is linked to the traces of their requests."""
     read_ids = partial(_ids_of, campaign_id, positions)
     if not tracing.is_on:
         with logs.bound_to(read_ids):

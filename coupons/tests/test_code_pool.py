@@ -12,13 +12,12 @@ from typing import Any
 import pytest
 from django.conf import LazySettings
 
-from coupons import campaigns, pool, sold_out
+from coupons import campaigns, pool, pool_list, remembered
 from coupons.allocation.writes import PendingConfirmation
 from coupons.issuing import issuing
 from coupons.issuing.strategies import code_pool
 from coupons.models import Campaign, Coupon, PoolCode
 from coupons.partners import confirmation
-from coupons.pool_list import healing, pool_list
 from coupons.redis_keys import key
 from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.laws import broken, positions
@@ -151,7 +150,7 @@ def test_a_list_that_is_lost_repeatedly_gives_each_code_once(trouble: str, redis
     lose = (
         redis_server.flushdb
         if trouble == "flushed"
-        else lambda: (rebuild_redis.drop_keys(), healing.rebuild())
+        else lambda: (rebuild_redis.drop_keys(), pool_list.rebuild())
     )
 
     with over_and_over(lose):
@@ -165,7 +164,7 @@ def test_a_list_that_is_lost_repeatedly_gives_each_code_once(trouble: str, redis
 def test_an_impatient_sweeper_takes_no_code_from_a_running_request() -> None:
     campaign = campaign_of(150)
 
-    with over_and_over(partial(healing.heal, after_seconds=0)):
+    with over_and_over(partial(pool_list.heal, after_seconds=0)):
         outcomes = race(issue_calls(campaign.pk, accounts(220)))
 
     assert count_outcomes(outcomes) == {"new": 150, "sold_out": 70}
@@ -201,7 +200,7 @@ def test_a_code_renamed_while_it_is_listed_is_issued_under_its_new_name() -> Non
 def test_changing_the_strategy_back_and_forth_under_load_loses_no_code(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(issuing, "REMEMBER_SECONDS", 0.0)
+    monkeypatch.setattr(remembered, "SECONDS", 0.0)
     campaign = campaign_of(120)
     names = iter(["group_commit", "code_pool"] * 10_000)
 
@@ -250,7 +249,7 @@ def test_codes_that_a_partner_refuses_are_issued_to_repeated_requests(
     with partner_that("--failure-rate", "0.25", folder=tmp_path, settings=settings) as partner:
         race(everyone)
         # A code returned while a process read the pool as sold out is available to all a second later.
-        wait_until(lambda: not available(campaign) or sold_out.read(campaign.pk) is None)
+        wait_until(lambda: not available(campaign) or remembered.campaign(campaign.pk).get().remaining)
         outcomes = race(everyone)
         known = registered(partner)
 
@@ -269,7 +268,7 @@ def test_a_code_of_a_process_killed_before_its_commit_goes_to_the_next_request(
         patched.setattr(code_pool, "_batcher", crash)
         issue(campaign, dead)
 
-    assert (in_flight(campaign), healing.heal(after_seconds=0), in_flight(campaign)) == (1, 1, 0)
+    assert (in_flight(campaign), pool_list.heal(after_seconds=0), in_flight(campaign)) == (1, 1, 0)
     code = pool_list.claim_code(campaign, user_id=living)
     assert [code] == available(campaign)
     assert issue(campaign, living) == code
@@ -287,7 +286,7 @@ def test_a_code_of_a_process_killed_after_its_commit_is_not_issued_again(
         issue(campaign, dead)
 
     given = Coupon.objects.get().code
-    assert (in_flight(campaign), healing.heal(after_seconds=0), in_flight(campaign)) == (1, 1, 0)
+    assert (in_flight(campaign), pool_list.heal(after_seconds=0), in_flight(campaign)) == (1, 1, 0)
     assert issue(campaign, dead) == given
     assert issue(campaign, living) != given
     assert (available(campaign), broken()) == ([], {})
@@ -295,16 +294,15 @@ def test_a_code_of_a_process_killed_after_its_commit_is_not_issued_again(
 
 def test_generating_codes_does_not_block_requests() -> None:
     campaign = campaign_of(50)
-    made: list[int] = []
 
     def ask(user_ids: Sequence[int]) -> int:
         race(issue_calls(campaign.pk, user_ids))
-        return sum(made)
+        return campaign.pool.count() - 50
 
     everyone = accounts(50)
-    generate = partial(pool.generate, campaign_id=campaign.pk, count=30_000, progress=made.append)
-    _, made_meanwhile = race([generate, partial(ask, everyone)])
+    generate = partial(pool.generate, campaign_id=campaign.pk, count=30_000)
+    made, made_meanwhile = race([generate, partial(ask, everyone)])
 
-    assert made_meanwhile < sum(made) == 30_000
+    assert made_meanwhile < made.added == 30_000
     assert positions(campaign) == list(range(1, 51))
     assert broken() == {}

@@ -14,11 +14,11 @@ import pytest
 from django.conf import LazySettings
 from django.utils import timezone
 
-from coupons import maintenance, partners, pool
+from coupons import partners, pool, tasks
 from coupons.allocation import writes
 from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation, PoolCode
-from coupons.partners import call_limit, confirmation, confirmation_recovery, confirming
+from coupons.partners import call_limit, confirmation
 from coupons.partners.contract import Partner, PartnerReply
 from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.laws import broken, positions
@@ -67,7 +67,7 @@ def let_time_pass(seconds: float) -> None:
 
 def sweep_later(seconds: float = 0) -> int:
     let_time_pass(seconds)
-    return confirmation_recovery.recover_due()
+    return confirmation.recover_due()
 
 
 def codes_by_status() -> dict[str, int]:
@@ -143,11 +143,11 @@ def test_the_next_sweeper_continues_after_one_killed_between_marking_and_cancell
     slot = slot_of(campaign, user_id)
     let_time_pass(settings.PARTNER_GIVE_UP_SECONDS + 1)
     with monkeypatch.context() as patched, pytest.raises(Killed):
-        patched.setattr(confirmation_recovery, "_cancel", crash)
-        confirmation_recovery.recover_due()
+        patched.setattr(confirmation, "_cancel", crash)
+        confirmation.recover_due()
     assert Confirmation.objects.get().is_cancelled
     with pytest.raises(Unavailable):
-        confirming.ask_partner(slot)
+        confirmation.ask_partner(slot)
     with pytest.raises(Unavailable):
         issuing.issue(campaign_id=campaign.pk, user_id=user_id)
 
@@ -167,7 +167,7 @@ def test_a_registration_that_arrives_after_the_cancellation_is_rejected(
     assert sweep_later(settings.PARTNER_GIVE_UP_SECONDS + 1) == 1
 
     with pytest.raises(FirstcomeError) as refused:
-        confirming.ask_partner(slot)
+        confirmation.ask_partner(slot)
 
     assert refused.value.code == "partner_failed"
     assert (registered(own_partner), issued()) == ([], [])
@@ -258,7 +258,7 @@ def test_concurrent_requests_and_sweepers_make_one_coupon_of_each_slot(
         taken = [slot_of(campaign, user_id) for user_id in everyone]
     let_time_pass(0)
 
-    sweepers = [confirmation_recovery.recover_due] * 4
+    sweepers = [confirmation.recover_due] * 4
     outcomes = race([*issue_calls(campaign.pk, everyone), *issue_calls(campaign.pk, everyone), *sweepers])
 
     counted = count_outcomes(outcomes[:80])
@@ -280,14 +280,15 @@ def test_an_unavailable_partner_costs_a_sweep_little_and_no_account_its_slot(
     with hanging_partner(settings):
         let_time_pass(settings.PARTNER_GIVE_UP_SECONDS + 1)
         began = time.monotonic()
-        assert maintenance.sweep() == 0
-        assert time.monotonic() - began < confirmation_recovery.PASS_SECONDS + 5
+        assert tasks.sweep() == 0
+        assert time.monotonic() - began < confirmation.PASS_SECONDS + 5
         assert not Confirmation.objects.filter(is_cancelled=True).exists()
         assert not Confirmation.objects.filter(attempts=0).exists()
-        assert confirmation_recovery.recover_due() == 0, "nothing is due"
+        assert confirmation.recover_due() == 0, "nothing is due"
     call_limit.reset()
     Confirmation.objects.update(taken_at=timezone.now())
-    assert sweep_later() == 200
+    # A pass ends after some seconds, in which a slow machine leaves a few to the next one.
+    assert sweep_later() + sweep_later(1) == 200
     assert registered(own_partner) == issued()
     assert broken() == {}
 

@@ -17,7 +17,7 @@ from coupons.allocation.writes import IssueRequest
 from coupons.issuing import issuing
 from coupons.issuing.issuing import STRATEGIES
 from coupons.models import Campaign, Confirmation, Coupon, PoolCode
-from coupons.partners import call_limit, confirmation, confirmation_recovery, confirming
+from coupons.partners import call_limit, confirmation
 from coupons.tests.factories import TWO_STRATEGIES, CampaignFactory, accounts
 from coupons.tests.laws import broken, positions
 from coupons.tests.outcomes import count_outcomes, issue_calls, refusal
@@ -156,7 +156,7 @@ def test_a_coupon_confirmed_after_its_request_ended_is_returned_to_a_repeat(
         wait_until(lambda: bool(registered(late)))
         settings.PARTNER_TIMEOUT_SECONDS = 10.0
         as_if_long_ago()
-        assert confirmation_recovery.recover_due() == 1
+        assert confirmation.recover_due() == 1
     found = caller.post("/coupons", {"campaign": campaign.pk})
     assert (found.status_code, found.json()["position"]) == (200, 1)
     assert broken() == {}
@@ -214,7 +214,7 @@ def test_the_slot_is_kept_when_another_request_of_the_account_may_have_reached_t
     Confirmation.objects.update(attempts=1)
     settings.PARTNER_URL = f"http://{ports.HOST}:{ports.free()}"
 
-    assert refusal(lambda: confirming.ask_partner(first)) == "unavailable"
+    assert refusal(lambda: confirmation.ask_partner(first)) == "unavailable"
     assert Confirmation.objects.count() == 1
 
 
@@ -301,7 +301,7 @@ def _sweep_for_a_while() -> None:
     pause = threading.Event()
     for _ in range(20):
         as_if_long_ago()
-        confirmation_recovery.recover_due()
+        confirmation.recover_due()
         pause.wait(0.1)
 
 
@@ -311,4 +311,4 @@ def finished(campaign: Campaign) -> None:
     while Confirmation.objects.exists():
         assert time.monotonic() < deadline
         as_if_long_ago()
-        confirmation_recovery.recover_due()
+        confirmation.recover_due()

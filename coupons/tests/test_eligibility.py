@@ -1,11 +1,11 @@
 """One function decides whether an account may get a new coupon, and every strategy follows it.
 
-The tests add a made-up rule to that function alone, `eligibility.refusal`: an account is barred from all
+The tests add a made-up rule to that function alone, `Applicants.refusal`: an account is barred from all
 campaigns. Each strategy must refuse it with the rule's own code, also where the process remembers that the
 campaign is sold out.
 """
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,11 +13,12 @@ import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from coupons import sold_out
+from coupons import remembered
 from coupons.allocation import eligibility
+from coupons.allocation.eligibility import Applicants
 from coupons.allocation.writes import Issued, IssueRequest
 from coupons.issuing import issuing
-from coupons.models import Campaign, Coupon, QueueTicket
+from coupons.models import Campaign, Coupon, EligibleAccount, QueueTicket
 from coupons.queue import worker
 from coupons.tests.factories import TWO_STRATEGIES, accounts, campaign_with_strategy
 from coupons.tests.laws import broken
@@ -36,17 +37,15 @@ by_two_strategies = pytest.mark.parametrize("strategy", TWO_STRATEGIES)
 @pytest.fixture
 def bar(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Adds a rule to the decision: this account is refused, before anything else is."""
-    decide = eligibility.refusal
+    decide = Applicants.refusal
     barred: set[int] = set()
 
-    def refusal(
-        campaign: Campaign, user_id: int, now: datetime, *, listed: Container[int] | None = None
-    ) -> Rejected | None:
+    def refusal(applicants: Applicants, user_id: int) -> Rejected | None:
         if user_id in barred:
             return Rejected("This account is barred.", code="account_barred")
-        return decide(campaign, user_id, now, listed=listed)
+        return decide(applicants, user_id)
 
-    monkeypatch.setattr(eligibility, "refusal", refusal)
+    monkeypatch.setattr(Applicants, "refusal", refusal)
     return barred.add
 
 
@@ -141,8 +140,7 @@ def test_the_api_refuses_by_the_same_decision_in_a_batch_and_once_it_is_sold_out
 
     assert answer(barred) == "account_barred"
     assert [answer(owner), answer(late), answer(barred)] == [201, "sold_out", "account_barred"]
-    full, needs_refresh = sold_out.read_cached(campaign.pk)
-    assert full and not needs_refresh
+    assert remembered.campaign(campaign.pk).recent().remaining == 0
     assert [answer(late), answer(barred)] == ["sold_out", "account_barred"]
     bar(owner)
     assert answer(owner) == 200
@@ -157,13 +155,18 @@ def test_the_api_refuses_by_the_same_decision_in_a_batch_and_once_it_is_sold_out
         {"quantity": 1, "issued": 1},
         {"paused_at": PAUSED_AT},
         {"paused_at": PAUSED_AT, "closed": True},
+        {"eligible": "listed"},
+        {"eligible": "listed", "quantity": 1, "issued": 1},
     ],
 )
-def test_the_condition_on_the_row_matches_where_nothing_is_refused(terms: Mapping[str, Any]) -> None:
+def test_the_conditions_on_the_row_match_where_nothing_is_refused(terms: Mapping[str, Any]) -> None:
     now = timezone.now()
-    [account_id] = accounts(1)
-    campaign = campaign_with_strategy("conditional_update", **terms)
+    campaign, [listed, other] = campaign_with_strategy("conditional_update", **terms), accounts(2)
+    EligibleAccount.objects.create(campaign=campaign, account_id=listed)
 
-    is_matched = Campaign.objects.filter(eligibility.issues_at(now), pk=campaign.pk).exists()
-
-    assert is_matched is (eligibility.refusal(campaign, account_id, now) is None)
+    for user_id in (listed, other):
+        rules = eligibility.issues_at(now), eligibility.lets_in(user_id)
+        is_matched = Campaign.objects.filter(*rules, pk=campaign.pk).exists()
+        assert is_matched is (Applicants(campaign, [user_id], now=now).refusal(user_id) is None)
+    is_paused = Campaign.objects.filter(eligibility.is_paused(now), pk=campaign.pk).exists()
+    assert is_paused is (campaign.status_at(now) == Campaign.Status.PAUSED)

@@ -11,12 +11,10 @@ from django.core.management import CommandError
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from coupons import campaigns, eligible_accounts
+from coupons import campaigns, eligible_accounts, gate
 from coupons.allocation import eligibility
-from coupons.gate import gate
 from coupons.issuing import issuing
-from coupons.models import Campaign, Coupon
-from coupons.restriction_models import EligibleAccount
+from coupons.models import Campaign, Coupon, EligibleAccount
 from coupons.tests.factories import TWO_STRATEGIES, accounts, campaign_with_strategy
 from coupons.tests.laws import broken, positions
 from coupons.tests.outcomes import issue

@@ -12,14 +12,13 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from coupons import issued_coupons, pool
+from coupons import issued_coupons, pool, remembered
 from coupons.allocation import eligibility
 from coupons.allocation.writes import Issued, IssueRequest
 from coupons.issuing import issuing
 from coupons.models import Campaign, Coupon, PoolCode
 from coupons.tests.factories import TWO_STRATEGIES, CampaignFactory, accounts, campaign_with_strategy
 from coupons.tests.laws import broken, positions
-from shop.concurrency import event_loop
 from shop.db import transactions
 from shop.errors import FirstcomeError
 from shop.tests.factories import AccountFactory
@@ -156,32 +155,28 @@ def test_a_batch_decides_in_the_order_of_its_requests() -> None:
     assert positions(campaign) == [1, 2]
 
 
-def strategy_and_partner(campaign_id: int) -> tuple[str, str]:
-    return event_loop.run_blocking(issuing._strategy_and_partner(campaign_id, event_loop.run_in_thread))
-
-
 @pytest.mark.django_db(transaction=True)
-def test_after_a_second_one_thread_reads_the_strategy_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(issuing, "REMEMBER_SECONDS", 60.0)
+def test_after_a_second_one_thread_reads_the_campaign_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remembered, "SECONDS", 0.0)
     campaign = CampaignFactory.create()
-    strategy_and_partner(campaign.pk)
-    name, partner, _ = issuing._remembered[campaign.pk]
-    issuing._remembered[campaign.pk] = (name, partner, 0.0)
+    shared = remembered.campaign(campaign.pk)
+    assert shared.get() == campaign
 
     with holding("LOCK TABLES coupons_campaign WRITE"):
-        reader = in_background(lambda: strategy_and_partner(campaign.pk))
+        reader = in_background(shared.get)
         wait_until(lambda: waiting_at("%coupons_campaign%") == 1)
-        assert strategy_and_partner(campaign.pk) == (name, partner)
+        assert shared.get() == campaign
 
-    assert reader.result(10) == (name, partner)
+    assert reader.result(10) == campaign
 
 
-def test_the_number_of_remembered_campaigns_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(issuing, "MOST_REMEMBERED", 2)
-    for campaign in CampaignFactory.create_batch(5):
-        strategy_and_partner(campaign.pk)
-
-    assert len(issuing._remembered) <= 2
+def test_campaigns_that_do_not_exist_are_not_remembered(account_id: int) -> None:
+    known = CampaignFactory.create()
+    issuing.issue(campaign_id=known.pk, user_id=account_id)
+    before = remembered.campaign.cache_info().currsize
+    for unknown in range(900_000, 900_020):
+        assert refusal(unknown, account_id) == "campaign_not_found"
+    assert remembered.campaign.cache_info().currsize == before
 
 
 def test_a_code_that_is_issued_already_is_refused_as_a_conflict(account_id: int) -> None:

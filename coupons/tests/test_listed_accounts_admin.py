@@ -7,11 +7,10 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
 from coupons import eligible_accounts
-from coupons.models import Campaign
-from coupons.restriction_models import EligibleAccount
+from coupons.models import Campaign, EligibleAccount
 from coupons.tests.factories import CampaignFactory, accounts
 from shop.models import JournalLine
-from shop.tests.confirming import confirmed, message_of, said, shown
+from shop.tests.confirming import confirmed, message_of, said, shown, to_confirm
 
 pytestmark = pytest.mark.django_db
 
@@ -61,6 +60,15 @@ def test_bad_lines_are_named_with_accounts_that_do_not_exist_and_nothing_is_adde
 
     named = [problem.split(":")[0] for problem in said(operator, refused)[1:]]
     assert named == ["Line 2", "Line 3", "Line 4"]
+    assert not EligibleAccount.objects.exists()
+
+
+def test_a_confirmed_form_is_checked_all_the_same(operator: Client, campaign: Campaign) -> None:
+    [known] = accounts(1)
+    page = page_of(campaign, "list_accounts")
+    sent = to_confirm(operator, page, change="add", accounts=str(known), reason="Members.")
+    refused = operator.post(page, sent | {"accounts": f"{known} ada"})
+    assert "Nothing can be added" in said(operator, refused)[0]
     assert not EligibleAccount.objects.exists()
 
 

@@ -72,8 +72,9 @@ def test_what_is_read_is_what_the_orm_reads() -> None:
     issuing.issue(campaign_id=campaign.pk, user_id=owner)
 
     with transaction.atomic():
-        seen, had = eligibility.lock_campaign(campaign.pk, [owner, other])
+        applicants = eligibility.lock_campaign(campaign.pk, [owner, other])
 
+    seen, had = applicants.campaign, applicants.existing
     assert columns_of(seen) == columns_of(Campaign.objects.get(pk=campaign.pk))
     assert {user_id: columns_of(one) for user_id, one in had.items()} == {
         owner: columns_of(Coupon.objects.get(account_id=owner))
@@ -94,7 +95,8 @@ def test_a_new_coupon_is_what_the_database_has_of_it() -> None:
 
 
 def locked_and_seen(campaign: Campaign, user_ids: list[int]) -> tuple[Campaign, dict[int, Coupon]]:
-    return transactions.run(lambda: eligibility.lock_campaign(campaign.pk, user_ids), transactions.KEYED)
+    seen = transactions.run(lambda: eligibility.lock_campaign(campaign.pk, user_ids), transactions.KEYED)
+    return seen.campaign, seen.existing
 
 
 def write_on(other: Any, coupon: Coupon) -> None:

@@ -104,7 +104,7 @@ def test_a_lock_without_a_version_check_breaks_the_law(is_guarded: bool, laws: l
 
     def write(user_id: int, pause: Callable[[], object]) -> object:
         with locks.spinning(key(campaign.pk, "spin-lock"), lease_milliseconds=100):
-            as_read = Campaign.objects.get(pk=campaign.pk)
+            as_read = eligibility.read_campaign(campaign.pk, [user_id])
             pause()
             decide = partial(eligibility.allocate, as_read, [IssueRequest(user_id)], if_unchanged=is_guarded)
             return transactions.run(decide, transactions.KEYED)

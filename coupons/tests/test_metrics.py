@@ -14,7 +14,7 @@ from django.utils import timezone
 from coupons.allocation.writes import PendingConfirmation
 from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation, Coupon
-from coupons.partners import call_limit, confirmation_recovery
+from coupons.partners import call_limit, confirmation
 from coupons.queue import worker
 from coupons.tests.factories import TWO_STRATEGIES, CampaignFactory, accounts, campaign_with_strategy
 from coupons.tests.own_partner import NAME, own_partner, partner_process
@@ -75,15 +75,6 @@ def test_a_ticket_is_pending_and_its_settlement_counts_again() -> None:
     assert outcomes(counted(), campaign) == {"pending": 4, "issued": 2, "sold_out": 2, "repeated": 2}
 
 
-@pytest.mark.usefixtures("own_partner")
-def test_a_coupon_counts_once_its_partner_has_confirmed_it() -> None:
-    campaign, account, counted = CampaignFactory.create(partner=NAME), AccountFactory.create(), increases()
-
-    assert [ask(campaign.pk, account) for _ in range(2)] == [201, 200]
-
-    assert outcomes(counted(), campaign) == {"issued": 1, "repeated": 1}
-
-
 def test_a_coupon_that_recovery_confirms_counts_without_a_request(
     own_partner: Simulator, settings: LazySettings
 ) -> None:
@@ -97,7 +88,7 @@ def test_a_coupon_that_recovery_confirms_counts_without_a_request(
     settings.PARTNER_URL = reachable
     call_limit.reset()
     Confirmation.objects.update(next_attempt_at=timezone.now() - timedelta(seconds=1))
-    assert confirmation_recovery.recover_due() == 1
+    assert confirmation.recover_due() == 1
 
     assert outcomes(counted(), campaign) == {"unavailable": 1, "issued": 1}
 

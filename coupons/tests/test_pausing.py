@@ -237,9 +237,7 @@ class TestQueue:
         entries = stream.read(campaign.pk, issuer="one", most=10)
         pause(campaign)
 
-        staying = settlement.settle_tickets(
-            campaign_id=campaign.pk, positions=[entry.position for entry in entries]
-        )
+        staying = settlement.settle_tickets(campaign_id=campaign.pk, positions=entries)
 
         assert staying == {one.ticket.pk for one in queued}
         stream.release(campaign.pk, issuer="one")
@@ -306,7 +304,7 @@ class TestQueue:
         entries = stream.read(campaign.pk, issuer="one", most=10)
         pause(campaign)
 
-        settlement.settle_tickets(campaign_id=campaign.pk, positions=[entry.position for entry in entries])
+        settlement.settle_tickets(campaign_id=campaign.pk, positions=entries)
 
         statuses = dict(QueueTicket.objects.values_list("account_id", "status"))
         assert statuses == {owner: "issued", late: "waiting"}

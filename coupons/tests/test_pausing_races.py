@@ -18,7 +18,6 @@ from coupons.tests.factories import accounts, campaign_with_strategy
 from coupons.tests.laws import broken, positions
 from coupons.tests.outcomes import count_outcomes
 from coupons.tests.under_load import Load
-from shop import clock
 from shop.db import transactions
 from shop.errors import Rejected
 from shop.redis import redis_client
@@ -68,14 +67,13 @@ def requests(issue: Issue, campaign: Campaign) -> list[Callable[[], Any]]:
 
 def ask_then_lock(*, campaign_id: int, user_id: int) -> Any:
     """The naive version: it asks whether the campaign is paused before it takes the lock, and not again."""
-    campaign = Campaign.objects.get(pk=campaign_id)
-    refused = eligibility.refusal(campaign, user_id, clock.now())
+    refused = eligibility.read_campaign(campaign_id, [user_id]).refusal(user_id)
     if refused:
         raise refused
 
     def write() -> list[Any]:
-        locked = Campaign.objects.select_for_update().get(pk=campaign_id)
-        locked.paused_at = None
+        locked = eligibility.lock_campaign(campaign_id, [user_id])
+        locked.campaign.paused_at = None
         return eligibility.allocate(locked, [IssueRequest(user_id)])
 
     return transactions.run(write, transactions.KEYED)[0]

@@ -1,13 +1,12 @@
-"""The list of a pool's codes in a real Redis: claiming, filling, resolving and healing."""
+"""The list of a pool's codes in a real Redis: claiming, filling, resolving and pool_list."""
 
 from typing import Any
 
 import pytest
 from redis.crc import key_slot
 
-from coupons import pool, reopening
+from coupons import pool, pool_list, remembered
 from coupons.models import Campaign, PoolCode
-from coupons.pool_list import healing, pool_list
 from coupons.redis_keys import key
 from coupons.tests.factories import CampaignFactory
 from shop.redis import redis_client
@@ -122,26 +121,26 @@ def test_a_list_that_redis_lost_is_read_again_without_issued_codes(
 
 def test_a_returned_code_goes_first_if_there_is_a_list(campaign: Campaign) -> None:
     add(campaign, "A", "B")
-    reopening.slot_released(campaign_id=campaign.pk, user_id=1, code="A")
+    remembered.slot_released(campaign_id=campaign.pk, user_id=1, code="A")
     assert shown(campaign) == []
 
     take(campaign, 1)
-    reopening.slot_released(campaign_id=campaign.pk, user_id=1, code="A")
+    remembered.slot_released(campaign_id=campaign.pk, user_id=1, code="A")
     assert shown(campaign) == ["A", "B"]
 
 
 def test_unissued_codes_of_crashed_processes_are_returned_and_issued_ones_are_not(campaign: Campaign) -> None:
     add(campaign, "A", "B", "C")
-    before = healing.GIVEN_BACK._value.get()
+    before = pool_list.GIVEN_BACK._value.get()
     for user_id in (1, 2):
         take(campaign, user_id)
     make_available(campaign, "in_flight", "A")
 
-    assert healing.heal() == 0
+    assert pool_list.heal() == 0
     assert shown(campaign, "codes-in-flight") == ["A", "B"]
-    assert healing.heal(after_seconds=0) == 2
+    assert pool_list.heal(after_seconds=0) == 2
     assert (shown(campaign), shown(campaign, "codes-in-flight")) == (["B", "C"], [])
-    assert healing.GIVEN_BACK._value.get() - before == 1
+    assert pool_list.GIVEN_BACK._value.get() - before == 1
 
 
 def test_a_list_that_lost_a_code_is_dropped(campaign: Campaign) -> None:
@@ -150,7 +149,7 @@ def test_a_list_that_lost_a_code_is_dropped(campaign: Campaign) -> None:
     redis_client.client().delete(key(campaign.pk, "codes-in-flight"), key(campaign.pk, "codes-takers"))
     assert take(campaign, 2) is None
 
-    healing.heal()
+    pool_list.heal()
 
     assert take(campaign, 2) == "A"
 

@@ -17,11 +17,11 @@ from django.utils import timezone
 from redis import Redis
 from structlog.testing import capture_logs
 
-from coupons import maintenance, redis_keys
+from coupons import redis_keys, tasks
 from coupons.allocation.writes import Issued
 from coupons.issuing import issuing
 from coupons.models import Campaign, QueueTicket
-from coupons.queue import recovery, settlement, stream, worker
+from coupons.queue import settlement, stream, tickets, worker
 from coupons.tests.factories import accounts
 from coupons.tests.laws import broken, positions
 from coupons.tests.outcomes import count_outcomes, issue_calls
@@ -141,15 +141,15 @@ def test_an_issuer_that_wakes_up_late_finds_its_tickets_settled(redis_server: Re
     awake = stream.read(campaign.pk, issuer="awake", most=2)
     with pytest.raises(stream.LeaseTaken):
         stream.read(campaign.pk, issuer="asleep", most=2)
-    settlement.settle_tickets(campaign_id=campaign.pk, positions=[entry.position for entry in awake])
+    settlement.settle_tickets(campaign_id=campaign.pk, positions=awake)
     stream.remove(campaign.pk, awake)
 
-    settlement.settle_tickets(campaign_id=campaign.pk, positions=[entry.position for entry in asleep])
+    settlement.settle_tickets(campaign_id=campaign.pk, positions=asleep)
     stream.remove(campaign.pk, asleep)
     stream.release(campaign.pk, issuer="awake")
     worker.serve_once()
 
-    assert [entry.position.number for entry in asleep] == [entry.position.number for entry in awake] == [1, 2]
+    assert [one.number for one in asleep] == [one.number for one in awake] == [1, 2]
     assert order_of_positions(campaign) == [(1, 1), (2, 2), (3, 3)]
     assert statuses(campaign) == {"issued": 3, "sold_out": 1}
 
@@ -175,7 +175,7 @@ def test_redis_is_flushed_while_tickets_are_drawn_and_settled(redis_server: Redi
     everyone = accounts(1_000)
 
     def is_settled() -> bool:
-        maintenance.sweep()
+        tasks.sweep()
         return not QueueTicket.objects.filter(status="waiting").exists()
 
     with settling():
@@ -220,7 +220,7 @@ def test_every_ticket_is_settled_once_whatever_part_of_the_queue_is_lost(
 
     ask_all(campaign, [*late, *early], threads=1)
     make_older(campaign)
-    maintenance.sweep()
+    tasks.sweep()
     worker.serve_once()
 
     assert statuses(campaign) == {"issued": 5}
@@ -236,11 +236,11 @@ def test_a_ticket_missing_from_redis_is_queued_again_by_the_sweeper() -> None:
     stray = QueueTicket.objects.create(
         campaign=campaign, account_id=account_id, number=2, created_at=timezone.now()
     )
-    assert recovery.requeue_missing() == 0, "it may still be on its way"
+    assert tickets.requeue_missing() == 0, "it may still be on its way"
     make_older(campaign)
 
-    assert recovery.requeue_missing() == 1
-    assert recovery.requeue_missing() == 0
+    assert tickets.requeue_missing() == 1
+    assert tickets.requeue_missing() == 0
 
     worker.serve_once()
     stray.refresh_from_db()
@@ -291,7 +291,7 @@ def test_a_partner_that_refuses_some_and_answers_late(tmp_path: Path, settings: 
         ask_all(campaign, accounts(60))
 
         def is_settled() -> bool:
-            maintenance.sweep()
+            tasks.sweep()
             return settled(campaign) == 60
 
         with settling():
@@ -314,7 +314,7 @@ def test_tickets_wait_while_the_partner_is_unavailable(tmp_path: Path, settings:
     ask_all(campaign, accounts(30))
 
     def is_settled() -> bool:
-        maintenance.sweep()
+        tasks.sweep()
         return settled(campaign) == 30
 
     with capture_logs() as logged, settling():

@@ -15,9 +15,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from redis.crc import key_slot
 
-from coupons import campaigns, issued_coupons, maintenance, pool, reopening
+from coupons import campaigns, gate, issued_coupons, pool, remembered, tasks
 from coupons.allocation.writes import Issued, PendingConfirmation
-from coupons.gate import gate, healing
 from coupons.issuing import issuing
 from coupons.issuing.strategies import group_commit, redis_gate
 from coupons.models import Campaign, Confirmation, Coupon
@@ -88,7 +87,7 @@ def test_a_member_is_answered_without_a_transaction() -> None:
 
     assert isinstance(again, Issued)
     assert (again.coupon.code, again.is_new) == (code, False)
-    assert [query["sql"].split()[0] for query in captured] == ["SELECT", "SELECT"]
+    assert [query["sql"].split()[0] for query in captured] == ["SELECT"]
 
 
 def test_refusals_of_a_full_campaign_only_read_the_accounts_coupon() -> None:
@@ -102,7 +101,7 @@ def test_refusals_of_a_full_campaign_only_read_the_accounts_coupon() -> None:
     with captured_statements() as once_known, pytest.raises(FirstcomeError):
         issue(campaign, late)
 
-    assert [statement.split()[0] for statement in at_the_gate] == ["SELECT", "SELECT"]
+    assert [statement.split()[0] for statement in at_the_gate] == ["SELECT"]
     assert not any("FOR UPDATE" in statement for statement in at_the_gate)
     assert len(once_known) == 1
     assert "coupons_coupon" in once_known[0]
@@ -117,7 +116,7 @@ def test_a_campaign_that_is_not_open_refuses_at_the_gate_and_takes_no_place() ->
         assert refusal(campaign, user_id) == "campaign_not_open"
 
     assert counted(campaign) == counted(closed) == (0, 0)
-    assert len(captured) == 2
+    assert len(captured) == 1
 
 
 def test_times_that_change_reach_the_gate_at_once() -> None:
@@ -135,14 +134,14 @@ def test_times_that_change_reach_the_gate_at_once() -> None:
 def test_the_place_of_a_request_that_the_database_refuses_is_released() -> None:
     campaign, [first, second] = gated(quantity=1), accounts(2)
     issue(gated(), first)
-    healing.fill(campaign_id=campaign.pk)
+    gate.fill(campaign_id=campaign.pk)
     Campaign.objects.filter(pk=campaign.pk).update(closes_at=timezone.now() - timedelta(seconds=1))
 
     assert refusal(campaign, first) == "campaign_closed"
     assert counted(campaign) == (0, 0)
 
     Campaign.objects.filter(pk=campaign.pk).update(closes_at=None, version=F("version") + 1)
-    reopening.terms_changed(campaign_id=campaign.pk)
+    remembered.terms_changed(campaign_id=campaign.pk)
     assert issue(campaign, second).is_new
 
 
@@ -158,7 +157,7 @@ def test_a_write_that_fails_releases_its_place_to_the_next_request() -> None:
 
 def test_a_place_is_released_by_its_own_ticket_only() -> None:
     campaign, [user_id] = gated(quantity=1), accounts(1)
-    healing.fill(campaign_id=campaign.pk)
+    gate.fill(campaign_id=campaign.pk)
     old = gate.admit(campaign_id=campaign.pk, user_id=user_id)
     gate.release_slots(campaign_id=campaign.pk, tickets={user_id: old.ticket})
     gate.admit(campaign_id=campaign.pk, user_id=user_id)
@@ -169,7 +168,7 @@ def test_a_place_is_released_by_its_own_ticket_only() -> None:
 
 def test_repeats_of_an_account_in_flight_take_one_place() -> None:
     campaign, [user_id] = gated(quantity=5), accounts(1)
-    healing.fill(campaign_id=campaign.pk)
+    gate.fill(campaign_id=campaign.pk)
 
     says = [gate.admit(campaign_id=campaign.pk, user_id=user_id).says for _ in range(3)]
 
@@ -179,7 +178,7 @@ def test_repeats_of_an_account_in_flight_take_one_place() -> None:
 
 def test_positions_of_a_batch_follow_the_numbers_of_admission() -> None:
     campaign, [first, *others] = gated(), accounts(41)
-    healing.fill(campaign_id=campaign.pk)
+    gate.fill(campaign_id=campaign.pk)
     batcher = redis_gate._batcher(campaign.pk)
 
     with holding(KEEP, campaign.pk):
@@ -200,14 +199,14 @@ def test_the_place_of_a_process_killed_in_flight_is_released() -> None:
     """It was admitted, and had committed nothing."""
     campaign, [dead, late] = gated(quantity=1), accounts(2)
 
-    healing.fill(campaign_id=campaign.pk)
+    gate.fill(campaign_id=campaign.pk)
     gate.admit(campaign_id=campaign.pk, user_id=dead)
     assert list(tickets(campaign)) == [dead]
     began = time.monotonic()
     assert refusal(campaign, late) == "sold_out"
-    wait_until(lambda: maintenance.sweep() > 0)
+    wait_until(lambda: tasks.sweep() > 0)
 
-    assert time.monotonic() - began < healing.OVERDUE_SECONDS + 5
+    assert time.monotonic() - began < gate.OVERDUE_SECONDS + 5
     assert counted(campaign) == (0, 0)
     assert issue(campaign, late).is_new
     assert broken() == {}
@@ -215,12 +214,12 @@ def test_the_place_of_a_process_killed_in_flight_is_released() -> None:
 
 def test_the_account_of_a_process_killed_between_commit_and_recording_becomes_a_member() -> None:
     campaign, [owner, late] = gated(quantity=1), accounts(2)
-    healing.fill(campaign_id=campaign.pk)
+    gate.fill(campaign_id=campaign.pk)
     gate.admit(campaign_id=campaign.pk, user_id=owner)
     group_commit.issue(campaign_id=campaign.pk, user_id=owner)
     assert counted(campaign) == (0, 1)
 
-    wait_until(lambda: healing.heal() == 1)
+    wait_until(lambda: gate.heal() == 1)
 
     assert counted(campaign) == (1, 0)
     assert not issue(campaign, owner).is_new
@@ -229,22 +228,22 @@ def test_the_account_of_a_process_killed_between_commit_and_recording_becomes_a_
 
 def test_an_account_in_flight_that_is_not_overdue_is_left_alone() -> None:
     campaign, [user_id] = gated(), accounts(1)
-    healing.fill(campaign_id=campaign.pk)
+    gate.fill(campaign_id=campaign.pk)
     gate.admit(campaign_id=campaign.pk, user_id=user_id)
 
-    assert healing.heal() == 0
+    assert gate.heal() == 0
     assert list(tickets(campaign)) == [user_id]
 
 
 def test_a_ticket_from_the_future_is_resolved_as_well() -> None:
     """Another Redis with another clock wrote it; the sweep doesn't wait until that time."""
     campaign, [user_id] = gated(quantity=1), accounts(1)
-    healing.fill(campaign_id=campaign.pk)
+    gate.fill(campaign_id=campaign.pk)
     tomorrow = int((time.time() + 24 * 3_600) * 1_000)
     redis_client.client().hset(key(campaign.pk, gate.IN_FLIGHT), "1000000000", f"1:{tomorrow}")
     assert refusal(campaign, user_id) == "sold_out"
 
-    assert healing.heal() == 1
+    assert gate.heal() == 1
 
     assert issue(campaign, user_id).is_new
 
@@ -352,15 +351,15 @@ def test_a_change_that_was_not_published_reaches_the_gate_by_the_sweep() -> None
     Campaign.objects.filter(pk=campaign.pk).update(quantity=2, version=F("version") + 1)
     assert refusal(campaign, everyone[1]) == "sold_out"
 
-    assert healing.heal() == 1
+    assert gate.heal() == 1
 
     assert redis_gate.issue(campaign_id=campaign.pk, user_id=everyone[1])
-    assert healing.heal() == 0
+    assert gate.heal() == 0
 
 
 def test_older_terms_that_are_published_late_change_nothing() -> None:
     campaign, [user_id] = gated(quantity=2), accounts(1)
-    healing.fill(campaign_id=campaign.pk)
+    gate.fill(campaign_id=campaign.pk)
     old = Campaign.objects.get(pk=campaign.pk)
     campaigns.change(campaign_id=campaign.pk, quantity=1)
 
@@ -390,7 +389,7 @@ def test_a_slot_that_is_being_confirmed_counts_until_the_partner_refuses() -> No
     assert slot_of(campaign, first).key == confirming.key
     refused_by_partner(campaign, confirming)
 
-    reopening.slot_released(campaign_id=campaign.pk, user_id=first, code=confirming.code)
+    remembered.slot_released(campaign_id=campaign.pk, user_id=first, code=confirming.code)
 
     assert slot_of(campaign, second)
 
@@ -401,7 +400,7 @@ def test_a_released_slot_that_was_not_published_reaches_the_gate_by_the_sweep() 
     refused_by_partner(campaign, confirming)
     assert refusal(campaign, second) == "sold_out"
 
-    assert healing.heal() == 1
+    assert gate.heal() == 1
 
     assert slot_of(campaign, second)
 
@@ -441,7 +440,7 @@ def test_a_gate_that_lost_members_while_it_was_filled_stays_closed() -> None:
 
 def test_a_redis_that_came_back_with_old_data_is_noticed_by_the_sweep(redis_server: Any) -> None:
     campaign, everyone = gated(quantity=3), accounts(5)
-    healing.fill(campaign_id=campaign.pk)
+    gate.fill(campaign_id=campaign.pk)
     gate.admit(campaign_id=campaign.pk, user_id=everyone[4])
     old = {name: redis_server.dump(name) for name in redis_server.keys("firstcome:{campaign:*")}
     issue_all(campaign, everyone[:2])
@@ -449,9 +448,9 @@ def test_a_redis_that_came_back_with_old_data_is_noticed_by_the_sweep(redis_serv
     for name, value in old.items():
         redis_server.restore(name, 0, value)
 
-    assert healing.heal() == 1
+    assert gate.heal() == 1
     assert list(tickets(campaign)) == [everyone[4]]
-    wait_until(lambda: healing.heal() == 1)
+    wait_until(lambda: gate.heal() == 1)
 
     assert not issue(campaign, everyone[0]).is_new
     assert issue(campaign, everyone[2]).is_new
@@ -503,7 +502,7 @@ def test_members_are_kept_for_as_long_as_the_terms(redis_server: Any) -> None:
     issue(campaign, owner)
     redis_server.expire(key(campaign.pk, gate.MEMBERS), 30)  # as a day after the last coupon
 
-    healing.heal()
+    gate.heal()
 
     assert redis_server.ttl(key(campaign.pk, gate.MEMBERS)) > redis_server.ttl(key(campaign.pk, gate.TERMS))
 

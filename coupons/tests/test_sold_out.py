@@ -13,7 +13,7 @@ from django.contrib.auth.models import User
 from django.db.models import F
 from django.utils import timezone
 
-from coupons import campaigns, pool, sold_out
+from coupons import campaigns, pool, remembered
 from coupons.allocation.writes import PendingConfirmation
 from coupons.issuing import issuing
 from coupons.models import Campaign
@@ -76,9 +76,7 @@ def outcome_name(campaign_id: int, user_id: int) -> str:
 
 
 def _in_short(statement: str) -> str:
-    """`SELECT coupon` and the like; `SELECT strategy` reads the campaign's strategy, once a second."""
-    if statement.startswith("SELECT `coupons_campaign`.`strategy` AS"):
-        return "SELECT strategy"
+    """`SELECT coupon` and the like."""
     if "(SELECT * FROM coupons_campaign" in statement:
         return LOCKED if "FOR UPDATE" in statement else OWN_COUPON
     for name in ("coupon", "poolcode", "campaign"):
@@ -89,7 +87,11 @@ def _in_short(statement: str) -> str:
 
 def seen_sold_out(campaign: Campaign, user_id: int) -> None:
     assert asked(campaign.pk, user_id)[0] == "sold_out"
-    assert sold_out.read(campaign.pk) == campaign
+    assert is_remembered(campaign)
+
+
+def is_remembered(campaign: Campaign) -> bool:
+    return remembered.campaign(campaign.pk).get().remaining <= 0
 
 
 def forgotten_after(seconds: float) -> None:
@@ -111,8 +113,7 @@ def issue_elsewhere(
 def test_a_refusal_from_memory_reads_only_the_accounts_coupon(
     code_source: str, requests: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sold_out, "SECONDS", 60.0)
-    monkeypatch.setattr(issuing, "REMEMBER_SECONDS", 60.0)
+    monkeypatch.setattr(remembered, "SECONDS", 60.0)
     campaign = full_campaign(requests[0], code_source=code_source)
 
     _, first = asked(campaign.pk, requests[1])
@@ -124,10 +125,7 @@ def test_a_refusal_from_memory_reads_only_the_accounts_coupon(
 
 
 @from_each_source
-def test_after_a_second_one_request_reads_again_without_a_lock(
-    code_source: str, requests: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(issuing, "REMEMBER_SECONDS", 60.0)
+def test_after_a_second_one_request_reads_again_without_a_lock(code_source: str, requests: list[int]) -> None:
     campaign = full_campaign(requests[0], code_source=code_source)
     seen_sold_out(campaign, requests[1])
     forgotten_after(OVER_A_SECOND)
@@ -138,12 +136,11 @@ def test_after_a_second_one_request_reads_again_without_a_lock(
 
 
 def test_after_a_second_one_request_reads_for_all_concurrent_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(issuing, "REMEMBER_SECONDS", 60.0)
     first, *everyone = accounts(41)
     campaign = full_campaign(first)
     seen_sold_out(campaign, everyone[0])
     forgotten_after(OVER_A_SECOND)
-    monkeypatch.setattr(sold_out._reads[campaign.pk], "_seconds", 60.0)
+    monkeypatch.setattr(remembered.campaign(campaign.pk), "_seconds", 60.0)
 
     with captured_statements() as captured:
         words = race([partial(outcome_name, campaign.pk, user_id) for user_id in everyone])
@@ -173,22 +170,21 @@ def test_a_coupon_issued_by_another_process_is_returned_at_once_although_it_was_
     requests: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The process's memory may be a second old; an account's coupon is read for each request."""
-    monkeypatch.setattr(sold_out, "SECONDS", 60.0)
+    monkeypatch.setattr(remembered, "SECONDS", 60.0)
     campaign = full_campaign(requests[0])
     seen_sold_out(campaign, requests[1])
     with another_process(ISSUE_ON_INPUT) as process:
         Campaign.objects.update(quantity=2, version=F("version") + 1)
         assert issue_elsewhere(process, campaign, requests[1])[0] == "new"
 
-    assert sold_out.read(campaign.pk)
+    assert is_remembered(campaign)
     assert asked(campaign.pk, requests[1])[0] == "again"
     assert asked(campaign.pk, requests[2])[0] == "sold_out"
     assert broken() == {}
 
 
 def test_concurrent_requests_are_refused_by_few_reads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(issuing, "REMEMBER_SECONDS", 60.0)
-    monkeypatch.setattr(sold_out, "SECONDS", 60.0)
+    monkeypatch.setattr(remembered, "SECONDS", 60.0)
     owner, *everyone = accounts(65)
     campaign = full_campaign(owner)
     seen_sold_out(campaign, everyone[0])
@@ -253,7 +249,7 @@ def test_a_slot_that_the_partner_refused_opens_it_at_once(
 
     confirmation.release_slot(slot, is_unsent=False)
 
-    assert sold_out.read(campaign.pk) is None
+    assert not is_remembered(campaign)
 
 
 @pytest.mark.boots("another process of the shop")
@@ -264,7 +260,6 @@ def test_another_process_that_knows_older_terms_reads_the_database(requests: lis
         assert issue_elsewhere(process, campaign, requests[1])[0] == "sold_out"
         forgotten_after(OVER_A_SECOND)
         campaigns.change(campaign_id=campaign.pk, closes_at=timezone.now())
-        sold_out.refresh(campaign.pk)
 
         assert issue_elsewhere(process, campaign, requests[1])[0] == "campaign_closed"
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from coupons import maintenance
+from coupons import tasks
 
 
 def test_a_sweeper_that_fails_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -15,8 +15,8 @@ def test_a_sweeper_that_fails_does_not_stop_the_others(monkeypatch: pytest.Monke
         swept.append("working")
         return 3
 
-    monkeypatch.setattr(maintenance, "SWEEPERS", [working, failing, working])
+    monkeypatch.setattr(tasks, "SWEEPERS", [working, failing, working])
     with pytest.raises(ValueError, match="a campaign that can't be healed"):
-        maintenance.sweep()
+        tasks.sweep()
 
     assert swept == ["working", "working"]

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 from django.db import connection, connections
 
-from coupons import maintenance
+from coupons import tasks
 from coupons.models import Campaign, Coupon
 from coupons.tests import asking_on
 from scripts.stack import places
@@ -217,7 +217,7 @@ class Load:
 
     def _sweep(self) -> None:
         try:
-            maintenance.sweep()
+            tasks.sweep()
         except Exception as error:
             self.sweeping_failed.append(repr(error))
 

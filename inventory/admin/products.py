@@ -12,11 +12,9 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.functional import lazy
-from django.utils.html import format_html
 from django.utils.translation import gettext, pgettext
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
-from unfold.decorators import action
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from inventory import adjustments, pausing, products
@@ -29,8 +27,9 @@ from shop.admin_site import REASON, NonAtomicAdmin, ReadOnlyMixin, ReasonedChang
 from shop.http.validation import LARGEST_AMOUNT
 from shop.money import minor_unit_help
 from shop.operators.actions import Action, ActionForm, ActionPreview, button
+from shop.operators.display import link
 from shop.operators.forms import ChangeForm, EditForm
-from shop.operators.lists import KeysetMixin, RecordsAdmin, choice_filter
+from shop.operators.lists import KeysetMixin, RecordsAdmin, choice_filter, column
 from shop.operators.pausing import PausingMixin
 from shop.operators.status_words import WORDS, status_word
 
@@ -171,21 +170,13 @@ class ProductAdmin(KeysetMixin, ReasonedChangesMixin, PausingMixin, ModelAdmin, 
     def import_stock(self, request: HttpRequest) -> Action:
         return import_page.import_stock()
 
-    @admin.display(description=_("available"))
-    def available(self, product: Product) -> int | str:
-        return "-" if product.pk is None else product.available
+    available = column(_("available"), lambda product: product.available)
+    state = column(_("state"), lambda product: status_word(products.state(product)))
+    page = column(_("page"), lambda row: link(pgettext("a link", "Open"), "product-page", row.pk))
 
-    @admin.display(description=_("state"))
-    def state(self, product: Product) -> str:
-        return "-" if product.pk is None else status_word(products.state(product))
-
-    @admin.display(description=_("page"))
-    def page(self, product: Product) -> str:
-        return format_html(
-            '<a href="{}" class="text-link underline">{}</a>',
-            reverse("product-page", args=[product.pk]),
-            pgettext("a link", "Open"),
-        )
+    def get_fields(self, request: HttpRequest, obj: Product | None = None) -> Any:
+        """A new product's page has the form alone."""
+        return ProductForm.Meta.fields if obj is None else self.fields
 
     def save_model(self, request: HttpRequest, obj: Product, form: Any, change: bool) -> None:
         """Write the changed fields only: the page's copy of the stock may be out of date."""
@@ -199,13 +190,9 @@ class ProductAdmin(KeysetMixin, ReasonedChangesMixin, PausingMixin, ModelAdmin, 
     def set_paused(self, row_id: int, *, is_paused: bool, reason: str) -> Product:
         return pausing.set_paused(product_id=row_id, is_paused=is_paused, reason=reason)
 
-    def has_delete_permission(self, request: HttpRequest, obj: Product | None = None) -> bool:
-        """Products are made inactive instead: their orders and movements refer to them."""
-        return False
-
-    @action(description=_("Product's page"), icon="monitoring", permissions=["view"])
-    def open_page(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return redirect("product-page", object_id)
+    @button(description=_("Product's page"), icon="monitoring", permissions=["view"])
+    def open_page(self, request: HttpRequest, product: Product) -> HttpResponse:
+        return redirect("product-page", product.pk)
 
     @button(description=_("Move stock"), icon="inventory", permissions=["inventory.add_stockmovement"])
     def move_stock(self, request: HttpRequest, product: Product) -> Action:

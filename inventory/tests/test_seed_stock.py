@@ -65,6 +65,16 @@ def test_missing_products_are_created_and_existing_ones_take_the_files_name_and_
     assert all(one.holds for one in audit.audit())
 
 
+def test_a_delivery_that_is_run_again_by_its_id_is_received_once(csv_file):
+    file, delivery = csv_file("sku,name,price,quantity\nTEA,Tea,1,3\n"), str(uuid4())
+    assert seed(file, "--delivery", delivery) == "1 products created, 0 changed, 3 units received.\n"
+    assert seed(file, "--delivery", delivery) == (
+        "It was imported before, nothing was received again: "
+        "1 products created, 0 changed, 3 units received.\n"
+    )
+    assert products() == [("TEA", "Tea", 1, 3)]
+
+
 @pytest.mark.django_db(transaction=True)
 def test_an_interrupted_delivery_names_the_command_that_continues_it(csv_file):
     file, delivery = csv_file("sku,name,price,quantity\nTEA,Tea,1,3\n"), str(uuid4())
@@ -127,13 +137,6 @@ def test_every_bad_line_is_named_and_nothing_is_imported(csv_file):
         "line 9: quantity",
     ]
     assert "line 7: sku: GOOD is on line 2 already" in lines
-
-
-def test_stock_of_one_sku_is_received_without_a_file():
-    product = ProductFactory.create(sku="TEA", name="Tea", price=7, on_hand=1)
-    assert seed("--sku", "TEA", "--quantity", "4") == "0 products created, 0 changed, 4 units received.\n"
-    product.refresh_from_db()
-    assert (product.on_hand, product.name, product.price) == (5, "Tea", 7)
 
 
 def test_an_unknown_sku_needs_a_name_and_a_price():

@@ -6,7 +6,6 @@ from uuid import UUID
 
 from django.db.models import Prefetch
 from django.http import HttpRequest
-from django.urls import reverse
 from django.utils.translation import gettext
 
 from orders import cancellation, order_states, selectors
@@ -19,7 +18,6 @@ from shop import clock
 from shop.models import JournalLine
 from shop.operators.display import (
     OF_DISPUTES,
-    amount,
     permitted_address,
     status_label,
     stored_text,
@@ -38,6 +36,13 @@ def read(order: Order, request: HttpRequest) -> Page:
     lapsed = order_states.is_lapsed(order)
     status = Order.Status.EXPIRED.value if lapsed else order.status
     failure = cancellation.last_failure(order.id) if lapsed else None
+    amounts = [
+        (gettext("discount"), "discount", order.discount_amount),
+        (gettext("points"), "points", order.points_amount),
+        (gettext("card"), "card", order.card_amount),
+    ]
+    kept = order.total_amount - order.refunded_amount
+    paid_back = [(gettext("refunded"), "refunded", order.refunded_amount), (gettext("kept"), "kept", kept)]
     page: Page = {
         "status": status_label(status),
         "account_page": permitted_address(request, "auth_user_change", "auth.view_user", order.account_id),
@@ -47,14 +52,13 @@ def read(order: Order, request: HttpRequest) -> Page:
         "journal_page": permitted_address(
             request, "shop_journalline_changelist", "shop.view_journalline", query=f"q={order.id}"
         ),
-        "amounts": _amounts(order),
-        "paid_back": _paid_back(order),
-        "total": amount(order.total_amount, order.currency),
-        "refunded": amount(order.refunded_amount, order.currency),
+        "amounts": [part for part in amounts if part[-1]],
+        "paid_back": [part for part in paid_back if part[-1]] if order.refunded_amount else [],
         "failure": _failure(order),
         "cannot_expire": f"{failure.at:%Y-%m-%d %H:%M:%S} {stored_text(failure.detail)}" if failure else "",
         "lines": OrderLine.objects.filter(order_id=order.id).order_by("id"),
         "may_view_products": request.user.has_perm("inventory.view_product"),
+        "dispute_colours": OF_DISPUTES,
         "truncated": [],
         "hidden": [],
     }
@@ -64,7 +68,7 @@ def read(order: Order, request: HttpRequest) -> Page:
         page["payments"] = [
             {
                 "row": payment,
-                "dispute": _dispute(payment),
+                "dispute": disputes.shown_dispute(payment.disputes.all()),
                 "gateway_page": gateways.charge_page(payment.charge_reference),
                 "failure": _failure(payment),
             }
@@ -76,7 +80,10 @@ def read(order: Order, request: HttpRequest) -> Page:
         subjects = [payment.id for payment in payments] + [refund.id for refund in refunds]
         page["timelines"] = _timelines(page, subjects, now)
     if _may_view(page, request, "payments.view_transfer", gettext("ledger")):
-        page["transfers"] = _transfers(page, order.id)
+        entries = Prefetch("entries", Entry.objects.select_related("account__user").order_by("id"))
+        rows = Transfer.objects.filter(order_id=order.id).order_by("-id").prefetch_related(entries)
+        shown = _newest(page, rows, MOST_TRANSFERS, gettext("the newest %(count)s transfers"))
+        page["transfers"] = shown[::-1]
     if _may_view(page, request, "shop.view_journalline", gettext("journal and events")):
         _add_journal(page, order.id)
         page["archived"] = [month.file for month in selectors.archived_months(order)]
@@ -88,48 +95,6 @@ def _may_view(page: Page, request: HttpRequest, permission: str, part: str) -> b
         return True
     page["hidden"].append(part)
     return False
-
-
-def _amounts(order: Order) -> list[Page]:
-    """How the items' amount is paid."""
-    parts = [
-        (gettext("discount"), "discount", order.discount_amount),
-        (gettext("points"), "points", order.points_amount),
-        (gettext("card"), "card", order.card_amount),
-    ]
-    return _parts(parts, order.items_amount, order.currency)
-
-
-def _paid_back(order: Order) -> list[Page]:
-    parts = [
-        (gettext("refunded"), "refunded", order.refunded_amount),
-        (gettext("kept"), "kept", order.total_amount - order.refunded_amount),
-    ]
-    return _parts(parts, order.total_amount, order.currency) if order.refunded_amount else []
-
-
-def _parts(parts: list[tuple[str, str, int]], whole: int, currency: str) -> list[Page]:
-    return [
-        {
-            "name": name,
-            "amount": amount(value, currency),
-            "percent": value * 100 // whole if whole else 0,
-            "kind": kind,
-        }
-        for name, kind, value in parts
-        if value
-    ]
-
-
-def _dispute(payment: Payment) -> Page | None:
-    dispute = disputes.shown_dispute(payment.disputes.all())
-    if dispute is None:
-        return None
-    return {
-        "status": status_label(dispute.status, OF_DISPUTES),
-        "amount": amount(dispute.amount, payment.currency),
-        "due_at": dispute.due_at if dispute.status == dispute.Status.OPEN else None,
-    }
 
 
 def _failure(row: Order | Payment) -> str:
@@ -144,11 +109,12 @@ def _read_refunds(order_id: UUID) -> list[Refund]:
     return list(newest[: MOST_REFUNDS + 1])
 
 
-def _newest(page: Page, rows: list[Any], most: int, text: str) -> list[Any]:
+def _newest(page: Page, rows: Any, most: int, text: str) -> list[Any]:
     """The newest rows; if there are more, the text says so."""
-    if len(rows) > most:
+    newest = list(rows[: most + 1])
+    if len(newest) > most:
         page["truncated"].append(text % {"count": most})
-    return rows[:most]
+    return newest[:most]
 
 
 def _timelines(page: Page, subjects: list[UUID], now: datetime) -> list[Page]:
@@ -157,7 +123,7 @@ def _timelines(page: Page, subjects: list[UUID], now: datetime) -> list[Page]:
     newest = SagaLog.objects.filter(saga_id__in=[saga.id for saga in sagas]).order_by("-at", "-id")
     lines = _newest(
         page,
-        list(newest[: MOST_LOG_LINES + 1]),
+        newest,
         MOST_LOG_LINES,
         gettext("the newest %(count)s lines of the sagas' logs"),
     )
@@ -167,39 +133,11 @@ def _timelines(page: Page, subjects: list[UUID], now: datetime) -> list[Page]:
     return [timeline.draw(saga, logs[saga.id], now=now) for saga in sagas]
 
 
-def _transfers(page: Page, order_id: UUID) -> list[Page]:
-    entries = Prefetch("entries", Entry.objects.select_related("account__user").order_by("id"))
-    rows = Transfer.objects.filter(order_id=order_id).order_by("-id").prefetch_related(entries)
-    newest = _newest(
-        page, list(rows[: MOST_TRANSFERS + 1]), MOST_TRANSFERS, gettext("the newest %(count)s transfers")
-    )
-    return [
-        {
-            "page": reverse("admin:payments_transfer_change", args=[transfer.id]),
-            "kind": transfer.get_kind_display(),
-            "at": transfer.at,
-            "entries": [
-                {"account": _account(entry), "amount": f"{entry.amount:+,}"}
-                for entry in transfer.entries.all()
-            ],
-        }
-        for transfer in reversed(newest)
-    ]
-
-
-def _account(entry: Entry) -> str:
-    """A wallet by its owner's name, one of the shop's accounts by its kind."""
-    user = entry.account.user
-    if user is None:
-        return entry.account.get_kind_display()
-    return gettext("wallet of %(name)s") % {"name": user.get_username()}
-
-
 def _add_journal(page: Page, order_id: UUID) -> None:
     rows = JournalLine.objects.filter(order_id=order_id).order_by("-at", "-id")
     newest = _newest(
         page,
-        list(rows[: MOST_JOURNAL_LINES + 1]),
+        rows,
         MOST_JOURNAL_LINES,
         gettext("the newest %(count)s lines of the journal"),
     )

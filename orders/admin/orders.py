@@ -3,7 +3,6 @@
 from typing import Any
 
 from django.contrib import admin
-from django.contrib.auth.models import User
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext
@@ -20,7 +19,7 @@ from shop.events import replaying
 from shop.operators import actions
 from shop.operators.actions import Action, button
 from shop.operators.display import status_label
-from shop.operators.lists import ReadOnlyInline, RecordsAdmin, choice_filter, column, key_column, parse_uuid
+from shop.operators.lists import ReadOnlyInline, RecordsAdmin, choice_filter, column, key_column
 
 # The permissions that the API's calls check.
 REFUND, CANCEL, REPLAY = "orders.add_refund", "orders.change_order", "shop.change_journalline"
@@ -49,7 +48,7 @@ class OrderAdmin(SalesReportLinkMixin, RecordsAdmin):
     list_filter = ["status", choice_filter(_("expiry"), "expiry", OVERDUE)]
     linked_lookups = ["account__id__exact"]
     list_prefetch_related = ["account"]
-    search_fields = ["id"]
+    search_fields = ["id", "account__username"]
     search_help_text = _("An order's id, a coupon's code, or an account's name")
     # Its own template shows everything: a form with all fields would only repeat it.
     fields = ["id"]
@@ -58,17 +57,11 @@ class OrderAdmin(SalesReportLinkMixin, RecordsAdmin):
     shown_status = column(_("status"), lambda order: status_label(order.status), ordering="status")
 
     def search(self, rows: "QuerySet[Order]", term: str) -> "QuerySet[Order]":
-        """The orders of an account, the order that holds a coupon, or one order, all by index."""
-        id = parse_uuid(term)
-        return rows.filter(pk=id) if id else self._of_coupon_or_account(rows, term)
-
-    def _of_coupon_or_account(self, orders: "QuerySet[Order]", term: str) -> "QuerySet[Order]":
-        """The order that holds the coupon, or else the orders of the account; codes are looked up first."""
+        """The order that holds a coupon, one order, or the orders of an account, all by index."""
         holders = Coupon.objects.filter(code=term, order__isnull=False)
         if order_id := holders.values_list("order_id", flat=True).first():
-            return orders.filter(pk=order_id)
-        account_id = User.objects.filter(username=term).values_list("pk", flat=True).first()
-        return orders.none() if account_id is None else orders.filter(account_id=account_id)
+            return rows.filter(pk=order_id)
+        return super().search(rows, term)
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
@@ -80,27 +73,27 @@ class OrderAdmin(SalesReportLinkMixin, RecordsAdmin):
                 "order": order,
                 "title": gettext("Order %(id)s") % {"id": order.pk},
             }
-        response: HttpResponse = super().render_change_form(request, context, *args, **kwargs)
-        return response
+        return super().render_change_form(request, context, *args, **kwargs)
 
-    def get_actions_detail(self, request: HttpRequest, object_id: str) -> list[Any]:
-        """The actions that the order's status allows; the domain refuses the others all the same."""
-        order = self.get_object(request, object_id)
-        if order is None:
-            return []
-        possible = {
-            "refund": order.status in refunding.REFUNDABLE,
-            "cancel": order.status == Order.Status.AWAITING_PAYMENT and not order_states.is_lapsed(order),
-            "resend_events": order.status in (*order_states.PAID, Order.Status.CANCELLED),
-        }
-        buttons = super().get_actions_detail(request, object_id)
-        return [button for button in buttons if possible[button.path]]
-
-    @button(description=_("Refund"), icon="undo", permissions=[REFUND], variant=ActionVariant.PRIMARY)
+    # The domain refuses what the buttons don't offer all the same.
+    @button(
+        description=_("Refund"),
+        icon="undo",
+        permissions=[REFUND],
+        variant=ActionVariant.PRIMARY,
+        is_useful=lambda request, order: order.status in refunding.REFUNDABLE,
+    )
     def refund(self, request: HttpRequest, order: Order) -> Action:
         return refund_page.refund(order)
 
-    @button(description=_("Cancel"), icon="block", permissions=[CANCEL])
+    @button(
+        description=_("Cancel"),
+        icon="block",
+        permissions=[CANCEL],
+        is_useful=lambda request, order: (
+            order.status == Order.Status.AWAITING_PAYMENT and not order_states.is_lapsed(order)
+        ),
+    )
     def cancel(self, request: HttpRequest, order: Order) -> Action:
         return Action(
             title=_("Cancel this order"),
@@ -117,12 +110,14 @@ class OrderAdmin(SalesReportLinkMixin, RecordsAdmin):
             is_dangerous=True,
         )
 
-    @button(description=_("Replay events"), icon="send", permissions=[REPLAY])
+    @button(
+        description=_("Replay events"),
+        icon="send",
+        permissions=[REPLAY],
+        is_useful=lambda request, order: order.status in (*order_states.PAID, Order.Status.CANCELLED),
+    )
     def resend_events(self, request: HttpRequest, order: Order) -> Action:
-        def report(count: int) -> str:
-            queued = gettext("%(count)s queued: they are delivered within seconds, in sequence.")
-            return queued % {"count": count}
-
+        queued = _("%(count)s queued: they are delivered within seconds, in sequence.")
         return Action(
             title=_("Replay the events of this order"),
             description=_(
@@ -135,7 +130,7 @@ class OrderAdmin(SalesReportLinkMixin, RecordsAdmin):
                 reason=data["reason"],
                 settled_refunds=selectors.count_settled_refunds(order.pk),
             ),
-            report=report,
+            report=lambda count: queued % {"count": count},
             once=f"resend events of {order.pk}",
             back=actions.page_of(order),
         )

@@ -9,10 +9,8 @@ from operator import attrgetter
 from typing import Any
 
 from django.contrib import admin
-from django.contrib.auth.models import User
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
-from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.text import format_lazy
 from django.utils.translation import gettext
@@ -34,8 +32,8 @@ from shop.money import format_amount
 from shop.operations import dispatch
 from shop.operators import actions
 from shop.operators.actions import Action, button
-from shop.operators.display import OF_DISPUTES, status_label
-from shop.operators.lists import EVERYTHING, RecordsAdmin, choice_filter, column, parse_uuid
+from shop.operators.display import OF_DISPUTES, link, status_label
+from shop.operators.lists import EVERYTHING, RecordsAdmin, choice_filter, column
 
 
 def _in_doubt(payments: "QuerySet[Payment]") -> "QuerySet[Payment]":
@@ -81,7 +79,7 @@ class PaymentAdmin(RecordsAdmin):
     ordering_of_filters = {"created_at__gte": ["-created_at", "-id"]}
     list_filter_sheet = False
     list_prefetch_related = ["account"]
-    search_fields = ["id"]
+    search_fields = ["id", "order_id", "charge_key", "account__username"]
     search_help_text = format_lazy(
         _(
             "The id of a payment or order, the key of a charge, an account's name; or the reference of a "
@@ -119,8 +117,7 @@ class PaymentAdmin(RecordsAdmin):
     def order_page(self, payment: Payment) -> str:
         if payment.order_id is None:
             return gettext("top-up")
-        page = reverse("admin:orders_order_change", args=[payment.order_id])
-        return format_html('<a href="{}" class="underline">{}</a>', page, payment.order_id)
+        return link(payment.order_id, "admin:orders_order_change", payment.order_id)
 
     shown_status = column(_("status"), lambda row: status_label(row.shown_status), ordering="status")
 
@@ -157,10 +154,7 @@ class PaymentAdmin(RecordsAdmin):
         saga = Saga.objects.filter(subject_id=payment.pk, kind__in=("purchase", "top_up")).first()
         if saga is None:
             return "-"
-        page = reverse("admin:orders_saga_change", args=[saga.pk])
-        return format_html(
-            '<a href="{}" class="underline">{}, {}</a>', page, saga.kind, saga.get_state_display()
-        )
+        return link(f"{saga.kind}, {saga.get_state_display()}", "admin:orders_saga_change", saga.pk)
 
     @display(description=_("last asked by an operator"))
     def looked_up(self, payment: Payment) -> str:
@@ -170,30 +164,18 @@ class PaymentAdmin(RecordsAdmin):
 
     def search(self, rows: "QuerySet[Payment]", term: str) -> "QuerySet[Payment]":
         """The payment of an id, order or key, those of an account; else a recent charge by its reference."""
-        id = parse_uuid(term)
-        if id is None:
-            return self._of_key_or_account(rows, term)
-        return rows.filter(Q(pk=id) | Q(order_id=id))
-
-    def _of_key_or_account(self, payments: "QuerySet[Payment]", term: str) -> "QuerySet[Payment]":
-        if Payment.objects.filter(charge_key=term).exists():
-            return payments.filter(charge_key=term)
-        account_id = User.objects.filter(username=term).values_list("pk", flat=True).first()
-        if account_id is not None:
-            return payments.filter(account_id=account_id)
-        return selectors.recent_with_charge_reference(term, among=payments)
-
-    def get_actions_detail(self, request: HttpRequest, object_id: str) -> list[Any]:
-        """A payment by points alone is not known to the gateway."""
-        payment = self.get_object(request, object_id)
-        buttons: list[Any] = super().get_actions_detail(request, object_id)
-        return buttons if payment and payment.card_amount else []
+        found = super().search(rows, term)
+        if found.query.is_empty():
+            return selectors.recent_with_charge_reference(term, among=rows)
+        return found
 
     @button(
         description=_("Ask the gateway now"),
         icon="sync",
         permissions=["payments.change_payment"],
         variant=ActionVariant.PRIMARY,
+        # A payment by points alone is not known to the gateway.
+        is_useful=lambda request, payment: payment.card_amount > 0,
     )
     def look_up(self, request: HttpRequest, payment: Payment) -> Action:
         def perform(data: Mapping[str, Any]) -> Lookup | Replay:

@@ -7,8 +7,7 @@ from django import forms
 from django.contrib import admin
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
-from django.urls import reverse
-from django.utils.html import format_html, format_html_join
+from django.utils.html import format_html_join
 from django.utils.text import capfirst
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -27,7 +26,7 @@ from shop.models import JournalLine
 from shop.operations import dispatch
 from shop.operators import actions
 from shop.operators.actions import Action, ActionForm, button
-from shop.operators.display import status_label
+from shop.operators.display import link, status_label
 from shop.operators.lists import (
     EVERYTHING,
     ReadOnlyInline,
@@ -86,6 +85,10 @@ class SagaLogInline(ReadOnlyInline):
     ordering = ["at", "id"]
 
 
+def _is_unfinished(request: HttpRequest, saga: Saga) -> bool:
+    return not saga.ended_at
+
+
 @admin.register(Saga)
 class SagaAdmin(RecordsAdmin):
     """Sagas are read-only; the buttons on an unfinished one call `operator_actions`."""
@@ -124,11 +127,6 @@ class SagaAdmin(RecordsAdmin):
             subjects += model.objects.filter(order_id=id).values_list("id", flat=True)
         return rows.filter(Q(pk=id) | Q(kind__in=SAGA_TYPES, subject_id__in=subjects))
 
-    def get_actions_detail(self, request: HttpRequest, object_id: str) -> list[Any]:
-        """A saga that has ended has no buttons."""
-        saga = self.get_object(request, object_id)
-        return [] if saga is None or saga.ended_at else super().get_actions_detail(request, object_id)
-
     shown_state = column(_("state"), lambda saga: status_label(saga.state))
 
     @display(description=_("current step"))
@@ -136,12 +134,10 @@ class SagaAdmin(RecordsAdmin):
         step = status.next_step(saga)
         return operator_texts.position(saga.direction, step.name) if step else ""
 
-    @display(description=_("order"))
-    def order(self, saga: Saga) -> str:
-        if saga.about_id is None:
-            return ""
-        page = reverse("admin:orders_order_change", args=[saga.about_id])
-        return format_html('<a href="{}" class="underline">{}</a>', page, saga.about_id)
+    order = column(
+        _("order"),
+        lambda saga: link(saga.about_id, "admin:orders_order_change", saga.about_id) if saga.about_id else "",
+    )
 
     @display(description=_("operator actions"))
     def operators(self, saga: Saga) -> str:
@@ -151,16 +147,16 @@ class SagaAdmin(RecordsAdmin):
         rows = ((f"{line.at:%Y-%m-%d %H:%M:%S}", line.actor_name, line.what, line.detail) for line in lines)
         return format_html_join("", "<div>{} {}: {}, “{}”</div>", rows)
 
-    @button(description=_("Retry"), icon="refresh", permissions=OPERATE)
+    @button(description=_("Retry"), icon="refresh", permissions=OPERATE, is_useful=_is_unfinished)
     def retry(self, request: HttpRequest, saga: Saga) -> Action:
         return _forcing(saga, operator_actions.retry, operator_texts.RETRY, submit=_("Retry"))
 
-    @button(description=_("Compensate"), icon="undo", permissions=OPERATE)
+    @button(description=_("Compensate"), icon="undo", permissions=OPERATE, is_useful=_is_unfinished)
     def compensate(self, request: HttpRequest, saga: Saga) -> Action:
         force = operator_actions.force_compensate
         return _forcing(saga, force, operator_texts.COMPENSATE, submit=_("Compensate"))
 
-    @button(description=_("Complete"), icon="check", permissions=OPERATE)
+    @button(description=_("Complete"), icon="check", permissions=OPERATE, is_useful=_is_unfinished)
     def complete(self, request: HttpRequest, saga: Saga) -> Action:
         force, texts = operator_actions.force_complete, operator_texts.COMPLETE
         return _forcing(saga, force, texts, submit=_("Complete"), form_class=CompleteForm)

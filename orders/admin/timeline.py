@@ -46,18 +46,18 @@ def draw(saga: Saga, log: Sequence[SagaLog], *, now: datetime) -> dict[str, Any]
 
 def duration_text(time: timedelta) -> str:
     """A length of time in its largest unit and the next: `3 min 20 s`."""
-    milliseconds = time // timedelta(milliseconds=1)
-    if milliseconds < 1_000:
-        return gettext("%(count)s ms") % {"count": max(0, milliseconds)}
-    seconds = milliseconds // 1_000
+    seconds, milliseconds = divmod(max(0, time // timedelta(milliseconds=1)), 1_000)
+    if not seconds:
+        return gettext("%(count)s ms") % {"count": milliseconds}
     if seconds < 60:
-        return gettext("%(count)s s") % {"count": f"{seconds}.{milliseconds % 1_000 // 100}"}
+        return gettext("%(count)s s") % {"count": f"{seconds}.{milliseconds // 100}"}
+    text = gettext("%(minutes)s min %(seconds)s s")
+    if seconds >= 86_400:
+        text = gettext("%(days)s d %(hours)s h")
+    elif seconds >= 3_600:
+        text = gettext("%(hours)s h %(minutes)s min")
     minutes, hours, days = seconds // 60, seconds // 3_600, seconds // 86_400
-    if days:
-        return gettext("%(days)s d %(hours)s h") % {"days": days, "hours": hours % 24}
-    if hours:
-        return gettext("%(hours)s h %(minutes)s min") % {"hours": hours, "minutes": minutes % 60}
-    return gettext("%(minutes)s min %(seconds)s s") % {"minutes": minutes, "seconds": seconds % 60}
+    return text % {"days": days, "hours": hours % 24, "minutes": minutes % 60, "seconds": seconds % 60}
 
 
 def _kind_of_line(line: SagaLog) -> tuple[Any, ...]:

@@ -34,9 +34,9 @@ class SagaCommand(BaseCommand):
     def add_sagas(self, parser: CommandParser) -> None:
         parser.add_argument("saga_id", type=UUID, metavar="ID")
 
-    def handle(self, *, saga_id: UUID, reason: str, by: ActorContext, **options: Any) -> None:
-        more = {"reference": options["reference"]} if "reference" in options else {}
-        self.stdout.write(self.act(saga_id, reason=reason, by=by, **more))
+    def handle(self, *_: Any, **options: Any) -> None:
+        given = {name: options[name] for name in ("reason", "by", "reference") if name in options}
+        self.stdout.write(self.act(options["saga_id"], **given))
 
     def act(self, saga_id: UUID, **arguments: Any) -> str:
         """Do it, and return what happens to the saga next. Raises `CommandError` for a refusal."""

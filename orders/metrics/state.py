@@ -17,7 +17,6 @@ from payments.models import Payment
 from shop import clock
 from shop.models import JournalLine
 from shop.observability import gauges
-from shop.observability.reading import Source
 
 IN_DOUBT, IN_DOUBT_OLDEST = "firstcome_payments_in_doubt", "firstcome_payments_in_doubt_oldest_seconds"
 IN_DOUBT_HELPS = {
@@ -54,9 +53,7 @@ def register() -> None:
     gauges.register(
         "firstcome_orders", help="Orders that are open, or being refunded.", read=open_orders, label="status"
     )
-    gauges.register_group(
-        "payments_in_doubt", helps=IN_DOUBT_HELPS, read=read_in_doubt, source=Source.DATABASE
-    )
+    gauges.register_group("payments_in_doubt", IN_DOUBT_HELPS, read_in_doubt)
     gauges.register(
         WITH_OWNER,
         help="Payments that wait for the card's owner to confirm them.",
@@ -68,13 +65,7 @@ def register() -> None:
         read=count_forced_steps,
         label="step",
     )
-    gauges.register_group(
-        "stock",
-        helps=STOCK_HELPS,
-        read=read_stock,
-        source=Source.DATABASE,
-        labels=dict.fromkeys(STOCK_HELPS, "product"),
-    )
+    gauges.register_group("stock", STOCK_HELPS, read_stock, label="product")
     gauges.register(
         "firstcome_stock_negative",
         help="Products with less than 0 reserved, or more than is on hand.",

@@ -1,8 +1,7 @@
 """Limits the cards that an account, and an API key, may try: past so many declined payments none is started.
 
 Payments that may still be declined count as declined: of an account all that have not settled, but for those
-long overdue; of a key, which could else start none while the gateway is away, those of the last seconds that
-the gateway was not asked about yet. They are counted under locks, in the transaction that starts a payment.
+long overdue; of a key those of the last seconds that the gateway was not asked about yet.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -77,10 +76,9 @@ Counts = dict[tuple[Limit, int], int]
 
 
 def lock_and_count(payers: Sequence[Payer | None]) -> Counts:
-    """Lock the rows of these payers, and count what counts against their limits.
+    """Lock the rows of these payers, None without a limit, and count what counts against their limits.
 
     Must be called inside the transaction that starts the payments, before it inserts a row of the account.
-    None stands for a payment that has no limit, or no card.
     """
     open_transaction.assert_inside()
     counts: Counts = {}
@@ -94,7 +92,6 @@ def lock_and_count(payers: Sequence[Payer | None]) -> Counts:
 
 
 def locked_rows(payer: Payer | None) -> Iterator[Row]:
-    """The rows that `lock_and_count` locks for a payer."""
     for limit, id in _limits_of(payer):
         yield Row(limit.owners, id)
 
@@ -117,7 +114,6 @@ def add(counts: Counts, payer: Payer | None) -> None:
 
 
 def read_usage(account_id: int) -> Usage | None:
-    """How much of the limit the account has used; None without a limit."""
     rate = OF_ACCOUNT.rate
     if rate is None:
         return None
@@ -137,10 +133,12 @@ def _count(limit: Limit, ids: Iterable[int], rate: Rate) -> Counts:
     now, cells = clock.now(), bulk_sql.SqlLiterals()
     longest = settings.PAYMENT_ACTION_SECONDS + settings.PAYMENT_GIVE_UP_SECONDS
     since = now - timedelta(seconds=max(rate.seconds, longest))
+    # The smallest id of a payment that started then: ids are UUIDv7, so an index sorts them by time.
+    milliseconds = (since - MAX_CLOCK_SKEW - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
     statement = COUNT.format(
         column=limit.column,
         ids=bulk_sql.integer_list(ids),
-        first_id=cells[_first_id(since - MAX_CLOCK_SKEW)],
+        first_id=cells[UUID(int=(milliseconds << 80) | (7 << 76) | (2 << 62))],
         start=cells[now - timedelta(seconds=rate.seconds)],
         undecided=limit.undecided.format(
             since=cells[since], untried_since=cells[now - timedelta(seconds=UNTRIED_SECONDS)]
@@ -149,9 +147,3 @@ def _count(limit: Limit, ids: Iterable[int], rate: Rate) -> Counts:
     with connection.cursor() as cursor:
         cursor.execute(statement)
         return {(limit, id): count for id, count in cursor.fetchall()}
-
-
-def _first_id(at: datetime) -> UUID:
-    """The smallest id of a payment that started then: ids are UUIDv7, so an index sorts them by time."""
-    milliseconds = (at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
-    return UUID(int=(milliseconds << 80) | (7 << 76) | (2 << 62))

@@ -104,7 +104,6 @@ def charge_reference(saga: SagaRow) -> str:
 
 
 def mark_paid(sagas: Sequence[SagaRow], *, at: datetime) -> None:
-    """Mark the payments of these sagas as succeeded, with their charges."""
     references = {saga.subject_id: charge_reference(saga) for saga in sagas}
     if payment_states.mark_all_succeeded(references, at=at) != len(sagas):
         raise RuntimeError("A payment that has ended can't become succeeded.")
@@ -113,13 +112,18 @@ def mark_paid(sagas: Sequence[SagaRow], *, at: datetime) -> None:
 
 def mark_ended(sagas: Sequence[SagaRow]) -> None:
     """End the payments of compensated sagas: reversed if they were charged, else failed, perhaps declined."""
-    now = clock.now()
+    now, outcomes = clock.now(), []
     for saga in sagas:
-        end = payment_states.mark_reversed
-        if not _was_charged(saga):
-            end = partial(payment_states.mark_failed, declined_at=now if is_declined(saga) else None)
-        end(saga.subject_id, code=saga.failure_code, detail=saga.failure_detail, at=now)
-    _count(sagas, [_outcome_of_ended(saga) for saga in sagas])
+        was_charged, failure = _was_charged(saga), {"code": saga.failure_code, "detail": saga.failure_detail}
+        if was_charged:
+            payment_states.mark_reversed(saga.subject_id, **failure, at=now)
+        else:
+            declined_at = now if is_declined(saga) else None
+            payment_states.mark_failed(saga.subject_id, **failure, at=now, declined_at=declined_at)
+        # Cancelled is one whose charge was refunded, or got no answer in time.
+        is_cancelled = was_charged or saga.failure_code in (GAVE_UP, ACTION_EXPIRED)
+        outcomes.append("declined" if is_declined(saga) else "cancelled" if is_cancelled else "failed")
+    _count(sagas, outcomes)
 
 
 def is_declined(saga: SagaRow) -> bool:
@@ -132,14 +136,6 @@ def _was_charged(saga: SagaRow) -> bool:
     """Whether the compensated saga's card was charged: the refund of a charge of unknown outcome shows it."""
     undone = saga.final.get((NAME, UNDO))
     return bool(charge_reference(saga)) or (undone is not None and undone.detail == gateway_facts.REFUNDED)
-
-
-def _outcome_of_ended(saga: SagaRow) -> str:
-    """How the payment ended: cancelled is one whose charge was refunded, or got no answer in time."""
-    if is_declined(saga):
-        return "declined"
-    is_given_up = saga.failure_code in (GAVE_UP, ACTION_EXPIRED)
-    return "cancelled" if _was_charged(saga) or is_given_up else "failed"
 
 
 def _count(sagas: Sequence[SagaRow], outcomes: Sequence[str]) -> None:
@@ -208,10 +204,7 @@ def _cancel_or_refund(payment: Chargeable, reference: str, refund_key: str) -> l
 
 
 def _cancel_charge(key: str) -> GatewayResult:
-    """Cancel the charge; a gateway that can't do that is asked whether the charge has ended by itself.
-
-    `absent` is not an end then: the charge may still arrive.
-    """
+    """Cancel the charge; a gateway that can't is asked whether it has ended: `absent` may still arrive."""
     cancelled = gateway().cancel(key=key)
     if cancelled.status != "unsupported":
         return cancelled

@@ -26,10 +26,7 @@ LATE = gettext_noop("The charge succeeded after its payment had ended.")
 
 
 def look_up(payment: Payment) -> tuple[bool, str]:
-    """Ask the gateway about the payment's charge, and book what is new. Must be called outside a transaction.
-
-    Returns whether everything is booked now, and the outcome in words.
-    """
+    """Ask the gateway, outside a transaction; returns whether all is booked now, and the outcome in words."""
     found = gateway().find(key=payment.charge_key)
     if found.status != "succeeded":
         return False, f"the gateway says {found.status}"
@@ -42,10 +39,7 @@ def book(payment_id: UUID, found: GatewayResult) -> tuple[bool, str]:
 
 
 def record_late_refund(payment: Payment, amount: int) -> None:
-    """Record that a charge was refunded which succeeded after its payment had ended.
-
-    Nothing of it was booked to the order or the ledger, which this refund leaves as they are.
-    """
+    """Record the refund of a charge that succeeded after its payment had ended: nothing of it was booked."""
     if payment.order_id is None:
         return
     refund = _build_refund(payment.order_id, amount, source=Refund.Source.LATE_CHARGE, reason=LATE)
@@ -54,7 +48,7 @@ def record_late_refund(payment: Payment, amount: int) -> None:
 
 
 def fit_refund(refund_id: UUID, found: GatewayResult) -> None:
-    """Reduce a refund that the gateway has declined, because less is left of the charge, to what is left.
+    """Reduce a refund to what is left of the charge at the gateway, which has declined it.
 
     What is missing was refunded there, and is booked, or was lost in a dispute. A part that is disputed is
     waited for. The order must be locked.
@@ -76,10 +70,7 @@ def fit_refund(refund_id: UUID, found: GatewayResult) -> None:
 
 
 def drop_rest(refund_id: UUID, made_amount: int) -> None:
-    """Take off a refund what the gateway has not refunded, and refuses to. The order must be locked.
-
-    The amount is left to the order as one that is not refunded, as it is at the gateway.
-    """
+    """Take off a refund what the gateway has not refunded, and refuses to. The order must be locked."""
     refund = Refund.objects.get(id=refund_id)
     _reduce(refund, by=refund.card_amount - made_amount, why="is not refunded by the gateway")
 
@@ -116,10 +107,7 @@ def _agrees(payment: Payment, found: GatewayResult) -> bool:
 
 
 def _book_refund(order: Order, amount: int) -> None:
-    """Book what the gateway has given back: by amount, or all that is left of the order with its units.
-
-    The goods are not put back in stock: only the shop knows where they are.
-    """
+    """Book what the gateway has given back, without goods: by amount, or all that is left with its units."""
     of_order = Refund.objects.filter(order_id=order.id).exclude(source=Refund.Source.LATE_CHARGE)
     taken = of_order.aggregate(total=Sum("amount"))["total"] or 0
     is_rest = taken + amount >= order.total_amount
@@ -132,7 +120,6 @@ def _book_refund(order: Order, amount: int) -> None:
 
 
 def _build_refund(order_id: UUID, amount: int, *, source: str, reason: str) -> Refund:
-    """The unsaved refund of what the gateway has given back, without goods."""
     return Refund(
         order_id=order_id,
         amount=amount,

@@ -13,7 +13,7 @@ from payments import payment_states, webhooks
 from payments.gateways import gateway
 from payments.models import Dispute, Payment, WebhookEvent
 from payments.payment_states import UNSETTLED
-from payments.reconciliation import orphans
+from payments.reconciliation import reconciling
 from shop.db import transactions
 from shop.events import journal
 from shop.models import JournalLine
@@ -29,10 +29,7 @@ ACCEPT_SECONDS, SETTLE_SECONDS, PAUSE_SECONDS = 5.0, 2.0, 0.05
 
 
 def handle(event_id: int) -> bool:
-    """Handle the event as far as possible now, outside any transaction; safe to repeat, also concurrently.
-
-    Returns whether it is handled; otherwise it is retried later.
-    """
+    """Handle the event now, outside any transaction; safe to repeat. False: it is retried later."""
     event = webhooks.get_unhandled(event_id)
     if event is None:
         return True
@@ -120,18 +117,17 @@ def _wait_until_settled(payment: Payment) -> None:
 
 
 def _refund_late_charge(event: WebhookEvent, payment: Payment) -> tuple[bool, str]:
-    """Refund a charge that succeeded after its payment had ended."""
     found = gateway().find(key=payment.charge_key)
     kept_amount = found.kept_amount
     match found.status:
         case "succeeded" if kept_amount:
-            is_done = orphans.refund_charge(found, payment)
+            is_done = reconciling.refund_charge(found, payment)
             return is_done, f"{kept_amount} came too late: {'refunded' if is_done else 'refund failed'}"
         case "succeeded" if found.is_undecided:
             # Its end has an event, and a comparison finds what is kept after it.
             return True, f"the payment is {payment.status}, and the charge disputed"
         case "succeeded" | "declined" | "cancelled":
-            orphans.note_already_refunded(found, payment)
+            reconciling.note_already_refunded(found, payment)
             return True, f"the payment is {payment.status}, and nothing is kept"
         case "absent" if event.attempts >= MAX_ABSENT_LOOKUPS:
             return True, "the gateway has nothing under this key"

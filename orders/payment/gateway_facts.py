@@ -25,8 +25,6 @@ NO_ANSWER = _("The gateway gave no answer; nothing was done. Try again.")
 
 
 class ExpectedCharge(NamedTuple):
-    """The charge of a payment, as the gateway must have it."""
-
     key: str
     amount: int
     currency: str

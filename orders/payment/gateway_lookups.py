@@ -54,8 +54,6 @@ class Lookup:
     `answer` is English, because it is recorded; `in_words` is in the language of the operator's page.
     """
 
-    payment_id: UUID
-    is_answered: bool
     answer: str
     in_words: str
     saga_ids: tuple[UUID, ...]
@@ -64,9 +62,8 @@ class Lookup:
 def look_up(*, payment_id: UUID, reason: str, keyed: KeyedCall) -> Lookup | Replay:
     """Ask the gateway what it has under the payment's key, and record the answer in the journal.
 
-    Returns within the time-out of a call and a second, whatever the gateway does; without an answer that is
-    what it says. Repeating the key gives a `Replay`. Must be called outside any transaction. Raises
-    `NotFound`, `Rejected` `payment_without_card`, `Unavailable` when too many look-ups are under way.
+    Returns within the time-out of a call and a second, whatever the gateway does. Repeating the key gives a
+    `Replay`. Raises `NotFound`, `Rejected` `payment_without_card`, `Unavailable` when too many are under way.
     """
     payment = Payment.objects.filter(id=payment_id).first()
     if payment is None:
@@ -99,7 +96,7 @@ def look_up(*, payment_id: UUID, reason: str, keyed: KeyedCall) -> Lookup | Repl
             reference=result.reference,
             is_internal=True,
         )
-        return Lookup(payment.id, result.status != "unknown", answer, shown, saga_ids)
+        return Lookup(answer, shown, saga_ids)
 
     outcome = recorded_answers.run_once(keyed, record)
     for saga_id in saga_ids:
@@ -151,7 +148,6 @@ def _meaning(result: GatewayResult, payment: Payment) -> str:
 
 
 def _find(key: str) -> GatewayResult:
-    """The gateway's answer, or that there is none in time."""
     if not _free.acquire(blocking=False):
         raise Unavailable(
             _(

@@ -100,10 +100,7 @@ def new_purchase(
     number: int = 1,
     payer: Payer | None = None,
 ) -> StartedPayment:
-    """An unsaved payment of an order with its saga, for the transaction that starts it: `insert_purchases`.
-
-    The order already holds its stock and coupon; steps that don't apply to it are recorded as skipped.
-    """
+    """An unsaved payment of an order with its saga, for the transaction that calls `insert_purchases`."""
     payment = payment_states.new_payment(
         order=order,
         token=token,
@@ -130,14 +127,12 @@ def new_purchase(
 
 
 def insert_purchases(purchases: Sequence[StartedPayment]) -> None:
-    """Insert these purchases: three statements for any number."""
     if purchases:
         payment_states.insert_payments([purchase.payment for purchase in purchases])
         log.insert_sagas([(purchase.saga, purchase.log) for purchase in purchases])
 
 
 def _check_payable(order: Order, token: str, earlier: int) -> None:
-    """Refuse a payment of this locked order, which has had so many before."""
     if order.status != Order.Status.AWAITING_PAYMENT or order.expires_at <= clock.now():
         raise Rejected(
             _("This order can't be paid: it is paid, being paid or has ended."),
@@ -157,7 +152,6 @@ def _check_payable(order: Order, token: str, earlier: int) -> None:
 
 
 def read_lines(order_ids: Sequence[UUID]) -> dict[UUID, list[Line]]:
-    """The products and quantities that each of these orders has reserved."""
     lines: dict[UUID, list[Line]] = {order_id: [] for order_id in order_ids}
     reader = bulk_sql.reader(OrderLine, ("order_id", "product_id", "quantity"))
     for order_id, product_id, quantity in reader.rows_of(order_ids, column="order_id"):
@@ -189,10 +183,7 @@ def _refuse_to_repeat(sagas: Sequence[SagaRow]) -> list[str | Rejected]:
 
 
 def _kept(sagas: Sequence[SagaRow]) -> set[UUID]:
-    """The payments of these compensated sagas that leave their order to be paid with another card.
-
-    The clock doesn't decide it: an order whose time is over then expires.
-    """
+    """The payments of these compensated sagas that leave their order to be paid with another card."""
     declined = [saga for saga in sagas if charging.is_declined(saga)]
     refused = [saga.subject_id for saga in declined if saga.failure_code != charging.CHARGE_CANCELLED]
     return payment_states.kept_on_decline(refused)

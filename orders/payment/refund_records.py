@@ -30,10 +30,7 @@ def refundable_amount(line: OrderLine, count: int) -> int:
 
 
 def build_lines(refund: Refund, counts: Sequence[tuple[OrderLine, int]]) -> list[RefundLine]:
-    """The unsaved lines of a refund of these units.
-
-    Where the units are worth more than is left to refund, the lines share what is missing.
-    """
+    """The unsaved lines of a refund of these units; they share what is missing where less is left."""
     amounts = pricing.fit_amounts([refundable_amount(line, count) for line, count in counts], refund.amount)
     return [
         RefundLine(refund=refund, line=line, quantity=count, amount=amount)
@@ -59,7 +56,18 @@ def settle(refund: Refund) -> None:
     order = refund.order
     lines = list(RefundLine.objects.filter(refund=refund).select_related("line").order_by("id"))
     Refund.objects.filter(id=refund.id).update(status=Refund.Status.SUCCEEDED, settled_at=now)
-    status = _update_order(refund)
+    orders = Order.objects.filter(id=order.id)
+    orders.update(refunded_amount=F("refunded_amount") + refund.amount)
+    left = OrderLine.objects.filter(order_id=order.id, refunded_quantity__lt=F("quantity"))
+    if Refund.objects.filter(order_id=order.id, status__in=UNSETTLED).exists():
+        status = Order.Status.REFUNDING
+    # A disputed amount may be left when all units are refunded.
+    elif left.exists() or orders.filter(refunded_amount__lt=F("total_amount")).exists():
+        status = Order.Status.PAID
+    else:
+        status = Order.Status.REFUNDED
+    if status != Order.Status.REFUNDING and not order_states.transition([order.id], to=status):
+        raise RuntimeError(f"An order that is {order.status} can't become {status}.")
     if refund.restock:
         reservations.restock(
             {order.id: [Line(product_id=line.line.product_id, quantity=line.quantity) for line in lines]},
@@ -78,18 +86,3 @@ def settle(refund: Refund) -> None:
     amount = refund.card_amount
     payment_states.change_refunds(order.id, refunding=-amount, refunded=amount)
     order_events.note_refunded(order, refund, lines, status=status, at=now)
-
-
-def _update_order(refund: Refund) -> str:
-    """Add the refund to the order; returns its status: `refunding` while another refund is pending."""
-    orders = Order.objects.filter(id=refund.order_id)
-    orders.update(refunded_amount=F("refunded_amount") + refund.amount)
-    if Refund.objects.filter(order_id=refund.order_id, status__in=UNSETTLED).exists():
-        return Order.Status.REFUNDING
-    lines = OrderLine.objects.filter(order_id=refund.order_id, refunded_quantity__lt=F("quantity"))
-    # A disputed amount may be left when all units are refunded.
-    has_left = lines.exists() or orders.filter(refunded_amount__lt=F("total_amount")).exists()
-    status = Order.Status.PAID if has_left else Order.Status.REFUNDED
-    if not order_states.transition([refund.order_id], to=status):
-        raise RuntimeError(f"An order that is {refund.order.status} can't become {status}.")
-    return status

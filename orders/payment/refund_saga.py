@@ -5,10 +5,9 @@
 | refund_card | refund at the gateway, keyed; skipped if no card was charged |
 | settle_refund | points, stock, coupon and the order's status, in one transaction |
 
-A refund is never compensated: it is retried until it is done. Where a part was given back at the gateway
-meanwhile, the customer gets the rest (`orders.payment.gateway_bookings`). Where as much as a stuck refund was
-given back there, it may have been in place of it, so the refund is left to an operator. A refund that the
-gateway refuses for good ends without it once two operators say so.
+A refund is never compensated: it is retried until it is done, and the customer gets what was not given back
+at the gateway meanwhile. Where as much as a stuck refund was given back there, it may have been in place of
+it: an operator decides. One that the gateway refuses for good ends without it once two operators say so.
 """
 
 from collections.abc import Sequence
@@ -57,11 +56,9 @@ REPLACED = gettext_noop(
 
 
 class Expected(NamedTuple):
-    """The charge that a stuck refund is of, its amount, and what other refunds of the charge there are.
-
-    `done_amount` is refunded by those that are done, `made_amount` by those that the shop has made itself; of
-    those under way the gateway is asked, by `other_keys`. `accepted_amount` was refunded by hand when an
-    operator had this one made all the same.
+    """The charge and amount of a stuck refund, and what other refunds of the charge there are: the amounts of
+    those that are done, and that the shop has made itself, and the keys of those under way. `accepted_amount`
+    was refunded by hand when an operator had this one made all the same.
     """
 
     charge: ExpectedCharge
@@ -76,8 +73,7 @@ class Expected(NamedTuple):
 def refund_key(refund: Refund) -> str:
     """The gateway's idempotency key for the refund of the card amount: another amount needs another key.
 
-    The key before was declined, and the gateway has less left of the charge than its amount ever since. A
-    refund that failed there needs another one as well, once an operator retries it (`log.unused_key`).
+    A refund that failed there needs another one as well, once an operator retries it (`log.unused_key`).
     """
     return f"refund-{refund.id}-{refund.card_amount}" if refund.is_reduced else f"refund-{refund.id}"
 
@@ -136,10 +132,7 @@ def _read(saga: SagaRow) -> Expected:
 
 
 def _ask(expected: Expected, direction: str) -> StepResult:
-    """Whether so much of the charge is refunded there beyond the shop's other refunds.
-
-    Failed, with what is, where it is less and the gateway refuses the refund.
-    """
+    """Whether so much is refunded there beyond the shop's others; failed where it is less, and refused."""
     charge = gateway_facts.find_charge(expected.charge)
     left_amount = _refunded_besides(expected, charge)[0]
     if left_amount >= expected.amount:
@@ -181,10 +174,7 @@ def _refunded_besides(expected: Expected, charge: GatewayResult) -> tuple[int, i
 
 
 def _why_not_to_repeat(expected: Expected, charge_reference: str, key: str) -> str:
-    """Why a stuck refund, which may have been made by hand in its place, is not tried again; empty if it is.
-
-    What the gateway has made under its own key is no other's.
-    """
+    """Why a stuck refund, which may have been made by hand, is not tried again; empty if it is."""
     own = gateway().find_refund(key=key, charge_reference=charge_reference)
     if own.status != "absent":
         return _described(own) if own.status == "unknown" else ""
@@ -217,10 +207,7 @@ def _refund_card(refund: Refund, payment: Payment, key: str, stuck: Expected | N
 
 
 def _fit_to_charge(saga: SagaRow, result: StepResult) -> None:
-    """Reduce a refund of which the gateway has less left, because of what was given back or lost there.
-
-    One that it refuses is reduced to what it has done of it, once two operators confirm that.
-    """
+    """Reduce a refund of which the gateway has less left, or refuses the rest as two operators confirm."""
     if result.event == Event.FORCED and result.answer is not None:
         gateway_bookings.drop_rest(saga.subject_id, result.answer)
     elif result.answer and result.answer.status == "succeeded":

@@ -34,8 +34,6 @@ REFUNDABLE = (Order.Status.PAID, Order.Status.REFUNDING)
 
 @dataclass(frozen=True, slots=True)
 class StartedRefund:
-    """A recorded refund with its lines, and the saga that executes it."""
-
     refund: Refund
     lines: list[RefundLine]
     saga_id: UUID
@@ -43,11 +41,9 @@ class StartedRefund:
 
 @dataclass(frozen=True, slots=True)
 class RefundPreview:
-    """What a refund returns: the units of each product, and their amount in points and by card.
+    """What a refund returns: the units and amount of each product, and their amount in points and by card.
 
-    `refunded_quantities` are the units of these products that were refunded before: the refunds of a first
-    and of a second unit may be equal in everything else. `line_amounts` has the amount of each product; it
-    follows from the quantities and the order.
+    `refunded_quantities` were refunded before: refunds of a first and a second unit may be equal otherwise.
     """
 
     quantities: Mapping[int, int]
@@ -59,8 +55,6 @@ class RefundPreview:
 
 
 class Refundable(NamedTuple):
-    """The amounts of an order that are left to refund."""
-
     points_amount: int
     card_amount: int
     held_amount: int
@@ -82,11 +76,9 @@ def start_refund(
 ) -> StartedRefund | Replay:
     """Start to refund these lines of a paid order, or (None) all that is left of it.
 
-    Durable when it returns; repeating the key gives a `Replay`. `restock` says whether the goods are put back
-    in stock. Raises `NotFound`, `KeyReused`, `NotAllowed` `own_account`, and `Rejected` `nothing_to_refund`,
-    or `refund_exceeds_order` with `items`, one for each product of which more is requested than is left. With
-    `expected`, a refund of anything else, or after another refund of these products, is `refund_changed`,
-    with the amounts that it would return now.
+    Durable when it returns; repeating the key gives a `Replay`. Raises `NotFound`, `KeyReused`, `NotAllowed`
+    `own_account`, and `Rejected` `nothing_to_refund`, `refund_exceeds_order` with `items`, or with `expected`
+    `refund_changed` if it would return anything else, or after another refund of these products.
     """
 
     def start() -> StartedRefund:
@@ -110,10 +102,7 @@ def start_refund(
 
 
 def preview_refund(*, order_id: UUID, wanted: Sequence[Line] | None) -> RefundPreview:
-    """What `start_refund` would return now for these lines, or (None) for all that is left; changes nothing.
-
-    Raises what `start_refund` raises for the order and the lines.
-    """
+    """What `start_refund` would return now; raises what that raises for the order and the lines."""
     order = Order.objects.filter(id=order_id).first()
     if order is None:
         raise NotFound(_("There is no such order."))
@@ -233,10 +222,7 @@ def _build_refund(
     reason: str,
     restock: bool,
 ) -> tuple[Refund, list[RefundLine]]:
-    """The unsaved refund and its lines, with their amounts.
-
-    The last units take all that is left, and no units more than that: the gateway may have given a part back.
-    """
+    """The unsaved refund and its lines: the last units take all that is left, and no units more than that."""
     line_amount = sum(refund_records.refundable_amount(line, count) for line, count in counts)
     amount = refundable.amount if takes_all else min(line_amount, refundable.amount)
     if line_amount and not amount:

@@ -7,6 +7,7 @@ when it is read.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 from django.conf import settings
 from django.db import IntegrityError
@@ -20,8 +21,7 @@ from inventory.reservations import Line
 from inventory.stock import Stock
 from orders import order_states, pricing
 from orders.metrics import counters
-from orders.models import Order
-from orders.order_states import NewLine, NewOrder
+from orders.order_states import NewLine, NewOrder, Status
 from orders.payment import card_limits, purchase
 from orders.payment.card_limits import Payer
 from orders.payment.charging import StartedPayment
@@ -79,22 +79,7 @@ class PlacedOrder:
     answer: Answer | None = None
 
 
-AWAITING_PAYMENT, PAYING = Order.Status.AWAITING_PAYMENT.value, Order.Status.PAYING.value
 PlacementResult = PlacedOrder | Replay | FirstcomeError
-
-
-@dataclass(frozen=True, slots=True)
-class ReadLocks:
-    """Which rows are locked when they are read. Writes detect concurrent changes of the others.
-
-    Campaigns with a shared code are locked as the stock is: many orders compete for both.
-    """
-
-    stock: bool
-    coupons: bool
-
-
-LOCKED, UNLOCKED = ReadLocks(stock=True, coupons=True), ReadLocks(stock=False, coupons=False)
 
 
 def locked_rows(order_request: OrderRequest) -> Iterator[Row]:
@@ -109,25 +94,29 @@ def locked_rows(order_request: OrderRequest) -> Iterator[Row]:
         yield accounts.referenced_row(order_request.account_id)
 
 
-def place_one(order_request: OrderRequest, *, locks: ReadLocks) -> PlacedOrder | Replay:
+def place_one(order_request: OrderRequest, *, is_locked: bool) -> PlacedOrder | Replay:
     """Decide one order in its own transaction; raises its refusal, and what `decide` raises."""
+    decide_it = partial(decide, [order_request], lock_stock=is_locked, lock_coupons=is_locked)
     try:
-        [outcome] = transactions.run(lambda: decide([order_request], locks=locks), transactions.KEYED)
+        [outcome] = transactions.run(decide_it, transactions.KEYED)
     except IntegrityError:
         # A call with the same key, or a first order of the account, was written between the read and the
         # insert: read again.
-        [outcome] = transactions.run(lambda: decide([order_request], locks=locks), transactions.KEYED)
+        [outcome] = transactions.run(decide_it, transactions.KEYED)
     if isinstance(outcome, FirstcomeError):
         raise outcome
     return outcome
 
 
-def decide(order_requests: Sequence[OrderRequest], *, locks: ReadLocks = LOCKED) -> list[PlacementResult]:
+def decide(
+    order_requests: Sequence[OrderRequest], *, lock_stock: bool = True, lock_coupons: bool = True
+) -> list[PlacementResult]:
     """Decide a batch in order of arrival, then write it: the same few statements for any number.
 
-    Raises `transactions.ChangedMeanwhile` when a row that was read without a lock was changed since.
+    Campaigns with a shared code are locked as the stock is: many orders compete for both. Raises
+    `transactions.ChangedMeanwhile` when a row that was read without a lock was changed since.
     """
-    state = _read_state(order_requests, locks)
+    state = _read_state(order_requests, lock_stock, lock_coupons)
     # Last: a repeat is never refused for what its order, placed by a faster duplicate, has used up.
     seen = recorded_answers.read_recorded_keys([order_request.keyed for order_request in order_requests])
     effects: dict[tuple[int, str], Effect] = {}
@@ -150,7 +139,19 @@ def decide(order_requests: Sequence[OrderRequest], *, locks: ReadLocks = LOCKED)
                 effects[name] = Effect(order_request.keyed, outcome, reference=outcome.order.id)
                 outcome.answer = effects[name].answer
     if effects:
-        _write_orders(list(effects.values()), state, is_locked=locks.stock)
+        placed: list[PlacedOrder] = [effect.outcome for effect in effects.values()]
+        reservations.save(state.stock, is_locked=lock_stock)
+        order_states.insert_orders(
+            [one.order for one in placed], [line for one in placed for line in one.lines]
+        )
+        if state.sales.used:
+            order_checks.save(state.sales, is_locked=lock_stock)
+        if state.coupons.held:
+            coupon_requests.write(state.coupons)
+        if state.firsts.new_uses:
+            first_orders.write(state.firsts)
+        purchase.insert_purchases([one.started for one in placed if one.started])
+        recorded_answers.record(list(effects.values()))
     return outcomes
 
 
@@ -168,13 +169,13 @@ class BatchState:
     now: datetime
 
 
-def _read_state(order_requests: Sequence[OrderRequest], locks: ReadLocks) -> BatchState:
+def _read_state(order_requests: Sequence[OrderRequest], lock_stock: bool, lock_coupons: bool) -> BatchState:
     product_ids = {line.product_id for order_request in order_requests for line in order_request.lines}
-    stock = reservations.lock(product_ids) if locks.stock else reservations.read(product_ids)
+    stock = reservations.lock(product_ids) if lock_stock else reservations.read(product_ids)
     named = {order_request.coupon for order_request in order_requests if order_request.coupon_code}
     coupons, firsts = BatchCoupons(), FirstOrders()
     if named:
-        coupons = coupon_requests.read(named, lock_campaigns=locks.stock, lock_coupons=locks.coupons)
+        coupons = coupon_requests.read(named, lock_campaigns=lock_stock, lock_coupons=lock_coupons)
         firsts = first_orders.read(coupon_requests.accounts_of_first_orders(coupons, named))
     # After the stock, whose lock or version makes them exact.
     requested = [(order_request.account_id, order_request.lines) for order_request in order_requests]
@@ -182,7 +183,7 @@ def _read_state(order_requests: Sequence[OrderRequest], locks: ReadLocks) -> Bat
     sales = NO_SALES
     if any(product.sale_id is not None for product in stock.values()):
         wanted = [(account_id, _sales_of(lines, stock)) for account_id, lines in requested]
-        sales = order_checks.read(wanted, clock.now(), is_locked=locks.stock)
+        sales = order_checks.read(wanted, clock.now(), is_locked=lock_stock)
     cards = card_limits.lock_and_count([order_request.payer for order_request in order_requests])
     # After the entries, whose locks an admission may have held: none is used before it was admitted.
     now = clock.now()
@@ -294,7 +295,7 @@ def _build_order(
     order = NewOrder(
         id=uuid7(),
         account_id=order_request.account_id,
-        status=AWAITING_PAYMENT if order_request.token is None else PAYING,
+        status=(Status.AWAITING_PAYMENT if order_request.token is None else Status.PAYING).value,
         items_amount=items_amount,
         discount_amount=discount_amount,
         points_amount=order_request.points_amount,
@@ -342,17 +343,3 @@ def _check_funds(order_request: OrderRequest, order: NewOrder, balances: dict[in
         )
     if order_request.token == "" and order.card_amount:
         raise invalid_field("payment.token", "required", _("A card is needed for what points don't cover."))
-
-
-def _write_orders(effects: Sequence[Effect], state: BatchState, *, is_locked: bool) -> None:
-    placed: list[PlacedOrder] = [effect.outcome for effect in effects]
-    reservations.save(state.stock, is_locked=is_locked)
-    order_states.insert_orders([new.order for new in placed], [line for new in placed for line in new.lines])
-    if state.sales.used:
-        order_checks.save(state.sales, is_locked=is_locked)
-    if state.coupons.held:
-        coupon_requests.write(state.coupons)
-    if state.firsts.new_uses:
-        first_orders.write(state.firsts)
-    purchase.insert_purchases([new.started for new in placed if new.started])
-    recorded_answers.record(effects)

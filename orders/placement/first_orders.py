@@ -1,8 +1,7 @@
 """First orders: which accounts have ordered already, and which order used a coupon for first orders.
 
-Only orders with such a coupon are restricted, so no lock is needed: a concurrent order without one may have
-come later. Of two concurrent orders with such coupons the unique key of `FirstOrderUse` refuses the second,
-which is decided once more (`is_conflict`), and finds the first.
+No lock is needed: a concurrent order without such a coupon may have come later, and of two with one the
+unique key of `FirstOrderUse` refuses the second, which is decided once more (`is_conflict`).
 """
 
 from collections.abc import Collection
@@ -11,7 +10,7 @@ from uuid import UUID
 
 from django.db import IntegrityError
 
-from coupons.restriction_models import FirstOrderUse
+from coupons.models import FirstOrderUse
 from orders.models import Order
 from orders.order_states import OPEN
 from orders.placement import limits

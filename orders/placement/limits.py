@@ -57,7 +57,6 @@ def read_holdings(purchases: Iterable[tuple[int, Sequence[Line]]], stock: Mappin
     """What these accounts hold of the products they request: one statement, one more for limited products.
 
     Must be called after `stock` was read: holdings read earlier may be out of date without being noticed.
-    Unpaid units are read per product only for accounts that may exceed the limit for one.
     """
     units: dict[int, int] = {}
     product_ids = set()
@@ -110,7 +109,6 @@ def check(held: AccountHoldings, lines: Sequence[Line], stock: Mapping[int, Stoc
 
 
 def add(held: AccountHoldings, lines: Sequence[Line]) -> None:
-    """Add an order placed in this batch, for the account's later orders in it."""
     held.unpaid_orders += 1
     for units in (held.unpaid_units, held.limited_units):
         for line in lines:

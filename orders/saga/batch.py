@@ -7,9 +7,10 @@ was lost meanwhile: otherwise calls longer than a lease would be repeated withou
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 from structlog import get_logger
 
@@ -42,9 +43,11 @@ from orders.saga.definitions import (
     slot_of,
 )
 from orders.saga.log import SagaLogLine
+from shop import clock
 from shop.db import open_transaction, transactions
 from shop.errors import Rejected
 from shop.events import journal
+from shop.events.journal import ActorContext
 from shop.observability import tracing
 from shop.outbound import backoff
 
@@ -59,7 +62,6 @@ def advance(
     runs: Sequence[SagaRun],
     *,
     token: str,
-    clock: Callable[[], datetime],
     free_slots: FreeSlots,
     direction: str = DO,
     is_single: bool = False,
@@ -68,15 +70,13 @@ def advance(
 ) -> "Batch":
     """Advance these sagas by a step, durable when it returns; raises what a step raised, with nothing done.
 
-    `after_commit` gets the notifications of what has committed: they must not follow from the attempt, whose
-    reply may be lost, as its repeat finds the sagas advanced. It must be quick and make no query.
-
-    `token` identifies the executor as lease holder. A shared batch advances sagas of one `direction`, so that
-    all batches lock the same rows in one order, and leaves out a saga whose rows another transaction has
-    locked. A single batch (`is_single`) waits for them, reads everything again, and either records a result
-    or does a step: a step that raises loses no result, and counts as an attempt.
+    `after_commit` gets the notifications of what has committed, and must be quick and make no query. `token`
+    identifies the executor as lease holder. A shared batch advances sagas of one `direction`, so that all
+    lock the same rows in one order, and leaves out a saga whose rows another transaction has locked. A single
+    batch (`is_single`) waits for them, and either records a result or does a step: a step that raises loses
+    no result, and counts as an attempt.
     """
-    new_batch = partial(Batch, runs, token, clock, free_slots, direction, is_single)
+    new_batch = partial(Batch, runs, token, free_slots, direction, is_single)
     batches: list[Batch] = []
 
     def work() -> list[SagaRow]:
@@ -124,14 +124,12 @@ class Batch:
         self,
         runs: Sequence[SagaRun],
         token: str,
-        clock: Callable[[], datetime],
         free_slots: FreeSlots,
         direction: str,
         is_single: bool,
     ) -> None:
         self.runs = {run.saga_id: run for run in runs}
-        self.token, self.clock, self.direction, self.is_single = token, clock, direction, is_single
-        self.now = clock()
+        self.token, self.direction, self.is_single, self.now = token, direction, is_single, clock.now()
         self.leased_until = self.now + timedelta(seconds=LEASE_SECONDS)
         self.free_slots = dict(free_slots)
         self.to_continue: list[SagaRun] = []
@@ -155,7 +153,9 @@ class Batch:
         )
         self.failed_run = next((self.runs[saga.id] for saga in locked if self.is_single), None)
         locked = [saga for saga in locked if self._is_ours(saga)]
-        actors = {saga.about_id: log.acting_for(saga) for saga in locked if saga.about_id}
+        actors: dict[UUID | None, ActorContext] = {
+            saga.about_id: log.acting_for(saga) for saga in locked if saga.about_id
+        }
         with journal.acting_for(actors):
             continuing = [saga for saga in locked if self._record_result(saga)]
             # Written first: later steps read these results.
@@ -164,8 +164,10 @@ class Batch:
             self._end_compensated()
             self._write_lines()
         for open_call, sagas in self.leases.items():
-            lease = {"lease_token": self.token, "leased_until": self.leased_until}
-            log.update(sagas, **lease, next_attempt_at=self.leased_until, open_call=open_call)
+            until = self.leased_until
+            log.update(
+                sagas, lease_token=self.token, leased_until=until, next_attempt_at=until, open_call=open_call
+            )
             for saga in sagas:
                 saga.lease_token, saga.leased_until = self.token, self.leased_until
         later = self.now + timedelta(seconds=NO_SLOT_DELAY_SECONDS)
@@ -176,7 +178,7 @@ class Batch:
         return locked
 
     def _write_lines(self) -> None:
-        log.write_lines(self.lines, at=self.clock())
+        log.write_lines(self.lines, at=clock.now())
         self.lines.clear()
 
     def _release(self, saga: SagaRow) -> None:
@@ -321,7 +323,10 @@ class Batch:
 
     def _do(self, step: Step, sagas: Sequence[SagaRow]) -> None:
         assert isinstance(step, LocalStep)
-        with tracing.span(f"saga step {call_name(step.name, DO)}"), observation.measured(step.name):
+        with (
+            tracing.span(f"saga step {call_name(step.name, DO)}"),
+            observation.SECONDS.labels(step.name).time(),
+        ):
             outcomes = step.do(sagas)
         for saga, outcome in zip(sagas, outcomes, strict=True):
             if isinstance(outcome, Rejected):
@@ -354,14 +359,16 @@ class Batch:
             self._continue_in_next_batch(saga)
             return
         step = self._skip_without_effect(saga)
-        if step is None or saga.type.only_local_from(step):
+        steps = saga.type.steps
+        left = steps[: steps.index(step) + 1] if step else ()
+        if all(isinstance(earlier, LocalStep) for earlier in left):
             self.compensated[saga.kind].append(saga)
             self._release(saga)
-        elif isinstance(step, OutsideStep):
-            self._call(saga, step)
-        else:
+        elif isinstance(step, LocalStep):
             self._undo(step, [saga])
             self._continue_in_next_batch(saga)
+        elif step:
+            self._call(saga, step)
 
     def _continue_in_next_batch(self, saga: SagaRow) -> None:
         self.leases[saga.open_call].append(saga)
@@ -388,7 +395,7 @@ class Batch:
         self.calls[step, saga.direction].append((self.runs[saga.id], attempt))
 
     def _skip_without_effect(self, saga: SagaRow) -> Step | None:
-        """The next step to undo, skipping outside steps that were refused or skipped.
+        """The next step to undo, after outside steps that were refused or skipped.
 
         A step that never ran gets a void line, which rejects a late result of its `do`.
         """
@@ -422,7 +429,10 @@ class Batch:
         applied = [saga for saga in left if saga.final.get((step.name, DO), NEVER_RAN).event in APPLIED]
         details: Sequence[str | StepResult] = []
         if applied:
-            with tracing.span(f"saga step {call_name(step.name, UNDO)}"), observation.measured(step.name):
+            with (
+                tracing.span(f"saga step {call_name(step.name, UNDO)}"),
+                observation.SECONDS.labels(step.name).time(),
+            ):
                 details = step.undo(applied)
         for saga, detail in zip(applied, details, strict=True):
             result = detail if isinstance(detail, StepResult) else StepResult(Event.DONE, detail)

@@ -37,10 +37,7 @@ LEASE_SECONDS = max(10.0, 3 * settings.GATEWAY_TIMEOUT_SECONDS)
 
 @dataclass(frozen=True, slots=True)
 class RequiredAction:
-    """What a person must do at another system, at `url`, until `expires_at`, before a step has a result.
-
-    `deadline_at` moves the saga's deadline; None leaves it where it is.
-    """
+    """What a person must do at `url` before a step has a result; `deadline_at` moves the saga's deadline."""
 
     url: str
     expires_at: datetime
@@ -73,7 +70,6 @@ TOO_LATE = (GAVE_UP, gettext_noop("The deadline passed before it was tried."))
 
 
 def refusal_or_failure(error: Exception) -> StepResult:
-    """The result for what a local step raised: a refusal, or an unexpected failure."""
     if isinstance(error, Rejected | Invalid | NotFound):
         return StepResult(Event.REFUSED, str(error), code=error.code)
     return unexpected_failure(error)
@@ -127,7 +123,6 @@ class SagaRow:
         return self.type.next_step(self.direction, done, is_irreversible=self.is_irreversible)
 
     def can_compensate(self, step: "Step") -> bool:
-        """Whether the saga can still be compensated at this step."""
         return self.direction == DO and not self.is_irreversible and step in self.type.reversible
 
     def is_repeat_of(self, step: "Step") -> bool:
@@ -249,10 +244,6 @@ class SagaType:
         before = tuple(takewhile(lambda step: step.undo is not None, self.steps))
         object.__setattr__(self, "reversible", before)
 
-    def only_local_from(self, step: Step) -> bool:
-        """Whether this step and all before it, which are left to undo, are local."""
-        return all(isinstance(earlier, LocalStep) for earlier in self.steps[: self.steps.index(step) + 1])
-
     def next_step(self, direction: str, final: Collection[str], *, is_irreversible: bool) -> Step | None:
         """The next step to do or undo, after those named in `final`; None if none is left.
 
@@ -289,6 +280,7 @@ class SagaRun:
 
     saga_id: UUID
     saga: SagaRow | None = None
+    kind: str = ""
     step: str = ""
     direction: str = DO
     result: StepResult | None = None

@@ -11,7 +11,7 @@ import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import cache, partial
 from uuid import UUID
 
@@ -37,7 +37,7 @@ from orders.saga.definitions import (
     slot_of,
     unexpected_failure,
 )
-from orders.saga.pools import Pools, PoolTask, ThreadPools
+from orders.saga.pools import PoolTask, ThreadPools
 from shop import clock
 from shop.db import transactions
 from shop.repeated_work import RepeatedWork
@@ -79,13 +79,11 @@ class Executor:
     def __init__(
         self,
         *,
-        pools: Pools,
-        now: Callable[[], datetime] = clock.now,
+        pools: ThreadPools,
         failpoint: Callable[[str], None] = lambda point: None,
     ) -> None:
         self._pools = pools
         self._polls = False
-        self._now = now
         self._failpoint = failpoint
         self._token = secrets.token_hex(8)
         self._condition = threading.Condition()
@@ -106,8 +104,8 @@ class Executor:
         """
         ends_at = time.monotonic() + seconds
         runs = []
-        for saga_id in recovery.filter_unleased(list(saga_ids)):
-            run = self._enqueue(saga_id, ends_at)
+        for saga_id, kind in recovery.filter_unleased(list(saga_ids)).items():
+            run = self._enqueue(saga_id, kind, ends_at)
             if run is None:
                 logger.warning("sagas left to recovery: too much to do", saga=str(saga_id))
                 break
@@ -135,7 +133,7 @@ class Executor:
 
     def renew_leases(self) -> None:
         """Renew the leases of the sagas in progress: their calls may take longer than a lease."""
-        soon = self._now() + timedelta(seconds=LEASE_SECONDS * 2 / 3)
+        soon = clock.now() + timedelta(seconds=LEASE_SECONDS * 2 / 3)
         with self._condition:
             sagas = [run.saga for run in self._runs.values() if run.saga]
         ids = [saga.id for saga in sagas if saga.leased_until and saga.leased_until < soon]
@@ -143,7 +141,7 @@ class Executor:
             transactions.run(partial(self._renew, ids), transactions.REPEATABLE)
 
     def _renew(self, saga_ids: Sequence[UUID]) -> None:
-        until = self._now() + timedelta(seconds=LEASE_SECONDS)
+        until = clock.now() + timedelta(seconds=LEASE_SECONDS)
         ours = Saga.objects.filter(id__in=saga_ids, lease_token=self._token, state__in=UNFINISHED)
         # A locked row is in a batch, which renews its lease.
         free = set(ours.select_for_update(skip_locked=True).order_by("id").values_list("id", flat=True))
@@ -153,7 +151,7 @@ class Executor:
                 if run.saga and run.saga_id in free:
                     run.saga.leased_until = until
 
-    def _enqueue(self, saga_id: UUID, ends_at: float) -> SagaRun | None:
+    def _enqueue(self, saga_id: UUID, kind: str, ends_at: float) -> SagaRun | None:
         """The saga's run, existing or new; None when the queue stays full."""
         with self._condition:
             if saga_id not in self._runs and not self._wait_for_queue(ends_at):
@@ -161,13 +159,12 @@ class Executor:
             if saga_id in self._runs:
                 self._runs[saga_id].is_found = False
                 return self._runs[saga_id]
-            run = self._runs[saga_id] = SagaRun(saga_id)
+            run = self._runs[saga_id] = SagaRun(saga_id, kind=kind)
             self._waiting[NEW].append(run)
         self._schedule(NEW)
         return run
 
     def _wait_for_queue(self, ends_at: float) -> bool:
-        """Wait, with the lock held, until the queue has a place; False if it has none in time."""
         queued = self._waiting[NEW]
         if len(queued) < MAX_QUEUED:
             return True
@@ -183,7 +180,6 @@ class Executor:
             self._blocked -= 1
 
     def _schedule(self, kind: str) -> None:
-        """Schedule a batch of this kind if it has work."""
         with self._condition:
             has_work = bool(self._waiting[kind])
             if kind == NEW:
@@ -235,7 +231,7 @@ class Executor:
         with self._condition:
             for saga in found:
                 if saga.id not in self._runs and saga.id not in self._failed:
-                    run = self._runs[saga.id] = SagaRun(saga.id, saga, is_found=True)
+                    run = self._runs[saga.id] = SagaRun(saga.id, saga, kind=saga.kind, is_found=True)
                     self._waiting[NEW].append(run)
 
     def _room_for_new(self) -> int:
@@ -245,20 +241,11 @@ class Executor:
 
     def _advance_shared(self, runs: Sequence[SagaRun], *, direction: str) -> None:
         """Run a batch per saga type, and single batches for types that don't share batches."""
-        unread = {run.saga_id: run for run in runs if run.saga is None}
-        try:
-            kinds = dict(Saga.objects.filter(id__in=unread).values_list("id", "kind")) if unread else {}
-        except Error as error:
-            logger.warning("sagas left to recovery", count=len(runs), error=str(error))
-            self._release_runs(runs)
-            return
         by_kind: dict[str, list[SagaRun]] = defaultdict(list)
         for run in runs:
-            by_kind[run.saga.kind if run.saga else kinds.get(run.saga_id, "")].append(run)
+            by_kind[run.kind].append(run)
         for kind, same_kind in by_kind.items():
-            if kind not in SAGA_TYPES:
-                self._release_runs(same_kind)
-            elif SAGA_TYPES[kind].shares_batches:
+            if SAGA_TYPES[kind].shares_batches:
                 self._advance(same_kind, direction=direction)
             else:
                 self._run_individually(same_kind)
@@ -270,7 +257,6 @@ class Executor:
                 batch_result = batch.advance(
                     runs,
                     token=self._token,
-                    clock=self._now,
                     free_slots=self._free_slots(),
                     direction=direction,
                     is_single=is_single,
@@ -302,7 +288,6 @@ class Executor:
         return stack
 
     def _dispatch_result(self, batch_result: Batch, *, is_single: bool) -> None:
-        """Run the next actions of a committed batch."""
         # A polled saga that is locked is being taken by another worker.
         self._release_runs(
             [*batch_result.released, *(run for run in batch_result.locked_elsewhere if run.is_found)]
@@ -369,7 +354,7 @@ class Executor:
         with self._releasing(runs) as stack, observation.observe_runs(f"saga step {name}", runs):
             self._failpoint(f"{name} calling")
             try:
-                with observation.measured(step.name):
+                with observation.SECONDS.labels(step.name).time():
                     results: Sequence[StepResult] = call.make()
             except Exception as error:
                 logger.warning("call outside failed", call=name, exc_info=error)
@@ -411,7 +396,6 @@ class Executor:
         self._schedule(NEW)
 
     def _free_slots(self) -> dict[str, int]:
-        """How many more calls may be made now, by slot."""
         with self._condition:
             taken = Counter(self._in_flight.values())
         limits = {RECOVERY: MAX_RECOVERING} | {step.name: step.max_in_flight for step in _outside_steps()}

@@ -63,10 +63,7 @@ def new_saga(
     done: Collection[str] = (),
     skipped: Collection[str] = (),
 ) -> tuple[Saga, list[SagaLogLine]]:
-    """An unsaved saga with its first lines, for the transaction that starts it and calls `insert_sagas`.
-
-    `about_id` is the saga's order, `by` the requester if that isn't `journal.current_actor()`.
-    """
+    """An unsaved saga about an order, with its first lines, for the transaction that calls `insert_sagas`."""
     now, by = clock.now(), by or journal.current_actor()
     saga = Saga(
         kind=type_name,
@@ -89,13 +86,11 @@ def new_saga(
 
 
 def insert_sagas(started: Sequence[tuple[Saga, Sequence[SagaLogLine]]]) -> None:
-    """Write new sagas with their lines: two statements for any number."""
     bulk_sql.insert_objects([saga for saga, _ in started])
     write_lines([line for _, lines in started for line in lines], at=clock.now())
 
 
 def write_lines(lines: Sequence[SagaLogLine], *, at: datetime) -> None:
-    """Append these lines with one statement, and record each in the journal."""
     if not lines:
         return
     rows = [
@@ -119,7 +114,6 @@ def read_sagas(saga_ids: Collection[UUID], *, is_locked: bool = False) -> dict[U
 
 
 def final_results(saga_ids: Collection[UUID]) -> dict[UUID, FinalResults]:
-    """The final results of these sagas, by saga."""
     found: dict[UUID, FinalResults] = defaultdict(dict)
     if not saga_ids:
         return found
@@ -171,15 +165,13 @@ def start_compensation(saga: SagaRow, code: str, detail: str) -> None:
 
 
 def end(sagas: Sequence[SagaRow], state: str, *, at: datetime) -> None:
-    """End these locked sagas with one statement."""
     update(sagas, state=state, ended_at=at, next_attempt_at=None, **UNLEASED, open_call="")
 
 
 def wait_for_action(saga: SagaRow, step: str, result: StepResult, *, at: datetime) -> None:
     """Let the locked saga rest until its action ends, without a lease; its open call stays.
 
-    The journal has a line of a new action, which moves the deadline; one alone, also where the answer to the
-    COMMIT is lost and this is repeated. The saga's log has attempts and final results alone.
+    The journal has one line of a new action, which moves the deadline, also if this is repeated.
     """
     action = result.action
     assert action
@@ -249,10 +241,10 @@ def lock_sagas(
     locked, locked_elsewhere, missing = [], [], []
     for run in runs:
         id = run.saga_id
-        if saga := rows.get(id):
-            saga.final, saga.parent = dict(final.get(id, {})), parents.get(id)
-            saga.result = run.result_for(saga) if id in parents else WITHOUT_PARENT
-            locked.append(saga)
+        if row := rows.get(id):
+            row.final, row.parent = dict(final.get(id, {})), parents.get(id)
+            row.result = run.result_for(row) if id in parents else WITHOUT_PARENT
+            locked.append(row)
         elif id in sagas and id not in parents:
             locked_elsewhere.append(run)
         else:

@@ -5,7 +5,7 @@ A saga belongs to the trace of the request that started it, if that is recorded.
 
 from collections import Counter as Tally
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -32,7 +32,6 @@ SECONDS = Histogram(
 
 
 def ids_of(saga: SagaRow) -> dict[str, Any]:
-    """The ids of a saga, by the keys of log lines."""
     ids: dict[str, Any] = {"saga": str(saga.id)}
     if saga.about_id:
         ids["order"] = str(saga.about_id)
@@ -46,14 +45,16 @@ def ids_of(saga: SagaRow) -> dict[str, Any]:
 @contextmanager
 def observe_runs(name: str, runs: Sequence[SagaRun]) -> Iterator[None]:
     """Wrap work for these runs: its log lines have their ids, its span is a part of their traces."""
-    read_ids = partial(_ids_of_runs, runs)
-    if not tracing.is_on:
-        with logs.bound_to(read_ids):
-            yield
-        return
-    _read_traces(runs)
+
+    def read_ids() -> dict[str, Any]:
+        return logs.merge_ids([ids_of(run.saga) if run.saga else {"saga": str(run.saga_id)} for run in runs])
+
+    attributes = None
+    if tracing.is_on:
+        _read_traces(runs)
+        attributes = tracing.attributes(read_ids())
     origins = [run.traceparent for run in runs]
-    with logs.bound_to(read_ids), tracing.shared(name, origins, tracing.attributes(read_ids())):
+    with logs.bound_to(read_ids), tracing.shared(name, origins, attributes):
         yield
 
 
@@ -65,15 +66,8 @@ def log_ended(sagas: Iterable[SagaRow], state: str) -> None:
             logger.info("saga ended", kind=saga.kind, state=state, **reason)
 
 
-def _ids_of_runs(runs: Sequence[SagaRun]) -> dict[str, Any]:
-    return logs.merge_ids([ids_of(run.saga) if run.saga else {"saga": str(run.saga_id)} for run in runs])
-
-
 def _read_traces(runs: Sequence[SagaRun]) -> None:
-    """Read in which traces the runs' sagas began, once for each run.
-
-    A task whose message was for several requests belongs to the trace of one, and only its saga follows it.
-    """
+    """Read in which traces the runs' sagas began: a task's message may have been for several requests."""
     new = {run.saga_id: run for run in runs if not run.is_trace_read}
     with suppress(Error):
         for saga_id, origin in Saga.objects.filter(id__in=new).values_list("id", "traceparent"):
@@ -84,11 +78,5 @@ def _read_traces(runs: Sequence[SagaRun]) -> None:
 
 
 def count_steps(results: Sequence[tuple[str, str, str, str]]) -> None:
-    """Count these results by saga type, step, direction and outcome; called after the commit."""
     for labels, number in Tally(results).items():
         STEPS.labels(*labels).inc(number)
-
-
-def measured(step: str) -> AbstractContextManager[object]:
-    """Measure the block as one execution of the step, also if it raises."""
-    return SECONDS.labels(step).time()

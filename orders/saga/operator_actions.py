@@ -1,11 +1,8 @@
 """Operators' actions on sagas that don't end by themselves: retry, force the compensation, force a step.
 
-Each action is one transaction while no worker holds the saga's lease; the journal records the operator, the
-time and the reason. An action only changes the saga's state; a worker then leases and advances it.
-
-A step at another system is forced only while its saga is stuck. That system is asked first, outside the
-transaction, and what it says is recorded. Where it can't tell, or can't do it, the action only asks for an
-approval, and the step is forced once a second operator approves (`shop.approvals`).
+Each is one transaction while no worker holds the saga's lease, and only changes the saga's state: a worker
+advances it. A step at another system is forced only while its saga is stuck, as that system says, which is
+asked first. Where it can't tell, or can't do it, the step is forced once a second operator approves.
 """
 
 import time
@@ -29,6 +26,7 @@ from orders.saga.definitions import (
     Event,
     OutsideStep,
     SagaRow,
+    SagaRun,
     StepResult,
     call_name,
 )
@@ -69,8 +67,8 @@ Decide = Callable[[SagaRow], str | Approval]
 def retry(*, saga_id: UUID, reason: str, by: ActorContext) -> Saga:
     """Retry the saga at once, with a new deadline, in its current direction.
 
-    Raises `NotFound`, `Invalid`, `Rejected` `saga_ended`, `NotAllowed` `own_account`, `Unavailable` if a
-    worker keeps the lease, or another system doesn't say what the retry must remember of it.
+    Raises `NotFound`, `Invalid`, `Rejected`, `NotAllowed` `own_account`, `Unavailable` if a worker keeps the
+    lease, or another system doesn't say what the retry must remember of it.
     """
 
     def decide(saga: SagaRow) -> str:
@@ -92,10 +90,8 @@ def force_compensate(*, saga_id: UUID, reason: str, by: ActorContext) -> Saga | 
     """Compensate the saga, if it still can be; one that is compensated already stays so.
 
     If its compensation is stuck at another system, that one is asked: the saga continues if the step is
-    undone there, and waits for an approval, which is returned, if the system can't tell. A compensation that
-    is not stuck stays as it is. Raises `NotFound`, `Invalid`, `Rejected` `saga_not_reversible`,
-    `step_is_local`, `saga_changed` or what the other system refuses, `NotAllowed` `own_account`,
-    `Unavailable`.
+    undone there, and waits for an approval, which is returned, if the system can't tell. Raises `NotFound`,
+    `Invalid`, `Rejected`, `NotAllowed` `own_account`, `Unavailable`.
     """
     _check(saga_id, reason)
     answer = _ask_other_system(saga_id, UNDO)
@@ -119,9 +115,7 @@ def force_complete(*, saga_id: UUID, reason: str, by: ActorContext, reference: s
 
     The other system is asked, and what it says is recorded; a `reference` that is given has to be its id.
     Where it can't tell, or refuses it, the saga waits for an approval, which is returned. A saga that is done
-    stays so. Raises `NotFound`, `Invalid`, `Rejected` `saga_being_undone`, `step_is_local`,
-    `step_not_hanging`, `saga_changed`, `reference_differs` or what the other system refuses, `NotAllowed`
-    `own_account`, `Unavailable`.
+    stays so. Raises `NotFound`, `Invalid`, `Rejected`, `NotAllowed` `own_account`, `Unavailable`.
     """
     if len(reference) > LONGEST_REFERENCE or not (reference.isascii() and reference.isprintable()):
         raise invalid_field("reference", "invalid", str(operator_texts.REFERENCE_INVALID))
@@ -171,9 +165,9 @@ def _act_while_unleased(
 
 
 def _act(saga_id: UUID, decide: Decide, *, reason: str, noted: Mapping[str, Any]) -> Saga | Approval:
-    """The action, in the caller's transaction. Raises `own_account`, `Leased`, and what `decide` raises."""
-    saga = _lock_saga(saga_id)
-    own_account.refuse_own(_account_id(saga))
+    [saga], *_others = log.lock_sagas([SagaRun(saga_id)], token="", is_single=True)
+    # The account of the locked order or payment, which the saga benefits.
+    own_account.refuse_own(saga.parent and saga.parent.account_id)
     # With the row locked no worker can take the lease.
     if saga.leased_until and saga.leased_until > clock.now():
         raise Leased(str(operator_texts.LEASED), retry_after=5)
@@ -203,7 +197,6 @@ def _ask_other_system(saga_id: UUID, direction: str, *, reference: str = "") -> 
 
 
 def _stuck_at(saga_id: UUID) -> tuple[SagaRow, OutsideStep | None]:
-    """The saga, and the step at another system at which it is stuck, if that is so."""
     open_transaction.assert_outside()
     saga = transactions.read(lambda: log.read_sagas([saga_id])[saga_id])
     saga.final = log.final_results([saga_id])[saga_id]
@@ -214,14 +207,17 @@ def _stuck_at(saga_id: UUID) -> tuple[SagaRow, OutsideStep | None]:
 def _force_or_ask(
     saga: SagaRow, answer: Answer | None, *, reason: str, reference: str = ""
 ) -> str | Approval:
-    """Force the step as the other system says; where it can't tell or do it, ask for an approval."""
     step, result = _confirmed_step(saga, answer)
     if result.event != Event.FORCED:
         subject = f"{saga.kind} {saga.subject_id}"
         asked = {"saga": str(saga.id), "step": step.name, "direction": saga.direction, "reference": reference}
         # The saga's lock keeps those who ask at once apart.
         return approvals.waiting(kind=FORCE, subject=subject, arguments=asked) or approvals.ask(
-            kind=FORCE, subject=subject, arguments=asked, reason=reason, account_id=_account_id(saga)
+            kind=FORCE,
+            subject=subject,
+            arguments=asked,
+            reason=reason,
+            account_id=saga.parent and saga.parent.account_id,
         )
     _force_step(saga, step, result)
     return FORCED
@@ -296,19 +292,8 @@ approvals.ACTS[FORCE] = Act(
 )
 
 
-def _lock_saga(saga_id: UUID) -> SagaRow:
-    saga = log.read_sagas([saga_id])[saga_id]
-    parent = saga.type.lock([saga], False).get(saga_id)
-    locked = log.read_sagas([saga_id], is_locked=True)[saga_id]
-    locked.parent, locked.final = parent, log.final_results([saga_id])[saga_id]
-    return locked
-
-
 def _resume(saga: SagaRow) -> None:
-    """Make the saga due at once, with a new deadline; a worker with a lapsed lease loses its token.
-
-    The call that such a worker may have made is kept as the open call, which is looked up first.
-    """
+    """Make the saga due at once, with a new deadline; the call of a worker whose lease lapsed stays open."""
     now, step = clock.now(), saga.next_step
     was_leased = saga.lease_token and isinstance(step, OutsideStep)
     Saga.objects.filter(id=saga.id, state__in=UNFINISHED).update(
@@ -333,11 +318,6 @@ def _force_step(saga: SagaRow, step: OutsideStep, result: StepResult) -> None:
         step.on_result(saga, result)
     if saga.direction == DO and step not in saga.type.reversible:
         log.update([saga], is_irreversible=True)
-
-
-def _account_id(saga: SagaRow) -> int | None:
-    """The account of the locked saga's order or payment, which it benefits; None where that is missing."""
-    return saga.parent.account_id if saga.parent else None
 
 
 def _assert_reversible(saga: SagaRow) -> None:

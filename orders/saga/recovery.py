@@ -30,16 +30,13 @@ def find_new(*, limit: int) -> list[SagaRow]:
         return [SagaRow(*reader.values(row)) for row in cursor.fetchall()]
 
 
-def filter_unleased(saga_ids: Collection[UUID]) -> list[UUID]:
-    """Those of these sagas that are unfinished and not leased, in the order given."""
+def filter_unleased(saga_ids: Collection[UUID]) -> dict[UUID, str]:
+    """The kinds of those of these sagas that are unfinished and not leased, in the order given."""
     now = clock.now()
     free = Q(leased_until__isnull=True) | Q(leased_until__lte=now)
-    found = set(
-        Saga.objects.filter(free, id__in=saga_ids, state__in=UNFINISHED, kind__in=SAGA_TYPES).values_list(
-            "id", flat=True
-        )
-    )
-    return [saga_id for saga_id in saga_ids if saga_id in found]
+    sagas = Saga.objects.filter(free, id__in=saga_ids, state__in=UNFINISHED, kind__in=SAGA_TYPES)
+    kinds = dict(sagas.values_list("id", "kind"))
+    return {saga_id: kinds[saga_id] for saga_id in saga_ids if saga_id in kinds}
 
 
 def dequeue_due(*, limit: int) -> list[UUID]:

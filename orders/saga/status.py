@@ -9,7 +9,7 @@ from uuid import UUID
 from django.db.models import Count, Min, Prefetch, Q, QuerySet
 
 from orders.models import Saga, SagaLog
-from orders.saga.definitions import SAGA_TYPES, LocalStep, Step
+from orders.saga.definitions import SAGA_TYPES, Step
 from payments.models import Payment
 from shop import clock
 
@@ -27,7 +27,6 @@ class SagaStatus:
     state: str
     direction: str
     step: str
-    is_local: bool
     attempts: int
     last_error: str
     created_at: datetime
@@ -36,7 +35,6 @@ class SagaStatus:
 
 
 def read_unfinished() -> Iterator[SagaStatus]:
-    """Every saga that has not ended, earliest deadline first."""
     return _statuses(_unfinished())
 
 
@@ -51,19 +49,16 @@ def count_needing_operator(*, most: int) -> int:
 
 
 def filter_needing_operator(sagas: "QuerySet[Saga]") -> "QuerySet[Saga]":
-    """Of these sagas, those that are stuck or overdue."""
     overdue = Q(state=Saga.State.RUNNING, deadline_at__lt=clock.now())
     # The index on the next attempt finds the unfinished ones; the state has no index.
     return sagas.filter(Q(state=Saga.State.STUCK) | overdue, next_attempt_at__isnull=False)
 
 
 def count_stuck() -> dict[str, int]:
-    """The number of stuck sagas of each type, also of types without any."""
     return _count_by_type(state=Saga.State.STUCK)
 
 
 def count_unfinished() -> dict[str, int]:
-    """The number of unfinished sagas of each type, also of types without any."""
     return _count_by_type()
 
 
@@ -73,10 +68,7 @@ def _count_by_type(**only: str) -> dict[str, int]:
 
 
 def filter_unsettled(payments: "QuerySet[Payment]", statuses: Collection[str]) -> "QuerySet[Payment]":
-    """Those of these payments that are in one of these unsettled statuses.
-
-    Their status has no index; each has an unfinished saga, which an index finds.
-    """
+    """Those in one of these unsettled statuses, by their unfinished sagas: the status has no index."""
     unfinished = Saga.objects.filter(next_attempt_at__isnull=False).values("subject_id")
     return payments.filter(id__in=unfinished, status__in=statuses)
 
@@ -93,7 +85,6 @@ def with_final_lines(sagas: "QuerySet[Saga]") -> "QuerySet[Saga]":
 
 
 def next_step(saga: Any) -> Step | None:
-    """The current step of a saga read by `with_final_lines`; None once it has ended."""
     if saga.ended_at:
         return None
     final = {line.step for line in saga.final_lines if line.direction == saga.direction}
@@ -118,7 +109,6 @@ def _to_status(saga: Saga) -> SagaStatus:
         state=saga.state,
         direction=saga.direction,
         step=step.name if step else "",
-        is_local=isinstance(step, LocalStep),
         attempts=saga.attempts,
         last_error=saga.last_error,
         created_at=saga.created_at,

@@ -17,7 +17,7 @@ from shop.db.pacing import Pace
 from shop.management.archives import TABLES
 from shop.models import ArchivedMonth, JournalLine
 from shop.operations.archives import archiving, restoring
-from shop.operations.archives.archive_tables import ArchiveTable, columns_of
+from shop.operations.archives.archive_tables import ArchiveTable
 from shop.operations.archives.archiving import Archived, Options
 from shop.operations.archives.restoring import Restored
 
@@ -78,7 +78,7 @@ def rows_of(table: ArchiveTable = JOURNAL) -> list[tuple[Any, ...]]:
     rows = table.model._default_manager.order_by("pk")
     if table is JOURNAL:
         rows = rows.exclude(what__startswith="archive.")
-    return list(rows.values_list(*columns_of(table.model)))
+    return list(rows.values_list(*table.columns))
 
 
 def ready_keys(table: ArchiveTable = JOURNAL) -> set[Any]:

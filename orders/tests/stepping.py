@@ -8,7 +8,7 @@ from uuid import UUID
 
 from orders.models import Saga
 from orders.saga.executor import Executor
-from orders.saga.pools import PoolTask
+from orders.saga.pools import PoolTask, ThreadPools
 
 
 def no_failpoint(point: str) -> None:
@@ -19,10 +19,11 @@ def no_failpoint(point: str) -> None:
 failpoint: Callable[[str], None] = no_failpoint
 
 
-class SteppedPools:
+class SteppedPools(ThreadPools):
     """Runs an executor's tasks in the caller's thread, one at a time and in order."""
 
     def __init__(self) -> None:
+        super().__init__({})
         self.tasks: deque[tuple[str, PoolTask]] = deque()
 
     def submit(self, pool: str, task: PoolTask) -> None:
@@ -50,7 +51,7 @@ class SteppedExecutor(Executor):
 
     def advance(self, saga_id: UUID) -> str:
         """Advance the saga as far as possible now. Returns its state."""
-        self._enqueue(saga_id, ends_at=math.inf)
+        self._enqueue(saga_id, Saga.objects.get(id=saga_id).kind, ends_at=math.inf)
         self._pools.wait(threading.Event(), math.inf)
         return Saga.objects.values_list("state", flat=True).get(id=saga_id)
 

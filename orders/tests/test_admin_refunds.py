@@ -93,26 +93,6 @@ def test_the_amount_is_shown_before_and_exactly_that_is_refunded(client: Client,
     assert buying.broken_laws() == []
 
 
-def test_all_that_is_left_is_refunded(client: Client, order: Order) -> None:
-    buying.execute_refund(buying.refund(order.id, {order.lines.get().product: 1}))
-    page = shown(client, order)
-    assert amount_of(page) == "Refund 933 KRW?"
-    confirm(client, order, confirmation(page))
-    buying.settle_everything()
-    assert buying.state_of(order.id) == "refunded"
-    assert sum(amount for amount, _, _ in refunded(order)) == 1_400
-    assert buying.broken_laws() == []
-
-
-def test_goods_may_stay_out_of_stock(client: Client, order: Order) -> None:
-    fields = choice(order)
-    del fields["restock"]
-    page = client.post(page_of(order, "refund"), fields)
-    assert "are not put back in stock" in page.content.decode()
-    confirm(client, order, confirmation(page))
-    assert Refund.objects.get(order=order).restock is False
-
-
 def test_a_confirmation_that_is_sent_twice_refunds_once(client: Client, order: Order) -> None:
     fields = confirmation(shown(client, order, 1))
     for _ in range(2):

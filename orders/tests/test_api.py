@@ -9,7 +9,6 @@ from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.models import Order, Saga
 from orders.tests import buying, stepping
-from payments.gateways import gateway
 from shop.models import IdempotencyKey
 from shop.tests.case_tables import in_one_test
 from shop.tests.clients import Api, client_of
@@ -196,15 +195,3 @@ def test_an_order_past_its_time_is_expired_before_the_sweep(
     pay = api.post("/payments", {"order": order["id"], "token": "tok_ok"}, key="b")
     assert pay.json()["code"] == "order_not_payable"
     assert api.post(f"/orders/{order['id']}/cancel").json()["code"] == "order_not_cancellable"
-
-
-def test_a_top_up_calls_the_gateway_in_no_web_thread(settings: Any) -> None:
-    """Four of them blocked a process with four threads."""
-    settings.GATEWAY_TIMEOUT_SECONDS, api = 0.1, client_of(buying.account())
-    # No worker runs that could call it.
-    answer = api.post("/wallet/top-ups", {"amount": 700, "token": "tok_ok"}, key="a")
-    assert (answer.status_code, answer.json()["status"]) == (202, "pending")
-    assert list(gateway().charges()) == []
-    buying.settle_everything()
-    again = api.post("/wallet/top-ups", {"amount": 700, "token": "tok_ok"}, key="a")
-    assert (again.status_code, again.json()["status"]) == (201, "succeeded")

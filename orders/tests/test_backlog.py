@@ -158,9 +158,7 @@ def test_a_postponed_saga_is_not_new(monkeypatch: pytest.MonkeyPatch) -> None:
     placed = buying.place(buying.account().id, {product: 1}, token="tok_ok")
     assert placed.started
     run = SagaRun(placed.started.saga.id)
-    batch.advance(
-        [run], token="one", clock=clock.now, free_slots={}, failpoint=lambda point: None, after_commit=print
-    )
+    batch.advance([run], token="one", free_slots={}, failpoint=lambda point: None, after_commit=print)
     saga = Saga.objects.get(id=run.saga_id)
     assert (saga.queued_at, saga.lease_token, saga.attempts) == (None, "", 0)
     assert recovery.find_new(limit=10) == []

@@ -32,7 +32,6 @@ from scripts.tests.circles import boots
 from scripts.tests.simulator import Simulator, serving
 from shop.accounts import tokens
 from shop.tests import live
-from shop.tests.factories import AccountFactory
 from shop.tests.racing import race, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -333,27 +332,6 @@ def test_a_webhook_settles_a_card_that_is_pending(shop: Shop) -> None:
     assert_ended(purchase, ENDINGS["tok_webhook"])
     [event] = WebhookEvent.objects.all()
     assert (event.type, event.outcome) == ("charge.succeeded", "the payment is succeeded")
-    assert buying.broken_laws() == []
-
-
-@pytest.mark.parametrize(("token", "attempts"), [("tok_ok", 0), ("tok_refund_fails", 2)])
-def test_a_refund_that_fails_twice_succeeds_in_the_end(shop: Shop, token: str, attempts: int) -> None:
-    purchase = purchase_by(shop, token)
-    assert purchase.send(Prefer="wait=30").status == 201
-    staff = AccountFactory(is_staff=True, permissions=["orders.add_refund"])
-    path = f"/orders/{purchase.order['id']}/refunds"
-
-    new_refund = shop.post(staff, path, {"reason": "came broken"}, "refund")
-
-    assert (new_refund.status, new_refund.json()["status"]) == (202, "pending")
-    settled()
-    [refund] = shop.get(purchase.buyer, path)["results"]
-    assert (refund["status"], refund["points_amount"], refund["card_amount"]) == ("succeeded", POINTS, CARD)
-    assert (purchase.order["status"], purchase.order["refunded_amount"]) == ("refunded", POINTS + CARD)
-    assert purchase.booked == [("succeeded", 0)]
-    assert (purchase.coupon_status, purchase.points, purchase.stock) == ("issued", POINTS, (1, 0))
-    failed = SagaLog.objects.filter(step="refund_card", event="failed")
-    assert failed.count() == attempts
     assert buying.broken_laws() == []
 
 

@@ -284,7 +284,7 @@ class LeasedElsewhere:
     """An executor that gets only sagas without a lease."""
 
     def accept(self, saga_ids: list[UUID], *, seconds: float = 0) -> None:
-        assert recovery.filter_unleased(saga_ids) == []
+        assert recovery.filter_unleased(saga_ids) == {}
 
 
 class WorkingOnIt:

@@ -35,7 +35,6 @@ from orders.tests import buying, stepping
 from orders.tests.test_crashes import Killed
 from payments import ledger
 from payments.models import LedgerAccount, Payment
-from shop import clock
 from shop.models import JournalLine
 from shop.redis import completion_notifications
 from shop.tests.lost_replies import losing_reply_to_commit
@@ -79,22 +78,10 @@ def one_batch(placed: Sequence[PlacedOrder]) -> Batch:
     return batch.advance(
         [SagaRun(saga_id) for saga_id in saga_ids(placed)],
         token="one",
-        clock=clock.now,
         free_slots=ROOM,
         failpoint=lambda point: None,
         after_commit=print,
     )
-
-
-def test_each_of_many_orders_ends_as_its_card_demands(threaded: Executor) -> None:
-    placed = bought("tok_ok", "tok_declined", "tok_ok", "tok_insufficient_funds", "tok_ok")
-    threaded.accept(saga_ids(placed))
-    assert ended(placed) == ["paid", "payment_failed", "paid", "payment_failed", "paid"]
-    assert buying.broken_laws() == []
-
-
-def test_a_batch_of_an_empty_queue_has_no_sagas() -> None:
-    assert stepping.executor()._dequeue(executor.NEW) == []
 
 
 def test_a_slow_card_delays_its_own_order_alone(threaded: Executor) -> None:
@@ -357,6 +344,18 @@ def test_a_saga_that_is_accepted_repeatedly_has_one_run(
     assert len(blocked.started) == 2
 
 
+def test_a_task_is_done_though_the_system_has_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    done = list[int]()
+    pools = ThreadPools({"event": 1})
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    pools.submit("event", lambda: done.append(1))
+    pools.submit("event", lambda: done.append(1 // 0))
+    assert done == [1]
+
+
 def test_finish_waits_for_sagas_in_progress(threaded: Executor) -> None:
     placed = bought("tok_slow", "tok_ok", "tok_declined")
     threaded.accept(saga_ids(placed))
@@ -406,6 +405,6 @@ def test_runs_whose_traces_cannot_be_read_are_released(
 def test_a_saga_of_a_later_release_is_released(threaded: Executor) -> None:
     [saga_id] = saga_ids(bought("tok_ok"))
     Saga.objects.filter(id=saga_id).update(kind="of_a_later_release")
-    threaded._enqueue(saga_id, ends_at=time.monotonic() + 5)
-    wait_until(lambda: not threaded._runs)
+    threaded.accept([saga_id], seconds=5)
+    assert not threaded._runs
     assert Saga.objects.get().state == Saga.State.RUNNING

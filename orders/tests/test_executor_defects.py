@@ -40,7 +40,7 @@ def advanced(*ids: UUID) -> int:
     pools = SteppedPools()
     own = Executor(pools=pools)
     for saga_id in ids:
-        own._enqueue(saga_id, ends_at=1e18)
+        own._enqueue(saga_id, Saga.objects.get(id=saga_id).kind, ends_at=1e18)
     count = 0
     while count < MOST_TASKS and pools.step():
         count += 1

@@ -8,15 +8,13 @@ import pytest
 from django.conf import LazySettings
 
 from coupons.issuing import issuing
-from coupons.models import Campaign, Coupon
-from coupons.restriction_models import FirstOrderUse
+from coupons.models import Campaign, Coupon, FirstOrderUse
 from coupons.tests.factories import CampaignFactory
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders import cancellation
 from orders.models import Order
 from orders.placement import checkout, decisions, first_orders
-from orders.placement.decisions import UNLOCKED
 from orders.placement.strategies import group_commit
 from orders.tests import buying
 from shop.db import transactions
@@ -136,7 +134,7 @@ def test_first_orders_of_an_account_for_different_products_in_batches_of_their_o
         for other in ProductFactory.create_batch(8, on_hand=5)
     ]
 
-    outcomes = race([partial(decisions.place_one, request, locks=UNLOCKED) for request in requests])
+    outcomes = race([partial(decisions.place_one, request, is_locked=False) for request in requests])
 
     assert buying.reasons(outcomes) == {"PlacedOrder": 1, "not_first_order": 7}
     assert buying.broken_laws() == []
@@ -172,12 +170,12 @@ def test_reading_the_accounts_orders_alone_uses_several_coupons(monkeypatch: pyt
     def read_before_the_other_writes(account_ids: Any) -> Any:
         found = read(account_ids)
         if account_ids and requests:
-            race([partial(decisions.place_one, requests.pop(), locks=UNLOCKED)])
+            race([partial(decisions.place_one, requests.pop(), is_locked=False)])
         return found
 
     first = requests.pop()
     monkeypatch.setattr(first_orders, "read", read_before_the_other_writes)
-    decisions.place_one(first, locks=UNLOCKED)
+    decisions.place_one(first, is_locked=False)
 
     assert Coupon.objects.filter(status="held").count() == 2
     [broken] = buying.broken_laws()

@@ -14,14 +14,14 @@ from django.utils import timezone
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders import cancellation
-from orders.models import Order, Saga
+from orders.models import Order
 from orders.payment import purchase, top_ups
 from orders.placement import checkout
 from orders.placement.decisions import PlacedOrder
 from orders.tests import buying, stepping
 from orders.tests.business import counted, counting, in_rows
 from payments import points_grants
-from shop.errors import FirstcomeError, Rejected
+from shop.errors import FirstcomeError
 from shop.idempotency.recorded_answers import Answer, KeyedCall, Replay, key_hash
 from shop.tests.clients import client_of
 from shop.tests.factories import AccountFactory
@@ -84,16 +84,6 @@ def test_a_paid_order_with_coupon_and_points(product: Product) -> None:
     assert counted(increases) == in_rows()
 
 
-def test_a_charge_of_unknown_outcome_that_is_given_up_is_cancelled(product: Product) -> None:
-    increases = counting()
-    placed = buying.place(buying.account().id, {product: 1}, token="tok_error")
-    buying.advance(placed)
-    Saga.objects.update(deadline_at=timezone.now())
-    buying.settle_everything()
-    assert increases()['firstcome_payments_total{gateway="simulator",outcome="cancelled"}'] == 1
-    assert counted(increases) == in_rows()
-
-
 def test_a_payment_that_is_refused_before_the_charge_has_failed(product: Product) -> None:
     """The points were spent on another order since it was placed."""
     increases = counting()
@@ -104,36 +94,6 @@ def test_a_payment_that_is_refused_before_the_charge_has_failed(product: Product
     buying.advance(first)
     assert increases()['firstcome_payments_total{gateway="simulator",outcome="failed"}'] == 1
     assert counted(increases) == in_rows()
-
-
-def test_refunds_in_part_and_in_whole(product: Product) -> None:
-    increases = counting()
-    buyer = buying.account(points=200)
-    order = buying.advance(buying.place(buyer.id, {product: 2}, points=200, token="tok_ok"))
-    buying.execute_refund(buying.refund(order.id, {product: 1}))
-    grown = increases()
-    assert figures(grown, "firstcome_refunds_total") == {"partial": 1}
-    assert grown["firstcome_refunded_amount_total"] == PRICE
-    buying.execute_refund(buying.refund(order.id))
-
-    grown = increases()
-    assert figures(grown, "firstcome_refunds_total") == {"partial": 1, "full": 1}
-    assert grown["firstcome_refunded_amount_total"] == 2 * PRICE
-    assert figures(grown, "firstcome_orders_total") == {"placed": 1, "paid": 1, "refunded": 1}
-    assert figures(grown, "firstcome_points_total") == {"granted": 200, "spent": 200, "returned": 200}
-    assert grown["firstcome_revenue_amount_total"] == 2 * PRICE
-    assert counted(increases) == in_rows()
-
-
-def test_refused_and_repeated_orders_are_not_counted(product: Product) -> None:
-    increases = counting()
-    buyer = buying.account()
-    with pytest.raises(Rejected, match="available"):
-        buying.place(buyer.id, {product: 51})
-    request = buying.order_request(buyer.id, {product: 1}, key="again")
-    assert not isinstance(checkout.place(request), Replay)
-    assert isinstance(checkout.place(request), Replay)
-    assert figures(increases(), "firstcome_orders_total") == {"placed": 1}
 
 
 def test_an_order_whose_transaction_is_rolled_back_is_not_counted(product: Product) -> None:

@@ -42,13 +42,6 @@ def test_a_call_that_waits_gets_the_settled_answer(api: Api, buyer: Any, product
     assert buying.broken_laws() == []
 
 
-def test_points_that_cover_it_all_need_no_card(api: Api, product: Product) -> None:
-    body = items(product) | {"points_amount": 500, "payment": {}}
-    answer = api.post("/orders", body, key="a", Prefer="wait=20")
-    assert (answer.status_code, answer.json()["card_amount"]) == (201, 0)
-    assert list(gateway().charges(order_id=answer.json()["id"])) == []
-
-
 def test_a_declined_payment_is_explained_in_the_language_of_the_first_call(
     api: Api, product: Product
 ) -> None:

@@ -40,10 +40,6 @@ def test_points_are_rounded_down_and_the_card_refunds_no_more_than_it_was_charge
     assert part == points
 
 
-def test_an_order_that_cost_nothing_refunds_nothing() -> None:
-    assert pricing.refund_points_amount(0, points_amount=0, total_amount=0, refundable_card_amount=0) == 0
-
-
 @given(st.integers(1, 1_000), st.integers(0, 10**12), st.data())
 def test_each_further_unit_refunds_between_nothing_and_its_price(
     quantity: int, unit_price: int, data: st.DataObject

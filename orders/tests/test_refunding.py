@@ -92,25 +92,6 @@ def test_without_items_everything_is_refunded(sale: Sale) -> None:
     assert buying.broken_laws() == []
 
 
-def test_lines_are_refunded_at_their_price_less_their_share(sale: Sale) -> None:
-    """The first line's share of 100 is 76: of two units, 38 each."""
-    one = buying.execute_refund(buying.refund(sale.order.id, {sale.first: 1}))
-    assert (one.status, parts(one)) == ("succeeded", (462, 115, 347))
-    assert (one.order.status, one.order.refunded_amount) == ("paid", 462)
-    assert (sale.points, sale.kept, sale.on_hand) == (815, 553, (4, 4))
-    assert sale.coupon_status == Coupon.Status.REDEEMED
-    assert buying.broken_laws() == []
-    another = buying.execute_refund(buying.refund(sale.order.id, {sale.first: 1}))
-    assert parts(another) == (462, 115, 347)
-    rest = buying.execute_refund(buying.refund(sale.order.id))
-    assert parts(rest) == (276, 70, 206)
-    assert [line.quantity for line in rest.lines.all()] == [1]
-    assert (rest.order.status, rest.order.refunded_amount) == ("refunded", 1_200)
-    assert (sale.points, sale.kept, sale.on_hand) == (1_000, 0, (5, 5))
-    assert sale.coupon_status == Coupon.Status.ISSUED
-    assert buying.broken_laws() == []
-
-
 def test_returned_goods_are_movements_with_their_reason(sale: Sale) -> None:
     buying.execute_refund(buying.refund(sale.order.id, {sale.first: 2}, reason="Too small"))
     movement = StockMovement.objects.get(kind=StockMovement.Kind.RETURNED)

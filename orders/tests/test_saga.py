@@ -118,7 +118,7 @@ def run_batch(*runs: SagaRun, token: str = "one", **more: Any) -> Batch:
     free_slots = {"outside": 99, "tell": 99, RECOVERY: 99}
     return batch.advance(
         runs,
-        **{"token": token, "clock": clock.now, "free_slots": free_slots} | more,
+        **{"token": token, "free_slots": free_slots} | more,
         failpoint=print,
         after_commit=print,
     )

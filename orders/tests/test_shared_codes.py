@@ -23,7 +23,7 @@ from inventory.tests.factories import ProductFactory
 from orders import cancellation
 from orders.models import Order
 from orders.placement import checkout, decisions
-from orders.placement.decisions import LOCKED, UNLOCKED, OrderRequest, PlacedOrder, ReadLocks
+from orders.placement.decisions import OrderRequest, PlacedOrder
 from orders.tests import buying
 from shop import clock
 from shop.db import transactions
@@ -178,8 +178,8 @@ def test_an_order_by_the_own_code_and_one_by_the_shared_code_in_a_batch_hold_it_
         request_of(buyer.id, product, own),
     ]
 
-    for locks in (UNLOCKED, LOCKED):
-        decide = partial(decisions.decide, requests[::-1], locks=locks)
+    for is_locked in (False, True):
+        decide = partial(decisions.decide, requests[::-1], lock_stock=is_locked, lock_coupons=is_locked)
         outcomes = transactions.run(decide, transactions.KEYED)
 
     assert buying.reasons(outcomes) == {"held": 2, "Replay": 1}
@@ -224,13 +224,13 @@ def test_a_campaign_that_opens_between_the_read_and_the_decision_refuses_as_it_w
     """Its row is not locked then, so nothing may be issued."""
     campaign, buyer = shared_campaign(scheduled=True), buying.account()
     product = ProductFactory.create(on_hand=5)
-    read = eligibility.read_campaign
+    read = eligibility.existing_coupons
 
-    def read_late(*arguments: Any) -> Any:
+    def read_late(*arguments: Any, **named: Any) -> Any:
         Campaign.objects.filter(pk=campaign.pk).update(opens_at=clock.now() - timedelta(seconds=1))
-        return read(*arguments)
+        return read(*arguments, **named)
 
-    monkeypatch.setattr(eligibility, "read_campaign", read_late)
+    monkeypatch.setattr(eligibility, "existing_coupons", read_late)
     assert reason(buyer.id, product) == "not_found"
 
 
@@ -294,7 +294,7 @@ def test_two_shared_codes_and_own_codes_in_opposite_orders_meet_no_deadlock(sett
         batches.append(requests[:: -1 if index % 2 else 1])
 
     def place(requests: Sequence[OrderRequest]) -> int:
-        outcomes = transactions.run(partial(decisions.decide, requests, locks=LOCKED), transactions.KEYED)
+        outcomes = transactions.run(partial(decisions.decide, requests), transactions.KEYED)
         return sum(isinstance(outcome, PlacedOrder) for outcome in outcomes)
 
     assert race([partial(place, batch) for batch in batches]) == [3] * 20
@@ -318,7 +318,7 @@ def test_issuing_without_the_campaigns_lock_issues_more_than_there_are(
 
     monkeypatch.setattr(coupon_requests, "write", write)
     monkeypatch.setattr(eligibility, "lock_campaign", eligibility.read_campaign)
-    decide = partial(decisions.decide, locks=ReadLocks(stock=True, coupons=False))
+    decide = partial(decisions.decide, lock_coupons=False)
     race([partial(transactions.run, partial(decide, [request]), transactions.KEYED) for request in requests])
 
     broken = {one.law: one.offenders for one in buying.broken_laws()}

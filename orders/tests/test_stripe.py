@@ -232,7 +232,7 @@ def test_a_refund_that_the_card_does_not_take_is_made_again_or_ends_without_it(
         stripe_book.dispute(payment_of(placed).charge_reference, amount=3, currency="usd")
     started = buying.refund(placed.order.id)
     assert buying.execute_refund(started).status == "pending"
-    row = Saga.objects.get(id=started.saga.id)
+    row = Saga.objects.get(id=started.saga_id)
     hanging.make_overdue(row)
     assert hanging.advance(row) == Saga.State.STUCK
     made = len(stripe_calls._client().refunds.list({}).data)

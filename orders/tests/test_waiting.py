@@ -15,11 +15,12 @@ from django.conf import LazySettings
 
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
-from orders import payment_calls
+from orders import payment_calls, selectors
 from orders.models import Order
 from orders.placement.strategies import group_commit as batching
 from orders.schemas import UNSETTLED_STATUS, CurrentAnswer
 from orders.tests import buying
+from payments import payment_states
 from scripts.stack import ports
 from scripts.tests.simulator import Simulator
 from shop.accounts import tokens
@@ -97,6 +98,31 @@ def waiting_of(http: Http) -> float:
     """The number of requests that wait in the server."""
     lines = http.get("/metrics").data.decode().splitlines()
     return next(float(line.split()[1]) for line in lines if line.startswith("firstcome_waiting_requests "))
+
+
+def test_an_order_that_is_settled_between_two_reads_is_not_answered_with_a_pending_payment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its answer would be recorded, and repeated for good."""
+    placed = buying.place(buying.account(points=0).pk, {ProductFactory.create(on_hand=10): 1}, token="tok_ok")
+    reads = [(selectors, "read_orders"), (payment_states, "payments_of")]
+    begun = list[str]()
+
+    def settle_before_the_second(name: str, read: Callable[..., Any]) -> Callable[..., Any]:
+        def reading(ids: Sequence[UUID]) -> Any:
+            begun.append(name)
+            if len(begun) == 2:
+                buying.advance(placed)
+            return read(ids)
+
+        return reading
+
+    for module, name in reads:
+        monkeypatch.setattr(module, name, settle_before_the_second(name, getattr(module, name)))
+    answer = payment_calls.read_order_answers([placed.order.id], "en")[placed.order.id]
+
+    assert len(begun) == 2
+    assert not answer.is_settled
 
 
 @pytest.mark.boots("a web server")

@@ -167,25 +167,21 @@ def recheck(keys: Iterable[str]) -> Iterator[Difference]:
 def _recheck_key(key: str) -> Difference | None:
     """The difference under the key; both sides are read again when the payment changed in between."""
     for _ in range(RECHECKS):
-        payment = _read_payment(key)
+        payment, state = _read_payment(key)
         charges = list(gateway().charges(key=key))
         cause = _cause(charges, payment)
         if not cause:
             return None
-        if _comparable_state(_read_payment(key)) == _comparable_state(payment):
+        if _read_payment(key)[1] == state:
             return Difference(key, cause, charges, payment)
     return None
 
 
-def _read_payment(key: str) -> Payment | None:
-    return Payment.objects.filter(charge_key=key).first()
-
-
-def _comparable_state(payment: Payment | None) -> tuple[Any, ...] | None:
-    if payment is None:
-        return None
-    amounts = disputes.amounts_of(payment.charge_key)
-    return payment.status, payment.refunding_amount, payment.refunded_amount, amounts
+def _read_payment(key: str) -> tuple[Payment | None, tuple[Any, ...]]:
+    """The payment of the key, and what a comparison depends on of it."""
+    payment = Payment.objects.filter(charge_key=key).first()
+    state = payment and (payment.status, payment.refunding_amount, payment.refunded_amount)
+    return payment, (state, disputes.amounts_of(key))
 
 
 def _cause(charges: Sequence[BookedCharge], payment: Payment | None) -> Cause | None:
@@ -200,8 +196,9 @@ def _cause(charges: Sequence[BookedCharge], payment: Payment | None) -> Cause | 
     if len([charge for charge in succeeded if charge.kept_amount]) > 1:
         text = gettext_noop("it is charged more than once, %(kept)s in all")
         return Cause(_unless_ended(payment, Kind.CHARGED_TWICE), text, {"kept": kept_amount})
+    ours = (payment.order_id and str(payment.order_id), payment.card_amount, payment.currency)
     for charge in succeeded:
-        if not _is_for(charge, payment):
+        if (charge.order_id, charge.amount, charge.currency) != ours:
             text = gettext_noop(
                 "%(charged)s is charged for order %(charged_order)s, not %(expected)s for order %(order)s"
             )
@@ -276,12 +273,6 @@ def kept_range(payment: Payment) -> tuple[int, int]:
 def _disputed_amounts(payment: Payment) -> dict[str, int]:
     """The amounts of its disputes by status; one that was read as never disputed costs no query."""
     return disputes.amounts_of(payment.charge_key) if getattr(payment, "is_disputed", True) else {}
-
-
-def _is_for(charge: BookedCharge, payment: Payment) -> bool:
-    order_id = payment.order_id and str(payment.order_id)
-    ours = (order_id, payment.card_amount, payment.currency)
-    return (charge.order_id, charge.amount, charge.currency) == ours
 
 
 class OrderedDiff:

@@ -2,7 +2,7 @@
 
 from django.contrib.auth.models import User
 
-from coupons import eligible_accounts, maintenance
+from coupons import eligible_accounts, tasks
 from coupons.allocation.writes import Queued
 from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation, Coupon, PoolCode, QueueTicket
@@ -60,7 +60,7 @@ def _at_partner(book: Book) -> list[str]:
 def _sell_the_rest(shop: Shop) -> list[str]:
     """Each campaign still issues as many coupons as it has left, and no more."""
     chance.pass_time(HEALING_SECONDS)
-    maintenance.sweep()
+    tasks.sweep()
     for number in range(max(Campaign.objects.values_list("quantity", flat=True)) + 1):
         account = User.objects.create(username=f"late-{number}").pk
         for campaign_id, offer in shop.offers.items():

@@ -4,9 +4,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from coupons.gate import gate
+from coupons import gate, pool_list
 from coupons.partners import call_limit
-from coupons.pool_list import pool_list
 from coupons.queue import stream, worker
 from shop import clock
 

@@ -9,13 +9,12 @@ from uuid import uuid4
 
 from django.db.models import F
 
-from coupons import coupon_requests
+from coupons import coupon_requests, gate
 from coupons.allocation.writes import Issued, PendingConfirmation, Queued
-from coupons.gate import gate
 from coupons.issuing.strategies import redis_gate
 from coupons.issuing.strategies.redis_gate import GateRequest
 from coupons.models import Campaign, Coupon, QueueTicket
-from coupons.partners import confirming
+from coupons.partners import confirmation
 from coupons.partners.contract import NoAnswer, PartnerReply
 from coupons.queue import tickets
 from coupons.queue.stream import QueuePosition
@@ -115,13 +114,13 @@ def _unwritten(campaign_id: int, position: QueuePosition) -> QueueTicket:
 @contextmanager
 def _silence_is_consent() -> Iterator[None]:
     """A partner that gave no answer counts as one that has registered the code."""
-    usual = confirming._register
+    usual = confirmation._register
 
     def register(slot: PendingConfirmation) -> Any:
         answer = usual(slot)
         return PartnerReply.REGISTERED if isinstance(answer, NoAnswer) else answer
 
-    with _replaced(confirming, "_register", register):
+    with _replaced(confirmation, "_register", register):
         yield
 
 

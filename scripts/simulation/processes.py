@@ -10,14 +10,14 @@ from celery import Task as CeleryTask
 from django.db import connection
 from redis import Redis
 
-from coupons import maintenance
+from coupons import tasks
 from coupons.issuing import issuing
 from orders import cancellation
 from orders import tasks as order_tasks
 from orders.payment.purchase import GATHER_SECONDS
 from orders.saga import executor as executors
 from orders.saga.executor import Executor
-from orders.saga.pools import PoolTask
+from orders.saga.pools import PoolTask, ThreadPools
 from sales.waiting_room import admission, room_view, ticking
 from scripts.simulation import faults, issuers
 from scripts.simulation.determinism import chance
@@ -42,10 +42,11 @@ SHARE_OF_SWITCHES, MOST_NESTED = 0.3, 3
 SAGAS_PER_TASK = order_tasks.SAGAS_PER_TASK
 
 
-class OwnPools:
+class OwnPools(ThreadPools):
     """An executor's tasks, run by the world one at a time."""
 
     def __init__(self, world: World, process: Process, guarded: Callable[[PoolTask], None]) -> None:
+        super().__init__({})
         self._world, self._process, self._guarded = world, process, guarded
 
     def submit(self, pool: str, task: PoolTask) -> None:
@@ -191,7 +192,7 @@ class Processes:
             self._repeat(process, task.name, BEAT_SECONDS, task.run)
         self._repeat(process, "orders.sweep", 5 * BEAT_SECONDS, cancellation.expire_due)
         self._repeat(process, "sales.sweep", 5 * BEAT_SECONDS, admission.advance_all)
-        self._repeat(process, "coupons.sweep", 5 * BEAT_SECONDS, maintenance.sweep)
+        self._repeat(process, "coupons.sweep", 5 * BEAT_SECONDS, tasks.sweep)
         self._repeat(process, "shop.relay", BEAT_SECONDS, outbox.deliver_due)
         self._repeat(process, "shop.sequence", BEAT_SECONDS, sequencing.sequence)
 

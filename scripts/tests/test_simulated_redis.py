@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 import redis
 
-from coupons.gate import gate
-from coupons.pool_list import pool_list
+from coupons import gate, pool_list
 from coupons.queue import stream
 from scripts.simulation.redis_server import Server
 from shop.redis import locks
@@ -32,9 +31,9 @@ def _of_queue(client: "redis.Redis", run: Callable[..., Any]) -> list[Any]:
         state, *entries = run(stream.READ, LEASE, issuer, 5000, 2)
         return state, [[position for _, position in found] for found in entries]
 
-    found = [run(stream.ENQUEUE, QUEUE, 1, "a", 100, 0), run(stream.LOAD, QUEUE, 7, 100, 1, "7 a")]
+    found = [run(stream.ENQUEUE, QUEUE, 1, "a", 100, 0), run(stream.APPEND, QUEUE, 100, 7, 1, "7 a")]
     found += [run(stream.ENQUEUE, QUEUE, account, "b", 100, 7) for account in (1, 2, 2, 3)]
-    found += [run(stream.LOAD, QUEUE, 9, 100), run(stream.APPEND_MISSING, QUEUE, 100, 3, "9 c", 4, "10 d")]
+    found += [run(stream.APPEND, QUEUE, 100, 9), run(stream.APPEND, QUEUE, 100, "", 3, "9 c", 4, "10 d")]
     found += [read("one"), read("one"), read("other")]
     _, entries = run(stream.READ, LEASE, "one", 5000, 2)
     found += [run(stream.REMOVE, QUEUE[1:], entries[0][0], 1, entries[0][1]), read("one")]
@@ -47,7 +46,7 @@ def _of_gate(client: "redis.Redis", run: Callable[..., Any]) -> list[Any]:
         says, *ticket = run(gate.ADMIT, GATE, account)
         return says, [one.partition(b":")[0] for one in ticket]
 
-    terms = (100, 3, 2, 0, "")
+    terms = (100, 3, 2, 0, "", 200)
     found = [admit(1), run(gate.OPEN, GATE[:2], *terms, 1), client.sadd(GATE[1], 1)]
     found += [run(gate.OPEN, GATE[:2], *terms, 1), *map(admit, (1, 2, 2, 3))]
     [ticket] = client.hvals(GATE[2])
@@ -84,7 +83,7 @@ def test_the_shops_scripts_get_the_replies_of_a_real_server(redis_server: redis.
 def test_keys_that_were_kept_come_back_with_their_queue(redis_server: redis.Redis) -> None:
     server = Server(note=lambda text: None)
     client = server.client
-    client.eval(stream.LOAD, 3, *QUEUE, 1, 100, 1, "1 a")
+    client.eval(stream.APPEND, 3, *QUEUE, 100, 1, 1, "1 a")
     client.eval(stream.READ, 2, *LEASE, "one", 5000, 2)
     server._keep()
     client.eval(stream.ENQUEUE, 3, *QUEUE, 2, "b", 100, 0)

@@ -8,17 +8,14 @@ from shop.http.validation import Input
 
 # The lengths of Django's columns.
 Username = Annotated[str, Field(min_length=1, max_length=150)]
-Email = Annotated[str, Field(min_length=1, max_length=254)]
 Password = Annotated[str, Field(min_length=1, max_length=4096)]
-OneTimeCode = Annotated[str, Field(min_length=1, max_length=32)]
-Token = Annotated[str, Field(min_length=1, max_length=4096)]
 
 
 class RegisterInput(Input):
     """A new account."""
 
     username: Username
-    email: Email
+    email: Annotated[str, Field(min_length=1, max_length=254)]
     password: Password
 
 
@@ -27,13 +24,13 @@ class SignInInput(Input):
 
     username: Username
     password: Password
-    otp: OneTimeCode | None = None
+    otp: Annotated[str, Field(min_length=1, max_length=32)] | None = None
 
 
 class RefreshInput(Input):
     """A refresh token."""
 
-    refresh: Token
+    refresh: Annotated[str, Field(min_length=1, max_length=4096)]
 
 
 class AccountBody(BaseModel):

@@ -17,8 +17,7 @@ from django.views.decorators.http import require_GET
 from coupons.admin import issue_curve
 from coupons.models import Campaign, Coupon
 from shop import clock
-from shop.backoffice import late_figures, windows
-from shop.backoffice.late_figures import BLANK, Steps
+from shop.backoffice import windows
 from shop.db import transactions
 from shop.money import format_amount
 from shop.operators.actions import require_permission
@@ -68,11 +67,11 @@ def campaign_results(request: HttpRequest, campaign_id: int) -> HttpResponseBase
 @require_GET
 def campaign_figures(request: HttpRequest, campaign_id: int) -> HttpResponseBase:
     """The results of the page, which are read in parts."""
-    results = _read_results(_campaign(request, campaign_id))
-    return late_figures.respond(request, "backoffice/campaign_figures.html", results)
+    campaign = _campaign(request, campaign_id)
+    return windows.respond(request, "backoffice/campaign_figures.html", _read_results(campaign))
 
 
-def _read_results(campaign: Campaign) -> Steps:
+def _read_results(campaign: Campaign) -> windows.Steps:
     """What became of its coupons, and the paid orders that used them; read by the coupons' positions.
 
     An order that was refunded completely counts as long as its coupon was not released.
@@ -89,7 +88,7 @@ def _read_results(campaign: Campaign) -> Steps:
         of_orders = {f"of_{name}": Sum(f"order__{name}") for name in AMOUNTS}
         for row in windows.fetch(paid.annotate(of_orders=Count("pk"), **of_orders)):
             sums.update({name: number for name, number in row.items() if name.startswith("of_")})
-        yield BLANK
+        yield windows.BLANK
     amounts = {name: format_amount(sums[f"of_{name}"]) for name in AMOUNTS}
     revenue = format_amount(sums["of_total_amount"] - sums["of_refunded_amount"])
     return {

@@ -12,8 +12,7 @@ from django.http.response import HttpResponseBase
 from django.views.decorators.http import require_GET
 
 from payments.models import Entry, LedgerAccount
-from shop.backoffice import late_figures, windows
-from shop.backoffice.late_figures import BLANK, Steps
+from shop.backoffice import windows
 from shop.money import format_amount
 from shop.operators.actions import require_permission
 
@@ -31,10 +30,10 @@ def ledger_balance(request: HttpRequest, kind: str) -> HttpResponseBase:
     id = LedgerAccount.objects.filter(pk__lt=0, kind=kind).values_list("pk", flat=True).first()
     if id is None:
         raise Http404
-    return late_figures.respond(request, "backoffice/ledger_balance.html", _read_balance(id))
+    return windows.respond(request, "backoffice/ledger_balance.html", _read_balance(id))
 
 
-def _read_balance(account_id: int) -> Steps:
+def _read_balance(account_id: int) -> windows.Steps:
     """Sum the entries in the order of their ids."""
     entries, amount, last, is_end = 0, 0, 0, False
     while not is_end:
@@ -42,7 +41,7 @@ def _read_balance(account_id: int) -> Steps:
         entries += summed["entries"]
         amount += summed["amount"] or 0
         last, is_end = summed["last"], summed["entries"] < ENTRIES_AT_ONCE
-        yield BLANK
+        yield windows.BLANK
     return {"amount": format_amount(amount), "entries": f"{entries:,}"}
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from django.apps import apps
 from django.contrib import admin, messages
 from django.contrib.admin import ModelAdmin
+from django.contrib.admin.exceptions import NotRegistered
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.utils import label_for_field, lookup_field
 from django.contrib.admin.views.main import SEARCH_VAR
@@ -64,7 +65,10 @@ def export_list(request: HttpRequest, app_label: str, model_name: str) -> HttpRe
 
     Its header and its words are English in every language of the pages, because programs read them.
     """
-    model_admin = _registered(app_label, model_name)
+    try:
+        model_admin = admin.site.get_model_admin(apps.get_model(app_label, model_name))
+    except (LookupError, NotRegistered):
+        raise Http404 from None
     if not (model_admin.has_view_permission(request) and request.user.has_perm(PERMISSION)):
         raise PermissionDenied(f"{app_label}.view_{model_name}", PERMISSION)
     try:
@@ -97,9 +101,9 @@ def export_columns(request: HttpRequest, model_admin: "ModelAdmin[Any]") -> list
 def table_windows(rows: "QuerySet[Any]") -> Iterator[list[Any]]:
     """All of these rows, in the order of their keys: those in one window of the table after the other."""
     ordered, table = rows.order_by("pk"), rows.model._base_manager.order_by("pk")
-    end = None
+    end: Any = None
     while True:
-        behind = {} if end is None else {"pk__gt": end}
+        behind: dict[str, Any] = {} if end is None else {"pk__gt": end}
         end = windows.read_elsewhere(partial(_end_of_window, table.filter(**behind)))
         yield windows.fetch(ordered.filter(**behind, **({} if end is None else {"pk__lte": end})))
         if end is None:
@@ -109,15 +113,6 @@ def table_windows(rows: "QuerySet[Any]") -> Iterator[list[Any]]:
 def _end_of_window(table: "QuerySet[Any]", database: str) -> Any:
     """The last key of a window that begins where the table does; None if the table ends before."""
     return table.using(database).values_list("pk", flat=True)[ROWS_AT_ONCE - 1 : ROWS_AT_ONCE].first()
-
-
-def _registered(app_label: str, model_name: str) -> "ModelAdmin[Any]":
-    """The admin of this model. Raises `Http404`."""
-    try:
-        return admin.site._registry[apps.get_model(app_label, model_name)]
-    except LookupError:
-        missing = gettext("The admin has no list %(name)s.") % {"name": f"{app_label}.{model_name}"}
-        raise Http404(missing) from None
 
 
 def _filtered_rows(request: HttpRequest, model_admin: "ModelAdmin[Any]") -> "QuerySet[Any]":
@@ -130,7 +125,7 @@ def _filtered_rows(request: HttpRequest, model_admin: "ModelAdmin[Any]") -> "Que
         raise IncorrectLookupParameters
 
     def filtered(database: str) -> "QuerySet[Any]":
-        request.list_database = database  # type: ignore[attr-defined]
+        request.list_database, request.is_export = database, True  # type: ignore[attr-defined]
         rows: QuerySet[Any] = model_admin.get_changelist_instance(request).queryset
         return rows
 

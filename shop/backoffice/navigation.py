@@ -113,20 +113,21 @@ GROUPS = (
         },
     ),
 )
-OTHER_MODELS = _("Other")
-"""The title of the group of models that no other group names."""
-ICON = "database"
 
 
 def sidebar(request: HttpRequest) -> list[Link]:
     """The groups of links beside each page, with those that the account may open."""
     links = {
-        model["model"]._meta.label_lower: {"title": model["name"], "link": model["admin_url"], "icon": ICON}
+        model["model"]._meta.label_lower: {
+            "title": model["name"],
+            "link": model["admin_url"],
+            "icon": "database",
+        }
         for app in admin.site.get_app_list(request)
         for model in app["models"]
         if model.get("admin_url")
     }
-    groups = []
+    groups: list[Link] = []
     for group in GROUPS:
         items = [
             {"title": title, "icon": icon, "link": reverse(view)}
@@ -135,4 +136,5 @@ def sidebar(request: HttpRequest) -> list[Link]:
         ]
         items += [links.pop(label) | {"icon": icon} for label, icon in group.models.items() if label in links]
         groups.append({"title": group.title, "separator": bool(groups), "items": items})
-    return [*groups, {"title": OTHER_MODELS, "separator": True, "items": list(links.values())}]
+    # Models that no group names.
+    return [*groups, {"title": _("Other"), "separator": True, "items": list(links.values())}]

@@ -31,8 +31,8 @@ def section(
     title: str, rows: Iterable[Any], columns: Mapping[str, Callable[[Any], object]], **more: Any
 ) -> dict[str, Any]:
     """A titled table for unfold's component of that name, with a column for each header."""
-    cells = [[cell(row) for cell in columns.values()] for row in rows]
-    return {"title": title, "table": {"headers": list(columns), "rows": cells}, **more}
+    table = {"headers": list(columns), "rows": [[cell(row) for cell in columns.values()] for row in rows]}
+    return {"title": title, "table": table, **more}
 
 
 def may_view(request: HttpRequest, model: type[Model]) -> bool:
@@ -42,8 +42,12 @@ def may_view(request: HttpRequest, model: type[Model]) -> bool:
 
 def link(text: object, view: str, *arguments: object, query: str = "") -> SafeString:
     """A link to a page, or to a list with a filter."""
-    address = reverse(view, args=arguments) + (f"?{query}" if query else "")
-    return format_html('<a href="{}" class="fc-anywhere text-link underline">{}</a>', address, text)
+    return format_html(
+        '<a href="{}{}" class="fc-anywhere text-link underline">{}</a>',
+        reverse(view, args=arguments),
+        query and f"?{query}",
+        text,
+    )
 
 
 def row_link(row: Model, text: object = "") -> SafeString:

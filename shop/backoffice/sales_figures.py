@@ -22,7 +22,6 @@ from orders import pricing
 from orders.models import Order, OrderLine, Refund, RefundLine
 from payments.models import GATEWAY_CLEARING, HOLDING, SALES, Entry, Transfer
 from shop.backoffice import windows
-from shop.backoffice.late_figures import BLANK
 
 WALLETS = 0
 """Stands for all wallets where entries are summed by account."""
@@ -101,7 +100,7 @@ class Figures:
         ):
             for window in windows.between(model, column, self.since, self.until):
                 add(window)
-                yield BLANK
+                yield windows.BLANK
 
     def by_product(self) -> dict[int, Amounts]:
         return self._sums(lambda key: key.product_id)
@@ -152,13 +151,10 @@ class Figures:
 
     def _add_sales(self, window: dict[str, datetime]) -> None:
         lines = OrderLine.objects.filter(**_of("order", window)).annotate(campaign=_campaign_of("order"))
-        sold = (
-            lines.order_by()
-            .values_list("product_id", "campaign")
-            .annotate(Count("pk"), Sum("quantity"), Sum("line_amount"), Sum("discount_amount"))
-        )
-        for product_id, campaign_id, *sums in windows.fetch(sold):
-            self.rows[Key(product_id, campaign_id)].add(Amounts(*sums))
+        sums = (Count("pk"), Sum("quantity"), Sum("line_amount"), Sum("discount_amount"))
+        sold = lines.order_by().values_list("product_id", "campaign").annotate(*sums)
+        for product_id, campaign_id, *sold_of in windows.fetch(sold):
+            self.rows[Key(product_id, campaign_id)].add(Amounts(*sold_of))
         orders = Order.objects.filter(**window).annotate(campaign=_campaign_of("")).order_by()
         for campaign_id, count in windows.fetch(orders.values_list("campaign").annotate(Count("pk"))):
             self.orders_by_campaign[campaign_id] += count
@@ -182,14 +178,11 @@ class Figures:
             self.rows[key].refunded_points_amount += points_amount
 
     def _add_entries(self, window: dict[str, datetime]) -> None:
-        account = Case(
-            When(account_id__gt=0, then=Value(WALLETS)),
-            default=F("account_id"),
-            output_field=BigIntegerField(),
-        )
-        entries = Entry.objects.filter(**_of("transfer", window)).annotate(of=account)
-        sums = entries.order_by().values_list("transfer__kind", "of").annotate(Sum("amount"))
-        for kind, account_id, amount in windows.fetch(sums):
+        wallets = When(account_id__gt=0, then=Value(WALLETS))
+        account = Case(wallets, default=F("account_id"), output_field=BigIntegerField())
+        entries = Entry.objects.filter(**_of("transfer", window)).annotate(of=account).order_by()
+        sums = windows.fetch(entries.values_list("transfer__kind", "of").annotate(Sum("amount")))
+        for kind, account_id, amount in sums:
             self.ledger[kind, account_id] += amount
 
 

@@ -1,7 +1,7 @@
 """The report of sales by period: a page, its figures, and the same as CSV."""
 
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from functools import partial
 from typing import Any
 
@@ -19,8 +19,7 @@ from django.views.decorators.http import require_GET
 from coupons.models import Campaign
 from inventory.models import Product
 from shop import clock, form_fields
-from shop.backoffice import late_figures, list_exports, windows
-from shop.backoffice.late_figures import Steps
+from shop.backoffice import list_exports, windows
 from shop.backoffice.sales_figures import Amounts, Figures
 from shop.db import transactions
 from shop.errors import Invalid
@@ -58,15 +57,17 @@ class PeriodForm(forms.Form):
             if last < first:
                 raise forms.ValidationError(gettext("The last day is before the first: exchange them."))
             if last - first >= timedelta(days=LONGEST_DAYS):
-                too_long = gettext("A report covers %(days)s days at most: choose fewer.")
-                raise forms.ValidationError(too_long % {"days": LONGEST_DAYS})
+                raise forms.ValidationError(
+                    gettext("A report covers %(days)s days at most: choose fewer.") % {"days": LONGEST_DAYS}
+                )
         return days
 
     def figures(self) -> Figures:
         """The figures of the period, not read yet: they end `MARGIN` before now at the latest."""
-        since = _midnight(self.cleaned_data["since"])
-        end = min(_midnight(self.cleaned_data["through"]) + timedelta(days=1), clock.now() - MARGIN)
-        return Figures(since, max(since, end))
+        since, through = (
+            datetime.combine(self.cleaned_data[name], time(), tzinfo=UTC) for name in ("since", "through")
+        )
+        return Figures(since, max(since, min(through + timedelta(days=1), clock.now() - MARGIN)))
 
 
 @require_GET
@@ -90,7 +91,7 @@ def sales_figures(request: HttpRequest) -> HttpResponseBase:
     form = _form(request)
     if not form.is_valid():
         return _refusal(form)
-    return late_figures.respond(request, "backoffice/sales_figures.html", _read(form.figures()))
+    return windows.respond(request, "backoffice/sales_figures.html", _read(form.figures()))
 
 
 @require_GET
@@ -129,7 +130,7 @@ def _csv_pages(figures: Figures) -> Iterator[list[list[Any]]]:
         ]
 
 
-def _read(figures: Figures) -> Steps:
+def _read(figures: Figures) -> windows.Steps:
     yield from figures.read()
     by_product, by_campaign = figures.by_product(), figures.by_campaign()
     shown_products, shown_campaigns = _largest(by_product), _largest(by_campaign)
@@ -186,8 +187,8 @@ def _largest(found: dict[Any, Amounts]) -> list[tuple[Any, Amounts]]:
 
 def _products(ids: set[int]) -> dict[int, tuple[str, str]]:
     """The sku and the name of each product."""
-    rows = Product.objects.filter(pk__in=ids).values_list("pk", "sku", "name")
-    return {id: (sku, name) for id, sku, name in windows.fetch(rows)}
+    rows = windows.fetch(Product.objects.filter(pk__in=ids).values_list("pk", "sku", "name"))
+    return {id: (sku, name) for id, sku, name in rows}
 
 
 def _campaign_names(ids: set[int | None]) -> dict[int | None, str]:
@@ -206,7 +207,3 @@ def _refusal(form: PeriodForm) -> HttpResponseBase:
     detail = " ".join(str(message) for messages in form.errors.values() for message in messages)
     refused = gettext("Nothing was read. %(detail)s") % {"detail": detail}
     return problems.from_error(Invalid(refused, errors=[])).to_django()
-
-
-def _midnight(day: date) -> datetime:
-    return datetime.combine(day, time(), tzinfo=UTC)

@@ -1,6 +1,9 @@
 """The back office's addresses below `/admin/`, in front of those of the admin itself."""
 
+from collections.abc import Callable
+
 from django.contrib import admin
+from django.http.response import HttpResponseBase
 from django.urls import include, path, re_path
 
 from shop.backoffice import campaign_page, ledger_balance, list_exports, sales_report
@@ -21,7 +24,7 @@ BOARD = [
         for kind, action in board_actions.BUTTONS
     ),
 ]
-PAGES = {
+PAGES: dict[str, tuple[Callable[..., HttpResponseBase], str]] = {
     "accounts/<int:account_id>/": (account_page.show, "account-page"),
     **{f"accounts/<int:account_id>/{one.name}/": (one.run, f"account-{one.name}") for one in ACTIONS},
     "products/<int:product_id>/": (product_page.show, "product-page"),

@@ -1,18 +1,36 @@
-"""Reading large tables by short statements: windows between two instants, small enough for one each."""
+"""Reading large tables by short statements, and showing what that takes a while to read."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
 
 from django.db.models import Model, QuerySet
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.template.loader import render_to_string
 
 from shop.db import secondary, transactions
+from shop.http.pages import streamed_responses
 
 T = TypeVar("T")
 
 ROWS = 5_000
 """Of a window, besides those of its last instant."""
+BLANK = " "
+"""Is sent after each part that was read: proxies end a response of which nothing comes for a while."""
+Steps = Generator[str, None, dict[str, Any]]
+"""Reads figures: yields `BLANK` after some statements, and returns the context of their template."""
+
+
+def respond(request: HttpRequest, template: str, steps: Steps) -> HttpResponseBase:
+    """Go through the steps, and then render the part of a page that its script (`late.js`) waits for."""
+
+    def parts() -> Iterator[str]:
+        context = yield from steps
+        yield render_to_string(template, context, request)
+
+    return streamed_responses.respond(parts(), account_id=int(request.user.pk or 0), content_type="text/html")
 
 
 def between(

@@ -17,7 +17,7 @@ NAMES = {"Innodb_row_lock_waits": "row_lock_waits_total", "Innodb_deadlocks": "d
 
 def register_gauges() -> None:
     gauges.register(
-        "firstcome_database_up", help="Whether the database answers: 1 or 0.", read=_is_up, otherwise=0
+        "firstcome_database_up", help="Whether the database answers: 1 or 0.", read=is_up, otherwise=0
     )
 
 
@@ -36,7 +36,7 @@ def read_locks() -> Mapping[str, float]:
     return {NAMES[name]: number for name, number in found.items()}
 
 
-def _is_up() -> float:
+def is_up() -> float:
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1")
         return float(cursor.fetchone() == (1,))

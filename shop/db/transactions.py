@@ -158,7 +158,16 @@ def run(work: Callable[[], T], effect: Effect, *, is_batch: bool = False) -> T:
         # The transaction that Django's `TestCase` opened.
         with open_transaction.atomic():
             return work()
-    return _Attempts(work, effect, is_batch=is_batch).first_success()
+    attempts = _Attempts(work, effect, is_batch=is_batch)
+    try:
+        return attempts.first_success()
+    except DatabaseUnavailable:
+        raise
+    except Exception:
+        # Such as a batch that is run again one by one: what it did before is looked up now.
+        with suppress(DatabaseFailure):
+            attempts.count_committed()
+        raise
 
 
 def run_batch(work: Callable[[], T]) -> T:
@@ -195,17 +204,6 @@ class _Attempts(Generic[T]):
         self._uncounted: list[OpenTransaction] = []
 
     def first_success(self) -> T:
-        try:
-            return self._first_success()
-        except DatabaseUnavailable:
-            raise
-        except Exception:
-            # Such as a batch that is run again one by one: what it did before is looked up now.
-            with suppress(DatabaseFailure):
-                self._count_committed()
-            raise
-
-    def _first_success(self) -> T:
         started_at = time.monotonic()
         for attempt in range(1, ATTEMPTS + 1):
             try:
@@ -223,10 +221,10 @@ class _Attempts(Generic[T]):
         try:
             with open_transaction.atomic() as this:
                 if self._has_committed():
-                    self._count_committed()
+                    self.count_committed()
                     return self._in_doubt[-1]
                 results.append(self._work())
-                self._count_committed()
+                self.count_committed()
         except DatabaseFailure as error:
             if this and this.is_at_commit and is_lost(error):
                 self._in_doubt += results
@@ -255,7 +253,7 @@ class _Attempts(Generic[T]):
             return True
         return False
 
-    def _count_committed(self) -> None:
+    def count_committed(self) -> None:
         """Count what earlier attempts did whose COMMIT got no reply, if it is there.
 
         Called after the work, whose locks have waited for them, and before this attempt writes its journal.

@@ -5,6 +5,7 @@ retried, and becomes dead after the same answer for `EVENT_REFUSED_SECONDS`; it 
 order until it is replayed. The receiver drops duplicates by id, so two relays at once are not wrong.
 """
 
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
@@ -42,6 +43,8 @@ QUEUED, DELIVERED, DEAD = (
 FEWEST_ATTEMPTS = 5
 PASS_SECONDS = 10
 LEASE_NAME = "firstcome:relay"
+# Without Redis everybody has the lease: of a process one thread at a time waits for a slow data platform.
+_relay_mutex = threading.Lock()
 
 
 class _EventLine(NamedTuple):
@@ -105,14 +108,19 @@ class _BatchResult:
 def deliver_due() -> int:
     """Deliver the due events in batches, until none is left or a batch fails. Returns how many."""
     delivered, ends_at = 0, time.monotonic() + PASS_SECONDS
-    with lease.acquired(LEASE_NAME) as is_ours:
-        while is_ours and time.monotonic() < ends_at and (lines := _read_due()):
-            outcome = _send_and_record(_select_next_in_order(lines))
-            delivered += len(outcome.accepted)
-            # Events that become due during the last batch wait for the next pass, to share a batch.
-            is_last = len(lines) < settings.EVENTS_AT_ONCE and not outcome.has_followers
-            if outcome.is_platform_failing or is_last:
-                break
+    if not _relay_mutex.acquire(blocking=False):
+        return 0
+    try:
+        with lease.acquired(LEASE_NAME) as is_ours:
+            while is_ours and time.monotonic() < ends_at and (lines := _read_due()):
+                outcome = _send_and_record(_select_next_in_order(lines))
+                delivered += len(outcome.accepted)
+                # Events that become due during the last batch wait for the next pass, to share a batch.
+                is_last = len(lines) < settings.EVENTS_AT_ONCE and not outcome.has_followers
+                if outcome.is_platform_failing or is_last:
+                    break
+    finally:
+        _relay_mutex.release()
     return delivered
 
 

@@ -4,6 +4,7 @@ A key alone has the rights that its maker has now. With the header `Firstcome-Ac
 it acts for that account, as its owner could by the account's own token, and has no rights of staff.
 """
 
+import re
 import time
 
 from prometheus_client import Counter
@@ -23,7 +24,7 @@ from shop.observability import logs
 from shop.rates import rate_limits
 
 ACCOUNT_HEADER = "Firstcome-Account"
-LONGEST_ACCOUNT = 19
+ACCOUNT_NUMBER = re.compile("[0-9]{1,19}")
 CALLS = Counter(
     "firstcome_api_key_calls",
     "Calls by API keys, by the scope that they need, and whether they were accepted or why not.",
@@ -96,9 +97,7 @@ async def _account_to_act_for(key: KnownKey, named: str) -> int:
     _require_scope(key, scopes.ACT)
     if not key.may_act:
         raise AccountRefused(_("The account that made this API key may not have keys act for accounts."))
-    if not (
-        named.isascii() and named.isdigit() and len(named) <= LONGEST_ACCOUNT and int(named) <= LARGEST_ID
-    ):
+    if not ACCOUNT_NUMBER.fullmatch(named) or int(named) > LARGEST_ID:
         raise invalid_field(ACCOUNT_HEADER, "not_an_id", _("The header must be an account's number."))
     if disabled_accounts.CACHED.is_due():
         await disabled_accounts.refresh()

@@ -20,9 +20,6 @@ from django.dispatch import Signal
 from django.urls import Resolver404, URLPattern, URLResolver, get_resolver
 from rest_framework import permissions
 from rest_framework.generics import GenericAPIView
-from rest_framework.negotiation import DefaultContentNegotiation
-from rest_framework.parsers import JSONParser
-from rest_framework.renderers import JSONRenderer
 
 from shop.accounts import authentication
 from shop.http import views
@@ -32,7 +29,6 @@ PAGE_ONLY_MIDDLEWARE = {
     "shop.observability.request_metrics.RequestMetricsMiddleware",
     "shop.http.pages.middleware.request_id",
     "shop.http.pages.middleware.choose_language",
-    "shop.http.pages.middleware.convert_html_errors",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -51,17 +47,12 @@ USED = {"allowed_methods", "http_method_names", "schema", *views.View.http_metho
 
 ALLOWED_VIEW_ATTRIBUTES: dict[str, tuple[Any, ...]] = {
     "authentication_classes": ([authentication.BearerToken], []),
-    "content_negotiation_class": (DefaultContentNegotiation,),
-    "parser_classes": ([JSONParser],),
     "permission_classes": (
         [permissions.IsAuthenticated],
         [permissions.IsAuthenticatedOrReadOnly],
         [permissions.AllowAny],
         [],
     ),
-    "renderer_classes": ([JSONRenderer],),
-    "throttle_classes": ([],),
-    "versioning_class": (None,),
 }
 """What a view may say of itself, because it comes to that anyway.
 
@@ -104,16 +95,13 @@ ASSUMED = {
 }
 """Django's settings that calls of the API don't read, with the values that they behave by."""
 
-READ_FROM_REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES",
-    "DEFAULT_CONTENT_NEGOTIATION_CLASS",
-    "DEFAULT_PARSER_CLASSES",
-    "DEFAULT_PERMISSION_CLASSES",
-    "DEFAULT_RENDERER_CLASSES",
-    "DEFAULT_SCHEMA_CLASS",
-    "DEFAULT_VERSIONING_CLASS",
+ASSUMED_IN_REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["shop.accounts.authentication.BearerToken"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_SCHEMA_CLASS": "shop.http.openapi.openapi_generation.Operations",
 }
-"""REST framework's settings that end up in a view's attributes, which `ALLOWED_VIEW_ATTRIBUTES` checks."""
 
 NOT_SENT: Mapping[str, Signal] = {
     "request_started": request_started,
@@ -164,8 +152,8 @@ def _check_middleware(names: Sequence[str]) -> Found:
 
 def _settings() -> Found:
     differing = [name for name, assumed in ASSUMED.items() if getattr(settings, name) != assumed]
-    for name in settings.REST_FRAMEWORK:
-        if name not in READ_FROM_REST_FRAMEWORK:
+    for name, value in settings.REST_FRAMEWORK.items():
+        if value != ASSUMED_IN_REST_FRAMEWORK.get(name):
             differing.append(f"REST_FRAMEWORK[{name!r}]")
     for alias, database in connections.settings.items():
         if database["ATOMIC_REQUESTS"]:

@@ -93,7 +93,8 @@ def dump(data: Any, language: str = ENGLISH) -> bytes:
     """
     # Copied, because what orjson returns occupies 4 KiB or more, and a response may be kept while its request
     # waits.
-    text = orjson.dumps(data, _RENDERERS[language], orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC)
+    render = partial(_render_lazy_text, language)
+    text = orjson.dumps(data, render, orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC)
     return memoryview(text).tobytes()
 
 
@@ -103,19 +104,8 @@ def _render_lazy_text(language: str, value: Any) -> str:
     raise TypeError
 
 
-_RENDERERS = {language: partial(_render_lazy_text, language) for language, _name in settings.LANGUAGES}
-
-
-def _is_too_deep(value: Any) -> bool:
-    """Whether containers are nested deeper than allowed; checks level by level, without recursion."""
-    level = [value]
-    for _level in range(MAX_DEPTH):
-        level = [
-            part
-            for whole in level
-            if isinstance(whole, dict | list)
-            for part in (whole.values() if isinstance(whole, dict) else whole)
-        ]
-        if not level:
-            return False
-    return True
+def _is_too_deep(value: Any, levels: int = MAX_DEPTH) -> bool:
+    if not isinstance(value, dict | list):
+        return False
+    parts = value.values() if isinstance(value, dict) else value
+    return not levels or any(_is_too_deep(part, levels - 1) for part in parts)

@@ -74,30 +74,18 @@ def read_page(
     # One row more says whether there is another page.
     found = list(rows.order_by(*direction)[: size + 1])
     is_full = len(found) > size
-    found = found[:size]
-    further = _position_of(found[-1], names) if is_full else _position(end)
-    return _page(found, further, names, position=position, is_cut=end is not None and not is_full)
+    found, is_cut = found[:size], end is not None and not is_full
+    onward = _position_of(found[-1], names) if is_full else _position(end)
+    back = _position_of(found[0], names) if found else _beside(position, names)
+    if position in ("", FIRST, LAST):
+        back = None
+    if is_backward:
+        return KeysetPage(found[::-1], _address(BEFORE, onward), _address(AFTER, back), is_cut)
+    return KeysetPage(found, _address(BEFORE, back), _address(AFTER, onward), is_cut)
 
 
-def _page(
-    found: list[Any], further: str | None, names: Sequence[str], *, position: str, is_cut: bool
-) -> KeysetPage:
-    """The page with its neighbours: `further` is where the rows go on in the direction of reading."""
-    behind = _position_of(found[0], names) if found else _beside(position, names)
-    if position == LAST or position.startswith(BEFORE):
-        return KeysetPage(
-            found[::-1],
-            previous=BEFORE + further if further else None,
-            next=AFTER + behind if behind and position != LAST else None,
-            is_cut=is_cut,
-        )
-    is_first = position in ("", FIRST)
-    return KeysetPage(
-        found,
-        previous=BEFORE + behind if behind and not is_first else None,
-        next=AFTER + further if further else None,
-        is_cut=is_cut,
-    )
+def _address(direction: str, position: str | None) -> str | None:
+    return position and direction + position
 
 
 def _end_of_window(table: "QuerySet[Any]", direction: Sequence[str], window: int) -> tuple[Any, ...] | None:

@@ -4,7 +4,7 @@ A body that is still arriving holds no thread, only the bytes that have arrived,
 bounded too. `shop.server.connections` ends a body that takes too long: it is seen as incomplete.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from io import IOBase
 from typing import Any
 
@@ -14,7 +14,7 @@ from shop.errors import BodyIncomplete, Overloaded
 from shop.http.json_format import TooLarge
 from shop.lazy_texts import mark as _
 
-Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+Receive = Callable[[], Coroutine[Any, Any, Mapping[str, Any]]]
 MAX_UNFINISHED_BYTES = 32 * 2**20
 """Bytes of bodies that are still arriving, in this process."""
 UPLOAD_KEY = "firstcome.upload"

@@ -66,6 +66,7 @@ class Replay:
 
     answer: Answer | None
     reference: UUID | None
+    recorded_at: datetime | None = field(default=None, compare=False)
 
 
 @dataclass(slots=True)
@@ -139,7 +140,7 @@ def _select_keys(names: Collection[tuple[int, str]]) -> list[IdempotencyKey]:
 def replay_or_reused(row: IdempotencyKey, again: KeyedCall) -> Replay | KeyReused:
     if row.fingerprint != again.fingerprint:
         return _key_reused_error()
-    return Replay(_answer_of_row(row), row.reference)
+    return Replay(_answer_of_row(row), row.reference, row.created_at)
 
 
 def find(call: KeyedCall) -> Replay | None:
@@ -157,8 +158,6 @@ def find_all(calls: Sequence[KeyedCall]) -> list[Replay | KeyReused | None]:
 
 def record(effects: Sequence[Effect]) -> None:
     """Record answers in the effects' transaction, after `read_recorded_keys`; a duplicate fails at COMMIT."""
-    if not effects:
-        return
     now = clock.now()
     for effect in effects:
         effect.recorded_at = now
@@ -197,13 +196,10 @@ def run_once(
 
 def _own_outcome(known: Replay, attempts: Sequence[Effect]) -> Any:
     """The outcome of the attempt of this call that is recorded; the replay if another call was recorded."""
-    if attempts:
-        keyed = attempts[0].keyed
-        row = read_recorded_keys([keyed]).get(keyed.name)
-        for effect in attempts:
-            # By the instant: calls that do the same have equal answers.
-            if row and effect.recorded_at == row.created_at:
-                return effect.outcome
+    for effect in attempts:
+        # By the instant: calls that do the same have equal answers.
+        if effect.recorded_at == known.recorded_at:
+            return effect.outcome
     return known
 
 

@@ -14,7 +14,7 @@ from coupons.models import Campaign, QueueTicket
 from inventory import movement_archive
 from orders.models import Order
 from orders.order_states import OPEN
-from payments.reconciliation import orphans
+from payments.reconciliation import reconciling
 from shop.db import archived_months, bulk_sql
 from shop.events import journal
 from shop.models import ArchivedMonth, ArchivedPaidEvent, JournalLine
@@ -30,7 +30,7 @@ CONDITION = (
     & ~Q(subject__startswith="account ")
     & ~Q(what__startswith="archive.")
     & ~Q(what__startswith="list.")
-    & ~Q(what__in=(orphans.LATE, orphans.LATE_REFUNDED))
+    & ~Q(what__in=(reconciling.LATE, reconciling.LATE_REFUNDED))
 )
 
 

@@ -121,8 +121,8 @@ def _terms(
     **more: Any,
 ) -> Terms:
     kind = Campaign.DiscountType.AMOUNT if amount else Campaign.DiscountType.PERCENT
-    terms = Terms(name=name, quantity=quantity, strategy=strategy, **more)
-    return terms | Terms(discount_type=kind, discount_value=amount or percent)
+    terms: Any = {"name": name, "quantity": quantity, "strategy": strategy, **more}
+    return terms | {"discount_type": kind, "discount_value": amount or percent}
 
 
 def seed_sales() -> int:

@@ -7,6 +7,7 @@ clears the law.
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -110,10 +111,6 @@ def continue_full(lease: Lease, *, now: datetime, seconds: float = FULL_SECONDS)
             break
     else:
         progress.subject = ""
-    _record_part(lease, audit, progress, now=now)
-
-
-def _record_part(lease: Lease, audit: "_Audit", progress: Progress, *, now: datetime) -> None:
     progress.failed |= {law: one.not_checked for law, one in audit.found.items() if one.not_checked}
     # Not later than now: the clock may have been set back since the full audit began.
     started_at, is_done = min(datetime.fromisoformat(progress.started_at), now), not progress.subject
@@ -127,7 +124,8 @@ def _record_part(lease: Lease, audit: "_Audit", progress: Progress, *, now: date
             partly = {check.law for check in laws.WHOLE_CHECKS if not check.is_in_full}
             law_status.record_full(covered, at=started_at, partly=partly, overflowed=progress.overflowed)
             state.full_at = started_at
-        audit_state.save_progress(state, None if is_done else progress)
+        state.progress = None if is_done else asdict(progress)
+        state.save(update_fields=["progress", "full_at"])
 
     transactions.run_or_savepoint(record, transactions.REPEATABLE)
     if is_done:

@@ -49,8 +49,9 @@ class BoundedCounter:
                     self._values.add(label)
                 else:
                     label = OTHER
-            key = (OTHER if label == OTHER else value, *others)
-            child = self._children.setdefault(key, self._counter.labels(label, *others))
+            child = self._counter.labels(label, *others)
+            if label != OTHER:
+                self._children[value, *others] = child
         child.inc(amount)
 
     def keep(self, value: object) -> None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -48,26 +48,27 @@ def register(
     `read` is called at most once in `CACHE_SECONDS`; None leaves the gauge out. With a `label` it returns a
     number for each of the label's values. `otherwise` is exposed when it raises or takes too long.
     """
-    _gauges[name] = _Gauge(help, label, Job(name, source, lambda: {name: read()}), otherwise)
+    register_group(
+        name, {name: help}, lambda: {name: read()}, label=label, source=source, otherwise={name: otherwise}
+    )
 
 
 def register_group(
     name: str,
-    *,
     helps: Mapping[str, str],
     read: Callable[[], Mapping[str, Value]],
-    source: Source,
-    labels: Mapping[str, str] = NONE,
+    *,
+    label: str = "",
+    source: Source = Source.DATABASE,
     otherwise: Mapping[str, Value] = NONE,
 ) -> None:
     """Expose several gauges, by name with their help, that one call of `read` returns by name.
 
-    `labels` has the labels of those that have one. `name` is the group's, for
-    `firstcome_gauge_failures_total`.
+    `name` is the group's, for `firstcome_gauge_failures_total`.
     """
     job = Job(name, source, read)
     for gauge, help in helps.items():
-        _gauges[gauge] = _Gauge(help, labels.get(gauge, ""), job, otherwise.get(gauge))
+        _gauges[gauge] = _Gauge(help, label, job, otherwise.get(gauge))
 
 
 def definitions() -> Iterator[tuple[str, str, tuple[str, ...], str]]:
@@ -77,9 +78,7 @@ def definitions() -> Iterator[tuple[str, str, tuple[str, ...], str]]:
 
 def exposition(sources: Collection[Source] = EVERYTHING) -> bytes:
     """The gauges of these sources in Prometheus' text format, without those that can't be read in time."""
-    registry = CollectorRegistry()
-    registry.register(_GaugeCollector(sources))
-    return generate_latest(registry)
+    return generate_latest(_GaugeCollector(sources))
 
 
 def cached_exposition(sources: frozenset[Source]) -> bytes:

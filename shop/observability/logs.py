@@ -7,7 +7,8 @@ if a line is logged.
 import logging
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import Context, ContextVar
 from itertools import islice
 from typing import Any
@@ -118,37 +119,32 @@ def set_api_key(key_id: int) -> None:
         tracing.annotate({"firstcome.api_key": key_id})
 
 
-class bound_to:  # noqa: N801 - reads as a word
+@contextmanager
+def bound_to(read_ids: Callable[[], Ids]) -> Iterator[None]:
     """Adds the ids that a function returns to log lines inside; it is called for each line."""
-
-    __slots__ = ("_read_ids", "_token")
-
-    def __init__(self, read_ids: Callable[[], Ids]) -> None:
-        self._read_ids = read_ids
-
-    def __enter__(self) -> None:
-        self._token = _ids.set(self._read_ids)
-
-    def __exit__(self, *raised: object) -> None:
-        _ids.reset(self._token)
+    token = _ids.set(read_ids)
+    try:
+        yield
+    finally:
+        _ids.reset(token)
 
 
-def bound(**ids: Any) -> bound_to:
+def bound(**ids: Any) -> AbstractContextManager[None]:
     """Adds these ids to log lines inside, beside those that are bound already; None and "" are left out."""
     outer = _ids.get()
-    inner = {key: _plain(value) for key, value in ids.items() if value not in (None, "")}
+    inner = {
+        key: value if isinstance(value, int | str | list) else str(value)
+        for key, value in ids.items()
+        if value not in (None, "")
+    }
     return bound_to(lambda: {**outer(), **inner} if outer else inner)
 
 
-def bound_to_each(contexts: Sequence[Context]) -> bound_to:
+def bound_to_each(contexts: Sequence[Context]) -> AbstractContextManager[None]:
     """Adds the ids of several requests to log lines of the thread that works for all of them."""
     return bound_to(
         lambda: merge_ids([_read_ids(context.get(_request), context.get(_ids)) for context in contexts])
     )
-
-
-def _plain(value: Any) -> Any:
-    return value if isinstance(value, int | str | list) else str(value)
 
 
 def configure(*, level: str) -> None:

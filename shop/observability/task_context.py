@@ -5,6 +5,7 @@ A message for several requests continues the trace of one of them.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
 from shop.observability import logs, tracing
@@ -25,7 +26,8 @@ def capture() -> Headers:
 def merge(each: Sequence[Headers]) -> Headers:
     if len(each) == 1:
         return each[0]
-    request_ids = list(dict.fromkeys(name for headers in each for name in _request_ids(headers)))
+    names = (headers.get(REQUEST_IDS) or [headers.get(REQUEST_ID)] for headers in each)
+    request_ids = list(dict.fromkeys(filter(None, chain.from_iterable(names))))
     merged: dict[str, Any] = {}
     if request_ids:
         merged = {REQUEST_IDS: request_ids[:MOST]} if len(request_ids) > 1 else {REQUEST_ID: request_ids[0]}
@@ -55,10 +57,6 @@ def running(task: str, headers: Headers, *, task_id: str = "") -> Iterator[None]
         _span("process", task, headers, kind="consumer", task_id=task_id),
     ):
         yield
-
-
-def _request_ids(headers: Headers) -> Sequence[str]:
-    return headers.get(REQUEST_IDS) or ([headers[REQUEST_ID]] if REQUEST_ID in headers else [])
 
 
 def _span(operation: str, task: str, headers: Headers, *, kind: str, task_id: str = "") -> Any:

@@ -78,15 +78,12 @@ class Scheduler(PersistentScheduler):
         last = self._threads.get(task.name)
         if last and last.is_alive():
             return
-        thread = threading.Thread(
-            target=_run_and_disconnect, args=(task, arguments), name=task.name, daemon=True
-        )
-        self._threads[task.name] = thread
+
+        def run() -> None:
+            try:
+                dispatch.run_locally(task, arguments)
+            finally:
+                connections.close_all()
+
+        thread = self._threads[task.name] = threading.Thread(target=run, name=task.name, daemon=True)
         thread.start()
-
-
-def _run_and_disconnect(task: "Task[Any, Any]", arguments: Sequence[Any]) -> None:
-    try:
-        dispatch.run_locally(task, arguments)
-    finally:
-        connections.close_all()

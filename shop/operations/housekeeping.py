@@ -8,13 +8,13 @@ from shop.accounts import sign_outs, tokens
 from shop.db import commit_marks
 from shop.event_feed import reading
 from shop.idempotency import recorded_answers
-from shop.webhook_endpoints import deliveries
+from shop.webhook_endpoints import deliveries, endpoints
 
 log = get_logger(__name__)
 
 
 def sweep() -> int:
-    """Delete old idempotency keys, tokens, sessions, marks, events, webhooks.
+    """Delete old idempotency keys, tokens, sessions, marks, events, webhooks and their secrets.
 
     Returns how many.
     """
@@ -26,6 +26,7 @@ def sweep() -> int:
             commit_marks.sweep,
             reading.delete_old,
             deliveries.delete_old,
+            endpoints.forget_former_secrets,
         )
     )
 

@@ -17,7 +17,7 @@ from django.core.handlers.wsgi import WSGIRequest
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 from prometheus_client.exposition import ThreadingWSGIServer
 from prometheus_client.multiprocess import MultiProcessCollector
 from structlog import get_logger
@@ -63,11 +63,8 @@ def exposition(sources: frozenset[Source]) -> bytes:
     Takes some seconds at most, whatever the systems that it reads do.
     """
     process_metrics.sample()
-    registry = REGISTRY
-    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-        registry = CollectorRegistry()
-        MultiProcessCollector(registry)
-    return generate_latest(registry) + gauges.cached_exposition(sources)
+    counted = MultiProcessCollector(None) if "PROMETHEUS_MULTIPROC_DIR" in os.environ else REGISTRY
+    return generate_latest(counted) + gauges.cached_exposition(sources)
 
 
 def start_server(sources: frozenset[Source]) -> None:

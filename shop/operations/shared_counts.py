@@ -7,7 +7,6 @@ process adds what it has counted in each second to a hash of that second.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 from prometheus_client import REGISTRY
 from redis import Redis
@@ -70,7 +69,11 @@ def read(seconds: Sequence[int]) -> list[SecondCounts] | None:
             for second in seconds:
                 pipeline.hgetall(_key(second))
             _, *hashes = pipeline.execute()
-        return [_from_hash(second, found) for second, found in zip(seconds, hashes, strict=True)]
+        results = []
+        for second, found in zip(seconds, hashes, strict=True):
+            counts = {tuple(name.decode().split(SEPARATOR)): int(number) for name, number in found.items()}
+            results.append(SecondCounts(second, counts.pop((PROCESSES,), 0), counts))
+        return results
 
     return redis_client.attempt(call, otherwise=None)
 
@@ -109,17 +112,11 @@ def totals_of_process() -> Counter[Count]:
             name, labels = SHARED[sample.name]
             values = [sample.labels[label] for label in labels]
             if name == SECONDS:
-                values[0] = _app_of(values[0])
+                app, *modules = values[0].split(".")
+                values[0] = app if "api" in modules else NAMED_VIEWS.get(values[0], "")
             if all(values):
                 totals[(name, *values)] += int(sample.value)
     return totals
-
-
-@lru_cache(maxsize=1_024)
-def _app_of(view: str) -> str:
-    """The app of an API view; empty for a page."""
-    app, *modules = view.split(".")
-    return app if "api" in modules else NAMED_VIEWS.get(view, "")
 
 
 def _add(second: int, counted: Mapping[Count, int]) -> None:
@@ -132,11 +129,6 @@ def _add(second: int, counted: Mapping[Count, int]) -> None:
             pipeline.execute()
 
     redis_client.attempt(call, otherwise=None)
-
-
-def _from_hash(second: int, found: Mapping[bytes, bytes]) -> SecondCounts:
-    counts = {tuple(name.decode().split(SEPARATOR)): int(number) for name, number in found.items()}
-    return SecondCounts(second, counts.pop((PROCESSES,), 0), counts)
 
 
 def _key(second: int) -> str:

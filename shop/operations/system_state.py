@@ -18,24 +18,27 @@ CONNECT_SECONDS = 1.0
 def register_gauges() -> None:
     gauges.register_group(
         "redis",
-        helps={
+        {
             "firstcome_redis_up": "Whether Redis answers: 1 or 0.",
             "firstcome_redis_ping_seconds": "How long Redis took to answer a ping.",
         },
-        read=redis_state,
+        redis_state,
         source=Source.REDIS,
         otherwise={"firstcome_redis_up": 0},
     )
-    gauges.register_group(
-        "broker",
-        helps={
-            "firstcome_broker_up": "Whether the broker accepts connections: 1 or 0.",
-            "firstcome_broker_queue_messages": "Messages that wait in a queue of the broker for a worker.",
-        },
-        labels={"firstcome_broker_queue_messages": "queue"},
-        read=broker_state,
+    gauges.register(
+        "firstcome_broker_up",
+        help="Whether the broker accepts connections: 1 or 0.",
+        read=broker_is_up,
         source=Source.BROKER,
-        otherwise={"firstcome_broker_up": 0},
+        otherwise=0,
+    )
+    gauges.register(
+        "firstcome_broker_queue_messages",
+        help="Messages that wait in a queue of the broker for a worker.",
+        read=queue_depths,
+        label="queue",
+        source=Source.BROKER,
     )
 
 
@@ -45,12 +48,14 @@ def redis_state() -> Mapping[str, Value]:
     return {"firstcome_redis_up": 1, "firstcome_redis_ping_seconds": time.perf_counter() - began_at}
 
 
-def broker_state() -> Mapping[str, Value]:
+def broker_is_up() -> float:
+    with broker_connections.connected(within_seconds=CONNECT_SECONDS):
+        return 1
+
+
+def queue_depths() -> Mapping[str, float]:
     with broker_connections.connected(within_seconds=CONNECT_SECONDS) as broker:
-        return {
-            "firstcome_broker_up": 1,
-            "firstcome_broker_queue_messages": {queue: _depth(broker, queue) for queue in app.amqp.queues},
-        }
+        return {queue: _depth(broker, queue) for queue in app.amqp.queues}
 
 
 def _depth(broker: Connection, queue: str) -> int:

@@ -35,7 +35,6 @@ from shop.http import json_format
 from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import Answer, KeyedCall, Replay
 from shop.lazy_texts import Text
-from shop.operators import forms as operator_forms
 from shop.operators.forms import SENT_BEFORE, FormIdField, reason_field
 
 CONFIRMED = "confirmed"
@@ -104,25 +103,30 @@ def require_permission(request: HttpRequest, *permissions: str) -> None:
         raise PermissionDenied(*missing)
 
 
-def button(**look: Any) -> Callable[[Callable[..., Action]], Any]:
-    """A button, with its page, of a method of a model's pages that returns the `Action`; `look` is unfold's.
+def button(
+    *, is_useful: Callable[[HttpRequest, Any], bool] | None = None, **look: Any
+) -> Callable[[Callable[..., Action | HttpResponse]], Any]:
+    """A button, with its page, of a method of a model's pages that returns the `Action`, or another page.
 
-    A method for a row gets the row, which the operator must be allowed to view.
+    A method for a row gets the row, which the operator must be allowed to view. The page of a row for which
+    the action is not useful has no button. `look` is unfold's.
     """
 
-    def decorate(describe: Callable[..., Action]) -> Any:
+    def decorate(describe: Callable[..., Action | HttpResponse]) -> Any:
         @unfold_action(**look)
         @wraps(describe)
         def view(pages: Any, request: HttpRequest, object_id: str | None = None) -> HttpResponse:
-            if object_id is None:
-                return run(request, describe(pages, request))
-            row = pages.get_object(request, object_id)
-            if not pages.has_view_permission(request, row):
-                raise PermissionDenied
-            if row is None:
-                raise Http404
-            return run(request, describe(pages, request, row))
+            given = []
+            if object_id is not None:
+                given = [pages.get_object(request, object_id)]
+                if not pages.has_view_permission(request, *given):
+                    raise PermissionDenied
+                if given == [None]:
+                    raise Http404
+            described = describe(pages, request, *given)
+            return run(request, described) if isinstance(described, Action) else described
 
+        view.is_useful = is_useful
         return view
 
     return decorate
@@ -203,7 +207,7 @@ def create_once(
     refused. Raises what `create` raises.
     """
     kind = action.split()[-1]
-    call = operator_forms.keyed_call(
+    call = _keyed_call(
         request, action, form_id, meaning, answer=lambda row: Answer(201, json_format.dump({kind: row.pk}))
     )
     outcome = recorded_answers.run_once(call, create)
@@ -240,7 +244,7 @@ def keyed_call_with_report(
     A form whose effects are several transactions has a call for each `part` of it.
     """
     values = sorted((name, str(value)) for name, value in data.items() if name != "form_id")
-    return operator_forms.keyed_call(
+    return _keyed_call(
         request,
         part,
         data["form_id"],
@@ -261,6 +265,18 @@ def report_text(outcome: Any, describe: Callable[[Any], str]) -> str:
         return describe(outcome)
     said = orjson.loads(outcome.answer.body).get("said", "") if outcome.answer else ""
     return f"{SENT_BEFORE} {said}".rstrip()
+
+
+def _keyed_call(
+    request: HttpRequest, action: str, form_id: UUID, meaning: object, *, answer: Callable[[Any], Answer]
+) -> KeyedCall:
+    """The call of the action with this form; the same form with another `meaning` is refused."""
+    return KeyedCall(
+        account_id=int(str(request.user.pk)),
+        key_hash=recorded_answers.key_hash(f"{action} {form_id}"),
+        fingerprint=recorded_answers.key_hash(f"{action} {meaning}"),
+        answer=answer,
+    )
 
 
 def _perform(request: HttpRequest, action: Action, form: ActionForm) -> Any:

@@ -26,7 +26,7 @@ from shop.api_keys.keys import NewSecret
 from shop.models import ApiKey
 from shop.operators.actions import Action, ActionForm, ActionPreview, button, page_of
 from shop.operators.display import StatusLabel, status_label
-from shop.operators.lists import SearchMixin
+from shop.operators.lists import SearchMixin, column
 
 CHANGE = "shop.change_apikey"
 LONGEST_DAYS = 3_650
@@ -74,14 +74,12 @@ class ApiKeyAdmin(SearchMixin, ReadOnlyMixin, ModelAdmin):
         """By the part of a secret that may be shown: the rest of a pasted one is not looked at."""
         return rows.filter(prefix__startswith=term[: keys.PREFIX_LENGTH])
 
+    scope_list = column(_("scopes"), lambda key: ", ".join(key.scopes))
+
     @admin.display(description=_("state"))
     def state(self, key: ApiKey) -> StatusLabel:
         is_expired = key.expires_at is not None and key.expires_at <= clock.now()
         return status_label("revoked" if key.revoked_at else "expired" if is_expired else "valid")
-
-    @admin.display(description=_("scopes"))
-    def scope_list(self, key: ApiKey) -> str:
-        return ", ".join(key.scopes)
 
     @button(description=_("Make a key"), icon="add", permissions=["shop.add_apikey"])
     def make(self, request: HttpRequest) -> Action:
@@ -94,7 +92,13 @@ class ApiKeyAdmin(SearchMixin, ReadOnlyMixin, ModelAdmin):
             submit=gettext("Make the key"),
             form_class=MakeKeyForm,
             preview=_preview_of_new,
-            perform=lambda data: _make(request, data),
+            perform=lambda data: keys.create(
+                maker_id=int(str(request.user.pk)),
+                name=data["name"],
+                wanted_scopes=data["scopes"],
+                expires_at=clock.now() + timedelta(days=data["days"]) if data["days"] else None,
+                reason=data["reason"],
+            ),
             once="make api key",
             report=_report_repeat,
             show=partial(_show_secret, request),
@@ -141,17 +145,6 @@ def _preview_of_new(data: Mapping[str, Any]) -> ActionPreview:
             (gettext("Valid for days"), str(data["days"] or gettext("until it is revoked"))),
         ],
         warning=acts if scopes.ACT in data["scopes"] else "",
-    )
-
-
-def _make(request: HttpRequest, data: Mapping[str, Any]) -> NewSecret:
-    days = data["days"]
-    return keys.create(
-        maker_id=int(str(request.user.pk)),
-        name=data["name"],
-        wanted_scopes=data["scopes"],
-        expires_at=clock.now() + timedelta(days=days) if days else None,
-        reason=data["reason"],
     )
 
 

@@ -64,20 +64,12 @@ class ApprovalAdmin(ReadOnlyMixin, ModelAdmin):
         address = reverse("account-page", args=[approval.account_id])
         return shown + format_html('<a class="text-link" href="{}">{}</a>', address, _account_of(approval))
 
-    def get_actions_detail(self, request: HttpRequest, object_id: str) -> list[Any]:
-        """Only what waits has buttons, and what the operator asked for none to approve it."""
-        approval = self.get_object(request, object_id)
-        if approval is None or approval.status != WAITING:
-            return []
-        buttons = super().get_actions_detail(request, object_id)
-        is_own = approval.asker_id == request.user.pk
-        return [button for button in buttons if not (is_own and button.path == "approve")]
-
     @button(
         description=_("Approve"),
         icon="check",
         permissions=[approvals.DECIDE],
         variant=ActionVariant.PRIMARY,
+        is_useful=lambda request, row: row.status == WAITING and row.asker_id != request.user.pk,
     )
     def approve(self, request: HttpRequest, approval: Approval) -> Action:
         done = gettext("Approved and done: %(outcome)s.")
@@ -94,7 +86,12 @@ class ApprovalAdmin(ReadOnlyMixin, ModelAdmin):
             rows=[(self.summary(approval), "")],
         )
 
-    @button(description=_("Refuse"), icon="block", permissions=[approvals.DECIDE])
+    @button(
+        description=_("Refuse"),
+        icon="block",
+        permissions=[approvals.DECIDE],
+        is_useful=lambda request, row: row.status == WAITING,
+    )
     def refuse(self, request: HttpRequest, approval: Approval) -> Action:
         return Action(
             title=_("Refuse this"),

@@ -16,6 +16,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.templatetags.static import static
 from django.urls import reverse
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import get_language, gettext
 from unfold.utils import display_for_label
@@ -87,6 +88,18 @@ def stored_text(text: str) -> str:
 def amount(value: int, currency: str = "") -> str:
     """An amount in minor units as people read it, with its currency if that is given."""
     return format_amount(value, currency) if currency else format_number(value)
+
+
+@register.filter
+def signed(value: int) -> str:
+    """A change, with its sign."""
+    return f"{value:+,}"
+
+
+def link(text: object, view: str, *arguments: object, query: str = "") -> SafeString:
+    """A link to the page of this view."""
+    address = reverse(view, args=arguments) + (f"?{query}" if query else "")
+    return format_html('<a href="{}" class="text-link underline">{}</a>', address, text)
 
 
 def permitted_address(

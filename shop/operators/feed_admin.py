@@ -6,8 +6,6 @@ from functools import partial
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.urls import reverse
-from django.utils.html import format_html
 from django.utils.translation import gettext, ngettext_lazy
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
@@ -16,7 +14,7 @@ from shop.admin_site import ReadOnlyMixin
 from shop.errors import FirstcomeError
 from shop.feed_models import FeedEvent
 from shop.operators import actions
-from shop.operators.display import status_label
+from shop.operators.display import link, status_label
 from shop.operators.lists import RecordsAdmin, column
 from shop.outbound import public_addresses
 from shop.webhook_endpoints import deliveries, endpoints
@@ -45,12 +43,9 @@ class WebhookEndpointAdmin(ReadOnlyMixin, ModelAdmin):
 
     def get_queryset(self, request: HttpRequest) -> "QuerySet[WebhookEndpoint]":
         endpoints.find()
-        rows: QuerySet[WebhookEndpoint] = super().get_queryset(request)
-        return rows
+        return super().get_queryset(request)
 
-    @admin.display(description=_("url"))
-    def address(self, endpoint: WebhookEndpoint) -> str:
-        return public_addresses.shown(endpoints.address_of(endpoint))
+    address = column(_("url"), lambda row: public_addresses.shown(endpoints.address_of(row)))
 
     @admin.display(description=_("pending deliveries"))
     def pending(self, endpoint: WebhookEndpoint) -> str:
@@ -58,7 +53,7 @@ class WebhookEndpointAdmin(ReadOnlyMixin, ModelAdmin):
             page, query = "admin:shop_journalline_changelist", "delivery__exact=queued"
         else:
             page, query = DELIVERIES, f"endpoint__exact={endpoint.pk}&status__exact=pending"
-        return format_html('<a href="{}?{}" class="underline">{}</a>', reverse(page), query, gettext("Open"))
+        return link(gettext("Open"), page, query=query)
 
 
 @admin.register(WebhookDelivery)

@@ -1,13 +1,11 @@
 """Forms of operators' actions: the reason, and a key with which a form that is sent twice acts once."""
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django import forms
 from django.conf import settings
 from django.core.validators import RegexValidator
-from django.http import HttpRequest
 from django.utils.functional import cached_property
 from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
@@ -18,8 +16,6 @@ from shop import clock
 from shop.admin_site import REASON
 from shop.events.journal import LONGEST_DETAIL
 from shop.http.validation import CONTROL_CHARACTERS
-from shop.idempotency import recorded_answers
-from shop.idempotency.recorded_answers import Answer, KeyedCall
 from shop.normalization import normalized
 
 if TYPE_CHECKING:
@@ -128,20 +124,3 @@ class EditForm(forms.BaseForm):
         widget = bound.field.hidden_widget()
         shown = widget.value_from_datadict(self.data, self.files, bound.html_initial_name)
         return bool(bound.field.has_changed(normalized(bound.initial), shown))
-
-
-def keyed_call(
-    request: HttpRequest,
-    action: str,
-    form_id: UUID,
-    meaning: object,
-    *,
-    answer: Callable[[Any], Answer | None],
-) -> KeyedCall:
-    """The call of the action with this form; the same form with another `meaning` is refused."""
-    return KeyedCall(
-        account_id=int(str(request.user.pk)),
-        key_hash=recorded_answers.key_hash(f"{action} {form_id}"),
-        fingerprint=recorded_answers.key_hash(f"{action} {meaning}"),
-        answer=answer,
-    )

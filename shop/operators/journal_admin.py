@@ -58,17 +58,16 @@ class ActorFilter(JournalTextFilter):
     parameter_name = "by"
 
     def narrow(self, request: HttpRequest, lines: JournalLines, word: str) -> JournalLines:
-        account_id = accounts.find_id_by_username(word) or _existing_account_id(word)
-        if account_id is not None:
+        if account_id := accounts.find_id_by_username(word):
             return lines.filter(actor_id=account_id)
-        messages.warning(
-            request,
-            gettext(
-                "No account has the name or number “%(word)s”. The list shows commands that an OS user of "
-                "this name ran on a server."
-            )
-            % {"word": word},
+        is_number = word.isascii() and word.isdecimal() and len(word) < 19
+        if is_number and User.objects.filter(pk=int(word)).exists():
+            return lines.filter(actor_id=int(word))
+        text = gettext(
+            "No account has the name or number “%(word)s”. The list shows commands that an OS user of this "
+            "name ran on a server."
         )
+        messages.warning(request, text % {"word": word})
         keyset_pages.mark_unindexed(request)
         return lines.filter(actor=Actor.STAFF, actor_id=None, actor_name=word)
 
@@ -105,13 +104,9 @@ class SinceFilter(JournalTextFilter):
         try:
             return lines.filter(**{self.lookup: literals.instant_in_utc(word)})
         except literals.NotOfTheForm:
-            pass
-        messages.warning(
-            request,
-            gettext("“%(word)s” is not a time and was ignored: write 2026-11-21 or 2026-11-21 14:30.")
-            % {"word": word},
-        )
-        return lines
+            text = gettext("“%(word)s” is not a time and was ignored: write 2026-11-21 or 2026-11-21 14:30.")
+            messages.warning(request, text % {"word": word})
+            return lines
 
 
 class BeforeFilter(SinceFilter):
@@ -122,13 +117,6 @@ class BeforeFilter(SinceFilter):
 
 ACTOR_KINDS = {kind.value: (kind.label, Q(actor=kind)) for kind in JournalLine.Actor}
 DELIVERIES = {one.value: (one.label, Q(delivery=one)) for one in JournalLine.Delivery}
-
-
-def _existing_account_id(word: str) -> int | None:
-    """The account's number, if the account exists."""
-    if not (word.isascii() and word.isdecimal()) or len(word) >= 19:
-        return None
-    return User.objects.filter(pk=int(word)).values_list("pk", flat=True).first()
 
 
 QueueAgain = Callable[..., Sequence[Any]]

@@ -4,11 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin.checks import InlineModelAdminChecks
+from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.exceptions import ValidationError
 from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest
+from django.utils.translation import gettext
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
 
@@ -68,7 +70,7 @@ def _having(model: type[Model], name: str, term: str) -> dict[str, Any] | None:
 
 
 class ChoiceFilter(admin.SimpleListFilter):
-    """A filter with a condition for each choice, or a function that narrows the rows; others filter nothing.
+    """A filter with a condition for each choice, or a function that narrows the rows; others are refused.
 
     With `opened_with` the list opens with this choice, and has all rows once a search or filter is used.
     """
@@ -89,7 +91,10 @@ class ChoiceFilter(admin.SimpleListFilter):
         return [(value, str(title)) for value, (title, _) in self.options.items()]
 
     def queryset(self, request: HttpRequest, queryset: "QuerySet[Any]") -> "QuerySet[Any]":
-        if (option := self.options.get(self.value() or "")) is None:
+        if (option := self.options.get(value := self.value() or "")) is None:
+            if value not in ("", EVERYTHING):
+                messages.error(request, gettext("The list has no filter %(names)s.") % {"names": self.title})
+                raise IncorrectLookupParameters
             return queryset
         return queryset.filter(option[1]) if isinstance(option[1], Q) else option[1](queryset)
 

@@ -36,22 +36,29 @@ class PausingMixin(ListMixin, ModelAdmin):
         """Pause or resume the row by its domain function. Raises the shop's errors."""
         raise NotImplementedError
 
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Never: coupons, orders, entries and movements refer to these rows."""
+        return False
+
     def pausing_note(self, row: Any) -> str:
         """A sentence on what a pause of this row doesn't stop; empty if it stops all."""
         return ""
 
-    def get_actions_detail(self, request: HttpRequest, object_id: str) -> list[Any]:
-        """Without the button that would change nothing."""
-        row: Any = self.get_object(request, object_id)
-        useless = "resume" if row is None or row.paused_at is None else "pause"
-        buttons = super().get_actions_detail(request, object_id)
-        return [button for button in buttons if button.path != useless]
-
-    @button(description=_("Pause"), icon="pause_circle", permissions=CHANGE)
+    @button(
+        description=_("Pause"),
+        icon="pause_circle",
+        permissions=CHANGE,
+        is_useful=lambda request, row: row.paused_at is None,
+    )
     def pause(self, request: HttpRequest, row: Any) -> Action:
         return self._change_one(request, row, is_paused=True)
 
-    @button(description=_("Resume"), icon="play_circle", permissions=CHANGE)
+    @button(
+        description=_("Resume"),
+        icon="play_circle",
+        permissions=CHANGE,
+        is_useful=lambda request, row: row.paused_at is not None,
+    )
     def resume(self, request: HttpRequest, row: Any) -> Action:
         return self._change_one(request, row, is_paused=False)
 

@@ -6,7 +6,6 @@ are required, reaches the set-up page by its right password and in no other way.
 
 import textwrap
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import segno
@@ -96,17 +95,6 @@ class SetupForm(forms.Form):
     otp = CodeField(help_text=_("The six digits that the app shows now."))
 
 
-@dataclass(frozen=True, slots=True)
-class _Setup:
-    """A set-up in progress, kept in the session of a client that gave the account's password."""
-
-    account_id: int
-    credential: str
-    secret: str
-    until: float
-    next_page: str
-
-
 @method_decorator([never_cache, sensitive_post_parameters("password", "otp")], name="dispatch")
 class SignInPage(LoginView):
     """The admin's page to sign in, which also leads to setting up one-time codes."""
@@ -156,10 +144,9 @@ def sign_in(request: HttpRequest) -> HttpResponseBase:
 @sensitive_post_parameters("otp")
 def set_up(request: HttpRequest) -> HttpResponseBase:
     """The page that sets up one-time codes, and shows the backup codes once it is done."""
-    kept = request.session.get(SETUP_KEY)
-    setup = _Setup(**kept) if kept else None
+    setup: dict[str, Any] = request.session.get(SETUP_KEY, {})
     account = _account_of(setup)
-    if setup is None or account is None:
+    if account is None:
         _end_setup(request)
         if request.method == "POST":
             messages.error(request, SETUP_EXPIRED)
@@ -169,7 +156,7 @@ def set_up(request: HttpRequest) -> HttpResponseBase:
         address = client_address.from_request(request)
         try:
             enrolled = sign_ins.enrol(
-                account=account, secret=setup.secret, code=form.cleaned_data["otp"], address=address
+                account=account, secret=setup["secret"], code=form.cleaned_data["otp"], address=address
             )
         except FirstcomeError as error:
             form.add_error("otp", str(error.detail))
@@ -177,26 +164,25 @@ def set_up(request: HttpRequest) -> HttpResponseBase:
             auth.login(request, account)
             _end_setup(request)
             request.session[second_factor.SESSION_KEY] = enrolled.device_id
-            codes = {"backup_codes": enrolled.backup_codes, "next_page": setup.next_page}
+            codes = {"backup_codes": enrolled.backup_codes, "next_page": setup["next_page"]}
             return _page(request, "shop/backup_codes.html", title=gettext("Backup codes"), **codes)
     # As people type it into an app.
-    in_groups = " ".join(textwrap.wrap(second_factor.secret_as_text(setup.secret), 4))
-    code = _qr_code(second_factor.provisioning_url(account=account, secret=setup.secret))
+    in_groups = " ".join(textwrap.wrap(second_factor.secret_as_text(setup["secret"]), 4))
+    code = _qr_code(second_factor.provisioning_url(account=account, secret=setup["secret"]))
     shown = {"form": form, "account": account, "secret": in_groups, "qr_code": code}
     return _page(request, "shop/otp_setup.html", title=gettext("Set up one-time codes"), **shown)
 
 
 def _begin_setup(request: HttpRequest, account: User, *, next_page: str) -> None:
     """Keep a new secret in the session, under a new key, for the account whose password was right."""
-    setup = _Setup(
-        account_id=account.pk,
-        credential=account.get_session_auth_hash(),
-        secret=second_factor.new_secret(),
-        until=clock.now().timestamp() + SETUP_SECONDS,
-        next_page=next_page or reverse("admin:index"),
-    )
     request.session.flush()
-    request.session[SETUP_KEY] = asdict(setup)
+    request.session[SETUP_KEY] = {
+        "account_id": account.pk,
+        "credential": account.get_session_auth_hash(),
+        "secret": second_factor.new_secret(),
+        "until": clock.now().timestamp() + SETUP_SECONDS,
+        "next_page": next_page or reverse("admin:index"),
+    }
     request.session.set_expiry(SETUP_SECONDS)
 
 
@@ -206,14 +192,14 @@ def _end_setup(request: HttpRequest) -> None:
         request.session.set_expiry(None)
 
 
-def _account_of(setup: _Setup | None) -> User | None:
+def _account_of(setup: dict[str, Any]) -> User | None:
     """The account that sets codes up; None if that took too long, or the account is not active staff any
     more, or has another password.
     """
-    if setup is None or clock.now().timestamp() >= setup.until:
+    if clock.now().timestamp() >= setup.get("until", 0):
         return None
-    account = User.objects.filter(pk=setup.account_id, is_active=True, is_staff=True).first()
-    return account if account and account.get_session_auth_hash() == setup.credential else None
+    account = User.objects.filter(pk=setup["account_id"], is_active=True, is_staff=True).first()
+    return account if account and account.get_session_auth_hash() == setup["credential"] else None
 
 
 def _page(request: HttpRequest, template: str, **shown: Any) -> HttpResponse:

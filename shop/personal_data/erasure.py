@@ -17,8 +17,7 @@ from django_otp.plugins.otp_static.models import StaticDevice
 from django_otp.plugins.otp_totp.models import TOTPDevice
 from uuid_utils.compat import uuid7
 
-from coupons.models import Confirmation, QueueTicket
-from coupons.restriction_models import EligibleAccount
+from coupons.models import Confirmation, EligibleAccount, QueueTicket
 from orders.models import Order, Refund, Saga
 from orders.order_states import OPEN
 from payments import ledger
@@ -69,7 +68,7 @@ def start(*, account_id: int, reason: str, forfeit_balance: bool = False) -> dat
         if is_erased(account):
             return clock.now()
         _require_nothing_open(account_id, forfeit_balance)
-        since = None if account.is_active else _started_at(account_id)
+        since = _started_at(account)
         if since is None:
             accounts.disable(account_ids=[account_id], keeping=(), reason=reason)
             accounts.note_change(STARTED, account_id, after={}, detail=reason)
@@ -112,7 +111,7 @@ def _erase_rows(account_id: int, reason: str, forfeit_balance: bool) -> int | No
     account = accounts.lock(account_id)
     if is_erased(account):
         return None
-    since = None if account.is_active else _started_at(account_id)
+    since = _started_at(account)
     if since is None or clock.now() < since + SETTLING:
         seconds = int(SETTLING.total_seconds())
         text = _("The account is erased once it has been disabled for {seconds} seconds.", seconds=seconds)
@@ -128,9 +127,11 @@ def _erase_rows(account_id: int, reason: str, forfeit_balance: bool) -> int | No
     return balance
 
 
-def _started_at(account_id: int) -> datetime | None:
+def _started_at(account: User) -> datetime | None:
     """When the erasure was started; None if it was not, or the account was enabled since."""
-    subject = accounts.journal_subject(account_id)
+    if account.is_active:
+        return None
+    subject = accounts.journal_subject(account.pk)
     lines = JournalLine.objects.filter(subject=subject, what__in=[f"account.{STARTED}", "account.changed"])
     for line in lines.order_by("-id").iterator():
         if line.what == f"account.{STARTED}":

@@ -8,7 +8,7 @@ import asyncio
 import mmap
 import os
 import socket
-import struct
+from array import array
 from collections.abc import Callable, Iterator
 
 BACKLOG = 10_240
@@ -17,8 +17,8 @@ MAX_LEAD = 2
 PAUSE_SECONDS = 0.005
 OUT_OF_FILES_PAUSE_SECONDS = 0.1
 MAX_ACCEPTED_AT_STOP = 1024
-_NUMBER = struct.Struct("=q")
-_ABSENT = -1
+ABSENT = -1
+"""In the place of the number of a worker that accepts no connections."""
 
 
 class ConnectionCounts:
@@ -26,29 +26,22 @@ class ConnectionCounts:
 
     def __init__(self, descriptor: int) -> None:
         """`descriptor` is of a file in memory, created by `create`."""
-        self._memory = mmap.mmap(descriptor, 0)
+        self.slots = memoryview(mmap.mmap(descriptor, 0)).cast("q")
 
     @staticmethod
     def create(slots: int) -> int:
         """Return the descriptor of a new file in memory in which no worker is present."""
         descriptor = os.memfd_create("connections")
-        os.write(descriptor, _NUMBER.pack(_ABSENT) * slots)
+        os.write(descriptor, array("q", [ABSENT] * slots).tobytes())
         return descriptor
-
-    def publish(self, slot: int, count: int) -> None:
-        _NUMBER.pack_into(self._memory, slot * _NUMBER.size, count)
-
-    def withdraw(self, slot: int) -> None:
-        """Mark that the worker accepts no more connections."""
-        self.publish(slot, _ABSENT)
 
     def lowest(self) -> int:
         """The smallest count among workers that accept connections. Raises `ValueError` if there are none."""
-        return min(count for (count,) in _NUMBER.iter_unpack(self._memory[:]) if count != _ABSENT)
+        return min(count for count in self.slots if count != ABSENT)
 
     def free_slot(self, taken: Iterator[int]) -> int:
         """The first slot that is not taken. Raises `ValueError` if all are."""
-        return min(set(range(len(self._memory) // _NUMBER.size)) - set(taken))
+        return min(set(range(len(self.slots))) - set(taken))
 
 
 class Acceptor:
@@ -76,7 +69,7 @@ class Acceptor:
     def close(self) -> None:
         self._is_closed = True
         self._loop.remove_reader(self._listener)
-        self._counts.withdraw(self._slot)
+        self._counts.slots[self._slot] = ABSENT
         for _ in range(MAX_ACCEPTED_AT_STOP):
             if not self._accept_one():
                 break
@@ -114,5 +107,5 @@ class Acceptor:
 
     def _publish(self) -> int:
         count = self._open_connections() + len(self._accepted)
-        self._counts.publish(self._slot, count)
+        self._counts.slots[self._slot] = count
         return count

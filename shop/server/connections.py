@@ -3,7 +3,7 @@
 Each table is ordered by time: one sweep per second reads only overdue entries, and no request sets a timer.
 """
 
-from collections.abc import Iterator
+from itertools import chain, takewhile
 from typing import TYPE_CHECKING
 
 from prometheus_client import Counter, Gauge
@@ -65,9 +65,10 @@ class Connections(ServerState):
         """
         if len(self.connections) >= self._most and not self._close_longest_idle():
             return None
-        if self._most_per_address is None or _is_loopback(address):
+        address = address.removeprefix("::ffff:")
+        if self._most_per_address is None or address in ("", "::1") or address.startswith("127."):
             return ""
-        network = throttling.network_of_address(address.removeprefix("::ffff:"))
+        network = throttling.network_of_address(address)
         count = self._by_network.get(network, 0)
         if count >= self._most_per_address:
             return None
@@ -86,16 +87,15 @@ class Connections(ServerState):
     def sweep(self, now: float) -> None:
         """Close what is overdue at `now`, in the event loop's time."""
         for connection in _overdue(self.heads, now - HEAD_SECONDS):
-            closed_connections.labels("late_head").inc()
             connection.refuse_late_head()
         for connection in _overdue(self.bodies, now - BODY_SECONDS):
-            late_bodies.inc()
             connection.cut_late_body()
-        for connection in _overdue(
-            self.idle, now - (STOPPING_IDLE_SECONDS if self.is_stopping else IDLE_SECONDS)
-        ):
-            connection.close()
-        for connection in _overdue(self.lingering, now - LINGER_SECONDS):
+        idle_seconds = STOPPING_IDLE_SECONDS if self.is_stopping else IDLE_SECONDS
+        idle, lingering = (
+            _overdue(self.idle, now - idle_seconds),
+            _overdue(self.lingering, now - LINGER_SECONDS),
+        )
+        for connection in chain(idle, lingering):
             connection.close()
         for connection, (since, bytes_before) in list(self.unsent.items()):
             bytes_now = connection.transport.get_write_buffer_size()
@@ -116,15 +116,9 @@ class Connections(ServerState):
         return False
 
 
-def _overdue(table: dict["Connection", float], before: float) -> Iterator["Connection"]:
-    """Remove and yield the connections that have been in the table since `before` or longer."""
-    while table:
-        connection = next(iter(table))
-        if table[connection] > before:
-            return
+def _overdue(table: dict["Connection", float], before: float) -> list["Connection"]:
+    """Remove the connections that have been in the table since `before` or longer; returns them."""
+    overdue = list(takewhile(lambda connection: table[connection] <= before, table))
+    for connection in overdue:
         del table[connection]
-        yield connection
-
-
-def _is_loopback(address: str) -> bool:
-    return address == "::1" or address.removeprefix("::ffff:").startswith("127.") or not address
+    return overdue

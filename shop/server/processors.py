@@ -3,7 +3,7 @@
 import os
 import socket
 
-_claimed_names: list[socket.socket] = []
+_claims: list[socket.socket] = []
 
 
 def pin_to_free_processor(kind: str = "firstcome-web") -> int | None:
@@ -14,19 +14,14 @@ def pin_to_free_processor(kind: str = "firstcome-web") -> int | None:
     if not hasattr(os, "sched_setaffinity"):
         return None
     for number in sorted(os.sched_getaffinity(0)):
-        if _claim_name(f"\0{kind}-processor-{number}"):
-            os.sched_setaffinity(0, {number})
-            return number
+        claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            # An abstract name, which the system frees when the process ends.
+            claim.bind(f"\0{kind}-processor-{number}")
+        except OSError:
+            claim.close()
+            continue
+        _claims.append(claim)
+        os.sched_setaffinity(0, {number})
+        return number
     return None
-
-
-def _claim_name(name: str) -> bool:
-    """Bind an abstract socket name, which the system frees when the process ends; False if it is taken."""
-    claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    try:
-        claim.bind(name)
-    except OSError:
-        claim.close()
-        return False
-    _claimed_names.append(claim)
-    return True

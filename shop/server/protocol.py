@@ -259,12 +259,14 @@ class Protocol(HttpToolsProtocol):
             self._await_first_request()
 
     def refuse_late_head(self) -> None:
+        connections.closed_connections.labels("late_head").inc()
         if self.reads == "head":
             self._refuse(refusals.LATE)
         else:
             self.close()
 
     def cut_late_body(self) -> None:
+        connections.late_bodies.inc()
         self.cycle.is_cut = True
         self.cycle.message_event.set()
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from prometheus_client import multiprocess
 from structlog import get_logger
 
-from shop.server.acceptor import ConnectionCounts
+from shop.server.acceptor import ABSENT, ConnectionCounts
 
 log = get_logger(__name__)
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
@@ -93,7 +93,7 @@ class Supervisor:
     def _remove(self, worker: _Worker) -> None:
         """Forget a worker that has ended. If it was not asked to, and none serves, end the others too."""
         self._workers.remove(worker)
-        self._counts.withdraw(worker.slot)
+        self._counts.slots[worker.slot] = ABSENT
         if METRICS_FOLDER in os.environ:
             multiprocess.mark_process_dead(worker.slot)
         if worker.killed_at is not None:
@@ -102,7 +102,7 @@ class Supervisor:
         if not (worker.is_serving or any(other.is_serving for other in staying)):
             self._exit_code = code if code > 0 else 1
             self._stop()
-        elif len(staying) < self._wanted:
+        elif len(staying) < self._wanted or worker.is_outdated:
             log.warning("a web worker ended; starting another", pid=pid, code=code)
             self._start_after = worker.started_at + RESPAWN_SECONDS
         else:

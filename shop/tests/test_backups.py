@@ -33,7 +33,7 @@ from scripts.stack.mariadb import DATABASE, USER, Server
 from scripts.tests.circles import boots
 from shop import configuration
 from shop.management.commands import migrate
-from shop.operations.backups import binary_logs, dumping, programs
+from shop.operations.backups import dumping, programs, restoring
 from shop.operations.backups.programs import BackupFailed
 from shop.operations.backups.restoring import ID_GAP
 from shop.tests.racing import wait_until
@@ -490,7 +490,7 @@ def test_a_log_reaches_to_the_second_of_its_last_event_that_has_one(tmp_path: Pa
     events = b"".join(struct.pack("<IBIIIH", each, 2, 1, 19, 0, 0) for each in seconds)
     log = tmp_path / "log.000001"
     log.write_bytes(b"\xfebin" + events)
-    assert binary_logs.reach([log]) == datetime.fromtimestamp(1_790_000_007, UTC)
+    assert restoring.reach([log]) == datetime.fromtimestamp(1_790_000_007, UTC)
 
 
 def test_a_dump_reads_no_file_of_the_machine_that_restores_it(server: Server, folder: Path) -> None:

@@ -1,7 +1,7 @@
 """Of several beats one acts, and another one takes over when it ends."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -96,16 +96,6 @@ def test_the_one_that_acts_goes_on_while_the_database_is_away_and_the_other_wait
         acting.refresh()
         waiting.refresh()
     assert (acting.is_ours, waiting.is_ours) == (True, False)
-
-
-def test_a_beat_that_ends_hands_over() -> None:
-    with ExitStack() as second:
-        with kept("one") as first:
-            wait_until(lambda: first.is_ours)
-            other = second.enter_context(kept("two"))
-            assert not other.is_ours
-        wait_until(lambda: other.is_ours, seconds=beat_lease.LEASE_SECONDS)
-        assert not first.is_ours
 
 
 def test_a_second_beat_sends_nothing_while_the_first_acts(own_redis: OwnRedis, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from shop import clock
 from shop.backoffice.board import history, snapshots
 from shop.backoffice.board.page import PERMISSIONS
 from shop.concurrency import shared_read
+from shop.tests.clients import signed_in
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.outages import OwnRedis, database_away, own_redis
 from shop.tests.racing import race
@@ -31,12 +32,6 @@ def account() -> User:
     return made
 
 
-def client_of(account: User) -> Client:
-    client = Client()
-    client.force_login(account)
-    return client
-
-
 def figures_for(client: Client, since: object = 0) -> Any:
     answer = client.get(PATH, {"since": since})
     assert answer.status_code == 200, answer.content
@@ -45,7 +40,7 @@ def figures_for(client: Client, since: object = 0) -> Any:
 
 def test_a_page_gets_the_snapshot_and_the_points_that_it_has_missed(account: User) -> None:
     CampaignFactory.create(name="Spring", quantity=50)
-    client, second = client_of(account), int(clock.now().timestamp()) - 5
+    client, second = signed_in(account), int(clock.now().timestamp()) - 5
     for before in (1, 2, 901):
         history.save(second - before, {"left": before})
 
@@ -65,29 +60,13 @@ def test_accounts_that_may_not_watch_get_no_figures(account: User) -> None:
     support = AccountFactory.create(is_staff=True, permissions=list(PERMISSIONS[:2]))
     for client, status, code in (
         (Client(), 401, b"not_authenticated"),
-        (client_of(AccountFactory.create()), 401, b"not_authenticated"),
-        (client_of(support), 403, b"orders.view_order"),
+        (signed_in(AccountFactory.create()), 401, b"not_authenticated"),
+        (signed_in(support), 403, b"orders.view_order"),
     ):
         answer = client.get(PATH)
         assert answer.status_code == status
         assert code in answer.content
-    assert client_of(account).post(PATH).status_code == 405
-
-
-def sign_out(account: User, client: Client) -> None:
-    client.post("/admin/logout/")
-
-
-def disable(account: User, client: Client) -> None:
-    User.objects.filter(pk=account.pk).update(is_active=False)
-
-
-def take_staff(account: User, client: Client) -> None:
-    User.objects.filter(pk=account.pk).update(is_staff=False)
-
-
-def take_permission(account: User, client: Client) -> None:
-    account.user_permissions.remove(Permission.objects.get(codename="view_order"))
+    assert signed_in(account).post(PATH).status_code == 405
 
 
 def change_password(account: User, client: Client) -> None:
@@ -95,21 +74,28 @@ def change_password(account: User, client: Client) -> None:
     account.save()
 
 
-@pytest.mark.parametrize(
-    "lose", [sign_out, disable, take_staff, take_permission, change_password], ids=lambda lose: lose.__name__
-)
-def test_a_page_gets_no_more_figures_once_its_account_may_not_watch(
-    account: User, lose: Callable[[User, Client], None]
-) -> None:
-    client, allowed = client_of(account), client_of(SuperuserFactory.create())
+LOSSES: dict[str, Callable[[User, Client], object]] = {
+    "sign out": lambda account, client: client.post("/admin/logout/"),
+    "be disabled": lambda account, client: User.objects.filter(pk=account.pk).update(is_active=False),
+    "leave the staff": lambda account, client: User.objects.filter(pk=account.pk).update(is_staff=False),
+    "lose a permission": lambda account, client: account.user_permissions.remove(
+        Permission.objects.get(codename="view_order")
+    ),
+    "change the password": change_password,
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_page_gets_no_more_figures_once_its_account_may_not_watch(account: User, loss: str) -> None:
+    client, allowed = signed_in(account), signed_in(SuperuserFactory.create())
     figures_for(client)
-    lose(account, client)
-    assert client.get(PATH).status_code == (403 if lose is take_permission else 401)
+    LOSSES[loss](account, client)
+    assert client.get(PATH).status_code == (403 if loss == "lose a permission" else 401)
     figures_for(allowed)
 
 
 def test_a_board_that_is_only_looked_at_is_no_use_of_the_session(account: User) -> None:
-    client, soon = client_of(account), timezone.now() + timedelta(hours=1)
+    client, soon = signed_in(account), timezone.now() + timedelta(hours=1)
     Session.objects.update(expire_date=soon)
     with clock.shifted(by=timedelta(minutes=11)):
         figures_for(client)
@@ -121,7 +107,7 @@ def test_a_board_that_is_only_looked_at_is_no_use_of_the_session(account: User) 
 def test_a_snapshot_is_read_once_for_all_viewers_and_never_without_them(
     account: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clients = [client_of(SuperuserFactory.create()) for _ in range(10)]
+    clients = [signed_in(SuperuserFactory.create()) for _ in range(10)]
     read, compose = [], snapshots.compose
 
     def composed(**given: Any) -> Any:
@@ -141,7 +127,7 @@ def test_a_snapshot_is_read_once_for_all_viewers_and_never_without_them(
 
 def test_the_board_goes_on_when_the_clock_is_set_back(account: User) -> None:
     """It waited until the clock had come to the second of the last snapshot again."""
-    client = client_of(account)
+    client = signed_in(account)
     with clock.shifted(by=timedelta(hours=1)):
         before = figures_for(client)["snapshot"]["second"]
     shared_read.forget_all()
@@ -151,7 +137,7 @@ def test_the_board_goes_on_when_the_clock_is_set_back(account: User) -> None:
 
 def test_without_redis_the_board_shows_what_the_database_has(account: User, own_redis: OwnRedis) -> None:
     CampaignFactory.create(name="Spring")
-    client = client_of(account)
+    client = signed_in(account)
     assert figures_for(client)["snapshot"]["counts"]
     own_redis.kill()
     shared_read.forget_all()
@@ -161,7 +147,7 @@ def test_without_redis_the_board_shows_what_the_database_has(account: User, own_
 
 
 def test_without_the_database_pages_are_told_to_ask_again(account: User) -> None:
-    client = client_of(account)
+    client = signed_in(account)
     client.raise_request_exception = False
     with database_away():
         assert client.get(PATH).status_code == 503

@@ -11,13 +11,14 @@ from coupons.models import Campaign
 from coupons.tests.factories import CampaignFactory, accounts, coupon_of
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
+from sales.tests.factories import create_sale
 from shop.backoffice.board import readings
 from shop.backoffice.board.page import PERMISSIONS
 from shop.models import JournalLine
 from shop.tests.factories import AccountFactory, SuperuserFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
-CHANGES = ["coupons.change_campaign", "inventory.change_product"]
+CHANGES = ["coupons.change_campaign", "inventory.change_product", "sales.change_sale"]
 
 
 def client_of(*permissions: str, **headers: str) -> Client:
@@ -50,22 +51,25 @@ def test_the_page_has_no_script_or_style_of_its_own_and_loads_nothing_from_elsew
     assert "http://" not in page and "https://" not in page
 
 
-def test_a_campaign_is_paused_and_resumed_with_the_operator_and_the_reason(campaign: Campaign) -> None:
-    client = client_of(*CHANGES)
-    answer = press(client, f"campaigns/{campaign.pk}/pause")
-    assert (answer.status_code, answer.json()["detail"][:17]) == (200, "Spring is paused:")
-    campaign.refresh_from_db()
-    assert campaign.paused_at is not None
-    assert press(client, f"campaigns/{campaign.pk}/pause").status_code == 200  # repeating is safe
-    answer = press(client, f"campaigns/{campaign.pk}/resume", reason="The price is right.")
+@pytest.mark.parametrize("kind", ["campaign", "product", "sale"])
+def test_a_row_is_paused_and_resumed_with_the_operator_and_the_reason(kind: str) -> None:
+    made = {"campaign": CampaignFactory.create, "product": ProductFactory.create, "sale": create_sale}
+    row, client = made[kind](name="Spring"), client_of(*CHANGES)
+    for _ in range(2):  # repeating is safe
+        answer = press(client, f"{kind}s/{row.pk}/pause")
+        assert (answer.status_code, answer.json()["detail"][:17]) == (200, "Spring is paused:")
+    row.refresh_from_db()
+    assert row.paused_at is not None
+    answer = press(client, f"{kind}s/{row.pk}/resume", reason="The price is right.")
     assert answer.json()["detail"].startswith("Spring is resumed:")
-    campaign.refresh_from_db()
-    assert campaign.paused_at is None
+    row.refresh_from_db()
+    assert row.paused_at is None
     operator = User.objects.get(is_staff=True)
-    lines = JournalLine.objects.filter(subject=f"campaign {campaign.pk}").order_by("id")
+    changes = [f"{kind}.paused", f"{kind}.resumed"]
+    lines = JournalLine.objects.filter(subject=f"{kind} {row.pk}", what__in=changes).order_by("id")
     assert [(line.what, line.actor, line.actor_id, line.detail) for line in lines] == [
-        ("campaign.paused", "staff", operator.pk, "A wrong price."),
-        ("campaign.resumed", "staff", operator.pk, "The price is right."),
+        (changes[0], "staff", operator.pk, "A wrong price."),
+        (changes[1], "staff", operator.pk, "The price is right."),
     ]
 
 
@@ -86,18 +90,6 @@ def test_a_pause_says_how_many_slots_a_partner_may_still_make_coupons(number: in
     for text in (dialog, page, answer):
         assert ("with the partner and may still become" in text) == bool(number)
         assert note in text
-
-
-def test_a_product_is_paused_and_resumed(product: Product) -> None:
-    client = client_of(*CHANGES)
-    assert press(client, f"products/{product.pk}/pause").json()["detail"].startswith("Mug is paused:")
-    product.refresh_from_db()
-    assert product.paused_at is not None
-    assert press(client, f"products/{product.pk}/resume").json()["detail"].startswith("Mug is resumed:")
-    product.refresh_from_db()
-    assert product.paused_at is None
-    lines = JournalLine.objects.filter(subject=f"product {product.pk}", what__startswith="product.")
-    assert {line.detail for line in lines} >= {"A wrong price."}
 
 
 def test_a_quantity_is_raised_and_never_lowered(campaign: Campaign) -> None:

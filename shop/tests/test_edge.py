@@ -18,7 +18,7 @@ from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.core.exceptions import SynchronousOnlyOperation
 
-from coupons import issued_coupons
+from coupons import issued_coupons, remembered
 from coupons.allocation.writes import Issued
 from coupons.issuing import issuing
 from coupons.models import Confirmation, Coupon
@@ -317,7 +317,7 @@ def coupon_at_hand(caller: Caller, monkeypatch: pytest.MonkeyPatch, settings: La
     assert isinstance(issued, Issued)
     batcher = AtOnce(lambda request: issued)
     monkeypatch.setattr(issuing.group_commit, "batcher", lambda campaign_id: batcher)
-    monkeypatch.setattr(issuing, "REMEMBER_SECONDS", 3600.0)
+    monkeypatch.setattr(remembered, "SECONDS", 3600.0)
     issuing.forget()
     return {"campaign": campaign.pk}
 
@@ -361,7 +361,7 @@ async def function_calls_of(call: Callable[[], Awaitable[Answer]]) -> int:
 def keep_disabled_accounts(*, age: float) -> None:
     """Have them remembered as if they were read so many seconds ago."""
     cached, began_at = disabled_accounts.CACHED, time.monotonic() - age
-    known = cached._last.value if cached._last else DisabledAccounts(frozenset())
+    known = cached._last.value if cached._last else DisabledAccounts(frozenset(), {})
     cached._last = Reading(known, began_at, began_at + disabled_accounts.REFRESH_AFTER_SECONDS)
 
 
@@ -452,7 +452,7 @@ def test_a_slow_partner_delays_no_other_call(
         may_end.wait(20)
         raise Unavailable("The partner doesn't answer.")
 
-    monkeypatch.setattr(issuing.confirming, "ask_partner", confirm_slowly)
+    monkeypatch.setattr(issuing.confirmation, "ask_partner", confirm_slowly)
 
     async def call_all() -> tuple[float, list[Answer]]:
         stuck = asyncio.gather(*[other.post("/coupons", {"campaign": slow.pk}) for other in others])
@@ -546,13 +546,14 @@ def test_slow_views_in_all_threads_delay_no_hot_call(four_threads: None, product
         ]
         longest = 0.0
         for age in (
-            issuing.REMEMBER_SECONDS,
+            remembered.SECONDS,
             disabled_accounts.REFRESH_AFTER_SECONDS,
             disabled_accounts.MAX_AGE_SECONDS,
         ):
             keep_disabled_accounts(age=age)
-            for known in issuing._remembered:
-                issuing._remembered[known] = (*issuing._remembered[known][:2], time.monotonic())
+            shared = remembered.campaign(campaign.pk)
+            if shared._last:
+                shared._last = shared._last._replace(is_due_at=time.monotonic())
             await asyncio.sleep(0.3)
             began_at = time.monotonic()
             done, _ = await asyncio.wait([asyncio.ensure_future(call()) for _ in range(4)], timeout=10)

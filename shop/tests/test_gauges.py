@@ -33,14 +33,6 @@ def failures(gauge: str) -> float:
     return REGISTRY.get_sample_value("firstcome_gauge_failures_total", {"gauge": gauge}) or 0
 
 
-def test_a_gauge_is_read_at_each_scrape() -> None:
-    readings = iter([1.0, 2.5])
-    gauges.register("firstcome_things", help="Things.", read=lambda: next(readings))
-
-    assert exposed() == {"firstcome_things": 1.0}
-    assert b"# TYPE firstcome_things gauge" in gauges.exposition()
-
-
 def test_after_a_database_error_other_database_gauges_are_skipped() -> None:
     reads = []
 

@@ -1,4 +1,3 @@
-import asyncio
 import itertools
 import threading
 import time
@@ -365,18 +364,6 @@ def test_inside_a_transaction_a_failure_leaves_the_rest_intact(counting: None) -
     assert tally.entries() == {"first": 1, "second": 2}
 
 
-def test_inside_a_transaction_no_request_waits_for_the_batcher(counting: None) -> None:
-    gate = Gate(lambda requests: requests)
-    batcher: Batcher[str, str] = Batcher(
-        lambda requests: gate(requests) if "leading" in requests else requests
-    )
-    with led_by(batcher, gate) as leader:
-        with transaction.atomic():
-            assert batcher.submit("inside") == "inside"
-        assert leader.is_alive()
-    assert leader.result() == "leading"
-
-
 @pytest.mark.django_db
 def test_it_works_within_a_test_case(tally_tables: None) -> None:
     tally.reset()
@@ -571,31 +558,6 @@ def test_an_outcome_that_cannot_be_delivered_does_not_affect_the_others(transact
             batcher.enter(number, on_result)
     assert [results.get(timeout=SOON) for _ in range(4)] == ["refused", 1, "refused", 3]
     assert batcher.submit(4) == 4
-
-
-def test_coroutines_of_one_loop_share_batches(transactional_db: None) -> None:
-    batches: list[int] = []
-
-    def decide(requests: Sequence[int]) -> Sequence[int | Exception]:
-        batches.append(len(requests))
-        return [Rejected("odd") if request % 2 else request for request in requests]
-
-    batcher: Batcher[int, int] = Batcher(decide, run=run_without_transaction)
-
-    async def enter(number: int) -> Any:
-        loop = asyncio.get_running_loop()
-        future = loop.create_future()
-        batcher.enter(number, lambda outcome: loop.call_soon_threadsafe(future.set_result, outcome))
-        return await future
-
-    async def enter_many() -> list[Any]:
-        return await asyncio.gather(*map(enter, range(100)))
-
-    outcomes = asyncio.run(enter_many())
-    assert outcomes[::2] == list(range(0, 100, 2))
-    assert all(isinstance(outcome, Rejected) for outcome in outcomes[1::2])
-    assert sum(batches) == 100
-    assert len(batches) < 50
 
 
 def test_each_request_has_one_result_if_outcomes_and_deadlines_race(

@@ -10,7 +10,7 @@ import pytest
 from django.contrib import admin
 from django.contrib.auth.models import User
 from django.db import OperationalError, connection
-from django.test import Client, RequestFactory
+from django.test import RequestFactory
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from uuid_utils.compat import uuid7
@@ -28,6 +28,7 @@ from shop.backoffice.home.sections import State, Work
 from shop.management.laws import LAWS
 from shop.models import JournalLine, LawStatus
 from shop.tests import servers
+from shop.tests.clients import signed_in
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.plans import assert_read_by_index
 from shop.tests.second_connection import another_connection, ask
@@ -47,9 +48,7 @@ OF_GROUP = {
 
 
 def opened(user: User) -> Any:
-    client = Client()
-    client.force_login(user)
-    page = client.get("/admin/")
+    page = signed_in(user).get("/admin/")
     assert page.status_code == 200
     return page
 
@@ -317,13 +316,7 @@ def test_every_statement_is_answered_by_an_index() -> None:
         assert_read_by_index(statement)
 
 
-# The groups of models, in the navigation and on the page.
-
-
 def test_every_model_of_the_admin_is_in_exactly_one_group() -> None:
     named = [label for group in navigation.GROUPS for label in group.models]
     assert len(named) == len(set(named))
     assert set(named) == {model._meta.label_lower for model in admin.site._registry}
-
-
-# What the page is for people: its markup.

@@ -71,9 +71,18 @@ def test_an_export_needs_the_view_permission_and_that_to_export(permissions, sta
     list(response)
 
 
-def test_an_unknown_filter_exports_nothing(operator):
+@pytest.mark.parametrize("address", [PRODUCTS, "/admin/sales/sale/export/"])
+def test_an_export_counts_no_rows_and_reads_no_page_of_the_list(operator, address):
+    with CaptureQueriesContext(connection) as statements:
+        response = operator.get(f"{address}?q=zz")
+    text_of(response)
+    assert not [one["sql"] for one in statements if "COUNT(*)" in one["sql"] or "%zz%" in one["sql"]]
+
+
+@pytest.mark.parametrize("query", ["price__exact=many", "state=none_such"])
+def test_an_unknown_filter_exports_nothing(operator, query):
     ProductFactory.create()
-    response = operator.get(f"{PRODUCTS}?price__exact=many", follow=True)
+    response = operator.get(f"{PRODUCTS}?{query}", follow=True)
     assert "Nothing was exported" in response.content.decode()
     assert not JournalLine.objects.filter(what="list.exported").exists()
 

@@ -17,7 +17,6 @@ TIMES = ("seconds", "_ms", "deadline", "until", "pause", "monotonic", "elapsed",
 # And with these names: times under other names, and gauges, whose values are always floats.
 MOMENTS = {
     "coupons/metrics/state.py": {"read_running"},
-    "coupons/issuing/issuing.py": {"_remembered"},
     "inventory/mirror/healing.py": {"now", "long_ago", "drift", "found", "started_before"},
     "orders/metrics/state.py": {"read_in_doubt", "read_stock"},
     "orders/saga/backlog.py": {"_read_at"},

@@ -10,8 +10,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.urls import reverse
 
 from coupons import issued_coupons
-from coupons.models import Coupon
-from coupons.restriction_models import EligibleAccount
+from coupons.models import Coupon, EligibleAccount
 from coupons.tests.factories import CampaignFactory
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory

@@ -23,29 +23,20 @@ def test_each_process_has_its_own_processor_and_one_without_runs_anywhere() -> N
     processes = [_start() for _ in range(len(HERE) + 1)]
     try:
         results = [json.loads(process.stdout.readline()) for process in processes if process.stdout]
+        pinned = [(number, processors) for number, processors in results if number is not None]
+        assert sorted(pinned) == [(number, [number]) for number in HERE]
+        assert [processors for number, processors in results if number is None] == [HERE]
+        # The processor of a killed process is free again.
+        killed = next(index for index, (number, _) in enumerate(results) if number is not None)
+        processes[killed].kill()
+        processes[killed].wait()
+        processes.append(_start())
+        assert processes[-1].stdout
+        assert json.loads(processes[-1].stdout.readline())[0] == results[killed][0]
     finally:
         for process in processes:
             process.kill()
             process.wait()
-
-    pinned = [(number, processors) for number, processors in results if number is not None]
-    assert sorted(pinned) == [(number, [number]) for number in HERE]
-    assert [processors for number, processors in results if number is None] == [HERE]
-
-
-def test_the_processor_of_a_killed_process_is_free_again() -> None:
-    first = _start()
-    assert first.stdout
-    number, _ = json.loads(first.stdout.readline())
-    first.kill()
-    first.wait()
-    second = _start()
-    assert second.stdout
-    again, _ = json.loads(second.stdout.readline())
-    second.kill()
-    second.wait()
-
-    assert again == number
 
 
 def _start() -> "subprocess.Popen[str]":

@@ -18,6 +18,7 @@ from orders.tests import operating_pages
 from payments import selectors
 from payments.models import Payment
 from shop.backoffice.search import finders
+from shop.tests.clients import signed_in
 from shop.tests.factories import AccountFactory, OrderFactory, SuperuserFactory
 from shop.tests.plans import assert_read_by_index
 from shop.tests.servers import explain
@@ -37,9 +38,7 @@ FOUND_BY_GROUP = {
 
 
 def client_of(user: User | None = None) -> Client:
-    client = Client()
-    client.force_login(user or SuperuserFactory.create())
-    return client
+    return signed_in(user or SuperuserFactory.create())
 
 
 def sent(term: str, user: User | None = None) -> Any:

@@ -70,6 +70,7 @@ def test_a_beat_whose_hosts_clock_was_set_back_was_silent_until_it_was_where_it_
         assert entry.is_due().is_due
 
 
+@pytest.mark.django_db
 def test_a_beat_was_silent_after_the_databases_clock_had_gone_back(tmp_path: Path) -> None:
     class Lease:
         is_ours = True

@@ -89,13 +89,11 @@ def test_a_refresh_token_is_good_for_one_use() -> None:
     refresh = tokens.create_token_pair(account).refresh
 
     first = client_of().post("/auth/refresh", {"refresh": refresh})
-    again = client_of().post("/auth/refresh", {"refresh": refresh})
 
     assert first.status_code == 200
     assert authentication.verify_access_token(first.json()["access"]).id == account.pk
-    assert again.status_code == 401
-    assert again.json()["code"] == "token_invalid"
-    assert client_of().post("/auth/refresh", {"refresh": first.json()["refresh"]}).status_code == 200
+    assert refreshed(refresh) is None
+    assert refreshed(first.json()["refresh"])
 
 
 @pytest.mark.django_db(transaction=True)
@@ -137,10 +135,7 @@ def test_the_refresh_token_of_an_account_that_ended_is_refused(fate: str) -> Non
     else:
         User.objects.filter(pk=account.pk).delete()
 
-    refused = client_of().post("/auth/refresh", {"refresh": refresh})
-
-    assert refused.status_code == 401
-    assert refused.json()["code"] == "token_invalid"
+    assert refreshed(refresh) is None
 
 
 @pytest.mark.django_db
@@ -233,9 +228,7 @@ def test_other_sign_ins_of_the_account_go_on() -> None:
 
 @pytest.mark.django_db
 def test_an_access_token_refreshes_nothing() -> None:
-    refused = client_of().post("/auth/refresh", {"refresh": tokens.create_access_token(AccountFactory())})
-
-    assert refused.json()["code"] == "token_invalid"
+    assert refreshed(tokens.create_access_token(AccountFactory())) is None
 
 
 @pytest.mark.django_db

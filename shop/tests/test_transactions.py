@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from django.db import IntegrityError, InternalError, OperationalError, connectio
 
 from scripts.stack import ports
 from shop.db import open_transaction, transactions
-from shop.errors import Rejected, Unavailable
+from shop.errors import Unavailable
 from shop.http import problems
 from shop.tests import servers, tally
 from shop.tests.lost_replies import error_packet, losing_reply_to_commit
@@ -480,62 +480,11 @@ def test_a_database_that_accepts_connections_and_never_replies_is_reported_quick
         assert time.monotonic() - started_at < 6
 
 
-def written_by(work: Callable[[Any], Any]) -> list[list[str]]:
-    """The items queued in a transaction of `work`, as they were written: one list per write."""
-    writes: list[list[str]] = []
-
-    def write(items: Sequence[str]) -> None:
-        assert connection.in_atomic_block
-        writes.append(list(items))
-
-    transactions.run(lambda: work(write), transactions.KEYED)
-    return writes
-
-
-def test_queued_items_are_written_once_and_in_order_before_the_commit(counting: None) -> None:
-    def work(write: Any) -> None:
-        open_transaction.write_before_commit(write, ["a"])
-        transactions.run_or_savepoint(
-            lambda: open_transaction.write_before_commit(write, ["b"]), transactions.KEYED
-        )
-        open_transaction.write_before_commit(write, ["c"])
-
-    assert written_by(work) == [["a", "b", "c"]]
-
-
-def test_items_queued_in_a_failed_savepoint_are_dropped(counting: None) -> None:
-    def work(write: Any) -> None:
-        open_transaction.write_before_commit(write, ["kept"])
-        with suppress(Rejected), open_transaction.savepoint():
-            open_transaction.write_before_commit(write, ["dropped"])
-            raise Rejected("not that", code="no")
-        open_transaction.write_before_commit(write, ["kept too"])
-
-    assert written_by(work) == [["kept", "kept too"]]
-
-
-def test_items_queued_in_a_failed_attempt_are_not_written_by_the_next(counting: None) -> None:
-    attempts = iter("ab")
-
-    def work(write: Any) -> None:
-        attempt = next(attempts)
-        open_transaction.write_before_commit(write, [attempt])
-        if attempt == "a":
-            raise OperationalError(transactions.DEADLOCK, "made up")
-
-    assert written_by(work) == [["b"]]
-
-
 def test_in_a_transaction_opened_elsewhere_items_are_written_at_once(counting: None) -> None:
     writes: list[Sequence[str]] = []
     with transaction.atomic():
         open_transaction.write_before_commit(writes.append, ["a"])
         assert writes == [["a"]]
-
-
-def test_nothing_is_queued_outside_a_transaction(counting: None) -> None:
-    with pytest.raises(transaction.TransactionManagementError):
-        open_transaction.write_before_commit(lambda items: None, ["a"])
 
 
 def test_assert_inside_raises_outside_a_transaction(counting: None) -> None:

@@ -127,6 +127,15 @@ def test_a_hang_up_replaces_all_workers_without_a_failed_request(tmp_path: Path)
                 client.result()
 
 
+def test_a_worker_that_dies_during_a_hang_up_does_not_end_the_replacement(tmp_path: Path) -> None:
+    with small(tmp_path) as server:
+        before = workers_of(server.child.pid)
+        server.child.send_signal(signal.SIGHUP)
+        wait_until(lambda: len(workers_of(server.child.pid)) == 3, seconds=20)
+        os.kill(min(before), signal.SIGKILL)
+        wait_until(lambda: len(now := workers_of(server.child.pid)) == 2 and not now & before, seconds=90)
+
+
 def test_workers_end_when_their_supervisor_is_killed(tmp_path: Path) -> None:
     with small(tmp_path) as server:
         workers = workers_of(server.child.pid)

@@ -47,6 +47,8 @@ MOST_PENDING = 10_000
 """Of an endpoint: with so many refused events nothing more is read from the feed, which keeps what comes."""
 PASS_SECONDS, LOOK_SECONDS = 15.0, 1.0
 """How long requests of a pass begin, and how often it looks whether the endpoint was changed."""
+LEASE_SECONDS = 30
+"""How long a worker has an endpoint without renewing that: before each pass, and within one."""
 FEWEST_ATTEMPTS = 5
 """Even an old event has so many, because it may have waited for others."""
 
@@ -244,11 +246,18 @@ def _send_all(
                     break
 
     ends_at = time.monotonic() + PASS_SECONDS
+    renew_at = time.monotonic() + LEASE_SECONDS / 3
     futures = [pool.submit(work) for _ in range(min(SENDING_AT_ONCE, len(batch.jobs_by_order)))]
     try:
-        while wait(futures, timeout=LOOK_SECONDS).not_done and not is_over.is_set():
+        while wait(futures, timeout=LOOK_SECONDS).not_done:
             if time.monotonic() > ends_at or _is_changed(endpoint):
                 is_over.set()
+            if time.monotonic() > renew_at:
+                # A request may take as long as a lease.
+                renew_at = time.monotonic() + LEASE_SECONDS / 3
+                until = clock.now() + timedelta(seconds=LEASE_SECONDS)
+                leased = WebhookEndpoint.objects.filter(pk=endpoint.pk, lease_token=endpoint.lease_token)
+                leased.update(leased_until=until)
         for future in futures:
             future.result()
     finally:

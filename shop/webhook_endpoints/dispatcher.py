@@ -24,8 +24,6 @@ from shop.webhook_models import WebhookDelivery, WebhookEndpoint
 
 log = get_logger(__name__)
 POLL_SECONDS = 0.5
-LEASE_SECONDS = 60
-"""Renewed before each pass, which takes half as long."""
 STOP_SECONDS = 5.0
 PAUSE_AFTER_FAILURE_SECONDS = 10.0
 """After a pass that could not be recorded, before the endpoint is released."""
@@ -116,7 +114,7 @@ def lease(endpoint_id: UUID, token: str) -> bool:
     now = clock.now()
     free = Q(leased_until=None) | Q(leased_until__lte=now) | Q(lease_token=token)
     rows = WebhookEndpoint.objects.filter(free, pk=endpoint_id)
-    until = now + timedelta(seconds=LEASE_SECONDS)
+    until = now + timedelta(seconds=delivery_pass.LEASE_SECONDS)
     return transactions.run(
         lambda: rows.update(lease_token=token, leased_until=until) == 1, transactions.REPEATABLE
     )

@@ -216,6 +216,22 @@ def secrets_of(endpoint: WebhookEndpoint, at: datetime) -> list[str]:
     return [endpoint.secret, *(secret for secret, _until in _former_secrets(endpoint, at))]
 
 
+def forget_former_secrets() -> int:
+    """Delete the former secrets that sign no more. Returns of how many endpoints."""
+
+    def work() -> int:
+        now, changed = clock.now(), 0
+        for endpoint in WebhookEndpoint.objects.select_for_update().filter(former_secrets__isnull=False):
+            left = _former_secrets(endpoint, now)
+            if left != endpoint.former_secrets:
+                endpoint.former_secrets = left or None
+                endpoint.save(update_fields=["former_secrets"])
+                changed += 1
+        return changed
+
+    return transactions.run(work, transactions.REPEATABLE)
+
+
 def lost_right(endpoint: WebhookEndpoint) -> str:
     """Why its owner may not read events any more; empty while the owner may."""
     readers = User.objects.with_perm(reading.READ_EVENTS, backend=BACKEND).filter(is_staff=True)

@@ -1,22 +1,33 @@
-"""The strategies for concurrent requests for one campaign: one module each, all with the same signature."""
+"""The strategies for concurrent requests for one campaign: one module each, all with the same signature.
+
+Each allocates a slot to one account, as `coupons.issuing.issuing.issue` promises; the campaign exists. The
+slot is a coupon, or pending confirmation if the campaign has a partner, which no strategy calls: no lock is
+held during that call. `queue` returns a ticket instead.
+"""
 
 from functools import lru_cache
-from typing import Protocol
 
 from coupons import CAMPAIGNS_AT_ONCE
-from coupons.allocation.writes import Issued, PendingConfirmation, Queued
+from coupons.allocation import eligibility
+from coupons.allocation.eligibility import Applicants
+from shop.concurrency.group_commit import Batcher
 from shop.concurrency.hot_rows import MAX_CONCURRENT, ConcurrencyLimit
+from shop.db import transactions
 from shop.lazy_texts import mark as _
 
+# A read takes a millisecond, in which few other requests arrive.
+LOOKUP_INTERVAL_SECONDS = 0.01
 
-class Strategy(Protocol):
-    """Allocates a slot to one account, as `coupons.issuing.issuing.issue` promises. The campaign exists.
 
-    The slot is a coupon, or pending confirmation if the campaign has a partner. The strategy doesn't call the
-    partner, so that no lock is held during the call. `queue` returns a ticket instead.
-    """
-
-    def __call__(self, *, campaign_id: int, user_id: int) -> Issued | PendingConfirmation | Queued: ...
+@lru_cache(maxsize=CAMPAIGNS_AT_ONCE)
+def lookup_batcher(campaign_id: int) -> Batcher[int, Applicants]:
+    """The batcher whose requests read the campaign and their account's coupon."""
+    return Batcher(
+        lambda user_ids: [eligibility.read_campaign(campaign_id, set(user_ids))] * len(user_ids),
+        name="coupon_lookups",
+        run=transactions.read,
+        min_interval_seconds=LOOKUP_INTERVAL_SECONDS,
+    )
 
 
 @lru_cache(maxsize=CAMPAIGNS_AT_ONCE)

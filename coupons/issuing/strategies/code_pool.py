@@ -11,13 +11,12 @@ from functools import lru_cache, partial
 
 from django.db import IntegrityError
 
-from coupons import CAMPAIGNS_AT_ONCE, pool
+from coupons import CAMPAIGNS_AT_ONCE, pool, pool_list
 from coupons.allocation import eligibility, writes
 from coupons.allocation.eligibility import AllocationResult
 from coupons.allocation.writes import AssignedCodes, Issued, IssueRequest, PendingConfirmation
+from coupons.issuing.strategies import lookup_batcher
 from coupons.models import Campaign
-from coupons.pool_list import pool_list
-from shop import clock
 from shop.concurrency.group_commit import Batcher
 from shop.errors import Overloaded, Rejected
 
@@ -31,14 +30,12 @@ class PoolRequest:
 
 
 def issue(*, campaign_id: int, user_id: int) -> Issued | PendingConfirmation:
-    """Claim a code, submit it to the campaign's batcher, and acknowledge or return it afterwards.
-
-    Raises `Unavailable` without Redis. When the result isn't known, the code stays in flight.
-    """
-    found = _lookup_batcher(campaign_id).submit(user_id)
-    if not isinstance(found, Campaign):
-        return found
-    code = pool_list.claim_code(found, user_id=user_id)
+    """Claim a code, submit it to the batcher, and resolve it, unless the result isn't known."""
+    applicants = lookup_batcher(campaign_id).submit(user_id)
+    answer = applicants.answer(user_id)
+    if answer:
+        return eligibility.unwrap(answer)
+    code = pool_list.claim_code(applicants.campaign, user_id=user_id)
     try:
         outcome = _batcher(campaign_id).submit(PoolRequest(IssueRequest(user_id), code))
     except (Rejected, Overloaded, IntegrityError):
@@ -53,25 +50,6 @@ def issue(*, campaign_id: int, user_id: int) -> Issued | PendingConfirmation:
 def _resolve_code(campaign_id: int, user_id: int, code: str | None, *, is_spent: bool) -> None:
     if code is not None:
         pool_list.resolve_code(campaign_id, user_id=user_id, code=code, is_spent=is_spent)
-
-
-@lru_cache(maxsize=CAMPAIGNS_AT_ONCE)
-def _lookup_batcher(campaign_id: int) -> Batcher[int, Issued | PendingConfirmation | Campaign]:
-    """Finds the requests that need no code, because they have a coupon or are refused; read in batches."""
-    return Batcher(lambda user_ids: _read_existing(campaign_id, user_ids), name="code_pool_lookups")
-
-
-def _read_existing(campaign_id: int, user_ids: Sequence[int]) -> list[AllocationResult | Campaign]:
-    """Each account's existing coupon or refusal; the campaign for an account that may claim a code."""
-    campaign = Campaign.objects.get(pk=campaign_id)
-    now = clock.now()
-    existing = eligibility.existing_coupons(campaign, set(user_ids))
-    listed = eligibility.listed_accounts(campaign, user_ids)
-    return [
-        eligibility.existing_result_or_refusal(campaign, user_id, existing.get(user_id), now, listed=listed)
-        or campaign
-        for user_id in user_ids
-    ]
 
 
 @lru_cache(maxsize=CAMPAIGNS_AT_ONCE)

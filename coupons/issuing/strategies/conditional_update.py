@@ -15,7 +15,6 @@ from coupons.allocation.eligibility import AllocationResult
 from coupons.allocation.writes import Issued, IssueRequest, PendingConfirmation
 from coupons.issuing.strategies import concurrency_limit
 from coupons.models import Campaign
-from shop import clock
 from shop.db import transactions
 from shop.errors import Rejected
 from shop.lazy_texts import mark as _
@@ -35,37 +34,28 @@ def issue(*, campaign_id: int, user_id: int) -> Issued | PendingConfirmation:
 
 
 def _decide(campaign_id: int, request: IssueRequest) -> AllocationResult:
-    """The account's existing coupon or refusal, read without a lock; else what the guarded UPDATE decides.
-
-    The UPDATE decides whether the campaign, and the account's place in its list, still are as `eligibility`
-    demands; whether the account has a coupon was decided before it.
-    """
-    now = clock.now()
-    seen = Campaign.objects.get(pk=campaign_id)
-    existing = eligibility.existing_coupons(seen, [request.user_id]).get(request.user_id)
-    listed = eligibility.listed_accounts(seen, [request.user_id])
-    answer = eligibility.existing_result_or_refusal(seen, request.user_id, existing, now, listed=listed)
+    """The account's existing coupon or refusal, read without a lock; else what the guarded UPDATE decides."""
+    user_id = request.user_id
+    seen = eligibility.read_campaign(campaign_id, [user_id])
+    answer = seen.answer(user_id)
     if answer:
         return answer
-    is_counted = _count_slot(seen, request.user_id, now)
-    campaign = Campaign.objects.get(pk=campaign_id)
-    if is_counted:
-        return _write_slot(campaign, request, now)
+    column = "confirming" if seen.campaign.partner else "issued"
+    issuable = Campaign.objects.filter(
+        eligibility.issues_at(seen.now),
+        eligibility.lets_in(user_id),
+        pk=campaign_id,
+        partner=seen.campaign.partner,
+    )
+    # The row is locked if a slot was left and is counted.
+    if issuable.update(**{column: F(column) + 1}, version=F("version") + 1):
+        return _write_slot(Campaign.objects.get(pk=campaign_id), request, seen.now)
     # A slot may have been released since.
-    return eligibility.refusal(campaign, request.user_id, now) or Rejected(
-        _("{campaign} has changed just now; nothing was done.", campaign=campaign.name),
+    return eligibility.read_campaign(campaign_id, [user_id]).answer(user_id) or Rejected(
+        _("{campaign} has changed just now; nothing was done.", campaign=seen.campaign.name),
         code="conflict",
         retry_after=1,
     )
-
-
-def _count_slot(campaign: Campaign, user_id: int, now: datetime) -> bool:
-    """Count one slot if one is left and the campaign issues to this account; the row is locked then."""
-    column = "confirming" if campaign.partner else "issued"
-    issuable = Campaign.objects.filter(
-        eligibility.issues_at(now), eligibility.lets_in(user_id), pk=campaign.pk, partner=campaign.partner
-    )
-    return bool(issuable.update(**{column: F(column) + 1}, version=F("version") + 1))
 
 
 def _write_slot(campaign: Campaign, request: IssueRequest, now: datetime) -> AllocationResult:
@@ -75,7 +65,7 @@ def _write_slot(campaign: Campaign, request: IssueRequest, now: datetime) -> All
     existing = eligibility.existing_coupons(campaign, [request.user_id]) if campaign.partner else {}
     if existing:
         writes.count_taken_slots(campaign, -1)
-        return eligibility.existing_result(campaign, existing[request.user_id])
+        return eligibility.existing_result(existing[request.user_id])
     chosen = writes.assign_codes(campaign, [request])
     if not chosen:
         # Raised rather than returned, so that the count is rolled back.

@@ -13,18 +13,13 @@ from shop.redis import fair_lock
 
 
 def issue(*, campaign_id: int, user_id: int) -> Issued | PendingConfirmation:
-    """Join the queue, answer without the lock if nothing is to be written, else write in turn."""
-    return issue_in_turn(campaign_id=campaign_id, user_id=user_id)[0]
+    """Join the queue, answer without the lock if nothing is to be written, else write in turn.
 
-
-def issue_in_turn(*, campaign_id: int, user_id: int) -> tuple[Issued | PendingConfirmation, int]:
-    """`issue`, and the request's number in the queue, which Redis draws in the order of arrival.
-
-    Joining comes first: two database reads before it changed the order more than anything else.
+    Joining comes first: database reads before it changed the order more than anything else.
     """
     with fair_lock.queued(key(campaign_id, "fair-lock")) as turn:
-        existing = eligibility.answer_without_lock(campaign_id=campaign_id, user_id=user_id)
-        if existing is not None:
-            return existing, turn.number
+        answer = eligibility.read_campaign(campaign_id, [user_id]).answer(user_id)
+        if answer is not None:
+            return eligibility.unwrap(answer)
         with fair_lock.acquired(turn):
-            return optimistic.issue(campaign_id=campaign_id, user_id=user_id), turn.number
+            return optimistic.issue(campaign_id=campaign_id, user_id=user_id)

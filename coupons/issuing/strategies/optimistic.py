@@ -37,8 +37,8 @@ def issue(*, campaign_id: int, user_id: int) -> Issued | PendingConfirmation:
 
 def _decide(campaign_id: int, request: IssueRequest) -> AllocationResult:
     """Decide by the campaign as it is read; its version is read first, so any later change is detected."""
-    campaign = Campaign.objects.get(pk=campaign_id)
-    return eligibility.allocate(campaign, [request], choose=_assign_codes, if_unchanged=True)[0]
+    applicants = eligibility.read_campaign(campaign_id, [request.user_id])
+    return eligibility.allocate(applicants, [request], choose=_assign_codes, if_unchanged=True)[0]
 
 
 def _assign_codes(campaign: Campaign, requests: Sequence[IssueRequest]) -> AssignedCodes:

@@ -14,8 +14,8 @@ from uuid_utils.compat import uuid7
 from coupons import CAMPAIGNS_AT_ONCE
 from coupons.allocation.writes import Issued, IssueRequest, PendingConfirmation, Queued
 from coupons.models import QueueTicket
-from coupons.queue import recovery, stream, tickets
-from coupons.queue.stream import QueuePosition, StreamEntry
+from coupons.queue import stream, tickets
+from coupons.queue.stream import QueuePosition
 from shop import clock
 from shop.concurrency.group_commit import Batcher
 from shop.errors import Unavailable
@@ -31,33 +31,20 @@ def issue(*, campaign_id: int, user_id: int) -> Issued | PendingConfirmation | Q
         found = _lookup_batcher(campaign_id).submit(request)
         if not isinstance(found, tickets.Eligible):
             return found
-        queued = _write_ticket(found, request)
-        if queued:
-            return queued
-    raise Unavailable(_("The queue of this campaign is being restored; try again."))
-
-
-def _write_ticket(free: tickets.Eligible, request: IssueRequest) -> Queued | None:
-    """The account's ticket, once it is durable; None when Redis still had one that was settled before."""
-    new = QueuePosition(uuid7(), 0, request.user_id, clock.now(), request.by)
-    position = _enqueue(free, new)
-    if position.ticket_id == new.ticket_id:
-        # Redis keeps the actor without its trace.
-        position = replace(position, by=request.by)
-    queued = _write_batcher(free.campaign.pk).submit(position)
-    if queued.ticket.status == QueueTicket.Status.WAITING or position.ticket_id == new.ticket_id:
-        return queued
-    stream.remove(free.campaign.pk, [StreamEntry(id="", position=position)])
-    return None
-
-
-def _enqueue(free: tickets.Eligible, new: QueuePosition) -> QueuePosition:
-    for _attempt in range(ATTEMPTS):
+        new = QueuePosition(uuid7(), 0, user_id, clock.now(), request.by)
         try:
-            return stream.enqueue(free.campaign, new, after=free.last_number)
+            position = stream.enqueue(found.campaign, new, after=found.last_number)
         except stream.StreamLost:
-            recovery.restore(free.campaign)
-    raise Unavailable(_("The queue of this campaign was lost again; try again."))
+            tickets.restore_queue(found.campaign)
+            continue
+        is_new = position.ticket_id == new.ticket_id
+        # Redis keeps the actor without its trace.
+        queued = _write_batcher(campaign_id).submit(replace(position, by=request.by) if is_new else position)
+        if is_new or queued.ticket.status == QueueTicket.Status.WAITING:
+            return queued
+        # Redis still had one that was settled before.
+        stream.remove(campaign_id, [position])
+    raise Unavailable(_("The queue of this campaign is being restored; try again."))
 
 
 @lru_cache(maxsize=CAMPAIGNS_AT_ONCE)

@@ -13,14 +13,12 @@ from functools import lru_cache
 
 from django.db import transaction
 
-from coupons import CAMPAIGNS_AT_ONCE
+from coupons import CAMPAIGNS_AT_ONCE, gate
 from coupons.allocation import eligibility
 from coupons.allocation.eligibility import AllocationResult
 from coupons.allocation.writes import Issued, IssueRequest, PendingConfirmation
-from coupons.gate import gate, healing
-from coupons.gate.gate import FULL, MEMBER, NOT_OPEN, UNKNOWN, GateDecision
+from coupons.gate import FULL, MEMBER, NOT_OPEN, UNKNOWN, GateDecision
 from coupons.models import Campaign
-from shop import clock
 from shop.concurrency.group_commit import Batcher
 from shop.errors import Unavailable
 
@@ -41,7 +39,8 @@ def issue(*, campaign_id: int, user_id: int) -> Issued | PendingConfirmation:
     try:
         decision = _ask_gate(campaign_id, user_id)
     except Unavailable as away:
-        return eligibility.unwrap(_existing_result(Campaign.objects.get(pk=campaign_id), user_id) or away)
+        existing = eligibility.read_campaign(campaign_id, [user_id]).existing.get(user_id)
+        return eligibility.unwrap(eligibility.existing_result(existing) if existing else away)
     if decision.says in (MEMBER, FULL, NOT_OPEN):
         outcome = _result_at_gate(campaign_id, user_id, decision)
         if outcome is not None:
@@ -58,41 +57,31 @@ def _ask_gate(campaign_id: int, user_id: int) -> GateDecision:
     """The gate's decision; unknown while another thread fills the gate, and then the database decides."""
     for _ in range(ATTEMPTS):
         decision = gate.admit(campaign_id=campaign_id, user_id=user_id)
-        if decision.says != UNKNOWN or not healing.fill(campaign_id=campaign_id):
+        if decision.says != UNKNOWN or not gate.fill(campaign_id=campaign_id):
             break
     return decision
 
 
 def _result_at_gate(campaign_id: int, user_id: int, decision: GateDecision) -> AllocationResult | None:
-    """The account's existing coupon, whatever the gate's decision, or the refusal; two reads without a lock.
+    """The account's existing coupon, whatever the gate's decision, or the refusal; read without a lock.
 
-    None when the database contradicts the gate: a member without a coupon, or other opening times. Where
-    accounts are listed a full gate refuses no listed account: others, whom the database will refuse, may be
-    in flight in the last slots.
+    None when the database contradicts the gate. Where accounts are listed a full gate refuses no listed one:
+    others, whom the database will refuse, may be in flight in the last slots.
     """
-    campaign = Campaign.objects.get(pk=campaign_id)
-    result = _existing_result(campaign, user_id)
-    if result is not None:
-        return result
-    if decision.says == MEMBER:
+    applicants = eligibility.read_campaign(campaign_id, [user_id])
+    campaign = applicants.campaign
+    if decision.says == MEMBER and user_id not in applicants.existing:
         gate.remove_member(campaign_id=campaign_id, user_id=user_id)
         return None
-    refused = eligibility.refusal(campaign, user_id, clock.now())
     is_full = decision.says == FULL and campaign.eligible == Campaign.Eligible.ALL
-    return refused or (eligibility.sold_out(campaign) if is_full else None)
-
-
-def _existing_result(campaign: Campaign, user_id: int) -> AllocationResult | None:
-    """The result of the account's existing coupon or confirmation, if it has one."""
-    existing = eligibility.existing_coupons(campaign, [user_id]).get(user_id)
-    return eligibility.existing_result(campaign, existing) if existing else None
+    return applicants.answer(user_id) or (eligibility.sold_out(campaign) if is_full else None)
 
 
 def _allocate(campaign_id: int, requests: Sequence[GateRequest]) -> list[AllocationResult]:
     """Decide in the order of admission; after the commit none of these requests is in flight any more."""
     order = sorted(range(len(requests)), key=lambda index: requests[index].decision.number)
-    campaign = Campaign.objects.select_for_update().get(pk=campaign_id)
-    results = eligibility.allocate(campaign, [requests[index].request for index in order])
+    applicants = eligibility.lock_campaign(campaign_id, {one.request.user_id for one in requests})
+    results = eligibility.allocate(applicants, [requests[index].request for index in order])
     results_by_index = dict(zip(order, results, strict=True))
     decided = [(gate_request, results_by_index[index]) for index, gate_request in enumerate(requests)]
     members = {
@@ -105,7 +94,7 @@ def _allocate(campaign_id: int, requests: Sequence[GateRequest]) -> list[Allocat
         for gate_request, _ in decided
         if gate_request.decision.ticket and gate_request.request.user_id not in members
     }
-    transaction.on_commit(lambda: gate.record_results(campaign, members=members, refused=refused))
+    transaction.on_commit(lambda: gate.record_results(applicants.campaign, members=members, refused=refused))
     return [outcome for _, outcome in decided]
 
 

@@ -14,8 +14,8 @@ from shop.redis import locks
 
 def issue(*, campaign_id: int, user_id: int) -> Issued | PendingConfirmation:
     """Answer without the lock if nothing is to be written; otherwise take the lock and write."""
-    existing = eligibility.answer_without_lock(campaign_id=campaign_id, user_id=user_id)
-    if existing is not None:
-        return existing
+    answer = eligibility.read_campaign(campaign_id, [user_id]).answer(user_id)
+    if answer is not None:
+        return eligibility.unwrap(answer)
     with locks.spinning(key(campaign_id, "spin-lock")):
         return optimistic.issue(campaign_id=campaign_id, user_id=user_id)

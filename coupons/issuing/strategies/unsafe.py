@@ -6,38 +6,25 @@ obeys a pause, which its UPDATE requires.
 
 from coupons import codes
 from coupons.allocation import eligibility, writes
-from coupons.allocation.writes import Issued
+from coupons.allocation.writes import Issued, PendingConfirmation
 from coupons.models import Campaign, Coupon, PoolCode
-from shop import clock
 from shop.db import transactions
-from shop.errors import Rejected
 from shop.events import journal
 
 
-def issue(*, campaign_id: int, user_id: int) -> Issued:
+def issue(*, campaign_id: int, user_id: int) -> Issued | PendingConfirmation:
     """Issue as if there were no other request."""
-    campaign = Campaign.objects.get(pk=campaign_id)
-    now = clock.now()
-    outcome = _existing_result(campaign, user_id) or eligibility.refusal(campaign, user_id, now)
-    if outcome is None:
-        outcome = _write(campaign, writes.new_coupon(campaign, user_id, _next_code(campaign), None, now))
-    if isinstance(outcome, Issued):
-        return outcome
-    raise outcome
-
-
-def _existing_result(campaign: Campaign, user_id: int) -> Issued | Rejected | None:
-    coupon = Coupon.objects.filter(campaign_id=campaign.pk, account_id=user_id).first()
-    if coupon is None:
-        return None
-    coupon.campaign = campaign
-    return eligibility.existing_coupon_result(coupon)
+    applicants = eligibility.read_campaign(campaign_id, [user_id])
+    campaign, answer = applicants.campaign, applicants.answer(user_id)
+    if answer:
+        return eligibility.unwrap(answer)
+    return _write(campaign, writes.new_coupon(campaign, user_id, _next_code(campaign), None, applicants.now))
 
 
 def _next_code(campaign: Campaign) -> str:
     """A new code, or the pool's first one, which another request may be taking as well."""
     if campaign.code_source == Campaign.CodeSource.GENERATED:
-        return codes.make()
+        return codes.make_several(1)[0]
     available = PoolCode.objects.filter(campaign_id=campaign.pk, status=PoolCode.Status.AVAILABLE)
     code = available.order_by("id").values_list("code", flat=True).first()
     if code is None:
@@ -46,10 +33,9 @@ def _next_code(campaign: Campaign) -> str:
 
 
 def _write(campaign: Campaign, coupon: Coupon) -> Issued:
-    """Write the coupon, with a count that may be out of date by now; raises the refusal while paused.
+    """Write the coupon, with a count that may be out of date; raises the refusal while paused.
 
-    One transaction, because a pause must not commit between the UPDATE, which requires that there is none,
-    and the coupon.
+    One transaction, because a pause must not commit between the UPDATE and the coupon.
     """
 
     def work() -> None:

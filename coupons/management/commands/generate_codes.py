@@ -39,17 +39,10 @@ class Command(BaseCommand):
         before = signal.signal(signal.SIGINT, lambda *_: setattr(self, "is_interrupted", True))
         try:
             with progress_bar("codes", count) as show:
-
-                def progress(number: int) -> None:
-                    nonlocal made
-                    made += number
-                    show(number)
-                    if self.is_interrupted:
-                        raise KeyboardInterrupt
-
-                pool.generate(campaign_id=campaign, count=count, progress=progress)
-        except KeyboardInterrupt:
-            pass
+                while made < count and not self.is_interrupted:
+                    added = pool.generate(campaign_id=campaign, count=min(count - made, pool.CHUNK)).added
+                    made += added
+                    show(added)
         except FirstcomeError as error:
             raise CommandError(f"{error.detail} {made:,} codes were made.") from error
         finally:

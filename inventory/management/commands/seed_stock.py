@@ -101,14 +101,10 @@ class Command(BaseCommand):
 
 
 def _contents(file: Path | None, given: dict[str, str | None]) -> Contents:
-    if file and not any(given.values()):
-        return _read_file(file)
-    if file or given["sku"] is None or given["quantity"] is None:
+    if not file and given["sku"] is not None and given["quantity"] is not None:
+        return Contents([stock_files.read_one(**given)])
+    if not file or any(given.values()):
         raise CommandError("Give either a CSV file, or --sku and --quantity.")
-    return Contents([stock_files.read_one(**given)])
-
-
-def _read_file(file: Path) -> Contents:
     try:
         decoded = uploaded_text.decode(file.read_bytes())
         contents = stock_files.read_contents(StringIO(decoded.text, newline=""))

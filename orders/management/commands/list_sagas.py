@@ -1,6 +1,5 @@
 """List the unfinished sagas, or only those that need an operator."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
@@ -8,7 +7,6 @@ from rich.console import Console
 from rich.table import Table
 
 from orders.saga import operator_texts, status
-from orders.saga.status import SagaStatus
 from shop.http.json_format import dump
 
 
@@ -29,23 +27,18 @@ class Command(BaseCommand):
             self.stdout.write(dump({"sagas": sagas}).decode())
         elif sagas:
             # Wide enough for whole ids, so that they can be copied.
-            Console(file=self.stdout, width=240).print(_table(sagas))  # type: ignore[arg-type]
+            table = Table("saga", "kind", "order", "state", "at", "late since", "attempts", "last error")
+            for saga in sagas:
+                table.add_row(
+                    str(saga.saga_id),
+                    saga.kind,
+                    str(saga.order_id or ""),
+                    saga.state,
+                    operator_texts.position(saga.direction, saga.step),
+                    f"{saga.late_since:%Y-%m-%d %H:%M:%S}" if saga.late_since else "",
+                    str(saga.attempts),
+                    saga.last_error,
+                )
+            Console(file=self.stdout, width=240).print(table)  # type: ignore[arg-type]
         else:
             self.stdout.write("No saga needs an operator." if stuck else "No saga is unfinished.")
-
-
-def _table(sagas: Sequence[SagaStatus]) -> Table:
-    table = Table("saga", "kind", "order", "state", "at", "late since", "attempts", "last error")
-    for saga in sagas:
-        late_since = f"{saga.late_since:%Y-%m-%d %H:%M:%S}" if saga.late_since else ""
-        table.add_row(
-            str(saga.saga_id),
-            saga.kind,
-            str(saga.order_id or ""),
-            saga.state,
-            operator_texts.position(saga.direction, saga.step),
-            late_since,
-            str(saga.attempts),
-            saga.last_error,
-        )
-    return table

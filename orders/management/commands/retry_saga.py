@@ -20,7 +20,7 @@ class Command(SagaCommand):
         described = f"all sagas that are {operator_texts.NEEDS_OPERATOR}"
         parser.add_argument("--all-stuck", action="store_true", help=described)
 
-    def handle(  # type: ignore[override]
+    def handle(
         self, *, saga_ids: list[UUID], all_stuck: bool, reason: str, by: ActorContext, **_: Any
     ) -> None:
         if bool(saga_ids) == all_stuck:

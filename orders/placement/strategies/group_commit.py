@@ -12,7 +12,7 @@ from functools import partial
 from django.db import IntegrityError
 
 from orders.placement import decisions, first_orders
-from orders.placement.decisions import LOCKED, OrderRequest, PlacedOrder, PlacementResult, ReadLocks
+from orders.placement.decisions import OrderRequest, PlacedOrder, PlacementResult
 from shop.concurrency.group_commit import Batcher, run_without_transaction
 from shop.db import transactions
 from shop.idempotency import claims
@@ -20,8 +20,6 @@ from shop.idempotency.recorded_answers import Replay
 
 # Longer than a batch takes on a busy machine, shorter than the second that duplicate requests wait.
 STALLED_SECONDS = 0.5
-# Many requests compete for the same stock, hardly ever two for the same coupon.
-STOCK_LOCKED = ReadLocks(stock=True, coupons=False)
 
 
 def place_batch(order_requests: Sequence[OrderRequest]) -> list[PlacementResult]:
@@ -30,21 +28,18 @@ def place_batch(order_requests: Sequence[OrderRequest]) -> list[PlacementResult]
     firsts = [
         order_request for order_request, refusal in zip(order_requests, refusals, strict=True) if not refusal
     ]
-    outcomes = iter(_decide_in_transaction(firsts) if firsts else [])
-    return [refusal or next(outcomes) for refusal in refusals]
-
-
-def _decide_in_transaction(order_requests: Sequence[OrderRequest]) -> list[PlacementResult]:
+    decide = partial(decisions.decide, firsts)
     try:
-        return transactions.run_batch(partial(decisions.decide, order_requests, locks=STOCK_LOCKED))
-    except transactions.ChangedMeanwhile:
-        # Another transaction changed one of the coupons.
-        pass
-    except IntegrityError as error:
-        # What else two transactions have written, such as a key, is decided one by one.
-        if not first_orders.is_conflict(error):
+        # Many requests compete for the same stock, hardly ever two for the same coupon.
+        decided = transactions.run_batch(partial(decide, lock_coupons=False)) if firsts else []
+    except (transactions.ChangedMeanwhile, IntegrityError) as error:
+        # Another transaction changed a coupon, or an account's first order was faster. What else two
+        # transactions have written, such as a key, is decided one by one.
+        if isinstance(error, IntegrityError) and not first_orders.is_conflict(error):
             raise
-    return transactions.run_batch(partial(decisions.decide, order_requests, locks=LOCKED))
+        decided = transactions.run_batch(decide)
+    outcomes = iter(decided)
+    return [refusal or next(outcomes) for refusal in refusals]
 
 
 BATCHER: Batcher[OrderRequest, PlacedOrder | Replay] = Batcher(

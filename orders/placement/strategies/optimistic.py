@@ -26,7 +26,7 @@ def place(order_request: OrderRequest) -> PlacedOrder | Replay:
     """Retry until the stock doesn't change between the read and the write."""
     claims.acquire_or_raise(order_request.keyed.claim)
     return hot_rows.retry_until_unchanged(
-        lambda: decisions.place_one(order_request, locks=decisions.UNLOCKED),
+        lambda: decisions.place_one(order_request, is_locked=False),
         concurrency_limit=_concurrency_limit,
         retries=RETRIES,
         wanted=_("the same stock"),

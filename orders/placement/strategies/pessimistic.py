@@ -20,4 +20,4 @@ def place(order_request: OrderRequest) -> PlacedOrder | Replay:
     """Wait for a place, lock the products, and decide the order in its own transaction."""
     claims.acquire_or_raise(order_request.keyed.claim)
     with _concurrency_limit.permit():
-        return decisions.place_one(order_request, locks=decisions.LOCKED)
+        return decisions.place_one(order_request, is_locked=True)

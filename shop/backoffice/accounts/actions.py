@@ -4,8 +4,9 @@ Each calls the function that the API or the list of accounts calls, and needs th
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from django import forms
 from django.conf import settings
@@ -176,7 +177,7 @@ def grant_points(request: HttpRequest, account: User) -> Action:
         return gettext("%(amount)s granted to %(account)s, whose balance is %(balance)s.") % {
             "amount": format_amount(granted.amount),
             "account": account.username,
-            "balance": format_amount(granted.balance_after_amount),
+            "balance": format_amount(granted.balance_after_amount or 0),
         }
 
     def perform(data: Mapping[str, Any]) -> Any:
@@ -264,8 +265,12 @@ def export(request: HttpRequest, account: User) -> Action:
     def respond(data: Mapping[str, Any]) -> HttpResponse:
         document = account_export.export(account_id=account.pk, reason=data["reason"])
         name = f'attachment; filename="account-{account.pk}.json"'
-        headers = {"Content-Disposition": name, "Cache-Control": "no-store"}
-        return HttpResponse(document, content_type="application/json", headers=headers)
+        headers = {
+            "Content-Disposition": name,
+            "Cache-Control": "no-store",
+            "Content-Type": "application/json",
+        }
+        return HttpResponse(document, headers=headers)
 
     whole = gettext("Everything that the database has of the account, as one JSON file.")
     owners = gettext("The file is for the account's owner alone: delete it once it is handed over.")
@@ -331,7 +336,8 @@ def _is_other(request: HttpRequest, account: User) -> bool:
     return account.pk != request.user.pk
 
 
-class AccountAction(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class AccountAction:
     """An action on accounts: its button, on which account who may take it, and when it makes sense."""
 
     describe: Callable[[HttpRequest, User], Action]

@@ -43,7 +43,6 @@ NAMES_OF_RATES = {
     "wrong-codes": _("wrong coupon codes"),
     "refreshes": _("refreshed tokens"),
 }
-Section = dict[str, Any]
 
 
 @require_safe
@@ -75,20 +74,18 @@ def show(request: HttpRequest, account_id: int) -> HttpResponse:
 def _facts(account: User) -> list[tuple[str, Any]]:
     signed_out = sign_outs.last_sign_out(account.pk)
     kind = gettext("staff") if account.is_staff else gettext("customer")
-    if account.is_superuser:
-        kind = gettext("superuser")
     return [
         (gettext("Number"), account.pk),
         (gettext("E-mail"), account.email or "-"),
         (gettext("State"), status_label("active" if account.is_active else "disabled")),
-        (gettext("Kind"), kind),
+        (gettext("Kind"), gettext("superuser") if account.is_superuser else kind),
         (gettext("Registered at"), instant(account.date_joined)),
         (gettext("Signed out everywhere at"), instant(signed_out.at) if signed_out else gettext("never")),
         (gettext("Account"), row_link(account, gettext("Name, e-mail, password and rights"))),
     ]
 
 
-def _limits(account: User) -> Section:
+def _limits(account: User) -> dict[str, Any]:
     """What counts against the account's limits now."""
     usage = read_usage(account.pk)
     limits: list[tuple[str, str, int, int]] = [
@@ -104,27 +101,32 @@ def _limits(account: User) -> Section:
     declines = card_limits.read_usage(account.pk)
     usages = rate_limits.read_usages(account.pk) + ([declines] if declines else [])
     for rate in usages:
-        window = gettext("in the last %(time)s") % {"time": _seconds_text(rate.rate.seconds)}
+        minutes, seconds = divmod(rate.rate.seconds, 60)
+        time = gettext("%(count)s s") if seconds else gettext("%(count)s min")
+        window = gettext("in the last %(time)s") % {
+            "time": time % {"count": rate.rate.seconds if seconds else minutes}
+        }
         limits.append((str(NAMES_OF_RATES[rate.name]), window, rate.used, rate.rate.times))
-    notes = []
-    if not usage.is_complete:
-        notes.append(gettext("Only the newest orders and most held products are counted here."))
-    if not all(rate.is_shared for rate in usages):
-        notes.append(gettext("Redis can't be read: rates are those that this process has counted alone."))
-    if account.is_staff:
-        notes.append(gettext("This is a staff account: its calls are not throttled."))
+    notes = (
+        (not usage.is_complete, gettext("Only the newest orders and most held products are counted here.")),
+        (
+            not all(rate.is_shared for rate in usages),
+            gettext("Redis can't be read: rates are those that this process has counted alone."),
+        ),
+        (account.is_staff, gettext("This is a staff account: its calls are not throttled.")),
+    )
     text = gettext("%(count)s of %(total)s")
     shown = [
         {"what": what, "counted": counted, "used": used, "most": most}
         | {"text": text % {"count": f"{used:,}", "total": f"{most:,}"}}
         for what, counted, used, most in limits
     ]
-    return {"title": gettext("Limits"), "limits": shown, "notes": notes}
+    return {"title": gettext("Limits"), "limits": shown, "notes": [note for is_so, note in notes if is_so]}
 
 
 def _newest(
     title: str, account: User, rows: "QuerySet[Any]", columns: Mapping[str, Callable[[Any], object]]
-) -> Section:
+) -> dict[str, Any]:
     """The account's newest rows, and a link to all of them."""
     view = f"admin:{rows.model._meta.app_label}_{rows.model._meta.model_name}_changelist"
     all_of_them = link(gettext("All of them"), view, query=f"account__id__exact={account.pk}")
@@ -132,7 +134,7 @@ def _newest(
     return section(title, newest, columns, all=all_of_them)
 
 
-def _orders(account: User) -> Section:
+def _orders(account: User) -> dict[str, Any]:
     return _newest(
         gettext("Newest orders"),
         account,
@@ -147,7 +149,7 @@ def _orders(account: User) -> Section:
     )
 
 
-def _coupons(account: User) -> Section:
+def _coupons(account: User) -> dict[str, Any]:
     now = clock.now()
     return _newest(
         gettext("Newest coupons"),
@@ -163,7 +165,7 @@ def _coupons(account: User) -> Section:
     )
 
 
-def _wallet(account: User) -> Section:
+def _wallet(account: User) -> dict[str, Any]:
     return _newest(
         gettext("Wallet: %(balance)s") % {"balance": format_amount(ledger.balance_amount(account.pk))},
         account,
@@ -178,7 +180,7 @@ def _wallet(account: User) -> Section:
     )
 
 
-def _tickets(account: User) -> Section:
+def _tickets(account: User) -> dict[str, Any]:
     return _newest(
         gettext("Newest queue tickets"),
         account,
@@ -193,7 +195,7 @@ def _tickets(account: User) -> Section:
     )
 
 
-def _sale_entries(account: User) -> Section:
+def _sale_entries(account: User) -> dict[str, Any]:
     return _newest(
         gettext("Newest entries of sales"),
         account,
@@ -209,13 +211,12 @@ def _sale_entries(account: User) -> Section:
     )
 
 
-def _sign_outs(account: User) -> Section:
+def _sign_outs(account: User) -> dict[str, Any]:
     """When the account was signed out everywhere, by the lines of the operators' actions."""
-    what = f"account.{sign_outs.SIGNED_OUT}"
-    lines = JournalLine.objects.filter(subject=accounts.journal_subject(account.pk), what=what)
+    lines = JournalLine.objects.filter(subject=accounts.journal_subject(account.pk)).order_by("-id")
     return section(
         gettext("Signed out everywhere"),
-        lines.order_by("-id")[:NEWEST],
+        lines.filter(what=f"account.{sign_outs.SIGNED_OUT}")[:NEWEST],
         {
             gettext("at"): lambda line: instant(line.at),
             gettext("by"): actor_text,
@@ -225,12 +226,12 @@ def _sign_outs(account: User) -> Section:
     )
 
 
-def _journal(account: User) -> Section:
+def _journal(account: User) -> dict[str, Any]:
     """The account's own lines: sign-ins, refused tokens, changes and the actions of operators."""
-    subject = accounts.journal_subject(account.pk)
+    lines = JournalLine.objects.filter(subject=accounts.journal_subject(account.pk))
     return section(
         gettext("Sign-ins, tokens and changes"),
-        JournalLine.objects.filter(subject=subject).order_by("-id")[:NEWEST_LINES],
+        lines.order_by("-id")[:NEWEST_LINES],
         {
             gettext("what"): lambda line: row_link(line, line.what),
             gettext("by"): actor_text,
@@ -245,9 +246,3 @@ def _journal(account: User) -> Section:
             )
         ],
     )
-
-
-def _seconds_text(seconds: int) -> str:
-    if seconds % 60 == 0:
-        return gettext("%(count)s min") % {"count": seconds // 60}
-    return gettext("%(count)s s") % {"count": seconds}

@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.contrib import admin
+from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -12,6 +13,7 @@ from coupons import campaigns
 from coupons import pausing as campaign_pausing
 from inventory import pausing as product_pausing
 from sales import pausing as sale_pausing
+from shop import form_fields
 from shop.backoffice.board.page import PERMISSIONS
 from shop.errors import FirstcomeError, NotAuthenticated, invalid_field
 from shop.http import problems
@@ -19,7 +21,6 @@ from shop.operators.actions import require_permission
 from shop.pausing import check_reason
 
 LARGEST_QUANTITY = 2**63 - 1
-LONGEST_NUMBER = len(str(LARGEST_QUANTITY))
 KINDS: dict[str, tuple[str, Any, str]] = {
     "campaigns": ("coupons.change_campaign", campaign_pausing, "campaign_id"),
     "products": ("inventory.change_product", product_pausing, "product_id"),
@@ -70,7 +71,9 @@ def press(request: HttpRequest, pk: int, kind: str, action: str) -> HttpResponse
 
 
 def _whole_number(text: str) -> int:
-    is_number = text.isascii() and text.isdigit() and len(text) <= LONGEST_NUMBER
-    if not is_number or not 0 < int(text) <= LARGEST_QUANTITY:
-        raise invalid_field("quantity", "invalid", gettext("The quantity must be a whole number above 0."))
-    return int(text)
+    try:
+        number: int = form_fields.WholeNumberField(min_value=1, max_value=LARGEST_QUANTITY).clean(text)
+    except ValidationError:
+        below = gettext("The quantity must be a whole number above 0.")
+        raise invalid_field("quantity", "invalid", below) from None
+    return number

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from itertools import pairwise
+from typing import Any
 
 import orjson
 
@@ -26,7 +27,8 @@ def load(*, after: int, until: int) -> dict[int, Values]:
     """The values by second, in order, of `MINUTES` before `until` at most; none while Redis is away."""
     seconds = range(max(after, until - MINUTES * 60) + 1, until + 1)
     keys = [_key(second) for second in seconds]
-    texts = redis_client.attempt(lambda client: client.mget(keys), otherwise=[]) if keys else []
+    nothing: list[Any] = []
+    texts = redis_client.attempt(lambda client: client.mget(keys), otherwise=nothing) if keys else nothing
     return {second: orjson.loads(text) for second, text in zip(seconds, texts, strict=False) if text}
 
 

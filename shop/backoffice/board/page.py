@@ -41,12 +41,8 @@ def board(request: HttpRequest) -> HttpResponse:
         "words": {code: gettext(word) for code, word in WORDS.items()},
         "laws": {law: gettext(says) for law, says in LAWS.items()},
     }
-    context = {
-        "options": options,
-        "longest_reason": LONGEST_REASON,
-        "site": settings.UNFOLD["SITE_HEADER"],
-    }
-    return render(request, "backoffice/board/board.html", context)
+    shown = {"longest_reason": LONGEST_REASON, "site": settings.UNFOLD["SITE_HEADER"]}
+    return render(request, "backoffice/board/board.html", {"options": options, **shown})
 
 
 @require_GET
@@ -63,11 +59,5 @@ def figures(request: HttpRequest) -> HttpResponse:
     since = request.GET.get("since", "")
     known = int(since) if since.isascii() and since.isdigit() and len(since) < 12 else 0
     points = history.load(after=known, until=second - 1) if known < second - MISSED_SECONDS else {}
-    content = {"snapshot": orjson.Fragment(snapshot), "points": list(points.items())}
-    headers = {"Cache-Control": "no-store"}
-    return HttpResponse(orjson.dumps(content), content_type="application/json", headers=headers)
-
-
-def may_see(request: HttpRequest) -> bool:
-    """Whether the account finds the board in the navigation."""
-    return request.user.has_perms(PERMISSIONS)
+    content = orjson.dumps({"snapshot": orjson.Fragment(snapshot), "points": list(points.items())})
+    return HttpResponse(content, content_type="application/json", headers={"Cache-Control": "no-store"})

@@ -6,7 +6,7 @@ the counts, which take longer the more is open, and so are read by turns with re
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 from coupons.metrics import state as coupons_state
 from coupons.models import Campaign
@@ -31,15 +31,6 @@ NEWEST_LINES = 1_000
 """Of orders, by which the products being sold are found: those of some seconds in a drop."""
 OPENING_SOON, OPENING_SHOWN = timedelta(hours=1), 5
 Figures = dict[str, Any]
-
-
-class LawState(NamedTuple):
-    """A law by its latest audit; `holds` is None before the first."""
-
-    law: str
-    holds: bool | None
-    offenders: int
-    checked_at: datetime | None
 
 
 def read_goods(product_ids: Sequence[int]) -> dict[str, list[Figures]]:
@@ -72,9 +63,10 @@ def read_shop() -> Figures:
     are being sold.
     """
     in_doubt = orders_state.read_in_doubt()
-    selling = orders_state.read_selling(products=PRODUCTS_SHOWN, lines=NEWEST_LINES)
     return {
-        "product_ids": [pk for pk, _, _ in selling],
+        "product_ids": [
+            pk for pk, _, _ in orders_state.read_selling(products=PRODUCTS_SHOWN, lines=NEWEST_LINES)
+        ],
         "waiting": tickets.count_waiting(),
         "wait_seconds": tickets.longest_wait_seconds(),
         "orders": orders_state.open_orders(),
@@ -89,20 +81,14 @@ def read_shop() -> Figures:
     }
 
 
-def read_laws() -> list[LawState]:
-    """Every law in order, also those that no audit has checked."""
+def read_laws() -> list[LawStatus]:
+    """Every law in order; `holds` is None of those that no audit has checked yet."""
     known = {status.law: status for status in LawStatus.objects.defer("suspects")}
-    found = (known.get(law) or LawStatus(law=law, holds=True) for law in LAWS)
-    return [
-        # A law that no audit could check yet is not known to hold.
-        LawState(
-            one.law,
-            None if one.holds and not one.checked_at else one.holds,
-            len(one.offenders),
-            one.checked_at,
-        )
-        for one in found
-    ]
+    laws = [known.get(law) or LawStatus(law=law, holds=True) for law in LAWS]
+    for law in laws:
+        if law.holds and not law.checked_at:
+            law.holds = None  # type: ignore[assignment]
+    return laws
 
 
 def _shown_sales(now: datetime) -> list[Sale]:

@@ -142,7 +142,12 @@ def compose(
             **locks,
         },
         "laws": [
-            law._asdict() | {"checked_at": law.checked_at.timestamp() if law.checked_at else None}
+            {
+                "law": law.law,
+                "holds": law.holds,
+                "offenders": len(law.offenders),
+                "checked_at": law.checked_at.timestamp() if law.checked_at else None,
+            }
             for law in shop["laws"]
         ],
         "point": {name: round(value, 4) for name, value in values.items() if value is not None},
@@ -179,23 +184,24 @@ def _requests(recent: Sequence[SecondCounts], latest: Sequence[SecondCounts]) ->
     if not recent:
         return {"rate": None, "refused": None, "p50": None, "p95": None, "apps": {}}
     counted = _sum(recent, shared_counts.SECONDS)
-    everything: Counter[str] = Counter()
-    for (_, le), number in counted.items():
-        everything[le] += number
     # Those in the bucket without a bound are all that ended.
     ended = sum(n for (_, le), n in _sum(latest, shared_counts.SECONDS).items() if le == "+Inf")
     return {
         "rate": ended / max(1, len(latest)),
         "refused": _sum(latest, shared_counts.REFUSALS).total() / max(1, len(latest)),
-        **_times(everything),
-        "apps": {app: _times({le: n for (of, le), n in counted.items() if of == app}) for app in APPS},
+        **_times(counted),
+        "apps": {app: _times(counted, app) for app in APPS},
     }
 
 
-def _times(buckets: Mapping[str, int]) -> Figures:
+def _times(counted: Mapping[tuple[str, ...], int], app: str = "") -> Figures:
+    """The response times of the app's calls, or of all, by what was counted up to each bound."""
     # A bucket in which nothing new was counted is not shared.
-    by_bound = dict.fromkeys(LATENCY_BOUNDS, 0) | {float(bound): number for bound, number in buckets.items()}
-    return {"p50": percentile(by_bound, 0.5), "p95": percentile(by_bound, 0.95)}
+    buckets = dict.fromkeys(LATENCY_BOUNDS, 0)
+    for (of, le), number in counted.items():
+        if app in ("", of):
+            buckets[float(le)] += number
+    return {"p50": percentile(buckets, 0.5), "p95": percentile(buckets, 0.95)}
 
 
 def _refusals(recent: Sequence[SecondCounts], name: str, *of: str) -> list[Figures]:

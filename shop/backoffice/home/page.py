@@ -92,5 +92,6 @@ def _read(section: Section, request: HttpRequest) -> tuple[Section, Work]:
         if isinstance(error, OperationalError | InterfaceError) and not connection.in_atomic_block:
             # A broken connection would fail all sections after it.
             connection.close_if_unusable_or_obsolete()
-        note = gettext("It can't be read just now. Load the page again in a moment.")
-        return section._replace(icon="cloud_off"), Work(state=State.AWAY, note=note)
+        return section._replace(icon="cloud_off"), Work(
+            state=State.AWAY, note=gettext("It can't be read just now. Load the page again in a moment.")
+        )

@@ -29,10 +29,10 @@ from shop import approvals, clock
 from shop.approval_models import Approval
 from shop.backoffice.board import page as board_page
 from shop.backoffice.board import readings
-from shop.backoffice.board.readings import LawState
 from shop.backoffice.page_elements import link
 from shop.events.replaying import EventFilter
 from shop.management.laws import LAWS
+from shop.models import LawStatus
 from shop.money import format_amount
 from shop.operators.display import status_label, stored_text
 
@@ -189,16 +189,15 @@ def undelivered_events(request: HttpRequest) -> Work:
         )
         for line in found
     ]
-    links = [link(_("All dead events"), "admin:shop_journalline_changelist", query="delivery__exact=dead")]
-    if request.user.has_perm("shop.change_journalline"):
-        links.append(link(_("Replay"), "admin:shop_journalline_replay_events"))
+    replay = [link(_("Replay"), "admin:shop_journalline_replay_events")]
+    all_events = link(_("All dead events"), "admin:shop_journalline_changelist", query="delivery__exact=dead")
     return _listed(
         number,
         rows,
         unit=ngettext("was not delivered", "were not delivered", number),
         note=_("The oldest is first."),
         calm=_("Nothing to do: every event was delivered, or is retried."),
-        links=links,
+        links=[all_events, *(replay if request.user.has_perm("shop.change_journalline") else [])],
     )
 
 
@@ -286,19 +285,16 @@ def laws(request: HttpRequest) -> Work:
     oldest_at = min((state.checked_at for state in known if state.checked_at), default=None)
     trusted = timedelta(seconds=AUDITS_MISSED * settings.AUDIT_SECONDS)
     is_old = bool(trusted and oldest_at and clock.now() - oldest_at > trusted)
-    notes = []
-    if not broken and not unknown and not is_old:
-        notes.append(_("Nothing to do: every law holds."))
-    if unknown:
-        notes.append(_("Not audited yet: %(laws)s.") % {"laws": ", ".join(unknown)})
-    if oldest_at:
-        text = _("The oldest answer is %(age)s old, which is too old: look at the audit.")
-        notes.append((text if is_old else _("The oldest answer is %(age)s old.")) % {"age": age(oldest_at)})
+    calm = "" if broken or unknown or is_old else _("Nothing to do: every law holds.")
+    not_audited = _("Not audited yet: %(laws)s.") % {"laws": ", ".join(unknown)} if unknown else ""
+    recent = _("The oldest answer is %(age)s old.")
+    old = _("The oldest answer is %(age)s old, which is too old: look at the audit.")
+    how_old = (old if is_old else recent) % {"age": age(oldest_at)} if oldest_at else ""
     return Work(
         state=State.ALARM if broken else State.WORK if unknown or is_old else State.CALM,
         number=f"{len(broken)}" if broken else f"{len(known)}/{len(LAWS)}",
         unit=ngettext("is broken", "are broken", len(broken)) if broken else _("hold"),
-        note=" ".join(notes),
+        note=" ".join(filter(None, [calm, not_audited, how_old])),
         rows=[_law_row(state) for state in broken[:ROWS_SHOWN]],
         links=[link(_("All laws"), "admin:shop_lawstatus_changelist")],
     )
@@ -354,11 +350,13 @@ def _running(
 ) -> Work:
     """What runs, which is work while some of it is paused."""
     number = sum(one.paused_at is not None for one in running)
+    sees_board = request.user.has_perms(board_page.PERMISSIONS)
+    board = [link(_("Launch board"), "board:page")] if sees_board else []
     return Work(
         state=State.WORK if number else State.CALM,
         number=f"{len(running)}{'' if is_all else '+'}",
         note=paused(number) % {"count": number} if number else calm if running else idle,
-        links=[all_rows, *([link(_("Launch board"), "board:page")] if board_page.may_see(request) else [])],
+        links=[all_rows, *board],
         **more,
     )
 
@@ -416,19 +414,17 @@ def _paused(row: Campaign | Sale) -> str:
 def _comparison_note(latest: Reconciliation | None, *, is_late: bool, has_work: bool) -> str:
     if latest is None:
         return _("The books were never compared to their end: look at the comparisons.")
-    text = _("Nothing to do: the books agree. They were last compared %(ago)s.")
-    if is_late:
-        text = _("The books were last compared %(ago)s, which is too long: look at the comparisons.")
-    elif has_work:
-        text = _("Each comparison says what to do. The books were last compared %(ago)s.")
-    return text % {"ago": ago(latest.ended_at)}
+    calm = _("Nothing to do: the books agree. They were last compared %(ago)s.")
+    late = _("The books were last compared %(ago)s, which is too long: look at the comparisons.")
+    work = _("Each comparison says what to do. The books were last compared %(ago)s.")
+    return (late if is_late else work if has_work else calm) % {"ago": ago(latest.ended_at)}
 
 
-def _law_row(state: LawState) -> Row:
-    offenders = ngettext("%(count)s offender", "%(count)s offenders", state.offenders)
+def _law_row(state: LawStatus) -> Row:
+    offenders = ngettext("%(count)s offender", "%(count)s offenders", len(state.offenders))
     checked = _("checked %(ago)s") % {"ago": ago(state.checked_at)} if state.checked_at else ""
     return Row(
         link=link(state.law, "admin:shop_lawstatus_change", state.law),
         label=status_label("broken"),
-        detail=_joined(_(LAWS[state.law]), offenders % {"count": state.offenders}, checked),
+        detail=_joined(_(LAWS[state.law]), offenders % {"count": len(state.offenders)}, checked),
     )

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib import admin
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
@@ -19,7 +19,7 @@ from inventory.models import Product, StockMovement
 from orders import selectors
 from orders.models import Order
 from sales.models import Sale
-from shop import clock, literals
+from shop import clock, form_fields
 from shop.backoffice.page_elements import (
     Button,
     instant,
@@ -40,7 +40,6 @@ CHANGE_LIMIT = "inventory.change_product"
 MOST_OPEN_ORDERS = 500
 SHOWN_OPEN_ORDERS = 25
 LARGEST_ID = 2**63 - 1
-Section = dict[str, Any]
 
 
 class LimitForm(ActionForm):
@@ -130,15 +129,17 @@ def _sale_facts(request: HttpRequest, product: Product) -> list[tuple[str, Any]]
     if product.sale_id is None or not may_view(request, Sale):
         return []
     sale = Sale.objects.get(pk=product.sale_id)
-    status = status_label(str(sale.status_at(clock.now())))
-    return [(gettext("In sale"), format_html("{} {}", row_link(sale, sale.name), status))]
+    shown = (row_link(sale, sale.name), status_label(str(sale.status_at(clock.now()))))
+    return [(gettext("In sale"), format_html("{} {}", *shown))]
 
 
 def _legend(product: Product) -> list[tuple[str, str]]:
     """The colours of the bar of what is on hand, and what they stand for."""
-    available = gettext("%(count)s available") % {"count": f"{product.available:,}"}
-    reserved = gettext("%(count)s reserved") % {"count": f"{product.reserved:,}"}
-    legend = [("fc-available", available), ("fc-reserved", reserved)]
+    available, reserved = gettext("%(count)s available"), gettext("%(count)s reserved")
+    legend = [
+        ("fc-available", available % {"count": f"{product.available:,}"}),
+        ("fc-reserved", reserved % {"count": f"{product.reserved:,}"}),
+    ]
     if not product.on_hand:
         return [("fc-empty", gettext("nothing on hand"))]
     if product.low_stock_threshold is not None and product.low_stock_threshold <= product.on_hand:
@@ -159,7 +160,7 @@ def _buttons(request: HttpRequest, product: Product) -> list[Button]:
     return [button for permissions, button in possible if request.user.has_perms(permissions)]
 
 
-def _open_orders(product: Product) -> Section:
+def _open_orders(product: Product) -> dict[str, Any]:
     """The open orders that hold the product; none are looked for when nothing is reserved."""
     lines = selectors.open_lines_of_product(product.pk, most=MOST_OPEN_ORDERS) if product.reserved else []
     title = gettext("Open orders that hold it: %(count)s")
@@ -182,7 +183,7 @@ def _open_orders(product: Product) -> Section:
     )
 
 
-def _movements(product: Product, before: int | None) -> Section:
+def _movements(product: Product, before: int | None) -> dict[str, Any]:
     """A page of movements, newest first."""
     page = stock_reports.read_movements(product.pk, before=before)
     address = reverse("product-page", args=[product.pk])
@@ -211,12 +212,9 @@ def _movements(product: Product, before: int | None) -> Section:
 
 def _before(request: HttpRequest) -> int | None:
     """The id that the page of movements ends before. Raises `Http404` for anything else than an id."""
-    if (text := request.GET.get("before")) is None:
-        return None
+    field = form_fields.WholeNumberField(required=False, min_value=1, max_value=LARGEST_ID)
     try:
-        id = literals.whole_number(text)
-    except literals.NotOfTheForm:
+        id: int | None = field.clean(request.GET.get("before"))
+    except ValidationError:
         raise Http404 from None
-    if not 0 < id <= LARGEST_ID:
-        raise Http404
     return id

@@ -91,21 +91,19 @@ def _holders(term: str, most: int) -> Found:
     """The order that holds the coupon of this code."""
     holders = Coupon.objects.filter(code__in=_codes(term), order__isnull=False)
     ids = list(holders.values_list("order_id", flat=True))
-    for order in Order.objects.filter(pk__in=ids).select_related("account"):
-        yield order, Match.BESIDE
+    return ((order, Match.BESIDE) for order in Order.objects.filter(pk__in=ids).select_related("account"))
 
 
 def _charged_by_key(term: str, most: int) -> Found:
     """The payment with the key of its charge."""
-    for payment in Payment.objects.filter(charge_key=term)[:most]:
-        yield payment, Match.WHOLE
+    return ((payment, Match.WHOLE) for payment in Payment.objects.filter(charge_key=term)[:most])
 
 
 def _charged_by_reference(term: str, most: int) -> Found:
     """A payment by the gateway's reference of its charge, if it is one of the newest."""
-    if selectors.may_be_reference(term):
-        for payment in selectors.recent_with_charge_reference(term)[:most]:
-            yield payment, Match.WHOLE
+    if not selectors.may_be_reference(term):
+        return iter(())
+    return ((one, Match.WHOLE) for one in selectors.recent_with_charge_reference(term)[:most])
 
 
 def _coupons(term: str, most: int) -> Found:

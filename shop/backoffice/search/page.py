@@ -8,7 +8,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
 from shop.backoffice.search import finders
-from shop.backoffice.search.finders import LONGEST_TERM, Hit, Match
+from shop.backoffice.search.finders import LONGEST_TERM, Match
 
 MOST_OF_A_KIND = 20
 MOST_WHILE_TYPED = 4
@@ -19,10 +19,8 @@ SHORTEST_WHILE_TYPED = 3
 def search(request: HttpRequest) -> HttpResponse:
     """What the term `q` finds. A row is opened at once if the whole term names it, and nothing else."""
     term = _term(request)
-    is_too_long = len(term) > LONGEST_TERM
-    hits: list[Hit] = []
-    if term and not is_too_long:
-        hits = finders.find(request, term, most=MOST_OF_A_KIND, is_sent=True)
+    is_searched = 0 < len(term) <= LONGEST_TERM
+    hits = finders.find(request, term, most=MOST_OF_A_KIND, is_sent=True) if is_searched else []
     # What the whole term names, if nothing else begins with it.
     meant = [hit for hit in hits if hit.match != Match.BESIDE]
     if [hit.match for hit in meant] == [Match.WHOLE]:
@@ -32,7 +30,7 @@ def search(request: HttpRequest) -> HttpResponse:
         "term": term[:LONGEST_TERM],
         "hits": hits,
         "may_search": finders.may_search(request),
-        "is_too_long": is_too_long,
+        "is_too_long": len(term) > LONGEST_TERM,
         "longest": LONGEST_TERM,
         "most": MOST_OF_A_KIND,
     }
@@ -43,9 +41,8 @@ def search(request: HttpRequest) -> HttpResponse:
 def hits_while_typed(request: HttpRequest) -> JsonResponse:
     """The first hits for the beginning of a term, for the box's list; none for a very short one."""
     term = _term(request)
-    hits: list[Hit] = []
-    if SHORTEST_WHILE_TYPED <= len(term) <= LONGEST_TERM:
-        hits = finders.find(request, term, most=MOST_WHILE_TYPED, is_sent=False)
+    is_searched = SHORTEST_WHILE_TYPED <= len(term) <= LONGEST_TERM
+    hits = finders.find(request, term, most=MOST_WHILE_TYPED, is_sent=False) if is_searched else []
     shown = ("kind", "title", "detail", "address")
     return JsonResponse({"hits": [{name: getattr(hit, name) for name in shown} for hit in hits]})
 

@@ -82,7 +82,7 @@ def choose_language(handler: Handler) -> Handler:
 
     def localized(request: HttpRequest) -> HttpResponse:
         with translation.override(languages.choose(request.META.get("HTTP_ACCEPT_LANGUAGE"))):
-            response = handler(request)
+            response = _as_problem(request, handler(request))
             if response.get("Content-Type", "").startswith("text/html"):
                 response.headers.setdefault("Content-Language", translation.get_language())
                 patch_vary_headers(response, ["Accept-Language"])
@@ -91,26 +91,16 @@ def choose_language(handler: Handler) -> Handler:
     return localized
 
 
-def convert_html_errors(handler: Handler) -> Handler:
-    """Turn Django's own HTML errors (unknown host, unknown path) into problem responses for programs."""
-
-    def answered(request: HttpRequest) -> HttpResponse:
-        response = handler(request)
-        is_html = response.get("Content-Type", "").startswith("text/html")
-        is_page = request.path.startswith(PAGE_PATHS) or problems.is_for_people(request)
-        if response.status_code < 400 or not is_html or is_page:
-            return response
-        allowed = {"Allow": response["Allow"]} if "Allow" in response else {}
-        code = {404: "not_found", 405: "method_not_allowed", 403: "permission_denied", 400: "invalid"}
-        reason = f"{response.reason_phrase}."
-        return problems.problem(
-            response.status_code,
-            code.get(response.status_code, "internal_error"),
-            gettext(reason),
-            headers=allowed,
-        ).to_django()
-
-    return answered
+def _as_problem(request: HttpRequest, response: HttpResponse) -> HttpResponse:
+    """The response, but a problem for a program that would get Django's own HTML error."""
+    is_html = response.get("Content-Type", "").startswith("text/html")
+    is_page = request.path.startswith(PAGE_PATHS) or problems.is_for_people(request)
+    if response.status_code < 400 or not is_html or is_page:
+        return response
+    allowed = {"Allow": response["Allow"]} if "Allow" in response else {}
+    codes = {404: "not_found", 405: "method_not_allowed", 403: "permission_denied", 400: "invalid"}
+    code, reason = codes.get(response.status_code, "internal_error"), f"{response.reason_phrase}."
+    return problems.problem(response.status_code, code, gettext(reason), headers=allowed).to_django()
 
 
 def guard_operators_pages(handler: Handler) -> Handler:
@@ -127,7 +117,7 @@ def guard_operators_pages(handler: Handler) -> Handler:
 
         request.user = SimpleLazyObject(user)  # type: ignore[assignment]
         request.auser = sync_to_async(user)
-        if not request.path.startswith("/admin"):
+        if not request.path_info.startswith("/admin"):
             return handler(request)
         upload: Upload | None = request.META.get(UPLOAD_KEY)
         if upload is None:

@@ -200,18 +200,16 @@ def _deferred_upload(scope: Scope, fields: Mapping[bytes, bytes], receive: Recei
     length = request_body.declared_length(fields)
     if length is None or length <= settings.MAX_BODY_BYTES:
         return None
-    matching = (needed for page, needed in settings.UPLOADS.items() if re.fullmatch(page, _path(scope)))
-    permissions = next(matching, None)
+    path = _path(scope)
+    permissions = next(
+        (needed for page, needed in settings.UPLOADS.items() if re.fullmatch(page, path)), None
+    )
     if permissions is None:
         return None
     if length > settings.MAX_UPLOAD_BYTES:
         raise TooLarge(_("The upload is larger than {size} MiB.", size=settings.MAX_UPLOAD_BYTES // 2**20))
     loop = asyncio.get_running_loop()
-
-    async def message() -> Mapping[str, Any]:
-        return await receive()
-
-    return Upload(permissions, lambda: asyncio.run_coroutine_threadsafe(message(), loop).result())
+    return Upload(permissions, lambda: asyncio.run_coroutine_threadsafe(receive(), loop).result())
 
 
 def _render_page(

@@ -47,7 +47,7 @@ class StreamedResponse(StreamingHttpResponse):
 
         super().__init__(iter(make_part, None), **options)
         if isinstance(parts, Generator):
-            self._resource_closers.append(parts.close)
+            self._resource_closers.append(parts.close)  # type: ignore[attr-defined]
         self.account_id = account_id
 
     def release(self) -> None:

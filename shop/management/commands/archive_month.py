@@ -48,7 +48,11 @@ class Command(BaseCommand):
         if table is None:
             self._list(json)
             return
-        chosen = _table(table)
+        if table in WITHOUT_MONTHS:
+            raise CommandError(f"{table} are not archived: {WITHOUT_MONTHS[table]}.")
+        if table not in TABLES:
+            raise CommandError(f"There is no table {table} for archives: name one of {', '.join(TABLES)}.")
+        chosen = TABLES[table]
         if month is None:
             raise CommandError("Name a month, such as 2026-07.")
         pace = archive_options.read_pace(yes=yes, **more)
@@ -64,14 +68,6 @@ class Command(BaseCommand):
             self.stdout.write(to_json.dumps(one) if json else text)
         if not months and not json:
             self.stdout.write("No month is archived.")
-
-
-def _table(name: str) -> ArchiveTable:
-    if name in WITHOUT_MONTHS:
-        raise CommandError(f"{name} are not archived: {WITHOUT_MONTHS[name]}.")
-    if name not in TABLES:
-        raise CommandError(f"There is no table {name} for archives: name one of {', '.join(TABLES)}.")
-    return TABLES[name]
 
 
 def _count(table: ArchiveTable, month: str, days: int) -> tuple[Any, str]:

@@ -35,14 +35,10 @@ class Command(BaseCommand):
 
 def _as_text(made: Backup, folder: Path) -> str:
     size = f"{made.bytes / 2**20:,.1f} MiB"
-    lines = [
-        f"{made.database} is backed up in {folder}: {len(made.tables)} tables, {size}, {made.seconds} s."
-    ]
-    lines.append(f"Its state is that of {made.begun_at}.")
+    log = f"{made.no_log_because}. What comes after this state can't be restored from this backup."
     if made.log_file:
-        lines.append(f"The binary log goes on from {made.log_file}, position {made.log_position}.")
-    else:
-        lines.append(
-            f"{made.no_log_because}. What comes after this state can't be restored from this backup."
-        )
-    return "\n".join(lines)
+        log = f"The binary log goes on from {made.log_file}, position {made.log_position}."
+    return (
+        f"{made.database} is backed up in {folder}: {len(made.tables)} tables, {size}, {made.seconds} s.\n"
+        f"Its state is that of {made.begun_at}.\n{log}"
+    )

@@ -66,12 +66,10 @@ class Command(BaseCommand):
             except FirstcomeError as error:
                 refused.append(f"account {account_id}: {error}")
             else:
-                self.stdout.write(_text(account_id, done))
+                text = f"Account {account_id} was erased before: nothing was done."
+                if done.is_new:
+                    points = done.forfeited_amount
+                    text = f"Account {account_id} is erased: its name is {erasure.pseudonym(account_id)}."
+                    text += f" Its {points:,} points are forfeited." if points else ""
+                self.stdout.write(text)
         return refused
-
-
-def _text(account_id: int, done: erasure.Erased) -> str:
-    if not done.is_new:
-        return f"Account {account_id} was erased before: nothing was done."
-    forfeited = f" Its {done.forfeited_amount:,} points are forfeited." if done.forfeited_amount else ""
-    return f"Account {account_id} is erased: its name is {erasure.pseudonym(account_id)}.{forfeited}"

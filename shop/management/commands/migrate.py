@@ -76,9 +76,15 @@ class Command(migrate.Command):
         if connection.vendor != "mysql":
             yield
             return
-        name = lock_name(connection.settings_dict["NAME"])
-        wait_seconds = 0
-        while not _take_named_lock(connection, name, wait_seconds):
+        name, wait_seconds = lock_name(connection.settings_dict["NAME"]), 0
+        while True:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT GET_LOCK(%s, %s)", [name, wait_seconds])
+                [is_taken] = cursor.fetchone()
+            if is_taken is None:
+                raise CommandError(f"The server gave no answer about the lock '{name}'; run migrate again.")
+            if is_taken:
+                break
             wait_seconds = NAMED_LOCK_WAIT_SECONDS
             self.stderr.write(
                 "Another migrate is changing this database; this one goes on once it has ended. "
@@ -111,16 +117,6 @@ class Command(migrate.Command):
 def lock_name(database: str) -> str:
     """The named lock of a `migrate` of this database; names are the server's, across databases."""
     return f"migrate {database}"[:LONGEST_LOCK_NAME]
-
-
-def _take_named_lock(connection: BaseDatabaseWrapper, name: str, wait_seconds: int) -> bool:
-    """Take the lock on this connection, within this time. Raises `CommandError` if the server can't say."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT GET_LOCK(%s, %s)", [name, wait_seconds])
-        [is_taken] = cursor.fetchone()
-    if is_taken is None:
-        raise CommandError(f"The server gave no answer about the lock '{name}'; run migrate again.")
-    return bool(is_taken)
 
 
 def _lock_holder(connection: BaseDatabaseWrapper, name: str) -> str:

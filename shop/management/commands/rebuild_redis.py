@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from redis.exceptions import RedisError
 
-from coupons.pool_list import healing
+from coupons import pool_list
 from inventory.mirror import mirror
 from shop.redis import redis_client
 
@@ -33,7 +33,7 @@ class Command(BaseCommand):
             done = {"dropped": drop_keys()}
             if mirror.is_used():
                 done["mirrored"] = mirror.rebuild()
-            if listed := healing.rebuild():
+            if listed := pool_list.rebuild():
                 done["codes_listed"] = listed
         except RedisError as error:
             reason = str(error).rstrip(".")

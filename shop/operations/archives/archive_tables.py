@@ -53,7 +53,9 @@ class ArchiveTable:
 
     @cached_property
     def columns(self) -> list[str]:
-        return columns_of(self.model)
+        """The attributes of the model's columns in the order of a file, the key first."""
+        others = (one.attname for one in self.model._meta.concrete_fields if one.attname != self.key)
+        return [self.key, *others]
 
     @cached_property
     def fields(self) -> "Mapping[str, Field[Any, Any]]":
@@ -100,11 +102,6 @@ class ArchiveTable:
     def insert(self, rows: Sequence[Row]) -> None:
         """Insert rows of a file. Columns that it lacks get the model's defaults."""
         self.model._default_manager.bulk_create([self.model(**row) for row in rows])
-
-
-def columns_of(model: type[Model]) -> list[str]:
-    key = model._meta.pk.attname
-    return [key, *(one.attname for one in model._meta.concrete_fields if one.attname != key)]
 
 
 def _file_key(key: Any) -> Any:

@@ -8,8 +8,8 @@ import secrets
 import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field, fields
+from datetime import timedelta
 from typing import Any
 
 from django.db.models import Q
@@ -68,21 +68,18 @@ class Lease:
 @contextmanager
 def leased() -> Iterator[Lease | None]:
     """Hold the lease while the block runs; yields None while another auditor holds it."""
-    token = secrets.token_hex(16)
+    token, now = secrets.token_hex(16), clock.now()
     AuditState.objects.bulk_create([AuditState(pk=ROW)], ignore_conflicts=True)
-    if not _lease(_is_free(clock.now()) | Q(lease_token=token), token):
+    free = Q(leased_until__isnull=True) | Q(leased_until__lte=now)
+    # Taken before the clock was set back.
+    free |= Q(leased_until__gt=now + timedelta(seconds=2 * LEASE_SECONDS))
+    if not _lease(free | Q(lease_token=token), token):
         yield None
         return
     try:
         yield Lease(token, time.monotonic())
     finally:
         AuditState.objects.filter(pk=ROW, lease_token=token).update(lease_token="", leased_until=None)
-
-
-def _is_free(now: datetime) -> Q:
-    """No lease is held, or one that has lapsed, or that was taken before the clock was set back."""
-    latest = now + timedelta(seconds=2 * LEASE_SECONDS)
-    return Q(leased_until__isnull=True) | Q(leased_until__lte=now) | Q(leased_until__gt=latest)
 
 
 def _lease(condition: Q, token: str) -> bool:
@@ -100,9 +97,3 @@ def read_progress(state: AuditState, *, subjects: Collection[str]) -> Progress |
     if kept is None or kept.keys() != {one.name for one in fields(Progress)}:
         return None
     return Progress(**kept) if kept["subject"] in ("", *subjects) else None
-
-
-def save_progress(state: AuditState, progress: Progress | None) -> None:
-    """Save the progress of the locked state; None ends the full audit."""
-    state.progress = None if progress is None else asdict(progress)
-    state.save(update_fields=["progress", "full_at"])

@@ -44,12 +44,9 @@ class Findings:
         self.seconds += seconds
         if not report.holds:
             self.offenders += report.offenders
-            self.suspects.append([name, rows_as_json(rows)])
-
-
-def rows_as_json(rows: Rows | None) -> Any:
-    """A chunk as JSON can keep it."""
-    return {"first": rows[0], "last": rows[-1]} if isinstance(rows, range) else rows
+            # As JSON can keep it.
+            kept = {"first": rows[0], "last": rows[-1]} if isinstance(rows, range) else rows
+            self.suspects.append([name, kept])
 
 
 def rows_from_json(kept: Any) -> Rows | None:

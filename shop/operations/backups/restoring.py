@@ -4,6 +4,7 @@ import gzip
 import os
 import re
 import shutil
+import struct
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -18,12 +19,15 @@ from django.db.backends.utils import CursorWrapper
 
 from shop import clock
 from shop.feed_models import FeedState
-from shop.operations.backups import binary_logs, dumping, programs
+from shop.operations.backups import dumping, programs
 from shop.operations.backups.dumping import Backup
 from shop.operations.backups.programs import BackupFailed, Programs
 
 ID_GAP = 1_000_000
 """More rows than any table gets between a restored state and the mishap."""
+_MAGIC = b"\xfebin"
+_HEADER = struct.Struct("<IBIIIH")
+"""Of an event of a log, with both kinds of server: seconds, type, server, length, next position, flags."""
 _EVENT_TIME = re.compile(rb"#(\d{6} +\d+:\d\d:\d\d) server id ")
 
 
@@ -57,7 +61,7 @@ def restore(
     """
     chosen = programs.programs_for(connection)
     backup = dumping.read_description(folder)
-    files = binary_logs.files_since(backup, logs) if logs else []
+    files = _logs_since(backup, logs) if logs else []
     if files and not chosen.read_log:
         raise BackupFailed(f"{programs.NEED_MYSQL}.")
     if until and not files:
@@ -68,7 +72,7 @@ def restore(
             " choose an older one."
         )
     # Before this restore adds to the logs of a server that is restored into.
-    logs_end_at = binary_logs.reach(files) if files else None
+    logs_end_at = reach(files) if files else None
     if until and logs_end_at and logs_end_at < until.replace(microsecond=0) and not accepts_early_end:
         # It is not known whether what came before that moment is all there.
         raise BackupFailed(
@@ -106,6 +110,41 @@ def restore(
         dump_seconds=round(dump_seconds, 1),
         log_seconds=round(log_seconds, 1),
     )
+
+
+def _logs_since(backup: Backup, folder: Path) -> list[Path]:
+    """The folder's logs from the backup's position on, in order and without a gap. Raises BackupFailed."""
+    if not backup.log_file:
+        because = backup.no_log_because or "The server keeps no binary log"
+        raise BackupFailed(f"The backup has no position in a binary log. {because}.")
+    stem, _, first = backup.log_file.rpartition(".")
+    found = sorted(path for path in folder.glob(f"{stem}.*") if path.suffix[1:].isdecimal())
+    files = [path for path in found if int(path.suffix[1:]) >= int(first)]
+    numbers = [int(path.suffix[1:]) for path in files]
+    if numbers != list(range(int(first), int(first) + len(files))) or not files:
+        there = ", ".join(path.name for path in files) or "none"
+        raise BackupFailed(f"{folder} has to have every log from {backup.log_file} on; there are: {there}.")
+    return files
+
+
+def reach(files: Sequence[Path]) -> datetime:
+    """The second of the last event that has one in the last file; the server begins each file with one.
+
+    Not the latest second: a session that sets its time writes seconds of the future.
+
+    Raises BackupFailed where that file is no binary log.
+    """
+    last = 0
+    with files[-1].open("rb") as log:
+        if log.read(len(_MAGIC)) != _MAGIC:
+            raise BackupFailed(f"{files[-1]} is no binary log, or an encrypted one: copy it again.")
+        while len(head := log.read(_HEADER.size)) == _HEADER.size:
+            seconds, _, _, length, _, _ = _HEADER.unpack(head)
+            if length < _HEADER.size:
+                break
+            last = seconds or last
+            log.seek(length - _HEADER.size, 1)
+    return datetime.fromtimestamp(last, UTC)
 
 
 def _replay(

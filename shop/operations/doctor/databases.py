@@ -1,6 +1,6 @@
 """Checks of the database: whether commits are durable, and whether transactions are isolated as expected."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from django.conf import settings
@@ -122,23 +122,18 @@ def reader() -> list[Finding]:
 
 def _names_with_one_emoji() -> dict[str, str]:
     """Those of `NAMES` whose collation takes one emoji for another: by table, the definition to be given."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT table_name, column_name, column_type, is_nullable, collation_name"
-            " FROM information_schema.columns WHERE table_schema = DATABASE() AND collation_name IS NOT NULL"
-        )
-        found = [row for row in cursor.fetchall() if NAMES.get(row[0]) == row[1]]
-        coarse = {name for *_, name in found if _takes_emoji_for_one(cursor, name)}
+    columns = _ask(
+        "SELECT table_name, column_name, column_type, is_nullable, collation_name"
+        " FROM information_schema.columns WHERE table_schema = DATABASE() AND collation_name IS NOT NULL"
+    )
+    found = [row for row in columns if NAMES.get(row[0]) == row[1]]
+    takes_for_one = "SELECT %s COLLATE {} = %s"
+    coarse = {name for *_, name in found if _ask(takes_for_one.format(name), ["🎁", "🐳"])[0][0]}
     return {
         table: f"{column} {kind} COLLATE {'NULL' if is_nullable == 'YES' else 'NOT NULL'}"
         for table, column, kind, is_nullable, name in found
         if name in coarse
     }
-
-
-def _takes_emoji_for_one(cursor: Any, collation: str) -> bool:
-    cursor.execute(f"SELECT %s COLLATE {collation} = %s", ["🎁", "🐳"])
-    return bool(cursor.fetchone()[0])
 
 
 def _sqlite() -> Iterator[Finding]:
@@ -151,24 +146,25 @@ def _sqlite() -> Iterator[Finding]:
 
 def _variables() -> Variables:
     marks = ", ".join(["%s"] * len(VARIABLE_NAMES))
-    with connection.cursor() as cursor:
-        cursor.execute(f"SHOW VARIABLES WHERE Variable_name IN ({marks})", VARIABLE_NAMES)
-        return {str(name): str(value) for name, value in cursor.fetchall()}
+    rows = _ask(f"SHOW VARIABLES WHERE Variable_name IN ({marks})", VARIABLE_NAMES)
+    return {str(name): str(value) for name, value in rows}
 
 
 def _index_bytes() -> int:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT COALESCE(SUM(index_length), 0) FROM information_schema.tables"
-            " WHERE table_schema = DATABASE()"
-        )
-        return int(cursor.fetchone()[0])
+    [[size]] = _ask(
+        "SELECT COALESCE(SUM(index_length), 0) FROM information_schema.tables WHERE table_schema = DATABASE()"
+    )
+    return int(size)
 
 
 def _pragma(name: str) -> str:
+    return str(_ask(f"PRAGMA {name}")[0][0])
+
+
+def _ask(statement: str, parameters: Sequence[str] = ()) -> list[tuple[Any, ...]]:
     with connection.cursor() as cursor:
-        cursor.execute(f"PRAGMA {name}")
-        return str(cursor.fetchone()[0])
+        cursor.execute(statement, parameters)
+        return list(cursor.fetchall())
 
 
 def _version_numbers(found: str) -> tuple[int, ...]:

@@ -48,16 +48,9 @@ class _Cursor(Cursor):
             super().close()
 
     def executemany(self, query: Any, args: Any) -> Any:
-        self._send_deferred()
-        return super().executemany(query, args)
-
-    def callproc(self, procname: Any, args: Any = ()) -> Any:
-        self._send_deferred()
-        return super().callproc(procname, args)
-
-    def _send_deferred(self) -> None:
         if self.ahead:
             self.execute(NOTHING)
+        return super().executemany(query, args)
 
 
 class DatabaseWrapper(base.DatabaseWrapper):

@@ -7,16 +7,22 @@ The list may name a code that is issued already, or one code twice: a request wi
 one from the database, which alone decides. So every step here may be lost or repeated.
 """
 
-import threading
-from functools import lru_cache
+from django.db.models import QuerySet
+from prometheus_client import Counter
+from structlog import get_logger
 
-from coupons import CAMPAIGNS_AT_ONCE
 from coupons.models import Campaign, PoolCode
-from coupons.redis_keys import call_script, key, seconds_kept
-from shop.errors import Unavailable
-from shop.lazy_texts import mark as _
+from coupons.redis_keys import call_script, campaigns_with_keys, fill_lock, key, require_script, seconds_kept
 from shop.redis import redis_client
 
+log = get_logger(__name__)
+GIVEN_BACK = Counter(
+    "firstcome_pool_codes_given_back",
+    "Codes that a crashed process had claimed from the list, returned by the sweeper.",
+)
+# Longer than a request may wait for its batch, and its batch for the database's locks. If one takes even
+# longer, two requests claim the same code, and the database assigns it to the first.
+IN_FLIGHT_SECONDS = 30
 CHUNK = 2_000
 # How often one request fills a list that others empty meanwhile, before the database has to assign a code.
 FILLS = 3
@@ -107,7 +113,7 @@ def claim_code(campaign: Campaign, *, user_id: int) -> str | None:
     code, cursor = _try_claim(campaign, user_id)
     if cursor is None:
         return code
-    with _fill_lock(campaign.pk):
+    with fill_lock(campaign.pk):
         for _ in range(FILLS):
             code, cursor = _try_claim(campaign, user_id)
             if cursor is None:
@@ -125,12 +131,6 @@ def resolve_code(campaign_id: int, *, user_id: int, code: str, is_spent: bool) -
 def return_code(campaign_id: int, *, code: str) -> None:
     """List a code that has become available again; if this fails, the database still has it."""
     call_script(PUT_ONE, campaign_id, NAMES, code)
-
-
-def clear_nothing_more(campaign_id: int) -> None:
-    """Clear the mark that the pool has no more codes to list, because codes were added."""
-    nothing_more = key(campaign_id, NOTHING_MORE)
-    redis_client.attempt(lambda client: client.delete(nothing_more), otherwise=0)
 
 
 def drop(campaign_id: int) -> None:
@@ -159,24 +159,62 @@ def abandoned_codes(campaign_id: int, *, after_seconds: int) -> dict[int, str]:
 def is_used_up(campaign_id: int) -> bool:
     """Whether the list exists, is empty, and has no code in flight."""
     codes, in_flight, listed_up_to = (key(campaign_id, name) for name in (CODES, IN_FLIGHT, LISTED_UP_TO))
-    checks = [lambda client: client.exists(listed_up_to), lambda client: client.exists(codes, in_flight)]
-    is_listed, has_codes = (redis_client.attempt(check, otherwise=0) for check in checks)
-    return bool(is_listed) and not has_codes
+    return redis_client.attempt(
+        lambda client: bool(client.exists(listed_up_to)) and not client.exists(codes, in_flight),
+        otherwise=False,
+    )
 
 
 def _try_claim(campaign: Campaign, user_id: int) -> tuple[str | None, int | None]:
     """The code, or, if the list has to be filled, the id of the last code that was listed."""
-    match call_script(CLAIM_CODE, campaign.pk, NAMES, user_id, seconds_kept(campaign)):
+    match require_script(CLAIM_CODE, campaign.pk, NAMES, user_id, seconds_kept(campaign)):
         case [b"code", code]:
             return code.decode(), None
         case [b"fill", cursor]:
             return None, int(cursor)
-        case [b"nothing"]:
-            return None, None
-    raise Unavailable(_("This campaign's codes come from Redis, which is unavailable; nothing was done."))
+    return None, None
 
 
-@lru_cache(maxsize=CAMPAIGNS_AT_ONCE)
-def _fill_lock(campaign_id: int) -> threading.Lock:
-    """One thread of a process fills a list while the others wait: they would read the same codes."""
-    return threading.Lock()
+def rebuild() -> int:
+    """Rebuild each list from the database, safely at any moment. Returns how many codes were listed."""
+    listed = 0
+    for campaign in campaigns_with_keys("code_pool"):
+        drop(campaign.pk)
+        listed += fill(campaign, after_id=0)
+    return listed
+
+
+def heal(*, after_seconds: int = IN_FLIGHT_SECONDS) -> int:
+    """Resolve codes that were claimed so long ago and are still in flight; returns how many.
+
+    An empty list whose pool has available codes has lost them, and is dropped to be filled again.
+    """
+    resolved = 0
+    for campaign in campaigns_with_keys("code_pool"):
+        resolved += _resolve_abandoned(campaign.pk, after_seconds)
+        if is_used_up(campaign.pk) and _available(campaign.pk).exists():
+            drop(campaign.pk)
+    return resolved
+
+
+def _resolve_abandoned(campaign_id: int, after_seconds: int) -> int:
+    """Return to the list the abandoned codes that are available in the database, and drop the others."""
+    abandoned = abandoned_codes(campaign_id, after_seconds=after_seconds)
+    if not abandoned:
+        return 0
+    available = set(
+        _available(campaign_id).filter(code__in=abandoned.values()).values_list("code", flat=True)
+    )
+    resolved = [
+        code
+        for user_id, code in abandoned.items()
+        if resolve_code(campaign_id, user_id=user_id, code=code, is_spent=code not in available)
+    ]
+    returned = len(available.intersection(resolved))
+    GIVEN_BACK.inc(returned)
+    log.warning("codes in flight were resolved", campaign=campaign_id, all=len(resolved), back=returned)
+    return len(resolved)
+
+
+def _available(campaign_id: int) -> "QuerySet[PoolCode]":
+    return PoolCode.objects.filter(campaign_id=campaign_id, status=PoolCode.Status.AVAILABLE)

@@ -1,0 +1,62 @@
+"""What this process remembers of campaigns for a second: a request needs no query for its campaign, and a
+refusal by one that is sold out no transaction.
+
+A campaign that was released a slot, or changed, is known in all processes within a second, and at once in the
+one that changed it. A stale one costs time or a refusal, never a law: each strategy reads the campaign again.
+"""
+
+from functools import lru_cache, partial
+
+from coupons import CAMPAIGNS_AT_ONCE, gate, pool_list
+from coupons.models import Campaign
+from shop.concurrency.shared_read import SharedRead
+from shop.errors import NotFound
+from shop.lazy_texts import mark as _
+
+SECONDS = 1.0
+# While one request reads the campaign again, or the database can't be read, the others use what they have.
+LONGEST_SECONDS = 60.0
+existing: set[int] = set()
+"""Ids of the campaigns that this process has read: a request may name any number."""
+
+
+@lru_cache(maxsize=CAMPAIGNS_AT_ONCE)
+def campaign(campaign_id: int) -> SharedRead[Campaign]:
+    """The campaign as it was read a moment ago. Reading it raises `NotFound` `campaign_not_found`."""
+    read = partial(require, campaign_id)
+    return SharedRead(read, name=f"campaign {campaign_id}", seconds=SECONDS, max_age_seconds=LONGEST_SECONDS)
+
+
+def note_sold_out(campaign_id: int) -> None:
+    """Read the campaign again after it refused a request as sold out, unless that is known."""
+    shared = campaign(campaign_id)
+    if shared.get().remaining > 0:
+        shared.forget()
+        shared.get()
+
+
+def slot_released(*, campaign_id: int, user_id: int, code: str) -> None:
+    """The account's slot was released: the slot and its code are available to others, in Redis as well.
+
+    Call this and `terms_changed` after the commit. A crash may lose their updates: the sweepers correct them.
+    """
+    pool_list.return_code(campaign_id, code=code)
+    gate.remove_member(campaign_id=campaign_id, user_id=user_id)
+    campaign(campaign_id).forget()
+
+
+def terms_changed(*, campaign_id: int) -> None:
+    """The campaign's quantity, times or strategy have changed, or its pool has new codes."""
+    pool_list.drop(campaign_id)
+    gate.refresh(campaign_id=campaign_id)
+    campaign(campaign_id).forget()
+
+
+def require(campaign_id: int) -> Campaign:
+    """The campaign as it is now. Raises `NotFound` `campaign_not_found`."""
+    found = Campaign.objects.filter(pk=campaign_id).first()
+    if found is None:
+        detail = _("There is no campaign {campaign_id}.", campaign_id=campaign_id)
+        raise NotFound(detail, code="campaign_not_found")
+    existing.add(campaign_id)
+    return found
