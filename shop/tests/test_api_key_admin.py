@@ -71,14 +71,3 @@ def test_its_maker_rotates_it_and_another_superuser_does_not() -> None:
     [secret] = SECRET.findall(shown.content.decode())
     assert {KeyApi(one).get("/products").status_code for one in (new.secret, secret)} == {200}
     assert JournalLine.objects.get(what="api_key.rotated").detail == "A laptop was lost."
-
-
-def test_it_is_revoked_with_a_reason() -> None:
-    new, client = api_keys.make("products:read"), signed_in(SuperuserFactory.create())
-    page = reverse("admin:shop_apikey_revoke", args=[new.key.pk])
-
-    confirmed(client, page, reason="The partner has left.")
-
-    assert KeyApi(new.secret).get("/products").status_code == 401
-    assert JournalLine.objects.get(what="api_key.revoked").detail == "The partner has left."
-    assert "revoked" in client.get(reverse("admin:shop_apikey_changelist")).content.decode()
