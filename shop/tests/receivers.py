@@ -33,6 +33,7 @@ class Receiver:
     port: int
     answer: Callable[[Received], int] = lambda request: 204
     requests: list[Received] = field(default_factory=list)
+    text: bytes = b""
     delay_seconds: float = 0.0
     location: str = ""
     keeps_connections: bool = True
@@ -69,8 +70,10 @@ def receiving(host: str = "127.0.0.1", port: int = 0) -> Iterator[Receiver]:
             self.send_response(status)
             if receiver.location:
                 self.send_header("Location", receiver.location)
-            self.send_header("Content-Length", "0")
+            text = receiver.text
+            self.send_header("Content-Length", str(len(text)))
             self.end_headers()
+            self.wfile.write(text)
             if not receiver.keeps_connections:
                 # Not said before, by `Connection: close`.
                 self.close_connection = True

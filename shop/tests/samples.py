@@ -1,8 +1,10 @@
-"""What a test has added to this process's counters."""
+"""What a test has added to this process's counters, and what its gauges show."""
 
 from collections.abc import Collection
 
 from prometheus_client import REGISTRY
+
+from shop.observability import gauges
 
 
 class Increases:
@@ -17,6 +19,12 @@ class Increases:
         now = _samples(self._names)
         grown = {sample: value - self._before.get(sample, 0.0) for sample, value in now.items()}
         return {sample: value for sample, value in grown.items() if value}
+
+
+def exposed() -> dict[str, float]:
+    """The gauges as a scrape has them, by name and labels."""
+    lines = gauges.exposition().decode().splitlines()
+    return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if line[0] != "#"}
 
 
 def _samples(names: Collection[str]) -> dict[str, float]:

@@ -100,11 +100,3 @@ def test_every_route_and_method_is_open_to_those_that_the_table_says(
                 actual[name] = access(client_of(caller), method, path) if is_asked else ""
         wrong.append(operators_page.differences(HEADING, column, actual, page=operators_page.SECURITY))
     assert not any(wrong), "\n".join(wrong)
-
-
-def test_a_route_without_a_line_is_named() -> None:
-    actual = {"GET /new": OPEN}
-
-    wrong = operators_page.differences(HEADING, "no account", actual, page=operators_page.SECURITY)
-
-    assert "`GET /new`, no account: write open, not nothing" in wrong

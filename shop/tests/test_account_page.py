@@ -28,14 +28,14 @@ from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.racing import race
 
 pytestmark = pytest.mark.django_db
-VIEWS = [
-    "orders.view_order",
-    "coupons.view_coupon",
-    "coupons.view_queueticket",
-    "payments.view_entry",
-    "shop.view_signout",
-    "shop.view_journalline",
-]
+SHOWN_BY = {
+    "orders.view_order": ["Limits", "Newest orders"],
+    "coupons.view_coupon": ["Newest coupons"],
+    "coupons.view_queueticket": ["Newest queue tickets"],
+    "payments.view_entry": ["Wallet: 500 KRW"],
+    "shop.view_signout": ["Signed out everywhere"],
+    "shop.view_journalline": ["Sign-ins, tokens and changes"],
+}
 
 
 @pytest.fixture
@@ -128,19 +128,11 @@ def test_limits_show_purchase_limits_rates_and_declines(operator: Client, ada: U
     assert page.content.decode().count("fc-threshold") == 1
 
 
-@pytest.mark.parametrize("permission", VIEWS)
+@pytest.mark.parametrize("permission", SHOWN_BY)
 def test_each_part_is_shown_with_the_permission_to_view_it(ada: User, permission: str) -> None:
-    expected = {
-        "orders.view_order": ["Limits", "Newest orders"],
-        "coupons.view_coupon": ["Newest coupons"],
-        "coupons.view_queueticket": ["Newest queue tickets"],
-        "payments.view_entry": ["Wallet: 500 KRW"],
-        "shop.view_signout": ["Signed out everywhere"],
-        "shop.view_journalline": ["Sign-ins, tokens and changes"],
-    }
     staff = AccountFactory(is_staff=True, permissions=["auth.view_user", permission])
     page = signed_in(staff).get(page_of(ada))
-    assert titles(page) == expected[permission]
+    assert titles(page) == SHOWN_BY[permission]
     assert page.context["buttons"] == []
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from django.conf import LazySettings
-from django.contrib.auth.models import Group, Permission, User
+from django.contrib.auth.models import User
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
@@ -265,16 +265,6 @@ class TestActing:
 
         refused = api.get("/coupons")
         assert (refused.status_code, refused.json()["code"]) == (403, "account_refused")
-
-    def test_the_right_of_a_group_counts(self) -> None:
-        maker = AccountFactory.create(is_staff=True)
-        group = Group.objects.create(name="Partners")
-        group.permissions.add(Permission.objects.get(codename="act_apikey"))
-        maker.groups.add(group)
-
-        api = client_with("coupons:read", "act", maker=maker, account=AccountFactory.create())
-
-        assert api.get("/coupons").status_code == 200
 
     def test_an_account_that_is_unknown_or_disabled_is_refused(self) -> None:
         disabled = AccountFactory.create(is_active=False)

@@ -19,6 +19,7 @@ from shop.events import journal
 from shop.events.journal import Actor, ActorContext
 from shop.idempotency.recorded_answers import Answer, KeyedCall, Replay, key_hash
 from shop.models import JournalLine
+from shop.tests.clients import signed_in
 from shop.tests.confirming import confirmed, message_of, said
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.racing import race
@@ -61,12 +62,6 @@ def asked_for(asker: User, to: User, amount: int = 5_000_000, key: str = "ask") 
     asked = as_operator(asker, lambda: points_grants.ask_to_grant(**wanted))
     assert isinstance(asked, Approval), asked
     return asked
-
-
-def signed_in(account: User) -> Client:
-    client = Client()
-    client.force_login(account)
-    return client
 
 
 def press(client: Client, approval: Approval, button: str, reason: str = WHY) -> tuple[int, list[str]]:

@@ -15,17 +15,15 @@ from sales.tests.factories import create_sale
 from shop.backoffice.board import readings
 from shop.backoffice.board.page import PERMISSIONS
 from shop.models import JournalLine
+from shop.tests.clients import signed_in
 from shop.tests.factories import AccountFactory, SuperuserFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
 CHANGES = ["coupons.change_campaign", "inventory.change_product", "sales.change_sale"]
 
 
-def client_of(*permissions: str, **headers: str) -> Client:
-    account: User = AccountFactory.create(is_staff=True, permissions=[*PERMISSIONS, *permissions])
-    client = Client(headers=headers)
-    client.force_login(account)
-    return client
+def client_of(*permissions: str) -> Client:
+    return signed_in(AccountFactory.create(is_staff=True, permissions=[*PERMISSIONS, *permissions]))
 
 
 def press(client: Client, path: str, **fields: object) -> Any:
@@ -114,8 +112,7 @@ def test_a_button_needs_a_reason_its_permission_and_something_to_act_on(
     paths = [f"campaigns/{campaign.pk}/{action}" for action in ("pause", "resume", "quantity")]
     paths += [f"products/{product.pk}/{action}" for action in ("pause", "resume")]
     client, onlooker, anonymous = client_of(*CHANGES), client_of(), Client()
-    customer = Client()
-    customer.force_login(AccountFactory.create())
+    customer = signed_in(AccountFactory.create())
     for path in paths:
         assert press(client, path, reason="  ").json()["errors"][0]["field"] == "reason"
         assert press(client, path, reason="x" * 501).status_code == 400

@@ -9,10 +9,10 @@ from shop.observability import bounded_counter
 from shop.observability.bounded_counter import BoundedCounter
 
 
-def new_counter() -> tuple[BoundedCounter, str]:
+def new_counter(**options: bool) -> tuple[BoundedCounter, str]:
     """A counter with its name, which the registry has once."""
     name = f"firstcome_test_{uuid.uuid4().hex}"
-    return BoundedCounter(name, "Things.", "thing", ["outcome"]), name
+    return BoundedCounter(name, "Things.", "thing", ["outcome"], **options), name
 
 
 def values(name: str) -> dict[tuple[str, str], float]:
@@ -48,8 +48,7 @@ def test_values_that_matter_have_a_name_of_their_own_though_callers_name_every_o
 ) -> None:
     monkeypatch.setattr(bounded_counter, "MAX_VALUES", 4)
     monkeypatch.setattr(bounded_counter, "KEPT_VALUES", 2)
-    name = f"firstcome_test_{uuid.uuid4().hex}"
-    counter = BoundedCounter(name, "Things.", "thing", ["outcome"], keeps_values=True)
+    counter, name = new_counter(keeps_values=True)
     for number in range(10):
         counter.inc(number, "refused")
     for number in (7, 8, 9):

@@ -36,6 +36,16 @@ READERS: list[tuple[str, str, Callable[[str], object]]] = [
     ("DATABASE_URL", "foo://bar", lambda name: configuration.database(name, "sqlite:///x")),
     ("DATABASE_URL", "mysql://a:b@c:d/e", lambda name: configuration.database(name, "sqlite:///x")),
     ("DATABASE_URL", "mysql://a:b@c:3306", lambda name: configuration.database(name, "sqlite:///x")),
+    *(
+        ("REDIS_URL", f"{sentinels}/primary", lambda name: configuration.redis_cache(name, ""))
+        for sentinels in ("redis+sentinel://", "redis+sentinel://one:port", "sentinel://one")
+    ),
+    ("REDIS_URL", "redis+sentinel://one:26379", lambda name: configuration.redis_cache(name, "")),
+    ("REDIS_URL", "redis+sentinel://one/primary/first", lambda name: configuration.redis_cache(name, "")),
+    *(
+        ("BROKER_URL", nodes, lambda name: configuration.broker_urls(name, ""))
+        for nodes in ("", "nonsense", "amqp://one;two:5672", "amqp://one;redis://two", "http://one")
+    ),
 ]
 
 
@@ -53,6 +63,7 @@ WITH_PASSWORDS = [
     ("DATABASE_URL", "mysql://shop:TopSecret@db:many/shop"),
     ("REDIS_URL", "redis:/:TopSecret@redis"),
     ("REDIS_URL", "redis+sentinel://u:TopSecret#rest@sentinel:26379/primary/0"),
+    ("REDIS_URL", "redis+sentinel://:TopSecret@sentinel:26379"),
     ("GATEWAY_URL", "//user:TopSecret@pay.example.com"),
 ]
 
@@ -183,3 +194,30 @@ def test_staff_need_one_time_codes_outside_of_debug_unless_it_is_turned_off(
     assert not read_settings(DEBUG="1")["STAFF_OTP_REQUIRED"]
     assert not read_settings(DEBUG="0", STAFF_OTP_REQUIRED="0")["STAFF_OTP_REQUIRED"]
     assert read_settings(DEBUG="1", STAFF_OTP_REQUIRED="1")["STAFF_OTP_REQUIRED"]
+
+
+SENTINELS = "redis+sentinel://:secret%2F1@one:26380,two,[::1]:26381/primary/3?sentinel_password=other"
+
+
+def test_sentinels_are_asked_for_the_primary_and_each_has_its_password(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("REDIS_URL", SENTINELS)
+    cache = configuration.redis_cache("REDIS_URL", "")
+    options = cache["OPTIONS"]
+    assert cache["LOCATION"] == "redis://primary/3"
+    assert options["SENTINELS"] == [("one", 26380), ("two", 26379), ("::1", 26381)]
+    assert (options["PASSWORD"], options["SENTINEL_KWARGS"]["password"]) == ("secret/1", "other")
+    assert options["SENTINEL_KWARGS"]["socket_timeout"] < 1
+
+
+def test_quorum_queues_are_only_rabbitmqs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BROKER_QUEUE_TYPE", raising=False)
+    assert configuration.broker_queue_type("BROKER_QUEUE_TYPE", ["redis://one"]) == "classic"
+    monkeypatch.setenv("BROKER_QUEUE_TYPE", "quorum")
+    assert configuration.broker_queue_type("BROKER_QUEUE_TYPE", ["amqp://one"]) == "quorum"
+    with pytest.raises(ImproperlyConfigured, match="only RabbitMQ has"):
+        configuration.broker_queue_type("BROKER_QUEUE_TYPE", ["redis://one"])
+    monkeypatch.setenv("BROKER_QUEUE_TYPE", "mirrored")
+    with pytest.raises(ImproperlyConfigured, match="choose from classic, quorum"):
+        configuration.broker_queue_type("BROKER_QUEUE_TYPE", ["amqp://one"])

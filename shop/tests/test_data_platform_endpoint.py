@@ -1,6 +1,5 @@
 """The data platform as a webhook endpoint: its health, the log of its deliveries, and sending one again."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -12,22 +11,16 @@ from django.utils import timezone
 from scripts.tests.simulator import Simulator
 from shop.events import data_platform, outbox
 from shop.models import JournalLine
-from shop.tests.clients import Api, client_of
-from shop.tests.factories import AccountFactory
+from shop.tests.clients import Api
 from shop.tests.own_data_platform import REFUSED, data_platform_process, own_data_platform, received_event_ids
 from shop.tests.test_outbox import NOWHERE, line, make_due, note
-from shop.tests.test_webhook_endpoints import PERMISSIONS, created
+from shop.tests.test_webhook_endpoints import api, created
 from shop.webhook_endpoints import endpoints
 from shop.webhook_models import BUILT_IN, WebhookDelivery, WebhookEndpoint
 
-__all__ = ["data_platform_process", "own_data_platform"]
+__all__ = ["api", "data_platform_process", "own_data_platform"]
 pytestmark = pytest.mark.django_db(transaction=True)
 PATH = f"/webhook-endpoints/{BUILT_IN}"
-
-
-@pytest.fixture
-def api() -> Iterator[Api]:
-    yield client_of(AccountFactory.create(is_staff=True, permissions=PERMISSIONS))
 
 
 def logged(api: Api, status: str = "") -> list[dict[str, Any]]:

@@ -5,7 +5,6 @@ from uuid import UUID, uuid4
 
 import pytest
 from django.core.management.base import CommandError
-from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 from uuid_utils.compat import uuid7
@@ -30,14 +29,6 @@ def dead(**fields: Any) -> JournalLine:
     return line(
         **{"delivery": "dead", "attempts": 7, "last_error": "HTTP 422 no", "event_id": uuid4()} | fields
     )
-
-
-def changelist(client: Client, **query: str) -> Any:
-    return client.get(reverse("admin:shop_journalline_changelist"), query)
-
-
-def shown(page: Any) -> list[int]:
-    return [row.pk for row in page.context["cl"].result_list]
 
 
 def test_dead_events_are_listed() -> None:

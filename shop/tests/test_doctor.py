@@ -74,34 +74,26 @@ def test_a_danger_is_reported_with_advice_and_exit_code_1(settings: LazySettings
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(
-    ("statement", "undo", "check"),
+    ("variable", "wrong", "right", "check"),
     [
-        (
-            "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
-            "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
-            "isolation level",
-        ),
-        ("SET SESSION sql_mode=''", "SET SESSION sql_mode='TRADITIONAL'", "sql_mode"),
-        ("SET SESSION check_constraint_checks=OFF", "SET SESSION check_constraint_checks=ON", "constraints"),
-        (
-            "SET SESSION default_storage_engine=MyISAM",
-            "SET SESSION default_storage_engine=InnoDB",
-            "constraints",
-        ),
+        ("TRANSACTION ISOLATION LEVEL", "REPEATABLE READ", "READ COMMITTED", "isolation level"),
+        ("sql_mode =", "''", "'TRADITIONAL'", "sql_mode"),
+        ("check_constraint_checks =", "OFF", "ON", "constraints"),
+        ("default_storage_engine =", "MyISAM", "InnoDB", "constraints"),
     ],
 )
 def test_wrong_session_variables_of_our_connections_are_reported(
-    statement: str, undo: str, check: str
+    variable: str, wrong: str, right: str, check: str
 ) -> None:
-    if "check_constraint_checks" in statement and not servers.is_mariadb():
+    if "check_constraint_checks" in variable and not servers.is_mariadb():
         pytest.skip("MySQL has no variable that turns all checks off.")
     assert levels(databases.examine())[check] == "ok"
     with connection.cursor() as cursor:
-        cursor.execute(statement)
+        cursor.execute(f"SET SESSION {variable} {wrong}")
         try:
             assert levels(databases.examine())[check] == "danger"
         finally:
-            cursor.execute(undo)
+            cursor.execute(f"SET SESSION {variable} {right}")
 
 
 STRONG = ("2026-11", "0123456789abcdef" * 4)
@@ -345,7 +337,6 @@ def _columns_of_products() -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.skipif(connection.vendor != "mysql", reason="SQLite compares characters as they are")
 def test_a_collation_that_takes_emoji_for_one_is_reported_with_statements_that_mend_it(
     request: pytest.FixtureRequest,
 ) -> None:

@@ -150,39 +150,26 @@ def test_a_second_erasure_does_nothing_and_says_so(ada: User) -> None:
     assert "was erased before: nothing was done" in output
 
 
-def _open_order(ada: User) -> None:
-    OrderFactory.create(account=ada, total_amount=500, card_amount=500)
-
-
-def _open_payment(ada: User) -> None:
-    PaymentFactory.create(account=ada, order=None, top_up=True)
-
-
-def _open_confirmation(ada: User) -> None:
-    now, campaign = clock.now(), CampaignFactory.create()
-    Confirmation.objects.create(campaign=campaign, account=ada, code="C", taken_at=now, next_attempt_at=now)
-
-
-def _open_ticket(ada: User) -> None:
-    QueueTicket.objects.create(
+OPEN: dict[str, Callable[[User], object]] = {
+    "order": lambda ada: OrderFactory.create(account=ada, total_amount=500, card_amount=500),
+    "payment": lambda ada: PaymentFactory.create(account=ada, order=None, top_up=True),
+    "confirmation": lambda ada: Confirmation.objects.create(
+        campaign=CampaignFactory.create(),
+        account=ada,
+        code="C",
+        taken_at=clock.now(),
+        next_attempt_at=clock.now(),
+    ),
+    "queue ticket": lambda ada: QueueTicket.objects.create(
         campaign=CampaignFactory.create(), account=ada, number=1, created_at=clock.now()
-    )
+    ),
+}
 
 
 @pytest.mark.usefixtures("_no_wait")
-@pytest.mark.parametrize(
-    ("make", "named"),
-    [
-        (_open_order, "order"),
-        (_open_payment, "payment"),
-        (_open_confirmation, "confirmation"),
-        (_open_ticket, "queue ticket"),
-    ],
-)
-def test_what_is_open_refuses_the_erasure_is_named_and_nothing_changes(
-    ada: User, make: Callable[[User], None], named: str
-) -> None:
-    make(ada)
+@pytest.mark.parametrize("named", OPEN)
+def test_what_is_open_refuses_the_erasure_is_named_and_nothing_changes(ada: User, named: str) -> None:
+    OPEN[named](ada)
     before = everything()
 
     with pytest.raises(Rejected, match=named):

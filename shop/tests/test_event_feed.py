@@ -31,6 +31,7 @@ from shop.operations.doctor import work as doctor
 from shop.redis import completion_notifications
 from shop.tests import api_keys
 from shop.tests.api_keys import KeyApi, client_with
+from shop.tests.case_tables import in_one_test
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory
 from shop.tests.following import Follower, names_of, reader, record
@@ -114,31 +115,30 @@ def test_events_are_chosen_by_type_and_by_the_beginning_of_one(api: Api) -> None
     assert api.get(f"/events?after={end}").json()["results"] == []
 
 
-@pytest.mark.parametrize("type", ["order.lost", "order*", "ord*", "*.paid", "order.*.*"])
-def test_a_type_that_no_event_has_is_400(api: Api, type: str) -> None:
-    answer = api.get(f"/events?type={type}")
-    assert answer.status_code == 400
-    assert error_codes(answer) == [("type", "unknown_type")]
+NO_TYPES = ("order.lost", "order*", "ord*", "*.paid", "order.*.*")
+NO_CURSORS = (
+    *("x", "AAAA", "AQAAAAAAAAAAAA==", "AQ", "AgAAAAAAAAAA", "AQAAAAAAAAAAAAAAAAAAAAA=."),
+    *("AQAAAAAAAABjAAAAAAAAAAA=", "Af__________", "가"),
+    *(
+        base64.urlsafe_b64encode(data).decode()
+        for data in (b"\x01" + bytes(8), b"\x02" + bytes(16), b"\x01" + b"\xff" * 16, b"\x03")
+    ),
+)
 
 
-@pytest.mark.parametrize(
-    "cursor",
+@in_one_test(
+    ("query", "code"),
     [
-        "x",
-        "AAAA",
-        "AQAAAAAAAAAAAA==",
-        "AQ",
-        "AgAAAAAAAAAA",
-        "AQAAAAAAAAAAAAAAAAAAAAA=.",
-        "AQAAAAAAAABjAAAAAAAAAAA=",
-        "Af__________",
-        "가",
+        *((f"type={type}", "unknown_type") for type in NO_TYPES),
+        *((f"after={cursor}", "invalid") for cursor in NO_CURSORS),
     ],
 )
-def test_a_cursor_that_was_not_given_is_400(api: Api, cursor: str) -> None:
-    answer = api.get(f"/events?after={cursor}")
+def test_a_type_that_no_event_has_and_a_cursor_that_was_not_given_are_400(
+    api: Api, query: str, code: str
+) -> None:
+    answer = api.get(f"/events?{query}")
     assert answer.status_code == 400
-    assert error_codes(answer) == [("after", "invalid")]
+    assert error_codes(answer) == [(query.partition("=")[0], code)]
 
 
 @pytest.mark.parametrize("limit", ["0", "-1", "x", "1.5"])
@@ -380,12 +380,6 @@ def test_a_second_restore_of_the_same_backup_refuses_the_cursors_of_after_the_fi
         lose_by_a_restore(after=1)
 
     assert api.get(f"/events?after={cursor}").json()["code"] == "cursor_expired"
-
-
-@pytest.mark.parametrize("data", [b"\x01" + bytes(8), b"\x02" + bytes(16), b"\x01" + b"\xff" * 16, b"\x03"])
-def test_what_is_no_cursor_is_refused(api: Api, data: bytes) -> None:
-    answer = api.get(f"/events?after={base64.urlsafe_b64encode(data).decode()}")
-    assert (answer.status_code, error_codes(answer)) == (400, [("after", "invalid")])
 
 
 def test_a_program_of_the_database_jumps_the_gap_of_a_restore() -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from django.db import connection
 
 from shop import clock
 from shop.db import transactions
@@ -76,8 +75,6 @@ def late_transaction(name: str) -> tuple[threading.Event, threading.Event, Calla
 
 def test_a_transaction_that_commits_late_is_not_skipped_as_it_is_by_ids() -> None:
     """Open transactions have ids before, between and after those that are sequenced meanwhile."""
-    if connection.vendor == "sqlite":
-        pytest.skip("SQLite has one writer at a time.")
     follower, naive = Follower(reader()), IdFollower()
     _, first_may_commit, first = late_transaction("first")
     record("a")

@@ -102,8 +102,3 @@ def test_a_file_is_for_its_owner_alone_and_never_written_over(tmp_path: Path) ->
     with pytest.raises(CommandError, match="File exists"):
         commands.run("export_account", "ada", "--output", str(file))
     assert JournalLine.objects.filter(what="account.exported").count() == 1
-
-
-def test_an_unknown_account_is_named() -> None:
-    with pytest.raises(CommandError, match="no account id:4711"):
-        commands.run("export_account", "id:4711")

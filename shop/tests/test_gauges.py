@@ -12,6 +12,7 @@ from prometheus_client import REGISTRY
 from shop.observability import gauges
 from shop.observability.reading import Source
 from shop.tests.hung_server import relayed
+from shop.tests.samples import exposed
 
 pytestmark = pytest.mark.django_db
 ALL_GAUGES = dict(gauges._gauges)
@@ -22,11 +23,6 @@ def _no_other_gauges(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with monkeypatch.context() as patched:
         patched.setattr(gauges, "_gauges", {})
         yield
-
-
-def exposed() -> dict[str, float]:
-    lines = gauges.exposition().decode().splitlines()
-    return {line.split()[0]: float(line.split()[1]) for line in lines if not line.startswith("#")}
 
 
 def failures(gauge: str) -> float:

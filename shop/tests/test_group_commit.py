@@ -25,6 +25,7 @@ from shop.tests.lost_replies import losing_reply_to_commit
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import another_connection, ask, holding
 from shop.tests.statements import captured_statements
+from shop.tests.test_transactions import conflict_for
 from shop.tests.waiting import waiting_at
 
 KINDS = ("counted", "refused", "raising", "repeating")
@@ -421,7 +422,7 @@ def test_a_batch_that_conflicts_every_time_is_run_one_by_one(counting: None) -> 
         return tally.count(requests)
 
     batcher: Batcher[str, int] = Batcher(decide)
-    with deadlock_for("unlucky"):
+    with conflict_for("unlucky", 1213):
         with led_by(batcher, gate):
             before, unlucky, after = submit_in_order(batcher, ["before", "unlucky", "after"])
         assert (before.result(), after.result()) == (1, 2)
@@ -456,20 +457,6 @@ def test_a_batch_whose_commit_may_have_succeeded_is_not_reported_as_undone(
     assert len({id(outcome) for outcome in outcomes}) == 2, "each raises its own"
     assert batches == [["one", "two"]] * 4
     assert tally.entries() == {"one": 1, "two": 2}
-
-
-@contextmanager
-def deadlock_for(name: str) -> Iterator[None]:
-    ask(
-        connection,
-        "CREATE TRIGGER tally_conflict BEFORE INSERT ON tally_entry FOR EACH ROW "
-        "IF NEW.name = %s THEN SIGNAL SQLSTATE '40001' SET MYSQL_ERRNO = 1213; END IF",
-        name,
-    )
-    try:
-        yield
-    finally:
-        ask(connection, "DROP TRIGGER tally_conflict")
 
 
 @pytest.mark.parametrize("outcomes", [[], [1, 2, 3]])

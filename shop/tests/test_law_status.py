@@ -5,15 +5,15 @@ from datetime import datetime, timedelta
 
 import pytest
 from django.conf import LazySettings
-from django.test import Client
 from django.urls import reverse
 
 from shop import clock
 from shop.models import AuditState, LawStatus
-from shop.observability import gauges
 from shop.operations.audits import audit_state
 from shop.operations.doctor import work
+from shop.tests.clients import signed_in
 from shop.tests.factories import AccountFactory
+from shop.tests.samples import exposed
 
 pytestmark = pytest.mark.django_db
 
@@ -35,22 +35,17 @@ def broken(now: datetime) -> LawStatus:
     )
 
 
-def law_gauges() -> dict[str, float]:
-    lines = gauges.exposition().decode().splitlines()
-    return {line.split()[0]: float(line.split()[1]) for line in lines if line.startswith("firstcome_law_")}
-
-
 def test_metrics_have_each_laws_answer_and_its_ages(broken: LawStatus, now: datetime) -> None:
     LawStatus.objects.create(law="L4", holds=True, since=now, checked_at=now)
 
-    exposed = law_gauges()
+    found = exposed()
 
-    assert exposed['firstcome_law_holds{law="L1"}'] == 0
-    assert exposed['firstcome_law_holds{law="L4"}'] == 1
-    assert exposed['firstcome_law_offenders{law="L1"}'] == 2
-    assert 300 <= exposed['firstcome_law_checked_age_seconds{law="L1"}'] < 360
-    assert 7_200 <= exposed['firstcome_law_full_age_seconds{law="L1"}'] < 7_260
-    assert 'firstcome_law_full_age_seconds{law="L4"}' not in exposed
+    assert found['firstcome_law_holds{law="L1"}'] == 0
+    assert found['firstcome_law_holds{law="L4"}'] == 1
+    assert found['firstcome_law_offenders{law="L1"}'] == 2
+    assert 300 <= found['firstcome_law_checked_age_seconds{law="L1"}'] < 360
+    assert 7_200 <= found['firstcome_law_full_age_seconds{law="L1"}'] < 7_260
+    assert 'firstcome_law_full_age_seconds{law="L4"}' not in found
 
 
 def test_an_age_is_infinite_after_the_clock_was_set_back_so_that_its_alert_fires(now: datetime) -> None:
@@ -58,16 +53,16 @@ def test_an_age_is_infinite_after_the_clock_was_set_back_so_that_its_alert_fires
     later = now + timedelta(hours=5)
     LawStatus.objects.create(law="L4", holds=True, since=now, checked_at=later, full_at=later)
 
-    exposed = law_gauges()
+    found = exposed()
 
-    assert exposed['firstcome_law_checked_age_seconds{law="L4"}'] == math.inf
-    assert exposed['firstcome_law_full_age_seconds{law="L4"}'] == math.inf
+    assert found['firstcome_law_checked_age_seconds{law="L4"}'] == math.inf
+    assert found['firstcome_law_full_age_seconds{law="L4"}'] == math.inf
 
 
 def test_a_law_that_was_checked_in_part_only_has_no_answer_yet(now: datetime) -> None:
     LawStatus.objects.create(law="L9", holds=True, since=now, full_at=now)
 
-    assert 'firstcome_law_holds{law="L9"}' not in law_gauges()
+    assert 'firstcome_law_holds{law="L9"}' not in exposed()
 
 
 def test_the_doctor_calls_a_broken_law_a_danger(broken: LawStatus) -> None:
@@ -99,12 +94,10 @@ def test_the_doctor_warns_of_a_law_that_is_not_checked_and_of_late_audits(
 
 
 def test_operators_with_the_permission_see_the_offenders(broken: LawStatus) -> None:
-    client = Client()
     url = reverse("admin:shop_lawstatus_change", args=["L1"])
-    client.force_login(AccountFactory.create(is_staff=True))
-    assert client.get(url).status_code == 403
+    assert signed_in(AccountFactory.create(is_staff=True)).get(url).status_code == 403
 
-    client.force_login(AccountFactory.create(is_staff=True, permissions=["shop.view_lawstatus"]))
+    client = signed_in(AccountFactory.create(is_staff=True, permissions=["shop.view_lawstatus"]))
 
     page = client.get(url).content.decode()
     assert "issued of a campaign = its coupons" in page

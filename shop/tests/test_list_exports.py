@@ -30,11 +30,6 @@ pytestmark = pytest.mark.django_db
 PRODUCTS = "/admin/inventory/product/export/"
 
 
-@pytest.fixture
-def operator() -> Client:
-    return signed_in(SuperuserFactory.create(username="ada"))
-
-
 def text_of(response: Any) -> str:
     assert response.status_code == 200, response
     return b"".join(response.streaming_content).decode()

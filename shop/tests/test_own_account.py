@@ -26,10 +26,10 @@ from shop.approval_models import Approval
 from shop.errors import NotAllowed
 from shop.events import journal
 from shop.events.journal import Actor, ActorContext
-from shop.tests.clients import Api, client_of
+from shop.tests.clients import Api, client_of, signed_in
 from shop.tests.factories import SuperuserFactory
 from shop.tests.own_data_platform import data_platform_process, own_data_platform
-from shop.tests.test_approvals import keyed, signed_in
+from shop.tests.test_approvals import keyed
 from shop.tests.test_reasons import ACTIONS, WHY, send
 
 __all__ = [

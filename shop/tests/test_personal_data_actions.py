@@ -3,21 +3,16 @@
 from datetime import timedelta
 
 import pytest
-from django.contrib.auth.models import User
-from django.urls import reverse
 
 from shop.models import JournalLine
 from shop.personal_data import erasure
 from shop.tests.clients import signed_in
 from shop.tests.confirming import confirmed
 from shop.tests.factories import AccountFactory, OrderFactory, SuperuserFactory
+from shop.tests.test_account_page import address_of
 
 pytestmark = pytest.mark.django_db
 WHY = "Asked by e-mail."
-
-
-def address_of(action: str, account: User) -> str:
-    return reverse(f"account-{action}", args=[account.pk])
 
 
 def test_an_export_is_a_file_and_in_the_journal_with_the_operator_and_the_reason() -> None:

@@ -16,8 +16,9 @@ from scripts.stack import places
 from shop.db import bulk_sql
 from shop.db.mysql.base import DatabaseWrapper
 from shop.tests import tally
-from shop.tests.second_connection import another_connection, ask
+from shop.tests.second_connection import ask
 from shop.tests.second_process import another_process, read_line
+from shop.tests.test_deferred_statements import sent
 
 # A choice that takes little time of each kind: races, deadlocks, lost answers to COMMIT, killed processes.
 CHOSEN = (
@@ -56,12 +57,6 @@ def plain(counting: None) -> Iterator[DatabaseWrapper]:
     finally:
         plain.close()
         connections["default"] = usual
-
-
-def sent() -> dict[str, int]:
-    with another_connection() as other:
-        ask(other, "SET SESSION TRANSACTION ISOLATION LEVEL READ UNCOMMITTED")
-        return dict(ask(other, "SELECT name, position FROM tally_entry WHERE name <> %s", tally.TAKEN))
 
 
 @pytest.mark.boots("another process of the shop")

@@ -18,15 +18,12 @@ from shop import clock
 from shop.models import JournalLine
 from shop.tests.clients import client_of, signed_in
 from shop.tests.confirming import confirmed, message_of, shown, to_confirm
-from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.factories import AccountFactory
 from shop.tests.racing import race
+from shop.tests.test_account_page import operator, rows
 
+__all__ = ["operator"]
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def operator() -> Client:
-    return signed_in(SuperuserFactory(username="olga"))
 
 
 @pytest.fixture
@@ -40,11 +37,6 @@ def page_of(product: Product) -> str:
 
 def limit_of(product: Product) -> str:
     return reverse("product-limit", args=[product.pk])
-
-
-def rows(page: Any, title: str) -> list[list[str]]:
-    [section] = [section for section in page.context["sections"] if section["title"].startswith(title)]
-    return [[str(cell) for cell in row] for row in section["table"]["rows"]]
 
 
 def buy(account: User, product: Product, quantity: int) -> str:

@@ -31,6 +31,7 @@ from shop import clock
 from shop.approval_models import Approval
 from shop.models import ApiKey, JournalLine
 from shop.tests import admin_addresses, api_keys, operators_page, test_approvals
+from shop.tests.clients import signed_in
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.one_time_codes import with_codes
 from shop.tests.own_data_platform import data_platform_process, own_data_platform
@@ -236,8 +237,7 @@ def test_every_form_and_action_that_changes_something_is_asked_for_its_reason_or
 @pytest.mark.usefixtures("_empty_books", "_stepped_executor")
 @pytest.mark.parametrize("written", ACTIONS)
 def test_the_journal_has_the_reason(written: str) -> None:
-    client = Client()
-    client.force_login(SuperuserFactory.create(username="olga"))
+    client = signed_in(SuperuserFactory.create(username="olga"))
     chosen, values = ACTIONS[written]()
 
     send(client, written, chosen, values | {"reason": WHY})

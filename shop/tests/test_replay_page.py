@@ -117,13 +117,6 @@ def test_a_filter_that_is_not_valid_replays_nothing(client: Any, wrong: dict[str
     assert dead_ids() == {kept.pk}
 
 
-def test_a_replay_asks_for_a_reason(client: Any) -> None:
-    kept = dead()
-    asked = {"reason": " ", "form_id": str(uuid7()), "confirmed": "yes"}
-    assert b"This field is required" in client.post(PAGE, asked).content
-    assert dead_ids() == {kept.pk}
-
-
 def test_dead_events_are_found_by_the_index_on_deliveries() -> None:
     now = timezone.now()
     JournalLine.objects.bulk_create(

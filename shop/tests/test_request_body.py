@@ -15,12 +15,12 @@ import orjson
 import pytest
 import urllib3
 from django.contrib.auth.models import User
-from django.test import Client
 from uuid_utils.compat import uuid7
 
 from shop.http import request_body
 from shop.http.pages.middleware import MAX_CONCURRENT_UPLOADS
 from shop.tests.asgi_client import Answer, send_request
+from shop.tests.clients import signed_in
 from shop.tests.factories import SuperuserFactory
 from shop.tests.live import web
 from shop.tests.racing import wait_until
@@ -84,9 +84,7 @@ def own_folder(tmp_path: Path) -> Iterator[Path]:
 
 
 def session_of(user: User) -> str:
-    client = Client()
-    client.force_login(user)
-    return f"sessionid={client.cookies['sessionid'].value}"
+    return f"sessionid={signed_in(user).cookies['sessionid'].value}"
 
 
 def upload(address: str, body: bytes, *, cookies: str) -> urllib3.BaseHTTPResponse:

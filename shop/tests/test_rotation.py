@@ -11,12 +11,12 @@ import pytest
 from django.conf import LazySettings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
-from django.test import Client
 
 from scripts.simulators import signatures
 from scripts.tests import documented
 from shop import configuration
 from shop.events import data_platform
+from shop.tests.clients import signed_in
 from shop.tests.factories import SuperuserFactory
 
 OLD, NEW = (("0123456789" + name) * 5 for name in ("abcdef", "uvwxyz"))
@@ -25,17 +25,11 @@ ACCOUNT = f"rotated{os.getpid()}"
 pytestmark = pytest.mark.django_db
 
 
-def signed_in() -> Client:
-    client = Client()
-    client.force_login(SuperuserFactory.create())
-    return client
-
-
 def test_a_session_that_is_used_while_the_key_is_changed_goes_on_and_another_ends(
     settings: LazySettings,
 ) -> None:
     settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = OLD, []
-    used, unused = signed_in(), signed_in()
+    used, unused = (signed_in(SuperuserFactory.create()) for _ in "12")
 
     settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = NEW, [OLD]
     assert used.get(PAGE).status_code == 200

@@ -30,6 +30,7 @@ from shop.models import JournalLine
 from shop.tests.clients import signed_in
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.own_data_platform import data_platform_process, own_data_platform
+from shop.tests.test_list_exports import text_of
 
 __all__ = ["data_platform_process", "gateway_process", "own_data_platform", "own_gateway"]
 pytestmark = pytest.mark.django_db
@@ -206,11 +207,6 @@ def test_figures_are_the_same_whatever_the_windows(monkeypatch, rows):
     assert_adds_up(figures)
 
 
-def streamed(response: Any) -> str:
-    assert response.status_code == 200, response.content
-    return b"".join(response.streaming_content).decode()
-
-
 @pytest.mark.usefixtures("gateway")
 def test_the_page_shows_the_figures_and_that_they_agree_with_the_ledger(products):
     order = buy({products[1]: 2}, coupon={"discount_value": 500})
@@ -221,7 +217,7 @@ def test_the_page_shows_the_figures_and_that_they_agree_with_the_ledger(products
     assert Client().get(PAGE).status_code == 302
     assert "Days are of UTC" in page
     with clock.shifted(by=timedelta(minutes=2)):
-        figures = streamed(client.get(f"{FIGURES}?since={today}&through={today}"))
+        figures = text_of(client.get(f"{FIGURES}?since={today}&through={today}"))
     assert "1,500 KRW" in figures and "Every total agrees" in figures
     assert products[1].sku in figures and "Without a coupon" not in figures
 
@@ -233,7 +229,7 @@ def test_a_total_that_differs_from_the_ledger_is_shown_as_wrong(products):
     client = signed_in(SuperuserFactory.create())
     today = order.paid_at.date().isoformat()
     with clock.shifted(by=timedelta(minutes=2)):
-        figures = streamed(client.get(f"{FIGURES}?since={today}&through={today}"))
+        figures = text_of(client.get(f"{FIGURES}?since={today}&through={today}"))
     assert "A total differs from the ledger" in figures and "Every total agrees" not in figures
 
 
@@ -284,7 +280,7 @@ def test_a_campaigns_results_are_its_paid_orders(products):
     client = signed_in(SuperuserFactory.create())
     page = client.get(f"/admin/campaigns/{used.pk}/").content.decode()
     assert "Results of Spring" in page and "<svg" in page
-    text = streamed(client.get(f"/admin/campaigns/{used.pk}/figures/"))
+    text = text_of(client.get(f"/admin/campaigns/{used.pk}/figures/"))
     for amount in ("2,000 KRW", "300 KRW", "1,700 KRW", "100 KRW", "850 KRW"):
         assert amount in text
     assert "No coupon with a position" in client.get(f"/admin/campaigns/{campaign.pk}/").content.decode()

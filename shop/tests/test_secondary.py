@@ -11,7 +11,6 @@ from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.db import NotSupportedError, OperationalError, connection, connections, transaction
 from django.db.transaction import TransactionManagementError
-from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import DjangoDbBlocker
@@ -26,7 +25,7 @@ from shop.db import open_transaction, pacing, plain_reads, secondary, transactio
 from shop.errors import Unavailable
 from shop.models import ArchivedMonth, JournalLine
 from shop.operations.doctor import databases
-from shop.tests.clients import client_of
+from shop.tests.clients import client_of, signed_in
 from shop.tests.factories import AccountFactory, OrderFactory, SuperuserFactory
 from shop.tests.racing import wait_until
 from shop.tests.replicated import Replicated, as_databases
@@ -313,15 +312,9 @@ def test_an_accounts_own_lists_are_read_from_the_primary() -> None:
         assert reader == [], path
 
 
-def operator() -> Client:
-    client = Client()
-    client.force_login(SuperuserFactory.create())
-    return client
-
-
 @pytest.mark.usefixtures("pair")
 def test_lists_of_the_admin_are_read_from_it_and_pages_of_one_row_are_not() -> None:
-    client, order = operator(), OrderFactory.create(total_amount=5, card_amount=5)
+    client, order = signed_in(SuperuserFactory.create()), OrderFactory.create(total_amount=5, card_amount=5)
     page: list[Any] = []
     primary, reader = statements_of(lambda: page.append(client.get("/admin/orders/order/")))
     assert page[0].status_code == 200
@@ -336,22 +329,22 @@ def test_lists_of_the_admin_are_read_from_it_and_pages_of_one_row_are_not() -> N
 @pytest.mark.parametrize("query", ["", "?happened=test.line", "?happened=test.", "?by=unknown", "?p=last"])
 def test_every_statement_of_a_list_has_the_limit_on_either_server(query: str) -> None:
     """The end of a searched window and the journal's names were read from the primary, without the limit."""
-    client = operator()
+    client = signed_in(SuperuserFactory.create())
     JournalLine.objects.create(at=timezone.now(), actor="system", what="test.line")
     page: list[Any] = []
     primary, reader = statements_of(lambda: page.append(client.get(f"/admin/shop/journalline/{query}")))
     assert page[0].status_code == 200
-    limit, signed_in = "SET SESSION max_statement_time", ("django_session", "auth_user", "otp_totp")
+    limit, of_session = "SET SESSION max_statement_time", ("django_session", "auth_user", "otp_totp")
     for statements in (primary, reader):
         [begins, ends] = [at for at, text in enumerate(statements) if text.startswith(limit)]
         without = [text for text in statements[:begins] + statements[ends:] if " FROM `" in text]
-        assert [text for text in without if not any(name in text for name in signed_in)] == []
+        assert [text for text in without if not any(name in text for name in of_session)] == []
     assert not any("FROM `shop_journalline`" in text for text in primary), primary
 
 
 @pytest.mark.usefixtures("pair")
 def test_an_action_of_a_list_reads_its_rows_from_the_primary() -> None:
-    client, account = operator(), AccountFactory.create()
+    client, account = signed_in(SuperuserFactory.create()), AccountFactory.create()
     chosen = {"action": "delete_selected", "_selected_action": [account.pk]}
     _, reader = statements_of(lambda: client.post("/admin/auth/user/", chosen))
     assert reader == []
@@ -359,7 +352,7 @@ def test_an_action_of_a_list_reads_its_rows_from_the_primary() -> None:
 
 @pytest.mark.usefixtures("pair")
 def test_exports_and_reports_are_read_from_it() -> None:
-    client = operator()
+    client = signed_in(SuperuserFactory.create())
     ProductFactory.create(sku="TEA")
     texts: list[str] = []
 

@@ -35,14 +35,6 @@ def test_a_file_is_served_for_a_day_with_its_type_and_to_no_other_origin(
     assert response.getvalue() == (b"body {}" if method == "get" else b"")
 
 
-@pytest.mark.parametrize(
-    "path",
-    ["/static/admin/none.css", "/static/admin/", "/static/../settings.py", "/static/%2e%2e/settings.py"],
-)
-def test_a_path_without_a_collected_file_is_not_found(collected: Path, path: str) -> None:
-    assert Client().get(path).status_code == 404
-
-
 @pytest.mark.django_db
 def test_a_large_file_is_sent_from_disk_and_a_small_one_from_memory(tmp_path: Path) -> None:
     """A slow reader would keep a copy of a large file in memory."""

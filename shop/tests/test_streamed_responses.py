@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.test import Client
 
 from shop.backoffice import list_exports
 from shop.concurrency import event_loop
@@ -16,6 +15,7 @@ from shop.errors import Overloaded, Unavailable
 from shop.http.application import application
 from shop.http.pages import pages, streamed_responses
 from shop.tests import asgi_client
+from shop.tests.clients import signed_in
 from shop.tests.factories import SuperuserFactory
 from shop.tests.loop_guard import Blocked, blocked
 from shop.tests.racing import wait_until
@@ -35,8 +35,7 @@ def _many_small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def cookie() -> str:
-    client = Client()
-    client.force_login(SuperuserFactory.create())
+    client = signed_in(SuperuserFactory.create())
     return f"{settings.SESSION_COOKIE_NAME}={client.cookies[settings.SESSION_COOKIE_NAME].value}"
 
 

@@ -1,14 +1,12 @@
 """With `PAYMENT_GATEWAY=stripe` the shop checks at its start that its settings fit Stripe."""
 
-import os
 import subprocess
-import sys
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from payments.gateways import stripe_settings
-from scripts.stack.places import PROJECT
+from shop.tests.test_configuration import run_process
 
 boots = pytest.mark.boots("a Python process")
 GOOD = {"PAYMENT_GATEWAY": "stripe", "STRIPE_API_KEY": "sk_test_1", "CURRENCY": "KRW"}
@@ -16,11 +14,8 @@ GOOD = {"PAYMENT_GATEWAY": "stripe", "STRIPE_API_KEY": "sk_test_1", "CURRENCY": 
 CHECKED: dict[str, object] = GOOD | {"PAYMENT_GIVE_UP_SECONDS": 900}
 
 
-def started(settings: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from shop import settings; print(settings.PAYMENT_GATEWAY)"]
-    return subprocess.run(
-        command, cwd=PROJECT, env=os.environ | settings, capture_output=True, text=True, timeout=60
-    )
+def started(settings: dict[str, str]) -> "subprocess.CompletedProcess[str]":
+    return run_process(["-c", "from shop import settings; print(settings.PAYMENT_GATEWAY)"], settings)
 
 
 @boots

@@ -1,25 +1,17 @@
 """State gauges of the database server, Redis and the broker, and what is left out."""
 
 import threading
-from collections.abc import Iterator
 
 import pytest
-from django.db import OperationalError, connection
+from django.db import OperationalError
 
 from shop.db import server_state
-from shop.observability import gauges
 from shop.operations import heartbeats
 from shop.tests import tally
 from shop.tests.outages import OwnRedis
 from shop.tests.racing import race
+from shop.tests.samples import exposed
 from shop.tests.second_connection import ask, holding
-
-LEAST_PRIVILEGED = "firstcome_reader"
-
-
-def exposed() -> dict[str, float]:
-    lines = gauges.exposition().decode().splitlines()
-    return {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in lines if line[0] != "#"}
 
 
 def test_lock_waits_and_deadlocks_are_counted(counting: None) -> None:
@@ -36,21 +28,6 @@ def test_lock_waits_and_deadlocks_are_counted(counting: None) -> None:
     outcomes = race([lambda: lock(tally.HOT, tally.OTHER), lambda: lock(tally.OTHER, tally.HOT)])
     assert [type(outcome) for outcome in outcomes].count(OperationalError) == 1
     assert server_state.read_locks()["deadlocks_total"] == before + 1
-
-
-@pytest.fixture
-def reader(transactional_db: None) -> Iterator[None]:
-    """The connection of this process belongs to a user who may read what everyone may, and nothing else."""
-    ask(connection, f"CREATE USER {LEAST_PRIVILEGED} IDENTIFIED BY 'reader'")
-    own = {name: connection.settings_dict[name] for name in ("USER", "PASSWORD", "NAME")}
-    connection.close()
-    connection.settings_dict.update(USER=LEAST_PRIVILEGED, PASSWORD="reader", NAME="information_schema")
-    try:
-        yield
-    finally:
-        connection.close()
-        connection.settings_dict.update(own)
-        ask(connection, f"DROP USER {LEAST_PRIVILEGED}")
 
 
 @pytest.mark.django_db(transaction=True)

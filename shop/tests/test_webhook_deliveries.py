@@ -28,13 +28,13 @@ from shop.event_feed.reading import READ_EVENTS
 from shop.event_feed.recording import NewEvent
 from shop.feed_models import FeedEvent
 from shop.models import ApiKey, JournalLine
-from shop.observability import gauges
 from shop.tests.api_keys import make
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.following import record
 from shop.tests.lost_replies import losing_reply_to_commit
 from shop.tests.racing import wait_until
 from shop.tests.receivers import Received, Receiver, receiving
+from shop.tests.samples import exposed
 from shop.tests.second_process import another_process
 from shop.tests.test_public_addresses import resolving_to
 from shop.webhook_endpoints import deliveries, delivery_pass, dispatcher, endpoints
@@ -177,31 +177,20 @@ def test_a_secret_that_is_rotated_too_often_signs_on_as_long_as_it_was_said_to(r
         endpoints.rotate_secret(endpoint_id=endpoint.pk)
 
 
-def _revoke(owner: Owner) -> None:
-    assert owner.key_id
-    keys.revoke(key_id=owner.key_id)
+LOSSES: dict[str, Callable[[Owner], object]] = {
+    "key revoked": lambda owner: keys.revoke(key_id=owner.key_id or 0),
+    "key expired": lambda owner: ApiKey.objects.filter(pk=owner.key_id).update(
+        created_at=clock.now() - 2 * HOUR, expires_at=clock.now() - HOUR
+    ),
+    "key erased": lambda owner: ApiKey.objects.filter(pk=owner.key_id).delete(),
+    "account disabled": lambda owner: accounts.disable(account_ids=[owner.account_id], keeping=()),
+    "right taken away": lambda owner: User.objects.get(pk=owner.account_id).user_permissions.clear(),
+}
 
 
-def _expire(owner: Owner) -> None:
-    now = clock.now()
-    ApiKey.objects.filter(pk=owner.key_id).update(created_at=now - 2 * HOUR, expires_at=now - HOUR)
-
-
-def _erase_key(owner: Owner) -> None:
-    ApiKey.objects.filter(pk=owner.key_id).delete()
-
-
-def _disable(owner: Owner) -> None:
-    accounts.disable(account_ids=[owner.account_id], keeping=())
-
-
-def _take_right_away(owner: Owner) -> None:
-    User.objects.get(pk=owner.account_id).user_permissions.clear()
-
-
-@pytest.mark.parametrize("lose", [_revoke, _expire, _erase_key, _disable, _take_right_away])
+@pytest.mark.parametrize("loss", LOSSES)
 def test_an_endpoint_gets_no_more_once_its_key_or_its_owner_may_not_read_events(
-    receiver: Receiver, lose: Callable[[Owner], None]
+    receiver: Receiver, loss: str
 ) -> None:
     maker = AccountFactory.create(is_staff=True, permissions=[READ_EVENTS])
     owner = Owner(maker.pk, make("events:read", maker=maker).key.pk)
@@ -209,7 +198,7 @@ def test_an_endpoint_gets_no_more_once_its_key_or_its_owner_may_not_read_events(
     record("before")
     assert deliver(endpoint).disabled_at is None
 
-    lose(owner)
+    LOSSES[loss](owner)
     record("after")
     stopped = deliver(endpoint)
 
@@ -692,13 +681,8 @@ def test_a_worker_that_is_killed_leaves_its_events_to_another(receiver: Receiver
     assert again == sorted(again)
 
 
-def exposed(name: str) -> dict[str, float]:
-    lines = [line.rpartition(" ") for line in gauges.exposition().decode().splitlines()]
-    return {key.removeprefix(name): float(value) for key, _, value in lines if key.startswith(name)}
-
-
 def oldest_seconds() -> float:
-    return exposed("firstcome_webhooks_oldest_pending_seconds")[""]
+    return exposed()["firstcome_webhooks_oldest_pending_seconds"]
 
 
 def test_the_oldest_webhook_is_one_that_is_tried_again_or_not_taken_from_the_feed(receiver: Receiver) -> None:
@@ -720,19 +704,20 @@ def test_endpoints_that_failures_disabled_are_counted_apart_until_they_are_enabl
     receiver: Receiver, settings: LazySettings
 ) -> None:
     meant, failing = endpoint_for(receiver), endpoint_for(receiver)
-    name, receiver.answer = "firstcome_webhook_endpoints_disabled", lambda request: 500
+    receiver.answer = lambda request: 500
+
+    def disabled() -> dict[str, float]:
+        name = "firstcome_webhook_endpoints_disabled"
+        return {by: exposed()[f'{name}{{disabled_by="{by}"}}'] for by in ("staff", "failures", "rights")}
+
     endpoints.change(endpoint_id=meant.pk, is_enabled=False)
     record("a")
     deliver(failing)
     with clock.shifted(by=timedelta(seconds=settings.WEBHOOK_GIVE_UP_SECONDS) + HOUR):
         make_due()
         assert deliver(failing).disabled_at
-    assert exposed(name) == {
-        f'{{disabled_by="{by}"}}': count for by, count in (("staff", 1), ("failures", 1), ("rights", 0))
-    }
+    assert disabled() == {"staff": 1, "failures": 1, "rights": 0}
 
     endpoints.change(endpoint_id=failing.pk, is_enabled=True)
 
-    assert exposed(name) == {
-        f'{{disabled_by="{by}"}}': count for by, count in (("staff", 1), ("failures", 0), ("rights", 0))
-    }
+    assert disabled() == {"staff": 1, "failures": 0, "rights": 0}

@@ -275,21 +275,6 @@ def test_a_url_in_the_journal_has_neither_path_nor_query(api: Api) -> None:
     assert lines[1].before["url"] == lines[0].after["url"] != lines[1].after["url"]
 
 
-def test_each_call_needs_its_permission(api: Api) -> None:
-    endpoint_id = created(api)["id"]
-    path, other = f"/webhook-endpoints/{endpoint_id}", client_of(AccountFactory.create(is_staff=True))
-    for method, address in (
-        ("GET", "/webhook-endpoints"),
-        ("POST", "/webhook-endpoints"),
-        ("GET", path),
-        ("PATCH", path),
-        ("DELETE", path),
-        ("GET", f"{path}/deliveries"),
-        ("POST", f"{path}/deliveries/1/resend"),
-        ("POST", f"{path}/rotate-secret"),
-        ("POST", f"{path}/test"),
-    ):
-        assert other._call(method, address, None, "", {}).status_code == 403, (method, address)
-    assert WebhookEndpoint.objects.filter(pk=UUID(endpoint_id)).exists()
+def test_unknown_endpoints_and_deliveries_are_not_found(api: Api) -> None:
     assert api.get(f"/webhook-endpoints/{uuid4()}").status_code == 404
-    assert api.post(f"{path}/deliveries/1/resend", {}).status_code == 404
+    assert api.post(f"/webhook-endpoints/{created(api)['id']}/deliveries/1/resend", {}).status_code == 404

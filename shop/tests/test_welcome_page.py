@@ -19,7 +19,7 @@ from shop.concurrency.event_loop import CALL_POOL
 from shop.http.pages import pages
 from shop.tests import asgi_client
 from shop.tests.asgi_client import Answer
-from shop.tests.clients import client_of
+from shop.tests.clients import client_of, signed_in
 from shop.tests.factories import AccountFactory, OrderFactory, SuperuserFactory
 from shop.tests.loop_guard import Blocked, blocked
 from shop.tests.outages import database_away
@@ -31,9 +31,7 @@ BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 
 
 def session_of(account: User) -> str:
-    client = Client()
-    client.force_login(account)
-    return client.cookies["sessionid"].value
+    return signed_in(account).cookies["sessionid"].value
 
 
 def get(accept: str = BROWSER) -> Any:

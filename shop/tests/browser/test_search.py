@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.urls import reverse
 
 from shop.tests.browser.browser_thread import PATIENCE_SECONDS, BrowserThread, expect
 from shop.tests.browser.stack import Stack
@@ -19,10 +18,6 @@ HITS = "#sidebar-search-hits"
 @pytest.fixture
 def found(transactional_db: None) -> list[User]:
     return [AccountFactory.create(username=name) for name in ("marie.curie", "marie.noether")]
-
-
-def page_of(account: User) -> str:
-    return reverse("account-page", args=[account.pk])
 
 
 def test_a_late_answer_for_an_earlier_term_is_not_shown(
