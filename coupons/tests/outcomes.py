@@ -68,6 +68,11 @@ def refusal(work: Callable[[], Any]) -> str:
     return refused.value.code
 
 
+def refused(campaign: Campaign, user_id: int) -> str:
+    """The code that the account's request is refused with."""
+    return refusal(partial(issuing.issue, campaign_id=campaign.pk, user_id=user_id))
+
+
 def count_outcomes(outcomes: Iterable[Any]) -> Counter[str]:
     """The number of each outcome: `new`, `again`, `queued`, or a refusal's code."""
     return Counter(_outcome_name(outcome) for outcome in outcomes)

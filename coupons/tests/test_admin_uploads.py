@@ -106,14 +106,6 @@ def test_a_reason_in_the_address_is_not_read_and_one_in_korean_is_kept(operator,
     assert JournalLine.objects.get(what="campaign.codes_added").detail == "인쇄소의\n파일 100%"
 
 
-def test_a_file_that_is_uploaded_twice_adds_its_codes_once(operator, campaign):
-    data = "".join(f"C{number}\n" for number in range(2_500)).encode()
-    first, second = (report_of(upload(operator, campaign, data)) for _ in range(2))
-    assert first == "2500 added, 0 skipped, 2500 in all."
-    assert second == "0 added, 2500 skipped, 2500 in all."
-    assert broken() == {}
-
-
 def test_nothing_of_a_file_with_a_bad_line_is_added_and_each_is_named(
     operator, campaign, folder, monkeypatch
 ):
@@ -131,10 +123,6 @@ def test_nothing_of_a_file_with_a_bad_line_is_added_and_each_is_named(
 def test_a_file_without_codes_is_refused_in_words(operator, campaign, data):
     assert upload(operator, campaign, data).context["form"].errors
     assert not PoolCode.objects.exists()
-
-
-def test_a_file_in_utf_16_is_read_like_any_other(operator, campaign):
-    assert "2 added" in report_of(upload(operator, campaign, "code\r\nA1\r\nB2\r\n".encode("utf-16")))
 
 
 def test_a_file_that_is_gone_is_asked_for_again_and_adds_nothing(operator, campaign, folder):

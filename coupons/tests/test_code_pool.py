@@ -26,11 +26,10 @@ from coupons.tests.own_partner import Killed, crash, issued, partner_that, regis
 from shop.errors import PartnerFailed, Unavailable
 from shop.management.commands import rebuild_redis
 from shop.redis import redis_client
-from shop.tests.outages import OwnRedis, own_redis
+from shop.tests.outages import OwnRedis
 from shop.tests.racing import race, wait_until
 from shop.tests.second_process import another_process
 
-__all__ = ["own_redis"]
 pytestmark = pytest.mark.django_db(transaction=True)
 
 # As many threads as a web process has.

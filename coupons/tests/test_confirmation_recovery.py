@@ -28,8 +28,6 @@ from coupons.tests.own_partner import (
     Killed,
     crash,
     issued,
-    own_partner,
-    partner_process,
     partner_that,
     registered,
     slot_of,
@@ -41,7 +39,6 @@ from shop.observability import gauges
 from shop.tests.racing import race, wait_until
 from shop.tests.waiting import in_background
 
-__all__ = ["own_partner", "partner_process"]
 pytestmark = pytest.mark.django_db(transaction=True)
 
 

@@ -24,8 +24,6 @@ from coupons.tests.outcomes import count_outcomes, issue_calls, refusal
 from coupons.tests.own_partner import (
     NAME,
     issued,
-    own_partner,
-    partner_process,
     partner_that,
     registered,
     slot_of,
@@ -39,7 +37,6 @@ from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory
 from shop.tests.racing import race, wait_until
 
-__all__ = ["own_partner", "partner_process"]
 pytestmark = pytest.mark.django_db(transaction=True)
 by_two = pytest.mark.parametrize("strategy", TWO_STRATEGIES)
 by_each = pytest.mark.parametrize("strategy", sorted({*STRATEGIES} - {"unsafe", "queue"}))

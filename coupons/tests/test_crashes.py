@@ -16,9 +16,8 @@ from coupons.tests.laws import broken, positions
 from coupons.tests.under_load import NEED_NO_REDIS, Load
 from scripts.stack import ports
 from scripts.tests.simulator import everything, running
-from shop.tests.outages import OwnRedis, own_redis
+from shop.tests.outages import OwnRedis
 
-__all__ = ["own_redis"]
 pytestmark = pytest.mark.django_db(transaction=True)
 
 FIRST = ("group_commit", "redis_gate")

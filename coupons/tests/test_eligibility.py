@@ -22,7 +22,7 @@ from coupons.models import Campaign, Coupon, EligibleAccount, QueueTicket
 from coupons.queue import worker
 from coupons.tests.factories import TWO_STRATEGIES, accounts, campaign_with_strategy
 from coupons.tests.laws import broken
-from coupons.tests.outcomes import issue
+from coupons.tests.outcomes import issue, refused
 from shop.db import transactions
 from shop.errors import Rejected
 from shop.tests.case_tables import in_one_test
@@ -47,12 +47,6 @@ def bar(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
     monkeypatch.setattr(Applicants, "refusal", refusal)
     return barred.add
-
-
-def refused(campaign: Campaign, user_id: int) -> str:
-    with pytest.raises(Rejected) as refusal:
-        issuing.issue(campaign_id=campaign.pk, user_id=user_id)
-    return refusal.value.code
 
 
 @by_each_strategy

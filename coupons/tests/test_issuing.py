@@ -19,8 +19,8 @@ from coupons.issuing import issuing
 from coupons.models import Campaign, Coupon, PoolCode
 from coupons.tests.factories import TWO_STRATEGIES, CampaignFactory, accounts, campaign_with_strategy
 from coupons.tests.laws import broken, positions
+from coupons.tests.outcomes import refused
 from shop.db import transactions
-from shop.errors import FirstcomeError
 from shop.tests.factories import AccountFactory
 from shop.tests.racing import wait_until
 from shop.tests.second_connection import holding
@@ -36,12 +36,6 @@ by_two_strategies = pytest.mark.parametrize("strategy", TWO_STRATEGIES)
 @pytest.fixture
 def account_id() -> int:
     return AccountFactory.create().pk
-
-
-def refusal(campaign_id: int, account_id: int) -> str:
-    with pytest.raises(FirstcomeError) as refused:
-        issuing.issue(campaign_id=campaign_id, user_id=account_id)
-    return refused.value.code
 
 
 def statements(work: Any) -> list[str]:
@@ -71,10 +65,10 @@ def test_refusals_have_their_codes(strategy: str, account_id: int) -> None:
     scheduled = campaign_with_strategy(strategy, scheduled=True)
     closed = campaign_with_strategy(strategy, closed=True)
 
-    assert refusal(full.pk, account_id) == "sold_out"
-    assert refusal(scheduled.pk, account_id) == "campaign_not_open"
-    assert refusal(closed.pk, account_id) == "campaign_closed"
-    assert refusal(10**9, account_id) == "campaign_not_found"
+    assert refused(full, account_id) == "sold_out"
+    assert refused(scheduled, account_id) == "campaign_not_open"
+    assert refused(closed, account_id) == "campaign_closed"
+    assert refused(Campaign(pk=10**9), account_id) == "campaign_not_found"
     assert Coupon.objects.count() == 1
     assert broken() == {}
 
@@ -85,9 +79,9 @@ def test_a_void_coupon_is_refused_and_its_slot_stays_taken(strategy: str, accoun
     issued = issuing.issue(campaign_id=campaign.pk, user_id=account_id)
     issued_coupons.void(code=issued.coupon.code, reason="A mistake.")
 
-    assert refusal(campaign.pk, account_id) == "coupon_void"
+    assert refused(campaign, account_id) == "coupon_void"
     assert issuing.issue(campaign_id=campaign.pk, user_id=AccountFactory.create().pk).is_new
-    assert refusal(campaign.pk, AccountFactory.create().pk) == "sold_out"
+    assert refused(campaign, AccountFactory.create().pk) == "sold_out"
     assert broken() == {}
 
 
@@ -96,7 +90,7 @@ def test_a_void_coupon_is_refused_and_its_slot_stays_taken(strategy: str, accoun
 def test_an_account_that_does_not_exist_gets_nothing(strategy: str) -> None:
     campaign = campaign_with_strategy(strategy)
 
-    assert refusal(campaign.pk, 10**9) == "not_found"
+    assert refused(campaign, 10**9) == "not_found"
     assert not Coupon.objects.exists()
 
 
@@ -109,7 +103,7 @@ def test_a_pool_is_issued_oldest_first_and_then_sold_out(strategy: str) -> None:
     codes = [issuing.issue(campaign_id=campaign.pk, user_id=id).coupon.code for id in user_ids[:2]]
 
     assert codes == ["FIRST", "SECOND"]
-    assert refusal(campaign.pk, user_ids[2]) == "sold_out"
+    assert refused(campaign, user_ids[2]) == "sold_out"
     pool.add(campaign_id=campaign.pk, codes=["THIRD"])
     assert issuing.issue(campaign_id=campaign.pk, user_id=user_ids[2]).coupon.code == "THIRD"
     assert set(PoolCode.objects.values_list("status", "coupon__code")) == {
@@ -185,5 +179,5 @@ def test_a_code_that_is_issued_already_is_refused_as_a_conflict(account_id: int)
     campaign = CampaignFactory.create(code_source="pool", codes_added=1)
     PoolCode.objects.create(campaign=campaign, code=taken, added_at=timezone.now())
 
-    assert refusal(campaign.pk, account_id) == "conflict"
+    assert refused(campaign, account_id) == "conflict"
     assert positions(campaign) == []

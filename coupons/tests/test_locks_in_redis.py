@@ -24,12 +24,11 @@ from coupons.tests.outcomes import count_outcomes, issue_calls
 from shop.db import transactions
 from shop.errors import Unavailable
 from shop.redis import fair_lock, locks
-from shop.tests.outages import OwnRedis, own_redis
+from shop.tests.outages import OwnRedis
 from shop.tests.racing import race, wait_until
 from shop.tests.second_process import another_process
 from shop.tests.waiting import in_background
 
-__all__ = ["own_redis"]
 pytestmark = pytest.mark.django_db(transaction=True)
 by_each = pytest.mark.parametrize("strategy", ["spin_lock", "fair_lock"])
 LEASE_SECONDS = locks.LEASE_MILLISECONDS / 1000

@@ -17,7 +17,7 @@ from coupons.models import Campaign, Confirmation, Coupon
 from coupons.partners import call_limit, confirmation
 from coupons.queue import worker
 from coupons.tests.factories import TWO_STRATEGIES, CampaignFactory, accounts, campaign_with_strategy
-from coupons.tests.own_partner import NAME, own_partner, partner_process
+from coupons.tests.own_partner import NAME
 from scripts.tests.simulator import Simulator
 from shop.tests.clients import client_of
 from shop.tests.factories import AccountFactory
@@ -25,7 +25,6 @@ from shop.tests.lost_replies import losing_reply_to_commit
 from shop.tests.racing import race
 from shop.tests.samples import Increases
 
-__all__ = ["own_partner", "partner_process"]
 pytestmark = pytest.mark.django_db(transaction=True)
 QUEUED = "queue"
 

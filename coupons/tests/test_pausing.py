@@ -23,9 +23,8 @@ from shop.events.journal import ActorContext
 from shop.models import JournalLine
 from shop.redis import redis_client
 from shop.tests.case_tables import in_one_test
-from shop.tests.outages import OwnRedis, own_redis
+from shop.tests.outages import OwnRedis
 
-__all__ = ["own_redis"]
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("in_the_lab")]
 by_two_strategies = pytest.mark.parametrize("strategy", TWO_STRATEGIES)
 WHY = "The price is wrong."

@@ -21,12 +21,11 @@ from coupons.tests.under_load import Load
 from shop.db import transactions
 from shop.errors import Rejected
 from shop.redis import redis_client
-from shop.tests.outages import OwnRedis, own_redis
+from shop.tests.outages import OwnRedis
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import holding
 from shop.tests.waiting import in_background, waiting_at
 
-__all__ = ["own_redis"]
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("in_the_lab")]
 KEEP = "SELECT id FROM coupons_campaign WHERE id = %s FOR UPDATE"
 # More rounds than any strategy gets through before the pause.

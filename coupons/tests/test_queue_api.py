@@ -1,6 +1,5 @@
 """Queue tickets over HTTP: drawing one, waiting, and every final status."""
 
-from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -10,6 +9,7 @@ from coupons.models import Campaign, Coupon, QueueTicket
 from coupons.queue import worker
 from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.laws import broken
+from coupons.tests.test_api_decisions import ask
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory
 
@@ -19,10 +19,6 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def campaign() -> Campaign:
     return CampaignFactory.create(strategy="queue", quantity=2)
-
-
-def ask(api: Api, campaign: Campaign, **more: int) -> Any:
-    return api.post("/coupons", {"campaign": campaign.pk} | more)
 
 
 def test_a_ticket_waits_and_then_has_a_coupon(user: Api, campaign: Campaign) -> None:

@@ -32,11 +32,10 @@ from scripts.stack import ports
 from scripts.tests.simulator import everything, serving
 from shop.errors import Unavailable
 from shop.redis import redis_client
-from shop.tests.outages import OwnRedis, own_redis
+from shop.tests.outages import OwnRedis
 from shop.tests.racing import race, wait_until
 from shop.tests.waiting import in_background
 
-__all__ = ["own_redis"]
 pytestmark = pytest.mark.django_db(transaction=True)
 ASKING_THREADS = 40
 

@@ -30,13 +30,12 @@ from shop.errors import FirstcomeError, NotFound
 from shop.redis import redis_client
 from shop.tests.clients import client_of
 from shop.tests.factories import AccountFactory
-from shop.tests.outages import OwnRedis, own_redis
+from shop.tests.outages import OwnRedis
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import holding
 from shop.tests.statements import captured_statements
 from shop.tests.waiting import in_background, waiting_at
 
-__all__ = ["own_redis"]
 pytestmark = pytest.mark.django_db(transaction=True)
 
 KEEP = "SELECT id FROM coupons_campaign WHERE id = %s FOR UPDATE"

@@ -22,14 +22,13 @@ from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.laws import broken, positions
 from coupons.tests.outcomes import count_outcomes, issue_calls, outcome_of
 from shop.tests.clients import client_of
-from shop.tests.outages import OwnRedis, own_redis
+from shop.tests.outages import OwnRedis
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import ask, holding
 from shop.tests.second_process import another_process, read_line
 from shop.tests.statements import captured_statements
 from shop.tests.waiting import in_background, waiting_at
 
-__all__ = ["own_redis"]
 pytestmark = pytest.mark.django_db(transaction=True)
 from_each_source = pytest.mark.parametrize("code_source", ["generated", "pool"])
 

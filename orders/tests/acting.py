@@ -11,9 +11,9 @@ from coupons import campaigns, eligible_accounts, issued_coupons
 from inventory import adjustments
 from inventory.reservations import Line
 from inventory.tests.factories import ProductFactory
-from orders import cancellation, schemas
+from orders import cancellation
 from orders.models import Order, Saga
-from orders.payment import charging, gateway_events, gateway_lookups, purchase, refunding, top_ups
+from orders.payment import gateway_events, gateway_lookups, purchase, refunding
 from orders.placement import checkout
 from orders.saga import operator_actions, recovery
 from orders.tests import buying, owners, stepping, things
@@ -33,7 +33,7 @@ from shop.approval_models import Approval
 from shop.errors import FirstcomeError
 from shop.events import journal
 from shop.events.journal import Actor, ActorContext
-from shop.idempotency.recorded_answers import Answer, KeyedCall, Replay, key_hash
+from shop.idempotency.recorded_answers import Answer, Replay
 
 SAID_OF_STUCK = REFUSALS_OF_FORCING | {"unavailable"}
 """How a forced step may be refused while its saga is stuck: as the gateway says, or the saga has gone on."""
@@ -46,11 +46,6 @@ def outcome(action: Callable[[], Any]) -> Any:
     except FirstcomeError as error:
         reason = error.extra.get("reason") if error.code == "coupon_not_usable" else None
         return f"{error.code}: {reason}" if reason else error.code
-
-
-def keyed(account_id: int, answer: Callable[[Any], Any] = schemas.answered_later) -> KeyedCall:
-    """A call with a new key."""
-    return KeyedCall(account_id, key_hash(str(uuid4())), "fingerprint", answer)
 
 
 def _answered(outcome: object) -> Answer:
@@ -137,7 +132,7 @@ def place_again(order_request: checkout.OrderRequest) -> None:
 
 def pay(shop: Shop, order: things.Order, token: str, *, is_kept: bool = False) -> None:
     expected = shop.pay(order, token, is_kept=is_kept)
-    call = keyed(order.account_id)
+    call = buying.keyed(order.account_id)
     result = outcome(
         lambda: purchase.pay(
             account_id=order.account_id, order_id=order.id, token=token, keyed=call, keep_on_decline=is_kept
@@ -172,7 +167,7 @@ def refund(
             wanted=wanted and [Line(product.id, count) for product, count in wanted.items()],
             reason="they asked",
             restock=restock,
-            keyed=keyed(order.account_id),
+            keyed=buying.keyed(order.account_id),
         )
     )
     if expected:
@@ -185,10 +180,7 @@ def refund(
 
 
 def top_up(listener: Listener, one: things.TopUp) -> None:
-    started = top_ups.start(
-        account_id=one.account_id, amount=one.amount, token=one.token, keyed=keyed(one.account_id)
-    )
-    assert isinstance(started, charging.StartedPayment)
+    started = buying.start_top_up(one.account_id, one.amount, one.token)
     one.payment_id, one.saga_id = started.payment.id, started.saga.id
     listener.shop.top_ups.append(one)
     stepping.advance(one.saga_id)
@@ -265,11 +257,11 @@ def grant(shop: Shop, operator_id: int, account_id: int, amount: int) -> None:
     expected = shop.grant(operator_id, account_id, amount)
     of: Any = {"user_id": account_id, "amount": amount, "reason": "they called"}
     with journal.acting(_operator(operator_id)):
-        result = outcome(lambda: points_grants.grant(**of, keyed=keyed(operator_id, _answered)))
+        result = outcome(lambda: points_grants.grant(**of, keyed=buying.keyed(operator_id, _answered)))
         code = result if isinstance(result, str) else ""
         assert code == expected, f"a grant of {amount} by {operator_id} to {account_id}: {code or 'done'}"
         if expected == "approval_required":
-            asked = points_grants.ask_to_grant(**of, keyed=keyed(operator_id, _answered))
+            asked = points_grants.ask_to_grant(**of, keyed=buying.keyed(operator_id, _answered))
             assert isinstance(asked, Approval)
             if asked.id not in [one.id for one in shop.approvals]:
                 shop.approvals.append(things.Approval(asked.id, operator_id, account_id, amount))
@@ -327,7 +319,7 @@ def learn(shop: Shop, subject: things.Order | things.TopUp, way: str) -> None:
     """Have the shop learn what became of its charge at the gateway, by an event or otherwise."""
     match way:
         case "look-up":
-            call = keyed(subject.account_id, _answered)
+            call = buying.keyed(subject.account_id, _answered)
             gateway_lookups.look_up(payment_id=subject.payment_id, reason="they called", keyed=call)
         case "reconciliation":
             reconciling.reconcile(fix=Fix.OURS)

@@ -16,12 +16,13 @@ from inventory.models import Product
 from inventory.reservations import Line
 from orders import schemas
 from orders.models import Order, Refund, Saga
-from orders.payment import refunding
+from orders.payment import charging, refunding, top_ups
 from orders.payment.refunding import StartedRefund
 from orders.placement import checkout
 from orders.placement.decisions import OrderRequest, PlacedOrder
 from orders.tests import stepping
 from payments import ledger
+from payments.models import Payment
 from shop.errors import FirstcomeError, Rejected
 from shop.events import journal
 from shop.idempotency.recorded_answers import KeyedCall, key_hash
@@ -35,6 +36,7 @@ TWO_STRATEGIES = ("group_commit", "redis_gate")
 
 Races and exact counts have each strategy as a parameter.
 """
+by_two_strategies = pytest.mark.parametrize("strategy", TWO_STRATEGIES, indirect=True)
 
 
 def account(*, points: int = 0) -> Any:
@@ -52,6 +54,30 @@ def coupon_of(account_id: int, **campaign: Any) -> Coupon:
     return issuing.issue(campaign_id=drop.id, user_id=account_id).coupon
 
 
+def keyed(
+    account_id: int, answer: Callable[[Any], Any] = schemas.answered_later, *, key: str = ""
+) -> KeyedCall:
+    """A call with a new key, unless one is given."""
+    return KeyedCall(account_id, key_hash(key or str(uuid4())), "fingerprint", answer)
+
+
+def start_top_up(
+    account_id: int, amount: int = 100, token: str = "tok_ok", **more: Any
+) -> charging.StartedPayment:
+    started = top_ups.start(
+        account_id=account_id, amount=amount, token=token, keyed=keyed(account_id), **more
+    )
+    assert isinstance(started, charging.StartedPayment)
+    return started
+
+
+def top_up(account_id: int, amount: int, token: str = "tok_ok") -> Payment:
+    """The payment of a top-up, advanced as far as possible now."""
+    started = start_top_up(account_id, amount, token)
+    stepping.advance(started.saga.id)
+    return Payment.objects.get(id=started.payment.id)
+
+
 def order_request(
     account_id: int,
     quantities: Mapping[Product, int],
@@ -63,12 +89,6 @@ def order_request(
     keep_on_decline: bool = False,
 ) -> OrderRequest:
     """A request to place an order, with a new key unless one is given."""
-    keyed = KeyedCall(
-        account_id=account_id,
-        key_hash=key_hash(key or str(uuid4())),
-        fingerprint="fingerprint",
-        answer=schemas.placed_order_answer,
-    )
     lines = tuple(Line(product_id=product.id, quantity=count) for product, count in quantities.items())
     return OrderRequest(
         account_id=account_id,
@@ -76,7 +96,7 @@ def order_request(
         coupon_code=coupon,
         points_amount=points,
         token=token,
-        keyed=keyed,
+        keyed=keyed(account_id, schemas.placed_order_answer, key=key),
         by=journal.current_actor(),
         keep_on_decline=keep_on_decline,
     )
@@ -109,18 +129,12 @@ def refund(
     restock: bool = True,
 ) -> StartedRefund:
     """Start a refund of these units, or of all that is left of the order."""
-    keyed = KeyedCall(
-        account_id=AccountFactory.create(is_staff=True).id,
-        key_hash=key_hash(str(uuid4())),
-        fingerprint="as asked",
-        answer=schemas.refund_answer,
-    )
     started = refunding.start_refund(
         order_id=order_id,
         wanted=quantities and [Line(product.id, count) for product, count in quantities.items()],
         reason=reason,
         restock=restock,
-        keyed=keyed,
+        keyed=keyed(AccountFactory.create(is_staff=True).id, schemas.refund_answer),
     )
     assert isinstance(started, StartedRefund)
     return started

@@ -9,10 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.conf import settings
+from django.conf import LazySettings, settings
 
+from inventory.models import Product
+from inventory.tests.factories import ProductFactory
+from orders.placement import checkout
 from orders.saga import executor
 from orders.tests import buying, stepping
+from orders.tests.hanging import away, impatient
 from payments.tests.own_gateway import gateway_process, own_gateway
 from payments.tests.own_stripe import localstripe, own_stripe, stripe_proxy
 from scripts.stack import children, ports, rabbitmq
@@ -20,14 +24,18 @@ from scripts.tests.circles import boots
 from scripts.tests.simulator import Simulator
 from shop.celery import app
 from shop.tests.clients import Api, client_of
+from shop.tests.outages import own_redis
 from shop.tests.own_data_platform import SECRET, data_platform_process, own_data_platform
 
 __all__ = [
+    "away",
     "data_platform_process",
     "gateway_process",
+    "impatient",
     "localstripe",
     "own_data_platform",
     "own_gateway",
+    "own_redis",
     "own_stripe",
     "stripe_proxy",
 ]
@@ -47,6 +55,18 @@ def _empty_books(own_gateway: Simulator, own_data_platform: Simulator) -> None:
 @pytest.fixture
 def buyer() -> Any:
     return buying.account(points=1_000)
+
+
+@pytest.fixture
+def product() -> Product:
+    return ProductFactory.create(on_hand=100, price=500)
+
+
+@pytest.fixture(params=checkout.STRATEGIES)
+def strategy(request: pytest.FixtureRequest, settings: LazySettings) -> str:
+    """The strategy by which this test's orders are placed."""
+    settings.INVENTORY_STRATEGY = request.param
+    return request.param
 
 
 @pytest.fixture

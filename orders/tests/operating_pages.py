@@ -25,12 +25,6 @@ def operator(*permissions: str, name: str = "ada") -> User:
     return AccountFactory(username=name, is_staff=True, permissions=[*VIEW, *permissions])
 
 
-def client_of(user: User) -> Client:
-    client = Client()
-    client.force_login(user)
-    return client
-
-
 def paid_order(*, units: int = 3, price: int = 500, points: int = 0, discount: int = 0) -> Order:
     """A paid order of one product, `TEA`."""
     buyer = buying.account(points=points)

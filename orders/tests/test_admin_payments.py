@@ -15,17 +15,16 @@ from inventory.tests.factories import ProductFactory
 from orders.models import Order, Saga
 from orders.payment import gateway_lookups
 from orders.tests import buying, hanging, operating_pages
-from orders.tests.hanging import Away, away, impatient
-from orders.tests.operating_pages import client_of, hidden_fields, operator
+from orders.tests.hanging import Away
+from orders.tests.operating_pages import hidden_fields, operator
 from payments.gateways import gateway
 from payments.models import Payment
 from payments.tests.factories import PaymentFactory
 from scripts.tests.simulator import Simulator
 from shop.models import JournalLine
+from shop.tests.clients import signed_in
 from shop.tests.confirming import said
 from shop.tests.racing import race, wait_until
-
-__all__ = ["away", "impatient"]
 
 pytestmark = pytest.mark.django_db(transaction=True)
 LIST = reverse("admin:payments_payment_changelist")
@@ -63,7 +62,7 @@ def ask(client: Client, payment: Payment) -> list[str]:
 
 
 def test_the_list_opens_with_the_payments_in_doubt(ada: User, product: Product, doubtful: Saga) -> None:
-    client, pending = client_of(ada), Payment.objects.get(order_id=hanging.started(product).about_id)
+    client, pending = signed_in(ada), Payment.objects.get(order_id=hanging.started(product).about_id)
     paid = Payment.objects.get(order=operating_pages.paid_order())
     in_doubt = hanging.payment_of(doubtful)
     assert listed(client) == listed(client, show="in_doubt") == {in_doubt.id}
@@ -73,7 +72,7 @@ def test_the_list_opens_with_the_payments_in_doubt(ada: User, product: Product, 
 
 
 def test_the_gateways_answer_is_shown_and_the_payment_continues(ada: User, doubtful: Saga) -> None:
-    payment, client = hanging.payment_of(doubtful), client_of(ada)
+    payment, client = hanging.payment_of(doubtful), signed_in(ada)
     assert page_of(payment, "look_up") in client.get(page_of(payment)).content.decode()
     reference = gateway().find(key=payment.charge_key).reference
 
@@ -104,19 +103,19 @@ def test_a_payment_that_settles_while_the_gateway_is_asked_is_described_as_it_is
         return result
 
     monkeypatch.setattr(gateway_lookups, "_find", settle_meanwhile)
-    [message] = ask(client_of(ada), hanging.payment_of(doubtful))
+    [message] = ask(signed_in(ada), hanging.payment_of(doubtful))
     assert message.endswith("That agrees with the payment, which is succeeded.")
 
 
 def test_the_saga_is_enqueued_for_a_worker(ada: User, doubtful: Saga, broker_server: Any) -> None:
-    ask(client_of(ada), hanging.payment_of(doubtful))
+    ask(signed_in(ada), hanging.payment_of(doubtful))
     wait_until(lambda: broker_server.llen("celery") > 0)
     bodies = [orjson.loads(message)["body"] for message in broker_server.lrange("celery", 0, -1)]
     assert str(doubtful.id) in "".join(base64.b64decode(body).decode() for body in bodies)
 
 
 def test_a_settled_payment_is_compared_with_the_answer(ada: User, own_gateway: Simulator) -> None:
-    client, payment = client_of(ada), Payment.objects.get(order=operating_pages.paid_order())
+    client, payment = signed_in(ada), Payment.objects.get(order=operating_pages.paid_order())
     assert "That agrees with the payment, which is succeeded." in ask(client, payment)[0]
     gateway().refund(key="by hand", charge_reference=payment.charge_reference, amount=100)
     [message] = ask(client, payment)
@@ -129,7 +128,7 @@ def test_a_settled_payment_is_compared_with_the_answer(ada: User, own_gateway: S
 
 def test_a_gateway_that_is_away_is_reported_at_once(ada: User, doubtful: Saga, away: Away) -> None:
     away.take("GATEWAY_URL")
-    [message] = ask(client_of(ada), hanging.payment_of(doubtful))
+    [message] = ask(signed_in(ada), hanging.payment_of(doubtful))
     away.back()
     assert message.startswith("The gateway gave no answer: ")
     assert message.endswith("Nothing has changed; its saga goes on asking.")
@@ -140,7 +139,7 @@ def test_no_more_look_ups_wait_at_once_than_threads(
     ada: User, doubtful: Saga, own_gateway: Simulator, settings: LazySettings
 ) -> None:
     settings.GATEWAY_TIMEOUT_SECONDS = 2.0
-    payment, clients = hanging.payment_of(doubtful), [client_of(ada) for _ in range(7)]
+    payment, clients = hanging.payment_of(doubtful), [signed_in(ada) for _ in range(7)]
     forms = [hidden_fields(one.get(page_of(payment, "look_up")).context["form"]) for one in clients]
     own_gateway.post("/latency", {"ms": 3_000})
     answers = race(
@@ -158,7 +157,7 @@ def test_no_more_look_ups_wait_at_once_than_threads(
 
 
 def test_a_form_that_is_sent_twice_asks_once(ada: User, doubtful: Saga) -> None:
-    payment, client = hanging.payment_of(doubtful), client_of(ada)
+    payment, client = hanging.payment_of(doubtful), signed_in(ada)
     page = page_of(payment, "look_up")
     fields = hidden_fields(client.get(page).context["form"]) | {"reason": "asked by mail"}
     for _ in range(2):
@@ -170,6 +169,6 @@ def test_a_form_that_is_sent_twice_asks_once(ada: User, doubtful: Saga) -> None:
 
 def test_a_payment_by_points_is_not_asked_about(ada: User) -> None:
     order = Order.objects.get(id=PaymentFactory.create(points_amount=500, card_amount=0).order_id)
-    payment, client = Payment.objects.get(order=order), client_of(ada)
+    payment, client = Payment.objects.get(order=order), signed_in(ada)
     assert page_of(payment, "look_up") not in client.get(page_of(payment)).content.decode()
     assert ask(client, payment) == ["The payment is by points alone: the gateway knows nothing of it."]

@@ -11,10 +11,11 @@ from uuid_utils.compat import uuid7
 
 from orders.models import Order, Refund
 from orders.tests import buying, operating_pages
-from orders.tests.operating_pages import client_of, operator, page_of
+from orders.tests.operating_pages import operator, page_of
 from shop import clock
 from shop.db import transactions
 from shop.models import JournalLine
+from shop.tests.clients import signed_in
 from shop.tests.confirming import said
 from shop.tests.lost_replies import losing_reply_to_commit
 from shop.tests.racing import race
@@ -25,7 +26,7 @@ REFUND = "orders.add_refund"
 
 @pytest.fixture
 def client() -> Client:
-    return client_of(operator(REFUND))
+    return signed_in(operator(REFUND))
 
 
 @pytest.fixture
@@ -140,7 +141,7 @@ def test_an_amount_that_was_changed_in_the_browser_is_refused(client: Client, or
 
 
 def test_of_two_operators_who_refund_the_same_units_one_succeeds(client: Client, order: Order) -> None:
-    bea = client_of(operator(REFUND, name="bea"))
+    bea = signed_in(operator(REFUND, name="bea"))
     forms = [(one, confirmation(shown(one, order, 2))) for one in (client, bea)]
     answers = race([partial(one.post, page_of(order, "refund"), fields) for one, fields in forms])
 
@@ -156,7 +157,7 @@ def test_of_two_operators_who_refund_the_same_units_one_succeeds(client: Client,
 
 def test_two_operators_who_were_shown_the_same_unit_of_three_refund_it_once(client: Client) -> None:
     order = operating_pages.paid_order(units=3)
-    bea = client_of(operator(REFUND, name="bea"))
+    bea = signed_in(operator(REFUND, name="bea"))
     forms = [(one, confirmation(shown(one, order, 1))) for one in (client, bea)]
     answers = race([partial(one.post, page_of(order, "refund"), fields) for one, fields in forms])
 
@@ -208,7 +209,7 @@ def test_units_are_not_ignored_when_all_that_is_left_is_chosen(client: Client, o
 
 
 def test_of_two_operators_who_refund_all_one_succeeds(client: Client, order: Order) -> None:
-    bea = client_of(operator(REFUND, name="bea"))
+    bea = signed_in(operator(REFUND, name="bea"))
     forms = [(one, confirmation(shown(one, order))) for one in (client, bea)]
     answers = race([partial(one.post, page_of(order, "refund"), fields) for one, fields in forms])
     [refused] = [answer for answer in answers if answer.status_code == 200]

@@ -22,11 +22,6 @@ FIELDS = {
 }  # fmt: skip
 
 
-@pytest.fixture
-def product() -> Product:
-    return ProductFactory.create(on_hand=10, price=500)
-
-
 def items(product: Product, quantity: int = 1) -> dict[str, Any]:
     return {"items": [{"product": product.id, "quantity": quantity}]}
 
@@ -109,14 +104,6 @@ def test_points_over_the_total_are_refused(api: Api, product: Product) -> None:
     assert (answer.status_code, answer.json()["errors"][0]["field"]) == (400, "points_amount")
 
 
-def test_a_missing_or_inactive_product_is_not_found(api: Api) -> None:
-    inactive = ProductFactory.create(on_hand=1, is_active=False)
-    for product_id in (inactive.id, 10**9):
-        body = {"items": [{"product": product_id, "quantity": 1}]}
-        answer = api.post("/orders", body, key="a")
-        assert (answer.status_code, answer.json()["code"]) == (404, "product_not_found")
-
-
 def test_an_unusable_coupon_is_refused_with_the_reason(api: Api, buyer: Any, product: Product) -> None:
     somebody_elses = buying.coupon_of(AccountFactory.create().id).code
     above = buying.coupon_of(buyer.id, min_order_amount=10_000).code
@@ -127,11 +114,6 @@ def test_an_unusable_coupon_is_refused_with_the_reason(api: Api, buyer: Any, pro
         answer = api.post("/orders", items(product) | {"coupon": code}, key=f"with-{code}")
         assert (answer.status_code, answer.json()["code"]) == (409, "coupon_not_usable")
         assert answer.json()["reason"] == reason
-
-
-def test_more_points_than_the_wallet_holds_are_refused(product: Product) -> None:
-    answer = client_of(buying.account()).post("/orders", items(product) | {"points_amount": 1}, key="a")
-    assert (answer.status_code, answer.json()["code"]) == (409, "insufficient_points")
 
 
 @in_one_test("path", ["/orders", "/payments", "/wallet/top-ups"])

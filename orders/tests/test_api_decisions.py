@@ -90,14 +90,18 @@ def test_two_units_at_once_are_refunded_like_two_single_units(
 def test_a_refund_of_a_product_that_is_not_in_the_order_is_409_and_names_it_with_nothing_refundable(
     buyer: Any, staff: Api, product: Product
 ) -> None:
-    other = ProductFactory.create(on_hand=1)
-    path = paid(buyer, {product: 1})
+    other, path = Product(id=2**63 - 1), paid(buyer, {product: 1})
+    asked = items(product, 2**31 - 1)["items"] + items(other, 1)["items"]
 
-    answer = staff.post(path, BROKEN | items(other, 1), key="a")
+    answer = staff.post(path, BROKEN | {"items": asked}, key="a")
 
     assert refused(answer) == (409, "refund_exceeds_order")
-    assert answer.json()["items"] == [{"product": other.id, "requested": 1, "refundable": 0}]
+    assert answer.json()["items"] == [
+        {"product": product.id, "requested": 2**31 - 1, "refundable": 1},
+        {"product": other.id, "requested": 1, "refundable": 0},
+    ]
     assert not Refund.objects.exists()
+    assert Order.objects.get().status == "paid"
     assert staff.post(path, BROKEN, key="a").status_code == 202
 
 

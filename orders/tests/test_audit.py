@@ -12,7 +12,6 @@ from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.models import Order, Saga
 from orders.tests import buying
-from payments.models import Transfer
 from shop.models import IdempotencyKey, JournalLine
 from shop.tests.case_tables import in_one_test
 
@@ -34,34 +33,14 @@ def cancelled() -> Order:
     return buying.advance(buying.place(buyer.id, {product: 1}, points=50, token="tok_declined"))
 
 
-def _hold_coupon_of_paid(paid: Order, ended: Order) -> None:
-    Coupon.objects.filter(order=paid).update(status="held")
-
-
-def _reserve_more(paid: Order, ended: Order) -> None:
-    Product.objects.filter(order_lines__order=paid).update(reserved=1)
-
-
 def _second_key(paid: Order, ended: Order) -> None:
     key = IdempotencyKey.objects.get(reference=paid.id)
     key.pk, key.key_hash = None, "another"
     key.save()
 
 
-def _forget_payment(paid: Order, ended: Order) -> None:
-    paid.payments.update(status="failed")
-
-
-def _claim_payment(paid: Order, ended: Order) -> None:
-    ended.payments.update(status="succeeded", charge_reference="ch_none")
-
-
 def _pay_unseen(paid: Order, ended: Order) -> None:
     Order.objects.filter(id=paid.id).update(status="payment_failed", paid_at=None)
-
-
-def _doubt_for_ever(paid: Order, ended: Order) -> None:
-    paid.payments.update(status="in_doubt", settled_at=None)
 
 
 def _late_saga(paid: Order, ended: Order) -> None:
@@ -71,38 +50,26 @@ def _late_saga(paid: Order, ended: Order) -> None:
     )
 
 
-def _keep_points(paid: Order, ended: Order) -> None:
-    release = Transfer.objects.get(order=ended, kind=Transfer.Kind.RELEASE)
-    Transfer.objects.filter(id=release.id).update(order=paid)
-
-
 def _never_told(paid: Order, ended: Order) -> None:
     line = JournalLine.objects.filter(order_id=paid.id, what="order.paid")
     line.update(delivery="dead", delivered_at=None, next_attempt_at=None)
 
 
-def _pass_the_limit(paid: Order, ended: Order) -> None:
-    """Lower the limit under which its paid units were placed."""
-    paid.lines.update(limit_per_account=1, quantity=2, line_amount=10_000)
-
-
-def _never_noted(paid: Order, ended: Order) -> None:
-    JournalLine.objects.filter(order_id=paid.id, what="order.paid").delete()
-
-
+# The law that is broken, and the damage to a paid order or to one whose card was declined.
 DAMAGE: list[tuple[str, Callable[[Order, Order], Any]]] = [
-    ("L5", _reserve_more),
-    ("L6", _hold_coupon_of_paid),
+    ("L5", lambda paid, ended: Product.objects.filter(order_lines__order=paid).update(reserved=1)),
+    ("L6", lambda paid, ended: Coupon.objects.filter(order=paid).update(status="held")),
     ("L8", _second_key),
-    ("L9", _forget_payment),
-    ("L9", _claim_payment),
+    ("L9", lambda paid, ended: paid.payments.update(status="failed")),
+    ("L9", lambda paid, ended: ended.payments.update(status="succeeded", charge_reference="ch_none")),
     ("L9", _pay_unseen),
-    ("L9", _doubt_for_ever),
+    ("L9", lambda paid, ended: paid.payments.update(status="in_doubt", settled_at=None)),
     ("L10", _late_saga),
-    ("L11", _keep_points),
+    ("L11", lambda paid, ended: ended.transfers.filter(kind="release").update(order=paid)),
     ("L12", _never_told),
-    ("L12", _never_noted),
-    ("L13", _pass_the_limit),
+    ("L12", lambda paid, ended: JournalLine.objects.filter(order_id=paid.id, what="order.paid").delete()),
+    # The limit under which its paid units were placed is lowered.
+    ("L13", lambda paid, ended: paid.lines.update(limit_per_account=1, quantity=2, line_amount=10_000)),
 ]
 
 

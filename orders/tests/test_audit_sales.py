@@ -40,60 +40,30 @@ def used_by(order: Order) -> Any:
     return SaleEntry.objects.filter(order=order)
 
 
-def _lose_the_entry(order: Order) -> str:
-    used_by(order).delete()
-    return str(order.id)
-
-
-def _free_the_entry(order: Order) -> str:
-    used_by(order).update(status="admitted", order=None)
-    return str(order.id)
-
-
-def _give_the_entry_to_another_account(order: Order) -> str:
-    used_by(order).update(account=buying.account().id)
-    return str(order.id)
-
-
-def _admit_after_the_order(order: Order) -> str:
-    used_by(order).update(admitted_at=order.placed_at + admission.LARGEST_STEP + MICROSECOND)
-    return str(order.id)
-
-
-def _expire_at_the_order(order: Order) -> str:
-    used_by(order).update(admitted_until=order.placed_at)
-    return str(order.id)
-
-
-def _forget_the_sale_of_the_line(order: Order) -> str:
-    OrderLine.objects.filter(order=order).update(sale=None)
-    return f"entry {used_by(order).get().pk}"
-
-
-def _place_under_another_sale(order: Order) -> str:
+def _place_under_another_sale(order: Order) -> None:
     """Its entry stays used for the other line."""
     other = factories.create_sale()
     OrderLine.objects.filter(order=order, sale=None).update(sale=other.pk)
-    return str(order.id)
 
 
-DAMAGE = (
-    _lose_the_entry,
-    _free_the_entry,
-    _give_the_entry_to_another_account,
-    _admit_after_the_order,
-    _expire_at_the_order,
-    _forget_the_sale_of_the_line,
-    _place_under_another_sale,
-)
+DAMAGE: dict[str, Callable[[Order], Any]] = {
+    "entry lost": lambda order: used_by(order).delete(),
+    "entry free": lambda order: used_by(order).update(status="admitted", order=None),
+    "entry of another account": lambda order: used_by(order).update(account=buying.account().id),
+    "admitted after the order": lambda order: used_by(order).update(
+        admitted_at=order.placed_at + admission.LARGEST_STEP + MICROSECOND
+    ),
+    "expired at the order": lambda order: used_by(order).update(admitted_until=order.placed_at),
+    "line without its sale": lambda order: OrderLine.objects.filter(order=order).update(sale=None),
+    "line of another sale": _place_under_another_sale,
+}
 
 
-@in_one_test("damage", DAMAGE)
-def test_planted_damage_is_named_by_l14_alone_with_its_only_offender(
-    damage: Callable[[Order], str], order: Order
-) -> None:
+@in_one_test("name", DAMAGE)
+def test_planted_damage_is_named_by_l14_alone_with_its_only_offender(name: str, order: Order) -> None:
     assert buying.broken_laws() == []
-    expected = damage(order)
+    DAMAGE[name](order)
+    expected = f"entry {used_by(order).get().pk}" if name == "line without its sale" else str(order.id)
     assert [(one.law, one.offenders) for one in buying.broken_laws()] == [("L14", [expected])]
 
 

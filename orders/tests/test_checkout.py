@@ -1,5 +1,7 @@
 """Placement: a batch costs the same few statements whatever its size; each request gets its own answer."""
 
+from dataclasses import replace
+
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
@@ -11,7 +13,7 @@ from orders.placement.decisions import OrderRequest, PlacedOrder, PlacementResul
 from orders.placement.strategies import group_commit
 from orders.tests import buying
 from shop.errors import KeyReused, Rejected
-from shop.idempotency.recorded_answers import KeyedCall, Replay
+from shop.idempotency.recorded_answers import Replay
 from shop.models import JournalLine
 
 pytestmark = pytest.mark.django_db
@@ -87,20 +89,7 @@ def test_one_key_with_two_bodies_in_a_batch_is_refused_the_second_time() -> None
     order_request = buying.order_request(
         buying.account().id, {ProductFactory.create(on_hand=9): 1}, key="same"
     )
-    other = OrderRequest(
-        account_id=order_request.account_id,
-        lines=order_request.lines,
-        coupon_code="",
-        points_amount=0,
-        token=None,
-        keyed=KeyedCall(
-            order_request.account_id,
-            order_request.keyed.key_hash,
-            "another body",
-            schemas.placed_order_answer,
-        ),
-        by=order_request.by,
-    )
+    other = replace(order_request, keyed=replace(order_request.keyed, fingerprint="another body"))
     first, second = decide(order_request, other)
     assert isinstance(first, PlacedOrder)
     assert isinstance(second, KeyReused)

@@ -27,15 +27,12 @@ from orders.tests.crash_points import (
     left_by,
     point_index,
 )
+from orders.tests.listening import Killed
 from payments import ledger
 from payments.gateways import gateway
 from scripts.tests.simulator import Simulator
 
 NOWHERE = "http://127.0.0.1:1"
-
-
-class Killed(BaseException):
-    """The crash of a process, as one thread sees it."""
 
 
 class Crasher:

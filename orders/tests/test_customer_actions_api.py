@@ -8,7 +8,6 @@ import pytest
 from django.test import Client
 
 from inventory.models import Product
-from inventory.tests.factories import ProductFactory
 from orders import tasks
 from orders.tests import buying, owners
 from payments.models import Payment
@@ -28,11 +27,6 @@ def api(buyer: Any) -> Iterator[Api]:
     for payment in Payment.objects.exclude(action_url=""):
         owners.let_action_end(payment.id)
     buying.settle_everything()
-
-
-@pytest.fixture
-def product() -> Product:
-    return ProductFactory.create(on_hand=10, price=500)
 
 
 def order_of(product: Product, token: str, **more: Any) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from orders.saga.definitions import (
 from orders.saga.executor import POOL_SIZES, Executor
 from orders.saga.pools import ThreadPools
 from orders.tests import buying, stepping
-from orders.tests.test_crashes import Killed
+from orders.tests.listening import Killed
 from payments import ledger
 from payments.models import LedgerAccount, Payment
 from shop.models import JournalLine

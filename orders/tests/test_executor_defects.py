@@ -10,9 +10,9 @@ from uuid import UUID, uuid4
 import pytest
 
 from inventory.tests.factories import ProductFactory
-from orders import audit, schemas
+from orders import audit
 from orders.models import Order, Saga
-from orders.payment import charging, purchase, top_ups
+from orders.payment import purchase
 from orders.saga import batch, executor, log, status
 from orders.saga.definitions import SAGA_TYPES
 from orders.saga.executor import Executor
@@ -22,7 +22,6 @@ from orders.tests.test_executor import Blocked, bought, ended, saga_ids, threade
 from payments.tests.own_gateway import nobody_there
 from shop import clock
 from shop.db import transactions
-from shop.idempotency.recorded_answers import KeyedCall, key_hash
 from shop.models import JournalLine
 from shop.tests.racing import wait_until
 
@@ -201,9 +200,7 @@ def test_each_wallet_line_of_a_batch_names_the_request_that_started_its_top_up()
     started = []
     for number in range(2):
         buyer = buying.account()
-        keyed = KeyedCall(buyer.id, key_hash(str(uuid4())), "as asked", schemas.answered_later)
-        top_up = top_ups.start(account_id=buyer.id, amount=100, token="tok_ok", keyed=keyed)
-        assert isinstance(top_up, charging.StartedPayment)
+        top_up = buying.start_top_up(buyer.id)
         Saga.objects.filter(id=top_up.saga.id).update(request_id=f"request-{number}")
         started.append((buyer.id, top_up.saga.id))
     advanced(*(saga_id for _, saga_id in started))

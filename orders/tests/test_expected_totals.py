@@ -11,7 +11,6 @@ from coupons.models import Coupon
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.models import Order
-from orders.placement import checkout
 from orders.tests import buying
 from payments.gateways import gateway
 from shop.models import IdempotencyKey
@@ -30,12 +29,10 @@ def buy(api: Api, product: Product, key: str = "a key", **more: Any) -> Any:
     return api.post("/orders", body, key=key, Prefer="wait=0")
 
 
-@pytest.mark.parametrize("strategy", buying.TWO_STRATEGIES)
+@buying.by_two_strategies
 def test_an_order_whose_total_rose_before_the_click_is_refused_and_nothing_is_done(
-    strategy: str, product: Product, settings: Any
+    strategy: str, product: Product
 ) -> None:
-    assert strategy in checkout.STRATEGIES
-    settings.INVENTORY_STRATEGY = strategy
     api = client_of(buying.account())
     Product.objects.filter(id=product.id).update(price=7_500)
 

@@ -22,8 +22,6 @@ from shop.errors import Rejected
 from shop.tests.racing import race
 
 pytestmark = pytest.mark.django_db(transaction=True)
-by_each_strategy = pytest.mark.parametrize("strategy", list(checkout.STRATEGIES))
-by_two_strategies = pytest.mark.parametrize("strategy", buying.TWO_STRATEGIES)
 
 
 @pytest.fixture
@@ -47,11 +45,10 @@ def is_refused(account_id: int, product: Product, code: str) -> bool:
     return False
 
 
-@by_two_strategies
+@buying.by_two_strategies
 def test_open_and_paid_orders_count_and_those_that_ended_unpaid_or_were_refunded_do_not(
-    strategy: str, settings: LazySettings, product: Product
+    strategy: str, product: Product
 ) -> None:
-    settings.INVENTORY_STRATEGY = strategy
     buyer = buying.account()
     code = first_order_code(buyer.id)
     first = buying.place(buyer.id, {product: 1})
@@ -70,11 +67,10 @@ def test_open_and_paid_orders_count_and_those_that_ended_unpaid_or_were_refunded
     assert buying.broken_laws() == []
 
 
-@by_two_strategies
+@buying.by_two_strategies
 def test_the_coupon_may_be_used_again_after_its_order_ended_and_after_a_refund_of_all(
-    strategy: str, settings: LazySettings, product: Product
+    strategy: str, product: Product
 ) -> None:
-    settings.INVENTORY_STRATEGY = strategy
     buyer = buying.account()
     code, other = first_order_code(buyer.id), first_order_code(buyer.id)
     first = buying.place(buyer.id, {product: 1}, coupon=code)
@@ -106,11 +102,9 @@ def test_the_second_of_two_orders_in_a_batch_is_not_the_first(product: Product) 
     assert isinstance(outcomes[1], Rejected)
 
 
-@by_each_strategy
 def test_of_ten_concurrent_first_orders_of_an_account_with_ten_coupons_one_uses_its_coupon(
     strategy: str, settings: LazySettings, product: Product
 ) -> None:
-    settings.INVENTORY_STRATEGY = strategy
     settings.OPTIMISTIC_RETRIES = 100
     buyers = [buying.account().id for _ in range(4)]
     requests = [

@@ -14,13 +14,14 @@ from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders import selectors
 from orders.models import Order, Refund, RefundLine, Saga
-from orders.payment import charging, gateway_bookings, gateway_events, gateway_lookups, refund_saga, top_ups
+from orders.payment import gateway_bookings, gateway_events, gateway_lookups, refund_saga
 from orders.placement.decisions import PlacedOrder
 from orders.saga import log
 from orders.saga.definitions import DO, LEASE_LOST
 from orders.saga.log import SagaLogLine
-from orders.tests import buying, hanging, stepping
-from orders.tests.hanging import Away, away
+from orders.tests import buying, hanging
+from orders.tests.hanging import Away
+from orders.tests.owners import payment_of
 from payments import ledger
 from payments.gateways import gateway
 from payments.models import GATEWAY_CLEARING, Dispute, Entry, Payment, WebhookEvent
@@ -32,12 +33,11 @@ from scripts.tests.simulator import Simulator
 from shop import clock
 from shop.db import transactions
 from shop.feed_models import FeedEvent
-from shop.idempotency.recorded_answers import Answer, KeyedCall, key_hash
+from shop.idempotency.recorded_answers import Answer
 from shop.models import JournalLine
 from shop.tests.racing import race, wait_until
 from shop.tests.samples import Increases
 
-__all__ = ["away"]
 pytestmark = pytest.mark.django_db(transaction=True)
 PRICE = 500
 
@@ -48,10 +48,6 @@ def sell(token: str = "tok_ok", *, units: int = 2, **wanted: Any) -> PlacedOrder
     placed = buying.place(buying.account(points=1_000).id, {product: units}, token=token, **wanted)
     assert buying.advance(placed).status == "paid"
     return placed
-
-
-def payment_of(placed: PlacedOrder) -> Payment:
-    return Payment.objects.get(order=placed.order.id)
 
 
 def order_of(placed: PlacedOrder) -> Order:
@@ -460,12 +456,7 @@ def test_a_row_that_can_not_be_booked_ends_no_comparison(give_back: Callable[...
 def test_a_look_up_by_an_operator_books_too(give_back: Callable[..., None]) -> None:
     placed = sell()
     give_back(placed, 300)
-    keyed = KeyedCall(
-        account_id=placed.order.account_id,
-        key_hash=key_hash("look"),
-        fingerprint="look",
-        answer=lambda _: Answer(200, b"{}"),
-    )
+    keyed = buying.keyed(placed.order.account_id, lambda _: Answer(200, b"{}"))
     outcome = gateway_lookups.look_up(payment_id=payment_of(placed).id, reason="asked", keyed=keyed)
     assert isinstance(outcome, gateway_lookups.Lookup)
     assert "agrees with the payment" in outcome.answer
@@ -641,22 +632,11 @@ def test_an_announced_dispute_that_the_gateway_does_not_show_is_on_the_time_line
 # Top-ups
 
 
-def top_up(amount: int) -> Payment:
-    buyer = buying.account(points=100)
-    keyed = KeyedCall(
-        account_id=buyer.id, key_hash=key_hash(str(uuid4())), fingerprint="top-up", answer=lambda _: None
-    )
-    started = top_ups.start(account_id=buyer.id, amount=amount, token="tok_ok", keyed=keyed)
-    assert isinstance(started, charging.StartedPayment)
-    stepping.advance(started.saga.id)
-    return Payment.objects.get(id=started.payment.id)
-
-
 @pytest.mark.parametrize(("spent", "left"), [(0, 800), (900, 0)])
 def test_a_top_up_that_is_given_back_takes_the_points_that_are_left(
     own_gateway: Simulator, spent: int, left: int
 ) -> None:
-    payment = top_up(1_000)
+    payment = buying.top_up(buying.account(points=100).id, 1_000)
     if spent:
         product = ProductFactory.create(on_hand=1, price=spent)
         buying.advance(buying.place(payment.account_id, {product: 1}, points=spent, token=""))
@@ -673,7 +653,7 @@ def test_a_top_up_that_is_given_back_takes_the_points_that_are_left(
 def test_a_lost_dispute_of_a_top_up_takes_the_points_and_one_won_after_all_returns_them(
     own_gateway: Simulator,
 ) -> None:
-    payment = top_up(1_000)
+    payment = buying.top_up(buying.account(points=100).id, 1_000)
     _, opened = own_gateway.post("/disputes", {"charge": payment.charge_reference}, key="owner")
     own_gateway.post(f"/disputes/{opened['id']}/close", {"status": "lost"})
     assert gateway_events.handle(events.take(type="dispute.closed", key=payment.charge_key).id)

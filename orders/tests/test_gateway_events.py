@@ -20,6 +20,7 @@ from orders.models import Order, Refund, Saga
 from orders.payment import gateway_events
 from orders.placement.decisions import PlacedOrder
 from orders.tests import buying, stepping
+from orders.tests.owners import payment_of
 from payments import gateways, webhooks
 from payments.gateways import gateway, simulator
 from payments.models import Payment, WebhookEvent
@@ -61,11 +62,6 @@ def charge_late(gateway_process: tuple[Simulator, Path]) -> Callable[[Payment], 
 def order(token: str, **wanted: Any) -> PlacedOrder:
     product = ProductFactory.create(on_hand=5, price=500)
     return buying.place(buying.account().id, {product: 1}, token=token, **wanted)
-
-
-def payment_of(placed: PlacedOrder) -> Payment:
-    assert placed.started
-    return Payment.objects.get(id=placed.started.payment.id)
 
 
 def failed() -> Payment:

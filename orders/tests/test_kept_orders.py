@@ -4,14 +4,15 @@ import threading
 from collections import Counter
 from datetime import timedelta
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, transaction
 
 from coupons.models import Coupon
+from coupons.tests.test_audit import without_constraint
 from inventory.models import Product
-from orders import cancellation, schemas
+from orders import cancellation
 from orders.models import Order, Saga
 from orders.payment import charging, purchase
 from orders.placement.decisions import PlacedOrder
@@ -23,7 +24,6 @@ from payments.models import Payment, Transfer
 from payments.tests.own_gateway import nobody_there
 from shop import clock
 from shop.errors import Rejected
-from shop.idempotency.recorded_answers import KeyedCall, key_hash
 from shop.models import JournalLine
 from shop.tests.racing import race
 
@@ -34,9 +34,12 @@ UNIQUE = "payments_payment_one_not_failed_per_order"
 def pay(order_id: UUID, token: str, *, keep_on_decline: bool = True) -> UUID:
     """Start another payment of the order; returns its saga."""
     account_id = Order.objects.get(id=order_id).account_id
-    keyed = KeyedCall(account_id, key_hash(str(uuid4())), "fingerprint", schemas.answered_later)
     started = purchase.pay(
-        account_id=account_id, order_id=order_id, token=token, keyed=keyed, keep_on_decline=keep_on_decline
+        account_id=account_id,
+        order_id=order_id,
+        token=token,
+        keyed=buying.keyed(account_id),
+        keep_on_decline=keep_on_decline,
     )
     assert isinstance(started, charging.StartedPayment)
     return started.saga.id
@@ -225,19 +228,12 @@ def test_without_the_constraint_the_audit_names_an_order_with_two_payments_that_
     placed = owners.order("tok_ok")
     assert buying.advance(placed).status == "paid"
     order = Order.objects.get(id=placed.order.id)
-    [constraint] = [one for one in Payment._meta.constraints if one.name == UNIQUE]
-    with connection.schema_editor() as editor:
-        editor.remove_constraint(Payment, constraint)
-    try:
+    with without_constraint(Payment, UNIQUE, lambda: Payment.objects.filter(order=order, number=2).delete()):
         second = payment_states.new_payment(order=order, token="", at=clock.now(), number=2)
         second.status, second.settled_at, second.charge_reference = "succeeded", clock.now(), "ch_second"
         second.save(force_insert=True)
         broken = {report.law: report.offenders for report in buying.broken_laws()}
         assert str(order.id) in broken["L9"]
-    finally:
-        Payment.objects.filter(order=order, number=2).delete()
-        with connection.schema_editor() as editor:
-            editor.add_constraint(Payment, constraint)
     assert buying.broken_laws() == []
 
 

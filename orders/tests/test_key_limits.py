@@ -8,7 +8,6 @@ from django.conf import LazySettings
 from django.contrib.auth.models import User
 
 from inventory.models import Product
-from inventory.tests.factories import ProductFactory
 from orders.models import Saga
 from orders.tests import buying, stepping
 from orders.tests.test_rates_api import assert_throttled, order_of
@@ -26,11 +25,6 @@ def _four_declines_of_a_key(settings: LazySettings) -> None:
     settings.RATE_ORDERS = settings.RATE_PAYMENTS = settings.RATE_TOP_UPS = settings.RATE_API_KEYS = None
     settings.RATE_DECLINES = Rate(3, 60)
     settings.RATE_DECLINES_PER_KEY = Rate(4, 60)
-
-
-@pytest.fixture
-def product() -> Product:
-    return ProductFactory.create(on_hand=100, price=500)
 
 
 @pytest.fixture

@@ -29,14 +29,6 @@ from shop.tests.waiting import in_background
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-by_two_strategies = pytest.mark.parametrize("strategy", buying.TWO_STRATEGIES, indirect=True)
-
-
-@pytest.fixture(params=checkout.STRATEGIES)
-def strategy(request: pytest.FixtureRequest, settings: LazySettings) -> str:
-    settings.INVENTORY_STRATEGY = request.param
-    return request.param
-
 
 @pytest.fixture(autouse=True)
 def _patience(settings: LazySettings) -> None:
@@ -116,7 +108,7 @@ def test_a_batch_counts_the_orders_it_has_just_placed(settings: LazySettings) ->
     assert third.code == "too_many_open_orders"
 
 
-@by_two_strategies
+@buying.by_two_strategies
 def test_an_account_cannot_exceed_a_products_limit(strategy: str) -> None:
     product, buyer = ProductFactory.create(on_hand=20, limit_per_account=4), buying.account()
     assert refusal(buyer.id, {product: 5}).extra["items"] == [{"product": product.id, "limit": 4, "held": 0}]
@@ -191,7 +183,7 @@ def test_a_limit_that_is_lowered_meanwhile_binds_the_orders_after_it(strategy: s
     assert not Order.objects.exists()
 
 
-@by_two_strategies
+@buying.by_two_strategies
 def test_a_repeat_at_the_limit_gets_the_recorded_answer(strategy: str) -> None:
     product, buyer = ProductFactory.create(on_hand=9, limit_per_account=2), buying.account()
     order_request = buying.order_request(buyer.id, {product: 2})

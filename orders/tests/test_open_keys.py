@@ -8,7 +8,6 @@ from django.contrib.auth.models import User
 
 from inventory.models import Product
 from inventory.reservations import Line
-from inventory.tests.factories import ProductFactory
 from orders import schemas
 from orders.models import Order, Refund
 from orders.payment import refunding
@@ -19,17 +18,11 @@ from orders.tests import buying
 from payments.models import Payment
 from shop import clock
 from shop.idempotency import recorded_answers
-from shop.idempotency.recorded_answers import KeyedCall, Replay
+from shop.idempotency.recorded_answers import Replay
 from shop.models import IdempotencyKey
 from shop.tests.factories import AccountFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def product() -> Product:
-    made: Product = ProductFactory.create(on_hand=9)
-    return made
 
 
 def ask(buyer: User, product: Product) -> PlacedOrder | Replay:
@@ -70,7 +63,7 @@ def test_a_refund_that_is_pending_for_longer_than_a_day_keeps_its_key_and_is_not
 ) -> None:
     order = buying.advance(buying.place(buying.account().pk, {product: 2}, token="tok_ok"))
     staff = AccountFactory.create(is_staff=True)
-    keyed = KeyedCall(staff.pk, recorded_answers.key_hash("same"), "one of two", schemas.refund_answer)
+    keyed = buying.keyed(staff.pk, schemas.refund_answer)
 
     def refund() -> StartedRefund | Replay:
         lines = [Line(product_id=product.pk, quantity=1)]

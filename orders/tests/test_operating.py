@@ -14,7 +14,7 @@ from orders.payment import charging
 from orders.saga import recovery, status
 from orders.saga.definitions import DO, UNDO, Event
 from orders.tests import buying, hanging
-from orders.tests.hanging import Away, away, impatient, product
+from orders.tests.hanging import Away, product
 from orders.tests.test_unknown_outcomes import cannot_cancel
 from payments import ledger
 from payments.gateways import gateway, simulator
@@ -27,7 +27,7 @@ from shop.events.journal import Actor, ActorContext
 from shop.models import JournalLine
 from shop.tests.case_tables import in_one_test
 
-__all__ = ["away", "cannot_cancel", "impatient", "product"]
+__all__ = ["cannot_cancel", "product"]
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("impatient")]
 
 

@@ -1,18 +1,16 @@
 """The commands on sagas: their output, effect and exit code."""
 
 import getpass
-from datetime import timedelta
 from uuid import uuid4
 
 import pytest
 from django.conf import LazySettings
 from django.core.management.base import CommandError
-from django.utils import timezone
 
-from inventory.tests.factories import ProductFactory
 from orders.models import Saga
 from orders.saga import recovery
-from orders.tests import buying, hanging, stepping
+from orders.tests import hanging, stepping
+from orders.tests.test_operating_admin import make_stuck, started
 from scripts.stack import ports
 from shop.approval_models import Approval
 from shop.errors import Rejected
@@ -33,28 +31,8 @@ def data_platform(settings: LazySettings) -> str:
     return address
 
 
-def stuck() -> Saga:
-    """A saga of a paid order whose event the data platform doesn't receive."""
-    row = started()
-    stepping.advance(row.id)
-    Saga.objects.filter(id=row.id).update(deadline_at=timezone.now() - timedelta(seconds=1))
-    assert stepping.advance(row.id) == Saga.State.STUCK
-    return row
-
-
-def started(token: str = "tok_ok") -> Saga:
-    product = ProductFactory.create(on_hand=1, price=500)
-    placed = buying.place(buying.account().id, {product: 1}, token=token)
-    assert placed.started
-    return placed.started.saga
-
-
-def journalled(what: str) -> JournalLine:
-    return JournalLine.objects.get(what=what)
-
-
 def test_sagas_are_listed_for_people_and_for_programs(data_platform: str) -> None:
-    row, fine = stuck(), started()
+    row, fine = make_stuck(), started()
     _, listed = commands.run("list_sagas", "--stuck")
     for shown in (row.id, row.about_id, "purchase", "stuck", "do transmit", "no answer"):
         assert str(shown) in listed
@@ -69,17 +47,18 @@ def test_sagas_are_listed_for_people_and_for_programs(data_platform: str) -> Non
 
 
 def test_one_saga_is_retried(data_platform: str, settings: LazySettings) -> None:
-    row = stuck()
+    row = make_stuck()
     code, output = commands.run("retry_saga", str(row.id), "--reason", "it is back", "--by", "ada")
     assert (code, output) == (0, f"purchase saga {row.id}: it continues; the next free worker executes it.\n")
-    assert (journalled("saga.retried").actor_name, journalled("saga.retried").detail) == ("ada", "it is back")
+    line = JournalLine.objects.get(what="saga.retried")
+    assert (line.actor_name, line.detail) == ("ada", "it is back")
     settings.DATA_PLATFORM_URL = data_platform
     assert recovery.dequeue_due(limit=10) == [row.id]
     assert stepping.advance(row.id) == Saga.State.DONE
 
 
 def test_all_stuck_sagas_are_retried(data_platform: str) -> None:
-    rows, fine = [stuck(), stuck()], started()
+    rows, fine = [make_stuck(), make_stuck()], started()
     code, output = commands.run("retry_saga", "--all-stuck", "--reason", "it is back")
     assert code == 0
     assert {line.split()[2].rstrip(":") for line in output.splitlines()} == {str(row.id) for row in rows}
@@ -93,7 +72,7 @@ def test_all_stuck_sagas_are_retried(data_platform: str) -> None:
 def test_a_refusal_is_one_line_and_the_others_are_retried(
     data_platform: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    row, unknown = stuck(), uuid4()
+    row, unknown = make_stuck(), uuid4()
     code, output = commands.run("retry_saga", str(unknown), str(row.id), "--reason", "it is back")
     assert code == 1
     assert output.startswith(f"purchase saga {row.id}: ")
@@ -117,7 +96,7 @@ def test_a_reason_and_a_name_are_required(command: str) -> None:
 
 
 def test_what_can_not_be_asked_about_waits_for_an_operator_who_is_signed_in(data_platform: str) -> None:
-    row = stuck()
+    row = make_stuck()
     _, output = commands.run("complete_saga", str(row.id), "--reason", "seen", "--by", "ada")
     asked = Approval.objects.get()
     assert output == (

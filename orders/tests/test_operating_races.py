@@ -12,7 +12,7 @@ from orders.models import Saga, SagaLog
 from orders.saga import batch, operator_actions
 from orders.saga.definitions import Event, SagaRun, StepResult
 from orders.tests import buying, hanging
-from orders.tests.hanging import Away, away, impatient, product
+from orders.tests.hanging import Away, product
 from payments.gateways import gateway
 from shop.approval_models import Approval
 from shop.errors import FirstcomeError
@@ -21,7 +21,7 @@ from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import holding
 from shop.tests.waiting import in_background, waiting_at
 
-__all__ = ["away", "impatient", "product"]
+__all__ = ["product"]
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("impatient")]
 
 

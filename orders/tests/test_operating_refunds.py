@@ -4,16 +4,13 @@ import pytest
 
 from inventory.models import Product
 from orders.models import Order, Refund, Saga
-from orders.payment import charging, top_ups
-from orders.tests import buying, hanging, stepping
-from orders.tests.hanging import Away, away, impatient, product
+from orders.tests import buying, hanging
+from orders.tests.hanging import Away, product
 from payments import ledger
 from payments.gateways import gateway
-from payments.models import Payment
 from shop.errors import FirstcomeError
-from shop.idempotency.recorded_answers import KeyedCall, key_hash
 
-__all__ = ["away", "impatient", "product"]
+__all__ = ["product"]
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("impatient")]
 
 
@@ -88,12 +85,7 @@ def test_a_refund_that_was_not_made_at_the_gateway_is_never_completed(product: P
 
 def test_a_top_up_that_the_gateway_has_charged_can_be_completed() -> None:
     buyer = buying.account()
-    keyed = KeyedCall(buyer.id, key_hash("a"), "fingerprint", lambda outcome: None)
-    started = top_ups.start(account_id=buyer.id, amount=700, token="tok_timeout_charged", keyed=keyed)
-    assert isinstance(started, charging.StartedPayment)
-    stepping.advance(started.saga.id)
-    payment = started.payment
-    assert isinstance(payment, Payment)
+    payment = buying.top_up(buyer.id, 700, "tok_timeout_charged")
     [charge] = gateway().charges(key=payment.charge_key)
     row = Saga.objects.get(subject_id=payment.id)
     assert hanging.refusal(hanging.complete, row, reference=charge.reference) == "step_not_hanging"

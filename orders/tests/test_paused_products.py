@@ -27,11 +27,10 @@ from shop.idempotency.recorded_answers import Replay
 from shop.models import IdempotencyKey
 from shop.redis import redis_client
 from shop.tests.clients import client_of
-from shop.tests.outages import OwnRedis, own_redis
+from shop.tests.outages import OwnRedis
 from shop.tests.racing import race, wait_until
 from shop.tests.second_process import another_process, read_line
 
-__all__ = ["own_redis"]
 pytestmark = pytest.mark.django_db(transaction=True)
 REQUESTS = 12
 
@@ -67,14 +66,9 @@ while line := sys.stdin.readline():
 """
 
 
-by_two_strategies = pytest.mark.parametrize("strategy", buying.TWO_STRATEGIES, indirect=True)
-
-
-@pytest.fixture(params=checkout.STRATEGIES)
-def strategy(request: pytest.FixtureRequest, settings: LazySettings) -> str:
-    settings.INVENTORY_STRATEGY = request.param
+@pytest.fixture(autouse=True)
+def _many_open_orders(settings: LazySettings) -> None:
     settings.OPEN_ORDERS_PER_ACCOUNT = 1_000
-    return request.param
 
 
 def pause(product: Product) -> Product:
@@ -89,7 +83,7 @@ def buy(product: Product) -> Any:
     return buying.place(buying.account().id, {product: 1})
 
 
-@by_two_strategies
+@buying.by_two_strategies
 def test_an_order_of_a_paused_product_is_409_names_it_and_leaves_nothing(strategy: str) -> None:
     paused, plenty, short = (ProductFactory.create(on_hand=count) for count in (9, 9, 0))
     api = client_of(buying.account())
@@ -113,7 +107,7 @@ def test_an_order_of_a_paused_product_is_409_names_it_and_leaves_nothing(strateg
     assert buying.broken_laws() == []
 
 
-@by_two_strategies
+@buying.by_two_strategies
 def test_a_paused_product_that_is_inactive_is_not_found(strategy: str) -> None:
     product = ProductFactory.create(on_hand=9, is_active=False)
     pause(product)
@@ -121,7 +115,7 @@ def test_a_paused_product_that_is_inactive_is_not_found(strategy: str) -> None:
     assert refusal_of(partial(buy, product)).code == "product_not_found"
 
 
-@by_two_strategies
+@buying.by_two_strategies
 def test_a_paused_product_that_is_sold_out_is_paused(strategy: str) -> None:
     product = ProductFactory.create(on_hand=1)
     buy(product)
@@ -134,7 +128,7 @@ def test_a_paused_product_that_is_sold_out_is_paused(strategy: str) -> None:
     assert refusal_of(partial(buy, product)).code == "insufficient_stock"
 
 
-@by_two_strategies
+@buying.by_two_strategies
 def test_a_repeat_under_the_key_gets_the_recorded_order(strategy: str) -> None:
     product, buyer = ProductFactory.create(on_hand=9), buying.account()
     order_request = buying.order_request(buyer.id, {product: 1}, key="mine")
@@ -147,7 +141,7 @@ def test_a_repeat_under_the_key_gets_the_recorded_order(strategy: str) -> None:
     assert again.reference == placed.order.id
 
 
-@by_two_strategies
+@buying.by_two_strategies
 def test_open_orders_are_paid_cancelled_refunded_and_expire(strategy: str) -> None:
     product = ProductFactory.create(on_hand=9, price=500)
     paid_later, cancelled, expired = (buying.account() for _ in range(3))
@@ -265,7 +259,7 @@ def orders_around_a_pause(strategy: str, processes: Sequence["Popen[str]"]) -> t
     return [outcome.partition(", ")[2] for outcome in outcomes], placed.count() - committed
 
 
-@by_two_strategies
+@buying.by_two_strategies
 def test_a_pause_decides_while_redis_is_away_or_emptied(strategy: str, own_redis: OwnRedis) -> None:
     product = ProductFactory.create(on_hand=9)
     buy(product)

@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 
 from inventory.models import Product
-from inventory.tests.factories import ProductFactory
 from orders.models import Order
 from orders.tests import buying
 from payments import ledger
@@ -13,11 +12,6 @@ from payments.gateways import gateway
 from shop.tests.clients import Api
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("worker")]
-
-
-@pytest.fixture
-def product() -> Product:
-    return ProductFactory.create(on_hand=10, price=500)
 
 
 def items(product: Product, quantity: int = 1) -> dict[str, Any]:

@@ -7,13 +7,13 @@ from django.conf import LazySettings
 
 from inventory.mirror import healing, mirror
 from inventory.mirror.healing import IN_FLIGHT_SECONDS
-from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.models import Order
 from orders.placement import checkout
 from orders.placement.strategies import redis_gate
 from orders.tests import buying
 from orders.tests.selling import sell_at_once, two_sellers
+from orders.tests.test_strategies import levels_of
 from shop.errors import Rejected
 from shop.redis import redis_client
 
@@ -47,8 +47,3 @@ def test_units_that_a_killed_process_took_from_the_gate_are_released(settings: L
     buying.place(buying.account().id, {product: 1})
     assert Order.objects.count() == 1
     assert buying.broken_laws() == []
-
-
-def levels_of(product: Product) -> tuple[int, int]:
-    product.refresh_from_db()
-    return product.on_hand, product.reserved

@@ -22,25 +22,17 @@ from orders.models import Order, Saga
 from orders.payment import purchase
 from orders.placement import checkout
 from orders.placement.decisions import PlacedOrder
-from orders.schemas import answered_later
 from orders.tests import buying, stepping
 from orders.tests.buying import kinds
 from payments import ledger
 from payments.gateways import gateway
 from shop.errors import FirstcomeError
-from shop.idempotency.recorded_answers import KeyedCall, Replay, key_hash
+from shop.idempotency.recorded_answers import Replay
 from shop.tests.lost_replies import losing_reply_to_commit
 from shop.tests.racing import race
 from shop.tests.waiting import in_background
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(autouse=True, params=checkout.STRATEGIES)
-def strategy(request: pytest.FixtureRequest, settings: LazySettings) -> str:
-    """Runs every race with every strategy."""
-    settings.INVENTORY_STRATEGY = request.param
-    return request.param
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("strategy")]
 
 
 def buyers_of(product: Product, count: int) -> list[Callable[[], Any]]:
@@ -180,7 +172,7 @@ def _cancel_pay_expire(chance: random.Random) -> None:
     Order.objects.filter(id=order.id).update(expires_at=timezone.now() + lapse)
 
     def pay() -> Any:
-        keyed = KeyedCall(buyer.id, key_hash("pay"), "fingerprint", answered_later)
+        keyed = buying.keyed(buyer.id, key="pay")
         return purchase.pay(account_id=buyer.id, order_id=order.id, token="tok_ok", keyed=keyed)
 
     contestants: dict[str, Callable[[], Any]] = {

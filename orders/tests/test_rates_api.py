@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from django.conf import LazySettings
@@ -15,10 +14,8 @@ from django.test.utils import CaptureQueriesContext
 
 from coupons.tests.factories import CampaignFactory
 from inventory.models import Product
-from inventory.tests.factories import ProductFactory
-from orders import schemas
 from orders.models import Order, Saga
-from orders.payment import card_limits, charging, top_ups
+from orders.payment import card_limits, charging
 from orders.payment.card_limits import Payer
 from orders.tests import buying, stepping
 from payments.gateways import gateway
@@ -27,15 +24,12 @@ from shop.accounts import tokens
 from shop.configuration import Rate
 from shop.db import bulk_sql
 from shop.errors import Throttled
-from shop.idempotency.recorded_answers import KeyedCall, key_hash
 from shop.rates import rate_limits
 from shop.tests import api_keys, asgi_client, servers
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import SuperuserFactory
-from shop.tests.outages import OwnRedis, own_redis
+from shop.tests.outages import OwnRedis
 from shop.tests.racing import race
-
-__all__ = ["own_redis"]
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -44,11 +38,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def _three_a_minute(settings: LazySettings) -> None:
     for name in ("RATE_COUPONS", "RATE_ORDERS", "RATE_PAYMENTS", "RATE_TOP_UPS", "RATE_DECLINES"):
         setattr(settings, name, Rate(3, 60))
-
-
-@pytest.fixture
-def product() -> Product:
-    return ProductFactory.create(on_hand=100, price=500)
 
 
 def order_of(product: Product, token: str = "") -> dict[str, Any]:
@@ -236,8 +225,7 @@ def test_payments_that_succeed_make_room_and_those_long_overdue_take_none(
 
 def start_top_up(payer: Payer) -> Any:
     """In a transaction of its own, as in another process."""
-    keyed = KeyedCall(payer.account_id, key_hash(str(uuid4())), "fingerprint", schemas.answered_later)
-    return top_ups.start(account_id=payer.account_id, amount=100, token="tok_ok", keyed=keyed, payer=payer)
+    return buying.start_top_up(payer.account_id, payer=payer)
 
 
 def payers(number: int, *, by_one_key: bool) -> list[Payer]:

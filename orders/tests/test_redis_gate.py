@@ -16,10 +16,9 @@ from orders.tests import buying
 from shop.models import IdempotencyKey
 from shop.redis import redis_client
 from shop.tests.clients import client_of
-from shop.tests.outages import OwnRedis, own_redis
+from shop.tests.outages import OwnRedis
 from shop.tests.racing import race, wait_until
 
-__all__ = ["own_redis"]
 pytestmark = pytest.mark.django_db(transaction=True)
 
 

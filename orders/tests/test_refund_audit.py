@@ -4,71 +4,42 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from inventory.tests.factories import ProductFactory
-from orders.models import Order, OrderLine, Refund, Saga
+from orders.models import Order, Refund, Saga
 from orders.tests import buying
-from payments.models import Entry, Payment, Transfer
+from payments.models import Entry
 from shop.tests.case_tables import in_one_test
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def _give_back_uncounted(order: Order) -> None:
-    Order.objects.filter(id=order.id).update(refunded_amount=F("refunded_amount") + 1)
+def _row(order: Order) -> QuerySet[Order]:
+    return Order.objects.filter(id=order.id)
 
 
-def _forget_what_is_under_way(order: Order) -> None:
-    Order.objects.filter(id=order.id).update(status=Order.Status.PAID)
-
-
-def _call_it_refunded(order: Order) -> None:
-    """Mark the order refunded while one refund is pending and a unit is left."""
-    Order.objects.filter(id=order.id).update(status=Order.Status.REFUNDED)
-
-
-def _take_more_of_the_line(order: Order) -> None:
-    OrderLine.objects.filter(order=order).update(refunded_quantity=3)
-
-
-def _take_less_of_the_card(order: Order) -> None:
-    Payment.objects.filter(order=order).update(refunding_amount=0)
-
-
-def _give_more_to_the_card(order: Order) -> None:
-    Payment.objects.filter(order=order).update(refunded_amount=F("refunded_amount") + 1)
-
-
-def _book_nothing(order: Order) -> None:
-    Transfer.objects.filter(order=order, kind=Transfer.Kind.REFUND).update(order=None)
-
-
-def _book_points_as_card(order: Order) -> None:
-    Entry.objects.filter(transfer__order=order, transfer__kind=Transfer.Kind.REFUND, account_id__gt=0).update(
-        amount=F("amount") + 1
-    )
+def _wallet_entries(order: Order) -> QuerySet[Entry]:
+    return Entry.objects.filter(transfer__order=order, transfer__kind="refund", account_id__gt=0)
 
 
 def _end_the_saga(order: Order) -> None:
-    started = Refund.objects.get(order=order, status=Refund.Status.PENDING)
-    Saga.objects.filter(subject_id=started.id).update(
-        state="done", ended_at=timezone.now(), next_attempt_at=None
-    )
+    rows = Saga.objects.filter(subject_id=order.refunds.get(status="pending").id)
+    rows.update(state="done", ended_at=timezone.now(), next_attempt_at=None)
 
 
-DAMAGE: list[Callable[[Order], Any]] = [
-    _give_back_uncounted,
-    _forget_what_is_under_way,
-    _call_it_refunded,
-    _take_more_of_the_line,
-    _take_less_of_the_card,
-    _give_more_to_the_card,
-    _book_nothing,
-    _book_points_as_card,
-    _end_the_saga,
-]
+DAMAGE: dict[str, Callable[[Order], Any]] = {
+    "more given back": lambda order: _row(order).update(refunded_amount=F("refunded_amount") + 1),
+    "one under way forgotten": lambda order: _row(order).update(status=Order.Status.PAID),
+    "refunded with a unit left": lambda order: _row(order).update(status=Order.Status.REFUNDED),
+    "more of the line": lambda order: order.lines.update(refunded_quantity=3),
+    "less of the card": lambda order: order.payments.update(refunding_amount=0),
+    "more to the card": lambda order: order.payments.update(refunded_amount=F("refunded_amount") + 1),
+    "nothing booked": lambda order: order.transfers.filter(kind="refund").update(order=None),
+    "points booked as card": lambda order: _wallet_entries(order).update(amount=F("amount") + 1),
+    "saga ended": _end_the_saga,
+}
 
 
 @pytest.fixture
@@ -84,9 +55,9 @@ def refunded() -> tuple[Order, Refund]:
 
 @pytest.mark.django_db
 @in_one_test("damage", DAMAGE)
-def test_planted_damage_is_named(damage: Callable[[Order], Any], refunded: tuple[Order, Refund]) -> None:
+def test_planted_damage_is_named(damage: str, refunded: tuple[Order, Refund]) -> None:
     order, refund = refunded
-    damage(order)
+    DAMAGE[damage](order)
     broken = {report.law: report.offenders for report in buying.broken_laws()}
     assert {str(order.id), str(refund.id)} & set(broken["L9"])
 

@@ -19,7 +19,7 @@ from orders.tests import buying, stepping
 from orders.tests.buying import kinds
 from payments import ledger
 from payments.gateways import gateway
-from shop.idempotency.recorded_answers import KeyedCall, Replay, key_hash
+from shop.idempotency.recorded_answers import Replay
 from shop.tests.factories import AccountFactory
 from shop.tests.racing import race
 
@@ -110,7 +110,7 @@ def test_refunds_that_start_while_others_settle_have_one_outcome(order: Order, p
 def test_20_calls_with_one_key_are_one_refund(count: int, ends: str, order: Order, product: Product) -> None:
     """Of one unit, of which there are enough; and of all seven, where the second finds nothing left."""
     staff = AccountFactory.create(is_staff=True)
-    keyed = KeyedCall(staff.id, key_hash("once"), "as asked", schemas.refund_answer)
+    keyed = buying.keyed(staff.id, schemas.refund_answer)
 
     def refund() -> StartedRefund | Replay:
         wanted = [Line(product_id=product.id, quantity=count)]

@@ -40,15 +40,10 @@ REQUESTS = 8
 ACCOUNTS, RACE_SECONDS = 1_500, 3
 
 
-by_two_strategies = pytest.mark.parametrize("strategy", buying.TWO_STRATEGIES, indirect=True)
-
-
-@pytest.fixture(params=checkout.STRATEGIES)
-def strategy(request: pytest.FixtureRequest, settings: LazySettings) -> str:
-    settings.INVENTORY_STRATEGY = request.param
+@pytest.fixture(autouse=True)
+def _many_orders_at_once(settings: LazySettings) -> None:
     settings.OPEN_ORDERS_PER_ACCOUNT = 1_000
     settings.OPTIMISTIC_RETRIES = 500
-    return request.param
 
 
 def admitted(sale: Sale, account_id: int | None = None) -> Entry:
@@ -67,7 +62,7 @@ def buy(product: Product, account_id: int | None = None) -> Any:
     return buying.place(account_id or buying.account().id, {product: 1})
 
 
-@by_two_strategies
+@buying.by_two_strategies
 def test_before_and_after_its_sale_and_while_it_is_paused_a_product_cannot_be_ordered(strategy: str) -> None:
     product = ProductFactory(on_hand=9)
     sale = factories.create_sale(product, opens_in=100, closes_in=200, admission="open")
@@ -90,7 +85,7 @@ def test_before_and_after_its_sale_and_while_it_is_paused_a_product_cannot_be_or
     assert buying.broken_laws() == []
 
 
-@by_two_strategies
+@buying.by_two_strategies
 def test_an_order_needs_an_admitted_entry_of_its_account_and_uses_it(strategy: str) -> None:
     product, buyer, other = ProductFactory(on_hand=9), buying.account(), buying.account()
     sale = factories.create_sale(product, rate_per_minute=1)
@@ -112,7 +107,7 @@ def test_an_order_needs_an_admitted_entry_of_its_account_and_uses_it(strategy: s
     assert buying.broken_laws() == []
 
 
-@by_two_strategies
+@buying.by_two_strategies
 def test_a_refused_order_leaves_its_entry(strategy: str) -> None:
     product, buyer = ProductFactory(on_hand=1), buying.account()
     sale = factories.create_sale(product)
@@ -125,7 +120,7 @@ def test_a_refused_order_leaves_its_entry(strategy: str) -> None:
     assert factories.statuses(entry) == ["used"]
 
 
-@by_two_strategies
+@buying.by_two_strategies
 def test_a_repeat_under_the_key_gets_the_recorded_order(strategy: str) -> None:
     product, buyer = ProductFactory(on_hand=9), buying.account()
     sale = factories.create_sale(product)
@@ -140,7 +135,7 @@ def test_a_repeat_under_the_key_gets_the_recorded_order(strategy: str) -> None:
     assert again.reference == placed.order.id
 
 
-@by_two_strategies
+@buying.by_two_strategies
 def test_products_of_two_sales_need_two_entries(strategy: str) -> None:
     buyer, products = buying.account(), [ProductFactory(on_hand=9) for _ in range(3)]
     one, other = factories.create_sale(products[0]), factories.create_sale(products[1])
@@ -158,7 +153,7 @@ def test_products_of_two_sales_need_two_entries(strategy: str) -> None:
     assert buying.broken_laws() == []
 
 
-@by_two_strategies
+@buying.by_two_strategies
 def test_after_its_order_ended_unpaid_an_account_joins_at_the_end(strategy: str) -> None:
     product, buyer = ProductFactory(on_hand=9), buying.account()
     sale = factories.create_sale(product)
@@ -367,7 +362,7 @@ def test_no_order_is_committed_outside_of_a_sale_once_it_is_created(strategy: st
     assert Order.objects.count() == committed
 
 
-@by_two_strategies
+@buying.by_two_strategies
 def test_the_refusals_by_http(strategy: str) -> None:
     product, buyer = ProductFactory(on_hand=9), buying.account()
     sale = factories.create_sale(product, opens_in=50)

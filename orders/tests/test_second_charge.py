@@ -9,14 +9,12 @@ from inventory.tests.factories import ProductFactory
 from orders.models import Order, Saga
 from orders.placement.decisions import PlacedOrder
 from orders.tests import buying, stepping
-from orders.tests.test_crashes import Killed
+from orders.tests.listening import Killed
 from payments.gateways import gateway
 from payments.models import Payment
-from payments.tests.own_stripe import own_stripe
 from payments.tests.stripe_proxy import StripeProxy
 from shop import clock
 
-__all__ = ["own_stripe"]
 pytestmark = pytest.mark.django_db(transaction=True)
 PRICE = 1_000
 

@@ -34,8 +34,6 @@ from shop.tests.racing import race
 
 pytestmark = pytest.mark.django_db(transaction=True)
 CODE = "AUTUMN"
-by_each_strategy = pytest.mark.parametrize("strategy", list(checkout.STRATEGIES))
-by_two_strategies = pytest.mark.parametrize("strategy", buying.TWO_STRATEGIES)
 
 
 def shared_campaign(**terms: Any) -> Campaign:
@@ -54,9 +52,8 @@ def reason(account_id: int, product: Product, code: str = CODE) -> str:
     return str(refused.value.extra["reason"])
 
 
-@by_two_strategies
-def test_an_order_issues_the_accounts_own_coupon_and_holds_it(strategy: str, settings: LazySettings) -> None:
-    settings.INVENTORY_STRATEGY = strategy
+@buying.by_two_strategies
+def test_an_order_issues_the_accounts_own_coupon_and_holds_it(strategy: str) -> None:
     campaign, buyer = shared_campaign(), buying.account()
     product = ProductFactory.create(on_hand=5, price=5_000)
 
@@ -78,11 +75,8 @@ def test_an_order_issues_the_accounts_own_coupon_and_holds_it(strategy: str, set
     assert buying.broken_laws() == []
 
 
-@by_two_strategies
-def test_after_an_order_that_ended_unpaid_the_coupon_is_the_accounts_still(
-    strategy: str, settings: LazySettings
-) -> None:
-    settings.INVENTORY_STRATEGY = strategy
+@buying.by_two_strategies
+def test_after_an_order_that_ended_unpaid_the_coupon_is_the_accounts_still(strategy: str) -> None:
     campaign = shared_campaign(quantity=1)
     product, buyer, other = ProductFactory.create(on_hand=5), buying.account(), buying.account()
     first = buying.place(buyer.id, {product: 1}, coupon=CODE)
@@ -244,11 +238,11 @@ def test_a_campaign_that_opens_between_the_read_and_the_decision_refuses_as_it_w
         ("optimistic", "group_commit"),
         ("redis_gate", "conditional_update"),
     ],
+    indirect=["strategy"],
 )
 def test_exactly_20_of_40_orders_and_40_requests_for_the_coupon_get_it(
     strategy: str, of_campaign: str, settings: LazySettings
 ) -> None:
-    settings.INVENTORY_STRATEGY = strategy
     settings.OPTIMISTIC_RETRIES = 100
     campaign = shared_campaign(quantity=20, strategy=of_campaign)
     product, buyers = ProductFactory.create(on_hand=100), [buying.account().id for _ in range(40)]
@@ -266,9 +260,7 @@ def test_exactly_20_of_40_orders_and_40_requests_for_the_coupon_get_it(
     assert buying.broken_laws() == []
 
 
-@by_each_strategy
 def test_twenty_orders_of_one_account_use_its_one_coupon_once(strategy: str, settings: LazySettings) -> None:
-    settings.INVENTORY_STRATEGY = strategy
     settings.OPTIMISTIC_RETRIES = 100
     shared_campaign()
     product, buyer = ProductFactory.create(on_hand=100), buying.account()

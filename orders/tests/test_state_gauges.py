@@ -1,12 +1,13 @@
 """The gauges of orders, payments, sagas and stock: what is open, in doubt, being sold, and must never be."""
 
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
-from django.db import connection
 from django.utils import timezone
 
+from coupons.tests.test_audit import without_constraint
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.metrics import state
@@ -18,12 +19,6 @@ from shop.observability import gauges
 
 pytestmark = pytest.mark.django_db(transaction=True)
 NOWHERE = "http://127.0.0.1:1"
-
-
-@pytest.fixture
-def product() -> Product:
-    made: Product = ProductFactory.create(on_hand=10, price=500)
-    return made
 
 
 def exposed(*names: str) -> dict[str, float]:
@@ -85,24 +80,20 @@ def test_products_being_sold_have_what_is_available_and_reserved(product: Produc
     ProductFactory.create(on_hand=7)
     buying.place(buying.account().id, {product: 3})
     assert exposed(state.AVAILABLE, state.RESERVED) == {
-        f'firstcome_stock_available{{product="{product.id}"}}': 7,
+        f'firstcome_stock_available{{product="{product.id}"}}': 97,
         f'firstcome_stock_reserved{{product="{product.id}"}}': 3,
     }
     buying.advance(buying.place(buying.account().id, {product: 2}, token="tok_ok"))
-    assert state.read_stock() == {state.AVAILABLE: {str(product.id): 5}, state.RESERVED: {str(product.id): 3}}
+    assert state.read_stock() == {
+        state.AVAILABLE: {str(product.id): 95},
+        state.RESERVED: {str(product.id): 3},
+    }
 
 
-@pytest.mark.parametrize(("reserved", "broken"), [(0, 0), (10, 0), (11, 1), (-1, 1)])
+@pytest.mark.parametrize(("reserved", "broken"), [(0, 0), (100, 0), (101, 1), (-1, 1)])
 def test_stock_that_can_not_be_is_counted(product: Product, reserved: int, broken: int) -> None:
     ProductFactory.create(on_hand=1)
-    name = "inventory_product_reserved_within_on_hand"
-    constraint = next(one for one in Product._meta.constraints if one.name == name)
-    with connection.schema_editor() as editor:
-        editor.remove_constraint(Product, constraint)
-    try:
+    mend = partial(Product.objects.update, reserved=0)
+    with without_constraint(Product, "inventory_product_reserved_within_on_hand", mend):
         Product.objects.filter(id=product.id).update(reserved=reserved)
         assert exposed("firstcome_stock_negative") == {"firstcome_stock_negative": broken}
-    finally:
-        Product.objects.update(reserved=0)
-        with connection.schema_editor() as editor:
-            editor.add_constraint(Product, constraint)

@@ -36,20 +36,13 @@ from shop.models import IdempotencyKey, JournalLine
 from shop.redis import redis_client
 from shop.tests.clients import client_of
 from shop.tests.factories import OrderFactory
-from shop.tests.outages import OwnRedis, own_redis
+from shop.tests.outages import OwnRedis
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import holding
 from shop.tests.statements import captured_statements
 from shop.tests.waiting import in_background, waiting_at
 
-__all__ = ["own_redis"]
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(params=checkout.STRATEGIES)
-def strategy(request: pytest.FixtureRequest, settings: LazySettings) -> str:
-    settings.INVENTORY_STRATEGY = request.param
-    return request.param
 
 
 def refused(product_id: int, quantity: int, **wanted: Any) -> FirstcomeError:

@@ -16,19 +16,19 @@ from django.utils import timezone
 
 from coupons.models import Coupon
 from inventory.tests.factories import ProductFactory
-from orders import schemas, tasks
+from orders import tasks
 from orders.models import Order, Refund, Saga
-from orders.payment import charging, gateway_events, refunding, top_ups
+from orders.payment import gateway_events, refunding
 from orders.placement.decisions import PlacedOrder
 from orders.tests import buying, hanging, stepping
+from orders.tests.owners import payment_of
 from payments import ledger
 from payments.gateways import gateway, stripe_calls
-from payments.models import Payment, WebhookEvent
+from payments.models import WebhookEvent
 from payments.reconciliation import reconciling
 from payments.reconciliation.reconciling import Fix
 from payments.tests.own_stripe import SECRET
 from payments.tests.stripe_proxy import StripeProxy
-from shop.idempotency.recorded_answers import KeyedCall, key_hash
 from shop.models import JournalLine
 from shop.tests.racing import race, wait_until
 
@@ -45,10 +45,6 @@ def stripe_book(own_stripe: StripeProxy, settings: LazySettings) -> StripeProxy:
 def order(token: str, **wanted: Any) -> PlacedOrder:
     product = ProductFactory.create(on_hand=5, price=500)
     return buying.place(buying.account(points=100).id, {product: 2}, token=token, **wanted)
-
-
-def payment_of(placed: PlacedOrder) -> Payment:
-    return Payment.objects.get(order=placed.order.id)
 
 
 def time_is_over(placed: PlacedOrder) -> None:
@@ -255,20 +251,8 @@ def test_a_refund_that_the_card_does_not_take_is_made_again_or_ends_without_it(
 def test_a_wallet_is_topped_up() -> None:
     buyer = buying.account(points=100)
 
-    def top_up(token: str) -> Payment:
-        keyed = KeyedCall(
-            account_id=buyer.id,
-            key_hash=key_hash(str(uuid4())),
-            fingerprint="as asked",
-            answer=schemas.answered_later,
-        )
-        started = top_ups.start(account_id=buyer.id, amount=700, token=token, keyed=keyed)
-        assert isinstance(started, charging.StartedPayment)
-        stepping.advance(started.saga.id)
-        return Payment.objects.get(id=started.payment.id)
-
-    assert top_up("pm_card_visa").status == "succeeded"
-    assert top_up("pm_card_visa_chargeDeclined").status == "failed"
+    assert buying.top_up(buyer.id, 700, "pm_card_visa").status == "succeeded"
+    assert buying.top_up(buyer.id, 700, "pm_card_visa_chargeDeclined").status == "failed"
     assert ledger.balance_amount(buyer.id) == 800
     assert [booked.order_id for booked in gateway().charges() if booked.kept_amount] == [None]
     assert buying.broken_laws() == []

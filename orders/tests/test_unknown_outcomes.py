@@ -23,10 +23,11 @@ from orders.payment import gateway_events
 from orders.placement.decisions import PlacedOrder
 from orders.tests import buying, stepping
 from orders.tests.conftest import start_worker
+from orders.tests.owners import payment_of
+from orders.tests.test_gateway_events import order
 from payments import gateways, ledger
 from payments.gateways import calls, gateway, simulator
 from payments.gateways.contract import GatewayResult
-from payments.models import Payment
 from payments.tests import events
 from payments.tests.own_gateway import nobody_there
 from scripts.stack import children
@@ -42,15 +43,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def quick(settings: LazySettings) -> None:
     """Shortens the time-outs."""
     settings.GATEWAY_TIMEOUT_SECONDS = 0.3
-
-
-def order(token: str, **wanted: Any) -> PlacedOrder:
-    product = ProductFactory.create(on_hand=5, price=500)
-    return buying.place(buying.account().id, {product: 1}, token=token, **wanted)
-
-
-def payment_of(placed: PlacedOrder) -> Payment:
-    return Payment.objects.get(order=placed.order.id)
 
 
 def saga_of(placed: PlacedOrder) -> Saga:

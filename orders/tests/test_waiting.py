@@ -27,7 +27,6 @@ from shop.accounts import tokens
 from shop.concurrency import event_loop
 from shop.concurrency.thread_pool import ThreadPool
 from shop.idempotency.recorded_answers import Answer as RecordedAnswer
-from shop.idempotency.recorded_answers import KeyedCall
 from shop.operations import dispatch
 from shop.redis import completion_notifications
 from shop.tests.asgi_client import Answer, send_request
@@ -250,7 +249,7 @@ def test_duplicates_that_wait_for_a_call_of_this_process_get_its_answer_when_it_
 def test_an_answer_that_may_still_change_ends_no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(completion_notifications, "LISTENING_RECHECK_SECONDS", 0.1)
     statuses = iter([UNSETTLED_STATUS, UNSETTLED_STATUS, 200])
-    call = KeyedCall(AccountFactory.create().pk, "a", "the body's", answer=lambda outcome: None)
+    call = buying.keyed(AccountFactory.create().pk)
 
     def read(subject_ids: Sequence[UUID], language: str) -> dict[UUID, CurrentAnswer]:
         status = next(statuses)

@@ -13,16 +13,10 @@ from payments.tests import events, factories, sales
 from payments.tests.factories import PaymentFactory
 from shop.backoffice import ledger_balance
 from shop.tests.case_tables import in_one_test
-from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.factories import AccountFactory
 
 pytestmark = pytest.mark.django_db
 MODELS = ["ledgeraccount", "transfer", "entry", "payment", "webhookevent", "reconciliation"]
-
-
-@pytest.fixture
-def operator(client: Client) -> Client:
-    client.force_login(SuperuserFactory.create())
-    return client
 
 
 @pytest.fixture

@@ -22,13 +22,11 @@ pytestmark = pytest.mark.django_db
 
 
 def granting_staff() -> User:
-    staff: User = AccountFactory.create(is_staff=True, permissions=["payments.add_transfer"])
-    return staff
+    return AccountFactory(is_staff=True, permissions=["payments.add_transfer"])
 
 
 def reading_staff() -> User:
-    staff: User = AccountFactory.create(is_staff=True, permissions=["payments.view_payment"])
-    return staff
+    return AccountFactory(is_staff=True, permissions=["payments.view_payment"])
 
 
 def assert_refused(response: Any, status: int, code: str) -> dict[str, Any]:

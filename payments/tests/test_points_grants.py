@@ -9,6 +9,7 @@ from django.contrib.auth.models import User
 
 from payments import ledger, points_grants
 from payments.models import Entry, GrantsOfDay
+from payments.tests.test_api import granting_staff
 from shop import clock
 from shop.approval_models import Approval
 from shop.idempotency.recorded_answers import Replay
@@ -22,11 +23,6 @@ from shop.tests.test_approvals import as_operator, keyed
 pytestmark = pytest.mark.django_db
 
 
-def granter() -> User:
-    staff: User = AccountFactory.create(is_staff=True, permissions=["payments.add_transfer"])
-    return staff
-
-
 def post(staff: User, amount: int, *, to: User, key: str) -> Any:
     body = {"user": to.pk, "amount": amount, "reason": "for waiting"}
     return client_of(staff).post("/wallet/grants", body, key=key)
@@ -34,7 +30,7 @@ def post(staff: User, amount: int, *, to: User, key: str) -> Any:
 
 def test_a_grant_above_the_limit_needs_another_operator_and_nothing_is_recorded() -> None:
     """Finance granted itself 10^12 points 41 times."""
-    staff, customer = granter(), AccountFactory.create()
+    staff, customer = granting_staff(), AccountFactory.create()
 
     assert post(staff, 100_000, to=customer, key="one").status_code == 201
     refused = post(staff, 100_001, to=customer, key="two")
@@ -48,7 +44,7 @@ def test_a_grant_above_the_limit_needs_another_operator_and_nothing_is_recorded(
 
 def test_the_grants_of_a_day_have_a_limit_and_the_next_day_begins_anew(settings: LazySettings) -> None:
     settings.GRANT_DAY_AMOUNT = 150
-    staff, other, customer = granter(), granter(), AccountFactory.create()
+    staff, other, customer = granting_staff(), granting_staff(), AccountFactory.create()
 
     assert post(staff, 100, to=customer, key="one").status_code == 201
     assert post(staff, 51, to=customer, key="two").json()["code"] == "approval_required"
@@ -72,7 +68,7 @@ def test_the_grants_of_a_day_have_a_limit_and_the_next_day_begins_anew(settings:
 @pytest.mark.django_db(transaction=True)
 def test_grants_of_one_operator_that_race_never_exceed_the_day(settings: LazySettings) -> None:
     settings.GRANT_DAY_AMOUNT = 1_000
-    staff, customers = granter(), [AccountFactory.create() for _ in range(4)]
+    staff, customers = granting_staff(), [AccountFactory.create() for _ in range(4)]
 
     def grant(number: int) -> Any:
         wanted = {"user_id": customers[number % 4].pk, "amount": 150, "reason": "for waiting"}
@@ -90,7 +86,7 @@ def test_grants_of_one_operator_that_race_never_exceed_the_day(settings: LazySet
 @pytest.mark.django_db(transaction=True)
 def test_calls_with_one_key_that_race_at_the_limit_have_one_answer(settings: LazySettings) -> None:
     settings.GRANT_DAY_AMOUNT = 100
-    staff, customer = granter(), AccountFactory.create()
+    staff, customer = granting_staff(), AccountFactory.create()
     wanted = {"user_id": customer.pk, "amount": 100, "reason": "once", "keyed": keyed(staff, "one")}
 
     outcomes = race([lambda: as_operator(staff, lambda: points_grants.grant(**wanted))] * 8)
@@ -101,7 +97,7 @@ def test_calls_with_one_key_that_race_at_the_limit_have_one_answer(settings: Laz
 
 
 def test_the_gauge_has_what_each_operator_granted_today() -> None:
-    staff, customer = granter(), AccountFactory.create()
+    staff, customer = granting_staff(), AccountFactory.create()
     post(staff, 70, to=customer, key="one")
     GrantsOfDay.objects.filter(operator_id=staff.pk).update(approved_amount=5_000_000)
     shown = f'firstcome_points_granted_today{{operator="{staff.pk}"}} 5.00007e+06'

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase
 
-from payments import audit, ledger
+from payments import ledger
 from payments.ledger import Proposal
 from payments.models import (
     GATEWAY_CLEARING,
@@ -22,14 +22,11 @@ from payments.models import (
     Transfer,
 )
 from payments.tests import factories
+from payments.tests.test_ledger import broken_laws
 from shop.errors import Rejected
 from shop.tests.case_tables import in_one_test
 
 SHOP = [SALES, GATEWAY_CLEARING, PROMOTIONS]
-
-
-def broken_laws() -> list[str]:
-    return [offender for law in audit.audit() for offender in law.offenders]
 
 
 @dataclass

@@ -50,7 +50,7 @@ def test_damage_of_orders_is_named(
     assert of_changes.get(law) and of_all.get(law)
 
 
-@pytest.mark.parametrize("damage", refund_damage.DAMAGE)
+@pytest.mark.parametrize("damage", refund_damage.DAMAGE.values(), ids=refund_damage.DAMAGE)
 def test_damage_of_refunds_is_named(damage: Callable[[Order], Any], audited: None) -> None:
     buyer, product = buying.account(points=90), ProductFactory.create(on_hand=3, price=100)
     order = buying.advance(buying.place(buyer.id, {product: 3}, points=90, token="tok_ok"))

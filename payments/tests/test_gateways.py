@@ -1,0 +1,66 @@
+"""The gateways that there are, the pages of their charges, and how long their calls take."""
+
+from uuid import uuid4
+
+import pytest
+from django.conf import LazySettings
+from django.core.exceptions import ImproperlyConfigured
+
+from payments import gateways
+from payments.models import WebhookEvent
+from shop.tests.samples import Increases
+
+PAGES = "https://pay.example.com/{reference}?from=shop"
+STRIPE = {"PAYMENT_GATEWAY": "stripe"}
+
+
+def test_an_unknown_gateway_is_named_in_the_error(settings: LazySettings) -> None:
+    settings.PAYMENT_GATEWAY = "paypal"
+
+    with pytest.raises(ImproperlyConfigured, match="'paypal': choose from simulator, stripe"):
+        gateways.gateway()
+
+
+def test_an_entry_has_the_settings_that_a_gateway_needs_and_a_name_that_an_event_can_store() -> None:
+    for name, entry in gateways.GATEWAYS.items():
+        assert f"WEBHOOK_SECRET_{name.upper()}" in entry.settings
+        assert len(name) <= WebhookEvent._meta.get_field("gateway").max_length, name
+
+
+@pytest.mark.parametrize(
+    ("changed", "reference", "page"),
+    [
+        ({}, "ch_1", ""),
+        ({"GATEWAY_CHARGE_URL": PAGES}, "ch_1", "https://pay.example.com/ch_1?from=shop"),
+        ({"GATEWAY_CHARGE_URL": PAGES}, 'a/b?"<', "https://pay.example.com/a%2Fb%3F%22%3C?from=shop"),
+        (STRIPE | {"STRIPE_API_KEY": "sk_live_1"}, "pi_1", "https://dashboard.stripe.com/payments/pi_1"),
+        (STRIPE | {"STRIPE_API_KEY": "rk_test_1"}, "pi_1", "https://dashboard.stripe.com/test/payments/pi_1"),
+        (STRIPE | {"STRIPE_API_KEY": "sk_live_1"}, "", ""),
+    ],
+)
+def test_a_charge_has_the_page_that_the_setting_names_or_stripes_own(
+    settings: LazySettings, changed: dict[str, str], reference: str, page: str
+) -> None:
+    for name, value in changed.items():
+        setattr(settings, name, value)
+    assert gateways.charge_page(reference) == page
+
+
+@pytest.mark.usefixtures("own_gateway")
+def test_each_call_is_measured_by_its_result() -> None:
+    increases, gateway = Increases("firstcome_gateway_call_seconds_count"), gateways.gateway()
+    wanted = {"amount": 700, "currency": "KRW", "order_id": uuid4()}
+    charged = gateway.charge(key="one", token="tok_ok", **wanted)
+    gateway.charge(key="two", token="tok_declined", **wanted)
+    gateway.find(key="nothing")
+    gateway.cancel(key="three")
+    gateway.refund(key="refund", charge_reference=charged.reference, amount=700)
+
+    measured = {tuple(name.split('"')[1::2]): number for name, number in increases().items()}
+    assert measured == {
+        ("charge", "simulator", "succeeded"): 1,
+        ("charge", "simulator", "declined"): 1,
+        ("find", "simulator", "absent"): 1,
+        ("cancel", "simulator", "cancelled"): 1,
+        ("refund", "simulator", "succeeded"): 1,
+    }
