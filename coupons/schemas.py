@@ -255,8 +255,7 @@ class EligibleAccountsBody(BaseModel):
 def terms(body: CreateCampaignInput | ChangeCampaignInput) -> Terms:
     """The given fields, by the names of the campaign's columns."""
     given: dict[str, Any] = body.model_dump(exclude_unset=True)
-    discount = given.pop("discount", {})
-    columns = {DISCOUNT_COLUMNS[name]: value for name, value in discount.items()}
+    columns = {DISCOUNT_COLUMNS[name]: value for name, value in given.pop("discount", {}).items()}
     return Terms(**given, **columns)  # type: ignore[typeddict-item]
 
 

@@ -219,8 +219,7 @@ class CancelOrder(View):
             # What its buyer may do takes no right of staff.
             account_id = caller_id(request)
         cancellation.cancel(order_id=order_id, account_id=account_id)
-        order = selectors.get_order(order_id=order_id, account_id=account_id)
-        return Response(_render_order(request, order))
+        return Response(_render_order(request, selectors.get_order(order_id=order_id, account_id=account_id)))
 
 
 class OrderRefunds(View):

@@ -71,8 +71,7 @@ def with_status(orders: QuerySet[Order], status: str) -> QuerySet[Order]:
     """The orders that show this status: an unpaid order past its time counts as expired, swept or not."""
     now = clock.now()
     if status == Order.Status.EXPIRED:
-        lapsed = Q(status=Order.Status.AWAITING_PAYMENT, expires_at__lte=now)
-        return orders.filter(Q(status=status) | lapsed)
+        return orders.filter(Q(status=status) | Q(status=Order.Status.AWAITING_PAYMENT, expires_at__lte=now))
     if status == Order.Status.AWAITING_PAYMENT:
         return orders.filter(status=status, expires_at__gt=now)
     return orders.filter(status=status)

@@ -105,8 +105,7 @@ class OnePayment(View):
 
 
 def _payment_body(payment: Payment, *, language: str, reader_id: int | None) -> dict[str, Any]:
-    disputes = payment.disputes.all()
-    return schemas.payment_body(payment, language, reader_id=reader_id, disputes=disputes)
+    return schemas.payment_body(payment, language, reader_id=reader_id, disputes=payment.disputes.all())
 
 
 def _grant_answer(entry: Entry) -> Answer:

@@ -85,8 +85,7 @@ def _options() -> argparse.Namespace:
 
 def _listen(host: str, port: int) -> socket.socket:
     """A socket bound to the address. Ends the process with exit code 1 and a message if it can't be bound."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))

@@ -153,8 +153,7 @@ def _read_products() -> list[dict[str, Any]]:
 
 def _read_orders() -> list[dict[str, Any]]:
     """How many of the newest orders have each status, of those that one has."""
-    newest = Order.objects.order_by("-pk").values_list("status", flat=True)[:NEWEST_ORDERS]
-    numbers = Counter(newest)
+    numbers = Counter(Order.objects.order_by("-pk").values_list("status", flat=True)[:NEWEST_ORDERS])
     return [
         {"status": status.value, "number": numbers[status]} for status in Order.Status if status in numbers
     ]

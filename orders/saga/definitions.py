@@ -304,5 +304,4 @@ FreeSlots = Mapping[str, int]
 
 def slot_of(step: OutsideStep, direction: str, *, is_repeat: bool) -> str:
     """The kind of slot that a call takes: repeats and compensations never take those of first calls."""
-    is_recovery = step.pool == "outside_call" and (is_repeat or direction == UNDO)
-    return RECOVERY if is_recovery else step.name
+    return RECOVERY if step.pool == "outside_call" and (is_repeat or direction == UNDO) else step.name

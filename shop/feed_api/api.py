@@ -264,8 +264,7 @@ class TestWebhookEndpoint(View):
     def post(self, request: Request, endpoint_id: UUID) -> Response:
         require_staff_permission(request, "shop.change_webhookendpoint")
         read(Nothing, request)
-        row = deliveries.send_test(endpoint_id=endpoint_id)
-        return Response(schemas.delivery_body(row), status=202)
+        return Response(schemas.delivery_body(deliveries.send_test(endpoint_id=endpoint_id)), status=202)
 
 
 def _owner(request: Request, account_id: int) -> endpoints.Owner:

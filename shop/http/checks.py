@@ -242,5 +242,4 @@ def _catch_alls() -> Iterator[tuple[str, Any]]:
     """Views that take paths of the API which are nothing's, and no class of ours gives."""
     for probe in PROBES:
         with suppress(Resolver404):
-            match = get_resolver().resolve(f"{views.API_PREFIX}{probe}")
-            yield f"{views.API_PREFIX}{probe}", match.func
+            yield f"{views.API_PREFIX}{probe}", get_resolver().resolve(f"{views.API_PREFIX}{probe}").func

@@ -93,8 +93,7 @@ def dump(data: Any, language: str = ENGLISH) -> bytes:
     """
     # Copied, because what orjson returns occupies 4 KiB or more, and a response may be kept while its request
     # waits.
-    render = partial(_render_lazy_text, language)
-    text = orjson.dumps(data, render, orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC)
+    text = orjson.dumps(data, partial(_render_lazy_text, language), orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC)
     return memoryview(text).tobytes()
 
 

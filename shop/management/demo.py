@@ -89,8 +89,7 @@ def seed_products(count: int, stock: int) -> None:
 
 def _create_missing(rows: Sequence[StockRow]) -> None:
     known = set(Product.objects.filter(sku__in=[row.sku for row in rows]).values_list("sku", flat=True))
-    missing = [row for row in rows if row.sku not in known]
-    importing.receive(missing, delivery_id=uuid7(), reason="Demo stock")
+    importing.receive([row for row in rows if row.sku not in known], delivery_id=uuid7(), reason="Demo stock")
 
 
 def seed_campaigns() -> int:

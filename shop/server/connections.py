@@ -90,9 +90,8 @@ class Connections(ServerState):
             connection.refuse_late_head()
         for connection in _overdue(self.bodies, now - BODY_SECONDS):
             connection.cut_late_body()
-        idle_seconds = STOPPING_IDLE_SECONDS if self.is_stopping else IDLE_SECONDS
         idle, lingering = (
-            _overdue(self.idle, now - idle_seconds),
+            _overdue(self.idle, now - (STOPPING_IDLE_SECONDS if self.is_stopping else IDLE_SECONDS)),
             _overdue(self.lingering, now - LINGER_SECONDS),
         )
         for connection in chain(idle, lingering):

@@ -78,10 +78,9 @@ class Work:
 def stuck_sagas(request: HttpRequest) -> Work:
     """Sagas that need an operator, the earliest deadline first."""
     number = saga_status.count_needing_operator(most=COUNTED)
-    rows = [_saga_row(saga) for saga in saga_status.read_needing_operator(most=ROWS_SHOWN)] if number else []
     return _listed(
         number,
-        rows,
+        [_saga_row(saga) for saga in saga_status.read_needing_operator(most=ROWS_SHOWN)] if number else [],
         unit=ngettext("needs an operator", "need an operator", number),
         note=_("The earliest deadline is first."),
         calm=_("Nothing to do: no saga needs an operator."),
@@ -92,8 +91,7 @@ def stuck_sagas(request: HttpRequest) -> Work:
 
 def waiting_approvals(request: HttpRequest) -> Work:
     """What operators asked for and nobody has decided, the oldest first."""
-    waiting = Approval.objects.filter(status=Approval.Status.WAITING)
-    number, found = _read(waiting, "id")
+    number, found = _read(Approval.objects.filter(status=Approval.Status.WAITING), "id")
     rows = [
         Row(
             link=link(approvals.ACTS[one.kind].title, "admin:shop_approval_change", one.pk),
@@ -350,8 +348,7 @@ def _running(
 ) -> Work:
     """What runs, which is work while some of it is paused."""
     number = sum(one.paused_at is not None for one in running)
-    sees_board = request.user.has_perms(board_page.PERMISSIONS)
-    board = [link(_("Launch board"), "board:page")] if sees_board else []
+    board = [link(_("Launch board"), "board:page")] if request.user.has_perms(board_page.PERMISSIONS) else []
     return Work(
         state=State.WORK if number else State.CALM,
         number=f"{len(running)}{'' if is_all else '+'}",

@@ -198,11 +198,10 @@ def _record(
 
 
 def note(what: str, record: ArchivedMonth, reason: str, **more: Any) -> None:
-    after = {"file": record.file, "sha256": record.sha256, "rows": record.rows, "part": record.part}
     journal.note(
         what=what,
         subject=subject(record.table, record.month),
-        after=after | more,
+        after={"file": record.file, "sha256": record.sha256, "rows": record.rows, "part": record.part} | more,
         detail=reason,
         reference=record.archive_id.hex,
         is_internal=True,
@@ -262,8 +261,7 @@ def work_through(
     for batch in archive_files.batches(lines, options.pace.size):
         began_at = time.monotonic()
         options.failpoint(f"{point} begins")
-        transaction = partial(transactions.run, partial(work, batch), transactions.REPEATABLE)
-        pacing.run_patiently(transaction)
+        pacing.run_patiently(partial(transactions.run, partial(work, batch), transactions.REPEATABLE))
         options.failpoint(f"{point} committed")
         done += len(batch)
         options.on_progress(what, done)

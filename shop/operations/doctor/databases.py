@@ -116,8 +116,7 @@ def reader() -> list[Finding]:
         is_behind = not secondary.has_caught_up()
     except Error as error:
         return [judge("secondary", f"can't be read: {error}", True, "unreadable secondary")]
-    found = f"has {'not ' * is_behind}applied what the primary has"
-    return [judge("secondary", found, is_behind)]
+    return [judge("secondary", f"has {'not ' * is_behind}applied what the primary has", is_behind)]
 
 
 def _names_with_one_emoji() -> dict[str, str]:
@@ -169,5 +168,4 @@ def _ask(statement: str, parameters: Sequence[str] = ()) -> list[tuple[Any, ...]
 
 def _version_numbers(found: str) -> tuple[int, ...]:
     """The major and minor version: (10, 11) for 10.11.6-MariaDB-0+deb12u1."""
-    parts = found.split("-")[0].split(".")
-    return tuple(int(part) for part in parts[:2] if part.isdigit())
+    return tuple(int(part) for part in found.split("-")[0].split(".")[:2] if part.isdigit())

@@ -55,17 +55,15 @@ def audits() -> Iterator[Finding]:
         yield judge("laws", f"not checked: {', '.join(unchecked)}", is_wrong=True, problem="unchecked laws")
     else:
         yield judge("laws", f"{len(statuses)} hold" if statuses else "not audited yet", is_wrong=False)
-    state = AuditState.objects.filter(pk=audit_state.ROW).first() or AuditState()
-    yield _schedule(state, now=clock.now())
+    yield _schedule(AuditState.objects.filter(pk=audit_state.ROW).first() or AuditState(), now=clock.now())
 
 
 def _schedule(state: AuditState, *, now: datetime) -> Finding:
     check, interval = "scheduled audit", settings.AUDIT_SECONDS
     if not interval:
         return judge(check, "off", is_wrong=True, problem="no schedule")
-    lateness = max(SHORTEST_LATENESS, timedelta(seconds=INTERVALS_LATE * interval))
     for name, at, longest in (
-        ("audit", state.audited_at, lateness),
+        ("audit", state.audited_at, max(SHORTEST_LATENESS, timedelta(seconds=INTERVALS_LATE * interval))),
         ("full audit", state.full_at, FULL_LATENESS),
     ):
         if at is None or now - at > longest or is_ahead(at, now=now):
