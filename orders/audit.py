@@ -362,11 +362,6 @@ def queued_orders_used_an_entry(order_ids: Rows | None = None) -> LawReport:
     return report("L14", count(lines, order_ids), offenders)
 
 
-def _unfinished_ids() -> "QuerySet[Saga, Any]":
-    """All of them, by the index of attempts: it is the time that makes a saga overdue, not a change."""
-    return Saga.objects.filter(next_attempt_at__isnull=False).values_list("pk", flat=True)
-
-
 def _placeholders(values: Sequence[Any]) -> str:
     return ", ".join(["%s"] * len(values))
 
@@ -392,7 +387,13 @@ SUBJECTS = (
     Subject("account", User.objects.all, (("L13", accounts_are_within_their_limits),)),
     Subject("key", IdempotencyKey.objects.all, (("L8", keys_have_one_effect),), is_counted=True),
     Subject("payment", Payment.objects.filter(order__isnull=True).all, (("L9", top_ups_are_under_way),)),
-    Subject("saga", Saga.objects.all, (("L10", overdue_sagas_are_stuck),), current=_unfinished_ids),
+    Subject(
+        "saga",
+        Saga.objects.all,
+        (("L10", overdue_sagas_are_stuck),),
+        # By the index of attempts: it is the time that makes a saga overdue, not a change.
+        current=Saga.objects.filter(next_attempt_at__isnull=False).values_list("pk", flat=True).all,
+    ),
 )
 WHOLE_CHECKS = (
     # It joins from the few open orders to their lines, by an index.

@@ -12,7 +12,6 @@ from shop.events import journal
 
 Status = Order.Status
 KEPT = "order.kept"
-OUTGOING = (Status.PAID, Status.CANCELLED)
 # An order's saga delivers its `paid` event itself; the relay delivers it after a crash. The delay is longer
 # than a saga takes to reach that step and to try it twice without an answer, so that the relay doesn't repeat
 # the delivery.
@@ -29,7 +28,7 @@ def note_status(order: Order | LockedOrder, *, status: str, at: datetime, detail
         before={"status": order.status},
         after=order_facts(order) | {"status": status},
         detail=detail,
-        is_outgoing=status in OUTGOING,
+        is_outgoing=status in (Status.PAID, Status.CANCELLED),
         at=at,
         due_at=at + RELAY_DELAYS.get(Status(status), timedelta()),
     )

@@ -16,7 +16,6 @@ from pathlib import Path
 import django
 from prometheus_client import values
 
-APPLICATION = "shop.asgi:application"
 MOST_OPEN_FILES = 2**20
 STOP_SECONDS = 35
 """For all requests in progress: waiting ones are answered at once, the others have a second less."""
@@ -78,7 +77,7 @@ def _options() -> argparse.Namespace:
         default=STOP_SECONDS,
         help="seconds for a graceful shutdown; requests have a second less (%(default)s)",
     )
-    parser.add_argument("--application", default=APPLICATION, help=argparse.SUPPRESS)
+    parser.add_argument("--application", default="shop.asgi:application", help=argparse.SUPPRESS)
     parser.add_argument("--places", help=argparse.SUPPRESS)
     return parser.parse_args()
 

@@ -79,9 +79,6 @@ def unexpected_failure(error: Exception) -> StepResult:
     return StepResult(Event.FAILED, f"{type(error).__name__}: {error}")
 
 
-FinalResults = dict[tuple[str, str], StepResult]
-
-
 KNOWN_TO_BATCHES = ("final", "parent", "result", "has_lost_lease")
 
 
@@ -108,7 +105,7 @@ class SagaRow:
     lease_token: str
     leased_until: datetime | None
     deadline_at: datetime
-    final: FinalResults = field(default_factory=dict)
+    final: dict[tuple[str, str], StepResult] = field(default_factory=dict)
     parent: Any = None
     result: StepResult | None = None
     has_lost_lease: bool = False

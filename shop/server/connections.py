@@ -3,7 +3,7 @@
 Each table is ordered by time: one sweep per second reads only overdue entries, and no request sets a timer.
 """
 
-from itertools import chain, takewhile
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from prometheus_client import Counter, Gauge
@@ -90,11 +90,9 @@ class Connections(ServerState):
             connection.refuse_late_head()
         for connection in _overdue(self.bodies, now - BODY_SECONDS):
             connection.cut_late_body()
-        idle, lingering = (
-            _overdue(self.idle, now - (STOPPING_IDLE_SECONDS if self.is_stopping else IDLE_SECONDS)),
-            _overdue(self.lingering, now - LINGER_SECONDS),
-        )
-        for connection in chain(idle, lingering):
+        idle_since = now - (STOPPING_IDLE_SECONDS if self.is_stopping else IDLE_SECONDS)
+        late_since = now - LINGER_SECONDS
+        for connection in _overdue(self.idle, idle_since) + _overdue(self.lingering, late_since):
             connection.close()
         for connection, (since, bytes_before) in list(self.unsent.items()):
             bytes_now = connection.transport.get_write_buffer_size()

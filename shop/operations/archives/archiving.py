@@ -36,7 +36,6 @@ DESCRIBED = ("table", "month", "part", "file", "sha256", "rows", "first_key", "l
 Progress = Callable[[str, int], None]
 """Called with what is done to rows, and how many are done so far."""
 Failpoint = Callable[[str], None]
-FORGET_HINT = "If it is lost, --forget-lost-file begins anew: no row is deleted yet."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,7 +217,12 @@ def _find_file(record: ArchivedMonth, folder: Path) -> Path:
     if not path.exists() and not unnamed.exists():
         raise ArchiveFailed(
             f"{record.month} is being archived into {record.file}, which is not in {folder}:"
-            " name the folder in which it is." + ("" if record.removed else f" {FORGET_HINT}")
+            " name the folder in which it is."
+            + (
+                ""
+                if record.removed
+                else " If it is lost, --forget-lost-file begins anew: no row is deleted yet."
+            )
         )
     with archive_files.reading(path if path.exists() else unnamed) as file:
         archive_files.require_same(file, size=record.size, sha256=record.sha256)

@@ -67,13 +67,14 @@ def migrations() -> Finding:
 def demo() -> list[Finding]:
     """Demo accounts with published passwords; none while the database is unreachable."""
     try:
-        names = demo_accounts.accounts_with_published_password()
-        superusers = demo_accounts.superusers_with_published_password()
+        accounts = demo_accounts.with_published_password()
     except Error:
         return []
+    superusers = [account.username for account in accounts if account.is_superuser]
     if superusers and not settings.IS_MAKE_RUN:
         return [judge("demo accounts", f"superusers: {', '.join(superusers)}", True, "demo superusers")]
-    return [judge("demo accounts", ", ".join(names) or "none with a published password", bool(names))]
+    names = ", ".join(account.username for account in accounts)
+    return [judge("demo accounts", names or "none with a published password", bool(names))]
 
 
 def _on(value: bool) -> str:

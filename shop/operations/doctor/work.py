@@ -20,7 +20,6 @@ LATE_POSITION_SECONDS = 60
 # An audit may be late by a few of its intervals: the one before it, or a worker that was replaced.
 INTERVALS_LATE = 3
 SHORTEST_LATENESS = timedelta(minutes=10)
-FULL_LATENESS = timedelta(hours=36)
 
 
 def examine() -> Iterator[Finding]:
@@ -64,7 +63,7 @@ def _schedule(state: AuditState, *, now: datetime) -> Finding:
         return judge(check, "off", is_wrong=True, problem="no schedule")
     for name, at, longest in (
         ("audit", state.audited_at, max(SHORTEST_LATENESS, timedelta(seconds=INTERVALS_LATE * interval))),
-        ("full audit", state.full_at, FULL_LATENESS),
+        ("full audit", state.full_at, timedelta(hours=36)),
     ):
         if at is None or now - at > longest or is_ahead(at, now=now):
             found = "none has ended yet" if at is None else f"the last one began at {at:%Y-%m-%d %H:%M} UTC"
