@@ -82,6 +82,9 @@ def unexpected_failure(error: Exception) -> StepResult:
 KNOWN_TO_BATCHES = ("final", "parent", "result", "has_lost_lease")
 
 
+FinalResults = dict[tuple[str, str], StepResult]
+
+
 @dataclass(slots=True, eq=False)
 class SagaRow:
     """A saga as the executor reads and changes it: the columns of its row, and what a batch knows of it.
@@ -105,7 +108,7 @@ class SagaRow:
     lease_token: str
     leased_until: datetime | None
     deadline_at: datetime
-    final: dict[tuple[str, str], StepResult] = field(default_factory=dict)
+    final: FinalResults = field(default_factory=dict)
     parent: Any = None
     result: StepResult | None = None
     has_lost_lease: bool = False

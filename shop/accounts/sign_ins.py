@@ -169,12 +169,6 @@ def check_own_password(*, account: User, password: str, address: str) -> None:
         raise InvalidCredentials
 
 
-def reset_unnoted_failures() -> None:
-    """Reset the count of failures without a journal line (tests)."""
-    global _unnoted_failures
-    _unnoted_failures = 0
-
-
 def _username_key(account_id: int | None, username: str) -> str:
     """The canonical key of a username: the same for all spellings that the database treats as one account."""
     return f"name {username.casefold()}" if account_id is None else accounts.journal_subject(account_id)
