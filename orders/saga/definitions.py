@@ -249,10 +249,8 @@ class SagaType:
 
         Past the point of no return the steps before it are never done, though one may have been added since.
         """
-        if direction == UNDO:
-            path = self.reversible[::-1]
-        else:
-            path = self.steps[len(self.reversible) :] if is_irreversible else self.steps
+        left = self.steps[len(self.reversible) :] if is_irreversible else self.steps
+        path = self.reversible[::-1] if direction == UNDO else left
         return next((step for step in path if step.name not in final), None)
 
 

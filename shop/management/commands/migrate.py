@@ -109,10 +109,10 @@ class Command(migrate.Command):
                 if not left:
                     raise CommandError(
                         f"A table was in use by a long transaction for {LOCK_WAIT_SECONDS} s, {attempts} "
-                        "times: by an audit, a dump, or another one (SHOW FULL PROCESSLIST). The statement that "
-                        "needed the table was not applied; earlier migrations were. No statement waits for "
-                        "it any more, and the old processes may go on. Run migrate again when that transaction "
-                        "has ended: it resumes where it stopped."
+                        "times: by an audit, a dump, or another one (SHOW FULL PROCESSLIST). The "
+                        "statement that needed the table was not applied; earlier migrations were. No "
+                        "statement waits for it any more, and the old processes may go on. Run migrate "
+                        "again when that transaction has ended: it resumes where it stopped."
                     ) from error
             self.stderr.write(
                 f"\nA table is in use by a long transaction; next attempt in {PAUSE_SECONDS} s."
