@@ -124,7 +124,7 @@ def _reset_process_state() -> None:
     calls.forget()
     call_limit.reset()
     gauges.drop_cached()
-    heartbeats.forget_own()
+    heartbeats._own.clear()
     cached_lists.clear()
     draw.forget()
     room_view.clear()

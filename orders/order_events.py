@@ -62,9 +62,8 @@ def note_refunded(
     order: Order, refund: Refund, lines: Sequence[RefundLine], *, status: str, at: datetime
 ) -> None:
     """Record that the refund is done and the order changes to `status`; `order` has the values before."""
-    is_full = status == Status.REFUNDED
     at_gateway = " at the gateway" if refund.source == Refund.Source.GATEWAY else ""
-    open_transaction.count_after_commit(counters.count_refunds, [(is_full, refund.amount)])
+    open_transaction.count_after_commit(counters.count_refunds, [(status == Status.REFUNDED, refund.amount)])
     journal.note(
         what="order.refunded",
         subject=f"order {order.id}",

@@ -116,9 +116,8 @@ def payment_body(
 
 
 def dispute_body(dispute: Dispute | None) -> dict[str, Any] | None:
-    if dispute is None:
-        return None
-    return {"status": dispute.status, "amount": dispute.amount, "due_at": dispute.due_at}
+    shown = ("status", "amount", "due_at")
+    return None if dispute is None else {name: getattr(dispute, name) for name in shown}
 
 
 def next_action_body(payment: Payment, *, reader_id: int | None = None) -> dict[str, Any] | None:

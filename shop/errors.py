@@ -40,10 +40,10 @@ class NotFound(FirstcomeError):
     code = "not_found"
 
 
-def required(row: Row | None, detail: Text) -> Row:
+def required(row: Row | None, detail: Text, *, code: str | None = None) -> Row:
     """The row that was looked for. Raises `NotFound` with this text for None."""
     if row is None:
-        raise NotFound(detail)
+        raise NotFound(detail, code=code)
     return row
 
 

@@ -31,7 +31,7 @@ def main() -> None:
     django.setup()
     # These modules need the settings.
     from shop import clock
-    from shop.server import supervisor, worker
+    from shop.server import acceptor, supervisor, worker
 
     if options.places:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -42,7 +42,8 @@ def main() -> None:
     listener = _listen(options.host, options.port)
     if options.workers == 1:
         signal.signal(signal.SIGHUP, lambda number, frame: signal.raise_signal(signal.SIGTERM))
-        worker.serve(options.application, worker.Places.alone(listener), stop_seconds=options.stop_seconds)
+        places = worker.Places(listener, acceptor.ConnectionCounts.create(slots=1))
+        worker.serve(options.application, places, stop_seconds=options.stop_seconds)
     else:
         command = [sys.executable, "-m", "shop.web_server", *sys.argv[1:]]
         keeping = supervisor.Supervisor(

@@ -139,9 +139,8 @@ def _meaning(result: GatewayResult, payment: Payment) -> str:
         return gettext("The payment is %(status)s; its saga continues now.") % status
     if result.status == "unknown":
         return gettext("Nothing has changed: the payment is %(status)s.") % status
-    expected = payment.status == Payment.Status.SUCCEEDED
     least, most = comparison.kept_range(payment)
-    if least <= kept_amount <= most and (expected or not kept_amount):
+    if least <= kept_amount <= most and (payment.status == Payment.Status.SUCCEEDED or not kept_amount):
         return gettext("That agrees with the payment, which is %(status)s.") % status
     return gettext("That differs from the payment, which is %(status)s: see the reconciliations.") % status
 

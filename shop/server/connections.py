@@ -91,8 +91,7 @@ class Connections(ServerState):
         for connection in _overdue(self.bodies, now - BODY_SECONDS):
             connection.cut_late_body()
         idle_since = now - (STOPPING_IDLE_SECONDS if self.is_stopping else IDLE_SECONDS)
-        late_since = now - LINGER_SECONDS
-        for connection in _overdue(self.idle, idle_since) + _overdue(self.lingering, late_since):
+        for connection in _overdue(self.idle, idle_since) + _overdue(self.lingering, now - LINGER_SECONDS):
             connection.close()
         for connection, (since, bytes_before) in list(self.unsent.items()):
             bytes_now = connection.transport.get_write_buffer_size()
