@@ -75,10 +75,8 @@ def count_attempt(attempts: Sequence[Attempt]) -> None:
         lambda client: client.eval(COUNT_SCRIPT, len(keys), *keys, secrets.token_hex(8), *numbers),
         otherwise=None,
     )
-    if microseconds is None:
-        seconds = _count_in_memory(keys, time.monotonic())
-    else:
-        seconds = float(str(microseconds)) / 1_000_000
+    is_counted = microseconds is not None
+    seconds = float(str(microseconds)) / 1e6 if is_counted else _count_in_memory(keys, time.monotonic())
     if seconds > 0:
         raise Throttled(_("Too many attempts; wait a while."), retry_after=math.ceil(seconds))
 
