@@ -113,17 +113,18 @@ def _reset_process_state() -> None:
     shared_read.forget_all()
     key_memory.forget()
     throttling.clear_memory()
-    sign_ins.reset_unnoted_failures()
+    sign_ins._unnoted_failures = 0
     stuck_rows.forget()
     rate_limits.clear_memory()
     shop_redis.reset()
     data_platform.reset()
     issuing.forget()
-    bounded_counter.forget_values()
+    for counter in bounded_counter._counters:
+        counter.forget()
     calls.forget()
     call_limit.reset()
     gauges.drop_cached()
-    heartbeats.forget_own()
+    heartbeats._own.clear()
     cached_lists.clear()
     draw.forget()
     room_view.clear()
@@ -134,7 +135,7 @@ def _free_slots() -> Iterator[None]:
     """Fail a test that leaves a paged response open: its slot would be missing in each later test."""
     yield
     taken = streamed_responses.open_count()
-    streamed_responses.release_all()
+    streamed_responses._open.clear()
     assert not taken, f"{taken} paged responses were neither read to their end nor closed"
 
 

@@ -70,7 +70,6 @@ TICKETS_A_SECOND, MOST_SECONDS = 500, 30
 CAMPAIGN = OpenApiParameter("campaign", api_doc.POSITIVE)
 USER = OpenApiParameter("user", api_doc.POSITIVE, description="For staff: the account whose coupons to list.")
 COUPON_STATUS = OpenApiParameter("status", str, enum=["issued", "held", "redeemed", "expired", "void"])
-POOL_STATUS = OpenApiParameter("status", str, enum=["available", "issued", "void"])
 
 
 class Campaigns(View):
@@ -169,7 +168,7 @@ class CampaignCodes(View):
 
     @extend_schema(
         summary="The pool of a campaign, oldest first (staff)",
-        parameters=[POOL_STATUS, *api_doc.PAGING],
+        parameters=[OpenApiParameter("status", str, enum=["available", "issued", "void"]), *api_doc.PAGING],
         responses={200: api_doc.Page[schemas.PoolCodeBody]} | STAFF_ONLY,
     )
     def get(self, request: Request, campaign_id: int) -> Response:

@@ -11,6 +11,7 @@ class CouponsConfig(AppConfig):
     def ready(self) -> None:
         from coupons import campaigns, gate
         from coupons.metrics import state
+        from coupons.models import Confirmation
         from coupons.partners import confirmation
         from coupons.queue import tickets
         from shop.observability import gauges
@@ -24,7 +25,7 @@ class CouponsConfig(AppConfig):
         gauges.register(
             "firstcome_coupons_confirming",
             help="Coupons whose partner has not answered yet.",
-            read=confirmation.count_pending,
+            read=Confirmation.objects.count,
         )
         gauges.register(
             "firstcome_coupons_confirming_oldest_seconds",

@@ -116,8 +116,7 @@ def held_by_one_order() -> LawReport:
     """L6, first half: a held or redeemed coupon has its one order, any other has none."""
     with_order = Coupon.objects.filter(order__isnull=False)
     shared = _repeated(with_order, "order_id").values_list("order_id", flat=True)
-    codes = _astray_coupons()
-    offenders = [*codes[:OFFENDERS_REPORTED], *shared[:OFFENDERS_REPORTED]]
+    offenders = [*_astray_coupons()[:OFFENDERS_REPORTED], *shared[:OFFENDERS_REPORTED]]
     return report("L6", Coupon.objects.count(), offenders)
 
 
@@ -138,8 +137,7 @@ def _ids_of(kind: str, rows: "QuerySet[Any, str]") -> list[str]:
 def _open_campaigns() -> "QuerySet[Campaign, int]":
     """Those that issue coupons now."""
     now = clock.now()
-    opened = Campaign.objects.filter(opens_at__lte=now).exclude(closes_at__lte=now)
-    return opened.values_list("pk", flat=True)
+    return Campaign.objects.filter(opens_at__lte=now).exclude(closes_at__lte=now).values_list("pk", flat=True)
 
 
 SUBJECTS = (
@@ -188,8 +186,7 @@ def _counted(rows: "QuerySet[Coupon] | QuerySet[PoolCode] | QuerySet[Confirmatio
 
 def _repeated(coupons: "QuerySet[Coupon]", *columns: str) -> "QuerySet[Coupon, dict[str, Any]]":
     """The values of these columns, in the order of their unique index, that occur more than once."""
-    grouped = coupons.order_by().values(*columns).annotate(number=Count("pk"))
-    return grouped.filter(number__gt=1)
+    return coupons.order_by().values(*columns).annotate(number=Count("pk")).filter(number__gt=1)
 
 
 def _gapped_campaigns() -> "QuerySet[Coupon, int]":

@@ -14,7 +14,7 @@ from coupons.models import Campaign
 from coupons.shared_codes import fault
 from shop import clock, lazy_texts
 from shop.db import transactions
-from shop.errors import Invalid, NotFound, Rejected, invalid_field
+from shop.errors import Invalid, Rejected, invalid_field, required
 from shop.events import journal
 from shop.lazy_texts import Text
 from shop.lazy_texts import mark as _
@@ -205,10 +205,8 @@ def schedule(
 
 def get(*, campaign_id: int, include_closed: bool) -> Campaign:
     """One campaign. Raises `NotFound`, also for one that is not visible."""
-    campaign = visible(include_closed=include_closed).filter(pk=campaign_id).first()
-    if campaign is None:
-        raise NotFound(_("There is no campaign {campaign_id}.", campaign_id=campaign_id))
-    return campaign
+    found = visible(include_closed=include_closed).filter(pk=campaign_id).first()
+    return required(found, _("There is no campaign {campaign_id}.", campaign_id=campaign_id))
 
 
 def visible(*, include_closed: bool) -> "QuerySet[Campaign]":

@@ -83,8 +83,7 @@ def unknown(account_ids: Collection[int]) -> set[int]:
     ids = sorted(set(account_ids))
     known: set[int] = set()
     for start in range(0, len(ids), CHUNK):
-        found = User.objects.filter(pk__in=ids[start : start + CHUNK])
-        known.update(found.values_list("pk", flat=True))
+        known.update(User.objects.filter(pk__in=ids[start : start + CHUNK]).values_list("pk", flat=True))
     return set(ids) - known
 
 

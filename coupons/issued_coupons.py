@@ -70,6 +70,4 @@ def _in_status(status: str) -> Q:
     now = clock.now()
     if status == "expired":
         return Q(status=Coupon.Status.ISSUED, expires_at__lte=now)
-    if status == Coupon.Status.ISSUED:
-        return Q(status=status, expires_at__gt=now)
-    return Q(status=status)
+    return Q(status=status, expires_at__gt=now) if status == Coupon.Status.ISSUED else Q(status=status)

@@ -31,9 +31,8 @@ def partner_note(campaign: Campaign) -> str:
     number = campaign.confirming
     if not number:
         return ""
-    text = ngettext(
+    return ngettext(
         "%(count)s slot is with the partner and may still become a coupon.",
         "%(count)s slots are with the partner and may still become coupons.",
         number,
-    )
-    return text % {"count": f"{number:,}"}
+    ) % {"count": f"{number:,}"}

@@ -124,8 +124,7 @@ def claim_code(campaign: Campaign, *, user_id: int) -> str | None:
 
 def resolve_code(campaign_id: int, *, user_id: int, code: str, is_spent: bool) -> bool:
     """Mark the code as spent, or return it to the list. False when it was resolved before, or lost."""
-    outcome = "spent" if is_spent else "back"
-    return bool(call_script(RESOLVE_CODE, campaign_id, NAMES, user_id, code, outcome))
+    return bool(call_script(RESOLVE_CODE, campaign_id, NAMES, user_id, code, "spent" if is_spent else "back"))
 
 
 def return_code(campaign_id: int, *, code: str) -> None:

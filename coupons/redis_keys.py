@@ -33,8 +33,7 @@ def seconds_kept(campaign: Campaign) -> int:
     """The time to live of a key of the campaign, from a write now."""
     if campaign.closes_at is None:
         return SECONDS_KEPT
-    left = (campaign.closes_at - clock.now()).total_seconds()
-    return max(0, int(left)) + SECONDS_KEPT_AFTER_CLOSING
+    return max(0, int((campaign.closes_at - clock.now()).total_seconds())) + SECONDS_KEPT_AFTER_CLOSING
 
 
 @lru_cache(maxsize=CAMPAIGNS_AT_ONCE)
@@ -67,5 +66,4 @@ def redis_unavailable() -> Unavailable:
 def campaigns_with_keys(strategy: str) -> "QuerySet[Campaign]":
     """The campaigns of this strategy whose keys Redis may still have."""
     long_ago = clock.now() - timedelta(seconds=SECONDS_KEPT_AFTER_CLOSING)
-    is_kept = Q(closes_at__isnull=True) | Q(closes_at__gt=long_ago)
-    return Campaign.objects.filter(is_kept, strategy=strategy)
+    return Campaign.objects.filter(Q(closes_at__isnull=True) | Q(closes_at__gt=long_ago), strategy=strategy)

@@ -10,7 +10,7 @@ from functools import lru_cache, partial
 from coupons import CAMPAIGNS_AT_ONCE, gate, pool_list
 from coupons.models import Campaign
 from shop.concurrency.shared_read import SharedRead
-from shop.errors import NotFound
+from shop.errors import required
 from shop.lazy_texts import mark as _
 
 SECONDS = 1.0
@@ -54,9 +54,7 @@ def terms_changed(*, campaign_id: int) -> None:
 
 def require(campaign_id: int) -> Campaign:
     """The campaign as it is now. Raises `NotFound` `campaign_not_found`."""
-    found = Campaign.objects.filter(pk=campaign_id).first()
-    if found is None:
-        detail = _("There is no campaign {campaign_id}.", campaign_id=campaign_id)
-        raise NotFound(detail, code="campaign_not_found")
+    detail = _("There is no campaign {campaign_id}.", campaign_id=campaign_id)
+    found = required(Campaign.objects.filter(pk=campaign_id).first(), detail, code="campaign_not_found")
     existing.add(campaign_id)
     return found

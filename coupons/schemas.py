@@ -41,7 +41,6 @@ DiscountType = Literal["amount", "percent"]
 CodeSource = Literal["generated", "pool", "shared"]
 Eligible = Literal["all", "listed"]
 CouponStatus = Literal["issued", "held", "redeemed", "expired", "void"]
-TicketStatus = Literal["waiting", "issued", "sold_out", "failed"]
 PoolStatus = Literal["available", "issued", "void"]
 Quantity = Annotated[int, Field(ge=1, le=MOST_COUPONS)]
 Days = Annotated[int, Field(ge=1, le=LONGEST_VALIDITY_DAYS)]
@@ -222,7 +221,7 @@ class TicketBody(BaseModel):
 
     id: UUID
     campaign: int
-    status: TicketStatus
+    status: Literal["waiting", "issued", "sold_out", "failed"]
     ahead: int
     coupon: CouponBody | None
 
@@ -255,8 +254,7 @@ class EligibleAccountsBody(BaseModel):
 def terms(body: CreateCampaignInput | ChangeCampaignInput) -> Terms:
     """The given fields, by the names of the campaign's columns."""
     given: dict[str, Any] = body.model_dump(exclude_unset=True)
-    discount = given.pop("discount", {})
-    columns = {DISCOUNT_COLUMNS[name]: value for name, value in discount.items()}
+    columns = {DISCOUNT_COLUMNS[name]: value for name, value in given.pop("discount", {}).items()}
     return Terms(**given, **columns)  # type: ignore[typeddict-item]
 
 

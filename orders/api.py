@@ -90,7 +90,6 @@ SIGNATURES = [
     )
     for name, entry in GATEWAYS.items()
 ]
-EVENT = {"type": "object", "description": "An event in the gateway's format."}
 
 
 class Orders(View):
@@ -219,8 +218,7 @@ class CancelOrder(View):
             # What its buyer may do takes no right of staff.
             account_id = caller_id(request)
         cancellation.cancel(order_id=order_id, account_id=account_id)
-        order = selectors.get_order(order_id=order_id, account_id=account_id)
-        return Response(_render_order(request, order))
+        return Response(_render_order(request, selectors.get_order(order_id=order_id, account_id=account_id)))
 
 
 class OrderRefunds(View):
@@ -350,19 +348,18 @@ class TopUps(View):
         """
         call = keyed_calls.read_keyed_call(request, schemas.answered_later)
         body = read(TopUpInput, request)
-        start = partial(
-            top_ups.start,
-            account_id=call.account_id,
-            amount=body.amount,
-            token=body.token,
-            keyed=call,
-            payer=payment_calls.payer_of(request, call, body.token),
-        )
         return await payment_calls.pay(
             request,
             call,
             rate_limits.TOP_UPS,
-            start,
+            partial(
+                top_ups.start,
+                account_id=call.account_id,
+                amount=body.amount,
+                token=body.token,
+                keyed=call,
+                payer=payment_calls.payer_of(request, call, body.token),
+            ),
             event="top-up started",
             is_attempted=top_ups.is_attempted,
         )
@@ -376,7 +373,7 @@ class Webhooks(View):
     @extend_schema(
         summary="Receive an event about a charge (gateways)",
         parameters=SIGNATURES,
-        request={"application/json": EVENT},
+        request={"application/json": {"type": "object", "description": "An event in the gateway's format."}},
         responses={200: ReceivedBody} | api_doc.refusals({400: ["signature_invalid"], 404: ["not_found"]}),
     )
     def post(self, request: Request, gateway: str) -> Response:

@@ -149,8 +149,7 @@ def gateway_charged_what_was_paid() -> LawReport:
 
 def payments_fit_orders(order_ids: Rows | None) -> LawReport:
     """The part of L9 that needs no gateway: payments agree with orders, and refunds with both."""
-    refunds = refunds_add_up(order_ids)
-    offenders = [*_payments_inconsistent_with_orders(order_ids), *refunds.offenders]
+    offenders = [*_payments_inconsistent_with_orders(order_ids), *refunds_add_up(order_ids).offenders]
     return report("L9", count(Order.objects.all(), order_ids), offenders)
 
 
@@ -165,8 +164,7 @@ def _payments_inconsistent_with_orders(order_ids: Rows | None = None) -> list[st
     succeeded = Payment.objects.filter(
         order=OuterRef("pk"), status=Payment.Status.SUCCEEDED, card_amount=OuterRef("card_amount")
     )
-    paid = Order.objects.filter(within("pk", order_ids), status__in=PAID)
-    unpaid = paid.exclude(Exists(succeeded))
+    unpaid = Order.objects.filter(within("pk", order_ids), status__in=PAID).exclude(Exists(succeeded))
     of_orders = within("order", order_ids)
     overpaid = Payment.objects.filter(
         of_orders, order__isnull=False, status=Payment.Status.SUCCEEDED
@@ -176,8 +174,7 @@ def _payments_inconsistent_with_orders(order_ids: Rows | None = None) -> list[st
     # Payments after an order's first one, while another payment of that order is not failed either.
     not_failed = Payment.objects.exclude(status=Payment.Status.FAILED)
     others = not_failed.filter(order=OuterRef("order")).exclude(pk=OuterRef("pk"))
-    later = not_failed.filter(of_orders, order__isnull=False, number__gt=1)
-    several = later.filter(Exists(others))
+    several = not_failed.filter(of_orders, order__isnull=False, number__gt=1).filter(Exists(others))
     inconsistent = ((unpaid, "id"), (overpaid, "order_id"), (forgotten, "id"), (several, "order_id"))
     return [id for rows, name in inconsistent for id in _offenders(rows, name)]
 
@@ -311,10 +308,9 @@ def paid_orders_were_published(order_ids: Rows | None = None) -> LawReport:
     published = JournalLine.objects.filter(
         order_id=OuterRef("pk"), what="order.paid", delivery__in=(Delivery.QUEUED, Delivery.DELIVERED)
     )
-    payments = Payment.objects.filter(order=OuterRef(OuterRef("pk"))).values("id")
     confirmed = SagaLog.objects.filter(
         saga__kind=purchase.NAME,
-        saga__subject_id__in=payments,
+        saga__subject_id__in=Payment.objects.filter(order=OuterRef(OuterRef("pk"))).values("id"),
         step="transmit",
         direction=DO,
         event=Event.FORCED,
@@ -329,8 +325,7 @@ def archived_paid_events_are_counted() -> LawReport:
     """L12 for archived months: each has as many paid events as it took. Offenders are files."""
     counted = _sum(ArchivedPaidEvent.objects.filter(month=OuterRef("pk")), "month", "pk", Count)
     months = ArchivedMonth.objects.filter(table=JOURNAL).annotate(counted=counted).order_by("pk")
-    broken = [one.file for one in months if one.counted != one.sums.get(PAID_EVENTS, 0)]
-    return report("L12", 0, broken)
+    return report("L12", 0, [one.file for one in months if one.counted != one.sums.get(PAID_EVENTS, 0)])
 
 
 def accounts_are_within_their_limits(account_ids: Rows | None = None) -> LawReport:
@@ -367,11 +362,6 @@ def queued_orders_used_an_entry(order_ids: Rows | None = None) -> LawReport:
     return report("L14", count(lines, order_ids), offenders)
 
 
-def _unfinished_ids() -> "QuerySet[Saga, Any]":
-    """All of them, by the index of attempts: it is the time that makes a saga overdue, not a change."""
-    return Saga.objects.filter(next_attempt_at__isnull=False).values_list("pk", flat=True)
-
-
 def _placeholders(values: Sequence[Any]) -> str:
     return ", ".join(["%s"] * len(values))
 
@@ -397,7 +387,13 @@ SUBJECTS = (
     Subject("account", User.objects.all, (("L13", accounts_are_within_their_limits),)),
     Subject("key", IdempotencyKey.objects.all, (("L8", keys_have_one_effect),), is_counted=True),
     Subject("payment", Payment.objects.filter(order__isnull=True).all, (("L9", top_ups_are_under_way),)),
-    Subject("saga", Saga.objects.all, (("L10", overdue_sagas_are_stuck),), current=_unfinished_ids),
+    Subject(
+        "saga",
+        Saga.objects.all,
+        (("L10", overdue_sagas_are_stuck),),
+        # By the index of attempts: it is the time that makes a saga overdue, not a change.
+        current=Saga.objects.filter(next_attempt_at__isnull=False).values_list("pk", flat=True).all,
+    ),
 )
 WHOLE_CHECKS = (
     # It joins from the few open orders to their lines, by an index.

@@ -29,7 +29,6 @@ EXPIRY_BATCH_SIZE = 100
 # Much longer than the pause between two passes.
 OVERDUE_AFTER = timedelta(minutes=1)
 CANNOT_EXPIRE = "order.cannot_expire"
-STAFF_CANCELLED = "order.cancelled_by_staff"
 # Each pass retries: errors whose text differs each time must not fill the journal.
 NOTED_WITHIN = timedelta(hours=1)
 MOST_NOTED = 3
@@ -90,7 +89,7 @@ def _cancel(order_id: UUID, account_id: int | None, reason: str) -> Order:
     _end_orders([order], to=Order.Status.CANCELLED)
     if reason:
         journal.note(
-            what=STAFF_CANCELLED,
+            what="order.cancelled_by_staff",
             subject=f"order {order_id}",
             order_id=order_id,
             detail=reason,

@@ -6,7 +6,6 @@ from shop.http.openapi import api_doc
 
 ORDER_ID = "0199c1f0-0000-7000-8000-000000000001"
 PAYMENT_ID = "0199c1f0-0000-7000-8000-000000000002"
-REFUND_ID = "0199c1f0-0000-7000-8000-000000000003"
 NOON = "2026-11-20T12:00:00.000000Z"
 TOP_UP = {
     "id": PAYMENT_ID,
@@ -27,7 +26,7 @@ NEXT_ACTION = {
 }
 # The first of three units at 333 in an order of 899: 100 less by a coupon, 200 paid by points.
 REFUND = {
-    "id": REFUND_ID,
+    "id": "0199c1f0-0000-7000-8000-000000000003",
     "order": ORDER_ID,
     "status": "pending",
     "amount": 300,
@@ -44,12 +43,11 @@ UNKNOWN_TOKEN = {
     "code": "unknown_token",
     "detail": "The gateway did not take this card; nothing was charged.",
 }
-CARD_NEEDED = "A card is needed for what points don't cover."
 
 PLACING = [
     api_doc.refusal_example(
         "An empty payment and too few points",
-        invalid_field("payment.token", "required", CARD_NEEDED),
+        invalid_field("payment.token", "required", "A card is needed for what points don't cover."),
     ),
     api_doc.refusal_example(
         "More points than the wallet holds",

@@ -12,7 +12,6 @@ from shop.events import journal
 
 Status = Order.Status
 KEPT = "order.kept"
-OUTGOING = (Status.PAID, Status.CANCELLED)
 # An order's saga delivers its `paid` event itself; the relay delivers it after a crash. The delay is longer
 # than a saga takes to reach that step and to try it twice without an answer, so that the relay doesn't repeat
 # the delivery.
@@ -29,7 +28,7 @@ def note_status(order: Order | LockedOrder, *, status: str, at: datetime, detail
         before={"status": order.status},
         after=order_facts(order) | {"status": status},
         detail=detail,
-        is_outgoing=status in OUTGOING,
+        is_outgoing=status in (Status.PAID, Status.CANCELLED),
         at=at,
         due_at=at + RELAY_DELAYS.get(Status(status), timedelta()),
     )
@@ -63,9 +62,8 @@ def note_refunded(
     order: Order, refund: Refund, lines: Sequence[RefundLine], *, status: str, at: datetime
 ) -> None:
     """Record that the refund is done and the order changes to `status`; `order` has the values before."""
-    is_full = status == Status.REFUNDED
     at_gateway = " at the gateway" if refund.source == Refund.Source.GATEWAY else ""
-    open_transaction.count_after_commit(counters.count_refunds, [(is_full, refund.amount)])
+    open_transaction.count_after_commit(counters.count_refunds, [(status == Status.REFUNDED, refund.amount)])
     journal.note(
         what="order.refunded",
         subject=f"order {order.id}",

@@ -41,8 +41,6 @@ UNSETTLED_STATUS = 202
 OrderStatus = Literal[
     "awaiting_payment", "paying", "paid", "refunding", "refunded", "payment_failed", "cancelled", "expired"
 ]
-RefundStatus = Literal["pending", "succeeded", "stuck"]
-RefundSource = Literal["staff", "gateway", "late_charge"]
 api_doc.declare_members(
     "refund_exceeds_order",
     items=api_doc.array_of_objects(
@@ -216,14 +214,14 @@ class RefundBody(BaseModel):
 
     id: UUID
     order: UUID
-    status: RefundStatus
+    status: Literal["pending", "succeeded", "stuck"]
     amount: int
     points_amount: int
     card_amount: int
     items: list[RefundItemBody]
     reason: str
     restock: bool
-    source: RefundSource
+    source: Literal["staff", "gateway", "late_charge"]
     created_at: datetime
 
 

@@ -16,7 +16,7 @@ from shop import clock
 from shop.db import archived_months as archives
 from shop.db import bulk_sql
 from shop.db.archived_months import JOURNAL
-from shop.errors import NotFound
+from shop.errors import required
 from shop.lazy_texts import mark as _
 from shop.models import ArchivedMonth, JournalLine
 
@@ -42,10 +42,8 @@ def read_orders(order_ids: Sequence[UUID]) -> list[tuple[NewOrder, list[NewLine]
 
 
 def get_order(*, order_id: UUID, account_id: int | None) -> Order:
-    order = visible_orders(account_id=account_id).filter(id=order_id).first()
-    if order is None:
-        raise NotFound(_("There is no such order."))
-    return order
+    found = visible_orders(account_id=account_id).filter(id=order_id).first()
+    return required(found, _("There is no such order."))
 
 
 def refunds(*, order_id: UUID, account_id: int | None) -> QuerySet[Refund]:
@@ -71,8 +69,7 @@ def with_status(orders: QuerySet[Order], status: str) -> QuerySet[Order]:
     """The orders that show this status: an unpaid order past its time counts as expired, swept or not."""
     now = clock.now()
     if status == Order.Status.EXPIRED:
-        lapsed = Q(status=Order.Status.AWAITING_PAYMENT, expires_at__lte=now)
-        return orders.filter(Q(status=status) | lapsed)
+        return orders.filter(Q(status=status) | Q(status=Order.Status.AWAITING_PAYMENT, expires_at__lte=now))
     if status == Order.Status.AWAITING_PAYMENT:
         return orders.filter(status=status, expires_at__gt=now)
     return orders.filter(status=status)

@@ -4,6 +4,7 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 
 from payments import ledger, points_grants, schemas, selectors
@@ -27,7 +28,8 @@ class Wallet(View):
 
     @extend_schema(summary="The caller's points", responses=schemas.WalletBody)
     def get(self, request: Request) -> Response:
-        return Response(schemas.wallet_body(ledger.balance_amount(account_id(request))))
+        balance_amount = ledger.balance_amount(account_id(request))
+        return Response({"balance_amount": balance_amount, "currency": settings.CURRENCY})
 
 
 class WalletEntries(View):
@@ -105,8 +107,7 @@ class OnePayment(View):
 
 
 def _payment_body(payment: Payment, *, language: str, reader_id: int | None) -> dict[str, Any]:
-    disputes = payment.disputes.all()
-    return schemas.payment_body(payment, language, reader_id=reader_id, disputes=disputes)
+    return schemas.payment_body(payment, language, reader_id=reader_id, disputes=payment.disputes.all())
 
 
 def _grant_answer(entry: Entry) -> Answer:

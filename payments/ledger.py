@@ -364,19 +364,15 @@ def _write_rows(
     for one, proposal, after in made:
         for id, balance in after.items():
             if amount := proposal.amounts[id]:
-                _note(one, wallet_id=id, amount=amount, balance=balance, by=proposal.by)
-
-
-def _note(one: Transfer, *, wallet_id: int, amount: int, balance: int, by: ActorContext | None) -> None:
-    """Note what a transfer did to a wallet; one of an order is internal: customers see the order's events."""
-    journal.note(
-        what=f"points.{one.kind}",
-        subject=f"wallet {wallet_id}",
-        order_id=one.order_id,
-        before={"balance_amount": balance - amount},
-        after={"balance_amount": balance},
-        detail=one.reason,
-        is_internal=one.order_id is not None,
-        at=one.at,
-        by=by,
-    )
+                # One of an order is internal: customers see the order's events.
+                journal.note(
+                    what=f"points.{one.kind}",
+                    subject=f"wallet {id}",
+                    order_id=one.order_id,
+                    before={"balance_amount": balance - amount},
+                    after={"balance_amount": balance},
+                    detail=one.reason,
+                    is_internal=one.order_id is not None,
+                    at=one.at,
+                    by=proposal.by,
+                )

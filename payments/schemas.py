@@ -5,7 +5,6 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from django.conf import settings
 from pydantic import BaseModel, Field
 
 from payments.disputes import shown_dispute
@@ -15,7 +14,6 @@ from shop.http.validation import Id, Input, NonBlankText, PositiveAmount, Query,
 from shop.lazy_texts import ENGLISH
 
 PaymentStatus = Literal["pending", "requires_action", "in_doubt", "succeeded", "failed", "reversed"]
-EntryKind = Literal["hold", "release", "refund", "top_up", "grant", "forfeit", "loss"]
 Token = Annotated[str, Field(min_length=1, max_length=255, repr=False)]
 
 
@@ -80,7 +78,7 @@ class EntryBody(BaseModel):
     id: int
     amount: int
     balance_after_amount: int
-    kind: EntryKind
+    kind: Literal["hold", "release", "refund", "top_up", "grant", "forfeit", "loss"]
     order: UUID | None
     at: datetime
 
@@ -118,9 +116,8 @@ def payment_body(
 
 
 def dispute_body(dispute: Dispute | None) -> dict[str, Any] | None:
-    if dispute is None:
-        return None
-    return {"status": dispute.status, "amount": dispute.amount, "due_at": dispute.due_at}
+    shown = ("status", "amount", "due_at")
+    return None if dispute is None else {name: getattr(dispute, name) for name in shown}
 
 
 def next_action_body(payment: Payment, *, reader_id: int | None = None) -> dict[str, Any] | None:
@@ -130,10 +127,6 @@ def next_action_body(payment: Payment, *, reader_id: int | None = None) -> dict[
     if not payment.requires_action or reader_id not in (None, payment.account_id):
         return None
     return {"type": "redirect", "url": payment.action_url, "expires_at": payment.action_expires_at}
-
-
-def wallet_body(balance_amount: int) -> dict[str, Any]:
-    return {"balance_amount": balance_amount, "currency": settings.CURRENCY}
 
 
 def entry_body(entry: Entry) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from uuid import UUID
 from django.db.models import QuerySet
 
 from payments.models import Entry, Payment
-from shop.errors import NotFound
+from shop.errors import required
 from shop.lazy_texts import mark as _
 
 NEWEST_WITH_REFERENCE = 50_000
@@ -29,9 +29,7 @@ def payments(
 def payment(*, payment_id: UUID, account_id: int | None) -> Payment:
     """The payment, if `account_id` may see it (None: all). Raises `NotFound`."""
     found = payments(account_id=account_id).filter(id=payment_id).first()
-    if found is None:
-        raise NotFound(_("There is no payment {payment_id}.", payment_id=payment_id))
-    return found
+    return required(found, _("There is no payment {payment_id}.", payment_id=payment_id))
 
 
 def may_be_reference(term: str) -> bool:

@@ -165,8 +165,7 @@ class UserAdmin(KeysetMixin, SearchMixin, JournaledChangesMixin, DjangoUserAdmin
 
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         """Only superusers change staff accounts: with a new password come the account's permissions."""
-        may_change = super().has_change_permission(request, obj)
-        return may_change and (_is_customer(obj) or is_superuser(request))
+        return super().has_change_permission(request, obj) and (_is_customer(obj) or is_superuser(request))
 
     def has_disable_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         """Narrower than changing an account, whose password it can't set. Superusers alone disable staff."""

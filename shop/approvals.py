@@ -83,8 +83,7 @@ def approve(*, approval_id: int, reason: str) -> Approval:
     do = ACTS[approval.kind].prepare(approval)
 
     def work() -> Approval:
-        locked = _read_approvable(approval_id, is_locked=True)
-        return _decide(locked, Status.APPROVED, reason, outcome=do())
+        return _decide(_read_approvable(approval_id, is_locked=True), Status.APPROVED, reason, outcome=do())
 
     return transactions.run(work, transactions.ONCE)
 

@@ -56,8 +56,7 @@ def enter_task(task_id: str, task: "Task[Any, Any]", **_: object) -> None:
     """Bind the ids that came with the task's message, for its log lines and its trace."""
     from shop.observability import task_context
 
-    headers = task_context.read(task.request)
-    running = task_context.running(task.name, headers, task_id=task_id)
+    running = task_context.running(task.name, task_context.read(task.request), task_id=task_id)
     running.__enter__()
     _running[task_id, threading.get_ident()] = running
 

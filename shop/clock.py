@@ -188,8 +188,7 @@ def _follow_database() -> None:
 
 def _pause() -> float:
     age_seconds = measurement_age_seconds()
-    has_just_measured = age_seconds is not None and age_seconds < RETRY_SECONDS
-    return PERIOD_SECONDS if has_just_measured else RETRY_SECONDS
+    return PERIOD_SECONDS if age_seconds is not None and age_seconds < RETRY_SECONDS else RETRY_SECONDS
 
 
 def _sample(cursor: Any) -> Measurement:

@@ -16,9 +16,7 @@ from shop import literals
 
 Number = TypeVar("Number", int, float)
 BASE_DIR = Path(__file__).resolve().parent.parent
-DATABASE_SCHEMES = {"sqlite", "mysql"}
 REDIS_SCHEMES = ("redis", "rediss", "unix")
-BROKER_SCHEMES = ("redis", "rediss", "redis+socket", "amqp", "amqps", "memory")
 HTTP_SCHEMES = ("http", "https")
 SIGNING_KEY_ID_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,32}")
 SHORTEST_SIGNING_KEY_LENGTH = 32
@@ -191,7 +189,7 @@ def secret_key_weakness(key: str) -> str:
 
 def database(name: str, default: str) -> dict[str, Any]:
     scheme = env.str(name, default=default).partition(":")[0]
-    if scheme not in DATABASE_SCHEMES:
+    if scheme not in {"sqlite", "mysql"}:
         raise ImproperlyConfigured(f"{name} begins with {scheme!r}: it must be sqlite:/// or mysql://.")
     try:
         found: dict[str, Any] = env.db(name, default=default)
@@ -273,7 +271,7 @@ def broker_urls(name: str, default: str) -> list[str]:
     value: str = env.str(name, default=default)
     found = [one for one in value.split(";") if one] or [value]
     for one in found:
-        _require_scheme(name, one, BROKER_SCHEMES)
+        _require_scheme(name, one, ("redis", "rediss", "redis+socket", "amqp", "amqps", "memory"))
     if len({urlsplit(one).scheme for one in found}) > 1:
         raise ImproperlyConfigured(f"{name} names several nodes of one broker: all need the same scheme.")
     return found

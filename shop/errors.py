@@ -4,9 +4,11 @@ Each has a stable `code`, on which programs branch; it never changes within an A
 `shop.http.problems` turns errors into HTTP responses.
 """
 
-from typing import Any
+from typing import Any, TypeVar
 
 from shop.lazy_texts import ENGLISH, Text, render
+
+Row = TypeVar("Row")
 
 
 class FirstcomeError(Exception):
@@ -36,6 +38,13 @@ class NotFound(FirstcomeError):
     """The object doesn't exist, or this account may not see it."""
 
     code = "not_found"
+
+
+def required(row: Row | None, detail: Text, *, code: str | None = None) -> Row:
+    """The row that was looked for. Raises `NotFound` with this text for None."""
+    if row is None:
+        raise NotFound(detail, code=code)
+    return row
 
 
 class Invalid(FirstcomeError):

@@ -17,8 +17,6 @@ WALL_TIME = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,6})?
 """As the browser's `datetime-local` sends it, or with a blank for the T."""
 WHOLE_NUMBER = re.compile(r"-?\d{1,19}", re.ASCII)
 DECIMAL_NUMBER = re.compile(r"-?\d{1,15}(?:\.\d{1,9})?", re.ASCII)
-NO_OFFSET = gettext_noop("needs a time zone")
-OUT_OF_RANGE = gettext_noop("is out of range")
 NO_INSTANT = gettext_noop("must be an instant such as 2026-11-25T10:00:00+09:00")
 NO_WHOLE_NUMBER = gettext_noop("must be a whole number, written in the digits 0 to 9")
 
@@ -33,11 +31,11 @@ def instant(text: str) -> datetime:
     if not found:
         raise NotOfTheForm(NO_INSTANT)
     if not found[1]:
-        raise NotOfTheForm(NO_OFFSET)
+        raise NotOfTheForm(gettext_noop("needs a time zone"))
     try:
         return datetime.fromisoformat(text.upper()).astimezone(UTC)
     except OverflowError:
-        raise NotOfTheForm(OUT_OF_RANGE) from None
+        raise NotOfTheForm(gettext_noop("is out of range")) from None
     except ValueError:
         raise NotOfTheForm(NO_INSTANT) from None
 

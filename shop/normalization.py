@@ -15,9 +15,7 @@ def normalized(value: Any) -> Any:
         return value if value.isascii() else normalize("NFC", value)
     if isinstance(value, list):
         return [normalized(one) for one in value]
-    if isinstance(value, dict):
-        return {name: normalized(one) for name, one in value.items()}
-    return value
+    return {name: normalized(one) for name, one in value.items()} if isinstance(value, dict) else value
 
 
 def spellings(word: str) -> list[str]:

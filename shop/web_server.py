@@ -16,7 +16,6 @@ from pathlib import Path
 import django
 from prometheus_client import values
 
-APPLICATION = "shop.asgi:application"
 MOST_OPEN_FILES = 2**20
 STOP_SECONDS = 35
 """For all requests in progress: waiting ones are answered at once, the others have a second less."""
@@ -32,7 +31,7 @@ def main() -> None:
     django.setup()
     # These modules need the settings.
     from shop import clock
-    from shop.server import supervisor, worker
+    from shop.server import acceptor, supervisor, worker
 
     if options.places:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -43,7 +42,8 @@ def main() -> None:
     listener = _listen(options.host, options.port)
     if options.workers == 1:
         signal.signal(signal.SIGHUP, lambda number, frame: signal.raise_signal(signal.SIGTERM))
-        worker.serve(options.application, worker.Places.alone(listener), stop_seconds=options.stop_seconds)
+        places = worker.Places(listener, acceptor.ConnectionCounts.create(slots=1))
+        worker.serve(options.application, places, stop_seconds=options.stop_seconds)
     else:
         command = [sys.executable, "-m", "shop.web_server", *sys.argv[1:]]
         keeping = supervisor.Supervisor(
@@ -78,15 +78,14 @@ def _options() -> argparse.Namespace:
         default=STOP_SECONDS,
         help="seconds for a graceful shutdown; requests have a second less (%(default)s)",
     )
-    parser.add_argument("--application", default=APPLICATION, help=argparse.SUPPRESS)
+    parser.add_argument("--application", default="shop.asgi:application", help=argparse.SUPPRESS)
     parser.add_argument("--places", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
 def _listen(host: str, port: int) -> socket.socket:
     """A socket bound to the address. Ends the process with exit code 1 and a message if it can't be bound."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))

@@ -6,7 +6,7 @@ as well. A process renders it at most once in `CACHE_SECONDS`, and the event loo
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from typing import Any
 
@@ -133,7 +133,13 @@ def _prefers_html(accept: str) -> bool:
 
 
 def _read_figures() -> dict[str, Any]:
-    readers = {"campaigns": _read_campaigns, "products": _read_products, "orders": _read_orders}
+    open_campaigns = campaigns.visible(include_closed=False).order_by("-pk")[:MOST_CAMPAIGNS]
+    active = products.find(include_inactive=False).order_by("pk")[:MOST_PRODUCTS]
+    readers: dict[str, Callable[[], Any]] = {
+        "campaigns": lambda: [*map(campaign_body, open_campaigns)],
+        "products": lambda: [*map(product_body, active)],
+        "orders": _read_orders,
+    }
     if not settings.IS_MAKE_RUN:
         del readers["orders"]
     jobs = [Job(f"welcome_page_{name}", Source.DATABASE, read) for name, read in readers.items()]
@@ -141,20 +147,9 @@ def _read_figures() -> dict[str, Any]:
     return {name: found.get(f"welcome_page_{name}") for name in STATES}
 
 
-def _read_campaigns() -> list[dict[str, Any]]:
-    newest = campaigns.visible(include_closed=False).order_by("-pk")[:MOST_CAMPAIGNS]
-    return [campaign_body(campaign) for campaign in newest]
-
-
-def _read_products() -> list[dict[str, Any]]:
-    first = products.find(include_inactive=False).order_by("pk")[:MOST_PRODUCTS]
-    return [product_body(product) for product in first]
-
-
 def _read_orders() -> list[dict[str, Any]]:
     """How many of the newest orders have each status, of those that one has."""
-    newest = Order.objects.order_by("-pk").values_list("status", flat=True)[:NEWEST_ORDERS]
-    numbers = Counter(newest)
+    numbers = Counter(Order.objects.order_by("-pk").values_list("status", flat=True)[:NEWEST_ORDERS])
     return [
         {"status": status.value, "number": numbers[status]} for status in Order.Status if status in numbers
     ]

@@ -10,6 +10,7 @@ from prometheus_client import Counter
 from shop.observability.bounded_counter import BoundedCounter
 
 REQUESTS = Counter("firstcome_coupon_requests", "Requests for coupons, by their outcome.", ["outcome"])
+_requests_counter = lru_cache(REQUESTS.labels)
 CAMPAIGN_REQUESTS = BoundedCounter(
     "firstcome_campaign_requests",
     "Requests for coupons of a campaign, by their outcome.",
@@ -75,8 +76,3 @@ def _count(campaign_id: int | None, outcome: str, number: int) -> None:
     # Otherwise one account that asks for each campaign of the past would leave no label for the next one.
     if outcome != CLOSED or CAMPAIGN_REQUESTS.has(campaign_id):
         CAMPAIGN_REQUESTS.inc(campaign_id, outcome, amount=number)
-
-
-@lru_cache
-def _requests_counter(outcome: str) -> Counter:
-    return REQUESTS.labels(outcome)

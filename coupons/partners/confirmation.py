@@ -250,11 +250,6 @@ def recover_due() -> int:
     return settled
 
 
-def count_pending() -> int:
-    """The number of slots that are being confirmed."""
-    return Confirmation.objects.count()
-
-
 def oldest_age_seconds() -> float:
     """For how many seconds the oldest of them has waited."""
     # Keys are UUIDs of version 7, which sort by creation time.
@@ -302,9 +297,7 @@ def _recover(rows: Sequence[Confirmation]) -> int:
 def _record_reply(slot: PendingConfirmation, *, is_agreed: bool) -> bool:
     """Make the slot a coupon, or release it; False if it can't be, or another process has settled it."""
     try:
-        if is_agreed:
-            return confirm(slot).is_new
-        return release_slot(slot) is None
+        return confirm(slot).is_new if is_agreed else release_slot(slot) is None
     except DatabaseUnavailable:
         raise
     except (PartnerFailed, Rejected, Unavailable):

@@ -84,8 +84,7 @@ def first_waiting_tickets(campaign: Campaign, user_ids: Collection[int]) -> dict
 
 def write(campaign_id: int, positions: Sequence[QueuePosition]) -> list[Queued]:
     """The tickets of these positions, written unless they exist; an issuer may have settled one already."""
-    campaign = Campaign.objects.select_for_update().get(pk=campaign_id)
-    written = get_or_create(campaign, positions)
+    written = get_or_create(Campaign.objects.select_for_update().get(pk=campaign_id), positions)
     numbers = _first_waiting_numbers(campaign_id)
     return [_to_queued(written[position.ticket_id], numbers) for position in positions]
 
@@ -186,8 +185,7 @@ def longest_wait_seconds() -> dict[str, float]:
 
 def last_number(campaign_id: int) -> int:
     """The greatest number that was drawn and written."""
-    tickets = QueueTicket.objects.filter(campaign_id=campaign_id)
-    return int(tickets.aggregate(last=Max("number"))["last"] or 0)
+    return int(QueueTicket.objects.filter(campaign_id=campaign_id).aggregate(last=Max("number"))["last"] or 0)
 
 
 def _first_waiting_numbers(campaign_id: int) -> list[int]:
@@ -231,8 +229,7 @@ def restore_queue(campaign: Campaign) -> None:
         if stream.is_there(campaign.pk):
             return
         # The last number is read after the tickets, so that it is not below any of them.
-        waiting = waiting_tickets(campaign.pk).order_by("number", "id")
-        positions = _positions(waiting)
+        positions = _positions(waiting_tickets(campaign.pk).order_by("number", "id"))
         stream.append(campaign, positions, last_number=last_number(campaign.pk))
         if positions:
             log.warning("a queue was restored", campaign=campaign.pk, waiting=len(positions))

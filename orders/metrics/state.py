@@ -23,7 +23,6 @@ IN_DOUBT_HELPS = {
     IN_DOUBT: "Payments whose charge got no answer of the gateway.",
     IN_DOUBT_OLDEST: "How long ago the oldest payment in doubt began.",
 }
-WITH_OWNER = "firstcome_payments_requiring_action"
 AVAILABLE, RESERVED = "firstcome_stock_available", "firstcome_stock_reserved"
 STOCK_HELPS = {
     AVAILABLE: "Units that new orders may reserve, of the products that the newest orders have most of.",
@@ -55,7 +54,7 @@ def register() -> None:
     )
     gauges.register_group("payments_in_doubt", IN_DOUBT_HELPS, read_in_doubt)
     gauges.register(
-        WITH_OWNER,
+        "firstcome_payments_requiring_action",
         help="Payments that wait for the card's owner to confirm them.",
         read=count_requiring_action,
     )

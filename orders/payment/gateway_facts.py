@@ -84,11 +84,10 @@ def find_charge(expected: ExpectedCharge) -> BookedCharge:
         )
     charge = succeeded[0]
     if len(succeeded) > 1 or (charge.amount, charge.currency) != (expected.amount, expected.currency):
-        said = ", ".join(format_amount(one.amount, one.currency or "?") for one in succeeded)
         raise disagrees(
             _(
                 "{found} are charged there, not {expected}",
-                found=said,
+                found=", ".join(format_amount(one.amount, one.currency or "?") for one in succeeded),
                 expected=amount_text(expected.amount, expected),
             )
         )

@@ -24,7 +24,7 @@ from payments.models import Payment
 from payments.payment_states import UNSETTLED
 from payments.reconciliation import comparison
 from shop.db import transactions
-from shop.errors import NotFound, Rejected, Unavailable
+from shop.errors import Rejected, Unavailable, required
 from shop.events import journal
 from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import KeyedCall, Replay
@@ -65,9 +65,8 @@ def look_up(*, payment_id: UUID, reason: str, keyed: KeyedCall) -> Lookup | Repl
     Returns within the time-out of a call and a second, whatever the gateway does. Repeating the key gives a
     `Replay`. Raises `NotFound`, `Rejected` `payment_without_card`, `Unavailable` when too many are under way.
     """
-    payment = Payment.objects.filter(id=payment_id).first()
-    if payment is None:
-        raise NotFound(_("There is no payment {payment}.", payment=payment_id))
+    found = Payment.objects.filter(id=payment_id).first()
+    payment = required(found, _("There is no payment {payment}.", payment=payment_id))
     if not payment.card_amount:
         raise Rejected(
             _("The payment is by points alone: the gateway knows nothing of it."), code="payment_without_card"
@@ -140,9 +139,8 @@ def _meaning(result: GatewayResult, payment: Payment) -> str:
         return gettext("The payment is %(status)s; its saga continues now.") % status
     if result.status == "unknown":
         return gettext("Nothing has changed: the payment is %(status)s.") % status
-    expected = payment.status == Payment.Status.SUCCEEDED
     least, most = comparison.kept_range(payment)
-    if least <= kept_amount <= most and (expected or not kept_amount):
+    if least <= kept_amount <= most and (payment.status == Payment.Status.SUCCEEDED or not kept_amount):
         return gettext("That agrees with the payment, which is %(status)s.") % status
     return gettext("That differs from the payment, which is %(status)s: see the reconciliations.") % status
 

@@ -22,7 +22,7 @@ from payments import disputes
 from payments.models import Payment
 from shop import clock
 from shop.accounts import own_account
-from shop.errors import NotFound, Rejected
+from shop.errors import Rejected, required
 from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import KeyedCall, Replay
 from shop.lazy_texts import Text
@@ -103,9 +103,7 @@ def start_refund(
 
 def preview_refund(*, order_id: UUID, wanted: Sequence[Line] | None) -> RefundPreview:
     """What `start_refund` would return now; raises what that raises for the order and the lines."""
-    order = Order.objects.filter(id=order_id).first()
-    if order is None:
-        raise NotFound(_("There is no such order."))
+    order = required(Order.objects.filter(id=order_id).first(), _("There is no such order."))
     return _to_preview(*_decide_refund(order, wanted, reason="", restock=True))
 
 

@@ -79,10 +79,10 @@ def unexpected_failure(error: Exception) -> StepResult:
     return StepResult(Event.FAILED, f"{type(error).__name__}: {error}")
 
 
-FinalResults = dict[tuple[str, str], StepResult]
-
-
 KNOWN_TO_BATCHES = ("final", "parent", "result", "has_lost_lease")
+
+
+FinalResults = dict[tuple[str, str], StepResult]
 
 
 @dataclass(slots=True, eq=False)
@@ -249,10 +249,8 @@ class SagaType:
 
         Past the point of no return the steps before it are never done, though one may have been added since.
         """
-        if direction == UNDO:
-            path = self.reversible[::-1]
-        else:
-            path = self.steps[len(self.reversible) :] if is_irreversible else self.steps
+        left = self.steps[len(self.reversible) :] if is_irreversible else self.steps
+        path = self.reversible[::-1] if direction == UNDO else left
         return next((step for step in path if step.name not in final), None)
 
 
@@ -304,5 +302,4 @@ FreeSlots = Mapping[str, int]
 
 def slot_of(step: OutsideStep, direction: str, *, is_repeat: bool) -> str:
     """The kind of slot that a call takes: repeats and compensations never take those of first calls."""
-    is_recovery = step.pool == "outside_call" and (is_repeat or direction == UNDO)
-    return RECOVERY if is_recovery else step.name
+    return RECOVERY if step.pool == "outside_call" and (is_repeat or direction == UNDO) else step.name

@@ -103,9 +103,8 @@ def force_compensate(*, saga_id: UUID, reason: str, by: ActorContext) -> Saga | 
             _assert_reversible(saga)
             log.start_compensation(saga, "forced", operator_texts.COMPENSATED_DETAIL)
             return "saga.turned_round"
-        if saga.state != Saga.State.STUCK:
-            return ""
-        return _force_or_ask(saga, answer, reason=reason.strip())
+        is_stuck = saga.state == Saga.State.STUCK
+        return _force_or_ask(saga, answer, reason=reason.strip()) if is_stuck else ""
 
     return _act_while_unleased(saga_id, decide, reason=reason, by=by)
 

@@ -32,8 +32,7 @@ def find_new(*, limit: int) -> list[SagaRow]:
 
 def filter_unleased(saga_ids: Collection[UUID]) -> dict[UUID, str]:
     """The kinds of those of these sagas that are unfinished and not leased, in the order given."""
-    now = clock.now()
-    free = Q(leased_until__isnull=True) | Q(leased_until__lte=now)
+    free = Q(leased_until__isnull=True) | Q(leased_until__lte=clock.now())
     sagas = Saga.objects.filter(free, id__in=saga_ids, state__in=UNFINISHED, kind__in=SAGA_TYPES)
     kinds = dict(sagas.values_list("id", "kind"))
     return {saga_id: kinds[saga_id] for saga_id in saga_ids if saga_id in kinds}

@@ -115,5 +115,4 @@ def read_event(name: str, *, headers: Mapping[str, str], body: bytes, now: datet
     """
     entry = GATEWAYS[name]
     by_name = {name.lower(): value for name, value in headers.items()}
-    signature = by_name.get(entry.webhook_header.lower(), "")
-    return entry.load().event(signature=signature, body=body, now=now)
+    return entry.load().event(signature=by_name.get(entry.webhook_header.lower(), ""), body=body, now=now)

@@ -75,8 +75,7 @@ def build(payload: Mapping[str, Any], *, type: str, key: str, reference: str = "
     id: str = payload["id"]
     if not NAME.fullmatch(id):
         id = f"sha256:{hashlib.sha256(id.encode()).hexdigest()}"
-    shown = re.sub(r"[^!-~]", "?", type)[:LONGEST_TYPE]
-    return GatewayEvent(id=id, type=shown, key=key, reference=reference)
+    return GatewayEvent(id=id, type=re.sub(r"[^!-~]", "?", type)[:LONGEST_TYPE], key=key, reference=reference)
 
 
 def nested_object(payload: Mapping[str, Any], *names: str) -> Mapping[str, Any]:

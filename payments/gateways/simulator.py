@@ -235,10 +235,8 @@ def _read_charge(answer: JsonReply, key: str, expected: Mapping[int, Collection[
     """The charge in the answer, which must have this key and a state that the HTTP status may come with."""
     if answer.status not in expected:
         raise NoAnswer(f"HTTP {answer.status}")
-    if answer.status == 409:
-        charged = Conflict.model_validate(answer.content).charge
-    else:
-        charged = Charge.model_validate(answer.content)
+    is_conflict, content = answer.status == 409, answer.content
+    charged = Conflict.model_validate(content).charge if is_conflict else Charge.model_validate(content)
     if charged.key != key or charged.status not in expected[answer.status]:
         raise NoAnswer(f"HTTP {answer.status} with another charge than requested")
     return charged

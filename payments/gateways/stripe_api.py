@@ -63,14 +63,12 @@ def charge(*, key: str, token: str, amount: int, currency: str, order_id: UUID |
         return _check_amount(find(key=key), amount=amount)
     except stripe.InvalidRequestError as error:
         return _refused_charge_result(error, key=key)
-    confirmed = _confirm(intent, key=key, return_url=return_address(order_id))
-    return _check_amount(confirmed, amount=amount)
+    return _check_amount(_confirm(intent, key=key, return_url=return_address(order_id)), amount=amount)
 
 
 @measured("stripe", stripe.StripeError)
 def find(*, key: str) -> GatewayResult:
-    intents = stripe_calls.find_by_metadata(KEY, key)
-    found = decisive_intent([_cancel_if_declined(one) for one in intents])
+    found = decisive_intent([_cancel_if_declined(one) for one in stripe_calls.find_by_metadata(KEY, key)])
     return found.to_result(stripe_calls.disputes(found)) if found else GatewayResult(status="absent")
 
 

@@ -13,7 +13,6 @@ from shop.outbound.http_client import Reply
 
 KEY, ORDER = "firstcome_key", "firstcome_order"
 """Names in the metadata of our objects; objects without them in the Stripe account are not the shop's."""
-DECLINED_DETAIL = gettext_noop("The card was declined.")
 REFUND_STATUS: Mapping[str, Status] = {
     "succeeded": "succeeded",
     "pending": "pending",
@@ -159,7 +158,7 @@ class Intent(ReplyPart):
             order_id=self.metadata.get(ORDER),
             created_at=datetime.fromtimestamp(self.created, UTC),
             failure_code=error.customer_code if is_declined else "",
-            failure_detail=(error.message or DECLINED_DETAIL) if is_declined else "",
+            failure_detail=(error.message or gettext_noop("The card was declined.")) if is_declined else "",
             amount=self.amount,
             refunded_amount=self.refunded_amount,
             action_url=self.action_url,

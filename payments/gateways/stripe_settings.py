@@ -16,13 +16,11 @@ MOST_DIGITS = 2
 KEY_RETENTION_SECONDS = 82_800
 """An hour less than the day that Stripe keeps idempotency keys for."""
 
-DASHBOARD = "https://dashboard.stripe.com"
-
 
 def charge_page(api_key: str) -> str:
     """The page of a payment in Stripe's dashboard; those of test keys have one of their own."""
     mode = "/test" if "_test_" in api_key else ""
-    return f"{DASHBOARD}{mode}/payments/{{reference}}"
+    return f"https://dashboard.stripe.com{mode}/payments/{{reference}}"
 
 
 def check(settings: Mapping[str, Any]) -> None:

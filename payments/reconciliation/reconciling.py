@@ -104,8 +104,7 @@ def reconcile_by_schedule() -> Reconciliation:
     whole = Reconciliation.objects.filter(since_at__isnull=True)
     is_done = Q(unread="", started_at__gt=now - FULL_INTERVAL)
     is_tried_lately = Q(started_at__gt=now - MAX_DURATION)
-    longest = settings.PAYMENT_ACTION_SECONDS + settings.PAYMENT_GIVE_UP_SECONDS
-    patience = timedelta(seconds=4 * longest)
+    patience = timedelta(seconds=4 * (settings.PAYMENT_ACTION_SECONDS + settings.PAYMENT_GIVE_UP_SECONDS))
     is_partial = whole.filter(is_done | is_tried_lately).exists()
     since = until - max(SHORTEST_PERIOD, patience) if is_partial else None
     return reconcile(since=since, until=until, fix=Fix.OURS)
@@ -264,8 +263,7 @@ def _note(what: str, charge_reference: str, part: dict[str, int], payment: Payme
 
 def _journal_lines(what: str, charge_reference: str, payment: Payment | None) -> "QuerySet[JournalLine]":
     subject = _subject(charge_reference, payment)
-    lines = JournalLine.objects.filter(subject=subject, what=what, reference=charge_reference)
-    return lines.order_by("id")
+    return JournalLine.objects.filter(subject=subject, what=what, reference=charge_reference).order_by("id")
 
 
 def _subject(charge_reference: str, payment: Payment | None) -> str:

@@ -18,7 +18,6 @@ from shop.events import journal
 
 AGREES = "agrees"
 FINISHED = (*RESOLVED, AGREES)
-FIXED = "reconciliation.fixed"
 ADVICE = {
     Kind.UNKNOWN_CHARGE: _(
         "No payment of this shop has the key. If another shop uses the same account at the gateway, the "
@@ -127,7 +126,7 @@ def _record(run_id: int, key: str, done: str, reason: str) -> None:
     run.refunded += done == REFUNDED
     run.save(update_fields=["findings", "refunded"])
     journal.note(
-        what=FIXED,
+        what="reconciliation.fixed",
         subject=f"reconciliation {run_id}",
         before={"key": key, "done": before},
         after={"key": key, "done": done},

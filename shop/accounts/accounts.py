@@ -13,7 +13,7 @@ from django.utils.functional import lazy
 
 from shop.db import transactions
 from shop.db.stuck_rows import Row
-from shop.errors import Invalid, NotAuthenticated, NotFound, invalid_field
+from shop.errors import Invalid, NotAuthenticated, invalid_field, required
 from shop.events import journal
 from shop.lazy_texts import Text
 from shop.lazy_texts import mark as _
@@ -106,10 +106,8 @@ def _set_active(account_ids: Collection[int], *, is_active: bool, reason: str) -
 
 def lock(account_id: int) -> User:
     """The account, its row locked. Raises `NotFound`."""
-    account = User.objects.select_for_update().filter(pk=account_id).first()
-    if account is None:
-        raise NotFound(_("There is no account {account_id}.", account_id=account_id))
-    return account
+    found = User.objects.select_for_update().filter(pk=account_id).first()
+    return required(found, _("There is no account {account_id}.", account_id=account_id))
 
 
 def note_change(

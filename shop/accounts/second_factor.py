@@ -218,8 +218,7 @@ def count_staff() -> tuple[int, int]:
 def backup_codes_of(user_id: str) -> Coalesce:
     """How many backup codes the account has left whose id is in this field of a query's rows."""
     own = StaticToken.objects.filter(device__user_id=OuterRef(user_id)).order_by()
-    counted = own.values("device__user_id").annotate(number=Count("pk")).values("number")
-    return Coalesce(Subquery(counted), 0)
+    return Coalesce(Subquery(own.values("device__user_id").annotate(number=Count("pk")).values("number")), 0)
 
 
 def signed_in_user(user: User | AnonymousUser, session: SessionBase) -> User | AnonymousUser:

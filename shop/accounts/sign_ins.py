@@ -56,14 +56,13 @@ NOTED_FAILURES_BY_ADDRESS = Limit("failures-noted-from-address", times=20, secon
 NOTED_FAILURES_IN_TOTAL = Limit("failures-noted", times=600, seconds=3600)
 OLD_PASSWORD_WRONG = "account.old_password_wrong"  # noqa: S105 - an event
 OTP_MISSING, OTP_WRONG = "account.otp_missing", "account.otp_wrong"
-OTP_NOT_CHECKED = "account.otp_not_checked"
 RECENT_PERIOD = timedelta(days=30)
 SIGNED_IN, FAILED = "account.signed_in", "account.sign_in_failed"
 MAX_EARLIER_SIGN_INS = 50
 SIGN_INS = Counter("firstcome_sign_ins", "Attempts to sign in, by result.", ["result"])
 REFUSALS: dict[type[Exception], tuple[str, str]] = {
     Throttled: ("throttled", ""),
-    OtpNotChecked: ("throttled", OTP_NOT_CHECKED),
+    OtpNotChecked: ("throttled", "account.otp_not_checked"),
     InvalidCredentials: ("failed", FAILED),
     OtpRequired: ("otp_required", OTP_MISSING),
     EnrolmentRequired: ("otp_required", OTP_MISSING),
@@ -168,12 +167,6 @@ def check_own_password(*, account: User, password: str, address: str) -> None:
     if not account.check_password(password):
         _note_failure(OLD_PASSWORD_WRONG, subject, account.pk, address, by=journal.current_actor())
         raise InvalidCredentials
-
-
-def reset_unnoted_failures() -> None:
-    """Reset the count of failures without a journal line (tests)."""
-    global _unnoted_failures
-    _unnoted_failures = 0
 
 
 def _username_key(account_id: int | None, username: str) -> str:

@@ -152,8 +152,7 @@ def _is_still_valid(claims: Mapping[str, Any], user: User) -> bool:
     """
     if RevokedToken.objects.filter(id=claims[FAMILY_CLAIM]).exists():
         return False
-    number = sign_outs.last_sign_out_number(user.pk)
-    if sign_outs.refuses(number, issued_after=claims.get(SIGN_OUT_CLAIM)):
+    if sign_outs.refuses(sign_outs.last_sign_out_number(user.pk), issued_after=claims.get(SIGN_OUT_CLAIM)):
         return False
     has_password = claims[PASSWORD_CLAIM] == _password_fingerprint(user)
     return has_password and second_factor.allows_family(user, claims[FAMILY_CLAIM])

@@ -77,7 +77,6 @@ def verify(secret: str) -> KnownKey:
 
 def _read_keys() -> Mapping[str, KnownKey]:
     """All usable keys by the hashes of their secrets, by one statement."""
-    may_act = User.objects.with_perm(ACT_FOR_ACCOUNTS, backend=BACKEND).filter(pk=OuterRef("key__maker"))
     rows = ApiKeySecret.objects.filter(
         Q(valid_until=None) | Q(valid_until__gt=clock.now()),
         key__revoked_at=None,
@@ -90,7 +89,7 @@ def _read_keys() -> Mapping[str, KnownKey]:
         "key__scopes",
         "key__expires_at",
         "valid_until",
-        Exists(may_act),
+        Exists(User.objects.with_perm(ACT_FOR_ACCOUNTS, backend=BACKEND).filter(pk=OuterRef("key__maker"))),
     )
     return {hash: KnownKey(*key) for hash, *key in rows}
 

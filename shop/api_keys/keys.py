@@ -19,7 +19,7 @@ from shop.accounts import sign_outs
 from shop.accounts.authentication import TokenInvalid
 from shop.api_keys import scopes
 from shop.db import transactions
-from shop.errors import NotAllowed, NotFound, Rejected, invalid_field
+from shop.errors import NotAllowed, Rejected, invalid_field, required
 from shop.events import journal
 from shop.lazy_texts import mark as _
 from shop.models import ApiKey, ApiKeySecret
@@ -155,10 +155,8 @@ def _lock_maker(maker_id: int, *, wants_to_act: bool) -> None:
 
 
 def _lock(key_id: int) -> ApiKey:
-    key = ApiKey.objects.select_for_update().filter(pk=key_id).first()
-    if key is None:
-        raise NotFound(_("There is no API key {key_id}.", key_id=key_id))
-    return key
+    found = ApiKey.objects.select_for_update().filter(pk=key_id).first()
+    return required(found, _("There is no API key {key_id}.", key_id=key_id))
 
 
 def _require_fewer_secrets(key: ApiKey) -> None:

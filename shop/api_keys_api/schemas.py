@@ -45,26 +45,27 @@ class CreateApiKeyInput(Input):
     expires_at: Instant | None = None
 
 
-class ApiKeyBody(BaseModel):
-    """An API key. `made_by` is the account whose rights it has; `last_used_at` is a minute old at most."""
+class NamedKey(BaseModel):
+    """What an API key is called and may do."""
 
     id: int
     name: str
     prefix: str
     scopes: list[Scope]
+
+
+class ApiKeyBody(NamedKey):
+    """An API key. `made_by` is the account whose rights it has; `last_used_at` is a minute old at most."""
+
     made_by: int
     created_at: datetime
     expires_at: datetime | None
     last_used_at: datetime | None
 
 
-class ApiKeySecretBody(BaseModel):
+class ApiKeySecretBody(NamedKey):
     """An API key with its new secret, which is shown this once."""
 
-    id: int
-    name: str
-    prefix: str
-    scopes: list[Scope]
     secret: str
 
 

@@ -177,8 +177,7 @@ def _cards(total: Amounts) -> list[tuple[str, str]]:
 
 
 def _cells(row: Amounts) -> list[str]:
-    amounts = [format_number(getattr(row, name)) for name in SHOWN]
-    return [f"{row.orders:,}", f"{row.units:,}", *amounts]
+    return [f"{row.orders:,}", f"{row.units:,}", *[format_number(getattr(row, name)) for name in SHOWN]]
 
 
 def _largest(found: dict[Any, Amounts]) -> list[tuple[Any, Amounts]]:

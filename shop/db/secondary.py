@@ -99,8 +99,7 @@ def has_caught_up() -> bool:
     """Whether this thread's secondary has applied what the primary has committed by now."""
     if time.monotonic() < _rest_until:
         return False
-    primary = connections[DEFAULT_DB_ALIAS]
-    is_mariadb = bool(getattr(primary, "mysql_is_mariadb", False))
+    is_mariadb = bool(getattr(connections[DEFAULT_DB_ALIAS], "mysql_is_mariadb", False))
     position = _value(DEFAULT_DB_ALIAS, POSITION[is_mariadb])
     try:
         # An empty position would count as applied everywhere.

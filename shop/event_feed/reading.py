@@ -59,8 +59,7 @@ def encode_cursor(cursor: Cursor) -> str:
 def decode_cursor(cursor: str) -> Cursor:
     """What a cursor says. Raises `Invalid` if it was not made by `encode_cursor`."""
     try:
-        data = base64.b64decode(cursor.encode(), altchars=b"-_", validate=True)
-        version, *numbers = CURSOR.unpack(data)
+        version, *numbers = CURSOR.unpack(base64.b64decode(cursor.encode(), altchars=b"-_", validate=True))
     except (ValueError, struct.error):
         raise _not_a_cursor() from None
     if version != VERSION or max(numbers) >= 2**63:
@@ -106,8 +105,7 @@ def read_page(
         left -= until - position
         found = list(_between(position, until, patterns)[: limit - len(events)])
         events += found
-        is_full = len(events) == limit
-        position = (found[-1].position or until) if is_full else until
+        position = (found[-1].position or until) if len(events) == limit else until
     if after is not None and FeedState.objects.filter(pk=sequencing.ROW, swept_position__gt=after).exists():
         # They were deleted while this read them.
         raise _expired()

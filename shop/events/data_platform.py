@@ -61,10 +61,8 @@ def note_health(*, is_failing: bool) -> None:
     if _noted and _noted[0] == is_failing and now - _noted[1] < HEALTH_SECONDS:
         return
     endpoint = WebhookEndpoint.objects.filter(pk=BUILT_IN)
-    if is_failing:
-        endpoint.filter(failing_since=None).update(failing_since=clock.now())
-    else:
-        endpoint.exclude(failing_since=None).update(failing_since=None)
+    changed = endpoint.filter(failing_since__isnull=is_failing)
+    changed.update(failing_since=clock.now() if is_failing else None)
     _noted = is_failing, now
 
 

@@ -28,8 +28,7 @@ def replace_names(*, account_id: int, subjects: Collection[str], pseudonym: str)
     for page in key_walks.pages(caused, size=LINES_PER_TRANSACTION):
         update = partial(_update_names, [id for (id,) in page], pseudonym)
         changed += transactions.run(update, transactions.REPEATABLE)
-    about = JournalLine.objects.filter(subject__in=subjects)
-    for page in key_walks.pages(about, size=LINES_PER_TRANSACTION):
+    for page in key_walks.pages(JournalLine.objects.filter(subject__in=subjects), size=LINES_PER_TRANSACTION):
         update = partial(_update_values, [id for (id,) in page], account_id, pseudonym)
         changed += transactions.run(update, transactions.REPEATABLE)
     return changed

@@ -46,8 +46,7 @@ def dead_count() -> int:
 
 def counts_by_type(matching: EventFilter) -> dict[str, int]:
     """How many dead events of each type match."""
-    counted = matching.lines().order_by().values_list("what").annotate(number=Count("pk"))
-    return dict(sorted(counted))
+    return dict(sorted(matching.lines().order_by().values_list("what").annotate(number=Count("pk"))))
 
 
 def replay(ids: Collection[int], *, reason: str = "") -> list[int]:
@@ -113,8 +112,7 @@ def _lock(lines: "QuerySet[JournalLine]") -> list[JournalLine]:
 
 def _lock_order(order_id: UUID, settled_refunds: int) -> list[JournalLine]:
     """All events of the order, locked. Raises `Rejected` `events_archived`."""
-    events = JournalLine.objects.filter(order_id=order_id).exclude(delivery="")
-    kinds = dict(events.values_list("id", "what"))
+    kinds = dict(JournalLine.objects.filter(order_id=order_id).exclude(delivery="").values_list("id", "what"))
     refunds = sum(what == "order.refunded" for what in kinds.values())
     _require_not_archived(order_id, may_lack=not kinds or refunds < settled_refunds)
     lines = _lock(JournalLine.objects.filter(id__in=kinds))

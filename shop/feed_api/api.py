@@ -15,12 +15,12 @@ from shop.feed_api import schemas
 from shop.http import prefer
 from shop.http.messages import caller_id
 from shop.http.openapi import api_doc
-from shop.http.pagination import paginate
+from shop.http.pagination import LARGEST_PAGE, paginate
 from shop.http.permissions import READ_EVENTS, require_staff_permission
 from shop.http.validation import Nothing, read, read_query
 from shop.http.views import Request, Response, View
 from shop.redis import completion_notifications
-from shop.webhook_endpoints import deliveries, endpoints
+from shop.webhook_endpoints import deliveries, endpoints, sending
 
 MOST_WAITING = 8
 """Calls of one account that wait for an event in a process; a further one is answered at once."""
@@ -28,7 +28,6 @@ CHECK_SECONDS = 1.0
 """Between two reads of a call that waits: events of other types wake it too."""
 MOST_POSITIONS = 10_000
 """That a call looks at, so that one for a rare type costs little."""
-NEVER = float("-inf")
 STAFF_ONLY = api_doc.refusals({403: ["permission_denied"]})
 OF_ONE = api_doc.refusals({403: ["permission_denied"], 404: ["not_found"]})
 BUILT_IN = api_doc.refusals({409: ["built_in_endpoint"]})
@@ -71,7 +70,7 @@ class Events(View):
             return await run_in_thread(_read, query, after, group="staff", member=caller)
 
         page = await read_page(after)
-        read_at = NEVER
+        read_at = float("-inf")
         seconds = prefer.wait_seconds(request.header("Prefer"))
         if seconds and page.is_end and not page.events:
 
@@ -91,7 +90,8 @@ class Events(View):
             )
             if page.events:
                 await run_in_thread(_require_right_still, request, group="staff", member=caller)
-        return Response(schemas.page_body(page))
+        results = [sending.body_of(event) for event in page.events]
+        return Response({"results": results, "next": reading.encode_cursor(page.cursor)})
 
 
 def _require_right_still(request: Request) -> None:
@@ -106,7 +106,7 @@ def _read(query: schemas.EventsQuery, after: reading.Cursor | None) -> reading.P
         after=after and after.position,
         generation=after and after.generation,
         patterns=[query.type] if query.type else [],
-        limit=query.page_size,
+        limit=min(query.limit, LARGEST_PAGE),
         most_positions=MOST_POSITIONS,
     )
 
@@ -264,8 +264,7 @@ class TestWebhookEndpoint(View):
     def post(self, request: Request, endpoint_id: UUID) -> Response:
         require_staff_permission(request, "shop.change_webhookendpoint")
         read(Nothing, request)
-        row = deliveries.send_test(endpoint_id=endpoint_id)
-        return Response(schemas.delivery_body(row), status=202)
+        return Response(schemas.delivery_body(deliveries.send_test(endpoint_id=endpoint_id)), status=202)
 
 
 def _owner(request: Request, account_id: int) -> endpoints.Owner:

@@ -6,13 +6,12 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from shop.event_feed import reading
 from shop.http.openapi import api_doc
-from shop.http.pagination import DEFAULT_PAGE, LARGEST_PAGE
+from shop.http.pagination import DEFAULT_PAGE
 from shop.http.validation import Input, Query, QueryNumber
 from shop.models import JournalLine
 from shop.outbound import public_addresses
-from shop.webhook_endpoints import deliveries, endpoints, sending
+from shop.webhook_endpoints import deliveries, endpoints
 from shop.webhook_models import WebhookDelivery, WebhookEndpoint
 
 api_doc.declare_members(
@@ -32,10 +31,6 @@ class EventsQuery(Query):
     type: str = ""
     limit: Annotated[QueryNumber, Field(ge=1)] = DEFAULT_PAGE
 
-    @property
-    def page_size(self) -> int:
-        return min(self.limit, LARGEST_PAGE)
-
 
 class FeedEventBody(BaseModel):
     """Something that happened. `data` depends on the type, and may get further members."""
@@ -51,13 +46,6 @@ class FeedPageBody(BaseModel):
 
     results: list[FeedEventBody]
     next: str
-
-
-def page_body(page: reading.Page) -> dict[str, Any]:
-    return {
-        "results": [sending.body_of(event) for event in page.events],
-        "next": reading.encode_cursor(page.cursor),
-    }
 
 
 Url = Annotated[str, Field(min_length=1, max_length=public_addresses.LONGEST_URL)]

@@ -18,7 +18,6 @@ from shop.http.request_body import Receive
 from shop.observability import logs, request_metrics
 from shop.rates import anonymous_calls
 
-HEALTH_PATH = "/healthz"
 WITHOUT_ACCOUNT = {views.API_PREFIX + path for path in ("auth/token", "auth/refresh", "users")}
 """Calls that look at no `Authorization`; their bodies are short."""
 SIGNED_BY_SENDER = views.API_PREFIX + "webhooks/"
@@ -40,7 +39,7 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
             await _send_response(
                 send, _close_after(response, refusal), _PRIVATE_HEADERS if is_private else _PUBLIC_HEADERS
             )
-        elif path == HEALTH_PATH and scope["method"] in views.PUBLIC_METHODS:
+        elif path == "/healthz" and scope["method"] in views.PUBLIC_METHODS:
             # As `shop.operations.health.healthz` responds.
             await request_body.read(fields, receive)
             name = logs.choose_request_id(fields.get(b"x-request-id", b"").decode("latin-1"))

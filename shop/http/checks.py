@@ -151,14 +151,16 @@ def _check_middleware(names: Sequence[str]) -> Found:
 
 
 def _settings() -> Found:
-    differing = [name for name, assumed in ASSUMED.items() if getattr(settings, name) != assumed]
-    for name, value in settings.REST_FRAMEWORK.items():
-        if value != ASSUMED_IN_REST_FRAMEWORK.get(name):
-            differing.append(f"REST_FRAMEWORK[{name!r}]")
-    for alias, database in connections.settings.items():
-        if database["ATOMIC_REQUESTS"]:
-            differing.append(f"DATABASES[{alias!r}]['ATOMIC_REQUESTS']")
-    for name in differing:
+    rest, databases = settings.REST_FRAMEWORK.items(), connections.settings.items()
+    for name in (
+        *(name for name, assumed in ASSUMED.items() if getattr(settings, name) != assumed),
+        *(
+            f"REST_FRAMEWORK[{name!r}]"
+            for name, value in rest
+            if value != ASSUMED_IN_REST_FRAMEWORK.get(name)
+        ),
+        *(f"DATABASES[{alias!r}]['ATOMIC_REQUESTS']" for alias, one in databases if one["ATOMIC_REQUESTS"]),
+    ):
         yield 7, f"{name} is set, which calls of the API don't follow."
 
 
@@ -242,5 +244,4 @@ def _catch_alls() -> Iterator[tuple[str, Any]]:
     """Views that take paths of the API which are nothing's, and no class of ours gives."""
     for probe in PROBES:
         with suppress(Resolver404):
-            match = get_resolver().resolve(f"{views.API_PREFIX}{probe}")
-            yield f"{views.API_PREFIX}{probe}", match.func
+            yield f"{views.API_PREFIX}{probe}", get_resolver().resolve(f"{views.API_PREFIX}{probe}").func

@@ -28,8 +28,7 @@ class AddressUnknown(Invalid):
             "The client's address can't be read: "
             "each proxy in front must append an address to `X-Forwarded-For`."
         )
-        wrong = {"field": "X-Forwarded-For", "code": "invalid", "detail": detail}
-        super().__init__(detail, errors=[wrong])
+        super().__init__(detail, errors=[{"field": "X-Forwarded-For", "code": "invalid", "detail": detail}])
 
 
 def from_request(request: HttpRequest | Request) -> str:
@@ -47,8 +46,7 @@ def choose(peer: str, forwarded: str) -> str:
     """
     if settings.TRUSTED_PROXIES < 1:
         return _normalize_address(peer) or peer
-    hops = forwarded.split(",")[-settings.TRUSTED_PROXIES :]
-    appended = [_normalize_address(hop) for hop in hops]
+    appended = [_normalize_address(hop) for hop in forwarded.split(",")[-settings.TRUSTED_PROXIES :]]
     if len(appended) < settings.TRUSTED_PROXIES or not all(appended):
         raise AddressUnknown
     return appended[0]
@@ -68,5 +66,4 @@ def _normalize_address(text: str) -> str:
         address = ip_address(text.strip())
     except ValueError:
         return ""
-    mapped = getattr(address, "ipv4_mapped", None)
-    return str(mapped or address)
+    return str(getattr(address, "ipv4_mapped", None) or address)

@@ -18,7 +18,6 @@ MAX_DEPTH = 32
 # An order of 50 lines has about 150. Parsing 64 KiB of unknown fields on the event loop would delay every
 # other call by 20 ms.
 MAX_SEPARATORS = 500
-MEDIA_TYPE = "application/json"
 CHARSET = re.compile(r'charset\s*=\s*"?([^\s";]*)')
 
 
@@ -52,7 +51,7 @@ def parse(body: bytes, content_type: str) -> Any:
         return {}
     if len(body) > settings.MAX_BODY_BYTES:
         raise TooLarge
-    require_utf_8(content_type, MEDIA_TYPE)
+    require_utf_8(content_type, "application/json")
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -93,8 +92,7 @@ def dump(data: Any, language: str = ENGLISH) -> bytes:
     """
     # Copied, because what orjson returns occupies 4 KiB or more, and a response may be kept while its request
     # waits.
-    render = partial(_render_lazy_text, language)
-    text = orjson.dumps(data, render, orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC)
+    text = orjson.dumps(data, partial(_render_lazy_text, language), orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC)
     return memoryview(text).tobytes()
 
 

@@ -147,8 +147,7 @@ def _beside(position: str, names: Sequence[str]) -> str | None:
 
 
 def _position_of(row: Model, names: Sequence[str]) -> str:
-    values = [getattr(row, _field(type(row), name).attname) for name in names]
-    return str(_position(values))
+    return str(_position([getattr(row, _field(type(row), name).attname) for name in names]))
 
 
 def _position(values: Sequence[Any] | None) -> str | None:

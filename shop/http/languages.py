@@ -13,9 +13,7 @@ MAX_HEADER_LENGTH = 200
 
 def choose(header: str | None) -> str:
     """The language for the value of an `Accept-Language` header; English for one that can't be read."""
-    if not header or len(header) > MAX_HEADER_LENGTH:
-        return ENGLISH
-    return _choose(header)
+    return _choose(header) if header and len(header) <= MAX_HEADER_LENGTH else ENGLISH
 
 
 def of_headers(headers: Iterable[tuple[bytes, bytes]]) -> str:

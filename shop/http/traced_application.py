@@ -44,8 +44,7 @@ def traced(application: Application) -> Application:
             "url.scheme": scope.get("scheme", "http"),
             "network.protocol.version": scope["http_version"],
         } | ({"url.path": route, "http.route": route} if route else {})
-        name = f"{method} {route}" if route else method
-        with tracing.continued(name, "", attributes, kind="server"):
+        with tracing.continued(f"{method} {route}" if route else method, "", attributes, kind="server"):
             await application(scope, receive, record)
 
     return answer

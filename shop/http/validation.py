@@ -27,7 +27,6 @@ MOST_ERRORS, LONGEST_FIELD = 20, 100
 """So that a response is small whatever the request was."""
 AS_TYPED = {"password"}
 """Fields whose text is not stored, and normalised where it is checked."""
-CONTAINERS = (dict, list)
 LARGEST_ID = 2**63 - 1
 # Large enough for any price, small enough that 50 lines of 1,000 of them fit a BIGINT.
 LARGEST_AMOUNT = 10**12
@@ -171,7 +170,7 @@ def without_nulls(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: without_nulls(part) for name, part in value.items() if part is not None}
     if isinstance(value, list):
-        return [without_nulls(part) if isinstance(part, CONTAINERS) else part for part in value]
+        return [without_nulls(part) if isinstance(part, (dict, list)) else part for part in value]
     return value
 
 

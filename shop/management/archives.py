@@ -75,8 +75,7 @@ def carry_paid_events(month: ArchivedMonth, rows: Sequence[Row]) -> Sums:
 
 def uncarry_paid_events(month: ArchivedMonth, rows: Sequence[Row]) -> Sums:
     """Forget these orders' events: their lines are back in this transaction."""
-    orders = _orders_of_paid_events(rows)
-    deleted, _ = ArchivedPaidEvent.objects.filter(pk__in=orders, month=month).delete()
+    deleted, _ = ArchivedPaidEvent.objects.filter(pk__in=_orders_of_paid_events(rows), month=month).delete()
     return {archived_months.PAID_EVENTS: deleted}
 
 

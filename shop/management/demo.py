@@ -6,6 +6,7 @@ Only missing rows are created, so seeding may be repeated, interrupted and resum
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from functools import partial
+from itertools import cycle
 from typing import Any
 
 from django.contrib.auth.hashers import make_password
@@ -31,13 +32,18 @@ from shop.models import SignOut
 Progress = Callable[[int], None]
 
 POINTS_AMOUNT = 10_000
-TOKEN_LIFETIME = timedelta(hours=24)
 BATCH_SIZE = 1_000
-PRODUCT_NAMES = ("Mug", "T-shirt", "Tote bag", "Notebook", "Poster", "Sticker set", "Cap", "Umbrella")
-PRICES = (12_000, 25_000, 18_000, 9_000, 15_000, 4_000, 22_000, 31_000)
+PRICES = {
+    "Mug": 12_000,
+    "T-shirt": 25_000,
+    "Tote bag": 18_000,
+    "Notebook": 9_000,
+    "Poster": 15_000,
+    "Sticker set": 4_000,
+    "Cap": 22_000,
+    "Umbrella": 31_000,
+}
 POOL, POOL_CODES = Campaign.CodeSource.POOL, 500
-OPENS_AFTER = timedelta(minutes=5)
-SALE_LASTS = timedelta(days=365)
 # Scarce products of the sales: the first delivery of each, and its limit for an account.
 LAMP = StockRow(0, "DROP-LAMP", "Desk lamp, numbered", 48_000, 20), 2
 CHAIR = StockRow(0, "DROP-CHAIR", "The last chair", 90_000, 1), None
@@ -79,18 +85,18 @@ def _open_accounts(names: Sequence[str], password: str) -> None:
 
 def seed_products(count: int, stock: int) -> None:
     """Create `DEMO-0001` and so on, each with `stock` units on hand."""
-    rows = []
-    for number in range(1, count + 1):
-        thing = (number - 1) % len(PRODUCT_NAMES)
-        name = f"{PRODUCT_NAMES[thing]} no. {number}"
-        rows.append(StockRow(0, f"DEMO-{number:04}", name, PRICES[thing], stock))
-    _create_missing(rows)
+    things = zip(range(1, count + 1), cycle(PRICES.items()), strict=False)
+    _create_missing(
+        [
+            StockRow(0, f"DEMO-{number:04}", f"{name} no. {number}", price, stock)
+            for number, (name, price) in things
+        ]
+    )
 
 
 def _create_missing(rows: Sequence[StockRow]) -> None:
     known = set(Product.objects.filter(sku__in=[row.sku for row in rows]).values_list("sku", flat=True))
-    missing = [row for row in rows if row.sku not in known]
-    importing.receive(missing, delivery_id=uuid7(), reason="Demo stock")
+    importing.receive([row for row in rows if row.sku not in known], delivery_id=uuid7(), reason="Demo stock")
 
 
 def seed_campaigns() -> int:
@@ -133,13 +139,13 @@ def seed_sales() -> int:
     now = clock.now()
     room = sale_terms.Terms(
         admission=Sale.Admission.QUEUE,
-        closes_at=now + SALE_LASTS,
+        closes_at=now + timedelta(days=365),
         rate_per_minute=30,
         admitted_for_seconds=300,
     )
     sales = (
         (sale_terms.Terms(name="Numbered pieces", opens_at=now), (LAMP, CHAIR)),
-        (sale_terms.Terms(name="Anniversary drop", opens_at=now + OPENS_AFTER), (PRINT,)),
+        (sale_terms.Terms(name="Anniversary drop", opens_at=now + timedelta(minutes=5)), (PRINT,)),
     )
     for terms, goods in sales:
         if not Sale.objects.filter(name=terms["name"]).exists():
@@ -180,4 +186,4 @@ def staff_token() -> str:
 
 
 def _token(user: User, sign_out_number: int) -> str:
-    return tokens.create_access_token(user, lifetime=TOKEN_LIFETIME, issued_after=sign_out_number)
+    return tokens.create_access_token(user, lifetime=timedelta(hours=24), issued_after=sign_out_number)

@@ -5,12 +5,11 @@ from django.core.management.base import CommandError
 
 from shop.accounts import accounts
 
-ID_PREFIX = "id:"
 HELP = "its username, or id:7 for the account with this number"
 
 
 def find(name: str) -> User:
-    number = name.removeprefix(ID_PREFIX)
+    number = name.removeprefix("id:")
     is_number = number != name and number.isascii() and number.isdecimal()
     account_id = int(number) if is_number else accounts.find_id_by_username(name)
     account = None if account_id is None else User.objects.filter(pk=account_id).first()

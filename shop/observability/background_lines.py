@@ -49,8 +49,7 @@ class BackgroundHandler(logging.Handler):
                 self.release()
                 # Not logged but written: it would wait behind others, or be dropped as well.
                 place = (__name__, logging.WARNING, __file__, 0)
-                line = logging.LogRecord(*place, "log lines dropped: %s", (dropped,), None)
-                self._write(self.format(line))
+                self._write(self.format(logging.LogRecord(*place, "log lines dropped: %s", (dropped,), None)))
 
     def _write(self, line: str) -> None:
         # An error: nothing reads standard error any more, and there is no other place for the line.

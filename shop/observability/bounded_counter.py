@@ -67,9 +67,3 @@ class BoundedCounter:
         self._kept.clear()
         self._values.clear()
         self._children.clear()
-
-
-def forget_values() -> None:
-    """Have room for values in every counter again (tests)."""
-    for counter in _counters:
-        counter.forget()

@@ -15,7 +15,6 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from shop.observability import gauges
 
-PREFIXES = ("firstcome_", "django_http_")
 NOT_DECLARING = {"tests", "migrations", "management", "mysql"}
 """Packages without declarations. `shop.db.mysql` needs mysqlclient, which the embedded shop has not."""
 ENTRY_POINTS = {"shop.asgi"}
@@ -42,7 +41,7 @@ def definitions() -> dict[str, Definition]:
             metric._documentation,
         )
         for metric in list(REGISTRY._collector_to_names)
-        if isinstance(metric, MetricWrapperBase) and metric._name.startswith(PREFIXES)
+        if isinstance(metric, MetricWrapperBase) and metric._name.startswith(("firstcome_", "django_http_"))
     ]
     found = [*counted, *(Definition(*gauge) for gauge in gauges.definitions())]
     return {definition.name: definition for definition in sorted(found)}

@@ -89,11 +89,9 @@ def _limited_statements() -> Iterator[None]:
     own.settings_dict = own.settings_dict | {"OPTIONS": options}
     connections[DEFAULT_DB_ALIAS] = own
     try:
+        name, factor = ("max_statement_time", 1) if own.mysql_is_mariadb else ("max_execution_time", 1000)
         with own.cursor() as cursor:
-            if own.mysql_is_mariadb:
-                cursor.execute("SET SESSION max_statement_time = %s", [STATEMENT_SECONDS])
-            else:
-                cursor.execute("SET SESSION max_execution_time = %s", [STATEMENT_SECONDS * 1000])
+            cursor.execute(f"SET SESSION {name} = %s", [STATEMENT_SECONDS * factor])
         yield
     finally:
         own.close()

@@ -28,7 +28,6 @@ REFUSALS = Counter(
 )
 UNNAMED_VIEW = "<unnamed view>"
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
-INVALID_METHOD = "<invalid method>"
 ADMIN = "admin"
 METHOD_NOT_ALLOWED = 405
 
@@ -55,9 +54,9 @@ def count_request(view: str, method: str | None, status: int, seconds: float) ->
     durations of all the admin's pages.
     """
     if method not in METHODS or status == METHOD_NOT_ALLOWED:
-        method = INVALID_METHOD
+        method = "<invalid method>"
     view = view or UNNAMED_VIEW
-    _response_counter(view, method, status).inc()
+    _response_counter(status, view, method).inc()
     _latency_histogram(view, method).observe(seconds)
 
 
@@ -65,14 +64,8 @@ def count_refusal(view: str, status: int, code: str) -> None:
     _refusal_counter(view or UNNAMED_VIEW, status, code).inc()
 
 
-@lru_cache(maxsize=4_096)
-def _response_counter(view: str, method: str, status: int) -> Counter:
-    return RESPONSES.labels(str(status), view, method)
-
-
-@lru_cache(maxsize=4_096)
-def _refusal_counter(view: str, status: int, code: str) -> Counter:
-    return REFUSALS.labels(view, str(status), code)
+_response_counter = lru_cache(maxsize=4_096)(RESPONSES.labels)
+_refusal_counter = lru_cache(maxsize=4_096)(REFUSALS.labels)
 
 
 @lru_cache(maxsize=1_024)

@@ -102,10 +102,9 @@ def _shared(name: str, origins: Sequence[str], attributes: Attributes | None) ->
     finally:
         back, began_at = [_trace.Link(span.get_span_context())], getattr(span, "start_time", None)
         for other in others:
-            part = _tracer.start_span(
+            _tracer.start_span(
                 name, _context(other), attributes=attributes, links=back, start_time=began_at
-            )
-            part.end()
+            ).end()
 
 
 @contextmanager

@@ -53,9 +53,5 @@ def age_seconds(name: str) -> float | None:
     return None if written is None else max(0.0, clock.now().timestamp() - float(written))
 
 
-def forget_own() -> None:
-    _own.clear()
-
-
 def _key(name: str) -> str:
     return f"firstcome:heartbeat:{name}"

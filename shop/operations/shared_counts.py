@@ -100,8 +100,7 @@ class Sharing:
         is_next, self._last_second = second == self._last_second + 1, second
         if last is None or not is_next:
             return False
-        counted = {name: total - last[name] for name, total in self._last.items() if total > last[name]}
-        _add(second, counted)
+        _add(second, {name: total - last[name] for name, total in self._last.items() if total > last[name]})
         return True
 
 

@@ -188,12 +188,11 @@ def _find_open_work(account_id: int) -> list[str]:
     """Each open row by its kind, id and status; none where the account may be erased."""
     unsettled = Q(status__in=UNSETTLED) | Q(refunding_amount__gt=0)
     refunds = Refund.objects.filter(order__account_id=account_id).exclude(status=Refund.Status.SUCCEEDED)
-    unfinished = (Saga.State.RUNNING, Saga.State.STUCK)
     own: dict[str, QuerySet[Any]] = {
         "order": Order.objects.filter(account_id=account_id, status__in=(*OPEN, Order.Status.REFUNDING)),
         "payment": Payment.objects.filter(unsettled, account_id=account_id),
         "refund": refunds,
-        "saga": registry.sagas_of(account_id).filter(state__in=unfinished),
+        "saga": registry.sagas_of(account_id).filter(state__in=(Saga.State.RUNNING, Saga.State.STUCK)),
         "confirmation": Confirmation.objects.filter(account_id=account_id),
         "queue ticket": QueueTicket.objects.filter(account_id=account_id, status=QueueTicket.Status.WAITING),
     }

@@ -10,8 +10,6 @@ from shop.http import json_format
 from shop.models import JournalLine
 from shop.personal_data import registry
 
-EXPORTED = "exported"
-
 
 def export(*, account_id: int, reason: str) -> bytes:
     """Read the account's rows of every model, record the export in the journal, and return the document.
@@ -20,7 +18,7 @@ def export(*, account_id: int, reason: str) -> bytes:
     line is written first: no export is without one. `archived` are the files that may have more of its rows.
     """
     transactions.run_or_savepoint(
-        lambda: accounts.note_change(EXPORTED, account_id, after={}, detail=reason), transactions.ONCE
+        lambda: accounts.note_change("exported", account_id, after={}, detail=reason), transactions.ONCE
     )
     archived = archived_months.as_json(archived_months.read_all())
     tables = {

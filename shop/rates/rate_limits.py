@@ -310,8 +310,7 @@ async def counting_wrong_codes(account_id: int, address: str) -> AsyncIterator[N
 
 def read_usages(account_id: int) -> list[Usage]:
     """How much of each limit the account has used now, by the counts of all processes."""
-    usages = [limit.read_usage(account_id) for limit in LIMITS]
-    return [usage for usage in usages if usage]
+    return [usage for usage in [limit.read_usage(account_id) for limit in LIMITS] if usage]
 
 
 def synchronize() -> None:

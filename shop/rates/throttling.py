@@ -65,16 +65,18 @@ _windows: dict[str, deque[float]] = {}
 
 def count_attempt(attempts: Sequence[Attempt]) -> None:
     """Count one attempt in all the given windows, or raise `Throttled` and count it in none."""
-    keys = {_redis_key(limit, subject): limit for limit, subject in attempts}
+    keys = {
+        # The braces put all windows on one node of a Redis Cluster, as a script requires.
+        f"firstcome:{{throttle}}:{limit.name}:{hashlib.sha256(subject.encode()).hexdigest()}": limit
+        for limit, subject in attempts
+    }
     numbers = [number for limit in keys.values() for number in (limit.times, limit.seconds)]
     microseconds = redis_client.attempt(
         lambda client: client.eval(COUNT_SCRIPT, len(keys), *keys, secrets.token_hex(8), *numbers),
         otherwise=None,
     )
-    if microseconds is None:
-        seconds = _count_in_memory(keys, time.monotonic())
-    else:
-        seconds = float(str(microseconds)) / 1_000_000
+    is_counted = microseconds is not None
+    seconds = float(str(microseconds)) / 1e6 if is_counted else _count_in_memory(keys, time.monotonic())
     if seconds > 0:
         raise Throttled(_("Too many attempts; wait a while."), retry_after=math.ceil(seconds))
 
@@ -96,11 +98,6 @@ def clear_memory() -> None:
     """Empty the windows in memory (tests)."""
     with _mutex:
         _windows.clear()
-
-
-def _redis_key(limit: Limit, subject: str) -> str:
-    # The braces put all windows on one node of a Redis Cluster, as a script requires.
-    return f"firstcome:{{throttle}}:{limit.name}:{hashlib.sha256(subject.encode()).hexdigest()}"
 
 
 def _count_in_memory(keys: dict[str, Limit], now: float) -> float:

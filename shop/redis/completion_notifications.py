@@ -64,8 +64,7 @@ async def wait(
     False without waiting while the process stops, when `WAITING_REQUESTS` already wait in it, or
     `most_of_owner` of the account `owner`. A check during the wait that raises `Overloaded` is repeated.
     """
-    most = MOST_OF_ONE_OWNER if most_of_owner is None else most_of_owner
-    with _register(name, owner, most) as signal:
+    with _register(name, owner, MOST_OF_ONE_OWNER if most_of_owner is None else most_of_owner) as signal:
         if begin:
             begin()
         elif await is_settled():

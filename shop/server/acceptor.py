@@ -9,7 +9,7 @@ import mmap
 import os
 import socket
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 BACKLOG = 10_240
 MAX_LEAD = 2
@@ -38,10 +38,6 @@ class ConnectionCounts:
     def lowest(self) -> int:
         """The smallest count among workers that accept connections. Raises `ValueError` if there are none."""
         return min(count for count in self.slots if count != ABSENT)
-
-    def free_slot(self, taken: Iterator[int]) -> int:
-        """The first slot that is not taken. Raises `ValueError` if all are."""
-        return min(set(range(len(self.slots))) - set(taken))
 
 
 class Acceptor:

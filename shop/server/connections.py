@@ -3,7 +3,7 @@
 Each table is ordered by time: one sweep per second reads only overdue entries, and no request sets a timer.
 """
 
-from itertools import chain, takewhile
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from prometheus_client import Counter, Gauge
@@ -90,12 +90,8 @@ class Connections(ServerState):
             connection.refuse_late_head()
         for connection in _overdue(self.bodies, now - BODY_SECONDS):
             connection.cut_late_body()
-        idle_seconds = STOPPING_IDLE_SECONDS if self.is_stopping else IDLE_SECONDS
-        idle, lingering = (
-            _overdue(self.idle, now - idle_seconds),
-            _overdue(self.lingering, now - LINGER_SECONDS),
-        )
-        for connection in chain(idle, lingering):
+        idle_since = now - (STOPPING_IDLE_SECONDS if self.is_stopping else IDLE_SECONDS)
+        for connection in _overdue(self.idle, idle_since) + _overdue(self.lingering, now - LINGER_SECONDS):
             connection.close()
         for connection, (since, bytes_before) in list(self.unsent.items()):
             bytes_now = connection.transport.get_write_buffer_size()

@@ -17,18 +17,13 @@ DISCONNECTED: ASGIReceiveEvent = {"type": "http.disconnect"}
 class Sender:
     """The transport as an exchange sees it: `close` waits until the client can read the response."""
 
-    __slots__ = ("_connection", "is_closing", "write")
+    __slots__ = ("close", "is_closing", "server_state", "write")
 
     def __init__(self, connection: "Protocol") -> None:
-        self._connection = connection
         self.write = connection.transport.write
         self.is_closing = connection.transport.is_closing
-
-    def close(self) -> None:
-        self._connection.end_after_response()
-
-    def is_server_stopping(self) -> bool:
-        return self._connection.server_state.is_stopping
+        self.close = connection.end_after_response
+        self.server_state = connection.server_state
 
 
 class Exchange(RequestResponseCycle):
@@ -102,7 +97,7 @@ class Exchange(RequestResponseCycle):
 
     async def send_500_response(self) -> None:
         """Respond for an application that failed, or was cancelled because the server stops."""
-        refuse = refusals.stopped if self.transport.is_server_stopping() else refusals.failed
+        refuse = refusals.stopped if self.transport.server_state.is_stopping else refusals.failed
         response = refuse(self.scope["headers"])
         request_metrics.count_refusal("", response.status_code, response.code)
         headers = [(name.lower().encode(), value.encode()) for name, value in response.headers.items()]

@@ -131,7 +131,7 @@ class Supervisor:
             worker.stop(within_seconds=self._stop_seconds)
 
     def _start(self) -> None:
-        slot = self._counts.free_slot(worker.slot for worker in self._workers)
+        slot = min(set(range(len(self._counts.slots))) - {worker.slot for worker in self._workers})
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         descriptors = self._listener.fileno(), self._counts_file, theirs.fileno()

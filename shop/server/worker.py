@@ -41,10 +41,6 @@ class Places:
         listener, counts, lifeline, slot = map(int, text.split(","))
         return cls(socket.socket(fileno=listener), counts, slot, socket.socket(fileno=lifeline))
 
-    @classmethod
-    def alone(cls, listener: socket.socket) -> "Places":
-        return cls(listener, ConnectionCounts.create(slots=1))
-
 
 def serve(application: str, places: Places, *, stop_seconds: int) -> None:
     """Serve in this process until a signal to stop; then end in time, even with requests in progress."""

@@ -15,7 +15,7 @@ from inventory import products
 from inventory.tests.factories import ProductFactory
 from shop.celery import app
 from shop.models import JournalLine
-from shop.operations.doctor import clocks, databases, start, stores, work
+from shop.operations.doctor import databases, start, stores, work
 from shop.operations.doctor.findings import Finding
 from shop.redis import redis_client
 from shop.tests import servers
@@ -184,7 +184,7 @@ def test_an_unavailable_redis_is_otherwise_a_warning(broker: OwnRedis) -> None:
 
     assert levels(stores.redis()) == {"Redis": "warning"}
     assert levels(stores.broker()) == {"visibility timeout": "ok", "broker": "warning"}
-    assert levels(clocks.examine()) == {"database clock": "ok"}
+    assert levels(start.clocks()) == {"database clock": "ok"}
 
 
 @pytest.mark.parametrize(("seconds", "level"), [(120, "danger"), (90, "danger"), (121, "ok"), (600, "ok")])
@@ -209,7 +209,7 @@ def test_an_unavailable_database_is_a_danger() -> None:
     [(0.0, "ok"), (0.9, "ok"), (-1.1, "warning"), (1.9, "warning"), (2.1, "danger"), (-3600.0, "danger")],
 )
 def test_a_clock_skew_is_reported(skew: float, level: str) -> None:
-    assert clocks.clock_finding("database clock", skew).level == level
+    assert start.clock_finding("database clock", skew).level == level
 
 
 @pytest.mark.parametrize(

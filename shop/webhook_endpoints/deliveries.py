@@ -136,8 +136,7 @@ def send_test(*, endpoint_id: UUID) -> WebhookDelivery:
 def delete_old() -> int:
     """Delete the log's rows after `EVENT_RETENTION_SECONDS`, except what is pending. Returns how many."""
     cutoff = clock.now() - timedelta(seconds=settings.EVENT_RETENTION_SECONDS)
-    rows = WebhookDelivery.objects.filter(created_at__lt=cutoff).exclude(status=PENDING)
-    return key_walks.delete(rows)
+    return key_walks.delete(WebhookDelivery.objects.filter(created_at__lt=cutoff).exclude(status=PENDING))
 
 
 def oldest_pending_seconds() -> float:

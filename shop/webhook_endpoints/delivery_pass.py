@@ -190,8 +190,7 @@ def _read_feed(
             endpoint=str(endpoint.pk),
             positions=deleted - endpoint.position,
         )
-    position = max(endpoint.position, deleted)
-    page = reading.read_page(after=position, patterns=endpoint.events, limit=limit)
+    page = reading.read_page(after=max(endpoint.position, deleted), patterns=endpoint.events, limit=limit)
     orders = {event.order_id for event in page.events if event.order_id} - batch.jobs_by_order.keys()
     theirs = pending.filter(order_id__in=orders).values_list("order_id")
     waiting |= dict(theirs.annotate(due_at=Max("next_attempt_at")).order_by())
@@ -337,8 +336,7 @@ def _record_health(row: WebhookEndpoint, attempts: Sequence[Attempt], now: datet
         rest = timedelta(seconds=backoff.pause_seconds(max(1, row.failures)))
         row.next_attempt_at = None if has_answered else now + rest
         if _is_given_up(row.failing_since, now):
-            by = WebhookEndpoint.DisabledBy.FAILURES
-            endpoints.disable(row, by=by, error=failed[-1].error, at=now)
+            endpoints.disable(row, by=WebhookEndpoint.DisabledBy.FAILURES, error=failed[-1].error, at=now)
 
 
 def _count(jobs: Iterable[Job]) -> None:

@@ -16,7 +16,7 @@ from django.db.models import Count, Q, QuerySet
 from shop import clock
 from shop.concurrency.thread_pool import ThreadPool
 from shop.db import key_walks, transactions
-from shop.errors import NotFound, Rejected, invalid_field
+from shop.errors import Rejected, invalid_field, required
 from shop.event_feed import catalogue, reading
 from shop.events import journal
 from shop.lazy_texts import mark as _
@@ -308,10 +308,8 @@ def _lock(endpoint_id: UUID) -> WebhookEndpoint:
 
 
 def _get(endpoint_id: UUID, endpoints: "QuerySet[WebhookEndpoint]") -> WebhookEndpoint:
-    endpoint = endpoints.filter(pk=endpoint_id).first()
-    if endpoint is None:
-        raise NotFound(_("There is no webhook endpoint {id}.", id=str(endpoint_id)))
-    return endpoint
+    text = _("There is no webhook endpoint {id}.", id=str(endpoint_id))
+    return required(endpoints.filter(pk=endpoint_id).first(), text)
 
 
 def _former_secrets(endpoint: WebhookEndpoint, at: datetime) -> list[list[str]]:

@@ -33,8 +33,7 @@ class Command(BaseCommand):
     ) -> None:
         if since and until and until <= since:
             raise CommandError("--until must come after --since; nothing was compared.")
-        chosen = Fix.EVERYTHING if fix else Fix.NOTHING
-        run = reconciling.reconcile(since=since, until=until, fix=chosen)
+        run = reconciling.reconcile(since=since, until=until, fix=Fix.EVERYTHING if fix else Fix.NOTHING)
         self.stdout.write(_as_json(run) if json else _in_words(run))
         if not reconciling.is_clean(run):
             sys.exit(1)

@@ -172,8 +172,7 @@ def grant_points(request: HttpRequest, account: User) -> Action:
             text = gettext(
                 "Nothing is granted yet: another operator has to approve %(amount)s for %(account)s."
             )
-            amount = format_amount(granted.arguments["amount"])
-            return text % {"amount": amount, "account": account.username}
+            return text % {"amount": format_amount(granted.arguments["amount"]), "account": account.username}
         return gettext("%(amount)s granted to %(account)s, whose balance is %(balance)s.") % {
             "amount": format_amount(granted.amount),
             "account": account.username,
@@ -264,9 +263,8 @@ def enable(request: HttpRequest, account: User) -> Action:
 def export(request: HttpRequest, account: User) -> Action:
     def respond(data: Mapping[str, Any]) -> HttpResponse:
         document = account_export.export(account_id=account.pk, reason=data["reason"])
-        name = f'attachment; filename="account-{account.pk}.json"'
         headers = {
-            "Content-Disposition": name,
+            "Content-Disposition": f'attachment; filename="account-{account.pk}.json"',
             "Cache-Control": "no-store",
             "Content-Type": "application/json",
         }

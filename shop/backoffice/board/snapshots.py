@@ -32,7 +32,6 @@ APPS = ("coupons", "orders")
 # Answers to requests for a coupon that are no refusals.
 NOT_REFUSED = {"issued", "repeated", "pending"}
 CODES_SHOWN = 6
-SALE_ENTRIES = ("waiting", "admitted", "used", "expired")
 ORDER_EVENTS = ("placed", "paid", "payment_failed")
 LOCKS = {"row_lock_waits_total": "lock_waits", "deadlocks_total": "deadlocks"}
 SHOP_MEMBERS = ("orders", "in_doubt", "in_doubt_oldest_seconds", "disputes", "stuck", "unfinished")
@@ -219,7 +218,7 @@ def _entries(sale: Figures, shop: Figures) -> Figures | None:
     counted = shop["sale_entries"].get(sale["id"])
     if sale["rate_per_minute"] is None or counted is None:
         return None
-    entries = {status: counted.get(status, 0) for status in SALE_ENTRIES}
+    entries = {status: counted.get(status, 0) for status in ("waiting", "admitted", "used", "expired")}
     # What the positions say, which are read more often than the entries are counted.
     return entries if sale["waiting"] is None else entries | {"waiting": sale["waiting"]}
 

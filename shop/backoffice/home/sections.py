@@ -78,10 +78,9 @@ class Work:
 def stuck_sagas(request: HttpRequest) -> Work:
     """Sagas that need an operator, the earliest deadline first."""
     number = saga_status.count_needing_operator(most=COUNTED)
-    rows = [_saga_row(saga) for saga in saga_status.read_needing_operator(most=ROWS_SHOWN)] if number else []
     return _listed(
         number,
-        rows,
+        [_saga_row(saga) for saga in saga_status.read_needing_operator(most=ROWS_SHOWN)] if number else [],
         unit=ngettext("needs an operator", "need an operator", number),
         note=_("The earliest deadline is first."),
         calm=_("Nothing to do: no saga needs an operator."),
@@ -92,18 +91,16 @@ def stuck_sagas(request: HttpRequest) -> Work:
 
 def waiting_approvals(request: HttpRequest) -> Work:
     """What operators asked for and nobody has decided, the oldest first."""
-    waiting = Approval.objects.filter(status=Approval.Status.WAITING)
-    number, found = _read(waiting, "id")
-    rows = [
-        Row(
-            link=link(approvals.ACTS[one.kind].title, "admin:shop_approval_change", one.pk),
-            detail=" · ".join([one.subject, one.asker_name, ago(one.asked_at), one.reason]),
-        )
-        for one in found
-    ]
+    number, found = _read(Approval.objects.filter(status=Approval.Status.WAITING), "id")
     return _listed(
         number,
-        rows,
+        [
+            Row(
+                link=link(approvals.ACTS[one.kind].title, "admin:shop_approval_change", one.pk),
+                detail=" · ".join([one.subject, one.asker_name, ago(one.asked_at), one.reason]),
+            )
+            for one in found
+        ],
         unit=ngettext("waits for a second operator", "wait for a second operator", number),
         note=_("The oldest is first."),
         calm=_("Nothing to do: nothing waits for an approval."),
@@ -136,18 +133,17 @@ def payments_in_doubt(request: HttpRequest) -> Work:
 def open_disputes(request: HttpRequest) -> Work:
     """Disputes that await the shop's answer at the gateway, or its decision, the one due first first."""
     number, found = _read(disputes.open_disputes(), "due_at", "id")
-    rows = [
-        Row(
-            link=link(dispute.payment_id, "admin:payments_payment_change", dispute.payment_id),
-            detail=_joined(
-                format_amount(dispute.amount), dispute.due_at and f"{dispute.due_at:%Y-%m-%d %H:%M}"
-            ),
-        )
-        for dispute in found
-    ]
     return _listed(
         number,
-        rows,
+        [
+            Row(
+                link=link(dispute.payment_id, "admin:payments_payment_change", dispute.payment_id),
+                detail=_joined(
+                    format_amount(dispute.amount), dispute.due_at and f"{dispute.due_at:%Y-%m-%d %H:%M}"
+                ),
+            )
+            for dispute in found
+        ],
         unit=ngettext("charge is disputed", "charges are disputed", number),
         note=_("Answer them at the gateway, each until its time. Their amounts can't be refunded meanwhile."),
         calm=_("Nothing to do: no charge is disputed."),
@@ -254,21 +250,20 @@ def products_low_on_stock(request: HttpRequest) -> Work:
     cut = _("Only the %(count)s products with the highest thresholds are looked at.")
     more = "" if low.is_complete else " " + cut % {"count": f"{stock_reports.MOST_CHECKED:,}"}
     text = _("%(available)s available, low at %(threshold)s")
-    rows = [
-        Row(
-            link=link(product, "product-page", product.pk),
-            label=status_label(products.state(product)),
-            detail=text
-            % {
-                "available": f"{product.available:,}",
-                "threshold": f"{product.low_stock_threshold or 0:,}",
-            },
-        )
-        for product in low.products[:ROWS_SHOWN]
-    ]
     return _listed(
         number,
-        rows,
+        [
+            Row(
+                link=link(product, "product-page", product.pk),
+                label=status_label(products.state(product)),
+                detail=text
+                % {
+                    "available": f"{product.available:,}",
+                    "threshold": f"{product.low_stock_threshold or 0:,}",
+                },
+            )
+            for product in low.products[:ROWS_SHOWN]
+        ],
         unit=ngettext("product is at its threshold", "products are at their threshold", number),
         note=_("The one that is furthest below its threshold is first.") + more,
         calm=_("Nothing to do: every product with a threshold has more than it.") + more,
@@ -350,8 +345,7 @@ def _running(
 ) -> Work:
     """What runs, which is work while some of it is paused."""
     number = sum(one.paused_at is not None for one in running)
-    sees_board = request.user.has_perms(board_page.PERMISSIONS)
-    board = [link(_("Launch board"), "board:page")] if sees_board else []
+    board = [link(_("Launch board"), "board:page")] if request.user.has_perms(board_page.PERMISSIONS) else []
     return Work(
         state=State.WORK if number else State.CALM,
         number=f"{len(running)}{'' if is_all else '+'}",

@@ -83,8 +83,7 @@ class Finder(NamedTuple):
     def _hit(self, row: Model, match: Match) -> Hit:
         page = self.page or f"admin:{row._meta.app_label}_{row._meta.model_name}_change"
         detail = " · ".join(str(part) for part in self.detail(row) if part)
-        title = str(getattr(row, self.title))
-        return Hit(str(self.kind), title, detail, reverse(page, args=[row.pk]), match)
+        return Hit(str(self.kind), str(getattr(row, self.title)), detail, reverse(page, args=[row.pk]), match)
 
 
 def _holders(term: str, most: int) -> Found:

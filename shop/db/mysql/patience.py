@@ -36,10 +36,10 @@ def statement_limit(connection: BaseDatabaseWrapper, *, seconds: int) -> Iterato
     if connection.vendor != "mysql":
         yield
         return
-    if getattr(connection, "mysql_is_mariadb", False):
-        variable, limit = "max_statement_time", seconds
-    else:
-        variable, limit = "max_execution_time", seconds * 1000
+    is_mariadb = getattr(connection, "mysql_is_mariadb", False)
+    variable, limit = (
+        ("max_statement_time", seconds) if is_mariadb else ("max_execution_time", seconds * 1000)
+    )
     usual = connection.settings_dict
     begin = usual["OPTIONS"].get("init_command")
     begin = f"{begin}, SESSION" if begin else "SET SESSION"

@@ -10,21 +10,6 @@ from drf_spectacular.openapi import AutoSchema
 
 from shop.http.openapi import api_doc
 
-RETRY_AFTER = {
-    "schema": {"type": "integer"},
-    "description": "Seconds to wait before a retry.",
-    "required": True,
-}
-RETRY_AFTER_409 = {
-    "schema": {"type": "integer"},
-    "description": "Seconds to wait before a retry, if the conflict is temporary.",
-}
-REPLAYED = {
-    "schema": {"type": "string", "enum": ["true"]},
-    "description": "This is the recorded answer of an earlier call with the key.",
-}
-LOCATION = {"schema": {"type": "string"}, "description": "The address of the created resource."}
-CHALLENGE = {"schema": {"type": "string"}, "description": "`Bearer`"}
 API_KEY_SCHEME = {
     "type": "http",
     "scheme": "bearer",
@@ -38,7 +23,6 @@ REFUSALS_OF_KEYS = {
     403: ["account_refused", "scope_missing"],
     429: ["throttled"],
 }
-METHODS = {"get", "post", "put", "patch", "delete"}
 
 
 class Operations(AutoSchema):
@@ -87,7 +71,7 @@ def add_generic_refusals(result: Any, generator: Any, request: Any, public: bool
 
 def _operations(result: Any) -> Iterator[tuple[str, Any]]:
     for path, item in result["paths"].items():
-        for method in METHODS & item.keys():
+        for method in {"get", "post", "put", "patch", "delete"} & item.keys():
             yield path, item[method]
 
 
@@ -144,13 +128,29 @@ def _add_headers(operation: Any) -> None:
     for status, response in operation["responses"].items():
         headers = response.get("headers", {})
         if status in {"429", "503"}:
-            headers["Retry-After"] = RETRY_AFTER
+            headers["Retry-After"] = {
+                "schema": {"type": "integer"},
+                "description": "Seconds to wait before a retry.",
+                "required": True,
+            }
         if status == "409":
-            headers["Retry-After"] = RETRY_AFTER_409
+            headers["Retry-After"] = {
+                "schema": {"type": "integer"},
+                "description": "Seconds to wait before a retry, if the conflict is temporary.",
+            }
         if status == "401":
-            headers["WWW-Authenticate"] = CHALLENGE
+            headers["WWW-Authenticate"] = {"schema": {"type": "string"}, "description": "`Bearer`"}
         if _is_keyed(operation) and status in {"200", "201", "202", "402"}:
-            headers |= {"Idempotency-Replayed": REPLAYED, "Location": LOCATION}
+            headers |= {
+                "Idempotency-Replayed": {
+                    "schema": {"type": "string", "enum": ["true"]},
+                    "description": "This is the recorded answer of an earlier call with the key.",
+                },
+                "Location": {
+                    "schema": {"type": "string"},
+                    "description": "The address of the created resource.",
+                },
+            }
         if headers:
             response["headers"] = headers
 

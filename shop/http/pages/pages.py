@@ -90,8 +90,7 @@ async def _render(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive)
     require_utf_8(fields.get(b"content-type", b"").decode("latin-1"))
     if scope["method"] == "POST" and PASSWORD_PATHS.fullmatch(_path(scope)):
         return await _render_in_turn(scope, fields, receive)
-    upload = _deferred_upload(scope, fields, receive)
-    body = upload or BytesIO(await request_body.read(fields, receive))
+    body = _deferred_upload(scope, fields, receive) or BytesIO(await request_body.read(fields, receive))
     render = partial(_render_page, scope, fields, body)
     pool = SCRAPE_POOL if scope["path"] == middleware.METRICS_PATH else None
     return await event_loop.run_in_thread(render, **thread_share(scope), pool=pool)

@@ -97,9 +97,3 @@ def respond(
 def open_count() -> int:
     """How many responses are being made in this process."""
     return len(_open)
-
-
-def release_all() -> None:
-    """Release every place, for tests that end with open responses."""
-    with _mutex:
-        _open.clear()

@@ -107,7 +107,13 @@ class Command(migrate.Command):
                 if error.args[0] not in (transactions.LOCK_WAIT, transactions.DEADLOCK):
                     raise
                 if not left:
-                    raise CommandError(_blocked_message(attempts)) from error
+                    raise CommandError(
+                        f"A table was in use by a long transaction for {LOCK_WAIT_SECONDS} s, {attempts} "
+                        "times: by an audit, a dump, or another one (SHOW FULL PROCESSLIST). The "
+                        "statement that needed the table was not applied; earlier migrations were. No "
+                        "statement waits for it any more, and the old processes may go on. Run migrate "
+                        "again when that transaction has ended: it resumes where it stopped."
+                    ) from error
             self.stderr.write(
                 f"\nA table is in use by a long transaction; next attempt in {PAUSE_SECONDS} s."
             )
@@ -136,12 +142,3 @@ def _lock_holder(connection: BaseDatabaseWrapper, name: str) -> str:
     user, host, seconds, state = row
     doing = f"for {seconds} s in the state “{state}”" if state else f"idle for {seconds} s"
     return f"Its lock is held by connection {holder} of {user} from {host}, {doing}."
-
-
-def _blocked_message(attempts: int) -> str:
-    return (
-        f"A table was in use by a long transaction for {LOCK_WAIT_SECONDS} s, {attempts} times: by an audit, "
-        "a dump, or another one (SHOW FULL PROCESSLIST). The statement that needed the table was not "
-        "applied; earlier migrations were. No statement waits for it any more, and the old processes may go "
-        "on. Run migrate again when that transaction has ended: it resumes where it stopped."
-    )

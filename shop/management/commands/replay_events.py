@@ -43,8 +43,7 @@ class Command(BaseCommand):
         if others := set(ids) - {line.event_id for line in dead}:
             names = ", ".join(sorted(map(str, others)))
             raise CommandError(f"Not dead, so nothing was replayed: {names}.")
-        wanted = [line.pk for line in dead if all or line.event_id in ids]
-        replayed = replaying.replay(wanted, reason=reason)
+        replayed = replaying.replay([line.pk for line in dead if all or line.event_id in ids], reason=reason)
         left = [line for line in dead if line.pk not in replayed]
         if json:
             self.stdout.write(_as_json([line for line in dead if line.pk in replayed], left))

@@ -24,7 +24,6 @@ from structlog import get_logger
 log = get_logger(__name__)
 FORMAT = 1
 PARTIAL = ".partial"
-MANIFEST = ".json"
 # Lines of JSON repeat themselves so much that a higher level takes twice as long for a tenth less.
 COMPRESSION = 3
 _BUFFER = 1 << 20
@@ -188,7 +187,7 @@ def publish(partial: Path, final: Path) -> None:
 
 def write_manifest(path: Path, described: Mapping[str, Any]) -> None:
     """Write what the shop keeps of the file beside it, for people and their tools."""
-    manifest = path.with_name(path.name + MANIFEST)
+    manifest = path.with_name(path.name + ".json")
     beside = manifest.with_name(manifest.name + PARTIAL)
     with open(beside, "w", opener=_private) as file:
         file.write(json.dumps(described, indent=2) + "\n")

@@ -36,7 +36,6 @@ DESCRIBED = ("table", "month", "part", "file", "sha256", "rows", "first_key", "l
 Progress = Callable[[str, int], None]
 """Called with what is done to rows, and how many are done so far."""
 Failpoint = Callable[[str], None]
-FORGET_HINT = "If it is lost, --forget-lost-file begins anew: no row is deleted yet."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,11 +197,10 @@ def _record(
 
 
 def note(what: str, record: ArchivedMonth, reason: str, **more: Any) -> None:
-    after = {"file": record.file, "sha256": record.sha256, "rows": record.rows, "part": record.part}
     journal.note(
         what=what,
         subject=subject(record.table, record.month),
-        after=after | more,
+        after={"file": record.file, "sha256": record.sha256, "rows": record.rows, "part": record.part} | more,
         detail=reason,
         reference=record.archive_id.hex,
         is_internal=True,
@@ -219,7 +217,12 @@ def _find_file(record: ArchivedMonth, folder: Path) -> Path:
     if not path.exists() and not unnamed.exists():
         raise ArchiveFailed(
             f"{record.month} is being archived into {record.file}, which is not in {folder}:"
-            " name the folder in which it is." + ("" if record.removed else f" {FORGET_HINT}")
+            " name the folder in which it is."
+            + (
+                ""
+                if record.removed
+                else " If it is lost, --forget-lost-file begins anew: no row is deleted yet."
+            )
         )
     with archive_files.reading(path if path.exists() else unnamed) as file:
         archive_files.require_same(file, size=record.size, sha256=record.sha256)
@@ -262,8 +265,7 @@ def work_through(
     for batch in archive_files.batches(lines, options.pace.size):
         began_at = time.monotonic()
         options.failpoint(f"{point} begins")
-        transaction = partial(transactions.run, partial(work, batch), transactions.REPEATABLE)
-        pacing.run_patiently(transaction)
+        pacing.run_patiently(partial(transactions.run, partial(work, batch), transactions.REPEATABLE))
         options.failpoint(f"{point} committed")
         done += len(batch)
         options.on_progress(what, done)

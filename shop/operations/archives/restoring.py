@@ -40,8 +40,7 @@ def _check(file: BufferedReader, path: Path, tables: Mapping[str, ArchiveTable])
     record = ArchivedMonth.objects.filter(archive_id=UUID(header.archive)).first()
     if record is None:
         subject, what = archiving.subject(header.table, header.month), "archive.restored"
-        restored = JournalLine.objects.filter(subject=subject, what=what, reference=header.archive)
-        if not restored.exists():
+        if not JournalLine.objects.filter(subject=subject, what=what, reference=header.archive).exists():
             raise ArchiveFailed(
                 f"{path} was not archived by this shop, or the database is older than the file: nothing was"
                 " done."

@@ -85,8 +85,7 @@ def _compared_from() -> datetime | None:
         return None
     if not state.swept_position:
         return BEGINNING
-    retention = timedelta(seconds=settings.EVENT_RETENTION_SECONDS)
-    return max(kept.at, clock.now() - retention) + SLACK
+    return max(kept.at, clock.now() - timedelta(seconds=settings.EVENT_RETENTION_SECONDS)) + SLACK
 
 
 def _ends_of_gaps() -> list[int]:

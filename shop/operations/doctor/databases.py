@@ -57,7 +57,11 @@ def examine() -> Iterator[Finding]:
             f"the restore into {name} was interrupted" if is_half else "none was interrupted",
             is_half,
         )
-        yield buffer_pool(variables, _index_bytes())
+        [[index_bytes]] = _ask(
+            "SELECT COALESCE(SUM(index_length), 0) FROM information_schema.tables"
+            " WHERE table_schema = DATABASE()"
+        )
+        yield buffer_pool(variables, int(index_bytes))
         yield collation(variables)
         yield from reader()
     except Error as error:
@@ -67,7 +71,8 @@ def examine() -> Iterator[Finding]:
 def of_server(variables: Variables) -> Iterator[Finding]:
     version = variables["version"]
     oldest = OLDEST_MARIADB if "mariadb" in version.lower() else OLDEST_MYSQL
-    is_old = _version_numbers(version) < oldest
+    # (10, 11) of 10.11.6-MariaDB-0+deb12u1.
+    is_old = tuple(int(part) for part in version.split("-")[0].split(".")[:2] if part.isdigit()) < oldest
     yield judge("database version", version, is_old, oldest=".".join(map(str, oldest)))
     isolation = variables.get("transaction_isolation") or variables.get("tx_isolation", "unknown")
     yield judge("isolation level", isolation, isolation != "READ-COMMITTED")
@@ -116,8 +121,7 @@ def reader() -> list[Finding]:
         is_behind = not secondary.has_caught_up()
     except Error as error:
         return [judge("secondary", f"can't be read: {error}", True, "unreadable secondary")]
-    found = f"has {'not ' * is_behind}applied what the primary has"
-    return [judge("secondary", found, is_behind)]
+    return [judge("secondary", f"has {'not ' * is_behind}applied what the primary has", is_behind)]
 
 
 def _names_with_one_emoji() -> dict[str, str]:
@@ -150,13 +154,6 @@ def _variables() -> Variables:
     return {str(name): str(value) for name, value in rows}
 
 
-def _index_bytes() -> int:
-    [[size]] = _ask(
-        "SELECT COALESCE(SUM(index_length), 0) FROM information_schema.tables WHERE table_schema = DATABASE()"
-    )
-    return int(size)
-
-
 def _pragma(name: str) -> str:
     return str(_ask(f"PRAGMA {name}")[0][0])
 
@@ -165,9 +162,3 @@ def _ask(statement: str, parameters: Sequence[str] = ()) -> list[tuple[Any, ...]
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters)
         return list(cursor.fetchall())
-
-
-def _version_numbers(found: str) -> tuple[int, ...]:
-    """The major and minor version: (10, 11) for 10.11.6-MariaDB-0+deb12u1."""
-    parts = found.split("-")[0].split(".")
-    return tuple(int(part) for part in parts[:2] if part.isdigit())

@@ -1,14 +1,20 @@
-"""Checks of how the processes are started: unsafe settings, and pending migrations."""
+"""Checks of how the processes are started: unsafe settings, pending migrations, and clocks: processes use the
+database's, and refuse to start if the host's differs too much.
+"""
 
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 from django.conf import settings
 from django.db import Error, connection
 from django.db.migrations.executor import MigrationExecutor
+from redis.exceptions import RedisError
 
-from shop import configuration
+from shop import clock, configuration
 from shop.accounts import demo_accounts, second_factor
 from shop.operations.doctor.findings import Finding, judge
+from shop.redis import redis_client
 
 
 def examine() -> Iterator[Finding]:
@@ -28,6 +34,7 @@ def examine() -> Iterator[Finding]:
     yield judge("LAB", _on(settings.LAB), settings.LAB)
     yield migrations()
     yield from demo()
+    yield from clocks()
 
 
 def _keys() -> Iterator[Finding]:
@@ -67,14 +74,41 @@ def migrations() -> Finding:
 def demo() -> list[Finding]:
     """Demo accounts with published passwords; none while the database is unreachable."""
     try:
-        names = demo_accounts.accounts_with_published_password()
-        superusers = demo_accounts.superusers_with_published_password()
+        accounts = demo_accounts.with_published_password()
     except Error:
         return []
+    superusers = [account.username for account in accounts if account.is_superuser]
     if superusers and not settings.IS_MAKE_RUN:
         return [judge("demo accounts", f"superusers: {', '.join(superusers)}", True, "demo superusers")]
-    return [judge("demo accounts", ", ".join(names) or "none with a published password", bool(names))]
+    names = ", ".join(account.username for account in accounts)
+    return [judge("demo accounts", names or "none with a published password", bool(names))]
 
 
 def _on(value: bool) -> str:
     return "on" if value else "off"
+
+
+def clocks() -> Iterator[Finding]:
+    """How far servers' clocks differ from the host's; one that can't be reached has its own findings."""
+    if connection.vendor == "mysql":
+        with suppress(Error):
+            # The measurement that the processes themselves use.
+            yield clock_finding("database clock", -clock.measure().host_offset_seconds)
+    with suppress(RedisError):
+        _redis_seconds()  # connects
+        started_at = time.time()
+        theirs = _redis_seconds()
+        # Redis read its clock half a round trip before the reply.
+        yield clock_finding("Redis clock", theirs - (started_at + time.time()) / 2)
+
+
+def clock_finding(check: str, ahead_seconds: float) -> Finding:
+    """The finding for a server whose clock is this far ahead of the host's."""
+    skew, limit = abs(ahead_seconds), settings.CLOCK_SKEW_SECONDS
+    problem = "clock" if skew > limit else "clock, slightly"
+    return judge(check, f"{ahead_seconds:+.3f} s from this machine's", skew > limit / 2, problem)
+
+
+def _redis_seconds() -> float:
+    seconds, microseconds = redis_client.client().time()
+    return float(seconds) + float(microseconds) / 1_000_000

@@ -20,7 +20,6 @@ LATE_POSITION_SECONDS = 60
 # An audit may be late by a few of its intervals: the one before it, or a worker that was replaced.
 INTERVALS_LATE = 3
 SHORTEST_LATENESS = timedelta(minutes=10)
-FULL_LATENESS = timedelta(hours=36)
 
 
 def examine() -> Iterator[Finding]:
@@ -55,18 +54,16 @@ def audits() -> Iterator[Finding]:
         yield judge("laws", f"not checked: {', '.join(unchecked)}", is_wrong=True, problem="unchecked laws")
     else:
         yield judge("laws", f"{len(statuses)} hold" if statuses else "not audited yet", is_wrong=False)
-    state = AuditState.objects.filter(pk=audit_state.ROW).first() or AuditState()
-    yield _schedule(state, now=clock.now())
+    yield _schedule(AuditState.objects.filter(pk=audit_state.ROW).first() or AuditState(), now=clock.now())
 
 
 def _schedule(state: AuditState, *, now: datetime) -> Finding:
     check, interval = "scheduled audit", settings.AUDIT_SECONDS
     if not interval:
         return judge(check, "off", is_wrong=True, problem="no schedule")
-    lateness = max(SHORTEST_LATENESS, timedelta(seconds=INTERVALS_LATE * interval))
     for name, at, longest in (
-        ("audit", state.audited_at, lateness),
-        ("full audit", state.full_at, FULL_LATENESS),
+        ("audit", state.audited_at, max(SHORTEST_LATENESS, timedelta(seconds=INTERVALS_LATE * interval))),
+        ("full audit", state.full_at, timedelta(hours=36)),
     ):
         if at is None or now - at > longest or is_ahead(at, now=now):
             found = "none has ended yet" if at is None else f"the last one began at {at:%Y-%m-%d %H:%M} UTC"
