@@ -169,7 +169,7 @@ def test_campaigns_that_do_not_exist_are_not_remembered(account_id: int) -> None
     issuing.issue(campaign_id=known.pk, user_id=account_id)
     before = remembered.campaign.cache_info().currsize
     for unknown in range(900_000, 900_020):
-        assert refusal(unknown, account_id) == "campaign_not_found"
+        assert refused(Campaign(pk=unknown), account_id) == "campaign_not_found"
     assert remembered.campaign.cache_info().currsize == before
 
 
