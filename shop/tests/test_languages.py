@@ -163,7 +163,7 @@ NOT_OF_THE_API = {
 
 def raised_texts() -> Iterator[tuple[str, ast.expr]]:
     """Where an error is made, and what it says."""
-    names = {name for name in dir(errors) if isinstance(getattr(errors, name), type)} - {"Any"}
+    names = {name for name in dir(errors) if isinstance(getattr(errors, name), type)} - {"Any", "TypeVar"}
     for path in sorted(path for app in APPS for path in (places.PROJECT / app).rglob("*.py")):
         if NOT_OF_THE_API & set(path.parts) or path.name.startswith("admin"):
             continue
@@ -178,8 +178,8 @@ def raised_texts() -> Iterator[tuple[str, ast.expr]]:
             if not isinstance(node, ast.Call) or id(node) in examples:
                 continue
             name = ast.unparse(node.func).rpartition(".")[2]
-            at = 2 if name == "invalid_field" else 0
-            if name in {*names, "invalid_field"} and len(node.args) > at:
+            at = {"invalid_field": 2, "required": 1}.get(name, 0)
+            if name in {*names, "invalid_field", "required"} and len(node.args) > at:
                 yield f"{path.relative_to(places.PROJECT)}:{node.lineno}", node.args[at]
 
 
