@@ -5,8 +5,7 @@ from typing import Any
 
 from coupons.models import Campaign, CampaignProduct
 from coupons.shared_codes import fault
-from shop.lazy_texts import Text
-from shop.lazy_texts import mark as _
+from shop.lazy_texts import Text, mark as _
 
 MOST_PRODUCTS = 1_000
 UNKNOWN_SHOWN = 10

@@ -16,8 +16,7 @@ from shop import clock, lazy_texts
 from shop.db import transactions
 from shop.errors import Invalid, Rejected, invalid_field, required
 from shop.events import journal
-from shop.lazy_texts import Text
-from shop.lazy_texts import mark as _
+from shop.lazy_texts import Text, mark as _
 
 
 class Terms(TypedDict, total=False):

@@ -11,8 +11,7 @@ from django.db import IntegrityError
 
 from coupons import codes, pool
 from coupons.models import Campaign
-from shop.lazy_texts import Text
-from shop.lazy_texts import mark as _
+from shop.lazy_texts import Text, mark as _
 
 STRATEGIES = ("group_commit", "pessimistic", "optimistic", "conditional_update")
 SAFE_LENGTH = 8

@@ -31,8 +31,7 @@ from shop.http import json_format, problems
 from shop.http.openapi import api_doc
 from shop.http.validation import Amount, Id, Input, NonBlankText, Query, QueryId, TypedCode, Uuid
 from shop.idempotency.recorded_answers import Answer
-from shop.lazy_texts import ENGLISH
-from shop.lazy_texts import mark as _
+from shop.lazy_texts import ENGLISH, mark as _
 from shop.models import ArchivedMonth, JournalLine
 
 MAX_LINES, MAX_QUANTITY = 50, 1000

@@ -13,8 +13,7 @@ from orders.order_states import OPEN, NewLine, NewOrder
 from orders.saga.definitions import SAGA_TYPES
 from payments.models import Payment
 from shop import clock
-from shop.db import archived_months as archives
-from shop.db import bulk_sql
+from shop.db import archived_months as archives, bulk_sql
 from shop.db.archived_months import JOURNAL
 from shop.errors import required
 from shop.lazy_texts import mark as _

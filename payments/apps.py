@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from django.apps import AppConfig
-from django.apps import apps as installed
+from django.apps import AppConfig, apps as installed
 from django.db.models.signals import post_migrate
 from django.utils.translation import gettext_lazy as _
 

@@ -3,8 +3,7 @@
 from django.conf import settings
 from django.db import models
 from django.db.models import Case, F, Q, When
-from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
+from django.utils.translation import gettext_lazy as _, ngettext
 
 from shop import clock
 from shop.fields import ExactCharField, uuid_key

@@ -158,7 +158,7 @@ def _extract_files(paths: Iterable[Path]) -> Iterator[tuple[object, list[str], s
                 continue
             # What is no text becomes a row of X, whose indentation is not that of Python.
             text = re.sub(r"^[ \t]+", "", templatize(text, origin=str(path)), flags=re.MULTILINE)
-        elif "gettext" not in text and " as _\n" not in text:
+        elif "gettext" not in text and " as _" not in text:
             continue
         source = BytesIO(text.encode())
         for _, message, comments, context in extract("python", source, KEYWORDS, ("Translators:",)):

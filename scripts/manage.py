@@ -4,9 +4,14 @@ import argparse
 import os
 import sys
 
-from scripts.stack import SetupError, children, places, ports
-from scripts.stack import environment as environments
-from scripts.stack import instance as instances
+from scripts.stack import (
+    SetupError,
+    children,
+    environment as environments,
+    instance as instances,
+    places,
+    ports,
+)
 from scripts.stack.instance import Instance
 
 

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from scripts.stack import (
     SetupError,
     children,
+    environment as environments,
+    instance as instances,
     places,
     ports,
     preparation,
@@ -19,8 +21,6 @@ from scripts.stack import (
     supervision,
     welcome,
 )
-from scripts.stack import environment as environments
-from scripts.stack import instance as instances
 from scripts.stack.instance import Instance
 
 MEGABYTES_NEEDED = {"sqlite": 64, "mariadb": 400}

@@ -6,8 +6,7 @@ from operator import attrgetter
 from typing import Any
 
 from django.contrib import admin, messages
-from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
-from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin, UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
 from django.db import transaction
 from django.db.models import Q, QuerySet
@@ -17,8 +16,7 @@ from django.utils import translation
 from django.utils.functional import cached_property
 from django.utils.html import format_html_join
 from django.utils.safestring import mark_safe
-from django.utils.translation import gettext, ngettext_lazy
-from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext, gettext_lazy as _, ngettext_lazy
 from django_otp.plugins.otp_static.models import StaticDevice
 from django_otp.plugins.otp_totp.models import TOTPDevice
 from unfold.admin import ModelAdmin
@@ -29,8 +27,13 @@ from shop.admin_site import JournaledChangesMixin, PasswordForm, ReadOnlyMixin
 from shop.events import journal
 from shop.management import laws
 from shop.models import AuditState, CommittedTransaction, IdempotencyKey, LawStatus, SignOut
-from shop.operators import actions as operator_actions
-from shop.operators import api_key_admin, approval_admin, feed_admin, journal_admin  # noqa: F401 - their pages
+from shop.operators import (  # noqa: F401 - their pages
+    actions as operator_actions,
+    api_key_admin,
+    approval_admin,
+    feed_admin,
+    journal_admin,
+)
 from shop.operators.actions import Action, button
 from shop.operators.display import link, status_label
 from shop.operators.forms import ChangeForm

@@ -1,8 +1,7 @@
 """Acts that one operator asks for and another decides."""
 
 from django.db import models
-from django.utils.translation import gettext
-from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext, gettext_lazy as _
 
 from shop.fields import ExactCharField
 

@@ -15,8 +15,7 @@ from shop.approval_models import Approval
 from shop.db import open_transaction, transactions
 from shop.errors import NotAllowed, NotFound, Rejected
 from shop.events import journal
-from shop.lazy_texts import Text
-from shop.lazy_texts import mark as _
+from shop.lazy_texts import Text, mark as _
 
 DECIDE = "shop.change_approval"
 Status = Approval.Status

@@ -18,8 +18,11 @@ class ShopConfig(AppConfig):
         from shop.http import checks as _checks  # noqa: F401 - registers them
         from shop.observability import gauges
         from shop.observability.reading import Source
-        from shop.operations import celery_processes as _celery  # noqa: F401 - receives its signals
-        from shop.operations import heartbeats, system_state
+        from shop.operations import (
+            celery_processes as _celery,  # noqa: F401 - receives its signals
+            heartbeats,
+            system_state,
+        )
         from shop.operations.audits import law_status
         from shop.webhook_endpoints import deliveries, endpoints
 

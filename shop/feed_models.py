@@ -1,8 +1,7 @@
 """Models of the event feed: its events, and the one row that gives them positions. `shop.models` has them."""
 
 from django.db import models
-from django.utils.translation import gettext
-from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext, gettext_lazy as _
 
 
 class FeedEvent(models.Model):

@@ -13,8 +13,7 @@ from django.utils.functional import Promise
 from django.utils.translation import trans_real
 
 if TYPE_CHECKING:
-    from django_stubs_ext import StrOrPromise as Text
-    from django_stubs_ext import StrPromise
+    from django_stubs_ext import StrOrPromise as Text, StrPromise
 else:
     Text = str | Promise
 

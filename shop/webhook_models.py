@@ -4,8 +4,7 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from django.db import models
-from django.utils.translation import gettext_lazy as _
-from django.utils.translation import pgettext_lazy
+from django.utils.translation import gettext_lazy as _, pgettext_lazy
 
 from shop.fields import ExactCharField, uuid_key
 

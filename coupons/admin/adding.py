@@ -10,8 +10,7 @@ from typing import Any, BinaryIO, NamedTuple
 from django import forms
 from django.http import HttpRequest
 from django.utils.html import format_html
-from django.utils.translation import gettext, ngettext
-from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext, gettext_lazy as _, ngettext
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget
 
 from coupons import eligible_accounts, line_files, pool

@@ -5,8 +5,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.http import HttpRequest
-from django.utils.translation import gettext
-from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext, gettext_lazy as _
 
 from coupons import issued_coupons
 from coupons.models import Confirmation, Coupon, PoolCode, QueueTicket

@@ -5,8 +5,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from django.db import Error as DatabaseError
-from django.db import transaction
+from django.db import Error as DatabaseError, transaction
 from django.utils import timezone
 
 from coupons import campaigns, pool

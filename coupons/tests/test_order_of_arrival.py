@@ -12,8 +12,7 @@ from coupons.issuing.strategies import fair_lock
 from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.laws import broken
 from shop.errors import Rejected
-from shop.redis import fair_lock as line
-from shop.redis import locks
+from shop.redis import fair_lock as line, locks
 from shop.tests.racing import race
 
 pytestmark = pytest.mark.django_db(transaction=True)

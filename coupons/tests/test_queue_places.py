@@ -23,8 +23,7 @@ from coupons.tests.test_queue import line_of
 from scripts.stack import ports
 from scripts.tests.simulator import serving
 from shop.tests.racing import wait_until
-from shop.tests.second_connection import another_connection
-from shop.tests.second_connection import ask as ask_database
+from shop.tests.second_connection import another_connection, ask as ask_database
 from shop.tests.waiting import in_background
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -9,8 +9,7 @@ from typing import Any, BinaryIO
 
 from django.urls import reverse
 from django.utils.html import format_html
-from django.utils.translation import gettext
-from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext, gettext_lazy as _
 
 from inventory.imports import importing, stock_files
 from inventory.imports.importing import Imported, Receipt, StockRow

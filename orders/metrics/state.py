@@ -9,8 +9,7 @@ from django.db import connection
 from django.db.models import Count, Min
 
 from orders.models import Order
-from orders.saga import operator_actions
-from orders.saga import status as saga_status
+from orders.saga import operator_actions, status as saga_status
 from orders.saga.definitions import SAGA_TYPES, OutsideStep
 from payments import payment_states
 from payments.models import Payment

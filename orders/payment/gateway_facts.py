@@ -14,8 +14,7 @@ from payments.gateways import gateway
 from payments.gateways.contract import BookedCharge
 from payments.models import Payment
 from shop.errors import Rejected, Unavailable
-from shop.lazy_texts import Text
-from shop.lazy_texts import mark as _
+from shop.lazy_texts import Text, mark as _
 from shop.money import format_amount
 
 REFUNDED = gettext_noop("refunded")

@@ -5,8 +5,7 @@ its saga, which looks the charge up itself.
 """
 
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as NotYet
+from concurrent.futures import Future, ThreadPoolExecutor, TimeoutError as NotYet
 from dataclasses import dataclass
 from uuid import UUID
 

@@ -25,8 +25,7 @@ from shop.accounts import own_account
 from shop.errors import Rejected, required
 from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import KeyedCall, Replay
-from shop.lazy_texts import Text
-from shop.lazy_texts import mark as _
+from shop.lazy_texts import Text, mark as _
 from shop.money import format_amount
 
 REFUNDABLE = (Order.Status.PAID, Order.Status.REFUNDING)

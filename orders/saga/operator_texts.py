@@ -6,8 +6,7 @@ docs/operations.md explains when to use each action ("When a saga is stuck").
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from django.utils.translation import gettext, gettext_noop
-from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext, gettext_lazy as _, gettext_noop
 
 from orders.models import Saga
 from orders.saga.definitions import UNDO

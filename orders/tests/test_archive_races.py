@@ -11,8 +11,7 @@ import pytest
 from django.db import transaction
 from django.db.models import F, Sum
 
-from inventory import audit as stock_audit
-from inventory import movement_archive
+from inventory import audit as stock_audit, movement_archive
 from inventory.imports import importing
 from inventory.imports.importing import StockRow
 from inventory.models import CarriedStock, Delivery, Product, StockMovement

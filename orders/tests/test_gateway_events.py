@@ -11,9 +11,7 @@ from typing import Any
 import pytest
 from django.conf import LazySettings
 from django.utils import timezone
-from hypothesis import HealthCheck, example, given
-from hypothesis import settings as bounds
-from hypothesis import strategies as some
+from hypothesis import HealthCheck, example, given, settings as bounds, strategies as some
 
 from inventory.tests.factories import ProductFactory
 from orders.models import Order, Refund, Saga

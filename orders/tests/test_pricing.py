@@ -1,7 +1,6 @@
 """Shares of a discount add up, are proportional, and never exceed a line."""
 
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from orders import pricing
 

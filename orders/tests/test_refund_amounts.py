@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from random import Random
 
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from orders import pricing
 from shop.tests.case_tables import in_one_test

@@ -14,9 +14,7 @@ from typing import Any
 import pytest
 import redis
 from django.core.management import call_command
-from hypothesis import HealthCheck, Phase
-from hypothesis import settings as bounds
-from hypothesis import strategies as some
+from hypothesis import HealthCheck, Phase, settings as bounds, strategies as some
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from orders.models import Saga

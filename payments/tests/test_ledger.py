@@ -6,8 +6,7 @@ from uuid import UUID
 import pytest
 from django.db import transaction
 from django.db.models import Sum
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from hypothesis.extra.django import TestCase
 from uuid_utils.compat import uuid7
 

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 import pytest
 from django.db import DatabaseError, transaction
 from django.utils import timezone
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from hypothesis.extra.django import TestCase
 
 from payments import ledger

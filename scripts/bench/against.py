@@ -22,8 +22,15 @@ from scripts.bench.rows import COMPARED, PEAK, PROCESSOR, WAITING
 from scripts.bench.sizes import Size
 from scripts.bench.stage import Stage
 from scripts.bench.workloads import connections, loads, paying, waiting
-from scripts.stack import SetupError, database, own_stack, places, ports, process_identity
-from scripts.stack import instance as instances
+from scripts.stack import (
+    SetupError,
+    database,
+    instance as instances,
+    own_stack,
+    places,
+    ports,
+    process_identity,
+)
 from scripts.stack.instance import Instance
 
 WARM_UP_SECONDS = 2

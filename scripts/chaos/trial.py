@@ -25,8 +25,16 @@ from scripts.chaos.clients import PATIENCE_SECONDS, staff_and_buyers
 from scripts.chaos.faults import Fault
 from scripts.chaos.memory import Account, Drop, RecordedCall, Setup
 from scripts.chaos.shop import Shop
-from scripts.stack import SetupError, children, own_stack, places, ports, rabbitmq, supervision
-from scripts.stack import instance as instances
+from scripts.stack import (
+    SetupError,
+    children,
+    instance as instances,
+    own_stack,
+    places,
+    ports,
+    rabbitmq,
+    supervision,
+)
 from scripts.stack.instance import Instance
 from scripts.stack.programs import faketime
 from scripts.stack.programs.prometheus import Prometheus

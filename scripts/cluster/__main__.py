@@ -11,10 +11,18 @@ from collections.abc import Mapping
 from scripts.cluster import environment, layout, packages, readiness, shutdown, steps, supervision, templates
 from scripts.cluster.layout import Cluster
 from scripts.cluster.servers import monitoring, rabbitmq, redis
-from scripts.stack import SetupError, children, debian, places, ports, process_identity, welcome
-from scripts.stack import environment as environments
-from scripts.stack import instance as instances
-from scripts.stack import supervision as stack_supervision
+from scripts.stack import (
+    SetupError,
+    children,
+    debian,
+    environment as environments,
+    instance as instances,
+    places,
+    ports,
+    process_identity,
+    supervision as stack_supervision,
+    welcome,
+)
 
 MEGABYTES_NEEDED = 4000
 VENV_PYTHON = ".venv/bin/python"

@@ -5,8 +5,7 @@ from collections.abc import Mapping
 
 from scripts.cluster import credentials, layout
 from scripts.cluster.layout import Cluster
-from scripts.stack import environment as environments
-from scripts.stack import places
+from scripts.stack import environment as environments, places
 
 WEB_THREADS = 32
 """For each of three nodes. Together with the rest they need fewer connections than a member allows."""

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.stack import SetupError, places, ports
-from scripts.stack import instance as instances
+from scripts.stack import SetupError, instance as instances, places, ports
 from scripts.stack.instance import Instance
 
 DEFAULT_PORT = 21000

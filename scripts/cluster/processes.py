@@ -9,12 +9,10 @@ import shutil
 import sys
 from collections.abc import Mapping
 
-from scripts.cluster import environment as environments
-from scripts.cluster import layout, overrides, packages
+from scripts.cluster import environment as environments, layout, overrides, packages
 from scripts.cluster.layout import Cluster
 from scripts.cluster.servers import monitoring, mysql, rabbitmq, redis
-from scripts.stack import SetupError, ports
-from scripts.stack import processes as stack_processes
+from scripts.stack import SetupError, ports, processes as stack_processes
 from scripts.stack.processes import Command
 
 STOP_SECONDS = "4"

@@ -7,9 +7,7 @@ from typing import Any
 import orjson
 import requests
 import schemathesis
-from hypothesis import HealthCheck, Phase, given, seed
-from hypothesis import settings as bounds
-from hypothesis import strategies as some
+from hypothesis import HealthCheck, Phase, given, seed, settings as bounds, strategies as some
 from hypothesis.errors import HypothesisException
 from schemathesis import Case, GenerationMode
 from schemathesis.core import NotSet

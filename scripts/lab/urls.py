@@ -11,8 +11,7 @@ from shop.http.messages import account_id
 from shop.http.validation import Id, Input, read
 from shop.http.views import Request, Response, View
 from shop.rates import rate_limits
-from shop.urls import handler400, handler403, handler404, handler500
-from shop.urls import urlpatterns as urls_of_the_shop
+from shop.urls import handler400, handler403, handler404, handler500, urlpatterns as urls_of_the_shop
 
 __all__ = ["handler400", "handler403", "handler404", "handler500", "urlpatterns"]
 

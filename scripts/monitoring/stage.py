@@ -19,8 +19,16 @@ from scripts.chaos.memory import Account
 from scripts.chaos.shop import Shop
 from scripts.monitoring import watchers
 from scripts.monitoring.watchers import Watchers
-from scripts.stack import SetupError, children, database, own_stack, ports, processes, supervision
-from scripts.stack import environment as environments
+from scripts.stack import (
+    SetupError,
+    children,
+    database,
+    environment as environments,
+    own_stack,
+    ports,
+    processes,
+    supervision,
+)
 from scripts.stack.instance import Instance
 from scripts.stack.mariadb import SEARCH_PATH
 from scripts.stack.programs import faketime

@@ -11,8 +11,7 @@ from coupons.issuing import issuing
 from coupons.models import QueueTicket
 from coupons.queue import tickets
 from inventory.reservations import Line
-from orders import cancellation, schemas
-from orders import tasks as order_tasks
+from orders import cancellation, schemas, tasks as order_tasks
 from orders.models import Order
 from orders.payment import purchase, refunding, top_ups
 from orders.placement import checkout

@@ -12,8 +12,7 @@ from redis import Redis
 
 from coupons import tasks
 from coupons.issuing import issuing
-from orders import cancellation
-from orders import tasks as order_tasks
+from orders import cancellation, tasks as order_tasks
 from orders.payment.purchase import GATHER_SECONDS
 from orders.saga import executor as executors
 from orders.saga.executor import Executor

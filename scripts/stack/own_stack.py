@@ -11,8 +11,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from scripts.stack import SetupError, children, environment, places, ports, process_identity, supervision
-from scripts.stack import instance as instances
+from scripts.stack import (
+    SetupError,
+    children,
+    environment,
+    instance as instances,
+    places,
+    ports,
+    process_identity,
+    supervision,
+)
 from scripts.stack.instance import Instance
 
 READY_SECONDS = 240

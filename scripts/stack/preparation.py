@@ -13,9 +13,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
-from scripts.stack import environment as environments
-from scripts.stack import instance as instances
-from scripts.stack import places
+from scripts.stack import environment as environments, instance as instances, places
 from scripts.stack.instance import Instance
 
 SOURCES = ("*/migrations/*.py", "*/static/**/*", "requirements-embedded.txt")

@@ -14,9 +14,15 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from scripts.stack import SetupError, children, places, ports, process_identity
-from scripts.stack import environment as environments
-from scripts.stack import instance as instances
+from scripts.stack import (
+    SetupError,
+    children,
+    environment as environments,
+    instance as instances,
+    places,
+    ports,
+    process_identity,
+)
 from scripts.stack.instance import Instance
 from scripts.stack.mariadb import SEARCH_PATH
 from scripts.stack.programs import faketime

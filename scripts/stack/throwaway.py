@@ -17,9 +17,18 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from scripts.stack import SetupError, children, debian, mariadb, mysql, places, ports, processes
-from scripts.stack import environment as environments
-from scripts.stack import instance as instances
+from scripts.stack import (
+    SetupError,
+    children,
+    debian,
+    environment as environments,
+    instance as instances,
+    mariadb,
+    mysql,
+    places,
+    ports,
+    processes,
+)
 from scripts.stack.debian import Root
 from scripts.stack.instance import Instance
 from scripts.stack.mariadb import SEARCH_PATH

@@ -2,8 +2,7 @@
 
 import pytest
 
-from scripts.bench import __main__ as bench
-from scripts.bench import sizes
+from scripts.bench import __main__ as bench, sizes
 from scripts.bench.load import Measured
 from scripts.bench.report import page
 from scripts.bench.report.page import Report

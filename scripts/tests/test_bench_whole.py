@@ -9,8 +9,7 @@ from scripts.bench import commits, sizes
 from scripts.bench.__main__ import Bench, conclude
 from scripts.bench.against import Comparison
 from scripts.bench.rows import COMPARED, RATIOS, ROWS, WAITING
-from scripts.stack import instance as instances
-from scripts.stack import places, ports, process_identity
+from scripts.stack import instance as instances, places, ports, process_identity
 
 TINY = sizes.Size(
     name="tiny",

@@ -9,8 +9,7 @@ from coupons.models import Coupon
 from orders.models import Order
 from orders.tests import buying
 from payments.tests.own_gateway import gateway_process, own_gateway
-from scripts.bench.filling import __main__ as command
-from scripts.bench.filling import coupons, orders
+from scripts.bench.filling import __main__ as command, coupons, orders
 from scripts.stack import SetupError
 from scripts.tests.simulator import Simulator
 

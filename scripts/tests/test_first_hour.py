@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.stack import instance as instances
-from scripts.stack import own_stack, places, ports
+from scripts.stack import instance as instances, own_stack, places, ports
 from scripts.stack.instance import Instance
 from scripts.stack.programs import node_packages
 from scripts.tests import documented, own_client

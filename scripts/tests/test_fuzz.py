@@ -10,8 +10,7 @@ import pytest
 from scripts.fuzz import raw_connections, run
 from scripts.fuzz.findings import Findings
 from scripts.fuzz.raw_requests import RawRequest
-from scripts.stack import instance as instances
-from scripts.stack import ports
+from scripts.stack import instance as instances, ports
 from shop.tests.case_tables import in_one_test
 
 SECONDS = 20

@@ -6,8 +6,7 @@ import re
 import pytest
 from django.conf import settings
 
-from coupons.queue import settlement
-from coupons.queue import worker as queue_worker
+from coupons.queue import settlement, worker as queue_worker
 from orders.saga import executor
 from scripts.tests import manifests
 from shop.accounts.password_hashing import HASHING_POOL

@@ -16,8 +16,7 @@ from rich.console import Console
 from scripts.lab import results, scenarios
 from scripts.lab.__main__ import Bars, Lab, broken_laws, seeded
 from scripts.lab.scenarios import DEFAULT_INVENTORY, SCENARIOS, UNSAFE, Case
-from scripts.stack import database, own_stack, places, ports, process_identity
-from scripts.stack import instance as instances
+from scripts.stack import database, instance as instances, own_stack, places, ports, process_identity
 from shop.tests.racing import wait_until
 
 

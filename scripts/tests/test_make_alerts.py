@@ -7,8 +7,7 @@ import pytest
 
 from scripts.monitoring import alerts, causes, receiver, rules
 from scripts.monitoring.causes import Cause
-from scripts.stack import instance as instances
-from scripts.stack import ports
+from scripts.stack import instance as instances, ports
 from shop.tests.case_tables import in_one_test
 
 

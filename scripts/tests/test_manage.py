@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.stack import instance as instances
-from scripts.stack import places
+from scripts.stack import instance as instances, places
 
 pytestmark = pytest.mark.boots("`make manage`")
 

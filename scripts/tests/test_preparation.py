@@ -10,9 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.stack import environment as environments
-from scripts.stack import instance as instances
-from scripts.stack import preparation
+from scripts.stack import environment as environments, instance as instances, preparation
 from scripts.stack.instance import Instance
 
 

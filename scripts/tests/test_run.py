@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.stack import instance as instances
-from scripts.stack import places, ports, process_identity
+from scripts.stack import instance as instances, places, ports, process_identity
 
 pytestmark = [pytest.mark.boots("another process of the shop")]
 

@@ -8,8 +8,7 @@ import pytest
 
 from scripts.chaos import dashboard_queries, trial
 from scripts.chaos.soak import SOAK
-from scripts.stack import instance as instances
-from scripts.stack import ports
+from scripts.stack import instance as instances, ports
 
 CALM = replace(SOAK, name="calm", has_faults=False)
 SECONDS = 15

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.stack import SetupError, places
-from scripts.stack import instance as instances
+from scripts.stack import SetupError, instance as instances, places
 from scripts.stack.instance import Instance
 
 pytestmark = pytest.mark.boots("a process that holds the state")

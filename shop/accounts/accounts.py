@@ -15,8 +15,7 @@ from shop.db import transactions
 from shop.db.stuck_rows import Row
 from shop.errors import Invalid, NotAuthenticated, invalid_field, required
 from shop.events import journal
-from shop.lazy_texts import Text
-from shop.lazy_texts import mark as _
+from shop.lazy_texts import Text, mark as _
 from shop.normalization import normalized, spellings
 
 ERASED_PREFIX = "erased-"

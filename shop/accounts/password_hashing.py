@@ -10,8 +10,7 @@ Passwords are hashed in NFC, because systems send the same letters whole or in p
 import asyncio
 import os
 import sys
-from asyncio import Future
-from asyncio import _get_running_loop as running_loop
+from asyncio import Future, _get_running_loop as running_loop
 from collections import deque
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -24,8 +23,7 @@ from django.contrib.auth.hashers import Argon2PasswordHasher
 from shop.concurrency import event_loop
 from shop.concurrency.thread_pool import ThreadPool
 from shop.errors import Overloaded
-from shop.lazy_texts import Text
-from shop.lazy_texts import mark as _
+from shop.lazy_texts import Text, mark as _
 from shop.normalization import normalized
 from shop.rates import throttling
 

@@ -26,8 +26,7 @@ from shop.accounts import accounts
 from shop.accounts.accounts import InvalidCredentials
 from shop.db import transactions
 from shop.errors import NotAuthenticated, Rejected, Throttled
-from shop.lazy_texts import Text
-from shop.lazy_texts import mark as _
+from shop.lazy_texts import Text, mark as _
 
 SESSION_KEY = "second_factor_device"
 """Where a session on the operators' pages keeps the device that its sign-in was verified with."""

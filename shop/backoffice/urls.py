@@ -9,8 +9,7 @@ from django.urls import include, path, re_path
 from shop.backoffice import campaign_page, ledger_balance, list_exports, sales_report
 from shop.backoffice.accounts import page as account_page
 from shop.backoffice.accounts.actions import ACTIONS
-from shop.backoffice.board import actions as board_actions
-from shop.backoffice.board import page as board_page
+from shop.backoffice.board import actions as board_actions, page as board_page
 from shop.backoffice.products import page as product_page
 from shop.backoffice.search import page as search_page
 

@@ -8,8 +8,7 @@ import asyncio
 import contextvars
 import threading
 import time
-from asyncio import AbstractEventLoop, Future
-from asyncio import _get_running_loop as running_loop
+from asyncio import AbstractEventLoop, Future, _get_running_loop as running_loop
 from collections import deque
 from collections.abc import Callable, Coroutine, Hashable
 from contextlib import suppress

@@ -15,8 +15,7 @@ from prometheus_client import Counter
 
 from shop.db.transactions import ChangedMeanwhile
 from shop.errors import Overloaded, Rejected
-from shop.lazy_texts import Text
-from shop.lazy_texts import mark as _
+from shop.lazy_texts import Text, mark as _
 
 T = TypeVar("T")
 MAX_CONCURRENT = 64

@@ -9,8 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from django.db import DEFAULT_DB_ALIAS, connections
-from django.db import Error as DatabaseFailure
+from django.db import DEFAULT_DB_ALIAS, Error as DatabaseFailure, connections
 from django.db.transaction import TransactionManagementError
 from prometheus_client import Counter
 from structlog import get_logger

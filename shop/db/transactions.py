@@ -11,8 +11,14 @@ from contextlib import suppress
 from enum import Enum
 from typing import Generic, TypeVar
 
-from django.db import Error as DatabaseFailure
-from django.db import IntegrityError, InterfaceError, OperationalError, connection, transaction
+from django.db import (
+    Error as DatabaseFailure,
+    IntegrityError,
+    InterfaceError,
+    OperationalError,
+    connection,
+    transaction,
+)
 from prometheus_client import Counter
 from structlog import get_logger
 from uuid_utils.compat import uuid7
@@ -20,8 +26,7 @@ from uuid_utils.compat import uuid7
 from shop.db import commit_marks, open_transaction
 from shop.db.open_transaction import OpenTransaction
 from shop.errors import Unavailable
-from shop.lazy_texts import Text
-from shop.lazy_texts import mark as _
+from shop.lazy_texts import Text, mark as _
 
 
 class Effect(Enum):

@@ -10,8 +10,7 @@ from django.utils.functional import Promise
 
 from shop import lazy_texts
 from shop.errors import FirstcomeError
-from shop.lazy_texts import ENGLISH, Text
-from shop.lazy_texts import mark as _
+from shop.lazy_texts import ENGLISH, Text, mark as _
 
 # No call of this API needs more than four; functions that recurse into bodies may rely on this.
 MAX_DEPTH = 32

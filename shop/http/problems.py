@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
-from django.db import Error as DatabaseFailure
-from django.db import IntegrityError
+from django.db import Error as DatabaseFailure, IntegrityError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.utils import translation
 from structlog import get_logger
@@ -17,8 +16,7 @@ from shop.accounts.authentication import TokenInvalid
 from shop.db import transactions
 from shop.http import json_format
 from shop.http.messages import PROBLEM, Response
-from shop.lazy_texts import ENGLISH, Text
-from shop.lazy_texts import mark as _
+from shop.lazy_texts import ENGLISH, Text, mark as _
 
 log = get_logger(__name__)
 

@@ -16,8 +16,7 @@ from shop import literals
 from shop.errors import Invalid, invalid_field
 from shop.http.messages import Request
 from shop.http.validation_texts import describe
-from shop.lazy_texts import Text
-from shop.lazy_texts import mark as _
+from shop.lazy_texts import Text, mark as _
 from shop.normalization import normalized
 from shop.pausing import LONGEST_REASON
 

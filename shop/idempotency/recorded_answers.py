@@ -20,8 +20,7 @@ from shop import clock
 from shop.db import bulk_sql, key_walks, open_transaction, transactions
 from shop.errors import Invalid, KeyReused, NotAllowed, NotFound, Rejected
 from shop.idempotency.claims import Claim
-from shop.lazy_texts import ENGLISH
-from shop.lazy_texts import mark as _
+from shop.lazy_texts import ENGLISH, mark as _
 from shop.models import IdempotencyKey
 
 T = TypeVar("T")

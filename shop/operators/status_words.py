@@ -1,7 +1,6 @@
 """Codes of statuses as words in the operator's language: `sold_out` is "sold out"."""
 
-from django.utils.translation import gettext
-from django.utils.translation import gettext_noop as _
+from django.utils.translation import gettext, gettext_noop as _
 
 WORDS = {
     # of campaigns and products

@@ -8,8 +8,7 @@ from django.conf import settings
 from shop.errors import BodyIncomplete, FirstcomeError, Overloaded, Unavailable
 from shop.http import languages, problems
 from shop.http.messages import Response
-from shop.lazy_texts import ENGLISH, Text
-from shop.lazy_texts import mark as _
+from shop.lazy_texts import ENGLISH, Text, mark as _
 
 LANGUAGES = [code for code, _name in settings.LANGUAGES]
 

@@ -15,8 +15,7 @@ from django.db.models import Model
 from django.test import Client
 from django.urls import reverse
 
-from coupons import campaigns
-from coupons import pausing as campaign_pausing
+from coupons import campaigns, pausing as campaign_pausing
 from coupons.issuing import issuing
 from coupons.models import Campaign
 from coupons.tests.factories import CampaignFactory

@@ -26,8 +26,7 @@ from coupons.queue import worker
 from coupons.tests.factories import CampaignFactory, campaign_with_codes
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
-from orders import api as orders_api
-from orders import schemas
+from orders import api as orders_api, schemas
 from orders.tests import buying
 from shop.accounts import disabled_accounts, tokens
 from shop.accounts.disabled_accounts import DisabledAccounts

@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 from django.db import IntegrityError, OperationalError, connection, connections, transaction
-from hypothesis import HealthCheck, example, given, settings
-from hypothesis import strategies as draw
+from hypothesis import HealthCheck, example, given, settings, strategies as draw
 
 from shop.concurrency import group_commit
 from shop.concurrency.group_commit import LEADER_POOL, Batcher, run_without_transaction

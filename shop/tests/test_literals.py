@@ -18,8 +18,7 @@ from django.contrib import admin
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
 from django.test import RequestFactory
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from pydantic import ValidationError
 
 import shop.urls  # noqa: F401 - imports every call's schemas and every page's forms

@@ -11,9 +11,7 @@ from django.contrib.auth.models import User
 from django.core.handlers.wsgi import WSGIHandler
 from django.core.signals import request_finished, request_started
 from django.db import close_old_connections
-from hypothesis import HealthCheck, Phase, given
-from hypothesis import settings as bounds
-from hypothesis import strategies as some
+from hypothesis import HealthCheck, Phase, given, settings as bounds, strategies as some
 from schemathesis import Case, GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.core import NotSet

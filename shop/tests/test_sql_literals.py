@@ -17,9 +17,7 @@ from django.db import connection, connections
 from django.db.backends.sqlite3.base import DatabaseWrapper as SQLite
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy
-from hypothesis import HealthCheck, Phase, example, given
-from hypothesis import settings as bounds
-from hypothesis import strategies as some
+from hypothesis import HealthCheck, Phase, example, given, settings as bounds, strategies as some
 
 from shop.db import bulk_sql
 from shop.models import JournalLine

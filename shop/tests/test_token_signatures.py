@@ -6,8 +6,7 @@ from typing import Any
 
 import jwt
 import pytest
-from django.conf import LazySettings
-from django.conf import settings as project_settings
+from django.conf import LazySettings, settings as project_settings
 from django.contrib.auth.models import User
 
 from shop import clock

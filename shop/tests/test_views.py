@@ -16,9 +16,7 @@ from django.urls import get_resolver
 from shop.accounts import tokens
 from shop.concurrency.thread_pool import ThreadPool
 from shop.http import json_format, views
-from shop.tests.asgi_client import Answer
-from shop.tests.asgi_client import send_request as request
-from shop.tests.asgi_client import send_request_blocking as answered
+from shop.tests.asgi_client import Answer, send_request as request, send_request_blocking as answered
 from shop.tests.factories import AccountFactory
 
 MOST_FUNCTION_CALLS = 300

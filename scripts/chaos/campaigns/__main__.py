@@ -26,8 +26,7 @@ from scripts.chaos.campaigns.beside import Beside, Run
 from scripts.chaos.campaigns.network import links
 from scripts.chaos.campaigns.plans import CAMPAIGNS, Campaign
 from scripts.chaos.campaigns.restore import campaign as restore
-from scripts.chaos.campaigns.rolling import rolls
-from scripts.chaos.campaigns.rolling import stack as rolling
+from scripts.chaos.campaigns.rolling import rolls, stack as rolling
 from scripts.chaos.campaigns.rows import HEADER, Row
 from scripts.chaos.clients import staff_and_buyers
 from scripts.chaos.faults import Fault
@@ -36,8 +35,17 @@ from scripts.chaos.memory import Setup
 from scripts.chaos.shop import Shop
 from scripts.chaos.webhooks import WebhookSender
 from scripts.cluster.drill import effects
-from scripts.stack import SetupError, children, database, own_stack, parts, places, ports, process_identity
-from scripts.stack import instance as instances
+from scripts.stack import (
+    SetupError,
+    children,
+    database,
+    instance as instances,
+    own_stack,
+    parts,
+    places,
+    ports,
+    process_identity,
+)
 from scripts.stack.instance import Instance
 from scripts.stack.programs import system_packages
 from scripts.stack.rabbitmq import RunningNode

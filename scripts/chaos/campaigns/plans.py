@@ -12,8 +12,7 @@ from scripts.chaos.campaigns.beside import MakeBeside, nothing
 from scripts.chaos.campaigns.month import campaign as month
 from scripts.chaos.campaigns.network import links
 from scripts.chaos.campaigns.network.proxy import State
-from scripts.chaos.campaigns.rolling import processes as rolling_processes
-from scripts.chaos.campaigns.rolling import rolls
+from scripts.chaos.campaigns.rolling import processes as rolling_processes, rolls
 from scripts.chaos.campaigns.tasks import campaign as tasks
 from scripts.chaos.faults import PATIENCE_SECONDS, Fault
 

@@ -23,8 +23,7 @@ from django.core.management import call_command
 from django.db import connection, connections
 from django.test import override_settings
 
-from scripts.stack import children, environment, mariadb, own_stack, ports, processes
-from scripts.stack import instance as instances
+from scripts.stack import children, environment, instance as instances, mariadb, own_stack, ports, processes
 from scripts.stack.instance import Instance
 from shop import configuration
 from shop.accounts import tokens

@@ -12,8 +12,7 @@ from coupons.models import Coupon
 from inventory.tests.factories import ProductFactory
 from orders.models import Saga
 from orders.tests import buying
-from scripts.stack import instance as instances
-from scripts.stack import ports
+from scripts.stack import instance as instances, ports
 from scripts.tests.running_shop.calls import buy, eventually
 from scripts.tests.running_shop.stack import HTTP, RunningShop
 from shop.tests.browser.stack import session_of

@@ -16,8 +16,7 @@ from shop.tests.browser import accessibility, buyers, storefront
 from shop.tests.browser.browser_thread import expect
 from shop.tests.browser.stack import superuser_with_password
 from shop.tests.browser.storefront import HOME, card_of, open_product, receipt, sign_in
-from shop.tests.browser.test_board import BOARD, left_on, press
-from shop.tests.browser.test_board import card_of as board_card_of
+from shop.tests.browser.test_board import BOARD, card_of as board_card_of, left_on, press
 from shop.tests.browser.test_pages import sign_in as sign_in_as_staff
 from shop.tests.browser.test_storefront import STORED
 from shop.tests.clients import client_of

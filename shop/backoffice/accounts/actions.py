@@ -17,8 +17,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from django.utils.functional import lazy
-from django.utils.translation import gettext
-from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext, gettext_lazy as _
 from unfold.widgets import UnfoldAdminSelectWidget
 
 from coupons import campaigns
@@ -39,8 +38,7 @@ from shop.lazy_texts import Text
 from shop.money import format_amount, minor_unit_help
 from shop.operators import actions as operator_actions
 from shop.operators.actions import Action, ActionForm, ActionPreview
-from shop.personal_data import erasure
-from shop.personal_data import export as account_export
+from shop.personal_data import erasure, export as account_export
 
 MOST_CAMPAIGNS = 200
 SIGNED_OUT = _(

@@ -5,12 +5,10 @@ from typing import Any
 from django.contrib import admin
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.utils.translation import gettext
-from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext, gettext_lazy as _
 from django.views.decorators.http import require_POST
 
-from coupons import campaigns
-from coupons import pausing as campaign_pausing
+from coupons import campaigns, pausing as campaign_pausing
 from inventory import pausing as product_pausing
 from sales import pausing as sale_pausing
 from shop import form_fields

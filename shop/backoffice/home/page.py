@@ -7,8 +7,7 @@ from django.db import Error, InterfaceError, OperationalError, connection
 from django.db.models import Model
 from django.http import HttpRequest
 from django.utils.functional import Promise
-from django.utils.translation import gettext
-from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext, gettext_lazy as _
 from redis.exceptions import RedisError
 from structlog import get_logger
 

@@ -11,14 +11,12 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
-from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
+from django.utils.translation import gettext as _, ngettext
 
 from coupons.metrics import state as coupons_state
 from coupons.models import Campaign
 from inventory import products, stock_reports
-from orders.saga import operator_texts
-from orders.saga import status as saga_status
+from orders.saga import operator_texts, status as saga_status
 from orders.saga.status import SagaStatus
 from payments import disputes
 from payments.models import Payment, Reconciliation
@@ -27,8 +25,7 @@ from sales import metrics as sales_metrics
 from sales.models import Sale
 from shop import approvals, clock
 from shop.approval_models import Approval
-from shop.backoffice.board import page as board_page
-from shop.backoffice.board import readings
+from shop.backoffice.board import page as board_page, readings
 from shop.backoffice.page_elements import link
 from shop.events.replaying import EventFilter
 from shop.management.laws import LAWS

@@ -6,8 +6,7 @@ index or constraint already exists (or is already dropped), the statement was ap
 
 from typing import Any
 
-from django.db import Error as DatabaseFailure
-from django.db import models
+from django.db import Error as DatabaseFailure, models
 from django.db.backends.mysql import schema
 from structlog import get_logger
 

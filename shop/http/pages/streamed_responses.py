@@ -14,8 +14,7 @@ from django.utils import translation
 
 from shop.errors import Overloaded
 from shop.http import problems
-from shop.lazy_texts import ENGLISH
-from shop.lazy_texts import mark as _
+from shop.lazy_texts import ENGLISH, mark as _
 
 MAX_CONCURRENT = 4
 """Of a process. Each has one thread at a time at most, and the rows of one part in memory."""

@@ -12,8 +12,7 @@ from inventory.tests.factories import ProductFactory
 from payments.tests.own_gateway import gateway_process, own_gateway
 from scripts.tests.circles import boots
 from scripts.tests.simulator import Simulator
-from shop.tests.browser import stack as stacks
-from shop.tests.browser import storefront
+from shop.tests.browser import stack as stacks, storefront
 from shop.tests.browser.browser_thread import PATIENCE_SECONDS, BrowserThread
 from shop.tests.browser.faults import Faults
 from shop.tests.browser.stack import Stack

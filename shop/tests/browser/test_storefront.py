@@ -12,8 +12,7 @@ from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.models import Order
 from scripts.tests.simulator import Simulator
-from shop.tests.browser import accessibility, storefront
-from shop.tests.browser import stack as stacks
+from shop.tests.browser import accessibility, stack as stacks, storefront
 from shop.tests.browser.browser_thread import expect
 from shop.tests.browser.faults import Faults
 from shop.tests.browser.stack import Stack

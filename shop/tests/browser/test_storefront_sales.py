@@ -12,8 +12,7 @@ from inventory.tests.factories import ProductFactory
 from orders.models import Order
 from sales.models import Sale
 from sales.tests import factories
-from shop.tests.browser import accessibility
-from shop.tests.browser import stack as stacks
+from shop.tests.browser import accessibility, stack as stacks
 from shop.tests.browser.browser_thread import expect
 from shop.tests.browser.faults import Faults
 from shop.tests.browser.stack import Stack

@@ -16,9 +16,7 @@ from inventory.imports.importing import StockRow
 from inventory.models import Product, StockMovement
 from inventory.tests.factories import ProductFactory
 from orders.models import Order
-from orders.tests import buying
-from orders.tests import test_audit as order_damage
-from orders.tests import test_refund_audit as refund_damage
+from orders.tests import buying, test_audit as order_damage, test_refund_audit as refund_damage
 from payments import ledger
 from payments.tests import test_audit as ledger_damage
 from payments.tests.factories import PaymentFactory, wallet

@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from scripts.chaos.campaigns.rolling import balancer
-from scripts.stack import instance as instances
-from scripts.stack import places, ports, process_identity, processes
+from scripts.stack import instance as instances, places, ports, process_identity, processes
 from scripts.stack.instance import Instance
 
 WEB = ("web-1", "web-2")

@@ -11,9 +11,16 @@ from pathlib import Path
 from scripts.chaos.campaigns.rolling import balancer, processes
 from scripts.chaos.campaigns.rolling.processes import FIRST_WEB_PORT, FRONT, NAMES, STORES, WEB
 from scripts.cluster.drill import previous_shop
-from scripts.stack import SetupError, own_stack, places, ports, readiness, supervision
-from scripts.stack import environment as environments
-from scripts.stack import instance as instances
+from scripts.stack import (
+    SetupError,
+    environment as environments,
+    instance as instances,
+    own_stack,
+    places,
+    ports,
+    readiness,
+    supervision,
+)
 from scripts.stack.instance import Instance
 from scripts.stack.processes import OUTSIDE
 from scripts.stack.supervision import Program
