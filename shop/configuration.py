@@ -228,10 +228,12 @@ def redis_cache(name: str, default: str) -> dict[str, Any]:
     cache = {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": address}
     if not address.startswith(f"{SENTINEL_SCHEME}://"):
         return cache | {"OPTIONS": {"CONNECTION_POOL_KWARGS": _CONNECTION}}
-    parts = urlsplit(address)
-    credentials, _, hosts = parts.netloc.rpartition("@")
+    # Not by `urlsplit`, which from Python 3.11.4 on refuses an IPv6 address behind another host.
+    located, _, query = address.partition("://")[2].partition("#")[0].partition("?")
+    authority, _, path = located.partition("/")
+    credentials, _, hosts = authority.rpartition("@")
     username, _, password = credentials.partition(":")
-    primary, _, database_number = parts.path.strip("/").partition("/")
+    primary, _, database_number = path.strip("/").partition("/")
     sentinels = [_host_and_port(name, host) for host in hosts.split(",") if host]
     if not sentinels or not primary or not re.fullmatch("[0-9]*", database_number):
         raise ImproperlyConfigured(
@@ -247,7 +249,7 @@ def redis_cache(name: str, default: str) -> dict[str, Any]:
         "SENTINEL_KWARGS": {
             "socket_timeout": SENTINEL_TIMEOUT_SECONDS,
             "socket_connect_timeout": SENTINEL_TIMEOUT_SECONDS,
-            "password": parse_qs(parts.query).get("sentinel_password", [None])[0],
+            "password": parse_qs(query).get("sentinel_password", [None])[0],
             # The next Sentinel is asked instead.
             "retry": Retry(NoBackoff(), 0),
         },

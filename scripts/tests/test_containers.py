@@ -30,6 +30,7 @@ BUILT = ("firstcome", "firstcome-mysql-backup", "firstcome-monitoring")
 """The images that are built here."""
 
 
+@pytest.mark.boots("the schemas of check-jsonschema, which it needs")
 def test_the_files_are_valid_by_the_compose_specification():
     # Takes a second, which each process that collects the tests would spend.
     import jsonschema

@@ -153,10 +153,11 @@ def _are_valid_now(claims: dict[str, Any]) -> bool:
 
     Instants are whole seconds; only `nbf` may be missing.
     """
-    times = {"nbf": 0} | claims
-    if any(type(times.get(name)) is not int for name in ("iat", "exp", "nbf")):
+    issued_at, expires_at = claims.get("iat"), claims.get("exp")
+    not_before = claims.get("nbf", 0)
+    if type(issued_at) is not int or type(expires_at) is not int or type(not_before) is not int:
         return False
-    return bool(times["nbf"] <= clock.now().timestamp() < times["exp"])
+    return not_before <= clock.now().timestamp() < expires_at
 
 
 @lru_cache(maxsize=8)

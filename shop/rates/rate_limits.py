@@ -131,8 +131,14 @@ class RateLimit:
 
     def count(self, account_id: int) -> None:
         """Count a call of the account. Raises `Throttled`, and then nothing is counted."""
-        with self.counting(account_id):
-            pass
+        rate = self.rate
+        if rate is None:
+            return
+        now = clock.now().timestamp()
+        with self._mutex:
+            window = self._window(account_id)
+            self._require_capacity(window, rate, now)
+            self._add(account_id, window, now)
 
     @contextmanager
     def counting(self, account_id: int) -> Iterator["CountedCall"]:

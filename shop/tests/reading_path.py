@@ -8,6 +8,8 @@ from typing import Any
 
 from scripts.stack import places
 
+NO_STEPS = ("<module>", "run_blocking")
+"""Importing, and what stands in a test for the event loop."""
 APPS = ("shop", "coupons", "inventory", "payments", "sales", "orders")
 
 
@@ -35,7 +37,7 @@ class ReadingPath:
 def _module(frame: FrameType) -> str | None:
     path = frame.f_code.co_filename
     project = f"{places.PROJECT}/"
-    if not path.startswith(project) or "/tests/" in path or frame.f_code.co_name == "<module>":
+    if not path.startswith(project) or "/tests/" in path or frame.f_code.co_name in NO_STEPS:
         return None
     name = path.removeprefix(project)
     return name if name.split("/")[0] in APPS else None

@@ -213,7 +213,9 @@ def sign_out(request: HttpRequest, account: User) -> Action:
         description=f"{ending} {SIGNED_OUT} {again}",
         submit=gettext("Sign out everywhere"),
         perform=lambda data: sign_outs.sign_out_everywhere(account_id=account.pk, reason=data["reason"]),
-        report=lambda _done: f"{gettext('%(account)s is signed out everywhere.') % name} {SIGNED_OUT}",
+        report=lambda _done: " ".join(
+            [gettext("%(account)s is signed out everywhere.") % name, str(SIGNED_OUT)]
+        ),
         once=f"sign out {account.pk}",
         back=page_of(account),
         is_dangerous=True,
