@@ -101,12 +101,6 @@ def _empty_databases(test: TransactionTestCase) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _empty_redis(redis_server: redis.Redis, broker_server: redis.Redis) -> None:
-    redis_server.flushdb()
-    broker_server.flushdb()
-
-
-@pytest.fixture(autouse=True)
 def _reset_process_state() -> None:
     """Reset what a process keeps between requests, so that no test affects the next."""
     clock.follow_host()
@@ -128,6 +122,13 @@ def _reset_process_state() -> None:
     cached_lists.clear()
     draw.forget()
     room_view.clear()
+
+
+@pytest.fixture(autouse=True)
+def _empty_redis(_reset_process_state: None, redis_server: redis.Redis, broker_server: redis.Redis) -> None:
+    """Empty Redis once this process has nothing more to send there."""
+    redis_server.flushdb()
+    broker_server.flushdb()
 
 
 @pytest.fixture(autouse=True)
