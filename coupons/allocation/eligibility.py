@@ -69,6 +69,8 @@ class Applicants:
         """Why the account, which has no coupon, can't get one of the campaign; None when it is eligible."""
         campaign = self.campaign
         match campaign.status_at(self.now):
+            case Campaign.Status.OPEN:
+                pass
             case Campaign.Status.SCHEDULED:
                 return Rejected(
                     _(

@@ -47,9 +47,10 @@ def is_token_refused(account_id: int, *, issued_after: int | None) -> bool:
     """Whether the account is disabled, or was signed out everywhere since the token was issued: known and
     raised as by `is_disabled`.
     """
-    number = CACHED.recent().signed_out.get(account_id)
+    known = CACHED.recent()
+    number = known.signed_out.get(account_id)
     is_signed_out = number is not None and sign_outs.refuses(number, issued_after=issued_after)
-    return is_signed_out or is_disabled(account_id)
+    return is_signed_out or account_id in known.ids
 
 
 def _read_disabled_accounts() -> DisabledAccounts:

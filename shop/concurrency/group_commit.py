@@ -239,7 +239,8 @@ class Batcher(Generic[Request, Outcome]):
                 if self._is_over(lead):
                     return ()
             # Other requests join between batches; an idle batcher's first request doesn't wait.
-            time.sleep(self._linger_seconds)
+            if self._linger_seconds:
+                time.sleep(self._linger_seconds)
             if self._min_interval_seconds:
                 time.sleep(max(0.0, self._began_at + self._min_interval_seconds - time.monotonic()))
                 self._began_at = time.monotonic()

@@ -90,7 +90,9 @@ class SharedRead(Generic[Value]):
 
     async def get_on_loop(self, in_thread: Callable[[Callable[[], Value]], Awaitable[Value]]) -> Value:
         """`get` for coroutines: one thread reads for all that wait. Raises also what `in_thread` raises."""
-        if running_loop() is None or not self.is_due():
+        if known := self.fresh():
+            return known.value
+        if running_loop() is None:
             return self.get()
         if self._task is None or self._task.done():
             self._task = asyncio.ensure_future(in_thread(self.get))
