@@ -189,8 +189,10 @@ class ListMixin:
 
     def get_actions_detail(self, request: HttpRequest, object_id: str) -> list[Any]:
         """Without the buttons that do nothing for the row as it is."""
+        found: list[Any] = super().get_actions_detail(request, object_id)  # type: ignore[misc]
+        if not any(getattr(one.method, "is_useful", None) for one in found):
+            return found
         row = self.get_object(request, object_id)  # type: ignore[attr-defined]
-        found = super().get_actions_detail(request, object_id)  # type: ignore[misc]
         conditions = [(one, getattr(one.method, "is_useful", None)) for one in found if row is not None]
         return [one for one, is_useful in conditions if is_useful is None or is_useful(request, row)]
 
