@@ -25,9 +25,10 @@ VALUES (0, UTC_DATE(), 1, 2000000)
 """
 INSERT_ENDPOINT = """
 INSERT INTO shop_webhookendpoint
-(id, kind, url, events, description, secret, position, created_at, failures, disabled_by, lease_token)
+(id, kind, url, events, description, secret, owner_id, position, created_at, failures, disabled_by,
+    lease_token)
 SELECT %s, 'program', 'http://127.0.0.1:9/', '["*"]', 'alerts', 'whsec_YWxlcnRzYWxlcnRzYWxlcnRz',
-    last_position, UTC_TIMESTAMP(6), 0, '', ''
+    (SELECT MIN(id) FROM auth_user WHERE is_superuser), last_position, UTC_TIMESTAMP(6), 0, '', ''
 FROM shop_feedstate
 """
 FAILING = "SELECT COUNT(*) FROM shop_webhookendpoint WHERE id = %s AND failing_since IS NOT NULL"
