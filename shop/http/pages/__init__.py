@@ -1,1 +1,1 @@
-"""Django's pages: its handler behind ASGI, middlewares, uploads, kept pages, and responses made in parts."""
+"""Django's pages: its handler behind ASGI, middlewares, CSV, and responses made in parts."""
