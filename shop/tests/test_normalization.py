@@ -1,5 +1,6 @@
 """The same word typed on a Mac, a phone or a Korean keyboard is stored in one form, and found in each."""
 
+import time
 from unicodedata import normalize
 from urllib.parse import urlencode
 
@@ -15,7 +16,7 @@ from inventory.tests.factories import ProductFactory
 from sales.tests.factories import create_sale
 from shop.accounts import accounts
 from shop.models import JournalLine
-from shop.normalization import normalized
+from shop.normalization import MOST_MARKS, normalized, spellings
 from shop.tests.clients import client_of
 from shop.tests.confirming import confirmed, shown
 from shop.tests.factories import AccountFactory, SuperuserFactory
@@ -121,3 +122,20 @@ def test_every_text_of_a_value_is_normalised_and_stays_so(value: object) -> None
     assert normalized(once) == once
     if isinstance(value, str):
         assert once == normalize("NFC", value)
+
+
+MARKS = "\u0300\u0316"
+
+
+def test_as_many_marks_as_a_language_has_are_ordered() -> None:
+    text = "a" + MARKS * (MOST_MARKS // 2)
+    assert normalized(text) == normalize("NFC", text) != text
+
+
+def test_text_of_marks_alone_stays_as_it_is_in_linear_time() -> None:
+    """Ordering these marks takes a minute, in which no other thread runs."""
+    text = "a" + MARKS * 200_000
+    began_at = time.process_time()
+    assert normalized({"name": [text]}) == {"name": [text]}
+    assert spellings(text) == [text]
+    assert time.process_time() - began_at < 1
