@@ -36,6 +36,7 @@ from shop.admin_site import refusal_text, refusals_as_form_errors
 from shop.errors import FirstcomeError
 from shop.http import client_address, problems
 from shop.http.pages.middleware import COUNTED_KEY, REFUSAL_KEY
+from shop.normalization import spellings
 from shop.observability import request_metrics
 from shop.operators import display
 
@@ -73,7 +74,9 @@ class SignInForm(AuthenticationForm):
             try:
                 with refusals_as_form_errors():
                     address = client_address.from_request(self.request)
-                    if COUNTED_KEY not in self.request.META:
+                    counted = self.request.META.get(COUNTED_KEY)
+                    if counted is None or username not in spellings(counted):
+                        # Also for a form of parts, in which the web server has read another name or none.
                         sign_ins.count_attempt(username, address)
                     self.signed_in = sign_ins.sign_in(
                         username=username,

@@ -14,6 +14,7 @@ from django.conf import LazySettings
 from django.contrib.auth.hashers import MD5PasswordHasher
 from django.contrib.auth.models import User
 from django.test import Client
+from django.test.client import BOUNDARY, MULTIPART_CONTENT, encode_multipart
 from django.urls import reverse
 
 from shop.accounts import password_hashing, sign_ins
@@ -269,6 +270,18 @@ def operators_attempt(
     return form("/admin/login/", address, accept=accept, username=name, password=password)
 
 
+def attempt_by_parts(name: str, decoy: str) -> Coroutine[Any, Any, Answer]:
+    """A form in parts, which has another name where one in URL encoding would be."""
+    parts = {
+        "csrfmiddlewaretoken": "c" * 32,
+        "username": name,
+        "password": "wrong",
+        "x": f"&username={decoy}&",
+    }
+    headers = {"Content-Type": MULTIPART_CONTENT, "Cookie": f"csrftoken={'c' * 32}"}
+    return call("/admin/login/", encode_multipart(BOUNDARY, parts), HERE, headers=headers)
+
+
 async def queue_up(*calls: Coroutine[Any, Any, Answer]) -> list[asyncio.Task[Answer]]:
     """Make these calls, whose hashes are held, once those before them hash or wait."""
     tasks = []
@@ -299,6 +312,29 @@ def noting() -> tuple[Callable[[str, Coroutine[Any, Any, Answer]], Coroutine[Any
 
 def statuses(answers: Iterable[Answer]) -> Counter[int]:
     return Counter(answer.status for answer in answers)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_operators_form_counts_for_the_name_that_it_signs_in() -> None:
+    SuperuserFactory(username="olga")
+
+    async def guess_by_parts() -> list[Answer]:
+        return [await attempt_by_parts("olga", f"nobody{number}") for number in range(11)]
+
+    *guesses, refused = asyncio.run(guess_by_parts())
+    assert not any(b"Too many" in answer.body for answer in guesses)
+    assert b"Too many" in refused.body
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_operators_form_counts_once_however_its_name_is_spelled() -> None:
+    SuperuserFactory(username="\ud55c")
+
+    async def guess_in_parts_of_letters() -> list[Answer]:
+        return [await operators_attempt("\u1112\u1161\u11ab") for _ in range(11)]
+
+    *guesses, refused = asyncio.run(guess_in_parts_of_letters())
+    assert (statuses(guesses), refused.status) == ({200: 10}, 429)
 
 
 @pytest.mark.django_db(transaction=True)

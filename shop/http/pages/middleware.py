@@ -37,7 +37,7 @@ METRICS_PATH = "/metrics"
 REFUSAL_KEY = "shop.refusal"
 """In the `META` of a form with a password that got no turn, why: `shop.operators.sign_in` shows it."""
 COUNTED_KEY = "shop.attempt_counted"
-"""In the `META` of a sign-in that was counted before its turn, as the web server's are."""
+"""In the `META` of a sign-in that was counted before its turn, as the web server's are: the name."""
 REASONS = [
     gettext_noop("Bad Request."),
     gettext_noop("Forbidden."),

@@ -133,7 +133,11 @@ async def _render_in_turn(scope: Scope, fields: Mapping[bytes, bytes], receive: 
     address = client_address.choose(peer, fields.get(b"x-forwarded-for", b"").decode("latin-1"))
     anonymous_calls.count(address)
     body = await request_body.read(fields, receive, most=password_hashing.MAX_BODY_BYTES)
-    counted = {middleware.COUNTED_KEY: True}
+    name = ""
+    if _path(scope) == SIGN_IN_PATH:
+        with suppress(SuspiciousOperation):
+            name = QueryDict(body).get("username", "").strip()[:LONGEST_USERNAME]
+    counted = {middleware.COUNTED_KEY: name}
     render = partial(_render_page, scope, fields, BytesIO(body), counted)
 
     async def trust_level() -> TrustLevel:
@@ -141,9 +145,6 @@ async def _render_in_turn(scope: Scope, fields: Mapping[bytes, bytes], receive: 
 
     try:
         if _path(scope) == SIGN_IN_PATH:
-            name = ""
-            with suppress(SuspiciousOperation):
-                name = QueryDict(body).get("username", "").strip()[:LONGEST_USERNAME]
             return await sign_ins.run_sign_in(render, username=name, address=address)
         return await password_hashing.run_in_turn(render, address=address, trust_level=trust_level)
     except (Throttled, Overloaded) as refusal:
