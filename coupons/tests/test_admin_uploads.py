@@ -2,6 +2,7 @@
 
 import signal
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -181,3 +182,14 @@ def test_a_process_that_is_killed_in_the_middle_leaves_whole_chunks_and_the_repe
     added = upload(signed_in(SuperuserFactory.create()), campaign, codes.encode())
     assert report_of(added) == "9000 added, 3000 skipped, 12000 in all."
     assert broken() == {}
+
+
+def test_a_file_is_not_read_while_two_others_are(operator, campaign, folder):
+    with ExitStack() as others:
+        for _ in range(2):
+            assert uploads.reading_slots.acquire(blocking=False)
+            others.callback(uploads.reading_slots.release)
+        refused = shown(operator, page_of(campaign), **values(b"A1\n"))
+        assert "Other uploads are being processed" in refused.content.decode()
+        assert len(list(folder.iterdir())) == 1, "the file is kept for the next attempt"
+    assert report_of(upload(operator, campaign, b"A1\n")) == "1 added, 0 skipped, 1 in all."

@@ -1,6 +1,7 @@
 """Files that operators send with an action's form: kept until it is confirmed, for an hour at most."""
 
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,7 +15,7 @@ from structlog import get_logger
 from unfold.widgets import UnfoldAdminFileFieldWidget
 
 from shop import clock
-from shop.errors import FirstcomeError, Rejected, Unavailable
+from shop.errors import FirstcomeError, Overloaded, Rejected, Unavailable
 from shop.events import journal
 from shop.lazy_texts import mark
 from shop.operators.actions import CONFIRMED, ActionForm
@@ -26,6 +27,8 @@ BROKEN_OFF = "tmp*.upload*"
 KEPT_SECONDS = 3_600
 MOST_BYTES_OF_ACCOUNT = settings.MAX_UPLOAD_BYTES
 """Of an operator's unconfirmed files: the oldest make room for another."""
+reading_slots = threading.BoundedSemaphore(2)
+"""Of a process: each reads a whole file, which a small request may ask for again and again."""
 
 
 class UploadForm(ActionForm):
@@ -51,8 +54,12 @@ class UploadForm(ActionForm):
 
 @contextmanager
 def opened(data: Mapping[str, Any], *, is_confirmed: bool) -> Iterator[BinaryIO]:
-    """The form's file, which is deleted once it is used, or refused. Raises `Rejected` `upload_gone`."""
+    """The form's file, which is deleted once it is used, or refused. Raises `Rejected` `upload_gone`, and
+    `Overloaded` while others are read.
+    """
     path: Path = data["path"]
+    if not reading_slots.acquire(blocking=False):
+        raise Overloaded(mark("Other uploads are being processed; nothing was done. Try again."))
     try:
         with path.open("rb") as file:
             yield file
@@ -69,6 +76,8 @@ def opened(data: Mapping[str, Any], *, is_confirmed: bool) -> Iterator[BinaryIO]
         if not isinstance(error, Unavailable):
             path.unlink(missing_ok=True)
         raise
+    finally:
+        reading_slots.release()
     if is_confirmed:
         path.unlink(missing_ok=True)
 
