@@ -28,11 +28,13 @@ def campaign(campaign_id: int) -> SharedRead[Campaign]:
 
 
 def note_sold_out(campaign_id: int) -> None:
-    """Read the campaign again after it refused a request as sold out, unless that is known."""
+    """Read the campaign again after it refused a request as sold out, unless that is known.
+
+    One request reads, and the others go on: a pool may run out while slots are left, so that each comes here.
+    """
     shared = campaign(campaign_id)
-    if shared.get().remaining > 0:
-        shared.forget()
-        shared.get()
+    if shared.recent().remaining > 0:
+        shared.read_unless_busy()
 
 
 def slot_released(*, campaign_id: int, user_id: int, code: str) -> None:

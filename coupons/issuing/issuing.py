@@ -5,11 +5,12 @@ decided in one place, `coupons.allocation.eligibility`, and written in one, `cou
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.db import IntegrityError
+from django.db import DatabaseError, IntegrityError
 from structlog import get_logger
 
 from coupons import remembered
@@ -95,11 +96,13 @@ async def issue_async(*, campaign_id: int, user_id: int) -> Issued | Queued:
         if seen.strategy != BATCHED_STRATEGY or seen.partner:
             return await in_thread(_issue_by_strategy, seen.strategy, campaign_id, user_id)
         outcome = await submit_to_batcher(group_commit.batcher(campaign_id), IssueRequest(user_id))
-    except (Rejected, IntegrityError) as error:
-        if isinstance(error, Rejected) and error.code != "sold_out":
-            raise
-        refusal = partial(_refusal_of, error, campaign_id=campaign_id, user_id=user_id)
-        raise await run_in_thread(refusal, owner=user_id) from error
+    except Rejected as refusal:
+        if refusal.code == "sold_out":
+            with suppress(Unavailable, DatabaseError):
+                await in_thread(remembered.note_sold_out, campaign_id)
+        raise
+    except IntegrityError as error:
+        raise await in_thread(_refusal_of, error, campaign_id, user_id) from error
     if isinstance(outcome, Issued):
         return outcome
     try:
@@ -156,11 +159,7 @@ def _confirm_if_pending(outcome: Issued | PendingConfirmation | Queued) -> Issue
     return confirmation.ask_partner(outcome) if isinstance(outcome, PendingConfirmation) else outcome
 
 
-def _refusal_of(error: Rejected | IntegrityError, *, campaign_id: int, user_id: int) -> FirstcomeError:
-    """The refusal for an error of a strategy; `sold_out` is remembered."""
-    if isinstance(error, Rejected):
-        remembered.note_sold_out(campaign_id)
-        return error
+def _refusal_of(error: IntegrityError, campaign_id: int, user_id: int) -> FirstcomeError:
     # Strategies don't check that the account exists: the foreign key does, at no cost.
     if not _is_account(user_id):
         return _no_account(user_id)

@@ -287,3 +287,29 @@ def test_without_redis_it_all_holds_as_well(requests: list[int], own_redis: OwnR
     Campaign.objects.update(quantity=3)
     wait_until(lambda: asked(campaign.pk, requests[2])[0] == "new", seconds=SOON)
     assert broken() == {}
+
+
+def test_a_pool_that_ran_out_before_its_slots_refuses_all_while_the_campaign_can_hardly_be_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One request reads the campaign again, and no other waits for that."""
+    first, *everyone = accounts(31)
+    campaign = full_campaign(first, code_source="pool")
+    Campaign.objects.filter(pk=campaign.pk).update(codes_added=5)
+    shared, readings = remembered.campaign(campaign.pk), []
+    read = shared._read
+
+    def read_slowly() -> Campaign:
+        readings.append(time.monotonic())
+        time.sleep(0.5)
+        return read()
+
+    monkeypatch.setattr(shared, "_read", read_slowly)
+    monkeypatch.setattr(shared, "_seconds", 60.0)
+    shared.forget()
+    shared.get()
+    began_at = time.monotonic()
+    words = race([partial(outcome_name, campaign.pk, user_id) for user_id in everyone])
+    assert set(words) == {"sold_out"}
+    assert time.monotonic() - began_at < 5
+    assert len(readings) < 10

@@ -88,6 +88,14 @@ class SharedRead(Generic[Value]):
                 time.sleep(max(0.0, pause_seconds - self.age_seconds()))
                 self._read_now()
 
+    def read_unless_busy(self) -> None:
+        """Read again now, unless another thread is reading."""
+        if self._mutex.acquire(blocking=False):
+            try:
+                self._read_now()
+            finally:
+                self._mutex.release()
+
     async def get_on_loop(self, in_thread: Callable[[Callable[[], Value]], Awaitable[Value]]) -> Value:
         """`get` for coroutines: one thread reads for all that wait. Raises also what `in_thread` raises."""
         if known := self.fresh():
