@@ -287,20 +287,30 @@ def _recover(rows: Sequence[Confirmation]) -> int:
         if reply is PartnerReply.UNKNOWN and _is_late(row) and _mark_cancelled(row)
     ]
     replies += zip(late, call_limit.call_at_once(_cancel, late, threads=PARTNER_THREADS), strict=True)
-    return sum(
-        _record_reply(writes.pending_confirmation(row), is_agreed=reply is PartnerReply.REGISTERED)
-        for row, reply in replies
-        if reply not in (None, PartnerReply.UNKNOWN)
-    )
+    settled, waiting = 0, set[int]()
+    for row, reply in replies:
+        if reply in (None, PartnerReply.UNKNOWN) or row.campaign_id in waiting:
+            continue
+        try:
+            settled += _record_reply(
+                writes.pending_confirmation(row), is_agreed=reply is PartnerReply.REGISTERED
+            )
+        except DatabaseUnavailable:
+            raise
+        except Unavailable:
+            # Something keeps the campaign's row locked: each of its slots would wait as long.
+            waiting.add(row.campaign_id)
+    return settled
 
 
 def _record_reply(slot: PendingConfirmation, *, is_agreed: bool) -> bool:
-    """Make the slot a coupon, or release it; False if it can't be, or another process has settled it."""
+    """Make the slot a coupon, or release it; False if it can't be, or another process has settled it.
+
+    Raises `Unavailable`.
+    """
     try:
         return confirm(slot).is_new if is_agreed else release_slot(slot) is None
-    except DatabaseUnavailable:
-        raise
-    except (PartnerFailed, Rejected, Unavailable):
+    except (PartnerFailed, Rejected):
         return False
     except IntegrityError as error:
         # One slot that can't be written must not block the others.

@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from coupons import partners, pool, tasks
 from coupons.allocation import writes
+from coupons.allocation.writes import Issued, PendingConfirmation
 from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation, PoolCode
 from coupons.partners import call_limit, confirmation
@@ -37,6 +38,7 @@ from scripts.tests.simulator import Simulator
 from shop.errors import FirstcomeError, Unavailable
 from shop.observability import gauges
 from shop.tests.racing import race, wait_until
+from shop.tests.second_connection import holding
 from shop.tests.waiting import in_background
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -153,6 +155,30 @@ def test_the_next_sweeper_continues_after_one_killed_between_marking_and_cancell
     assert (registered(own_partner), issued()) == ([], [])
     assert codes_by_status() == {"available": 3}
     assert count_outcomes([issuing.issue(campaign_id=campaign.pk, user_id=user_id)]) == {"new": 1}
+    assert registered(own_partner) == issued()
+    assert broken() == {}
+
+
+def test_slots_of_a_campaign_that_stays_locked_hold_up_no_others(
+    campaign: Campaign, own_partner: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of its slots waits for the lock, and its others are left to a later pass."""
+    other = CampaignFactory.create(partner=NAME, quantity=3)
+    for user_id in accounts(3):
+        slot_of(campaign, user_id)
+    slot_of(other, accounts(1)[0])
+    attempted: list[int] = []
+    confirm = confirmation.confirm
+
+    def noted(slot: PendingConfirmation) -> Issued:
+        attempted.append(slot.campaign_id)
+        return confirm(slot)
+
+    monkeypatch.setattr(confirmation, "confirm", noted)
+    with holding("SELECT id FROM coupons_campaign WHERE id = %s FOR UPDATE", campaign.pk):
+        assert sweep_later() == 1
+    assert (attempted.count(campaign.pk), attempted.count(other.pk)) == (1, 1)
+    assert sweep_later() == 3
     assert registered(own_partner) == issued()
     assert broken() == {}
 
