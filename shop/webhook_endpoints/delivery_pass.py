@@ -9,6 +9,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor, wait
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -16,6 +17,7 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
+from django.db import DatabaseError
 from django.db.models import Max, QuerySet
 from prometheus_client import Counter
 from structlog import get_logger
@@ -256,7 +258,8 @@ def _send_all(
                 renew_at = time.monotonic() + LEASE_SECONDS / 3
                 until = clock.now() + timedelta(seconds=LEASE_SECONDS)
                 leased = WebhookEndpoint.objects.filter(pk=endpoint.pk, lease_token=endpoint.lease_token)
-                leased.update(leased_until=until)
+                with suppress(DatabaseError):  # `_record` sees whether the lease is lost
+                    leased.update(leased_until=until)
         for future in futures:
             future.result()
     finally:
