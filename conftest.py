@@ -117,7 +117,7 @@ def _reset_process_state() -> None:
         counter.forget()
     calls.forget()
     call_limit.reset()
-    gauges.drop_cached()
+    gauges._cached.clear()
     heartbeats._own.clear()
     cached_lists.clear()
     draw.forget()
@@ -135,7 +135,7 @@ def _empty_redis(_reset_process_state: None, redis_server: redis.Redis, broker_s
 def _free_slots() -> Iterator[None]:
     """Fail a test that leaves a paged response open: its slot would be missing in each later test."""
     yield
-    taken = streamed_responses.open_count()
+    taken = len(streamed_responses._open)
     streamed_responses._open.clear()
     assert not taken, f"{taken} paged responses were neither read to their end nor closed"
 

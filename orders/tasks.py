@@ -35,7 +35,7 @@ def finish(**_: object) -> None:
     executor.process_executor().finish(seconds=SHUTDOWN_SECONDS)
 
 
-@shared_task(name="orders.advance_due")
+@shared_task(name="orders.advance_due", due=staticmethod(recovery.due))
 def advance_due() -> int:
     """Enqueue the sagas whose next attempt is due. Returns how many."""
     ids = recovery.dequeue_due(limit=DUE_AT_ONCE)
@@ -50,7 +50,7 @@ def handle_webhook(event_id: int) -> None:
     gateway_events.handle(event_id)
 
 
-@shared_task(name="orders.handle_webhooks_due")
+@shared_task(name="orders.handle_webhooks_due", due=staticmethod(webhooks.due))
 def handle_webhooks_due() -> int:
     """Enqueue the gateway events that are due. Returns how many."""
     ids = webhooks.dequeue_due(limit=DUE_AT_ONCE)

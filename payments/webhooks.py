@@ -5,7 +5,7 @@ looking up the charge at the gateway: its claims are not relied on, so it may co
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from django.db.models import F
+from django.db.models import F, QuerySet
 from structlog import get_logger
 
 from payments import gateways
@@ -41,18 +41,18 @@ def receive(*, gateway: str, headers: Mapping[str, str], body: bytes) -> Webhook
     return transactions.run(lambda: _store(gateway, gateway_event, now), transactions.KEYED)
 
 
+def due() -> "QuerySet[WebhookEvent]":
+    return WebhookEvent.objects.filter(next_attempt_at__lte=clock.now())
+
+
 def dequeue_due(*, limit: int) -> list[int]:
     """The ids of events that are due; each is returned again only after `HANDLING_SECONDS`."""
     now = clock.now()
-    ids = list(
-        WebhookEvent.objects.filter(next_attempt_at__lte=now)
-        .order_by("next_attempt_at")
-        .values_list("id", flat=True)[:limit]
-    )
+    ids = list(due().order_by("next_attempt_at").values_list("id", flat=True)[:limit])
     later = now + timedelta(seconds=HANDLING_SECONDS)
-    due = WebhookEvent.objects.filter(id__in=ids, next_attempt_at__lte=now)
+    taken = WebhookEvent.objects.filter(id__in=ids, next_attempt_at__lte=now)
     # Handling an event locks the same rows and their index in the other order: that may deadlock.
-    transactions.run(lambda: due.update(next_attempt_at=later), transactions.REPEATABLE)
+    transactions.run(lambda: taken.update(next_attempt_at=later), transactions.REPEATABLE)
     return ids
 
 

@@ -14,13 +14,13 @@ def sweep() -> int:
     return housekeeping.sweep()
 
 
-@shared_task(name="shop.relay")
+@shared_task(name="shop.relay", due=staticmethod(outbox.due))
 def relay() -> int:
     """Deliver the due events. Returns how many."""
     return outbox.deliver_due()
 
 
-@shared_task(name="shop.sequence")
+@shared_task(name="shop.sequence", due=staticmethod(sequencing.unsequenced))
 def sequence() -> int:
     """Give positions to committed events of the feed. Returns how many got one."""
     return sequencing.sequence()

@@ -33,7 +33,8 @@ BATCH_WITH_PARTNER = 32
 # How many queues of each batch size are settled at once, with a thread and a connection each; a queue with a
 # partner uses 16 more threads while it calls the partner (`coupons.queue.settlement`).
 QUEUES_AT_ONCE = {BATCH: 8, BATCH_WITH_PARTNER: 2}
-# How often the list of queues is read, and with it those that were empty or could not be settled.
+# How often the list of queues is read, and with it those that were empty or could not be settled; half as
+# often while there is none.
 REFRESH_SECONDS = 0.5
 
 
@@ -94,9 +95,10 @@ def serve(stop: threading.Event, *, on_refresh: Callable[[], None] = lambda: Non
     rotations = {most: _Rotation(most, stop) for most in QUEUES_AT_ONCE}
     try:
         while not stop.is_set():
-            if _run_or_none(partial(_refresh, rotations)) is not None:
+            queues = _run_or_none(partial(_refresh, rotations))
+            if queues is not None:
                 on_refresh()
-            stop.wait(REFRESH_SECONDS)
+            stop.wait(2 * REFRESH_SECONDS if queues == 0 else REFRESH_SECONDS)
     finally:
         # Also after an error: threads that went on would keep a process alive that finds no new queue.
         stop.set()

@@ -85,7 +85,8 @@ def _heal_products(client: Redis, ids: Sequence[int]) -> int:
         pipeline.hmget(mirror.key(id), "version", "available", "is_active")
     shown = dict(zip(ids, pipeline.execute(), strict=True))
     states = {one.product_id: one for one in mirror.read_states(ids)}
-    wrong = [id for id in ids if id not in states or shown[id] != _mirror_values(states[id])]
+    values = {id: (one.version, one.available, int(one.is_active)) for id, one in states.items()}
+    wrong = [id for id in ids if id not in states or shown[id] != [str(one).encode() for one in values[id]]]
     for id in wrong:
         if id not in states:
             client.delete(mirror.key(id))
@@ -95,7 +96,3 @@ def _heal_products(client: Redis, ids: Sequence[int]) -> int:
     mirror.publish([states[id] for id in wrong if id in states])
     keys = [IN_FLIGHT, *map(mirror.key, ids)]
     return len(wrong) + int(client.eval(RECOUNT, len(keys), *keys, *ids))
-
-
-def _mirror_values(state: mirror.StockState) -> list[bytes]:
-    return [str(value).encode() for value in (state.version, state.available, int(state.is_active))]

@@ -6,7 +6,7 @@ from functools import partial
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from orders.models import Saga
 from orders.saga.definitions import LEASE_SECONDS, SAGA_COLUMNS, SAGA_TYPES, UNFINISHED, SagaRow
@@ -38,15 +38,17 @@ def filter_unleased(saga_ids: Collection[UUID]) -> dict[UUID, str]:
     return {saga_id: kinds[saga_id] for saga_id in saga_ids if saga_id in kinds}
 
 
-def dequeue_due(*, limit: int) -> list[UUID]:
-    """Unfinished sagas whose next attempt is due and that are not leased; each is returned once per lease."""
+def due() -> "QuerySet[Saga]":
+    """Unfinished sagas whose next attempt is due and that are not leased."""
     now = clock.now()
     free = Q(leased_until__isnull=True) | Q(leased_until__lte=now)
-    ids = list(
-        Saga.objects.filter(free, next_attempt_at__lte=now, kind__in=SAGA_TYPES)
-        .order_by("next_attempt_at")
-        .values_list("id", flat=True)[:limit]
-    )
+    return Saga.objects.filter(free, next_attempt_at__lte=now, kind__in=SAGA_TYPES)
+
+
+def dequeue_due(*, limit: int) -> list[UUID]:
+    """The sagas that are due; each is returned once per lease."""
+    now = clock.now()
+    ids = list(due().order_by("next_attempt_at").values_list("id", flat=True)[:limit])
     later = now + timedelta(seconds=LEASE_SECONDS)
     taken = Saga.objects.filter(id__in=ids, next_attempt_at__lte=now)
     # Executors lock these rows and the index in another order: the update is retried on deadlock.

@@ -34,18 +34,12 @@ class DisabledAccounts(NamedTuple):
     signed_out: Mapping[int, int]
 
 
-def is_disabled(account_id: int) -> bool:
-    """Whether the account is disabled, as of at most four seconds ago.
+def is_token_refused(account_id: int, *, issued_after: int | None) -> bool:
+    """Whether the account is disabled, or was signed out everywhere since the token was issued, as of at most
+    four seconds ago.
 
     Without a query, for an event loop. Call `refresh` first if `CACHED` is due. Raises `DatabaseUnavailable`
     if what is known is older.
-    """
-    return account_id in CACHED.recent().ids
-
-
-def is_token_refused(account_id: int, *, issued_after: int | None) -> bool:
-    """Whether the account is disabled, or was signed out everywhere since the token was issued: known and
-    raised as by `is_disabled`.
     """
     known = CACHED.recent()
     number = known.signed_out.get(account_id)

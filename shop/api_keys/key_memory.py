@@ -116,7 +116,7 @@ async def is_usable_account(account_id: int) -> bool:
         if len(_existing_accounts) >= MOST_ACCOUNTS:
             _existing_accounts.clear()
         _existing_accounts.add(account_id)
-    return not disabled_accounts.is_disabled(account_id)
+    return account_id not in disabled_accounts.CACHED.recent().ids
 
 
 def _find_existing(account_ids: Sequence[int]) -> Sequence[bool]:

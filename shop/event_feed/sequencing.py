@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from django.db import connection
+from django.db.models import QuerySet
 from prometheus_client import Counter
 
 from shop.db import bulk_sql, open_transaction, transactions
@@ -31,11 +32,15 @@ SHORTEST_PAUSE_SECONDS = 0.05
 """So that a pass under load has many events: each costs a commit."""
 
 
+def unsequenced() -> "QuerySet[FeedEvent]":
+    return FeedEvent.objects.filter(position=None)
+
+
 def sequence() -> int:
     """Give positions to all committed events, in batches. Returns how many got one; 0 at once while another
     sequencer works. Safe to repeat.
     """
-    if not FeedEvent.objects.filter(position=None).exists():
+    if not unsequenced().exists():
         return 0
     FeedState.objects.get_or_create(pk=ROW)
     sequenced, given = 0, list[int]()
@@ -58,8 +63,7 @@ def _sequence_batch(after_commit: Callable[[Sequence[int]], None]) -> int:
     state = FeedState.objects.select_for_update(skip_locked=True).filter(pk=ROW).first()
     if state is None:
         return 0
-    committed = FeedEvent.objects.filter(position=None).order_by("id")
-    ids = list(committed.values_list("id", flat=True)[:EVENTS_PER_TRANSACTION])
+    ids = list(unsequenced().order_by("id").values_list("id", flat=True)[:EVENTS_PER_TRANSACTION])
     position = state.last_position
     table = connection.ops.quote_name(FeedEvent._meta.db_table)
     hint = BY_KEY if connection.vendor == "mysql" else ""

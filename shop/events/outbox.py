@@ -112,7 +112,7 @@ def deliver_due() -> int:
         return 0
     try:
         with lease.acquired(LEASE_NAME) as is_ours:
-            while is_ours and time.monotonic() < ends_at and (lines := _read_due()):
+            while is_ours and time.monotonic() < ends_at and (lines := sorted(_read_batch(due()))):
                 outcome = _send_and_record(_select_next_in_order(lines))
                 delivered += len(outcome.accepted)
                 # Events that become due during the last batch wait for the next pass, to share a batch.
@@ -170,10 +170,10 @@ def oldest_age_seconds() -> float:
     return max(0.0, (clock.now() - line.at).total_seconds()) if line else 0.0
 
 
-def _read_due() -> list[_EventLine]:
-    """A batch of due events, by id."""
-    due = JournalLine.objects.filter(delivery=QUEUED, next_attempt_at__lte=clock.now())
-    return sorted(_read_batch(due.order_by("next_attempt_at", "id")))
+def due() -> "QuerySet[JournalLine]":
+    return JournalLine.objects.filter(delivery=QUEUED, next_attempt_at__lte=clock.now()).order_by(
+        "next_attempt_at", "id"
+    )
 
 
 def _select_next_in_order(lines: Sequence[_EventLine]) -> list[_EventLine]:

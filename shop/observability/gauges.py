@@ -91,10 +91,6 @@ def cached_exposition(sources: frozenset[Source]) -> bytes:
         return text
 
 
-def drop_cached() -> None:
-    _cached.clear()
-
-
 class _GaugeCollector(Collector):
     def __init__(self, sources: Collection[Source]) -> None:
         self._sources = sources

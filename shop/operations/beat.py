@@ -7,7 +7,7 @@ from typing import Any
 
 from celery import Task
 from celery.beat import PersistentScheduler, ScheduleEntry
-from django.db import connections
+from django.db import Error, connections
 
 from shop import clock
 from shop.operations import dispatch, heartbeats
@@ -15,6 +15,8 @@ from shop.operations.beat_lease import BeatLease
 
 STANDBY_SECONDS = 0.2
 """Between two looks at the lease, while another beat acts."""
+LEAST_PAUSE_SECONDS = 0.01
+"""Celery's own scheduler spins for so long before each task."""
 STEP_BACK = timedelta(seconds=1)
 """The clock is corrected by less each time that it is measured."""
 
@@ -49,7 +51,7 @@ class Scheduler(PersistentScheduler):
         self._start_anew_after_a_step_back()
         seconds = super().tick(*arguments, **named)
         heartbeats.record(heartbeats.BEAT)
-        return seconds
+        return max(seconds, LEAST_PAUSE_SECONDS)
 
     def _start_anew_after_a_step_back(self) -> None:
         """Count from now what last ran in the future, because the database's clock went back since.
@@ -70,7 +72,13 @@ class Scheduler(PersistentScheduler):
         super().close()
 
     def apply_async(self, entry: ScheduleEntry, *args: Any, **kwargs: Any) -> None:
+        """Send the task, unless there is no row of its option `due`, which it would look for."""
         task, arguments = self.app.tasks[entry.task], entry.args or ()
+        try:
+            if hasattr(task, "due") and not task.due().exists():
+                return
+        except Error:
+            connections.close_all()
         if not dispatch.send_to_broker(task, arguments, **entry.options):
             self._run_in_thread(task, arguments)
 

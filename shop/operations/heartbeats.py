@@ -30,10 +30,14 @@ def expose(name: str, source: Source) -> None:
 
 
 def record(name: str) -> None:
-    """Note that this process has done its work now; never raises, waits for Redis a second at most."""
-    _own[name] = time.monotonic()
-    seconds = clock.now().timestamp()
-    redis_client.attempt(lambda client: client.set(_key(name), seconds), otherwise=None)
+    """Note that this process has done its work now, once a second; never raises, waits for Redis a second at
+    most.
+    """
+    before = _own.get(name)
+    if before is None or time.monotonic() - before >= 1.0:
+        _own[name] = time.monotonic()
+        seconds = clock.now().timestamp()
+        redis_client.attempt(lambda client: client.set(_key(name), seconds), otherwise=None)
 
 
 def suspend(name: str) -> None:

@@ -65,7 +65,7 @@ def database_away() -> Iterator[None]:
     options = {name: value for name, value in original["OPTIONS"].items() if name != "unix_socket"}
     settings.update(HOST=ports.HOST, PORT=str(ports.free()), OPTIONS=options)
     thread_pool.renew_threads()
-    gauges.drop_cached()
+    gauges._cached.clear()
     try:
         yield
     finally:

@@ -175,7 +175,7 @@ def test_one_account_leaves_places_for_the_exports_of_all_others(operator):
     text_of(open_ones[0])
     assert rows_of(operator.get(PRODUCTS))
     text_of(open_ones[1])
-    assert not streamed_responses.open_count()
+    assert not len(streamed_responses._open)
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_an_export_that_cannot_be_journaled_is_not_made_and_frees_its_place():
     parts = (started.append(number) or "part" for number in range(3))
     with pytest.raises(OperationalError):
         streamed_responses.respond(parts, account_id=1, content_type="text/csv", before_parts=fail)
-    assert not streamed_responses.open_count()
+    assert not len(streamed_responses._open)
     assert not started
 
 
@@ -212,7 +212,7 @@ def test_an_export_that_is_lost_without_being_closed_frees_its_place(operator):
     for _ in range(streamed_responses.MAX_OF_ACCOUNT):
         operator.get(PRODUCTS)
     gc.collect()
-    assert not streamed_responses.open_count()
+    assert not len(streamed_responses._open)
     assert rows_of(operator.get(PRODUCTS))
 
 

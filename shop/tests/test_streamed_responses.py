@@ -133,9 +133,9 @@ def test_a_client_that_leaves_while_no_thread_is_free_frees_its_place_all_the_sa
                 await asyncio.sleep(0)
 
         exporting = asyncio.ensure_future(exported(cookie, on_message, is_gone=gone))
-        while not (gone.is_set() and not streamed_responses.open_count()):
+        while not (gone.is_set() and not len(streamed_responses._open)):
             await asyncio.sleep(0.01)
-        taken = streamed_responses.open_count()
+        taken = len(streamed_responses._open)
         await asyncio.sleep(0.5)
         release.set()
         await asyncio.wait_for(exporting, 20)
@@ -216,4 +216,4 @@ def test_clients_of_http_1_0_get_the_whole_response_with_its_length(cookie, path
 
 
 def assert_all_slots_are_free() -> None:
-    wait_until(lambda: not streamed_responses.open_count(), seconds=5)
+    wait_until(lambda: not len(streamed_responses._open), seconds=5)

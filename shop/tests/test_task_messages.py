@@ -2,7 +2,8 @@
 
 import json
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -12,10 +13,15 @@ import pytest
 import redis as redis_client
 from celery.beat import ScheduleEntry
 from celery.schedules import schedule
+from django.db import connection, transaction
 from kombu import Message
 
+from orders.tests import owners
+from payments.tests import events
 from shop import clock
 from shop.celery import app, enter_task, leave_task
+from shop.event_feed import sequencing
+from shop.events import journal
 from shop.observability import logs
 from shop.operations import beat
 from shop.operations.task_messages import Request
@@ -118,3 +124,71 @@ def test_a_message_that_came_twice_at_once_left_its_ids_in_a_thread() -> None:
 
     with ThreadPoolExecutor(2) as threads:
         assert [one.result() for one in [threads.submit(run) for _ in range(2)]] == [{}, {}]
+
+
+LOOKING = {"orders.advance_due", "orders.handle_webhooks_due", "shop.relay", "shop.sequence"}
+"""The tasks that beat would send each second, to look for rows."""
+
+
+@pytest.fixture
+def sent_by_beat(monkeypatch: pytest.MonkeyPatch) -> Callable[[], set[str]]:
+    """Which of these tasks, each of which is due, beat sends."""
+    scheduler = object.__new__(beat.Scheduler)
+    scheduler.app = app
+    taken: set[str] = set()
+
+    def take(task: Any, arguments: Any, **_: Any) -> bool:
+        taken.add(task.name)
+        return True
+
+    def send() -> set[str]:
+        taken.clear()
+        for name in LOOKING:
+            scheduler.apply_async(ScheduleEntry(name=name, task=name, schedule=schedule(1), app=app))
+        return set(taken)
+
+    monkeypatch.setattr(beat.dispatch, "send_to_broker", take)
+    return send
+
+
+@pytest.mark.django_db(transaction=True)
+def test_beat_sends_tasks_that_look_for_rows_while_there_are_some(
+    sent_by_beat: Callable[[], set[str]],
+) -> None:
+    assert sent_by_beat() == set()
+    with transaction.atomic():
+        journal.note(what="coupon.issued", subject="coupon A1", after={"coupon": "A1"}, is_outgoing=True)
+    assert sent_by_beat() == {"shop.relay", "shop.sequence"}
+    owners.order("tok_ok")
+    events.take()
+    with clock.shifted(by=timedelta(minutes=1)):
+        assert sent_by_beat() == LOOKING
+    sequencing.sequence()
+    assert sent_by_beat() == {"shop.relay"}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_beat_sends_them_while_the_database_can_not_be_read(
+    sent_by_beat: Callable[[], set[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as away:
+        away.setitem(connection.settings_dict, "NAME", "no_such_database")
+        connection.close()
+        assert sent_by_beat() == LOOKING
+    assert sent_by_beat() == set()
+
+
+@pytest.mark.django_db
+def test_beat_rests_before_a_task_is_due(tmp_path: Path) -> None:
+    """Celery's scheduler returns a negative pause in the last 10 ms before a task."""
+    scheduler = beat.Scheduler(app, schedule_filename=str(tmp_path / "schedule"))
+    scheduler.apply_async = lambda entry, **_: None  # type: ignore[method-assign]
+    try:
+        ends_at = time.monotonic() + 2
+        ticks = 0
+        while time.monotonic() < ends_at:
+            time.sleep(max(0.0, scheduler.tick() or 0.0))
+            ticks += 1
+    finally:
+        scheduler.close()
+    assert ticks < 100

@@ -51,6 +51,8 @@ class Dispatcher:
             thread.join(seconds / (1 + len(threads)))
 
     def _start_due(self) -> None:
+        if not endpoints.enabled().exists():
+            return
         for endpoint_id in due_endpoints().exclude(pk__in=list(self._running)).values_list("pk", flat=True):
             if not self._lease(endpoint_id):
                 continue

@@ -287,7 +287,7 @@ def _reconnect(address: Mapping[str, Any]) -> None:
     connections.close_all()
     connection.settings_dict.update(address)
     thread_pool.renew_threads()
-    gauges.drop_cached()
+    gauges._cached.clear()
 
 
 def _dump() -> str:

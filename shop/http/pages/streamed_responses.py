@@ -91,8 +91,3 @@ def respond(
         response.release()
         raise
     return response
-
-
-def open_count() -> int:
-    """How many responses are being made in this process."""
-    return len(_open)

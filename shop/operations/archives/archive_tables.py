@@ -71,7 +71,8 @@ class ArchiveTable:
         rows = self.model._default_manager.filter(pk__in=keys).order_by("pk")
         if is_locked:
             rows = rows.select_for_update()
-        return {_file_key(row[self.key]): row for row in rows.values(*self.columns)}
+        found = ((row[self.key], row) for row in rows.values(*self.columns))
+        return {str(key) if isinstance(key, UUID) else key: row for key, row in found}
 
     def delete(self, keys: Collection[Any]) -> int:
         """Delete the rows with these keys, in the caller's transaction. Returns how many there were."""
@@ -102,10 +103,6 @@ class ArchiveTable:
     def insert(self, rows: Sequence[Row]) -> None:
         """Insert rows of a file. Columns that it lacks get the model's defaults."""
         self.model._default_manager.bulk_create([self.model(**row) for row in rows])
-
-
-def _file_key(key: Any) -> Any:
-    return str(key) if isinstance(key, UUID) else key
 
 
 def month_bounds(month: str) -> tuple[datetime, datetime]:
