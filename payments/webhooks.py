@@ -47,8 +47,8 @@ def due() -> "QuerySet[WebhookEvent]":
 
 def dequeue_due(*, limit: int) -> list[int]:
     """The ids of events that are due; each is returned again only after `HANDLING_SECONDS`."""
-    now = clock.now()
     ids = list(due().order_by("next_attempt_at").values_list("id", flat=True)[:limit])
+    now = clock.now()
     later = now + timedelta(seconds=HANDLING_SECONDS)
     taken = WebhookEvent.objects.filter(id__in=ids, next_attempt_at__lte=now)
     # Handling an event locks the same rows and their index in the other order: that may deadlock.

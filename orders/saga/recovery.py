@@ -47,8 +47,8 @@ def due() -> "QuerySet[Saga]":
 
 def dequeue_due(*, limit: int) -> list[UUID]:
     """The sagas that are due; each is returned once per lease."""
-    now = clock.now()
     ids = list(due().order_by("next_attempt_at").values_list("id", flat=True)[:limit])
+    now = clock.now()
     later = now + timedelta(seconds=LEASE_SECONDS)
     taken = Saga.objects.filter(id__in=ids, next_attempt_at__lte=now)
     # Executors lock these rows and the index in another order: the update is retried on deadlock.
