@@ -23,7 +23,7 @@ from shop.accounts import sign_ins
 from shop.api_keys import key_memory
 from shop.concurrency import shared_read
 from shop.db import stuck_rows
-from shop.events import data_platform
+
 from shop.http import cached_lists
 from shop.http.pages import streamed_responses
 from shop.observability import bounded_counter, gauges
@@ -111,7 +111,6 @@ def _reset_process_state() -> None:
     stuck_rows.forget()
     rate_limits.clear_memory()
     shop_redis.reset()
-    data_platform.reset()
     issuing.forget()
     for counter in bounded_counter._counters:
         counter.forget()

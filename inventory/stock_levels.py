@@ -126,7 +126,6 @@ def _apply_to_copy(product: Product | Stock, change: Change) -> None:
             subject=f"product {product.id}",
             before={"available": before},
             after={"product": product.id, "sku": product.sku, "available": after, "threshold": threshold},
-            is_outgoing=True,
             by=journal.SYSTEM,
         )
 

@@ -14,7 +14,6 @@ class ShopConfig(AppConfig):
         from shop.accounts import permissions
         from shop.db import server_state
         from shop.event_feed import reading as feed
-        from shop.events import outbox, replaying
         from shop.http import checks as _checks  # noqa: F401 - registers them
         from shop.observability import gauges
         from shop.observability.reading import Source
@@ -54,17 +53,17 @@ class ShopConfig(AppConfig):
                 "How long the oldest event has waited that an enabled webhook endpoint is to get.",
                 deliveries.oldest_pending_seconds,
             ),
-            ("firstcome_events_queued", "Events that wait to be delivered.", outbox.queued_count),
+            ("firstcome_events_queued", "Events that wait to be delivered.", deliveries.queued_count),
             (
                 "firstcome_events_refused",
                 "Queued events that were refused at their last attempt, and will become dead letters.",
-                outbox.refused_count,
+                deliveries.refused_count,
             ),
-            ("firstcome_events_dead", "Events refused for good, or given up.", replaying.dead_count),
+            ("firstcome_events_dead", "Events refused for good, or given up.", deliveries.dead_count),
             (
                 "firstcome_events_oldest_queued_seconds",
                 "How long the oldest queued event has waited.",
-                outbox.oldest_age_seconds,
+                deliveries.oldest_queued_seconds,
             ),
         ):
             gauges.register(name, help=help, read=read)

@@ -13,7 +13,6 @@ from django.urls import get_resolver, reverse  # noqa: E402
 
 from sales.waiting_room import ticking  # noqa: E402
 from shop import clock, welcome_page  # noqa: E402
-from shop.event_feed import sequencing  # noqa: E402
 from shop.http import checks, traced_application  # noqa: E402
 from shop.http.application import application  # noqa: E402
 from shop.http.pages import pages  # noqa: E402
@@ -35,8 +34,8 @@ clock.start()
 _ = get_resolver().url_patterns
 checks.refuse_ignored_settings()
 pages.kept_pages[reverse("welcome")] = welcome_page.serve
-worker.stop_callbacks += [completion_notifications.stop, ticking.thread.stop, sequencing.thread.stop]
-worker.start_callbacks += [ticking.thread.start, sequencing.thread.start]
+worker.stop_callbacks += [completion_notifications.stop, ticking.thread.stop]
+worker.start_callbacks.append(ticking.thread.start)
 shared_counts.start()
 gc.collect()
 gc.freeze()

@@ -164,9 +164,8 @@ class ApiKeySecret(models.Model):
 class JournalLine(models.Model):
     """One change of money, stock or coupons: its actor, what happened, before and after. Append-only.
 
-    The lines are also the outbox (`shop.events.outbox`): a line with a `delivery` is an event for other
-    systems. Only the fields of its delivery ever change, and where an account is erased, the names and
-    addresses of the person (`shop.events.pseudonyms`).
+    Some lines are also events (`shop.event_feed`). Nothing of a line changes, but where an account is erased
+    the names and addresses of the person (`shop.events.pseudonyms`).
     """
 
     class Actor(models.TextChoices):
@@ -174,11 +173,6 @@ class JournalLine(models.Model):
         STAFF = "staff", _("Staff")
         SYSTEM = "system", pgettext_lazy("an actor", "System")
         ANON = "anon", _("not signed in")
-
-    class Delivery(models.TextChoices):
-        QUEUED = "queued", _("Queued")
-        DELIVERED = "delivered", _("Delivered")
-        DEAD = "dead", _("dead: refused for good, or given up")
 
     at = models.DateTimeField(_("at"))
     actor = models.CharField(_("actor"), max_length=8, choices=Actor.choices)
@@ -200,44 +194,14 @@ class JournalLine(models.Model):
         _("event id"), null=True, blank=True, help_text=_("Of an event: its name outside.")
     )
     is_internal = models.BooleanField(_("is internal"), default=False, help_text=_("For staff only."))
-    delivery = models.CharField(_("delivery"), max_length=10, choices=Delivery.choices, blank=True)
-    attempts = models.PositiveIntegerField(_("attempts"), default=0)
-    next_attempt_at = models.DateTimeField(_("next attempt at"), null=True, blank=True)
-    delivered_at = models.DateTimeField(_("delivered at"), null=True, blank=True)
-    last_error = models.CharField(_("last error"), max_length=255, blank=True)
-    refused_at = models.DateTimeField(
-        _("refused at"),
-        null=True,
-        blank=True,
-        help_text=_("Since when it is refused for good, with the same answer each time."),
-    )
-    requeued_at = models.DateTimeField(
-        _("requeued at"),
-        null=True,
-        blank=True,
-        help_text=_("When an operator had it replayed or sent again: its age counts from then."),
-    )
 
     class Meta:
         verbose_name, verbose_name_plural = _("journal line"), _("journal lines")
         # The admin's lists are of all apps, and each export is a line here.
         permissions = [("export_list", "Can export the lists that it can view as CSV")]
-        constraints = [
-            models.CheckConstraint(
-                condition=models.Q(
-                    delivery="queued", next_attempt_at__isnull=False, delivered_at__isnull=True
-                )
-                | models.Q(delivery="delivered", next_attempt_at__isnull=True, delivered_at__isnull=False)
-                | models.Q(
-                    delivery__in=["", "dead"], next_attempt_at__isnull=True, delivered_at__isnull=True
-                ),
-                name="shop_journalline_queued_has_next_attempt",
-            ),
-        ]
         indexes = [
             models.Index(fields=["order_id", "what"], name="shop_journalline_of_order_what"),
             models.Index(fields=["subject", "id"], name="shop_journalline_of_subject"),
-            models.Index(fields=["delivery", "next_attempt_at"], name="shop_journalline_by_delivery"),
             # For the operators' searches; pages show the newest lines first.
             models.Index(fields=["actor_id", "id"], name="shop_journalline_of_actor"),
             models.Index(fields=["what", "id"], name="shop_journalline_of_what"),

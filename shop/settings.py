@@ -236,8 +236,6 @@ CELERY_BEAT_SCHEDULE = {
     for name, seconds in {
         "orders.advance_due": DUE_SECONDS,
         "orders.handle_webhooks_due": DUE_SECONDS,
-        "shop.relay": DUE_SECONDS,
-        "shop.sequence": DUE_SECONDS,
         "orders.sweep": SWEEP_SECONDS,
         "inventory.sweep": SWEEP_SECONDS,
         "coupons.sweep": SWEEP_SECONDS,
@@ -340,8 +338,6 @@ DATA_PLATFORM_URL = url("DATA_PLATFORM_URL", "http://127.0.0.1:8002", HTTP_SCHEM
 EVENT_SECRET = env.str("EVENT_SECRET", default="")
 # Each signs events too, for a receiver that doesn't know EVENT_SECRET yet.
 EVENT_SECRET_FALLBACKS = env.list("EVENT_SECRET_FALLBACKS", default=[])
-# SQLite allows only some hundreds of conditions in a statement.
-EVENTS_AT_ONCE = 500
 EVENT_GIVE_UP_SECONDS = number("EVENT_GIVE_UP_SECONDS", 86400, least=1)
 # A refusal with the same status for so long is final.
 EVENT_REFUSED_SECONDS = min(3600, EVENT_GIVE_UP_SECONDS)

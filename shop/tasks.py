@@ -2,8 +2,6 @@
 
 from celery import shared_task
 
-from shop.event_feed import sequencing
-from shop.events import outbox
 from shop.management import scheduled_audit
 from shop.operations import housekeeping
 
@@ -12,18 +10,6 @@ from shop.operations import housekeeping
 def sweep() -> int:
     """Delete rows that are no longer needed. Returns how many."""
     return housekeeping.sweep()
-
-
-@shared_task(name="shop.relay", due=staticmethod(outbox.due))
-def relay() -> int:
-    """Deliver the due events. Returns how many."""
-    return outbox.deliver_due()
-
-
-@shared_task(name="shop.sequence", due=staticmethod(sequencing.unsequenced))
-def sequence() -> int:
-    """Give positions to committed events of the feed. Returns how many got one."""
-    return sequencing.sequence()
 
 
 @shared_task(name="shop.audit")

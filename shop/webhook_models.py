@@ -9,7 +9,7 @@ from django.utils.translation import gettext_lazy as _, pgettext_lazy
 from shop.fields import ExactCharField, uuid_key
 
 BUILT_IN = UUID(int=1)
-"""The key of the endpoint that is the data platform, whose batches `shop.events.outbox` delivers."""
+"""The key of the endpoint that is the data platform, whose address and secret are settings."""
 
 
 class WebhookEndpoint(models.Model):
@@ -64,13 +64,22 @@ class WebhookEndpoint(models.Model):
             ),
         ]
 
+    @property
+    def is_built_in(self) -> bool:
+        """Whether it is the data platform: sent batches by its own protocol, and never disabled."""
+        return self.kind == self.Kind.DATA_PLATFORM
+
     def __str__(self) -> str:
         # No more of the URL, which may have a key in it.
         return self.description or urlsplit(self.url).hostname or self.get_kind_display()
 
 
 class WebhookDelivery(models.Model):
-    """An event that was sent to an endpoint, or is to be. `payload` is that of a test, which is no event."""
+    """An event that was sent to an endpoint, or is to be.
+
+    `payload` is that of a test, which is no event, and of an event that was not delivered at once: it is sent
+    again also when the feed has it no more. Age and retention count from `created_at`.
+    """
 
     class Status(models.TextChoices):
         PENDING = "pending", _("pending")
@@ -93,6 +102,12 @@ class WebhookDelivery(models.Model):
     attempts = models.PositiveIntegerField(_("attempts"), default=0)
     next_attempt_at = models.DateTimeField(_("next attempt at"), null=True, blank=True)
     response_status = models.PositiveSmallIntegerField(_("response status"), null=True, blank=True)
+    refused_at = models.DateTimeField(
+        _("refused at"),
+        null=True,
+        blank=True,
+        help_text=_("Since when the data platform refuses it for good, with the same status each time."),
+    )
     error = models.CharField(_("error"), max_length=255, blank=True)
     created_at = models.DateTimeField(_("created at"), db_index=True)
     delivered_at = models.DateTimeField(_("delivered at"), null=True, blank=True)

@@ -202,7 +202,7 @@ def insert_coupons(coupons: Sequence[Coupon]) -> None:
 
 
 def note_issued(issued: Sequence[tuple[Coupon, ActorContext]]) -> None:
-    """Record new coupons in the journal, each under its actor; the journal delivers them as events."""
+    """Record new coupons in the journal, each under its actor; which are events."""
     lines = [
         journal.build_line(
             what="coupon.issued",
@@ -214,7 +214,6 @@ def note_issued(issued: Sequence[tuple[Coupon, ActorContext]]) -> None:
                 "position": coupon.position,
                 "status": coupon.status,
             },
-            is_outgoing=True,
             at=coupon.issued_at,
             by=by,
         )

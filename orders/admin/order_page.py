@@ -22,6 +22,7 @@ from shop.operators.display import (
     status_label,
     stored_text,
 )
+from shop.webhook_endpoints import deliveries
 
 MOST_REFUNDS, MOST_LOG_LINES, MOST_JOURNAL_LINES, MOST_TRANSFERS = 50, 400, 200, 60
 """The newest of each; the lists of the models have all."""
@@ -142,4 +143,4 @@ def _add_journal(page: Page, order_id: UUID) -> None:
         gettext("the newest %(count)s lines of the journal"),
     )
     page["journal"] = newest
-    page["events"] = [line for line in reversed(newest) if line.delivery]
+    page["events"] = deliveries.of_order(order_id)

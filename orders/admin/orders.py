@@ -14,7 +14,6 @@ from orders.admin import order_page, refund_page
 from orders.models import Order, OrderLine, Refund, RefundLine
 from orders.payment import refunding
 from shop.admin_site import SalesReportLinkMixin
-from shop.events import replaying
 from shop.operators import actions
 from shop.operators.actions import Action, button
 from shop.operators.display import status_label
@@ -124,7 +123,7 @@ class OrderAdmin(SalesReportLinkMixin, RecordsAdmin):
                 "that knows them already drops them."
             ),
             submit=_("Replay"),
-            perform=lambda data: replaying.replay_order(
+            perform=lambda data: deliveries.resend_order(
                 order_id=order.pk,
                 reason=data["reason"],
                 settled_refunds=selectors.count_settled_refunds(order.pk),

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from payments.gateways.contract import BookedCharge, GatewayDispute, GatewayEvent, GatewayResult, Status
 from scripts.simulation.determinism import chance
-from shop.events.data_platform import DeliveryResult
+from shop.webhook_endpoints.sending import Attempt
 
 DECLINED, ASKING = "tok_declined", "tok_3ds"
 """A card that is declined, and one whose owner has to act."""
@@ -197,10 +197,10 @@ class Platform:
     events: dict[str, dict[str, Any]] = field(default_factory=dict)
     is_faulty: bool = True
 
-    def send(self, events: Sequence[dict[str, Any]]) -> DeliveryResult:
+    def send(self, events: Sequence[dict[str, Any]]) -> Attempt:
         drawn = chance.random.random() if self.is_faulty else 1.0
         if drawn < LOST_REQUEST:
-            return DeliveryResult("no answer: lost")
+            return Attempt(None, "no answer: lost")
         for event in events:
             self.events.setdefault(str(event["id"]), event)
-        return DeliveryResult("no answer: lost") if drawn < LOST_REPLY else DeliveryResult()
+        return Attempt(None, "no answer: lost") if drawn < LOST_REPLY else Attempt(200, "")

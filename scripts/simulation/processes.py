@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context
 from functools import partial
 from typing import Any, TypeVar
@@ -24,9 +25,9 @@ from scripts.simulation.redis_server import PAUSE_SECONDS, Server
 from scripts.simulation.world import Crash, Process, World
 from shop.concurrency import group_commit
 from shop.event_feed import sequencing
-from shop.events import outbox
 from shop.operations import dispatch
 from shop.redis import redis_client
+from shop.webhook_endpoints import dispatcher, endpoints
 
 T = TypeVar("T")
 WORKERS, BEATS, ISSUERS = 2, 2, 2
@@ -165,6 +166,7 @@ class Processes:
         self.executor().start_polling()
         self._present = before
         self._repeat(process, "leases", LEASE_RENEWAL_SECONDS, lambda: self.executor().renew_leases())
+        self._repeat(process, "webhooks", BEAT_SECONDS, partial(_deliver, f"{process.name} {process.incarnation}"))
 
     def _start_web(self) -> None:
         """What a web process remembers of campaigns and sales ends with it."""
@@ -192,8 +194,6 @@ class Processes:
         self._repeat(process, "orders.sweep", 5 * BEAT_SECONDS, cancellation.expire_due)
         self._repeat(process, "sales.sweep", 5 * BEAT_SECONDS, admission.advance_all)
         self._repeat(process, "coupons.sweep", 5 * BEAT_SECONDS, tasks.sweep)
-        self._repeat(process, "shop.relay", BEAT_SECONDS, outbox.deliver_due)
-        self._repeat(process, "shop.sequence", BEAT_SECONDS, sequencing.sequence)
 
     def _repeat(self, process: Process, name: str, seconds: float, task: Callable[[], Any]) -> None:
         def again() -> None:
@@ -203,6 +203,17 @@ class Processes:
                 self.world.submit(process, name, again, after=seconds)
 
         self.world.submit(process, name, again, after=chance.random.uniform(0, seconds))
+
+
+def _deliver(worker: str) -> None:
+    """What a worker's dispatcher does, without its threads: the endpoint that there is takes batches."""
+    endpoints.find()
+    sequencing.sequence()
+    with ThreadPoolExecutor(1) as pool:
+        for endpoint_id in list(dispatcher.due_endpoints().values_list("pk", flat=True)):
+            while dispatcher.deliver_due(endpoint_id, worker, pool=pool):
+                pass
+            dispatcher.release(endpoint_id, worker)
 
 
 def join(processes: Processes) -> None:

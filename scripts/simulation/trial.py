@@ -1,7 +1,7 @@
 """One simulated run: clients and faults for some steps, then rest, and what must hold in the end."""
 
 import sqlite3
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -9,6 +9,7 @@ from datetime import timedelta
 from functools import partial
 from itertools import count
 from typing import Any
+from uuid import UUID
 
 from django.contrib.auth.models import User
 from django.core.management import call_command
@@ -37,9 +38,12 @@ from scripts.simulation.processes import Processes, join
 from scripts.simulation.world import World
 from shop import clock
 from shop.errors import FirstcomeError
-from shop.events import data_platform, journal
+from shop.events import journal
+from shop.feed_models import FeedEvent
 from shop.management import laws
-from shop.models import JournalLine
+from shop.webhook_endpoints import data_platform
+from shop.webhook_endpoints.endpoints import DATA_PLATFORM_EVENTS
+from shop.webhook_models import WebhookDelivery
 
 BUYERS, ACCOUNTS, PRODUCTS, STOCK, COUPONS, POINTS = 4, 10, 3, 60, 5, 2_000
 OPERATORS = ("ada", "bob")
@@ -266,12 +270,11 @@ def _open() -> list[str]:
     """What has not ended yet."""
     sagas = Saga.objects.filter(ended_at=None).order_by("id").values_list("id", "kind", "state")
     unpaid = Order.objects.filter(status=Order.Status.AWAITING_PAYMENT).order_by("id").values_list("id")
-    lines = (
-        JournalLine.objects.filter(delivery=JournalLine.Delivery.QUEUED).order_by("id").values_list("what")
-    )
+    events = FeedEvent.objects.filter(position=None).order_by("id").values_list("type")
+    pending = WebhookDelivery.objects.filter(status="pending").order_by("id").values_list("type")
     return [
         f"{name} {row}"
-        for name, rows in (("saga", sagas), ("order", unpaid), ("event", lines))
+        for name, rows in (("saga", sagas), ("order", unpaid), ("event", events), ("delivery", pending))
         for row in rows[:5]
     ] + coupon_findings.open_now()
 
@@ -305,7 +308,21 @@ def _compare(shop: Shop, platform: Platform) -> list[str]:
         findings.append(f"{refused} orders of admitted accounts were refused")
     sagas = set(Saga.objects.values_list("id", flat=True))
     findings += [f"lost: saga {id}" for id in shop.sagas.values() if id not in sagas]
-    sent = {str(line.event_id) for line in JournalLine.objects.exclude(delivery="")}
+    events = FeedEvent.objects.filter(type__in=DATA_PLATFORM_EVENTS)
+    sent = {str(id) for id in events.values_list("event_id", flat=True)}
     if sent != set(platform.events):
-        findings.append(f"events: {len(sent)} in the journal, {len(platform.events)} at the platform")
-    return findings
+        findings.append(f"events: {len(sent)} in the feed, {len(platform.events)} at the platform")
+    return findings + _out_of_sequence(platform)
+
+
+def _out_of_sequence(platform: Platform) -> list[str]:
+    """The orders whose events came to the data platform in another sequence than they happened."""
+    happened, came = defaultdict[UUID, list[str]](list), defaultdict[UUID, list[str]](list)
+    order_of = dict[str, UUID]()
+    for event in FeedEvent.objects.filter(type__in=DATA_PLATFORM_EVENTS).exclude(order_id=None).order_by("id"):
+        happened[event.order_id].append(str(event.event_id))
+        order_of[str(event.event_id)] = event.order_id
+    for id in platform.events:
+        if id in order_of:
+            came[order_of[id]].append(id)
+    return [f"events of {order} came out of sequence" for order in happened if came[order] != happened[order]]

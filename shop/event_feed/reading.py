@@ -23,6 +23,7 @@ from shop.errors import CursorExpired, invalid_field
 from shop.event_feed import catalogue, sequencing
 from shop.feed_models import FeedEvent, FeedState
 from shop.lazy_texts import mark as _
+from shop.webhook_models import BUILT_IN, WebhookEndpoint
 
 READ_EVENTS = "shop.view_feedevent"
 """The permission to read them, by whichever call, and to have webhook endpoints sent them."""
@@ -142,10 +143,13 @@ def delete_old() -> int:
 
 
 def _delete_batch(cutoff: datetime) -> int:
-    """Delete from the first position on, up to an event that is young enough: none is missing in between."""
-    oldest = (
-        FeedEvent.objects.filter(position__isnull=False).order_by("position").values_list("position", "at")
-    )
+    """Delete from the first position on, up to an event that is young enough, or that the data platform is to
+    get: none is missing in between.
+    """
+    given = FeedEvent.objects.filter(position__isnull=False)
+    for taken in WebhookEndpoint.objects.filter(pk=BUILT_IN).values_list("position", flat=True):
+        given = given.filter(position__lte=taken)
+    oldest = given.order_by("position").values_list("position", "at")
     old = [
         position
         for position, _at in takewhile(lambda event: event[1] < cutoff, oldest[:SWEPT_PER_TRANSACTION])

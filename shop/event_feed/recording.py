@@ -2,14 +2,12 @@
 before it commits. `shop.event_feed.sequencing` gives them their positions afterwards.
 """
 
-import threading
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 import orjson
-from django.db import transaction
 from uuid_utils.compat import uuid7
 
 from shop import clock
@@ -35,8 +33,6 @@ class NewEvent(NamedTuple):
 
 
 EVENTS_TABLE = bulk_sql.Table(FeedEvent, NewEvent._fields)
-committed = threading.Event()
-"""Wakes this process's sequencer after a commit that wrote events."""
 
 
 def event(*, type: str, data: Mapping[str, Any]) -> NewEvent:
@@ -57,20 +53,25 @@ def from_journal(lines: "Iterable[NewJournalLine]") -> list[NewEvent]:
 
 
 def insert(events: Sequence[NewEvent]) -> None:
-    """Insert these events, and have them sequenced after the commit."""
+    """Insert these events, which are sequenced after the commit."""
     bulk_sql.insert(EVENTS_TABLE, events)
-    if events:
-        transaction.on_commit(committed.set, robust=True)
+
+
+def data_of(
+    type: str, *, subject: str, order_id: UUID | None, after: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """The data of the event of this type that a line of the journal is."""
+    kind, _, name = subject.partition(" ")
+    data: dict[str, Any] = {kind: int(name) if kind in NUMBERED and name.isdecimal() else name}
+    if order_id:
+        data["order"] = str(order_id)
+    return data | _allowed(type, after or {})
 
 
 def _event_of(line: "NewJournalLine", type: str) -> NewEvent:
     assert line.event_id is not None
-    kind, _, name = line.subject.partition(" ")
-    data: dict[str, Any] = {kind: int(name) if kind in NUMBERED and name.isdecimal() else name}
-    if line.order_id:
-        data["order"] = str(line.order_id)
-    if line.after:
-        data |= _allowed(type, orjson.loads(line.after))
+    after = orjson.loads(line.after) if line.after else None
+    data = data_of(type, subject=line.subject, order_id=line.order_id, after=after)
     return NewEvent(line.event_id, type, line.order_id, line.at, orjson.dumps(data).decode())
 
 

@@ -3,10 +3,9 @@
 Ids are drawn before the commit, so a reader that remembers the last id would skip events of slow
 transactions. Under the lock of the feed's one row the sequencer reads what has committed, by ids, which keeps
 the sequence of an order's events, and commits their positions together with `last_position`: no lower
-position is given afterwards. If no web process runs its thread, `shop.sequence` of Celery beat does the work.
+position is given afterwards. The dispatcher of each worker does it twice a second, and a reader before it reads.
 """
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 
 from django.db import connection
@@ -14,10 +13,8 @@ from django.db.models import QuerySet
 from prometheus_client import Counter
 
 from shop.db import bulk_sql, open_transaction, transactions
-from shop.event_feed import recording
 from shop.feed_models import FeedEvent, FeedState
 from shop.redis import completion_notifications
-from shop.repeated_work import RepeatedWork
 
 SEQUENCED = Counter("firstcome_feed_events", "Events of the feed that got their positions.")
 ROW = 1
@@ -27,9 +24,6 @@ NOTIFICATION = "events"
 BY_KEY = " FORCE INDEX (PRIMARY)"
 """A range of ids, or the scan that MariaDB prefers for a small table, locks the row that follows as well: on
 MariaDB 11.8 it waits where that one's transaction is open. Ids named one by one lock their rows alone."""
-LONGEST_PAUSE_SECONDS = 0.5
-SHORTEST_PAUSE_SECONDS = 0.05
-"""So that a pass under load has many events: each costs a commit."""
 
 
 def unsequenced() -> "QuerySet[FeedEvent]":
@@ -87,14 +81,3 @@ def _runs(ids: Sequence[int]) -> Iterator[tuple[int, int]]:
         if index == len(ids) or ids[index] != ids[index - 1] + 1:
             yield ids[start], ids[index - 1]
             start = index
-
-
-def _pause() -> float:
-    """Wait for a commit of this process, or for a while: other processes commit events too."""
-    time.sleep(SHORTEST_PAUSE_SECONDS)
-    recording.committed.wait(LONGEST_PAUSE_SECONDS)
-    recording.committed.clear()
-    return 0.0
-
-
-thread = RepeatedWork(sequence, name="event sequencer", pause=_pause, failing="events get no positions")

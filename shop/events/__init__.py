@@ -1,1 +1,1 @@
-"""The journal, and the outbox that delivers its outgoing lines to the data platform."""
+"""The journal, the changes of its lines for erased accounts among it."""

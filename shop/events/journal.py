@@ -1,7 +1,7 @@
 """The journal: an append-only log of changes of money, stock and coupons, with the actor of each.
 
 A line is written in the transaction of its effect: all of a transaction are inserted by one statement just
-before it commits. A line that is outgoing is also an event: `shop.events.outbox` delivers it.
+before it commits. Lines of some kinds are also events, which the feed has (`shop.event_feed`).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -27,7 +27,6 @@ P = ParamSpec("P")
 Actor = JournalLine.Actor
 
 LONGEST_DETAIL = 255
-QUEUED = JournalLine.Delivery.QUEUED.value
 KEY_NAME = "API key "
 """How an actor's name begins, before the key's number, where an API key acted: no username has a space."""
 
@@ -48,11 +47,7 @@ class NewJournalLine(NamedTuple):
     detail: str
     reference: str
     is_internal: bool
-    delivery: str
-    next_attempt_at: datetime | None
     event_id: UUID | None
-    attempts: int = 0
-    last_error: str = ""
 
 
 JOURNAL_LINES_TABLE = bulk_sql.Table(JournalLine, NewJournalLine._fields)
@@ -131,15 +126,12 @@ def build_line(
     detail: str = "",
     reference: str = "",
     is_internal: bool = False,
-    is_outgoing: bool = False,
     at: datetime | None = None,
-    due_at: datetime | None = None,
     by: ActorContext | None = None,
 ) -> NewJournalLine:
     """The line for `note_all`; `before` and `after` are plain JSON, `after` the data of an event.
 
     `by` is the actor, if not the order's or the current one. `is_internal` hides a line from customers.
-    `due_at` delays an event's delivery by the relay, for a caller that delivers it itself before.
     """
     by, at = by or _actors_by_order.get().get(order_id) or current_actor(), at or clock.now()
     return NewJournalLine(
@@ -156,9 +148,7 @@ def build_line(
         detail[:LONGEST_DETAIL],
         reference,
         is_internal,
-        QUEUED if is_outgoing else "",
-        (due_at or at) if is_outgoing else None,
-        uuid7() if is_outgoing or what in catalogue.FROM_JOURNAL else None,
+        uuid7() if what in catalogue.FROM_JOURNAL else None,
     )
 
 

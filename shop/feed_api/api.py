@@ -102,6 +102,7 @@ def _require_right_still(request: Request) -> None:
 
 
 def _read(query: schemas.EventsQuery, after: reading.Cursor | None) -> reading.Page:
+    sequencing.sequence()
     return reading.read_page(
         after=after and after.position,
         generation=after and after.generation,
@@ -215,8 +216,6 @@ class WebhookDeliveries(View):
 
     @extend_schema(
         summary="The deliveries to a webhook endpoint, newest first (staff)",
-        description="Those of the data platform are the journal's events, as long as the journal has them; "
-        "`response_status` is then that of a refusal.",
         parameters=[
             OpenApiParameter("status", str, enum=get_args(schemas.DeliveryStatus)),
             *api_doc.PAGING,

@@ -143,7 +143,6 @@ def new_endpoint_body(endpoint: WebhookEndpoint) -> dict[str, Any]:
     return endpoint_body(endpoint) | {"secret": endpoint.secret}
 
 
-def delivery_body(found: WebhookDelivery | JournalLine) -> dict[str, Any]:
-    row = deliveries.from_line(found) if isinstance(found, JournalLine) else found
+def delivery_body(row: WebhookDelivery) -> dict[str, Any]:
     shown = WebhookDeliveryBody.model_fields.keys() - {"event"}
     return {name: getattr(row, name) for name in shown} | {"event": row.event_id}

@@ -8,7 +8,7 @@ from datetime import datetime
 from uuid import UUID
 
 from django.contrib.auth.models import User
-from django.db.models import Max, Q
+from django.db.models import Exists, Max, OuterRef, Q
 
 from coupons.models import Campaign, QueueTicket
 from inventory import movement_archive
@@ -19,13 +19,18 @@ from shop.db import archived_months, bulk_sql
 from shop.events import journal
 from shop.models import ArchivedMonth, ArchivedPaidEvent, JournalLine
 from shop.operations.archives.archive_tables import ArchiveTable, IsReady, Row, Sums
+from shop.webhook_models import BUILT_IN, WebhookDelivery
 
 PAID = "order.paid"
 # Lines about accounts have names and addresses, and are read for new passwords and erasures. The lines of the
 # archives say what became of each file. Old exports of lists have what staff searched for, such as an e-mail
 # address. The others are events that are not delivered.
 CONDITION = (
-    Q(delivery__in=("", JournalLine.Delivery.DELIVERED))
+    ~Exists(
+        WebhookDelivery.objects.filter(endpoint=BUILT_IN, event_id=OuterRef("event_id")).exclude(
+            status=WebhookDelivery.Status.DELIVERED
+        )
+    )
     & ~Q(what__startswith="account.")
     & ~Q(subject__startswith="account ")
     & ~Q(what__startswith="archive.")
@@ -80,8 +85,7 @@ def uncarry_paid_events(month: ArchivedMonth, rows: Sequence[Row]) -> Sums:
 
 
 def _orders_of_paid_events(rows: Sequence[Row]) -> set[UUID]:
-    delivered = JournalLine.Delivery.DELIVERED
-    paid = (row for row in rows if row["what"] == PAID and row["delivery"] == delivered)
+    paid = (row for row in rows if row["what"] == PAID)
     return {row["order_id"] for row in paid if row["order_id"] is not None}
 
 

@@ -1,25 +1,124 @@
 """The operators' pages of the event feed, of webhook endpoints and of what is delivered to them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
+from django import forms
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.utils.translation import gettext, gettext_lazy as _, ngettext_lazy
+from django.urls import reverse
+from django.utils.translation import gettext, gettext_lazy as _, ngettext, ngettext_lazy
 from unfold.admin import ModelAdmin
+from unfold.widgets import UnfoldAdminTextInputWidget
 
+from shop import form_fields
 from shop.admin_site import ReadOnlyMixin
-from shop.errors import FirstcomeError
+from shop.errors import FirstcomeError, Rejected
 from shop.feed_models import FeedEvent
+from shop.lazy_texts import mark
 from shop.operators import actions
+from shop.operators.actions import Action, ActionForm, ActionPreview, button
 from shop.operators.display import link, status_label
 from shop.operators.lists import RecordsAdmin, column
 from shop.outbound import public_addresses
 from shop.webhook_endpoints import deliveries, endpoints
+from shop.webhook_endpoints.deliveries import MOST_RESENT, EventFilter
 from shop.webhook_models import WebhookDelivery, WebhookEndpoint
 
 DELIVERIES = "admin:shop_webhookdelivery_changelist"
+MOST_SHOWN = 50
+NAMES = ["type", "since", "before", "order"]
+
+
+class ReplayForm(ActionForm):
+    """Which dead events. Empty fields choose all."""
+
+    type = forms.CharField(
+        required=False,
+        max_length=64,
+        widget=UnfoldAdminTextInputWidget,
+        label=_("Type"),
+        help_text=_("Such as order.paid, or order. for all events of orders."),
+    )
+    since = form_fields.DayOrInstantField(
+        required=False,
+        widget=UnfoldAdminTextInputWidget,
+        label=_("Since"),
+        help_text=_("When they happened, in UTC: 2026-11-21, or 2026-11-21 14:30."),
+    )
+    before = form_fields.DayOrInstantField(
+        required=False,
+        widget=UnfoldAdminTextInputWidget,
+        label=_("Before"),
+        help_text=_("A day or an instant, as above."),
+    )
+    order = forms.UUIDField(
+        required=False,
+        widget=UnfoldAdminTextInputWidget,
+        label=_("Order"),
+        help_text=_("The id of an order."),
+    )
+    field_order = [*NAMES, "reason"]
+
+    def clean(self) -> dict[str, Any]:
+        data: dict[str, Any] = super().clean() or {}
+        if self.errors:
+            return data
+        type, since, before, order_id = (data[name] for name in NAMES)
+        matching = EventFilter(type=type.strip(), since=since, before=before, order_id=order_id)
+        return data | {"matching": matching}
+
+
+def _queued_text(count: int) -> str:
+    return gettext("%(count)s queued again: they are delivered within seconds.") % {"count": count}
+
+
+def _preview(matching: EventFilter) -> ActionPreview:
+    """The events of each type, and the oldest of them. Raises `Rejected` without any."""
+    counts = matching.counts_by_type()
+    total = sum(counts.values())
+    if not total:
+        raise Rejected(mark("Nothing to replay."))
+    question = ngettext("Replay %(count)s dead event?", "Replay %(count)s dead events?", total)
+    if total > MOST_RESENT:
+        question = gettext("Replay the oldest %(most)s of %(count)s dead events?")
+    oldest = matching.rows()[:MOST_SHOWN]
+    return ActionPreview(
+        question % {"count": total, "most": MOST_RESENT},
+        facts=[(type, str(count)) for type, count in counts.items()],
+        table={
+            "headers": [
+                gettext("At"),
+                gettext("Type"),
+                gettext("Order"),
+                gettext("Attempts"),
+                gettext("Last answer"),
+            ],
+            "rows": [
+                [f"{row.created_at:%Y-%m-%d %H:%M:%S}", row.type, row.order_id or "", row.attempts, row.error]
+                for row in oldest
+            ],
+        },
+    )
+
+
+def _replay(data: Mapping[str, Any]) -> str:
+    """Replay at most `MOST_RESENT`, and say what is left: a repeat finds those that are still dead."""
+    queued = 0
+    try:
+        for count in deliveries.resend_matching(data["matching"], reason=data["reason"]):
+            queued += count
+    except FirstcomeError as error:
+        before = gettext("%(count)s were queued again before that.") % {"count": queued}
+        error.detail = f"{error.detail} {before}"
+        raise
+    text = _queued_text(queued)
+    if left := sum(data["matching"].counts_by_type().values()):
+        more = gettext("%(left)s are still dead: replay again for the next %(next)s.")
+        text += " " + more % {"left": left, "next": min(left, MOST_RESENT)}
+    return text
 
 
 @admin.register(FeedEvent)
@@ -48,11 +147,9 @@ class WebhookEndpointAdmin(ReadOnlyMixin, ModelAdmin):
 
     @admin.display(description=_("pending deliveries"))
     def pending(self, endpoint: WebhookEndpoint) -> str:
-        if endpoint.kind == WebhookEndpoint.Kind.DATA_PLATFORM:
-            page, query = "admin:shop_journalline_changelist", "delivery__exact=queued"
-        else:
-            page, query = DELIVERIES, f"endpoint__exact={endpoint.pk}&status__exact=pending"
-        return link(gettext("Open"), page, query=query)
+        return link(
+            gettext("Open"), DELIVERIES, query=f"endpoint__exact={endpoint.pk}&status__exact=pending"
+        )
 
 
 @admin.register(WebhookDelivery)
@@ -64,8 +161,11 @@ class WebhookDeliveryAdmin(RecordsAdmin):
     list_prefetch_related = ["endpoint"]
     linked_lookups = ["endpoint__exact"]
     fields = ["endpoint", "type", "event_id", "position", "status", "attempts", "response_status", "error"]
-    fields += ["created_at", "next_attempt_at", "delivered_at", "payload"]
+    fields += ["created_at", "next_attempt_at", "refused_at", "delivered_at", "payload"]
+    search_fields = ["order_id"]
+    search_help_text = _("An order's id")
     actions = ["resend"]
+    actions_list = ["replay_events"]
 
     shown_status = column(_("status"), lambda row: status_label(row.status))
 
@@ -93,3 +193,23 @@ class WebhookDeliveryAdmin(RecordsAdmin):
 
     def has_resend_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("shop.change_webhookendpoint")
+
+    @button(description=_("Replay dead events"), icon="replay", permissions=["replay"])
+    def replay_events(self, request: HttpRequest) -> Action:
+        """The oldest of those that match; the address may have the filter."""
+        return Action(
+            title=_("Replay dead events"),
+            description=_(
+                "They are queued again and delivered within seconds, with what waits behind them in their "
+                "orders. Put right first why they were refused."
+            ),
+            submit=_("Replay"),
+            form_class=ReplayForm,
+            initial={name: request.GET.get(name) for name in NAMES},
+            preview=lambda data: _preview(data["matching"]),
+            perform=_replay,
+            back=reverse("admin:shop_webhookdelivery_replay_events"),
+        )
+
+    def has_replay_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("shop.change_journalline")

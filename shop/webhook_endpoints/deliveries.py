@@ -1,103 +1,166 @@
-"""The log of deliveries: reading it, sending one again, and sending a test.
+"""The log of deliveries: reading it, sending events again, and sending a test."""
 
-What is delivered to the data platform has no rows here: lines of the journal, by whose state
-`shop.events.outbox` delivers them, are shown in the shape of deliveries.
-"""
-
-import re
-from datetime import datetime, timedelta
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Min, QuerySet
+from django.db.models import Count, Min, Q, QuerySet
 from uuid_utils.compat import uuid7
 
 from shop import clock
-from shop.db import key_walks, transactions
+from shop.db import archived_months, bulk_sql, key_walks, transactions
 from shop.errors import NotFound, Rejected
-from shop.events import journal, replaying
+from shop.event_feed import catalogue, recording
+from shop.events import journal
 from shop.feed_models import FeedEvent
 from shop.lazy_texts import mark as _
 from shop.models import JournalLine
-from shop.webhook_endpoints import endpoints
+from shop.webhook_endpoints import endpoints, sending
 from shop.webhook_models import BUILT_IN, WebhookDelivery, WebhookEndpoint
 
 TEST, TESTED = "webhook.test", "webhook_endpoint.tested"
 MOST_TESTS, TESTS_SECONDS = 10, 60
 """Tests of an endpoint that may be pending, and that may be asked for in so many seconds."""
-Status, Sent = WebhookDelivery.Status, JournalLine.Delivery
+Status = WebhookDelivery.Status
 PENDING = Status.PENDING
-STATUSES = {Sent.QUEUED: Status.PENDING, Sent.DELIVERED: Status.DELIVERED, Sent.DEAD: Status.FAILED}
-"""Of a delivery, by that of the journal's line."""
-HTTP_ERROR = re.compile(r"HTTP (\d{3})\b")
+RESENT_AT_ONCE = 1_000
+MOST_RESENT = 10_000
+"""By one call of `resend_dead`: a page must be answered soon. A repeat continues with the rest."""
 
 
-def find(*, endpoint_id: UUID, status: str = "") -> "QuerySet[WebhookDelivery] | QuerySet[JournalLine]":
-    """The deliveries of an endpoint; those of the data platform are lines. Raises `NotFound`."""
-    if endpoints.get(endpoint_id=endpoint_id).kind == WebhookEndpoint.Kind.DATA_PLATFORM:
-        sent = [one for one in STATUSES if status in ("", STATUSES[one])]
-        return JournalLine.objects.filter(delivery__in=sent)
-    rows = WebhookDelivery.objects.filter(endpoint=endpoint_id)
+@dataclass(frozen=True, slots=True)
+class EventFilter:
+    """Chooses dead events, which the data platform never took, by type, or the beginning of one (`order.`), by
+    when they happened, by order.
+    """
+
+    type: str = ""
+    since: datetime | None = None
+    before: datetime | None = None
+    order_id: UUID | None = None
+
+    def rows(self) -> "QuerySet[WebhookDelivery]":
+        """The dead events that match, oldest first."""
+        by_type = "type__startswith" if self.type.endswith(".") else "type"
+        wanted = {by_type: self.type, "created_at__gte": self.since, "created_at__lt": self.before}
+        given = {name: value for name, value in (wanted | {"order_id": self.order_id}).items() if value}
+        return to_data_platform().filter(status=Status.FAILED, **given).order_by("id")
+
+    def counts_by_type(self) -> dict[str, int]:
+        """How many dead events of each type match."""
+        return dict(sorted(self.rows().order_by().values_list("type").annotate(number=Count("pk"))))
+
+
+def find(*, endpoint_id: UUID, status: str = "") -> "QuerySet[WebhookDelivery]":
+    """The deliveries to an endpoint. Raises `NotFound`."""
+    rows = WebhookDelivery.objects.filter(endpoint=endpoints.get(endpoint_id=endpoint_id).pk)
     return rows.filter(status=status) if status else rows
 
 
-def from_line(line: JournalLine) -> WebhookDelivery:
-    """An event of the journal as a delivery, which is not saved. Its `error` is that of the last attempt."""
-    assert line.event_id is not None, "each event has an id"
-    status = STATUSES[Sent(line.delivery)]
-    error = "" if status == Status.DELIVERED else line.last_error
-    refused = HTTP_ERROR.match(error)
-    return WebhookDelivery(
-        pk=line.pk,
-        endpoint_id=BUILT_IN,
-        event_id=line.event_id,
-        order_id=line.order_id,
-        type=line.what,
-        status=status,
-        attempts=line.attempts,
-        next_attempt_at=line.next_attempt_at,
-        response_status=int(refused[1]) if refused else None,
-        error=error,
-        created_at=line.at,
-        delivered_at=line.delivered_at,
-    )
+def to_data_platform() -> "QuerySet[WebhookDelivery]":
+    return WebhookDelivery.objects.filter(endpoint=BUILT_IN)
+
+
+def of_order(order_id: UUID) -> list[WebhookDelivery]:
+    """The order's events for the data platform, oldest first; those that have no row are not saved.
+
+    One without a row is not yet taken from the feed, or was delivered before the retention.
+    """
+    rows = {row.event_id: row for row in to_data_platform().filter(order_id=order_id)}
+    cutoff = clock.now() - timedelta(seconds=settings.EVENT_RETENTION_SECONDS)
+    return [
+        rows.get(line.event_id)
+        or WebhookDelivery(
+            event_id=line.event_id,
+            order_id=order_id,
+            type=catalogue.FROM_JOURNAL[line.what],
+            created_at=line.at,
+            status=Status.DELIVERED if line.at < cutoff else PENDING,
+        )
+        for line in _lines_of_events(order_id)
+    ]
 
 
 def resend(*, endpoint_id: UUID, delivery_id: int, reason: str = "") -> WebhookDelivery:
     """Send an event again at once, one that was delivered or given up too; then it is tried as a new one.
-    Raises `NotFound`, also for an event of an archived month, and `Rejected` `endpoint_disabled` or
-    `event_expired`.
+    Raises `NotFound`, and `Rejected` `endpoint_disabled` or `event_expired`.
     """
-    if endpoint_id == BUILT_IN:
-        for line in replaying.resend([delivery_id], reason=reason):
-            return from_line(line)
-        raise _no_delivery(delivery_id)
-    _get_enabled(endpoint_id)
+    if endpoint_id != BUILT_IN:
+        _get_enabled(endpoint_id)
 
     def work() -> WebhookDelivery:
         row = WebhookDelivery.objects.select_for_update().filter(endpoint=endpoint_id, pk=delivery_id).first()
         if row is None:
-            raise _no_delivery(delivery_id)
-        is_there = row.payload is not None or FeedEvent.objects.filter(position=row.position).exists()
-        if not is_there:
-            raise Rejected(_("The event was deleted after the retention."), code="event_expired")
-        before = {"status": row.status, "error": row.error}
-        row.status, row.attempts, row.error = PENDING, 0, ""
-        row.next_attempt_at = row.created_at = clock.now()
-        row.delivered_at = row.response_status = None
-        row.save()
-        _try_at_once(endpoint_id)
-        journal.note(
-            what="webhook_delivery.resent",
-            subject=endpoints.journal_subject(endpoint_id),
-            before=before,
-            after={"delivery": row.pk, "event": str(row.event_id)},
-            detail=reason,
-            is_internal=True,
-        )
+            raise NotFound(_("There is no delivery {id} of this endpoint.", id=delivery_id))
+        if row.payload is None:
+            event = FeedEvent.objects.filter(event_id=row.event_id).first()
+            if event is None:
+                raise Rejected(_("The event was deleted after the retention."), code="event_expired")
+            row.payload = sending.stored(sending.body_of(event))
+        _requeue(row, reason)
         return row
 
+    return transactions.run_or_savepoint(work, transactions.ONCE)
+
+
+def resend_dead(ids: Collection[int], *, reason: str = "") -> Iterator[list[int]]:
+    """Send these events to the data platform again, in transactions of `RESENT_AT_ONCE`; yields of each the
+    ids of those that were dead.
+    """
+    wanted = sorted(ids)
+    for start in range(0, len(wanted), RESENT_AT_ONCE):
+        batch = wanted[start : start + RESENT_AT_ONCE]
+        yield transactions.run(partial(_resend_dead, batch, reason), transactions.ONCE)
+
+
+def resend_matching(matching: EventFilter, *, reason: str) -> Iterator[int]:
+    """Send the oldest `MOST_RESENT` dead events that match again; yields how many, batch by batch."""
+    ids = matching.rows().values_list("id", flat=True)[:MOST_RESENT]
+    yield from map(len, resend_dead(list(ids), reason=reason))
+
+
+def resend_order(*, order_id: UUID, reason: str, settled_refunds: int) -> int:
+    """Send all events of the order to the data platform again at once, in sequence; returns how many.
+
+    `settled_refunds` says how many refunds are settled: each has an event. A repeat sends them again: run it
+    by `recorded_answers.run_once`. Raises `Rejected` `no_events`, or `events_archived`.
+    """
+
+    def work() -> int:
+        # While it is locked, no pass takes events from the feed.
+        position = WebhookEndpoint.objects.select_for_update().get(pk=BUILT_IN).position
+        lines = _lines_of_events(order_id)
+        refunds = sum(line.what == "order.refunded" for line in lines)
+        _require_not_archived(order_id, may_lack=not lines or refunds < settled_refunds)
+        if not lines:
+            text = _("The order has no events: they are written when it is paid, refunded or cancelled.")
+            raise Rejected(text, code="no_events")
+        ids = [line.event_id for line in lines if line.event_id]
+        untaken = FeedEvent.objects.filter(Q(position=None) | Q(position__gt=position), event_id__in=ids)
+        coming = set(untaken.values_list("event_id", flat=True))
+        # Rows anew, so that their keys have the sequence of the events: old rows may be gone already.
+        rows = {row.event_id: row for row in to_data_platform().filter(event_id__in=ids)}
+        to_data_platform().filter(event_id__in=ids).delete()
+        for line in lines:
+            if line.event_id is None or line.event_id in coming:
+                continue
+            row = WebhookDelivery(
+                endpoint_id=BUILT_IN,
+                event_id=line.event_id,
+                order_id=order_id,
+                type=catalogue.FROM_JOURNAL[line.what],
+                payload=_payload_of(line),
+            )
+            before = rows.get(line.event_id)
+            row.status, row.delivered_at = (before.status, before.delivered_at) if before else (Status.DELIVERED, None)
+            _requeue(row, reason)
+        return len(lines)
+
+    endpoints.find()
     return transactions.run_or_savepoint(work, transactions.ONCE)
 
 
@@ -134,29 +197,118 @@ def send_test(*, endpoint_id: UUID) -> WebhookDelivery:
 
 
 def delete_old() -> int:
-    """Delete the log's rows after `EVENT_RETENTION_SECONDS`, except what is pending. Returns how many."""
+    """Delete the log's rows after `EVENT_RETENTION_SECONDS`, except what is pending, or never reached the data
+    platform. Returns how many.
+    """
     cutoff = clock.now() - timedelta(seconds=settings.EVENT_RETENTION_SECONDS)
-    return key_walks.delete(WebhookDelivery.objects.filter(created_at__lt=cutoff).exclude(status=PENDING))
+    kept = Q(status=PENDING) | Q(status=Status.FAILED, endpoint=BUILT_IN)
+    return key_walks.delete(WebhookDelivery.objects.filter(created_at__lt=cutoff).exclude(kept))
+
+
+def queued_count() -> int:
+    """The events that wait to be delivered to the data platform."""
+    return to_data_platform().filter(status=PENDING).count() + _untaken().count()
+
+
+def refused_count() -> int:
+    """The number of queued events that were refused for good at their last attempt."""
+    return to_data_platform().filter(status=PENDING, refused_at__isnull=False).count()
+
+
+def dead_count() -> int:
+    return to_data_platform().filter(status=Status.FAILED).count()
+
+
+def oldest_queued_seconds() -> float:
+    """The age of the oldest event that waits to be delivered to the data platform; 0 when none does."""
+    return _oldest_seconds(to_data_platform(), _untaken())
 
 
 def oldest_pending_seconds() -> float:
-    """How long the oldest event has waited that an enabled endpoint is to get, since it was first tried, or
-    since it happened if it is not yet taken from the feed; 0 when none is.
+    """How long the oldest event has waited that an enabled endpoint of a program is to get, since it was first
+    tried, or since it happened if it is not yet taken from the feed; 0 when none is.
     """
-    positions = dict(endpoints.enabled().values_list("pk", "position"))
+    programs = endpoints.enabled().exclude(pk=BUILT_IN)
+    positions = dict(programs.values_list("pk", "position"))
     if not positions:
         return 0.0
     # By the endpoints, for which there is an index: most of the log is delivered.
-    pending = WebhookDelivery.objects.filter(endpoint__in=list(positions), status=PENDING)
-    instants = [pending.aggregate(at=Min("created_at"))["at"]]
-    behind = FeedEvent.objects.filter(position__gt=min(positions.values())).order_by("position")
-    instants += behind.values_list("at", flat=True)[:1]
+    rows = WebhookDelivery.objects.filter(endpoint__in=list(positions))
+    return _oldest_seconds(rows, FeedEvent.objects.filter(position__gt=min(positions.values())))
+
+
+def _oldest_seconds(rows: "QuerySet[WebhookDelivery]", behind: "QuerySet[FeedEvent]") -> float:
+    instants = [rows.filter(status=PENDING).aggregate(at=Min("created_at"))["at"]]
+    instants += behind.order_by("position").values_list("at", flat=True)[:1]
     oldest = min((at for at in instants if at is not None), default=None)
     return max(0.0, (clock.now() - oldest).total_seconds()) if oldest else 0.0
 
 
-def _no_delivery(id: int) -> NotFound:
-    return NotFound(_("There is no delivery {id} of this endpoint.", id=id))
+def _untaken() -> "QuerySet[FeedEvent]":
+    """The events for the data platform that no pass has taken from the feed."""
+    endpoint = endpoints.get(endpoint_id=BUILT_IN)
+    return FeedEvent.objects.filter(position__gt=endpoint.position, type__in=endpoint.events)
+
+
+def _requeue(row: WebhookDelivery, reason: str) -> None:
+    """Make this locked or new delivery due at once, as if it were new, and note that in the journal."""
+    delivered = {"delivered_at": row.delivered_at.isoformat()} if row.delivered_at else {}
+    before = {"status": row.status, "error": row.error} | delivered
+    row.status, row.attempts, row.error = PENDING, 0, ""
+    row.next_attempt_at = row.created_at = clock.now()
+    row.delivered_at = row.response_status = row.refused_at = None
+    row.save()
+    _try_at_once(row.endpoint_id)
+    journal.note(
+        what="event.resent",
+        subject=f"event {row.event_id}",
+        order_id=row.order_id,
+        before=before,
+        after={"status": row.status, "endpoint": str(row.endpoint_id), "delivery": row.pk},
+        detail=reason,
+        is_internal=True,
+    )
+
+
+def _resend_dead(ids: Collection[int], reason: str) -> list[int]:
+    # They are looked up first, so that no row is locked that may be missing.
+    there = list(to_data_platform().filter(id__in=ids, status=Status.FAILED).values_list("id", flat=True))
+    rows = to_data_platform().select_for_update().filter(id__in=there).order_by("id")
+    dead = [row for row in rows if row.status == Status.FAILED]
+    for row in dead:
+        _requeue(row, reason)
+    return [row.pk for row in dead]
+
+
+def _lines_of_events(order_id: UUID) -> list[JournalLine]:
+    """The lines that are the order's events for the data platform, in their sequence."""
+    whats = [
+        what for what, type in catalogue.FROM_JOURNAL.items() if type in endpoints.DATA_PLATFORM_EVENTS
+    ]
+    return list(JournalLine.objects.filter(order_id=order_id, what__in=whats).order_by("id"))
+
+
+def _payload_of(line: JournalLine) -> dict[str, Any]:
+    type = catalogue.FROM_JOURNAL[line.what]
+    data = recording.data_of(type, subject=line.subject, order_id=line.order_id, after=line.after)
+    return sending.stored({"id": str(line.event_id), "type": type, "at": line.at, "data": data})
+
+
+def _require_not_archived(order_id: UUID, *, may_lack: bool) -> None:
+    """Raise `Rejected` if the order's first event is in a file, or if events are missing that may be."""
+    paid = archived_months.month_of_paid_event(order_id)
+    months = [paid] if paid else []
+    if may_lack and not months:
+        # The key begins with the milliseconds at which the order was placed.
+        placed_at = datetime.fromtimestamp((order_id.int >> 80) // 1000, UTC)
+        months = archived_months.read_since(archived_months.JOURNAL, placed_at)
+    if months:
+        files = ", ".join(month.file for month in months)
+        raise Rejected(
+            _("Events of the order may be archived in {files}: restore the month first.", files=files),
+            code="events_archived",
+            file=months[0].file,
+        )
 
 
 def _get_enabled(endpoint_id: UUID) -> WebhookEndpoint:

@@ -1,13 +1,14 @@
 """The work of one endpoint: its due deliveries, and the next events of the feed, in order per order.
 
 What was sent is recorded by one transaction with the endpoint's position; a worker that dies in between sends
-the same events again, with the same ids.
+the same events again, with the same ids. To the data platform an event that was given up holds back the later
+ones of its order, until it is sent again.
 """
 
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -18,16 +19,16 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import DatabaseError
-from django.db.models import Max, QuerySet
+from django.db.models import Max, Min, QuerySet
 from prometheus_client import Counter
 from structlog import get_logger
 
 from shop import clock
 from shop.db import bulk_sql, transactions
 from shop.event_feed import reading
-from shop.feed_models import FeedEvent
+from shop.observability import logs
 from shop.outbound import backoff
-from shop.webhook_endpoints import endpoints, sending
+from shop.webhook_endpoints import data_platform, endpoints, sending
 from shop.webhook_endpoints.sending import Attempt
 from shop.webhook_models import WebhookDelivery, WebhookEndpoint
 
@@ -35,6 +36,9 @@ log = get_logger(__name__)
 Status = WebhookDelivery.Status
 ATTEMPTS = Counter(
     "firstcome_webhook_attempts", "Requests to webhook endpoints, by the outcome.", ["outcome"]
+)
+EVENTS_SENT = Counter(
+    "firstcome_event_deliveries", "Events that were sent to the data platform, by the outcome.", ["outcome"]
 )
 for _outcome in ("delivered", "failed", "given_up"):
     # At 0 from the start, so that the first of each is an increase.
@@ -44,7 +48,7 @@ SENDING_AT_ONCE = 4
 MOST_EVENTS = 100
 """The orders of which a pass takes what is due, and the events that it takes from the feed."""
 MOST_DUE = 500
-"""Deliveries that a pass reads."""
+"""Deliveries that a pass reads, and events that it sends to the data platform at once."""
 MOST_PENDING = 10_000
 """Of an endpoint: with so many refused events nothing more is read from the feed, which keeps what comes."""
 PASS_SECONDS, LOOK_SECONDS = 15.0, 1.0
@@ -53,6 +57,8 @@ LEASE_SECONDS = 30
 """How long a worker has an endpoint without renewing that: before each pass, and within one."""
 FEWEST_ATTEMPTS = 5
 """Even an old event has so many, because it may have waited for others."""
+LONGEST_REST_SECONDS = 5.0
+"""Of the data platform after a pass without any answer: there is one, and its events are looked for."""
 
 
 @dataclass(slots=True)
@@ -97,12 +103,15 @@ def run(endpoint: WebhookEndpoint, *, pool: Executor, stop: threading.Event | No
         )
         return False
     batch = _read(endpoint)
-    _send_all(endpoint, batch, pool=pool, stop=stop or threading.Event())
+    if endpoint.is_built_in:
+        _send_together(batch)
+    else:
+        _send_all(endpoint, batch, pool=pool, stop=stop or threading.Event())
     now = clock.now()
     for jobs in batch.jobs_by_order.values():
-        _apply_all(jobs, now)
+        _apply_all(endpoint, jobs, now)
     transactions.run(partial(_record, endpoint, batch, now), transactions.ONCE)
-    _count(batch.jobs())
+    _count(endpoint, batch.jobs())
     return batch.has_more
 
 
@@ -123,25 +132,39 @@ def _read(endpoint: WebhookEndpoint) -> DeliveryBatch:
     orders = {row.order_id for row in due if row.order_id}
     # An earlier event of the same order may not be due yet.
     rows = {row.pk: row for row in (*due, *pending.filter(order_id__in=orders))}
-    waiting = _add_pending(batch, [rows[pk] for pk in sorted(rows)], now)
+    waiting = _add_pending(batch, [rows[pk] for pk in sorted(rows)], _given_up(endpoint, orders), now)
     is_probe = endpoint.failures > 0
-    tried = _choose(batch, is_probe=is_probe)
+    tried = _choose(batch, is_probe=is_probe, is_together=endpoint.is_built_in)
     for key in batch.jobs_by_order.keys() - set(tried):
         waiting[key] = now
         batch.has_more = True
     batch.jobs_by_order = defaultdict(list, {key: batch.jobs_by_order[key] for key in tried})
     needs_another = not any(jobs[0].row.attempts == 0 for jobs in batch.jobs_by_order.values())
-    if count < MOST_PENDING and (not is_probe or needs_another):
-        _read_feed(endpoint, batch, pending, waiting, now, limit=1 if is_probe else MOST_EVENTS)
+    room = max(0, MOST_DUE - len(batch.jobs())) if endpoint.is_built_in else MOST_EVENTS
+    limit = min(room, 1) if is_probe else room
+    if count < MOST_PENDING and limit and (not is_probe or needs_another):
+        _read_feed(endpoint, batch, pending, waiting, now, limit=limit)
     return batch
 
 
-def _choose(batch: DeliveryBatch, *, is_probe: bool) -> list[UUID | str]:
+def _given_up(endpoint: WebhookEndpoint, order_ids: Collection[UUID]) -> dict[UUID | str, int]:
+    """Of these orders, those with an event that the data platform never took, each with the first such row."""
+    if not endpoint.is_built_in or not order_ids:
+        return {}
+    failed = WebhookDelivery.objects.filter(
+        endpoint=endpoint, status=Status.FAILED, order_id__in=list(order_ids)
+    )
+    return dict(failed.order_by().values_list("order_id").annotate(first=Min("pk")))
+
+
+def _choose(batch: DeliveryBatch, *, is_probe: bool, is_together: bool) -> list[UUID | str]:
     """The orders that a pass tries, in the order in which it begins them."""
     first = {key: jobs[0].row for key, jobs in batch.jobs_by_order.items()}
     by_instant = sorted(first, key=lambda key: (first[key].next_attempt_at, first[key].pk))
     if is_probe:
         return sorted(by_instant, key=lambda key: first[key].attempts)[:1]
+    if is_together:
+        return by_instant
     unanswered = [key for key in by_instant if first[key].attempts and first[key].response_status is None]
     hanging = set(unanswered)
     others = [key for key in by_instant if key not in hanging]
@@ -150,28 +173,25 @@ def _choose(batch: DeliveryBatch, *, is_probe: bool) -> list[UUID | str]:
 
 
 def _add_pending(
-    batch: DeliveryBatch, pending: Sequence[WebhookDelivery], now: datetime
+    batch: DeliveryBatch,
+    pending: Sequence[WebhookDelivery],
+    given_up: Mapping[UUID | str, int],
+    now: datetime,
 ) -> dict[UUID | str, datetime]:
     """Add the deliveries of orders whose first one is due. Returns when those of the other orders are."""
-    positions = [row.position for row in pending if row.position]
-    events = {event.position: event for event in FeedEvent.objects.filter(position__in=positions)}
     waiting: dict[UUID | str, datetime] = {}
     for row in pending:
-        event, key = events.get(row.position), _order_key(row)
-        payload = row.payload if event is None else sending.body_of(event)
-        if payload is None:
-            # The event was deleted after the retention; that is longer than anything is tried.
-            row.status, row.next_attempt_at = Status.FAILED, None
-            row.error = "the event was deleted before it was delivered"
-            batch.blocked.append(Job(row, {}, is_changed=True))
-        elif key in waiting:
+        key = _order_key(row)
+        if key in given_up and row.pk > given_up[key]:
+            waiting[key] = now + timedelta(seconds=backoff.LONGEST_SECONDS)
+        if key in waiting:
             # It is due when the first one of its order is.
             row.next_attempt_at = waiting[key]
-            batch.blocked.append(Job(row, payload, is_changed=True))
+            batch.blocked.append(Job(row, row.payload, is_changed=True))
         elif key not in batch.jobs_by_order and row.next_attempt_at is not None and row.next_attempt_at > now:
             waiting[key] = row.next_attempt_at
         else:
-            batch.jobs_by_order[key].append(Job(row, payload))
+            batch.jobs_by_order[key].append(Job(row, row.payload))
     return waiting
 
 
@@ -193,9 +213,10 @@ def _read_feed(
             positions=deleted - endpoint.position,
         )
     page = reading.read_page(after=max(endpoint.position, deleted), patterns=endpoint.events, limit=limit)
-    orders = {event.order_id for event in page.events if event.order_id} - batch.jobs_by_order.keys()
-    theirs = pending.filter(order_id__in=orders).values_list("order_id")
+    orders = {event.order_id for event in page.events if event.order_id}
+    theirs = pending.filter(order_id__in=orders - batch.jobs_by_order.keys()).values_list("order_id")
     waiting |= dict(theirs.annotate(due_at=Max("next_attempt_at")).order_by())
+    waiting |= dict.fromkeys(_given_up(endpoint, orders), now + timedelta(seconds=backoff.LONGEST_SECONDS))
     for event in page.events:
         row = WebhookDelivery(
             endpoint=endpoint,
@@ -205,7 +226,7 @@ def _read_feed(
             type=event.type,
             status=Status.PENDING,
             next_attempt_at=now,
-            created_at=now,
+            created_at=event.at if endpoint.is_built_in else now,
         )
         key = _order_key(row)
         job = Job(row, sending.body_of(event))
@@ -266,6 +287,37 @@ def _send_all(
         is_over.set()
 
 
+def _send_together(batch: DeliveryBatch) -> None:
+    """Send all to the data platform by one request; if that is refused for good, one event after the other, to
+    find those that are. Orders with such an event are tried by themselves at once.
+    """
+    jobs = sorted(batch.jobs(), key=lambda job: job.row.position or 0)
+    refused = {_order_key(job.row) for job in jobs if job.row.refused_at}
+    together = [job for job in jobs if _order_key(job.row) not in refused]
+    if together:
+        attempt = data_platform.send([job.payload for job in together])
+        if attempt.is_final:
+            refused = {_order_key(job.row) for job in jobs}
+        else:
+            for job in together:
+                job.attempt = attempt
+            if not attempt.is_delivered:
+                return
+    ends_at, blocked = time.monotonic() + PASS_SECONDS, set[UUID | str]()
+    for job in jobs:
+        key = _order_key(job.row)
+        if key not in refused or key in blocked:
+            continue
+        if time.monotonic() > ends_at:
+            batch.has_more = True
+            return
+        job.attempt = data_platform.send([job.payload])
+        if job.attempt.is_final:
+            blocked.add(key)
+        elif not job.attempt.is_delivered:
+            return
+
+
 def _is_changed(endpoint: WebhookEndpoint) -> bool:
     """Whether it was changed, disabled or deleted, or its lease or its owner's right lost, meanwhile."""
     row = WebhookEndpoint.objects.filter(pk=endpoint.pk).first()
@@ -285,47 +337,63 @@ def _record(endpoint: WebhookEndpoint, batch: DeliveryBatch, now: datetime) -> N
     if row is None or not _has_terms_of(row, endpoint):
         raise LeaseLost
     jobs = [*batch.jobs(), *batch.blocked]
+    for job in jobs:
+        if job.row.payload is None and job.row.status != Status.DELIVERED:
+            job.row.payload = sending.stored(job.payload)
     if new := [job.row for job in jobs if job.row.pk is None]:
         bulk_sql.insert_objects(new)
     WebhookDelivery.objects.bulk_update(
         [job.row for job in jobs if job.row.pk is not None and job.is_changed],
-        ["status", "attempts", "next_attempt_at", "response_status", "error", "delivered_at"],
+        ["status", "attempts", "next_attempt_at", "response_status", "refused_at", "error", "delivered_at"],
     )
     _record_health(row, [job.attempt for job in jobs if job.attempt], now)
     row.position = batch.position
     row.save(update_fields=["position", "failing_since", "failures", "next_attempt_at"])
 
 
-def _apply_all(jobs: Iterable[Job], now: datetime) -> None:
+def _apply_all(endpoint: WebhookEndpoint, jobs: Iterable[Job], now: datetime) -> None:
     """Set the columns of an order's deliveries; those after one that failed are due when that is."""
     due_at: datetime | None = None
     for job in jobs:
         if job.attempt:
-            _apply(job.row, job.attempt, now)
+            _apply(endpoint, job.row, job.attempt, now)
             due_at = None if job.attempt.is_delivered else (job.row.next_attempt_at or now)
         elif due_at:
             job.row.next_attempt_at = due_at
         job.is_changed = bool(job.attempt or due_at)
 
 
-def _apply(row: WebhookDelivery, attempt: Attempt, now: datetime) -> None:
+def _apply(endpoint: WebhookEndpoint, row: WebhookDelivery, attempt: Attempt, now: datetime) -> None:
     row.attempts += 1
+    # The rest of the answer may differ each time.
+    is_same = row.response_status == attempt.response_status
+    row.refused_at = ((is_same and row.refused_at) or now) if attempt.is_final else None
     row.response_status, row.error = attempt.response_status, attempt.error[:255]
     if attempt.is_delivered:
         row.status, row.next_attempt_at, row.delivered_at = Status.DELIVERED, None, now
-    elif row.attempts >= FEWEST_ATTEMPTS and _is_given_up(row.created_at, now):
+    elif _is_refused_for_good(row, now):
         row.status, row.next_attempt_at = Status.FAILED, None
+    elif row.attempts >= FEWEST_ATTEMPTS and _is_given_up(endpoint, row.created_at, now):
+        row.status, row.next_attempt_at = Status.FAILED, None
+        row.error = f"given up: {row.error}"[:255]
     else:
         row.next_attempt_at = now + timedelta(seconds=backoff.pause_seconds(row.attempts))
 
 
-def _is_given_up(since: datetime, now: datetime) -> bool:
-    return (now - since).total_seconds() > settings.WEBHOOK_GIVE_UP_SECONDS
+def _is_refused_for_good(row: WebhookDelivery, now: datetime) -> bool:
+    if row.refused_at is None:
+        return False
+    return (now - row.refused_at).total_seconds() >= settings.EVENT_REFUSED_SECONDS
+
+
+def _is_given_up(endpoint: WebhookEndpoint, since: datetime, now: datetime) -> bool:
+    most = settings.EVENT_GIVE_UP_SECONDS if endpoint.is_built_in else settings.WEBHOOK_GIVE_UP_SECONDS
+    return (now - since).total_seconds() > most
 
 
 def _record_health(row: WebhookEndpoint, attempts: Sequence[Attempt], now: datetime) -> None:
-    """Note since when nothing is delivered, and disable an endpoint after `WEBHOOK_GIVE_UP_SECONDS` of that.
-    After a pass without any answer the endpoint rests, longer and longer.
+    """Note since when nothing is delivered, and disable an endpoint of a program after
+    `WEBHOOK_GIVE_UP_SECONDS` of that. After a pass without any answer it rests, longer and longer.
     """
     if row.disabled_at is not None:
         return
@@ -336,15 +404,36 @@ def _record_health(row: WebhookEndpoint, attempts: Sequence[Attempt], now: datet
         row.failing_since = row.failing_since or now
         has_answered = any(attempt.response_status for attempt in failed)
         row.failures = 0 if has_answered else row.failures + 1
-        rest = timedelta(seconds=backoff.pause_seconds(max(1, row.failures)))
+        seconds = backoff.pause_seconds(max(1, row.failures))
+        rest = timedelta(seconds=min(seconds, LONGEST_REST_SECONDS) if row.is_built_in else seconds)
         row.next_attempt_at = None if has_answered else now + rest
-        if _is_given_up(row.failing_since, now):
+        if not row.is_built_in and _is_given_up(row, row.failing_since, now):
             endpoints.disable(row, by=WebhookEndpoint.DisabledBy.FAILURES, error=failed[-1].error, at=now)
 
 
-def _count(jobs: Iterable[Job]) -> None:
+def _count(endpoint: WebhookEndpoint, jobs: Iterable[Job]) -> None:
+    """Count the attempts by their outcomes, and log what the data platform refuses."""
+    refused = list[Job]()
     for job in jobs:
-        if job.attempt:
-            is_given_up = job.row.status == Status.FAILED
+        if not job.attempt:
+            continue
+        is_given_up = job.row.status == Status.FAILED
+        if not endpoint.is_built_in:
             outcome = "delivered" if job.attempt.is_delivered else "given_up" if is_given_up else "failed"
             ATTEMPTS.labels(outcome).inc()
+            continue
+        outcome = "delivered" if job.attempt.is_delivered else "refused" if job.row.refused_at else "failed"
+        EVENTS_SENT.labels("dead" if is_given_up else outcome).inc()
+        if is_given_up:
+            with logs.bound_to(partial(_ids, job.row)):
+                log.error("event is dead: see replay_events", what=job.row.type, error=job.row.error)
+        elif job.row.refused_at:
+            refused.append(job)
+    if refused:
+        with logs.bound_to(lambda: logs.merge_ids([_ids(job.row) for job in refused])):
+            log.warning("events are refused; they are retried", events=len(refused), error=refused[-1].row.error)
+
+
+def _ids(row: WebhookDelivery) -> dict[str, str]:
+    """The ids of an event, by the keys of log lines."""
+    return {"event_id": str(row.event_id)} | ({"order": str(row.order_id)} if row.order_id else {})

@@ -1,4 +1,5 @@
-"""The threads of a worker that deliver to webhook endpoints: each endpoint with events to send has its own.
+"""The threads of a worker that deliver to endpoints: one gives events their positions and looks for endpoints
+with events to send, each of which has its own.
 
 Of all workers one delivers to an endpoint, by a lease in its row, so the events of an order stay in sequence;
 after a crash another worker has it once the lease lapses.
@@ -6,24 +7,28 @@ after a crash another worker has it once the lease lapses.
 
 import secrets
 import threading
-from concurrent.futures import ThreadPoolExecutor
+import time
+from concurrent.futures import Executor, ThreadPoolExecutor
 from datetime import timedelta
 from uuid import UUID
 
 from django.db import DatabaseError, connection, connections
-from django.db.models import Q, QuerySet
+from django.db.models import Q, QuerySet, Subquery
 from structlog import get_logger
 
 from shop import clock
 from shop.db import transactions
 from shop.errors import Unavailable
-from shop.event_feed import reading
+from shop.event_feed import sequencing
+from shop.feed_models import FeedState
 from shop.repeated_work import RepeatedWork
 from shop.webhook_endpoints import delivery_pass, endpoints
 from shop.webhook_models import WebhookDelivery, WebhookEndpoint
 
 log = get_logger(__name__)
 POLL_SECONDS = 0.5
+LINGER_SECONDS = 5.0
+"""For which an endpoint's thread looks for more, with its connection, after its last events."""
 STOP_SECONDS = 5.0
 PAUSE_AFTER_FAILURE_SECONDS = 10.0
 """After a pass that could not be recorded, before the endpoint is released."""
@@ -35,6 +40,7 @@ class Dispatcher:
     def __init__(self) -> None:
         self._stop = threading.Event()
         self._running: dict[UUID, threading.Thread] = {}
+        self._knows_data_platform = False
         self._token = secrets.token_hex(16)
         self._work = RepeatedWork(self._start_due, name="webhooks", pause=lambda: POLL_SECONDS)
 
@@ -51,8 +57,10 @@ class Dispatcher:
             thread.join(seconds / (1 + len(threads)))
 
     def _start_due(self) -> None:
-        if not endpoints.enabled().exists():
-            return
+        if not self._knows_data_platform:
+            endpoints.find()
+            self._knows_data_platform = True
+        sequencing.sequence()
         for endpoint_id in due_endpoints().exclude(pk__in=list(self._running)).values_list("pk", flat=True):
             if not self._lease(endpoint_id):
                 continue
@@ -79,12 +87,15 @@ class Dispatcher:
             return False
 
     def _serve(self, endpoint_id: UUID) -> None:
-        """Deliver to an endpoint until nothing is due; then let others have it."""
+        """Deliver to an endpoint until nothing was due for a while; then let others have it."""
+        ends_at = time.monotonic() + LINGER_SECONDS
         try:
             with ThreadPoolExecutor(delivery_pass.SENDING_AT_ONCE, thread_name_prefix="webhook") as pool:
-                while not self._stop.is_set() and lease(endpoint_id, self._token):
-                    endpoint = due_endpoints().filter(pk=endpoint_id, lease_token=self._token).first()
-                    if not endpoint or not delivery_pass.run(endpoint, pool=pool, stop=self._stop):
+                while not self._stop.is_set():
+                    has_more = deliver_due(endpoint_id, self._token, pool=pool, stop=self._stop)
+                    if has_more is not None:
+                        ends_at = time.monotonic() + LINGER_SECONDS
+                    if not has_more and (time.monotonic() > ends_at or self._stop.wait(POLL_SECONDS)):
                         break
         except delivery_pass.LeaseLost:
             log.info("the webhook endpoint was changed, or another worker has it", endpoint=str(endpoint_id))
@@ -107,8 +118,21 @@ def due_endpoints() -> "QuerySet[WebhookEndpoint]":
     now = clock.now()
     pending = WebhookDelivery.objects.filter(status=WebhookDelivery.Status.PENDING, next_attempt_at__lte=now)
     is_rested = Q(next_attempt_at=None) | Q(next_attempt_at__lte=now)
-    is_behind = Q(position__lt=reading.read_state().last_position) | Q(pk__in=pending.values("endpoint"))
+    last = FeedState.objects.filter(pk=sequencing.ROW).values("last_position")
+    is_behind = Q(position__lt=Subquery(last)) | Q(pk__in=pending.values("endpoint"))
     return endpoints.enabled().filter(is_rested, is_behind).order_by("pk")
+
+
+def deliver_due(
+    endpoint_id: UUID, token: str, *, pool: Executor, stop: threading.Event | None = None
+) -> bool | None:
+    """Do a pass over the endpoint, and say whether there is more to do at once; None if nothing is due, or
+    another worker has it. Raises `LeaseLost`.
+    """
+    if not lease(endpoint_id, token):
+        return None
+    endpoint = due_endpoints().filter(pk=endpoint_id, lease_token=token).first()
+    return delivery_pass.run(endpoint, pool=pool, stop=stop) if endpoint else None
 
 
 def lease(endpoint_id: UUID, token: str) -> bool:

@@ -29,6 +29,7 @@ from shop.webhook_models import BUILT_IN, WebhookDelivery, WebhookEndpoint
 MOST_ENDPOINTS = 50
 """Each with events to send has some threads of a worker."""
 MOST_PATTERNS = 50
+DATA_PLATFORM_EVENTS = ["coupon.issued", "order.cancelled", "order.paid", "order.refunded", "stock.low"]
 MARK_LENGTH = 8
 """Of the hash that stands for a URL's path and query in the journal."""
 FORMER_SECRET_VALID = timedelta(hours=24)
@@ -86,12 +87,9 @@ def create(*, url: str, events: Sequence[str], owner: Owner, description: str = 
 def find() -> "QuerySet[WebhookEndpoint]":
     """All endpoints, with the data platform as one of them."""
     if not WebhookEndpoint.objects.filter(pk=BUILT_IN).exists():
-        row = WebhookEndpoint(
-            pk=BUILT_IN,
-            kind=WebhookEndpoint.Kind.DATA_PLATFORM,
-            events=["coupon.issued", "order.cancelled", "order.paid", "order.refunded", "stock.low"],
-            created_at=clock.now(),
-        )
+        kind = WebhookEndpoint.Kind.DATA_PLATFORM
+        # From position 0 on: it gets what happened before it was first looked for.
+        row = WebhookEndpoint(pk=BUILT_IN, kind=kind, events=DATA_PLATFORM_EVENTS, created_at=clock.now())
         WebhookEndpoint.objects.bulk_create([row], ignore_conflicts=True)
     return WebhookEndpoint.objects.all()
 
@@ -104,7 +102,7 @@ def get(*, endpoint_id: UUID) -> WebhookEndpoint:
 def get_own(*, endpoint_id: UUID) -> WebhookEndpoint:
     """One that was created here. Raises `NotFound`, and `Rejected` `built_in_endpoint`."""
     endpoint = get(endpoint_id=endpoint_id)
-    if endpoint.kind != WebhookEndpoint.Kind.PROGRAM:
+    if endpoint.is_built_in:
         raise Rejected(
             _("The data platform is set up by the settings, and has its own protocol."),
             code="built_in_endpoint",
@@ -114,7 +112,7 @@ def get_own(*, endpoint_id: UUID) -> WebhookEndpoint:
 
 def address_of(endpoint: WebhookEndpoint) -> str:
     """Where it is sent to; that of the data platform is a setting, whose keys nobody needs to read here."""
-    if endpoint.kind == WebhookEndpoint.Kind.DATA_PLATFORM:
+    if endpoint.is_built_in:
         return public_addresses.shown(f"{settings.DATA_PLATFORM_URL}/events")
     return endpoint.url
 
@@ -233,7 +231,9 @@ def forget_former_secrets() -> int:
 
 
 def lost_right(endpoint: WebhookEndpoint) -> str:
-    """Why its owner may not read events any more; empty while the owner may."""
+    """Why its owner may not read events any more; empty while the owner may, and for the data platform."""
+    if endpoint.is_built_in:
+        return ""
     readers = User.objects.with_perm(reading.READ_EVENTS, backend=BACKEND).filter(is_staff=True)
     if endpoint.owner_id is None or not readers.filter(pk=endpoint.owner_id).exists():
         return "its owner may not read events any more"
@@ -263,7 +263,7 @@ def disable(endpoint: WebhookEndpoint, *, by: DisabledBy, error: str, at: dateti
 
 def enabled() -> "QuerySet[WebhookEndpoint]":
     """The endpoints to which workers deliver."""
-    return WebhookEndpoint.objects.filter(kind=WebhookEndpoint.Kind.PROGRAM, disabled_at=None)
+    return WebhookEndpoint.objects.filter(disabled_at=None)
 
 
 def count_disabled() -> dict[str, float]:

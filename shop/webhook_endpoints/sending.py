@@ -24,10 +24,13 @@ LARGEST_ANSWER_BYTES = 64 * 2**10
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """The result of sending: delivered with any 2xx. `error` is what an operator reads."""
+    """The result of sending: delivered with any 2xx. `error` is what an operator reads; `is_final` says that
+    the data platform refuses the event for good.
+    """
 
     response_status: int | None
     error: str
+    is_final: bool = False
 
     @property
     def is_delivered(self) -> bool:
@@ -37,6 +40,12 @@ class Attempt:
 def body_of(event: FeedEvent) -> dict[str, Any]:
     """An event as `GET /events` has it."""
     return {"id": str(event.event_id), "type": event.type, "at": event.at, "data": event.data}
+
+
+def stored(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """The payload as JSON has it: sent later, its bytes are the same."""
+    kept: dict[str, Any] = orjson.loads(orjson.dumps(payload, option=orjson.OPT_UTC_Z))
+    return kept
 
 
 def send(endpoint: WebhookEndpoint, *, id: str, payload: dict[str, Any]) -> Attempt:

@@ -62,7 +62,4 @@ def _issue(campaign_id: int, *, first: int, last: int) -> None:
         subject="CONCAT('coupon ', code)",
         after="JSON_OBJECT('coupon', code, 'campaign', campaign_id, 'account', account_id, "
         "'position', position, 'status', status)",
-        delivery="'delivered'",
-        attempts="1",
-        delivered_at="issued_at",
     )

@@ -180,7 +180,6 @@ def _place() -> None:
     _insert_payments()
     _log_steps()
     _transfer_points()
-    was_told = "status IN ('paid', 'cancelled')"
     note(
         "filling_order WHERE status <> 'awaiting_payment'",
         {"currency": settings.CURRENCY},
@@ -192,9 +191,6 @@ def _place() -> None:
         after="JSON_OBJECT('order', order_id, 'account', account_id, "
         "'total_amount', items_amount - discount_amount, 'points_amount', points_amount, "
         "'card_amount', card_amount, 'currency', %(currency)s, 'status', status)",
-        delivery=f"IF({was_told}, 'delivered', '')",
-        attempts=f"IF({was_told}, 1, 0)",
-        delivered_at=f"IF({was_told}, ended_at, NULL)",
     )
 
 

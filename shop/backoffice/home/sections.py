@@ -27,17 +27,19 @@ from shop import approvals, clock
 from shop.approval_models import Approval
 from shop.backoffice.board import page as board_page, readings
 from shop.backoffice.page_elements import link
-from shop.events.replaying import EventFilter
 from shop.management.laws import LAWS
 from shop.models import LawStatus
 from shop.money import format_amount
 from shop.operators.display import status_label, stored_text
+from shop.webhook_endpoints.deliveries import EventFilter
+from shop.webhook_models import BUILT_IN
 
 ROWS_SHOWN = 5
 MOST_COUNTED = 1_000
 """A section counts no further; one more stands for more."""
 COUNTED = MOST_COUNTED + 1
 LONGEST_ERROR = 120
+DEAD = f"endpoint__exact={BUILT_IN}&status__exact=failed"
 AUDITS_MISSED = 3
 """A law's answer that is older than so many audits is too old."""
 
@@ -174,16 +176,16 @@ def differences(request: HttpRequest) -> Work:
 
 def undelivered_events(request: HttpRequest) -> Work:
     """Events that were refused for good or given up, the oldest first."""
-    number, found = _read(EventFilter().lines())
+    number, found = _read(EventFilter().rows())
     rows = [
         Row(
-            link=link(line.what, "admin:shop_journalline_change", line.pk),
-            detail=_joined(line.subject, ago(line.at), stored_text(line.last_error)[:LONGEST_ERROR]),
+            link=link(row.type, "admin:shop_webhookdelivery_change", row.pk),
+            detail=_joined(ago(row.created_at), stored_text(row.error)[:LONGEST_ERROR]),
         )
-        for line in found
+        for row in found
     ]
-    replay = [link(_("Replay"), "admin:shop_journalline_replay_events")]
-    all_events = link(_("All dead events"), "admin:shop_journalline_changelist", query="delivery__exact=dead")
+    replay = [link(_("Replay"), "admin:shop_webhookdelivery_replay_events")]
+    all_events = link(_("All dead events"), "admin:shop_webhookdelivery_changelist", query=DEAD)
     return _listed(
         number,
         rows,

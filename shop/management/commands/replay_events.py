@@ -5,12 +5,12 @@ from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from shop.events import replaying
-from shop.events.replaying import EventFilter
 from shop.http.json_format import dump
 from shop.management import arguments
-from shop.models import JournalLine
 from shop.normalization import normalized
+from shop.webhook_endpoints import deliveries
+from shop.webhook_endpoints.deliveries import EventFilter
+from shop.webhook_models import WebhookDelivery
 
 
 class Command(BaseCommand):
@@ -37,38 +37,39 @@ class Command(BaseCommand):
         if ids and all:
             raise CommandError("Give either ids or --all.")
         matching = EventFilter(
-            what=type, since=options["since"], before=options["before"], order_id=options["order"]
+            type=type, since=options["since"], before=options["before"], order_id=options["order"]
         )
-        dead = list(matching.lines())
+        dead = list(matching.rows())
         if others := set(ids) - {line.event_id for line in dead}:
             names = ", ".join(sorted(map(str, others)))
             raise CommandError(f"Not dead, so nothing was replayed: {names}.")
-        replayed = replaying.replay([line.pk for line in dead if all or line.event_id in ids], reason=reason)
-        left = [line for line in dead if line.pk not in replayed]
+        chosen = [row.pk for row in dead if all or row.event_id in ids]
+        replayed = [pk for batch in deliveries.resend_dead(chosen, reason=reason) for pk in batch]
+        left = [row for row in dead if row.pk not in replayed]
         if json:
-            self.stdout.write(_as_json([line for line in dead if line.pk in replayed], left))
+            self.stdout.write(_as_json([row for row in dead if row.pk in replayed], left))
         elif ids or all:
             self.stdout.write(f"{len(replayed)} queued again: they are delivered within seconds.")
         else:
             self.stdout.write("\n".join(map(_as_text, left)) or "No event is dead.")
 
 
-def _as_text(line: JournalLine) -> str:
-    happened = f"{line.at:%Y-%m-%d %H:%M:%S}  {line.what}  {line.subject}"
-    return f"{line.event_id}  {happened}: {line.last_error}"
+def _as_text(row: WebhookDelivery) -> str:
+    about = f"  order {row.order_id}" if row.order_id else ""
+    return f"{row.event_id}  {row.created_at:%Y-%m-%d %H:%M:%S}  {row.type}{about}: {row.error}"
 
 
-def _as_json(replayed: list[JournalLine], dead: list[JournalLine]) -> str:
+def _as_json(replayed: list[WebhookDelivery], dead: list[WebhookDelivery]) -> str:
     listed = [
         {
-            "id": line.event_id,
-            "type": line.what,
-            "subject": line.subject,
-            "order": line.order_id,
-            "occurred_at": line.at,
-            "attempts": line.attempts,
-            "last_error": line.last_error,
+            "id": row.event_id,
+            "type": row.type,
+            "order": row.order_id,
+            "data": (row.payload or {}).get("data"),
+            "occurred_at": row.created_at,
+            "attempts": row.attempts,
+            "last_error": row.error,
         }
-        for line in dead
+        for row in dead
     ]
-    return dump({"replayed": [line.event_id for line in replayed], "dead": listed}).decode()
+    return dump({"replayed": [row.event_id for row in replayed], "dead": listed}).decode()

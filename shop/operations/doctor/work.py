@@ -9,11 +9,11 @@ from django.db import Error
 
 from shop import clock
 from shop.event_feed import reading
-from shop.events import outbox, replaying
 from shop.models import AuditState, LawStatus
 from shop.operations.audits import audit_state
 from shop.operations.audits.audit_scope import is_ahead
 from shop.operations.doctor.findings import Finding, judge
+from shop.webhook_endpoints import deliveries
 
 LATE_SECONDS = 600
 LATE_POSITION_SECONDS = 60
@@ -30,12 +30,12 @@ def examine() -> Iterator[Finding]:
 
 
 def events() -> Iterator[Finding]:
-    dead, refused, missing = replaying.dead_count(), outbox.refused_count(), reading.missing_positions()
+    dead, refused, missing = deliveries.dead_count(), deliveries.refused_count(), reading.missing_positions()
     yield judge("dead events", f"{dead} were refused for good, or given up" if dead else "none", dead > 0)
     found = f"{refused} are refused for good, and retried for an hour at most" if refused else "none"
     yield judge("refused events", found, refused > 0)
-    seconds = outbox.oldest_age_seconds()
-    found = f"{outbox.queued_count()}, the oldest for {seconds:,.0f} s"
+    seconds = deliveries.oldest_queued_seconds()
+    found = f"{deliveries.queued_count()}, the oldest for {seconds:,.0f} s"
     yield judge("queued events", found, seconds > LATE_SECONDS)
     seconds = reading.unsequenced_seconds()
     found = f"the oldest event without a position has waited for {seconds:,.0f} s"
