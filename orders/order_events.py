@@ -1,7 +1,7 @@
 """Records what happens to an order: a line of the journal, which may be an event for other systems."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from orders.metrics import counters
@@ -12,10 +12,6 @@ from shop.events import journal
 
 Status = Order.Status
 KEPT = "order.kept"
-# An order's saga delivers its `paid` event itself; the relay delivers it after a crash. The delay is longer
-# than a saga takes to reach that step and to try it twice without an answer, so that the relay doesn't repeat
-# the delivery.
-RELAY_DELAYS = {Status.PAID: timedelta(seconds=15)}
 
 
 def note_status(order: Order | LockedOrder, *, status: str, at: datetime, detail: str = "") -> None:
@@ -30,7 +26,6 @@ def note_status(order: Order | LockedOrder, *, status: str, at: datetime, detail
         detail=detail,
         is_outgoing=status in (Status.PAID, Status.CANCELLED),
         at=at,
-        due_at=at + RELAY_DELAYS.get(Status(status), timedelta()),
     )
 
 

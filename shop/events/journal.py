@@ -133,13 +133,11 @@ def build_line(
     is_internal: bool = False,
     is_outgoing: bool = False,
     at: datetime | None = None,
-    due_at: datetime | None = None,
     by: ActorContext | None = None,
 ) -> NewJournalLine:
     """The line for `note_all`; `before` and `after` are plain JSON, `after` the data of an event.
 
     `by` is the actor, if not the order's or the current one. `is_internal` hides a line from customers.
-    `due_at` delays an event's delivery by the relay, for a caller that delivers it itself before.
     """
     by, at = by or _actors_by_order.get().get(order_id) or current_actor(), at or clock.now()
     return NewJournalLine(
@@ -157,7 +155,7 @@ def build_line(
         reference,
         is_internal,
         QUEUED if is_outgoing else "",
-        (due_at or at) if is_outgoing else None,
+        at if is_outgoing else None,
         uuid7() if is_outgoing or what in catalogue.FROM_JOURNAL else None,
     )
 

@@ -124,36 +124,6 @@ def deliver_due() -> int:
     return delivered
 
 
-def deliver_all(order_ids: Collection[UUID]) -> dict[UUID, str]:
-    """Deliver the queued events of these orders in batches, due or not. Returns the errors by order."""
-    errors: dict[UUID, str] = {}
-    while lines := _read_batch(_unsent(set(order_ids) - errors.keys())):
-        ready = _without_blocked(lines, errors)
-        outcome = _send_and_record(ready)
-        held_up = {failure.line.order_id: failure.error for failure in outcome.failures}
-        if outcome.is_platform_failing:
-            accepted = {line.id for line in outcome.accepted}
-            unsent = [line.order_id for line in ready if line.id not in accepted]
-            held_up = dict.fromkeys(unsent, outcome.failures[-1].error) | held_up
-        errors |= {order_id: error for order_id, error in held_up.items() if order_id}
-    return errors
-
-
-def _without_blocked(lines: Sequence[_EventLine], errors: dict[UUID, str]) -> list[_EventLine]:
-    """The lines that no dead line of their order blocks; an order that begins with one gets an error."""
-    dead, begun = set[UUID | None](), set[UUID | None]()
-    ready = []
-    for line in lines:
-        if line.delivery == DEAD:
-            dead.add(line.order_id)
-            if line.order_id and line.order_id not in begun:
-                errors[line.order_id] = f"{line.event_id} is dead: {line.last_error}"
-        elif line.order_id not in dead:
-            ready.append(line)
-        begun.add(line.order_id)
-    return ready
-
-
 def queued_count() -> int:
     return JournalLine.objects.filter(delivery=QUEUED).count()
 
