@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import Prefetch, Q, QuerySet
+from django.utils.translation import gettext_noop
 
 from orders.models import Order, OrderLine, Refund, RefundLine
 from orders.order_states import OPEN, NewLine, NewOrder
@@ -18,6 +19,9 @@ from shop.db.archived_months import JOURNAL
 from shop.errors import required
 from shop.lazy_texts import mark as _
 from shop.models import ArchivedMonth, JournalLine
+
+DELIVERED = "transmit.done"
+"""The timeline's name of the delivery of a paid order's event; earlier releases wrote a line of it."""
 
 
 def visible_orders(*, account_id: int | None) -> QuerySet[Order]:
@@ -81,17 +85,18 @@ def archived_months(order: Order) -> list[ArchivedMonth]:
     return archives.read_since(JOURNAL, order.placed_at, until=max(filter(None, ends)))
 
 
-def timeline(order_id: UUID, *, for_staff: bool, with_journal: bool = True) -> "QuerySet[JournalLine]":
+def timeline(order_id: UUID, *, for_staff: bool, with_journal: bool = True) -> list[JournalLine]:
     """The journal's lines on the order, its payment and refunds; staff also see every failed attempt.
 
     `with_journal` says whether staff may read the journal: what operators did, their reasons, and wallets.
     """
-    # A transaction writes its lines at its end, each with the instant at which it happened.
-    lines = JournalLine.objects.filter(order_id=order_id).order_by("at", "id")
-    if for_staff and with_journal:
-        return lines
-    shown = Q(is_internal=False)
-    if for_staff:
+    shown = Q() if for_staff and with_journal else Q(is_internal=False)
+    if for_staff and not with_journal:
         steps = {step.name for type in SAGA_TYPES.values() for step in type.steps}
         shown = reduce(or_, (Q(what__startswith=f"{name}.") for name in sorted(steps)), shown)
-    return lines.filter(shown)
+    # A transaction writes its lines at its end, each with the instant at which it happened.
+    lines = list(JournalLine.objects.filter(shown, order_id=order_id).order_by("at", "id"))
+    sent_at = next((line.delivered_at for line in lines if line.what == "order.paid"), None)
+    if sent_at and not any(line.what == DELIVERED for line in lines):
+        lines.append(JournalLine(what=DELIVERED, at=sent_at, detail=gettext_noop("accepted")))
+    return sorted(lines, key=lambda line: line.at)

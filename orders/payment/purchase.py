@@ -5,8 +5,7 @@
 | reserve_inventory, hold_coupon | in the transaction that placed the order | release |
 | debit_balance | transfer points from the wallet to holding | transfer them back |
 | charge_card | charge at the gateway, keyed | cancel or refund, keyed |
-| settle | sell stock, redeem coupon, mark paid; the point of no return | |
-| transmit | deliver the order's events to the data platform, by the outbox | |
+| settle | sell stock, redeem coupon, mark paid, and write the event of it; the point of no return | |
 
 An order has one payment that is not failed at most. Where that one was to `keep_on_decline` and its card is
 refused, the order awaits payment again, with its stock and coupon, until `expires_at`; points are released,
@@ -33,11 +32,8 @@ from orders.payment.charging import StartedPayment
 from orders.saga import log
 from orders.saga.definitions import (
     SAGA_TYPES,
-    Attempt,
     Event,
     LocalStep,
-    OutsideCall,
-    OutsideStep,
     SagaRow,
     SagaType,
     StepResult,
@@ -46,18 +42,13 @@ from payments import ledger, payment_states
 from shop import clock
 from shop.db import bulk_sql
 from shop.errors import Rejected, invalid_field
-from shop.events import outbox
 from shop.events.journal import ActorContext
 from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import KeyedCall, Replay
 from shop.lazy_texts import mark as _
 
 NAME = "purchase"
-# A batch of events costs the same for many orders, and no client waits for it.
-GATHER_SECONDS = 0.2
 KEPT = StepResult(Event.SKIPPED, gettext_noop("kept for another card"))
-# Sagas at this step while the data platform is slow; the relay delivers the events of further ones.
-MAX_TRANSMITTING = 1_000
 
 
 def pay(
@@ -159,19 +150,9 @@ def read_lines(order_ids: Sequence[UUID]) -> dict[UUID, list[Line]]:
     return lines
 
 
-def _order_ids(sagas: Sequence[SagaRow]) -> list[UUID]:
-    """The order id of each saga; the id of one without an order finds none."""
-    return [saga.about_id or saga.id for saga in sagas]
-
-
 def _lock(sagas: Sequence[SagaRow], skip_locked: bool) -> dict[UUID, LockedOrder]:
-    order_ids = _order_ids(sagas)
-    locked = order_states.lock(order_ids, skip_locked=skip_locked)
-    return {
-        saga.id: locked[order_id]
-        for saga, order_id in zip(sagas, order_ids, strict=True)
-        if order_id in locked
-    }
+    locked = order_states.lock([saga.about_id for saga in sagas if saga.about_id], skip_locked=skip_locked)
+    return {saga.id: locked[saga.about_id] for saga in sagas if saga.about_id in locked}
 
 
 def _orders(sagas: Sequence[SagaRow]) -> list[LockedOrder]:
@@ -243,22 +224,6 @@ def _settle(sagas: Sequence[SagaRow]) -> list[str | Rejected]:
     return ["paid"] * len(sagas)
 
 
-def _transmit(attempts: Sequence[Attempt]) -> list[OutsideCall]:
-    sagas = [attempt.saga for attempt in attempts]
-    return [OutsideCall(sagas, partial(_deliver_events, sagas))]
-
-
-def _deliver_events(sagas: Sequence[SagaRow]) -> list[StepResult]:
-    order_ids = _order_ids(sagas)
-    errors = outbox.deliver_all(order_ids)
-    return [
-        StepResult(Event.FAILED, errors[order_id])
-        if order_id in errors
-        else StepResult(Event.DONE, gettext_noop("accepted"))
-        for order_id in order_ids
-    ]
-
-
 def _mark_failed(sagas: Sequence[SagaRow]) -> None:
     """End the payments, and their orders but those that are kept for another card."""
     now, kept = clock.now(), _kept(sagas)
@@ -291,13 +256,6 @@ SAGA_TYPES[NAME] = SagaType(
         LocalStep("debit_balance", do=_debit_points, undo=_credit_points),
         charging.STEP,
         LocalStep("settle", do=_settle, notifies=True),
-        OutsideStep(
-            "transmit",
-            do=_transmit,
-            pool="event",
-            gather_seconds=GATHER_SECONDS,
-            max_in_flight=MAX_TRANSMITTING,
-        ),
     ),
     lock=_lock,
     on_compensated=_mark_failed,

@@ -31,7 +31,6 @@ from orders.saga.definitions import (
     Attempt,
     Attempts,
     Event,
-    FreeSlots,
     LocalStep,
     OutsideStep,
     SagaRow,
@@ -40,7 +39,6 @@ from orders.saga.definitions import (
     StepResult,
     call_name,
     refusal_or_failure,
-    slot_of,
 )
 from orders.saga.log import SagaLogLine
 from shop import clock
@@ -62,7 +60,7 @@ def advance(
     runs: Sequence[SagaRun],
     *,
     token: str,
-    free_slots: FreeSlots,
+    free_recovery: int,
     direction: str = DO,
     is_single: bool = False,
     failpoint: Callable[[str], None],
@@ -71,12 +69,13 @@ def advance(
     """Advance these sagas by a step, durable when it returns; raises what a step raised, with nothing done.
 
     `after_commit` gets the notifications of what has committed, and must be quick and make no query. `token`
-    identifies the executor as lease holder. A shared batch advances sagas of one `direction`, so that all
+    identifies the executor as lease holder, and `free_recovery` is how many more calls of recovery it may
+    make now. A shared batch advances sagas of one `direction`, so that all
     lock the same rows in one order, and leaves out a saga whose rows another transaction has locked. A single
     batch (`is_single`) waits for them, and either records a result or does a step: a step that raises loses
     no result, and counts as an attempt.
     """
-    new_batch = partial(Batch, runs, token, free_slots, direction, is_single)
+    new_batch = partial(Batch, runs, token, free_recovery, direction, is_single)
     batches: list[Batch] = []
 
     def work() -> list[SagaRow]:
@@ -124,14 +123,14 @@ class Batch:
         self,
         runs: Sequence[SagaRun],
         token: str,
-        free_slots: FreeSlots,
+        free_recovery: int,
         direction: str,
         is_single: bool,
     ) -> None:
         self.runs = {run.saga_id: run for run in runs}
         self.token, self.direction, self.is_single, self.now = token, direction, is_single, clock.now()
         self.leased_until = self.now + timedelta(seconds=LEASE_SECONDS)
-        self.free_slots = dict(free_slots)
+        self.free_recovery = free_recovery
         self.to_continue: list[SagaRun] = []
         self.calls: dict[tuple[OutsideStep, str], Attempts] = defaultdict(list)
         self.locked_elsewhere: list[SagaRun] = []
@@ -376,22 +375,19 @@ class Batch:
 
     def _call(self, saga: SagaRow, step: OutsideStep) -> None:
         """Schedule the call of the step if a slot is free. `open_call` is committed before the call."""
-        is_repeat, call = saga.is_repeat_of(step), call_name(step.name, saga.direction)
-        slot = slot_of(step, saga.direction, is_repeat=is_repeat)
-        if self.free_slots.get(slot, 0) < 1:
+        call = call_name(step.name, saga.direction)
+        attempt = Attempt(saga, is_repeat=saga.is_repeat_of(step), is_overdue=self._is_overdue(saga))
+        if attempt.is_recovery and self.free_recovery < 1:
             # Recovery retries it. Its open call shows that it is no longer a new saga.
             self.without_slot[call].append(saga)
             # Overdue is stuck wherever it waits: also one that a call would show can be compensated.
-            if self._is_overdue(saga):
+            if attempt.is_overdue:
                 Saga.objects.filter(id=saga.id).update(state=self._mark_stuck(saga))
             self._release(saga)
             return
-        self.free_slots[slot] -= 1
-        # A repeated event call does no harm: the lease is kept as it is, and renewed in time.
-        if step.pool != "event" or saga.lease_token != self.token:
-            saga.open_call = call
-            self.leases[call].append(saga)
-        attempt = Attempt(saga, is_repeat=is_repeat, is_overdue=self._is_overdue(saga))
+        self.free_recovery -= attempt.is_recovery
+        saga.open_call = call
+        self.leases[call].append(saga)
         self.calls[step, saga.direction].append((self.runs[saga.id], attempt))
 
     def _skip_without_effect(self, saga: SagaRow) -> Step | None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from itertools import takewhile
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -161,6 +161,11 @@ class Attempt:
     is_repeat: bool = False
     is_overdue: bool = False
 
+    @property
+    def is_recovery(self) -> bool:
+        """Whether its call takes a thread of recovery: repeats and compensations delay no first call."""
+        return self.is_repeat or self.saga.direction == UNDO
+
 
 @dataclass(frozen=True, slots=True)
 class OutsideCall:
@@ -193,9 +198,7 @@ class LookUp:
 class OutsideStep:
     """A step at another system, called outside any transaction with an idempotency key derived from the saga.
 
-    `on_result` runs in the transaction that records the result of `do`, a forced one too. At most
-    `max_in_flight` sagas of a process are at this step at a time; further ones are postponed. With the pool
-    `event` a call may use the database, and sagas that arrive within `gather_seconds` share it. Without a
+    `on_result` runs in the transaction that records the result of `do`, a forced one too. Without a
     `look_up`, or where that failed, it takes two operators to confirm the step.
     """
 
@@ -203,9 +206,6 @@ class OutsideStep:
     do: PrepareCalls
     undo: PrepareCalls | None = None
     on_result: Callable[[SagaRow, StepResult], None] | None = None
-    max_in_flight: int = 192
-    pool: Literal["outside_call", "event"] = "outside_call"
-    gather_seconds: float = 0.0
     look_up: LookUp | None = None
 
 
@@ -263,10 +263,6 @@ def call_name(step: str, direction: str) -> str:
     return f"{step} {direction}"
 
 
-# The slot of repeated calls and compensations.
-RECOVERY = "recovery"
-
-
 @dataclass(slots=True, eq=False)
 class SagaRun:
     """A saga that an executor is advancing.
@@ -296,10 +292,3 @@ class SagaRun:
 
 
 Attempts = list[tuple[SagaRun, Attempt]]
-FreeSlots = Mapping[str, int]
-"""How many more calls may be made now, by `slot_of`."""
-
-
-def slot_of(step: OutsideStep, direction: str, *, is_repeat: bool) -> str:
-    """The kind of slot that a call takes: repeats and compensations never take those of first calls."""
-    return RECOVERY if step.pool == "outside_call" and (is_repeat or direction == UNDO) else step.name

@@ -8,8 +8,8 @@ bounded. `orders.saga.recovery` finds the sagas that a crash left behind.
 import secrets
 import threading
 import time
-from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from datetime import timedelta
 from functools import cache, partial
@@ -24,7 +24,6 @@ from orders.saga.batch import Batch
 from orders.saga.definitions import (
     DO,
     LEASE_SECONDS,
-    RECOVERY,
     SAGA_TYPES,
     UNDO,
     UNFINISHED,
@@ -34,7 +33,6 @@ from orders.saga.definitions import (
     SagaRun,
     StepResult,
     call_name,
-    slot_of,
     unexpected_failure,
 )
 from orders.saga.pools import PoolTask, ThreadPools
@@ -46,19 +44,20 @@ logger = get_logger(__name__)
 # Slots of runs that are in a batch. There is a batch for new sagas, and one per direction for sagas whose
 # call has returned; each has a thread, so that none waits for another.
 NEW, RETURNED, SINGLE = "new", "returned", "single"
+# The slots of runs whose call is under way: first calls, and those of recovery.
+CALLING, RECOVERY = "outside_call", "recovery"
 # Sagas that wait for their first batch; beyond it `accept` blocks.
 MAX_QUEUED = 500
 # Sagas at a local step or a first call. Each has a thread for its call, so that no lease lapses in a queue.
 MAX_LEASED = 192
 # Repeated calls and compensations, which have as many threads of their own.
 MAX_RECOVERING = 16
-# The threads of `batch`, `single` and `event` use the database: one connection each.
+# The threads of `batch` and `single` use the database: one connection each.
 POOL_SIZES = {
     "batch": 3,
     "single": 4,
-    "outside_call": MAX_LEASED,
-    "recovery": MAX_RECOVERING,
-    "event": 4,
+    CALLING: MAX_LEASED,
+    RECOVERY: MAX_RECOVERING,
     "callback": 1,
 }
 # A batch costs the same statements however few sagas share it, so batches keep a minimum distance.
@@ -92,7 +91,6 @@ class Executor:
         self._waiting: dict[str, deque[SagaRun]] = {NEW: deque(), DO: deque(), UNDO: deque()}
         self._in_flight: dict[SagaRun, str] = {}
         self._due: set[str] = set()
-        self._gathering: dict[OutsideStep, Attempts] = defaultdict(list)
         self._failed: deque[UUID] = deque(maxlen=FAILED_KEPT)
         self._blocked = 0
         self._busy_at = float("-inf")
@@ -235,9 +233,8 @@ class Executor:
                     self._waiting[NEW].append(run)
 
     def _room_for_new(self) -> int:
-        """How many more sagas may be leased; those in recovery and at event-pool steps don't count."""
-        uncounted = {RECOVERY} | {step.name for step in _outside_steps() if step.pool == "event"}
-        return MAX_LEASED - sum(slot not in uncounted for slot in self._in_flight.values())
+        """How many more sagas may be leased; those in recovery don't count."""
+        return MAX_LEASED - sum(slot != RECOVERY for slot in self._in_flight.values())
 
     def _advance_shared(self, runs: Sequence[SagaRun], *, direction: str) -> None:
         """Run a batch per saga type, and single batches for types that don't share batches."""
@@ -257,7 +254,7 @@ class Executor:
                 batch_result = batch.advance(
                     runs,
                     token=self._token,
-                    free_slots=self._free_slots(),
+                    free_recovery=self._free_recovery(),
                     direction=direction,
                     is_single=is_single,
                     failpoint=self._failpoint,
@@ -300,37 +297,20 @@ class Executor:
         for (step, direction), attempts in batch_result.calls.items():
             with self._condition:
                 for run, attempt in attempts:
-                    self._in_flight[run] = slot_of(step, direction, is_repeat=attempt.is_repeat)
+                    self._in_flight[run] = RECOVERY if attempt.is_recovery else CALLING
             self._schedule(NEW)
-            if step.gather_seconds and direction == DO:
-                self._gather(step, attempts)
-            else:
-                self._call(step, direction, attempts)
+            self._call(step, direction, attempts)
 
     def _submit_callbacks(self, callbacks: Sequence[PoolTask]) -> None:
         for callback in callbacks:
             self._pools.submit("callback", callback)
-
-    def _gather(self, step: OutsideStep, attempts: Attempts) -> None:
-        """Collect sagas at this step for `gather_seconds`, so that they share calls."""
-        with self._condition:
-            is_first = not self._gathering[step]
-            self._gathering[step] += attempts
-        if is_first:
-            self._pools.submit(step.pool, partial(self._call_gathered, step))
-
-    def _call_gathered(self, step: OutsideStep) -> None:
-        self._pools.pause(step.gather_seconds)
-        with self._condition:
-            attempts = self._gathering.pop(step)
-        self._call(step, DO, attempts)
 
     def _call(self, step: OutsideStep, direction: str, attempts: Attempts) -> None:
         """Submit the calls of these sagas; if preparing them together fails, prepare them one by one."""
         prepare = step.do if direction == DO else step.undo
         assert prepare
         runs = {run.saga_id: run for run, _ in attempts}
-        repeats = {attempt.saga.id for _, attempt in attempts if attempt.is_repeat}
+        recovered = {attempt.saga.id for _, attempt in attempts if attempt.is_recovery}
         try:
             calls = prepare([attempt for _, attempt in attempts])
         except Exception as error:
@@ -343,8 +323,7 @@ class Executor:
             return
         for call in calls:
             called = [runs[saga.id] for saga in call.sagas]
-            is_repeat = any(saga.id in repeats for saga in call.sagas)
-            pool = "recovery" if slot_of(step, direction, is_repeat=is_repeat) == RECOVERY else step.pool
+            pool = RECOVERY if any(saga.id in recovered for saga in call.sagas) else CALLING
             self._pools.submit(pool, partial(self._make_call, step, direction, call, called))
 
     def _make_call(
@@ -395,18 +374,9 @@ class Executor:
                 run.accepted.set()
         self._schedule(NEW)
 
-    def _free_slots(self) -> dict[str, int]:
+    def _free_recovery(self) -> int:
         with self._condition:
-            taken = Counter(self._in_flight.values())
-        limits = {RECOVERY: MAX_RECOVERING} | {step.name: step.max_in_flight for step in _outside_steps()}
-        return {slot: limit - taken[slot] for slot, limit in limits.items()}
-
-
-def _outside_steps() -> Iterator[OutsideStep]:
-    for type in SAGA_TYPES.values():
-        for step in type.steps:
-            if isinstance(step, OutsideStep):
-                yield step
+            return MAX_RECOVERING - sum(slot == RECOVERY for slot in self._in_flight.values())
 
 
 @cache

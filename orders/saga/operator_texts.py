@@ -45,7 +45,7 @@ COMPLETE = ActionText(
     _("Record the current step as done"),
     _(
         "Only for a step at another system at which the saga is stuck: a charge that succeeded at the "
-        "gateway, a refund that was made there by hand, or an event that the data platform has received. "
+        "gateway, or a refund that was made there by hand. "
         "The gateway is asked, and what it says is recorded. Where a system can't be asked, or the gateway "
         "refuses a refund, a second operator has to approve it; what the gateway has not refunded is then "
         "taken off the refund: give it back by another way. A stuck refund is left to you while as much is "
@@ -54,8 +54,8 @@ COMPLETE = ActionText(
 )
 REASON_HELP = _("Why, in 255 characters at most. The journal keeps it; customers don't see it.")
 REFERENCE_HELP = _(
-    "The other system's id, if you have it: the gateway's of the charge, or another system's of the event. "
-    "The gateway's is compared with what it says."
+    "The other system's id, if you have it, such as the gateway's of the charge. The gateway's is "
+    "compared with what it says."
 )
 
 # Customers see these two, and never the operator's reason. They are stored, so in English.

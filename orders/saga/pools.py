@@ -25,7 +25,7 @@ class ThreadPools:
         }
 
     def submit(self, pool: str, task: PoolTask) -> None:
-        """Run the task in the pool `batch`, `single`, `outside_call`, `recovery`, `event` or `callback`."""
+        """Run the task in the pool `batch`, `single`, `outside_call`, `recovery` or `callback`."""
         try:
             self._pools[pool].start(task)
         except Overloaded:

@@ -17,6 +17,7 @@ from orders.placement import checkout
 from orders.saga import executor
 from orders.tests import buying, stepping
 from orders.tests.hanging import away, impatient
+from orders.tests.transmitting import transmitting
 from payments.tests.own_gateway import gateway_process, own_gateway
 from payments.tests.own_stripe import localstripe, own_stripe, stripe_proxy
 from scripts.stack import children, ports, rabbitmq
@@ -38,6 +39,7 @@ __all__ = [
     "own_redis",
     "own_stripe",
     "stripe_proxy",
+    "transmitting",
 ]
 
 

@@ -28,7 +28,13 @@ def calls(name: str) -> list[str]:
 DEBIT = commits("debit_balance do")
 WAITS = commits("charge_card do waits for an action")
 CHARGE, POSTPONED = calls("charge_card do"), commits("charge_card do postponed")
-SETTLED = [*commits("charge_card do", "settle do"), *calls("transmit do"), *commits("transmit do", "ended")]
+SETTLED = commits("charge_card do", "settle do", "ended")
+# With a step after the point of no return, as `orders.tests.transmitting` has one.
+TRANSMITTED = [
+    *commits("charge_card do", "settle do"),
+    *calls("transmit do"),
+    *commits("transmit do", "ended"),
+]
 NOTHING_FINAL = commits("nothing final")
 DECIDED_TO_UNDO = commits("charge_card do")
 RETRIED = [*NOTHING_FINAL, *CHARGE]
@@ -44,6 +50,7 @@ def undone(*lines: str) -> list[str]:
 class Scenario:
     """A scenario of an order: the card, its possible ends, and every point it passes.
 
+    With `is_transmitting` the purchase has the step of `orders.tests.transmitting`.
     An order that is given up is overdue from its second attempt on; with `is_blind` the gateway is away then.
     Where the card's owner must act, they make the `decision`, or let their time pass.
     """
@@ -56,10 +63,14 @@ class Scenario:
     is_late_from_the_start: bool = False
     decision: str = ""
     is_kept: bool = False
+    is_transmitting: bool = False
 
 
 WAYS = {
     "charged": Scenario("tok_ok", {"paid"}, [*DEBIT, *CHARGE, *SETTLED]),
+    "charged and transmitted": Scenario(
+        "tok_ok", {"paid"}, [*DEBIT, *CHARGE, *TRANSMITTED], is_transmitting=True
+    ),
     "declined": Scenario(
         "tok_declined",
         {"payment_failed"},
@@ -125,8 +136,11 @@ CRASHES = {
         "batch decided": "do debit_balance; no charge",
         "charge_card do calling": "do charge_card, calling, leased; no charge",
         "charge_card do called": "do charge_card, calling, leased; charged",
-        "transmit do calling": "do transmit, leased; charged",
-        "transmit do called": "do transmit, leased; charged, delivered",
+        "ended": "done: paid; charged",
+    },
+    "charged and transmitted": {
+        "transmit do calling": "do transmit, calling, leased; charged",
+        "transmit do called": "do transmit, calling, leased; charged, delivered",
         "ended": "done: paid; charged, delivered",
     },
     "declined": {

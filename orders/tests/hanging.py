@@ -44,8 +44,8 @@ class Away:
 
 
 @pytest.fixture
-def away(settings: LazySettings) -> Away:
-    """Makes systems unreachable for this test."""
+def away(settings: LazySettings, transmitting: None) -> Away:
+    """Makes systems unreachable for this test, in which purchases transmit their events."""
     return Away(settings)
 
 

@@ -36,7 +36,7 @@ from shop import clock
 from shop.errors import Rejected
 from shop.events.journal import Actor, ActorContext
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("transmitting")]
 NAME = "screen_order"
 
 
@@ -205,4 +205,23 @@ def test_a_step_added_before_settle_may_refuse_an_order_that_is_not_paid_yet(
     assert (saga.state, saga.is_irreversible) == (Saga.State.COMPENSATED, False)
     assert SagaLog.objects.get(saga=saga, step=NAME, direction=DO).event == Event.REFUSED
     assert all(one.amount == one.refunded_amount for one in gateway().charges(order_id=order.id))
+    assert buying.broken_laws() == []
+
+
+@pytest.mark.parametrize("waits", ["postponed", "stuck", "called"])
+def test_a_saga_that_waits_at_a_step_that_is_gone_just_ends(waits: str, settings: Any) -> None:
+    order, saga, product = paid_and_not_transmitted(settings)
+    changes = {
+        "postponed": {},
+        "stuck": {"state": Saga.State.STUCK, "deadline_at": order.placed_at},
+        "called": {"open_call": "transmit do", "lease_token": "dead", "leased_until": order.placed_at},
+    }
+    Saga.objects.filter(id=saga.id).update(**changes[waits])
+    SAGA_TYPES[purchase.NAME] = replace(SAGA_TYPES[purchase.NAME], steps=SAGA_TYPES[purchase.NAME].steps[:-1])
+
+    assert stepping.advance(saga.id) == Saga.State.DONE
+
+    saga.refresh_from_db()
+    assert (saga.open_call, saga.lease_token, saga.next_attempt_at) == ("", "", None)
+    assert_paid_once(order, product)
     assert buying.broken_laws() == []

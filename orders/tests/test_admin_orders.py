@@ -90,7 +90,7 @@ def test_a_paid_order_is_not_cancelled() -> None:
 def test_the_events_of_an_order_are_sent_again_in_sequence(own_data_platform: Any) -> None:
     order = operating_pages.paid_order()
     buying.execute_refund(buying.refund(order.id))
-    outbox.deliver_all([order.id])
+    outbox.deliver_due()
     ada = operator(REPLAY)
     before = list(JournalLine.objects.filter(order_id=order.id, delivery="delivered").values_list("event_id"))
     assert len(before) == 2
@@ -102,7 +102,7 @@ def test_the_events_of_an_order_are_sent_again_in_sequence(own_data_platform: An
     assert list(events.values_list("event_id")) == before
     noted = JournalLine.objects.filter(what="event.resent")
     assert {(line.actor_name, line.detail) for line in noted} == {("ada", "lost there")}
-    assert outbox.deliver_all([order.id]) == {}
+    assert outbox.deliver_due() == 2
     assert JournalLine.objects.filter(order_id=order.id, delivery="delivered").count() == 2
     assert buying.broken_laws() == []
 

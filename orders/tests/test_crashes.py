@@ -4,7 +4,8 @@ It crashes once for each thing that a crash can leave, and the run of each scena
 leave nothing else. `make simulate` crashes at any statement, by a seed.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -28,6 +29,7 @@ from orders.tests.crash_points import (
     point_index,
 )
 from orders.tests.listening import Killed
+from orders.tests.transmitting import transmitting_purchases
 from payments import ledger
 from payments.gateways import gateway
 from scripts.tests.simulator import Simulator
@@ -63,6 +65,20 @@ def remains(own_gateway: Simulator, own_data_platform: Simulator) -> Remains:
         return left_by(saga_id, own_gateway, own_data_platform, is_overdue=is_overdue)
 
     return read
+
+
+Purchases = Callable[[Scenario], None]
+
+
+@pytest.fixture
+def purchases() -> Iterator[Purchases]:
+    """Gives purchases the steps of a scenario until the test ends."""
+    with ExitStack() as stack:
+        yield (
+            lambda scenario: (
+                stack.enter_context(transmitting_purchases()) if scenario.is_transmitting else None
+            )
+        )
 
 
 def unforeseen(left: dict[str, str], crashes: dict[str, dict[str, str]]) -> dict[str, str]:
@@ -117,9 +133,10 @@ def run_scenario(placed: PlacedOrder, scenario: Scenario, settings: Any) -> None
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("name", WAYS)
 def test_a_scenario_passes_exactly_these_points(
-    name: str, monkeypatch: pytest.MonkeyPatch, settings: Any, remains: Remains
+    name: str, monkeypatch: pytest.MonkeyPatch, settings: Any, remains: Remains, purchases: Purchases
 ) -> None:
     scenario = WAYS[name]
+    purchases(scenario)
     placed = buy(scenario.token, is_kept=scenario.is_kept)
     assert placed.started
     saboteur = Crasher(remains=partial(remains, placed.started.saga.id, is_overdue=scenario.is_given_up))
@@ -136,9 +153,16 @@ def test_a_scenario_passes_exactly_these_points(
     ("name", "point", "left"), [(name, *one) for name, points in CRASHES.items() for one in points.items()]
 )
 def test_a_crash_at_any_point_is_recovered_from(
-    name: str, point: str, left: str, monkeypatch: pytest.MonkeyPatch, settings: Any, remains: Remains
+    name: str,
+    point: str,
+    left: str,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: Any,
+    remains: Remains,
+    purchases: Purchases,
 ) -> None:
     scenario, gateway_url = WAYS[name], settings.GATEWAY_URL
+    purchases(scenario)
     placed = buy(scenario.token, is_kept=scenario.is_kept)
     assert placed.started
     with monkeypatch.context() as patched, pytest.raises(Killed):

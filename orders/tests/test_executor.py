@@ -21,7 +21,6 @@ from orders.placement.decisions import PlacedOrder
 from orders.saga import batch, executor, observation
 from orders.saga.batch import Batch
 from orders.saga.definitions import (
-    RECOVERY,
     SAGA_TYPES,
     Event,
     OutsideCall,
@@ -42,7 +41,6 @@ from shop.tests.racing import wait_until
 from shop.tests.second_connection import holding
 
 pytestmark = pytest.mark.django_db(transaction=True)
-ROOM = {"charge_card": 99, "transmit": 99, RECOVERY: 99}
 
 
 @pytest.fixture
@@ -78,7 +76,7 @@ def one_batch(placed: Sequence[PlacedOrder]) -> Batch:
     return batch.advance(
         [SagaRun(saga_id) for saga_id in saga_ids(placed)],
         token="one",
-        free_slots=ROOM,
+        free_recovery=99,
         failpoint=lambda point: None,
         after_commit=print,
     )
@@ -171,6 +169,7 @@ def test_a_crash_of_an_executor_at_any_point_is_recovered_from(point: str, passe
 
 @pytest.mark.parametrize("token", ["tok_ok", "tok_declined"])
 @pytest.mark.parametrize("lost", [1, 2, 3])
+@pytest.mark.usefixtures("transmitting")
 def test_a_lost_reply_to_commit_loses_no_callback_of_the_batch(
     lost: int, token: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -223,7 +222,7 @@ class Blocked:
         self.started: list[UUID] = []
         purchase = SAGA_TYPES["purchase"]
         steps = [
-            OutsideStep(one.name, do=self.do, undo=one.undo, pool=one.pool, max_in_flight=one.max_in_flight)
+            OutsideStep(one.name, do=self.do, undo=one.undo)
             if isinstance(one, OutsideStep) and one.name == step
             else one
             for one in purchase.steps
@@ -287,20 +286,6 @@ def test_sagas_without_a_place_in_the_queue_in_time_are_left_to_recovery(
     assert all(saga.next_attempt_at and not saga.lease_token for saga in left)
 
 
-def test_a_slow_data_platform_takes_no_slots_of_payments(
-    threaded: Executor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It never replies: any number of orders is paid meanwhile."""
-    monkeypatch.setattr(executor, "MAX_LEASED", 2)
-    blocked = Blocked(monkeypatch, "transmit")
-    placed = bought(*["tok_ok"] * 8)
-    threaded.accept(saga_ids(placed))
-    wait_until(lambda: {buying.state_of(one.order.id) for one in placed} == {"paid"})
-    assert Saga.objects.filter(ended_at=None).count() == 8
-    blocked.is_over.set()
-    assert set(ended(placed)) == {"paid"}
-
-
 def test_repeated_calls_take_no_slots_of_first_calls(
     threaded: Executor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -349,10 +334,10 @@ def test_a_task_is_done_though_the_system_has_no_thread(monkeypatch: pytest.Monk
         raise RuntimeError("can't start new thread")
 
     done = list[int]()
-    pools = ThreadPools({"event": 1})
+    pools = ThreadPools({"batch": 1})
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    pools.submit("event", lambda: done.append(1))
-    pools.submit("event", lambda: done.append(1 // 0))
+    pools.submit("batch", lambda: done.append(1))
+    pools.submit("batch", lambda: done.append(1 // 0))
     assert done == [1]
 
 

@@ -118,12 +118,13 @@ def test_a_saga_whose_payment_is_missing_is_postponed() -> None:
 def test_a_saga_without_a_slot_is_postponed_once_and_not_polled_again(
     threaded: Executor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    blocked = Blocked(monkeypatch, "transmit")
-    replaced(monkeypatch, "transmit", max_in_flight=1)
+    blocked = Blocked(monkeypatch, "charge_card")
+    monkeypatch.setattr(executor, "MAX_RECOVERING", 1)
     placed = bought(*["tok_ok"] * 4)
+    Saga.objects.update(open_call="charge_card do")
     threaded.start_polling()
     threaded.accept(saga_ids(placed))
-    wait_until(lambda: {buying.state_of(one.order.id) for one in placed} == {Order.Status.PAID})
+    wait_until(lambda: len(blocked.started) == 1)
     sizes = batches_counted(monkeypatch)
     for_a_while(2)
     assert len(sizes) < 5

@@ -61,7 +61,7 @@ def test_a_paid_order_with_coupon_and_points(product: Product) -> None:
     assert grown["firstcome_coupons_redeemed_total"] == 1
     assert grown['firstcome_coupon_requests_total{outcome="issued"}'] == 1
     step = 'firstcome_saga_steps_total{direction="do",outcome="done",saga="purchase",step="%s"}'
-    assert [grown[step % name] for name in ("charge_card", "settle", "transmit")] == [1, 1, 1]
+    assert [grown[step % name] for name in ("charge_card", "settle")] == [1, 1]
     assert counted(increases) == in_rows()
 
 

@@ -21,7 +21,7 @@ from shop.tests.confirming import confirmed, said
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.racing import wait_until
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("transmitting")]
 LIST = reverse("admin:orders_saga_changelist")
 BUTTONS = ("retry", "compensate", "complete")
 

@@ -20,7 +20,7 @@ from shop.tests import commands
 from shop.tests.case_tables import in_one_test
 from shop.tests.factories import AccountFactory
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("transmitting")]
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from django.conf import LazySettings
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders import cancellation
-from orders.models import Order, Saga, SagaLog
+from orders.models import Order, Saga
 from orders.placement.strategies import group_commit
-from orders.tests import buying, stepping
+from orders.tests import buying
 from orders.tests.waiting import somebody_waits_at_the_stock
 from payments.models import LedgerAccount
 from scripts.tests.simulator import Simulator
@@ -47,9 +47,8 @@ def line(what: str, **more: Any) -> JournalLine:
 def test_the_events_of_an_order_arrive_in_their_order(own_data_platform: Simulator, product: Product) -> None:
     buyer = buying.account(points=500)
     order = buying.advance(buying.place(buyer.id, {product: 3}, points=300, token="tok_ok"))
-    assert [type for type, _ in published(own_data_platform, order)] == ["order.paid"], (
-        "published by its saga"
-    )
+    assert outbox.deliver_due() == 1
+    assert [type for type, _ in published(own_data_platform, order)] == ["order.paid"]
 
     buying.execute_refund(buying.refund(order.id, {product: 1}))
     buying.execute_refund(buying.refund(order.id))
@@ -85,33 +84,30 @@ def test_while_the_data_platform_is_unavailable_orders_are_paid_and_published_la
     right, settings.DATA_PLATFORM_URL = settings.DATA_PLATFORM_URL, NOWHERE
     order = buying.advance(buying.place(buying.account().id, {product: 1}, token="tok_ok"))
     assert order.status == "paid"
-    assert Saga.objects.get().state == "running"
-    assert SagaLog.objects.get(step="transmit").detail.startswith("no answer")
+    assert Saga.objects.get().state == "done"
+    assert outbox.deliver_due() == 0
+    assert line("order.paid").last_error.startswith("no answer")
     assert buying.broken_laws() == []
 
     settings.DATA_PLATFORM_URL = right
-    buying.settle_everything()
+    JournalLine.objects.filter(delivery="queued").update(next_attempt_at=order.placed_at)
+    assert outbox.deliver_due() == 1
     assert len(published(own_data_platform, order)) == 1
-    assert Saga.objects.get().state == "done"
 
 
-def test_a_dead_letter_keeps_its_saga_open_and_breaks_l12_until_it_is_replayed(
+def test_a_dead_letter_breaks_l12_until_it_is_replayed(
     own_data_platform: Simulator, product: Product, settings: LazySettings
 ) -> None:
-    right, settings.DATA_PLATFORM_URL = settings.DATA_PLATFORM_URL, NOWHERE
     order = buying.advance(buying.place(buying.account().id, {product: 1}, token="tok_ok"))
     paid = line("order.paid")
     JournalLine.objects.filter(pk=paid.pk).update(
         delivery="dead", next_attempt_at=None, last_error="HTTP 422"
     )
-    settings.DATA_PLATFORM_URL = right
-    Saga.objects.update(leased_until=None)
-    assert stepping.advance(Saga.objects.get().id) == "running"
-    assert Saga.objects.get().last_error == f"{paid.event_id} is dead: HTTP 422"
+    assert outbox.deliver_due() == 0
     assert [broken.law for broken in buying.broken_laws()] == ["L12"]
 
     replaying.replay([paid.pk])
-    buying.settle_everything()
+    assert outbox.deliver_due() == 1
     assert received_event_ids(own_data_platform) == [str(paid.event_id)]
     assert buying.broken_laws() == []
     assert line("event.replayed").order_id == order.id

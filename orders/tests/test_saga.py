@@ -18,7 +18,6 @@ from orders.saga.batch import Batch
 from orders.saga.definitions import (
     DO,
     LEASE_SECONDS,
-    RECOVERY,
     SAGA_TYPES,
     UNDO,
     Attempt,
@@ -115,10 +114,9 @@ def started(*, type_name: str = "test", give_up_seconds: float = 60, done: Seque
 
 def run_batch(*runs: SagaRun, token: str = "one", **more: Any) -> Batch:
     """One batch of these runs, by the executor of that token."""
-    free_slots = {"outside": 99, "tell": 99, RECOVERY: 99}
     return batch.advance(
         runs,
-        **{"token": token, "free_slots": free_slots} | more,
+        **{"token": token, "free_recovery": 99} | more,
         failpoint=print,
         after_commit=print,
     )

@@ -14,7 +14,7 @@ from orders.models import Order, Saga
 from orders.placement.decisions import PlacedOrder
 from orders.tests import buying
 from payments.models import Payment
-from shop.events import replaying
+from shop.events import outbox, replaying
 from shop.tests.case_tables import in_one_test
 from shop.tests.clients import client_of
 from shop.tests.factories import AccountFactory, SuperuserFactory
@@ -47,6 +47,7 @@ def paid(token: str = "tok_ok") -> PlacedOrder:
     placed = bought(token)
     buying.advance(placed)
     buying.settle_everything()
+    outbox.deliver_due()
     return placed
 
 

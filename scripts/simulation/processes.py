@@ -14,7 +14,6 @@ from redis import Redis
 from coupons import tasks
 from coupons.issuing import issuing
 from orders import cancellation, tasks as order_tasks
-from orders.payment.purchase import GATHER_SECONDS
 from orders.saga import executor as executors
 from orders.saga.executor import Executor
 from orders.saga.pools import PoolTask, ThreadPools
@@ -50,8 +49,8 @@ class OwnPools(ThreadPools):
         self._world, self._process, self._guarded = world, process, guarded
 
     def submit(self, pool: str, task: PoolTask) -> None:
-        # The distance of batches, and the time in which sagas gather for a call, are those of their tasks.
-        after = {"batch": BATCH_SECONDS, "event": GATHER_SECONDS}.get(pool, 0.0)
+        # The distance of batches is that of their tasks.
+        after = BATCH_SECONDS if pool == "batch" else 0.0
         self._world.submit(self._process, pool, partial(self._guarded, task), after=after)
 
     def pause(self, seconds: float) -> None:

@@ -97,7 +97,7 @@ SET on_hand = on_hand - sold, reserved = reserved + held, version = version + 1
 STEPS = """filling_order
 JOIN (SELECT 'reserve_inventory' AS step, 1 AS place, 2 AS undo_place UNION SELECT 'hold_coupon', 2, 3
       UNION SELECT 'debit_balance', 3, 4 UNION SELECT 'charge_card', 4, 1
-      UNION SELECT 'settle', 5, NULL UNION SELECT 'transmit', 6, NULL) AS steps"""
+      UNION SELECT 'settle', 5, NULL) AS steps"""
 CHARGE = "CONCAT('ch_', REPLACE(payment_id, '-', ''))"
 SOLD_LINES = "filling_line JOIN filling_order USING (n) JOIN inventory_product ON id = product_id"
 
