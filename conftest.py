@@ -23,7 +23,6 @@ from shop.accounts import sign_ins
 from shop.api_keys import key_memory
 from shop.concurrency import shared_read
 from shop.db import stuck_rows
-
 from shop.http import cached_lists
 from shop.http.pages import streamed_responses
 from shop.observability import bounded_counter, gauges

@@ -19,9 +19,10 @@ from shop.db.archived_months import JOURNAL
 from shop.errors import required
 from shop.lazy_texts import mark as _
 from shop.models import ArchivedMonth, JournalLine
+from shop.webhook_endpoints import deliveries
 
 DELIVERED = "transmit.done"
-"""The timeline's name of the delivery of a paid order's event; earlier releases wrote a line of it."""
+"""The timeline's name of the delivery of a paid order's event to the data platform."""
 
 
 def visible_orders(*, account_id: int | None) -> QuerySet[Order]:
@@ -96,7 +97,7 @@ def timeline(order_id: UUID, *, for_staff: bool, with_journal: bool = True) -> l
         shown = reduce(or_, (Q(what__startswith=f"{name}.") for name in sorted(steps)), shown)
     # A transaction writes its lines at its end, each with the instant at which it happened.
     lines = list(JournalLine.objects.filter(shown, order_id=order_id).order_by("at", "id"))
-    sent_at = next((line.delivered_at for line in lines if line.what == "order.paid"), None)
-    if sent_at and not any(line.what == DELIVERED for line in lines):
-        lines.append(JournalLine(what=DELIVERED, at=sent_at, detail=gettext_noop("accepted")))
+    for row in deliveries.to_data_platform().filter(order_id=order_id, type="order.paid"):
+        if row.delivered_at:
+            lines.append(JournalLine(what=DELIVERED, at=row.delivered_at, detail=gettext_noop("accepted")))
     return sorted(lines, key=lambda line: line.at)

@@ -64,14 +64,14 @@ class WebhookEndpoint(models.Model):
             ),
         ]
 
+    def __str__(self) -> str:
+        # No more of the URL, which may have a key in it.
+        return self.description or urlsplit(self.url).hostname or self.get_kind_display()
+
     @property
     def is_built_in(self) -> bool:
         """Whether it is the data platform: sent batches by its own protocol, and never disabled."""
         return self.kind == self.Kind.DATA_PLATFORM
-
-    def __str__(self) -> str:
-        # No more of the URL, which may have a key in it.
-        return self.description or urlsplit(self.url).hostname or self.get_kind_display()
 
 
 class WebhookDelivery(models.Model):

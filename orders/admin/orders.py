@@ -18,6 +18,7 @@ from shop.operators import actions
 from shop.operators.actions import Action, button
 from shop.operators.display import status_label
 from shop.operators.lists import ReadOnlyInline, RecordsAdmin, choice_filter, column, key_column
+from shop.webhook_endpoints import deliveries
 
 # The permissions that the API's calls check.
 REFUND, CANCEL, REPLAY = "orders.add_refund", "orders.change_order", "shop.change_journalline"

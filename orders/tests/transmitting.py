@@ -7,16 +7,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Any
 from uuid import UUID
 
 import pytest
 
 from orders.payment import purchase
 from orders.saga.definitions import SAGA_TYPES, Attempt, Event, OutsideCall, OutsideStep, StepResult
-from shop import clock
-from shop.events import data_platform
-from shop.models import JournalLine
+from shop.feed_models import FeedEvent
+from shop.webhook_endpoints import data_platform, sending
+from shop.webhook_endpoints.endpoints import DATA_PLATFORM_EVENTS
 
 NAME = "transmit"
 
@@ -26,17 +25,10 @@ def transmit(attempts: Sequence[Attempt]) -> list[OutsideCall]:
 
 
 def _send(order_id: UUID | None) -> list[StepResult]:
-    lines = JournalLine.objects.filter(order_id=order_id).exclude(delivery__in=["", "delivered"])
-    for line in lines.order_by("id"):
-        data: dict[str, Any] = line.after or {}
-        said = data_platform.send(
-            [{"id": str(line.event_id), "type": line.what, "occurred_at": line.at, "data": data}]
-        )
-        if said.error:
-            return [StepResult(Event.FAILED, said.error)]
-        JournalLine.objects.filter(pk=line.pk).update(
-            delivery="delivered", delivered_at=clock.now(), next_attempt_at=None
-        )
+    events = FeedEvent.objects.filter(order_id=order_id, type__in=DATA_PLATFORM_EVENTS).order_by("id")
+    said = data_platform.send([sending.body_of(event) for event in events])
+    if said.error:
+        return [StepResult(Event.FAILED, said.error)]
     return [StepResult(Event.DONE, "accepted")]
 
 

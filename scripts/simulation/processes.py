@@ -165,7 +165,9 @@ class Processes:
         self.executor().start_polling()
         self._present = before
         self._repeat(process, "leases", LEASE_RENEWAL_SECONDS, lambda: self.executor().renew_leases())
-        self._repeat(process, "webhooks", BEAT_SECONDS, partial(_deliver, f"{process.name} {process.incarnation}"))
+        self._repeat(
+            process, "webhooks", BEAT_SECONDS, partial(_deliver, f"{process.name} {process.incarnation}")
+        )
 
     def _start_web(self) -> None:
         """What a web process remembers of campaigns and sales ends with it."""

@@ -319,9 +319,10 @@ def _out_of_sequence(platform: Platform) -> list[str]:
     """The orders whose events came to the data platform in another sequence than they happened."""
     happened, came = defaultdict[UUID, list[str]](list), defaultdict[UUID, list[str]](list)
     order_of = dict[str, UUID]()
-    for event in FeedEvent.objects.filter(type__in=DATA_PLATFORM_EVENTS).exclude(order_id=None).order_by("id"):
-        happened[event.order_id].append(str(event.event_id))
-        order_of[str(event.event_id)] = event.order_id
+    for event in FeedEvent.objects.filter(type__in=DATA_PLATFORM_EVENTS).order_by("id"):
+        if event.order_id:
+            happened[event.order_id].append(str(event.event_id))
+            order_of[str(event.event_id)] = event.order_id
     for id in platform.events:
         if id in order_of:
             came[order_of[id]].append(id)

@@ -3,7 +3,7 @@
 Ids are drawn before the commit, so a reader that remembers the last id would skip events of slow
 transactions. Under the lock of the feed's one row the sequencer reads what has committed, by ids, which keeps
 the sequence of an order's events, and commits their positions together with `last_position`: no lower
-position is given afterwards. The dispatcher of each worker does it twice a second, and a reader before it reads.
+position is given afterwards. The workers' dispatchers do it twice a second, and readers before they read.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -9,9 +9,8 @@ from pydantic import BaseModel, Field
 from shop.http.openapi import api_doc
 from shop.http.pagination import DEFAULT_PAGE
 from shop.http.validation import Input, Query, QueryNumber
-from shop.models import JournalLine
 from shop.outbound import public_addresses
-from shop.webhook_endpoints import deliveries, endpoints
+from shop.webhook_endpoints import endpoints
 from shop.webhook_models import WebhookDelivery, WebhookEndpoint
 
 api_doc.declare_members(

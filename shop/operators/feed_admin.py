@@ -147,9 +147,7 @@ class WebhookEndpointAdmin(ReadOnlyMixin, ModelAdmin):
 
     @admin.display(description=_("pending deliveries"))
     def pending(self, endpoint: WebhookEndpoint) -> str:
-        return link(
-            gettext("Open"), DELIVERIES, query=f"endpoint__exact={endpoint.pk}&status__exact=pending"
-        )
+        return link(gettext("Open"), DELIVERIES, query=f"endpoint__exact={endpoint.pk}&status__exact=pending")
 
 
 @admin.register(WebhookDelivery)

@@ -1,32 +1,22 @@
 """The journal's admin page: its list, and filters that have indexes."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterator
 from typing import Any
 
-from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
 from django.contrib.auth.models import User
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest, HttpResponse
-from django.urls import reverse
-from django.utils.translation import gettext, gettext_lazy as _, ngettext, ngettext_lazy
+from django.http import HttpRequest
+from django.utils.translation import gettext, gettext_lazy as _
 from unfold.contrib.filters.admin import TextFilter
-from unfold.widgets import UnfoldAdminTextInputWidget
 
-from shop import form_fields, literals
+from shop import literals
 from shop.accounts import accounts
-from shop.errors import FirstcomeError, Rejected
-from shop.events import replaying
 from shop.events.journal import Actor
-from shop.events.replaying import MOST_REPLAYED, EventFilter
 from shop.http import keyset_pages
-from shop.lazy_texts import mark
 from shop.models import JournalLine
-from shop.operators import actions
-from shop.operators.actions import Action, ActionForm, ActionPreview, button
-from shop.operators.display import actor_text, status_label
+from shop.operators.display import actor_text
 from shop.operators.lists import RecordsAdmin, choice_filter, column
 
 JournalLines = QuerySet[JournalLine]

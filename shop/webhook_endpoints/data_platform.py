@@ -1,4 +1,4 @@
-"""The data platform's own format: many events in one signed request, which it accepts or refuses as a whole."""
+"""The data platform's own format: many events in a signed request, which it takes or refuses as a whole."""
 
 import hashlib
 import hmac

@@ -12,7 +12,7 @@ from django.db.models import Count, Min, Q, QuerySet
 from uuid_utils.compat import uuid7
 
 from shop import clock
-from shop.db import archived_months, bulk_sql, key_walks, transactions
+from shop.db import archived_months, key_walks, transactions
 from shop.errors import NotFound, Rejected
 from shop.event_feed import catalogue, recording
 from shop.events import journal
@@ -34,8 +34,8 @@ MOST_RESENT = 10_000
 
 @dataclass(frozen=True, slots=True)
 class EventFilter:
-    """Chooses dead events, which the data platform never took, by type, or the beginning of one (`order.`), by
-    when they happened, by order.
+    """Chooses dead events, which the data platform never took, by type, or the beginning of one (`order.`),
+    by when they happened, by order.
     """
 
     type: str = ""
@@ -73,15 +73,15 @@ def of_order(order_id: UUID) -> list[WebhookDelivery]:
     rows = {row.event_id: row for row in to_data_platform().filter(order_id=order_id)}
     cutoff = clock.now() - timedelta(seconds=settings.EVENT_RETENTION_SECONDS)
     return [
-        rows.get(line.event_id)
+        rows.get(id)
         or WebhookDelivery(
-            event_id=line.event_id,
+            event_id=id,
             order_id=order_id,
             type=catalogue.FROM_JOURNAL[line.what],
             created_at=line.at,
             status=Status.DELIVERED if line.at < cutoff else PENDING,
         )
-        for line in _lines_of_events(order_id)
+        for id, line in _lines_of_events(order_id).items()
     ]
 
 
@@ -134,29 +134,29 @@ def resend_order(*, order_id: UUID, reason: str, settled_refunds: int) -> int:
         # While it is locked, no pass takes events from the feed.
         position = WebhookEndpoint.objects.select_for_update().get(pk=BUILT_IN).position
         lines = _lines_of_events(order_id)
-        refunds = sum(line.what == "order.refunded" for line in lines)
+        refunds = sum(line.what == "order.refunded" for line in lines.values())
         _require_not_archived(order_id, may_lack=not lines or refunds < settled_refunds)
         if not lines:
             text = _("The order has no events: they are written when it is paid, refunded or cancelled.")
             raise Rejected(text, code="no_events")
-        ids = [line.event_id for line in lines if line.event_id]
-        untaken = FeedEvent.objects.filter(Q(position=None) | Q(position__gt=position), event_id__in=ids)
+        untaken = FeedEvent.objects.filter(Q(position=None) | Q(position__gt=position), event_id__in=lines)
         coming = set(untaken.values_list("event_id", flat=True))
         # Rows anew, so that their keys have the sequence of the events: old rows may be gone already.
-        rows = {row.event_id: row for row in to_data_platform().filter(event_id__in=ids)}
-        to_data_platform().filter(event_id__in=ids).delete()
-        for line in lines:
-            if line.event_id is None or line.event_id in coming:
+        rows = {row.event_id: row for row in to_data_platform().filter(event_id__in=lines)}
+        to_data_platform().filter(event_id__in=lines).delete()
+        for id, line in lines.items():
+            if id in coming:
                 continue
             row = WebhookDelivery(
                 endpoint_id=BUILT_IN,
-                event_id=line.event_id,
+                event_id=id,
                 order_id=order_id,
                 type=catalogue.FROM_JOURNAL[line.what],
                 payload=_payload_of(line),
             )
-            before = rows.get(line.event_id)
-            row.status, row.delivered_at = (before.status, before.delivered_at) if before else (Status.DELIVERED, None)
+            before = rows.get(id)
+            row.status = before.status if before else Status.DELIVERED
+            row.delivered_at = before.delivered_at if before else None
             _requeue(row, reason)
         return len(lines)
 
@@ -197,8 +197,8 @@ def send_test(*, endpoint_id: UUID) -> WebhookDelivery:
 
 
 def delete_old() -> int:
-    """Delete the log's rows after `EVENT_RETENTION_SECONDS`, except what is pending, or never reached the data
-    platform. Returns how many.
+    """Delete the log's rows after `EVENT_RETENTION_SECONDS`, except what is pending, or never reached the
+    data platform. Returns how many.
     """
     cutoff = clock.now() - timedelta(seconds=settings.EVENT_RETENTION_SECONDS)
     kept = Q(status=PENDING) | Q(status=Status.FAILED, endpoint=BUILT_IN)
@@ -225,8 +225,8 @@ def oldest_queued_seconds() -> float:
 
 
 def oldest_pending_seconds() -> float:
-    """How long the oldest event has waited that an enabled endpoint of a program is to get, since it was first
-    tried, or since it happened if it is not yet taken from the feed; 0 when none is.
+    """How long the oldest event has waited that an enabled endpoint of a program is to get, since it was
+    first tried, or since it happened if it is not yet taken from the feed; 0 when none is.
     """
     programs = endpoints.enabled().exclude(pk=BUILT_IN)
     positions = dict(programs.values_list("pk", "position"))
@@ -280,12 +280,11 @@ def _resend_dead(ids: Collection[int], reason: str) -> list[int]:
     return [row.pk for row in dead]
 
 
-def _lines_of_events(order_id: UUID) -> list[JournalLine]:
-    """The lines that are the order's events for the data platform, in their sequence."""
-    whats = [
-        what for what, type in catalogue.FROM_JOURNAL.items() if type in endpoints.DATA_PLATFORM_EVENTS
-    ]
-    return list(JournalLine.objects.filter(order_id=order_id, what__in=whats).order_by("id"))
+def _lines_of_events(order_id: UUID) -> dict[UUID, JournalLine]:
+    """The lines that are the order's events for the data platform, by the events' ids, in their sequence."""
+    whats = [what for what, type in catalogue.FROM_JOURNAL.items() if type in endpoints.DATA_PLATFORM_EVENTS]
+    lines = JournalLine.objects.filter(order_id=order_id, what__in=whats).order_by("id")
+    return {line.event_id: line for line in lines if line.event_id}
 
 
 def _payload_of(line: JournalLine) -> dict[str, Any]:

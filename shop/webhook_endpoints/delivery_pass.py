@@ -148,7 +148,7 @@ def _read(endpoint: WebhookEndpoint) -> DeliveryBatch:
 
 
 def _given_up(endpoint: WebhookEndpoint, order_ids: Collection[UUID]) -> dict[UUID | str, int]:
-    """Of these orders, those with an event that the data platform never took, each with the first such row."""
+    """Of these orders, those with an event that the data platform never took, with the first such row."""
     if not endpoint.is_built_in or not order_ids:
         return {}
     failed = WebhookDelivery.objects.filter(
@@ -187,11 +187,11 @@ def _add_pending(
         if key in waiting:
             # It is due when the first one of its order is.
             row.next_attempt_at = waiting[key]
-            batch.blocked.append(Job(row, row.payload, is_changed=True))
+            batch.blocked.append(Job(row, row.payload or {}, is_changed=True))
         elif key not in batch.jobs_by_order and row.next_attempt_at is not None and row.next_attempt_at > now:
             waiting[key] = row.next_attempt_at
         else:
-            batch.jobs_by_order[key].append(Job(row, row.payload))
+            batch.jobs_by_order[key].append(Job(row, row.payload or {}))
     return waiting
 
 
@@ -288,8 +288,8 @@ def _send_all(
 
 
 def _send_together(batch: DeliveryBatch) -> None:
-    """Send all to the data platform by one request; if that is refused for good, one event after the other, to
-    find those that are. Orders with such an event are tried by themselves at once.
+    """Send all to the data platform by one request; if that is refused for good, one event after the other,
+    to find those that are. Orders with such an event are tried by themselves at once.
     """
     jobs = sorted(batch.jobs(), key=lambda job: job.row.position or 0)
     refused = {_order_key(job.row) for job in jobs if job.row.refused_at}
@@ -431,7 +431,9 @@ def _count(endpoint: WebhookEndpoint, jobs: Iterable[Job]) -> None:
             refused.append(job)
     if refused:
         with logs.bound_to(lambda: logs.merge_ids([_ids(job.row) for job in refused])):
-            log.warning("events are refused; they are retried", events=len(refused), error=refused[-1].row.error)
+            log.warning(
+                "events are refused; they are retried", events=len(refused), error=refused[-1].row.error
+            )
 
 
 def _ids(row: WebhookDelivery) -> dict[str, str]:
