@@ -15,7 +15,7 @@ from operator import or_
 from typing import NamedTuple
 
 from django.conf import settings
-from django.db.models import Q, QuerySet
+from django.db.models import Q
 
 from shop import clock
 from shop.db import transactions
@@ -104,7 +104,10 @@ def read_page(
         position = max([position, *(last for first, last, _ in state.gaps if first <= position + 1 <= last)])
         until = min(state.last_position, position + min(left, POSITIONS_PER_STATEMENT))
         left -= until - position
-        found = list(_between(position, until, patterns)[: limit - len(events)])
+        next_events = FeedEvent.objects.filter(
+            chosen_by(patterns), position__gt=position, position__lte=until
+        )
+        found = list(next_events.order_by("position")[: limit - len(events)])
         events += found
         position = (found[-1].position or until) if len(events) == limit else until
     if after is not None and FeedState.objects.filter(pk=sequencing.ROW, swept_position__gt=after).exists():
@@ -162,14 +165,14 @@ def _delete_batch(cutoff: datetime) -> int:
     return len(old)
 
 
-def _between(position: int, until: int, patterns: Collection[str]) -> "QuerySet[FeedEvent]":
-    events = FeedEvent.objects.filter(position__gt=position, position__lte=until).order_by("position")
+def chosen_by(patterns: Collection[str]) -> Q:
+    """The condition of events whose type a pattern chooses; without any all are."""
     if not patterns or "*" in patterns:
-        return events
+        return Q()
     conditions = [
         Q(type__startswith=pattern[:-1]) if pattern.endswith("*") else Q(type=pattern) for pattern in patterns
     ]
-    return events.filter(reduce(or_, conditions))
+    return reduce(or_, conditions)
 
 
 def check_pattern(pattern: str) -> None:

@@ -14,7 +14,7 @@ from uuid_utils.compat import uuid7
 from shop import clock
 from shop.db import archived_months, key_walks, transactions
 from shop.errors import NotFound, Rejected
-from shop.event_feed import catalogue, recording
+from shop.event_feed import catalogue, reading, recording
 from shop.events import journal
 from shop.feed_models import FeedEvent
 from shop.lazy_texts import mark as _
@@ -247,7 +247,7 @@ def _oldest_seconds(rows: "QuerySet[WebhookDelivery]", behind: "QuerySet[FeedEve
 def _untaken() -> "QuerySet[FeedEvent]":
     """The events for the data platform that no pass has taken from the feed."""
     endpoint = endpoints.get(endpoint_id=BUILT_IN)
-    return FeedEvent.objects.filter(position__gt=endpoint.position, type__in=endpoint.events)
+    return FeedEvent.objects.filter(reading.chosen_by(endpoint.events), position__gt=endpoint.position)
 
 
 def _requeue(row: WebhookDelivery, reason: str) -> None:

@@ -340,8 +340,11 @@ def _record(endpoint: WebhookEndpoint, batch: DeliveryBatch, now: datetime) -> N
     for job in jobs:
         if job.row.payload is None and job.row.status != Status.DELIVERED:
             job.row.payload = sending.stored(job.payload)
-    if new := [job.row for job in jobs if job.row.pk is None]:
-        bulk_sql.insert_objects(new)
+    new = [job.row for job in jobs if job.row.pk is None]
+    if delivered := [row for row in new if row.status == Status.DELIVERED]:
+        bulk_sql.insert_objects(delivered)
+    # After them: keys have the sequence of an order's events.
+    WebhookDelivery.objects.bulk_create([row for row in new if row.status != Status.DELIVERED])
     WebhookDelivery.objects.bulk_update(
         [job.row for job in jobs if job.row.pk is not None and job.is_changed],
         ["status", "attempts", "next_attempt_at", "response_status", "refused_at", "error", "delivered_at"],

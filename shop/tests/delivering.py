@@ -1,0 +1,84 @@
+"""Events for the data platform, and what a worker's dispatcher does with them, without its threads."""
+
+from concurrent.futures import ThreadPoolExecutor
+from uuid import UUID
+
+import orjson
+from django.utils import timezone
+from uuid_utils.compat import uuid7
+
+from shop import clock
+from shop.db import transactions
+from shop.event_feed import recording, sequencing
+from shop.event_feed.recording import NewEvent
+from shop.webhook_endpoints import dispatcher, endpoints
+from shop.webhook_models import BUILT_IN, WebhookDelivery, WebhookEndpoint
+
+NOWHERE = "http://127.0.0.1:1"
+
+
+def note(*types: str, order_id: UUID | None = None) -> list[str]:
+    """Record events in a transaction of their own, which the data platform is to get; returns their ids."""
+    data = orjson.dumps({"order": str(order_id)}).decode()
+    events = [NewEvent(uuid7(), type, order_id, clock.now(), data) for type in types]
+    transactions.run(lambda: recording.record_all(events), transactions.ONCE)
+    take_all_types()
+    return [str(event.event_id) for event in events]
+
+
+def take_all_types() -> None:
+    """Have the data platform sent events of every type, those of tests too."""
+    endpoints.find().filter(pk=BUILT_IN).update(events=["*"])
+
+
+def deliver_due(worker: str = "worker") -> int:
+    """Do what is due for the data platform, as a worker does until nothing is; how much was delivered."""
+    endpoints.find()
+    sequencing.sequence()
+    before = delivered_count()
+    with ThreadPoolExecutor(1) as pool:
+        while dispatcher.deliver_due(BUILT_IN, worker, pool=pool):
+            pass
+    dispatcher.release(BUILT_IN, worker)
+    return delivered_count() - before
+
+
+def delivered_count() -> int:
+    return WebhookDelivery.objects.filter(endpoint=BUILT_IN, status="delivered").count()
+
+
+def delivery(event: str) -> WebhookDelivery:
+    return WebhookDelivery.objects.get(endpoint=BUILT_IN, event_id=event)
+
+
+def make_due(*events: str) -> None:
+    """As if the pauses before the next attempts at these events, or all, were over."""
+    rows = WebhookDelivery.objects.filter(endpoint=BUILT_IN, status="pending")
+    (rows.filter(event_id__in=events) if events else rows).update(next_attempt_at=timezone.now())
+    WebhookEndpoint.objects.filter(pk=BUILT_IN).update(next_attempt_at=None)
+
+
+def statuses() -> list[str]:
+    """Of all deliveries to the data platform, in the sequence of the events."""
+    return list(
+        WebhookDelivery.objects.filter(endpoint=BUILT_IN).order_by("id").values_list("status", flat=True)
+    )
+
+
+def dead(
+    type: str = "order.paid", *, order_id: UUID | None = None, attempts: int = 7, **columns: object
+) -> WebhookDelivery:
+    """A delivery that was given up."""
+    endpoints.find()
+    id = uuid7()
+    return WebhookDelivery.objects.create(
+        endpoint_id=BUILT_IN,
+        event_id=id,
+        order_id=order_id,
+        type=type,
+        payload={"id": str(id), "type": type, "at": timezone.now().isoformat(), "data": {}},
+        status="failed",
+        attempts=attempts,
+        error="HTTP 422 no",
+        **{"created_at": timezone.now()} | columns,  # type: ignore[arg-type]
+    )
