@@ -33,7 +33,7 @@ from sales.waiting_room import ticking
 from shop import clock
 
 {change}
-ticking.IDLE_PERIOD_SECONDS = ticking.PERIOD_SECONDS
+ticking.CALM_PERIOD_SECONDS = ticking.IDLE_PERIOD_SECONDS = ticking.PERIOD_SECONDS
 ticking.thread.start()
 print("ready", flush=True)
 with ExitStack() as shifts:

@@ -6,18 +6,25 @@ from sales.waiting_room import admission, room_view
 from shop.repeated_work import RepeatedWork
 
 PERIOD_SECONDS = 0.5
+CALM_PERIOD_SECONDS = 1.0
+"""While no entry waits in any waiting room."""
 IDLE_PERIOD_SECONDS = 2.0
 """While there is no unended sale with a waiting room."""
+_pause_seconds = PERIOD_SECONDS
 
 
 def tick() -> None:
     """Read the waiting rooms, and advance those in which an entry may wait."""
-    admission.advance_each(room_view.refresh())
+    global _pause_seconds
+    waiting = room_view.refresh()
+    calm = CALM_PERIOD_SECONDS if room_view.is_used() else IDLE_PERIOD_SECONDS
+    _pause_seconds = PERIOD_SECONDS if waiting else calm
+    admission.advance_each(waiting)
 
 
 thread = RepeatedWork(
     tick,
     name="waiting rooms",
-    pause=lambda: PERIOD_SECONDS if room_view.is_used() else IDLE_PERIOD_SECONDS,
+    pause=lambda: _pause_seconds,
     failing="waiting rooms are not advanced",
 )
