@@ -1,8 +1,8 @@
 """The waiting rooms as one process remembers them: a poll of an entry that waits runs no statement.
 
-A thread reads the unended sales once or twice a second, and the places of their entries as they are given; an entry
-waits as long as its place is beyond the sale's `passed_position`. Every poll while the memory is not current
-is read from the database. It may say that an entry waits which was just admitted, and never the reverse.
+A thread reads the unended sales once or twice a second, and the places of their entries as they are given; an
+entry waits as long as its place is beyond the sale's `passed_position`. Every poll while the memory is not
+current is read from the database. It may say that an entry waits which was just admitted, never the reverse.
 """
 
 import time
