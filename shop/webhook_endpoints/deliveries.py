@@ -145,8 +145,6 @@ def resend_order(*, order_id: UUID, reason: str, settled_refunds: int) -> int:
         rows = {row.event_id: row for row in to_data_platform().filter(event_id__in=lines)}
         to_data_platform().filter(event_id__in=lines).delete()
         for id, line in lines.items():
-            if id in coming:
-                continue
             row = WebhookDelivery(
                 endpoint_id=BUILT_IN,
                 event_id=id,
@@ -155,9 +153,12 @@ def resend_order(*, order_id: UUID, reason: str, settled_refunds: int) -> int:
                 payload=_payload_of(line),
             )
             before = rows.get(id)
-            row.status = before.status if before else Status.DELIVERED
+            row.status = before.status if before else PENDING if id in coming else Status.DELIVERED
             row.delivered_at = before.delivered_at if before else None
-            _requeue(row, reason)
+            if id in coming:
+                _note_resent(row, {"status": row.status}, reason)
+            else:
+                _requeue(row, reason)
         return len(lines)
 
     endpoints.find()
@@ -259,6 +260,10 @@ def _requeue(row: WebhookDelivery, reason: str) -> None:
     row.delivered_at = row.response_status = row.refused_at = None
     row.save()
     _try_at_once(row.endpoint_id)
+    _note_resent(row, before, reason)
+
+
+def _note_resent(row: WebhookDelivery, before: dict[str, Any], reason: str) -> None:
     journal.note(
         what="event.resent",
         subject=f"event {row.event_id}",
