@@ -23,7 +23,8 @@ from shop.backoffice.home import sections
 from shop.backoffice.home.sections import State, Work
 from shop.db.mysql.patience import statement_limit
 from shop.errors import FirstcomeError
-from shop.models import JournalLine, LawStatus
+from shop.models import LawStatus
+from shop.webhook_models import WebhookDelivery
 
 log = get_logger(__name__)
 
@@ -53,7 +54,7 @@ SECTIONS = (
         Reconciliation,
         sections.differences,
     ),
-    Section("events", _("Dead events"), "unsubscribe", JournalLine, sections.undelivered_events),
+    Section("events", _("Dead events"), "unsubscribe", WebhookDelivery, sections.undelivered_events),
     Section("campaigns", _("Running campaigns"), "campaign", Campaign, sections.running_campaigns),
     Section("sales", _("Running sales"), "storefront", Sale, sections.running_sales),
     Section("stock", _("Low stock"), "production_quantity_limits", Product, sections.products_low_on_stock),
