@@ -147,7 +147,7 @@ def test_a_coupon_is_voided_with_a_reason_and_its_operator_is_recorded(operator:
     assert (row.status, row.void_reason) == ("void", "A mistake.")
     assert "A mistake." in LogEntry.objects.get(object_id=str(coupon.pk)).change_message
     line = JournalLine.objects.get(what="coupon.void")
-    assert (line.actor, line.actor_name, line.detail, line.delivery) == ("staff", "ada", "A mistake.", "")
+    assert (line.actor, line.actor_name, line.detail) == ("staff", "ada", "A mistake.")
     assert (line.before, line.after) == ({"status": "issued"}, {"status": "void"})
 
 

@@ -103,7 +103,7 @@ def test_a_refusal_leaves_nothing_behind_and_opens_the_campaign_again(
     assert caller.post("/coupons", body).json()["code"] == "sold_out"
     line = JournalLine.objects.get(what="coupon.not_confirmed")
     assert line.is_internal
-    assert not line.delivery
+    assert line.event_id is None
     assert broken() == {}
 
 

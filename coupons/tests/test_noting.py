@@ -16,6 +16,7 @@ from coupons.tests.factories import CampaignFactory, accounts, coupon_of, lock_b
 from shop.db import transactions
 from shop.events import journal
 from shop.events.journal import Actor, ActorContext
+from shop.feed_models import FeedEvent
 from shop.models import JournalLine
 from shop.tests.clients import client_of
 from shop.tests.factories import AccountFactory, SuperuserFactory
@@ -48,7 +49,8 @@ def test_a_coupon_is_recorded_and_delivered_as_an_event() -> None:
     issuing.issue(campaign_id=campaign.pk, user_id=account_id)
 
     [line] = lines()
-    assert (line.subject, line.at, line.delivery) == (f"coupon {coupon.code}", coupon.issued_at, "queued")
+    assert (line.subject, line.at) == (f"coupon {coupon.code}", coupon.issued_at)
+    assert FeedEvent.objects.get(event_id=line.event_id).type == "coupon.issued"
     assert line.after == {
         "coupon": coupon.code,
         "campaign": campaign.pk,

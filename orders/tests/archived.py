@@ -20,6 +20,7 @@ from shop.operations.archives import archiving, restoring
 from shop.operations.archives.archive_tables import ArchiveTable
 from shop.operations.archives.archiving import Archived, Options
 from shop.operations.archives.restoring import Restored
+from shop.tests.delivering import deliver_all
 
 WHY = "The disk is full."
 JOURNAL, MOVEMENTS = TABLES["journal"], TABLES["movements"]
@@ -48,8 +49,7 @@ def age() -> None:
     for model in (JournalLine, StockMovement):
         for number, row in enumerate(model.objects.order_by("pk")):
             model.objects.filter(pk=row.pk).update(at=long_ago() + timedelta(seconds=number))
-    queued = JournalLine.objects.filter(delivery="queued")
-    queued.update(delivery="delivered", next_attempt_at=None, delivered_at=long_ago())
+    deliver_all()
 
 
 def options(failpoint: Callable[[str], None] = lambda point: None, **more: Any) -> Options:

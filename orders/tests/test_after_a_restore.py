@@ -23,11 +23,11 @@ from orders.tests import buying
 from scripts.tests.simulator import Simulator
 from shop.accounts import disabled_accounts
 from shop.errors import FirstcomeError
-from shop.events import outbox
 from shop.models import JournalLine
 from shop.redis import redis_client
 from shop.tests.clients import client_of
 from shop.tests.commands import run, run_json
+from shop.tests.delivering import deliver_due
 from shop.tests.factories import AccountFactory
 from shop.tests.own_data_platform import received_event_ids
 
@@ -157,20 +157,20 @@ def test_events_keep_their_ids_and_ids_of_lost_events_never_come_again(
     waiting = buying.place(buyer.id, {product: 1})
     client_of(buyer).post(f"/orders/{waiting.order.id}/cancel")
     restore = backup()
-    outbox.deliver_due()
+    deliver_due()
     buying.advance(buying.place(buyer.id, {product: 1}, token="tok_ok"))
-    outbox.deliver_due()
+    deliver_due()
     before = received_event_ids(own_data_platform)
     lines = JournalLine.objects.latest("id").pk
 
     restore()
     run("rebuild_redis")
     run("reconcile", "--fix")
-    outbox.deliver_due()
+    deliver_due()
     assert received_event_ids(own_data_platform) == before, "one that was delivered since has the id it had"
 
     buying.advance(buying.place(buyer.id, {product: 1}, token="tok_ok"))
-    outbox.deliver_due()
+    deliver_due()
     after = received_event_ids(own_data_platform)
     assert (len(before), len(after)) == (2, 3)
     assert len(set(after)) == 3

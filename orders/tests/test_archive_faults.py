@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
+from django.db import transaction
 
 from orders import selectors
 from orders.models import Order
@@ -21,13 +21,15 @@ from orders.tests.test_archiving import lines_of
 from shop import clock
 from shop.db import transactions
 from shop.errors import Rejected
-from shop.events import replaying
 from shop.models import ArchivedMonth, JournalLine
 from shop.operations.archives import archive_files, archiving
 from shop.operations.archives.archive_files import ArchiveFailed, FileDamaged
-from shop.tests import servers
+from shop.tests.delivering import deliver_all, statuses
 from shop.tests.lost_replies import losing_reply_to_commit
-from shop.tests.racing import race, wait_until
+from shop.tests.racing import race
+from shop.tests.waiting import in_background
+from shop.webhook_endpoints import deliveries
+from shop.webhook_models import WebhookDelivery
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -243,9 +245,7 @@ def refunded() -> Order:
     """A paid and refunded order of now, whose events are delivered."""
     [order] = archived.sell(1)
     buying.execute_refund(buying.refund(order.id))
-    JournalLine.objects.filter(delivery="queued").update(
-        delivery="delivered", next_attempt_at=None, delivered_at=clock.now()
-    )
+    deliver_all()
     return order
 
 
@@ -259,7 +259,7 @@ def archive_this_month(folder: Path, failpoint: Any = lambda point: None) -> str
 
 
 def replay(order: Order) -> int:
-    return replaying.replay_order(
+    return deliveries.resend_order(
         order_id=order.pk, reason=WHY, settled_refunds=selectors.count_settled_refunds(order.pk)
     )
 
@@ -268,7 +268,7 @@ def test_events_are_not_replayed_in_part_where_a_refunds_month_is_archived(
     folder: Path, refunded: Order
 ) -> None:
     """The first event was in the database, so a replay without the refund counted as a whole one."""
-    JournalLine.objects.filter(what="order.paid").update(delivery="dead", delivered_at=None)
+    WebhookDelivery.objects.filter(type="order.paid").update(status="failed", delivered_at=None)
     file = archive_this_month(folder)
     assert list(JournalLine.objects.filter(order_id=refunded.pk).values_list("what", flat=True)) == [
         "order.paid"
@@ -280,24 +280,18 @@ def test_events_are_not_replayed_in_part_where_a_refunds_month_is_archived(
     assert replay(refunded) == 2
 
 
-def test_a_replay_that_waits_for_an_archiving_of_its_events_looks_again(
-    folder: Path, refunded: Order
-) -> None:
+def test_a_replay_during_an_archiving_of_its_events_sends_all_of_them(folder: Path, refunded: Order) -> None:
     """It had found their ids before, locked none of them, and reported that it had queued them."""
-    is_deleted = threading.Event()
+    replayed: list[int] = []
 
-    def hold(point: str) -> None:
+    def replay_meanwhile(point: str) -> None:
         is_paid_event_gone = not JournalLine.objects.filter(what="order.paid").exists()
-        if point == "deleted" and is_paid_event_gone and not is_deleted.is_set():
-            is_deleted.set()
-            wait_until(lambda: servers.waiting_for_locks(connection, tables="journalline") > 0, seconds=30)
+        if point == "deleted" and is_paid_event_gone and not replayed:
+            replayed.append(in_background(partial(replay, refunded)).result(30))
 
-    def replay_meanwhile() -> int:
-        assert is_deleted.wait(60)
-        return replay(refunded)
-
-    file, refused = race([lambda: archive_this_month(folder, hold), replay_meanwhile])
-    assert isinstance(refused, Rejected), refused
-    assert refused.code == "events_archived"
-    assert refused.extra["file"] == file
-    assert not JournalLine.objects.filter(what="event.resent").exists()
+    file = archive_this_month(folder, replay_meanwhile)
+    assert replayed == [2]
+    assert statuses() == ["pending", "pending"]
+    with pytest.raises(Rejected, match=file) as refused:
+        replay(refunded)
+    assert (refused.value.code, refused.value.extra["file"]) == ("events_archived", file)

@@ -25,7 +25,7 @@ from shop import clock
 from shop.accounts import accounts, sign_ins, tokens
 from shop.db import archived_months
 from shop.errors import Rejected
-from shop.events import journal, replaying
+from shop.events import journal
 from shop.management.archives import WITHOUT_MONTHS
 from shop.models import (
     ArchivedMonth,
@@ -42,6 +42,8 @@ from shop.personal_data import erasure, export
 from shop.tests.clients import client_of
 from shop.tests.factories import PASSWORD, AccountFactory, SuperuserFactory
 from shop.tests.racing import race
+from shop.webhook_endpoints import deliveries
+from shop.webhook_models import WebhookDelivery
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -85,10 +87,9 @@ def test_lines_whose_work_is_not_done_and_lines_about_accounts_stay(
     tmp_path: Path, paid: list[Order]
 ) -> None:
     first, second, third = (order.id for order in paid)
-    JournalLine.objects.filter(order_id=first, what="order.paid").update(
-        delivery="queued", next_attempt_at=clock.now(), delivered_at=None
-    )
-    JournalLine.objects.filter(order_id=second, what="order.paid").update(delivery="dead", delivered_at=None)
+    rows = WebhookDelivery.objects.filter(type="order.paid")
+    rows.filter(order_id=first).update(status="pending", next_attempt_at=clock.now(), delivered_at=None)
+    rows.filter(order_id=second).update(status="failed", delivered_at=None)
     Order.objects.filter(pk=third).update(status="refunding", placed_at=archived.long_ago())
     for what, subject in (
         ("charge.late", "charge x"),
@@ -106,9 +107,10 @@ def test_lines_whose_work_is_not_done_and_lines_about_accounts_stay(
 
 def test_rows_whose_work_is_done_later_go_into_another_part(tmp_path: Path, paid: list[Order]) -> None:
     line = JournalLine.objects.filter(what="order.paid").order_by("pk")[0]
-    JournalLine.objects.filter(pk=line.pk).update(delivery="dead", delivered_at=None)
+    row = WebhookDelivery.objects.filter(event_id=line.event_id)
+    row.update(status="failed", delivered_at=None)
     first = archive(tmp_path)
-    JournalLine.objects.filter(pk=line.pk).update(delivery="delivered", delivered_at=clock.now())
+    row.update(status="delivered", delivered_at=clock.now())
     second = archive(tmp_path)
     assert (second.part, second.rows) == (2, 1)
     assert broken() == {}
@@ -248,7 +250,8 @@ def test_the_laws_count_archived_events_and_name_what_is_missing(tmp_path: Path,
 
 
 def test_only_delivered_events_are_counted_for_the_archive(tmp_path: Path, paid: list[Order]) -> None:
-    JournalLine.objects.filter(order_id=paid[0].id, what="order.paid").update(delivery="", delivered_at=None)
+    row = WebhookDelivery.objects.filter(order_id=paid[0].id, type="order.paid")
+    row.update(status="failed", delivered_at=None)
     assert broken() == {"L12": [str(paid[0].id)]}
     archive(tmp_path)
     assert broken() == {"L12": [str(paid[0].id)]}
@@ -397,10 +400,10 @@ def test_readers_are_told_which_file_has_what_they_miss(tmp_path: Path, paid: li
     document = json.loads(export.export(account_id=order.account_id, reason=WHY))
     assert [one["file"] for one in document["archived"]] == [journal_file, movements_file]
     with pytest.raises(Rejected, match=journal_file) as refused:
-        replaying.replay_order(order_id=order.pk, reason=WHY, settled_refunds=0)
+        deliveries.resend_order(order_id=order.pk, reason=WHY, settled_refunds=0)
     assert refused.value.code == "events_archived"
     restore(tmp_path / journal_file)
-    assert replaying.replay_order(order_id=order.pk, reason=WHY, settled_refunds=0) > 0
+    assert deliveries.resend_order(order_id=order.pk, reason=WHY, settled_refunds=0) > 0
     assert client_of(staff).get(timeline).json().keys() == {"results"}
 
 

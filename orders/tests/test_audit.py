@@ -14,6 +14,7 @@ from orders.models import Order, Saga
 from orders.tests import buying
 from shop.models import IdempotencyKey, JournalLine
 from shop.tests.case_tables import in_one_test
+from shop.tests.delivering import dead
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -51,8 +52,7 @@ def _late_saga(paid: Order, ended: Order) -> None:
 
 
 def _never_told(paid: Order, ended: Order) -> None:
-    line = JournalLine.objects.filter(order_id=paid.id, what="order.paid")
-    line.update(delivery="dead", delivered_at=None, next_attempt_at=None)
+    dead(order_id=paid.id, event_id=JournalLine.objects.get(order_id=paid.id, what="order.paid").event_id)
 
 
 # The law that is broken, and the damage to a paid order or to one whose card was declined.

@@ -16,17 +16,19 @@ from orders.tests import buying
 from orders.tests.waiting import somebody_waits_at_the_stock
 from payments.models import LedgerAccount
 from scripts.tests.simulator import Simulator
-from shop.events import outbox, replaying
 from shop.models import JournalLine
 from shop.tests.clients import client_of
+from shop.tests.delivering import NOWHERE, deliver_due, make_due
 from shop.tests.factories import AccountFactory
 from shop.tests.own_data_platform import received_event_ids
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import holding
 from shop.tests.waiting import in_background
+from shop.webhook_endpoints import deliveries
+from shop.webhook_endpoints.deliveries import EventFilter
+from shop.webhook_models import WebhookDelivery
 
 pytestmark = pytest.mark.django_db(transaction=True)
-NOWHERE = "http://127.0.0.1:1"
 
 
 @pytest.fixture
@@ -47,12 +49,12 @@ def line(what: str, **more: Any) -> JournalLine:
 def test_the_events_of_an_order_arrive_in_their_order(own_data_platform: Simulator, product: Product) -> None:
     buyer = buying.account(points=500)
     order = buying.advance(buying.place(buyer.id, {product: 3}, points=300, token="tok_ok"))
-    assert outbox.deliver_due() == 1
+    assert deliver_due() == 1
     assert [type for type, _ in published(own_data_platform, order)] == ["order.paid"]
 
     buying.execute_refund(buying.refund(order.id, {product: 1}))
     buying.execute_refund(buying.refund(order.id))
-    outbox.deliver_due()
+    deliver_due()
 
     events = published(own_data_platform, order)
     assert [type for type, _ in events] == ["order.paid", "order.refunded", "order.refunded"]
@@ -73,7 +75,7 @@ def test_a_cancelled_order_is_published_and_a_declined_one_is_not(
     cancellation.cancel(order_id=cancelled.order.id, account_id=buyer.id)
     buying.advance(failed)
 
-    assert outbox.deliver_due() == 1
+    assert deliver_due() == 1
     assert [type for type, _ in published(own_data_platform, cancelled.order)] == ["order.cancelled"]
     assert published(own_data_platform, failed.order) == []
 
@@ -85,13 +87,13 @@ def test_while_the_data_platform_is_unavailable_orders_are_paid_and_published_la
     order = buying.advance(buying.place(buying.account().id, {product: 1}, token="tok_ok"))
     assert order.status == "paid"
     assert Saga.objects.get().state == "done"
-    assert outbox.deliver_due() == 0
-    assert line("order.paid").last_error.startswith("no answer")
+    assert deliver_due() == 0
+    assert WebhookDelivery.objects.get().error.startswith("no answer")
     assert buying.broken_laws() == []
 
     settings.DATA_PLATFORM_URL = right
-    JournalLine.objects.filter(delivery="queued").update(next_attempt_at=order.placed_at)
-    assert outbox.deliver_due() == 1
+    make_due()
+    assert deliver_due() == 1
     assert len(published(own_data_platform, order)) == 1
 
 
@@ -100,17 +102,17 @@ def test_a_dead_letter_breaks_l12_until_it_is_replayed(
 ) -> None:
     order = buying.advance(buying.place(buying.account().id, {product: 1}, token="tok_ok"))
     paid = line("order.paid")
-    JournalLine.objects.filter(pk=paid.pk).update(
-        delivery="dead", next_attempt_at=None, last_error="HTTP 422"
-    )
-    assert outbox.deliver_due() == 0
+    right, settings.DATA_PLATFORM_URL = settings.DATA_PLATFORM_URL, NOWHERE
+    assert deliver_due() == 0
+    WebhookDelivery.objects.update(status="failed", next_attempt_at=None)
     assert [broken.law for broken in buying.broken_laws()] == ["L12"]
 
-    replaying.replay([paid.pk])
-    assert outbox.deliver_due() == 1
+    settings.DATA_PLATFORM_URL = right
+    assert list(deliveries.resend_matching(EventFilter(), reason="")) == [1]
+    assert deliver_due() == 1
     assert received_event_ids(own_data_platform) == [str(paid.event_id)]
     assert buying.broken_laws() == []
-    assert line("event.replayed").order_id == order.id
+    assert line("event.resent").order_id == order.id
 
 
 def test_each_order_of_a_batch_is_recorded_with_its_own_actor_and_request(product: Product) -> None:

@@ -14,10 +14,11 @@ from orders.models import Order, Saga
 from orders.placement.decisions import PlacedOrder
 from orders.tests import buying
 from payments.models import Payment
-from shop.events import outbox, replaying
 from shop.tests.case_tables import in_one_test
 from shop.tests.clients import client_of
+from shop.tests.delivering import deliver_all
 from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.webhook_endpoints import deliveries
 
 pytestmark = pytest.mark.django_db
 
@@ -47,7 +48,7 @@ def paid(token: str = "tok_ok") -> PlacedOrder:
     placed = bought(token)
     buying.advance(placed)
     buying.settle_everything()
-    outbox.deliver_due()
+    deliver_all()
     return placed
 
 
@@ -130,7 +131,7 @@ def test_what_operators_did_and_why_is_for_staff_with_the_right_to_the_journal()
     """Staff that may see orders alone read the reasons of operators, and the changes of wallets."""
     placed = refunded_by_halves()
     reason = "the customer's lawyer called"
-    replaying.replay_order(order_id=placed.order.id, reason=reason, settled_refunds=2)
+    deliveries.resend_order(order_id=placed.order.id, reason=reason, settled_refunds=2)
     viewer, reader = (
         AccountFactory.create(is_staff=True, permissions=["orders.view_order", *more])
         for more in ([], ["shop.view_journalline"])

@@ -1,6 +1,7 @@
 """Events for the data platform, and what a worker's dispatcher does with them, without its threads."""
 
 from concurrent.futures import ThreadPoolExecutor
+from unittest.mock import patch
 from uuid import UUID
 
 import orjson
@@ -11,7 +12,7 @@ from shop import clock
 from shop.db import transactions
 from shop.event_feed import recording, sequencing
 from shop.event_feed.recording import NewEvent
-from shop.webhook_endpoints import dispatcher, endpoints
+from shop.webhook_endpoints import data_platform, dispatcher, endpoints, sending
 from shop.webhook_models import BUILT_IN, WebhookDelivery, WebhookEndpoint
 
 NOWHERE = "http://127.0.0.1:1"
@@ -43,6 +44,12 @@ def deliver_due(worker: str = "worker") -> int:
     return delivered_count() - before
 
 
+def deliver_all() -> None:
+    """As if a data platform had accepted all events."""
+    with patch.object(data_platform, "send", lambda events: sending.Attempt(200, "")):
+        deliver_due()
+
+
 def delivered_count() -> int:
     return WebhookDelivery.objects.filter(endpoint=BUILT_IN, status="delivered").count()
 
@@ -65,20 +72,33 @@ def statuses() -> list[str]:
     )
 
 
-def dead(
-    type: str = "order.paid", *, order_id: UUID | None = None, attempts: int = 7, **columns: object
-) -> WebhookDelivery:
-    """A delivery that was given up."""
+def logged(status: str, *, number: int, **columns: object) -> None:
+    """Fill the log with so many deliveries to the data platform."""
     endpoints.find()
-    id = uuid7()
-    return WebhookDelivery.objects.create(
-        endpoint_id=BUILT_IN,
-        event_id=id,
-        order_id=order_id,
-        type=type,
-        payload={"id": str(id), "type": type, "at": timezone.now().isoformat(), "data": {}},
-        status="failed",
-        attempts=attempts,
-        error="HTTP 422 no",
-        **{"created_at": timezone.now()} | columns,  # type: ignore[arg-type]
+    WebhookDelivery.objects.bulk_create(
+        WebhookDelivery(
+            endpoint_id=BUILT_IN,
+            event_id=uuid7(),
+            type="order.paid",
+            status=status,
+            created_at=timezone.now(),
+            **columns,
+        )
+        for _ in range(number)
     )
+
+
+def dead(type: str = "order.paid", **columns: object) -> WebhookDelivery:
+    """A delivery that was given up, but for these columns."""
+    endpoints.find()
+    id, now = uuid7(), timezone.now()
+    given_up: dict[str, object] = {
+        "endpoint_id": BUILT_IN,
+        "event_id": id,
+        "payload": {"id": str(id), "type": type, "at": now.isoformat(), "data": {}},
+        "status": "failed",
+        "attempts": 7,
+        "error": "HTTP 422 no",
+        "created_at": now,
+    }
+    return WebhookDelivery.objects.create(type=type, **given_up | columns)

@@ -1,4 +1,4 @@
-"""Dead letters for operators: listed, and replayed by command and from the journal's page."""
+"""Dead letters for operators: listed, and replayed by command and from the list of deliveries."""
 
 from typing import Any
 from uuid import UUID, uuid4
@@ -10,32 +10,27 @@ from django.utils import timezone
 from uuid_utils.compat import uuid7
 
 from shop.db import transactions
-from shop.events import replaying
 from shop.models import JournalLine
 from shop.tests.clients import signed_in
 from shop.tests.commands import run, run_json
 from shop.tests.confirming import done
+from shop.tests.delivering import dead
 from shop.tests.factories import SuperuserFactory
+from shop.webhook_endpoints import deliveries
+from shop.webhook_models import WebhookDelivery
 
 pytestmark = pytest.mark.django_db
 
 
-def line(**fields: Any) -> JournalLine:
-    defaults = {"at": timezone.now(), "actor": "system", "what": "order.paid", "subject": "order X"}
-    return JournalLine.objects.create(**defaults | fields)
-
-
-def dead(**fields: Any) -> JournalLine:
-    return line(
-        **{"delivery": "dead", "attempts": 7, "last_error": "HTTP 422 no", "event_id": uuid4()} | fields
-    )
+def dead_rows() -> set[WebhookDelivery]:
+    return set(WebhookDelivery.objects.filter(status="failed"))
 
 
 def test_dead_events_are_listed() -> None:
     assert run("replay_events") == (0, "No event is dead.\n")
     first, order_id = dead(), uuid4()
-    second = dead(what="order.refunded", order_id=order_id)
-    line(delivery="")
+    second = dead("order.refunded", order_id=order_id)
+    dead(status="pending", next_attempt_at=timezone.now())
 
     _, listed = run_json("replay_events")
     assert listed["replayed"] == []
@@ -52,26 +47,25 @@ def test_some_or_all_dead_events_are_replayed() -> None:
         0,
         "1 queued again: they are delivered within seconds.\n",
     )
-    assert set(JournalLine.objects.filter(delivery="dead")) == {second, third}
+    assert dead_rows() == {second, third}
     code, output = run_json("replay_events", "--all")
     assert (code, output["replayed"], output["dead"]) == (0, [str(second.event_id), str(third.event_id)], [])
-    queued = JournalLine.objects.filter(delivery="queued", attempts=0, next_attempt_at__lte=timezone.now())
+    queued = WebhookDelivery.objects.filter(status="pending", attempts=0, next_attempt_at__lte=timezone.now())
     assert set(queued) == {first, second, third}
-    assert JournalLine.objects.filter(what="event.replayed", actor="system").count() == 3
+    assert JournalLine.objects.filter(what="event.resent", actor="system").count() == 3
 
 
 @pytest.mark.parametrize("arguments", [["evt_1"], ["--all", "evt_1"], ["order.paid"], [str(UUID(int=1))]])
 def test_an_id_that_cannot_be_replayed_is_reported_and_nothing_is_replayed(arguments: list[str]) -> None:
-    kept = dead(id=1_000_000, event_id=None)
+    kept = dead()
     with pytest.raises(CommandError):
-        run("replay_events", *arguments, *(["evt_1000000"] if arguments == ["evt_1"] else []))
-    kept.refresh_from_db()
-    assert kept.delivery == "dead"
+        run("replay_events", *arguments, *([str(kept.event_id)] if arguments == ["evt_1"] else []))
+    assert dead_rows() == {kept}
 
 
 def test_the_journal_is_read_only_in_the_admin() -> None:
     client = signed_in(SuperuserFactory.create())
-    kept = line()
+    kept = JournalLine.objects.create(at=timezone.now(), actor="system", what="order.paid")
 
     assert client.get(reverse("admin:shop_journalline_add")).status_code == 403
     changed = client.post(reverse("admin:shop_journalline_change", args=[kept.pk]), {"what": "else"})
@@ -79,25 +73,21 @@ def test_the_journal_is_read_only_in_the_admin() -> None:
     assert client.post(reverse("admin:shop_journalline_delete", args=[kept.pk])).status_code == 403
 
 
-def test_the_list_replays_dead_events_and_records_the_actor_and_the_reason() -> None:
+def test_the_list_sends_events_again_and_records_the_actor_and_the_reason() -> None:
     operator = SuperuserFactory.create()
-    dead_letter, other = dead(), line()
-    sent = {"action": "replay", "_selected_action": [dead_letter.pk, other.pk]}
-    client, page = signed_in(operator), reverse("admin:shop_journalline_changelist")
+    dead_letter = dead()
+    sent = {"action": "resend", "_selected_action": [dead_letter.pk]}
+    client, page = signed_in(operator), reverse("admin:shop_webhookdelivery_changelist")
 
     asked = client.post(page, sent).content.decode()
-    assert "Replay 2 events" in asked and "Receivers get them again" in asked
-    assert "not a dead event: left" in asked
-    assert not JournalLine.objects.filter(what="event.replayed").exists()
+    assert "Send 1 delivery again" in asked and "with the same id" in asked
+    assert not JournalLine.objects.filter(what="event.resent").exists()
     answered = sent | {"form_id": str(uuid7()), "reason": "The receiver is mended."}
     done = client.post(page, answered, follow=True)
 
-    assert [str(message) for message in done.context["messages"]] == [
-        "1 queued again: they are delivered within seconds."
-    ]
-    dead_letter.refresh_from_db()
-    assert dead_letter.delivery == "queued"
-    noted = JournalLine.objects.get(what="event.replayed")
+    assert [str(message) for message in done.context["messages"]] == ["1 are sent again."]
+    assert dead_rows() == set()
+    noted = JournalLine.objects.get(what="event.resent")
     assert (noted.actor, noted.actor_id, noted.actor_name) == ("staff", operator.pk, operator.username)
     assert noted.detail == "The receiver is mended."
 
@@ -105,18 +95,18 @@ def test_the_list_replays_dead_events_and_records_the_actor_and_the_reason() -> 
 def test_the_page_says_how_many_events_are_queued_again_though_the_database_is_lost_on_the_way(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    letters = [dead() for _ in range(3)]
-    monkeypatch.setattr(replaying, "REPLAY_BATCH_SIZE", 2)
+    *_, last = [dead() for _ in range(3)]
+    monkeypatch.setattr(deliveries, "RESENT_AT_ONCE", 2)
     run_transaction = transactions.run
 
     def lose_the_second(work: Any, effect: Any, **more: Any) -> Any:
-        if JournalLine.objects.filter(what="event.replayed").exists():
+        if JournalLine.objects.filter(what="event.resent").exists():
             raise transactions.DatabaseUnavailable("The database can't be reached; try again.")
         return run_transaction(work, effect, **more)
 
     monkeypatch.setattr(transactions, "run", lose_the_second)
-    page = reverse("admin:shop_journalline_replay_events")
+    page = reverse("admin:shop_webhookdelivery_replay_events")
     assert done(signed_in(SuperuserFactory.create()), page, reason="mended") == [
         "The database can't be reached; try again. 2 were queued again before that. Try again in 1 s."
     ]
-    assert JournalLine.objects.filter(pk__in=[letter.pk for letter in letters], delivery="dead").count() == 1
+    assert dead_rows() == {last}

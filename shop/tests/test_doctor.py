@@ -14,12 +14,12 @@ from django.utils import timezone
 from inventory import products
 from inventory.tests.factories import ProductFactory
 from shop.celery import app
-from shop.models import JournalLine
 from shop.operations.doctor import databases, start, stores, work
 from shop.operations.doctor.findings import Finding
 from shop.redis import redis_client
 from shop.tests import servers
 from shop.tests.commands import run, run_json
+from shop.tests.delivering import dead
 from shop.tests.outages import OwnRedis, database_away
 
 SOUND = {
@@ -263,14 +263,13 @@ def test_undelivered_events_are_reported() -> None:
         "positions of events": "ok",
     }
     long_ago = timezone.now() - timedelta(hours=1)
-    line = {"at": long_ago, "actor": "system", "what": "order.paid", "subject": "test"}
-    JournalLine.objects.create(**line, delivery="dead")
-    JournalLine.objects.create(**line, delivery="queued", next_attempt_at=long_ago, refused_at=long_ago)
+    dead()
+    dead(status="pending", next_attempt_at=long_ago, refused_at=long_ago, created_at=long_ago)
 
-    dead, refused, queued, *_ = work.events()
+    lost, refused, queued, *_ = work.events()
 
-    assert {dead.level, refused.level, queued.level} == {"warning"}
-    assert dead.found.startswith("1 ") and "replay_events" in dead.advice
+    assert {lost.level, refused.level, queued.level} == {"warning"}
+    assert lost.found.startswith("1 ") and "replay_events" in lost.advice
     assert refused.found.startswith("1 ") and "DATA_PLATFORM_URL" in refused.advice
     assert queued.found.startswith("1, the oldest for 3,6")
 

@@ -24,11 +24,11 @@ pytestmark = pytest.mark.django_db(transaction=True)
 DAY = timedelta(days=1)
 
 
-def note(number: int, what: str = "order.placed", *, is_outgoing: bool = False) -> None:
+def note(number: int, what: str = "order.placed") -> None:
     """A line of the journal, with the event that it is."""
 
     def work() -> None:
-        journal.note(what=what, subject=f"order {number}", order_id=UUID(int=number), is_outgoing=is_outgoing)
+        journal.note(what=what, subject=f"order {number}", order_id=UUID(int=number))
 
     transactions.run(work, transactions.ONCE)
 
@@ -37,7 +37,7 @@ def note(number: int, what: str = "order.placed", *, is_outgoing: bool = False) 
 def feed() -> None:
     """Events at positions 1 to 8, of which six are lines of the journal, and a line that is none."""
     note(1)
-    note(1, "order.paid", is_outgoing=True)
+    note(1, "order.paid")
     record("product", type="product.sold_out")
     for number in (2, 3, 4):
         note(number)

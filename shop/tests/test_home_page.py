@@ -26,9 +26,10 @@ from shop.backoffice import navigation
 from shop.backoffice.home import page as home_page
 from shop.backoffice.home.sections import State, Work
 from shop.management.laws import LAWS
-from shop.models import JournalLine, LawStatus
+from shop.models import LawStatus
 from shop.tests import servers
 from shop.tests.clients import signed_in
+from shop.tests.delivering import dead, logged
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.plans import assert_read_by_index
 from shop.tests.second_connection import another_connection, ask
@@ -74,11 +75,6 @@ def in_doubt(**columns: Any) -> Payment:
     return payment
 
 
-def dead(**columns: Any) -> JournalLine:
-    values = {"at": timezone.now(), "actor": "system", "what": "order.paid", "subject": "order 7"}
-    return JournalLine.objects.create(**values | {"delivery": "dead", "last_error": "410 Gone"} | columns)
-
-
 def compared(*findings: dict[str, str], ago: timedelta = timedelta(0), **columns: Any) -> Reconciliation:
     at = timezone.now() - ago
     values = {"started_at": at, "ended_at": at, "checked": 9, "differences": len(findings), "refunded": 0}
@@ -115,8 +111,7 @@ def test_the_work_of_each_section_is_counted_and_the_most_urgent_row_is_the_firs
     CampaignFactory.create(issued=99)
     CampaignFactory.create(closed=True)
     CampaignFactory.create(scheduled=True)
-    line = {"at": now, "actor": "system", "what": "order.paid", "subject": "x", "delivery": "dead"}
-    JournalLine.objects.bulk_create(JournalLine(**line) for _ in range(1_005))
+    logged("failed", number=1_005)
 
     shown = sections_of(opened(SuperuserFactory.create()))
 
@@ -179,7 +174,7 @@ def test_a_broken_law_is_an_alarm_and_an_old_answer_is_work() -> None:
 @pytest.mark.parametrize("group", OF_GROUP)
 def test_a_section_is_shown_to_the_groups_that_may_see_its_rows(group: str) -> None:
     payment = in_doubt()
-    dead(subject="order 99")
+    dead(error="410 Gone with order 99")
     compared(finding("the-key"))
 
     page = opened(member_of(group))
@@ -300,8 +295,7 @@ def test_every_statement_is_answered_by_an_index() -> None:
     now = timezone.now()
     ended = {"kind": "purchase", "state": "done", "created_at": now, "deadline_at": now, "ended_at": now}
     Saga.objects.bulk_create(Saga(id=uuid7(), subject_id=uuid4(), **ended) for _ in range(2_000))
-    line = {"at": now, "actor": "system", "what": "a.b", "subject": "x", "delivery": "delivered"}
-    JournalLine.objects.bulk_create(JournalLine(delivered_at=now, **line) for _ in range(2_000))
+    logged("delivered", number=2_000, delivered_at=now)
     Product.objects.bulk_create(Product(sku=f"P-{number}", name="P", price=1) for number in range(2_000))
     settled_payments(2_000)
     fill(1)
@@ -309,7 +303,7 @@ def test_every_statement_is_answered_by_an_index() -> None:
     with CaptureQueriesContext(connection) as captured:
         opened(user)
 
-    tables = ("orders_saga", "shop_journalline", "inventory_product", "payments_payment")
+    tables = ("orders_saga", "shop_webhookdelivery", "inventory_product", "payments_payment")
     statements = [query["sql"] for query in captured if any(table in query["sql"] for table in tables)]
     assert len(statements) >= 8
     for statement in statements:

@@ -9,10 +9,12 @@ from django.contrib.auth.models import User
 
 from shop.accounts import accounts, tokens
 from shop.db import commit_marks
-from shop.events import replaying
 from shop.models import CommittedTransaction, JournalLine
+from shop.tests.delivering import dead
 from shop.tests.factories import PASSWORD, AccountFactory
 from shop.tests.lost_replies import losing_reply_to_commit
+from shop.webhook_endpoints import deliveries
+from shop.webhook_models import WebhookDelivery
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -23,14 +25,12 @@ def account() -> User:
 
 
 @pytest.fixture
-def dead_event() -> JournalLine:
-    return JournalLine.objects.create(
-        at="2026-11-21T12:00:00Z", actor="system", what="order.paid", subject="order 1", delivery="dead"
-    )
+def dead_event() -> WebhookDelivery:
+    return dead()
 
 
 @pytest.fixture
-def _loss(account: User, dead_event: JournalLine, tmp_path: Path) -> Iterator[None]:
+def _loss(account: User, dead_event: WebhookDelivery, tmp_path: Path) -> Iterator[None]:
     """The reply to the test's first COMMIT is lost. Comes after the other fixtures, whose rows must exist."""
     with losing_reply_to_commit(tmp_path) as is_lost:
         yield
@@ -56,9 +56,9 @@ def test_accounts_that_were_disabled_are_counted(account: User) -> None:
 
 
 @pytest.mark.usefixtures("_loss")
-def test_replayed_dead_events_are_returned_and_noted_once(dead_event: JournalLine) -> None:
-    assert replaying.replay([dead_event.pk]) == [dead_event.pk]
-    assert JournalLine.objects.filter(what="event.replayed").count() == 1
+def test_replayed_dead_events_are_returned_and_noted_once(dead_event: WebhookDelivery) -> None:
+    assert [*deliveries.resend_dead([dead_event.pk])] == [[dead_event.pk]]
+    assert JournalLine.objects.filter(what="event.resent").count() == 1
 
 
 def test_marks_are_kept_for_a_day() -> None:

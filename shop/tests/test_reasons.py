@@ -11,7 +11,6 @@ from django.contrib.auth.models import Group, User
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db.models import Model
 from django.test import Client, override_settings
-from django.utils import timezone
 from uuid_utils.compat import uuid7
 
 from coupons.tests.factories import CampaignFactory, coupon_of
@@ -32,6 +31,7 @@ from shop.approval_models import Approval
 from shop.models import ApiKey, JournalLine
 from shop.tests import admin_addresses, api_keys, operators_page, test_approvals
 from shop.tests.clients import signed_in
+from shop.tests.delivering import dead
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.one_time_codes import with_codes
 from shop.tests.own_data_platform import data_platform_process, own_data_platform
@@ -116,12 +116,6 @@ def orphaned_charge() -> Prepared:
     return reconciling.reconcile(), {"key": key}
 
 
-def dead_event() -> JournalLine:
-    return JournalLine.objects.create(
-        at=timezone.now(), actor="system", what="order.paid", delivery="dead", event_id=uuid4()
-    )
-
-
 def key_of_olga() -> ApiKey:
     return ApiKey.objects.get(pk=api_keys.make("orders:read", maker=User.objects.get(username="olga")).key.pk)
 
@@ -137,7 +131,7 @@ def failed_delivery() -> WebhookDelivery:
 
 
 def replaying() -> Prepared:
-    dead_event()
+    dead()
     return None, {}
 
 
@@ -165,9 +159,7 @@ ACTIONS: dict[str, Prepare] = {
     "/admin/auth/user/<id>/reset_otp/": row(lambda: with_codes(ACCOUNT(is_staff=True))),
     "/admin/auth/user/ disable": row(ACCOUNT),
     "/admin/auth/group/<id>/change/": row(Group.objects.create, columns={"name": "stores"}, name="night"),
-    "/admin/shop/journalline/replay_events/": replaying,
-    "/admin/shop/journalline/ replay": row(dead_event),
-    "/admin/shop/journalline/ resend": row(dead_event),
+    "/admin/shop/webhookdelivery/replay_events/": replaying,
     "/admin/shop/apikey/make/": row(lambda: None, name="warehouse", scopes=["orders:read"]),
     "/admin/shop/apikey/<id>/rotate/": row(key_of_olga),
     "/admin/shop/apikey/<id>/revoke/": row(key_of_olga),

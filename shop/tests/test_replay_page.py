@@ -11,19 +11,20 @@ from django.urls import reverse
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
-from shop.events import replaying
-from shop.events.replaying import EventFilter
 from shop.models import JournalLine
 from shop.tests.clients import signed_in
 from shop.tests.commands import run, run_json
 from shop.tests.confirming import said
+from shop.tests.delivering import dead, logged
 from shop.tests.factories import SuperuserFactory
 from shop.tests.racing import race
 from shop.tests.sent_forms import fields_of
-from shop.tests.test_dead_events import dead, line
+from shop.tests.test_dead_events import dead_rows
+from shop.webhook_endpoints import deliveries
+from shop.webhook_endpoints.deliveries import EventFilter
 
 pytestmark = pytest.mark.django_db(transaction=True)
-PAGE = reverse("admin:shop_journalline_replay_events")
+PAGE = reverse("admin:shop_webhookdelivery_replay_events")
 
 
 @pytest.fixture
@@ -46,16 +47,12 @@ def replay(client: Any, **fields: Any) -> list[str]:
     return said(client, client.post(PAGE, WHY | {"form_id": str(uuid7()), "confirmed": "yes"} | fields))
 
 
-def dead_ids() -> set[int]:
-    return set(JournalLine.objects.filter(delivery="dead").values_list("pk", flat=True))
-
-
 def test_the_page_counts_what_matches_before_anything_is_replayed(client: Any) -> None:
     order_id, now = uuid4(), timezone.now()
     dead(order_id=order_id)
-    dead(what="order.refunded", at=now - timedelta(days=3))
-    dead(what="stock.low", subject="product 7")
-    line(delivery="queued", next_attempt_at=now)
+    dead("order.refunded", created_at=now - timedelta(days=3))
+    dead("stock.low")
+    dead(status="pending", next_attempt_at=now)
 
     assert counts(client) == {"order.paid": 1, "order.refunded": 1, "stock.low": 1}
     assert counts(client, type="order.") == {"order.paid": 1, "order.refunded": 1}
@@ -64,20 +61,20 @@ def test_the_page_counts_what_matches_before_anything_is_replayed(client: Any) -
     assert counts(client, since=day) == {"order.paid": 1, "stock.low": 1}
     assert counts(client, before=f"{day} 12:30", type="order.refunded") == {"order.refunded": 1}
     assert counts(client, type="order.pai") == {}
-    assert len(dead_ids()) == 3
+    assert len(dead_rows()) == 3
 
 
 def test_exactly_what_matches_is_replayed_with_actor_and_reason(client: Any) -> None:
-    wanted, other = dead(), dead(what="stock.low")
+    wanted, other = dead(), dead("stock.low")
     page = client.post(PAGE, WHY | {"form_id": str(uuid7()), "type": "order.paid"}).content.decode()
     assert "Replay 1 dead event?" in page
 
     assert replay(client, type="order.paid") == ["1 queued again: they are delivered within seconds."]
 
-    assert dead_ids() == {other.pk}
+    assert dead_rows() == {other}
     wanted.refresh_from_db()
-    assert (wanted.delivery, wanted.attempts) == ("queued", 0)
-    noted = JournalLine.objects.get(what="event.replayed")
+    assert (wanted.status, wanted.attempts) == ("pending", 0)
+    noted = JournalLine.objects.get(what="event.resent")
     assert (noted.actor_name, noted.detail) == ("ada", "its route is right")
 
 
@@ -87,7 +84,7 @@ def test_a_repeated_replay_queues_nothing_again(client: Any) -> None:
     browsers = [signed_in(client_user(client)) for _ in range(4)]
     race([partial(replay, browser) for browser in browsers])
     assert replay(client) == ["0 queued again: they are delivered within seconds."]
-    assert JournalLine.objects.filter(what="event.replayed").count() == 6
+    assert JournalLine.objects.filter(what="event.resent").count() == 6
 
 
 def client_user(client: Any) -> Any:
@@ -97,14 +94,14 @@ def client_user(client: Any) -> Any:
 def test_a_replay_is_bounded_and_goes_on_when_it_is_repeated(
     client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replaying, "MOST_REPLAYED", 4)
-    monkeypatch.setattr(replaying, "REPLAY_BATCH_SIZE", 3)
-    made = [dead().pk for _ in range(6)]
+    monkeypatch.setattr(deliveries, "MOST_RESENT", 4)
+    monkeypatch.setattr(deliveries, "RESENT_AT_ONCE", 3)
+    made = [dead() for _ in range(6)]
     [message] = replay(client)
     assert message.startswith("4 queued again") and "2 are still dead" in message
-    assert dead_ids() == set(made[4:])
+    assert dead_rows() == set(made[4:])
     replay(client)
-    assert dead_ids() == set()
+    assert dead_rows() == set()
 
 
 @pytest.mark.parametrize(
@@ -114,25 +111,19 @@ def test_a_filter_that_is_not_valid_replays_nothing(client: Any, wrong: dict[str
     kept = dead()
     assert counts(client, **wrong) == {}
     client.post(PAGE, wrong | {"reason": "x", "form_id": str(uuid7()), "confirmed": "yes"})
-    assert dead_ids() == {kept.pk}
+    assert dead_rows() == {kept}
 
 
 def test_dead_events_are_found_by_the_index_on_deliveries() -> None:
-    now = timezone.now()
-    JournalLine.objects.bulk_create(
-        JournalLine(
-            at=now, actor="system", what="order.paid", subject="x", delivery="delivered", delivered_at=now
-        )
-        for _ in range(2_000)
-    )
+    logged("delivered", number=2_000, delivered_at=timezone.now())
     dead()
-    assert "shop_journalline_by_delivery" in EventFilter().lines()[:50].explain()
+    assert "shop_webhookdelivery_of_status" in EventFilter().rows()[:50].explain()
 
 
 def test_the_command_lists_and_replays_by_the_same_filter() -> None:
     order_id, now = uuid4(), timezone.now()
     wanted = dead(order_id=order_id)
-    others = {dead(what="stock.low").pk, dead(at=now - timedelta(days=3)).pk}
+    others = {dead("stock.low"), dead(created_at=now - timedelta(days=3))}
     day = (now - timedelta(days=1)).date().isoformat()
 
     _, listed = run_json("replay_events", "--type", "order.", "--since", day)
@@ -140,7 +131,7 @@ def test_the_command_lists_and_replays_by_the_same_filter() -> None:
     code, output = run("replay_events", "--order", str(order_id), "--all", "--reason", "put right")
 
     assert (code, output) == (0, "1 queued again: they are delivered within seconds.\n")
-    assert dead_ids() == others
-    assert JournalLine.objects.get(what="event.replayed").detail == "put right"
+    assert dead_rows() == others
+    assert JournalLine.objects.get(what="event.resent").detail == "put right"
     with pytest.raises(CommandError):
         run("replay_events", "--before", "tomorrow")

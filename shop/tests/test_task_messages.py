@@ -13,15 +13,13 @@ import pytest
 import redis as redis_client
 from celery.beat import ScheduleEntry
 from celery.schedules import schedule
-from django.db import connection, transaction
+from django.db import connection
 from kombu import Message
 
 from orders.tests import owners
 from payments.tests import events
 from shop import clock
 from shop.celery import app, enter_task, leave_task
-from shop.event_feed import sequencing
-from shop.events import journal
 from shop.observability import logs
 from shop.operations import beat
 from shop.operations.task_messages import Request
@@ -126,7 +124,7 @@ def test_a_message_that_came_twice_at_once_left_its_ids_in_a_thread() -> None:
         assert [one.result() for one in [threads.submit(run) for _ in range(2)]] == [{}, {}]
 
 
-LOOKING = {"orders.advance_due", "orders.handle_webhooks_due", "shop.relay", "shop.sequence"}
+LOOKING = {"orders.advance_due", "orders.handle_webhooks_due"}
 """The tasks that beat would send each second, to look for rows."""
 
 
@@ -156,15 +154,10 @@ def test_beat_sends_tasks_that_look_for_rows_while_there_are_some(
     sent_by_beat: Callable[[], set[str]],
 ) -> None:
     assert sent_by_beat() == set()
-    with transaction.atomic():
-        journal.note(what="coupon.issued", subject="coupon A1", after={"coupon": "A1"}, is_outgoing=True)
-    assert sent_by_beat() == {"shop.relay", "shop.sequence"}
     owners.order("tok_ok")
     events.take()
     with clock.shifted(by=timedelta(minutes=1)):
         assert sent_by_beat() == LOOKING
-    sequencing.sequence()
-    assert sent_by_beat() == {"shop.relay"}
 
 
 @pytest.mark.django_db(transaction=True)

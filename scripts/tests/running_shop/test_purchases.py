@@ -27,6 +27,7 @@ from scripts.tests.running_shop.stack import RunningShop
 from shop import clock
 from shop.models import JournalLine
 from shop.tests.factories import AccountFactory
+from shop.webhook_models import WebhookDelivery
 
 ENDS = {
     "tok_ok": (201, "paid"),
@@ -120,7 +121,7 @@ def test_a_workers_actions_are_recorded_as_the_systems_with_the_request_that_sta
     held = line("points.hold")
     assert (held.actor, held.request_id, held.subject) == ("system", "request-of-buyer", f"wallet {buyer.id}")
     assert (held.before, held.after) == ({"balance_amount": 500}, {"balance_amount": 200})
-    assert done.delivery == "delivered"
+    eventually(WebhookDelivery.objects.filter(event_id=done.event_id, status="delivered").exists)
 
 
 def test_a_top_up_is_charged_by_the_worker_and_its_points_pay_the_next_order(
