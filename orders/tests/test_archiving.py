@@ -173,11 +173,12 @@ def test_another_shops_file_is_refused(tmp_path: Path, paid: list[Order]) -> Non
 def test_a_file_with_columns_that_the_table_lacks_is_refused_and_one_with_fewer_is_read(
     tmp_path: Path, paid: list[Order]
 ) -> None:
+    JournalLine.objects.update(reference="")
     before = rows_of()
     archive(tmp_path)
     path = file_of(tmp_path)
     header, *rows, end = lines_of(path)
-    place = header["columns"].index("last_error")
+    place = header["columns"].index("reference")
     names = [*header["columns"][:place], *header["columns"][place + 1 :]]
     fewer = [header | {"columns": names}, *(row[:place] + row[place + 1 :] for row in rows), end]
     replace_file(path, [header | {"columns": [*names, "mood"]}, *rows, end])
@@ -201,13 +202,13 @@ def test_a_row_that_changes_after_it_was_written_stays_and_is_not_restored_over(
 ) -> None:
     line = JournalLine.objects.filter(what="order.paid").order_by("pk")[1]
 
-    def replay_meanwhile(point: str) -> None:
+    def change_meanwhile(point: str) -> None:
         if point == moment:
-            JournalLine.objects.filter(pk=line.pk).update(attempts=7)
+            JournalLine.objects.filter(pk=line.pk).update(detail="changed")
 
-    done = archive(tmp_path, failpoint=replay_meanwhile)
+    done = archive(tmp_path, failpoint=change_meanwhile)
     assert (done.kept, done.removed) == (1, done.rows - 1)
-    assert JournalLine.objects.get(pk=line.pk).attempts == 7
+    assert JournalLine.objects.get(pk=line.pk).detail == "changed"
     assert broken() == {}
     later = archive(tmp_path)
     assert (later.part, later.rows) == (2, 1)
@@ -215,7 +216,7 @@ def test_a_row_that_changes_after_it_was_written_stays_and_is_not_restored_over(
     assert not JournalLine.objects.filter(pk=line.pk).exists()
     assert broken() == {}
     restore(tmp_path / later.file)
-    assert JournalLine.objects.get(pk=line.pk).attempts == 7
+    assert JournalLine.objects.get(pk=line.pk).detail == "changed"
     assert broken() == {}
 
 
