@@ -17,6 +17,8 @@ PLANTED = (
     "silence-is-consent",
     "endless-shared-code",
     "approved-again",
+    "overtaking-events",
+    "forgotten-failures",
 )
 wall_clock = time.perf_counter
 

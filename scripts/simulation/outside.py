@@ -9,6 +9,7 @@ from uuid import UUID
 from payments.gateways.contract import BookedCharge, GatewayDispute, GatewayEvent, GatewayResult, Status
 from scripts.simulation.determinism import chance
 from shop.webhook_endpoints.sending import Attempt
+from shop.webhook_models import WebhookEndpoint
 
 DECLINED, ASKING = "tok_declined", "tok_3ds"
 """A card that is declined, and one whose owner has to act."""
@@ -191,8 +192,11 @@ class Gateway:
 
 
 @dataclass
-class Platform:
-    """Accepts batches of events, drops those that it has, and keeps the order in which they came."""
+class Receiver:
+    """Accepts events, drops those that it has, and keeps the order in which they came.
+
+    It stands for the data platform, by `send`, and for a program's endpoint, by `send_one`.
+    """
 
     events: dict[str, dict[str, Any]] = field(default_factory=dict)
     is_faulty: bool = True
@@ -204,3 +208,6 @@ class Platform:
         for event in events:
             self.events.setdefault(str(event["id"]), event)
         return Attempt(None, "no answer: lost") if drawn < LOST_REPLY else Attempt(200, "")
+
+    def send_one(self, endpoint: WebhookEndpoint, *, id: str, payload: dict[str, Any]) -> Attempt:
+        return self.send([payload])

@@ -25,6 +25,7 @@ from payments.gateways.contract import GatewayResult
 from scripts.simulation.outside import Gateway
 from shop import approvals
 from shop.approval_models import Approval
+from shop.webhook_endpoints import delivery_pass
 
 is_early = False
 """Whether a COMMIT that is lost counts as done: the answer was given before it."""
@@ -159,6 +160,25 @@ def _approved_again() -> Iterator[None]:
 
 
 @contextmanager
+def _overtaking() -> Iterator[None]:
+    """Each event is delivered by itself, also while an earlier one of its order waits."""
+    with _replaced(delivery_pass, "_order_key", lambda row: str(row.event_id)):
+        yield
+
+
+@contextmanager
+def _unrecorded_failures() -> Iterator[None]:
+    """What an endpoint did not take is not tried again."""
+    usual = delivery_pass._apply
+
+    def apply(endpoint: Any, row: Any, attempt: Any, now: Any) -> None:
+        usual(endpoint, row, replace(attempt, error=""), now)
+
+    with _replaced(delivery_pass, "_apply", apply):
+        yield
+
+
+@contextmanager
 def _replaced(of: Any, name: str, by: Callable[..., Any]) -> Iterator[None]:
     usual = getattr(of, name)
     setattr(of, name, by)
@@ -179,4 +199,6 @@ DEFECTS = {
     "silence-is-consent": _silence_is_consent,
     "endless-shared-code": _endless_shared_code,
     "approved-again": _approved_again,
+    "overtaking-events": _overtaking,
+    "forgotten-failures": _unrecorded_failures,
 }

@@ -2,7 +2,8 @@
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor as Pool, Future
+from contextlib import suppress
 from contextvars import Context
 from functools import partial
 from typing import Any, TypeVar
@@ -27,6 +28,7 @@ from shop.event_feed import sequencing
 from shop.operations import dispatch
 from shop.redis import redis_client
 from shop.webhook_endpoints import dispatcher, endpoints
+from shop.webhook_endpoints.delivery_pass import LeaseLost
 
 T = TypeVar("T")
 WORKERS, BEATS, ISSUERS = 2, 2, 2
@@ -206,15 +208,24 @@ class Processes:
         self.world.submit(process, name, again, after=chance.random.uniform(0, seconds))
 
 
+class AtOnce(Pool):
+    """Runs what is submitted at once, in the caller's thread."""
+
+    def submit(self, work: Callable[..., Any], /, *of: Any, **named: Any) -> Future[Any]:
+        future = Future[Any]()
+        future.set_result(work(*of, **named))
+        return future
+
+
 def _deliver(worker: str) -> None:
-    """What a worker's dispatcher does, without its threads: the endpoint that there is takes batches."""
+    """What a worker's dispatcher does, without its threads."""
     endpoints.find()
     sequencing.sequence()
-    with ThreadPoolExecutor(1) as pool:
-        for endpoint_id in list(dispatcher.due_endpoints().values_list("pk", flat=True)):
-            while dispatcher.deliver_due(endpoint_id, worker, pool=pool):
+    for endpoint_id in list(dispatcher.due_endpoints().values_list("pk", flat=True)):
+        with suppress(LeaseLost):
+            while dispatcher.deliver_due(endpoint_id, worker, pool=AtOnce()):
                 pass
-            dispatcher.release(endpoint_id, worker)
+        dispatcher.release(endpoint_id, worker)
 
 
 def join(processes: Processes) -> None:

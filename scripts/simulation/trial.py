@@ -14,6 +14,7 @@ from uuid import UUID
 from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.db import connection, transaction
+from django.db.models import QuerySet, Subquery
 
 from coupons import campaigns, eligible_accounts, partners, pool
 from coupons.issuing import issuing
@@ -32,18 +33,18 @@ from scripts.simulation import coupon_findings, offers, operators
 from scripts.simulation.clients import COUPONS_ALONE, HURRIED_SECONDS, Client, Shop
 from scripts.simulation.determinism import chance
 from scripts.simulation.offers import Offer
-from scripts.simulation.outside import Gateway, Platform
+from scripts.simulation.outside import Gateway, Receiver
 from scripts.simulation.partner import Book
 from scripts.simulation.processes import Processes, join
 from scripts.simulation.world import World
 from shop import clock
 from shop.errors import FirstcomeError
 from shop.events import journal
-from shop.feed_models import FeedEvent
+from shop.feed_models import FeedEvent, FeedState
 from shop.management import laws
-from shop.webhook_endpoints import data_platform
+from shop.webhook_endpoints import data_platform, sending
 from shop.webhook_endpoints.endpoints import DATA_PLATFORM_EVENTS
-from shop.webhook_models import WebhookDelivery
+from shop.webhook_models import WebhookDelivery, WebhookEndpoint
 
 BUYERS, ACCOUNTS, PRODUCTS, STOCK, COUPONS, POINTS = 4, 10, 3, 60, 5, 2_000
 OPERATORS = ("ada", "bob")
@@ -97,10 +98,10 @@ def run(seed: str, *, steps: int = STEPS) -> Result:
     connection.ensure_connection()
     BLANK.backup(connection.connection)
     chance.begin(seed)
-    world, gateway, platform = World(), Gateway(), Platform()
+    world, gateway, platform, program = World(), Gateway(), Receiver(), Receiver()
     entry = gateways.GATEWAYS["simulator"]
     gateways.GATEWAYS["simulator"] = replace(entry, load=lambda: gateway)
-    data_platform.send = platform.send
+    data_platform.send, sending.send = platform.send, program.send_one
     book = Book()
     partners.PARTNERS[PARTNER] = lambda: book
     shop = _open_shop()
@@ -120,12 +121,22 @@ def run(seed: str, *, steps: int = STEPS) -> Result:
     staff = [User.objects.create(username=name, is_staff=True, is_superuser=True) for name in OPERATORS]
     operating = operators.Book([user.pk for user in staff])
     clients += [operators.Operator(processes, shop, user, operating) for user in staff]
+    WebhookEndpoint.objects.create(
+        url="http://127.0.0.1:1/",
+        secret="not read",
+        events=["*"],
+        owner_id=staff[0].pk,
+        created_at=clock.now(),
+    )
     for client in clients:
         client.begin()
     while world.steps < steps:
         world.step()
-    findings = _settle(world, processes, gateway, platform, book, clients)
-    findings += _compare(shop, platform) + _compare_charges(gateway)
+    findings = _settle(world, processes, gateway, [platform, program], book, clients)
+    findings += _compare(shop) + _compare_charges(gateway)
+    events = FeedEvent.objects.order_by("id")
+    findings += _compare_events("data platform", platform, events.filter(type__in=DATA_PLATFORM_EVENTS))
+    findings += _compare_events("program", program, events.filter(type__startswith="order."))
     findings += [*operators.findings(operating), *coupon_findings.of_run(shop, book)]
     last, digest = list(world.last), world.digest
     gateways.GATEWAYS["simulator"] = entry
@@ -239,12 +250,14 @@ def _settle(
     world: World,
     processes: Processes,
     gateway: Gateway,
-    platform: Platform,
+    receivers: Sequence[Receiver],
     book: Book,
     clients: Sequence[Client],
 ) -> list[str]:
     """Stop the faults and the clients, and run until nothing is open."""
-    processes.is_faulty = gateway.is_faulty = platform.is_faulty = book.is_faulty = False
+    processes.is_faulty = gateway.is_faulty = book.is_faulty = False
+    for receiver in receivers:
+        receiver.is_faulty = False
     processes.redis.repair()
     for client in clients:
         client.is_done = True
@@ -272,9 +285,17 @@ def _open() -> list[str]:
     unpaid = Order.objects.filter(status=Order.Status.AWAITING_PAYMENT).order_by("id").values_list("id")
     events = FeedEvent.objects.filter(position=None).order_by("id").values_list("type")
     pending = WebhookDelivery.objects.filter(status="pending").order_by("id").values_list("type")
+    last = FeedState.objects.values("last_position")
+    behind = WebhookEndpoint.objects.filter(position__lt=Subquery(last)).order_by("id").values_list("kind")
     return [
         f"{name} {row}"
-        for name, rows in (("saga", sagas), ("order", unpaid), ("event", events), ("delivery", pending))
+        for name, rows in (
+            ("saga", sagas),
+            ("order", unpaid),
+            ("event", events),
+            ("delivery", pending),
+            ("endpoint", behind),
+        )
         for row in rows[:5]
     ] + coupon_findings.open_now()
 
@@ -295,8 +316,8 @@ def _compare_charges(gateway: Gateway) -> list[str]:
     return findings
 
 
-def _compare(shop: Shop, platform: Platform) -> list[str]:
-    """The laws, what clients were answered, and the books of the outside systems."""
+def _compare(shop: Shop) -> list[str]:
+    """The laws, and what clients were answered."""
     findings = [f"{law.law} is broken: {law.offenders[:5]}" for law in laws.audit() if not law.holds]
     known = set(Order.objects.values_list("id", flat=True))
     findings += [f"lost: order {id}" for id in shop.orders.values() if id not in known]
@@ -308,22 +329,19 @@ def _compare(shop: Shop, platform: Platform) -> list[str]:
         findings.append(f"{refused} orders of admitted accounts were refused")
     sagas = set(Saga.objects.values_list("id", flat=True))
     findings += [f"lost: saga {id}" for id in shop.sagas.values() if id not in sagas]
-    events = FeedEvent.objects.filter(type__in=DATA_PLATFORM_EVENTS)
-    sent = {str(id) for id in events.values_list("event_id", flat=True)}
-    if sent != set(platform.events):
-        findings.append(f"events: {len(sent)} in the feed, {len(platform.events)} at the platform")
-    return findings + _out_of_sequence(platform)
+    return findings
 
 
-def _out_of_sequence(platform: Platform) -> list[str]:
-    """The orders whose events came to the data platform in another sequence than they happened."""
+def _compare_events(name: str, receiver: Receiver, events: "QuerySet[FeedEvent]") -> list[str]:
+    """Whether it got each of these events, and those of an order in the sequence in which they happened."""
     happened, came = defaultdict[UUID, list[str]](list), defaultdict[UUID, list[str]](list)
-    order_of = dict[str, UUID]()
-    for event in FeedEvent.objects.filter(type__in=DATA_PLATFORM_EVENTS).order_by("id"):
-        if event.order_id:
-            happened[event.order_id].append(str(event.event_id))
-            order_of[str(event.event_id)] = event.order_id
-    for id in platform.events:
-        if id in order_of:
-            came[order_of[id]].append(id)
-    return [f"events of {order} came out of sequence" for order in happened if came[order] != happened[order]]
+    order_of = {str(event.event_id): event.order_id for event in events}
+    for ids, of_orders in ((order_of, happened), (receiver.events, came)):
+        for id in ids:
+            if order_id := order_of.get(id):
+                of_orders[order_id].append(id)
+    wrong = [order for order in happened if came[order] != happened[order]]
+    findings = [f"{name}: events of {order} out of sequence" for order in wrong]
+    if order_of.keys() != receiver.events.keys():
+        findings.append(f"{name}: {len(receiver.events)} of {len(order_of)} events")
+    return findings
