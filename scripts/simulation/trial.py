@@ -121,13 +121,8 @@ def run(seed: str, *, steps: int = STEPS) -> Result:
     staff = [User.objects.create(username=name, is_staff=True, is_superuser=True) for name in OPERATORS]
     operating = operators.Book([user.pk for user in staff])
     clients += [operators.Operator(processes, shop, user, operating) for user in staff]
-    WebhookEndpoint.objects.create(
-        url="http://127.0.0.1:1/",
-        secret="not read",
-        events=["*"],
-        owner_id=staff[0].pk,
-        created_at=clock.now(),
-    )
+    terms: dict[str, Any] = {"url": "http://127.0.0.1:1/", "secret": "not read", "events": ["order.*"]}
+    WebhookEndpoint.objects.create(**terms, owner_id=staff[0].pk, created_at=clock.now())
     for client in clients:
         client.begin()
     while world.steps < steps:
