@@ -57,10 +57,10 @@ class Dispatcher:
             thread.join(seconds / (1 + len(threads)))
 
     def _start_due(self) -> None:
-        if not self._knows_data_platform:
+        # Beside new events it is looked for again: a restored database may lack it.
+        if sequencing.sequence() or not self._knows_data_platform:
             endpoints.find()
             self._knows_data_platform = True
-        sequencing.sequence()
         for endpoint_id in due_endpoints().exclude(pk__in=list(self._running)).values_list("pk", flat=True):
             if not self._lease(endpoint_id):
                 continue
