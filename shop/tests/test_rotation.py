@@ -15,9 +15,9 @@ from django.db import connection
 from scripts.simulators import signatures
 from scripts.tests import documented
 from shop import configuration
-from shop.events import data_platform
 from shop.tests.clients import signed_in
 from shop.tests.factories import SuperuserFactory
+from shop.webhook_endpoints import data_platform
 
 OLD, NEW = (("0123456789" + name) * 5 for name in ("abcdef", "uvwxyz"))
 PAGE = "/admin/orders/order/"

@@ -57,7 +57,7 @@ class Number(IntEnum):
 
 
 class Line(NamedTuple):
-    """Some columns of a journal's line: text, 64 bits, a UUID, a boolean, JSON, instants."""
+    """Some columns of a journal's line: text, 64 bits, a UUID, a boolean, JSON, an instant."""
 
     detail: str
     actor_id: int | None
@@ -65,21 +65,17 @@ class Line(NamedTuple):
     is_internal: bool
     after: str | None
     at: datetime
-    refused_at: datetime | None
-    attempts: int = 0
     actor: str = JournalLine.Actor.SYSTEM
     what: str = "tried"
     subject: str = "x"
     actor_name: str = ""
     request_id: str = ""
     reference: str = ""
-    delivery: str = ""
-    last_error: str = ""
 
 
 LINES = bulk_sql.Table(JournalLine, Line._fields)
 NOW = datetime(2026, 2, 28, 23, 59, 59, 123456, tzinfo=UTC)
-SIMPLE = Line("", None, None, False, None, NOW, None)
+SIMPLE = Line("", None, None, False, None, NOW)
 
 texts = some.one_of(
     some.lists(some.sampled_from(PIECES), max_size=40).map("".join),
@@ -126,8 +122,6 @@ lines = some.builds(
     after=some.none()
     | some.builds(json.dumps, json_values, ensure_ascii=some.booleans()).filter(lambda text: text != "null"),
     at=instants,
-    refused_at=some.none() | instants,
-    attempts=some.integers(0, 2**31 - 1),
 )
 
 
