@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import connection
 from django.db.models import (
@@ -46,11 +45,10 @@ from sales.models import SaleEntry
 from sales.waiting_room import admission
 from shop import clock
 from shop.db.archived_months import JOURNAL, PAID_EVENTS
-from shop.feed_models import FeedEvent
 from shop.models import ArchivedMonth, ArchivedPaidEvent, IdempotencyKey, JournalLine
 from shop.operations.audits.audit_report import OFFENDERS_REPORTED, LawReport, report
 from shop.operations.audits.audit_scope import Rows, Subject, WholeCheck, count, within
-from shop.webhook_models import BUILT_IN, WebhookDelivery, WebhookEndpoint
+from shop.webhook_endpoints import deliveries
 
 # A saga whose worker crashed at its deadline is retried once the lease has lapsed.
 GRACE_SECONDS = 6 * LEASE_SECONDS
@@ -306,20 +304,9 @@ def ended_orders_hold_nothing(order_ids: Rows | None = None) -> LawReport:
 
 
 def paid_orders_were_published(order_ids: Rows | None = None) -> LawReport:
-    """Each paid order's event is delivered or queued, also in an archive, or an operator confirmed it.
-
-    Its row in the log of deliveries says so. One without a row was delivered before the retention, or stands
-    after the data platform's position in the feed.
-    """
-    deliveries = WebhookDelivery.objects.filter(endpoint=BUILT_IN, event_id=OuterRef("event_id"))
-    position = Coalesce(Subquery(WebhookEndpoint.objects.filter(pk=BUILT_IN).values("position")), 0)
-    to_come = FeedEvent.objects.filter(event_id=OuterRef("event_id")).exclude(position__lte=position)
-    cutoff = clock.now() - timedelta(seconds=settings.EVENT_RETENTION_SECONDS)
+    """Each paid order's event is delivered or queued, also in an archive, or an operator confirmed it."""
     published = JournalLine.objects.filter(
-        Exists(deliveries.exclude(status=WebhookDelivery.Status.FAILED))
-        | ~Exists(deliveries) & (Exists(to_come) | Q(at__lt=cutoff)),
-        order_id=OuterRef("pk"),
-        what="order.paid",
+        ~deliveries.lost(OuterRef("event_id")), order_id=OuterRef("pk"), what="order.paid"
     )
     confirmed = SagaLog.objects.filter(
         saga__kind=purchase.NAME,

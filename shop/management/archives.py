@@ -8,7 +8,7 @@ from datetime import datetime
 from uuid import UUID
 
 from django.contrib.auth.models import User
-from django.db.models import Exists, Max, OuterRef, Q
+from django.db.models import Max, OuterRef, Q
 
 from coupons.models import Campaign, QueueTicket
 from inventory import movement_archive
@@ -19,18 +19,14 @@ from shop.db import archived_months, bulk_sql
 from shop.events import journal
 from shop.models import ArchivedMonth, ArchivedPaidEvent, JournalLine
 from shop.operations.archives.archive_tables import ArchiveTable, IsReady, Row, Sums
-from shop.webhook_models import BUILT_IN, WebhookDelivery
+from shop.webhook_endpoints import deliveries
 
 PAID = "order.paid"
 # Lines about accounts have names and addresses, and are read for new passwords and erasures. The lines of the
 # archives say what became of each file. Old exports of lists have what staff searched for, such as an e-mail
 # address. The others are events that are not delivered.
 CONDITION = (
-    ~Exists(
-        WebhookDelivery.objects.filter(endpoint=BUILT_IN, event_id=OuterRef("event_id")).exclude(
-            status=WebhookDelivery.Status.DELIVERED
-        )
-    )
+    ~deliveries.undelivered(OuterRef("event_id"))
     & ~Q(what__startswith="account.")
     & ~Q(subject__startswith="account ")
     & ~Q(what__startswith="archive.")

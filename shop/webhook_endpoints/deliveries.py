@@ -8,7 +8,8 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Count, Min, Q, QuerySet
+from django.db.models import Count, Exists, Min, OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Coalesce
 from uuid_utils.compat import uuid7
 
 from shop import clock
@@ -27,6 +28,7 @@ MOST_TESTS, TESTS_SECONDS = 10, 60
 """Tests of an endpoint that may be pending, and that may be asked for in so many seconds."""
 Status = WebhookDelivery.Status
 PENDING = Status.PENDING
+OUTLIVING = timedelta(hours=1)
 RESENT_AT_ONCE = 1_000
 MOST_RESENT = 10_000
 """By one call of `resend_dead`: a page must be answered soon. A repeat continues with the rest."""
@@ -65,13 +67,41 @@ def to_data_platform() -> "QuerySet[WebhookDelivery]":
     return WebhookDelivery.objects.filter(endpoint=BUILT_IN)
 
 
+def untaken() -> "QuerySet[FeedEvent]":
+    """The events for the data platform that no pass has taken from the feed."""
+    chosen = reading.chosen_by(endpoints.get(endpoint_id=BUILT_IN).events)
+    return FeedEvent.objects.filter(chosen).exclude(_is_taken())
+
+
+def undelivered(event_id: OuterRef) -> Q:
+    """The condition that the data platform has not got the event of this id: its row says so, or no pass has
+    taken it from the feed.
+    """
+    rows = to_data_platform().filter(event_id=event_id).exclude(status=Status.DELIVERED)
+    return Q(Exists(rows)) | Q(Exists(FeedEvent.objects.filter(event_id=event_id).exclude(_is_taken())))
+
+
+def lost(event_id: OuterRef) -> Q:
+    """The condition that nothing will bring the event of this id to the data platform: it was given up, or a
+    pass took it and it has no row. A row outlives the event in the feed (`delete_old`).
+    """
+    rows = to_data_platform().filter(event_id=event_id)
+    taken = FeedEvent.objects.filter(_is_taken(), event_id=event_id)
+    return Q(Exists(rows.filter(status=Status.FAILED))) | Q(~Exists(rows), Exists(taken))
+
+
+def _is_taken() -> Q:
+    position = WebhookEndpoint.objects.filter(pk=BUILT_IN).values("position")
+    return Q(position__isnull=False, position__lte=Coalesce(Subquery(position), 0))
+
+
 def of_order(order_id: UUID) -> list[WebhookDelivery]:
     """The order's events for the data platform, oldest first; those that have no row are not saved.
 
     One without a row is not yet taken from the feed, or was delivered before the retention.
     """
     rows = {row.event_id: row for row in to_data_platform().filter(order_id=order_id)}
-    cutoff = clock.now() - timedelta(seconds=settings.EVENT_RETENTION_SECONDS)
+    to_come = set(untaken().filter(order_id=order_id).values_list("event_id", flat=True))
     return [
         rows.get(id)
         or WebhookDelivery(
@@ -79,7 +109,7 @@ def of_order(order_id: UUID) -> list[WebhookDelivery]:
             order_id=order_id,
             type=catalogue.FROM_JOURNAL[line.what],
             created_at=line.at,
-            status=Status.DELIVERED if line.at < cutoff else PENDING,
+            status=PENDING if id in to_come else Status.DELIVERED,
         )
         for id, line in _lines_of_events(order_id).items()
     ]
@@ -132,15 +162,15 @@ def resend_order(*, order_id: UUID, reason: str, settled_refunds: int) -> int:
 
     def work() -> int:
         # While it is locked, no pass takes events from the feed.
-        position = WebhookEndpoint.objects.select_for_update().get(pk=BUILT_IN).position
+        WebhookEndpoint.objects.select_for_update().get(pk=BUILT_IN)
         lines = _lines_of_events(order_id)
         refunds = sum(line.what == "order.refunded" for line in lines.values())
         _require_not_archived(order_id, may_lack=not lines or refunds < settled_refunds)
         if not lines:
             text = _("The order has no events: they are written when it is paid, refunded or cancelled.")
             raise Rejected(text, code="no_events")
-        untaken = FeedEvent.objects.filter(Q(position=None) | Q(position__gt=position), event_id__in=lines)
-        coming = set(untaken.values_list("event_id", flat=True))
+        not_taken = FeedEvent.objects.filter(event_id__in=lines).exclude(_is_taken())
+        coming = set(not_taken.values_list("event_id", flat=True))
         # Rows anew, so that their keys have the sequence of the events: old rows may be gone already.
         rows = {row.event_id: row for row in to_data_platform().filter(event_id__in=lines)}
         to_data_platform().filter(event_id__in=lines).delete()
@@ -200,15 +230,17 @@ def send_test(*, endpoint_id: UUID) -> WebhookDelivery:
 def delete_old() -> int:
     """Delete the log's rows after `EVENT_RETENTION_SECONDS`, except what is pending, or never reached the
     data platform. Returns how many.
+
+    A row outlives its event in the feed, so that `lost` finds an event that was taken and has no row.
     """
-    cutoff = clock.now() - timedelta(seconds=settings.EVENT_RETENTION_SECONDS)
+    cutoff = clock.now() - timedelta(seconds=settings.EVENT_RETENTION_SECONDS) - OUTLIVING
     kept = Q(status=PENDING) | Q(status=Status.FAILED, endpoint=BUILT_IN)
     return key_walks.delete(WebhookDelivery.objects.filter(created_at__lt=cutoff).exclude(kept))
 
 
 def queued_count() -> int:
     """The events that wait to be delivered to the data platform."""
-    return to_data_platform().filter(status=PENDING).count() + _untaken().count()
+    return to_data_platform().filter(status=PENDING).count() + untaken().count()
 
 
 def refused_count() -> int:
@@ -222,7 +254,7 @@ def dead_count() -> int:
 
 def oldest_queued_seconds() -> float:
     """The age of the oldest event that waits to be delivered to the data platform; 0 when none does."""
-    return _oldest_seconds(to_data_platform(), _untaken())
+    return _oldest_seconds(to_data_platform(), untaken())
 
 
 def oldest_pending_seconds() -> float:
@@ -243,12 +275,6 @@ def _oldest_seconds(rows: "QuerySet[WebhookDelivery]", behind: "QuerySet[FeedEve
     instants += behind.order_by("position").values_list("at", flat=True)[:1]
     oldest = min((at for at in instants if at is not None), default=None)
     return max(0.0, (clock.now() - oldest).total_seconds()) if oldest else 0.0
-
-
-def _untaken() -> "QuerySet[FeedEvent]":
-    """The events for the data platform that no pass has taken from the feed."""
-    endpoint = endpoints.get(endpoint_id=BUILT_IN)
-    return FeedEvent.objects.filter(reading.chosen_by(endpoint.events), position__gt=endpoint.position)
 
 
 def _requeue(row: WebhookDelivery, reason: str) -> None:

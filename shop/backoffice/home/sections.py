@@ -180,7 +180,11 @@ def undelivered_events(request: HttpRequest) -> Work:
     rows = [
         Row(
             link=link(row.type, "admin:shop_webhookdelivery_change", row.pk),
-            detail=_joined(ago(row.created_at), stored_text(row.error)[:LONGEST_ERROR]),
+            detail=_joined(
+                f"order {row.order_id}" if row.order_id else "",
+                ago(row.created_at),
+                stored_text(row.error)[:LONGEST_ERROR],
+            ),
         )
         for row in found
     ]
