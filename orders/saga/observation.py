@@ -14,7 +14,7 @@ from prometheus_client import Counter, Histogram
 from structlog import get_logger
 
 from orders.models import Saga
-from orders.saga.definitions import SagaRow, SagaRun
+from orders.saga.definitions import SagaRow, SagaRun, call_name
 from shop.observability import logs, tracing
 
 logger = get_logger(__name__)
@@ -58,12 +58,19 @@ def observe_runs(name: str, runs: Sequence[SagaRun]) -> Iterator[None]:
         yield
 
 
-def log_ended(sagas: Iterable[SagaRow], state: str) -> None:
-    """Log a line for each saga that has ended in this state; to be called once that is committed."""
+@contextmanager
+def observe_step(name: str, direction: str) -> Iterator[None]:
+    """Wrap the execution of a local step in a batch: its span, and its time."""
+    with tracing.span(f"saga step {call_name(name, direction)}"), SECONDS.labels(name).time():
+        yield
+
+
+def log_ended(sagas: Iterable[SagaRow]) -> None:
+    """Log a line for each of these sagas, which have ended; to be called once that is committed."""
     for saga in sagas:
         reason = {"failure_code": saga.failure_code} if saga.failure_code else {}
         with logs.bound_to(partial(ids_of, saga)):
-            logger.info("saga ended", kind=saga.kind, state=state, **reason)
+            logger.info("saga ended", kind=saga.kind, state=saga.state, **reason)
 
 
 def _read_traces(runs: Sequence[SagaRun]) -> None:

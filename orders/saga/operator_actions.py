@@ -16,21 +16,21 @@ from django.conf import settings
 from django.utils.translation import gettext
 
 from orders.models import Saga
-from orders.saga import log, operator_texts
+from orders.saga import operator_texts, store
 from orders.saga.definitions import (
     DO,
     LEASE_SECONDS,
+    NEVER_RAN,
     NOT_KNOWN,
     UNDO,
     UNFINISHED,
     Event,
     OutsideStep,
     SagaRow,
-    SagaRun,
     StepResult,
     call_name,
 )
-from orders.saga.log import SagaLogLine
+from orders.saga.store import SagaLogLine
 from shop import approvals, clock
 from shop.accounts import own_account
 from shop.approval_models import Approval
@@ -77,7 +77,7 @@ def retry(*, saga_id: UUID, reason: str, by: ActorContext) -> Saga:
             raise Rejected(
                 gettext("The saga has ended: it is %(state)s.") % {"state": state}, code="saga_ended"
             )
-        return log.RETRIED
+        return store.RETRIED
 
     _check(saga_id, reason)
     saga, step = _stuck_at(saga_id)
@@ -101,7 +101,7 @@ def force_compensate(*, saga_id: UUID, reason: str, by: ActorContext) -> Saga | 
             return ""
         if saga.direction == DO:
             _assert_reversible(saga)
-            log.start_compensation(saga, "forced", operator_texts.COMPENSATED_DETAIL)
+            saga.start_compensation("forced", operator_texts.COMPENSATED_DETAIL)
             return "saga.turned_round"
         is_stuck = saga.state == Saga.State.STUCK
         return _force_or_ask(saga, answer, reason=reason.strip()) if is_stuck else ""
@@ -164,19 +164,30 @@ def _act_while_unleased(
 
 
 def _act(saga_id: UUID, decide: Decide, *, reason: str, noted: Mapping[str, Any]) -> Saga | Approval:
-    [saga], *_others = log.lock_sagas([SagaRun(saga_id)], token="", is_single=True)
+    saga = store.lock_sagas([saga_id])[0][saga_id]
     # The account of the locked order or payment, which the saga benefits.
     own_account.refuse_own(saga.parent and saga.parent.account_id)
     # With the row locked no worker can take the lease.
     if saga.leased_until and saga.leased_until > clock.now():
         raise Leased(str(operator_texts.LEASED), retry_after=5)
-    before = replace(saga, final=dict(saga.final))
+    before, step = {"state": str(saga.state), "direction": saga.direction}, saga.next_step
     decided = decide(saga)
     if isinstance(decided, Approval):
         return decided
     if decided:
         _resume(saga)
-        _note_action(before, saga, decided, reason, noted)
+        store.save([saga])
+        after, forced = {"state": str(saga.state), "direction": saga.direction}, step and decided == FORCED
+        journal.note(
+            what=decided,
+            subject=f"{saga.kind} {saga.subject_id}",
+            order_id=saga.about_id,
+            before=before,
+            after={**after, **({"step": step.name} if step and forced else {}), **noted},
+            detail=reason,
+            reference=saga.final[step.name, before["direction"]].reference if step and forced else "",
+            is_internal=True,
+        )
     return Saga.objects.get(id=saga_id)
 
 
@@ -197,8 +208,8 @@ def _ask_other_system(saga_id: UUID, direction: str, *, reference: str = "") -> 
 
 def _stuck_at(saga_id: UUID) -> tuple[SagaRow, OutsideStep | None]:
     open_transaction.assert_outside()
-    saga = transactions.read(lambda: log.read_sagas([saga_id])[saga_id])
-    saga.final = log.final_results([saga_id])[saga_id]
+    saga = transactions.read(lambda: store.read_sagas([saga_id])[saga_id])
+    saga.final = store.final_results([saga_id])[saga_id]
     step = saga.next_step
     return saga, step if isinstance(step, OutsideStep) and saga.state == Saga.State.STUCK else None
 
@@ -294,29 +305,29 @@ approvals.ACTS[FORCE] = Act(
 def _resume(saga: SagaRow) -> None:
     """Make the saga due at once, with a new deadline; the call of a worker whose lease lapsed stays open."""
     now, step = clock.now(), saga.next_step
-    was_leased = saga.lease_token and isinstance(step, OutsideStep)
-    Saga.objects.filter(id=saga.id, state__in=UNFINISHED).update(
-        state=Saga.State.RUNNING,
-        deadline_at=now + timedelta(seconds=settings.PAYMENT_GIVE_UP_SECONDS),
-        next_attempt_at=now,
-        **log.UNLEASED,
-        open_call=call_name(step.name, saga.direction) if step and was_leased else saga.open_call,
-    )
     if saga.state == Saga.State.STUCK:
         saga.type.on_resumed([saga])
+    was_leased = saga.lease_token and isinstance(step, OutsideStep)
+    saga.change(
+        state=Saga.State.RUNNING.value,
+        deadline_at=now + timedelta(seconds=settings.PAYMENT_GIVE_UP_SECONDS),
+        next_attempt_at=now,
+        **store.UNLEASED,
+        open_call=call_name(step.name, saga.direction) if step and was_leased else saga.open_call,
+    )
 
 
 def _force_step(saga: SagaRow, step: OutsideStep, result: StepResult) -> None:
     """Write the final line of a step that an operator confirms, and what follows from it."""
     lines = [SagaLogLine(saga, step.name, saga.direction, result)]
     if saga.direction == UNDO and (step.name, DO) not in saga.final:
-        lines.insert(0, SagaLogLine(saga, step.name, DO, StepResult(Event.VOID)))
-    log.write_lines(lines, at=clock.now())
+        lines.insert(0, SagaLogLine(saga, step.name, DO, NEVER_RAN))
+    store.write_lines(lines, at=clock.now())
     saga.final |= {(line.step, line.direction): line.result for line in lines}
     if saga.direction == DO and step.on_result:
         step.on_result(saga, result)
     if saga.direction == DO and step not in saga.type.reversible:
-        log.update([saga], is_irreversible=True)
+        saga.change(is_irreversible=True)
 
 
 def _assert_reversible(saga: SagaRow) -> None:
@@ -333,24 +344,3 @@ def _assert_reversible(saga: SagaRow) -> None:
     else:
         text = gettext("This %(saga)s can't be compensated any more; the points are in the wallet.")
     raise Rejected(text % {"saga": saga.kind, "order": saga.about_id}, code="saga_not_reversible")
-
-
-def _note_action(before: SagaRow, saga: SagaRow, what: str, reason: str, noted: Mapping[str, Any]) -> None:
-    after = Saga.objects.get(id=before.id)
-    states: dict[str, Any] = {"state": after.state, "direction": after.direction}
-    reference = ""
-    if what == FORCED:
-        step = before.next_step
-        assert step
-        states["step"] = step.name
-        reference = saga.final[step.name, before.direction].reference
-    journal.note(
-        what=what,
-        subject=f"{before.kind} {before.subject_id}",
-        order_id=before.about_id,
-        before={"state": before.state, "direction": before.direction},
-        after={**states, **noted},
-        detail=reason,
-        reference=reference,
-        is_internal=True,
-    )

@@ -13,7 +13,7 @@ from uuid import UUID
 import pytest
 
 from orders.payment import purchase
-from orders.saga.definitions import SAGA_TYPES, Attempt, Event, OutsideCall, OutsideStep, StepResult
+from orders.saga.definitions import SAGA_TYPES, Attempt, Call, Event, OutsideStep, StepResult
 from shop import clock
 from shop.events import data_platform
 from shop.models import JournalLine
@@ -21,11 +21,11 @@ from shop.models import JournalLine
 NAME = "transmit"
 
 
-def transmit(attempts: Sequence[Attempt]) -> list[OutsideCall]:
-    return [OutsideCall([one.saga], partial(_send, one.saga.about_id)) for one in attempts]
+def transmit(attempts: Sequence[Attempt]) -> list[Call]:
+    return [partial(_send, one.saga.about_id) for one in attempts]
 
 
-def _send(order_id: UUID | None) -> list[StepResult]:
+def _send(order_id: UUID | None) -> StepResult:
     lines = JournalLine.objects.filter(order_id=order_id).exclude(delivery__in=["", "delivered"])
     for line in lines.order_by("id"):
         data: dict[str, Any] = line.after or {}
@@ -33,11 +33,11 @@ def _send(order_id: UUID | None) -> list[StepResult]:
             [{"id": str(line.event_id), "type": line.what, "occurred_at": line.at, "data": data}]
         )
         if said.error:
-            return [StepResult(Event.FAILED, said.error)]
+            return StepResult(Event.FAILED, said.error)
         JournalLine.objects.filter(pk=line.pk).update(
             delivery="delivered", delivered_at=clock.now(), next_attempt_at=None
         )
-    return [StepResult(Event.DONE, "accepted")]
+    return StepResult(Event.DONE, "accepted")
 
 
 @contextmanager
