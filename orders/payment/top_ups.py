@@ -32,13 +32,15 @@ def start(
 
     def begin() -> StartedPayment:
         card_limits.check(card_limits.lock_and_count([payer]), payer)
-        payment = payment_states.start_top_up(
+        payment = payment_states.new_payment(
             account_id=account_id,
-            amount=amount,
+            card_amount=amount,
+            currency=settings.CURRENCY,
             token=token,
             at=clock.now(),
             api_key_id=payer.key_id if payer else None,
         )
+        payment_states.insert_payments([payment])
         saga, lines = store.new_saga(
             type_name=NAME, subject_id=payment.id, give_up_seconds=settings.PAYMENT_GIVE_UP_SECONDS
         )

@@ -98,6 +98,7 @@ class SagaRow:
     subject_id: UUID
     about_id: UUID | None
     request_id: str
+    traceparent: str
     state: str
     direction: str
     attempts: int
@@ -283,10 +284,15 @@ class SagaRun:
     result: StepResult | None = None
     is_found: bool = False
     is_recovered: bool = False
-    # The trace of the task that brought the saga; once it is read, the one in which the saga continues.
+    # The trace of the task that brought the saga.
     traceparent: str = field(default_factory=tracing.traceparent)
-    is_trace_read: bool = False
     accepted: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def origin(self) -> str:
+        """The trace in which the saga continues: that of its request, though a task may be of several."""
+        began = self.saga.traceparent if self.saga else self.traceparent
+        return self.traceparent if self.traceparent.split("-")[1:2] == began.split("-")[1:2] else began
 
     def result_for(self, saga: SagaRow) -> StepResult | None:
         """The result, if it is one of what the saga does next."""

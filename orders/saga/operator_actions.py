@@ -104,7 +104,7 @@ def force_compensate(*, saga_id: UUID, reason: str, by: ActorContext) -> Saga | 
             saga.start_compensation("forced", operator_texts.COMPENSATED_DETAIL)
             return "saga.turned_round"
         is_stuck = saga.state == Saga.State.STUCK
-        return _force_or_ask(saga, answer, reason=reason.strip()) if is_stuck else ""
+        return _force(saga, answer, reason=reason.strip()) if is_stuck else ""
 
     return _act_while_unleased(saga_id, decide, reason=reason, by=by)
 
@@ -129,7 +129,7 @@ def force_complete(*, saga_id: UUID, reason: str, by: ActorContext, reference: s
             if saga.state == Saga.State.COMPENSATED:
                 text = gettext("The saga is compensated, which is final.")
             raise Rejected(text, code="saga_being_undone")
-        return _force_or_ask(saga, answer, reason=reason.strip(), reference=reference)
+        return _force(saga, answer, reason=reason.strip(), reference=reference)
 
     return _act_while_unleased(saga_id, decide, reason=reason, by=by)
 
@@ -177,15 +177,17 @@ def _act(saga_id: UUID, decide: Decide, *, reason: str, noted: Mapping[str, Any]
     if decided:
         _resume(saga)
         store.save([saga])
-        after, forced = {"state": str(saga.state), "direction": saga.direction}, step and decided == FORCED
+        after, reference = {"state": str(saga.state), "direction": saga.direction}, ""
+        if step and decided == FORCED:
+            after["step"], reference = step.name, saga.final[step.name, saga.direction].reference
         journal.note(
             what=decided,
             subject=f"{saga.kind} {saga.subject_id}",
             order_id=saga.about_id,
             before=before,
-            after={**after, **({"step": step.name} if step and forced else {}), **noted},
+            after={**after, **noted},
             detail=reason,
-            reference=saga.final[step.name, before["direction"]].reference if step and forced else "",
+            reference=reference,
             is_internal=True,
         )
     return Saga.objects.get(id=saga_id)
@@ -214,27 +216,12 @@ def _stuck_at(saga_id: UUID) -> tuple[SagaRow, OutsideStep | None]:
     return saga, step if isinstance(step, OutsideStep) and saga.state == Saga.State.STUCK else None
 
 
-def _force_or_ask(
-    saga: SagaRow, answer: Answer | None, *, reason: str, reference: str = ""
+def _force(
+    saga: SagaRow, answer: Answer | None, *, reason: str, reference: str = "", is_approved: bool = False
 ) -> str | Approval:
-    step, result = _confirmed_step(saga, answer)
-    if result.event != Event.FORCED:
-        subject = f"{saga.kind} {saga.subject_id}"
-        asked = {"saga": str(saga.id), "step": step.name, "direction": saga.direction, "reference": reference}
-        # The saga's lock keeps those who ask at once apart.
-        return approvals.waiting(kind=FORCE, subject=subject, arguments=asked) or approvals.ask(
-            kind=FORCE,
-            subject=subject,
-            arguments=asked,
-            reason=reason,
-            account_id=saga.parent and saga.parent.account_id,
-        )
-    _force_step(saga, step, result)
-    return FORCED
-
-
-def _confirmed_step(saga: SagaRow, answer: Answer | None) -> tuple[OutsideStep, StepResult]:
-    """The outside step at which the locked saga is stuck, and the answer about it if nothing has changed."""
+    """Record the outside step at which the locked saga is stuck, as the other system answered; if that can't
+    tell, once it is approved. Returns the journal's name of it, or the approval that is asked for.
+    """
     step = saga.next_step
     if step is None:
         text = gettext("All steps are done and only the saga's end is not recorded: retry the saga.")
@@ -250,33 +237,49 @@ def _confirmed_step(saga: SagaRow, answer: Answer | None) -> tuple[OutsideStep, 
     if (
         answer is None
         or answer.step != step.name
-        or (step.look_up is not None and step.look_up.expect(saga) != answer.expected)
+        or (step.look_up and step.look_up.expect(saga) != answer.expected)
     ):
         raise Rejected(str(operator_texts.CHANGED), code="saga_changed")
-    return step, answer.result
+    result = answer.result
+    if result.event != Event.FORCED and not is_approved:
+        asked: dict[str, Any] = {
+            "kind": FORCE,
+            "subject": f"{saga.kind} {saga.subject_id}",
+            "arguments": {
+                "saga": str(saga.id),
+                "step": step.name,
+                "direction": saga.direction,
+                "reference": reference,
+            },
+        }
+        account_id = saga.parent and saga.parent.account_id
+        # The saga's lock keeps those who ask at once apart.
+        return approvals.waiting(**asked) or approvals.ask(**asked, reason=reason, account_id=account_id)
+    if result.event != Event.FORCED:
+        detail, reference = operator_texts.FORCED_DETAIL, reference or result.reference
+        result = replace(result, event=Event.FORCED, detail=detail, reference=reference)
+    lines = [SagaLogLine(saga, step.name, saga.direction, result)]
+    if saga.direction == UNDO and (step.name, DO) not in saga.final:
+        lines.insert(0, SagaLogLine(saga, step.name, DO, NEVER_RAN))
+    store.write_lines(lines, at=clock.now())
+    saga.final |= {(line.step, line.direction): line.result for line in lines}
+    if saga.direction == DO and step.on_result:
+        step.on_result(saga, result)
+    if saga.direction == DO and step not in saga.type.reversible:
+        saga.change(is_irreversible=True)
+    return FORCED
 
 
 def _prepare_approved(approval: Approval) -> Callable[[], str]:
     """Ask the other system once more: if it can tell by now, what it says is recorded, or refuses the act."""
     asked = approval.arguments
-    saga_id = UUID(asked["saga"])
-    answer = _ask_other_system(saga_id, asked["direction"], reference=asked["reference"])
+    saga_id, reference = UUID(asked["saga"]), asked["reference"]
+    answer = _ask_other_system(saga_id, asked["direction"], reference=reference)
 
-    def decide(saga: SagaRow) -> str:
-        if saga.direction != asked["direction"]:
+    def decide(saga: SagaRow) -> str | Approval:
+        if saga.direction != asked["direction"] or (answer and answer.step != asked["step"]):
             raise Rejected(str(operator_texts.CHANGED), code="saga_changed")
-        step, result = _confirmed_step(saga, answer)
-        if step.name != asked["step"]:
-            raise Rejected(str(operator_texts.CHANGED), code="saga_changed")
-        if result.event != Event.FORCED:
-            result = replace(
-                result,
-                event=Event.FORCED,
-                detail=operator_texts.FORCED_DETAIL,
-                reference=asked["reference"] or result.reference,
-            )
-        _force_step(saga, step, result)
-        return FORCED
+        return _force(saga, answer, reason=approval.reason, reference=reference, is_approved=True)
 
     def do() -> str:
         _act(saga_id, decide, reason=approval.reason, noted=approvals.persons(approval))
@@ -317,30 +320,15 @@ def _resume(saga: SagaRow) -> None:
     )
 
 
-def _force_step(saga: SagaRow, step: OutsideStep, result: StepResult) -> None:
-    """Write the final line of a step that an operator confirms, and what follows from it."""
-    lines = [SagaLogLine(saga, step.name, saga.direction, result)]
-    if saga.direction == UNDO and (step.name, DO) not in saga.final:
-        lines.insert(0, SagaLogLine(saga, step.name, DO, NEVER_RAN))
-    store.write_lines(lines, at=clock.now())
-    saga.final |= {(line.step, line.direction): line.result for line in lines}
-    if saga.direction == DO and step.on_result:
-        step.on_result(saga, result)
-    if saga.direction == DO and step not in saga.type.reversible:
-        saga.change(is_irreversible=True)
-
-
 def _assert_reversible(saga: SagaRow) -> None:
     """Raise `Rejected`, with what to do instead, if the saga is past its point of no return."""
-    steps = saga.type.reversible
-    if steps and not saga.is_irreversible and saga.state in UNFINISHED:
+    if saga.type.reversible and not saga.is_irreversible and saga.state in UNFINISHED:
         return
-    if not steps:
+    text = gettext("This %(saga)s can't be compensated any more; the points are in the wallet.")
+    if not saga.type.reversible:
         text = gettext(
             "This %(saga)s can't be compensated any more; it must complete: retry it, or complete its step."
         )
     elif saga.about_id:
         text = gettext("This %(saga)s can't be compensated any more; refund order %(order)s instead.")
-    else:
-        text = gettext("This %(saga)s can't be compensated any more; the points are in the wallet.")
     raise Rejected(text % {"saga": saga.kind, "order": saga.about_id}, code="saga_not_reversible")
