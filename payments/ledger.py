@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from itertools import islice, zip_longest
+from typing import Protocol
 from uuid import UUID
 
 from django.contrib.auth import get_user_model
@@ -30,7 +31,6 @@ from payments.models import (
     Payment,
     Transfer,
 )
-from payments.payment_states import Payable
 from shop import clock
 from shop.db import bulk_sql, open_transaction
 from shop.errors import NotFound, Rejected
@@ -42,6 +42,21 @@ Kind = Transfer.Kind
 # Each row goes through the cases one by one, so the cost grows with the square of their number.
 WALLETS_PER_STATEMENT = 500
 NO_REFERENCES: Mapping[UUID, UUID] = {}
+
+
+class Payable(Protocol):
+    """The part of an order that its payments and transfers read."""
+
+    @property
+    def id(self) -> UUID: ...
+    @property
+    def account_id(self) -> int: ...
+    @property
+    def points_amount(self) -> int: ...
+    @property
+    def card_amount(self) -> int: ...
+    @property
+    def currency(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,14 +6,14 @@ payment now has the requested state.
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.conf import settings
 from django.db import connection
 from django.db.models import F, Model, Q
 from uuid_utils.compat import uuid7
 
+from payments.ledger import Payable
 from payments.models import Payment
 from shop import clock
 from shop.db import bulk_sql, open_transaction
@@ -39,21 +39,6 @@ charge_reference = CASE id{cases} END WHERE id IN ({ids}) AND status IN ({source
 """
 
 
-class Payable(Protocol):
-    """The part of an order that a payment reads."""
-
-    @property
-    def id(self) -> UUID: ...
-    @property
-    def account_id(self) -> int: ...
-    @property
-    def points_amount(self) -> int: ...
-    @property
-    def card_amount(self) -> int: ...
-    @property
-    def currency(self) -> str: ...
-
-
 class Chargeable(NamedTuple):
     """The columns of a payment that a charge needs."""
 
@@ -72,51 +57,19 @@ def read_chargeable(payment_ids: Collection[UUID]) -> dict[UUID, Chargeable]:
     return {row[0]: Chargeable(*row) for row in found}
 
 
-def new_payment(
-    *,
-    order: Payable,
-    token: str,
-    at: datetime,
-    keep_on_decline: bool = False,
-    number: int = 1,
-    api_key_id: int | None = None,
-) -> Payment:
-    """An unsaved payment of an order, its `number` 1 or more; `insert_payments` writes it."""
-    return _build_payment(
-        number=number,
-        api_key_id=api_key_id,
-        keep_on_decline=keep_on_decline,
-        order_id=order.id,
-        account_id=order.account_id,
-        points_amount=order.points_amount,
-        card_amount=order.card_amount,
-        currency=order.currency,
-        token=token,
-        at=at,
-    )
+def new_payment(*, at: datetime, order: Payable | None = None, **fields: Any) -> Payment:
+    """An unsaved payment of an order, or without one a top-up; `insert_payments` writes it."""
+    if order:
+        copied = ("account_id", "points_amount", "card_amount", "currency")
+        fields |= {"order_id": order.id} | {name: getattr(order, name) for name in copied}
+    payment_id = uuid7()
+    return Payment(id=payment_id, charge_key=f"payment-{payment_id}", created_at=at, **fields)
 
 
 def insert_payments(payments: Sequence[Payment]) -> None:
     """Insert these new payments, by one statement."""
     open_transaction.assert_inside()
     bulk_sql.insert_objects(payments)
-
-
-def start_top_up(
-    *, account_id: int, amount: int, token: str, at: datetime, api_key_id: int | None = None
-) -> Payment:
-    """Insert a pending payment for points in the account's wallet."""
-    open_transaction.assert_inside()
-    payment = _build_payment(
-        account_id=account_id,
-        api_key_id=api_key_id,
-        card_amount=amount,
-        currency=settings.CURRENCY,
-        token=token,
-        at=at,
-    )
-    payment.save(force_insert=True)
-    return payment
 
 
 def mark_in_doubt(payment_id: UUID) -> bool:
@@ -268,8 +221,3 @@ def _transition(payment_id: UUID, *, to: str, **fields: Any) -> bool:
 def _source_states(to: str) -> list[str]:
     """The states from which a payment may change to this one."""
     return [str(status) for status, targets in TRANSITIONS.items() if to in targets]
-
-
-def _build_payment(*, at: datetime, **fields: Any) -> Payment:
-    payment_id = uuid7()
-    return Payment(id=payment_id, charge_key=f"payment-{payment_id}", created_at=at, **fields)

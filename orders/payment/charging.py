@@ -16,7 +16,7 @@ from django.utils.translation import gettext_noop
 
 from orders.models import Saga
 from orders.payment import gateway_facts
-from orders.saga import log
+from orders.saga import store
 from orders.saga.definitions import (
     ACTION_EXPIRED,
     APPLIED,
@@ -24,15 +24,15 @@ from orders.saga.definitions import (
     GAVE_UP,
     UNDO,
     Attempt,
+    Call,
     Event,
     LookUp,
-    OutsideCall,
     OutsideStep,
     RequiredAction,
     SagaRow,
     StepResult,
 )
-from orders.saga.log import SagaLogLine
+from orders.saga.store import SagaLogLine
 from payments import gateways, metrics, payment_states
 from payments.gateways import gateway
 from payments.gateways.contract import GatewayResult
@@ -60,22 +60,19 @@ class StartedPayment:
     log: list[SagaLogLine]
 
 
-def charge(attempts: Sequence[Attempt]) -> list[OutsideCall]:
-    """The calls that charge the cards or look up earlier attempts: one each, without the database."""
+def charge(attempts: Sequence[Attempt]) -> list[Call]:
+    """The calls that charge the cards or look up earlier attempts."""
     payments = _payments(attempts)
-    return [
-        OutsideCall([attempt.saga], partial(_charge_once, payments[attempt.saga.subject_id], attempt))
-        for attempt in attempts
-    ]
+    return [partial(_charge_once, payments[attempt.saga.subject_id], attempt) for attempt in attempts]
 
 
-def cancel_or_refund(attempts: Sequence[Attempt]) -> list[OutsideCall]:
+def cancel_or_refund(attempts: Sequence[Attempt]) -> list[Call]:
     """The calls that undo charges: cancel by key what is unknown, refund what succeeded."""
-    payments, calls = _payments(attempts), []
+    payments, calls = _payments(attempts), list[Call]()
     for saga in [attempt.saga for attempt in attempts]:
         payment = payments[saga.subject_id]
-        key = log.unused_key(saga, NAME, f"{payment.charge_key}:refund")
-        calls.append(OutsideCall([saga], partial(_cancel_or_refund, payment, charge_reference(saga), key)))
+        key = store.unused_key(saga, NAME, f"{payment.charge_key}:refund")
+        calls.append(partial(_cancel_or_refund, payment, charge_reference(saga), key))
     return calls
 
 
@@ -162,13 +159,13 @@ def _payments(attempts: Sequence[Attempt]) -> dict[UUID, Chargeable]:
     return payment_states.read_chargeable([attempt.saga.subject_id for attempt in attempts])
 
 
-def _charge_once(payment: Chargeable, attempt: Attempt) -> list[StepResult]:
+def _charge_once(payment: Chargeable, attempt: Attempt) -> StepResult:
     if attempt.is_repeat:
         found = gateway().find(key=payment.charge_key)
         if found.status != "absent":
-            return [_to_step_result(found, payment)]
+            return _to_step_result(found, payment)
     if attempt.is_overdue:
-        return [NOT_STARTED]
+        return NOT_STARTED
     charged = gateway().charge(
         key=payment.charge_key,
         token=payment.token,
@@ -176,18 +173,18 @@ def _charge_once(payment: Chargeable, attempt: Attempt) -> list[StepResult]:
         currency=payment.currency,
         order_id=payment.order_id,
     )
-    return [_to_step_result(charged, payment)]
+    return _to_step_result(charged, payment)
 
 
-def _cancel_or_refund(payment: Chargeable, reference: str, refund_key: str) -> list[StepResult]:
+def _cancel_or_refund(payment: Chargeable, reference: str, refund_key: str) -> StepResult:
     if not reference:
         cancelled = _cancel_charge(payment.charge_key)
         if cancelled.status in ("cancelled", "declined", "absent"):
-            return [StepResult(Event.DONE, gateway_facts.NOT_CHARGED, reference=cancelled.reference)]
+            return StepResult(Event.DONE, gateway_facts.NOT_CHARGED, reference=cancelled.reference)
         if cancelled.status == "pending":
-            return [_to_step_result(cancelled, payment)]
+            return _to_step_result(cancelled, payment)
         if cancelled.status != "succeeded":
-            return [StepResult(Event.FAILED, f"cancel: {cancelled.status} {cancelled.failure_detail}")]
+            return StepResult(Event.FAILED, f"cancel: {cancelled.status} {cancelled.failure_detail}")
         reference = cancelled.reference
     refunded = gateways.refund_rest(
         key=refund_key,
@@ -196,11 +193,11 @@ def _cancel_or_refund(payment: Chargeable, reference: str, refund_key: str) -> l
         amount=payment.card_amount,
     )
     if refunded.status == "pending":
-        return [_to_step_result(refunded, payment)]
+        return _to_step_result(refunded, payment)
     if refunded.status != "succeeded":
         detail = f"refund: {refunded.status} {refunded.failure_detail}"
-        return [StepResult(Event.FAILED, detail, reference=refunded.reference)]
-    return [StepResult(Event.DONE, gateway_facts.REFUNDED, reference=refunded.reference)]
+        return StepResult(Event.FAILED, detail, reference=refunded.reference)
+    return StepResult(Event.DONE, gateway_facts.REFUNDED, reference=refunded.reference)
 
 
 def _cancel_charge(key: str) -> GatewayResult:

@@ -7,7 +7,7 @@ from django.conf import settings
 
 from orders.models import Refund, Saga
 from orders.payment import gateway_bookings
-from orders.saga import executor, recovery
+from orders.saga import run, store
 from orders.saga.definitions import SAGA_TYPES, UNFINISHED
 from payments import payment_states, webhooks
 from payments.gateways import gateway
@@ -103,8 +103,8 @@ def _advance_sagas_now(payment: Payment) -> None:
     sagas = Saga.objects.filter(kind__in=SAGA_TYPES, subject_id__in=subjects, state__in=UNFINISHED)
     for saga_id in list(sagas.values_list("id", flat=True)):
         # If this process crashes now, recovery finds the saga due.
-        recovery.make_due(saga_id)
-        executor.process_executor().accept([saga_id], seconds=ACCEPT_SECONDS)
+        store.make_due(saga_id)
+        run.process_executor().accept([saga_id], seconds=ACCEPT_SECONDS)
 
 
 def _wait_until_settled(payment: Payment) -> None:

@@ -15,7 +15,7 @@ from django.utils.translation import gettext, gettext_noop
 
 from orders.models import Saga
 from orders.payment import gateway_bookings
-from orders.saga import recovery
+from orders.saga import store
 from orders.saga.definitions import SAGA_TYPES, UNFINISHED
 from payments.gateways import gateway
 from payments.gateways.contract import GatewayResult
@@ -98,7 +98,7 @@ def look_up(*, payment_id: UUID, reason: str, keyed: KeyedCall) -> Lookup | Repl
 
     outcome = recorded_answers.run_once(keyed, record)
     for saga_id in saga_ids:
-        recovery.make_due(saga_id)
+        store.make_due(saga_id)
     return outcome
 
 

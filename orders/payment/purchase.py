@@ -29,7 +29,7 @@ from orders.order_states import LockedOrder, NewOrder
 from orders.payment import card_limits, charging
 from orders.payment.card_limits import Payer
 from orders.payment.charging import StartedPayment
-from orders.saga import log
+from orders.saga import store
 from orders.saga.definitions import (
     SAGA_TYPES,
     Event,
@@ -105,7 +105,7 @@ def new_purchase(
         "debit_balance": not order.points_amount,
         charging.NAME: not order.card_amount,
     }
-    saga, lines = log.new_saga(
+    saga, lines = store.new_saga(
         type_name=NAME,
         subject_id=payment.id,
         about_id=order.id,
@@ -120,7 +120,7 @@ def new_purchase(
 def insert_purchases(purchases: Sequence[StartedPayment]) -> None:
     if purchases:
         payment_states.insert_payments([purchase.payment for purchase in purchases])
-        log.insert_sagas([(purchase.saga, purchase.log) for purchase in purchases])
+        store.insert_sagas([(purchase.saga, purchase.log) for purchase in purchases])
 
 
 def _check_payable(order: Order, token: str, earlier: int) -> None:
@@ -255,7 +255,7 @@ SAGA_TYPES[NAME] = SagaType(
         ),
         LocalStep("debit_balance", do=_debit_points, undo=_credit_points),
         charging.STEP,
-        LocalStep("settle", do=_settle, notifies=True),
+        LocalStep("settle", do=_settle),
     ),
     lock=_lock,
     on_compensated=_mark_failed,

@@ -22,17 +22,17 @@ from orders.models import Refund, Saga
 from orders.order_states import LockedOrder
 from orders.payment import gateway_bookings, gateway_facts, refund_records
 from orders.payment.gateway_facts import ExpectedCharge
-from orders.saga import log, operator_texts
+from orders.saga import operator_texts, store
 from orders.saga.definitions import (
     APPLIED,
     DO,
     NOT_KNOWN,
     SAGA_TYPES,
     Attempt,
+    Call,
     Event,
     LocalStep,
     LookUp,
-    OutsideCall,
     OutsideStep,
     SagaRow,
     SagaType,
@@ -73,7 +73,7 @@ class Expected(NamedTuple):
 def refund_key(refund: Refund) -> str:
     """The gateway's idempotency key for the refund of the card amount: another amount needs another key.
 
-    A refund that failed there needs another one as well, once an operator retries it (`log.unused_key`).
+    A refund that failed there needs another one as well, once an operator retries it (`store.unused_key`).
     """
     return f"refund-{refund.id}-{refund.card_amount}" if refund.is_reduced else f"refund-{refund.id}"
 
@@ -86,19 +86,17 @@ def _lock(sagas: Sequence[SagaRow], skip_locked: bool) -> dict[UUID, LockedOrder
     return {saga_id: order for saga_id, order in found.items() if order}
 
 
-def _refund_cards(attempts: Sequence[Attempt]) -> list[OutsideCall]:
+def _refund_cards(attempts: Sequence[Attempt]) -> list[Call]:
     refunds = Refund.objects.in_bulk([attempt.saga.subject_id for attempt in attempts])
     order_ids = [refund.order_id for refund in refunds.values()]
     paid = Payment.objects.filter(order_id__in=order_ids, status=Payment.Status.SUCCEEDED)
     payments = {payment.order_id: payment for payment in paid}
-    calls = []
+    calls = list[Call]()
     for saga in [attempt.saga for attempt in attempts]:
         refund = refunds[saga.subject_id]
-        key = log.unused_key(saga, REFUND_CARD, refund_key(refund))
+        key = store.unused_key(saga, REFUND_CARD, refund_key(refund))
         stuck = _read(saga) if saga.state == Saga.State.STUCK else None
-        calls.append(
-            OutsideCall([saga], partial(_refund_card, refund, payments[refund.order_id], key, stuck))
-        )
+        calls.append(partial(_refund_card, refund, payments[refund.order_id], key, stuck))
     return calls
 
 
@@ -110,10 +108,10 @@ def _read(saga: SagaRow) -> Expected:
     refund = Refund.objects.get(id=saga.subject_id)
     others = Refund.objects.filter(order_id=refund.order_id).exclude(id=refund.id).in_bulk()
     sagas = list(Saga.objects.filter(kind=NAME, subject_id__in=others).order_by("id"))
-    final = log.final_results([one.id for one in sagas])
+    final = store.final_results([one.id for one in sagas])
     events = {one.subject_id: final[one.id].get((REFUND_CARD, DO), NOT_KNOWN).event for one in sagas}
     unsettled = {id for id in events if others[id].status in refund_records.UNSETTLED}
-    retries = JournalLine.objects.filter(subject=f"{NAME} {refund.id}", what=log.RETRIED)
+    retries = JournalLine.objects.filter(subject=f"{NAME} {refund.id}", what=store.RETRIED)
     accepted = [(line or {}).get(BY_HAND, 0) for line in retries.values_list("after", flat=True)]
     return Expected(
         charge,
@@ -122,7 +120,7 @@ def _read(saga: SagaRow) -> Expected:
         + sum(others[id].card_amount for id in unsettled if events[id] in APPLIED),
         made_amount=sum(others[id].card_amount for id, event in events.items() if event == Event.DONE),
         other_keys=tuple(
-            log.unused_key(one, REFUND_CARD, refund_key(others[one.subject_id]))
+            store.unused_key(one, REFUND_CARD, refund_key(others[one.subject_id]))
             for one in sagas
             if events[one.subject_id] == Event.FAILED
         ),
@@ -190,20 +188,20 @@ def _described(result: GatewayResult) -> str:
     return " ".join(f"{result.status} {result.failure_code} {result.failure_detail}".split())
 
 
-def _refund_card(refund: Refund, payment: Payment, key: str, stuck: Expected | None) -> list[StepResult]:
+def _refund_card(refund: Refund, payment: Payment, key: str, stuck: Expected | None) -> StepResult:
     if not refund.card_amount:
-        return [StepResult(Event.DONE, gettext_noop("The gateway has given it back already."))]
+        return StepResult(Event.DONE, gettext_noop("The gateway has given it back already."))
     if stuck and (reason := _why_not_to_repeat(stuck, payment.charge_reference, key)):
-        return [StepResult(Event.FAILED, reason)]
+        return StepResult(Event.FAILED, reason)
     result = gateway().refund(key=key, charge_reference=payment.charge_reference, amount=refund.card_amount)
     match result.status:
         case "succeeded":
-            return [StepResult(Event.DONE, f"{refund.card_amount} refunded", reference=result.reference)]
+            return StepResult(Event.DONE, f"{refund.card_amount} refunded", reference=result.reference)
         case "pending":
-            return [StepResult(Event.PENDING, gateway_facts.WORKING, reference=result.reference)]
+            return StepResult(Event.PENDING, gateway_facts.WORKING, reference=result.reference)
     exceeds = result.failure_code == "refund_exceeds_charge"
     found = gateway().find(key=payment.charge_key) if exceeds else None
-    return [StepResult(Event.FAILED, _described(result), reference=result.reference, answer=found)]
+    return StepResult(Event.FAILED, _described(result), reference=result.reference, answer=found)
 
 
 def _fit_to_charge(saga: SagaRow, result: StepResult) -> None:

@@ -17,7 +17,7 @@ from inventory.reservations import Line
 from orders import order_events, order_states, pricing
 from orders.models import Order, OrderLine, Refund, RefundLine
 from orders.payment import refund_records, refund_saga
-from orders.saga import log
+from orders.saga import store
 from payments import disputes
 from payments.models import Payment
 from shop import clock
@@ -86,7 +86,7 @@ def start_refund(
         if expected is not None:
             _assert_as_expected(expected, _to_preview(refund, refund_lines), currency=order.currency)
         refund_records.record(order, refund, refund_lines)
-        saga, started = log.new_saga(
+        saga, started = store.new_saga(
             type_name=refund_saga.NAME,
             subject_id=refund.id,
             about_id=order.id,
@@ -94,7 +94,7 @@ def start_refund(
             skipped=[] if refund.card_amount else [refund_saga.REFUND_CARD],
         )
         order_events.note_refund_requested(order, refund, refund_lines)
-        log.insert_sagas([(saga, started)])
+        store.insert_sagas([(saga, started)])
         return StartedRefund(refund, refund_lines, saga.id)
 
     return recorded_answers.run_once(keyed, start, reference=lambda started_refund: started_refund.refund.id)

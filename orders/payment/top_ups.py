@@ -9,7 +9,7 @@ from orders.models import Saga
 from orders.payment import card_limits, charging
 from orders.payment.card_limits import Payer
 from orders.payment.charging import StartedPayment
-from orders.saga import log
+from orders.saga import store
 from orders.saga.definitions import SAGA_TYPES, LocalStep, SagaRow, SagaType
 from payments import ledger, payment_states
 from payments.models import Payment
@@ -32,17 +32,19 @@ def start(
 
     def begin() -> StartedPayment:
         card_limits.check(card_limits.lock_and_count([payer]), payer)
-        payment = payment_states.start_top_up(
+        payment = payment_states.new_payment(
             account_id=account_id,
-            amount=amount,
+            card_amount=amount,
+            currency=settings.CURRENCY,
             token=token,
             at=clock.now(),
             api_key_id=payer.key_id if payer else None,
         )
-        saga, lines = log.new_saga(
+        payment_states.insert_payments([payment])
+        saga, lines = store.new_saga(
             type_name=NAME, subject_id=payment.id, give_up_seconds=settings.PAYMENT_GIVE_UP_SECONDS
         )
-        log.insert_sagas([(saga, lines)])
+        store.insert_sagas([(saga, lines)])
         return StartedPayment(payment, saga, lines)
 
     ledger.open_wallet(account_id)
@@ -63,17 +65,16 @@ def _lock(sagas: Sequence[SagaRow], skip_locked: bool) -> dict[UUID, Payment]:
 
 def _credit_wallets(sagas: Sequence[SagaRow]) -> list[str | Rejected]:
     payments: list[Payment] = [saga.parent for saga in sagas]
-    ledger.credit_top_ups(payments, by=[log.acting_for(saga) for saga in sagas], is_locked=True)
+    ledger.credit_top_ups(payments, by=[store.acting_for(saga) for saga in sagas], is_locked=True)
     charging.mark_paid(sagas, at=clock.now())
     return [f"{payment.card_amount} points credited" for payment in payments]
 
 
 SAGA_TYPES[NAME] = SagaType(
     name=NAME,
-    steps=(charging.STEP, LocalStep("credit_wallet", do=_credit_wallets, notifies=True)),
+    steps=(charging.STEP, LocalStep("credit_wallet", do=_credit_wallets)),
     lock=_lock,
     on_compensated=charging.mark_ended,
     notify=charging.notify,
-    notifies_attempts=True,
     on_stuck=charging.mark_stuck,
 )

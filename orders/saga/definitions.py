@@ -1,11 +1,11 @@
-"""The parts of a saga: its row, its type and steps, the result of an attempt at a step, its run.
+"""What a saga is made of: its row, its type and steps, and the results of attempts at them.
 
-All functions of a step take many sagas at once; a single saga is a sequence of one.
+The functions of a local step take many sagas at once; a single saga is a sequence of one.
 """
 
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from datetime import datetime
 from itertools import takewhile
 from typing import Any
@@ -61,15 +61,17 @@ class StepResult:
 
 # Of another system that can't be asked, or can't tell.
 NOT_KNOWN = StepResult(Event.FAILED)
-# What the executor itself gives: for errors, for lost leases, and past the deadline.
+# What the engine itself gives: for errors, for lost leases, past the deadline, and where nothing was done.
 WITHOUT_PARENT = StepResult(Event.FAILED, gettext_noop("The saga's order or payment is missing."))
 LEASE_LOST = StepResult(Event.FAILED, gettext_noop("The worker stopped before it recorded a result."))
 OUTCOME_UNKNOWN = (GAVE_UP, gettext_noop("The outcome stayed unknown until the deadline."))
 NOT_CONFIRMED = (ACTION_EXPIRED, gettext_noop("The payment was not confirmed in time."))
 TOO_LATE = (GAVE_UP, gettext_noop("The deadline passed before it was tried."))
+NEVER_RAN, SKIPPED = StepResult(Event.VOID), StepResult(Event.SKIPPED)
 
 
 def refusal_or_failure(error: Exception) -> StepResult:
+    """The result of a local step that raised this."""
     if isinstance(error, Rejected | Invalid | NotFound):
         return StepResult(Event.REFUSED, str(error), code=error.code)
     return unexpected_failure(error)
@@ -79,18 +81,16 @@ def unexpected_failure(error: Exception) -> StepResult:
     return StepResult(Event.FAILED, f"{type(error).__name__}: {error}")
 
 
-KNOWN_TO_BATCHES = ("final", "parent", "result", "has_lost_lease")
-
-
 FinalResults = dict[tuple[str, str], StepResult]
 
 
 @dataclass(slots=True, eq=False)
 class SagaRow:
-    """A saga as the executor reads and changes it: the columns of its row, and what a batch knows of it.
+    """A saga as the engine reads and changes it: columns of its row, and what a transaction knows of it.
 
-    `final` has its final results, `parent` the row that its type's `lock` has locked, `result` what is to be
-    recorded of its next step. `has_lost_lease`: the lease of a worker has lapsed, which may have made a call.
+    `final` has its final results by step and direction, `parent` the row that its type's `lock` has locked,
+    `result` what is to be recorded of its next step, `changes` the columns to save. `has_lost_lease`: the
+    lease of a worker has lapsed, which may have made a call.
     """
 
     id: UUID
@@ -98,6 +98,7 @@ class SagaRow:
     subject_id: UUID
     about_id: UUID | None
     request_id: str
+    traceparent: str
     state: str
     direction: str
     attempts: int
@@ -112,6 +113,7 @@ class SagaRow:
     parent: Any = None
     result: StepResult | None = None
     has_lost_lease: bool = False
+    changes: dict[str, Any] = field(default_factory=dict)
 
     @property
     def type(self) -> "SagaType":
@@ -122,6 +124,16 @@ class SagaRow:
         done = [step for step, direction in self.final if direction == self.direction]
         return self.type.next_step(self.direction, done, is_irreversible=self.is_irreversible)
 
+    def change(self, **columns: Any) -> None:
+        """Change columns; `orders.saga.store.save` writes them."""
+        self.changes |= columns
+        for name in columns.keys() & SAGA_COLUMNS:
+            setattr(self, name, columns[name])
+
+    def start_compensation(self, code: str, detail: str) -> None:
+        """Turn the saga to compensation, because of `code`."""
+        self.change(direction=UNDO, failure_code=code[:64] or "refused", failure_detail=detail[:255])
+
     def can_compensate(self, step: "Step") -> bool:
         return self.direction == DO and not self.is_irreversible and step in self.type.reversible
 
@@ -131,7 +143,7 @@ class SagaRow:
         return isinstance(step, OutsideStep) and (self.has_lost_lease or is_open)
 
 
-SAGA_COLUMNS = tuple(column.name for column in fields(SagaRow) if column.name not in KNOWN_TO_BATCHES)
+SAGA_COLUMNS = tuple(each.name for each in fields(SagaRow) if each.default is each.default_factory is MISSING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,14 +153,12 @@ class LocalStep:
 
     `do` returns a detail for the log, or the refusal that starts the compensation; it writes nothing for a
     saga that it refuses. `undo` returns a detail, or the result where that is not `done`. A step without
-    `undo` is the point of no return: it and those after it are only retried. `notifies`: the type's `notify`
-    is called once `do` is durable.
+    `undo` is the point of no return: it and those after it are only retried.
     """
 
     name: str
     do: Callable[[Sequence[SagaRow]], Sequence[str | Rejected]]
     undo: Callable[[Sequence[SagaRow]], Sequence[str | StepResult]] | None = None
-    notifies: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,16 +177,10 @@ class Attempt:
         return self.is_repeat or self.saga.direction == UNDO
 
 
-@dataclass(frozen=True, slots=True)
-class OutsideCall:
-    """One exchange with another system for some sagas. `make` blocks, and returns a result for each."""
-
-    sagas: Sequence[SagaRow]
-    make: Callable[[], Sequence[StepResult]]
-
-
-# Reads from the database what the calls need; the calls themselves are made later, without a transaction.
-PrepareCalls = Callable[[Sequence[Attempt]], Sequence[OutsideCall]]
+Call = Callable[[], StepResult]
+"""An exchange with another system for a saga. It blocks, and uses no database."""
+PrepareCalls = Callable[[Sequence[Attempt]], Sequence[Call]]
+"""Reads from the database what the calls need, and returns one for each attempt, in their order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,16 +227,15 @@ class SagaType:
     `lock` locks the rows that precede sagas in the lock order, and returns them by the ids of the sagas: of
     all of them, or with `skip_locked` of those that no other transaction holds. The hooks `on_…` run in the
     transaction that changes the saga: when it ends compensated, when it starts to need an operator, and when
-    an operator resumes it. `notify` runs after the commit of a step that `notifies`, of a compensation, of a
-    step that waits for a person, and with `notifies_attempts` of an attempt without a final result.
+    an operator resumes it. `notify` runs after the commits of which requests that wait for a saga must know:
+    its point of no return, its end, an attempt without a final result, a step that waits for a person.
     """
 
     name: str
     steps: tuple[Step, ...]
     lock: Callable[[Sequence[SagaRow], bool], Mapping[UUID, Any]]
     on_compensated: Callable[[Sequence[SagaRow]], None] = _do_nothing
-    notify: Callable[[Sequence[SagaRow]], None] = _do_nothing
-    notifies_attempts: bool = False
+    notify: Callable[[Sequence[SagaRow]], None] | None = None
     on_stuck: Callable[[Sequence[SagaRow]], None] = _do_nothing
     on_resumed: Callable[[Sequence[SagaRow]], None] = _do_nothing
     # Whether sagas of this type share transactions. Those of different types never do, for the lock order.
@@ -269,7 +272,8 @@ class SagaRun:
 
     `saga` is its row after the last batch, None before the first. `result` is to be recorded: that of a call
     of `step` in `direction` or, without a `step`, what a single batch raised. `is_found`: the executor found
-    the saga by polling. `accepted` is set after its first batch, or once there is nothing to do for it now.
+    the saga by polling. `is_recovered`: a call of recovery is under way. `accepted` is set after its first
+    batch, or once there is nothing to do for it now.
     """
 
     saga_id: UUID
@@ -279,16 +283,19 @@ class SagaRun:
     direction: str = DO
     result: StepResult | None = None
     is_found: bool = False
-    # The trace of the task that brought the saga; once it is read, the one in which the saga continues.
+    is_recovered: bool = False
+    # The trace of the task that brought the saga.
     traceparent: str = field(default_factory=tracing.traceparent)
-    is_trace_read: bool = False
     accepted: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def origin(self) -> str:
+        """The trace in which the saga continues: that of its request, though a task may be of several."""
+        began = self.saga.traceparent if self.saga else self.traceparent
+        return self.traceparent if self.traceparent.split("-")[1:2] == began.split("-")[1:2] else began
 
     def result_for(self, saga: SagaRow) -> StepResult | None:
         """The result, if it is one of what the saga does next."""
         step = saga.next_step
         is_due = step is not None and (step.name, saga.direction) == (self.step, self.direction)
         return self.result if is_due or not self.step else None
-
-
-Attempts = list[tuple[SagaRun, Attempt]]

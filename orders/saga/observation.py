@@ -5,16 +5,14 @@ A saga belongs to the trace of the request that started it, if that is recorded.
 
 from collections import Counter as Tally
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from django.db import Error
 from prometheus_client import Counter, Histogram
 from structlog import get_logger
 
-from orders.models import Saga
-from orders.saga.definitions import SagaRow, SagaRun
+from orders.saga.definitions import SagaRow, SagaRun, call_name
 from shop.observability import logs, tracing
 
 logger = get_logger(__name__)
@@ -49,32 +47,24 @@ def observe_runs(name: str, runs: Sequence[SagaRun]) -> Iterator[None]:
     def read_ids() -> dict[str, Any]:
         return logs.merge_ids([ids_of(run.saga) if run.saga else {"saga": str(run.saga_id)} for run in runs])
 
-    attributes = None
-    if tracing.is_on:
-        _read_traces(runs)
-        attributes = tracing.attributes(read_ids())
-    origins = [run.traceparent for run in runs]
-    with logs.bound_to(read_ids), tracing.shared(name, origins, attributes):
+    attributes = tracing.attributes(read_ids()) if tracing.is_on else None
+    with logs.bound_to(read_ids), tracing.shared(name, [run.origin for run in runs], attributes):
         yield
 
 
-def log_ended(sagas: Iterable[SagaRow], state: str) -> None:
-    """Log a line for each saga that has ended in this state; to be called once that is committed."""
+@contextmanager
+def observe_step(name: str, direction: str) -> Iterator[None]:
+    """Wrap the execution of a local step in a batch: its span, and its time."""
+    with tracing.span(f"saga step {call_name(name, direction)}"), SECONDS.labels(name).time():
+        yield
+
+
+def log_ended(sagas: Iterable[SagaRow]) -> None:
+    """Log a line for each of these sagas, which have ended; to be called once that is committed."""
     for saga in sagas:
         reason = {"failure_code": saga.failure_code} if saga.failure_code else {}
         with logs.bound_to(partial(ids_of, saga)):
-            logger.info("saga ended", kind=saga.kind, state=state, **reason)
-
-
-def _read_traces(runs: Sequence[SagaRun]) -> None:
-    """Read in which traces the runs' sagas began: a task's message may have been for several requests."""
-    new = {run.saga_id: run for run in runs if not run.is_trace_read}
-    with suppress(Error):
-        for saga_id, origin in Saga.objects.filter(id__in=new).values_list("id", "traceparent"):
-            run = new[saga_id]
-            if run.traceparent.split("-")[1:2] != origin.split("-")[1:2]:
-                run.traceparent = origin
-            run.is_trace_read = True
+            logger.info("saga ended", kind=saga.kind, state=saga.state, **reason)
 
 
 def count_steps(results: Sequence[tuple[str, str, str, str]]) -> None:

@@ -16,21 +16,21 @@ from django.conf import settings
 from django.utils.translation import gettext
 
 from orders.models import Saga
-from orders.saga import log, operator_texts
+from orders.saga import operator_texts, store
 from orders.saga.definitions import (
     DO,
     LEASE_SECONDS,
+    NEVER_RAN,
     NOT_KNOWN,
     UNDO,
     UNFINISHED,
     Event,
     OutsideStep,
     SagaRow,
-    SagaRun,
     StepResult,
     call_name,
 )
-from orders.saga.log import SagaLogLine
+from orders.saga.store import SagaLogLine
 from shop import approvals, clock
 from shop.accounts import own_account
 from shop.approval_models import Approval
@@ -77,7 +77,7 @@ def retry(*, saga_id: UUID, reason: str, by: ActorContext) -> Saga:
             raise Rejected(
                 gettext("The saga has ended: it is %(state)s.") % {"state": state}, code="saga_ended"
             )
-        return log.RETRIED
+        return store.RETRIED
 
     _check(saga_id, reason)
     saga, step = _stuck_at(saga_id)
@@ -101,10 +101,10 @@ def force_compensate(*, saga_id: UUID, reason: str, by: ActorContext) -> Saga | 
             return ""
         if saga.direction == DO:
             _assert_reversible(saga)
-            log.start_compensation(saga, "forced", operator_texts.COMPENSATED_DETAIL)
+            saga.start_compensation("forced", operator_texts.COMPENSATED_DETAIL)
             return "saga.turned_round"
         is_stuck = saga.state == Saga.State.STUCK
-        return _force_or_ask(saga, answer, reason=reason.strip()) if is_stuck else ""
+        return _force(saga, answer, reason=reason.strip()) if is_stuck else ""
 
     return _act_while_unleased(saga_id, decide, reason=reason, by=by)
 
@@ -129,7 +129,7 @@ def force_complete(*, saga_id: UUID, reason: str, by: ActorContext, reference: s
             if saga.state == Saga.State.COMPENSATED:
                 text = gettext("The saga is compensated, which is final.")
             raise Rejected(text, code="saga_being_undone")
-        return _force_or_ask(saga, answer, reason=reason.strip(), reference=reference)
+        return _force(saga, answer, reason=reason.strip(), reference=reference)
 
     return _act_while_unleased(saga_id, decide, reason=reason, by=by)
 
@@ -164,19 +164,32 @@ def _act_while_unleased(
 
 
 def _act(saga_id: UUID, decide: Decide, *, reason: str, noted: Mapping[str, Any]) -> Saga | Approval:
-    [saga], *_others = log.lock_sagas([SagaRun(saga_id)], token="", is_single=True)
+    saga = store.lock_sagas([saga_id])[0][saga_id]
     # The account of the locked order or payment, which the saga benefits.
     own_account.refuse_own(saga.parent and saga.parent.account_id)
     # With the row locked no worker can take the lease.
     if saga.leased_until and saga.leased_until > clock.now():
         raise Leased(str(operator_texts.LEASED), retry_after=5)
-    before = replace(saga, final=dict(saga.final))
+    before, step = {"state": str(saga.state), "direction": saga.direction}, saga.next_step
     decided = decide(saga)
     if isinstance(decided, Approval):
         return decided
     if decided:
         _resume(saga)
-        _note_action(before, saga, decided, reason, noted)
+        store.save([saga])
+        after, reference = {"state": str(saga.state), "direction": saga.direction}, ""
+        if step and decided == FORCED:
+            after["step"], reference = step.name, saga.final[step.name, saga.direction].reference
+        journal.note(
+            what=decided,
+            subject=f"{saga.kind} {saga.subject_id}",
+            order_id=saga.about_id,
+            before=before,
+            after={**after, **noted},
+            detail=reason,
+            reference=reference,
+            is_internal=True,
+        )
     return Saga.objects.get(id=saga_id)
 
 
@@ -197,33 +210,18 @@ def _ask_other_system(saga_id: UUID, direction: str, *, reference: str = "") -> 
 
 def _stuck_at(saga_id: UUID) -> tuple[SagaRow, OutsideStep | None]:
     open_transaction.assert_outside()
-    saga = transactions.read(lambda: log.read_sagas([saga_id])[saga_id])
-    saga.final = log.final_results([saga_id])[saga_id]
+    saga = transactions.read(lambda: store.read_sagas([saga_id])[saga_id])
+    saga.final = store.final_results([saga_id])[saga_id]
     step = saga.next_step
     return saga, step if isinstance(step, OutsideStep) and saga.state == Saga.State.STUCK else None
 
 
-def _force_or_ask(
-    saga: SagaRow, answer: Answer | None, *, reason: str, reference: str = ""
+def _force(
+    saga: SagaRow, answer: Answer | None, *, reason: str, reference: str = "", is_approved: bool = False
 ) -> str | Approval:
-    step, result = _confirmed_step(saga, answer)
-    if result.event != Event.FORCED:
-        subject = f"{saga.kind} {saga.subject_id}"
-        asked = {"saga": str(saga.id), "step": step.name, "direction": saga.direction, "reference": reference}
-        # The saga's lock keeps those who ask at once apart.
-        return approvals.waiting(kind=FORCE, subject=subject, arguments=asked) or approvals.ask(
-            kind=FORCE,
-            subject=subject,
-            arguments=asked,
-            reason=reason,
-            account_id=saga.parent and saga.parent.account_id,
-        )
-    _force_step(saga, step, result)
-    return FORCED
-
-
-def _confirmed_step(saga: SagaRow, answer: Answer | None) -> tuple[OutsideStep, StepResult]:
-    """The outside step at which the locked saga is stuck, and the answer about it if nothing has changed."""
+    """Record the outside step at which the locked saga is stuck, as the other system answered; if that can't
+    tell, once it is approved. Returns the journal's name of it, or the approval that is asked for.
+    """
     step = saga.next_step
     if step is None:
         text = gettext("All steps are done and only the saga's end is not recorded: retry the saga.")
@@ -239,33 +237,49 @@ def _confirmed_step(saga: SagaRow, answer: Answer | None) -> tuple[OutsideStep, 
     if (
         answer is None
         or answer.step != step.name
-        or (step.look_up is not None and step.look_up.expect(saga) != answer.expected)
+        or (step.look_up and step.look_up.expect(saga) != answer.expected)
     ):
         raise Rejected(str(operator_texts.CHANGED), code="saga_changed")
-    return step, answer.result
+    result = answer.result
+    if result.event != Event.FORCED and not is_approved:
+        asked: dict[str, Any] = {
+            "kind": FORCE,
+            "subject": f"{saga.kind} {saga.subject_id}",
+            "arguments": {
+                "saga": str(saga.id),
+                "step": step.name,
+                "direction": saga.direction,
+                "reference": reference,
+            },
+        }
+        account_id = saga.parent and saga.parent.account_id
+        # The saga's lock keeps those who ask at once apart.
+        return approvals.waiting(**asked) or approvals.ask(**asked, reason=reason, account_id=account_id)
+    if result.event != Event.FORCED:
+        detail, reference = operator_texts.FORCED_DETAIL, reference or result.reference
+        result = replace(result, event=Event.FORCED, detail=detail, reference=reference)
+    lines = [SagaLogLine(saga, step.name, saga.direction, result)]
+    if saga.direction == UNDO and (step.name, DO) not in saga.final:
+        lines.insert(0, SagaLogLine(saga, step.name, DO, NEVER_RAN))
+    store.write_lines(lines, at=clock.now())
+    saga.final |= {(line.step, line.direction): line.result for line in lines}
+    if saga.direction == DO and step.on_result:
+        step.on_result(saga, result)
+    if saga.direction == DO and step not in saga.type.reversible:
+        saga.change(is_irreversible=True)
+    return FORCED
 
 
 def _prepare_approved(approval: Approval) -> Callable[[], str]:
     """Ask the other system once more: if it can tell by now, what it says is recorded, or refuses the act."""
     asked = approval.arguments
-    saga_id = UUID(asked["saga"])
-    answer = _ask_other_system(saga_id, asked["direction"], reference=asked["reference"])
+    saga_id, reference = UUID(asked["saga"]), asked["reference"]
+    answer = _ask_other_system(saga_id, asked["direction"], reference=reference)
 
-    def decide(saga: SagaRow) -> str:
-        if saga.direction != asked["direction"]:
+    def decide(saga: SagaRow) -> str | Approval:
+        if saga.direction != asked["direction"] or (answer and answer.step != asked["step"]):
             raise Rejected(str(operator_texts.CHANGED), code="saga_changed")
-        step, result = _confirmed_step(saga, answer)
-        if step.name != asked["step"]:
-            raise Rejected(str(operator_texts.CHANGED), code="saga_changed")
-        if result.event != Event.FORCED:
-            result = replace(
-                result,
-                event=Event.FORCED,
-                detail=operator_texts.FORCED_DETAIL,
-                reference=asked["reference"] or result.reference,
-            )
-        _force_step(saga, step, result)
-        return FORCED
+        return _force(saga, answer, reason=approval.reason, reference=reference, is_approved=True)
 
     def do() -> str:
         _act(saga_id, decide, reason=approval.reason, noted=approvals.persons(approval))
@@ -294,63 +308,27 @@ approvals.ACTS[FORCE] = Act(
 def _resume(saga: SagaRow) -> None:
     """Make the saga due at once, with a new deadline; the call of a worker whose lease lapsed stays open."""
     now, step = clock.now(), saga.next_step
-    was_leased = saga.lease_token and isinstance(step, OutsideStep)
-    Saga.objects.filter(id=saga.id, state__in=UNFINISHED).update(
-        state=Saga.State.RUNNING,
-        deadline_at=now + timedelta(seconds=settings.PAYMENT_GIVE_UP_SECONDS),
-        next_attempt_at=now,
-        **log.UNLEASED,
-        open_call=call_name(step.name, saga.direction) if step and was_leased else saga.open_call,
-    )
     if saga.state == Saga.State.STUCK:
         saga.type.on_resumed([saga])
-
-
-def _force_step(saga: SagaRow, step: OutsideStep, result: StepResult) -> None:
-    """Write the final line of a step that an operator confirms, and what follows from it."""
-    lines = [SagaLogLine(saga, step.name, saga.direction, result)]
-    if saga.direction == UNDO and (step.name, DO) not in saga.final:
-        lines.insert(0, SagaLogLine(saga, step.name, DO, StepResult(Event.VOID)))
-    log.write_lines(lines, at=clock.now())
-    saga.final |= {(line.step, line.direction): line.result for line in lines}
-    if saga.direction == DO and step.on_result:
-        step.on_result(saga, result)
-    if saga.direction == DO and step not in saga.type.reversible:
-        log.update([saga], is_irreversible=True)
+    was_leased = saga.lease_token and isinstance(step, OutsideStep)
+    saga.change(
+        state=Saga.State.RUNNING.value,
+        deadline_at=now + timedelta(seconds=settings.PAYMENT_GIVE_UP_SECONDS),
+        next_attempt_at=now,
+        **store.UNLEASED,
+        open_call=call_name(step.name, saga.direction) if step and was_leased else saga.open_call,
+    )
 
 
 def _assert_reversible(saga: SagaRow) -> None:
     """Raise `Rejected`, with what to do instead, if the saga is past its point of no return."""
-    steps = saga.type.reversible
-    if steps and not saga.is_irreversible and saga.state in UNFINISHED:
+    if saga.type.reversible and not saga.is_irreversible and saga.state in UNFINISHED:
         return
-    if not steps:
+    text = gettext("This %(saga)s can't be compensated any more; the points are in the wallet.")
+    if not saga.type.reversible:
         text = gettext(
             "This %(saga)s can't be compensated any more; it must complete: retry it, or complete its step."
         )
     elif saga.about_id:
         text = gettext("This %(saga)s can't be compensated any more; refund order %(order)s instead.")
-    else:
-        text = gettext("This %(saga)s can't be compensated any more; the points are in the wallet.")
     raise Rejected(text % {"saga": saga.kind, "order": saga.about_id}, code="saga_not_reversible")
-
-
-def _note_action(before: SagaRow, saga: SagaRow, what: str, reason: str, noted: Mapping[str, Any]) -> None:
-    after = Saga.objects.get(id=before.id)
-    states: dict[str, Any] = {"state": after.state, "direction": after.direction}
-    reference = ""
-    if what == FORCED:
-        step = before.next_step
-        assert step
-        states["step"] = step.name
-        reference = saga.final[step.name, before.direction].reference
-    journal.note(
-        what=what,
-        subject=f"{before.kind} {before.subject_id}",
-        order_id=before.about_id,
-        before={"state": before.state, "direction": before.direction},
-        after={**states, **noted},
-        detail=reason,
-        reference=reference,
-        is_internal=True,
-    )

@@ -1,7 +1,7 @@
 """The status of unfinished sagas, and which of them need an operator."""
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -55,14 +55,11 @@ def filter_needing_operator(sagas: "QuerySet[Saga]") -> "QuerySet[Saga]":
 
 
 def count_stuck() -> dict[str, int]:
-    return _count_by_type(state=Saga.State.STUCK)
+    return count_unfinished(state=Saga.State.STUCK)
 
 
-def count_unfinished() -> dict[str, int]:
-    return _count_by_type()
-
-
-def _count_by_type(**only: str) -> dict[str, int]:
+def count_unfinished(**only: str) -> dict[str, int]:
+    """How many sagas of each type are unfinished."""
     counted = _unfinished().filter(**only).order_by().values_list("kind").annotate(count=Count("id"))
     return dict.fromkeys(SAGA_TYPES, 0) | dict(counted)
 
@@ -96,22 +93,14 @@ def _unfinished() -> "QuerySet[Saga]":
 
 
 def _statuses(sagas: "QuerySet[Saga]") -> Iterator[SagaStatus]:
-    return map(_to_status, with_final_lines(sagas).iterator(chunk_size=READ_AT_ONCE))
-
-
-def _to_status(saga: Saga) -> SagaStatus:
-    step = next_step(saga)
-    return SagaStatus(
-        saga_id=saga.id,
-        kind=saga.kind,
-        subject_id=saga.subject_id,
-        order_id=saga.about_id,
-        state=saga.state,
-        direction=saga.direction,
-        step=step.name if step else "",
-        attempts=saga.attempts,
-        last_error=saga.last_error,
-        created_at=saga.created_at,
-        late_since=saga.deadline_at if saga.deadline_at < clock.now() else None,
-        next_attempt_at=saga.next_attempt_at,
-    )
+    now = clock.now()
+    for saga in with_final_lines(sagas).iterator(chunk_size=READ_AT_ONCE):
+        step = next_step(saga)
+        shown: dict[str, Any] = {
+            "saga_id": saga.id,
+            "order_id": saga.about_id,
+            "step": step.name if step else "",
+            "late_since": saga.deadline_at if saga.deadline_at < now else None,
+        }
+        stored = [field.name for field in fields(SagaStatus) if field.name not in shown]
+        yield SagaStatus(**shown, **{name: getattr(saga, name) for name in stored})

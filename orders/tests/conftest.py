@@ -14,7 +14,7 @@ from django.conf import LazySettings, settings
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.placement import checkout
-from orders.saga import executor
+from orders.saga import run
 from orders.tests import buying, stepping
 from orders.tests.hanging import away, impatient
 from orders.tests.transmitting import transmitting
@@ -46,7 +46,7 @@ __all__ = [
 @pytest.fixture(autouse=True)
 def _stepped_executor(monkeypatch: pytest.MonkeyPatch) -> None:
     """Replaces the process's executor by one that works in the caller's thread."""
-    monkeypatch.setattr(executor, "process_executor", lambda: stepping.Delegate())
+    monkeypatch.setattr(run, "process_executor", lambda: stepping.Delegate())
 
 
 @pytest.fixture(autouse=True)

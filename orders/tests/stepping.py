@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterable
 from uuid import UUID
 
 from orders.models import Saga
-from orders.saga.executor import Executor
-from orders.saga.pools import PoolTask, ThreadPools
+from orders.saga.run import Executor, Task, ThreadPools
 
 
 def no_failpoint(point: str) -> None:
@@ -24,9 +23,9 @@ class SteppedPools(ThreadPools):
 
     def __init__(self) -> None:
         super().__init__({})
-        self.tasks: deque[tuple[str, PoolTask]] = deque()
+        self.tasks: deque[tuple[str, Task]] = deque()
 
-    def submit(self, pool: str, task: PoolTask) -> None:
+    def submit(self, pool: str, task: Task) -> None:
         self.tasks.append((pool, task))
 
     def pause(self, seconds: float) -> None:

@@ -21,9 +21,9 @@ from orders.saga.definitions import (
     DO,
     SAGA_TYPES,
     Attempt,
+    Call,
     Event,
     LocalStep,
-    OutsideCall,
     OutsideStep,
     SagaRow,
     Step,
@@ -63,20 +63,20 @@ class Screening:
         self.undone += len(sagas)
         return ["nothing to undo"] * len(sagas)
 
-    def _calls(self, attempts: Sequence[Attempt]) -> list[OutsideCall]:
-        def call() -> list[StepResult]:
-            self.done += len(attempts)
+    def _calls(self, attempts: Sequence[Attempt]) -> list[Call]:
+        def call() -> StepResult:
+            self.done += 1
             refused = StepResult(Event.REFUSED, "too large", code="too_large")
-            return [refused if self.refuses else StepResult(Event.DONE)] * len(attempts)
+            return refused if self.refuses else StepResult(Event.DONE)
 
-        return [OutsideCall([attempt.saga for attempt in attempts], call)]
+        return [call] * len(attempts)
 
-    def _undo_calls(self, attempts: Sequence[Attempt]) -> list[OutsideCall]:
-        def call() -> list[StepResult]:
-            self.undone += len(attempts)
-            return [StepResult(Event.DONE)] * len(attempts)
+    def _undo_calls(self, attempts: Sequence[Attempt]) -> list[Call]:
+        def call() -> StepResult:
+            self.undone += 1
+            return StepResult(Event.DONE)
 
-        return [OutsideCall([attempt.saga for attempt in attempts], call)]
+        return [call] * len(attempts)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import pytest
 
 from inventory.tests.factories import ProductFactory
 from orders.models import Order, Saga
-from orders.saga import backlog, batch, log, recovery
+from orders.saga import backlog, batch, store
 from orders.saga.backlog import BacklogGate
 from orders.saga.definitions import LEASE_SECONDS, SagaRun
 from orders.tests import buying
@@ -26,13 +26,13 @@ from shop.tests.racing import wait_until
 
 def waiting(*, seconds: float, **more: Any) -> Saga:
     """A new saga that has waited for a worker for `seconds`."""
-    row, lines = log.new_saga(type_name="top_up", subject_id=uuid4(), give_up_seconds=900)
+    row, lines = store.new_saga(type_name="top_up", subject_id=uuid4(), give_up_seconds=900)
     ago = timedelta(seconds=seconds)
     row.queued_at = row.created_at = row.created_at - ago
     row.next_attempt_at -= ago
     for name, value in more.items():
         setattr(row, name, value)
-    transactions.run(lambda: log.insert_sagas([(row, lines)]), transactions.KEYED)
+    transactions.run(lambda: store.insert_sagas([(row, lines)]), transactions.KEYED)
     return row
 
 
@@ -65,13 +65,13 @@ def test_a_saga_waits_for_a_worker_by_the_row_and_not_by_when_it_is_due() -> Non
     a_live_worker()
     row = waiting(seconds=3, next_attempt_at=clock.now() + timedelta(seconds=LEASE_SECONDS - 4))
     assert 3 <= backlog.oldest_waiting_seconds() < 4
-    assert [saga.id for saga in recovery.find_new(limit=10)] == [row.id]
+    assert [saga.id for saga in store.find_new(limit=10)] == [row.id]
 
 
 def test_a_saga_that_recovery_has_found_waits_from_then_on() -> None:
     a_live_worker()
     row = waiting(seconds=LEASE_SECONDS + 60)
-    assert recovery.dequeue_due(limit=10) == [row.id]
+    assert store.dequeue_due(limit=10) == [row.id]
     assert backlog.oldest_waiting_seconds() < 1
     with clock.shifted(by=timedelta(seconds=2)):
         assert 2 <= backlog.oldest_waiting_seconds() < 3
@@ -158,13 +158,14 @@ def test_a_postponed_saga_is_not_new(monkeypatch: pytest.MonkeyPatch) -> None:
     placed = buying.place(buying.account().id, {product: 1}, token="tok_ok")
     assert placed.started
     run = SagaRun(placed.started.saga.id)
-    batch.advance([run], token="one", free_slots={}, failpoint=lambda point: None, after_commit=print)
+    Saga.objects.filter(id=run.saga_id).update(open_call="charge_card do")
+    batch.advance([run], token="one", free_recovery=0, failpoint=lambda point: None)
     saga = Saga.objects.get(id=run.saga_id)
     assert (saga.queued_at, saga.lease_token, saga.attempts) == (None, "", 0)
-    assert recovery.find_new(limit=10) == []
+    assert store.find_new(limit=10) == []
     assert backlog.oldest_waiting_seconds() == 0
     Saga.objects.filter(id=run.saga_id).update(next_attempt_at=clock.now())
-    assert recovery.dequeue_due(limit=10) == [run.saga_id]
+    assert store.dequeue_due(limit=10) == [run.saga_id]
 
 
 def test_a_thousand_requests_of_a_loop_are_held_without_a_thread_and_share_the_measurements() -> None:

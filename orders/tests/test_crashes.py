@@ -4,9 +4,11 @@ It crashes once for each thing that a crash can leave, and the run of each scena
 leave nothing else. `make simulate` crashes at any statement, by a seed.
 """
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +16,7 @@ import pytest
 
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
-from orders.models import Order, Refund, Saga
+from orders.models import Order, Refund, Saga, SagaLog
 from orders.payment.refunding import StartedRefund
 from orders.placement.decisions import PlacedOrder
 from orders.tests import buying, owners, stepping
@@ -52,6 +54,33 @@ class Crasher:
         self.points.append(point)
         if len(self.points) - 1 == self.strike_at:
             raise Killed(point)
+
+
+RECORDED = json.loads(Path(__file__).with_name("recorded_sagas.json").read_text())
+"""The rows that the engine before this one left at these points, without ids and instants: what is recovered
+from here are sagas of that engine, too.
+"""
+COLUMNS = (
+    *("kind", "state", "direction", "attempts", "failure_code", "failure_detail", "last_error", "open_call"),
+    "is_irreversible",
+)
+
+
+def recorded(saga_id: UUID) -> dict[str, Any]:
+    """The saga and its log as `RECORDED` has them."""
+    saga = Saga.objects.get(id=saga_id)
+    instants = {"leased": saga.leased_until, "queued": saga.queued_at, "next": saga.next_attempt_at}
+    return {
+        **{name: getattr(saga, name) for name in COLUMNS},
+        "lease_token": bool(saga.lease_token),
+        **{name: at is not None for name, at in instants.items()},
+        "lines": [
+            f"{line.step} {line.direction} {line.attempt} {line.event}"
+            + (f": {line.detail}" if line.detail else "")
+            + (" (id)" if line.reference else "")
+            for line in SagaLog.objects.filter(saga=saga).order_by("id")
+        ],
+    }
 
 
 Remains = Callable[..., str]
@@ -169,6 +198,7 @@ def test_a_crash_at_any_point_is_recovered_from(
         patched.setattr(stepping, "failpoint", Crasher(point_index(scenario.points, point)))
         run_scenario(placed, scenario, settings)
     settings.GATEWAY_URL = gateway_url
+    assert recorded(placed.started.saga.id) == RECORDED[f"{name}: {point}"]
     if scenario.is_given_up:
         Saga.objects.filter(id=placed.started.saga.id).update(deadline_at=placed.order.placed_at)
     assert remains(placed.started.saga.id) == left
@@ -244,6 +274,7 @@ def test_a_crash_in_a_refund_is_recovered_from(
         patched.setattr(stepping, "failpoint", Crasher(point_index(scenario.points, point)))
         execute_refund(started, scenario, settings)
     settings.GATEWAY_URL = gateway_url
+    assert recorded(started.saga_id) == RECORDED[f"refund {name}: {point}"]
     assert remains(started.saga_id) == left
     assert buying.broken_laws() == []
     buying.settle_everything()

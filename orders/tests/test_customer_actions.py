@@ -13,7 +13,7 @@ from orders import cancellation
 from orders.metrics import state
 from orders.models import Order, Saga, SagaLog
 from orders.payment import charging, gateway_events, gateway_lookups
-from orders.saga import backlog, executor, recovery, status
+from orders.saga import backlog, run, status, store
 from orders.tests import buying, hanging, owners, stepping
 from orders.tests.owners import decide, let_action_end, payment_of, saga_of, waiting
 from payments import ledger, payment_states
@@ -50,7 +50,7 @@ def test_a_saga_that_waits_for_the_owner_has_no_lease_no_attempt_and_no_alarm(se
     assert (saga.state, saga.next_attempt_at) == ("running", payment.action_expires_at)
     assert saga.deadline_at > payment.action_expires_at
     assert not SagaLog.objects.filter(saga=saga, step="charge_card").exists()
-    assert recovery.find_new(limit=10) == [] == recovery.dequeue_due(limit=10)
+    assert store.find_new(limit=10) == [] == store.dequeue_due(limit=10)
     assert status.count_needing_operator(most=10) == 0
     assert backlog.oldest_waiting_seconds() == 0
     assert state.read_in_doubt()[state.IN_DOUBT] == 0
@@ -123,7 +123,7 @@ def test_without_a_webhook_the_look_up_at_its_end_moves_it_on(decision: str) -> 
     payment = payment_of(placed)
     decide(payment, decision)
     let_action_end(payment.id)
-    assert recovery.dequeue_due(limit=10) == [saga_of(payment).id]
+    assert store.dequeue_due(limit=10) == [saga_of(payment).id]
     assert buying.advance(placed).status == ENDS[decision][0]
     assert kept_amount(payment) == ENDS[decision][2]
     assert buying.broken_laws() == []
@@ -180,13 +180,13 @@ def test_a_webhook_before_the_saga_s_own_commit_is_handled_after_it(monkeypatch:
             assert not gateway_events.handle(received[0].id)
 
     monkeypatch.setattr(gateway_events, "SETTLE_SECONDS", 0.0)
-    monkeypatch.setattr(executor, "process_executor", lambda: LeasedElsewhere())
+    monkeypatch.setattr(run, "process_executor", lambda: LeasedElsewhere())
     with monkeypatch.context() as patched:
         patched.setattr(stepping, "failpoint", approve_at_once)
         assert buying.advance(placed).status == "paying"
     assert payment_of(placed).shown_status == "requires_action"
     monkeypatch.undo()
-    monkeypatch.setattr(executor, "process_executor", lambda: stepping.Delegate())
+    monkeypatch.setattr(run, "process_executor", lambda: stepping.Delegate())
     assert gateway_events.handle(received[0].id)
     assert buying.state_of(placed.order.id) == "paid"
     assert buying.broken_laws() == []
@@ -284,7 +284,7 @@ class LeasedElsewhere:
     """An executor that gets only sagas without a lease."""
 
     def accept(self, saga_ids: list[UUID], *, seconds: float = 0) -> None:
-        assert recovery.filter_unleased(saga_ids) == {}
+        assert store.filter_unleased(saga_ids) == {}
 
 
 class WorkingOnIt:

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from itertools import count as counter
 from pathlib import Path
 from typing import Any
@@ -18,18 +19,17 @@ from django.test.utils import CaptureQueriesContext
 from inventory.tests.factories import ProductFactory
 from orders.models import Order, Saga
 from orders.placement.decisions import PlacedOrder
-from orders.saga import batch, executor, observation
+from orders.saga import batch, observation, run
 from orders.saga.batch import Batch
 from orders.saga.definitions import (
     SAGA_TYPES,
+    Call,
     Event,
-    OutsideCall,
     OutsideStep,
     SagaRun,
     StepResult,
 )
-from orders.saga.executor import POOL_SIZES, Executor
-from orders.saga.pools import ThreadPools
+from orders.saga.run import POOL_SIZES, Executor, ThreadPools
 from orders.tests import buying, stepping
 from orders.tests.listening import Killed
 from payments import ledger
@@ -78,7 +78,6 @@ def one_batch(placed: Sequence[PlacedOrder]) -> Batch:
         token="one",
         free_recovery=99,
         failpoint=lambda point: None,
-        after_commit=print,
     )
 
 
@@ -230,8 +229,8 @@ class Blocked:
         replaced = dataclasses.replace(purchase, steps=tuple(steps))
         monkeypatch.setitem(SAGA_TYPES, "purchase", replaced)
 
-    def do(self, attempts: Sequence[Any]) -> list[OutsideCall]:
-        return [OutsideCall([one.saga], lambda one=one: [self.make(one.saga.id)]) for one in attempts]
+    def do(self, attempts: Sequence[Any]) -> list[Call]:
+        return [partial(self.make, one.saga.id) for one in attempts]
 
     def make(self, saga_id: UUID) -> StepResult:
         self.started.append(saga_id)
@@ -242,7 +241,7 @@ class Blocked:
 def test_no_more_sagas_are_leased_than_there_are_threads_for_calls(
     threaded: Executor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(executor, "MAX_LEASED", 3)
+    monkeypatch.setattr(run, "MAX_LEASED", 3)
     blocked = Blocked(monkeypatch, "charge_card")
     placed = bought(*["tok_ok"] * 6)
     threaded.accept(saga_ids(placed), seconds=1)
@@ -254,8 +253,8 @@ def test_no_more_sagas_are_leased_than_there_are_threads_for_calls(
 
 def test_accept_blocks_while_the_queue_is_full(threaded: Executor, monkeypatch: pytest.MonkeyPatch) -> None:
     """The queue was unbounded, and a task returned after a second whatever the backlog."""
-    monkeypatch.setattr(executor, "MAX_LEASED", 2)
-    monkeypatch.setattr(executor, "MAX_QUEUED", 2)
+    monkeypatch.setattr(run, "MAX_LEASED", 2)
+    monkeypatch.setattr(run, "MAX_QUEUED", 2)
     blocked = Blocked(monkeypatch, "charge_card")
     placed = bought(*["tok_ok"] * 8)
     message = threading.Thread(target=threaded.accept, args=[saga_ids(placed)])
@@ -263,7 +262,7 @@ def test_accept_blocks_while_the_queue_is_full(threaded: Executor, monkeypatch: 
     wait_until(lambda: len(blocked.started) == 2)
     message.join(1.5)
     assert message.is_alive()
-    assert len(threaded._waiting[executor.NEW]) <= 2
+    assert len(threaded._waiting[run.NEW]) <= 2
     blocked.is_over.set()
     message.join(20)
     assert not message.is_alive()
@@ -273,8 +272,8 @@ def test_accept_blocks_while_the_queue_is_full(threaded: Executor, monkeypatch: 
 def test_sagas_without_a_place_in_the_queue_in_time_are_left_to_recovery(
     threaded: Executor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(executor, "MAX_LEASED", 1)
-    monkeypatch.setattr(executor, "MAX_QUEUED", 1)
+    monkeypatch.setattr(run, "MAX_LEASED", 1)
+    monkeypatch.setattr(run, "MAX_QUEUED", 1)
     blocked = Blocked(monkeypatch, "charge_card")
     placed = bought(*["tok_ok"] * 4)
     threaded.accept(saga_ids(placed), seconds=0.5)
@@ -289,7 +288,7 @@ def test_sagas_without_a_place_in_the_queue_in_time_are_left_to_recovery(
 def test_repeated_calls_take_no_slots_of_first_calls(
     threaded: Executor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(executor, "MAX_RECOVERING", 2)
+    monkeypatch.setattr(run, "MAX_RECOVERING", 2)
     blocked = Blocked(monkeypatch, "charge_card")
     placed = bought(*["tok_ok"] * 4)
     Saga.objects.update(open_call="charge_card do")
@@ -354,7 +353,7 @@ def test_a_call_longer_than_the_lease_keeps_the_lease(
 ) -> None:
     """Two workers took the lease from each other for ever: 48 calls, nothing recorded."""
     monkeypatch.setattr(batch, "LEASE_SECONDS", 1.0)
-    monkeypatch.setattr(executor, "LEASE_SECONDS", 1.0)
+    monkeypatch.setattr(run, "LEASE_SECONDS", 1.0)
     blocked = Blocked(monkeypatch, "charge_card")
     placed = bought("tok_ok")
     threaded.accept(saga_ids(placed))

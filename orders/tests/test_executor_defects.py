@@ -13,9 +13,9 @@ from inventory.tests.factories import ProductFactory
 from orders import audit
 from orders.models import Order, Saga
 from orders.payment import purchase
-from orders.saga import batch, executor, log, status
+from orders.saga import batch, run, status, store
 from orders.saga.definitions import SAGA_TYPES
-from orders.saga.executor import Executor
+from orders.saga.run import Executor
 from orders.tests import buying, stepping
 from orders.tests.stepping import SteppedPools
 from orders.tests.test_executor import Blocked, bought, ended, saga_ids, threaded
@@ -109,8 +109,8 @@ def test_a_result_whose_recording_raises_counts_each_time(monkeypatch: pytest.Mo
 
 
 def test_a_saga_whose_payment_is_missing_is_postponed() -> None:
-    row, lines = log.new_saga(type_name="top_up", subject_id=uuid4(), give_up_seconds=900)
-    transactions.run(lambda: log.insert_sagas([(row, lines)]), transactions.KEYED)
+    row, lines = store.new_saga(type_name="top_up", subject_id=uuid4(), give_up_seconds=900)
+    transactions.run(lambda: store.insert_sagas([(row, lines)]), transactions.KEYED)
     assert advanced(row.id) < MOST_TASKS
     assert Saga.objects.get().attempts == 1
 
@@ -119,7 +119,7 @@ def test_a_saga_without_a_slot_is_postponed_once_and_not_polled_again(
     threaded: Executor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blocked = Blocked(monkeypatch, "charge_card")
-    monkeypatch.setattr(executor, "MAX_RECOVERING", 1)
+    monkeypatch.setattr(run, "MAX_RECOVERING", 1)
     placed = bought(*["tok_ok"] * 4)
     Saga.objects.update(open_call="charge_card do")
     threaded.start_polling()
@@ -141,7 +141,7 @@ def test_an_overdue_saga_without_a_slot_is_stuck_and_visible(
     with nobody_there(settings):
         stepping.advance(placed.started.saga.id)
     long_ago = clock.now() - timedelta(seconds=audit.GRACE_SECONDS + 5)
-    monkeypatch.setattr(executor, "MAX_RECOVERING", 0)
+    monkeypatch.setattr(run, "MAX_RECOVERING", 0)
     Saga.objects.update(deadline_at=long_ago, next_attempt_at=long_ago, leased_until=None)
 
     assert stepping.advance(placed.started.saga.id) == Saga.State.STUCK
@@ -157,13 +157,13 @@ def test_an_overdue_saga_without_a_slot_is_stuck_and_visible(
 
 def test_a_full_executor_does_not_spin(threaded: Executor, monkeypatch: pytest.MonkeyPatch) -> None:
     """It ran 30,000 empty batches a second while all slow calls waited for the gateway."""
-    monkeypatch.setattr(executor, "MAX_LEASED", 1)
+    monkeypatch.setattr(run, "MAX_LEASED", 1)
     blocked = Blocked(monkeypatch, "charge_card")
     placed = bought(*["tok_ok"] * 3)
     message = threading.Thread(target=threaded.accept, args=[saga_ids(placed)])
     message.start()
     wait_until(lambda: len(blocked.started) == 1)
-    for_a_while(executor.IDLE_SECONDS + 0.5)
+    for_a_while(run.IDLE_SECONDS + 0.5)
     taken, take = [0], threaded._dequeue
 
     def counted(kind: str) -> Any:

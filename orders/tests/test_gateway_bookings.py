@@ -16,9 +16,9 @@ from orders import selectors
 from orders.models import Order, Refund, RefundLine, Saga
 from orders.payment import gateway_bookings, gateway_events, gateway_lookups, refund_saga
 from orders.placement.decisions import PlacedOrder
-from orders.saga import log
+from orders.saga import store
 from orders.saga.definitions import DO, LEASE_LOST
-from orders.saga.log import SagaLogLine
+from orders.saga.store import SagaLogLine
 from orders.tests import buying, hanging
 from orders.tests.hanging import Away
 from orders.tests.owners import payment_of
@@ -264,7 +264,7 @@ def stuck(away: Away) -> tuple[PlacedOrder, Saga]:
     row = refund_unit(placed)
     get_stuck(away, row)
     lost = SagaLogLine(row, "refund_card", DO, LEASE_LOST, attempt=9)
-    transactions.run(lambda: log.write_lines([lost], at=clock.now()), transactions.KEYED)
+    transactions.run(lambda: store.write_lines([lost], at=clock.now()), transactions.KEYED)
     return placed, row
 
 

@@ -11,7 +11,7 @@ from coupons.models import Coupon
 from inventory.models import Product
 from orders.models import Saga, SagaLog
 from orders.payment import charging
-from orders.saga import recovery, status
+from orders.saga import status, store
 from orders.saga.definitions import DO, UNDO, Event
 from orders.tests import buying, hanging
 from orders.tests.hanging import Away, product
@@ -45,7 +45,7 @@ def test_a_retried_saga_runs_again_with_a_new_deadline_and_ends(product: Product
     retried = hanging.retry(row, by=by)
     assert retried.state == Saga.State.RUNNING
     assert retried.deadline_at > timezone.now()
-    assert recovery.dequeue_due(limit=10) == [row.id]
+    assert store.dequeue_due(limit=10) == [row.id]
     assert hanging.advance(row) == Saga.State.DONE
     [line] = hanging.journalled(row, "saga.retried")
     assert (line.actor, line.actor_name, line.request_id) == ("staff", "ada", "request-1")

@@ -8,7 +8,7 @@ from django.conf import LazySettings
 from django.core.management.base import CommandError
 
 from orders.models import Saga
-from orders.saga import recovery
+from orders.saga import store
 from orders.tests import hanging, stepping
 from orders.tests.test_operating_admin import make_stuck, started
 from scripts.stack import ports
@@ -53,7 +53,7 @@ def test_one_saga_is_retried(data_platform: str, settings: LazySettings) -> None
     line = JournalLine.objects.get(what="saga.retried")
     assert (line.actor_name, line.detail) == ("ada", "it is back")
     settings.DATA_PLATFORM_URL = data_platform
-    assert recovery.dequeue_due(limit=10) == [row.id]
+    assert store.dequeue_due(limit=10) == [row.id]
     assert stepping.advance(row.id) == Saga.State.DONE
 
 

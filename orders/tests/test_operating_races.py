@@ -73,9 +73,7 @@ def test_a_worker_whose_lease_has_lapsed_does_not_override_the_operator(product:
     Saga.objects.filter(id=row.id).update(lease_token="slow", leased_until=timezone.now())
     hanging.compensate(row)
     slow = SagaRun(row.id, step="charge_card", result=StepResult(Event.DONE, reference="ch_late"))
-    batch_result = batch.advance(
-        [slow], token="slow", free_recovery=0, failpoint=lambda point: None, after_commit=print
-    )
+    batch_result = batch.advance([slow], token="slow", free_recovery=0, failpoint=lambda point: None)
     assert batch_result.to_continue == [slow]
     assert not SagaLog.objects.filter(saga=row, step="charge_card", event="done").exists()
     Saga.objects.filter(id=row.id).update(leased_until=None)

@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.models import Saga, SagaLog
-from orders.saga import batch, log, recovery
+from orders.saga import batch, store
 from orders.saga.batch import Batch
 from orders.saga.definitions import (
     DO,
@@ -21,9 +21,9 @@ from orders.saga.definitions import (
     SAGA_TYPES,
     UNDO,
     Attempt,
+    Call,
     Event,
     LocalStep,
-    OutsideCall,
     OutsideStep,
     PrepareCalls,
     SagaRow,
@@ -66,9 +66,9 @@ class World:
     def call(self, word: str) -> PrepareCalls:
         """An outside step that records this word for each saga."""
 
-        def prepare(attempts: Sequence[Attempt]) -> list[OutsideCall]:
+        def prepare(attempts: Sequence[Attempt]) -> list[Call]:
             self.attempts += attempts
-            return [OutsideCall([one.saga], lambda: [self.make(word)]) for one in attempts]
+            return [lambda: self.make(word) for _ in attempts]
 
         return prepare
 
@@ -105,10 +105,10 @@ def world() -> Iterator[World]:
 
 
 def started(*, type_name: str = "test", give_up_seconds: float = 60, done: Sequence[str] = ()) -> Saga:
-    row, lines = log.new_saga(
+    row, lines = store.new_saga(
         type_name=type_name, subject_id=uuid4(), give_up_seconds=give_up_seconds, done=done
     )
-    transactions.run(lambda: log.insert_sagas([(row, lines)]), transactions.KEYED)
+    transactions.run(lambda: store.insert_sagas([(row, lines)]), transactions.KEYED)
     return row
 
 
@@ -118,7 +118,6 @@ def run_batch(*runs: SagaRun, token: str = "one", **more: Any) -> Batch:
         runs,
         **{"token": token, "free_recovery": 99} | more,
         failpoint=print,
-        after_commit=print,
     )
 
 
@@ -129,6 +128,12 @@ def called(row: Saga, result: StepResult | None = None, *, token: str = "one") -
         pass
     run.step, run.result = "outside", result or StepResult(Event.DONE, reference="ch_1")
     return run
+
+
+def start_compensation(row: Saga, code: str, detail: str) -> None:
+    saga = store.read_sagas([row.id])[row.id]
+    saga.start_compensation(code, detail)
+    transactions.run(lambda: store.save([saga]), transactions.KEYED)
 
 
 def end_leases() -> None:
@@ -182,7 +187,7 @@ def test_the_same_saga_by_many_executors_at_once_happens_once(world: World) -> N
 
 def test_an_undo_of_a_step_that_never_ran_skips_local_steps_and_calls_outside_ones(world: World) -> None:
     row = started()
-    log.start_compensation(row, "forced", "because " * 40)
+    start_compensation(row, "forced", "because " * 40)
     assert stepping.advance(row.id) == Saga.State.COMPENSATED
     assert Saga.objects.get(id=row.id).failure_detail == ("because " * 40)[:255]
     assert (world.counted, world.calls) == (0, ["undo"])
@@ -194,7 +199,7 @@ def test_a_result_that_arrives_after_its_step_was_undone_is_rejected(world: Worl
     row = started()
     late = called(row)
     end_leases()
-    log.start_compensation(row, "forced", "")
+    start_compensation(row, "forced", "")
     assert stepping.advance(row.id) == Saga.State.COMPENSATED
     assert run_batch(late).released == [late]
     assert world.counted == 0
@@ -203,7 +208,7 @@ def test_a_result_that_arrives_after_its_step_was_undone_is_rejected(world: Worl
 def test_a_result_that_arrives_while_its_step_is_undone_is_not_recorded_as_the_undo(world: World) -> None:
     row = started()
     late = called(row)
-    log.start_compensation(row, "forced", "")
+    start_compensation(row, "forced", "")
     run_batch(late)
     assert ("outside", UNDO, Event.DONE) not in final_lines(row)
     end_leases()
@@ -278,10 +283,10 @@ def test_an_unexpected_error_is_retried(world: World) -> None:
 
 def test_recovery_returns_a_due_saga_once_per_lease(world: World) -> None:
     row = started()
-    assert recovery.dequeue_due(limit=10) == []
+    assert store.dequeue_due(limit=10) == []
     Saga.objects.filter(id=row.id).update(next_attempt_at=clock.now() - timedelta(seconds=1))
-    assert recovery.dequeue_due(limit=10) == [row.id]
-    assert recovery.dequeue_due(limit=10) == []
+    assert store.dequeue_due(limit=10) == [row.id]
+    assert store.dequeue_due(limit=10) == []
 
 
 @pytest.fixture
@@ -342,7 +347,7 @@ def test_a_local_step_is_undone_between_two_outside_ones(world: World) -> None:
     )
     Product.objects.update(on_hand=1)
     row = started(done=["first", "local"])
-    log.start_compensation(row, "forced", "")
+    start_compensation(row, "forced", "")
     assert stepping.advance(row.id) == Saga.State.COMPENSATED
     assert (world.counted, world.calls) == (0, ["undo", "undo first"])
 

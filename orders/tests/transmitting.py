@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 
 from orders.payment import purchase
-from orders.saga.definitions import SAGA_TYPES, Attempt, Event, OutsideCall, OutsideStep, StepResult
+from orders.saga.definitions import SAGA_TYPES, Attempt, Call, Event, OutsideStep, StepResult
 from shop.feed_models import FeedEvent
 from shop.webhook_endpoints import data_platform, sending
 from shop.webhook_endpoints.endpoints import DATA_PLATFORM_EVENTS
@@ -20,16 +20,14 @@ from shop.webhook_endpoints.endpoints import DATA_PLATFORM_EVENTS
 NAME = "transmit"
 
 
-def transmit(attempts: Sequence[Attempt]) -> list[OutsideCall]:
-    return [OutsideCall([one.saga], partial(_send, one.saga.about_id)) for one in attempts]
+def transmit(attempts: Sequence[Attempt]) -> list[Call]:
+    return [partial(_send, one.saga.about_id) for one in attempts]
 
 
-def _send(order_id: UUID | None) -> list[StepResult]:
+def _send(order_id: UUID | None) -> StepResult:
     events = FeedEvent.objects.filter(order_id=order_id, type__in=DATA_PLATFORM_EVENTS).order_by("id")
     said = data_platform.send([sending.body_of(event) for event in events])
-    if said.error:
-        return [StepResult(Event.FAILED, said.error)]
-    return [StepResult(Event.DONE, "accepted")]
+    return StepResult(Event.FAILED, said.error) if said.error else StepResult(Event.DONE, "accepted")
 
 
 @contextmanager

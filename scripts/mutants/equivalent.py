@@ -6,8 +6,6 @@ EQUIVALENT = {
     ),
     "orders/payment/gateway_facts.py::_ask_about_undone_charge number 4": "a key has one charge, at most",
     "orders/payment/purchase.py::_debit_points boolean 1": "a savepoint more around the same writes",
-    "orders/saga/log.py::_is_leased comparison 1": "the results are read from the log again",
-    "orders/saga/log.py::_is_leased return 1": "the results are read from the log again",
-    "orders/saga/log.py::start_compensation number 2": "no code has 64 characters",
+    "orders/saga/definitions.py::SagaRow.start_compensation number 2": "no code has 64 characters",
     "shop/db/stuck_rows.py::find comparison 1": "no clock is read at the very instant of the deadline",
 }

@@ -15,9 +15,8 @@ from redis import Redis
 from coupons import tasks
 from coupons.issuing import issuing
 from orders import cancellation, tasks as order_tasks
-from orders.saga import executor as executors
-from orders.saga.executor import Executor
-from orders.saga.pools import PoolTask, ThreadPools
+from orders.saga import run as executors
+from orders.saga.run import Executor, Task as PoolTask, ThreadPools
 from sales.waiting_room import admission, room_view, ticking
 from scripts.simulation import faults, issuers
 from scripts.simulation.determinism import chance

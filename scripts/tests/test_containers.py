@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from orders.saga import executor
+from orders.saga import run
 from scripts.stack import environment, places
 from shop.http import prefer
 from shop.server import worker
@@ -133,7 +133,7 @@ def test_the_threads_of_all_web_processes_fit_into_their_containers_limit():
     workers, threads = (
         int(re.findall(rf"\$\{{{name}:-(\d+)\}}", TEXT)[0]) for name in ("WEB_WORKERS", "WEB_THREADS")
     )
-    assert SERVICES["web"]["pids_limit"] > workers * (threads + sum(executor.POOL_SIZES.values()) + 50)
+    assert SERVICES["web"]["pids_limit"] > workers * (threads + sum(run.POOL_SIZES.values()) + 50)
 
 
 def test_every_folder_in_memory_has_a_size_and_metrics_have_one_of_their_own():

@@ -7,7 +7,7 @@ import pytest
 from django.conf import settings
 
 from coupons.queue import settlement, worker as queue_worker
-from orders.saga import executor
+from orders.saga import run
 from scripts.tests import manifests
 from shop.accounts.password_hashing import HASHING_POOL
 from shop.concurrency.event_loop import LOOKUP_POOL
@@ -27,7 +27,7 @@ WAITING_ROOMS = 1
 SCRAPE = 2
 OUTSIDE_CALLS = {"outside_call", "recovery"}
 """Threads of the saga executor that use no connection."""
-SAGA_EXECUTOR = sum(size for pool, size in executor.POOL_SIZES.items() if pool not in OUTSIDE_CALLS) + 1
+SAGA_EXECUTOR = sum(size for pool, size in run.POOL_SIZES.items() if pool not in OUTSIDE_CALLS) + 1
 """And the thread that renews leases."""
 WORK_IN_PLACE_OF_WORKERS = dispatch.THREADS + SAGA_EXECUTOR
 """In a process that dispatches, while the broker is away."""

@@ -17,7 +17,7 @@ from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders import cancellation, order_states
 from orders.models import Order, Saga
-from orders.saga import recovery, status
+from orders.saga import status, store
 from scripts.stack import places
 from shop import clock
 from shop.accounts import authentication, tokens
@@ -162,12 +162,12 @@ def test_a_worker_on_a_host_15_minutes_ahead_takes_no_lease_and_gives_up_no_paym
         leased_until=in_minutes(5),
     )
 
-    assert recovery.dequeue_due(limit=10) == []
+    assert store.dequeue_due(limit=10) == []
     assert list(status.read_needing_operator()) == []
 
     clock.follow_host()
     assert [one.saga_id for one in status.read_needing_operator()] == [saga.id]
-    assert recovery.dequeue_due(limit=10) == [saga.id]
+    assert store.dequeue_due(limit=10) == [saga.id]
 
 
 @pytest.mark.django_db(transaction=True)

@@ -15,7 +15,7 @@ from coupons.tests.factories import CampaignFactory
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.models import Order, OrderLine, Refund
-from orders.saga import executor
+from orders.saga import run
 from orders.tests import buying, stepping
 from payments import ledger
 from payments.models import GATEWAY_CLEARING, HOLDING, SALES, Entry, Transfer
@@ -76,7 +76,7 @@ def assert_adds_up(figures: Figures) -> None:
 @pytest.fixture
 def gateway(own_gateway: Any, own_data_platform: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A gateway and a data platform with empty books, and sagas that the test advances."""
-    monkeypatch.setattr(executor, "process_executor", lambda: stepping.Delegate())
+    monkeypatch.setattr(run, "process_executor", lambda: stepping.Delegate())
 
 
 @pytest.fixture

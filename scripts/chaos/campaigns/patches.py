@@ -35,19 +35,19 @@ def _host_clock(module: Any) -> None:
 def _no_lease_of_batches(batch: Any) -> None:
     """A batch advances sagas that another worker has leased."""
 
-    def is_ours(self: Any, saga: Any) -> bool:
+    def may_advance(self: Any, saga: Any) -> bool:
         is_unfinished = saga.state in batch.UNFINISHED
         if not is_unfinished:
-            self._release(saga)
+            self.released.append(self.runs[saga.id])
         return bool(is_unfinished)
 
-    batch.Batch._is_ours = is_ours
+    batch.Batch._may_advance = may_advance
 
 
-def _no_lease_of_messages(recovery: Any) -> None:
+def _no_lease_of_messages(store: Any) -> None:
     """So does the task of a message."""
-    sagas = recovery.Saga.objects
-    recovery.filter_unleased = lambda ids: dict(sagas.filter(id__in=ids).values_list("id", "kind"))
+    sagas = store.Saga.objects
+    store.filter_unleased = lambda ids: dict(sagas.filter(id__in=ids).values_list("id", "kind"))
 
 
 def _own_charge_keys(gateway: Any) -> None:
@@ -104,7 +104,7 @@ BY_NAME: Mapping[str, Mapping[str, Callable[[Any], None]]] = {
     },
     "no-leases": {
         "orders.saga.batch": _no_lease_of_batches,
-        "orders.saga.recovery": _no_lease_of_messages,
+        "orders.saga.store": _no_lease_of_messages,
         "payments.gateways.simulator": _own_charge_keys,
     },
     "no-sweep-of-marks": {"shop.db.commit_marks": _no_sweep_of_marks},

@@ -10,7 +10,7 @@ import pytest
 from django.conf import LazySettings
 from pytest_django import DjangoDbBlocker
 
-from orders.saga import executor
+from orders.saga import run
 from orders.tests import stepping
 from scripts.tests.circles import boots
 from scripts.tests.running_shop.stack import RunningShop, used_by_this_process
@@ -43,7 +43,7 @@ def running_shop(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[RunningShop]:
     """The shop, which is up; a test that leaves a process down fails, and the next one finds it up again."""
-    monkeypatch.setattr(executor, "process_executor", lambda: stepping.Delegate())
+    monkeypatch.setattr(run, "process_executor", lambda: stepping.Delegate())
     with django_db_blocker.unblock(), used_by_this_process(booted_shop, settings, monkeypatch):
         yield booted_shop
         assert booted_shop.repair() == [], "the test left processes down"

@@ -1,0 +1,289 @@
+"""The rows of sagas in the database: finds the due ones, locks, changes and ends them, and writes their log.
+
+A line of the log is written in the transaction that it reports, together with a line of the journal. Final
+lines are unique per saga, step and direction, so each effect happens once (dtm's barrier: dtm-labs/client,
+`dtmcli/barrier.go`).
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from django.db import connection
+from django.db.models import Q, QuerySet
+
+from orders.models import Saga, SagaLog
+from orders.saga import observation
+from orders.saga.definitions import (
+    DO,
+    LEASE_SECONDS,
+    SAGA_COLUMNS,
+    SAGA_TYPES,
+    UNDO,
+    UNFINISHED,
+    WITHOUT_PARENT,
+    Event,
+    FinalResults,
+    SagaRow,
+    StepResult,
+)
+from shop import clock
+from shop.db import bulk_sql, open_transaction, transactions
+from shop.events import journal
+from shop.events.journal import ActorContext
+from shop.models import JournalLine
+from shop.observability import tracing
+
+
+class SagaLogLine(NamedTuple):
+    """A line to write: final with attempt 0, else the report of an attempt that was not final."""
+
+    saga: SagaRow | Saga
+    step: str
+    direction: str
+    result: StepResult
+    attempt: int = 0
+
+
+RETRIED = "saga.retried"
+"""The journal's name of an operator's retry."""
+UNLEASED: dict[str, Any] = {"leased_until": None, "lease_token": ""}
+LINES = bulk_sql.Table(
+    SagaLog, ("saga_id", "step", "direction", "attempt", "event", "detail", "reference", "at")
+)
+
+
+# Start
+
+
+def new_saga(
+    *,
+    type_name: str,
+    subject_id: UUID,
+    give_up_seconds: float,
+    about_id: UUID | None = None,
+    by: ActorContext | None = None,
+    done: Collection[str] = (),
+    skipped: Collection[str] = (),
+) -> tuple[Saga, list[SagaLogLine]]:
+    """An unsaved saga about an order, with its first lines, for the transaction that calls `insert_sagas`."""
+    now, by = clock.now(), by or journal.current_actor()
+    saga = Saga(
+        kind=type_name,
+        subject_id=subject_id,
+        about_id=about_id,
+        request_id=by.request_id,
+        traceparent=by.traceparent if tracing.is_recorded(by.traceparent) else "",
+        created_at=now,
+        deadline_at=now + timedelta(seconds=give_up_seconds),
+        # The view enqueues it at once; recovery finds it if that is lost.
+        queued_at=now,
+        next_attempt_at=now + timedelta(seconds=LEASE_SECONDS),
+    )
+    events = dict.fromkeys(done, Event.DONE) | dict.fromkeys(skipped, Event.SKIPPED)
+    steps = [step.name for step in SAGA_TYPES[type_name].steps if step.name in events]
+    return saga, [SagaLogLine(saga, step, DO, StepResult(events[step])) for step in steps]
+
+
+def insert_sagas(started: Sequence[tuple[Saga, Sequence[SagaLogLine]]]) -> None:
+    bulk_sql.insert_objects([saga for saga, _ in started])
+    write_lines([line for _, lines in started for line in lines], at=clock.now())
+
+
+# What is due
+
+
+def _unleased() -> "QuerySet[Saga]":
+    """Unfinished sagas of this release's types that no worker holds: those that may be advanced."""
+    free = Q(leased_until__isnull=True) | Q(leased_until__lte=clock.now())
+    return Saga.objects.filter(free, next_attempt_at__isnull=False, kind__in=SAGA_TYPES)
+
+
+def due() -> "QuerySet[Saga]":
+    """The sagas that recovery is to find: a worker crashed, a message was lost, or a pause is over."""
+    return _unleased().filter(next_attempt_at__lte=clock.now())
+
+
+def dequeue_due(*, limit: int) -> list[UUID]:
+    """The sagas that are due; each is returned once per lease."""
+    ids = list(due().order_by("next_attempt_at").values_list("id", flat=True)[:limit])
+    now = clock.now()
+    later = now + timedelta(seconds=LEASE_SECONDS)
+    taken = Saga.objects.filter(id__in=ids, next_attempt_at__lte=now)
+    # Executors lock these rows and the index in another order: the update is retried on deadlock.
+    transactions.run(partial(taken.update, next_attempt_at=later, queued_at=now), transactions.REPEATABLE)
+    return ids
+
+
+def make_due(saga_id: UUID) -> None:
+    """Make an unfinished saga due now, for example because a webhook arrived."""
+    unfinished = Saga.objects.filter(id=saga_id, state__in=UNFINISHED)
+    transactions.run(lambda: unfinished.update(next_attempt_at=clock.now()), transactions.REPEATABLE)
+
+
+def filter_unleased(saga_ids: Collection[UUID]) -> dict[UUID, str]:
+    """The kinds of those of these sagas that may be advanced, in the order given."""
+    kinds = dict(_unleased().filter(id__in=saga_ids).values_list("id", "kind"))
+    return {saga_id: kinds[saga_id] for saga_id in saga_ids if saga_id in kinds}
+
+
+def find_new(*, limit: int) -> list[SagaRow]:
+    """Sagas that no worker has leased yet, oldest first, before recovery finds them."""
+    now, cells = clock.now(), bulk_sql.SqlLiterals()
+    later = now + timedelta(seconds=LEASE_SECONDS)
+    reader, types = bulk_sql.reader(Saga, SAGA_COLUMNS), cells.listed(SAGA_TYPES)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT {reader.selected} FROM orders_saga WHERE next_attempt_at > {cells[now]}"  # noqa: S608 - instants
+            f" AND next_attempt_at <= {cells[later]} AND lease_token = '' AND attempts = 0"
+            f" AND open_call = '' AND leased_until IS NULL AND kind IN ({types})"
+            f" ORDER BY next_attempt_at LIMIT {limit:d}"
+        )
+        return [SagaRow(*reader.values(row)) for row in cursor.fetchall()]
+
+
+# Rows and leases
+
+
+def read_sagas(saga_ids: Collection[UUID], *, is_locked: bool = False) -> dict[UUID, SagaRow]:
+    """These sagas by id, without their final results; with `is_locked` their rows are locked."""
+    read = bulk_sql.reader(Saga, SAGA_COLUMNS).rows_of(
+        saga_ids, lock=bulk_sql.for_update() if is_locked else ""
+    )
+    return {row[0]: SagaRow(*row) for row in read}
+
+
+def final_results(saga_ids: Collection[UUID]) -> dict[UUID, FinalResults]:
+    found: dict[UUID, FinalResults] = defaultdict(dict)
+    if not saga_ids:
+        return found
+    cells = bulk_sql.SqlLiterals()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT saga_id, step, direction, event, detail, reference FROM orders_sagalog"  # noqa: S608 - ids
+            f" WHERE attempt = 0 AND saga_id IN ({cells.listed(saga_ids)})",
+            cells.parameters or None,
+        )
+        for saga_id, step, direction, event, detail, reference in cursor.fetchall():
+            result = StepResult(Event(event), detail, reference=reference)
+            found[saga_id if isinstance(saga_id, UUID) else UUID(saga_id)][step, direction] = result
+    return found
+
+
+def lock_sagas(
+    saga_ids: Collection[UUID], copies: Mapping[UUID, SagaRow] | None = None, *, token: str = ""
+) -> tuple[dict[UUID, SagaRow], set[UUID]]:
+    """These sagas with their results and parents, locked, by id, and which ones are locked elsewhere.
+
+    Without `copies` it waits for locked rows. With them, the executor's own of earlier batches, it skips
+    locked rows, and trusts the results of each copy whose lease is still held by the token.
+    """
+    known = {id: copy for id, copy in (copies or {}).items() if id in saga_ids}
+    sagas = known | read_sagas([id for id in saga_ids if id not in known])
+    by_type: dict[str, list[SagaRow]] = defaultdict(list)
+    for saga in sagas.values():
+        by_type[saga.kind].append(saga)
+    parents: dict[UUID, Any] = {}
+    for kind in sorted(by_type):
+        parents |= SAGA_TYPES[kind].lock(by_type[kind], copies is not None)
+    rows = read_sagas(sagas if copies is None else parents, is_locked=True)
+    final = {
+        id: copy.final
+        for id, copy in known.items()
+        if id in rows and copy.lease_token == rows[id].lease_token == token
+    }
+    final |= final_results([id for id in rows if id not in final])
+    for id, row in rows.items():
+        row.final, row.parent = dict(final.get(id, {})), parents.get(id)
+        row.result = None if id in parents else WITHOUT_PARENT
+    is_elsewhere = set() if copies is None else {id for id in sagas if id not in parents}
+    return {id: rows[id] for id in saga_ids if id in rows}, is_elsewhere
+
+
+def renew_leases(saga_ids: Collection[UUID], *, token: str, until: datetime) -> set[UUID]:
+    """Renew the leases that the token holds, and return of which sagas.
+
+    A locked row is in a batch, which renews its lease.
+    """
+    held = Saga.objects.filter(id__in=saga_ids, lease_token=token, state__in=UNFINISHED)
+    free = set(held.select_for_update(skip_locked=True).order_by("id").values_list("id", flat=True))
+    Saga.objects.filter(id__in=free).update(leased_until=until, next_attempt_at=until)
+    return free
+
+
+def save(sagas: Collection[SagaRow]) -> None:
+    """Write what has changed of these locked rows, which a worker has taken: one statement for all that
+    change alike, sent together with the next one or with COMMIT.
+    """
+    alike: dict[tuple[tuple[str, Any], ...], list[UUID]] = defaultdict(list)
+    for saga in sagas:
+        if saga.changes:
+            alike[tuple(sorted(saga.changes.items()))].append(saga.id)
+            saga.changes = {}
+    for values, ids in alike.items():
+        cells = bulk_sql.SqlLiterals()
+        columns = ", ".join([f"{name} = {cells[value]}" for name, value in (*values, ("queued_at", None))])
+        statement = f"UPDATE orders_saga SET {columns} WHERE id IN ({cells.listed(ids)})"  # noqa: S608
+        bulk_sql.execute_deferred(statement, cells.parameters or None)
+
+
+# The log
+
+
+def write_lines(lines: Sequence[SagaLogLine], *, at: datetime) -> None:
+    if not lines:
+        return
+    rows = [
+        (saga.id, step, direction, attempt, result.event.value, result.detail[:255], result.reference, at)
+        for saga, step, direction, result, attempt in lines
+    ]
+    bulk_sql.insert(LINES, rows)
+    journal.note_all([journal_line(line, at) for line in lines])
+    open_transaction.count_after_commit(
+        observation.count_steps,
+        [(line.saga.kind, line.step, line.direction, line.result.event.value) for line in lines],
+    )
+
+
+def journal_line(line: SagaLogLine, at: datetime) -> journal.NewJournalLine:
+    """The journal's line for it, such as `charge_card.done` or, for an undo, `charge_card.undo.done`."""
+    saga, undo = line.saga, ".undo" if line.direction == UNDO else ""
+    return journal.build_line(
+        what=f"{line.step}{undo}.{line.result.event.value}",
+        subject=f"{saga.kind} {saga.subject_id}",
+        order_id=saga.about_id,
+        detail=line.result.detail,
+        reference=line.result.reference,
+        is_internal=line.attempt > 0,
+        at=at,
+        by=acting_for(saga),
+    )
+
+
+def acting_for(saga: SagaRow | Saga) -> ActorContext:
+    """The journal's actor: the operator who acts on it, else the system with the saga's request id."""
+    actor = journal.current_actor()
+    return actor if actor.actor == journal.Actor.STAFF else ActorContext(request_id=saga.request_id)
+
+
+def unused_key(saga: SagaRow | Saga, step: str, key: str) -> str:
+    """The key for the next call of the step: another one for each call, of those that have an id at the other
+    system, that had failed for good before an operator last retried the saga. Their keys bring it back.
+    """
+    if not saga.attempts:
+        return key
+    failed = f"{step}.undo.failed" if saga.direction == UNDO else f"{step}.failed"
+    lines = JournalLine.objects.filter(
+        subject=f"{saga.kind} {saga.subject_id}", what__in=(RETRIED, failed)
+    ).order_by("id")
+    references: set[str] = set()
+    used = 0
+    for what, reference in lines.values_list("what", "reference"):
+        if what == RETRIED:
+            used = len(references)
+        elif reference:
+            references.add(reference)
+    return f"{key}:{used}" if used else key
