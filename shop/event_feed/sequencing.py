@@ -30,22 +30,23 @@ def unsequenced() -> "QuerySet[FeedEvent]":
     return FeedEvent.objects.filter(position=None)
 
 
-def sequence() -> int:
+def sequence(*, most_batches: int | None = None) -> int:
     """Give positions to all committed events, in batches. Returns how many got one; 0 at once while another
-    sequencer works. Safe to repeat.
+    sequencer works. Safe to repeat. A reader, who is to be answered soon, does a batch at most.
     """
     if not unsequenced().exists():
         return 0
     FeedState.objects.get_or_create(pk=ROW)
-    sequenced, given = 0, list[int]()
+    sequenced, given, batches = 0, list[int](), 0
     while True:
+        batches += 1
         count = transactions.run(lambda: _sequence_batch(given.extend), transactions.REPEATABLE)
         if given:
             SEQUENCED.inc(sum(given))
             completion_notifications.notify_completed(NOTIFICATION)
         sequenced += sum(given)
         given.clear()
-        if count < EVENTS_PER_TRANSACTION:
+        if count < EVENTS_PER_TRANSACTION or batches == most_batches:
             return sequenced
 
 

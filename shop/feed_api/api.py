@@ -1,15 +1,18 @@
 """The HTTP edge of the event feed, of webhook endpoints and of their deliveries."""
 
 import time
+from contextlib import suppress
 from typing import Any, get_args
 from uuid import UUID
 
+from django.db import DatabaseError
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 
 from shop.accounts.authentication import Account
 from shop.api_keys import keys
 from shop.api_keys.scopes import Resource, required_scope
 from shop.concurrency.event_loop import run_in_thread, sleep
+from shop.errors import Unavailable
 from shop.event_feed import reading, sequencing
 from shop.feed_api import schemas
 from shop.http import prefer
@@ -102,7 +105,9 @@ def _require_right_still(request: Request) -> None:
 
 
 def _read(query: schemas.EventsQuery, after: reading.Cursor | None) -> reading.Page:
-    sequencing.sequence()
+    # A database that can't be written now may be read.
+    with suppress(DatabaseError, Unavailable):
+        sequencing.sequence(most_batches=1)
     return reading.read_page(
         after=after and after.position,
         generation=after and after.generation,

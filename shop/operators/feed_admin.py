@@ -16,6 +16,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 from shop import form_fields
 from shop.admin_site import ReadOnlyMixin
 from shop.errors import FirstcomeError, Rejected
+from shop.event_feed.reading import READ_EVENTS
 from shop.feed_models import FeedEvent
 from shop.lazy_texts import mark
 from shop.operators import actions
@@ -188,6 +189,11 @@ class WebhookDeliveryAdmin(RecordsAdmin):
             except FirstcomeError as error:
                 self.message_user(request, f"{row}: {error.detail}", level=messages.ERROR)
         return gettext("%(count)s are sent again.") % {"count": sent}
+
+    def get_fields(self, request: HttpRequest, obj: WebhookDelivery | None = None) -> list[str]:
+        """Without the event, unless the operator may read events."""
+        is_reader = request.user.has_perm(READ_EVENTS)
+        return [name for name in self.fields if name != "payload" or is_reader]
 
     def has_resend_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("shop.change_webhookendpoint")

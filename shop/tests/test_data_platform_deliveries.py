@@ -10,13 +10,13 @@ from uuid import UUID, uuid4
 
 import pytest
 from django.conf import LazySettings
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from scripts.tests.simulator import Simulator
 from shop.db import transactions
-from shop.event_feed import sequencing
+from shop.event_feed import reading, sequencing
 from shop.events import journal
 from shop.feed_models import FeedEvent, FeedState
 from shop.models import JournalLine
@@ -456,3 +456,63 @@ def test_a_gauge_reads_queued_events_by_an_index(read: Callable[[], Any]) -> Non
         read()
     [statement] = [query["sql"] for query in captured if "`shop_webhookdelivery`" in query["sql"]]
     assert servers.explain(statement)[0]["key"].startswith("shop_webhookdelivery_")
+
+
+def test_events_that_were_not_taken_stay_though_recording_them_is_repeated(
+    settings: LazySettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A deadlock after the insert: the second attempt moved the position, and the rows were gone."""
+    settings.DATA_PLATFORM_URL = NOWHERE
+    note("test.a", "test.b")
+    record_health, failures = delivery_pass._record_health, [OperationalError(1213, "Deadlock found")]
+
+    def fail_once(*of: Any) -> None:
+        if failures:
+            raise failures.pop()
+        record_health(*of)
+
+    monkeypatch.setattr(delivery_pass, "_record_health", fail_once)
+    deliver_due()
+    assert (failures, statuses()) == ([], ["pending", "pending"])
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_dead_event_that_is_sent_again_during_a_pass_is_not_overtaken(
+    own_data_platform: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order_id = uuid4()
+    [dead] = note(REFUSED, order_id=order_id)
+    deliver_due()
+    FeedEvent.objects.filter(event_id=dead).update(type="order.paid")
+    WebhookDelivery.objects.filter(event_id=dead).update(
+        payload={**delivery(dead).payload, "type": "order.paid"}
+    )
+    [later] = note("order.refunded", order_id=order_id)
+    read_page, dead_ids = reading.read_page, [delivery(dead).pk]
+
+    def resend_meanwhile(**of: Any) -> reading.Page:
+        page = read_page(**of)
+        if dead_ids:
+            assert [*deliveries.resend_dead([dead_ids.pop()])] == [[delivery(dead).pk]]
+        return page
+
+    monkeypatch.setattr(reading, "read_page", resend_meanwhile)
+    deliver_due()
+    make_due()
+    deliver_due()
+    assert received_event_ids(own_data_platform) == [dead, later]
+
+
+@pytest.mark.usefixtures("impatient")
+def test_what_is_refused_or_waits_behind_that_holds_up_no_other_event(
+    own_data_platform: Simulator, monkeypatch: pytest.MonkeyPatch, settings: LazySettings
+) -> None:
+    settings.EVENT_REFUSED_SECONDS = 3600
+    monkeypatch.setattr(delivery_pass, "MOST_PENDING", 3)
+    for _ in range(4):
+        note(REFUSED, "order.paid", order_id=uuid4())
+    deliver_due()
+    assert set(statuses()) == {"pending"}
+    others = note("order.paid", order_id=uuid4())
+    assert deliver_due() == 1
+    assert received_event_ids(own_data_platform) == others

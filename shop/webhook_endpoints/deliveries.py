@@ -28,7 +28,6 @@ MOST_TESTS, TESTS_SECONDS = 10, 60
 """Tests of an endpoint that may be pending, and that may be asked for in so many seconds."""
 Status = WebhookDelivery.Status
 PENDING = Status.PENDING
-OUTLIVING = timedelta(hours=1)
 RESENT_AT_ONCE = 1_000
 MOST_RESENT = 10_000
 """By one call of `resend_dead`: a page must be answered soon. A repeat continues with the rest."""
@@ -69,8 +68,9 @@ def to_data_platform() -> "QuerySet[WebhookDelivery]":
 
 def untaken() -> "QuerySet[FeedEvent]":
     """The events for the data platform that no pass has taken from the feed."""
-    chosen = reading.chosen_by(endpoints.get(endpoint_id=BUILT_IN).events)
-    return FeedEvent.objects.filter(chosen).exclude(_is_taken())
+    endpoint = endpoints.get(endpoint_id=BUILT_IN)
+    is_after = Q(position=None) | Q(position__gt=endpoint.position)
+    return FeedEvent.objects.filter(is_after, reading.chosen_by(endpoint.events))
 
 
 def undelivered(event_id: OuterRef) -> Q:
@@ -101,7 +101,8 @@ def of_order(order_id: UUID) -> list[WebhookDelivery]:
     One without a row is not yet taken from the feed, or was delivered before the retention.
     """
     rows = {row.event_id: row for row in to_data_platform().filter(order_id=order_id)}
-    to_come = set(untaken().filter(order_id=order_id).values_list("event_id", flat=True))
+    lines = _lines_of_events(order_id)
+    to_come = set(untaken().filter(event_id__in=lines).values_list("event_id", flat=True))
     return [
         rows.get(id)
         or WebhookDelivery(
@@ -111,7 +112,7 @@ def of_order(order_id: UUID) -> list[WebhookDelivery]:
             created_at=line.at,
             status=PENDING if id in to_come else Status.DELIVERED,
         )
-        for id, line in _lines_of_events(order_id).items()
+        for id, line in lines.items()
     ]
 
 
@@ -123,6 +124,8 @@ def resend(*, endpoint_id: UUID, delivery_id: int, reason: str = "") -> WebhookD
         _get_enabled(endpoint_id)
 
     def work() -> WebhookDelivery:
+        # First, as a pass that records: it locks the endpoint's row.
+        _try_at_once(endpoint_id)
         row = WebhookDelivery.objects.select_for_update().filter(endpoint=endpoint_id, pk=delivery_id).first()
         if row is None:
             raise NotFound(_("There is no delivery {id} of this endpoint.", id=delivery_id))
@@ -162,21 +165,23 @@ def resend_order(*, order_id: UUID, reason: str, settled_refunds: int) -> int:
 
     def work() -> int:
         # While it is locked, no pass takes events from the feed.
-        WebhookEndpoint.objects.select_for_update().get(pk=BUILT_IN)
+        _try_at_once(BUILT_IN)
         lines = _lines_of_events(order_id)
         refunds = sum(line.what == "order.refunded" for line in lines.values())
         _require_not_archived(order_id, may_lack=not lines or refunds < settled_refunds)
         if not lines:
             text = _("The order has no events: they are written when it is paid, refunded or cancelled.")
             raise Rejected(text, code="no_events")
-        not_taken = FeedEvent.objects.filter(event_id__in=lines).exclude(_is_taken())
-        coming = set(not_taken.values_list("event_id", flat=True))
+        events = FeedEvent.objects.filter(event_id__in=lines)
+        positions = dict(events.values_list("event_id", "position"))
+        coming = set(events.exclude(_is_taken()).values_list("event_id", flat=True))
         # Rows anew, so that their keys have the sequence of the events: old rows may be gone already.
         rows = {row.event_id: row for row in to_data_platform().filter(event_id__in=lines)}
         to_data_platform().filter(event_id__in=lines).delete()
         for id, line in lines.items():
             row = WebhookDelivery(
                 endpoint_id=BUILT_IN,
+                position=positions.get(id),
                 event_id=id,
                 order_id=order_id,
                 type=catalogue.FROM_JOURNAL[line.what],
@@ -231,10 +236,11 @@ def delete_old() -> int:
     """Delete the log's rows after `EVENT_RETENTION_SECONDS`, except what is pending, or never reached the
     data platform. Returns how many.
 
-    A row outlives its event in the feed, so that `lost` finds an event that was taken and has no row.
+    A row for the data platform outlives its event in the feed: by that `lost` finds what has no row.
     """
-    cutoff = clock.now() - timedelta(seconds=settings.EVENT_RETENTION_SECONDS) - OUTLIVING
-    kept = Q(status=PENDING) | Q(status=Status.FAILED, endpoint=BUILT_IN)
+    cutoff = clock.now() - timedelta(seconds=settings.EVENT_RETENTION_SECONDS)
+    of_feed = Q(position__gt=reading.read_state().swept_position) | Q(status=Status.FAILED)
+    kept = Q(status=PENDING) | Q(of_feed, endpoint=BUILT_IN)
     return key_walks.delete(WebhookDelivery.objects.filter(created_at__lt=cutoff).exclude(kept))
 
 
@@ -279,14 +285,28 @@ def _oldest_seconds(rows: "QuerySet[WebhookDelivery]", behind: "QuerySet[FeedEve
 
 def _requeue(row: WebhookDelivery, reason: str) -> None:
     """Make this locked or new delivery due at once, as if it were new, and note that in the journal."""
-    delivered = {"delivered_at": row.delivered_at.isoformat()} if row.delivered_at else {}
-    before = {"status": row.status, "error": row.error} | delivered
-    row.status, row.attempts, row.error = PENDING, 0, ""
-    row.next_attempt_at = row.created_at = clock.now()
-    row.delivered_at = row.response_status = row.refused_at = None
+    before = _facts(row)
+    for name, value in _as_new().items():
+        setattr(row, name, value)
     row.save()
-    _try_at_once(row.endpoint_id)
     _note_resent(row, before, reason)
+
+
+def _as_new() -> dict[str, Any]:
+    """The columns of a delivery that is due at once."""
+    now, unknown = clock.now(), dict.fromkeys(("delivered_at", "response_status", "refused_at"))
+    return unknown | {
+        "status": PENDING,
+        "attempts": 0,
+        "error": "",
+        "next_attempt_at": now,
+        "created_at": now,
+    }
+
+
+def _facts(row: WebhookDelivery) -> dict[str, Any]:
+    delivered = {"delivered_at": row.delivered_at.isoformat()} if row.delivered_at else {}
+    return {"status": row.status, "error": row.error} | delivered
 
 
 def _note_resent(row: WebhookDelivery, before: dict[str, Any], reason: str) -> None:
@@ -295,19 +315,22 @@ def _note_resent(row: WebhookDelivery, before: dict[str, Any], reason: str) -> N
         subject=f"event {row.event_id}",
         order_id=row.order_id,
         before=before,
-        after={"status": row.status, "endpoint": str(row.endpoint_id), "delivery": row.pk},
+        after={"status": PENDING, "endpoint": str(row.endpoint_id), "delivery": row.pk},
         detail=reason,
         is_internal=True,
     )
 
 
 def _resend_dead(ids: Collection[int], reason: str) -> list[int]:
+    # First, as a pass that records: it locks the endpoint's row.
+    _try_at_once(BUILT_IN)
     # They are looked up first, so that no row is locked that may be missing.
     there = list(to_data_platform().filter(id__in=ids, status=Status.FAILED).values_list("id", flat=True))
     rows = to_data_platform().select_for_update().filter(id__in=there).order_by("id")
     dead = [row for row in rows if row.status == Status.FAILED]
+    to_data_platform().filter(id__in=[row.pk for row in dead]).update(**_as_new())
     for row in dead:
-        _requeue(row, reason)
+        _note_resent(row, _facts(row), reason)
     return [row.pk for row in dead]
 
 

@@ -8,7 +8,7 @@ ones of its order, until it is sent again.
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import Executor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,9 +17,10 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
+import orjson
 from django.conf import settings
 from django.db import DatabaseError
-from django.db.models import Max, Min, QuerySet
+from django.db.models import QuerySet
 from prometheus_client import Counter
 from structlog import get_logger
 
@@ -49,8 +50,11 @@ MOST_EVENTS = 100
 """The orders of which a pass takes what is due, and the events that it takes from the feed."""
 MOST_DUE = 500
 """Deliveries that a pass reads, and events that it sends to the data platform at once."""
+MOST_REFUSED = 100
+"""Events that it refused before, which a pass sends to the data platform one by one."""
 MOST_PENDING = 10_000
-"""Of an endpoint: with so many refused events nothing more is read from the feed, which keeps what comes."""
+"""Of an endpoint: with so many nothing more is read from the feed, which keeps what comes. Events that the
+data platform refuses for good don't count, nor what waits behind them."""
 PASS_SECONDS, LOOK_SECONDS = 15.0, 1.0
 """How long requests of a pass begin, and how often it looks whether the endpoint was changed."""
 LEASE_SECONDS = 30
@@ -102,11 +106,11 @@ def run(endpoint: WebhookEndpoint, *, pool: Executor, stop: threading.Event | No
             lambda: endpoints.disable(endpoint, by=by, error=why, at=now), transactions.REPEATABLE
         )
         return False
-    batch = _read(endpoint)
+    batch, stop = _read(endpoint), stop or threading.Event()
     if endpoint.is_built_in:
-        _send_together(batch)
+        _send_together(batch, stop=stop)
     else:
-        _send_all(endpoint, batch, pool=pool, stop=stop or threading.Event())
+        _send_all(endpoint, batch, pool=pool, stop=stop)
     now = clock.now()
     for jobs in batch.jobs_by_order.values():
         _apply_all(endpoint, jobs, now)
@@ -124,15 +128,21 @@ def _read(endpoint: WebhookEndpoint) -> DeliveryBatch:
     """
     now, batch = clock.now(), DeliveryBatch(position=endpoint.position)
     pending = WebhookDelivery.objects.filter(endpoint=endpoint, status=Status.PENDING)
-    count = pending[:MOST_PENDING].count()
-    if not count:
+    if not pending.exists():
         # As with most endpoints at most times: nothing more is asked of the table.
         pending = pending.none()
-    due = list(pending.filter(next_attempt_at__lte=now).order_by("next_attempt_at", "id")[:MOST_DUE])
+    due_rows = pending.filter(next_attempt_at__lte=now).order_by("next_attempt_at", "id")
+    failing = pending
+    due = list(due_rows[:MOST_DUE])
+    if endpoint.is_built_in:
+        # However many it refuses, or wait behind those: it gets the others.
+        failing = pending.filter(refused_at=None, attempts__gt=0)
+        refused = due_rows.exclude(refused_at=None)[:MOST_REFUSED]
+        due = [*due_rows.filter(refused_at=None)[:MOST_DUE], *refused]
     orders = {row.order_id for row in due if row.order_id}
     # An earlier event of the same order may not be due yet.
-    rows = {row.pk: row for row in (*due, *pending.filter(order_id__in=orders))}
-    waiting = _add_pending(batch, [rows[pk] for pk in sorted(rows)], _given_up(endpoint, orders), now)
+    rows = {row.pk: row for row in (*due, *_of_orders(endpoint, orders))}
+    waiting = _add_pending(batch, [rows[pk] for pk in sorted(rows)], now)
     is_probe = endpoint.failures > 0
     tried = _choose(batch, is_probe=is_probe, is_together=endpoint.is_built_in)
     for key in batch.jobs_by_order.keys() - set(tried):
@@ -140,21 +150,22 @@ def _read(endpoint: WebhookEndpoint) -> DeliveryBatch:
         batch.has_more = True
     batch.jobs_by_order = defaultdict(list, {key: batch.jobs_by_order[key] for key in tried})
     needs_another = not any(jobs[0].row.attempts == 0 for jobs in batch.jobs_by_order.values())
-    room = max(0, MOST_DUE - len(batch.jobs())) if endpoint.is_built_in else MOST_EVENTS
+    together = [job for job in batch.jobs() if not job.row.refused_at]
+    room = max(0, MOST_DUE - len(together)) if endpoint.is_built_in else MOST_EVENTS
     limit = min(room, 1) if is_probe else room
-    if count < MOST_PENDING and limit and (not is_probe or needs_another):
-        _read_feed(endpoint, batch, pending, waiting, now, limit=limit)
+    if limit and failing[:MOST_PENDING].count() < MOST_PENDING and (not is_probe or needs_another):
+        _read_feed(endpoint, batch, waiting, now, limit=limit)
     return batch
 
 
-def _given_up(endpoint: WebhookEndpoint, order_ids: Collection[UUID]) -> dict[UUID | str, int]:
-    """Of these orders, those with an event that the data platform never took, with the first such row."""
-    if not endpoint.is_built_in or not order_ids:
-        return {}
-    failed = WebhookDelivery.objects.filter(
-        endpoint=endpoint, status=Status.FAILED, order_id__in=list(order_ids)
-    )
-    return dict(failed.order_by().values_list("order_id").annotate(first=Min("pk")))
+def _of_orders(endpoint: WebhookEndpoint, order_ids: Collection[UUID]) -> "QuerySet[WebhookDelivery]":
+    """What is pending of these orders, and of the data platform what was given up: read by one statement, for
+    an operator may have that sent again at any time.
+    """
+    statuses = [Status.PENDING, *([Status.FAILED] if endpoint.is_built_in else [])]
+    return WebhookDelivery.objects.filter(
+        endpoint=endpoint, status__in=statuses, order_id__in=list(order_ids)
+    ).order_by("id")
 
 
 def _choose(batch: DeliveryBatch, *, is_probe: bool, is_together: bool) -> list[UUID | str]:
@@ -173,32 +184,33 @@ def _choose(batch: DeliveryBatch, *, is_probe: bool, is_together: bool) -> list[
 
 
 def _add_pending(
-    batch: DeliveryBatch,
-    pending: Sequence[WebhookDelivery],
-    given_up: Mapping[UUID | str, int],
-    now: datetime,
+    batch: DeliveryBatch, rows: Sequence[WebhookDelivery], now: datetime
 ) -> dict[UUID | str, datetime]:
-    """Add the deliveries of orders whose first one is due. Returns when those of the other orders are."""
+    """Add the deliveries of orders whose first one is due. Returns when those of the other orders are: behind
+    one that was given up, not before that is sent again.
+    """
     waiting: dict[UUID | str, datetime] = {}
-    for row in pending:
+    for row in rows:
         key = _order_key(row)
-        if key in given_up and row.pk > given_up[key]:
+        if row.status == Status.FAILED:
             waiting[key] = now + timedelta(seconds=backoff.LONGEST_SECONDS)
-        if key in waiting:
+        elif key in waiting:
             # It is due when the first one of its order is.
             row.next_attempt_at = waiting[key]
             batch.blocked.append(Job(row, row.payload or {}, is_changed=True))
         elif key not in batch.jobs_by_order and row.next_attempt_at is not None and row.next_attempt_at > now:
             waiting[key] = row.next_attempt_at
+        elif row.payload is None:
+            row.status, row.next_attempt_at, row.error = Status.FAILED, None, "the event is missing"
+            batch.blocked.append(Job(row, {}, is_changed=True))
         else:
-            batch.jobs_by_order[key].append(Job(row, row.payload or {}))
+            batch.jobs_by_order[key].append(Job(row, row.payload))
     return waiting
 
 
 def _read_feed(
     endpoint: WebhookEndpoint,
     batch: DeliveryBatch,
-    pending: "QuerySet[WebhookDelivery]",
     waiting: dict[UUID | str, datetime],
     now: datetime,
     *,
@@ -213,10 +225,11 @@ def _read_feed(
             positions=deleted - endpoint.position,
         )
     page = reading.read_page(after=max(endpoint.position, deleted), patterns=endpoint.events, limit=limit)
-    orders = {event.order_id for event in page.events if event.order_id}
-    theirs = pending.filter(order_id__in=orders - batch.jobs_by_order.keys()).values_list("order_id")
-    waiting |= dict(theirs.annotate(due_at=Max("next_attempt_at")).order_by())
-    waiting |= dict.fromkeys(_given_up(endpoint, orders), now + timedelta(seconds=backoff.LONGEST_SECONDS))
+    for before in _of_orders(endpoint, {event.order_id for event in page.events if event.order_id}):
+        key, is_given_up = _order_key(before), before.status == Status.FAILED
+        if is_given_up or key not in batch.jobs_by_order:
+            later = now + timedelta(seconds=backoff.LONGEST_SECONDS)
+            waiting[key] = max(waiting.get(key, now), later if is_given_up else before.next_attempt_at or now)
     for event in page.events:
         row = WebhookDelivery(
             endpoint=endpoint,
@@ -287,7 +300,7 @@ def _send_all(
         is_over.set()
 
 
-def _send_together(batch: DeliveryBatch) -> None:
+def _send_together(batch: DeliveryBatch, *, stop: threading.Event) -> None:
     """Send all to the data platform by one request; if that is refused for good, one event after the other,
     to find those that are. Orders with such an event are tried by themselves at once.
     """
@@ -308,7 +321,7 @@ def _send_together(batch: DeliveryBatch) -> None:
         key = _order_key(job.row)
         if key not in refused or key in blocked:
             continue
-        if time.monotonic() > ends_at:
+        if time.monotonic() > ends_at or stop.is_set():
             batch.has_more = True
             return
         job.attempt = data_platform.send([job.payload])
@@ -339,12 +352,11 @@ def _record(endpoint: WebhookEndpoint, batch: DeliveryBatch, now: datetime) -> N
     jobs = [*batch.jobs(), *batch.blocked]
     for job in jobs:
         if job.row.payload is None and job.row.status != Status.DELIVERED:
-            job.row.payload = sending.stored(job.payload)
-    new = [job.row for job in jobs if job.row.pk is None]
-    if delivered := [row for row in new if row.status == Status.DELIVERED]:
-        bulk_sql.insert_objects(delivered)
-    # After them: keys have the sequence of an order's events.
-    WebhookDelivery.objects.bulk_create([row for row in new if row.status != Status.DELIVERED])
+            # As the insert writes it.
+            job.row.payload = orjson.dumps(job.payload, option=orjson.OPT_UTC_Z).decode()
+    # Their keys stay unset: if the transaction is repeated, they are new again.
+    if new := [job.row for job in jobs if job.row.pk is None]:
+        bulk_sql.insert_objects(new)
     WebhookDelivery.objects.bulk_update(
         [job.row for job in jobs if job.row.pk is not None and job.is_changed],
         ["status", "attempts", "next_attempt_at", "response_status", "refused_at", "error", "delivered_at"],
@@ -378,7 +390,8 @@ def _apply(endpoint: WebhookEndpoint, row: WebhookDelivery, attempt: Attempt, no
         row.status, row.next_attempt_at = Status.FAILED, None
     elif row.attempts >= FEWEST_ATTEMPTS and _is_given_up(endpoint, row.created_at, now):
         row.status, row.next_attempt_at = Status.FAILED, None
-        row.error = f"given up: {row.error}"[:255]
+        if endpoint.is_built_in:
+            row.error = f"given up: {row.error}"[:255]
     else:
         row.next_attempt_at = now + timedelta(seconds=backoff.pause_seconds(row.attempts))
 

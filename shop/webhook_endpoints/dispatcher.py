@@ -23,12 +23,12 @@ from shop.event_feed import sequencing
 from shop.feed_models import FeedState
 from shop.repeated_work import RepeatedWork
 from shop.webhook_endpoints import delivery_pass, endpoints
-from shop.webhook_models import WebhookDelivery, WebhookEndpoint
+from shop.webhook_models import BUILT_IN, WebhookDelivery, WebhookEndpoint
 
 log = get_logger(__name__)
 POLL_SECONDS = 0.5
 LINGER_SECONDS = 5.0
-"""For which an endpoint's thread looks for more, with its connection, after its last events."""
+"""For which the thread of the data platform looks for more, with its connection, after its last events."""
 STOP_SECONDS = 5.0
 PAUSE_AFTER_FAILURE_SECONDS = 10.0
 """After a pass that could not be recorded, before the endpoint is released."""
@@ -55,6 +55,9 @@ class Dispatcher:
         self._work.stop(within_seconds=seconds / (1 + len(threads)))
         for thread in threads:
             thread.join(seconds / (1 + len(threads)))
+        for endpoint_id in [*self._running]:
+            # What its requests brought is still recorded, unless another worker takes it before.
+            release(endpoint_id, self._token)
 
     def _start_due(self) -> None:
         # Beside new events it is looked for again: a restored database may lack it.
@@ -88,12 +91,12 @@ class Dispatcher:
 
     def _serve(self, endpoint_id: UUID) -> None:
         """Deliver to an endpoint until nothing was due for a while; then let others have it."""
-        ends_at = time.monotonic() + LINGER_SECONDS
+        ends_at = time.monotonic()
         try:
             with ThreadPoolExecutor(delivery_pass.SENDING_AT_ONCE, thread_name_prefix="webhook") as pool:
                 while not self._stop.is_set():
                     has_more = deliver_due(endpoint_id, self._token, pool=pool, stop=self._stop)
-                    if has_more is not None:
+                    if has_more is not None and endpoint_id == BUILT_IN:
                         ends_at = time.monotonic() + LINGER_SECONDS
                     if not has_more and (time.monotonic() > ends_at or self._stop.wait(POLL_SECONDS)):
                         break
@@ -141,9 +144,13 @@ def lease(endpoint_id: UUID, token: str) -> bool:
     free = Q(leased_until=None) | Q(leased_until__lte=now) | Q(lease_token=token)
     rows = WebhookEndpoint.objects.filter(free, pk=endpoint_id)
     until = now + timedelta(seconds=delivery_pass.LEASE_SECONDS)
-    return transactions.run(
-        lambda: rows.update(lease_token=token, leased_until=until) == 1, transactions.REPEATABLE
-    )
+
+    def take() -> bool:
+        # A row that an operator's transaction has locked is left: the other endpoints don't wait for it.
+        is_free = rows.select_for_update(skip_locked=True).values_list("pk").first() is not None
+        return is_free and rows.update(lease_token=token, leased_until=until) == 1
+
+    return transactions.run(take, transactions.REPEATABLE)
 
 
 def release(endpoint_id: UUID, token: str) -> None:

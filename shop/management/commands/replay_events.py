@@ -66,7 +66,7 @@ def _as_json(replayed: list[WebhookDelivery], dead: list[WebhookDelivery]) -> st
             "type": row.type,
             "order": row.order_id,
             "data": (row.payload or {}).get("data"),
-            "occurred_at": row.created_at,
+            "occurred_at": (row.payload or {}).get("at") or row.created_at,
             "attempts": row.attempts,
             "last_error": row.error,
         }
