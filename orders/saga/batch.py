@@ -7,7 +7,8 @@ was lost meanwhile: otherwise calls longer than a lease would be repeated withou
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from functools import partial
 from uuid import UUID
 
@@ -24,7 +25,6 @@ from orders.saga.definitions import (
     NOT_CONFIRMED,
     OUTCOME_UNKNOWN,
     RETRYABLE,
-    SAGA_TYPES,
     SKIPPED,
     TOO_LATE,
     UNDO,
@@ -52,6 +52,7 @@ logger = get_logger(__name__)
 State = Saga.State
 # The delay before a saga that found no free thread of recovery is retried.
 NO_SLOT_DELAY_SECONDS = 5.0
+Calls = dict[tuple[OutsideStep, str], list[tuple[SagaRun, Attempt]]]
 
 
 def advance(
@@ -71,7 +72,8 @@ def advance(
     for them, and either records a result or does a step: a step that raises loses no result, and counts as an
     attempt.
     """
-    new_batch = partial(Batch, runs, token, free_recovery, direction, is_single)
+    by_id = {run.saga_id: run for run in runs}
+    new_batch = partial(Batch, by_id, token, free_recovery, direction, is_single)
     batches: list[Batch] = []
 
     def work() -> Batch:
@@ -103,29 +105,29 @@ def advance(
     return batch
 
 
+@dataclass(slots=True, eq=False)
 class Batch:
     """One attempt at the transaction, and where its runs go: into another batch, to the `calls` by step and
     direction, `locked_elsewhere`, or `released`. `rows` are the locked sagas, `advanced` those that it may
     change, `news` those of which waiting requests must know, and `committed` names what was written.
     """
 
-    def __init__(
-        self, runs: Sequence[SagaRun], token: str, free_recovery: int, direction: str, is_single: bool
-    ) -> None:
-        self.runs = {run.saga_id: run for run in runs}
-        self.token, self.direction, self.is_single, self.now = token, direction, is_single, clock.now()
-        self.leased_until = self.now + timedelta(seconds=LEASE_SECONDS)
-        self.free_recovery = free_recovery
-        self.to_continue: list[SagaRun] = []
-        self.calls: dict[tuple[OutsideStep, str], list[tuple[SagaRun, Attempt]]] = defaultdict(list)
-        self.locked_elsewhere: list[SagaRun] = []
-        self.released: list[SagaRun] = []
-        self.rows: dict[UUID, SagaRow] = {}
-        self.advanced: list[SagaRow] = []
-        self.news: list[SagaRow] = []
-        self.committed: list[str] = []
-        self.lines: list[SagaLogLine] = []
-        self.compensated: dict[str, list[SagaRow]] = defaultdict(list)
+    runs: dict[UUID, SagaRun]
+    token: str
+    free_recovery: int
+    direction: str
+    is_single: bool
+    now: datetime = field(default_factory=clock.now)
+    to_continue: list[SagaRun] = field(default_factory=list)
+    calls: Calls = field(default_factory=lambda: defaultdict(list))
+    locked_elsewhere: list[SagaRun] = field(default_factory=list)
+    released: list[SagaRun] = field(default_factory=list)
+    rows: dict[UUID, SagaRow] = field(default_factory=dict)
+    advanced: list[SagaRow] = field(default_factory=list)
+    news: list[SagaRow] = field(default_factory=list)
+    committed: list[str] = field(default_factory=list)
+    lines: list[SagaLogLine] = field(default_factory=list)
+    compensated: list[SagaRow] = field(default_factory=list)
 
     def advance(self) -> None:
         copies = None if self.is_single else {id: run.saga for id, run in self.runs.items() if run.saga}
@@ -271,15 +273,16 @@ class Batch:
 
         Later steps run first: they lock stock and coupons, earlier ones wallets.
         """
-        waiting: dict[tuple[int, str], list[SagaRow]] = defaultdict(list)
+        waiting: dict[LocalStep, list[SagaRow]] = defaultdict(list)
         for saga in sagas:
             step = saga.next_step
             if isinstance(step, LocalStep) and saga.direction == DO and self._may_start(saga, step):
-                waiting[saga.type.steps.index(step), saga.kind].append(saga)
+                waiting[step].append(saga)
             else:
                 self._schedule_next(saga)
-        for (position, kind), alike in sorted(waiting.items(), reverse=True):
-            self._do(SAGA_TYPES[kind].steps[position], alike)
+        for step in reversed(sagas[0].type.steps if sagas else ()):
+            if isinstance(step, LocalStep) and step in waiting:
+                self._do(step, waiting[step])
 
     def _may_start(self, saga: SagaRow, step: Step) -> bool:
         """Whether the step may be started; an overdue saga is compensated instead, if it still can be."""
@@ -289,8 +292,7 @@ class Batch:
         saga.start_compensation(*TOO_LATE)
         return False
 
-    def _do(self, step: Step, sagas: Sequence[SagaRow]) -> None:
-        assert isinstance(step, LocalStep)
+    def _do(self, step: LocalStep, sagas: Sequence[SagaRow]) -> None:
         with observation.observe_step(step.name, DO):
             outcomes = step.do(sagas)
         for saga, outcome in zip(sagas, outcomes, strict=True):
@@ -323,7 +325,7 @@ class Batch:
         steps = saga.type.steps
         left = steps[: steps.index(step) + 1] if step else ()
         if all(isinstance(earlier, LocalStep) for earlier in left):
-            self.compensated[saga.kind].append(saga)
+            self.compensated.append(saga)
         elif isinstance(step, LocalStep):
             self._undo(step, [saga])
             self._continue_in_next_batch(saga)
@@ -351,7 +353,7 @@ class Batch:
         self._release(saga, next_attempt_at=later, open_call=call)
 
     def _lease(self, saga: SagaRow, *, open_call: str) -> None:
-        until = self.leased_until
+        until = self.now + timedelta(seconds=LEASE_SECONDS)
         saga.change(lease_token=self.token, leased_until=until, next_attempt_at=until, open_call=open_call)
 
     def _release(self, saga: SagaRow, **columns: object) -> None:
@@ -381,15 +383,17 @@ class Batch:
 
     def _end_compensated(self) -> None:
         """Undo the remaining steps, all local, and end these sagas: readers never see them half undone."""
-        for kind, sagas in self.compensated.items():
-            # In the order in which the steps were done, which is the lock order.
-            for step in SAGA_TYPES[kind].reversible:
-                if isinstance(step, LocalStep):
-                    self._undo(step, sagas)
-            self._write_lines()
-            SAGA_TYPES[kind].on_compensated(sagas)
-            for saga in sagas:
-                self._end(saga, State.COMPENSATED)
+        if not self.compensated:
+            return
+        # Of one type, as all that share a batch; undone in the order in which they were done: the lock order.
+        type = self.compensated[0].type
+        for step in type.reversible:
+            if isinstance(step, LocalStep):
+                self._undo(step, self.compensated)
+        self._write_lines()
+        type.on_compensated(self.compensated)
+        for saga in self.compensated:
+            self._end(saga, State.COMPENSATED)
 
     def _undo(self, step: LocalStep, sagas: Sequence[SagaRow]) -> None:
         """Undo a local step where it has taken effect; the others get final lines that skip it."""

@@ -222,6 +222,32 @@ def _force(
     """Record the outside step at which the locked saga is stuck, as the other system answered; if that can't
     tell, once it is approved. Returns the journal's name of it, or the approval that is asked for.
     """
+    step, result = _confirmed_step(saga, answer)
+    if result.event != Event.FORCED and not is_approved:
+        subject = f"{saga.kind} {saga.subject_id}"
+        asked = {"saga": str(saga.id), "step": step.name, "direction": saga.direction, "reference": reference}
+        account_id = saga.parent and saga.parent.account_id
+        # The saga's lock keeps those who ask at once apart.
+        return approvals.waiting(kind=FORCE, subject=subject, arguments=asked) or approvals.ask(
+            kind=FORCE, subject=subject, arguments=asked, reason=reason, account_id=account_id
+        )
+    if result.event != Event.FORCED:
+        detail, reference = operator_texts.FORCED_DETAIL, reference or result.reference
+        result = replace(result, event=Event.FORCED, detail=detail, reference=reference)
+    lines = [SagaLogLine(saga, step.name, saga.direction, result)]
+    if saga.direction == UNDO and (step.name, DO) not in saga.final:
+        lines.insert(0, SagaLogLine(saga, step.name, DO, NEVER_RAN))
+    store.write_lines(lines, at=clock.now())
+    saga.final |= {(line.step, line.direction): line.result for line in lines}
+    if saga.direction == DO and step.on_result:
+        step.on_result(saga, result)
+    if saga.direction == DO and step not in saga.type.reversible:
+        saga.change(is_irreversible=True)
+    return FORCED
+
+
+def _confirmed_step(saga: SagaRow, answer: Answer | None) -> tuple[OutsideStep, StepResult]:
+    """The outside step at which the locked saga is stuck, and the answer about it if nothing has changed."""
     step = saga.next_step
     if step is None:
         text = gettext("All steps are done and only the saga's end is not recorded: retry the saga.")
@@ -240,34 +266,7 @@ def _force(
         or (step.look_up and step.look_up.expect(saga) != answer.expected)
     ):
         raise Rejected(str(operator_texts.CHANGED), code="saga_changed")
-    result = answer.result
-    if result.event != Event.FORCED and not is_approved:
-        asked: dict[str, Any] = {
-            "kind": FORCE,
-            "subject": f"{saga.kind} {saga.subject_id}",
-            "arguments": {
-                "saga": str(saga.id),
-                "step": step.name,
-                "direction": saga.direction,
-                "reference": reference,
-            },
-        }
-        account_id = saga.parent and saga.parent.account_id
-        # The saga's lock keeps those who ask at once apart.
-        return approvals.waiting(**asked) or approvals.ask(**asked, reason=reason, account_id=account_id)
-    if result.event != Event.FORCED:
-        detail, reference = operator_texts.FORCED_DETAIL, reference or result.reference
-        result = replace(result, event=Event.FORCED, detail=detail, reference=reference)
-    lines = [SagaLogLine(saga, step.name, saga.direction, result)]
-    if saga.direction == UNDO and (step.name, DO) not in saga.final:
-        lines.insert(0, SagaLogLine(saga, step.name, DO, NEVER_RAN))
-    store.write_lines(lines, at=clock.now())
-    saga.final |= {(line.step, line.direction): line.result for line in lines}
-    if saga.direction == DO and step.on_result:
-        step.on_result(saga, result)
-    if saga.direction == DO and step not in saga.type.reversible:
-        saga.change(is_irreversible=True)
-    return FORCED
+    return step, answer.result
 
 
 def _prepare_approved(approval: Approval) -> Callable[[], str]:

@@ -29,7 +29,6 @@ from orders.saga.definitions import (
     Attempt,
     Call,
     OutsideStep,
-    SagaRow,
     SagaRun,
     StepResult,
     call_name,
@@ -296,7 +295,8 @@ class Executor:
                     stack.pop_all()
                     self._run_individually(runs)
                 return
-            self._notify(done.news)
+            if done.news and (notify := done.news[0].type.notify):
+                self._pools.submit("callback", partial(notify, done.news))
             self._failpoint(f"batch committed: {', '.join(done.committed) or 'nothing final'}")
             stack.pop_all()
         for run in runs:
@@ -323,14 +323,6 @@ class Executor:
                 run.is_recovered = attempt.is_recovery
             self._schedule(NEW)
             self._call(step, direction, attempts)
-
-    def _notify(self, news: Sequence[SagaRow]) -> None:
-        by_kind = defaultdict(list)
-        for saga in news:
-            by_kind[saga.kind].append(saga)
-        for kind, sagas in by_kind.items():
-            if notify := SAGA_TYPES[kind].notify:
-                self._pools.submit("callback", partial(notify, sagas))
 
     def _release(self, runs: Iterable[SagaRun]) -> None:
         """Forget these runs, and wake the callers that wait for them."""

@@ -176,19 +176,17 @@ def final_results(saga_ids: Collection[UUID]) -> dict[UUID, FinalResults]:
 def lock_sagas(
     saga_ids: Collection[UUID], copies: Mapping[UUID, SagaRow] | None = None, *, token: str = ""
 ) -> tuple[dict[UUID, SagaRow], set[UUID]]:
-    """These sagas with their results and parents, locked, by id, and which ones are locked elsewhere.
+    """These sagas of one type with their results and parents, locked, by id, and which are locked elsewhere.
 
     Without `copies` it waits for locked rows. With them, the executor's own of earlier batches, it skips
     locked rows, and trusts the results of each copy whose lease is still held by the token.
     """
     known = {id: copy for id, copy in (copies or {}).items() if id in saga_ids}
     sagas = known | read_sagas([id for id in saga_ids if id not in known])
-    by_type: dict[str, list[SagaRow]] = defaultdict(list)
-    for saga in sagas.values():
-        by_type[saga.kind].append(saga)
-    parents: dict[UUID, Any] = {}
-    for kind in sorted(by_type):
-        parents |= SAGA_TYPES[kind].lock(by_type[kind], copies is not None)
+    if not sagas:
+        return {}, set()
+    [type] = {saga.type.name: saga.type for saga in sagas.values()}.values()
+    parents = type.lock([*sagas.values()], copies is not None)
     rows = read_sagas(sagas if copies is None else parents, is_locked=True)
     final = {
         id: copy.final
