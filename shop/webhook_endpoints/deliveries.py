@@ -78,7 +78,8 @@ def undelivered(event_id: OuterRef) -> Q:
     taken it from the feed.
     """
     rows = to_data_platform().filter(event_id=event_id).exclude(status=Status.DELIVERED)
-    return Q(Exists(rows)) | Q(Exists(FeedEvent.objects.filter(event_id=event_id).exclude(_is_taken())))
+    events = FeedEvent.objects.filter(event_id=event_id, type__in=endpoints.DATA_PLATFORM_EVENTS)
+    return Q(Exists(rows)) | Q(Exists(events.exclude(_is_taken())))
 
 
 def lost(event_id: OuterRef) -> Q:
@@ -86,8 +87,8 @@ def lost(event_id: OuterRef) -> Q:
     pass took it and it has no row. A row outlives the event in the feed (`delete_old`).
     """
     rows = to_data_platform().filter(event_id=event_id)
-    taken = FeedEvent.objects.filter(_is_taken(), event_id=event_id)
-    return Q(Exists(rows.filter(status=Status.FAILED))) | Q(~Exists(rows), Exists(taken))
+    events = FeedEvent.objects.filter(event_id=event_id, type__in=endpoints.DATA_PLATFORM_EVENTS)
+    return Q(Exists(rows.filter(status=Status.FAILED))) | Q(~Exists(rows), Exists(events.filter(_is_taken())))
 
 
 def _is_taken() -> Q:
