@@ -21,10 +21,19 @@ COUNTERS = {
 WORK_OFF_SECONDS = 180
 FEW = 10
 """Beat's own business may always be under way."""
-LEFT = """
-SELECT (SELECT COUNT(*) FROM shop_journalline WHERE delivery = 'queued'),
-    (SELECT COUNT(*) FROM orders_saga WHERE state = 'running')
+UNDELIVERED = """
+(SELECT COUNT(*) FROM shop_webhookdelivery WHERE status = 'pending') +
+(SELECT COUNT(*) FROM shop_feedevent WHERE position IS NULL OR position > COALESCE(
+    (SELECT position FROM shop_webhookendpoint WHERE kind = 'data_platform'), 0))
 """
+"""The events that wait for the data platform, or for a program."""
+UNDELIVERED_BEFORE = "(SELECT COUNT(*) FROM shop_journalline WHERE delivery = 'queued')"
+"""The same of a release whose journal has the state of deliveries."""
+HAS_STATE = """
+SELECT COUNT(*) FROM information_schema.columns
+WHERE table_schema = DATABASE() AND table_name = 'shop_journalline' AND column_name = 'delivery'
+"""
+RUNNING = "(SELECT COUNT(*) FROM orders_saga WHERE state = 'running')"
 
 
 @contextlib.contextmanager
@@ -72,7 +81,8 @@ def since(before: Mapping[str, float], now: Mapping[str, float]) -> dict[str, fl
 
 def left(instance: Instance) -> tuple[int, int]:
     """How many events are queued, and how many sagas run."""
-    events, sagas = rows(instance, LEFT)[0]
+    undelivered = UNDELIVERED_BEFORE if rows(instance, HAS_STATE)[0][0] else UNDELIVERED
+    events, sagas = rows(instance, f"SELECT {undelivered}, {RUNNING}")[0]
     return int(events), int(sagas)
 
 
