@@ -13,7 +13,7 @@ from shop.operations import dispatch
 
 DUE_AT_ONCE = 500
 SAGAS_PER_TASK = 50
-# Sagas that are not done by then are left to store.
+# Sagas that are not done by then are left to beat.
 SHUTDOWN_SECONDS = 5.0
 
 

@@ -185,13 +185,13 @@ class Batch:
     def _record_result(self, saga: SagaRow) -> bool:
         """Record the result of the saga's next step. Returns whether the saga continues in this batch."""
         result, step = saga.result, saga.next_step
+        if result and result.event == Event.REFUSED and not (step and saga.can_compensate(step)):
+            # Past the point of no return, and at the end, a refusal counts as a failed attempt.
+            result = StepResult(Event.FAILED, f"refused: {result.detail}", reference=result.reference)
         if not result or (step is None and result.event not in RETRYABLE):
             return True
         if step is None:
             return self._retry_later(saga, None, result)
-        if result.event == Event.REFUSED and not saga.can_compensate(step):
-            # Past the point of no return a refusal counts as a failed attempt.
-            result = StepResult(Event.FAILED, f"refused: {result.detail}", reference=result.reference)
         if isinstance(step, OutsideStep) and step.on_result and saga.direction == DO:
             step.on_result(saga, result)
         if result.action:

@@ -41,7 +41,7 @@ from shop.tests.own_data_platform import (
 )
 from shop.tests.racing import race
 from shop.tests.second_process import another_process
-from shop.webhook_endpoints import deliveries, delivery_pass
+from shop.webhook_endpoints import data_platform, deliveries, delivery_pass
 from shop.webhook_models import BUILT_IN, WebhookDelivery, WebhookEndpoint
 
 __all__ = ["data_platform_process", "own_data_platform"]
@@ -516,3 +516,21 @@ def test_what_is_refused_or_waits_behind_that_holds_up_no_other_event(
     others = note("order.paid", order_id=uuid4())
     assert deliver_due() == 1
     assert received_event_ids(own_data_platform) == others
+
+
+def test_a_request_has_500_events_at_most_though_orders_have_several(
+    own_data_platform: Simulator, settings: LazySettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery_pass, "MOST_DUE", 5)
+    right, settings.DATA_PLATFORM_URL = settings.DATA_PLATFORM_URL, NOWHERE
+    orders = {id: note("order.paid", "order.refunded", order_id=id) for id in (uuid4() for _ in range(6))}
+    while WebhookDelivery.objects.count() < 12:
+        WebhookEndpoint.objects.update(next_attempt_at=None, failures=0)
+        deliver_due()
+    settings.DATA_PLATFORM_URL, sizes, send = right, list[int](), data_platform.send
+    monkeypatch.setattr(data_platform, "send", lambda events: [sizes.append(len(events)), send(events)][1])
+    WebhookEndpoint.objects.update(failures=0)
+    make_due()
+    assert deliver_due() == 12
+    assert max(sizes) <= 5
+    assert {id: heard_of(own_data_platform, id) for id in orders} == orders

@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import accumulate
 from typing import Any
 from uuid import UUID
 
@@ -175,7 +176,8 @@ def _choose(batch: DeliveryBatch, *, is_probe: bool, is_together: bool) -> list[
     if is_probe:
         return sorted(by_instant, key=lambda key: first[key].attempts)[:1]
     if is_together:
-        return by_instant
+        counts = accumulate(len(batch.jobs_by_order[key]) for key in by_instant)
+        return [key for key, count in zip(by_instant, counts, strict=True) if count <= MOST_DUE]
     unanswered = [key for key in by_instant if first[key].attempts and first[key].response_status is None]
     hanging = set(unanswered)
     others = [key for key in by_instant if key not in hanging]
