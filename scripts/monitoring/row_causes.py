@@ -14,10 +14,9 @@ PUT_BACK = "UPDATE orders_order SET expires_at = UTC_TIMESTAMP(6) - INTERVAL 5 M
 
 INSERT_FORCED = """
 INSERT INTO shop_journalline
-(at, actor, actor_name, request_id, what, subject, after, detail, reference, is_internal, delivery, attempts,
-    last_error)
+(at, actor, actor_name, request_id, what, subject, after, detail, reference, is_internal)
 VALUES (UTC_TIMESTAMP(6), 'staff', 'alerts', '', 'saga.forced', 'purchase alerts',
-    '{"step": "charge_card"}', '', '', 1, '', 0, '')
+    '{"step": "charge_card"}', '', '', 1)
 """
 INSERT_GRANTS = """
 INSERT INTO payments_grantsofday (operator_id, day, amount, approved_amount)
