@@ -78,8 +78,7 @@ def undelivered(event_id: OuterRef) -> Q:
     taken it from the feed.
     """
     rows = to_data_platform().filter(event_id=event_id).exclude(status=Status.DELIVERED)
-    events = FeedEvent.objects.filter(event_id=event_id, type__in=endpoints.DATA_PLATFORM_EVENTS)
-    return Q(Exists(rows)) | Q(Exists(events.exclude(_is_taken())))
+    return Q(Exists(rows)) | Q(Exists(_events(event_id).exclude(_is_taken())))
 
 
 def lost(event_id: OuterRef) -> Q:
@@ -87,8 +86,12 @@ def lost(event_id: OuterRef) -> Q:
     pass took it and it has no row. A row outlives the event in the feed (`delete_old`).
     """
     rows = to_data_platform().filter(event_id=event_id)
-    events = FeedEvent.objects.filter(event_id=event_id, type__in=endpoints.DATA_PLATFORM_EVENTS)
-    return Q(Exists(rows.filter(status=Status.FAILED))) | Q(~Exists(rows), Exists(events.filter(_is_taken())))
+    taken = _events(event_id).filter(_is_taken())
+    return Q(Exists(rows.filter(status=Status.FAILED))) | Q(~Exists(rows), Exists(taken))
+
+
+def _events(event_id: OuterRef) -> "QuerySet[FeedEvent]":
+    return FeedEvent.objects.filter(event_id=event_id, type__in=endpoints.DATA_PLATFORM_EVENTS)
 
 
 def _is_taken() -> Q:

@@ -62,6 +62,8 @@ LEASE_SECONDS = 30
 """How long a worker has an endpoint without renewing that: before each pass, and within one."""
 FEWEST_ATTEMPTS = 5
 """Even an old event has so many, because it may have waited for others."""
+BEHIND_DEAD = timedelta(seconds=backoff.LONGEST_SECONDS)
+"""After which it is looked at again whether an event that was given up still holds others back."""
 LONGEST_REST_SECONDS = 5.0
 """Of the data platform after a pass without any answer: there is one, and its events are looked for."""
 
@@ -195,7 +197,7 @@ def _add_pending(
     for row in rows:
         key = _order_key(row)
         if row.status == Status.FAILED:
-            waiting[key] = now + timedelta(seconds=backoff.LONGEST_SECONDS)
+            waiting[key] = now + BEHIND_DEAD
         elif key in waiting:
             # It is due when the first one of its order is.
             row.next_attempt_at = waiting[key]
@@ -230,8 +232,8 @@ def _read_feed(
     for before in _of_orders(endpoint, {event.order_id for event in page.events if event.order_id}):
         key, is_given_up = _order_key(before), before.status == Status.FAILED
         if is_given_up or key not in batch.jobs_by_order:
-            later = now + timedelta(seconds=backoff.LONGEST_SECONDS)
-            waiting[key] = max(waiting.get(key, now), later if is_given_up else before.next_attempt_at or now)
+            due_at = now + BEHIND_DEAD if is_given_up else before.next_attempt_at or now
+            waiting[key] = max(waiting.get(key, now), due_at)
     for event in page.events:
         row = WebhookDelivery(
             endpoint=endpoint,
@@ -352,13 +354,14 @@ def _record(endpoint: WebhookEndpoint, batch: DeliveryBatch, now: datetime) -> N
     if row is None or not _has_terms_of(row, endpoint):
         raise LeaseLost
     jobs = [*batch.jobs(), *batch.blocked]
-    for job in jobs:
-        if job.row.payload is None and job.row.status != Status.DELIVERED:
+    # Their keys stay unset: if the transaction is repeated, they are new again.
+    new = [job for job in jobs if job.row.pk is None]
+    for job in new:
+        if job.row.status != Status.DELIVERED:
             # As the insert writes it.
             job.row.payload = orjson.dumps(job.payload, option=orjson.OPT_UTC_Z).decode()
-    # Their keys stay unset: if the transaction is repeated, they are new again.
-    if new := [job.row for job in jobs if job.row.pk is None]:
-        bulk_sql.insert_objects(new)
+    if new:
+        bulk_sql.insert_objects([job.row for job in new])
     WebhookDelivery.objects.bulk_update(
         [job.row for job in jobs if job.row.pk is not None and job.is_changed],
         ["status", "attempts", "next_attempt_at", "response_status", "refused_at", "error", "delivered_at"],
