@@ -269,7 +269,7 @@ class OrderRefunds(View):
         )
         if not isinstance(outcome, Replay):
             payment_calls.note("refund started", order_id, outcome.saga_id)
-            dispatch.enqueue_batched(tasks.advance, str(outcome.saga_id))
+            dispatch.enqueue_shared(tasks.advance)
         return keyed_calls.respond_recorded(call, outcome)
 
 

@@ -292,12 +292,6 @@ class Saga(models.Model):
         default=False,
         help_text=_("A step without an undo has taken effect: steps before it are never done or undone."),
     )
-    queued_at = models.DateTimeField(
-        _("queued at"),
-        null=True,
-        blank=True,
-        help_text=_("When it was last given to the workers; empty once one of them has taken it."),
-    )
     lease_token = models.CharField(_("lease token"), max_length=32, blank=True)
     leased_until = models.DateTimeField(_("leased until"), null=True, blank=True)
     next_attempt_at = models.DateTimeField(_("next attempt at"), null=True, blank=True)

@@ -164,7 +164,7 @@ async def wait_and_respond(
     seconds: float = _preferred_seconds(request) or 0
     if is_attempted:
         seconds = settings.GATEWAY_TIMEOUT_SECONDS + ATTEMPT_SECONDS
-    begin = partial(dispatch.enqueue_batched, tasks.advance, str(started.saga.id))
+    begin = partial(dispatch.enqueue_shared, tasks.advance)
     try:
         current = await wait_for_answer(
             call, subject_id, read, seconds=seconds, begin=begin, is_attempted=is_attempted

@@ -234,7 +234,7 @@ LATE_SECONDS = 2 * CLOCK_SKEW_SECONDS
 CELERY_BEAT_SCHEDULE = {
     name: {"task": name, "schedule": seconds, "options": {"expires": seconds + LATE_SECONDS}}
     for name, seconds in {
-        "orders.advance_due": DUE_SECONDS,
+        "orders.advance": DUE_SECONDS,
         "orders.handle_webhooks_due": DUE_SECONDS,
         "orders.sweep": SWEEP_SECONDS,
         "inventory.sweep": SWEEP_SECONDS,

@@ -183,8 +183,7 @@ class PaymentAdmin(RecordsAdmin):
             )
             outcome = gateway_lookups.look_up(payment_id=payment.pk, reason=data["reason"], keyed=call)
             if not isinstance(outcome, Replay):
-                for saga_id in outcome.saga_ids:
-                    dispatch.enqueue(tasks.advance, str(saga_id))
+                dispatch.enqueue_shared(tasks.advance)
             return outcome
 
         return Action(

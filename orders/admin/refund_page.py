@@ -101,7 +101,7 @@ def refund(order: Order) -> Action:
                 expected=_expected(data["shown"]),
             )
         if not isinstance(done, Replay):
-            dispatch.enqueue_batched(tasks.advance, str(done.saga_id))
+            dispatch.enqueue_shared(tasks.advance)
         return done
 
     return Action(

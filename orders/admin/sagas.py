@@ -167,7 +167,7 @@ def _forcing(saga: Saga, force: Callable[..., Saga | Approval], texts: Any, **lo
     def perform(data: Mapping[str, Any]) -> Saga | Approval:
         arguments = {name: value for name, value in data.items() if name != "form_id"}
         done = force(saga_id=saga.id, by=journal.current_actor(), **arguments)
-        dispatch.enqueue(tasks.advance, str(saga.id))
+        dispatch.enqueue_shared(tasks.advance)
         return done
 
     return Action(

@@ -4,16 +4,18 @@ import time
 from functools import partial
 
 from django.conf import settings
+from django.db.models import Q
 
 from orders.models import Refund, Saga
 from orders.payment import gateway_bookings
 from orders.saga import run, store
-from orders.saga.definitions import SAGA_TYPES, UNFINISHED
+from orders.saga.definitions import SAGA_TYPES
 from payments import payment_states, webhooks
 from payments.gateways import gateway
 from payments.models import Dispute, Payment, WebhookEvent
 from payments.payment_states import UNSETTLED
 from payments.reconciliation import reconciling
+from shop import clock
 from shop.db import transactions
 from shop.events import journal
 from shop.models import JournalLine
@@ -23,9 +25,9 @@ HANDLED_TYPES = ("charge.succeeded", "charge.declined", "charge.refunded")
 UNCONFIRMED = "payment.dispute_unconfirmed"
 # A gateway may need a while until it finds the charge of an event; after some 25 minutes there is none.
 MAX_ABSENT_LOOKUPS = 12
-# How long to wait for the saga to be leased, and then for the payment to settle; otherwise the event is
-# handled when it is due again. Steps after the payment are not waited for.
-ACCEPT_SECONDS, SETTLE_SECONDS, PAUSE_SECONDS = 5.0, 2.0, 0.05
+# How long to wait for the payment to settle; otherwise the event is handled when it is due again. Steps after
+# the payment are not waited for.
+SETTLE_SECONDS, PAUSE_SECONDS = 2.0, 0.05
 
 
 def handle(event_id: int) -> bool:
@@ -100,18 +102,17 @@ def _advance_sagas_now(payment: Payment) -> None:
     """Advance the sagas of the payment and of its refunds now instead of after their pause."""
     refunds = Refund.objects.filter(order=payment.order_id).exclude(status=Refund.Status.SUCCEEDED)
     subjects = [payment.id, *refunds.values_list("id", flat=True)]
-    sagas = Saga.objects.filter(kind__in=SAGA_TYPES, subject_id__in=subjects, state__in=UNFINISHED)
-    for saga_id in list(sagas.values_list("id", flat=True)):
-        # If this process crashes now, recovery finds the saga due.
-        store.make_due(saga_id)
-        run.process_executor().accept([saga_id], seconds=ACCEPT_SECONDS)
+    sagas = Saga.objects.filter(kind__in=SAGA_TYPES, subject_id__in=subjects)
+    store.set_next_attempt(list(sagas.values_list("id", flat=True)))
+    run.process_executor().wake()
 
 
 def _wait_until_settled(payment: Payment) -> None:
     ends_at = time.monotonic() + SETTLE_SECONDS
-    leased = Saga.objects.filter(subject_id=payment.id, kind__in=SAGA_TYPES).exclude(lease_token="")
+    sagas = Saga.objects.filter(subject_id=payment.id, kind__in=SAGA_TYPES)
+    is_under_way = ~Q(lease_token="") | Q(next_attempt_at__lte=clock.now())
     payment.refresh_from_db()
-    while payment.status in UNSETTLED and time.monotonic() < ends_at and leased.exists():
+    while payment.status in UNSETTLED and time.monotonic() < ends_at and sagas.filter(is_under_way).exists():
         time.sleep(PAUSE_SECONDS)
         payment.refresh_from_db()
 

@@ -16,7 +16,7 @@ from django.utils.translation import gettext, gettext_noop
 from orders.models import Saga
 from orders.payment import gateway_bookings
 from orders.saga import store
-from orders.saga.definitions import SAGA_TYPES, UNFINISHED
+from orders.saga.definitions import SAGA_TYPES
 from payments.gateways import gateway
 from payments.gateways.contract import GatewayResult
 from payments.models import Payment
@@ -55,7 +55,6 @@ class Lookup:
 
     answer: str
     in_words: str
-    saga_ids: tuple[UUID, ...]
 
 
 def look_up(*, payment_id: UUID, reason: str, keyed: KeyedCall) -> Lookup | Replay:
@@ -81,8 +80,6 @@ def look_up(*, payment_id: UUID, reason: str, keyed: KeyedCall) -> Lookup | Repl
     shown = in_words(result, payment)
     with translation.override("en"):
         answer = in_words(result, payment)
-    sagas = Saga.objects.filter(kind__in=SAGA_TYPES, subject_id=payment.id, state__in=UNFINISHED)
-    saga_ids = tuple(sagas.values_list("id", flat=True)) if payment.status in UNSETTLED else ()
 
     def record() -> Lookup:
         journal.note(
@@ -94,11 +91,12 @@ def look_up(*, payment_id: UUID, reason: str, keyed: KeyedCall) -> Lookup | Repl
             reference=result.reference,
             is_internal=True,
         )
-        return Lookup(answer, shown, saga_ids)
+        return Lookup(answer, shown)
 
     outcome = recorded_answers.run_once(keyed, record)
-    for saga_id in saga_ids:
-        store.make_due(saga_id)
+    if payment.status in UNSETTLED:
+        sagas = Saga.objects.filter(kind__in=SAGA_TYPES, subject_id=payment.id)
+        store.set_next_attempt(list(sagas.values_list("id", flat=True)))
     return outcome
 
 

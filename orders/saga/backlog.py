@@ -12,6 +12,7 @@ from django.db import Error
 from structlog import get_logger
 
 from orders.models import Saga
+from orders.saga import store
 from orders.saga.definitions import LEASE_SECONDS
 from shop import clock
 from shop.concurrency import event_loop
@@ -19,7 +20,7 @@ from shop.errors import Overloaded
 from shop.lazy_texts import mark as _
 
 logger = get_logger(__name__)
-# Age of the oldest unleased saga; above it new payments are held.
+# Age of the oldest new saga; above it new payments are held.
 MAX_BACKLOG_SECONDS = 1.5
 # How long a request is held before it is refused.
 MAX_HELD_SECONDS = 5.0
@@ -27,20 +28,16 @@ MAX_HELD_SECONDS = 5.0
 MOST_HELD = 5_000
 # The time between two measurements, which all requests of a process share.
 READ_INTERVAL_SECONDS = 0.2
-# Rows read per measurement, oldest first.
-READ_LIMIT = 50
 
 
 def oldest_waiting_seconds() -> float:
-    """How long the oldest saga that no worker has taken was queued; 0 if none was, or no worker is alive."""
-    now, lease = clock.now(), timedelta(seconds=LEASE_SECONDS)
-    # Recovery finds them within a lease: the index is read for that range only. Retries wait for what is
-    # away, and not for a worker.
-    queued = Saga.objects.filter(
-        queued_at__isnull=False, attempts=0, next_attempt_at__gt=now, next_attempt_at__lte=now + lease
-    )
-    first = queued.order_by("next_attempt_at").values_list("queued_at", flat=True)[:READ_LIMIT]
-    oldest = min((at for at in first if at is not None), default=None)
+    """How long the oldest new saga has waited for a worker; 0 if none waits, or no worker is alive."""
+    now = clock.now()
+    # Not those that wait longer than a lease: what is wrong with them, or came before the workers, no request
+    # mends by waiting. Retries wait for what is away.
+    since = now - timedelta(seconds=LEASE_SECONDS)
+    new = store.due().filter(next_attempt_at__gt=since, attempts=0, lease_token="", open_call="")
+    oldest = new.order_by("next_attempt_at").values_list("next_attempt_at", flat=True).first()
     # A live worker renews its leases before less than a quarter of their time is left.
     soon = now + timedelta(seconds=LEASE_SECONDS / 4)
     is_worker_alive = Saga.objects.filter(next_attempt_at__gt=soon, leased_until__gt=soon)

@@ -72,7 +72,7 @@ def advance(
     for them, and either records a result or does a step: a step that raises loses no result, and counts as an
     attempt.
     """
-    by_id = {run.saga_id: run for run in runs}
+    by_id = {run.saga.id: run for run in runs}
     new_batch = partial(Batch, by_id, token, free_recovery, direction, is_single)
     batches: list[Batch] = []
 
@@ -92,7 +92,7 @@ def advance(
         # If recording the failure failed too, recovery takes over and counts the lost lease.
         if not is_single or not has_locked or (run.result and not run.step):
             raise
-        logger.warning("saga step failed", saga=str(run.saga_id), exc_info=error)
+        logger.warning("saga step failed", saga=str(run.saga.id), exc_info=error)
         run.step, run.result = "", refusal_or_failure(error)
         batch = new_batch()
         batch.to_continue.append(run)
@@ -130,8 +130,10 @@ class Batch:
     compensated: list[SagaRow] = field(default_factory=list)
 
     def advance(self) -> None:
-        copies = None if self.is_single else {id: run.saga for id, run in self.runs.items() if run.saga}
-        self.rows, elsewhere = store.lock_sagas(self.runs, copies, token=self.token)
+        copies = {id: run.saga for id, run in self.runs.items()}
+        # A single batch trusts no copy: it may run because the reply to the COMMIT of a shared one was lost.
+        trusted = None if self.is_single else self.token
+        self.rows, elsewhere = store.lock_sagas(copies, skip_locked=not self.is_single, token=trusted)
         for id, run in self.runs.items():
             if saga := self.rows.get(id):
                 saga.result = saga.result or run.result_for(saga)
@@ -149,7 +151,7 @@ class Batch:
             self._end_compensated()
             self._write_lines()
         store.save(self.advanced)
-        self.news = [saga for saga in self.rows.values() if _is_news(self.runs[saga.id].saga, saga)]
+        self.news = [saga for saga in self.rows.values() if self._is_news(saga)]
 
     def _write_lines(self) -> None:
         store.write_lines(self.lines, at=clock.now())
@@ -159,7 +161,7 @@ class Batch:
         """Whether this executor may act on it: by its lease, a lease that has lapsed, or a final result."""
         run, holds = self.runs[saga.id], saga.lease_token == self.token
         if saga.state in UNFINISHED:
-            if holds and run.saga is not None:
+            if holds and run.saga.lease_token == self.token:
                 return True
             if saga.leased_until is None or saga.leased_until <= self.now:
                 if saga.lease_token:
@@ -179,6 +181,19 @@ class Batch:
         self._log_attempt(saga, step, LEASE_LOST)
         if self._is_overdue(saga) and not (step and saga.can_compensate(step)):
             self._mark_stuck(saga)
+
+    def _is_news(self, saga: SagaRow) -> bool:
+        """Whether requests that wait for the saga must know of its row, which was read or is being committed.
+
+        It is compared with the row as this executor committed it. After a lost reply to COMMIT that is older.
+        """
+        before = self.runs[saga.id].saga
+        is_over = saga.is_irreversible or saga.state not in UNFINISHED
+        if before.lease_token != self.token:
+            return is_over
+        was_over = before.is_irreversible or before.state not in UNFINISHED
+        has_moved = (saga.attempts, saga.deadline_at) != (before.attempts, before.deadline_at)
+        return (is_over and not was_over) or has_moved
 
     # The result of a call, or of a batch that failed
 
@@ -412,19 +427,6 @@ class Batch:
                 self._add_final_line(saga, step, DO, NEVER_RAN)
             if (step.name, UNDO) not in saga.final:
                 self._add_final_line(saga, step, UNDO, SKIPPED)
-
-
-def _is_news(before: SagaRow | None, saga: SagaRow) -> bool:
-    """Whether requests that wait for the saga must know of its row, which was read or is being committed.
-
-    `before` is the row as this executor knew it. After a lost reply to COMMIT it is older than that commit.
-    """
-    is_over = saga.is_irreversible or saga.state not in UNFINISHED
-    if before is None:
-        return is_over
-    was_over = before.is_irreversible or before.state not in UNFINISHED
-    has_moved = (saga.attempts, saga.deadline_at) != (before.attempts, before.deadline_at)
-    return (is_over and not was_over) or has_moved
 
 
 def _name(step: Step | None) -> str:

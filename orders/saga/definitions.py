@@ -3,7 +3,6 @@
 The functions of a local step take many sagas at once; a single saga is a sequence of one.
 """
 
-import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from datetime import datetime
@@ -16,7 +15,6 @@ from django.utils.translation import gettext_noop
 
 from orders.models import Saga, SagaLog
 from shop.errors import Invalid, NotFound, Rejected
-from shop.observability import tracing
 
 DO, UNDO = Saga.Direction.DO.value, Saga.Direction.UNDO.value
 Event = SagaLog.Event
@@ -270,29 +268,17 @@ def call_name(step: str, direction: str) -> str:
 class SagaRun:
     """A saga that an executor is advancing.
 
-    `saga` is its row after the last batch, None before the first. `result` is to be recorded: that of a call
-    of `step` in `direction` or, without a `step`, what a single batch raised. `is_found`: the executor found
-    the saga by polling. `is_recovered`: a call of recovery is under way. `accepted` is set after its first
-    batch, or once there is nothing to do for it now.
+    `saga` is its row as it was found, then as its last batch left it. `result` is to be recorded: that of a
+    call of `step` in `direction` or, without a `step`, what a single batch raised. `was_locked`: its rows
+    were locked when it was last found. `is_recovered`: a call of recovery is under way.
     """
 
-    saga_id: UUID
-    saga: SagaRow | None = None
-    kind: str = ""
+    saga: SagaRow
     step: str = ""
     direction: str = DO
     result: StepResult | None = None
-    is_found: bool = False
+    was_locked: bool = False
     is_recovered: bool = False
-    # The trace of the task that brought the saga.
-    traceparent: str = field(default_factory=tracing.traceparent)
-    accepted: threading.Event = field(default_factory=threading.Event)
-
-    @property
-    def origin(self) -> str:
-        """The trace in which the saga continues: that of its request, though a task may be of several."""
-        began = self.saga.traceparent if self.saga else self.traceparent
-        return self.traceparent if self.traceparent.split("-")[1:2] == began.split("-")[1:2] else began
 
     def result_for(self, saga: SagaRow) -> StepResult | None:
         """The result, if it is one of what the saga does next."""

@@ -45,10 +45,10 @@ def observe_runs(name: str, runs: Sequence[SagaRun]) -> Iterator[None]:
     """Wrap work for these runs: its log lines have their ids, its span is a part of their traces."""
 
     def read_ids() -> dict[str, Any]:
-        return logs.merge_ids([ids_of(run.saga) if run.saga else {"saga": str(run.saga_id)} for run in runs])
+        return logs.merge_ids([ids_of(run.saga) for run in runs])
 
     attributes = tracing.attributes(read_ids()) if tracing.is_on else None
-    with logs.bound_to(read_ids), tracing.shared(name, [run.origin for run in runs], attributes):
+    with logs.bound_to(read_ids), tracing.shared(name, [run.saga.traceparent for run in runs], attributes):
         yield
 
 

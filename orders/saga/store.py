@@ -8,7 +8,6 @@ lines are unique per saga, step and direction, so each effect happens once (dtm'
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -19,7 +18,6 @@ from orders.models import Saga, SagaLog
 from orders.saga import observation
 from orders.saga.definitions import (
     DO,
-    LEASE_SECONDS,
     SAGA_COLUMNS,
     SAGA_TYPES,
     UNDO,
@@ -79,9 +77,7 @@ def new_saga(
         traceparent=by.traceparent if tracing.is_recorded(by.traceparent) else "",
         created_at=now,
         deadline_at=now + timedelta(seconds=give_up_seconds),
-        # The view enqueues it at once; recovery finds it if that is lost.
-        queued_at=now,
-        next_attempt_at=now + timedelta(seconds=LEASE_SECONDS),
+        next_attempt_at=now,
     )
     events = dict.fromkeys(done, Event.DONE) | dict.fromkeys(skipped, Event.SKIPPED)
     steps = [step.name for step in SAGA_TYPES[type_name].steps if step.name in events]
@@ -96,53 +92,29 @@ def insert_sagas(started: Sequence[tuple[Saga, Sequence[SagaLogLine]]]) -> None:
 # What is due
 
 
-def _unleased() -> "QuerySet[Saga]":
-    """Unfinished sagas of this release's types that no worker holds: those that may be advanced."""
-    free = Q(leased_until__isnull=True) | Q(leased_until__lte=clock.now())
-    return Saga.objects.filter(free, next_attempt_at__isnull=False, kind__in=SAGA_TYPES)
-
-
 def due() -> "QuerySet[Saga]":
-    """The sagas that recovery is to find: a worker crashed, a message was lost, or a pause is over."""
-    return _unleased().filter(next_attempt_at__lte=clock.now())
-
-
-def dequeue_due(*, limit: int) -> list[UUID]:
-    """The sagas that are due; each is returned once per lease."""
-    ids = list(due().order_by("next_attempt_at").values_list("id", flat=True)[:limit])
+    """The sagas to advance now, of this release's types: new, or their pause is over, or their worker's lease
+    has lapsed.
+    """
     now = clock.now()
-    later = now + timedelta(seconds=LEASE_SECONDS)
-    taken = Saga.objects.filter(id__in=ids, next_attempt_at__lte=now)
+    free = Q(leased_until__isnull=True) | Q(leased_until__lte=now)
+    return Saga.objects.filter(free, next_attempt_at__lte=now, kind__in=SAGA_TYPES)
+
+
+def find_due(*, limit: int) -> list[SagaRow]:
+    """At most so many sagas that are due, longest first, without the tokens of lapsed leases."""
+    found = due().order_by("next_attempt_at").values_list(*SAGA_COLUMNS)[:limit]
+    sagas = [SagaRow(*row) for row in found]
+    for saga in sagas:
+        saga.lease_token = ""
+    return sagas
+
+
+def set_next_attempt(saga_ids: Collection[UUID], *, seconds: float = 0) -> None:
+    """Have unfinished sagas be due in so many seconds: now, for example, because a webhook arrived."""
+    unfinished, at = Saga.objects.filter(id__in=saga_ids, state__in=UNFINISHED), timedelta(seconds=seconds)
     # Executors lock these rows and the index in another order: the update is retried on deadlock.
-    transactions.run(partial(taken.update, next_attempt_at=later, queued_at=now), transactions.REPEATABLE)
-    return ids
-
-
-def make_due(saga_id: UUID) -> None:
-    """Make an unfinished saga due now, for example because a webhook arrived."""
-    unfinished = Saga.objects.filter(id=saga_id, state__in=UNFINISHED)
-    transactions.run(lambda: unfinished.update(next_attempt_at=clock.now()), transactions.REPEATABLE)
-
-
-def filter_unleased(saga_ids: Collection[UUID]) -> dict[UUID, str]:
-    """The kinds of those of these sagas that may be advanced, in the order given."""
-    kinds = dict(_unleased().filter(id__in=saga_ids).values_list("id", "kind"))
-    return {saga_id: kinds[saga_id] for saga_id in saga_ids if saga_id in kinds}
-
-
-def find_new(*, limit: int) -> list[SagaRow]:
-    """Sagas that no worker has leased yet, oldest first, before recovery finds them."""
-    now, cells = clock.now(), bulk_sql.SqlLiterals()
-    later = now + timedelta(seconds=LEASE_SECONDS)
-    reader, types = bulk_sql.reader(Saga, SAGA_COLUMNS), cells.listed(SAGA_TYPES)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT {reader.selected} FROM orders_saga WHERE next_attempt_at > {cells[now]}"  # noqa: S608 - instants
-            f" AND next_attempt_at <= {cells[later]} AND lease_token = '' AND attempts = 0"
-            f" AND open_call = '' AND leased_until IS NULL AND kind IN ({types})"
-            f" ORDER BY next_attempt_at LIMIT {limit:d}"
-        )
-        return [SagaRow(*reader.values(row)) for row in cursor.fetchall()]
+    transactions.run(lambda: unfinished.update(next_attempt_at=clock.now() + at), transactions.REPEATABLE)
 
 
 # Rows and leases
@@ -174,31 +146,27 @@ def final_results(saga_ids: Collection[UUID]) -> dict[UUID, FinalResults]:
 
 
 def lock_sagas(
-    saga_ids: Collection[UUID], copies: Mapping[UUID, SagaRow] | None = None, *, token: str = ""
+    copies: Mapping[UUID, SagaRow], *, skip_locked: bool = False, token: str | None = None
 ) -> tuple[dict[UUID, SagaRow], set[UUID]]:
     """These sagas of one type with their results and parents, locked, by id, and which are locked elsewhere.
 
-    Without `copies` it waits for locked rows. With them, the executor's own of earlier batches, it skips
-    locked rows, and trusts the results of each copy whose lease is still held by the token.
+    It waits for locked rows, or with `skip_locked` leaves out those whose parents are locked or missing. It
+    trusts the results of a copy whose lease is still held by the token.
     """
-    known = {id: copy for id, copy in (copies or {}).items() if id in saga_ids}
-    sagas = known | read_sagas([id for id in saga_ids if id not in known])
-    if not sagas:
+    if not copies:
         return {}, set()
-    [type] = {saga.type.name: saga.type for saga in sagas.values()}.values()
-    parents = type.lock([*sagas.values()], copies is not None)
-    rows = read_sagas(sagas if copies is None else parents, is_locked=True)
+    [type] = {copy.type.name: copy.type for copy in copies.values()}.values()
+    parents = type.lock([*copies.values()], skip_locked)
+    rows = read_sagas(parents if skip_locked else copies, is_locked=True)
     final = {
-        id: copy.final
-        for id, copy in known.items()
-        if id in rows and copy.lease_token == rows[id].lease_token == token
+        id: copies[id].final for id, row in rows.items() if copies[id].lease_token == row.lease_token == token
     }
     final |= final_results([id for id in rows if id not in final])
     for id, row in rows.items():
         row.final, row.parent = dict(final.get(id, {})), parents.get(id)
         row.result = None if id in parents else WITHOUT_PARENT
-    is_elsewhere = set() if copies is None else {id for id in sagas if id not in parents}
-    return {id: rows[id] for id in saga_ids if id in rows}, is_elsewhere
+    is_elsewhere = {id for id in copies if id not in parents} if skip_locked else set()
+    return {id: rows[id] for id in copies if id in rows}, is_elsewhere
 
 
 def renew_leases(saga_ids: Collection[UUID], *, token: str, until: datetime) -> set[UUID]:
@@ -223,7 +191,7 @@ def save(sagas: Collection[SagaRow]) -> None:
             saga.changes = {}
     for values, ids in alike.items():
         cells = bulk_sql.SqlLiterals()
-        columns = ", ".join([f"{name} = {cells[value]}" for name, value in (*values, ("queued_at", None))])
+        columns = ", ".join([f"{name} = {cells[value]}" for name, value in values])
         statement = f"UPDATE orders_saga SET {columns} WHERE id IN ({cells.listed(ids)})"  # noqa: S608
         bulk_sql.execute_deferred(statement, cells.parameters or None)
 

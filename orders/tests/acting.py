@@ -200,8 +200,8 @@ def sweep(shop: Shop, *, is_later: bool) -> None:
         Saga.objects.filter(ended_at=None).update(next_attempt_at=now, leased_until=None)
         WebhookEvent.objects.filter(handled_at=None).update(next_attempt_at=now)
     assert cancellation.expire_due() == shop.expire()
-    for saga_id in store.dequeue_due(limit=100):
-        stepping.advance(saga_id)
+    for saga in store.find_due(limit=100):
+        stepping.advance(saga.id)
     for event_id in webhooks.dequeue_due(limit=100):
         gateway_events.handle(event_id)
 

@@ -1,13 +1,13 @@
 """Advances sagas in the test's own thread, one task at a time: a failure fails the test."""
 
-import math
-import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from uuid import UUID
 
 from orders.models import Saga
-from orders.saga.run import Executor, Task, ThreadPools
+from orders.saga import store
+from orders.saga.definitions import SagaRun
+from orders.saga.run import DUE, Executor, Task, ThreadPools
 
 
 def no_failpoint(point: str) -> None:
@@ -39,38 +39,36 @@ class SteppedPools(ThreadPools):
         task()
         return True
 
-    def wait(self, event: threading.Event, seconds: float) -> bool:
-        while self.step():
-            pass
-        return event.is_set()
-
 
 class SteppedExecutor(Executor):
     """An executor that advances one saga at a time."""
 
+    def __init__(self) -> None:
+        self.pools = SteppedPools()
+        super().__init__(pools=self.pools, failpoint=lambda point: failpoint(point))
+
     def advance(self, saga_id: UUID) -> str:
-        """Advance the saga as far as possible now. Returns its state."""
-        self._enqueue(saga_id, Saga.objects.get(id=saga_id).kind, ends_at=math.inf)
-        self._pools.wait(threading.Event(), math.inf)
+        """Advance the saga as far as possible now, whether it is due or not. Returns its state."""
+        saga = store.read_sagas([saga_id])[saga_id]
+        saga.lease_token = ""
+        self._runs[saga_id] = SagaRun(saga)
+        self._advance_all([self._runs[saga_id]], DUE)
+        while self.pools.step():
+            pass
         return Saga.objects.values_list("state", flat=True).get(id=saga_id)
 
 
-def executor() -> SteppedExecutor:
-    """A new executor, without leases, as after the start of a process."""
-    return SteppedExecutor(pools=SteppedPools(), failpoint=lambda point: failpoint(point))
-
-
 class Delegate:
-    """Uses a new executor for each call, by `advance`, which tests may replace."""
+    """Uses a new executor for each saga that is due, by `advance`, which tests may replace."""
 
-    def advance(self, saga_id: UUID, *, seconds: float = 0) -> str:
+    def advance(self, saga_id: UUID) -> str:
         return advance(saga_id)
 
-    def accept(self, saga_ids: Iterable[UUID], *, seconds: float = 0) -> None:
-        for saga_id in saga_ids:
-            advance(saga_id)
+    def wake(self) -> None:
+        for saga in store.find_due(limit=100):
+            self.advance(saga.id)
 
 
 def advance(saga_id: UUID) -> str:
     """Advance the saga as far as possible now, by a new executor. Returns its state."""
-    return executor().advance(saga_id)
+    return SteppedExecutor().advance(saga_id)

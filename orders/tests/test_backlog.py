@@ -28,8 +28,7 @@ def waiting(*, seconds: float, **more: Any) -> Saga:
     """A new saga that has waited for a worker for `seconds`."""
     row, lines = store.new_saga(type_name="top_up", subject_id=uuid4(), give_up_seconds=900)
     ago = timedelta(seconds=seconds)
-    row.queued_at = row.created_at = row.created_at - ago
-    row.next_attempt_at -= ago
+    row.next_attempt_at = row.created_at = row.created_at - ago
     for name, value in more.items():
         setattr(row, name, value)
     transactions.run(lambda: store.insert_sagas([(row, lines)]), transactions.KEYED)
@@ -39,7 +38,7 @@ def waiting(*, seconds: float, **more: Any) -> Saga:
 def a_live_worker() -> None:
     """A worker with a lease that it renews."""
     until = clock.now() + timedelta(seconds=LEASE_SECONDS)
-    waiting(seconds=0, queued_at=None, lease_token="live", leased_until=until, next_attempt_at=until)
+    waiting(seconds=0, lease_token="live", leased_until=until, next_attempt_at=until)
 
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -55,26 +54,9 @@ def test_the_backlog_is_the_age_of_the_oldest_saga_that_waits_for_a_live_worker(
 def test_sagas_that_wait_for_a_retry_or_a_crashed_worker_do_not_count() -> None:
     a_live_worker()
     waiting(seconds=3, attempts=1)
-    waiting(seconds=3, queued_at=None)
+    waiting(seconds=3, lease_token="dead", leased_until=clock.now())
     waiting(seconds=LEASE_SECONDS + 3)
     assert backlog.oldest_waiting_seconds() == 0
-
-
-def test_a_saga_waits_for_a_worker_by_the_row_and_not_by_when_it_is_due() -> None:
-    """The lease follows from a setting, which may be another one in the process that started the saga."""
-    a_live_worker()
-    row = waiting(seconds=3, next_attempt_at=clock.now() + timedelta(seconds=LEASE_SECONDS - 4))
-    assert 3 <= backlog.oldest_waiting_seconds() < 4
-    assert [saga.id for saga in store.find_new(limit=10)] == [row.id]
-
-
-def test_a_saga_that_recovery_has_found_waits_from_then_on() -> None:
-    a_live_worker()
-    row = waiting(seconds=LEASE_SECONDS + 60)
-    assert store.dequeue_due(limit=10) == [row.id]
-    assert backlog.oldest_waiting_seconds() < 1
-    with clock.shifted(by=timedelta(seconds=2)):
-        assert 2 <= backlog.oldest_waiting_seconds() < 3
 
 
 def test_without_a_live_worker_no_request_is_held() -> None:
@@ -157,15 +139,16 @@ def test_a_postponed_saga_is_not_new(monkeypatch: pytest.MonkeyPatch) -> None:
     product = ProductFactory.create(on_hand=5)
     placed = buying.place(buying.account().id, {product: 1}, token="tok_ok")
     assert placed.started
-    run = SagaRun(placed.started.saga.id)
-    Saga.objects.filter(id=run.saga_id).update(open_call="charge_card do")
-    batch.advance([run], token="one", free_recovery=0, failpoint=lambda point: None)
-    saga = Saga.objects.get(id=run.saga_id)
-    assert (saga.queued_at, saga.lease_token, saga.attempts) == (None, "", 0)
-    assert store.find_new(limit=10) == []
+    Saga.objects.filter(id=placed.started.saga.id).update(open_call="charge_card do")
+    [found] = store.find_due(limit=10)
+    batch.advance([SagaRun(found)], token="one", free_recovery=0, failpoint=lambda point: None)
+    saga = Saga.objects.get(id=found.id)
+    assert (saga.lease_token, saga.attempts) == ("", 0)
+    assert store.find_due(limit=10) == []
     assert backlog.oldest_waiting_seconds() == 0
-    Saga.objects.filter(id=run.saga_id).update(next_attempt_at=clock.now())
-    assert store.dequeue_due(limit=10) == [run.saga_id]
+    Saga.objects.filter(id=found.id).update(next_attempt_at=clock.now())
+    assert [saga.id for saga in store.find_due(limit=10)] == [found.id]
+    assert backlog.oldest_waiting_seconds() == 0
 
 
 def test_a_thousand_requests_of_a_loop_are_held_without_a_thread_and_share_the_measurements() -> None:

@@ -31,6 +31,7 @@ from scripts.stack import children, ports
 from scripts.tests.circles import boots
 from scripts.tests.simulator import Simulator, serving
 from shop.accounts import tokens
+from shop.operations import dispatch
 from shop.tests import live
 from shop.tests.racing import race, wait_until
 
@@ -153,7 +154,7 @@ def _sweeping() -> Iterator[None]:
 
     def sweep() -> None:
         while not is_over.wait(SWEEP_SECONDS):
-            tasks.advance_due()
+            dispatch.enqueue(tasks.advance)
             tasks.handle_webhooks_due()
         connections.close_all()
 

@@ -69,7 +69,7 @@ COLUMNS = (
 def recorded(saga_id: UUID) -> dict[str, Any]:
     """The saga and its log as `RECORDED` has them."""
     saga = Saga.objects.get(id=saga_id)
-    instants = {"leased": saga.leased_until, "queued": saga.queued_at, "next": saga.next_attempt_at}
+    instants = {"leased": saga.leased_until, "next": saga.next_attempt_at}
     return {
         **{name: getattr(saga, name) for name in COLUMNS},
         "lease_token": bool(saga.lease_token),

@@ -2,7 +2,6 @@
 
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
 
 import pytest
 from django.conf import LazySettings
@@ -50,7 +49,7 @@ def test_a_saga_that_waits_for_the_owner_has_no_lease_no_attempt_and_no_alarm(se
     assert (saga.state, saga.next_attempt_at) == ("running", payment.action_expires_at)
     assert saga.deadline_at > payment.action_expires_at
     assert not SagaLog.objects.filter(saga=saga, step="charge_card").exists()
-    assert store.find_new(limit=10) == [] == store.dequeue_due(limit=10)
+    assert store.find_due(limit=10) == []
     assert status.count_needing_operator(most=10) == 0
     assert backlog.oldest_waiting_seconds() == 0
     assert state.read_in_doubt()[state.IN_DOUBT] == 0
@@ -123,7 +122,7 @@ def test_without_a_webhook_the_look_up_at_its_end_moves_it_on(decision: str) -> 
     payment = payment_of(placed)
     decide(payment, decision)
     let_action_end(payment.id)
-    assert store.dequeue_due(limit=10) == [saga_of(payment).id]
+    assert [saga.id for saga in store.find_due(limit=10)] == [saga_of(payment).id]
     assert buying.advance(placed).status == ENDS[decision][0]
     assert kept_amount(payment) == ENDS[decision][2]
     assert buying.broken_laws() == []
@@ -281,10 +280,10 @@ def test_a_charge_in_doubt_waits_for_its_owner_once_a_look_up_says_so_and_no_lon
 
 
 class LeasedElsewhere:
-    """An executor that gets only sagas without a lease."""
+    """An executor that finds nothing, because the saga is leased."""
 
-    def accept(self, saga_ids: list[UUID], *, seconds: float = 0) -> None:
-        assert store.filter_unleased(saga_ids) == {}
+    def wake(self) -> None:
+        assert store.find_due(limit=10) == []
 
 
 class WorkingOnIt:

@@ -12,6 +12,7 @@ from orders import tasks
 from orders.tests import buying, owners
 from payments.models import Payment
 from payments.tests import events
+from shop.operations import dispatch
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import SuperuserFactory
 from shop.tests.racing import wait_until
@@ -46,7 +47,7 @@ def settled(api: Api, path: str) -> dict[str, Any]:
     """The order or payment once it doesn't wait for its owner any more."""
 
     def is_settled() -> bool:
-        tasks.advance_due()
+        dispatch.enqueue(tasks.advance)
         return api.get(path).json()["status"] not in ("paying", "pending", "requires_action")
 
     wait_until(is_settled, seconds=20)

@@ -19,7 +19,7 @@ from django.test.utils import CaptureQueriesContext
 from inventory.tests.factories import ProductFactory
 from orders.models import Order, Saga
 from orders.placement.decisions import PlacedOrder
-from orders.saga import batch, observation, run
+from orders.saga import batch, observation, run, store
 from orders.saga.batch import Batch
 from orders.saga.definitions import (
     SAGA_TYPES,
@@ -72,9 +72,10 @@ def ended(placed: Sequence[PlacedOrder]) -> list[str]:
     return [buying.state_of(one.order.id) for one in placed]
 
 
-def one_batch(placed: Sequence[PlacedOrder]) -> Batch:
+def one_batch() -> Batch:
+    """A batch of all that is due."""
     return batch.advance(
-        [SagaRun(saga_id) for saga_id in saga_ids(placed)],
+        [SagaRun(saga) for saga in store.find_due(limit=99)],
         token="one",
         free_recovery=99,
         failpoint=lambda point: None,
@@ -83,7 +84,7 @@ def one_batch(placed: Sequence[PlacedOrder]) -> Batch:
 
 def test_a_slow_card_delays_its_own_order_alone(threaded: Executor) -> None:
     placed = bought("tok_slow", "tok_ok", "tok_ok")
-    threaded.accept(saga_ids(placed))
+    threaded.wake()
     assert ended(placed[1:]) == ["paid", "paid"]
     assert buying.state_of(placed[0].order.id) == Order.Status.PAYING
     assert ended(placed) == ["paid"] * 3
@@ -94,7 +95,7 @@ def test_an_order_whose_points_were_spent_meanwhile_is_refused_alone(threaded: E
     placed = bought("tok_ok", "tok_ok", "tok_ok")
     spender = placed[1].order.account_id
     LedgerAccount.objects.filter(id=spender).update(balance_amount=299)
-    threaded.accept(saga_ids(placed))
+    threaded.wake()
     assert ended(placed) == ["paid", "payment_failed", "paid"]
     assert ledger.balance_amount(spender) == 299
 
@@ -106,7 +107,7 @@ def test_orders_that_cost_nothing_or_points_alone_are_paid_too(threaded: Executo
         buying.place(buyer.id, {product: 1}, points=100, token=""),
         buying.place(buying.account().id, {gift: 1}, token=""),
     ]
-    threaded.accept(saga_ids(placed))
+    threaded.wake()
     assert ended(placed) == ["paid", "paid"]
     assert buying.broken_laws() == []
 
@@ -115,7 +116,7 @@ def test_an_order_that_cannot_be_settled_fails_no_other_of_its_batch(threaded: E
     placed = bought("tok_ok", "tok_ok", "tok_ok")
     # The shop never does this: the saga must not end as if the order were paid.
     Order.objects.filter(id=placed[1].order.id).update(status=Order.Status.EXPIRED)
-    threaded.accept(saga_ids(placed))
+    threaded.wake()
     assert ended([placed[0], placed[2]]) == ["paid", "paid"]
     assert buying.state_of(placed[1].order.id) == Order.Status.EXPIRED
     wait_until(lambda: Saga.objects.get(id=saga_ids(placed)[1]).attempts == 1)
@@ -125,9 +126,9 @@ def test_an_order_that_cannot_be_settled_fails_no_other_of_its_batch(threaded: E
 def test_a_batch_takes_as_many_statements_for_ten_as_for_two() -> None:
     counts = []
     for count in (2, 10):
-        placed = bought(*["tok_ok"] * count)
+        bought(*["tok_ok"] * count)
         with CaptureQueriesContext(connection) as captured:
-            one_batch(placed)
+            one_batch()
         counts.append(len(captured))
     assert counts[0] == counts[1]
 
@@ -136,7 +137,7 @@ def test_each_line_of_a_batch_names_the_request_that_started_its_saga(threaded: 
     placed = bought("tok_ok", "tok_ok")
     for number, saga_id in enumerate(saga_ids(placed)):
         Saga.objects.filter(id=saga_id).update(request_id=f"request-{number}")
-    threaded.accept(saga_ids(placed))
+    threaded.wake()
     assert ended(placed) == ["paid", "paid"]
     for number, one in enumerate(placed):
         lines = JournalLine.objects.filter(order_id=one.order.id, at__gt=one.order.placed_at)
@@ -159,7 +160,7 @@ def test_a_crash_of_an_executor_at_any_point_is_recovered_from(point: str, passe
             raise Killed(at)
 
     dying = Executor(pools=ThreadPools(POOL_SIZES), failpoint=die)
-    dying.accept(saga_ids(placed))
+    dying.wake()
     assert dying.finish(seconds=20)
     buying.settle_everything()
     assert ended(placed) == ["paid", "paid", "payment_failed"]
@@ -184,12 +185,10 @@ def test_a_lost_reply_to_commit_loses_no_callback_of_the_batch(
                 lost_replies.append(relay.enter_context(losing_reply_to_commit(tmp_path)))
 
         lost_replies: list[threading.Event] = []
-        pools = stepping.SteppedPools()
-        stepping.SteppedExecutor(pools=pools, failpoint=lose_the_reply).advance(saga_ids([placed])[0])
+        monkeypatch.setattr(stepping, "failpoint", lose_the_reply)
+        stepping.SteppedExecutor().advance(saga_ids([placed])[0])
         [is_lost] = lost_replies
         assert is_lost.is_set()
-        while pools.step():
-            pass
         assert str(placed.order.id) in woken
     assert buying.state_of(placed.order.id) == ("paid" if token == "tok_ok" else "payment_failed")
     declined = Payment.objects.exclude(declined_at=None).values_list("account_id", flat=True)
@@ -200,9 +199,10 @@ def test_a_lost_reply_to_commit_loses_no_callback_of_the_batch(
 def test_a_row_that_another_transaction_keeps_locked_delays_no_other_saga(threaded: Executor) -> None:
     placed = bought("tok_ok", "tok_ok", "tok_ok")
     held = placed[1].order.id
+    threaded.polls = True
     with holding("SELECT id FROM orders_order WHERE id = %s FOR UPDATE", str(held)):
         started_at = time.monotonic()
-        threaded.accept(saga_ids(placed))
+        threaded.wake()
         assert ended([placed[0], placed[2]]) == ["paid", "paid"]
         # Not even for the time of a lock wait.
         assert time.monotonic() - started_at < 4
@@ -244,43 +244,27 @@ def test_no_more_sagas_are_leased_than_there_are_threads_for_calls(
     monkeypatch.setattr(run, "MAX_LEASED", 3)
     blocked = Blocked(monkeypatch, "charge_card")
     placed = bought(*["tok_ok"] * 6)
-    threaded.accept(saga_ids(placed), seconds=1)
-    assert Saga.objects.exclude(lease_token="").count() == 3
+    threaded.wake()
     wait_until(lambda: len(blocked.started) == 3)
+    assert Saga.objects.exclude(lease_token="").count() == 3
     blocked.is_over.set()
     assert set(ended(placed)) == {"paid"}
 
 
-def test_accept_blocks_while_the_queue_is_full(threaded: Executor, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The queue was unbounded, and a task returned after a second whatever the backlog."""
-    monkeypatch.setattr(run, "MAX_LEASED", 2)
-    monkeypatch.setattr(run, "MAX_QUEUED", 2)
-    blocked = Blocked(monkeypatch, "charge_card")
-    placed = bought(*["tok_ok"] * 8)
-    message = threading.Thread(target=threaded.accept, args=[saga_ids(placed)])
-    message.start()
-    wait_until(lambda: len(blocked.started) == 2)
-    message.join(1.5)
-    assert message.is_alive()
-    assert len(threaded._waiting[run.NEW]) <= 2
-    blocked.is_over.set()
-    message.join(20)
-    assert not message.is_alive()
-    assert set(ended(placed)) == {"paid"}
-
-
-def test_sagas_without_a_place_in_the_queue_in_time_are_left_to_recovery(
+def test_sagas_that_find_no_thread_stay_due_for_other_workers(
     threaded: Executor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The queue was unbounded."""
     monkeypatch.setattr(run, "MAX_LEASED", 1)
-    monkeypatch.setattr(run, "MAX_QUEUED", 1)
     blocked = Blocked(monkeypatch, "charge_card")
     placed = bought(*["tok_ok"] * 4)
-    threaded.accept(saga_ids(placed), seconds=0.5)
+    threaded.wake()
+    wait_until(lambda: len(blocked.started) == 1)
+    assert len(threaded._runs) == 1
+    assert store.due().count() == 3
     blocked.is_over.set()
     assert threaded.finish(seconds=20)
     left = Saga.objects.filter(id__in=saga_ids(placed), ended_at=None)
-    # Sagas still queued when the executor finishes have no lease either.
     assert left.count() == 3
     assert all(saga.next_attempt_at and not saga.lease_token for saga in left)
 
@@ -292,13 +276,13 @@ def test_repeated_calls_take_no_slots_of_first_calls(
     blocked = Blocked(monkeypatch, "charge_card")
     placed = bought(*["tok_ok"] * 4)
     Saga.objects.update(open_call="charge_card do")
-    threaded.accept(saga_ids(placed))
+    threaded.wake()
     wait_until(lambda: len(blocked.started) == 2)
     put_off = Saga.objects.filter(lease_token="")
     assert put_off.count() == 2
     assert not put_off.exclude(attempts=0).exists()
     fresh = bought("tok_ok", "tok_ok", "tok_ok")
-    threaded.accept(saga_ids(fresh))
+    threaded.wake()
     wait_until(lambda: len(blocked.started) == 5)
     blocked.is_over.set()
     assert set(ended(fresh)) == {"paid"}
@@ -306,21 +290,14 @@ def test_repeated_calls_take_no_slots_of_first_calls(
     assert set(ended(placed)) == {"paid"}
 
 
-def test_a_task_returns_once_its_sagas_are_leased(threaded: Executor) -> None:
-    placed = bought("tok_slow")
-    threaded.accept(saga_ids(placed))
-    assert buying.state_of(placed[0].order.id) == Order.Status.PAYING
-    assert Saga.objects.get().leased_until
-    assert ended(placed) == ["paid"]
-
-
-def test_a_saga_that_is_accepted_repeatedly_has_one_run(
+def test_an_executor_that_is_woken_repeatedly_has_one_run_of_a_saga(
     threaded: Executor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blocked = Blocked(monkeypatch, "charge_card")
     placed = bought("tok_ok", "tok_ok")
     for _ in range(3):
-        threaded.accept(saga_ids(placed))
+        threaded.wake()
+        time.sleep(0.1)
     wait_until(lambda: len(blocked.started) == 2)
     assert len(threaded._runs) == 2
     blocked.is_over.set()
@@ -341,8 +318,9 @@ def test_a_task_is_done_though_the_system_has_no_thread(monkeypatch: pytest.Monk
 
 
 def test_finish_waits_for_sagas_in_progress(threaded: Executor) -> None:
-    placed = bought("tok_slow", "tok_ok", "tok_declined")
-    threaded.accept(saga_ids(placed))
+    bought("tok_slow", "tok_ok", "tok_declined")
+    threaded.wake()
+    wait_until(lambda: len(threaded._runs) == 3)
     assert not threaded.finish(seconds=0)
     assert threaded.finish(seconds=30)
     assert not Saga.objects.filter(ended_at=None).exists()
@@ -356,12 +334,12 @@ def test_a_call_longer_than_the_lease_keeps_the_lease(
     monkeypatch.setattr(run, "LEASE_SECONDS", 1.0)
     blocked = Blocked(monkeypatch, "charge_card")
     placed = bought("tok_ok")
-    threaded.accept(saga_ids(placed))
+    threaded.wake()
     other = Executor(pools=ThreadPools(POOL_SIZES))
     for _ in range(8):
         time.sleep(0.25)
         threaded.renew_leases()
-        other.accept(saga_ids(placed))
+        other.wake()
     assert len(blocked.started) == 1
     blocked.is_over.set()
     assert ended(placed) == ["paid"]
@@ -381,7 +359,8 @@ def test_runs_whose_traces_cannot_be_read_are_released(
     assert order.started
     with monkeypatch.context() as patched:
         patched.setattr(observation, "observe_runs", fail)
-        threaded.accept([order.started.saga.id])
+        threaded.wake()
+        wait_until(lambda: not threaded._scheduled)
         assert threaded.finish(seconds=20)
     assert not threaded._runs
 
@@ -389,6 +368,7 @@ def test_runs_whose_traces_cannot_be_read_are_released(
 def test_a_saga_of_a_later_release_is_released(threaded: Executor) -> None:
     [saga_id] = saga_ids(bought("tok_ok"))
     Saga.objects.filter(id=saga_id).update(kind="of_a_later_release")
-    threaded.accept([saga_id], seconds=5)
+    threaded.wake()
+    wait_until(lambda: not threaded._scheduled)
     assert not threaded._runs
     assert Saga.objects.get().state == Saga.State.RUNNING

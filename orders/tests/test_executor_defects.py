@@ -17,7 +17,6 @@ from orders.saga import batch, run, status, store
 from orders.saga.definitions import SAGA_TYPES
 from orders.saga.run import Executor
 from orders.tests import buying, stepping
-from orders.tests.stepping import SteppedPools
 from orders.tests.test_executor import Blocked, bought, ended, saga_ids, threaded
 from payments.tests.own_gateway import nobody_there
 from shop import clock
@@ -36,12 +35,11 @@ def explode(*_: Any, **__: Any) -> None:
 
 def advanced(*ids: UUID) -> int:
     """How many tasks a new executor runs until these sagas need no more; at most `MOST_TASKS`."""
-    pools = SteppedPools()
-    own = Executor(pools=pools)
-    for saga_id in ids:
-        own._enqueue(saga_id, Saga.objects.get(id=saga_id).kind, ends_at=1e18)
+    Saga.objects.filter(id__in=ids).update(next_attempt_at=clock.now())
+    own = stepping.SteppedExecutor()
+    own.wake()
     count = 0
-    while count < MOST_TASKS and pools.step():
+    while count < MOST_TASKS and own.pools.step():
         count += 1
     return count
 
@@ -120,10 +118,10 @@ def test_a_saga_without_a_slot_is_postponed_once_and_not_polled_again(
 ) -> None:
     blocked = Blocked(monkeypatch, "charge_card")
     monkeypatch.setattr(run, "MAX_RECOVERING", 1)
-    placed = bought(*["tok_ok"] * 4)
+    bought(*["tok_ok"] * 4)
     Saga.objects.update(open_call="charge_card do")
-    threaded.start_polling()
-    threaded.accept(saga_ids(placed))
+    threaded.polls = True
+    threaded.wake()
     wait_until(lambda: len(blocked.started) == 1)
     sizes = batches_counted(monkeypatch)
     for_a_while(2)
@@ -160,21 +158,20 @@ def test_a_full_executor_does_not_spin(threaded: Executor, monkeypatch: pytest.M
     monkeypatch.setattr(run, "MAX_LEASED", 1)
     blocked = Blocked(monkeypatch, "charge_card")
     placed = bought(*["tok_ok"] * 3)
-    message = threading.Thread(target=threaded.accept, args=[saga_ids(placed)])
-    message.start()
+    threaded.polls = True
+    threaded.wake()
     wait_until(lambda: len(blocked.started) == 1)
     for_a_while(run.IDLE_SECONDS + 0.5)
-    taken, take = [0], threaded._dequeue
+    taken, find = [0], threaded._find
 
-    def counted(kind: str) -> Any:
+    def counted() -> Any:
         taken[0] += 1
-        return take(kind)
+        return find()
 
-    monkeypatch.setattr(threaded, "_dequeue", counted)
+    monkeypatch.setattr(threaded, "_find", counted)
     for_a_while(1)
     most = taken[0]
     blocked.is_over.set()
-    message.join()
     assert set(ended(placed)) == {"paid"}
     assert most <= 75
 
@@ -183,9 +180,9 @@ def test_an_executor_that_finishes_accepts_no_more_sagas(
     threaded: Executor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blocked = Blocked(monkeypatch, "charge_card")
-    placed = bought("tok_ok")
-    threaded.start_polling()
-    threaded.accept(saga_ids(placed))
+    bought("tok_ok")
+    threaded.polls = True
+    threaded.wake()
     wait_until(lambda: len(blocked.started) == 1)
     stopping = threading.Thread(target=threaded.finish, kwargs={"seconds": 5})
     stopping.start()

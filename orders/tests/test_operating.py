@@ -45,7 +45,7 @@ def test_a_retried_saga_runs_again_with_a_new_deadline_and_ends(product: Product
     retried = hanging.retry(row, by=by)
     assert retried.state == Saga.State.RUNNING
     assert retried.deadline_at > timezone.now()
-    assert store.dequeue_due(limit=10) == [row.id]
+    assert [one.id for one in store.find_due(limit=10)] == [row.id]
     assert hanging.advance(row) == Saga.State.DONE
     [line] = hanging.journalled(row, "saga.retried")
     assert (line.actor, line.actor_name, line.request_id) == ("staff", "ada", "request-1")

@@ -53,7 +53,7 @@ def test_one_saga_is_retried(data_platform: str, settings: LazySettings) -> None
     line = JournalLine.objects.get(what="saga.retried")
     assert (line.actor_name, line.detail) == ("ada", "it is back")
     settings.DATA_PLATFORM_URL = data_platform
-    assert store.dequeue_due(limit=10) == [row.id]
+    assert [one.id for one in store.find_due(limit=10)] == [row.id]
     assert stepping.advance(row.id) == Saga.State.DONE
 
 

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from inventory.models import Product
 from orders.models import Saga, SagaLog
-from orders.saga import batch, operator_actions
+from orders.saga import batch, operator_actions, store
 from orders.saga.definitions import Event, SagaRun, StepResult
 from orders.tests import buying, hanging
 from orders.tests.hanging import Away, product
@@ -72,7 +72,8 @@ def test_a_worker_whose_lease_has_lapsed_does_not_override_the_operator(product:
     row = hanging.started(product, points=0)
     Saga.objects.filter(id=row.id).update(lease_token="slow", leased_until=timezone.now())
     hanging.compensate(row)
-    slow = SagaRun(row.id, step="charge_card", result=StepResult(Event.DONE, reference="ch_late"))
+    result = StepResult(Event.DONE, reference="ch_late")
+    slow = SagaRun(store.read_sagas([row.id])[row.id], step="charge_card", result=result)
     batch_result = batch.advance([slow], token="slow", free_recovery=0, failpoint=lambda point: None)
     assert batch_result.to_continue == [slow]
     assert not SagaLog.objects.filter(saga=row, step="charge_card", event="done").exists()

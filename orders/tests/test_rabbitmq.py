@@ -31,7 +31,7 @@ SEND = """
 from orders import tasks
 from shop.operations import dispatch
 
-sent = [dispatch.send_to_broker(tasks.advance, [argument]) for argument in sys.argv[1].split(",")]
+sent = [dispatch.send_to_broker(tasks.advance, []) for _message in range(int(sys.argv[1]))]
 print("ready", flush=True)
 print(sum(sent), flush=True)
 sys.stdin.readline()
@@ -106,7 +106,7 @@ def test_the_worker_takes_the_orders_from_a_quorum_queue(
 
 
 def test_orders_go_on_while_the_broker_is_killed_and_back_and_the_worker_returns_to_it(
-    stack: ObservedStack, own_rabbitmq: OwnRabbitMQ, tmp_path: Path
+    stack: ObservedStack, stack_settings: dict[str, str], own_rabbitmq: OwnRabbitMQ, tmp_path: Path
 ) -> None:
     product = ProductFactory.create(on_hand=10_000)
     buyers = [buying.account() for _ in range(BUYERS)]
@@ -118,7 +118,7 @@ def test_orders_go_on_while_the_broker_is_killed_and_back_and_the_worker_returns
             statuses.append(buy(stack, buyer, product))
         return statuses
 
-    settings = dict(own_rabbitmq.settings)
+    settings = dict(stack_settings)
     with beat(tmp_path, settings.pop("BROKER_URL"), **settings), ThreadPoolExecutor(BUYERS) as pool:
         running = [pool.submit(buy_until_ended, buyer) for buyer in buyers]
         try:
@@ -151,8 +151,7 @@ def at_least(orders: int) -> None:
 @pytest.mark.boots("RabbitMQ")
 def test_confirmed_messages_are_there_after_a_kill(db: None, own_rabbitmq: OwnRabbitMQ) -> None:
     own_rabbitmq.make_queue()
-    arguments = ",".join(str(uuid4()) for _ in range(50))
-    with another_process(SEND, arguments, **own_rabbitmq.settings) as sender:
+    with another_process(SEND, "50", **own_rabbitmq.settings) as sender:
         assert int(read_line(sender)) == 50
         own_rabbitmq.kill()
     own_rabbitmq.start()
@@ -173,5 +172,6 @@ def test_what_a_frozen_broker_does_not_confirm_is_done_in_the_web_process(
 
     assert said_in_web(web, "broker unavailable, running here")
     own_rabbitmq.thaw()
-    assert Counter(Order.objects.values_list("status", flat=True)) == {"paying": 1, "paid": 1}
+    # It does all that is due, and so the first one, too.
+    wait_until(lambda: Counter(Order.objects.values_list("status", flat=True)) == {"paid": 2})
     assert buying.broken_laws() == []

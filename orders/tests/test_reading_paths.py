@@ -11,7 +11,6 @@ from django.utils import timezone
 from coupons.tests.factories import CampaignFactory
 from inventory.tests.factories import ProductFactory
 from orders.models import Order, Saga
-from orders.saga import store
 from orders.tests import stepping
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory
@@ -66,7 +65,6 @@ def test_recovering_a_saga() -> None:
     past = timezone.now() - timedelta(minutes=1)
     Saga.objects.update(next_attempt_at=past, leased_until=past, lease_token="lost")
     with following() as path:
-        [saga_id] = store.dequeue_due(limit=10)
-        stepping.advance(saga_id)
+        stepping.Delegate().wake()
     check_length(path, modules=10, back=1, apps=("orders",))
     check_length(path, modules=35, back=6)

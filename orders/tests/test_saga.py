@@ -112,6 +112,13 @@ def started(*, type_name: str = "test", give_up_seconds: float = 60, done: Seque
     return row
 
 
+def run_of(row: Saga, **more: Any) -> SagaRun:
+    """A run of the saga as an executor finds it."""
+    saga = store.read_sagas([row.id])[row.id]
+    saga.lease_token = ""
+    return SagaRun(saga, **more)
+
+
 def run_batch(*runs: SagaRun, token: str = "one", **more: Any) -> Batch:
     """One batch of these runs, by the executor of that token."""
     return batch.advance(
@@ -123,7 +130,7 @@ def run_batch(*runs: SagaRun, token: str = "one", **more: Any) -> Batch:
 
 def called(row: Saga, result: StepResult | None = None, *, token: str = "one") -> SagaRun:
     """A run of the saga that has called `outside`, with the result."""
-    run = SagaRun(row.id)
+    run = run_of(row)
     while not run_batch(run, token=token).calls:
         pass
     run.step, run.result = "outside", result or StepResult(Event.DONE, reference="ch_1")
@@ -160,7 +167,7 @@ def test_all_steps_are_done_in_order(world: World) -> None:
 
 def test_many_sagas_take_as_many_statements_as_one(world: World) -> None:
     def statements(count: int) -> int:
-        runs = [SagaRun(started().id) for _ in range(count)]
+        runs = [run_of(started()) for _ in range(count)]
         with CaptureQueriesContext(connection) as captured:
             assert len(run_batch(*runs).calls) == 1
         return len(captured)
@@ -172,7 +179,7 @@ def test_a_result_is_recorded_once(world: World) -> None:
     row = started()
     first = called(row)
     run_batch(first)
-    late = SagaRun(row.id, step="outside", result=StepResult(Event.DONE, reference="ch_2"))
+    late = run_of(row, step="outside", result=StepResult(Event.DONE, reference="ch_2"))
     run_batch(late, token="two")
     assert SagaLog.objects.get(saga=row, step="outside", attempt=0).reference == "ch_1"
     assert world.counted == 11
@@ -281,12 +288,14 @@ def test_an_unexpected_error_is_retried(world: World) -> None:
     assert "ZeroDivisionError" in again(row.id).last_error
 
 
-def test_recovery_returns_a_due_saga_once_per_lease(world: World) -> None:
+def test_a_saga_is_due_at_its_start_and_when_its_lease_has_lapsed(world: World) -> None:
     row = started()
-    assert store.dequeue_due(limit=10) == []
-    Saga.objects.filter(id=row.id).update(next_attempt_at=clock.now() - timedelta(seconds=1))
-    assert store.dequeue_due(limit=10) == [row.id]
-    assert store.dequeue_due(limit=10) == []
+    assert [saga.id for saga in store.find_due(limit=10)] == [row.id]
+    run_batch(run_of(row))
+    assert store.find_due(limit=10) == []
+    Saga.objects.filter(id=row.id).update(next_attempt_at=clock.now(), leased_until=clock.now())
+    [found] = store.find_due(limit=10)
+    assert (found.id, found.lease_token) == (row.id, "")
 
 
 @pytest.fixture
@@ -413,10 +422,10 @@ def test_a_lost_lease_counts_as_an_attempt(world: World) -> None:
 def test_a_saga_whose_leases_are_always_lost_is_stuck_past_its_deadline(world: World) -> None:
     """Past the point of no return; before it the compensation would have started."""
     row = started(done=["local", "outside", "pivot"])
-    run_batch(SagaRun(row.id))
+    run_batch(run_of(row))
     end_leases()
     Saga.objects.filter(id=row.id).update(deadline_at=row.created_at)
-    run_batch(SagaRun(row.id), token="two")
+    run_batch(run_of(row), token="two")
     assert again(row.id).state == Saga.State.STUCK
 
 
@@ -444,7 +453,7 @@ def test_a_result_that_is_not_final_does_not_count_once_the_lease_is_lost(world:
 def test_sagas_end_even_if_the_calls_of_two_workers_outlast_the_lease(world: World) -> None:
     """The call takes longer than a lease that is not renewed: the other worker takes over each time."""
     row = started()
-    executors = [stepping.executor(), stepping.executor()]
+    executors = [stepping.SteppedExecutor(), stepping.SteppedExecutor()]
 
     def take_over() -> None:
         end_leases()
@@ -461,7 +470,7 @@ def test_sagas_end_even_if_the_calls_of_two_workers_outlast_the_lease(world: Wor
 
 
 def test_the_lease_is_renewed_while_a_call_runs(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    row, executor = started(), stepping.executor()
+    row, executor = started(), stepping.SteppedExecutor()
     # It is nearly over, once the calls are under way.
     monkeypatch.setattr(batch, "LEASE_SECONDS", 1.0)
     until = []
@@ -477,7 +486,7 @@ def test_the_lease_is_renewed_while_a_call_runs(world: World, monkeypatch: pytes
 
 
 def test_a_lease_that_another_worker_has_taken_is_not_renewed(world: World) -> None:
-    row, executor = started(), stepping.executor()
+    row, executor = started(), stepping.SteppedExecutor()
     theirs = clock.now() + timedelta(seconds=3)
 
     def lose() -> None:

@@ -242,8 +242,7 @@ def test_a_worker_recovers_by_itself_when_the_gateway_is_back(own_gateway: Simul
     try:
         with frozen(own_gateway):
             placed = [order("tok_ok") for _ in range(30)]
-            for one in placed:
-                dispatch.enqueue(tasks.advance, str(saga_of(one).id))
+            dispatch.enqueue(tasks.advance)
             wait_until(lambda: Saga.objects.filter(attempts__gt=0).count() == 30, seconds=30)
             assert {buying.state_of(one.order.id) for one in placed} == {"paying"}
         wait_until(lambda: _is_paid_after_a_beat(placed), seconds=30)
@@ -255,7 +254,7 @@ def test_a_worker_recovers_by_itself_when_the_gateway_is_back(own_gateway: Simul
 
 def _is_paid_after_a_beat(placed: list[PlacedOrder]) -> bool:
     """Run the tasks of beat. Returns whether all are paid."""
-    tasks.advance_due()
+    dispatch.enqueue(tasks.advance)
     return {buying.state_of(one.order.id) for one in placed} == {"paid"}
 
 

@@ -149,7 +149,7 @@ def test_300_buyers_wait_in_a_process_of_4_threads_and_all_get_201_once_it_is_se
 def test_a_repeat_that_cannot_be_read_is_not_answered_as_overloaded(
     product: Product, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dispatch, "enqueue_batched", lambda task, argument: None)
+    monkeypatch.setattr(dispatch, "enqueue_shared", lambda task: None)
     [access] = access_of_buyers(1)
 
     async def call_twice() -> tuple[Answer, Answer]:

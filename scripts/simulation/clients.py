@@ -152,7 +152,7 @@ class Client:
 
     def _started(self, key: str, saga_id: UUID) -> None:
         self.shop.sagas[key] = saga_id
-        dispatch.enqueue(order_tasks.advance, str(saga_id))
+        dispatch.enqueue(order_tasks.advance)
 
     # Calls
 

@@ -116,7 +116,7 @@ class Operator(Client):
             of["reference"] = INVENTED
 
         def answered(_: Any) -> None:
-            dispatch.enqueue(order_tasks.advance, str(saga_id))
+            dispatch.enqueue(order_tasks.advance)
 
         def refused(error: FirstcomeError) -> None:
             if error.code not in REFUSALS_OF_FORCING:

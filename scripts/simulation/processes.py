@@ -1,6 +1,5 @@
 """The shop's processes in a simulated run: web, workers, beats and issuers, and the messages between them."""
 
-import threading
 from collections.abc import Callable
 from concurrent.futures import Executor as Pool, Future
 from contextlib import suppress
@@ -15,7 +14,7 @@ from redis import Redis
 from coupons import tasks
 from coupons.issuing import issuing
 from orders import cancellation, tasks as order_tasks
-from orders.saga import run as executors
+from orders.saga import run as executors, store
 from orders.saga.run import Executor, Task as PoolTask, ThreadPools
 from sales.waiting_room import admission, room_view, ticking
 from scripts.simulation import faults, issuers
@@ -39,7 +38,6 @@ ISSUER_SECONDS = 0.5
 ROOM_SECONDS = 2.0
 SHARE_OF_SWITCHES, MOST_NESTED = 0.3, 3
 """How often others run while a process waits, and how many may wait within one another."""
-SAGAS_PER_TASK = order_tasks.SAGAS_PER_TASK
 
 
 class OwnPools(ThreadPools):
@@ -56,14 +54,6 @@ class OwnPools(ThreadPools):
 
     def pause(self, seconds: float) -> None:
         """Time passes before the tasks."""
-
-    def wait(self, event: threading.Event, seconds: float) -> bool:
-        """Run other tasks of the process meanwhile."""
-        ends_at = chance.seconds + seconds
-        while not event.is_set() and chance.seconds < ends_at:
-            if not self._world.run_own(self._process):
-                chance.pass_time(BATCH_SECONDS)
-        return event.is_set()
 
 
 class Processes:
@@ -163,7 +153,7 @@ class Processes:
     def _start_worker(self, process: Process) -> None:
         self._executors.pop(process.name, None)
         before, self._present = self._present, process
-        self.executor().start_polling()
+        self.executor().polls = True
         self._present = before
         self._repeat(process, "leases", LEASE_RENEWAL_SECONDS, lambda: self.executor().renew_leases())
         self._repeat(
@@ -191,11 +181,16 @@ class Processes:
         self.world.submit(self.clients, "fault of redis", again, after=first)
 
     def _start_beat(self, process: Process) -> None:
-        for task in (order_tasks.advance_due, order_tasks.handle_webhooks_due):
-            self._repeat(process, task.name, BEAT_SECONDS, task.run)
+        self._repeat(process, "orders.advance", BEAT_SECONDS, self._wake_for_due_sagas)
+        webhooks_due = order_tasks.handle_webhooks_due
+        self._repeat(process, webhooks_due.name, BEAT_SECONDS, webhooks_due.run)
         self._repeat(process, "orders.sweep", 5 * BEAT_SECONDS, cancellation.expire_due)
         self._repeat(process, "sales.sweep", 5 * BEAT_SECONDS, admission.advance_all)
         self._repeat(process, "coupons.sweep", 5 * BEAT_SECONDS, tasks.sweep)
+
+    def _wake_for_due_sagas(self) -> None:
+        if store.due().exists():
+            self.enqueue(order_tasks.advance)
 
     def _repeat(self, process: Process, name: str, seconds: float, task: Callable[[], Any]) -> None:
         def again() -> None:

@@ -24,8 +24,8 @@ log = get_logger(__name__)
 THREADS = 4
 # Pending tasks in a process at most; beyond it the sweep is faster.
 MAX_WAITING = 1_000
-# Between two messages of a batched task: a message costs as much as the work of several orders, and a worker
-# that receives one polls for more.
+# Between two shared messages: one costs as much as the work of several orders, and a worker that receives one
+# looks for more.
 PAUSE_SECONDS = 0.5
 
 # A node of the broker that is frozen, or cut off from the others, confirms nothing.
@@ -33,9 +33,8 @@ CONFIRM_SECONDS = 2.0
 
 _threads = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="dispatch")
 _mutex = threading.Lock()
-# By the task's name: the arguments of the next message, each with the headers of its request, and the mutex
-# of the thread that sends it.
-_pending_arguments: dict[str, list[tuple[Any, Headers]]] = defaultdict(list)
+# By the task's name: the headers of its next message's requests, and the mutex of the thread that sends it.
+_pending: dict[str, list[Headers]] = defaultdict(list)
 _send_mutexes: dict[str, threading.Lock] = defaultdict(threading.Lock)
 _free_slots = threading.BoundedSemaphore(MAX_WAITING)
 # Tasks can run here as well, so an unavailable broker is tried rarely: each attempt delays a task.
@@ -54,20 +53,15 @@ def enqueue(task: "Task[Any, Any]", *arguments: Any) -> None:
         log.warning("too many tasks to dispatch; the sweep will find it", task=task.name)
 
 
-def enqueue_batched(task: "Task[Any, Any]", argument: Any) -> None:
-    """`enqueue` for a task that takes any number of arguments: several arguments share a message.
-
-    The first argument is sent at once, and those that follow within `PAUSE_SECONDS` share the next message.
-    """
+def enqueue_shared(task: "Task[Any, Any]") -> None:
+    """`enqueue` for a task that does all that waits: one message at once, then one for all of a pause."""
     with _mutex:
-        waiting = _pending_arguments[task.name]
+        waiting = _pending[task.name]
         is_first = not waiting
-        if len(waiting) < MAX_WAITING:
-            waiting.append((argument, task_context.capture()))
-        else:
-            log.warning("too many tasks to dispatch; the sweep will find it", task=task.name)
+        if len(waiting) < task_context.MOST:
+            waiting.append(task_context.capture())
     if is_first:
-        _threads.submit(_send_batched, task)
+        _threads.submit(_send_shared, task)
 
 
 def send_to_broker(
@@ -99,12 +93,11 @@ def run_locally(task: "Task[Any, Any]", arguments: Sequence[Any], headers: Heade
         close_old_connections()
 
 
-def _send_batched(task: "Task[Any, Any]") -> None:
+def _send_shared(task: "Task[Any, Any]") -> None:
     with _send_mutexes[task.name]:
         with _mutex:
-            waiting = _pending_arguments.pop(task.name)
-        headers = task_context.merge([headers for _, headers in waiting])
-        _send_or_run_locally(task, [argument for argument, _ in waiting], headers)
+            headers = task_context.merge(_pending.pop(task.name))
+        _send_or_run_locally(task, (), headers)
         time.sleep(PAUSE_SECONDS)
 
 

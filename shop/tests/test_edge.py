@@ -94,7 +94,7 @@ def product() -> Product:
 
 @pytest.fixture(autouse=True)
 def _no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dispatch, "enqueue_batched", lambda task, argument: None)
+    monkeypatch.setattr(dispatch, "enqueue_shared", lambda task: None)
 
 
 @pytest.mark.parametrize("access", [User.objects.exists, redis_client.client, lambda: time.sleep(0)])
@@ -651,7 +651,7 @@ from shop.tests.factories import AccountFactory
 from shop.tests.test_edge import Caller, json_of, order_of
 
 call_command("migrate", verbosity=0)
-dispatch.enqueue_batched = lambda task, argument: None
+dispatch.enqueue_shared = lambda task: None
 plenty, few = CampaignFactory.create(), CampaignFactory.create(quantity=3)
 product = ProductFactory.create(on_hand=30, price=1_000)
 callers = [Caller(AccountFactory.create()) for _ in range(20)]

@@ -162,12 +162,12 @@ def test_a_worker_on_a_host_15_minutes_ahead_takes_no_lease_and_gives_up_no_paym
         leased_until=in_minutes(5),
     )
 
-    assert store.dequeue_due(limit=10) == []
+    assert store.find_due(limit=10) == []
     assert list(status.read_needing_operator()) == []
 
     clock.follow_host()
     assert [one.saga_id for one in status.read_needing_operator()] == [saga.id]
-    assert store.dequeue_due(limit=10) == [saga.id]
+    assert [one.id for one in store.find_due(limit=10)] == [saga.id]
 
 
 @pytest.mark.django_db(transaction=True)

@@ -44,10 +44,9 @@ def _no_lease_of_batches(batch: Any) -> None:
     batch.Batch._may_advance = may_advance
 
 
-def _no_lease_of_messages(store: Any) -> None:
-    """So does the task of a message."""
-    sagas = store.Saga.objects
-    store.filter_unleased = lambda ids: dict(sagas.filter(id__in=ids).values_list("id", "kind"))
+def _no_lease_of_due_sagas(store: Any) -> None:
+    """So it finds them."""
+    store.due = lambda: store.Saga.objects.filter(next_attempt_at__isnull=False)
 
 
 def _own_charge_keys(gateway: Any) -> None:
@@ -104,7 +103,7 @@ BY_NAME: Mapping[str, Mapping[str, Callable[[Any], None]]] = {
     },
     "no-leases": {
         "orders.saga.batch": _no_lease_of_batches,
-        "orders.saga.store": _no_lease_of_messages,
+        "orders.saga.store": _no_lease_of_due_sagas,
         "payments.gateways.simulator": _own_charge_keys,
     },
     "no-sweep-of-marks": {"shop.db.commit_marks": _no_sweep_of_marks},

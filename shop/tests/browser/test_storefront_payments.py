@@ -31,7 +31,7 @@ def deliver_webhook() -> None:
     """What the gateway's webhook does: the saga is due at once, and a worker takes it up."""
     saga = Saga.objects.get(ended_at__isnull=True)
     Saga.objects.filter(id=saga.id).update(next_attempt_at=clock.now())
-    dispatch.enqueue(tasks.advance, str(saga.id))
+    dispatch.enqueue(tasks.advance)
 
 
 def test_a_buyer_confirms_the_payment_on_the_gateway_s_page_and_is_led_back_to_the_receipt(
