@@ -14,7 +14,6 @@ import yaml
 from orders.saga import executor
 from scripts.stack import environment, places
 from shop.http import prefer
-from shop.server import worker
 
 DOCKER = places.PROJECT / "scripts" / "docker"
 TEXT = (places.PROJECT / "docker-compose.yml").read_text()
@@ -94,7 +93,7 @@ def test_redis_requires_a_password_and_every_client_has_it():
 
 def test_waiting_clients_are_answered_before_web_is_killed_on_stop():
     """Compose's own time is 10 s: web ended with 137, and clients got no answer."""
-    answered_for = int(re.findall(r"--stop-seconds (\d+)", DOCKERFILE)[0]) - worker.PROCESS_EXIT_SECONDS
+    answered_for = int(re.findall(r"--graceful-timeout (\d+)", DOCKERFILE)[0]) - 1
     assert answered_for > prefer.MAX_WAIT_SECONDS
     assert _seconds(SERVICES["web"]["stop_grace_period"]) >= answered_for + 5
 
