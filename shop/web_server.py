@@ -9,6 +9,7 @@ import ctypes
 import itertools
 import multiprocessing
 import os
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -17,6 +18,9 @@ from typing import Any
 from prometheus_client import multiprocess as worker_files, values
 from uvicorn_worker import UvicornWorker
 
+# Each connection is an open file, and the usual limit of 1024 is fewer than the clients of a sale.
+most_files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
 METRICS_FOLDER = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
 PR_SET_PDEATHSIG = 1
 

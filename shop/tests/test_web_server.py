@@ -182,6 +182,8 @@ def test_the_manager_that_forks_has_one_thread_and_no_connection(tmp_path: Path,
         manager = Path(f"/proc/{server.child.pid}")
         assert urllib3.request("GET", f"{server.address}/api/v1/products", retries=False).status == 200
         assert len(list((manager / "task").iterdir())) == 1
+        [(soft, hard)] = re.findall(r"Max open files +(\d+) +(\d+)", (manager / "limits").read_text())
+        assert soft == hard, "each connection is an open file"
         descriptors = [str(path.readlink()) for path in (manager / "fd").iterdir()]
         assert sum(one.startswith("socket:") for one in descriptors) == 1, "the one that listens"
 
