@@ -188,6 +188,18 @@ def test_the_manager_that_forks_has_one_thread_and_no_connection(tmp_path: Path,
         assert sum(one.startswith("socket:") for one in descriptors) == 1, "the one that listens"
 
 
+@pytest.mark.parametrize("is_make_run", [True, False])
+def test_the_workers_of_make_run_have_a_processor_each(tmp_path: Path, is_make_run: bool) -> None:
+    own = {"FIRSTCOME_VAR": str(tmp_path) if is_make_run else "", "WEB_WORKERS": "2"}
+    here = sorted(os.sched_getaffinity(0))
+    with serving(tmp_path, workers=2, application=SMALL, **own) as server:
+        wait_until(lambda: len(answering(server.address)) == 2, seconds=40)
+        processors = sorted(sorted(os.sched_getaffinity(pid)) for pid in workers_of(server.child.pid))
+        assert processors == (
+            sorted([here[slot % len(here)]] for slot in range(2)) if is_make_run else [here] * 2
+        )
+
+
 def test_each_worker_has_files_of_metrics_that_its_successor_takes_over(tmp_path: Path) -> None:
     metrics = tmp_path / "metrics"
     metrics.mkdir()
