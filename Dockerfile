@@ -33,4 +33,4 @@ RUN DEBUG=1 python manage.py collectstatic --no-input
 USER firstcome
 EXPOSE 8000
 # A shell expands WEB_WORKERS; exec replaces it by the server, which so gets SIGTERM.
-CMD ["sh", "-c", "exec python -m shop.web_server --host 0.0.0.0 --port 8000 --workers ${WEB_WORKERS:-2} --stop-seconds 35"]
+CMD ["sh", "-c", "exec python -m gunicorn --config python:shop.web_server --bind 0.0.0.0:8000 --workers ${WEB_WORKERS:-2} --graceful-timeout 35"]

@@ -57,8 +57,6 @@ WEB_WORKERS = number("WEB_WORKERS", 2, least=1)
 WEB_THREADS = number("WEB_THREADS", 64, least=2)
 # Requests of a process that may wait at once by `Prefer: wait`; past it they are answered as things stand.
 WAITING_REQUESTS = 20_000
-# Open connections from one IPv4 address or IPv6 /64, in each web process; only without a proxy in front.
-CONNECTIONS_PER_ADDRESS = number("CONNECTIONS_PER_ADDRESS", 256, least=1)
 METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
 # Where worker, issuer and beat serve their metrics; 0: nowhere.
 METRICS_PORT = number("METRICS_PORT", 0, least=0, most=65_535)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from scripts.cluster import environment as environments, layout, overrides, packages
 from scripts.cluster.layout import Cluster
 from scripts.cluster.servers import monitoring, mysql, rabbitmq, redis
-from scripts.stack import SetupError, ports, processes as stack_processes
+from scripts.stack import SetupError, processes as stack_processes
 from scripts.stack.processes import Command
 
 STOP_SECONDS = "4"
@@ -40,9 +40,8 @@ def command(name: str, cluster: Cluster, environment: Mapping[str, str]) -> Comm
         case "prometheus" | "mysql-exporter" | "redis-exporter":
             return monitoring.command(cluster, kind, number)
         case "web":
-            stop = ("--stop-seconds", STOP_SECONDS, "--workers", environment["WEB_WORKERS"])
-            port = str(cluster.port("web", number))
-            return [sys.executable, "-m", "shop.web_server", "--host", ports.HOST, "--port", port, *stop]
+            options = ("--graceful-timeout", STOP_SECONDS, "--workers", environment["WEB_WORKERS"])
+            return stack_processes.web_server(cluster.port("web", number), *options)
         case "worker":
             # Workers need names of their own on one machine.
             return [*_stack(kind, cluster, environment), "--hostname", f"{name}@cluster"]

@@ -39,6 +39,7 @@ SETTINGS = {
 """As docs/operations.md has them for the simulators, and a queue of the kind that a cluster has."""
 SHOP = ("web", "worker", "beat", "issuer")
 """The containers of the shop itself."""
+PROXIES = ("proxy",)
 STORES = ("redis", "rabbitmq", "mysql")
 WATCHERS = ("prometheus", "alertmanager", "redis_exporter", "mysql_exporter")
 SIMULATORS = ("gateway", "data_platform")
@@ -47,7 +48,7 @@ ONCE = ("migrate", "backup")
 LEFT_OUT = {
     "grafana": "its image is had from an image registry only; dashboards are held to metrics by other tests"
 }
-HEALTHY = (*STORES, *SHOP, *WATCHERS)
+HEALTHY = (*STORES, *SHOP, *PROXIES, *WATCHERS)
 """Each has to be healthy; the simulators have no check of their own."""
 HEALTHY_SECONDS, BUILD_SECONDS, UP_SECONDS, MANAGE_SECONDS = 240, 1200, 600, 600
 
@@ -137,6 +138,6 @@ def write_settings(folder: Path, instance: Instance) -> None:
 
 def require_known_services(project: Project) -> None:
     """Raise CheckFailed for a service that no check looks at and that is not named as left out."""
-    known = {*SHOP, *STORES, *WATCHERS, *SIMULATORS, *ONCE}
+    known = {*SHOP, *PROXIES, *STORES, *WATCHERS, *SIMULATORS, *ONCE}
     there = set(project.compose("--profile", "*", "config", "--services").split())
     require(there == known | LEFT_OUT.keys(), f"checked are {sorted(known)}, there are {sorted(there)}")

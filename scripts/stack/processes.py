@@ -54,8 +54,8 @@ def command(name: str, instance: Instance, environment: Mapping[str, str]) -> Co
             return instance.mariadb(max_connections=connections, has_binary_log=has_log).command()
         case "web":
             # Stops in less than supervisor waits (`supervision.STOP_SECONDS`).
-            stop = ("--stop-seconds", "4", "--workers", environment["WEB_WORKERS"])
-            return _python("shop.web_server", "--host", ports.HOST, "--port", str(instance.port), *stop)
+            options = ("--graceful-timeout", "4", "--workers", environment["WEB_WORKERS"])
+            return web_server(instance.port, *options)
         case "worker":
             # Threads: a task waits for the gateway and the database far more than it computes, the threads of
             # one process share group commits, and a kill -9 takes them all, with no orphaned children.
@@ -124,6 +124,12 @@ def _server_version(program: str) -> tuple[int, ...]:
 
 def _python(*arguments: str) -> Command:
     return [sys.executable, "-m", *arguments]
+
+
+def web_server(port: int, *options: str) -> Command:
+    """The web server on loopback, with these options of gunicorn."""
+    address = f"{ports.HOST}:{port}"
+    return _python("gunicorn", "--config", "python:shop.web_server", "--bind", address, *options)
 
 
 def _celery(*arguments: str) -> Command:

@@ -4,6 +4,7 @@ import json
 import shlex
 from collections.abc import Mapping
 
+from scripts.stack import ports
 from scripts.stack.instance import Instance
 from scripts.stack.readiness import ask
 
@@ -18,6 +19,7 @@ def text(instance: Instance, environment: Mapping[str, str]) -> str:
     database = environment["DATABASE_URL"].partition(":")[0]
     return f"""
 Firstcome is ready. Its state is in {instance.home} ({database}), its logs in {instance.logs}.
+It listens on {ports.HOST}, without the proxy that production has before it.
 
   Start page     {instance.url}/
   Demo store     {instance.url}/demo/

@@ -14,7 +14,6 @@ import yaml
 from orders.saga import run
 from scripts.stack import environment, places
 from shop.http import prefer
-from shop.server import worker
 
 DOCKER = places.PROJECT / "scripts" / "docker"
 TEXT = (places.PROJECT / "docker-compose.yml").read_text()
@@ -94,7 +93,7 @@ def test_redis_requires_a_password_and_every_client_has_it():
 
 def test_waiting_clients_are_answered_before_web_is_killed_on_stop():
     """Compose's own time is 10 s: web ended with 137, and clients got no answer."""
-    answered_for = int(re.findall(r"--stop-seconds (\d+)", DOCKERFILE)[0]) - worker.PROCESS_EXIT_SECONDS
+    answered_for = int(re.findall(r"--graceful-timeout (\d+)", DOCKERFILE)[0]) - 1
     assert answered_for > prefer.MAX_WAIT_SECONDS
     assert _seconds(SERVICES["web"]["stop_grace_period"]) >= answered_for + 5
 
@@ -110,7 +109,7 @@ def test_every_image_from_outside_has_an_exact_version():
     outside = [image for image in named.values() if image not in BUILT]
     outside += [exact[name]["build"]["args"]["PYTHON"] for name in ("migrate", "alertmanager")]
     outside.append(exact["backup"]["build"]["args"]["MYSQL"])
-    assert len(outside) == 8
+    assert len(outside) == 9
     assert [image for image in outside if not re.search(r":v?\d+\.\d+\.\d+(-|$)", image)] == []
 
 
@@ -157,7 +156,16 @@ def test_every_setting_it_passes_is_one_of_ours(tmp_path):
     passed = set(SERVICES["web"]["environment"]) - {"PROMETHEUS_MULTIPROC_DIR"}
     assert passed <= environment.read_file(uncommented).keys()
     assert {"DATABASE_URL", "REDIS_URL", "BROKER_URL", "SECRET_KEY"} <= passed
-    assert {"WEB_WORKERS", "WEB_THREADS", "CONNECTIONS_PER_ADDRESS"} <= passed
+    assert {"WEB_WORKERS", "WEB_THREADS", "TRUSTED_PROXIES"} <= passed
+
+
+def test_only_the_proxy_is_reached_from_outside_and_the_shop_believes_what_it_appends():
+    assert "ports" not in SERVICES["web"]
+    assert SERVICES["proxy"]["ports"] == ["127.0.0.1:8000:8000"]
+    assert SERVICES["web"]["environment"]["TRUSTED_PROXIES"] == "${TRUSTED_PROXIES:-1}"
+    proxy = places.PROJECT / "ops" / "proxy" / "haproxy.cfg"
+    assert set(re.findall(r"\$\{(\w+)", proxy.read_text())) == SERVICES["proxy"]["environment"].keys()
+    assert "option forwardfor" in proxy.read_text()
 
 
 def test_every_process_that_counts_exposes_it_to_prometheus_alone():
@@ -213,7 +221,7 @@ def test_redis_keeps_queued_tasks():
 
 
 def test_what_watches_is_as_shut_as_the_shop():
-    for name in MONITORING:
+    for name in (*MONITORING, "proxy"):
         service = SERVICES[name]
         assert service["read_only"], name
         assert service["cap_drop"] == ["ALL"], name

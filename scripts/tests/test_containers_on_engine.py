@@ -28,7 +28,14 @@ def read(name: str) -> dict:
 
 
 COMPOSE, SIMULATORS, OVERRIDE = map(read, project.FILES)
-CHECKED = {*project.SHOP, *project.STORES, *project.WATCHERS, *project.SIMULATORS, *project.ONCE}
+CHECKED = {
+    *project.SHOP,
+    *project.PROXIES,
+    *project.STORES,
+    *project.WATCHERS,
+    *project.SIMULATORS,
+    *project.ONCE,
+}
 
 
 def test_every_service_is_checked_or_named_as_left_out():

@@ -17,7 +17,6 @@ from django.urls import Resolver404, resolve
 from scripts.stack import environment, places
 from scripts.tests import manifests
 from shop.db.mysql.patience import LONG_READ_TIMEOUT_SECONDS
-from shop.server import worker
 from shop.tests.case_tables import in_one_test
 
 pytestmark = pytest.mark.boots("kubectl and promtool")
@@ -142,7 +141,7 @@ def test_every_pod_is_as_shut_as_the_standard_restricted_wants(overlay: str):
             assert container["resources"]["requests"].keys() == {"cpu", "memory"}, name
             assert container["resources"]["limits"].keys() == {"memory"}, name
         for volume in pod.get("volumes", []):
-            assert volume["emptyDir"]["sizeLimit"], name
+            assert "configMap" in volume or volume["emptyDir"]["sizeLimit"], name
 
 
 @every_overlay
@@ -170,12 +169,11 @@ def test_probes_and_ports_are_those_that_exist(overlay: str):
 
 def test_a_stop_is_longer_than_what_it_waits_for():
     workloads = manifests.of_the_shop(PRODUCTION)
-    stop = int(re.findall(r"--stop-seconds (\d+)", DOCKERFILE)[0])
+    stop = int(re.findall(r"--graceful-timeout (\d+)", DOCKERFILE)[0])
     web = manifests.container(workloads["web"])
     announced = web["lifecycle"]["preStop"]["sleep"]["seconds"]
     readiness = web["readinessProbe"]
     assert announced >= readiness["periodSeconds"]
-    assert stop > worker.PROCESS_EXIT_SECONDS
     assert manifests.pod(workloads["web"])["terminationGracePeriodSeconds"] >= announced + stop + 5
     longest_task = settings.CELERY_TASK_TIME_LIMIT
     assert manifests.pod(workloads["worker"])["terminationGracePeriodSeconds"] >= longest_task + 5

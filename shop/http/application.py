@@ -7,10 +7,8 @@ from collections.abc import Iterable, Mapping
 
 from django.db import Error as DatabaseFailure
 
-from shop.errors import BodyIncomplete, FirstcomeError, Throttled
+from shop.errors import FirstcomeError
 from shop.http import client_address, languages, problems, request_body, views
-from shop.http.client_address import AddressUnknown
-from shop.http.json_format import TooLarge, UnsupportedMediaType
 from shop.http.messages import Request, Response
 from shop.http.pages import pages
 from shop.http.pages.pages import Scope, Send
@@ -36,9 +34,7 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
             call, refusal = await _read_call(scope, path, fields, receive)
             response = await views.answer_call(call, refusal)
             is_private = refusal or views.security_headers(call) is views.PRIVATE_HEADERS
-            await _send_response(
-                send, _close_after(response, refusal), _PRIVATE_HEADERS if is_private else _PUBLIC_HEADERS
-            )
+            await _send_response(send, response, _PRIVATE_HEADERS if is_private else _PUBLIC_HEADERS)
         elif path == "/healthz" and scope["method"] in views.PUBLIC_METHODS:
             # As `shop.operations.health.healthz` responds.
             await request_body.read(fields, receive)
@@ -51,7 +47,7 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
     except (FirstcomeError, DatabaseFailure) as refusal:
         # A refused body, no thread for a page, or no database to look up who signs in.
         language = languages.choose(fields.get(b"accept-language", b"").decode("latin-1"))
-        response = _close_after(problems.from_error(refusal, language), refusal)
+        response = problems.from_error(refusal, language)
         request_metrics.count_refusal("", response.status_code, response.code)
         await _send_response(send, response, _PRIVATE_HEADERS)
 
@@ -87,16 +83,6 @@ async def _read_call(
     except FirstcomeError as refusal:
         return call, refusal
     return call, None
-
-
-def _close_after(response: Response, refusal: Exception | None) -> Response:
-    """The response; after it the connection closes if the body was not read to its end.
-
-    The rest would be parsed as a request.
-    """
-    if isinstance(refusal, BodyIncomplete | TooLarge | Throttled | AddressUnknown | UnsupportedMediaType):
-        response.headers["Connection"] = "close"
-    return response
 
 
 async def _send_response(send: Send, response: Response, headers: Headers) -> None:

@@ -1,7 +1,7 @@
 """Request bodies: read completely before anything is decided, and of a bounded size.
 
 A body that is still arriving holds no thread, only the bytes that have arrived, whose total in a process is
-bounded too. `shop.server.connections` ends a body that takes too long: it is seen as incomplete.
+bounded too. `shop.http.serving` ends a body that takes too long: it is seen as incomplete.
 """
 
 from collections.abc import Callable, Coroutine, Mapping

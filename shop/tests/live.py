@@ -44,10 +44,10 @@ def serving(
     """A running server, which sees committed rows. `settings` are environment variables."""
     port = port or ports.free()
     address = f"http://{host}:{port}"
-    command = [sys.executable, "-m", "shop.web_server", "--application", application]
-    command += ["--host", host, "--port", str(port), "--workers", str(workers)]
+    command = [sys.executable, "-m", "gunicorn", "--config", "python:shop.web_server", application]
+    command += ["--bind", f"{host}:{port}", "--workers", str(workers)]
     # Less than the wait of `children.stop`: a worker that doesn't end would outlive the server.
-    command += ["--stop-seconds", "4"]
+    command += ["--graceful-timeout", "4"]
     url = urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{connection.settings_dict['NAME']}").geturl()
     log = folder / "web.log"
     child = children.start(command, log=log, environment=os.environ | {"DATABASE_URL": url} | settings)

@@ -4,9 +4,10 @@ import sys
 from typing import Any
 
 from shop.asgi import application as shop
+from shop.http import serving
 
 
-async def application(scope: Any, receive: Any, send: Any) -> None:
+async def _answer(scope: Any, receive: Any, send: Any) -> None:
     """`/test/modules` lists the imported modules, a line each; everything else is the shop's."""
     if scope.get("path") != "/test/modules":
         await shop(scope, receive, send)
@@ -15,3 +16,6 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
     headers = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+application = serving.Served(_answer, at_start=(lambda: shop.start(request_seconds=3),))

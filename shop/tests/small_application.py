@@ -4,8 +4,14 @@ import asyncio
 import os
 from typing import Any
 
+import django
 
-async def application(scope: Any, receive: Any, send: Any) -> None:
+django.setup()
+
+from shop.http import serving  # noqa: E402 - Django has to be set up first
+
+
+async def _answer(scope: Any, receive: Any, send: Any) -> None:
     """`/echo` returns the body, `/early` answers before it, `/wait/2.5` in 2.5 s, `/large/9` by 9 bytes."""
     path, _, seconds = scope["path"].removeprefix("/").partition("/")
     if path == "fail":
@@ -32,3 +38,6 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
     headers = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+application = serving.Served(_answer)

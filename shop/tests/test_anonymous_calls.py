@@ -9,13 +9,21 @@ from django.urls import URLPattern, URLResolver, get_resolver
 
 from shop.accounts import tokens
 from shop.configuration import Rate
-from shop.http import application, views
+from shop.http import application, serving, views
 from shop.rates import anonymous_calls
+from shop.tests import asgi_client
 from shop.tests.asgi_client import Answer, send_request, send_request_blocking
 from shop.tests.factories import AccountFactory
 
 SIGN_IN = "/api/v1/auth/token"
 pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def _as_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a worker serves the application, but that it waits for no client that still sends."""
+    monkeypatch.setattr(asgi_client, "application", serving.Served(asgi_client.application))
+    monkeypatch.setattr(serving, "LINGER_SECONDS", 0.0)
 
 
 @pytest.fixture(autouse=True)

@@ -217,8 +217,7 @@ ENTRY_POINTS = {
     "beat": ["celery", "-A", "shop", "beat", "--pidfile", "", "--loglevel", "ERROR"],
     "issuer": ["django", "run_issuer"],
     "issuer once": ["django", "run_issuer", "--once"],
-    "web": ["shop.web_server", "--workers", "2"],
-    "web worker": ["shop.asgi"],
+    "web": ["gunicorn", "--config", "python:shop.web_server", "--workers", "2"],
 }
 
 

@@ -224,7 +224,7 @@ def test_two_web_processes_are_summed_and_a_dead_one_leaves_its_counts(tmp_path:
             assert sum_of(exposed(), "firstcome_http_refusals_total") == 20
         # Each worker has a slot, and so has its replacement: no number of restarts adds more files.
         slots = {path.stem.rpartition("_")[2] for path in (tmp_path / "metrics").iterdir()}
-        assert slots <= {"first", "0", "1", "2", "3"}
+        assert slots <= {"manager", "0", "1", "2", "3"}
 
 
 @pytest.mark.boots("a web server")

@@ -18,12 +18,14 @@ STAND_INS = {
     "redis:7.4-alpine": "redis",
     "rabbitmq:4.1-alpine": "rabbitmq",
     "prom/prometheus:v3.5.0": "prometheus",
+    "haproxy:3.2-alpine": "haproxy",
 }
 """The folder of each image that has a stand-in, by the name in docker-compose.yml."""
 VERSIONS = {
     "mysql:8.4": ("mysqld", "--version"),
     "redis:7.4-alpine": ("redis-server", "--version"),
     "rabbitmq:4.1-alpine": ("dpkg-query", "--show", "--showformat=RabbitMQ ${Version}", "rabbitmq-server"),
+    "haproxy:3.2-alpine": ("haproxy", "-v"),
     "prom/prometheus:v3.5.0": ("dpkg-query", "--show", "--showformat=Prometheus ${Version}", "prometheus"),
 }
 BUILD_SECONDS = 600

@@ -59,8 +59,12 @@ def command(name: str, instance: Instance) -> processes.Command:
             return balancer.command(instance)
         case "web":
             # Its usual time to stop, as in production.
-            address = ("--host", ports.HOST, "--port", str(web_port(name, os.environ)))
-            return [sys.executable, "-m", "shop.web_server", "--workers", "1", *address]
+            port = web_port(name, os.environ)
+            if Path("shop/server").is_dir():
+                # The previous release's own server.
+                address = ("--host", ports.HOST, "--port", str(port))
+                return [sys.executable, "-m", "shop.web_server", "--workers", "1", *address]
+            return processes.web_server(port, "--workers", "1")
         case "worker":
             return [*processes.command(kind, instance, os.environ), "--hostname", f"{name}@releases"]
         case "beat":
@@ -79,11 +83,11 @@ def main() -> None:
     assert instance is not None, "the stack remembers the instance before it starts supervisor"
     processes.take_place(instance.run, name)
     environment = dict(os.environ)
-    line = command(name, instance)
     if name in NAMES:
         code = Path(_code_file(instance, name).read_text())
         environment["STATIC_ROOT"] = str(static_folder(instance, code))
         os.chdir(code)
+    line = command(name, instance)
     if name in WEB:
         metrics = instance.metrics / name
         shutil.rmtree(metrics, ignore_errors=True)

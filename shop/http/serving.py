@@ -1,0 +1,130 @@
+"""What uvicorn leaves to the application, in both lanes: late bodies, hosts, failures, and a worker's stop.
+
+Slow heads, idle connections, clients that read nothing and limits by address are the proxy's.
+"""
+
+import asyncio
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from django.core.exceptions import SuspiciousOperation
+from prometheus_client import Counter
+
+from shop.errors import Unavailable
+from shop.http import languages, problems
+from shop.http.pages.pages import Scope, Send
+from shop.http.request_body import Receive
+from shop.http.traced_application import Application
+from shop.lazy_texts import mark as _
+from shop.observability import logs, request_metrics
+
+BODY_SECONDS = 10.0
+"""For a whole body, from the application's first wait for it."""
+LINGER_SECONDS = 5.0
+"""For a client that still sends its body to read its response: closing at once could lose it."""
+STOPPING_IDLE_SECONDS = 0.5
+"""Until a stopping worker closes idle connections: requests that are already under way still arrive."""
+
+late_bodies = Counter("firstcome_slow_bodies", "Requests refused because their body took too long.")
+# Not `Overloaded`, which means that nothing was done.
+STOPPED = _("The server is stopping; the result of the request is not known. Try again.")
+Work = Sequence[Callable[[], object]]
+
+
+class Served:
+    """The application as a worker serves it; `at_start` and `at_stop` are done in each worker."""
+
+    def __init__(self, application: Application, *, at_start: Work = (), at_stop: Work = ()) -> None:
+        self._application, self._at_start, self._at_stop = application, at_start, at_stop
+        self._requests: set[asyncio.Task[Any]] = set()
+        self._request_seconds, self._is_stopping = 0.0, False
+
+    def start(self, *, request_seconds: float) -> None:
+        """Before a worker serves; its stop answers requests that it still has after `request_seconds`."""
+        self._request_seconds = request_seconds
+        logs.write_in_background()
+        for start in self._at_start:
+            start()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._serve_until_stop(receive, send)
+            return
+        fields, names = dict(scope["headers"]), [name for name, _value in scope["headers"]]
+        is_sending = has_body = fields.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in fields
+        has_started, deadline = False, 0.0
+
+        async def receive_in_time() -> Mapping[str, Any]:
+            nonlocal is_sending, deadline
+            if not is_sending:
+                return await receive()
+            deadline = deadline or asyncio.get_running_loop().time() + BODY_SECONDS
+            try:
+                async with asyncio.timeout_at(deadline):
+                    message = await receive()
+            except TimeoutError:
+                late_bodies.inc()
+                return {"type": "http.disconnect"}
+            is_sending = message.get("more_body", False)
+            return message
+
+        async def send_whole(message: dict[str, Any]) -> None:
+            nonlocal has_started
+            if not has_started and (is_sending or self._is_stopping):
+                message["headers"] = [*message["headers"], (b"connection", b"close")]
+            elif has_started and is_sending and not message.get("more_body"):
+                await send({**message, "more_body": True})
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(LINGER_SECONDS):
+                        while (await receive()).get("more_body"):
+                            pass
+                message = {"type": "http.response.body", "body": b""}
+            has_started = True
+            await send(message)
+
+        request = asyncio.current_task()
+        assert request is not None
+        self._requests.add(request)
+        try:
+            # uvicorn takes a body behind `Upgrade` for the next request; of several hosts a proxy may have
+            # read another than the shop would (RFC 9112, 3.2).
+            is_skipped = has_body and (b"upgrade" in fields or scope["method"] == "CONNECT")
+            if is_skipped or (scope["http_version"] == "1.1" and names.count(b"host") != 1):
+                raise SuspiciousOperation("no host, several, or a body behind an upgrade")
+            await self._application(scope, receive_in_time, send_whole)
+        except (asyncio.CancelledError, Exception) as failure:
+            if has_started:
+                raise
+            is_sending = True
+            error = Unavailable(STOPPED) if isinstance(failure, asyncio.CancelledError) else failure
+            answer = problems.from_error(error, languages.of_headers(scope["headers"]))
+            request_metrics.count_refusal("", answer.status_code, answer.code)
+            answer.headers |= {"Content-Length": str(len(answer.body)), "X-Content-Type-Options": "nosniff"}
+            headers = [(name.lower().encode(), value.encode()) for name, value in answer.headers.items()]
+            await send_whole(
+                {"type": "http.response.start", "status": answer.status_code, "headers": headers}
+            )
+            await send_whole({"type": "http.response.body", "body": answer.body})
+        finally:
+            self._requests.discard(request)
+
+    async def _serve_until_stop(self, receive: Receive, send: Send) -> None:
+        loop = asyncio.get_running_loop()
+        stop_server: Any = signal.getsignal(signal.SIGTERM)
+
+        def stop() -> None:
+            if not self._is_stopping:
+                self._is_stopping = True
+                for end_waiting in self._at_stop:
+                    end_waiting()
+                loop.call_later(STOPPING_IDLE_SECONDS, stop_server, signal.SIGTERM, None)
+                loop.call_later(self._request_seconds, lambda: [one.cancel() for one in self._requests])
+
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+            loop.add_signal_handler(number, stop)
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await send({"type": "lifespan.shutdown.complete"})
