@@ -6,9 +6,8 @@ from scripts.bench import __main__ as bench, sizes
 from scripts.bench.load import Measured
 from scripts.bench.report import page
 from scripts.bench.report.page import Report
-from scripts.bench.workloads import connections, waiting
+from scripts.bench.workloads import connections
 from scripts.bench.workloads.connections import Answer, Answers
-from scripts.bench.workloads.waiting import Waited
 
 CIRCUMSTANCES = {
     "commit": "abc1234",
@@ -64,26 +63,4 @@ def answers(*statuses: int, refused: int = 0, has_retry_after: bool = True) -> A
 )
 def test_what_must_not_become_of_open_connections(came: Answers, issued: int, says: str):
     found = list(connections.findings(came, quantity=2, issued=issued))
-    assert (len(found), says in "".join(found)) == (1 if says else 0, True)
-
-
-def waited(*statuses: int, refused: int = 0) -> Waited:
-    came = answers(*statuses, refused=refused, has_retry_after=False)
-    return Waited(at_once=2, kib=50, cores={"web": 0.05}, null_p95_ms=5, came=came)
-
-
-@pytest.mark.parametrize(
-    ("came", "placed", "paid", "says"),
-    [
-        (waited(201, 201, 202), 3, 3, ""),
-        (waited(201, 201, 202, refused=1), 3, 3, "1 connections were refused"),
-        (waited(201, 202, 0), 3, 3, "1 requests were left without an answer"),
-        (waited(201, 202, 503), 2, 2, "other than 201, 202: 1 x 503"),
-        (waited(201, 202, 202), 2, 2, "3 orders were answered, 2 are placed"),
-        (waited(201, 202, 202), 3, 2, "3 are placed, and 2 paid"),
-        (waited(201), 2, 2, "1 orders were answered, 2 are placed"),
-    ],
-)
-def test_what_must_not_become_of_buyers_who_wait(came: Waited, placed: int, paid: int, says: str):
-    found = list(waiting.findings(came, placed=placed, paid=paid))
     assert (len(found), says in "".join(found)) == (1 if says else 0, True)

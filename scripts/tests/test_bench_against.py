@@ -1,16 +1,11 @@
 """The loads beside those of another commit: what is a finding, and which goals are missed."""
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 
 from scripts.bench.load import Figures, Run
 from scripts.bench.report import comparison
 from scripts.bench.report.comparison import Round
-from scripts.bench.workloads import paying
-from scripts.bench.workloads.paying import LOADS, Orders
-from shop.tests.case_tables import in_one_test
 
-BEGAN_AT = datetime(2026, 11, 21, 12, tzinfo=UTC)
 FIGURES = Figures(
     seconds=10,
     requests=1_000,
@@ -34,34 +29,6 @@ def a_run(row: str, per_second: float = 100, p95_ms: float = 100, **others: floa
         "peak_mib": 200,
     }
     return Run(row=row, figures=figures, others=defaults | others)
-
-
-def orders(*, placed: int = 1_000, paid: int = 1_000, redeemed: int = 0) -> Orders:
-    return Orders(
-        placed=placed,
-        paid=paid,
-        redeemed=redeemed,
-        first_placed_at=BEGAN_AT,
-        last_paid_at=BEGAN_AT + timedelta(seconds=10),
-    )
-
-
-@in_one_test(
-    ("row", "counted", "is_right"),
-    [
-        ("paid_card", orders(), True),
-        ("paid_card", orders(paid=999), False),
-        ("paid_card", orders(placed=999, paid=999), False),
-        ("paid_card", orders(placed=1_001, paid=1_001), False),
-        ("paid", orders(redeemed=1_000), True),
-        ("paid", orders(redeemed=999), False),
-        ("accepted_card", orders(), True),
-        ("accepted", orders(redeemed=0), False),
-    ],
-)
-def test_every_order_is_paid_and_its_coupon_redeemed(row: str, counted: Orders, is_right: bool):
-    assert list(paying.check_orders(LOADS[row], FIGURES, counted)) == [] or not is_right
-    assert bool(list(paying.check_orders(LOADS[row], FIGURES, counted))) is not is_right
 
 
 def test_a_missed_goal_and_a_finding_of_either_commit_fail_the_command():

@@ -1,15 +1,13 @@
 """All of the benchmark once, seconds each, and what becomes of one that is cut short."""
 
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from scripts.bench import commits, sizes
+from scripts.bench import sizes
 from scripts.bench.__main__ import Bench, conclude
-from scripts.bench.against import Comparison
-from scripts.bench.rows import COMPARED, RATIOS, ROWS, WAITING
-from scripts.stack import instance as instances, places, ports, process_identity
+from scripts.bench.rows import RATIOS, ROWS
+from scripts.stack import instance as instances, ports, process_identity
 
 TINY = sizes.Size(
     name="tiny",
@@ -57,26 +55,3 @@ def test_every_row_is_measured_and_nothing_is_wrong_with_it(tmp_path: Path):
     missed = [goal for row in report["rows"] for goal in row["goals"] if not goal["is_met"]]
     assert conclude(report) == (1 if any(goal["figure"] in RATIOS for goal in missed) else 0)
     assert process_identity.of_state(tmp_path) == set()
-
-
-@pytest.mark.long
-@pytest.mark.skipif(commits.current() == "unknown", reason="the project is no git repository here")
-def test_the_loads_of_two_commits_are_measured_and_nothing_is_wrong_with_them(tmp_path: Path):
-    report = Comparison(commits.find("HEAD"), TINY, tmp_path).report()
-
-    assert [row["row"] for row in report["rows"]] == COMPARED
-    assert [finding for row in report["rows"] for finding in row["findings"]] == []
-    for row in report["rows"]:
-        assert row["row"] == WAITING or all(
-            row["microseconds"][side]["web"] > 0 for side in ("this", "other")
-        )
-        assert all(
-            figure["this"]["value"] > 0 and figure["other"]["value"] > 0
-            for figure in row["figures"]
-            if figure["ratio"] and not figure["figure"].startswith(("waiting_", "answered_"))
-        )
-    for side in ("this", "other"):
-        assert process_identity.of_state(tmp_path / side) == set()
-    assert not (tmp_path / "checkout").exists()
-    listed = subprocess.run(["git", "worktree", "list"], cwd=places.PROJECT, capture_output=True, text=True)
-    assert str(tmp_path) not in listed.stdout

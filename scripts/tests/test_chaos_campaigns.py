@@ -68,6 +68,13 @@ def test_orders_that_are_all_refused_while_redis_is_away_are_a_finding(
     assert seen.findings == findings
 
 
+def test_no_answer_and_every_5xx_but_503_are_failed_requests() -> None:
+    good = ["201", "202", "402 payment_declined", "409 sold_out", "503 unavailable"]
+    bad = ["no answer", "500 internal_error", "502 partner_failed", "599 not_json"]
+    requests = [Request(0.0, 1.0, "POST", "/orders", text) for text in good + bad]
+    assert rolls.failures(requests) == dict.fromkeys((f"POST /orders: {one}" for one in bad), 1)
+
+
 @pytest.mark.boots("mount")
 @pytest.mark.skipif(os.getuid() != 0, reason="mounting a file system takes root")
 def test_a_disk_that_is_full_refuses_rows_and_is_free_again_afterwards(tmp_path: Path) -> None:

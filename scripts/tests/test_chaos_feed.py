@@ -1,13 +1,11 @@
 """The reader of the event feed in `make chaos`: what it does with answers, and what it finds."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from scripts.chaos import feed
-from scripts.chaos.calls import Answer, Call, Observations
-from scripts.chaos.feed import FeedReader
+from scripts.chaos.calls import Answer, Call
 from scripts.chaos.memory import Account, Product, RecordedCall, Setup
 from shop.tests.case_tables import in_one_test
 
@@ -34,28 +32,6 @@ ALL = [
 ]
 
 
-class Answers:
-    """Gives one answer after the other, in place of a connection; None is no answer."""
-
-    def __init__(self, answers: Sequence[Answer | None]) -> None:
-        self.answers = list(answers)
-        self.paths: list[str] = []
-
-    def call_once(self, call: Call, *, is_impatient: bool = False) -> Answer | None:
-        self.paths.append(call.path)
-        return self.answers.pop(0)
-
-
-def page(events: list[Any], cursor: str) -> Answer:
-    return Answer(200, {"results": events, "next": cursor})
-
-
-@pytest.fixture
-def reader(monkeypatch: pytest.MonkeyPatch) -> FeedReader:
-    monkeypatch.setattr(feed, "RETRY_SECONDS", (0.0, 0.0))
-    return FeedReader(port=1, token="staff", seed="1", seen=Observations())
-
-
 @pytest.fixture
 def setup() -> Setup:
     staff, buyer = Account(0, "staff"), Account(1, "buyer")
@@ -72,26 +48,6 @@ def findings(setup: Setup, events: list[Any]) -> list[str]:
         *feed.of_coupons(setup, {"C1": COUPON}, events),
         *feed.of_stock(setup, events),
     ]
-
-
-def test_a_page_without_an_answer_is_read_again_with_the_same_cursor(reader: FeedReader) -> None:
-    unavailable = Answer(503, {"code": "unavailable"}, retry_after="1")
-    answers = Answers([page(ALL[:1], "a"), None, unavailable, page(ALL[1:2], "b"), page([], "b")])
-    reader.connection = answers  # type: ignore[assignment]
-    reader.read_to_end()
-    assert reader.events == ALL[:2]
-    assert [path.partition("after=")[2] for path in answers.paths] == ["", "a", "a", "a", "b"]
-    assert reader.seen.findings == []
-
-
-def test_a_cursor_that_is_refused_is_a_finding() -> None:
-    for status, code in ((400, "invalid"), (410, "cursor_expired")):
-        reader = FeedReader(port=1, token="staff", seed="1", seen=Observations())
-        answers = [page(ALL[:1], "a"), Answer(status, {"code": code})]
-        reader.connection = Answers(answers)  # type: ignore[assignment]
-        reader.read_to_end()
-        [finding] = reader.seen.findings
-        assert str(status) in finding
 
 
 def test_two_refunds_of_an_order_may_be_under_way_at_once(setup: Setup) -> None:

@@ -48,11 +48,3 @@ def test_twelve_parts_are_all_of_it_once() -> None:
     for wrong in ("0/12", "13/12", "1", "a/b", "1/0", "-1/2"):
         with pytest.raises(SetupError, match="is no part"):
             parts.chosen(modules, wrong)
-
-
-def test_a_fixture_marks_the_tests_that_use_it(request: pytest.FixtureRequest) -> None:
-    @circles.boots("a server", in_first_circle=True)
-    def server() -> Path:
-        return Path()
-
-    assert [mark.name for mark in server.circle_marks] == ["boots", "first_circle"]  # type: ignore[attr-defined]

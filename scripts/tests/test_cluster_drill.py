@@ -1,8 +1,5 @@
 """What the drill counts as lost, doubled and allowed."""
 
-import os
-import subprocess
-import sys
 from collections import Counter
 from typing import Any
 
@@ -11,8 +8,7 @@ import pytest
 from scripts.chaos.calls import Answer, Call
 from scripts.chaos.memory import Account, Product, RecordedCall, Setup
 from scripts.cluster.drill import effects, judging, plan
-from scripts.cluster.drill.judging import Outcome, Statuses
-from scripts.stack import places
+from scripts.cluster.drill.judging import Outcome
 from shop.tests.case_tables import in_one_test
 
 CALL = Call("POST", "/orders", "token", {}, "key")
@@ -52,15 +48,6 @@ def test_only_success_refusals_and_a_503_with_a_time_to_come_again_are_allowed(
     assert judging.is_allowed(word) is allowed
 
 
-def test_a_client_that_hung_up_is_no_refused_connection():
-    seen = Statuses()
-    seen.record_no_answer(CALL, 0.2, Exception("TimeoutError('timed out')"))
-    seen.record_no_answer(CALL, 0.0, Exception("ConnectionRefusedError(111)"))
-    seen.record_no_answer(CALL, 31.0, Exception("TimeoutError('timed out')"))
-    assert seen.words == {judging.HUNG_UP: 1, judging.REFUSED: 1, judging.NO_ANSWER: 1}
-    assert not judging.is_allowed(judging.NO_ANSWER)
-
-
 @in_one_test(
     ("changed", "failure"),
     [
@@ -82,14 +69,6 @@ def test_what_holds_has_no_failures_and_a_killed_proxy_may_refuse_connections():
     assert list(outcome().failures()) == []
     refused = Counter({judging.REFUSED: 9})
     assert list(outcome("kill haproxy-front", statuses=refused).failures()) == []
-
-
-@in_one_test(
-    ("moments", "longest"),
-    [([0.5, 1.0, 1.2, 7.5, 7.6], 6.3), ([], 10.0), ([9.0], 9.0), ([-1.0, 4.0, 99.0], 6.0)],
-)
-def test_an_outage_is_the_longest_time_without_an_acknowledged_write(moments: list[float], longest: float):
-    assert judging.longest_gap(moments, since=0.0, until=10.0) == pytest.approx(longest)
 
 
 @pytest.fixture
@@ -149,11 +128,3 @@ def test_a_table_with_another_content_on_one_member_is_named():
     assert effects.unequal(other) == ["firstcome.payments_entry is not the same on mysql-3 and mysql-1"]
     missing: dict[str, int | None] = {"firstcome.payments_entry": None}
     assert effects.unequal({"mysql-1": missing, "mysql-2": missing})
-
-
-@pytest.mark.boots("a process that nftables cuts off")
-@pytest.mark.skipif(os.getuid() != 0, reason="a partition takes root")
-def test_a_process_that_is_cut_off_is_silent_and_answers_afterwards():
-    command = [sys.executable, "-m", "scripts.tests.cut_off"]
-    ran = subprocess.run(command, cwd=places.PROJECT, capture_output=True, text=True, timeout=60, check=False)
-    assert (ran.stdout.split(), ran.stderr) == (["answered", "silent", "answered", "removed"], "")

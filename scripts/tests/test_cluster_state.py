@@ -2,13 +2,11 @@
 
 from pathlib import Path
 
-import pytest
-
 from scripts.cluster import templates
 from scripts.cluster.group_replication.gtids import GtidSet
 from scripts.cluster.group_replication.membership import View, next_step
 from scripts.cluster.layout import Cluster
-from scripts.cluster.rabbitmq_keeper import APART_SECONDS, RESTART_SECONDS, Keeper, Views, apart
+from scripts.cluster.rabbitmq_keeper import Views, apart
 from scripts.cluster.servers import mysql
 from shop.tests.case_tables import in_one_test
 
@@ -88,22 +86,6 @@ TOGETHER = {1: ALL, 2: ALL, 3: ALL}
 TWO_APART = {1: frozenset({1, 3}), 2: frozenset({2}), 3: frozenset({1, 3})}
 
 
-class Counted(Keeper):
-    """A keeper that notes which nodes it would restart."""
-
-    def __init__(self, cluster: Cluster) -> None:
-        super().__init__(cluster)
-        self.restarted: list[int] = []
-
-    def restart(self, number: int) -> None:
-        self.restarted.append(number)
-
-
-@pytest.fixture
-def keeper(tmp_path: Path) -> Counted:
-    return Counted(Cluster(home=tmp_path, first_port=21000))
-
-
 @in_one_test(
     ("views", "expected"),
     [
@@ -121,16 +103,6 @@ def keeper(tmp_path: Path) -> Counted:
 )
 def test_the_node_outside_of_the_largest_set_is_apart(views: Views, expected: int | None):
     assert apart(views) == expected
-
-
-def test_a_node_is_restarted_once_it_has_been_apart_for_a_while(keeper: Counted):
-    for now in (0.0, APART_SECONDS - 0.1):
-        keeper.look(TWO_APART, now)
-    assert keeper.restarted == []
-    keeper.look(TWO_APART, APART_SECONDS)
-    assert keeper.restarted == [2]
-    keeper.look(TWO_APART, APART_SECONDS + RESTART_SECONDS - 0.1)
-    assert keeper.restarted == [2], "it is still coming back"
 
 
 def test_the_shops_account_has_no_right_that_works_on_a_member_that_is_read_only(tmp_path: Path):

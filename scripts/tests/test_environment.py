@@ -30,17 +30,6 @@ def test_secrets_are_made_once_and_kept_from_others(sqlite: Instance):
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
 
 
-def test_only_servers_that_the_settings_point_to_are_started(mariadb: Instance):
-    def stores(**own: str) -> list[str]:
-        return environment.own_stores(mariadb, environment.compose(mariadb, own))
-
-    assert stores() == ["redis", "mariadb"]
-    assert stores(DATABASE_URL="mysql://u:p@db/shop") == ["redis"]
-    assert stores(REDIS_URL="redis://elsewhere") == ["redis", "mariadb"]  # the broker is still ours
-    assert stores(REDIS_URL="redis://elsewhere", BROKER_URL="amqp://elsewhere") == ["mariadb"]
-    assert stores(DATABASE_URL="mysql://u:p@proxy/shop", OWN_STORES="mariadb") == ["redis", "mariadb"]
-
-
 @in_one_test(
     ("name", "value"),
     [

@@ -23,16 +23,6 @@ PAGE = """
 ACCEPTED = Answer(302, b"", {"Location": "/admin/orders/order/7/"})
 
 
-def test_a_form_is_read_with_what_a_browser_would_send_of_it():
-    page = admin_forms.read(PAGE, "/admin/orders/order/7/")
-    [form] = page.forms
-    assert (form.action, form.method, form.reason) == ("/admin/orders/order/7/refund/", "POST", "reason")
-    sent = [(one.name, one.value) for one in form.fields if one.is_sent]
-    assert sent == [("amount", "5"), ("reason", ""), ("kind", "b"), ("notify", "on")]
-    assert page.links == ("/admin/orders/order/7/change/",)
-    assert admin_forms.shape(form.action) == "/admin/orders/order/#/refund/"
-
-
 @pytest.fixture
 def pages() -> Iterator[CannedShop]:
     """Pages that accept every form."""

@@ -25,13 +25,6 @@ def manage(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_before_the_first_run_there_is_nothing_to_manage(tmp_path: Path):
-    ran = manage(tmp_path, "--db", "sqlite", "audit")
-    assert ran.returncode == 1
-    assert ran.stderr.count("\n") == 1
-    assert "start the shop once with `make run`" in ran.stderr
-
-
 def test_a_mariadb_that_is_not_running_is_reported(tmp_path: Path):
     instances.remember(instances.choose(home=tmp_path, port="8000", database="mariadb"))
     ran = manage(tmp_path, "audit", "--json")

@@ -13,7 +13,6 @@ from scripts.stack import children, database, environment, ports
 from scripts.stack.environment import FAKE_CLOCKS
 from scripts.stack.instance import Instance
 from scripts.stack.programs import faketime
-from scripts.tests.simulator import wait_until
 from shop.tests.case_tables import in_one_test
 
 pytestmark = pytest.mark.boots("a MariaDB whose clock is moved")
@@ -81,16 +80,6 @@ def insert(instance: Instance, table: str, **values: object) -> None:
     marks = ", ".join(["%s"] * len(values))
     statement = f"INSERT INTO {table} ({', '.join(values)}) VALUES ({marks})"  # noqa: S608
     database.rows(instance, statement, *values.values())
-
-
-def test_the_database_follows_the_file_by_a_day_and_its_rows_with_it(stack: Instance) -> None:
-    before = now(stack)
-    insert(stack, "shop_committedtransaction", at=before)
-    assert bounds.overdue(stack) == []
-    clocks.set_clocks(stack, {"all": 2 * 86_400})
-    wait_until(lambda: now(stack) >= before + 2 * DAY)
-    [found] = bounds._overdue(stack)
-    assert "1 rows of shop_committedtransaction" in found
 
 
 EXPIRE = "UPDATE orders_order SET status = 'expired'"

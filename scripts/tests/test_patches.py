@@ -12,7 +12,6 @@ from scripts.chaos.campaigns import patches
 from scripts.stack import places
 from scripts.stack.programs import faketime
 
-SHOW = "from shop import clock; print(clock.PERIOD_SECONDS)"
 SLEEP = "import time; time.sleep(0.2)"
 
 
@@ -22,14 +21,6 @@ def run(code: str, environment: dict[str, str]) -> str:
         command, cwd=places.PROJECT, env=os.environ | environment, capture_output=True, text=True, check=True
     )
     return ran.stdout.strip()
-
-
-@pytest.mark.boots("Python processes that are patched")
-def test_a_module_is_patched_in_processes_that_ask_for_it_and_in_no_other() -> None:
-    wanted = str(patches.MEASURED_EACH_SECONDS)
-    assert run(SHOW, patches.settings("frequently-measured-clock")) == wanted
-    assert run(SHOW, patches.settings()) != wanted
-    assert run(SHOW, {}) != wanted
 
 
 @pytest.mark.boots("Python processes that are patched")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from django.db import connection
 
-from scripts.stack import SetupError, children, places
+from scripts.stack import children, places
 
 
 @pytest.mark.django_db
@@ -30,15 +30,6 @@ def test_pytest_refuses_servers_that_were_not_started_for_it():
     )
     assert ran.returncode == 4
     assert "make test-services" in ran.stderr
-
-
-@pytest.mark.boots("pytest, a MariaDB, or children")
-def test_a_child_that_dies_at_its_start_is_reported_with_its_last_lines(tmp_path: Path):
-    log = tmp_path / "child.log"
-    words = [sys.executable, "-c", "raise SystemExit('the disk is on fire')"]
-    child = children.start(words, log=log, environment=os.environ)
-    with pytest.raises(SetupError, match=r"oven ended with exit code 1.*\n.*the disk is on fire"):
-        children.wait_until(lambda: False, name="oven", child=child, log=log, within_seconds=60)
 
 
 @pytest.mark.boots("pytest, a MariaDB, or children")
@@ -71,22 +62,3 @@ def _is_gone(pid: int) -> bool:
     except OSError:
         return True
     return state == "Z"
-
-
-@pytest.mark.boots("pytest, a MariaDB, or children")
-def test_a_background_job_gets_ctrl_c_once_and_cleans_up_undisturbed(tmp_path: Path):
-    words = """
-import os, signal, sys
-from scripts.stack import children
-signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell does for its background jobs
-children.handle_stop_signals()
-try:
-    os.kill(os.getpid(), signal.SIGINT)
-finally:
-    os.kill(os.getpid(), signal.SIGTERM)
-    os.kill(os.getpid(), signal.SIGINT)
-    print("cleaned up")
-"""
-    ran = subprocess.run([sys.executable, "-c", words], cwd=places.PROJECT, capture_output=True, text=True)
-    assert ran.stdout == "cleaned up\n"
-    assert "KeyboardInterrupt" in ran.stderr
