@@ -112,14 +112,6 @@ def test_what_is_done_before_its_time_is_found(
     assert bool([*early.findings(stack)]) == is_early
 
 
-def test_a_lease_that_is_renewed_or_given_back_is_not_early(stack: Instance) -> None:
-    due = now(stack) + timedelta(seconds=60)
-    insert(stack, "orders_saga", next_attempt_at=due, leased_until=due, lease_token="a")
-    for change in ("leased_until = NOW(6) + INTERVAL 1 DAY", "lease_token = '', leased_until = NULL"):
-        database.rows(stack, f"UPDATE orders_saga SET {change}")  # noqa: S608
-    assert early.counts(stack) == {}
-
-
 @in_one_test(("last", "is_found"), [(110, False), (200, True)])
 def test_what_grows_from_day_10_to_day_30_is_found(last: int, is_found: bool) -> None:
     usual = dict.fromkeys((*bounds.SHORT, *bounds.SPARE), 100)

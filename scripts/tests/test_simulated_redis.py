@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import pytest
 import redis
 
 from coupons import gate, pool_list
@@ -78,12 +77,3 @@ def _of_pool(client: "redis.Redis", run: Callable[..., Any]) -> list[Any]:
 def test_the_shops_scripts_get_the_replies_of_a_real_server(redis_server: redis.Redis) -> None:
     simulated = Server(note=lambda text: None)
     assert replies(simulated.client) == replies(redis_server)
-
-
-def test_a_server_that_is_away_refuses_calls_until_it_is_back() -> None:
-    server = Server(note=lambda text: None)
-    server._stop()
-    with pytest.raises(redis.exceptions.ConnectionError):
-        server.client.get("x")
-    server.repair()
-    assert server.client.get("x") is None
