@@ -3,12 +3,17 @@
 import os
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from django.db import connection
 
+from coupons.queue import worker
 from scripts.stack import children
+from shop.tests.waiting import in_background
 
 
 class OwnIssuer:
@@ -39,3 +44,15 @@ class OwnIssuer:
 
     def log(self) -> str:
         return self._log.read_text()
+
+
+@contextmanager
+def settling() -> Iterator[None]:
+    """An issuer in this process that settles all queues, until the block ends."""
+    stop = threading.Event()
+    serves = in_background(lambda: worker.serve(stop))
+    try:
+        yield
+    finally:
+        stop.set()
+        serves.result(timeout=20)

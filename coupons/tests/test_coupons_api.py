@@ -1,7 +1,8 @@
-"""Coupons over HTTP: issuing, listing one's own, and what staff may do."""
+"""Coupons over HTTP: issuing, queues, listing one's own, and what staff may do."""
 
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.contrib.auth.models import User
@@ -9,9 +10,11 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from coupons.models import Campaign, Coupon
-from coupons.tests.factories import CampaignFactory, coupon_of, order_ids
+from coupons.models import Campaign, Coupon, QueueTicket
+from coupons.queue import worker
+from coupons.tests.factories import CampaignFactory, accounts, coupon_of, order_ids
 from coupons.tests.laws import broken
+from coupons.tests.test_api_decisions import ask
 from coupons.tests.test_campaigns_api import refusal
 from shop.tests.case_tables import in_one_test
 from shop.tests.clients import Api, client_of
@@ -187,3 +190,77 @@ def test_staff_void_a_coupon(staff: Api, user: Api, account: User, campaign: Cam
     assert refusal(user.post(path, {"reason": "x"})) == (403, "permission_denied")
     assert refusal(user.post("/coupons", {"campaign": campaign.pk})) == (409, "coupon_void")
     assert broken() == {}
+
+
+@pytest.fixture
+def queued() -> Campaign:
+    return CampaignFactory.create(strategy="queue", quantity=2)
+
+
+def test_a_ticket_waits_and_then_has_a_coupon(user: Api, queued: Campaign) -> None:
+    drawn = ask(user, queued)
+
+    ticket = drawn.json()
+    assert drawn.status_code == 202
+    assert ticket == {
+        "id": str(QueueTicket.objects.get().pk),
+        "campaign": queued.pk,
+        "status": "waiting",
+        "ahead": 0,
+        "coupon": None,
+    }
+    assert drawn["Location"] == f"/api/v1/queue-tickets/{ticket['id']}"
+    assert drawn["Retry-After"] == "1"
+    waiting = user.get(drawn["Location"])
+    assert (waiting.status_code, waiting.json(), waiting["Retry-After"]) == (200, ticket, "1")
+
+    worker.serve_once()
+    issued = user.get(drawn["Location"])
+    again = ask(user, queued)
+
+    assert "Retry-After" not in issued
+    coupon = user.get(f"/coupons/{Coupon.objects.get().code}").json()
+    assert coupon["position"] == 1
+    assert issued.json() == ticket | {"status": "issued", "coupon": coupon}
+    assert (again.status_code, again.json()) == (200, coupon)
+
+
+def test_the_position_in_the_queue_advances(user: Api, queued: Campaign, staff: Api) -> None:
+    for account_id in accounts(2):
+        ask(staff, queued, user=account_id)
+    drawn = ask(user, queued)
+    last = ask(client_of(AccountFactory.create()), queued)
+
+    assert (drawn.json()["ahead"], last.json()["ahead"]) == (2, 3)
+    worker.serve_once()
+    settled = user.get(drawn["Location"]).json()
+    assert (settled["status"], settled["ahead"], settled["coupon"]) == ("sold_out", 0, None)
+    refused = ask(user, queued)
+    assert (refused.status_code, refused.json()["code"]) == (409, "sold_out")
+    assert broken() == {}
+
+
+def test_staff_draw_a_ticket_for_another_account_and_see_it(
+    account: User, queued: Campaign, staff: Api
+) -> None:
+    drawn = ask(staff, queued, user=account.pk)
+
+    assert drawn.status_code == 202
+    assert QueueTicket.objects.get().account_id == account.pk
+    assert staff.get(drawn["Location"]).json() == drawn.json()
+    assert client_of(account).get(drawn["Location"]).json() == drawn.json()
+
+
+def test_the_ticket_of_another_account_and_a_missing_one_are_not_found(user: Api, queued: Campaign) -> None:
+    others = ask(client_of(AccountFactory.create()), queued)["Location"]
+
+    for path in (others, f"/queue-tickets/{uuid4()}", "/queue-tickets/one"):
+        refused = user.get(path)
+        assert (refused.status_code, refused.json()["code"]) == (404, "not_found")
+    assert client_of().get(others).status_code == 401
+
+
+def test_staff_without_the_permission_see_only_their_own(queued: Campaign) -> None:
+    others = ask(client_of(AccountFactory.create()), queued)["Location"]
+
+    assert client_of(AccountFactory.create(is_staff=True)).get(others).status_code == 404

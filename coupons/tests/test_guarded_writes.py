@@ -4,6 +4,7 @@ The cases that they share with the locking strategies are in `test_row_strategie
 """
 
 from collections.abc import Callable
+from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
@@ -12,13 +13,14 @@ from django.conf import LazySettings
 from django.contrib.auth.models import User
 from prometheus_client import REGISTRY
 
-from coupons import pool
+from coupons import campaigns, pool
 from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation
 from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.laws import broken, positions
 from coupons.tests.outcomes import count_outcomes, issue_calls, issue_calls_by
-from shop.errors import Rejected
+from shop.errors import Invalid, Rejected
+from shop.models import JournalLine
 from shop.tests.clients import client_of
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import ask, holding
@@ -135,3 +137,51 @@ def ask_while_somebody_changes(campaign: Campaign, asks: Callable[[], Any]) -> A
         wait_until(lambda: waiting_at(AT_THE_CAMPAIGN) == 1)
         other.commit()
     return outcome.result(timeout=10)
+
+
+SOON = 10.0
+Raise = Callable[..., Campaign]
+
+
+def both_raised(campaign: Campaign, raising: Raise) -> list[Any]:
+    """What `raising` to 150 and then to 120 returns or raises, when both wait for the campaign's lock."""
+    waiting: list[Future[Campaign]] = []
+    with holding(KEEP, campaign.pk):
+        for number, quantity in enumerate((150, 120), start=1):
+            waiting.append(in_background(lambda quantity=quantity: raising(campaign, quantity)))
+            wait_until(lambda number=number: waiting_at("%coupons_campaign%") == number)
+    return [one.exception(SOON) or one.result() for one in waiting]
+
+
+def quantity_of(campaign: Campaign) -> int:
+    return Campaign.objects.get(pk=campaign.pk).quantity
+
+
+def test_of_two_that_raise_it_at_once_the_lower_one_is_refused() -> None:
+    """The second had compared before the first was written, and lowered the quantity to 120."""
+    campaign = CampaignFactory.create(quantity=100)
+
+    higher, lower = both_raised(
+        campaign,
+        lambda one, quantity: campaigns.raise_quantity(
+            campaign_id=one.pk, quantity=quantity, reason="More came."
+        ),
+    )
+
+    assert higher.quantity == quantity_of(campaign) == 150
+    assert isinstance(lower, Invalid)
+    assert [fault["code"] for fault in lower.extra["errors"]] == ["not_raised"]
+    assert JournalLine.objects.filter(what="campaign.changed").count() == 1
+
+
+def test_comparing_before_the_lock_lowers_it() -> None:
+    """The control case."""
+    campaign = CampaignFactory.create(quantity=100)
+
+    def raise_naively(one: Campaign, quantity: int) -> Campaign:
+        assert quantity > quantity_of(one)
+        return campaigns.change(campaign_id=one.pk, quantity=quantity)
+
+    both_raised(campaign, raise_naively)
+
+    assert quantity_of(campaign) == 120

@@ -4,9 +4,7 @@ Two tests kill issuers that are processes; in the others the issuer is a thread,
 what it has left in Redis.
 """
 
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -25,7 +23,7 @@ from coupons.queue import settlement, stream, tickets, worker
 from coupons.tests.factories import accounts
 from coupons.tests.laws import broken, positions
 from coupons.tests.outcomes import count_outcomes, issue_calls
-from coupons.tests.own_issuer import OwnIssuer
+from coupons.tests.own_issuer import OwnIssuer, settling
 from coupons.tests.own_partner import GOOD
 from coupons.tests.test_queue import line_of
 from scripts.stack import ports
@@ -55,18 +53,6 @@ def issuers(tmp_path: Path) -> Iterator[Callable[..., OwnIssuer]]:
     yield start
     for issuer in started:
         issuer.kill()
-
-
-@contextmanager
-def settling() -> Iterator[None]:
-    """An issuer in this process, until the block ends."""
-    stop = threading.Event()
-    serves = in_background(lambda: worker.serve(stop))
-    try:
-        yield
-    finally:
-        stop.set()
-        serves.result()
 
 
 @pytest.mark.boots("a Python process")

@@ -2,8 +2,7 @@
 
 import socket
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -18,13 +17,13 @@ from coupons.queue import stream, worker
 from coupons.redis_keys import key
 from coupons.tests.factories import accounts
 from coupons.tests.laws import broken
+from coupons.tests.own_issuer import settling
 from coupons.tests.own_partner import GOOD
 from coupons.tests.test_queue import line_of
 from scripts.stack import ports
 from scripts.tests.simulator import serving
 from shop.tests.racing import wait_until
 from shop.tests.second_connection import another_connection, ask as ask_database
-from shop.tests.waiting import in_background
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -105,25 +104,13 @@ def serving_threads() -> int:
     return sum(thread.name.startswith("queues ") for thread in threading.enumerate())
 
 
-@contextmanager
-def issuer() -> Iterator[None]:
-    """An issuer in this process that settles all queues."""
-    stop = threading.Event()
-    serves = in_background(lambda: worker.serve(stop))
-    try:
-        yield
-    finally:
-        stop.set()
-        serves.result(timeout=20)
-
-
 def test_any_number_of_queues_is_settled_by_a_few_threads_and_connections() -> None:
     lines = [line_of() for _ in range(60)]
     first, second = accounts(2)
     for campaign in lines:
         ask(campaign, [first])
     before = database_connections()
-    with issuer():
+    with settling():
         wait_until(lambda: all(statuses(campaign) == ["issued"] for campaign in lines))
         assert serving_threads() == worker.QUEUES_AT_ONCE[worker.BATCH]
         assert database_connections() - before <= worker.QUEUES_AT_ONCE[worker.BATCH] + 1
@@ -142,7 +129,7 @@ def test_queues_with_a_slow_partner_delay_no_other_queue(settings: LazySettings)
         [user_id] = accounts(1)
         for campaign in slow:
             ask(campaign, [user_id])
-        with issuer():
+        with settling():
             wait_until(lambda: Confirmation.objects.exists())
             quick = line_of()
             ask(quick, [user_id])
@@ -154,7 +141,7 @@ def test_the_lease_of_a_closed_campaigns_queue_is_released_for_another_issuer(re
     campaign = line_of()
     ask(campaign, accounts(1))
     lease = key(campaign.pk, stream.LEASE)
-    with issuer():
+    with settling():
         wait_until(lambda: statuses(campaign) == ["issued"])
         wait_until(lambda: bool(redis_server.exists(lease)))
         Campaign.objects.filter(pk=campaign.pk).update(closes_at=timezone.now())

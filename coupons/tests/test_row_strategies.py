@@ -1,27 +1,32 @@
 """The strategies that need no Redis: while another connection locks a row, and killed while they hold it.
 
-Their common races are in `test_issuing_races.py`.
+Their common races are in `test_issuing_races.py`. At the end stand all of them at once on one campaign.
 """
 
 import time
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import connection
+from django.db import connection, transaction
+from django.utils import timezone
 
-from coupons.allocation.writes import PendingConfirmation
+from coupons import campaigns
+from coupons.allocation import eligibility, writes
+from coupons.allocation.writes import Issued, PendingConfirmation
 from coupons.issuing import issuing
-from coupons.models import Campaign
+from coupons.models import Campaign, Coupon, PoolCode
 from coupons.tests.factories import CampaignFactory, accounts, campaign_with_codes
 from coupons.tests.laws import broken, positions
-from coupons.tests.outcomes import count_outcomes, issue_calls, issue_calls_by
-from shop.db import stuck_rows
+from coupons.tests.outcomes import count_outcomes, issue_calls, issue_calls_by, outcome_of
+from shop.db import stuck_rows, transactions
+from shop.events.journal import SYSTEM
 from shop.tests.clients import client_of
 from shop.tests.racing import race, wait_until
-from shop.tests.second_connection import ask, holding
+from shop.tests.second_connection import another_connection, ask, holding
 from shop.tests.second_process import another_process
 from shop.tests.waiting import in_background, waiting_at
 
@@ -137,7 +142,7 @@ def test_a_process_killed_in_its_transactions_has_issued_its_coupons_or_left_the
         assert [positions(campaign) for campaign in campaigns] == [[]] * len(cases)
 
     outcomes = {
-        case: [outcome_of(campaign, user_id) for user_id in (following, killed)]
+        case: [coupon_outcome(campaign, user_id) for user_id in (following, killed)]
         for case, campaign in zip(cases, campaigns, strict=True)
     }
 
@@ -166,9 +171,9 @@ def test_a_process_killed_after_its_commits_has_issued_the_coupons() -> None:
             )
         )
 
-    assert [outcome_of(campaign, first) for campaign in campaigns] == ["again"] * len(NAMES)
+    assert [coupon_outcome(campaign, first) for campaign in campaigns] == ["again"] * len(NAMES)
     # The server may have completed what the killed process had sent.
-    assert {outcome_of(campaign, second) for campaign in campaigns} <= {"new", "again"}
+    assert {coupon_outcome(campaign, second) for campaign in campaigns} <= {"new", "again"}
     assert broken() == {}
 
 
@@ -176,7 +181,7 @@ def ids_of(campaigns: Sequence[Campaign]) -> str:
     return ",".join(str(campaign.pk) for campaign in campaigns)
 
 
-def outcome_of(campaign: Campaign, user_id: int) -> str:
+def coupon_outcome(campaign: Campaign, user_id: int) -> str:
     [outcome] = count_outcomes(race(issue_calls(campaign.pk, [user_id])))
     return outcome
 
@@ -193,4 +198,136 @@ def test_with_a_partner_repeated_requests_take_one_slot(strategy: str, code_sour
     assert len({outcome.key for outcome in outcomes}) == 1
     campaign.refresh_from_db()
     assert (campaign.issued, campaign.confirming) == (0, 1)
+    assert broken() == {}
+
+
+KEEP_COUPON = "SELECT id FROM coupons_coupon WHERE account_id = %s FOR UPDATE"
+INSERT = """
+INSERT INTO coupons_coupon
+    (campaign_id, account_id, code, position, status, void_reason, issued_at, expires_at)
+VALUES (%s, %s, %s, %s, 'issued', '', UTC_TIMESTAMP(6), UTC_TIMESTAMP(6))
+"""
+SOON = 10.0
+
+
+def test_the_lock_reads_what_was_committed_while_it_waited() -> None:
+    campaign = CampaignFactory.create()
+    both = accounts(2)
+    now = timezone.now()
+    coupon = writes.new_coupon(campaign, both[0], "FRESH", 1, now)
+    with another_connection() as other:
+        other.set_autocommit(False)
+        ask(other, KEEP, campaign.pk)
+        waiting = in_background(lambda: locked_and_seen(campaign, both))
+        wait_until(lambda: waiting_at("%coupons_campaign%") == 1)
+        write_on(other, coupon)
+        other.commit()
+        seen, had = waiting.result(SOON)
+    assert seen.issued == 1
+    assert {user_id: one.code for user_id, one in had.items()} == {both[0]: "FRESH"}
+
+
+def test_a_coupon_is_not_written_outside_of_the_transaction_that_counts_its_slot() -> None:
+    """It would stay where its count is rolled back, and the next one would get its position."""
+    campaign, [account_id] = CampaignFactory.create(), accounts(1)
+    with pytest.raises(transaction.TransactionManagementError):
+        writes.write_slots(campaign, {account_id: "FRESH"}, by={account_id: SYSTEM}, now=timezone.now())
+    assert not Coupon.objects.exists()
+
+
+def test_a_coupon_locked_by_an_order_delays_no_request() -> None:
+    campaign = CampaignFactory.create()
+    owner, newcomer = accounts(2)
+    code = issuing.issue(campaign_id=campaign.pk, user_id=owner).coupon.code
+
+    with holding(KEEP_COUPON, owner):
+        again = issuing.issue(campaign_id=campaign.pk, user_id=owner)
+        assert (again.coupon.code, again.is_new) == (code, False)
+        assert issuing.issue(campaign_id=campaign.pk, user_id=newcomer).is_new
+
+
+def test_what_is_read_is_what_the_orm_reads() -> None:
+    campaign = CampaignFactory.create(closes_at=timezone.now() + timedelta(days=1))
+    owner, other = accounts(2)
+    issuing.issue(campaign_id=campaign.pk, user_id=owner)
+
+    with transaction.atomic():
+        applicants = eligibility.lock_campaign(campaign.pk, [owner, other])
+
+    seen, had = applicants.campaign, applicants.existing
+    assert columns_of(seen) == columns_of(Campaign.objects.get(pk=campaign.pk))
+    assert {user_id: columns_of(one) for user_id, one in had.items()} == {
+        owner: columns_of(Coupon.objects.get(account_id=owner))
+    }
+    assert had[owner].campaign is seen
+
+
+def test_a_new_coupon_is_what_the_database_has_of_it() -> None:
+    campaign = CampaignFactory.create()
+    [user_id] = accounts(1)
+
+    issued = issuing.issue(campaign_id=campaign.pk, user_id=user_id)
+
+    assert isinstance(issued, Issued)
+    written = columns_of(Coupon.objects.get(account_id=user_id))
+    assert columns_of(issued.coupon) | {"id": written["id"]} == written
+    assert set(writes.COLUMNS) | {"id", "order_id"} == set(written)
+
+
+def locked_and_seen(campaign: Campaign, user_ids: list[int]) -> tuple[Campaign, dict[int, Coupon]]:
+    seen = transactions.run(lambda: eligibility.lock_campaign(campaign.pk, user_ids), transactions.KEYED)
+    return seen.campaign, seen.existing
+
+
+def write_on(other: Any, coupon: Coupon) -> None:
+    """Write the coupon and count it, as another process would."""
+    ask(other, INSERT, coupon.campaign_id, coupon.account_id, coupon.code, coupon.position)
+    ask(other, "UPDATE coupons_campaign SET issued = issued + 1 WHERE id = %s", coupon.campaign_id)
+
+
+def columns_of(row: Campaign | Coupon) -> dict[str, Any]:
+    return {field.attname: getattr(row, field.attname) for field in row._meta.concrete_fields}
+
+
+@from_each_source
+def test_all_of_them_at_once_issue_exactly_the_quantity(code_source: str) -> None:
+    campaign = campaign_with_codes(code_source, quantity=50)
+
+    outcomes = race(issue_calls_by(NAMES, campaign.pk, accounts(90)))
+
+    assert count_outcomes(outcomes) == {"new": 50, "sold_out": 40}
+    assert positions(campaign) == list(range(1, 51))
+    assert broken() == {}
+
+
+@from_each_source
+def test_one_account_gets_one_coupon_from_all_of_them_at_once(code_source: str) -> None:
+    campaign = campaign_with_codes(code_source, quantity=10)
+
+    outcomes = race(issue_calls_by(NAMES, campaign.pk, accounts(1) * 40))
+
+    assert count_outcomes(outcomes) == {"new": 1, "again": 39}
+    assert positions(campaign) == [1]
+    assert PoolCode.objects.filter(status="issued").count() == (1 if code_source == "pool" else 0)
+    assert broken() == {}
+
+
+@from_each_source
+def test_a_campaign_that_changes_its_strategy_under_load_stays_exact(code_source: str) -> None:
+    """Each thread changes the strategy before each of its requests."""
+    campaign = campaign_with_codes(code_source, quantity=50)
+    everyone = accounts(120)
+
+    def change_and_ask(first: int) -> list[Any]:
+        outcomes = []
+        for number, asks in enumerate(issue_calls(campaign.pk, everyone[first::20])):
+            campaigns.change(campaign_id=campaign.pk, strategy=NAMES[(first + number) % len(NAMES)])
+            issuing.forget()
+            outcomes.append(outcome_of(asks))
+        return outcomes
+
+    outcomes = race([partial(change_and_ask, first) for first in range(20)])
+
+    assert count_outcomes(one for part in outcomes for one in part) == {"new": 50, "sold_out": 70}
+    assert positions(campaign) == list(range(1, 51))
     assert broken() == {}

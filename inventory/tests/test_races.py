@@ -2,15 +2,16 @@
 
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
 from django.db import OperationalError, transaction
 
-from inventory import adjustments, audit, reservations
+from inventory import adjustments, audit, products, reservations
 from inventory.models import Product, StockMovement
 from inventory.reservations import Line
 from inventory.tests import factories
@@ -21,6 +22,7 @@ from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import Answer, KeyedCall, Replay
 from shop.tests.clients import client_of
 from shop.tests.factories import AccountFactory, OrderFactory, SuperuserFactory
+from shop.tests.lost_replies import losing_reply_to_commit
 from shop.tests.racing import race
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -219,3 +221,45 @@ def test_a_refused_reservation_keeps_no_lock():
     with pytest.raises(Rejected):
         reserve(Line(product.id, 2))
     assert race([lambda: reserve(Line(product.id, 1))]) == ["reserved"]
+
+
+@pytest.fixture
+def product() -> Product:
+    made: Product = ProductFactory.create(sku="TEA", price=7, on_hand=5)
+    return made
+
+
+@pytest.fixture
+def _loss(product: Product, tmp_path: Path) -> Iterator[None]:
+    """The answer to the test's first COMMIT is lost; the product exists before it."""
+    with losing_reply_to_commit(tmp_path) as is_lost:
+        yield
+        assert is_lost.is_set()
+    assert all(one.holds for one in audit.audit())
+
+
+@pytest.mark.usefixtures("_loss")
+def test_a_created_product_is_returned_and_not_refused_for_its_own_sku() -> None:
+    made = products.create(sku="CUP", name="Cup", price=9)
+    assert Product.objects.get(sku="CUP").pk == made.pk
+
+
+@pytest.mark.usefixtures("_loss")
+def test_a_changed_product_is_changed_once(product: Product) -> None:
+    changed = products.change(product_id=product.pk, price=8)
+    assert (changed.price, changed.version) == (8, product.version + 1)
+    assert Product.objects.get(pk=product.pk).version == product.version + 1
+
+
+@pytest.mark.usefixtures("_loss")
+def test_goods_are_received_once(product: Product) -> None:
+    moved = adjustments.receive(product_id=product.pk, quantity=100, reason="delivery")
+    assert moved.on_hand_after == 105
+    assert Product.objects.get(pk=product.pk).on_hand == 105
+    assert StockMovement.objects.filter(reason="delivery").count() == 1
+
+
+@pytest.mark.usefixtures("_loss")
+def test_a_count_is_corrected_once(product: Product) -> None:
+    assert adjustments.adjust(product_id=product.pk, delta=-3, reason="broken").on_hand_after == 2
+    assert Product.objects.get(pk=product.pk).on_hand == 2

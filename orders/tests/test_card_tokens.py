@@ -18,6 +18,8 @@ from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.db import connections
 
+from coupons.models import Coupon
+from coupons.tests.factories import CampaignFactory
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders import tasks
@@ -33,6 +35,9 @@ from scripts.tests.simulator import Simulator, serving
 from shop.accounts import tokens
 from shop.operations import dispatch
 from shop.tests import live
+from shop.tests.case_tables import in_one_test
+from shop.tests.clients import client_of
+from shop.tests.factories import AccountFactory
 from shop.tests.racing import race, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -339,3 +344,27 @@ def test_a_webhook_settles_a_card_that_is_pending(shop: Shop) -> None:
 def test_every_card_of_the_simulator_is_covered() -> None:
     """But the card whose owner decides: `test_customer_actions_api.py`."""
     assert set(ENDINGS) | {"tok_3ds"} == set(cards.CARDS)
+
+
+@in_one_test(
+    ("path", "body", "expected"),
+    [
+        ("/api/v1/orders", {"items": []}, (401, "token_invalid")),
+        ("/api/v1/orders", {"items": [], "payment": {"token": "tok_ok"}}, (401, "token_invalid")),
+        ("/api/v1/coupons", {"campaign": 0}, (404, "not_found")),
+        ("/api/v1/wallet/top-ups", {"amount": 500, "token": "tok_ok"}, (404, "not_found")),
+    ],
+)
+def test_a_call_of_an_account_that_is_not_there_is_refused_and_changes_nothing(
+    path: str, body: dict[str, object], expected: tuple[int, str]
+) -> None:
+    product, campaign = ProductFactory.create(on_hand=10), CampaignFactory.create()
+    lost = AccountFactory.create()
+    client = client_of(lost)
+    lost.delete()
+    named = {"items": [{"product": product.pk, "quantity": 1}], "campaign": campaign.pk}
+
+    response = client.post(path, {name: named.get(name, body[name]) for name in body}, key="of-the-lost")
+
+    assert (response.status_code, response.json()["code"]) == expected, response.content
+    assert not (Order.objects.exists() or Coupon.objects.exists() or Payment.objects.exists())

@@ -1,4 +1,4 @@
-"""Amounts of refunds: proportional integers that add up to exactly what was paid."""
+"""Amounts of discounts and refunds: proportional integers that add up to exactly what was paid."""
 
 from dataclasses import dataclass
 from random import Random
@@ -111,3 +111,11 @@ def test_however_an_order_is_split_its_refunds_add_up_to_what_was_paid(
         left["points"] -= points
         left["card"] -= amount - points
     assert left == {"points": 0, "card": 0}
+
+
+@given(st.lists(st.integers(0, 10**12), min_size=1, max_size=50), st.data())
+def test_shares_add_up_and_never_exceed_their_lines(line_amounts: list[int], data: st.DataObject) -> None:
+    discount = data.draw(st.integers(0, sum(line_amounts)))
+    shares = pricing.split_discount(discount, line_amounts)
+    assert sum(shares) == discount
+    assert all(0 <= share <= amount for share, amount in zip(shares, line_amounts, strict=True))

@@ -1,4 +1,4 @@
-"""The responses to top-ups and to unknown cards, as docs/api-decisions.md decides.
+"""The responses to top-ups, cards and unknown cards, as docs/api-decisions.md decides.
 
 A real worker charges the cards.
 """
@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 
+from inventory.models import Product
 from inventory.tests.factories import ProductFactory
+from orders.models import Order
 from orders.tests import buying
+from payments import ledger
 from payments.gateways import gateway
 from shop.tests.clients import Api, client_of
 
@@ -17,9 +20,9 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 
 
 @pytest.fixture
-def api() -> Iterator[Api]:
-    """The API of an account with 1,000 points; waits for the worker before the tables are emptied."""
-    yield client_of(buying.account(points=1_000))
+def api(buyer: Any) -> Iterator[Api]:
+    """The API of the buyer; waits for the worker before the tables are emptied."""
+    yield client_of(buyer)
     buying.settle_everything()
 
 
@@ -95,3 +98,42 @@ def test_an_unknown_card_token_is_a_declined_payment_whose_failure_says_unknown_
     assert (order["status"], order["failure"]) == ("payment_failed", answer.json()["failure"])
     assert api.get(f"/products/{product.id}").json()["available"] == 9
     assert not list(gateway().charges())
+
+
+def items(product: Product, quantity: int = 1) -> dict[str, Any]:
+    return {"items": [{"product": product.id, "quantity": quantity}]}
+
+
+def test_a_call_that_waits_gets_the_settled_answer(api: Api, buyer: Any, product: Product) -> None:
+    coupon = buying.coupon_of(buyer.id, discount_value=300).code
+    body = items(product, 2) | {"coupon": coupon, "points_amount": 200, "payment": {"token": "tok_ok"}}
+    answer = api.post("/orders", body, key="a", Prefer="respond-async, wait=20")
+    order = answer.json()
+    assert answer.status_code == 201
+    assert (order["status"], order["coupon"]) == ("paid", coupon)
+    assert (order["items_amount"], order["discount_amount"]) == (1_000, 300)
+    assert (order["points_amount"], order["card_amount"], order["total_amount"]) == (200, 500, 700)
+    assert [one.kept_amount for one in gateway().charges(order_id=order["id"])] == [500]
+    assert ledger.balance_amount(buyer.id) == 800
+    replayed = api.post("/orders", body, key="a")
+    assert (replayed.status_code, replayed.content) == (201, answer.content)
+    assert replayed["Idempotency-Replayed"] == "true"
+    assert "Idempotency-Replayed" not in answer
+    assert buying.broken_laws() == []
+
+
+def test_a_declined_payment_is_explained_in_the_language_of_the_first_call(
+    api: Api, product: Product
+) -> None:
+    body = items(product) | {"payment": {"token": "tok_insufficient_funds"}}
+    first = api.post("/orders", body, key="a", Prefer="wait=20", **{"Accept-Language": "ko"})
+    again = api.post("/orders", body, key="a", Prefer="wait=20", **{"Accept-Language": "en"})
+
+    declined = first.json()
+    assert (first.status_code, declined["detail"]) == (402, "카드의 잔액이 부족합니다.")
+    assert declined["failure"] == {"code": "insufficient_funds", "detail": "카드의 잔액이 부족합니다."}
+    assert (again.content, again["Idempotency-Replayed"]) == (first.content, "true")
+    for language, detail in (("ko", "카드의 잔액이 부족합니다."), ("en", "The card has insufficient funds.")):
+        order = api.get(f"/orders/{declined['order']}", **{"Accept-Language": language}).json()
+        assert order["failure"] == {"code": "insufficient_funds", "detail": detail}
+    assert Order.objects.get(id=declined["order"]).failure_detail == "The card has insufficient funds."

@@ -1,13 +1,14 @@
-"""Charges of unknown outcome: lookups, holdings, cancellation. And a gateway that is unavailable."""
+"""Charges of unknown outcome: lookups, holdings, cancellation. Away: the gateway, or the database."""
 
 import logging
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,18 +24,25 @@ from orders.payment import gateway_events
 from orders.placement.decisions import PlacedOrder
 from orders.tests import buying, stepping
 from orders.tests.conftest import start_worker
+from orders.tests.listening import Killed
 from orders.tests.owners import payment_of
 from orders.tests.test_gateway_events import order
 from payments import gateways, ledger
 from payments.gateways import calls, gateway, simulator
 from payments.gateways.contract import GatewayResult
+from payments.models import Payment
 from payments.tests import events
 from payments.tests.own_gateway import nobody_there
+from payments.tests.stripe_proxy import StripeProxy
 from scripts.stack import children
 from scripts.tests.simulator import Simulator
+from shop import clock
 from shop.observability import gauges
 from shop.operations import dispatch
-from shop.tests.racing import wait_until
+from shop.redis import completion_notifications
+from shop.tests.clients import client_of
+from shop.tests.hung_server import relayed
+from shop.tests.racing import race, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -268,3 +276,146 @@ def test_a_gateway_whose_process_has_ended_is_unavailable_too(settings: LazySett
         assert "not reachable" in saga_of(placed[-1]).last_error
     buying.settle_everything()
     assert {buying.state_of(one.order.id) for one in placed} == {"paid"}
+
+
+@pytest.fixture
+def buyer() -> Any:
+    return buying.account(points=100)
+
+
+def somebody_waits() -> bool:
+    """Whether a call of this process waits: what it started is committed then."""
+    return bool(completion_notifications._waiting)
+
+
+def answer_while_losing_it(folder: Path, call: Callable[[], Any], *, once: Callable[[], bool]) -> Any:
+    """The answer to a call during which the database is lost, from `once()` until the answer."""
+    with relayed(folder) as relay:
+
+        def lose() -> None:
+            wait_until(once)
+            relay.close()
+
+        answer, _ = race([call, lose])
+    return answer
+
+
+def test_an_order_whose_request_waits_is_answered_as_started(buyer: Any, tmp_path: Path) -> None:
+    product, api = ProductFactory.create(on_hand=1), client_of(buyer)
+    body = {"items": [{"product": product.id, "quantity": 1}], "payment": {"token": "tok_ok"}}
+
+    def place() -> Any:
+        return api.post("/orders", body, key="a", Prefer="wait=20")
+
+    answer = answer_while_losing_it(tmp_path, place, once=somebody_waits)
+    order = Order.objects.get()
+    assert (answer.status_code, answer.json()["status"]) == (202, "paying")
+    assert (answer.json()["id"], answer["Location"]) == (str(order.id), f"/api/v1/orders/{order.id}")
+    buying.settle_everything()
+    replayed = place()
+    assert (replayed.status_code, replayed.json()["id"]) == (201, str(order.id))
+    assert buying.broken_laws() == []
+
+
+def test_a_payment_whose_request_waits_is_answered_as_started(buyer: Any, tmp_path: Path) -> None:
+    order = buying.place(buyer.id, {ProductFactory.create(on_hand=1): 1}).order
+    body, api = {"order": str(order.id), "token": "tok_ok"}, client_of(buyer)
+    answer = answer_while_losing_it(
+        tmp_path, lambda: api.post("/payments", body, key="a", Prefer="wait=20"), once=somebody_waits
+    )
+    assert (answer.status_code, answer.json()["status"]) == (202, "pending")
+    assert answer.json()["id"] == str(Payment.objects.get().id)
+
+
+def test_a_top_up_that_is_being_charged_is_answered_as_started(buyer: Any, tmp_path: Path) -> None:
+    body, api = {"amount": 500, "token": "tok_slow"}, client_of(buyer)
+    answer = answer_while_losing_it(
+        tmp_path,
+        lambda: api.post("/wallet/top-ups", body, key="a"),
+        once=Saga.objects.exclude(lease_token="").exists,
+    )
+    assert (answer.status_code, answer.json()["status"]) == (202, "pending")
+    assert answer.json()["id"] == str(Payment.objects.get().id)
+    buying.settle_everything()
+    assert ledger.balance_amount(buyer.id) == 600
+    assert buying.broken_laws() == []
+
+
+PRICE = 1_000
+
+
+def placed_order(token: str) -> PlacedOrder:
+    product = ProductFactory.create(on_hand=5, price=PRICE)
+    return buying.place(buying.account().id, {product: 1}, token=token)
+
+
+def die_after_the_answer(placed: PlacedOrder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Charge the card by a worker that records nothing of it, not even an attempt."""
+
+    def die(point: str) -> None:
+        if point == "charge_card do called":
+            raise Killed(point)
+
+    assert placed.started
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(stepping, "failpoint", die)
+        stepping.advance(placed.started.saga.id)
+    saga = Saga.objects.get(id=placed.started.saga.id)
+    assert (saga.attempts, saga.open_call) == (0, "charge_card do")
+
+
+def recover(placed: PlacedOrder, *, is_overdue: bool) -> str:
+    """The next worker advances the saga once the lease has lapsed, possibly a day later."""
+    late: dict[str, Any] = {"deadline_at": clock.now()} if is_overdue else {}
+    Saga.objects.update(leased_until=clock.now(), **late)
+    buying.settle_everything()
+    return buying.state_of(placed.order.id)
+
+
+def kept_amount(placed: PlacedOrder) -> int:
+    return sum(charge.kept_amount for charge in gateway().charges(order_id=placed.order.id))
+
+
+def test_a_day_later_with_the_key_forgotten_the_order_is_charged_once(
+    own_stripe: StripeProxy, monkeypatch: pytest.MonkeyPatch, settings: LazySettings
+) -> None:
+    """An placed_order of 1,000 was charged 2,000, a day after its deadline."""
+    settings.GATEWAY_TIMEOUT_SECONDS = 2
+    placed = placed_order("pm_card_visa")
+    die_after_the_answer(placed, monkeypatch)
+    own_stripe.memory.recorded.clear()
+
+    assert recover(placed, is_overdue=True) == Order.Status.PAID
+
+    assert (kept_amount(placed), len(list(gateway().charges()))) == (PRICE, 1)
+    assert buying.broken_laws() == []
+
+
+def test_a_charge_unknown_to_the_gateway_is_not_made_past_the_deadline(
+    monkeypatch: pytest.MonkeyPatch, settings: LazySettings
+) -> None:
+    settings.GATEWAY_TIMEOUT_SECONDS = 0.3
+    placed = placed_order("tok_error")
+    die_after_the_answer(placed, monkeypatch)
+
+    assert recover(placed, is_overdue=True) == Order.Status.PAYMENT_FAILED
+
+    assert kept_amount(placed) == 0
+    assert Payment.objects.get().failure_code == "gave_up"
+    assert buying.broken_laws() == []
+
+
+def test_an_order_that_was_never_charged_is_not_charged_past_its_deadline() -> None:
+    placed = placed_order("tok_ok")
+    assert recover(placed, is_overdue=True) == Order.Status.PAYMENT_FAILED
+    assert [charge.status for charge in gateway().charges()] == ["cancelled"]
+    assert buying.broken_laws() == []
+
+
+def test_a_charge_whose_worker_crashed_is_found_and_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    placed = placed_order("tok_ok")
+    die_after_the_answer(placed, monkeypatch)
+    assert recover(placed, is_overdue=False) == Order.Status.PAID
+    assert kept_amount(placed) == PRICE
+    assert Saga.objects.get().attempts == 1
+    assert buying.broken_laws() == []

@@ -1,14 +1,20 @@
-"""What the benchmark judges, on figures that are known: goals, ratios and answers; and its page."""
+"""What the benchmark judges, on figures that are known, beside another commit's too; and once all of it."""
+
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from scripts.bench import __main__ as bench, sizes
-from scripts.bench.load import Measured
-from scripts.bench.report import page
+from scripts.bench.__main__ import Bench, conclude
+from scripts.bench.load import Figures, Measured, Run
+from scripts.bench.report import comparison, page
+from scripts.bench.report.comparison import Round
 from scripts.bench.report.page import Report
-from scripts.bench.workloads import connections, waiting
+from scripts.bench.rows import RATIOS, ROWS
+from scripts.bench.workloads import connections
 from scripts.bench.workloads.connections import Answer, Answers
-from scripts.bench.workloads.waiting import Waited
+from scripts.stack import instance as instances, ports, process_identity
 
 CIRCUMSTANCES = {
     "commit": "abc1234",
@@ -67,23 +73,84 @@ def test_what_must_not_become_of_open_connections(came: Answers, issued: int, sa
     assert (len(found), says in "".join(found)) == (1 if says else 0, True)
 
 
-def waited(*statuses: int, refused: int = 0) -> Waited:
-    came = answers(*statuses, refused=refused, has_retry_after=False)
-    return Waited(at_once=2, kib=50, cores={"web": 0.05}, null_p95_ms=5, came=came)
-
-
-@pytest.mark.parametrize(
-    ("came", "placed", "paid", "says"),
-    [
-        (waited(201, 201, 202), 3, 3, ""),
-        (waited(201, 201, 202, refused=1), 3, 3, "1 connections were refused"),
-        (waited(201, 202, 0), 3, 3, "1 requests were left without an answer"),
-        (waited(201, 202, 503), 2, 2, "other than 201, 202: 1 x 503"),
-        (waited(201, 202, 202), 2, 2, "3 orders were answered, 2 are placed"),
-        (waited(201, 202, 202), 3, 2, "3 are placed, and 2 paid"),
-        (waited(201), 2, 2, "1 orders were answered, 2 are placed"),
-    ],
+FIGURES = Figures(
+    seconds=10,
+    requests=1_000,
+    errors=0,
+    statuses={},
+    p50_ms=50,
+    p95_ms=100,
+    max_ms=200,
+    k6_cores=0.2,
+    microseconds={"web": 800.0, "worker": 1_200.0},
 )
-def test_what_must_not_become_of_buyers_who_wait(came: Waited, placed: int, paid: int, says: str):
-    found = list(waiting.findings(came, placed=placed, paid=paid))
-    assert (len(found), says in "".join(found)) == (1 if says else 0, True)
+
+
+def a_run(row: str, per_second: float = 100, p95_ms: float = 100, **others: float) -> Run:
+    figures = replace(FIGURES, requests=round(per_second * FIGURES.seconds), p95_ms=p95_ms)
+    defaults = {
+        "settled_per_second": 100,
+        "oldest_waiting_seconds": 1,
+        "overloaded": 0,
+        "processor": 2_000,
+        "peak_mib": 200,
+    }
+    return Run(row=row, figures=figures, others=defaults | others)
+
+
+def test_a_missed_goal_and_a_finding_of_either_commit_fail_the_command():
+    good = Round(this=a_run("paid", 95, 50), other=a_run("paid", 100, 100))
+    assert comparison.failures(comparison.rows([good])) == []
+    slow = Round(this=a_run("paid", 90, 50), other=a_run("paid", 100, 100))
+    [missed] = comparison.failures(comparison.rows([slow]))
+    assert missed == "paid orders, mixed, waiting: paid a second 0.90 ×, and the goal is ≥ 0.95 ×"
+    unpaid = replace(good, other=replace(good.other, findings=["paid: 2 are placed, 1 paid"]))
+    assert comparison.failures(comparison.rows([unpaid])) == ["other commit, paid: 2 are placed, 1 paid"]
+
+
+TINY = sizes.Size(
+    name="tiny",
+    seconds=1,
+    rounds=1,
+    users=2_500,
+    alone_seconds=1,
+    connections=200,
+    crowd_vus=50,
+    crowd_seconds=1,
+    hot_vus=150,
+    paid_seconds=1,
+    paid_accounts=200,
+    accepted_seconds=1,
+    accepted_accounts=400,
+    vus=(10,),
+    step_seconds=1,
+    tables=(12_000,),
+    filled_orders=200,
+    waiting=100,
+    estimates=(5, 2, 8),
+)
+
+
+@pytest.mark.long
+def test_every_row_is_measured_and_nothing_is_wrong_with_it(tmp_path: Path):
+    port = str(ports.free(instances.PORTS))
+    report = Bench(instances.choose(home=tmp_path, port=port, database="mariadb"), TINY).report()
+
+    assert [row["row"] for row in report["rows"]] == list(ROWS)
+    assert [finding for row in report["rows"] for finding in row["findings"]] == []
+    figures = {row["row"]: row["figures"] for row in report["rows"]}
+    assert figures["connections"]["connections"] == 200
+    assert figures["audit"]["coupons"] >= 12_000 and figures["audit"]["orders"] > 200
+    assert figures["audit"]["command_mib"] > 0 and figures["memory"]["peak_mib"] > 0
+    assert figures["memory"]["connections_used"] <= figures["memory"]["connections_allowed"]
+    assert all(figures[row]["of_null"] > 0 for row in ("coupon", "sold_out", "same_again", "orders"))
+    assert all(figures[row]["of_null"] > 0 for row in ("paid_card", "paid"))
+    assert all(figures[row]["settled_per_second"] > 0 for row in ("accepted_card", "accepted"))
+    assert figures["coupon"]["of_pessimistic"] > 0 and figures["growth"]["of_empty"] > 0
+    assert {"Python", "Django", "uvicorn", "MariaDB", "Redis", "k6"} <= report["circumstances"][
+        "versions"
+    ].keys()
+    assert "in web" in next(row["says"] for row in report["rows"] if row["row"] == "coupon")
+    missed = [goal for row in report["rows"] for goal in row["goals"] if not goal["is_met"]]
+    assert conclude(report) == (1 if any(goal["figure"] in RATIOS for goal in missed) else 0)
+    assert process_identity.of_state(tmp_path) == set()

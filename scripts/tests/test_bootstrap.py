@@ -40,17 +40,6 @@ def test_a_missing_venv_module_is_one_line_with_the_package():
     assert f"sudo apt-get install -y {package}" in ran.stderr
 
 
-def test_a_changed_lock_file_is_installed_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    lock = tmp_path / "requirements.txt"
-    lock.write_text("x==1")
-    monkeypatch.setattr(bootstrap, "VENV", tmp_path)
-    monkeypatch.setattr(bootstrap, "is_healthy", lambda: True)
-    bootstrap.stamp_of(lock).write_text(bootstrap.fingerprint(lock))
-    assert bootstrap.is_installed(lock)
-    lock.write_text("x==2")
-    assert not bootstrap.is_installed(lock)
-
-
 @in_one_test("name", LOCK_FILES)
 def test_every_pin_has_hashes_and_no_registry_is_named(name: str):
     text = (places.PROJECT / name).read_text()

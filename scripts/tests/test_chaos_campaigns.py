@@ -1,13 +1,16 @@
-"""The plans of `make chaos CAMPAIGN=…`, and what a restore to a moment may lose."""
+"""What `make chaos` breaks, requires and measures: campaigns, faults, availability, what a restore loses."""
 
 import os
+import re
 import shutil
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from scripts.chaos import faults
-from scripts.chaos.availability import Request
+from scripts.chaos import availability, dashboard_queries, faults, trial
+from scripts.chaos.availability import Measurement, Request
 from scripts.chaos.calls import Answer, Call, Observations
 from scripts.chaos.campaigns import beside, small_disk, without_redis
 from scripts.chaos.campaigns.__main__ import check_faults_were_met
@@ -16,10 +19,13 @@ from scripts.chaos.campaigns.network import links
 from scripts.chaos.campaigns.plans import CAMPAIGNS, DATABASE
 from scripts.chaos.campaigns.restore import loss
 from scripts.chaos.campaigns.rolling import rolls
-from scripts.chaos.faults import Fault
+from scripts.chaos.faults import Fault, FaultSeries
 from scripts.chaos.memory import Account, Product, RecordedCall, Setup
+from scripts.chaos.soak import SOAK
 from scripts.cluster.drill import effects
+from scripts.stack import instance as instances, ports
 from scripts.stack.instance import Instance
+from scripts.tests.simulator import running
 from shop.tests.case_tables import in_one_test
 from shop.tests.racing import wait_until
 
@@ -66,6 +72,13 @@ def test_orders_that_are_all_refused_while_redis_is_away_are_a_finding(
     record_order(seen, result, began=11)
     without_redis.check(seen)
     assert seen.findings == findings
+
+
+def test_no_answer_and_every_5xx_but_503_are_failed_requests() -> None:
+    good = ["201", "202", "402 payment_declined", "409 sold_out", "503 unavailable"]
+    bad = ["no answer", "500 internal_error", "502 partner_failed", "599 not_json"]
+    requests = [Request(0.0, 1.0, "POST", "/orders", text) for text in good + bad]
+    assert rolls.failures(requests) == dict.fromkeys((f"POST /orders: {one}" for one in bad), 1)
 
 
 @pytest.mark.boots("mount")
@@ -122,3 +135,98 @@ def test_what_a_restore_to_a_moment_lost_or_made_twice_is_found(
     assert found.findings == ([f"order {finding}"] if finding else [])
     kept = sum(not MOMENT <= at <= LOST_AT for at in answered.values())
     assert (found.forgotten["order"], found.acknowledged) == (forgotten, kept)
+
+
+@pytest.mark.boots("a simulator")
+def test_every_call_to_a_slow_gateway_takes_2600_ms_and_then_no_longer(tmp_path: Path) -> None:
+    with running("gateway", tmp_path, "--latency-ms", "0") as gateway:
+        instance = Instance(home=tmp_path, port=gateway.port - 1, database="sqlite")
+        with faults.lasting(Fault("slow", "gateway", 1), instance):
+            began = time.monotonic()
+            gateway.get("/charges", key="absent")
+            assert time.monotonic() - began >= 2.6
+        assert gateway.get("/latency")[1]["ms"] is None
+
+
+def test_a_fault_that_can_not_be_made_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(faults, "PATIENCE_SECONDS", 0.3)
+    seen = Observations()
+    series = FaultSeries("slow gateway", lambda chance: Fault("slow", "gateway", 20), (0.0, 0.0))
+    nothing = Instance(home=tmp_path, port=ports.free(2), database="sqlite")
+    ends_at = time.monotonic() + 0.2
+    assert faults.inject_until(ends_at, series, instance=nothing, seed="1", seen=seen) == 1
+    [failed, not_ready] = seen.findings
+    assert failed.startswith("slow gateway for 0.2 s: the gateway took no POST /latency")
+    assert not_ready.startswith("not ready")
+
+
+def request(began: float, result: str = "201", *, seconds: float = 0.1, path: str = "/orders") -> Request:
+    return Request(began, began + seconds, "POST", path, result)
+
+
+@in_one_test(
+    ("result", "is_good"),
+    [
+        ("200", True),
+        ("202", True),
+        ("304", True),
+        ("402 payment_declined", True),
+        ("409 sold_out", True),
+        ("409 idempotency_key_in_flight", True),
+        ("429 throttled", True),
+        ("409 lock_not_acquired", False),
+        ("500 internal_error", False),
+        ("502 partner_failed", False),
+        ("503 overloaded", False),
+        ("503 unavailable", False),
+        ("599 not_json", False),
+        ("no answer", False),
+    ],
+)
+def test_a_request_is_good_unless_the_shop_is_at_fault(result: str, is_good: bool) -> None:
+    assert request(0, result).is_good is is_good
+
+
+def test_requests_that_overlap_with_an_outage_are_taken_out() -> None:
+    began = {"before": 9.0, "into it": 9.95, "in it": 11.0, "out of it": 11.95, "after": 12.01}
+    requests = [request(at, f"503 {name}") for name, at in began.items()]
+    around = request(9.5, "503 around", seconds=5)
+    measured = Measurement([*requests, around], outages=[(10.0, 12.0)])
+    assert set(measured.shares()["outside of outages"].bad) == {"503 before", "503 after"}
+    assert measured.shares()["with outages"].count == 6
+
+
+def test_outages_that_overlap_are_one() -> None:
+    measured = Measurement([request(3.5), request(6.5)], outages=[(5, 6), (1, 3), (2, 4), (5.5, 5.7)])
+    assert availability.merged(measured.outages) == [(1, 4), (5, 6)]
+    assert measured.outage_seconds() == 4
+    assert measured.shares()["outside of outages"].count == 1
+
+
+@pytest.mark.parametrize(("bad", "is_below"), [(1, False), (2, True)])
+def test_a_soak_below_the_goal_has_a_finding(bad: int, is_below: bool, capsys: pytest.CaptureFixture) -> None:
+    seen = Observations()
+    seen.measured.requests += [request(0)] * (1000 - bad) + [request(0, "no answer")] * bad
+    trial._availability(SOAK, seen)
+    assert bool(seen.findings) is is_below
+    assert f"{1 - bad / 1000:.3%} of 1000 requests ({bad} x no answer)" in capsys.readouterr().out
+
+
+CALM = replace(SOAK, name="calm", has_faults=False)
+SECONDS = 15
+
+
+@pytest.mark.boots("another process of the shop")
+def test_every_request_is_answered_and_every_query_of_the_dashboards_has_data(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+):
+    port = str(ports.free(instances.PORTS))
+    instance = instances.choose(home=tmp_path, port=port, database=CALM.database)
+    code = trial.run_trial(CALM, instance, SECONDS, "1")
+    said = capsys.readouterr().out
+    assert code == 0, said
+    assert re.findall(r"(\d+) of (\d+) queries have data", said) == [
+        (str(count), str(count))
+        for count in (len(list(dashboard_queries.queries(board))) for board in dashboard_queries.dashboards())
+    ]
+    assert re.search(r"availability with outages: 100.000% of \d{2,} requests", said)

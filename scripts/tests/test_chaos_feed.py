@@ -1,14 +1,15 @@
-"""The reader of the event feed in `make chaos`: what it does with answers, and what it finds."""
+"""What `make chaos` finds in the feed of events, and in orders that are kept for another payment."""
 
-from collections.abc import Sequence
+import time
 from typing import Any
 
 import pytest
 
-from scripts.chaos import feed
+from scripts.chaos import comparison, feed, operators, outside
 from scripts.chaos.calls import Answer, Call, Observations
-from scripts.chaos.feed import FeedReader
+from scripts.chaos.clients import Buyer
 from scripts.chaos.memory import Account, Product, RecordedCall, Setup
+from scripts.tests.test_chaos import Books
 from shop.tests.case_tables import in_one_test
 
 COUPON = {"code": "C1", "campaign": 1, "position": 1, "status": "redeemed"}
@@ -34,28 +35,6 @@ ALL = [
 ]
 
 
-class Answers:
-    """Gives one answer after the other, in place of a connection; None is no answer."""
-
-    def __init__(self, answers: Sequence[Answer | None]) -> None:
-        self.answers = list(answers)
-        self.paths: list[str] = []
-
-    def call_once(self, call: Call, *, is_impatient: bool = False) -> Answer | None:
-        self.paths.append(call.path)
-        return self.answers.pop(0)
-
-
-def page(events: list[Any], cursor: str) -> Answer:
-    return Answer(200, {"results": events, "next": cursor})
-
-
-@pytest.fixture
-def reader(monkeypatch: pytest.MonkeyPatch) -> FeedReader:
-    monkeypatch.setattr(feed, "RETRY_SECONDS", (0.0, 0.0))
-    return FeedReader(port=1, token="staff", seed="1", seen=Observations())
-
-
 @pytest.fixture
 def setup() -> Setup:
     staff, buyer = Account(0, "staff"), Account(1, "buyer")
@@ -72,26 +51,6 @@ def findings(setup: Setup, events: list[Any]) -> list[str]:
         *feed.of_coupons(setup, {"C1": COUPON}, events),
         *feed.of_stock(setup, events),
     ]
-
-
-def test_a_page_without_an_answer_is_read_again_with_the_same_cursor(reader: FeedReader) -> None:
-    unavailable = Answer(503, {"code": "unavailable"}, retry_after="1")
-    answers = Answers([page(ALL[:1], "a"), None, unavailable, page(ALL[1:2], "b"), page([], "b")])
-    reader.connection = answers  # type: ignore[assignment]
-    reader.read_to_end()
-    assert reader.events == ALL[:2]
-    assert [path.partition("after=")[2] for path in answers.paths] == ["", "a", "a", "a", "b"]
-    assert reader.seen.findings == []
-
-
-def test_a_cursor_that_is_refused_is_a_finding() -> None:
-    for status, code in ((400, "invalid"), (410, "cursor_expired")):
-        reader = FeedReader(port=1, token="staff", seed="1", seen=Observations())
-        answers = [page(ALL[:1], "a"), Answer(status, {"code": code})]
-        reader.connection = Answers(answers)  # type: ignore[assignment]
-        reader.read_to_end()
-        [finding] = reader.seen.findings
-        assert str(status) in finding
 
 
 def test_two_refunds_of_an_order_may_be_under_way_at_once(setup: Setup) -> None:
@@ -143,3 +102,115 @@ def test_two_readings_that_differ_are_found(followed: list[Any], again: list[Any
     [finding] = feed.compare_readings(followed, again)
     assert says in finding
     assert list(feed.compare_readings(ALL, ALL)) == []
+
+
+DECLINED = {"code": "payment_declined", "order": "o1", "failure": {"code": "card_declined", "detail": ""}}
+GIVEN_UP = DECLINED | {"failure": {"code": "action_expired", "detail": ""}}
+KEPT = {"items": [], "payment": {"token": "tok_declined"}, "keep_on_decline": True}
+SECOND = {"order": "o1", "token": "tok_ok"}
+
+
+def placed(answer: Answer, body: dict[str, Any] = KEPT) -> RecordedCall:
+    return RecordedCall("order", Call("POST", "/orders", "token", body, "k1"), answer)
+
+
+def paid(answer: Answer, *, keep: bool = False) -> RecordedCall:
+    body = SECOND | ({"keep_on_decline": True} if keep else {})
+    return RecordedCall("payment", Call("POST", "/payments", "token", body, "k2"), answer)
+
+
+FIRST_DECLINED = placed(Answer(402, DECLINED))
+SUCCEEDED = Answer(201, {"id": "p2", "order": "o1", "status": "succeeded"})
+
+
+@pytest.fixture
+def account() -> Account:
+    return Account(1, "token")
+
+
+@pytest.fixture
+def buyer(account: Account) -> Buyer:
+    setup = Setup(Account(0, "staff"), [account], [1], [], Product(5, 10), has_customer_actions=True)
+    return Buyer([account], setup, port=1, seed="1", ends_at=time.monotonic(), seen=Observations())
+
+
+@in_one_test(
+    ("calls", "ends"),
+    [
+        ([FIRST_DECLINED], {"cancelled", "expired"}),
+        ([FIRST_DECLINED, paid(SUCCEEDED)], {"paid", "refunded"}),
+        ([FIRST_DECLINED, paid(Answer(402, DECLINED), keep=True)], {"cancelled", "expired"}),
+        ([FIRST_DECLINED, paid(Answer(402, DECLINED))], {"payment_failed"}),
+        ([FIRST_DECLINED, paid(Answer(402, GIVEN_UP), keep=True)], {"payment_failed"}),
+        ([placed(Answer(402, GIVEN_UP))], {"payment_failed"}),
+        # A call that paid nothing, because another one did.
+        (
+            [FIRST_DECLINED, paid(SUCCEEDED), paid(Answer(409, {"code": "order_not_payable"}))],
+            {"paid", "refunded"},
+        ),
+    ],
+)
+@in_one_test("status", ["paid", "refunded", "payment_failed", "cancelled", "expired"])
+def test_a_kept_order_ends_as_its_payments_were_answered(
+    calls: list[RecordedCall], ends: set[str], status: str
+) -> None:
+    account = Account(1, "token", calls=list(calls))
+    found = list(comparison._orders(account, {"o1": {"id": "o1", "status": status, "items": []}}))
+    assert bool(found) == (status not in ends)
+
+
+def test_two_payments_of_an_order_that_were_answered_to_have_succeeded_are_found(account: Account) -> None:
+    account.calls += [FIRST_DECLINED, paid(SUCCEEDED), paid(Answer(201, SUCCEEDED.body | {"id": "p3"}))]
+    found = list(comparison._orders(account, {"o1": {"id": "o1", "status": "paid", "items": []}}))
+    assert found == ["order o1: 2 payments were answered to have succeeded"]
+
+
+def charge(number: int, status: str, refunded: int = 0) -> dict[str, Any]:
+    more = {"status": status, "amount": 900, "refunded_amount": refunded}
+    return {"id": f"ch_{number}", "order": "o1"} | more
+
+
+@in_one_test(
+    ("status", "charges", "says"),
+    [
+        ("paid", [charge(1, "declined"), charge(2, "succeeded")], ""),
+        ("paid", [charge(1, "succeeded"), charge(2, "succeeded", 900)], "charged 2 times"),
+        ("expired", [charge(1, "declined"), charge(2, "cancelled")], ""),
+        ("expired", [charge(1, "succeeded", 900)], ""),
+        ("expired", [charge(1, "succeeded", 900), charge(2, "succeeded", 900)], "charged 2 times"),
+        ("expired", [charge(1, "succeeded")], "the gateway holds 900, due are 0"),
+        ("payment_failed", [charge(1, "pending")], "charge ch_1 of order o1 is pending"),
+    ],
+)
+def test_an_order_has_one_charge_at_most_and_none_is_open_once_it_ended(
+    status: str, charges: list[dict[str, Any]], says: str, buyer: Buyer
+) -> None:
+    order = {"id": "o1", "status": status, "card_amount": 900}
+    shop: Any = Books()
+    shop.charges = charges
+    found = list(outside._money(buyer.setup, [order], shop))
+    assert any(says in one for one in found) if says else found == []
+
+
+GIVEN = {"operator 1": (1, 500), "operator 2": (1, 100_500), "operator 3": (1, 100_900)}
+ROWS = [(1, "points.grant", "operator 2", "approved"), (2, "points.grant", "operator 3", "refused")]
+BOOKED = [("operator 1", 1, 500), ("operator 2", 1, 100_500)]
+
+
+@in_one_test(
+    ("rows", "booked", "says"),
+    [
+        (ROWS, BOOKED, ""),
+        ([*ROWS, (3, "saga.force", "operator ada", "waiting")], BOOKED, ""),
+        (ROWS, [*BOOKED, BOOKED[1]], "too many"),
+        (ROWS, BOOKED[:1], "are missing"),
+        (ROWS[:1], BOOKED, "2 were asked for, 1 are there"),
+        ([ROWS[0], (2, "points.grant", "operator 3", "waiting")], BOOKED, "approval 2 is waiting"),
+    ],
+)
+def test_what_operators_grant_is_there_once_and_their_approvals_are_as_they_were_decided(
+    rows: list[Any], booked: list[Any], says: str, buyer: Buyer
+) -> None:
+    buyer.setup.granted, buyer.setup.pressed = GIVEN, {1: {"approved"}, 2: {"approved", "refused"}}
+    found = list(operators.compare(buyer.setup, rows, booked))
+    assert any(says in one for one in found) if says else found == []

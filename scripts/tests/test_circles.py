@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from scripts.stack import SetupError, parts
 from scripts.tests import circles
 
 
@@ -38,21 +37,3 @@ def test_the_guard_watches_this_very_test() -> None:
         subprocess.run([sys.executable, "-V"])
     assert circles._guard.refused
     circles._guard.refused.clear()
-
-
-def test_twelve_parts_are_all_of_it_once() -> None:
-    modules = [f"test_{number}" for number in range(100)]
-    found = [one for part in range(1, 13) for one in parts.chosen(modules, f"{part}/12")]
-    assert sorted(found) == sorted(modules)
-    assert parts.chosen(modules, "") == modules
-    for wrong in ("0/12", "13/12", "1", "a/b", "1/0", "-1/2"):
-        with pytest.raises(SetupError, match="is no part"):
-            parts.chosen(modules, wrong)
-
-
-def test_a_fixture_marks_the_tests_that_use_it(request: pytest.FixtureRequest) -> None:
-    @circles.boots("a server", in_first_circle=True)
-    def server() -> Path:
-        return Path()
-
-    assert [mark.name for mark in server.circle_marks] == ["boots", "first_circle"]  # type: ignore[attr-defined]

@@ -6,12 +6,17 @@ No container is started here: what is checked is the text. docs/operations.md sa
 import importlib.resources
 import json
 import re
+import shutil
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
 from orders.saga import run
+from scripts.containers import project
+from scripts.containers.checks import update
 from scripts.stack import environment, places
 from shop.http import prefer
 
@@ -228,6 +233,60 @@ def test_what_watches_is_as_shut_as_the_shop():
         assert service["security_opt"] == ["no-new-privileges:true"], name
         assert service["restart"] == "unless-stopped", name
     assert MONITORING_DOCKERFILE.index("useradd") < MONITORING_DOCKERFILE.index("USER monitoring")
+
+
+CHECKED = {
+    *project.SHOP,
+    *project.PROXIES,
+    *project.STORES,
+    *project.WATCHERS,
+    *project.SIMULATORS,
+    *project.ONCE,
+}
+
+
+def test_every_service_is_checked_or_named_as_left_out():
+    assert CHECKED | project.LEFT_OUT.keys() == SERVICES.keys() | SIMULATORS["services"].keys()
+    assert not CHECKED & project.LEFT_OUT.keys()
+
+
+def test_the_update_is_the_documented_one_with_changed_source_and_a_migration(tmp_path: Path):
+    commands = update.documented_commands((places.PROJECT / "docs" / "operations.md").read_text())
+    assert commands[0][0] == "build"
+    assert ["run", "--rm", "migrate"] in commands
+    assert commands[-1] == ["up", "-d"]
+    for folder in ("shop", "orders/migrations"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "shop" / "__init__.py").write_text('"""The shop."""\n')
+    for name in ("0001_initial.py", "0002_more.py", "__init__.py"):
+        (tmp_path / "orders" / "migrations" / name).touch()
+    update.change_source(tmp_path)
+    assert "UPDATED" in (tmp_path / "shop" / "__init__.py").read_text()
+    migration = (tmp_path / "orders" / "migrations" / "0003_an_update.py").read_text()
+    assert '("orders", "0002_more")' in migration
+    compile(migration, "0003_an_update.py", "exec")
+
+
+@pytest.mark.boots("shell programs")
+def test_collected_client_programs_run_with_libraries_of_their_own(tmp_path: Path):
+    """ops/backup/collect.sh, with another program in the place of MySQL's."""
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.mkdir()
+    # Nothing else of this machine's, which may have MySQL's programs or MariaDB's by their names.
+    for tool in ("sh", "bash", "mkdir", "cp", "ldd", "cat", "grep", "basename", "ls", "head", "chmod"):
+        (source / tool).symlink_to(shutil.which(tool))
+    for name in ("mysql", "mysqldump"):
+        shutil.copy("/usr/bin/env", source / name)
+    collect = ["sh", str(places.PROJECT / "ops" / "backup" / "collect.sh"), str(target)]
+    subprocess.run(collect, env={"PATH": str(source)}, check=True)
+    assert {path.name for path in (target / "bin").iterdir()} == {"mysql", "mysqldump"}
+    assert list((target / "lib").glob("libc.so*"))
+    ran = subprocess.run([target / "bin" / "mysqldump", "--version"], env={}, capture_output=True, text=True)
+    assert ran.stdout.startswith("env ")
+    (source / "mysqldump").unlink()
+    refused = subprocess.run(collect, env={"PATH": str(source)}, capture_output=True, text=True)
+    assert refused.returncode == 1
+    assert refused.stderr == "this image has no mysqldump\n"
 
 
 def _environment(service: dict[str, Any]) -> dict[str, str]:

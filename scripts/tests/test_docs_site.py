@@ -1,9 +1,6 @@
 """The documentation's site: builds without a warning, has every page, and explains each code of the API."""
 
-import os
 import re
-import sys
-import urllib.request
 from pathlib import Path
 
 import pytest
@@ -11,14 +8,14 @@ import yaml
 
 from scripts import docs_site, reference
 from scripts.docs_site import DOCS
-from scripts.stack import SetupError, children, places, ports
+from scripts.stack import SetupError, places, ports
 from scripts.tests import documented
 
 CODES = documented.page("reference/codes.md")
 
 
 @pytest.mark.boots("zensical")
-def test_the_site_is_built_without_a_warning_and_served_on_loopback(tmp_path: Path) -> None:
+def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
     site = docs_site.build(tmp_path)
 
     html = (site / "tutorial" / "index.html").read_text()
@@ -30,19 +27,6 @@ def test_the_site_is_built_without_a_warning_and_served_on_loopback(tmp_path: Pa
     )
     hosts = set(re.findall(r"(?:src|href)=\"?(?:https?:)?//([\w.-]+)", html))
     assert hosts <= {"zensical.org", ports.HOST}, "a page loads nothing from other hosts"
-    port, log = ports.free(), tmp_path / "log"
-    program = "import sys; from pathlib import Path; from scripts import docs_site\n"
-    program += "docs_site.serve(Path(sys.argv[1]), int(sys.argv[2]))"
-    words = [sys.executable, "-c", program, str(site), str(port)]
-    child = children.start(words, log=log, environment=os.environ)
-    try:
-        children.wait_until(
-            lambda: ports.answers((ports.HOST, port)), name="docs", child=child, log=log, within_seconds=30
-        )
-        with urllib.request.urlopen(f"http://{ports.HOST}:{port}/tutorial/") as answer:
-            assert answer.read().decode() == html
-    finally:
-        children.stop(child)
 
 
 @pytest.mark.boots("zensical")

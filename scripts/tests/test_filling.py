@@ -3,14 +3,12 @@
 from pathlib import Path
 
 import pytest
-from django.conf import LazySettings
 
 from coupons.models import Coupon
 from orders.models import Order
 from orders.tests import buying
 from payments.tests.own_gateway import gateway_process, own_gateway
-from scripts.bench.filling import __main__ as command, coupons, orders
-from scripts.stack import SetupError
+from scripts.bench.filling import coupons, orders
 from scripts.tests.simulator import Simulator
 
 __all__ = ["gateway_process", "own_gateway"]
@@ -29,17 +27,3 @@ def test_every_law_holds_over_filled_tables(book: Path) -> None:
     assert buying.broken_laws() == []
     assert (Coupon.objects.filter(status="issued").count(), Order.objects.count()) == (430, 700)
     assert printed[-1].startswith("700 of 700 orders")
-
-
-def test_the_command_fills_where_it_is_for_measuring(book: Path, settings: LazySettings) -> None:
-    settings.LAB = False
-    with pytest.raises(SetupError, match="LAB=1"):
-        command.main(["--coupons", "40"])
-    settings.LAB = True
-    with pytest.raises(SetupError, match="--campaigns is a number"):
-        command.main(["--coupons", "40", "--campaigns", "0"])
-    with pytest.raises(SetupError, match="--orders needs --book"):
-        command.main(["--orders", "60", "--book", str(book.with_name("absent"))])
-    assert (Coupon.objects.count(), Order.objects.count()) == (0, 0)
-    command.main(["--coupons", "40", "--orders", "60", "--book", str(book)])
-    assert (Coupon.objects.filter(status="issued").count(), Order.objects.count()) == (40, 60)

@@ -1,16 +1,20 @@
-"""The fuzz of headers, bodies and connections: a seed repeats it, it notices failures, the shop has none."""
+"""The fuzz of headers, bodies, connections and forms: it notices failures, and the shop has none."""
 
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from scripts.fuzz import raw_connections, run
+from scripts.fuzz import admin_forms, raw_connections, run
+from scripts.fuzz.admin_session import Operator
 from scripts.fuzz.findings import Findings
 from scripts.fuzz.raw_requests import RawRequest
 from scripts.stack import instance as instances, ports
+from scripts.tests import canned_shop
+from scripts.tests.canned_shop import Answer, CannedShop
 from shop.tests.case_tables import in_one_test
 
 SECONDS = 20
@@ -94,3 +98,48 @@ def test_a_connection_that_is_never_answered_is_a_finding(serve, monkeypatch: py
     port = serve(kept.append)
     [found] = send_to(port, monkeypatch).found
     assert found.startswith("bodies: neither an answer nor an end")
+
+
+PAGE = """
+<form method="post" action="refund/"><input type="hidden" name="csrfmiddlewaretoken" value="t">
+<input name="amount" value="5" required><textarea name="reason" required></textarea>
+<select name="kind"><option value="a">A<option value="b" selected>B</select>
+<input type="checkbox" name="restock"><input type="checkbox" name="notify" checked>
+<button name="do" value="refund">Refund</button></form>
+<form action="https://elsewhere.example/"><input name="q"></form>
+<a href="/admin/orders/order/7/change/?a=1#b">one</a><a href="https://elsewhere.example/admin/">no</a>
+"""
+ACCEPTED = Answer(302, b"", {"Location": "/admin/orders/order/7/"})
+
+
+@pytest.fixture
+def pages() -> Iterator[CannedShop]:
+    """Pages that accept every form."""
+    with canned_shop.running() as pages:
+        pages.answer = lambda sent: ACCEPTED
+        yield pages
+
+
+@pytest.fixture
+def operator(pages: CannedShop) -> Operator:
+    """An operator of these pages that knows the form."""
+    operator = Operator(pages.address, Findings(), "1")
+    [form] = admin_forms.read(PAGE, "/admin/orders/order/7/").forms
+    operator.forms[form.kind] = form
+    return operator
+
+
+def test_a_form_that_is_accepted_without_a_reason_is_a_finding(operator: Operator):
+    assert operator.check_reasons() == 1
+    assert list(operator.findings.found) == ["/admin/orders/order/#/refund/ was accepted without a reason"]
+
+
+@pytest.mark.parametrize("status", [200, 302])
+def test_a_form_that_is_accepted_without_a_permission_is_a_finding(
+    status: int, pages: CannedShop, operator: Operator
+):
+    pages.answer = lambda sent: replace(ACCEPTED, status=status)
+    operator.check_permissions(list(operator.forms.values()))
+    assert list(operator.findings.found) == [
+        "/admin/orders/order/#/refund/ was accepted without a permission"
+    ]

@@ -1,4 +1,4 @@
-"""The gateway simulator: what each card token ends in, and a book that no repeat and no race can bend."""
+"""The gateway simulator: what a card token ends in, a book that no race can bend, and its 3-D Secure page."""
 
 import sqlite3
 import time
@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import urllib3
 
-from scripts.tests.simulator import Simulator, everything, serving, wait_until
+from scripts.stack import ports
+from scripts.tests.simulator import POOL, Simulator, everything, running, serving, wait_until
 
 IMPATIENT = urllib3.Timeout(total=0.3)
 
@@ -207,3 +208,75 @@ def test_a_bad_query_is_refused_rather_than_listing_all(gateway: Simulator) -> N
         for address, (status, refusal) in answers.items()
         if (status, refusal.get("code")) != (400, "invalid")
     } == {}
+
+
+ENDS = {"approve": ("succeeded", 201), "refuse": ("declined", 402)}
+
+
+def charge_3ds(gateway: Simulator, key: str, **more: Any) -> tuple[int, dict[str, Any]]:
+    fields = {"token": "tok_3ds", "amount": 1_500, "currency": "KRW", "order": "order-1"} | more
+    return gateway.post("/charges", fields, key=key)
+
+
+def the_charge(gateway: Simulator, key: str) -> dict[str, Any]:
+    [row] = gateway.get("/charges", key=key)[1]["results"]
+    return dict(row)
+
+
+def get(url: str) -> Any:
+    return POOL.request("GET", url)
+
+
+def press(url: str, decision: str) -> Any:
+    return POOL.request("POST", url, fields={"decision": decision}, encode_multipart=False, redirect=False)
+
+
+def test_the_charge_is_pending_with_the_page_of_its_owner(gateway: Simulator, key: str) -> None:
+    status, made = charge_3ds(gateway, key)
+    assert (status, made["status"]) == (202, "pending")
+    url = f"http://{ports.HOST}:{gateway.port}/3ds/{made['id']}"
+    assert made["next_action"] == {"type": "redirect", "url": url}
+    assert the_charge(gateway, key) == made
+    assert charge_3ds(gateway, key) == (202, made)
+
+
+@pytest.mark.parametrize("decision", ENDS)
+def test_a_button_ends_the_charge_once_and_leads_to_its_result(
+    decision: str, gateway: Simulator, key: str
+) -> None:
+    _, made = charge_3ds(gateway, key, return_url="https://shop.example/orders/1")
+    url = made["next_action"]["url"]
+    pressed = press(url, decision)
+    assert (pressed.status, pressed.headers["location"]) == (303, f"/3ds/{made['id']}")
+    ended = the_charge(gateway, key)
+    status, answer = ENDS[decision]
+    assert (ended["status"], "next_action" in ended) == (status, False)
+    assert charge_3ds(gateway, key, return_url="https://shop.example/orders/1") == (answer, ended)
+    other = next(one for one in ENDS if one != decision)
+    assert press(url, other).status == 303
+    assert the_charge(gateway, key) == ended, "the first decision counts"
+    text = get(url).data.decode()
+    assert "<button" not in text
+    assert '<a href="https://shop.example/orders/1">Back to the shop</a>' in text
+
+
+def test_a_cancelled_charge_can_not_be_approved_any_more(gateway: Simulator, key: str) -> None:
+    url = charge_3ds(gateway, key)[1]["next_action"]["url"]
+    assert gateway.post("/charges/cancel", {"key": key})[1]["status"] == "cancelled"
+    assert press(url, "approve").status == 303
+    assert the_charge(gateway, key)["status"] == "cancelled"
+    assert "has cancelled the payment" in get(url).data.decode()
+
+
+@pytest.mark.boots("a gateway simulator that is killed")
+def test_without_a_decision_it_is_declined_after_a_while_also_after_a_kill(tmp_path: Path) -> None:
+    options = ["--latency-ms", "0", "--action-seconds", "1", "--public-url", "https://pay.example/"]
+    with running("gateway", tmp_path, *options) as gateway:
+        _, made = charge_3ds(gateway, "one")
+        assert made["next_action"]["url"] == f"https://pay.example/3ds/{made['id']}"
+        wait_until(lambda: the_charge(gateway, "one")["status"] == "declined")
+        assert the_charge(gateway, "one")["failure"]["code"] == "authentication_expired"
+        charge_3ds(gateway, "two")
+        gateway.child.kill()
+    with running("gateway", tmp_path, *options) as gateway:
+        wait_until(lambda: the_charge(gateway, "two")["status"] == "declined")

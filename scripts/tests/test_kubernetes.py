@@ -16,14 +16,12 @@ from django.urls import Resolver404, resolve
 
 from scripts.stack import environment, places
 from scripts.tests import manifests
-from shop.db.mysql.patience import LONG_READ_TIMEOUT_SECONDS
 from shop.tests.case_tables import in_one_test
 
 pytestmark = pytest.mark.boots("kubectl and promtool")
 
 DOCKERFILE = (places.PROJECT / "Dockerfile").read_text()
 COMPOSE = yaml.safe_load((places.PROJECT / "docker-compose.yml").read_text())["services"]
-PAGE = (places.PROJECT / "docs" / "kubernetes.md").read_text()
 PRODUCTION = manifests.PRODUCTION
 OURS = {"migrate", "web", "worker", "issuer", "beat"}
 LONG_RUNNING = OURS - {"migrate"}
@@ -179,16 +177,6 @@ def test_a_stop_is_longer_than_what_it_waits_for():
     assert manifests.pod(workloads["worker"])["terminationGracePeriodSeconds"] >= longest_task + 5
 
 
-def test_a_migration_under_way_ends_by_itself_and_no_other_begins_meanwhile():
-    job = manifests.of_the_shop(PRODUCTION)["migrate"]["spec"]
-    assert job["podReplacementPolicy"] == "Failed"
-    assert job["template"]["spec"]["terminationGracePeriodSeconds"] >= LONG_READ_TIMEOUT_SECONDS
-    assert "kubectl delete job migrate --ignore-not-found --cascade=foreground" in PAGE
-    # The kubelet's pauses: 10 s, each twice the one before, and 300 s at most.
-    pauses = [min(10 * 2**attempt, 300) for attempt in range(job["backoffLimit"])]
-    assert sum(pauses) >= 2 * 3_600, "an audit takes an hour and more"
-
-
 def test_no_pod_is_taken_away_before_another_serves():
     for name in LONG_RUNNING:
         strategy = manifests.of_the_shop(PRODUCTION)[name]["spec"]["strategy"]
@@ -278,15 +266,6 @@ def test_what_is_public_exists_and_metrics_and_readiness_are_not(overlay: str):
     variables = manifests.environment(overlay, manifests.container(manifests.of_the_shop(overlay)["web"]))
     assert host in variables["ALLOWED_HOSTS"].split(",")
     assert variables["CSRF_TRUSTED_ORIGINS"] == f"https://{host}"
-
-
-@every_overlay
-def test_the_user_is_the_images_and_no_variable_of_a_service_takes_a_settings_name(overlay: str):
-    user = int(re.findall(r"useradd --uid (\d+)", DOCKERFILE)[0])
-    for workload in manifests.of_the_shop(overlay).values():
-        assert manifests.pod(workload)["securityContext"]["runAsUser"] == user
-        # A Service `web` adds WEB_PORT and others.
-        assert manifests.pod(workload)["enableServiceLinks"] is False
 
 
 def _selectors(spec: Any) -> list[dict[str, str]]:

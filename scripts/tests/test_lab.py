@@ -2,7 +2,6 @@
 
 import io
 import os
-import signal
 import subprocess
 import sys
 from collections import Counter
@@ -16,8 +15,7 @@ from rich.console import Console
 from scripts.lab import results, scenarios
 from scripts.lab.__main__ import Bars, Lab, broken_laws, seeded
 from scripts.lab.scenarios import DEFAULT_INVENTORY, SCENARIOS, UNSAFE, Case
-from scripts.stack import database, instance as instances, own_stack, places, ports, process_identity
-from shop.tests.racing import wait_until
+from scripts.stack import database, instance as instances, own_stack, places, ports
 
 
 def test_the_campaigns_of_the_control_alone_may_break_laws():
@@ -40,24 +38,6 @@ def lab(home: Path, *words: str) -> subprocess.Popen[str]:
         text=True,
         start_new_session=True,
     )
-
-
-@pytest.mark.boots("a whole shop, and k6")
-def test_ctrl_c_ends_it_cleanly_and_keeps_what_was_measured(tmp_path: Path):
-    out = tmp_path / "out"
-    words = ("--quick", "1", "--scenario", "race,steady", "--strategies", "group_commit,pessimistic")
-    running_lab = lab(tmp_path, *words, "--out", str(out))
-    wait_until(lambda: results.read(out) or running_lab.poll() is not None, seconds=240)
-    running_lab.send_signal(signal.SIGINT)
-    _, said = running_lab.communicate(timeout=60)
-    assert running_lab.returncode == 130, said
-    assert "what was measured is in" in said
-    rows = results.read(out)
-    assert 1 <= len(rows) < 4
-    assert "group_commit" in (out / "report.md").read_text()
-    assert (out / "report.html").exists()
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
-    assert process_identity.of_state(tmp_path) == set()
 
 
 class Bench(NamedTuple):

@@ -13,7 +13,6 @@ from scripts.stack import children, database, environment, ports
 from scripts.stack.environment import FAKE_CLOCKS
 from scripts.stack.instance import Instance
 from scripts.stack.programs import faketime
-from scripts.tests.simulator import wait_until
 from shop.tests.case_tables import in_one_test
 
 pytestmark = pytest.mark.boots("a MariaDB whose clock is moved")
@@ -83,16 +82,6 @@ def insert(instance: Instance, table: str, **values: object) -> None:
     database.rows(instance, statement, *values.values())
 
 
-def test_the_database_follows_the_file_by_a_day_and_its_rows_with_it(stack: Instance) -> None:
-    before = now(stack)
-    insert(stack, "shop_committedtransaction", at=before)
-    assert bounds.overdue(stack) == []
-    clocks.set_clocks(stack, {"all": 2 * 86_400})
-    wait_until(lambda: now(stack) >= before + 2 * DAY)
-    [found] = bounds._overdue(stack)
-    assert "1 rows of shop_committedtransaction" in found
-
-
 EXPIRE = "UPDATE orders_order SET status = 'expired'"
 SWEEP = "DELETE FROM shop_idempotencykey"
 GIVE_UP = "UPDATE orders_saga SET failure_code = 'gave_up'"
@@ -121,14 +110,6 @@ def test_what_is_done_before_its_time_is_found(
     database.rows(stack, change)
     assert early.counts(stack) == {kind: 1}
     assert bool([*early.findings(stack)]) == is_early
-
-
-def test_a_lease_that_is_renewed_or_given_back_is_not_early(stack: Instance) -> None:
-    due = now(stack) + timedelta(seconds=60)
-    insert(stack, "orders_saga", next_attempt_at=due, leased_until=due, lease_token="a")
-    for change in ("leased_until = NOW(6) + INTERVAL 1 DAY", "lease_token = '', leased_until = NULL"):
-        database.rows(stack, f"UPDATE orders_saga SET {change}")  # noqa: S608
-    assert early.counts(stack) == {}
 
 
 @in_one_test(("last", "is_found"), [(110, False), (200, True)])

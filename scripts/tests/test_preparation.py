@@ -43,11 +43,6 @@ def change(instance: Instance, *statements: str) -> None:
         database.commit()
 
 
-def test_nothing_to_do_when_nothing_changed(instance: Instance, environment: Mapping[str, str]):
-    change(instance, "INSERT INTO auth_user VALUES (2)")
-    assert preparation.is_current(instance, environment)
-
-
 @pytest.mark.parametrize(
     "lose",
     [
@@ -87,15 +82,3 @@ def test_a_state_of_the_first_releases_is_refused_in_one_line_that_says_what_to_
     assert (ran.returncode, ran.stdout) == (1, "")
     assert ran.stderr.startswith(f"firstcome: {instance.data} was made by release 1.x")
     assert ran.stderr.count("\n") == 1 and "VAR=FOLDER" in ran.stderr
-
-
-def test_a_new_migration_is_a_change(
-    instance: Instance, environment: Mapping[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    project = tmp_path / "project"
-    (project / "shop" / "migrations").mkdir(parents=True)
-    monkeypatch.setattr("scripts.stack.places.PROJECT", project)
-    preparation.remember(instance)
-    assert preparation.is_current(instance, environment)
-    (project / "shop" / "migrations" / "0002_more.py").write_text("")
-    assert not preparation.is_current(instance, environment)

@@ -2,7 +2,6 @@
 
 import subprocess
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -102,19 +101,3 @@ def test_a_new_column_without_a_default_in_the_database_breaks_it_and_one_with_i
         must_work(old)
     with old_stack.added_column(table, "INT NOT NULL"), pytest.raises(AssertionError):
         must_work(old)
-
-
-@pytest.mark.boots("another process of the shop")
-def test_a_checkout_without_the_commit_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
-    monkeypatch.setenv("CI", "")
-    with pytest.raises(
-        pytest.skip.Exception, match=rf"{previous_release.commit()}.*is missing here.*unshallow"
-    ):
-        previous_release.export(tmp_path / "code", project=tmp_path)
-    monkeypatch.setenv("CI", "true")
-    with pytest.raises(pytest.fail.Exception, match="is missing here"):
-        previous_release.migrations(project=tmp_path)
-    (tmp_path / ".git" / "shallow").write_text(f"{previous_release.commit()}\n")
-    with pytest.raises(pytest.skip.Exception, match="is missing here"):
-        previous_release.migrations(project=tmp_path)

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import pytest
 import redis
 
 from coupons import gate, pool_list
@@ -78,25 +77,3 @@ def _of_pool(client: "redis.Redis", run: Callable[..., Any]) -> list[Any]:
 def test_the_shops_scripts_get_the_replies_of_a_real_server(redis_server: redis.Redis) -> None:
     simulated = Server(note=lambda text: None)
     assert replies(simulated.client) == replies(redis_server)
-
-
-def test_keys_that_were_kept_come_back_with_their_queue(redis_server: redis.Redis) -> None:
-    server = Server(note=lambda text: None)
-    client = server.client
-    client.eval(stream.APPEND, 3, *QUEUE, 100, 1, 1, "1 a")
-    client.eval(stream.READ, 2, *LEASE, "one", 5000, 2)
-    server._keep()
-    client.eval(stream.ENQUEUE, 3, *QUEUE, 2, "b", 100, 0)
-    server._bring_back()
-    state, entries = client.eval(stream.READ, 2, *LEASE, "one", 5000, 2)
-    assert (state, [position for _, position in entries]) == (b"read", [b"1 a"])
-    assert 0 < client.ttl(QUEUE[0]) <= 100
-
-
-def test_a_server_that_is_away_refuses_calls_until_it_is_back() -> None:
-    server = Server(note=lambda text: None)
-    server._stop()
-    with pytest.raises(redis.exceptions.ConnectionError):
-        server.client.get("x")
-    server.repair()
-    assert server.client.get("x") is None

@@ -11,7 +11,6 @@ from types import SimpleNamespace
 import pytest
 
 from scripts.stack import SetupError, places, ports, process_identity, processes
-from shop.tests.case_tables import in_one_test
 
 
 @pytest.fixture
@@ -45,12 +44,6 @@ def test_a_port_that_is_listened_on_is_refused_by_its_number():
         with pytest.raises(SetupError, match=f"port {port} is in use"):
             ports.require_free(port)
     ports.require_free(port)
-
-
-@in_one_test("text", ["", "0", "-1", "80a", "65534", "99999", "８０", "8000 "])
-def test_what_is_no_port_with_two_after_it_is_refused(text: str):
-    with pytest.raises(SetupError, match="give a number from 1 to 65533"):
-        ports.parse(text, following=2)
 
 
 LEADER = """

@@ -78,20 +78,6 @@ def test_a_source_that_is_unreachable_is_no_clean_result(osv, capsys: pytest.Cap
     assert "NOT CHECKED: this is no clean result" in printed.err
 
 
-def test_packages_that_pip_audit_skips_are_no_clean_result():
-    """PyPI that answers 404 for all: pip-audit ends with 0 and finds no known vulnerability."""
-    said = {"dependencies": [{"name": "one", "skip_reason": "Dependency not found on PyPI"}]}
-    result = audit.read_pip_audit(json.dumps(said), "", {"one": "1.0", "two": "2.0"})
-    assert result.unchecked == ["one: Dependency not found on PyPI", "two: not in the report of pip-audit"]
-    assert audit.report({"Python": result}, []) == 2
-
-
-def test_npm_without_its_advisories_is_no_clean_result():
-    said = json.dumps({"message": "405 Method Not Allowed", "error": {"summary": ""}})
-    result = audit.read_npm_audit(said, "")
-    assert result.unchecked == ["every npm package: 405 Method Not Allowed"]
-
-
 def test_a_program_inside_a_package_is_listed_and_its_vulnerabilities_are_accepted(
     capsys: pytest.CaptureFixture[str],
 ):

@@ -3,12 +3,11 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from django.db import connection
 
-from scripts.stack import SetupError, children, places
+from scripts.stack import places
 
 
 @pytest.mark.django_db
@@ -30,63 +29,3 @@ def test_pytest_refuses_servers_that_were_not_started_for_it():
     )
     assert ran.returncode == 4
     assert "make test-services" in ran.stderr
-
-
-@pytest.mark.boots("pytest, a MariaDB, or children")
-def test_a_child_that_dies_at_its_start_is_reported_with_its_last_lines(tmp_path: Path):
-    log = tmp_path / "child.log"
-    words = [sys.executable, "-c", "raise SystemExit('the disk is on fire')"]
-    child = children.start(words, log=log, environment=os.environ)
-    with pytest.raises(SetupError, match=r"oven ended with exit code 1.*\n.*the disk is on fire"):
-        children.wait_until(lambda: False, name="oven", child=child, log=log, within_seconds=60)
-
-
-@pytest.mark.boots("pytest, a MariaDB, or children")
-def test_a_child_ends_when_its_parent_is_killed(tmp_path: Path):
-    parent_words = """
-import os, sys, time
-from pathlib import Path
-from scripts.stack import children
-words = [sys.executable, "-c", "import signal; signal.pause()"]
-child = children.start(words, log=Path(sys.argv[1]), environment=os.environ)
-print(child.pid, flush=True)
-os.kill(os.getpid(), 9)
-"""
-    log = tmp_path / "child.log"
-    command = [sys.executable, "-c", parent_words, str(log)]
-    ran = subprocess.run(command, cwd=places.PROJECT, capture_output=True, text=True)
-    orphan = int(ran.stdout)
-    watched = children.start(["sleep", "60"], log=log, environment=os.environ)
-    try:
-        gone = lambda: _is_gone(orphan)  # noqa: E731
-        children.wait_until(gone, name="the watch", child=watched, log=log, within_seconds=30)
-    finally:
-        children.stop(watched)
-    assert _is_gone(orphan)
-
-
-def _is_gone(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()[0]
-    except OSError:
-        return True
-    return state == "Z"
-
-
-@pytest.mark.boots("pytest, a MariaDB, or children")
-def test_a_background_job_gets_ctrl_c_once_and_cleans_up_undisturbed(tmp_path: Path):
-    words = """
-import os, signal, sys
-from scripts.stack import children
-signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell does for its background jobs
-children.handle_stop_signals()
-try:
-    os.kill(os.getpid(), signal.SIGINT)
-finally:
-    os.kill(os.getpid(), signal.SIGTERM)
-    os.kill(os.getpid(), signal.SIGINT)
-    print("cleaned up")
-"""
-    ran = subprocess.run([sys.executable, "-c", words], cwd=places.PROJECT, capture_output=True, text=True)
-    assert ran.stdout == "cleaned up\n"
-    assert "KeyboardInterrupt" in ran.stderr

@@ -41,22 +41,3 @@ def test_a_failed_step_is_named_and_the_others_go_on(
     assert verify.verify(["first"], seed="", steps={"first": "true"}, page=tmp_path / "page") == 0
     rows = (tmp_path / "page").read_text().removeprefix(verify.HEAD).splitlines()
     assert [row.split(" | ")[0] for row in rows] == ["| second", "| first"]
-
-
-@in_one_test(
-    "said",
-    [
-        "containers: NOT RUN: it needs root",
-        "make containers: NOT RUN: `make containers` needs root",
-        "containers: NOT CHECKED: this is no clean result",
-        "firstcome: system packages are missing; run this first: sudo apt-get install -y debootstrap",
-    ],
-)
-def test_a_step_that_cannot_run_here_is_no_failure_and_no_success(said: str):
-    words = ["make", "containers"]
-    result = verify.result_of("a", words, 2, 3.0, f"{said}\nmake: *** [Makefile:1: containers] Error 2\n")
-    assert str(result) == f"NOT RUN a (3 s)\n       {said}"
-    assert str(verify.result_of("a", words, 2, 3.0, "Error 2")) == "FAILED (2) a (3 s)"
-    # The output of a test that fails may have the line as well.
-    output = "F\nfirstcome: curl is missing; run this first: apt-get\n"
-    assert str(verify.result_of("a", words, 2, 3.0, output)) == "FAILED (2) a (3 s)"

@@ -1,11 +1,26 @@
-"""Access to the metrics, and that they contain every worker process."""
+"""The metrics: who may read them, which there are, few labels, and what transactions count."""
+
+import re
+import uuid
+from pathlib import Path
 
 import pytest
 from django.conf import LazySettings
+from django.db import OperationalError, connection
 from django.test import Client
+from prometheus_client import REGISTRY
 
+from scripts.monitoring import rules
+from scripts.stack import places
+from shop.concurrency.group_commit import Batcher, run_without_transaction
+from shop.db import transactions
+from shop.observability import bounded_counter, catalogue
+from shop.observability.bounded_counter import BoundedCounter
+from shop.tests import tally
+from shop.tests.lost_replies import losing_reply_to_commit
 from shop.tests.outages import database_away
-from shop.tests.racing import wait_until
+from shop.tests.racing import race, wait_until
+from shop.tests.second_connection import ask
 
 TOKEN = "a-long-token-for-metrics"
 
@@ -55,3 +70,159 @@ def test_without_a_database_the_counters_are_exposed_all_the_same() -> None:
     assert b"django_http_responses_total_by_status_view_method_total" in answer.content
     # The counter of failed readings names gauges, too.
     assert b"\nfirstcome_events_queued " not in answer.content
+
+
+PAGE = places.PROJECT / "docs" / "metrics.md"
+TYPES = {"counter", "gauge", "histogram"}
+
+
+def documented() -> list[tuple[str, str, tuple[str, ...]]]:
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \|([^|]*)\|", PAGE.read_text(), flags=re.MULTILINE)
+    return [
+        (name, kind, tuple(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows if kind in TYPES
+    ]
+
+
+def test_the_page_has_a_row_for_each_metric_and_none_besides() -> None:
+    rows = documented()
+    assert len({name for name, _, _ in rows}) == len(rows), "each once"
+    defined = {
+        definition.name: (definition.kind, set(definition.labels))
+        for definition in catalogue.definitions().values()
+        # What other tests have declared.
+        if not definition.name.startswith("firstcome_test_")
+    }
+    shown = {name: (kind, set(labels)) for name, kind, labels in rows}
+    recorded = {name for name in rules.recorded() if name.startswith("firstcome_")}
+    assert {name: shown[name] for name in shown.keys() - recorded} == defined
+    assert recorded == {name for name in shown if _is_recorded(name)}
+
+
+def _is_recorded(name: str) -> bool:
+    return bool(re.search(rf"^\| `{name}` .*\| rule \|$", PAGE.read_text(), re.MULTILINE))
+
+
+def test_every_metric_of_the_shop_in_the_registry_is_listed() -> None:
+    catalogue.import_declarations()
+    families = {family.name for family in REGISTRY.collect() if family.name.startswith("firstcome_")}
+    assert families
+    assert families <= {name.removesuffix("_total") for name in catalogue.definitions()}
+
+
+def sample(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(name, labels) or 0
+
+
+def retried() -> dict[str, float]:
+    reasons = ("deadlock", "lock_wait", "changed", "connection")
+    return {name: sample("firstcome_transactions_retried_total", reason=name) for name in reasons}
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        (1213, "deadlock"),
+        (1205, "lock_wait"),
+        (1020, "changed"),
+        (3101, "changed"),
+        (2013, "connection"),
+        (1290, "connection"),
+    ],
+)
+def test_a_retry_is_counted_by_its_reason(counting: None, number: int, reason: str) -> None:
+    before, errors = retried(), iter([OperationalError(number, "again"), None])
+
+    def work() -> int:
+        if error := next(errors):
+            raise error
+        return 1
+
+    assert transactions.run(work, transactions.REPEATABLE) == 1
+    assert retried() == before | {reason: before[reason] + 1}
+
+
+def test_a_commit_whose_reply_is_lost_is_counted_once(counting: None, tmp_path: Path) -> None:
+    before = sample("firstcome_commits_unknown_total")
+    with losing_reply_to_commit(tmp_path) as is_lost:
+        transactions.run(add_one, transactions.ONCE)
+        assert is_lost.is_set()
+    assert sample("firstcome_commits_unknown_total") == before + 1
+
+
+def add_one() -> None:
+    ask(connection, "UPDATE tally SET value = value + 1 WHERE id = %s", tally.HOT)
+
+
+def test_a_batch_is_counted_once_with_its_requests() -> None:
+    sizes = []
+
+    def decide(requests: object) -> list[int]:
+        found = list(requests)  # type: ignore[call-overload]
+        sizes.append(len(found))
+        return found
+
+    batcher: Batcher[int, int] = Batcher(
+        decide, name="test_batches", linger_seconds=0.1, run=run_without_transaction
+    )
+    race([lambda number=number: batcher.submit(number) for number in range(20)])
+
+    wait_until(lambda: sample("firstcome_batch_requests_count", batcher="test_batches") == len(sizes))
+    assert sum(sizes) == sample("firstcome_batch_requests_sum", batcher="test_batches") == 20
+    for name in ("firstcome_batch_wait_seconds", "firstcome_batch_seconds"):
+        assert sample(f"{name}_count", batcher="test_batches") == len(sizes)
+        assert 0 <= sample(f"{name}_sum", batcher="test_batches") < 60
+
+
+def new_counter(**options: bool) -> tuple[BoundedCounter, str]:
+    """A counter with its name, which the registry has once."""
+    name = f"firstcome_test_{uuid.uuid4().hex}"
+    return BoundedCounter(name, "Things.", "thing", ["outcome"], **options), name
+
+
+def values(name: str) -> dict[tuple[str, str], float]:
+    [family] = [family for family in REGISTRY.collect() if family.name == name]
+    return {
+        (sample.labels["thing"], sample.labels["outcome"]): sample.value
+        for sample in family.samples
+        if sample.name.endswith("_total")
+    }
+
+
+def test_past_the_limit_values_are_counted_together_and_known_ones_by_themselves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bounded_counter, "MAX_VALUES", 3)
+    counter, name = new_counter()
+    for number in range(10):
+        counter.inc(number, "issued")
+    counter.inc(1, "sold_out")
+    counter.inc(9, "issued")
+
+    assert values(name) == {
+        ("0", "issued"): 1,
+        ("1", "issued"): 1,
+        ("2", "issued"): 1,
+        ("other", "issued"): 8,
+        ("1", "sold_out"): 1,
+    }
+
+
+def test_values_that_matter_have_a_name_of_their_own_though_callers_name_every_other_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bounded_counter, "MAX_VALUES", 4)
+    monkeypatch.setattr(bounded_counter, "KEPT_VALUES", 2)
+    counter, name = new_counter(keeps_values=True)
+    for number in range(10):
+        counter.inc(number, "refused")
+    for number in (7, 8, 9):
+        counter.keep(number)
+        counter.inc(number, "refused")
+
+    assert values(name) == {
+        ("0", "refused"): 1,
+        ("1", "refused"): 1,
+        ("other", "refused"): 9,
+        ("7", "refused"): 1,
+        ("8", "refused"): 1,
+    }

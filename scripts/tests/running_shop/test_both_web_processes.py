@@ -20,6 +20,7 @@ from scripts.tests.running_shop.calls import (
     purchase,
     require_every_law,
     wait_until_settled,
+    waiting_requests,
 )
 from scripts.tests.running_shop.stack import TOP_UPS_A_MINUTE, RunningShop
 from shop.rates import rate_limits
@@ -180,12 +181,6 @@ def test_followers_at_both_web_processes_get_an_event_that_either_recorded(runni
         pages = [call.result(20).json()["results"] for call in waiting]
 
     assert [[event["data"]["name"] for event in page] for page in pages] == [["for both"]] * 8
-
-
-def waiting_requests(shop: RunningShop) -> float:
-    """The number of requests that wait in either web process."""
-    lines = shop.text("/metrics").splitlines()
-    return sum(float(line.split()[1]) for line in lines if line.startswith("firstcome_waiting_requests"))
 
 
 def test_an_order_is_placed_in_one_web_process_and_cancelled_in_the_other(running_shop: RunningShop) -> None:

@@ -18,6 +18,7 @@ from scripts.tests.running_shop.calls import (
     purchase,
     require_every_law,
     wait_until_settled,
+    waiting_requests,
 )
 from scripts.tests.running_shop.stack import RunningShop
 from shop.accounts import tokens
@@ -69,11 +70,6 @@ def test_a_server_that_stops_answers_all_waiting_requests_at_once(running_shop: 
     wait_until_settled(product)
     assert set(orders_of(product).values_list("status", flat=True)) == {"paid"}
     require_every_law()
-
-
-def waiting_requests(shop: RunningShop) -> float:
-    lines = shop.text("/metrics").splitlines()
-    return sum(float(line.split()[1]) for line in lines if line.startswith("firstcome_waiting_requests"))
 
 
 def test_the_order_of_a_disconnected_client_is_placed_and_a_repeat_replays_it(
