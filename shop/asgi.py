@@ -14,8 +14,9 @@ django.setup()
 from django.conf import settings  # noqa: E402 - Django has to be set up first
 from django.urls import get_resolver, reverse  # noqa: E402
 
+from demo import welcome_page  # noqa: E402
 from sales.waiting_room import ticking  # noqa: E402
-from shop import clock, welcome_page  # noqa: E402
+from shop import clock  # noqa: E402
 from shop.http import checks, serving, traced_application  # noqa: E402
 from shop.http.application import application  # noqa: E402
 from shop.http.pages import pages  # noqa: E402

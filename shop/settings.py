@@ -84,6 +84,7 @@ INSTALLED_APPS = [
     "coupons",
     "payments",
     "sales",
+    "demo",
     "orders",
 ]
 MIDDLEWARE = [

@@ -8,7 +8,8 @@ import inventory.urls
 import orders.urls
 import payments.urls
 import sales.urls
-from shop import admin_site, storefront, welcome_page
+from demo import storefront, welcome_page
+from shop import admin_site
 from shop.accounts_api import urls
 from shop.api_keys_api import urls as api_keys_urls
 from shop.feed_api import urls as feed_urls

@@ -9,6 +9,7 @@ from scripts.stack import places
 
 LOCK = places.PROJECT / "scripts" / "npm" / "package-lock.json"
 STATIC = places.PROJECT / "shop" / "static"
+DEMO = places.PROJECT / "demo" / "static"
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Vendored:
 VENDORED = (
     Vendored(
         "lit-html",
-        STATIC / "storefront" / "lit-html",
+        DEMO / "storefront" / "lit-html",
         {"lit-html.js": "lit-html.js", "LICENSE": "LICENSE"},
     ),
     Vendored(

@@ -20,7 +20,7 @@ from scripts.tests import documented
 from shop.management import laws
 from shop.tests import operators_page
 
-APPS = ("shop", "coupons", "inventory", "payments", "sales", "orders")
+APPS = ("shop", "coupons", "inventory", "payments", "sales", "orders", "demo")
 DOCS = places.PROJECT / "docs"
 PAGES = sorted(
     [
@@ -28,7 +28,9 @@ PAGES = sorted(
         *(places.PROJECT / f"{name}.md" for name in ("README", "CHANGELOG", "CONTRIBUTING", "SECURITY")),
     ]
 )
-PATH = re.compile(r"(?:shop|coupons|inventory|payments|sales|orders|scripts|docs|k6|ops|clients)/[\w./-]*")
+PATH = re.compile(
+    r"(?:shop|coupons|inventory|payments|sales|orders|demo|scripts|docs|k6|ops|clients)/[\w./-]*"
+)
 SYMBOL = re.compile(r"([\w/.-]+\.py)::([\w:.]+)")
 NAME = re.compile(rf"(?:{'|'.join(APPS)})(?:\.\w+)+")
 MODULE = re.compile(r"python -m (scripts(?:\.\w+)+)")

@@ -13,8 +13,8 @@ from django.contrib.staticfiles import finders
 from django.test import Client
 
 from coupons.tests.factories import CampaignFactory
+from demo import welcome_page
 from inventory.tests.factories import ProductFactory
-from shop import welcome_page
 from shop.concurrency.event_loop import CALL_POOL
 from shop.http.pages import pages
 from shop.tests import asgi_client

@@ -102,7 +102,7 @@ def _render_all() -> dict[str, bytes]:
                 for name, rows in read.items()
             }
             context = {"figures": figures, "links": _links(), "is_demo": settings.IS_MAKE_RUN}
-            rendered[language] = render_to_string("shop/welcome.html", context).encode()
+            rendered[language] = render_to_string("demo/welcome.html", context).encode()
     return rendered
 
 

@@ -6,9 +6,10 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from demo import seeding
 from shop.accounts.demo_accounts import BUYER, BUYER_PASSWORD, STAFF, STAFF_PASSWORD
 from shop.http.json_format import dump
-from shop.management import arguments, demo
+from shop.management import arguments
 from shop.management.progress import progress_bar
 
 LARGEST = {"users": 1_000_000, "products": 9_999, "stock": 1_000_000_000}
@@ -41,14 +42,16 @@ class Command(BaseCommand):
                 raise CommandError(f"--{name} {count}: give a number from 0 to {LARGEST[name]:,}.")
         if tokens:
             _make_private(tokens)
-        demo.seed_named_accounts()
+        seeding.seed_named_accounts()
         with progress_bar("accounts", users) as progress:
-            demo.seed_users(users, progress)
-        demo.seed_products(products, stock)
-        campaigns, sales = demo.seed_campaigns(), demo.seed_sales()
+            seeding.seed_users(users, progress)
+        seeding.seed_products(products, stock)
+        campaigns, sales = seeding.seed_campaigns(), seeding.seed_sales()
         if tokens:
-            tokens.write_bytes(dump({"staff": demo.staff_token(), "users": [*demo.numbered_users(users)]}))
-        users, products = demo.count_accounts_and_products()
+            tokens.write_bytes(
+                dump({"staff": seeding.staff_token(), "users": [*seeding.numbered_users(users)]})
+            )
+        users, products = seeding.count_accounts_and_products()
         self.stdout.write(
             f"The demo has {users:,} numbered accounts, {products:,} products, {campaigns} campaigns and "
             f"{sales} sales with products of their own.\n"

@@ -9,7 +9,7 @@ from django.conf import LazySettings
 from django.contrib.staticfiles import finders
 from django.test import Client
 
-from shop import storefront
+from demo import storefront
 from shop.configuration import BASE_DIR
 from shop.tests.korean import KOREAN
 

@@ -1,0 +1,1 @@
+"""The demo: its storefront, the welcome page, and the data that they show."""
