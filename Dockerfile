@@ -28,6 +28,7 @@ COPY sales sales
 COPY inventory inventory
 COPY payments payments
 COPY orders orders
+COPY backoffice backoffice
 COPY demo demo
 # collectstatic loads the settings: with DEBUG no secrets are needed. DEBUG is set for this command only.
 RUN DEBUG=1 python manage.py collectstatic --no-input

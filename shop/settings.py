@@ -84,6 +84,7 @@ INSTALLED_APPS = [
     "coupons",
     "payments",
     "sales",
+    "backoffice",
     "demo",
     "orders",
 ]
@@ -130,8 +131,8 @@ UNFOLD = {
     "SITE_SUBHEADER": gettext_lazy("First come, first served"),
     "SITE_SYMBOL": "confirmation_number",
     "SITE_URL": "/api/docs/",
-    "SIDEBAR": {"navigation": "shop.backoffice.navigation.sidebar"},
-    "DASHBOARD_CALLBACK": "shop.backoffice.home.page.dashboard",
+    "SIDEBAR": {"navigation": "backoffice.navigation.sidebar"},
+    "DASHBOARD_CALLBACK": "backoffice.home.page.dashboard",
     "STYLES": ["shop.operators.display.stylesheet"],
     "LOGIN": {"form": "shop.operators.sign_in.SignInForm"},
 }

@@ -40,7 +40,7 @@ urlpatterns = [
     path("admin/login/", operator_sign_in.sign_in),
     path("admin/one-time-codes/", operator_sign_in.set_up, name="operator_otp_setup"),
     path("admin/password_change/", admin.site.admin_view(admin_site.change_own_password, cacheable=True)),
-    path("admin/", include("shop.backoffice.urls")),
+    path("admin/", include("backoffice.urls")),
     path("admin/", admin.site.urls),
     path("api/schema/", openapi_pages.document, name="schema"),
     path("api/docs/", openapi_pages.swagger),

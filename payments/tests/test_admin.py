@@ -11,7 +11,6 @@ from payments import ledger
 from payments.models import Entry, Payment, Reconciliation, Transfer, WebhookEvent
 from payments.tests import events, factories, sales
 from payments.tests.factories import PaymentFactory
-from shop.backoffice import ledger_balance
 from shop.tests.case_tables import in_one_test
 from shop.tests.factories import AccountFactory
 
@@ -85,7 +84,7 @@ def test_nothing_is_added_changed_or_deleted_by_hand(
 def test_the_balance_of_the_shops_accounts_is_the_sum_of_their_entries_read_in_parts(
     operator: Client, rows: dict[str, object], monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
-    monkeypatch.setattr(ledger_balance, "ENTRIES_AT_ONCE", at_once)
+    monkeypatch.setattr("backoffice.ledger_balance.ENTRIES_AT_ONCE", at_once)
     for _ in range(3):
         order_id = factories.order(rows["ledgeraccount"], card_amount=700)  # type: ignore[arg-type]
         with transaction.atomic():

@@ -8,7 +8,7 @@ from typing import Any
 from scripts.stack import places
 
 LOCK = places.PROJECT / "scripts" / "npm" / "package-lock.json"
-STATIC = places.PROJECT / "shop" / "static"
+BACKOFFICE = places.PROJECT / "backoffice" / "static"
 DEMO = places.PROJECT / "demo" / "static"
 
 
@@ -29,7 +29,7 @@ VENDORED = (
     ),
     Vendored(
         "uplot",
-        STATIC / "backoffice" / "uplot",
+        BACKOFFICE / "backoffice" / "uplot",
         {
             "uPlot.iife.min.js": "dist/uPlot.iife.min.js",
             "uPlot.min.css": "dist/uPlot.min.css",

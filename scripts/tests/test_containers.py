@@ -212,7 +212,16 @@ def test_backups_are_made_by_the_programs_of_the_server_that_runs_on_the_shops_o
 
 def test_the_image_holds_every_app_and_runs_without_root():
     copied = re.findall(r"^COPY (\w+) \1$", DOCKERFILE, flags=re.MULTILINE)
-    assert set(copied) == {"shop", "coupons", "inventory", "payments", "sales", "orders", "demo"}
+    assert set(copied) == {
+        "shop",
+        "coupons",
+        "inventory",
+        "payments",
+        "sales",
+        "orders",
+        "backoffice",
+        "demo",
+    }
     assert DOCKERFILE.count("FROM ") == 2
     assert DOCKERFILE.index("USER firstcome") < DOCKERFILE.index("CMD ")
     # A user that is no system account may have this number: useradd warns otherwise.

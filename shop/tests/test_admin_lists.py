@@ -19,13 +19,13 @@ from django.test import Client, RequestFactory
 from django.urls import reverse
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
+from backoffice import list_exports
 from orders.admin.orders import OrderAdmin
 from orders.models import Order
 from payments.models import Payment
 from payments.tests.factories import PaymentFactory
 from shop import admin_site
 from shop.admin_site import ListMixin
-from shop.backoffice import list_exports
 from shop.models import JournalLine
 from shop.operators import actions
 from shop.tests import servers

@@ -15,12 +15,12 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import DjangoDbBlocker
 
+from backoffice import windows
 from coupons.tests.factories import CampaignFactory
 from inventory.tests.factories import ProductFactory
 from orders.models import Order
 from orders.tests import archived, buying
 from scripts.tests.circles import boots
-from shop.backoffice import windows
 from shop.db import open_transaction, pacing, plain_reads, secondary, transactions
 from shop.errors import Unavailable
 from shop.models import ArchivedMonth, JournalLine

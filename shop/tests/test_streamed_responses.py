@@ -9,7 +9,7 @@ import pytest
 from django.conf import settings
 from django.contrib.auth.models import User
 
-from shop.backoffice import list_exports
+from backoffice import list_exports
 from shop.concurrency import event_loop
 from shop.errors import Overloaded, Unavailable
 from shop.http.application import application

@@ -1,0 +1,229 @@
+"""The board's snapshot of a second: one reading for all viewers of a process, at most once a second."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+
+import orjson
+
+from backoffice.board import history, readings
+from backoffice.board.history import Values
+from backoffice.board.readings import Figures
+from shop import clock
+from shop.concurrency.shared_read import SharedRead
+from shop.observability.request_metrics import LATENCY_BOUNDS
+from shop.operations import shared_counts
+from shop.operations.shared_counts import SecondCounts
+
+LEAST_SECONDS = 0.8
+"""Between two snapshots: pages ask for one a second, some a little early."""
+MAX_AGE_SECONDS = 10.0
+"""A snapshot that takes long to read is replaced by one of this age at most, which says of when it is."""
+SHOP_SHARE = 0.05
+"""Of the time, the most in which the shop's state is read, which takes longer the more is open."""
+SHARED_AFTER = timedelta(seconds=0.3)
+"""After the end of a second all processes have shared what they counted in it."""
+COUNTED_SECONDS = 10
+"""Over which refusals by code and response times are taken."""
+REQUEST_SECONDS = 3
+"""Over which the rates of requests and of all refusals are taken, which are compared with each other."""
+APPS = ("coupons", "orders")
+"""Of whose calls the response times are shown by themselves."""
+# Answers to requests for a coupon that are no refusals.
+NOT_REFUSED = {"issued", "repeated", "pending"}
+CODES_SHOWN = 6
+ORDER_EVENTS = ("placed", "paid", "payment_failed")
+LOCKS = {"row_lock_waits_total": "lock_waits", "deadlocks_total": "deadlocks"}
+SHOP_MEMBERS = ("orders", "in_doubt", "in_doubt_oldest_seconds", "disputes", "stuck", "unfinished")
+
+_points: dict[int, Values] = {}
+"""The last seconds' points, from which rates go on while Redis is unavailable."""
+
+
+def _read_snapshot() -> tuple[int, bytes]:
+    """The second and the snapshot as JSON; its point is kept for other processes and pages."""
+    shop = last_shop.get()
+    at = clock.now() - SHARED_AFTER
+    second = int(at.timestamp()) - 1
+    oldest = second - history.RATE_SECONDS
+    known = _points | history.load(after=oldest - 1, until=second - 1)
+    points = {one: known[one] for one in sorted(known) if oldest <= one < second}
+    figures = compose(
+        at=at,
+        goods=readings.read_goods(shop["product_ids"]),
+        shop=shop,
+        counts=shared_counts.read(range(second - COUNTED_SECONDS + 1, second + 1)),
+        points=points,
+    )
+    _points.clear()
+    _points.update(points | {second: figures["point"]})
+    history.save(second, figures["point"])
+    return second, orjson.dumps(figures)
+
+
+last_shop = SharedRead(
+    readings.read_shop,
+    name="the board's counts",
+    seconds=LEAST_SECONDS,
+    max_age_seconds=MAX_AGE_SECONDS,
+    share=SHOP_SHARE,
+)
+latest = SharedRead(_read_snapshot, name="the board", seconds=LEAST_SECONDS, max_age_seconds=MAX_AGE_SECONDS)
+
+
+def compose(
+    *,
+    at: datetime,
+    goods: Mapping[str, Sequence[Figures]],
+    shop: Figures,
+    counts: Sequence[SecondCounts] | None,
+    points: Mapping[int, Values],
+) -> Figures:
+    """The snapshot of the second before `at`; `points` are those of the seconds before it.
+
+    `counts` are those of the last `COUNTED_SECONDS`, None while they are not known. Times are in seconds
+    since the epoch, durations in seconds, rates per second.
+    """
+    second = int(at.timestamp()) - 1
+    recent = [one for one in counts or () if one.processes]
+    latest = [one for one in recent if one.second > second - REQUEST_SECONDS]
+    requests = _requests(recent, latest)
+    waiting = sum(shop["waiting"].values())
+    values = {
+        "requests": requests["rate"],
+        "refusals": requests["refused"],
+        "p50": requests["p50"],
+        "p95": requests["p95"],
+        **{f"p95.{app}": times["p95"] for app, times in requests["apps"].items()},
+        **{f"{kind[:-1]}.{one['id']}": one["left"] for kind, rows in goods.items() for one in rows},
+        **{f"orders.{status}": number for status, number in shop["orders"].items()},
+        "in_doubt": shop["in_doubt"],
+        "stuck": shop["stuck"],
+        "waiting": waiting,
+        **shop["locks"],
+    }
+    if latest:
+        orders = _sum(latest, shared_counts.ORDERS)
+        values |= {f"orders_a_second.{event}": orders[event,] / len(latest) for event in ORDER_EVENTS}
+    points = {**points, second: {name: value for name, value in values.items() if value is not None}}
+    locks = {shown: history.change_rate(points, name) for name, shown in LOCKS.items()}
+    values |= locks
+    return {
+        "at": at.timestamp(),
+        "second": second,
+        "counts": counts is not None,
+        "campaigns": [
+            one
+            | {
+                "waiting": shop["waiting"].get(str(one["id"]), 0),
+                "wait_seconds": shop["wait_seconds"].get(str(one["id"])),
+                "refusals": _refusals(recent, shared_counts.CAMPAIGN_REQUESTS, str(one["id"])),
+            }
+            | _pace(one, "campaign", points)
+            for one in goods["campaigns"]
+        ],
+        "sales": [
+            one | {"waiting": None, "entries": _entries(one, shop)} | _pace(one, "sale", points)
+            for one in goods["sales"]
+        ],
+        "products": [
+            one
+            | {"refusals": _refusals(recent, shared_counts.PRODUCT_REFUSALS, str(one["id"]))}
+            | _pace(one, "product", points)
+            for one in goods["products"]
+        ],
+        "requests": requests,
+        "refusals": _refusals(recent, shared_counts.REFUSALS),
+        "shop": {
+            **{name: shop[name] for name in SHOP_MEMBERS},
+            "waiting": waiting,
+            "wait_seconds": max(shop["wait_seconds"].values(), default=0.0),
+            **locks,
+        },
+        "laws": [
+            {
+                "law": law.law,
+                "holds": law.holds,
+                "offenders": len(law.offenders),
+                "checked_at": law.checked_at.timestamp() if law.checked_at else None,
+            }
+            for law in shop["laws"]
+        ],
+        "point": {name: round(value, 4) for name, value in values.items() if value is not None},
+    }
+
+
+def percentile(buckets: Mapping[float, int], share: float) -> float | None:
+    """The value that this share of the observations doesn't exceed; None without observations.
+
+    `buckets` has the number of observations up to each bound, infinity among them. As Prometheus'
+    `histogram_quantile` does, it takes them to be spread evenly inside a bucket, and returns the last finite
+    bound past it.
+    """
+    bounds = sorted(buckets)
+    wanted, lower, below = share * buckets[bounds[-1]], 0.0, 0
+    for bound in bounds if wanted else ():
+        if buckets[bound] >= wanted:
+            inside = (wanted - below) / (buckets[bound] - below)
+            return lower if bound == float("inf") else lower + (bound - lower) * inside
+        lower, below = bound, buckets[bound]
+    return None
+
+
+def _sum(seconds: Sequence[SecondCounts], name: str) -> Counter[tuple[str, ...]]:
+    """What was counted under the name in these seconds, by its labels."""
+    total: Counter[tuple[str, ...]] = Counter()
+    for one in seconds:
+        total.update({count[1:]: number for count, number in one.counts.items() if count[0] == name})
+    return total
+
+
+def _requests(recent: Sequence[SecondCounts], latest: Sequence[SecondCounts]) -> Figures:
+    """Requests and refusals a second, and response times of the whole API and of two apps."""
+    if not recent:
+        return {"rate": None, "refused": None, "p50": None, "p95": None, "apps": {}}
+    counted = _sum(recent, shared_counts.SECONDS)
+    # Those in the bucket without a bound are all that ended.
+    ended = sum(n for (_, le), n in _sum(latest, shared_counts.SECONDS).items() if le == "+Inf")
+    return {
+        "rate": ended / max(1, len(latest)),
+        "refused": _sum(latest, shared_counts.REFUSALS).total() / max(1, len(latest)),
+        **_times(counted),
+        "apps": {app: _times(counted, app) for app in APPS},
+    }
+
+
+def _times(counted: Mapping[tuple[str, ...], int], app: str = "") -> Figures:
+    """The response times of the app's calls, or of all, by what was counted up to each bound."""
+    # A bucket in which nothing new was counted is not shared.
+    buckets = dict.fromkeys(LATENCY_BOUNDS, 0)
+    for (of, le), number in counted.items():
+        if app in ("", of):
+            buckets[float(le)] += number
+    return {"p50": percentile(buckets, 0.5), "p95": percentile(buckets, 0.95)}
+
+
+def _refusals(recent: Sequence[SecondCounts], name: str, *of: str) -> list[Figures]:
+    """Refusals a second by code, the most frequent first: of the campaign or product, or all."""
+    counted = _sum(recent, name).items()
+    refused = [(code, n) for (*owner, code), n in counted if owner == [*of] and code not in NOT_REFUSED]
+    refused.sort(key=lambda item: (-item[1], item[0]))
+    if len(refused) > CODES_SHOWN:
+        refused[CODES_SHOWN:] = [("other", sum(number for _, number in refused[CODES_SHOWN:]))]
+    return [{"code": code, "rate": number / len(recent)} for code, number in refused]
+
+
+def _entries(sale: Figures, shop: Figures) -> Figures | None:
+    """The sale's entries by status; None without a waiting room, and before they were counted."""
+    counted = shop["sale_entries"].get(sale["id"])
+    if sale["rate_per_minute"] is None or counted is None:
+        return None
+    entries = {status: counted.get(status, 0) for status in ("waiting", "admitted", "used", "expired")}
+    # What the positions say, which are read more often than the entries are counted.
+    return entries if sale["waiting"] is None else entries | {"waiting": sale["waiting"]}
+
+
+def _pace(row: Figures, kind: str, points: Mapping[int, Values]) -> Figures:
+    """How much goes a second, and in how many seconds nothing would be left at that rate."""
+    rate = history.change_rate(points, f"{kind}.{row['id']}", is_falling=True)
+    return {"rate": rate, "ends_in_seconds": row["left"] / rate if rate and row["left"] > 0 else None}

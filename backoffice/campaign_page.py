@@ -1,0 +1,110 @@
+"""The results of a campaign: how fast it issued, what became of its coupons, and the revenue they brought."""
+
+from collections import Counter
+from datetime import timedelta
+from functools import partial
+
+from django.contrib import admin
+from django.db.models import Count, Sum
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.shortcuts import get_object_or_404
+from django.template.response import TemplateResponse
+from django.utils.translation import gettext, gettext_lazy as _
+from django.views.decorators.http import require_GET
+
+from backoffice import windows
+from coupons.admin import issue_curve
+from coupons.models import Campaign, Coupon
+from shop import clock
+from shop.db import transactions
+from shop.money import format_amount
+from shop.operators.actions import require_permission
+
+PERMISSIONS = ("coupons.view_campaign", "coupons.view_coupon", "orders.view_order")
+COUPONS_AT_ONCE = 10_000
+"""Positions that one statement reads."""
+AMOUNTS = ("items_amount", "discount_amount", "total_amount", "points_amount", "refunded_amount")
+LENGTH_TEXTS = {
+    timedelta(seconds=1): _("per second"),
+    timedelta(seconds=10): _("per 10 seconds"),
+    timedelta(minutes=1): _("per minute"),
+    timedelta(minutes=5): _("per 5 minutes"),
+    timedelta(minutes=15): _("per 15 minutes"),
+    timedelta(hours=1): _("per hour"),
+    timedelta(hours=6): _("per 6 hours"),
+    timedelta(days=1): _("per day"),
+    timedelta(days=7): _("per 7 days"),
+    timedelta(days=30): _("per 30 days"),
+}
+
+
+@require_GET
+def campaign_results(request: HttpRequest, campaign_id: int) -> HttpResponseBase:
+    """The page: the curve of issue, and the place of the results."""
+    campaign = _campaign(request, campaign_id)
+    issued = gettext("%(count)s of %(total)s")
+    context = admin.site.each_context(request) | {
+        "title": gettext("Results of %(name)s") % {"name": campaign.name},
+        "campaign": campaign,
+        "issued": issued % {"count": f"{campaign.issued:,}", "total": f"{campaign.quantity:,}"},
+        "status": campaign.status_at(clock.now()).label,
+        "opts": Campaign._meta,
+    }
+    if curve := transactions.read(partial(issue_curve.read, campaign)):
+        length = {"length": LENGTH_TEXTS.get(curve.length, curve.length)}
+        context |= {
+            "curve": curve,
+            "curve_title": gettext("Coupons issued %(length)s") % length,
+            "bars": [(curve.begins_at + at * curve.length, count) for at, count in enumerate(curve.counts)],
+            "most": max(curve.counts),
+            "most_text": f"{max(curve.counts):,}",
+        }
+    return TemplateResponse(request, "backoffice/campaign.html", context)
+
+
+@require_GET
+def campaign_figures(request: HttpRequest, campaign_id: int) -> HttpResponseBase:
+    """The results of the page, which are read in parts."""
+    campaign = _campaign(request, campaign_id)
+    return windows.respond(request, "backoffice/campaign_figures.html", _read_results(campaign))
+
+
+def _read_results(campaign: Campaign) -> windows.Steps:
+    """What became of its coupons, and the paid orders that used them; read by the coupons' positions.
+
+    An order that was refunded completely counts as long as its coupon was not released.
+    """
+    coupons: Counter[str] = Counter()
+    sums: Counter[str] = Counter()
+    for first in range(1, campaign.issued + 1, COUPONS_AT_ONCE):
+        found = campaign.coupons.order_by().filter(
+            position__gte=first, position__lt=first + COUPONS_AT_ONCE, position__lte=campaign.issued
+        )
+        coupons.update(dict(windows.fetch(found.values_list("status").annotate(Count("pk")))))
+        # No row without orders.
+        paid = found.filter(order__paid_at__isnull=False).values("campaign_id")
+        of_orders = {f"of_{name}": Sum(f"order__{name}") for name in AMOUNTS}
+        for row in windows.fetch(paid.annotate(of_orders=Count("pk"), **of_orders)):
+            sums.update({name: number for name, number in row.items() if name.startswith("of_")})
+        yield windows.BLANK
+    amounts = {name: format_amount(sums[f"of_{name}"]) for name in AMOUNTS}
+    revenue = format_amount(sums["of_total_amount"] - sums["of_refunded_amount"])
+    return {
+        "coupons": [(status.label, f"{coupons[status]:,}") for status in Coupon.Status],
+        "cards": [
+            (gettext("Paid orders with its coupons"), f"{sums['of_orders']:,}"),
+            (gettext("Before discounts"), amounts["items_amount"]),
+            (gettext("Discount it gave"), amounts["discount_amount"]),
+            (gettext("Paid by buyers"), amounts["total_amount"]),
+            (gettext("Of them with points"), amounts["points_amount"]),
+            (gettext("Refunded"), amounts["refunded_amount"]),
+            (gettext("Revenue it brought"), revenue),
+        ],
+    }
+
+
+def _campaign(request: HttpRequest, campaign_id: int) -> Campaign:
+    """Raises `Http404` and `PermissionDenied`."""
+    require_permission(request, *PERMISSIONS)
+    return get_object_or_404(Campaign, pk=campaign_id)

@@ -1,0 +1,220 @@
+"""The page of one product, and the action that changes how many units of it an account may have."""
+
+from typing import Any
+
+from django.conf import settings
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.translation import gettext
+from django.views.decorators.http import require_safe
+
+from backoffice.page_elements import (
+    Button,
+    instant,
+    link,
+    may_view,
+    number,
+    row_link,
+    section,
+)
+from inventory import products, stock_reports
+from inventory.admin.products import limit_field
+from inventory.models import Product, StockMovement
+from orders import selectors
+from orders.models import Order
+from sales.models import Sale
+from shop import clock, form_fields
+from shop.db import archived_months
+from shop.db.archived_months import MOVEMENTS
+from shop.money import format_amount
+from shop.operators import actions as operator_actions
+from shop.operators.actions import Action, ActionForm, ActionPreview
+from shop.operators.display import status_label
+
+CHANGE_LIMIT = "inventory.change_product"
+MOST_OPEN_ORDERS = 500
+SHOWN_OPEN_ORDERS = 25
+LARGEST_ID = 2**63 - 1
+
+
+class LimitForm(ActionForm):
+    limit = limit_field()
+    field_order = ["limit", "reason"]
+
+
+@require_safe
+def show(request: HttpRequest, product_id: int) -> HttpResponse:
+    """Show the product to an operator who may view products, with the parts that they may view."""
+    if not may_view(request, Product):
+        raise PermissionDenied("inventory.view_product")
+    product = get_object_or_404(Product, pk=product_id)
+    sections = [_open_orders(product)] if may_view(request, Order) else []
+    context = admin.site.each_context(request) | {
+        "title": gettext("Product %(product)s") % {"product": f"{product.sku} {product.name}"},
+        "product": product,
+        "facts": [*_facts(product), *_sale_facts(request, product)],
+        "buttons": _buttons(request, product),
+        "legend": _legend(product),
+        "sections": sections,
+    }
+    if may_view(request, StockMovement):
+        sections.append(_movements(product, _before(request)))
+        sales, sold = stock_reports.read_recent_sales(product.pk), gettext("%(count)s sold")
+        columns = [
+            (f"{hour:%H:%M}: {sold % {'count': f'{units:,}'}}", units) for hour, units in sales.by_hour
+        ]
+        most = max(units for _, units in sales.by_hour)
+        context |= {"sales": sales, "sold": number(sales.units), "columns": columns, "most_sold": most}
+    return TemplateResponse(request, "backoffice/product.html", context)
+
+
+def change_limit(request: HttpRequest, product_id: int) -> HttpResponse:
+    """Show the form or its confirmation, or change the limit."""
+    operator_actions.require_permission(request, CHANGE_LIMIT)
+    product = get_object_or_404(Product, pk=product_id)
+    question = gettext("Change the limit of %(product)s per account?")
+    before = _limit_text(product.limit_per_account)
+    action = Action(
+        title=gettext("Limit of %(sku)s per account") % {"sku": product.sku},
+        description=gettext(
+            "The limit binds orders that are placed from now on. Orders that exceed it already stay."
+        ),
+        submit=gettext("Change"),
+        form_class=LimitForm,
+        preview=lambda data: ActionPreview(
+            question % {"product": f"{product.sku} {product.name}"},
+            facts=[(gettext("Limit per account"), f"{before} → {_limit_text(data['limit'])}")],
+        ),
+        perform=lambda data: products.change(
+            product_id=product.pk, limit_per_account=data["limit"], reason=data["reason"]
+        ),
+        report=lambda changed: (
+            gettext("Limit per account of %(sku)s: %(limit)s.")
+            % {"sku": changed.sku, "limit": _limit_text(changed.limit_per_account)}
+        ),
+        once=f"change limit of {product.pk}",
+        back=reverse("product-page", args=[product.pk]),
+        initial={"limit": product.limit_per_account},
+    )
+    return operator_actions.run(request, action)
+
+
+def _limit_text(limit: int | None) -> str:
+    return gettext("none") if limit is None else f"{limit:,}"
+
+
+def _facts(product: Product) -> list[tuple[str, Any]]:
+    threshold = product.low_stock_threshold
+    low_at = gettext("%(count)s available") % {"count": number(threshold)}
+    return [
+        (gettext("On hand"), number(product.on_hand)),
+        (gettext("Reserved by open orders"), number(product.reserved)),
+        (gettext("Available"), number(product.available)),
+        (gettext("State"), status_label(products.state(product))),
+        (gettext("Low stock"), status_label("low") if products.is_low(product) else gettext("no")),
+        (gettext("Low at"), gettext("never") if threshold is None else low_at),
+        (gettext("Price"), format_amount(product.price)),
+        (gettext("Limit per account"), _limit_text(product.limit_per_account)),
+        (gettext("Product"), row_link(product, gettext("Name, price and threshold"))),
+    ]
+
+
+def _sale_facts(request: HttpRequest, product: Product) -> list[tuple[str, Any]]:
+    """The sale whose terms hold for the product, for those who may view sales."""
+    if product.sale_id is None or not may_view(request, Sale):
+        return []
+    sale = Sale.objects.get(pk=product.sale_id)
+    shown = (row_link(sale, sale.name), status_label(str(sale.status_at(clock.now()))))
+    return [(gettext("In sale"), format_html("{} {}", *shown))]
+
+
+def _legend(product: Product) -> list[tuple[str, str]]:
+    """The colours of the bar of what is on hand, and what they stand for."""
+    available, reserved = gettext("%(count)s available"), gettext("%(count)s reserved")
+    legend = [
+        ("fc-available", available % {"count": f"{product.available:,}"}),
+        ("fc-reserved", reserved % {"count": f"{product.reserved:,}"}),
+    ]
+    if not product.on_hand:
+        return [("fc-empty", gettext("nothing on hand"))]
+    if product.low_stock_threshold is not None and product.low_stock_threshold <= product.on_hand:
+        low = gettext("low at %(count)s available")
+        legend.append(("fc-threshold", low % {"count": f"{product.low_stock_threshold:,}"}))
+    return legend
+
+
+def _buttons(request: HttpRequest, product: Product) -> list[Button]:
+    """The actions that this operator may take."""
+    move = reverse("admin:inventory_product_move_stock", args=[product.pk])
+    change, add = reverse("product-limit", args=[product.pk]), reverse("admin:inventory_product_import_stock")
+    possible = (
+        (["inventory.add_stockmovement"], Button(gettext("Move stock"), move, "inventory")),
+        ([CHANGE_LIMIT], Button(gettext("Change the limit"), change, "production_quantity_limits")),
+        (settings.STOCK_IMPORT, Button(gettext("Import CSV"), add, "upload_file")),
+    )
+    return [button for permissions, button in possible if request.user.has_perms(permissions)]
+
+
+def _open_orders(product: Product) -> dict[str, Any]:
+    """The open orders that hold the product; none are looked for when nothing is reserved."""
+    lines = selectors.open_lines_of_product(product.pk, most=MOST_OPEN_ORDERS) if product.reserved else []
+    title = gettext("Open orders that hold it: %(count)s")
+    if len(lines) == MOST_OPEN_ORDERS:
+        title = gettext("Open orders that hold it: %(count)s or more")
+    shown = gettext("%(count)s of them are shown.") % {"count": SHOWN_OPEN_ORDERS}
+    return section(
+        title % {"count": f"{len(lines):,}"},
+        lines[:SHOWN_OPEN_ORDERS],
+        {
+            gettext("order"): lambda line: row_link(line.order),
+            gettext("account"): lambda line: link(
+                line.order.account.username, "account-page", line.order.account_id
+            ),
+            gettext("status"): lambda line: status_label(line.order.status),
+            gettext("units"): lambda line: number(line.quantity),
+            gettext("expires at"): lambda line: instant(line.order.expires_at),
+        },
+        notes=[shown] if len(lines) > SHOWN_OPEN_ORDERS else [],
+    )
+
+
+def _movements(product: Product, before: int | None) -> dict[str, Any]:
+    """A page of movements, newest first."""
+    page = stock_reports.read_movements(product.pk, before=before)
+    address = reverse("product-page", args=[product.pk])
+    months = [] if page.next_before else archived_months.read_since(MOVEMENTS, product.created_at)
+    files = ", ".join(month.file for month in months)
+    return section(
+        gettext("Movements"),
+        page.movements,
+        {
+            gettext("kind"): lambda movement: status_label(movement.kind),
+            gettext("units"): lambda movement: f"{movement.delta:+,}",
+            gettext("on hand after"): lambda movement: number(movement.on_hand_after),
+            gettext("order or reason"): lambda movement: (
+                link(movement.order_id, "admin:orders_order_change", movement.order_id)
+                if movement.order_id
+                else movement.reason or "-"
+            ),
+            gettext("at"): lambda movement: instant(movement.at),
+        },
+        name="movements",
+        newest=f"{address}#movements" if before is not None else "",
+        notes=[gettext("Older movements may be archived in %(files)s.") % {"files": files}] if files else [],
+        older=f"{address}?before={page.next_before}#movements" if page.next_before else "",
+    )
+
+
+def _before(request: HttpRequest) -> int | None:
+    """The id that the page of movements ends before. Raises `Http404` for anything else than an id."""
+    field = form_fields.WholeNumberField(required=False, min_value=1, max_value=LARGEST_ID)
+    try:
+        id: int | None = field.clean(request.GET.get("before"))
+    except ValidationError:
+        raise Http404 from None
+    return id

@@ -1,0 +1,276 @@
+"""The launch board's page, figures and buttons: permissions, reasons, the journal, and what they answer."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.contrib.sessions.models import Session
+from django.test import Client
+from django.utils import timezone
+
+from backoffice.board import history, readings, snapshots
+from backoffice.board.page import PERMISSIONS
+from coupons.issuing import issuing
+from coupons.models import Campaign
+from coupons.tests.factories import CampaignFactory, accounts, coupon_of
+from inventory.models import Product
+from inventory.tests.factories import ProductFactory
+from sales.tests.factories import create_sale
+from shop import clock
+from shop.concurrency import shared_read
+from shop.models import JournalLine
+from shop.tests.clients import signed_in
+from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.outages import OwnRedis, database_away, own_redis
+from shop.tests.racing import race
+from shop.tests.statements import captured_statements
+
+__all__ = ["own_redis"]
+
+pytestmark = pytest.mark.django_db(transaction=True)
+CHANGES = ["coupons.change_campaign", "inventory.change_product", "sales.change_sale"]
+
+
+def client_of(*permissions: str) -> Client:
+    return signed_in(AccountFactory.create(is_staff=True, permissions=[*PERMISSIONS, *permissions]))
+
+
+def press(client: Client, path: str, **fields: object) -> Any:
+    return client.post(f"/admin/board/{path}/", {"reason": "A wrong price.", **fields})
+
+
+@pytest.fixture
+def campaign() -> Campaign:
+    made: Campaign = CampaignFactory.create(name="Spring", quantity=10)
+    return made
+
+
+@pytest.fixture
+def product() -> Product:
+    made: Product = ProductFactory.create(name="Mug", on_hand=5)
+    return made
+
+
+def test_the_page_has_no_script_or_style_of_its_own_and_loads_nothing_from_elsewhere() -> None:
+    page = client_of().get("/admin/board/").content.decode()
+    assert page.count("<script") == page.count("<script src=") + page.count('<script type="module" src=') + 1
+    assert "<style" not in page and " style=" not in page and " onclick=" not in page
+    assert "http://" not in page and "https://" not in page
+
+
+@pytest.mark.parametrize("kind", ["campaign", "product", "sale"])
+def test_a_row_is_paused_and_resumed_with_the_operator_and_the_reason(kind: str) -> None:
+    made = {"campaign": CampaignFactory.create, "product": ProductFactory.create, "sale": create_sale}
+    row, client = made[kind](name="Spring"), client_of(*CHANGES)
+    for _ in range(2):  # repeating is safe
+        answer = press(client, f"{kind}s/{row.pk}/pause")
+        assert (answer.status_code, answer.json()["detail"][:17]) == (200, "Spring is paused:")
+    row.refresh_from_db()
+    assert row.paused_at is not None
+    answer = press(client, f"{kind}s/{row.pk}/resume", reason="The price is right.")
+    assert answer.json()["detail"].startswith("Spring is resumed:")
+    row.refresh_from_db()
+    assert row.paused_at is None
+    operator = User.objects.get(is_staff=True)
+    changes = [f"{kind}.paused", f"{kind}.resumed"]
+    lines = JournalLine.objects.filter(subject=f"{kind} {row.pk}", what__in=changes).order_by("id")
+    assert [(line.what, line.actor, line.actor_id, line.detail) for line in lines] == [
+        (changes[0], "staff", operator.pk, "A wrong price."),
+        (changes[1], "staff", operator.pk, "The price is right."),
+    ]
+
+
+@pytest.mark.parametrize(("number", "note"), [(0, ""), (1, "1 slot is"), (2, "2 slots are")])
+def test_a_pause_says_how_many_slots_a_partner_may_still_make_coupons(number: int, note: str) -> None:
+    """It said that no coupon would be issued, and then those came that the partner had confirmed."""
+    campaign = CampaignFactory.create(name="Spring", quantity=10, partner="convenience_store")
+    for account in accounts(number):
+        issuing.STRATEGIES["group_commit"](campaign_id=campaign.pk, user_id=account)
+    assert readings.read_goods([])["campaigns"][0]["with_partner"] == number
+    client = client_of(*CHANGES)
+    dialog = client.get(f"/admin/coupons/campaign/{campaign.pk}/pause/").content.decode()
+    selected = {"action": "pause_selected", "_selected_action": campaign.pk}
+    page = client.post("/admin/coupons/campaign/", selected).content.decode()
+
+    answer = press(client, f"campaigns/{campaign.pk}/pause").json()["detail"]
+
+    for text in (dialog, page, answer):
+        assert ("with the partner and may still become" in text) == bool(number)
+        assert note in text
+
+
+def test_a_quantity_is_raised_and_never_lowered(campaign: Campaign) -> None:
+    coupon_of(campaign)
+    client = client_of(*CHANGES)
+    answer = press(client, f"campaigns/{campaign.pk}/quantity", quantity="2500")
+    assert answer.json() == {"detail": "Spring now has 2,500 coupons, 2,499 of them left."}
+    line = JournalLine.objects.get(what="campaign.changed")
+    assert (line.before, line.after, line.detail) == ({"quantity": 10}, {"quantity": 2500}, "A wrong price.")
+    for quantity, code in (("2500", "not_raised"), ("0", "invalid"), ("-1", "invalid"), ("", "invalid")):
+        refused = press(client, f"campaigns/{campaign.pk}/quantity", quantity=quantity)
+        assert (refused.status_code, refused.json()["errors"][0]["code"]) == (400, code)
+    for quantity in ("9" * 19, "9" * 30, "1e9", "²"):
+        assert press(client, f"campaigns/{campaign.pk}/quantity", quantity=quantity).status_code == 400
+    campaign.refresh_from_db()
+    assert campaign.quantity == 2500
+
+
+def test_a_button_needs_a_reason_its_permission_and_something_to_act_on(
+    campaign: Campaign, product: Product
+) -> None:
+    paths = [f"campaigns/{campaign.pk}/{action}" for action in ("pause", "resume", "quantity")]
+    paths += [f"products/{product.pk}/{action}" for action in ("pause", "resume")]
+    client, onlooker, anonymous = client_of(*CHANGES), client_of(), Client()
+    customer = signed_in(AccountFactory.create())
+    for path in paths:
+        assert press(client, path, reason="  ").json()["errors"][0]["field"] == "reason"
+        assert press(client, path, reason="x" * 501).status_code == 400
+        assert press(onlooker, path, quantity="99").status_code == 403
+        assert press(anonymous, path, quantity="99").status_code == 401
+        assert press(customer, path, quantity="99").status_code == 401
+        assert client.get(f"/admin/board/{path}/").status_code == 405
+        missing = path.replace(f"/{campaign.pk}/", "/987654/").replace(f"/{product.pk}/", "/987654/")
+        assert press(client, missing, quantity="99").status_code == 404
+    assert not JournalLine.objects.filter(what__in=["campaign.paused", "product.paused"]).exists()
+
+
+def test_a_forged_request_presses_no_button(campaign: Campaign) -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(SuperuserFactory.create())
+    assert press(client, f"campaigns/{campaign.pk}/pause").status_code == 403
+    client.get("/admin/board/")
+    token = client.cookies["csrftoken"].value
+    assert press(client, f"campaigns/{campaign.pk}/pause", csrfmiddlewaretoken=token).status_code == 200
+
+
+PATH = "/admin/board/figures/"
+
+
+@pytest.fixture
+def account() -> User:
+    made: User = AccountFactory.create(is_staff=True, permissions=list(PERMISSIONS))
+    return made
+
+
+def figures_for(client: Client, since: object = 0) -> Any:
+    answer = client.get(PATH, {"since": since})
+    assert answer.status_code == 200, answer.content
+    return answer.json()
+
+
+def test_a_page_gets_the_snapshot_and_the_points_that_it_has_missed(account: User) -> None:
+    CampaignFactory.create(name="Spring", quantity=50)
+    client, second = signed_in(account), int(clock.now().timestamp()) - 5
+    for before in (1, 2, 901):
+        history.save(second - before, {"left": before})
+
+    answer = client.get(PATH)
+
+    snapshot = answer.json()["snapshot"]
+    assert [(one["name"], one["left"]) for one in snapshot["campaigns"]] == [("Spring", 50)]
+    assert answer.json()["points"] == [[second - 2, {"left": 2}], [second - 1, {"left": 1}]]
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert figures_for(client, since=second - 2)["points"] == [[second - 1, {"left": 1}]]
+    assert figures_for(client, since=snapshot["second"])["points"] == []
+    for odd in ("-1", "x", "9" * 30, "²"):
+        assert len(figures_for(client, since=odd)["points"]) >= 2
+
+
+def test_accounts_that_may_not_watch_get_no_figures(account: User) -> None:
+    support = AccountFactory.create(is_staff=True, permissions=list(PERMISSIONS[:2]))
+    for client, status, code in (
+        (Client(), 401, b"not_authenticated"),
+        (signed_in(AccountFactory.create()), 401, b"not_authenticated"),
+        (signed_in(support), 403, b"orders.view_order"),
+    ):
+        answer = client.get(PATH)
+        assert answer.status_code == status
+        assert code in answer.content
+    assert signed_in(account).post(PATH).status_code == 405
+
+
+def change_password(account: User, client: Client) -> None:
+    account.set_password("another-harbour-8")
+    account.save()
+
+
+LOSSES: dict[str, Callable[[User, Client], object]] = {
+    "sign out": lambda account, client: client.post("/admin/logout/"),
+    "be disabled": lambda account, client: User.objects.filter(pk=account.pk).update(is_active=False),
+    "leave the staff": lambda account, client: User.objects.filter(pk=account.pk).update(is_staff=False),
+    "lose a permission": lambda account, client: account.user_permissions.remove(
+        Permission.objects.get(codename="view_order")
+    ),
+    "change the password": change_password,
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_page_gets_no_more_figures_once_its_account_may_not_watch(account: User, loss: str) -> None:
+    client, allowed = signed_in(account), signed_in(SuperuserFactory.create())
+    figures_for(client)
+    LOSSES[loss](account, client)
+    assert client.get(PATH).status_code == (403 if loss == "lose a permission" else 401)
+    figures_for(allowed)
+
+
+def test_a_board_that_is_only_looked_at_is_no_use_of_the_session(account: User) -> None:
+    client, soon = signed_in(account), timezone.now() + timedelta(hours=1)
+    Session.objects.update(expire_date=soon)
+    with clock.shifted(by=timedelta(minutes=11)):
+        figures_for(client)
+        assert Session.objects.get().expire_date == soon
+        client.get("/admin/board/")
+    assert Session.objects.get().expire_date - timezone.now() > timedelta(hours=11)
+
+
+def test_a_snapshot_is_read_once_for_all_viewers_and_never_without_them(
+    account: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clients = [signed_in(SuperuserFactory.create()) for _ in range(10)]
+    read, compose = [], snapshots.compose
+
+    def composed(**given: Any) -> Any:
+        read.append(given["at"])
+        return compose(**given)
+
+    monkeypatch.setattr(snapshots, "compose", composed)
+    monkeypatch.setattr(snapshots.latest, "_seconds", 60.0)
+    answers = race([lambda client=client: figures_for(client)["snapshot"] for client in clients])
+
+    assert len(read) == 1
+    assert all(one == answers[0] for one in answers)
+    with captured_statements() as statements:
+        figures_for(clients[0])
+    assert len(statements) <= 4, "those that find the account of the session"
+
+
+def test_the_board_goes_on_when_the_clock_is_set_back(account: User) -> None:
+    """It waited until the clock had come to the second of the last snapshot again."""
+    client = signed_in(account)
+    with clock.shifted(by=timedelta(hours=1)):
+        before = figures_for(client)["snapshot"]["second"]
+    shared_read.forget_all()
+    now = figures_for(client, since=before)["snapshot"]["second"]
+    assert before - now == pytest.approx(3_600, abs=10)
+
+
+def test_without_redis_the_board_shows_what_the_database_has(account: User, own_redis: OwnRedis) -> None:
+    CampaignFactory.create(name="Spring")
+    client = signed_in(account)
+    assert figures_for(client)["snapshot"]["counts"]
+    own_redis.kill()
+    shared_read.forget_all()
+    data = figures_for(client)
+    assert not data["snapshot"]["counts"]
+    assert [one["name"] for one in data["snapshot"]["campaigns"]] == ["Spring"]
+
+
+def test_without_the_database_pages_are_told_to_ask_again(account: User) -> None:
+    client = signed_in(account)
+    client.raise_request_exception = False
+    with database_away():
+        assert client.get(PATH).status_code == 503
+    figures_for(client)

@@ -1,0 +1,280 @@
+"""The launch board's figures against known rows, and against what processes counted."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+import pytest
+import redis
+
+from backoffice.board import history, readings, snapshots
+from backoffice.board.readings import Figures
+from coupons import pausing
+from coupons.models import QueueTicket
+from coupons.tests.factories import CampaignFactory, coupon_of
+from inventory import pausing as product_pausing
+from inventory.tests.factories import ProductFactory
+from orders.models import Saga
+from orders.tests import buying
+from sales import pausing as sale_pausing
+from sales.tests.factories import create_sale, join_all
+from sales.waiting_room import admission
+from shop import clock
+from shop.management.laws import LAWS
+from shop.models import LawStatus
+from shop.operations.shared_counts import SecondCounts
+from shop.tests.factories import AccountFactory
+from shop.tests.outages import own_redis
+from shop.tests.statements import captured_statements
+
+__all__ = ["own_redis"]
+START = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
+SECOND = int(START.timestamp())
+
+
+def goods_of(left: int) -> dict[str, list[Figures]]:
+    """A campaign of which so many coupons are left, and a product."""
+    campaign = {"id": 1, "name": "Spring", "status": "open", "quantity": 100, "left": left, "with_partner": 0}
+    product = {"id": 1, "name": "Mug", "status": "open", "on_hand": 3, "reserved": 3, "left": 0}
+    return {"campaigns": [campaign], "sales": [], "products": [product]}
+
+
+def shop_of(**changes: Any) -> Figures:
+    """A shop of which nothing is open."""
+    numbers = dict.fromkeys(("in_doubt", "in_doubt_oldest_seconds", "disputes", "stuck", "unfinished"), 0)
+    empty: Figures = {name: {} for name in ("waiting", "wait_seconds", "orders", "locks", "sale_entries")}
+    return {"product_ids": [], "laws": []} | numbers | empty | changes
+
+
+class Board:
+    """The snapshots of a board, each composed with the points before it."""
+
+    def __init__(self) -> None:
+        self.points: dict[int, history.Values] = {}
+
+    def compose(
+        self,
+        second: int,
+        *,
+        goods: Mapping[str, list[Figures]] | None = None,
+        shop: Figures | None = None,
+        counts: list[SecondCounts] | None = None,
+    ) -> Figures:
+        figures = snapshots.compose(
+            at=START + timedelta(seconds=second + 1.3),
+            goods=goods or {"campaigns": [], "sales": [], "products": []},
+            shop=shop or shop_of(),
+            counts=counts,
+            points={at: values for at, values in self.points.items() if at < SECOND + second},
+        )
+        self.points[figures["second"]] = figures["point"]
+        orjson.dumps(figures)
+        return figures
+
+
+@pytest.mark.django_db(transaction=True)
+def test_campaigns_that_run_are_shown_first_those_that_open_soon() -> None:
+    open_one = CampaignFactory.create(name="Open", quantity=3)
+    coupon_of(open_one)
+    sold_out = CampaignFactory.create(name="Sold out", quantity=1, opens_at=clock.now() - timedelta(hours=1))
+    coupon_of(sold_out)
+    paused = CampaignFactory.create(name="Paused", opens_at=clock.now() - timedelta(days=2))
+    pausing.pause(campaign_id=paused.pk, reason="A wrong price.")
+    CampaignFactory.create(name="Soon", opens_at=clock.now() + timedelta(minutes=30))
+    CampaignFactory.create(name="Tomorrow", scheduled=True)
+    CampaignFactory.create(name="Closed", closed=True)
+
+    with captured_statements() as statements:
+        goods = readings.read_goods([])
+    assert len(statements) <= 6
+    assert [(one["name"], one["status"], one["left"]) for one in goods["campaigns"]] == [
+        ("Soon", "scheduled", 100),
+        ("Open", "open", 2),
+        ("Paused", "paused", 100),
+        ("Sold out", "sold_out", 0),
+    ]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_paused_product_stays_on_the_board_when_only_others_are_ordered() -> None:
+    """It left the board, and with it the button that resumes it, once others had the newest order lines."""
+    sold = ProductFactory.create(name="Sold")
+    paused = [ProductFactory.create(name=f"Paused {number}") for number in range(6)]
+    for product in paused:
+        product_pausing.pause(product_id=product.pk, reason="A wrong price.")
+
+    with captured_statements() as statements:
+        products = readings.read_goods([sold.pk, paused[-1].pk])["products"]
+
+    assert len(statements) <= 6
+    assert [one["name"] for one in products] == ["Paused 2", "Paused 3", "Paused 4", "Paused 5", "Sold"]
+    assert [one["status"] for one in products] == ["paused"] * 4 + ["open"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_sales_that_open_soon_and_those_that_run_are_shown_with_their_waiting_rooms() -> None:
+    tea, mug = ProductFactory.create(on_hand=10), ProductFactory.create(on_hand=5)
+    running = create_sale(tea, mug, name="Running", rate_per_minute=2)
+    soon = create_sale(name="Soon", opens_in=1_800, closes_in=7_200)
+    open_to_all = create_sale(name="Open", opens_in=-60, admission="open")
+    create_sale(name="Tomorrow", opens_in=86_400, closes_in=90_000)
+    sale_pausing.pause(sale_id=open_to_all.pk, reason="A wrong price.")
+    join_all(running, 5)
+    admission.advance(running.pk)
+    join_all(soon, 3)
+
+    goods, shop = readings.read_goods([]), readings.read_shop()
+
+    assert [(one["name"], one["status"], one["waiting"], one["left"]) for one in goods["sales"]] == [
+        ("Soon", "scheduled", None, 10),
+        ("Running", "open", 3, 15),
+        ("Open", "paused", None, 10),
+    ]
+    shown = Board().compose(0, goods=goods, shop=shop)["sales"]
+    assert [(one["rate_per_minute"], one["entries"]) for one in shown] == [
+        (600, {"waiting": 3, "admitted": 0, "used": 0, "expired": 0}),
+        (2, {"waiting": 3, "admitted": 2, "used": 0, "expired": 0}),
+        (None, None),
+    ]
+    assert shown[1]["id"] == running.pk
+
+
+@pytest.mark.django_db(transaction=True)
+def test_orders_products_sagas_tickets_and_laws_are_those_of_the_database() -> None:
+    hot, cold = ProductFactory.create(name="Hot", on_hand=10), ProductFactory.create(name="Cold", on_hand=10)
+    buyer = buying.account()
+    for _ in range(2):
+        buying.place(buyer.id, {hot: 2})
+    buying.place(buyer.id, {cold: 1}, token="tok_ok")
+    ProductFactory.create(name="Not ordered", on_hand=10)
+    Saga.objects.update(state=Saga.State.STUCK)
+    campaign = CampaignFactory.create(strategy="queue")
+    for number in (1, 2):
+        QueueTicket.objects.create(
+            campaign=campaign,
+            account=AccountFactory.create(),
+            number=number,
+            created_at=clock.now() - timedelta(seconds=30 * number),
+        )
+    at = clock.now()
+    LawStatus.objects.create(law="L1", holds=True, since=at, checked_at=at)
+    LawStatus.objects.create(law="L4", holds=False, since=at, checked_at=at, offenders=["7", "8"])
+    LawStatus.objects.create(law="L9", holds=True, since=at)
+
+    with captured_statements() as statements:
+        shop = readings.read_shop()
+    assert len(statements) <= 12, statements
+    assert sorted(shop["product_ids"]) == [hot.pk, cold.pk]
+    assert shop["orders"] == {"awaiting_payment": 2, "paying": 1, "refunding": 0}
+    assert (shop["stuck"], shop["unfinished"], shop["in_doubt"]) == (1, 1, 0)
+    assert shop["waiting"] == {str(campaign.pk): 2}
+    assert shop["wait_seconds"][str(campaign.pk)] == pytest.approx(30, abs=5)
+    assert {"row_lock_waits_total", "deadlocks_total"} == set(shop["locks"])
+    laws = {one.law: (one.holds, len(one.offenders)) for one in shop["laws"]}
+    assert (laws["L1"], laws["L4"], laws["L9"]) == ((True, 0), (False, 2), (None, 0))
+
+    products = readings.read_goods(shop["product_ids"])["products"]
+    assert [(one["name"], one["on_hand"], one["reserved"], one["left"]) for one in products] == [
+        ("Cold", 10, 1, 9),
+        ("Hot", 10, 4, 6),
+    ]
+    shown = Board().compose(0, shop=shop)["laws"]
+    assert [one["law"] for one in shown] == [f"L{number}" for number in range(1, len(LAWS) + 1)]
+    assert [one["holds"] for one in shown[:4]] == [True, None, None, False]
+
+
+def test_the_rate_is_that_of_the_last_ten_seconds_and_says_when_nothing_is_left() -> None:
+    board = Board()
+    assert board.compose(0, goods=goods_of(100))["campaigns"][0]["rate"] is None
+    for second in range(1, 6):
+        board.compose(second, goods=goods_of(100))
+    for second in range(6, 16):
+        figures = board.compose(second, goods=goods_of(100 - 3 * (second - 5)))
+    [spring] = figures["campaigns"]
+    assert (spring["left"], spring["rate"], spring["ends_in_seconds"]) == (70, 3.0, pytest.approx(70 / 3))
+    assert figures["point"]["campaign.1"] == 70
+
+    # A raised quantity is no negative sale.
+    raised = board.compose(16, goods=goods_of(500))["campaigns"][0]
+    assert raised["rate"] == pytest.approx(2.7)
+    for second in range(17, 28):
+        figures = board.compose(second, goods=goods_of(0))
+    assert figures["campaigns"][0]["ends_in_seconds"] is None
+
+
+def times(**numbers: int) -> Mapping[tuple[str, ...], int]:
+    """Requests of an app by response time: those that took up to 50 ms, to 100 ms, and longer."""
+    counts: dict[tuple[str, ...], int] = {}
+    for name, number in numbers.items():
+        app, bound = name.split("_")
+        above = {"50": ["0.05", "0.075", "0.1", "+Inf"], "100": ["0.1", "+Inf"], "more": ["+Inf"]}[bound]
+        for le in above:
+            counts["seconds", app, le] = counts.get(("seconds", app, le), 0) + number
+    return counts
+
+
+def test_after_the_clock_was_set_back_rates_go_on_with_the_points_of_now() -> None:
+    """They stood still until the clock had come to the last point again."""
+    board = Board()
+    for second, left in ((3600, 10), (3601, 9), (1, 8), (2, 5)):
+        figures = board.compose(second, goods=goods_of(left))
+    assert figures["campaigns"][0]["rate"] == 3
+
+    for second, waits in ((3600, 100), (0, 101), (2, 105)):
+        figures = board.compose(second, shop=shop_of(locks={"row_lock_waits_total": waits}))
+    assert figures["shop"]["lock_waits"] == 2
+
+
+def test_requests_are_those_of_all_processes_by_code_campaign_and_response_time() -> None:
+    counts = [
+        SecondCounts(
+            SECOND + second,
+            2,
+            times(coupons_50=8, orders_100=2)
+            | {
+                ("refusals", "sold_out"): 6,
+                ("refusals", "conflict"): 1,
+                ("campaign", "1", "sold_out"): 6,
+                ("campaign", "1", "issued"): 9,
+                ("campaign", "2", "closed"): 1,
+                ("product", "1", "insufficient_stock"): 4,
+                ("product", "2", "product_paused"): 2,
+                ("orders", "placed"): 3,
+                ("orders", "cancelled"): 1,
+            },
+        )
+        for second in range(3)
+    ]
+    figures = Board().compose(2, goods=goods_of(1), counts=counts)
+    assert figures["refusals"] == [{"code": "sold_out", "rate": 6.0}, {"code": "conflict", "rate": 1.0}]
+    assert figures["campaigns"][0]["refusals"] == [{"code": "sold_out", "rate": 6.0}]
+    assert figures["products"][0]["refusals"] == [{"code": "insufficient_stock", "rate": 4.0}]
+    requests = figures["requests"]
+    assert requests["rate"] == 10
+    assert requests["apps"]["coupons"]["p50"] == pytest.approx(0.0375)
+    assert requests["apps"]["orders"]["p95"] == pytest.approx(0.09875)
+    assert requests["p95"] == pytest.approx(0.075 + 0.025 * 0.75)
+    point = figures["point"]
+    assert (point["requests"], point["refusals"], point["p95.orders"]) == (10, 7, 0.0988)
+    assert {name: value for name, value in point.items() if name.startswith("orders_a_second.")} == {
+        "orders_a_second.placed": 3,
+        "orders_a_second.paid": 0,
+        "orders_a_second.payment_failed": 0,
+    }
+
+
+def test_points_are_kept_for_15_minutes_in_redis_for_all_processes(redis_server: redis.Redis) -> None:
+    for second in (SECOND + 61, SECOND, SECOND + 1):
+        history.save(second, {"left": second - SECOND})
+    history.save(SECOND, {"left": 99})  # another process's figures of a second that is kept
+
+    assert list(history.load(after=0, until=SECOND + 70).items()) == [
+        (SECOND, {"left": 0}),
+        (SECOND + 1, {"left": 1}),
+        (SECOND + 61, {"left": 61}),
+    ]
+    assert list(history.load(after=SECOND, until=SECOND + 60)) == [SECOND + 1]
+    assert all(0 < redis_server.ttl(key) <= 960 for key in redis_server.keys("firstcome:board:*"))
+    assert list(history.load(after=0, until=SECOND + 900)) == [SECOND + 1, SECOND + 61]
+    assert history.load(after=0, until=SECOND + 3600) == {}

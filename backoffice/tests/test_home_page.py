@@ -1,0 +1,316 @@
+"""The admin's home page: what it says of today's work, to whom, by how many statements and which indexes."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.contrib import admin
+from django.contrib.auth.models import User
+from django.db import OperationalError, connection
+from django.test import RequestFactory
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+from uuid_utils.compat import uuid7
+
+from backoffice import navigation
+from backoffice.home import page as home_page
+from backoffice.home.sections import State, Work
+from coupons.tests.factories import CampaignFactory
+from inventory.models import Product
+from inventory.tests.factories import ProductFactory
+from orders.models import Saga
+from payments.models import Dispute, Payment, Reconciliation
+from payments.tests.factories import PaymentFactory
+from shop.approval_models import Approval
+from shop.management.laws import LAWS
+from shop.models import LawStatus
+from shop.tests import servers
+from shop.tests.clients import signed_in
+from shop.tests.delivering import dead, logged
+from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.plans import assert_read_by_index
+from shop.tests.second_connection import another_connection, ask
+from shop.tests.staff_groups import _staff_groups, member_of
+
+__all__ = ["_staff_groups"]
+pytestmark = pytest.mark.django_db
+TO_DO = ["sagas", "approvals", "payments", "disputes", "differences", "events"]
+EVERYTHING = [*TO_DO, "campaigns", "sales", "stock", "laws"]
+OF_GROUP = {
+    "Viewer": ["sagas", "differences", "campaigns", "sales", "stock", "laws"],
+    "Support": ["sagas", "payments", "disputes", "events", "campaigns", "sales", "stock"],
+    "Operations": EVERYTHING,
+    "Finance": EVERYTHING,
+    "": [],
+}
+
+
+def opened(user: User) -> Any:
+    page = signed_in(user).get("/admin/")
+    assert page.status_code == 200
+    return page
+
+
+def sections_of(page: Any) -> dict[str, Work]:
+    return {section.name: work for section, work in page.context["sections"]}
+
+
+def section(name: str) -> Work:
+    return sections_of(opened(SuperuserFactory.create()))[name]
+
+
+def saga(**columns: Any) -> Saga:
+    now = timezone.now()
+    values = {"kind": "purchase", "subject_id": uuid4(), "about_id": uuid4(), "created_at": now}
+    values |= {"deadline_at": now + timedelta(hours=1), "next_attempt_at": now}
+    return Saga.objects.create(**values | columns)
+
+
+def in_doubt(**columns: Any) -> Payment:
+    payment: Payment = PaymentFactory.create(status=Payment.Status.IN_DOUBT, **columns)
+    saga(subject_id=payment.pk)
+    return payment
+
+
+def compared(*findings: dict[str, str], ago: timedelta = timedelta(0), **columns: Any) -> Reconciliation:
+    at = timezone.now() - ago
+    values = {"started_at": at, "ended_at": at, "checked": 9, "differences": len(findings), "refunded": 0}
+    return Reconciliation.objects.create(**values | {"findings": list(findings)} | columns)
+
+
+def finding(key: str, done: str = "") -> dict[str, Any]:
+    cause = f"the gateway has no charge {key}"
+    said = {"cause": cause, "text": cause, "values": {}}
+    return {"key": key, "kind": "not_charged", "done": done, **said}
+
+
+def audited(**broken: list[str]) -> None:
+    now = timezone.now()
+    for law in LAWS:
+        offenders = broken.get(law, [])
+        LawStatus.objects.create(
+            law=law, holds=not offenders, offenders=offenders, since=now, checked_at=now, full_at=now
+        )
+
+
+def test_the_work_of_each_section_is_counted_and_the_most_urgent_row_is_the_first() -> None:
+    now = timezone.now()
+    late = saga(deadline_at=now - timedelta(hours=3), state="stuck", attempts=4, last_error="no reply")
+    saga(deadline_at=now - timedelta(minutes=2))
+    old = in_doubt(created_at=now - timedelta(minutes=40))
+    in_doubt()
+    PaymentFactory.create()
+    for sku, threshold in (("A", 1), ("B", 50), ("C", 0)):
+        ProductFactory.create(sku=sku, on_hand=1, low_stock_threshold=threshold)
+    ProductFactory.create(sku="D", on_hand=1, low_stock_threshold=5, is_active=False)
+    CampaignFactory.create(name="Plenty")
+    CampaignFactory.create(name="Paused", paused_at=now - timedelta(minutes=5))
+    CampaignFactory.create(issued=99)
+    CampaignFactory.create(closed=True)
+    CampaignFactory.create(scheduled=True)
+    logged("failed", number=1_005)
+
+    shown = sections_of(opened(SuperuserFactory.create()))
+
+    for name, number, state, rows, first in (
+        ("sagas", "2", State.ALARM, 2, f'href="/admin/orders/saga/{late.pk}/change/"'),
+        ("payments", "2", State.WORK, 2, str(old.pk)),
+        ("stock", "2", State.WORK, 2, ">B"),
+        ("campaigns", "3", State.WORK, 3, "Paused"),
+        ("events", "1,000+", State.WORK, 5, ""),
+    ):
+        assert (shown[name].number, shown[name].state, len(shown[name].rows)) == (number, state, rows), name
+        assert first in shown[name].rows[0].link
+
+
+def test_a_difference_that_both_comparisons_found_is_counted_once_and_a_refunded_one_never() -> None:
+    compared(finding("a"), finding("b"))
+    compared(finding("b"), finding("c", "refunded"), finding("d", "agrees"), since_at=timezone.now())
+
+    shown = section("differences")
+
+    assert (shown.number, shown.state, len(shown.rows)) == ("2", State.ALARM, 2)
+    assert "the gateway has no charge" in shown.rows[0].detail
+
+
+def test_open_disputes_are_work_and_the_one_due_first_comes_first() -> None:
+    payment, now = PaymentFactory.create(), timezone.now()
+    for days, status in ((5, "open"), (2, "open"), (1, "won")):
+        Dispute.objects.create(
+            payment=payment,
+            reference=f"dp_{days}",
+            status=status,
+            amount=100 * days,
+            due_at=now + timedelta(days=days),
+            opened_at=now,
+            closed_at=now if status == "won" else None,
+        )
+
+    shown = section("disputes")
+
+    assert (shown.number, shown.state, shown.unit) == ("2", State.WORK, "charges are disputed")
+    assert [row.detail.split(" ")[0] for row in shown.rows] == ["200", "500"]
+
+
+def test_a_broken_law_is_an_alarm_and_an_old_answer_is_work() -> None:
+    audited(L4=["product 7", "product 9"])
+
+    broken = section("laws")
+    LawStatus.objects.update(holds=True, offenders=[], checked_at=timezone.now() - timedelta(hours=2))
+    old = section("laws")
+    LawStatus.objects.filter(law="L9").delete()
+    unknown = section("laws")
+
+    assert (broken.number, broken.state) == ("1", State.ALARM)
+    assert LAWS["L4"] in broken.rows[0].detail and "2 offenders" in broken.rows[0].detail
+    assert old.state == State.WORK and "2 hours old, which is too old" in old.note
+    assert "Not audited yet: L9." in unknown.note
+
+
+@pytest.mark.usefixtures("_staff_groups")
+@pytest.mark.parametrize("group", OF_GROUP)
+def test_a_section_is_shown_to_the_groups_that_may_see_its_rows(group: str) -> None:
+    payment = in_doubt()
+    dead(error="410 Gone with order 99")
+    compared(finding("the-key"))
+
+    page = opened(member_of(group))
+
+    assert list(sections_of(page)) == OF_GROUP[group]
+    html = page.content.decode()
+    assert (str(payment.pk) in html) == ("payments" in OF_GROUP[group])
+    assert ("order 99" in html) == ("events" in OF_GROUP[group])
+    assert ("the-key" in html) == ("differences" in OF_GROUP[group])
+    if not group:
+        assert "a superuser adds it to a group" in html
+
+
+class FailingTable:
+    """Fails each statement that reads the table, as a table that is being repaired does."""
+
+    def __init__(self, table: str) -> None:
+        self._table = table
+
+    def __call__(self, execute: Callable[..., Any], sql: str, *rest: Any) -> Any:
+        if self._table in sql:
+            raise OperationalError(1194, f"Table '{self._table}' is marked as crashed")
+        return execute(sql, *rest)
+
+
+def test_a_section_that_cannot_be_read_says_so_and_the_others_are_shown() -> None:
+    saga(state="stuck")
+    with connection.execute_wrapper(FailingTable("payments_reconciliation")):
+        page = opened(SuperuserFactory.create())
+
+    states = {name: work.state for name, work in sections_of(page).items()}
+    assert states["differences"] == State.AWAY and states["sagas"] == State.ALARM
+    html = page.content.decode()
+    assert "It can&#x27;t be read just now" in html
+    assert "Differences from the gateway&#x27;s book" in html
+
+
+def lose_connection() -> None:
+    """The server ends this thread's connection, which finds out at its next statement."""
+    [[number]] = ask(connection, "SELECT CONNECTION_ID()")
+    with another_connection() as other:
+        ask(other, "KILL CONNECTION %s", number)
+
+
+def states_of_sections(user: User) -> dict[str, State]:
+    request = RequestFactory().get("/admin/")
+    request.user = user
+    return {section.name: work.state for section, work in home_page.read_sections(request)}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_connection_that_is_lost_before_the_first_section_costs_no_section() -> None:
+    user = SuperuserFactory.create()
+    lose_connection()
+
+    states = states_of_sections(user)
+
+    assert states.keys() == {section.name for section in home_page.SECTIONS}
+    assert State.AWAY not in states.values()
+    assert servers.statement_limit_seconds() == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_database_that_is_away_before_the_first_section_fails_sections_and_not_the_page(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    user = SuperuserFactory.create()
+    lose_connection()
+    with monkeypatch.context() as away:
+        options = connection.settings_dict["OPTIONS"] | {"unix_socket": str(tmp_path / "away.sock")}
+        away.setitem(connection.settings_dict, "OPTIONS", options)
+        assert set(states_of_sections(user).values()) == {State.AWAY}
+
+    assert State.AWAY not in states_of_sections(user).values()
+
+
+def fill(number: int) -> None:
+    for _ in range(number):
+        saga(state="stuck")
+        in_doubt()
+        dead()
+        ProductFactory.create(on_hand=1, low_stock_threshold=2)
+        CampaignFactory.create()
+        waiting()
+
+
+def waiting() -> Approval:
+    return Approval.objects.create(
+        kind="points.grant",
+        subject="wallet 7",
+        arguments={"user": 7, "amount": 5},
+        asker_name="ada",
+        reason="late delivery",
+        asked_at=timezone.now(),
+    )
+
+
+def settled_payments(number: int) -> None:
+    """Payments of one account, for tests that need many."""
+    now, account = timezone.now(), AccountFactory.create()
+    columns = {
+        "status": "succeeded",
+        "card_amount": 1,
+        "currency": "KRW",
+        "created_at": now,
+        "settled_at": now,
+    }
+    Payment.objects.bulk_create(
+        Payment(
+            id=(id := uuid7()), account=account, charge_key=f"k-{id}", charge_reference=f"ch_{id}", **columns
+        )
+        for _ in range(number)
+    )
+
+
+def test_every_statement_is_answered_by_an_index() -> None:
+    """But for campaigns, laws and comparisons, whose tables stay small."""
+    now = timezone.now()
+    ended = {"kind": "purchase", "state": "done", "created_at": now, "deadline_at": now, "ended_at": now}
+    Saga.objects.bulk_create(Saga(id=uuid7(), subject_id=uuid4(), **ended) for _ in range(2_000))
+    logged("delivered", number=2_000, delivered_at=now)
+    Product.objects.bulk_create(Product(sku=f"P-{number}", name="P", price=1) for number in range(2_000))
+    settled_payments(2_000)
+    fill(1)
+    user = SuperuserFactory.create()
+    with CaptureQueriesContext(connection) as captured:
+        opened(user)
+
+    tables = ("orders_saga", "shop_webhookdelivery", "inventory_product", "payments_payment")
+    statements = [query["sql"] for query in captured if any(table in query["sql"] for table in tables)]
+    assert len(statements) >= 8
+    for statement in statements:
+        assert_read_by_index(statement)
+
+
+def test_every_model_of_the_admin_is_in_exactly_one_group() -> None:
+    named = [label for group in navigation.GROUPS for label in group.models]
+    assert len(named) == len(set(named))
+    assert set(named) == {model._meta.label_lower for model in admin.site._registry}

@@ -1,0 +1,245 @@
+"""Exports of the admin's lists: filtered as the page is, safe for spreadsheets, journaled, of any length."""
+
+import csv
+import gc
+import io
+import tracemalloc
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from django.contrib import admin
+from django.contrib.auth.models import User
+from django.db import OperationalError, connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+from uuid_utils.compat import uuid7
+
+from backoffice import list_exports
+from inventory.tests.factories import ProductFactory
+from payments.tests.factories import PaymentFactory, wallet
+from shop.http.pages import csv_format, streamed_responses
+from shop.models import CommittedTransaction, JournalLine
+from shop.tests.clients import signed_in
+from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.test_admin_pages import fill_all_models, fill_coupons, fill_orders
+from shop.webhook_endpoints import endpoints
+
+pytestmark = pytest.mark.django_db
+PRODUCTS = "/admin/inventory/product/export/"
+
+
+def text_of(response: Any) -> str:
+    assert response.status_code == 200, response
+    return b"".join(response.streaming_content).decode()
+
+
+def rows_of(response: Any) -> list[dict[str, str]]:
+    text = text_of(response)
+    assert text.startswith(csv_format.BYTE_ORDER_MARK)
+    return list(csv.DictReader(io.StringIO(text.removeprefix(csv_format.BYTE_ORDER_MARK), newline="")))
+
+
+def test_a_list_is_exported_as_its_page_filters_it(operator):
+    for sku in ("TEA", "TEAPOT", "CUP"):
+        ProductFactory.create(sku=sku, name=f"A {sku}", price=4_500)
+    rows = rows_of(operator.get(f"{PRODUCTS}?q=TEA"))
+    assert [(row["sku"], row["price"]) for row in rows] == [("TEA", "4500"), ("TEAPOT", "4500")]
+    assert len(rows_of(operator.get(PRODUCTS))) == 3
+    assert rows_of(operator.get(f"{PRODUCTS}?state=sold_out&q=CUP"))[0]["sku"] == "CUP"
+
+
+@pytest.mark.parametrize(
+    ("permissions", "status"),
+    [
+        (["inventory.view_product"], 403),
+        (["shop.export_list"], 403),
+        (["inventory.view_product", "shop.export_list"], 200),
+    ],
+)
+def test_an_export_needs_the_view_permission_and_that_to_export(permissions, status):
+    client = signed_in(AccountFactory.create(is_staff=True, permissions=permissions))
+    response = client.get(PRODUCTS)
+    assert response.status_code == status
+    assert JournalLine.objects.filter(what="list.exported").exists() == (status == 200)
+    list(response)
+
+
+@pytest.mark.parametrize("address", [PRODUCTS, "/admin/sales/sale/export/"])
+def test_an_export_counts_no_rows_and_reads_no_page_of_the_list(operator, address):
+    with CaptureQueriesContext(connection) as statements:
+        response = operator.get(f"{address}?q=zz")
+    text_of(response)
+    assert not [one["sql"] for one in statements if "COUNT(*)" in one["sql"] or "%zz%" in one["sql"]]
+
+
+@pytest.mark.parametrize("query", ["price__exact=many", "state=none_such"])
+def test_an_unknown_filter_exports_nothing(operator, query):
+    ProductFactory.create()
+    response = operator.get(f"{PRODUCTS}?{query}", follow=True)
+    assert "Nothing was exported" in response.content.decode()
+    assert not JournalLine.objects.filter(what="list.exported").exists()
+
+
+def test_the_journal_has_who_exported_what_with_which_filter_and_of_a_search_no_text(operator):
+    """An e-mail address that staff searched for outlived the erasure of its account."""
+    text_of(operator.get(f"{PRODUCTS}?q=TEA&state=available"))
+    line = JournalLine.objects.get(what="list.exported")
+    assert (line.actor, line.actor_name, line.subject) == ("staff", "ada", "list inventory.product")
+    assert line.after["filters"] == {"q": ["(text)"], "state": ["available"]}
+    assert "sku" in line.after["columns"]
+    assert line.is_internal
+    text_of(operator.get("/admin/shop/journalline/export/?by=ada&actor__exact=staff"))
+    line = JournalLine.objects.filter(what="list.exported").latest("pk")
+    assert line.after["filters"] == {"by": ["(text)"], "actor__exact": ["staff"]}
+
+
+@pytest.mark.parametrize("start", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\uff1d1"])
+def test_text_that_begins_like_a_formula_is_exported_as_text(operator, start):
+    ProductFactory.create(name=f'{start}, quoted "x"\nand more', price=7)
+    [row] = rows_of(operator.get(PRODUCTS))
+    assert row["name"] == f'\'{start}, quoted "x"\nand more'
+    assert (row["price"], row["on_hand"]) == ("7", "0")
+
+
+def test_numbers_stay_numbers_and_instants_are_of_utc():
+    at = datetime(2026, 11, 22, 9, 30, tzinfo=timezone(timedelta(hours=9)))
+    line = csv_format.write_rows([[-5, 0, None, True, at, "-5", "nul\x00"]])
+    assert line == "-5,0,,true,2026-11-22T00:30:00.000000Z,'-5,nul\r\n"
+
+
+def test_every_list_of_the_admin_is_exported_without_secrets(operator):
+    fill_all_models()
+    seen = set()
+    for model in admin.site._registry:
+        address = reverse("export-list", args=[model._meta.app_label, model._meta.model_name])
+        # The list of sagas shows those that need an operator unless something is chosen.
+        rows = rows_of(operator.get(f"{address}?needs=everything" if model.__name__ == "Saga" else address))
+        assert rows, model
+        seen |= rows[0].keys()
+    assert not seen & list_exports.NEVER_EXPORTED
+    assert not any(word in name for name in seen for word in ("password", "token", "fingerprint", "secret"))
+
+
+def test_no_list_makes_queries_for_each_row(operator):
+    """A row more costs no statement more: foreign keys that the list doesn't read are exported as keys."""
+    fill_all_models()
+    endpoints.find()
+
+    def statements() -> dict[str, int]:
+        found = {}
+        for model in admin.site._registry:
+            address = reverse("export-list", args=[model._meta.app_label, model._meta.model_name])
+            with CaptureQueriesContext(connection) as captured:
+                text_of(operator.get(f"{address}?needs=everything" if model.__name__ == "Saga" else address))
+            found[model.__name__] = len(captured)
+        return found
+
+    before = statements()
+    fill_coupons()
+    fill_orders(PaymentFactory.create().order)
+    wallet(points=5)
+    assert statements() == before
+
+
+def test_all_rows_are_exported_once_whatever_the_windows(operator, monkeypatch):
+    monkeypatch.setattr(list_exports, "ROWS_AT_ONCE", 8)
+    User.objects.bulk_create(User(username=f"u{number:03}") for number in range(100))
+    User.objects.filter(username__gt="u050", username__lt="u097").update(is_active=False)
+    names = [row["username"] for row in rows_of(operator.get("/admin/auth/user/export/?is_active__exact=1"))]
+    expected = list(User.objects.filter(is_active=True).order_by("pk").values_list("username", flat=True))
+    assert names == expected
+
+
+def test_too_many_exports_at_once_are_refused_and_a_finished_one_frees_its_place(operator):
+    ProductFactory.create()
+    colleagues = [operator, signed_in(SuperuserFactory.create()), signed_in(SuperuserFactory.create())]
+    open_ones = [colleague.get(PRODUCTS) for colleague in colleagues[:2] for _ in range(2)]
+    assert len(open_ones) == streamed_responses.MAX_CONCURRENT
+    refused = colleagues[2].get(PRODUCTS)
+    assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
+    for response in open_ones:
+        text_of(response)
+    assert rows_of(operator.get(PRODUCTS))
+
+
+def test_one_account_leaves_places_for_the_exports_of_all_others(operator):
+    """One account could keep all of a process' places for as long as it read slowly."""
+    ProductFactory.create()
+    open_ones = [operator.get(PRODUCTS) for _ in range(streamed_responses.MAX_OF_ACCOUNT)]
+    refused = operator.get(PRODUCTS)
+    assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
+    assert "of this account" in refused.json()["detail"]
+    assert rows_of(signed_in(SuperuserFactory.create()).get(PRODUCTS))
+    text_of(open_ones[0])
+    assert rows_of(operator.get(PRODUCTS))
+    text_of(open_ones[1])
+    assert not len(streamed_responses._open)
+
+
+@pytest.mark.parametrize(
+    ("address", "what"),
+    [
+        (PRODUCTS, "list.exported"),
+        ("/admin/reports/sales/csv/?since=2026-11-01&through=2026-11-02", "report.exported"),
+    ],
+)
+def test_a_refused_export_is_not_journaled(operator, address, what):
+    open_ones = [operator.get(address) for _ in range(streamed_responses.MAX_OF_ACCOUNT)]
+    assert JournalLine.objects.filter(what=what).count() == len(open_ones)
+    assert operator.get(address).status_code == 503
+    assert JournalLine.objects.filter(what=what).count() == len(open_ones)
+    for response in open_ones:
+        text_of(response)
+
+
+def test_an_export_that_cannot_be_journaled_is_not_made_and_frees_its_place():
+    def fail() -> None:
+        raise OperationalError("The journal can't be written.")
+
+    started = []
+    parts = (started.append(number) or "part" for number in range(3))
+    with pytest.raises(OperationalError):
+        streamed_responses.respond(parts, account_id=1, content_type="text/csv", before_parts=fail)
+    assert not len(streamed_responses._open)
+    assert not started
+
+
+def test_an_export_that_is_lost_without_being_closed_frees_its_place(operator):
+    """An error after the view loses the response; its place was missing until the process ended."""
+    ProductFactory.create()
+    for _ in range(streamed_responses.MAX_OF_ACCOUNT):
+        operator.get(PRODUCTS)
+    gc.collect()
+    assert not len(streamed_responses._open)
+    assert rows_of(operator.get(PRODUCTS))
+
+
+def test_a_long_export_takes_the_memory_of_one_window(operator, monkeypatch):
+    monkeypatch.setattr(list_exports, "ROWS_AT_ONCE", 50)
+    add_marks(100)
+    peak_of_export(operator)
+    of_two_windows = peak_of_export(operator)
+    add_marks(1_900)
+    # All rows at once would take twenty times as much; other threads of this process take some too.
+    assert peak_of_export(operator) < 5 * of_two_windows
+
+
+def add_marks(count: int) -> None:
+    now = datetime.now(UTC)
+    CommittedTransaction.objects.bulk_create(CommittedTransaction(id=uuid7(), at=now) for _ in range(count))
+
+
+def peak_of_export(operator: Client) -> int:
+    """The most memory that the reading of the export's rows takes, which are all there."""
+    response, rows = operator.get("/admin/shop/committedtransaction/export/"), 0
+    tracemalloc.start()
+    try:
+        for part in response.streaming_content:
+            rows += part.count(b"\n")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert rows == CommittedTransaction.objects.count() + 1
+    return peak

@@ -1,0 +1,290 @@
+"""The report of sales by period adds up to the ledger, exactly, however amounts were rounded."""
+
+import csv
+import io
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.db import transaction
+from django.db.models import Sum
+from django.test import Client
+
+from backoffice import windows
+from backoffice.sales_figures import Amounts, Figures
+from backoffice.tests.test_list_exports import text_of
+from coupons.models import Coupon
+from coupons.tests.factories import CampaignFactory
+from inventory.models import Product
+from inventory.tests.factories import ProductFactory
+from orders.models import Order, OrderLine, Refund
+from orders.saga import run
+from orders.tests import buying, stepping
+from payments import ledger
+from payments.models import GATEWAY_CLEARING, HOLDING, SALES, Entry, Transfer
+from payments.tests.factories import PaymentFactory
+from payments.tests.own_gateway import gateway_process, own_gateway
+from payments.tests.sales import credit_top_up
+from shop import clock
+from shop.http.pages import csv_format
+from shop.models import JournalLine
+from shop.tests.clients import signed_in
+from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.own_data_platform import data_platform_process, own_data_platform
+
+__all__ = ["data_platform_process", "gateway_process", "own_data_platform", "own_gateway"]
+pytestmark = pytest.mark.django_db
+PAGE, FIGURES, CSV = (f"/admin/reports/sales/{name}" for name in ("", "figures/", "csv/"))
+
+
+def figures_of(since: datetime, until: datetime) -> Figures:
+    figures = Figures(since, until)
+    assert list(figures.read())
+    return figures
+
+
+def now() -> datetime:
+    return clock.now() + timedelta(microseconds=1)
+
+
+def booked(kind: str, since: datetime, until: datetime, **of: Any) -> int:
+    entries = Entry.objects.filter(transfer__kind=kind, transfer__at__gte=since, transfer__at__lt=until, **of)
+    return entries.aggregate(sum=Sum("amount"))["sum"] or 0
+
+
+def assert_adds_up(figures: Figures) -> None:
+    """Each total equals the ledger's, by the report's own reading and by a plain query."""
+    assert [check for check in figures.checks() if check.difference_amount] == []
+    period = figures.since, figures.until
+    total = figures.total()
+    assert total.sales_amount == booked("sale", *period, account=SALES)
+    assert total.points_amount == -booked("sale", *period, account=HOLDING)
+    assert total.card_amount == -booked("sale", *period, account=GATEWAY_CLEARING)
+    assert total.refunded_amount == -booked("refund", *period, account=SALES)
+    assert total.refunded_points_amount == booked("refund", *period, account__gt=0)
+    assert total.refunded_card_amount == booked("refund", *period, account=GATEWAY_CLEARING)
+    kinds = {kind: booked(kind, *period, account__gt=0) for kind in Transfer.Kind}
+    assert [amount for _, amount in figures.points()] == [
+        kinds[kind] for kind in ("grant", "top_up", "hold", "release", "refund", "forfeit")
+    ]
+    for sums in (figures.by_product().values(), figures.by_campaign().values()):
+        assert sum(amounts.sales_amount for amounts in sums) == total.sales_amount
+        assert sum(amounts.points_amount for amounts in sums) == total.points_amount
+        assert sum(amounts.refunded_points_amount for amounts in sums) == total.refunded_points_amount
+
+
+@pytest.fixture
+def gateway(own_gateway: Any, own_data_platform: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gateway and a data platform with empty books, and sagas that the test advances."""
+    monkeypatch.setattr(run, "process_executor", lambda: stepping.Delegate())
+
+
+@pytest.fixture
+def products() -> list[Product]:
+    return [ProductFactory.create(price=price, on_hand=100) for price in (333, 1_000, 7)]
+
+
+def buy(products: dict[Product, int], *, points: int = 0, coupon: Any = None) -> Order:
+    buyer = buying.account(points=points)
+    code = buying.coupon_of(buyer.pk, **coupon).code if coupon else ""
+    placed = buying.place(buyer.pk, products, points=points, coupon=code, token="tok_ok")
+    return buying.advance(placed)
+
+
+def give_back(order: Order, units: dict[Product, int] | None = None) -> None:
+    buying.execute_refund(buying.refund(order.pk, units))
+
+
+@pytest.mark.usefixtures("gateway")
+def test_sales_discounts_points_and_refunds_add_up_to_the_ledger_with_all_their_rounding(products):
+    tea, cup, pin = products
+    since = now()
+    percent = {"discount_type": "percent", "discount_value": 33}
+    first = buy({tea: 3, cup: 1, pin: 5}, points=101, coupon=percent)
+    second = buy({tea: 1, cup: 7, pin: 11}, points=997, coupon={"discount_value": 500})
+    third = buy({pin: 1})
+    for units in ({tea: 1, pin: 2}, {tea: 1}, {cup: 1}):
+        give_back(first, units)
+    give_back(second)
+    assert buying.broken_laws() == []
+    points_payer = buying.account(points=50)
+    top_up = PaymentFactory.create(top_up=True, account=points_payer, card_amount=77)
+    with transaction.atomic():
+        credit_top_up(payment_id=top_up.pk, user_id=points_payer.pk, amount=77)
+
+    figures = figures_of(since, now())
+    assert figures.total().orders == 3
+    assert figures.total().discount_amount == first.discount_amount + second.discount_amount > 500
+    assert figures.total().points_amount == 1_098
+    assert_adds_up(figures)
+    campaigns = {Coupon.objects.get(code=order.coupon_code).campaign_id for order in (first, second)}
+    assert figures.by_campaign().keys() == campaigns | {None}
+    assert figures.by_campaign()[None] == Amounts(orders=1, units=1, items_amount=third.total_amount)
+    assert dict(figures.points())["Bought by card (top-ups)"] == 77
+    assert all(row.card_amount >= 0 and row.refunded_card_amount >= 0 for row in figures.rows.values())
+
+
+@pytest.mark.usefixtures("gateway")
+def test_the_last_refund_of_an_order_leaves_nothing_of_it(products):
+    tea, _, pin = products
+    since = now()
+    order = buy({tea: 3, pin: 5}, points=101)
+    for units in ({tea: 1}, {pin: 2}, None):
+        give_back(order, units)
+    total = figures_of(since, now()).total()
+    assert (total.net_amount, total.refunded_units, total.refunded_points_amount) == (0, 8, 101)
+
+
+@pytest.mark.usefixtures("gateway")
+def test_an_order_that_its_coupon_paid_completely_is_reported_although_the_ledger_has_no_transfer(products):
+    since = now()
+    order = buy({products[0]: 1}, coupon={"discount_value": 10_000})
+    figures = figures_of(since, now())
+    assert order.total_amount == 0
+    assert (figures.total().orders, figures.total().discount_amount) == (1, 333)
+    assert not Transfer.objects.filter(kind="sale").exists()
+    assert_adds_up(figures)
+
+
+@pytest.mark.usefixtures("gateway")
+def test_each_sale_and_refund_is_of_one_period_whose_end_is_not_of_it(products):
+    begin = now()
+    order = buy({products[1]: 2}, points=100)
+    give_back(order, {products[1]: 1})
+    order.refresh_from_db()
+    refund = Refund.objects.get()
+    assert order.paid_at == Transfer.objects.get(kind="sale").at
+    assert refund.settled_at == Transfer.objects.get(kind="refund").at
+
+    before = figures_of(begin, order.paid_at)
+    sold = figures_of(order.paid_at, refund.settled_at)
+    refunded = figures_of(refund.settled_at, now())
+    assert before.total() == Amounts()
+    assert (sold.total().sales_amount, sold.total().refunded_amount) == (2_000, 0)
+    assert (refunded.total().sales_amount, refunded.total().refunded_amount) == (0, 1_000)
+    for figures in (before, sold, refunded):
+        assert_adds_up(figures)
+
+
+@pytest.mark.usefixtures("gateway")
+def test_orders_that_are_unpaid_or_failed_are_not_sales(products):
+    since = now()
+    buyer = buying.account(points=10)
+    buying.place(buyer.pk, {products[0]: 1})
+    buying.advance(buying.place(buyer.pk, {products[0]: 1}, points=10, token="tok_declined"))
+    figures = figures_of(since, now())
+    assert figures.total() == Amounts()
+    assert_adds_up(figures)
+
+
+def rows_by_hand(count: int, *, at: datetime) -> None:
+    """Paid orders of this many instants, a second apart, by rows alone; two in a row share an instant."""
+    buyer, tea, pin = AccountFactory.create(), *ProductFactory.create_batch(2)
+    with transaction.atomic():
+        ledger.bulk_open_wallets([buyer.pk], 0)
+    for number in range(count):
+        paid_at = at + timedelta(seconds=number // 2)
+        order = Order.objects.create(
+            account=buyer, status="paid", items_amount=30 + number, card_amount=30 + number,
+            total_amount=30 + number, units=2, currency="KRW", placed_at=at, expires_at=at, paid_at=paid_at,
+        )  # fmt: skip
+        for product, amount in ((tea, 10), (pin, 20 + number)):
+            OrderLine.objects.create(
+                order=order, product=product, sku="S", name="N", quantity=1, unit_price=amount,
+                line_amount=amount,
+            )  # fmt: skip
+        with transaction.atomic():
+            ledger.settle_sales([order], at=paid_at)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 100])
+def test_figures_are_the_same_whatever_the_windows(monkeypatch, rows):
+    since = datetime(2026, 1, 1, tzinfo=UTC)
+    rows_by_hand(9, at=since)
+    monkeypatch.setattr(windows.between, "__kwdefaults__", {"rows": rows})
+    figures = figures_of(since, since + timedelta(days=1))
+    assert (figures.total().orders, figures.total().sales_amount) == (9, 9 * 30 + 36)
+    assert_adds_up(figures)
+
+
+@pytest.mark.usefixtures("gateway")
+def test_the_page_shows_the_figures_and_that_they_agree_with_the_ledger(products):
+    order = buy({products[1]: 2}, coupon={"discount_value": 500})
+    client = signed_in(SuperuserFactory.create())
+    today = order.paid_at.date().isoformat()
+    page = client.get(f"{PAGE}?since={today}&through={today}").content.decode()
+    assert f"{FIGURES}?since={today}&amp;through={today}" in page
+    assert Client().get(PAGE).status_code == 302
+    assert "Days are of UTC" in page
+    with clock.shifted(by=timedelta(minutes=2)):
+        figures = text_of(client.get(f"{FIGURES}?since={today}&through={today}"))
+    assert "1,500 KRW" in figures and "Every total agrees" in figures
+    assert products[1].sku in figures and "Without a coupon" not in figures
+
+
+@pytest.mark.usefixtures("gateway")
+def test_a_total_that_differs_from_the_ledger_is_shown_as_wrong(products):
+    order = buy({products[1]: 1})
+    Order.objects.filter(pk=order.pk).update(paid_at=order.paid_at - timedelta(days=40))
+    client = signed_in(SuperuserFactory.create())
+    today = order.paid_at.date().isoformat()
+    with clock.shifted(by=timedelta(minutes=2)):
+        figures = text_of(client.get(f"{FIGURES}?since={today}&through={today}"))
+    assert "A total differs from the ledger" in figures and "Every total agrees" not in figures
+
+
+@pytest.mark.usefixtures("gateway")
+def test_the_csv_has_a_row_for_each_product_and_campaign_and_is_journaled(products):
+    order = buy(
+        {products[0]: 1, products[1]: 1}, points=100, coupon={"name": "=Spring", "discount_value": 333}
+    )
+    client = signed_in(SuperuserFactory.create(username="ada"))
+    today = order.paid_at.date().isoformat()
+    with clock.shifted(by=timedelta(minutes=2)):
+        response = client.get(f"{CSV}?since={today}&through={today}")
+        text = b"".join(response.streaming_content).decode().removeprefix(csv_format.BYTE_ORDER_MARK)
+    rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    assert [row["campaign_name"] for row in rows] == ["'=Spring"] * 2
+    assert sum(int(row["sales_amount"]) for row in rows) == order.total_amount
+    assert sum(int(row["points_amount"]) for row in rows) == 100
+    assert {row["currency"] for row in rows} == {"KRW"}
+    line = JournalLine.objects.get(what="report.exported")
+    assert (line.actor_name, line.after) == ("ada", {"since": today, "through": today})
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("since=2026-02-30&through=2026-03-01", "Enter a valid date"),
+        ("since=&through=", "required"),
+        ("since=2026-02-02&through=2026-02-01", "The last day is before the first"),
+        ("since=2024-01-01&through=2025-12-31", "366 days at most"),
+    ],
+)
+def test_a_period_that_makes_no_sense_is_refused(query, message):
+    client = signed_in(SuperuserFactory.create())
+    assert message in client.get(f"{PAGE}?{query}").content.decode()
+    for address in (FIGURES, CSV):
+        refused = client.get(f"{address}?{query}")
+        assert refused.status_code == 400 and message in refused.json()["detail"]
+    assert not JournalLine.objects.filter(what="report.exported").exists()
+
+
+@pytest.mark.usefixtures("gateway")
+def test_a_campaigns_results_are_its_paid_orders(products):
+    _, cup, _ = products
+    campaign = CampaignFactory.create()
+    order = buy({cup: 2}, points=100, coupon={"discount_value": 300, "name": "Spring"})
+    give_back(order, {cup: 1})
+    used = Coupon.objects.get(code=order.coupon_code).campaign
+    client = signed_in(SuperuserFactory.create())
+    page = client.get(f"/admin/campaigns/{used.pk}/").content.decode()
+    assert "Results of Spring" in page and "<svg" in page
+    text = text_of(client.get(f"/admin/campaigns/{used.pk}/figures/"))
+    for amount in ("2,000 KRW", "300 KRW", "1,700 KRW", "100 KRW", "850 KRW"):
+        assert amount in text
+    assert "No coupon with a position" in client.get(f"/admin/campaigns/{campaign.pk}/").content.decode()
+    assert client.get("/admin/campaigns/999999/").status_code == 404
+    viewer = signed_in(AccountFactory.create(is_staff=True, permissions=["coupons.view_campaign"]))
+    assert viewer.get(f"/admin/campaigns/{used.pk}/").status_code == 403
+    assert viewer.get(f"/admin/campaigns/{used.pk}/figures/").status_code == 403

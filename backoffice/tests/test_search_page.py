@@ -1,0 +1,201 @@
+"""The search box: what it finds, for whom, by which indexes, and that it works without a script."""
+
+import re
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from backoffice.search import finders
+from backoffice.tests.test_home_page import settled_payments
+from coupons.models import Coupon
+from coupons.tests.factories import CampaignFactory, accounts, coupon_of
+from orders.models import Order, Refund, Saga
+from orders.tests import operating_pages
+from payments import selectors
+from payments.models import Payment
+from shop.tests.clients import signed_in
+from shop.tests.factories import AccountFactory, OrderFactory, SuperuserFactory
+from shop.tests.plans import assert_read_by_index
+from shop.tests.servers import explain
+from shop.tests.staff_groups import _staff_groups, member_of
+
+__all__ = ["_staff_groups"]
+pytestmark = pytest.mark.django_db
+PAGE, HITS = "/admin/search/", "/admin/search/hits/"
+FOUND_BY_GROUP = {
+    "Viewer": {"Order", "Saga", "Refund"},
+    "Support": {"Order", "Payment", "Saga", "Refund", "Coupon", "Account"},
+    "Operations": {"Order", "Payment", "Saga", "Refund", "Coupon"},
+    "Finance": {"Order", "Payment", "Saga", "Refund", "Coupon", "Account"},
+    "": set(),
+}
+
+
+def client_of(user: User | None = None) -> Client:
+    return signed_in(user or SuperuserFactory.create())
+
+
+def sent(term: str, user: User | None = None) -> Any:
+    return client_of(user).get(PAGE, {"q": term})
+
+
+def typed(term: str, user: User | None = None) -> list[dict[str, str]]:
+    hits: list[dict[str, str]] = client_of(user).get(HITS, {"q": term}).json()["hits"]
+    return hits
+
+
+def leads_to(term: str) -> str:
+    """Where the search leads at once; empty if it shows a list."""
+    answer = sent(term)
+    return str(answer.headers.get("Location", ""))
+
+
+def titles(term: str) -> list[tuple[str, str]]:
+    return [(hit.kind, hit.title) for hit in sent(term).context["hits"]]
+
+
+@pytest.fixture
+def order() -> Order:
+    """A paid order with its payment and saga, bought with a coupon."""
+    return operating_pages.paid_order(discount=100)
+
+
+def test_the_whole_id_of_an_order_payment_or_saga_opens_its_page(order: Order) -> None:
+    payment = Payment.objects.get(order=order)
+    saga = Saga.objects.get(subject_id=payment.pk)
+
+    assert leads_to(str(order.pk)) == f"/admin/orders/order/{order.pk}/change/"
+    assert leads_to(f"  {order.pk.hex.upper()} ") == f"/admin/orders/order/{order.pk}/change/"
+    assert leads_to(str(payment.pk)) == f"/admin/payments/payment/{payment.pk}/change/"
+    assert leads_to(str(saga.pk)) == f"/admin/orders/saga/{saga.pk}/change/"
+    assert not leads_to(str(uuid4()))
+
+
+def test_a_payment_is_found_by_its_key_and_by_the_gateways_reference(order: Order) -> None:
+    payment = Payment.objects.get(order=order)
+
+    assert leads_to(payment.charge_key) == f"/admin/payments/payment/{payment.pk}/change/"
+    assert leads_to(payment.charge_reference) == f"/admin/payments/payment/{payment.pk}/change/"
+    assert not leads_to(payment.charge_reference[:-1])
+    # While it is typed the reference is not looked for: that takes longer.
+    assert typed(payment.charge_reference) == []
+
+
+def test_a_coupon_is_found_by_its_code_in_either_case_and_by_its_beginning() -> None:
+    campaign = CampaignFactory.create(name="Spring")
+    coupon = coupon_of(campaign)
+    Coupon.objects.update(code="SPRING-AB12")
+    Coupon.objects.filter(pk=coupon_of(campaign).pk).update(code="SPRING-AB99")
+
+    page = f"/admin/coupons/coupon/{coupon.pk}/change/"
+    assert leads_to("SPRING-AB12") == leads_to("spring-ab12") == page
+    assert titles("spring-ab") == [("Coupon", "SPRING-AB12"), ("Coupon", "SPRING-AB99")]
+    assert titles("PRING") == []
+
+
+def test_the_order_that_holds_a_coupon_is_shown_beside_it(order: Order) -> None:
+    coupon = Coupon.objects.get(order=order)
+
+    assert leads_to(coupon.code) == f"/admin/coupons/coupon/{coupon.pk}/change/"
+    assert [hit["kind"] for hit in typed(coupon.code)] == ["Coupon", "Order"]
+    assert [hit["kind"] for hit in typed(str(order.pk))] == ["Order", "Payment"]
+
+
+def test_an_account_is_found_by_the_beginning_of_its_name_or_address_and_by_its_number() -> None:
+    ada = AccountFactory.create(username="ada", email="lovelace@example.com")
+    adam = AccountFactory.create(username="Adam", email="first@example.com", is_active=False)
+
+    assert titles("ada") == [("Account", "ada"), ("Account", "Adam")]
+    assert titles("ADA") == titles("ada")
+    assert leads_to("adam") == f"/admin/accounts/{adam.pk}/"
+    assert leads_to("lovelace@example.com") == f"/admin/accounts/{ada.pk}/"
+    assert titles("lovel") == [("Account", "ada")]
+    assert leads_to(str(ada.pk)) == f"/admin/accounts/{ada.pk}/"
+    assert titles("ovelace") == titles("%ada") == titles("_da") == []
+    details = [hit["detail"] for hit in typed("adam")]
+    assert details == [f"first@example.com · customer · disabled · #{adam.pk}"]
+
+
+@pytest.mark.usefixtures("_staff_groups")
+@pytest.mark.parametrize("group", FOUND_BY_GROUP)
+def test_only_what_the_group_may_see_is_found(group: str, order: Order) -> None:
+    payment, coupon = Payment.objects.get(order=order), Coupon.objects.get(order=order)
+    refund = Refund.objects.create(
+        order=order, amount=1, points_amount=0, card_amount=1, reason="broken", created_at=timezone.now()
+    )
+    user = member_of(group)
+    saga = Saga.objects.get(subject_id=payment.pk)
+    terms = [order.pk, payment.pk, refund.pk, saga.pk, coupon.code, order.account.username]
+
+    hits = [hit for term in terms for hit in typed(str(term), user)]
+
+    assert {hit["kind"] for hit in hits} == FOUND_BY_GROUP[group]
+    client = client_of(user)
+    for hit in hits:
+        assert client.get(hit["address"]).status_code == 200, hit
+    for term in (order.pk, payment.pk, coupon.code):
+        answer = client.get(PAGE, {"q": str(term)})
+        assert answer.status_code == 200 or client.get(answer.headers["Location"]).status_code == 200
+    if not group:
+        assert "nothing that can be searched" in client.get(PAGE).content.decode()
+
+
+def test_a_term_is_bounded_and_strange_ones_find_nothing() -> None:
+    too_long = sent("x" * (finders.LONGEST_TERM + 1))
+    assert "150 characters are the most" in too_long.content.decode()
+    with CaptureQueriesContext(connection) as captured:
+        assert typed("x" * (finders.LONGEST_TERM + 1)) == [] and typed("ab") == [] and typed("") == []
+    assert not [one for one in captured if "orders_order" in one["sql"] or "coupons_coupon" in one["sql"]]
+    for term in ("9" * 100, "\x00", "a\x00b", "%%%", "___", "'; --", "한국어", "🎟️🎟️🎟️", "²²²", "\\", "a" * 150):
+        assert sent(term).status_code == 200
+        assert typed(term) == []
+
+
+def test_it_is_for_staff_and_changes_nothing() -> None:
+    for path in (PAGE, HITS):
+        assert Client().get(path).status_code == 302
+        assert client_of(AccountFactory.create()).get(path).status_code == 302
+        assert client_of().post(path, {"q": "x"}).status_code == 405
+        assert "no-store" in client_of().get(path).headers["Cache-Control"]
+
+
+def test_every_statement_of_a_search_is_answered_by_an_index(
+    order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(selectors, "NEWEST_WITH_REFERENCE", 20)
+    settled_payments(2_000)
+    campaign = CampaignFactory.create(quantity=3_000)
+    now = timezone.now()
+    ids = accounts(1_500)
+    Coupon.objects.bulk_create(
+        Coupon(
+            campaign=campaign, account_id=id, code=f"CODE-{id:06}", position=id, issued_at=now, expires_at=now
+        )
+        for id in ids
+    )
+    Order.objects.bulk_create(OrderFactory.build(account_id=ids[0], account=None) for _ in range(1_000))
+    client = client_of()
+    terms = [str(order.pk), str(uuid4()), "code-0", f"CODE-{ids[7]:06}", "account-", "acc@example.com"]
+    terms += [str(ids[3]), "payment-key", "ch_" + "0" * 24]
+
+    for term in terms:
+        with CaptureQueriesContext(connection) as captured:
+            client.get(HITS, {"q": term})
+            client.get(PAGE, {"q": term})
+        statements = [
+            one["sql"] for one in captured if re.search(r"FROM `(orders|coupons|payments)_|LIKE", one["sql"])
+        ]
+        assert statements
+        assert len(captured) <= 45, term
+        # The bound of the newest payments is read from the end of the primary key.
+        for statement in (one for one in statements if "OFFSET 19" not in one):
+            assert_read_by_index(statement, but_for=["coupons_campaign", "orders_refund", "orders_saga"])
+            if "`code` LIKE" in statement:
+                [step] = explain(statement)
+                assert (step["type"], step["key"]) == ("range", "coupons_coupon_code_is_unique")
