@@ -17,9 +17,9 @@ from backoffice import windows
 from coupons.admin import issue_curve
 from coupons.models import Campaign, Coupon
 from shop import clock
+from shop.admin_base.actions import require_permission
 from shop.db import transactions
 from shop.money import format_amount
-from shop.operators.actions import require_permission
 
 PERMISSIONS = ("coupons.view_campaign", "coupons.view_coupon", "orders.view_order")
 COUPONS_AT_ONCE = 10_000

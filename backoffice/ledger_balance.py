@@ -13,8 +13,8 @@ from django.views.decorators.http import require_GET
 
 from backoffice import windows
 from payments.models import Entry, LedgerAccount
+from shop.admin_base.actions import require_permission
 from shop.money import format_amount
-from shop.operators.actions import require_permission
 
 ENTRIES_AT_ONCE = 50_000
 """Entries that one statement sums."""

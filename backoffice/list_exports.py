@@ -33,11 +33,11 @@ from unfold.contrib.filters.admin import TextFilter
 
 from backoffice import windows
 from shop import clock
-from shop.admin_site import OperatorsList
+from shop.admin_base.classes import OperatorsList
+from shop.admin_base.display import StatusLabel
 from shop.db import transactions
 from shop.events import journal
 from shop.http.pages import csv_format, streamed_responses
-from shop.operators.display import StatusLabel
 
 PERMISSION = "shop.export_list"
 TEXT = "(text)"

@@ -20,13 +20,13 @@ from backoffice.sales_figures import Amounts, Figures
 from coupons.models import Campaign
 from inventory.models import Product
 from shop import clock, form_fields
+from shop.admin_base.actions import require_permission
 from shop.db import transactions
 from shop.errors import Invalid
 from shop.events import journal
 from shop.http import problems
 from shop.http.pages import csv_format, streamed_responses
 from shop.money import format_amount, format_number
-from shop.operators.actions import require_permission
 
 PERMISSIONS = ("orders.view_order", "payments.view_transfer")
 LONGEST_DAYS = 366

@@ -12,10 +12,10 @@ from django.views.decorators.http import require_safe
 
 from shop import money
 from shop.accounts.demo_accounts import BUYER, BUYER_PASSWORD
+from shop.admin_base.status_words import WORDS
 from shop.errors import NotFound
 from shop.http import problems, views
 from shop.lazy_texts import mark
-from shop.operators.status_words import WORDS
 
 CARDS = {
     "tok_ok": _("is charged."),

@@ -22,6 +22,7 @@ from coupons.schemas import campaign_body
 from inventory import products
 from inventory.schemas import product_body
 from orders.models import Order
+from shop.admin_base.status_words import status_word
 from shop.concurrency import event_loop
 from shop.concurrency.shared_read import SharedRead
 from shop.http import languages, request_body, views
@@ -30,7 +31,6 @@ from shop.http.pages.pages import Scope, Send
 from shop.http.request_body import Receive
 from shop.observability import logs, reading, request_metrics
 from shop.observability.reading import Job, Source
-from shop.operators.status_words import status_word
 
 CACHE_SECONDS = 1.0
 VIEW_NAME = "welcome"

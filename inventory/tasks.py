@@ -3,7 +3,7 @@
 from celery import shared_task
 
 from inventory.mirror import healing
-from shop.operators import uploads
+from shop.admin_base import uploads
 
 
 @shared_task(name="inventory.sweep")

@@ -15,14 +15,14 @@ from unfold.admin import ModelAdmin
 from payments import gateways, tasks
 from payments.models import Entry, LedgerAccount, Payment, Reconciliation, Transfer, WebhookEvent
 from payments.reconciliation import reconciling, remedies
-from shop.admin_site import ReadOnlyMixin, SalesReportLinkMixin
+from shop.admin_base import actions
+from shop.admin_base.actions import Action, ActionForm, button
+from shop.admin_base.classes import ReadOnlyMixin, SalesReportLinkMixin
+from shop.admin_base.display import stored_text
+from shop.admin_base.lists import ReadOnlyInline, RecordsAdmin, choice_filter, key_column, parse_uuid
 from shop.idempotency.recorded_answers import KeyedCall, Replay
 from shop.money import format_amount
 from shop.operations import dispatch
-from shop.operators import actions
-from shop.operators.actions import Action, ActionForm, button
-from shop.operators.display import stored_text
-from shop.operators.lists import ReadOnlyInline, RecordsAdmin, choice_filter, key_column, parse_uuid
 
 FIX = "payments.change_reconciliation"
 WALLET = LedgerAccount.Kind.WALLET

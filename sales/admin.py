@@ -17,13 +17,13 @@ from sales import metrics, pausing, schemas, terms
 from sales.models import Sale, SaleEntry, SaleProduct
 from sales.waiting_room import entries
 from shop import clock, form_fields
-from shop.admin_site import REASON, NonAtomicAdmin, ReasonedChangesMixin
-from shop.operators import actions
-from shop.operators.display import link, status_label
-from shop.operators.forms import ChangeForm, EditForm, FormIdField
-from shop.operators.lists import RecordsAdmin, column
-from shop.operators.pausing import PausingMixin
-from shop.operators.status_words import status_word
+from shop.admin_base import actions
+from shop.admin_base.classes import REASON, NonAtomicAdmin, ReasonedChangesMixin
+from shop.admin_base.display import link, status_label
+from shop.admin_base.forms import ChangeForm, EditForm, FormIdField
+from shop.admin_base.lists import RecordsAdmin, column
+from shop.admin_base.pausing import PausingMixin
+from shop.admin_base.status_words import status_word
 
 PRODUCTS = "products"
 ID = re.compile(r"[0-9]{1,19}")

@@ -23,21 +23,21 @@ from unfold.admin import ModelAdmin
 from unfold.forms import UserChangeForm, UserCreationForm
 
 from shop.accounts import accounts, permissions, second_factor
-from shop.admin_site import JournaledChangesMixin, PasswordForm, ReadOnlyMixin
-from shop.events import journal
-from shop.management import laws
-from shop.models import AuditState, CommittedTransaction, IdempotencyKey, LawStatus, SignOut
-from shop.operators import (  # noqa: F401 - their pages
+from shop.admin_base import (  # noqa: F401 - their pages
     actions as operator_actions,
     api_key_admin,
     approval_admin,
     feed_admin,
     journal_admin,
 )
-from shop.operators.actions import Action, button
-from shop.operators.display import link, status_label
-from shop.operators.forms import ChangeForm
-from shop.operators.lists import ChoiceFilter, KeysetMixin, RecordsAdmin, SearchMixin, column
+from shop.admin_base.actions import Action, button
+from shop.admin_base.classes import JournaledChangesMixin, PasswordForm, ReadOnlyMixin
+from shop.admin_base.display import link, status_label
+from shop.admin_base.forms import ChangeForm
+from shop.admin_base.lists import ChoiceFilter, KeysetMixin, RecordsAdmin, SearchMixin, column
+from shop.events import journal
+from shop.management import laws
+from shop.models import AuditState, CommittedTransaction, IdempotencyKey, LawStatus, SignOut
 
 RIGHTS = ("is_staff", "is_superuser", "groups", "user_permissions")
 MOST_FOUND = 200

@@ -104,7 +104,7 @@ MIDDLEWARE = [
     "shop.http.pages.middleware.guard_operators_pages",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "shop.operators.sign_in.show_refused_turn",
+    "shop.admin_base.sign_in.show_refused_turn",
 ]
 ROOT_URLCONF = "shop.urls"
 ASGI_APPLICATION = "shop.asgi.application"
@@ -121,7 +121,7 @@ TEMPLATES = [
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
             ],
-            "libraries": {"operators": "shop.operators.display"},
+            "libraries": {"operators": "shop.admin_base.display"},
         },
     }
 ]
@@ -133,8 +133,8 @@ UNFOLD = {
     "SITE_URL": "/api/docs/",
     "SIDEBAR": {"navigation": "backoffice.navigation.sidebar"},
     "DASHBOARD_CALLBACK": "backoffice.home.page.dashboard",
-    "STYLES": ["shop.operators.display.stylesheet"],
-    "LOGIN": {"form": "shop.operators.sign_in.SignInForm"},
+    "STYLES": ["shop.admin_base.display.stylesheet"],
+    "LOGIN": {"form": "shop.admin_base.sign_in.SignInForm"},
 }
 # The admin has the only sign-in page.
 LOGIN_URL, LOGIN_REDIRECT_URL = "admin:login", "admin:index"

@@ -9,14 +9,13 @@ import orders.urls
 import payments.urls
 import sales.urls
 from demo import storefront, welcome_page
-from shop import admin_site
 from shop.accounts_api import urls
+from shop.admin_base import classes as admin_classes, sign_in as operator_sign_in
 from shop.api_keys_api import urls as api_keys_urls
 from shop.feed_api import urls as feed_urls
 from shop.http.openapi import openapi_pages
 from shop.http.pages import middleware
 from shop.operations import health, metrics
-from shop.operators import sign_in as operator_sign_in
 
 # One flat list, the busiest first: each level, and each pattern before the matching one, costs time in every
 # call.
@@ -39,13 +38,13 @@ urlpatterns = [
     path(middleware.METRICS_PATH[1:], metrics.metrics),
     path("admin/login/", operator_sign_in.sign_in),
     path("admin/one-time-codes/", operator_sign_in.set_up, name="operator_otp_setup"),
-    path("admin/password_change/", admin.site.admin_view(admin_site.change_own_password, cacheable=True)),
+    path("admin/password_change/", admin.site.admin_view(admin_classes.change_own_password, cacheable=True)),
     path("admin/", include("backoffice.urls")),
     path("admin/", admin.site.urls),
     path("api/schema/", openapi_pages.document, name="schema"),
     path("api/docs/", openapi_pages.swagger),
 ]
 handler400 = "shop.http.problems.bad_request"
-handler403 = "shop.operators.display.permission_denied"
-handler404 = "shop.operators.display.not_found"
+handler403 = "shop.admin_base.display.permission_denied"
+handler404 = "shop.admin_base.display.not_found"
 handler500 = "shop.http.problems.server_error"

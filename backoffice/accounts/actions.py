@@ -29,6 +29,8 @@ from payments.models import Entry
 from shop import clock, form_fields
 from shop.accounts import accounts, permissions, sign_outs
 from shop.admin import DISABLING, is_superuser
+from shop.admin_base import actions as operator_actions
+from shop.admin_base.actions import Action, ActionForm, ActionPreview
 from shop.approval_models import Approval
 from shop.errors import NotAllowed
 from shop.events import journal
@@ -36,8 +38,6 @@ from shop.http.validation import LARGEST_AMOUNT
 from shop.idempotency import recorded_answers
 from shop.lazy_texts import Text
 from shop.money import format_amount, minor_unit_help
-from shop.operators import actions as operator_actions
-from shop.operators.actions import Action, ActionForm, ActionPreview
 from shop.personal_data import erasure, export as account_export
 
 MOST_CAMPAIGNS = 200

@@ -25,9 +25,9 @@ from payments.models import Entry
 from sales.models import SaleEntry
 from shop import clock
 from shop.accounts import accounts, sign_outs
+from shop.admin_base.display import actor_text, status_label
 from shop.models import JournalLine, SignOut
 from shop.money import format_amount
-from shop.operators.display import actor_text, status_label
 from shop.rates import rate_limits
 
 NEWEST = 10

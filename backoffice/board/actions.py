@@ -13,9 +13,9 @@ from coupons import campaigns, pausing as campaign_pausing
 from inventory import pausing as product_pausing
 from sales import pausing as sale_pausing
 from shop import form_fields
+from shop.admin_base.actions import require_permission
 from shop.errors import FirstcomeError, NotAuthenticated, invalid_field
 from shop.http import problems
-from shop.operators.actions import require_permission
 from shop.pausing import check_reason
 
 LARGEST_QUANTITY = 2**63 - 1

@@ -10,12 +10,12 @@ from django.utils.translation import gettext
 from django.views.decorators.http import require_GET
 
 from backoffice.board import history, snapshots
+from shop.admin_base.actions import require_permission
+from shop.admin_base.status_words import WORDS
 from shop.errors import FirstcomeError, NotAuthenticated
 from shop.http import problems
 from shop.http.pages import middleware
 from shop.management.laws import LAWS
-from shop.operators.actions import require_permission
-from shop.operators.status_words import WORDS
 from shop.pausing import LONGEST_REASON
 
 PERMISSIONS = ("coupons.view_campaign", "sales.view_sale", "inventory.view_product", "orders.view_order")

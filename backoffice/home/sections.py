@@ -26,11 +26,11 @@ from payments.reconciliation import reconciling, remedies
 from sales import metrics as sales_metrics
 from sales.models import Sale
 from shop import approvals, clock
+from shop.admin_base.display import status_label, stored_text
 from shop.approval_models import Approval
 from shop.management.laws import LAWS
 from shop.models import LawStatus
 from shop.money import format_amount
-from shop.operators.display import status_label, stored_text
 from shop.webhook_endpoints.deliveries import EventFilter
 from shop.webhook_models import BUILT_IN
 

@@ -29,12 +29,12 @@ from orders import selectors
 from orders.models import Order
 from sales.models import Sale
 from shop import clock, form_fields
+from shop.admin_base import actions as operator_actions
+from shop.admin_base.actions import Action, ActionForm, ActionPreview
+from shop.admin_base.display import status_label
 from shop.db import archived_months
 from shop.db.archived_months import MOVEMENTS
 from shop.money import format_amount
-from shop.operators import actions as operator_actions
-from shop.operators.actions import Action, ActionForm, ActionPreview
-from shop.operators.display import status_label
 
 CHANGE_LIMIT = "inventory.change_product"
 MOST_OPEN_ORDERS = 500

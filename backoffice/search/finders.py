@@ -25,9 +25,9 @@ from payments.models import Payment
 from sales.models import SaleEntry
 from shop import clock
 from shop.accounts import accounts
+from shop.admin_base.lists import parse_uuid
+from shop.admin_base.status_words import status_word
 from shop.money import format_amount
-from shop.operators.lists import parse_uuid
-from shop.operators.status_words import status_word
 
 LONGEST_TERM = 150
 """The longest name of an account; ids, codes and references are shorter."""

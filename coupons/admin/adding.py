@@ -20,9 +20,9 @@ from coupons.models import Campaign
 from coupons.pool import AddedCodes
 from shop import form_fields
 from shop.accounts import own_account
+from shop.admin_base import actions, uploads
+from shop.admin_base.actions import MOST_LINES, Action, ActionForm, ActionPreview
 from shop.errors import Invalid
-from shop.operators import actions, uploads
-from shop.operators.actions import MOST_LINES, Action, ActionForm, ActionPreview
 
 FIRST_SHOWN = 10
 MOST_CODES_AT_ONCE = 100_000

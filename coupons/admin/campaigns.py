@@ -25,14 +25,14 @@ from coupons.campaigns import Terms
 from coupons.issuing import issuing
 from coupons.models import LONGEST_CODE, Campaign
 from shop import clock, form_fields
-from shop.admin_site import REASON, NonAtomicAdmin, ReasonedChangesMixin
+from shop.admin_base import actions
+from shop.admin_base.actions import Action, ActionForm, button
+from shop.admin_base.classes import REASON, NonAtomicAdmin, ReasonedChangesMixin
+from shop.admin_base.display import status_label
+from shop.admin_base.forms import ChangeForm, EditForm, FormIdField
+from shop.admin_base.lists import column
+from shop.admin_base.pausing import PausingMixin
 from shop.lazy_texts import Text
-from shop.operators import actions
-from shop.operators.actions import Action, ActionForm, button
-from shop.operators.display import status_label
-from shop.operators.forms import ChangeForm, EditForm, FormIdField
-from shop.operators.lists import column
-from shop.operators.pausing import PausingMixin
 
 STAYS_OPEN = _("UTC. Empty: it stays open until it is sold out.")
 

@@ -10,10 +10,10 @@ from django.utils.translation import gettext, gettext_lazy as _
 from coupons import issued_coupons
 from coupons.models import Confirmation, Coupon, PoolCode, QueueTicket
 from shop import clock
-from shop.operators import actions
-from shop.operators.actions import Action, button
-from shop.operators.display import status_label
-from shop.operators.lists import RecordsAdmin, column
+from shop.admin_base import actions
+from shop.admin_base.actions import Action, button
+from shop.admin_base.display import status_label
+from shop.admin_base.lists import RecordsAdmin, column
 
 
 @admin.register(Coupon)

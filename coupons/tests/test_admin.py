@@ -15,8 +15,8 @@ from coupons.issuing import issuing
 from coupons.models import Campaign, Coupon, EligibleAccount, PoolCode
 from coupons.tests.factories import CampaignFactory, accounts, coupon_of
 from coupons.tests.laws import broken
+from shop.admin_base.forms import SENT_BEFORE
 from shop.models import JournalLine
-from shop.operators.forms import SENT_BEFORE
 from shop.tests.confirming import confirmed, message_of, said, shown, to_confirm
 from shop.tests.factories import AccountFactory
 from shop.tests.sent_forms import fields_of

@@ -15,8 +15,8 @@ from coupons import line_files, pool
 from coupons.models import Campaign, PoolCode
 from coupons.tests.factories import CampaignFactory, coupon_of
 from coupons.tests.laws import broken
+from shop.admin_base import uploads
 from shop.models import JournalLine
-from shop.operators import uploads
 from shop.tests.case_tables import in_one_test
 from shop.tests.clients import signed_in
 from shop.tests.confirming import confirmed, said, shown, to_confirm

@@ -14,10 +14,10 @@ from django.utils.translation import gettext, gettext_lazy as _
 from inventory.imports import importing, stock_files
 from inventory.imports.importing import Imported, Receipt, StockRow
 from shop import uploaded_text
+from shop.admin_base import uploads
+from shop.admin_base.actions import Action, ActionPreview
 from shop.errors import Invalid, Rejected, Unavailable
 from shop.lazy_texts import mark
-from shop.operators import uploads
-from shop.operators.actions import Action, ActionPreview
 
 MOST_LINES = 20_000
 """Without the header. All lines of a file are in memory at once, for every preview."""

@@ -22,15 +22,15 @@ from inventory.admin import import_page
 from inventory.models import Delivery, Product, StockMovement
 from inventory.schemas import SKU_PATTERN
 from shop import form_fields
-from shop.admin_site import REASON, NonAtomicAdmin, ReadOnlyMixin, ReasonedChangesMixin
+from shop.admin_base.actions import Action, ActionForm, ActionPreview, button
+from shop.admin_base.classes import REASON, NonAtomicAdmin, ReadOnlyMixin, ReasonedChangesMixin
+from shop.admin_base.display import link
+from shop.admin_base.forms import ChangeForm, EditForm
+from shop.admin_base.lists import KeysetMixin, RecordsAdmin, choice_filter, column
+from shop.admin_base.pausing import PausingMixin
+from shop.admin_base.status_words import WORDS, status_word
 from shop.http.validation import LARGEST_AMOUNT
 from shop.money import minor_unit_help
-from shop.operators.actions import Action, ActionForm, ActionPreview, button
-from shop.operators.display import link
-from shop.operators.forms import ChangeForm, EditForm
-from shop.operators.lists import KeysetMixin, RecordsAdmin, choice_filter, column
-from shop.operators.pausing import PausingMixin
-from shop.operators.status_words import WORDS, status_word
 
 KINDS = [
     (StockMovement.Kind.RECEIVED.value, _("Goods received")),

@@ -18,9 +18,9 @@ from inventory import audit, tasks
 from inventory.imports import importing, stock_files
 from inventory.models import Delivery, Product, StockMovement
 from inventory.tests.factories import ProductFactory
+from shop.admin_base import uploads
 from shop.db.transactions import DatabaseUnavailable
 from shop.models import JournalLine
-from shop.operators import uploads
 from shop.tests.factories import AccountFactory, SuperuserFactory
 
 pytestmark = pytest.mark.django_db

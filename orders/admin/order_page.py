@@ -15,13 +15,13 @@ from orders.saga.definitions import SAGA_TYPES
 from payments import disputes, gateways
 from payments.models import Entry, Payment, Transfer
 from shop import clock
-from shop.models import JournalLine
-from shop.operators.display import (
+from shop.admin_base.display import (
     OF_DISPUTES,
     permitted_address,
     status_label,
     stored_text,
 )
+from shop.models import JournalLine
 from shop.webhook_endpoints import deliveries
 
 MOST_REFUNDS, MOST_LOG_LINES, MOST_JOURNAL_LINES, MOST_TRANSFERS = 50, 400, 200, 60

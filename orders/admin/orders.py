@@ -13,11 +13,11 @@ from orders import cancellation, order_states, selectors
 from orders.admin import order_page, refund_page
 from orders.models import Order, OrderLine, Refund, RefundLine
 from orders.payment import refunding
-from shop.admin_site import SalesReportLinkMixin
-from shop.operators import actions
-from shop.operators.actions import Action, button
-from shop.operators.display import status_label
-from shop.operators.lists import ReadOnlyInline, RecordsAdmin, choice_filter, column, key_column
+from shop.admin_base import actions
+from shop.admin_base.actions import Action, button
+from shop.admin_base.classes import SalesReportLinkMixin
+from shop.admin_base.display import status_label
+from shop.admin_base.lists import ReadOnlyInline, RecordsAdmin, choice_filter, column, key_column
 from shop.webhook_endpoints import deliveries
 
 # The permissions that the API's calls check.

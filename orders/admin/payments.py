@@ -25,14 +25,14 @@ from orders.saga import status as saga_status
 from payments import disputes, gateways, payment_states, selectors
 from payments.models import Payment
 from payments.payment_states import UNSETTLED
+from shop.admin_base import actions
+from shop.admin_base.actions import Action, button
+from shop.admin_base.display import OF_DISPUTES, link, status_label
+from shop.admin_base.lists import EVERYTHING, RecordsAdmin, choice_filter, column
 from shop.idempotency.recorded_answers import Replay
 from shop.models import JournalLine
 from shop.money import format_amount
 from shop.operations import dispatch
-from shop.operators import actions
-from shop.operators.actions import Action, button
-from shop.operators.display import OF_DISPUTES, link, status_label
-from shop.operators.lists import EVERYTHING, RecordsAdmin, choice_filter, column
 
 
 def _in_doubt(payments: "QuerySet[Payment]") -> "QuerySet[Payment]":

@@ -20,13 +20,13 @@ from orders.models import Order, OrderLine
 from orders.payment import refunding
 from orders.payment.refunding import RefundPreview, StartedRefund
 from shop import form_fields
+from shop.admin_base import actions
+from shop.admin_base.actions import Action, ActionForm, ActionPreview
+from shop.admin_base.display import amount
+from shop.admin_base.forms import reason_field
 from shop.errors import FirstcomeError
 from shop.idempotency.recorded_answers import KeyedCall, Replay
 from shop.operations import dispatch
-from shop.operators import actions
-from shop.operators.actions import Action, ActionForm, ActionPreview
-from shop.operators.display import amount
-from shop.operators.forms import reason_field
 
 REASON_HELP = _("Why, in 255 characters at most. The customer sees it, and the journal keeps it.")
 ALL, SOME = "all", "some"

@@ -19,14 +19,10 @@ from orders.saga import operator_actions, operator_texts, status
 from orders.saga.definitions import SAGA_TYPES
 from orders.saga.operator_actions import LONGEST_REFERENCE
 from payments.models import Payment
-from shop.approval_models import Approval
-from shop.events import journal
-from shop.models import JournalLine
-from shop.operations import dispatch
-from shop.operators import actions
-from shop.operators.actions import Action, ActionForm, button
-from shop.operators.display import link, status_label
-from shop.operators.lists import (
+from shop.admin_base import actions
+from shop.admin_base.actions import Action, ActionForm, button
+from shop.admin_base.display import link, status_label
+from shop.admin_base.lists import (
     EVERYTHING,
     ReadOnlyInline,
     RecordsAdmin,
@@ -35,6 +31,10 @@ from shop.operators.lists import (
     key_column,
     parse_uuid,
 )
+from shop.approval_models import Approval
+from shop.events import journal
+from shop.models import JournalLine
+from shop.operations import dispatch
 
 OPERATE = ["orders.change_saga"]
 

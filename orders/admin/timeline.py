@@ -10,7 +10,7 @@ from django.utils.translation import gettext
 
 from orders.models import Saga, SagaLog
 from orders.saga.definitions import DO, SAGA_TYPES, UNDO, Step
-from shop.operators.display import COLOURS, stored_text
+from shop.admin_base.display import COLOURS, stored_text
 
 Event = SagaLog.Event
 EVENT_COLOURS = {

@@ -24,8 +24,8 @@ from sales.tests.factories import create_sale, join, join_all
 from sales.waiting_room import admission, draw
 from scripts.tests import documented
 from shop import clock
+from shop.admin_base.forms import SENT_BEFORE
 from shop.models import JournalLine
-from shop.operators.forms import SENT_BEFORE
 from shop.tests.case_tables import in_one_test
 from shop.tests.clients import client_of, signed_in
 from shop.tests.factories import AccountFactory, SuperuserFactory

@@ -38,7 +38,7 @@ PAGE_ONLY_MIDDLEWARE = {
     "shop.http.pages.middleware.guard_operators_pages",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "shop.operators.sign_in.show_refused_turn",
+    "shop.admin_base.sign_in.show_refused_turn",
 }
 """Middlewares that calls of the API do without, or whose work `shop.http.views.answer_call` does for them."""
 

@@ -12,8 +12,8 @@ from uuid_utils.compat import uuid7
 
 from shop.accounts import disabled_accounts
 from shop.admin import RIGHTS
+from shop.admin_base.actions import MOST_SELECTED
 from shop.models import JournalLine
-from shop.operators.actions import MOST_SELECTED
 from shop.tests.clients import signed_in
 from shop.tests.factories import PASSWORD, AccountFactory, SuperuserFactory
 

@@ -24,10 +24,9 @@ from orders.admin.orders import OrderAdmin
 from orders.models import Order
 from payments.models import Payment
 from payments.tests.factories import PaymentFactory
-from shop import admin_site
-from shop.admin_site import ListMixin
+from shop.admin_base import actions, classes as admin_classes
+from shop.admin_base.classes import ListMixin
 from shop.models import JournalLine
-from shop.operators import actions
 from shop.tests import servers
 from shop.tests.factories import OrderFactory, SuperuserFactory
 
@@ -167,7 +166,7 @@ def test_the_server_ends_a_statement_of_a_list_that_takes_too_long(
 ) -> None:
     """The statement went on for as long as it took, after its page had long been given up."""
     OrderFactory.create()
-    monkeypatch.setattr(admin_site, "LIST_SECONDS", 1)
+    monkeypatch.setattr(admin_classes, "LIST_SECONDS", 1)
 
     def slow(self: Any, orders: "QuerySet[Order]", term: str) -> "QuerySet[Order]":
         return orders.extra(where=["SLEEP(30) = 0"])
@@ -186,7 +185,7 @@ def test_an_action_that_the_list_does_not_have_gives_its_statements_no_more_time
     operator: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     OrderFactory.create()
-    monkeypatch.setattr(admin_site, "LIST_SECONDS", 1)
+    monkeypatch.setattr(admin_classes, "LIST_SECONDS", 1)
 
     def slow(self: Any, request: HttpRequest) -> "QuerySet[Order]":
         return Order.objects.extra(where=["SLEEP(30) = 0"])
@@ -208,7 +207,7 @@ def test_the_rows_of_an_action_are_looked_for_no_longer_than_those_of_a_list(
         actions.run_for_selected(
             post, slow, "none", lambda rows, reason: "", title=str, description="", submit=""
         )
-    assert raised.value.args[0] in admin_site.STATEMENT_ENDED
+    assert raised.value.args[0] in admin_classes.STATEMENT_ENDED
     assert servers.statement_limit_seconds() == 0
 
 

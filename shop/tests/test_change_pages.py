@@ -27,8 +27,8 @@ from inventory.tests.factories import ProductFactory
 from orders.tests import buying
 from sales.tests.factories import create_sale
 from shop import clock
+from shop.admin_base.actions import MOST_SELECTED
 from shop.models import JournalLine
-from shop.operators.actions import MOST_SELECTED
 from shop.tests.clients import signed_in
 from shop.tests.factories import AccountFactory
 from shop.tests.sent_forms import fields_of

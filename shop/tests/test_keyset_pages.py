@@ -21,7 +21,7 @@ from inventory.tests.factories import ProductFactory
 from orders.models import Saga, SagaLog
 from payments.models import Entry, LedgerAccount, Payment, WebhookEvent
 from payments.tests.factories import wallet
-from shop import admin_site
+from shop.admin_base import classes as admin_classes
 from shop.http import keyset_pages
 from shop.http.keyset_pages import InvalidPosition, KeysetPage, KeysetPaginator
 from shop.models import IdempotencyKey, JournalLine, SignOut
@@ -343,7 +343,7 @@ def test_filters_without_an_index_are_searched_in_windows(
             saga=saga, step="settle", direction="do", event="failed", attempt=attempt, at=now
         )
     SagaLog.objects.filter(attempt=0).update(event="unknown")
-    monkeypatch.setattr(admin_site, "SEARCHED_ROWS", 4)
+    monkeypatch.setattr(admin_classes, "SEARCHED_ROWS", 4)
     page = operator.get(address_of(SagaLog, event__exact="unknown"))
     assert (list(page.context["cl"].result_list), "found in 4 rows" in page.content.decode()) == ([], True)
     following = dict(page.context["cl"].page_links)["Next page"]

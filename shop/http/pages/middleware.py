@@ -35,7 +35,7 @@ Handler = Callable[[HttpRequest], HttpResponse]
 PAGE_PATHS = ("/admin", "/api/docs", "/static")
 METRICS_PATH = "/metrics"
 REFUSAL_KEY = "shop.refusal"
-"""In the `META` of a form with a password that got no turn, why: `shop.operators.sign_in` shows it."""
+"""In the `META` of a form with a password that got no turn, why: `shop.admin_base.sign_in` shows it."""
 COUNTED_KEY = "shop.attempt_counted"
 """In the `META` of a sign-in that was counted before its turn, as the web server's are: the name."""
 REASONS = [

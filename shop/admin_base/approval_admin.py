@@ -14,11 +14,11 @@ from unfold.admin import ModelAdmin
 from unfold.enums import ActionVariant
 
 from shop import approvals
-from shop.admin_site import ReadOnlyMixin
+from shop.admin_base.actions import Action, button, page_of
+from shop.admin_base.classes import ReadOnlyMixin
+from shop.admin_base.display import status_label, stored_text
+from shop.admin_base.lists import EVERYTHING, choice_filter, column
 from shop.approval_models import Approval
-from shop.operators.actions import Action, button, page_of
-from shop.operators.display import status_label, stored_text
-from shop.operators.lists import EVERYTHING, choice_filter, column
 
 WAITING = Approval.Status.WAITING
 

@@ -32,13 +32,13 @@ from shop.accounts import second_factor, sign_ins
 from shop.accounts.accounts import InvalidCredentials
 from shop.accounts.second_factor import EnrolmentRequired, Method
 from shop.accounts.sign_ins import SignIn
-from shop.admin_site import refusal_text, refusals_as_form_errors
+from shop.admin_base import display
+from shop.admin_base.classes import refusal_text, refusals_as_form_errors
 from shop.errors import FirstcomeError
 from shop.http import client_address, problems
 from shop.http.pages.middleware import COUNTED_KEY, REFUSAL_KEY
 from shop.normalization import spellings
 from shop.observability import request_metrics
-from shop.operators import display
 
 SETUP_KEY = "second_factor_setup"
 SETUP_SECONDS = 600

@@ -14,7 +14,7 @@ from django.utils.translation import gettext
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
 
-from shop.admin_site import ReadOnlyMixin
+from shop.admin_base.classes import ReadOnlyMixin
 from shop.http.keyset_pages import KeysetPaginator
 
 if TYPE_CHECKING:

@@ -26,7 +26,8 @@ from django.utils import translation
 from django.utils.translation import gettext, gettext_lazy as _
 from unfold.decorators import action as unfold_action
 
-from shop.admin_site import LIST_SECONDS, refusal_text
+from shop.admin_base.classes import LIST_SECONDS, refusal_text
+from shop.admin_base.forms import SENT_BEFORE, FormIdField, reason_field
 from shop.db import transactions
 from shop.db.mysql.patience import statement_limit
 from shop.errors import FirstcomeError
@@ -34,7 +35,6 @@ from shop.http import json_format
 from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import Answer, KeyedCall, Replay
 from shop.lazy_texts import Text
-from shop.operators.forms import SENT_BEFORE, FormIdField, reason_field
 
 CONFIRMED = "confirmed"
 MOST_SELECTED = 100

@@ -22,11 +22,11 @@ from django.utils.translation import get_language, gettext
 from unfold.utils import display_for_label
 
 from shop import lazy_texts
+from shop.admin_base.status_words import status_word
 from shop.events import journal
 from shop.http import problems
 from shop.models import JournalLine
 from shop.money import format_amount, format_number
-from shop.operators.status_words import status_word
 
 register = template.Library()
 CODES = {

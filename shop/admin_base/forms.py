@@ -13,7 +13,7 @@ from unfold.widgets import UnfoldAdminTextareaWidget
 from uuid_utils.compat import uuid7
 
 from shop import clock
-from shop.admin_site import REASON
+from shop.admin_base.classes import REASON
 from shop.events.journal import LONGEST_DETAIL
 from shop.http.validation import CONTROL_CHARACTERS
 from shop.normalization import normalized

@@ -19,13 +19,13 @@ from unfold.widgets import (
 )
 
 from shop import clock, form_fields
-from shop.admin_site import ReadOnlyMixin
+from shop.admin_base.actions import Action, ActionForm, ActionPreview, button, page_of
+from shop.admin_base.classes import ReadOnlyMixin
+from shop.admin_base.display import StatusLabel, status_label
+from shop.admin_base.lists import SearchMixin, column
 from shop.api_keys import keys, scopes
 from shop.api_keys.keys import NewSecret
 from shop.models import ApiKey
-from shop.operators.actions import Action, ActionForm, ActionPreview, button, page_of
-from shop.operators.display import StatusLabel, status_label
-from shop.operators.lists import SearchMixin, column
 
 CHANGE = "shop.change_apikey"
 LONGEST_DAYS = 3_650

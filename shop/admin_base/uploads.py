@@ -15,10 +15,10 @@ from structlog import get_logger
 from unfold.widgets import UnfoldAdminFileFieldWidget
 
 from shop import clock
+from shop.admin_base.actions import CONFIRMED, ActionForm
 from shop.errors import FirstcomeError, Overloaded, Rejected, Unavailable
 from shop.events import journal
 from shop.lazy_texts import mark
-from shop.operators.actions import CONFIRMED, ActionForm
 
 log = get_logger(__name__)
 PREFIX = "firstcome-upload-"

@@ -13,11 +13,11 @@ from unfold.contrib.filters.admin import TextFilter
 
 from shop import literals
 from shop.accounts import accounts
+from shop.admin_base.display import actor_text
+from shop.admin_base.lists import RecordsAdmin, choice_filter, column
 from shop.events.journal import Actor
 from shop.http import keyset_pages
 from shop.models import JournalLine
-from shop.operators.display import actor_text
-from shop.operators.lists import RecordsAdmin, choice_filter, column
 
 JournalLines = QuerySet[JournalLine]
 FEW_LINES = 1_000

@@ -14,15 +14,15 @@ from unfold.admin import ModelAdmin
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from shop import form_fields
-from shop.admin_site import ReadOnlyMixin
+from shop.admin_base import actions
+from shop.admin_base.actions import Action, ActionForm, ActionPreview, button
+from shop.admin_base.classes import ReadOnlyMixin
+from shop.admin_base.display import link, status_label
+from shop.admin_base.lists import RecordsAdmin, column
 from shop.errors import FirstcomeError, Rejected
 from shop.event_feed.reading import READ_EVENTS
 from shop.feed_models import FeedEvent
 from shop.lazy_texts import mark
-from shop.operators import actions
-from shop.operators.actions import Action, ActionForm, ActionPreview, button
-from shop.operators.display import link, status_label
-from shop.operators.lists import RecordsAdmin, column
 from shop.outbound import public_addresses
 from shop.webhook_endpoints import deliveries, endpoints
 from shop.webhook_endpoints.deliveries import MOST_RESENT, EventFilter

@@ -10,11 +10,11 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext, gettext_lazy as _
 from unfold.admin import ModelAdmin
 
-from shop.admin_site import ListMixin
+from shop.admin_base import actions
+from shop.admin_base.actions import Action, ActionForm, button
+from shop.admin_base.classes import ListMixin
+from shop.admin_base.forms import reason_field
 from shop.errors import FirstcomeError, Rejected
-from shop.operators import actions
-from shop.operators.actions import Action, ActionForm, button
-from shop.operators.forms import reason_field
 from shop.pausing import LONGEST_REASON
 
 CHANGE = ["change"]
