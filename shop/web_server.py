@@ -5,6 +5,7 @@ silent for half a minute, is replaced. SIGTERM ends the server once its requests
 the workers by others of the same code.
 """
 
+import asyncio
 import ctypes
 import itertools
 import multiprocessing
@@ -15,6 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import uvloop
 from django.conf import settings
 from prometheus_client import multiprocess as worker_files, values
 from uvicorn_worker import UvicornWorker
@@ -26,9 +28,45 @@ METRICS_FOLDER = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
 PR_SET_PDEATHSIG = 1
 
 
+class _Together:
+    """A transport whose writes of one turn of the loop are one: uvicorn writes head and body separately."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport, self._loop, self._parts = transport, loop, list[bytes]()
+        self.is_closing = transport.is_closing
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        if not self._parts:
+            self._loop.call_soon(self._flush)
+        self._parts.append(data)
+
+    def _flush(self) -> None:
+        if self._parts:
+            self._transport.write(b"".join(self._parts))
+            self._parts.clear()
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+
+class Loop(uvloop.Loop):
+    async def create_server(self, protocol_factory: Any, *of: Any, **options: Any) -> Any:
+        def make() -> Any:
+            protocol = protocol_factory()
+            made = protocol.connection_made
+            protocol.connection_made = lambda transport: made(_Together(transport, self))
+            return protocol
+
+        return await super().create_server(make, *of, **options)
+
+
 class Worker(UvicornWorker):
     CONFIG_KWARGS = {
-        "loop": "uvloop",
+        "loop": "shop.web_server:Loop",
         "http": "httptools",
         "interface": "asgi3",
         "ws": "none",

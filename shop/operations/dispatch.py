@@ -26,7 +26,7 @@ THREADS = 4
 MAX_WAITING = 1_000
 # Between two shared messages: one costs as much as the work of several orders, and a worker that receives one
 # looks for more.
-PAUSE_SECONDS = 0.5
+PAUSE_SECONDS = 1.0
 
 # A node of the broker that is frozen, or cut off from the others, confirms nothing.
 CONFIRM_SECONDS = 2.0
