@@ -28,25 +28,27 @@ METRICS_FOLDER = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
 PR_SET_PDEATHSIG = 1
 
 
-class _Together:
-    """A transport whose writes of one turn of the loop are one: uvicorn writes head and body separately."""
+class _InPairs:
+    """A transport that writes two parts by one call of the system: uvicorn writes head and body separately."""
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport, self._loop, self._parts = transport, loop, list[bytes]()
+        self._transport, self._loop, self._first = transport, loop, b""
         self.is_closing = transport.is_closing
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
-        if not self._parts:
+        if self._first:
+            first, self._first = self._first, b""
+            self._transport.write(first + data)
+        elif data:
+            self._first = data
             self._loop.call_soon(self._flush)
-        self._parts.append(data)
 
     def _flush(self) -> None:
-        if self._parts:
-            self._transport.write(b"".join(self._parts))
-            self._parts.clear()
+        if self._first:
+            self.write(b"")
 
     def close(self) -> None:
         self._flush()
@@ -58,7 +60,7 @@ class Loop(uvloop.Loop):
         def make() -> Any:
             protocol = protocol_factory()
             made = protocol.connection_made
-            protocol.connection_made = lambda transport: made(_Together(transport, self))
+            protocol.connection_made = lambda transport: made(_InPairs(transport, self))
             return protocol
 
         return await super().create_server(make, *of, **options)
