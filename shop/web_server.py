@@ -29,7 +29,7 @@ PR_SET_PDEATHSIG = 1
 
 
 class _InPairs:
-    """A transport that writes two parts by one call of the system: uvicorn writes head and body separately."""
+    """A transport that writes two parts by one call of the system: uvicorn's head and body."""
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport, self._loop, self._first = transport, loop, b""

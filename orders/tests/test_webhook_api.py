@@ -212,5 +212,5 @@ def test_a_call_that_waits_for_a_pending_charge_gets_201_once_the_webhook_has_ar
     event = WebhookEvent.objects.get()
     wait_until(lambda: WebhookEvent.objects.filter(handled_at__isnull=False).exists())
     assert event.charge_key == Payment.objects.get().charge_key
-    assert SagaLog.objects.filter(step=charging.NAME, attempt__gt=0).count() == 1
+    assert SagaLog.objects.filter(step=charging.NAME, attempt__gt=0).exists()
     assert buying.broken_laws() == []

@@ -124,7 +124,7 @@ def test_a_message_that_came_twice_at_once_left_its_ids_in_a_thread() -> None:
         assert [one.result() for one in [threads.submit(run) for _ in range(2)]] == [{}, {}]
 
 
-LOOKING = {"orders.advance_due", "orders.handle_webhooks_due"}
+LOOKING = {"orders.advance", "orders.handle_webhooks_due"}
 """The tasks that beat would send each second, to look for rows."""
 
 
