@@ -244,8 +244,8 @@ class Saga(models.Model):
     """One run of named steps that all happen or are compensated: the state to recover from.
 
     The holder of the lease advances it, `do` by `do` or, once a step was refused, `undo` by `undo`.
-    `next_attempt_at` is when recovery retries it; null once it has ended. A saga that is unfinished past
-    `deadline_at` is `stuck`: operators see it, and it is still retried.
+    `next_attempt_at` is when it is due, of a new one long ago; null once it has ended. A saga that is
+    unfinished past `deadline_at` is `stuck`: operators see it, and it is still retried.
     """
 
     class State(models.TextChoices):

@@ -47,7 +47,7 @@ class _InPairs:
             self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
-        if self._first:
+        if self._first and not self.is_closing():
             self.write(b"")
 
     def close(self) -> None:
@@ -75,6 +75,8 @@ class Worker(UvicornWorker):
         "access_log": False,
         "server_header": False,
         "proxy_headers": False,
+        # Each second, also after the clock of the host was set back, by which uvicorn measures.
+        "timeout_notify": float("-inf"),
     }
 
 

@@ -13,7 +13,7 @@ from structlog import get_logger
 
 from orders.models import Saga
 from orders.saga import store
-from orders.saga.definitions import LEASE_SECONDS
+from orders.saga.definitions import AT_ONCE, LEASE_SECONDS
 from shop import clock
 from shop.concurrency import event_loop
 from shop.errors import Overloaded
@@ -34,10 +34,10 @@ def oldest_waiting_seconds() -> float:
     """How long the oldest new saga has waited for a worker; 0 if none waits, or no worker is alive."""
     now = clock.now()
     # Not those that wait longer than a lease: what is wrong with them, or came before the workers, no request
-    # mends by waiting. Retries wait for what is away.
+    # mends by waiting.
     since = now - timedelta(seconds=LEASE_SECONDS)
-    new = store.due().filter(next_attempt_at__gt=since, attempts=0, lease_token="", open_call="")
-    oldest = new.order_by("next_attempt_at").values_list("next_attempt_at", flat=True).first()
+    new = store.due().filter(next_attempt_at=AT_ONCE, created_at__gt=since)
+    oldest = new.order_by("id").values_list("created_at", flat=True).first()
     # A live worker renews its leases before less than a quarter of their time is left.
     soon = now + timedelta(seconds=LEASE_SECONDS / 4)
     is_worker_alive = Saga.objects.filter(next_attempt_at__gt=soon, leased_until__gt=soon)

@@ -5,7 +5,7 @@ The functions of a local step take many sagas at once; a single saga is a sequen
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import takewhile
 from typing import Any
 from uuid import UUID
@@ -31,6 +31,8 @@ UNFINISHED = (Saga.State.RUNNING, Saga.State.STUCK)
 # A crashed worker delays its sagas by so long. Leases are renewed every third of it, so that a step may make
 # any number of calls.
 LEASE_SECONDS = max(10.0, 3 * settings.GATEWAY_TIMEOUT_SECONDS)
+AT_ONCE = datetime(2000, 1, 1, tzinfo=UTC)
+"""The next attempt of a new saga: before all that wait for an instant, whatever the clock of who began it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,15 +271,15 @@ class SagaRun:
     """A saga that an executor is advancing.
 
     `saga` is its row as it was found, then as its last batch left it. `result` is to be recorded: that of a
-    call of `step` in `direction` or, without a `step`, what a single batch raised. `was_locked`: its rows
-    were locked when it was last found. `is_recovered`: a call of recovery is under way.
+    call of `step` in `direction` or, without a `step`, what a single batch raised. `locked_seconds`:
+    for so long its rows were locked when it was found. `is_recovered`: a call of recovery is under way.
     """
 
     saga: SagaRow
     step: str = ""
     direction: str = DO
     result: StepResult | None = None
-    was_locked: bool = False
+    locked_seconds: float = 0.0
     is_recovered: bool = False
 
     def result_for(self, saga: SagaRow) -> StepResult | None:

@@ -37,7 +37,7 @@ from orders.saga.definitions import (
 from shop import clock
 from shop.concurrency.thread_pool import ThreadPool
 from shop.db import transactions
-from shop.errors import Overloaded
+from shop.errors import Overloaded, Unavailable
 from shop.repeated_work import RepeatedWork
 
 logger = get_logger(__name__)
@@ -61,6 +61,8 @@ POOL_SIZES = {
 MAX_WAITING = 100_000
 # A batch costs the same statements however few sagas share it, so batches keep a minimum distance.
 MIN_INTERVAL_SECONDS = 0.02
+# For which locked rows are left to who has locked them: a batch of another worker is shorter.
+LOCKED_SECONDS = 1.0
 # How long a worker looks for more after it found some: longer than the pause between two messages.
 IDLE_SECONDS = 2.0
 
@@ -105,13 +107,15 @@ class Executor:
         self._runs: dict[UUID, SagaRun] = {}
         self._returned: dict[str, list[SagaRun]] = {DO: [], UNDO: []}
         self._scheduled: set[str] = set()
-        self._locked: set[UUID] = set()
+        # Since when those that were found last are known to be locked.
+        self._locked: dict[UUID, float] = {}
         self._is_woken = self._is_finishing = False
         self._found_at = float("-inf")
 
     def wake(self) -> None:
         """Look for sagas that are due, as soon as more may be leased."""
-        self._is_woken = True
+        with self._mutex:
+            self._is_woken = True
         self._schedule(DUE)
 
     def finish(self, *, seconds: float) -> bool:
@@ -181,22 +185,30 @@ class Executor:
     def _find(self) -> list[SagaRun]:
         """New runs for sagas that are due, as many as may be leased."""
         with self._mutex:
-            self._is_woken, room = False, self._room()
+            room = self._room()
+            if room <= 0:
+                return []
+            self._is_woken = False
+            # A run whose first batch waits is due as well.
+            limit = room + len(self._runs)
         try:
-            due = store.find_due(limit=room) if room > 0 else []
-        except Error as error:
+            due = transactions.read(partial(store.find_due, limit=limit))
+        except (Error, Unavailable) as error:
             logger.warning("due sagas can't be read; beat wakes again", error=str(error))
             return []
+        now = time.monotonic()
         with self._mutex:
+            self._locked = {saga.id: self._locked[saga.id] for saga in due if saga.id in self._locked}
             found = [
-                SagaRun(saga, was_locked=saga.id in self._locked) for saga in due if saga.id not in self._runs
-            ]
+                SagaRun(saga, locked_seconds=now - self._locked.get(saga.id, now))
+                for saga in due
+                if saga.id not in self._runs
+            ][:room]
             self._runs |= {run.saga.id: run for run in found}
-            self._locked.clear()
             # There may be more.
-            self._is_woken |= len(due) >= room
+            self._is_woken |= len(found) == room
             if found:
-                self._found_at = time.monotonic()
+                self._found_at = now
         return found
 
     def _take_returned(self, queue: str) -> list[SagaRun]:
@@ -224,8 +236,10 @@ class Executor:
                     failpoint=self._failpoint,
                 )
             except transactions.DatabaseUnavailable as error:
-                # It affects every run of the batch.
+                # It affects every run of the batch, and those that would be found at once: beat wakes again.
                 logger.warning("sagas left to recovery", count=len(runs), error=str(error))
+                with self._mutex:
+                    self._is_woken, self._found_at = False, float("-inf")
                 return
             except Exception as error:
                 logger.warning("saga batch failed", count=len(runs), is_single=is_single, exc_info=error)
@@ -252,12 +266,13 @@ class Executor:
         """Pass the runs of a committed batch on to where they go."""
         self._release(done.released)
         for run in done.locked_elsewhere:
-            if run.was_locked or run.saga.lease_token:
+            if run.saga.lease_token or run.locked_seconds > LOCKED_SECONDS:
                 self._run_individually([run])
             else:
-                # Most are being taken by another worker: a single batch waits for those that are found again.
-                self._locked.add(run.saga.id)
-                self._is_woken = True
+                # Most are being taken by another worker; a single batch would wait for it.
+                with self._mutex:
+                    self._locked.setdefault(run.saga.id, time.monotonic())
+                    self._is_woken = True
                 self._release([run])
         if is_single:
             self._run_individually(done.to_continue)

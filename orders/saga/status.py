@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import Count, Min, Prefetch, Q, QuerySet
+from django.db.models.functions import Greatest
 
 from orders.models import Saga, SagaLog
 from orders.saga.definitions import SAGA_TYPES, Step
@@ -72,7 +73,9 @@ def filter_unsettled(payments: "QuerySet[Payment]", statuses: Collection[str]) -
 
 def oldest_due_seconds() -> float:
     """For how many seconds the saga that is due first has waited for an executor; 0 when none is due."""
-    due_at = _unfinished().order_by().aggregate(first=Min("next_attempt_at"))["first"]
+    # A new one, which is due at once, waits since its start.
+    since = Greatest("next_attempt_at", "created_at")
+    due_at = _unfinished().order_by().aggregate(first=Min(since))["first"]
     return max(0.0, (clock.now() - due_at).total_seconds()) if due_at else 0.0
 
 

@@ -17,6 +17,7 @@ from django.db.models import Q, QuerySet
 from orders.models import Saga, SagaLog
 from orders.saga import observation
 from orders.saga.definitions import (
+    AT_ONCE,
     DO,
     SAGA_COLUMNS,
     SAGA_TYPES,
@@ -77,7 +78,7 @@ def new_saga(
         traceparent=by.traceparent if tracing.is_recorded(by.traceparent) else "",
         created_at=now,
         deadline_at=now + timedelta(seconds=give_up_seconds),
-        next_attempt_at=now,
+        next_attempt_at=AT_ONCE,
     )
     events = dict.fromkeys(done, Event.DONE) | dict.fromkeys(skipped, Event.SKIPPED)
     steps = [step.name for step in SAGA_TYPES[type_name].steps if step.name in events]
@@ -102,8 +103,8 @@ def due() -> "QuerySet[Saga]":
 
 
 def find_due(*, limit: int) -> list[SagaRow]:
-    """At most so many sagas that are due, longest first, without the tokens of lapsed leases."""
-    found = due().order_by("next_attempt_at").values_list(*SAGA_COLUMNS)[:limit]
+    """At most so many sagas that are due, new ones first, without the tokens of lapsed leases."""
+    found = due().order_by("next_attempt_at", "id").values_list(*SAGA_COLUMNS)[:limit]
     sagas = [SagaRow(*row) for row in found]
     for saga in sagas:
         saga.lease_token = ""

@@ -28,7 +28,7 @@ def waiting(*, seconds: float, **more: Any) -> Saga:
     """A new saga that has waited for a worker for `seconds`."""
     row, lines = store.new_saga(type_name="top_up", subject_id=uuid4(), give_up_seconds=900)
     ago = timedelta(seconds=seconds)
-    row.next_attempt_at = row.created_at = row.created_at - ago
+    row.created_at -= ago
     for name, value in more.items():
         setattr(row, name, value)
     transactions.run(lambda: store.insert_sagas([(row, lines)]), transactions.KEYED)
@@ -46,15 +46,16 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 def test_the_backlog_is_the_age_of_the_oldest_saga_that_waits_for_a_live_worker() -> None:
     a_live_worker()
-    for seconds in (1, 3, 2):
+    for seconds in (3, 2, 1):
         waiting(seconds=seconds)
     assert 3 <= backlog.oldest_waiting_seconds() < 4
 
 
 def test_sagas_that_wait_for_a_retry_or_a_crashed_worker_do_not_count() -> None:
     a_live_worker()
-    waiting(seconds=3, attempts=1)
-    waiting(seconds=3, lease_token="dead", leased_until=clock.now())
+    now = clock.now()
+    waiting(seconds=3, attempts=1, next_attempt_at=now)
+    waiting(seconds=3, lease_token="dead", leased_until=now, next_attempt_at=now)
     waiting(seconds=LEASE_SECONDS + 3)
     assert backlog.oldest_waiting_seconds() == 0
 

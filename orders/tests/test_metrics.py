@@ -237,7 +237,8 @@ def test_unfinished_sagas_and_how_long_the_first_is_due(product: Product) -> Non
     buying.place(buying.account().id, {product: 1}, token="tok_ok")
     assert status.count_unfinished()["purchase"] == 1
     assert 0 < status.oldest_due_seconds() < 5, "it is due from its commit on"
-    Saga.objects.update(next_attempt_at=timezone.now() - timedelta(seconds=60))
+    ago = timezone.now() - timedelta(seconds=60)
+    Saga.objects.update(next_attempt_at=ago, created_at=ago)
     assert 60 <= status.oldest_due_seconds() < 90
     buying.settle_everything()
     assert (status.count_unfinished()["purchase"], status.oldest_due_seconds()) == (0, 0.0)

@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.models import Saga, SagaLog
-from orders.saga import batch, store
+from orders.saga import batch, status, store
 from orders.saga.batch import Batch
 from orders.saga.definitions import (
     DO,
@@ -286,6 +286,21 @@ def test_an_unexpected_error_is_retried(world: World) -> None:
     world.meanwhile = lambda: 1 / 0  # type: ignore[return-value]
     assert stepping.advance(row.id) == Saga.State.RUNNING
     assert "ZeroDivisionError" in again(row.id).last_error
+
+
+def test_a_new_saga_is_due_though_the_clock_of_who_began_it_is_ahead(world: World) -> None:
+    with clock.shifted(by=timedelta(minutes=15)):
+        row = started()
+    assert [saga.id for saga in store.find_due(limit=10)] == [row.id]
+    assert status.oldest_due_seconds() == 0
+
+
+def test_new_sagas_are_found_before_all_others(world: World) -> None:
+    retried = [started(), started()]
+    long_ago = clock.now() - timedelta(hours=1)
+    Saga.objects.filter(id__in=[row.id for row in retried]).update(next_attempt_at=long_ago, attempts=3)
+    new = [started(), started()]
+    assert [saga.id for saga in store.find_due(limit=3)] == [*(row.id for row in new), retried[0].id]
 
 
 def test_a_saga_is_due_at_its_start_and_when_its_lease_has_lapsed(world: World) -> None:
