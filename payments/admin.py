@@ -72,7 +72,7 @@ class LedgerAccountAdmin(RecordsAdmin):
     fields = ["id", "kind", "user", "balance"]
 
     class Media:
-        js = ["backoffice/late.js"]
+        js = ["operators/late.js"]
 
     @admin.display(description=_("balance"))
     def balance(self, account: LedgerAccount) -> str:

@@ -84,9 +84,9 @@ INSTALLED_APPS = [
     "coupons",
     "payments",
     "sales",
+    "orders",
     "backoffice",
     "demo",
-    "orders",
 ]
 MIDDLEWARE = [
     # Answers API calls of Django's test client and `runserver`.

@@ -13,7 +13,7 @@ from demo import storefront
 from shop.configuration import BASE_DIR
 from shop.tests.korean import KOREAN
 
-FOLDER = BASE_DIR / "shop" / "static" / "storefront"
+FOLDER = BASE_DIR / "demo" / "static" / "storefront"
 SCRIPTS = {path: path.read_text() for path in FOLDER.rglob("*.js") if path.parent.name != "lit-html"}
 LATIN = re.compile(r"[A-Za-z]{3,}")
 NO_KOREAN = {"SHA", "HMAC", "JavaScript", "user", "count", "total", "name", "time", "amount", "limit"}

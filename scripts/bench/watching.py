@@ -19,8 +19,8 @@ PROCESSES = ("web", "mariadb", "redis", "worker")
 SAMPLE_SECONDS = 0.25
 TICKS = os.sysconf("SC_CLK_TCK")
 _USER, _SYSTEM = 11, 12  # of /proc/PID/stat, counted after the parenthesised name
-PINNING = ("shop/server/processors.py", "shop/processors.py")
-"""A commit without either leaves its web processes free to run anywhere."""
+PINNING = ("shop/http/serving.py", "shop/server/processors.py", "shop/processors.py")
+"""A commit without any of them leaves its web processes free to run anywhere."""
 # Such a saga waits for nothing but a live worker: it was never tried, has no lease, and isn't being undone.
 # The index on the next attempt holds the unfinished sagas; there is none on the state.
 OLDEST = """

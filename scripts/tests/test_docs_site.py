@@ -67,7 +67,7 @@ def test_every_code_of_the_api_is_explained_with_its_statuses() -> None:
     documented_codes = rows_of_codes()
     assert {code for code in statuses if not statuses[code] <= documented_codes.get(code, set())} == set()
     # What answers before a call is reached, or instead of it.
-    beyond = {"method_not_allowed": {"405"}, "internal_error": {"500"}, "too_large": {"413", "414", "431"}}
+    beyond = {"method_not_allowed": {"405"}, "internal_error": {"500"}, "too_large": {"413"}}
     for code, expected in beyond.items():
         assert documented_codes[code] == expected
     of_calls = {code for code, found in documented_codes.items() if found}

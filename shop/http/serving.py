@@ -1,4 +1,4 @@
-"""What uvicorn leaves to the application, in both lanes: late bodies, hosts, failures, and a worker's stop.
+"""What uvicorn leaves to the application: late bodies, hosts, trailers, failures, and a worker's stop.
 
 Slow heads, idle connections, clients that read nothing and limits by address are the proxy's.
 """
@@ -91,8 +91,11 @@ class Served:
             # uvicorn takes a body behind `Upgrade` for the next request; of several hosts a proxy may have
             # read another than the shop would (RFC 9112, 3.2).
             is_skipped = has_body and (b"upgrade" in fields or scope["method"] == "CONNECT")
-            if is_skipped or (scope["http_version"] == "1.1" and names.count(b"host") != 1):
-                raise SuspiciousOperation("no host, several, or a body behind an upgrade")
+            # uvicorn takes trailers of a body in chunks for headers: one would name another client.
+            is_renamed = b"transfer-encoding" in fields and names.count(b"x-forwarded-for") > 1
+            is_elsewhere = scope["http_version"] != "1.0" and names.count(b"host") != 1
+            if is_skipped or is_renamed or is_elsewhere:
+                raise SuspiciousOperation("no host, several, a client twice, or a body behind an upgrade")
             await self._application(scope, receive_in_time, send_whole)
         except (asyncio.CancelledError, Exception) as failure:
             if has_started:

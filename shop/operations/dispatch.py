@@ -98,6 +98,7 @@ def _send_shared(task: "Task[Any, Any]") -> None:
         with _mutex:
             headers = task_context.merge(_pending.pop(task.name))
         _send_or_run_locally(task, (), headers)
+        # One of the threads rests meanwhile, and a second one waits for it.
         time.sleep(PAUSE_SECONDS)
 
 

@@ -24,7 +24,7 @@ from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory
 
 KOREAN = re.compile("[가-힣]")
-APPS = ("shop", "coupons", "inventory", "orders", "payments", "sales")
+APPS = ("shop", "coupons", "inventory", "orders", "payments", "sales", "backoffice", "demo")
 LOST = "The request can't be understood."
 
 
@@ -155,7 +155,7 @@ def test_every_error_of_every_body_is_described_in_korean(api: Api) -> None:
 
 
 NOT_OF_THE_API = {
-    *("tests", "migrations", "management", "admin", "backoffice", "operators"),
+    *("tests", "migrations", "management", "admin", "backoffice", "admin_base"),
     *("imports", "reconciliation", "gateway_lookups.py"),
 }
 """Folders and modules whose errors only commands and the operators' pages show."""

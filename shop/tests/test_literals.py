@@ -135,7 +135,15 @@ def fields_of_pages() -> Iterator[tuple[str, str, forms.Field]]:
     for form in shown:
         yield from ((form.__qualname__, name, field) for name, field in form.base_fields.items())
     for form in shapes(forms.BaseForm):
-        if form.__module__.split(".")[0] in ("shop", "inventory", "coupons", "payments", "sales", "orders"):
+        if form.__module__.split(".")[0] in (
+            "shop",
+            "inventory",
+            "coupons",
+            "payments",
+            "sales",
+            "orders",
+            "backoffice",
+        ):
             declared = getattr(form, "declared_fields", {})
             yield from ((form.__qualname__, name, field) for name, field in declared.items())
 

@@ -121,6 +121,20 @@ def test_a_body_that_drips_is_ended_although_each_byte_comes_soon(running_shop: 
         assert b" 408 " in received and time.monotonic() - began_at > 9
 
 
+def test_a_trailer_that_names_another_client_is_refused(running_shop: RunningShop) -> None:
+    """uvicorn takes trailers for headers, and the last address is believed of a proxy."""
+    said = b'{"username": "nobody", "password": "guessed"}'
+    body = b"%x\r\n%s\r\n0\r\nX-Forwarded-For: 6.6.6.6\r\n\r\n" % (len(said), said)
+    statuses = []
+    for proxied in ("", "X-Forwarded-For: 1.1.1.1\r\n"):
+        with connect(running_shop.address) as connection:
+            chunked = f"{proxied}Transfer-Encoding: chunked"
+            head = head_of("POST", "/api/v1/auth/token", chunked, content_type="application/json")
+            connection.sendall(head + body)
+            statuses.append(protocol.status_on(connection))
+    assert statuses == [401, 400]
+
+
 def test_a_body_that_breaks_off_is_not_taken_for_a_shorter_one(running_shop: RunningShop) -> None:
     with slow_call(running_shop.address, "Content-Length: 1000") as connection:
         connection.shutdown(socket.SHUT_WR)
