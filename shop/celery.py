@@ -1,4 +1,4 @@
-"""The Celery application. Tasks carry an id and call one domain function; state is in SQL."""
+"""The Celery application. Tasks carry an id at most and call one domain function; state is in SQL."""
 
 import os
 import threading
