@@ -33,6 +33,7 @@ from scripts.stack import children, ports
 from scripts.tests.circles import boots
 from scripts.tests.simulator import Simulator, serving
 from shop.accounts import tokens
+from shop.event_feed import sequencing
 from shop.operations import dispatch
 from shop.tests import live
 from shop.tests.case_tables import in_one_test
@@ -150,6 +151,8 @@ def shop(started: Shop, own_gateway: Simulator, settings: LazySettings) -> Itera
     settings.GATEWAY_URL = f"http://{ports.HOST}:{started.simulator.port}"
     with _sweeping():
         yield started
+    # The worker goes on while the tables are emptied, one after the other.
+    wait_until(lambda: not sequencing.unsequenced().exists(), seconds=10)
 
 
 @contextmanager

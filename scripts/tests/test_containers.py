@@ -170,7 +170,7 @@ def test_only_the_proxy_is_reached_from_outside_and_the_shop_believes_what_it_ap
     assert SERVICES["web"]["environment"]["TRUSTED_PROXIES"] == "${TRUSTED_PROXIES:-1}"
     proxy = places.PROJECT / "ops" / "proxy" / "haproxy.cfg"
     assert set(re.findall(r"\$\{(\w+)", proxy.read_text())) == SERVICES["proxy"]["environment"].keys()
-    assert "option forwardfor" in proxy.read_text()
+    assert "http-request set-header X-Forwarded-For %[src]" in proxy.read_text()
 
 
 def test_every_process_that_counts_exposes_it_to_prometheus_alone():
