@@ -34,6 +34,7 @@ from orders.tests import buying, stepping
 from orders.tests.listening import Killed
 from payments import ledger
 from payments.models import LedgerAccount, Payment
+from shop import clock
 from shop.models import JournalLine
 from shop.redis import completion_notifications
 from shop.tests.lost_replies import losing_reply_to_commit
@@ -363,6 +364,20 @@ def test_runs_whose_traces_cannot_be_read_are_released(
         wait_until(lambda: not threaded._scheduled)
         assert threaded.finish(seconds=20)
     assert not threaded._runs
+
+
+def test_nothing_is_found_before_the_databases_clock_is_known(
+    threaded: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that started while the database was away took others' sagas by its host's clock."""
+    placed = bought("tok_ok")
+    with monkeypatch.context() as patched:
+        patched.setattr(clock, "is_measured", lambda: False)
+        threaded.wake()
+        wait_until(lambda: not threaded._scheduled)
+        assert not threaded._runs and Saga.objects.get().lease_token == ""
+    threaded.wake()
+    assert ended(placed) == ["paid"]
 
 
 def test_a_saga_of_a_later_release_is_released(threaded: Executor) -> None:

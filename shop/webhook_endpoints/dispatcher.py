@@ -60,6 +60,9 @@ class Dispatcher:
             release(endpoint_id, self._token)
 
     def _start_due(self) -> None:
+        if not clock.is_measured():
+            # By the host's clock others' leases might have lapsed.
+            return
         # Beside new events it is looked for again: a restored database may lack it.
         if sequencing.sequence() or not self._knows_data_platform:
             endpoints.find()
