@@ -13,7 +13,6 @@ class ShopConfig(AppConfig):
         from shop import clock
         from shop.accounts import permissions
         from shop.db import server_state
-        from shop.event_feed import reading as feed
         from shop.http import checks as _checks  # noqa: F401 - registers them
         from shop.observability import gauges
         from shop.observability.reading import Source
@@ -23,7 +22,6 @@ class ShopConfig(AppConfig):
             system_state,
         )
         from shop.operations.audits import law_status
-        from shop.webhook_endpoints import deliveries, endpoints
 
         post_migrate.connect(permissions.create, sender=self)
         gauges.register(
@@ -42,35 +40,4 @@ class ShopConfig(AppConfig):
         system_state.register_gauges()
         for heartbeat in heartbeats.GAUGES:
             heartbeats.expose(heartbeat, Source.REDIS)
-        for name, help, read in (
-            (
-                "firstcome_feed_unsequenced_seconds",
-                "How long the oldest committed event of the feed has had no position.",
-                feed.unsequenced_seconds,
-            ),
-            (
-                "firstcome_webhooks_oldest_pending_seconds",
-                "How long the oldest event has waited that an enabled webhook endpoint is to get.",
-                deliveries.oldest_pending_seconds,
-            ),
-            ("firstcome_events_queued", "Events that wait to be delivered.", deliveries.queued_count),
-            (
-                "firstcome_events_refused",
-                "Queued events that were refused at their last attempt, and will become dead letters.",
-                deliveries.refused_count,
-            ),
-            ("firstcome_events_dead", "Events refused for good, or given up.", deliveries.dead_count),
-            (
-                "firstcome_events_oldest_queued_seconds",
-                "How long the oldest queued event has waited.",
-                deliveries.oldest_queued_seconds,
-            ),
-        ):
-            gauges.register(name, help=help, read=read)
-        gauges.register(
-            "firstcome_webhook_endpoints_disabled",
-            help="Webhook endpoints that are disabled: by staff, after days of failures, or for lost rights.",
-            read=endpoints.count_disabled,
-            label="disabled_by",
-        )
         gauges.register_group("laws", law_status.HELPS, law_status.read_gauges, label="law")

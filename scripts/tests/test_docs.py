@@ -20,7 +20,7 @@ from scripts.tests import documented
 from shop.management import laws
 from shop.tests import operators_page
 
-APPS = ("shop", "coupons", "inventory", "payments", "sales", "orders", "backoffice", "demo")
+APPS = ("shop", "events", "coupons", "inventory", "payments", "sales", "orders", "backoffice", "demo")
 DOCS = places.PROJECT / "docs"
 PAGES = sorted(
     [
@@ -29,7 +29,7 @@ PAGES = sorted(
     ]
 )
 PATH = re.compile(
-    r"(?:shop|coupons|inventory|payments|sales|orders|backoffice|demo|scripts|docs|k6|ops|clients)/[\w./-]*"
+    r"(?:shop|events|coupons|inventory|payments|sales|orders|backoffice|demo|scripts|docs|k6|ops|clients)/[\w./-]*"
 )
 SYMBOL = re.compile(r"([\w/.-]+\.py)::([\w:.]+)")
 NAME = re.compile(rf"(?:{'|'.join(APPS)})(?:\.\w+)+")

@@ -9,7 +9,7 @@ from scripts.stack import places
 from scripts.tests import documented
 from shop.event_feed import catalogue
 
-APPS = ("shop", "coupons", "inventory", "payments", "sales", "orders", "backoffice", "demo")
+APPS = ("shop", "events", "coupons", "inventory", "payments", "sales", "orders", "backoffice", "demo")
 FORMATTED = {"order", "stock", "product", "campaign", "sale"}
 """Whose names are put together where they are written: `order.{status}`."""
 
