@@ -9,10 +9,13 @@ class EventsConfig(AppConfig):
     verbose_name = _("Events")
 
     def ready(self) -> None:
-        from shop.event_feed import reading
+        from shop.event_feed import catalogue, reading, recording
+        from shop.events import journal
         from shop.observability import gauges
         from shop.webhook_endpoints import deliveries, endpoints
 
+        journal.EVENTS.update(catalogue.FROM_JOURNAL)
+        journal.RECORDERS.append(recording.record_lines)
         for name, help, read in (
             (
                 "firstcome_feed_unsequenced_seconds",

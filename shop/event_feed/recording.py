@@ -4,7 +4,7 @@ before it commits. `shop.event_feed.sequencing` gives them their positions after
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
@@ -13,10 +13,8 @@ from uuid_utils.compat import uuid7
 from shop import clock
 from shop.db import bulk_sql, open_transaction
 from shop.event_feed import catalogue
+from shop.events.journal import NewJournalLine
 from shop.feed_models import FeedEvent
-
-if TYPE_CHECKING:
-    from shop.events.journal import NewJournalLine
 
 NUMBERED = frozenset({"product", "campaign", "sale"})
 """What the journal names by a number; all else has a name: the code of a coupon may be made of digits."""
@@ -45,7 +43,12 @@ def record_all(events: Iterable[NewEvent]) -> None:
     open_transaction.write_before_commit(insert, events)
 
 
-def from_journal(lines: "Iterable[NewJournalLine]") -> list[NewEvent]:
+def record_lines(lines: Iterable[NewJournalLine]) -> None:
+    """Record the events that these lines of the journal are, as part of the caller's transaction."""
+    record_all(from_journal(lines))
+
+
+def from_journal(lines: Iterable[NewJournalLine]) -> list[NewEvent]:
     """The events that these lines are, with the same ids. The data names what a line is about (`"coupon":
     "AB12"`), followed by those members of its `after` that the type allows.
     """
@@ -68,7 +71,7 @@ def data_of(
     return data | _allowed(type, after or {})
 
 
-def _event_of(line: "NewJournalLine", type: str) -> NewEvent:
+def _event_of(line: NewJournalLine, type: str) -> NewEvent:
     assert line.event_id is not None
     after = orjson.loads(line.after) if line.after else None
     data = data_of(type, subject=line.subject, order_id=line.order_id, after=after)

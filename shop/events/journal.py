@@ -1,7 +1,7 @@
 """The journal: an append-only log of changes of money, stock and coupons, with the actor of each.
 
 A line is written in the transaction of its effect: all of a transaction are inserted by one statement just
-before it commits. Lines of some kinds are also events, which the feed has (`shop.event_feed`).
+before it commits. Some lines are also events: `EVENTS` names them, and `RECORDERS` record them.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,7 +19,6 @@ from uuid_utils.compat import uuid7
 
 from shop import clock
 from shop.db import bulk_sql, open_transaction
-from shop.event_feed import catalogue, recording
 from shop.models import JournalLine
 from shop.observability import logs, tracing
 
@@ -51,6 +50,10 @@ class NewJournalLine(NamedTuple):
 
 
 JOURNAL_LINES_TABLE = bulk_sql.Table(JournalLine, NewJournalLine._fields)
+EVENTS: set[str] = set()
+"""What a line says that is an event too, whose id it has. Apps add theirs in `ready`, and to `RECORDERS`."""
+RECORDERS: list[Callable[[Sequence[NewJournalLine]], None]] = []
+"""Called with the lines that are noted, in the transaction in which they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,15 +151,16 @@ def build_line(
         detail[:LONGEST_DETAIL],
         reference,
         is_internal,
-        uuid7() if what in catalogue.FROM_JOURNAL else None,
+        uuid7() if what in EVENTS else None,
     )
 
 
 def note_all(lines: Iterable[NewJournalLine]) -> None:
-    """Write these lines as part of the caller's transaction, and the events that they are in the feed."""
+    """Write these lines as part of the caller's transaction, and have the events that they are recorded."""
     noted = list(lines)
     open_transaction.write_before_commit(_write_lines, noted)
-    recording.record_all(recording.from_journal(noted))
+    for record in RECORDERS:
+        record(noted)
 
 
 def _noting(build: Callable[P, NewJournalLine]) -> Callable[P, None]:

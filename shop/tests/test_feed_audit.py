@@ -12,7 +12,7 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models import F
 
 from shop.db import transactions
-from shop.event_feed import reading, sequencing
+from shop.event_feed import reading, recording, sequencing
 from shop.events import journal
 from shop.feed_models import FeedEvent, FeedState
 from shop.models import JournalLine
@@ -110,7 +110,7 @@ def test_a_position_that_was_never_given_is_named(feed: None) -> None:
 
 def test_a_line_whose_event_was_never_recorded_is_named(feed: None) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(journal.recording, "from_journal", lambda lines: [])
+        patch.setattr(recording, "from_journal", lambda lines: [])
         note(6)
     assert offenders() == [f"journal line {line_of(6).pk}"]
 
