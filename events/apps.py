@@ -9,13 +9,21 @@ class EventsConfig(AppConfig):
     verbose_name = _("Events")
 
     def ready(self) -> None:
-        from shop.event_feed import catalogue, reading, recording
+        from celery.signals import worker_init, worker_shutdown
+
+        from shop.event_feed import catalogue, reading, recording, sequencing
         from shop.events import journal
         from shop.observability import gauges
-        from shop.webhook_endpoints import deliveries, endpoints
+        from shop.operations import housekeeping
+        from shop.operations.backups import restoring
+        from shop.webhook_endpoints import deliveries, dispatcher, endpoints
 
         journal.EVENTS.update(catalogue.FROM_JOURNAL)
         journal.RECORDERS.append(recording.record_lines)
+        housekeeping.SWEEPERS += [reading.delete_old, deliveries.delete_old, endpoints.forget_former_secrets]
+        restoring.AFTER_A_RESTORE.append(sequencing.leave_gap)
+        worker_init.connect(dispatcher.start_in_worker)
+        worker_shutdown.connect(dispatcher.stop_in_worker)
         for name, help, read in (
             (
                 "firstcome_feed_unsequenced_seconds",

@@ -9,15 +9,20 @@ position is given afterwards. The workers' dispatchers do it twice a second, and
 from collections.abc import Callable, Iterator, Sequence
 
 from django.db import connection
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.utils import CursorWrapper
 from django.db.models import QuerySet
 from prometheus_client import Counter
 
+from shop import clock
 from shop.db import bulk_sql, open_transaction, transactions
 from shop.feed_models import FeedEvent, FeedState
 from shop.redis import completion_notifications
 
 SEQUENCED = Counter("firstcome_feed_events", "Events of the feed that got their positions.")
 ROW = 1
+GAP = 1_000_000
+"""More positions than are given between a restored state and the mishap."""
 EVENTS_PER_TRANSACTION = 2_000
 NOTIFICATION = "events"
 """The name by which readers wait for further positions."""
@@ -48,6 +53,24 @@ def sequence(*, most_batches: int | None = None) -> int:
         given.clear()
         if count < EVENTS_PER_TRANSACTION or batches == most_batches:
             return sequenced
+
+
+def leave_gap(connection: BaseDatabaseWrapper, cursor: CursorWrapper) -> None:
+    """Leave a gap after the last position in a restored database, unless it is of another schema.
+
+    It bears the instant: that of an earlier restore of the same backup is another one, and readers whose
+    cursors are of before this one are told.
+    """
+    table = FeedState._meta.db_table
+    if table not in connection.introspection.table_names():
+        return
+    cursor.execute(
+        # In this order: an assignment sees those before it.
+        f"UPDATE {connection.ops.quote_name(table)} SET"  # noqa: S608 - the name of a model's table
+        " gaps = JSON_ARRAY_APPEND(gaps, '$', JSON_ARRAY(last_position + 1, last_position + %s, %s)),"
+        " last_position = last_position + %s",
+        [GAP, round(clock.now().timestamp() * 1000), GAP],
+    )
 
 
 def _sequence_batch(after_commit: Callable[[Sequence[int]], None]) -> int:

@@ -14,12 +14,13 @@ from shop.api_keys.scopes import Resource, required_scope
 from shop.concurrency.event_loop import run_in_thread, sleep
 from shop.errors import Unavailable
 from shop.event_feed import reading, sequencing
+from shop.event_feed.reading import READ_EVENTS
 from shop.feed_api import schemas
 from shop.http import prefer
 from shop.http.messages import caller_id
 from shop.http.openapi import api_doc
 from shop.http.pagination import LARGEST_PAGE, paginate
-from shop.http.permissions import READ_EVENTS, require_staff_permission
+from shop.http.permissions import require_staff_permission
 from shop.http.validation import Nothing, read, read_query
 from shop.http.views import Request, Response, View
 from shop.redis import completion_notifications

@@ -6,13 +6,11 @@ from django.contrib.auth.models import User
 
 from shop.accounts.authentication import Account
 from shop.errors import NotAllowed
-from shop.event_feed import reading
 from shop.http.messages import Request, account_id, caller_id
 from shop.lazy_texts import mark as _
 
 READ_JOURNAL = "shop.view_journalline"
 """What operators did, and why, wherever it is shown."""
-READ_EVENTS = reading.READ_EVENTS
 
 
 def require_staff_permission(request: Request, permission: str, *more: str) -> int:

@@ -6,29 +6,21 @@ from structlog import get_logger
 
 from shop.accounts import sign_outs, tokens
 from shop.db import commit_marks
-from shop.event_feed import reading
 from shop.idempotency import recorded_answers
-from shop.webhook_endpoints import deliveries, endpoints
 
 log = get_logger(__name__)
+SWEEPERS: list[Callable[[], int]] = [
+    recorded_answers.delete_expired_keys,
+    tokens.delete_expired_tokens,
+    sign_outs.delete_expired_sessions,
+    commit_marks.sweep,
+]
+"""Each deletes what is no longer needed, and returns how many. Apps add theirs in their `ready`."""
 
 
 def sweep() -> int:
-    """Delete old idempotency keys, tokens, sessions, marks, events, webhooks and their secrets.
-
-    Returns how many.
-    """
-    return run_each(
-        (
-            recorded_answers.delete_expired_keys,
-            tokens.delete_expired_tokens,
-            sign_outs.delete_expired_sessions,
-            commit_marks.sweep,
-            reading.delete_old,
-            deliveries.delete_old,
-            endpoints.forget_former_secrets,
-        )
-    )
+    """Run all sweepers. Returns how many rows they deleted."""
+    return run_each(SWEEPERS)
 
 
 def run_each(sweepers: Iterable[Callable[[], int]]) -> int:

@@ -10,8 +10,8 @@ from uuid_utils.compat import uuid7
 from shop import clock
 from shop.db import transactions
 from shop.event_feed import recording
+from shop.event_feed.reading import READ_EVENTS
 from shop.event_feed.recording import NewEvent
-from shop.http.permissions import READ_EVENTS
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory
 

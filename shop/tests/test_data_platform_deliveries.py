@@ -14,13 +14,13 @@ from django.db import OperationalError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from events import doctor
 from scripts.tests.simulator import Simulator
 from shop.db import transactions
 from shop.event_feed import reading, sequencing
 from shop.events import journal
 from shop.feed_models import FeedEvent, FeedState
 from shop.models import JournalLine
-from shop.operations.doctor import work as doctor
 from shop.tests import servers
 from shop.tests.delivering import (
     NOWHERE,
@@ -279,7 +279,7 @@ def test_a_dead_event_blocks_its_order_until_it_is_replayed(
 
 
 def levels() -> dict[str, str]:
-    return {finding.check: finding.level for finding in doctor.events()}
+    return {finding.check: finding.level for finding in doctor.examine()}
 
 
 def refused_for(seconds: float) -> None:

@@ -11,10 +11,11 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.utils import timezone
 
+from events import doctor as events_doctor
 from inventory import products
 from inventory.tests.factories import ProductFactory
 from shop.celery import app
-from shop.operations.doctor import databases, start, stores, work
+from shop.operations.doctor import databases, start, stores
 from shop.operations.doctor.findings import Finding
 from shop.redis import redis_client
 from shop.tests import servers
@@ -255,7 +256,7 @@ def test_insecure_settings_are_reported(
 
 @pytest.mark.django_db
 def test_undelivered_events_are_reported() -> None:
-    assert levels(work.events()) == {
+    assert levels(events_doctor.examine()) == {
         "dead events": "ok",
         "refused events": "ok",
         "queued events": "ok",
@@ -266,7 +267,7 @@ def test_undelivered_events_are_reported() -> None:
     dead()
     dead(status="pending", next_attempt_at=long_ago, refused_at=long_ago, created_at=long_ago)
 
-    lost, refused, queued, *_ = work.events()
+    lost, refused, queued, *_ = events_doctor.examine()
 
     assert {lost.level, refused.level, queued.level} == {"warning"}
     assert lost.found.startswith("1 ") and "replay_events" in lost.advice

@@ -16,6 +16,7 @@ from django.db.models import Q
 from coupons import campaigns
 from coupons.issuing import issuing
 from coupons.tests.factories import CampaignFactory
+from events import doctor
 from inventory import adjustments
 from inventory.tests.factories import ProductFactory
 from shop import clock
@@ -27,8 +28,6 @@ from shop.events import journal
 from shop.feed_models import FeedEvent, FeedState
 from shop.models import JournalLine
 from shop.operations.audits import feed_audit
-from shop.operations.backups import restoring
-from shop.operations.doctor import work as doctor
 from shop.redis import completion_notifications
 from shop.tests import api_keys
 from shop.tests.api_keys import KeyApi, client_with
@@ -76,7 +75,7 @@ def lose_by_a_restore(*, after: int) -> None:
     FeedEvent.objects.filter(position__gt=after).delete()
     FeedState.objects.update(last_position=after)
     with connection.cursor() as cursor:
-        restoring._skip_positions(connection, cursor)
+        sequencing.leave_gap(connection, cursor)
 
 
 def error_codes(answer: Any) -> list[tuple[str, str]]:
@@ -351,7 +350,7 @@ def test_a_cursor_of_before_a_restore_is_refused_with_its_instant(api: Api) -> N
     record("a", "b", "c")
     sequencing.sequence()
     cursors = [api.get("/events?limit=2").json()["next"], api.get("/events").json()["next"]]
-    cursors.append(cursor_of(restoring.ID_GAP + 5))
+    cursors.append(cursor_of(sequencing.GAP + 5))
     lose_by_a_restore(after=2)
     record(*"defghi")
     sequencing.sequence()
@@ -411,9 +410,9 @@ def test_events_are_sequenced_and_read_on_sqlite(tmp_path: Path) -> None:
 def test_the_doctor_names_events_without_positions_and_positions_without_events() -> None:
     record("a", "b", "c")
     sequencing.sequence()
-    assert {finding.level for finding in doctor.events()} == {"ok"}
+    assert {finding.level for finding in doctor.examine()} == {"ok"}
     with clock.shifted(by=timedelta(minutes=-2)):
         record("forgotten")
     FeedEvent.objects.filter(position=2).delete()
-    levels = {finding.check: finding.level for finding in doctor.events()}
+    levels = {finding.check: finding.level for finding in doctor.examine()}
     assert (levels["event feed"], levels["positions of events"]) == ("warning", "warning")

@@ -16,7 +16,7 @@ from inventory.tests.factories import ProductFactory
 from orders.models import Order
 from payments.models import Payment
 from sales.models import Sale, SaleEntry
-from shop.http.permissions import READ_EVENTS
+from shop.event_feed.reading import READ_EVENTS
 from shop.models import ApiKey
 from shop.tests import openapi_document, operators_page
 from shop.tests.clients import Api, client_of

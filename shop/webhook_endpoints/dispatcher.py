@@ -119,6 +119,18 @@ class Dispatcher:
         self._running.pop(endpoint_id, None)
 
 
+_of_worker = Dispatcher()
+
+
+def start_in_worker(**_: object) -> None:
+    """Deliver to webhook endpoints, in threads beside those of a worker's tasks."""
+    _of_worker.start()
+
+
+def stop_in_worker(**_: object) -> None:
+    _of_worker.stop()
+
+
 def due_endpoints() -> "QuerySet[WebhookEndpoint]":
     """The endpoints with events after their position, or deliveries that are due."""
     now = clock.now()

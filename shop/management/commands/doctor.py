@@ -3,12 +3,14 @@
 import json as to_json
 import sys
 from dataclasses import asdict
+from itertools import chain
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 from rich.console import Console
 from rich.markup import escape
 
+from events import doctor as events_doctor
 from inventory import doctor as inventory_doctor
 from orders import doctor as orders_doctor
 from shop.operations import doctor
@@ -26,7 +28,8 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="for programs")
 
     def handle(self, *, json: bool, **_: Any) -> None:
-        findings = [*doctor.examine(), *orders_doctor.examine(), *inventory_doctor.examine()]
+        asked = (doctor, events_doctor, orders_doctor, inventory_doctor)
+        findings = [*chain.from_iterable(one.examine() for one in asked)]
         if json:
             self.stdout.write(to_json.dumps({"findings": [*map(asdict, findings)]}))
         else:

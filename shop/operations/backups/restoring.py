@@ -7,7 +7,7 @@ import shutil
 import struct
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,14 +17,14 @@ from typing import IO
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 
-from shop import clock
-from shop.feed_models import FeedState
 from shop.operations.backups import dumping, programs
 from shop.operations.backups.dumping import Backup
 from shop.operations.backups.programs import BackupFailed, Programs
 
 ID_GAP = 1_000_000
 """More rows than any table gets between a restored state and the mishap."""
+AFTER_A_RESTORE: list[Callable[[BaseDatabaseWrapper, CursorWrapper], None]] = []
+"""What else apps do in a restored database, which may be of another schema. They add it in their `ready`."""
 _MAGIC = b"\xfebin"
 _HEADER = struct.Struct("<IBIIIH")
 """Of an event of a log, with both kinds of server: seconds, type, server, length, next position, flags."""
@@ -100,7 +100,8 @@ def restore(
         raise BackupFailed(f"Tables of the backup are missing: {', '.join(sorted(missing))}.")
     with connection.cursor() as cursor:
         _skip_ids(connection, cursor)
-        _skip_positions(connection, cursor)
+        for restored in AFTER_A_RESTORE:
+            restored(connection, cursor)
         cursor.execute(f"DROP TABLE {dumping.INCOMPLETE}")
     return Restored(
         backup=backup,
@@ -195,24 +196,6 @@ def _skip_ids(connection: BaseDatabaseWrapper, cursor: CursorWrapper) -> None:
     for table, following in cursor.fetchall():
         quoted = connection.ops.quote_name(table)
         cursor.execute(f"ALTER TABLE {quoted} AUTO_INCREMENT = {int(following) + ID_GAP}")
-
-
-def _skip_positions(connection: BaseDatabaseWrapper, cursor: CursorWrapper) -> None:
-    """Leave a gap after the last position of the feed, unless the backup is of another schema.
-
-    It bears the instant: that of an earlier restore of the same backup is another one, and readers whose
-    cursors are of before this one are told.
-    """
-    table = FeedState._meta.db_table
-    if table not in connection.introspection.table_names():
-        return
-    cursor.execute(
-        # In this order: an assignment sees those before it.
-        f"UPDATE {connection.ops.quote_name(table)} SET"  # noqa: S608 - the name of a model's table
-        " gaps = JSON_ARRAY_APPEND(gaps, '$', JSON_ARRAY(last_position + 1, last_position + %s, %s)),"
-        " last_position = last_position + %s",
-        [ID_GAP, round(clock.now().timestamp() * 1000), ID_GAP],
-    )
 
 
 @contextmanager

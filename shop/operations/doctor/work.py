@@ -1,4 +1,4 @@
-"""Checks of what waits: events for the data platform and the feed's readers, and the laws' audits."""
+"""Checks of the laws' audits."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -8,15 +8,11 @@ from django.conf import settings
 from django.db import Error
 
 from shop import clock
-from shop.event_feed import reading
 from shop.models import AuditState, LawStatus
 from shop.operations.audits import audit_state
 from shop.operations.audits.audit_scope import is_ahead
 from shop.operations.doctor.findings import Finding, judge
-from shop.webhook_endpoints import deliveries
 
-LATE_SECONDS = 600
-LATE_POSITION_SECONDS = 60
 # An audit may be late by a few of its intervals: the one before it, or a worker that was replaced.
 INTERVALS_LATE = 3
 SHORTEST_LATENESS = timedelta(minutes=10)
@@ -25,23 +21,7 @@ SHORTEST_LATENESS = timedelta(minutes=10)
 def examine() -> Iterator[Finding]:
     """The findings; none while the database is unreachable, which has its own finding."""
     with suppress(Error):
-        yield from events()
         yield from audits()
-
-
-def events() -> Iterator[Finding]:
-    dead, refused, missing = deliveries.dead_count(), deliveries.refused_count(), reading.missing_positions()
-    yield judge("dead events", f"{dead} were refused for good, or given up" if dead else "none", dead > 0)
-    found = f"{refused} are refused for good, and retried for an hour at most" if refused else "none"
-    yield judge("refused events", found, refused > 0)
-    seconds = deliveries.oldest_queued_seconds()
-    found = f"{deliveries.queued_count()}, the oldest for {seconds:,.0f} s"
-    yield judge("queued events", found, seconds > LATE_SECONDS)
-    seconds = reading.unsequenced_seconds()
-    found = f"the oldest event without a position has waited for {seconds:,.0f} s"
-    yield judge("event feed", found, seconds > LATE_POSITION_SECONDS)
-    found = f"{missing:,} have no event" if missing else "without gaps"
-    yield judge("positions of events", found, missing > 0)
 
 
 def audits() -> Iterator[Finding]:
