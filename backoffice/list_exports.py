@@ -36,8 +36,8 @@ from shop import clock
 from shop.admin_base.classes import OperatorsList
 from shop.admin_base.display import StatusLabel
 from shop.db import transactions
-from shop.events import journal
 from shop.http.pages import csv_format, streamed_responses
+from shop.journal import journal
 
 PERMISSION = "shop.export_list"
 TEXT = "(text)"

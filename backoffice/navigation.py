@@ -94,9 +94,9 @@ GROUPS = (
         _("Events and sagas"),
         {
             "shop.journalline": "history",
-            "shop.feedevent": "rss_feed",
-            "shop.webhookendpoint": "webhook",
-            "shop.webhookdelivery": "outgoing_mail",
+            "events.feedevent": "rss_feed",
+            "events.webhookendpoint": "webhook",
+            "events.webhookdelivery": "outgoing_mail",
             "orders.saga": "account_tree",
             "orders.sagalog": "timeline",
             "shop.lawstatus": "gavel",

@@ -23,9 +23,9 @@ from shop import clock, form_fields
 from shop.admin_base.actions import require_permission
 from shop.db import transactions
 from shop.errors import Invalid
-from shop.events import journal
 from shop.http import problems
 from shop.http.pages import csv_format, streamed_responses
+from shop.journal import journal
 from shop.money import format_amount, format_number
 
 PERMISSIONS = ("orders.view_order", "payments.view_transfer")

@@ -15,7 +15,7 @@ from coupons.shared_codes import fault
 from shop import clock, lazy_texts
 from shop.db import transactions
 from shop.errors import Invalid, Rejected, invalid_field, required
-from shop.events import journal
+from shop.journal import journal
 from shop.lazy_texts import Text, mark as _
 
 

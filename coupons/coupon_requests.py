@@ -18,7 +18,7 @@ from coupons.models import Campaign, CampaignProduct, Coupon
 from shop import clock
 from shop.db import open_transaction
 from shop.db.stuck_rows import Row
-from shop.events.journal import ActorContext
+from shop.journal.journal import ActorContext
 
 
 class CouponRequest(NamedTuple):

@@ -16,7 +16,7 @@ from shop import clock
 from shop.accounts import own_account
 from shop.db import bulk_sql, transactions
 from shop.errors import Invalid
-from shop.events import journal
+from shop.journal import journal
 from shop.lazy_texts import mark as _
 
 # The campaign is locked while a chunk is written: short enough for issuing to go on in between.

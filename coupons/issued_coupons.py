@@ -7,7 +7,7 @@ from shop import clock
 from shop.accounts import own_account
 from shop.db import transactions
 from shop.errors import NotFound, Rejected
-from shop.events import journal
+from shop.journal import journal
 from shop.lazy_texts import mark as _
 
 

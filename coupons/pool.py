@@ -16,9 +16,9 @@ from coupons.models import Campaign, Confirmation, Coupon, PoolCode
 from shop import clock
 from shop.db import bulk_sql, transactions
 from shop.errors import NotFound, Rejected
-from shop.events import journal
 from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import KeyedCall, Replay
+from shop.journal import journal
 from shop.lazy_texts import mark as _
 
 log = get_logger(__name__)

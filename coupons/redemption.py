@@ -16,8 +16,8 @@ from coupons.models import Campaign, Coupon
 from shop.db import bulk_sql, open_transaction, transactions
 from shop.db.stuck_rows import Row
 from shop.errors import Rejected
-from shop.events import journal
-from shop.events.journal import ActorContext
+from shop.journal import journal
+from shop.journal.journal import ActorContext
 from shop.lazy_texts import mark as _
 
 # Plain SQL, because batches of orders are small: the ORM takes longer to compile it than the database to run

@@ -11,12 +11,12 @@ class EventsConfig(AppConfig):
     def ready(self) -> None:
         from celery.signals import worker_init, worker_shutdown
 
-        from shop.event_feed import catalogue, reading, recording, sequencing
-        from shop.events import journal
+        from events.feed import catalogue, reading, recording, sequencing
+        from events.webhooks import deliveries, dispatcher, endpoints
+        from shop.journal import journal
         from shop.observability import gauges
         from shop.operations import housekeeping
         from shop.operations.backups import restoring
-        from shop.webhook_endpoints import deliveries, dispatcher, endpoints
 
         journal.EVENTS.update(catalogue.FROM_JOURNAL)
         journal.RECORDERS.append(recording.record_lines)

@@ -5,9 +5,9 @@ from contextlib import suppress
 
 from django.db import Error
 
-from shop.event_feed import reading
+from events.feed import reading
+from events.webhooks import deliveries
 from shop.operations.doctor.findings import Finding, judge
-from shop.webhook_endpoints import deliveries
 
 LATE_SECONDS = 600
 LATE_POSITION_SECONDS = 60

@@ -15,8 +15,8 @@ from inventory import stock_levels
 from inventory.models import Product
 from shop.db import transactions
 from shop.errors import NotFound, Rejected
-from shop.events import journal
-from shop.events.journal import NewJournalLine
+from shop.journal import journal
+from shop.journal.journal import NewJournalLine
 from shop.lazy_texts import mark as _
 from shop.normalization import spellings
 

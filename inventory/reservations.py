@@ -17,7 +17,7 @@ from inventory.stock_levels import Change
 from shop import clock
 from shop.db.stuck_rows import Row
 from shop.errors import NotFound
-from shop.events import journal
+from shop.journal import journal
 from shop.lazy_texts import mark as _
 
 

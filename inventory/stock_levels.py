@@ -11,13 +11,13 @@ from typing import NamedTuple
 
 from django.db import connection, transaction
 
+from events.feed import catalogue, recording
+from events.feed.recording import NewEvent
 from inventory.mirror import mirror
 from inventory.models import Product, StockMovement
 from inventory.stock import COLUMNS, Stock
 from shop.db import bulk_sql, open_transaction, transactions
-from shop.event_feed import catalogue, recording
-from shop.event_feed.recording import NewEvent
-from shop.events import journal
+from shop.journal import journal
 
 READ = "SELECT {columns} FROM inventory_product WHERE id IN ({ids}) ORDER BY id{for_update}"
 CHANGE = "UPDATE inventory_product SET {columns}, version = version + 1 WHERE id IN ({ids})"

@@ -41,7 +41,6 @@ from payments.schemas import PaymentBody, ReceivedBody, TopUpInput
 from shop.api_keys.scopes import Resource
 from shop.concurrency.event_loop import run_in_thread, submit_to_batcher
 from shop.errors import Rejected
-from shop.events import journal
 from shop.http import client_address, keyed_calls
 from shop.http.messages import caller_id
 from shop.http.openapi import api_doc
@@ -56,6 +55,7 @@ from shop.http.validation import Nothing, read, read_query
 from shop.http.views import Request, Response, View
 from shop.idempotency import claims
 from shop.idempotency.recorded_answers import Replay
+from shop.journal import journal
 from shop.operations import dispatch
 from shop.rates import rate_limits
 

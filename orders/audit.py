@@ -30,6 +30,7 @@ from django.db.models import (
 from django.db.models.functions import Coalesce
 
 from coupons.models import Coupon, FirstOrderUse
+from events.webhooks import deliveries
 from inventory.models import Product
 from orders.models import Order, OrderLine, Refund, RefundLine, Saga, SagaLog
 from orders.order_states import ENDED, OPEN, PAID
@@ -48,7 +49,6 @@ from shop.db.archived_months import JOURNAL, PAID_EVENTS
 from shop.models import ArchivedMonth, ArchivedPaidEvent, IdempotencyKey, JournalLine
 from shop.operations.audits.audit_report import OFFENDERS_REPORTED, LawReport, report
 from shop.operations.audits.audit_scope import Rows, Subject, WholeCheck, count, within
-from shop.webhook_endpoints import deliveries
 
 # A saga whose worker crashed at its deadline is retried once the lease has lapsed.
 GRACE_SECONDS = 6 * LEASE_SECONDS

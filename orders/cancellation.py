@@ -20,7 +20,7 @@ from shop.accounts import own_account
 from shop.db import stuck_rows, transactions
 from shop.db.stuck_rows import Row
 from shop.errors import Rejected
-from shop.events import journal
+from shop.journal import journal
 from shop.lazy_texts import mark as _
 from shop.models import JournalLine
 

@@ -8,7 +8,7 @@ from orders.metrics import counters
 from orders.models import Order, Refund, RefundLine
 from orders.order_states import LockedOrder
 from shop.db import open_transaction
-from shop.events import journal
+from shop.journal import journal
 
 Status = Order.Status
 KEPT = "order.kept"

@@ -9,6 +9,7 @@ from uuid import UUID
 from django.db.models import Prefetch, Q, QuerySet
 from django.utils.translation import gettext_noop
 
+from events.webhooks import deliveries
 from orders.models import Order, OrderLine, Refund, RefundLine
 from orders.order_states import OPEN, NewLine, NewOrder
 from orders.saga.definitions import SAGA_TYPES
@@ -19,7 +20,6 @@ from shop.db.archived_months import JOURNAL
 from shop.errors import required
 from shop.lazy_texts import mark as _
 from shop.models import ArchivedMonth, JournalLine
-from shop.webhook_endpoints import deliveries
 
 DELIVERED = "transmit.done"
 """The timeline's name of the delivery of a paid order's event to the data platform."""

@@ -11,7 +11,7 @@ from payments.gateways.contract import GatewayDispute, GatewayResult
 from payments.models import Dispute, Payment
 from shop import clock
 from shop.db import open_transaction
-from shop.events import journal
+from shop.journal import journal
 from shop.models import JournalLine
 
 Status = Dispute.Status

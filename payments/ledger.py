@@ -34,8 +34,8 @@ from payments.models import (
 from shop import clock
 from shop.db import bulk_sql, open_transaction
 from shop.errors import NotFound, Rejected
-from shop.events import journal
-from shop.events.journal import ActorContext
+from shop.journal import journal
+from shop.journal.journal import ActorContext
 from shop.lazy_texts import mark as _
 
 Kind = Transfer.Kind

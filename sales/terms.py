@@ -15,7 +15,7 @@ from sales.models import Sale, SaleEntry, SaleProduct
 from shop import clock, lazy_texts
 from shop.db import transactions
 from shop.errors import Invalid, NotFound, Rejected, invalid_field
-from shop.events import journal
+from shop.journal import journal
 from shop.lazy_texts import mark as _
 
 SEED_BYTES = 32

@@ -27,7 +27,6 @@ from shop.admin_base import (  # noqa: F401 - their pages
     actions as operator_actions,
     api_key_admin,
     approval_admin,
-    feed_admin,
     journal_admin,
 )
 from shop.admin_base.actions import Action, button
@@ -35,7 +34,7 @@ from shop.admin_base.classes import JournaledChangesMixin, PasswordForm, ReadOnl
 from shop.admin_base.display import link, status_label
 from shop.admin_base.forms import ChangeForm
 from shop.admin_base.lists import ChoiceFilter, KeysetMixin, RecordsAdmin, SearchMixin, column
-from shop.events import journal
+from shop.journal import journal
 from shop.management import laws
 from shop.models import AuditState, CommittedTransaction, IdempotencyKey, LawStatus, SignOut
 

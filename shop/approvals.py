@@ -14,7 +14,7 @@ from shop.accounts import own_account
 from shop.approval_models import Approval
 from shop.db import open_transaction, transactions
 from shop.errors import NotAllowed, NotFound, Rejected
-from shop.events import journal
+from shop.journal import journal
 from shop.lazy_texts import Text, mark as _
 
 DECIDE = "shop.change_approval"

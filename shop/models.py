@@ -6,7 +6,7 @@ from django.conf import settings
 from django.db import models
 from django.utils.translation import gettext, gettext_lazy as _, pgettext_lazy
 
-from shop import approval_models, feed_models, webhook_models  # noqa: F401
+from shop import approval_models  # noqa: F401
 from shop.fields import ExactCharField
 
 
@@ -164,8 +164,8 @@ class ApiKeySecret(models.Model):
 class JournalLine(models.Model):
     """One change of money, stock or coupons: its actor, what happened, before and after. Append-only.
 
-    Some lines are also events (`shop.event_feed`). Nothing of a line changes, but where an account is erased
-    the names and addresses of the person (`shop.events.pseudonyms`).
+    Some lines are also events (`shop.journal.journal.EVENTS`). Nothing of a line changes, but where an
+    account is erased the names and addresses of the person (`shop.journal.pseudonyms`).
     """
 
     class Actor(models.TextChoices):

@@ -12,7 +12,7 @@ from django.db.models import Model
 from shop import clock
 from shop.db import transactions
 from shop.errors import invalid_field
-from shop.events import journal
+from shop.journal import journal
 from shop.lazy_texts import mark as _
 
 Row = TypeVar("Row", bound=Model)

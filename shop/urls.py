@@ -4,6 +4,7 @@ from django.contrib import admin
 from django.urls import include, path
 
 import coupons.urls
+import events.urls
 import inventory.urls
 import orders.urls
 import payments.urls
@@ -12,7 +13,6 @@ from demo import storefront, welcome_page
 from shop.accounts_api import urls
 from shop.admin_base import classes as admin_classes, sign_in as operator_sign_in
 from shop.api_keys_api import urls as api_keys_urls
-from shop.feed_api import urls as feed_urls
 from shop.http.openapi import openapi_pages
 from shop.http.pages import middleware
 from shop.operations import health, metrics
@@ -26,7 +26,7 @@ API = [
     *inventory.urls.urlpatterns,
     *payments.urls.urlpatterns,
     *urls.urlpatterns,
-    *feed_urls.urlpatterns,
+    *events.urls.urlpatterns,
     *api_keys_urls.urlpatterns,
 ]
 urlpatterns = [

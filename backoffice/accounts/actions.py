@@ -33,9 +33,9 @@ from shop.admin_base import actions as operator_actions
 from shop.admin_base.actions import Action, ActionForm, ActionPreview
 from shop.approval_models import Approval
 from shop.errors import NotAllowed
-from shop.events import journal
 from shop.http.validation import LARGEST_AMOUNT
 from shop.idempotency import recorded_answers
+from shop.journal import journal
 from shop.lazy_texts import Text
 from shop.money import format_amount, minor_unit_help
 from shop.personal_data import erasure, export as account_export

@@ -15,6 +15,7 @@ from backoffice import page_elements
 from backoffice.home import sections
 from backoffice.home.sections import State, Work
 from coupons.models import Campaign
+from events.models import WebhookDelivery
 from inventory.models import Product
 from orders.models import Saga
 from payments.models import Payment, Reconciliation
@@ -24,7 +25,6 @@ from shop.approval_models import Approval
 from shop.db.mysql.patience import statement_limit
 from shop.errors import FirstcomeError
 from shop.models import LawStatus
-from shop.webhook_models import WebhookDelivery
 
 log = get_logger(__name__)
 

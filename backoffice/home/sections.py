@@ -17,6 +17,8 @@ from backoffice.board import page as board_page, readings
 from backoffice.page_elements import link
 from coupons.metrics import state as coupons_state
 from coupons.models import Campaign
+from events.models import BUILT_IN
+from events.webhooks.deliveries import EventFilter
 from inventory import products, stock_reports
 from orders.saga import operator_texts, status as saga_status
 from orders.saga.status import SagaStatus
@@ -31,8 +33,6 @@ from shop.approval_models import Approval
 from shop.management.laws import LAWS
 from shop.models import LawStatus
 from shop.money import format_amount
-from shop.webhook_endpoints.deliveries import EventFilter
-from shop.webhook_models import BUILT_IN
 
 ROWS_SHOWN = 5
 MOST_COUNTED = 1_000
@@ -179,7 +179,7 @@ def undelivered_events(request: HttpRequest) -> Work:
     number, found = _read(EventFilter().rows())
     rows = [
         Row(
-            link=link(row.type, "admin:shop_webhookdelivery_change", row.pk),
+            link=link(row.type, "admin:events_webhookdelivery_change", row.pk),
             detail=_joined(
                 f"order {row.order_id}" if row.order_id else "",
                 ago(row.created_at),
@@ -188,8 +188,8 @@ def undelivered_events(request: HttpRequest) -> Work:
         )
         for row in found
     ]
-    replay = [link(_("Replay"), "admin:shop_webhookdelivery_replay_events")]
-    all_events = link(_("All dead events"), "admin:shop_webhookdelivery_changelist", query=DEAD)
+    replay = [link(_("Replay"), "admin:events_webhookdelivery_replay_events")]
+    all_events = link(_("All dead events"), "admin:events_webhookdelivery_changelist", query=DEAD)
     return _listed(
         number,
         rows,

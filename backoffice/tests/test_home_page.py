@@ -19,6 +19,7 @@ from backoffice import navigation
 from backoffice.home import page as home_page
 from backoffice.home.sections import State, Work
 from coupons.tests.factories import CampaignFactory
+from events.tests.delivering import dead, logged
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.models import Saga
@@ -29,7 +30,6 @@ from shop.management.laws import LAWS
 from shop.models import LawStatus
 from shop.tests import servers
 from shop.tests.clients import signed_in
-from shop.tests.delivering import dead, logged
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.plans import assert_read_by_index
 from shop.tests.second_connection import another_connection, ask
@@ -303,7 +303,7 @@ def test_every_statement_is_answered_by_an_index() -> None:
     with CaptureQueriesContext(connection) as captured:
         opened(user)
 
-    tables = ("orders_saga", "shop_webhookdelivery", "inventory_product", "payments_payment")
+    tables = ("orders_saga", "events_webhookdelivery", "inventory_product", "payments_payment")
     statements = [query["sql"] for query in captured if any(table in query["sql"] for table in tables)]
     assert len(statements) >= 8
     for statement in statements:

@@ -17,6 +17,7 @@ from django.urls import reverse
 from uuid_utils.compat import uuid7
 
 from backoffice import list_exports
+from events.webhooks import endpoints
 from inventory.tests.factories import ProductFactory
 from payments.tests.factories import PaymentFactory, wallet
 from shop.http.pages import csv_format, streamed_responses
@@ -24,7 +25,6 @@ from shop.models import CommittedTransaction, JournalLine
 from shop.tests.clients import signed_in
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.test_admin_pages import fill_all_models, fill_coupons, fill_orders
-from shop.webhook_endpoints import endpoints
 
 pytestmark = pytest.mark.django_db
 PRODUCTS = "/admin/inventory/product/export/"

@@ -15,6 +15,7 @@ from backoffice.sales_figures import Amounts, Figures
 from backoffice.tests.test_list_exports import text_of
 from coupons.models import Coupon
 from coupons.tests.factories import CampaignFactory
+from events.tests.own_data_platform import data_platform_process, own_data_platform
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.models import Order, OrderLine, Refund
@@ -30,7 +31,6 @@ from shop.http.pages import csv_format
 from shop.models import JournalLine
 from shop.tests.clients import signed_in
 from shop.tests.factories import AccountFactory, SuperuserFactory
-from shop.tests.own_data_platform import data_platform_process, own_data_platform
 
 __all__ = ["data_platform_process", "gateway_process", "own_data_platform", "own_gateway"]
 pytestmark = pytest.mark.django_db

@@ -16,8 +16,8 @@ from coupons import codes, pool
 from coupons.metrics import counters
 from coupons.models import Campaign, Confirmation, Coupon, QueueTicket
 from shop.db import bulk_sql, open_transaction, transactions
-from shop.events import journal
-from shop.events.journal import ActorContext
+from shop.journal import journal
+from shop.journal.journal import ActorContext
 
 # For this long the request that took the slot calls the partner; after that the sweeper takes over.
 CALLER_LEASE_SECONDS = 5

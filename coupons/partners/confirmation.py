@@ -34,8 +34,8 @@ from shop.concurrency.group_commit import Batcher
 from shop.db import open_transaction, transactions
 from shop.db.transactions import DatabaseUnavailable
 from shop.errors import FirstcomeError, PartnerFailed, Rejected, Unavailable
-from shop.events import journal
-from shop.events.journal import ActorContext
+from shop.journal import journal
+from shop.journal.journal import ActorContext
 from shop.lazy_texts import mark as _
 from shop.observability import logs
 from shop.outbound.backoff import pause_seconds

@@ -21,8 +21,8 @@ from coupons.queue import tickets
 from coupons.queue.stream import QueuePosition
 from shop.db import transactions
 from shop.errors import FirstcomeError, PartnerFailed, Rejected
-from shop.events import journal
-from shop.events.journal import ActorContext
+from shop.journal import journal
+from shop.journal.journal import ActorContext
 from shop.lazy_texts import mark as _
 from shop.observability import logs, tracing
 from shop.redis import completion_notifications

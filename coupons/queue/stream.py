@@ -18,7 +18,7 @@ from redis import Redis
 
 from coupons.models import Campaign
 from coupons.redis_keys import call_script, key, redis_unavailable, require_script, seconds_kept
-from shop.events.journal import ActorContext
+from shop.journal.journal import ActorContext
 from shop.redis import locks, redis_client
 
 COUNTER, STREAM, WAITING, LEASE = "tickets", "line", "waiting", "issuer"

@@ -28,7 +28,7 @@ from shop import clock
 from shop.concurrency.group_commit import Batcher
 from shop.db import open_transaction, transactions
 from shop.errors import FirstcomeError, NotFound, Rejected, Unavailable
-from shop.events import journal
+from shop.journal import journal
 from shop.lazy_texts import mark as _
 from shop.observability import tracing
 

@@ -63,7 +63,7 @@ def test_getting_a_coupon_costs_the_batch_and_nothing_else(campaign: Campaign) -
 
     statements = [query["sql"] for query in captured if "SAVEPOINT" not in query["sql"]]
     assert len(statements) == 5
-    assert "shop_feedevent" in statements[-1]
+    assert "events_feedevent" in statements[-1]
 
 
 def test_refusals_over_http(user: Api, account: User, campaign: Campaign, settings: Any) -> None:

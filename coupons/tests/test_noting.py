@@ -13,10 +13,10 @@ from coupons.issuing import issuing
 from coupons.issuing.strategies import group_commit
 from coupons.models import Campaign, Coupon
 from coupons.tests.factories import CampaignFactory, accounts, coupon_of, lock_by_code, order_ids
+from events.models import FeedEvent
 from shop.db import transactions
-from shop.events import journal
-from shop.events.journal import Actor, ActorContext
-from shop.feed_models import FeedEvent
+from shop.journal import journal
+from shop.journal.journal import Actor, ActorContext
 from shop.models import JournalLine
 from shop.tests.clients import client_of
 from shop.tests.factories import AccountFactory, SuperuserFactory

@@ -18,8 +18,8 @@ from coupons.tests.factories import TWO_STRATEGIES, CampaignFactory, accounts, c
 from coupons.tests.laws import broken, positions
 from coupons.tests.outcomes import issue
 from shop.errors import Invalid, Rejected, Unavailable
-from shop.events import journal
-from shop.events.journal import ActorContext
+from shop.journal import journal
+from shop.journal.journal import ActorContext
 from shop.models import JournalLine
 from shop.redis import redis_client
 from shop.tests.case_tables import in_one_test

@@ -23,7 +23,7 @@ from coupons.tests.factories import CampaignFactory, accounts, campaign_with_cod
 from coupons.tests.laws import broken, positions
 from coupons.tests.outcomes import count_outcomes, issue_calls, issue_calls_by, outcome_of
 from shop.db import stuck_rows, transactions
-from shop.events.journal import SYSTEM
+from shop.journal.journal import SYSTEM
 from shop.tests.clients import client_of
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import another_connection, ask, holding

@@ -24,7 +24,7 @@ from inventory.stock_levels import Change
 from shop import clock
 from shop.db import transactions
 from shop.errors import Invalid, Rejected
-from shop.events import journal
+from shop.journal import journal
 
 LARGEST_QUANTITY = 10**9
 ROWS_AT_ONCE = 500

@@ -11,8 +11,8 @@ from inventory.mirror.mirror import GateReservation
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from inventory.tests.test_api import expect_refusal, expect_wrong_fields
-from shop.events import journal
-from shop.events.journal import ActorContext
+from shop.journal import journal
+from shop.journal.journal import ActorContext
 from shop.models import JournalLine
 from shop.redis import redis_client
 from shop.tests.clients import client_of

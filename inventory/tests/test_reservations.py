@@ -3,6 +3,7 @@ from uuid import UUID, uuid4
 import pytest
 from django.db import DatabaseError, connection, transaction
 
+from events.models import FeedEvent
 from inventory import adjustments, products, reservations
 from inventory.imports import importing
 from inventory.imports.importing import StockRow
@@ -13,7 +14,6 @@ from inventory.tests import factories
 from inventory.tests.factories import ProductFactory, reserve
 from shop.db import transactions
 from shop.errors import Rejected
-from shop.feed_models import FeedEvent
 from shop.models import JournalLine
 from shop.tests.factories import OrderFactory
 

@@ -8,6 +8,7 @@ from django.db.models import Prefetch
 from django.http import HttpRequest
 from django.utils.translation import gettext
 
+from events.webhooks import deliveries
 from orders import cancellation, order_states, selectors
 from orders.admin import timeline
 from orders.models import Order, OrderLine, Refund, RefundLine, Saga, SagaLog
@@ -22,7 +23,6 @@ from shop.admin_base.display import (
     stored_text,
 )
 from shop.models import JournalLine
-from shop.webhook_endpoints import deliveries
 
 MOST_REFUNDS, MOST_LOG_LINES, MOST_JOURNAL_LINES, MOST_TRANSFERS = 50, 400, 200, 60
 """The newest of each; the lists of the models have all."""

@@ -9,6 +9,7 @@ from django.utils.translation import gettext, gettext_lazy as _
 from unfold.enums import ActionVariant
 
 from coupons.models import Coupon
+from events.webhooks import deliveries
 from orders import cancellation, order_states, selectors
 from orders.admin import order_page, refund_page
 from orders.models import Order, OrderLine, Refund, RefundLine
@@ -18,7 +19,6 @@ from shop.admin_base.actions import Action, button
 from shop.admin_base.classes import SalesReportLinkMixin
 from shop.admin_base.display import status_label
 from shop.admin_base.lists import ReadOnlyInline, RecordsAdmin, choice_filter, column, key_column
-from shop.webhook_endpoints import deliveries
 
 # The permissions that the API's calls check.
 REFUND, CANCEL, REPLAY = "orders.add_refund", "orders.change_order", "shop.change_journalline"

@@ -32,7 +32,7 @@ from shop.admin_base.lists import (
     parse_uuid,
 )
 from shop.approval_models import Approval
-from shop.events import journal
+from shop.journal import journal
 from shop.models import JournalLine
 from shop.operations import dispatch
 

@@ -11,7 +11,7 @@ from orders.models import Saga
 from orders.saga import operator_texts
 from shop.approval_models import Approval
 from shop.errors import FirstcomeError
-from shop.events.journal import Actor, ActorContext
+from shop.journal.journal import Actor, ActorContext
 from shop.management import shell
 from shop.normalization import normalized
 

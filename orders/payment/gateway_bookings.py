@@ -19,7 +19,7 @@ from payments.gateways.contract import GatewayResult
 from payments.models import Payment, Transfer
 from shop import clock
 from shop.db import transactions
-from shop.events import journal
+from shop.journal import journal
 
 REASON = gettext_noop("Refunded at the gateway.")
 LATE = gettext_noop("The charge succeeded after its payment had ended.")

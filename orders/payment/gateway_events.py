@@ -17,7 +17,7 @@ from payments.payment_states import UNSETTLED
 from payments.reconciliation import reconciling
 from shop import clock
 from shop.db import transactions
-from shop.events import journal
+from shop.journal import journal
 from shop.models import JournalLine
 from shop.observability import logs
 

@@ -24,9 +24,9 @@ from payments.payment_states import UNSETTLED
 from payments.reconciliation import comparison
 from shop.db import transactions
 from shop.errors import Rejected, Unavailable, required
-from shop.events import journal
 from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import KeyedCall, Replay
+from shop.journal import journal
 from shop.lazy_texts import mark as _
 from shop.money import format_amount
 

@@ -42,9 +42,9 @@ from payments import ledger, payment_states
 from shop import clock
 from shop.db import bulk_sql
 from shop.errors import Rejected, invalid_field
-from shop.events.journal import ActorContext
 from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import KeyedCall, Replay
+from shop.journal.journal import ActorContext
 from shop.lazy_texts import mark as _
 
 NAME = "purchase"

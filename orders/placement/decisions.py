@@ -36,10 +36,10 @@ from shop.accounts import accounts
 from shop.db import open_transaction, transactions
 from shop.db.stuck_rows import Row
 from shop.errors import FirstcomeError, Rejected, invalid_field
-from shop.events import journal
-from shop.events.journal import ActorContext
 from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import Answer, Effect, KeyedCall, Replay
+from shop.journal import journal
+from shop.journal.journal import ActorContext
 from shop.lazy_texts import mark as _
 
 

@@ -44,8 +44,8 @@ from orders.saga.store import UNLEASED, SagaLogLine
 from shop import clock
 from shop.db import transactions
 from shop.errors import Rejected
-from shop.events import journal
-from shop.events.journal import ActorContext
+from shop.journal import journal
+from shop.journal.journal import ActorContext
 from shop.outbound import backoff
 
 logger = get_logger(__name__)

@@ -37,8 +37,8 @@ from shop.approval_models import Approval
 from shop.approvals import Act
 from shop.db import open_transaction, transactions
 from shop.errors import NotFound, Rejected, Unavailable, invalid_field
-from shop.events import journal
-from shop.events.journal import ActorContext
+from shop.journal import journal
+from shop.journal.journal import ActorContext
 from shop.lazy_texts import mark as _
 
 LONGEST_REASON, LONGEST_REFERENCE = 255, 96

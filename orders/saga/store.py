@@ -31,8 +31,8 @@ from orders.saga.definitions import (
 )
 from shop import clock
 from shop.db import bulk_sql, open_transaction, transactions
-from shop.events import journal
-from shop.events.journal import ActorContext
+from shop.journal import journal
+from shop.journal.journal import ActorContext
 from shop.models import JournalLine
 from shop.observability import tracing
 

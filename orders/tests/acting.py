@@ -31,9 +31,9 @@ from scripts.tests.simulator import Simulator
 from shop import approvals
 from shop.approval_models import Approval
 from shop.errors import FirstcomeError
-from shop.events import journal
-from shop.events.journal import Actor, ActorContext
 from shop.idempotency.recorded_answers import Answer, Replay
+from shop.journal import journal
+from shop.journal.journal import Actor, ActorContext
 
 SAID_OF_STUCK = REFUSALS_OF_FORCING | {"unavailable"}
 """How a forced step may be refused while its saga is stuck: as the gateway says, or the saga has gone on."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from django.core.management import call_command
 
+from events.tests.delivering import deliver_all
 from inventory.models import StockMovement
 from inventory.tests.factories import ProductFactory
 from orders.models import Order
@@ -20,7 +21,6 @@ from shop.operations.archives import archiving, restoring
 from shop.operations.archives.archive_tables import ArchiveTable
 from shop.operations.archives.archiving import Archived, Options
 from shop.operations.archives.restoring import Restored
-from shop.tests.delivering import deliver_all
 
 WHY = "The disk is full."
 JOURNAL, MOVEMENTS = TABLES["journal"], TABLES["movements"]

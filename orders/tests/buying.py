@@ -24,8 +24,8 @@ from orders.tests import stepping
 from payments import ledger
 from payments.models import Payment
 from shop.errors import FirstcomeError, Rejected
-from shop.events import journal
 from shop.idempotency.recorded_answers import KeyedCall, key_hash
+from shop.journal import journal
 from shop.management import laws
 from shop.operations.audits.audit_report import LawReport, merge_reports
 from shop.tests.factories import AccountFactory

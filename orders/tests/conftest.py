@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from django.conf import LazySettings, settings
 
+from events.tests.own_data_platform import SECRET, data_platform_process, own_data_platform
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.placement import checkout
@@ -26,7 +27,6 @@ from scripts.tests.simulator import Simulator
 from shop.celery import app
 from shop.tests.clients import Api, client_of
 from shop.tests.outages import own_redis
-from shop.tests.own_data_platform import SECRET, data_platform_process, own_data_platform
 
 __all__ = [
     "away",

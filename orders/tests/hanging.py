@@ -19,8 +19,8 @@ from scripts.stack import ports
 from shop import approvals
 from shop.approval_models import Approval
 from shop.errors import FirstcomeError
-from shop.events import journal
-from shop.events.journal import Actor, ActorContext
+from shop.journal import journal
+from shop.journal.journal import Actor, ActorContext
 from shop.models import JournalLine
 from shop.tests.factories import AccountFactory
 

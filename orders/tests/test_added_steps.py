@@ -34,7 +34,7 @@ from payments.gateways import gateway
 from payments.models import Payment
 from shop import clock
 from shop.errors import Rejected
-from shop.events.journal import Actor, ActorContext
+from shop.journal.journal import Actor, ActorContext
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("transmitting")]
 NAME = "screen_order"

@@ -11,6 +11,8 @@ from django.test import Client
 from django.urls import reverse
 from uuid_utils.compat import uuid7
 
+from events.models import WebhookDelivery
+from events.tests.delivering import deliver_all, deliver_due
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.models import Order, Saga
@@ -27,10 +29,8 @@ from shop.models import JournalLine
 from shop.tests.case_tables import in_one_test
 from shop.tests.clients import signed_in
 from shop.tests.confirming import said
-from shop.tests.delivering import deliver_all, deliver_due
 from shop.tests.factories import AccountFactory
 from shop.tests.racing import race, wait_until
-from shop.webhook_models import WebhookDelivery
 
 pytestmark = pytest.mark.django_db(transaction=True)
 CANCEL, REPLAY = "orders.change_order", "shop.change_journalline"

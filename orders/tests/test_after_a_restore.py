@@ -16,6 +16,8 @@ from coupons.models import Campaign
 from coupons.queue import worker
 from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.laws import positions
+from events.tests.delivering import deliver_due
+from events.tests.own_data_platform import received_event_ids
 from inventory.mirror import mirror
 from inventory.tests.factories import ProductFactory
 from orders.models import Order
@@ -27,9 +29,7 @@ from shop.models import JournalLine
 from shop.redis import redis_client
 from shop.tests.clients import client_of
 from shop.tests.commands import run, run_json
-from shop.tests.delivering import deliver_due
 from shop.tests.factories import AccountFactory
-from shop.tests.own_data_platform import received_event_ids
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.boots("a database server")]
 Restore = Callable[[], None]

@@ -13,6 +13,9 @@ from typing import Any
 import pytest
 from django.db import transaction
 
+from events.models import WebhookDelivery
+from events.tests.delivering import deliver_all, statuses
+from events.webhooks import deliveries
 from orders import selectors
 from orders.models import Order
 from orders.tests import archived, buying
@@ -24,12 +27,9 @@ from shop.errors import Rejected
 from shop.models import ArchivedMonth, JournalLine
 from shop.operations.archives import archive_files, archiving
 from shop.operations.archives.archive_files import ArchiveFailed, FileDamaged
-from shop.tests.delivering import deliver_all, statuses
 from shop.tests.lost_replies import losing_reply_to_commit
 from shop.tests.racing import race
 from shop.tests.waiting import in_background
-from shop.webhook_endpoints import deliveries
-from shop.webhook_models import WebhookDelivery
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -16,6 +16,8 @@ from django.core.management import CommandError
 from django.db import transaction
 from django.test import Client
 
+from events.models import WebhookDelivery
+from events.webhooks import deliveries
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.models import Order
@@ -25,7 +27,7 @@ from shop import clock
 from shop.accounts import accounts, sign_ins, tokens
 from shop.db import archived_months
 from shop.errors import Rejected
-from shop.events import journal
+from shop.journal import journal
 from shop.management.archives import WITHOUT_MONTHS
 from shop.models import (
     ArchivedMonth,
@@ -42,8 +44,6 @@ from shop.personal_data import erasure, export
 from shop.tests.clients import client_of
 from shop.tests.factories import PASSWORD, AccountFactory, SuperuserFactory
 from shop.tests.racing import race
-from shop.webhook_endpoints import deliveries
-from shop.webhook_models import WebhookDelivery
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

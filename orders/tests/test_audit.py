@@ -8,13 +8,13 @@ import pytest
 from django.utils import timezone
 
 from coupons.models import Coupon
+from events.tests.delivering import dead
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.models import Order, Saga
 from orders.tests import buying
 from shop.models import IdempotencyKey, JournalLine
 from shop.tests.case_tables import in_one_test
-from shop.tests.delivering import dead
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -20,6 +20,7 @@ from django.db import connections
 
 from coupons.models import Coupon
 from coupons.tests.factories import CampaignFactory
+from events.feed import sequencing
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders import tasks
@@ -33,7 +34,6 @@ from scripts.stack import children, ports
 from scripts.tests.circles import boots
 from scripts.tests.simulator import Simulator, serving
 from shop.accounts import tokens
-from shop.event_feed import sequencing
 from shop.operations import dispatch
 from shop.tests import live
 from shop.tests.case_tables import in_one_test

@@ -10,6 +10,7 @@ import pytest
 from django.db.models import Sum
 
 from coupons.models import Coupon
+from events.models import FeedEvent
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders import selectors
@@ -32,7 +33,6 @@ from payments.tests import events
 from scripts.tests.simulator import Simulator
 from shop import clock
 from shop.db import transactions
-from shop.feed_models import FeedEvent
 from shop.idempotency.recorded_answers import Answer
 from shop.models import JournalLine
 from shop.tests.racing import race, wait_until

@@ -23,7 +23,7 @@ from payments.gateways.contract import GatewayResult
 from payments.models import Payment
 from shop.approval_models import Approval
 from shop.errors import FirstcomeError, Rejected
-from shop.events.journal import Actor, ActorContext
+from shop.journal.journal import Actor, ActorContext
 from shop.models import JournalLine
 from shop.tests.case_tables import in_one_test
 

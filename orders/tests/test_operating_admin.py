@@ -20,7 +20,7 @@ from payments.gateways import gateway
 from scripts.stack import ports
 from shop.approval_models import Approval
 from shop.errors import Rejected
-from shop.events.journal import ActorContext
+from shop.journal.journal import ActorContext
 from shop.models import JournalLine
 from shop.tests import commands
 from shop.tests.case_tables import in_one_test

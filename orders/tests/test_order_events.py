@@ -7,6 +7,11 @@ from typing import Any
 import pytest
 from django.conf import LazySettings
 
+from events.models import WebhookDelivery
+from events.tests.delivering import NOWHERE, deliver_due, make_due
+from events.tests.own_data_platform import received_event_ids
+from events.webhooks import deliveries
+from events.webhooks.deliveries import EventFilter
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders import cancellation
@@ -18,15 +23,10 @@ from payments.models import LedgerAccount
 from scripts.tests.simulator import Simulator
 from shop.models import JournalLine
 from shop.tests.clients import client_of
-from shop.tests.delivering import NOWHERE, deliver_due, make_due
 from shop.tests.factories import AccountFactory
-from shop.tests.own_data_platform import received_event_ids
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import holding
 from shop.tests.waiting import in_background
-from shop.webhook_endpoints import deliveries
-from shop.webhook_endpoints.deliveries import EventFilter
-from shop.webhook_models import WebhookDelivery
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

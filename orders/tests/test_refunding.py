@@ -11,6 +11,7 @@ import pytest
 from django.utils import timezone
 
 from coupons.models import Coupon
+from events.models import FeedEvent
 from inventory.models import Product, StockMovement
 from inventory.tests.factories import ProductFactory
 from orders.models import Order, OrderLine, Refund, Saga
@@ -21,9 +22,8 @@ from payments.gateways import gateway
 from payments.models import Payment, Transfer
 from scripts.tests.simulator import Simulator
 from shop.errors import Rejected
-from shop.events import journal
-from shop.events.journal import ActorContext
-from shop.feed_models import FeedEvent
+from shop.journal import journal
+from shop.journal.journal import ActorContext
 from shop.models import JournalLine
 
 pytestmark = pytest.mark.django_db

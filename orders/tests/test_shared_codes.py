@@ -28,7 +28,7 @@ from orders.tests import buying
 from shop import clock
 from shop.db import transactions
 from shop.errors import Rejected
-from shop.events import journal
+from shop.journal import journal
 from shop.models import JournalLine
 from shop.tests.racing import race
 

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from events.tests.delivering import deliver_all
+from events.webhooks import deliveries
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders import cancellation
@@ -16,9 +18,7 @@ from orders.tests import buying
 from payments.models import Payment
 from shop.tests.case_tables import in_one_test
 from shop.tests.clients import client_of
-from shop.tests.delivering import deliver_all
 from shop.tests.factories import AccountFactory, SuperuserFactory
-from shop.webhook_endpoints import deliveries
 
 pytestmark = pytest.mark.django_db
 

@@ -11,11 +11,11 @@ from uuid import UUID
 
 import pytest
 
+from events.models import FeedEvent
+from events.webhooks import data_platform, sending
+from events.webhooks.endpoints import DATA_PLATFORM_EVENTS
 from orders.payment import purchase
 from orders.saga.definitions import SAGA_TYPES, Attempt, Call, Event, OutsideStep, StepResult
-from shop.feed_models import FeedEvent
-from shop.webhook_endpoints import data_platform, sending
-from shop.webhook_endpoints.endpoints import DATA_PLATFORM_EVENTS
 
 NAME = "transmit"
 

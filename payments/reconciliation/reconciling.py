@@ -23,9 +23,9 @@ from payments.reconciliation.comparison import Difference, Kind
 from shop import clock
 from shop.db import transactions
 from shop.errors import Unavailable
-from shop.events import journal
 from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import KeyedCall, Replay
+from shop.journal import journal
 from shop.models import JournalLine
 
 log = get_logger(__name__)

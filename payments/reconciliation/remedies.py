@@ -13,7 +13,7 @@ from payments.reconciliation.reconciling import REFUNDED, RESOLVED, Fix
 from shop.accounts import own_account
 from shop.db import transactions
 from shop.errors import NotFound, Rejected
-from shop.events import journal
+from shop.journal import journal
 
 AGREES = "agrees"
 FINISHED = (*RESOLVED, AGREES)

@@ -22,7 +22,7 @@ from sales import terms
 from sales.models import Sale, SaleEntry
 from shop import clock
 from shop.db import bulk_sql, open_transaction, transactions
-from shop.events import journal
+from shop.journal import journal
 
 # A statement compares each row with half of its cases on average.
 ROWS_PER_STATEMENT = 500

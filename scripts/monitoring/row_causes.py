@@ -23,23 +23,23 @@ INSERT INTO payments_grantsofday (operator_id, day, amount, approved_amount)
 VALUES (0, UTC_DATE(), 1, 2000000)
 """
 INSERT_ENDPOINT = """
-INSERT INTO shop_webhookendpoint
+INSERT INTO events_webhookendpoint
 (id, kind, url, events, description, secret, owner_id, position, created_at, failures, disabled_by,
     lease_token)
 SELECT %s, 'program', 'http://127.0.0.1:9/', '["*"]', 'alerts', 'whsec_YWxlcnRzYWxlcnRzYWxlcnRz',
     (SELECT MIN(id) FROM auth_user WHERE is_superuser), last_position, UTC_TIMESTAMP(6), 0, '', ''
-FROM shop_feedstate
+FROM events_feedstate
 """
-FAILING = "SELECT COUNT(*) FROM shop_webhookendpoint WHERE id = %s AND failing_since IS NOT NULL"
+FAILING = "SELECT COUNT(*) FROM events_webhookendpoint WHERE id = %s AND failing_since IS NOT NULL"
 RAISE_AGE_OF_DELIVERIES = """
-UPDATE shop_webhookdelivery SET created_at = created_at - INTERVAL 2 HOUR WHERE endpoint_id = %s
+UPDATE events_webhookdelivery SET created_at = created_at - INTERVAL 2 HOUR WHERE endpoint_id = %s
 """
 RAISE_AGE_OF_FAILURES = """
-UPDATE shop_webhookendpoint SET failing_since = failing_since - INTERVAL 4 DAY WHERE id = %s
+UPDATE events_webhookendpoint SET failing_since = failing_since - INTERVAL 4 DAY WHERE id = %s
 """
-UNSEQUENCED = "SELECT COUNT(*) FROM shop_feedevent WHERE position IS NULL"
+UNSEQUENCED = "SELECT COUNT(*) FROM events_feedevent WHERE position IS NULL"
 RAISE_AGE_OF_EVENTS = """
-UPDATE shop_feedevent SET at = at - INTERVAL 10 MINUTE WHERE position IS NULL
+UPDATE events_feedevent SET at = at - INTERVAL 10 MINUTE WHERE position IS NULL
 """
 NOTICED_SECONDS = 30
 
@@ -130,14 +130,14 @@ def _failing_endpoint(stage: Stage) -> Iterator[str]:
         )
         yield endpoint
     finally:
-        stage.execute("DELETE FROM shop_webhookdelivery WHERE endpoint_id = %s", endpoint)
-        stage.execute("DELETE FROM shop_webhookendpoint WHERE id = %s", endpoint)
+        stage.execute("DELETE FROM events_webhookdelivery WHERE endpoint_id = %s", endpoint)
+        stage.execute("DELETE FROM events_webhookendpoint WHERE id = %s", endpoint)
 
 
 @contextmanager
 def locked_feed(stage: Stage) -> Iterator[None]:
     """Sequencers leave at once while the row is locked."""
-    with stage.locked("SELECT id FROM shop_feedstate FOR UPDATE"):
+    with stage.locked("SELECT id FROM events_feedstate FOR UPDATE"):
         stage.product()
         stage.execute(RAISE_AGE_OF_EVENTS)
         yield

@@ -27,15 +27,15 @@ UPDATE payments_reconciliation
 SET started_at = started_at - INTERVAL 2 HOUR, ended_at = ended_at - INTERVAL 2 HOUR
 """
 RAISE_AGE_OF_EVENTS = (
-    "UPDATE shop_webhookdelivery SET created_at = created_at - INTERVAL 10 MINUTE WHERE status = 'pending'"
+    "UPDATE events_webhookdelivery SET created_at = created_at - INTERVAL 10 MINUTE WHERE status = 'pending'"
 )
 RAISE_AGE_OF_REFUSALS = """
-UPDATE shop_webhookdelivery SET refused_at = refused_at - INTERVAL 2 HOUR WHERE status = 'pending'
+UPDATE events_webhookdelivery SET refused_at = refused_at - INTERVAL 2 HOUR WHERE status = 'pending'
 """
 OPEN_EARLIER = "UPDATE sales_sale SET opens_at = UTC_TIMESTAMP(6) - INTERVAL 10 MINUTE WHERE id = %s"
 ADMITTED = "SELECT passed_position FROM sales_sale WHERE id = %s"
 ATTEMPTS = 5
-QUEUED = "SELECT COUNT(*) FROM shop_webhookdelivery WHERE status = 'pending'"
+QUEUED = "SELECT COUNT(*) FROM events_webhookdelivery WHERE status = 'pending'"
 REFUSALS = f"{QUEUED} AND refused_at IS NOT NULL"
 
 

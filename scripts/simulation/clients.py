@@ -24,8 +24,8 @@ from scripts.simulation.offers import Offer
 from scripts.simulation.outside import ASKING, DECLINED
 from scripts.simulation.processes import Processes
 from shop.errors import FirstcomeError, Unavailable
-from shop.events import journal
 from shop.idempotency.recorded_answers import KeyedCall, Replay, key_hash
+from shop.journal import journal
 from shop.operations import dispatch
 
 TOKENS = ("tok_ok", "tok_ok", "tok_ok", DECLINED, ASKING)

@@ -20,9 +20,9 @@ from scripts.simulation.processes import Processes
 from shop import approvals, clock
 from shop.approval_models import Approval
 from shop.errors import FirstcomeError
-from shop.events import journal
-from shop.events.journal import Actor, ActorContext
 from shop.idempotency.recorded_answers import Answer, KeyedCall, key_hash
+from shop.journal import journal
+from shop.journal.journal import Actor, ActorContext
 from shop.operations import dispatch
 
 ACTIONS = {"grant": 3, "force": 4, "decide": 3}

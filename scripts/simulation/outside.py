@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 from uuid import UUID
 
+from events.models import WebhookEndpoint
+from events.webhooks.sending import Attempt
 from payments.gateways.contract import BookedCharge, GatewayDispute, GatewayEvent, GatewayResult, Status
 from scripts.simulation.determinism import chance
-from shop.webhook_endpoints.sending import Attempt
-from shop.webhook_models import WebhookEndpoint
 
 DECLINED, ASKING = "tok_declined", "tok_3ds"
 """A card that is declined, and one whose owner has to act."""

@@ -18,6 +18,7 @@ from coupons.partners import confirmation
 from coupons.partners.contract import NoAnswer, PartnerReply
 from coupons.queue import tickets
 from coupons.queue.stream import QueuePosition
+from events.webhooks import delivery_pass
 from orders.payment import charging
 from orders.saga import store
 from payments import payment_states, points_grants
@@ -25,7 +26,6 @@ from payments.gateways.contract import GatewayResult
 from scripts.simulation.outside import Gateway
 from shop import approvals
 from shop.approval_models import Approval
-from shop.webhook_endpoints import delivery_pass
 
 is_early = False
 """Whether a COMMIT that is lost counts as done: the answer was given before it."""

@@ -13,6 +13,9 @@ from redis import Redis
 
 from coupons import tasks
 from coupons.issuing import issuing
+from events.feed import sequencing
+from events.webhooks import dispatcher, endpoints
+from events.webhooks.delivery_pass import LeaseLost
 from orders import cancellation, tasks as order_tasks
 from orders.saga import run as executors, store
 from orders.saga.run import Executor, Task as PoolTask, ThreadPools
@@ -22,11 +25,8 @@ from scripts.simulation.determinism import chance
 from scripts.simulation.redis_server import PAUSE_SECONDS, Server
 from scripts.simulation.world import Crash, Process, World
 from shop.concurrency import group_commit
-from shop.event_feed import sequencing
 from shop.operations import dispatch
 from shop.redis import redis_client
-from shop.webhook_endpoints import dispatcher, endpoints
-from shop.webhook_endpoints.delivery_pass import LeaseLost
 
 T = TypeVar("T")
 WORKERS, BEATS, ISSUERS = 2, 2, 2

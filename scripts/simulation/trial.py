@@ -20,6 +20,9 @@ from coupons import campaigns, eligible_accounts, partners, pool
 from coupons.issuing import issuing
 from coupons.models import Campaign
 from coupons.partners import call_limit
+from events.models import FeedEvent, FeedState, WebhookDelivery, WebhookEndpoint
+from events.webhooks import data_platform, sending
+from events.webhooks.endpoints import DATA_PLATFORM_EVENTS
 from inventory import adjustments, products
 from orders import tasks
 from orders.models import Order, Saga
@@ -39,12 +42,8 @@ from scripts.simulation.processes import Processes, join
 from scripts.simulation.world import World
 from shop import clock
 from shop.errors import FirstcomeError
-from shop.events import journal
-from shop.feed_models import FeedEvent, FeedState
+from shop.journal import journal
 from shop.management import laws
-from shop.webhook_endpoints import data_platform, sending
-from shop.webhook_endpoints.endpoints import DATA_PLATFORM_EVENTS
-from shop.webhook_models import WebhookDelivery, WebhookEndpoint
 
 BUYERS, ACCOUNTS, PRODUCTS, STOCK, COUPONS, POINTS = 4, 10, 3, 60, 5, 2_000
 OPERATORS = ("ada", "bob")

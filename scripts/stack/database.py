@@ -22,9 +22,9 @@ WORK_OFF_SECONDS = 180
 FEW = 10
 """Beat's own business may always be under way."""
 UNDELIVERED = """
-(SELECT COUNT(*) FROM shop_webhookdelivery WHERE status = 'pending') +
-(SELECT COUNT(*) FROM shop_feedevent WHERE position IS NULL OR position > COALESCE(
-    (SELECT position FROM shop_webhookendpoint WHERE kind = 'data_platform'), 0))
+(SELECT COUNT(*) FROM events_webhookdelivery WHERE status = 'pending') +
+(SELECT COUNT(*) FROM events_feedevent WHERE position IS NULL OR position > COALESCE(
+    (SELECT position FROM events_webhookendpoint WHERE kind = 'data_platform'), 0))
 """
 """The events that wait for the data platform, or for a program."""
 UNDELIVERED_BEFORE = "(SELECT COUNT(*) FROM shop_journalline WHERE delivery = 'queued')"

@@ -14,7 +14,7 @@ from django.utils.functional import lazy
 from shop.db import transactions
 from shop.db.stuck_rows import Row
 from shop.errors import Invalid, NotAuthenticated, invalid_field, required
-from shop.events import journal
+from shop.journal import journal
 from shop.lazy_texts import Text, mark as _
 from shop.normalization import normalized, spellings
 

@@ -20,7 +20,7 @@ from rest_framework.request import Request
 from shop import clock
 from shop.accounts import disabled_accounts
 from shop.errors import NotAuthenticated
-from shop.events import journal
+from shop.journal import journal
 from shop.lazy_texts import mark as _
 
 ALGORITHM = "HS256"

@@ -1,7 +1,7 @@
 """Nobody uses a right of staff for their own account: every such act that benefits an account asks here."""
 
 from shop.errors import NotAllowed
-from shop.events import journal
+from shop.journal import journal
 from shop.lazy_texts import mark as _
 
 

@@ -35,8 +35,8 @@ from shop.accounts.second_factor import (
 from shop.concurrency.event_loop import run_in_thread
 from shop.db import transactions
 from shop.errors import Overloaded, Throttled
-from shop.events import journal
-from shop.events.journal import Actor, ActorContext
+from shop.journal import journal
+from shop.journal.journal import Actor, ActorContext
 from shop.models import JournalLine
 from shop.rates import throttling
 from shop.rates.throttling import Limit

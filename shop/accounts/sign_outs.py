@@ -14,7 +14,7 @@ from django.db.models import QuerySet
 from shop import clock
 from shop.accounts import accounts
 from shop.db import key_walks, transactions
-from shop.events import journal
+from shop.journal import journal
 from shop.models import ApiKey, SignOut
 
 SIGNED_OUT = "signed_out_everywhere"

@@ -19,8 +19,8 @@ from shop import clock
 from shop.accounts import accounts, authentication, second_factor, sign_outs
 from shop.accounts.authentication import ACCOUNT_CLAIM, SIGN_OUT_CLAIM, STAFF_CLAIM, TokenInvalid
 from shop.db import key_walks, transactions
-from shop.events import journal
-from shop.events.journal import Actor, ActorContext
+from shop.journal import journal
+from shop.journal.journal import Actor, ActorContext
 from shop.models import RevokedToken
 from shop.rates import rate_limits
 

@@ -37,9 +37,9 @@ from shop.accounts.second_factor import EnrolmentRequired
 from shop.db import secondary
 from shop.db.mysql.patience import statement_limit
 from shop.errors import FirstcomeError, KeyReused, Unavailable
-from shop.events import journal
 from shop.http import client_address, keyset_pages, problems
 from shop.http.keyset_pages import KeysetPaginator
+from shop.journal import journal
 from shop.normalization import spellings
 
 LIST_SECONDS = 10

@@ -23,8 +23,8 @@ from unfold.utils import display_for_label
 
 from shop import lazy_texts
 from shop.admin_base.status_words import status_word
-from shop.events import journal
 from shop.http import problems
+from shop.journal import journal
 from shop.models import JournalLine
 from shop.money import format_amount, format_number
 

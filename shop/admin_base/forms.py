@@ -14,8 +14,8 @@ from uuid_utils.compat import uuid7
 
 from shop import clock
 from shop.admin_base.classes import REASON
-from shop.events.journal import LONGEST_DETAIL
 from shop.http.validation import CONTROL_CHARACTERS
+from shop.journal.journal import LONGEST_DETAIL
 from shop.normalization import normalized
 
 if TYPE_CHECKING:

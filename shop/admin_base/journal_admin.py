@@ -15,8 +15,8 @@ from shop import literals
 from shop.accounts import accounts
 from shop.admin_base.display import actor_text
 from shop.admin_base.lists import RecordsAdmin, choice_filter, column
-from shop.events.journal import Actor
 from shop.http import keyset_pages
+from shop.journal.journal import Actor
 from shop.models import JournalLine
 
 JournalLines = QuerySet[JournalLine]

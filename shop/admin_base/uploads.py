@@ -17,7 +17,7 @@ from unfold.widgets import UnfoldAdminFileFieldWidget
 from shop import clock
 from shop.admin_base.actions import CONFIRMED, ActionForm
 from shop.errors import FirstcomeError, Overloaded, Rejected, Unavailable
-from shop.events import journal
+from shop.journal import journal
 from shop.lazy_texts import mark
 
 log = get_logger(__name__)

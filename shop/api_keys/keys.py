@@ -20,7 +20,7 @@ from shop.accounts.authentication import TokenInvalid
 from shop.api_keys import scopes
 from shop.db import transactions
 from shop.errors import NotAllowed, Rejected, invalid_field, required
-from shop.events import journal
+from shop.journal import journal
 from shop.lazy_texts import mark as _
 from shop.models import ApiKey, ApiKeySecret
 

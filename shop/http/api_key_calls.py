@@ -16,9 +16,9 @@ from shop.api_keys import key_memory, scopes
 from shop.api_keys.key_memory import KnownKey
 from shop.concurrency import event_loop
 from shop.errors import FirstcomeError, NotAllowed, invalid_field
-from shop.events import journal
 from shop.http.messages import Request
 from shop.http.validation import LARGEST_ID
+from shop.journal import journal
 from shop.lazy_texts import mark as _
 from shop.observability import logs
 from shop.rates import rate_limits

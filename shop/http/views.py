@@ -25,9 +25,9 @@ from shop.api_keys import key_memory
 from shop.api_keys.scopes import Resource, required_scope
 from shop.concurrency import event_loop
 from shop.errors import NotAuthenticated
-from shop.events import journal
 from shop.http import api_key_calls, problems
 from shop.http.messages import ANONYMOUS, Request, Response
+from shop.journal import journal
 from shop.lazy_texts import mark as _
 from shop.observability import logs, request_metrics
 

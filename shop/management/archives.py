@@ -11,15 +11,15 @@ from django.contrib.auth.models import User
 from django.db.models import Max, OuterRef, Q
 
 from coupons.models import Campaign, QueueTicket
+from events.webhooks import deliveries
 from inventory import movement_archive
 from orders.models import Order
 from orders.order_states import OPEN
 from payments.reconciliation import reconciling
 from shop.db import archived_months, bulk_sql
-from shop.events import journal
+from shop.journal import journal
 from shop.models import ArchivedMonth, ArchivedPaidEvent, JournalLine
 from shop.operations.archives.archive_tables import ArchiveTable, IsReady, Row, Sums
-from shop.webhook_endpoints import deliveries
 
 PAID = "order.paid"
 # Lines about accounts have names and addresses, and are read for new passwords and erasures. The lines of the

@@ -10,11 +10,11 @@ from django.utils.translation import gettext_noop
 from structlog import get_logger
 
 from coupons import audit as coupons
+from events import audit as events
 from inventory import audit as inventory
 from orders import audit as orders
 from payments import audit as payments
 from sales import audit as sales
-from shop.operations.audits import feed_audit as feed
 from shop.operations.audits.audit_report import LawReport, merge_reports
 from shop.operations.audits.audit_scope import Subject, WholeCheck
 
@@ -48,7 +48,7 @@ AUDITS: Sequence[tuple[Audit, Sequence[str]]] = (
     (inventory.audit, ("L4", "L5", "L8")),
     (payments.audit, ("L7",)),
     (sales.audit, ("L14",)),
-    (feed.audit, ("L15",)),
+    (events.audit, ("L15",)),
     (orders.audit, ("L5", "L6", "L8", "L9", "L10", "L11", "L12", "L13", "L14")),
 )
 # Of the scheduled audit.
@@ -57,12 +57,12 @@ SUBJECTS: Sequence[Subject] = (
     *inventory.SUBJECTS,
     *payments.SUBJECTS,
     *sales.SUBJECTS,
-    *feed.SUBJECTS,
+    *events.SUBJECTS,
     *orders.SUBJECTS,
 )
 WHOLE_CHECKS: Sequence[WholeCheck] = (
     *inventory.WHOLE_CHECKS,
-    *feed.WHOLE_CHECKS,
+    *events.WHOLE_CHECKS,
     *orders.WHOLE_CHECKS,
 )
 

@@ -2,7 +2,7 @@
 
 import getpass
 
-from shop.events.journal import Actor, ActorContext
+from shop.journal.journal import Actor, ActorContext
 
 
 def user_name() -> str:

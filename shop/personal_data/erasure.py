@@ -28,7 +28,7 @@ from shop.accounts import accounts, sign_outs
 from shop.approval_models import Approval
 from shop.db import transactions
 from shop.errors import Rejected
-from shop.events import pseudonyms
+from shop.journal import pseudonyms
 from shop.lazy_texts import mark as _
 from shop.models import ApiKey, IdempotencyKey, JournalLine
 from shop.personal_data import registry

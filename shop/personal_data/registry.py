@@ -12,11 +12,11 @@ from uuid import UUID
 from django.apps import apps
 from django.db.models import Model, Q, QuerySet
 
+from events.models import FeedEvent
 from orders.models import Refund, Saga, SagaLog
 from payments.models import Payment, Transfer, WebhookEvent
 from shop.accounts import accounts, sign_outs
 from shop.approval_models import Approval
-from shop.feed_models import FeedEvent
 from shop.models import ArchivedPaidEvent, JournalLine
 
 Rows = QuerySet[Any, Any]
@@ -138,7 +138,7 @@ REGISTRY: Mapping[str, PersonalData | str] = {
         "until its month is [archived](#archived-months); lines about accounts for good",
         rows=journal_lines_of,
     ),
-    "shop.FeedEvent": PersonalData(
+    "events.FeedEvent": PersonalData(
         "the account in its data, or its order",
         Erasure.KEPT,
         "`EVENT_RETENTION_SECONDS`, eight days",
@@ -202,12 +202,12 @@ REGISTRY: Mapping[str, PersonalData | str] = {
     "shop.LawStatus": "numbers of rows that break a law, overwritten by the next audit",
     "shop.AuditState": "how far the audit is",
     "shop.ProcessLease": "names of the shop's own processes",
-    "shop.FeedState": "how many events there were",
-    "shop.WebhookEndpoint": (
+    "events.FeedState": "how many events there were",
+    "events.WebhookEndpoint": (
         "addresses of other systems, the secrets that sign what they get, and the numbers of staff and keys "
         "that made them"
     ),
-    "shop.WebhookDelivery": "numbers of events, and how they were received",
+    "events.WebhookDelivery": "numbers of events, and how they were received",
     "shop.ArchivedMonth": "names and sums of files; a file names accounts by their numbers",
     "inventory.CarriedStock": "sums of archived stock movements by product",
     "coupons.Campaign": "what the shop offers, to everyone",

@@ -15,6 +15,8 @@ from django.test import Client
 from django.urls import URLPattern, reverse
 
 from coupons.models import Campaign, Coupon, QueueTicket
+from events.models import WebhookEndpoint
+from events.webhooks import endpoints
 from inventory.models import Product
 from orders.models import Order
 from payments.models import Payment
@@ -27,8 +29,6 @@ from shop.tests.korean import KOREAN, english_in, texts_of_rows
 from shop.tests.rolled_back import rolled_back
 from shop.tests.test_admin_pages import _a_row_of_every_model
 from shop.urls import API
-from shop.webhook_endpoints import endpoints
-from shop.webhook_models import WebhookEndpoint
 
 __all__ = ["_a_row_of_every_model"]
 HEADING = "Who may make which call"

@@ -12,6 +12,7 @@ from uuid_utils.compat import uuid7
 
 from coupons.models import Campaign, Confirmation, QueueTicket
 from coupons.tests.factories import campaign_with_codes, coupon_of
+from events.models import FeedEvent, WebhookDelivery, WebhookEndpoint
 from inventory.models import Delivery
 from inventory.tests.factories import ProductFactory
 from orders.models import Order, OrderLine, Refund, RefundLine, Saga, SagaLog
@@ -20,7 +21,6 @@ from payments.tests.factories import PaymentFactory, wallet
 from sales.models import SaleEntry
 from sales.tests.factories import create_sale
 from shop.approval_models import Approval
-from shop.feed_models import FeedEvent
 from shop.models import (
     ApiKey,
     AuditState,
@@ -31,7 +31,6 @@ from shop.models import (
     SignOut,
 )
 from shop.tests.factories import AccountFactory, SuperuserFactory
-from shop.webhook_models import WebhookDelivery, WebhookEndpoint
 
 pytestmark = pytest.mark.django_db
 

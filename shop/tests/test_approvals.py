@@ -15,9 +15,9 @@ from payments.models import GrantsOfDay, Transfer
 from shop import approvals
 from shop.approval_models import Approval
 from shop.errors import FirstcomeError
-from shop.events import journal
-from shop.events.journal import Actor, ActorContext
 from shop.idempotency.recorded_answers import Answer, KeyedCall, Replay, key_hash
+from shop.journal import journal
+from shop.journal.journal import Actor, ActorContext
 from shop.models import JournalLine
 from shop.tests.clients import signed_in
 from shop.tests.confirming import confirmed, message_of, said

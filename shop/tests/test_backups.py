@@ -403,13 +403,13 @@ def test_ids_given_after_the_restored_state_never_come_again(server: Server, fol
 def test_positions_of_the_feed_given_after_the_restored_state_never_come_again(
     server: Server, folder: Path
 ) -> None:
-    execute(server, "CREATE TABLE shop_feedstate (last_position BIGINT, swept_position BIGINT, gaps JSON)")
-    execute(server, "INSERT INTO shop_feedstate VALUES (7, 2, '[]')")
+    execute(server, "CREATE TABLE events_feedstate (last_position BIGINT, swept_position BIGINT, gaps JSON)")
+    execute(server, "INSERT INTO events_feedstate VALUES (7, 2, '[]')")
     done(server, "backup", str(folder))
     create(server, RESTORED)
     done(server, "restore", str(folder), database=RESTORED)
 
-    [(last, swept, gaps)] = execute(server, "SELECT * FROM shop_feedstate", database=RESTORED)
+    [(last, swept, gaps)] = execute(server, "SELECT * FROM events_feedstate", database=RESTORED)
 
     [[first, end, restored_at]] = json.loads(gaps)
     assert (last, swept, first, end) == (7 + ID_GAP, 2, 8, 7 + ID_GAP)

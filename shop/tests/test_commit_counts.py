@@ -8,7 +8,7 @@ import pytest
 from django.db import transaction
 
 from shop.db import open_transaction, transactions
-from shop.events import journal
+from shop.journal import journal
 from shop.models import JournalLine
 from shop.tests import open_transactions
 from shop.tests.lost_replies import losing_reply_to_commit

@@ -12,6 +12,7 @@ from django.db import connection
 from django.utils import timezone
 
 from events import doctor as events_doctor
+from events.tests.delivering import dead
 from inventory import products
 from inventory.tests.factories import ProductFactory
 from shop.celery import app
@@ -20,7 +21,6 @@ from shop.operations.doctor.findings import Finding
 from shop.redis import redis_client
 from shop.tests import servers
 from shop.tests.commands import run, run_json
-from shop.tests.delivering import dead
 from shop.tests.outages import OwnRedis, database_away
 
 SOUND = {

@@ -35,7 +35,7 @@ from shop.concurrency.shared_read import Reading
 from shop.concurrency.thread_pool import MAX_PER_OWNER, ThreadPool
 from shop.configuration import Rate
 from shop.errors import NotFound, Unavailable
-from shop.events import journal
+from shop.journal import journal
 from shop.models import JournalLine
 from shop.observability import logs
 from shop.operations import dispatch

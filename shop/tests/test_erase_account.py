@@ -35,8 +35,8 @@ from shop import clock
 from shop.accounts import accounts, disabled_accounts, sign_ins, tokens
 from shop.accounts.accounts import InvalidCredentials
 from shop.errors import Invalid, Rejected
-from shop.events import journal, pseudonyms
-from shop.events.journal import Actor, ActorContext
+from shop.journal import journal, pseudonyms
+from shop.journal.journal import Actor, ActorContext
 from shop.models import IdempotencyKey, JournalLine
 from shop.personal_data import erasure, registry
 from shop.tests import commands, test_approvals

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from events.models import FeedEvent
+from events.tests.following import reader, record
 from firstcome_client import ApiKey, Shop
 from scripts.tests import documented
 from shop.accounts import tokens
-from shop.feed_models import FeedEvent
 from shop.tests import api_keys
-from shop.tests.following import reader, record
 from shop.tests.racing import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)

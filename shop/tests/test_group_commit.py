@@ -17,8 +17,8 @@ from shop.concurrency.group_commit import LEADER_POOL, Batcher, run_without_tran
 from shop.concurrency.thread_pool import ThreadPool
 from shop.db.transactions import OutcomeUnknown
 from shop.errors import FirstcomeError, Overloaded, Rejected, Unavailable
-from shop.events import journal
-from shop.events.journal import ActorContext
+from shop.journal import journal
+from shop.journal.journal import ActorContext
 from shop.tests import tally
 from shop.tests.lost_replies import losing_reply_to_commit
 from shop.tests.racing import race, wait_until

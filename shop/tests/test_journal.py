@@ -9,8 +9,8 @@ from django.db import OperationalError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from shop.db import open_transaction, transactions
-from shop.events import journal
-from shop.events.journal import Actor, ActorContext
+from shop.journal import journal
+from shop.journal.journal import Actor, ActorContext
 from shop.models import JournalLine
 
 pytestmark = pytest.mark.django_db(transaction=True)

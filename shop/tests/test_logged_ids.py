@@ -9,7 +9,7 @@ from celery import Task
 from structlog import get_logger
 
 from shop.concurrency.group_commit import Batcher, run_without_transaction
-from shop.events import journal
+from shop.journal import journal
 from shop.observability import logs, task_context
 from shop.operations import dispatch
 from shop.tests.racing import race

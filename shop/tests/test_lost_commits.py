@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 from django.contrib.auth.models import User
 
+from events.models import WebhookDelivery
+from events.tests.delivering import dead
+from events.webhooks import deliveries
 from shop.accounts import accounts, tokens
 from shop.db import commit_marks
 from shop.models import CommittedTransaction, JournalLine
-from shop.tests.delivering import dead
 from shop.tests.factories import PASSWORD, AccountFactory
 from shop.tests.lost_replies import losing_reply_to_commit
-from shop.webhook_endpoints import deliveries
-from shop.webhook_models import WebhookDelivery
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

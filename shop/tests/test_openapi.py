@@ -27,6 +27,8 @@ from coupons import pool
 from coupons.allocation.writes import Queued
 from coupons.issuing import issuing
 from coupons.tests.factories import CampaignFactory
+from events.models import WebhookEndpoint
+from events.webhooks import deliveries
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.tests import buying
@@ -36,8 +38,6 @@ from shop.accounts import tokens
 from shop.tests import openapi_document
 from shop.tests.factories import SuperuserFactory
 from shop.tests.rolled_back import rolled_back
-from shop.webhook_endpoints import deliveries
-from shop.webhook_models import WebhookEndpoint
 
 KEYED = {
     "POST /products/{product_id}/stock-adjustments",

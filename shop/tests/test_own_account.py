@@ -12,6 +12,7 @@ from django.urls import reverse
 from coupons import issued_coupons
 from coupons.models import Coupon, EligibleAccount
 from coupons.tests.factories import CampaignFactory
+from events.tests.own_data_platform import data_platform_process, own_data_platform
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.models import Order, Refund, Saga, SagaLog
@@ -24,11 +25,10 @@ from shop.accounts import tokens
 from shop.api_keys import keys
 from shop.approval_models import Approval
 from shop.errors import NotAllowed
-from shop.events import journal
-from shop.events.journal import Actor, ActorContext
+from shop.journal import journal
+from shop.journal.journal import Actor, ActorContext
 from shop.tests.clients import Api, client_of, signed_in
 from shop.tests.factories import SuperuserFactory
-from shop.tests.own_data_platform import data_platform_process, own_data_platform
 from shop.tests.test_approvals import keyed
 from shop.tests.test_reasons import ACTIONS, WHY, send
 

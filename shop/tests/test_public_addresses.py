@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 
+from events.tests.receivers import receiving
+from events.webhooks import endpoints
 from scripts.tests import documented
 from shop.errors import Invalid
-from shop.events import journal
-from shop.events.journal import Actor, ActorContext
+from shop.journal import journal
+from shop.journal.journal import Actor, ActorContext
 from shop.outbound import http_client, public_addresses
 from shop.outbound.http_client import NoResponse
 from shop.outbound.public_addresses import AddressRefused
 from shop.tests.racing import race, wait_until
-from shop.tests.receivers import receiving
-from shop.webhook_endpoints import endpoints
 
 HEADING = "## Addresses of webhooks"
 ROW = re.compile(r"^\| ([^|]+) \| (`[^|]+`) \|", re.MULTILINE)

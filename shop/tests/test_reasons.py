@@ -14,6 +14,10 @@ from django.test import Client, override_settings
 from uuid_utils.compat import uuid7
 
 from coupons.tests.factories import CampaignFactory, coupon_of
+from events.models import WebhookDelivery, WebhookEndpoint
+from events.tests.delivering import dead
+from events.tests.own_data_platform import data_platform_process, own_data_platform
+from events.webhooks import signatures
 from inventory.tests.factories import ProductFactory
 from orders.models import Saga
 from orders.tests import operating_pages, stepping
@@ -31,15 +35,11 @@ from shop.approval_models import Approval
 from shop.models import ApiKey, JournalLine
 from shop.tests import admin_addresses, api_keys, operators_page, test_approvals
 from shop.tests.clients import signed_in
-from shop.tests.delivering import dead
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.one_time_codes import with_codes
-from shop.tests.own_data_platform import data_platform_process, own_data_platform
 from shop.tests.sent_forms import fields_of
 from shop.tests.test_admin_pages import _a_row_of_every_model
 from shop.tests.test_rights import COLUMNS, NEED_MORE, client_of, right
-from shop.webhook_endpoints import signatures
-from shop.webhook_models import WebhookDelivery, WebhookEndpoint
 
 __all__ = [
     "_a_row_of_every_model",
@@ -159,13 +159,13 @@ ACTIONS: dict[str, Prepare] = {
     "/admin/auth/user/<id>/reset_otp/": row(lambda: with_codes(ACCOUNT(is_staff=True))),
     "/admin/auth/user/ disable": row(ACCOUNT),
     "/admin/auth/group/<id>/change/": row(Group.objects.create, columns={"name": "stores"}, name="night"),
-    "/admin/shop/webhookdelivery/replay_events/": replaying,
+    "/admin/events/webhookdelivery/replay_events/": replaying,
     "/admin/shop/apikey/make/": row(lambda: None, name="warehouse", scopes=["orders:read"]),
     "/admin/shop/apikey/<id>/rotate/": row(key_of_olga),
     "/admin/shop/apikey/<id>/revoke/": row(key_of_olga),
     "/admin/shop/approval/<id>/approve/": row(asked_for),
     "/admin/shop/approval/<id>/refuse/": row(asked_for),
-    "/admin/shop/webhookdelivery/ resend": row(failed_delivery),
+    "/admin/events/webhookdelivery/ resend": row(failed_delivery),
     "/admin/inventory/product/<id>/change/": row(PRODUCT, price=45),
     "/admin/inventory/product/<id>/pause/": row(PRODUCT),
     "/admin/inventory/product/<id>/resume/": row(PRODUCT, columns=PAUSED),

@@ -11,12 +11,13 @@ from django.contrib.auth.models import User
 
 from coupons.models import Campaign, Coupon, QueueTicket
 from coupons.tests.factories import CampaignFactory
+from events.feed.reading import READ_EVENTS
+from events.models import BUILT_IN, WebhookDelivery, WebhookEndpoint
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.models import Order
 from payments.models import Payment
 from sales.models import Sale, SaleEntry
-from shop.event_feed.reading import READ_EVENTS
 from shop.models import ApiKey
 from shop.tests import openapi_document, operators_page
 from shop.tests.clients import Api, client_of
@@ -24,12 +25,11 @@ from shop.tests.factories import AccountFactory
 from shop.tests.rolled_back import rolled_back
 from shop.tests.staff_groups import NAMES, _staff_groups, member_of
 from shop.tests.test_admin_pages import _a_row_of_every_model
-from shop.webhook_models import BUILT_IN, WebhookDelivery, WebhookEndpoint
 
 __all__ = ["_a_row_of_every_model", "_staff_groups"]
 ROOT = Path(__file__).resolve().parents[2]
 HEADING = "Calls of the API"
-PERMISSION = re.compile(r'"((?:auth|coupons|inventory|orders|payments|sales|shop)\.[a-z]+_[a-z]+)"')
+PERMISSION = re.compile(r'"((?:auth|coupons|events|inventory|orders|payments|sales|shop)\.[a-z]+_[a-z]+)"')
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("_staff_groups", "_a_row_of_every_model")]
 
 
@@ -172,7 +172,7 @@ def test_every_call_of_staff_in_the_contract_has_a_row() -> None:
 
 def test_every_permission_that_the_api_asks_for_has_a_row() -> None:
     asked = {READ_EVENTS}
-    own = ("shop/feed_api/api.py", "shop/api_keys_api/api.py")
+    own = ("events/api.py", "shop/api_keys_api/api.py")
     apps = ("coupons/api.py", "inventory/api.py", "orders/api.py", "payments/api.py", "sales/api.py")
     for module in (*apps, *own):
         asked |= set(PERMISSION.findall((ROOT / module).read_text()))

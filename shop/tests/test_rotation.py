@@ -12,12 +12,12 @@ from django.conf import LazySettings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 
+from events.webhooks import data_platform
 from scripts.simulators import signatures
 from scripts.tests import documented
 from shop import configuration
 from shop.tests.clients import signed_in
 from shop.tests.factories import SuperuserFactory
-from shop.webhook_endpoints import data_platform
 
 OLD, NEW = (("0123456789" + name) * 5 for name in ("abcdef", "uvwxyz"))
 PAGE = "/admin/orders/order/"

@@ -17,8 +17,8 @@ from shop.accounts.authentication import TokenInvalid
 from shop.accounts.tokens import TokenPair
 from shop.api_keys import keys
 from shop.errors import NotFound
-from shop.events import journal
-from shop.events.journal import Actor, ActorContext
+from shop.journal import journal
+from shop.journal.journal import Actor, ActorContext
 from shop.models import JournalLine, SignOut
 from shop.tests.api_keys import KeyApi, make
 from shop.tests.clients import Api, signed_in

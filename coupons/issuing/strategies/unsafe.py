@@ -9,7 +9,7 @@ from coupons.allocation import eligibility, writes
 from coupons.allocation.writes import Issued, PendingConfirmation
 from coupons.models import Campaign, Coupon, PoolCode
 from shop.db import transactions
-from shop.events import journal
+from shop.journal import journal
 
 
 def issue(*, campaign_id: int, user_id: int) -> Issued | PendingConfirmation:

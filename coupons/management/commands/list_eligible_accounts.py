@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from coupons import eligible_accounts, line_files
 from shop.errors import FirstcomeError
-from shop.events import journal
+from shop.journal import journal
 from shop.management import arguments, shell
 from shop.management.progress import progress_bar
 from shop.normalization import normalized

@@ -19,7 +19,7 @@ from inventory.imports.importing import Imported, Receipt
 from inventory.imports.stock_files import Contents
 from shop import uploaded_text
 from shop.errors import FirstcomeError, Invalid, Unavailable
-from shop.events import journal
+from shop.journal import journal
 from shop.management import shell
 from shop.normalization import normalized
 

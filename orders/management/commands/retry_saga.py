@@ -8,7 +8,7 @@ from django.core.management.base import CommandError, CommandParser
 
 from orders.management.operators import SagaCommand
 from orders.saga import operator_actions, operator_texts, status
-from shop.events.journal import ActorContext
+from shop.journal.journal import ActorContext
 
 
 class Command(SagaCommand):

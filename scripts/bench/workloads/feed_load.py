@@ -19,16 +19,16 @@ from uuid import uuid4
 
 import httptools
 
+from events.feed import reading, recording
+from events.feed.recording import NewEvent
+from events.models import WebhookDelivery, WebhookEndpoint
+from events.webhooks import delivery_pass, endpoints, signatures
 from scripts.bench.stage import wait_until
 from scripts.bench.workloads.without_http import BATCH, spent
 from scripts.stack import ports
 from shop import clock
 from shop.db import transactions
-from shop.event_feed import reading, recording
-from shop.event_feed.recording import NewEvent
 from shop.outbound import public_addresses
-from shop.webhook_endpoints import delivery_pass, endpoints, signatures
-from shop.webhook_models import WebhookDelivery, WebhookEndpoint
 
 SEQUENCING_SECONDS = 60
 ANSWER = b"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n"

@@ -36,9 +36,9 @@ from orders.schemas import placed_order_answer  # noqa: E402
 from scripts.bench.watching import processor_seconds  # noqa: E402
 from shop.concurrency import event_loop  # noqa: E402
 from shop.errors import FirstcomeError  # noqa: E402
-from shop.events import journal  # noqa: E402
 from shop.idempotency import claims  # noqa: E402
 from shop.idempotency.recorded_answers import KeyedCall, key_hash  # noqa: E402
+from shop.journal import journal  # noqa: E402
 from shop.rates import rate_limits  # noqa: E402
 from shop.redis import redis_client  # noqa: E402
 

@@ -7,6 +7,7 @@ from django.contrib.auth.models import User
 
 from coupons.models import Coupon
 from coupons.tests.factories import CampaignFactory
+from events.tests.following import reader, record
 from inventory.tests.factories import ProductFactory
 from orders.models import Order
 from scripts.tests.running_shop.calls import (
@@ -25,7 +26,6 @@ from scripts.tests.running_shop.calls import (
 from scripts.tests.running_shop.stack import TOP_UPS_A_MINUTE, RunningShop
 from shop.rates import rate_limits
 from shop.tests.factories import AccountFactory
-from shop.tests.following import reader, record
 
 AGAIN = {"reason": "It is right again."}
 

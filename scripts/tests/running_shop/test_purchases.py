@@ -7,6 +7,7 @@ from uuid import uuid4
 import pytest
 
 from coupons.models import Coupon
+from events.models import WebhookDelivery
 from inventory.tests.factories import ProductFactory
 from orders.models import Order
 from orders.tests import buying
@@ -27,7 +28,6 @@ from scripts.tests.running_shop.stack import RunningShop
 from shop import clock
 from shop.models import JournalLine
 from shop.tests.factories import AccountFactory
-from shop.webhook_models import WebhookDelivery
 
 ENDS = {
     "tok_ok": (201, "paid"),

@@ -22,10 +22,10 @@ from shop import clock
 from shop.accounts import second_factor
 from shop.concurrency import event_loop
 from shop.errors import FirstcomeError, NotAllowed, Overloaded
-from shop.events import journal
 from shop.http import client_address, json_format, languages, problems, views
 from shop.http.messages import Request
 from shop.http.request_body import UPLOAD_KEY, Upload
+from shop.journal import journal
 from shop.lazy_texts import mark as _
 from shop.normalization import normalized
 from shop.observability import logs

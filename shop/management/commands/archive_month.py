@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db.models import F
 
 from shop.db.pacing import Pace
-from shop.events import journal
+from shop.journal import journal
 from shop.management import archive_options, arguments, shell
 from shop.management.archives import TABLES, WITHOUT_MONTHS
 from shop.models import ArchivedMonth

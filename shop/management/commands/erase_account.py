@@ -9,8 +9,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from shop import clock
 from shop.errors import FirstcomeError
-from shop.events import journal
 from shop.http.json_format import dump
+from shop.journal import journal
 from shop.management import named_accounts, shell
 from shop.normalization import normalized
 from shop.personal_data import erasure

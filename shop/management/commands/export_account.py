@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from shop.events import journal
+from shop.journal import journal
 from shop.management import named_accounts, shell
 from shop.normalization import normalized
 from shop.personal_data import export

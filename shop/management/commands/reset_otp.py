@@ -5,7 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from shop.accounts import accounts, second_factor
-from shop.events import journal
+from shop.journal import journal
 from shop.management import shell
 from shop.normalization import normalized
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from shop.events import journal
+from shop.journal import journal
 from shop.management import archive_options, shell
 from shop.management.archives import TABLES
 from shop.operations.archives import restoring

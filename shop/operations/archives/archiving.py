@@ -21,7 +21,7 @@ from uuid_utils.compat import uuid7
 from shop import clock
 from shop.db import pacing, transactions
 from shop.db.pacing import Pace
-from shop.events import journal
+from shop.journal import journal
 from shop.models import ArchivedMonth
 from shop.operations.archives import archive_files, archive_tables
 from shop.operations.archives.archive_files import ArchiveFailed, Header, Trailer, Writer

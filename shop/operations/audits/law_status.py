@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from structlog import get_logger
 
 from shop import clock
-from shop.events import journal
+from shop.journal import journal
 from shop.models import LawStatus
 from shop.operations.audits.audit_report import OFFENDERS_REPORTED, LawReport
 from shop.operations.audits.audit_scope import Rows, is_ahead

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 
+from events.tests.own_data_platform import data_platform_process, own_data_platform
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from payments.tests.own_gateway import gateway_process, own_gateway
@@ -16,7 +17,6 @@ from shop.tests.browser import stack as stacks, storefront
 from shop.tests.browser.browser_thread import PATIENCE_SECONDS, BrowserThread
 from shop.tests.browser.faults import Faults
 from shop.tests.browser.stack import Stack
-from shop.tests.own_data_platform import data_platform_process, own_data_platform
 
 __all__ = ["data_platform_process", "gateway_process", "own_data_platform", "own_gateway"]
 

@@ -16,7 +16,7 @@ from shop.tests.factories import PASSWORD, SuperuserFactory
 from shop.tests.one_time_codes import code_of, secret_of_text
 from shop.tests.test_admin_pages import fill_all_models
 
-APPS = ["coupons", "inventory", "(auth|otp_totp)", "shop", "orders", "payments"]
+APPS = ["coupons", "events", "inventory", "(auth|otp_totp)", "shop", "orders", "payments"]
 OF_MODELS = f"/admin/({'|'.join(APPS)})/"
 WHOLE_PAGE = re.compile(rb"\s*<!doctype html", re.IGNORECASE)
 

@@ -11,6 +11,8 @@ from django.db import connection, transaction
 from coupons.models import Campaign, Coupon, PoolCode
 from coupons.tests import test_audit as coupon_damage
 from coupons.tests.factories import CampaignFactory, coupon_of, order_ids
+from events.feed import sequencing
+from events.models import FeedEvent
 from inventory.imports import importing
 from inventory.imports.importing import StockRow
 from inventory.models import Product, StockMovement
@@ -20,8 +22,6 @@ from orders.tests import buying, test_audit as order_damage, test_refund_audit a
 from payments import ledger
 from payments.tests import test_audit as ledger_damage
 from payments.tests.factories import PaymentFactory, wallet
-from shop.event_feed import sequencing
-from shop.feed_models import FeedEvent
 from shop.models import JournalLine, LawStatus
 from shop.tests.scheduled_audit.auditing import audit_all, audit_changes, forget_changes
 

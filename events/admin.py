@@ -1,0 +1,218 @@
+"""The operators' pages of the event feed, of webhook endpoints and of what is delivered to them."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.translation import gettext, gettext_lazy as _, ngettext, ngettext_lazy
+from unfold.admin import ModelAdmin
+from unfold.widgets import UnfoldAdminTextInputWidget
+
+from events.feed.reading import READ_EVENTS
+from events.models import FeedEvent, WebhookDelivery, WebhookEndpoint
+from events.webhooks import deliveries, endpoints
+from events.webhooks.deliveries import MOST_RESENT, EventFilter
+from shop import form_fields
+from shop.admin_base import actions
+from shop.admin_base.actions import Action, ActionForm, ActionPreview, button
+from shop.admin_base.classes import ReadOnlyMixin
+from shop.admin_base.display import link, status_label
+from shop.admin_base.lists import RecordsAdmin, column
+from shop.errors import FirstcomeError, Rejected
+from shop.lazy_texts import mark
+from shop.outbound import public_addresses
+
+DELIVERIES = "admin:events_webhookdelivery_changelist"
+MOST_SHOWN = 50
+NAMES = ["type", "since", "before", "order"]
+
+
+class ReplayForm(ActionForm):
+    """Which dead events. Empty fields choose all."""
+
+    type = forms.CharField(
+        required=False,
+        max_length=64,
+        widget=UnfoldAdminTextInputWidget,
+        label=_("Type"),
+        help_text=_("Such as order.paid, or order. for all events of orders."),
+    )
+    since = form_fields.DayOrInstantField(
+        required=False,
+        widget=UnfoldAdminTextInputWidget,
+        label=_("Since"),
+        help_text=_("When they happened, in UTC: 2026-11-21, or 2026-11-21 14:30."),
+    )
+    before = form_fields.DayOrInstantField(
+        required=False,
+        widget=UnfoldAdminTextInputWidget,
+        label=_("Before"),
+        help_text=_("A day or an instant, as above."),
+    )
+    order = forms.UUIDField(
+        required=False,
+        widget=UnfoldAdminTextInputWidget,
+        label=_("Order"),
+        help_text=_("The id of an order."),
+    )
+    field_order = [*NAMES, "reason"]
+
+    def clean(self) -> dict[str, Any]:
+        data: dict[str, Any] = super().clean() or {}
+        if self.errors:
+            return data
+        type, since, before, order_id = (data[name] for name in NAMES)
+        matching = EventFilter(type=type.strip(), since=since, before=before, order_id=order_id)
+        return data | {"matching": matching}
+
+
+def _queued_text(count: int) -> str:
+    return gettext("%(count)s queued again: they are delivered within seconds.") % {"count": count}
+
+
+def _preview(matching: EventFilter) -> ActionPreview:
+    """The events of each type, and the oldest of them. Raises `Rejected` without any."""
+    counts = matching.counts_by_type()
+    total = sum(counts.values())
+    if not total:
+        raise Rejected(mark("Nothing to replay."))
+    question = ngettext("Replay %(count)s dead event?", "Replay %(count)s dead events?", total)
+    if total > MOST_RESENT:
+        question = gettext("Replay the oldest %(most)s of %(count)s dead events?")
+    oldest = matching.rows()[:MOST_SHOWN]
+    return ActionPreview(
+        question % {"count": total, "most": MOST_RESENT},
+        facts=[(type, str(count)) for type, count in counts.items()],
+        table={
+            "headers": [
+                gettext("At"),
+                gettext("Type"),
+                gettext("Order"),
+                gettext("Attempts"),
+                gettext("Last answer"),
+            ],
+            "rows": [
+                [f"{row.created_at:%Y-%m-%d %H:%M:%S}", row.type, row.order_id or "", row.attempts, row.error]
+                for row in oldest
+            ],
+        },
+    )
+
+
+def _replay(data: Mapping[str, Any]) -> str:
+    """Replay at most `MOST_RESENT`, and say what is left: a repeat finds those that are still dead."""
+    queued = 0
+    try:
+        for count in deliveries.resend_matching(data["matching"], reason=data["reason"]):
+            queued += count
+    except FirstcomeError as error:
+        before = gettext("%(count)s were queued again before that.") % {"count": queued}
+        error.detail = f"{error.detail} {before}"
+        raise
+    text = _queued_text(queued)
+    if left := sum(data["matching"].counts_by_type().values()):
+        more = gettext("%(left)s are still dead: replay again for the next %(next)s.")
+        text += " " + more % {"left": left, "next": min(left, MOST_RESENT)}
+    return text
+
+
+@admin.register(FeedEvent)
+class FeedEventAdmin(RecordsAdmin):
+    """The events that programs read, newest first. One without a position was committed a moment ago."""
+
+    list_display = ["at", "type", "position", "order_id", "event_id"]
+    fields = ["type", "at", "position", "event_id", "order_id", "data"]
+
+
+@admin.register(WebhookEndpoint)
+class WebhookEndpointAdmin(ReadOnlyMixin, ModelAdmin):
+    """The endpoints, the data platform among them. Programs of staff create and change them by the API."""
+
+    list_display = ["__str__", "address", "kind", "events", "failing_since", "disabled_at", "disabled_by"]
+    fields = ["kind", "address", "events", "description", "owner_id", "api_key_id", "position", "created_at"]
+    fields += ["failing_since", "failures", "next_attempt_at", "disabled_at", "disabled_by", "leased_until"]
+    fields += ["pending"]
+    ordering = ["-id"]
+
+    def get_queryset(self, request: HttpRequest) -> "QuerySet[WebhookEndpoint]":
+        endpoints.find()
+        return super().get_queryset(request)
+
+    address = column(_("url"), lambda row: public_addresses.shown(endpoints.address_of(row)))
+
+    @admin.display(description=_("pending deliveries"))
+    def pending(self, endpoint: WebhookEndpoint) -> str:
+        return link(gettext("Open"), DELIVERIES, query=f"endpoint__exact={endpoint.pk}&status__exact=pending")
+
+
+@admin.register(WebhookDelivery)
+class WebhookDeliveryAdmin(RecordsAdmin):
+    """The log of deliveries, newest first."""
+
+    list_display = ["created_at", "endpoint", "type", "shown_status", "attempts", "response_status", "error"]
+    list_filter = ["status"]
+    list_prefetch_related = ["endpoint"]
+    linked_lookups = ["endpoint__exact"]
+    fields = ["endpoint", "type", "event_id", "position", "status", "attempts", "response_status", "error"]
+    fields += ["created_at", "next_attempt_at", "refused_at", "delivered_at", "payload"]
+    search_fields = ["order_id"]
+    search_help_text = _("An order's id")
+    actions = ["resend"]
+    actions_list = ["replay_events"]
+
+    shown_status = column(_("status"), lambda row: status_label(row.status))
+
+    @admin.action(description=_("Send the selected deliveries again"), permissions=["resend"])
+    def resend(self, request: HttpRequest, selected: "QuerySet[WebhookDelivery]") -> HttpResponse | None:
+        return actions.run_for_selected(
+            request,
+            selected,
+            "resend",
+            partial(self._resend_rows, request),
+            title=ngettext_lazy("Send %(count)s delivery again", "Send %(count)s deliveries again", "count"),
+            description=_("Each is sent at once, with the same id, and then tried as a new one is."),
+            submit=_("Send again"),
+        )
+
+    def _resend_rows(self, request: HttpRequest, rows: Sequence[WebhookDelivery], reason: str) -> str:
+        sent = 0
+        for row in rows:
+            try:
+                deliveries.resend(endpoint_id=row.endpoint_id, delivery_id=row.pk, reason=reason)
+                sent += 1
+            except FirstcomeError as error:
+                self.message_user(request, f"{row}: {error.detail}", level=messages.ERROR)
+        return gettext("%(count)s are sent again.") % {"count": sent}
+
+    def get_fields(self, request: HttpRequest, obj: WebhookDelivery | None = None) -> list[str]:
+        """Without the event, unless the operator may read events."""
+        is_reader = request.user.has_perm(READ_EVENTS)
+        return [name for name in self.fields if name != "payload" or is_reader]
+
+    def has_resend_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("events.change_webhookendpoint")
+
+    @button(description=_("Replay dead events"), icon="replay", permissions=["replay"])
+    def replay_events(self, request: HttpRequest) -> Action:
+        """The oldest of those that match; the address may have the filter."""
+        return Action(
+            title=_("Replay dead events"),
+            description=_(
+                "They are queued again and delivered within seconds, with what waits behind them in their "
+                "orders. Put right first why they were refused."
+            ),
+            submit=_("Replay"),
+            form_class=ReplayForm,
+            initial={name: request.GET.get(name) for name in NAMES},
+            preview=lambda data: _preview(data["matching"]),
+            perform=_replay,
+            back=reverse("admin:events_webhookdelivery_replay_events"),
+        )
+
+    def has_replay_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("shop.change_journalline")

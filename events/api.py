@@ -1,0 +1,278 @@
+"""The HTTP edge of the event feed, of webhook endpoints and of their deliveries."""
+
+import time
+from contextlib import suppress
+from typing import Any, get_args
+from uuid import UUID
+
+from django.db import DatabaseError
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+
+from events import schemas
+from events.feed import reading, sequencing
+from events.feed.reading import READ_EVENTS
+from events.webhooks import deliveries, endpoints, sending
+from shop.accounts.authentication import Account
+from shop.api_keys import keys
+from shop.api_keys.scopes import Resource, required_scope
+from shop.concurrency.event_loop import run_in_thread, sleep
+from shop.errors import Unavailable
+from shop.http import prefer
+from shop.http.messages import caller_id
+from shop.http.openapi import api_doc
+from shop.http.pagination import LARGEST_PAGE, paginate
+from shop.http.permissions import require_staff_permission
+from shop.http.validation import Nothing, read, read_query
+from shop.http.views import Request, Response, View
+from shop.redis import completion_notifications
+
+MOST_WAITING = 8
+"""Calls of one account that wait for an event in a process; a further one is answered at once."""
+CHECK_SECONDS = 1.0
+"""Between two reads of a call that waits: events of other types wake it too."""
+MOST_POSITIONS = 10_000
+"""That a call looks at, so that one for a rare type costs little."""
+STAFF_ONLY = api_doc.refusals({403: ["permission_denied"]})
+OF_ONE = api_doc.refusals({403: ["permission_denied"], 404: ["not_found"]})
+BUILT_IN = api_doc.refusals({409: ["built_in_endpoint"]})
+READ_SCOPE = required_scope(Resource.EVENTS, "GET")
+
+
+class Events(View):
+    resource = Resource.EVENTS
+
+    @extend_schema(
+        summary="What happened, each event once (staff)",
+        description="A reader sends the `next` of each answer as `after` of the following call, and gets "
+        "every event once, in an order that never changes: positions are given after the commit, so none is "
+        "skipped. An event that is sent twice, because an answer was lost, has the same `id`. Events are "
+        "kept for seven days at least; without `after` the oldest is the first. The events of an order come "
+        "in the sequence in which they happened. With `Prefer: wait=N` a page without events is answered "
+        "once there is one, or after N seconds.",
+        parameters=[
+            OpenApiParameter("after", str, description="The cursor `next` of the page before."),
+            OpenApiParameter(
+                "type",
+                str,
+                description="Only events of this type, or of all that begin so, as `order.*`. A page may "
+                "then be empty while others follow: continue with its `next`.",
+            ),
+            api_doc.PAGING[0],
+            api_doc.PREFER_WAIT,
+        ],
+        responses={200: schemas.FeedPageBody}
+        | api_doc.refusals({403: ["permission_denied"], 410: ["cursor_expired"]}),
+    )
+    async def get(self, request: Request) -> Response:
+        caller = caller_id(request)
+        await run_in_thread(require_staff_permission, request, READ_EVENTS, group="staff", member=caller)
+        query = read_query(schemas.EventsQuery, request)
+        reading.check_pattern(query.type)
+        after = reading.decode_cursor(query.after) if query.after else None
+
+        async def read_page(after: reading.Cursor | None) -> reading.Page:
+            return await run_in_thread(_read, query, after, group="staff", member=caller)
+
+        page = await read_page(after)
+        read_at = float("-inf")
+        seconds = prefer.wait_seconds(request.header("Prefer"))
+        if seconds and page.is_end and not page.events:
+
+            async def has_events() -> bool:
+                nonlocal page, read_at
+                await sleep(max(0.0, read_at + CHECK_SECONDS - time.monotonic()))
+                page = await read_page(page.cursor)
+                read_at = time.monotonic()
+                return bool(page.events)
+
+            await completion_notifications.wait(
+                sequencing.NOTIFICATION,
+                is_settled=has_events,
+                seconds=seconds,
+                owner=caller,
+                most_of_owner=MOST_WAITING,
+            )
+            if page.events:
+                await run_in_thread(_require_right_still, request, group="staff", member=caller)
+        results = [sending.body_of(event) for event in page.events]
+        return Response({"results": results, "next": reading.encode_cursor(page.cursor)})
+
+
+def _require_right_still(request: Request) -> None:
+    """Raises `NotAllowed`, and `TokenInvalid` for a key that was revoked while the call waited."""
+    require_staff_permission(request, READ_EVENTS)
+    if isinstance(request.user, Account) and request.user.key is not None:
+        keys.require_usable(request.user.key.id)
+
+
+def _read(query: schemas.EventsQuery, after: reading.Cursor | None) -> reading.Page:
+    # A database that can't be written now may be read.
+    with suppress(DatabaseError, Unavailable):
+        sequencing.sequence(most_batches=1)
+    return reading.read_page(
+        after=after and after.position,
+        generation=after and after.generation,
+        patterns=[query.type] if query.type else [],
+        limit=min(query.limit, LARGEST_PAGE),
+        most_positions=MOST_POSITIONS,
+    )
+
+
+class WebhookEndpoints(View):
+    resource = Resource.WEBHOOKS
+    further_scopes = {"POST": READ_SCOPE}
+
+    @extend_schema(
+        summary="Webhook endpoints, newest first (staff)",
+        description="The data platform is one of them. It is set up by the settings, and sent batches by its "
+        "own protocol. What may be a key in a URL is hidden: one endpoint is read with the whole.",
+        parameters=api_doc.PAGING,
+        responses={200: api_doc.Page[schemas.WebhookEndpointBody]} | STAFF_ONLY,
+    )
+    def get(self, request: Request) -> Response:
+        require_staff_permission(request, "events.view_webhookendpoint")
+        return paginate(request, endpoints.find(), schemas.listed_endpoint_body)
+
+    @extend_schema(
+        summary="Create a webhook endpoint (staff)",
+        description="It is sent each event of these types from now on, signed as Standard Webhooks says, at "
+        "least once and in order for each order. `secret` is shown this once. The URL begins with https, and "
+        "its host has public addresses alone, which is checked again for each delivery. It is sent events "
+        "while the account that made it may read them, and the API key, if one made it, is not revoked.",
+        parameters=[api_doc.LOCATION],
+        request=schemas.CreateWebhookEndpointInput,
+        responses={201: schemas.NewWebhookEndpointBody}
+        | STAFF_ONLY
+        | api_doc.refusals({409: ["too_many_endpoints"]}),
+    )
+    def post(self, request: Request) -> Response:
+        account_id = require_staff_permission(request, "events.add_webhookendpoint", READ_EVENTS)
+        given = read(schemas.CreateWebhookEndpointInput, request)
+        endpoint = endpoints.create(
+            url=given.url,
+            events=given.events,
+            description=given.description,
+            owner=_owner(request, account_id),
+        )
+        address = f"{request.path}/{endpoint.pk}"
+        return Response(schemas.new_endpoint_body(endpoint), status=201, headers={"Location": address})
+
+
+class OneWebhookEndpoint(View):
+    resource = Resource.WEBHOOKS
+    further_scopes = {"PATCH": READ_SCOPE}
+
+    @extend_schema(
+        summary="One webhook endpoint (staff)", responses={200: schemas.WebhookEndpointBody} | OF_ONE
+    )
+    def get(self, request: Request, endpoint_id: UUID) -> Response:
+        require_staff_permission(request, "events.view_webhookendpoint")
+        return Response(schemas.endpoint_body(endpoints.get(endpoint_id=endpoint_id)))
+
+    @extend_schema(
+        summary="Change a webhook endpoint (staff)",
+        description="What is pending is tried at once. An endpoint that is enabled again gets what happened "
+        "meanwhile, as far as events are kept. From then on it is sent events for the account, and the "
+        "API key, by which it was changed.",
+        request=schemas.ChangeWebhookEndpointInput,
+        responses={200: schemas.WebhookEndpointBody} | OF_ONE | BUILT_IN,
+    )
+    def patch(self, request: Request, endpoint_id: UUID) -> Response:
+        account_id = require_staff_permission(request, "events.change_webhookendpoint", READ_EVENTS)
+        given: dict[str, Any] = read(schemas.ChangeWebhookEndpointInput, request).model_dump(
+            exclude_none=True
+        )
+        enabled = given.pop("enabled", None)
+        owner = _owner(request, account_id)
+        endpoint = endpoints.change(endpoint_id=endpoint_id, is_enabled=enabled, owner=owner, **given)
+        return Response(schemas.endpoint_body(endpoint))
+
+    @extend_schema(
+        summary="Delete a webhook endpoint (staff)",
+        description="Its deliveries are deleted with it. A request that is under way may still arrive.",
+        responses={204: None} | OF_ONE | BUILT_IN,
+    )
+    def delete(self, request: Request, endpoint_id: UUID) -> Response:
+        require_staff_permission(request, "events.change_webhookendpoint")
+        endpoints.delete(endpoint_id=endpoint_id)
+        return Response(status=204)
+
+
+class RotateWebhookSecret(View):
+    resource = Resource.WEBHOOKS
+    further_scopes = {"POST": READ_SCOPE}
+
+    @extend_schema(
+        summary="Give a webhook endpoint another secret (staff)",
+        description="`secret` is shown this once. For 24 hours deliveries bear the signatures of both, and "
+        "then that of the new one alone.",
+        request=Nothing,
+        responses={200: schemas.NewWebhookEndpointBody}
+        | OF_ONE
+        | api_doc.refusals({409: ["built_in_endpoint", "too_many_secrets"]}),
+    )
+    def post(self, request: Request, endpoint_id: UUID) -> Response:
+        require_staff_permission(request, "events.change_webhookendpoint", READ_EVENTS)
+        read(Nothing, request)
+        return Response(schemas.new_endpoint_body(endpoints.rotate_secret(endpoint_id=endpoint_id)))
+
+
+class WebhookDeliveries(View):
+    resource = Resource.WEBHOOKS
+
+    @extend_schema(
+        summary="The deliveries to a webhook endpoint, newest first (staff)",
+        parameters=[
+            OpenApiParameter("status", str, enum=get_args(schemas.DeliveryStatus)),
+            *api_doc.PAGING,
+        ],
+        responses={200: api_doc.Page[schemas.WebhookDeliveryBody]} | OF_ONE,
+    )
+    def get(self, request: Request, endpoint_id: UUID) -> Response:
+        require_staff_permission(request, "events.view_webhookdelivery")
+        query = read_query(schemas.DeliveriesQuery, request)
+        rows = deliveries.find(endpoint_id=endpoint_id, status=query.status or "")
+        return paginate(request, rows, schemas.delivery_body)
+
+
+class ResendDelivery(View):
+    resource = Resource.WEBHOOKS
+
+    @extend_schema(
+        summary="Send an event to a webhook endpoint again (staff)",
+        description="With the same id. It is sent at once, and then tried as a new one is. It may then come "
+        "after later events of its order.",
+        request=schemas.ResendInput,
+        responses={202: schemas.WebhookDeliveryBody}
+        | OF_ONE
+        | api_doc.refusals({409: ["endpoint_disabled", "event_expired"]}),
+    )
+    def post(self, request: Request, endpoint_id: UUID, delivery_id: int) -> Response:
+        require_staff_permission(request, "events.change_webhookendpoint")
+        reason = read(schemas.ResendInput, request).reason
+        row = deliveries.resend(endpoint_id=endpoint_id, delivery_id=delivery_id, reason=reason)
+        return Response(schemas.delivery_body(row), status=202)
+
+
+class TestWebhookEndpoint(View):
+    resource = Resource.WEBHOOKS
+
+    @extend_schema(
+        summary="Send a test to a webhook endpoint (staff)",
+        description="An event of the type `webhook.test`, which is sent at once; the list of deliveries "
+        "shows what came of it.",
+        request=Nothing,
+        responses={202: schemas.WebhookDeliveryBody}
+        | OF_ONE
+        | api_doc.refusals({409: ["built_in_endpoint", "endpoint_disabled", "too_many_tests"]}),
+    )
+    def post(self, request: Request, endpoint_id: UUID) -> Response:
+        require_staff_permission(request, "events.change_webhookendpoint")
+        read(Nothing, request)
+        return Response(schemas.delivery_body(deliveries.send_test(endpoint_id=endpoint_id)), status=202)
+
+
+def _owner(request: Request, account_id: int) -> endpoints.Owner:
+    """The caller, as the one for whom the endpoint gets events from now on."""
+    key = request.user.key if isinstance(request.user, Account) else None
+    return endpoints.Owner(account_id, key_id=key.id if key else None)

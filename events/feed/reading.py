@@ -1,0 +1,190 @@
+"""Reading the feed: pages of events after a cursor, and the deletion of old ones.
+
+A cursor, opaque to readers, is the position of the last event that its reader has seen, and the generation of
+the feed: after a restore, positions of the time that it lost are given to other events.
+"""
+
+import base64
+import struct
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import reduce
+from itertools import takewhile
+from operator import or_
+from typing import NamedTuple
+
+from django.conf import settings
+from django.db.models import Q
+
+from events.feed import catalogue, sequencing
+from events.models import BUILT_IN, FeedEvent, FeedState, WebhookEndpoint
+from shop import clock
+from shop.db import transactions
+from shop.errors import CursorExpired, invalid_field
+from shop.lazy_texts import mark as _
+
+READ_EVENTS = "events.view_feedevent"
+"""The permission to read them, by whichever call, and to have webhook endpoints sent them."""
+POSITIONS_PER_STATEMENT = 5_000
+MOST_POSITIONS = 100_000
+"""That a page looks at, unless fewer are asked for: one of a rare type may be empty, and yet go on."""
+SWEPT_PER_TRANSACTION = 2_000
+VERSION = 1
+CURSOR = struct.Struct(">BQQ")
+"""The version, the position and the generation."""
+
+
+class Cursor(NamedTuple):
+    """A reader has seen all events up to the position, of this generation of the feed."""
+
+    position: int
+    generation: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some events in their order; `cursor` is the last that was looked at, `is_end` if none follows."""
+
+    events: Sequence[FeedEvent]
+    cursor: Cursor
+    is_end: bool
+
+
+def encode_cursor(cursor: Cursor) -> str:
+    """The cursor as readers get it."""
+    return base64.urlsafe_b64encode(CURSOR.pack(VERSION, *cursor)).decode()
+
+
+def decode_cursor(cursor: str) -> Cursor:
+    """What a cursor says. Raises `Invalid` if it was not made by `encode_cursor`."""
+    try:
+        version, *numbers = CURSOR.unpack(base64.b64decode(cursor.encode(), altchars=b"-_", validate=True))
+    except (ValueError, struct.error):
+        raise _not_a_cursor() from None
+    if version != VERSION or max(numbers) >= 2**63:
+        raise _not_a_cursor()
+    return Cursor(*numbers)
+
+
+def read_page(
+    *,
+    after: int | None,
+    patterns: Collection[str],
+    limit: int,
+    most_positions: int = MOST_POSITIONS,
+    generation: int | None = None,
+) -> Page:
+    """Up to `limit` events after a position, or from the oldest one on, of types that a pattern chooses, or
+    all.
+
+    `generation` is that of the position, unless the database keeps both. Raises `Invalid` for a position that
+    was not given yet, and `CursorExpired` for one of before a restore, or if events after it were deleted.
+    """
+    # Read before the events: all positions up to the last one are committed by then.
+    state = read_state()
+    position = state.swept_position if after is None else after
+    if generation not in (None, state.generation):
+        raise CursorExpired(
+            _(
+                "The cursor is of before the database was restored from a backup; compare your copy with the "
+                "shop, and read from the oldest event on, without a cursor."
+            ),
+            restored_at=datetime.fromtimestamp(state.generation / 1000, UTC),
+        )
+    if position > state.last_position:
+        raise _not_a_cursor()
+    if position < state.swept_position:
+        raise _expired()
+    events: list[FeedEvent] = []
+    left = most_positions
+    while position < state.last_position and left > 0 and len(events) < limit:
+        # There is nothing to look at in a gap.
+        position = max([position, *(last for first, last, _ in state.gaps if first <= position + 1 <= last)])
+        until = min(state.last_position, position + min(left, POSITIONS_PER_STATEMENT))
+        left -= until - position
+        next_events = FeedEvent.objects.filter(
+            chosen_by(patterns), position__gt=position, position__lte=until
+        )
+        found = list(next_events.order_by("position")[: limit - len(events)])
+        events += found
+        position = (found[-1].position or until) if len(events) == limit else until
+    if after is not None and FeedState.objects.filter(pk=sequencing.ROW, swept_position__gt=after).exists():
+        # They were deleted while this read them.
+        raise _expired()
+    return Page(events, Cursor(position, state.generation), is_end=position == state.last_position)
+
+
+def read_state() -> FeedState:
+    """The feed's one row; one that is not saved before the first event."""
+    return FeedState.objects.filter(pk=sequencing.ROW).first() or FeedState()
+
+
+def missing_positions() -> int:
+    """How many positions after the deleted events have no event, except a restore's gaps: always 0."""
+    state = read_state()
+    last, deleted = state.last_position, state.swept_position
+    left_out = sum(max(0, end - max(first - 1, deleted)) for first, end, _ in state.gaps)
+    return last - deleted - left_out - FeedEvent.objects.filter(position__lte=last).count()
+
+
+def unsequenced_seconds() -> float:
+    """How long ago the oldest event happened that is committed and has no position; 0 when each has one."""
+    oldest = FeedEvent.objects.filter(position=None).order_by("id").first()
+    return max(0.0, (clock.now() - oldest.at).total_seconds()) if oldest else 0.0
+
+
+def delete_old() -> int:
+    """Delete events that are older than the retention, in small batches. Returns how many."""
+    cutoff, deleted = clock.now() - timedelta(seconds=settings.EVENT_RETENTION_SECONDS), 0
+    while count := transactions.run(lambda: _delete_batch(cutoff), transactions.REPEATABLE):
+        deleted += count
+        if count < SWEPT_PER_TRANSACTION:
+            break
+    return deleted
+
+
+def _delete_batch(cutoff: datetime) -> int:
+    """Delete from the first position on, up to an event that is young enough, or that the data platform is to
+    get: none is missing in between.
+    """
+    given = FeedEvent.objects.filter(position__isnull=False)
+    for taken in WebhookEndpoint.objects.filter(pk=BUILT_IN).values_list("position", flat=True):
+        given = given.filter(position__lte=taken)
+    oldest = given.order_by("position").values_list("position", "at")
+    old = [
+        position
+        for position, _at in takewhile(lambda event: event[1] < cutoff, oldest[:SWEPT_PER_TRANSACTION])
+    ]
+    if not old:
+        return 0
+    last = old[-1]
+    FeedState.objects.filter(pk=sequencing.ROW, swept_position__lt=last).update(swept_position=last)
+    FeedEvent.objects.filter(position__lte=last).delete()
+    return len(old)
+
+
+def chosen_by(patterns: Collection[str]) -> Q:
+    """The condition of events whose type a pattern chooses; without any all are."""
+    if not patterns or "*" in patterns:
+        return Q()
+    conditions = [
+        Q(type__startswith=pattern[:-1]) if pattern.endswith("*") else Q(type=pattern) for pattern in patterns
+    ]
+    return reduce(or_, conditions)
+
+
+def check_pattern(pattern: str) -> None:
+    """Raise `Invalid` if the pattern chooses no type of event."""
+    if pattern and not catalogue.is_pattern(pattern):
+        raise invalid_field("type", "unknown_type", _("No event has the type {type}.", type=pattern))
+
+
+def _not_a_cursor() -> Exception:
+    return invalid_field("after", "invalid", _("The cursor does not belong to this list."))
+
+
+def _expired() -> CursorExpired:
+    return CursorExpired(
+        _("Events after the cursor were deleted; read from the oldest one on, without a cursor.")
+    )

@@ -1,0 +1,107 @@
+"""Sequencing: committed events get consecutive positions, by one sequencer at a time.
+
+Ids are drawn before the commit, so a reader that remembers the last id would skip events of slow
+transactions. Under the lock of the feed's one row the sequencer reads what has committed, by ids, which keeps
+the sequence of an order's events, and commits their positions together with `last_position`: no lower
+position is given afterwards. The workers' dispatchers do it twice a second, and readers before they read.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+from django.db import connection
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.utils import CursorWrapper
+from django.db.models import QuerySet
+from prometheus_client import Counter
+
+from events.models import FeedEvent, FeedState
+from shop import clock
+from shop.db import bulk_sql, open_transaction, transactions
+from shop.redis import completion_notifications
+
+SEQUENCED = Counter("firstcome_feed_events", "Events of the feed that got their positions.")
+ROW = 1
+GAP = 1_000_000
+"""More positions than are given between a restored state and the mishap."""
+EVENTS_PER_TRANSACTION = 2_000
+NOTIFICATION = "events"
+"""The name by which readers wait for further positions."""
+BY_KEY = " FORCE INDEX (PRIMARY)"
+"""A range of ids, or the scan that MariaDB prefers for a small table, locks the row that follows as well: on
+MariaDB 11.8 it waits where that one's transaction is open. Ids named one by one lock their rows alone."""
+
+
+def unsequenced() -> "QuerySet[FeedEvent]":
+    return FeedEvent.objects.filter(position=None)
+
+
+def sequence(*, most_batches: int | None = None) -> int:
+    """Give positions to all committed events, in batches. Returns how many got one; 0 at once while another
+    sequencer works. Safe to repeat. A reader, who is to be answered soon, does a batch at most.
+    """
+    if not unsequenced().exists():
+        return 0
+    FeedState.objects.get_or_create(pk=ROW)
+    sequenced, given, batches = 0, list[int](), 0
+    while True:
+        batches += 1
+        count = transactions.run(lambda: _sequence_batch(given.extend), transactions.REPEATABLE)
+        if given:
+            SEQUENCED.inc(sum(given))
+            completion_notifications.notify_completed(NOTIFICATION)
+        sequenced += sum(given)
+        given.clear()
+        if count < EVENTS_PER_TRANSACTION or batches == most_batches:
+            return sequenced
+
+
+def leave_gap(connection: BaseDatabaseWrapper, cursor: CursorWrapper) -> None:
+    """Leave a gap after the last position in a restored database, unless it is of another schema.
+
+    It bears the instant: that of an earlier restore of the same backup is another one, and readers whose
+    cursors are of before this one are told.
+    """
+    table = FeedState._meta.db_table
+    if table not in connection.introspection.table_names():
+        return
+    cursor.execute(
+        # In this order: an assignment sees those before it.
+        f"UPDATE {connection.ops.quote_name(table)} SET"  # noqa: S608 - the name of a model's table
+        " gaps = JSON_ARRAY_APPEND(gaps, '$', JSON_ARRAY(last_position + 1, last_position + %s, %s)),"
+        " last_position = last_position + %s",
+        [GAP, round(clock.now().timestamp() * 1000), GAP],
+    )
+
+
+def _sequence_batch(after_commit: Callable[[Sequence[int]], None]) -> int:
+    """Sequence one batch. Returns how many got a position, which `after_commit` gets once that is durable:
+    the repeat after a lost reply finds nothing to do.
+    """
+    # A second sequencer leaves at once: the first one reads again until nothing is left.
+    state = FeedState.objects.select_for_update(skip_locked=True).filter(pk=ROW).first()
+    if state is None:
+        return 0
+    ids = list(unsequenced().order_by("id").values_list("id", flat=True)[:EVENTS_PER_TRANSACTION])
+    position = state.last_position
+    table = connection.ops.quote_name(FeedEvent._meta.db_table)
+    hint = BY_KEY if connection.vendor == "mysql" else ""
+    for first, last in _runs(ids):
+        names = ",".join(map(str, range(first, last + 1)))
+        bulk_sql.execute_deferred(
+            f"UPDATE {table}{hint} SET position = id + ({position + 1 - first:d}) WHERE id IN ({names})"  # noqa: S608 - numbers
+        )
+        position += last - first + 1
+    if ids:
+        FeedState.objects.filter(pk=ROW).update(last_position=position)
+        open_transaction.set_evidence(FeedState.objects.filter(pk=ROW, last_position__gte=position).exists)
+        open_transaction.count_after_commit(after_commit, [len(ids)])
+    return len(ids)
+
+
+def _runs(ids: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """The first and the last of each run of consecutive ids."""
+    start = 0
+    for index in range(1, len(ids) + 1):
+        if index == len(ids) or ids[index] != ids[index - 1] + 1:
+            yield ids[start], ids[index - 1]
+            start = index

@@ -1,0 +1,147 @@
+"""The bodies of the event feed, of webhook endpoints and of their deliveries."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, Field
+
+from events.models import WebhookDelivery, WebhookEndpoint
+from events.webhooks import endpoints
+from shop.http.openapi import api_doc
+from shop.http.pagination import DEFAULT_PAGE
+from shop.http.validation import Input, Query, QueryNumber
+from shop.outbound import public_addresses
+
+api_doc.declare_members(
+    "cursor_expired",
+    restored_at={
+        "type": "string",
+        "format": "date-time",
+        "description": "when the database was restored from a backup, if the cursor is of before that.",
+    },
+)
+
+
+class EventsQuery(Query):
+    """Which events are read. A `limit` above the largest page is that of the largest."""
+
+    after: str = ""
+    type: str = ""
+    limit: Annotated[QueryNumber, Field(ge=1)] = DEFAULT_PAGE
+
+
+class FeedEventBody(BaseModel):
+    """Something that happened. `data` depends on the type, and may get further members."""
+
+    id: UUID
+    type: str
+    at: datetime
+    data: dict[str, Any]
+
+
+class FeedPageBody(BaseModel):
+    """Some events in their order. `next` is the cursor after them, to be sent as `after`; never null."""
+
+    results: list[FeedEventBody]
+    next: str
+
+
+Url = Annotated[str, Field(min_length=1, max_length=public_addresses.LONGEST_URL)]
+Patterns = Annotated[
+    list[Annotated[str, Field(min_length=1, max_length=64)]],
+    Field(min_length=1, max_length=endpoints.MOST_PATTERNS),
+]
+Description = Annotated[str, Field(max_length=255)]
+DeliveryStatus = Literal["pending", "delivered", "failed"]
+
+
+class CreateWebhookEndpointInput(Input):
+    """`events` are types, or beginnings of types such as `order.*`."""
+
+    url: Url
+    events: Patterns
+    description: Description = ""
+
+
+class ChangeWebhookEndpointInput(Input):
+    """Only the given fields change. `enabled: true` enables an endpoint again that was disabled."""
+
+    url: Url | None = None
+    events: Patterns | None = None
+    description: Description | None = None
+    enabled: bool | None = None
+
+
+class ResendInput(Input):
+    """Why it is sent again; the journal records it."""
+
+    reason: Description = ""
+
+
+class DeliveriesQuery(Query):
+    """Which deliveries are listed."""
+
+    status: DeliveryStatus | None = None
+
+
+class WebhookEndpointBody(BaseModel):
+    """An endpoint. `failing_since` is since when nothing was delivered; the data platform is built in.
+
+    `disabled_by: rights` says that its owner may not read events any more, or that its key was revoked.
+    """
+
+    id: UUID
+    kind: Literal["program", "data_platform"]
+    url: str
+    events: list[str]
+    description: str
+    enabled: bool
+    created_at: datetime
+    failing_since: datetime | None
+    disabled_at: datetime | None
+    disabled_by: Literal["staff", "failures", "rights"] | None
+
+
+class NewWebhookEndpointBody(WebhookEndpointBody):
+    """An endpoint with its new secret, which is shown this once."""
+
+    secret: str
+
+
+class WebhookDeliveryBody(BaseModel):
+    """An event that was sent to an endpoint, or is to be; `event` is its id."""
+
+    id: int
+    event: UUID
+    type: str
+    status: DeliveryStatus
+    attempts: int
+    response_status: int | None
+    error: str
+    next_attempt_at: datetime | None
+    delivered_at: datetime | None
+    created_at: datetime
+
+
+def endpoint_body(endpoint: WebhookEndpoint) -> dict[str, Any]:
+    shown = WebhookEndpointBody.model_fields.keys() - {"enabled"}
+    return {name: getattr(endpoint, name) for name in shown} | {
+        "url": endpoints.address_of(endpoint),
+        "enabled": endpoint.disabled_at is None,
+        "disabled_by": endpoint.disabled_by or None,
+    }
+
+
+def listed_endpoint_body(endpoint: WebhookEndpoint) -> dict[str, Any]:
+    """As lists have it."""
+    return endpoint_body(endpoint) | {"url": public_addresses.shown(endpoints.address_of(endpoint))}
+
+
+def new_endpoint_body(endpoint: WebhookEndpoint) -> dict[str, Any]:
+    return endpoint_body(endpoint) | {"secret": endpoint.secret}
+
+
+def delivery_body(row: WebhookDelivery) -> dict[str, Any]:
+    shown = WebhookDeliveryBody.model_fields.keys() - {"event"}
+    return {name: getattr(row, name) for name in shown} | {"event": row.event_id}

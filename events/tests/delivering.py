@@ -1,0 +1,104 @@
+"""Events for the data platform, and what a worker's dispatcher does with them, without its threads."""
+
+from concurrent.futures import ThreadPoolExecutor
+from unittest.mock import patch
+from uuid import UUID
+
+import orjson
+from django.utils import timezone
+from uuid_utils.compat import uuid7
+
+from events.feed import recording, sequencing
+from events.feed.recording import NewEvent
+from events.models import BUILT_IN, WebhookDelivery, WebhookEndpoint
+from events.webhooks import data_platform, dispatcher, endpoints, sending
+from shop import clock
+from shop.db import transactions
+
+NOWHERE = "http://127.0.0.1:1"
+
+
+def note(*types: str, order_id: UUID | None = None) -> list[str]:
+    """Record events in a transaction of their own, which the data platform is to get; returns their ids."""
+    data = orjson.dumps({"order": str(order_id)}).decode()
+    events = [NewEvent(uuid7(), type, order_id, clock.now(), data) for type in types]
+    transactions.run(lambda: recording.record_all(events), transactions.ONCE)
+    take_all_types()
+    return [str(event.event_id) for event in events]
+
+
+def take_all_types() -> None:
+    """Have the data platform sent events of every type, those of tests too."""
+    endpoints.find().filter(pk=BUILT_IN).update(events=["*"])
+
+
+def deliver_due(worker: str = "worker") -> int:
+    """Do what is due for the data platform, as a worker does until nothing is; how much was delivered."""
+    endpoints.find()
+    sequencing.sequence()
+    before = delivered_count()
+    with ThreadPoolExecutor(1) as pool:
+        while dispatcher.deliver_due(BUILT_IN, worker, pool=pool):
+            pass
+    dispatcher.release(BUILT_IN, worker)
+    return delivered_count() - before
+
+
+def deliver_all() -> None:
+    """As if a data platform had accepted all events."""
+    with patch.object(data_platform, "send", lambda events: sending.Attempt(200, "")):
+        deliver_due()
+
+
+def delivered_count() -> int:
+    return WebhookDelivery.objects.filter(endpoint=BUILT_IN, status="delivered").count()
+
+
+def delivery(event: str) -> WebhookDelivery:
+    return WebhookDelivery.objects.get(endpoint=BUILT_IN, event_id=event)
+
+
+def make_due(*events: str) -> None:
+    """As if the pauses before the next attempts at these events, or all, were over."""
+    rows = WebhookDelivery.objects.filter(endpoint=BUILT_IN, status="pending")
+    (rows.filter(event_id__in=events) if events else rows).update(next_attempt_at=timezone.now())
+    WebhookEndpoint.objects.filter(pk=BUILT_IN).update(next_attempt_at=None)
+
+
+def statuses() -> list[str]:
+    """Of all deliveries to the data platform, in the sequence of the events."""
+    return list(
+        WebhookDelivery.objects.filter(endpoint=BUILT_IN).order_by("id").values_list("status", flat=True)
+    )
+
+
+def logged(status: str, *, number: int, **columns: object) -> None:
+    """Fill the log with so many deliveries to the data platform."""
+    endpoints.find()
+    WebhookDelivery.objects.bulk_create(
+        WebhookDelivery(
+            endpoint_id=BUILT_IN,
+            event_id=uuid7(),
+            type="order.paid",
+            status=status,
+            created_at=timezone.now(),
+            **columns,
+        )
+        for _ in range(number)
+    )
+
+
+def dead(type: str = "order.paid", **columns: object) -> WebhookDelivery:
+    """A delivery that was given up, but for these columns."""
+    endpoints.find()
+    id, now = uuid7(), timezone.now()
+    given_up: dict[str, object] = {
+        "endpoint_id": BUILT_IN,
+        "event_id": id,
+        "payload": {"id": str(id), "type": type, "at": now.isoformat(), "data": {}},
+        "status": "failed",
+        "attempts": 7,
+        "error": "HTTP 422 no",
+        "created_at": now,
+    }
+    return WebhookDelivery.objects.create(type=type, **given_up | columns)

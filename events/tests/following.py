@@ -1,0 +1,65 @@
+"""Readers of the event feed, for tests: they follow cursors, as a program does."""
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+from django.contrib.auth.models import User
+from uuid_utils.compat import uuid7
+
+from events.feed import recording
+from events.feed.reading import READ_EVENTS
+from events.feed.recording import NewEvent
+from shop import clock
+from shop.db import transactions
+from shop.tests.clients import Api, client_of
+from shop.tests.factories import AccountFactory
+
+
+def reader() -> User:
+    """An account of staff that may read events."""
+    account: User = AccountFactory.create(is_staff=True, permissions=[READ_EVENTS])
+    return account
+
+
+def record(*names: str, type: str = "order.paid") -> None:
+    """Record an event for each of these names, in a transaction."""
+
+    def work() -> None:
+        data = [orjson.dumps({"name": name}).decode() for name in names]
+        recording.record_all(NewEvent(uuid7(), type, None, clock.now(), one) for one in data)
+
+    transactions.run(work, transactions.ONCE)
+
+
+def names_of(body: dict[str, Any]) -> list[str]:
+    return [event["data"]["name"] for event in body["results"]]
+
+
+class Follower:
+    """Follows the feed by HTTP: keeps the names of all events that it got, in order, and its cursor."""
+
+    def __init__(
+        self, account: User, *, limit: int = 200, between: Callable[[], None] = lambda: None
+    ) -> None:
+        self._api: Api = client_of(account)
+        self._limit = limit
+        self._between = between
+        self.cursor = ""
+        self.names: list[str] = []
+
+    def read(self) -> int:
+        """Read one page; how many events it had."""
+        answer = self._api.get(f"/events?limit={self._limit}&after={self.cursor}")
+        assert answer.status_code == 200, answer.json()
+        body = answer.json()
+        self._between()
+        self.names += names_of(body)
+        self.cursor = body["next"]
+        return len(body["results"])
+
+    def read_all(self) -> list[str]:
+        """Read until a page is empty."""
+        while self.read():
+            pass
+        return self.names

@@ -1,0 +1,201 @@
+"""The audit names each damage of the event feed: L15, each event once, at positions without gaps."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from django.conf import LazySettings
+from django.db import IntegrityError, connection, transaction
+from django.db.models import F
+
+from events import audit
+from events.feed import reading, recording, sequencing
+from events.models import FeedEvent, FeedState
+from events.tests.following import record
+from shop.db import transactions
+from shop.journal import journal
+from shop.models import JournalLine
+from shop.tests.racing import race
+
+pytestmark = pytest.mark.django_db(transaction=True)
+DAY = timedelta(days=1)
+
+
+def note(number: int, what: str = "order.placed") -> None:
+    """A line of the journal, with the event that it is."""
+
+    def work() -> None:
+        journal.note(what=what, subject=f"order {number}", order_id=UUID(int=number))
+
+    transactions.run(work, transactions.ONCE)
+
+
+@pytest.fixture
+def feed() -> None:
+    """Events at positions 1 to 8, of which six are lines of the journal, and a line that is none."""
+    note(1)
+    note(1, "order.paid")
+    record("product", type="product.sold_out")
+    for number in (2, 3, 4):
+        note(number)
+    note(4, "payment.started")
+    note(5)
+    record("again", type="product.restocked")
+    assert sequencing.sequence() == 8
+    assert offenders() == []
+
+
+def offenders() -> list[str]:
+    """What the audit finds, of the whole feed and in chunks, which must agree."""
+    whole = {name for one in audit.audit() for name in one.offenders}
+    chunks = {name for one in audit.WHOLE_CHECKS for name in one.check().offenders}
+    for subject in audit.SUBJECTS:
+        after: Any = None
+        while rows := subject.next_chunk(after):
+            assert isinstance(rows, range)
+            chunks |= {name for _, check in subject.checks for name in check(rows).offenders}
+            after = rows[-1]
+    assert whole == chunks
+    return sorted(whole)
+
+
+def line_of(number: int) -> JournalLine:
+    return JournalLine.objects.get(order_id=UUID(int=number), what="order.placed")
+
+
+def at(position: int) -> Any:
+    return FeedEvent.objects.filter(position=position)
+
+
+def test_lines_and_their_events_have_one_id(feed: None) -> None:
+    named = JournalLine.objects.exclude(event_id=None).values_list("event_id", flat=True)
+    assert len(named) == 6
+    assert set(named) < set(FeedEvent.objects.values_list("event_id", flat=True))
+    assert sum(one.checked for one in audit.audit()) == 8 + 6
+
+
+def test_an_event_that_is_lost_is_named_by_its_position_and_its_line(feed: None) -> None:
+    at(5).delete()
+    assert offenders() == [f"journal line {line_of(3).pk}", "position 5"]
+
+
+def test_an_event_without_a_line_that_is_lost_is_named_by_its_position(feed: None) -> None:
+    at(3).delete()
+    assert offenders() == ["position 3"]
+
+
+def test_the_last_event_is_missed(feed: None) -> None:
+    at(8).delete()
+    assert offenders() == ["position 8"]
+
+
+def test_the_first_event_that_was_not_deleted_after_the_retention_is_missed(feed: None) -> None:
+    FeedState.objects.update(swept_position=2)
+    FeedEvent.objects.filter(position__lte=3).delete()
+    assert offenders() == ["position 3"]
+
+
+def test_an_event_that_should_have_been_deleted_is_named(feed: None) -> None:
+    FeedState.objects.update(swept_position=1)
+    assert offenders() == ["event at 1"]
+
+
+def test_a_position_that_was_never_given_is_named(feed: None) -> None:
+    FeedState.objects.update(last_position=7)
+    assert offenders() == ["event at 8"]
+
+
+def test_a_line_whose_event_was_never_recorded_is_named(feed: None) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recording, "from_journal", lambda lines: [])
+        note(6)
+    assert offenders() == [f"journal line {line_of(6).pk}"]
+
+
+def test_an_event_that_lost_its_id_leaves_its_line_without(feed: None) -> None:
+    at(6).update(event_id=uuid4())
+    assert offenders() == [f"journal line {line_of(4).pk}"]
+
+
+def test_a_second_event_of_an_id_is_refused(feed: None) -> None:
+    twin = at(6).get()
+    twin.pk, twin.position = None, None
+    with pytest.raises(IntegrityError), transaction.atomic():
+        twin.save(force_insert=True)
+
+
+@contextmanager
+def without_unique_positions() -> Iterator[None]:
+    constraint = next(one for one in FeedEvent._meta.constraints if one.name.endswith("one_per_position"))
+    with connection.schema_editor() as editor:
+        editor.remove_constraint(FeedEvent, constraint)
+    try:
+        yield
+    finally:
+        FeedEvent.objects.all().delete()
+        with connection.schema_editor() as editor:
+            editor.add_constraint(FeedEvent, constraint)
+
+
+def test_two_events_at_a_position_leave_a_gap_that_is_named(feed: None) -> None:
+    with without_unique_positions():
+        at(5).update(position=4)
+        assert offenders() == ["position 5"]
+
+
+def test_events_without_a_position_are_no_gap(feed: None) -> None:
+    record("later")
+    note(7)
+    assert offenders() == []
+
+
+@pytest.mark.parametrize("days", [0, 9])
+def test_events_that_were_deleted_after_the_retention_are_no_gap(
+    days: int, feed: None, settings: LazySettings
+) -> None:
+    FeedEvent.objects.filter(position__lte=5).update(at=F("at") - 9 * DAY)
+    JournalLine.objects.filter(order_id__lte=UUID(int=3)).update(at=F("at") - 9 * DAY)
+    assert reading.delete_old() == 5
+    settings.EVENT_RETENTION_SECONDS += days * 86_400
+    assert offenders() == []
+
+
+def test_archived_lines_are_no_loss(feed: None) -> None:
+    JournalLine.objects.filter(order_id__in=[UUID(int=1), UUID(int=3)]).delete()
+    assert offenders() == []
+
+
+def test_a_loss_after_others_were_deleted_is_named(feed: None) -> None:
+    FeedEvent.objects.filter(position__lte=5).update(at=F("at") - 9 * DAY)
+    JournalLine.objects.filter(order_id__lte=UUID(int=3)).update(at=F("at") - 9 * DAY)
+    FeedEvent.objects.filter(position__gte=6).update(at=F("at") - DAY)
+    JournalLine.objects.filter(order_id__gt=UUID(int=3)).update(at=F("at") - DAY)
+    assert reading.delete_old() == 5
+    note(9)
+    assert sequencing.sequence() == 1
+    at(9).delete()
+    assert offenders() == [f"journal line {line_of(9).pk}", "position 9"]
+
+
+def test_an_audit_beside_writers_sequencers_and_deletions_finds_nothing(feed: None) -> None:
+    FeedEvent.objects.filter(position__lte=5).update(at=F("at") - 9 * DAY)
+    JournalLine.objects.filter(order_id__lte=UUID(int=3)).update(at=F("at") - 9 * DAY)
+
+    def write() -> list[str]:
+        for number in range(100, 140):
+            note(number)
+        return []
+
+    def sequence() -> list[str]:
+        for _ in range(20):
+            sequencing.sequence()
+        return [] if reading.delete_old() >= 0 else ["?"]
+
+    def examine() -> list[str]:
+        return [name for _ in range(20) for one in audit.audit() for name in one.offenders]
+
+    works: list[Callable[[], list[str]]] = [write, write, sequence, sequence, examine, examine]
+    assert race(works) == [[]] * len(works)

@@ -1,0 +1,247 @@
+"""The data platform as a webhook endpoint: its health, the log of its deliveries, and sending them again."""
+
+from datetime import timedelta
+from functools import partial
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.conf import LazySettings
+from django.core.management.base import CommandError
+from django.urls import reverse
+from django.utils import timezone
+from uuid_utils.compat import uuid7
+
+from events.models import BUILT_IN, WebhookDelivery, WebhookEndpoint
+from events.tests.delivering import NOWHERE, dead, deliver_due, delivery, logged, make_due, note
+from events.tests.own_data_platform import (
+    REFUSED,
+    data_platform_process,
+    own_data_platform,
+    received_event_ids,
+)
+from events.tests.test_dead_events import dead_rows
+from events.tests.test_webhook_endpoints import api, created
+from events.webhooks import deliveries, endpoints
+from events.webhooks.deliveries import EventFilter
+from scripts.tests.simulator import Simulator
+from shop.models import JournalLine
+from shop.tests.clients import Api, signed_in
+from shop.tests.commands import run, run_json
+from shop.tests.confirming import said
+from shop.tests.factories import SuperuserFactory
+from shop.tests.racing import race
+from shop.tests.sent_forms import fields_of
+
+__all__ = ["api", "data_platform_process", "own_data_platform"]
+pytestmark = pytest.mark.django_db(transaction=True)
+PATH = f"/webhook-endpoints/{BUILT_IN}"
+
+
+def rows_logged(api: Api, status: str = "") -> list[dict[str, Any]]:
+    answer = api.get(f"{PATH}/deliveries" + (f"?status={status}" if status else ""))
+    assert answer.status_code == 200, answer.json()
+    rows: list[dict[str, Any]] = answer.json()["results"]
+    return rows
+
+
+def failing_since() -> Any:
+    return WebhookEndpoint.objects.get(pk=BUILT_IN).failing_since
+
+
+def test_its_log_has_each_event_in_the_shape_of_any_delivery(
+    api: Api, own_data_platform: Simulator, settings: LazySettings
+) -> None:
+    settings.EVENT_REFUSED_SECONDS = 0
+    settings.DEBUG = True
+    [accepted], [refused] = note("order.paid"), note(REFUSED)
+    deliver_due()
+    settings.DATA_PLATFORM_URL = NOWHERE
+    [queued] = note("order.refunded")
+    deliver_due()
+
+    rows = {row["event"]: row for row in rows_logged(api)}
+
+    assert list(rows) == [queued, refused, accepted], "newest first"
+    assert rows[accepted] == {
+        "id": delivery(accepted).pk,
+        "event": accepted,
+        "type": "order.paid",
+        "status": "delivered",
+        "attempts": 1,
+        "response_status": 202,
+        "error": "",
+        "next_attempt_at": None,
+        "delivered_at": f"{delivery(accepted).delivered_at:%Y-%m-%dT%H:%M:%S.%fZ}",
+        "created_at": f"{delivery(accepted).created_at:%Y-%m-%dT%H:%M:%S.%fZ}",
+    }
+    assert (rows[refused]["status"], rows[refused]["response_status"]) == ("failed", 422)
+    assert rows[refused]["error"].startswith("HTTP 422")
+    for status, event in (("pending", queued), ("failed", refused), ("delivered", accepted)):
+        assert [row["event"] for row in rows_logged(api, status)] == [event]
+    other = created(api)
+    assert api.get(f"/webhook-endpoints/{other['id']}/deliveries").json()["results"] == []
+    assert rows[queued].keys() == api.post(f"/webhook-endpoints/{other['id']}/test", {}).json().keys()
+
+
+def test_a_delivered_event_is_sent_again_with_the_same_id(api: Api, own_data_platform: Simulator) -> None:
+    order_id = uuid4()
+    first, second = note("order.paid", "order.refunded", order_id=order_id)
+    deliver_due()
+    assert deliver_due() == 0
+
+    answer = api.post(f"{PATH}/deliveries/{delivery(first).pk}/resend", {"reason": "lost there"})
+
+    assert (answer.status_code, answer.json()["status"], answer.json()["attempts"]) == (202, "pending", 0)
+    assert deliver_due() == 1
+    assert received_event_ids(own_data_platform) == [first, second]
+    assert own_data_platform.get("/summary")[1] == {"events": 2, "repeated": 1}
+    noted = JournalLine.objects.get(what="event.resent")
+    assert (noted.subject, noted.detail, noted.order_id) == (f"event {first}", "lost there", order_id)
+    assert noted.before["status"] == "delivered" and noted.is_internal
+
+
+def test_a_dead_event_is_sent_again_once_the_receiver_is_right(
+    api: Api, own_data_platform: Simulator, settings: LazySettings
+) -> None:
+    settings.EVENT_REFUSED_SECONDS = 0
+    [dead] = note(REFUSED)
+    deliver_due()
+    row = delivery(dead)
+    WebhookDelivery.objects.update(payload=row.payload | {"type": "test.taken"})
+    assert api.post(f"{PATH}/deliveries/{row.pk}/resend", {}).status_code == 202
+    assert deliver_due() == 1
+    assert rows_logged(api)[0]["error"] == "", "what was wrong before is no longer"
+
+
+def test_it_shows_since_when_nothing_is_delivered(
+    api: Api, own_data_platform: Simulator, settings: LazySettings
+) -> None:
+    endpoints.find()
+    right, settings.DATA_PLATFORM_URL = settings.DATA_PLATFORM_URL, NOWHERE
+    note("test.happened")
+    deliver_due()
+    since = failing_since()
+    assert timezone.now() - since < timedelta(seconds=10)
+    make_due()
+    deliver_due()
+    assert failing_since() == since
+    assert api.get(PATH).json()["failing_since"] is not None
+
+    settings.DATA_PLATFORM_URL = right
+    make_due()
+    assert deliver_due() == 1
+    assert failing_since() is None
+
+
+PAGE = reverse("admin:events_webhookdelivery_replay_events")
+
+
+@pytest.fixture
+def client() -> Any:
+    return signed_in(SuperuserFactory(username="ada"))
+
+
+WHY = {"reason": "its route is right"}
+
+
+def counts(client: Any, **query: Any) -> dict[str, int]:
+    """What the confirmation says of the filter in the address; empty if the form is shown again."""
+    response = client.post(PAGE, fields_of(client.get(PAGE, query).content.decode(), **WHY))
+    assert response.status_code == 200
+    preview = response.context.get("preview")
+    return {type: int(count) for type, count in preview.facts} if preview else {}
+
+
+def replay(client: Any, **fields: Any) -> list[str]:
+    return said(client, client.post(PAGE, WHY | {"form_id": str(uuid7()), "confirmed": "yes"} | fields))
+
+
+def test_the_page_counts_what_matches_before_anything_is_replayed(client: Any) -> None:
+    order_id, now = uuid4(), timezone.now()
+    dead(order_id=order_id)
+    dead("order.refunded", created_at=now - timedelta(days=3))
+    dead("stock.low")
+    dead(status="pending", next_attempt_at=now)
+
+    assert counts(client) == {"order.paid": 1, "order.refunded": 1, "stock.low": 1}
+    assert counts(client, type="order.") == {"order.paid": 1, "order.refunded": 1}
+    assert counts(client, type="order.paid") == counts(client, order=order_id) == {"order.paid": 1}
+    day = (now - timedelta(days=1)).date()
+    assert counts(client, since=day) == {"order.paid": 1, "stock.low": 1}
+    assert counts(client, before=f"{day} 12:30", type="order.refunded") == {"order.refunded": 1}
+    assert counts(client, type="order.pai") == {}
+    assert len(dead_rows()) == 3
+
+
+def test_exactly_what_matches_is_replayed_with_actor_and_reason(client: Any) -> None:
+    wanted, other = dead(), dead("stock.low")
+    page = client.post(PAGE, WHY | {"form_id": str(uuid7()), "type": "order.paid"}).content.decode()
+    assert "Replay 1 dead event?" in page
+
+    assert replay(client, type="order.paid") == ["1 queued again: they are delivered within seconds."]
+
+    assert dead_rows() == {other}
+    wanted.refresh_from_db()
+    assert (wanted.status, wanted.attempts) == ("pending", 0)
+    noted = JournalLine.objects.get(what="event.resent")
+    assert (noted.actor_name, noted.detail) == ("ada", "its route is right")
+
+
+def test_a_repeated_replay_queues_nothing_again(client: Any) -> None:
+    for _ in range(6):
+        dead()
+    browsers = [signed_in(client_user(client)) for _ in range(4)]
+    race([partial(replay, browser) for browser in browsers])
+    assert replay(client) == ["0 queued again: they are delivered within seconds."]
+    assert JournalLine.objects.filter(what="event.resent").count() == 6
+
+
+def client_user(client: Any) -> Any:
+    return client.get(PAGE).wsgi_request.user
+
+
+def test_a_replay_is_bounded_and_goes_on_when_it_is_repeated(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliveries, "MOST_RESENT", 4)
+    monkeypatch.setattr(deliveries, "RESENT_AT_ONCE", 3)
+    made = [dead() for _ in range(6)]
+    [message] = replay(client)
+    assert message.startswith("4 queued again") and "2 are still dead" in message
+    assert dead_rows() == set(made[4:])
+    replay(client)
+    assert dead_rows() == set()
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"since": "yesterday"}, {"before": "2026-13-45"}, {"order": "7"}, {"type": "x" * 65}], ids=str
+)
+def test_a_filter_that_is_not_valid_replays_nothing(client: Any, wrong: dict[str, str]) -> None:
+    kept = dead()
+    assert counts(client, **wrong) == {}
+    client.post(PAGE, wrong | {"reason": "x", "form_id": str(uuid7()), "confirmed": "yes"})
+    assert dead_rows() == {kept}
+
+
+def test_dead_events_are_found_by_the_index_on_deliveries() -> None:
+    logged("delivered", number=2_000, delivered_at=timezone.now())
+    dead()
+    assert "events_webhookdelivery_status" in EventFilter().rows()[:50].explain()
+
+
+def test_the_command_lists_and_replays_by_the_same_filter() -> None:
+    order_id, now = uuid4(), timezone.now()
+    wanted = dead(order_id=order_id)
+    others = {dead("stock.low"), dead(created_at=now - timedelta(days=3))}
+    day = (now - timedelta(days=1)).date().isoformat()
+
+    _, listed = run_json("replay_events", "--type", "order.", "--since", day)
+    assert [event["id"] for event in listed["dead"]] == [str(wanted.event_id)]
+    code, output = run("replay_events", "--order", str(order_id), "--all", "--reason", "put right")
+
+    assert (code, output) == (0, "1 queued again: they are delivered within seconds.\n")
+    assert dead_rows() == others
+    assert JournalLine.objects.get(what="event.resent").detail == "put right"
+    with pytest.raises(CommandError):
+        run("replay_events", "--before", "tomorrow")

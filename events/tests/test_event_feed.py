@@ -1,0 +1,417 @@
+"""The event feed: cursors, types, waits, retention, and what the journal's lines become."""
+
+import base64
+from collections.abc import Collection, Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.conf import LazySettings
+from django.contrib.auth.models import Permission
+from django.db import connection
+from django.db.models import Q
+
+from coupons import campaigns
+from coupons.issuing import issuing
+from coupons.tests.factories import CampaignFactory
+from events import audit, doctor
+from events.feed import catalogue, reading, recording, sequencing
+from events.models import FeedEvent, FeedState
+from events.tests.following import Follower, names_of, reader, record
+from inventory import adjustments
+from inventory.tests.factories import ProductFactory
+from shop import clock
+from shop.api_keys import keys
+from shop.db import transactions
+from shop.errors import CursorExpired, Invalid
+from shop.journal import journal
+from shop.models import JournalLine
+from shop.redis import completion_notifications
+from shop.tests import api_keys
+from shop.tests.api_keys import KeyApi, client_with
+from shop.tests.case_tables import in_one_test
+from shop.tests.clients import Api, client_of
+from shop.tests.factories import AccountFactory
+from shop.tests.racing import wait_until
+from shop.tests.second_process import another_process, read_line
+from shop.tests.waiting import in_background
+
+pytestmark = pytest.mark.django_db(transaction=True)
+ON_SQLITE = """
+from django.db import connection
+from django.db.models import Q
+from events.feed import reading, sequencing
+from events.models import FeedEvent, FeedState
+from shop.models import CommittedTransaction
+from events.tests.following import record
+
+with connection.schema_editor() as editor:
+    for model in (CommittedTransaction, FeedEvent, FeedState):
+        editor.create_model(model)
+record("a", "b")
+record("c")
+assert sequencing.sequence() == 3
+record("d")
+assert sequencing.sequence() == 1
+page = reading.read_page(after=1, patterns=[], limit=10)
+print("ready")
+print(connection.vendor, [event.data["name"] for event in page.events], page.cursor.position, flush=True)
+"""
+
+
+@pytest.fixture
+def api() -> Iterator[Api]:
+    yield client_of(reader())
+
+
+def cursor_of(position: int) -> str:
+    return reading.encode_cursor(reading.Cursor(position))
+
+
+def lose_by_a_restore(*, after: int) -> None:
+    FeedEvent.objects.filter(position__gt=after).delete()
+    FeedState.objects.update(last_position=after)
+    with connection.cursor() as cursor:
+        sequencing.leave_gap(connection, cursor)
+
+
+def error_codes(answer: Any) -> list[tuple[str, str]]:
+    return [(error["field"], error["code"]) for error in answer.json()["errors"]]
+
+
+def test_each_page_continues_where_the_last_one_ended(api: Api) -> None:
+    record("a", "b", "c")
+    sequencing.sequence()
+
+    first = api.get("/events?limit=2").json()
+    second = api.get(f"/events?limit=2&after={first['next']}").json()
+    third = api.get(f"/events?limit=2&after={second['next']}").json()
+
+    assert [names_of(page) for page in (first, second, third)] == [["a", "b"], ["c"], []]
+    assert third["next"] == second["next"]
+    assert set(first["results"][0]) == {"id", "type", "at", "data"}
+
+
+def test_an_event_is_read_once_it_has_the_position_that_the_call_gives_it(api: Api) -> None:
+    record("a")
+    assert reading.read_page(after=0, patterns=[], limit=10).events == []
+    assert names_of(api.get("/events").json()) == ["a"]
+
+
+def test_events_are_chosen_by_type_and_by_the_beginning_of_one(api: Api) -> None:
+    record("paid")
+    record("cancelled", type="order.cancelled")
+    record("issued", type="coupon.issued")
+    sequencing.sequence()
+
+    assert names_of(api.get("/events?type=order.cancelled").json()) == ["cancelled"]
+    assert names_of(api.get("/events?type=order.*").json()) == ["paid", "cancelled"]
+    assert names_of(api.get("/events?type=*").json()) == ["paid", "cancelled", "issued"]
+    end = api.get("/events?type=order.cancelled").json()["next"]
+    assert api.get(f"/events?after={end}").json()["results"] == []
+
+
+NO_TYPES = ("order.lost", "order*", "ord*", "*.paid", "order.*.*")
+NO_CURSORS = (
+    *("x", "AAAA", "AQAAAAAAAAAAAA==", "AQ", "AgAAAAAAAAAA", "AQAAAAAAAAAAAAAAAAAAAAA=."),
+    *("AQAAAAAAAABjAAAAAAAAAAA=", "Af__________", "가"),
+    *(
+        base64.urlsafe_b64encode(data).decode()
+        for data in (b"\x01" + bytes(8), b"\x02" + bytes(16), b"\x01" + b"\xff" * 16, b"\x03")
+    ),
+)
+
+
+@in_one_test(
+    ("query", "code"),
+    [
+        *((f"type={type}", "unknown_type") for type in NO_TYPES),
+        *((f"after={cursor}", "invalid") for cursor in NO_CURSORS),
+    ],
+)
+def test_a_type_that_no_event_has_and_a_cursor_that_was_not_given_are_400(
+    api: Api, query: str, code: str
+) -> None:
+    answer = api.get(f"/events?{query}")
+    assert answer.status_code == 400
+    assert error_codes(answer) == [(query.partition("=")[0], code)]
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "x", "1.5"])
+def test_a_limit_that_is_no_number_is_400(api: Api, limit: str) -> None:
+    assert api.get(f"/events?limit={limit}").status_code == 400
+
+
+def test_only_staff_with_the_permission_read_events() -> None:
+    assert client_of().get("/events").status_code == 401
+    assert client_of(AccountFactory.create()).get("/events").status_code == 403
+    assert client_of(AccountFactory.create(is_staff=True)).get("/events?after=x").status_code == 403
+
+
+def test_a_key_of_staff_reads_events_and_none_that_acts_for_an_account() -> None:
+    record("a")
+    sequencing.sequence()
+    maker = reader()
+
+    assert names_of(client_with("events:read", maker=maker).get("/events").json()) == ["a"]
+    acting = client_with("events:read", "act", account=maker)
+    assert (acting.get("/events").status_code, acting.get("/events").json()["code"]) == (
+        403,
+        "permission_denied",
+    )
+
+
+def test_a_page_is_waited_for_until_there_is_an_event(api: Api) -> None:
+    answer = in_background(lambda: api.get("/events?type=order.*", Prefer="wait=20"))
+    wait_until(lambda: not answer.done())
+    record("other", type="coupon.issued")
+    sequencing.sequence()
+    record("paid")
+    sequencing.sequence()
+    assert names_of(answer.result(timeout=15).json()) == ["paid"]
+
+
+def test_a_call_that_waits_is_refused_once_its_key_is_revoked_or_its_right_withdrawn(api: Api) -> None:
+    made = api_keys.make("events:read")
+    answers = [
+        in_background(lambda one=one: one.get("/events", Prefer="wait=20"))
+        for one in (KeyApi(made.secret), api)
+    ]
+    wait_until(lambda: completion_notifications._count == 2)
+    keys.revoke(key_id=made.key.pk)
+    Permission.objects.get(codename="view_feedevent").user_set.clear()
+    record("paid")
+    sequencing.sequence()
+    refused = [answer.result(timeout=15) for answer in answers]
+    assert [answer.status_code for answer in refused] == [401, 403]
+    assert api_keys.codes(refused) == ["token_invalid", "permission_denied"]
+
+
+def test_a_page_of_a_rare_type_goes_on_where_it_stopped_looking(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "POSITIONS_PER_STATEMENT", 2)
+    record(*"abcdef", type="coupon.issued")
+    record("paid")
+    sequencing.sequence()
+
+    first = reading.read_page(after=None, patterns=["order.paid"], limit=5, most_positions=4)
+    second = reading.read_page(after=first.cursor.position, patterns=["order.paid"], limit=5)
+
+    assert (list(first.events), first.cursor.position, first.is_end) == ([], 4, False)
+    assert [event.data["name"] for event in second.events] == ["paid"]
+    assert second.is_end
+
+
+def test_old_events_are_deleted_and_a_cursor_before_them_is_refused(
+    api: Api, settings: LazySettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "SWEPT_PER_TRANSACTION", 2)
+    record("a", "b", "c")
+    sequencing.sequence()
+    beginning = api.get("/events?limit=1").json()["next"]
+    with clock.shifted(by=timedelta(seconds=settings.EVENT_RETENTION_SECONDS + 60)):
+        record("young")
+        record("unsequenced")
+        sequencing.sequence()
+        assert reading.delete_old() == 3
+        assert reading.delete_old() == 0
+
+        # The tokens of before have expired.
+        api = client_of(reader())
+        answer = api.get(f"/events?after={beginning}")
+        assert (answer.status_code, answer.json()["code"]) == (410, "cursor_expired")
+        assert names_of(api.get("/events").json()) == ["young", "unsequenced"]
+        # This reader has seen the last one that was deleted.
+        assert names_of(api.get(f"/events?after={cursor_of(3)}").json()) == [
+            "young",
+            "unsequenced",
+        ]
+
+
+def test_an_old_event_behind_a_young_one_stays_so_that_none_is_missing_in_between(
+    settings: LazySettings,
+) -> None:
+    record("young", "old")
+    sequencing.sequence()
+    old = clock.now() - timedelta(seconds=settings.EVENT_RETENTION_SECONDS + 60)
+    FeedEvent.objects.filter(position=2).update(at=old)
+    assert reading.delete_old() == 0
+
+
+def test_a_reader_whose_events_are_deleted_while_it_reads_is_refused(
+    monkeypatch: pytest.MonkeyPatch, settings: LazySettings
+) -> None:
+    record("a", "b")
+    sequencing.sequence()
+    chosen_by = reading.chosen_by
+
+    def delete_first(patterns: Collection[str]) -> Q:
+        with clock.shifted(by=timedelta(seconds=settings.EVENT_RETENTION_SECONDS + 60)):
+            reading.delete_old()
+        return chosen_by(patterns)
+
+    monkeypatch.setattr(reading, "chosen_by", delete_first)
+    with pytest.raises(CursorExpired):
+        reading.read_page(after=0, patterns=[], limit=10)
+
+
+def _record_and_fail() -> None:
+    recording.insert([recording.NewEvent(uuid4(), "order.paid", None, clock.now(), '{"name": "undone"}')])
+    # The statement was deferred: any other one takes it along.
+    FeedState.objects.exists()
+    raise ZeroDivisionError
+
+
+def test_many_runs_of_ids_are_sequenced_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sequencing, "EVENTS_PER_TRANSACTION", 3)
+    for name in "abcdefgh":
+        record(name)
+        # A transaction that is undone keeps its ids.
+        with pytest.raises(ZeroDivisionError):
+            transactions.run(_record_and_fail, transactions.ONCE)
+    assert sequencing.sequence() == 8
+    assert FeedState.objects.get().last_position == 8
+    assert Follower(reader(), limit=3).read_all() == list("abcdefgh")
+
+
+def test_an_issued_coupon_is_an_event_with_the_id_that_the_data_platform_gets(api: Api) -> None:
+    campaign, account = CampaignFactory.create(), AccountFactory.create()
+    issuing.issue(campaign_id=campaign.pk, user_id=account.pk)
+    sequencing.sequence()
+
+    [event] = api.get("/events?type=coupon.issued").json()["results"]
+
+    line = JournalLine.objects.get(what="coupon.issued")
+    assert event["id"] == str(line.event_id)
+    assert event["data"] == line.after
+    assert event["data"]["account"] == account.pk
+
+
+def test_a_product_that_sells_out_and_returns_has_an_event_each(api: Api) -> None:
+    product = ProductFactory.create(on_hand=2)
+    for delta in (-1, -1, 3, 2):
+        adjustments.adjust(product_id=product.pk, delta=delta, reason="Counted.")
+    sequencing.sequence()
+
+    events = api.get("/events?type=product.*").json()["results"]
+
+    assert [(event["type"], event["data"]["available"]) for event in events] == [
+        (catalogue.SOLD_OUT, 0),
+        (catalogue.RESTOCKED, 3),
+    ]
+    assert {event["data"]["product"] for event in events} == {product.pk}
+
+
+def test_the_data_names_what_the_line_is_about_and_nothing_of_the_actor() -> None:
+    order_id = uuid4()
+
+    def work() -> None:
+        journal.note(
+            what="coupon.given_back",
+            subject="coupon 1234",
+            order_id=order_id,
+            after={"status": "issued"},
+            by=journal.ActorContext("staff", 7, "ada", "request"),
+        )
+        journal.note(what="account.signed_in", subject="account 7", after={"address": "192.0.2.1"})
+
+    transactions.run(work, transactions.ONCE)
+    event = FeedEvent.objects.get()
+    assert (event.type, event.order_id) == ("coupon.released", order_id)
+    assert event.data == {"coupon": "1234", "order": str(order_id), "status": "issued"}
+
+
+def test_a_shared_code_is_in_no_event(api: Api) -> None:
+    """Its readers may not be allowed to read campaigns, and the code is worth most before the opening."""
+    terms: Any = {"name": "Drop", "quantity": 9, "discount_type": "amount", "discount_value": 5}
+    opens_at = clock.now() + timedelta(days=7)
+    campaign = campaigns.create(**terms, opens_at=opens_at, code_source="shared", shared_code="SECRET-1")
+    campaigns.change(campaign_id=campaign.pk, shared_code="SECRET-2", quantity=10)
+    sequencing.sequence()
+
+    answer = api.get("/events?type=campaign.*")
+
+    created, changed = (event["data"] for event in answer.json()["results"])
+    assert (created["quantity"], changed) == (9, {"campaign": campaign.pk, "quantity": 10})
+    assert "SECRET" not in answer.content.decode()
+    assert JournalLine.objects.get(what="campaign.created").after["shared_code"] == "SECRET-1"
+
+
+def test_a_cursor_beyond_the_last_position_is_refused_rather_than_waited_for() -> None:
+    """As after the promotion of a server that lacks it: events that get these positions would be skipped."""
+    with pytest.raises(Invalid):
+        reading.read_page(after=1, patterns=[], limit=1)
+
+
+def test_a_cursor_of_before_a_restore_is_refused_with_its_instant(api: Api) -> None:
+    """Also one whose position is given again: it would skip the events before that."""
+    record("a", "b", "c")
+    sequencing.sequence()
+    cursors = [api.get("/events?limit=2").json()["next"], api.get("/events").json()["next"]]
+    cursors.append(cursor_of(sequencing.GAP + 5))
+    lose_by_a_restore(after=2)
+    record(*"defghi")
+    sequencing.sequence()
+
+    for cursor in cursors:
+        answer = api.get(f"/events?after={cursor}")
+        assert (answer.status_code, answer.json()["code"]) == (410, "cursor_expired")
+        restored_at = datetime.fromisoformat(answer.json()["restored_at"])
+        assert abs(restored_at - clock.now()) < timedelta(minutes=1)
+
+    first = api.get("/events?limit=3").json()
+    assert names_of(first) == ["a", "b", "d"], "the gap has no page of its own"
+    assert names_of(api.get(f"/events?after={first['next']}").json()) == list("efghi")
+
+
+def test_a_second_restore_of_the_same_backup_refuses_the_cursors_of_after_the_first(api: Api) -> None:
+    record("a")
+    sequencing.sequence()
+    backup = FeedState.objects.get()
+    lose_by_a_restore(after=1)
+    cursor = api.get("/events").json()["next"]
+    assert api.get(f"/events?after={cursor}").json()["results"] == []
+
+    backup.save()
+    with clock.shifted(by=timedelta(seconds=60)):
+        lose_by_a_restore(after=1)
+
+    assert api.get(f"/events?after={cursor}").json()["code"] == "cursor_expired"
+
+
+def test_a_program_of_the_database_jumps_the_gap_of_a_restore() -> None:
+    """As a webhook endpoint, whose position is restored with the feed."""
+    record("a", "b", "c")
+    sequencing.sequence()
+    lose_by_a_restore(after=2)
+    assert reading.missing_positions() == 0
+    assert [law.offenders for law in audit.audit()] == [[]] * 3
+
+    record("d")
+    sequencing.sequence()
+
+    page = reading.read_page(after=2, patterns=[], limit=10, most_positions=1)
+    assert ([event.data["name"] for event in page.events], page.is_end) == (["d"], True)
+    assert reading.missing_positions() == 0
+    assert [law.offenders for law in audit.audit()] == [[]] * 3
+    with clock.shifted(by=timedelta(days=9)):
+        reading.delete_old()
+    assert reading.missing_positions() == 0
+
+
+@pytest.mark.boots("a Python process")
+def test_events_are_sequenced_and_read_on_sqlite(tmp_path: Path) -> None:
+    with another_process(ON_SQLITE, DATABASE_URL=f"sqlite:///{tmp_path}/feed.sqlite3") as process:
+        assert read_line(process) == "sqlite ['b', 'c', 'd'] 4"
+
+
+def test_the_doctor_names_events_without_positions_and_positions_without_events() -> None:
+    record("a", "b", "c")
+    sequencing.sequence()
+    assert {finding.level for finding in doctor.examine()} == {"ok"}
+    with clock.shifted(by=timedelta(minutes=-2)):
+        record("forgotten")
+    FeedEvent.objects.filter(position=2).delete()
+    levels = {finding.check: finding.level for finding in doctor.examine()}
+    assert (levels["event feed"], levels["positions of events"]) == ("warning", "warning")

@@ -1,0 +1,183 @@
+"""Readers of the feed get every event once: in races, with late commits, over kills and lost answers."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from events.feed import recording, sequencing
+from events.models import FeedEvent, FeedState
+from events.tests.following import Follower, reader, record
+from shop import clock
+from shop.db import transactions
+from shop.redis import completion_notifications
+from shop.tests.lost_replies import losing_reply_to_commit
+from shop.tests.racing import race, wait_until
+from shop.tests.second_process import another_process
+from shop.tests.waiting import in_background
+
+pytestmark = pytest.mark.django_db(transaction=True)
+WRITERS, EVENTS_OF_EACH = 6, 30
+HANGING_SEQUENCER = """
+from django.db import connection
+from events.feed import sequencing
+
+def hang(execute, sql, parameters, many, context):
+    is_it = sql.startswith("UPDATE") and "last_position" in sql
+    if is_it and sys.argv[1] == "before":
+        print("ready", flush=True)
+        sys.stdin.readline()
+    result = execute(sql, parameters, many, context)
+    if is_it:
+        print("ready", flush=True)
+        sys.stdin.readline()
+    return result
+
+with connection.execute_wrapper(hang):
+    sequencing.sequence()
+"""
+
+
+class IdFollower:
+    """The naive reader, whose cursor is the greatest id that it has seen."""
+
+    def __init__(self) -> None:
+        self.last = 0
+        self.names: list[str] = []
+
+    def read_all(self) -> list[str]:
+        for event in FeedEvent.objects.filter(id__gt=self.last).order_by("id"):
+            self.names.append(event.data["name"])
+            self.last = event.pk
+        return self.names
+
+
+def late_transaction(name: str) -> tuple[threading.Event, threading.Event, Callable[[], object]]:
+    """A transaction that has drawn its id, and commits once the second event is set."""
+    has_inserted, may_commit = threading.Event(), threading.Event()
+
+    def work() -> None:
+        row = recording.NewEvent(uuid4(), "order.paid", None, clock.now(), f'{{"name": "{name}"}}')
+        recording.insert([row])
+        # The statement was deferred: any other one takes it along.
+        FeedState.objects.exists()
+        has_inserted.set()
+        assert may_commit.wait(30)
+
+    future = in_background(lambda: transactions.run(work, transactions.ONCE))
+    assert has_inserted.wait(30)
+    return has_inserted, may_commit, future.result
+
+
+def test_a_transaction_that_commits_late_is_not_skipped_as_it_is_by_ids() -> None:
+    """Open transactions have ids before, between and after those that are sequenced meanwhile."""
+    follower, naive = Follower(reader()), IdFollower()
+    _, first_may_commit, first = late_transaction("first")
+    record("a")
+    _, second_may_commit, second = late_transaction("second")
+    record("b", "c")
+    _, third_may_commit, third = late_transaction("third")
+
+    assert sequencing.sequence() == 3
+    assert follower.read_all() == ["a", "b", "c"]
+    naive.read_all()
+    for may_commit, result in (
+        (second_may_commit, second),
+        (first_may_commit, first),
+        (third_may_commit, third),
+    ):
+        may_commit.set()
+        result()
+        assert sequencing.sequence() == 1
+
+    assert follower.read_all() == ["a", "b", "c", "second", "first", "third"]
+    assert naive.read_all() == ["a", "b", "c", "third"], "ids are drawn before the commit"
+
+
+def test_every_reader_gets_every_event_once_while_writers_and_sequencers_race() -> None:
+    is_over = threading.Event()
+    followers = [Follower(reader(), limit=limit) for limit in (7, 50, 200)]
+    written = [[f"{writer}-{number}" for number in range(EVENTS_OF_EACH)] for writer in range(WRITERS)]
+
+    def write(names: list[str]) -> None:
+        for start in range(0, len(names), 3):
+            record(*names[start : start + 3])
+
+    def sequence() -> None:
+        while not is_over.is_set():
+            sequencing.sequence()
+
+    def follow(follower: Follower) -> None:
+        while len(follower.names) < WRITERS * EVENTS_OF_EACH:
+            follower.read()
+
+    def follow_all() -> None:
+        outcomes = race([lambda each=each: follow(each) for each in followers], timeout=50)
+        assert outcomes == [None] * len(followers)
+
+    def write_and_end() -> None:
+        try:
+            follow_all()
+        finally:
+            is_over.set()
+
+    outcomes = race(
+        [lambda names=names: write(names) for names in written] + [sequence, sequence, write_and_end]
+    )
+
+    assert outcomes == [None] * (WRITERS + 3)
+    everything = sorted(name for names in written for name in names)
+    for follower in followers:
+        assert sorted(follower.names) == everything
+        assert follower.names == followers[0].names
+        for names in written:
+            # One after the other wrote these, as the transactions of an order do.
+            assert [name for name in follower.names if name in set(names)] == names
+    positions = FeedEvent.objects.order_by("position").values_list("position", flat=True)
+    assert list(positions) == list(range(1, len(everything) + 1))
+
+
+@pytest.mark.boots("another process of the shop")
+@pytest.mark.first_circle
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_sequencer_that_is_killed_between_statements_has_done_nothing(moment: str) -> None:
+    FeedState.objects.get_or_create(pk=sequencing.ROW)
+    record("a", "b")
+    follower = Follower(reader())
+    with another_process(HANGING_SEQUENCER, moment) as process:
+        # The other one works: this one leaves.
+        assert sequencing.sequence() == 0
+        assert follower.read_all() == []
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    record("c")
+    sequenced = 0
+
+    def all_are_sequenced() -> bool:
+        nonlocal sequenced
+        sequenced += sequencing.sequence()
+        return sequenced == 3
+
+    wait_until(all_are_sequenced)
+    assert follower.read_all() == ["a", "b", "c"]
+
+
+def test_a_pass_whose_commits_answer_is_lost_gives_each_event_one_position_and_wakes_its_readers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    woken: list[str] = []
+    monkeypatch.setattr(completion_notifications, "notify_completed", woken.append)
+    FeedState.objects.get_or_create(pk=sequencing.ROW)
+    record("a", "b")
+    follower = Follower(reader())
+    with losing_reply_to_commit(tmp_path) as is_lost:
+        assert sequencing.sequence() == 2
+        assert (is_lost.is_set(), woken) == (True, [sequencing.NOTIFICATION])
+    record("c")
+    sequencing.sequence()
+    assert follower.read_all() == ["a", "b", "c"]
+    assert FeedState.objects.get().last_position == 3

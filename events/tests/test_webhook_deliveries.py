@@ -1,0 +1,722 @@
+"""Deliveries to real receivers: signatures, order, retries, giving up, receivers that hang, kills."""
+
+import json
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from datetime import timedelta
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import orjson
+import pytest
+from django.conf import LazySettings
+from django.contrib.auth.models import User
+from django.db import OperationalError
+from standardwebhooks.webhooks import Webhook, WebhookVerificationError
+
+from events.feed import recording, sequencing
+from events.feed.reading import READ_EVENTS
+from events.feed.recording import NewEvent
+from events.models import FeedEvent, WebhookDelivery, WebhookEndpoint
+from events.tests.following import record
+from events.tests.receivers import Received, Receiver, receiving
+from events.webhooks import deliveries, delivery_pass, dispatcher, endpoints
+from events.webhooks.dispatcher import Dispatcher
+from events.webhooks.endpoints import Owner
+from shop import clock
+from shop.accounts import accounts
+from shop.api_keys import keys
+from shop.db import bulk_sql, transactions
+from shop.errors import Rejected
+from shop.models import ApiKey, JournalLine
+from shop.tests.api_keys import make
+from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.lost_replies import losing_reply_to_commit
+from shop.tests.racing import wait_until
+from shop.tests.samples import exposed
+from shop.tests.second_process import another_process
+from shop.tests.test_public_addresses import resolving_to
+
+pytestmark = pytest.mark.django_db(transaction=True)
+HOUR = timedelta(hours=1)
+WORKER = """
+from events.webhooks.dispatcher import Dispatcher
+Dispatcher().start()
+print("ready", flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.fixture(autouse=True)
+def _any_address(settings: LazySettings) -> None:
+    settings.DEBUG = True
+    settings.WEBHOOK_TIMEOUT_SECONDS = 5.0
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with receiving() as one:
+        yield one
+
+
+def endpoint_for(receiver: Receiver, *events: str) -> WebhookEndpoint:
+    return endpoints.create(url=receiver.url, events=events or ["*"], owner=an_owner())
+
+
+def an_owner() -> Owner:
+    """An account that may read events."""
+    return Owner(SuperuserFactory.create().pk)
+
+
+def record_for(order_id: UUID, names: Sequence[str]) -> None:
+    """Events of an order, one after the other."""
+
+    def work() -> None:
+        recording.record_all(
+            NewEvent(uuid4(), "order.paid", order_id, clock.now(), orjson.dumps({"name": name}).decode())
+            for name in names
+        )
+
+    transactions.run(work, transactions.ONCE)
+
+
+def deliver(endpoint: WebhookEndpoint, *, passes: int = 1) -> WebhookEndpoint:
+    """Do what a worker does that has the lease, so many times; the endpoint as it is then."""
+    sequencing.sequence()
+    with ThreadPoolExecutor(delivery_pass.SENDING_AT_ONCE) as pool:
+        for _ in range(passes):
+            assert dispatcher.lease(endpoint.pk, "worker")
+            delivery_pass.run(WebhookEndpoint.objects.get(pk=endpoint.pk), pool=pool)
+    return WebhookEndpoint.objects.get(pk=endpoint.pk)
+
+
+def statuses(endpoint: WebhookEndpoint) -> list[tuple[str, int]]:
+    rows = WebhookDelivery.objects.filter(endpoint=endpoint).order_by("id")
+    return list(rows.values_list("status", "attempts"))
+
+
+def make_due() -> None:
+    """As if the pauses before the next attempts were over."""
+    WebhookDelivery.objects.filter(status="pending").update(next_attempt_at=clock.now())
+    WebhookEndpoint.objects.update(next_attempt_at=None)
+
+
+def test_the_package_of_standard_webhooks_verifies_what_is_sent(receiver: Receiver) -> None:
+    endpoint = endpoint_for(receiver)
+    record("가 'quoted'")
+    deliver(endpoint)
+
+    [request] = receiver.requests
+    verified = Webhook(endpoint.secret).verify(request.body, request.headers)
+
+    event = FeedEvent.objects.get()
+    assert verified["id"] == request.headers["webhook-id"] == str(event.event_id)
+    assert (verified["type"], verified["data"]) == ("order.paid", {"name": "가 'quoted'"})
+    assert request.headers["content-type"] == "application/json"
+    with pytest.raises(WebhookVerificationError):
+        Webhook(endpoint.secret).verify(request.body.replace(b"order.paid", b"order.lost"), request.headers)
+    with pytest.raises(WebhookVerificationError):
+        Webhook("whsec_" + "A" * 43 + "=").verify(request.body, request.headers)
+
+
+def test_for_a_day_after_a_rotation_both_secrets_verify_and_then_the_new_one_alone(
+    receiver: Receiver,
+) -> None:
+    endpoint = endpoint_for(receiver)
+    rotated = endpoints.rotate_secret(endpoint_id=endpoint.pk)
+    again = endpoints.rotate_secret(endpoint_id=endpoint.pk)
+    secrets = [again.secret, endpoint.secret, rotated.secret]
+    assert len({*secrets}) == 3
+
+    def verifying() -> list[bool]:
+        return [_verifies(secret, receiver.requests[-1]) for secret in secrets]
+
+    record("a")
+    deliver(endpoint)
+    assert verifying() == [True, True, True]
+    with clock.shifted(by=timedelta(hours=23)):
+        assert endpoints.forget_former_secrets() == 0
+    with clock.shifted(by=timedelta(hours=25)):
+        assert endpoints.secrets_of(again, clock.now()) == [again.secret]
+        assert endpoints.forget_former_secrets() == 1
+    record("b")
+    changed = deliver(endpoint)
+    assert verifying() == [True, False, False]
+    assert changed.former_secrets is None
+    lines = JournalLine.objects.filter(what="webhook_endpoint.secret_rotated")
+    assert lines.count() == 2
+    assert not any(
+        secret in f"{line.before}{line.after}{line.detail}" for secret in secrets for line in lines
+    )
+
+
+def _verifies(secret: str, request: Received) -> bool:
+    try:
+        Webhook(secret).verify(request.body, request.headers)
+    except WebhookVerificationError:
+        return False
+    return True
+
+
+def test_a_secret_that_is_rotated_too_often_signs_on_as_long_as_it_was_said_to(receiver: Receiver) -> None:
+    endpoint = endpoint_for(receiver)
+    for _ in range(endpoints.MOST_SECRETS - 1):
+        latest = endpoints.rotate_secret(endpoint_id=endpoint.pk)
+
+    with pytest.raises(Rejected) as refused:
+        endpoints.rotate_secret(endpoint_id=endpoint.pk)
+
+    assert refused.value.code == "too_many_secrets"
+    assert endpoints.secrets_of(latest, clock.now())[1] == endpoint.secret
+    with clock.shifted(by=timedelta(hours=25)):
+        endpoints.rotate_secret(endpoint_id=endpoint.pk)
+
+
+LOSSES: dict[str, Callable[[Owner], object]] = {
+    "key revoked": lambda owner: keys.revoke(key_id=owner.key_id or 0),
+    "key expired": lambda owner: ApiKey.objects.filter(pk=owner.key_id).update(
+        created_at=clock.now() - 2 * HOUR, expires_at=clock.now() - HOUR
+    ),
+    "key erased": lambda owner: ApiKey.objects.filter(pk=owner.key_id).delete(),
+    "account disabled": lambda owner: accounts.disable(account_ids=[owner.account_id], keeping=()),
+    "right taken away": lambda owner: User.objects.get(pk=owner.account_id).user_permissions.clear(),
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_an_endpoint_gets_no_more_once_its_key_or_its_owner_may_not_read_events(
+    receiver: Receiver, loss: str
+) -> None:
+    maker = AccountFactory.create(is_staff=True, permissions=[READ_EVENTS])
+    owner = Owner(maker.pk, make("events:read", maker=maker).key.pk)
+    endpoint = endpoints.create(url=receiver.url, events=["*"], owner=owner)
+    record("before")
+    assert deliver(endpoint).disabled_at is None
+
+    LOSSES[loss](owner)
+    record("after")
+    stopped = deliver(endpoint)
+
+    assert receiver.names() == ["before"]
+    assert stopped.disabled_at and stopped.disabled_by == "rights"
+    line = JournalLine.objects.get(what="webhook_endpoint.disabled")
+    assert (line.subject, line.actor) == (f"webhook endpoint {endpoint.pk}", "system")
+    assert line.after["disabled_by"] == "rights"
+    assert endpoints.count_disabled() == {"staff": 0, "failures": 0, "rights": 1}
+    # Enabled by the same owner it stays without events; by another one it gets what happened meanwhile.
+    endpoints.change(endpoint_id=endpoint.pk, is_enabled=True)
+    assert deliver(endpoint).disabled_by == "rights"
+    endpoints.change(endpoint_id=endpoint.pk, is_enabled=True, owner=an_owner())
+    assert not deliver(endpoint).disabled_by
+    assert receiver.names() == ["before", "after"]
+
+
+def test_only_the_events_that_it_wants_are_sent_and_none_of_before_it_was_created(receiver: Receiver) -> None:
+    record("before")
+    sequencing.sequence()
+    endpoint = endpoint_for(receiver, "order.paid", "coupon.*")
+    record("paid")
+    record("cancelled", type="order.cancelled")
+    record("issued", type="coupon.issued")
+    deliver(endpoint)
+    assert sorted(receiver.names()) == ["issued", "paid"]
+    assert statuses(endpoint) == [("delivered", 1)] * 2
+    deliver(endpoint)
+    assert len(receiver.requests) == 2
+
+
+def test_a_refused_event_holds_back_its_order_and_no_other(receiver: Receiver) -> None:
+    endpoint, first, second = endpoint_for(receiver), uuid4(), uuid4()
+    refused = {"a2"}
+    receiver.answer = lambda request: 500 if request.event["data"]["name"] in refused else 200
+    record_for(first, ["a1", "a2", "a3"])
+    record_for(second, ["b1", "b2"])
+    deliver(endpoint)
+    record_for(first, ["a4"])
+    record_for(second, ["b3"])
+    deliver(endpoint, passes=2)
+    assert sorted(receiver.names()) == ["a1", "a2", "b1", "b2", "b3"]
+
+    refused.clear()
+    make_due()
+    deliver(endpoint)
+
+    assert [name for name in receiver.names() if name[0] == "a"] == ["a1", "a2", "a2", "a3", "a4"]
+    assert [name for name in receiver.names() if name[0] == "b"] == ["b1", "b2", "b3"]
+    ids = [each.headers["webhook-id"] for each in receiver.requests if each.event["data"]["name"] == "a2"]
+    assert len(set(ids)) == 1
+    assert {status for status, _ in statuses(endpoint)} == {"delivered"}
+
+
+def test_a_failed_delivery_is_tried_later_and_later(receiver: Receiver) -> None:
+    endpoint = endpoint_for(receiver)
+    receiver.answer = lambda request: 503
+    record("a")
+    deliver(endpoint)
+    pauses = []
+    for _ in range(6):
+        row = WebhookDelivery.objects.get()
+        assert row.next_attempt_at
+        pauses.append((row.next_attempt_at - clock.now()).total_seconds())
+        deliver(endpoint)
+        assert len(receiver.requests) == len(pauses), "it is not due yet"
+        make_due()
+        deliver(endpoint)
+    assert pauses[0] <= 1 and pauses[-1] > 10
+    row = WebhookDelivery.objects.get()
+    assert (row.status, row.attempts, row.response_status, row.error) == ("pending", 7, 503, "HTTP 503")
+
+
+@pytest.mark.parametrize("status", [301, 302, 400, 404, 410, 500])
+def test_anything_but_a_success_is_a_failure(receiver: Receiver, status: int) -> None:
+    endpoint = endpoint_for(receiver)
+    receiver.answer = lambda request: status
+    record("a")
+    deliver(endpoint)
+    assert statuses(endpoint) == [("pending", 1)]
+
+
+def test_an_event_is_given_up_after_three_days_and_its_order_goes_on(
+    receiver: Receiver, settings: LazySettings
+) -> None:
+    endpoint, order = endpoint_for(receiver), uuid4()
+    receiver.answer = lambda request: 500 if request.event["data"].get("name") == "poison" else 200
+    record_for(order, ["poison", "next"])
+    deliver(endpoint)
+    with clock.shifted(by=timedelta(seconds=settings.WEBHOOK_GIVE_UP_SECONDS) + HOUR):
+        WebhookDelivery.objects.exclude(attempts=0).update(attempts=delivery_pass.FEWEST_ATTEMPTS - 1)
+        make_due()
+        record("other")
+        deliver(endpoint)
+        given_up = ("failed", delivery_pass.FEWEST_ATTEMPTS)
+        assert sorted(statuses(endpoint)) == [("delivered", 1), given_up, ("pending", 0)]
+        make_due()
+        deliver(endpoint)
+    assert receiver.names()[-1] == "next"
+    assert not WebhookEndpoint.objects.get(pk=endpoint.pk).disabled_at
+
+
+def test_an_endpoint_is_disabled_after_three_days_of_failures_with_a_line_of_the_journal(
+    receiver: Receiver, settings: LazySettings
+) -> None:
+    endpoint = endpoint_for(receiver)
+    receiver.answer = lambda request: 500
+    record("a")
+    failing = deliver(endpoint)
+    assert failing.failing_since and not failing.disabled_at
+    with clock.shifted(by=timedelta(seconds=settings.WEBHOOK_GIVE_UP_SECONDS) - HOUR):
+        make_due()
+        assert not deliver(endpoint).disabled_at
+    with clock.shifted(by=timedelta(seconds=settings.WEBHOOK_GIVE_UP_SECONDS) + HOUR):
+        make_due()
+        assert deliver(endpoint).disabled_at
+        record("later")
+        sequencing.sequence()
+        assert not dispatcher.due_endpoints().filter(pk=endpoint.pk).exists()
+        line = JournalLine.objects.get(what="webhook_endpoint.disabled")
+        assert line.subject == f"webhook endpoint {endpoint.pk}"
+        # Enabled again, it gets what happened meanwhile.
+        receiver.answer = lambda request: 200
+        endpoints.change(endpoint_id=endpoint.pk, is_enabled=True)
+        assert not deliver(endpoint).failing_since
+    assert "later" in receiver.names()
+
+
+def test_a_success_in_between_begins_the_three_days_anew(receiver: Receiver, settings: LazySettings) -> None:
+    endpoint = endpoint_for(receiver)
+    receiver.answer = lambda request: 500
+    record("a")
+    deliver(endpoint)
+    with clock.shifted(by=timedelta(seconds=settings.WEBHOOK_GIVE_UP_SECONDS) - HOUR):
+        receiver.answer = lambda request: 200
+        make_due()
+        assert deliver(endpoint).failing_since is None
+    with clock.shifted(by=timedelta(seconds=settings.WEBHOOK_GIVE_UP_SECONDS) + HOUR):
+        receiver.answer = lambda request: 500
+        record("b")
+        assert not deliver(endpoint).disabled_at
+
+
+def test_a_receiver_that_answers_nothing_is_asked_once_a_pass_and_takes_nothing_more_of_the_feed(
+    receiver: Receiver, settings: LazySettings
+) -> None:
+    settings.WEBHOOK_TIMEOUT_SECONDS = 0.3
+    endpoint = endpoint_for(receiver)
+    receiver.delay_seconds = 1.0
+    record(*map(str, range(20)))
+    began_at = time.monotonic()
+    hanging = deliver(endpoint)
+    assert time.monotonic() - began_at < 3
+    assert len(receiver.requests) <= 2 * delivery_pass.SENDING_AT_ONCE
+    assert hanging.failures == 1 and hanging.next_attempt_at
+    record("more")
+    make_due()
+    before, position = len(receiver.requests), hanging.position
+    assert deliver(endpoint).position == position
+    assert len(receiver.requests) == before + 1
+
+    receiver.delay_seconds = 0
+    for _ in range(3 * delivery_pass.SENDING_AT_ONCE):
+        make_due()
+        deliver(endpoint)
+    assert {status for status, _ in statuses(endpoint)} == {"delivered"}
+    assert set(receiver.names()) == {*map(str, range(20)), "more"}
+
+
+def test_a_name_that_leads_to_loopback_later_is_not_called(
+    receiver: Receiver, settings: LazySettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.DEBUG = False
+    resolving_to(monkeypatch, "93.184.216.34")
+    url = f"https://receiver.example:{receiver.port}/hooks"
+    endpoint = endpoints.create(url=url, events=["*"], owner=an_owner())
+    resolving_to(monkeypatch, "127.0.0.1")
+    record("a")
+    # The database is reached by its socket, and Redis has a connection.
+    deliver(endpoint)
+    assert receiver.requests == []
+    row = WebhookDelivery.objects.get()
+    assert "has an address that is not public" in row.error
+
+
+def test_a_receiver_that_closes_its_connections_after_each_answer_gets_each_event_once_and_in_sequence(
+    receiver: Receiver,
+) -> None:
+    """It does not say so, and a request that meets the closing is tried again."""
+    endpoint, receiver.keeps_connections = endpoint_for(receiver), False
+    names = [f"{number:02}" for number in range(20)]
+    record_for(uuid4(), names)
+
+    def is_delivered() -> bool:
+        make_due()
+        deliver(endpoint)
+        return {status for status, _ in statuses(endpoint)} == {"delivered"}
+
+    wait_until(is_delivered, seconds=30)
+    assert receiver.names() == names
+    assert receiver.connections >= len(names)
+
+
+def test_a_name_that_leads_elsewhere_in_the_middle_of_a_pass_is_followed_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with receiving() as former, receiving("127.0.0.2", former.port) as latter:
+        resolving_to(monkeypatch, "127.0.0.1")
+        endpoint = endpoints.create(
+            url=f"http://receiver.example:{former.port}/hooks", events=["*"], owner=an_owner()
+        )
+
+        def move(request: Received) -> int:
+            if request.event["data"]["name"] == "b":
+                resolving_to(monkeypatch, "127.0.0.2")
+            return 200
+
+        former.answer = move
+        record_for(uuid4(), ["a", "b", "c", "d"])
+        deliver(endpoint)
+
+    assert (former.names(), latter.names()) == (["a", "b"], ["c", "d"])
+
+
+def test_a_stop_in_the_middle_of_a_pass_leaves_the_rest_to_another_worker(receiver: Receiver) -> None:
+    endpoint, stop = endpoint_for(receiver), threading.Event()
+
+    def answer(request: Received) -> int:
+        if request.event["data"]["name"] == "b":
+            stop.set()
+        return 200
+
+    receiver.answer = answer
+    record_for(uuid4(), ["a", "b", "c", "d"])
+    sequencing.sequence()
+    assert dispatcher.lease(endpoint.pk, "first")
+    with ThreadPoolExecutor(delivery_pass.SENDING_AT_ONCE) as pool:
+        delivery_pass.run(WebhookEndpoint.objects.get(pk=endpoint.pk), pool=pool, stop=stop)
+    assert statuses(endpoint) == [("delivered", 1)] * 2 + [("pending", 0)] * 2
+
+    dispatcher.release(endpoint.pk, "first")
+    deliver(endpoint)
+    assert receiver.names() == ["a", "b", "c", "d"]
+
+
+def test_a_pass_takes_a_bounded_number_of_events(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delivery_pass, "MOST_EVENTS", 60)
+    endpoint = endpoint_for(receiver)
+    record(*map(str, range(70)))
+    sequencing.sequence()
+    assert dispatcher.lease(endpoint.pk, "worker")
+    with ThreadPoolExecutor(delivery_pass.SENDING_AT_ONCE) as pool:
+        assert delivery_pass.run(WebhookEndpoint.objects.get(pk=endpoint.pk), pool=pool)
+        assert len(receiver.requests) == 60
+        assert not delivery_pass.run(WebhookEndpoint.objects.get(pk=endpoint.pk), pool=pool)
+    assert sorted(map(int, receiver.names())) == [*range(70)]
+
+
+def test_a_delivery_is_sent_again_with_the_same_id(receiver: Receiver) -> None:
+    endpoint = endpoint_for(receiver)
+    record("a")
+    deliver(endpoint)
+    row = WebhookDelivery.objects.get()
+    deliveries.resend(endpoint_id=endpoint.pk, delivery_id=row.pk, reason="Lost in the warehouse.")
+    deliver(endpoint)
+    assert receiver.names() == ["a", "a"]
+    assert len({request.headers["webhook-id"] for request in receiver.requests}) == 1
+    assert JournalLine.objects.filter(what="event.resent").count() == 1
+
+
+def test_a_delivery_that_is_sent_again_is_noted_once_where_the_reply_to_the_commit_is_lost(
+    receiver: Receiver, tmp_path: Path
+) -> None:
+    endpoint = endpoint_for(receiver)
+    record("a")
+    deliver(endpoint)
+    with losing_reply_to_commit(tmp_path) as is_lost:
+        deliveries.resend(endpoint_id=endpoint.pk, delivery_id=WebhookDelivery.objects.get().pk)
+        assert is_lost.is_set()
+    [line] = JournalLine.objects.filter(what="event.resent")
+    assert (line.before["status"], line.before["error"]) == ("delivered", "")
+
+
+def test_an_event_that_was_deleted_is_not_sent_again(receiver: Receiver) -> None:
+    endpoint = endpoint_for(receiver)
+    record("a")
+    deliver(endpoint)
+    FeedEvent.objects.all().delete()
+    with pytest.raises(Rejected) as raised:
+        deliveries.resend(endpoint_id=endpoint.pk, delivery_id=WebhookDelivery.objects.get().pk)
+    assert raised.value.code == "event_expired"
+
+
+def test_a_test_is_sent_at_once_although_the_endpoint_rests(receiver: Receiver) -> None:
+    endpoint = endpoint_for(receiver, "coupon.issued")
+    WebhookEndpoint.objects.update(next_attempt_at=clock.now() + HOUR)
+    deliveries.send_test(endpoint_id=endpoint.pk)
+    deliver(endpoint)
+    [request] = receiver.requests
+    assert request.event["type"] == "webhook.test"
+    Webhook(endpoint.secret).verify(request.body, request.headers)
+
+
+def test_a_worker_that_lost_its_lease_records_nothing(receiver: Receiver) -> None:
+    endpoint = endpoint_for(receiver)
+    record("a")
+    sequencing.sequence()
+    assert dispatcher.lease(endpoint.pk, "first")
+    stale = WebhookEndpoint.objects.get(pk=endpoint.pk)
+    assert not dispatcher.lease(endpoint.pk, "second")
+    WebhookEndpoint.objects.update(leased_until=clock.now())
+    assert dispatcher.lease(endpoint.pk, "second")
+    with ThreadPoolExecutor(1) as pool, pytest.raises(delivery_pass.LeaseLost):
+        delivery_pass.run(stale, pool=pool)
+    assert not WebhookDelivery.objects.exists()
+
+
+def test_the_log_is_deleted_after_the_retention_except_what_is_pending(
+    receiver: Receiver, settings: LazySettings
+) -> None:
+    endpoint = endpoint_for(receiver)
+    receiver.answer = lambda request: 500 if request.event["data"]["name"] == "b" else 200
+    record("a")
+    record("b")
+    deliver(endpoint)
+    with clock.shifted(by=timedelta(seconds=settings.EVENT_RETENTION_SECONDS) + HOUR):
+        assert deliveries.delete_old() == 1
+    assert statuses(endpoint) == [("pending", 1)]
+
+
+def test_receivers_that_hang_delay_no_other(settings: LazySettings) -> None:
+    """Five of twenty hang: the others get everything while the first time-out of those lasts."""
+    settings.WEBHOOK_TIMEOUT_SECONDS = 20.0
+    with ExitStack() as opened:
+        receivers = [opened.enter_context(receiving()) for _ in range(20)]
+        release = threading.Event()
+        opened.callback(release.set)
+
+        def hang(request: Received) -> int:
+            release.wait(25)
+            return 200
+
+        for each in receivers[:5]:
+            each.answer = hang
+        for each in receivers:
+            endpoint_for(each)
+        record(*map(str, range(40)))
+        sequencing.sequence()
+        began_at = time.monotonic()
+        one = Dispatcher()
+        one.start()
+        try:
+            wait_until(lambda: all(len(each.requests) == 40 for each in receivers[5:]), seconds=18)
+            assert time.monotonic() - began_at < 18
+            assert all(len(each.requests) <= delivery_pass.SENDING_AT_ONCE for each in receivers[:5])
+        finally:
+            release.set()
+            one.stop(20)
+
+
+def test_many_refused_orders_hold_back_no_other(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delivery_pass, "MOST_DUE", 10)
+    endpoint = endpoint_for(receiver)
+    receiver.answer = lambda request: 422 if json.loads(request.body)["data"]["name"] == "refused" else 200
+    refused = [uuid4() for _ in range(60)]
+    for order_id in refused:
+        record_for(order_id, ["refused", "later"])
+    record_for(uuid4(), ["accepted"])
+    deliver(endpoint, passes=4)
+    assert "accepted" in receiver.names()
+    assert "later" not in receiver.names()
+    make_due()
+    record_for(refused[0], ["later"])
+    record_for(uuid4(), ["accepted later"])
+    deliver(endpoint, passes=20)
+    assert "accepted later" in receiver.names()
+    assert "later" not in receiver.names()
+    receiver.answer = lambda request: 200
+    make_due()
+    deliver(endpoint, passes=30)
+    assert receiver.names().count("later") == 61
+    assert {status for status, _ in statuses(endpoint)} == {"delivered"}
+
+
+def test_what_waits_for_a_refused_event_is_due_when_that_is(receiver: Receiver) -> None:
+    endpoint = endpoint_for(receiver)
+    receiver.answer = lambda request: 422
+    order_id = uuid4()
+    record_for(order_id, ["a", "b"])
+    deliver(endpoint)
+    record_for(order_id, ["c"])
+    deliver(endpoint)
+    due = WebhookDelivery.objects.values_list("next_attempt_at", flat=True)
+    assert len(set(due)) == 1
+    assert not dispatcher.due_endpoints().filter(pk=endpoint.pk).exists()
+    # Given up: the next one of the order is tried.
+    WebhookDelivery.objects.update(created_at=clock.now() - timedelta(days=4))
+    WebhookDelivery.objects.exclude(attempts=0).update(attempts=delivery_pass.FEWEST_ATTEMPTS - 1)
+    make_due()
+    deliver(endpoint)
+    assert dispatcher.due_endpoints().filter(pk=endpoint.pk).exists()
+
+
+def test_a_thread_that_cannot_be_started_leaves_the_endpoint_free(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, refused = threading.Thread.start, []
+
+    def refuse_once(thread: threading.Thread) -> None:
+        if thread.name.startswith("webhooks ") and not refused:
+            refused.append(thread)
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse_once)
+    endpoint = endpoint_for(receiver)
+    record("a")
+    sequencing.sequence()
+    one = Dispatcher()
+    one.start()
+    try:
+        wait_until(lambda: statuses(endpoint) == [("delivered", 1)], seconds=10)
+    finally:
+        one.stop()
+    assert refused
+
+
+def test_what_cannot_be_recorded_is_not_sent_again_at_once(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(rows: object) -> None:
+        raise OperationalError(1114, "The table 'events_webhookdelivery' is full")
+
+    endpoint_for(receiver)
+    record("a")
+    sequencing.sequence()
+    monkeypatch.setattr(bulk_sql, "insert_objects", full)
+    one = Dispatcher()
+    one.start()
+    try:
+        wait_until(lambda: bool(receiver.requests), seconds=10)
+        time.sleep(3 * dispatcher.POLL_SECONDS)
+        # A transaction that fails may be tried again by itself.
+        assert len(receiver.requests) == 1
+    finally:
+        one.stop()
+
+
+@pytest.mark.boots("another process of the shop")
+@pytest.mark.first_circle
+def test_a_worker_that_is_killed_leaves_its_events_to_another(receiver: Receiver) -> None:
+    """It is killed in the middle of its requests: each event arrives, those that were under way twice."""
+    endpoint, arrived = endpoint_for(receiver), threading.Event()
+    receiver.delay_seconds = 0.2
+
+    def answer(request: Received) -> int:
+        arrived.set()
+        return 200
+
+    receiver.answer = answer
+    record_for(uuid4(), [f"{number:02}" for number in range(12)])
+    sequencing.sequence()
+    with another_process(WORKER, DEBUG="1") as process:
+        assert arrived.wait(30)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    receiver.delay_seconds = 0
+    # The lease of a killed worker lapses.
+    WebhookEndpoint.objects.update(leased_until=clock.now())
+    one = Dispatcher()
+    one.start()
+    try:
+        wait_until(lambda: statuses(endpoint) == [("delivered", 1)] * 12, seconds=30)
+    finally:
+        one.stop()
+    names = receiver.names()
+    assert sorted(set(names)) == [f"{number:02}" for number in range(12)]
+    # What came again came in sequence too.
+    again = names[len(names) - 12 :]
+    assert again == sorted(again)
+
+
+def oldest_seconds() -> float:
+    return exposed()["firstcome_webhooks_oldest_pending_seconds"]
+
+
+def test_the_oldest_webhook_is_one_that_is_tried_again_or_not_taken_from_the_feed(receiver: Receiver) -> None:
+    endpoint, receiver.answer = endpoint_for(receiver), lambda request: 500
+    assert oldest_seconds() == 0
+    record("a")
+    sequencing.sequence()
+    FeedEvent.objects.update(at=clock.now() - HOUR)
+    assert 3_600 <= oldest_seconds() < 3_660
+    deliver(endpoint)
+    assert oldest_seconds() < 60, "it counts from the first attempt"
+    WebhookDelivery.objects.update(created_at=clock.now() - 2 * HOUR)
+    assert 7_200 <= oldest_seconds() < 7_260
+    endpoints.change(endpoint_id=endpoint.pk, is_enabled=False)
+    assert oldest_seconds() == 0, "a disabled one has an alert of its own"
+
+
+def test_endpoints_that_failures_disabled_are_counted_apart_until_they_are_enabled(
+    receiver: Receiver, settings: LazySettings
+) -> None:
+    meant, failing = endpoint_for(receiver), endpoint_for(receiver)
+    receiver.answer = lambda request: 500
+
+    def disabled() -> dict[str, float]:
+        name = "firstcome_webhook_endpoints_disabled"
+        return {by: exposed()[f'{name}{{disabled_by="{by}"}}'] for by in ("staff", "failures", "rights")}
+
+    endpoints.change(endpoint_id=meant.pk, is_enabled=False)
+    record("a")
+    deliver(failing)
+    with clock.shifted(by=timedelta(seconds=settings.WEBHOOK_GIVE_UP_SECONDS) + HOUR):
+        make_due()
+        assert deliver(failing).disabled_at
+    assert disabled() == {"staff": 1, "failures": 1, "rights": 0}
+
+    endpoints.change(endpoint_id=failing.pk, is_enabled=True)
+
+    assert disabled() == {"staff": 1, "failures": 0, "rights": 0}

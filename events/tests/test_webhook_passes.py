@@ -1,0 +1,281 @@
+"""Passes over an endpoint whose receiver hangs at times or is slow, or that is changed meanwhile."""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from django.conf import LazySettings
+from django.db import OperationalError
+
+from events.feed import sequencing
+from events.models import WebhookDelivery, WebhookEndpoint
+from events.tests.following import record
+from events.tests.receivers import Received, Receiver, receiving
+from events.tests.test_webhook_deliveries import (
+    _any_address,
+    an_owner,
+    deliver,
+    endpoint_for,
+    make_due,
+    receiver,
+    record_for,
+    statuses,
+)
+from events.webhooks import delivery_pass, dispatcher, endpoints
+from events.webhooks.dispatcher import Dispatcher
+from shop import clock
+from shop.accounts import accounts
+from shop.tests.racing import wait_until
+from shop.tests.test_public_addresses import resolving_to
+from shop.tests.waiting import in_background
+
+__all__ = ["_any_address", "receiver"]
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def release() -> Iterator[threading.Event]:
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+def hanging_at(receiver: Receiver, beginning: str, release: threading.Event) -> None:
+    """Have the receiver hang at events whose names begin so."""
+
+    def answer(request: Received) -> int:
+        if request.event["data"]["name"].startswith(beginning):
+            release.wait(20)
+        return 204
+
+    receiver.answer = answer
+
+
+def seen_change(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Set once a pass has found its endpoint changed; it looks often."""
+    seen, is_changed = threading.Event(), delivery_pass._is_changed
+
+    def look(endpoint: WebhookEndpoint) -> bool:
+        if is_changed(endpoint):
+            seen.set()
+        return seen.is_set()
+
+    monkeypatch.setattr(delivery_pass, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(delivery_pass, "_is_changed", look)
+    return seen
+
+
+def one_pass(endpoint: WebhookEndpoint) -> Any:
+    """A pass by a worker that has the lease, in a thread; nothing is waited for."""
+    sequencing.sequence()
+    assert dispatcher.lease(endpoint.pk, "worker")
+
+    def work() -> bool:
+        with ThreadPoolExecutor(delivery_pass.SENDING_AT_ONCE) as pool:
+            return delivery_pass.run(WebhookEndpoint.objects.get(pk=endpoint.pk), pool=pool)
+
+    return in_background(work)
+
+
+def test_events_that_make_their_receiver_hang_hold_up_no_others(
+    receiver: Receiver, settings: LazySettings, release: threading.Event
+) -> None:
+    settings.WEBHOOK_TIMEOUT_SECONDS = 1.0
+    endpoint = endpoint_for(receiver)
+    hanging_at(receiver, "hang", release)
+    record(*[f"hang {number}" for number in range(12)])
+    deliver(endpoint, passes=4)
+    healthy = [f"fine {number}" for number in range(60)]
+    record(*healthy)
+
+    for _ in range(6):
+        make_due()
+        deliver(endpoint)
+
+    assert set(healthy) <= set(receiver.names())
+    assert WebhookDelivery.objects.filter(status="pending").count() == 12
+
+
+def test_a_receiver_that_hangs_now_and_then_takes_the_rest_of_a_pass(
+    receiver: Receiver, settings: LazySettings, release: threading.Event
+) -> None:
+    settings.WEBHOOK_TIMEOUT_SECONDS = 1.0
+    endpoint = endpoint_for(receiver)
+    hanging_at(receiver, "hang", release)
+    names = [f"{'hang' if number % 20 == 0 else 'fine'} {number}" for number in range(40)]
+    record(*names)
+    deliver(endpoint)
+    assert sum(status == "delivered" for status, _ in statuses(endpoint)) == 38
+
+
+def test_what_is_due_the_longest_is_tried_first(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else events that are always refused, and older, take all places of each pass."""
+    monkeypatch.setattr(delivery_pass, "MOST_DUE", 3)
+    endpoint = endpoint_for(receiver)
+    receiver.answer = lambda request: 400 if request.event["data"]["name"] == "refused" else 503
+    record(*["refused"] * 3, "unlucky")
+    deliver(endpoint)
+    make_due()
+    early = clock.now() - timedelta(seconds=5)
+    WebhookDelivery.objects.filter(pk=WebhookDelivery.objects.latest("pk").pk).update(next_attempt_at=early)
+    receiver.answer = lambda request: 400 if request.event["data"]["name"] == "refused" else 204
+    deliver(endpoint)
+    assert [status for status, _ in statuses(endpoint)] == ["pending"] * 3 + ["delivered"]
+
+
+def test_an_event_that_waited_for_days_is_not_given_up_at_its_first_refusal(
+    receiver: Receiver, settings: LazySettings
+) -> None:
+    endpoint = endpoint_for(receiver)
+    receiver.answer = lambda request: 503
+    record("a")
+    deliver(endpoint)
+    ago = clock.now() - timedelta(seconds=settings.WEBHOOK_GIVE_UP_SECONDS + 60)
+    WebhookDelivery.objects.update(created_at=ago)
+    for attempt in range(2, delivery_pass.FEWEST_ATTEMPTS):
+        make_due()
+        deliver(endpoint)
+        assert statuses(endpoint) == [("pending", attempt)]
+    make_due()
+    deliver(endpoint)
+    assert statuses(endpoint) == [("failed", delivery_pass.FEWEST_ATTEMPTS)]
+
+
+def test_a_url_that_is_changed_during_a_pass_gets_all_of_it(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch, release: threading.Event
+) -> None:
+    seen, endpoint = seen_change(monkeypatch), endpoint_for(receiver)
+    hanging_at(receiver, "03", release)
+    names = [f"{number:02}" for number in range(8)]
+    record_for(uuid4(), names)
+    with receiving() as corrected:
+        first = one_pass(endpoint)
+        wait_until(lambda: len(receiver.requests) == 4)
+        endpoints.change(endpoint_id=endpoint.pk, url=corrected.url)
+        assert seen.wait(10)
+        threading.Timer(0.5, release.set).start()
+        with pytest.raises(delivery_pass.LeaseLost):
+            first.result(timeout=10)
+        assert not WebhookDelivery.objects.exists()
+        deliver(endpoint)
+        assert corrected.names() == names
+    assert len(receiver.requests) < len(names), "the pass ended with the change"
+
+
+@pytest.mark.parametrize("how", ["disabled", "deleted", "without rights"])
+def test_little_is_sent_once_the_endpoint_is(
+    how: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, release: threading.Event
+) -> None:
+    seen, endpoint = seen_change(monkeypatch), endpoint_for(receiver)
+    hanging_at(receiver, "01", release)
+    record_for(uuid4(), [f"{number:02}" for number in range(20)])
+    first = one_pass(endpoint)
+    wait_until(lambda: len(receiver.requests) == 2)
+    match how:
+        case "deleted":
+            endpoints.delete(endpoint_id=endpoint.pk)
+        case "disabled":
+            endpoints.change(endpoint_id=endpoint.pk, is_enabled=False)
+        case _:
+            accounts.disable(account_ids=[endpoint.owner_id or 0], keeping=())
+    assert seen.wait(10)
+    threading.Timer(0.5, release.set).start()
+
+    if how == "deleted":
+        with pytest.raises(delivery_pass.LeaseLost):
+            first.result(timeout=10)
+        return
+    first.result(timeout=10)
+    assert receiver.names() == ["00", "01"]
+    if how == "without rights":
+        assert deliver(endpoint).disabled_by == "rights"
+        assert receiver.names() == ["00", "01"]
+        return
+    assert statuses(endpoint) == [("delivered", 1)] * 2 + [("pending", 0)] * 18
+    endpoints.change(endpoint_id=endpoint.pk, is_enabled=True)
+    deliver(endpoint)
+    assert receiver.names() == [f"{number:02}" for number in range(20)], "each once"
+
+
+def test_an_endpoint_that_staff_disable_during_a_pass_that_fails_is_not_one_that_failures_disabled(
+    receiver: Receiver, release: threading.Event
+) -> None:
+    endpoint = endpoint_for(receiver)
+
+    def answer(request: Received) -> int:
+        release.wait(20)
+        return 500
+
+    receiver.answer = answer
+    record("a")
+    first = one_pass(endpoint)
+    wait_until(lambda: bool(receiver.requests))
+    endpoints.change(endpoint_id=endpoint.pk, is_enabled=False)
+    release.set()
+    first.result(timeout=10)
+    assert endpoints.count_disabled() == {"staff": 1, "failures": 0, "rights": 0}
+
+
+def test_a_pass_over_a_slow_receiver_is_recorded_soon(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery_pass, "PASS_SECONDS", 0.3)
+    monkeypatch.setattr(delivery_pass, "LOOK_SECONDS", 0.05)
+    endpoint, receiver.delay_seconds = endpoint_for(receiver), 0.2
+    names = [f"{number:02}" for number in range(20)]
+    record_for(uuid4(), names)
+    deliver(endpoint)
+    sent = len(receiver.requests)
+    assert 0 < sent < 15
+    assert statuses(endpoint) == [("delivered", 1)] * sent + [("pending", 0)] * (20 - sent)
+    receiver.delay_seconds = 0
+    deliver(endpoint)
+    assert receiver.names() == names
+
+
+def test_an_endpoint_whose_row_stays_locked_delays_no_other(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with receiving() as other:
+        both = sorted((endpoint_for(receiver), endpoint_for(other)), key=lambda one: one.pk)
+        lease = dispatcher.lease
+
+        def stuck(endpoint_id: UUID, token: str) -> bool:
+            if endpoint_id == both[0].pk:
+                raise OperationalError(1205, "Lock wait timeout exceeded")
+            return lease(endpoint_id, token)
+
+        monkeypatch.setattr(dispatcher, "lease", stuck)
+        record("a")
+        sequencing.sequence()
+        worker = Dispatcher()
+        worker.start()
+        try:
+            wait_until(lambda: statuses(both[1]) == [("delivered", 1)])
+        finally:
+            worker.stop()
+        assert statuses(both[0]) == []
+
+
+def test_the_next_address_is_tried_when_the_first_refuses_connections(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolving_to(monkeypatch, "127.0.0.2", "127.0.0.1")
+    endpoint = endpoints.create(
+        url=f"http://receiver.example:{receiver.port}/hooks", events=["*"], owner=an_owner()
+    )
+    record("a")
+    deliver(endpoint)
+    assert (receiver.names(), statuses(endpoint)) == (["a"], [("delivered", 1)])
+
+
+def test_a_url_with_an_ipv6_address_is_reached() -> None:
+    with receiving("::1") as receiver:
+        endpoint = endpoint_for(receiver)
+        record("a")
+        deliver(endpoint)
+        assert (receiver.names(), statuses(endpoint)) == (["a"], [("delivered", 1)])

@@ -1,0 +1,393 @@
+"""The log of deliveries: reading it, sending events again, and sending a test."""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db.models import Count, Exists, Min, OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Coalesce
+from uuid_utils.compat import uuid7
+
+from events.feed import catalogue, reading, recording
+from events.models import BUILT_IN, FeedEvent, WebhookDelivery, WebhookEndpoint
+from events.webhooks import endpoints, sending
+from shop import clock
+from shop.db import archived_months, key_walks, transactions
+from shop.errors import NotFound, Rejected
+from shop.journal import journal
+from shop.lazy_texts import mark as _
+from shop.models import JournalLine
+
+TEST, TESTED = "webhook.test", "webhook_endpoint.tested"
+MOST_TESTS, TESTS_SECONDS = 10, 60
+"""Tests of an endpoint that may be pending, and that may be asked for in so many seconds."""
+Status = WebhookDelivery.Status
+PENDING = Status.PENDING
+RESENT_AT_ONCE = 1_000
+MOST_RESENT = 10_000
+"""By one call of `resend_dead`: a page must be answered soon. A repeat continues with the rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventFilter:
+    """Chooses dead events, which the data platform never took, by type, or the beginning of one (`order.`),
+    by when they happened, by order.
+    """
+
+    type: str = ""
+    since: datetime | None = None
+    before: datetime | None = None
+    order_id: UUID | None = None
+
+    def rows(self) -> "QuerySet[WebhookDelivery]":
+        """The dead events that match, oldest first."""
+        by_type = "type__startswith" if self.type.endswith(".") else "type"
+        wanted = {by_type: self.type, "created_at__gte": self.since, "created_at__lt": self.before}
+        given = {name: value for name, value in (wanted | {"order_id": self.order_id}).items() if value}
+        return to_data_platform().filter(status=Status.FAILED, **given).order_by("id")
+
+    def counts_by_type(self) -> dict[str, int]:
+        """How many dead events of each type match."""
+        return dict(sorted(self.rows().order_by().values_list("type").annotate(number=Count("pk"))))
+
+
+def find(*, endpoint_id: UUID, status: str = "") -> "QuerySet[WebhookDelivery]":
+    """The deliveries to an endpoint. Raises `NotFound`."""
+    rows = WebhookDelivery.objects.filter(endpoint=endpoints.get(endpoint_id=endpoint_id).pk)
+    return rows.filter(status=status) if status else rows
+
+
+def to_data_platform() -> "QuerySet[WebhookDelivery]":
+    return WebhookDelivery.objects.filter(endpoint=BUILT_IN)
+
+
+def untaken() -> "QuerySet[FeedEvent]":
+    """The events for the data platform that no pass has taken from the feed."""
+    endpoint = endpoints.get(endpoint_id=BUILT_IN)
+    is_after = Q(position=None) | Q(position__gt=endpoint.position)
+    return FeedEvent.objects.filter(is_after, reading.chosen_by(endpoint.events))
+
+
+def undelivered(event_id: OuterRef) -> Q:
+    """The condition that the data platform has not got the event of this id: its row says so, or no pass has
+    taken it from the feed.
+    """
+    rows = to_data_platform().filter(event_id=event_id).exclude(status=Status.DELIVERED)
+    return Q(Exists(rows)) | Q(Exists(_events(event_id).exclude(_is_taken())))
+
+
+def lost(event_id: OuterRef) -> Q:
+    """The condition that nothing will bring the event of this id to the data platform: it was given up, or a
+    pass took it and it has no row. A row outlives the event in the feed (`delete_old`).
+    """
+    rows = to_data_platform().filter(event_id=event_id)
+    taken = _events(event_id).filter(_is_taken())
+    return Q(Exists(rows.filter(status=Status.FAILED))) | Q(~Exists(rows), Exists(taken))
+
+
+def _events(event_id: OuterRef) -> "QuerySet[FeedEvent]":
+    return FeedEvent.objects.filter(event_id=event_id, type__in=endpoints.DATA_PLATFORM_EVENTS)
+
+
+def _is_taken() -> Q:
+    position = WebhookEndpoint.objects.filter(pk=BUILT_IN).values("position")
+    return Q(position__isnull=False, position__lte=Coalesce(Subquery(position), 0))
+
+
+def of_order(order_id: UUID) -> list[WebhookDelivery]:
+    """The order's events for the data platform, oldest first; those that have no row are not saved.
+
+    One without a row is not yet taken from the feed, or was delivered before the retention.
+    """
+    rows = {row.event_id: row for row in to_data_platform().filter(order_id=order_id)}
+    lines = _lines_of_events(order_id)
+    to_come = set(untaken().filter(event_id__in=lines).values_list("event_id", flat=True))
+    return [
+        rows.get(id)
+        or WebhookDelivery(
+            event_id=id,
+            order_id=order_id,
+            type=catalogue.FROM_JOURNAL[line.what],
+            created_at=line.at,
+            status=PENDING if id in to_come else Status.DELIVERED,
+        )
+        for id, line in lines.items()
+    ]
+
+
+def resend(*, endpoint_id: UUID, delivery_id: int, reason: str = "") -> WebhookDelivery:
+    """Send an event again at once, one that was delivered or given up too; then it is tried as a new one.
+    Raises `NotFound`, and `Rejected` `endpoint_disabled` or `event_expired`.
+    """
+    if endpoint_id != BUILT_IN:
+        _get_enabled(endpoint_id)
+
+    def work() -> WebhookDelivery:
+        # First, as a pass that records: it locks the endpoint's row.
+        _try_at_once(endpoint_id)
+        row = WebhookDelivery.objects.select_for_update().filter(endpoint=endpoint_id, pk=delivery_id).first()
+        if row is None:
+            raise NotFound(_("There is no delivery {id} of this endpoint.", id=delivery_id))
+        if row.payload is None:
+            event = FeedEvent.objects.filter(event_id=row.event_id).first()
+            if event is None:
+                raise Rejected(_("The event was deleted after the retention."), code="event_expired")
+            row.payload = sending.stored(sending.body_of(event))
+        _requeue(row, reason)
+        return row
+
+    return transactions.run_or_savepoint(work, transactions.ONCE)
+
+
+def resend_dead(ids: Collection[int], *, reason: str = "") -> Iterator[list[int]]:
+    """Send these events to the data platform again, in transactions of `RESENT_AT_ONCE`; yields of each the
+    ids of those that were dead.
+    """
+    wanted = sorted(ids)
+    for start in range(0, len(wanted), RESENT_AT_ONCE):
+        batch = wanted[start : start + RESENT_AT_ONCE]
+        yield transactions.run(partial(_resend_dead, batch, reason), transactions.ONCE)
+
+
+def resend_matching(matching: EventFilter, *, reason: str) -> Iterator[int]:
+    """Send the oldest `MOST_RESENT` dead events that match again; yields how many, batch by batch."""
+    ids = matching.rows().values_list("id", flat=True)[:MOST_RESENT]
+    yield from map(len, resend_dead(list(ids), reason=reason))
+
+
+def resend_order(*, order_id: UUID, reason: str, settled_refunds: int) -> int:
+    """Send all events of the order to the data platform again at once, in sequence; returns how many.
+
+    `settled_refunds` says how many refunds are settled: each has an event. A repeat sends them again: run it
+    by `recorded_answers.run_once`. Raises `Rejected` `no_events`, or `events_archived`.
+    """
+
+    def work() -> int:
+        # While it is locked, no pass takes events from the feed.
+        _try_at_once(BUILT_IN)
+        lines = _lines_of_events(order_id)
+        refunds = sum(line.what == "order.refunded" for line in lines.values())
+        _require_not_archived(order_id, may_lack=not lines or refunds < settled_refunds)
+        if not lines:
+            text = _("The order has no events: they are written when it is paid, refunded or cancelled.")
+            raise Rejected(text, code="no_events")
+        events = FeedEvent.objects.filter(event_id__in=lines)
+        positions = dict(events.values_list("event_id", "position"))
+        coming = set(events.exclude(_is_taken()).values_list("event_id", flat=True))
+        # Rows anew, so that their keys have the sequence of the events: old rows may be gone already.
+        rows = {row.event_id: row for row in to_data_platform().filter(event_id__in=lines)}
+        to_data_platform().filter(event_id__in=lines).delete()
+        for id, line in lines.items():
+            row = WebhookDelivery(
+                endpoint_id=BUILT_IN,
+                position=positions.get(id),
+                event_id=id,
+                order_id=order_id,
+                type=catalogue.FROM_JOURNAL[line.what],
+                payload=_payload_of(line),
+            )
+            before = rows.get(id)
+            row.status = before.status if before else PENDING if id in coming else Status.DELIVERED
+            row.delivered_at = before.delivered_at if before else None
+            if id in coming:
+                _note_resent(row, {"status": row.status}, reason)
+            else:
+                _requeue(row, reason)
+        return len(lines)
+
+    endpoints.find()
+    return transactions.run_or_savepoint(work, transactions.ONCE)
+
+
+def send_test(*, endpoint_id: UUID) -> WebhookDelivery:
+    """Queue an event `webhook.test` for this endpoint alone. Raises `NotFound`, and `Rejected`
+    `endpoint_disabled` or `too_many_tests`.
+    """
+    _get_enabled(endpoint_id)
+    id, now = uuid7(), clock.now()
+    _require_few_tests(endpoint_id, now)
+    payload: dict[str, Any] = {"id": str(id), "type": TEST, "at": now.isoformat(), "data": {}}
+    row = WebhookDelivery(
+        endpoint_id=endpoint_id,
+        event_id=id,
+        type=TEST,
+        payload=payload,
+        status=PENDING,
+        next_attempt_at=now,
+        created_at=now,
+    )
+
+    def work() -> WebhookDelivery:
+        _try_at_once(endpoint_id)
+        row.save(force_insert=True)
+        journal.note(
+            what=TESTED,
+            subject=endpoints.journal_subject(endpoint_id),
+            after={"event": str(id)},
+            is_internal=True,
+        )
+        return row
+
+    return transactions.run(work, transactions.ONCE)
+
+
+def delete_old() -> int:
+    """Delete the log's rows after `EVENT_RETENTION_SECONDS`, except what is pending, or never reached the
+    data platform. Returns how many.
+
+    A row for the data platform outlives its event in the feed: by that `lost` finds what has no row.
+    """
+    cutoff = clock.now() - timedelta(seconds=settings.EVENT_RETENTION_SECONDS)
+    of_feed = Q(position__gt=reading.read_state().swept_position) | Q(status=Status.FAILED)
+    kept = Q(status=PENDING) | Q(of_feed, endpoint=BUILT_IN)
+    return key_walks.delete(WebhookDelivery.objects.filter(created_at__lt=cutoff).exclude(kept))
+
+
+def queued_count() -> int:
+    """The events that wait to be delivered to the data platform."""
+    return to_data_platform().filter(status=PENDING).count() + untaken().count()
+
+
+def refused_count() -> int:
+    """The number of queued events that were refused for good at their last attempt."""
+    return to_data_platform().filter(status=PENDING, refused_at__isnull=False).count()
+
+
+def dead_count() -> int:
+    return to_data_platform().filter(status=Status.FAILED).count()
+
+
+def oldest_queued_seconds() -> float:
+    """The age of the oldest event that waits to be delivered to the data platform; 0 when none does."""
+    return _oldest_seconds(to_data_platform(), untaken())
+
+
+def oldest_pending_seconds() -> float:
+    """How long the oldest event has waited that an enabled endpoint of a program is to get, since it was
+    first tried, or since it happened if it is not yet taken from the feed; 0 when none is.
+    """
+    programs = endpoints.enabled().exclude(pk=BUILT_IN)
+    positions = dict(programs.values_list("pk", "position"))
+    if not positions:
+        return 0.0
+    # By the endpoints, for which there is an index: most of the log is delivered.
+    rows = WebhookDelivery.objects.filter(endpoint__in=list(positions))
+    return _oldest_seconds(rows, FeedEvent.objects.filter(position__gt=min(positions.values())))
+
+
+def _oldest_seconds(rows: "QuerySet[WebhookDelivery]", behind: "QuerySet[FeedEvent]") -> float:
+    instants = [rows.filter(status=PENDING).aggregate(at=Min("created_at"))["at"]]
+    instants += behind.order_by("position").values_list("at", flat=True)[:1]
+    oldest = min((at for at in instants if at is not None), default=None)
+    return max(0.0, (clock.now() - oldest).total_seconds()) if oldest else 0.0
+
+
+def _requeue(row: WebhookDelivery, reason: str) -> None:
+    """Make this locked or new delivery due at once, as if it were new, and note that in the journal."""
+    before = _facts(row)
+    for name, value in _as_new().items():
+        setattr(row, name, value)
+    row.save()
+    _note_resent(row, before, reason)
+
+
+def _as_new() -> dict[str, Any]:
+    """The columns of a delivery that is due at once."""
+    now, unknown = clock.now(), dict.fromkeys(("delivered_at", "response_status", "refused_at"))
+    return unknown | {
+        "status": PENDING,
+        "attempts": 0,
+        "error": "",
+        "next_attempt_at": now,
+        "created_at": now,
+    }
+
+
+def _facts(row: WebhookDelivery) -> dict[str, Any]:
+    delivered = {"delivered_at": row.delivered_at.isoformat()} if row.delivered_at else {}
+    return {"status": row.status, "error": row.error} | delivered
+
+
+def _note_resent(row: WebhookDelivery, before: dict[str, Any], reason: str) -> None:
+    journal.note(
+        what="event.resent",
+        subject=f"event {row.event_id}",
+        order_id=row.order_id,
+        before=before,
+        after={"status": PENDING, "endpoint": str(row.endpoint_id), "delivery": row.pk},
+        detail=reason,
+        is_internal=True,
+    )
+
+
+def _resend_dead(ids: Collection[int], reason: str) -> list[int]:
+    # First, as a pass that records: it locks the endpoint's row.
+    _try_at_once(BUILT_IN)
+    # They are looked up first, so that no row is locked that may be missing.
+    there = list(to_data_platform().filter(id__in=ids, status=Status.FAILED).values_list("id", flat=True))
+    rows = to_data_platform().select_for_update().filter(id__in=there).order_by("id")
+    dead = [row for row in rows if row.status == Status.FAILED]
+    to_data_platform().filter(id__in=[row.pk for row in dead]).update(**_as_new())
+    for row in dead:
+        _note_resent(row, _facts(row), reason)
+    return [row.pk for row in dead]
+
+
+def _lines_of_events(order_id: UUID) -> dict[UUID, JournalLine]:
+    """The lines that are the order's events for the data platform, by the events' ids, in their sequence."""
+    whats = [what for what, type in catalogue.FROM_JOURNAL.items() if type in endpoints.DATA_PLATFORM_EVENTS]
+    lines = JournalLine.objects.filter(order_id=order_id, what__in=whats).order_by("id")
+    return {line.event_id: line for line in lines if line.event_id}
+
+
+def _payload_of(line: JournalLine) -> dict[str, Any]:
+    type = catalogue.FROM_JOURNAL[line.what]
+    data = recording.data_of(type, subject=line.subject, order_id=line.order_id, after=line.after)
+    return sending.stored({"id": str(line.event_id), "type": type, "at": line.at, "data": data})
+
+
+def _require_not_archived(order_id: UUID, *, may_lack: bool) -> None:
+    """Raise `Rejected` if the order's first event is in a file, or if events are missing that may be."""
+    paid = archived_months.month_of_paid_event(order_id)
+    months = [paid] if paid else []
+    if may_lack and not months:
+        # The key begins with the milliseconds at which the order was placed.
+        placed_at = datetime.fromtimestamp((order_id.int >> 80) // 1000, UTC)
+        months = archived_months.read_since(archived_months.JOURNAL, placed_at)
+    if months:
+        files = ", ".join(month.file for month in months)
+        raise Rejected(
+            _("Events of the order may be archived in {files}: restore the month first.", files=files),
+            code="events_archived",
+            file=months[0].file,
+        )
+
+
+def _get_enabled(endpoint_id: UUID) -> WebhookEndpoint:
+    endpoint = endpoints.get_own(endpoint_id=endpoint_id)
+    if endpoint.disabled_at:
+        raise Rejected(_("The endpoint is disabled: enable it first."), code="endpoint_disabled")
+    return endpoint
+
+
+def _require_few_tests(endpoint_id: UUID, now: datetime) -> None:
+    """Raise `Rejected` `too_many_tests` if `MOST_TESTS` are pending, or were asked for in the last minute."""
+    pending = WebhookDelivery.objects.filter(endpoint=endpoint_id, type=TEST, status=PENDING)
+    since = now - timedelta(seconds=TESTS_SECONDS)
+    asked = JournalLine.objects.filter(
+        subject=endpoints.journal_subject(endpoint_id), what=TESTED, at__gt=since
+    )
+    if max(pending.count(), asked.count()) >= MOST_TESTS:
+        raise Rejected(
+            _("This endpoint has had {count} tests: wait until a minute has passed.", count=MOST_TESTS),
+            code="too_many_tests",
+        )
+
+
+def _try_at_once(endpoint_id: UUID) -> None:
+    """Let the endpoint's rest after failures end, because an operator looks at it now."""
+    WebhookEndpoint.objects.filter(pk=endpoint_id).update(next_attempt_at=None)

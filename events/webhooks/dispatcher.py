@@ -1,0 +1,176 @@
+"""The threads of a worker that deliver to endpoints: one gives events their positions and looks for endpoints
+with events to send, each of which has its own.
+
+Of all workers one delivers to an endpoint, by a lease in its row, so the events of an order stay in sequence;
+after a crash another worker has it once the lease lapses.
+"""
+
+import secrets
+import threading
+import time
+from concurrent.futures import Executor, ThreadPoolExecutor
+from datetime import timedelta
+from uuid import UUID
+
+from django.db import DatabaseError, connection, connections
+from django.db.models import Q, QuerySet, Subquery
+from structlog import get_logger
+
+from events.feed import sequencing
+from events.models import BUILT_IN, FeedState, WebhookDelivery, WebhookEndpoint
+from events.webhooks import delivery_pass, endpoints
+from shop import clock
+from shop.db import transactions
+from shop.errors import Unavailable
+from shop.repeated_work import RepeatedWork
+
+log = get_logger(__name__)
+POLL_SECONDS = 0.5
+LINGER_SECONDS = 5.0
+"""For which the thread of the data platform looks for more, with its connection, after its last events."""
+STOP_SECONDS = 5.0
+PAUSE_AFTER_FAILURE_SECONDS = 10.0
+"""After a pass that could not be recorded, before the endpoint is released."""
+
+
+class Dispatcher:
+    """Finds endpoints with work, leases them, and has a thread for each until it has none left."""
+
+    def __init__(self) -> None:
+        self._stop = threading.Event()
+        self._running: dict[UUID, threading.Thread] = {}
+        self._knows_data_platform = False
+        self._token = secrets.token_hex(16)
+        self._work = RepeatedWork(self._start_due, name="webhooks", pause=lambda: POLL_SECONDS)
+
+    def start(self) -> None:
+        """Start looking for work."""
+        self._work.start()
+
+    def stop(self, seconds: float = STOP_SECONDS) -> None:
+        """End after the requests under way, or after so many seconds: what those sent comes again."""
+        self._stop.set()
+        threads = [*self._running.values()]
+        self._work.stop(within_seconds=seconds / (1 + len(threads)))
+        for thread in threads:
+            thread.join(seconds / (1 + len(threads)))
+        for endpoint_id in [*self._running]:
+            # What its requests brought is still recorded, unless another worker takes it before.
+            release(endpoint_id, self._token)
+
+    def _start_due(self) -> None:
+        if not clock.is_measured():
+            # By the host's clock others' leases might have lapsed.
+            return
+        # Beside new events it is looked for again: a restored database may lack it.
+        if sequencing.sequence() or not self._knows_data_platform:
+            endpoints.find()
+            self._knows_data_platform = True
+        for endpoint_id in due_endpoints().exclude(pk__in=list(self._running)).values_list("pk", flat=True):
+            if not self._lease(endpoint_id):
+                continue
+            thread = threading.Thread(
+                target=self._serve, args=[endpoint_id], name=f"webhooks {endpoint_id}", daemon=True
+            )
+            self._running[endpoint_id] = thread
+            try:
+                thread.start()
+            except RuntimeError:
+                # No thread can be started now: another worker may have it.
+                self._end(endpoint_id)
+                raise
+
+    def _lease(self, endpoint_id: UUID) -> bool:
+        """Take the endpoint; one whose row stays locked is left, and holds up no other."""
+        try:
+            return lease(endpoint_id, self._token)
+        except (DatabaseError, Unavailable) as error:
+            log.info(
+                "a webhook endpoint can't be leased now", endpoint=str(endpoint_id), error=str(error)[:200]
+            )
+            connection.close_if_unusable_or_obsolete()
+            return False
+
+    def _serve(self, endpoint_id: UUID) -> None:
+        """Deliver to an endpoint until nothing was due for a while; then let others have it."""
+        ends_at = time.monotonic()
+        try:
+            with ThreadPoolExecutor(delivery_pass.SENDING_AT_ONCE, thread_name_prefix="webhook") as pool:
+                while not self._stop.is_set():
+                    has_more = deliver_due(endpoint_id, self._token, pool=pool, stop=self._stop)
+                    if has_more is not None and endpoint_id == BUILT_IN:
+                        ends_at = time.monotonic() + LINGER_SECONDS
+                    if not has_more and (time.monotonic() > ends_at or self._stop.wait(POLL_SECONDS)):
+                        break
+        except delivery_pass.LeaseLost:
+            log.info("the webhook endpoint was changed, or another worker has it", endpoint=str(endpoint_id))
+        except Exception as error:
+            log.warning("webhooks of an endpoint failed; trying again", error=str(error)[:200])
+            # What was sent is not recorded, and will be sent again: not at once.
+            self._stop.wait(PAUSE_AFTER_FAILURE_SECONDS)
+        finally:
+            self._end(endpoint_id)
+            connections.close_all()
+
+    def _end(self, endpoint_id: UUID) -> None:
+        """Release the lease, and only then let this process take the endpoint again: by the same token."""
+        release(endpoint_id, self._token)
+        self._running.pop(endpoint_id, None)
+
+
+_of_worker = Dispatcher()
+
+
+def start_in_worker(**_: object) -> None:
+    """Deliver to webhook endpoints, in threads beside those of a worker's tasks."""
+    _of_worker.start()
+
+
+def stop_in_worker(**_: object) -> None:
+    _of_worker.stop()
+
+
+def due_endpoints() -> "QuerySet[WebhookEndpoint]":
+    """The endpoints with events after their position, or deliveries that are due."""
+    now = clock.now()
+    pending = WebhookDelivery.objects.filter(status=WebhookDelivery.Status.PENDING, next_attempt_at__lte=now)
+    is_rested = Q(next_attempt_at=None) | Q(next_attempt_at__lte=now)
+    last = FeedState.objects.filter(pk=sequencing.ROW).values("last_position")
+    is_behind = Q(position__lt=Subquery(last)) | Q(pk__in=pending.values("endpoint"))
+    return endpoints.enabled().filter(is_rested, is_behind).order_by("pk")
+
+
+def deliver_due(
+    endpoint_id: UUID, token: str, *, pool: Executor, stop: threading.Event | None = None
+) -> bool | None:
+    """Do a pass over the endpoint, and say whether there is more to do at once; None if nothing is due, or
+    another worker has it. Raises `LeaseLost`.
+    """
+    if not lease(endpoint_id, token):
+        return None
+    endpoint = due_endpoints().filter(pk=endpoint_id, lease_token=token).first()
+    return delivery_pass.run(endpoint, pool=pool, stop=stop) if endpoint else None
+
+
+def lease(endpoint_id: UUID, token: str) -> bool:
+    """Take the endpoint, unless another worker has it."""
+    now = clock.now()
+    free = Q(leased_until=None) | Q(leased_until__lte=now) | Q(lease_token=token)
+    rows = WebhookEndpoint.objects.filter(free, pk=endpoint_id)
+    until = now + timedelta(seconds=delivery_pass.LEASE_SECONDS)
+
+    def take() -> bool:
+        # A row that an operator's transaction has locked is left: the other endpoints don't wait for it.
+        is_free = rows.select_for_update(skip_locked=True).values_list("pk").first() is not None
+        return is_free and rows.update(lease_token=token, leased_until=until) == 1
+
+    return transactions.run(take, transactions.REPEATABLE)
+
+
+def release(endpoint_id: UUID, token: str) -> None:
+    """Let other workers have the endpoint."""
+    try:
+        WebhookEndpoint.objects.filter(pk=endpoint_id, lease_token=token).update(leased_until=None)
+    except Exception as error:
+        # The lease lapses by itself.
+        log.info("the lease of a webhook endpoint is not released", error=str(error)[:200])

@@ -1,1 +1,0 @@
-"""The API for programs that follow what happens: the event feed, and webhook endpoints."""
