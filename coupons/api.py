@@ -13,7 +13,6 @@ from coupons.allocation.writes import Issued, Queued
 from coupons.issuing import issuing
 from coupons.models import QueueTicket
 from coupons.queue import tickets
-from shop.api_keys.scopes import Resource
 from shop.concurrency.event_loop import run_in_thread, submit_to_batcher
 from shop.http import cached_lists, prefer
 from shop.http.messages import account_id, caller_id
@@ -25,6 +24,7 @@ from shop.http.views import Request, Response, View
 from shop.observability import tracing
 from shop.rates import rate_limits
 from shop.redis import completion_notifications
+from shop.scopes import Resource
 
 STAFF_ONLY = api_doc.refusals({403: ["permission_denied"]})
 FOR_OTHERS_ONLY = api_doc.refusals({403: ["own_account", "permission_denied"]})

@@ -12,8 +12,7 @@ from django.db.models import F
 
 from coupons import pool
 from coupons.models import Campaign, EligibleAccount
-from shop import clock
-from shop.accounts import own_account
+from shop import clock, own_account
 from shop.db import bulk_sql, transactions
 from shop.errors import Invalid
 from shop.journal import journal

@@ -3,8 +3,7 @@
 from django.db.models import Q, QuerySet
 
 from coupons.models import Coupon, PoolCode
-from shop import clock
-from shop.accounts import own_account
+from shop import clock, own_account
 from shop.db import transactions
 from shop.errors import NotFound, Rejected
 from shop.journal import journal

@@ -12,9 +12,8 @@ from events import schemas
 from events.feed import reading, sequencing
 from events.feed.reading import READ_EVENTS
 from events.webhooks import deliveries, endpoints, sending
-from shop.accounts.authentication import Account
+from shop.account import Account
 from shop.api_keys import keys
-from shop.api_keys.scopes import Resource, required_scope
 from shop.concurrency.event_loop import run_in_thread, sleep
 from shop.errors import Unavailable
 from shop.http import prefer
@@ -25,6 +24,7 @@ from shop.http.permissions import require_staff_permission
 from shop.http.validation import Nothing, read, read_query
 from shop.http.views import Request, Response, View
 from shop.redis import completion_notifications
+from shop.scopes import Resource, required_scope
 
 MOST_WAITING = 8
 """Calls of one account that wait for an event in a process; a further one is answered at once."""

@@ -7,7 +7,6 @@ from rest_framework.permissions import IsAuthenticatedOrReadOnly
 from inventory import adjustments, pausing, products, schemas
 from inventory.models import Product, StockMovement
 from inventory.products import Availability
-from shop.api_keys.scopes import Resource
 from shop.http import cached_lists, json_format, keyed_calls
 from shop.http.openapi import api_doc
 from shop.http.pagination import paginate, paginate_for_staff
@@ -16,6 +15,7 @@ from shop.http.validation import PauseInput, read, read_query
 from shop.http.views import Request, Response, View
 from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import Answer
+from shop.scopes import Resource
 
 STAFF_ONLY = api_doc.refusals({403: ["permission_denied"]})
 SEARCH = OpenApiParameter("search", str, description="Words that the sku or the name must contain.")

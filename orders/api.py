@@ -38,7 +38,6 @@ from payments.api import ListPayments
 from payments.gateways import GATEWAYS
 from payments.gateways.events import TOLERANCE_SECONDS
 from payments.schemas import PaymentBody, ReceivedBody, TopUpInput
-from shop.api_keys.scopes import Resource
 from shop.concurrency.event_loop import run_in_thread, submit_to_batcher
 from shop.errors import Rejected
 from shop.http import client_address, keyed_calls
@@ -58,6 +57,7 @@ from shop.idempotency.recorded_answers import Replay
 from shop.journal import journal
 from shop.operations import dispatch
 from shop.rates import rate_limits
+from shop.scopes import Resource
 
 PLACING = {
     404: ["product_not_found"],

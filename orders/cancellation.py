@@ -15,8 +15,7 @@ from inventory import reservations
 from inventory.reservations import Line
 from orders import order_events, order_states
 from orders.models import Order, OrderLine
-from shop import clock
-from shop.accounts import own_account
+from shop import clock, own_account
 from shop.db import stuck_rows, transactions
 from shop.db.stuck_rows import Row
 from shop.errors import Rejected

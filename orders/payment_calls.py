@@ -16,7 +16,7 @@ from orders.saga import backlog
 from orders.schemas import CurrentAnswer
 from payments import payment_states
 from payments.models import Payment
-from shop.accounts.authentication import Account
+from shop.account import Account
 from shop.concurrency.event_loop import run_in_thread, submit_to_batcher
 from shop.concurrency.group_commit import Batcher
 from shop.errors import Overloaded, Throttled, Unavailable

@@ -9,7 +9,6 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 
 from payments import ledger, points_grants, schemas, selectors
 from payments.models import Entry, Payment
-from shop.api_keys.scopes import Resource
 from shop.http import json_format, keyed_calls
 from shop.http.messages import account_id, caller_id
 from shop.http.openapi import api_doc
@@ -18,6 +17,7 @@ from shop.http.permissions import allowed_account_id, require_staff_permission
 from shop.http.validation import read, read_query
 from shop.http.views import Request, Response, View
 from shop.idempotency.recorded_answers import Answer
+from shop.scopes import Resource
 
 USER = OpenApiParameter("user", api_doc.POSITIVE, description="Staff: only this account's.")
 ORDER = OpenApiParameter("order", UUID, description="Only this order's.")

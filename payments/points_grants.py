@@ -14,8 +14,7 @@ from uuid_utils.compat import uuid7
 
 from payments import ledger
 from payments.models import Entry, GrantsOfDay
-from shop import approvals, clock
-from shop.accounts import own_account
+from shop import approvals, clock, own_account
 from shop.approval_models import Approval
 from shop.approvals import Act
 from shop.errors import NotAllowed, NotFound

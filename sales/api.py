@@ -12,7 +12,6 @@ from sales import pausing, schemas, terms
 from sales.waiting_room import draw, entries, room_view
 from sales.waiting_room.entries import Entry, JoinRequest, Status
 from shop import clock
-from shop.api_keys.scopes import Resource
 from shop.concurrency.event_loop import run_in_thread, submit_to_batcher
 from shop.http import cached_lists, prefer
 from shop.http.messages import account_id, caller_id
@@ -23,6 +22,7 @@ from shop.http.validation import LARGEST_ID, Nothing, PauseInput, read
 from shop.http.views import Request, Response, View
 from shop.rates import rate_limits
 from shop.redis import completion_notifications
+from shop.scopes import Resource
 
 STAFF_ONLY = api_doc.refusals({403: ["permission_denied"]})
 # Seconds between two polls of an entry: a part of its estimated wait, so that they come closer as it ends;

@@ -9,8 +9,7 @@ from typing import Any
 
 from django.contrib.auth.models import User
 
-from shop import clock
-from shop.accounts import own_account
+from shop import clock, own_account
 from shop.approval_models import Approval
 from shop.db import open_transaction, transactions
 from shop.errors import NotAllowed, NotFound, Rejected

@@ -18,8 +18,7 @@ from coupons.eligible_accounts import ListedAccounts
 from coupons.line_files import BadLine, FileLine, Kind, Piece
 from coupons.models import Campaign
 from coupons.pool import AddedCodes
-from shop import form_fields
-from shop.accounts import own_account
+from shop import form_fields, own_account
 from shop.admin_base import actions, uploads
 from shop.admin_base.actions import MOST_LINES, Action, ActionForm, ActionPreview
 from shop.errors import Invalid

@@ -20,8 +20,7 @@ from orders.payment import refund_records, refund_saga
 from orders.saga import store
 from payments import disputes
 from payments.models import Payment
-from shop import clock
-from shop.accounts import own_account
+from shop import clock, own_account
 from shop.errors import Rejected, required
 from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import KeyedCall, Replay

@@ -31,8 +31,7 @@ from orders.saga.definitions import (
     call_name,
 )
 from orders.saga.store import SagaLogLine
-from shop import approvals, clock
-from shop.accounts import own_account
+from shop import approvals, clock, own_account
 from shop.approval_models import Approval
 from shop.approvals import Act
 from shop.db import open_transaction, transactions

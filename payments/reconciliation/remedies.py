@@ -10,7 +10,7 @@ from payments.models import Payment, Reconciliation
 from payments.reconciliation import comparison, reconciling
 from payments.reconciliation.comparison import Difference, Kind
 from payments.reconciliation.reconciling import REFUNDED, RESOLVED, Fix
-from shop.accounts import own_account
+from shop import own_account
 from shop.db import transactions
 from shop.errors import NotFound, Rejected
 from shop.journal import journal

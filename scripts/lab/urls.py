@@ -6,11 +6,11 @@ from django.urls import path
 from drf_spectacular.utils import extend_schema
 
 from shop import clock
-from shop.api_keys.scopes import Resource
 from shop.http.messages import account_id
 from shop.http.validation import Id, Input, read
 from shop.http.views import Request, Response, View
 from shop.rates import rate_limits
+from shop.scopes import Resource
 from shop.urls import handler400, handler403, handler404, handler500, urlpatterns as urls_of_the_shop
 
 __all__ = ["handler400", "handler403", "handler404", "handler500", "urlpatterns"]

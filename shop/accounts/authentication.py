@@ -7,7 +7,6 @@ signed with `SECRET_KEY` have no `kid`.
 import hmac
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -18,58 +17,13 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
 from shop import clock
+from shop.account import Account, TokenInvalid
 from shop.accounts import disabled_accounts
-from shop.errors import NotAuthenticated
 from shop.journal import journal
-from shop.lazy_texts import mark as _
 
 ALGORITHM = "HS256"
 ACCOUNT_CLAIM, STAFF_CLAIM, SIGN_OUT_CLAIM = "user_id", "staff", "after_sign_out"
 Keys = tuple[tuple[str, str], ...]
-
-
-class TokenInvalid(NotAuthenticated):
-    """The token is forged, expired, used or revoked, of the wrong kind, or its account is disabled."""
-
-    code = "token_invalid"
-
-    def __init__(self) -> None:
-        super().__init__(_("The token is not valid, or not any more; sign in again."))
-
-
-@dataclass(frozen=True, slots=True)
-class UsedKey:
-    """The API key of a call; `is_acting` if it acts for an account, and not with the rights of its maker."""
-
-    id: int
-    is_acting: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """The caller, from the access token's claims. `is_staff` is a hint: `shop.http.permissions` decides.
-
-    `issued_after` is the number of the sign-out that the token was issued after; None if it has none. A call
-    by an API key has `key`.
-    """
-
-    id: int
-    is_staff: bool
-    is_active: bool = True
-    issued_after: int | None = None
-    key: UsedKey | None = None
-
-    @property
-    def pk(self) -> int:
-        return self.id
-
-    @property
-    def is_authenticated(self) -> bool:
-        return True
-
-    @property
-    def is_anonymous(self) -> bool:
-        return False
 
 
 class BearerToken(BaseAuthentication):

@@ -16,8 +16,9 @@ from django.contrib.auth.models import User
 from prometheus_client import Counter
 
 from shop import clock
+from shop.account import TokenInvalid
 from shop.accounts import accounts, authentication, second_factor, sign_outs
-from shop.accounts.authentication import ACCOUNT_CLAIM, SIGN_OUT_CLAIM, STAFF_CLAIM, TokenInvalid
+from shop.accounts.authentication import ACCOUNT_CLAIM, SIGN_OUT_CLAIM, STAFF_CLAIM
 from shop.db import key_walks, transactions
 from shop.journal import journal
 from shop.journal.journal import Actor, ActorContext

@@ -7,8 +7,8 @@ from django.contrib.auth.models import User
 from drf_spectacular.utils import extend_schema
 from rest_framework.permissions import AllowAny
 
+from shop.account import TokenInvalid
 from shop.accounts import accounts, password_hashing, sign_ins, tokens
-from shop.accounts.authentication import TokenInvalid
 from shop.accounts_api.schemas import (
     AccountBody,
     OwnAccountBody,
@@ -17,7 +17,6 @@ from shop.accounts_api.schemas import (
     SignInInput,
     TokensBody,
 )
-from shop.api_keys.scopes import Resource
 from shop.concurrency.event_loop import run_in_thread
 from shop.http import client_address
 from shop.http.messages import account_id
@@ -25,6 +24,7 @@ from shop.http.openapi import api_doc
 from shop.http.validation import read
 from shop.http.views import Request, Response, View
 from shop.rates import throttling
+from shop.scopes import Resource
 
 
 class PublicView(View):

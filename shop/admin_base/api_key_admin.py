@@ -18,12 +18,12 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
-from shop import clock, form_fields
+from shop import clock, form_fields, scopes
 from shop.admin_base.actions import Action, ActionForm, ActionPreview, button, page_of
 from shop.admin_base.classes import ReadOnlyMixin
 from shop.admin_base.display import StatusLabel, status_label
 from shop.admin_base.lists import SearchMixin, column
-from shop.api_keys import keys, scopes
+from shop.api_keys import keys
 from shop.api_keys.keys import NewSecret
 from shop.models import ApiKey
 

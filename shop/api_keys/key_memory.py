@@ -17,8 +17,8 @@ from django.db.models import Exists, OuterRef, Q
 from structlog import get_logger
 
 from shop import clock
+from shop.account import TokenInvalid
 from shop.accounts import disabled_accounts
-from shop.accounts.authentication import TokenInvalid
 from shop.api_keys.keys import ACT_FOR_ACCOUNTS, START, hash_of
 from shop.concurrency import event_loop
 from shop.concurrency.group_commit import Batcher

@@ -14,10 +14,9 @@ from django.contrib.auth.models import User
 from django.db.models import QuerySet
 from django.utils.crypto import get_random_string
 
-from shop import clock
+from shop import clock, scopes
+from shop.account import TokenInvalid
 from shop.accounts import sign_outs
-from shop.accounts.authentication import TokenInvalid
-from shop.api_keys import scopes
 from shop.db import transactions
 from shop.errors import NotAllowed, Rejected, invalid_field, required
 from shop.journal import journal

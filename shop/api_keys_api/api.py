@@ -3,13 +3,13 @@
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 
 from shop.api_keys import keys
-from shop.api_keys.scopes import Resource
 from shop.api_keys_api import schemas
 from shop.http.openapi import api_doc
 from shop.http.pagination import paginate_for_staff
 from shop.http.permissions import require_staff_permission
 from shop.http.validation import Nothing, read
 from shop.http.views import Request, Response, View
+from shop.scopes import Resource
 
 api_doc.declare_members(
     "scope_missing", scope={"type": "string", "description": "the scope that the key lacks."}

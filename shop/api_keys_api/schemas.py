@@ -7,7 +7,7 @@ from django.utils.translation import gettext_noop
 from pydantic import AfterValidator, BaseModel, Field
 from pydantic_core import PydanticCustomError
 
-from shop.api_keys import scopes
+from shop import scopes
 from shop.api_keys.keys import NewSecret
 from shop.http.validation import Input, Instant, NonBlankText
 from shop.models import ApiKey

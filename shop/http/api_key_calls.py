@@ -9,10 +9,11 @@ import time
 
 from prometheus_client import Counter
 
+from shop import scopes
+from shop.account import Account, TokenInvalid, UsedKey
 from shop.accounts import disabled_accounts
-from shop.accounts.authentication import Account, TokenInvalid, UsedKey
 from shop.accounts.disabled_accounts import REFRESH_POOL
-from shop.api_keys import key_memory, scopes
+from shop.api_keys import key_memory
 from shop.api_keys.key_memory import KnownKey
 from shop.concurrency import event_loop
 from shop.errors import FirstcomeError, NotAllowed, invalid_field

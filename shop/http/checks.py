@@ -121,7 +121,7 @@ HINTS = {
     6: "Do in the method what it is for.",
     7: "Do in shop.http what it is for, then say so in shop.http.checks; docs/api-calls.md says where.",
     8: "Do in shop.http.views.answer_call what it is for.",
-    9: "Say what it is about, or that no key may call it: shop.api_keys.scopes.Resource.",
+    9: "Say what it is about, or that no key may call it: shop.scopes.Resource.",
 }
 """By the number of the check, what to do instead."""
 Found = Iterator[tuple[int, str]]

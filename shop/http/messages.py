@@ -10,7 +10,7 @@ from django.http import HttpResponse, QueryDict
 from django.utils.datastructures import CaseInsensitiveMapping
 from django.utils.encoding import escape_uri_path
 
-from shop.accounts.authentication import Account
+from shop.account import Account
 from shop.errors import Invalid, NotAuthenticated
 from shop.http import json_format, languages
 from shop.lazy_texts import mark as _

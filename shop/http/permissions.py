@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 from django.contrib.auth.models import User
 
-from shop.accounts.authentication import Account
+from shop.account import Account
 from shop.errors import NotAllowed
 from shop.http.messages import Request, account_id, caller_id
 from shop.lazy_texts import mark as _

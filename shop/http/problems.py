@@ -12,7 +12,7 @@ from django.utils import translation
 from structlog import get_logger
 
 from shop import errors
-from shop.accounts.authentication import TokenInvalid
+from shop.account import TokenInvalid
 from shop.db import transactions
 from shop.http import json_format
 from shop.http.messages import PROBLEM, Response

@@ -22,7 +22,6 @@ from rest_framework.views import APIView
 
 from shop.accounts import authentication, disabled_accounts
 from shop.api_keys import key_memory
-from shop.api_keys.scopes import Resource, required_scope
 from shop.concurrency import event_loop
 from shop.errors import NotAuthenticated
 from shop.http import api_key_calls, problems
@@ -30,6 +29,7 @@ from shop.http.messages import ANONYMOUS, Request, Response
 from shop.journal import journal
 from shop.lazy_texts import mark as _
 from shop.observability import logs, request_metrics
+from shop.scopes import Resource, required_scope
 
 __all__ = ["Request", "Response", "View"]
 API_PREFIX = "/api/v1/"

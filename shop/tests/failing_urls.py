@@ -6,8 +6,8 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import path
 from rest_framework.permissions import AllowAny
 
-from shop.api_keys.scopes import Resource
 from shop.http.views import Request, Response, View
+from shop.scopes import Resource
 from shop.urls import handler400, handler403, handler404, handler500, urlpatterns
 
 __all__ = ["handler400", "handler403", "handler404", "handler500"]

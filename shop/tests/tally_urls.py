@@ -6,13 +6,13 @@ from django.http import HttpResponse
 from django.urls import path
 from rest_framework.permissions import IsAuthenticated
 
-from shop.api_keys.scopes import Resource
 from shop.errors import Invalid, NotAllowed, NotFound, Rejected, Throttled, Unavailable
 from shop.http import json_format, keyed_calls
 from shop.http.validation import Input, NonBlankText, read
 from shop.http.views import Request, View
 from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import Answer
+from shop.scopes import Resource
 from shop.tests import tally
 
 REFUSALS = {

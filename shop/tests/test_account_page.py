@@ -18,8 +18,8 @@ from payments import ledger
 from payments.models import Entry, Payment
 from payments.tests.factories import wallet
 from shop import clock
+from shop.account import TokenInvalid
 from shop.accounts import tokens
-from shop.accounts.authentication import TokenInvalid
 from shop.models import JournalLine, SignOut
 from shop.rates import rate_limits
 from shop.tests.clients import client_of, signed_in

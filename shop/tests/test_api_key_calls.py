@@ -19,8 +19,8 @@ from inventory.models import Product, StockMovement
 from inventory.tests.factories import ProductFactory
 from orders.models import Order
 from orders.tests import buying
-from shop import clock
-from shop.api_keys import key_memory, keys, scopes
+from shop import clock, scopes
+from shop.api_keys import key_memory, keys
 from shop.configuration import Rate
 from shop.models import ApiKey, IdempotencyKey, JournalLine
 from shop.tests import operators_page

@@ -5,9 +5,9 @@ from datetime import timedelta
 import pytest
 from django.db import IntegrityError, transaction
 
-from shop import clock
-from shop.accounts.authentication import TokenInvalid
-from shop.api_keys import key_memory, keys, scopes
+from shop import clock, scopes
+from shop.account import TokenInvalid
+from shop.api_keys import key_memory, keys
 from shop.errors import NotAllowed, Rejected
 from shop.models import ApiKey, ApiKeySecret, JournalLine
 from shop.tests import api_keys

@@ -26,10 +26,10 @@ from rest_framework.throttling import UserRateThrottle
 from rest_framework.views import APIView
 
 import shop.urls  # noqa: F401 - its pages load the middlewares of the settings
-from shop.api_keys.scopes import Resource
 from shop.http import checks, views
 from shop.http.views import Request, Response
 from shop.models import JournalLine
+from shop.scopes import Resource
 from shop.tests.cases import check_each
 
 urlpatterns: list[Any] = []

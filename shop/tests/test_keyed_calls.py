@@ -10,7 +10,7 @@ from django.conf import LazySettings
 from django.contrib.auth.models import User
 from redis import Redis
 
-from shop.accounts.authentication import Account
+from shop.account import Account
 from shop.errors import Rejected
 from shop.http import keyed_calls
 from shop.http.messages import Request

@@ -12,8 +12,8 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from shop import clock
+from shop.account import TokenInvalid
 from shop.accounts import authentication, disabled_accounts, sign_outs, tokens
-from shop.accounts.authentication import TokenInvalid
 from shop.accounts.tokens import TokenPair
 from shop.api_keys import keys
 from shop.errors import NotFound

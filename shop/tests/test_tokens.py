@@ -14,8 +14,9 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from shop import clock
+from shop.account import TokenInvalid
 from shop.accounts import authentication, tokens
-from shop.accounts.authentication import TokenInvalid, verified_claims
+from shop.accounts.authentication import verified_claims
 from shop.accounts.tokens import REUSE_GRACE, TokenPair
 from shop.configuration import Rate
 from shop.models import JournalLine, RevokedToken
