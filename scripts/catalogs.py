@@ -20,7 +20,18 @@ from django.utils.translation.template import templatize
 
 from scripts.stack import places
 
-APPS = ("shop", "events", "coupons", "inventory", "orders", "payments", "sales", "backoffice", "demo")
+APPS = (
+    "shop",
+    "accounts",
+    "events",
+    "coupons",
+    "inventory",
+    "orders",
+    "payments",
+    "sales",
+    "backoffice",
+    "demo",
+)
 LANGUAGES = ("ko",)
 """Those of `LANGUAGES` in shop/settings.py except English, in which the code is written."""
 # Their texts are shown in the admin, and they have no Korean catalogs of their own. Ours is that of `shop`.

@@ -15,7 +15,18 @@ from django.core.management import get_commands, load_command_class
 from scripts.stack import places
 
 FOLDER = places.PROJECT / "docs" / "reference"
-APPS = ("shop", "events", "coupons", "inventory", "payments", "sales", "orders", "backoffice", "demo")
+APPS = (
+    "shop",
+    "accounts",
+    "events",
+    "coupons",
+    "inventory",
+    "payments",
+    "sales",
+    "orders",
+    "backoffice",
+    "demo",
+)
 METHODS = ("get", "post", "patch", "put", "delete")
 # Options that Django gives to every command.
 OF_EVERY_COMMAND = {

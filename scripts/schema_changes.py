@@ -27,7 +27,7 @@ from django.db import Error as DatabaseFailure
 
 from scripts.stack import SetupError, children, places, throwaway
 
-APPS = ("shop", "events", "coupons", "inventory", "payments", "sales", "orders")
+APPS = ("shop", "accounts", "events", "coupons", "inventory", "payments", "sales", "orders")
 PAGE = places.PROJECT / "docs" / "reference" / "schema-changes.md"
 DATABASE = "firstcome_schema_changes"
 APPLY_SECONDS = 300

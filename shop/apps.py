@@ -1,7 +1,6 @@
 """The app's registration."""
 
 from django.apps import AppConfig
-from django.db.models.signals import post_migrate
 from django.utils.translation import gettext_lazy as _
 
 
@@ -11,7 +10,6 @@ class ShopConfig(AppConfig):
 
     def ready(self) -> None:
         from shop import clock
-        from shop.accounts import permissions
         from shop.db import server_state
         from shop.http import checks as _checks  # noqa: F401 - registers them
         from shop.observability import gauges
@@ -23,7 +21,6 @@ class ShopConfig(AppConfig):
         )
         from shop.operations.audits import law_status
 
-        post_migrate.connect(permissions.create, sender=self)
         gauges.register(
             "firstcome_clock_offset_seconds",
             help="How far the clock of this host is ahead of the database's.",

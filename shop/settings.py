@@ -80,6 +80,7 @@ INSTALLED_APPS = [
     "shop.accounts.one_time_codes_app.OneTimeCodesConfig",
     "django_otp.plugins.otp_static",
     "shop",
+    "accounts",
     "events",
     "inventory",
     "coupons",

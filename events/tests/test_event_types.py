@@ -9,7 +9,18 @@ from sales import terms
 from scripts.stack import places
 from scripts.tests import documented
 
-APPS = ("shop", "events", "coupons", "inventory", "payments", "sales", "orders", "backoffice", "demo")
+APPS = (
+    "shop",
+    "accounts",
+    "events",
+    "coupons",
+    "inventory",
+    "payments",
+    "sales",
+    "orders",
+    "backoffice",
+    "demo",
+)
 FORMATTED = {"order", "stock", "product", "campaign", "sale"}
 """Whose names are put together where they are written: `order.{status}`."""
 

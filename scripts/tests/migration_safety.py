@@ -7,7 +7,7 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ModelState, ProjectState
 
-APPS = ("shop", "events", "coupons", "inventory", "payments", "sales", "orders")
+APPS = ("shop", "accounts", "events", "coupons", "inventory", "payments", "sales", "orders")
 Name = tuple[str, str]
 """A migration by its app and its name."""
 

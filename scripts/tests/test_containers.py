@@ -214,6 +214,7 @@ def test_the_image_holds_every_app_and_runs_without_root():
     copied = re.findall(r"^COPY (\w+) \1$", DOCKERFILE, flags=re.MULTILINE)
     assert set(copied) == {
         "shop",
+        "accounts",
         "events",
         "coupons",
         "inventory",

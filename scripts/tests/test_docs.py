@@ -20,7 +20,18 @@ from scripts.tests import documented
 from shop.management import laws
 from shop.tests import operators_page
 
-APPS = ("shop", "events", "coupons", "inventory", "payments", "sales", "orders", "backoffice", "demo")
+APPS = (
+    "shop",
+    "accounts",
+    "events",
+    "coupons",
+    "inventory",
+    "payments",
+    "sales",
+    "orders",
+    "backoffice",
+    "demo",
+)
 DOCS = places.PROJECT / "docs"
 PAGES = sorted(
     [
@@ -29,7 +40,7 @@ PAGES = sorted(
     ]
 )
 PATH = re.compile(
-    r"(?:shop|events|coupons|inventory|payments|sales|orders|backoffice|demo|scripts|docs|k6|ops|clients)/[\w./-]*"
+    r"(?:shop|accounts|events|coupons|inventory|payments|sales|orders|backoffice|demo|scripts|docs|k6|ops|clients)/[\w./-]*"
 )
 SYMBOL = re.compile(r"([\w/.-]+\.py)::([\w:.]+)")
 NAME = re.compile(rf"(?:{'|'.join(APPS)})(?:\.\w+)+")

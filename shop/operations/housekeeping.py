@@ -4,15 +4,12 @@ from collections.abc import Callable, Iterable
 
 from structlog import get_logger
 
-from shop.accounts import sign_outs, tokens
 from shop.db import commit_marks
 from shop.idempotency import recorded_answers
 
 log = get_logger(__name__)
 SWEEPERS: list[Callable[[], int]] = [
     recorded_answers.delete_expired_keys,
-    tokens.delete_expired_tokens,
-    sign_outs.delete_expired_sessions,
     commit_marks.sweep,
 ]
 """Each deletes what is no longer needed, and returns how many. Apps add theirs in their `ready`."""

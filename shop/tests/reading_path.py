@@ -10,7 +10,18 @@ from scripts.stack import places
 
 NO_STEPS = ("<module>", "run_blocking")
 """Importing, and what stands in a test for the event loop."""
-APPS = ("shop", "events", "coupons", "inventory", "payments", "sales", "orders", "backoffice", "demo")
+APPS = (
+    "shop",
+    "accounts",
+    "events",
+    "coupons",
+    "inventory",
+    "payments",
+    "sales",
+    "orders",
+    "backoffice",
+    "demo",
+)
 
 
 class ReadingPath:

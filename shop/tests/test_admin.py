@@ -17,7 +17,7 @@ from shop.models import JournalLine
 from shop.tests.clients import signed_in
 from shop.tests.factories import PASSWORD, AccountFactory, SuperuserFactory
 
-OURS = ("shop", "events", "coupons", "inventory", "payments", "sales", "orders")
+OURS = ("shop", "accounts", "events", "coupons", "inventory", "payments", "sales", "orders")
 CHANGE = "auth.change_user"
 
 

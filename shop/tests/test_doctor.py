@@ -11,6 +11,7 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.utils import timezone
 
+from accounts import doctor as accounts_doctor
 from events import doctor as events_doctor
 from events.tests.delivering import dead
 from inventory import products
@@ -251,7 +252,7 @@ def test_insecure_settings_are_reported(
     for name, value in changed.items():
         setattr(settings, name, value)
 
-    assert levels(start.examine())[check] == level
+    assert levels([*start.examine(), *accounts_doctor.examine()])[check] == level
 
 
 @pytest.mark.django_db
@@ -289,16 +290,16 @@ def test_missing_migrations_are_reported() -> None:
 
 @pytest.mark.django_db
 def test_accounts_with_published_passwords_are_reported() -> None:
-    assert levels(start.demo()) == {"demo accounts": "ok"}
+    assert levels(accounts_doctor.demo()) == {"demo accounts": "ok"}
     for name, password in (("demo", "demo-pass-2026"), ("staff", "staff-pass-2026")):
         User.objects.create_user(name, password=password)
 
-    assert start.demo()[0].found == "demo, staff"
+    assert accounts_doctor.demo()[0].found == "demo, staff"
     User.objects.filter(username="demo").update(is_active=False)
     staff = User.objects.get(username="staff")
     staff.set_password("a secret of ours")
     staff.save()
-    assert levels(start.demo()) == {"demo accounts": "ok"}
+    assert levels(accounts_doctor.demo()) == {"demo accounts": "ok"}
 
 
 @pytest.mark.django_db
@@ -308,11 +309,11 @@ def test_a_demo_superuser_is_a_danger_except_under_make_run(
 ) -> None:
     settings.IS_MAKE_RUN = is_make_run
     User.objects.create_superuser("staff", password="staff-pass-2026")
-    assert levels(start.demo()) == {"demo accounts": level}
-    assert "staff" in start.demo()[0].found
+    assert levels(accounts_doctor.demo()) == {"demo accounts": level}
+    assert "staff" in accounts_doctor.demo()[0].found
 
     User.objects.update(is_active=False)
-    assert levels(start.demo()) == {"demo accounts": "ok"}
+    assert levels(accounts_doctor.demo()) == {"demo accounts": "ok"}
 
 
 @pytest.fixture

@@ -24,7 +24,18 @@ from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory
 
 KOREAN = re.compile("[가-힣]")
-APPS = ("shop", "events", "coupons", "inventory", "orders", "payments", "sales", "backoffice", "demo")
+APPS = (
+    "shop",
+    "accounts",
+    "events",
+    "coupons",
+    "inventory",
+    "orders",
+    "payments",
+    "sales",
+    "backoffice",
+    "demo",
+)
 LOST = "The request can't be understood."
 
 

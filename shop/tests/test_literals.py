@@ -137,6 +137,7 @@ def fields_of_pages() -> Iterator[tuple[str, str, forms.Field]]:
     for form in shapes(forms.BaseForm):
         if form.__module__.split(".")[0] in (
             "shop",
+            "accounts",
             "events",
             "inventory",
             "coupons",

@@ -39,7 +39,7 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 
 loader = MigrationLoader(connection)
-OURS = ("shop", "events", "coupons", "inventory", "payments", "sales", "orders")
+OURS = ("shop", "accounts", "events", "coupons", "inventory", "payments", "sales", "orders")
 in_order = loader.graph._generate_plan(loader.graph.leaf_nodes(), at_end=True)
 for app, name in in_order:
     call_command("migrate", app, name, verbosity=0)

@@ -10,6 +10,7 @@ from django.core.management.base import BaseCommand, CommandParser
 from rich.console import Console
 from rich.markup import escape
 
+from accounts import doctor as accounts_doctor
 from events import doctor as events_doctor
 from inventory import doctor as inventory_doctor
 from orders import doctor as orders_doctor
@@ -28,7 +29,7 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="for programs")
 
     def handle(self, *, json: bool, **_: Any) -> None:
-        asked = (doctor, events_doctor, orders_doctor, inventory_doctor)
+        asked = (doctor, accounts_doctor, events_doctor, orders_doctor, inventory_doctor)
         findings = [*chain.from_iterable(one.examine() for one in asked)]
         if json:
             self.stdout.write(to_json.dumps({"findings": [*map(asdict, findings)]}))

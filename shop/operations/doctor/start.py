@@ -12,7 +12,6 @@ from django.db.migrations.executor import MigrationExecutor
 from redis.exceptions import RedisError
 
 from shop import clock, configuration
-from shop.accounts import demo_accounts, second_factor
 from shop.operations.doctor.findings import Finding, judge
 from shop.redis import redis_client
 
@@ -29,11 +28,8 @@ def examine() -> Iterator[Finding]:
     proxies = settings.TRUSTED_PROXIES
     yield judge("TRUSTED_PROXIES", proxies, settings.HTTPS and proxies < 1)
     yield judge("DEMO", _on(settings.DEMO), settings.DEMO and not settings.IS_MAKE_RUN)
-    found = f"{_on(settings.STAFF_OTP_REQUIRED)}; {_enrolled_staff()}"
-    yield judge("STAFF_OTP_REQUIRED", found, not (settings.STAFF_OTP_REQUIRED or settings.DEBUG))
     yield judge("LAB", _on(settings.LAB), settings.LAB)
     yield migrations()
-    yield from demo()
     yield from clocks()
 
 
@@ -53,14 +49,6 @@ def _keys() -> Iterator[Finding]:
     yield judge(name, found, first == "SECRET_KEY")
 
 
-def _enrolled_staff() -> str:
-    try:
-        staff, enrolled = second_factor.count_staff()
-    except Error:
-        return "how many accounts have set up one-time codes is unknown"
-    return f"{enrolled} of {staff} staff accounts have set up one-time codes"
-
-
 def migrations() -> Finding:
     try:
         executor = MigrationExecutor(connection)
@@ -69,19 +57,6 @@ def migrations() -> Finding:
         return judge("migrations", f"can't be read: {error}", True, "unreadable migrations")
     names = ", ".join(str(migration) for migration, _ in plan[:5])
     return judge("migrations", f"{len(plan)} pending: {names}" if plan else "all applied", bool(plan))
-
-
-def demo() -> list[Finding]:
-    """Demo accounts with published passwords; none while the database is unreachable."""
-    try:
-        accounts = demo_accounts.with_published_password()
-    except Error:
-        return []
-    superusers = [account.username for account in accounts if account.is_superuser]
-    if superusers and not settings.IS_MAKE_RUN:
-        return [judge("demo accounts", f"superusers: {', '.join(superusers)}", True, "demo superusers")]
-    names = ", ".join(account.username for account in accounts)
-    return [judge("demo accounts", names or "none with a published password", bool(names))]
 
 
 def _on(value: bool) -> str:

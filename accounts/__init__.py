@@ -1,0 +1,1 @@
+"""Accounts: their sign-ins, tokens, second factors and API keys."""

@@ -1,0 +1,36 @@
+"""The doctor's checks of accounts: one-time codes of staff, and passwords that are published."""
+
+from collections.abc import Iterator
+
+from django.conf import settings
+from django.db import Error
+
+from shop.accounts import demo_accounts, second_factor
+from shop.operations.doctor.findings import Finding, judge
+
+
+def examine() -> Iterator[Finding]:
+    found = f"{'on' if settings.STAFF_OTP_REQUIRED else 'off'}; {_enrolled_staff()}"
+    yield judge("STAFF_OTP_REQUIRED", found, not (settings.STAFF_OTP_REQUIRED or settings.DEBUG))
+    yield from demo()
+
+
+def _enrolled_staff() -> str:
+    try:
+        staff, enrolled = second_factor.count_staff()
+    except Error:
+        return "how many accounts have set up one-time codes is unknown"
+    return f"{enrolled} of {staff} staff accounts have set up one-time codes"
+
+
+def demo() -> list[Finding]:
+    """Demo accounts with published passwords; none while the database is unreachable."""
+    try:
+        accounts = demo_accounts.with_published_password()
+    except Error:
+        return []
+    superusers = [account.username for account in accounts if account.is_superuser]
+    if superusers and not settings.IS_MAKE_RUN:
+        return [judge("demo accounts", f"superusers: {', '.join(superusers)}", True, "demo superusers")]
+    names = ", ".join(account.username for account in accounts)
+    return [judge("demo accounts", names or "none with a published password", bool(names))]
