@@ -23,7 +23,7 @@ from shop.tests.outages import OwnRedis
 
 DATABASE = f"firstcome_previous_release_{os.getpid()}"
 STARTS_WITHIN, COMMAND_SECONDS, CALL_SECONDS = 60, 120, 40
-WEB = ("shop.web_server", "--workers", "1", "--stop-seconds", "4", "--host", ports.HOST)
+WEB = ("gunicorn", "--config", "python:shop.web_server", "--workers", "1", "--graceful-timeout", "4")
 WORKER = ("celery", "-A", "shop", "worker", "--pool", "threads", "--concurrency", "4")
 WORKER += ("--without-gossip", "--without-mingle", "--without-heartbeat")
 
@@ -80,7 +80,7 @@ def running(folder: Path) -> Iterator[OldStack]:
         for name in ("gateway", "data_platform"):
             book = str(folder / f"{name}.sqlite3")
             start(name, (f"scripts.simulators.{name}", "--port", str(listening[name]), "--book", book))
-        start("web", (*WEB, "--port", str(listening["web"])))
+        start("web", (*WEB, "--bind", f"{ports.HOST}:{listening['web']}"))
         with urllib3.PoolManager(retries=False, timeout=CALL_SECONDS) as http:
             yield OldStack(code, settings, listening["web"], json.loads(tokens.read_text()), http)
 
@@ -120,8 +120,8 @@ def _start(
     log = code.with_name(f"{name}.log")
     child = children.start([sys.executable, "-m", *words], log=log, environment=settings, folder=code)
     started.callback(children.stop, child)
-    if "--port" in words:
-        address = (ports.HOST, int(words[words.index("--port") + 1]))
+    if options := {"--port", "--bind"}.intersection(words):
+        address = (ports.HOST, int(words[words.index(options.pop()) + 1].rpartition(":")[2]))
         children.wait_until(
             lambda: ports.answers(address), name=name, child=child, log=log, within_seconds=STARTS_WITHIN
         )

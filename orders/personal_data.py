@@ -1,0 +1,48 @@
+"""Personal data of orders: how its rows belong to accounts, and what an erasure does to them."""
+
+from django.db.models import QuerySet
+
+from orders.models import Order, Refund, Saga, SagaLog
+from orders.order_states import OPEN
+from payments.models import Payment
+from shop.personal_data.erasure import PARTS, Part, named
+from shop.personal_data.registry import FOR_GOOD, REGISTRY, Erasure, PersonalData
+
+
+def sagas_of(account_id: int) -> "QuerySet[Saga]":
+    """The sagas of the account's payments and refunds."""
+    payments = Payment.objects.filter(account_id=account_id).values_list("pk", flat=True)
+    refunds = Refund.objects.filter(order__account_id=account_id).values_list("pk", flat=True)
+    return Saga.objects.filter(subject_id__in=[*payments, *refunds])
+
+
+ENTRIES: dict[str, PersonalData | str] = {
+    "orders.Order": PersonalData("account", Erasure.KEPT, FOR_GOOD),
+    "orders.OrderLine": PersonalData("order__account", Erasure.KEPT, FOR_GOOD),
+    "orders.Refund": PersonalData("order__account", Erasure.KEPT, FOR_GOOD),
+    "orders.RefundLine": PersonalData("refund__order__account", Erasure.KEPT, FOR_GOOD),
+    "orders.Saga": PersonalData("its payment or refund", Erasure.KEPT, FOR_GOOD, rows=sagas_of),
+    "orders.SagaLog": PersonalData(
+        "its saga's payment or refund",
+        Erasure.KEPT,
+        FOR_GOOD,
+        rows=lambda id: SagaLog.objects.filter(saga__in=[*sagas_of(id)]),
+    ),
+}
+
+
+def register() -> None:
+    """Have exports and erasures know this app's part."""
+    REGISTRY.update(ENTRIES)
+    PARTS.append(Part(_open_rows))
+
+
+def _open_rows(account_id: int) -> list[str]:
+    orders = Order.objects.filter(account_id=account_id, status__in=(*OPEN, Order.Status.REFUNDING))
+    refunds = Refund.objects.filter(order__account_id=account_id).exclude(status=Refund.Status.SUCCEEDED)
+    sagas = sagas_of(account_id).filter(state__in=(Saga.State.RUNNING, Saga.State.STUCK))
+    return [
+        *named("order", orders, "status"),
+        *named("refund", refunds, "status"),
+        *named("saga", sagas, "state"),
+    ]

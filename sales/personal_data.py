@@ -1,0 +1,14 @@
+"""Personal data of sales: how its rows belong to accounts, and what an erasure does to them."""
+
+from shop.personal_data.registry import FOR_GOOD, REGISTRY, Erasure, PersonalData
+
+ENTRIES: dict[str, PersonalData | str] = {
+    "sales.SaleEntry": PersonalData("account", Erasure.KEPT, FOR_GOOD),
+    "sales.Sale": "when the shop sells what, to everyone",
+    "sales.SaleProduct": "which products a sale has",
+}
+
+
+def register() -> None:
+    """Have exports and erasures know this app's part."""
+    REGISTRY.update(ENTRIES)
