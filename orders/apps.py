@@ -9,7 +9,7 @@ class OrdersConfig(AppConfig):
     verbose_name = _("Orders")
 
     def ready(self) -> None:
-        from orders import cancellation
+        from orders import cancellation, personal_data
         from orders.metrics import state
         from orders.payment import gateway_bookings, purchase, refund_saga, refunding, top_ups
         from orders.saga import status
@@ -18,6 +18,7 @@ class OrdersConfig(AppConfig):
         from shop.idempotency import recorded_answers
         from shop.observability import gauges
 
+        personal_data.register()
         assert {purchase.NAME, top_ups.NAME, refund_saga.NAME} == set(SAGA_TYPES)
         recorded_answers.register_unsettled_finder(refunding.unsettled_references)
         reconciling.BOOKERS.append(gateway_bookings.look_up)

@@ -9,6 +9,7 @@ class SalesConfig(AppConfig):
     verbose_name = _("Sales and waiting rooms")
 
     def ready(self) -> None:
-        from sales import metrics
+        from sales import metrics, personal_data
 
+        personal_data.register()
         metrics.register()

@@ -1,7 +1,7 @@
 """What every app builds on: settings, HTTP, the database, Redis, the journal, operations.
 
 `settings`, `urls`, `asgi` and `celery` compose the apps. Any app may import from here; of what is here only
-`urls`, `asgi`, the back office, the welcome page, personal data and management commands import an app.
+`urls`, `asgi` and management commands import an app.
 """
 
 import importlib

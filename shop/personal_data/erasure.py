@@ -4,6 +4,7 @@
 account was enabled. Both may be interrupted at any statement and repeated.
 """
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,14 +16,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.db.models import Q, QuerySet
 from django_otp.plugins.otp_static.models import StaticDevice
 from django_otp.plugins.otp_totp.models import TOTPDevice
-from uuid_utils.compat import uuid7
 
-from coupons.models import Confirmation, EligibleAccount, QueueTicket
-from orders.models import Order, Refund, Saga
-from orders.order_states import OPEN
-from payments import ledger
-from payments.models import LedgerAccount, Payment
-from payments.payment_states import UNSETTLED
 from shop import clock
 from shop.accounts import accounts, sign_outs
 from shop.approval_models import Approval
@@ -31,7 +25,6 @@ from shop.errors import Rejected
 from shop.journal import pseudonyms
 from shop.lazy_texts import mark as _
 from shop.models import ApiKey, IdempotencyKey, JournalLine
-from shop.personal_data import registry
 
 STARTED, ERASED = "erasure_started", "erased"
 # A process remembers for four seconds that an account is enabled. A request that it accepted in the last of
@@ -42,11 +35,31 @@ OPEN_NAMED = 10
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """What the models of an app have to do with an erasure. Apps add theirs to `PARTS` in their `ready`."""
+
+    open_rows: Callable[[int], Iterable[str]]
+    delete: Callable[[int], object] = lambda account_id: None
+    lock_balance: Callable[[int], int] = lambda account_id: 0
+    forfeit: Callable[[int, int, str], object] = lambda account_id, amount, reason: None
+
+
+PARTS: list[Part] = []
+
+
+@dataclass(frozen=True, slots=True)
 class Erased:
     """What an erasure did; `is_new` is false if the account was erased before, and nothing was left to do."""
 
     is_new: bool
     forfeited_amount: int = 0
+
+
+def named(kind: str, rows: "QuerySet[Any]", status: str = "") -> list[str]:
+    """The first of these open rows by kind, id and status, as a refusal names them."""
+    return [
+        f"{kind} {row.pk}" + (f" ({getattr(row, status)})" if status else "") for row in rows[:OPEN_NAMED]
+    ]
 
 
 def pseudonym(account_id: int) -> str:
@@ -118,7 +131,8 @@ def _erase_rows(account_id: int, reason: str, forfeit_balance: bool) -> int | No
         raise Rejected(text, code="account_not_settled")
     balance = _require_nothing_open(account_id, forfeit_balance)
     if balance:
-        ledger.forfeit(user_id=account_id, amount=balance, reason=reason, reference=str(uuid7()))
+        for part in PARTS:
+            part.forfeit(account_id, balance, reason)
     sign_outs.sign_out_everywhere(account_id=account_id, reason=reason)
     _delete_rows(account_id)
     _replace_names(account)
@@ -143,9 +157,8 @@ def _started_at(account: User) -> datetime | None:
 
 def _require_nothing_open(account_id: int, forfeit_balance: bool) -> int:
     """The wallet's balance, locked, if nothing is open and the balance is 0 or forfeited."""
-    found = _find_open_work(account_id)
-    wallet = LedgerAccount.objects.select_for_update().filter(pk=account_id).first()
-    balance = wallet.balance_amount if wallet else 0
+    found = [one for part in PARTS for one in part.open_rows(account_id)]
+    balance = sum(part.lock_balance(account_id) for part in PARTS)
     if balance and not forfeit_balance:
         found.append(f"wallet {account_id} ({balance} points)")
     if found:
@@ -158,7 +171,8 @@ def _delete_rows(account_id: int) -> None:
     TOTPDevice.objects.filter(user_id=account_id).delete()
     StaticDevice.objects.filter(user_id=account_id).delete()
     IdempotencyKey.objects.filter(account_id=account_id).delete()
-    EligibleAccount.objects.filter(account_id=account_id).delete()
+    for part in PARTS:
+        part.delete(account_id)
     # With their secrets. The journal names them by their numbers.
     ApiKey.objects.filter(maker_id=account_id).delete()
 
@@ -182,23 +196,3 @@ def _replace_names(account: User) -> None:
     Approval.objects.filter(decider_id=account.pk).update(decider_name=name)
     about = LogEntry.objects.filter(content_type=ContentType.objects.get_for_model(User))
     about.filter(object_id=str(account.pk)).update(object_repr=name)
-
-
-def _find_open_work(account_id: int) -> list[str]:
-    """Each open row by its kind, id and status; none where the account may be erased."""
-    unsettled = Q(status__in=UNSETTLED) | Q(refunding_amount__gt=0)
-    refunds = Refund.objects.filter(order__account_id=account_id).exclude(status=Refund.Status.SUCCEEDED)
-    own: dict[str, QuerySet[Any]] = {
-        "order": Order.objects.filter(account_id=account_id, status__in=(*OPEN, Order.Status.REFUNDING)),
-        "payment": Payment.objects.filter(unsettled, account_id=account_id),
-        "refund": refunds,
-        "saga": registry.sagas_of(account_id).filter(state__in=(Saga.State.RUNNING, Saga.State.STUCK)),
-        "confirmation": Confirmation.objects.filter(account_id=account_id),
-        "queue ticket": QueueTicket.objects.filter(account_id=account_id, status=QueueTicket.Status.WAITING),
-    }
-    status = {"order": "status", "payment": "shown_status", "refund": "status", "saga": "state"}
-    return [
-        f"{kind} {row.pk}" + (f" ({getattr(row, status[kind])})" if kind in status else "")
-        for kind, rows in own.items()
-        for row in rows[:OPEN_NAMED]
-    ]

@@ -1,6 +1,7 @@
 """The registry of every model: how its rows belong to an account, or why they don't.
 
-The export reads it, docs/privacy.md shows it as a table, and a test fails for a model without an entry.
+Apps add their models in `ready`. The export reads it, docs/privacy.md shows it as a table, and a test fails
+for a model without an entry.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,9 +13,6 @@ from uuid import UUID
 from django.apps import apps
 from django.db.models import Model, Q, QuerySet
 
-from events.models import FeedEvent
-from orders.models import Refund, Saga, SagaLog
-from payments.models import Payment, Transfer, WebhookEvent
 from shop.accounts import accounts, sign_outs
 from shop.approval_models import Approval
 from shop.models import ArchivedPaidEvent, JournalLine
@@ -68,27 +66,20 @@ def journal_lines_of(account_id: int) -> "QuerySet[JournalLine]":
     Each part has an index of its own: one condition for all of them would read the whole journal.
     """
     subjects = [accounts.journal_subject(account_id), f"wallet {account_id}"]
-    parts = (Q(actor_id=account_id), Q(subject__in=subjects), Q(order_id__in=_order_ids(account_id)))
+    parts = (Q(actor_id=account_id), Q(subject__in=subjects), Q(order_id__in=order_ids(account_id)))
     found = {pk for part in parts for pk in JournalLine.objects.filter(part).values_list("pk", flat=True)}
     return JournalLine.objects.filter(pk__in=found)
 
 
-def _order_ids(account_id: int) -> list[UUID]:
+def order_ids(account_id: int) -> list[UUID]:
+    """The ids of the account's orders."""
     return [*rows_of("orders.Order", account_id).values_list("pk", flat=True)]
-
-
-def sagas_of(account_id: int) -> "QuerySet[Saga]":
-    """The sagas of the account's payments and refunds."""
-    payments = Payment.objects.filter(account_id=account_id).values_list("pk", flat=True)
-    refunds = Refund.objects.filter(order__account_id=account_id).values_list("pk", flat=True)
-    return Saga.objects.filter(subject_id__in=[*payments, *refunds])
 
 
 FOR_GOOD = "for good, as the shop's books"
 UNTIL_ARCHIVED = "until its month is [archived](#archived-months)"
 A_DAY = "`IDEMPOTENCY_RETENTION_SECONDS`, a day"
-# By label: how the rows of a model belong to accounts, or what it has instead, and of no account.
-REGISTRY: Mapping[str, PersonalData | str] = {
+REGISTRY: dict[str, PersonalData | str] = {
     "auth.User": PersonalData(
         "pk",
         Erasure.REPLACED,
@@ -138,60 +129,11 @@ REGISTRY: Mapping[str, PersonalData | str] = {
         "until its month is [archived](#archived-months); lines about accounts for good",
         rows=journal_lines_of,
     ),
-    "events.FeedEvent": PersonalData(
-        "the account in its data, or its order",
-        Erasure.KEPT,
-        "`EVENT_RETENTION_SECONDS`, eight days",
-        # Read without an index: an event is kept for some days alone, and exports are rare.
-        rows=lambda id: FeedEvent.objects.filter(Q(data__account=id) | Q(order_id__in=_order_ids(id))),
-    ),
-    "coupons.Coupon": PersonalData("account", Erasure.KEPT, FOR_GOOD),
-    "coupons.PoolCode": PersonalData("coupon__account", Erasure.KEPT, FOR_GOOD),
-    "coupons.Confirmation": PersonalData("account", Erasure.OPEN, "until the partner has answered"),
-    "coupons.EligibleAccount": PersonalData(
-        "account", Erasure.DELETED, "until staff remove it from the list"
-    ),
-    "coupons.FirstOrderUse": PersonalData("account", Erasure.KEPT, FOR_GOOD),
     "shop.ArchivedPaidEvent": PersonalData(
         "order",
         Erasure.KEPT,
         "as long as its month is archived",
-        rows=lambda id: ArchivedPaidEvent.objects.filter(pk__in=_order_ids(id)),
-    ),
-    "coupons.QueueTicket": PersonalData("account", Erasure.KEPT, UNTIL_ARCHIVED),
-    "inventory.StockMovement": PersonalData("order__account", Erasure.KEPT, UNTIL_ARCHIVED),
-    "sales.SaleEntry": PersonalData("account", Erasure.KEPT, FOR_GOOD),
-    "orders.Order": PersonalData("account", Erasure.KEPT, FOR_GOOD),
-    "orders.OrderLine": PersonalData("order__account", Erasure.KEPT, FOR_GOOD),
-    "orders.Refund": PersonalData("order__account", Erasure.KEPT, FOR_GOOD),
-    "orders.RefundLine": PersonalData("refund__order__account", Erasure.KEPT, FOR_GOOD),
-    "orders.Saga": PersonalData("its payment or refund", Erasure.KEPT, FOR_GOOD, rows=sagas_of),
-    "orders.SagaLog": PersonalData(
-        "its saga's payment or refund",
-        Erasure.KEPT,
-        FOR_GOOD,
-        rows=lambda id: SagaLog.objects.filter(saga__in=[*sagas_of(id)]),
-    ),
-    "payments.LedgerAccount": PersonalData("user", Erasure.KEPT, FOR_GOOD),
-    "payments.Transfer": PersonalData(
-        "its entries or order",
-        Erasure.KEPT,
-        FOR_GOOD,
-        rows=lambda id: Transfer.objects.filter(Q(entries__account=id) | Q(order__account=id)).distinct(),
-    ),
-    "payments.GrantsOfDay": PersonalData("operator_id", Erasure.KEPT, FOR_GOOD),
-    "payments.Entry": PersonalData("account__user", Erasure.KEPT, FOR_GOOD),
-    "payments.Payment": PersonalData(
-        "account", Erasure.KEPT, FOR_GOOD, secrets=frozenset({"token", "action_url"})
-    ),
-    "payments.Dispute": PersonalData("payment__account", Erasure.KEPT, FOR_GOOD),
-    "payments.WebhookEvent": PersonalData(
-        "the charge key of a payment",
-        Erasure.KEPT,
-        "90 days after it was handled",
-        rows=lambda id: WebhookEvent.objects.filter(
-            charge_key__in=[*Payment.objects.filter(account=id).values_list("charge_key", flat=True)]
-        ),
+        rows=lambda id: ArchivedPaidEvent.objects.filter(pk__in=order_ids(id)),
     ),
     "auth.Group": "names and permissions of groups; memberships are a model of their own",
     "auth.Group_permissions": "the permissions of groups",
@@ -202,19 +144,8 @@ REGISTRY: Mapping[str, PersonalData | str] = {
     "shop.LawStatus": "numbers of rows that break a law, overwritten by the next audit",
     "shop.AuditState": "how far the audit is",
     "shop.ProcessLease": "names of the shop's own processes",
-    "events.FeedState": "how many events there were",
-    "events.WebhookEndpoint": (
-        "addresses of other systems, the secrets that sign what they get, and the numbers of staff and keys "
-        "that made them"
-    ),
-    "events.WebhookDelivery": "numbers of events, and how they were received",
     "shop.ArchivedMonth": "names and sums of files; a file names accounts by their numbers",
-    "inventory.CarriedStock": "sums of archived stock movements by product",
-    "coupons.Campaign": "what the shop offers, to everyone",
-    "sales.Sale": "when the shop sells what, to everyone",
-    "sales.SaleProduct": "which products a sale has",
-    "coupons.CampaignProduct": "which products a campaign is for, to everyone",
-    "inventory.Product": "what the shop sells, to everyone",
-    "inventory.Delivery": "goods that arrived",
-    "payments.Reconciliation": "numbers of payments and charges that differ, deleted after 30 days",
 }
+"""By label: how the rows of a model belong to accounts, or what it has instead, and of no account. Here are
+those of Django and of `shop`.
+"""
