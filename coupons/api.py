@@ -20,7 +20,7 @@ from shop.http.openapi import api_doc
 from shop.http.pagination import paginate, paginate_for_staff
 from shop.http.permissions import has_staff_permission, require_staff_permission
 from shop.http.validation import PauseInput, read, read_query
-from shop.http.views import Request, Response, View
+from shop.http.views import JSONResponse, Request, Response, View, burst
 from shop.observability import tracing
 from shop.rates import rate_limits
 from shop.redis import completion_notifications
@@ -83,7 +83,8 @@ class Campaigns(View):
         parameters=[api_doc.IF_NONE_MATCH, api_doc.ETAG, *api_doc.PAGING],
         responses={200: api_doc.Page[schemas.CampaignBody], 304: api_doc.NOT_MODIFIED},
     )
-    async def get(self, request: Request) -> Response:
+    @burst
+    async def get(self, request: Request) -> JSONResponse:
         return await cached_lists.respond(
             request, customers=_campaigns_of_customers, staff=_campaigns_of_staff
         )
@@ -94,7 +95,7 @@ class Campaigns(View):
         request=schemas.CreateCampaignInput,
         responses={201: schemas.CampaignBody} | STAFF_ONLY | api_doc.refusals({409: ["code_exists"]}),
     )
-    def post(self, request: Request) -> Response:
+    def post(self, request: Request) -> JSONResponse:
         require_staff_permission(request, "coupons.add_campaign")
         campaign = campaigns.create(**schemas.terms(read(schemas.CreateCampaignInput, request)))
         cached_lists.expire()
@@ -270,7 +271,8 @@ class Coupons(View):
         | ISSUING_REFUSALS,
         examples=schemas.ISSUING,
     )
-    async def post(self, request: Request) -> Response:
+    @burst
+    async def post(self, request: Request) -> JSONResponse:
         # The `user` is for staff only, which comes before what else may be wrong with the body.
         if isinstance(request.data, dict) and request.data.get("user") is not None:
             return await run_in_thread(_issue_by_staff, request, group="staff")
@@ -306,7 +308,8 @@ class OneQueueTicket(View):
         parameters=[api_doc.PREFER_WAIT, RETRY_WHILE_WAITING],
         responses=schemas.TicketBody,
     )
-    async def get(self, request: Request, ticket_id: UUID) -> Response:
+    @burst
+    async def get(self, request: Request, ticket_id: UUID) -> JSONResponse:
         sees_all = request.user.is_staff and await run_in_thread(
             has_staff_permission, request, "coupons.view_queueticket", group="staff"
         )
@@ -324,7 +327,7 @@ class OneQueueTicket(View):
             await completion_notifications.wait(
                 str(ticket_id), is_settled=is_settled, seconds=seconds, owner=caller_id(request)
             )
-        return Response(schemas.ticket_body(queued), headers=_retry_after_header(queued))
+        return JSONResponse(schemas.ticket_body(queued), headers=_retry_after_header(queued))
 
 
 class VoidCoupon(View):
@@ -363,7 +366,7 @@ def _set_paused(request: Request, campaign_id: int, *, is_paused: bool) -> Respo
     return Response(schemas.campaign_body(campaign, for_staff=True))
 
 
-def _issue_by_staff(request: Request) -> Response:
+def _issue_by_staff(request: Request) -> JSONResponse:
     require_staff_permission(request, "coupons.add_coupon")
     given = read(schemas.IssueCouponInput, request)
     assert given.user is not None
@@ -372,12 +375,12 @@ def _issue_by_staff(request: Request) -> Response:
         return _issued_response(request, answer.issued)
 
 
-def _issued_response(request: Request, issued: Issued | Queued) -> Response:
+def _issued_response(request: Request, issued: Issued | Queued) -> JSONResponse:
     if isinstance(issued, Queued):
         headers = {"Location": reverse("queue-ticket", args=[issued.ticket.pk])} | _retry_after_header(issued)
-        return Response(schemas.ticket_body(issued), status=202, headers=headers)
+        return JSONResponse(schemas.ticket_body(issued), status=202, headers=headers)
     body = schemas.coupon_body(issued.coupon)
-    return _created_response(request, issued.coupon.code, body) if issued.is_new else Response(body)
+    return _created_response(request, issued.coupon.code, body) if issued.is_new else JSONResponse(body)
 
 
 def _is_waiting(queued: Queued) -> bool:
@@ -391,8 +394,8 @@ def _retry_after_header(queued: Queued) -> dict[str, str]:
     return {"Retry-After": str(min(MOST_SECONDS, 1 + queued.ahead // TICKETS_A_SECOND))}
 
 
-def _created_response(request: Request, name: int | str, body: dict[str, object]) -> Response:
-    return Response(body, status=201, headers={"Location": f"{request.path}/{name}"})
+def _created_response(request: Request, name: int | str, body: dict[str, object]) -> JSONResponse:
+    return JSONResponse(body, status=201, headers={"Location": f"{request.path}/{name}"})
 
 
 def _sees_closed(request: Request) -> bool:

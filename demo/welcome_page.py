@@ -23,6 +23,7 @@ from inventory import products
 from inventory.schemas import product_body
 from orders.models import Order
 from shop.admin_base.status_words import status_word
+from shop.burst import lane
 from shop.concurrency import event_loop
 from shop.concurrency.shared_read import SharedRead
 from shop.http import languages, request_body, views
@@ -75,7 +76,7 @@ async def serve(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive, s
     accept = fields.get(b"accept", b"*/*").decode("latin-1")
     host = fields.get(b"host", b"").decode("latin-1")
     is_read = scope["method"] in views.PUBLIC_METHODS
-    if not (is_read and len(accept) <= LONGEST_ACCEPT and views.is_allowed_host(host)):
+    if not (is_read and len(accept) <= LONGEST_ACCEPT and lane.is_allowed_host(host)):
         await pages.serve_page(scope, fields, receive, send)
         return
     await request_body.read(fields, receive)
@@ -83,7 +84,7 @@ async def serve(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive, s
     language = languages.choose(fields.get(b"accept-language", b"").decode("latin-1"))
     in_thread = partial(event_loop.run_in_thread, group=VIEW_NAME)
     body = (await PAGES.get_on_loop(in_thread))[language] if is_page else b""
-    headers = _headers(language, is_page=is_page) | dict(views.PUBLIC_HEADERS)
+    headers = _headers(language, is_page=is_page) | dict(lane.PUBLIC_HEADERS)
     headers["X-Request-ID"] = logs.choose_request_id(fields.get(b"x-request-id", b"").decode("latin-1"))
     headers["Content-Length"] = str(len(body))
     status = 200 if is_page else 302

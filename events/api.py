@@ -22,7 +22,7 @@ from shop.http.openapi import api_doc
 from shop.http.pagination import LARGEST_PAGE, paginate
 from shop.http.permissions import require_staff_permission
 from shop.http.validation import Nothing, read, read_query
-from shop.http.views import Request, Response, View
+from shop.http.views import JSONResponse, Request, Response, View, burst
 from shop.redis import completion_notifications
 from shop.scopes import Resource, required_scope
 
@@ -63,7 +63,8 @@ class Events(View):
         responses={200: schemas.FeedPageBody}
         | api_doc.refusals({403: ["permission_denied"], 410: ["cursor_expired"]}),
     )
-    async def get(self, request: Request) -> Response:
+    @burst
+    async def get(self, request: Request) -> JSONResponse:
         caller = caller_id(request)
         await run_in_thread(require_staff_permission, request, READ_EVENTS, group="staff", member=caller)
         query = read_query(schemas.EventsQuery, request)
@@ -95,7 +96,7 @@ class Events(View):
             if page.events:
                 await run_in_thread(_require_right_still, request, group="staff", member=caller)
         results = [sending.body_of(event) for event in page.events]
-        return Response({"results": results, "next": reading.encode_cursor(page.cursor)})
+        return JSONResponse({"results": results, "next": reading.encode_cursor(page.cursor)})
 
 
 def _require_right_still(request: Request) -> None:

@@ -12,7 +12,7 @@ from shop.http.openapi import api_doc
 from shop.http.pagination import paginate, paginate_for_staff
 from shop.http.permissions import has_staff_permission, require_staff_permission
 from shop.http.validation import PauseInput, read, read_query
-from shop.http.views import Request, Response, View
+from shop.http.views import JSONResponse, Request, Response, View, burst
 from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import Answer
 from shop.scopes import Resource
@@ -32,7 +32,8 @@ class Products(View):
         parameters=[SEARCH, AVAILABILITY, api_doc.IF_NONE_MATCH, api_doc.ETAG, *api_doc.PAGING],
         responses={200: api_doc.Page[schemas.ProductBody], 304: api_doc.NOT_MODIFIED},
     )
-    async def get(self, request: Request) -> Response:
+    @burst
+    async def get(self, request: Request) -> JSONResponse:
         return await cached_lists.respond(request, customers=_products_of_customers, staff=_products_of_staff)
 
     @extend_schema(
@@ -116,7 +117,7 @@ class StockAdjustments(View):
         | STAFF_ONLY
         | api_doc.refusals({409: ["insufficient_stock"]}),
     )
-    def post(self, request: Request, product_id: int) -> Response:
+    def post(self, request: Request, product_id: int) -> JSONResponse:
         staff_id = require_staff_permission(request, "inventory.add_stockmovement")
         call = keyed_calls.read_keyed_call(request, _created, owner_id=staff_id)
         data = read(schemas.AdjustStockInput, request)

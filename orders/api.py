@@ -41,7 +41,8 @@ from payments.schemas import PaymentBody, ReceivedBody, TopUpInput
 from shop.concurrency.event_loop import run_in_thread, submit_to_batcher
 from shop.errors import Rejected
 from shop.http import client_address, keyed_calls
-from shop.http.messages import caller_id
+from shop.http.api_key_calls import APIKey
+from shop.http.messages import APIRequest, caller_id
 from shop.http.openapi import api_doc
 from shop.http.pagination import paginate, paginate_for_staff
 from shop.http.permissions import (
@@ -51,7 +52,7 @@ from shop.http.permissions import (
     require_staff_permission,
 )
 from shop.http.validation import Nothing, read, read_query
-from shop.http.views import Request, Response, View
+from shop.http.views import JSONResponse, Request, Response, View, burst
 from shop.idempotency import claims
 from shop.idempotency.recorded_answers import Replay
 from shop.journal import journal
@@ -127,7 +128,8 @@ class Orders(View):
         | api_doc.refusals(PLACING | {400: ["invalid"]}),
         examples=examples.PLACING,
     )
-    async def post(self, request: Request) -> Response:
+    @burst
+    async def post(self, request: Request) -> JSONResponse:
         """Place an order; with `payment` it is paid at once.
 
         A card whose owner must act makes the order's `payment` `requires_action`: the response is 202 at
@@ -179,9 +181,16 @@ class OneOrder(View):
     resource = Resource.ORDERS
 
     @extend_schema(responses={200: OrderBody} | api_doc.refusals({404: ["not_found"]}))
-    def get(self, request: Request, order_id: UUID) -> Response:
+    @burst
+    async def get(self, request: Request, order_id: UUID) -> JSONResponse:
         """Get one order."""
-        return Response(_render_order(request, _get_order(request, order_id)))
+
+        def read_order() -> JSONResponse:
+            return JSONResponse(_render_order(request, _get_order(request, order_id)))
+
+        if request.user.is_staff:
+            return await run_in_thread(read_order, group="staff", member=request.user.pk)
+        return await run_in_thread(read_order, group="order", owner=request.user.pk)
 
 
 class OrderTimeline(View):
@@ -247,7 +256,7 @@ class OrderRefunds(View):
         ),
         examples=examples.REFUNDING,
     )
-    def post(self, request: Request, order_id: UUID) -> Response:
+    def post(self, request: Request, order_id: UUID) -> JSONResponse:
         """Refund a part of a paid order, or all that is left of it (staff).
 
         Units are refunded at their price less their share of the line's discount: n of q units together have
@@ -292,7 +301,8 @@ class Payments(ListPayments):
         ),
         examples=examples.PAYING,
     )
-    async def post(self, request: Request) -> Response:
+    @burst
+    async def post(self, request: Request) -> JSONResponse:
         """Pay an own order that awaits payment.
 
         With `keep_on_decline` a refused card leaves it to be paid with another one: five payments at most, of
@@ -340,7 +350,8 @@ class TopUps(View):
         ),
         examples=examples.TOPPING_UP,
     )
-    async def post(self, request: Request) -> Response:
+    @burst
+    async def post(self, request: Request) -> JSONResponse:
         """Buy points by card; 202 while the gateway's answer is not known.
 
         201 and 202 both return the payment, and its URL as `Location`: `card_amount` is what is charged, and
@@ -367,7 +378,7 @@ class TopUps(View):
 
 class Webhooks(View):
     resource = Resource.NONE
-    authentication_classes = []
+    authentication_classes = [APIKey]
     permission_classes = [AllowAny]
 
     @extend_schema(
@@ -376,7 +387,7 @@ class Webhooks(View):
         request={"application/json": {"type": "object", "description": "An event in the gateway's format."}},
         responses={200: ReceivedBody} | api_doc.refusals({400: ["signature_invalid"], 404: ["not_found"]}),
     )
-    def post(self, request: Request, gateway: str) -> Response:
+    def post(self, request: APIRequest, gateway: str) -> Response:
         """The signature covers the exact bytes of the body.
 
         Every signed body is 200: also an event that was received before, one of an unknown type, and a body

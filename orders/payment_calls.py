@@ -21,7 +21,7 @@ from shop.concurrency.event_loop import run_in_thread, submit_to_batcher
 from shop.concurrency.group_commit import Batcher
 from shop.errors import Overloaded, Throttled, Unavailable
 from shop.http import keyed_calls, prefer
-from shop.http.views import Request, Response
+from shop.http.views import JSONResponse, Request
 from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import Answer, KeyedCall, Replay
 from shop.lazy_texts import mark as _
@@ -46,7 +46,7 @@ async def pay(
     *,
     event: str,
     is_attempted: Callable[[UUID], bool] | None = None,
-) -> Response:
+) -> JSONResponse:
     """Start a payment once for its key, and respond with it: after a wait, as the client prefers.
 
     Without a preference the call waits until the payment `is_attempted`, if that is given.
@@ -130,7 +130,9 @@ def note(event: str, order_id: UUID | None, saga_id: UUID | None) -> None:
         tracing.annotate(tracing.attributes(ids))
 
 
-async def respond_to_replay(request: Request, call: KeyedCall, replay: Replay, read: ReadAnswers) -> Response:
+async def respond_to_replay(
+    request: Request, call: KeyedCall, replay: Replay, read: ReadAnswers
+) -> JSONResponse:
     """Respond with the recorded answer, or wait for the result of the payment that the first call started."""
     answer = replay.answer
     if answer is None:
@@ -156,7 +158,7 @@ async def wait_and_respond(
     answer: Answer,
     *,
     is_attempted: Callable[[UUID], bool] | None = None,
-) -> Response:
+) -> JSONResponse:
     """Enqueue a started payment for a worker, wait for its result, and respond with that or the first answer.
 
     Never 503, which would say that nothing was done: the payment is recorded and continues.

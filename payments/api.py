@@ -15,7 +15,7 @@ from shop.http.openapi import api_doc
 from shop.http.pagination import paginate, paginate_for_staff
 from shop.http.permissions import allowed_account_id, require_staff_permission
 from shop.http.validation import read, read_query
-from shop.http.views import Request, Response, View
+from shop.http.views import JSONResponse, Request, Response, View
 from shop.idempotency.recorded_answers import Answer
 from shop.scopes import Resource
 
@@ -59,7 +59,7 @@ class Grants(View):
             {403: ["approval_required", "own_account", "permission_denied"], 404: ["not_found"]}
         ),
     )
-    def post(self, request: Request) -> Response:
+    def post(self, request: Request) -> JSONResponse:
         staff_id = require_staff_permission(request, "payments.add_transfer")
         call = keyed_calls.read_keyed_call(request, _grant_answer, owner_id=staff_id)
         data = read(schemas.GrantInput, request)

@@ -19,7 +19,7 @@ from shop.http.openapi import api_doc
 from shop.http.pagination import paginate, paginate_for_staff
 from shop.http.permissions import has_staff_permission, require_staff_permission
 from shop.http.validation import LARGEST_ID, Nothing, PauseInput, read
-from shop.http.views import Request, Response, View
+from shop.http.views import JSONResponse, Request, Response, View, burst
 from shop.rates import rate_limits
 from shop.redis import completion_notifications
 from shop.scopes import Resource
@@ -50,7 +50,8 @@ class Sales(View):
         parameters=[api_doc.IF_NONE_MATCH, api_doc.ETAG, *api_doc.PAGING],
         responses={200: api_doc.Page[schemas.SaleBody], 304: api_doc.NOT_MODIFIED},
     )
-    async def get(self, request: Request) -> Response:
+    @burst
+    async def get(self, request: Request) -> JSONResponse:
         return await cached_lists.respond(
             request,
             customers=lambda request: paginate(request, terms.find(), schemas.sale_body),
@@ -158,7 +159,8 @@ class SaleEntries(View):
         responses={202: schemas.SaleEntryBody}
         | api_doc.refusals({404: ["not_found"], 409: ["admission_not_required", "sale_closed"]}),
     )
-    async def post(self, request: Request, sale_id: int) -> Response:
+    @burst
+    async def post(self, request: Request, sale_id: int) -> JSONResponse:
         read(Nothing, request)
         if sale_id > LARGEST_ID:
             raise terms.no_sale(sale_id)
@@ -178,7 +180,8 @@ class OneSaleEntry(View):
         parameters=[api_doc.PREFER_WAIT, RETRY_AFTER],
         responses=schemas.SaleEntryBody,
     )
-    async def get(self, request: Request, entry_id: UUID) -> Response:
+    @burst
+    async def get(self, request: Request, entry_id: UUID) -> JSONResponse:
         sees_all = request.user.is_staff and await run_in_thread(
             has_staff_permission, request, "sales.view_saleentry", group="staff"
         )
@@ -208,7 +211,7 @@ def _set_paused(request: Request, sale_id: int, *, is_paused: bool) -> Response:
     return Response(schemas.sale_body(sale))
 
 
-def _entry_response(entry: Entry, *, status: int = 200, **headers: str) -> Response:
+def _entry_response(entry: Entry, *, status: int = 200, **headers: str) -> JSONResponse:
     """The entry with its estimated wait, and while it waits with when to read it again."""
     estimate = room_view.estimated_wait_seconds(entry)
     body = schemas.entry_body(entry, estimate)
@@ -218,4 +221,4 @@ def _entry_response(entry: Entry, *, status: int = 200, **headers: str) -> Respo
         else:
             seconds = PAUSED_SECONDS if estimate is None else estimate // POLLS_PER_WAIT
         headers["Retry-After"] = str(min(MOST_SECONDS, max(1, seconds)))
-    return Response(body, status=status, headers=headers)
+    return JSONResponse(body, status=status, headers=headers)

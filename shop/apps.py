@@ -10,8 +10,8 @@ class ShopConfig(AppConfig):
 
     def ready(self) -> None:
         from shop import clock
+        from shop.burst import checks as _checks  # noqa: F401 - registers them
         from shop.db import server_state
-        from shop.http import checks as _checks  # noqa: F401 - registers them
         from shop.observability import gauges
         from shop.observability.reading import Source
         from shop.operations import (

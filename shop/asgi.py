@@ -17,8 +17,9 @@ from django.urls import get_resolver, reverse  # noqa: E402
 from demo import welcome_page  # noqa: E402
 from sales.waiting_room import ticking  # noqa: E402
 from shop import clock  # noqa: E402
-from shop.http import checks, serving, traced_application  # noqa: E402
-from shop.http.application import application  # noqa: E402
+from shop.burst import checks  # noqa: E402
+from shop.burst.application import application  # noqa: E402
+from shop.http import serving, traced_application  # noqa: E402
 from shop.http.pages import pages  # noqa: E402
 from shop.observability import tracing  # noqa: E402
 from shop.operations import shared_counts  # noqa: E402
@@ -42,7 +43,7 @@ application = serving.Served(
 
 # Views are loaded now, once for all workers.
 _ = get_resolver().url_patterns
-checks.refuse_ignored_settings()
+checks.refuse_to_start()
 pages.kept_pages[reverse("welcome")] = welcome_page.serve
 # What is loaded is left out of garbage collection, whose pauses were 50 ms, and stays shared by the workers.
 gc.collect()

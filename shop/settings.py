@@ -55,6 +55,8 @@ if HTTPS:
     SECURE_HSTS_SECONDS = 365 * 24 * 3600
 WEB_WORKERS = number("WEB_WORKERS", 2, least=1)
 WEB_THREADS = number("WEB_THREADS", 64, least=2)
+# Off: Django answers every call, with whatever is added to its settings (docs/api-calls.md).
+BURST = flag("BURST", default=True)
 # Requests of a process that may wait at once by `Prefer: wait`; past it they are answered as things stand.
 WAITING_REQUESTS = 20_000
 METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
@@ -91,12 +93,11 @@ INSTALLED_APPS = [
     "demo",
 ]
 MIDDLEWARE = [
-    # Answers API calls of Django's test client and `runserver`.
-    "shop.http.pages.middleware.dispatch_api_calls",
     "shop.observability.request_metrics.RequestMetricsMiddleware",
     "shop.http.pages.middleware.request_id",
     "shop.http.pages.middleware.choose_language",
     "django.middleware.security.SecurityMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "shop.http.pages.middleware.CommonMiddleware",
@@ -105,7 +106,6 @@ MIDDLEWARE = [
     # Before any code reads the body, as the check of CSRF tokens does.
     "shop.http.pages.middleware.guard_operators_pages",
     "django.contrib.messages.middleware.MessageMiddleware",
-    "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "shop.admin_base.sign_in.show_refused_turn",
 ]
 ROOT_URLCONF = "shop.urls"
@@ -253,10 +253,16 @@ CELERY_BEAT_SCHEDULER = "shop.operations.beat.Scheduler"
 
 # The API
 REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["shop.accounts.authentication.BearerToken"],
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "shop.http.api_key_calls.APIKey",
+        "shop.accounts.authentication.BearerToken",
+    ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
-    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["shop.http.rest_classes.JSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["shop.http.rest_classes.JSONRenderer"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "shop.http.rest_classes.LenientNegotiation",
+    "EXCEPTION_HANDLER": "shop.http.rest_classes.handle_exception",
+    "URL_FORMAT_OVERRIDE": None,
     "DEFAULT_SCHEMA_CLASS": "shop.http.openapi.openapi_generation.Operations",
 }
 MAX_BODY_BYTES = 64 * 1024

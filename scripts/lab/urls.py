@@ -6,9 +6,10 @@ from django.urls import path
 from drf_spectacular.utils import extend_schema
 
 from shop import clock
+from shop.burst import table
 from shop.http.messages import account_id
 from shop.http.validation import Id, Input, read
-from shop.http.views import Request, Response, View
+from shop.http.views import JSONResponse, Request, View, burst
 from shop.rates import rate_limits
 from shop.scopes import Resource
 from shop.urls import handler400, handler403, handler404, handler500, urlpatterns as urls_of_the_shop
@@ -26,13 +27,14 @@ class NullCoupon(View):
     resource = Resource.COUPONS
 
     @extend_schema(exclude=True)
-    async def post(self, request: Request) -> Response:
+    @burst
+    async def post(self, request: Request) -> JSONResponse:
         """Return a response like a coupon's without doing anything."""
         body = read(NullInput, request)
         if not request.user.is_staff:
             rate_limits.COUPONS.count(account_id(request))
         now = clock.now()
-        return Response(
+        return JSONResponse(
             {
                 "code": "NULL0NULL0NULL00",
                 "campaign": body.campaign,
@@ -51,4 +53,5 @@ class NullCoupon(View):
         )
 
 
+table.add("POST", "lab/null", NullCoupon)
 urlpatterns = [path("api/v1/lab/null", NullCoupon.as_view()), *urls_of_the_shop]

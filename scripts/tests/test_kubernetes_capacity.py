@@ -11,7 +11,7 @@ from orders.saga import run
 from scripts.tests import manifests
 from shop.accounts.password_hashing import HASHING_POOL
 from shop.concurrency.event_loop import LOOKUP_POOL
-from shop.http.pages.pages import SCRAPE_POOL
+from shop.http.pages.pages import PROBE_POOL
 from shop.operations import dispatch, health
 
 pytestmark = pytest.mark.boots("kubectl")
@@ -93,7 +93,7 @@ def _pods_and_connections() -> dict[str, tuple[int, int]]:
         + HASHING_POOL._max_threads
         # It reads the disabled and signed-out accounts.
         + 1
-        + SCRAPE_POOL._max_threads * SCRAPE
+        + PROBE_POOL._max_threads * SCRAPE
         + len(health.CHECKS)
         + WATCHERS
         + WAITING_ROOMS

@@ -19,19 +19,20 @@ from shop.accounts_api.schemas import (
 )
 from shop.concurrency.event_loop import run_in_thread
 from shop.http import client_address
+from shop.http.api_key_calls import APIKey
 from shop.http.messages import account_id
 from shop.http.openapi import api_doc
 from shop.http.validation import read
-from shop.http.views import Request, Response, View
+from shop.http.views import JSONResponse, Request, Response, View, burst
 from shop.rates import throttling
 from shop.scopes import Resource
 
 
 class PublicView(View):
-    """A view that needs no account and ignores any access token."""
+    """A view that needs no account and ignores any access token; no API key may call it."""
 
     resource = Resource.NONE
-    authentication_classes = []
+    authentication_classes = [APIKey]
     permission_classes = [AllowAny]
 
 
@@ -41,7 +42,8 @@ class Users(PublicView):
         request=RegisterInput,
         responses={201: AccountBody} | api_doc.refusals({429: ["throttled"]}),
     )
-    async def post(self, request: Request) -> Response:
+    @burst
+    async def post(self, request: Request) -> JSONResponse:
         """At most 60 registrations per hour and address; of IPv6 the first 64 bits count."""
         body = read(RegisterInput, request)
         address = client_address.from_request(request)
@@ -49,7 +51,7 @@ class Users(PublicView):
         await run_in_thread(throttling.count_attempt, counted, group="registrations")
         register = partial(accounts.register, **body.model_dump())
         user = await password_hashing.run_in_turn(register, address=address)
-        return Response(_account_body(user), status=201)
+        return JSONResponse(_account_body(user), status=201)
 
 
 class OwnAccount(View):
@@ -71,7 +73,8 @@ class SignIn(PublicView):
         responses={200: TokensBody}
         | api_doc.refusals({401: ["invalid_credentials", "otp_required", "otp_invalid"], 429: ["throttled"]}),
     )
-    async def post(self, request: Request) -> Response:
+    @burst
+    async def post(self, request: Request) -> JSONResponse:
         """A staff account needs `otp`: the code of its authenticator app, or one of its backup codes.
 
         `otp_required` and `otp_invalid` are answered to the right password only. Each code is accepted once.
@@ -85,10 +88,10 @@ class SignIn(PublicView):
         """
         body, address = read(SignInInput, request), client_address.from_request(request)
 
-        def sign_in() -> Response:
+        def sign_in() -> JSONResponse:
             signed_in = sign_ins.sign_in(**body.model_dump(), address=address)
             pair = tokens.create_token_pair(signed_in.account, device_id=signed_in.device_id)
-            return Response(asdict(pair))
+            return JSONResponse(asdict(pair))
 
         return await sign_ins.run_sign_in(sign_in, username=body.username, address=address)
 

@@ -16,9 +16,11 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from django.utils.http import parse_etags
+from rest_framework.response import Response
 
 from shop.concurrency import event_loop
-from shop.http.messages import JSON, Request, Response
+from shop.http import json_format
+from shop.http.messages import JSON, JSONResponse, Request
 
 MAX_AGE_SECONDS = 1.0
 BURST_REQUESTS = 20
@@ -58,21 +60,22 @@ _lists: OrderedDict[str, _List] = OrderedDict()
 _expired_at = 0.0
 
 
-async def respond(request: Request, *, customers: Render, staff: Render) -> Response:
+async def respond(request: Request, *, customers: Render, staff: Render) -> JSONResponse:
     """Respond with the page of the list: to staff as it is now, to others at most `MAX_AGE_SECONDS` old.
 
     `customers` must depend on nothing but the request's URL. Raises what the two raise.
     """
     if request.user.is_staff:
-        return await event_loop.run_in_thread(staff, request, group="staff", member=request.user.pk)
+        own = await event_loop.run_in_thread(staff, request, group="staff", member=request.user.pk)
+        return JSONResponse(own.data)
     page = await _page(request, customers)
     headers = {"ETag": page.etag}
-    if b"authorization" not in request.fields:
+    if request.header("Authorization") is None:
         # Caches may keep it, and ask each time whether it has changed. With a token it is `no-store`.
         headers["Cache-Control"] = "no-cache"
     if _is_known(request, page.etag):
-        return Response(status=304, headers=headers)
-    return Response.from_json(page.body, 200, JSON, headers)
+        return JSONResponse(status=304, headers=headers)
+    return JSONResponse.from_json(page.body, 200, JSON, headers)
 
 
 def expire() -> None:
@@ -132,7 +135,7 @@ async def _read_for_all(known: _List, request: Request, render: Render) -> _Page
 
 def _read(request: Request, render: Render) -> _Page:
     began_at = time.monotonic()
-    body = render(request).body
+    body = json_format.dump(render(request).data)
     return _Page(began_at, body, f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"')
 
 

@@ -32,9 +32,9 @@ class AddressUnknown(Invalid):
 
 
 def from_request(request: HttpRequest | Request) -> str:
-    if isinstance(request, Request):
-        return choose(request.peer, request.header("X-Forwarded-For") or "")
-    return choose(request.META.get("REMOTE_ADDR", ""), request.META.get(FORWARDED_FOR, ""))
+    if isinstance(request, HttpRequest):
+        return choose(request.META.get("REMOTE_ADDR", ""), request.META.get(FORWARDED_FOR, ""))
+    return choose(request.peer, request.header("X-Forwarded-For") or "")
 
 
 def choose(peer: str, forwarded: str) -> str:

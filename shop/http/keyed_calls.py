@@ -21,7 +21,7 @@ from shop.concurrency.event_loop import Signal, run_in_thread, submit_to_batcher
 from shop.concurrency.group_commit import Batcher
 from shop.db import transactions
 from shop.errors import Invalid, Overloaded, Throttled
-from shop.http.messages import JSON, PROBLEM, Request, Response, account_id
+from shop.http.messages import JSON, PROBLEM, JSONResponse, Request, account_id
 from shop.idempotency import claims, recorded_answers
 from shop.idempotency.claims import Claim, InFlight
 from shop.idempotency.recorded_answers import Answer, KeyedCall, Replay
@@ -110,7 +110,7 @@ async def find_replay(call: KeyedCall) -> Replay | None:
     return await submit_to_batcher(_replay_lookups, call)
 
 
-def respond(answer: Answer, *, is_replay: bool) -> Response:
+def respond(answer: Answer, *, is_replay: bool) -> JSONResponse:
     """The answer as a response; a replay has the header `Idempotency-Replayed`, and a problem its code."""
     headers = {}
     if answer.location:
@@ -118,13 +118,13 @@ def respond(answer: Answer, *, is_replay: bool) -> Response:
     if is_replay:
         headers["Idempotency-Replayed"] = "true"
     if answer.status < 400:
-        return Response.from_json(answer.body, answer.status, JSON, headers)
-    response = Response.from_json(answer.body, answer.status, PROBLEM, headers)
+        return JSONResponse.from_json(answer.body, answer.status, JSON, headers)
+    response = JSONResponse.from_json(answer.body, answer.status, PROBLEM, headers)
     response.code = orjson.loads(answer.body)["code"]
     return response
 
 
-def respond_recorded(call: KeyedCall, outcome: Any) -> Response:
+def respond_recorded(call: KeyedCall, outcome: Any) -> JSONResponse:
     """The response of a call that is recorded at once: its own answer, or the replayed one."""
     if isinstance(outcome, Replay):
         assert outcome.answer is not None

@@ -4,13 +4,14 @@ from collections.abc import Callable
 from typing import Any
 
 from django.db.models import QuerySet
+from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
 
 from shop.db import secondary
 from shop.errors import invalid_field
 from shop.http import keyset_pages
 from shop.http.keyset_pages import AFTER, BEFORE, InvalidPosition
-from shop.http.messages import Request, Response
+from shop.http.messages import Request
 from shop.lazy_texts import mark as _
 
 DEFAULT_PAGE, LARGEST_PAGE = 50, 200

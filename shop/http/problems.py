@@ -1,5 +1,6 @@
 """Errors as `application/problem+json` (RFC 9457): the only place where errors become HTTP."""
 
+import math
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -9,13 +10,14 @@ from django.core.exceptions import PermissionDenied, RequestDataTooBig, Suspicio
 from django.db import Error as DatabaseFailure, IntegrityError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.utils import translation
+from rest_framework import exceptions
 from structlog import get_logger
 
 from shop import errors
 from shop.account import TokenInvalid
 from shop.db import transactions
 from shop.http import json_format
-from shop.http.messages import PROBLEM, Response
+from shop.http.messages import PROBLEM, JSONResponse
 from shop.lazy_texts import ENGLISH, Text, mark as _
 
 log = get_logger(__name__)
@@ -53,6 +55,7 @@ TITLES = {
 """Of codes whose title is neither that of their kind of error nor the code in words."""
 INTERNAL_ERROR = _("Something went wrong here. It has been logged.")
 NO_REFERENCED_ROW = 1452
+NO_CREDENTIALS = _("Authentication credentials were not provided.")
 NOT_FOUND = _("There is nothing at this address.")
 PERMISSION = re.compile(r"[a-z]+\.[a-z_]+")
 NOT_ALLOWED = _("This account may not do that.")
@@ -68,7 +71,7 @@ def problem(
     headers: Mapping[str, str] | None = None,
     language: str | None = None,
     **extra: Any,
-) -> Response:
+) -> JSONResponse:
     """A problem as a response. Its `type` is a URN that names the code, instead of `about:blank`.
 
     Lazy texts in it are rendered in `language`; without one in the active language, that of a page.
@@ -82,18 +85,26 @@ def problem(
         "code": code,
         **extra,
     }
-    response = Response.from_json(json_format.dump(body, language), status, PROBLEM, headers)
+    response = JSONResponse.from_json(json_format.dump(body, language), status, PROBLEM, headers)
     response.headers["Content-Language"] = language
     response.headers["Vary"] = "Accept-Language"
     response.code = code
     return response
 
 
-def from_error(error: Exception, language: str | None = None) -> Response:
+def from_error(error: Exception, language: str | None = None) -> JSONResponse:
     """The problem response of an error; an unexpected error is logged and becomes a 500.
 
     Without `language` it is in the active language, that of a page.
     """
+    if expected := from_expected(error, language):
+        return expected
+    log.error("unexpected error", exc_info=error)
+    return problem(500, "internal_error", INTERNAL_ERROR, language=language)
+
+
+def from_expected(error: Exception, language: str | None = None) -> JSONResponse | None:
+    """The problem response of an error that says what is wrong with a call; None for any other."""
     match error:
         case errors.FirstcomeError():
             return _from_own_error(error, language)
@@ -113,11 +124,17 @@ def from_error(error: Exception, language: str | None = None) -> Response:
         ):
             # The row's account is not there: a restore has lost it, not its token.
             return _from_own_error(TokenInvalid(), language)
-    log.error("unexpected error", exc_info=error)
-    return problem(500, "internal_error", INTERNAL_ERROR, language=language)
+        case exceptions.NotAuthenticated():
+            return _from_own_error(errors.NotAuthenticated(NO_CREDENTIALS), language)
+        case exceptions.APIException():
+            wait = getattr(error, "wait", None)
+            headers = {} if wait is None else {"Retry-After": str(math.ceil(wait))}
+            code = error.default_code
+            return problem(error.status_code, code, str(error.detail), headers=headers, language=language)
+    return None
 
 
-def method_not_allowed(method: str, allowed: Sequence[str], language: str) -> Response:
+def method_not_allowed(method: str, allowed: Sequence[str], language: str) -> JSONResponse:
     detail = _('Method "{method}" not allowed.', method=method)
     allow = {"Allow": ", ".join(allowed)}
     return problem(405, "method_not_allowed", detail, headers=allow, language=language)
@@ -156,7 +173,7 @@ def missing_permissions(exception: Exception | None) -> list[str]:
     return [one for one in getattr(exception, "args", ()) if PERMISSION.fullmatch(str(one))]
 
 
-def _from_own_error(error: errors.FirstcomeError, language: str | None) -> Response:
+def _from_own_error(error: errors.FirstcomeError, language: str | None) -> JSONResponse:
     status, title = next(found for kind, found in STATUS_AND_TITLE.items() if isinstance(error, kind))
     headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
     if status == 401:

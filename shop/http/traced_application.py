@@ -8,10 +8,9 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
-from django.conf import settings
 from django.http import Http404
+from django.urls import resolve
 
-from shop.http import views
 from shop.http.pages import pages
 from shop.http.pages.pages import Scope, Send
 from shop.http.request_body import Receive
@@ -52,8 +51,6 @@ def traced(application: Application) -> Application:
 
 def _route(path: str) -> str:
     """The pattern of the path, such as `/api/v1/orders/<uuid:order_id>`; empty for a path without a view."""
-    if len(path) > views.MAX_CACHED_PATH_LENGTH:
-        return ""
     with suppress(Http404):
-        return f"/{views.find_view(settings.ROOT_URLCONF, path).route}"
+        return f"/{resolve(path).route}"
     return ""

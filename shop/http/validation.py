@@ -140,7 +140,7 @@ def read(shape: type[Shape], request: Request) -> Shape:
     if _count_members(body) > MOST_MEMBERS:
         raise invalid_field("", "too_many_members", _("The body has too many members."))
     given = without_nulls(body)
-    if b"\\u" in request.body or not request.body.isascii():
+    if not request.is_ascii:
         given = {name: one if name in AS_TYPED else normalized(one) for name, one in given.items()}
     if len(given) > MOST_ERRORS:
         # An error of each would take longer to make than the body to send.

@@ -41,6 +41,8 @@ class RequestMetricsMiddleware:
         response = self._handler(request)
         view = request.resolver_match.view_name if request.resolver_match else ""
         count_request(view, request.method, response.status_code, time.perf_counter() - began_at)
+        if code := getattr(response, "problem_code", ""):
+            count_refusal(view, response.status_code, code)
         return response
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> None:

@@ -6,6 +6,7 @@ has no connection waiting requests check again every second, and all of them che
 
 import threading
 import time
+from asyncio import _get_running_loop as running_loop
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from prometheus_client import Gauge
 from structlog import get_logger
 
 from shop.concurrency.event_loop import Signal
+from shop.concurrency.thread_pool import PROCESS_SHARES
 from shop.errors import Overloaded
 from shop.redis import redis_client
 from shop.repeated_work import RepeatedWork
@@ -29,6 +31,9 @@ MOST_OF_ONE_OWNER = 128
 """Waiting requests of one account in a process. An account may send any number: rate limits skip repeats."""
 RECONNECT_SECONDS = 1.0
 IDLE_SECONDS = 30.0
+
+_threads = threading.BoundedSemaphore(max(1, PROCESS_SHARES.calling // 2))
+"""Of calls that wait in Django's lane, each of which holds a thread of the pool."""
 
 _mutex = threading.Lock()
 _waiting: dict[str, set[Signal]] = defaultdict(set)
@@ -61,15 +66,23 @@ async def wait(
     """Wait until `is_settled()` is true, at most `seconds`; return its last result.
 
     `is_settled` is checked before the wait, or `begin`, which starts the work, is called instead. Returns
-    False without waiting while the process stops, when `WAITING_REQUESTS` already wait in it, or
-    `most_of_owner` of the account `owner`. A check during the wait that raises `Overloaded` is repeated.
+    False without waiting while the process stops, when `WAITING_REQUESTS` already wait in it, or half of its
+    threads where each wait holds one, or `most_of_owner` of the account `owner`. A check during the wait that
+    raises `Overloaded` is repeated.
     """
     with _register(name, owner, MOST_OF_ONE_OWNER if most_of_owner is None else most_of_owner) as signal:
+        is_on_loop = running_loop() is not None
         if begin:
             begin()
         elif await is_settled():
             return True
-        return signal is not None and await _wait_for_signal(signal, is_settled, time.monotonic() + seconds)
+        if signal is None or not (is_on_loop or _threads.acquire(blocking=False)):
+            return False
+        try:
+            return await _wait_for_signal(signal, is_settled, time.monotonic() + seconds)
+        finally:
+            if not is_on_loop:
+                _threads.release()
 
 
 def stop() -> None:

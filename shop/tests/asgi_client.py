@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from shop.http.application import application
+from shop.burst.application import application
 from shop.http.json_format import dump
 
 HOST = "127.0.0.1:8000"

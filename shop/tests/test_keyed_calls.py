@@ -11,9 +11,9 @@ from django.contrib.auth.models import User
 from redis import Redis
 
 from shop.account import Account
+from shop.burst.request import BurstRequest
 from shop.errors import Rejected
 from shop.http import keyed_calls
-from shop.http.messages import Request
 from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import KeyedCall, Replay
 from shop.models import IdempotencyKey
@@ -57,9 +57,9 @@ def api(tally_tables: None, db: None) -> Api:
     return client_of(AccountFactory.create())
 
 
-def parsed(body: bytes, *, key: str = "key") -> Request:
+def parsed(body: bytes, *, key: str = "key") -> BurstRequest:
     fields = {b"content-type": b"application/json", b"idempotency-key": key.encode()}
-    request = Request("POST", "/tally", fields, body)
+    request = BurstRequest("POST", "/tally", fields, body)
     request.user = Account(id=1, is_staff=False)
     return request
 

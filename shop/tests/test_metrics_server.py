@@ -215,7 +215,7 @@ def test_two_web_processes_are_summed_and_a_dead_one_leaves_its_counts(tmp_path:
         assert sum_of(before, "firstcome_http_refusals_total") == 20
         labels = 'code="not_authenticated",status="401",view="orders.api.Orders"'
         assert value(before, f"firstcome_http_refusals_total{{{labels}}}") == 20
-        assert value(before, 'firstcome_pool_busy{pool="scrapes"}') is not None
+        assert value(before, 'firstcome_pool_busy{pool="probes"}') is not None
 
         for _ in range(2):
             os.kill(worker_of(web.child), signal.SIGKILL)

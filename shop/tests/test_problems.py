@@ -2,6 +2,7 @@
 
 from itertools import product
 from typing import Any
+from uuid import UUID
 
 import orjson
 import pytest
@@ -9,11 +10,11 @@ from django.conf import LazySettings
 from django.test import Client
 
 from shop.accounts import tokens
+from shop.burst import lane, table
+from shop.burst.request import BurstRequest
 from shop.concurrency import event_loop
-from shop.errors import Overloaded
-from shop.http import keyed_calls, problems, views
-from shop.http.json_format import TooLarge
-from shop.http.messages import Request, Response
+from shop.http import keyed_calls, problems
+from shop.http.messages import JSONResponse
 from shop.idempotency.recorded_answers import Answer
 from shop.tests.cases import check_each
 from shop.tests.clients import Api, client_of
@@ -196,22 +197,25 @@ def test_without_a_database_calls_are_unavailable_and_recover_by_themselves() ->
     assert api.get("/users/me").status_code == 200
 
 
-def called(method: str, path: str, refusal: Exception | None = None) -> Response:
-    request = Request(method, f"/api/v1{path}", {b"host": b"localhost"}, b"")
-    return event_loop.run_blocking(views.answer_call(request, refusal))
+def called(method: str, path: str, body: bytes = b"") -> JSONResponse:
+    fields = {b"host": b"localhost", b"content-type": b"application/json"}
+    found = table.find(method, path[1:])
+    assert found
+    return event_loop.run_blocking(
+        lane.answer_call(BurstRequest(method, f"/api/v1{path}", fields, body), found)
+    )
 
 
 def test_a_problem_passes_answer_call_with_its_code() -> None:
     refusals = [
-        ("GET", "/nothing", None, "not_found"),
-        ("DELETE", "/orders", None, "method_not_allowed"),
-        ("GET", "/orders", None, "not_authenticated"),
-        ("POST", "/orders", TooLarge(), "too_large"),
-        ("POST", "/orders", Overloaded("Too many."), "overloaded"),
+        ("POST", "/orders", b"", "not_authenticated"),
+        ("GET", f"/orders/{UUID(int=1)}", b"", "not_authenticated"),
+        ("POST", "/auth/token", b"{", "malformed_json"),
+        ("POST", "/auth/token", b"{}", "invalid"),
     ]
 
-    def has_its_code(method: str, path: str, refusal: Exception | None, code: str) -> None:
-        response = called(method, path, refusal)
+    def has_its_code(method: str, path: str, body: bytes, code: str) -> None:
+        response = called(method, path, body)
         assert response.code == orjson.loads(response.body)["code"] == code
 
     check_each(refusals, has_its_code)

@@ -10,9 +10,9 @@ from django.conf import settings
 from django.contrib.auth.models import User
 
 from backoffice import list_exports
+from shop.burst.application import application
 from shop.concurrency import event_loop
 from shop.errors import Overloaded, Unavailable
-from shop.http.application import application
 from shop.http.pages import pages, streamed_responses
 from shop.tests import asgi_client
 from shop.tests.clients import signed_in

@@ -20,10 +20,8 @@ from django.utils.translation import gettext, gettext_noop
 
 from shop import clock
 from shop.accounts import second_factor
-from shop.concurrency import event_loop
 from shop.errors import FirstcomeError, NotAllowed, Overloaded
 from shop.http import client_address, json_format, languages, problems, views
-from shop.http.messages import Request
 from shop.http.request_body import UPLOAD_KEY, Upload
 from shop.journal import journal
 from shop.lazy_texts import mark as _
@@ -69,6 +67,10 @@ def request_id(handler: Handler) -> Handler:
         with logs.bound_request(name), journal.acting(journal.unidentified(name)):
             response = handler(request)
         response["X-Request-ID"] = name
+        is_public = request.method in views.PUBLIC_METHODS and "Authorization" not in request.headers
+        if request.path_info.startswith(views.API_PREFIX) and not is_public:
+            # No cache may store an account's own data, its tokens included.
+            response["Cache-Control"] = "no-store"
         return response
 
     return named
@@ -172,32 +174,6 @@ def _answer_operator(request: HttpRequest, handler: Handler) -> HttpResponse:
         if is_due and BY_ITSELF_KEY not in request.META and session.exists(session.session_key):
             session[USED_AT] = int(now)
     return response
-
-
-def dispatch_api_calls(handler: Handler) -> Handler:
-    """Answer API calls of Django's test client and `runserver`: the web server's never come here."""
-
-    def answered(request: HttpRequest) -> HttpResponse:
-        if not request.path_info.startswith(views.API_PREFIX):
-            return handler(request)
-        fields = {name.lower().encode(): value.encode() for name, value in request.headers.items()}
-        if b"host" not in fields:
-            fields[b"host"] = request.get_host().encode()
-        call = Request(
-            request.method or "",
-            request.path,
-            fields,
-            request.read(),
-            query=request.META.get("QUERY_STRING", "").encode(),
-            peer=request.META.get("REMOTE_ADDR", ""),
-            scheme=request.scheme or "http",
-            mount=request.path.removesuffix(request.path_info),
-        )
-        response = event_loop.run_blocking(views.answer_call(call))
-        response.headers |= views.security_headers(call)
-        return response.to_django()
-
-    return answered
 
 
 def may_read_metrics(request: HttpRequest) -> bool:

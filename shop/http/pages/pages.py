@@ -42,6 +42,7 @@ T = TypeVar("T")
 Scope = Mapping[str, Any]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 OPERATORS_PREFIX = "/admin/"
+READY_PATH = "/readyz"
 SIGN_IN_PATH = "/admin/login/"
 PASSWORD_PATHS = re.compile(rf"{SIGN_IN_PATH}|/admin/password_change/|/admin/auth/user/(add|\d+/password)/")
 """Of pages whose forms have a password to hash."""
@@ -54,8 +55,8 @@ SECONDS_FOR_A_PART = 60.0
 """For a client to take a part: one that reads ever more slowly would hold its slot for days."""
 
 log = get_logger(__name__)
-SCRAPE_POOL = ThreadPool("scrapes", threads=2, max_waiting=64)
-"""Renders the metrics, which are needed most while all other threads are busy."""
+PROBE_POOL = ThreadPool("probes", threads=2, max_waiting=64)
+"""Answers `/readyz` and `/metrics`, which are needed most while all other threads are busy."""
 
 _handler = BaseHandler()
 _handler.load_middleware()
@@ -72,8 +73,23 @@ class PageResponse(NamedTuple):
 
 
 async def serve_page(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive, send: Send) -> None:
-    """Serve a request with Django. Raises a `FirstcomeError` before anything is sent."""
-    page = await _render(scope, fields, receive)
+    """Serve a page with Django. Raises a `FirstcomeError` before anything is sent."""
+    await _send_page(await _render(scope, fields, receive), scope, receive, send)
+
+
+async def serve_call(
+    scope: Scope, fields: Mapping[bytes, bytes], body: bytes, send: Send, **share: Any
+) -> None:
+    """Serve a call of the API with Django, in a thread of this share. Raises `Overloaded`."""
+    page = await event_loop.run_in_thread(_render_page, scope, fields, BytesIO(body), **share)
+    await _send_page(page, scope, _receive_nothing, send)
+
+
+async def _receive_nothing() -> Mapping[str, Any]:
+    return {"type": "http.disconnect"}
+
+
+async def _send_page(page: PageResponse, scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.start", "status": page.status, "headers": page.headers})
     if isinstance(page.body, bytes):
         await send({"type": "http.response.body", "body": page.body})
@@ -92,7 +108,7 @@ async def _render(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive)
         return await _render_in_turn(scope, fields, receive)
     body = _deferred_upload(scope, fields, receive) or BytesIO(await request_body.read(fields, receive))
     render = partial(_render_page, scope, fields, body)
-    pool = SCRAPE_POOL if scope["path"] == middleware.METRICS_PATH else None
+    pool = PROBE_POOL if _path(scope) in (middleware.METRICS_PATH, READY_PATH) else None
     return await event_loop.run_in_thread(render, **thread_share(scope), pool=pool)
 
 

@@ -1,0 +1,141 @@
+"""The ASGI application: calls of the table go to the burst lane, everything else to Django.
+
+The event loop itself answers `/healthz`: a process whose threads are all busy is alive.
+"""
+
+from collections.abc import Iterable, Mapping
+from hashlib import sha256
+from typing import Any
+
+from django.conf import settings
+from django.db import Error as DatabaseFailure
+
+from shop.account import TokenInvalid
+from shop.accounts import authentication
+from shop.api_keys import key_memory
+from shop.burst import lane, table
+from shop.burst.request import BurstRequest
+from shop.errors import FirstcomeError
+from shop.http import client_address, languages, problems, request_body, views
+from shop.http.messages import JSONResponse
+from shop.http.pages import pages
+from shop.http.pages.pages import Scope, Send
+from shop.http.request_body import Receive
+from shop.observability import logs, request_metrics
+from shop.rates import anonymous_calls
+
+WITHOUT_ACCOUNT = {views.API_PREFIX + path for path in ("auth/token", "auth/refresh", "users")}
+"""Calls that look at no `Authorization`; their bodies are short."""
+SIGNED_BY_SENDER = views.API_PREFIX + "webhooks/"
+"""The calls of gateways, which are many from one address and have a signature of their body."""
+Headers = list[tuple[bytes, bytes]]
+
+
+async def application(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer one request; refusals and errors of API calls become problem responses."""
+    if scope["type"] != "http":
+        raise RuntimeError(f"This application serves HTTP, not {scope['type']}.")
+    fields = _headers_by_name(scope)
+    path = scope["path"].removeprefix(scope.get("root_path", ""))
+    try:
+        if path.startswith(views.API_PREFIX):
+            await _answer_call(scope, path, fields, receive, send)
+        elif path == "/healthz" and scope["method"] in views.PUBLIC_METHODS:
+            # As `shop.operations.health.healthz` responds.
+            await request_body.read(fields, receive)
+            name = logs.choose_request_id(fields.get(b"x-request-id", b"").decode("latin-1"))
+            request_metrics.count_request("shop.operations.health.healthz", scope["method"], 200, 0.0)
+            response = JSONResponse({"status": "alive"}, headers={"X-Request-ID": name})
+            await _send_response(send, response, _PUBLIC_HEADERS)
+        else:
+            await pages.kept_pages.get(path, pages.serve_page)(scope, fields, receive, send)
+    except (FirstcomeError, DatabaseFailure) as refusal:
+        # A refused body, no thread for a page, or no database to look up who signs in.
+        language = languages.choose(fields.get(b"accept-language", b"").decode("latin-1"))
+        await _refuse(send, refusal, fields, language)
+
+
+async def _answer_call(
+    scope: Scope, path: str, fields: Mapping[bytes, bytes], receive: Receive, send: Send
+) -> None:
+    """Read a call, and have the lane answer that it belongs to."""
+    request = BurstRequest(
+        scope["method"],
+        scope["path"],
+        fields,
+        b"",
+        query=scope["query_string"],
+        peer=scope["client"][0] if scope.get("client") else "",
+        scheme=scope.get("scheme", "http"),
+        mount=scope.get("root_path", ""),
+    )
+    names_no_account = b"authorization" not in fields or path in WITHOUT_ACCOUNT
+    is_counted = names_no_account and request.method not in views.PUBLIC_METHODS
+    if is_counted and not path.startswith(SIGNED_BY_SENDER):
+        anonymous_calls.count(client_address.from_request(request))
+    request.body = await request_body.read(fields, receive)
+    found = table.find(request.method, path.removeprefix(views.API_PREFIX)) if settings.BURST else None
+    if found is None:
+        await pages.serve_call(scope, fields, request.body, send, **_thread_share(path, request))
+        return
+    response = await lane.answer_call(request, found)
+    await _send_response(send, response, _PRIVATE_HEADERS if lane.is_private(request) else _PUBLIC_HEADERS)
+
+
+def _thread_share(path: str, request: BurstRequest) -> dict[str, Any]:
+    """The shares of the pool of threads that a call in Django's lane counts against, before it is let in.
+
+    The shop's own programs make many calls at once: they may hold half of the threads, each account a
+    quarter, and a long queue. Calls of one kind by others hold half as well, and an account has few.
+    """
+    authorization = request.header("Authorization") or ""
+    if secret := key_memory.secret_in(authorization):
+        return {"group": "staff", "member": sha256(secret.encode()).digest()}
+    group = path.removeprefix(views.API_PREFIX).partition("/")[0]
+    scheme, _space, raw = authorization.strip().partition(" ")
+    if scheme.lower() != "bearer":
+        return {"group": group}
+    try:
+        account = authentication.verify_access_token(raw.strip())
+    except TokenInvalid:
+        return {"group": group}
+    if account.is_staff:
+        return {"group": "staff", "member": account.id}
+    return {"group": group, "owner": account.id}
+
+
+async def _refuse(send: Send, refusal: Exception, fields: Mapping[bytes, bytes], language: str) -> None:
+    response = problems.from_error(refusal, language)
+    name = logs.choose_request_id(fields.get(b"x-request-id", b"").decode("latin-1"))
+    response.headers["X-Request-ID"] = name
+    request_metrics.count_refusal("", response.status_code, response.code)
+    await _send_response(send, response, _PRIVATE_HEADERS)
+
+
+def _encode_headers(headers: Iterable[tuple[str, str]]) -> Headers:
+    return [(name.lower().encode(), value.encode("latin-1")) for name, value in headers]
+
+
+_PUBLIC_HEADERS = _encode_headers(lane.PUBLIC_HEADERS)
+_PRIVATE_HEADERS = _encode_headers(lane.PRIVATE_HEADERS)
+
+
+async def _send_response(send: Send, response: JSONResponse, headers: Headers) -> None:
+    headers = [*_encode_headers(response.headers.items()), *headers]
+    if response.status_code not in (204, 304):
+        headers.append((b"content-length", str(len(response.body)).encode()))
+    await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
+    await send({"type": "http.response.body", "body": response.body})
+
+
+def _headers_by_name(scope: Scope) -> dict[bytes, bytes]:
+    pairs: list[tuple[bytes, bytes]] = scope["headers"]
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        fields = {}
+        for name, value in pairs:
+            separator = b"; " if name == b"cookie" else b","
+            fields[name] = fields[name] + separator + value if name in fields else value
+    if b"host" not in fields and scope.get("server"):
+        fields[b"host"] = "{}:{}".format(*scope["server"]).encode()
+    return fields

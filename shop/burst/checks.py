@@ -1,0 +1,59 @@
+"""The system check that the burst lane passes by nothing that Django's lane applies."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, register, run_checks
+from django.core.management.base import SystemCheckError
+from rest_framework.permissions import AllowAny, IsAuthenticated, IsAuthenticatedOrReadOnly
+from rest_framework.settings import api_settings
+
+from shop.accounts.authentication import BearerToken
+from shop.http.api_key_calls import APIKey
+from shop.http.rest_classes import JSONParser, JSONRenderer, handle_exception
+
+KNOWN_MIDDLEWARE = {
+    "shop.observability.request_metrics.RequestMetricsMiddleware",
+    "shop.http.pages.middleware.request_id",
+    "shop.http.pages.middleware.choose_language",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "shop.http.pages.middleware.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "shop.http.pages.middleware.guard_operators_pages",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "shop.admin_base.sign_in.show_refused_turn",
+}
+"""Whose work the lane does itself, or that are for pages alone."""
+KNOWN = {APIKey, BearerToken, AllowAny, IsAuthenticated, IsAuthenticatedOrReadOnly, JSONParser, JSONRenderer}
+KINDS = ("authentication", "permission", "parser", "renderer", "throttle")
+HINT = "With BURST=0 Django answers every call, and it applies."
+
+
+@register("firstcome")
+def check_burst_lane(app_configs: Any = None, **_: Any) -> list[CheckMessage]:
+    """Errors for what the burst lane would pass by; none with `BURST=0`."""
+    found = dict.fromkeys(_passed_by()) if settings.BURST else ()
+    return [Error(f"The burst lane passes by {one}.", hint=HINT, id="shop.E001") for one in found]
+
+
+def refuse_to_start() -> None:
+    """Raise `SystemCheckError` in a web process that would pass something by."""
+    if found := run_checks(tags=["firstcome"]):
+        raise SystemCheckError("\n".join(map(str, found)))
+
+
+def _passed_by() -> Iterator[str]:
+    # Views can be imported once all apps are ready.
+    from shop.burst.table import CALLS
+
+    yield from (f"the middleware {one}" for one in settings.MIDDLEWARE if one not in KNOWN_MIDDLEWARE)
+    for call in CALLS.values():
+        named = [one for kind in KINDS for one in getattr(call.view, f"{kind}_classes")]
+        yield from (f"{one.__name__} of {call.name}" for one in named if one not in KNOWN)
+    if api_settings.EXCEPTION_HANDLER is not handle_exception:
+        yield "another EXCEPTION_HANDLER than its own"

@@ -1,0 +1,87 @@
+"""Answers the calls of `table` on the event loop: authentication, the view's coroutine, problems, metrics."""
+
+import time
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import DisallowedHost
+from django.http.request import split_domain_port, validate_host
+
+from shop.accounts import authentication, disabled_accounts
+from shop.accounts.authentication import BearerToken
+from shop.api_keys import key_memory
+from shop.burst.request import ANONYMOUS, BurstRequest
+from shop.burst.table import Call
+from shop.errors import NotAuthenticated
+from shop.http import api_key_calls, problems
+from shop.http.messages import JSONResponse
+from shop.http.views import PUBLIC_METHODS
+from shop.journal import journal
+from shop.observability import logs, request_metrics
+
+# The most that is cached, because any client may send long ones.
+MAX_HOST_LENGTH = 260
+# What Django's `SecurityMiddleware` and `XFrameOptionsMiddleware` send with pages.
+PUBLIC_HEADERS = [
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "same-origin"),
+    ("Cross-Origin-Opener-Policy", "same-origin"),
+    ("X-Frame-Options", "DENY"),
+]
+if settings.HTTPS:
+    PUBLIC_HEADERS.append(("Strict-Transport-Security", f"max-age={settings.SECURE_HSTS_SECONDS}"))
+PRIVATE_HEADERS = [*PUBLIC_HEADERS, ("Cache-Control", "no-store")]
+
+
+async def answer_call(request: BurstRequest, found: tuple[Call, Mapping[str, Any]]) -> JSONResponse:
+    """Answer a call, with its request id in logs and its metrics counted. Raises nothing."""
+    call, arguments = found
+    began_at, view = time.perf_counter(), call.name
+    name = logs.choose_request_id(request.header("X-Request-ID"))
+    with logs.bound_request(name), journal.acting(journal.unidentified(name)):
+        try:
+            if not is_allowed_host(request.header("Host") or ""):
+                view = ""
+                raise DisallowedHost
+            response = await _answer(request, call, arguments)
+        except Exception as error:
+            response = problems.from_error(error, request.language)
+    response.headers["X-Request-ID"] = name
+    request_metrics.count_request(view, request.method, response.status_code, time.perf_counter() - began_at)
+    if response.code:
+        request_metrics.count_refusal(view, response.status_code, response.code)
+    return response
+
+
+async def _answer(request: BurstRequest, call: Call, arguments: Mapping[str, Any]) -> JSONResponse:
+    view, authorization = call.view(), request.header("Authorization") or ""
+    if (secret := key_memory.secret_in(authorization)) is not None:
+        scope = view.required_scopes(request.method)
+        request.user = await api_key_calls.authenticate(request, secret, scope=scope)
+    elif authorization and BearerToken in view.authentication_classes:
+        if disabled_accounts.CACHED.is_due():
+            await disabled_accounts.refresh()
+        request.user = authentication.account_from_header(authorization) or ANONYMOUS
+    for permission in view.permission_classes:
+        if not permission().has_permission(request, view):  # type: ignore[arg-type]
+            raise NotAuthenticated(problems.NO_CREDENTIALS)
+    request.require_few_values()
+    return await call.handler(view, request, **arguments)
+
+
+def is_private(request: BurstRequest) -> bool:
+    """Whether no cache may store the response: it is to a token, or to a request that changes something."""
+    return request.method not in PUBLIC_METHODS or b"authorization" in request.fields
+
+
+def is_allowed_host(host: str) -> bool:
+    return len(host) <= MAX_HOST_LENGTH and _is_allowed_host(host, tuple(settings.ALLOWED_HOSTS))
+
+
+@lru_cache(maxsize=1_024)
+def _is_allowed_host(host: str, allowed: tuple[str, ...]) -> bool:
+    """Whether `get_host` would accept the host; cached, because nearly all calls use the same few hosts."""
+    domain, _port = split_domain_port(host)
+    return bool(domain) and validate_host(domain, allowed)

@@ -1,0 +1,79 @@
+"""The request of a call in the burst lane, at a tenth of the cost of Django's."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth.models import AnonymousUser
+from django.http import QueryDict
+from django.utils.encoding import escape_uri_path
+
+from shop.account import Account
+from shop.errors import Invalid
+from shop.http import json_format, languages
+from shop.lazy_texts import mark as _
+
+NOT_READ = object()
+ANONYMOUS = AnonymousUser()
+
+
+@dataclass(slots=True, eq=False)
+class BurstRequest:
+    """One call; header names are lower-case bytes, and `mount` is ASGI's `root_path`."""
+
+    method: str
+    path: str
+    fields: Mapping[bytes, bytes]
+    body: bytes
+    query: bytes = b""
+    peer: str = ""
+    scheme: str = "http"
+    mount: str = ""
+    user: Account | AnonymousUser = ANONYMOUS
+    _data: Any = field(default=NOT_READ, init=False)
+    _query: QueryDict | None = field(default=None, init=False)
+
+    @property
+    def data(self) -> Any:
+        """The JSON value of the body; an empty body is `{}`. Raises what `json_format.parse` raises."""
+        if self._data is NOT_READ:
+            self._data = json_format.parse(self.body, self.header("Content-Type") or "")
+        return self._data
+
+    def require_few_values(self) -> None:
+        """Raise `Invalid` for a body with more values than any call on the event loop needs."""
+        if json_format.has_many_values(self.body):
+            # What is wrong with the body as JSON is reported first.
+            _parsed = self.data
+            detail = _("The body has more values than this call can use.")
+            raise Invalid(detail, errors=[{"field": "", "code": "too_many_values", "detail": detail}])
+
+    @property
+    def is_ascii(self) -> bool:
+        return b"\\u" not in self.body and self.body.isascii()
+
+    @property
+    def language(self) -> str:
+        return languages.choose(self.header("Accept-Language"))
+
+    def header(self, name: str) -> str | None:
+        value = self.fields.get(name.lower().encode())
+        return None if value is None else value.decode("latin-1")
+
+    @property
+    def query_params(self) -> Mapping[str, str]:
+        """The parameters of the query string. Raises `Invalid` for one that is not UTF-8 text."""
+        if self._query is None:
+            try:
+                self._query = QueryDict(self.query.decode("latin-1"))
+            except UnicodeError:
+                raise Invalid(_("The query can't be read.")) from None
+        return self._query
+
+    def build_absolute_uri(self) -> str:
+        """This call's own URL, from which lists build their page links."""
+        is_forwarded = settings.HTTPS and self.header("X-Forwarded-Proto") == "https"
+        query = f"?{self.query.decode('latin-1')}" if self.query else ""
+        scheme = "https" if is_forwarded else self.scheme
+        return f"{scheme}://{self.header('Host')}{escape_uri_path(self.path)}{query}"

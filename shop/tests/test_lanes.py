@@ -1,0 +1,410 @@
+"""Both lanes answer every burst call alike, and what is added to Django's lane works there or is refused."""
+
+import asyncio
+import re
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import pytest
+from django.conf import LazySettings
+from django.core.handlers.base import BaseHandler
+from django.core.management.base import SystemCheckError
+from django.http import HttpResponse
+from rest_framework.parsers import BaseParser
+from rest_framework.permissions import BasePermission
+from rest_framework.throttling import BaseThrottle
+
+from coupons.issuing import issuing
+from coupons.queue import tickets
+from coupons.tests.factories import CampaignFactory
+from inventory.tests.factories import ProductFactory
+from orders.tests import buying
+from sales.tests.factories import create_sale, join
+from shop.accounts import tokens
+from shop.burst import checks
+from shop.concurrency.event_loop import CALL_POOL
+from shop.http.pages import pages
+from shop.http.views import View
+from shop.operations import dispatch
+from shop.redis import completion_notifications
+from shop.tests import api_keys
+from shop.tests.asgi_client import Answer, send_request, send_request_blocking
+from shop.tests.factories import PASSWORD, AccountFactory, SuperuserFactory
+
+pytestmark = pytest.mark.django_db(transaction=True)
+JSON = {"Content-Type": "application/json"}
+KEYED = {"Idempotency-Key": "one"}
+
+
+@dataclass(frozen=True)
+class World:
+    """What a lane's requests are about: the other lane's have the like, so that both have the same effect."""
+
+    access: dict[str, str]
+    names: dict[str, Any]
+
+
+@pytest.fixture(autouse=True)
+def _no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatch, "enqueue_shared", lambda task: None)
+
+
+def make_world() -> World:
+    buyer, staff = AccountFactory.create(), SuperuserFactory.create()
+    product, campaign = ProductFactory.create(on_hand=50, name="Mug"), CampaignFactory.create(name="Spring")
+    queued = CampaignFactory.create(name="Summer", strategy="queue")
+    sale = create_sale(opens_in=3_600, closes_in=7_200)
+    placed = buying.place(buyer.pk, {product: 1})
+    ticket = tickets.READER.submit(_ticket_of(queued.pk, buyer.pk))
+    return World(
+        access={
+            "": "",
+            "buyer": tokens.create_access_token(buyer),
+            "staff": tokens.create_access_token(staff),
+            "forged": tokens.create_access_token(buyer)[:-3] + "abc",
+            "key": api_keys.make("orders:read", maker=staff).secret,
+            "feed": api_keys.make("events:read", maker=staff).secret,
+            "wrong key": "fck_nothing",
+        },
+        names={
+            "campaign": campaign.pk,
+            "queued": queued.pk,
+            "product": product.pk,
+            "sale": sale.pk,
+            "order": placed.order.id,
+            "entry": join(sale, buyer.pk).id,
+            "ticket": ticket.ticket.pk,
+            "username": buyer.username,
+            "nobody": "01a205ea-8973-7608-aaac-b7b4998b3d39",
+        },
+    )
+
+
+def _ticket_of(campaign_id: int, account_id: int) -> Any:
+    return issuing.issue(campaign_id=campaign_id, user_id=account_id).ticket.pk
+
+
+ORDER = b'{"items":[{"product":%(product)s,"quantity":1}]}'
+PAID = b'{"items":[{"product":%(product)s,"quantity":1}],"payment":{"token":"tok_ok"}}'
+CALLS: list[tuple[str, str, str, bytes]] = [
+    ("POST", "/coupons", "buyer", b'{"campaign":%(campaign)s}'),
+    ("POST", "/coupons", "buyer", b'{"campaign":%(queued)s}'),
+    ("POST", "/coupons", "buyer", b'{"campaign":%(campaign)s,"user":1}'),
+    ("POST", "/coupons", "staff", b'{"campaign":%(campaign)s,"user":987654321}'),
+    ("POST", "/coupons", "buyer", b'{"campaign":987654321}'),
+    ("GET", "/queue-tickets/%(ticket)s", "buyer", b""),
+    ("GET", "/queue-tickets/%(ticket)s", "staff", b""),
+    ("GET", "/queue-tickets/%(nobody)s", "buyer", b""),
+    ("GET", "/campaigns?limit=1", "", b""),
+    ("GET", "/campaigns?limit=x", "", b""),
+    ("GET", "/campaigns?cursor=%%FF", "buyer", b""),
+    ("GET", "/campaigns?limit=1", "staff", b""),
+    ("GET", "/products?search=nothing&format=csv", "", b""),
+    ("GET", "/products?availability=never", "", b""),
+    ("POST", "/orders", "buyer", ORDER),
+    ("POST", "/orders", "buyer", PAID),
+    ("POST", "/orders", "buyer", b'{"items":[{"product":987654321,"quantity":1}]}'),
+    ("POST", "/orders", "buyer", b'{"items":[{"product":%(product)s,"quantity":0}],"odd":1,"coupon":null}'),
+    ("GET", "/orders/%(order)s", "buyer", b""),
+    ("GET", "/orders/%(order)s", "key", b""),
+    ("GET", "/orders/%(nobody)s", "buyer", b""),
+    ("POST", "/payments", "buyer", b'{"order":"%(order)s","token":"tok_ok"}'),
+    ("POST", "/payments", "buyer", b'{"order":"%(nobody)s","token":"tok_ok"}'),
+    ("POST", "/wallet/top-ups", "buyer", b'{"amount":1000}'),
+    ("GET", "/sales?limit=1", "", b""),
+    ("POST", "/sales/%(sale)s/entries", "buyer", b""),
+    ("POST", "/sales/99999999999999999999/entries", "buyer", b""),
+    ("GET", "/sale-entries/%(entry)s", "buyer", b""),
+    ("GET", "/sale-entries/%(nobody)s", "buyer", b""),
+    ("POST", "/auth/token", "", b'{"username":"%(username)s","password":"' + PASSWORD.encode() + b'"}'),
+    ("POST", "/auth/token", "forged", b'{"username":"%(username)s","password":"wrong"}'),
+    ("POST", "/auth/token", "key", b'{"username":"%(username)s","password":"wrong"}'),
+    ("POST", "/auth/token", "", b"{}"),
+    ("POST", "/users", "", b'{"username":"new-%(username)s","password":"a-quiet-harbour-7"}'),
+    ("POST", "/users", "", b'{"username":"%(username)s","password":"a-quiet-harbour-7"}'),
+    ("GET", "/events?limit=1", "feed", b""),
+    ("GET", "/events?after=odd", "feed", b""),
+    ("GET", "/events", "buyer", b""),
+]
+ODD_BODIES: list[tuple[bytes, dict[str, str]]] = [
+    (b"{", {}),
+    (b"[]", {}),
+    (b'"text"', {}),
+    (b"{}", {}),
+    (b"", {}),
+    (b'{"a":' * 40 + b"1" + b"}" * 40, {}),
+    (b'{"campaign":1e400}', {}),
+    (b'{"\\ud800":1}', {}),
+    (b" " * 70_000, {}),
+    (b"a=1", {"Content-Type": "application/x-www-form-urlencoded"}),
+    (b"{}", {"Content-Type": ""}),
+    (b"{}", {"Content-Type": "application/json; charset=idna"}),
+]
+ODD_HEADERS: list[dict[str, str]] = [
+    {"Host": "elsewhere.example"},
+    {"Host": "a" * 300},
+    {"Accept": "text/html"},
+    {"Accept": "application/xml;q=0.1"},
+    {"Accept-Language": "ko"},
+    {"Accept-Language": "x" * 300},
+    {"X-Request-ID": "my-own.1"},
+    {"X-Request-ID": "unfit\u00e9"},
+    {"Authorization": "Basic YTpi"},
+    {"Authorization": "Bearer"},
+    {"Prefer": "wait=0"},
+    {"Prefer": 'wait="'},
+    {"If-None-Match": "*"},
+    {"Idempotency-Key": ""},
+    {"Idempotency-Key": "x" * 300},
+    {"Firstcome-Account": "none"},
+    {"Cookie": "sessionid=" + "a" * 32},
+    {"X-HTTP-Method-Override": "DELETE"},
+]
+
+
+def asked(
+    world: World,
+    method: str,
+    path: str,
+    who: str,
+    body: bytes,
+    headers: dict[str, str],
+) -> Answer:
+    where, _mark, query = (path % world.names).partition("?")
+    filled = body
+    if b"%(" in body:
+        filled = body % {name.encode(): str(value).encode() for name, value in world.names.items()}
+    return send_request_blocking(
+        method,
+        f"/api/v1{where}",
+        filled,
+        query=query,
+        access=world.access[who],
+        headers=JSON | KEYED | headers,
+    )
+
+
+def masked(answer: Answer, world: World) -> tuple[int, dict[str, str], str]:
+    """The answer without what differs between two runs of the same call."""
+    text = (
+        orjson.dumps(orjson.loads(answer.body), option=orjson.OPT_SORT_KEYS).decode() if answer.body else ""
+    )
+    headers = {name: value for name, value in answer.headers.items() if name != "content-length"}
+    if not re.fullmatch("my-own.1", headers["x-request-id"]):
+        headers["x-request-id"] = "new"
+    headers |= {name: "some" for name in ("etag", "retry-after") if name in headers}
+
+    def mask(value: str) -> str:
+        value = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "<uuid>", value)
+        value = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "<at>", value)
+        value = re.sub(r'"(access|refresh|next)":"[A-Za-z0-9_.=-]{10,}"', r'"\1":"<text>"', value)
+        value = re.sub(r'"code":"[A-Z0-9]{10,}"', '"code":"<code>"', value)
+        value = re.sub(r"/coupons/[A-Z0-9]{10,}", "/coupons/<code>", value)
+        value = re.sub(r'"(id|user|campaign|product|sale|ahead)":\d+|after%3A\d+|SKU-\d+', r"<number>", value)
+        return value.replace(world.names["username"], "<username>")
+
+    return answer.status, {name: mask(value) for name, value in headers.items()}, mask(text)
+
+
+def cases() -> Iterator[tuple[str, str, str, bytes, dict[str, str]]]:
+    for number, (method, path, who, body) in enumerate(CALLS):
+        yield method, path, who, body, {"Idempotency-Key": f"of-call-{number}"}
+    firsts = {
+        (method, path.partition("?")[0].partition("%")[0]): each
+        for (*each,) in CALLS
+        for method, path in [each[:2]]
+    }
+    for method, path, _who, body in firsts.values():
+        for who in ("", "forged", "wrong key", "key"):
+            yield method, path, who, body, {"Idempotency-Key": f"of-{who.encode().hex()}"}
+        for headers in ODD_HEADERS:
+            yield method, path, "buyer", body, {"Idempotency-Key": "of-odd-headers"} | headers
+        if method == "POST":
+            for odd, headers in ODD_BODIES:
+                yield method, path, "buyer", odd, {"Idempotency-Key": f"of-odd-{odd[:8].hex()}"} | headers
+
+
+def test_both_lanes_answer_alike(settings: LazySettings) -> None:
+    """Status, headers and bodies of good, bad and odd requests of every call of the table."""
+    for name in ("COUPONS", "ORDERS", "PAYMENTS", "TOP_UPS", "DECLINES", "ANONYMOUS", "API_KEYS"):
+        setattr(settings, f"RATE_{name}", None)
+    worlds = {True: make_world(), False: make_world()}
+    differing = []
+    for case in cases():
+        answers = {}
+        for settings.BURST, world in worlds.items():
+            answers[settings.BURST] = masked(asked(world, *case), world)
+        if answers[True] != answers[False]:
+            pairs = zip(answers[True], answers[False], strict=True)
+            differing.append(
+                (case[:3], case[3][:40], case[4], [pair for pair in pairs if pair[0] != pair[1]])
+            )
+    assert not differing, f"{len(differing)} differ:\n" + "\n\n".join(map(str, differing))
+
+
+# What an engineer adds
+
+
+class Refusal(HttpResponse):
+    status_code = 418
+
+
+def added_middleware(handler: Any) -> Any:
+    return lambda request: Refusal() if "X-Added" in request.headers else handler(request)
+
+
+class AddedThrottle(BaseThrottle):
+    def allow_request(self, request: Any, view: Any) -> bool:
+        return False
+
+    def wait(self) -> float:
+        return 7.2
+
+
+class AddedPermission(BasePermission):
+    def has_permission(self, request: Any, view: Any) -> bool:
+        return False
+
+
+class AddedParser(BaseParser):
+    media_type = "text/order"
+
+    def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:
+        return {"items": [{"product": 987654321, "quantity": len(stream.read())}]}
+
+
+@pytest.fixture
+def buyer() -> str:
+    return tokens.create_access_token(AccountFactory.create())
+
+
+def placed(access: str, **headers: str) -> Answer:
+    body = {"items": [{"product": 987654321, "quantity": 1}]}
+    return send_request_blocking("POST", "/api/v1/orders", body, access=access, headers=KEYED | headers)
+
+
+def listed(access: str, **headers: str) -> Answer:
+    return send_request_blocking("GET", "/api/v1/orders", access=access, headers=headers)
+
+
+def passed_by() -> str:
+    return " ".join(f"{message.msg} {message.hint}" for message in checks.check_burst_lane())
+
+
+def test_the_burst_lane_passes_by_nothing_as_it_is() -> None:
+    assert passed_by() == ""
+
+
+def test_an_added_middleware_works_in_djangos_lane_and_is_refused_without(
+    buyer: str, settings: LazySettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, f"{__name__}.added_middleware"]
+    handler = BaseHandler()
+    handler.load_middleware()
+    monkeypatch.setattr(pages, "_handler", handler)
+
+    assert listed(buyer, **{"X-Added": "1"}).status == 418 and listed(buyer).status == 200
+    assert f"the middleware {__name__}.added_middleware" in passed_by() and "BURST=0" in passed_by()
+    settings.BURST = False
+    assert passed_by() == ""
+    assert placed(buyer, **{"X-Added": "1"}).status == 418 and placed(buyer).status == 404
+
+
+@pytest.mark.parametrize(
+    ("kind", "added", "status", "code"),
+    [
+        ("throttle_classes", AddedThrottle, 429, "throttled"),
+        ("permission_classes", AddedPermission, 403, "permission_denied"),
+    ],
+)
+def test_an_added_throttle_or_permission_works_in_djangos_lane_and_is_refused_without(
+    kind: str,
+    added: type,
+    status: int,
+    code: str,
+    buyer: str,
+    settings: LazySettings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(View, kind, [*getattr(View, kind), added])
+
+    for settings.BURST, call in ((True, listed), (False, listed), (False, placed)):
+        answer = call(buyer)
+        assert (answer.status, orjson.loads(answer.body)["code"]) == (status, code)
+        assert answer.headers.get("retry-after") == ("8" if status == 429 else None)
+    assert passed_by() == ""
+    settings.BURST = True
+    assert f"{added.__name__} of orders.api.Orders" in passed_by() and "BURST=0" in passed_by()
+
+
+def test_an_added_parser_works_in_djangos_lane_and_is_refused_without(
+    buyer: str, settings: LazySettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(View, "parser_classes", [AddedParser, *View.parser_classes])
+    text = {"Content-Type": "text/order"} | KEYED
+
+    def sent(path: str) -> Answer:
+        return send_request_blocking("POST", path, b"three", access=buyer, headers=text)
+
+    cancelled = sent("/api/v1/orders/01a205ea-8973-7608-aaac-b7b4998b3d39/cancel")
+    assert [error["field"] for error in orjson.loads(cancelled.body)["errors"]] == ["items"]
+    assert sent("/api/v1/orders").status == 415 and "AddedParser of orders.api.Orders" in passed_by()
+    settings.BURST = False
+    assert orjson.loads(sent("/api/v1/orders").body)["code"] == "product_not_found"
+
+
+def test_a_process_that_would_pass_something_by_does_not_start(
+    settings: LazySettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "firewall.Everywhere"]
+    with pytest.raises(SystemCheckError, match="the middleware firewall\\.Everywhere"):
+        checks.refuse_to_start()
+
+
+# Threads
+
+
+def test_probes_answer_while_every_thread_is_held() -> None:
+    release = threading.Event()
+
+    async def answers() -> list[Answer]:
+        for number in range(2 * CALL_POOL._max_threads):
+            CALL_POOL.start(lambda: release.wait(30) and None, group=number)
+        return [
+            await asyncio.wait_for(send_request("GET", path), 10)
+            for path in ("/healthz", "/readyz", "/metrics")
+        ]
+
+    try:
+        assert [answer.status for answer in asyncio.run(answers())] == [200, 200, 200]
+    finally:
+        release.set()
+
+
+def test_half_of_the_threads_wait_in_djangos_lane_and_others_are_answered_at_once(
+    settings: LazySettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.BURST = False
+    monkeypatch.setattr(completion_notifications, "_threads", threading.BoundedSemaphore(2))
+    world, patient = make_world(), {"Prefer": "wait=3"}
+
+    async def wait_together() -> list[float]:
+        async def waited() -> float:
+            began_at = time.monotonic()
+            answer = await send_request(
+                "GET",
+                f"/api/v1/queue-tickets/{world.names['ticket']}",
+                access=world.access["buyer"],
+                headers=patient,
+            )
+            assert answer.status == 200
+            return time.monotonic() - began_at
+
+        return sorted(await asyncio.gather(*(waited() for _ in range(6))))
+
+    seconds = asyncio.run(wait_together())
+    assert max(seconds[:4]) < 2 and min(seconds[4:]) >= 3
