@@ -14,6 +14,7 @@ from coupons.issuing import issuing
 from coupons.models import QueueTicket
 from coupons.queue import tickets
 from shop.concurrency.event_loop import run_in_thread, submit_to_batcher
+from shop.errors import Throttled
 from shop.http import cached_lists, prefer
 from shop.http.messages import account_id, caller_id
 from shop.http.openapi import api_doc
@@ -279,10 +280,13 @@ class Coupons(View):
         given, caller = read(schemas.IssueCouponInput, request), account_id(request)
         if tracing.is_on:
             tracing.annotate({"firstcome.campaign": given.campaign})
-        with issuing.counting_answer(given.campaign) as answer:
+        try:
             with nullcontext() if request.user.is_staff else rate_limits.COUPONS.counting(caller):
-                answer.issued = await issuing.issue_async(campaign_id=given.campaign, user_id=caller)
-            return _issued_response(request, answer.issued)
+                issued = await issuing.issue_async(campaign_id=given.campaign, user_id=caller)
+        except Throttled as refusal:
+            issuing.count_refused(given.campaign, refusal)
+            raise
+        return _issued_response(request, issued)
 
 
 class OneCoupon(View):
@@ -370,9 +374,8 @@ def _issue_by_staff(request: Request) -> JSONResponse:
     require_staff_permission(request, "coupons.add_coupon")
     given = read(schemas.IssueCouponInput, request)
     assert given.user is not None
-    with issuing.counting_answer(given.campaign) as answer:
-        answer.issued = issuing.issue_by_staff(campaign_id=given.campaign, user_id=given.user)
-        return _issued_response(request, answer.issued)
+    issued = issuing.issue_by_staff(campaign_id=given.campaign, user_id=given.user)
+    return _issued_response(request, issued)
 
 
 def _issued_response(request: Request, issued: Issued | Queued) -> JSONResponse:

@@ -117,9 +117,7 @@ def issue_coupon(request: HttpRequest, account: User) -> Action:
             is_internal=True,
         )
         recorded_answers.run_once(note, line)
-        with issuing.counting_answer(data["campaign"]) as answer:
-            answer.issued = issuing.issue_by_staff(campaign_id=data["campaign"], user_id=account.pk)
-        return answer.issued
+        return issuing.issue_by_staff(campaign_id=data["campaign"], user_id=account.pk)
 
     return Action(
         title=gettext("Issue a coupon to %(account)s") % {"account": account.username},

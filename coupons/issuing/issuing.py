@@ -73,6 +73,26 @@ def issue(*, campaign_id: int, user_id: int) -> Issued | Queued:
 
 async def issue_async(*, campaign_id: int, user_id: int) -> Issued | Queued:
     """`issue` for a coroutine: it holds no thread while a batcher decides, and blocks no event loop."""
+    try:
+        issued = await _issue(campaign_id, user_id)
+    except Exception as error:
+        count_refused(campaign_id, error)
+        raise
+    # New coupons are counted with their commit.
+    if not isinstance(issued, Issued):
+        counters.count_answer(campaign_id, counters.PENDING)
+    elif not issued.is_new:
+        counters.count_answer(campaign_id, counters.REPEATED)
+    return issued
+
+
+def count_refused(campaign_id: int, error: Exception) -> None:
+    """Count a request that is answered this error; for one that was refused before it was issued."""
+    known = campaign_id if campaign_id in remembered.existing else None
+    counters.count_answer(known, getattr(error, "code", "internal_error"))
+
+
+async def _issue(campaign_id: int, user_id: int) -> Issued | Queued:
     in_thread = partial(run_in_thread, group=("campaign", campaign_id), owner=user_id)
     if campaign_id not in remembered.existing:
         # Any number may be named: these reads wait behind those of the same account, and are not remembered.
@@ -110,32 +130,6 @@ async def issue_async(*, campaign_id: int, user_id: int) -> Issued | Queued:
         return await in_thread(confirmation.ask_partner, outcome)
     except Overloaded as error:
         raise confirmation.reply_unknown() from error
-
-
-class counting_answer:  # noqa: N801 - reads as a word: `with issuing.counting_answer(...)`
-    """Counts what one request was answered: the block sets `issued`, or raises the refusal.
-
-    New coupons are counted with their commit. A class, because every request enters it: it is cheaper.
-    """
-
-    __slots__ = ("_campaign_id", "issued")
-
-    def __init__(self, campaign_id: int) -> None:
-        self._campaign_id = campaign_id
-        self.issued: Issued | Queued | None = None
-
-    def __enter__(self) -> "counting_answer":
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if error is None and isinstance(self.issued, Issued) and self.issued.is_new:
-            return
-        if error is not None:
-            outcome = getattr(error, "code", "internal_error")
-        else:
-            outcome = counters.REPEATED if isinstance(self.issued, Issued) else counters.PENDING
-        is_known = self._campaign_id in remembered.existing
-        counters.count_answer(self._campaign_id if is_known else None, outcome)
 
 
 def _existing_or_raise(applicants: Applicants, user_id: int, *, is_away: bool) -> Issued | Queued:
