@@ -3,7 +3,7 @@ changed.
 
 Points are held, released, sold, refunded, bought, granted and forfeited: inside a transaction, and once for
 an order, payment or reference, as kind and reference identify a transfer. `is_locked` says that the caller's
-locks, such as those of the orders, exclude duplicates: then there is no savepoint. Wallets are locked in the
+locks, such as those of the orders, exclude duplicates: then none is looked for. Wallets are locked in the
 order of their ids, in one statement; lock what comes before them (order, saga, stock, campaign, coupon)
 first, and open a wallet before the transaction that moves its money: opening it inside may deadlock with a
 duplicate.
@@ -279,7 +279,7 @@ def transfer_many(
             raise ValueError(f"{proposal.kind} {proposal.reference} must move something, and sum to zero.")
     at = at or clock.now()
     if is_locked:
-        return _decide(proposals, at)
+        return _decide(proposals, at, is_new=True)
     try:
         with open_transaction.savepoint():
             return _decide(proposals, at)
@@ -288,11 +288,11 @@ def transfer_many(
         return _decide(proposals, at)
 
 
-def _decide(proposals: Sequence[Proposal], at: datetime) -> list[Transfer | Rejected]:
-    """Lock the wallets, read existing transfers, decide in memory, and write."""
+def _decide(proposals: Sequence[Proposal], at: datetime, is_new: bool = False) -> list[Transfer | Rejected]:
+    """Lock the wallets, read existing transfers unless all are new, decide in memory, and write."""
     before = _lock_wallets({id for proposal in proposals for id in proposal.amounts if id > 0})
     balances = dict(before)
-    known = _read_existing(proposals)
+    known = {} if is_new else _read_existing(proposals)
     made: list[tuple[Transfer, Proposal, dict[int, int]]] = []
     outcomes: list[Transfer | Rejected] = []
     for proposal in proposals:

@@ -86,7 +86,9 @@ def lock_and_count(payers: Sequence[Payer | None]) -> Counts:
     for limit in (OF_ACCOUNT, OF_KEY):
         ids = [id for other, id in limited if other is limit]
         if ids and limit.rate:
-            bulk_sql.reader(limit.owners, ("id",)).rows_of(ids, lock=bulk_sql.for_update())
+            # By the trip of the count, which sees what was committed while this waited.
+            wanted = f"{limit.owners._meta.db_table} WHERE id IN ({bulk_sql.integer_list(ids)})"
+            bulk_sql.execute_deferred(f"SELECT id FROM {wanted} ORDER BY id{bulk_sql.for_update()}")  # noqa: S608
             counts |= _count(limit, ids, limit.rate)
     return counts
 
