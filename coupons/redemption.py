@@ -26,7 +26,6 @@ FIND = """
 SELECT {coupon}, {campaign} FROM coupons_coupon coupon
 JOIN coupons_campaign campaign ON campaign.id = coupon.campaign_id WHERE coupon.code IN ({codes})
 """
-LOCK = "SELECT {coupon} FROM coupons_coupon coupon WHERE coupon.id IN ({ids}) ORDER BY coupon.id{for_update}"
 HOLD = """
 UPDATE coupons_coupon SET status = 'held', order_id = CASE id{cases} END
 WHERE id IN ({ids}) AND status = 'issued'
@@ -173,13 +172,8 @@ def reinstate(order_id: UUID, *, now: datetime) -> int:
 
 
 def _lock(ids: Iterable[int]) -> list[Coupon]:
-    coupons = bulk_sql.reader(Coupon, alias="coupon")
-    statement = LOCK.format(
-        coupon=coupons.selected, ids=bulk_sql.integer_list(ids), for_update=bulk_sql.for_update()
-    )
-    with connection.cursor() as cursor:
-        cursor.execute(statement)
-        return [coupons.to_model(row) for row in cursor.fetchall()]
+    condition = f"id IN ({bulk_sql.integer_list(ids)}) ORDER BY id{bulk_sql.for_update()}"
+    return bulk_sql.reader(Coupon).models(condition, bulk_sql.SqlLiterals())
 
 
 def _lock_coupons_of_orders(

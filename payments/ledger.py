@@ -326,19 +326,10 @@ def _lock_wallets(wallet_ids: Collection[int]) -> dict[int, int]:
 
 def _read_existing(proposals: Sequence[Proposal]) -> dict[tuple[str, str], Transfer]:
     """The transfers that exist. Read after the locks, so that a duplicate that held them is found."""
-    if not proposals:
-        return {}
     cells = bulk_sql.SqlLiterals()
     kinds = cells.listed({str(proposal.kind) for proposal in proposals})
     references = cells.listed({proposal.reference for proposal in proposals})
-    columns = bulk_sql.reader(Transfer, alias="known")
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT {columns.selected} FROM payments_transfer known"  # noqa: S608 - names and values of ours
-            f" WHERE known.kind IN ({kinds}) AND known.reference IN ({references})",
-            cells.parameters or None,
-        )
-        found = [columns.to_model(row) for row in cursor.fetchall()]
+    found = bulk_sql.reader(Transfer).models(f"kind IN ({kinds}) AND reference IN ({references})", cells)
     return {(transfer.kind, transfer.reference): transfer for transfer in found}
 
 

@@ -118,8 +118,10 @@ def count_payments(order_id: UUID) -> int:
 def payments_of(order_ids: Collection[UUID]) -> dict[UUID, list[Payment]]:
     """The payments of each of these orders that has any, the first one first."""
     payments: dict[UUID, list[Payment]] = defaultdict(list)
+    cells = bulk_sql.SqlLiterals()
     # An index finds them; in a batch of many orders they are sorted here, for less than the database's sort.
-    for payment in Payment.objects.filter(order_id__in=order_ids):
+    found = f"order_id IN ({cells.listed(order_ids) or 'NULL'})"
+    for payment in bulk_sql.reader(Payment).models(found, cells):
         assert payment.order_id
         payments[payment.order_id].append(payment)
     for each in payments.values():

@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.db import connection
 from django.db.models import Q, QuerySet
 
 from orders.models import Saga, SagaLog
@@ -104,7 +103,14 @@ def due() -> "QuerySet[Saga]":
 
 def find_due(*, limit: int) -> list[SagaRow]:
     """At most so many sagas that are due, new ones first, without the tokens of lapsed leases."""
-    found = due().order_by("next_attempt_at", "id").values_list(*SAGA_COLUMNS)[:limit]
+    # As `due`, which the ORM would compile for longer than a batch takes.
+    cells = bulk_sql.SqlLiterals()
+    now, kinds = cells[clock.now()], cells.listed(SAGA_TYPES)
+    found = bulk_sql.reader(Saga, SAGA_COLUMNS).rows(
+        f"(leased_until IS NULL OR leased_until <= {now}) AND next_attempt_at <= {now} AND kind IN ({kinds})"
+        f" ORDER BY next_attempt_at, id LIMIT {limit:d}",
+        cells,
+    )
     sagas = [SagaRow(*row) for row in found]
     for saga in sagas:
         saga.lease_token = ""
@@ -134,15 +140,12 @@ def final_results(saga_ids: Collection[UUID]) -> dict[UUID, FinalResults]:
     if not saga_ids:
         return found
     cells = bulk_sql.SqlLiterals()
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT saga_id, step, direction, event, detail, reference FROM orders_sagalog"  # noqa: S608 - ids
-            f" WHERE attempt = 0 AND saga_id IN ({cells.listed(saga_ids)})",
-            cells.parameters or None,
-        )
-        for saga_id, step, direction, event, detail, reference in cursor.fetchall():
-            result = StepResult(Event(event), detail, reference=reference)
-            found[saga_id if isinstance(saga_id, UUID) else UUID(saga_id)][step, direction] = result
+    columns = ("saga_id", "step", "direction", "event", "detail", "reference")
+    lines = bulk_sql.reader(SagaLog, columns).rows(
+        f"attempt = 0 AND saga_id IN ({cells.listed(saga_ids)})", cells
+    )
+    for saga_id, step, direction, event, detail, reference in lines:
+        found[saga_id][step, direction] = StepResult(Event(event), detail, reference=reference)
     return found
 
 

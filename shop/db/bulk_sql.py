@@ -189,14 +189,23 @@ class Reader(Generic[Row]):
         """The rows with these values in a column, in the order of ids; `lock` ends the statement."""
         cells = SqlLiterals()
         listed = cells.listed(ids)
-        if not listed:
-            return []
+        return self.rows(f"{column} IN ({listed}) ORDER BY id{lock}", cells) if listed else []
+
+    def rows(self, condition: str, cells: SqlLiterals) -> list[list[Any]]:
+        """The rows for which this SQL holds, whose values are written by `cells`; it ends the statement."""
+        return [self.values(row) for row in self._found(condition, cells)]
+
+    def models(self, condition: str, cells: SqlLiterals) -> list[Row]:
+        """These rows as objects of the model."""
+        return [self.to_model(row) for row in self._found(condition, cells)]
+
+    def _found(self, condition: str, cells: SqlLiterals) -> Sequence[Sequence[Any]]:
         with connection.cursor() as cursor:
             cursor.execute(
-                f"SELECT {self.selected} FROM {self.table} WHERE {column} IN ({listed}) ORDER BY id{lock}",  # noqa: S608
+                f"SELECT {self.selected} FROM {self.table} WHERE {condition}",  # noqa: S608 - names of ours
                 cells.parameters or None,
             )
-            return [self.values(row) for row in cursor.fetchall()]
+            return [*cursor.fetchall()]
 
     def values(self, row: Sequence[Any]) -> list[Any]:
         values = list(row)

@@ -126,14 +126,7 @@ def _select_keys(names: Collection[tuple[int, str]]) -> list[IdempotencyKey]:
     pairs = ", ".join([f"({cells[account_id]}, {cells[key_hash]})" for account_id, key_hash in names])
     if not connection.features.supports_tuple_lookups:
         pairs = f"VALUES {pairs}"
-    columns = bulk_sql.reader(IdempotencyKey, alias="recorded")
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT {columns.selected} FROM shop_idempotencykey recorded"  # noqa: S608 - names written here
-            f" WHERE (account_id, key_hash) IN ({pairs})",
-            cells.parameters or None,
-        )
-        return [columns.to_model(row) for row in cursor.fetchall()]
+    return bulk_sql.reader(IdempotencyKey).models(f"(account_id, key_hash) IN ({pairs})", cells)
 
 
 def replay_or_reused(row: IdempotencyKey, again: KeyedCall) -> Replay | KeyReused:
