@@ -237,5 +237,5 @@ def _read_answers(requests: Sequence[AnswerRequest]) -> list[CurrentAnswer]:
 
 # Requests are woken together, by the batch that settles their payments.
 _batcher: Batcher[AnswerRequest, CurrentAnswer] = Batcher(
-    _read_answers, name="payment_status", linger_seconds=0.002
+    _read_answers, name="payment_status", linger_seconds=0.005
 )

@@ -27,7 +27,7 @@ MAX_HELD_SECONDS = 5.0
 # Requests of a process that may be held at once; they occupy no thread.
 MOST_HELD = 5_000
 # The time between two measurements, which all requests of a process share.
-READ_INTERVAL_SECONDS = 0.2
+READ_INTERVAL_SECONDS = 0.5
 
 
 def oldest_waiting_seconds() -> float:

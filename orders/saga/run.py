@@ -60,7 +60,7 @@ POOL_SIZES = {
 # What a pool may hold: the executor bounds what it submits.
 MAX_WAITING = 100_000
 # A batch costs the same statements however few sagas share it, so batches keep a minimum distance.
-MIN_INTERVAL_SECONDS = 0.02
+MIN_INTERVAL_SECONDS = 0.04
 # For which locked rows are left to who has locked them: a batch of another worker is shorter.
 LOCKED_SECONDS = 1.0
 # How long a worker looks for more after it found some: longer than the pause between two messages.

@@ -45,6 +45,8 @@ def place_batch(order_requests: Sequence[OrderRequest]) -> list[PlacementResult]
 BATCHER: Batcher[OrderRequest, PlacedOrder | Replay] = Batcher(
     lambda order_requests: place_batch(order_requests),
     name="orders",
+    # Those whose payments one batch has settled order again together, and then share one.
+    linger_seconds=0.005,
     run=run_without_transaction,
     rows_of=decisions.locked_rows,
 )
