@@ -391,7 +391,7 @@ def _apply(endpoint: WebhookEndpoint, row: WebhookDelivery, attempt: Attempt, no
     row.response_status, row.error = attempt.response_status, attempt.error[:255]
     if attempt.is_delivered:
         row.status, row.next_attempt_at, row.delivered_at = Status.DELIVERED, None, now
-    elif _is_refused_for_good(row, now):
+    elif row.refused_at and now - row.refused_at >= timedelta(seconds=settings.EVENT_REFUSED_SECONDS):
         row.status, row.next_attempt_at = Status.FAILED, None
     elif row.attempts >= FEWEST_ATTEMPTS and _is_given_up(endpoint, row.created_at, now):
         row.status, row.next_attempt_at = Status.FAILED, None
@@ -399,12 +399,6 @@ def _apply(endpoint: WebhookEndpoint, row: WebhookDelivery, attempt: Attempt, no
             row.error = f"given up: {row.error}"[:255]
     else:
         row.next_attempt_at = now + timedelta(seconds=backoff.pause_seconds(row.attempts))
-
-
-def _is_refused_for_good(row: WebhookDelivery, now: datetime) -> bool:
-    if row.refused_at is None:
-        return False
-    return (now - row.refused_at).total_seconds() >= settings.EVENT_REFUSED_SECONDS
 
 
 def _is_given_up(endpoint: WebhookEndpoint, since: datetime, now: datetime) -> bool:

@@ -101,9 +101,7 @@ def _note_unconfirmed(payment: Payment, event: WebhookEvent) -> None:
 def _advance_sagas_now(payment: Payment) -> None:
     """Advance the sagas of the payment and of its refunds now instead of after their pause."""
     refunds = Refund.objects.filter(order=payment.order_id).exclude(status=Refund.Status.SUCCEEDED)
-    subjects = [payment.id, *refunds.values_list("id", flat=True)]
-    sagas = Saga.objects.filter(kind__in=SAGA_TYPES, subject_id__in=subjects)
-    store.set_next_attempt(list(sagas.values_list("id", flat=True)))
+    store.advance_now([payment.id, *refunds.values_list("id", flat=True)])
     run.process_executor().wake()
 
 

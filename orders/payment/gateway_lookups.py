@@ -13,10 +13,8 @@ from django.conf import settings
 from django.utils import translation
 from django.utils.translation import gettext, gettext_noop
 
-from orders.models import Saga
 from orders.payment import gateway_bookings
 from orders.saga import store
-from orders.saga.definitions import SAGA_TYPES
 from payments.gateways import gateway
 from payments.gateways.contract import GatewayResult
 from payments.models import Payment
@@ -95,8 +93,7 @@ def look_up(*, payment_id: UUID, reason: str, keyed: KeyedCall) -> Lookup | Repl
 
     outcome = recorded_answers.run_once(keyed, record)
     if payment.status in UNSETTLED:
-        sagas = Saga.objects.filter(kind__in=SAGA_TYPES, subject_id=payment.id)
-        store.set_next_attempt(list(sagas.values_list("id", flat=True)))
+        store.advance_now([payment.id])
     return outcome
 
 

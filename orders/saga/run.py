@@ -157,9 +157,10 @@ class Executor:
 
     def _room(self) -> int:
         """How many more sagas may be leased; those in recovery don't count."""
-        if self._is_finishing:
-            return 0
-        return MAX_LEASED - sum(not run.is_recovered for run in self._runs.values())
+        return 0 if self._is_finishing else MAX_LEASED - len(self._runs) + self._recovering()
+
+    def _recovering(self) -> int:
+        return sum(run.is_recovered for run in self._runs.values())
 
     def _run_batch(self, queue: str) -> None:
         began_at = time.monotonic()
@@ -228,7 +229,7 @@ class Executor:
         """Run a batch, and pass its runs on. A failed batch is run again saga by saga."""
         with self._releasing(runs) as stack, observation.observe_runs("saga batch", runs):
             with self._mutex:
-                free_recovery = MAX_RECOVERING - sum(run.is_recovered for run in self._runs.values())
+                free_recovery = MAX_RECOVERING - self._recovering()
             try:
                 done = batch.advance(
                     runs,

@@ -6,11 +6,10 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Count, Min, Prefetch, Q, QuerySet
-from django.db.models.functions import Greatest
+from django.db.models import Count, Prefetch, Q, QuerySet
 
 from orders.models import Saga, SagaLog
-from orders.saga.definitions import SAGA_TYPES, Step
+from orders.saga.definitions import AT_ONCE, SAGA_TYPES, Step
 from payments.models import Payment
 from shop import clock
 
@@ -73,10 +72,11 @@ def filter_unsettled(payments: "QuerySet[Payment]", statuses: Collection[str]) -
 
 def oldest_due_seconds() -> float:
     """For how many seconds the saga that is due first has waited for an executor; 0 when none is due."""
-    # A new one, which is due at once, waits since its start.
-    since = Greatest("next_attempt_at", "created_at")
-    due_at = _unfinished().order_by().aggregate(first=Min(since))["first"]
-    return max(0.0, (clock.now() - due_at).total_seconds()) if due_at else 0.0
+    # Each by the index: a new one, which is due at once, waits since its start.
+    new = Saga.objects.filter(next_attempt_at=AT_ONCE).order_by("id").values_list("created_at", flat=True)
+    others = Saga.objects.filter(next_attempt_at__gt=AT_ONCE).order_by("next_attempt_at")
+    first = [*new[:1], *others.values_list("next_attempt_at", flat=True)[:1]]
+    return max(0.0, (clock.now() - min(first)).total_seconds()) if first else 0.0
 
 
 def with_final_lines(sagas: "QuerySet[Saga]") -> "QuerySet[Saga]":

@@ -63,7 +63,8 @@ FEW_COUPONS = 4
 """So many sell out at once."""
 SALE_OPENS_SECONDS, SALE_RATE = 8, 12
 """Fewer are admitted in a minute than there are accounts."""
-SETTLE_SECONDS = 120
+SETTLE_SECONDS = 330
+"""A saga that has failed many times is retried after 300 s, whatever ended meanwhile."""
 OPERATE_SECONDS = 20
 WAITING_TICKETS = "firstcome_queue_oldest_ticket_seconds > 0"
 
