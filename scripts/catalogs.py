@@ -20,18 +20,6 @@ from django.utils.translation.template import templatize
 
 from scripts.stack import places
 
-APPS = (
-    "shop",
-    "accounts",
-    "events",
-    "coupons",
-    "inventory",
-    "orders",
-    "payments",
-    "sales",
-    "backoffice",
-    "demo",
-)
 LANGUAGES = ("ko",)
 """Those of `LANGUAGES` in shop/settings.py except English, in which the code is written."""
 # Their texts are shown in the admin, and they have no Korean catalogs of their own. Ours is that of `shop`.
@@ -70,7 +58,7 @@ def main() -> int:
         findings = list(find_faults())
         print("\n".join(findings))
         return 1 if findings else 0
-    for app in APPS:
+    for app in places.APPS:
         update(app)
     return 0
 
@@ -91,7 +79,7 @@ def update(app: str) -> None:
 def find_faults() -> Iterator[str]:
     """What is wrong with the catalogs, a line each."""
     translations: dict[tuple[str, Key], tuple[str, str]] = {}
-    for app in APPS:
+    for app in places.APPS:
         extracted = extract_app(app)
         for language in LANGUAGES:
             path = po_path(app, language)

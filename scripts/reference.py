@@ -15,18 +15,6 @@ from django.core.management import get_commands, load_command_class
 from scripts.stack import places
 
 FOLDER = places.PROJECT / "docs" / "reference"
-APPS = (
-    "shop",
-    "accounts",
-    "events",
-    "coupons",
-    "inventory",
-    "payments",
-    "sales",
-    "orders",
-    "backoffice",
-    "demo",
-)
 METHODS = ("get", "post", "patch", "put", "delete")
 # Options that Django gives to every command.
 OF_EVERY_COMMAND = {
@@ -221,7 +209,7 @@ def commands_page() -> str:
 
 def own_commands() -> list[str]:
     """The names of the shop's own management commands."""
-    return sorted(name for name, app in get_commands().items() if app in APPS)
+    return sorted(name for name, app in get_commands().items() if app in places.APPS)
 
 
 def _command_section(name: str) -> str:

@@ -27,7 +27,6 @@ from django.db import Error as DatabaseFailure
 
 from scripts.stack import SetupError, children, places, throwaway
 
-APPS = ("shop", "accounts", "events", "coupons", "inventory", "payments", "sales", "orders")
 PAGE = places.PROJECT / "docs" / "reference" / "schema-changes.md"
 DATABASE = "firstcome_schema_changes"
 APPLY_SECONDS = 300
@@ -167,7 +166,7 @@ def apply_all() -> list[Change]:
 
     executor = MigrationExecutor(connection, progress_callback=note_progress)
     executor.migrate(executor.loader.graph.leaf_nodes())
-    return [change for change in recorder.changes if change.migration[0] in APPS]
+    return [change for change in recorder.changes if change.migration[0] in places.APPS_WITH_TABLES]
 
 
 class Recorder:

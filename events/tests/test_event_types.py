@@ -9,24 +9,12 @@ from sales import terms
 from scripts.stack import places
 from scripts.tests import documented
 
-APPS = (
-    "shop",
-    "accounts",
-    "events",
-    "coupons",
-    "inventory",
-    "payments",
-    "sales",
-    "orders",
-    "backoffice",
-    "demo",
-)
 FORMATTED = {"order", "stock", "product", "campaign", "sale"}
 """Whose names are put together where they are written: `order.{status}`."""
 
 
 def sources() -> str:
-    files = [file for app in APPS for file in (places.PROJECT / app).rglob("*.py")]
+    files = [file for app in places.APPS for file in (places.PROJECT / app).rglob("*.py")]
     skipped = {"tests", "catalogue.py"}
     return "\n".join(file.read_text() for file in files if not skipped & set(file.parts))
 

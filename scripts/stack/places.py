@@ -10,6 +10,8 @@ from pathlib import Path
 from scripts.stack import SetupError
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
+APPS_WITH_TABLES = ("shop", "accounts", "events", "coupons", "inventory", "payments", "sales", "orders")
+APPS = (*APPS_WITH_TABLES, "backoffice", "demo")
 LONGEST_SOCKET_PATH = 95
 """`sun_path` of Linux holds 108 bytes, and supervisor appends its process id while it makes its socket."""
 

@@ -7,14 +7,17 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ModelState, ProjectState
 
-APPS = ("shop", "accounts", "events", "coupons", "inventory", "payments", "sales", "orders")
+from scripts.stack import places
+
 Name = tuple[str, str]
 """A migration by its app and its name."""
 
 
 def problems(loader: MigrationLoader, *, released: Collection[Name]) -> list[str]:
     """What in the migrations that are not `released` the code before them can't work with, a line each."""
-    before = [name for name in loader.graph.nodes if name[0] not in APPS or name in released]
+    before = [
+        name for name in loader.graph.nodes if name[0] not in places.APPS_WITH_TABLES or name in released
+    ]
     used = loader.project_state(before).models
     found: list[str] = []
     database = ProjectState(real_apps=loader.unmigrated_apps)
@@ -48,7 +51,7 @@ def _long_transactions(migration: migrations.Migration) -> Iterator[str]:
 def _lost(used: dict[Name, ModelState], database: ProjectState) -> Iterator[str]:
     """What models of the release before miss in their tables, or would have to write there."""
     for name, model in used.items():
-        if name[0] not in APPS:
+        if name[0] not in places.APPS_WITH_TABLES:
             continue
         now = database.models.get(name)
         if now is None or now.options.get("db_table") != model.options.get("db_table"):

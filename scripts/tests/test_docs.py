@@ -20,18 +20,6 @@ from scripts.tests import documented
 from shop.management import laws
 from shop.tests import operators_page
 
-APPS = (
-    "shop",
-    "accounts",
-    "events",
-    "coupons",
-    "inventory",
-    "payments",
-    "sales",
-    "orders",
-    "backoffice",
-    "demo",
-)
 DOCS = places.PROJECT / "docs"
 PAGES = sorted(
     [
@@ -43,7 +31,7 @@ PATH = re.compile(
     r"(?:shop|accounts|events|coupons|inventory|payments|sales|orders|backoffice|demo|scripts|docs|k6|ops|clients)/[\w./-]*"
 )
 SYMBOL = re.compile(r"([\w/.-]+\.py)::([\w:.]+)")
-NAME = re.compile(rf"(?:{'|'.join(APPS)})(?:\.\w+)+")
+NAME = re.compile(rf"(?:{'|'.join(places.APPS)})(?:\.\w+)+")
 MODULE = re.compile(r"python -m (scripts(?:\.\w+)+)")
 ARGUMENTS = re.compile(r'make test ARGS="([^"]+)"')
 SETTINGS_OF_A_ROW = re.compile(r"`([A-Z]+_[A-Z_]+)`")
@@ -140,11 +128,11 @@ def test_every_law_and_constraint_is_listed():
     assert {*re.findall(r"^\| (L\d+) \|", text, flags=re.MULTILINE)} == laws.LAWS.keys()
     constraints = {
         constraint.name
-        for app in APPS
+        for app in places.APPS
         for model in apps.get_app_config(app).get_models()
         for constraint in model._meta.constraints
     }
-    named = {one for one in _code(DOCS / "laws.md") if re.fullmatch(rf"(?:{'|'.join(APPS)})_\w+", one)}
+    named = {one for one in _code(DOCS / "laws.md") if re.fullmatch(rf"(?:{'|'.join(places.APPS)})_\w+", one)}
     assert named == constraints
 
 

@@ -10,18 +10,6 @@ from scripts.stack import places
 
 NO_STEPS = ("<module>", "run_blocking")
 """Importing, and what stands in a test for the event loop."""
-APPS = (
-    "shop",
-    "accounts",
-    "events",
-    "coupons",
-    "inventory",
-    "payments",
-    "sales",
-    "orders",
-    "backoffice",
-    "demo",
-)
 
 
 class ReadingPath:
@@ -51,7 +39,7 @@ def _module(frame: FrameType) -> str | None:
     if not path.startswith(project) or "/tests/" in path or frame.f_code.co_name in NO_STEPS:
         return None
     name = path.removeprefix(project)
-    return name if name.split("/")[0] in APPS else None
+    return name if name.split("/")[0] in places.APPS else None
 
 
 @contextmanager

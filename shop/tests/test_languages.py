@@ -24,18 +24,6 @@ from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory
 
 KOREAN = re.compile("[가-힣]")
-APPS = (
-    "shop",
-    "accounts",
-    "events",
-    "coupons",
-    "inventory",
-    "orders",
-    "payments",
-    "sales",
-    "backoffice",
-    "demo",
-)
 LOST = "The request can't be understood."
 
 
@@ -175,7 +163,7 @@ NOT_OF_THE_API = {
 def raised_texts() -> Iterator[tuple[str, ast.expr]]:
     """Where an error is made, and what it says."""
     names = {name for name in dir(errors) if isinstance(getattr(errors, name), type)} - {"Any", "TypeVar"}
-    for path in sorted(path for app in APPS for path in (places.PROJECT / app).rglob("*.py")):
+    for path in sorted(path for app in places.APPS for path in (places.PROJECT / app).rglob("*.py")):
         if NOT_OF_THE_API & set(path.parts) or path.name.startswith("admin"):
             continue
         tree = ast.parse(path.read_text())
