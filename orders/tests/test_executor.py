@@ -5,11 +5,12 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from functools import partial
 from itertools import count as counter
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from django.conf import LazySettings
@@ -22,6 +23,7 @@ from orders.placement.decisions import PlacedOrder
 from orders.saga import batch, observation, run, store
 from orders.saga.batch import Batch
 from orders.saga.definitions import (
+    AT_ONCE,
     SAGA_TYPES,
     Call,
     Event,
@@ -378,6 +380,27 @@ def test_nothing_is_found_before_the_databases_clock_is_known(
         assert not threaded._runs and Saga.objects.get().lease_token == ""
     threaded.wake()
     assert ended(placed) == ["paid"]
+
+
+def test_found_sagas_are_those_that_are_due() -> None:
+    """`find_due` writes the condition that `due` says, which beat and the backlog ask."""
+    now, minute = clock.now(), timedelta(minutes=1)
+    Saga.objects.bulk_create(
+        Saga(
+            kind=kind,
+            subject_id=uuid4(),
+            created_at=now,
+            deadline_at=now,
+            next_attempt_at=next_attempt_at,
+            leased_until=leased_until,
+        )
+        for kind in ("purchase", "refund", "of a later release")
+        for next_attempt_at in (AT_ONCE, now - minute, now + minute, None)
+        for leased_until in (None, now - minute, now + minute)
+    )
+    due = list(store.due().order_by("next_attempt_at", "id").values_list("id", flat=True))
+    assert [saga.id for saga in store.find_due(limit=100)] == due and len(due) == 2 * 2 * 2
+    assert [saga.id for saga in store.find_due(limit=3)] == due[:3]
 
 
 def test_a_saga_of_a_later_release_is_released(threaded: Executor) -> None:
