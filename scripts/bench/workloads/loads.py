@@ -126,6 +126,11 @@ def coupon_list(stage: Stage) -> Run:
     return _list(stage, "coupon_list", "/coupons", tokens)
 
 
+def wallet(stage: Stage) -> Run:
+    """Balances, for accounts one after the other."""
+    return _list(stage, "wallet", "/wallet", [user["access"] for user in stage.staff.users])
+
+
 def product_list(stage: Stage) -> Run:
     """The first page of the products."""
     users = stage.staff.users[-LISTED_ACCOUNTS:]
@@ -155,6 +160,7 @@ def grants(stage: Stage) -> Run:
 
 LISTS: Mapping[str, Callable[[Stage], Run]] = {
     "coupon_list": coupon_list,
+    "wallet": wallet,
     "product_list": product_list,
     "grants": grants,
     "order_list": order_list,
