@@ -292,7 +292,7 @@ def _decide(proposals: Sequence[Proposal], at: datetime, is_new: bool = False) -
     """Lock the wallets, read existing transfers unless all are new, decide in memory, and write."""
     before = _lock_wallets({id for proposal in proposals for id in proposal.amounts if id > 0})
     balances = dict(before)
-    known = {} if is_new else _read_existing(proposals)
+    known = {} if is_new or not proposals else _read_existing(proposals)
     made: list[tuple[Transfer, Proposal, dict[int, int]]] = []
     outcomes: list[Transfer | Rejected] = []
     for proposal in proposals:

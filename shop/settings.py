@@ -182,7 +182,7 @@ if _is_mysql:
     _database["ENGINE"] = "shop.db.mysql.pipelined" if DATABASE_PIPELINING else "shop.db.mysql"
 _database |= {
     "OPTIONS": (MYSQL_OPTIONS if _is_mysql else SQLITE_OPTIONS) | _database.get("OPTIONS", {}),
-    "CONN_MAX_AGE": number("CONN_MAX_AGE", 60, least=0),
+    "CONN_MAX_AGE": 60,
     "CONN_HEALTH_CHECKS": True,
     "ATOMIC_REQUESTS": False,
     # Its collation is the server's.

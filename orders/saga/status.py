@@ -75,7 +75,7 @@ def oldest_due_seconds() -> float:
     # Each by the index: a new one, which is due at once, waits since its start.
     new = Saga.objects.filter(next_attempt_at=AT_ONCE).order_by("id").values_list("created_at", flat=True)
     others = Saga.objects.filter(next_attempt_at__gt=AT_ONCE).order_by("next_attempt_at")
-    first = [*new[:1], *others.values_list("next_attempt_at", flat=True)[:1]]
+    first = [at for at in (*new[:1], *others.values_list("next_attempt_at", flat=True)[:1]) if at]
     return max(0.0, (clock.now() - min(first)).total_seconds()) if first else 0.0
 
 

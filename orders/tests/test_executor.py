@@ -391,6 +391,8 @@ def test_found_sagas_are_those_that_are_due() -> None:
             subject_id=uuid4(),
             created_at=now,
             deadline_at=now,
+            state="running" if next_attempt_at else "done",
+            ended_at=None if next_attempt_at else now,
             next_attempt_at=next_attempt_at,
             leased_until=leased_until,
         )

@@ -51,8 +51,7 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
             await pages.kept_pages.get(path, pages.serve_page)(scope, fields, receive, send)
     except (FirstcomeError, DatabaseFailure) as refusal:
         # A refused body, no thread for a page, or no database to look up who signs in.
-        language = languages.choose(fields.get(b"accept-language", b"").decode("latin-1"))
-        await _refuse(send, refusal, fields, language)
+        await _refuse(scope, fields, refusal, send)
 
 
 async def _answer_call(
@@ -104,10 +103,12 @@ def _thread_share(path: str, request: BurstRequest) -> dict[str, Any]:
     return {"group": group, "owner": account.id}
 
 
-async def _refuse(send: Send, refusal: Exception, fields: Mapping[bytes, bytes], language: str) -> None:
+async def _refuse(scope: Scope, fields: Mapping[bytes, bytes], refusal: Exception, send: Send) -> None:
+    language = languages.choose(fields.get(b"accept-language", b"").decode("latin-1"))
     response = problems.from_error(refusal, language)
     name = logs.choose_request_id(fields.get(b"x-request-id", b"").decode("latin-1"))
     response.headers["X-Request-ID"] = name
+    request_metrics.count_request("", scope["method"], response.status_code, 0.0)
     request_metrics.count_refusal("", response.status_code, response.code)
     await _send_response(send, response, _PRIVATE_HEADERS)
 

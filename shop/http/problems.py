@@ -18,6 +18,7 @@ from shop.account import TokenInvalid
 from shop.db import transactions
 from shop.http import json_format
 from shop.http.messages import PROBLEM, JSONResponse
+from shop.http.views import API_PREFIX
 from shop.lazy_texts import ENGLISH, Text, mark as _
 
 log = get_logger(__name__)
@@ -142,7 +143,8 @@ def method_not_allowed(method: str, allowed: Sequence[str], language: str) -> JS
 
 def is_for_people(request: HttpRequest) -> bool:
     """Whether a browser asks for a page: programs, and scripts of pages, name another type, or any."""
-    return "text/html" in request.headers.get("Accept", "")
+    is_call = request.path_info.startswith(API_PREFIX)
+    return not is_call and "text/html" in request.headers.get("Accept", "")
 
 
 def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
