@@ -30,8 +30,10 @@ class BearerToken(BaseAuthentication):
     """`Authorization: Bearer <access token>`; a request without it is anonymous."""
 
     def authenticate(self, request: Request) -> tuple[Account, None] | None:
+        if not (authorization := request.META.get("HTTP_AUTHORIZATION", "")):
+            return None
         disabled_accounts.CACHED.get()
-        account = account_from_header(request.META.get("HTTP_AUTHORIZATION", ""))
+        account = account_from_header(authorization)
         return (account, None) if account else None
 
     def authenticate_header(self, request: Request) -> str:

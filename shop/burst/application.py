@@ -4,7 +4,6 @@ The event loop itself answers `/healthz`: a process whose threads are all busy i
 """
 
 from collections.abc import Iterable, Mapping
-from hashlib import sha256
 from typing import Any
 
 from django.conf import settings
@@ -16,7 +15,7 @@ from shop.api_keys import key_memory
 from shop.burst import lane, table
 from shop.burst.request import BurstRequest
 from shop.errors import FirstcomeError
-from shop.http import client_address, languages, problems, request_body, views
+from shop.http import api_key_calls, client_address, languages, problems, request_body, views
 from shop.http.messages import JSONResponse
 from shop.http.pages import pages
 from shop.http.pages.pages import Scope, Send
@@ -26,6 +25,8 @@ from shop.rates import anonymous_calls
 
 WITHOUT_ACCOUNT = {views.API_PREFIX + path for path in ("auth/token", "auth/refresh", "users")}
 """Calls that look at no `Authorization`; their bodies are short."""
+HASHING = {views.API_PREFIX + path for path in ("auth/token", "users")}
+"""Calls that hash a password: with `BURST=0` they wait for their turn before they take a thread."""
 SIGNED_BY_SENDER = views.API_PREFIX + "webhooks/"
 """The calls of gateways, which are many from one address and have a signature of their body."""
 Headers = list[tuple[bytes, bytes]]
@@ -75,22 +76,29 @@ async def _answer_call(
     request.body = await request_body.read(fields, receive)
     found = table.find(request.method, path.removeprefix(views.API_PREFIX)) if settings.BURST else None
     if found is None:
-        await pages.serve_call(scope, fields, request.body, send, **_thread_share(path, request))
+        share = await _thread_share(path, request)
+        address = client_address.from_request(request) if path in HASHING else ""
+        await pages.serve_call(scope, fields, request.body, send, share=share, address=address)
         return
     response = await lane.answer_call(request, found)
     await _send_response(send, response, _PRIVATE_HEADERS if lane.is_private(request) else _PUBLIC_HEADERS)
 
 
-def _thread_share(path: str, request: BurstRequest) -> dict[str, Any]:
+async def _thread_share(path: str, request: BurstRequest) -> dict[str, Any]:
     """The shares of the pool of threads that a call in Django's lane counts against, before it is let in.
 
     The shop's own programs make many calls at once: they may hold half of the threads, each account a
-    quarter, and a long queue. Calls of one kind by others hold half as well, and an account has few.
+    quarter, and a long queue. Calls of one kind by others hold half as well, and an account has few. Raises
+    `TokenInvalid` for a key that nobody has: it takes no thread.
     """
     authorization = request.header("Authorization") or ""
-    if secret := key_memory.secret_in(authorization):
-        return {"group": "staff", "member": sha256(secret.encode()).digest()}
     group = path.removeprefix(views.API_PREFIX).partition("/")[0]
+    if secret := key_memory.secret_in(authorization):
+        key = await api_key_calls.find_key(secret)
+        acting_for = request.header(api_key_calls.ACCOUNT_HEADER) or ""
+        if api_key_calls.ACCOUNT_NUMBER.fullmatch(acting_for):
+            return {"group": group, "owner": int(acting_for)}
+        return {"group": "staff", "member": key.maker_id}
     scheme, _space, raw = authorization.strip().partition(" ")
     if scheme.lower() != "bearer":
         return {"group": group}

@@ -49,6 +49,7 @@ def add(method: str, path: str, view: type[View]) -> None:
 
 def find(method: str, path: str) -> tuple[Call, dict[str, Any]] | None:
     """The call at this path below `/api/v1/`, and its arguments, as Django's resolver finds them."""
+    method = "GET" if method == "HEAD" else method
     if call := CALLS.get((method, path)):
         return call, {}
     if not (id := ID.search(path)):

@@ -81,14 +81,19 @@ async def authenticate(request: Request, secret: str, *, scope: str | None) -> A
     return caller
 
 
-async def _authenticate(request: Request, secret: str, scope: str | None) -> Account:
+async def find_key(secret: str) -> KnownKey:
+    """The usable key with this secret. Raises `TokenInvalid`."""
     if key_memory.CACHED.is_due():
         await disabled_accounts.refresh(key_memory.CACHED)
     try:
-        key = key_memory.verify(secret)
+        return key_memory.verify(secret)
     except TokenInvalid:
         await event_loop.run_in_thread(key_memory.read_newer, time.monotonic(), pool=REFRESH_POOL)
-        key = key_memory.verify(secret)
+        return key_memory.verify(secret)
+
+
+async def _authenticate(request: Request, secret: str, scope: str | None) -> Account:
+    key = await find_key(secret)
     logs.set_api_key(key.id)
     rate_limits.API_KEYS.count(key.id)
     key_memory.note_use(key.id)

@@ -50,7 +50,7 @@ class LenientNegotiation(DefaultContentNegotiation):
     def select_renderer(self, request: Any, renderers: Any, format_suffix: str | None = None) -> Any:
         try:
             return super().select_renderer(request, renderers, format_suffix)
-        except NotAcceptable:
+        except (NotAcceptable, TypeError):  # the latter of parameters that no parser knows
             return renderers[0], renderers[0].media_type
 
 

@@ -164,6 +164,8 @@ def configure(*, level: str) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
+    # Refusals are counted, not logged one by one: anybody may cause any number.
+    logging.getLogger("django.request").addFilter(lambda line: getattr(line, "status_code", 500) == 500)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

@@ -39,7 +39,12 @@ class RequestMetricsMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         began_at = time.perf_counter()
         response = self._handler(request)
-        view = request.resolver_match.view_name if request.resolver_match else ""
+        match = request.resolver_match
+        # Of a view of the API its class, as the burst lane has it.
+        api_view = getattr(match.func, "view_class", None) if match else None
+        view = (
+            f"{api_view.__module__}.{api_view.__qualname__}" if api_view else match.view_name if match else ""
+        )
         count_request(view, request.method, response.status_code, time.perf_counter() - began_at)
         if code := getattr(response, "problem_code", ""):
             count_refusal(view, response.status_code, code)

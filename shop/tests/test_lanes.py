@@ -44,6 +44,7 @@ KEYED = {"Idempotency-Key": "one"}
 class World:
     """What a lane's requests are about: the other lane's have the like, so that both have the same effect."""
 
+    address: str
     access: dict[str, str]
     names: dict[str, Any]
 
@@ -53,7 +54,7 @@ def _no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dispatch, "enqueue_shared", lambda task: None)
 
 
-def make_world() -> World:
+def make_world(address: str = "192.0.2.1") -> World:
     buyer, staff = AccountFactory.create(), SuperuserFactory.create()
     product, campaign = ProductFactory.create(on_hand=50, name="Mug"), CampaignFactory.create(name="Spring")
     queued = CampaignFactory.create(name="Summer", strategy="queue")
@@ -61,6 +62,7 @@ def make_world() -> World:
     placed = buying.place(buyer.pk, {product: 1})
     ticket = tickets.READER.submit(_ticket_of(queued.pk, buyer.pk))
     return World(
+        address=address,
         access={
             "": "",
             "buyer": tokens.create_access_token(buyer),
@@ -149,6 +151,9 @@ ODD_HEADERS: list[dict[str, str]] = [
     {"Host": "a" * 300},
     {"Accept": "text/html"},
     {"Accept": "application/xml;q=0.1"},
+    {"Accept": "a/b; a*1=x; a*=y"},
+    {"Content-Type": "a/b; x*=nope''y"},
+    {"Content-Type": "a/b; a*1=x; a*=y"},
     {"Accept-Language": "ko"},
     {"Accept-Language": "x" * 300},
     {"X-Request-ID": "my-own.1"},
@@ -185,6 +190,7 @@ def asked(
         query=query,
         access=world.access[who],
         headers=JSON | KEYED | headers,
+        address=world.address,
     )
 
 
@@ -223,6 +229,8 @@ def cases() -> Iterator[tuple[str, str, str, bytes, dict[str, str]]]:
             yield method, path, who, body, {"Idempotency-Key": f"of-{who.encode().hex()}"}
         for headers in ODD_HEADERS:
             yield method, path, "buyer", body, {"Idempotency-Key": "of-odd-headers"} | headers
+        if method == "GET":
+            yield "HEAD", path, "buyer", body, {}
         if method == "POST":
             for odd, headers in ODD_BODIES:
                 yield method, path, "buyer", odd, {"Idempotency-Key": f"of-odd-{odd[:8].hex()}"} | headers
@@ -232,17 +240,21 @@ def test_both_lanes_answer_alike(settings: LazySettings) -> None:
     """Status, headers and bodies of good, bad and odd requests of every call of the table."""
     for name in ("COUPONS", "ORDERS", "PAYMENTS", "TOP_UPS", "DECLINES", "ANONYMOUS", "API_KEYS"):
         setattr(settings, f"RATE_{name}", None)
-    worlds = {True: make_world(), False: make_world()}
-    differing = []
-    for case in cases():
-        answers = {}
-        for settings.BURST, world in worlds.items():
-            answers[settings.BURST] = masked(asked(world, *case), world)
-        if answers[True] != answers[False]:
-            pairs = zip(answers[True], answers[False], strict=True)
-            differing.append(
-                (case[:3], case[3][:40], case[4], [pair for pair in pairs if pair[0] != pair[1]])
-            )
+    answers: dict[bool, list[Any]] = {}
+    # Attempts to sign in are limited by address.
+    worlds = {True: make_world("192.0.2.1"), False: make_world("192.0.2.2")}
+    for settings.BURST, world in worlds.items():
+        answers[settings.BURST] = [masked(asked(world, *case), world) for case in cases()]
+    differing = [
+        (
+            case[:3],
+            case[3][:40],
+            case[4],
+            [pair for pair in zip(one, other, strict=True) if pair[0] != pair[1]],
+        )
+        for case, one, other in zip(cases(), answers[True], answers[False], strict=True)
+        if one != other
+    ]
     assert not differing, f"{len(differing)} differ:\n" + "\n\n".join(map(str, differing))
 
 
@@ -365,7 +377,21 @@ def test_a_process_that_would_pass_something_by_does_not_start(
         checks.refuse_to_start()
 
 
+@pytest.mark.parametrize("path", ["/api/v1/wallet", "/api/v1/nothing"])
+def test_odd_headers_are_no_failure_of_djangos_lane(path: str, buyer: str) -> None:
+    for access in ("", buyer, "fck_nobodys"):
+        for headers in ODD_HEADERS:
+            answer = send_request_blocking("GET", path, access=access, headers=headers)
+            assert answer.status < 500 and answer.headers["x-request-id"], (access, headers)
+
+
 # Threads
+
+
+def test_a_key_that_nobody_has_takes_no_thread_of_djangos_lane(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CALL_POOL, "start", lambda *_, **__: pytest.fail("a thread was started"))
+    refused = send_request_blocking("GET", "/api/v1/orders", access="fck_nobodys")
+    assert (refused.status, orjson.loads(refused.body)["code"]) == (401, "token_invalid")
 
 
 def test_probes_answer_while_every_thread_is_held() -> None:

@@ -55,7 +55,7 @@ SECONDS_FOR_A_PART = 60.0
 """For a client to take a part: one that reads ever more slowly would hold its slot for days."""
 
 log = get_logger(__name__)
-PROBE_POOL = ThreadPool("probes", threads=2, max_waiting=64)
+PROBE_POOL = ThreadPool("probes", threads=2, max_waiting=event_loop.MAX_WAITING)
 """Answers `/readyz` and `/metrics`, which are needed most while all other threads are busy."""
 
 _handler = BaseHandler()
@@ -78,10 +78,27 @@ async def serve_page(scope: Scope, fields: Mapping[bytes, bytes], receive: Recei
 
 
 async def serve_call(
-    scope: Scope, fields: Mapping[bytes, bytes], body: bytes, send: Send, **share: Any
+    scope: Scope,
+    fields: Mapping[bytes, bytes],
+    body: bytes,
+    send: Send,
+    *,
+    share: Mapping[str, Any],
+    address: str = "",
 ) -> None:
-    """Serve a call of the API with Django, in a thread of this share. Raises `Overloaded`."""
-    page = await event_loop.run_in_thread(_render_page, scope, fields, BytesIO(body), **share)
+    """Serve a call of the API with Django, in a thread of this share, or in the turn of this address.
+
+    Raises `UnsupportedMediaType` and `Overloaded`.
+    """
+    if body:
+        require_utf_8(fields.get(b"content-type", b"").decode("latin-1"))
+    else:
+        fields = {name: value for name, value in fields.items() if name != b"content-type"}
+    render = partial(_render_page, scope, fields, BytesIO(body))
+    if address:
+        page = await password_hashing.run_in_turn(render, address=address)
+    else:
+        page = await event_loop.run_in_thread(render, **share)
     await _send_page(page, scope, _receive_nothing, send)
 
 
@@ -250,6 +267,7 @@ def _render_page(
     headers = [
         (name.lower().encode("latin-1"), value.encode("latin-1"))
         for name, value in [*response.items(), *cookies]
+        if response.status_code not in (204, 304) or name != "Content-Length"
     ]
     if isinstance(response, StreamedResponse) and scope["http_version"] != "1.0":
         return PageResponse(response.status_code, headers, response)
