@@ -25,7 +25,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "coupons" / "refusing.py").write_text(SOURCE)
     (tmp_path / "coupons" / "templates" / "hello.html").write_text(TEMPLATE)
     monkeypatch.setattr(places, "PROJECT", tmp_path)
-    monkeypatch.setattr(catalogs, "APPS", ("coupons",))
+    monkeypatch.setattr(catalogs.places, "APPS", ("coupons",))
     return tmp_path
 
 

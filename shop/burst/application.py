@@ -24,7 +24,7 @@ from shop.observability import logs, request_metrics
 from shop.rates import anonymous_calls
 
 WITHOUT_ACCOUNT = {views.API_PREFIX + path for path in ("auth/token", "auth/refresh", "users")}
-"""Calls that look at no `Authorization`; their bodies are short."""
+"""Calls that look at no access token."""
 HASHING = {views.API_PREFIX + path for path in ("auth/token", "users")}
 """Calls that hash a password: with `BURST=0` they wait for their turn before they take a thread."""
 SIGNED_BY_SENDER = views.API_PREFIX + "webhooks/"

@@ -54,6 +54,6 @@ def _passed_by() -> Iterator[str]:
     yield from (f"the middleware {one}" for one in settings.MIDDLEWARE if one not in KNOWN_MIDDLEWARE)
     for call in CALLS.values():
         named = [one for kind in KINDS for one in getattr(call.view, f"{kind}_classes")]
-        yield from (f"{one.__name__} of {call.name}" for one in named if one not in KNOWN)
+        yield from (f"{getattr(one, '__name__', one)} of {call.name}" for one in named if one not in KNOWN)
     if api_settings.EXCEPTION_HANDLER is not handle_exception:
         yield "another EXCEPTION_HANDLER than its own"

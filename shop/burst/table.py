@@ -5,7 +5,7 @@ Each is a method of a view, written as a coroutine under `shop.http.views.burst`
 
 import re
 from collections.abc import Callable, Coroutine
-from inspect import unwrap
+from inspect import iscoroutinefunction
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -43,7 +43,9 @@ def add(method: str, path: str, view: type[View]) -> None:
     """Have the burst lane answer this call, whose path is as in a URL configuration."""
     argument = re.search(r"<(uuid|int):(\w+)>", path)
     shape = path.replace(argument[0], f"<{argument[1]}>") if argument else path
-    handler = unwrap(getattr(view, method.lower()))
+    handler = getattr(view, method.lower()).__wrapped__
+    # A decorator above `burst` would be passed by.
+    assert iscoroutinefunction(handler), f"{method} {path}"
     CALLS[method, shape] = Call(view, handler, argument[2] if argument else "")
 
 
