@@ -1,1 +1,1 @@
-"""Accounts: their sign-ins, tokens, second factors and API keys."""
+"""Accounts: what is registered at the start, and checks of the doctor; the rest is in `shop/accounts/`."""

@@ -67,7 +67,6 @@ async def _answer_call(
         query=scope["query_string"],
         peer=scope["client"][0] if scope.get("client") else "",
         scheme=scope.get("scheme", "http"),
-        mount=scope.get("root_path", ""),
     )
     names_no_account = b"authorization" not in fields or path in WITHOUT_ACCOUNT
     is_counted = names_no_account and request.method not in views.PUBLIC_METHODS
@@ -81,7 +80,8 @@ async def _answer_call(
         await pages.serve_call(scope, fields, request.body, send, share=share, address=address)
         return
     response = await lane.answer_call(request, found)
-    await _send_response(send, response, _PRIVATE_HEADERS if lane.is_private(request) else _PUBLIC_HEADERS)
+    is_private = views.is_private(request.method, has_authorization=b"authorization" in fields)
+    await _send_response(send, response, _PRIVATE_HEADERS if is_private else _PUBLIC_HEADERS)
 
 
 async def _thread_share(path: str, request: BurstRequest) -> dict[str, Any]:

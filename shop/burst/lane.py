@@ -17,7 +17,6 @@ from shop.burst.table import Call
 from shop.errors import NotAuthenticated
 from shop.http import api_key_calls, problems
 from shop.http.messages import JSONResponse
-from shop.http.views import PUBLIC_METHODS
 from shop.journal import journal
 from shop.observability import logs, request_metrics
 
@@ -69,11 +68,6 @@ async def _answer(request: BurstRequest, call: Call, arguments: Mapping[str, Any
             raise NotAuthenticated(problems.NO_CREDENTIALS)
     request.require_few_values()
     return await call.handler(view, request, **arguments)
-
-
-def is_private(request: BurstRequest) -> bool:
-    """Whether no cache may store the response: it is to a token, or to a request that changes something."""
-    return request.method not in PUBLIC_METHODS or b"authorization" in request.fields
 
 
 def is_allowed_host(host: str) -> bool:

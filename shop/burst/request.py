@@ -20,7 +20,7 @@ ANONYMOUS = AnonymousUser()
 
 @dataclass(slots=True, eq=False)
 class BurstRequest:
-    """One call; header names are lower-case bytes, and `mount` is ASGI's `root_path`."""
+    """One call; header names are lower-case bytes."""
 
     method: str
     path: str
@@ -29,7 +29,6 @@ class BurstRequest:
     query: bytes = b""
     peer: str = ""
     scheme: str = "http"
-    mount: str = ""
     user: Account | AnonymousUser = ANONYMOUS
     _data: Any = field(default=NOT_READ, init=False)
     _query: QueryDict | None = field(default=None, init=False)

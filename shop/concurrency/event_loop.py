@@ -32,7 +32,7 @@ WAIT_SECONDS = 10.0
 """For a thread; a call that waited longer is not started."""
 
 CALL_POOL = ThreadPool("calls", threads=PROCESS_SHARES.calling, max_waiting=MAX_WAITING)
-"""Runs everything that blocks: plain views, Django's pages, look-ups."""
+"""Runs everything that blocks: Django's lane, its pages, look-ups."""
 LOOKUP_POOL = ThreadPool("look-ups", threads=2, max_waiting=MAX_WAITING)
 """Refreshes caches that all calls of the process use; short, and not delayed by slow views."""
 

@@ -1,1 +1,1 @@
-"""HTTP: how an API call reaches its view, Django's pages beside it, and keyset pagination without counts."""
+"""HTTP: how calls are read and answered in both lanes, Django's pages, and keyset pages without counts."""

@@ -62,7 +62,7 @@ def read_keyed_call(
 
 
 def perform_blocking(call: KeyedCall, work: Callable[[], Any]) -> Any:
-    """Return the result of `work`, or the `Replay` of an earlier duplicate; blocks, for plain views.
+    """Return the result of `work`, or the `Replay` of an earlier duplicate; blocks its thread.
 
     Raises what `work` raises, `KeyReused`, and `InFlight` if the duplicate takes longer than a second.
     """

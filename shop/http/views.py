@@ -16,6 +16,11 @@ API_PREFIX = "/api/v1/"
 PUBLIC_METHODS = {"GET", "HEAD"}
 
 
+def is_private(method: str | None, *, has_authorization: bool) -> bool:
+    """Whether no cache may store the response: it is to a token, or to a request that changes something."""
+    return method not in PUBLIC_METHODS or has_authorization
+
+
 def burst(handler: Callable[..., Coroutine[Any, Any, JSONResponse]]) -> Callable[..., JSONResponse]:
     """A view's method that `shop.burst` runs on the event loop, where it must not block: it waits by
     `shop.concurrency.event_loop`. In Django's lane it blocks its thread in these waits.

@@ -1,4 +1,4 @@
-"""Middlewares: request ids, languages, problems instead of HTML errors, uploads, API calls, metrics."""
+"""Middlewares: request ids, languages, problems instead of HTML errors, uploads, metrics."""
 
 import hmac
 import threading
@@ -67,9 +67,8 @@ def request_id(handler: Handler) -> Handler:
         with logs.bound_request(name), journal.acting(journal.unidentified(name)):
             response = handler(request)
         response["X-Request-ID"] = name
-        is_public = request.method in views.PUBLIC_METHODS and "Authorization" not in request.headers
-        if request.path_info.startswith(views.API_PREFIX) and not is_public:
-            # No cache may store an account's own data, its tokens included.
+        is_private = views.is_private(request.method, has_authorization="Authorization" in request.headers)
+        if is_private and request.path_info.startswith(views.API_PREFIX):
             response["Cache-Control"] = "no-store"
         return response
 

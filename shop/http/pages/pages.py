@@ -1,4 +1,4 @@
-"""Django's pages behind ASGI: its own handler with all middlewares, run in a thread of the pool.
+"""Django behind ASGI, for pages and the calls of its lane: its own handler in a thread of the pool.
 
 Django's ASGI handler runs synchronous views one at a time, and keeps no connection to the database (its
 ticket 33497). A page is rendered completely before it is sent, so a slow reader holds no thread; a
