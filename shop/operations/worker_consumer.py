@@ -1,5 +1,7 @@
 """Celery's consumer in a worker, without what the shop doesn't use."""
 
+from typing import Any
+
 from celery.worker import consumer
 from structlog import get_logger
 
@@ -18,6 +20,12 @@ class Consumer(consumer.Consumer):
         default_steps = [
             step for step in consumer.Consumer.Blueprint.default_steps if step != DELAYED_DELIVERY
         ]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Of a task that ends after the connection was lost that its message came by, whose address kombu has
+        # forgotten as well: its acknowledgement would end the worker.
+        self.connection_errors = (*self.connection_errors, AttributeError)
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
         """Close the connection that broke; Celery opens another one.

@@ -1,3 +1,4 @@
+import logging
 import socket
 import threading
 import time
@@ -205,6 +206,23 @@ def test_another_node_of_the_broker_takes_the_messages_of_one_that_is_frozen(
         task.app.conf.broker_transport_options = options
         assert timed(lambda: dispatch.send_to_broker(task, ["first"])) < 10
     assert (ran, count_sent(own_redis)) == ([], 1)
+
+
+def test_a_worker_outlives_a_task_that_ends_after_its_connection_was_lost(
+    own_redis: OwnRedis, task_on: MakeTask
+) -> None:
+    app = task_on(own_redis.url).app
+    connection = app.connection_for_read()
+    queue = connection.SimpleQueue("lost")
+    queue.put("a message")
+    message = queue.get(timeout=5)
+    # As after an outage.
+    connection.collect()
+    message.channel._disconnect_pools()
+    with pytest.raises(AttributeError):
+        message.ack()
+    consumer = app.WorkController(pool_cls="solo", consumer_cls=Consumer).consumer
+    message.ack_log_error(logging.getLogger(), consumer.connection_errors)
 
 
 def test_a_worker_outlives_a_connection_that_cannot_give_its_messages_back(
