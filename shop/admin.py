@@ -30,10 +30,11 @@ from shop.admin_base import (  # noqa: F401 - their pages
     journal_admin,
 )
 from shop.admin_base.actions import Action, button
-from shop.admin_base.classes import JournaledChangesMixin, PasswordForm, ReadOnlyMixin
+from shop.admin_base.classes import JournaledChangesMixin, ReadOnlyMixin
 from shop.admin_base.display import link, status_label
 from shop.admin_base.forms import ChangeForm
 from shop.admin_base.lists import ChoiceFilter, KeysetMixin, RecordsAdmin, SearchMixin, column
+from shop.admin_base.password_forms import PasswordForm
 from shop.journal import journal
 from shop.management import laws
 from shop.models import AuditState, CommittedTransaction, IdempotencyKey, LawStatus, SignOut

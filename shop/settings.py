@@ -103,10 +103,11 @@ MIDDLEWARE = [
     "shop.http.pages.middleware.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "shop.accounts_api.middleware.require_second_factor",
     # Before any code reads the body, as the check of CSRF tokens does.
     "shop.http.pages.middleware.guard_operators_pages",
     "django.contrib.messages.middleware.MessageMiddleware",
-    "shop.admin_base.sign_in.show_refused_turn",
+    "shop.accounts_api.middleware.show_refused_turn",
 ]
 ROOT_URLCONF = "shop.urls"
 ASGI_APPLICATION = "shop.asgi.application"

@@ -11,7 +11,7 @@ import payments.urls
 import sales.urls
 from demo import storefront, welcome_page
 from shop.accounts_api import urls
-from shop.admin_base import classes as admin_classes, sign_in as operator_sign_in
+from shop.admin_base import password_forms, sign_in as operator_sign_in
 from shop.api_keys_api import urls as api_keys_urls
 from shop.http.openapi import openapi_pages
 from shop.http.pages import middleware
@@ -38,7 +38,7 @@ urlpatterns = [
     path(middleware.METRICS_PATH[1:], metrics.metrics),
     path("admin/login/", operator_sign_in.sign_in),
     path("admin/one-time-codes/", operator_sign_in.set_up, name="operator_otp_setup"),
-    path("admin/password_change/", admin.site.admin_view(admin_classes.change_own_password, cacheable=True)),
+    path("admin/password_change/", admin.site.admin_view(password_forms.change_own_password, cacheable=True)),
     path("admin/", include("backoffice.urls")),
     path("admin/", admin.site.urls),
     path("api/schema/", openapi_pages.document, name="schema"),

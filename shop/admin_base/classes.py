@@ -1,4 +1,4 @@
-"""Bases of the admin pages: bounded lists, read-only rows, journaled changes, and passwords."""
+"""Bases of the admin pages: bounded lists, read-only rows and journaled changes."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -13,31 +13,24 @@ from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.utils import flatten_fieldsets
 from django.contrib.admin.views.main import PAGE_VAR, SEARCH_VAR, ChangeListSearchForm
-from django.contrib.auth.models import User
-from django.contrib.auth.views import PasswordChangeView
 from django.core.exceptions import ValidationError
-from django.db import DEFAULT_DB_ALIAS, OperationalError, connections, transaction
+from django.db import DEFAULT_DB_ALIAS, OperationalError, connections
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
-from django.urls import reverse
 from django.utils import translation
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext, gettext_lazy as _
 from django.views.decorators.csrf import csrf_protect
 from unfold.decorators import action
-from unfold.forms import AdminOwnPasswordChangeForm, AdminPasswordChangeForm
 from unfold.views import ChangeList
 
 from shop import form_fields
-from shop.accounts import accounts, sign_ins
-from shop.accounts.accounts import InvalidCredentials
-from shop.accounts.second_factor import EnrolmentRequired
 from shop.db import secondary
 from shop.db.mysql.patience import statement_limit
 from shop.errors import FirstcomeError, KeyReused, Unavailable
-from shop.http import client_address, keyset_pages, problems
+from shop.http import keyset_pages, problems
 from shop.http.keyset_pages import KeysetPaginator
 from shop.journal import journal
 from shop.normalization import spellings
@@ -314,56 +307,14 @@ class NonAtomicAdmin(admin.ModelAdmin):
         return response
 
 
-class JournaledPasswordMixin:
-    """A form that sets a password and records that in the journal."""
-
-    @transaction.atomic
-    def save(self, commit: bool = True) -> User:
-        user: User = super().save(commit)  # type: ignore[misc]
-        accounts.note_change("password_changed", user.pk, after={"has_password": user.has_usable_password()})
-        return user
-
-
-class PasswordForm(JournaledPasswordMixin, AdminPasswordChangeForm):
-    """Sets the password of another account."""
-
-
-class OwnPasswordForm(JournaledPasswordMixin, AdminOwnPasswordChangeForm):
-    """Sets the operator's own password; guesses of the old one are throttled like sign-ins."""
-
-    def __init__(self, *args: Any, address: str, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._address = address
-
-    def clean_old_password(self) -> str:
-        password: str = self.cleaned_data["old_password"]
-        try:
-            with refusals_as_form_errors():
-                sign_ins.check_own_password(account=self.user, password=password, address=self._address)
-        except InvalidCredentials:
-            wrong = self.error_messages["password_incorrect"]
-            raise forms.ValidationError(wrong, code="password_incorrect") from None
-        return password
-
-
-def change_own_password(request: HttpRequest) -> HttpResponseBase:
-    """The admin's page to change one's own password, whose form the admin site doesn't let us choose."""
-    page = PasswordChangeView.as_view(
-        form_class=partial(OwnPasswordForm, address=client_address.from_request(request)),
-        success_url=reverse("admin:password_change_done"),
-        extra_context=admin.site.each_context(request),
-    )
-    return page(request)
-
-
 @contextmanager
-def refusals_as_form_errors() -> Iterator[None]:
-    """Turn the shop's errors into form errors, except for those that their callers answer."""
+def refusals_as_form_errors(*answered: type[FirstcomeError]) -> Iterator[None]:
+    """Turn the shop's errors into form errors, except for those that the caller answers."""
     try:
         yield
-    except (InvalidCredentials, EnrolmentRequired):
-        raise
     except FirstcomeError as error:
+        if isinstance(error, answered):
+            raise
         raise forms.ValidationError(refusal_text(error), code=error.code) from None
 
 

@@ -12,7 +12,6 @@ from django.utils.translation import gettext, gettext_lazy as _
 from unfold.contrib.filters.admin import TextFilter
 
 from shop import literals
-from shop.accounts import accounts
 from shop.admin_base.display import actor_text
 from shop.admin_base.lists import RecordsAdmin, choice_filter, column
 from shop.http import keyset_pages
@@ -47,8 +46,9 @@ class ActorFilter(JournalTextFilter):
     parameter_name = "by"
 
     def narrow(self, request: HttpRequest, lines: JournalLines, word: str) -> JournalLines:
-        if account_id := accounts.find_id_by_username(word):
-            return lines.filter(actor_id=account_id)
+        named = User.objects.filter(username=User.normalize_username(word)).first()
+        if named:
+            return lines.filter(actor_id=named.pk)
         is_number = word.isascii() and word.isdecimal() and len(word) < 19
         if is_number and User.objects.filter(pk=int(word)).exists():
             return lines.filter(actor_id=int(word))

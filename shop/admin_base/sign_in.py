@@ -5,7 +5,6 @@ are required, reaches the set-up page by its right password and in no other way.
 """
 
 import textwrap
-from collections.abc import Callable
 from typing import Any
 
 import segno
@@ -32,13 +31,11 @@ from shop.accounts import second_factor, sign_ins
 from shop.accounts.accounts import InvalidCredentials
 from shop.accounts.second_factor import EnrolmentRequired, Method
 from shop.accounts.sign_ins import SignIn
-from shop.admin_base import display
-from shop.admin_base.classes import refusal_text, refusals_as_form_errors
+from shop.accounts_api.middleware import COUNTED_KEY
+from shop.admin_base.classes import refusals_as_form_errors
 from shop.errors import FirstcomeError
-from shop.http import client_address, problems
-from shop.http.pages.middleware import COUNTED_KEY, REFUSAL_KEY
+from shop.http import client_address
 from shop.normalization import spellings
-from shop.observability import request_metrics
 
 SETUP_KEY = "second_factor_setup"
 SETUP_SECONDS = 600
@@ -72,7 +69,7 @@ class SignInForm(AuthenticationForm):
         assert self.request is not None
         if username and password:
             try:
-                with refusals_as_form_errors():
+                with refusals_as_form_errors(InvalidCredentials, EnrolmentRequired):
                     address = client_address.from_request(self.request)
                     counted = self.request.META.get(COUNTED_KEY)
                     if counted is None or username not in spellings(counted):
@@ -214,20 +211,3 @@ def _qr_code(url: str) -> SafeString:
         scale=4, border=4, light="white", title=gettext("QR code for the authenticator app")
     )
     return mark_safe(drawn)  # noqa: S308 - segno draws it, and escapes the title
-
-
-def show_refused_turn(handler: Callable[[HttpRequest], HttpResponse]) -> Callable[..., HttpResponse]:
-    """A middleware: say why a form with a password was not looked at, and when to send it again."""
-
-    def answered(request: HttpRequest) -> HttpResponse:
-        refusal = request.META.get(REFUSAL_KEY)
-        if refusal is None:
-            return handler(request)
-        problem = problems.from_error(refusal)
-        request_metrics.count_refusal("", problem.status_code, problem.code)
-        title, detail = gettext("Refused: nothing was done."), refusal_text(refusal)
-        page = display.refusal_page(request, problem.status_code, title, [], detail=detail)
-        page.headers["Retry-After"] = problem.headers["Retry-After"]
-        return page
-
-    return answered

@@ -4,16 +4,19 @@ The event loop itself answers `/healthz`: a process whose threads are all busy i
 """
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from django.conf import settings
 from django.db import Error as DatabaseFailure
 
 from shop.account import TokenInvalid
-from shop.accounts import authentication
+from shop.accounts import authentication, password_hashing
+from shop.accounts_api import password_pages
 from shop.api_keys import key_memory
 from shop.burst import lane, table
 from shop.burst.request import BurstRequest
+from shop.concurrency import event_loop
 from shop.errors import FirstcomeError
 from shop.http import api_key_calls, client_address, languages, problems, request_body, views
 from shop.http.messages import JSONResponse
@@ -48,6 +51,8 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
             request_metrics.count_request("shop.operations.health.healthz", scope["method"], 200, 0.0)
             response = JSONResponse({"status": "alive"}, headers={"X-Request-ID": name})
             await _send_response(send, response, _PUBLIC_HEADERS)
+        elif scope["method"] == "POST" and password_pages.PATHS.fullmatch(path):
+            await password_pages.serve(scope, fields, receive, send)
         else:
             await pages.kept_pages.get(path, pages.serve_page)(scope, fields, receive, send)
     except (FirstcomeError, DatabaseFailure) as refusal:
@@ -75,9 +80,11 @@ async def _answer_call(
     request.body = await request_body.read(fields, receive)
     found = table.find(request.method, path.removeprefix(views.API_PREFIX)) if settings.BURST else None
     if found is None:
-        share = await _thread_share(path, request)
-        address = client_address.from_request(request) if path in HASHING else ""
-        await pages.serve_call(scope, fields, request.body, send, share=share, address=address)
+        if path in HASHING:
+            run = partial(password_hashing.run_in_turn, address=client_address.from_request(request))
+        else:
+            run = partial(event_loop.run_in_thread, **await _thread_share(path, request))
+        await pages.serve_call(scope, fields, request.body, send, run=run)
         return
     response = await lane.answer_call(request, found)
     is_private = views.is_private(request.method, has_authorization=b"authorization" in fields)

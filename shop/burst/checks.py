@@ -23,10 +23,11 @@ KNOWN_MIDDLEWARE = {
     "shop.http.pages.middleware.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "shop.accounts_api.middleware.require_second_factor",
     "shop.http.pages.middleware.guard_operators_pages",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "shop.admin_base.sign_in.show_refused_turn",
+    "shop.accounts_api.middleware.show_refused_turn",
 }
 """Whose work the lane does itself, or that are for pages alone."""
 KNOWN = {APIKey, BearerToken, AllowAny, IsAuthenticated, IsAuthenticatedOrReadOnly, JSONParser, JSONRenderer}

@@ -5,9 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from asgiref.sync import sync_to_async
 from django.conf import settings
-from django.contrib.auth.models import AnonymousUser, User
 from django.core.cache.backends.locmem import LocMemCache
 from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse
@@ -15,11 +13,9 @@ from django.http.response import HttpResponseBase
 from django.middleware import common
 from django.utils import translation
 from django.utils.cache import patch_vary_headers
-from django.utils.functional import SimpleLazyObject
 from django.utils.translation import gettext, gettext_noop
 
 from shop import clock
-from shop.accounts import second_factor
 from shop.errors import FirstcomeError, NotAllowed, Overloaded
 from shop.http import client_address, json_format, languages, problems, views
 from shop.http.request_body import UPLOAD_KEY, Upload
@@ -32,10 +28,6 @@ Handler = Callable[[HttpRequest], HttpResponse]
 # Pages for people; all other paths are for programs.
 PAGE_PATHS = ("/admin", "/api/docs", "/static")
 METRICS_PATH = "/metrics"
-REFUSAL_KEY = "shop.refusal"
-"""In the `META` of a form with a password that got no turn, why: `shop.admin_base.sign_in` shows it."""
-COUNTED_KEY = "shop.attempt_counted"
-"""In the `META` of a sign-in that was counted before its turn, as the web server's are: the name."""
 REASONS = [
     gettext_noop("Bad Request."),
     gettext_noop("Forbidden."),
@@ -105,19 +97,12 @@ def _as_problem(request: HttpRequest, response: HttpResponse) -> HttpResponse:
 
 
 def guard_operators_pages(handler: Handler) -> Handler:
-    """Let in operators' sessions that have their second factor, and receive what they send.
+    """Receive what operators send to their pages, and note who acts.
 
     An upload is read if it comes from permitted staff, a few at a time; any other is refused unread.
     """
 
     def guarded(request: HttpRequest) -> HttpResponse:
-        found = request.user
-
-        def user() -> User | AnonymousUser:
-            return second_factor.signed_in_user(found, request.session)
-
-        request.user = SimpleLazyObject(user)  # type: ignore[assignment]
-        request.auser = sync_to_async(user)
         if not request.path_info.startswith("/admin"):
             return handler(request)
         upload: Upload | None = request.META.get(UPLOAD_KEY)

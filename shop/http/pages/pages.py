@@ -8,7 +8,6 @@ ticket 33497). A page is rendered completely before it is sent, so a slow reader
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping
-from contextlib import suppress
 from functools import partial
 from io import BytesIO
 from tempfile import SpooledTemporaryFile
@@ -16,37 +15,28 @@ from types import MappingProxyType
 from typing import IO, Any, NamedTuple, TypedDict, TypeVar
 
 from django.conf import settings
-from django.core.exceptions import SuspiciousOperation
 from django.core.handlers.asgi import ASGIRequest
 from django.core.handlers.base import BaseHandler
 from django.core.signals import request_started
-from django.http import QueryDict
 from django.http.cookie import parse_cookie
 from django.urls import set_script_prefix
 from structlog import get_logger
 
-from shop.accounts import password_hashing, sign_ins
-from shop.accounts.password_hashing import TrustLevel
 from shop.concurrency import event_loop
 from shop.concurrency.thread_pool import ThreadPool
-from shop.errors import Overloaded, Throttled
-from shop.http import client_address, request_body
+from shop.errors import Overloaded
+from shop.http import request_body
 from shop.http.json_format import TooLarge, require_utf_8
 from shop.http.pages import middleware
 from shop.http.pages.streamed_responses import StreamedResponse
 from shop.http.request_body import UPLOAD_KEY, Receive, Upload
 from shop.lazy_texts import mark as _
-from shop.rates import anonymous_calls
 
 T = TypeVar("T")
 Scope = Mapping[str, Any]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 OPERATORS_PREFIX = "/admin/"
 READY_PATH = "/readyz"
-SIGN_IN_PATH = "/admin/login/"
-PASSWORD_PATHS = re.compile(rf"{SIGN_IN_PATH}|/admin/password_change/|/admin/auth/user/(add|\d+/password)/")
-"""Of pages whose forms have a password to hash."""
-LONGEST_USERNAME = 150
 MAX_IN_MEMORY_BYTES = 2**20
 CHUNK_BYTES = 256 * 1024
 ATTEMPTS_FOR_A_PART = 30
@@ -74,7 +64,7 @@ class PageResponse(NamedTuple):
 
 async def serve_page(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive, send: Send) -> None:
     """Serve a page with Django. Raises a `FirstcomeError` before anything is sent."""
-    await _send_page(await _render(scope, fields, receive), scope, receive, send)
+    await send_page(await _render_in_thread(scope, fields, receive), scope, receive, send)
 
 
 async def serve_call(
@@ -83,30 +73,24 @@ async def serve_call(
     body: bytes,
     send: Send,
     *,
-    share: Mapping[str, Any],
-    address: str = "",
+    run: Callable[[Callable[[], PageResponse]], Awaitable[PageResponse]],
 ) -> None:
-    """Serve a call of the API with Django, in a thread of this share, or in the turn of this address.
-
-    Raises `UnsupportedMediaType` and `Overloaded`.
+    """Serve a call of the API with Django; `run` has a thread render it. Raises `UnsupportedMediaType`, and
+    what `run` raises.
     """
     if body:
         require_utf_8(fields.get(b"content-type", b"").decode("latin-1"))
     else:
         fields = {name: value for name, value in fields.items() if name != b"content-type"}
-    render = partial(_render_page, scope, fields, BytesIO(body))
-    if address:
-        page = await password_hashing.run_in_turn(render, address=address)
-    else:
-        page = await event_loop.run_in_thread(render, **share)
-    await _send_page(page, scope, _receive_nothing, send)
+    page = await run(partial(render, scope, fields, BytesIO(body)))
+    await send_page(page, scope, _receive_nothing, send)
 
 
 async def _receive_nothing() -> Mapping[str, Any]:
     return {"type": "http.disconnect"}
 
 
-async def _send_page(page: PageResponse, scope: Scope, receive: Receive, send: Send) -> None:
+async def send_page(page: PageResponse, scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.start", "status": page.status, "headers": page.headers})
     if isinstance(page.body, bytes):
         await send({"type": "http.response.body", "body": page.body})
@@ -119,14 +103,12 @@ async def _send_page(page: PageResponse, scope: Scope, receive: Receive, send: S
         await send({"type": "http.response.body", "body": b""})
 
 
-async def _render(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive) -> PageResponse:
+async def _render_in_thread(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive) -> PageResponse:
     require_utf_8(fields.get(b"content-type", b"").decode("latin-1"))
-    if scope["method"] == "POST" and PASSWORD_PATHS.fullmatch(_path(scope)):
-        return await _render_in_turn(scope, fields, receive)
     body = _deferred_upload(scope, fields, receive) or BytesIO(await request_body.read(fields, receive))
-    render = partial(_render_page, scope, fields, body)
-    pool = PROBE_POOL if _path(scope) in (middleware.METRICS_PATH, READY_PATH) else None
-    return await event_loop.run_in_thread(render, **thread_share(scope), pool=pool)
+    rendering = partial(render, scope, fields, body)
+    pool = PROBE_POOL if path_of(scope) in (middleware.METRICS_PATH, READY_PATH) else None
+    return await event_loop.run_in_thread(rendering, **thread_share(scope), pool=pool)
 
 
 class ThreadShare(TypedDict):
@@ -141,51 +123,23 @@ def thread_share(scope: Scope) -> ThreadShare:
     lately is one of operators.
     """
     address = scope["client"][0] if scope.get("client") else ""
-    return {"group": ("page", address), "member": "operators" if _is_of_operator(scope) else "public"}
+    return {"group": ("page", address), "member": "operators" if is_of_operator(scope) else "public"}
 
 
-def _is_of_operator(scope: Scope) -> bool:
+def is_of_operator(scope: Scope) -> bool:
     """Whether a request for an operators' page has a session that was verified lately."""
     cookies = b"; ".join(value for name, value in scope["headers"] if name == b"cookie")
     session_key = parse_cookie(cookies.decode("latin-1")).get(settings.SESSION_COOKIE_NAME, "")
     # The cache warns of other keys.
     may_be_one = (
-        _path(scope).startswith(OPERATORS_PREFIX) and session_key.isalnum() and len(session_key) < 100
+        path_of(scope).startswith(OPERATORS_PREFIX) and session_key.isalnum() and len(session_key) < 100
     )
     return may_be_one and middleware.verified_sessions.get(session_key, False)
 
 
-def _path(scope: Scope) -> str:
+def path_of(scope: Scope) -> str:
     path: str = scope["path"].removeprefix(scope.get("root_path", ""))
     return path
-
-
-async def _render_in_turn(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive) -> PageResponse:
-    """Render a page that hashes a password, once it is the client's turn, which holds no thread before."""
-    peer = scope["client"][0] if scope.get("client") else ""
-    address = client_address.choose(peer, fields.get(b"x-forwarded-for", b"").decode("latin-1"))
-    anonymous_calls.count(address)
-    body = await request_body.read(fields, receive, most=password_hashing.MAX_BODY_BYTES)
-    name = ""
-    if _path(scope) == SIGN_IN_PATH:
-        with suppress(SuspiciousOperation):
-            name = QueryDict(body).get("username", "").strip()[:LONGEST_USERNAME]
-    counted = {middleware.COUNTED_KEY: name}
-    render = partial(_render_page, scope, fields, BytesIO(body), counted)
-
-    async def trust_level() -> TrustLevel:
-        return TrustLevel.OPERATOR if _is_of_operator(scope) else TrustLevel.STRANGER
-
-    try:
-        if _path(scope) == SIGN_IN_PATH:
-            return await sign_ins.run_sign_in(render, username=name, address=address)
-        return await password_hashing.run_in_turn(render, address=address, trust_level=trust_level)
-    except (Throttled, Overloaded) as refusal:
-        if b"text/html" not in fields.get(b"accept", b""):
-            raise
-        about = counted | {middleware.REFUSAL_KEY: refusal}
-        refused = partial(_render_page, scope, fields, BytesIO(body), about)
-        return await event_loop.run_in_thread(refused, **thread_share(scope))
 
 
 async def _send_parts(response: StreamedResponse, receive: Receive, send: Send, share: ThreadShare) -> None:
@@ -233,7 +187,7 @@ def _deferred_upload(scope: Scope, fields: Mapping[bytes, bytes], receive: Recei
     length = request_body.declared_length(fields)
     if length is None or length <= settings.MAX_BODY_BYTES:
         return None
-    path = _path(scope)
+    path = path_of(scope)
     permissions = next(
         (needed for page, needed in settings.UPLOADS.items() if re.fullmatch(page, path)), None
     )
@@ -245,7 +199,7 @@ def _deferred_upload(scope: Scope, fields: Mapping[bytes, bytes], receive: Recei
     return Upload(permissions, lambda: asyncio.run_coroutine_threadsafe(receive(), loop).result())
 
 
-def _render_page(
+def render(
     scope: Scope, fields: Mapping[bytes, bytes], body: Any, about: Mapping[str, Any] = MappingProxyType({})
 ) -> PageResponse:
     """Have Django answer the request; `about` is added to its `META`."""
