@@ -12,6 +12,8 @@ from django.db import connection, connections
 from django.test import Client, TransactionTestCase
 from pytest_django import DjangoDbBlocker
 
+from accounts import sign_ins
+from accounts.api_keys import key_memory
 from coupons.issuing import issuing
 from coupons.partners import call_limit
 from payments.gateways import calls
@@ -19,8 +21,6 @@ from sales.waiting_room import draw, room_view
 from scripts import clients
 from scripts.stack import SetupError
 from shop import clock
-from shop.accounts import sign_ins
-from shop.api_keys import key_memory
 from shop.concurrency import shared_read
 from shop.db import stuck_rows
 from shop.http import cached_lists

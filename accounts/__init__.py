@@ -1,1 +1,1 @@
-"""Accounts: what is registered at the start, and checks of the doctor; the rest is in `shop/accounts/`."""
+"""Accounts: registration, sign-in, tokens, the second factor, API keys, and personal data of all apps."""

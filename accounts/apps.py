@@ -10,7 +10,7 @@ class AccountsConfig(AppConfig):
     verbose_name = _("Accounts")
 
     def ready(self) -> None:
-        from shop.accounts import permissions, sign_outs, tokens
+        from accounts import permissions, sign_outs, tokens
         from shop.operations import housekeeping
 
         post_migrate.connect(permissions.create, sender=apps.get_app_config("auth"))

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from django.conf import settings
 from django.db import Error
 
-from shop.accounts import demo_accounts, second_factor
+from accounts import demo_accounts, second_factor
 from shop.operations.doctor.findings import Finding, judge
 
 

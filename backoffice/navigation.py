@@ -49,7 +49,7 @@ GROUPS = (
         _("Customers"),
         {
             "auth.user": "person",
-            "shop.signout": "logout",
+            "accounts.signout": "logout",
             "shop.idempotencykey": "key",
         },
     ),
@@ -109,7 +109,7 @@ GROUPS = (
         {
             "auth.group": "groups",
             "otp_totp.totpdevice": "phonelink_lock",
-            "shop.apikey": "vpn_key",
+            "accounts.apikey": "vpn_key",
         },
     ),
 )

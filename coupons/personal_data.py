@@ -1,8 +1,8 @@
 """Personal data of coupons: how its rows belong to accounts, and what an erasure does to them."""
 
+from accounts.personal_data.erasure import PARTS, Part, named
+from accounts.personal_data.registry import FOR_GOOD, REGISTRY, UNTIL_ARCHIVED, Erasure, PersonalData
 from coupons.models import Confirmation, EligibleAccount, QueueTicket
-from shop.personal_data.erasure import PARTS, Part, named
-from shop.personal_data.registry import FOR_GOOD, REGISTRY, UNTIL_ARCHIVED, Erasure, PersonalData
 
 ENTRIES: dict[str, PersonalData | str] = {
     "coupons.Coupon": PersonalData("account", Erasure.KEPT, FOR_GOOD),

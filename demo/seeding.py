@@ -13,6 +13,9 @@ from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import User
 from uuid_utils.compat import uuid7
 
+from accounts import sign_outs, tokens
+from accounts.demo_accounts import BUYER, BUYER_PASSWORD, STAFF, STAFF_PASSWORD
+from accounts.models import SignOut
 from coupons import campaigns, partners, pool
 from coupons.campaigns import Terms
 from coupons.models import Campaign
@@ -24,10 +27,7 @@ from payments import ledger
 from sales import terms as sale_terms
 from sales.models import Sale
 from shop import clock
-from shop.accounts import sign_outs, tokens
-from shop.accounts.demo_accounts import BUYER, BUYER_PASSWORD, STAFF, STAFF_PASSWORD
 from shop.db import transactions
-from shop.models import SignOut
 
 Progress = Callable[[int], None]
 

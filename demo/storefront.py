@@ -10,8 +10,8 @@ from django.utils import translation
 from django.utils.translation import gettext, gettext_noop as _
 from django.views.decorators.http import require_safe
 
+from accounts.demo_accounts import BUYER, BUYER_PASSWORD
 from shop import money
-from shop.accounts.demo_accounts import BUYER, BUYER_PASSWORD
 from shop.admin_base.status_words import WORDS
 from shop.errors import NotFound
 from shop.http import problems, views

@@ -8,12 +8,12 @@ from uuid import UUID
 from django.db import DatabaseError
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 
+from accounts.api_keys import keys
 from events import schemas
 from events.feed import reading, sequencing
 from events.feed.reading import READ_EVENTS
 from events.webhooks import deliveries, endpoints, sending
 from shop.account import Account
-from shop.api_keys import keys
 from shop.concurrency.event_loop import run_in_thread, sleep
 from shop.errors import Unavailable
 from shop.http import prefer

@@ -2,8 +2,8 @@
 
 from django.db.models import Q
 
+from accounts.personal_data.registry import REGISTRY, Erasure, PersonalData, order_ids
 from events.models import FeedEvent
-from shop.personal_data.registry import REGISTRY, Erasure, PersonalData, order_ids
 
 ENTRIES: dict[str, PersonalData | str] = {
     "events.FeedEvent": PersonalData(

@@ -1,6 +1,6 @@
 """Personal data of inventory: how its rows belong to accounts, and what an erasure does to them."""
 
-from shop.personal_data.registry import REGISTRY, UNTIL_ARCHIVED, Erasure, PersonalData
+from accounts.personal_data.registry import REGISTRY, UNTIL_ARCHIVED, Erasure, PersonalData
 
 ENTRIES: dict[str, PersonalData | str] = {
     "inventory.StockMovement": PersonalData("order__account", Erasure.KEPT, UNTIL_ARCHIVED),

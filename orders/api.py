@@ -8,6 +8,7 @@ from uuid import UUID
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework.permissions import AllowAny
 
+from accounts.api_keys.calls import APIKey
 from inventory.reservations import Line
 from orders import cancellation, examples, payment_calls, schemas, selectors, tasks
 from orders.metrics import counters
@@ -41,7 +42,6 @@ from payments.schemas import PaymentBody, ReceivedBody, TopUpInput
 from shop.concurrency.event_loop import run_in_thread, submit_to_batcher
 from shop.errors import Rejected
 from shop.http import client_address, keyed_calls
-from shop.http.api_key_calls import APIKey
 from shop.http.messages import APIRequest, caller_id
 from shop.http.openapi import api_doc
 from shop.http.pagination import paginate, paginate_for_staff

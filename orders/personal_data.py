@@ -2,11 +2,11 @@
 
 from django.db.models import QuerySet
 
+from accounts.personal_data.erasure import PARTS, Part, named
+from accounts.personal_data.registry import FOR_GOOD, REGISTRY, Erasure, PersonalData
 from orders.models import Order, Refund, Saga, SagaLog
 from orders.order_states import OPEN
 from payments.models import Payment
-from shop.personal_data.erasure import PARTS, Part, named
-from shop.personal_data.registry import FOR_GOOD, REGISTRY, Erasure, PersonalData
 
 
 def sagas_of(account_id: int) -> "QuerySet[Saga]":

@@ -3,11 +3,11 @@
 from django.db.models import Q
 from uuid_utils.compat import uuid7
 
+from accounts.personal_data.erasure import PARTS, Part, named
+from accounts.personal_data.registry import FOR_GOOD, REGISTRY, Erasure, PersonalData
 from payments import ledger
 from payments.models import LedgerAccount, Payment, Transfer, WebhookEvent
 from payments.payment_states import UNSETTLED
-from shop.personal_data.erasure import PARTS, Part, named
-from shop.personal_data.registry import FOR_GOOD, REGISTRY, Erasure, PersonalData
 
 ENTRIES: dict[str, PersonalData | str] = {
     "payments.LedgerAccount": PersonalData("user", Erasure.KEPT, FOR_GOOD),

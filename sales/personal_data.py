@@ -1,6 +1,6 @@
 """Personal data of sales: how its rows belong to accounts, and what an erasure does to them."""
 
-from shop.personal_data.registry import FOR_GOOD, REGISTRY, Erasure, PersonalData
+from accounts.personal_data.registry import FOR_GOOD, REGISTRY, Erasure, PersonalData
 
 ENTRIES: dict[str, PersonalData | str] = {
     "sales.SaleEntry": PersonalData("account", Erasure.KEPT, FOR_GOOD),

@@ -1,4 +1,4 @@
-"""Models that all apps use: idempotency keys, marks, API keys, the journal, laws' status, archives."""
+"""Models that all apps use: idempotency keys, marks, the journal, laws' status, archives."""
 
 from datetime import timedelta
 
@@ -59,106 +59,6 @@ class CommittedTransaction(models.Model):
 
     def __str__(self) -> str:
         return str(self.id)
-
-
-class SignOut(models.Model):
-    """When an account was signed out everywhere last: tokens issued before that are refused.
-
-    `at` increases with each sign-out of the account, and stands in the tokens that are issued after it.
-    """
-
-    account = models.OneToOneField(
-        settings.AUTH_USER_MODEL,
-        on_delete=models.CASCADE,
-        primary_key=True,
-        related_name="+",
-        verbose_name=_("account"),
-    )
-    at = models.DateTimeField(_("at"), db_index=True)
-
-    class Meta:
-        verbose_name, verbose_name_plural = _("sign out"), _("sign outs")
-
-    def __str__(self) -> str:
-        return gettext("account %(id)s") % {"id": self.account_id}
-
-
-class RevokedToken(models.Model):
-    """The id of a refresh token that was used, or of a family that was revoked: refused until it expires."""
-
-    id = ExactCharField(_("id"), max_length=64, primary_key=True)
-    revoked_at = models.DateTimeField(_("revoked at"))
-    expires_at = models.DateTimeField(_("expires at"), db_index=True)
-
-    class Meta:
-        verbose_name, verbose_name_plural = _("revoked token"), _("revoked tokens")
-
-    def __str__(self) -> str:
-        return self.id
-
-
-class ApiKey(models.Model):
-    """A key by which a program calls the API, with some of the rights of the account that made it.
-
-    `prefix` is the part of its secret that may be shown. A key that was revoked stays, without secrets: the
-    journal names it.
-    """
-
-    maker = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+", verbose_name=_("made by")
-    )
-    name = models.CharField(_("name"), max_length=100)
-    prefix = ExactCharField(_("prefix"), max_length=16, unique=True)
-    scopes = models.JSONField(_("scopes"))
-    created_at = models.DateTimeField(_("created at"))
-    expires_at = models.DateTimeField(_("expires at"), null=True, blank=True)
-    revoked_at = models.DateTimeField(_("revoked at"), null=True, blank=True)
-    last_used_at = models.DateTimeField(
-        _("last used at"), null=True, blank=True, help_text=_("Written once a minute at most.")
-    )
-
-    class Meta:
-        verbose_name, verbose_name_plural = _("API key"), _("API keys")
-        permissions = [("act_apikey", "Can have API keys act for accounts")]
-        constraints = [
-            models.CheckConstraint(
-                condition=models.Q(expires_at__isnull=True) | models.Q(expires_at__gt=models.F("created_at")),
-                name="shop_apikey_expires_after_its_creation",
-            ),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.name} ({self.prefix})"
-
-
-class ApiKeySecret(models.Model):
-    """A secret of an API key, as its SHA-256: the current one, or a former one until `valid_until`."""
-
-    key = models.ForeignKey(
-        ApiKey, on_delete=models.CASCADE, db_index=False, related_name="secrets", verbose_name=_("API key")
-    )
-    secret_hash = ExactCharField(_("secret hash"), max_length=64, unique=True)
-    # NULL for a former one: a unique key counts these as different.
-    is_current = models.BooleanField(_("is the current secret"), null=True)
-    valid_until = models.DateTimeField(_("valid until"), null=True, blank=True)
-    created_at = models.DateTimeField(_("created at"))
-
-    class Meta:
-        verbose_name, verbose_name_plural = _("secret of an API key"), _("secrets of API keys")
-        constraints = [
-            models.UniqueConstraint(
-                fields=["key", "is_current"], name="shop_apikeysecret_one_current_per_key"
-            ),
-            models.CheckConstraint(
-                # A comparison with NULL alone would be unknown, which a CHECK lets pass.
-                condition=models.Q(is_current__isnull=False, is_current=True, valid_until__isnull=True)
-                | models.Q(is_current__isnull=True, valid_until__isnull=False),
-                name="shop_apikeysecret_former_ones_end",
-            ),
-        ]
-
-    def __str__(self) -> str:
-        return gettext("secret %(id)s") % {"id": self.pk}
 
 
 class JournalLine(models.Model):

@@ -4,6 +4,8 @@ from enum import StrEnum
 
 ACT = "act"
 """The scope with which a key acts for an account."""
+ACCOUNT_HEADER = "Firstcome-Account"
+"""The header that names the account that a key acts for."""
 READING_METHODS = frozenset({"GET", "HEAD"})
 
 

@@ -3,16 +3,16 @@
 from django.contrib import admin
 from django.urls import include, path
 
+import accounts.api_keys.urls
+import accounts.urls
 import coupons.urls
 import events.urls
 import inventory.urls
 import orders.urls
 import payments.urls
 import sales.urls
+from accounts import password_forms, sign_in_page
 from demo import storefront, welcome_page
-from shop.accounts_api import urls
-from shop.admin_base import password_forms, sign_in as operator_sign_in
-from shop.api_keys_api import urls as api_keys_urls
 from shop.http.openapi import openapi_pages
 from shop.http.pages import middleware
 from shop.operations import health, metrics
@@ -25,9 +25,9 @@ API = [
     *sales.urls.urlpatterns,
     *inventory.urls.urlpatterns,
     *payments.urls.urlpatterns,
-    *urls.urlpatterns,
+    *accounts.urls.urlpatterns,
     *events.urls.urlpatterns,
-    *api_keys_urls.urlpatterns,
+    *accounts.api_keys.urls.urlpatterns,
 ]
 urlpatterns = [
     path("api/v1/", include(API)),
@@ -36,8 +36,8 @@ urlpatterns = [
     path("healthz", health.healthz),
     path("readyz", health.readyz),
     path(middleware.METRICS_PATH[1:], metrics.metrics),
-    path("admin/login/", operator_sign_in.sign_in),
-    path("admin/one-time-codes/", operator_sign_in.set_up, name="operator_otp_setup"),
+    path("admin/login/", sign_in_page.sign_in),
+    path("admin/one-time-codes/", sign_in_page.set_up, name="operator_otp_setup"),
     path("admin/password_change/", admin.site.admin_view(password_forms.change_own_password, cacheable=True)),
     path("admin/", include("backoffice.urls")),
     path("admin/", admin.site.urls),

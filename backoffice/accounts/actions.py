@@ -20,6 +20,9 @@ from django.utils.functional import lazy
 from django.utils.translation import gettext, gettext_lazy as _
 from unfold.widgets import UnfoldAdminSelectWidget
 
+from accounts import accounts, permissions, sign_outs
+from accounts.admin import DISABLING, is_superuser
+from accounts.personal_data import erasure, export as account_export
 from backoffice.page_elements import Button
 from coupons import campaigns
 from coupons.allocation.writes import Issued, Queued
@@ -27,8 +30,6 @@ from coupons.issuing import issuing
 from payments import ledger, points_grants
 from payments.models import Entry
 from shop import clock, form_fields
-from shop.accounts import accounts, permissions, sign_outs
-from shop.admin import DISABLING, is_superuser
 from shop.admin_base import actions as operator_actions
 from shop.admin_base.actions import Action, ActionForm, ActionPreview
 from shop.approval_models import Approval
@@ -38,7 +39,6 @@ from shop.idempotency import recorded_answers
 from shop.journal import journal
 from shop.lazy_texts import Text
 from shop.money import format_amount, minor_unit_help
-from shop.personal_data import erasure, export as account_export
 
 MOST_CAMPAIGNS = 200
 SIGNED_OUT = _(

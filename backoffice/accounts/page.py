@@ -14,6 +14,8 @@ from django.template.response import TemplateResponse
 from django.utils.translation import gettext, gettext_lazy as _
 from django.views.decorators.http import require_safe
 
+from accounts import accounts, sign_outs
+from accounts.models import SignOut
 from backoffice.accounts import actions
 from backoffice.page_elements import entry_status, instant, link, may_view, number, row_link, section
 from coupons.models import Coupon, QueueTicket
@@ -24,9 +26,8 @@ from payments import ledger
 from payments.models import Entry
 from sales.models import SaleEntry
 from shop import clock
-from shop.accounts import accounts, sign_outs
 from shop.admin_base.display import actor_text, status_label
-from shop.models import JournalLine, SignOut
+from shop.models import JournalLine
 from shop.money import format_amount
 from shop.rates import rate_limits
 

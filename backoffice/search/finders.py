@@ -16,6 +16,7 @@ from django.urls import reverse
 from django.utils.functional import Promise
 from django.utils.translation import gettext, gettext_lazy as _
 
+from accounts import accounts
 from backoffice.page_elements import entry_status, may_view
 from coupons.models import Coupon
 from orders.models import Order, Refund, Saga
@@ -24,7 +25,6 @@ from payments import selectors
 from payments.models import Payment
 from sales.models import SaleEntry
 from shop import clock
-from shop.accounts import accounts
 from shop.admin_base.lists import parse_uuid
 from shop.admin_base.status_words import status_word
 from shop.money import format_amount

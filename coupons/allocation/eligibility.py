@@ -13,11 +13,11 @@ from math import ceil
 from django.db import connection
 from django.db.models import Exists, F, OuterRef, Q
 
+from accounts import accounts
 from coupons.allocation import writes
 from coupons.allocation.writes import AssignedCodes, Issued, IssueRequest, PendingConfirmation
 from coupons.models import Campaign, Confirmation, Coupon, EligibleAccount
 from shop import clock
-from shop.accounts import accounts
 from shop.db import bulk_sql, open_transaction
 from shop.db.stuck_rows import Row
 from shop.errors import FirstcomeError, Rejected, Unavailable

@@ -8,12 +8,12 @@ from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.core.management.base import CommandError
 
+from accounts import authentication
 from coupons.models import Campaign, PoolCode
 from inventory.models import Product, StockMovement
 from payments import ledger
 from payments.tests.own_gateway import gateway_process, own_gateway
 from sales.models import Sale
-from shop.accounts import authentication
 from shop.management import laws
 from shop.tests.clients import Api, client_of
 from shop.tests.commands import run

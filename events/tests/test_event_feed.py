@@ -13,6 +13,7 @@ from django.contrib.auth.models import Permission
 from django.db import connection
 from django.db.models import Q
 
+from accounts.api_keys import keys
 from coupons import campaigns
 from coupons.issuing import issuing
 from coupons.tests.factories import CampaignFactory
@@ -23,7 +24,6 @@ from events.tests.following import Follower, names_of, reader, record
 from inventory import adjustments
 from inventory.tests.factories import ProductFactory
 from shop import clock
-from shop.api_keys import keys
 from shop.db import transactions
 from shop.errors import CursorExpired, Invalid
 from shop.journal import journal

@@ -18,6 +18,9 @@ from django.contrib.auth.models import User
 from django.db import OperationalError
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
+from accounts import accounts
+from accounts.api_keys import keys
+from accounts.models import ApiKey
 from events.feed import recording, sequencing
 from events.feed.reading import READ_EVENTS
 from events.feed.recording import NewEvent
@@ -28,11 +31,9 @@ from events.webhooks import deliveries, delivery_pass, dispatcher, endpoints
 from events.webhooks.dispatcher import Dispatcher
 from events.webhooks.endpoints import Owner
 from shop import clock
-from shop.accounts import accounts
-from shop.api_keys import keys
 from shop.db import bulk_sql, transactions
 from shop.errors import Rejected
-from shop.models import ApiKey, JournalLine
+from shop.models import JournalLine
 from shop.tests.api_keys import make
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.lost_replies import losing_reply_to_commit

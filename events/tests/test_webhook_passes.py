@@ -11,6 +11,7 @@ import pytest
 from django.conf import LazySettings
 from django.db import OperationalError
 
+from accounts import accounts
 from events.feed import sequencing
 from events.models import WebhookDelivery, WebhookEndpoint
 from events.tests.following import record
@@ -28,7 +29,6 @@ from events.tests.test_webhook_deliveries import (
 from events.webhooks import delivery_pass, dispatcher, endpoints
 from events.webhooks.dispatcher import Dispatcher
 from shop import clock
-from shop.accounts import accounts
 from shop.tests.racing import wait_until
 from shop.tests.test_public_addresses import resolving_to
 from shop.tests.waiting import in_background

@@ -13,6 +13,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.db.models import Count, Q, QuerySet
 
+from accounts.models import ApiKey
 from events.feed import catalogue, reading
 from events.models import BUILT_IN, WebhookDelivery, WebhookEndpoint
 from events.webhooks import signatures
@@ -22,7 +23,6 @@ from shop.db import key_walks, transactions
 from shop.errors import Rejected, invalid_field, required
 from shop.journal import journal
 from shop.lazy_texts import mark as _
-from shop.models import ApiKey
 from shop.outbound import public_addresses
 from shop.outbound.public_addresses import AddressRefused
 

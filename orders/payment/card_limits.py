@@ -14,12 +14,12 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.db.models import Min, Model
 
+from accounts.models import ApiKey
 from payments.models import Payment
 from shop import clock
 from shop.configuration import Rate
 from shop.db import bulk_sql, open_transaction
 from shop.db.stuck_rows import Row
-from shop.models import ApiKey
 from shop.rates import rate_limits
 from shop.rates.rate_limits import Usage
 

@@ -13,6 +13,7 @@ from django.conf import settings
 from django.db import IntegrityError
 from uuid_utils.compat import uuid7
 
+from accounts import accounts
 from coupons import coupon_requests, redemption
 from coupons.coupon_requests import BatchCoupons, CouponRequest
 from coupons.models import Coupon
@@ -32,7 +33,6 @@ from payments import ledger
 from sales import order_checks
 from sales.order_checks import NO_SALES, SaleTerms
 from shop import clock
-from shop.accounts import accounts
 from shop.db import open_transaction, transactions
 from shop.db.stuck_rows import Row
 from shop.errors import FirstcomeError, Rejected, invalid_field

@@ -10,10 +10,10 @@ from typing import Any
 import urllib3
 from django.contrib.auth.models import User
 
+from accounts import tokens
 from orders.tests.conftest import start_worker
 from scripts.stack import children
 from scripts.tests.simulator import Simulator
-from shop.accounts import tokens
 from shop.tests.live import serving
 
 HTTP = urllib3.PoolManager(retries=False, timeout=30)

@@ -10,6 +10,7 @@ import pytest
 from django.conf import LazySettings
 from django.db import connection
 
+from accounts import disabled_accounts
 from coupons.allocation.writes import Queued
 from coupons.issuing import issuing
 from coupons.models import Campaign
@@ -23,7 +24,6 @@ from inventory.tests.factories import ProductFactory
 from orders.models import Order
 from orders.tests import buying
 from scripts.tests.simulator import Simulator
-from shop.accounts import disabled_accounts
 from shop.errors import FirstcomeError
 from shop.models import JournalLine
 from shop.redis import redis_client

@@ -16,6 +16,9 @@ from django.core.management import CommandError
 from django.db import transaction
 from django.test import Client
 
+from accounts import accounts, sign_ins, tokens
+from accounts.models import RevokedToken
+from accounts.personal_data import erasure, export
 from events.models import WebhookDelivery
 from events.webhooks import deliveries
 from inventory.models import Product
@@ -24,23 +27,14 @@ from orders.models import Order
 from orders.tests import archived, buying
 from orders.tests.archived import JOURNAL, WHY, archive, broken, file_of, old_month, restore, rows_of, run
 from shop import clock
-from shop.accounts import accounts, sign_ins, tokens
 from shop.db import archived_months
 from shop.errors import Rejected
 from shop.journal import journal
 from shop.management.archives import WITHOUT_MONTHS
-from shop.models import (
-    ArchivedMonth,
-    ArchivedPaidEvent,
-    CommittedTransaction,
-    IdempotencyKey,
-    JournalLine,
-    RevokedToken,
-)
+from shop.models import ArchivedMonth, ArchivedPaidEvent, CommittedTransaction, IdempotencyKey, JournalLine
 from shop.operations import housekeeping
 from shop.operations.archives import archive_files, archive_tables, archiving
 from shop.operations.archives.archive_files import ArchiveFailed, FileDamaged
-from shop.personal_data import erasure, export
 from shop.tests.clients import client_of
 from shop.tests.factories import PASSWORD, AccountFactory, SuperuserFactory
 from shop.tests.racing import race

@@ -18,6 +18,7 @@ from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.db import connections
 
+from accounts import tokens
 from coupons.models import Coupon
 from coupons.tests.factories import CampaignFactory
 from events.feed import sequencing
@@ -33,7 +34,6 @@ from scripts.simulators import cards
 from scripts.stack import children, ports
 from scripts.tests.circles import boots
 from scripts.tests.simulator import Simulator, serving
-from shop.accounts import tokens
 from shop.operations import dispatch
 from shop.tests import live
 from shop.tests.case_tables import in_one_test

@@ -12,6 +12,7 @@ from django.conf import LazySettings
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
+from accounts import tokens
 from coupons.tests.factories import CampaignFactory
 from inventory.models import Product
 from orders.models import Order, Saga
@@ -20,7 +21,6 @@ from orders.payment.card_limits import Payer
 from orders.tests import buying, stepping
 from payments.gateways import gateway
 from payments.models import Payment
-from shop.accounts import tokens
 from shop.configuration import Rate
 from shop.db import bulk_sql
 from shop.errors import Throttled

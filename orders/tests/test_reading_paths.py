@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from accounts import tokens
 from coupons.tests.factories import CampaignFactory
 from inventory.tests.factories import ProductFactory
 from orders.models import Order, Saga
 from orders.tests import stepping
-from shop.accounts import tokens
 from shop.burst import lane, table
 from shop.burst.request import BurstRequest
 from shop.concurrency.event_loop import run_blocking

@@ -13,6 +13,7 @@ import pytest
 import urllib3
 from django.conf import LazySettings
 
+from accounts import tokens
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders import payment_calls, selectors
@@ -23,7 +24,6 @@ from orders.tests import buying
 from payments import payment_states
 from scripts.stack import ports
 from scripts.tests.simulator import Simulator
-from shop.accounts import tokens
 from shop.concurrency import event_loop
 from shop.concurrency.thread_pool import ThreadPool
 from shop.idempotency.recorded_answers import Answer as RecordedAnswer

@@ -12,6 +12,7 @@ import urllib3
 from django.conf import LazySettings
 from django.test import Client
 
+from accounts import tokens
 from inventory.tests.factories import ProductFactory
 from orders import tasks
 from orders.models import SagaLog
@@ -22,7 +23,6 @@ from payments.models import Payment, WebhookEvent
 from payments.tests import events
 from scripts.stack import children, ports
 from scripts.tests.simulator import serving
-from shop.accounts import tokens
 from shop.http.json_format import dump
 from shop.tests import live, outages
 from shop.tests.case_tables import in_one_test

@@ -9,13 +9,13 @@ import orjson
 import pytest
 import urllib3
 
+from accounts import tokens
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.models import Order
 from orders.tests import buying
 from scripts.stack import ports
 from scripts.tests.simulator import Simulator
-from shop.accounts import tokens
 from shop.tests import live
 
 pytestmark = [

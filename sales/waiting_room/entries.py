@@ -7,12 +7,12 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
+from accounts import accounts
 from inventory import sale_terms
 from sales import terms
 from sales.models import Sale, SaleEntry
 from sales.waiting_room import draw
 from shop import clock
-from shop.accounts import accounts
 from shop.concurrency.group_commit import Batcher
 from shop.db import bulk_sql, open_transaction, transactions
 from shop.db.stuck_rows import Row

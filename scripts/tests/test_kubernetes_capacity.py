@@ -6,10 +6,10 @@ import re
 import pytest
 from django.conf import settings
 
+from accounts.password_hashing import HASHING_POOL
 from coupons.queue import settlement, worker as queue_worker
 from orders.saga import run
 from scripts.tests import manifests
-from shop.accounts.password_hashing import HASHING_POOL
 from shop.concurrency.event_loop import LOOKUP_POOL
 from shop.http.pages.pages import PROBE_POOL
 from shop.operations import dispatch, health

@@ -31,7 +31,7 @@ COLUMNS = {
         "created_at DATETIME(6)"
     ),
     "shop_committedtransaction": "at DATETIME(6)",
-    "shop_revokedtoken": "expires_at DATETIME(6)",
+    "accounts_revokedtoken": "expires_at DATETIME(6)",
     "django_session": "expire_date DATETIME(6)",
     "payments_reconciliation": "started_at DATETIME(6)",
     "payments_webhookevent": "received_at DATETIME(6)",

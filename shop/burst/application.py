@@ -10,15 +10,15 @@ from typing import Any
 from django.conf import settings
 from django.db import Error as DatabaseFailure
 
+from accounts import authentication, password_hashing, password_pages
+from accounts.api_keys import calls, key_memory
+from shop import scopes
 from shop.account import TokenInvalid
-from shop.accounts import authentication, password_hashing
-from shop.accounts_api import password_pages
-from shop.api_keys import key_memory
 from shop.burst import lane, table
 from shop.burst.request import BurstRequest
 from shop.concurrency import event_loop
 from shop.errors import FirstcomeError
-from shop.http import api_key_calls, client_address, languages, problems, request_body, views
+from shop.http import client_address, languages, problems, request_body, views
 from shop.http.messages import JSONResponse
 from shop.http.pages import pages
 from shop.http.pages.pages import Scope, Send
@@ -101,9 +101,9 @@ async def _thread_share(path: str, request: BurstRequest) -> dict[str, Any]:
     authorization = request.header("Authorization") or ""
     group = path.removeprefix(views.API_PREFIX).partition("/")[0]
     if secret := key_memory.secret_in(authorization):
-        key = await api_key_calls.find_key(secret)
-        acting_for = request.header(api_key_calls.ACCOUNT_HEADER) or ""
-        if api_key_calls.ACCOUNT_NUMBER.fullmatch(acting_for):
+        key = await calls.find_key(secret)
+        acting_for = request.header(scopes.ACCOUNT_HEADER) or ""
+        if calls.ACCOUNT_NUMBER.fullmatch(acting_for):
             return {"group": group, "owner": int(acting_for)}
         return {"group": "staff", "member": key.maker_id}
     scheme, _space, raw = authorization.strip().partition(" ")

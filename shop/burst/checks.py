@@ -9,8 +9,8 @@ from django.core.management.base import SystemCheckError
 from rest_framework.permissions import AllowAny, IsAuthenticated, IsAuthenticatedOrReadOnly
 from rest_framework.settings import api_settings
 
-from shop.accounts.authentication import BearerToken
-from shop.http.api_key_calls import APIKey
+from accounts.api_keys.calls import APIKey
+from accounts.authentication import BearerToken
 from shop.http.rest_classes import JSONParser, JSONRenderer, handle_exception
 
 KNOWN_MIDDLEWARE = {
@@ -23,11 +23,11 @@ KNOWN_MIDDLEWARE = {
     "shop.http.pages.middleware.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "shop.accounts_api.middleware.require_second_factor",
+    "accounts.middleware.require_second_factor",
     "shop.http.pages.middleware.guard_operators_pages",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "shop.accounts_api.middleware.show_refused_turn",
+    "accounts.middleware.show_refused_turn",
 }
 """Whose work the lane does itself, or that are for pages alone."""
 KNOWN = {APIKey, BearerToken, AllowAny, IsAuthenticated, IsAuthenticatedOrReadOnly, JSONParser, JSONRenderer}

@@ -9,13 +9,13 @@ from django.conf import settings
 from django.core.exceptions import DisallowedHost
 from django.http.request import split_domain_port, validate_host
 
-from shop.accounts import authentication, disabled_accounts
-from shop.accounts.authentication import BearerToken
-from shop.api_keys import key_memory
+from accounts import authentication, disabled_accounts
+from accounts.api_keys import calls, key_memory
+from accounts.authentication import BearerToken
 from shop.burst.request import ANONYMOUS, BurstRequest
 from shop.burst.table import Call
 from shop.errors import NotAuthenticated
-from shop.http import api_key_calls, problems
+from shop.http import problems
 from shop.http.messages import JSONResponse
 from shop.journal import journal
 from shop.observability import logs, request_metrics
@@ -58,7 +58,7 @@ async def _answer(request: BurstRequest, call: Call, arguments: Mapping[str, Any
     view, authorization = call.view(), request.header("Authorization") or ""
     if (secret := key_memory.secret_in(authorization)) is not None:
         scope = view.required_scopes(request.method)
-        request.user = await api_key_calls.authenticate(request, secret, scope=scope)
+        request.user = await calls.authenticate(request, secret, scope=scope)
     elif authorization and BearerToken in view.authentication_classes:
         if disabled_accounts.CACHED.is_due():
             await disabled_accounts.refresh()

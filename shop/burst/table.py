@@ -11,12 +11,12 @@ from uuid import UUID
 
 from django.urls.converters import UUIDConverter
 
+from accounts.api import SignIn, Users
 from coupons.api import Campaigns, Coupons, OneQueueTicket
 from events.api import Events
 from inventory.api import Products
 from orders.api import OneOrder, Orders, Payments, TopUps
 from sales.api import OneSaleEntry, SaleEntries, Sales
-from shop.accounts_api.api import SignIn, Users
 from shop.http.messages import JSONResponse
 from shop.http.views import View
 

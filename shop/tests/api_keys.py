@@ -6,8 +6,8 @@ from typing import Any
 
 from django.contrib.auth.models import User
 
-from shop.api_keys import keys
-from shop.api_keys.keys import NewSecret
+from accounts.api_keys import keys
+from accounts.api_keys.keys import NewSecret
 from shop.tests.clients import Api
 from shop.tests.factories import SuperuserFactory
 

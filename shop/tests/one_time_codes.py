@@ -8,9 +8,9 @@ from django_otp.oath import TOTP
 from django_otp.plugins.otp_static.models import StaticToken
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
+from accounts import second_factor
+from accounts.second_factor import Enrolled
 from shop import clock
-from shop.accounts import second_factor
-from shop.accounts.second_factor import Enrolled
 
 STEP_SECONDS = 30
 SECRETS = itertools.cycle(f"{number:040x}" for number in range(0x1234567, 0x1234567 + 1000))

@@ -14,6 +14,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import URLPattern, reverse
 
+from accounts.models import ApiKey
 from coupons.models import Campaign, Coupon, QueueTicket
 from events.models import WebhookEndpoint
 from events.webhooks import endpoints
@@ -21,7 +22,7 @@ from inventory.models import Product
 from orders.models import Order
 from payments.models import Payment
 from sales.models import SaleEntry
-from shop.models import ApiKey, IdempotencyKey, JournalLine
+from shop.models import IdempotencyKey, JournalLine
 from shop.tests import admin_addresses, operators_page
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory, SuperuserFactory

@@ -9,6 +9,8 @@ from django.test import Client
 from django.urls import reverse
 from django.utils.html import strip_tags
 
+from accounts import tokens
+from accounts.models import SignOut
 from coupons.issuing import issuing
 from coupons.models import Coupon, QueueTicket
 from coupons.tests.factories import CampaignFactory, coupon_of
@@ -19,8 +21,7 @@ from payments.models import Entry, Payment
 from payments.tests.factories import wallet
 from shop import clock
 from shop.account import TokenInvalid
-from shop.accounts import tokens
-from shop.models import JournalLine, SignOut
+from shop.models import JournalLine
 from shop.rates import rate_limits
 from shop.tests.clients import client_of, signed_in
 from shop.tests.confirming import confirmed, message_of, shown, to_confirm
@@ -33,7 +34,7 @@ SHOWN_BY = {
     "coupons.view_coupon": ["Newest coupons"],
     "coupons.view_queueticket": ["Newest queue tickets"],
     "payments.view_entry": ["Wallet: 500 KRW"],
-    "shop.view_signout": ["Signed out everywhere"],
+    "accounts.view_signout": ["Signed out everywhere"],
     "shop.view_journalline": ["Sign-ins, tokens and changes"],
 }
 

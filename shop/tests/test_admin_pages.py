@@ -10,6 +10,7 @@ from django.utils import timezone
 from django_otp.plugins.otp_totp.models import TOTPDevice
 from uuid_utils.compat import uuid7
 
+from accounts.models import ApiKey, SignOut
 from coupons.models import Campaign, Confirmation, QueueTicket
 from coupons.tests.factories import campaign_with_codes, coupon_of
 from events.models import FeedEvent, WebhookDelivery, WebhookEndpoint
@@ -21,15 +22,7 @@ from payments.tests.factories import PaymentFactory, wallet
 from sales.models import SaleEntry
 from sales.tests.factories import create_sale
 from shop.approval_models import Approval
-from shop.models import (
-    ApiKey,
-    AuditState,
-    CommittedTransaction,
-    IdempotencyKey,
-    JournalLine,
-    LawStatus,
-    SignOut,
-)
+from shop.models import AuditState, CommittedTransaction, IdempotencyKey, JournalLine, LawStatus
 from shop.tests.factories import AccountFactory, SuperuserFactory
 
 pytestmark = pytest.mark.django_db

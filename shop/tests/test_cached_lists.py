@@ -8,10 +8,10 @@ from typing import Any
 import orjson
 import pytest
 
+from accounts import tokens
 from inventory import products
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
-from shop.accounts import tokens
 from shop.http import cached_lists
 from shop.tests.asgi_client import Answer, send_request
 from shop.tests.factories import AccountFactory, SuperuserFactory

@@ -18,6 +18,8 @@ from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.core.exceptions import SynchronousOnlyOperation
 
+from accounts import disabled_accounts, tokens
+from accounts.disabled_accounts import DisabledAccounts
 from coupons import issued_coupons, remembered
 from coupons.allocation.writes import Issued
 from coupons.issuing import issuing
@@ -28,8 +30,6 @@ from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders import api as orders_api, schemas
 from orders.tests import buying
-from shop.accounts import disabled_accounts, tokens
-from shop.accounts.disabled_accounts import DisabledAccounts
 from shop.concurrency import event_loop, group_commit
 from shop.concurrency.shared_read import Reading
 from shop.concurrency.thread_pool import MAX_PER_OWNER, ThreadPool

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from accounts import tokens
 from events.models import FeedEvent
 from events.tests.following import reader, record
 from firstcome_client import ApiKey, Shop
 from scripts.tests import documented
-from shop.accounts import tokens
 from shop.tests import api_keys
 from shop.tests.racing import wait_until
 

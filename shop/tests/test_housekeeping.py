@@ -9,10 +9,11 @@ from django.db import DatabaseError, connection
 from django.utils import timezone
 from structlog.testing import capture_logs
 
-from shop.accounts import sign_ins, tokens
+from accounts import sign_ins, tokens
+from accounts.models import RevokedToken
 from shop.db import commit_marks
 from shop.errors import Throttled
-from shop.models import CommittedTransaction, IdempotencyKey, RevokedToken
+from shop.models import CommittedTransaction, IdempotencyKey
 from shop.operations import housekeeping
 from shop.rates import throttling
 from shop.redis import redis_client

@@ -14,6 +14,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from accounts.models import SignOut
 from coupons.models import Campaign, Coupon
 from coupons.tests.factories import campaign_with_codes, coupon_of
 from inventory.models import Product
@@ -24,7 +25,7 @@ from payments.tests.factories import wallet
 from shop.admin_base import classes as admin_classes
 from shop.http import keyset_pages
 from shop.http.keyset_pages import InvalidPosition, KeysetPage, KeysetPaginator
-from shop.models import IdempotencyKey, JournalLine, SignOut
+from shop.models import IdempotencyKey, JournalLine
 from shop.tests.cases import check_each
 from shop.tests.factories import AccountFactory
 from shop.tests.plans import assert_read_by_index

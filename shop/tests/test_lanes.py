@@ -18,13 +18,13 @@ from rest_framework.parsers import BaseParser
 from rest_framework.permissions import BasePermission
 from rest_framework.throttling import BaseThrottle
 
+from accounts import tokens
 from coupons.issuing import issuing
 from coupons.queue import tickets
 from coupons.tests.factories import CampaignFactory
 from inventory.tests.factories import ProductFactory
 from orders.tests import buying
 from sales.tests.factories import create_sale, join
-from shop.accounts import tokens
 from shop.burst import checks
 from shop.concurrency.event_loop import CALL_POOL
 from shop.http.pages import pages

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from django.contrib.auth.models import User
 
+from accounts import accounts, tokens
 from events.models import WebhookDelivery
 from events.tests.delivering import dead
 from events.webhooks import deliveries
-from shop.accounts import accounts, tokens
 from shop.db import commit_marks
 from shop.models import CommittedTransaction, JournalLine
 from shop.tests.factories import PASSWORD, AccountFactory

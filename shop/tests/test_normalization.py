@@ -9,12 +9,12 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from hypothesis import given, strategies as st
 
+from accounts import accounts
 from coupons.tests.factories import CampaignFactory
 from inventory.imports import stock_files
 from inventory.models import Product, StockMovement
 from inventory.tests.factories import ProductFactory
 from sales.tests.factories import create_sale
-from shop.accounts import accounts
 from shop.models import JournalLine
 from shop.normalization import MOST_MARKS, normalized, spellings
 from shop.tests.clients import client_of

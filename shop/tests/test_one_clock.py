@@ -13,6 +13,7 @@ from django.apps import apps
 from django.conf import LazySettings
 from django.db import models
 
+from accounts import authentication, tokens
 from coupons.issuing import issuing
 from coupons.models import Coupon
 from coupons.tests.factories import CampaignFactory, coupon_of
@@ -23,7 +24,6 @@ from orders.models import Order, Saga
 from orders.saga import status, store
 from scripts.stack import places
 from shop import clock
-from shop.accounts import authentication, tokens
 from shop.errors import FirstcomeError, NotAuthenticated
 from shop.idempotency import recorded_answers
 from shop.models import IdempotencyKey

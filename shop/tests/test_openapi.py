@@ -23,6 +23,7 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.core import NotSet
 from schemathesis.specs.openapi import checks
 
+from accounts import tokens
 from coupons import pool
 from coupons.allocation.writes import Queued
 from coupons.issuing import issuing
@@ -34,7 +35,6 @@ from inventory.tests.factories import ProductFactory
 from orders.tests import buying
 from sales.tests.factories import create_sale, join
 from shop import clock
-from shop.accounts import tokens
 from shop.tests import openapi_document
 from shop.tests.factories import SuperuserFactory
 from shop.tests.rolled_back import rolled_back

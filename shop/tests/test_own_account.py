@@ -9,6 +9,8 @@ from django.contrib.auth.models import User
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.urls import reverse
 
+from accounts import tokens
+from accounts.api_keys import keys
 from coupons import issued_coupons
 from coupons.models import Coupon, EligibleAccount
 from coupons.tests.factories import CampaignFactory
@@ -21,8 +23,6 @@ from orders.tests.conftest import _empty_books, _stepped_executor
 from payments import ledger, points_grants
 from payments.models import Entry, Payment, Reconciliation
 from payments.tests.own_gateway import gateway_process, own_gateway
-from shop.accounts import tokens
-from shop.api_keys import keys
 from shop.approval_models import Approval
 from shop.errors import NotAllowed
 from shop.journal import journal

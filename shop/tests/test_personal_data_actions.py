@@ -4,8 +4,8 @@ from datetime import timedelta
 
 import pytest
 
+from accounts.personal_data import erasure
 from shop.models import JournalLine
-from shop.personal_data import erasure
 from shop.tests.clients import signed_in
 from shop.tests.confirming import confirmed
 from shop.tests.factories import AccountFactory, OrderFactory, SuperuserFactory

@@ -9,7 +9,7 @@ import pytest
 from django.conf import LazySettings
 from django.test import Client
 
-from shop.accounts import tokens
+from accounts import tokens
 from shop.burst import lane, table
 from shop.burst.request import BurstRequest
 from shop.concurrency import event_loop

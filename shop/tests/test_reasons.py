@@ -13,6 +13,7 @@ from django.db.models import Model
 from django.test import Client, override_settings
 from uuid_utils.compat import uuid7
 
+from accounts.models import ApiKey
 from coupons.tests.factories import CampaignFactory, coupon_of
 from events.models import WebhookDelivery, WebhookEndpoint
 from events.tests.delivering import dead
@@ -32,7 +33,7 @@ from sales.models import Sale
 from sales.tests.factories import create_sale
 from shop import clock
 from shop.approval_models import Approval
-from shop.models import ApiKey, JournalLine
+from shop.models import JournalLine
 from shop.tests import admin_addresses, api_keys, operators_page, test_approvals
 from shop.tests.clients import signed_in
 from shop.tests.factories import AccountFactory, SuperuserFactory
@@ -160,9 +161,9 @@ ACTIONS: dict[str, Prepare] = {
     "/admin/auth/user/ disable": row(ACCOUNT),
     "/admin/auth/group/<id>/change/": row(Group.objects.create, columns={"name": "stores"}, name="night"),
     "/admin/events/webhookdelivery/replay_events/": replaying,
-    "/admin/shop/apikey/make/": row(lambda: None, name="warehouse", scopes=["orders:read"]),
-    "/admin/shop/apikey/<id>/rotate/": row(key_of_olga),
-    "/admin/shop/apikey/<id>/revoke/": row(key_of_olga),
+    "/admin/accounts/apikey/make/": row(lambda: None, name="warehouse", scopes=["orders:read"]),
+    "/admin/accounts/apikey/<id>/rotate/": row(key_of_olga),
+    "/admin/accounts/apikey/<id>/revoke/": row(key_of_olga),
     "/admin/shop/approval/<id>/approve/": row(asked_for),
     "/admin/shop/approval/<id>/refuse/": row(asked_for),
     "/admin/events/webhookdelivery/ resend": row(failed_delivery),

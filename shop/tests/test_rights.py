@@ -16,7 +16,7 @@ from django.http import HttpRequest
 from django.template.backends.django import Template
 from django.test import Client
 
-from shop.accounts import second_factor
+from accounts import second_factor
 from shop.http.pages.streamed_responses import StreamedResponse
 from shop.models import JournalLine
 from shop.tests import admin_addresses, operators_page

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 
+from accounts.models import ApiKey
 from coupons.models import Campaign, Coupon, QueueTicket
 from coupons.tests.factories import CampaignFactory
 from events.feed.reading import READ_EVENTS
@@ -18,7 +19,6 @@ from inventory.tests.factories import ProductFactory
 from orders.models import Order
 from payments.models import Payment
 from sales.models import Sale, SaleEntry
-from shop.models import ApiKey
 from shop.tests import openapi_document, operators_page
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory
@@ -172,7 +172,7 @@ def test_every_call_of_staff_in_the_contract_has_a_row() -> None:
 
 def test_every_permission_that_the_api_asks_for_has_a_row() -> None:
     asked = {READ_EVENTS}
-    own = ("events/api.py", "shop/api_keys_api/api.py")
+    own = ("events/api.py", "accounts/api_keys/api.py")
     apps = ("coupons/api.py", "inventory/api.py", "orders/api.py", "payments/api.py", "sales/api.py")
     for module in (*apps, *own):
         asked |= set(PERMISSION.findall((ROOT / module).read_text()))

@@ -12,11 +12,11 @@ import pytest
 import urllib3
 from django.contrib.auth.models import User
 
+from accounts import tokens
 from coupons.models import Campaign
 from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.own_issuer import OwnIssuer
 from scripts.stack import children, ports
-from shop.accounts import tokens
 from shop.tests.collector import Collector, collecting
 from shop.tests.live import serving, web
 from shop.tests.racing import race

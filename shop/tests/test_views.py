@@ -13,8 +13,8 @@ import pytest
 from django.conf import LazySettings
 from django.urls import get_resolver
 
+from accounts import tokens
 from scripts.lab import urls
-from shop.accounts import tokens
 from shop.burst import lane, table
 from shop.concurrency.thread_pool import ThreadPool
 from shop.http import json_format, views

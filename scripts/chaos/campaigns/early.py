@@ -35,7 +35,7 @@ CHANGES = {
 DELETIONS = {
     "idempotency key swept": ("shop_idempotencykey", "OLD.created_at + INTERVAL {retention} SECOND"),
     "mark of a transaction swept": ("shop_committedtransaction", "OLD.at + INTERVAL 1 DAY"),
-    "refresh token swept": ("shop_revokedtoken", "OLD.expires_at"),
+    "refresh token swept": ("accounts_revokedtoken", "OLD.expires_at"),
     "webhook event swept": ("payments_webhookevent", "OLD.received_at + INTERVAL 90 DAY"),
     "reconciliation swept": ("payments_reconciliation", "OLD.started_at + INTERVAL 30 DAY"),
 }

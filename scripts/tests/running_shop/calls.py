@@ -12,6 +12,7 @@ import urllib3
 from django.contrib.auth.models import User
 from prometheus_client import mmap_dict
 
+from accounts import tokens
 from inventory.models import Product
 from orders.models import Order, Saga
 from orders.tests import buying
@@ -19,7 +20,6 @@ from payments.gateways import gateway
 from payments.models import Payment
 from scripts.tests.running_shop.stack import HTTP, RunningShop
 from shop import clock
-from shop.accounts import tokens
 from shop.tests.factories import AccountFactory
 from shop.tests.racing import wait_until
 

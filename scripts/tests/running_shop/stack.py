@@ -23,10 +23,10 @@ from django.core.management import call_command
 from django.db import connection, connections
 from django.test import override_settings
 
+from accounts import tokens
 from scripts.stack import children, environment, instance as instances, mariadb, own_stack, ports, processes
 from scripts.stack.instance import Instance
 from shop import configuration
-from shop.accounts import tokens
 from shop.concurrency import thread_pool
 from shop.observability import gauges
 from shop.redis import redis_client

@@ -11,6 +11,7 @@ from uuid import uuid4
 import pytest
 import urllib3
 
+from accounts import tokens
 from inventory.tests.factories import ProductFactory
 from orders.models import Order, Saga
 from orders.tests import buying
@@ -32,7 +33,6 @@ from scripts.tests.running_shop.calls import (
 )
 from scripts.tests.running_shop.stack import SETTINGS, RunningShop
 from shop import clock
-from shop.accounts import tokens
 from shop.idempotency import claims
 from shop.redis import redis_client
 from shop.tests.factories import AccountFactory

@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 import urllib3
 
+from accounts import tokens
 from inventory.tests.factories import ProductFactory
 from orders.models import Order
 from scripts.tests.running_shop.calls import (
@@ -21,7 +22,6 @@ from scripts.tests.running_shop.calls import (
     waiting_requests,
 )
 from scripts.tests.running_shop.stack import RunningShop
-from shop.accounts import tokens
 from shop.models import IdempotencyKey
 from shop.tests.factories import AccountFactory
 from shop.tests.racing import wait_until

@@ -17,9 +17,9 @@ import orjson
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
 from pydantic import BaseModel, ConfigDict
 
+from shop import scopes
 from shop.errors import FirstcomeError
 from shop.http import json_format, problems
-from shop.http.api_key_calls import ACCOUNT_HEADER
 from shop.http.pagination import DEFAULT_PAGE, LARGEST_PAGE
 
 Row = TypeVar("Row")
@@ -77,7 +77,7 @@ IDEMPOTENCY_KEY = OpenApiParameter(
 )
 FIRSTCOME_ACCOUNT = {
     "in": "header",
-    "name": ACCOUNT_HEADER,
+    "name": scopes.ACCOUNT_HEADER,
     "schema": {"type": "string"},
     "description": "For API keys with the scope `act`: the number of the account that the key acts for; "
     "without a key it is ignored.",

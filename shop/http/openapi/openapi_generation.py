@@ -43,7 +43,7 @@ class Operations(AutoSchema):
 class Bearer(OpenApiAuthenticationExtension):
     """An access token in the `Authorization` header."""
 
-    target_class = "shop.accounts.authentication.BearerToken"
+    target_class = "accounts.authentication.BearerToken"
     name = "bearer"
 
     def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, Any]:
@@ -53,7 +53,7 @@ class Bearer(OpenApiAuthenticationExtension):
 class APIKey(OpenApiAuthenticationExtension):
     """A secret in the same header; `Operations` says which calls take one."""
 
-    target_class = "shop.http.api_key_calls.APIKey"
+    target_class = "accounts.api_keys.calls.APIKey"
     name = "api_key"
 
     def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, Any]:

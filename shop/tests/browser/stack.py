@@ -12,12 +12,12 @@ from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.test import Client, override_settings
 
+from accounts import second_factor, tokens
+from accounts.password_hashing import Argon2Hasher
 from events.tests import own_data_platform
 from orders.tests.conftest import start_worker
 from scripts.stack import children, ports
 from scripts.tests.simulator import Simulator
-from shop.accounts import second_factor, tokens
-from shop.accounts.password_hashing import Argon2Hasher
 from shop.tests import live
 from shop.tests.factories import PASSWORD, SuperuserFactory
 from shop.tests.one_time_codes import enrolled

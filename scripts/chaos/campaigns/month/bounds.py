@@ -15,7 +15,7 @@ WAIT_SECONDS = 15
 EXPIRIES = {
     "shop_idempotencykey": "created_at + INTERVAL 1 DAY",
     "shop_committedtransaction": "at + INTERVAL 1 DAY",
-    "shop_revokedtoken": "expires_at",
+    "accounts_revokedtoken": "expires_at",
     "django_session": "expire_date",
     "payments_reconciliation": "started_at + INTERVAL 30 DAY",
     "payments_webhookevent": "received_at + INTERVAL 90 DAY",

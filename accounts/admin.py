@@ -1,0 +1,235 @@
+"""Admin pages of accounts, groups, one-time codes, sign-outs and API keys."""
+
+from collections.abc import Sequence
+from functools import partial
+from operator import attrgetter
+from typing import Any
+
+from django.contrib import admin, messages
+from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin, UserAdmin as DjangoUserAdmin
+from django.contrib.auth.models import Group, User
+from django.db import transaction
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.utils import translation
+from django.utils.functional import cached_property
+from django.utils.translation import gettext, gettext_lazy as _, ngettext_lazy
+from django_otp.plugins.otp_static.models import StaticDevice
+from django_otp.plugins.otp_totp.models import TOTPDevice
+from unfold.admin import ModelAdmin
+from unfold.forms import UserChangeForm, UserCreationForm
+
+from accounts import accounts, permissions, second_factor
+from accounts.api_keys import admin as _api_keys  # noqa: F401 - their pages
+from accounts.models import SignOut
+from accounts.password_forms import PasswordForm
+from shop.admin_base import actions as operator_actions
+from shop.admin_base.actions import Action, button
+from shop.admin_base.classes import JournaledChangesMixin, ReadOnlyMixin
+from shop.admin_base.display import link
+from shop.admin_base.forms import ChangeForm
+from shop.admin_base.lists import ChoiceFilter, KeysetMixin, RecordsAdmin, SearchMixin, column
+from shop.journal import journal
+
+RIGHTS = ("is_staff", "is_superuser", "groups", "user_permissions")
+MOST_FOUND = 200
+DISABLING = _(
+    "A disabled account can't sign in, and its tokens are refused within five seconds. Its orders, "
+    "coupons and points stay."
+)
+
+# User and Group are registered again below with unfold's styles; django-otp's pages would show the secrets of
+# one-time codes.
+admin.site.unregister([User, Group, TOTPDevice, StaticDevice])
+
+
+def is_superuser(request: HttpRequest) -> bool:
+    """Whether the request is from a superuser whose account is not disabled."""
+    return isinstance(request.user, User) and request.user.is_active and request.user.is_superuser
+
+
+def _is_customer(account: User | None) -> bool:
+    return account is None or not (account.is_staff or account.is_superuser)
+
+
+class AccountChangeForm(ChangeForm, UserChangeForm):
+    """Changes an account, and asks why."""
+
+
+class GroupFilter(ChoiceFilter):
+    """Members of a group. Django's own filter also offers those of none, for which it joins all accounts."""
+
+    title, parameter_name = _("group"), "groups__id__exact"
+
+    @cached_property
+    def options(self) -> Any:  # type: ignore[override]
+        members = User.groups.through.objects.all()
+        return {
+            str(group.pk): (group.name, Q(pk__in=members.filter(group=group).values("user_id")))
+            for group in Group.objects.order_by("name")
+        }
+
+
+@admin.register(User)
+class UserAdmin(KeysetMixin, SearchMixin, JournaledChangesMixin, DjangoUserAdmin, ModelAdmin):
+    """Accounts are disabled, never deleted, because orders and ledger entries refer to them."""
+
+    subject = "account"
+
+    form = AccountChangeForm
+    add_form = UserCreationForm
+    change_password_form = PasswordForm
+    list_display = ["username", "email", "is_active", "is_staff", "date_joined", "page"]
+    list_filter = ["is_staff", "is_active", GroupFilter]
+    # The change list searches only where there are fields; `search` says what it searches.
+    search_fields = ["username", "email"]
+    search_help_text = _("The beginning of a name or an e-mail address, or an account's number")
+    actions = ["disable"]
+    actions_detail = ["open_page", "reset_otp"]
+    show_facets = admin.ShowFacets.NEVER
+
+    @admin.action(description=_("Disable the selected accounts"), permissions=["disable"])
+    def disable(self, request: HttpRequest, selected: "QuerySet[User]") -> HttpResponse | None:
+        return operator_actions.run_for_selected(
+            request,
+            selected,
+            "disable",
+            partial(self._disable_rows, request),
+            title=ngettext_lazy("Disable %(count)s account", "Disable %(count)s accounts", "count"),
+            description=DISABLING,
+            submit=_("Disable"),
+            note=lambda account: self._reason_to_keep(request, account),
+        )
+
+    def _disable_rows(self, request: HttpRequest, rows: Sequence[User], reason: str) -> str:
+        """Disable those that may be disabled, in one transaction, and say how many were."""
+        allowed = [user.pk for user in rows if self.has_disable_permission(request, user)]
+        disabled = accounts.disable(account_ids=allowed, keeping={request.user.pk}, reason=reason)
+        done = gettext("%(count)s disabled: their tokens are refused within five seconds.")
+        if left := len(rows) - disabled:
+            unchanged = gettext("%(count)s not changed.") % {"count": left}
+            self.message_user(request, unchanged, level=messages.WARNING)
+        return done % {"count": disabled}
+
+    def _reason_to_keep(self, request: HttpRequest, account: User) -> str:
+        """Why the account would not be disabled; empty if it would be."""
+        if account.pk == request.user.pk:
+            return gettext("your own account: it is not changed")
+        if not account.is_active:
+            return gettext("disabled already")
+        if not self.has_disable_permission(request, account):
+            return gettext("only superusers disable staff: it is not changed")
+        return ""
+
+    page = column(_("page"), lambda account: link(gettext("Open"), "account-page", account.pk))
+
+    @button(description=_("Account's page"), icon="person", permissions=["view"])
+    def open_page(self, request: HttpRequest, account: User) -> HttpResponse:
+        """The page with its orders, coupons, wallet and limits."""
+        return redirect("account-page", account.pk)
+
+    def search(self, rows: "QuerySet[User]", term: str) -> "QuerySet[User]":
+        """Accounts by the beginning of name or address, or by number: each by an index, so many of each."""
+        return rows.filter(pk__in=accounts.find_ids(term, most=MOST_FOUND))
+
+    def has_reset_otp_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        """Only superusers: with new one-time codes comes the account."""
+        return is_superuser(request)
+
+    @button(description=_("Reset one-time codes"), icon="phonelink_erase", permissions=["reset_otp"])
+    def reset_otp(self, request: HttpRequest, account: User) -> Action:
+        removed = gettext("The one-time codes are removed: the next sign-in sets up new ones.")
+        none = gettext("This account has not set up one-time codes; nothing was done.")
+        return Action(
+            title=_("Reset the one-time codes of this account"),
+            description=_(
+                "For a lost phone. Its sign-ins end, and the next one by its password sets up new codes: "
+                "make sure that its owner does so at once."
+            ),
+            submit=_("Reset"),
+            perform=lambda data: second_factor.reset(account_id=account.pk, reason=data["reason"]),
+            report=lambda is_reset: removed if is_reset else none,
+            back=operator_actions.page_of(account),
+            is_dangerous=True,
+        )
+
+    def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
+        """Only superusers grant permissions; otherwise staff could make themselves superusers."""
+        own = super().get_readonly_fields(request, obj)
+        return own if is_superuser(request) else (*own, *RIGHTS)
+
+    def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        """Only superusers change staff accounts: with a new password come the account's permissions."""
+        return super().has_change_permission(request, obj) and (_is_customer(obj) or is_superuser(request))
+
+    def has_disable_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        """Narrower than changing an account, whose password it can't set. Superusers alone disable staff."""
+        may_disable = request.user.has_perm(permissions.DISABLE) or super().has_change_permission(
+            request, obj
+        )
+        return may_disable and (_is_customer(obj) or is_superuser(request))
+
+    def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        return False
+
+
+@admin.register(Group)
+class GroupAdmin(JournaledChangesMixin, DjangoGroupAdmin, ModelAdmin):
+    """Sets of permissions. Only superusers change them: members could grant themselves every permission."""
+
+    subject = "group"
+    form = ChangeForm
+    fields = ["name", "permissions"]
+
+    def has_add_permission(self, request: HttpRequest, obj: Group | None = None) -> bool:
+        return is_superuser(request)
+
+    has_change_permission = has_delete_permission = has_add_permission
+
+    def delete_model(self, request: HttpRequest, obj: Group) -> None:
+        self.delete_queryset(request, Group.objects.filter(pk=obj.pk))
+
+    @transaction.atomic
+    def delete_queryset(self, request: HttpRequest, queryset: "QuerySet[Group]") -> None:
+        """Record the groups' permissions and members in the journal."""
+        for group in queryset.select_for_update():
+            with translation.override("en"):
+                rights = sorted(map(str, group.permissions.all()))
+            members = sorted(group.user_set.values_list("pk", flat=True))
+            journal.note(
+                what="group.deleted",
+                subject=f"group {group.pk}",
+                before={"name": group.name, "permissions": rights, "members": members},
+                is_internal=True,
+            )
+        queryset.delete()
+
+
+@admin.register(TOTPDevice)
+class OneTimeCodesAdmin(ReadOnlyMixin, ModelAdmin):
+    """Which staff accounts have set up one-time codes, and when they used them; never the secrets."""
+
+    list_display = ["user", "created_at", "last_used_at", "throttling_failure_count", "backup_codes_left"]
+    list_select_related = ["user"]
+    search_fields = ["=user__username"]
+    ordering = ["-id"]
+    fields = list_display
+    readonly_fields = list_display
+
+    def get_queryset(self, request: HttpRequest) -> "QuerySet[TOTPDevice]":
+        return super().get_queryset(request).annotate(codes_left=second_factor.backup_codes_of("user_id"))
+
+    backup_codes_left = column(_("backup codes left"), attrgetter("codes_left"))
+
+
+@admin.register(SignOut)
+class SignOutAdmin(RecordsAdmin):
+    """When accounts were signed out everywhere last."""
+
+    list_display = ["account", "at"]
+    list_filter = ["at"]
+    list_prefetch_related = ["account"]
+    search_fields = ["account__username"]
+    search_help_text = _("An account's name")
+    ordering = ["-at"]

@@ -1,0 +1,125 @@
+"""Views of the account endpoints."""
+
+from dataclasses import asdict
+from functools import partial
+
+from django.contrib.auth.models import User
+from drf_spectacular.utils import extend_schema
+from rest_framework.permissions import AllowAny
+
+from accounts import accounts, password_hashing, sign_ins, tokens
+from accounts.api_keys.calls import APIKey
+from accounts.schemas import (
+    AccountBody,
+    OwnAccountBody,
+    RefreshInput,
+    RegisterInput,
+    SignInInput,
+    TokensBody,
+)
+from shop.account import TokenInvalid
+from shop.concurrency.event_loop import run_in_thread
+from shop.http import client_address
+from shop.http.messages import account_id
+from shop.http.openapi import api_doc
+from shop.http.validation import read
+from shop.http.views import JSONResponse, Request, Response, View, burst
+from shop.rates import throttling
+from shop.scopes import Resource
+
+
+class PublicView(View):
+    """A view that needs no account and ignores any access token; no API key may call it."""
+
+    resource = Resource.NONE
+    authentication_classes = [APIKey]
+    permission_classes = [AllowAny]
+
+
+class Users(PublicView):
+    @extend_schema(
+        summary="Register an account",
+        request=RegisterInput,
+        responses={201: AccountBody} | api_doc.refusals({429: ["throttled"]}),
+    )
+    @burst
+    async def post(self, request: Request) -> JSONResponse:
+        """At most 60 registrations per hour and address; of IPv6 the first 64 bits count."""
+        body = read(RegisterInput, request)
+        address = client_address.from_request(request)
+        counted = [(throttling.REGISTRATIONS, throttling.network_of_address(address))]
+        await run_in_thread(throttling.count_attempt, counted, group="registrations")
+        register = partial(accounts.register, **body.model_dump())
+        user = await password_hashing.run_in_turn(register, address=address)
+        return JSONResponse(_account_body(user), status=201)
+
+
+class OwnAccount(View):
+    resource = Resource.NONE
+
+    @extend_schema(summary="The caller's own account", responses={200: OwnAccountBody})
+    def get(self, request: Request) -> Response:
+        """The account of the access token."""
+        user = User.objects.filter(pk=account_id(request)).first()
+        if user is None:
+            raise TokenInvalid
+        return Response(_account_body(user) | {"is_staff": user.is_staff})
+
+
+class SignIn(PublicView):
+    @extend_schema(
+        summary="Sign in by name and password",
+        request=SignInInput,
+        responses={200: TokensBody}
+        | api_doc.refusals({401: ["invalid_credentials", "otp_required", "otp_invalid"], 429: ["throttled"]}),
+    )
+    @burst
+    async def post(self, request: Request) -> JSONResponse:
+        """A staff account needs `otp`: the code of its authenticator app, or one of its backup codes.
+
+        `otp_required` and `otp_invalid` are answered to the right password only. Each code is accepted once.
+        After wrong ones none is looked at for a while: 429. A staff account without an authenticator app
+        sets one up at `/admin/`.
+
+        At most 10 attempts per minute for a username from one address, and 60 per minute and address.
+
+        Attempts for one username from many addresses are limited only above 100 per minute, and not for
+        addresses that signed in to it recently. Of IPv6 the first 64 bits count.
+        """
+        body, address = read(SignInInput, request), client_address.from_request(request)
+
+        def sign_in() -> JSONResponse:
+            signed_in = sign_ins.sign_in(**body.model_dump(), address=address)
+            pair = tokens.create_token_pair(signed_in.account, device_id=signed_in.device_id)
+            return JSONResponse(asdict(pair))
+
+        return await sign_ins.run_sign_in(sign_in, username=body.username, address=address)
+
+
+class Refresh(PublicView):
+    @extend_schema(
+        summary="Exchange a refresh token for a new pair",
+        request=RefreshInput,
+        responses={200: TokensBody} | api_doc.refusals({401: ["token_invalid"], 429: ["throttled"]}),
+    )
+    def post(self, request: Request) -> Response:
+        """Refresh tokens rotate: each is valid for one use.
+
+        A used token is refused; a reuse more than 10 s later also revokes all tokens of its sign-in. At most
+        60 refreshes per minute and account; a token of a throttled call stays valid.
+        """
+        return Response(asdict(tokens.rotate(read(RefreshInput, request).refresh)))
+
+
+class SignOut(View):
+    resource = Resource.NONE
+
+    @extend_schema(summary="Revoke a refresh token", request=RefreshInput, responses={204: None})
+    def post(self, request: Request) -> Response:
+        """Revokes the caller's refresh token and all of the same sign-in; it can be repeated."""
+        tokens.revoke(read(RefreshInput, request).refresh, account_id=account_id(request))
+        return Response(status=204)
+
+
+def _account_body(user: User) -> dict[str, object]:
+    return {"id": user.pk, "username": user.username, "email": user.email}

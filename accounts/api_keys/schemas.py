@@ -1,0 +1,86 @@
+"""Request and response bodies of API keys."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from django.utils.translation import gettext_noop
+from pydantic import AfterValidator, BaseModel, Field
+from pydantic_core import PydanticCustomError
+
+from accounts.api_keys.keys import NewSecret
+from accounts.models import ApiKey
+from shop import scopes
+from shop.http.validation import Input, Instant, NonBlankText
+
+LONGEST_NAME = 100
+
+
+def _require_known(scope: str) -> str:
+    if scope not in scopes.ALL:
+        raise PydanticCustomError("unknown_scope", gettext_noop("must be a scope"))
+    return scope
+
+
+Scope = Annotated[str, Field(json_schema_extra={"enum": [*scopes.ALL]}), AfterValidator(_require_known)]
+
+
+def _require_different(chosen: list[str]) -> list[str]:
+    if len(set(chosen)) < len(chosen):
+        raise PydanticCustomError("repeated", gettext_noop("must not name a scope twice"))
+    return chosen
+
+
+Scopes = Annotated[
+    list[Scope],
+    Field(min_length=1, json_schema_extra={"uniqueItems": True}),
+    AfterValidator(_require_different),
+]
+
+
+class CreateApiKeyInput(Input):
+    """A new key. Without `expires_at` it is valid until it is revoked."""
+
+    name: Annotated[NonBlankText, Field(max_length=LONGEST_NAME)]
+    scopes: Scopes
+    expires_at: Instant | None = None
+
+
+class NamedKey(BaseModel):
+    """What an API key is called and may do."""
+
+    id: int
+    name: str
+    prefix: str
+    scopes: list[Scope]
+
+
+class ApiKeyBody(NamedKey):
+    """An API key. `made_by` is the account whose rights it has; `last_used_at` is a minute old at most."""
+
+    made_by: int
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+
+
+class ApiKeySecretBody(NamedKey):
+    """An API key with its new secret, which is shown this once."""
+
+    secret: str
+
+
+def api_key_body(key: ApiKey) -> dict[str, Any]:
+    return _named(key) | {
+        "made_by": key.maker_id,
+        "created_at": key.created_at,
+        "expires_at": key.expires_at,
+        "last_used_at": key.last_used_at,
+    }
+
+
+def new_secret_body(new: NewSecret) -> dict[str, Any]:
+    return _named(new.key) | {"secret": new.secret}
+
+
+def _named(key: ApiKey) -> dict[str, Any]:
+    return {"id": key.pk, "name": key.name, "prefix": key.prefix, "scopes": key.scopes}

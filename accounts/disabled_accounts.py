@@ -1,0 +1,71 @@
+"""Disabled and signed-out accounts, cached in each process, so that their tokens stop working within seconds:
+access tokens are verified without a query.
+"""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import timedelta
+from functools import partial
+from typing import Any, NamedTuple
+
+from django.contrib.auth.models import User
+
+from accounts import sign_outs
+from accounts.models import SignOut
+from shop import clock
+from shop.concurrency import event_loop
+from shop.concurrency.shared_read import SharedRead
+from shop.concurrency.thread_pool import ThreadPool
+from shop.errors import Unavailable
+
+REFRESH_AFTER_SECONDS = 2.0
+# An older set is not used: tokens must stop working within 5 s, a slow read included.
+MAX_AGE_SECONDS = 4.0
+# Longer than any access token is valid: those of demos and loads are for a day. Older sign-outs concern none.
+SIGN_OUTS_READ = timedelta(days=2)
+REFRESH_POOL = ThreadPool("disabled-accounts", threads=1, max_waiting=5_000)
+"""A thread of its own: slow views or batches must not delay the authentication of every other call."""
+
+
+class DisabledAccounts(NamedTuple):
+    """`signed_out` has the number of each account's sign-out, which refuses the tokens of before."""
+
+    ids: frozenset[int]
+    signed_out: Mapping[int, int]
+
+
+def is_token_refused(account_id: int, *, issued_after: int | None) -> bool:
+    """Whether the account is disabled, or was signed out everywhere since the token was issued, as of at most
+    four seconds ago.
+
+    Without a query, for an event loop. Call `refresh` first if `CACHED` is due. Raises `DatabaseUnavailable`
+    if what is known is older.
+    """
+    known = CACHED.recent()
+    number = known.signed_out.get(account_id)
+    is_signed_out = number is not None and sign_outs.refuses(number, issued_after=issued_after)
+    return is_signed_out or account_id in known.ids
+
+
+def _read_disabled_accounts() -> DisabledAccounts:
+    disabled = User.objects.filter(is_active=False).values_list("pk", flat=True)
+    recent = SignOut.objects.filter(at__gte=clock.now() - SIGN_OUTS_READ).values_list("account_id", "at")
+    signed_out = {account_id: sign_outs.number_of(at) for account_id, at in recent}
+    return DisabledAccounts(frozenset(disabled), signed_out)
+
+
+CACHED = SharedRead(
+    _read_disabled_accounts,
+    name="disabled accounts",
+    seconds=REFRESH_AFTER_SECONDS,
+    max_age_seconds=MAX_AGE_SECONDS,
+)
+
+
+async def refresh(shared: SharedRead[Any] = CACHED) -> None:
+    """Have a thread read the set again, or what another shared read has.
+
+    If that fails, what was read before is used while it is recent enough.
+    """
+    with suppress(Unavailable):
+        await shared.get_on_loop(partial(event_loop.run_in_thread, pool=REFRESH_POOL))

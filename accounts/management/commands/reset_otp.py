@@ -1,0 +1,32 @@
+"""Remove the one-time codes of a staff account whose phone is lost."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from accounts import accounts, second_factor
+from shop.journal import journal
+from shop.management import shell
+from shop.normalization import normalized
+
+
+class Command(BaseCommand):
+    help = "Remove an account's one-time codes: its sign-ins end, and the next one sets up new codes."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("username")
+        parser.add_argument("--reason", type=normalized, default="by the command", help="for the journal")
+
+    def handle(self, *, username: str, reason: str, **_: Any) -> None:
+        account_id = accounts.find_id_by_username(username)
+        if account_id is None:
+            raise CommandError(f"No account is named {username}: nothing was done.")
+        with journal.acting(shell.operator()):
+            was_enrolled = second_factor.reset(account_id=account_id, reason=reason)
+        if not was_enrolled:
+            raise CommandError(f"{username} has not set up one-time codes: nothing was done.")
+        self.stdout.write(
+            f"The one-time codes of {username} are removed, and its sign-ins end. The next sign-in "
+            "at /admin/ by its password sets up new ones: have that done at once, and set a new password "
+            "too if it may be known."
+        )

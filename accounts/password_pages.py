@@ -1,0 +1,59 @@
+"""The admin's pages with a password to hash: each waits for its client's turn without a thread."""
+
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import partial
+from io import BytesIO
+
+from django.core.exceptions import SuspiciousOperation
+from django.http import QueryDict
+
+from accounts import password_hashing, sign_ins
+from accounts.middleware import COUNTED_KEY, REFUSAL_KEY
+from accounts.password_hashing import TrustLevel
+from shop.concurrency import event_loop
+from shop.errors import Overloaded, Throttled
+from shop.http import client_address, request_body
+from shop.http.json_format import require_utf_8
+from shop.http.pages import pages
+from shop.http.pages.pages import PageResponse, Scope, Send
+from shop.http.request_body import Receive
+from shop.rates import anonymous_calls
+
+SIGN_IN_PATH = "/admin/login/"
+PATHS = re.compile(rf"{SIGN_IN_PATH}|/admin/password_change/|/admin/auth/user/(add|\d+/password)/")
+LONGEST_USERNAME = 150
+
+
+async def serve(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive, send: Send) -> None:
+    """Serve a form that was sent to one of `PATHS`. Raises a `FirstcomeError` before anything is sent."""
+    require_utf_8(fields.get(b"content-type", b"").decode("latin-1"))
+    await pages.send_page(await _render_in_turn(scope, fields, receive), scope, receive, send)
+
+
+async def _render_in_turn(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive) -> PageResponse:
+    peer = scope["client"][0] if scope.get("client") else ""
+    address = client_address.choose(peer, fields.get(b"x-forwarded-for", b"").decode("latin-1"))
+    anonymous_calls.count(address)
+    body = await request_body.read(fields, receive, most=password_hashing.MAX_BODY_BYTES)
+    is_sign_in, name = pages.path_of(scope) == SIGN_IN_PATH, ""
+    if is_sign_in:
+        with suppress(SuspiciousOperation):
+            name = QueryDict(body).get("username", "").strip()[:LONGEST_USERNAME]
+    counted = {COUNTED_KEY: name}
+    render = partial(pages.render, scope, fields, BytesIO(body), counted)
+
+    async def trust_level() -> TrustLevel:
+        return TrustLevel.OPERATOR if pages.is_of_operator(scope) else TrustLevel.STRANGER
+
+    try:
+        if is_sign_in:
+            return await sign_ins.run_sign_in(render, username=name, address=address)
+        return await password_hashing.run_in_turn(render, address=address, trust_level=trust_level)
+    except (Throttled, Overloaded) as refusal:
+        if b"text/html" not in fields.get(b"accept", b""):
+            raise
+        about = counted | {REFUSAL_KEY: refusal}
+        refused = partial(pages.render, scope, fields, BytesIO(body), about)
+        return await event_loop.run_in_thread(refused, **pages.thread_share(scope))

@@ -1,0 +1,213 @@
+"""Signing in to the operators' pages: name, password and one-time code, and the page that sets codes up.
+
+Both are as throttled and journaled as the API's sign-in. A staff account without one-time codes, where they
+are required, reaches the set-up page by its right password and in no other way.
+"""
+
+import textwrap
+from typing import Any
+
+import segno
+from django import forms
+from django.contrib import admin, auth, messages
+from django.contrib.auth import REDIRECT_FIELD_NAME
+from django.contrib.auth.models import User
+from django.contrib.auth.views import LoginView
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils.decorators import method_decorator
+from django.utils.safestring import SafeString, mark_safe
+from django.utils.translation import gettext, gettext_lazy as _
+from django.views.decorators.cache import never_cache
+from django.views.decorators.csrf import csrf_protect
+from django.views.decorators.debug import sensitive_post_parameters
+from unfold.forms import AuthenticationForm
+from unfold.widgets import BASE_INPUT_CLASSES
+
+from accounts import second_factor, sign_ins
+from accounts.accounts import InvalidCredentials
+from accounts.middleware import COUNTED_KEY
+from accounts.second_factor import EnrolmentRequired, Method
+from accounts.sign_ins import SignIn
+from shop import clock
+from shop.admin_base.classes import refusals_as_form_errors
+from shop.errors import FirstcomeError
+from shop.http import client_address
+from shop.normalization import spellings
+
+SETUP_KEY = "second_factor_setup"
+SETUP_SECONDS = 600
+LONGEST_CODE = 32
+FEW_BACKUP_CODES = 3
+SETUP_EXPIRED = _("The set-up took too long, or was finished elsewhere: sign in again.")
+
+
+class CodeField(forms.CharField):
+    """A one-time code, which browsers and password managers fill in and don't store."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        attributes = {"autocomplete": "one-time-code", "spellcheck": "false", "autocapitalize": "off"}
+        widget = forms.TextInput(attrs=attributes | {"class": " ".join(BASE_INPUT_CLASSES)})
+        super().__init__(max_length=LONGEST_CODE, label=_("One-time code"), widget=widget, **kwargs)
+
+
+class SignInForm(AuthenticationForm):
+    """Signs in as the API does, with the same throttling of guesses and the same lines in the journal."""
+
+    otp = CodeField(
+        required=False,
+        help_text=_(
+            "From your authenticator app, or a backup code. Leave it empty if you have not set up codes yet."
+        ),
+    )
+    signed_in: SignIn | None = None
+
+    def clean(self) -> dict[str, Any]:
+        username, password = self.cleaned_data.get("username"), self.cleaned_data.get("password")
+        assert self.request is not None
+        if username and password:
+            try:
+                with refusals_as_form_errors(InvalidCredentials, EnrolmentRequired):
+                    address = client_address.from_request(self.request)
+                    counted = self.request.META.get(COUNTED_KEY)
+                    if counted is None or username not in spellings(counted):
+                        # Also for a form of parts, in which the web server has read another name or none.
+                        sign_ins.count_attempt(username, address)
+                    self.signed_in = sign_ins.sign_in(
+                        username=username,
+                        password=password,
+                        otp=self.cleaned_data.get("otp"),
+                        address=address,
+                        is_operator=True,
+                    )
+                    self.user_cache = self.signed_in.account
+            except InvalidCredentials:
+                raise self.get_invalid_login_error() from None
+        return self.cleaned_data
+
+
+class SetupForm(forms.Form):
+    """The authenticator app's first code."""
+
+    otp = CodeField(help_text=_("The six digits that the app shows now."))
+
+
+@method_decorator([never_cache, sensitive_post_parameters("password", "otp")], name="dispatch")
+class SignInPage(LoginView):
+    """The admin's page to sign in, which also leads to setting up one-time codes."""
+
+    template_name = "accounts/sign_in.html"
+    authentication_form = SignInForm
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        try:
+            return super().post(request, *args, **kwargs)
+        except EnrolmentRequired as required:
+            _begin_setup(request, required.account, next_page=self.get_redirect_url())
+            return redirect("operator_otp_setup")
+
+    def form_valid(self, form: Any) -> HttpResponse:
+        response = super().form_valid(form)
+        _end_setup(self.request)
+        if verified := form.signed_in.verified:
+            self.request.session[second_factor.SESSION_KEY] = verified.device_id
+            if verified.method is Method.BACKUP_CODE:
+                left = verified.backup_codes_left
+                used = gettext("You used a backup code; %(left)s are left.") % {"left": left}
+                few = gettext(
+                    "Have a superuser reset your one-time codes, and set them up anew, before they run out."
+                )
+                messages.warning(self.request, f"{used} {few}" if left <= FEW_BACKUP_CODES else used)
+        return response
+
+
+def sign_in(request: HttpRequest) -> HttpResponseBase:
+    """The page to sign in; it leads a signed-in operator to the admin's front page."""
+    if request.method == "GET" and admin.site.has_permission(request):
+        return redirect("admin:index")
+    page = admin.site.each_context(request) | {
+        "title": gettext("Log in"),
+        "subtitle": None,
+        "app_path": request.get_full_path(),
+        "username": request.user.get_username(),
+    }
+    if REDIRECT_FIELD_NAME not in request.GET and REDIRECT_FIELD_NAME not in request.POST:
+        page[REDIRECT_FIELD_NAME] = reverse("admin:index")
+    return SignInPage.as_view(extra_context=page)(request)
+
+
+@never_cache
+@csrf_protect
+@sensitive_post_parameters("otp")
+def set_up(request: HttpRequest) -> HttpResponseBase:
+    """The page that sets up one-time codes, and shows the backup codes once it is done."""
+    setup: dict[str, Any] = request.session.get(SETUP_KEY, {})
+    account = _account_of(setup)
+    if account is None:
+        _end_setup(request)
+        if request.method == "POST":
+            messages.error(request, SETUP_EXPIRED)
+        return redirect("admin:login")
+    form = SetupForm(request.POST if request.method == "POST" else None)
+    if form.is_valid():
+        address = client_address.from_request(request)
+        try:
+            enrolled = sign_ins.enrol(
+                account=account, secret=setup["secret"], code=form.cleaned_data["otp"], address=address
+            )
+        except FirstcomeError as error:
+            form.add_error("otp", str(error.detail))
+        else:
+            auth.login(request, account)
+            _end_setup(request)
+            request.session[second_factor.SESSION_KEY] = enrolled.device_id
+            codes = {"backup_codes": enrolled.backup_codes, "next_page": setup["next_page"]}
+            return _page(request, "accounts/backup_codes.html", title=gettext("Backup codes"), **codes)
+    # As people type it into an app.
+    in_groups = " ".join(textwrap.wrap(second_factor.secret_as_text(setup["secret"]), 4))
+    code = _qr_code(second_factor.provisioning_url(account=account, secret=setup["secret"]))
+    shown = {"form": form, "account": account, "secret": in_groups, "qr_code": code}
+    return _page(request, "accounts/otp_setup.html", title=gettext("Set up one-time codes"), **shown)
+
+
+def _begin_setup(request: HttpRequest, account: User, *, next_page: str) -> None:
+    """Keep a new secret in the session, under a new key, for the account whose password was right."""
+    request.session.flush()
+    request.session[SETUP_KEY] = {
+        "account_id": account.pk,
+        "credential": account.get_session_auth_hash(),
+        "secret": second_factor.new_secret(),
+        "until": clock.now().timestamp() + SETUP_SECONDS,
+        "next_page": next_page or reverse("admin:index"),
+    }
+    request.session.set_expiry(SETUP_SECONDS)
+
+
+def _end_setup(request: HttpRequest) -> None:
+    """Forget the session's set-up, if it has one; a session that goes on lasts as long as any other."""
+    if request.session.pop(SETUP_KEY, None) is not None:
+        request.session.set_expiry(None)
+
+
+def _account_of(setup: dict[str, Any]) -> User | None:
+    """The account that sets codes up; None if that took too long, or the account is not active staff any
+    more, or has another password.
+    """
+    if clock.now().timestamp() >= setup.get("until", 0):
+        return None
+    account = User.objects.filter(pk=setup["account_id"], is_active=True, is_staff=True).first()
+    return account if account and account.get_session_auth_hash() == setup["credential"] else None
+
+
+def _page(request: HttpRequest, template: str, **shown: Any) -> HttpResponse:
+    return TemplateResponse(request, template, admin.site.each_context(request) | shown)
+
+
+def _qr_code(url: str) -> SafeString:
+    """The QR code as an SVG, dark on white in any theme, because many apps read no other."""
+    drawn: str = segno.make(url, error="m").svg_inline(
+        scale=4, border=4, light="white", title=gettext("QR code for the authenticator app")
+    )
+    return mark_safe(drawn)  # noqa: S308 - segno draws it, and escapes the title

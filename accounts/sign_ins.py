@@ -1,0 +1,250 @@
+"""Sign-in by name and password: throttled, hashing few passwords at once, recorded in the journal.
+
+Attempts are limited tightly by address and by name and address together, before they wait for their turn, and
+loosely by name alone: ten wrong passwords from elsewhere must not lock an account's owner out. Addresses that
+signed in to the account recently are admitted past the loose limit, and have turns of their own.
+
+The one-time code of staff (`second_factor`) is looked at after the password, so that it reveals nothing to a
+client without the password. One with it could make the account wait again and again, so addresses that signed
+in recently have their own limit of codes.
+"""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import TypeVar
+
+from django.contrib.auth.models import User
+from prometheus_client import Counter
+
+from accounts import accounts, password_hashing, second_factor
+from accounts.accounts import InvalidCredentials
+from accounts.password_hashing import TrustLevel
+from accounts.second_factor import (
+    Enrolled,
+    EnrolmentRequired,
+    Method,
+    OtpInvalid,
+    OtpNotChecked,
+    OtpRequired,
+    Verified,
+)
+from shop import clock
+from shop.concurrency.event_loop import run_in_thread
+from shop.db import transactions
+from shop.errors import Overloaded, Throttled
+from shop.journal import journal
+from shop.journal.journal import Actor, ActorContext
+from shop.models import JournalLine
+from shop.rates import throttling
+from shop.rates.throttling import Limit
+
+Outcome = TypeVar("Outcome")
+ATTEMPTS_BY_NAME_AND_ADDRESS = Limit("sign-ins-of-name-from-address", times=10, seconds=60)
+ATTEMPTS_BY_ADDRESS = Limit("sign-ins-from-address", times=60, seconds=60)
+ATTEMPTS_BY_NAME = Limit("sign-ins-of-name-from-anywhere", times=100, seconds=60)
+# Codes during the wait after wrong ones, from where the account signed in recently: not many more than the
+# wait itself allows.
+CODES_FROM_KNOWN_NETWORK = Limit("codes-of-account-from-known-address", times=10, seconds=900)
+CODES_OF_A_DAY = Limit("codes-of-account-from-known-address-in-a-day", times=60, seconds=86_400)
+OWN_PASSWORD_CHECKS = Limit("own-password-of-account", times=10, seconds=60)
+# Any client may fail to sign in: past these limits a failure is only counted, without a journal line.
+NOTED_FAILURES_BY_NAME = Limit("failures-noted-of-name", times=20, seconds=3600)
+NOTED_FAILURES_BY_ADDRESS = Limit("failures-noted-from-address", times=20, seconds=3600)
+NOTED_FAILURES_IN_TOTAL = Limit("failures-noted", times=600, seconds=3600)
+OLD_PASSWORD_WRONG = "account.old_password_wrong"  # noqa: S105 - an event
+OTP_MISSING, OTP_WRONG = "account.otp_missing", "account.otp_wrong"
+RECENT_PERIOD = timedelta(days=30)
+SIGNED_IN, FAILED = "account.signed_in", "account.sign_in_failed"
+MAX_EARLIER_SIGN_INS = 50
+SIGN_INS = Counter("firstcome_sign_ins", "Attempts to sign in, by result.", ["result"])
+REFUSALS: dict[type[Exception], tuple[str, str]] = {
+    Throttled: ("throttled", ""),
+    OtpNotChecked: ("throttled", "account.otp_not_checked"),
+    InvalidCredentials: ("failed", FAILED),
+    OtpRequired: ("otp_required", OTP_MISSING),
+    EnrolmentRequired: ("otp_required", OTP_MISSING),
+    OtpInvalid: ("otp_invalid", OTP_WRONG),
+}
+"""The result that each refusal counts as, and what the journal has of it, if anything."""
+
+_mutex = threading.Lock()
+_unnoted_failures = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SignIn:
+    """An account that signed in; `verified` is what its one-time code was, None if it needed none."""
+
+    account: User
+    verified: Verified | None
+
+    @property
+    def device_id(self) -> int | None:
+        return self.verified.device_id if self.verified else None
+
+
+async def run_sign_in(function: Callable[[], Outcome], *, username: str, address: str) -> Outcome:
+    """Call a function that calls `sign_in`, in a thread for hashing, once it is the client's turn.
+
+    The attempt is counted before it waits. Raises what `count_attempt`, the function and
+    `password_hashing.run_in_turn` raise.
+    """
+    network = throttling.network_of_address(address)
+    trust_level = partial(run_in_thread, _trust_level, username, network, group="sign-ins")
+    await run_in_thread(count_attempt, username, address, group="sign-ins")
+    try:
+        return await password_hashing.run_in_turn(function, address=address, trust_level=trust_level)
+    except Overloaded:
+        SIGN_INS.labels("overloaded").inc()
+        raise
+
+
+def count_attempt(username: str, address: str) -> None:
+    """Count an attempt to sign in, by name and address and by address, or by neither. Raises `Throttled`."""
+    network = throttling.network_of_address(address)
+    name = _username_key(accounts.find_id_by_username(username), username)
+    attempt = [(ATTEMPTS_BY_NAME_AND_ADDRESS, f"{name} from {network}"), (ATTEMPTS_BY_ADDRESS, network)]
+    try:
+        throttling.count_attempt(attempt)
+    except Throttled:
+        SIGN_INS.labels("throttled").inc()
+        raise
+
+
+def sign_in(
+    *, username: str, password: str, address: str, otp: str | None = None, is_operator: bool = False
+) -> SignIn:
+    """Sign in to the active account with this name and password; with `is_operator`, only a member of staff.
+
+    The journal line is durable when it returns. Raises `Throttled` and `InvalidCredentials`; if the password
+    is right, what `second_factor.verify` raises. It hashes: requests call it by `run_sign_in`.
+    """
+    account, network = accounts.find_by_username(username), throttling.network_of_address(address)
+    account_id = account.pk if account else None
+    name = _username_key(account_id, username)
+    try:
+        _throttle_name(name, account_id, network)
+        user = accounts.authenticate(account, password=password)
+        if is_operator and not user.is_staff:
+            raise InvalidCredentials
+        verified = second_factor.verify(
+            account=user, code=otp, passes_wait=lambda: _passes_wait(user.pk, network)
+        )
+    except tuple(REFUSALS) as refusal:
+        result, what = REFUSALS[type(refusal)]
+        SIGN_INS.labels(result).inc()
+        if what:
+            _note_failure(what, name, account_id, address)
+        raise
+    SIGN_INS.labels("signed_in").inc()
+    _note_success(user, address, verified.method if verified else None)
+    return SignIn(user, verified)
+
+
+def enrol(*, account: User, secret: str, code: str, address: str) -> Enrolled:
+    """Sign in to a staff account, whose password was right, by setting up one-time codes. Raises what
+    `second_factor.enrol` raises.
+    """
+    with journal.acting(_actor_of(account)):
+        enrolled = second_factor.enrol(
+            account_id=account.pk, secret=secret, code=code, after={"address": address}
+        )
+    SIGN_INS.labels("signed_in").inc()
+    _note_success(account, address, Method.TOTP)
+    return enrolled
+
+
+def check_own_password(*, account: User, password: str, address: str) -> None:
+    """Check that a signed-in operator knows the account's password, which a stolen session does not.
+
+    Attempts are counted by account. Raises `Throttled` and `InvalidCredentials`.
+    """
+    subject = accounts.journal_subject(account.pk)
+    throttling.count_attempt([(OWN_PASSWORD_CHECKS, subject)])
+    if not account.check_password(password):
+        _note_failure(OLD_PASSWORD_WRONG, subject, account.pk, address, by=journal.current_actor())
+        raise InvalidCredentials
+
+
+def _username_key(account_id: int | None, username: str) -> str:
+    """The canonical key of a username: the same for all spellings that the database treats as one account."""
+    return f"name {username.casefold()}" if account_id is None else accounts.journal_subject(account_id)
+
+
+def _throttle_name(name: str, account_id: int | None, network: str) -> None:
+    try:
+        throttling.count_attempt([(ATTEMPTS_BY_NAME, name)])
+    except Throttled:
+        if account_id is None or not _has_recent_sign_in(account_id, network):
+            raise
+
+
+def _has_recent_sign_in(account_id: int, network: str) -> bool:
+    """Whether one of the account's recent sign-ins in the journal came from this network."""
+    lines = JournalLine.objects.filter(
+        subject=accounts.journal_subject(account_id), what=SIGNED_IN, at__gte=clock.now() - RECENT_PERIOD
+    )
+    earlier = lines.order_by("-id").values_list("after", flat=True)[:MAX_EARLIER_SIGN_INS]
+    return any(throttling.network_of_address(after["address"]) == network for after in earlier if after)
+
+
+def _passes_wait(account_id: int, network: str) -> bool:
+    """Whether a code from this network is checked although the account waits. Raises `Throttled`."""
+    if not _has_recent_sign_in(account_id, network):
+        return False
+    subject = f"{accounts.journal_subject(account_id)} from {network}"
+    throttling.count_attempt([(CODES_FROM_KNOWN_NETWORK, subject), (CODES_OF_A_DAY, subject)])
+    return True
+
+
+def _trust_level(username: str, network: str) -> TrustLevel:
+    """How well the client is known, from the account's earlier sign-ins from this network."""
+    account = accounts.find_by_username(username)
+    # An unknown name is looked for in the journal as well: it takes as long as a known one.
+    if not _has_recent_sign_in(account.pk if account else 0, network) or account is None:
+        return TrustLevel.STRANGER
+    return TrustLevel.OPERATOR if account.is_staff else TrustLevel.KNOWN
+
+
+def _note_success(user: User, address: str, method: Method | None) -> None:
+    second = {"second_factor": method.value} if method else {}
+    _note(SIGNED_IN, accounts.journal_subject(user.pk), _actor_of(user), address=address, **second)
+
+
+def _actor_of(user: User) -> ActorContext:
+    """The account as the actor of its own sign-in."""
+    actor = Actor.STAFF if user.is_staff else Actor.ACCOUNT
+    return ActorContext(actor, user.pk, user.get_username(), journal.current_actor().request_id)
+
+
+def _note_failure(
+    what: str, name: str, account_id: int | None, address: str, *, by: ActorContext | None = None
+) -> None:
+    """Record the failure in the journal, or only count it: the next line says how many are missing.
+
+    An unknown name is not recorded, because people type their password there.
+    """
+    global _unnoted_failures
+    network = throttling.network_of_address(address)
+    by_name, by_address = (NOTED_FAILURES_BY_NAME, name), (NOTED_FAILURES_BY_ADDRESS, network)
+    try:
+        throttling.count_attempt([by_name, by_address, (NOTED_FAILURES_IN_TOTAL, "all")])
+    except Throttled:
+        with _mutex:
+            _unnoted_failures += 1
+        return
+    with _mutex:
+        unnoted, _unnoted_failures = _unnoted_failures, 0
+    about = "account unknown" if account_id is None else accounts.journal_subject(account_id)
+    by = by or ActorContext(Actor.ANON, request_id=journal.current_actor().request_id)
+    _note(what, about, by, address=address, failures_without_a_line=unnoted)
+
+
+def _note(what: str, about: str, by: ActorContext, *, address: str, **after: int | str) -> None:
+    """Record it; `detail` repeats the address as text for the journal's list."""
+    known = {"address": address, **after}
+    note = partial(journal.note, what=what, subject=about, after=known, detail=f"from {address}", by=by)
+    transactions.run(partial(note, is_internal=True), transactions.ONCE)

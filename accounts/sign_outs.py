@@ -1,0 +1,100 @@
+"""Signs an account out everywhere: its tokens, sessions and API keys end, without disabling it.
+
+Every token names the sign-out after which it was issued, and those of an earlier one are refused: times of
+issue could not say that where the clock is set back. Refreshing a token locks the account's row, as this
+does, so that no successor of a token is issued later.
+"""
+
+from datetime import UTC, datetime, timedelta
+
+from django.contrib.auth import SESSION_KEY
+from django.contrib.sessions.models import Session
+from django.db.models import QuerySet
+
+from accounts import accounts
+from accounts.models import ApiKey, SignOut
+from shop import clock
+from shop.db import key_walks, transactions
+from shop.journal import journal
+
+SIGNED_OUT = "signed_out_everywhere"
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def sign_out_everywhere(*, account_id: int, reason: str) -> SignOut:
+    """Refuse all tokens issued to the account until now, end its sessions, and revoke the keys that it made.
+
+    Refresh tokens are refused at once, keys within a second, access tokens within five seconds. Durable when
+    it returns, unless the caller has a transaction open. Raises `NotFound`.
+    """
+
+    def signed_out() -> SignOut:
+        user = accounts.lock(account_id)
+        # Read with the row locked: after every token that a concurrent refresh has issued.
+        before, now = last_sign_out(account_id), clock.now()
+        # Later than the one before, also after the clock was set back: that keeps the one before in force.
+        at = now if before is None else max(now, before.at + timedelta(microseconds=1))
+        done = SignOut(account=user, at=at)
+        done.save()
+        keys = ApiKey.objects.select_for_update().filter(maker=user, revoked_at=None).order_by("pk")
+        for key in keys:
+            revoke_key(key, reason=reason)
+        after = {
+            "signed_out_at": done.at.isoformat(),
+            "sessions_ended": sessions_of(account_id).delete()[0],
+            "api_keys_revoked": len(keys),
+        }
+        accounts.note_change(SIGNED_OUT, account_id, after=after, detail=reason)
+        return done
+
+    return transactions.run_or_savepoint(signed_out, transactions.ONCE)
+
+
+def revoke_key(key: ApiKey, *, reason: str) -> None:
+    """Revoke an API key whose row is locked, and delete its secrets. The journal has a line for each."""
+    key.revoked_at = clock.now()
+    key.save(update_fields=["revoked_at"])
+    key.secrets.all().delete()
+    journal.note(
+        what="api_key.revoked",
+        subject=f"api key {key.pk}",
+        after={"prefix": key.prefix, "maker": key.maker_id},
+        detail=reason,
+        is_internal=True,
+    )
+
+
+def last_sign_out(account_id: int) -> SignOut | None:
+    """When the account was signed out everywhere last, if ever."""
+    return SignOut.objects.filter(pk=account_id).first()
+
+
+def last_sign_out_number(account_id: int) -> int:
+    """The number of the account's last sign-out, which its new tokens have; 0 if there was none."""
+    done = last_sign_out(account_id)
+    return number_of(done.at) if done else 0
+
+
+def number_of(at: datetime) -> int:
+    """The number of the sign-out at this instant, in microseconds since the epoch: each is above the last."""
+    return (at - EPOCH) // timedelta(microseconds=1)
+
+
+def refuses(number: int, *, issued_after: int | None) -> bool:
+    """Whether the sign-out with this number, 0 if there was none, refuses a token.
+
+    `issued_after` is the number of the sign-out that the token was issued after; None if there was none.
+    """
+    return (issued_after or 0) < number
+
+
+def delete_expired_sessions() -> int:
+    """Delete operators' sessions that have expired, in small batches. Returns how many were deleted."""
+    return key_walks.delete(Session.objects.filter(expire_date__lte=clock.now()))
+
+
+def sessions_of(account_id: int) -> "QuerySet[Session]":
+    """The account's sessions, which name it in their encoded data alone. Only operators have some: few."""
+    every = Session.objects.iterator()
+    own = [each.pk for each in every if each.get_decoded().get(SESSION_KEY) == str(account_id)]
+    return Session.objects.filter(pk__in=own)

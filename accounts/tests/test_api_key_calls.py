@@ -1,0 +1,514 @@
+"""Calls by API keys: scopes by the URL table, the maker's rights, acting for accounts, and what they cost."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from django.conf import LazySettings
+from django.contrib.auth.models import User
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from accounts.api_keys import key_memory, keys
+from accounts.models import ApiKey
+from coupons.models import Coupon
+from coupons.tests.factories import CampaignFactory
+from inventory.models import Product, StockMovement
+from inventory.tests.factories import ProductFactory
+from orders.models import Order
+from orders.tests import buying
+from shop import clock, scopes
+from shop.configuration import Rate
+from shop.models import IdempotencyKey, JournalLine
+from shop.tests import operators_page
+from shop.tests.api_keys import KeyApi, client_with, codes, make
+from shop.tests.asgi_client import send_request
+from shop.tests.clients import Api, client_of
+from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.loop_guard import Blocked, blocked
+from shop.tests.outages import database_away
+from shop.tests.second_process import another_process, read_line
+from shop.tests.test_access_matrix import calls, concrete, owners
+from shop.tests.test_admin_pages import _a_row_of_every_model
+
+__all__ = ["_a_row_of_every_model", "blocked", "owners"]
+NULL_CALL = ("/lab/null", {"campaign": 1})
+HEADING = "Who may make which call"
+ABOUT_AN_ACCOUNT = {
+    "GET /wallet",
+    "GET /wallet/entries",
+    "POST /orders",
+    "POST /payments",
+    "POST /sales/{sale_id}/entries",
+    "POST /wallet/top-ups",
+}
+"""The calls that a key makes for an account alone."""
+
+
+pytestmark = pytest.mark.urls("scripts.lab.urls")
+"""The null call needs an account and nothing else."""
+
+
+def order_of(product: Product) -> dict[str, Any]:
+    return {"items": [{"product": product.pk, "quantity": 1}]}
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("_a_row_of_every_model")
+class TestScopesOfTheUrlTable:
+    def test_every_call_has_the_scope_that_the_table_says(self) -> None:
+        actual = {name: _scope(route, method) or "-" for name, method, route in calls()}
+
+        wrong = operators_page.differences(HEADING, "scope of a key", actual, page=operators_page.SECURITY)
+
+        assert not wrong, wrong
+
+    def test_with_all_scopes_but_its_own_no_call_is_made(self, owners: Any) -> None:
+        maker = SuperuserFactory.create()
+        for name, method, route in calls():
+            scope = _scope(route, method)
+            path, _ = concrete(name, owners)
+            first, *_ = scope.split() or [""]
+            others = [one for one in scopes.ALL if one != first]
+            ApiKey.objects.all().update(revoked_at=clock.now())
+            key_memory.CACHED.forget()
+
+            api = client_with(*others, maker=maker)
+            refused = call(api, method, path)
+
+            assert refused.status_code == 403, name
+            if method == "get":
+                assert call(api, "head", path).status_code == 403, name
+            if scope:
+                assert (refused.json()["code"], refused.json()["scope"]) == ("scope_missing", first), name
+            else:
+                assert refused.json()["code"] == "permission_denied", name
+
+    def test_with_its_scope_alone_no_call_lacks_one(self, owners: Any) -> None:
+        maker = SuperuserFactory.create()
+        by_scope = {
+            scope: client_with(*scope.split(), maker=maker)
+            for scope in {_scope(route, method) for _name, method, route in calls()} - {""}
+        }
+        needing_an_account = set()
+        for name, method, route in calls():
+            scope = _scope(route, method)
+            if scope:
+                path, _ = concrete(name, owners)
+
+                answer = call(by_scope[scope], method, path)
+
+                assert answer.status_code < 500, (name, answer.content)
+                assert not _is_refused_for_the_key(answer), (name, answer.content)
+                if answer.status_code == 400 and answer.json()["code"] == "account_required":
+                    needing_an_account.add(name)
+
+        assert needing_an_account == ABOUT_AN_ACCOUNT
+
+
+def _scope(route: Any, method: str) -> str:
+    view = route.callback.view_class
+    assert view.resource is not None, f"{route.pattern}: say `resource = Resource.…`"
+    scope: str = view.required_scopes(method.upper())
+    return scope
+
+
+def call(api: Api, method: str, path: str) -> Any:
+    return api._call(method.upper(), path, None if method == "get" else {}, f"{method} {path}", {})
+
+
+def _is_refused_for_the_key(answer: Any) -> bool:
+    return answer.status_code in (401, 403) or (
+        answer.status_code == 429 and answer.json()["code"] == "throttled"
+    )
+
+
+@pytest.mark.django_db
+class TestKeysAlone:
+    """A key that acts for no account has the rights of its maker."""
+
+    def test_it_does_what_its_maker_may(self) -> None:
+        maker = AccountFactory.create(
+            is_staff=True, permissions=["accounts.add_apikey", "inventory.add_product"]
+        )
+        api = client_with("products:write", "campaigns:write", maker=maker)
+
+        made = api.post("/products", {"sku": "A", "name": "A", "price": 1, "is_active": True})
+        refused = api.post("/campaigns", {})
+
+        assert made.status_code == 201
+        assert (refused.status_code, refused.json()["code"]) == (403, "permission_denied")
+
+    @pytest.mark.parametrize("change", [{"is_staff": False}, {"is_active": False}, {"is_superuser": False}])
+    def test_what_its_maker_loses_it_loses(self, change: dict[str, bool]) -> None:
+        maker = SuperuserFactory.create()
+        api, product = client_with("products:read", maker=maker), ProductFactory.create()
+        assert api.get(f"/products/{product.pk}/stock").status_code == 200
+
+        User.objects.filter(pk=maker.pk).update(**change)
+        age_memory(key_memory.REFRESH_AFTER_SECONDS)
+
+        refused = api.get(f"/products/{product.pk}/stock")
+        assert refused.status_code == (403 if "is_superuser" in change else 401)
+
+    def test_it_has_no_rows_of_its_own(self) -> None:
+        """Its maker is staff without rights to see other accounts' rows, and buys nothing by a key."""
+        maker = AccountFactory.create(is_staff=True)
+        api = client_with(*scopes.ALL[:-1], maker=maker)
+        product, campaign = ProductFactory.create(on_hand=5), CampaignFactory.create()
+
+        answers = [
+            api.post("/orders", order_of(product), key="one"),
+            api.post("/coupons", {"campaign": campaign.pk}),
+            api.get("/orders"),
+            api.get("/coupons"),
+            api.get("/payments"),
+            api.get("/wallet"),
+            api.get("/wallet/entries"),
+            api.post("/wallet/top-ups", {"amount": 1, "token": "tok_ok"}, key="two"),
+        ]
+
+        assert [answer.status_code for answer in answers] == [400] * 8
+        assert set(codes(answers)) == {"account_required"}
+        assert not Order.objects.exists() and not Coupon.objects.exists()
+
+    def test_it_sees_all_accounts_rows_if_its_maker_may(self) -> None:
+        maker = AccountFactory.create(is_staff=True, permissions=["coupons.view_coupon"])
+        coupon = buying.coupon_of(AccountFactory.create().pk)
+
+        [listed] = client_with("coupons:read", maker=maker).get("/coupons").json()["results"]
+
+        assert listed["code"] == coupon.code
+
+    def test_the_idempotency_key_belongs_to_its_maker(self) -> None:
+        maker, product = SuperuserFactory.create(), ProductFactory.create(on_hand=0)
+        path, body = f"/products/{product.pk}/stock-adjustments", {"delta": 5, "reason": "delivered"}
+
+        first = client_with("products:write", maker=maker).post(path, body, key="delivery")
+        by_token = client_of(maker).post(path, body, key="delivery")
+
+        assert (first.status_code, by_token.status_code) == (201, 201)
+        assert by_token.headers["Idempotency-Replayed"] == "true"
+        assert StockMovement.objects.get().delta == 5
+        assert IdempotencyKey.objects.get().account_id == maker.pk
+
+    def test_the_journal_has_its_number_and_its_maker(self) -> None:
+        new = make("products:write")
+        product = ProductFactory.create()
+
+        KeyApi(new.secret).post(f"/products/{product.pk}/pause", {"reason": "A recall."})
+
+        line = JournalLine.objects.get(what="product.paused")
+        assert (line.actor, line.actor_id) == ("staff", new.key.maker_id)
+        assert line.actor_name == f"API key {new.key.pk}"
+
+
+@pytest.mark.django_db
+class TestActing:
+    def test_it_buys_for_the_account_and_the_journal_has_both(self) -> None:
+        new, ada = make("orders:write", "orders:read", "act"), AccountFactory.create()
+        product = ProductFactory.create(on_hand=5)
+        api = KeyApi(new.secret, account=ada)
+
+        placed = api.post("/orders", order_of(product), key="one")
+
+        assert placed.status_code == 201
+        order = Order.objects.get()
+        assert order.account_id == ada.pk
+        lines = JournalLine.objects.filter(order_id=order.pk)
+        assert {(line.actor, line.actor_id, line.actor_name) for line in lines} == {
+            ("account", ada.pk, f"API key {new.key.pk}")
+        }
+        assert api.get(f"/orders/{order.pk}").status_code == 200
+
+    def test_the_idempotency_key_belongs_to_the_account(self) -> None:
+        ada, product = AccountFactory.create(), ProductFactory.create(on_hand=5)
+
+        client_with("orders:write", "act", account=ada).post("/orders", order_of(product), key="one")
+        replayed = client_of(ada).post("/orders", order_of(product), key="one")
+
+        assert (replayed.status_code, replayed.headers["Idempotency-Replayed"]) == (201, "true")
+        assert IdempotencyKey.objects.get().account_id == ada.pk
+        assert Order.objects.count() == 1
+
+    def test_another_accounts_rows_are_not_found(self) -> None:
+        coupon = buying.coupon_of(AccountFactory.create().pk)
+        api = client_with("coupons:read", "act", account=AccountFactory.create())
+
+        assert api.get(f"/coupons/{coupon.code}").status_code == 404
+        assert api.get("/coupons").json()["results"] == []
+
+    def test_it_has_no_rights_of_staff_even_for_a_superuser(self) -> None:
+        superuser, product = SuperuserFactory.create(), ProductFactory.create()
+        coupon = buying.coupon_of(AccountFactory.create().pk)
+        api = client_with(*scopes.ALL, account=superuser)
+
+        assert api.get(f"/products/{product.pk}/stock").status_code == 403
+        assert api.post("/products", {}).status_code == 403
+        assert api.get(f"/coupons/{coupon.code}").status_code == 404
+        assert api.post("/wallet/grants", {}, key="one").status_code == 403
+
+    def test_it_needs_the_scope(self) -> None:
+        refused = client_with("coupons:read", account=AccountFactory.create()).get("/coupons")
+
+        assert (refused.status_code, refused.json()["code"]) == (403, "scope_missing")
+        assert refused.json()["scope"] == "act"
+
+    def test_its_maker_needs_the_right_now(self) -> None:
+        maker = AccountFactory.create(is_staff=True, permissions=[keys.ACT_FOR_ACCOUNTS])
+        api = client_with("coupons:read", "act", maker=maker, account=AccountFactory.create())
+        assert api.get("/coupons").status_code == 200
+
+        maker.user_permissions.clear()
+        age_memory(key_memory.REFRESH_AFTER_SECONDS)
+
+        refused = api.get("/coupons")
+        assert (refused.status_code, refused.json()["code"]) == (403, "account_refused")
+
+    def test_an_account_that_is_unknown_or_disabled_is_refused(self) -> None:
+        disabled = AccountFactory.create(is_active=False)
+        new = make("coupons:read", "act")
+
+        answers = [KeyApi(new.secret, account=each).get("/coupons") for each in (disabled, 10**18, 0)]
+
+        assert [answer.status_code for answer in answers] == [403, 403, 403]
+        assert set(codes(answers)) == {"account_refused"}
+
+    @pytest.mark.parametrize("named", ["", "ada", "-1", "1.0", "1 2", "9" * 20])
+    def test_what_is_no_number_is_refused(self, named: str) -> None:
+        refused = client_with("coupons:read", "act", account=named).get("/coupons")
+
+        assert (refused.status_code, refused.json()["code"]) == (400, "invalid")
+        assert refused.json()["errors"][0]["field"] == "Firstcome-Account"
+
+    def test_the_accounts_own_limits_count(self, settings: LazySettings) -> None:
+        settings.RATE_COUPONS = Rate(2, 60)
+        api = client_with("coupons:write", "act", account=AccountFactory.create())
+
+        assert [api.post(*NULL_CALL).status_code for _ in range(3)] == [200, 200, 429]
+
+    def test_a_token_ignores_the_header(self) -> None:
+        ada, eve = AccountFactory.create(), AccountFactory.create()
+
+        own = client_of(ada).get("/users/me", **{"Firstcome-Account": str(eve.pk)})
+
+        assert own.json()["id"] == ada.pk
+
+
+@pytest.mark.django_db
+class TestRefusals:
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda secret: secret[:-1] + ("A" if secret[-1] != "A" else "B"),
+            lambda secret: secret[:14],
+            lambda secret: secret + "A",
+            lambda secret: "fck_" + "x" * (len(secret) - 4),
+            lambda secret: "fck_",
+            lambda secret: secret[:14] + "é" * 40,
+        ],
+    )
+    def test_another_secret_is_401(self, change: Callable[[str], str]) -> None:
+        secret = make("coupons:read", "products:read").secret
+        wrong = Api(access=change(secret).encode().decode("latin-1"))
+
+        for path in ("/coupons", "/products"):
+            refused = wrong.get(path)
+            assert (refused.status_code, refused.json()["code"]) == (401, "token_invalid")
+            assert refused.headers["WWW-Authenticate"] == "Bearer"
+
+    def test_a_key_makes_no_keys_and_signs_nobody_in(self) -> None:
+        api = client_with(*scopes.ALL)
+        refused = [
+            api.get("/api-keys"),
+            api.post("/api-keys", {"name": "more", "scopes": ["act"]}),
+            api.post("/api-keys/1/rotate"),
+            api.delete("/api-keys/1"),
+            api.get("/users/me"),
+            api.post(
+                "/users", {"username": "eve", "email": "eve@example.com", "password": "a-quiet-harbour-7"}
+            ),
+            api.post("/auth/token", {"username": "eve", "password": "x"}),
+            api.post("/auth/refresh", {"refresh": "x"}),
+            api.post("/auth/logout", {"refresh": "x"}),
+            api.post("/webhooks/simulator", {}),
+        ]
+
+        assert [answer.status_code for answer in refused] == [403] * len(refused)
+        assert set(codes(refused)) == {"permission_denied"}
+        assert ApiKey.objects.count() == 1 and not User.objects.filter(username="eve").exists()
+
+    def test_a_key_that_calls_too_often_is_429(self, settings: LazySettings) -> None:
+        settings.RATE_API_KEYS = Rate(3, 60)
+        first, second = client_with("products:read"), client_with("products:read")
+
+        answers = [first.get("/products") for _ in range(4)]
+
+        assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
+        assert answers[-1].json()["code"] == "throttled" and int(answers[-1].headers["Retry-After"]) > 0
+        assert second.get("/products").status_code == 200, "each key has a window of its own"
+
+
+def age_memory(seconds: float) -> None:
+    known = key_memory.CACHED._last
+    assert known
+    older = known._replace(began_at=known.began_at - seconds, is_due_at=known.is_due_at - seconds)
+    key_memory.CACHED._last = older
+
+
+@pytest.mark.django_db
+class TestCost:
+    @pytest.mark.parametrize("is_acting", [False, True])
+    def test_a_hot_call_by_a_key_costs_no_query(self, is_acting: bool) -> None:
+        """By a key alone the null call needs no account, for its maker is staff."""
+        ada = AccountFactory.create()
+        api = client_with("coupons:write", "act", account=ada if is_acting else None)
+        assert api.post(*NULL_CALL).status_code == 200
+
+        with CaptureQueriesContext(connection) as queries:
+            assert api.post(*NULL_CALL).status_code == 200
+
+        assert queries.captured_queries == []
+
+    def test_a_new_key_and_a_new_secret_are_good_at_once(self) -> None:
+        maker = SuperuserFactory.create()
+        for _ in range(3):
+            new = make("coupons:write", maker=maker)
+            assert KeyApi(new.secret).post(*NULL_CALL).status_code == 200
+        rotated = keys.rotate(key_id=new.key.pk, account_id=maker.pk)
+        assert KeyApi(rotated.secret).post(*NULL_CALL).status_code == 200
+
+    def test_unknown_secrets_have_the_keys_read_ten_times_a_second_at_most(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        reads = []
+        monkeypatch.setattr(key_memory.CACHED, "_read", lambda: reads.append(time.monotonic()) or {})
+        unknown = KeyApi(f"{keys.START}{'x' * 43}")
+
+        statuses = {unknown.post(*NULL_CALL).status_code for _ in range(6)}
+
+        assert statuses == {401}
+        assert min(later - earlier for earlier, later in pairwise(reads)) >= 0.09
+
+    def test_the_last_use_is_written_once_a_minute(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        new = make("coupons:write")
+        api = KeyApi(new.secret)
+        api.post(*NULL_CALL)
+        first = ApiKey.objects.get().last_used_at
+        assert first is not None and clock.now() - first < timedelta(seconds=10)
+
+        api.post(*NULL_CALL)
+        assert ApiKey.objects.get().last_used_at == first
+
+        monkeypatch.setattr(key_memory, "LAST_USE_SECONDS", 0.0)
+        api.post(*NULL_CALL)
+        later = ApiKey.objects.get().last_used_at
+        assert later is not None and later > first
+
+    def test_an_earlier_use_of_another_process_does_not_replace_a_later_one(self) -> None:
+        key, now = make("coupons:write").key, clock.now()
+        key_memory._write_last_use(key.pk, now)
+
+        key_memory._write_last_use(key.pk, now - timedelta(seconds=30))
+
+        assert ApiKey.objects.get().last_used_at == now
+
+
+@pytest.mark.django_db(transaction=True)
+class TestEventLoop:
+    def test_no_call_by_a_key_blocks_the_loop(self, blocked: Blocked) -> None:
+        ada = AccountFactory.create()
+        access = make("coupons:write", "act").secret
+
+        async def both(headers: dict[str, str]) -> list[int]:
+            path, body = NULL_CALL
+            answers = [
+                await send_request("POST", f"/api/v1{path}", body, access=access, headers=headers)
+                for _ in "12"
+            ]
+            return [answer.status for answer in answers]
+
+        assert asyncio.run(both({})) == [200, 200]
+        assert asyncio.run(both({"Firstcome-Account": str(ada.pk)})) == [200, 200]
+        assert asyncio.run(both({"Firstcome-Account": "999999999"})) == [403, 403]
+        assert blocked == []
+
+
+@pytest.mark.django_db(transaction=True)
+class TestMemory:
+    def test_without_the_database_a_key_is_taken_for_a_second_and_then_503(self) -> None:
+        api, token = client_with("coupons:write"), client_of(AccountFactory.create())
+        assert (api.post(*NULL_CALL).status_code, token.post(*NULL_CALL).status_code) == (200, 200)
+
+        with database_away():
+            assert api.post(*NULL_CALL).status_code == 200
+            age_memory(key_memory.MAX_AGE_SECONDS)
+            unavailable = api.post(*NULL_CALL)
+            assert (unavailable.status_code, unavailable.json()["code"]) == (503, "unavailable")
+            assert token.post(*NULL_CALL).status_code == 200, "tokens do not depend on keys"
+
+    def test_without_the_database_an_unknown_secret_is_503_for_it_may_be_new(self) -> None:
+        assert client_with("coupons:write").post(*NULL_CALL).status_code == 200
+
+        with database_away():
+            unavailable = KeyApi(f"{keys.START}{'x' * 43}").post(*NULL_CALL)
+
+        assert (unavailable.status_code, unavailable.json()["code"]) == (503, "unavailable")
+
+    @pytest.mark.boots("another process of the shop")
+    @pytest.mark.first_circle
+    def test_another_process_refuses_a_revoked_key_within_a_second(self) -> None:
+        new = make("coupons:write")
+        with another_process(CALLING, new.secret, **OF_TEST_CLIENT) as process:
+            assert seconds_until_refused(process, new) < REFUSED_WITHIN_SECONDS
+
+    @pytest.mark.boots("another process of the shop")
+    @pytest.mark.first_circle
+    def test_a_process_that_remembers_longer_takes_it_longer(self) -> None:
+        """What the race above would find: a memory of two seconds more."""
+        new = make("coupons:write")
+        with another_process(REMEMBERING_LONGER + CALLING, new.secret, **OF_TEST_CLIENT) as process:
+            assert seconds_until_refused(process, new) > REFUSED_WITHIN_SECONDS
+
+
+# The check of each call comes at most this long after the age that is allowed, on a machine that is busy.
+REFUSED_WITHIN_SECONDS = key_memory.MAX_AGE_SECONDS + 0.5
+OF_TEST_CLIENT = {
+    "ALLOWED_HOSTS": "testserver",
+    "DJANGO_SETTINGS_MODULE": "scripts.lab.settings",
+    "RATE_API_KEYS": "",
+}
+REMEMBERING_LONGER = """
+from accounts.api_keys import key_memory
+key_memory.CACHED._seconds = 3.0
+key_memory.CACHED._max_age_seconds = 3.0
+"""
+# Calls by the key without a pause; prints when the key was taken last, by the clock of the host.
+CALLING = """
+import time
+from accounts.api_keys import key_memory
+from shop.tests.clients import Api
+
+api = Api(access=sys.argv[1])
+assert api.post("/lab/null", {"campaign": 1}).status_code == 200
+print("ready", flush=True)
+while True:
+    began_at = time.monotonic()
+    status = api.post("/lab/null", {"campaign": 1}).status_code
+    if status == 401:
+        break
+    assert status == 200, status
+    accepted_at = began_at
+print(accepted_at, flush=True)
+"""
+
+
+def seconds_until_refused(process: Any, new: keys.NewSecret) -> float:
+    """From the revocation until the last call that the process still accepted."""
+    keys.revoke(key_id=new.key.pk)
+    revoked_at = time.monotonic()
+    return float(read_line(process)) - revoked_at

@@ -1,0 +1,295 @@
+"""Making, rotating and revoking API keys: what is kept, who may, and what is refused."""
+
+from datetime import timedelta
+
+import pytest
+from django.db import IntegrityError, transaction
+
+from accounts.api_keys import key_memory, keys
+from accounts.models import ApiKey, ApiKeySecret
+from shop import clock, scopes
+from shop.account import TokenInvalid
+from shop.errors import NotAllowed, Rejected
+from shop.models import JournalLine
+from shop.tests import api_keys
+from shop.tests.clients import client_of
+from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.racing import race
+
+DAY = timedelta(days=1)
+SECOND = timedelta(seconds=1)
+MAKING = ["accounts.add_apikey", "accounts.view_apikey", "accounts.change_apikey"]
+
+
+def is_accepted(secret: str) -> bool:
+    """Whether a process that reads the keys now takes the secret."""
+    key_memory.CACHED.forget()
+    key_memory.CACHED.get()
+    try:
+        key_memory.verify(secret)
+    except TokenInvalid:
+        return False
+    return True
+
+
+@pytest.mark.django_db
+class TestOverHttp:
+    def test_a_key_is_made_listed_rotated_and_revoked(self) -> None:
+        staff = AccountFactory.create(is_staff=True, permissions=MAKING)
+        api = client_of(staff)
+
+        made = api.post("/api-keys", {"name": "till", "scopes": ["orders:read", "coupons:write"]})
+
+        assert made.status_code == 201
+        body = made.json()
+        assert set(body) == {"id", "name", "prefix", "scopes", "secret"}
+        assert body["secret"].startswith(body["prefix"] + "_") and body["prefix"].startswith("fck_")
+        assert body["scopes"] == ["orders:read", "coupons:write"]
+        assert made.headers["Location"] == f"/api/v1/api-keys/{body['id']}"
+        assert made.headers["Cache-Control"] == "no-store"
+        [listed] = api.get("/api-keys").json()["results"]
+        assert (listed["id"], listed["made_by"], listed["expires_at"]) == (body["id"], staff.pk, None)
+        assert body["secret"] not in str(listed)
+
+        rotated = api.post(f"/api-keys/{body['id']}/rotate")
+
+        assert rotated.status_code == 200
+        assert set(rotated.json()) == set(body) and rotated.json()["prefix"] == body["prefix"]
+        assert is_accepted(body["secret"]) and is_accepted(rotated.json()["secret"])
+
+        assert [api.delete(f"/api-keys/{body['id']}").status_code for _ in "12"] == [204, 204]
+
+        assert not is_accepted(rotated.json()["secret"])
+        assert api.get("/api-keys").json()["results"] == []
+        assert api.post(f"/api-keys/{body['id']}/rotate").json()["code"] == "api_key_revoked"
+
+    @pytest.mark.parametrize(
+        ("body", "field", "code"),
+        [
+            ({"scopes": ["orders:read"]}, "name", "required"),
+            ({"name": "n" * 101, "scopes": ["orders:read"]}, "name", "too_long"),
+            ({"name": "till", "scopes": []}, "scopes", "too_short"),
+            ({"name": "till", "scopes": ["orders:delete"]}, "scopes.0", "unknown_scope"),
+            ({"name": "till", "scopes": ["act", "act"]}, "scopes", "repeated"),
+            (
+                {"name": "till", "scopes": ["act"], "expires_at": "2020-01-01T00:00:00Z"},
+                "expires_at",
+                "in_the_past",
+            ),
+            ({"name": "till", "scopes": ["act"], "secret": "fck_mine"}, "secret", "unknown_field"),
+        ],
+    )
+    def test_what_is_not_valid_is_named(self, body: dict[str, object], field: str, code: str) -> None:
+        refused = client_of(SuperuserFactory.create()).post("/api-keys", body)
+
+        assert (refused.status_code, refused.json()["code"]) == (400, "invalid")
+        assert [(each["field"], each["code"]) for each in refused.json()["errors"]] == [(field, code)]
+        assert not ApiKey.objects.exists()
+
+    def test_an_unknown_key_is_not_found(self) -> None:
+        api = client_of(SuperuserFactory.create())
+
+        assert api.post("/api-keys/77/rotate").status_code == 404
+        assert api.delete("/api-keys/77").status_code == 404
+
+
+@pytest.mark.django_db
+class TestKeys:
+    def test_the_secret_is_kept_as_a_hash_alone(self) -> None:
+        new = api_keys.make("orders:read")
+        random_part = new.secret.removeprefix(new.key.prefix + "_")
+
+        everything = str(
+            [*ApiKey.objects.values(), *ApiKeySecret.objects.values(), *JournalLine.objects.values()]
+        )
+
+        assert len(random_part) >= 43
+        assert new.secret not in everything and random_part not in everything
+        assert keys.hash_of(new.secret) in everything
+
+    def test_only_its_maker_rotates_a_key(self) -> None:
+        new, superuser = api_keys.make("orders:read"), SuperuserFactory.create()
+
+        with pytest.raises(NotAllowed):
+            keys.rotate(key_id=new.key.pk, account_id=superuser.pk)
+
+        assert new.key.secrets.count() == 1
+
+    def test_rotation_keeps_every_former_secret_for_24_hours(self) -> None:
+        new = api_keys.make("orders:read")
+        second = keys.rotate(key_id=new.key.pk, account_id=new.key.maker_id)
+        third = keys.rotate(key_id=new.key.pk, account_id=new.key.maker_id)
+        every = [one.secret for one in (new, second, third)]
+
+        assert [is_accepted(secret) for secret in every] == [True, True, True]
+        with clock.shifted(by=DAY - SECOND):
+            assert [is_accepted(secret) for secret in every] == [True, True, True]
+        with clock.shifted(by=DAY + SECOND):
+            assert [is_accepted(secret) for secret in every] == [False, False, True]
+            keys.rotate(key_id=new.key.pk, account_id=new.key.maker_id)
+        assert new.key.secrets.count() == 2, "those that have ended are deleted"
+
+    def test_a_secret_ends_on_time_also_where_it_is_remembered(self) -> None:
+        new = api_keys.make("orders:read", expires_at=clock.now() + DAY)
+        assert is_accepted(new.secret)
+
+        with clock.shifted(by=DAY + SECOND), pytest.raises(TokenInvalid):
+            key_memory.verify(new.secret)
+
+    def test_an_expired_key_is_not_rotated(self) -> None:
+        new = api_keys.make("orders:read", expires_at=clock.now() + DAY)
+
+        with clock.shifted(by=DAY + SECOND), pytest.raises(Rejected, match="expired") as refused:
+            keys.rotate(key_id=new.key.pk, account_id=new.key.maker_id)
+
+        assert refused.value.code == "api_key_expired"
+
+    def test_a_key_has_ten_secrets_at_most(self) -> None:
+        new = api_keys.make("orders:read")
+        for _ in range(keys.SECRETS_PER_KEY - 1):
+            keys.rotate(key_id=new.key.pk, account_id=new.key.maker_id)
+
+        with pytest.raises(Rejected) as refused:
+            keys.rotate(key_id=new.key.pk, account_id=new.key.maker_id)
+
+        assert refused.value.code == "too_many_secrets"
+        assert refused.value.retry_after and 86_390 < refused.value.retry_after <= 86_401
+
+    def test_acting_for_accounts_needs_a_right_of_its_own(self) -> None:
+        staff = AccountFactory.create(is_staff=True, permissions=MAKING)
+
+        with pytest.raises(NotAllowed):
+            api_keys.make(scopes.ACT, maker=staff)
+
+    def test_only_active_staff_make_keys(self) -> None:
+        for maker in (AccountFactory.create(), AccountFactory.create(is_staff=True, is_active=False)):
+            with pytest.raises(NotAllowed):
+                api_keys.make("orders:read", maker=maker)
+
+    def test_it_is_in_the_journal_with_its_scopes_and_reasons(self) -> None:
+        new = api_keys.make("orders:read")
+        keys.rotate(key_id=new.key.pk, account_id=new.key.maker_id, reason="A laptop was lost.")
+        keys.revoke(key_id=new.key.pk, reason="The partner has left.")
+        keys.revoke(key_id=new.key.pk, reason="Again.")
+
+        lines = JournalLine.objects.filter(subject=keys.journal_subject(new.key.pk)).order_by("id")
+
+        assert [(line.what, line.detail) for line in lines] == [
+            ("api_key.created", ""),
+            ("api_key.rotated", "A laptop was lost."),
+            ("api_key.revoked", "The partner has left."),
+        ]
+        assert lines[0].after == {
+            "prefix": new.key.prefix,
+            "maker": new.key.maker_id,
+            "name": "warehouse",
+            "scopes": ["orders:read"],
+            "expires_at": None,
+        }
+
+
+@pytest.mark.django_db
+class TestConstraints:
+    def test_a_key_has_one_current_secret(self) -> None:
+        key, now = api_keys.make("orders:read").key, clock.now()
+
+        with pytest.raises(IntegrityError, match="one_current"), transaction.atomic():
+            ApiKeySecret.objects.create(key=key, secret_hash="a" * 64, is_current=True, created_at=now)
+
+    @pytest.mark.parametrize(("is_current", "ends"), [(None, False), (True, True), (False, False)])
+    def test_a_former_secret_ends_and_the_current_one_does_not(
+        self, is_current: bool | None, ends: bool
+    ) -> None:
+        key, now = api_keys.make("orders:read").key, clock.now()
+        key.secrets.all().delete()
+
+        with pytest.raises(IntegrityError, match="former_ones_end"), transaction.atomic():
+            ApiKeySecret.objects.create(
+                key=key,
+                secret_hash="a" * 64,
+                is_current=is_current,
+                valid_until=now + DAY if ends else None,
+                created_at=now,
+            )
+
+    def test_no_two_secrets_are_the_same(self) -> None:
+        first, second = api_keys.make("orders:read").key, api_keys.make("orders:read").key
+
+        with pytest.raises(IntegrityError), transaction.atomic():
+            second.secrets.update(secret_hash=first.secrets.get().secret_hash)
+
+    def test_a_key_expires_after_it_was_made(self) -> None:
+        key = api_keys.make("orders:read").key
+
+        with pytest.raises(IntegrityError, match="expires_after"), transaction.atomic():
+            ApiKey.objects.filter(pk=key.pk).update(expires_at=key.created_at)
+
+
+def rotate_without_lock(key: ApiKey) -> str:
+    """The naive rotation: reads the current secret, and then replaces it."""
+    current = key.secrets.get(is_current=True)
+    secret = f"{key.prefix}_naive-{current.pk}-{clock.now().timestamp()}"
+    now = clock.now()
+    ApiKeySecret.objects.filter(pk=current.pk).update(
+        is_current=None, valid_until=now + keys.FORMER_SECRET_VALID
+    )
+    ApiKeySecret.objects.create(key=key, secret_hash=keys.hash_of(secret), is_current=True, created_at=now)
+    return secret
+
+
+@pytest.mark.django_db(transaction=True)
+class TestRaces:
+    def test_of_rotations_at_once_each_returned_secret_is_valid_and_one_is_current(self) -> None:
+        new = api_keys.make("orders:read")
+
+        outcomes = race([lambda: keys.rotate(key_id=new.key.pk, account_id=new.key.maker_id)] * 8)
+
+        secrets = [outcome.secret for outcome in outcomes]
+        assert all(is_accepted(secret) for secret in [new.secret, *secrets])
+        assert new.key.secrets.filter(is_current=True).count() == 1
+        assert new.key.secrets.count() == 9
+
+    def test_the_naive_rotation_loses_the_same_race_to_the_constraint(self) -> None:
+        new = api_keys.make("orders:read")
+
+        outcomes = race([lambda: rotate_without_lock(new.key)] * 8)
+
+        assert [outcome for outcome in outcomes if isinstance(outcome, Exception)]
+        assert new.key.secrets.filter(is_current=True).count() <= 1
+
+    def test_a_key_that_is_rotated_and_revoked_at_once_has_no_secret_left(self) -> None:
+        for _ in range(5):
+            new = api_keys.make("orders:read")
+
+            outcomes = race(
+                [
+                    *[lambda: keys.rotate(key_id=new.key.pk, account_id=new.key.maker_id)] * 4,  # noqa: B023
+                    lambda: keys.revoke(key_id=new.key.pk),  # noqa: B023
+                ]
+            )
+
+            assert not isinstance(outcomes[-1], Exception)
+            late = [outcome for outcome in outcomes if isinstance(outcome, Rejected)]
+            assert all(refusal.code == "api_key_revoked" for refusal in late)
+            assert not new.key.secrets.exists()
+
+    def test_keys_made_at_once_stay_within_the_limit(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(keys, "KEYS_PER_ACCOUNT", 3)
+        maker = SuperuserFactory.create()
+
+        outcomes = race([lambda: api_keys.make("orders:read", maker=maker)] * 8)
+
+        refused = [outcome for outcome in outcomes if isinstance(outcome, Rejected)]
+        assert len(refused) == 5 and {refusal.code for refusal in refused} == {"too_many_api_keys"}
+        assert keys.unrevoked().filter(maker=maker).count() == 3
+
+    def test_keys_counted_without_a_lock_exceed_the_limit(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(keys, "KEYS_PER_ACCOUNT", 3)
+        monkeypatch.setattr(keys, "_lock_maker", lambda maker_id, wants_to_act: None)
+        maker = SuperuserFactory.create()
+
+        def outcome_counts() -> int:
+            race([lambda: api_keys.make("orders:read", maker=maker)] * 8)
+            return keys.unrevoked().filter(maker=maker).count()
+
+        assert outcome_counts() > 3

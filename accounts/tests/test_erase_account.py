@@ -1,0 +1,439 @@
+"""The export of an account's data and its erasure: what goes, what stays, what refuses it."""
+
+import json
+import stat
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.auth import SESSION_KEY
+from django.contrib.auth.models import Group, User
+from django.contrib.contenttypes.models import ContentType
+from django.contrib.sessions.backends.db import SessionStore
+from django.contrib.sessions.models import Session
+from django.core import serializers
+from django.core.management.base import CommandError
+from django.test import override_settings
+from django_otp.plugins.otp_static.models import StaticDevice, StaticToken
+from django_otp.plugins.otp_totp.models import TOTPDevice
+
+from accounts import accounts, disabled_accounts, sign_ins, tokens
+from accounts.accounts import InvalidCredentials
+from accounts.personal_data import erasure, registry
+from coupons.models import Confirmation, QueueTicket
+from coupons.tests.factories import CampaignFactory, coupon_of
+from inventory.tests.factories import ProductFactory
+from orders import cancellation
+from orders.models import Order
+from payments import audit, ledger
+from payments.models import Entry, LedgerAccount, Transfer
+from payments.tests import factories
+from payments.tests.factories import PaymentFactory
+from shop import clock
+from shop.errors import Invalid, Rejected
+from shop.journal import journal, pseudonyms
+from shop.journal.journal import Actor, ActorContext
+from shop.models import IdempotencyKey, JournalLine
+from shop.tests import commands, test_approvals
+from shop.tests.clients import client_of
+from shop.tests.factories import PASSWORD, AccountFactory, OrderFactory, hashed_password
+from shop.tests.racing import race, wait_until
+
+pytestmark = pytest.mark.django_db
+WHY = "Asked by e-mail."
+ADDRESS, EMAIL, NAME = "203.0.113.77", "ada.lovelace@example.org", "ada-lovelace"
+
+
+@pytest.fixture
+def _no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(erasure, "SETTLING", timedelta(0))
+
+
+@pytest.fixture
+def ada() -> User:
+    return AccountFactory.create(username=NAME, email=EMAIL, first_name="Augusta", last_name="Lovelace")
+
+
+def erase(account: User, **options: Any) -> erasure.Erased:
+    erasure.start(account_id=account.pk, reason=WHY, **options)
+    return erasure.erase(account_id=account.pk, reason=WHY, **options)
+
+
+def everything() -> str:
+    rows = [row for model in apps.get_models() for row in model._base_manager.all()]
+    return serializers.serialize("json", rows)
+
+
+def fill(ada: User) -> None:
+    """All that names her: what she did, what was done to her account, and how she signs in."""
+    OrderFactory.create(
+        account=ada, total_amount=500, card_amount=500, status="cancelled", ended_at=clock.now()
+    )
+    coupon_of(CampaignFactory.create(), ada)
+    device = StaticDevice.objects.create(user=ada, name="backup codes")
+    StaticToken.objects.create(device=device, token="abc")
+    TOTPDevice.objects.create(user=ada, name="authenticator")
+    ada.groups.add(Group.objects.create(name="warehouse"))
+    IdempotencyKey.objects.create(
+        account=ada, key_hash="a" * 64, status=201, body=NAME, created_at=clock.now()
+    )
+    LogEntry.objects.create(
+        user=ada,
+        content_type=ContentType.objects.get_for_model(User),
+        object_id=str(ada.pk),
+        object_repr=NAME,
+        action_flag=CHANGE,
+    )
+    test_approvals.asked_for(ada, AccountFactory.create())
+    test_approvals.approve(ada, test_approvals.asked_for(test_approvals.granter(), AccountFactory.create()))
+    IdempotencyKey.objects.exclude(account=ada).delete()
+    session = SessionStore()
+    session[SESSION_KEY] = str(ada.pk)
+    session.save()
+    sign_ins.sign_in(username=NAME, password=PASSWORD, address=ADDRESS)
+    with pytest.raises(InvalidCredentials):
+        sign_ins.sign_in(username=NAME, password="wrong", address=ADDRESS)
+    accounts.note_change("changed", ada.pk, before={"email": EMAIL}, after={"email": f"new-{EMAIL}"})
+
+
+@pytest.mark.usefixtures("_no_wait")
+def test_no_table_has_the_name_or_the_addresses_of_an_erased_account(ada: User) -> None:
+    fill(ada)
+    other = AccountFactory.create(username="bob")
+    before = everything()
+    assert all(text in before for text in (NAME, EMAIL, ADDRESS, "Augusta", "Lovelace"))
+
+    assert erase(ada).is_new
+
+    after = everything()
+    assert [text for text in (NAME, EMAIL, ADDRESS, "Augusta", "Lovelace") if text in after] == []
+    ada.refresh_from_db()
+    assert ada.username == f"erased-{ada.pk}"
+    approved = JournalLine.objects.get(what="approval.approved").after
+    assert approved and approved["approved_by"] == {"id": ada.pk, "username": ada.username}
+    assert approved["asked_by"]["username"].startswith("account-")
+    assert not (ada.is_active or ada.has_usable_password() or ada.groups.exists())
+    for model in (TOTPDevice, StaticDevice, StaticToken, Session, IdempotencyKey):
+        assert not model._base_manager.exists(), model
+    assert Order.objects.get().account_id == ada.pk
+    other.refresh_from_db()
+    assert other.username == "bob"
+
+
+@pytest.mark.usefixtures("_no_wait")
+def test_the_journal_keeps_what_happened_and_who_erased_the_account(ada: User) -> None:
+    fill(ada)
+    kept = JournalLine.objects.values_list("id", "at", "what", "subject", "actor_id")
+    before = list(kept.order_by("id"))
+
+    erase(ada)
+
+    assert list(kept.order_by("id"))[: len(before)] == before
+    line = JournalLine.objects.get(what="account.erased")
+    assert (line.subject, line.detail) == (f"account {ada.pk}", WHY)
+    signed_in = JournalLine.objects.filter(what=sign_ins.SIGNED_IN).get()
+    assert (signed_in.actor_name, signed_in.detail) == (f"erased-{ada.pk}", f"from erased-{ada.pk}")
+    assert [past["account"] for past in erasure.past_erasures()] == [ada.pk]
+
+
+@pytest.mark.usefixtures("_no_wait")
+def test_a_second_erasure_does_nothing_and_says_so(ada: User) -> None:
+    assert erase(ada).is_new
+    before = everything()
+
+    assert not erase(ada).is_new
+
+    assert everything() == before
+    _, output = commands.run("erase_account", f"id:{ada.pk}", "--reason", WHY)
+    assert "was erased before: nothing was done" in output
+
+
+OPEN: dict[str, Callable[[User], object]] = {
+    "order": lambda ada: OrderFactory.create(account=ada, total_amount=500, card_amount=500),
+    "payment": lambda ada: PaymentFactory.create(account=ada, order=None, top_up=True),
+    "confirmation": lambda ada: Confirmation.objects.create(
+        campaign=CampaignFactory.create(),
+        account=ada,
+        code="C",
+        taken_at=clock.now(),
+        next_attempt_at=clock.now(),
+    ),
+    "queue ticket": lambda ada: QueueTicket.objects.create(
+        campaign=CampaignFactory.create(), account=ada, number=1, created_at=clock.now()
+    ),
+}
+
+
+@pytest.mark.usefixtures("_no_wait")
+@pytest.mark.parametrize("named", OPEN)
+def test_what_is_open_refuses_the_erasure_is_named_and_nothing_changes(ada: User, named: str) -> None:
+    OPEN[named](ada)
+    before = everything()
+
+    with pytest.raises(Rejected, match=named):
+        erase(ada)
+    with pytest.raises(CommandError, match=named):
+        commands.run("erase_account", NAME, "--reason", WHY)
+
+    assert everything() == before
+
+
+@pytest.mark.usefixtures("_no_wait")
+def test_points_refuse_the_erasure_unless_they_are_forfeited_and_the_books_agree() -> None:
+    owner = User.objects.get(pk=factories.wallet(points=700))
+    with pytest.raises(Rejected, match="700 points"):
+        erase(owner)
+
+    done = erase(owner, forfeit_balance=True)
+
+    assert done.forfeited_amount == 700
+    assert ledger.balance_amount(owner.pk) == 0
+    assert LedgerAccount.objects.get(pk=owner.pk).user_id == owner.pk
+    assert Entry.objects.filter(transfer__kind=Transfer.Kind.FORFEIT).count() == 2
+    assert [law for law in audit.audit() if not law.holds] == []
+
+
+def test_an_account_is_erased_only_after_processes_forgot_that_it_was_enabled(ada: User) -> None:
+    assert erasure.SETTLING.total_seconds() > disabled_accounts.MAX_AGE_SECONDS
+    erasure.start(account_id=ada.pk, reason=WHY)
+
+    with pytest.raises(Rejected, match="has been disabled for"):
+        erasure.erase(account_id=ada.pk, reason=WHY)
+
+    ada.refresh_from_db()
+    assert (ada.username, ada.is_active) == (NAME, False)
+
+
+@pytest.mark.usefixtures("_no_wait")
+def test_an_account_that_was_enabled_again_is_not_erased(ada: User) -> None:
+    erasure.start(account_id=ada.pk, reason=WHY)
+    accounts.enable(account_ids=[ada.pk])
+    accounts.disable(account_ids=[ada.pk], keeping=())
+
+    with pytest.raises(Rejected, match="has been disabled for"):
+        erasure.erase(account_id=ada.pk, reason=WHY)
+
+
+@pytest.mark.usefixtures("_no_wait")
+def test_tokens_of_an_erased_account_are_refused_even_if_it_is_enabled(ada: User) -> None:
+    pair, client = tokens.create_token_pair(ada), client_of(ada)
+    assert client.get("/wallet").status_code == 200
+
+    erase(ada)
+
+    accounts.enable(account_ids=[ada.pk])
+    disabled_accounts.CACHED.forget()
+    assert client.get("/wallet").status_code == 401
+    assert client.post("/auth/refresh", {"refresh": pair.refresh}).status_code == 401
+
+
+def test_no_account_registers_under_the_name_of_an_erased_one() -> None:
+    with pytest.raises(Invalid) as refused:
+        accounts.register(username="Erased-7", email=EMAIL, password=PASSWORD)
+    assert refused.value.extra["errors"][0]["code"] == "taken"
+
+
+@pytest.mark.usefixtures("_no_wait")
+def test_the_command_erases_several_and_lists_them(ada: User) -> None:
+    other = AccountFactory.create()
+
+    _, output = commands.run("erase_account", NAME, f"id:{other.pk}", "--reason", WHY)
+
+    assert f"Account {ada.pk} is erased" in output
+    _, listed = commands.run("erase_account", "--list")
+    found = [(past["account"], past["reason"]) for past in json.loads(listed)]
+    assert found == [(ada.pk, WHY), (other.pk, WHY)]
+
+
+def test_the_command_needs_a_reason(ada: User) -> None:
+    with pytest.raises(CommandError, match="reason"):
+        commands.run("erase_account", NAME)
+
+
+@pytest.mark.usefixtures("_no_wait")
+@pytest.mark.parametrize("part", range(4))
+def test_an_erasure_that_was_interrupted_is_completed_by_a_repeat(
+    ada: User, part: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(ada)
+    monkeypatch.setattr(pseudonyms, "LINES_PER_TRANSACTION", 1)
+    places = (
+        (erasure, "_delete_rows"),
+        (erasure, "_replace_names"),
+        (pseudonyms, "_update_names"),
+        (pseudonyms, "_update_values"),
+    )
+    module, name = places[part]
+
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, name, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            erase(ada)
+
+    assert erase(ada).is_new
+    after = everything()
+    assert [text for text in (NAME, EMAIL, ADDRESS, "Augusta", "Lovelace") if text in after] == []
+    assert JournalLine.objects.filter(what="account.erased").count() == 1
+
+
+class Buyer:
+    """A customer whose client places orders and cancels them, with a token of before, until it is stopped."""
+
+    def __init__(self, account: User) -> None:
+        self.client, self.product = client_of(account), ProductFactory.create(on_hand=100_000, price=5)
+        self.statuses: list[int] = []
+        self.stopped = threading.Event()
+
+    def place_and_cancel(self) -> None:
+        body = {"items": [{"product": self.product.pk, "quantity": 1}]}
+        while not self.stopped.wait(0.02):
+            key = f"{threading.get_ident()}-{len(self.statuses)}"
+            answer = self.client.post("/orders", body, key=key)
+            self.statuses.append(answer.status_code)
+            if answer.status_code == 201:
+                self.client.post(f"/orders/{answer.json()['id']}/cancel", key=f"{key}-cancel")
+
+
+def orders_placed_after_the_erasure(ada: User, monkeypatch: pytest.MonkeyPatch, settling: timedelta) -> int:
+    """Erase the account while two clients place orders with its tokens, and return how many came later."""
+    monkeypatch.setattr(erasure, "SETTLING", settling)
+    disabled_accounts.CACHED.forget()
+    buyers = [Buyer(ada), Buyer(ada)]
+    stopped = threading.Event()
+
+    def repeat(step: Callable[[], Any]) -> None:
+        """Each refusal is of an order that is open. Staff cancel those that their buyer no longer can."""
+        while True:
+            try:
+                step()
+                return
+            except Rejected:
+                for order in Order.objects.filter(account=ada, status="awaiting_payment"):
+                    cancellation.cancel(order_id=order.pk, account_id=None)
+
+    def erase_beside() -> None:
+        try:
+            wait_until(lambda: all(201 in buyer.statuses for buyer in buyers))
+            repeat(lambda: erasure.start(account_id=ada.pk, reason=WHY))
+            stopped.wait(settling.total_seconds())
+            repeat(lambda: erasure.erase(account_id=ada.pk, reason=WHY))
+            tried = [len(buyer.statuses) for buyer in buyers]
+            wait_until(lambda: all(len(b.statuses) > n + 3 for b, n in zip(buyers, tried, strict=True)))
+        finally:
+            for buyer in buyers:
+                buyer.stopped.set()
+
+    outcomes = race([*(buyer.place_and_cancel for buyer in buyers), erase_beside])
+
+    assert outcomes == [None, None, None]
+    erased = JournalLine.objects.get(what="account.erased")
+    return Order.objects.filter(account=ada, placed_at__gt=erased.at).count()
+
+
+@pytest.mark.django_db(transaction=True)
+@override_settings(RATE_ORDERS=None)
+def test_no_order_is_placed_after_an_erasure_beside_clients_that_place_orders(
+    ada: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settling = timedelta(seconds=disabled_accounts.MAX_AGE_SECONDS + 1)
+    assert orders_placed_after_the_erasure(ada, monkeypatch, settling) == 0
+
+
+@pytest.mark.django_db(transaction=True)
+@override_settings(RATE_ORDERS=None)
+def test_without_the_wait_orders_are_placed_for_an_erased_account(
+    ada: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert orders_placed_after_the_erasure(ada, monkeypatch, timedelta(0)) > 0
+
+
+OLGA = ActorContext(Actor.STAFF, 4711, "olga")
+
+
+def exported(name: str) -> Any:
+    code, output = commands.run("export_account", name)
+    assert code == 0
+    return json.loads(output)
+
+
+def test_the_export_has_the_rows_of_every_model_and_none_of_others() -> None:
+    ada, other = AccountFactory.create(username="ada"), AccountFactory.create(username="bob")
+    for account in (ada, other):
+        OrderFactory.create(account=account, total_amount=500, card_amount=500)
+        coupon_of(CampaignFactory.create(), account)
+    wallet = factories.wallet(points=7)
+
+    tables = exported("ada")["tables"]
+
+    assert tables.keys() == registry.personal_data().keys()
+    assert [row["username"] for row in tables["auth.User"]] == ["ada"]
+    assert [row["account_id"] for row in tables["orders.Order"]] == [ada.pk]
+    assert [row["account_id"] for row in tables["coupons.Coupon"]] == [ada.pk]
+    assert exported(f"id:{wallet}")["tables"]["payments.LedgerAccount"][0]["balance_amount"] == 7
+
+
+def test_the_export_has_no_secret() -> None:
+    ada = AccountFactory.create(username="ada")
+    TOTPDevice.objects.create(user=ada, name="authenticator", key="5ec3e7" * 6)
+
+    document = exported("ada")
+
+    assert hashed_password() not in json.dumps(document)
+    assert "5ec3e7" not in json.dumps(document)
+    assert document["tables"]["otp_totp.TOTPDevice"][0]["name"] == "authenticator"
+
+
+def test_the_export_has_the_journals_lines_without_the_names_of_operators() -> None:
+    ada = AccountFactory.create(username="ada")
+    own = ActorContext(Actor.ACCOUNT, ada.pk, "ada")
+    for actor in (OLGA, own):
+        with journal.acting(actor):
+            accounts.note_change("changed", ada.pk, after={"email": "new@example.com"})
+
+    document = exported("ada")
+
+    lines = document["tables"]["shop.JournalLine"]
+    assert [line["actor_name"] for line in lines if line["what"] == "account.changed"] == ["", "ada"]
+    assert "olga" not in json.dumps(document)
+
+
+def test_the_export_names_neither_operator_of_an_approval() -> None:
+    ada = AccountFactory.create(username="ada")
+    asker, approver = (test_approvals.granter(username=name) for name in ("olga", "oleg"))
+    test_approvals.approve(approver, test_approvals.asked_for(asker, ada))
+
+    document = exported("ada")
+
+    [approval] = document["tables"]["shop.Approval"]
+    assert (approval["reason"], approval["asker_id"], approval["decider_id"]) == ("late delivery", None, None)
+    assert not any(name in json.dumps(document) for name in ("olga", "oleg"))
+
+
+def test_each_export_is_in_the_journal_with_its_reason() -> None:
+    ada = AccountFactory.create(username="ada")
+
+    commands.run("export_account", "ada", "--reason", "Asked by e-mail.")
+
+    line = JournalLine.objects.get(what="account.exported")
+    assert (line.subject, line.detail, line.is_internal) == (f"account {ada.pk}", "Asked by e-mail.", True)
+
+
+def test_a_file_is_for_its_owner_alone_and_never_written_over(tmp_path: Path) -> None:
+    AccountFactory.create(username="ada")
+    file = tmp_path / "ada.json"
+
+    commands.run("export_account", "ada", "--output", str(file))
+
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert json.loads(file.read_bytes())["tables"]["auth.User"][0]["username"] == "ada"
+    with pytest.raises(CommandError, match="File exists"):
+        commands.run("export_account", "ada", "--output", str(file))
+    assert JournalLine.objects.filter(what="account.exported").count() == 1

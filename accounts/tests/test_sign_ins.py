@@ -1,0 +1,527 @@
+"""Signing in: guesses are throttled without locking owners out, hashing is bounded, the journal has it."""
+
+import asyncio
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from django.conf import LazySettings
+from django.contrib.auth.hashers import MD5PasswordHasher
+from django.contrib.auth.models import User
+from django.test import Client
+from django.test.client import BOUNDARY, MULTIPART_CONTENT, encode_multipart
+from django.urls import reverse
+
+from accounts import password_hashing, sign_ins
+from shop.concurrency.event_loop import CALL_POOL
+from shop.models import JournalLine
+from shop.rates.throttling import Limit
+from shop.tests import asgi_client
+from shop.tests.asgi_client import Answer
+from shop.tests.factories import PASSWORD, AccountFactory, SuperuserFactory, hashed_password
+from shop.tests.outages import OwnRedis
+
+HERE = "192.0.2.1"
+
+
+def sign_in(name: str, address: str = HERE, password: str = "wrong") -> Any:
+    return Client(REMOTE_ADDR=address).post(
+        "/api/v1/auth/token", {"username": name, "password": password}, content_type="application/json"
+    )
+
+
+def register(name: str, address: str = HERE) -> Any:
+    body = {"username": name, "email": "ada@example.com", "password": PASSWORD}
+    return Client(REMOTE_ADDR=address).post("/api/v1/users", body, content_type="application/json")
+
+
+def guess(name: str, *, times: int, addresses: int) -> list[int]:
+    return [sign_in(name, address=f"198.51.100.{number % addresses}").status_code for number in range(times)]
+
+
+@pytest.mark.django_db
+def test_the_eleventh_sign_in_of_a_name_from_an_address_is_refused_whatever_the_password() -> None:
+    AccountFactory(username="ada")
+    statuses = [sign_in("ada").status_code for _ in range(10)]
+    refused = sign_in("ada", password=PASSWORD)
+
+    assert statuses == [401] * 10
+    assert refused.status_code == 429
+    assert refused.json()["code"] == "throttled"
+    assert int(refused.headers["Retry-After"]) in range(1, 61)
+    assert sign_in("bob").status_code == 401
+
+
+@pytest.mark.django_db
+def test_a_program_with_an_old_password_uses_up_its_name_s_attempts_and_not_those_of_its_office() -> None:
+    AccountFactory(username="ada")
+    AccountFactory(username="program")
+
+    statuses = [sign_in("program").status_code for _ in range(70)]
+
+    assert statuses == [401] * 10 + [429] * 60
+    assert sign_in("ada", password=PASSWORD).status_code == 200
+
+
+@pytest.mark.django_db
+def test_ten_wrong_passwords_a_minute_from_elsewhere_do_not_lock_the_owner_out() -> None:
+    AccountFactory(username="ada")
+
+    assert guess("ada", times=20, addresses=1) == [401] * 10 + [429] * 10
+    assert guess("ada", times=40, addresses=9)[-1] == 401
+
+    assert sign_in("ada", password=PASSWORD).status_code == 200
+
+
+@pytest.mark.django_db
+def test_guesses_from_ever_new_addresses_are_throttled_and_lock_out_no_address_that_signed_in_lately() -> (
+    None
+):
+    AccountFactory(username="ada")
+    assert sign_in("ada", password=PASSWORD).status_code == 200
+
+    statuses = guess("ada", times=110, addresses=11)
+
+    assert Counter(statuses) == {401: 99, 429: 11}
+    assert sign_in("ada", address="203.0.113.9", password=PASSWORD).status_code == 429
+    assert sign_in("ada", password=PASSWORD).status_code == 200
+
+
+@pytest.mark.django_db
+def test_other_spellings_of_a_name_are_the_same_name() -> None:
+    AccountFactory(username="ada")
+    spellings = ["ada", "ADA", "Ada", "aDa", "adA"]
+
+    statuses = [sign_in(spelling).status_code for spelling in spellings * 3]
+
+    assert statuses == [401] * 10 + [429] * 5
+
+
+@pytest.mark.django_db
+def test_a_name_that_is_the_number_of_an_account_does_not_lock_that_account_out() -> None:
+    ada = AccountFactory(username="ada")
+
+    assert {sign_in(str(ada.pk)).status_code for _ in range(11)} == {401, 429}
+
+    assert sign_in("ada", password=PASSWORD).status_code == 200
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("own", "elsewhere"), [("192.0.2.1", "192.0.2.2"), ("2001:db8::{:x}", "2001:db8:0:1::1")]
+)
+def test_the_sixty_first_sign_in_from_an_address_or_a_64_of_ipv6_is_refused(own: str, elsewhere: str) -> None:
+    statuses = [sign_in(f"unknown-{n}", address=own.format(n)).status_code for n in range(61)]
+
+    assert statuses == [401] * 60 + [429]
+    assert sign_in("unknown-61", address=elsewhere).status_code == 401
+
+
+@pytest.mark.django_db
+def test_signing_in_works_while_redis_is_away_and_is_still_throttled(own_redis: OwnRedis) -> None:
+    AccountFactory(username="ada")
+    own_redis.stop()
+
+    statuses = [sign_in("ada", password=PASSWORD).status_code for _ in range(11)]
+
+    assert statuses == [200] * 10 + [429]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("own", ["192.0.2.1", "2001:db8::{:x}"])
+def test_the_sixty_first_registration_from_an_address_or_a_64_of_ipv6_is_refused(own: str) -> None:
+    *made, refused = [register(f"ada-{n}", address=own.format(n)) for n in range(61)]
+
+    assert [each.status_code for each in made] == [201] * 60
+    assert refused.status_code == 429
+    assert int(refused.headers["Retry-After"]) in range(3000, 3601)
+
+
+@pytest.mark.django_db
+def test_signing_in_is_noted_with_the_account_and_its_address() -> None:
+    ada = AccountFactory(username="ada")
+
+    sign_in("ada", password=PASSWORD)
+
+    line = JournalLine.objects.get()
+    assert (line.what, line.subject, line.is_internal) == ("account.signed_in", f"account {ada.pk}", True)
+    assert (line.actor, line.actor_id, line.actor_name) == ("account", ada.pk, "ada")
+    assert line.after == {"address": HERE}
+    assert line.request_id
+
+
+@pytest.mark.django_db
+def test_a_failed_sign_in_is_noted_with_its_address_and_no_name_that_may_be_a_password() -> None:
+    ada = AccountFactory(username="ada")
+
+    sign_in("ada")
+    sign_in("hunter2")
+
+    [of_ada, of_nobody] = JournalLine.objects.order_by("id")
+    for line, subject in ((of_ada, f"account {ada.pk}"), (of_nobody, "account unknown")):
+        assert (line.what, line.subject) == ("account.sign_in_failed", subject)
+        assert (line.actor, line.actor_id, line.is_internal) == ("anon", None, True)
+        assert line.after == {"address": HERE, "failures_without_a_line": 0}
+    assert "hunter2" not in str(list(JournalLine.objects.values()))
+
+
+@pytest.mark.django_db
+def test_an_unknown_client_can_not_fill_the_database_with_failed_sign_ins() -> None:
+    for number in range(50):
+        assert sign_in(f"unknown-{number}").status_code == 401
+    assert JournalLine.objects.count() == 20
+
+    sign_in("ada", address="192.0.2.2")
+
+    assert JournalLine.objects.latest("id").after == {"address": "192.0.2.2", "failures_without_a_line": 30}
+
+
+@pytest.mark.django_db
+def test_customers_can_not_sign_in_to_the_admin_and_the_journal_has_the_attempt() -> None:
+    ada = AccountFactory(username="ada")
+
+    page = Client(REMOTE_ADDR=HERE).post(reverse("admin:login"), {"username": "ada", "password": PASSWORD})
+
+    assert page.status_code == 200 and b"staff account" in page.content
+    line = JournalLine.objects.get()
+    assert (line.what, line.subject) == ("account.sign_in_failed", f"account {ada.pk}")
+
+
+class HeldHasher(MD5PasswordHasher):
+    """A hasher that blocks until the gate is opened."""
+
+    algorithm = "held"
+    gate = threading.Event()
+    running = 0
+    most = 0
+    mutex = threading.Lock()
+
+    def encode(self, password: str, salt: str) -> str:
+        with self.mutex:
+            type(self).running += 1
+            type(self).most = max(self.most, self.running)
+        assert self.gate.wait(30)
+        with self.mutex:
+            type(self).running -= 1
+        return super().encode(password, salt)
+
+
+class SlowHasher(MD5PasswordHasher):
+    """A hasher that takes longer than ours, and no processor."""
+
+    algorithm = "slow"
+
+    def encode(self, password: str, salt: str) -> str:
+        time.sleep(0.1)
+        return super().encode(password, salt)
+
+
+@pytest.fixture
+def held_hashes(settings: LazySettings, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[HeldHasher]]:
+    hashed_password()
+    settings.PASSWORD_HASHERS = [f"{__name__}.HeldHasher", *settings.PASSWORD_HASHERS]
+    HeldHasher.running = HeldHasher.most = 0
+    HeldHasher.gate.clear()
+    yield HeldHasher
+    HeldHasher.gate.set()
+
+
+@pytest.fixture
+def slow_hashes(settings: LazySettings) -> None:
+    hashed_password()
+    settings.PASSWORD_HASHERS = [f"{__name__}.SlowHasher", *settings.PASSWORD_HASHERS]
+
+
+async def call(path: str, body: Any, address: str, **about: Any) -> Answer:
+    return await asgi_client.send_request("POST", path, body, address=address, **about)
+
+
+def attempt(name: str, address: str = HERE, password: str = "wrong") -> Coroutine[Any, Any, Answer]:
+    return call("/api/v1/auth/token", {"username": name, "password": password}, address)
+
+
+def registration(name: str, address: str = HERE) -> Coroutine[Any, Any, Answer]:
+    body = {"username": name, "email": "ada@example.com", "password": PASSWORD}
+    return call("/api/v1/users", body, address)
+
+
+def form(
+    path: str, address: str = HERE, *, session: str = "", accept: str = "*/*", **fields: str
+) -> Coroutine[Any, Any, Answer]:
+    """A form of the operators' pages."""
+    token = "c" * 32
+    headers = {
+        "Accept": accept,
+        "Content-Type": "application/x-www-form-urlencoded",
+        "Cookie": f"csrftoken={token}; sessionid={session}",
+    }
+    body = urlencode(fields | {"csrfmiddlewaretoken": token}).encode()
+    return call(path, body, address, headers=headers)
+
+
+def operators_attempt(
+    name: str, address: str = HERE, password: str = "wrong", accept: str = "*/*"
+) -> Coroutine[Any, Any, Answer]:
+    return form("/admin/login/", address, accept=accept, username=name, password=password)
+
+
+def attempt_by_parts(name: str, decoy: str) -> Coroutine[Any, Any, Answer]:
+    """A form in parts, which has another name where one in URL encoding would be."""
+    parts = {
+        "csrfmiddlewaretoken": "c" * 32,
+        "username": name,
+        "password": "wrong",
+        "x": f"&username={decoy}&",
+    }
+    headers = {"Content-Type": MULTIPART_CONTENT, "Cookie": f"csrftoken={'c' * 32}"}
+    return call("/admin/login/", encode_multipart(BOUNDARY, parts), HERE, headers=headers)
+
+
+async def queue_up(*calls: Coroutine[Any, Any, Answer]) -> list[asyncio.Task[Answer]]:
+    """Make these calls, whose hashes are held, once those before them hash or wait."""
+    tasks = []
+    for each in calls:
+        before = password_hashing._running + password_hashing.queued_count()
+        tasks.append(asyncio.create_task(each))
+        while password_hashing._running + password_hashing.queued_count() == before:
+            await asyncio.sleep(0.005)
+    return tasks
+
+
+def strangers(number: int) -> list[Coroutine[Any, Any, Answer]]:
+    """Sign-ins with unknown names, two from each network."""
+    return [attempt(f"unknown-{n}", address=f"198.51.{n // 2}.1") for n in range(number)]
+
+
+def noting() -> tuple[Callable[[str, Coroutine[Any, Any, Answer]], Coroutine[Any, Any, Answer]], list[str]]:
+    """What notes the name of a call once it is answered, and these names."""
+    answered: list[str] = []
+
+    async def noted(name: str, each: Coroutine[Any, Any, Answer]) -> Answer:
+        answer = await each
+        answered.append(name)
+        return answer
+
+    return noted, answered
+
+
+def statuses(answers: Iterable[Answer]) -> Counter[int]:
+    return Counter(answer.status for answer in answers)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_operators_form_counts_for_the_name_that_it_signs_in() -> None:
+    SuperuserFactory(username="olga")
+
+    async def guess_by_parts() -> list[Answer]:
+        return [await attempt_by_parts("olga", f"nobody{number}") for number in range(11)]
+
+    *guesses, refused = asyncio.run(guess_by_parts())
+    assert not any(b"Too many" in answer.body for answer in guesses)
+    assert b"Too many" in refused.body
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_operators_form_counts_once_however_its_name_is_spelled() -> None:
+    SuperuserFactory(username="\ud55c")
+
+    async def guess_in_parts_of_letters() -> list[Answer]:
+        return [await operators_attempt("\u1112\u1161\u11ab") for _ in range(11)]
+
+    *guesses, refused = asyncio.run(guess_in_parts_of_letters())
+    assert (statuses(guesses), refused.status) == ({200: 10}, 429)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("slow_hashes")
+def test_networks_that_guess_passwords_hold_up_neither_a_right_password_nor_an_operator() -> None:
+    AccountFactory(username="ada")
+    SuperuserFactory(username="olga")
+    noted, answered = noting()
+
+    async def sign_in_beside_guesses() -> list[Answer]:
+        guesses = [noted("guess", each) for each in strangers(22)]
+        right = noted("ada", attempt("ada", "203.0.113.1", PASSWORD))
+        operator = noted("olga", operators_attempt("olga", "203.0.114.1", PASSWORD))
+        return await asyncio.gather(*guesses, right, operator)
+
+    *guesses, right, operator = asyncio.run(sign_in_beside_guesses())
+
+    assert statuses(guesses) == {401: 22}
+    assert (right.status, operator.status, operator.headers["location"]) == (200, 302, "/admin/")
+    # One guess of each network goes first, and the other ones later.
+    assert max(answered.index("ada"), answered.index("olga")) < len(answered) - 2
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("slow_hashes")
+def test_a_burst_of_sign_ins_with_an_office_among_them_is_answered_and_waits_without_a_thread() -> None:
+    AccountFactory.create_batch(66)
+    names = list(User.objects.values_list("username", flat=True))
+
+    async def burst() -> tuple[list[Answer], int, Answer]:
+        calls = [attempt(name, f"198.51.{max(n, 6)}.1", PASSWORD) for n, name in enumerate(names)]
+        burst = asyncio.gather(*calls)
+        while password_hashing.queued_count() < 40:
+            await asyncio.sleep(0.005)
+        products = await asgi_client.send_request("GET", "/api/v1/products")
+        # What looks up how well a client is known has threads for a moment.
+        while CALL_POOL.busy():
+            await asyncio.sleep(0.005)
+        queued = password_hashing.queued_count()
+        return await burst, queued, products
+
+    answers, queued, products = asyncio.run(burst())
+
+    assert statuses(answers) == {200: 66}
+    assert products.status == 200 and queued >= 20
+
+
+@pytest.mark.django_db(transaction=True)
+def test_few_passwords_are_hashed_at_once_and_a_full_queue_refuses_further_calls(
+    held_hashes: type[HeldHasher], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(password_hashing, "MAX_QUEUED", 4)
+    pages = [
+        reverse("admin:login"),
+        reverse("admin:password_change"),
+        reverse("admin:auth_user_password_change", args=[AccountFactory().pk]),
+        reverse("admin:auth_user_add"),
+    ]
+
+    async def flood() -> tuple[list[Answer], list[Answer]]:
+        calls = [attempt("ada"), registration("bob"), attempt("ada"), operators_attempt("ada")]
+        waiting = await queue_up(*calls, attempt("ada"), attempt("ada"))
+        refused = [await attempt("cyd"), await registration("cyd")]
+        refused += [await form(page, username="cyd", password=PASSWORD) for page in pages]
+        while held_hashes.running < password_hashing.MAX_CONCURRENT:
+            await asyncio.sleep(0.005)
+        held_hashes.gate.set()
+        return await asyncio.gather(*waiting), refused
+
+    answers, refused = asyncio.run(flood())
+
+    assert statuses(answers) == {401: 4, 201: 1, 200: 1}
+    assert held_hashes.most == password_hashing.MAX_CONCURRENT
+    assert {(each.status, each.headers["retry-after"]) for each in refused} == {(503, "1")}
+    assert {json.loads(each.body)["code"] for each in refused} == {"overloaded"}
+    assert password_hashing._running == 0
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("make", [attempt, operators_attempt])
+def test_an_address_with_too_many_attempts_is_refused_before_its_turn(
+    make: Callable[[str], Coroutine[Any, Any, Answer]],
+    held_hashes: type[HeldHasher],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sign_ins, "ATTEMPTS_BY_ADDRESS", Limit("few", times=3, seconds=60))
+
+    async def flood() -> Answer:
+        waiting = await queue_up(*strangers(1), make("ada"), make("bob"), make("cyd"))
+        refused = await asyncio.wait_for(make("dan"), 5)
+        held_hashes.gate.set()
+        await asyncio.gather(*waiting)
+        return refused
+
+    refused = asyncio.run(flood())
+
+    assert (refused.status, json.loads(refused.body)["code"]) == (429, "throttled")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_browser_past_a_limit_gets_a_page_that_says_when_to_try_again() -> None:
+    """And a name is counted as the form reads it: without spaces around it."""
+    SuperuserFactory(username="olga")
+    browser = "text/html,*/*;q=0.8"
+
+    async def guess() -> list[Answer]:
+        names = ["olga", " olga", "olga ", "OLGA"]
+        return [await operators_attempt(names[n % 4], accept=browser) for n in range(12)]
+
+    *tried, refused, program = [*asyncio.run(guess()), asyncio.run(operators_attempt("olga"))]
+
+    assert statuses(tried) == {200: 10, 429: 1}
+    assert (refused.status, refused.headers["content-type"]) == (429, "text/html; charset=utf-8")
+    seconds = int(refused.headers["retry-after"])
+    assert seconds in range(1, 61)
+    assert f"Too many attempts; wait a while. Try again in {seconds} s." in refused.body.decode()
+    assert (program.status, json.loads(program.body)["code"]) == (429, "throttled")
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("factory", [AccountFactory, SuperuserFactory])
+def test_many_guessing_networks_are_overtaken_by_an_account_that_signed_in_lately(
+    factory: type[AccountFactory], held_hashes: type[HeldHasher], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(password_hashing, "MAX_QUEUED", 8)
+    factory(username="ada")
+    held_hashes.gate.set()
+    assert sign_in("ada", password=PASSWORD).status_code == 200
+    held_hashes.gate.clear()
+
+    async def attack() -> tuple[list[Answer], Answer]:
+        guesses = await queue_up(*strangers(10))
+        owner = asyncio.create_task(attempt("ada", password=PASSWORD))
+        # The newest of the guesses makes room.
+        await asyncio.wait(guesses, return_when=asyncio.FIRST_COMPLETED)
+        held_hashes.gate.set()
+        return await asyncio.gather(*guesses), await owner
+
+    guesses, owner = asyncio.run(attack())
+
+    assert owner.status == 200
+    assert statuses(guesses) == {401: 9, 503: 1}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_attackers_accounts_do_not_hold_up_operators(held_hashes: type[HeldHasher]) -> None:
+    SuperuserFactory(username="olga")
+    held_hashes.gate.set()
+    assert sign_in("olga", password=PASSWORD).status_code == 200
+    for n in range(10):
+        AccountFactory(username=f"ada-{n}")
+        assert sign_in(f"ada-{n}", address=f"198.51.{n}.1", password=PASSWORD).status_code == 200
+    held_hashes.gate.clear()
+    User.objects.update(password=hashed_password())
+    noted, answered = noting()
+
+    async def attack() -> None:
+        known = [noted(f"ada-{n}", attempt(f"ada-{n}", f"198.51.{n}.1", PASSWORD)) for n in range(10)]
+        waiting = await queue_up(*known)
+        waiting += await queue_up(noted("olga", attempt("olga", password=PASSWORD)))
+        held_hashes.gate.set()
+        await asyncio.gather(*waiting)
+
+    asyncio.run(attack())
+
+    # Two were under way, and answers of turns that follow each other may come in another order.
+    assert answered.index("olga") <= 5
+
+
+@pytest.mark.django_db(transaction=True)
+def test_recent_sign_ins_are_looked_for_only_if_a_request_has_to_wait(
+    held_hashes: type[HeldHasher], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_for: list[int] = []
+    ada = AccountFactory(username="ada")
+    monkeypatch.setattr(
+        sign_ins, "_has_recent_sign_in", lambda account_id, _: bool(looked_for.append(account_id))
+    )
+
+    async def wait_behind_others() -> None:
+        waiting = await queue_up(*[attempt(f"unknown-{n}") for n in range(password_hashing.MAX_CONCURRENT)])
+        assert looked_for == []
+        waiting += await queue_up(attempt("ada"), attempt("unknown"))
+        held_hashes.gate.set()
+        await asyncio.gather(*waiting)
+
+    asyncio.run(wait_behind_others())
+
+    # For an unknown name as well: what is answered sooner would tell which names there are.
+    assert looked_for == [ada.pk, 0]

@@ -1,0 +1,476 @@
+"""Refresh tokens are valid for one use, access tokens identify one account; both by their signatures."""
+
+import threading
+from base64 import urlsafe_b64encode
+from datetime import timedelta
+from itertools import pairwise
+from typing import Any
+
+import jwt
+import pytest
+from django.conf import LazySettings, settings, settings as project_settings
+from django.contrib.auth.hashers import make_password
+from django.contrib.auth.models import User
+from django.utils import timezone
+
+from accounts import authentication, tokens
+from accounts.authentication import verified_claims
+from accounts.models import RevokedToken
+from accounts.tokens import REUSE_GRACE, TokenPair
+from shop import clock
+from shop.account import TokenInvalid
+from shop.configuration import Rate
+from shop.models import JournalLine
+from shop.tests.clients import client_of
+from shop.tests.factories import PASSWORD, AccountFactory
+from shop.tests.racing import race
+
+LATER = REUSE_GRACE + timedelta(seconds=1)
+
+
+def refreshed(refresh: str) -> str | None:
+    answer = client_of().post("/auth/refresh", {"refresh": refresh})
+    if answer.status_code == 200:
+        return str(answer.json()["refresh"])
+    assert (answer.status_code, answer.json()["code"]) == (401, "token_invalid")
+    return None
+
+
+def forged(**changes: object) -> str:
+    """A token that differs from a valid access token only in the given claims."""
+    key = str(changes.pop("key", settings.SECRET_KEY))
+    algorithm = str(changes.pop("algorithm", "HS256"))
+    claims = jwt.decode(tokens.create_access_token(User(pk=1)), options={"verify_signature": False})
+    claims = {name: value for name, value in (claims | changes).items() if value is not None}
+    return jwt.encode(claims, "" if algorithm == "none" else key, algorithm=algorithm)
+
+
+def test_an_access_token_has_the_account_and_a_hint_of_staff() -> None:
+    account = authentication.verify_access_token(tokens.create_access_token(User(pk=7, is_staff=True)))
+
+    assert (account.id, account.is_staff, account.is_authenticated) == (7, True, True)
+    with pytest.raises(AttributeError):
+        account.id = 8  # type: ignore[misc]
+
+
+def test_an_access_token_is_valid_for_a_quarter_of_an_hour_by_default() -> None:
+    def lifetime(raw: str) -> int:
+        claims = jwt.decode(raw, options={"verify_signature": False})
+        return int(claims["exp"] - claims["iat"])
+
+    assert lifetime(tokens.create_access_token(User(pk=7))) == 15 * 60
+    assert lifetime(tokens.create_access_token(User(pk=7), lifetime=timedelta(hours=24))) == 24 * 3600
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "",
+        "word",
+        "a.b.c",
+        "\x00",
+        "é.é.é",
+        tokens.create_access_token(User(pk=1), lifetime=timedelta(seconds=-1)),
+        tokens.create_access_token(User(pk=1))[:-2],
+        forged(token_type="refresh"),
+        forged(key="k" * 64),
+        forged(algorithm="none"),
+        forged(algorithm="HS512"),
+        forged(user_id=None),
+        forged(user_id="seven"),
+        forged(exp=None),
+        forged(token_type=None),
+        forged(jti=None),
+    ],
+)
+def test_anything_else_is_no_access_token(raw: str) -> None:
+    with pytest.raises(TokenInvalid):
+        authentication.verify_access_token(raw)
+
+
+@pytest.mark.django_db
+def test_a_refresh_token_is_good_for_one_use() -> None:
+    account = AccountFactory()
+    refresh = tokens.create_token_pair(account).refresh
+
+    first = client_of().post("/auth/refresh", {"refresh": refresh})
+
+    assert first.status_code == 200
+    assert authentication.verify_access_token(first.json()["access"]).id == account.pk
+    assert refreshed(refresh) is None
+    assert refreshed(first.json()["refresh"])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_ten_simultaneous_uses_of_a_refresh_token_one_succeeds() -> None:
+    refresh = tokens.create_token_pair(AccountFactory()).refresh
+
+    outcomes = race([lambda: tokens.rotate(refresh)] * 10)
+
+    assert sum(isinstance(outcome, TokenPair) for outcome in outcomes) == 1
+    assert sum(isinstance(outcome, TokenInvalid) for outcome in outcomes) == 9
+    assert RevokedToken.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_reading_the_blacklist_first_lets_several_succeed() -> None:
+    """The control case: a read, and then a write that the key does not judge."""
+    account = AccountFactory()
+    claims = authentication.verified_claims(tokens.create_token_pair(account).refresh)
+    all_have_read = threading.Barrier(4, timeout=30)
+
+    def rotate_naively() -> TokenPair:
+        assert not RevokedToken.objects.filter(id=claims["jti"]).exists()
+        all_have_read.wait()
+        tokens._mark_used(claims)
+        return tokens.create_token_pair(account)
+
+    outcomes = race([rotate_naively] * 4)
+
+    assert sum(isinstance(outcome, TokenPair) for outcome in outcomes) > 1
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("fate", ["disabled", "gone"])
+def test_the_refresh_token_of_an_account_that_ended_is_refused(fate: str) -> None:
+    account = AccountFactory()
+    refresh = tokens.create_token_pair(account).refresh
+    if fate == "disabled":
+        User.objects.filter(pk=account.pk).update(is_active=False)
+    else:
+        User.objects.filter(pk=account.pk).delete()
+
+    assert refreshed(refresh) is None
+
+
+@pytest.mark.django_db
+def test_a_refresh_token_does_not_outlive_a_change_of_the_password() -> None:
+    account = AccountFactory()
+    refresh = tokens.create_token_pair(account).refresh
+    account.set_password(PASSWORD + "8")
+    account.save()
+
+    assert refreshed(refresh) is None
+    assert refreshed(tokens.create_token_pair(account).refresh)
+
+
+@pytest.mark.django_db
+def test_a_sign_in_that_renews_the_passwords_hash_gives_a_good_refresh_token(settings: LazySettings) -> None:
+    account = AccountFactory(password=make_password(PASSWORD))
+    settings.PASSWORD_HASHERS = [
+        "django.contrib.auth.hashers.ScryptPasswordHasher",
+        *settings.PASSWORD_HASHERS,
+    ]
+
+    pair = client_of().post("/auth/token", {"username": account.username, "password": PASSWORD}).json()
+
+    assert User.objects.get(pk=account.pk).password.startswith("scrypt")
+    assert refreshed(pair["refresh"])
+
+
+@pytest.mark.django_db
+def test_the_next_account_with_a_number_that_a_failover_assigned_twice_is_not_taken_over() -> None:
+    lost = AccountFactory()
+    refresh = tokens.create_token_pair(lost).refresh
+    number = lost.pk
+    lost.delete()
+    following = AccountFactory(pk=number, username="another-account", password=make_password(PASSWORD))
+
+    assert refreshed(refresh) is None
+    assert refreshed(tokens.create_token_pair(following).refresh)
+
+
+@pytest.mark.django_db
+def test_a_stolen_refresh_token_that_was_rotated_does_not_go_on_for_ever() -> None:
+    account = AccountFactory()
+    stolen = tokens.create_token_pair(account).refresh
+    of_the_thief = refreshed(stolen)
+    assert of_the_thief
+
+    with clock.shifted(by=LATER):
+        assert refreshed(stolen) is None
+        assert refreshed(of_the_thief) is None
+        assert refreshed(stolen) is None
+
+    line = JournalLine.objects.get(what="account.refresh_token_reused")
+    assert (line.subject, line.is_internal) == (f"account {account.pk}", True)
+
+
+@pytest.mark.django_db
+def test_a_thief_who_comes_second_ends_the_sign_in_as_well() -> None:
+    stolen = tokens.create_token_pair(AccountFactory()).refresh
+    first = refreshed(stolen)
+    assert first
+    second = refreshed(first)
+    assert second
+
+    with clock.shifted(by=LATER):
+        assert refreshed(stolen) is None
+        assert refreshed(second) is None
+
+
+@pytest.mark.django_db
+def test_a_client_that_repeats_at_once_does_not_end_its_sign_in() -> None:
+    refresh = tokens.create_token_pair(AccountFactory()).refresh
+    following = refreshed(refresh)
+    assert following
+
+    assert refreshed(refresh) is None
+    assert refreshed(following)
+    assert not JournalLine.objects.exists()
+
+
+@pytest.mark.django_db
+def test_other_sign_ins_of_the_account_go_on() -> None:
+    account = AccountFactory()
+    stolen, other = tokens.create_token_pair(account).refresh, tokens.create_token_pair(account).refresh
+    assert refreshed(stolen)
+
+    with clock.shifted(by=LATER):
+        assert refreshed(stolen) is None
+        assert refreshed(other)
+
+
+@pytest.mark.django_db
+def test_an_access_token_refreshes_nothing() -> None:
+    assert refreshed(tokens.create_access_token(AccountFactory())) is None
+
+
+@pytest.mark.django_db
+def test_signing_out_ends_the_refresh_token_and_may_be_repeated() -> None:
+    account = AccountFactory()
+    refresh = tokens.create_token_pair(account).refresh
+    api = client_of(account)
+
+    assert api.post("/auth/logout", {"refresh": refresh}).status_code == 204
+    assert api.post("/auth/logout", {"refresh": refresh}).status_code == 204
+    assert client_of().post("/auth/refresh", {"refresh": refresh}).json()["code"] == "token_invalid"
+
+
+@pytest.mark.django_db
+def test_signing_out_ends_what_followed_from_the_token() -> None:
+    account = AccountFactory()
+    copied = tokens.create_token_pair(account).refresh
+    of_the_thief = refreshed(copied)
+    assert of_the_thief
+
+    assert client_of(account).post("/auth/logout", {"refresh": copied}).status_code == 204
+
+    assert refreshed(of_the_thief) is None
+
+
+@pytest.mark.django_db
+def test_an_access_token_that_names_an_account_alone_is_good_until_it_expires() -> None:
+    account = AccountFactory()
+
+    access = forged(token_type="access", user_id=str(account.pk), key=settings.SECRET_KEY)
+
+    assert authentication.verify_access_token(access).id == account.pk
+
+
+@pytest.mark.django_db
+def test_a_refresh_token_without_a_family_or_a_credential_is_refused() -> None:
+    account = AccountFactory()
+    refresh = forged(token_type="refresh", user_id=str(account.pk), key=settings.SECRET_KEY)
+
+    assert refreshed(refresh) is None
+    assert client_of(account).post("/auth/logout", {"refresh": refresh}).status_code == 401
+
+
+@pytest.mark.django_db
+def test_an_account_refreshes_so_often_a_minute_and_a_token_refused_for_that_is_still_good(
+    settings: LazySettings,
+) -> None:
+    settings.RATE_REFRESHES = Rate(3, 60)
+    account = AccountFactory()
+    refresh = tokens.create_token_pair(account).refresh
+    for _ in range(3):
+        following = refreshed(refresh)
+        assert following
+        refresh = following
+    rows = RevokedToken.objects.count()
+
+    for again in (refresh, tokens.create_token_pair(account).refresh):
+        refused = client_of().post("/auth/refresh", {"refresh": again})
+        assert (refused.status_code, refused.json()["code"]) == (429, "throttled")
+        assert 1 <= int(refused["Retry-After"]) <= 60
+    assert RevokedToken.objects.count() == rows
+    assert refreshed(tokens.create_token_pair(AccountFactory()).refresh), "of another account"
+    with clock.shifted(by=timedelta(seconds=61)):
+        assert refreshed(refresh)
+
+
+@pytest.mark.django_db
+def test_a_forged_refresh_token_does_not_count_towards_the_accounts_limit(settings: LazySettings) -> None:
+    settings.RATE_REFRESHES = Rate(1, 60)
+    account = AccountFactory()
+    for _ in range(3):
+        assert refreshed(forged(token_type="refresh", user_id=str(account.pk), key="k" * 64)) is None
+
+    assert refreshed(tokens.create_token_pair(account).refresh)
+
+
+@pytest.mark.django_db
+def test_an_account_can_not_sign_another_account_out() -> None:
+    refresh = tokens.create_token_pair(AccountFactory()).refresh
+
+    refused = client_of(AccountFactory()).post("/auth/logout", {"refresh": refresh})
+
+    assert refused.status_code == 401
+    assert client_of().post("/auth/refresh", {"refresh": refresh}).status_code == 200
+
+
+@pytest.mark.django_db
+def test_signing_in_writes_nothing() -> None:
+    account = AccountFactory()
+
+    client_of().post("/auth/token", {"username": account.username, "password": PASSWORD})
+
+    assert not RevokedToken.objects.exists()
+    assert User.objects.get(pk=account.pk).last_login is None
+
+
+@pytest.mark.django_db
+def test_used_refresh_tokens_are_deleted_once_they_have_expired() -> None:
+    account = AccountFactory()
+    for _ in range(3):
+        tokens.rotate(tokens.create_token_pair(account).refresh)
+    old = RevokedToken.objects.order_by("pk")[:2].values_list("pk", flat=True)
+    RevokedToken.objects.filter(pk__in=list(old)).update(expires_at=timezone.now())
+
+    assert tokens.delete_expired_tokens() == 2
+    assert tokens.delete_expired_tokens() == 0
+    assert RevokedToken.objects.count() == 1
+
+
+OLD, NEW = ("2026-01", "o" * 32), ("2026-11", "n" * 32)
+ADA = User(pk=7)
+
+
+def claims(**changes: object) -> dict[str, Any]:
+    """Valid claims, except for the given ones; None omits a claim."""
+    now = int(clock.now().timestamp())
+    good = {"token_type": "access", "jti": "j", "user_id": "7", "iat": now, "exp": now + 60}
+    return {name: value for name, value in (good | changes).items() if value is not None}
+
+
+def signed(header: dict[str, object] | None = None, key: str = "", **changes: object) -> str:
+    """A token with a right signature, whose header and claims are valid except for the given ones."""
+    key = key or project_settings.SECRET_KEY
+    algorithm = str((header or {}).get("alg", "HS256"))
+    return jwt.encode(claims(**changes), "" if algorithm == "none" else key, algorithm, headers=header)
+
+
+def segments(header: str, payload: str) -> str:
+    """A token with this header and payload, and with a right signature."""
+    parts = [urlsafe_b64encode(text.encode()).rstrip(b"=").decode() for text in (header, payload)]
+    text = ".".join(parts)
+    digest = jwt.algorithms.HMACAlgorithm(jwt.algorithms.HMACAlgorithm.SHA256)
+    signature = digest.sign(text.encode(), project_settings.SECRET_KEY.encode())
+    return f"{text}.{urlsafe_b64encode(signature).rstrip(b'=').decode()}"
+
+
+def test_a_token_that_differs_in_nothing_is_good() -> None:
+    assert verified_claims(signed())["user_id"] == "7"
+    assert verified_claims(signed(nbf=0))["nbf"] == 0
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"alg": "none"},
+        {"alg": "HS512"},
+        {"alg": "HS384"},
+        {"typ": "at+jwt"},
+        {"typ": None},
+        {"kid": ""},
+        {"kid": "unknown"},
+        {"crit": ["exp"], "exp": 1},
+        {"crit": []},
+        {"jku": "https://example.com/keys"},
+    ],
+    ids=str,
+)
+def test_a_header_that_we_did_not_write_is_refused_though_its_signature_is_right(header: object) -> None:
+    with pytest.raises(TokenInvalid):
+        verified_claims(signed(header))
+
+
+@pytest.mark.parametrize("claim", ["exp", "iat", "nbf"])
+@pytest.mark.parametrize("value", ["1", 4102444800.0, True, [1], {}, "4102444800"], ids=repr)
+def test_an_instant_that_is_no_whole_number_is_refused(claim: str, value: object) -> None:
+    with pytest.raises(TokenInvalid):
+        verified_claims(signed(**{claim: value}))
+
+
+@pytest.mark.parametrize("claim", ["exp", "iat"])
+def test_a_token_without_its_times_is_refused(claim: str) -> None:
+    with pytest.raises(TokenInvalid):
+        verified_claims(signed(**{claim: None}))
+
+
+def test_an_expired_token_and_one_that_is_not_good_yet_are_refused() -> None:
+    now = int(clock.now().timestamp())
+    for times in ({"exp": now}, {"exp": now - 1}, {"nbf": now + 60}):
+        with pytest.raises(TokenInvalid):
+            verified_claims(signed(**times))
+
+
+@pytest.mark.parametrize("payload", ["[]", "7", "null", '"exp"', "", "{", "NaN"])
+def test_claims_that_are_no_object_are_refused(payload: str) -> None:
+    with pytest.raises(TokenInvalid):
+        verified_claims(segments('{"alg":"HS256","typ":"JWT"}', payload))
+
+
+def test_a_signature_has_one_spelling() -> None:
+    good = signed()
+    for spelling in (f"{good}=", f"{good}\n", f"{good}.", f" {good}", good[:-1], f"{good[:-3]}!{good[-3:]}"):
+        with pytest.raises(TokenInvalid):
+            verified_claims(spelling)
+
+
+def test_a_header_in_another_spelling_is_refused() -> None:
+    """The same JSON in another order, or with a duplicate name, of which parsers use the first or last."""
+    payload = '{"iat":1,"exp":4102444800}'
+    assert verified_claims(segments('{"alg":"HS256","typ":"JWT"}', payload))
+    for header in ('{"typ":"JWT","alg":"HS256"}', '{"alg":"none","alg":"HS256","typ":"JWT"}'):
+        with pytest.raises(TokenInvalid):
+            verified_claims(segments(header, payload))
+
+
+def test_tokens_name_the_key_that_signed_them(settings: LazySettings) -> None:
+    settings.TOKEN_SIGNING_KEYS = (NEW,)
+    raw = tokens.create_access_token(ADA)
+
+    assert jwt.get_unverified_header(raw) == {"alg": "HS256", "typ": "JWT", "kid": "2026-11"}
+    assert jwt.decode(raw, NEW[1], algorithms=["HS256"])["user_id"] == "7"
+
+
+def test_a_key_signs_under_its_own_id_only(settings: LazySettings) -> None:
+    settings.TOKEN_SIGNING_KEYS = (NEW, OLD)
+    assert verified_claims(signed({"kid": OLD[0]}, key=OLD[1]))
+
+    for header, key in (({"kid": NEW[0]}, OLD[1]), ({}, NEW[1]), ({}, project_settings.SECRET_KEY)):
+        with pytest.raises(TokenInvalid):
+            verified_claims(signed(header, key=key))
+
+
+def test_keys_are_rotated_without_ending_any_sign_in(settings: LazySettings) -> None:
+    """The steps of docs/operations.md, each while processes of the previous step still run."""
+    secret = ("", settings.SECRET_KEY)
+    steps = [(secret,), (secret, OLD), (OLD, secret), (OLD,), (OLD, NEW), (NEW, OLD), (NEW,)]
+    for before, after in pairwise(steps):
+        settings.TOKEN_SIGNING_KEYS = before
+        of_before = authentication.sign(claims())
+        settings.TOKEN_SIGNING_KEYS = after
+        of_after = authentication.sign(claims())
+
+        assert verified_claims(of_before)
+        settings.TOKEN_SIGNING_KEYS = before
+        assert verified_claims(of_after)
+
+    settings.TOKEN_SIGNING_KEYS = (OLD,)
+    retired = authentication.sign(claims())
+    settings.TOKEN_SIGNING_KEYS = (NEW,)
+    with pytest.raises(TokenInvalid):
+        verified_claims(retired)

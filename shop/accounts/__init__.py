@@ -1,1 +1,0 @@
-"""Accounts: registration, sign-in, passwords, bearer tokens, and which accounts are disabled."""

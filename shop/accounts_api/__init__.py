@@ -1,1 +1,0 @@
-"""The API's account endpoints: register, sign in, refresh, sign out."""

@@ -1,1 +1,0 @@
-"""The API's endpoints for staff who make, rotate and revoke API keys."""
