@@ -24,7 +24,7 @@ from shop import clock
 from shop.concurrency import shared_read
 from shop.db import stuck_rows
 from shop.http import cached_lists
-from shop.http.pages import streamed_responses
+from shop.http.pages import large_responses
 from shop.observability import bounded_counter, gauges
 from shop.operations import heartbeats
 from shop.rates import rate_limits, throttling
@@ -131,11 +131,11 @@ def _empty_redis(_reset_process_state: None, redis_server: redis.Redis, broker_s
 
 @pytest.fixture(autouse=True)
 def _free_slots() -> Iterator[None]:
-    """Fail a test that leaves a paged response open: its slot would be missing in each later test."""
+    """Fail a test that leaves a large response open: its slot would be missing in each later test."""
     yield
-    taken = len(streamed_responses._open)
-    streamed_responses._open.clear()
-    assert not taken, f"{taken} paged responses were neither read to their end nor closed"
+    taken = sum(not file.closed for file in large_responses._open)
+    large_responses._open.clear()
+    assert not taken, f"{taken} large responses were neither read to their end nor closed"
 
 
 @pytest.fixture

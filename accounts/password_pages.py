@@ -29,7 +29,7 @@ LONGEST_USERNAME = 150
 async def serve(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive, send: Send) -> None:
     """Serve a form that was sent to one of `PATHS`. Raises a `FirstcomeError` before anything is sent."""
     require_utf_8(fields.get(b"content-type", b"").decode("latin-1"))
-    await pages.send_page(await _render_in_turn(scope, fields, receive), scope, receive, send)
+    await pages.send_page(await _render_in_turn(scope, fields, receive), send)
 
 
 async def _render_in_turn(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive) -> PageResponse:

@@ -3,6 +3,7 @@
 from collections import Counter
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
 from django.contrib import admin
 from django.db.models import Count, Sum
@@ -67,10 +68,10 @@ def campaign_results(request: HttpRequest, campaign_id: int) -> HttpResponseBase
 def campaign_figures(request: HttpRequest, campaign_id: int) -> HttpResponseBase:
     """The results of the page, which are read in parts."""
     campaign = _campaign(request, campaign_id)
-    return windows.respond(request, "backoffice/campaign_figures.html", _read_results(campaign))
+    return windows.respond(request, "backoffice/campaign_figures.html", partial(_read_results, campaign))
 
 
-def _read_results(campaign: Campaign) -> windows.Steps:
+def _read_results(campaign: Campaign) -> dict[str, Any]:
     """What became of its coupons, and the paid orders that used them; read by the coupons' positions.
 
     An order that was refunded completely counts as long as its coupon was not released.
@@ -87,7 +88,6 @@ def _read_results(campaign: Campaign) -> windows.Steps:
         of_orders = {f"of_{name}": Sum(f"order__{name}") for name in AMOUNTS}
         for row in windows.fetch(paid.annotate(of_orders=Count("pk"), **of_orders)):
             sums.update({name: number for name, number in row.items() if name.startswith("of_")})
-        yield windows.BLANK
     amounts = {name: format_amount(sums[f"of_{name}"]) for name in AMOUNTS}
     revenue = format_amount(sums["of_total_amount"] - sums["of_refunded_amount"])
     return {

@@ -30,10 +30,10 @@ def ledger_balance(request: HttpRequest, kind: str) -> HttpResponseBase:
     id = LedgerAccount.objects.filter(pk__lt=0, kind=kind).values_list("pk", flat=True).first()
     if id is None:
         raise Http404
-    return windows.respond(request, "backoffice/ledger_balance.html", _read_balance(id))
+    return windows.respond(request, "backoffice/ledger_balance.html", partial(_read_balance, id))
 
 
-def _read_balance(account_id: int) -> windows.Steps:
+def _read_balance(account_id: int) -> dict[str, Any]:
     """Sum the entries in the order of their ids."""
     entries, amount, last, is_end = 0, 0, 0, False
     while not is_end:
@@ -41,7 +41,6 @@ def _read_balance(account_id: int) -> windows.Steps:
         entries += summed["entries"]
         amount += summed["amount"] or 0
         last, is_end = summed["last"], summed["entries"] < ENTRIES_AT_ONCE
-        yield windows.BLANK
     return {"amount": format_amount(amount), "entries": f"{entries:,}"}
 
 

@@ -36,7 +36,7 @@ from shop import clock
 from shop.admin_base.classes import OperatorsList
 from shop.admin_base.display import StatusLabel
 from shop.db import transactions
-from shop.http.pages import csv_format, streamed_responses
+from shop.http.pages import csv_format, large_responses
 from shop.journal import journal
 
 PERMISSION = "shop.export_list"
@@ -82,7 +82,7 @@ def export_list(request: HttpRequest, app_label: str, model_name: str) -> HttpRe
     with translation.override("en"):
         labels = [str(label_for_field(name, model_admin.model, model_admin)) for name in columns]
     header = [label.strip().lower().replace(" ", "_") for label in labels]
-    return streamed_responses.respond(
+    return large_responses.respond(
         csv_format.generate_parts(header, _cells(columns, rows, model_admin)),
         account_id=int(request.user.pk or 0),
         content_type=csv_format.CONTENT_TYPE,

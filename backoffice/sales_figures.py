@@ -91,8 +91,8 @@ class Figures:
     orders_by_campaign: defaultdict[int | None, int] = field(default_factory=lambda: defaultdict(int))
     ledger: defaultdict[tuple[str, int], int] = field(default_factory=lambda: defaultdict(int))
 
-    def read(self) -> Iterator[str]:
-        """Read everything; yields a blank after each window."""
+    def read(self) -> None:
+        """Read everything."""
         for model, column, add in (
             (Order, "paid_at", self._add_sales),
             (Refund, "settled_at", self._add_refunds),
@@ -100,7 +100,6 @@ class Figures:
         ):
             for window in windows.between(model, column, self.since, self.until):
                 add(window)
-                yield windows.BLANK
 
     def by_product(self) -> dict[int, Amounts]:
         return self._sums(lambda key: key.product_id)

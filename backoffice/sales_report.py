@@ -24,7 +24,7 @@ from shop.admin_base.actions import require_permission
 from shop.db import transactions
 from shop.errors import Invalid
 from shop.http import problems
-from shop.http.pages import csv_format, streamed_responses
+from shop.http.pages import csv_format, large_responses
 from shop.journal import journal
 from shop.money import format_amount, format_number
 
@@ -90,7 +90,7 @@ def sales_figures(request: HttpRequest) -> HttpResponseBase:
     form = _form(request)
     if not form.is_valid():
         return _refusal(form)
-    return windows.respond(request, "backoffice/sales_figures.html", _read(form.figures()))
+    return windows.respond(request, "backoffice/sales_figures.html", partial(_read, form.figures()))
 
 
 @require_GET
@@ -102,7 +102,7 @@ def sales_csv(request: HttpRequest) -> HttpResponseBase:
         return _refusal(form)
     days = {name: day.isoformat() for name, day in form.cleaned_data.items()}
     note = partial(journal.note, what="report.exported", subject="report sales", after=days, is_internal=True)
-    return streamed_responses.respond(
+    return large_responses.respond(
         csv_format.generate_parts(COLUMNS, _csv_pages(form.figures())),
         account_id=int(request.user.pk or 0),
         content_type=csv_format.CONTENT_TYPE,
@@ -112,9 +112,7 @@ def sales_csv(request: HttpRequest) -> HttpResponseBase:
 
 
 def _csv_pages(figures: Figures) -> Iterator[list[list[Any]]]:
-    """An empty page for each part that is read, then the rows."""
-    for _step in figures.read():
-        yield []
+    figures.read()
     rows = sorted(figures.rows.items(), key=lambda row: (row[0].product_id, row[0].campaign_id or 0))
     for start in range(0, len(rows), NAMES_AT_ONCE):
         page = rows[start : start + NAMES_AT_ONCE]
@@ -129,8 +127,8 @@ def _csv_pages(figures: Figures) -> Iterator[list[list[Any]]]:
         ]
 
 
-def _read(figures: Figures) -> windows.Steps:
-    yield from figures.read()
+def _read(figures: Figures) -> dict[str, Any]:
+    figures.read()
     by_product, by_campaign = figures.by_product(), figures.by_campaign()
     shown_products, shown_campaigns = _largest(by_product), _largest(by_campaign)
     products = _products({id for id, _ in shown_products})

@@ -1,6 +1,6 @@
 """Reading large tables by short statements, and showing what that takes a while to read."""
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
@@ -11,26 +11,21 @@ from django.http.response import HttpResponseBase
 from django.template.loader import render_to_string
 
 from shop.db import secondary, transactions
-from shop.http.pages import streamed_responses
+from shop.http.pages import large_responses
 
 T = TypeVar("T")
 
 ROWS = 5_000
 """Of a window, besides those of its last instant."""
-BLANK = " "
-"""Is sent after each part that was read: proxies end a response of which nothing comes for a while."""
-Steps = Generator[str, None, dict[str, Any]]
-"""Reads figures: yields `BLANK` after some statements, and returns the context of their template."""
 
 
-def respond(request: HttpRequest, template: str, steps: Steps) -> HttpResponseBase:
-    """Go through the steps, and then render the part of a page that its script (`late.js`) waits for."""
+def respond(request: HttpRequest, template: str, read: Callable[[], dict[str, Any]]) -> HttpResponseBase:
+    """Read the context, and render the part of a page that its script (`late.js`) waits for."""
 
     def parts() -> Iterator[str]:
-        context = yield from steps
-        yield render_to_string(template, context, request)
+        yield render_to_string(template, read(), request)
 
-    return streamed_responses.respond(parts(), account_id=int(request.user.pk or 0), content_type="text/html")
+    return large_responses.respond(parts(), account_id=int(request.user.pk or 0), content_type="text/html")
 
 
 def between(

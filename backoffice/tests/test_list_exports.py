@@ -20,7 +20,7 @@ from backoffice import list_exports
 from events.webhooks import endpoints
 from inventory.tests.factories import ProductFactory
 from payments.tests.factories import PaymentFactory, wallet
-from shop.http.pages import csv_format, streamed_responses
+from shop.http.pages import csv_format, large_responses
 from shop.models import CommittedTransaction, JournalLine
 from shop.tests.clients import signed_in
 from shop.tests.factories import AccountFactory, SuperuserFactory
@@ -33,6 +33,10 @@ PRODUCTS = "/admin/inventory/product/export/"
 def text_of(response: Any) -> str:
     assert response.status_code == 200, response
     return b"".join(response.streaming_content).decode()
+
+
+def open_files() -> int:
+    return sum(not file.closed for file in large_responses._open)
 
 
 def rows_of(response: Any) -> list[dict[str, str]]:
@@ -71,7 +75,11 @@ def test_an_export_counts_no_rows_and_reads_no_page_of_the_list(operator, addres
     with CaptureQueriesContext(connection) as statements:
         response = operator.get(f"{address}?q=zz")
     text_of(response)
-    assert not [one["sql"] for one in statements if "COUNT(*)" in one["sql"] or "%zz%" in one["sql"]]
+    assert not [
+        one["sql"]
+        for one in statements
+        if "COUNT(*)" in one["sql"] or ("%zz%" in one["sql"] and "LIMIT" in one["sql"])
+    ]
 
 
 @pytest.mark.parametrize("query", ["price__exact=many", "state=none_such"])
@@ -156,7 +164,7 @@ def test_too_many_exports_at_once_are_refused_and_a_finished_one_frees_its_place
     ProductFactory.create()
     colleagues = [operator, signed_in(SuperuserFactory.create()), signed_in(SuperuserFactory.create())]
     open_ones = [colleague.get(PRODUCTS) for colleague in colleagues[:2] for _ in range(2)]
-    assert len(open_ones) == streamed_responses.MAX_CONCURRENT
+    assert len(open_ones) == large_responses.MAX_CONCURRENT
     refused = colleagues[2].get(PRODUCTS)
     assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
     for response in open_ones:
@@ -167,7 +175,7 @@ def test_too_many_exports_at_once_are_refused_and_a_finished_one_frees_its_place
 def test_one_account_leaves_places_for_the_exports_of_all_others(operator):
     """One account could keep all of a process' places for as long as it read slowly."""
     ProductFactory.create()
-    open_ones = [operator.get(PRODUCTS) for _ in range(streamed_responses.MAX_OF_ACCOUNT)]
+    open_ones = [operator.get(PRODUCTS) for _ in range(large_responses.MAX_OF_ACCOUNT)]
     refused = operator.get(PRODUCTS)
     assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
     assert "of this account" in refused.json()["detail"]
@@ -175,7 +183,7 @@ def test_one_account_leaves_places_for_the_exports_of_all_others(operator):
     text_of(open_ones[0])
     assert rows_of(operator.get(PRODUCTS))
     text_of(open_ones[1])
-    assert not len(streamed_responses._open)
+    assert not open_files()
 
 
 @pytest.mark.parametrize(
@@ -186,7 +194,7 @@ def test_one_account_leaves_places_for_the_exports_of_all_others(operator):
     ],
 )
 def test_a_refused_export_is_not_journaled(operator, address, what):
-    open_ones = [operator.get(address) for _ in range(streamed_responses.MAX_OF_ACCOUNT)]
+    open_ones = [operator.get(address) for _ in range(large_responses.MAX_OF_ACCOUNT)]
     assert JournalLine.objects.filter(what=what).count() == len(open_ones)
     assert operator.get(address).status_code == 503
     assert JournalLine.objects.filter(what=what).count() == len(open_ones)
@@ -201,18 +209,18 @@ def test_an_export_that_cannot_be_journaled_is_not_made_and_frees_its_place():
     started = []
     parts = (started.append(number) or "part" for number in range(3))
     with pytest.raises(OperationalError):
-        streamed_responses.respond(parts, account_id=1, content_type="text/csv", before_parts=fail)
-    assert not len(streamed_responses._open)
+        large_responses.respond(parts, account_id=1, content_type="text/csv", before_parts=fail)
+    assert not open_files()
     assert not started
 
 
 def test_an_export_that_is_lost_without_being_closed_frees_its_place(operator):
     """An error after the view loses the response; its place was missing until the process ended."""
     ProductFactory.create()
-    for _ in range(streamed_responses.MAX_OF_ACCOUNT):
+    for _ in range(large_responses.MAX_OF_ACCOUNT):
         operator.get(PRODUCTS)
     gc.collect()
-    assert not len(streamed_responses._open)
+    assert not open_files()
     assert rows_of(operator.get(PRODUCTS))
 
 

@@ -17,7 +17,6 @@ from shop import errors, lazy_texts
 from shop.errors import Rejected
 from shop.http import languages, validation_texts
 from shop.http.pages import middleware
-from shop.http.pages.streamed_responses import StreamedResponse
 from shop.http.validation import Input, Query
 from shop.lazy_texts import mark, render, translate_stored
 from shop.tests.clients import Api, client_of
@@ -105,23 +104,6 @@ def test_a_page_is_in_the_language_until_its_response() -> None:
     assert response.content.decode() == "요청을 이해할 수 없습니다."
     assert (response["Content-Language"], response["Vary"]) == ("ko", "Cookie, Accept-Language")
     assert translation.gettext(LOST) == LOST, "the thread makes other responses next"
-
-
-def test_parts_that_are_made_later_keep_the_language(db: None) -> None:
-    closed = []
-
-    def parts() -> Iterator[str]:
-        try:
-            while True:
-                yield translation.gettext(LOST)
-        finally:
-            closed.append(True)
-
-    with translation.override("ko"):
-        response = StreamedResponse(parts(), account_id=1)
-    assert (next(iter(response)), translation.gettext(LOST)) == ("요청을 이해할 수 없습니다.".encode(), LOST)
-    response.close()
-    assert closed
 
 
 WRONG: list[Any] = [

@@ -1,18 +1,17 @@
 """Django behind ASGI, for pages and the calls of its lane: its own handler in a thread of the pool.
 
 Django's ASGI handler runs synchronous views one at a time, and keeps no connection to the database (its
-ticket 33497). A page is rendered completely before it is sent, so a slow reader holds no thread; a
-`StreamedResponse` part by part, but for clients of HTTP/1.0.
+ticket 33497). A page is rendered completely before it is sent, so a slow reader holds no thread.
 """
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from functools import partial
 from io import BytesIO
 from tempfile import SpooledTemporaryFile
 from types import MappingProxyType
-from typing import IO, Any, NamedTuple, TypedDict, TypeVar
+from typing import IO, Any, NamedTuple, TypedDict
 
 from django.conf import settings
 from django.core.handlers.asgi import ASGIRequest
@@ -20,31 +19,24 @@ from django.core.handlers.base import BaseHandler
 from django.core.signals import request_started
 from django.http.cookie import parse_cookie
 from django.urls import set_script_prefix
-from structlog import get_logger
 
 from shop.concurrency import event_loop
 from shop.concurrency.thread_pool import ThreadPool
-from shop.errors import Overloaded
 from shop.http import request_body
 from shop.http.json_format import TooLarge, require_utf_8
 from shop.http.pages import middleware
-from shop.http.pages.streamed_responses import StreamedResponse
 from shop.http.request_body import UPLOAD_KEY, Receive, Upload
 from shop.lazy_texts import mark as _
 
-T = TypeVar("T")
 Scope = Mapping[str, Any]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 OPERATORS_PREFIX = "/admin/"
 READY_PATH = "/readyz"
 MAX_IN_MEMORY_BYTES = 2**20
 CHUNK_BYTES = 256 * 1024
-ATTEMPTS_FOR_A_PART = 30
-"""A part whose thread is not free in time is tried again after a second: what is sent can't be taken back."""
 SECONDS_FOR_A_PART = 60.0
-"""For a client to take a part: one that reads ever more slowly would hold its slot for days."""
+"""For a client to take a part of a file: one that reads ever more slowly would hold it for days."""
 
-log = get_logger(__name__)
 PROBE_POOL = ThreadPool("probes", threads=2, max_waiting=event_loop.MAX_WAITING)
 """Answers `/readyz` and `/metrics`, which are needed most while all other threads are busy."""
 
@@ -55,16 +47,16 @@ kept_pages: dict[str, Callable[[Scope, Mapping[bytes, bytes], Receive, Send], Aw
 
 
 class PageResponse(NamedTuple):
-    """A rendered page: its body as bytes, as a file if it was streamed, or to be made in parts."""
+    """A rendered page: its body as bytes, or as a file."""
 
     status: int
     headers: list[tuple[bytes, bytes]]
-    body: bytes | IO[bytes] | StreamedResponse
+    body: bytes | IO[bytes]
 
 
 async def serve_page(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive, send: Send) -> None:
     """Serve a page with Django. Raises a `FirstcomeError` before anything is sent."""
-    await send_page(await _render_in_thread(scope, fields, receive), scope, receive, send)
+    await send_page(await _render_in_thread(scope, fields, receive), send)
 
 
 async def serve_call(
@@ -82,24 +74,19 @@ async def serve_call(
         require_utf_8(fields.get(b"content-type", b"").decode("latin-1"))
     else:
         fields = {name: value for name, value in fields.items() if name != b"content-type"}
-    page = await run(partial(render, scope, fields, BytesIO(body)))
-    await send_page(page, scope, _receive_nothing, send)
+    await send_page(await run(partial(render, scope, fields, BytesIO(body))), send)
 
 
-async def _receive_nothing() -> Mapping[str, Any]:
-    return {"type": "http.disconnect"}
-
-
-async def send_page(page: PageResponse, scope: Scope, receive: Receive, send: Send) -> None:
+async def send_page(page: PageResponse, send: Send) -> None:
+    """Send the page. Raises `TimeoutError` if the client takes no part in time: the end is missing then."""
     await send({"type": "http.response.start", "status": page.status, "headers": page.headers})
     if isinstance(page.body, bytes):
         await send({"type": "http.response.body", "body": page.body})
-    elif isinstance(page.body, StreamedResponse):
-        await _send_parts(page.body, receive, send, thread_share(scope))
     else:
         with page.body as file:
             while chunk := await event_loop.run_in_thread(file.read, CHUNK_BYTES):
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                async with asyncio.timeout(SECONDS_FOR_A_PART):
+                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
 
 
@@ -140,46 +127,6 @@ def is_of_operator(scope: Scope) -> bool:
 def path_of(scope: Scope) -> str:
     path: str = scope["path"].removeprefix(scope.get("root_path", ""))
     return path
-
-
-async def _send_parts(response: StreamedResponse, receive: Receive, send: Send, share: ThreadShare) -> None:
-    """Have the parts made and send each, until the client is gone. A failure cuts the response off.
-
-    The end of a response that was cut off is missing, so that its client doesn't take it for complete.
-    """
-    parts, is_gone = iter(response), asyncio.ensure_future(_wait_for_disconnect(receive))
-    try:
-        while not is_gone.done():
-            part = await _make_part(parts, share)
-            if part is None:
-                await send({"type": "http.response.body", "body": b""})
-                return
-            async with asyncio.timeout(SECONDS_FOR_A_PART):
-                await send({"type": "http.response.body", "body": part, "more_body": True})
-        log.info("the client of a response in parts is gone")
-    except TimeoutError as error:
-        raise RuntimeError("The response is cut off: its client did not take a part in time.") from error
-    except Exception as error:
-        raise RuntimeError("The response is cut off: a part of it could not be made.") from error
-    finally:
-        is_gone.cancel()
-        # Here, because a thread may not be free for a while.
-        response.release()
-        event_loop.run_in_background(response.close)
-
-
-async def _make_part(parts: Iterator[T], share: ThreadShare) -> T | None:
-    for _attempt in range(ATTEMPTS_FOR_A_PART - 1):
-        try:
-            return await event_loop.run_in_thread(next, parts, None, **share)
-        except Overloaded:
-            await event_loop.sleep(1)
-    return await event_loop.run_in_thread(next, parts, None, **share)
-
-
-async def _wait_for_disconnect(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 def _deferred_upload(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive) -> Upload | None:
@@ -223,14 +170,11 @@ def render(
         for name, value in [*response.items(), *cookies]
         if response.status_code not in (204, 304) or name != "Content-Length"
     ]
-    if isinstance(response, StreamedResponse) and scope["http_version"] != "1.0":
-        return PageResponse(response.status_code, headers, response)
     try:
         content, size = _response_body(response)
     finally:
         response.close()
     if response.status_code not in (204, 304) and not response.has_header("Content-Length"):
-        # Also of a response in parts: clients of HTTP/1.0 know no chunks.
         headers.append((b"content-length", str(size).encode()))
     return PageResponse(response.status_code, headers, content)
 
