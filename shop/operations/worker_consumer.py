@@ -25,7 +25,7 @@ class Consumer(consumer.Consumer):
         super().__init__(*args, **kwargs)
         # Of a task that ends after the connection was lost that its message came by, whose address kombu has
         # forgotten as well: its acknowledgement would end the worker.
-        self.connection_errors = (*self.connection_errors, AttributeError)
+        self.connection_errors = (*self.conninfo.connection_errors, AttributeError)
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
         """Close the connection that broke; Celery opens another one.
