@@ -62,7 +62,7 @@ class ApiKeyAdmin(SearchMixin, ReadOnlyMixin, ModelAdmin):
     list_select_related = ["maker"]
     list_filter = ["created_at"]
     search_fields = ["prefix"]
-    search_help_text = _("The beginning of a key, such as fck_")
+    search_help_text = _("The beginning of a key, such as fc_key_")
     ordering = ["-id"]
     fields = ["name", "prefix", "maker", "state", "scope_list", "created_at", "expires_at", "revoked_at"]
     fields += ["last_used_at"]

@@ -38,7 +38,7 @@ class ApiKeys(View):
         | api_doc.refusals({409: ["too_many_api_keys"]}),
     )
     def post(self, request: Request) -> Response:
-        """The secret is shown this once, and sent as `Authorization: Bearer fck_…`.
+        """The secret is shown this once, and sent as `Authorization: Bearer fc_key_…`.
 
         A key may never do more than the account that made it may at the moment of each call. The scope `act`
         needs the permission `accounts.act_apikey`.

@@ -50,7 +50,7 @@ class AccountRefused(NotAllowed):
 
 
 class APIKey(BaseAuthentication):
-    """`Authorization: Bearer fck_…`; a request without a key is left to the next class."""
+    """`Authorization: Bearer fc_key_…`; a request without a key is left to the next class."""
 
     def authenticate(self, request: Any) -> tuple[Account, None] | None:
         secret = key_memory.secret_in(request.header("Authorization") or "")

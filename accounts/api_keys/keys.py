@@ -1,6 +1,6 @@
 """Making, rotating and revoking API keys.
 
-A secret is `fck_…`: a prefix that may be shown, and 256 random bits, so that its SHA-256 is as safe to keep
+A secret is `fc_key_…`: a prefix that may be shown, and 256 random bits, so that its SHA-256 is as safe to keep
 as a slow hash. It is returned once, by the call that makes it. All changes of a key lock its row.
 """
 
@@ -23,7 +23,7 @@ from shop.errors import NotAllowed, Rejected, invalid_field, required
 from shop.journal import journal
 from shop.lazy_texts import mark as _
 
-START = "fck_"
+START = "fc_key_"
 """How a secret begins; no access token does."""
 ACT_FOR_ACCOUNTS = "accounts.act_apikey"
 """The permission that the maker of a key needs for the scope `act`."""
@@ -31,7 +31,7 @@ FORMER_SECRET_VALID = timedelta(hours=24)
 KEYS_PER_ACCOUNT = 50
 SECRETS_PER_KEY = 10
 """Valid ones at once, the current one included."""
-PREFIX_LENGTH = len(START) + 10
+PREFIX_LENGTH = 16
 SECRET_BYTES = 32
 
 

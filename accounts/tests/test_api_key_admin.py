@@ -16,7 +16,7 @@ from shop.tests.factories import SuperuserFactory
 
 pytestmark = pytest.mark.django_db
 MAKE = "admin:accounts_apikey_make"
-SECRET = re.compile(r"<code>(fck_[\w-]+)</code>")
+SECRET = re.compile(r"<code>(fc_key_[\w-]+)</code>")
 FILLED = {
     "name": "warehouse",
     "scopes": ["products:read", "orders:write"],

@@ -307,8 +307,8 @@ class TestRefusals:
             lambda secret: secret[:-1] + ("A" if secret[-1] != "A" else "B"),
             lambda secret: secret[:14],
             lambda secret: secret + "A",
-            lambda secret: "fck_" + "x" * (len(secret) - 4),
-            lambda secret: "fck_",
+            lambda secret: "fc_key_" + "x" * (len(secret) - 7),
+            lambda secret: "fc_key_",
             lambda secret: secret[:14] + "é" * 40,
         ],
     )

@@ -43,7 +43,7 @@ class TestOverHttp:
         assert made.status_code == 201
         body = made.json()
         assert set(body) == {"id", "name", "prefix", "scopes", "secret"}
-        assert body["secret"].startswith(body["prefix"] + "_") and body["prefix"].startswith("fck_")
+        assert body["secret"].startswith(body["prefix"] + "_") and body["prefix"].startswith("fc_key_")
         assert body["scopes"] == ["orders:read", "coupons:write"]
         assert made.headers["Location"] == f"/api/v1/api-keys/{body['id']}"
         assert made.headers["Cache-Control"] == "no-store"
@@ -76,7 +76,7 @@ class TestOverHttp:
                 "expires_at",
                 "in_the_past",
             ),
-            ({"name": "till", "scopes": ["act"], "secret": "fck_mine"}, "secret", "unknown_field"),
+            ({"name": "till", "scopes": ["act"], "secret": "fc_key_mine"}, "secret", "unknown_field"),
         ],
     )
     def test_what_is_not_valid_is_named(self, body: dict[str, object], field: str, code: str) -> None:

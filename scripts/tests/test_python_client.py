@@ -42,7 +42,7 @@ def server() -> Iterator[CannedShop]:
 
 @pytest.fixture
 def shop(server: CannedShop) -> Iterator[Shop]:
-    with Shop(server.address, ApiKey("fck_secret")) as shop:
+    with Shop(server.address, ApiKey("fc_key_secret")) as shop:
         yield shop
 
 
@@ -99,7 +99,7 @@ def test_a_refusal_that_passes_is_repeated_after_its_retry_after(
 
 def test_attempts_are_counted_and_the_error_has_the_key_to_go_on_with(server: CannedShop):
     server.queue(problem(503, "unavailable", Retry_After="0"))
-    with Shop(server.address, ApiKey("fck_secret"), retries=Retries(attempts=3)) as shop:
+    with Shop(server.address, ApiKey("fc_key_secret"), retries=Retries(attempts=3)) as shop:
         with pytest.raises(ProblemError) as refused:
             shop.place_order(ORDER)
         assert len(server.sent) == 3
@@ -124,7 +124,7 @@ def test_a_server_that_never_answers_is_given_up_at_the_deadline(server: CannedS
     ended = threading.Event()
     server.answer = lambda sent: ended.wait(60) and LOST
     try:
-        with Shop(server.address, ApiKey("fck_secret"), retries=Retries(seconds=0.5)) as shop:
+        with Shop(server.address, ApiKey("fc_key_secret"), retries=Retries(seconds=0.5)) as shop:
             began = time.monotonic()
             with pytest.raises(NoAnswerError):
                 shop.place_order(ORDER)
@@ -194,10 +194,10 @@ def test_a_refresh_that_fails_is_not_repeated_and_signs_in_again(
 
 def test_an_api_key_may_act_for_an_account_and_is_never_renewed(server: CannedShop):
     server.queue(problem(401, "token_invalid"))
-    with Shop(server.address, ApiKey("fck_1", account=42)) as shop, pytest.raises(ProblemError):
+    with Shop(server.address, ApiKey("fc_key_1", account=42)) as shop, pytest.raises(ProblemError):
         get_wallet.sync(client=shop.api)
     [sent] = server.sent
-    assert (sent.headers["Authorization"], sent.headers["Firstcome-Account"]) == ("Bearer fck_1", "42")
+    assert (sent.headers["Authorization"], sent.headers["Firstcome-Account"]) == ("Bearer fc_key_1", "42")
 
 
 def test_all_pages_are_read_and_only_from_the_shop_itself(server: CannedShop, shop: Shop):

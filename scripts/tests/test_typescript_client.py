@@ -18,7 +18,7 @@ import { NoAnswerError, NotSettledError, ProblemError, Shop, checked } from "./c
 
 const url = process.env.SHOP!;
 const retries = JSON.parse(process.env.RETRIES ?? '{"attempts": 5, "seconds": 60}');
-const credentials = JSON.parse(process.env.CREDENTIALS ?? '{"apiKey": "fck_1", "account": 42}');
+const credentials = JSON.parse(process.env.CREDENTIALS ?? '{"apiKey": "fc_key_1", "account": 42}');
 const shop = new Shop(url, credentials, retries);
 const order = { items: [{ product: 1, quantity: 2 }], payment: { token: "tok_ok" } };
 const account = { username: "m", email: "m@example.com", password: "p" };
@@ -77,7 +77,7 @@ def test_a_keyed_call_is_repeated_with_its_key_and_waited_for(command: list[str]
     assert (len(first), len(set(first))) == (4, 1) and second not in first
     assert server.sent[0].headers["Prefer"] == "wait=30"
     assert (server.sent[0].headers["Authorization"], server.sent[0].headers["Firstcome-Account"]) == (
-        "Bearer fck_1",
+        "Bearer fc_key_1",
         "42",
     )
 
@@ -136,4 +136,4 @@ def test_all_pages_are_read_and_only_from_the_shop_itself(command: list[str], se
     )
     assert run(command, server, "products") == [["a", "b", "c"]]
     assert server.sent[1].path == "/api/v1/products?cursor=c%2B1"
-    assert server.sent[1].headers["Authorization"] == "Bearer fck_1"
+    assert server.sent[1].headers["Authorization"] == "Bearer fc_key_1"

@@ -27,7 +27,7 @@ IDENTIFIERS = re.compile(
     r"|[Gg]rant opening|[Rr]efund_card do failed|\b[Rr]efund [\da-f]{8}-[\da-f-]+"
     r"|\b(?:refund|purchase) [\da-f]{12}\b|: refund$"
     r"|\b\w+(?:[._]\w+)+\b\.?|\b\w*\d\w*(?:-\w+)*|\w+-\d+|\w+\*+|(?<=는 )order\."
-    r"|\b[a-z]+:(?:read|write)\b|\bfck_|“act”"
+    r"|\b[a-z]+:(?:read|write)\b|\bfc_key_|“act”"
 )
 SHOWN_ATTRIBUTES = ("title", "aria-label", "placeholder", "alt", "data-label")
 NOT_SHOWN = {"script", "style", "code", "pre", "template"}

@@ -41,7 +41,7 @@ def fill_all_models(number: int = 0) -> None:
     CommittedTransaction.objects.create(id=uuid7(), at=now)
     AuditState.objects.create(audited_at=now)
     SignOut.objects.create(account=account, at=now)
-    key = ApiKey.objects.create(maker=account, prefix=f"fck_{number:010}", scopes=["act"], created_at=now)
+    key = ApiKey.objects.create(maker=account, prefix=f"fc_key_{number:09}", scopes=["act"], created_at=now)
     Approval.objects.create(
         kind="points.grant",
         subject=f"wallet {account.pk}",

@@ -70,7 +70,7 @@ def make_world(address: str = "192.0.2.1") -> World:
             "forged": tokens.create_access_token(buyer)[:-3] + "abc",
             "key": api_keys.make("orders:read", maker=staff).secret,
             "feed": api_keys.make("events:read", maker=staff).secret,
-            "wrong key": "fck_nothing",
+            "wrong key": "fc_key_nothing",
         },
         names={
             "campaign": campaign.pk,
@@ -379,7 +379,7 @@ def test_a_process_that_would_pass_something_by_does_not_start(
 
 @pytest.mark.parametrize("path", ["/api/v1/wallet", "/api/v1/nothing"])
 def test_odd_headers_are_no_failure_of_djangos_lane(path: str, buyer: str) -> None:
-    for access in ("", buyer, "fck_nobodys"):
+    for access in ("", buyer, "fc_key_nobodys"):
         for headers in ODD_HEADERS:
             answer = send_request_blocking("GET", path, access=access, headers=headers)
             assert answer.status < 500 and answer.headers["x-request-id"], (access, headers)
@@ -390,7 +390,7 @@ def test_odd_headers_are_no_failure_of_djangos_lane(path: str, buyer: str) -> No
 
 def test_a_key_that_nobody_has_takes_no_thread_of_djangos_lane(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(CALL_POOL, "start", lambda *_, **__: pytest.fail("a thread was started"))
-    refused = send_request_blocking("GET", "/api/v1/orders", access="fck_nobodys")
+    refused = send_request_blocking("GET", "/api/v1/orders", access="fc_key_nobodys")
     assert (refused.status, orjson.loads(refused.body)["code"]) == (401, "token_invalid")
 
 

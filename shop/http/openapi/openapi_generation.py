@@ -13,7 +13,7 @@ from shop.http.openapi import api_doc
 API_KEY_SCHEME = {
     "type": "http",
     "scheme": "bearer",
-    "bearerFormat": "fck_…",
+    "bearerFormat": "fc_key_…",
     "description": "An API key, for programs. An operation's `x-scope` has the scopes that the key needs, "
     "between spaces; an operation without one takes no key. The key has the rights of the account that "
     "made it, or with the header `Firstcome-Account` and the scope `act` those of that account's owner.",
