@@ -17,8 +17,8 @@ from orders.schemas import CurrentAnswer
 from payments import payment_states
 from payments.models import Payment
 from shop.account import Account
+from shop.concurrency.batching import Batcher
 from shop.concurrency.event_loop import run_in_thread, submit_to_batcher
-from shop.concurrency.group_commit import Batcher
 from shop.errors import Overloaded, Throttled, Unavailable
 from shop.http import keyed_calls, prefer
 from shop.http.views import JSONResponse, Request

@@ -22,7 +22,7 @@ from accounts.models import ApiKey, ApiKeySecret
 from shop import clock
 from shop.account import TokenInvalid
 from shop.concurrency import event_loop
-from shop.concurrency.group_commit import Batcher
+from shop.concurrency.batching import Batcher
 from shop.concurrency.shared_read import SharedRead
 from shop.db import transactions
 

@@ -1,7 +1,7 @@
 """Making, rotating and revoking API keys.
 
-A secret is `fc_key_…`: a prefix that may be shown, and 256 random bits, so that its SHA-256 is as safe to keep
-as a slow hash. It is returned once, by the call that makes it. All changes of a key lock its row.
+A secret is `fc_key_…`: a prefix that may be shown, and 256 random bits, so that its SHA-256 is as safe to
+keep as a slow hash. It is returned once, by the call that makes it. All changes of a key lock its row.
 """
 
 import hashlib

@@ -30,7 +30,7 @@ from coupons.models import Campaign, Confirmation, Coupon
 from coupons.partners import call_limit
 from coupons.partners.contract import NoAnswer, NotReached, Partner, PartnerReply
 from shop import clock
-from shop.concurrency.group_commit import Batcher
+from shop.concurrency.batching import Batcher
 from shop.db import open_transaction, transactions
 from shop.db.transactions import DatabaseUnavailable
 from shop.errors import FirstcomeError, PartnerFailed, Rejected, Unavailable

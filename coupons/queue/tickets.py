@@ -25,7 +25,7 @@ from coupons.queue import stream
 from coupons.queue.stream import QueuePosition
 from coupons.redis_keys import fill_lock
 from shop import clock
-from shop.concurrency.group_commit import Batcher
+from shop.concurrency.batching import Batcher
 from shop.db import open_transaction, transactions
 from shop.errors import FirstcomeError, NotFound, Rejected, Unavailable
 from shop.journal import journal

@@ -6,7 +6,7 @@ from django.conf import settings
 
 from orders.placement.decisions import OrderRequest, PlacedOrder
 from orders.placement.strategies import group_commit, optimistic, pessimistic, redis_gate
-from shop.concurrency.group_commit import Batcher
+from shop.concurrency.batching import Batcher
 from shop.idempotency.recorded_answers import Replay
 
 STRATEGIES: dict[str, Callable[[OrderRequest], PlacedOrder | Replay]] = {

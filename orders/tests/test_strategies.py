@@ -32,7 +32,7 @@ from orders.placement.decisions import PlacedOrder
 from orders.placement.strategies import group_commit, pessimistic, redis_gate
 from orders.tests import buying
 from orders.tests.waiting import somebody_waits_at_the_stock
-from shop.concurrency.group_commit import Batcher
+from shop.concurrency.batching import Batcher
 from shop.concurrency.hot_rows import ConcurrencyLimit
 from shop.db import transactions
 from shop.errors import FirstcomeError, KeyReused, NotFound, Overloaded, Rejected

@@ -13,7 +13,7 @@ from sales import terms
 from sales.models import Sale, SaleEntry
 from sales.waiting_room import draw
 from shop import clock
-from shop.concurrency.group_commit import Batcher
+from shop.concurrency.batching import Batcher
 from shop.db import bulk_sql, open_transaction, transactions
 from shop.db.stuck_rows import Row
 from shop.errors import FirstcomeError, NotFound, Rejected

@@ -24,7 +24,7 @@ from scripts.simulation import faults, issuers
 from scripts.simulation.determinism import chance
 from scripts.simulation.redis_server import PAUSE_SECONDS, Server
 from scripts.simulation.world import Crash, Process, World
-from shop.concurrency import group_commit
+from shop.concurrency import batching
 from shop.operations import dispatch
 from shop.redis import redis_client
 
@@ -229,9 +229,9 @@ def join(processes: Processes) -> None:
     redis_client.attempt = processes.attempt
     redis_client.client = lambda: processes.redis.client
     issuers.join(processes.let_others_run)
-    group_commit.Batcher.submit = _decide_alone  # type: ignore[method-assign, assignment]
+    batching.Batcher.submit = _decide_alone  # type: ignore[method-assign, assignment]
 
 
-def _decide_alone(batcher: "group_commit.Batcher[Any, Any]", request: Any) -> Any:
+def _decide_alone(batcher: "batching.Batcher[Any, Any]", request: Any) -> Any:
     """Decide the request in a batch of its own, because no leader's thread runs."""
-    return group_commit._unwrap(batcher._run(lambda: batcher._decide_all([request]))[0])
+    return batching._unwrap(batcher._run(lambda: batcher._decide_all([request]))[0])

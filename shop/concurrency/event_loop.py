@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 
 from structlog import get_logger
 
-from shop.concurrency.group_commit import Batcher
+from shop.concurrency.batching import Batcher
 from shop.concurrency.thread_pool import PROCESS_SHARES, ThreadPool
 from shop.errors import Overloaded
 from shop.lazy_texts import mark as _

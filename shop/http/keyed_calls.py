@@ -17,8 +17,8 @@ from typing import Any
 import orjson
 
 from shop.concurrency import event_loop
+from shop.concurrency.batching import Batcher
 from shop.concurrency.event_loop import Signal, run_in_thread, submit_to_batcher
-from shop.concurrency.group_commit import Batcher
 from shop.db import transactions
 from shop.errors import Invalid, Overloaded, Throttled
 from shop.http.messages import JSON, PROBLEM, JSONResponse, Request, account_id

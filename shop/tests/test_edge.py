@@ -30,7 +30,7 @@ from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders import api as orders_api, schemas
 from orders.tests import buying
-from shop.concurrency import event_loop, group_commit
+from shop.concurrency import batching, event_loop
 from shop.concurrency.shared_read import Reading
 from shop.concurrency.thread_pool import MAX_PER_OWNER, ThreadPool
 from shop.configuration import Rate
@@ -385,7 +385,7 @@ def test_an_order_call_uses_little_time_of_the_loop(caller: Caller, order_at_han
 def four_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process with few threads: two that lead batches and four that run calls."""
     monkeypatch.setattr(event_loop, "CALL_POOL", ThreadPool("few", threads=4, max_waiting=1_000))
-    monkeypatch.setattr(group_commit, "LEADER_POOL", ThreadPool("few-leaders", threads=2, max_waiting=1_000))
+    monkeypatch.setattr(batching, "LEADER_POOL", ThreadPool("few-leaders", threads=2, max_waiting=1_000))
 
 
 async def slowest(*calls: Callable[[], Awaitable[Answer]], until: "asyncio.Future[Any]") -> float:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from shop.concurrency import event_loop
+from shop.concurrency.batching import Batcher
 from shop.concurrency.event_loop import Signal
-from shop.concurrency.group_commit import Batcher
 from shop.concurrency.thread_pool import ThreadPool
 from shop.errors import Overloaded
 from shop.redis import redis_client

@@ -8,7 +8,7 @@ import pytest
 from celery import Task
 from structlog import get_logger
 
-from shop.concurrency.group_commit import Batcher, run_without_transaction
+from shop.concurrency.batching import Batcher, run_without_transaction
 from shop.journal import journal
 from shop.observability import logs, task_context
 from shop.operations import dispatch

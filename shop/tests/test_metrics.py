@@ -12,7 +12,7 @@ from prometheus_client import REGISTRY
 
 from scripts.monitoring import rules
 from scripts.stack import places
-from shop.concurrency.group_commit import Batcher, run_without_transaction
+from shop.concurrency.batching import Batcher, run_without_transaction
 from shop.db import transactions
 from shop.observability import bounded_counter, catalogue
 from shop.observability.bounded_counter import BoundedCounter

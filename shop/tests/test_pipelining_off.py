@@ -24,7 +24,7 @@ from shop.tests.test_deferred_statements import sent
 CHOSEN = (
     "shop/tests/test_transactions.py::test_1213_a_deadlock_is_retried",
     "shop/tests/test_transactions.py::test_1205_a_lock_that_is_kept_too_long_is_waited_for_again",
-    "shop/tests/test_group_commit_locks.py::test_a_stuck_row_is_forgotten_as_soon_as_it_is_free",
+    "shop/tests/test_batching_locks.py::test_a_stuck_row_is_forgotten_as_soon_as_it_is_free",
     "coupons/tests/test_lost_commits.py::test_a_created_campaign_is_returned_and_exists_once",
     "inventory/tests/test_races.py::test_goods_are_received_once",
     "coupons/tests/test_issuing_races.py::test_exactly_100_are_issued_to_200_concurrent_requests[group_commit]",

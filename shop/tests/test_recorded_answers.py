@@ -11,7 +11,7 @@ from django.db import IntegrityError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from shop.concurrency.group_commit import Batcher
+from shop.concurrency.batching import Batcher
 from shop.db import transactions
 from shop.errors import KeyReused, Rejected
 from shop.idempotency import recorded_answers

@@ -3,7 +3,7 @@
 import pytest
 from django.conf import settings
 
-from shop.concurrency import event_loop, group_commit, thread_pool
+from shop.concurrency import batching, event_loop, thread_pool
 
 
 @pytest.mark.parametrize("count", [2, 3, 4, 8, 16, 64, 200])
@@ -15,5 +15,5 @@ def test_batches_and_calls_share_all_threads_and_each_has_one(count: int) -> Non
 
 
 def test_these_bounds_are_in_force() -> None:
-    in_force = group_commit.LEADER_POOL._max_threads, event_loop.CALL_POOL._max_threads
+    in_force = batching.LEADER_POOL._max_threads, event_loop.CALL_POOL._max_threads
     assert in_force == thread_pool.split_threads(settings.WEB_THREADS)

@@ -10,7 +10,7 @@ from functools import lru_cache
 from coupons import CAMPAIGNS_AT_ONCE
 from coupons.allocation import eligibility
 from coupons.allocation.eligibility import Applicants
-from shop.concurrency.group_commit import Batcher
+from shop.concurrency.batching import Batcher
 from shop.concurrency.hot_rows import MAX_CONCURRENT, ConcurrencyLimit
 from shop.db import transactions
 from shop.lazy_texts import mark as _

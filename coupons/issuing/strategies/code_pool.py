@@ -17,7 +17,7 @@ from coupons.allocation.eligibility import AllocationResult
 from coupons.allocation.writes import AssignedCodes, Issued, IssueRequest, PendingConfirmation
 from coupons.issuing.strategies import lookup_batcher
 from coupons.models import Campaign
-from shop.concurrency.group_commit import Batcher
+from shop.concurrency.batching import Batcher
 from shop.errors import Overloaded, Rejected
 
 

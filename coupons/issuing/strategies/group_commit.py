@@ -9,7 +9,7 @@ from functools import lru_cache, partial
 from coupons import CAMPAIGNS_AT_ONCE
 from coupons.allocation import eligibility
 from coupons.allocation.writes import Issued, IssueRequest, PendingConfirmation
-from shop.concurrency.group_commit import Batcher
+from shop.concurrency.batching import Batcher
 
 # Without it the first request after each batch is decided alone, and all others share the next batch.
 MIN_INTERVAL_SECONDS = 0.01

@@ -17,7 +17,7 @@ from coupons.models import QueueTicket
 from coupons.queue import stream, tickets
 from coupons.queue.stream import QueuePosition
 from shop import clock
-from shop.concurrency.group_commit import Batcher
+from shop.concurrency.batching import Batcher
 from shop.errors import Unavailable
 from shop.lazy_texts import mark as _
 

@@ -19,7 +19,7 @@ from coupons.allocation.eligibility import AllocationResult
 from coupons.allocation.writes import Issued, IssueRequest, PendingConfirmation
 from coupons.gate import FULL, MEMBER, NOT_OPEN, UNKNOWN, GateDecision
 from coupons.models import Campaign
-from shop.concurrency.group_commit import Batcher
+from shop.concurrency.batching import Batcher
 from shop.errors import Unavailable
 
 # How often to ask again when the gate was unknown: another process may be dropping it at this moment.

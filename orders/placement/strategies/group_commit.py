@@ -13,7 +13,7 @@ from django.db import IntegrityError
 
 from orders.placement import decisions, first_orders
 from orders.placement.decisions import OrderRequest, PlacedOrder, PlacementResult
-from shop.concurrency.group_commit import Batcher, run_without_transaction
+from shop.concurrency.batching import Batcher, run_without_transaction
 from shop.db import transactions
 from shop.idempotency import claims
 from shop.idempotency.recorded_answers import Replay

@@ -15,7 +15,7 @@ from inventory.mirror.mirror import GateReservation
 from inventory.stock import insufficient_stock
 from orders.placement import decisions
 from orders.placement.decisions import OrderRequest, PlacedOrder, PlacementResult
-from shop.concurrency.group_commit import Batcher
+from shop.concurrency.batching import Batcher
 from shop.idempotency import claims, recorded_answers
 from shop.idempotency.recorded_answers import Replay
 

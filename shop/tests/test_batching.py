@@ -12,8 +12,8 @@ import pytest
 from django.db import IntegrityError, OperationalError, connection, connections, transaction
 from hypothesis import HealthCheck, example, given, settings, strategies as draw
 
-from shop.concurrency import group_commit
-from shop.concurrency.group_commit import LEADER_POOL, Batcher, run_without_transaction
+from shop.concurrency import batching
+from shop.concurrency.batching import LEADER_POOL, Batcher, run_without_transaction
 from shop.concurrency.thread_pool import ThreadPool
 from shop.db.transactions import OutcomeUnknown
 from shop.errors import FirstcomeError, Overloaded, Rejected, Unavailable
@@ -551,7 +551,7 @@ def test_each_request_has_one_result_if_outcomes_and_deadlines_race(
 ) -> None:
     """Batches take about as long as their deadlines."""
     wait_seconds = 0.05
-    monkeypatch.setattr(group_commit, "DEADLINE_CHECK_SECONDS", wait_seconds / 4)
+    monkeypatch.setattr(batching, "DEADLINE_CHECK_SECONDS", wait_seconds / 4)
     random = Random(14)
 
     def decide(requests: Sequence[int]) -> Sequence[int]:
@@ -601,7 +601,7 @@ def test_a_batch_that_waits_for_a_row_delays_no_other_batcher(counting: None) ->
 def test_more_hot_batchers_than_leaders_take_turns(
     transactional_db: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(group_commit, "LEADER_POOL", ThreadPool("one", threads=1, max_waiting=100))
+    monkeypatch.setattr(batching, "LEADER_POOL", ThreadPool("one", threads=1, max_waiting=100))
     gate = Gate(list)
     hot: list[Batcher[int, int]] = [Batcher(gate, max_batch=1, run=run_without_transaction) for _ in range(3)]
     results: SimpleQueue[Any] = SimpleQueue()
@@ -617,7 +617,7 @@ def test_idle_batchers_hold_no_leader_and_need_no_deadline_checks(transactional_
     race([lambda batcher=batcher: batcher.submit(1) for batcher in batchers])
     wait_until(lambda: LEADER_POOL.busy() == 0)
     assert not any(batcher.is_busy() for batcher in batchers)
-    wait_until(lambda: not group_commit._busy)
+    wait_until(lambda: not batching._busy)
 
 
 def test_a_request_without_a_leader_is_refused_and_not_queued(
@@ -631,7 +631,7 @@ def test_a_request_without_a_leader_is_refused_and_not_queued(
 
     batcher: Batcher[int, int] = Batcher(decide, run=run_without_transaction)
     with monkeypatch.context() as narrow:
-        narrow.setattr(group_commit, "LEADER_POOL", ThreadPool("none", threads=0, max_waiting=0))
+        narrow.setattr(batching, "LEADER_POOL", ThreadPool("none", threads=0, max_waiting=0))
         with pytest.raises(Overloaded):
             batcher.submit(1)
     assert batcher.submit(2) == 2

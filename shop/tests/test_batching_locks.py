@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from django.db import connection, models
 
-from shop.concurrency.group_commit import Batcher
+from shop.concurrency.batching import Batcher
 from shop.db import bulk_sql, stuck_rows, transactions
 from shop.errors import Unavailable
 from shop.tests import tally
 from shop.tests.racing import wait_until
 from shop.tests.second_connection import ask, holding
-from shop.tests.test_group_commit import Gate, led_by, submit_in_order
+from shop.tests.test_batching import Gate, led_by, submit_in_order
 
 # `innodb_lock_wait_timeout`, and the time for the batch, its probes and its second attempt.
 ONE_LOCK_WAIT = 5.0
