@@ -72,7 +72,7 @@ class LedgerAccountAdmin(RecordsAdmin):
     fields = ["id", "kind", "user", "balance"]
 
     class Media:
-        js = ["operators/late.js"]
+        js = ["admin_base/late.js"]
 
     @admin.display(description=_("balance"))
     def balance(self, account: LedgerAccount) -> str:

@@ -38,7 +38,7 @@ class ProductsWidget(AutocompleteSelectMultiple):
     @property
     def media(self) -> forms.Media:
         # Django orders only the scripts of one list.
-        return super().media + forms.Media(js=["admin/js/autocomplete.js", "operators/searched_lists.js"])
+        return super().media + forms.Media(js=["admin/js/autocomplete.js", "admin_base/searched_lists.js"])
 
     def optgroups(self, name: str, value: Sequence[str], attr: Any = None) -> Any:
         return super().optgroups(name, [one for one in value if ID.fullmatch(str(one))], attr)

@@ -317,4 +317,4 @@ def _render(request: HttpRequest, action: Action, page: str, **context: Any) -> 
     # A template would call the preview.
     own = {"title": action.title, "action": action, "has_confirmation": action.preview is not None}
     shared = admin.site.each_context(request) | own
-    return TemplateResponse(request, f"operators/{page}.html", shared | context)
+    return TemplateResponse(request, f"admin_base/{page}.html", shared | context)

@@ -51,7 +51,7 @@ RIGHT_OF_A_PAGE = {"changelist": "view", "history": "view"}
 
 def stylesheet(request: HttpRequest) -> str:
     """The one stylesheet of these pages, which unfold links on each of them."""
-    return static("operators/pages.css")
+    return static("admin_base/pages.css")
 
 
 class StatusLabel(SafeString):
@@ -137,7 +137,7 @@ def refusal_page(
     context = admin.site.each_context(request) if is_staff else {}
     context |= {"layout": layout, "title": title, "status": status, "rights": rights, "is_staff": is_staff}
     context["detail"] = detail
-    return render(request, "operators/refusal.html", context, status=status)
+    return render(request, "admin_base/refusal.html", context, status=status)
 
 
 def _rights_of_address(request: HttpRequest) -> list[str]:

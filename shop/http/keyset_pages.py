@@ -20,7 +20,7 @@ _UNINDEXED = "firstcome.unindexed_filter"
 class KeysetPaginator(InfinitePaginator):
     """Marks a list of the admin whose pages are read by `read_page`, and that counts no rows."""
 
-    template_name = "operators/keyset_pagination.html"
+    template_name = "admin_base/keyset_pagination.html"
 
 
 def mark_unindexed(request: HttpRequest) -> None:
