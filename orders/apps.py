@@ -19,7 +19,7 @@ class OrdersConfig(AppConfig):
         from shop.observability import gauges
 
         personal_data.register()
-        assert {purchase.NAME, top_ups.NAME, refund_saga.NAME} == set(SAGA_TYPES)
+        assert {purchase.KIND, top_ups.KIND, refund_saga.KIND} == set(SAGA_TYPES)
         recorded_answers.register_unsettled_finder(refunding.unsettled_references)
         reconciling.BOOKERS.append(gateway_bookings.look_up)
         reconciling.RECORDERS.append(gateway_bookings.record_late_refund)

@@ -156,7 +156,7 @@ def payments_fit_orders(order_ids: Rows | None) -> LawReport:
 def top_ups_are_under_way(payment_ids: Rows | None) -> LawReport:
     """L9 for payments without an order: each is settled, or has a saga that settles it."""
     top_up = Payment.objects.filter(within("pk", payment_ids), order__isnull=True, status__in=UNSETTLED)
-    forgotten = top_up.exclude(Exists(_unfinished_sagas(top_ups.NAME)))
+    forgotten = top_up.exclude(Exists(_unfinished_sagas(top_ups.KIND)))
     return report("L9", count(Payment.objects.all(), payment_ids), _offenders(forgotten, "id"))
 
 
@@ -169,7 +169,7 @@ def _payments_inconsistent_with_orders(order_ids: Rows | None = None) -> list[st
     overpaid = Payment.objects.filter(
         of_orders, order__isnull=False, status=Payment.Status.SUCCEEDED
     ).exclude(order__status__in=PAID)
-    unfinished = _unfinished_sagas(purchase.NAME, top_ups.NAME)
+    unfinished = _unfinished_sagas(purchase.KIND, top_ups.KIND)
     forgotten = Payment.objects.filter(of_orders, status__in=UNSETTLED).exclude(Exists(unfinished))
     # Payments after an order's first one, while another payment of that order is not failed either.
     not_failed = Payment.objects.exclude(status=Payment.Status.FAILED)
@@ -191,7 +191,7 @@ def refunds_add_up(order_ids: Rows | None = None) -> LawReport:
             *_offenders(orders, "id"),
             *_offenders(_payments_inconsistent_with_refunds().filter(of_orders), "order_id"),
             *_offenders(_lines_inconsistent_with_refunds().filter(of_orders), "order_id"),
-            *_offenders(under_way.exclude(Exists(_unfinished_sagas(refund_saga.NAME))), "id"),
+            *_offenders(under_way.exclude(Exists(_unfinished_sagas(refund_saga.KIND))), "id"),
             *_offenders(_orders_inconsistent_with_losses().filter(within("pk", order_ids)), "id"),
         ],
     )
@@ -309,7 +309,7 @@ def paid_orders_were_published(order_ids: Rows | None = None) -> LawReport:
         ~deliveries.lost(OuterRef("event_id")), order_id=OuterRef("pk"), what="order.paid"
     )
     confirmed = SagaLog.objects.filter(
-        saga__kind=purchase.NAME,
+        saga__kind=purchase.KIND,
         saga__subject_id__in=Payment.objects.filter(order=OuterRef(OuterRef("pk"))).values("id"),
         step="transmit",
         direction=DO,

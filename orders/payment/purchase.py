@@ -47,7 +47,7 @@ from shop.idempotency.recorded_answers import KeyedCall, Replay
 from shop.journal.journal import ActorContext
 from shop.lazy_texts import mark as _
 
-NAME = "purchase"
+KIND = "purchase"
 KEPT = StepResult(Event.SKIPPED, gettext_noop("kept for another card"))
 
 
@@ -106,7 +106,7 @@ def new_purchase(
         charging.NAME: not order.card_amount,
     }
     saga, lines = store.new_saga(
-        type_name=NAME,
+        kind=KIND,
         subject_id=payment.id,
         about_id=order.id,
         by=by,
@@ -238,8 +238,8 @@ def _mark_failed(sagas: Sequence[SagaRow]) -> None:
     charging.mark_ended(sagas)
 
 
-SAGA_TYPES[NAME] = SagaType(
-    name=NAME,
+SAGA_TYPES[KIND] = SagaType(
+    kind=KIND,
     steps=(
         LocalStep(
             "reserve_inventory",

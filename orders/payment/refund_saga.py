@@ -45,7 +45,7 @@ from shop.errors import Rejected, Unavailable
 from shop.lazy_texts import mark as _
 from shop.models import JournalLine
 
-NAME, REFUND_CARD = "refund", "refund_card"
+KIND, REFUND_CARD = "refund", "refund_card"
 REFUSED = "declined"
 """How the report of an attempt begins that the gateway has refused."""
 BY_HAND = "refunded_by_hand_amount"
@@ -107,11 +107,11 @@ def _read(saga: SagaRow) -> Expected:
     assert payment
     refund = Refund.objects.get(id=saga.subject_id)
     others = Refund.objects.filter(order_id=refund.order_id).exclude(id=refund.id).in_bulk()
-    sagas = list(Saga.objects.filter(kind=NAME, subject_id__in=others).order_by("id"))
+    sagas = list(Saga.objects.filter(kind=KIND, subject_id__in=others).order_by("id"))
     final = store.final_results([one.id for one in sagas])
     events = {one.subject_id: final[one.id].get((REFUND_CARD, DO), NOT_KNOWN).event for one in sagas}
     unsettled = {id for id in events if others[id].status in refund_records.UNSETTLED}
-    retries = JournalLine.objects.filter(subject=f"{NAME} {refund.id}", what=store.RETRIED)
+    retries = JournalLine.objects.filter(subject=f"{KIND} {refund.id}", what=store.RETRIED)
     accepted = [(line or {}).get(BY_HAND, 0) for line in retries.values_list("after", flat=True)]
     return Expected(
         charge,
@@ -224,8 +224,8 @@ def _mark(sagas: Sequence[SagaRow], *, status: str) -> None:
     refunds.filter(status__in=refund_records.UNSETTLED).update(status=status)
 
 
-SAGA_TYPES[NAME] = SagaType(
-    name=NAME,
+SAGA_TYPES[KIND] = SagaType(
+    kind=KIND,
     steps=(
         OutsideStep(
             REFUND_CARD,

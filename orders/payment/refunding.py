@@ -86,7 +86,7 @@ def start_refund(
             _assert_as_expected(expected, _to_preview(refund, refund_lines), currency=order.currency)
         refund_records.record(order, refund, refund_lines)
         saga, started = store.new_saga(
-            type_name=refund_saga.NAME,
+            kind=refund_saga.KIND,
             subject_id=refund.id,
             about_id=order.id,
             give_up_seconds=settings.PAYMENT_GIVE_UP_SECONDS,

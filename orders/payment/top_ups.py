@@ -18,7 +18,7 @@ from shop.errors import Rejected
 from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import KeyedCall, Replay
 
-NAME = "top_up"
+KIND = "top_up"
 
 
 def start(
@@ -42,7 +42,7 @@ def start(
         )
         payment_states.insert_payments([payment])
         saga, lines = store.new_saga(
-            type_name=NAME, subject_id=payment.id, give_up_seconds=settings.PAYMENT_GIVE_UP_SECONDS
+            kind=KIND, subject_id=payment.id, give_up_seconds=settings.PAYMENT_GIVE_UP_SECONDS
         )
         store.insert_sagas([(saga, lines)])
         return StartedPayment(payment, saga, lines)
@@ -53,7 +53,7 @@ def start(
 
 def is_attempted(payment_id: UUID) -> bool:
     """Whether an attempt at the gateway was made and gave no final result."""
-    return Saga.objects.filter(kind=NAME, subject_id=payment_id, attempts__gt=0).exists()
+    return Saga.objects.filter(kind=KIND, subject_id=payment_id, attempts__gt=0).exists()
 
 
 def _lock(sagas: Sequence[SagaRow], skip_locked: bool) -> dict[UUID, Payment]:
@@ -70,8 +70,8 @@ def _credit_wallets(sagas: Sequence[SagaRow]) -> list[str | Rejected]:
     return [f"{payment.card_amount} points credited" for payment in payments]
 
 
-SAGA_TYPES[NAME] = SagaType(
-    name=NAME,
+SAGA_TYPES[KIND] = SagaType(
+    kind=KIND,
     steps=(charging.STEP, LocalStep("credit_wallet", do=_credit_wallets)),
     lock=_lock,
     on_compensated=charging.mark_ended,

@@ -231,7 +231,7 @@ class SagaType:
     its point of no return, its end, an attempt without a final result, a step that waits for a person.
     """
 
-    name: str
+    kind: str
     steps: tuple[Step, ...]
     lock: Callable[[Sequence[SagaRow], bool], Mapping[UUID, Any]]
     on_compensated: Callable[[Sequence[SagaRow]], None] = _do_nothing

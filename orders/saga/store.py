@@ -59,7 +59,7 @@ LINES = bulk_sql.Table(
 
 def new_saga(
     *,
-    type_name: str,
+    kind: str,
     subject_id: UUID,
     give_up_seconds: float,
     about_id: UUID | None = None,
@@ -70,7 +70,7 @@ def new_saga(
     """An unsaved saga about an order, with its first lines, for the transaction that calls `insert_sagas`."""
     now, by = clock.now(), by or journal.current_actor()
     saga = Saga(
-        kind=type_name,
+        kind=kind,
         subject_id=subject_id,
         about_id=about_id,
         request_id=by.request_id,
@@ -80,7 +80,7 @@ def new_saga(
         next_attempt_at=AT_ONCE,
     )
     events = dict.fromkeys(done, Event.DONE) | dict.fromkeys(skipped, Event.SKIPPED)
-    steps = [step.name for step in SAGA_TYPES[type_name].steps if step.name in events]
+    steps = [step.name for step in SAGA_TYPES[kind].steps if step.name in events]
     return saga, [SagaLogLine(saga, step, DO, StepResult(events[step])) for step in steps]
 
 
@@ -165,7 +165,7 @@ def lock_sagas(
     """
     if not copies:
         return {}, set()
-    [type] = {copy.type.name: copy.type for copy in copies.values()}.values()
+    [type] = {copy.type.kind: copy.type for copy in copies.values()}.values()
     parents = type.lock([*copies.values()], skip_locked)
     rows = read_sagas(parents if skip_locked else copies, is_locked=True)
     final = {

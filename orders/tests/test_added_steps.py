@@ -82,13 +82,13 @@ class Screening:
 @contextmanager
 def rolled_out(step: Step, *, before: str) -> Iterator[None]:
     """The purchase has this step before the one of that name, until the block ends."""
-    old = SAGA_TYPES[purchase.NAME]
+    old = SAGA_TYPES[purchase.KIND]
     at = [one.name for one in old.steps].index(before)
-    SAGA_TYPES[purchase.NAME] = replace(old, steps=(*old.steps[:at], step, *old.steps[at:]))
+    SAGA_TYPES[purchase.KIND] = replace(old, steps=(*old.steps[:at], step, *old.steps[at:]))
     try:
         yield
     finally:
-        SAGA_TYPES[purchase.NAME] = old
+        SAGA_TYPES[purchase.KIND] = old
 
 
 def make_due(saga: Saga, *, is_overdue: bool) -> None:
@@ -162,7 +162,7 @@ def test_a_step_added_after_settle_is_only_tried_forward(
 def test_a_paid_order_stays_paid_whatever_the_type_says_of_settle_today(change: str, settings: Any) -> None:
     order, saga, product = paid_and_not_transmitted(settings)
     screening = Screening(refuses=True)
-    old = SAGA_TYPES[purchase.NAME]
+    old = SAGA_TYPES[purchase.KIND]
     settle = next(step for step in old.steps if step.name == "settle")
     assert isinstance(settle, LocalStep)
     today = (
@@ -170,7 +170,7 @@ def test_a_paid_order_stays_paid_whatever_the_type_says_of_settle_today(change: 
     )
     steps = tuple(today if step is settle else step for step in old.steps)
 
-    SAGA_TYPES[purchase.NAME] = replace(old, steps=steps)
+    SAGA_TYPES[purchase.KIND] = replace(old, steps=steps)
     try:
         make_due(saga, is_overdue=True)
         with pytest.raises(Rejected) as refusal:
@@ -179,7 +179,7 @@ def test_a_paid_order_stays_paid_whatever_the_type_says_of_settle_today(change: 
         if change == "with an undo":
             assert stepping.advance(saga.id) == Saga.State.DONE
     finally:
-        SAGA_TYPES[purchase.NAME] = old
+        SAGA_TYPES[purchase.KIND] = old
 
     assert screening.undone == 0
     assert not SagaLog.objects.filter(saga=saga, direction="undo").exists()
@@ -217,7 +217,7 @@ def test_a_saga_that_waits_at_a_step_that_is_gone_just_ends(waits: str, settings
         "called": {"open_call": "transmit do", "lease_token": "dead", "leased_until": order.placed_at},
     }
     Saga.objects.filter(id=saga.id).update(**changes[waits])
-    SAGA_TYPES[purchase.NAME] = replace(SAGA_TYPES[purchase.NAME], steps=SAGA_TYPES[purchase.NAME].steps[:-1])
+    SAGA_TYPES[purchase.KIND] = replace(SAGA_TYPES[purchase.KIND], steps=SAGA_TYPES[purchase.KIND].steps[:-1])
 
     assert stepping.advance(saga.id) == Saga.State.DONE
 

@@ -26,7 +26,7 @@ from shop.tests.racing import wait_until
 
 def waiting(*, seconds: float, **more: Any) -> Saga:
     """A new saga that has waited for a worker for `seconds`."""
-    row, lines = store.new_saga(type_name="top_up", subject_id=uuid4(), give_up_seconds=900)
+    row, lines = store.new_saga(kind="top_up", subject_id=uuid4(), give_up_seconds=900)
     ago = timedelta(seconds=seconds)
     row.created_at -= ago
     for name, value in more.items():

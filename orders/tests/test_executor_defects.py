@@ -109,7 +109,7 @@ def test_a_result_whose_recording_raises_counts_each_time(monkeypatch: pytest.Mo
 def test_a_saga_whose_payment_is_missing_is_postponed(monkeypatch: pytest.MonkeyPatch) -> None:
     # It can't be told from one that is locked until it is waited for.
     monkeypatch.setattr(run, "LOCKED_SECONDS", 0.0)
-    row, lines = store.new_saga(type_name="top_up", subject_id=uuid4(), give_up_seconds=900)
+    row, lines = store.new_saga(kind="top_up", subject_id=uuid4(), give_up_seconds=900)
     transactions.run(lambda: store.insert_sagas([(row, lines)]), transactions.KEYED)
     assert advanced(row.id) < MOST_TASKS
     assert Saga.objects.get().attempts == 1

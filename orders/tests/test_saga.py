@@ -91,7 +91,7 @@ def lock_nothing(sagas: Sequence[SagaRow], skip_locked: bool) -> dict[UUID, None
 def world() -> Iterator[World]:
     made = World()
     SAGA_TYPES["test"] = SagaType(
-        name="test",
+        kind="test",
         steps=(
             LocalStep("local", do=made.count(1), undo=made.count(-1)),
             OutsideStep("outside", do=made.call("do"), undo=made.call("undo")),
@@ -104,10 +104,8 @@ def world() -> Iterator[World]:
     del SAGA_TYPES["test"]
 
 
-def started(*, type_name: str = "test", give_up_seconds: float = 60, done: Sequence[str] = ()) -> Saga:
-    row, lines = store.new_saga(
-        type_name=type_name, subject_id=uuid4(), give_up_seconds=give_up_seconds, done=done
-    )
+def started(*, kind: str = "test", give_up_seconds: float = 60, done: Sequence[str] = ()) -> Saga:
+    row, lines = store.new_saga(kind=kind, subject_id=uuid4(), give_up_seconds=give_up_seconds, done=done)
     transactions.run(lambda: store.insert_sagas([(row, lines)]), transactions.KEYED)
     return row
 
@@ -317,7 +315,7 @@ def test_a_saga_is_due_at_its_start_and_when_its_lease_has_lapsed(world: World) 
 def forward_only(world: World) -> Iterator[World]:
     """A saga type whose first step has no undo: it can't be compensated."""
     SAGA_TYPES["forward"] = SagaType(
-        name="forward",
+        kind="forward",
         steps=(OutsideStep("outside", do=world.call("do")), LocalStep("local", do=world.count(1))),
         lock=lock_nothing,
         on_compensated=lambda sagas: pytest.fail("it was undone"),
@@ -327,7 +325,7 @@ def forward_only(world: World) -> Iterator[World]:
 
 
 def test_without_compensation_an_outside_refusal_is_a_failed_attempt(forward_only: World) -> None:
-    row = started(type_name="forward")
+    row = started(kind="forward")
     forward_only.result = StepResult(Event.REFUSED, "no", code="declined")
     assert stepping.advance(row.id) == Saga.State.RUNNING
     waiting = again(row.id)
@@ -341,7 +339,7 @@ def test_without_compensation_an_outside_refusal_is_a_failed_attempt(forward_onl
 
 
 def test_without_compensation_a_local_refusal_writes_nothing_and_is_retried(forward_only: World) -> None:
-    row = started(type_name="forward")
+    row = started(kind="forward")
     forward_only.refuses = True
     assert stepping.advance(row.id) == Saga.State.RUNNING
     assert (again(row.id).direction, forward_only.counted) == (DO, 0)
@@ -361,7 +359,7 @@ def test_past_the_point_of_no_return_a_refusal_starts_no_compensation(world: Wor
 
 def test_a_local_step_is_undone_between_two_outside_ones(world: World) -> None:
     SAGA_TYPES["test"] = SagaType(
-        name="test",
+        kind="test",
         steps=(
             OutsideStep("first", do=world.call("do first"), undo=world.call("undo first")),
             LocalStep("local", do=world.count(1), undo=world.count(-1)),

@@ -33,12 +33,12 @@ def _send(order_id: UUID | None) -> StepResult:
 @contextmanager
 def transmitting_purchases() -> Iterator[None]:
     """Purchases have the step as their last one, until the block ends."""
-    old = SAGA_TYPES[purchase.NAME]
-    SAGA_TYPES[purchase.NAME] = replace(old, steps=(*old.steps, OutsideStep(NAME, do=transmit)))
+    old = SAGA_TYPES[purchase.KIND]
+    SAGA_TYPES[purchase.KIND] = replace(old, steps=(*old.steps, OutsideStep(NAME, do=transmit)))
     try:
         yield
     finally:
-        SAGA_TYPES[purchase.NAME] = old
+        SAGA_TYPES[purchase.KIND] = old
 
 
 @pytest.fixture
