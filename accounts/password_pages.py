@@ -22,7 +22,7 @@ from shop.http.request_body import Receive
 from shop.rates import anonymous_calls
 
 SIGN_IN_PATH = "/admin/login/"
-PATHS = re.compile(rf"{SIGN_IN_PATH}|/admin/password_change/|/admin/auth/user/(add|\d+/password)/")
+PATHS = re.compile(rf"{SIGN_IN_PATH}|/admin/password_change/|/admin/auth/user/(add|[^/]+/password)/")
 LONGEST_USERNAME = 150
 
 

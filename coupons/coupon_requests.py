@@ -200,7 +200,7 @@ def _new_coupon(shared: SharedCampaign, account_id: int, now: datetime) -> Coupo
     if refused is None and campaign.remaining <= len(shared.new):
         refused = eligibility.sold_out(campaign)
     if refused is not None:
-        raise redemption.not_usable(refused.code)
+        raise redemption.not_usable(refused.code, refused.detail)
     position = campaign.issued + len(shared.new) + 1
     return writes.new_coupon(campaign, account_id, shared.spare_codes[-1], position, now)
 

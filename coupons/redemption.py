@@ -18,7 +18,7 @@ from shop.db.stuck_rows import Row
 from shop.errors import Rejected
 from shop.journal import journal
 from shop.journal.journal import ActorContext
-from shop.lazy_texts import mark as _
+from shop.lazy_texts import Text, mark as _
 
 # Plain SQL, because batches of orders are small: the ORM takes longer to compile it than the database to run
 # it.
@@ -110,9 +110,9 @@ def require_issued(coupon: Coupon, *, now: datetime) -> None:
         raise not_usable(status)
 
 
-def not_usable(reason: str) -> Rejected:
-    """The refusal `coupon_not_usable` for this reason, one of `REASONS`."""
-    return Rejected(REASONS[reason], code="coupon_not_usable", reason=reason)
+def not_usable(reason: str, detail: Text = "") -> Rejected:
+    """The refusal `coupon_not_usable` for this reason, one of `REASONS`, or else with this text."""
+    return Rejected(REASONS.get(reason, detail), code="coupon_not_usable", reason=reason)
 
 
 def mark_held(coupon: Coupon, *, order_id: UUID, by: ActorContext) -> None:

@@ -39,7 +39,9 @@ class Applicants:
 
     `existing` has their coupons, or the confirmations of their slots, by account. Every strategy, and every
     answer from memory, decides by `refusal`. A new rule goes there, and into `issues_at` or `lets_in`, which
-    are the same rules as conditions on the campaign's row: a test compares the two.
+    are the same rules as conditions on the campaign's row: a test compares the two. Its code for orders with
+    a shared code goes into `redemption.REASONS`. `redis_gate._result_at_gate` lets a full gate refuse only
+    where no rule may refuse those who are in flight.
     """
 
     def __init__(

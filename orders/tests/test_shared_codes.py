@@ -136,6 +136,17 @@ def test_the_reasons_why_a_shared_code_is_refused() -> None:
     assert Coupon.objects.count() == 3, "a refused order issues nothing"
 
 
+def test_a_refusal_that_has_no_text_for_orders_refuses_with_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rule that is added refuses one order, and is no error of its batch."""
+    shared_campaign()
+    product, buyer = ProductFactory.create(on_hand=5, price=5_000), buying.account()
+    too_young = Rejected("The account is too young.", code="too_young")
+    monkeypatch.setattr(eligibility.Applicants, "refusal", lambda self, account_id: too_young)
+    with pytest.raises(Rejected, match="too young") as refused:
+        checkout.place(request_of(buyer.id, product))
+    assert refused.value.extra["reason"] == "too_young"
+
+
 @pytest.mark.parametrize("code", [f"{CODE} ", f" {CODE}", CODE.lower()])
 def test_a_code_that_is_nearly_a_shared_one_is_not_found_and_fails_no_neighbour(code: str) -> None:
     """MySQL compares without regard to spaces at the end."""

@@ -56,8 +56,16 @@ def _new_charge_keys() -> Iterator[None]:
 @contextmanager
 def _no_recovery() -> Iterator[None]:
     """No worker finds sagas that a crash left behind, or whose pause is over."""
-    usual = store.due
-    with _replaced(store, "due", lambda: usual().filter(lease_token="", attempts=0)):
+    due, find_due = store.due, store.find_due
+
+    def due_anew() -> Any:
+        return due().filter(lease_token="", attempts=0)
+
+    def find_anew(*, limit: int) -> list[Any]:
+        found = set(due_anew().values_list("id", flat=True))
+        return [saga for saga in find_due(limit=limit) if saga.id in found]
+
+    with _replaced(store, "due", due_anew), _replaced(store, "find_due", find_anew):
         yield
 
 

@@ -1,4 +1,4 @@
-"""Exponential backoff with jitter for retries."""
+"""Exponential backoff with jitter, of sagas, webhook deliveries, confirmations and gateway events."""
 
 import random
 

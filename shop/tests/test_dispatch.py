@@ -3,6 +3,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -221,7 +222,14 @@ def test_a_worker_outlives_a_task_that_ends_after_its_connection_was_lost(
     message.channel._disconnect_pools()
     with pytest.raises(AttributeError):
         message.ack()
-    consumer = app.WorkController(pool_cls="solo", consumer_cls=Consumer).consumer
+    # Not by a worker: the signal of its start would start the delivery of events here.
+    consumer = Consumer(
+        lambda request: None,
+        app=app,
+        pool=SimpleNamespace(num_processes=1, is_green=True),
+        controller=SimpleNamespace(use_eventloop=False, state=None),
+        worker_options={},
+    )
     message.ack_log_error(logging.getLogger(), consumer.connection_errors)
 
 

@@ -114,6 +114,14 @@ def test_an_export_of_which_a_part_fails_is_refused_and_none_of_it_is_sent(cooki
     assert_all_slots_are_free()
 
 
+def test_an_export_that_grows_too_large_is_refused_and_none_of_it_is_sent(cookie, monkeypatch):
+    monkeypatch.setattr(large_responses, "MAX_BYTES", 1_000)
+    messages = asyncio.run(exported(cookie, nothing))
+    assert messages[0]["status"] == 409
+    assert b"export_too_large" in b"".join(message["body"] for message in messages[1:])
+    assert_all_slots_are_free()
+
+
 @pytest.mark.parametrize("path", [EXPORT, BALANCE])
 def test_a_response_has_its_length(cookie, path):
     messages = asyncio.run(exported(cookie, nothing, path))

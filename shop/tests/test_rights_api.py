@@ -29,7 +29,9 @@ from shop.tests.test_admin_pages import _a_row_of_every_model
 __all__ = ["_a_row_of_every_model", "_staff_groups"]
 ROOT = Path(__file__).resolve().parents[2]
 HEADING = "Calls of the API"
-PERMISSION = re.compile(r'"((?:auth|coupons|events|inventory|orders|payments|sales|shop)\.[a-z]+_[a-z]+)"')
+PERMISSION = re.compile(
+    r'"((?:accounts|auth|coupons|events|inventory|orders|payments|sales|shop)\.[a-z]+_[a-z]+)"'
+)
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("_staff_groups", "_a_row_of_every_model")]
 
 

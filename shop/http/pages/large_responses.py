@@ -5,21 +5,25 @@ The thread that makes one is free before the first byte is sent, so a client tha
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from tempfile import TemporaryFile
 from typing import IO, Any
 from weakref import WeakKeyDictionary
 
+from django.conf import settings
 from django.http import FileResponse
 from django.http.response import HttpResponseBase
 
-from shop.errors import FirstcomeError, Overloaded
+from shop.errors import FirstcomeError, Overloaded, Rejected
 from shop.http import problems
 from shop.lazy_texts import mark as _
 
-MAX_CONCURRENT = 4
+MAX_CONCURRENT = max(1, min(4, settings.WEB_THREADS // 16))
 """Of a process. Each has a thread while it is made, and its file until it is sent."""
 MAX_OF_ACCOUNT = 2
 """Of an account in a process, so that none of staff keeps all others from theirs."""
+MAX_BYTES = 256 * 2**20
+"""Of a file, in the folder for temporary files: some 1,500,000 rows."""
 ALL_TAKEN = _(
     "Other exports and reports are being made by this server; nothing was done. Try again in a moment."
 )
@@ -27,6 +31,9 @@ OWN_TAKEN = _(
     "{most} exports and reports of this account are being made by this server; nothing was done. Try again "
     "once one of them is complete.",
     most=MAX_OF_ACCOUNT,
+)
+TOO_LARGE = _(
+    "This is larger than {size} MiB; nothing was made. Choose less by a filter.", size=MAX_BYTES // 2**20
 )
 _mutex = threading.Lock()
 _open: "WeakKeyDictionary[IO[bytes], int]" = WeakKeyDictionary()
@@ -59,13 +66,16 @@ def respond(
         before_parts()
         for part in parts:
             file.write(part.encode())
-    except FirstcomeError as error:
-        file.close()
-        return problems.from_error(error).to_django()
-    except BaseException:
-        file.close()
+            if file.tell() > MAX_BYTES:
+                raise Rejected(TOO_LARGE, code="export_too_large")
+        file.seek(0)
+    except BaseException as error:
+        _open.pop(file)
+        with suppress(OSError):
+            file.close()
+        if isinstance(error, FirstcomeError):
+            return problems.from_error(error).to_django()
         raise
-    file.seek(0)
     return FileResponse(
         file,
         content_type=f"{content_type}; charset=utf-8",

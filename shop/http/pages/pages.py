@@ -39,6 +39,8 @@ SECONDS_FOR_A_PART = 60.0
 
 PROBE_POOL = ThreadPool("probes", threads=2, max_waiting=event_loop.MAX_WAITING)
 """Answers `/readyz` and `/metrics`, which are needed most while all other threads are busy."""
+FILE_POOL = ThreadPool("files", threads=1, max_waiting=event_loop.MAX_WAITING)
+"""Reads files that are being sent, which can't be refused any more when all other threads are busy."""
 
 _handler = BaseHandler()
 _handler.load_middleware()
@@ -79,12 +81,15 @@ async def serve_call(
 
 async def send_page(page: PageResponse, send: Send) -> None:
     """Send the page. Raises `TimeoutError` if the client takes no part in time: the end is missing then."""
-    await send({"type": "http.response.start", "status": page.status, "headers": page.headers})
+    start = {"type": "http.response.start", "status": page.status, "headers": page.headers}
     if isinstance(page.body, bytes):
+        await send(start)
         await send({"type": "http.response.body", "body": page.body})
     else:
         with page.body as file:
-            while chunk := await event_loop.run_in_thread(file.read, CHUNK_BYTES):
+            async with asyncio.timeout(SECONDS_FOR_A_PART):
+                await send(start)
+            while chunk := await event_loop.run_in_thread(file.read, CHUNK_BYTES, pool=FILE_POOL):
                 async with asyncio.timeout(SECONDS_FOR_A_PART):
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
