@@ -9,14 +9,13 @@ class CouponsConfig(AppConfig):
     verbose_name = _("Coupons")
 
     def ready(self) -> None:
-        from coupons import campaigns, gate, personal_data
+        from coupons import campaigns, gate
         from coupons.metrics import state
         from coupons.models import Confirmation
         from coupons.partners import confirmation
         from coupons.queue import tickets
         from shop.observability import gauges
 
-        personal_data.register()
         gauges.register(
             "firstcome_gate_in_flight",
             help="Requests admitted by the gate of a campaign and not decided yet.",

@@ -4,24 +4,20 @@ from accounts.personal_data.erasure import PARTS, Part, named
 from accounts.personal_data.registry import FOR_GOOD, REGISTRY, UNTIL_ARCHIVED, Erasure, PersonalData
 from coupons.models import Confirmation, EligibleAccount, QueueTicket
 
-ENTRIES: dict[str, PersonalData | str] = {
-    "coupons.Coupon": PersonalData("account", Erasure.KEPT, FOR_GOOD),
-    "coupons.PoolCode": PersonalData("coupon__account", Erasure.KEPT, FOR_GOOD),
-    "coupons.Confirmation": PersonalData("account", Erasure.OPEN, "until the partner has answered"),
-    "coupons.EligibleAccount": PersonalData(
-        "account", Erasure.DELETED, "until staff remove it from the list"
-    ),
-    "coupons.FirstOrderUse": PersonalData("account", Erasure.KEPT, FOR_GOOD),
-    "coupons.QueueTicket": PersonalData("account", Erasure.KEPT, UNTIL_ARCHIVED),
-    "coupons.Campaign": "what the shop offers, to everyone",
-    "coupons.CampaignProduct": "which products a campaign is for, to everyone",
-}
-
-
-def register() -> None:
-    """Have exports and erasures know this app's part."""
-    REGISTRY.update(ENTRIES)
-    PARTS.append(Part(_open_rows, _delete))
+REGISTRY.update(
+    {
+        "coupons.Coupon": PersonalData("account", Erasure.KEPT, FOR_GOOD),
+        "coupons.PoolCode": PersonalData("coupon__account", Erasure.KEPT, FOR_GOOD),
+        "coupons.Confirmation": PersonalData("account", Erasure.OPEN, "until the partner has answered"),
+        "coupons.EligibleAccount": PersonalData(
+            "account", Erasure.DELETED, "until staff remove it from the list"
+        ),
+        "coupons.FirstOrderUse": PersonalData("account", Erasure.KEPT, FOR_GOOD),
+        "coupons.QueueTicket": PersonalData("account", Erasure.KEPT, UNTIL_ARCHIVED),
+        "coupons.Campaign": "what the shop offers, to everyone",
+        "coupons.CampaignProduct": "which products a campaign is for, to everyone",
+    }
+)
 
 
 def _open_rows(account_id: int) -> list[str]:
@@ -32,3 +28,6 @@ def _open_rows(account_id: int) -> list[str]:
 
 def _delete(account_id: int) -> None:
     EligibleAccount.objects.filter(account_id=account_id).delete()
+
+
+PARTS.append(Part(_open_rows, _delete))

@@ -11,7 +11,6 @@ class EventsConfig(AppConfig):
     def ready(self) -> None:
         from celery.signals import worker_init, worker_shutdown
 
-        from events import personal_data
         from events.feed import catalogue, reading, recording, sequencing
         from events.webhooks import deliveries, dispatcher, endpoints
         from shop.journal import journal
@@ -19,7 +18,6 @@ class EventsConfig(AppConfig):
         from shop.operations import housekeeping
         from shop.operations.backups import restoring
 
-        personal_data.register()
         journal.EVENTS.update(catalogue.FROM_JOURNAL)
         journal.RECORDERS.append(recording.record_lines)
         housekeeping.SWEEPERS += [reading.delete_old, deliveries.delete_old, endpoints.forget_former_secrets]

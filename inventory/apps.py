@@ -9,12 +9,10 @@ class InventoryConfig(AppConfig):
     verbose_name = _("Inventory")
 
     def ready(self) -> None:
-        from inventory import personal_data
         from inventory.imports import importing
         from inventory.mirror import healing
         from shop.observability import gauges
 
-        personal_data.register()
         gauges.register(
             "firstcome_stock_mirror_drift",
             help="Products that were wrong in the mirror of stock at the last sweep.",

@@ -2,14 +2,11 @@
 
 from accounts.personal_data.registry import REGISTRY, UNTIL_ARCHIVED, Erasure, PersonalData
 
-ENTRIES: dict[str, PersonalData | str] = {
-    "inventory.StockMovement": PersonalData("order__account", Erasure.KEPT, UNTIL_ARCHIVED),
-    "inventory.CarriedStock": "sums of archived stock movements by product",
-    "inventory.Product": "what the shop sells, to everyone",
-    "inventory.Delivery": "goods that arrived",
-}
-
-
-def register() -> None:
-    """Have exports and erasures know this app's part."""
-    REGISTRY.update(ENTRIES)
+REGISTRY.update(
+    {
+        "inventory.StockMovement": PersonalData("order__account", Erasure.KEPT, UNTIL_ARCHIVED),
+        "inventory.CarriedStock": "sums of archived stock movements by product",
+        "inventory.Product": "what the shop sells, to everyone",
+        "inventory.Delivery": "goods that arrived",
+    }
+)

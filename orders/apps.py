@@ -9,7 +9,7 @@ class OrdersConfig(AppConfig):
     verbose_name = _("Orders")
 
     def ready(self) -> None:
-        from orders import cancellation, personal_data
+        from orders import cancellation
         from orders.metrics import state
         from orders.payment import gateway_bookings, purchase, refund_saga, refunding, top_ups
         from orders.saga import status
@@ -18,7 +18,6 @@ class OrdersConfig(AppConfig):
         from shop.idempotency import recorded_answers
         from shop.observability import gauges
 
-        personal_data.register()
         assert {purchase.KIND, top_ups.KIND, refund_saga.KIND} == set(SAGA_TYPES)
         recorded_answers.register_unsettled_finder(refunding.unsettled_references)
         reconciling.BOOKERS.append(gateway_bookings.look_up)

@@ -16,25 +16,21 @@ def sagas_of(account_id: int) -> "QuerySet[Saga]":
     return Saga.objects.filter(subject_id__in=[*payments, *refunds])
 
 
-ENTRIES: dict[str, PersonalData | str] = {
-    "orders.Order": PersonalData("account", Erasure.KEPT, FOR_GOOD),
-    "orders.OrderLine": PersonalData("order__account", Erasure.KEPT, FOR_GOOD),
-    "orders.Refund": PersonalData("order__account", Erasure.KEPT, FOR_GOOD),
-    "orders.RefundLine": PersonalData("refund__order__account", Erasure.KEPT, FOR_GOOD),
-    "orders.Saga": PersonalData("its payment or refund", Erasure.KEPT, FOR_GOOD, rows=sagas_of),
-    "orders.SagaLog": PersonalData(
-        "its saga's payment or refund",
-        Erasure.KEPT,
-        FOR_GOOD,
-        rows=lambda id: SagaLog.objects.filter(saga__in=[*sagas_of(id)]),
-    ),
-}
-
-
-def register() -> None:
-    """Have exports and erasures know this app's part."""
-    REGISTRY.update(ENTRIES)
-    PARTS.append(Part(_open_rows))
+REGISTRY.update(
+    {
+        "orders.Order": PersonalData("account", Erasure.KEPT, FOR_GOOD),
+        "orders.OrderLine": PersonalData("order__account", Erasure.KEPT, FOR_GOOD),
+        "orders.Refund": PersonalData("order__account", Erasure.KEPT, FOR_GOOD),
+        "orders.RefundLine": PersonalData("refund__order__account", Erasure.KEPT, FOR_GOOD),
+        "orders.Saga": PersonalData("its payment or refund", Erasure.KEPT, FOR_GOOD, rows=sagas_of),
+        "orders.SagaLog": PersonalData(
+            "its saga's payment or refund",
+            Erasure.KEPT,
+            FOR_GOOD,
+            rows=lambda id: SagaLog.objects.filter(saga__in=[*sagas_of(id)]),
+        ),
+    }
+)
 
 
 def _open_rows(account_id: int) -> list[str]:
@@ -46,3 +42,6 @@ def _open_rows(account_id: int) -> list[str]:
         *named("refund", refunds, "status"),
         *named("saga", sagas, "state"),
     ]
+
+
+PARTS.append(Part(_open_rows))

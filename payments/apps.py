@@ -12,12 +12,11 @@ class PaymentsConfig(AppConfig):
     verbose_name = _("Payments")
 
     def ready(self) -> None:
-        from payments import disputes, payment_states, personal_data, points_grants, webhooks
+        from payments import disputes, payment_states, points_grants, webhooks
         from payments.reconciliation import reconciling
         from shop.idempotency import recorded_answers
         from shop.observability import gauges
 
-        personal_data.register()
         recorded_answers.register_unsettled_finder(payment_states.unsettled_references)
         post_migrate.connect(open_shop_accounts, sender=self)
         gauges.register(

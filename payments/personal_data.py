@@ -9,36 +9,32 @@ from payments import ledger
 from payments.models import LedgerAccount, Payment, Transfer, WebhookEvent
 from payments.payment_states import UNSETTLED
 
-ENTRIES: dict[str, PersonalData | str] = {
-    "payments.LedgerAccount": PersonalData("user", Erasure.KEPT, FOR_GOOD),
-    "payments.Transfer": PersonalData(
-        "its entries or order",
-        Erasure.KEPT,
-        FOR_GOOD,
-        rows=lambda id: Transfer.objects.filter(Q(entries__account=id) | Q(order__account=id)).distinct(),
-    ),
-    "payments.GrantsOfDay": PersonalData("operator_id", Erasure.KEPT, FOR_GOOD),
-    "payments.Entry": PersonalData("account__user", Erasure.KEPT, FOR_GOOD),
-    "payments.Payment": PersonalData(
-        "account", Erasure.KEPT, FOR_GOOD, secrets=frozenset({"token", "action_url"})
-    ),
-    "payments.Dispute": PersonalData("payment__account", Erasure.KEPT, FOR_GOOD),
-    "payments.WebhookEvent": PersonalData(
-        "the charge key of a payment",
-        Erasure.KEPT,
-        "90 days after it was handled",
-        rows=lambda id: WebhookEvent.objects.filter(
-            charge_key__in=[*Payment.objects.filter(account=id).values_list("charge_key", flat=True)]
+REGISTRY.update(
+    {
+        "payments.LedgerAccount": PersonalData("user", Erasure.KEPT, FOR_GOOD),
+        "payments.Transfer": PersonalData(
+            "its entries or order",
+            Erasure.KEPT,
+            FOR_GOOD,
+            rows=lambda id: Transfer.objects.filter(Q(entries__account=id) | Q(order__account=id)).distinct(),
         ),
-    ),
-    "payments.Reconciliation": "numbers of payments and charges that differ, deleted after 30 days",
-}
-
-
-def register() -> None:
-    """Have exports and erasures know this app's part."""
-    REGISTRY.update(ENTRIES)
-    PARTS.append(Part(_open_rows, lock_balance=_lock_balance, forfeit=_forfeit))
+        "payments.GrantsOfDay": PersonalData("operator_id", Erasure.KEPT, FOR_GOOD),
+        "payments.Entry": PersonalData("account__user", Erasure.KEPT, FOR_GOOD),
+        "payments.Payment": PersonalData(
+            "account", Erasure.KEPT, FOR_GOOD, secrets=frozenset({"token", "action_url"})
+        ),
+        "payments.Dispute": PersonalData("payment__account", Erasure.KEPT, FOR_GOOD),
+        "payments.WebhookEvent": PersonalData(
+            "the charge key of a payment",
+            Erasure.KEPT,
+            "90 days after it was handled",
+            rows=lambda id: WebhookEvent.objects.filter(
+                charge_key__in=[*Payment.objects.filter(account=id).values_list("charge_key", flat=True)]
+            ),
+        ),
+        "payments.Reconciliation": "numbers of payments and charges that differ, deleted after 30 days",
+    }
+)
 
 
 def _open_rows(account_id: int) -> list[str]:
@@ -53,3 +49,6 @@ def _lock_balance(account_id: int) -> int:
 
 def _forfeit(account_id: int, amount: int, reason: str) -> None:
     ledger.forfeit(user_id=account_id, amount=amount, reason=reason, reference=str(uuid7()))
+
+
+PARTS.append(Part(_open_rows, lock_balance=_lock_balance, forfeit=_forfeit))

@@ -9,7 +9,6 @@ class SalesConfig(AppConfig):
     verbose_name = _("Sales and waiting rooms")
 
     def ready(self) -> None:
-        from sales import metrics, personal_data
+        from sales import metrics
 
-        personal_data.register()
         metrics.register()

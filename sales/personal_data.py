@@ -2,13 +2,10 @@
 
 from accounts.personal_data.registry import FOR_GOOD, REGISTRY, Erasure, PersonalData
 
-ENTRIES: dict[str, PersonalData | str] = {
-    "sales.SaleEntry": PersonalData("account", Erasure.KEPT, FOR_GOOD),
-    "sales.Sale": "when the shop sells what, to everyone",
-    "sales.SaleProduct": "which products a sale has",
-}
-
-
-def register() -> None:
-    """Have exports and erasures know this app's part."""
-    REGISTRY.update(ENTRIES)
+REGISTRY.update(
+    {
+        "sales.SaleEntry": PersonalData("account", Erasure.KEPT, FOR_GOOD),
+        "sales.Sale": "when the shop sells what, to everyone",
+        "sales.SaleProduct": "which products a sale has",
+    }
+)
