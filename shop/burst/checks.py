@@ -11,7 +11,7 @@ from rest_framework.settings import api_settings
 
 from accounts.api_keys.calls import APIKey
 from accounts.authentication import BearerToken
-from shop.http.rest_classes import JSONParser, JSONRenderer, handle_exception
+from shop.http.rest_classes import JSONParser, JSONRenderer, LenientNegotiation, handle_exception
 
 KNOWN_MIDDLEWARE = {
     "shop.observability.request_metrics.RequestMetricsMiddleware",
@@ -30,7 +30,10 @@ KNOWN_MIDDLEWARE = {
     "accounts.middleware.show_refused_turn",
 }
 """Whose work the lane does itself, or that are for pages alone."""
-KNOWN = {APIKey, BearerToken, AllowAny, IsAuthenticated, IsAuthenticatedOrReadOnly, JSONParser, JSONRenderer}
+KNOWN = {
+    *(APIKey, BearerToken, AllowAny, IsAuthenticated, IsAuthenticatedOrReadOnly),
+    *(JSONParser, JSONRenderer, LenientNegotiation, None),
+}
 KINDS = ("authentication", "permission", "parser", "renderer", "throttle")
 HINT = "With BURST=0 Django answers every call, and it applies."
 
@@ -55,6 +58,7 @@ def _passed_by() -> Iterator[str]:
     yield from (f"the middleware {one}" for one in settings.MIDDLEWARE if one not in KNOWN_MIDDLEWARE)
     for call in CALLS.values():
         named = [one for kind in KINDS for one in getattr(call.view, f"{kind}_classes")]
+        named += [call.view.content_negotiation_class, call.view.versioning_class]
         yield from (f"{getattr(one, '__name__', one)} of {call.name}" for one in named if one not in KNOWN)
     if api_settings.EXCEPTION_HANDLER is not handle_exception:
         yield "another EXCEPTION_HANDLER than its own"

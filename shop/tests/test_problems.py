@@ -8,6 +8,7 @@ import orjson
 import pytest
 from django.conf import LazySettings
 from django.test import Client
+from rest_framework import exceptions
 
 from accounts import tokens
 from shop.burst import lane, table
@@ -233,3 +234,15 @@ def test_every_answer_names_its_request() -> None:
     for unfit in ("", "a" * 65, "two words", "line\nbreak"):
         named = Client(headers={"X-Request-ID": unfit}).get("/nothing").headers["X-Request-ID"]
         assert len(named) == 36
+
+
+def test_an_error_of_a_serializer_names_its_fields() -> None:
+    wrong = exceptions.ValidationError({"lines": [{}, {"quantity": ["Too many."]}], "coupon": "Not one."})
+    answer = problems.from_error(wrong)
+    assert (answer.status_code, answer.code) == (400, "invalid")
+    assert orjson.loads(answer.body)["errors"] == [
+        {"field": "lines.quantity", "code": "invalid", "detail": "Too many."},
+        {"field": "coupon", "code": "invalid", "detail": "Not one."},
+    ]
+    failed = problems.from_error(exceptions.AuthenticationFailed("No such badge."))
+    assert (failed.status_code, failed.headers["WWW-Authenticate"]) == (401, "Bearer")
