@@ -120,8 +120,8 @@ LOCK := @$(VENV) -m uv pip compile --quiet --universal --python-version 3.11 --g
 	--custom-compile-command "make lock"
 lock: ## pin what pyproject.toml names; UPGRADE=--upgrade takes the newest versions
 	$(BOOTSTRAP) check
-	$(LOCK) $(UPGRADE) pyproject.toml --extra embedded -o requirements-embedded.txt
-	$(LOCK) $(UPGRADE) pyproject.toml --extra mysql --extra traces -c requirements-embedded.txt -o requirements.txt
+	$(LOCK) $(UPGRADE) pyproject.toml --extra embedded --extra simulators -o requirements-embedded.txt
+	$(LOCK) $(UPGRADE) pyproject.toml --extra mysql --extra traces --extra simulators -c requirements-embedded.txt -o requirements.txt
 	$(LOCK) $(UPGRADE) --group dev -c requirements-embedded.txt -o requirements-dev.txt
 	$(LOCK) $(UPGRADE) --group test -c requirements-embedded.txt -c requirements-dev.txt -o requirements-test.txt
 

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 import pycurl
-from urllib3 import HTTPHeaderDict
+from django.utils.datastructures import CaseInsensitiveMapping
 
 from shop.db import open_transaction
 from shop.observability import tracing
@@ -71,13 +71,9 @@ class Reply:
     body: bytes
 
     @property
-    def headers(self) -> HTTPHeaderDict:
-        headers = HTTPHeaderDict()
-        for line in self.head:
-            name, separator, value = line.decode("latin-1").partition(":")
-            if separator:
-                headers.add(name, value.strip())
-        return headers
+    def headers(self) -> Mapping[str, str]:
+        lines = (line.decode("latin-1").partition(":") for line in self.head)
+        return CaseInsensitiveMapping({name: value.strip() for name, separator, value in lines if separator})
 
 
 class _IdleHandles:
