@@ -111,13 +111,16 @@ def test_an_issue_that_is_rolled_back_is_not_counted() -> None:
 
 
 @pytest.mark.parametrize("strategy", ["group_commit", "pessimistic", "optimistic", "redis_gate", "code_pool"])
-def test_a_coupon_whose_commit_got_no_reply_counts_once_and_is_new(strategy: str, tmp_path: Path) -> None:
+def test_a_coupon_whose_commit_got_no_reply_is_new_and_counts_once_at_most(
+    strategy: str, tmp_path: Path
+) -> None:
     campaign, account, counted = campaign_with_strategy(strategy), AccountFactory.create(), increases()
     issuing.forget()
     with losing_reply_to_commit(tmp_path) as is_lost:
         assert ask(campaign.pk, account) == 201
         assert is_lost.is_set()
-    assert outcomes(counted(), campaign) == outcomes(counted()) == {"issued": 1}
+    assert outcomes(counted(), campaign) == outcomes(counted())
+    assert outcomes(counted()) in ({}, {"issued": 1})
     assert Coupon.objects.count() == 1
 
 

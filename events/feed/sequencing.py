@@ -6,7 +6,8 @@ the sequence of an order's events, and commits their positions together with `la
 position is given afterwards. The workers' dispatchers do it twice a second, and readers before they read.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 
 from django.db import connection
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -16,7 +17,7 @@ from prometheus_client import Counter
 
 from events.models import FeedEvent, FeedState
 from shop import clock
-from shop.db import bulk_sql, open_transaction, transactions
+from shop.db import bulk_sql, transactions
 from shop.redis import completion_notifications
 
 SEQUENCED = Counter("firstcome_feed_events", "Events of the feed that got their positions.")
@@ -42,15 +43,16 @@ def sequence(*, most_batches: int | None = None) -> int:
     if not unsequenced().exists():
         return 0
     FeedState.objects.get_or_create(pk=ROW)
-    sequenced, given, batches = 0, list[int](), 0
+    sequenced, batches = 0, 0
     while True:
         batches += 1
-        count = transactions.run(lambda: _sequence_batch(given.extend), transactions.REPEATABLE)
+        # By all attempts: after a lost reply to the COMMIT the repeat finds nothing to do.
+        given: set[int] = set()
+        count = transactions.run(partial(_sequence_batch, given), transactions.REPEATABLE)
         if given:
-            SEQUENCED.inc(sum(given))
+            SEQUENCED.inc(len(given))
             completion_notifications.notify_completed(NOTIFICATION)
-        sequenced += sum(given)
-        given.clear()
+        sequenced += len(given)
         if count < EVENTS_PER_TRANSACTION or batches == most_batches:
             return sequenced
 
@@ -73,10 +75,8 @@ def leave_gap(connection: BaseDatabaseWrapper, cursor: CursorWrapper) -> None:
     )
 
 
-def _sequence_batch(after_commit: Callable[[Sequence[int]], None]) -> int:
-    """Sequence one batch. Returns how many got a position, which `after_commit` gets once that is durable:
-    the repeat after a lost reply finds nothing to do.
-    """
+def _sequence_batch(given: set[int]) -> int:
+    """Sequence one batch, and add the ids of its events. Returns how many got a position."""
     # A second sequencer leaves at once: the first one reads again until nothing is left.
     state = FeedState.objects.select_for_update(skip_locked=True).filter(pk=ROW).first()
     if state is None:
@@ -93,8 +93,7 @@ def _sequence_batch(after_commit: Callable[[Sequence[int]], None]) -> int:
         position += last - first + 1
     if ids:
         FeedState.objects.filter(pk=ROW).update(last_position=position)
-        open_transaction.set_evidence(FeedState.objects.filter(pk=ROW, last_position__gte=position).exists)
-        open_transaction.count_after_commit(after_commit, [len(ids)])
+        given.update(ids)
     return len(ids)
 
 

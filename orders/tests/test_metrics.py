@@ -3,7 +3,6 @@
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -19,8 +18,6 @@ from orders import cancellation
 from orders.metrics import state
 from orders.models import Order, Saga
 from orders.payment import purchase
-from orders.placement import checkout
-from orders.placement.decisions import PlacedOrder
 from orders.saga import status
 from orders.tests import buying
 from orders.tests.business import counted, counting, in_rows
@@ -31,7 +28,6 @@ from shop.idempotency.recorded_answers import Answer
 from shop.observability import gauges
 from shop.tests.clients import client_of
 from shop.tests.factories import AccountFactory
-from shop.tests.lost_replies import losing_reply_to_commit
 from shop.tests.samples import Increases
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -91,27 +87,6 @@ def test_an_order_whose_transaction_is_rolled_back_is_not_counted(product: Produ
         buying.place(buyer.id, {product: 1}, points=100, token="tok_ok")
         raise ZeroDivisionError
     assert (increases(), Order.objects.count()) == (before, 0)
-
-
-def test_an_order_whose_commit_got_no_reply_counts_once(product: Product, tmp_path: Path) -> None:
-    increases, buyer = counting(), buying.account()
-    request = buying.order_request(buyer.id, {product: 1}, token="tok_ok")
-    with losing_reply_to_commit(tmp_path) as is_lost:
-        assert isinstance(checkout.place(request), PlacedOrder)
-        assert is_lost.is_set()
-    assert counted(increases) == in_rows()
-    assert Order.objects.count() == 1
-
-
-def test_a_settling_whose_commit_got_no_reply_counts_once(product: Product, tmp_path: Path) -> None:
-    increases = counting()
-    placed = buying.place(buying.account(points=PRICE).id, {product: 1}, points=PRICE, token="")
-    with losing_reply_to_commit(tmp_path) as is_lost:
-        buying.advance(placed)
-        assert is_lost.is_set()
-    assert increases()["firstcome_revenue_amount_total"] == PRICE
-    assert increases()['firstcome_payments_total{gateway="none",outcome="succeeded"}'] == 1
-    assert counted(increases) == in_rows()
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -1,13 +1,10 @@
 """Marks of transactions that must be committed once: a stored mark proves that the COMMIT succeeded."""
 
 from datetime import timedelta
-from functools import partial
 from uuid import UUID
 
-from uuid_utils.compat import uuid7
-
 from shop import clock
-from shop.db import bulk_sql, key_walks, open_transaction
+from shop.db import bulk_sql, key_walks
 from shop.models import CommittedTransaction
 
 # A mark is read within seconds of its COMMIT, if at all.
@@ -24,18 +21,6 @@ def write_now(id: UUID) -> None:
     that has committed.
     """
     CommittedTransaction.objects.create(id=id, at=clock.now())
-
-
-def write_as_evidence() -> None:
-    """Mark the open transaction, one without a line of the journal, as committed for what is to follow it."""
-    mark = uuid7()
-    write(mark)
-    open_transaction.set_evidence(partial(is_written, mark))
-
-
-def is_written(id: UUID) -> bool:
-    """Whether the transaction that wrote the mark has committed, or is this one."""
-    return CommittedTransaction.objects.filter(pk=id).exists()
 
 
 def sweep() -> int:

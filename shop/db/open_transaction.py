@@ -21,13 +21,10 @@ log = get_logger(__name__)
 
 @dataclass(slots=True, eq=False)
 class OpenTransaction:
-    """What a transaction that `atomic` opened writes before it commits, and counts afterwards;
-    `has_committed` finds out whether it has, where the reply was lost.
-    """
+    """What a transaction that `atomic` opened writes before it commits, and counts afterwards."""
 
     writes: Queue = field(default_factory=dict)
     counts: Queue = field(default_factory=dict)
-    has_committed: Callable[[], bool] = lambda: False
     is_at_commit: bool = False
 
     def count(self) -> None:
@@ -66,7 +63,7 @@ def write_before_commit(write: Callable[[Sequence[T]], None], items: Iterable[T]
 def count_after_commit(count: Callable[[Sequence[T]], None], items: Iterable[T]) -> None:
     """Have `count` called once with all items of the transaction after its commit; it must make no query.
 
-    If the reply to COMMIT is lost, the retry finds by the transaction's evidence whether it has committed.
+    It is not called where the reply to the COMMIT is lost.
     """
     assert_inside()
     if state.current:
@@ -74,12 +71,6 @@ def count_after_commit(count: Callable[[Sequence[T]], None], items: Iterable[T])
     elif some := list(items):
         # Not `partial`: Django names the function in its log when that raises, and a partial has no name.
         transaction.on_commit(lambda: count(some), robust=True)
-
-
-def set_evidence(evidence: Callable[[], bool]) -> None:
-    """Say how to find out whether this transaction has committed: by a row that it alone has written."""
-    if state.current:
-        state.current.has_committed = evidence
 
 
 @contextmanager

@@ -7,7 +7,6 @@ savepoints included (MDEV-35235). What code calls inside a transaction is in `sh
 import random
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from enum import Enum
 from typing import Generic, TypeVar
 
@@ -163,16 +162,7 @@ def run(work: Callable[[], T], effect: Effect, *, is_batch: bool = False) -> T:
         # The transaction that Django's `TestCase` opened.
         with open_transaction.atomic():
             return work()
-    attempts = _Attempts(work, effect, is_batch=is_batch)
-    try:
-        return attempts.first_success()
-    except DatabaseUnavailable:
-        raise
-    except Exception:
-        # Such as a batch that is run again one by one: what it did before is looked up now.
-        with suppress(DatabaseFailure):
-            attempts.count_committed()
-        raise
+    return _Attempts(work, effect, is_batch=is_batch).first_success()
 
 
 def run_batch(work: Callable[[], T]) -> T:
@@ -205,8 +195,6 @@ class _Attempts(Generic[T]):
         self._mark = uuid7() if effect is ONCE else None
         # The results of attempts whose COMMIT got no reply, in order.
         self._in_doubt: list[T] = []
-        # Those of their transactions with anything to count.
-        self._uncounted: list[OpenTransaction] = []
 
     def first_success(self) -> T:
         started_at = time.monotonic()
@@ -226,15 +214,12 @@ class _Attempts(Generic[T]):
         try:
             with open_transaction.atomic() as this:
                 if self._has_committed():
-                    self.count_committed()
                     return self._in_doubt[-1]
                 results.append(self._work())
-                self.count_committed()
         except DatabaseFailure as error:
             if this and this.is_at_commit and is_lost(error):
                 self._in_doubt += results
                 COMMITS_UNKNOWN.inc(len(results))
-                self._uncounted += [this] if this.counts else []
             raise
         finally:
             open_transaction.state.in_doubt = ()
@@ -257,16 +242,6 @@ class _Attempts(Generic[T]):
         except IntegrityError:
             return True
         return False
-
-    def count_committed(self) -> None:
-        """Count what earlier attempts did whose COMMIT got no reply, if it is there.
-
-        Called after the work, whose locks have waited for them, and before this attempt writes its journal.
-        """
-        for earlier in self._uncounted[:]:
-            if earlier.has_committed():
-                self._uncounted.remove(earlier)
-                earlier.count()
 
     def _give_up_or_prepare(self, error: DatabaseFailure, *, elapsed: float, is_last: bool) -> None:
         """Raise unless another attempt may follow; close a lost connection, so that it opens a new one."""

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple, ParamSpec
 from uuid import UUID
@@ -173,12 +172,6 @@ note = _noting(build_line)
 
 def _write_lines(lines: Sequence[NewJournalLine]) -> None:
     bulk_sql.insert(JOURNAL_LINES_TABLE, lines)
-    open_transaction.set_evidence(partial(_is_written, lines[0]))
-
-
-def _is_written(line: NewJournalLine) -> bool:
-    """Whether the line is in the journal: another attempt at the same work has another instant."""
-    return JournalLine.objects.filter(subject=line.subject, what=line.what, at=line.at).exists()
 
 
 def _json(value: Mapping[str, Any] | None) -> str | None:
