@@ -15,7 +15,6 @@ from accounts.password_hashing import TrustLevel
 from shop.concurrency import event_loop
 from shop.errors import Overloaded, Throttled
 from shop.http import client_address, request_body
-from shop.http.json_format import require_utf_8
 from shop.http.pages import pages
 from shop.http.pages.pages import PageResponse, Scope, Send
 from shop.http.request_body import Receive
@@ -28,7 +27,6 @@ LONGEST_USERNAME = 150
 
 async def serve(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive, send: Send) -> None:
     """Serve a form that was sent to one of `PATHS`. Raises a `FirstcomeError` before anything is sent."""
-    require_utf_8(fields.get(b"content-type", b"").decode("latin-1"))
     await pages.send_page(await _render_in_turn(scope, fields, receive), send)
 
 

@@ -1,13 +1,11 @@
 """The page at `/`: what runs here, what is left of campaigns and products, and where to go on.
 
 It shows what anonymous clients see; beside `make run`, where all data is a demo, the newest orders by status
-as well. A process renders it at most once in `CACHE_SECONDS`, and the event loop answers all browsers.
+as well. A process renders it at most once in `CACHE_SECONDS`.
 """
 
-import time
 from collections import Counter
-from collections.abc import Callable, Mapping
-from functools import lru_cache, partial
+from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
@@ -23,20 +21,12 @@ from inventory import products
 from inventory.schemas import product_body
 from orders.models import Order
 from shop.admin_base.status_words import status_word
-from shop.burst import lane
-from shop.concurrency import event_loop
 from shop.concurrency.shared_read import SharedRead
-from shop.http import languages, request_body, views
-from shop.http.pages import pages
-from shop.http.pages.pages import Scope, Send
-from shop.http.request_body import Receive
-from shop.observability import logs, reading, request_metrics
+from shop.http import languages
+from shop.observability import reading
 from shop.observability.reading import Job, Source
 
 CACHE_SECONDS = 1.0
-VIEW_NAME = "welcome"
-LONGEST_ACCEPT = 512
-"""A longer `Accept` is not parsed on the event loop."""
 MOST_CAMPAIGNS, MOST_PRODUCTS, NEWEST_ORDERS = 8, 12, 1_000
 STATES = {"campaigns": "status", "products": "availability", "orders": "status"}
 API_DOCS = "/api/docs/"
@@ -60,38 +50,11 @@ CONTENT_SECURITY_POLICY = "default-src 'self'; base-uri 'none'; form-action 'non
 
 @require_safe
 def page(request: HttpRequest) -> HttpResponse:
-    """The page for browsers, which read it every few seconds; others are redirected to the API's docs.
-
-    In a web process `serve` answers instead of it.
-    """
+    """The page for browsers, which read it every few seconds; others are redirected to the API's docs."""
     language = languages.choose(request.headers.get("Accept-Language"))
-    is_page = _prefers_html(request.headers.get("Accept", "*/*"))
+    is_page = request.get_preferred_type(["application/json", "text/html"]) == "text/html"
     body, status = (PAGES.get()[language], 200) if is_page else (b"", 302)
     return HttpResponse(body, status=status, headers=_headers(language, is_page=is_page))
-
-
-async def serve(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive, send: Send) -> None:
-    """Answer as `page` does, on the event loop. Raises what `pages.serve_page` raises."""
-    began_at = time.perf_counter()
-    accept = fields.get(b"accept", b"*/*").decode("latin-1")
-    host = fields.get(b"host", b"").decode("latin-1")
-    is_read = scope["method"] in views.PUBLIC_METHODS
-    if not (is_read and len(accept) <= LONGEST_ACCEPT and lane.is_allowed_host(host)):
-        await pages.serve_page(scope, fields, receive, send)
-        return
-    await request_body.read(fields, receive)
-    is_page = _prefers_html(accept)
-    language = languages.choose(fields.get(b"accept-language", b"").decode("latin-1"))
-    in_thread = partial(event_loop.run_in_thread, group=VIEW_NAME)
-    body = (await PAGES.get_on_loop(in_thread))[language] if is_page else b""
-    headers = _headers(language, is_page=is_page) | dict(lane.PUBLIC_HEADERS)
-    headers["X-Request-ID"] = logs.choose_request_id(fields.get(b"x-request-id", b"").decode("latin-1"))
-    headers["Content-Length"] = str(len(body))
-    status = 200 if is_page else 302
-    encoded = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
-    request_metrics.count_request(VIEW_NAME, scope["method"], status, time.perf_counter() - began_at)
-    await send({"type": "http.response.start", "status": status, "headers": encoded})
-    await send({"type": "http.response.body", "body": body})
 
 
 def _render_all() -> dict[str, bytes]:
@@ -124,13 +87,6 @@ def _headers(language: str, *, is_page: bool) -> dict[str, str]:
         "Content-Security-Policy": CONTENT_SECURITY_POLICY,
         "Cache-Control": f"public, max-age={int(CACHE_SECONDS)}",
     }
-
-
-@lru_cache(maxsize=256)
-def _prefers_html(accept: str) -> bool:
-    request = HttpRequest()
-    request.META["HTTP_ACCEPT"] = accept
-    return request.get_preferred_type(["application/json", "text/html"]) == "text/html"
 
 
 def _read_figures() -> dict[str, Any]:

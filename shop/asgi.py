@@ -12,15 +12,13 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
 django.setup()
 
 from django.conf import settings  # noqa: E402 - Django has to be set up first
-from django.urls import get_resolver, reverse  # noqa: E402
+from django.urls import get_resolver  # noqa: E402
 
-from demo import welcome_page  # noqa: E402
 from sales.waiting_room import ticking  # noqa: E402
 from shop import clock  # noqa: E402
 from shop.burst import checks  # noqa: E402
 from shop.burst.application import application  # noqa: E402
 from shop.http import serving, traced_application  # noqa: E402
-from shop.http.pages import pages  # noqa: E402
 from shop.observability import tracing  # noqa: E402
 from shop.operations import shared_counts  # noqa: E402
 from shop.redis import completion_notifications  # noqa: E402
@@ -44,7 +42,6 @@ application = serving.Served(
 # Views are loaded now, once for all workers.
 _ = get_resolver().url_patterns
 checks.refuse_to_start()
-pages.kept_pages[reverse("welcome")] = welcome_page.serve
 # What is loaded is left out of garbage collection, whose pauses were 50 ms, and stays shared by the workers.
 gc.collect()
 gc.freeze()

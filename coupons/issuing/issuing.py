@@ -35,7 +35,8 @@ from coupons.models import Confirmation, Coupon
 from coupons.partners import call_limit, confirmation
 from coupons.queue import tickets
 from shop import own_account
-from shop.concurrency.event_loop import LOOKUP_POOL, run_blocking, run_in_thread, submit_to_batcher
+from shop.concurrency.event_loop import run_blocking, run_in_thread, submit_to_batcher
+from shop.concurrency.thread_pool import LOOKUP_POOL
 from shop.errors import FirstcomeError, NotFound, Overloaded, Rejected, Unavailable
 from shop.lazy_texts import mark as _
 

@@ -38,12 +38,6 @@ def get(accept: str = BROWSER) -> Any:
     return Client(headers={"Accept": accept}).get("/")
 
 
-@pytest.fixture
-def on_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a web process, where `shop.asgi` registers it."""
-    monkeypatch.setitem(pages.kept_pages, "/", welcome_page.serve)
-
-
 def load(accept: str = BROWSER, method: str = "GET", **headers: str) -> Awaitable[Answer]:
     return asgi_client.send_request(method, "/", headers={"Accept": accept, **headers})
 
@@ -147,7 +141,7 @@ def test_without_the_database_it_says_so_and_reads_again_later() -> None:
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("accept", [BROWSER, "*/*", "application/json"])
-def test_the_event_loop_answers_as_django_does(on_the_loop: None, accept: str) -> None:
+def test_a_web_process_answers_as_django_does(accept: str) -> None:
     CampaignFactory.create(name="Spring")
     by_django = get(accept)
     name = "a-request-of-my-own"
@@ -163,7 +157,7 @@ def test_the_event_loop_answers_as_django_does(on_the_loop: None, accept: str) -
 
 
 @pytest.mark.django_db(transaction=True)
-def test_other_methods_and_unknown_hosts_are_refused_on_the_loop_as_well(on_the_loop: None) -> None:
+def test_other_methods_and_unknown_hosts_are_refused() -> None:
     assert asyncio.run(load(method="OPTIONS")).status == 405
     assert asyncio.run(load(Host="elsewhere.example")).status == 400
     assert asyncio.run(load("text/html," + "a/b," * 200)).status == 200
@@ -171,7 +165,7 @@ def test_other_methods_and_unknown_hosts_are_refused_on_the_loop_as_well(on_the_
 
 @pytest.mark.django_db(transaction=True)
 def test_a_hundred_clients_of_the_page_hold_one_thread_and_operators_still_sign_in(
-    on_the_loop: None, blocked: Blocked
+    blocked: Blocked,
 ) -> None:
     """They shared the operators' threads, so any client could keep operators out by loading the page."""
 

@@ -16,6 +16,7 @@ from orders.saga import store
 from orders.saga.definitions import AT_ONCE, LEASE_SECONDS
 from shop import clock
 from shop.concurrency import event_loop
+from shop.concurrency.thread_pool import LOOKUP_POOL
 from shop.errors import Overloaded
 from shop.lazy_texts import mark as _
 
@@ -81,7 +82,7 @@ class BacklogGate:
         is_old = time.monotonic() - self._read_at > READ_INTERVAL_SECONDS
         if is_old and self._mutex.acquire(blocking=False):
             try:
-                await event_loop.run_in_thread(self._measure, pool=event_loop.LOOKUP_POOL)
+                await event_loop.run_in_thread(self._measure, pool=LOOKUP_POOL)
             finally:
                 self._mutex.release()
         return self._waiting_seconds > MAX_BACKLOG_SECONDS

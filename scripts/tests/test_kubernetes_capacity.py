@@ -10,8 +10,7 @@ from accounts.password_hashing import HASHING_POOL
 from coupons.queue import settlement, worker as queue_worker
 from orders.saga import run
 from scripts.tests import manifests
-from shop.concurrency.event_loop import LOOKUP_POOL
-from shop.http.pages.pages import PROBE_POOL
+from shop.concurrency.thread_pool import LOOKUP_POOL, PROBE_POOL, WELCOME_POOL
 from shop.operations import dispatch, health
 
 pytestmark = pytest.mark.boots("kubectl")
@@ -93,6 +92,7 @@ def _pods_and_connections() -> dict[str, tuple[int, int]]:
         + HASHING_POOL._max_threads
         # It reads the disabled and signed-out accounts.
         + 1
+        + WELCOME_POOL._max_threads
         + PROBE_POOL._max_threads * SCRAPE
         + len(health.CHECKS)
         + WATCHERS

@@ -40,7 +40,7 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] != "http":
         raise RuntimeError(f"This application serves HTTP, not {scope['type']}.")
     fields = _headers_by_name(scope)
-    path = scope["path"].removeprefix(scope.get("root_path", ""))
+    path = pages.path_of(scope)
     try:
         if path.startswith(views.API_PREFIX):
             await _answer_call(scope, path, fields, receive, send)
@@ -54,7 +54,7 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
         elif scope["method"] == "POST" and password_pages.PATHS.fullmatch(path):
             await password_pages.serve(scope, fields, receive, send)
         else:
-            await pages.kept_pages.get(path, pages.serve_page)(scope, fields, receive, send)
+            await pages.serve_page(scope, fields, receive, send)
     except (FirstcomeError, DatabaseFailure) as refusal:
         # A refused body, no thread for a page, or no database to look up who signs in.
         await _refuse(scope, fields, refusal, send)

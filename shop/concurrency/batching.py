@@ -9,7 +9,6 @@ A failed batch is split only if one of its requests may be the cause. If a row s
 need it fail, and the others continue (`shop.db.stuck_rows`).
 """
 
-import sys
 import threading
 import time
 from collections import deque
@@ -25,7 +24,7 @@ from django.db import IntegrityError, connection
 from prometheus_client import Counter, Histogram
 from structlog import get_logger
 
-from shop.concurrency.thread_pool import PROCESS_SHARES, ThreadPool, close_unusable_connection
+from shop.concurrency.thread_pool import LEADER_POOL, close_unusable_connection
 from shop.db import stuck_rows, transactions
 from shop.db.stuck_rows import Row
 from shop.errors import Overloaded, Unavailable
@@ -64,8 +63,6 @@ MAX_WAITING = 5_000
 WAIT_SECONDS = 10.0
 DEADLINE_CHECK_SECONDS = 0.1
 """Between two checks of deadlines, while a batcher is busy."""
-# Each batcher has at most one task there, so the number of batchers bounds the queue.
-LEADER_POOL = ThreadPool("batch-leader", threads=PROCESS_SHARES.leading, max_waiting=sys.maxsize)
 
 
 @dataclass(slots=True, eq=False)

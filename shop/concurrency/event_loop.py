@@ -19,22 +19,15 @@ from weakref import WeakKeyDictionary
 from structlog import get_logger
 
 from shop.concurrency.batching import Batcher
-from shop.concurrency.thread_pool import PROCESS_SHARES, ThreadPool
+from shop.concurrency.thread_pool import CALL_POOL, ThreadPool
 from shop.errors import Overloaded
 from shop.lazy_texts import mark as _
 
 log = get_logger(__name__)
 Request = TypeVar("Request")
 Outcome = TypeVar("Outcome")
-MAX_WAITING = 5_000
-"""Tasks that may wait for a thread of the pool; the contract promises 1,000."""
 WAIT_SECONDS = 10.0
 """For a thread; a call that waited longer is not started."""
-
-CALL_POOL = ThreadPool("calls", threads=PROCESS_SHARES.calling, max_waiting=MAX_WAITING)
-"""Runs everything that blocks: Django's lane, its pages, look-ups."""
-LOOKUP_POOL = ThreadPool("look-ups", threads=2, max_waiting=MAX_WAITING)
-"""Refreshes caches that all calls of the process use; short, and not delayed by slow views."""
 
 
 def run_blocking(coroutine: Coroutine[Any, Any, Outcome]) -> Outcome:

@@ -5,6 +5,7 @@ others. Each member of a group, if it has any, holds at most a quarter, and memb
 """
 
 import itertools
+import sys
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Hashable
@@ -302,6 +303,21 @@ class ThreadPool:
 
 
 _pools: WeakSet[ThreadPool] = WeakSet()
+MAX_WAITING = 5_000
+"""Tasks that may wait for a thread of a pool; the contract promises 1,000."""
+
+CALL_POOL = ThreadPool("calls", threads=PROCESS_SHARES.calling, max_waiting=MAX_WAITING)
+"""Runs everything that blocks: Django's lane, its pages, look-ups."""
+LOOKUP_POOL = ThreadPool("look-ups", threads=2, max_waiting=MAX_WAITING)
+"""Refreshes caches that all calls of the process use; short, and not delayed by slow views."""
+# Each batcher has at most one task there, so the number of batchers bounds the queue.
+LEADER_POOL = ThreadPool("batch-leader", threads=PROCESS_SHARES.leading, max_waiting=sys.maxsize)
+PROBE_POOL = ThreadPool("probes", threads=2, max_waiting=MAX_WAITING)
+"""Answers `/readyz` and `/metrics`, which are needed most while all other threads are busy."""
+WELCOME_POOL = ThreadPool("welcome", threads=1, max_waiting=MAX_WAITING)
+"""Answers `/`, which any number of browsers load again and again: they leave all other threads alone."""
+FILE_POOL = ThreadPool("files", threads=1, max_waiting=MAX_WAITING)
+"""Reads files that are being sent, which can't be refused any more when all other threads are busy."""
 
 
 def renew_threads() -> None:

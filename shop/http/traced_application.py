@@ -11,7 +11,6 @@ from typing import Any
 from django.http import Http404
 from django.urls import resolve
 
-from shop.http.pages import pages
 from shop.http.pages.pages import Scope, Send
 from shop.http.request_body import Receive
 from shop.observability import tracing
@@ -25,7 +24,7 @@ METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 def traced(application: Application) -> Application:
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "").removeprefix(scope.get("root_path", ""))
-        if scope["type"] != "http" or path.startswith(UNTRACED) or path in pages.kept_pages:
+        if scope["type"] != "http" or path.startswith(UNTRACED):
             await application(scope, receive, send)
             return
 

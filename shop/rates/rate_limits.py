@@ -21,7 +21,8 @@ from django.conf import settings
 from prometheus_client import Counter
 
 from shop import clock
-from shop.concurrency.event_loop import LOOKUP_POOL, run_in_thread
+from shop.concurrency.event_loop import run_in_thread
+from shop.concurrency.thread_pool import LOOKUP_POOL
 from shop.configuration import Rate
 from shop.errors import Rejected, Throttled, Unavailable
 from shop.idempotency.claims import InFlight

@@ -6,12 +6,11 @@ ticket 33497). A page is rendered completely before it is sent, so a slow reader
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Hashable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from io import BytesIO
-from tempfile import SpooledTemporaryFile
 from types import MappingProxyType
-from typing import IO, Any, NamedTuple, TypedDict
+from typing import IO, Any, NamedTuple
 
 from django.conf import settings
 from django.core.handlers.asgi import ASGIRequest
@@ -21,7 +20,7 @@ from django.http.cookie import parse_cookie
 from django.urls import set_script_prefix
 
 from shop.concurrency import event_loop
-from shop.concurrency.thread_pool import ThreadPool
+from shop.concurrency.thread_pool import FILE_POOL, PROBE_POOL, WELCOME_POOL
 from shop.http import request_body
 from shop.http.json_format import TooLarge, require_utf_8
 from shop.http.pages import middleware
@@ -31,21 +30,14 @@ from shop.lazy_texts import mark as _
 Scope = Mapping[str, Any]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 OPERATORS_PREFIX = "/admin/"
-READY_PATH = "/readyz"
-MAX_IN_MEMORY_BYTES = 2**20
 CHUNK_BYTES = 256 * 1024
 SECONDS_FOR_A_PART = 60.0
 """For a client to take a part of a file: one that reads ever more slowly would hold it for days."""
-
-PROBE_POOL = ThreadPool("probes", threads=2, max_waiting=event_loop.MAX_WAITING)
-"""Answers `/readyz` and `/metrics`, which are needed most while all other threads are busy."""
-FILE_POOL = ThreadPool("files", threads=1, max_waiting=event_loop.MAX_WAITING)
-"""Reads files that are being sent, which can't be refused any more when all other threads are busy."""
+POOLS = {middleware.METRICS_PATH: PROBE_POOL, "/readyz": PROBE_POOL, "/": WELCOME_POOL}
+"""Of the pages that don't take a thread of the calls."""
 
 _handler = BaseHandler()
 _handler.load_middleware()
-kept_pages: dict[str, Callable[[Scope, Mapping[bytes, bytes], Receive, Send], Awaitable[None]]] = {}
-"""What answers requests for these paths on the event loop: public pages that are the same for all clients."""
 
 
 class PageResponse(NamedTuple):
@@ -58,7 +50,9 @@ class PageResponse(NamedTuple):
 
 async def serve_page(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive, send: Send) -> None:
     """Serve a page with Django. Raises a `FirstcomeError` before anything is sent."""
-    await send_page(await _render_in_thread(scope, fields, receive), send)
+    body = _deferred_upload(scope, fields, receive) or BytesIO(await request_body.read(fields, receive))
+    rendering, pool = partial(render, scope, fields, body), POOLS.get(path_of(scope))
+    await send_page(await event_loop.run_in_thread(rendering, **thread_share(scope), pool=pool), send)
 
 
 async def serve_call(
@@ -69,12 +63,8 @@ async def serve_call(
     *,
     run: Callable[[Callable[[], PageResponse]], Awaitable[PageResponse]],
 ) -> None:
-    """Serve a call of the API with Django; `run` has a thread render it. Raises `UnsupportedMediaType`, and
-    what `run` raises.
-    """
-    if body:
-        require_utf_8(fields.get(b"content-type", b"").decode("latin-1"))
-    else:
+    """Serve a call of the API with Django; `run` has a thread render it. Raises what the two raise."""
+    if not body:
         fields = {name: value for name, value in fields.items() if name != b"content-type"}
     await send_page(await run(partial(render, scope, fields, BytesIO(body))), send)
 
@@ -95,20 +85,7 @@ async def send_page(page: PageResponse, send: Send) -> None:
         await send({"type": "http.response.body", "body": b""})
 
 
-async def _render_in_thread(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive) -> PageResponse:
-    require_utf_8(fields.get(b"content-type", b"").decode("latin-1"))
-    body = _deferred_upload(scope, fields, receive) or BytesIO(await request_body.read(fields, receive))
-    rendering = partial(render, scope, fields, body)
-    pool = PROBE_POOL if path_of(scope) in (middleware.METRICS_PATH, READY_PATH) else None
-    return await event_loop.run_in_thread(rendering, **thread_share(scope), pool=pool)
-
-
-class ThreadShare(TypedDict):
-    group: Hashable
-    member: Hashable
-
-
-def thread_share(scope: Scope) -> ThreadShare:
+def thread_share(scope: Scope) -> dict[str, Any]:
     """The group of an address' pages in the pool of threads, and its member: operators, or all others.
 
     Behind a proxy all clients share an address. So only a session that a page of this process has verified
@@ -154,7 +131,8 @@ def _deferred_upload(scope: Scope, fields: Mapping[bytes, bytes], receive: Recei
 def render(
     scope: Scope, fields: Mapping[bytes, bytes], body: Any, about: Mapping[str, Any] = MappingProxyType({})
 ) -> PageResponse:
-    """Have Django answer the request; `about` is added to its `META`."""
+    """Have Django answer the request; `about` is added to its `META`. Raises `UnsupportedMediaType`."""
+    require_utf_8(fields.get(b"content-type", b"").decode("latin-1"))
     # The length of a body that came in chunks is known by now.
     length = {} if isinstance(body, Upload) else {b"content-length": str(len(body.getbuffer())).encode()}
     scope = {
@@ -185,17 +163,10 @@ def render(
 
 
 def _response_body(response: Any) -> tuple[bytes | IO[bytes], int]:
-    """The body and its size; a large static file stays open, so that slow readers don't hold a copy each."""
+    """The body and its size; a large file stays open, so that slow readers don't hold a copy each."""
     file, length = getattr(response, "file_to_stream", None), int(response.get("Content-Length", -1))
-    if not response.streaming or 0 <= length <= CHUNK_BYTES:
-        content = b"".join(response)
-        return content, len(content)
-    if length >= 0 and file is not None:
+    if file is not None and length > CHUNK_BYTES:
         response._resource_closers.remove(file.close)  # it is closed once it is sent
         return file, length
-    spooled = SpooledTemporaryFile(max_size=MAX_IN_MEMORY_BYTES)  # noqa: SIM115 - closed once it is sent
-    for part in response:
-        spooled.write(part)
-    size = spooled.tell()
-    spooled.seek(0)
-    return spooled, size
+    content = b"".join(response)
+    return content, len(content)
