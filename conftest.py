@@ -20,16 +20,13 @@ from payments.gateways import calls
 from sales.waiting_room import draw, room_view
 from scripts import clients
 from scripts.stack import SetupError
-from shop import clock
-from shop.concurrency import shared_read
 from shop.db import stuck_rows
 from shop.http import cached_lists
 from shop.http.pages import large_responses
 from shop.observability import bounded_counter, gauges
 from shop.operations import heartbeats
-from shop.rates import rate_limits, throttling
 from shop.redis import redis_client as shop_redis
-from shop.tests import database, open_transactions
+from shop.tests import database, open_transactions, process_state
 from shop.tests.clients import signed_in
 from shop.tests.factories import SuperuserFactory
 from shop.tests.racing import wait_until
@@ -46,7 +43,7 @@ def pytest_configure() -> None:
         clients.generate_python()
     except SetupError as error:
         raise pytest.UsageError(str(error)) from error
-    clock.follow_host()
+    process_state.follow_host()
     # An example takes longer on a busy machine, which is no defect.
     hypothesis.settings.register_profile("suite", deadline=None)
     hypothesis.settings.load_profile("suite")
@@ -102,13 +99,13 @@ def _empty_databases(test: TransactionTestCase) -> None:
 @pytest.fixture(autouse=True)
 def _reset_process_state() -> None:
     """Reset what a process keeps between requests, so that no test affects the next."""
-    clock.follow_host()
-    shared_read.forget_all()
+    process_state.follow_host()
+    process_state.forget_shared_reads()
     key_memory.forget()
-    throttling.clear_memory()
+    process_state.forget_attempts()
     sign_ins._unnoted_failures = 0
     stuck_rows.forget()
-    rate_limits.clear_memory()
+    process_state.forget_calls()
     shop_redis.reset()
     issuing.forget()
     for counter in bounded_counter._counters:
@@ -117,7 +114,7 @@ def _reset_process_state() -> None:
     call_limit.reset()
     gauges._cached.clear()
     heartbeats._own.clear()
-    cached_lists.clear()
+    cached_lists._lists.clear()
     draw.forget()
     room_view.clear()
 

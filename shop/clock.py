@@ -147,15 +147,6 @@ def shifted(*, by: timedelta) -> Iterator[None]:
         _shift_seconds = before
 
 
-def follow_host() -> None:
-    """Stop measuring, and use the host's wall clock from now on (tests)."""
-    global _has_begun, _measuring, _base, _is_drifting
-    with _mutex:
-        if _measuring is not None:
-            _measuring.stop(within_seconds=60)
-        _has_begun, _measuring, _base, _is_drifting = True, None, None, False
-
-
 def _begin() -> None:
     global _has_begun, _measuring
     with _mutex:

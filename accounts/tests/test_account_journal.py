@@ -10,8 +10,8 @@ from django.urls import reverse
 from accounts import sign_ins
 from accounts.accounts import InvalidCredentials
 from shop.models import JournalLine
-from shop.rates import throttling
 from shop.redis import redis_client as shop_redis
+from shop.tests import process_state
 from shop.tests.clients import signed_in
 from shop.tests.factories import PASSWORD, AccountFactory, SuperuserFactory
 from shop.tests.test_admin import filled_in, page_of
@@ -146,7 +146,7 @@ def test_ten_wrong_old_passwords_a_minute_are_allowed_and_recorded(operator: Use
 def test_wrong_old_passwords_do_not_fill_the_journal(operator: User) -> None:
     client = signed_in(operator)
     for _ in range(3):
-        throttling.clear_memory()
+        process_state.forget_attempts()
         for _ in range(10):
             with pytest.raises(InvalidCredentials):
                 sign_ins.check_own_password(account=operator, password="wrong", address="192.0.2.1")

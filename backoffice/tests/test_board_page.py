@@ -19,8 +19,8 @@ from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from sales.tests.factories import create_sale
 from shop import clock
-from shop.concurrency import shared_read
 from shop.models import JournalLine
+from shop.tests import process_state
 from shop.tests.clients import signed_in
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.outages import OwnRedis, database_away, own_redis
@@ -252,7 +252,7 @@ def test_the_board_goes_on_when_the_clock_is_set_back(account: User) -> None:
     client = signed_in(account)
     with clock.shifted(by=timedelta(hours=1)):
         before = figures_for(client)["snapshot"]["second"]
-    shared_read.forget_all()
+    process_state.forget_shared_reads()
     now = figures_for(client, since=before)["snapshot"]["second"]
     assert before - now == pytest.approx(3_600, abs=10)
 
@@ -262,7 +262,7 @@ def test_without_redis_the_board_shows_what_the_database_has(account: User, own_
     client = signed_in(account)
     assert figures_for(client)["snapshot"]["counts"]
     own_redis.kill()
-    shared_read.forget_all()
+    process_state.forget_shared_reads()
     data = figures_for(client)
     assert not data["snapshot"]["counts"]
     assert [one["name"] for one in data["snapshot"]["campaigns"]] == ["Spring"]

@@ -158,9 +158,3 @@ class SharedRead(Generic[Value]):
 
 
 _all: WeakSet[SharedRead[Any]] = WeakSet()
-
-
-def forget_all() -> None:
-    """Have every shared read of this process read again (tests)."""
-    for one in list(_all):
-        one.forget()

@@ -155,15 +155,6 @@ class ThreadPool:
         """How many tasks wait for a thread, or for their group's share of the threads."""
         return max(0, len(self._ready) - len(self._idle) - len(self._starting)) + self._held_count
 
-    def renew_threads(self) -> None:
-        """Have each thread end once it has no task, and close its connection; later tasks get new threads."""
-        with self._mutex:
-            for thread in self._threads:
-                thread.is_wanted = False
-            for thread in self._idle:
-                thread.wake.release()
-            self._idle.clear()
-
     def _has_free_thread(self) -> bool:
         free = len(self._idle) + len(self._starting) + self._max_threads - len(self._threads)
         return len(self._ready) < free
@@ -318,12 +309,6 @@ WELCOME_POOL = ThreadPool("welcome", threads=1, max_waiting=MAX_WAITING)
 """Answers `/`, which any number of browsers load again and again: they leave all other threads alone."""
 FILE_POOL = ThreadPool("files", threads=1, max_waiting=MAX_WAITING)
 """Reads files that are being sent, which can't be refused any more when all other threads are busy."""
-
-
-def renew_threads() -> None:
-    """Have the threads of all pools open new connections, after the database has changed (tests)."""
-    for pool in list(_pools):
-        pool.renew_threads()
 
 
 def _sample_pools() -> None:

@@ -111,12 +111,6 @@ def has_caught_up() -> bool:
     return bool(is_applied)
 
 
-def forget() -> None:
-    """Forget that the secondary was left alone (tests)."""
-    global _rest_until
-    _rest_until = 0.0
-
-
 def _leave_alone(error: DatabaseFailure) -> None:
     log.warning("the secondary can't be read", error=str(error)[:200])
     connections[ALIAS].close()

@@ -84,11 +84,6 @@ def expire() -> None:
     _expired_at = time.monotonic()
 
 
-def clear() -> None:
-    """Drop all pages (tests)."""
-    _lists.clear()
-
-
 async def _page(request: Request, render: Render) -> _Page:
     if running_loop() is None:
         return _read(request, render)

@@ -325,13 +325,6 @@ def synchronize() -> None:
         limit.synchronize()
 
 
-def clear_memory() -> None:
-    """Drop everything that this process has counted (tests)."""
-    for limit in (*LIMITS, *OTHER_LIMITS):
-        limit._windows.clear()
-        limit._unsent.clear()
-
-
 def _pause() -> float:
     _synchronization_requested.wait()
     time.sleep(SYNCHRONIZATION_DELAY_SECONDS)

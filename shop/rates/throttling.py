@@ -94,12 +94,6 @@ def network_of_address(address: str, *, ipv4_bits: int = 32, ipv6_bits: int = 64
     return address if bits == 32 else str(ip_network((known.packed, bits), strict=False))
 
 
-def clear_memory() -> None:
-    """Empty the windows in memory (tests)."""
-    with _mutex:
-        _windows.clear()
-
-
 def _count_in_memory(keys: dict[str, Limit], now: float) -> float:
     with _mutex:
         wait = max(_seconds_until_capacity(key, limit, now) for key, limit in keys.items())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from django.db import connection, connections
 
-from shop.concurrency import thread_pool
+from shop.tests import process_state
 
 
 class Relay:
@@ -69,11 +69,11 @@ def relayed(folder: Path) -> Iterator[Relay]:
     connections.close_all()
     relay = Relay(address, server)
     options["unix_socket"] = str(address)
-    thread_pool.renew_threads()
+    process_state.renew_threads()
     try:
         yield relay
     finally:
         relay.close()
         connections.close_all()
         options["unix_socket"] = server
-        thread_pool.renew_threads()
+        process_state.renew_threads()

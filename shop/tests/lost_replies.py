@@ -9,7 +9,7 @@ from pathlib import Path
 
 from django.db import connection, connections
 
-from shop.concurrency import thread_pool
+from shop.tests import process_state
 
 
 @dataclass
@@ -99,13 +99,13 @@ def losing_reply_to_commit(
         listener.listen()
         threading.Thread(target=relay.serve, args=(listener,), daemon=True).start()
         options["unix_socket"] = address
-        thread_pool.renew_threads()
+        process_state.renew_threads()
         try:
             yield relay.is_lost
         finally:
             connections.close_all()
             options["unix_socket"] = relay.server
-            thread_pool.renew_threads()
+            process_state.renew_threads()
 
 
 def error_packet(number: int) -> bytes:

@@ -14,9 +14,9 @@ from django.db import connection, connections
 from scripts.stack import children, ports
 from scripts.stack.mariadb import SEARCH_PATH
 from scripts.tests.circles import boots
-from shop.concurrency import thread_pool
 from shop.observability import gauges
 from shop.redis import redis_client
+from shop.tests import process_state
 
 
 class OwnRedis:
@@ -64,14 +64,14 @@ def database_away() -> Iterator[None]:
     connections.close_all()
     options = {name: value for name, value in original["OPTIONS"].items() if name != "unix_socket"}
     settings.update(HOST=ports.HOST, PORT=str(ports.free()), OPTIONS=options)
-    thread_pool.renew_threads()
+    process_state.renew_threads()
     gauges._cached.clear()
     try:
         yield
     finally:
         connections.close_all()
         settings.update(original)
-        thread_pool.renew_threads()
+        process_state.renew_threads()
 
 
 @pytest.fixture

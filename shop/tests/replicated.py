@@ -17,8 +17,8 @@ from django.db import connections
 from scripts.stack import children, mariadb, places, ports
 from scripts.stack.mariadb import Server
 from shop import configuration
-from shop.concurrency.thread_pool import renew_threads
 from shop.db import secondary
+from shop.tests import process_state
 from shop.tests.racing import wait_until
 
 PASSWORD = "of-this-test"
@@ -145,7 +145,7 @@ def as_databases(servers: Replicated) -> Iterator[None]:
     for alias in connections.settings:
         connections[alias] = connections.create_connection(alias)
     try:
-        renew_threads()
+        process_state.renew_threads()
         yield
     finally:
         for alias in connections.settings:
@@ -153,7 +153,7 @@ def as_databases(servers: Replicated) -> Iterator[None]:
         del connections[secondary.ALIAS]
         connections.settings = before
         connections["default"] = default
-        renew_threads()
+        process_state.renew_threads()
 
 
 def _settings_of(server: OwnServer, like: Mapping[str, Any]) -> dict[str, Any]:

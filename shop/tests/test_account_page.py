@@ -23,6 +23,7 @@ from shop import clock
 from shop.account import TokenInvalid
 from shop.models import JournalLine
 from shop.rates import rate_limits
+from shop.tests import process_state
 from shop.tests.clients import client_of, signed_in
 from shop.tests.confirming import confirmed, message_of, shown, to_confirm
 from shop.tests.factories import AccountFactory, SuperuserFactory
@@ -116,7 +117,7 @@ def test_limits_show_purchase_limits_rates_and_declines(operator: Client, ada: U
         declined_at=now,
     )
     rate_limits.synchronize()
-    rate_limits.clear_memory()
+    process_state.forget_calls()
 
     page = operator.get(page_of(ada))
 

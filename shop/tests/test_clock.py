@@ -22,6 +22,7 @@ from structlog.testing import capture_logs
 from scripts.stack import places
 from shop import clock
 from shop.clock import Measurement
+from shop.tests import process_state
 from shop.tests.outages import database_away
 from shop.tests.racing import wait_until
 from shop.tests.second_connection import another_connection, ask
@@ -34,10 +35,10 @@ CLOSE = timedelta(milliseconds=500)
 @pytest.fixture
 def unstarted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A process that has not read the clock yet; threads that it starts end with the test."""
-    clock.follow_host()
+    process_state.follow_host()
     monkeypatch.setattr(clock, "_has_begun", False)
     yield
-    clock.follow_host()
+    process_state.follow_host()
 
 
 def set_host_ahead(monkeypatch: pytest.MonkeyPatch, by: timedelta) -> None:

@@ -27,7 +27,7 @@ from shop import clock
 from shop.errors import FirstcomeError, NotAuthenticated
 from shop.idempotency import recorded_answers
 from shop.models import IdempotencyKey
-from shop.tests import openapi_document
+from shop.tests import openapi_document, process_state
 from shop.tests.factories import AccountFactory, OrderFactory
 
 # The clock itself, and what compares a server's clock with the host's.
@@ -83,7 +83,7 @@ def host_ahead(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(clock, "_has_begun", False)
     assert clock.is_measured()
     yield
-    clock.follow_host()
+    process_state.follow_host()
 
 
 def in_minutes(minutes: int) -> datetime:
@@ -100,7 +100,7 @@ def test_a_host_15_minutes_ahead_opens_no_campaign_early(host_ahead: None) -> No
     assert 590 < (refused.value.retry_after or 0) <= 600
 
     # The control case uses its host's clock.
-    clock.follow_host()
+    process_state.follow_host()
     issuing.forget()
     assert issuing.issue(campaign_id=campaign.pk, user_id=account.pk).is_new
 
@@ -113,7 +113,7 @@ def test_a_host_15_minutes_ahead_expires_no_order(host_ahead: None) -> None:
     assert not order_states.is_lapsed(order)
     assert Order.objects.get(pk=order.pk).status == Order.Status.AWAITING_PAYMENT
 
-    clock.follow_host()
+    process_state.follow_host()
     assert order_states.is_lapsed(order)
     assert cancellation.expire_due() == 1
 
@@ -135,7 +135,7 @@ def test_a_host_15_minutes_ahead_expires_no_coupon_and_deletes_no_key(
     assert coupon.status_at(clock.now()) == Coupon.Status.ISSUED
     assert recorded_answers.delete_expired_keys() == 0
 
-    clock.follow_host()
+    process_state.follow_host()
     assert coupon.status_at(clock.now()) != Coupon.Status.ISSUED
     assert recorded_answers.delete_expired_keys() == 1
 
@@ -144,11 +144,11 @@ def test_a_host_15_minutes_ahead_expires_no_coupon_and_deletes_no_key(
 def test_tokens_are_valid_between_a_host_15_minutes_ahead_and_a_correct_one(host_ahead: None) -> None:
     account = AccountFactory.create()
     pair = tokens.create_token_pair(account)
-    clock.follow_host()
+    process_state.follow_host()
     with clock.shifted(by=timedelta(minutes=-15)):  # the right host
         assert authentication.verify_access_token(pair.access).id == account.pk
         right = tokens.rotate(pair.refresh)
-    clock.follow_host()
+    process_state.follow_host()
     with pytest.raises(NotAuthenticated):
         authentication.verify_access_token(right.access)  # the control case, with its host's clock
 
@@ -168,7 +168,7 @@ def test_a_worker_on_a_host_15_minutes_ahead_takes_no_lease_and_gives_up_no_paym
     assert store.find_due(limit=10) == []
     assert list(status.read_needing_operator()) == []
 
-    clock.follow_host()
+    process_state.follow_host()
     assert [one.saga_id for one in status.read_needing_operator()] == [saga.id]
     assert [one.id for one in store.find_due(limit=10)] == [saga.id]
 

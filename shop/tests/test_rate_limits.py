@@ -17,6 +17,7 @@ from shop.idempotency.recorded_answers import Replay
 from shop.rates import rate_limits
 from shop.rates.rate_limits import ORDERS, RateLimit, Usage
 from shop.redis import redis_client
+from shop.tests import process_state
 from shop.tests.outages import OwnRedis, own_redis
 from shop.tests.racing import race, wait_until
 from shop.tests.second_process import another_process
@@ -153,7 +154,7 @@ def test_what_is_used_is_read_from_redis_and_counts_nothing(settings: LazySettin
     settings.RATE_PAYMENTS = None
     count(3)
     rate_limits.synchronize()
-    rate_limits.clear_memory()
+    process_state.forget_calls()
 
     for _ in range(2):
         usages = {usage.name: usage for usage in rate_limits.read_usages(7)}
@@ -221,7 +222,7 @@ def test_a_fresh_process_takes_no_instants_of_the_future_from_redis() -> None:
     with clock.shifted(by=timedelta(minutes=15)):
         assert count(10) == 10
         rate_limits.synchronize()
-    rate_limits.clear_memory()
+    process_state.forget_calls()
     ORDERS.read_usage(7)
     assert count(4) == 4
     rate_limits.synchronize()

@@ -25,6 +25,7 @@ from shop.db import open_transaction, pacing, plain_reads, secondary, transactio
 from shop.errors import Unavailable
 from shop.models import ArchivedMonth, JournalLine
 from shop.operations.doctor import databases
+from shop.tests import process_state
 from shop.tests.clients import client_of, signed_in
 from shop.tests.factories import AccountFactory, OrderFactory, SuperuserFactory
 from shop.tests.racing import wait_until
@@ -49,7 +50,7 @@ def pair(
     servers: Replicated, settings: LazySettings, django_db_blocker: DjangoDbBlocker
 ) -> Iterator[Replicated]:
     settings.DATABASE_ROUTERS = ["shop.db.secondary.Router"]
-    secondary.forget()
+    process_state.forget_secondary()
     with django_db_blocker.unblock(), as_databases(servers):
         yield servers
     servers.replica.run("STOP SLAVE", "CHANGE MASTER TO MASTER_DELAY=0", "START SLAVE")
@@ -134,7 +135,7 @@ def test_a_secondary_that_stands_still_holds_up_what_is_deleted_and_not_what_is_
     assert (record.state, record.rows, record.removed) == ("deleting", 6, archived.QUICK.size)
     pair.replica.run("START SLAVE SQL_THREAD")
     pair.wait_until_applied()
-    secondary.forget()
+    process_state.forget_secondary()
     monkeypatch.undo()
     assert archived.archive(tmp_path).removed == 6
     ArchivedMonth.objects.all().delete()
@@ -144,7 +145,7 @@ def test_a_secondary_that_is_seconds_behind_is_not_read(pair: Replicated) -> Non
     pair.replica.run("STOP SLAVE", "CHANGE MASTER TO MASTER_DELAY=3", "START SLAVE")
     account = AccountFactory.create()
     for _ in range(5):
-        secondary.forget()
+        process_state.forget_secondary()
         assert secondary.read(lambda alias: User.objects.using(alias).filter(pk=account.pk).exists())
     assert read_server() == PRIMARY
 
@@ -158,7 +159,7 @@ def test_a_secondary_that_is_down_is_tried_once_in_a_while(pair: Replicated) -> 
         assert count_reads("unreachable") == before + 20
     finally:
         pair.replica.start()
-    secondary.forget()
+    process_state.forget_secondary()
     wait_until(lambda: read_server() == REPLICA, seconds=30)
 
 

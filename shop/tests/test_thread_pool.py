@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from shop.concurrency import thread_pool
 from shop.concurrency.thread_pool import MAX_PER_OWNER, ThreadPool
 from shop.errors import Overloaded
+from shop.tests import process_state
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import another_connection, ask
 
@@ -39,7 +39,7 @@ class Held:
 @pytest.fixture(autouse=True)
 def _no_thread_is_left() -> Iterator[None]:
     yield
-    wait_until(lambda: thread_pool.renew_threads() or names_of_threads() == [])
+    wait_until(lambda: process_state.renew_threads() or names_of_threads() == [])
 
 
 @pytest.fixture
@@ -307,7 +307,7 @@ def test_a_thread_keeps_its_connection_between_works_and_closes_it_when_it_ends(
     number = connection_of_next_work(pool)
     assert connection_of_next_work(pool) == number
     assert is_connected(number)
-    pool.renew_threads()
+    process_state.renew_threads(pool)
     wait_until(lambda: names_of_threads() == [])
     wait_until(lambda: not is_connected(number))
     assert connection_of_next_work(pool) != number
@@ -345,7 +345,7 @@ def test_renewed_threads_have_new_connections_and_those_at_work_end_after_it(hel
     before = {connection_of_next_work(pool)}
     pool.start(held.work("at work"))
     before.add(connection_of_next_work(pool))
-    pool.renew_threads()
+    process_state.renew_threads(pool)
     assert connection_of_next_work(pool) not in before
     held.go.set()
     wait_until(lambda: not any(map(is_connected, before)))

@@ -27,9 +27,9 @@ from accounts import tokens
 from scripts.stack import children, environment, instance as instances, mariadb, own_stack, ports, processes
 from scripts.stack.instance import Instance
 from shop import configuration
-from shop.concurrency import thread_pool
 from shop.observability import gauges
 from shop.redis import redis_client
+from shop.tests import process_state
 from shop.tests.racing import wait_until
 from shop.tests.servers import is_mariadb
 
@@ -286,7 +286,7 @@ def _reconnect(address: Mapping[str, Any]) -> None:
     """New connections of this process go there; this thread's connection is closed."""
     connections.close_all()
     connection.settings_dict.update(address)
-    thread_pool.renew_threads()
+    process_state.renew_threads()
     gauges._cached.clear()
 
 

@@ -1,0 +1,50 @@
+"""What a process keeps between requests, and how a test has it begin anew."""
+
+from shop import clock
+from shop.concurrency import shared_read, thread_pool
+from shop.concurrency.thread_pool import ThreadPool
+from shop.db import secondary
+from shop.rates import rate_limits, throttling
+
+
+def follow_host() -> None:
+    """Stop measuring the database's clock, and use the host's wall clock from now on."""
+    with clock._mutex:
+        if clock._measuring is not None:
+            clock._measuring.stop(within_seconds=60)
+        clock._has_begun, clock._measuring, clock._base, clock._is_drifting = True, None, None, False
+
+
+def forget_shared_reads() -> None:
+    """Have every shared read of this process read again."""
+    for one in list(shared_read._all):
+        one.forget()
+
+
+def forget_secondary() -> None:
+    """Forget that the secondary was left alone."""
+    secondary._rest_until = 0.0
+
+
+def forget_attempts() -> None:
+    """Empty the windows that are in memory while Redis is away."""
+    with throttling._mutex:
+        throttling._windows.clear()
+
+
+def forget_calls() -> None:
+    """Drop everything that this process has counted of accounts' calls."""
+    for limit in (*rate_limits.LIMITS, *rate_limits.OTHER_LIMITS):
+        limit._windows.clear()
+        limit._unsent.clear()
+
+
+def renew_threads(*pools: ThreadPool) -> None:
+    """Have the threads of these pools, or of all, end once they have no task, and close their connections."""
+    for pool in pools or list(thread_pool._pools):
+        with pool._mutex:
+            for thread in pool._threads:
+                thread.is_wanted = False
+            for thread in pool._idle:
+                thread.wake.release()
+            pool._idle.clear()
