@@ -30,10 +30,8 @@ KNOWN_MIDDLEWARE = {
     "accounts.middleware.show_refused_turn",
 }
 """Whose work the lane does itself, or that are for pages alone."""
-KNOWN = {
-    *(APIKey, BearerToken, AllowAny, IsAuthenticated, IsAuthenticatedOrReadOnly),
-    *(JSONParser, JSONRenderer, LenientNegotiation, None),
-}
+KNOWN = {APIKey, BearerToken, AllowAny, IsAuthenticated, IsAuthenticatedOrReadOnly}
+KNOWN |= {JSONParser, JSONRenderer, LenientNegotiation, None}
 KINDS = ("authentication", "permission", "parser", "renderer", "throttle")
 HINT = "With BURST=0 Django answers every call, and it applies."
 

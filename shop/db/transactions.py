@@ -183,13 +183,16 @@ def read(work: Callable[[], T]) -> T:
 
     Lost connections are retried as by `run`. Raises `Unavailable` when the database stays unreachable.
     """
-    return work() if connection.in_atomic_block else _Reads(work, REPEATABLE).first_success()
+    return work() if connection.in_atomic_block else _Attempts(work).first_success()
 
 
 class _Attempts(Generic[T]):
-    """The attempts at one piece of work, up to the first that succeeds."""
+    """The attempts at one piece of work, up to the first that succeeds; with an effect in transactions."""
 
-    def __init__(self, work: Callable[[], T], effect: Effect, *, is_batch: bool = False) -> None:
+    def __init__(
+        self, work: Callable[[], T], effect: Effect | None = None, *, is_batch: bool = False
+    ) -> None:
+        self._attempt = self._attempt_in_transaction if effect else work
         self._work = work
         self._conflict_budget_seconds = BATCH_CONFLICT_BUDGET_SECONDS if is_batch else CONFLICT_BUDGET_SECONDS
         self._mark = uuid7() if effect is ONCE else None
@@ -207,7 +210,7 @@ class _Attempts(Generic[T]):
                 time.sleep(random.uniform(0, BACKOFF_SECONDS * 2**attempt))  # noqa: S311 - jitter
         raise AssertionError("the last attempt returns or raises")
 
-    def _attempt(self) -> T:
+    def _attempt_in_transaction(self) -> T:
         results: list[T] = []
         this: OpenTransaction | None = None
         open_transaction.state.in_doubt = self._in_doubt
@@ -263,11 +266,6 @@ class _Attempts(Generic[T]):
 
     def _unavailable(self, detail: Text) -> DatabaseUnavailable:
         return DatabaseUnavailable(OUTCOME_UNKNOWN_DETAIL if self._in_doubt else detail)
-
-
-class _Reads(_Attempts[T]):
-    def _attempt(self) -> T:
-        return self._work()
 
 
 def _error_code(error: BaseException) -> int | None:

@@ -1,1 +1,1 @@
-"""Redis, which may be unavailable at any time: the client, locks, leases, completion notifications."""
+"""Redis, which may be unavailable at any time: the client, locks, completion notifications."""

@@ -12,13 +12,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 from redis import Redis
 from redis.exceptions import TimeoutError
+from structlog import get_logger
 
 from shop.db import open_transaction
-from shop.redis import lease, locks, redis_client
+from shop.redis import locks, redis_client
+from shop.repeated_work import RepeatedWork
 
+log = get_logger(__name__)
+RENEWAL_INTERVAL_SECONDS = 1.0
 # A waiter that is silent for this long counts as dead. Shorter than what remains of a renewed lease, so that
 # the lock of a killed process isn't handed to its own waiters.
 PRESUMED_DEAD_MILLISECONDS = 2_000
@@ -96,6 +101,12 @@ return was_held and 1 or 0
 """
 )
 
+# The value is the holder's token, a colon and its number.
+RENEW_SCRIPT = """
+if string.match(redis.call('GET', KEYS[1]) or '', '^[^:]*') ~= ARGV[1] then return 0 end
+return redis.call('PEXPIRE', KEYS[1], ARGV[2])
+"""
+
 
 @dataclass(slots=True)
 class Turn:
@@ -140,7 +151,7 @@ def acquired(turn: Turn, *, wait_seconds: float = locks.WAIT_SECONDS) -> Iterato
     with locks.measure_wait("fair"):
         _wait_for_turn(turn, deadline=time.monotonic() + wait_seconds)
     try:
-        with lease.kept_alive((turn.name, turn.token, locks.LEASE_MILLISECONDS)):
+        with kept_alive(turn.name, turn.token):
             yield
     finally:
         locks.count_lost_lease("fair", was_held=_leave(turn))
@@ -201,3 +212,34 @@ def _leave(turn: Turn) -> bool | None:
     return redis_client.attempt(
         lambda client: bool(client.eval(LEAVE_SCRIPT, 4, *turn.keys, *arguments)), otherwise=None
     )
+
+
+@contextmanager
+def kept_alive(name: str, token: str) -> Iterator[None]:
+    """Renew the holder's lease once a second while the block runs; one more renewal may follow the block."""
+    entry = object()
+    _renewal.start()
+    _held[entry] = name, token
+    try:
+        yield
+    finally:
+        del _held[entry]
+
+
+def _renew_all() -> None:
+    def send(client: Redis) -> list[Any]:
+        with client.pipeline(transaction=False) as pipeline:
+            for name, token in held:
+                pipeline.eval(RENEW_SCRIPT, 1, name, token, locks.LEASE_MILLISECONDS)
+            return list(pipeline.execute(raise_on_error=False))
+
+    if held := list(_held.values()):
+        for reply in redis_client.attempt(send, otherwise=[]):
+            if isinstance(reply, Exception):
+                # An error of one renewal doesn't affect the others.
+                log.warning("a lease could not be renewed", error=str(reply))
+
+
+_held: dict[object, tuple[str, str]] = {}
+"""The keys and the tokens of the locks that this process holds."""
+_renewal = RepeatedWork(_renew_all, name="lease renewal", pause=lambda: RENEWAL_INTERVAL_SECONDS)

@@ -10,7 +10,9 @@ from functools import partial
 from typing import Any
 
 import pytest
+from django.conf import LazySettings
 from prometheus_client import REGISTRY
+from redis import Redis
 
 from shop.errors import Rejected, Unavailable
 from shop.redis import fair_lock, locks, redis_client
@@ -18,6 +20,7 @@ from shop.redis.fair_lock import Turn
 from shop.tests.outages import OwnRedis
 from shop.tests.racing import race, wait_until
 from shop.tests.second_process import another_process, read_line
+from shop.tests.slow_redis import answering_late
 from shop.tests.waiting import in_background
 
 NAME = "firstcome:{test}:fair-lock"
@@ -218,3 +221,36 @@ def test_without_redis_new_requests_are_refused_at_once_and_waiters_after_second
             pytest.fail("there is no lock without Redis")
         with pytest.raises(Unavailable):
             future.result(20)
+
+
+def test_it_is_renewed_while_the_work_takes() -> None:
+    with fair_lock.held(NAME):
+        redis_client.client().pexpire(NAME, 2_000)
+        wait_until(lambda: redis_client.client().pttl(NAME) > 2_000)
+    assert not redis_client.client().exists(NAME)
+
+
+def test_a_holder_that_lost_it_neither_renews_nor_releases_anothers() -> None:
+    with fair_lock.held(NAME):
+        redis_client.client().set(NAME, "another's:1", ex=60)
+        fair_lock._renew_all()
+        assert redis_client.client().pttl(NAME) > 1_000 * LEASE_SECONDS
+    assert redis_client.client().get(NAME) == b"another's:1"
+    redis_client.client().delete(NAME)
+
+
+def test_twenty_leases_are_renewed_in_time_by_a_slow_redis(
+    own_redis: OwnRedis, settings: LazySettings
+) -> None:
+    """Renewed one after the other they took six seconds, which is longer than a lease lasts."""
+    names = [f"{NAME}-{number}" for number in range(20)]
+    directly = Redis.from_url(own_redis.url)
+    with answering_late(own_redis, seconds=0.3) as address, ExitStack() as leases:
+        settings.CACHES = {"default": settings.CACHES["default"] | {"LOCATION": address}}
+        for name in names:
+            directly.set(name, f"ours:{name}", px=5_000)
+            leases.enter_context(fair_lock.kept_alive(name, "ours"))
+        for name in names:
+            directly.pexpire(name, 2_500)
+        wait_until(lambda: all(directly.pttl(name) > 2_500 for name in names), seconds=2.4)
+        assert directly.exists(*names) == len(names)

@@ -53,14 +53,13 @@ def respond(
     `before_parts` is called unless the response is refused. If it or a part fails, nothing is
     sent, and the place is free again.
     """
-    file: Any = TemporaryFile()  # noqa: SIM115 - the response closes it
     with _mutex:
         accounts = [account for other, account in _open.items() if not other.closed]
         own = accounts.count(account_id)
         if own >= MAX_OF_ACCOUNT or len(accounts) >= MAX_CONCURRENT:
-            file.close()
             taken = OWN_TAKEN if own >= MAX_OF_ACCOUNT else ALL_TAKEN
             return problems.from_error(Overloaded(taken)).to_django()
+        file: Any = TemporaryFile()  # noqa: SIM115 - the response closes it
         _open[file] = account_id
     try:
         before_parts()
