@@ -3,7 +3,7 @@
 The event loop itself answers `/healthz`: a process whose threads are all busy is alive.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -32,7 +32,6 @@ HASHING = {views.API_PREFIX + path for path in ("auth/token", "users")}
 """Calls that hash a password: with `BURST=0` they wait for their turn before they take a thread."""
 SIGNED_BY_SENDER = views.API_PREFIX + "webhooks/"
 """The calls of gateways, which are many from one address and have a signature of their body."""
-Headers = list[tuple[bytes, bytes]]
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
@@ -50,7 +49,7 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
             name = logs.choose_request_id(fields.get(b"x-request-id", b"").decode("latin-1"))
             request_metrics.count_request("shop.operations.health.healthz", scope["method"], 200, 0.0)
             response = JSONResponse({"status": "alive"}, headers={"X-Request-ID": name})
-            await _send_response(send, response, _PUBLIC_HEADERS)
+            await response.send(send, lane.PUBLIC_HEADERS)
         elif scope["method"] == "POST" and password_pages.PATHS.fullmatch(path):
             await password_pages.serve(scope, fields, receive, send)
         else:
@@ -88,7 +87,7 @@ async def _answer_call(
         return
     response = await lane.answer_call(request, found)
     is_private = views.is_private(request.method, has_authorization=b"authorization" in fields)
-    await _send_response(send, response, _PRIVATE_HEADERS if is_private else _PUBLIC_HEADERS)
+    await response.send(send, lane.PRIVATE_HEADERS if is_private else lane.PUBLIC_HEADERS)
 
 
 async def _thread_share(path: str, request: BurstRequest) -> dict[str, Any]:
@@ -125,23 +124,7 @@ async def _refuse(scope: Scope, fields: Mapping[bytes, bytes], refusal: Exceptio
     response.headers["X-Request-ID"] = name
     request_metrics.count_request("", scope["method"], response.status_code, 0.0)
     request_metrics.count_refusal("", response.status_code, response.code)
-    await _send_response(send, response, _PRIVATE_HEADERS)
-
-
-def _encode_headers(headers: Iterable[tuple[str, str]]) -> Headers:
-    return [(name.lower().encode(), value.encode("latin-1")) for name, value in headers]
-
-
-_PUBLIC_HEADERS = _encode_headers(lane.PUBLIC_HEADERS)
-_PRIVATE_HEADERS = _encode_headers(lane.PRIVATE_HEADERS)
-
-
-async def _send_response(send: Send, response: JSONResponse, headers: Headers) -> None:
-    headers = [*_encode_headers(response.headers.items()), *headers]
-    if response.status_code not in (204, 304):
-        headers.append((b"content-length", str(len(response.body)).encode()))
-    await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
-    await send({"type": "http.response.body", "body": response.body})
+    await response.send(send, lane.PRIVATE_HEADERS)
 
 
 def _headers_by_name(scope: Scope) -> dict[bytes, bytes]:

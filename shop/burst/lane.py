@@ -24,14 +24,14 @@ from shop.observability import logs, request_metrics
 MAX_HOST_LENGTH = 260
 # What Django's `SecurityMiddleware` and `XFrameOptionsMiddleware` send with pages.
 PUBLIC_HEADERS = [
-    ("X-Content-Type-Options", "nosniff"),
-    ("Referrer-Policy", "same-origin"),
-    ("Cross-Origin-Opener-Policy", "same-origin"),
-    ("X-Frame-Options", "DENY"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"x-frame-options", b"DENY"),
 ]
 if settings.HTTPS:
-    PUBLIC_HEADERS.append(("Strict-Transport-Security", f"max-age={settings.SECURE_HSTS_SECONDS}"))
-PRIVATE_HEADERS = [*PUBLIC_HEADERS, ("Cache-Control", "no-store")]
+    PUBLIC_HEADERS.append((b"strict-transport-security", b"max-age=%d" % settings.SECURE_HSTS_SECONDS))
+PRIVATE_HEADERS = [*PUBLIC_HEADERS, (b"cache-control", b"no-store")]
 
 
 async def answer_call(request: BurstRequest, found: tuple[Call, Mapping[str, Any]]) -> JSONResponse:
@@ -41,7 +41,8 @@ async def answer_call(request: BurstRequest, found: tuple[Call, Mapping[str, Any
     name = logs.choose_request_id(request.header("X-Request-ID"))
     with logs.bound_request(name), journal.acting(journal.unidentified(name)):
         try:
-            if not is_allowed_host(request.header("Host") or ""):
+            host = request.header("Host") or ""
+            if len(host) > MAX_HOST_LENGTH or not is_allowed_host(host, tuple(settings.ALLOWED_HOSTS)):
                 view = ""
                 raise DisallowedHost
             response = await _answer(request, call, arguments)
@@ -70,12 +71,8 @@ async def _answer(request: BurstRequest, call: Call, arguments: Mapping[str, Any
     return await call.handler(view, request, **arguments)
 
 
-def is_allowed_host(host: str) -> bool:
-    return len(host) <= MAX_HOST_LENGTH and _is_allowed_host(host, tuple(settings.ALLOWED_HOSTS))
-
-
 @lru_cache(maxsize=1_024)
-def _is_allowed_host(host: str, allowed: tuple[str, ...]) -> bool:
+def is_allowed_host(host: str, allowed: tuple[str, ...]) -> bool:
     """Whether `get_host` would accept the host; cached, because nearly all calls use the same few hosts."""
     domain, _port = split_domain_port(host)
     return bool(domain) and validate_host(domain, allowed)

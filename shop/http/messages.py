@@ -1,6 +1,6 @@
 """Calls of the API as views read them in both lanes, and responses that are rendered already."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import rest_framework.request
@@ -14,6 +14,7 @@ from shop.lazy_texts import mark as _
 
 JSON = "application/json; charset=utf-8"
 PROBLEM = "application/problem+json"
+EncodedHeaders = Sequence[tuple[bytes, bytes]]
 
 
 class Request(Protocol):
@@ -106,6 +107,15 @@ class JSONResponse:
         response.body = body
         response.headers["Content-Type"] = content_type
         return response
+
+    async def send(self, send: Callable[[dict[str, Any]], Awaitable[None]], more: EncodedHeaders) -> None:
+        """Send it by ASGI, with its length and these headers besides."""
+        headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in self.headers.items()]
+        headers += more
+        if self.status_code not in (204, 304):
+            headers.append((b"content-length", str(len(self.body)).encode()))
+        await send({"type": "http.response.start", "status": self.status_code, "headers": headers})
+        await send({"type": "http.response.body", "body": self.body})
 
     def to_django(self) -> HttpResponse:
         response = HttpResponse(self.body, status=self.status_code, headers=self.headers)

@@ -102,14 +102,10 @@ class Served:
                 raise
             is_sending = True
             error = Unavailable(STOPPED) if isinstance(failure, asyncio.CancelledError) else failure
-            answer = problems.from_error(error, languages.of_headers(scope["headers"]))
+            language = languages.choose(fields.get(b"accept-language", b"").decode("latin-1"))
+            answer = problems.from_error(error, language)
             request_metrics.count_refusal("", answer.status_code, answer.code)
-            answer.headers |= {"Content-Length": str(len(answer.body)), "X-Content-Type-Options": "nosniff"}
-            headers = [(name.lower().encode(), value.encode()) for name, value in answer.headers.items()]
-            await send_whole(
-                {"type": "http.response.start", "status": answer.status_code, "headers": headers}
-            )
-            await send_whole({"type": "http.response.body", "body": answer.body})
+            await answer.send(send_whole, [(b"x-content-type-options", b"nosniff")])
         finally:
             self._requests.discard(request)
 

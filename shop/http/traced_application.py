@@ -13,12 +13,11 @@ from django.urls import resolve
 
 from shop.http.pages.pages import Scope, Send
 from shop.http.request_body import Receive
-from shop.observability import tracing
+from shop.observability import request_metrics, tracing
 
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 # Called every few seconds by load balancers and scrapers; files are Django's. Streams last for hours.
 UNTRACED = ("/healthz", "/readyz", "/metrics", "/static/", "/favicon.ico")
-METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 
 def traced(application: Application) -> Application:
@@ -35,7 +34,7 @@ def traced(application: Application) -> Application:
                 tracing.record_response(message["status"], fails_from=500)
             await send(message)
 
-        method = scope["method"] if scope["method"] in METHODS else "_OTHER"
+        method = scope["method"] if scope["method"] in request_metrics.METHODS else "_OTHER"
         route = _route(path)
         attributes = {
             "http.request.method": method,

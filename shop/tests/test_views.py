@@ -116,10 +116,10 @@ def test_other_paths_are_djangos(path: str) -> None:
 
 def test_long_hosts_are_not_cached(access: str) -> None:
     """Any client may send long ones, before it signs in."""
-    lane._is_allowed_host.cache_clear()
+    lane.is_allowed_host.cache_clear()
     assert null(access, headers={"Host": "a" * 1_000}).status == 400
     assert null(access).status == 200
-    assert lane._is_allowed_host.cache_info().currsize == 1
+    assert lane.is_allowed_host.cache_info().currsize == 1
 
 
 @pytest.mark.parametrize("path", [NULL, "/api/v1/auth/token", "/admin/login/", "/admin/auth/user/", "/"])
