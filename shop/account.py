@@ -44,7 +44,3 @@ class Account:
     @property
     def is_authenticated(self) -> bool:
         return True
-
-    @property
-    def is_anonymous(self) -> bool:
-        return False

@@ -3,7 +3,7 @@
 import math
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
@@ -148,12 +148,6 @@ def _fields(detail: Any, field: str = "") -> list[dict[str, str]]:
     if isinstance(detail, list):
         return [entry for inner in detail for entry in _fields(inner, field)]
     return [{"field": field, "code": detail.code, "detail": str(detail)}]
-
-
-def method_not_allowed(method: str, allowed: Sequence[str], language: str) -> JSONResponse:
-    detail = _('Method "{method}" not allowed.', method=method)
-    allow = {"Allow": ", ".join(allowed)}
-    return problem(405, "method_not_allowed", detail, headers=allow, language=language)
 
 
 def is_for_people(request: HttpRequest) -> bool:

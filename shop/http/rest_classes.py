@@ -11,6 +11,7 @@ from rest_framework.renderers import BaseRenderer
 from rest_framework.views import set_rollback
 
 from shop.http import json_format, problems
+from shop.lazy_texts import mark as _
 
 
 class JSONParser(BaseParser):
@@ -58,8 +59,11 @@ def handle_exception(error: Exception, context: Mapping[str, Any]) -> HttpRespon
     """The problem of an error that a view expects; Django has the others, whose receivers want to know."""
     request = context["request"]
     if isinstance(error, MethodNotAllowed):
-        allowed = context["view"].allowed_methods
-        return problems.method_not_allowed(request.method, allowed, request.language).to_django()
+        detail = _('Method "{method}" not allowed.', method=request.method)
+        allow = {"Allow": ", ".join(context["view"].allowed_methods)}
+        return problems.problem(
+            405, "method_not_allowed", detail, headers=allow, language=request.language
+        ).to_django()
     problem = problems.from_expected(error, request.language)
     if problem is None:
         return None

@@ -76,28 +76,9 @@ class Reply:
         return CaseInsensitiveMapping({name: value.strip() for name, separator, value in lines if separator})
 
 
-class _IdleHandles:
-    """The handles of libcurl that no exchange has, the one that was used last at the end."""
-
-    def __init__(self) -> None:
-        self._mutex = threading.Lock()
-        self._idle: list[tuple[Destination, pycurl.Curl, float]] = []
-
-    def take(self, destination: Destination) -> pycurl.Curl | None:
-        """The one with a connection to there that was used last. No other thread has it until it is kept."""
-        with self._mutex:
-            for index in reversed(range(len(self._idle))):
-                if self._idle[index][0] == destination:
-                    return self._idle.pop(index)[1]
-        return None
-
-    def keep(self, destination: Destination, curl: pycurl.Curl) -> None:
-        """Let any thread take it. Those that have rested for long, or are too many, are closed."""
-        now = time.monotonic()
-        with self._mutex:
-            self._idle.append((destination, curl, now))
-            rested = sum(now - used_at > IDLE_SECONDS for _, _, used_at in self._idle)
-            del self._idle[: max(rested, len(self._idle) - MOST_IDLE)]
+_mutex = threading.Lock()
+_idle: list[tuple[Destination, pycurl.Curl, float]] = []
+"""The handles of libcurl that no exchange has, the one that was used last at the end."""
 
 
 @dataclass(slots=True)
@@ -153,9 +134,6 @@ class _Exchange:
         return NoResponse(f"the connection broke: {message}")
 
 
-_idle_handles = _IdleHandles()
-
-
 def send_request(
     method: str,
     url: str,
@@ -193,7 +171,7 @@ def send_request(
         except pycurl.error as error:
             raise exchange.to_exception(error) from error
         finally:
-            _idle_handles.keep(destination, curl)
+            _keep(destination, curl)
         reply = Reply(status, exchange.header_lines(), bytes(exchange.body))
         tracing.record_response(reply.status, fails_from=400)
         return reply
@@ -242,12 +220,30 @@ def _options(
 
 def _handle(destination: Destination) -> pycurl.Curl:
     """A handle without options: with a kept connection to the host at this very address, if one is usable."""
-    while curl := _idle_handles.take(destination):
+    while curl := _take(destination):
         if not _is_readable(curl):
             curl.reset()
             return curl
         curl.close()
     return pycurl.Curl()
+
+
+def _take(destination: Destination) -> pycurl.Curl | None:
+    """The one with a connection to there that was used last. No other thread has it until it is kept."""
+    with _mutex:
+        for index in reversed(range(len(_idle))):
+            if _idle[index][0] == destination:
+                return _idle.pop(index)[1]
+    return None
+
+
+def _keep(destination: Destination, curl: pycurl.Curl) -> None:
+    """Let any thread take it. Those that have rested for long, or are too many, are closed."""
+    now = time.monotonic()
+    with _mutex:
+        _idle.append((destination, curl, now))
+        rested = sum(now - used_at > IDLE_SECONDS for _, _, used_at in _idle)
+        del _idle[: max(rested, len(_idle) - MOST_IDLE)]
 
 
 def _is_readable(curl: pycurl.Curl) -> bool:

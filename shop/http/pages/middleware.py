@@ -2,8 +2,7 @@
 
 import hmac
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from django.conf import settings
 from django.core.cache.backends.locmem import LocMemCache
@@ -113,23 +112,17 @@ def guard_operators_pages(handler: Handler) -> Handler:
                 raise json_format.TooLarge
             if not request.user.has_perms(upload.permissions):
                 raise NotAllowed(_("This account may not do that."))
-            with _upload_slot():
+            if not upload_slots.acquire(blocking=False):
+                raise Overloaded(_("Other uploads are being processed; nothing was done. Try again."))
+            try:
                 request.POST.keys()  # receives the body: its file is written to disk
                 return _answer_operator(request, handler)
+            finally:
+                upload_slots.release()
         except FirstcomeError as error:
             return problems.from_error(error).to_django()
 
     return guarded
-
-
-@contextmanager
-def _upload_slot() -> Iterator[None]:
-    if not upload_slots.acquire(blocking=False):
-        raise Overloaded(_("Other uploads are being processed; nothing was done. Try again."))
-    try:
-        yield
-    finally:
-        upload_slots.release()
 
 
 def _answer_operator(request: HttpRequest, handler: Handler) -> HttpResponse:
