@@ -104,7 +104,7 @@ def _reset_process_state() -> None:
     key_memory.forget()
     process_state.forget_attempts()
     sign_ins._unnoted_failures = 0
-    stuck_rows.forget()
+    stuck_rows._stuck.clear()
     process_state.forget_calls()
     shop_redis.reset()
     issuing.forget()

@@ -68,10 +68,6 @@ def find(wanted: Collection[Row]) -> set[Row]:
     return stuck | unsure
 
 
-forget = _stuck.clear
-"""Forget what this process knows (tests)."""
-
-
 def in_use(wanted: Collection[Row]) -> list[Row]:
     """The subset of these rows that another transaction has locked at this moment; empty without the
     database.

@@ -37,7 +37,7 @@ _replay_lookups: Batcher[KeyedCall, Replay | None] = Batcher(
     recorded_answers.find_all, name="replays", run=transactions.read
 )
 # The calls that run in this process, each with the duplicates that wait for it here.
-_running: dict[tuple[int, str], set[Signal]] = {}
+_running: dict[tuple[int, str], list[Signal]] = {}
 
 
 def read_keyed_call(
@@ -92,11 +92,16 @@ async def perform(call: KeyedCall, work: Callable[[], Awaitable[Any]]) -> Any:
         with _mutex:
             is_first = call.name not in _running
             if is_first:
-                _running[call.name] = set()
+                _running[call.name] = []
         if is_first:
             with suppress(InFlight):
                 return await _run_first_call(call.name, call.claim, work)
-        await _wait_for_duplicate(call.name, seconds=pause)
+        # Until the duplicate that runs here is done; it may run in another process.
+        signal = Signal()
+        with _mutex:
+            if call.name in _running:
+                _running[call.name].append(signal)
+        await signal.wait(pause)
         known = await find_replay(call)
         if known:
             return known
@@ -158,8 +163,7 @@ async def _run_first_call(name: tuple[int, str], claim: Claim, work: Callable[[]
         if is_ours:
             claims.release_later(claim)
         with _mutex:
-            # A copy: a duplicate whose wait ends meanwhile removes itself.
-            duplicates = tuple(_running.pop(name))
+            duplicates = _running.pop(name)
             is_last = not _running
         for signal in duplicates:
             signal.set()
@@ -168,19 +172,6 @@ async def _run_first_call(name: tuple[int, str], claim: Claim, work: Callable[[]
                 await run_in_thread(claims.release_ended)
         elif is_last:
             event_loop.run_in_background(claims.release_ended)
-
-
-async def _wait_for_duplicate(name: tuple[int, str], *, seconds: float) -> None:
-    """Wait until the duplicate that runs here is done; it may run in another process."""
-    signal = Signal()
-    with _mutex:
-        waiting = _running.get(name)
-        if waiting is not None:
-            waiting.add(signal)
-    await signal.wait(seconds)
-    if waiting is not None:
-        with _mutex:
-            waiting.discard(signal)
 
 
 def _parse_key(header: str | None) -> str:
