@@ -5,6 +5,7 @@ The event loop itself answers `/healthz`: a process whose threads are all busy i
 
 from collections.abc import Mapping
 from functools import partial
+from io import BytesIO
 from typing import Any
 
 from django.conf import settings
@@ -79,11 +80,15 @@ async def _answer_call(
     request.body = await request_body.read(fields, receive)
     found = table.find(request.method, path.removeprefix(views.API_PREFIX)) if settings.BURST else None
     if found is None:
+        if not request.body:
+            fields = {name: value for name, value in fields.items() if name != b"content-type"}
+        rendering = partial(pages.render, scope, fields, BytesIO(request.body))
         if path in HASHING:
-            run = partial(password_hashing.run_in_turn, address=client_address.from_request(request))
+            address = client_address.from_request(request)
+            page = await password_hashing.run_in_turn(rendering, address=address)
         else:
-            run = partial(event_loop.run_in_thread, **await _thread_share(path, request))
-        await pages.serve_call(scope, fields, request.body, send, run=run)
+            page = await event_loop.run_in_thread(rendering, **await _thread_share(path, request))
+        await pages.send_page(page, send)
         return
     response = await lane.answer_call(request, found)
     is_private = views.is_private(request.method, has_authorization=b"authorization" in fields)

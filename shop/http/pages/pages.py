@@ -55,20 +55,6 @@ async def serve_page(scope: Scope, fields: Mapping[bytes, bytes], receive: Recei
     await send_page(await event_loop.run_in_thread(rendering, **thread_share(scope), pool=pool), send)
 
 
-async def serve_call(
-    scope: Scope,
-    fields: Mapping[bytes, bytes],
-    body: bytes,
-    send: Send,
-    *,
-    run: Callable[[Callable[[], PageResponse]], Awaitable[PageResponse]],
-) -> None:
-    """Serve a call of the API with Django; `run` has a thread render it. Raises what the two raise."""
-    if not body:
-        fields = {name: value for name, value in fields.items() if name != b"content-type"}
-    await send_page(await run(partial(render, scope, fields, BytesIO(body))), send)
-
-
 async def send_page(page: PageResponse, send: Send) -> None:
     """Send the page. Raises `TimeoutError` if the client takes no part in time: the end is missing then."""
     start = {"type": "http.response.start", "status": page.status, "headers": page.headers}
