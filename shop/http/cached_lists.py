@@ -92,7 +92,9 @@ async def _page(request: Request, render: Render) -> _Page:
         known = _lists[url] = _lists.pop(url, known)
         if len(_lists) > MOST_PAGES:
             _lists.popitem(last=False)
-    is_burst = _notes_burst(known.arrivals)
+    now = time.monotonic()
+    known.arrivals.append(now)
+    is_burst = len(known.arrivals) == BURST_REQUESTS and now - known.arrivals[0] < MAX_AGE_SECONDS
     if is_burst and known.page is not None and _is_recent(known.page.began_at):
         return known.page
     began_at = known.reading_began_at
@@ -102,12 +104,6 @@ async def _page(request: Request, render: Render) -> _Page:
         known.reading = asyncio.ensure_future(_read_for_all(known, request, render))
     # The wait of one request may be cancelled, and the others' must not.
     return await asyncio.shield(known.reading)
-
-
-def _notes_burst(arrivals: deque[float]) -> bool:
-    now = time.monotonic()
-    arrivals.append(now)
-    return len(arrivals) == BURST_REQUESTS and now - arrivals[0] < MAX_AGE_SECONDS
 
 
 async def _read_for_all(known: _List, request: Request, render: Render) -> _Page:

@@ -61,7 +61,9 @@ def read_page(
         return KeysetPage([], previous=None, next=None)
     names = _columns(rows.model, ordering)
     is_backward = position == LAST or position.startswith(BEFORE)
-    direction = _reversed(names) if is_backward else names
+    direction = names
+    if is_backward:
+        direction = [name[1:] if name.startswith("-") else f"-{name}" for name in names]
     table = rows.model._base_manager.using(rows.db)
     if position.startswith((AFTER, BEFORE)):
         beyond = _beyond(direction, _values(rows.model, names, position.partition(":")[2]))
@@ -111,10 +113,6 @@ def _columns(model: type[Model], ordering: Sequence[str]) -> list[str]:
         if field.unique:
             break
     return columns
-
-
-def _reversed(names: Sequence[str]) -> list[str]:
-    return [name[1:] if name.startswith("-") else f"-{name}" for name in names]
 
 
 def _beyond(direction: Sequence[str], values: Sequence[Any]) -> Q:

@@ -57,7 +57,6 @@ class Watch:
         self._work = RepeatedWork(self._look, name="database watch", pause=self._pause)
         self._unanswered = 0
         self._silent_since = 0.0
-        self._are_commits_shut = False
 
     @property
     def _is_hung(self) -> bool:
@@ -114,7 +113,7 @@ class Watch:
             return None
         if self._is_hung:
             log.warning("the database answers again")
-        self._unanswered, self._are_commits_shut = 0, False
+        self._unanswered = 0
         if timeout == PING_TIMEOUT_SECONDS:
             return own
         own.close()
@@ -122,25 +121,23 @@ class Watch:
 
     def _record_failed_ping(self, error: MySQLdb.Error, *, began_at: float, timeout: int) -> None:
         if time.monotonic() - began_at < UNANSWERED_FRACTION * timeout:
-            self._unanswered, self._are_commits_shut = 0, False
+            self._unanswered = 0
             return
         if not self._unanswered:
             self._silent_since = began_at
         self._unanswered += 1
         if self._unanswered == UNANSWERED_PINGS:
             log.error("the database hangs; shutting down its connections", error=str(error))
-            self._shut_down_connections(in_commit=False)
-        is_wait_over = time.monotonic() - self._silent_since > COMMIT_WAIT_SECONDS
-        if self._is_hung and is_wait_over and not self._are_commits_shut:
-            log.error("the database hangs; shutting down connections in COMMIT", error=str(error))
-            self._shut_down_connections(in_commit=True)
-            self._are_commits_shut = True
+        if self._is_hung:
+            # Those that are shut down already stay so.
+            is_wait_over = time.monotonic() - self._silent_since > COMMIT_WAIT_SECONDS
+            self._shut_down_connections(in_commit=is_wait_over)
 
     def _shut_down_connections(self, *, in_commit: bool) -> None:
         with self._mutex:
             # The list keeps the connections from being collected, so their descriptors stay open meanwhile.
             for connection, descriptor in list(self._descriptors.items()):
-                if (connection in self._committing) == in_commit:
+                if in_commit or connection not in self._committing:
                     # An error: the connection was already closed.
                     with suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as connection_socket:
                         connection_socket.shutdown(socket.SHUT_RDWR)
