@@ -294,10 +294,7 @@ SPECTACULAR_SETTINGS = {
     "VERSION": "1",
     "OAS_VERSION": "3.1.0",
     "SCHEMA_PATH_PREFIX": "/api/v1",
-    "POSTPROCESSING_HOOKS": [
-        "shop.http.openapi.openapi_generation.add_generic_refusals",
-        "shop.http.openapi.openapi_generation.suit_generated_clients",
-    ],
+    "POSTPROCESSING_HOOKS": ["shop.http.openapi.openapi_generation.complete_document"],
     "COMPONENT_SPLIT_REQUEST": False,
     "COMPONENT_SPLIT_PATCH": False,
     "ENUM_ADD_EXPLICIT_BLANK_NULL_CHOICE": False,

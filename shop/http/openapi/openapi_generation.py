@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterator
 from typing import Any
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
@@ -63,46 +62,40 @@ class APIKey(OpenApiAuthenticationExtension):
         return []
 
 
-def add_generic_refusals(result: Any, generator: Any, request: Any, public: bool) -> Any:
-    """A hook of drf-spectacular that adds the generic refusals of the API, and their headers."""
-    schemas = result["components"].setdefault("schemas", {})
-    schemas["FieldError"] = api_doc.FieldError.model_json_schema()
-    schemas["Problem"] = api_doc.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-    schemas["Problem"].pop("$defs", None)
-    for path, operation in _operations(result):
-        if "x-scope" in operation:
-            operation["security"].insert(1, {"api_key": []})
-            operation.setdefault("parameters", []).append(api_doc.FIRSTCOME_ACCOUNT)
-            for status, codes in REFUSALS_OF_KEYS.items():
-                _add_refusals(operation["responses"], status, codes)
-        for status, codes in _generic_refusals(path, operation).items():
-            _add_refusals(operation["responses"], status, codes)
-        _add_headers(operation)
-    return result
-
-
-def _operations(result: Any) -> Iterator[tuple[str, Any]]:
-    for path, item in result["paths"].items():
-        for method in {"get", "post", "put", "patch", "delete"} & item.keys():
-            yield path, item[method]
-
-
-def suit_generated_clients(result: Any, generator: Any, request: Any, public: bool) -> Any:
-    """A hook of drf-spectacular for what generators of clients read in another way than it is meant.
+def complete_document(result: Any, generator: Any, request: Any, public: bool) -> Any:
+    """A hook of drf-spectacular that adds the generic refusals of the API, and their headers. It also changes
+    what generators of clients read in another way than it is meant.
 
     openapi-typescript makes a field with a default a required one, also of a request. openapi-python-client
     asks for a token where security is an empty object, which means the same as no security at all.
     """
-    for schema in result["components"]["schemas"].values():
+    schemas = result["components"].setdefault("schemas", {})
+    schemas["FieldError"] = api_doc.FieldError.model_json_schema()
+    schemas["Problem"] = api_doc.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    schemas["Problem"].pop("$defs", None)
+    for path, item in result["paths"].items():
+        for method in {"get", "post", "put", "patch", "delete"} & item.keys():
+            _complete_operation(path, item[method])
+    for schema in schemas.values():
         for field in schema.get("properties", {}).values():
             # Null needs no sentence, because it means absent.
             if (default := field.pop("default", None)) is not None:
                 says = f"`{json.dumps(default)}` if it is absent."
                 field["description"] = " ".join(filter(None, [field.get("description"), says]))
-    for _path, operation in _operations(result):
-        if operation.get("security") == [{}]:
-            operation["security"] = []
     return result
+
+
+def _complete_operation(path: str, operation: Any) -> None:
+    refusals = [*_generic_refusals(path, operation).items()]
+    if "x-scope" in operation:
+        operation["security"].insert(1, {"api_key": []})
+        operation.setdefault("parameters", []).append(api_doc.FIRSTCOME_ACCOUNT)
+        refusals = [*REFUSALS_OF_KEYS.items(), *refusals]
+    for status, codes in refusals:
+        _add_refusals(operation["responses"], status, codes)
+    _add_headers(operation)
+    if operation.get("security") == [{}]:
+        operation["security"] = []
 
 
 def _generic_refusals(path: str, operation: Any) -> dict[int, list[str]]:
