@@ -72,7 +72,7 @@ def read_page(
         raise InvalidPosition(position)
     end = _end_of_window(table.order_by(*direction), direction, window) if window else None
     if end is not None:
-        rows = rows.exclude(_beyond(direction, end))
+        rows = rows.filter(_up_to(direction, end))
     # One row more says whether there is another page.
     found = list(rows.order_by(*direction)[: size + 1])
     is_full = len(found) > size
@@ -126,6 +126,13 @@ def _beyond(direction: Sequence[str], values: Sequence[Any]) -> Q:
         plain, sign = direction[0].lstrip("-"), "lte" if direction[0].startswith("-") else "gte"
         condition &= Q(**{f"{plain}__{sign}": values[0]})
     return condition
+
+
+def _up_to(direction: Sequence[str], values: Sequence[Any]) -> Q:
+    if len(direction) > 1:
+        return ~_beyond(direction, values)
+    name = direction[0]
+    return Q(**{f"{name.lstrip('-')}__{'gte' if name.startswith('-') else 'lte'}": values[0]})
 
 
 def _beside(position: str, names: Sequence[str]) -> str | None:
