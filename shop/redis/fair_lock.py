@@ -229,11 +229,11 @@ def kept_alive(name: str, token: str) -> Iterator[None]:
 def _renew_all() -> None:
     def send(client: Redis) -> list[Any]:
         with client.pipeline(transaction=False) as pipeline:
-            for name, token in held:
+            for name, token in renewals:
                 pipeline.eval(RENEW_SCRIPT, 1, name, token, locks.LEASE_MILLISECONDS)
             return list(pipeline.execute(raise_on_error=False))
 
-    if held := list(_held.values()):
+    if renewals := list(_held.values()):
         for reply in redis_client.attempt(send, otherwise=[]):
             if isinstance(reply, Exception):
                 # An error of one renewal doesn't affect the others.
