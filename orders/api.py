@@ -173,7 +173,7 @@ class Orders(View):
             return keyed_calls.respond(outcome.answer, is_replay=False)
         paying = schemas.order_answer(outcome.order, outcome.lines, [started.payment], call.language)
         return await payment_calls.wait_and_respond(
-            request, call, started, outcome.order.id, read_order_answers, paying.answer
+            request, call, outcome.order.id, read_order_answers, paying.answer
         )
 
 

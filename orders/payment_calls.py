@@ -62,10 +62,8 @@ async def pay(
     payment: Payment = outcome.payment
     note(event, payment.order_id, outcome.saga.id)
     answer = schemas.payment_answer(payment, call.language).answer
-    if is_attempted and _preferred_seconds(request) is not None:
-        is_attempted = None
     return await wait_and_respond(
-        request, call, outcome, payment.id, read_payment_answers, answer, is_attempted=is_attempted
+        request, call, payment.id, read_payment_answers, answer, is_attempted=is_attempted
     )
 
 
@@ -83,10 +81,10 @@ async def perform_rate_limited(
     Only the call that does the work for its key is counted. Raises `Throttled` when the account made too many
     of these calls; a repeated call gets its recorded answer all the same.
     """
-    if request.user.is_staff:
-        return await keyed_calls.perform(call, work)
 
     async def counted() -> Any:
+        if request.user.is_staff:
+            return await work()
         with limit.counting(call.account_id) as counting:
             counting.outcome = await work()
         return counting.outcome
@@ -94,10 +92,9 @@ async def perform_rate_limited(
     try:
         return await keyed_calls.perform(call, counted)
     except Throttled:
-        replay = await keyed_calls.find_replay(call)
-        if replay is None:
-            raise
-        return replay
+        if replay := await keyed_calls.find_replay(call):
+            return replay
+        raise
 
 
 def payer_of(request: Request, call: KeyedCall, token: str | None) -> Payer | None:
@@ -134,53 +131,50 @@ async def respond_to_replay(
     request: Request, call: KeyedCall, replay: Replay, read: ReadAnswers
 ) -> JSONResponse:
     """Respond with the recorded answer, or wait for the result of the payment that the first call started."""
-    answer = replay.answer
-    if answer is None:
-        assert replay.reference
-        try:
-            seconds = _preferred_seconds(request) or 0
-            answer = await wait_for_answer(call, replay.reference, read, seconds=seconds)
-        except Overloaded as error:
-            # `Overloaded` would say that nothing was done.
-            raise Unavailable(
-                _("This call was started before; its result can't be read now. Repeat it.")
-            ) from error
-    assert answer
-    return keyed_calls.respond(answer, is_replay=True)
+    if replay.answer:
+        return keyed_calls.respond(replay.answer, is_replay=True)
+    assert replay.reference
+    return await wait_and_respond(request, call, replay.reference, read)
 
 
 async def wait_and_respond(
     request: Request,
     call: KeyedCall,
-    started: StartedPayment,
     subject_id: UUID,
     read: ReadAnswers,
-    answer: Answer,
+    first_answer: Answer | None = None,
     *,
     is_attempted: Callable[[UUID], bool] | None = None,
 ) -> JSONResponse:
-    """Enqueue a started payment for a worker, wait for its result, and respond with that or the first answer.
+    """Wait for a payment's result, as the client prefers or else until it `is_attempted`, and respond.
 
-    Never 503, which would say that nothing was done: the payment is recorded and continues.
+    A call that started the payment gives the `first_answer`, and has a worker continue it. It is never
+    answered 503, which would say that nothing was done. A repeat has no first answer.
     """
-    seconds: float = _preferred_seconds(request) or 0
-    if is_attempted:
+    seconds: float | None = prefer.wait_seconds(request.header("Prefer"))
+    if seconds is not None:
+        is_attempted = None
+    elif is_attempted:
         seconds = settings.GATEWAY_TIMEOUT_SECONDS + ATTEMPT_SECONDS
-    begin = partial(dispatch.enqueue_shared, tasks.advance)
+    begin = partial(dispatch.enqueue_shared, tasks.advance) if first_answer else None
+    answer = first_answer
     try:
         current = await wait_for_answer(
-            call, subject_id, read, seconds=seconds, begin=begin, is_attempted=is_attempted
+            call, subject_id, read, seconds=seconds or 0, begin=begin, is_attempted=is_attempted
         )
+        answer = current or first_answer
     except (DatabaseFailure, Unavailable) as error:
+        if first_answer is None:
+            if isinstance(error, Overloaded):
+                # `Overloaded` would say that nothing was done.
+                text = _("This call was started before; its result can't be read now. Repeat it.")
+                raise Unavailable(text) from error
+            raise
         log.warning(
             "the status of a started payment can't be read", subject=str(subject_id), error=str(error)
         )
-        current = None
-    return keyed_calls.respond(current or answer, is_replay=False)
-
-
-def _preferred_seconds(request: Request) -> int | None:
-    return prefer.wait_seconds(request.header("Prefer"))
+    assert answer
+    return keyed_calls.respond(answer, is_replay=first_answer is None)
 
 
 async def wait_for_answer(
@@ -224,10 +218,11 @@ def _read_answers(requests: Sequence[AnswerRequest]) -> list[CurrentAnswer]:
         groups.setdefault((read, call.language), []).append(subject_id)
     found = {group: group[0](subject_ids, group[1]) for group, subject_ids in groups.items()}
     answers = [found[read, call.language][subject_id] for call, subject_id, read in requests]
-    settled: dict[tuple[int, str], tuple[KeyedCall, Answer]] = {}
-    for (call, *_rest), current in zip(requests, answers, strict=True):
-        if current.is_settled:
-            settled.setdefault(call.name, (call, current.answer))
+    settled = {
+        call.name: (call, current.answer)
+        for (call, *_rest), current in zip(requests, answers, strict=True)
+        if current.is_settled
+    }
     recorded = dict(zip(settled, recorded_answers.record_settled_answers([*settled.values()]), strict=True))
     return [
         CurrentAnswer(recorded[call.name]) if call.name in recorded else current
