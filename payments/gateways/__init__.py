@@ -12,12 +12,17 @@ from urllib.parse import quote
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-from payments.gateways import stripe_settings
 from payments.gateways.contract import Gateway, GatewayEvent, GatewayResult
+from shop import money
 from shop.configuration import HTTP_SCHEMES, text, url
 
 REFERENCE = "{reference}"
 """What stands for a charge's reference in the address of its page."""
+STRIPE_DIGITS = {"ISK": 2, "MGA": 0, "UGX": 2}
+"""The digits of amounts at Stripe where they are other than in ISO 4217 (docs.stripe.com/currencies: the
+zero-decimal currencies and the special cases). HUF and TWD are special for payouts alone."""
+STRIPE_KEY_SECONDS = 82_800
+"""An hour less than the day that Stripe keeps idempotency keys for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +56,37 @@ def _load_stripe() -> Gateway:
     return stripe_api
 
 
+def _stripe_charge_page() -> str:
+    # Test keys have pages of their own.
+    mode = "/test" if "_test_" in settings.STRIPE_API_KEY else ""
+    return f"https://dashboard.stripe.com{mode}/payments/{REFERENCE}"
+
+
+def check_stripe(settings: Mapping[str, Any]) -> None:
+    """Raise `ImproperlyConfigured` unless the shop can take payments through Stripe with these settings."""
+    if not settings["STRIPE_API_KEY"].startswith(("sk_", "rk_")):
+        raise ImproperlyConfigured(
+            "PAYMENT_GATEWAY is 'stripe': STRIPE_API_KEY must be a secret key, sk_… or rk_…."
+        )
+    currency, give_up_seconds = settings["CURRENCY"], settings["PAYMENT_GIVE_UP_SECONDS"]
+    digits = money.digits_of(currency)
+    if STRIPE_DIGITS.get(currency, digits) != digits:
+        raise ImproperlyConfigured(
+            f"CURRENCY is {currency!r}: Stripe counts it in another unit than ISO 4217; choose another."
+        )
+    # Of three digits Stripe wants the last one to be 0, which discounts and partial refunds don't keep.
+    if digits > 2:
+        raise ImproperlyConfigured(
+            f"CURRENCY is {currency!r}: Stripe takes no amount of it whose last digit is not 0, and discounts"
+            " give any; choose another."
+        )
+    if give_up_seconds > STRIPE_KEY_SECONDS:
+        raise ImproperlyConfigured(
+            f"PAYMENT_GIVE_UP_SECONDS is {give_up_seconds}: it must be "
+            f"{STRIPE_KEY_SECONDS} or less, because Stripe forgets a key after a day."
+        )
+
+
 GATEWAYS: dict[str, GatewayEntry] = {
     "simulator": GatewayEntry(
         load=_load_simulator,
@@ -65,8 +101,8 @@ GATEWAYS: dict[str, GatewayEntry] = {
             "STRIPE_API_KEY": text,
             "STRIPE_API_BASE": partial(url, default="https://api.stripe.com", schemes=HTTP_SCHEMES),
         },
-        check=stripe_settings.check,
-        charge_page=lambda: stripe_settings.charge_page(settings.STRIPE_API_KEY),
+        check=check_stripe,
+        charge_page=_stripe_charge_page,
     ),
 }
 
@@ -78,11 +114,7 @@ def read_settings() -> dict[str, Any]:
 
 def gateway() -> Gateway:
     """The gateway that `PAYMENT_GATEWAY` names."""
-    entry = GATEWAYS.get(settings.PAYMENT_GATEWAY)
-    if entry is None:
-        known = ", ".join(GATEWAYS)
-        raise ImproperlyConfigured(f"PAYMENT_GATEWAY is {settings.PAYMENT_GATEWAY!r}: choose from {known}.")
-    return entry.load()
+    return GATEWAYS[settings.PAYMENT_GATEWAY].load()
 
 
 def refund_rest(*, key: str, charge_key: str, charge_reference: str, amount: int) -> GatewayResult:

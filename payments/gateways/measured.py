@@ -19,7 +19,6 @@ CALLS = Histogram(
     ["gateway", "call", "outcome"],
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
-FAILED = "failed"
 P = ParamSpec("P")
 Call = Callable[P, GatewayResult]
 
@@ -30,22 +29,22 @@ def measured(gateway: str, *errors: type[Exception]) -> Callable[[Call[P]], Call
 
     It is measured by its result's status, and as `failed` if it raises anything else.
     """
-
     without_answer: tuple[type[Exception], ...] = (NoAnswer, ValidationError, *errors)
 
     def decorate(call: Call[P]) -> Call[P]:
         @wraps(call)
         def measuring(*args: P.args, **kwargs: P.kwargs) -> GatewayResult:
-            began_at, outcome = time.perf_counter(), FAILED
+            began_at, outcome = time.perf_counter(), "failed"
             try:
-                try:
-                    result = call(*args, **kwargs)
-                except without_answer as error:
-                    reason, name = describe_error(error), call.__name__
-                    log.warning("gateway gave no usable answer", call=name, key=kwargs["key"], reason=reason)
-                    result = GatewayResult(status="unknown", failure_detail=reason)
+                result = call(*args, **kwargs)
                 outcome = result.status
                 return result
+            except without_answer as error:
+                reason, outcome = describe_error(error), "unknown"
+                log.warning(
+                    "gateway gave no usable answer", call=call.__name__, key=kwargs["key"], reason=reason
+                )
+                return GatewayResult(status="unknown", failure_detail=reason)
             finally:
                 CALLS.labels(gateway, call.__name__, outcome).observe(time.perf_counter() - began_at)
 
@@ -56,9 +55,8 @@ def measured(gateway: str, *errors: type[Exception]) -> Callable[[Call[P]], Call
 
 def describe_error(error: Exception) -> str:
     """What came instead of an answer, without quoting it: it may echo what was sent."""
-    match error:
-        case NoAnswer():
-            return str(error)
-        case ValidationError():
-            return "an answer that can't be read"
+    if isinstance(error, NoAnswer):
+        return str(error)
+    if isinstance(error, ValidationError):
+        return "an answer that can't be read"
     return f"{type(error).__name__}, HTTP {getattr(error, 'http_status', None)}"

@@ -11,7 +11,7 @@ from unittest import mock
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from payments.gateways import stripe_settings
+from payments import gateways
 from scripts.stack import places
 from shop import configuration
 from shop.observability import logs
@@ -270,7 +270,7 @@ def test_without_stripe_its_settings_are_not_checked() -> None:
 
 @pytest.mark.parametrize("currency", ["KRW", "JPY", "USD", "EUR", "HUF", "TWD"])
 def test_a_currency_that_stripe_counts_as_the_shop_does_is_taken(currency: str) -> None:
-    stripe_settings.check(CHECKED | {"CURRENCY": currency})
+    gateways.check_stripe(CHECKED | {"CURRENCY": currency})
 
 
 @pytest.mark.parametrize("currency", ["BHD", "JOD", "KWD", "OMR", "TND", "ISK", "UGX", "MGA"])
@@ -279,4 +279,4 @@ def test_a_currency_that_stripe_counts_otherwise_is_refused(currency: str) -> No
     hundredth.
     """
     with pytest.raises(ImproperlyConfigured, match=f"^CURRENCY is '{currency}': Stripe .* choose another"):
-        stripe_settings.check(CHECKED | {"CURRENCY": currency})
+        gateways.check_stripe(CHECKED | {"CURRENCY": currency})
