@@ -14,7 +14,7 @@ from unfold.admin import ModelAdmin
 
 from payments import gateways, tasks
 from payments.models import Entry, LedgerAccount, Payment, Reconciliation, Transfer, WebhookEvent
-from payments.reconciliation import reconciling, remedies
+from payments.reconciliation import reconciling
 from shop.admin_base import actions
 from shop.admin_base.actions import Action, ActionForm, button
 from shop.admin_base.classes import ReadOnlyMixin, SalesReportLinkMixin
@@ -30,7 +30,7 @@ MOST_SHOWN = 200
 """Findings of a comparison on its page."""
 DONE = {
     reconciling.REFUNDED: _("The charge of %(key)s is refunded."),
-    remedies.AGREES: _("The books agree about %(key)s now; nothing was refunded."),
+    reconciling.AGREES: _("The books agree about %(key)s now; nothing was refunded."),
 }
 DONE_WORDS = {
     "refunded": _("refunded"),
@@ -188,10 +188,10 @@ class ReconciliationAdmin(ReadOnlyMixin, ModelAdmin):
         return [
             {
                 "key": finding["key"],
-                "cause": remedies.cause_text(finding),
+                "cause": reconciling.cause_text(finding),
                 "done": _done(finding),
-                "advice": remedies.advice(finding),
-                "is_fixable": request.user.has_perm(FIX) and remedies.is_fixable(finding),
+                "advice": reconciling.advice(finding),
+                "is_fixable": request.user.has_perm(FIX) and reconciling.is_fixable(finding),
                 "payment_id": payments.get(finding["key"]),
             }
             for finding in shown
@@ -223,17 +223,17 @@ class ReconciliationAdmin(ReadOnlyMixin, ModelAdmin):
     @button(description=_("Refund this charge"), permissions=[FIX], is_useful=lambda request, run: False)
     def fix(self, request: HttpRequest, run: Reconciliation) -> Action:
         key = request.POST.get("key", request.GET.get("key", ""))
-        finding = remedies.find(run, key)
+        finding = reconciling.finding_of(run, key)
         if finding is None:
             raise Http404
         facts = {
             gettext("Key"): key,
-            gettext("Difference"): remedies.cause_text(finding),
+            gettext("Difference"): reconciling.cause_text(finding),
             gettext("Done"): _done(finding),
-            gettext("What to do"): remedies.advice(finding),
+            gettext("What to do"): reconciling.advice(finding),
         }
         description = gettext("This can't be done here.")
-        if remedies.is_fixable(finding):
+        if reconciling.is_fixable(finding):
             description = gettext(
                 "Both books are read again first. If the charge is still kept, the gateway refunds all of "
                 "it. It can't be undone."
@@ -244,7 +244,7 @@ class ReconciliationAdmin(ReadOnlyMixin, ModelAdmin):
             submit=_("Refund the charge"),
             form_class=FixForm,
             initial={"key": key},
-            perform=lambda data: remedies.fix(run_id=run.pk, key=key, reason=data["reason"]),
+            perform=lambda data: reconciling.fix_finding(run_id=run.pk, key=key, reason=data["reason"]),
             report=lambda done: str(DONE[done]) % {"key": key},
             back=actions.page_of(run),
             is_dangerous=True,

@@ -24,7 +24,7 @@ from orders.saga import operator_texts, status as saga_status
 from orders.saga.status import SagaStatus
 from payments import disputes
 from payments.models import Payment, Reconciliation
-from payments.reconciliation import reconciling, remedies
+from payments.reconciliation import reconciling
 from sales import metrics as sales_metrics
 from sales.models import Sale
 from shop import approvals, clock
@@ -154,7 +154,7 @@ def differences(request: HttpRequest) -> Work:
     """What the latest comparisons with the gateway's book have left to do."""
     runs = list(reconciling.latest_runs().values())
     # A difference of recent payments is in the comparison of the whole books too.
-    found = {finding["key"]: (finding, run) for run in runs for finding in remedies.open_findings(run)}
+    found = {finding["key"]: (finding, run) for run in runs for finding in reconciling.open_findings(run)}
     more = any(run.differences > len(run.findings) for run in runs)
     latest = max(runs, key=lambda run: run.ended_at, default=None)
     is_late = latest is None or reconciling.is_old(latest)
@@ -166,7 +166,7 @@ def differences(request: HttpRequest) -> Work:
         rows=[
             Row(
                 link=link(finding["key"], "admin:payments_reconciliation_change", run.pk),
-                detail=remedies.cause_text(finding),
+                detail=reconciling.cause_text(finding),
             )
             for finding, run in list(found.values())[:ROWS_SHOWN]
         ],

@@ -5,12 +5,15 @@ Orphaned charges landed after the shop gave their payments up: each is refunded 
 it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import partial
+from typing import Any
 
 from django.conf import settings
 from django.db.models import Q, QuerySet
+from django.utils.translation import gettext, gettext_lazy as _
 from structlog import get_logger
 
 from payments import payment_states
@@ -20,9 +23,9 @@ from payments.models import Payment, Reconciliation
 from payments.payment_states import ENDED_UNPAID
 from payments.reconciliation import comparison
 from payments.reconciliation.comparison import Difference, Kind
-from shop import clock
+from shop import clock, own_account
 from shop.db import transactions
-from shop.errors import Unavailable
+from shop.errors import NotFound, Rejected, Unavailable
 from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import KeyedCall, Replay
 from shop.journal import journal
@@ -42,6 +45,40 @@ MAX_DURATION = timedelta(hours=1)
 RETENTION = timedelta(days=30)
 REFUNDED, BOOKED, FAILED = "refunded", "booked", "failed"
 RESOLVED = (REFUNDED, BOOKED)
+AGREES = "agrees"
+FINISHED = (*RESOLVED, AGREES)
+ADVICE = {
+    Kind.UNKNOWN_CHARGE: _(
+        "No payment of this shop has the key. If another shop uses the same account at the gateway, the "
+        "charge may be its own: leave it. Otherwise refund it."
+    ),
+    Kind.CHARGED_TWICE: _(
+        "Compare the charges at the gateway with the payment's charge reference, and refund there those that "
+        "the payment doesn't name."
+    ),
+    Kind.WRONG_CHARGE: _(
+        "The charge is for another order or amount than the payment. Find out at the gateway who changed it; "
+        "then refund it there, and refund the order here if its customer has paid nothing."
+    ),
+    Kind.CHARGED_AFTER_END: _(
+        "The payment had ended when the charge arrived. The next comparison by schedule refunds it; it can "
+        "be refunded at once."
+    ),
+    Kind.NOT_CHARGED: _(
+        "The order was settled, and the gateway has no charge for it. Check that the gateway account and its "
+        "mode (live or test) are those of that time; then collect the amount, or refund the order."
+    ),
+    Kind.WRONG_REFUNDS: _(
+        "A refund was made here and not at the gateway, or one that was made there is not booked yet: the "
+        "next comparison by schedule books it, or ask the gateway on the payment's page. Otherwise compare "
+        "the order's refunds with the charge's page, and retry a refund that is stuck."
+    ),
+    Kind.DISPUTED: _(
+        "The next comparison by schedule books the dispute, or ask the gateway on the payment's page. If one "
+        "stays, look at it at the gateway."
+    ),
+}
+FIXABLE = (Kind.UNKNOWN_CHARGE, Kind.CHARGED_AFTER_END)
 LATE, LATE_REFUNDED = "charge.late", "charge.late_refunded"
 BOOKED_KINDS = (Kind.WRONG_REFUNDS, Kind.DISPUTED)
 BOOKERS: list[Callable[[Payment], object]] = []
@@ -76,7 +113,7 @@ def reconcile(
     )  # fmt: skip
     try:
         for difference in comparison.differences(since=since, until=until, counted=run):
-            cause, done = difference.cause, _resolve_if_possible(difference, fix)
+            cause, done = difference.cause, _resolve(difference, fix)
             run.differences += 1
             run.refunded += done in RESOLVED
             if len(run.findings) < MAX_WRITTEN:
@@ -158,25 +195,22 @@ def sweep() -> int:
     return transactions.run(old.delete, transactions.REPEATABLE)[0]
 
 
-def _resolve_if_possible(difference: Difference, fix: Fix) -> str:
-    """What `_resolve` did, or that it failed: one row that can't be booked ends no comparison."""
+def _resolve(difference: Difference, fix: Fix) -> str:
+    """Do what can be done about the difference: "refunded", "refund failed", "booked", or "" for nothing; and
+    "failed" for a row that can't be booked, which ends no comparison.
+    """
+    payment = difference.payment
     try:
-        return _resolve(difference, fix)
+        if fix == Fix.NOTHING or payment is None or difference.cause.kind not in BOOKED_KINDS:
+            return refund_orphans(difference, fix)
+        for book in BOOKERS:
+            book(payment)
+        return "" if next(comparison.recheck([difference.key]), None) else BOOKED
     except Unavailable:
         raise
     except Exception:
         log.exception("a difference of the books can't be resolved", key=difference.key)
         return FAILED
-
-
-def _resolve(difference: Difference, fix: Fix) -> str:
-    """Do what can be done about the difference: "refunded", "refund failed", "booked", or "" for nothing."""
-    payment = difference.payment
-    if fix == Fix.NOTHING or payment is None or difference.cause.kind not in BOOKED_KINDS:
-        return refund_orphans(difference, fix)
-    for book in BOOKERS:
-        book(payment)
-    return "" if next(comparison.recheck([difference.key]), None) else BOOKED
 
 
 def refund_orphans(difference: Difference, fix: Fix) -> str:
@@ -268,3 +302,84 @@ def _journal_lines(what: str, charge_reference: str, payment: Payment | None) ->
 
 def _subject(charge_reference: str, payment: Payment | None) -> str:
     return f"payment {payment.id}" if payment else f"charge {charge_reference}"
+
+
+def advice(finding: dict[str, Any]) -> str:
+    """What to do about the finding of a comparison; empty once nothing is left to do."""
+    return "" if finding["done"] in FINISHED else str(ADVICE[finding["kind"]])
+
+
+def cause_text(finding: Mapping[str, Any]) -> str:
+    """The cause of a finding in the language of the page."""
+    values = finding["values"]
+    status = {"status": Payment.Status(values["status"]).label} if "status" in values else {}
+    return gettext(finding["text"]) % {**values, **status}
+
+
+def open_findings(run: Reconciliation) -> list[dict[str, Any]]:
+    """The recorded findings of the comparison with which something is left to do."""
+    return [finding for finding in run.findings if finding["done"] not in FINISHED]
+
+
+def is_fixable(finding: dict[str, Any]) -> bool:
+    """Whether `fix_finding` may refund its charge."""
+    return finding["done"] not in FINISHED and finding["kind"] in FIXABLE
+
+
+def finding_of(run: Reconciliation, key: str) -> dict[str, Any] | None:
+    """The finding of the comparison about this key."""
+    return next((finding for finding in run.findings if finding["key"] == key), None)
+
+
+def fix_finding(*, run_id: int, key: str, reason: str) -> str:
+    """Refund the orphaned charges of a finding; returns `refunded`, or `agrees` if nothing differs any more.
+
+    Both books are read again first, and a repeat refunds nothing twice. Call it outside any transaction.
+    Raises `NotFound`, `NotAllowed` `own_account`, `Rejected` `not_fixable` or `refund_failed`, and
+    `Unavailable`.
+    """
+    run = Reconciliation.objects.filter(pk=run_id).first()
+    finding = finding_of(run, key) if run else None
+    if finding is None:
+        text = gettext("The comparison %(run)s found no difference for the key %(key)s.")
+        raise NotFound(text % {"run": run_id, "key": key})
+    if finding["done"] == REFUNDED:
+        return REFUNDED
+    done = AGREES
+    if difference := next(comparison.recheck([key]), None):
+        if difference.payment:
+            own_account.refuse_own(difference.payment.account_id)
+        done = refund_orphans(difference, Fix.EVERYTHING)
+        if not done:
+            cause = difference.cause
+            values = {"cause": cause_text(cause._asdict()), "advice": ADVICE[cause.kind]}
+            raise Rejected(gettext("Nothing was done: %(cause)s. %(advice)s") % values, code="not_fixable")
+        if done != REFUNDED:
+            raise Rejected(
+                gettext(
+                    "The gateway has not refunded the charge. Look at it there; a repeat uses the same key, "
+                    "and refunds nothing twice."
+                ),
+                code="refund_failed",
+            )
+    transactions.run(partial(_record_fix, run_id, key, done, reason), transactions.REPEATABLE)
+    return done
+
+
+def _record_fix(run_id: int, key: str, done: str, reason: str) -> None:
+    """Write the result into the comparison and the journal, once for each finding."""
+    run = Reconciliation.objects.select_for_update().get(pk=run_id)
+    finding = finding_of(run, key)
+    if finding is None or finding["done"] in (REFUNDED, done):
+        return
+    before, finding["done"] = finding["done"], done
+    run.refunded += done == REFUNDED
+    run.save(update_fields=["findings", "refunded"])
+    journal.note(
+        what="reconciliation.fixed",
+        subject=f"reconciliation {run_id}",
+        before={"key": key, "done": before},
+        after={"key": key, "done": done},
+        detail=reason,
+        is_internal=True,
+    )

@@ -11,7 +11,7 @@ from uuid_utils.compat import uuid7
 
 from payments.gateways import gateway
 from payments.models import Reconciliation
-from payments.reconciliation import reconciling, remedies
+from payments.reconciliation import reconciling
 from payments.reconciliation.comparison import Kind
 from payments.tests.factories import PaymentFactory
 from payments.tests.own_gateway import nobody_there
@@ -41,7 +41,7 @@ def fix(client: Client, run: Reconciliation, key: str) -> list[str]:
 
 
 def test_every_kind_of_difference_has_an_advice() -> None:
-    assert set(remedies.ADVICE) == set(Kind)
+    assert set(reconciling.ADVICE) == set(Kind)
 
 
 @pytest.mark.parametrize("make", [orphan, lambda: late().charge_key], ids=["no payment", "payment ended"])
