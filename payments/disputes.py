@@ -8,13 +8,13 @@ from django.db.models import QuerySet, Sum
 
 from payments import ledger
 from payments.gateways.contract import GatewayDispute, GatewayResult
-from payments.models import Dispute, Payment
+from payments.models import GATEWAY_CLEARING, SALES, Dispute, Entry, Payment, Transfer
 from shop import clock
 from shop.db import open_transaction
 from shop.journal import journal
 from shop.models import JournalLine
 
-Status = Dispute.Status
+Status, Kind = Dispute.Status, Transfer.Kind
 OPENED, CLOSED, DISAGREES = "payment.disputed", "payment.dispute_closed", "charge.disagrees"
 NEXT: dict[str, tuple[str, ...]] = {Status.OPEN: (Status.WON, Status.LOST), Status.LOST: (Status.WON,)}
 
@@ -92,10 +92,18 @@ def _close(payment: Payment, dispute: Dispute, status: str, amount: int) -> None
     if not was_lost:
         dispute.amount = amount
     dispute.save()
-    if dispute.status == Status.LOST:
-        ledger.lose_dispute(payment, dispute_id=dispute.pk, amount=dispute.amount)
+    reference = f"dispute {dispute.pk}"
+    if dispute.status == Status.LOST and payment.order_id is None and dispute.amount:
+        ledger.reverse_top_up(payment, kind=Kind.LOSS, reference=reference, amount=dispute.amount)
+    elif dispute.status == Status.LOST and dispute.amount:
+        # It is taken from the shop's account at the gateway.
+        amounts = {SALES: -dispute.amount, GATEWAY_CLEARING: dispute.amount}
+        ledger.transfer(kind=Kind.LOSS, reference=reference, amounts=amounts, order_id=payment.order_id)
     elif was_lost:
-        ledger.recover_dispute(payment, dispute_id=dispute.pk)
+        lost = Entry.objects.filter(transfer__kind=Kind.LOSS, transfer__reference=reference)
+        if amounts := {entry.account_id: -entry.amount for entry in lost}:
+            reference = f"{reference} won"
+            ledger.transfer(kind=Kind.LOSS, reference=reference, amounts=amounts, order_id=payment.order_id)
     _note(CLOSED, payment, dispute, f"{dispute.amount} of a dispute {dispute.status}")
 
 

@@ -170,24 +170,6 @@ def reverse_top_up(payment: Payment, *, kind: str, reference: str, amount: int) 
     transfer(kind=kind, reference=reference, amounts=amounts)
 
 
-def lose_dispute(payment: Payment, *, dispute_id: int, amount: int) -> None:
-    """Book what a lost dispute took from the shop's account at the gateway."""
-    reference = f"dispute {dispute_id}"
-    if amount and payment.order_id is None:
-        reverse_top_up(payment, kind=Kind.LOSS, reference=reference, amount=amount)
-    elif amount:
-        amounts = {SALES: -amount, GATEWAY_CLEARING: amount}
-        transfer(kind=Kind.LOSS, reference=reference, amounts=amounts, order_id=payment.order_id)
-
-
-def recover_dispute(payment: Payment, *, dispute_id: int) -> None:
-    """Reverse the loss of a dispute that is won after all."""
-    reference = f"dispute {dispute_id}"
-    lost = Entry.objects.filter(transfer__kind=Kind.LOSS, transfer__reference=reference)
-    if amounts := {entry.account_id: -entry.amount for entry in lost}:
-        transfer(kind=Kind.LOSS, reference=f"{reference} won", amounts=amounts, order_id=payment.order_id)
-
-
 def credit_top_ups(
     payments: Sequence[Payment],
     *,
@@ -290,9 +272,19 @@ def transfer_many(
 
 def _decide(proposals: Sequence[Proposal], at: datetime, is_new: bool = False) -> list[Transfer | Rejected]:
     """Lock the wallets, read existing transfers unless all are new, decide in memory, and write."""
-    before = _lock_wallets({id for proposal in proposals for id in proposal.amounts if id > 0})
-    balances = dict(before)
-    known = {} if is_new or not proposals else _read_existing(proposals)
+    # A locking read of a missing row locks the gap around it, so only existing rows are locked.
+    wallets = bulk_sql.reader(LedgerAccount, ("id", "balance_amount"))
+    wallet_ids = {id for proposal in proposals for id in proposal.amounts if id > 0}
+    existing = [id for id, _ in wallets.rows_of(wallet_ids)]
+    before = dict(wallets.rows_of(existing, lock=bulk_sql.for_update()))
+    balances, known = dict(before), dict[tuple[str, str], Transfer]()
+    if proposals and not is_new:
+        # Read after the locks, so that a duplicate that held them is found.
+        cells = bulk_sql.SqlLiterals()
+        kinds = cells.listed({str(proposal.kind) for proposal in proposals})
+        references = cells.listed({proposal.reference for proposal in proposals})
+        found = bulk_sql.reader(Transfer).models(f"kind IN ({kinds}) AND reference IN ({references})", cells)
+        known = {(transfer.kind, transfer.reference): transfer for transfer in found}
     made: list[tuple[Transfer, Proposal, dict[int, int]]] = []
     outcomes: list[Transfer | Rejected] = []
     for proposal in proposals:
@@ -312,25 +304,6 @@ def _decide(proposals: Sequence[Proposal], at: datetime, is_new: bool = False) -
         outcomes.append(outcome)
     _write_rows(made, {id: balance for id, balance in balances.items() if balance != before[id]})
     return outcomes
-
-
-def _lock_wallets(wallet_ids: Collection[int]) -> dict[int, int]:
-    """The balances of the wallets that are open, locked until the transaction ends."""
-    if not wallet_ids:
-        return {}
-    # A locking read of a missing row locks the gap around it, so only existing rows are locked.
-    wallets = bulk_sql.reader(LedgerAccount, ("id", "balance_amount"))
-    existing = [id for id, _ in wallets.rows_of(wallet_ids)]
-    return dict(wallets.rows_of(existing, lock=bulk_sql.for_update()))
-
-
-def _read_existing(proposals: Sequence[Proposal]) -> dict[tuple[str, str], Transfer]:
-    """The transfers that exist. Read after the locks, so that a duplicate that held them is found."""
-    cells = bulk_sql.SqlLiterals()
-    kinds = cells.listed({str(proposal.kind) for proposal in proposals})
-    references = cells.listed({proposal.reference for proposal in proposals})
-    found = bulk_sql.reader(Transfer).models(f"kind IN ({kinds}) AND reference IN ({references})", cells)
-    return {(transfer.kind, transfer.reference): transfer for transfer in found}
 
 
 def _refusal(proposal: Proposal, balances: Mapping[int, int]) -> Rejected | None:

@@ -43,12 +43,16 @@ def _open_rows(account_id: int) -> list[str]:
 
 
 def _lock_balance(account_id: int) -> int:
-    wallet = LedgerAccount.objects.select_for_update().filter(pk=account_id).first()
-    return wallet.balance_amount if wallet else 0
+    wallet = LedgerAccount.objects.select_for_update().filter(pk=account_id)
+    return wallet.values_list("balance_amount", flat=True).first() or 0
 
 
-def _forfeit(account_id: int, amount: int, reason: str) -> None:
-    ledger.forfeit(user_id=account_id, amount=amount, reason=reason, reference=str(uuid7()))
-
-
-PARTS.append(Part(_open_rows, lock_balance=_lock_balance, forfeit=_forfeit))
+PARTS.append(
+    Part(
+        _open_rows,
+        lock_balance=_lock_balance,
+        forfeit=lambda account_id, amount, reason: ledger.forfeit(
+            user_id=account_id, amount=amount, reason=reason, reference=str(uuid7())
+        ),
+    )
+)
