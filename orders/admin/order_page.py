@@ -1,34 +1,44 @@
-"""What the page of an order shows, read by a bounded number of queries, all by index."""
+"""What the page of an order shows, read by a bounded number of queries, all by index.
 
-from datetime import datetime
+A saga is drawn as a time line: a row for each step with its marks, and the entries of its log below.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from itertools import groupby
 from typing import Any
 from uuid import UUID
 
 from django.db.models import Prefetch
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils.translation import gettext
 
 from events.webhooks import deliveries
 from orders import cancellation, order_states, selectors
-from orders.admin import timeline
 from orders.models import Order, OrderLine, Refund, RefundLine, Saga, SagaLog
-from orders.saga.definitions import SAGA_TYPES
+from orders.saga import status as saga_status
+from orders.saga.definitions import DO, SAGA_TYPES, UNDO, Step
 from payments import disputes, gateways
 from payments.models import Entry, Payment, Transfer
 from shop import clock
-from shop.admin_base.display import (
-    OF_DISPUTES,
-    permitted_address,
-    status_label,
-    stored_text,
-)
+from shop.admin_base.display import COLOURS, OF_DISPUTES, permitted_address, status_label, stored_text
 from shop.models import JournalLine
 
 MOST_REFUNDS, MOST_LOG_LINES, MOST_JOURNAL_LINES, MOST_TRANSFERS = 50, 400, 200, 60
 """The newest of each; the lists of the models have all."""
-
-
 Page = dict[str, Any]
+Event = SagaLog.Event
+EVENT_COLOURS = {
+    Event.DONE: "success",
+    Event.SKIPPED: "default",
+    Event.REFUSED: "danger",
+    Event.VOID: "default",
+    Event.FAILED: "danger",
+    Event.PENDING: "warning",
+    Event.REQUIRES_ACTION: "info",
+    Event.FORCED: "info",
+}
 
 
 def read(order: Order, request: HttpRequest) -> Page:
@@ -64,7 +74,10 @@ def read(order: Order, request: HttpRequest) -> Page:
         "hidden": [],
     }
     payments = list(Payment.objects.filter(order_id=order.id).prefetch_related("disputes").order_by("id"))
-    refunds = _read_refunds(order.id)
+    refund_lines = Prefetch("lines", RefundLine.objects.select_related("line").order_by("id"))
+    newest_refunds = Refund.objects.filter(order_id=order.id).order_by("-id")
+    # One more than are shown, if there are more.
+    refunds = list(newest_refunds.prefetch_related(refund_lines)[: MOST_REFUNDS + 1])
     if _may_view(page, request, "payments.view_payment", gettext("payment")):
         page["payments"] = [
             {
@@ -79,14 +92,18 @@ def read(order: Order, request: HttpRequest) -> Page:
         page["refunds"] = _newest(page, refunds, MOST_REFUNDS, gettext("the newest %(count)s refunds"))
     if _may_view(page, request, "orders.view_saga", gettext("sagas")):
         subjects = [payment.id for payment in payments] + [refund.id for refund in refunds]
-        page["timelines"] = _timelines(page, subjects, now)
+        sagas = Saga.objects.filter(kind__in=SAGA_TYPES, subject_id__in=subjects).order_by("id")
+        page["timelines"] = _draw_sagas(page, list(saga_status.with_final_lines(sagas)), now)
     if _may_view(page, request, "payments.view_transfer", gettext("ledger")):
         entries = Prefetch("entries", Entry.objects.select_related("account__user").order_by("id"))
         rows = Transfer.objects.filter(order_id=order.id).order_by("-id").prefetch_related(entries)
         shown = _newest(page, rows, MOST_TRANSFERS, gettext("the newest %(count)s transfers"))
         page["transfers"] = shown[::-1]
     if _may_view(page, request, "shop.view_journalline", gettext("journal and events")):
-        _add_journal(page, order.id)
+        lines = JournalLine.objects.filter(order_id=order.id).order_by("-at", "-id")
+        text = gettext("the newest %(count)s lines of the journal")
+        page["journal"] = _newest(page, lines, MOST_JOURNAL_LINES, text)
+        page["events"] = deliveries.of_order(order.id)
         page["archived"] = [month.file for month in selectors.archived_months(order)]
     return page
 
@@ -98,16 +115,9 @@ def _may_view(page: Page, request: HttpRequest, permission: str, part: str) -> b
     return False
 
 
-def _failure(row: Order | Payment) -> str:
-    """Why the order or payment failed; empty if it didn't."""
+def _failure(row: Order | Payment | Saga) -> str:
+    """Why it failed; empty if it didn't."""
     return ": ".join(filter(None, (row.failure_code, stored_text(row.failure_detail))))
-
-
-def _read_refunds(order_id: UUID) -> list[Refund]:
-    """The newest refunds with their lines, and one more than are shown if there are more."""
-    lines = Prefetch("lines", RefundLine.objects.select_related("line").order_by("id"))
-    newest = Refund.objects.filter(order_id=order_id).order_by("-id").prefetch_related(lines)
-    return list(newest[: MOST_REFUNDS + 1])
 
 
 def _newest(page: Page, rows: Any, most: int, text: str) -> list[Any]:
@@ -118,29 +128,103 @@ def _newest(page: Page, rows: Any, most: int, text: str) -> list[Any]:
     return newest[:most]
 
 
-def _timelines(page: Page, subjects: list[UUID], now: datetime) -> list[Page]:
-    """The sagas of these payments and refunds, the first one first, each with its log."""
-    sagas = list(Saga.objects.filter(kind__in=SAGA_TYPES, subject_id__in=subjects).order_by("id"))
+def _draw_sagas(page: Page, sagas: list[Saga], now: datetime) -> list[Page]:
+    """These sagas, the first one first, each with its log, whose oldest line comes first."""
     newest = SagaLog.objects.filter(saga_id__in=[saga.id for saga in sagas]).order_by("-at", "-id")
-    lines = _newest(
-        page,
-        newest,
-        MOST_LOG_LINES,
-        gettext("the newest %(count)s lines of the sagas' logs"),
-    )
+    text = gettext("the newest %(count)s lines of the sagas' logs")
     logs: dict[UUID, list[SagaLog]] = {saga.id: [] for saga in sagas}
-    for line in reversed(lines):
+    for line in reversed(_newest(page, newest, MOST_LOG_LINES, text)):
         logs[line.saga_id].append(line)
-    return [timeline.draw(saga, logs[saga.id], now=now) for saga in sagas]
+    return [_draw(saga, logs[saga.id], now) for saga in sagas]
 
 
-def _add_journal(page: Page, order_id: UUID) -> None:
-    rows = JournalLine.objects.filter(order_id=order_id).order_by("-at", "-id")
-    newest = _newest(
-        page,
-        rows,
-        MOST_JOURNAL_LINES,
-        gettext("the newest %(count)s lines of the journal"),
+def _draw(saga: Saga, log: Sequence[SagaLog], now: datetime) -> Page:
+    """`duration` is of the time until the saga's end or now. Consecutive lines of the log about the same step
+    that ended alike are one entry; a final line has an entry of its own.
+    """
+    end = max(saga.ended_at or now, log[-1].at if log else saga.created_at)
+    alike = groupby(
+        log, key=lambda line: (line.step, line.direction, line.event, not line.attempt and line.pk)
     )
-    page["journal"] = newest
-    page["events"] = deliveries.of_order(order_id)
+    return {
+        "kind": saga.kind,
+        "page": reverse("admin:orders_saga_change", args=[saga.pk]),
+        "state": saga.get_state_display(),
+        "colour": COLOURS[saga.state],
+        "is_compensating": saga.direction == UNDO and not saga.ended_at,
+        "failure": _failure(saga),
+        "last_error": "" if saga.ended_at else stored_text(saga.last_error),
+        "duration": duration_text(end - saga.created_at),
+        "next_attempt_at": saga.next_attempt_at,
+        "step_rows": list(_step_rows(saga, log, end=end)),
+        "entries": [_entry(saga, list(lines)) for _, lines in alike],
+    }
+
+
+def duration_text(time: timedelta) -> str:
+    """A length of time in its largest unit and the next: `3 min 20 s`."""
+    seconds, milliseconds = divmod(max(0, time // timedelta(milliseconds=1)), 1_000)
+    if not seconds:
+        return gettext("%(count)s ms") % {"count": milliseconds}
+    if seconds < 60:
+        return gettext("%(count)s s") % {"count": f"{seconds}.{milliseconds // 100}"}
+    text = gettext("%(minutes)s min %(seconds)s s")
+    if seconds >= 86_400:
+        text = gettext("%(days)s d %(hours)s h")
+    elif seconds >= 3_600:
+        text = gettext("%(hours)s h %(minutes)s min")
+    minutes, hours, days = seconds // 60, seconds // 3_600, seconds // 86_400
+    return text % {"days": days, "hours": hours % 24, "minutes": minutes % 60, "seconds": seconds % 60}
+
+
+def _entry(saga: Saga, alike: Sequence[SagaLog]) -> dict[str, Any]:
+    """Consecutive lines of the log about the same step that ended alike."""
+    first, last = alike[0], alike[-1]
+    return {
+        "step": first.step,
+        "is_compensation": first.direction == UNDO,
+        "event": first.get_event_display(),
+        "colour": EVENT_COLOURS[Event(first.event)],
+        "count": len(alike),
+        "at": first.at,
+        "last_at": last.at,
+        "after": duration_text(first.at - saga.created_at),
+        "detail": stored_text(last.detail),
+        "reference": last.reference,
+    }
+
+
+def _step_rows(saga: Saga, log: Sequence[SagaLog], *, end: datetime) -> Iterator[Page]:
+    """The steps in their order, then the compensations in theirs; compensations only once they began."""
+
+    def lines_of(step: Step, direction: str) -> list[SagaLog]:
+        return [line for line in log if (line.step, line.direction) == (step.name, direction)]
+
+    steps, current = SAGA_TYPES[saga.kind].steps, saga_status.next_step(saga)
+    undone = [step for step in reversed(steps) if lines_of(step, UNDO)]
+    for direction, some in ((DO, steps), (UNDO, undone)):
+        for step in some:
+            lines = lines_of(step, direction)
+            is_current = current is step and saga.direction == direction
+            note = gettext("now") if is_current else "" if lines else gettext("not reached")
+            marks = [_mark(line, start=saga.created_at, end=end) for line in lines]
+            yield {"name": step.name, "is_compensation": direction == UNDO, "marks": marks, "note": note}
+
+
+def _mark(line: SagaLog, *, start: datetime, end: datetime) -> dict[str, str]:
+    """A line of the log on the row of its step; `left` is its place in percent of the drawn time."""
+    length = max(end - start, timedelta(milliseconds=1))
+    permille = min(1_000, max(0, (line.at - start) * 1_000 // length))
+    text = (
+        gettext("%(event)s, attempt %(attempt)s at %(at)s %(detail)s")
+        if line.attempt
+        else gettext("%(event)s at %(at)s %(detail)s")
+    )
+    title = text % {
+        "event": line.get_event_display(),
+        "attempt": line.attempt,
+        "at": f"{line.at:%H:%M:%S}",
+        "detail": stored_text(line.detail),
+    }
+    left, colour = f"{permille // 10}.{permille % 10}", EVENT_COLOURS[Event(line.event)]
+    return {"left": left, "colour": colour, "title": title.strip()}

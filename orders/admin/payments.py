@@ -39,14 +39,14 @@ def _in_doubt(payments: "QuerySet[Payment]") -> "QuerySet[Payment]":
     return saga_status.filter_unsettled(payments, (Payment.Status.IN_DOUBT,))
 
 
-def _waiting_for_customer(payments: "QuerySet[Payment]") -> "QuerySet[Payment]":
-    pending = saga_status.filter_unsettled(payments, (Payment.Status.PENDING,))
-    return pending.filter(payment_states.with_action())
-
-
 STATES: dict[str, Any] = {
     "in_doubt": (_("In doubt"), _in_doubt),
-    "requires_action": (_("Waiting for the customer"), _waiting_for_customer),
+    "requires_action": (
+        _("Waiting for the customer"),
+        lambda rows: saga_status.filter_unsettled(rows, (Payment.Status.PENDING,)).filter(
+            payment_states.with_action()
+        ),
+    ),
     "unsettled": (_("Not settled"), lambda rows: saga_status.filter_unsettled(rows, UNSETTLED)),
     "disputed": (_("Disputed"), lambda rows: rows.filter(id__in=disputes.open_disputes().values("payment"))),
     EVERYTHING: (_("All"), Q()),

@@ -18,15 +18,7 @@ from shop.models import JournalLine
 from shop.observability import gauges
 
 IN_DOUBT, IN_DOUBT_OLDEST = "firstcome_payments_in_doubt", "firstcome_payments_in_doubt_oldest_seconds"
-IN_DOUBT_HELPS = {
-    IN_DOUBT: "Payments whose charge got no answer of the gateway.",
-    IN_DOUBT_OLDEST: "How long ago the oldest payment in doubt began.",
-}
 AVAILABLE, RESERVED = "firstcome_stock_available", "firstcome_stock_reserved"
-STOCK_HELPS = {
-    AVAILABLE: "Units that new orders may reserve, of the products that the newest orders have most of.",
-    RESERVED: "Units that open orders hold, of the same products.",
-}
 FORCED_WITHIN = timedelta(days=1)
 NEWEST_LINES, NEWEST_PRODUCTS, MOST_SELLING = 5_000, 1_000, 50
 OPEN = (Order.Status.AWAITING_PAYMENT, Order.Status.PAYING, Order.Status.REFUNDING)
@@ -51,7 +43,14 @@ def register() -> None:
     gauges.register(
         "firstcome_orders", help="Orders that are open, or being refunded.", read=open_orders, label="status"
     )
-    gauges.register_group("payments_in_doubt", IN_DOUBT_HELPS, read_in_doubt)
+    gauges.register_group(
+        "payments_in_doubt",
+        {
+            IN_DOUBT: "Payments whose charge got no answer of the gateway.",
+            IN_DOUBT_OLDEST: "How long ago the oldest payment in doubt began.",
+        },
+        read_in_doubt,
+    )
     gauges.register(
         "firstcome_payments_requiring_action",
         help="Payments that wait for the card's owner to confirm them.",
@@ -63,7 +62,16 @@ def register() -> None:
         read=count_forced_steps,
         label="step",
     )
-    gauges.register_group("stock", STOCK_HELPS, read_stock, label="product")
+    gauges.register_group(
+        "stock",
+        {
+            AVAILABLE: "Units that new orders may reserve, of the products that the newest orders have most "
+            "of.",
+            RESERVED: "Units that open orders hold, of the same products.",
+        },
+        read_stock,
+        label="product",
+    )
     gauges.register(
         "firstcome_stock_negative",
         help="Products with less than 0 reserved, or more than is on hand.",
