@@ -282,33 +282,21 @@ class OrderedDiff:
 
     def __init__(self, claims: Iterable[str]) -> None:
         self._claims = iter(claims)
-        # Dictionaries, because they keep the order in which the keys came.
-        self._unmet: dict[str, None] = {}
-        self._early: dict[str, None] = {}
+        # Whether it is a claim, by the key that has no match yet: a dictionary keeps the order they came in.
+        self._unmatched: dict[str, bool] = {}
 
     def merge_next(self, keys: Collection[str]) -> list[str]:
         """Match these found keys. Returns the claims that stayed unmatched for too long."""
-        claims = islice(self._claims, len(keys))
-        for come, here, there in ((keys, self._unmet, self._early), (claims, self._early, self._unmet)):
+        for is_claim, come in ((False, keys), (True, islice(self._claims, len(keys)))):
             for key in come:
-                if key in here:
-                    del here[key]
+                if self._unmatched.get(key) is (not is_claim):
+                    del self._unmatched[key]
                 else:
-                    there[key] = None
-        _drop_oldest(self._early)
-        return _drop_oldest(self._unmet)
+                    self._unmatched[key] = is_claim
+        oldest = list(islice(self._unmatched, max(0, len(self._unmatched) - 2 * MAX_AHEAD)))
+        return [key for key in oldest if self._unmatched.pop(key)]
 
     def remaining(self) -> Iterator[str]:
         """The claims that were never matched, after the last found key."""
-        yield from self._unmet
-        for key in self._claims:
-            if key not in self._early:
-                yield key
-
-
-def _drop_oldest(waiting: dict[str, None]) -> list[str]:
-    """Remove the oldest keys beyond `MAX_AHEAD`, and return them."""
-    beyond = list(islice(waiting, max(0, len(waiting) - MAX_AHEAD)))
-    for key in beyond:
-        del waiting[key]
-    return beyond
+        yield from (key for key, is_claim in self._unmatched.items() if is_claim)
+        yield from (key for key in self._claims if key not in self._unmatched)
