@@ -68,8 +68,9 @@ def overdue_count() -> int:
     return Order.objects.filter(is_overdue()).count()
 
 
-def last_failure(order_id: UUID) -> JournalLine | None:
-    return _failure_lines(order_id).first()
+def failure_lines(order_id: UUID) -> QuerySet[JournalLine]:
+    """The journal's lines on why the order can't expire, newest first."""
+    return JournalLine.objects.filter(order_id=order_id, what=CANNOT_EXPIRE).order_by("-id")
 
 
 def _cancel(order_id: UUID, account_id: int | None, reason: str) -> Order:
@@ -143,7 +144,7 @@ def _without_locked_rows(order_ids: Collection[UUID]) -> list[UUID]:
 def _note_failure(order_id: UUID, error: Exception) -> bool:
     """Record for operators why the order can't expire; False if that is recorded, as each pass retries."""
     detail = f"{type(error).__name__}: {error}"[: journal.LONGEST_DETAIL]
-    lines = list(_failure_lines(order_id).values_list("detail", "at")[:MOST_NOTED])
+    lines = list(failure_lines(order_id).values_list("detail", "at")[:MOST_NOTED])
     recent = [noted for noted, at in lines if at > clock.now() - NOTED_WITHIN]
     if detail in recent or len(recent) == MOST_NOTED or (lines and lines[0][0] == detail):
         return False
@@ -155,11 +156,6 @@ def _note_failure(order_id: UUID, error: Exception) -> bool:
         is_internal=True,
     )
     return True
-
-
-def _failure_lines(order_id: UUID) -> QuerySet[JournalLine]:
-    """The journal's lines on why the order can't expire, newest first."""
-    return JournalLine.objects.filter(order_id=order_id, what=CANNOT_EXPIRE).order_by("-id")
 
 
 def _expire(order_ids: Collection[UUID]) -> int:

@@ -54,8 +54,7 @@ class Order(models.Model):
     failure_detail = models.CharField(_("failure detail"), max_length=255, blank=True)
 
     class Meta:
-        verbose_name = _("order")
-        verbose_name_plural = _("orders")
+        verbose_name, verbose_name_plural = _("order"), _("orders")
         constraints = [
             models.CheckConstraint(
                 condition=Q(items_amount=F("total_amount") + F("discount_amount")),
@@ -127,8 +126,7 @@ class OrderLine(models.Model):
     )
 
     class Meta:
-        verbose_name = _("order line")
-        verbose_name_plural = _("order lines")
+        verbose_name, verbose_name_plural = _("order line"), _("order lines")
         constraints = [
             models.UniqueConstraint(
                 fields=["order", "product"], name="orders_orderline_product_once_per_order"
@@ -195,8 +193,7 @@ class Refund(models.Model):
     settled_at = models.DateTimeField(_("settled at"), null=True, blank=True)
 
     class Meta:
-        verbose_name = _("refund")
-        verbose_name_plural = _("refunds")
+        verbose_name, verbose_name_plural = _("refund"), _("refunds")
         constraints = [
             models.CheckConstraint(
                 condition=Q(amount=F("points_amount") + F("card_amount")),
@@ -227,8 +224,7 @@ class RefundLine(models.Model):
     amount = models.PositiveBigIntegerField(_("amount"))
 
     class Meta:
-        verbose_name = _("refund line")
-        verbose_name_plural = _("refund lines")
+        verbose_name, verbose_name_plural = _("refund line"), _("refund lines")
         constraints = [
             models.UniqueConstraint(fields=["refund", "line"], name="orders_refundline_once_per_refund"),
             models.CheckConstraint(
@@ -300,8 +296,7 @@ class Saga(models.Model):
     ended_at = models.DateTimeField(_("ended at"), null=True, blank=True)
 
     class Meta:
-        verbose_name = _("saga")
-        verbose_name_plural = _("sagas")
+        verbose_name, verbose_name_plural = _("saga"), _("sagas")
         constraints = [
             models.UniqueConstraint(
                 fields=["kind", "subject_id"], name="orders_saga_one_per_kind_and_subject"
@@ -350,8 +345,7 @@ class SagaLog(models.Model):
     at = models.DateTimeField(_("at"))
 
     class Meta:
-        verbose_name = _("saga log")
-        verbose_name_plural = _("saga logs")
+        verbose_name, verbose_name_plural = _("saga log"), _("saga logs")
         constraints = [
             models.UniqueConstraint(
                 fields=["saga", "step", "direction", "attempt"],

@@ -8,7 +8,7 @@ from django.conf import settings
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 
 from payments import ledger, points_grants, schemas, selectors
-from payments.models import Entry, Payment
+from payments.models import Payment
 from shop.http import json_format, keyed_calls
 from shop.http.messages import account_id, caller_id
 from shop.http.openapi import api_doc
@@ -61,7 +61,11 @@ class Grants(View):
     )
     def post(self, request: Request) -> JSONResponse:
         staff_id = require_staff_permission(request, "payments.add_transfer")
-        call = keyed_calls.read_keyed_call(request, _grant_answer, owner_id=staff_id)
+        call = keyed_calls.read_keyed_call(
+            request,
+            lambda entry: Answer(status=201, body=json_format.dump(schemas.entry_body(entry))),
+            owner_id=staff_id,
+        )
         data = read(schemas.GrantInput, request)
         outcome = keyed_calls.perform_blocking(
             call,
@@ -108,7 +112,3 @@ class OnePayment(View):
 
 def _payment_body(payment: Payment, *, language: str, reader_id: int | None) -> dict[str, Any]:
     return schemas.payment_body(payment, language, reader_id=reader_id, disputes=payment.disputes.all())
-
-
-def _grant_answer(entry: Entry) -> Answer:
-    return Answer(status=201, body=json_format.dump(schemas.entry_body(entry)))

@@ -102,6 +102,7 @@ def payment_body(
     """The body of a payment, as `reader_id` may see it; only why it failed is in the language. The answer of
     a call that pays is given before there are `disputes`.
     """
+    dispute = shown_dispute(disputes)
     return {
         "id": payment.id,
         "order": payment.order_id,
@@ -109,15 +110,10 @@ def payment_body(
         "points_amount": payment.points_amount,
         "card_amount": payment.card_amount,
         "failure": failure_body(payment.failure_code, payment.failure_detail, language),
-        "dispute": dispute_body(shown_dispute(disputes)),
+        "dispute": dispute and {"status": dispute.status, "amount": dispute.amount, "due_at": dispute.due_at},
         "created_at": payment.created_at,
         "next_action": next_action_body(payment, reader_id=reader_id),
     }
-
-
-def dispute_body(dispute: Dispute | None) -> dict[str, Any] | None:
-    shown = ("status", "amount", "due_at")
-    return None if dispute is None else {name: getattr(dispute, name) for name in shown}
 
 
 def next_action_body(payment: Payment, *, reader_id: int | None = None) -> dict[str, Any] | None:

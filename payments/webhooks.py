@@ -3,13 +3,12 @@ looking up the charge at the gateway: its claims are not relied on, so it may co
 """
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from django.db.models import F, QuerySet
 from structlog import get_logger
 
 from payments import gateways
-from payments.gateways.contract import GatewayEvent
 from payments.models import WebhookEvent
 from shop import clock
 from shop.db import transactions
@@ -38,7 +37,29 @@ def receive(*, gateway: str, headers: Mapping[str, str], body: bytes) -> Webhook
     if gateway_event is None:
         log.warning("webhook that is no event", gateway=gateway, size=len(body))
         return None
-    return transactions.run(lambda: _store(gateway, gateway_event, now), transactions.KEYED)
+    event, is_new = transactions.run(
+        lambda: WebhookEvent.objects.get_or_create(
+            gateway=gateway,
+            event_id=gateway_event.id,
+            defaults={
+                "type": gateway_event.type,
+                "charge_key": gateway_event.key,
+                "charge_reference": gateway_event.reference,
+                "received_at": now,
+                "next_attempt_at": now + timedelta(seconds=HANDLING_SECONDS),
+            },
+        ),
+        transactions.KEYED,
+    )
+    log.info(
+        "webhook",
+        gateway=gateway,
+        event_id=event.event_id,
+        type=event.type,
+        key=event.charge_key,
+        is_new=is_new,
+    )
+    return event
 
 
 def due() -> "QuerySet[WebhookEvent]":
@@ -94,29 +115,6 @@ def sweep() -> int:
         transactions.run(WebhookEvent.objects.filter(id__in=chunk).delete, transactions.REPEATABLE)
         deleted += len(chunk)
     return deleted
-
-
-def _store(gateway: str, gateway_event: GatewayEvent, now: datetime) -> WebhookEvent:
-    event, is_new = WebhookEvent.objects.get_or_create(
-        gateway=gateway,
-        event_id=gateway_event.id,
-        defaults={
-            "type": gateway_event.type,
-            "charge_key": gateway_event.key,
-            "charge_reference": gateway_event.reference,
-            "received_at": now,
-            "next_attempt_at": now + timedelta(seconds=HANDLING_SECONDS),
-        },
-    )
-    log.info(
-        "webhook",
-        gateway=gateway,
-        event_id=gateway_event.id,
-        type=gateway_event.type,
-        key=gateway_event.key,
-        is_new=is_new,
-    )
-    return event
 
 
 def _update_unhandled(event: WebhookEvent, **fields: object) -> None:

@@ -46,7 +46,7 @@ def read(order: Order, request: HttpRequest) -> Page:
     now = clock.now()
     lapsed = order_states.is_lapsed(order)
     status = Order.Status.EXPIRED.value if lapsed else order.status
-    failure = cancellation.last_failure(order.id) if lapsed else None
+    failure = cancellation.failure_lines(order.id).first() if lapsed else None
     amounts = [
         (gettext("discount"), "discount", order.discount_amount),
         (gettext("points"), "points", order.points_amount),

@@ -144,7 +144,12 @@ def charge(*, key: str, token: str, amount: int, currency: str, order_id: UUID |
         body["return_url"] = return_url
     answer = request_json("POST", "/charges", body=body, key=key)
     if answer.status == 400:
-        return _refused_result(answer, key)
+        refusal, found = Failure.model_validate(answer.content), find(key=key)
+        # An earlier attempt with the key has charged. Otherwise the customer reads a text of ours, as the
+        # gateway's own may be meant for the shop only.
+        detail = gettext_noop("The gateway did not take this card; nothing was charged.")
+        declined = GatewayResult(status="declined", failure_code=refusal.code, failure_detail=detail)
+        return declined if found.status == "absent" else found
     charged = _read_charge(answer, key, CHARGED)
     if charged.status != "cancelled" and (charged.amount, charged.currency) != (amount, currency):
         raise NoAnswer("another amount than requested")
@@ -247,14 +252,3 @@ def _read_page(query: Mapping[str, str]) -> Page:
     if answer.status != 200:
         raise NoAnswer(f"HTTP {answer.status}")
     return Page.model_validate(answer.content)
-
-
-def _refused_result(answer: JsonReply, key: str) -> GatewayResult:
-    """The result of a refused request: declined, unless an earlier attempt with the key has charged."""
-    failure = Failure.model_validate(answer.content)
-    found = find(key=key)
-    if found.status != "absent":
-        return found
-    # The gateway's own text may be meant for the shop only, so the customer sees this one.
-    detail = gettext_noop("The gateway did not take this card; nothing was charged.")
-    return GatewayResult(status="declined", failure_code=failure.code, failure_detail=detail)

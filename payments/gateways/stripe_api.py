@@ -62,7 +62,12 @@ def charge(*, key: str, token: str, amount: int, currency: str, order_id: UUID |
         # The key was used with other parameters: another card or amount, or it is blocked.
         return _check_amount(find(key=key), amount=amount)
     except stripe.InvalidRequestError as error:
-        return _refused_charge_result(error, key=key)
+        # Most often because of the card's token. Another server in Stripe's place declines no card.
+        if error.http_status == 404 and error.code != "resource_missing":
+            raise
+        code = "unknown_token" if error.param == "payment_method" else error.code or "card_refused"
+        log.warning("gateway refused a charge", key=key, code=error.code, param=error.param)
+        return _declined(code, CARD_REFUSED_DETAIL)
     return _check_amount(_confirm(intent, key=key, return_url=return_address(order_id)), amount=amount)
 
 
@@ -156,15 +161,6 @@ def _check_amount(result: GatewayResult, *, amount: int) -> GatewayResult:
     if is_charge and (result.status == "absent" or result.amount != amount):
         raise NoAnswer(stripe_calls.WRONG_CHARGE)
     return result
-
-
-def _refused_charge_result(error: stripe.InvalidRequestError, *, key: str) -> GatewayResult:
-    """The result when Stripe refused to create the intent, most often because of the card's token."""
-    if error.http_status == 404 and error.code != "resource_missing":
-        raise error
-    code = "unknown_token" if error.param == "payment_method" else error.code or "card_refused"
-    log.warning("gateway refused a charge", key=key, code=error.code, param=error.param)
-    return _declined(code, CARD_REFUSED_DETAIL)
 
 
 def _confirm(intent: Intent, *, key: str, return_url: str) -> GatewayResult:

@@ -63,13 +63,6 @@ class PaymentError(ReplyPart):
     decline_code: Word | None = None
     message: Detail | None = None
 
-    @property
-    def customer_code(self) -> str:
-        """The code for the customer: Stripe advises to keep most reasons of a decline from customers."""
-        if self.decline_code == "insufficient_funds":
-            return self.decline_code
-        return self.code or "card_declined"
-
 
 class LatestCharge(ReplyPart):
     amount_refunded: Amount
@@ -151,13 +144,16 @@ class Intent(ReplyPart):
     def to_result(self, disputes: Sequence[GatewayDispute] = ()) -> BookedCharge:
         outcome, error = self.outcome, self.last_payment_error or PaymentError()
         is_declined = outcome == "declined"
+        # Stripe advises to keep most reasons of a decline from customers.
+        is_told = error.decline_code == "insufficient_funds"
+        code = error.decline_code if is_told else error.code
         return BookedCharge(
             status=outcome,
             reference=self.id,
             key=self.metadata.get(KEY, ""),
             order_id=self.metadata.get(ORDER),
             created_at=datetime.fromtimestamp(self.created, UTC),
-            failure_code=error.customer_code if is_declined else "",
+            failure_code=(code or "card_declined") if is_declined else "",
             failure_detail=(error.message or gettext_noop("The card was declined.")) if is_declined else "",
             amount=self.amount,
             refunded_amount=self.refunded_amount,
