@@ -21,7 +21,7 @@ from payments.gateways import events, stripe_calls
 from payments.gateways.calls import NoAnswer, return_address
 from payments.gateways.contract import BookedCharge, GatewayEvent, GatewayResult
 from payments.gateways.measured import describe_error, measured
-from payments.gateways.stripe_reading import KEY, ORDER, Intent, decisive_intent
+from payments.gateways.stripe_calls import KEY, ORDER, Intent, decisive_intent
 from shop.errors import Unavailable
 from shop.lazy_texts import mark as _
 

@@ -13,7 +13,7 @@ from django.conf import LazySettings
 from payments import gateways
 from payments.gateways import calls, gateway, stripe_calls
 from payments.gateways.contract import GatewayEvent, GatewayResult
-from payments.gateways.stripe_reading import DISPUTE_STATUS
+from payments.gateways.stripe_calls import DISPUTE_STATUS
 from payments.tests import stripe_description
 from payments.tests.own_stripe import SECRET
 from payments.tests.stripe_proxy import StripeProxy

@@ -5,33 +5,31 @@ from typing import Any, Literal, get_args, get_origin
 import stripe
 from pydantic import BaseModel
 
-from payments.gateways import stripe_api, stripe_calls, stripe_reading
+from payments.gateways import stripe_api, stripe_calls
 from payments.gateways.calls import ReplyPart
 from payments.tests import stripe_description
 from payments.tests.stripe_description import literals, members
 from shop.tests.case_tables import in_one_test
 
 DESCRIBED: dict[type[ReplyPart], tuple[type, ...]] = {
-    stripe_reading.Intent: (stripe.PaymentIntent,),
-    stripe_reading.LatestCharge: (stripe.Charge,),
-    stripe_reading.PaymentError: (stripe.PaymentIntent.LastPaymentError,),
-    stripe_reading.NextAction: (stripe.PaymentIntent.NextAction,),
-    stripe_reading.Redirect: (stripe.PaymentIntent.NextAction.RedirectToUrl,),
-    stripe_reading.Refund: (stripe.Refund,),
-    stripe_reading.Dispute: (stripe.Dispute,),
-    stripe_reading.EvidenceDetails: (stripe.Dispute.EvidenceDetails,),
-    stripe_reading.ListItem: (stripe.PaymentIntent, stripe.Refund, stripe.Dispute),
-    stripe_reading.Page: (stripe.ListObject, stripe.SearchResultObject),
+    stripe_calls.Intent: (stripe.PaymentIntent,),
+    stripe_calls.LatestCharge: (stripe.Charge,),
+    stripe_calls.PaymentError: (stripe.PaymentIntent.LastPaymentError,),
+    stripe_calls.NextAction: (stripe.PaymentIntent.NextAction,),
+    stripe_calls.Redirect: (stripe.PaymentIntent.NextAction.RedirectToUrl,),
+    stripe_calls.Refund: (stripe.Refund,),
+    stripe_calls.Dispute: (stripe.Dispute,),
+    stripe_calls.EvidenceDetails: (stripe.Dispute.EvidenceDetails,),
+    stripe_calls.ListItem: (stripe.PaymentIntent, stripe.Refund, stripe.Dispute),
+    stripe_calls.Page: (stripe.ListObject, stripe.SearchResultObject),
 }
 NOT_DESCRIBED = {
     # The envelope of a refusal: the package itself reads `error`, and describes what is in it alone.
-    stripe_reading.Failure: {"error"},
+    stripe_calls.Failure: {"error"},
     # Every error of Stripe's API has a type; the package's class of it lists codes and parameters alone.
-    stripe_reading.ErrorPart: {"type"},
+    stripe_calls.ErrorPart: {"type"},
 }
-MODELS = [
-    one for one in vars(stripe_reading).values() if isinstance(one, type) and issubclass(one, ReplyPart)
-]
+MODELS = [one for one in vars(stripe_calls).values() if isinstance(one, type) and issubclass(one, ReplyPart)]
 EVENT_OBJECTS = {
     "payment_intent": stripe.PaymentIntent,
     "charge": stripe.Charge,
@@ -65,7 +63,7 @@ def test_a_field_that_is_an_object_is_the_object_that_stripe_has_there(model: ty
 
 @in_one_test(
     ("model", "described"),
-    [(stripe_reading.Intent, stripe.PaymentIntent), (stripe_reading.Refund, stripe.Refund)],
+    [(stripe_calls.Intent, stripe.PaymentIntent), (stripe_calls.Refund, stripe.Refund)],
 )
 def test_the_values_that_are_known_are_those_that_stripe_lists(
     model: type[ReplyPart], described: Any
