@@ -6,7 +6,7 @@ from typing import Any
 
 from orders.metrics import counters
 from orders.models import Order, Refund, RefundLine
-from orders.order_states import LockedOrder
+from orders.order_states import OrderRow
 from shop.db import open_transaction
 from shop.journal import journal
 
@@ -14,7 +14,7 @@ Status = Order.Status
 KEPT = "order.kept"
 
 
-def note_status(order: Order | LockedOrder, *, status: str, at: datetime, detail: str = "") -> None:
+def note_status(order: Order | OrderRow, *, status: str, at: datetime, detail: str = "") -> None:
     """Record that the order changes to `status`; `order` has its values before the change."""
     open_transaction.count_after_commit(counters.count_orders, [(str(status), order.total_amount)])
     journal.note(
@@ -28,7 +28,7 @@ def note_status(order: Order | LockedOrder, *, status: str, at: datetime, detail
     )
 
 
-def note_kept(order: LockedOrder, *, at: datetime, detail: str) -> None:
+def note_kept(order: OrderRow, *, at: datetime, detail: str) -> None:
     journal.note(
         what=KEPT,
         subject=f"order {order.id}",
@@ -74,7 +74,7 @@ def note_refunded(
     )
 
 
-def order_facts(order: Order | LockedOrder) -> dict[str, Any]:
+def order_facts(order: Order | OrderRow) -> dict[str, Any]:
     """The order in an event. Amounts are in minor units."""
     return {
         "order": str(order.id),

@@ -45,44 +45,7 @@ def transition(order_ids: Collection[UUID], *, to: str, **fields: Any) -> int:
     )
 
 
-class LockedOrder(NamedTuple):
-    id: UUID
-    account_id: int
-    status: str
-    points_amount: int
-    card_amount: int
-    total_amount: int
-    refunded_amount: int
-    currency: str
-    coupon_code: str
-
-
-def lock(order_ids: Iterable[UUID], *, skip_locked: bool = False) -> dict[UUID, LockedOrder]:
-    """Lock these orders in the order of their ids; `skip_locked` leaves out those that are locked already."""
-    open_transaction.assert_inside()
-    for_update = bulk_sql.for_update(skip_locked=skip_locked)
-    found = bulk_sql.reader(Order, LockedOrder._fields).rows_of(set(order_ids), lock=for_update)
-    return {row[0]: LockedOrder(*row) for row in found}
-
-
-def mark_paid(orders: Collection[LockedOrder], *, at: datetime) -> None:
-    """Have these orders, locked by `lock`, become paid with the next statement."""
-    if wrong := {order.status for order in orders if Status.PAID not in TRANSITIONS[order.status]}:
-        raise RuntimeError(f"Orders that are {', '.join(wrong)} can't become paid.")
-    cells = bulk_sql.SqlLiterals()
-    ids = cells.listed(order.id for order in orders)
-    statement = f"UPDATE orders_order SET status = 'paid', paid_at = {cells[at]} WHERE id IN ({ids})"  # noqa: S608
-    bulk_sql.execute_deferred(statement)
-
-
-def lock_one(order_id: UUID, **own: int) -> Order:
-    """The order, locked. Raises `NotFound`. Read without a lock first: locking a missing row locks a gap."""
-    if not Order.objects.filter(id=order_id, **own).exists():
-        raise NotFound(_("There is no such order."))
-    return Order.objects.select_for_update().get(id=order_id)
-
-
-class NewOrder(NamedTuple):
+class OrderRow(NamedTuple):
     id: UUID
     account_id: int
     status: str
@@ -102,6 +65,31 @@ class NewOrder(NamedTuple):
     failure_detail: str = ""
 
 
+def lock(order_ids: Iterable[UUID], *, skip_locked: bool = False) -> dict[UUID, OrderRow]:
+    """Lock these orders in the order of their ids; `skip_locked` leaves out those that are locked already."""
+    open_transaction.assert_inside()
+    for_update = bulk_sql.for_update(skip_locked=skip_locked)
+    found = bulk_sql.reader(Order, OrderRow._fields).rows_of(set(order_ids), lock=for_update)
+    return {row[0]: OrderRow(*row) for row in found}
+
+
+def mark_paid(orders: Collection[OrderRow], *, at: datetime) -> None:
+    """Have these orders, locked by `lock`, become paid with the next statement."""
+    if wrong := {order.status for order in orders if Status.PAID not in TRANSITIONS[order.status]}:
+        raise RuntimeError(f"Orders that are {', '.join(wrong)} can't become paid.")
+    cells = bulk_sql.SqlLiterals()
+    ids = cells.listed(order.id for order in orders)
+    statement = f"UPDATE orders_order SET status = 'paid', paid_at = {cells[at]} WHERE id IN ({ids})"  # noqa: S608
+    bulk_sql.execute_deferred(statement)
+
+
+def lock_one(order_id: UUID, **own: int) -> Order:
+    """The order, locked. Raises `NotFound`. Read without a lock first: locking a missing row locks a gap."""
+    if not Order.objects.filter(id=order_id, **own).exists():
+        raise NotFound(_("There is no such order."))
+    return Order.objects.select_for_update().get(id=order_id)
+
+
 class NewLine(NamedTuple):
     order_id: UUID
     product_id: int
@@ -116,16 +104,16 @@ class NewLine(NamedTuple):
     refunded_quantity: int = 0
 
 
-ORDERS = bulk_sql.Table(Order, NewOrder._fields)
+ORDERS = bulk_sql.Table(Order, OrderRow._fields)
 LINES = bulk_sql.Table(OrderLine, NewLine._fields)
 
 
-def insert_orders(orders: Sequence[NewOrder], lines: Sequence[NewLine]) -> None:
+def insert_orders(orders: Sequence[OrderRow], lines: Sequence[NewLine]) -> None:
     """Insert new orders with all their lines; must be called inside a transaction."""
     bulk_sql.insert(ORDERS, orders)
     bulk_sql.insert(LINES, lines)
 
 
-def is_lapsed(order: Order | NewOrder) -> bool:
+def is_lapsed(order: Order | OrderRow) -> bool:
     """Whether the order counts as expired, even if the sweep has not ended it yet."""
     return order.status == Order.Status.AWAITING_PAYMENT and order.expires_at <= clock.now()

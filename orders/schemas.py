@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from orders import order_states
 from orders.models import Order, OrderLine, Refund, RefundLine
-from orders.order_states import PAID, NewLine, NewOrder
+from orders.order_states import PAID, NewLine, OrderRow
 from orders.payment.refunding import StartedRefund
 from orders.placement.decisions import PlacedOrder
 from payments.models import Payment
@@ -267,7 +267,7 @@ def archived_body(month: ArchivedMonth, *, for_staff: bool) -> dict[str, Any]:
 
 
 def order_body(
-    order: Order | NewOrder,
+    order: Order | OrderRow,
     lines: Sequence[OrderLine | NewLine],
     payment: Payment | None,
     language: str = ENGLISH,
@@ -362,7 +362,7 @@ def answered_later(outcome: object) -> None:
 
 
 def order_answer(
-    order: NewOrder, lines: Sequence[NewLine], payments: Sequence[Payment], language: str
+    order: OrderRow, lines: Sequence[NewLine], payments: Sequence[Payment], language: str
 ) -> CurrentAnswer:
     """What became of an order that was paid as it was placed: 202 while it is being paid, then 201, or 402.
 

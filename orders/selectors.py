@@ -11,7 +11,7 @@ from django.utils.translation import gettext_noop
 
 from events.webhooks import deliveries
 from orders.models import Order, OrderLine, Refund, RefundLine
-from orders.order_states import OPEN, NewLine, NewOrder
+from orders.order_states import OPEN, NewLine, OrderRow
 from orders.saga.definitions import SAGA_TYPES
 from payments.models import Payment
 from shop import clock
@@ -35,14 +35,14 @@ def visible_orders(*, account_id: int | None) -> QuerySet[Order]:
     )
 
 
-def read_orders(order_ids: Sequence[UUID]) -> list[tuple[NewOrder, list[NewLine]]]:
+def read_orders(order_ids: Sequence[UUID]) -> list[tuple[OrderRow, list[NewLine]]]:
     """These orders with their lines as plain rows, read together for a batch of waiting requests."""
     lines: dict[UUID, list[NewLine]] = {order_id: [] for order_id in order_ids}
     for row in bulk_sql.reader(OrderLine, NewLine._fields).rows_of(lines, column="order_id"):
         line = NewLine(*row)
         lines[line.order_id].append(line)
-    orders = bulk_sql.reader(Order, NewOrder._fields).rows_of(lines)
-    return [(order, lines[order.id]) for order in map(NewOrder._make, orders)]
+    orders = bulk_sql.reader(Order, OrderRow._fields).rows_of(lines)
+    return [(order, lines[order.id]) for order in map(OrderRow._make, orders)]
 
 
 def get_order(*, order_id: UUID, account_id: int | None) -> Order:

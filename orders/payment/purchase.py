@@ -25,7 +25,7 @@ from inventory import reservations
 from inventory.reservations import Line
 from orders import order_events, order_states
 from orders.models import Order, OrderLine
-from orders.order_states import LockedOrder, NewOrder
+from orders.order_states import OrderRow
 from orders.payment import card_limits, charging
 from orders.payment.card_limits import Payer
 from orders.payment.charging import StartedPayment
@@ -83,7 +83,7 @@ def pay(
 
 
 def new_purchase(
-    order: Order | NewOrder,
+    order: Order | OrderRow,
     *,
     token: str,
     by: ActorContext | None = None,
@@ -150,12 +150,12 @@ def read_lines(order_ids: Sequence[UUID]) -> dict[UUID, list[Line]]:
     return lines
 
 
-def _lock(sagas: Sequence[SagaRow], skip_locked: bool) -> dict[UUID, LockedOrder]:
+def _lock(sagas: Sequence[SagaRow], skip_locked: bool) -> dict[UUID, OrderRow]:
     locked = order_states.lock([saga.about_id for saga in sagas if saga.about_id], skip_locked=skip_locked)
     return {saga.id: locked[saga.about_id] for saga in sagas if saga.about_id in locked}
 
 
-def _orders(sagas: Sequence[SagaRow]) -> list[LockedOrder]:
+def _orders(sagas: Sequence[SagaRow]) -> list[OrderRow]:
     return [saga.parent for saga in sagas]
 
 

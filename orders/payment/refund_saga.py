@@ -19,7 +19,7 @@ from django.utils.translation import gettext_noop
 
 from orders import order_states
 from orders.models import Refund, Saga
-from orders.order_states import LockedOrder
+from orders.order_states import OrderRow
 from orders.payment import gateway_bookings, gateway_facts, refund_records
 from orders.payment.gateway_facts import ExpectedCharge
 from orders.saga import operator_texts, store
@@ -78,7 +78,7 @@ def refund_key(refund: Refund) -> str:
     return f"refund-{refund.id}-{refund.card_amount}" if refund.is_reduced else f"refund-{refund.id}"
 
 
-def _lock(sagas: Sequence[SagaRow], skip_locked: bool) -> dict[UUID, LockedOrder]:
+def _lock(sagas: Sequence[SagaRow], skip_locked: bool) -> dict[UUID, OrderRow]:
     refunds = Refund.objects.filter(id__in=[saga.subject_id for saga in sagas])
     order_ids = dict(refunds.values_list("id", "order_id"))
     locked = order_states.lock(order_ids.values(), skip_locked=skip_locked)

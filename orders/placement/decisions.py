@@ -22,7 +22,7 @@ from inventory.reservations import Line
 from inventory.stock import Stock
 from orders import order_states, pricing
 from orders.metrics import counters
-from orders.order_states import NewLine, NewOrder, Status
+from orders.order_states import NewLine, OrderRow, Status
 from orders.payment import card_limits, purchase
 from orders.payment.card_limits import Payer
 from orders.payment.charging import StartedPayment
@@ -73,7 +73,7 @@ class PlacedOrder:
     `answer` is what is recorded for the call's key, once the batch is decided.
     """
 
-    order: NewOrder
+    order: OrderRow
     lines: list[NewLine]
     started: StartedPayment | None = None
     answer: Answer | None = None
@@ -234,7 +234,7 @@ def _decide_one(order_request: OrderRequest, state: BatchState) -> PlacedOrder |
     return placed
 
 
-def _note_placed(order: NewOrder, order_request: OrderRequest, stock: dict[int, Stock]) -> None:
+def _note_placed(order: OrderRow, order_request: OrderRequest, stock: dict[int, Stock]) -> None:
     reserved = []
     for line in order_request.lines:
         product = stock[line.product_id]
@@ -292,7 +292,7 @@ def _build_order(
             "over_total",
             _("The order's total is only {total_amount}.", total_amount=total_amount),
         )
-    order = NewOrder(
+    order = OrderRow(
         id=uuid7(),
         account_id=order_request.account_id,
         status=(Status.AWAITING_PAYMENT if order_request.token is None else Status.PAYING).value,
@@ -335,7 +335,7 @@ def _build_order(
     return placed
 
 
-def _check_funds(order_request: OrderRequest, order: NewOrder, balances: dict[int, int]) -> None:
+def _check_funds(order_request: OrderRequest, order: OrderRow, balances: dict[int, int]) -> None:
     """Raise unless the order can be paid as requested, as far as that is known before the payment."""
     if order_request.points_amount > balances.get(order_request.account_id, 0):
         raise Rejected(
