@@ -55,10 +55,6 @@ KINDS = {
 """The shop's own accounts are the few with ids below zero, which the key finds."""
 # Django's own filter would read the table for them.
 GATEWAYS = {name: (name, Q(gateway=name)) for name in sorted(gateways.GATEWAYS)}
-HANDLED = {
-    "no": (_("Not handled"), Q(next_attempt_at__isnull=False)),
-    "yes": (_("Handled"), Q(next_attempt_at__isnull=True)),
-}
 
 
 @admin.register(LedgerAccount)
@@ -118,7 +114,14 @@ class WebhookEventAdmin(RecordsAdmin):
     list_display = ["id", "gateway", "type", "charge_key", "received_at", "handled_at", "outcome"]
     list_filter = [
         choice_filter(_("gateway"), "gateway", GATEWAYS),
-        choice_filter(_("handled"), "handled", HANDLED),
+        choice_filter(
+            _("handled"),
+            "handled",
+            {
+                "no": (_("Not handled"), Q(next_attempt_at__isnull=False)),
+                "yes": (_("Handled"), Q(next_attempt_at__isnull=True)),
+            },
+        ),
     ]
     unindexed_filters = {"gateway"}
     search_fields = ["event_id", "charge_key"]

@@ -19,9 +19,6 @@ from shop.http.views import JSONResponse, Request, Response, View
 from shop.idempotency.recorded_answers import Answer
 from shop.scopes import Resource
 
-USER = OpenApiParameter("user", api_doc.POSITIVE, description="Staff: only this account's.")
-ORDER = OpenApiParameter("order", UUID, description="Only this order's.")
-
 
 class Wallet(View):
     resource = Resource.WALLET
@@ -84,7 +81,11 @@ class ListPayments(View):
     @extend_schema(
         summary="The caller's payments, newest first",
         description="Staff see all payments.",
-        parameters=[USER, ORDER, *api_doc.PAGING],
+        parameters=[
+            OpenApiParameter("user", api_doc.POSITIVE, description="Staff: only this account's."),
+            OpenApiParameter("order", UUID, description="Only this order's."),
+            *api_doc.PAGING,
+        ],
         responses=api_doc.Page[schemas.PaymentBody],
     )
     def get(self, request: Request) -> Response:

@@ -41,7 +41,6 @@ from shop.lazy_texts import mark as _
 Kind = Transfer.Kind
 # Each row goes through the cases one by one, so the cost grows with the square of their number.
 WALLETS_PER_STATEMENT = 500
-NO_REFERENCES: Mapping[UUID, UUID] = {}
 
 
 class Payable(Protocol):
@@ -102,13 +101,13 @@ def transfer_for_orders(
     *,
     at: datetime | None = None,
     is_locked: bool = False,
-    references: Mapping[UUID, UUID] = NO_REFERENCES,
+    references: Mapping[UUID, UUID] | None = None,
 ) -> list[Transfer | Rejected | None]:
     """The transfer of this kind for each order, decided in the given order, once per order, or per payment of
     it that `references` names; None where nothing moves. A refusal is returned and not raised.
     """
     open_transaction.assert_inside()
-    amounts = [amounts_of(order) for order in orders]
+    amounts, references = [amounts_of(order) for order in orders], references or {}
     proposals = [
         Proposal(kind=kind, reference=str(references.get(one.id, one.id)), amounts=parts, order_id=one.id)
         for one, parts in zip(orders, amounts, strict=True)

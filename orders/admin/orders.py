@@ -20,14 +20,10 @@ from shop.admin_base.classes import SalesReportLinkMixin
 from shop.admin_base.display import status_label
 from shop.admin_base.lists import ReadOnlyInline, RecordsAdmin, choice_filter, column, key_column
 
-# The permissions that the API's calls check.
-REFUND, CANCEL, REPLAY = "orders.add_refund", "orders.change_order", "shop.change_journalline"
-
-
+# Unpaid orders that should have expired and still hold stock; the journal has the reason.
 OVERDUE = {
     "overdue": (_("Overdue: unpaid and not expired"), lambda rows: rows.filter(cancellation.is_overdue()))
 }
-"""Unpaid orders that should have expired and still hold stock; the journal has the reason."""
 
 
 @admin.register(Order)
@@ -78,7 +74,7 @@ class OrderAdmin(SalesReportLinkMixin, RecordsAdmin):
     @button(
         description=_("Refund"),
         icon="undo",
-        permissions=[REFUND],
+        permissions=["orders.add_refund"],
         variant=ActionVariant.PRIMARY,
         is_useful=lambda request, order: order.status in refunding.REFUNDABLE,
     )
@@ -88,7 +84,7 @@ class OrderAdmin(SalesReportLinkMixin, RecordsAdmin):
     @button(
         description=_("Cancel"),
         icon="block",
-        permissions=[CANCEL],
+        permissions=["orders.change_order"],
         is_useful=lambda request, order: (
             order.status == Order.Status.AWAITING_PAYMENT and not order_states.is_lapsed(order)
         ),
@@ -112,7 +108,7 @@ class OrderAdmin(SalesReportLinkMixin, RecordsAdmin):
     @button(
         description=_("Replay events"),
         icon="send",
-        permissions=[REPLAY],
+        permissions=["shop.change_journalline"],
         is_useful=lambda request, order: order.status in (*order_states.PAID, Order.Status.CANCELLED),
     )
     def resend_events(self, request: HttpRequest, order: Order) -> Action:

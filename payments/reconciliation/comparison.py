@@ -113,7 +113,20 @@ def differences(
     charges = _charges(since, until)
     while page := list(islice(charges, PAGE)):
         counted.checked += len(page)
-        suspects, charged = _suspects_and_charged(page, is_expected)
+        rows = Payment.objects.filter(charge_key__in=[charge.key for charge in page]).annotate(
+            is_disputed=Exists(Dispute.objects.filter(payment=OuterRef("pk"))),
+            is_expected=Case(When(is_expected, then=True), default=False, output_field=BooleanField()),
+        )
+        payments = {payment.charge_key: payment for payment in rows}
+        # The keys whose charges may disagree with their payments, and those whose payments expect a charge.
+        suspects, charged = dict[str, None](), dict[str, None]()
+        for charge in page:
+            payment = payments.get(charge.key)
+            is_another = payment and payment.charge_reference not in ("", charge.reference)
+            if charge.key in charged or _cause([charge], payment) or (is_another and charge.kept_amount):
+                suspects[charge.key] = None
+            if payment and payment.is_expected:
+                charged[charge.key] = None
         yield from recheck(suspects)
         yield from recheck(books.merge_next(charged))
     yield from recheck(books.remaining())
@@ -140,41 +153,20 @@ def _keys(payments: "QuerySet[Payment]") -> Iterator[str]:
         page = list(rows.filter(created_at__gte=at).filter(Q(created_at__gt=at) | Q(id__gt=id))[:PAGE])
 
 
-def _suspects_and_charged(page: Sequence[BookedCharge], is_charge_expected: Q) -> tuple[list[str], list[str]]:
-    """The keys whose charges may disagree with their payments, and those whose payments expect a charge."""
-    rows = Payment.objects.filter(charge_key__in=[charge.key for charge in page]).annotate(
-        is_disputed=Exists(Dispute.objects.filter(payment=OuterRef("pk"))),
-        is_expected=Case(When(is_charge_expected, then=True), default=False, output_field=BooleanField()),
-    )
-    payments = {payment.charge_key: payment for payment in rows}
-    suspects: dict[str, None] = {}
-    charged: dict[str, None] = {}
-    for charge in page:
-        payment = payments.get(charge.key)
-        is_another = payment and payment.charge_reference not in ("", charge.reference)
-        if charge.key in charged or _cause([charge], payment) or (is_another and charge.kept_amount):
-            suspects[charge.key] = None
-        if payment and payment.is_expected:
-            charged[charge.key] = None
-    return list(suspects), list(charged)
-
-
 def recheck(keys: Iterable[str]) -> Iterator[Difference]:
-    """The differences that remain when both sides are read again. Raises `Unavailable`."""
-    yield from filter(None, map(_recheck_key, keys))
-
-
-def _recheck_key(key: str) -> Difference | None:
-    """The difference under the key; both sides are read again when the payment changed in between."""
-    for _ in range(RECHECKS):
-        payment, state = _read_payment(key)
-        charges = list(gateway().charges(key=key))
-        cause = _cause(charges, payment)
-        if not cause:
-            return None
-        if _read_payment(key)[1] == state:
-            return Difference(key, cause, charges, payment)
-    return None
+    """The differences that remain when both sides are read again, once more where the payment changed in
+    between. Raises `Unavailable`.
+    """
+    for key in keys:
+        for _ in range(RECHECKS):
+            payment, state = _read_payment(key)
+            charges = list(gateway().charges(key=key))
+            cause = _cause(charges, payment)
+            if cause is None:
+                break
+            if _read_payment(key)[1] == state:
+                yield Difference(key, cause, charges, payment)
+                break
 
 
 def _read_payment(key: str) -> tuple[Payment | None, tuple[Any, ...]]:

@@ -27,7 +27,7 @@ from shop import clock, own_account
 from shop.db import transactions
 from shop.errors import NotFound, Rejected, Unavailable
 from shop.idempotency import recorded_answers
-from shop.idempotency.recorded_answers import KeyedCall, Replay
+from shop.idempotency.recorded_answers import KeyedCall
 from shop.journal import journal
 from shop.models import JournalLine
 
@@ -147,13 +147,9 @@ def reconcile_by_schedule() -> Reconciliation:
     return reconcile(since=since, until=until, fix=Fix.OURS)
 
 
-def note_request(*, reason: str, keyed: KeyedCall) -> bool | Replay:
+def note_request(*, reason: str, keyed: KeyedCall) -> object:
     """Record that an operator has a worker compare the books now. Repeating the key gives a `Replay`."""
-
-    def note() -> bool:
-        journal.note(what=REQUESTED, subject="reconciliation", detail=reason, is_internal=True)
-        return True
-
+    note = partial(journal.note, what=REQUESTED, subject="reconciliation", detail=reason, is_internal=True)
     return recorded_answers.run_once(keyed, note)
 
 
