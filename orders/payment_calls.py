@@ -162,7 +162,7 @@ async def wait_and_respond(
         current = await wait_for_answer(
             call, subject_id, read, seconds=seconds or 0, begin=begin, is_attempted=is_attempted
         )
-        answer = current or first_answer
+        answer = current or answer
     except (DatabaseFailure, Unavailable) as error:
         if first_answer is None:
             if isinstance(error, Overloaded):

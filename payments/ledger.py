@@ -206,25 +206,22 @@ def bulk_open_wallets(user_ids: Collection[int], amount: int) -> int:
     other process may open the same wallets meanwhile.
     """
     open_transaction.assert_inside()
-    opened, wanted = 0, iter(sorted(set(user_ids)))
-    while chunk := [*islice(wanted, WALLETS_PER_STATEMENT)]:
-        existing = set(LedgerAccount.objects.filter(id__in=chunk).values_list("id", flat=True))
-        missing = [id for id in chunk if id not in existing]
-        wallets = [LedgerAccount(id=id, kind=LedgerAccount.Kind.WALLET, user_id=id) for id in missing]
-        LedgerAccount.objects.bulk_create(wallets)
-        opened += len(missing)
-        if amount:
-            grants = [
-                Proposal(
-                    kind=Kind.GRANT,
-                    reference=f"opening {id}",
-                    amounts={PROMOTIONS: -amount, id: amount},
-                    reason="Opening balance",
-                )
-                for id in missing
-            ]
-            transfer_many(grants, is_locked=True)
-    return opened
+    existing = LedgerAccount.objects.filter(id__in=user_ids).values_list("id", flat=True)
+    missing = sorted(set(user_ids).difference(existing))
+    LedgerAccount.objects.bulk_create(
+        [LedgerAccount(id=id, kind=LedgerAccount.Kind.WALLET, user_id=id) for id in missing]
+    )
+    grants = [
+        Proposal(
+            kind=Kind.GRANT,
+            reference=f"opening {id}",
+            amounts={PROMOTIONS: -amount, id: amount},
+            reason="Opening balance",
+        )
+        for id in missing
+    ]
+    transfer_many(grants if amount else [], is_locked=True)
+    return len(missing)
 
 
 def transfer(

@@ -12,8 +12,6 @@ from payments.reconciliation.reconciling import Fix
 from shop.http.json_format import dump
 from shop.management import arguments
 
-INSTANT = "an instant such as 2026-11-20 or 2026-11-20T12:30:00+09:00"
-
 
 class Command(BaseCommand):
     help = (
@@ -22,7 +20,7 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        instant = f"{INSTANT}; UTC unless it has an offset"
+        instant = "an instant such as 2026-11-20 or 2026-11-20T12:30:00+09:00; UTC unless it has an offset"
         parser.add_argument("--since", type=arguments.instant, help=f"leave out what began before: {instant}")
         parser.add_argument("--until", type=arguments.instant, help="leave out what began then or later")
         parser.add_argument("--fix", action="store_true", help="refund charges that no payment accounts for")
@@ -34,7 +32,16 @@ class Command(BaseCommand):
         if since and until and until <= since:
             raise CommandError("--until must come after --since; nothing was compared.")
         run = reconciling.reconcile(since=since, until=until, fix=Fix.EVERYTHING if fix else Fix.NOTHING)
-        self.stdout.write(_as_json(run) if json else _in_words(run))
+        shown = {
+            "since": run.since_at,
+            "until": run.until_at,
+            "checked": run.checked,
+            "found": run.differences,
+            "refunded": run.refunded,
+            "differences": run.findings,
+            "unread": run.unread,
+        }
+        self.stdout.write(dump(shown).decode() if json else _in_words(run))
         if not reconciling.is_clean(run):
             sys.exit(1)
 
@@ -48,17 +55,3 @@ def _in_words(run: Reconciliation) -> str:
     if run.unread:
         lines.append(f"  {run.unread} Is the gateway running?")
     return "\n".join(lines)
-
-
-def _as_json(run: Reconciliation) -> str:
-    return dump(
-        {
-            "since": run.since_at,
-            "until": run.until_at,
-            "checked": run.checked,
-            "found": run.differences,
-            "refunded": run.refunded,
-            "differences": run.findings,
-            "unread": run.unread,
-        }
-    ).decode()
