@@ -15,7 +15,7 @@ SHUTDOWN_SECONDS = 5.0
 
 
 @shared_task(name="orders.advance", due=staticmethod(store.due))
-def advance(*_ids_of_an_earlier_release: str) -> None:
+def advance() -> None:
     """Wake this process's executor, which looks for the sagas that are due."""
     run.process_executor().wake()
 
