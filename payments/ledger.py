@@ -272,7 +272,7 @@ def _decide(proposals: Sequence[Proposal], at: datetime, is_new: bool = False) -
     wallets = bulk_sql.reader(LedgerAccount, ("id", "balance_amount"))
     wallet_ids = {id for proposal in proposals for id in proposal.amounts if id > 0}
     existing = [id for id, _ in wallets.rows_of(wallet_ids)]
-    before = dict(wallets.rows_of(existing, lock=bulk_sql.for_update()))
+    before: dict[int, int] = dict(wallets.rows_of(existing, lock=bulk_sql.for_update()))
     balances, known = dict(before), dict[tuple[str, str], Transfer]()
     if proposals and not is_new:
         # Read after the locks, so that a duplicate that held them is found.
