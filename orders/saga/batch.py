@@ -72,8 +72,7 @@ def advance(
     for them, and either records a result or does a step: a step that raises loses no result, and counts as an
     attempt.
     """
-    by_id = {run.saga.id: run for run in runs}
-    new_batch = partial(Batch, by_id, token, free_recovery, direction, is_single)
+    new_batch = partial(Batch, {run.saga.id: run for run in runs}, token, free_recovery, direction, is_single)
     batches: list[Batch] = []
 
     def work() -> Batch:
@@ -94,9 +93,7 @@ def advance(
             raise
         logger.warning("saga step failed", saga=str(run.saga.id), exc_info=error)
         run.step, run.result = "", refusal_or_failure(error)
-        batch = new_batch()
-        batch.to_continue.append(run)
-        return batch
+        return new_batch(to_continue=[run])
     # The runs change only now, because the transaction may have been retried.
     for saga in batch.advanced:
         run = batch.runs[saga.id]
@@ -109,7 +106,7 @@ def advance(
 class Batch:
     """One attempt at the transaction, and where its runs go: into another batch, to the `calls` by step and
     direction, `locked_elsewhere`, or `released`. `rows` are the locked sagas, `advanced` those that it may
-    change, `news` those of which waiting requests must know, and `committed` names what was written.
+    change, and `committed` names what was written.
     """
 
     runs: dict[UUID, SagaRun]
@@ -121,24 +118,36 @@ class Batch:
     to_continue: list[SagaRun] = field(default_factory=list)
     calls: Calls = field(default_factory=lambda: defaultdict(list))
     locked_elsewhere: list[SagaRun] = field(default_factory=list)
-    released: list[SagaRun] = field(default_factory=list)
     rows: dict[UUID, SagaRow] = field(default_factory=dict)
     advanced: list[SagaRow] = field(default_factory=list)
-    news: list[SagaRow] = field(default_factory=list)
     committed: list[str] = field(default_factory=list)
     lines: list[SagaLogLine] = field(default_factory=list)
     compensated: list[SagaRow] = field(default_factory=list)
 
+    @property
+    def released(self) -> list[SagaRun]:
+        kept = {*self.to_continue, *self.locked_elsewhere}
+        kept |= {run for attempts in self.calls.values() for run, _ in attempts}
+        return [run for run in self.runs.values() if run not in kept]
+
+    @property
+    def news(self) -> list[SagaRow]:
+        """The sagas of which waiting requests must know: past the point of no return, ended, or at rest."""
+        sagas = self.rows.values()
+        return [
+            each
+            for each in sagas
+            if each.is_irreversible or each.state not in UNFINISHED or not each.lease_token
+        ]
+
     def advance(self) -> None:
         copies = {id: run.saga for id, run in self.runs.items()}
         # A single batch trusts no copy: it may run because the reply to the COMMIT of a shared one was lost.
-        trusted = None if self.is_single else self.token
-        self.rows, elsewhere = store.lock_sagas(copies, skip_locked=not self.is_single, token=trusted)
-        for id, run in self.runs.items():
-            if saga := self.rows.get(id):
-                saga.result = saga.result or run.result_for(saga)
-            else:
-                (self.locked_elsewhere if id in elsewhere else self.released).append(run)
+        self.rows = store.lock_sagas(copies, token=None if self.is_single else self.token)
+        if not self.is_single:
+            self.locked_elsewhere = [run for id, run in self.runs.items() if id not in self.rows]
+        for id, saga in self.rows.items():
+            saga.result = saga.result or self.runs[id].result_for(saga)
         self.advanced = [saga for saga in self.rows.values() if self._may_advance(saga)]
         actors: dict[UUID | None, ActorContext] = {
             saga.about_id: store.acting_for(saga) for saga in self.advanced if saga.about_id
@@ -151,7 +160,6 @@ class Batch:
             self._end_compensated()
             self._write_lines()
         store.save(self.advanced)
-        self.news = [saga for saga in self.rows.values() if self._is_news(saga)]
 
     def _write_lines(self) -> None:
         store.write_lines(self.lines, at=clock.now())
@@ -160,17 +168,13 @@ class Batch:
     def _may_advance(self, saga: SagaRow) -> bool:
         """Whether this executor may act on it: by its lease, a lease that has lapsed, or a final result."""
         run, holds = self.runs[saga.id], saga.lease_token == self.token
-        if saga.state in UNFINISHED:
-            if holds and run.saga.lease_token == self.token:
-                return True
-            if saga.leased_until is None or saga.leased_until <= self.now:
-                if saga.lease_token:
-                    self._count_lost_lease(saga)
-                return True
-            if holds or (run.step and saga.result and saga.result.event not in RETRYABLE):
-                return True
-        self.released.append(run)
-        return False
+        if saga.state not in UNFINISHED or (holds and run.saga.lease_token == self.token):
+            return saga.state in UNFINISHED
+        if saga.leased_until is None or saga.leased_until <= self.now:
+            if saga.lease_token:
+                self._count_lost_lease(saga)
+            return True
+        return holds or bool(run.step and saga.result and saga.result.event not in RETRYABLE)
 
     def _count_lost_lease(self, saga: SagaRow) -> None:
         """Count the lost lease as an attempt: its worker recorded nothing, but may have made its call."""
@@ -181,19 +185,6 @@ class Batch:
         self._log_attempt(saga, step, LEASE_LOST)
         if self._is_overdue(saga) and not (step and saga.can_compensate(step)):
             self._mark_stuck(saga)
-
-    def _is_news(self, saga: SagaRow) -> bool:
-        """Whether requests that wait for the saga must know of its row, which was read or is being committed.
-
-        It is compared with the row as this executor committed it. After a lost reply to COMMIT that is older.
-        """
-        before = self.runs[saga.id].saga
-        is_over = saga.is_irreversible or saga.state not in UNFINISHED
-        if before.lease_token != self.token:
-            return is_over
-        was_over = before.is_irreversible or before.state not in UNFINISHED
-        has_moved = (saga.attempts, saga.deadline_at) != (before.attempts, before.deadline_at)
-        return (is_over and not was_over) or has_moved
 
     # The result of a call, or of a batch that failed
 
@@ -374,7 +365,6 @@ class Batch:
     def _release(self, saga: SagaRow, **columns: object) -> None:
         """Give up the lease, until recovery or a webhook finds the saga."""
         saga.change(**columns, **UNLEASED)
-        self.released.append(self.runs[saga.id])
 
     def _end(self, saga: SagaRow, state: State) -> None:
         self._release(saga, state=state.value, ended_at=self.now, next_attempt_at=None, open_call="")
@@ -415,18 +405,17 @@ class Batch:
         assert step.undo
         left = [saga for saga in sagas if (step.name, UNDO) not in saga.final]
         applied = [saga for saga in left if saga.final.get((step.name, DO), NEVER_RAN).event in APPLIED]
-        details: Sequence[str | StepResult] = []
+        undone: dict[UUID, str | StepResult] = {}
         if applied:
             with observation.observe_step(step.name, UNDO):
-                details = step.undo(applied)
-        for saga, detail in zip(applied, details, strict=True):
-            result = detail if isinstance(detail, StepResult) else StepResult(Event.DONE, detail)
-            self._add_final_line(saga, step, UNDO, result)
+                undone = dict(zip([saga.id for saga in applied], step.undo(applied), strict=True))
         for saga in left:
             if (step.name, DO) not in saga.final:
                 self._add_final_line(saga, step, DO, NEVER_RAN)
-            if (step.name, UNDO) not in saga.final:
-                self._add_final_line(saga, step, UNDO, SKIPPED)
+            result = undone.get(saga.id, SKIPPED)
+            if isinstance(result, str):
+                result = StepResult(Event.DONE, result)
+            self._add_final_line(saga, step, UNDO, result)
 
 
 def _name(step: Step | None) -> str:

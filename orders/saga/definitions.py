@@ -6,6 +6,7 @@ The functions of a local step take many sagas at once; a single saga is a sequen
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from datetime import UTC, datetime
+from functools import cached_property
 from itertools import takewhile
 from typing import Any
 from uuid import UUID
@@ -220,7 +221,7 @@ def _do_nothing(sagas: Sequence[SagaRow]) -> None:
     """The default of the hooks below."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SagaType:
     """A saga type: its steps and hooks.
 
@@ -240,12 +241,11 @@ class SagaType:
     on_resumed: Callable[[Sequence[SagaRow]], None] = _do_nothing
     # Whether sagas of this type share transactions. Those of different types never do, for the lock order.
     shares_batches: bool = True
-    # The steps before the point of no return, which is the first step without an undo.
-    reversible: tuple[Step, ...] = field(init=False)
 
-    def __post_init__(self) -> None:
-        before = tuple(takewhile(lambda step: step.undo is not None, self.steps))
-        object.__setattr__(self, "reversible", before)
+    @cached_property
+    def reversible(self) -> tuple[Step, ...]:
+        """The steps before the point of no return, which is the first step without an undo."""
+        return tuple(takewhile(lambda step: step.undo is not None, self.steps))
 
     def next_step(self, direction: str, final: Collection[str], *, is_irreversible: bool) -> Step | None:
         """The next step to do or undo, after those named in `final`; None if none is left.
@@ -271,16 +271,16 @@ class SagaRun:
     """A saga that an executor is advancing.
 
     `saga` is its row as it was found, then as its last batch left it. `result` is to be recorded: that of a
-    call of `step` in `direction` or, without a `step`, what a single batch raised. `locked_seconds`:
-    for so long its rows were locked when it was found. `is_recovered`: a call of recovery is under way.
+    call of `step` in `direction` or, without a `step`, what a single batch raised. `attempt` is the one whose
+    call is under way. From `skipped_until` on, a monotonic instant, locked rows of it are waited for.
     """
 
     saga: SagaRow
     step: str = ""
     direction: str = DO
     result: StepResult | None = None
-    locked_seconds: float = 0.0
-    is_recovered: bool = False
+    attempt: Attempt | None = None
+    skipped_until: float | None = None
 
     def result_for(self, saga: SagaRow) -> StepResult | None:
         """The result, if it is one of what the saga does next."""

@@ -163,7 +163,7 @@ def _act_while_unleased(
 
 
 def _act(saga_id: UUID, decide: Decide, *, reason: str, noted: Mapping[str, Any]) -> Saga | Approval:
-    saga = store.lock_sagas(store.read_sagas([saga_id]))[0][saga_id]
+    saga = store.lock_sagas(store.read_sagas([saga_id]))[saga_id]
     # The account of the locked order or payment, which the saga benefits.
     own_account.refuse_own(saga.parent and saga.parent.account_id)
     # With the row locked no worker can take the lease.

@@ -105,10 +105,8 @@ class Executor:
         self._mutex = threading.RLock()
         # The fields below need the mutex. A saga has one run at most.
         self._runs: dict[UUID, SagaRun] = {}
-        self._returned: dict[str, list[SagaRun]] = {DO: [], UNDO: []}
+        self._returned: dict[str, list[SagaRun]] = {DO: [], UNDO: [], DUE: []}
         self._scheduled: set[str] = set()
-        # Since when those that were found last are known to be locked.
-        self._locked: dict[UUID, float] = {}
         self._is_woken = self._is_finishing = False
         self._found_at = float("-inf")
 
@@ -134,38 +132,36 @@ class Executor:
         soon, until = (now + timedelta(seconds=LEASE_SECONDS * share) for share in (2 / 3, 1))
         with self._mutex:
             sagas = [run.saga for run in self._runs.values() if run.saga.lease_token == self._token]
-        held = {saga.id: saga for saga in sagas if saga.leased_until and saga.leased_until < soon}
+        held = [saga.id for saga in sagas if saga.leased_until and saga.leased_until < soon]
         if held:
             renew = partial(store.renew_leases, held, token=self._token, until=until)
-            for saga_id in transactions.run(renew, transactions.REPEATABLE):
-                held[saga_id].leased_until = until
+            transactions.run(renew, transactions.REPEATABLE)
 
     # The loop
 
     def _schedule(self, queue: str) -> None:
         with self._mutex:
-            if queue in self._scheduled or not self._has_work(queue):
+            is_polling = self.polls and time.monotonic() - self._found_at < IDLE_SECONDS
+            may_find = (self._is_woken or is_polling) and self._room() > 0
+            has_work = may_find if queue == DUE else self._returned[queue]
+            if queue in self._scheduled or not has_work:
                 return
             self._scheduled.add(queue)
         self._pools.submit("batch", partial(self._run_batch, queue))
-
-    def _has_work(self, queue: str) -> bool:
-        if queue != DUE:
-            return bool(self._returned[queue])
-        is_polling = self.polls and time.monotonic() - self._found_at < IDLE_SECONDS
-        return (self._is_woken or is_polling) and self._room() > 0
 
     def _room(self) -> int:
         """How many more sagas may be leased; those in recovery don't count."""
         return 0 if self._is_finishing else MAX_LEASED - len(self._runs) + self._recovering()
 
     def _recovering(self) -> int:
-        return sum(run.is_recovered for run in self._runs.values())
+        return sum(bool(run.attempt and run.attempt.is_recovery) for run in self._runs.values())
 
     def _run_batch(self, queue: str) -> None:
         began_at = time.monotonic()
         try:
-            self._advance_all(self._find() if queue == DUE else self._take_returned(queue), queue)
+            with self._mutex:
+                runs, self._returned[queue] = self._returned[queue], []
+            self._advance_all(self._find() if queue == DUE else runs, queue)
             self._pools.pause(began_at + MIN_INTERVAL_SECONDS - time.monotonic())
         finally:
             with self._mutex:
@@ -200,25 +196,14 @@ class Executor:
         except (Error, Unavailable) as error:
             logger.warning("due sagas can't be read; beat wakes again", error=str(error))
             return []
-        now = time.monotonic()
         with self._mutex:
-            self._locked = {saga.id: self._locked[saga.id] for saga in due if saga.id in self._locked}
-            found = [
-                SagaRun(saga, locked_seconds=now - self._locked.get(saga.id, now))
-                for saga in due
-                if saga.id not in self._runs
-            ][:room]
+            found = [SagaRun(saga) for saga in due if saga.id not in self._runs][:room]
             self._runs |= {run.saga.id: run for run in found}
             # There may be more.
             self._is_woken |= len(found) == room
             if found:
-                self._found_at = now
+                self._found_at = time.monotonic()
         return found
-
-    def _take_returned(self, queue: str) -> list[SagaRun]:
-        with self._mutex:
-            runs, self._returned[queue] = self._returned[queue], []
-        return runs
 
     def _run_individually(self, runs: Sequence[SagaRun]) -> None:
         """Run single batches, concurrently with the shared ones: a lock wait delays no other saga."""
@@ -254,8 +239,9 @@ class Executor:
                     stack.pop_all()
                     self._run_individually(runs)
                 return
-            if done.news and (notify := done.news[0].type.notify):
-                self._pools.submit("callback", partial(notify, done.news))
+            news, notify = done.news, runs[0].saga.type.notify
+            if news and notify:
+                self._pools.submit("callback", partial(notify, news))
             self._failpoint(f"batch committed: {', '.join(done.committed) or 'nothing final'}")
             stack.pop_all()
         self._pass_on(done, is_single=is_single)
@@ -269,23 +255,22 @@ class Executor:
     def _pass_on(self, done: Batch, *, is_single: bool) -> None:
         """Pass the runs of a committed batch on to where they go."""
         self._release(done.released)
+        now = time.monotonic()
         for run in done.locked_elsewhere:
-            if run.saga.lease_token or run.locked_seconds > LOCKED_SECONDS:
+            run.skipped_until = run.skipped_until or now + LOCKED_SECONDS
+            if run.saga.lease_token or now > run.skipped_until:
                 self._run_individually([run])
             else:
                 # Most are being taken by another worker; a single batch would wait for it.
-                with self._mutex:
-                    self._locked.setdefault(run.saga.id, time.monotonic())
-                    self._is_woken = True
-                self._release([run])
+                done.to_continue.append(run)
         if is_single:
             self._run_individually(done.to_continue)
         else:
             self._return(done.to_continue)
         for (step, direction), attempts in done.calls.items():
             for run, attempt in attempts:
-                run.is_recovered = attempt.is_recovery
-            self._call(step, direction, attempts)
+                run.step, run.direction, run.attempt = step.name, direction, attempt
+            self._call(step, attempts)
         self._schedule(DUE)
 
     def _release(self, runs: Iterable[SagaRun]) -> None:
@@ -297,9 +282,9 @@ class Executor:
 
     # Calls
 
-    def _call(self, step: OutsideStep, direction: str, attempts: Sequence[tuple[SagaRun, Attempt]]) -> None:
+    def _call(self, step: OutsideStep, attempts: Sequence[tuple[SagaRun, Attempt]]) -> None:
         """Submit the calls of these sagas; if preparing them together fails, prepare them one by one."""
-        prepare = step.do if direction == DO else step.undo
+        prepare = step.do if attempts[0][0].direction == DO else step.undo
         assert prepare
         try:
             calls = prepare([attempt for _, attempt in attempts])
@@ -307,31 +292,31 @@ class Executor:
             logger.warning("calls could not be prepared", step=step.name, exc_info=error)
             if len(attempts) > 1:
                 for single in attempts:
-                    self._pools.submit("single", partial(self._call, step, direction, [single]))
+                    self._pools.submit("single", partial(self._call, step, [single]))
             else:
-                self._return_result(step, direction, attempts[0][0], unexpected_failure(error))
+                self._return_result(attempts[0][0], unexpected_failure(error))
             return
         for (run, attempt), call in zip(attempts, calls, strict=True):
             pool = "recovery" if attempt.is_recovery else "outside_call"
-            self._pools.submit(pool, partial(self._make_call, step, direction, call, run))
+            self._pools.submit(pool, partial(self._make_call, call, run))
 
-    def _make_call(self, step: OutsideStep, direction: str, call: Call, run: SagaRun) -> None:
-        name = call_name(step.name, direction)
+    def _make_call(self, call: Call, run: SagaRun) -> None:
+        name = call_name(run.step, run.direction)
         with self._releasing([run]) as stack, observation.observe_runs(f"saga step {name}", [run]):
             self._failpoint(f"{name} calling")
             try:
-                with observation.SECONDS.labels(step.name).time():
+                with observation.SECONDS.labels(run.step).time():
                     result = call()
             except Exception as error:
                 logger.warning("call outside failed", call=name, exc_info=error)
                 result = unexpected_failure(error)
             self._failpoint(f"{name} called")
-            self._return_result(step, direction, run, result)
+            self._return_result(run, result)
             stack.pop_all()
 
-    def _return_result(self, step: OutsideStep, direction: str, run: SagaRun, result: StepResult) -> None:
+    def _return_result(self, run: SagaRun, result: StepResult) -> None:
         """Give the run the result of its call, which its next batch records."""
-        run.step, run.direction, run.result, run.is_recovered = step.name, direction, result, False
+        run.result, run.attempt = result, None
         self._return([run])
 
     def _return(self, runs: Sequence[SagaRun]) -> None:

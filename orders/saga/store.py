@@ -155,19 +155,14 @@ def final_results(saga_ids: Collection[UUID]) -> dict[UUID, FinalResults]:
     return found
 
 
-def lock_sagas(
-    copies: Mapping[UUID, SagaRow], *, skip_locked: bool = False, token: str | None = None
-) -> tuple[dict[UUID, SagaRow], set[UUID]]:
-    """These sagas of one type with their results and parents, locked, by id, and which are locked elsewhere.
+def lock_sagas(copies: Mapping[UUID, SagaRow], *, token: str | None = None) -> dict[UUID, SagaRow]:
+    """These sagas of one type with their results and parents, locked, by id.
 
-    It waits for locked rows, or with `skip_locked` leaves out those whose parents are locked or missing. It
-    trusts the results of a copy whose lease is still held by the token.
+    It waits for locked rows. With a `token` it leaves out those whose parents are locked or missing, and
+    trusts the results of a copy whose lease the token still holds.
     """
-    if not copies:
-        return {}, set()
-    [type] = {copy.type.kind: copy.type for copy in copies.values()}.values()
-    parents = type.lock([*copies.values()], skip_locked)
-    rows = read_sagas(parents if skip_locked else copies, is_locked=True)
+    parents = next(iter(copies.values())).type.lock([*copies.values()], token is not None)
+    rows = read_sagas(copies if token is None else parents, is_locked=True)
     final = {
         id: copies[id].final for id, row in rows.items() if copies[id].lease_token == row.lease_token == token
     }
@@ -175,19 +170,14 @@ def lock_sagas(
     for id, row in rows.items():
         row.final, row.parent = dict(final.get(id, {})), parents.get(id)
         row.result = None if id in parents else WITHOUT_PARENT
-    is_elsewhere = {id for id in copies if id not in parents} if skip_locked else set()
-    return {id: rows[id] for id in copies if id in rows}, is_elsewhere
+    return {id: rows[id] for id in copies if id in rows}
 
 
-def renew_leases(saga_ids: Collection[UUID], *, token: str, until: datetime) -> set[UUID]:
-    """Renew the leases that the token holds, and return of which sagas.
-
-    A locked row is in a batch, which renews its lease.
-    """
+def renew_leases(saga_ids: Collection[UUID], *, token: str, until: datetime) -> None:
+    """Renew the leases that the token holds. A locked row is in a batch, which renews its lease."""
     held = Saga.objects.filter(id__in=saga_ids, lease_token=token, state__in=UNFINISHED)
     free = set(held.select_for_update(skip_locked=True).order_by("id").values_list("id", flat=True))
     Saga.objects.filter(id__in=free).update(leased_until=until, next_attempt_at=until)
-    return free
 
 
 def save(sagas: Collection[SagaRow]) -> None:

@@ -195,7 +195,7 @@ MOMENTS = {
     "inventory/mirror/healing.py": {"now", "long_ago", "drift", "found", "started_before"},
     "orders/metrics/state.py": {"read_in_doubt", "read_stock"},
     "orders/saga/backlog.py": {"_read_at"},
-    "orders/saga/run.py": {"_found_at", "_locked", "ends_at"},
+    "orders/saga/run.py": {"_found_at", "ends_at"},
     "payments/gateways/measured.py": {"CALLS"},
     "payments/audit.py": {"stop_at"},
     "sales/metrics.py": {"read_running"},
