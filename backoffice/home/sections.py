@@ -20,8 +20,8 @@ from coupons.models import Campaign
 from events.models import BUILT_IN
 from events.webhooks.deliveries import EventFilter
 from inventory import products, stock_reports
+from orders.models import Saga
 from orders.saga import operator_texts, status as saga_status
-from orders.saga.status import SagaStatus
 from payments import disputes
 from payments.models import Payment, Reconciliation
 from payments.reconciliation import reconciling
@@ -358,18 +358,19 @@ def _running(
     )
 
 
-def _saga_row(saga: SagaStatus) -> Row:
+def _saga_row(saga: Saga) -> Row:
+    late_since, step = saga_status.late_since(saga), saga_status.step_name(saga)
     since = (
-        _("late for %(age)s") % {"age": age(saga.late_since)}
-        if saga.late_since
+        _("late for %(age)s") % {"age": age(late_since)}
+        if late_since
         else _("began %(ago)s") % {"ago": ago(saga.created_at)}
     )
     attempts = ngettext("%(count)s failed attempt", "%(count)s failed attempts", saga.attempts)
     return Row(
-        link=link(f"{saga.kind} {str(saga.saga_id)[-12:]}", "admin:orders_saga_change", saga.saga_id),
+        link=link(f"{saga.kind} {str(saga.id)[-12:]}", "admin:orders_saga_change", saga.id),
         label=status_label(saga.state),
         detail=_joined(
-            operator_texts.position(saga.direction, saga.step) if saga.step else "",
+            operator_texts.position(saga.direction, step) if step else "",
             since,
             attempts % {"count": saga.attempts} if saga.attempts else "",
             stored_text(saga.last_error)[:LONGEST_ERROR],

@@ -126,8 +126,8 @@ class SagaAdmin(RecordsAdmin):
 
     @display(description=_("current step"))
     def step(self, saga: Saga) -> str:
-        step = status.next_step(saga)
-        return operator_texts.position(saga.direction, step.name) if step else ""
+        step = status.step_name(saga)
+        return operator_texts.position(saga.direction, step) if step else ""
 
     order = column(
         _("order"),

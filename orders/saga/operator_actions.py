@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -45,6 +46,7 @@ LONGEST_REASON, LONGEST_REFERENCE = 255, 96
 WAIT_SECONDS = LEASE_SECONDS + 2
 PAUSE_SECONDS = 0.1
 FORCE, FORCED = "saga.force", "saga.forced"
+CHANGED = _("The saga has changed meanwhile, and nothing was done: look at it again.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ def retry(*, saga_id: UUID, reason: str, by: ActorContext) -> Saga:
             )
         return store.RETRIED
 
-    _check(saga_id, reason)
+    reason = _check(saga_id, reason)
     saga, step = _stuck_at(saga_id)
     look_up = step.look_up if step and saga.direction == DO else None
     noted = look_up.note_retry(look_up.expect(saga)) if look_up and look_up.note_retry else {}
@@ -92,7 +94,7 @@ def force_compensate(*, saga_id: UUID, reason: str, by: ActorContext) -> Saga | 
     undone there, and waits for an approval, which is returned, if the system can't tell. Raises `NotFound`,
     `Invalid`, `Rejected`, `NotAllowed` `own_account`, `Unavailable`.
     """
-    _check(saga_id, reason)
+    reason = _check(saga_id, reason)
     answer = _ask_other_system(saga_id, UNDO)
 
     def decide(saga: SagaRow) -> str | Approval:
@@ -103,7 +105,7 @@ def force_compensate(*, saga_id: UUID, reason: str, by: ActorContext) -> Saga | 
             saga.start_compensation("forced", operator_texts.COMPENSATED_DETAIL)
             return "saga.turned_round"
         is_stuck = saga.state == Saga.State.STUCK
-        return _force(saga, answer, reason=reason.strip()) if is_stuck else ""
+        return _force(saga, answer, reason=reason) if is_stuck else ""
 
     return _act_while_unleased(saga_id, decide, reason=reason, by=by)
 
@@ -116,8 +118,9 @@ def force_complete(*, saga_id: UUID, reason: str, by: ActorContext, reference: s
     stays so. Raises `NotFound`, `Invalid`, `Rejected`, `NotAllowed` `own_account`, `Unavailable`.
     """
     if len(reference) > LONGEST_REFERENCE or not (reference.isascii() and reference.isprintable()):
-        raise invalid_field("reference", "invalid", str(operator_texts.REFERENCE_INVALID))
-    _check(saga_id, reason)
+        text = _("A reference is 96 printable ASCII characters at most.")
+        raise invalid_field("reference", "invalid", text)
+    reason = _check(saga_id, reason)
     answer = _ask_other_system(saga_id, DO, reference=reference)
 
     def decide(saga: SagaRow) -> str | Approval:
@@ -128,16 +131,19 @@ def force_complete(*, saga_id: UUID, reason: str, by: ActorContext, reference: s
             if saga.state == Saga.State.COMPENSATED:
                 text = gettext("The saga is compensated, which is final.")
             raise Rejected(text, code="saga_being_undone")
-        return _force(saga, answer, reason=reason.strip(), reference=reference)
+        return _force(saga, answer, reason=reason, reference=reference)
 
     return _act_while_unleased(saga_id, decide, reason=reason, by=by)
 
 
-def _check(saga_id: UUID, reason: str) -> None:
+def _check(saga_id: UUID, reason: str) -> str:
+    """The reason as it is recorded, if there is one, and such a saga."""
     if not 1 <= len(reason.strip()) <= LONGEST_REASON:
-        raise invalid_field("reason", "required", str(operator_texts.REASON_REQUIRED))
+        text = _("Say why, in 255 characters at most: the journal keeps it.")
+        raise invalid_field("reason", "required", text)
     if not Saga.objects.filter(id=saga_id).exists():
         raise NotFound(_("There is no saga {saga_id}.", saga_id=saga_id))
+    return reason.strip()
 
 
 def _act_while_unleased(
@@ -152,9 +158,8 @@ def _act_while_unleased(
     with journal.acting(by):
         while True:
             try:
-                return transactions.run(
-                    lambda: _act(saga_id, decide, reason=reason.strip(), noted=noted or {}), transactions.ONCE
-                )
+                act = partial(_act, saga_id, decide, reason=reason, noted=noted or {})
+                return transactions.run(act, transactions.ONCE)
             except Leased:
                 if time.monotonic() > deadline:
                     raise
@@ -168,7 +173,7 @@ def _act(saga_id: UUID, decide: Decide, *, reason: str, noted: Mapping[str, Any]
     own_account.refuse_own(saga.parent and saga.parent.account_id)
     # With the row locked no worker can take the lease.
     if saga.leased_until and saga.leased_until > clock.now():
-        raise Leased(str(operator_texts.LEASED), retry_after=5)
+        raise Leased(_("A worker is executing this saga; try again in a few seconds."), retry_after=5)
     before, step = {"state": str(saga.state), "direction": saga.direction}, saga.next_step
     decided = decide(saga)
     if isinstance(decided, Approval):
@@ -264,7 +269,7 @@ def _confirmed_step(saga: SagaRow, answer: Answer | None) -> tuple[OutsideStep, 
         or answer.step != step.name
         or (step.look_up and step.look_up.expect(saga) != answer.expected)
     ):
-        raise Rejected(str(operator_texts.CHANGED), code="saga_changed")
+        raise Rejected(CHANGED, code="saga_changed")
     return step, answer.result
 
 
@@ -276,7 +281,7 @@ def _prepare_approved(approval: Approval) -> Callable[[], str]:
 
     def decide(saga: SagaRow) -> str | Approval:
         if saga.direction != asked["direction"] or (answer and answer.step != asked["step"]):
-            raise Rejected(str(operator_texts.CHANGED), code="saga_changed")
+            raise Rejected(CHANGED, code="saga_changed")
         return _force(saga, answer, reason=approval.reason, reference=reference, is_approved=True)
 
     def do() -> str:

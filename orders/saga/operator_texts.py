@@ -62,11 +62,6 @@ REFERENCE_HELP = _(
 FORCED_DETAIL = gettext_noop("An operator confirmed this step.")
 COMPENSATED_DETAIL = gettext_noop("An operator cancelled the payment.")
 
-REASON_REQUIRED = _("Say why, in 255 characters at most: the journal keeps it.")
-REFERENCE_INVALID = _("A reference is 96 printable ASCII characters at most.")
-CHANGED = _("The saga has changed meanwhile, and nothing was done: look at it again.")
-LEASED = _("A worker is executing this saga; try again in a few seconds.")
-
 
 def next_action(saga: Saga | Approval) -> str:
     """What happens to the saga next, or to what was asked for."""

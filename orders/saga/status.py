@@ -1,46 +1,28 @@
 """The status of unfinished sagas, and which of them need an operator."""
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 from django.db.models import Count, Prefetch, Q, QuerySet
 
 from orders.models import Saga, SagaLog
-from orders.saga.definitions import AT_ONCE, SAGA_TYPES, Step
+from orders.saga.definitions import AT_ONCE, SAGA_TYPES
 from payments.models import Payment
 from shop import clock
 
 READ_AT_ONCE = 500
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SagaStatus:
-    """An unfinished saga at its `step` in `direction`; `late_since` is null before its deadline."""
-
-    saga_id: UUID
-    kind: str
-    subject_id: UUID
-    order_id: UUID | None
-    state: str
-    direction: str
-    step: str
-    attempts: int
-    last_error: str
-    created_at: datetime
-    late_since: datetime | None
-    next_attempt_at: datetime | None
+def read_unfinished() -> Iterator[Saga]:
+    """The unfinished sagas, as `with_final_lines` has them."""
+    return with_final_lines(_unfinished()).iterator(chunk_size=READ_AT_ONCE)
 
 
-def read_unfinished() -> Iterator[SagaStatus]:
-    return _statuses(_unfinished())
-
-
-def read_needing_operator(*, most: int | None = None) -> Iterator[SagaStatus]:
-    """The sagas that need an operator, at most `most`: stuck, or past their deadline and not yet retried."""
-    return _statuses(filter_needing_operator(_unfinished())[:most])
+def read_needing_operator(*, most: int | None = None) -> Iterator[Saga]:
+    """Those that need an operator, at most `most`: stuck, or past their deadline and not yet retried."""
+    sagas = filter_needing_operator(_unfinished())[:most]
+    return with_final_lines(sagas).iterator(chunk_size=READ_AT_ONCE)
 
 
 def count_needing_operator(*, most: int) -> int:
@@ -84,26 +66,17 @@ def with_final_lines(sagas: "QuerySet[Saga]") -> "QuerySet[Saga]":
     return sagas.prefetch_related(Prefetch("log", SagaLog.objects.filter(attempt=0), to_attr="final_lines"))
 
 
-def next_step(saga: Any) -> Step | None:
-    if saga.ended_at:
-        return None
+def step_name(saga: Any) -> str:
+    """The step that a saga with its final lines is at; empty at its end."""
     final = {line.step for line in saga.final_lines if line.direction == saga.direction}
-    return SAGA_TYPES[saga.kind].next_step(saga.direction, final, is_irreversible=saga.is_irreversible)
+    step = SAGA_TYPES[saga.kind].next_step(saga.direction, final, is_irreversible=saga.is_irreversible)
+    return step.name if step and not saga.ended_at else ""
+
+
+def late_since(saga: Saga) -> datetime | None:
+    """The deadline of an unfinished saga, once that has passed."""
+    return saga.deadline_at if saga.deadline_at < clock.now() else None
 
 
 def _unfinished() -> "QuerySet[Saga]":
     return Saga.objects.filter(next_attempt_at__isnull=False).order_by("deadline_at", "id")
-
-
-def _statuses(sagas: "QuerySet[Saga]") -> Iterator[SagaStatus]:
-    now = clock.now()
-    for saga in with_final_lines(sagas).iterator(chunk_size=READ_AT_ONCE):
-        step = next_step(saga)
-        shown: dict[str, Any] = {
-            "saga_id": saga.id,
-            "order_id": saga.about_id,
-            "step": step.name if step else "",
-            "late_since": saga.deadline_at if saga.deadline_at < now else None,
-        }
-        stored = [field.name for field in fields(SagaStatus) if field.name not in shown]
-        yield SagaStatus(**shown, **{name: getattr(saga, name) for name in stored})

@@ -34,7 +34,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("impatient")]
 def test_an_overdue_saga_that_was_not_retried_yet_is_listed_too(product: Product) -> None:
     row = hanging.started(product)
     hanging.make_overdue(row)
-    assert [one.saga_id for one in status.read_needing_operator()] == [row.id]
+    assert [one.id for one in status.read_needing_operator()] == [row.id]
     assert status.count_stuck()["purchase"] == 0
 
 

@@ -169,7 +169,7 @@ def test_a_worker_on_a_host_15_minutes_ahead_takes_no_lease_and_gives_up_no_paym
     assert list(status.read_needing_operator()) == []
 
     process_state.follow_host()
-    assert [one.saga_id for one in status.read_needing_operator()] == [saga.id]
+    assert [one.id for one in status.read_needing_operator()] == [saga.id]
     assert [one.id for one in store.find_due(limit=10)] == [saga.id]
 
 

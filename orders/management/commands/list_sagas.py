@@ -9,6 +9,8 @@ from rich.table import Table
 from orders.saga import operator_texts, status
 from shop.http.json_format import dump
 
+STORED = ["kind", "subject_id", "state", "direction", "attempts", "last_error"]
+
 
 class Command(BaseCommand):
     help = "List the unfinished sagas with the step that each is at."
@@ -22,23 +24,22 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="for programs")
 
     def handle(self, *, stuck: bool, json: bool, **_: Any) -> None:
-        sagas = list(status.read_needing_operator() if stuck else status.read_unfinished())
+        # Wide enough for whole ids, so that they can be copied.
+        table = Table("saga", "kind", "order", "state", "at", "late since", "attempts", "last error")
+        rows = []
+        for saga in status.read_needing_operator() if stuck else status.read_unfinished():
+            step, late = status.step_name(saga), status.late_since(saga)
+            times = {"created_at": saga.created_at, "next_attempt_at": saga.next_attempt_at}
+            shown = times | {"saga_id": saga.id, "order_id": saga.about_id, "step": step, "late_since": late}
+            rows.append(shown | {name: getattr(saga, name) for name in STORED})
+            order, late_text = str(saga.about_id or ""), f"{late:%Y-%m-%d %H:%M:%S}" if late else ""
+            at, attempts = operator_texts.position(saga.direction, step), str(saga.attempts)
+            table.add_row(
+                str(saga.id), saga.kind, order, saga.state, at, late_text, attempts, saga.last_error
+            )
         if json:
-            self.stdout.write(dump({"sagas": sagas}).decode())
-        elif sagas:
-            # Wide enough for whole ids, so that they can be copied.
-            table = Table("saga", "kind", "order", "state", "at", "late since", "attempts", "last error")
-            for saga in sagas:
-                table.add_row(
-                    str(saga.saga_id),
-                    saga.kind,
-                    str(saga.order_id or ""),
-                    saga.state,
-                    operator_texts.position(saga.direction, saga.step),
-                    f"{saga.late_since:%Y-%m-%d %H:%M:%S}" if saga.late_since else "",
-                    str(saga.attempts),
-                    saga.last_error,
-                )
+            self.stdout.write(dump({"sagas": rows}).decode())
+        elif rows:
             Console(file=self.stdout, width=240).print(table)  # type: ignore[arg-type]
         else:
             self.stdout.write("No saga needs an operator." if stuck else "No saga is unfinished.")

@@ -25,7 +25,7 @@ class Command(SagaCommand):
     ) -> None:
         if bool(saga_ids) == all_stuck:
             raise CommandError("Give either the ids of sagas, or --all-stuck.")
-        selected = [saga.saga_id for saga in status.read_needing_operator()] if all_stuck else saga_ids
+        selected = [saga.id for saga in status.read_needing_operator()] if all_stuck else saga_ids
         if not selected:
             self.stdout.write("No saga is stuck.")
         is_refused = False
