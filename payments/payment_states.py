@@ -6,7 +6,7 @@ payment now has the requested state.
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 from django.db import connection
@@ -39,22 +39,11 @@ charge_reference = CASE id{cases} END WHERE id IN ({ids}) AND status IN ({source
 """
 
 
-class Chargeable(NamedTuple):
-    """The columns of a payment that a charge needs."""
-
-    id: UUID
-    charge_key: str
-    token: str
-    card_amount: int
-    currency: str
-    order_id: UUID | None
-    action_expires_at: datetime | None
-
-
-def read_chargeable(payment_ids: Collection[UUID]) -> dict[UUID, Chargeable]:
-    """What a charge needs to know of each of these payments, by id."""
-    found = bulk_sql.reader(Payment, Chargeable._fields).rows_of(payment_ids)
-    return {row[0]: Chargeable(*row) for row in found}
+def read_payments(payment_ids: Collection[UUID]) -> dict[UUID, Payment]:
+    """These payments, by id."""
+    cells = bulk_sql.SqlLiterals()
+    found = bulk_sql.reader(Payment).models(f"id IN ({cells.listed(payment_ids)})", cells)
+    return {payment.id: payment for payment in found}
 
 
 def new_payment(*, at: datetime, order: Payable | None = None, **fields: Any) -> Payment:
@@ -99,22 +88,6 @@ def with_action() -> Q:
     return Q(status=Status.PENDING, action_expires_at__gt=clock.now()) & ~Q(action_url="")
 
 
-def is_with_owner(payment_id: UUID) -> bool:
-    """Whether the payment waits for the card's owner now."""
-    return Payment.objects.filter(with_action(), id=payment_id).exists()
-
-
-def kept_on_decline(payment_ids: Collection[UUID]) -> set[UUID]:
-    """Those of these payments whose order stays to be paid when the card is refused."""
-    found = Payment.objects.filter(id__in=payment_ids, keep_on_decline=True)
-    return set(found.values_list("id", flat=True)) if payment_ids else set()
-
-
-def count_payments(order_id: UUID) -> int:
-    """How many payments the order has had; exact while it is locked."""
-    return Payment.objects.filter(order_id=order_id).count()
-
-
 def payments_of(order_ids: Collection[UUID]) -> dict[UUID, list[Payment]]:
     """The payments of each of these orders that has any, the first one first."""
     payments: dict[UUID, list[Payment]] = defaultdict(list)
@@ -148,18 +121,12 @@ def mark_all_succeeded(charges: Mapping[UUID, str], *, at: datetime) -> int:
         return int(cursor.rowcount)
 
 
-def mark_failed(
-    payment_id: UUID, *, code: str, detail: str, at: datetime, declined_at: datetime | None = None
-) -> bool:
-    """The payment ended with nothing charged, or nothing kept of the charge."""
-    return _end_payment(
-        payment_id, to=Status.FAILED, code=code, detail=detail, at=at, declined_at=declined_at
-    )
-
-
-def mark_reversed(payment_id: UUID, *, code: str, detail: str, at: datetime) -> bool:
-    """The charge succeeded and was reversed, because of `code`."""
-    return _end_payment(payment_id, to=Status.REVERSED, code=code, detail=detail, at=at)
+def end_unpaid(payment_id: UUID, *, to: str, code: str, detail: str, at: datetime, **fields: Any) -> bool:
+    """End the payment because of `code`: `failed` with nothing charged, or `reversed` after its charge. The
+    card's token and the address of its owner's page are deleted.
+    """
+    fields |= {"failure_code": code, "failure_detail": detail[:255], "settled_at": at}
+    return _transition(payment_id, to=to, token="", action_url="", **fields)
 
 
 def unsettled_references(references: Collection[UUID], at: datetime) -> set[UUID]:
@@ -195,20 +162,6 @@ def change_refunds(order_id: UUID, *, refunding: int, refunded: int = 0) -> None
     }
     if not found.update(**changed):
         raise RuntimeError(f"The payment of order {order_id} can't be refunded that much.")
-
-
-def add_refund_of_top_up(payment: Payment, amount: int) -> int:
-    """Record that so much more of the top-up's charge is refunded; returns how much is. It must be locked."""
-    open_transaction.assert_inside()
-    payment.refunded_amount += amount
-    payment.save(update_fields=["refunded_amount"])
-    return payment.refunded_amount
-
-
-def _end_payment(payment_id: UUID, *, to: str, code: str, detail: str, at: datetime, **fields: Any) -> bool:
-    """End the payment, and delete the card's token and the address of its owner's page."""
-    fields |= {"failure_code": code, "failure_detail": detail[:255], "settled_at": at}
-    return _transition(payment_id, to=to, token="", action_url="", **fields)
 
 
 def _transition(payment_id: UUID, *, to: str, **fields: Any) -> bool:

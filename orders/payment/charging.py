@@ -37,7 +37,7 @@ from payments import gateways, metrics, payment_states
 from payments.gateways import gateway
 from payments.gateways.contract import GatewayResult
 from payments.models import Payment
-from payments.payment_states import Chargeable
+from payments.payment_states import Status
 from shop import clock
 from shop.db import open_transaction
 from shop.redis import completion_notifications
@@ -84,8 +84,11 @@ def note_result(saga: SagaRow, result: StepResult) -> None:
         )
     elif result.event == Event.PENDING:
         payment_states.end_action(saga.subject_id)
-    elif result.event == Event.FAILED and not payment_states.is_with_owner(saga.subject_id):
-        payment_states.mark_in_doubt(saga.subject_id)
+    elif result.event == Event.FAILED:
+        # One that waits for the card's owner goes on doing so.
+        with_owner = Payment.objects.filter(payment_states.with_action(), id=saga.subject_id)
+        if not with_owner.exists():
+            payment_states.mark_in_doubt(saga.subject_id)
 
 
 def mark_stuck(sagas: Sequence[SagaRow]) -> None:
@@ -111,12 +114,17 @@ def mark_ended(sagas: Sequence[SagaRow]) -> None:
     """End the payments of compensated sagas: reversed if they were charged, else failed, perhaps declined."""
     now, outcomes = clock.now(), []
     for saga in sagas:
-        was_charged, failure = _was_charged(saga), {"code": saga.failure_code, "detail": saga.failure_detail}
-        if was_charged:
-            payment_states.mark_reversed(saga.subject_id, **failure, at=now)
-        else:
-            declined_at = now if is_declined(saga) else None
-            payment_states.mark_failed(saga.subject_id, **failure, at=now, declined_at=declined_at)
+        # The refund of a charge of unknown outcome shows that it was made.
+        undone = saga.final.get((NAME, UNDO))
+        was_charged = bool(charge_reference(saga) or (undone and undone.detail == gateway_facts.REFUNDED))
+        payment_states.end_unpaid(
+            saga.subject_id,
+            to=Status.REVERSED if was_charged else Status.FAILED,
+            code=saga.failure_code,
+            detail=saga.failure_detail,
+            at=now,
+            declined_at=now if is_declined(saga) else None,
+        )
         # Cancelled is one whose charge was refunded, or got no answer in time.
         is_cancelled = was_charged or saga.failure_code in (GAVE_UP, ACTION_EXPIRED)
         outcomes.append("declined" if is_declined(saga) else "cancelled" if is_cancelled else "failed")
@@ -127,12 +135,6 @@ def is_declined(saga: SagaRow) -> bool:
     """Whether the gateway has refused the card, so that this payment can't succeed any more."""
     charged = saga.final.get((NAME, DO))
     return charged is not None and charged.event == Event.REFUSED
-
-
-def _was_charged(saga: SagaRow) -> bool:
-    """Whether the compensated saga's card was charged: the refund of a charge of unknown outcome shows it."""
-    undone = saga.final.get((NAME, UNDO))
-    return bool(charge_reference(saga)) or (undone is not None and undone.detail == gateway_facts.REFUNDED)
 
 
 def _count(sagas: Sequence[SagaRow], outcomes: Sequence[str]) -> None:
@@ -155,11 +157,11 @@ STEP = OutsideStep(
 )
 
 
-def _payments(attempts: Sequence[Attempt]) -> dict[UUID, Chargeable]:
-    return payment_states.read_chargeable([attempt.saga.subject_id for attempt in attempts])
+def _payments(attempts: Sequence[Attempt]) -> dict[UUID, Payment]:
+    return payment_states.read_payments([attempt.saga.subject_id for attempt in attempts])
 
 
-def _charge_once(payment: Chargeable, attempt: Attempt) -> StepResult:
+def _charge_once(payment: Payment, attempt: Attempt) -> StepResult:
     if attempt.is_repeat:
         found = gateway().find(key=payment.charge_key)
         if found.status != "absent":
@@ -176,7 +178,7 @@ def _charge_once(payment: Chargeable, attempt: Attempt) -> StepResult:
     return _to_step_result(charged, payment)
 
 
-def _cancel_or_refund(payment: Chargeable, reference: str, refund_key: str) -> StepResult:
+def _cancel_or_refund(payment: Payment, reference: str, refund_key: str) -> StepResult:
     if not reference:
         cancelled = _cancel_charge(payment.charge_key)
         if cancelled.status in ("cancelled", "declined", "absent"):
@@ -211,7 +213,7 @@ def _cancel_charge(key: str) -> GatewayResult:
     return GatewayResult(status="unsupported", failure_detail=f"by this gateway, where it is {found.status}")
 
 
-def _required_action(url: str, payment: Chargeable) -> RequiredAction:
+def _required_action(url: str, payment: Payment) -> RequiredAction:
     """The owner's action: it ends when it was first said to, however often the charge is looked up."""
     if payment.action_expires_at:
         return RequiredAction(url, payment.action_expires_at)
@@ -223,7 +225,7 @@ def _required_action(url: str, payment: Chargeable) -> RequiredAction:
     )
 
 
-def _to_step_result(result: GatewayResult, payment: Chargeable) -> StepResult:
+def _to_step_result(result: GatewayResult, payment: Payment) -> StepResult:
     match result.status:
         case "requires_action":
             return StepResult(

@@ -133,13 +133,14 @@ def _build_refund(order_id: UUID, amount: int, *, source: str, reason: str) -> R
 
 
 def _book_refund_of_top_up(payment: Payment, amount: int) -> None:
-    total_amount = payment_states.add_refund_of_top_up(payment, amount)
-    reference = f"{payment.id} {total_amount}"
+    payment.refunded_amount += amount
+    payment.save(update_fields=["refunded_amount"])
+    reference = f"{payment.id} {payment.refunded_amount}"
     ledger.reverse_top_up(payment, kind=Transfer.Kind.REFUND, reference=reference, amount=amount)
     journal.note(
         what="payment.refunded",
         subject=f"payment {payment.id}",
-        after={"refunded_amount": total_amount},
+        after={"refunded_amount": payment.refunded_amount},
         detail=f"{amount} refunded at the gateway",
         reference=payment.charge_reference,
     )

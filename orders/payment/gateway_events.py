@@ -63,7 +63,10 @@ def _handle_event(event: WebhookEvent) -> tuple[bool, str]:
 
 
 def _handle_event_of(payment: Payment, event: WebhookEvent) -> tuple[bool, str]:
-    _advance_sagas_now(payment)
+    # Those of the payment and of its refunds, instead of after their pause.
+    refunds = Refund.objects.filter(order=payment.order_id).exclude(status=Refund.Status.SUCCEEDED)
+    store.advance_now([payment.id, *refunds.values_list("id", flat=True)])
+    run.process_executor().wake()
     _wait_until_settled(payment)
     if payment.status in UNSETTLED:
         return False, f"the payment is {payment.status}"
@@ -96,13 +99,6 @@ def _note_unconfirmed(payment: Payment, event: WebhookEvent) -> None:
             reference=event.event_id[:96],
             is_internal=True,
         )
-
-
-def _advance_sagas_now(payment: Payment) -> None:
-    """Advance the sagas of the payment and of its refunds now instead of after their pause."""
-    refunds = Refund.objects.filter(order=payment.order_id).exclude(status=Refund.Status.SUCCEEDED)
-    store.advance_now([payment.id, *refunds.values_list("id", flat=True)])
-    run.process_executor().wake()
 
 
 def _wait_until_settled(payment: Payment) -> None:

@@ -40,7 +40,10 @@ def ask_about_charge(expected: ExpectedCharge, direction: str) -> StepResult:
     charge = find_charge(expected)
     if charge.refunded_amount:
         raise disagrees(
-            _("{amount} of it are refunded there", amount=amount_text(charge.refunded_amount, expected))
+            _(
+                "{amount} of it are refunded there",
+                amount=format_amount(charge.refunded_amount, expected.currency),
+            )
         )
     return StepResult(Event.FORCED, operator_texts.FORCED_DETAIL, reference=charge.reference)
 
@@ -58,7 +61,9 @@ def _ask_about_undone_charge(expected: ExpectedCharge) -> StepResult:
         return NOT_KNOWN
     kept = sum(charge.kept_amount for charge in booked)
     if kept:
-        raise disagrees(_("{amount} are charged there and not refunded", amount=amount_text(kept, expected)))
+        raise disagrees(
+            _("{amount} are charged there and not refunded", amount=format_amount(kept, expected.currency))
+        )
     if any(charge.is_undecided for charge in booked):
         raise disagrees(_("the charge is disputed there, and may be kept"))
     undecided = {charge.status for charge in booked} - {"succeeded", "declined", "cancelled"}
@@ -87,7 +92,7 @@ def find_charge(expected: ExpectedCharge) -> BookedCharge:
             _(
                 "{found} are charged there, not {expected}",
                 found=", ".join(format_amount(one.amount, one.currency or "?") for one in succeeded),
-                expected=amount_text(expected.amount, expected),
+                expected=format_amount(expected.amount, expected.currency),
             )
         )
     return charge
@@ -97,10 +102,6 @@ def disagrees(what: Text) -> Rejected:
     return Rejected(
         _("The gateway says otherwise, and nothing was done: {what}.", what=what), code="gateway_disagrees"
     )
-
-
-def amount_text(amount: int, expected: ExpectedCharge) -> str:
-    return format_amount(amount, expected.currency)
 
 
 def expected_charge(payment: Payment | None) -> ExpectedCharge:

@@ -30,15 +30,9 @@ from orders.payment import card_limits, charging
 from orders.payment.card_limits import Payer
 from orders.payment.charging import StartedPayment
 from orders.saga import store
-from orders.saga.definitions import (
-    SAGA_TYPES,
-    Event,
-    LocalStep,
-    SagaRow,
-    SagaType,
-    StepResult,
-)
+from orders.saga.definitions import SAGA_TYPES, Event, LocalStep, SagaRow, SagaType, StepResult
 from payments import ledger, payment_states
+from payments.models import Payment
 from shop import clock
 from shop.db import bulk_sql
 from shop.errors import Rejected, invalid_field
@@ -69,7 +63,7 @@ def pay(
 
     def begin() -> StartedPayment:
         order = order_states.lock_one(order_id, account_id=account_id)
-        earlier = payment_states.count_payments(order_id)
+        earlier = Payment.objects.filter(order_id=order_id).count()
         _check_payable(order, token, earlier)
         card_limits.check(card_limits.lock_and_count([payer]), payer)
         started = new_purchase(
@@ -155,10 +149,6 @@ def _lock(sagas: Sequence[SagaRow], skip_locked: bool) -> dict[UUID, OrderRow]:
     return {saga.id: locked[saga.about_id] for saga in sagas if saga.about_id in locked}
 
 
-def _orders(sagas: Sequence[SagaRow]) -> list[OrderRow]:
-    return [saga.parent for saga in sagas]
-
-
 def _refuse_to_repeat(sagas: Sequence[SagaRow]) -> list[str | Rejected]:
     raise RuntimeError("An order reserves its stock and coupon when it is placed.")
 
@@ -167,7 +157,12 @@ def _kept(sagas: Sequence[SagaRow]) -> set[UUID]:
     """The payments of these compensated sagas that leave their order to be paid with another card."""
     declined = [saga for saga in sagas if charging.is_declined(saga)]
     refused = [saga.subject_id for saga in declined if saga.failure_code != charging.CHARGE_CANCELLED]
-    return payment_states.kept_on_decline(refused)
+    found = Payment.objects.filter(id__in=refused, keep_on_decline=True)
+    return set(found.values_list("id", flat=True)) if refused else set()
+
+
+def _release_stock(order_ids: list[UUID]) -> None:
+    reservations.release(list(chain.from_iterable(read_lines(order_ids).values())))
 
 
 def _release_unless_kept(
@@ -180,17 +175,13 @@ def _release_unless_kept(
     return [KEPT if saga.subject_id in kept else gettext_noop("released") for saga in sagas]
 
 
-def _release_stock(order_ids: list[UUID]) -> None:
-    reservations.release(list(chain.from_iterable(read_lines(order_ids).values())))
-
-
 def _payment_ids(sagas: Sequence[SagaRow]) -> dict[UUID, UUID]:
     """The payment of each saga by its order: points are held once for each payment."""
     return {saga.parent.id: saga.subject_id for saga in sagas}
 
 
 def _debit_points(sagas: Sequence[SagaRow]) -> list[str | Rejected]:
-    orders = _orders(sagas)
+    orders: list[LockedOrder] = [saga.parent for saga in sagas]
     held = ledger.hold_points(orders, is_locked=True, references=_payment_ids(sagas))
     return [
         outcome if isinstance(outcome, Rejected) else f"{order.points_amount} points held"
@@ -199,13 +190,13 @@ def _debit_points(sagas: Sequence[SagaRow]) -> list[str | Rejected]:
 
 
 def _credit_points(sagas: Sequence[SagaRow]) -> list[str]:
-    orders = _orders(sagas)
-    ledger.release_points(orders, is_locked=True, references=_payment_ids(sagas))
-    return [f"{order.points_amount} points released" for order in orders]
+    ledger.release_points([saga.parent for saga in sagas], is_locked=True, references=_payment_ids(sagas))
+    return [f"{saga.parent.points_amount} points released" for saga in sagas]
 
 
 def _settle(sagas: Sequence[SagaRow]) -> list[str | Rejected]:
-    orders, now = _orders(sagas), clock.now()
+    now = clock.now()
+    orders: list[LockedOrder] = [saga.parent for saga in sagas]
     order_ids = [order.id for order in orders]
     order_states.mark_paid(orders, at=now)
     # The instant at which the order is paid: reports by period add up to the ledger.
@@ -225,7 +216,8 @@ def _settle(sagas: Sequence[SagaRow]) -> list[str | Rejected]:
 def _mark_failed(sagas: Sequence[SagaRow]) -> None:
     """End the payments, and their orders but those that are kept for another card."""
     now, kept = clock.now(), _kept(sagas)
-    for saga, order in zip(sagas, _orders(sagas), strict=True):
+    for saga in sagas:
+        order: LockedOrder = saga.parent
         if saga.subject_id in kept:
             if order_states.transition([order.id], to=Order.Status.AWAITING_PAYMENT):
                 order_events.note_kept(order, at=now, detail=saga.failure_detail)

@@ -44,6 +44,7 @@ from payments.models import Payment
 from shop.errors import Rejected, Unavailable
 from shop.lazy_texts import mark as _
 from shop.models import JournalLine
+from shop.money import format_amount
 
 KIND, REFUND_CARD = "refund", "refund_card"
 REFUSED = "declined"
@@ -137,13 +138,12 @@ def _ask(expected: Expected, direction: str) -> StepResult:
         return StepResult(Event.FORCED, operator_texts.FORCED_DETAIL, reference=charge.reference)
     if expected.is_refused:
         return StepResult(Event.FAILED, reference=charge.reference, answer=left_amount)
+    wanted_amount = charge.refunded_amount - left_amount + expected.amount
     raise gateway_facts.disagrees(
         _(
             "{found} of the charge are refunded there; with this refund it would be {expected}",
-            found=gateway_facts.amount_text(charge.refunded_amount, expected.charge),
-            expected=gateway_facts.amount_text(
-                charge.refunded_amount - left_amount + expected.amount, expected.charge
-            ),
+            found=format_amount(charge.refunded_amount, expected.charge.currency),
+            expected=format_amount(wanted_amount, expected.charge.currency),
         )
     )
 

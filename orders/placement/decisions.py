@@ -214,7 +214,6 @@ def _decide_one(order_request: OrderRequest, state: BatchState) -> PlacedOrder |
         if is_first_order and account_id in state.firsts.have_ordered:
             raise redemption.not_usable("not_first_order")
         placed = _build_order(order_request, state, queued, coupon)
-        _check_funds(order_request, placed.order, state.balances)
     except FirstcomeError as error:
         return error
     order = placed.order
@@ -324,6 +323,13 @@ def _build_order(
         for product, count, line_amount, share in zip(products, quantities, line_amounts, shares, strict=True)
     ]
     placed = PlacedOrder(order, lines)
+    # As far as that is known before the payment.
+    if order_request.points_amount > state.balances.get(order_request.account_id, 0):
+        raise Rejected(
+            _("The wallet holds fewer points than the order is to use."), code="insufficient_points"
+        )
+    if order_request.token == "" and order.card_amount:
+        raise invalid_field("payment.token", "required", _("A card is needed for what points don't cover."))
     if order_request.token is not None:
         placed.started = purchase.new_purchase(
             order,
@@ -333,13 +339,3 @@ def _build_order(
             payer=order_request.payer,
         )
     return placed
-
-
-def _check_funds(order_request: OrderRequest, order: OrderRow, balances: dict[int, int]) -> None:
-    """Raise unless the order can be paid as requested, as far as that is known before the payment."""
-    if order_request.points_amount > balances.get(order_request.account_id, 0):
-        raise Rejected(
-            _("The wallet holds fewer points than the order is to use."), code="insufficient_points"
-        )
-    if order_request.token == "" and order.card_amount:
-        raise invalid_field("payment.token", "required", _("A card is needed for what points don't cover."))

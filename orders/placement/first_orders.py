@@ -44,8 +44,6 @@ class FirstOrders:
 
 def read(account_ids: Collection[int]) -> FirstOrders:
     """What these accounts have ordered: two statements, none without an account."""
-    if not account_ids:
-        return FirstOrders()
     have_ordered = {id for (id,) in limits.query(ORDERED, COUNTING, account_ids=account_ids)}
     past = {id: use_id for use_id, id in limits.query(PAST_USES, COUNTING, account_ids=account_ids)}
     return FirstOrders(have_ordered, past)

@@ -56,9 +56,9 @@ def settle(payment: Payment, status: str, reference: str = "ch_1") -> None:
         if status == "succeeded":
             assert sales.mark_succeeded(payment.id, charge_reference=reference, at=now)
         elif status == "failed":
-            assert payment_states.mark_failed(payment.id, code="gave_up", detail="", at=now)
+            assert payment_states.end_unpaid(payment.id, to="failed", code="gave_up", detail="", at=now)
         else:
-            assert payment_states.mark_reversed(payment.id, code="gave_up", detail="", at=now)
+            assert payment_states.end_unpaid(payment.id, to="reversed", code="gave_up", detail="", at=now)
 
 
 def refund(payment: Payment, reference: str, amount: int | None = None) -> None:

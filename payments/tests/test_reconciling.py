@@ -46,7 +46,9 @@ def late() -> Payment:
     """A payment that was given up, and whose charge landed later."""
     payment = PaymentFactory.create(card_amount=500)
     with transaction.atomic():
-        assert payment_states.mark_failed(payment.id, code="gave_up", detail="", at=timezone.now())
+        assert payment_states.end_unpaid(
+            payment.id, to="failed", code="gave_up", detail="", at=timezone.now()
+        )
     charged = gateway().charge(
         key=payment.charge_key, token="tok_ok", amount=500, currency="KRW", order_id=payment.order_id
     )
@@ -126,7 +128,7 @@ def test_stripes_book_is_compared_as_well(period: dict[str, datetime]) -> None:
     with transaction.atomic():
         for payment in (paid, refunded):
             sales.mark_succeeded(payment.id, charge_reference=references[payment.id], at=timezone.now())
-        payment_states.mark_failed(failed.id, code="gave_up", detail="", at=timezone.now())
+        payment_states.end_unpaid(failed.id, to="failed", code="gave_up", detail="", at=timezone.now())
     Payment.objects.filter(id=refunded.id).update(refunded_amount=200)
 
     found = reconciling.reconcile(**period)
