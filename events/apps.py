@@ -22,8 +22,8 @@ class EventsConfig(AppConfig):
         journal.RECORDERS.append(recording.record_lines)
         housekeeping.SWEEPERS += [reading.delete_old, deliveries.delete_old, endpoints.forget_former_secrets]
         restoring.AFTER_A_RESTORE.append(sequencing.leave_gap)
-        worker_init.connect(dispatcher.start_in_worker)
-        worker_shutdown.connect(dispatcher.stop_in_worker)
+        worker_init.connect(dispatcher.of_worker.start)
+        worker_shutdown.connect(dispatcher.of_worker.stop)
         for name, help, read in (
             (
                 "firstcome_feed_unsequenced_seconds",

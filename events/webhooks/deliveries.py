@@ -17,14 +17,14 @@ from events.models import BUILT_IN, FeedEvent, WebhookDelivery, WebhookEndpoint
 from events.webhooks import endpoints, sending
 from shop import clock
 from shop.db import archived_months, key_walks, transactions
-from shop.errors import NotFound, Rejected
+from shop.errors import Rejected, required
 from shop.journal import journal
 from shop.lazy_texts import mark as _
 from shop.models import JournalLine
 
 TEST, TESTED = "webhook.test", "webhook_endpoint.tested"
 MOST_TESTS, TESTS_SECONDS = 10, 60
-"""Tests of an endpoint that may be pending, and that may be asked for in so many seconds."""
+"""Tests of an endpoint that may be pending, and asked for in so many seconds."""
 Status = WebhookDelivery.Status
 PENDING = Status.PENDING
 RESENT_AT_ONCE = 1_000
@@ -73,11 +73,12 @@ def untaken() -> "QuerySet[FeedEvent]":
 
 
 def undelivered(event_id: OuterRef) -> Q:
-    """The condition that the data platform has not got the event of this id: its row says so, or no pass has
-    taken it from the feed.
+    """The condition that the data platform has not got the event of this id: its row says so, or it has none
+    though the feed has the event.
     """
-    rows = to_data_platform().filter(event_id=event_id).exclude(status=Status.DELIVERED)
-    return Q(Exists(rows)) | Q(Exists(_events(event_id).exclude(_is_taken())))
+    rows = to_data_platform().filter(event_id=event_id)
+    is_delivered = Exists(rows.filter(status=Status.DELIVERED))
+    return Q(~is_delivered) & (Q(Exists(rows)) | Q(Exists(_events(event_id))))
 
 
 def lost(event_id: OuterRef) -> Q:
@@ -85,7 +86,8 @@ def lost(event_id: OuterRef) -> Q:
     pass took it and it has no row. A row outlives the event in the feed (`delete_old`).
     """
     rows = to_data_platform().filter(event_id=event_id)
-    taken = _events(event_id).filter(_is_taken())
+    position = WebhookEndpoint.objects.filter(pk=BUILT_IN).values("position")
+    taken = _events(event_id).filter(position__isnull=False, position__lte=Coalesce(Subquery(position), 0))
     return Q(Exists(rows.filter(status=Status.FAILED))) | Q(~Exists(rows), Exists(taken))
 
 
@@ -93,30 +95,39 @@ def _events(event_id: OuterRef) -> "QuerySet[FeedEvent]":
     return FeedEvent.objects.filter(event_id=event_id, type__in=endpoints.DATA_PLATFORM_EVENTS)
 
 
-def _is_taken() -> Q:
-    position = WebhookEndpoint.objects.filter(pk=BUILT_IN).values("position")
-    return Q(position__isnull=False, position__lte=Coalesce(Subquery(position), 0))
-
-
 def of_order(order_id: UUID) -> list[WebhookDelivery]:
     """The order's events for the data platform, oldest first; those that have no row are not saved.
 
     One without a row is not yet taken from the feed, or was delivered before the retention.
     """
-    rows = {row.event_id: row for row in to_data_platform().filter(order_id=order_id)}
-    lines = _lines_of_events(order_id)
-    to_come = set(untaken().filter(event_id__in=lines).values_list("event_id", flat=True))
-    return [
-        rows.get(id)
-        or WebhookDelivery(
+    return _of_order(order_id)[0]
+
+
+def _of_order(order_id: UUID) -> tuple[list[WebhookDelivery], set[UUID]]:
+    """As `of_order`, each with its content; and the ids of those that a pass will take from the feed."""
+    whats = [what for what, type in catalogue.FROM_JOURNAL.items() if type in endpoints.DATA_PLATFORM_EVENTS]
+    noted = JournalLine.objects.filter(order_id=order_id, what__in=whats, event_id__isnull=False)
+    lines = {line.event_id: line for line in noted.order_by("id")}
+    rows = {row.event_id: row for row in to_data_platform().filter(event_id__in=lines)}
+    feed = dict(FeedEvent.objects.filter(event_id__in=lines).values_list("event_id", "position"))
+    taken = endpoints.get(endpoint_id=BUILT_IN).position
+    to_come = {id for id, position in feed.items() if position is None or position > taken}
+    found = []
+    for id, line in lines.items():
+        type = catalogue.FROM_JOURNAL[line.what]
+        row = rows.get(id) or WebhookDelivery(
+            endpoint_id=BUILT_IN,
+            position=feed.get(id),
             event_id=id,
             order_id=order_id,
-            type=catalogue.FROM_JOURNAL[line.what],
+            type=type,
             created_at=line.at,
             status=PENDING if id in to_come else Status.DELIVERED,
         )
-        for id, line in lines.items()
-    ]
+        data = recording.data_of(type, subject=line.subject, order_id=order_id, after=line.after)
+        row.payload = sending.stored({"id": str(id), "type": type, "at": line.at, "data": data})
+        found.append(row)
+    return found, to_come
 
 
 def resend(*, endpoint_id: UUID, delivery_id: int, reason: str = "") -> WebhookDelivery:
@@ -129,9 +140,8 @@ def resend(*, endpoint_id: UUID, delivery_id: int, reason: str = "") -> WebhookD
     def work() -> WebhookDelivery:
         # First, as a pass that records: it locks the endpoint's row.
         _try_at_once(endpoint_id)
-        row = WebhookDelivery.objects.select_for_update().filter(endpoint=endpoint_id, pk=delivery_id).first()
-        if row is None:
-            raise NotFound(_("There is no delivery {id} of this endpoint.", id=delivery_id))
+        rows = WebhookDelivery.objects.select_for_update().filter(endpoint=endpoint_id, pk=delivery_id)
+        row = required(rows.first(), _("There is no delivery {id} of this endpoint.", id=delivery_id))
         if row.payload is None:
             event = FeedEvent.objects.filter(event_id=row.event_id).first()
             if event is None:
@@ -169,35 +179,21 @@ def resend_order(*, order_id: UUID, reason: str, settled_refunds: int) -> int:
     def work() -> int:
         # While it is locked, no pass takes events from the feed.
         _try_at_once(BUILT_IN)
-        lines = _lines_of_events(order_id)
-        refunds = sum(line.what == "order.refunded" for line in lines.values())
-        _require_not_archived(order_id, may_lack=not lines or refunds < settled_refunds)
-        if not lines:
+        rows, to_come = _of_order(order_id)
+        refunds = sum(row.type == "order.refunded" for row in rows)
+        _require_not_archived(order_id, may_lack=not rows or refunds < settled_refunds)
+        if not rows:
             text = _("The order has no events: they are written when it is paid, refunded or cancelled.")
             raise Rejected(text, code="no_events")
-        events = FeedEvent.objects.filter(event_id__in=lines)
-        positions = dict(events.values_list("event_id", "position"))
-        coming = set(events.exclude(_is_taken()).values_list("event_id", flat=True))
         # Rows anew, so that their keys have the sequence of the events: old rows may be gone already.
-        rows = {row.event_id: row for row in to_data_platform().filter(event_id__in=lines)}
-        to_data_platform().filter(event_id__in=lines).delete()
-        for id, line in lines.items():
-            row = WebhookDelivery(
-                endpoint_id=BUILT_IN,
-                position=positions.get(id),
-                event_id=id,
-                order_id=order_id,
-                type=catalogue.FROM_JOURNAL[line.what],
-                payload=_payload_of(line),
-            )
-            before = rows.get(id)
-            row.status = before.status if before else PENDING if id in coming else Status.DELIVERED
-            row.delivered_at = before.delivered_at if before else None
-            if id in coming:
-                _note_resent(row, {"status": row.status}, reason)
+        to_data_platform().filter(event_id__in=[row.event_id for row in rows]).delete()
+        for row in rows:
+            row.pk = None
+            if row.event_id in to_come:
+                _note_resent(row, _facts(row), reason)
             else:
                 _requeue(row, reason)
-        return len(lines)
+        return len(rows)
 
     endpoints.find()
     return transactions.run_or_savepoint(work, transactions.ONCE)
@@ -209,13 +205,19 @@ def send_test(*, endpoint_id: UUID) -> WebhookDelivery:
     """
     _get_enabled(endpoint_id)
     id, now = uuid7(), clock.now()
-    _require_few_tests(endpoint_id, now)
-    payload: dict[str, Any] = {"id": str(id), "type": TEST, "at": now.isoformat(), "data": {}}
+    subject, since = endpoints.journal_subject(endpoint_id), now - timedelta(seconds=TESTS_SECONDS)
+    pending = WebhookDelivery.objects.filter(endpoint=endpoint_id, type=TEST, status=PENDING)
+    asked = JournalLine.objects.filter(subject=subject, what=TESTED, at__gt=since)
+    if max(pending.count(), asked.count()) >= MOST_TESTS:
+        raise Rejected(
+            _("This endpoint has had {count} tests: wait until a minute has passed.", count=MOST_TESTS),
+            code="too_many_tests",
+        )
     row = WebhookDelivery(
         endpoint_id=endpoint_id,
         event_id=id,
         type=TEST,
-        payload=payload,
+        payload={"id": str(id), "type": TEST, "at": now.isoformat(), "data": {}},
         status=PENDING,
         next_attempt_at=now,
         created_at=now,
@@ -224,12 +226,7 @@ def send_test(*, endpoint_id: UUID) -> WebhookDelivery:
     def work() -> WebhookDelivery:
         _try_at_once(endpoint_id)
         row.save(force_insert=True)
-        journal.note(
-            what=TESTED,
-            subject=endpoints.journal_subject(endpoint_id),
-            after={"event": str(id)},
-            is_internal=True,
-        )
+        journal.note(what=TESTED, subject=subject, after={"event": str(id)}, is_internal=True)
         return row
 
     return transactions.run(work, transactions.ONCE)
@@ -327,27 +324,13 @@ def _note_resent(row: WebhookDelivery, before: dict[str, Any], reason: str) -> N
 def _resend_dead(ids: Collection[int], reason: str) -> list[int]:
     # First, as a pass that records: it locks the endpoint's row.
     _try_at_once(BUILT_IN)
-    # They are looked up first, so that no row is locked that may be missing.
-    there = list(to_data_platform().filter(id__in=ids, status=Status.FAILED).values_list("id", flat=True))
-    rows = to_data_platform().select_for_update().filter(id__in=there).order_by("id")
-    dead = [row for row in rows if row.status == Status.FAILED]
+    dead = list(
+        to_data_platform().select_for_update().filter(id__in=ids, status=Status.FAILED).order_by("id")
+    )
     to_data_platform().filter(id__in=[row.pk for row in dead]).update(**_as_new())
     for row in dead:
         _note_resent(row, _facts(row), reason)
     return [row.pk for row in dead]
-
-
-def _lines_of_events(order_id: UUID) -> dict[UUID, JournalLine]:
-    """The lines that are the order's events for the data platform, by the events' ids, in their sequence."""
-    whats = [what for what, type in catalogue.FROM_JOURNAL.items() if type in endpoints.DATA_PLATFORM_EVENTS]
-    lines = JournalLine.objects.filter(order_id=order_id, what__in=whats).order_by("id")
-    return {line.event_id: line for line in lines if line.event_id}
-
-
-def _payload_of(line: JournalLine) -> dict[str, Any]:
-    type = catalogue.FROM_JOURNAL[line.what]
-    data = recording.data_of(type, subject=line.subject, order_id=line.order_id, after=line.after)
-    return sending.stored({"id": str(line.event_id), "type": type, "at": line.at, "data": data})
 
 
 def _require_not_archived(order_id: UUID, *, may_lack: bool) -> None:
@@ -372,20 +355,6 @@ def _get_enabled(endpoint_id: UUID) -> WebhookEndpoint:
     if endpoint.disabled_at:
         raise Rejected(_("The endpoint is disabled: enable it first."), code="endpoint_disabled")
     return endpoint
-
-
-def _require_few_tests(endpoint_id: UUID, now: datetime) -> None:
-    """Raise `Rejected` `too_many_tests` if `MOST_TESTS` are pending, or were asked for in the last minute."""
-    pending = WebhookDelivery.objects.filter(endpoint=endpoint_id, type=TEST, status=PENDING)
-    since = now - timedelta(seconds=TESTS_SECONDS)
-    asked = JournalLine.objects.filter(
-        subject=endpoints.journal_subject(endpoint_id), what=TESTED, at__gt=since
-    )
-    if max(pending.count(), asked.count()) >= MOST_TESTS:
-        raise Rejected(
-            _("This endpoint has had {count} tests: wait until a minute has passed.", count=MOST_TESTS),
-            code="too_many_tests",
-        )
 
 
 def _try_at_once(endpoint_id: UUID) -> None:

@@ -9,10 +9,13 @@ import secrets
 import threading
 import time
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from uuid import UUID
 
-from django.db import DatabaseError, connection, connections
+from django.conf import settings
+from django.db import Error, connections
 from django.db.models import Q, QuerySet, Subquery
 from structlog import get_logger
 
@@ -21,7 +24,6 @@ from events.models import BUILT_IN, FeedState, WebhookDelivery, WebhookEndpoint
 from events.webhooks import delivery_pass, endpoints
 from shop import clock
 from shop.db import transactions
-from shop.errors import Unavailable
 from shop.repeated_work import RepeatedWork
 
 log = get_logger(__name__)
@@ -31,30 +33,32 @@ LINGER_SECONDS = 5.0
 STOP_SECONDS = 5.0
 PAUSE_AFTER_FAILURE_SECONDS = 10.0
 """After a pass that could not be recorded, before the endpoint is released."""
+LEASE_SECONDS = 45
+"""How long a worker has an endpoint beside the time of a request: a pass begins requests for 15 s, and a slow
+name server holds one for 30."""
 
 
 class Dispatcher:
-    """Finds endpoints with work, leases them, and has a thread for each until it has none left."""
+    """Finds endpoints with work, and has a thread for each, which leases it, until it has none left."""
 
     def __init__(self) -> None:
         self._stop = threading.Event()
-        self._running: dict[UUID, threading.Thread] = {}
-        self._knows_data_platform = False
+        self._threads: dict[UUID, threading.Thread] = {}
         self._token = secrets.token_hex(16)
         self._work = RepeatedWork(self._start_due, name="webhooks", pause=lambda: POLL_SECONDS)
 
-    def start(self) -> None:
+    def start(self, **_: object) -> None:
         """Start looking for work."""
         self._work.start()
 
-    def stop(self, seconds: float = STOP_SECONDS) -> None:
+    def stop(self, seconds: float = STOP_SECONDS, **_: object) -> None:
         """End after the requests under way, or after so many seconds: what those sent comes again."""
         self._stop.set()
-        threads = [*self._running.values()]
+        threads = [*self._threads.values()]
         self._work.stop(within_seconds=seconds / (1 + len(threads)))
         for thread in threads:
             thread.join(seconds / (1 + len(threads)))
-        for endpoint_id in [*self._running]:
+        for endpoint_id in [*self._threads]:
             # What its requests brought is still recorded, unless another worker takes it before.
             release(endpoint_id, self._token)
 
@@ -62,34 +66,16 @@ class Dispatcher:
         if not clock.is_measured():
             # By the host's clock others' leases might have lapsed.
             return
-        # Beside new events it is looked for again: a restored database may lack it.
-        if sequencing.sequence() or not self._knows_data_platform:
-            endpoints.find()
-            self._knows_data_platform = True
-        for endpoint_id in due_endpoints().exclude(pk__in=list(self._running)).values_list("pk", flat=True):
-            if not self._lease(endpoint_id):
-                continue
-            thread = threading.Thread(
-                target=self._serve, args=[endpoint_id], name=f"webhooks {endpoint_id}", daemon=True
-            )
-            self._running[endpoint_id] = thread
-            try:
-                thread.start()
-            except RuntimeError:
-                # No thread can be started now: another worker may have it.
-                self._end(endpoint_id)
-                raise
-
-    def _lease(self, endpoint_id: UUID) -> bool:
-        """Take the endpoint; one whose row stays locked is left, and holds up no other."""
-        try:
-            return lease(endpoint_id, self._token)
-        except (DatabaseError, Unavailable) as error:
-            log.info(
-                "a webhook endpoint can't be leased now", endpoint=str(endpoint_id), error=str(error)[:200]
-            )
-            connection.close_if_unusable_or_obsolete()
-            return False
+        sequencing.sequence()
+        # A restored database may lack the data platform.
+        endpoints.find()
+        running = [id for id, thread in self._threads.items() if thread.is_alive()]
+        due = due_endpoints().filter(_is_free(self._token)).exclude(pk__in=running)
+        for endpoint_id in due.values_list("pk", flat=True):
+            name = f"webhooks {endpoint_id}"
+            thread = threading.Thread(target=self._serve, args=[endpoint_id], name=name, daemon=True)
+            thread.start()
+            self._threads[endpoint_id] = thread
 
     def _serve(self, endpoint_id: UUID) -> None:
         """Deliver to an endpoint until nothing was due for a while; then let others have it."""
@@ -109,25 +95,11 @@ class Dispatcher:
             # What was sent is not recorded, and will be sent again: not at once.
             self._stop.wait(PAUSE_AFTER_FAILURE_SECONDS)
         finally:
-            self._end(endpoint_id)
+            release(endpoint_id, self._token)
             connections.close_all()
 
-    def _end(self, endpoint_id: UUID) -> None:
-        """Release the lease, and only then let this process take the endpoint again: by the same token."""
-        release(endpoint_id, self._token)
-        self._running.pop(endpoint_id, None)
 
-
-_of_worker = Dispatcher()
-
-
-def start_in_worker(**_: object) -> None:
-    """Deliver to webhook endpoints, in threads beside those of a worker's tasks."""
-    _of_worker.start()
-
-
-def stop_in_worker(**_: object) -> None:
-    _of_worker.stop()
+of_worker = Dispatcher()
 
 
 def due_endpoints() -> "QuerySet[WebhookEndpoint]":
@@ -153,24 +125,18 @@ def deliver_due(
 
 
 def lease(endpoint_id: UUID, token: str) -> bool:
-    """Take the endpoint, unless another worker has it."""
-    now = clock.now()
-    free = Q(leased_until=None) | Q(leased_until__lte=now) | Q(lease_token=token)
-    rows = WebhookEndpoint.objects.filter(free, pk=endpoint_id)
-    until = now + timedelta(seconds=delivery_pass.LEASE_SECONDS)
-
-    def take() -> bool:
-        # A row that an operator's transaction has locked is left: the other endpoints don't wait for it.
-        is_free = rows.select_for_update(skip_locked=True).values_list("pk").first() is not None
-        return is_free and rows.update(lease_token=token, leased_until=until) == 1
-
-    return transactions.run(take, transactions.REPEATABLE)
+    """Take the endpoint, or keep it, unless another worker has it."""
+    until = clock.now() + timedelta(seconds=LEASE_SECONDS + settings.WEBHOOK_TIMEOUT_SECONDS)
+    rows = WebhookEndpoint.objects.filter(_is_free(token), pk=endpoint_id)
+    take = partial(rows.update, lease_token=token, leased_until=until)
+    return transactions.run(take, transactions.REPEATABLE) == 1
 
 
 def release(endpoint_id: UUID, token: str) -> None:
-    """Let other workers have the endpoint."""
-    try:
+    """Let other workers have the endpoint, at the latest once the lease lapses."""
+    with suppress(Error):
         WebhookEndpoint.objects.filter(pk=endpoint_id, lease_token=token).update(leased_until=None)
-    except Exception as error:
-        # The lease lapses by itself.
-        log.info("the lease of a webhook endpoint is not released", error=str(error)[:200])
+
+
+def _is_free(token: str) -> Q:
+    return Q(leased_until=None) | Q(leased_until__lte=clock.now()) | Q(lease_token=token)

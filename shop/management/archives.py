@@ -27,7 +27,6 @@ PAID = "order.paid"
 # address. The others are events that are not delivered.
 CONDITION = (
     ~deliveries.undelivered(OuterRef("event_id"))
-    & ~deliveries.lost(OuterRef("event_id"))
     & ~Q(what__startswith="account.")
     & ~Q(subject__startswith="account ")
     & ~Q(what__startswith="archive.")
