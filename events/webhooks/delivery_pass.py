@@ -97,10 +97,8 @@ def run(endpoint: WebhookEndpoint, *, pool: Executor, stop: threading.Event | No
         )
         return False
     batch, stop = _read(endpoint), stop or threading.Event()
-    if endpoint.is_built_in:
-        _send_together(batch, stop=stop)
-    else:
-        _send_all(endpoint, batch, pool=pool, stop=stop)
+    orders = _send_together(batch) if endpoint.is_built_in else [*batch.by_order.values()]
+    _send_each(endpoint, batch, orders, pool=pool, stop=stop)
     now = clock.now()
     for rows in batch.by_order.values():
         batch.changed += _apply_all(endpoint, rows, batch.attempts, now)
@@ -222,33 +220,58 @@ def _order_key(row: WebhookDelivery) -> UUID | str:
     return row.order_id or f"no order {row.event_id}"
 
 
-def _send_all(
-    endpoint: WebhookEndpoint, batch: DeliveryBatch, *, pool: Executor, stop: threading.Event
+def _send_together(batch: DeliveryBatch) -> Sequence[list[WebhookDelivery]]:
+    """Send all to the data platform by one request. Returns the orders whose events are to be sent one after
+    the other, to find those that it refuses: all once it has refused them together for good, and else those
+    with an event that it refused before.
+    """
+    rows = sorted(batch.rows(), key=lambda row: row.position or 0)
+    refused = {_order_key(row) for row in rows if row.refused_at}
+    together = [row for row in rows if _order_key(row) not in refused]
+    batch.has_more = batch.has_more or len(together) > MOST_DUE
+    if together:
+        attempt = data_platform.send([row.payload for row in together[:MOST_DUE]])
+        if attempt.is_final:
+            return [*batch.by_order.values()]
+        batch.attempts |= {row.event_id: attempt for row in together[:MOST_DUE]}
+        if not attempt.is_delivered:
+            return []
+    return [rows for key, rows in batch.by_order.items() if key in refused]
+
+
+def _send_each(
+    endpoint: WebhookEndpoint,
+    batch: DeliveryBatch,
+    orders: Sequence[list[WebhookDelivery]],
+    *,
+    pool: Executor,
+    stop: threading.Event,
 ) -> None:
-    """Send to the endpoint, for `PASS_SECONDS` and the requests under way, unless it changes meanwhile.
+    """Send the events of these orders, for `PASS_SECONDS` and the requests under way, unless the endpoint
+    changes meanwhile.
 
     Of an order the next event is sent once the one before it was accepted. As many requests in a row without
     any answer as run at once end the pass: the rest is left to a later one.
     """
+    at_once = 1 if endpoint.is_built_in else SENDING_AT_ONCE
     # The threads share the iterator: each takes an order that no other has, until none is left.
-    orders, is_over = iter([*batch.by_order.values()]), threading.Event()
-    latest: deque[int | None] = deque(maxlen=SENDING_AT_ONCE)
+    left, is_over = iter(orders), threading.Event()
+    latest: deque[int | None] = deque(maxlen=at_once)
 
     def work() -> None:
-        for rows in orders:
+        for rows in left:
             for row in rows:
                 if is_over.is_set() or stop.is_set():
                     return
-                attempt = sending.send(endpoint, id=str(row.event_id), payload=row.payload)
-                batch.attempts[row.event_id] = attempt
+                attempt = batch.attempts[row.event_id] = _send(endpoint, row)
                 latest.append(attempt.response_status)
-                if latest.count(None) == SENDING_AT_ONCE:
+                if latest.count(None) == at_once:
                     is_over.set()
                 if not attempt.is_delivered:
                     break
 
     ends_at = time.monotonic() + PASS_SECONDS
-    futures = [pool.submit(work) for _ in range(min(SENDING_AT_ONCE, len(batch.by_order)))]
+    futures = [pool.submit(work) for _ in range(min(at_once, len(orders)))]
     try:
         while wait(futures, timeout=LOOK_SECONDS).not_done:
             if time.monotonic() > ends_at or _is_changed(endpoint):
@@ -259,35 +282,10 @@ def _send_all(
         is_over.set()
 
 
-def _send_together(batch: DeliveryBatch, *, stop: threading.Event) -> None:
-    """Send all to the data platform by one request; if that is refused for good, one event after the other,
-    to find those that are. Orders with such an event are tried by themselves at once.
-    """
-    rows = sorted(batch.rows(), key=lambda row: row.position or 0)
-    refused = {_order_key(row) for row in rows if row.refused_at}
-    together = [row for row in rows if _order_key(row) not in refused]
-    batch.has_more = batch.has_more or len(together) > MOST_DUE
-    if together:
-        attempt = data_platform.send([row.payload for row in together[:MOST_DUE]])
-        if attempt.is_final:
-            refused = set(batch.by_order)
-        else:
-            batch.attempts |= {row.event_id: attempt for row in together[:MOST_DUE]}
-            if not attempt.is_delivered:
-                return
-    ends_at, blocked = time.monotonic() + PASS_SECONDS, set[UUID | str]()
-    for row in rows:
-        key = _order_key(row)
-        if key not in refused or key in blocked:
-            continue
-        if time.monotonic() > ends_at or stop.is_set():
-            batch.has_more = True
-            return
-        attempt = batch.attempts[row.event_id] = data_platform.send([row.payload])
-        if attempt.is_final:
-            blocked.add(key)
-        elif not attempt.is_delivered:
-            return
+def _send(endpoint: WebhookEndpoint, row: WebhookDelivery) -> Attempt:
+    if endpoint.is_built_in:
+        return data_platform.send([row.payload])
+    return sending.send(endpoint, id=str(row.event_id), payload=row.payload)
 
 
 def _is_changed(endpoint: WebhookEndpoint) -> bool:
@@ -380,25 +378,14 @@ def _record_health(row: WebhookEndpoint, attempts: Sequence[Attempt], now: datet
 
 
 def _count(endpoint: WebhookEndpoint, tried: Iterable[WebhookDelivery]) -> None:
-    """Count the attempts by their outcomes, and log what the data platform refuses."""
-    refused = list[WebhookDelivery]()
+    """Count the attempts by their outcomes, and log the events that the data platform will not get."""
     for row in tried:
-        outcome = "delivered" if row.status == Status.DELIVERED else "failed"
-        if row.status == Status.FAILED:
+        outcome = "refused" if row.refused_at else "failed"
+        if row.status == Status.DELIVERED:
+            outcome = "delivered"
+        elif row.status == Status.FAILED:
             outcome = "dead" if endpoint.is_built_in else "given_up"
-        elif row.refused_at:
-            outcome = "refused"
-            refused.append(row)
         (EVENTS_SENT if endpoint.is_built_in else ATTEMPTS).labels(outcome).inc()
         if outcome == "dead":
-            log.error("event is dead: see replay_events", what=row.type, error=row.error, **_ids(row))
-    if refused:
-        ids = logs.merge_ids([_ids(row) for row in refused])
-        log.warning(
-            "events are refused; they are retried", events=len(refused), error=refused[-1].error, **ids
-        )
-
-
-def _ids(row: WebhookDelivery) -> dict[str, str]:
-    """The ids of an event, by the keys of log lines."""
-    return {"event_id": str(row.event_id)} | ({"order": str(row.order_id)} if row.order_id else {})
+            with logs.bound(event_id=row.event_id, order=row.order_id):
+                log.error("event is dead: see replay_events", what=row.type, error=row.error)

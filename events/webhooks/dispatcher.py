@@ -7,7 +7,6 @@ after a crash another worker has it once the lease lapses.
 
 import secrets
 import threading
-import time
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
@@ -20,7 +19,7 @@ from django.db.models import Q, QuerySet, Subquery
 from structlog import get_logger
 
 from events.feed import sequencing
-from events.models import BUILT_IN, FeedState, WebhookDelivery, WebhookEndpoint
+from events.models import FeedState, WebhookDelivery, WebhookEndpoint
 from events.webhooks import delivery_pass, endpoints
 from shop import clock
 from shop.db import transactions
@@ -28,8 +27,6 @@ from shop.repeated_work import RepeatedWork
 
 log = get_logger(__name__)
 POLL_SECONDS = 0.5
-LINGER_SECONDS = 5.0
-"""For which the thread of the data platform looks for more, with its connection, after its last events."""
 STOP_SECONDS = 5.0
 PAUSE_AFTER_FAILURE_SECONDS = 10.0
 """After a pass that could not be recorded, before the endpoint is released."""
@@ -78,16 +75,13 @@ class Dispatcher:
             self._threads[endpoint_id] = thread
 
     def _serve(self, endpoint_id: UUID) -> None:
-        """Deliver to an endpoint until nothing was due for a while; then let others have it."""
-        ends_at = time.monotonic()
+        """Deliver to an endpoint until nothing is due; then let others have it."""
         try:
             with ThreadPoolExecutor(delivery_pass.SENDING_AT_ONCE, thread_name_prefix="webhook") as pool:
-                while not self._stop.is_set():
-                    has_more = deliver_due(endpoint_id, self._token, pool=pool, stop=self._stop)
-                    if has_more is not None and endpoint_id == BUILT_IN:
-                        ends_at = time.monotonic() + LINGER_SECONDS
-                    if not has_more and (time.monotonic() > ends_at or self._stop.wait(POLL_SECONDS)):
-                        break
+                while not self._stop.is_set() and deliver_due(
+                    endpoint_id, self._token, pool=pool, stop=self._stop
+                ):
+                    pass
         except delivery_pass.LeaseLost:
             log.info("the webhook endpoint was changed, or another worker has it", endpoint=str(endpoint_id))
         except Exception as error:
@@ -114,14 +108,14 @@ def due_endpoints() -> "QuerySet[WebhookEndpoint]":
 
 def deliver_due(
     endpoint_id: UUID, token: str, *, pool: Executor, stop: threading.Event | None = None
-) -> bool | None:
-    """Do a pass over the endpoint, and say whether there is more to do at once; None if nothing is due, or
-    another worker has it. Raises `LeaseLost`.
+) -> bool:
+    """Do a pass over the endpoint, unless nothing is due or another worker has it, and say whether there is
+    more to do at once. Raises `LeaseLost`.
     """
     if not lease(endpoint_id, token):
-        return None
+        return False
     endpoint = due_endpoints().filter(pk=endpoint_id, lease_token=token).first()
-    return delivery_pass.run(endpoint, pool=pool, stop=stop) if endpoint else None
+    return endpoint is not None and delivery_pass.run(endpoint, pool=pool, stop=stop)
 
 
 def lease(endpoint_id: UUID, token: str) -> bool:
