@@ -66,5 +66,4 @@ def number(value: int | None) -> str:
 
 def entry_status(entry: SaleEntry) -> str:
     """The code of what the entry of a sale is now."""
-    recorded = SaleEntry.Status(entry.status)
-    return sale_entries.effective_status(recorded, entry.admitted_until, entry.sale, clock.now()).value
+    return sale_entries.effective_status(entry, entry.sale, clock.now()).value

@@ -243,10 +243,7 @@ class SaleEntryAdmin(RecordsAdmin):
     search_fields = ["id", "order", "account__username"]
     search_help_text = _("The id of an entry or of its order, or an account's name")
 
-    shown_status = column(_("status"), lambda entry: status_label(_status_by_clock(entry).value))
-
-
-def _status_by_clock(entry: SaleEntry) -> SaleEntry.Status:
-    """The status by the clock, which may be ahead of what is recorded."""
-    recorded = SaleEntry.Status(entry.status)
-    return entries.effective_status(recorded, entry.admitted_until, entry.sale, clock.now())
+    shown_status = column(
+        _("status"),
+        lambda entry: status_label(entries.effective_status(entry, entry.sale, clock.now()).value),
+    )

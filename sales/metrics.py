@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from django.db.models import Count, QuerySet
 
@@ -37,8 +37,6 @@ def read_running() -> dict[str, dict[str, float]]:
     rooms = [sale for sale in running() if sale.is_queued]
     if not rooms:
         return {name: {} for name in HELPS}
-    ids = [sale.pk for sale in rooms]
-    admitted, lately = _count(sale__in=ids, status=SaleEntry.Status.ADMITTED), _admitted_lately(rooms, now)
     # By the positions, or before the draw by the entries that will take part.
     waiting = {
         sale.pk: sale.last_position - sale.passed_position if sale.drawn_at else sale.drawn_count
@@ -47,8 +45,8 @@ def read_running() -> dict[str, dict[str, float]]:
     due = [sale for sale in rooms if waiting[sale.pk] and sale.paused_at is None and available(sale)]
     return {
         WAITING: {str(pk): number for pk, number in waiting.items()},
-        ADMITTED: {str(pk): admitted.get(pk, 0) for pk in ids},
-        ADMITTED_LATELY: {str(pk): lately.get(pk, 0) for pk in ids},
+        ADMITTED: {str(sale.pk): sale.entries.filter(status="admitted").count() for sale in rooms},
+        ADMITTED_LATELY: {str(sale.pk): _admitted_lately(sale, now) for sale in rooms},
         PASSED_POSITION: {str(sale.pk): sale.passed_position for sale in rooms},
         ADMISSION_AGE: {str(sale.pk): _admission_age_seconds(sale, now) for sale in due},
     }
@@ -75,22 +73,9 @@ def entries_by_status(sale_ids: Collection[int]) -> Mapping[int, Counter[str]]:
     return counts
 
 
-def _admitted_lately(sales: Collection[Sale], now: datetime) -> dict[int, int]:
-    """Of each sale with any, how many were admitted in the last 60 seconds of its admission clock, by a
-    statement for each distance of that clock.
-    """
-    alike: defaultdict[timedelta, list[int]] = defaultdict(list)
-    for sale in sales:
-        alike[sale.admission_clock_ahead].append(sale.pk)
-    counts: dict[int, int] = {}
-    for ahead, sale_ids in alike.items():
-        counts |= _count(sale__in=sale_ids, admitted_at__gte=now + ahead - WINDOW)
-    return counts
-
-
-def _count(**condition: object) -> dict[int, int]:
-    rows = SaleEntry.objects.filter(**condition).values_list("sale")
-    return dict(rows.annotate(number=Count("pk")).order_by())
+def _admitted_lately(sale: Sale, now: datetime) -> int:
+    """How many were admitted in the last 60 seconds of its admission clock."""
+    return sale.entries.filter(admitted_at__gte=now + sale.admission_clock_ahead - WINDOW).count()
 
 
 def _admission_age_seconds(sale: Sale, now: datetime) -> float:

@@ -8,7 +8,6 @@ on.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import ceil
 from uuid import UUID
@@ -30,7 +29,7 @@ WINDOW = timedelta(seconds=60)
 # are admitted at once, however slow the rate: spreading them protects nothing.
 PACE_WINDOW = timedelta(seconds=2)
 ADMITTED_AT_ONCE = 10
-# Entries that one transaction ends: their rows are locked until it commits.
+# Entries that one transaction ends: their rows are locked until it commits. Another one follows.
 ENDED_AT_ONCE = 5_000
 # So long after the last admission a process waits for the lock, which those that join hold most of the time.
 PATIENT_AFTER = timedelta(seconds=1)
@@ -38,43 +37,35 @@ PATIENT_AFTER = timedelta(seconds=1)
 LARGEST_STEP = timedelta(seconds=2)
 
 
-@dataclass(frozen=True, slots=True)
-class Advance:
-    """What one transaction did; `is_more_to_end` says that entries are left that wait for nothing."""
-
-    sale: Sale | None = None
-    changed: Sequence[UUID] = ()
-    is_more_to_end: bool = False
-
-
 def advance(sale_id: int) -> int:
     """Do what is due for this sale now, unless another process is doing it. Returns how many entries changed.
     Durable when it returns, and safe to repeat.
     """
-    # By all attempts: after a lost reply to the COMMIT the repeat finds nothing due.
-    changed: set[UUID] = set()
+    changed, count = set[UUID](), 0
 
-    def work() -> Advance:
-        done = _advance(sale_id)
-        changed.update(done.changed)
-        return done
+    def work() -> Sale | None:
+        sale, entry_ids = _advance(sale_id)
+        # Also of an attempt whose reply was lost, because the repeat then finds nothing due.
+        changed.update(entry_ids)
+        return sale
 
-    count = 0
     while True:
-        done = transactions.run(work, transactions.REPEATABLE)
+        sale = transactions.run(work, transactions.REPEATABLE)
         if changed:
             completion_notifications.notify_completed(*map(str, changed))
-        count += len(changed)
+        number = len(changed)
+        count += number
         changed.clear()
-        if done.sale and draw.needs_ordering(done.sale, clock.now()):
-            draw.order(done.sale)
-        elif not done.is_more_to_end:
+        if sale and draw.needs_ordering(sale, clock.now()):
+            draw.order(sale)
+        elif number < ENDED_AT_ONCE:
             return count
 
 
 def advance_all() -> int:
-    """`advance` every sale that is not ended. Returns how many entries changed."""
-    return advance_each(unended().values_list("pk", flat=True))
+    """`advance` every sale that has opened and not ended. Returns how many entries changed."""
+    unended = Sale.objects.filter(ended_at__isnull=True, opens_at__lte=clock.now()).order_by("pk")
+    return advance_each(unended.values_list("pk", flat=True))
 
 
 def advance_each(sale_ids: Iterable[int]) -> int:
@@ -93,36 +84,31 @@ def advance_each(sale_ids: Iterable[int]) -> int:
     return count
 
 
-def unended() -> "QuerySet[Sale]":
-    """The sales that have opened, and may have entries or a draw to settle."""
-    return Sale.objects.filter(ended_at__isnull=True, opens_at__lte=clock.now()).order_by("pk")
-
-
-def _advance(sale_id: int) -> Advance:
+def _advance(sale_id: int) -> tuple[Sale | None, Sequence[UUID]]:
+    """Returns the sale, unless it has ended or another process advances it, and the entries that changed."""
     sale = _lock(sale_id)
     if sale is None:
-        return Advance()
+        return None, ()
     # After the lock was granted, and by the database: the instants of two processes that advance the sale one
     # after the other are then in that order, however long one waited, and whatever their clocks show.
     now = clock.read_database()
     if draw.is_due(sale, now):
         draw.close(sale, now)
     if not sale.is_ordered:
-        return Advance(sale)
+        return sale, ()
     if now >= sale.closes_at:
-        return _end(sale, now)
+        return sale, _end(sale, now)
     if sale.paused_at is not None or not sale.is_queued:
-        return Advance(sale)
+        return sale, ()
     # Also while nothing is admitted: orders are compared with it.
     admission_time = _admission_time(sale, now)
     overdue = SaleEntry.objects.filter(sale=sale, status=Status.ADMITTED, admitted_until__lte=now)
     expired = _settle(overdue, Status.EXPIRED, expected=Status.ADMITTED)
     levels = sale_terms.read_levels(terms.product_ids_of(sale_id))
     if not levels.on_hand:
-        ended = _end_waiting(sale)
-        return Advance(sale, changed=[*expired, *ended], is_more_to_end=len(ended) == ENDED_AT_ONCE)
+        return sale, [*expired, *_end_waiting(sale)]
     admitted = _admit(sale, now, admission_time) if levels.available > 0 else ()
-    return Advance(sale, changed=[*expired, *admitted])
+    return sale, [*expired, *admitted]
 
 
 def _lock(sale_id: int) -> Sale | None:
@@ -190,17 +176,16 @@ def pace_per_second(rate_per_minute: int) -> int:
     return max(ADMITTED_AT_ONCE, ceil(rate_per_minute / WINDOW.total_seconds()))
 
 
-def _end(sale: Sale, now: datetime) -> Advance:
+def _end(sale: Sale, now: datetime) -> Sequence[UUID]:
     """End what waits and what is admitted, because the sale has closed; the last chunk ends the sale."""
     left = SaleEntry.objects.filter(sale=sale, status__in=(Status.WAITING, Status.ADMITTED))
     ended: list[UUID] = []
     for status in (Status.WAITING, Status.ADMITTED):
         ended += _settle(left.filter(status=status), Status.OVER, expected=status)
-    if left.exists():
-        return Advance(sale, changed=ended, is_more_to_end=True)
-    sale.passed_position, sale.ended_at = sale.last_position, now
-    sale.save(update_fields=["passed_position", "ended_at"])
-    return Advance(sale, changed=ended)
+    if not left.exists():
+        sale.passed_position, sale.ended_at = sale.last_position, now
+        sale.save(update_fields=["passed_position", "ended_at"])
+    return ended
 
 
 def _end_waiting(sale: Sale) -> Sequence[UUID]:

@@ -1,9 +1,9 @@
 """Entries of accounts in waiting rooms: joining, by batches under the sale's lock, and reading them."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import NamedTuple
 from uuid import UUID
 
@@ -49,7 +49,7 @@ class Entry:
     rate_per_minute: int
 
 
-class _Current(NamedTuple):
+class CurrentEntry(NamedTuple):
     """An account's current entry of a sale, and its order."""
 
     id: UUID
@@ -57,24 +57,22 @@ class _Current(NamedTuple):
     account_id: int
     status: str
     position: int | None
-    admitted_until: datetime | None
-    order__status: str | None
-    order__expires_at: datetime | None
-
-    def status_at(self, sale: Sale, now: datetime) -> Status:
-        return effective_status(Status(self.status), self.admitted_until, sale, now)
+    admitted_until: datetime | None = None
+    order__status: str | None = None
+    order__expires_at: datetime | None = None
 
     def is_replaceable(self, sale: Sale, now: datetime) -> bool:
         """Whether its account may join again, at the end: it expired, or its order ended unpaid."""
-        status = self.status_at(sale, now)
+        status = effective_status(self, sale, now)
         if status != Status.USED:
             return status in (Status.EXPIRED, Status.OVER)
         has_lapsed = self.order__expires_at is not None and self.order__expires_at <= now
         return self.order__status in ENDED_UNPAID or (self.order__status == UNPAID and has_lapsed)
 
 
-def effective_status(status: Status, admitted_until: datetime | None, sale: Sale, now: datetime) -> Status:
+def effective_status(entry: SaleEntry | CurrentEntry, sale: Sale, now: datetime) -> Status:
     """The status by the clock, which may be ahead of what is recorded. A pause stops it for admitted ones."""
+    status, admitted_until = Status(entry.status), entry.admitted_until
     if now >= sale.closes_at and status in (Status.WAITING, Status.ADMITTED):
         return Status.OVER
     if status == Status.ADMITTED and admitted_until is not None and admitted_until <= (sale.paused_at or now):
@@ -87,109 +85,68 @@ def _join(requests: Sequence[JoinRequest]) -> list[Entry | FirstcomeError]:
     opens without a position.
     """
     open_transaction.assert_inside()
-    locked = Sale.objects.select_for_update().filter(pk__in={one.sale_id for one in requests}).order_by("pk")
-    sales = {sale.pk: sale for sale in locked}
-    now = clock.now()
-    current = _read_current(requests)
-    joining = _Joining(now)
+    sale_ids, account_ids = map(set, zip(*requests, strict=True))
+    locked = Sale.objects.select_for_update().filter(pk__in=sale_ids).order_by("pk")
+    sales, now = {sale.pk: sale for sale in locked}, clock.now()
+    found = SaleEntry.objects.filter(sale_id__in=sale_ids, account_id__in=account_ids, is_current=True)
+    current = {row[1:3]: CurrentEntry(*row) for row in found.values_list(*CurrentEntry._fields)}
+    on_hand = cache(lambda sale_id: sale_terms.read_levels(terms.product_ids_of(sale_id)).on_hand)
     outcomes: list[Entry | FirstcomeError] = []
+    new, replaced = list[SaleEntry](), list[CurrentEntry]()
     for request in requests:
-        sale = sales.get(request.sale_id)
+        sale, entry = sales.get(request.sale_id), current.get(request)
         if sale is None:
             outcomes.append(terms.no_sale(request.sale_id))
             continue
-        try:
-            _require_joinable(sale, now)
-            outcomes.append(joining.entry_for(request, sale, current))
-        except FirstcomeError as error:
-            outcomes.append(error)
-    joining.write()
+        if refusal := _refusal(sale, now):
+            outcomes.append(refusal)
+            continue
+        # One that is over stays while nothing is on hand: a new one would be over too.
+        if entry and entry.is_replaceable(sale, now) and (entry.status != Status.OVER or on_hand(sale.pk)):
+            replaced.append(entry)
+            entry = None
+        if entry is None:
+            new.append(_add(sale, request.account_id, now))
+            entry = CurrentEntry(new[-1].id, *request, Status.WAITING, new[-1].position)
+            current[request] = entry
+        outcomes.append(to_entry(entry, sale, now))
+    if replaced:
+        rows = SaleEntry.objects.filter(pk__in=[one.id for one in replaced])
+        if any(one.status == Status.ADMITTED for one in replaced):
+            rows.filter(status=Status.ADMITTED).update(status=Status.EXPIRED)
+        rows.update(is_current=None)
+    if new:
+        bulk_sql.insert_objects(new)
+    for sale_id in {one.sale_id for one in new}:
+        sales[sale_id].save(update_fields=["last_position", "drawn_count"])
     return outcomes
 
 
-class _Joining:
-    """The new entries of a batch."""
-
-    def __init__(self, now: datetime) -> None:
-        self._now = now
-        self._new: list[SaleEntry] = []
-        self._replaced: list[_Current] = []
-        self._changed: dict[int, Sale] = {}
-        self._on_hand: dict[int, int] = {}
-
-    def entry_for(self, request: JoinRequest, sale: Sale, current: dict[tuple[int, int], _Current]) -> Entry:
-        existing = current.get(request)
-        if existing is not None:
-            if not existing.is_replaceable(sale, self._now) or self._waits_in_vain(existing, sale):
-                return _to_entry(existing, sale, self._now)
-            self._replaced.append(existing)
-        new = self._add(request, sale)
-        current[request] = _Current(
-            new.id, new.sale_id, new.account_id, new.status, new.position, None, None, None
-        )
-        return _to_entry(current[request], sale, self._now)
-
-    def write(self) -> None:
-        """Write the new entries, and mark those that they replace."""
-        if not self._new:
-            return
-        if self._replaced:
-            replaced = SaleEntry.objects.filter(pk__in=[one.id for one in self._replaced])
-            if any(one.status == Status.ADMITTED for one in self._replaced):
-                replaced.filter(status=Status.ADMITTED).update(status=Status.EXPIRED)
-            replaced.update(is_current=None)
-        bulk_sql.insert_objects(self._new)
-        for sale in self._changed.values():
-            sale.save(update_fields=["last_position", "drawn_count"])
-
-    def _add(self, request: JoinRequest, sale: Sale) -> SaleEntry:
-        if draw.is_due(sale, self._now):
-            draw.close(sale, self._now)
-        position = None
-        if sale.drawn_at is not None:
-            sale.last_position += 1
-            position = sale.last_position
-        else:
-            sale.drawn_count += 1
-        self._changed[sale.pk] = sale
-        new = SaleEntry(
-            sale_id=sale.pk, account_id=request.account_id, position=position, created_at=self._now
-        )
-        self._new.append(new)
-        return new
-
-    def _waits_in_vain(self, existing: _Current, sale: Sale) -> bool:
-        """Whether the entry is over, and a new one would be too: nothing is on hand."""
-        if existing.status != Status.OVER:
-            return False
-        if sale.pk not in self._on_hand:
-            self._on_hand[sale.pk] = sale_terms.read_levels(terms.product_ids_of(sale.pk)).on_hand
-        return not self._on_hand[sale.pk]
+def _add(sale: Sale, account_id: int, now: datetime) -> SaleEntry:
+    """A new entry of the locked sale, which counts it; neither is written yet."""
+    if draw.is_due(sale, now):
+        draw.close(sale, now)
+    if sale.drawn_at is None:
+        sale.drawn_count += 1
+    else:
+        sale.last_position += 1
+    position = sale.last_position if sale.drawn_at else None
+    return SaleEntry(sale_id=sale.pk, account_id=account_id, position=position, created_at=now)
 
 
-def _require_joinable(sale: Sale, now: datetime) -> None:
+def _refusal(sale: Sale, now: datetime) -> Rejected | None:
+    """Why the sale's waiting room can't be joined."""
     if not sale.is_queued:
-        raise Rejected(
-            _("This sale has no waiting room: its products can be ordered without an entry."),
-            code="admission_not_required",
-        )
+        detail = _("This sale has no waiting room: its products can be ordered without an entry.")
+        return Rejected(detail, code="admission_not_required")
     if now >= sale.closes_at or sale.ended_at is not None:
-        raise Rejected(_("The sale is over."), code="sale_closed")
+        return Rejected(_("The sale is over."), code="sale_closed")
+    return None
 
 
-def _read_current(requests: Sequence[JoinRequest]) -> dict[tuple[int, int], _Current]:
-    accounts_of: dict[int, set[int]] = defaultdict(set)
-    for request in requests:
-        accounts_of[request.sale_id].add(request.account_id)
-    current: dict[tuple[int, int], _Current] = {}
-    for sale_id, account_ids in accounts_of.items():
-        found = SaleEntry.objects.filter(sale_id=sale_id, account_id__in=account_ids, is_current=True)
-        current |= {row[1:3]: _Current(*row) for row in found.values_list(*_Current._fields)}
-    return current
-
-
-def _to_entry(row: _Current, sale: Sale, now: datetime) -> Entry:
-    status = row.status_at(sale, now)
+def to_entry(row: CurrentEntry, sale: Sale, now: datetime) -> Entry:
+    """The entry as it stands at this instant."""
+    status = effective_status(row, sale, now)
     ahead: int | None = 0
     if status == Status.WAITING:
         ahead = None if row.position is None else max(row.position - sale.passed_position - 1, 0)
@@ -211,12 +168,12 @@ def _to_entry(row: _Current, sale: Sale, now: datetime) -> Entry:
 
 def _read(entry_ids: Sequence[UUID]) -> list[Entry | NotFound]:
     """These entries now: two statements for any number."""
-    rows = SaleEntry.objects.filter(pk__in=set(entry_ids)).values_list(*_Current._fields)
-    found = {row[0]: _Current(*row) for row in rows}
+    rows = SaleEntry.objects.filter(pk__in=set(entry_ids)).values_list(*CurrentEntry._fields)
+    found = {row[0]: CurrentEntry(*row) for row in rows}
     sales = Sale.objects.in_bulk({row.sale_id for row in found.values()})
     now = clock.now()
     return [
-        _to_entry(found[id], sales[found[id].sale_id], now) if id in found else _not_found(id)
+        to_entry(found[id], sales[found[id].sale_id], now) if id in found else _not_found(id)
         for id in entry_ids
     ]
 
