@@ -71,10 +71,6 @@ class ReplayForm(ActionForm):
         return data | {"matching": matching}
 
 
-def _queued_text(count: int) -> str:
-    return gettext("%(count)s queued again: they are delivered within seconds.") % {"count": count}
-
-
 def _preview(matching: EventFilter) -> ActionPreview:
     """The events of each type, and the oldest of them. Raises `Rejected` without any."""
     counts = matching.counts_by_type()
@@ -114,7 +110,7 @@ def _replay(data: Mapping[str, Any]) -> str:
         before = gettext("%(count)s were queued again before that.") % {"count": queued}
         error.detail = f"{error.detail} {before}"
         raise
-    text = _queued_text(queued)
+    text = gettext("%(count)s queued again: they are delivered within seconds.") % {"count": queued}
     if left := sum(data["matching"].counts_by_type().values()):
         more = gettext("%(left)s are still dead: replay again for the next %(next)s.")
         text += " " + more % {"left": left, "next": min(left, MOST_RESENT)}

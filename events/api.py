@@ -30,8 +30,6 @@ MOST_WAITING = 8
 """Calls of one account that wait for an event in a process; a further one is answered at once."""
 CHECK_SECONDS = 1.0
 """Between two reads of a call that waits: events of other types wake it too."""
-MOST_POSITIONS = 10_000
-"""That a call looks at, so that one for a rare type costs little."""
 STAFF_ONLY = api_doc.refusals({403: ["permission_denied"]})
 OF_ONE = api_doc.refusals({403: ["permission_denied"], 404: ["not_found"]})
 BUILT_IN = api_doc.refusals({409: ["built_in_endpoint"]})
@@ -115,7 +113,6 @@ def _read(query: schemas.EventsQuery, after: reading.Cursor | None) -> reading.P
         generation=after and after.generation,
         patterns=[query.type] if query.type else [],
         limit=min(query.limit, LARGEST_PAGE),
-        most_positions=MOST_POSITIONS,
     )
 
 
@@ -149,12 +146,7 @@ class WebhookEndpoints(View):
     def post(self, request: Request) -> Response:
         account_id = require_staff_permission(request, "events.add_webhookendpoint", READ_EVENTS)
         given = read(schemas.CreateWebhookEndpointInput, request)
-        endpoint = endpoints.create(
-            url=given.url,
-            events=given.events,
-            description=given.description,
-            owner=_owner(request, account_id),
-        )
+        endpoint = endpoints.create(**given.model_dump(), owner=_owner(request, account_id))
         address = f"{request.path}/{endpoint.pk}"
         return Response(schemas.new_endpoint_body(endpoint), status=201, headers={"Location": address})
 

@@ -26,9 +26,8 @@ from shop.lazy_texts import mark as _
 
 READ_EVENTS = "events.view_feedevent"
 """The permission to read them, by whichever call, and to have webhook endpoints sent them."""
-POSITIONS_PER_STATEMENT = 5_000
-MOST_POSITIONS = 100_000
-"""That a page looks at, unless fewer are asked for: one of a rare type may be empty, and yet go on."""
+MOST_POSITIONS = 10_000
+"""That a page looks at: one of a rare type may be empty, and yet go on."""
 SWEPT_PER_TRANSACTION = 2_000
 VERSION = 1
 CURSOR = struct.Struct(">BQQ")
@@ -96,19 +95,15 @@ def read_page(
         raise _not_a_cursor()
     if position < state.swept_position:
         raise _expired()
-    events: list[FeedEvent] = []
-    left = most_positions
-    while position < state.last_position and left > 0 and len(events) < limit:
+    until = position + most_positions
+    for first, last, _at in state.gaps:
         # There is nothing to look at in a gap.
-        position = max([position, *(last for first, last, _ in state.gaps if first <= position + 1 <= last)])
-        until = min(state.last_position, position + min(left, POSITIONS_PER_STATEMENT))
-        left -= until - position
-        next_events = FeedEvent.objects.filter(
-            chosen_by(patterns), position__gt=position, position__lte=until
-        )
-        found = list(next_events.order_by("position")[: limit - len(events)])
-        events += found
-        position = (found[-1].position or until) if len(events) == limit else until
+        if position < last and first <= until:
+            until += last - max(position, first - 1)
+    until = min(until, state.last_position)
+    found = FeedEvent.objects.filter(chosen_by(patterns), position__gt=position, position__lte=until)
+    events = list(found.order_by("position")[:limit])
+    position = (events[-1].position or until) if len(events) == limit else until
     if after is not None and FeedState.objects.filter(pk=sequencing.ROW, swept_position__gt=after).exists():
         # They were deleted while this read them.
         raise _expired()
@@ -130,7 +125,7 @@ def missing_positions() -> int:
 
 def unsequenced_seconds() -> float:
     """How long ago the oldest event happened that is committed and has no position; 0 when each has one."""
-    oldest = FeedEvent.objects.filter(position=None).order_by("id").first()
+    oldest = sequencing.unsequenced().first()
     return max(0.0, (clock.now() - oldest.at).total_seconds()) if oldest else 0.0
 
 
@@ -139,8 +134,6 @@ def delete_old() -> int:
     cutoff, deleted = clock.now() - timedelta(seconds=settings.EVENT_RETENTION_SECONDS), 0
     while count := transactions.run(lambda: _delete_batch(cutoff), transactions.REPEATABLE):
         deleted += count
-        if count < SWEPT_PER_TRANSACTION:
-            break
     return deleted
 
 
@@ -174,10 +167,10 @@ def chosen_by(patterns: Collection[str]) -> Q:
     return reduce(or_, conditions)
 
 
-def check_pattern(pattern: str) -> None:
-    """Raise `Invalid` if the pattern chooses no type of event."""
+def check_pattern(pattern: str, *, field: str = "type") -> None:
+    """Raise `Invalid` if the pattern, in this field, chooses no type of event."""
     if pattern and not catalogue.is_pattern(pattern):
-        raise invalid_field("type", "unknown_type", _("No event has the type {type}.", type=pattern))
+        raise invalid_field(field, "unknown_type", _("No event has the type {type}.", type=pattern))
 
 
 def _not_a_cursor() -> Exception:

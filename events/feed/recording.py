@@ -52,7 +52,14 @@ def from_journal(lines: Iterable[NewJournalLine]) -> list[NewEvent]:
     """The events that these lines are, with the same ids. The data names what a line is about (`"coupon":
     "AB12"`), followed by those members of its `after` that the type allows.
     """
-    return [_event_of(line, type) for line in lines if (type := catalogue.FROM_JOURNAL.get(line.what))]
+    events = []
+    for line in lines:
+        if type := catalogue.FROM_JOURNAL.get(line.what):
+            assert line.event_id is not None
+            after = orjson.loads(line.after) if line.after else None
+            data = orjson.dumps(data_of(type, subject=line.subject, order_id=line.order_id, after=after))
+            events.append(NewEvent(line.event_id, type, line.order_id, line.at, data.decode()))
+    return events
 
 
 def insert(events: Sequence[NewEvent]) -> None:
@@ -69,13 +76,6 @@ def data_of(
     if order_id:
         data["order"] = str(order_id)
     return data | _allowed(type, after or {})
-
-
-def _event_of(line: NewJournalLine, type: str) -> NewEvent:
-    assert line.event_id is not None
-    after = orjson.loads(line.after) if line.after else None
-    data = data_of(type, subject=line.subject, order_id=line.order_id, after=after)
-    return NewEvent(line.event_id, type, line.order_id, line.at, orjson.dumps(data).decode())
 
 
 def _allowed(type: str, data: Mapping[str, Any]) -> dict[str, Any]:

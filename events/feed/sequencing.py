@@ -3,7 +3,7 @@
 Ids are drawn before the commit, so a reader that remembers the last id would skip events of slow
 transactions. Under the lock of the feed's one row the sequencer reads what has committed, by ids, which keeps
 the sequence of an order's events, and commits their positions together with `last_position`: no lower
-position is given afterwards. The workers' dispatchers do it twice a second, and readers before they read.
+position is given afterwards.
 """
 
 from collections.abc import Iterator, Sequence
@@ -33,7 +33,7 @@ MariaDB 11.8 it waits where that one's transaction is open. Ids named one by one
 
 
 def unsequenced() -> "QuerySet[FeedEvent]":
-    return FeedEvent.objects.filter(position=None)
+    return FeedEvent.objects.filter(position=None).order_by("id")
 
 
 def sequence(*, most_batches: int | None = None) -> int:
@@ -81,7 +81,7 @@ def _sequence_batch(given: set[int]) -> int:
     state = FeedState.objects.select_for_update(skip_locked=True).filter(pk=ROW).first()
     if state is None:
         return 0
-    ids = list(unsequenced().order_by("id").values_list("id", flat=True)[:EVENTS_PER_TRANSACTION])
+    ids = list(unsequenced().values_list("id", flat=True)[:EVENTS_PER_TRANSACTION])
     position = state.last_position
     table = connection.ops.quote_name(FeedEvent._meta.db_table)
     hint = BY_KEY if connection.vendor == "mysql" else ""

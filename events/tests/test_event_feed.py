@@ -189,8 +189,7 @@ def test_a_call_that_waits_is_refused_once_its_key_is_revoked_or_its_right_withd
     assert api_keys.codes(refused) == ["token_invalid", "permission_denied"]
 
 
-def test_a_page_of_a_rare_type_goes_on_where_it_stopped_looking(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "POSITIONS_PER_STATEMENT", 2)
+def test_a_page_of_a_rare_type_goes_on_where_it_stopped_looking() -> None:
     record(*"abcdef", type="coupon.issued")
     record("paid")
     sequencing.sequence()

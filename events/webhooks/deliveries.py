@@ -218,9 +218,7 @@ def send_test(*, endpoint_id: UUID) -> WebhookDelivery:
         event_id=id,
         type=TEST,
         payload={"id": str(id), "type": TEST, "at": now.isoformat(), "data": {}},
-        status=PENDING,
-        next_attempt_at=now,
-        created_at=now,
+        **_as_new(),
     )
 
     def work() -> WebhookDelivery:
@@ -267,7 +265,7 @@ def oldest_pending_seconds() -> float:
     """How long the oldest event has waited that an enabled endpoint of a program is to get, since it was
     first tried, or since it happened if it is not yet taken from the feed; 0 when none is.
     """
-    programs = endpoints.enabled().exclude(pk=BUILT_IN)
+    programs = WebhookEndpoint.objects.filter(disabled_at=None).exclude(pk=BUILT_IN)
     positions = dict(programs.values_list("pk", "position"))
     if not positions:
         return 0.0

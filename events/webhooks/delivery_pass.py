@@ -91,10 +91,9 @@ def run(endpoint: WebhookEndpoint, *, pool: Executor, stop: threading.Event | No
     nothing more is sent. The caller has the endpoint's lease. Raises `LeaseLost`.
     """
     if why := endpoints.lost_right(endpoint):
-        by, now = WebhookEndpoint.DisabledBy.RIGHTS, clock.now()
-        transactions.run(
-            lambda: endpoints.disable(endpoint, by=by, error=why, at=now), transactions.REPEATABLE
-        )
+        by = WebhookEndpoint.DisabledBy.RIGHTS
+        disable = partial(endpoints.disable, endpoint, by=by, error=why, at=clock.now())
+        transactions.run(disable, transactions.REPEATABLE)
         return False
     batch, stop = _read(endpoint), stop or threading.Event()
     orders = _send_together(batch) if endpoint.is_built_in else [*batch.by_order.values()]
@@ -191,9 +190,6 @@ def _plan(batch: DeliveryBatch, rows: Iterable[WebhookDelivery], now: datetime) 
                 batch.changed.append(row)
         elif key not in batch.by_order and due_at > now:
             waiting[key] = due_at
-        elif row.payload is None:
-            row.status, row.next_attempt_at, row.error = Status.FAILED, None, "the event is missing"
-            batch.changed.append(row)
         else:
             batch.by_order.setdefault(key, []).append(row)
 

@@ -103,7 +103,7 @@ def due_endpoints() -> "QuerySet[WebhookEndpoint]":
     is_rested = Q(next_attempt_at=None) | Q(next_attempt_at__lte=now)
     last = FeedState.objects.filter(pk=sequencing.ROW).values("last_position")
     is_behind = Q(position__lt=Subquery(last)) | Q(pk__in=pending.values("endpoint"))
-    return endpoints.enabled().filter(is_rested, is_behind).order_by("pk")
+    return WebhookEndpoint.objects.filter(is_rested, is_behind, disabled_at=None).order_by("pk")
 
 
 def deliver_due(

@@ -14,7 +14,7 @@ from django.contrib.auth.models import User
 from django.db.models import Count, Q, QuerySet
 
 from accounts.models import ApiKey
-from events.feed import catalogue, reading
+from events.feed import reading
 from events.models import BUILT_IN, WebhookDelivery, WebhookEndpoint
 from events.webhooks import signatures
 from shop import clock
@@ -261,11 +261,6 @@ def disable(endpoint: WebhookEndpoint, *, by: DisabledBy, error: str, at: dateti
         )
 
 
-def enabled() -> "QuerySet[WebhookEndpoint]":
-    """The endpoints to which workers deliver."""
-    return WebhookEndpoint.objects.filter(disabled_at=None)
-
-
 def count_disabled() -> dict[str, float]:
     """How many endpoints staff disabled, and how many failures or lost rights did, which staff left so."""
     disabled = WebhookEndpoint.objects.exclude(disabled_at=None).order_by().values_list("disabled_by")
@@ -319,14 +314,8 @@ def _former_secrets(endpoint: WebhookEndpoint, at: datetime) -> list[list[str]]:
 
 
 def _checked_events(events: Sequence[str]) -> list[str]:
-    if not events or len(events) > MOST_PATTERNS:
-        raise invalid_field(
-            "events", "invalid", _("Name one type at least, and {most} at most.", most=MOST_PATTERNS)
-        )
     for index, pattern in enumerate(events):
-        if not catalogue.is_pattern(pattern):
-            detail = _("No event has the type {type}.", type=pattern)
-            raise invalid_field(f"events.{index}", "unknown_type", detail)
+        reading.check_pattern(pattern, field=f"events.{index}")
     return sorted(set(events))
 
 

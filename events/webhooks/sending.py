@@ -1,7 +1,6 @@
 """Sending one event to an endpoint: the address is checked, the body signed, and no redirect followed."""
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +11,7 @@ from events.models import FeedEvent, WebhookEndpoint
 from events.webhooks import endpoints, signatures
 from shop import clock
 from shop.outbound import http_client, public_addresses
-from shop.outbound.http_client import NoResponse, NotConnected, Reply, ResponseTooLarge
+from shop.outbound.http_client import NoResponse, ResponseTooLarge
 from shop.outbound.public_addresses import AddressRefused
 
 MOST_ADDRESSES = 4
@@ -54,38 +53,21 @@ def send(endpoint: WebhookEndpoint, *, id: str, payload: dict[str, Any]) -> Atte
     signed = signatures.headers(
         secrets=endpoints.secrets_of(endpoint, now), id=id, seconds=int(now.timestamp()), body=body
     )
-    status, error = None, ""
     try:
         addresses = public_addresses.resolve(endpoint.url, allows_private=settings.DEBUG)
-        status = _post(endpoint.url, {"Content-Type": "application/json", **signed}, body, addresses).status
-        error = "" if 200 <= status < 300 else f"HTTP {status}"
+        reply = http_client.send_request(
+            "POST",
+            endpoint.url,
+            headers={"Content-Type": "application/json", **signed},
+            body=body,
+            seconds=settings.WEBHOOK_TIMEOUT_SECONDS,
+            address=",".join(addresses[:MOST_ADDRESSES]),
+            most_bytes=LARGEST_ANSWER_BYTES,
+        )
     except AddressRefused as refused:
-        error = f"not sent: {refused}"
+        return Attempt(None, f"not sent: {refused}")
     except ResponseTooLarge:
-        error = "the answer is too large"
+        return Attempt(None, "the answer is too large")
     except NoResponse as failure:
-        error = f"no answer: {failure}"
-    return Attempt(status, error)
-
-
-def _post(url: str, headers: Mapping[str, str], body: bytes, addresses: Sequence[str]) -> Reply:
-    """Post to the first of these addresses that can be connected to. Raises `NoResponse`."""
-    ends_at = time.monotonic() + settings.WEBHOOK_TIMEOUT_SECONDS
-    refused = NotConnected("no connection")
-    for address in addresses[:MOST_ADDRESSES]:
-        left = ends_at - time.monotonic()
-        if left <= 0:
-            break
-        try:
-            return http_client.send_request(
-                "POST",
-                url,
-                headers=headers,
-                body=body,
-                seconds=left,
-                address=address,
-                most_bytes=LARGEST_ANSWER_BYTES,
-            )
-        except NotConnected as error:
-            refused = error
-    raise refused
+        return Attempt(None, f"no answer: {failure}")
+    return Attempt(reply.status, "" if 200 <= reply.status < 300 else f"HTTP {reply.status}")

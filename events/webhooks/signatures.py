@@ -18,13 +18,10 @@ def new_secret() -> str:
 def headers(*, secrets: Sequence[str], id: str, seconds: int, body: bytes) -> dict[str, str]:
     """The headers that name a delivery, and sign `id.seconds.body` by each of these secrets."""
     signed = f"{id}.{seconds}.".encode() + body
+    keys = [base64.b64decode(secret.removeprefix(PREFIX)) for secret in secrets]
+    digests = [base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode() for key in keys]
     return {
         "webhook-id": id,
         "webhook-timestamp": str(seconds),
-        "webhook-signature": " ".join(_signature(secret, signed) for secret in secrets),
+        "webhook-signature": " ".join([f"v1,{digest}" for digest in digests]),
     }
-
-
-def _signature(secret: str, signed: bytes) -> str:
-    key = base64.b64decode(secret.removeprefix(PREFIX))
-    return f"v1,{base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()}"

@@ -96,9 +96,10 @@ class _Exchange:
 
     def before_request(self, connected_to: str, *_others: object) -> int:
         """Let the request be sent once, though libcurl sends it again when a kept connection breaks, and to
-        no other address than the one that was asked for.
+        no other address than those that were asked for.
         """
-        is_asked_for = not self.address or ip_address(connected_to) == ip_address(self.address)
+        asked_for = [ip_address(one) for one in self.address.split(",") if one]
+        is_asked_for = not asked_for or ip_address(connected_to) in asked_for
         if self.is_sent or not is_asked_for:
             return int(pycurl.PREREQFUNC_ABORT)
         self.is_sent = True
@@ -153,7 +154,8 @@ def send_request(
     are no retries: the caller decides, because it knows the idempotency key. Redirects are not followed, and
     a compressed body is returned undecoded. `passes_trace` is for systems of the operator's own: the trace
     that is under way, if any, is passed on in `traceparent`. With `address` the connection is to that IP
-    address, and TLS and `Host` name the URL's host all the same: nothing is looked up.
+    address, or to the first of several, between commas, that can be connected to, and TLS and `Host` name the
+    URL's host all the same: nothing is looked up.
     """
     open_transaction.assert_outside()
     parts = urlsplit(url)
@@ -211,8 +213,8 @@ def _options(
     }
     if exchange.address and ":" not in (parts.hostname or ""):
         # A host that is an IPv6 address is connected to without a look-up.
-        literal = f"[{exchange.address}]" if ":" in exchange.address else exchange.address
-        options[pycurl.RESOLVE] = [f"{parts.hostname}:{_port(parts)}:{literal}"]
+        literals = [f"[{one}]" if ":" in one else one for one in exchange.address.split(",")]
+        options[pycurl.RESOLVE] = [f"{parts.hostname}:{_port(parts)}:{','.join(literals)}"]
     if method != "GET":
         options |= {pycurl.POSTFIELDS: body or b"", pycurl.CUSTOMREQUEST: method}
     return options
