@@ -115,7 +115,7 @@ def _reset_process_state() -> None:
     gauges._cached.clear()
     heartbeats._own.clear()
     cached_lists._lists.clear()
-    draw.forget()
+    draw._closed_here.clear()
     room_view.clear()
 
 

@@ -146,20 +146,18 @@ class SaleAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdmin):
         return link(self.entries(sale), "admin:sales_saleentry_changelist", query=f"sale={sale.pk}")
 
     def get_fields(self, request: HttpRequest, obj: Sale | None = None) -> Any:
-        """A new sale's page has the form alone, with its id; one that may not be changed has no form."""
+        """A new sale's page has the form alone, with its id."""
         if obj is None:
             return [*SaleForm.Meta.fields, "form_id"]
         fields = list(self.fields)
         if request.user.has_perm("sales.view_saleentry"):
             fields[fields.index(ENTRIES)] = LINKED_ENTRIES
-        if self.has_change_permission(request, obj):
-            return fields
-        return ["name", "shown_products", *fields[2:]]
+        return fields
 
     def get_readonly_fields(self, request: HttpRequest, obj: Sale | None = None) -> list[str]:
         if obj is None:
             return self.readonly_fields
-        now, fixed = clock.now(), ["shown_products", LINKED_ENTRIES]
+        now, fixed = clock.now(), [LINKED_ENTRIES]
         if now >= obj.opens_at:
             fixed += terms.FIXED_ONCE_OPEN
         if now >= obj.closes_at:
@@ -167,7 +165,8 @@ class SaleAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdmin):
         return [*self.readonly_fields, *fixed]
 
     @admin.display(description=_("products"))
-    def shown_products(self, sale: Sale) -> str:
+    def products(self, sale: Sale) -> str:
+        """For accounts that may not change them."""
         found = SaleProduct.objects.filter(sale=sale).select_related("product").order_by("product")
         return ", ".join(str(one.product) for one in found) or "-"
 

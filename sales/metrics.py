@@ -46,7 +46,13 @@ def read_running() -> dict[str, dict[str, float]]:
     return {
         WAITING: {str(pk): number for pk, number in waiting.items()},
         ADMITTED: {str(sale.pk): sale.entries.filter(status="admitted").count() for sale in rooms},
-        ADMITTED_LATELY: {str(sale.pk): _admitted_lately(sale, now) for sale in rooms},
+        # By their clocks of admissions.
+        ADMITTED_LATELY: {
+            str(sale.pk): sale.entries.filter(
+                admitted_at__gte=now + sale.admission_clock_ahead - WINDOW
+            ).count()
+            for sale in rooms
+        },
         PASSED_POSITION: {str(sale.pk): sale.passed_position for sale in rooms},
         ADMISSION_AGE: {str(sale.pk): _admission_age_seconds(sale, now) for sale in due},
     }
@@ -71,11 +77,6 @@ def entries_by_status(sale_ids: Collection[int]) -> Mapping[int, Counter[str]]:
     for sale_id, status, number in rows.annotate(number=Count("pk")).order_by():
         counts[sale_id][status] = number
     return counts
-
-
-def _admitted_lately(sale: Sale, now: datetime) -> int:
-    """How many were admitted in the last 60 seconds of its admission clock."""
-    return sale.entries.filter(admitted_at__gte=now + sale.admission_clock_ahead - WINDOW).count()
 
 
 def _admission_age_seconds(sale: Sale, now: datetime) -> float:

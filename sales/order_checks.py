@@ -1,9 +1,8 @@
 """What an order needs of the sales of its products: for `orders.placement`, inside the order's transaction.
 
-The order reads its products first, under their locks or with their versions, and then the sales and entries
-here. A change or a pause of a sale locks its products, so the sale read here holds until the order commits.
-Only admitted entries are locked, in the order of ids: those that wait are the admission's, which goes by
-places.
+A change or a pause of a sale locks its products, which the order has read before, under their locks or with
+their versions; so the sale read here holds until the order commits. Only admitted entries are locked, in the
+order of ids: those that wait are the admission's, which goes by places.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence

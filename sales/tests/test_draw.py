@@ -122,7 +122,7 @@ def test_a_process_that_dies_between_the_two_steps_loses_nothing(monkeypatch: py
             patched.setattr(draw, "order", die)
             with pytest.raises(SystemExit):
                 admission.advance(sale.pk)
-        draw.forget()
+        draw._closed_here.clear()
         late = factories.join(sale)
         assert late.position == 6
         assert factories.read(joined[0]).ahead is None

@@ -2,9 +2,8 @@
 all under the sale's lock. In any 60 seconds at most `rate_per_minute` are admitted, counted in the table
 itself.
 
-The instants of admissions never go back. After a failover to a database whose clock is behind they would
-stand still until it has caught up; so the sale keeps by how much its clock of admissions is ahead, and goes
-on.
+The instants of admissions never go back: a sale keeps by how much its clock of admissions is ahead of the
+database's, which a failover may have set back.
 """
 
 from collections.abc import Iterable, Sequence

@@ -5,8 +5,8 @@ The places are in ascending order of HMAC-SHA256(seed, entries_hash + entry id).
 from the sale's creation on, so the shop can't choose another; `entries_hash` is SHA-256 over the sorted ids
 of all that take part, so the places of all change if one more joins or is left out.
 
-It has two steps, so that it holds the sale's lock only while the ids are read: `close` fixes who takes part,
-and `order` writes the places, which follow from it.
+So that it holds the sale's lock only while the ids are read, `close` fixes who takes part, and `order` writes
+the places, which follow from it.
 """
 
 import hashlib
@@ -41,10 +41,10 @@ def hash_entries(entry_ids: Iterable[UUID]) -> str:
 def ordered(entry_ids: Iterable[UUID], *, seed: str, entries_hash: str) -> list[UUID]:
     """These entries in the order that the draw gives them."""
 
-    def draw_key(entry_id: UUID) -> bytes:
-        return hmac.digest(seed.encode(), f"{entries_hash}{entry_id}".encode(), hashlib.sha256)
-
-    return sorted(entry_ids, key=draw_key)
+    return sorted(
+        entry_ids,
+        key=lambda entry_id: hmac.digest(seed.encode(), f"{entries_hash}{entry_id}".encode(), hashlib.sha256),
+    )
 
 
 def is_due(sale: Sale, now: datetime) -> bool:
@@ -107,8 +107,3 @@ def order(sale: Sale) -> None:
         transactions.run(partial(bulk_sql.execute_deferred, statement), transactions.REPEATABLE)
     transactions.run(lambda: Sale.objects.filter(pk=sale.pk).update(is_ordered=True), transactions.REPEATABLE)
     _closed_here.discard(sale.pk)
-
-
-def forget() -> None:
-    """Forget which draws this process has closed, as it does when it ends (tests)."""
-    _closed_here.clear()

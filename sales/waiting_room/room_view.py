@@ -129,11 +129,6 @@ def refresh() -> list[int]:
     ]
 
 
-def is_used() -> bool:
-    """Whether there is a waiting room of an unended sale."""
-    return bool(_rooms)
-
-
 def clear() -> None:
     """Forget everything (tests)."""
     _rooms.clear()
@@ -141,13 +136,13 @@ def clear() -> None:
 
 
 def _remember(sale: Sale, read_at: float, *, is_moving: bool) -> None:
-    before, seen = _rooms.get(sale.pk), ()
-    if before and is_moving:
-        # Where it stood before it moved: entries may be admitted between its opening and this reading. What
-        # was measured at another rate says nothing of the time after.
-        is_same = before.sale.rate_per_minute == sale.rate_per_minute
-        start = _Reading(before.read_at, before.sale.passed_position)
-        seen = (is_same and before.seen) or (start,)
+    before = _rooms.get(sale.pk)
+    # What was measured at another rate says nothing of the time after.
+    is_same = before is not None and before.sale.rate_per_minute == sale.rate_per_minute
+    seen = before.seen if before and is_moving and is_same else ()
+    if before and is_moving and not seen:
+        # Where it stood before it moved: entries may be admitted between its opening and this reading.
+        seen = (_Reading(before.read_at, before.sale.passed_position),)
     if is_moving:
         seen = (*seen, _Reading(read_at, sale.passed_position))
     while len(seen) > 1 and seen[1].at < read_at - WINDOW_SECONDS:

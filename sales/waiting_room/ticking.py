@@ -8,8 +8,6 @@ from shop.repeated_work import RepeatedWork
 PERIOD_SECONDS = 0.5
 CALM_PERIOD_SECONDS = 1.0
 """While no entry waits in any waiting room."""
-IDLE_PERIOD_SECONDS = 2.0
-"""While there is no unended sale with a waiting room."""
 _pause_seconds = PERIOD_SECONDS
 
 
@@ -17,8 +15,7 @@ def tick() -> None:
     """Read the waiting rooms, and advance those in which an entry may wait."""
     global _pause_seconds
     waiting = room_view.refresh()
-    calm = CALM_PERIOD_SECONDS if room_view.is_used() else IDLE_PERIOD_SECONDS
-    _pause_seconds = PERIOD_SECONDS if waiting else calm
+    _pause_seconds = PERIOD_SECONDS if waiting else CALM_PERIOD_SECONDS
     admission.advance_each(waiting)
 
 
