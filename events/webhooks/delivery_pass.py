@@ -48,6 +48,8 @@ MOST_EVENTS = 100
 """That a pass takes from the feed."""
 MOST_DUE = 500
 """Deliveries that a pass reads, and events that it sends to the data platform at once."""
+MOST_REFUSED = 100
+"""Orders with events that the data platform refused before, whose events a pass sends one by one."""
 MOST_PENDING = 10_000
 """Of an endpoint: with so many nothing more is read from the feed, which keeps what comes. Events that the
 data platform refuses for good don't count, nor what waits behind them."""
@@ -109,7 +111,9 @@ def run(endpoint: WebhookEndpoint, *, pool: Executor, stop: threading.Event | No
         row.payload = orjson.dumps(row.payload, option=orjson.OPT_UTC_Z).decode() if is_kept else None
     transactions.run(partial(_record, endpoint, batch, new, now), transactions.ONCE)
     _count(endpoint, [row for row in batch.rows() if row.event_id in batch.attempts])
-    return batch.has_more
+    # Where nothing was accepted, not at once.
+    is_accepting = not batch.attempts or any(one.is_delivered for one in batch.attempts.values())
+    return batch.has_more and is_accepting
 
 
 def _read(endpoint: WebhookEndpoint) -> DeliveryBatch:
@@ -232,7 +236,7 @@ def _send_together(batch: DeliveryBatch) -> Sequence[list[WebhookDelivery]]:
         batch.attempts |= {row.event_id: attempt for row in together[:MOST_DUE]}
         if not attempt.is_delivered:
             return []
-    return [rows for key, rows in batch.by_order.items() if key in refused]
+    return [rows for key, rows in batch.by_order.items() if key in refused][:MOST_REFUSED]
 
 
 def _send_each(
@@ -261,7 +265,8 @@ def _send_each(
                     return
                 attempt = batch.attempts[row.event_id] = _send(endpoint, row)
                 latest.append(attempt.response_status)
-                if latest.count(None) == at_once:
+                is_down = endpoint.is_built_in and not (attempt.is_delivered or attempt.is_final)
+                if is_down or latest.count(None) == at_once:
                     is_over.set()
                 if not attempt.is_delivered:
                     break
