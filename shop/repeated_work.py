@@ -1,13 +1,39 @@
-"""Work that a thread of a process does again and again, whatever happens."""
+"""Work that a thread of a process does again and again, whatever happens, or once at a time."""
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import KW_ONLY, dataclass
+from typing import Any
 
 from django.db import connections
 from structlog import get_logger
 
 log = get_logger(__name__)
+_mutex = threading.Lock()
+_runs: dict[str, "Future[Any]"] = {}
+"""The last run of each name of `start_once`."""
+
+
+def start_once(name: str, work: Callable[[], Any]) -> "Future[Any]":
+    """Run `work` in a thread of this name; one that still runs isn't started again, and is returned."""
+    with _mutex:
+        run = _runs.get(name)
+        if run is None or run.done():
+            run = _runs[name] = Future()
+            threading.Thread(target=_run_once, args=(run, work), name=name, daemon=True).start()
+        return run
+
+
+def _run_once(run: "Future[Any]", work: Callable[[], Any]) -> None:
+    try:
+        try:
+            result = work()
+        finally:
+            connections.close_all()
+        run.set_result(result)
+    except Exception as error:
+        run.set_exception(error)
 
 
 @dataclass(eq=False)

@@ -5,24 +5,29 @@ if a line is logged.
 """
 
 import logging
+import queue
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import Context, ContextVar
 from itertools import islice
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 from uuid_utils import uuid7
 
 from shop.observability import tracing
-from shop.observability.background_lines import BackgroundHandler
+from shop.repeated_work import RepeatedWork
 
 VALID_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # As many as requests in a batch: its line may be the only one about them.
 MOST_IDS = 256
+MOST_LINES = 10_000
+"""Lines that wait to be written; further ones are dropped and counted."""
+FLUSH_SECONDS = 0.5
+"""How long the process waits at its end for them to be written."""
 Ids = Mapping[str, Any]
 _request: ContextVar["bound_request | None"] = ContextVar("request", default=None)
 _ids: ContextVar[Callable[[], Ids] | None] = ContextVar("ids", default=None)
@@ -176,6 +181,49 @@ def configure(*, level: str) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+
+
+class BackgroundHandler(logging.Handler):
+    """Formats a record in the thread that logs it, which has its ids, and writes it in a thread of its own.
+
+    Once there is room again, a line says how many were dropped.
+    """
+
+    def __init__(self, stream: TextIO, *, most_lines: int = MOST_LINES) -> None:
+        super().__init__()
+        self._stream = stream
+        self._lines: queue.Queue[str] = queue.Queue(most_lines)
+        self._dropped = 0
+        RepeatedWork(self._write_next, name="log-lines", pause=lambda: 0).start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._lines.put_nowait(self.format(record))
+        except queue.Full:
+            self._dropped += 1
+        except Exception:
+            self.handleError(record)
+
+    def flush(self) -> None:
+        """Wait until all lines are written, for `FLUSH_SECONDS` at most; called at the end of the process."""
+        with self._lines.all_tasks_done:
+            self._lines.all_tasks_done.wait_for(lambda: not self._lines.unfinished_tasks, FLUSH_SECONDS)
+
+    def _write_next(self) -> None:
+        self._write(self._lines.get())
+        self._lines.task_done()
+        if self._dropped and self._lines.qsize() <= self._lines.maxsize // 2:
+            dropped, self._dropped = self._dropped, 0
+            # Not logged but written: it would wait behind others, or be dropped as well.
+            place = (__name__, logging.WARNING, __file__, 0)
+            self._write(self.format(logging.LogRecord(*place, "log lines dropped: %s", (dropped,), None)))
+
+    def _write(self, line: str) -> None:
+        # An error: nothing reads standard error any more, and there is no other place for the line.
+        with suppress(OSError, ValueError):
+            self._stream.write(f"{line}\n")
+            if self._lines.empty():
+                self._stream.flush()
 
 
 def write_in_background() -> None:

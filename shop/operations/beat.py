@@ -1,17 +1,16 @@
 """Celery beat's scheduler: of several beats one acts, and runs the tasks itself without a broker."""
 
-import threading
-from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
-from celery import Task
 from celery.beat import PersistentScheduler, ScheduleEntry
 from django.db import Error, connections
 
 from shop import clock
 from shop.operations import dispatch, heartbeats
 from shop.operations.beat_lease import BeatLease
+from shop.repeated_work import start_once
 
 STANDBY_SECONDS = 0.2
 """Between two looks at the lease, while another beat acts."""
@@ -32,7 +31,6 @@ class Scheduler(PersistentScheduler):
     producer = None
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
-        self._threads: dict[str, threading.Thread] = {}
         self._lease: BeatLease | None = None
         # Before the schedule, which reads the time: beat ends here where its host's clock is wrong.
         clock.start()
@@ -80,18 +78,4 @@ class Scheduler(PersistentScheduler):
         except Error:
             connections.close_all()
         if not dispatch.send_to_broker(task, arguments, **entry.options):
-            self._run_in_thread(task, arguments)
-
-    def _run_in_thread(self, task: "Task[Any, Any]", arguments: Sequence[Any]) -> None:
-        last = self._threads.get(task.name)
-        if last and last.is_alive():
-            return
-
-        def run() -> None:
-            try:
-                dispatch.run_locally(task, arguments)
-            finally:
-                connections.close_all()
-
-        thread = self._threads[task.name] = threading.Thread(target=run, name=task.name, daemon=True)
-        thread.start()
+            start_once(task.name, partial(dispatch.run_locally, task, arguments))

@@ -4,11 +4,11 @@ The checks run at the same time, each in a thread of its own: the response comes
 long a system that is down blocks its caller.
 """
 
-import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import wait
+from functools import partial
 
-from django.db import connection, connections
+from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
@@ -19,14 +19,13 @@ from shop import clock
 from shop.db import server_state
 from shop.operations import broker_connections
 from shop.redis import redis_client
+from shop.repeated_work import start_once
 
 log = get_logger(__name__)
 RETRY_AFTER_SECONDS = 1
 CHECK_TIMEOUT_SECONDS = 1.5
 BROKER_SECONDS = 1.2
 
-_mutex = threading.Lock()
-_running: dict[str, "Future[bool]"] = {}
 _are_migrated = False
 
 
@@ -41,12 +40,7 @@ def healthz(request: HttpRequest) -> HttpResponse:
 @require_safe
 def readyz(request: HttpRequest) -> HttpResponse:
     """Return 200 when all checks pass, else 503 with the names of those that fail."""
-    with _mutex:
-        for name, check in CHECKS.items():
-            # A check that still hangs from the last call is not started again.
-            if name not in _running or _running[name].done():
-                _running[name] = _threads.submit(_passes, name, check)
-        results = dict(_running)
+    results = {name: start_once(f"readyz {name}", partial(_passes, name)) for name in CHECKS}
     wait(results.values(), timeout=CHECK_TIMEOUT_SECONDS)
     down = [name for name, result in results.items() if not (result.done() and result.result())]
     if down:
@@ -55,14 +49,12 @@ def readyz(request: HttpRequest) -> HttpResponse:
     return JsonResponse({"status": "ready", "down": down})
 
 
-def _passes(name: str, check: Callable[[], bool]) -> bool:
+def _passes(name: str) -> bool:
     try:
-        return check()
+        return CHECKS[name]()
     except Exception as error:
         log.warning("not ready", part=name, error=str(error)[:200])
         return False
-    finally:
-        connections.close_all()
 
 
 def _is_broker_up() -> bool:
@@ -86,4 +78,3 @@ CHECKS: dict[str, Callable[[], bool]] = {
     "broker": _is_broker_up,
     "migrations": _has_no_pending_migrations,
 }
-_threads = ThreadPoolExecutor(max_workers=len(CHECKS), thread_name_prefix="readyz")

@@ -5,7 +5,6 @@ prometheus_client's server in a thread of each, with the same rule of access.
 """
 
 import os
-import threading
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
@@ -28,6 +27,7 @@ from shop.http.pages import middleware
 from shop.lazy_texts import mark as _
 from shop.observability import gauges, process_metrics
 from shop.observability.reading import Source
+from shop.repeated_work import start_once
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse
@@ -80,7 +80,7 @@ def start_server(sources: frozenset[Source]) -> None:
     except OSError as error:
         log.error("metrics are not served", host=host, port=port, error=str(error))
         return
-    threading.Thread(target=server.serve_forever, name="metrics server", daemon=True).start()
+    start_once("metrics server", server.serve_forever)
 
 
 def _answer(

@@ -13,8 +13,8 @@ from typing import IO
 
 import pytest
 
-from shop.observability import background_lines
-from shop.observability.background_lines import BackgroundHandler
+from shop.observability import logs
+from shop.observability.logs import BackgroundHandler
 from shop.tests.racing import wait_until
 
 LINE = "x" * 1000
@@ -30,7 +30,7 @@ def pipe() -> Iterator[tuple[IO[str], IO[str]]]:
 
 @pytest.fixture
 def logger() -> Iterator[logging.Logger]:
-    own = logging.getLogger(background_lines.__name__)
+    own = logging.getLogger(logs.__name__)
     own.propagate = False
     yield own
     own.propagate = True

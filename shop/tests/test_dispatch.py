@@ -14,7 +14,7 @@ from django.db import connection
 from scripts.stack import ports
 from shop import configuration
 from shop.operations import dispatch
-from shop.operations.worker_consumer import Consumer
+from shop.operations.celery_processes import Consumer
 from shop.outbound.circuit_breaker import CircuitBreaker
 from shop.tests.outages import OwnRedis
 from shop.tests.racing import race, wait_until

@@ -11,6 +11,7 @@ from django.db.migrations.recorder import MigrationRecorder
 from django.test import Client
 
 from scripts.stack import ports
+from shop import repeated_work
 from shop.celery import app
 from shop.operations import health
 from shop.tests.outages import OwnRedis, database_away
@@ -18,7 +19,7 @@ from shop.tests.outages import OwnRedis, database_away
 
 @pytest.fixture(autouse=True)
 def _no_cached_readiness(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health, "_running", {})
+    monkeypatch.setattr(repeated_work, "_runs", {})
     monkeypatch.setattr(health, "_are_migrated", False)
 
 

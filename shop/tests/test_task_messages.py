@@ -19,10 +19,10 @@ from kombu import Message
 from orders.tests import owners
 from payments.tests import events
 from shop import clock
-from shop.celery import app, enter_task, leave_task
+from shop.celery import app
 from shop.observability import logs
 from shop.operations import beat
-from shop.operations.task_messages import Request
+from shop.operations.celery_processes import Request, enter_task, leave_task
 from shop.tasks import sweep
 from shop.tests.outages import OwnRedis
 from shop.tests.racing import wait_until
