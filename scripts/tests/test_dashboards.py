@@ -15,7 +15,7 @@ from scripts.chaos.dashboard_queries import Span
 from scripts.monitoring import promql, rules
 from scripts.stack import places
 from scripts.stack.programs import prometheus
-from shop.observability import catalogue
+from shop.tests import metrics_catalogue as catalogue
 
 SPAN = Span(start=0, end=3600, scrape_seconds=10)
 

@@ -71,11 +71,6 @@ def register_group(
         _gauges[gauge] = _Gauge(help, label, job, otherwise.get(gauge))
 
 
-def definitions() -> Iterator[tuple[str, str, tuple[str, ...], str]]:
-    for name, gauge in _gauges.items():
-        yield name, "gauge", (gauge.label,) if gauge.label else (), gauge.help
-
-
 def exposition(sources: Collection[Source] = EVERYTHING) -> bytes:
     """The gauges of these sources in Prometheus' text format, without those that can't be read in time."""
     return generate_latest(_GaugeCollector(sources))

@@ -14,9 +14,9 @@ from scripts.monitoring import rules
 from scripts.stack import places
 from shop.concurrency.batching import Batcher, run_without_transaction
 from shop.db import transactions
-from shop.observability import bounded_counter, catalogue
+from shop.observability import bounded_counter
 from shop.observability.bounded_counter import BoundedCounter
-from shop.tests import tally
+from shop.tests import metrics_catalogue as catalogue, tally
 from shop.tests.lost_replies import losing_reply_to_commit
 from shop.tests.outages import database_away
 from shop.tests.racing import race, wait_until

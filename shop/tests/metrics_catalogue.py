@@ -43,8 +43,13 @@ def definitions() -> dict[str, Definition]:
         for metric in list(REGISTRY._collector_to_names)
         if isinstance(metric, MetricWrapperBase) and metric._name.startswith(("firstcome_", "django_http_"))
     ]
-    found = [*counted, *(Definition(*gauge) for gauge in gauges.definitions())]
+    found = [*counted, *map(_of_gauge, gauges._gauges.items())]
     return {definition.name: definition for definition in sorted(found)}
+
+
+def _of_gauge(item: tuple[str, gauges._Gauge]) -> Definition:
+    name, gauge = item
+    return Definition(name, "gauge", (gauge.label,) if gauge.label else (), gauge.help)
 
 
 @cache
