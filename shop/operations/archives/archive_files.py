@@ -53,15 +53,6 @@ class Header:
         return f"{self.table}-{self.month}-{self.archive[-12:]}.jsonl.gz"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Trailer:
-    """The last line: the number of rows between it and the header, and the keys of the first and the last."""
-
-    rows: int
-    first_key: str
-    last_key: str
-
-
 class Writer:
     """Writes a new partial file; it is locked as long as this process writes it."""
 
@@ -80,11 +71,14 @@ class Writer:
         self._last, self._rows = lines[-1], self._rows + len(lines)
         self._put(lines)
 
-    def end(self) -> Trailer:
-        """Write the trailer, and return once all of it is on the disk; later reads come from there."""
-        keys = [str(json.loads(line)[0]) if line else "" for line in (self._first, self._last)]
-        trailer = Trailer(rows=self._rows, first_key=keys[0], last_key=keys[1])
-        self._put([json.dumps(asdict(trailer)).encode()])
+    def end(self) -> dict[str, Any]:
+        """Write the trailer, and return it once all is on the disk; later reads come from there.
+
+        It has the number of rows between it and the header, and the keys of the first and the last.
+        """
+        first, last = [str(json.loads(line)[0]) if line else "" for line in (self._first, self._last)]
+        trailer = {"rows": self._rows, "first_key": first, "last_key": last}
+        self._put([json.dumps(trailer).encode()])
         self._packed.close()
         self._raw.flush()
         os.fsync(self._raw.fileno())
@@ -131,11 +125,10 @@ def read(file: BufferedReader) -> tuple[Header, Iterator[bytes]]:
     try:
         header = Header(**json.loads(packed.readline(_BUFFER)))
         UUID(header.archive)
-        is_sound = all(isinstance(one, str) for one in (header.table, header.month, *header.columns))
+        if not all(isinstance(one, str) for one in (header.table, header.month, *header.columns)):
+            raise TypeError("Its values are no texts.")
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise FileDamaged(f"{file.name} is no archive of this shop: it has no header.") from error
-    if not is_sound:
-        raise FileDamaged(f"{file.name} is no archive of this shop: its header has other values than texts.")
+        raise FileDamaged(f"{file.name} is no archive of this shop: it has no header of one.") from error
     if header.format != FORMAT:
         raise ArchiveFailed(f"{file.name} has the format {header.format}, and this release reads {FORMAT}.")
     return header, _read_rows(file.name, packed)
@@ -186,14 +179,9 @@ def publish(partial: Path, final: Path) -> None:
 
 
 def write_manifest(path: Path, described: Mapping[str, Any]) -> None:
-    """Write what the shop keeps of the file beside it, for people and their tools."""
-    manifest = path.with_name(path.name + ".json")
-    beside = manifest.with_name(manifest.name + PARTIAL)
-    with open(beside, "w", opener=_private) as file:
-        file.write(json.dumps(described, indent=2) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    publish(beside, manifest)
+    """Write what the shop keeps of the file beside it, for people and their tools; a later run repeats it."""
+    with open(path.with_name(path.name + ".json"), "w", opener=_private) as manifest:
+        manifest.write(json.dumps(described, indent=2) + "\n")
 
 
 def delete_abandoned(folder: Path, *, table: str, month: str, is_kept: Callable[[str], bool]) -> None:

@@ -7,12 +7,13 @@ process that is killed leaves whole transactions, and the next one goes on where
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
+from uuid import UUID
 
 from django.db import IntegrityError
 from django.db.models import Max
@@ -24,7 +25,7 @@ from shop.db.pacing import Pace
 from shop.journal import journal
 from shop.models import ArchivedMonth
 from shop.operations.archives import archive_files, archive_tables
-from shop.operations.archives.archive_files import ArchiveFailed, Header, Trailer, Writer
+from shop.operations.archives.archive_files import ArchiveFailed, Header, Writer
 from shop.operations.archives.archive_tables import ArchiveTable
 
 T = TypeVar("T")
@@ -91,7 +92,7 @@ def archive(
     archive_files.write_manifest(path, described | {"created_at": record.created_at.isoformat()})
     options.failpoint("file complete")
     with archive_files.open_file(path) as (_, rows):
-        delete = partial(_delete_batch, table, record.pk, failpoint=options.failpoint)
+        delete = partial(_delete_batch, table, record.archive_id, failpoint=options.failpoint)
         work_through(rows, delete, options, what="deleted", point="batch")
     return _end(record, options)
 
@@ -121,7 +122,7 @@ def _write(table: ArchiveTable, month: str, folder: Path, options: Options) -> A
     writer, may_be_recorded = Writer(folder, header), False
     try:
         options.failpoint("file begun")
-        written = read = 0
+        written = 0
         for rows in _paced(table.month_rows(*archive_tables.month_bounds(month)), options.pace):
             writer.write([table.line(row) for row in rows])
             written += len(rows)
@@ -132,9 +133,8 @@ def _write(table: ArchiveTable, month: str, folder: Path, options: Options) -> A
             return None
         # From the disk: it raises `ArchiveFailed` unless the file is whole.
         with archive_files.open_file(writer.path) as (_, lines):
-            for batch in _paced(archive_files.batches(lines, archive_tables.PAGE), options.pace):
-                read += len(batch)
-                options.on_progress("read back", read)
+            for _batch in _paced(archive_files.batches(lines, archive_tables.PAGE), options.pace):
+                pass
         options.failpoint("file verified")
         size, sha256 = writer.path.stat().st_size, archive_files.sha256_of(writer.path)
         # The COMMIT's answer may be lost, or an interrupt may come first: then a later run asks the database.
@@ -172,7 +172,7 @@ def _paced(pages: Iterable[T], pace: Pace) -> Iterator[T]:
 
 
 def _record(
-    id: Any, header: Header, trailer: Trailer, options: Options, *, size: int, sha256: str
+    id: Any, header: Header, trailer: Mapping[str, Any], options: Options, *, size: int, sha256: str
 ) -> ArchivedMonth:
     """Record the verified file: from now on its rows may be deleted. Raises `IntegrityError`."""
 
@@ -188,7 +188,7 @@ def _record(
             sha256=sha256,
             columns=header.columns,
             created_at=clock.now(),
-            **asdict(trailer),
+            **trailer,
         )
         note("archive.started", record, options.reason)
         return record
@@ -214,17 +214,14 @@ def subject(table: str, month: str) -> str:
 def _find_file(record: ArchivedMonth, folder: Path) -> Path:
     """The record's file, verified, under its name. Raises `ArchiveFailed`."""
     path, unnamed = folder / record.file, folder / (record.file + archive_files.PARTIAL)
-    if not path.exists() and not unnamed.exists():
+    there = path if path.exists() else unnamed
+    if not there.exists():
+        otherwise = " If it is lost, --forget-lost-file begins anew: no row is deleted yet."
         raise ArchiveFailed(
             f"{record.month} is being archived into {record.file}, which is not in {folder}:"
-            " name the folder in which it is."
-            + (
-                ""
-                if record.removed
-                else " If it is lost, --forget-lost-file begins anew: no row is deleted yet."
-            )
+            f" name the folder in which it is.{'' if record.removed else otherwise}"
         )
-    with archive_files.reading(path if path.exists() else unnamed) as file:
+    with archive_files.reading(there) as file:
         archive_files.require_same(file, size=record.size, sha256=record.sha256)
     if not path.exists():  # another run may have published it meanwhile
         archive_files.publish(unnamed, path)
@@ -272,12 +269,12 @@ def work_through(
         options.pace.rest(time.monotonic() - began_at)
 
 
-def _delete_batch(table: ArchiveTable, record_id: int, lines: list[bytes], *, failpoint: Failpoint) -> None:
+def _delete_batch(table: ArchiveTable, archive_id: UUID, lines: list[bytes], *, failpoint: Failpoint) -> None:
     """Delete those of the lines' rows that are as they were written, and carry what the laws sum up.
 
     The record is locked first: of several runs, and a restore, one has the batch at a time.
     """
-    record = lock(record_id, State.DELETING)
+    record = lock(archive_id, State.DELETING)
     written = {json.loads(line)[0]: line for line in lines}
     there = table.rows_of(written, is_locked=True)
     same = {key: row for key, row in there.items() if table.line(row) == written[key]}
@@ -302,19 +299,17 @@ def _delete_batch(table: ArchiveTable, record_id: int, lines: list[bytes], *, fa
     record.save(update_fields=["removed", "kept", "sums"])
 
 
-def lock(record_id: int, state: ArchivedMonth.State) -> ArchivedMonth:
+def lock(archive_id: UUID, *states: ArchivedMonth.State) -> ArchivedMonth:
     """The record, locked in the caller's transaction. Raises `ArchiveFailed` if it has another state."""
-    record = ArchivedMonth.objects.select_for_update().filter(pk=record_id).first()
-    if record is None or record.state != state:
+    record = ArchivedMonth.objects.select_for_update().filter(archive_id=archive_id, state__in=states).first()
+    if record is None:
         raise ArchiveFailed("Another run has archived or restored this month meanwhile: this one stops.")
     return record
 
 
 def _end(record: ArchivedMonth, options: Options) -> Archived:
     def end() -> ArchivedMonth:
-        ended = ArchivedMonth.objects.select_for_update().filter(pk=record.pk).first()
-        if ended is None or ended.state == State.RESTORING:
-            raise ArchiveFailed("The month is being restored, or was: this run stops.")
+        ended = lock(record.archive_id, State.DELETING, State.ARCHIVED)
         if ended.state == State.DELETING:
             ended.state, ended.archived_at = State.ARCHIVED, clock.now()
             ended.save(update_fields=["state", "archived_at"])

@@ -68,11 +68,12 @@ def restore(path: Path, tables: Mapping[str, ArchiveTable], *, options: Options)
             return checked
         header, rows = archive_files.read(file)
         table = tables[header.table]
-        record = _begin(UUID(header.archive), options)
+        archive_id = UUID(header.archive)
+        _begin(archive_id, options)
         options.failpoint("restore begun")
-        insert = partial(_insert_batch, table, record.pk, header.columns, failpoint=options.failpoint)
+        insert = partial(_insert_batch, table, archive_id, header.columns, failpoint=options.failpoint)
         archiving.work_through(rows, insert, options, what="restored", point="restored batch")
-    _end(record, options)
+    _end(archive_id, options)
     return checked
 
 
@@ -85,35 +86,31 @@ def _require_readable(header: Header, tables: Mapping[str, ArchiveTable]) -> Non
         raise ArchiveFailed(
             f"{', '.join(gone)} of the file are no columns any more: restore it by the release that wrote it."
         )
-    new = {name: column for name, column in table.fields.items() if name not in header.columns}
     without = [
         name
-        for name, column in new.items()
+        for name, column in table.fields.items()
         if not (column.null or column.has_default() or (column.blank and column.empty_strings_allowed))
     ]
-    if without:
-        raise ArchiveFailed(f"The file lacks {', '.join(sorted(without))}, which have no default.")
+    if missing := sorted(set(without) - set(header.columns)):
+        raise ArchiveFailed(f"The file lacks {', '.join(missing)}, which have no default.")
 
 
-def _begin(archive_id: UUID, options: Options) -> ArchivedMonth:
-    def begin() -> ArchivedMonth:
-        record = ArchivedMonth.objects.select_for_update().filter(archive_id=archive_id).first()
-        if record is None:
-            raise ArchiveFailed("Another run has restored this month meanwhile: this one stops.")
+def _begin(archive_id: UUID, options: Options) -> None:
+    def begin() -> None:
+        record = archiving.lock(archive_id, *State)
         if record.state != State.RESTORING:
             record.state = State.RESTORING
             record.save(update_fields=["state"])
             archiving.note("archive.restore_started", record, options.reason)
-        return record
 
-    return transactions.run(begin, transactions.ONCE)
+    transactions.run(begin, transactions.ONCE)
 
 
 def _insert_batch(
-    table: ArchiveTable, record_id: int, columns: Sequence[str], lines: list[bytes], *, failpoint: Failpoint
+    table: ArchiveTable, archive_id: UUID, columns: Sequence[str], lines: list[bytes], *, failpoint: Failpoint
 ) -> None:
     """Insert the rows of those lines that are not there, and take them from what the laws carry."""
-    record = archiving.lock(record_id, State.RESTORING)
+    record = archiving.lock(archive_id, State.RESTORING)
     kept = set(record.kept)
     wanted = {key: line for line in lines if (key := json.loads(line)[0]) not in kept}
     there = table.rows_of(wanted)
@@ -130,11 +127,11 @@ def _insert_batch(
     failpoint("inserted")
 
 
-def _end(record: ArchivedMonth, options: Options) -> None:
+def _end(archive_id: UUID, options: Options) -> None:
     """Forget the archive: all of its rows are in the database."""
 
     def end() -> None:
-        ended = ArchivedMonth.objects.select_for_update().filter(pk=record.pk).first()
+        ended = ArchivedMonth.objects.select_for_update().filter(archive_id=archive_id).first()
         if ended is None:
             return
         if ended.removed:
