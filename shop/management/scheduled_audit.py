@@ -5,14 +5,17 @@ waits for none of them for long. A broken chunk is a suspect: every audit checks
 clears the law.
 """
 
+import secrets
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
 from django.db import Error, connection
+from django.db.models import Q
 from structlog import get_logger
 
 from shop import clock
@@ -20,13 +23,18 @@ from shop.db import transactions
 from shop.db.mysql.patience import statement_limit
 from shop.management import laws
 from shop.models import AuditState, LawStatus
-from shop.operations.audits import audit_state, law_status
+from shop.operations.audits import law_status
 from shop.operations.audits.audit_report import NotChecked
 from shop.operations.audits.audit_scope import Check, Rows, Subject, WholeCheck, is_ahead
-from shop.operations.audits.audit_state import Lease, Progress
 from shop.operations.audits.law_status import Findings
 
 log = get_logger(__name__)
+ROW = 1
+"""Of `AuditState`: the state is in the database, because Redis decides nothing."""
+# Longer than the longest check: seven statements, each of which may take `STATEMENT_SECONDS`.
+# If checks outlast it, the next auditor starts beside this one, and none records anything.
+LEASE_SECONDS = 180
+RENEW_SECONDS = 10
 # A statement that takes longer leaves its law unchecked. All attempts of `migrate` wait for longer than this.
 STATEMENT_SECONDS = 20
 # A full audit begins so long after the start of the last one, and goes on for some seconds at each call: so a
@@ -38,25 +46,91 @@ UNFINISHED = "unfinished"
 """Among the marks, whether rows are left that were new to the latest audit."""
 
 
+class LeaseLost(Exception):
+    """Another auditor has the lease: this one was paused for too long, and records nothing."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a full audit is: the subject and the last key of it, and the laws that it could not check.
+
+    `overflowed` are the laws that were broken in more chunks than a status keeps.
+    """
+
+    started_at: str
+    subject: str = ""
+    after: Any = None
+    failed: dict[str, str] = field(default_factory=dict)
+    overflowed: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Lease:
+    """The right to audit, as long as it is renewed."""
+
+    token: str
+    renewed: float
+
+    def renew(self) -> None:
+        """Extend it when it is time. Raises `LeaseLost`."""
+        if time.monotonic() - self.renewed > RENEW_SECONDS:
+            self.renewed = time.monotonic()
+            if not _lease(Q(lease_token=self.token), self.token):
+                raise LeaseLost
+
+    def lock(self) -> AuditState:
+        """The state, locked in the caller's transaction. Raises `LeaseLost`."""
+        state = AuditState.objects.select_for_update().get(pk=ROW)
+        if state.lease_token != self.token:
+            raise LeaseLost
+        return state
+
+
+@contextmanager
+def leased() -> Iterator[Lease | None]:
+    """Hold the lease while the block runs; yields None while another auditor holds it."""
+    token, now = secrets.token_hex(16), clock.now()
+    AuditState.objects.bulk_create([AuditState(pk=ROW)], ignore_conflicts=True)
+    free = Q(leased_until__isnull=True) | Q(leased_until__lte=now)
+    # Taken before the clock was set back.
+    free |= Q(leased_until__gt=now + timedelta(seconds=2 * LEASE_SECONDS))
+    if not _lease(free | Q(lease_token=token), token):
+        yield None
+        return
+    try:
+        yield Lease(token, time.monotonic())
+    finally:
+        AuditState.objects.filter(pk=ROW, lease_token=token).update(lease_token="", leased_until=None)
+
+
+def _lease(condition: Q, token: str) -> bool:
+    until = clock.now() + timedelta(seconds=LEASE_SECONDS)
+    rows = AuditState.objects.filter(condition, pk=ROW)
+    changed = transactions.run_or_savepoint(
+        lambda: rows.update(lease_token=token, leased_until=until), transactions.REPEATABLE
+    )
+    return changed == 1
+
+
 def run_due() -> bool:
     """Do what is due: the frequent audit, then a part of a full one. Returns whether something was.
 
     Does nothing while another process audits. Must be called outside a transaction.
     """
-    with audit_state.leased() as lease:
+    with leased() as lease:
         if lease is None:
             return False
         try:
             with statement_limit(connection, seconds=STATEMENT_SECONDS):
                 return _run_due(lease)
-        except audit_state.LeaseLost:
+        except LeaseLost:
             log.warning("audit stopped: another process has its lease")
             return False
 
 
 def _run_due(lease: Lease) -> bool:
     now = clock.now()
-    state = AuditState.objects.get(pk=audit_state.ROW)
+    state = AuditState.objects.get(pk=ROW)
     is_over = _is_over(state.audited_at, timedelta(seconds=settings.AUDIT_SECONDS), now=now)
     is_due = is_over or dict(state.marks).get(UNFINISHED, False)
     if is_due:
@@ -76,7 +150,7 @@ def _is_over(since: datetime | None, interval: timedelta, *, now: datetime) -> b
 
 def audit_new(lease: Lease, *, now: datetime) -> None:
     """Check all suspects, the rows that are new or current, and what is cheap to check whole."""
-    marks = dict(AuditState.objects.get(pk=audit_state.ROW).marks)
+    marks = dict(AuditState.objects.get(pk=ROW).marks)
     audit = _Audit(lease)
     audit.check_suspects()
     audit.check_whole([check for check in laws.WHOLE_CHECKS if check.is_frequent])
@@ -96,9 +170,12 @@ def audit_new(lease: Lease, *, now: datetime) -> None:
 
 def continue_full(lease: Lease, *, now: datetime, seconds: float = FULL_SECONDS) -> None:
     """Begin a full audit, or go on with the one under way, for so long."""
-    state = AuditState.objects.get(pk=audit_state.ROW)
+    state = AuditState.objects.get(pk=ROW)
     subjects = [subject.name for subject in laws.SUBJECTS]
-    progress = audit_state.read_progress(state, subjects=subjects) or Progress(started_at=now.isoformat())
+    kept, progress = state.progress, Progress(started_at=now.isoformat())
+    # Another release may have begun it, with other subjects.
+    if kept and kept.keys() == asdict(progress).keys() and kept["subject"] in ("", *subjects):
+        progress = Progress(**kept)
     audit, stop_at = _Audit(lease), time.monotonic() + seconds
     if not progress.subject:
         audit.check_whole([check for check in laws.WHOLE_CHECKS if check.is_in_full])
@@ -168,7 +245,7 @@ class _Audit:
             after, is_end = self.check_after(subject, before[0], stop_at=time.monotonic() + NEW_SECONDS)
             self.is_unfinished |= not is_end
             return [before[1] if is_end else after, after]
-        except audit_state.LeaseLost:
+        except LeaseLost:
             raise
         except Exception as error:
             # As by a check: one row that can't be read leaves these laws unchecked, and all others checked.

@@ -20,8 +20,8 @@ from coupons.tests.factories import CampaignFactory
 from payments.models import Reconciliation
 from scripts.stack import ports
 from shop.models import IdempotencyKey, LawStatus, ProcessLease
-from shop.operations import beat_lease, heartbeats
-from shop.operations.beat_lease import BeatLease
+from shop.operations import beat as beat_lease, heartbeats
+from shop.operations.beat import BeatLease
 from shop.tests.factories import AccountFactory
 from shop.tests.outages import OwnRedis, database_away
 from shop.tests.racing import race, wait_until

@@ -8,9 +8,9 @@ from django.conf import LazySettings
 from django.urls import reverse
 
 from shop import clock
+from shop.management import scheduled_audit
 from shop.models import AuditState, LawStatus
-from shop.operations.audits import audit_state
-from shop.operations.doctor import work
+from shop.operations import doctor
 from shop.tests.clients import signed_in
 from shop.tests.factories import AccountFactory
 from shop.tests.samples import exposed
@@ -66,7 +66,7 @@ def test_a_law_that_was_checked_in_part_only_has_no_answer_yet(now: datetime) ->
 
 
 def test_the_doctor_calls_a_broken_law_a_danger(broken: LawStatus) -> None:
-    [laws, schedule] = work.audits()
+    [laws, schedule] = doctor.audits()
 
     assert (laws.level, laws.found) == ("danger", "broken: L1")
     assert (schedule.level, schedule.found) == ("warning", "audit: none has ended yet")
@@ -76,21 +76,21 @@ def test_the_doctor_warns_of_a_law_that_is_not_checked_and_of_late_audits(
     now: datetime, settings: LazySettings
 ) -> None:
     LawStatus.objects.create(law="L9", holds=True, since=now, checked_at=now, not_checked="no gateway")
-    state = AuditState(pk=audit_state.ROW, audited_at=now, full_at=now)
+    state = AuditState(pk=scheduled_audit.ROW, audited_at=now, full_at=now)
     state.save()
 
-    assert [(one.level, one.found) for one in work.audits()] == [
+    assert [(one.level, one.found) for one in doctor.audits()] == [
         ("warning", "not checked: L9 (no gateway)"),
         ("ok", "every 300 s"),
     ]
     for name, late in (("audited_at", timedelta(minutes=16)), ("full_at", timedelta(hours=37))):
         AuditState.objects.update(**{"audited_at": now, "full_at": now} | {name: now - late})
-        assert list(work.audits())[1].level == "warning"
+        assert list(doctor.audits())[1].level == "warning"
         # It began before the clock was set back: how long ago, is not known.
         AuditState.objects.update(**{"audited_at": now, "full_at": now} | {name: now + late})
-        assert list(work.audits())[1].level == "warning"
+        assert list(doctor.audits())[1].level == "warning"
     settings.AUDIT_SECONDS = 0
-    assert list(work.audits())[1].found == "off"
+    assert list(doctor.audits())[1].found == "off"
 
 
 def test_operators_with_the_permission_see_the_offenders(broken: LawStatus) -> None:

@@ -3,12 +3,11 @@
 from shop import clock
 from shop.management import scheduled_audit
 from shop.models import AuditState, LawStatus
-from shop.operations.audits import audit_state
 
 
 def audit_changes() -> dict[str, list[str]]:
     """Audit what is new, and return the laws that are broken then, with their offenders."""
-    with audit_state.leased() as lease:
+    with scheduled_audit.leased() as lease:
         assert lease is not None
         scheduled_audit.audit_new(lease, now=clock.now())
     return broken()
@@ -18,7 +17,7 @@ def audit_all() -> dict[str, list[str]]:
     """A full audit, and then one of what has changed: only that clears a law."""
     AuditState.objects.update(full_at=None)
     while AuditState.objects.filter(full_at=None).exists():
-        with audit_state.leased() as lease:
+        with scheduled_audit.leased() as lease:
             assert lease is not None
             scheduled_audit.continue_full(lease, now=clock.now())
     return audit_changes()

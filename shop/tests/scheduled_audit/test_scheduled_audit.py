@@ -25,7 +25,7 @@ from shop import clock
 from shop.db.mysql.patience import statement_limit
 from shop.management import laws, scheduled_audit
 from shop.models import AuditState, JournalLine, LawStatus
-from shop.operations.audits import audit_state, law_status
+from shop.operations.audits import law_status
 from shop.tests.racing import race
 from shop.tests.scheduled_audit.auditing import audit_all, audit_changes, broken, forget_changes
 from shop.tests.second_connection import another_connection, ask
@@ -108,15 +108,15 @@ def test_one_of_many_auditors_at_once_audits(audited: None) -> None:
 @pytest.mark.boots("a Python process")
 def test_a_killed_auditor_blocks_the_next_until_its_lease_lapses(audited: None) -> None:
     code = (
-        "from shop.operations.audits import audit_state\n"
-        "with audit_state.leased(): print('ready', flush=True); sys.stdin.readline()"
+        "from shop.management import scheduled_audit\n"
+        "with scheduled_audit.leased(): print('ready', flush=True); sys.stdin.readline()"
     )
     with another_process(code) as process:
         process.kill()
     AuditState.objects.update(audited_at=None)
     assert not scheduled_audit.run_due()
     left = AuditState.objects.get().leased_until - clock.now()
-    assert timedelta(0) < left < timedelta(seconds=audit_state.LEASE_SECONDS)
+    assert timedelta(0) < left < timedelta(seconds=scheduled_audit.LEASE_SECONDS)
 
     AuditState.objects.update(leased_until=clock.now())
 
@@ -125,12 +125,12 @@ def test_a_killed_auditor_blocks_the_next_until_its_lease_lapses(audited: None) 
 
 def test_an_auditor_whose_lease_lapsed_records_nothing(audited: None, campaign: Campaign) -> None:
     Campaign.objects.filter(pk=campaign.pk).update(issued=9)
-    with audit_state.leased() as paused:
+    with scheduled_audit.leased() as paused:
         assert paused is not None
         AuditState.objects.update(leased_until=clock.now())
-        with audit_state.leased() as other:
+        with scheduled_audit.leased() as other:
             assert other is not None
-            with pytest.raises(audit_state.LeaseLost):
+            with pytest.raises(scheduled_audit.LeaseLost):
                 scheduled_audit.audit_new(paused, now=clock.now())
     assert broken() == {}
 
@@ -154,7 +154,7 @@ def test_a_full_audit_resumes_where_it_stopped(audited: None) -> None:
     AuditState.objects.update(full_at=None)
     parts, seen = 0, []
     while AuditState.objects.filter(full_at=None).exists():
-        with audit_state.leased() as lease:
+        with scheduled_audit.leased() as lease:
             scheduled_audit.continue_full(lease, now=clock.now(), seconds=0)
         parts += 1
         seen.append(len(broken().get("L1", [])))
@@ -166,7 +166,7 @@ def test_a_full_audit_resumes_where_it_stopped(audited: None) -> None:
 def test_a_full_audit_that_another_release_began_starts_anew(audited: None, change: dict[str, Any]) -> None:
     CampaignFactory.create_batch(2)
     AuditState.objects.update(full_at=None)
-    with audit_state.leased() as lease:
+    with scheduled_audit.leased() as lease:
         scheduled_audit.continue_full(lease, now=clock.now(), seconds=0)
     state = AuditState.objects.get()
     AuditState.objects.update(progress=state.progress | change)
@@ -260,7 +260,7 @@ def test_after_the_clock_was_set_back_audits_go_on_at_once_and_find_what_is_new(
 
 def test_a_lease_of_a_clock_that_was_ahead_blocks_no_auditor(audited: None) -> None:
     AuditState.objects.update(lease_token="killed", leased_until=clock.now() + timedelta(hours=5))
-    with audit_state.leased() as lease:
+    with scheduled_audit.leased() as lease:
         assert lease is not None
 
 
