@@ -15,7 +15,9 @@ from pytest_django import DjangoDbBlocker
 from accounts import sign_ins
 from accounts.api_keys import key_memory
 from coupons.issuing import issuing
+from coupons.metrics import counters as of_coupons
 from coupons.partners import call_limit
+from orders.metrics import counters as of_orders
 from payments.gateways import calls
 from sales.waiting_room import draw, room_view
 from scripts import clients
@@ -23,7 +25,7 @@ from scripts.stack import SetupError
 from shop.db import stuck_rows
 from shop.http import cached_lists
 from shop.http.pages import large_responses
-from shop.observability import bounded_counter, gauges
+from shop.observability import gauges
 from shop.operations import heartbeats
 from shop.redis import redis_client as shop_redis
 from shop.tests import database, open_transactions, process_state
@@ -108,8 +110,9 @@ def _reset_process_state() -> None:
     process_state.forget_calls()
     shop_redis.reset()
     issuing.forget()
-    for counter in bounded_counter._counters:
-        counter.forget()
+    for counter in (of_coupons.CAMPAIGN_REQUESTS, of_coupons.CAMPAIGN_REDEEMED, of_orders.PRODUCT_REFUSALS):
+        for known in (counter._kept, counter._values, counter._children):
+            known.clear()
     calls.forget()
     call_limit.reset()
     gauges._cached.clear()

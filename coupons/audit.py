@@ -14,8 +14,7 @@ from django.db.models.functions import Coalesce
 from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation, Coupon, PoolCode
 from shop import clock
-from shop.operations.audits.audit_report import OFFENDERS_REPORTED, LawReport, report
-from shop.operations.audits.audit_scope import Rows, Subject, count, within
+from shop.operations.audits.checks import OFFENDERS_REPORTED, LawReport, Rows, Subject, count, report, within
 
 # Many broken rows usually belong to few campaigns: so many rows are read to name the campaigns.
 ROWS_LOOKED_AT = 10_000

@@ -17,8 +17,16 @@ from events.feed import catalogue, reading, sequencing
 from events.models import FeedEvent, FeedState
 from shop import clock
 from shop.models import JournalLine
-from shop.operations.audits.audit_report import OFFENDERS_REPORTED, LawReport, report
-from shop.operations.audits.audit_scope import Rows, Subject, WholeCheck, count, within
+from shop.operations.audits.checks import (
+    OFFENDERS_REPORTED,
+    LawReport,
+    Rows,
+    Subject,
+    WholeCheck,
+    count,
+    report,
+    within,
+)
 
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 SLACK = timedelta(minutes=2)

@@ -11,8 +11,16 @@ from inventory.models import Delivery, Product
 from inventory.movement_archive import DELTA
 from shop.db.archived_months import MOVEMENTS
 from shop.db.bulk_sql import SqlLiterals
-from shop.operations.audits.audit_report import OFFENDERS_REPORTED, LawReport, report
-from shop.operations.audits.audit_scope import Rows, Subject, WholeCheck, count, within
+from shop.operations.audits.checks import (
+    OFFENDERS_REPORTED,
+    LawReport,
+    Rows,
+    Subject,
+    WholeCheck,
+    count,
+    report,
+    within,
+)
 
 MISCOUNTED = """
 SELECT delivery.id FROM inventory_delivery delivery LEFT JOIN (

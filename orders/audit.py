@@ -47,8 +47,16 @@ from sales.waiting_room import admission
 from shop import clock
 from shop.db.archived_months import JOURNAL, PAID_EVENTS
 from shop.models import ArchivedMonth, ArchivedPaidEvent, IdempotencyKey, JournalLine
-from shop.operations.audits.audit_report import OFFENDERS_REPORTED, LawReport, report
-from shop.operations.audits.audit_scope import Rows, Subject, WholeCheck, count, within
+from shop.operations.audits.checks import (
+    OFFENDERS_REPORTED,
+    LawReport,
+    Rows,
+    Subject,
+    WholeCheck,
+    count,
+    report,
+    within,
+)
 
 # A saga whose worker crashed at its deadline is retried once the lease has lapsed.
 GRACE_SECONDS = 6 * LEASE_SECONDS

@@ -15,8 +15,16 @@ from payments.models import HOLDING, Entry, LedgerAccount, Reconciliation, Trans
 from payments.reconciliation import comparison, reconciling
 from payments.reconciliation.reconciling import RESOLVED
 from shop.errors import Unavailable
-from shop.operations.audits.audit_report import OFFENDERS_REPORTED, LawReport, NotChecked, report
-from shop.operations.audits.audit_scope import Rows, Subject, count, within
+from shop.operations.audits.checks import (
+    OFFENDERS_REPORTED,
+    LawReport,
+    NotChecked,
+    Rows,
+    Subject,
+    count,
+    report,
+    within,
+)
 
 RECHECK_SECONDS = 20.0
 """For calls of a gateway that is slow: the audit's lease must outlast them."""

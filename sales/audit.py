@@ -9,8 +9,7 @@ from django.db.models import Count, F, Q
 from sales.models import Sale, SaleEntry, SaleProduct
 from sales.waiting_room.admission import WINDOW
 from shop import clock
-from shop.operations.audits.audit_report import OFFENDERS_REPORTED, LawReport, report
-from shop.operations.audits.audit_scope import Rows, Subject, count, within
+from shop.operations.audits.checks import OFFENDERS_REPORTED, LawReport, Rows, Subject, count, report, within
 
 
 def audit() -> list[LawReport]:

@@ -13,7 +13,7 @@ class ShopConfig(AppConfig):
         from shop.burst import checks as _checks  # noqa: F401 - registers them
         from shop.db import server_state
         from shop.observability import gauges
-        from shop.observability.reading import Source
+        from shop.observability.gauges import Source
         from shop.operations import (
             celery_processes as _celery,  # noqa: F401 - receives its signals
             heartbeats,

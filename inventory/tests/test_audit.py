@@ -8,7 +8,7 @@ from inventory.imports import importing
 from inventory.imports.importing import StockRow
 from inventory.models import Product, StockMovement
 from inventory.tests.factories import ProductFactory, StockMovementFactory
-from shop.operations.audits.audit_report import merge_reports
+from shop.operations.audits.checks import merge_reports
 
 pytestmark = pytest.mark.django_db
 

@@ -181,7 +181,7 @@ def _payment_ids(sagas: Sequence[SagaRow]) -> dict[UUID, UUID]:
 
 
 def _debit_points(sagas: Sequence[SagaRow]) -> list[str | Rejected]:
-    orders: list[LockedOrder] = [saga.parent for saga in sagas]
+    orders: list[OrderRow] = [saga.parent for saga in sagas]
     held = ledger.hold_points(orders, is_locked=True, references=_payment_ids(sagas))
     return [
         outcome if isinstance(outcome, Rejected) else f"{order.points_amount} points held"
@@ -196,7 +196,7 @@ def _credit_points(sagas: Sequence[SagaRow]) -> list[str]:
 
 def _settle(sagas: Sequence[SagaRow]) -> list[str | Rejected]:
     now = clock.now()
-    orders: list[LockedOrder] = [saga.parent for saga in sagas]
+    orders: list[OrderRow] = [saga.parent for saga in sagas]
     order_ids = [order.id for order in orders]
     order_states.mark_paid(orders, at=now)
     # The instant at which the order is paid: reports by period add up to the ledger.
@@ -217,7 +217,7 @@ def _mark_failed(sagas: Sequence[SagaRow]) -> None:
     """End the payments, and their orders but those that are kept for another card."""
     now, kept = clock.now(), _kept(sagas)
     for saga in sagas:
-        order: LockedOrder = saga.parent
+        order: OrderRow = saga.parent
         if saga.subject_id in kept:
             if order_states.transition([order.id], to=Order.Status.AWAITING_PAYMENT):
                 order_events.note_kept(order, at=now, detail=saga.failure_detail)

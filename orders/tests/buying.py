@@ -27,7 +27,7 @@ from shop.errors import FirstcomeError, Rejected
 from shop.idempotency.recorded_answers import KeyedCall, key_hash
 from shop.journal import journal
 from shop.management import laws
-from shop.operations.audits.audit_report import LawReport, merge_reports
+from shop.operations.audits.checks import LawReport, merge_reports
 from shop.tests.factories import AccountFactory
 from shop.tests.racing import wait_until
 

@@ -10,7 +10,7 @@ from django.utils import timezone
 from payments import audit, ledger
 from payments.models import HOLDING, PROMOTIONS, SALES, Entry, LedgerAccount, Transfer
 from payments.tests import factories, sales
-from shop.operations.audits import audit_report
+from shop.operations.audits import checks as audit_report
 from shop.tests.case_tables import in_one_test
 
 pytestmark = pytest.mark.django_db

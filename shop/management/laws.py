@@ -15,8 +15,7 @@ from inventory import audit as inventory
 from orders import audit as orders
 from payments import audit as payments
 from sales import audit as sales
-from shop.operations.audits.audit_report import LawReport, merge_reports
-from shop.operations.audits.audit_scope import Subject, WholeCheck
+from shop.operations.audits.checks import LawReport, Subject, WholeCheck, merge_reports
 
 log = get_logger(__name__)
 

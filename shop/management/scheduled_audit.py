@@ -24,8 +24,7 @@ from shop.db.mysql.patience import statement_limit
 from shop.management import laws
 from shop.models import AuditState, LawStatus
 from shop.operations.audits import law_status
-from shop.operations.audits.audit_report import NotChecked
-from shop.operations.audits.audit_scope import Check, Rows, Subject, WholeCheck, is_ahead
+from shop.operations.audits.checks import Check, NotChecked, Rows, Subject, WholeCheck, is_ahead
 from shop.operations.audits.law_status import Findings
 
 log = get_logger(__name__)
@@ -160,7 +159,6 @@ def audit_new(lease: Lease, *, now: datetime) -> None:
 
     def record() -> None:
         state = lease.lock()
-        law_status.bound_instants(at=now)
         law_status.record(audit.found, at=now, replaces=True)
         state.marks, state.audited_at = marks, now
         state.save(update_fields=["marks", "audited_at"])
@@ -217,14 +215,15 @@ class _Audit:
 
     def check_suspects(self) -> None:
         """Check the rows again in which a law was found broken."""
-        checks = {subject.name: subject.checks for subject in laws.SUBJECTS}
+        checks = {subject.name: [*subject.checks] for subject in laws.SUBJECTS}
         for whole in laws.WHOLE_CHECKS:
-            checks[whole.name] = (*checks.get(whole.name, ()), (whole.law, _of_any_rows(whole)))
+            checks.setdefault(whole.name, []).append((whole.law, _of_any_rows(whole)))
         for status in LawStatus.objects.order_by("law"):
             for name, kept in status.suspects:
+                rows = range(kept["first"], kept["last"] + 1) if isinstance(kept, dict) else kept
                 for law, check in checks.get(name, ()):
                     if law == status.law:
-                        self._check(law, name, law_status.rows_from_json(kept), check)
+                        self._check(law, name, rows, check)
 
     def check_whole(self, checks: Sequence[WholeCheck]) -> None:
         for whole in checks:

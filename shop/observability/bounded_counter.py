@@ -13,8 +13,6 @@ KEPT_VALUES = 250
 """Of them, those that a counter with `keeps_values` leaves to values that `keep` was called with."""
 OTHER = "other"
 
-_counters: list["BoundedCounter"] = []
-
 
 class BoundedCounter:
     """A counter with a label of many values; values past `MAX_VALUES` are counted as `other`.
@@ -29,12 +27,11 @@ class BoundedCounter:
 
         With `keeps_values` half of the values are for those of `keep`: callers could fill all of them.
         """
-        self._keeps_values = keeps_values
+        self._most = MAX_VALUES - KEPT_VALUES if keeps_values else MAX_VALUES
         self._kept: set[str] = set()
         self._counter = Counter(name, help, [label, *labels])
         self._values: set[str] = set()
         self._children: dict[tuple[object, ...], Counter] = {}
-        _counters.append(self)
 
     def inc(self, value: object, *others: str, amount: float = 1) -> None:
         """Count `amount` for this value of the label, and the values of the other labels in their order."""
@@ -43,9 +40,7 @@ class BoundedCounter:
             label = str(value)
             if label not in self._values:
                 # The kept ones that are not counted yet have room.
-                counted = self._values - self._kept if self._keeps_values else self._values
-                most = MAX_VALUES - KEPT_VALUES if self._keeps_values else MAX_VALUES
-                if label in self._kept or len(counted) < most:
+                if label in self._kept or len(self._values - self._kept) < self._most:
                     self._values.add(label)
                 else:
                     label = OTHER
@@ -61,9 +56,3 @@ class BoundedCounter:
 
     def has(self, value: object) -> bool:
         return str(value) in self._values
-
-    def forget(self) -> None:
-        """Have room for values again; those that were counted stay exposed."""
-        self._kept.clear()
-        self._values.clear()
-        self._children.clear()

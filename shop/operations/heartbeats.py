@@ -8,7 +8,7 @@ from functools import partial
 
 from shop import clock
 from shop.observability import gauges
-from shop.observability.reading import Source
+from shop.observability.gauges import Source
 from shop.redis import redis_client
 
 BEAT, ISSUER = "beat", "issuer"

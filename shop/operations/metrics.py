@@ -26,7 +26,7 @@ from shop.http import problems
 from shop.http.pages import middleware
 from shop.lazy_texts import mark as _
 from shop.observability import gauges, process_metrics
-from shop.observability.reading import Source
+from shop.observability.gauges import Source
 from shop.repeated_work import start_once
 
 if TYPE_CHECKING:
@@ -45,9 +45,16 @@ def metrics(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 def respond(request: HttpRequest, sources: frozenset[Source]) -> HttpResponse:
-    """The metrics of this process with the gauges of these sources, or why the request may not read them."""
+    """The metrics of this process with the gauges of these sources, or why the request may not read them.
+
+    Takes some seconds at most, whatever the systems that it reads do.
+    """
     if middleware.may_read_metrics(request):
-        return HttpResponse(exposition(sources), content_type=CONTENT_TYPE_LATEST)
+        # What this process has counted, with all processes of its folder.
+        process_metrics.sample()
+        counted = MultiProcessCollector(None) if "PROMETHEUS_MULTIPROC_DIR" in os.environ else REGISTRY
+        text = generate_latest(counted) + gauges.cached_exposition(sources)
+        return HttpResponse(text, content_type=CONTENT_TYPE_LATEST)
     if settings.METRICS_TOKEN:
         refusal: FirstcomeError = NotAuthenticated(_("Metrics need `Authorization: Bearer METRICS_TOKEN`."))
     else:
@@ -55,16 +62,6 @@ def respond(request: HttpRequest, sources: frozenset[Source]) -> HttpResponse:
             _("Metrics are open to this machine only; set METRICS_TOKEN to open them to others.")
         )
     return problems.from_error(refusal).to_django()
-
-
-def exposition(sources: frozenset[Source]) -> bytes:
-    """What this process has counted, with all processes of its folder, and the gauges of these sources.
-
-    Takes some seconds at most, whatever the systems that it reads do.
-    """
-    process_metrics.sample()
-    counted = MultiProcessCollector(None) if "PROMETHEUS_MULTIPROC_DIR" in os.environ else REGISTRY
-    return generate_latest(counted) + gauges.cached_exposition(sources)
 
 
 def start_server(sources: frozenset[Source]) -> None:

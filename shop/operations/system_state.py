@@ -7,8 +7,7 @@ from kombu import Connection
 
 from shop.celery import app
 from shop.observability import gauges
-from shop.observability.gauges import Value
-from shop.observability.reading import Source
+from shop.observability.gauges import Source, Value
 from shop.operations import broker_connections
 from shop.redis import redis_client
 

@@ -14,7 +14,7 @@ from payments.tests.own_gateway import gateway_process, own_gateway
 from scripts.stack import ports
 from shop.db.mysql.patience import long_read_timeout
 from shop.management import laws
-from shop.operations.audits.audit_report import LawReport, merge_reports, report
+from shop.operations.audits.checks import LawReport, merge_reports, report
 from shop.tests.commands import run, run_json
 
 __all__ = ["gateway_process", "own_gateway"]

@@ -10,7 +10,7 @@ from django.test import Client
 from prometheus_client import REGISTRY
 
 from shop.observability import gauges
-from shop.observability.reading import Source
+from shop.observability.gauges import Source
 from shop.tests.hung_server import relayed
 from shop.tests.samples import exposed
 

@@ -13,7 +13,7 @@ from coupons.queue import worker
 from shop import clock
 from shop.errors import Unavailable
 from shop.observability import gauges, tracing
-from shop.observability.reading import Source
+from shop.observability.gauges import Source
 from shop.operations import heartbeats, metrics, shared_counts
 
 

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from shop.db.mysql.patience import long_read_timeout
 from shop.management import laws
-from shop.operations.audits.audit_report import LawReport
+from shop.operations.audits.checks import LawReport
 
 OFFENDERS_SHOWN = 10
 

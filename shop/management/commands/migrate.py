@@ -80,11 +80,8 @@ class Command(migrate.Command):
         while True:
             with connection.cursor() as cursor:
                 cursor.execute("SELECT GET_LOCK(%s, %s)", [name, wait_seconds])
-                [is_taken] = cursor.fetchone()
-            if is_taken is None:
-                raise CommandError(f"The server gave no answer about the lock '{name}'; run migrate again.")
-            if is_taken:
-                break
+                if cursor.fetchone() == (1,):
+                    break
             wait_seconds = NAMED_LOCK_WAIT_SECONDS
             self.stderr.write(
                 "Another migrate is changing this database; this one goes on once it has ended. "
@@ -128,17 +125,17 @@ def lock_name(database: str) -> str:
 def _lock_holder(connection: BaseDatabaseWrapper, name: str) -> str:
     """A sentence that names the connection which holds the lock, as far as this account may know it."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT IS_USED_LOCK(%s)", [name])
-        [holder] = cursor.fetchone()
-        if holder is None:
-            return "Its lock has just been released."
         # Without the privilege PROCESS an account sees its own connections alone.
         cursor.execute(
-            "SELECT user, host, time, state FROM information_schema.processlist WHERE id = %s", [holder]
+            "SELECT id, user, host, time, state FROM information_schema.processlist"
+            " WHERE id = IS_USED_LOCK(%s)",
+            [name],
         )
-        row = cursor.fetchone()
-    if row is None:
-        return f"Its lock is held by connection {holder}, of another account of the database."
-    user, host, seconds, state = row
-    doing = f"for {seconds} s in the state “{state}”" if state else f"idle for {seconds} s"
-    return f"Its lock is held by connection {holder} of {user} from {host}, {doing}."
+        found = cursor.fetchone()
+    if found is None:
+        return "Another account of the database has its lock, or it has just been released."
+    holder, user, host, seconds, state = found
+    return (
+        f"Its lock is held by connection {holder} of {user} from {host}, for {seconds} s in the state "
+        f"“{state or 'idle'}”."
+    )

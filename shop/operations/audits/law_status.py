@@ -4,18 +4,16 @@ import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 from structlog import get_logger
 
 from shop import clock
 from shop.journal import journal
 from shop.models import LawStatus
-from shop.operations.audits.audit_report import OFFENDERS_REPORTED, LawReport
-from shop.operations.audits.audit_scope import Rows, is_ahead
+from shop.operations.audits.checks import OFFENDERS_REPORTED, LawReport, Rows, is_ahead
 
 log = get_logger(__name__)
-Item = TypeVar("Item")
 # Chunks in which a law is broken, of each law: more are left to the next full audit.
 SUSPECTS_KEPT = 100
 HOLDS, OFFENDERS = "firstcome_law_holds", "firstcome_law_offenders"
@@ -44,13 +42,9 @@ class Findings:
         self.seconds += seconds
         if not report.holds:
             self.offenders += report.offenders
-            # As JSON can keep it.
+            # As JSON can keep it; `_Audit.check_suspects` reads it.
             kept = {"first": rows[0], "last": rows[-1]} if isinstance(rows, range) else rows
             self.suspects.append([name, kept])
-
-
-def rows_from_json(kept: Any) -> Rows | None:
-    return range(kept["first"], kept["last"] + 1) if isinstance(kept, dict) else kept
 
 
 def record(found: Mapping[str, Findings], *, at: datetime, replaces: bool) -> list[str]:
@@ -60,6 +54,10 @@ def record(found: Mapping[str, Findings], *, at: datetime, replaces: bool) -> li
     it. A law that no full audit has covered yet is only recorded when it is broken.
     """
     overflowed = []
+    if replaces:
+        # What was recorded before the clock was set back counts its age from now.
+        LawStatus.objects.filter(checked_at__gt=at).update(checked_at=at)
+        LawStatus.objects.filter(full_at__gt=at).update(full_at=at)
     statuses = LawStatus.objects.in_bulk(list(found))
     for law, findings in found.items():
         status = statuses.get(law)
@@ -76,12 +74,6 @@ def record(found: Mapping[str, Findings], *, at: datetime, replaces: bool) -> li
             status.not_checked = findings.not_checked[:255]
         status.save()
     return overflowed
-
-
-def bound_instants(*, at: datetime) -> None:
-    """Set what was recorded before the clock was set back to this instant, from which its age counts."""
-    for name in ("checked_at", "full_at"):
-        LawStatus.objects.filter(**{f"{name}__gt": at}).update(**{name: at})
 
 
 def record_full(
@@ -125,7 +117,7 @@ def _apply(status: LawStatus, findings: Findings, *, at: datetime, replaces: boo
     return is_overflow
 
 
-def _without_repeats(items: list[Item]) -> list[Item]:
+def _without_repeats(items: list[Any]) -> list[Any]:
     return [*{repr(item): item for item in items}.values()]
 
 

@@ -9,7 +9,7 @@ from django.db import Error
 
 from shop import clock
 from shop.models import AuditState, LawStatus
-from shop.operations.audits.audit_scope import is_ahead
+from shop.operations.audits.checks import is_ahead
 from shop.operations.doctor import databases, start, stores
 from shop.operations.doctor.findings import Finding, judge
 

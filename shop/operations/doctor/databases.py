@@ -50,13 +50,9 @@ def examine() -> Iterator[Finding]:
             return
         variables = _variables()
         yield from of_server(variables)
-        name = connection.settings_dict["NAME"]
         is_half = dumping.is_restore_incomplete(connection)
-        yield judge(
-            "restore",
-            f"the restore into {name} was interrupted" if is_half else "none was interrupted",
-            is_half,
-        )
+        half = f"the restore into {connection.settings_dict['NAME']} was interrupted"
+        yield judge("restore", half if is_half else "none was interrupted", is_half)
         [[index_bytes]] = _ask(
             "SELECT COALESCE(SUM(index_length), 0) FROM information_schema.tables"
             " WHERE table_schema = DATABASE()"
@@ -68,29 +64,30 @@ def examine() -> Iterator[Finding]:
         yield judge("database", f"can't be reached: {error}", is_wrong=True)
 
 
-def of_server(variables: Variables) -> Iterator[Finding]:
+def of_server(variables: Variables) -> list[Finding]:
     version = variables["version"]
     oldest = OLDEST_MARIADB if "mariadb" in version.lower() else OLDEST_MYSQL
     # (10, 11) of 10.11.6-MariaDB-0+deb12u1.
     is_old = tuple(int(part) for part in version.split("-")[0].split(".")[:2] if part.isdigit()) < oldest
-    yield judge("database version", version, is_old, oldest=".".join(map(str, oldest)))
     isolation = variables.get("transaction_isolation") or variables.get("tx_isolation", "unknown")
-    yield judge("isolation level", isolation, isolation != "READ-COMMITTED")
-    flush = variables["innodb_flush_log_at_trx_commit"]
-    yield judge("innodb_flush_log_at_trx_commit", flush, flush != "1")
+    flush, mode = variables["innodb_flush_log_at_trx_commit"], variables["sql_mode"]
     binlog = variables.get("sync_binlog", "0") if variables.get("log_bin") == "ON" else ""
-    yield judge("sync_binlog", binlog or "no binary log is kept", binlog not in ("", "1"))
-    mode = variables["sql_mode"]
-    yield judge("sql_mode", mode or "empty", not STRICT_MODES & set(mode.split(",")))
     checked, engine = variables.get("check_constraint_checks", "ON"), variables["default_storage_engine"]
-    found = f"check_constraint_checks={checked}, engine {engine}"
-    yield judge("constraints", found, (checked, engine) != ("ON", "InnoDB"))
+    constraints = f"check_constraint_checks={checked}, engine {engine}"
     # Every web thread holds a connection: with too few, requests are refused under load.
     allowed = int(variables["max_connections"])
     allowed = min(allowed, int(variables.get("max_user_connections", "0")) or allowed)
     needed = settings.WEB_WORKERS * settings.WEB_THREADS + BACKGROUND_CONNECTIONS
     found = f"{allowed} for {settings.WEB_WORKERS} × {settings.WEB_THREADS} web threads and the rest"
-    yield judge("max_connections", found, allowed < needed, needed=needed)
+    return [
+        judge("database version", version, is_old, oldest=".".join(map(str, oldest))),
+        judge("isolation level", isolation, isolation != "READ-COMMITTED"),
+        judge("innodb_flush_log_at_trx_commit", flush, flush != "1"),
+        judge("sync_binlog", binlog or "no binary log is kept", binlog not in ("", "1")),
+        judge("sql_mode", mode or "empty", not STRICT_MODES & set(mode.split(","))),
+        judge("constraints", constraints, (checked, engine) != ("ON", "InnoDB")),
+        judge("max_connections", found, allowed < needed, needed=needed),
+    ]
 
 
 def buffer_pool(variables: Variables, index_bytes: int) -> Finding:
@@ -140,22 +137,21 @@ def _names_with_one_emoji() -> dict[str, str]:
     }
 
 
-def _sqlite() -> Iterator[Finding]:
-    journal, synchronous = _pragma("journal_mode"), SYNCHRONOUS.get(_pragma("synchronous"), "unknown")
+def _sqlite() -> list[Finding]:
+    journal, synchronous = (str(_ask(f"PRAGMA {name}")[0][0]) for name in ("journal_mode", "synchronous"))
+    synchronous = SYNCHRONOUS.get(synchronous, "unknown")
     mode = settings.DATABASES["default"]["OPTIONS"].get("transaction_mode", "DEFERRED")
-    yield judge("SQLite journal", journal, journal != "wal")
-    yield judge("SQLite synchronous", synchronous, synchronous not in {"FULL", "EXTRA"})
-    yield judge("SQLite transactions", mode, mode != "IMMEDIATE")
+    return [
+        judge("SQLite journal", journal, journal != "wal"),
+        judge("SQLite synchronous", synchronous, synchronous not in {"FULL", "EXTRA"}),
+        judge("SQLite transactions", mode, mode != "IMMEDIATE"),
+    ]
 
 
 def _variables() -> Variables:
     marks = ", ".join(["%s"] * len(VARIABLE_NAMES))
     rows = _ask(f"SHOW VARIABLES WHERE Variable_name IN ({marks})", VARIABLE_NAMES)
     return {str(name): str(value) for name, value in rows}
-
-
-def _pragma(name: str) -> str:
-    return str(_ask(f"PRAGMA {name}")[0][0])
 
 
 def _ask(statement: str, parameters: Sequence[str] = ()) -> list[tuple[Any, ...]]:

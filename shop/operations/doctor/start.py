@@ -16,21 +16,22 @@ from shop.operations.doctor.findings import Finding, judge
 from shop.redis import redis_client
 
 
-def examine() -> Iterator[Finding]:
-    yield judge("DEBUG", _on(settings.DEBUG), settings.DEBUG)
-    yield from _keys()
-    found = "set" if settings.EVENT_SECRET else "empty"
-    yield judge("EVENT_SECRET", found, not (settings.EVENT_SECRET or settings.DEBUG))
-    name = f"WEBHOOK_SECRET_{settings.PAYMENT_GATEWAY.upper()}"
-    is_set = bool(getattr(settings, name))
-    yield judge(name, "set" if is_set else "empty", not is_set, "webhook secret")
-    yield judge("ALLOWED_HOSTS", ", ".join(settings.ALLOWED_HOSTS), "*" in settings.ALLOWED_HOSTS)
-    proxies = settings.TRUSTED_PROXIES
-    yield judge("TRUSTED_PROXIES", proxies, settings.HTTPS and proxies < 1)
-    yield judge("DEMO", _on(settings.DEMO), settings.DEMO and not settings.IS_MAKE_RUN)
-    yield judge("LAB", _on(settings.LAB), settings.LAB)
-    yield migrations()
-    yield from clocks()
+def examine() -> list[Finding]:
+    debug, hosts, proxies = settings.DEBUG, settings.ALLOWED_HOSTS, settings.TRUSTED_PROXIES
+    of_events, webhook = settings.EVENT_SECRET, f"WEBHOOK_SECRET_{settings.PAYMENT_GATEWAY.upper()}"
+    of_webhooks = getattr(settings, webhook)
+    return [
+        judge("DEBUG", _on(debug), debug),
+        *_keys(),
+        judge("EVENT_SECRET", "set" if of_events else "empty", not (of_events or debug)),
+        judge(webhook, "set" if of_webhooks else "empty", not of_webhooks, "webhook secret"),
+        judge("ALLOWED_HOSTS", ", ".join(hosts), "*" in hosts),
+        judge("TRUSTED_PROXIES", proxies, settings.HTTPS and proxies < 1),
+        judge("DEMO", _on(settings.DEMO), settings.DEMO and not settings.IS_MAKE_RUN),
+        judge("LAB", _on(settings.LAB), settings.LAB),
+        migrations(),
+        *clocks(),
+    ]
 
 
 def _keys() -> Iterator[Finding]:

@@ -102,11 +102,8 @@ def _eviction(client: Redis, check: str) -> Finding:
 
 def _persistence(client: Redis) -> Finding:
     """Whether a restart loses queued tasks, whose work the sweeps find later."""
-    check, appended, saved = (
-        "broker persistence",
-        _read_setting(client, "appendonly"),
-        _read_setting(client, "save"),
-    )
+    check = "broker persistence"
+    appended, saved = _read_setting(client, "appendonly"), _read_setting(client, "save")
     if appended is None or saved is None:
         return judge(check, UNKNOWN, True, "unknown persistence")
     found = "append-only file" if appended == "yes" else f"snapshots: {saved or 'none'}"

@@ -1,4 +1,4 @@
-"""What a scheduled audit checks: rows a chunk at a time, and which of them at every audit.
+"""What the laws, which are invariants, are checked by: a report of each, and the rows that a check looks at.
 
 An audit by command checks whole tables, by a statement a check. A scheduled one gives the same checks a chunk
 of rows each, so that every statement is short however long the tables are.
@@ -12,13 +12,51 @@ from uuid import UUID
 
 from django.db.models import Q, QuerySet
 
-from shop.operations.audits.audit_report import LawReport
-
+OFFENDERS_REPORTED = 100
+"""Per check, so that a report stays readable when a million rows break a law."""
+CLOCK_SLACK = timedelta(minutes=1)
 Rows = Sequence[Any] | range
 """The primary keys of a chunk: a list, or a range with its first and last key."""
+
+
+class NotChecked(Exception):
+    """A law can't be checked now; the text says why. It is neither held nor broken by that."""
+
+
+@dataclass(frozen=True)
+class LawReport:
+    """Whether a law holds for all `checked` objects, and the ids of those that break it."""
+
+    law: str
+    holds: bool
+    checked: int
+    offenders: list[str]
+
+
+def report(law: str, checked: int, offenders: Iterable[object]) -> LawReport:
+    """The report of one law, which holds when there are no offenders."""
+    named = [str(offender) for offender in offenders]
+    return LawReport(law=law, holds=not named, checked=checked, offenders=named)
+
+
+def merge_reports(reports: Iterable[LawReport]) -> list[LawReport]:
+    """One report per law, in the laws' order: several apps may each check a part of a law."""
+    by_law: dict[str, list[LawReport]] = {}
+    for report in reports:
+        by_law.setdefault(report.law, []).append(report)
+    return [
+        LawReport(
+            law=law,
+            holds=all(report.holds for report in parts),
+            checked=sum(report.checked for report in parts),
+            offenders=[offender for report in parts for offender in report.offenders],
+        )
+        for law, parts in sorted(by_law.items(), key=lambda item: int(item[0].removeprefix("L")))
+    ]
+
+
 Check = Callable[[Rows | None], LawReport]
 """Checks a law for these rows, or for all rows."""
-CLOCK_SLACK = timedelta(minutes=1)
 
 
 def is_ahead(at: datetime | None, *, now: datetime) -> bool:
