@@ -18,8 +18,6 @@ from shop.normalization import normalized
 from shop.operations.archives.archive_files import ArchiveFailed
 from shop.operations.archives.archiving import Progress
 
-EVERY_SECONDS = 2.0
-
 
 def add_to(parser: CommandParser) -> None:
     parser.add_argument("--reason", type=normalized, default="", help="for the journal; required with --yes")
@@ -53,7 +51,7 @@ def progress() -> Progress:
     def report(what: str, rows: int) -> None:
         nonlocal last
         now = time.monotonic()
-        if now - last > EVERY_SECONDS:
+        if now - last > 2.0:
             last = now
             print(f"{rows:,} rows {what}, {now - started:.0f} s", file=sys.stderr, flush=True)
 

@@ -108,20 +108,20 @@ class bound_request:  # noqa: N801 - reads as a word: `with logs.bound_request(.
 
 def set_account(account_id: int | None) -> None:
     """Add the account's id to further log lines of the current request."""
-    request = _request.get()
-    if request is not None:
-        request.account = account_id
-    if tracing.is_on and account_id is not None:
-        tracing.annotate({"firstcome.account": account_id})
+    _note_caller("account", account_id)
 
 
 def set_api_key(key_id: int) -> None:
     """Add the API key's number to further log lines of the current request: nothing of its secret."""
+    _note_caller("api_key", key_id)
+
+
+def _note_caller(name: str, value: int | None) -> None:
     request = _request.get()
     if request is not None:
-        request.api_key = key_id
+        setattr(request, name, value)
     if tracing.is_on:
-        tracing.annotate({"firstcome.api_key": key_id})
+        tracing.annotate(tracing.attributes({name: value}))
 
 
 @contextmanager

@@ -82,18 +82,17 @@ def continued(name: str, origin: str, attributes: Attributes, *, kind: str, link
     )
 
 
-def shared(name: str, origins: Sequence[str], attributes: Attributes | None = None) -> Any:
+@contextmanager
+def shared(name: str, origins: Sequence[str], attributes: Attributes | None = None) -> Iterator[None]:
     """Work for several traces: a part of the first, linked to the others, each of which gets a part like it.
 
     Traces that are not recorded, and empty texts, are left out; without a recorded one it is no span.
     """
     recorded = [origin for origin in dict.fromkeys(origins) if is_recorded(origin)] if is_on else []
-    return _shared(name, recorded, attributes) if recorded else _NOTHING
-
-
-@contextmanager
-def _shared(name: str, origins: Sequence[str], attributes: Attributes | None) -> Iterator[None]:
-    first, *others = origins
+    if not recorded:
+        yield
+        return
+    first, *others = recorded
     links = [_link(other) for other in others]
     span = _tracer.start_span(name, _context(first), attributes=attributes, links=links)
     try:
@@ -144,7 +143,7 @@ def headers() -> dict[str, str]:
 
 def traceparent() -> str:
     """The trace that is under way, as the header that passes it on; empty without one."""
-    return headers().get("traceparent", "") if is_on else ""
+    return headers().get("traceparent", "")
 
 
 def attributes(ids: Attributes) -> dict[str, Any]:

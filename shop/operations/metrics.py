@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from wsgiref.types import StartResponse
 
 log = get_logger(__name__)
-SILENT_SECONDS = 10.0
-"""After which a connection that sends nothing is closed."""
 
 
 @csrf_exempt
@@ -94,7 +92,7 @@ def _answer(
 class _RequestHandler(WSGIRequestHandler):
     """wsgiref's, which would wait for silent clients for ever, and log scrapes and broken connections."""
 
-    timeout = SILENT_SECONDS
+    timeout = 10.0
 
     def handle(self) -> None:
         with suppress(OSError):

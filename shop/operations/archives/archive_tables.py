@@ -74,10 +74,6 @@ class ArchiveTable:
         found = ((row[self.key], row) for row in rows.values(*self.columns))
         return {str(key) if isinstance(key, UUID) else key: row for key, row in found}
 
-    def delete(self, keys: Collection[Any]) -> int:
-        """Delete the rows with these keys, in the caller's transaction. Returns how many there were."""
-        return self.model._default_manager.filter(pk__in=keys).delete()[0]
-
     def month_rows(self, begin: datetime, end: datetime) -> Iterator[list[Row]]:
         """The month's rows whose work is done, in the order of keys, a page at a time.
 
@@ -99,10 +95,6 @@ class ArchiveTable:
     def read(self, columns: Sequence[str], line: bytes) -> Row:
         values = zip(columns, json.loads(line), strict=True)
         return {name: self.fields[name].to_python(value) for name, value in values}
-
-    def insert(self, rows: Sequence[Row]) -> None:
-        """Insert rows of a file. Columns that it lacks get the model's defaults."""
-        self.model._default_manager.bulk_create([self.model(**row) for row in rows])
 
 
 def month_bounds(month: str) -> tuple[datetime, datetime]:

@@ -33,7 +33,6 @@ State = ArchivedMonth.State
 DEFAULT_DAYS, MIN_DAYS = 90, 30
 MOST_KEPT = 10_000
 """Rows that changed after they were written: their keys stand in one row."""
-DESCRIBED = ("table", "month", "part", "file", "sha256", "rows", "first_key", "last_key", "columns")
 Progress = Callable[[str, int], None]
 """Called with what is done to rows, and how many are done so far."""
 Failpoint = Callable[[str], None]
@@ -87,8 +86,9 @@ def archive(
     if record is None:
         return None
     path = _find_file(record, folder)
-    described = {"archive": record.archive_id.hex, "bytes": record.size}
-    described |= {name: getattr(record, name) for name in DESCRIBED}
+    names = ("table", "month", "part", "file", "sha256", "rows", "first_key", "last_key", "columns")
+    described = {name: getattr(record, name) for name in names}
+    described |= {"archive": record.archive_id.hex, "bytes": record.size}
     archive_files.write_manifest(path, described | {"created_at": record.created_at.isoformat()})
     options.failpoint("file complete")
     with archive_files.open_file(path) as (_, rows):
@@ -290,7 +290,7 @@ def _delete_batch(table: ArchiveTable, archive_id: UUID, lines: list[bytes], *, 
         grown = table.carry(record, [*same.values()])
         record.sums = {name: record.sums.get(name, 0) + grown.get(name, 0) for name in {*record.sums, *grown}}
         failpoint("carried")
-        deleted = table.delete(same)
+        deleted, _ = table.model._default_manager.filter(pk__in=same).delete()
         if deleted != len(same):
             raise RuntimeError(f"{len(same)} rows were locked, and {deleted} deleted: rolled back.")
         failpoint("deleted")

@@ -120,7 +120,8 @@ def _insert_batch(
     shrunk = table.uncarry(record, missing)
     failpoint("uncarried")
     table.complete(missing)
-    table.insert(missing)
+    # Columns that the file lacks get the model's defaults.
+    table.model._default_manager.bulk_create([table.model(**row) for row in missing])
     record.sums = {name: amount - shrunk.get(name, 0) for name, amount in record.sums.items()}
     record.removed -= len(missing)
     record.save(update_fields=["removed", "sums"])

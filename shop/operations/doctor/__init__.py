@@ -13,8 +13,6 @@ from shop.operations.audits.checks import is_ahead
 from shop.operations.doctor import databases, start, stores
 from shop.operations.doctor.findings import Finding, judge
 
-# An audit may be late by a few of its intervals: the one before it, or a worker that was replaced.
-INTERVALS_LATE = 3
 SHORTEST_LATENESS = timedelta(minutes=10)
 
 
@@ -46,7 +44,8 @@ def _schedule(state: AuditState) -> Finding:
     if not interval:
         return judge(check, "off", is_wrong=True, problem="no schedule")
     for name, at, longest in (
-        ("audit", state.audited_at, max(SHORTEST_LATENESS, timedelta(seconds=INTERVALS_LATE * interval))),
+        # It may be late by a few intervals: the audit before it, or a worker that was replaced.
+        ("audit", state.audited_at, max(SHORTEST_LATENESS, timedelta(seconds=3 * interval))),
         ("full audit", state.full_at, timedelta(hours=36)),
     ):
         if at is None or now - at > longest or is_ahead(at, now=now):

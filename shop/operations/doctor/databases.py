@@ -99,16 +99,22 @@ def buffer_pool(variables: Variables, index_bytes: int) -> Finding:
 
 def collation(variables: Variables) -> Finding:
     """Whether names with different four-byte characters differ."""
-    columns = _names_with_one_emoji()
-    if not columns:
-        return judge("collation", "tells four-byte characters apart", is_wrong=False)
+    columns = _ask(
+        "SELECT table_name, column_name, column_type, is_nullable, collation_name"
+        " FROM information_schema.columns WHERE table_schema = DATABASE() AND collation_name IS NOT NULL"
+    )
     wanted = COLLATIONS["mariadb" in variables["version"].lower()]
-    statements = [f"ALTER DATABASE {connection.settings_dict['NAME']} COLLATE {wanted}"]
-    for table, definition in columns.items():
-        definition = definition.replace("COLLATE", f"COLLATE {wanted}")
-        statements.append(f"ALTER TABLE {table} MODIFY {definition}")
-    found = f"takes all four-byte characters, such as emoji, for one in {', '.join(columns)}"
-    return judge("collation", found, is_wrong=True, statements="; ".join(statements))
+    statements = {
+        table: f"ALTER TABLE {table} MODIFY {column} {kind} COLLATE {wanted}"
+        f" {'NULL' if is_nullable == 'YES' else 'NOT NULL'}"
+        for table, column, kind, is_nullable, name in columns
+        if NAMES.get(table) == column and _ask(f"SELECT %s COLLATE {name} = %s", ["🎁", "🐳"])[0][0]
+    }
+    if not statements:
+        return judge("collation", "tells four-byte characters apart", is_wrong=False)
+    of_database = f"ALTER DATABASE {connection.settings_dict['NAME']} COLLATE {wanted}"
+    found = f"takes all four-byte characters, such as emoji, for one in {', '.join(statements)}"
+    return judge("collation", found, True, statements="; ".join([of_database, *statements.values()]))
 
 
 def reader() -> list[Finding]:
@@ -119,22 +125,6 @@ def reader() -> list[Finding]:
     except Error as error:
         return [judge("secondary", f"can't be read: {error}", True, "unreadable secondary")]
     return [judge("secondary", f"has {'not ' * is_behind}applied what the primary has", is_behind)]
-
-
-def _names_with_one_emoji() -> dict[str, str]:
-    """Those of `NAMES` whose collation takes one emoji for another: by table, the definition to be given."""
-    columns = _ask(
-        "SELECT table_name, column_name, column_type, is_nullable, collation_name"
-        " FROM information_schema.columns WHERE table_schema = DATABASE() AND collation_name IS NOT NULL"
-    )
-    found = [row for row in columns if NAMES.get(row[0]) == row[1]]
-    takes_for_one = "SELECT %s COLLATE {} = %s"
-    coarse = {name for *_, name in found if _ask(takes_for_one.format(name), ["🎁", "🐳"])[0][0]}
-    return {
-        table: f"{column} {kind} COLLATE {'NULL' if is_nullable == 'YES' else 'NOT NULL'}"
-        for table, column, kind, is_nullable, name in found
-        if name in coarse
-    }
 
 
 def _sqlite() -> list[Finding]:
