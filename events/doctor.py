@@ -1,9 +1,6 @@
 """The doctor's checks of what waits: events for the data platform and for the feed's readers."""
 
 from collections.abc import Iterator
-from contextlib import suppress
-
-from django.db import Error
 
 from events.feed import reading
 from events.webhooks import deliveries
@@ -14,21 +11,17 @@ LATE_POSITION_SECONDS = 60
 
 
 def examine() -> Iterator[Finding]:
-    """The findings; none while the database is unreachable, which has its own finding."""
-    with suppress(Error):
-        dead, refused, missing = (
-            deliveries.dead_count(),
-            deliveries.refused_count(),
-            reading.missing_positions(),
-        )
-        yield judge("dead events", f"{dead} were refused for good, or given up" if dead else "none", dead > 0)
-        found = f"{refused} are refused for good, and retried for an hour at most" if refused else "none"
-        yield judge("refused events", found, refused > 0)
-        seconds = deliveries.oldest_queued_seconds()
-        found = f"{deliveries.queued_count()}, the oldest for {seconds:,.0f} s"
-        yield judge("queued events", found, seconds > LATE_SECONDS)
-        seconds = reading.unsequenced_seconds()
-        found = f"the oldest event without a position has waited for {seconds:,.0f} s"
-        yield judge("event feed", found, seconds > LATE_POSITION_SECONDS)
-        found = f"{missing:,} have no event" if missing else "without gaps"
-        yield judge("positions of events", found, missing > 0)
+    """The findings. Raises Django's `Error` while the database is unreachable."""
+    dead, refused = deliveries.dead_count(), deliveries.refused_count()
+    missing = reading.missing_positions()
+    yield judge("dead events", f"{dead} were refused for good, or given up" if dead else "none", dead > 0)
+    found = f"{refused} are refused for good, and retried for an hour at most" if refused else "none"
+    yield judge("refused events", found, refused > 0)
+    seconds = deliveries.oldest_queued_seconds()
+    found = f"{deliveries.queued_count()}, the oldest for {seconds:,.0f} s"
+    yield judge("queued events", found, seconds > LATE_SECONDS)
+    seconds = reading.unsequenced_seconds()
+    found = f"the oldest event without a position has waited for {seconds:,.0f} s"
+    yield judge("event feed", found, seconds > LATE_POSITION_SECONDS)
+    found = f"{missing:,} have no event" if missing else "without gaps"
+    yield judge("positions of events", found, missing > 0)
