@@ -36,7 +36,7 @@ STATUSES = {
     "sale": "scheduled open paused closed",
 }
 
-PAGE = {
+TEXTS = {
     "demo": _("demo"),
     "loading": _("Loading …"),
     "skip": _("Skip to the content"),
@@ -49,8 +49,6 @@ PAGE = {
     "time.seconds": _("{count} s"),
     "time.minutes": _("{count} min"),
     "time.days": _("{count} days"),
-}
-SIGNING_IN = {
     "sign_in": _("Sign in"),
     "sign_out": _("Sign out"),
     "signed_out": _("You are signed out."),
@@ -69,8 +67,6 @@ SIGNING_IN = {
         "browser, and race for the last piece."
     ),
     "demo_accounts.use": _("Sign in with this account"),
-}
-WINDOW = {
     "home.title": _("What is on sale"),
     "home.about": _("What is left is read again every two seconds. First come, first served."),
     "products": _("Products"),
@@ -97,8 +93,6 @@ WINDOW = {
     "discount.from": _("from {amount} on"),
     "orders": _("Your newest orders"),
     "orders.none": _("None yet."),
-}
-BUYING = {
     "buy": _("Buy"),
     "buy.of": _("Buy {name}"),
     "buy.now": _("Buy now"),
@@ -124,8 +118,6 @@ BUYING = {
         "key: nothing is bought twice."
     ),
     "purchase.busy": _("The page tries again by itself; nothing is bought twice."),
-}
-RECEIPT = {
     "receipt": _("Receipt"),
     "order": _("Order"),
     "order.number": _("Order number"),
@@ -140,44 +132,40 @@ RECEIPT = {
     "action.confirm": _("Confirm it at the bank"),
     "another_card.about": _("The card was refused. The order is kept for another one. Time left:"),
     "another_card.pay": _("Pay with this card"),
-}
-EVENTS = {
-    "order.placed": _("Order placed"),
-    "order.paid": _("Order paid"),
-    "order.payment_failed": _("Payment failed"),
-    "order.kept": _("Order kept for another card"),
-    "order.cancelled": _("Order cancelled"),
-    "order.expired": _("Order expired"),
-    "order.refunded": _("Order refunded"),
-    "payment.disputed": _("Payment disputed"),
-    "payment.dispute_closed": _("Dispute decided"),
-    "refund.requested": _("Refund requested"),
-    "reserve_inventory.done": _("Stock reserved"),
-    "reserve_inventory.undo.done": _("Stock available again"),
-    "reserve_inventory.undo.skipped": _("Stock still reserved"),
-    "hold_coupon.done": _("Coupon held"),
-    "hold_coupon.skipped": _("No coupon to hold"),
-    "hold_coupon.undo.done": _("Coupon usable again"),
-    "hold_coupon.undo.skipped": _("The coupon stays as it was"),
-    "debit_balance.done": _("Points held"),
-    "debit_balance.skipped": _("No points to hold"),
-    "debit_balance.undo.done": _("Points in the wallet again"),
-    "debit_balance.undo.skipped": _("No points were held"),
-    "charge_card.done": _("Card charged"),
-    "charge_card.skipped": _("Nothing to charge by card"),
-    "charge_card.requires_action": _("Waiting for the card's owner"),
-    "charge_card.refused": _("Card refused"),
-    "charge_card.void": _("Charge given up"),
-    "charge_card.undo.done": _("Charge cancelled at the gateway"),
-    "charge_card.undo.skipped": _("Nothing was charged"),
-    "settle.done": _("Sale booked"),
-    "transmit.done": _("Data platform notified"),
-    "refund_card.done": _("Card refunded"),
-    "refund_card.skipped": _("Nothing to refund by card"),
-    "settle_refund.done": _("Refund booked"),
-}
-"""By the `event` of a timeline's line; another one is shown as it is."""
-WAITING_ROOM = {
+    # By the `event` of a line of the timeline; another one is shown as it is.
+    "event.order.placed": _("Order placed"),
+    "event.order.paid": _("Order paid"),
+    "event.order.payment_failed": _("Payment failed"),
+    "event.order.kept": _("Order kept for another card"),
+    "event.order.cancelled": _("Order cancelled"),
+    "event.order.expired": _("Order expired"),
+    "event.order.refunded": _("Order refunded"),
+    "event.payment.disputed": _("Payment disputed"),
+    "event.payment.dispute_closed": _("Dispute decided"),
+    "event.refund.requested": _("Refund requested"),
+    "event.reserve_inventory.done": _("Stock reserved"),
+    "event.reserve_inventory.undo.done": _("Stock available again"),
+    "event.reserve_inventory.undo.skipped": _("Stock still reserved"),
+    "event.hold_coupon.done": _("Coupon held"),
+    "event.hold_coupon.skipped": _("No coupon to hold"),
+    "event.hold_coupon.undo.done": _("Coupon usable again"),
+    "event.hold_coupon.undo.skipped": _("The coupon stays as it was"),
+    "event.debit_balance.done": _("Points held"),
+    "event.debit_balance.skipped": _("No points to hold"),
+    "event.debit_balance.undo.done": _("Points in the wallet again"),
+    "event.debit_balance.undo.skipped": _("No points were held"),
+    "event.charge_card.done": _("Card charged"),
+    "event.charge_card.skipped": _("Nothing to charge by card"),
+    "event.charge_card.requires_action": _("Waiting for the card's owner"),
+    "event.charge_card.refused": _("Card refused"),
+    "event.charge_card.void": _("Charge given up"),
+    "event.charge_card.undo.done": _("Charge cancelled at the gateway"),
+    "event.charge_card.undo.skipped": _("Nothing was charged"),
+    "event.settle.done": _("Sale booked"),
+    "event.transmit.done": _("Data platform notified"),
+    "event.refund_card.done": _("Card refunded"),
+    "event.refund_card.skipped": _("Nothing to refund by card"),
+    "event.settle_refund.done": _("Refund booked"),
     "room.none.title": _("Waiting room"),
     "room.none.before": _(
         "Take a place before it opens. The order is drawn at the opening: being early is worth nothing."
@@ -208,8 +196,7 @@ WAITING_ROOM = {
     ),
     "draw.entry": _("Your entry:"),
     "draw.figures": _("Seed and hashes of this sale"),
-}
-REFUSALS = {
+    # By the `code` of a problem; any other is shown by its `detail`, which is in the reader's language.
     "refused.other": _("The shop refused it ({status}). Reload the page, and try again."),
     "refused.otp_required": _("Staff sign in to the admin. Use an account of the demo."),
     "refused.throttled": _("Too many tries. Wait for {time}, then try again."),
@@ -218,24 +205,9 @@ REFUSALS = {
     "refused.failed": _("The queue could not issue the coupon. Try again."),
     "refused.sale_not_open": _("The sale opens in {time}."),
     "refused.sale_closed": _("The sale is over."),
+    **{f"card.{name}": text for name, text in CARDS.items()},
+    **{f"{kind}.{status}": WORDS[status] for kind, named in STATUSES.items() for status in named.split()},
 }
-"""By the `code` of a problem; any other is shown by its `detail`, which is in the reader's language."""
-
-
-TEXTS = (
-    PAGE
-    | SIGNING_IN
-    | WINDOW
-    | BUYING
-    | RECEIPT
-    | WAITING_ROOM
-    | REFUSALS
-    | {f"card.{name}": text for name, text in CARDS.items()}
-    | {f"event.{name}": text for name, text in EVENTS.items()}
-    | {f"{kind}.{status}": WORDS[status] for kind, named in STATUSES.items() for status in named.split()}
-)
-
-
 # Scripts, styles and calls are of this origin, nothing is inline, and only lit-html makes elements of text.
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "

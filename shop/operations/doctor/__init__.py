@@ -15,7 +15,7 @@ SHORTEST_LATENESS = timedelta(minutes=10)
 
 
 def examine() -> Iterator[Finding]:
-    """All findings, good and bad; a system that can't be reached is a finding too. Raises `Error` after it."""
+    """All findings, good and bad; a system that can't be reached is a finding too. May end with `Error`."""
     for system in (start, databases, stores):
         yield from system.examine()
     yield from audits()
