@@ -13,9 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from prometheus_client import Counter, Gauge, Histogram
-from structlog import get_logger
 
-log = get_logger(__name__)
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 MEMORY = Path("/proc/self/statm")
 
@@ -51,10 +49,7 @@ def sample() -> None:
         if _note_collection not in gc.callbacks:
             gc.callbacks.append(_note_collection)
         for sampler in (_sample_process, *_samplers):
-            try:
-                sampler()
-            except Exception:
-                log.exception("metrics can't be sampled", sampler=sampler.__module__)
+            sampler()
 
 
 def _sample_process() -> None:

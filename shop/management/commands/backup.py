@@ -10,7 +10,6 @@ from django.db import Error, connection
 
 from shop.management.commands import migrate
 from shop.operations.backups import dumping
-from shop.operations.backups.dumping import Backup
 from shop.operations.backups.programs import BackupFailed
 
 
@@ -30,15 +29,12 @@ class Command(BaseCommand):
             made = dumping.dump(connection, folder, migrate_lock=lock)
         except (BackupFailed, OSError, Error) as error:
             raise CommandError(f"No backup was made. {error}") from error
-        self.stdout.write(to_json.dumps(asdict(made)) if json else _as_text(made, folder))
-
-
-def _as_text(made: Backup, folder: Path) -> str:
-    size = f"{made.bytes / 2**20:,.1f} MiB"
-    log = f"{made.no_log_because}. What comes after this state can't be restored from this backup."
-    if made.log_file:
-        log = f"The binary log goes on from {made.log_file}, position {made.log_position}."
-    return (
-        f"{made.database} is backed up in {folder}: {len(made.tables)} tables, {size}, {made.seconds} s.\n"
-        f"Its state is that of {made.begun_at}.\n{log}"
-    )
+        log = f"{made.no_log_because}. What comes after this state can't be restored from this backup."
+        if made.log_file:
+            log = f"The binary log goes on from {made.log_file}, position {made.log_position}."
+        text = (
+            f"{made.database} is backed up in {folder}: {len(made.tables)} tables,"
+            f" {made.bytes / 2**20:,.1f} MiB, {made.seconds} s.\n"
+            f"Its state is that of {made.begun_at}.\n{log}"
+        )
+        self.stdout.write(to_json.dumps(asdict(made)) if json else text)

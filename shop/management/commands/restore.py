@@ -13,7 +13,6 @@ from shop.http.json_format import dump
 from shop.management import arguments
 from shop.operations.backups import restoring
 from shop.operations.backups.programs import BackupFailed
-from shop.operations.backups.restoring import Restored
 
 NEXT = "Now: migrate, rebuild_redis, reconcile, reconcile --fix, audit. Only then start the processes."
 
@@ -56,17 +55,13 @@ class Command(BaseCommand):
                 )
         except (BackupFailed, OSError, Error) as error:
             raise CommandError(f"The backup is not restored. {error}") from error
-        self.stdout.write(dump(asdict(done)).decode() if json else _as_text(done, until))
-
-
-def _as_text(done: Restored, until: datetime | None) -> str:
-    name = connection.settings_dict["NAME"]
-    lines = [f"{name} has the backup of {done.backup.begun_at}, read in {done.dump_seconds} s."]
-    if done.logs:
-        lines.append(
-            f"{len(done.logs)} binary logs are replayed in {done.log_seconds} s; the last event is of"
-            f" {done.last_event_at or 'before the backup'}, and these logs reach {done.logs_end_at}."
-        )
+        name = connection.settings_dict["NAME"]
+        lines = [f"{name} has the backup of {done.backup.begun_at}, read in {done.dump_seconds} s."]
+        if done.logs:
+            lines.append(
+                f"{len(done.logs)} binary logs are replayed in {done.log_seconds} s; the last event is of"
+                f" {done.last_event_at or 'before the backup'}, and these logs reach {done.logs_end_at}."
+            )
         if until and done.logs_end_at and done.logs_end_at < until.replace(microsecond=0):
             lines.append(f"What was written from then on, up to {until}, is not restored.")
-    return "\n".join([*lines, NEXT])
+        self.stdout.write(dump(asdict(done)).decode() if json else "\n".join([*lines, NEXT]))

@@ -12,7 +12,6 @@ from shop.management import archive_options, shell
 from shop.management.archives import TABLES
 from shop.operations.archives import restoring
 from shop.operations.archives.archiving import Options
-from shop.operations.archives.restoring import Restored
 
 
 class Command(BaseCommand):
@@ -36,14 +35,11 @@ class Command(BaseCommand):
             else:
                 done = restoring.check(file, TABLES)
         result = asdict(done) | {"is_restored": yes or done.was_restored}
-        self.stdout.write(to_json.dumps(result) if json else _as_text(done, yes))
-
-
-def _as_text(done: Restored, yes: bool) -> str:
-    if done.was_restored:
-        return f"{done.file} was restored before: nothing was done."
-    if not yes:
-        return (
+        text = (
             f"{done.file} is whole: {done.rows:,} rows of {done.table} of {done.month}. Nothing was changed."
         )
-    return f"{done.month}: {done.rows:,} rows of {done.table} are restored from {done.file}."
+        if yes:
+            text = f"{done.month}: {done.rows:,} rows of {done.table} are restored from {done.file}."
+        if done.was_restored:
+            text = f"{done.file} was restored before: nothing was done."
+        self.stdout.write(to_json.dumps(result) if json else text)

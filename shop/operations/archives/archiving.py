@@ -151,12 +151,9 @@ def _write(table: ArchiveTable, month: str, folder: Path, options: Options) -> A
 
 def _is_recorded(table: str, month: str, file: str) -> bool:
     """Whether a record names the file. Waits for a transaction that has written it, and may yet commit."""
-
-    def read() -> bool:
-        records = ArchivedMonth.objects.select_for_update().filter(table=table, month=month)
-        return file in {record.file for record in records}
-
-    return transactions.run(read, transactions.REPEATABLE)
+    months = ArchivedMonth.objects.select_for_update().filter(table=table, month=month)
+    files = months.values_list("file", flat=True)
+    return file in transactions.run(lambda: set(files), transactions.REPEATABLE)
 
 
 def _paced(pages: Iterable[T], pace: Pace) -> Iterator[T]:
