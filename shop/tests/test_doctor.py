@@ -17,7 +17,7 @@ from events.tests.delivering import dead
 from inventory import products
 from inventory.tests.factories import ProductFactory
 from shop.celery import app
-from shop.operations.doctor import databases, start, stores
+from shop.operations.doctor import checks
 from shop.operations.doctor.findings import Finding
 from shop.redis import redis_client
 from shop.tests import servers
@@ -89,11 +89,11 @@ def test_wrong_session_variables_of_our_connections_are_reported(
 ) -> None:
     if "check_constraint_checks" in variable and not servers.is_mariadb():
         pytest.skip("MySQL has no variable that turns all checks off.")
-    assert levels(databases.examine())[check] == "ok"
+    assert levels(checks.database())[check] == "ok"
     with connection.cursor() as cursor:
         cursor.execute(f"SET SESSION {variable} {wrong}")
         try:
-            assert levels(databases.examine())[check] == "danger"
+            assert levels(checks.database())[check] == "danger"
         finally:
             cursor.execute(f"SET SESSION {variable} {right}")
 
@@ -122,19 +122,19 @@ STRONG = ("2026-11", "0123456789abcdef" * 4)
     ],
 )
 def test_server_settings_get_their_levels(changed: dict[str, str], check: str, level: str) -> None:
-    assert levels(databases.of_server(SOUND | changed))[check] == level
+    assert levels(checks.of_server(SOUND | changed))[check] == level
 
 
 @pytest.mark.parametrize(("pool", "level"), [(2**30, "ok"), (600 * 2**20, "ok"), (2**27, "warning")])
 def test_a_buffer_pool_smaller_than_the_indexes_is_reported(pool: int, level: str) -> None:
-    finding = databases.buffer_pool({"innodb_buffer_pool_size": str(pool)}, 600 * 2**20)
+    finding = checks.buffer_pool({"innodb_buffer_pool_size": str(pool)}, 600 * 2**20)
     assert (finding.level, bool(finding.advice)) == (level, level != "ok")
 
 
 def test_more_web_threads_than_connections_are_a_danger(settings: LazySettings) -> None:
     settings.WEB_WORKERS, settings.WEB_THREADS = 8, 128
 
-    *_, found = databases.of_server(SOUND)
+    *_, found = checks.of_server(SOUND)
 
     assert found.level == "danger"
     assert "max_connections=1104" in found.advice
@@ -149,8 +149,8 @@ def test_a_redis_that_evicts_keys_is_reported(
 ) -> None:
     redis_client.client().config_set("maxmemory-policy", policy)
 
-    assert levels(stores.redis())["Redis eviction"] == of_cache
-    assert levels(stores.broker())["broker eviction"] == of_broker
+    assert levels(checks.redis())["Redis eviction"] == of_cache
+    assert levels(checks.broker())["broker eviction"] == of_broker
 
 
 @pytest.mark.parametrize(
@@ -162,14 +162,14 @@ def test_a_broker_without_persistence_is_reported(
     redis_client.client().config_set("appendonly", appended)
     redis_client.client().config_set("save", saved)
 
-    assert levels(stores.broker())["broker persistence"] == level
+    assert levels(checks.broker())["broker persistence"] == level
 
 
 def test_a_redis_that_refuses_to_show_its_settings_is_a_warning(broker: OwnRedis) -> None:
     redis_client.client().execute_command("ACL", "SETUSER", "default", "-config")
 
-    assert levels(stores.redis())["Redis eviction"] == "warning"
-    assert levels(stores.broker())["broker persistence"] == "warning"
+    assert levels(checks.redis())["Redis eviction"] == "warning"
+    assert levels(checks.broker())["broker persistence"] == "warning"
 
 
 def test_an_unavailable_redis_is_a_danger_if_orders_depend_on_it(
@@ -177,16 +177,16 @@ def test_an_unavailable_redis_is_a_danger_if_orders_depend_on_it(
 ) -> None:
     settings.INVENTORY_STRATEGY = "redis_gate"
     own_redis.stop()
-    assert levels(stores.redis()) == {"Redis": "danger"}
+    assert levels(checks.redis()) == {"Redis": "danger"}
 
 
 @pytest.mark.django_db
 def test_an_unavailable_redis_is_otherwise_a_warning(broker: OwnRedis) -> None:
     broker.stop()
 
-    assert levels(stores.redis()) == {"Redis": "warning"}
-    assert levels(stores.broker()) == {"visibility timeout": "ok", "broker": "warning"}
-    assert levels(start.clocks()) == {"database clock": "ok"}
+    assert levels(checks.redis()) == {"Redis": "warning"}
+    assert levels(checks.broker()) == {"visibility timeout": "ok", "broker": "warning"}
+    assert levels(checks.clocks()) == {"database clock": "ok"}
 
 
 @pytest.mark.parametrize(("seconds", "level"), [(120, "danger"), (90, "danger"), (121, "ok"), (600, "ok")])
@@ -195,14 +195,14 @@ def test_tasks_must_end_before_redis_redelivers_them(
 ) -> None:
     settings.CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": seconds}
 
-    assert levels(stores.broker())["visibility timeout"] == level
+    assert levels(checks.broker())["visibility timeout"] == level
 
 
 @pytest.mark.django_db(transaction=True)
 def test_an_unavailable_database_is_a_danger() -> None:
     with database_away():
-        assert levels(databases.examine()) == {"database": "danger"}
-        assert start.migrations().level == "danger"
+        assert levels(checks.database()) == {"database": "danger"}
+        assert checks.migrations().level == "danger"
         assert run("doctor")[0] == 1
 
 
@@ -211,7 +211,7 @@ def test_an_unavailable_database_is_a_danger() -> None:
     [(0.0, "ok"), (0.9, "ok"), (-1.1, "warning"), (1.9, "warning"), (2.1, "danger"), (-3600.0, "danger")],
 )
 def test_a_clock_skew_is_reported(skew: float, level: str) -> None:
-    assert start.clock_finding("database clock", skew).level == level
+    assert checks.clock_finding("database clock", skew).level == level
 
 
 @pytest.mark.parametrize(
@@ -252,7 +252,7 @@ def test_insecure_settings_are_reported(
     for name, value in changed.items():
         setattr(settings, name, value)
 
-    assert levels([*start.examine(), *accounts_doctor.examine()])[check] == level
+    assert levels([*checks.start(), *accounts_doctor.examine()])[check] == level
 
 
 @pytest.mark.django_db
@@ -278,11 +278,11 @@ def test_undelivered_events_are_reported() -> None:
 
 @pytest.mark.django_db
 def test_missing_migrations_are_reported() -> None:
-    assert start.migrations().level == "ok"
+    assert checks.migrations().level == "ok"
     with connection.cursor() as cursor:
         cursor.execute("DELETE FROM django_migrations WHERE app = 'shop'")
 
-    found = start.migrations()
+    found = checks.migrations()
 
     assert found.level == "danger"
     assert "shop.0001_initial" in found.found
@@ -319,7 +319,7 @@ def test_a_demo_superuser_is_a_danger_except_under_make_run(
 @pytest.fixture
 def old_collation() -> Iterator[None]:
     """The names of products in the collation that MariaDB 10.11 gives to a new database."""
-    wanted = databases.COLLATIONS["mariadb" in databases._variables()["version"].lower()]
+    wanted = checks.COLLATIONS["mariadb" in checks._variables()["version"].lower()]
     alter = "ALTER TABLE inventory_product MODIFY name varchar(255) COLLATE %s NOT NULL"
     with connection.cursor() as cursor:
         cursor.execute(alter % "utf8mb4_general_ci")
@@ -341,13 +341,13 @@ def _columns_of_products() -> list[tuple[Any, ...]]:
 def test_a_collation_that_takes_emoji_for_one_is_reported_with_statements_that_mend_it(
     request: pytest.FixtureRequest,
 ) -> None:
-    variables, before = databases._variables(), _columns_of_products()
-    assert databases.collation(variables).level == "ok"
+    variables, before = checks._variables(), _columns_of_products()
+    assert checks.collation(variables).level == "ok"
     request.getfixturevalue("old_collation")
     whale = ProductFactory.create(name="다른 🐳 컵")
     assert list(products.find(search="🎁", include_inactive=True)) == [whale]
 
-    finding = databases.collation(variables)
+    finding = checks.collation(variables)
     assert (finding.level, "inventory_product" in finding.found) == ("warning", True)
     of_database, of_table = re.findall(r"ALTER [^;]*[^;.]", finding.advice)
     assert of_database == f"ALTER DATABASE {connection.settings_dict['NAME']} COLLATE {of_table.split()[-3]}"
@@ -355,7 +355,7 @@ def test_a_collation_that_takes_emoji_for_one_is_reported_with_statements_that_m
         cursor.execute(of_table)
     assert list(products.find(search="🐳", include_inactive=True)) == [whale]
     assert not products.find(search="🎁", include_inactive=True).exists()
-    assert databases.collation(variables).level == "ok"
+    assert checks.collation(variables).level == "ok"
     assert _columns_of_products() == before
 
 
@@ -372,10 +372,10 @@ def test_a_collation_that_takes_emoji_for_one_is_reported_with_statements_that_m
 def test_queues_of_a_broker_get_their_level(
     kind: str, nodes: int, refused: list[str], expected: dict[str, str]
 ) -> None:
-    assert levels(stores.queue_type(kind, nodes=nodes, refused=refused)) == expected
+    assert levels(checks.queue_type(kind, nodes=nodes, refused=refused)) == expected
 
 
 def test_messages_to_quorum_queues_should_be_confirmed() -> None:
-    assert stores.confirmations("classic", are_awaited=False) == []
-    assert levels(stores.confirmations("quorum", are_awaited=False)) == {"broker confirmations": "warning"}
-    assert levels(stores.confirmations("quorum", are_awaited=True)) == {"broker confirmations": "ok"}
+    assert checks.confirmations("classic", are_awaited=False) == []
+    assert levels(checks.confirmations("quorum", are_awaited=False)) == {"broker confirmations": "warning"}
+    assert levels(checks.confirmations("quorum", are_awaited=True)) == {"broker confirmations": "ok"}

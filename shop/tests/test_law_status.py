@@ -10,7 +10,7 @@ from django.urls import reverse
 from shop import clock
 from shop.management import scheduled_audit
 from shop.models import AuditState, LawStatus
-from shop.operations import doctor
+from shop.operations.doctor import checks
 from shop.tests.clients import signed_in
 from shop.tests.factories import AccountFactory
 from shop.tests.samples import exposed
@@ -66,7 +66,7 @@ def test_a_law_that_was_checked_in_part_only_has_no_answer_yet(now: datetime) ->
 
 
 def test_the_doctor_calls_a_broken_law_a_danger(broken: LawStatus) -> None:
-    [laws, schedule] = doctor.audits()
+    [laws, schedule] = checks.audits()
 
     assert (laws.level, laws.found) == ("danger", "broken: L1")
     assert (schedule.level, schedule.found) == ("warning", "audit: none has ended yet")
@@ -79,18 +79,18 @@ def test_the_doctor_warns_of_a_law_that_is_not_checked_and_of_late_audits(
     state = AuditState(pk=scheduled_audit.ROW, audited_at=now, full_at=now)
     state.save()
 
-    assert [(one.level, one.found) for one in doctor.audits()] == [
+    assert [(one.level, one.found) for one in checks.audits()] == [
         ("warning", "not checked: L9 (no gateway)"),
         ("ok", "every 300 s"),
     ]
     for name, late in (("audited_at", timedelta(minutes=16)), ("full_at", timedelta(hours=37))):
         AuditState.objects.update(**{"audited_at": now, "full_at": now} | {name: now - late})
-        assert list(doctor.audits())[1].level == "warning"
+        assert list(checks.audits())[1].level == "warning"
         # It began before the clock was set back: how long ago, is not known.
         AuditState.objects.update(**{"audited_at": now, "full_at": now} | {name: now + late})
-        assert list(doctor.audits())[1].level == "warning"
+        assert list(checks.audits())[1].level == "warning"
     settings.AUDIT_SECONDS = 0
-    assert list(doctor.audits())[1].found == "off"
+    assert list(checks.audits())[1].found == "off"
 
 
 def test_operators_with_the_permission_see_the_offenders(broken: LawStatus) -> None:

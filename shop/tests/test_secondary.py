@@ -24,7 +24,7 @@ from scripts.tests.circles import boots
 from shop.db import open_transaction, pacing, plain_reads, secondary, transactions
 from shop.errors import Unavailable
 from shop.models import ArchivedMonth, JournalLine
-from shop.operations.doctor import databases
+from shop.operations.doctor import checks
 from shop.tests import process_state
 from shop.tests.clients import client_of, signed_in
 from shop.tests.factories import AccountFactory, OrderFactory, SuperuserFactory
@@ -77,7 +77,7 @@ def test_without_a_secondary_all_is_read_from_the_primary_and_not_counted() -> N
     before = [count_reads(result) for result in ("secondary", "lagging", "unreachable")]
     assert secondary.read(lambda alias: alias) == "default"
     assert [count_reads(result) for result in ("secondary", "lagging", "unreachable")] == before
-    assert databases.reader() == []
+    assert checks.reader() == []
     assert secondary.Router().db_for_write(User) == "default"
 
 
@@ -387,7 +387,7 @@ def test_each_thread_waits_for_the_server_of_its_own_connection(pair: Replicated
 
 
 def test_the_doctor_says_whether_it_can_be_read(pair: Replicated) -> None:
-    assert [finding.level for finding in databases.reader()] == ["ok"]
+    assert [finding.level for finding in checks.reader()] == ["ok"]
     pair.replica.run("STOP SLAVE SQL_THREAD")
     AccountFactory.create()
-    assert [finding.level for finding in databases.reader()] == ["warning"]
+    assert [finding.level for finding in checks.reader()] == ["warning"]

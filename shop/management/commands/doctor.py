@@ -15,7 +15,7 @@ from accounts import doctor as accounts_doctor
 from events import doctor as events_doctor
 from inventory import doctor as inventory_doctor
 from orders import doctor as orders_doctor
-from shop.operations import doctor
+from shop.operations.doctor import checks
 from shop.operations.doctor.findings import Finding
 
 SHOWN = {"ok": "[green]ok     [/]", "warning": "[yellow]warning[/]", "danger": "[bold red]DANGER [/]"}
@@ -30,7 +30,7 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="for programs")
 
     def handle(self, *, json: bool, **_: Any) -> None:
-        asked = (doctor, accounts_doctor, events_doctor, orders_doctor, inventory_doctor)
+        asked = (checks, accounts_doctor, events_doctor, orders_doctor, inventory_doctor)
         findings: list[Finding] = []
         for one in asked:
             # A database that can't be reached has a finding of its own.
