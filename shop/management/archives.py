@@ -8,9 +8,9 @@ from datetime import datetime
 from uuid import UUID
 
 from django.contrib.auth.models import User
-from django.db.models import Max, OuterRef, Q
+from django.db.models import Exists, OuterRef, Q
 
-from coupons.models import Campaign, QueueTicket
+from coupons.models import QueueTicket
 from events.webhooks import deliveries
 from inventory import movement_archive
 from orders.models import Order
@@ -19,7 +19,7 @@ from payments.reconciliation import reconciling
 from shop.db import archived_months, bulk_sql
 from shop.journal import journal
 from shop.models import ArchivedMonth, ArchivedPaidEvent, JournalLine
-from shop.operations.archives.archive_tables import ArchiveTable, IsReady, Row, Sums
+from shop.operations.archives.archive_tables import ArchiveTable, Row, Sums
 
 PAID = "order.paid"
 # Lines about accounts have names and addresses, and are read for new passwords and erasures. The lines of the
@@ -35,11 +35,10 @@ CONDITION = (
 )
 
 
-def _of_finished_orders(end: datetime) -> IsReady:
+def _of_finished_orders(end: datetime) -> Q:
     """Lines of other orders than those of before the instant that are open now."""
     open_orders = Order.objects.filter(status__in=(*OPEN, Order.Status.REFUNDING), placed_at__lt=end)
-    unfinished = set(open_orders.values_list("pk", flat=True))
-    return lambda row: row["order_id"] not in unfinished
+    return CONDITION & ~Exists(open_orders.filter(pk=OuterRef("order_id")))
 
 
 def leave_out_name(row: Row) -> None:
@@ -89,8 +88,7 @@ JOURNAL = ArchiveTable(
     name=archived_months.JOURNAL,
     model=JournalLine,
     at="at",
-    condition=CONDITION,
-    prepare_filter=_of_finished_orders,
+    condition=_of_finished_orders,
     leave_out=leave_out_name,
     complete=complete_names,
     carry=carry_paid_events,
@@ -100,19 +98,18 @@ JOURNAL = ArchiveTable(
 )
 
 
-def _of_closed_campaigns(end: datetime) -> IsReady:
+def _of_closed_campaigns(end: datetime) -> Q:
     """Tickets of campaigns that closed by then. The greatest number stays: the next one follows it."""
-    closed = Campaign.objects.filter(closes_at__lte=end).annotate(last=Max("tickets__number"))
-    last_numbers = dict(closed.filter(last__isnull=False).values_list("pk", "last"))
-    return lambda row: row["number"] < last_numbers.get(row["campaign_id"], 0)
+    later = QueueTicket.objects.filter(campaign=OuterRef("campaign"), number__gt=OuterRef("number"))
+    ended = Q(status__in=("issued", "sold_out", "failed"), campaign__closes_at__lte=end)
+    return ended & Exists(later)
 
 
 TICKETS = ArchiveTable(
     name=archived_months.TICKETS,
     model=QueueTicket,
     at="created_at",
-    condition=Q(status__in=("issued", "sold_out", "failed")),
-    prepare_filter=_of_closed_campaigns,
+    condition=_of_closed_campaigns,
     stays="waiting tickets, those of campaigns that had not closed by the month's end, and the last number",
 )
 TABLES: Mapping[str, ArchiveTable] = {

@@ -19,8 +19,6 @@ from shop.models import ArchivedMonth
 Row = dict[str, Any]
 """The values of a row by the attributes of the columns, the key first."""
 Sums = Mapping[str, int]
-IsReady = Callable[[Row], bool]
-EVERY_ROW = Q()
 PAGE = 5_000
 """Keys of a statement that reads; the rows of a page are in memory at a time."""
 
@@ -29,18 +27,17 @@ PAGE = 5_000
 class ArchiveTable:
     """A table whose finished months may be archived. `at` is the attribute that says a row's month.
 
-    `condition` holds for rows whose work is done, and `prepare_filter` makes a further condition, at the
-    start, of what other tables say. `leave_out` changes the values of a row in place, which must not be in a
-    file; `complete` does the opposite for rows that are restored. `carry` is called in the transaction that
-    deletes rows, and `uncarry` in the one that restores them: they keep what the laws sum up, and return by
-    how much the sums of the month grew or shrank. `stays` is for the command's help.
+    `condition` holds for rows whose work is done, of a month that ended then. `leave_out` changes values of a
+    row in place, which must not be in a file; `complete` does the opposite for rows that are restored.
+    `carry` is called in the transaction that deletes rows, and `uncarry` in the one that restores them: they
+    keep what the laws sum up, and return by how much the sums of the month grew or shrank. `stays` is for the
+    command's help.
     """
 
     name: str
     model: type[Model]
     at: str
-    condition: Q = EVERY_ROW
-    prepare_filter: Callable[[datetime], IsReady] = lambda end: lambda row: True
+    condition: Callable[[datetime], Q] = lambda end: Q()
     leave_out: Callable[[Row], None] = lambda row: None
     complete: Callable[[Sequence[Row]], None] = lambda rows: None
     carry: Callable[[ArchivedMonth, Sequence[Row]], Sums] = lambda month, rows: {}
@@ -79,7 +76,7 @@ class ArchiveTable:
 
         Pages are ranges of keys, so that each statement is short, wherever the month's rows lie.
         """
-        is_ready, all_rows = self.prepare_filter(end), self.model._default_manager.order_by("pk")
+        all_rows = self.model._default_manager.order_by("pk")
         in_month = Q(**{f"{self.at}__gte": begin, f"{self.at}__lt": end})
         first, last = all_rows.filter(in_month).aggregate(first=Min("pk"), last=Max("pk")).values()
         while first is not None:
@@ -87,8 +84,7 @@ class ArchiveTable:
             following = page.values_list("pk", flat=True)[PAGE : PAGE + 1].first()
             if following is not None:
                 page = page.filter(pk__lt=following)
-            found = page.filter(in_month & self.condition).values(*self.columns)
-            if rows := [row for row in found if is_ready(row)]:
+            if rows := list(page.filter(in_month & self.condition(end)).values(*self.columns)):
                 yield rows
             first = following
 
