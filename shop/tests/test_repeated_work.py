@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from shop.concurrency.shared_read import SharedRead
 from shop.db.transactions import DatabaseUnavailable
-from shop.repeated_work import RepeatedWork
+from shop.repeated_work import RepeatedWork, start_once
 from shop.tests.racing import race, wait_until
 
 
@@ -42,6 +42,22 @@ def test_however_often_it_is_started_one_thread_works() -> None:
     race([repeated.start] * 16)
     assert [thread.name for thread in threading.enumerate()].count("only one") == 1
     repeated.stop(within_seconds=5)
+
+
+def test_a_run_that_lasts_is_not_started_again_and_its_callers_share_its_outcome() -> None:
+    may_end, runs = threading.Event(), list[int]()
+
+    def work() -> int:
+        runs.append(len(runs))
+        assert may_end.wait(10)
+        return len(runs)
+
+    lasting = race([partial(start_once, "lasting", work)] * 8)
+    may_end.set()
+    assert {run.result(10) for run in lasting} == {1}
+    with pytest.raises(ZeroDivisionError):
+        start_once("lasting", lambda: 1 // 0).result(10)
+    assert len(runs) == 1
 
 
 def test_one_caller_reads_for_all_and_the_others_get_the_old_result_while_it_is_recent() -> None:
