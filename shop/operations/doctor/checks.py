@@ -29,20 +29,6 @@ from shop.operations.doctor.findings import Finding, judge
 from shop.redis import redis_client
 
 Variables = Mapping[str, str]
-VARIABLE_NAMES = (
-    "version",
-    "tx_isolation",
-    "transaction_isolation",
-    "innodb_flush_log_at_trx_commit",
-    "log_bin",
-    "sync_binlog",
-    "sql_mode",
-    "check_constraint_checks",
-    "default_storage_engine",
-    "max_connections",
-    "max_user_connections",
-    "innodb_buffer_pool_size",
-)
 COLLATIONS = {True: "utf8mb4_uca1400_ai_ci", False: "utf8mb4_0900_ai_ci"}
 """Of MariaDB, and of MySQL."""
 NAMES = {
@@ -241,9 +227,7 @@ def _sqlite() -> list[Finding]:
 
 
 def _variables() -> Variables:
-    marks = ", ".join(["%s"] * len(VARIABLE_NAMES))
-    rows = _ask(f"SHOW VARIABLES WHERE Variable_name IN ({marks})", VARIABLE_NAMES)
-    return {str(name): str(value) for name, value in rows}
+    return {str(name): str(value) for name, value in _ask("SHOW VARIABLES")}
 
 
 def _ask(statement: str, parameters: Sequence[str] = ()) -> list[tuple[Any, ...]]:
