@@ -13,10 +13,11 @@ from shop.db import pacing
 from shop.db.mysql.patience import long_read_timeout
 from shop.db.pacing import Pace
 from shop.errors import FirstcomeError
-from shop.management import arguments
+from shop.journal import journal
+from shop.management import arguments, shell
 from shop.normalization import normalized
 from shop.operations.archives.archive_files import ArchiveFailed
-from shop.operations.archives.archiving import Progress
+from shop.operations.archives.archiving import Options, Progress
 
 
 def add_to(parser: CommandParser) -> None:
@@ -37,15 +38,15 @@ def add_to(parser: CommandParser) -> None:
     parser.add_argument("--json", action="store_true", help="the result as a line of JSON")
 
 
-def read_pace(*, batch: int, share: float, yes: bool, reason: str, **_: Any) -> Pace:
+def read_options(*, batch: int, share: float, yes: bool, reason: str, **_: Any) -> Options:
     if not 1 <= batch <= 10_000 or not 0.01 <= share <= 1:
         raise CommandError("--batch is 1 to 10000, and --share 0.01 to 1.")
     if yes and not reason.strip():
         raise CommandError("--yes needs a --reason for the journal: nothing was done.")
-    return Pace(size=batch, share=share)
+    return Options(reason=reason, pace=Pace(size=batch, share=share), on_progress=_progress())
 
 
-def progress() -> Progress:
+def _progress() -> Progress:
     started = last = time.monotonic()
 
     def report(what: str, rows: int) -> None:
@@ -59,13 +60,13 @@ def progress() -> Progress:
 
 
 @contextmanager
-def refusals(continued: str) -> Iterator[None]:
-    """Turn what ends the work into an error of the command, which says how to go on.
+def working(continued: str) -> Iterator[None]:
+    """Work as the shell's user, and turn what ends the work into an error, which says how to go on.
 
     A statement may take long: where the journal's month begins and ends is read from millions of rows.
     """
     try:
-        with long_read_timeout(connection):
+        with long_read_timeout(connection), journal.acting(shell.operator()):
             yield
     except ArchiveFailed as error:
         raise CommandError(str(error)) from error

@@ -8,9 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db.models import F
 
-from shop.db.pacing import Pace
-from shop.journal import journal
-from shop.management import archive_options, arguments, shell
+from shop.management import archive_options, arguments
 from shop.management.archives import TABLES, WITHOUT_MONTHS
 from shop.models import ArchivedMonth
 from shop.operations.archives import archiving
@@ -55,9 +53,9 @@ class Command(BaseCommand):
         chosen = TABLES[table]
         if month is None:
             raise CommandError("Name a month, such as 2026-07.")
-        pace = archive_options.read_pace(yes=yes, **more)
-        with archive_options.refusals("What is deleted is in the file: run it again to go on."):
-            result, text = _run(chosen, month, pace, **more) if yes else _count(chosen, month, more["days"])
+        options = archive_options.read_options(yes=yes, **more)
+        with archive_options.working("What is deleted is in the file: run it again to go on."):
+            result, text = _run(chosen, month, options, **more) if yes else _count(chosen, month, **more)
         self.stdout.write(to_json.dumps(result) if json else text)
 
     def _list(self, json: bool) -> None:
@@ -70,7 +68,7 @@ class Command(BaseCommand):
             self.stdout.write("No month is archived.")
 
 
-def _count(table: ArchiveTable, month: str, days: int) -> tuple[Any, str]:
+def _count(table: ArchiveTable, month: str, *, days: int, **_: Any) -> tuple[Any, str]:
     rows = archiving.count(table, month, days=days)
     text = f"{month}: {rows:,} rows of {table.name} would be archived. Of the month stays: {table.stays}."
     return {"table": table.name, "month": month, "rows": rows}, text
@@ -79,26 +77,21 @@ def _count(table: ArchiveTable, month: str, days: int) -> tuple[Any, str]:
 def _run(
     table: ArchiveTable,
     month: str,
-    pace: Pace,
+    options: Options,
     *,
     folder: Path | None,
     forget_lost_file: bool,
     days: int,
-    reason: str,
     **_: Any,
 ) -> tuple[Any, str]:
     """Archive the month, or forget its lost file: the result for programs, and for people."""
     if folder is None or not folder.is_dir():
         raise CommandError("--folder names an existing folder for the file: nothing was done.")
-    with journal.acting(shell.operator()):
-        if forget_lost_file:
-            file = archiving.forget_lost_file(table, month, folder=folder, reason=reason)
-            return {"table": table.name, "month": month, "forgotten": file}, (
-                f"{month}: {file} is forgotten; all rows of {table.name} are in the database."
-                " Archive it anew."
-            )
-        options = Options(reason=reason, pace=pace, on_progress=archive_options.progress())
-        done = archiving.archive(table, month, folder=folder, options=options, days=days)
+    if forget_lost_file:
+        file = archiving.forget_lost_file(table, month, folder=folder, reason=options.reason)
+        text = f"{month}: {file} is forgotten; all rows of {table.name} are in the database. Archive it anew."
+        return {"table": table.name, "month": month, "forgotten": file}, text
+    done = archiving.archive(table, month, folder=folder, options=options, days=days)
     if done is None:
         return None, f"{month}: {table.name} has no rows to archive. Of the month stays: {table.stays}."
     kept = f" {done.kept:,} rows had changed meanwhile, and stay." if done.kept else ""

@@ -7,11 +7,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from shop.journal import journal
-from shop.management import archive_options, shell
+from shop.management import archive_options
 from shop.management.archives import TABLES
 from shop.operations.archives import restoring
-from shop.operations.archives.archiving import Options
 
 
 class Command(BaseCommand):
@@ -25,15 +23,10 @@ class Command(BaseCommand):
         parser.add_argument("file", type=Path, help="as archive_month wrote it")
         archive_options.add_to(parser)
 
-    def handle(self, *, file: Path, json: bool, yes: bool, reason: str, **more: Any) -> None:
-        pace = archive_options.read_pace(yes=yes, reason=reason, **more)
-        with archive_options.refusals("Run it again to go on."):
-            if yes:
-                options = Options(reason=reason, pace=pace, on_progress=archive_options.progress())
-                with journal.acting(shell.operator()):
-                    done = restoring.restore(file, TABLES, options=options)
-            else:
-                done = restoring.check(file, TABLES)
+    def handle(self, *, file: Path, json: bool, yes: bool, **more: Any) -> None:
+        options = archive_options.read_options(yes=yes, **more)
+        with archive_options.working("Run it again to go on."):
+            done = restoring.restore(file, TABLES, options=options) if yes else restoring.check(file, TABLES)
         result = asdict(done) | {"is_restored": yes or done.was_restored}
         text = (
             f"{done.file} is whole: {done.rows:,} rows of {done.table} of {done.month}. Nothing was changed."
