@@ -57,11 +57,11 @@ def examine() -> Iterator[Finding]:
         yield from system()
 
 
-def start() -> list[Finding]:
+def start() -> Iterator[Finding]:
     debug, hosts, proxies = settings.DEBUG, settings.ALLOWED_HOSTS, settings.TRUSTED_PROXIES
     of_events, webhook = settings.EVENT_SECRET, f"WEBHOOK_SECRET_{settings.PAYMENT_GATEWAY.upper()}"
     of_webhooks = getattr(settings, webhook)
-    return [
+    yield from [
         judge("DEBUG", _on(debug), debug),
         *_keys(),
         judge("EVENT_SECRET", "set" if of_events else "empty", not (of_events or debug)),
