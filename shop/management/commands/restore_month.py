@@ -26,7 +26,7 @@ class Command(BaseCommand):
     def handle(self, *, file: Path, json: bool, yes: bool, **more: Any) -> None:
         options = archive_options.read_options(yes=yes, **more)
         with archive_options.working("Run it again to go on."):
-            done = restoring.restore(file, TABLES, options=options) if yes else restoring.check(file, TABLES)
+            done = restoring.restore(file, TABLES, options=options if yes else None)
         result = asdict(done) | {"is_restored": yes or done.was_restored}
         text = (
             f"{done.file} is whole: {done.rows:,} rows of {done.table} of {done.month}. Nothing was changed."

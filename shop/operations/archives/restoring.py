@@ -29,13 +29,8 @@ class Restored:
     was_restored: bool = False
 
 
-def check(path: Path, tables: Mapping[str, ArchiveTable]) -> Restored:
-    """Read all of the file, and compare it with what the shop keeps of it. Raises `ArchiveFailed`."""
-    with archive_files.reading(path) as file:
-        return _check(file, path, tables)
-
-
 def _check(file: BufferedReader, path: Path, tables: Mapping[str, ArchiveTable]) -> Restored:
+    """Read all of the file, and compare it with what the shop keeps of it. Raises `ArchiveFailed`."""
     header, _ = archive_files.read(file)
     record = ArchivedMonth.objects.filter(archive_id=UUID(header.archive)).first()
     if record is None:
@@ -55,16 +50,16 @@ def _check(file: BufferedReader, path: Path, tables: Mapping[str, ArchiveTable])
     return Restored(table=header.table, month=header.month, file=path.name, rows=number)
 
 
-def restore(path: Path, tables: Mapping[str, ArchiveTable], *, options: Options) -> Restored:
+def restore(path: Path, tables: Mapping[str, ArchiveTable], *, options: Options | None) -> Restored:
     """Insert the file's rows that are not there, and forget the archive. Durable when it returns.
 
-    An interrupted restore is completed by the next one. The file stays where it is. It is opened once, so the
-    rows are those of the file that was compared; what is written into that file meanwhile is not noticed,
-    unless its own checksum does. Raises `ArchiveFailed`.
+    Without options the file is only checked. An interrupted restore is completed by the next one. The file
+    stays where it is. It is opened once, so the rows are those of the file that was compared; what is written
+    into that file meanwhile is not noticed, unless its own checksum does. Raises `ArchiveFailed`.
     """
     with archive_files.reading(path) as file:
         checked = _check(file, path, tables)
-        if checked.was_restored:
+        if checked.was_restored or options is None:
             return checked
         header, rows = archive_files.read(file)
         table = tables[header.table]
