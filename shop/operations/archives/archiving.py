@@ -35,7 +35,6 @@ MOST_KEPT = 10_000
 """Rows that changed after they were written: their keys stand in one row."""
 Progress = Callable[[str, int], None]
 """Called with what is done to rows, and how many are done so far."""
-Failpoint = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +59,7 @@ class Options:
     reason: str
     pace: Pace = field(default_factory=Pace)
     on_progress: Progress = lambda what, rows: None
-    failpoint: Failpoint = lambda point: None
+    failpoint: Callable[[str], None] = lambda point: None
 
 
 def count(table: ArchiveTable, month: str, *, days: int = DEFAULT_DAYS) -> int:
@@ -92,7 +91,7 @@ def archive(
     archive_files.write_manifest(path, described | {"created_at": record.created_at.isoformat()})
     options.failpoint("file complete")
     with archive_files.open_file(path) as (_, rows):
-        delete = partial(_delete_batch, table, record.archive_id, failpoint=options.failpoint)
+        delete = partial(_delete_batch, table, record.archive_id, options)
         work_through(rows, delete, options, what="deleted", point="batch")
     return _end(record, options)
 
@@ -266,7 +265,7 @@ def work_through(
         options.pace.rest(time.monotonic() - began_at)
 
 
-def _delete_batch(table: ArchiveTable, archive_id: UUID, lines: list[bytes], *, failpoint: Failpoint) -> None:
+def _delete_batch(table: ArchiveTable, archive_id: UUID, options: Options, lines: list[bytes]) -> None:
     """Delete those of the lines' rows that are as they were written, and carry what the laws sum up.
 
     The record is locked first: of several runs, and a restore, one has the batch at a time.
@@ -286,11 +285,11 @@ def _delete_batch(table: ArchiveTable, archive_id: UUID, lines: list[bytes], *, 
     if same:
         grown = table.carry(record, [*same.values()])
         record.sums = {name: record.sums.get(name, 0) + grown.get(name, 0) for name in {*record.sums, *grown}}
-        failpoint("carried")
+        options.failpoint("carried")
         deleted, _ = table.model._default_manager.filter(pk__in=same).delete()
         if deleted != len(same):
             raise RuntimeError(f"{len(same)} rows were locked, and {deleted} deleted: rolled back.")
-        failpoint("deleted")
+        options.failpoint("deleted")
     record.removed += len(same)
     record.kept = [*record.kept, *changed]
     record.save(update_fields=["removed", "kept", "sums"])

@@ -13,7 +13,7 @@ from shop.models import ArchivedMonth, JournalLine
 from shop.operations.archives import archive_files, archiving
 from shop.operations.archives.archive_files import ArchiveFailed, Header
 from shop.operations.archives.archive_tables import ArchiveTable
-from shop.operations.archives.archiving import Failpoint, Options
+from shop.operations.archives.archiving import Options
 
 State = ArchivedMonth.State
 
@@ -66,7 +66,7 @@ def restore(path: Path, tables: Mapping[str, ArchiveTable], *, options: Options 
         archive_id = UUID(header.archive)
         _begin(archive_id, options)
         options.failpoint("restore begun")
-        insert = partial(_insert_batch, table, archive_id, header.columns, failpoint=options.failpoint)
+        insert = partial(_insert_batch, table, archive_id, header.columns, options)
         archiving.work_through(rows, insert, options, what="restored", point="restored batch")
     _end(archive_id, options)
     return checked
@@ -102,7 +102,7 @@ def _begin(archive_id: UUID, options: Options) -> None:
 
 
 def _insert_batch(
-    table: ArchiveTable, archive_id: UUID, columns: Sequence[str], lines: list[bytes], *, failpoint: Failpoint
+    table: ArchiveTable, archive_id: UUID, columns: Sequence[str], options: Options, lines: list[bytes]
 ) -> None:
     """Insert the rows of those lines that are not there, and take them from what the laws carry."""
     record = archiving.lock(archive_id, State.RESTORING)
@@ -113,14 +113,14 @@ def _insert_batch(
     if not missing:
         return
     shrunk = table.uncarry(record, missing)
-    failpoint("uncarried")
+    options.failpoint("uncarried")
     table.complete(missing)
     # Columns that the file lacks get the model's defaults.
     table.model._default_manager.bulk_create([table.model(**row) for row in missing])
     record.sums = {name: amount - shrunk.get(name, 0) for name, amount in record.sums.items()}
     record.removed -= len(missing)
     record.save(update_fields=["removed", "sums"])
-    failpoint("inserted")
+    options.failpoint("inserted")
 
 
 def _end(archive_id: UUID, options: Options) -> None:
