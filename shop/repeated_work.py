@@ -20,8 +20,9 @@ def start_once(name: str, work: Callable[[], Any]) -> "Future[Any]":
     with _mutex:
         run = _runs.get(name)
         if run is None or run.done():
-            run = _runs[name] = Future()
+            run = Future()
             threading.Thread(target=_run_once, args=(run, work), name=name, daemon=True).start()
+            _runs[name] = run
         return run
 
 
@@ -32,7 +33,7 @@ def _run_once(run: "Future[Any]", work: Callable[[], Any]) -> None:
         finally:
             connections.close_all()
         run.set_result(result)
-    except Exception as error:
+    except BaseException as error:
         run.set_exception(error)
 
 
