@@ -3,58 +3,41 @@
 Every change locks the campaign's row and changes its version: so no strategy decides by an old list.
 """
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
 from functools import partial
+from typing import BinaryIO
 
 from django.contrib.auth.models import User
 from django.db.models import F
+from django.utils.translation import gettext
 
-from coupons import pool
+from coupons import line_files, pool
+from coupons.line_files import BadLine, Piece
 from coupons.models import Campaign, EligibleAccount
+from coupons.pool import Added
 from shop import clock, own_account
 from shop.db import bulk_sql, transactions
 from shop.errors import Invalid
 from shop.journal import journal
 from shop.lazy_texts import mark as _
 
-# The campaign is locked while a chunk is written: short enough for issuing to go on in between.
-CHUNK = 1_000
 UNKNOWN_SHOWN = 100
 ROWS = bulk_sql.Table(EligibleAccount, ("campaign_id", "account_id", "added_at"))
 
 
-@dataclass(frozen=True, slots=True)
-class ListedAccounts:
-    """How many accounts are new in the list, those that were in it, and how many are in it now."""
-
-    added: int
-    skipped: list[int]
-    total: int
-
-
-def add(
-    *,
-    campaign_id: int,
-    account_ids: Sequence[int],
-    reason: str = "",
-    progress: Callable[[int], None] = lambda listed: None,
-) -> ListedAccounts:
+def add(*, campaign_id: int, account_ids: Sequence[int], reason: str = "") -> Added:
     """Add these accounts to the campaign's list; those that are in it are skipped, so repeating is safe.
 
-    Each chunk is durable by itself, also when `progress`, called with its size, raises. Raises `NotFound`
-    without the campaign; `Invalid` with the accounts that don't exist, and `NotAllowed` `own_account`: then
-    none is added.
+    Each chunk of them is durable by itself. Raises `NotFound` without the campaign; `Invalid` with the
+    accounts that don't exist, and `NotAllowed` `own_account`: then none is added.
     """
     own_account.refuse_own(*account_ids)
     pool.require_campaign(campaign_id)
     _require_known(account_ids)
     skipped: list[int] = []
-    for start in range(0, len(account_ids), CHUNK):
-        chunk = account_ids[start : start + CHUNK]
+    for chunk in pool.chunks(account_ids):
         skipped += transactions.run(partial(_add_chunk, campaign_id, chunk, reason), transactions.ONCE)
-        progress(len(chunk))
-    return ListedAccounts(added=len(account_ids) - len(skipped), skipped=skipped, total=count(campaign_id))
+    return Added(len(account_ids) - len(skipped), skipped, count(campaign_id))
 
 
 def remove(*, campaign_id: int, account_ids: Collection[int], reason: str = "") -> int:
@@ -64,11 +47,23 @@ def remove(*, campaign_id: int, account_ids: Collection[int], reason: str = "") 
     `NotFound` without the campaign.
     """
     pool.require_campaign(campaign_id)
-    ids, removed = sorted(set(account_ids)), 0
-    for start in range(0, len(ids), CHUNK):
-        chunk = ids[start : start + CHUNK]
-        removed += transactions.run(partial(_remove_chunk, campaign_id, chunk, reason), transactions.ONCE)
-    return removed
+    return sum(
+        transactions.run(partial(_remove_chunk, campaign_id, chunk, reason), transactions.ONCE)
+        for chunk in pool.chunks(sorted(set(account_ids)))
+    )
+
+
+def pieces(file: BinaryIO) -> Iterator[Piece]:
+    """The accounts of a file, as `line_files.pieces`; one that doesn't exist is a bad line."""
+    for piece in line_files.pieces(file, kind=line_files.ACCOUNTS):
+        missing = unknown(piece.account_ids)
+        detail = gettext("there is no account %(account)s")
+        piece.errors.extend(
+            BadLine(line.number, "unknown", detail % {"account": line.text})
+            for line in piece.lines
+            if int(line.text) in missing
+        )
+        yield piece
 
 
 def listed(*, campaign_id: int, account_ids: Collection[int]) -> set[int]:
@@ -79,11 +74,10 @@ def listed(*, campaign_id: int, account_ids: Collection[int]) -> set[int]:
 
 def unknown(account_ids: Collection[int]) -> set[int]:
     """Those of these accounts that don't exist."""
-    ids = sorted(set(account_ids))
-    known: set[int] = set()
-    for start in range(0, len(ids), CHUNK):
-        known.update(User.objects.filter(pk__in=ids[start : start + CHUNK]).values_list("pk", flat=True))
-    return set(ids) - known
+    ids = set(account_ids)
+    for chunk in pool.chunks(sorted(ids)):
+        ids.difference_update(User.objects.filter(pk__in=chunk).values_list("pk", flat=True))
+    return ids
 
 
 def count(campaign_id: int) -> int:
@@ -95,11 +89,7 @@ def _add_chunk(campaign_id: int, account_ids: Sequence[int], reason: str) -> lis
     """Add one chunk; returns the accounts that were in the list, or come twice."""
     _lock(campaign_id)
     seen = listed(campaign_id=campaign_id, account_ids=account_ids)
-    skipped: list[int] = []
-    new: list[int] = []
-    for account_id in account_ids:
-        (skipped if account_id in seen else new).append(account_id)
-        seen.add(account_id)
+    new, skipped = pool.split_known(account_ids, seen)
     if new:
         now = clock.now()
         bulk_sql.insert(ROWS, [(campaign_id, account_id, now) for account_id in new])

@@ -16,7 +16,6 @@ from django.utils.translation import gettext, gettext_lazy
 
 from coupons import codes
 from shop import uploaded_text
-from shop.errors import Invalid
 
 MOST_BYTES_OF_LINE = 1_000
 LINES_AT_ONCE = 4_000
@@ -52,6 +51,10 @@ class Piece:
     def texts(self) -> list[str]:
         return [line.text for line in self.lines]
 
+    @property
+    def account_ids(self) -> list[int]:
+        return [int(line.text) for line in self.lines]
+
 
 class Kind(NamedTuple):
     """What a file has in its lines: its header, the pattern of a cell, and what is wrong with others."""
@@ -74,70 +77,51 @@ def pieces(file: BinaryIO, *, kind: Kind) -> Iterator[Piece]:
         number += len(lines)
 
 
-def read(data: bytes, *, first_line: int = 1, kind: Kind | None = None) -> Piece:
-    """Read whole lines of a file, of which the first has this number. Bad lines are named, never raised.
-
-    Without a `kind` it is a file of codes.
-    """
+def read(data: bytes, *, first_line: int = 1, kind: Kind) -> Piece:
+    """Read whole lines of a file, of which the first has this number. Bad lines are named, never raised."""
     piece = Piece()
-    is_start = first_line == 1
-    if is_start and data.startswith(UNLIKE_LINES):
-        try:
-            data = uploaded_text.decode(data).text.encode()
-        except Invalid as error:
-            piece.errors.append(BadLine(1, "encoding", str(error.detail)))
-            return piece
-    if is_start:
+    if first_line == 1:
         data = data.removeprefix(BYTE_ORDER_MARK)
     for number, line in enumerate(data.split(b"\n"), start=first_line):
-        _read_line(number, line.rstrip(b"\r"), piece, kind or CODES)
+        text, wrong = _cell(line.rstrip(b"\r"), number == 1, kind)
+        if wrong:
+            piece.errors.append(BadLine(number, *wrong))
+        elif text:
+            piece.lines.append(FileLine(number, text))
     return piece
 
 
-def _read_line(number: int, line: bytes, piece: Piece, kind: Kind) -> None:
-    """Add the line to the lines or to the errors of the piece."""
-    if not line.strip():
-        return
-    found = _cells(number, line)
-    if isinstance(found, BadLine):
-        piece.errors.append(found)
-        return
-    cells = [cell.strip() for cell in found]
+def _cell(line: bytes, is_first: bool, kind: Kind) -> tuple[str, tuple[str, str] | None]:
+    """The cell of a line, empty for the header and an empty line, and a code and text of what is wrong."""
+    if len(line) > MOST_BYTES_OF_LINE:
+        detail = gettext("has %(bytes)s bytes; a code has 64 characters at most") % {"bytes": len(line)}
+        return "", ("too_long", detail)
+    if b"\x00" in line:
+        return "", ("nul", gettext("has a NUL character: is the file UTF-8 text?"))
+    if b"\r" in line:
+        return "", ("line_end", gettext("has a CR inside: end lines with LF, or with CR and LF"))
+    try:
+        [row] = csv.reader([line.decode("ascii")], strict=True)
+    except UnicodeDecodeError:
+        return "", ("not_ascii", gettext("has characters that no code may have: only ASCII is allowed"))
+    except csv.Error:
+        return "", ("quotes", gettext("has a quote that doesn't end"))
+    cells = [cell.strip() for cell in row] or [""]
     if len(cells) > 1:
-        is_header = number == 1 and kind.header in map(str.lower, cells)
+        is_header = is_first and kind.header in map(str.lower, cells)
         detail = (
             gettext("the header has %(count)s cells instead of 1: keep the column %(column)s alone")
             if is_header
             else gettext("it has %(count)s cells instead of 1: keep the column %(column)s alone")
         )
-        values = {"count": len(cells), "column": kind.header}
-        piece.errors.append(BadLine(number, "wrong_number_of_cells", detail % values))
-    elif number == 1 and cells[0].lower() == kind.header:
-        return
-    elif not re.fullmatch(kind.pattern, cells[0]):
-        shown = cells[0] if len(cells[0]) <= SHOWN_CHARACTERS else f"{cells[0][:SHOWN_CHARACTERS]}…"
-        piece.errors.append(BadLine(number, kind.error, kind.detail % {"text": shown}))
-    else:
-        piece.lines.append(FileLine(number, cells[0]))
-
-
-def _cells(number: int, line: bytes) -> list[str] | BadLine:
-    if len(line) > MOST_BYTES_OF_LINE:
-        detail = gettext("has %(bytes)s bytes; a code has 64 characters at most") % {"bytes": len(line)}
-        return BadLine(number, "too_long", detail)
-    if b"\x00" in line:
-        return BadLine(number, "nul", gettext("has a NUL character: is the file UTF-8 text?"))
-    if b"\r" in line:
-        return BadLine(number, "line_end", gettext("has a CR inside: end lines with LF, or with CR and LF"))
-    try:
-        [cells] = csv.reader([line.decode("ascii")], strict=True)
-    except UnicodeDecodeError:
-        return BadLine(
-            number, "not_ascii", gettext("has characters that no code may have: only ASCII is allowed")
-        )
-    except (csv.Error, ValueError):
-        return BadLine(number, "quotes", gettext("has a quote that doesn't end"))
-    return cells
+        return "", ("wrong_number_of_cells", detail % {"count": len(cells), "column": kind.header})
+    text = cells[0]
+    if not text or (is_first and text.lower() == kind.header):
+        return "", None
+    if not re.fullmatch(kind.pattern, text):
+        shown = text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
+        return "", (kind.error, kind.detail % {"text": shown})
+    return text, None
 
 
 CODES = Kind(

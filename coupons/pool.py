@@ -4,8 +4,9 @@ A code is unique over all campaigns and coupons, and never deleted: a campaign's
 Locks are taken at the campaign first, then at its codes.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from django.db import IntegrityError
 from django.db.models import F, Model, OuterRef, QuerySet, Subquery
@@ -27,26 +28,38 @@ log = get_logger(__name__)
 CHUNK = 1_000
 ATTEMPTS = 3
 ROWS = bulk_sql.Table(PoolCode, ("campaign_id", "code", "status", "added_at"))
+CODE_COLUMNS: Sequence[tuple[type[Model], str]] = (
+    (PoolCode, "code"),
+    (Coupon, "code"),
+    (Confirmation, "code"),
+    (Campaign, "shared_code"),
+)
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
-class AddedCodes:
-    """How many codes are new, those that existed, and how many the campaign's pool has had in all."""
+class Added:
+    """How many are new, those that were there, and how many the campaign's pool or list has had in all."""
 
     added: int
-    skipped: list[str]
+    skipped: list[Any]
     total: int
 
 
-@dataclass(frozen=True, slots=True)
-class ExistingCodes:
-    """Codes that exist: in the campaign's own pool, and in other pools, coupons or confirmations."""
-
-    in_pool: set[str]
-    elsewhere: set[str]
+def chunks(values: Sequence[Value]) -> Iterator[Sequence[Value]]:
+    return (values[start : start + CHUNK] for start in range(0, len(values), CHUNK))
 
 
-def add(*, campaign_id: int, codes: Sequence[str], reason: str = "") -> AddedCodes:
+def split_known(values: Sequence[Value], known: set[Value]) -> tuple[list[Value], list[Value]]:
+    """The values that are new, and those that are known or come again; the new ones are known then."""
+    new, skipped = list[Value](), list[Value]()
+    for value in values:
+        (skipped if value in known else new).append(value)
+        known.add(value)
+    return new, skipped
+
+
+def add(*, campaign_id: int, codes: Sequence[str], reason: str = "") -> Added:
     """Add these codes to the campaign's pool; those that exist anywhere are skipped, so repeating is safe.
 
     Each chunk of them is durable by itself, and the journal keeps the `reason` with each. Raises `NotFound`
@@ -54,24 +67,10 @@ def add(*, campaign_id: int, codes: Sequence[str], reason: str = "") -> AddedCod
     """
     require_campaign(campaign_id)
     skipped: list[str] = []
-    for start in range(0, len(codes), CHUNK):
-        skipped += _add_chunk(campaign_id, codes[start : start + CHUNK], reason)
+    for chunk in chunks(codes):
+        skipped += _add_chunk(campaign_id, chunk, reason)
     remembered.terms_changed(campaign_id=campaign_id)
-    return AddedCodes(added=len(codes) - len(skipped), skipped=skipped, total=_codes_added(campaign_id))
-
-
-def existing(*, campaign_id: int, codes: Sequence[str]) -> ExistingCodes:
-    """Which of these codes exist already, and so would be skipped. Raises `NotFound` without the campaign."""
-    require_campaign(campaign_id)
-    in_pool: set[str] = set()
-    elsewhere: set[str] = set()
-    for start in range(0, len(codes), CHUNK):
-        chunk = codes[start : start + CHUNK]
-        own = PoolCode.objects.filter(code__in=chunk, campaign_id=campaign_id)
-        mine = set(own.values_list("code", flat=True))
-        in_pool |= mine
-        elsewhere |= existing_codes(chunk) - mine
-    return ExistingCodes(in_pool, elsewhere)
+    return Added(len(codes) - len(skipped), skipped, _codes_added(campaign_id))
 
 
 def generate(
@@ -80,7 +79,7 @@ def generate(
     count: int,
     keyed: Callable[[int], KeyedCall] | None = None,
     reason: str = "",
-) -> AddedCodes:
+) -> Added:
     """Make `count` new codes for the campaign's pool.
 
     Each chunk of them is durable by itself. `keyed` returns the keyed call of the chunk of this number: a
@@ -88,18 +87,14 @@ def generate(
     chunk. Raises `NotFound` without the campaign, and `KeyReused`.
     """
     require_campaign(campaign_id)
-    added = finished = 0
+    added = 0
     try:
-        while finished < count:
-            size = min(count - finished, CHUNK)
-            made = _make_chunk(campaign_id, size, keyed and keyed(finished // CHUNK), reason)
-            if made is None:
-                continue
-            finished += size
-            added += made
+        for number, start in enumerate(range(0, count, CHUNK)):
+            size = min(count - start, CHUNK)
+            added += _make_chunk(campaign_id, size, keyed and keyed(number), reason)
     finally:
         remembered.terms_changed(campaign_id=campaign_id)
-    return AddedCodes(added=added, skipped=[], total=_codes_added(campaign_id))
+    return Added(added, [], _codes_added(campaign_id))
 
 
 def rename(*, campaign_id: int, code: str, to: str) -> PoolCode:
@@ -107,19 +102,28 @@ def rename(*, campaign_id: int, code: str, to: str) -> PoolCode:
 
     Raises `NotFound`, and `Rejected` `code_issued` (void ones too) or `code_exists`.
     """
-    row = _find(campaign_id, code)
-    if to != code and existing_codes([to]):
-        raise code_exists(to)
-    unchanged = PoolCode.objects.filter(pk=row.pk, code=code, status=PoolCode.Status.AVAILABLE)
+
+    def work() -> PoolCode:
+        row = PoolCode.objects.select_for_update().filter(campaign_id=campaign_id, code=code).first()
+        if row is None:
+            raise NotFound(
+                _("Campaign {campaign_id} has no code {code}.", campaign_id=campaign_id, code=code)
+            )
+        if row.status != PoolCode.Status.AVAILABLE:
+            raise Rejected(
+                _("Code {code} is {status}; only available ones are renamed.", code=code, status=row.status),
+                code="code_issued",
+            )
+        if to != code and existing_codes([to]):
+            raise code_exists(to)
+        row.code = to
+        row.save(update_fields=["code"])
+        return row
+
     try:
-        renamed = transactions.run(lambda: unchanged.update(code=to), transactions.ONCE)
+        return transactions.run(work, transactions.ONCE)
     except IntegrityError:
         raise code_exists(to) from None
-    if not renamed:
-        _find(campaign_id, code)
-        raise NotFound(_("Code {code} has just been renamed.", code=code))
-    row.code = to
-    return row
 
 
 def list_codes(*, campaign_id: int, status: str | None) -> "QuerySet[PoolCode]":
@@ -173,11 +177,8 @@ def _add_chunk(campaign_id: int, codes: Sequence[str], reason: str) -> list[str]
     """Add one chunk in one transaction; returns the codes that were skipped."""
 
     def work() -> list[str]:
-        taken, fresh, skipped = existing_codes(codes), list[str](), list[str]()
-        for code in codes:
-            (skipped if code in taken else fresh).append(code)
-            taken.add(code)
-        _write(campaign_id, fresh, reason)
+        new, skipped = split_known(codes, existing_codes(codes))
+        _write(campaign_id, new, reason)
         return skipped
 
     for _attempt in range(ATTEMPTS - 1):
@@ -188,23 +189,17 @@ def _add_chunk(campaign_id: int, codes: Sequence[str], reason: str) -> list[str]
     return transactions.run(work, transactions.ONCE)
 
 
-def _make_chunk(campaign_id: int, count: int, keyed: KeyedCall | None, reason: str) -> int | None:
-    """Add a chunk of new codes; returns how many: 0 if a call with the key has, None if one exists."""
-    # In pools the unique key finds duplicates.
-    codes = coupon_codes.make_several(count)
-    if existing_codes(codes, by=(Coupon, Confirmation, Campaign)):
-        return None
+def _make_chunk(campaign_id: int, count: int, keyed: KeyedCall | None, reason: str) -> int:
+    """Add a chunk of new codes; returns how many: 0 if a call with the key has."""
 
     def write() -> int:
-        _write(campaign_id, codes, reason)
+        # That no other code is the same is as certain as with the codes that are made to be issued at once.
+        _write(campaign_id, coupon_codes.make_several(count), reason)
         return count
 
-    try:
-        if keyed is None:
-            return transactions.run(write, transactions.ONCE)
-        made = recorded_answers.run_once(keyed, write)
-    except IntegrityError:
-        return None
+    if keyed is None:
+        return transactions.run(write, transactions.ONCE)
+    made = recorded_answers.run_once(keyed, write)
     return 0 if isinstance(made, Replay) else made
 
 
@@ -224,28 +219,14 @@ def _write(campaign_id: int, codes: Sequence[str], reason: str) -> None:
         )
 
 
-def existing_codes(
-    codes: Sequence[str], *, by: Sequence[type[Model]] = (PoolCode, Coupon, Confirmation, Campaign)
-) -> set[str]:
+def existing_codes(codes: Sequence[str]) -> set[str]:
     """Which of these any campaign has: in a pool, as a coupon, as a confirmation, or as its shared code."""
     first, *others = (
         table._default_manager.filter(**{f"{name}__in": codes}).values_list(name, flat=True)
-        for table, name in ((table, "shared_code" if table is Campaign else "code") for table in by)
+        for table, name in CODE_COLUMNS
     )
     # One statement: a confirmation may become a coupon between two.
     return set(first.union(*others, all=True))
-
-
-def _find(campaign_id: int, code: str) -> PoolCode:
-    row = PoolCode.objects.filter(campaign_id=campaign_id, code=code).select_related("coupon").first()
-    if row is None:
-        raise NotFound(_("Campaign {campaign_id} has no code {code}.", campaign_id=campaign_id, code=code))
-    if row.status != PoolCode.Status.AVAILABLE:
-        raise Rejected(
-            _("Code {code} is {status}; only available ones are renamed.", code=code, status=row.status),
-            code="code_issued",
-        )
-    return row
 
 
 def code_exists(code: str) -> Rejected:

@@ -11,9 +11,8 @@ from pydantic_core import PydanticCustomError
 from coupons import campaign_products, codes, redemption
 from coupons.allocation.writes import Queued
 from coupons.campaigns import Terms
-from coupons.eligible_accounts import ListedAccounts
 from coupons.models import LONGEST_VALIDITY_DAYS, Campaign, Coupon, PoolCode
-from coupons.pool import AddedCodes
+from coupons.pool import Added
 from shop import clock
 from shop.errors import NotFound, Rejected
 from shop.http.openapi import api_doc
@@ -317,7 +316,7 @@ def code_body(code: PoolCode) -> dict[str, Any]:
     }
 
 
-def added_body(done: AddedCodes | ListedAccounts) -> dict[str, Any]:
+def added_body(done: Added) -> dict[str, Any]:
     return {"added": done.added, "skipped": done.skipped, "total": done.total}
 
 

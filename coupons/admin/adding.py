@@ -3,7 +3,8 @@
 Lines are read some thousands at a time. What is there already is skipped, so a repeat adds the rest.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from io import BytesIO
 from typing import Any, BinaryIO, NamedTuple
 
@@ -14,10 +15,9 @@ from django.utils.translation import gettext, gettext_lazy as _, ngettext
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget
 
 from coupons import eligible_accounts, line_files, pool
-from coupons.eligible_accounts import ListedAccounts
 from coupons.line_files import BadLine, FileLine, Kind, Piece
 from coupons.models import Campaign
-from coupons.pool import AddedCodes
+from coupons.pool import Added
 from shop import form_fields, own_account
 from shop.admin_base import actions, uploads
 from shop.admin_base.actions import MOST_LINES, Action, ActionForm, ActionPreview
@@ -38,8 +38,9 @@ class Target(NamedTuple):
     warning: str
     names: tuple[str, str]
     """Of the lines, and of those that are there already."""
+    pieces: Callable[[BinaryIO], Iterator[Piece]]
     find: Callable[[Piece], tuple[int, list[FileLine]]]
-    add: Callable[[Sequence[str], str], AddedCodes | ListedAccounts]
+    add: Callable[[Piece, str], Added]
 
 
 class AddCodesForm(ActionForm):
@@ -81,9 +82,10 @@ def codes_of(campaign: Campaign) -> Target:
     """The pool of a campaign."""
 
     def find(piece: Piece) -> tuple[int, list[FileLine]]:
-        found = pool.existing(campaign_id=campaign.pk, codes=piece.texts)
-        elsewhere = [line for line in piece.lines if line.text in found.elsewhere]
-        return sum(line.text in found.in_pool for line in piece.lines), elsewhere
+        own = set(campaign.pool.filter(code__in=piece.texts).values_list("code", flat=True))
+        taken = pool.existing_codes(piece.texts) - own
+        elsewhere = [line for line in piece.lines if line.text in taken]
+        return sum(line.text in own for line in piece.lines), elsewhere
 
     text = gettext("A text or CSV file, one code in each line; the first line may be the header {header}.")
     if campaign.code_source != Campaign.CodeSource.POOL:
@@ -98,8 +100,9 @@ def codes_of(campaign: Campaign) -> Target:
         description=text,
         warning=gettext("Codes can't be taken out of the pool again."),
         names=(gettext("Codes"), gettext("In this campaign's pool already: skipped")),
+        pieces=partial(line_files.pieces, kind=line_files.CODES),
         find=find,
-        add=lambda texts, reason: pool.add(campaign_id=campaign.pk, codes=texts, reason=reason),
+        add=lambda piece, reason: pool.add(campaign_id=campaign.pk, codes=piece.texts, reason=reason),
     )
 
 
@@ -107,19 +110,10 @@ def accounts_of(campaign: Campaign) -> Target:
     """The list of accounts of a campaign."""
 
     def find(piece: Piece) -> tuple[int, list[FileLine]]:
-        ids = [int(text) for text in piece.texts]
-        unknown = eligible_accounts.unknown(ids)
-        text = gettext("there is no account %(account)s")
-        piece.errors.extend(
-            BadLine(line.number, "unknown", text % {"account": line.text})
-            for line in piece.lines
-            if int(line.text) in unknown
-        )
-        return len(eligible_accounts.listed(campaign_id=campaign.pk, account_ids=ids)), []
+        return len(eligible_accounts.listed(campaign_id=campaign.pk, account_ids=piece.account_ids)), []
 
-    def add(texts: Sequence[str], reason: str) -> ListedAccounts:
-        ids = [int(text) for text in texts]
-        return eligible_accounts.add(campaign_id=campaign.pk, account_ids=ids, reason=reason)
+    def add(piece: Piece, reason: str) -> Added:
+        return eligible_accounts.add(campaign_id=campaign.pk, account_ids=piece.account_ids, reason=reason)
 
     text = gettext(
         "A text or CSV file, the id of an account in each line; the first line may be the header {header}."
@@ -134,6 +128,7 @@ def accounts_of(campaign: Campaign) -> Target:
         description=text,
         warning="",
         names=(gettext("Accounts"), gettext("Listed already: skipped")),
+        pieces=eligible_accounts.pieces,
         find=find,
         add=add,
     )
@@ -205,8 +200,7 @@ def change_list(campaign: Campaign) -> Action:
     title = gettext("Listed accounts of %(name)s") % {"name": campaign.name}
 
     def ids(data: Mapping[str, Any]) -> list[int]:
-        pieces = line_files.pieces(_lines(data["accounts"]), kind=target.kind)
-        return [int(text) for piece in pieces for text in piece.texts]
+        return [id for piece in target.pieces(_lines(data["accounts"])) for id in piece.account_ids]
 
     def preview(data: Mapping[str, Any]) -> ActionPreview:
         checked = _preview(_lines(data["accounts"]), target, title)
@@ -254,8 +248,8 @@ def _lines(entered: str) -> BinaryIO:
 
 def _add(file: BinaryIO, target: Target, reason: str) -> dict[str, int]:
     counts = {"added": 0, "skipped": 0, "total": 0}
-    for piece in line_files.pieces(file, kind=target.kind):
-        done = target.add(piece.texts, reason)
+    for piece in target.pieces(file):
+        done = target.add(piece, reason)
         counts["added"] += done.added
         counts["skipped"] += len(done.skipped)
         counts["total"] = done.total
@@ -275,7 +269,7 @@ def _preview(file: BinaryIO, target: Target, title: str) -> ActionPreview:
     first: list[str] = []
     elsewhere: list[FileLine] = []
     bad: list[BadLine] = []
-    for piece in line_files.pieces(file, kind=target.kind):
+    for piece in target.pieces(file):
         there, others = target.find(piece)
         count, present, taken = count + len(piece.lines), present + there, taken + len(others)
         first += piece.texts[: FIRST_SHOWN - len(first)]

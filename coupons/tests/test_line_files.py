@@ -1,17 +1,23 @@
 """Files of pool codes: what is a code, and what is named as a bad line."""
 
+from io import BytesIO
+
+import pytest
+
 from coupons import line_files
+from shop.errors import Invalid
 from shop.tests.case_tables import in_one_test
 
 
-def codes_of(data: bytes, first_line: int = 1) -> list[str]:
-    piece = line_files.read(data, first_line=first_line)
+def codes_of(data: bytes) -> list[str]:
+    [piece] = line_files.pieces(BytesIO(data), kind=line_files.CODES)
     assert piece.errors == []
     return piece.texts
 
 
-def errors_of(data: bytes, first_line: int = 1) -> list[tuple[int, str]]:
-    return [(bad.line, bad.code) for bad in line_files.read(data, first_line=first_line).errors]
+def errors_of(data: bytes) -> list[tuple[int, str]]:
+    pieces = line_files.pieces(BytesIO(data), kind=line_files.CODES)
+    return [(bad.line, bad.code) for piece in pieces for bad in piece.errors]
 
 
 @in_one_test(
@@ -32,7 +38,7 @@ def test_a_code_in_each_line_however_a_spreadsheet_writes_it(data: bytes) -> Non
 
 
 def test_lines_are_numbered_on_in_later_pieces_where_a_header_is_a_code() -> None:
-    piece = line_files.read(b"code\nA1\n", first_line=4_001)
+    piece = line_files.read(b"code\nA1\n", first_line=4_001, kind=line_files.CODES)
     assert piece.lines == [(4_001, "code"), (4_002, "A1")]
 
 
@@ -46,7 +52,6 @@ def test_lines_are_numbered_on_in_later_pieces_where_a_header_is_a_code() -> Non
         (b"A1\nB\x002\n", [(2, "nul")]),
         ("A1\n쿠폰\n".encode(), [(2, "not_ascii")]),
         ("A1\n쿠폰\n".encode("euc-kr"), [(2, "not_ascii")]),
-        (b"PK\x03\x04\x14\x00code\nA1\n", [(1, "encoding")]),
         ("code\nA1\n".encode("utf-16-be"), [(1, "nul"), (2, "nul")]),
         (b"A1\rB2\r", [(1, "line_end")]),
         (b'"A1\nB2"\n', [(1, "quotes"), (2, "not_a_code")]),
@@ -59,3 +64,8 @@ def test_lines_are_numbered_on_in_later_pieces_where_a_header_is_a_code() -> Non
 )
 def test_each_bad_line_is_named(data: bytes, expected: list[tuple[int, str]]) -> None:
     assert errors_of(data) == expected
+
+
+def test_a_spreadsheets_own_file_is_refused() -> None:
+    with pytest.raises(Invalid):
+        errors_of(b"PK\x03\x04\x14\x00code\nA1\n")

@@ -24,7 +24,7 @@ def test_codes_that_exist_anywhere_are_skipped_and_listed(campaign: Campaign) ->
 
     added = pool.add(campaign_id=campaign.pk, codes=["NEW", "OURS", "THEIRS", borne, "NEW", "new"])
 
-    assert added == pool.AddedCodes(added=2, skipped=["OURS", "THEIRS", borne, "NEW"], total=3)
+    assert added == pool.Added(added=2, skipped=["OURS", "THEIRS", borne, "NEW"], total=3)
     assert list(campaign.pool.order_by("id").values_list("code", flat=True)) == ["OURS", "NEW", "new"]
     assert broken() == {}
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from coupons import eligible_accounts, line_files
+from coupons import eligible_accounts, pool
 from shop.errors import FirstcomeError
 from shop.journal import journal
 from shop.management import arguments, shell
@@ -31,16 +31,23 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="for programs")
 
     def handle(self, *, campaign: int, file: Path, remove: bool, json: bool, **_: Any) -> None:
-        account_ids = _read(file)
-        reason = normalized(f"list_eligible_accounts {file.name}")[:255]
-        change: Any = {"campaign_id": campaign, "account_ids": account_ids, "reason": reason}
+        done = dict.fromkeys(["removed"] if remove else ["added", "skipped"], 0)
         try:
+            account_ids = _read(file)
             with journal.acting(shell.operator()), progress_bar("accounts", len(account_ids)) as show:
-                if remove:
-                    done = {"removed": eligible_accounts.remove(**change)}
-                else:
-                    listed = eligible_accounts.add(**change, progress=show)
-                    done = {"added": listed.added, "skipped": len(listed.skipped)}
+                for chunk in pool.chunks(account_ids):
+                    change: Any = {
+                        "campaign_id": campaign,
+                        "account_ids": chunk,
+                        "reason": normalized(f"list_eligible_accounts {file.name}")[:255],
+                    }
+                    if remove:
+                        done["removed"] += eligible_accounts.remove(**change)
+                    else:
+                        listed = eligible_accounts.add(**change)
+                        done["added"] += listed.added
+                        done["skipped"] += len(listed.skipped)
+                    show(len(chunk))
         except FirstcomeError as error:
             raise CommandError(error.detail) from None
         total = eligible_accounts.count(campaign)
@@ -50,19 +57,19 @@ class Command(BaseCommand):
 
 
 def _read(file: Path) -> list[int]:
-    """The accounts of the file. Raises `CommandError` with each bad line."""
+    """The accounts of the file. Raises `CommandError` with each bad line, and `Invalid` for a file of another
+    kind.
+    """
     try:
-        piece = line_files.read(file.read_bytes(), kind=line_files.ACCOUNTS)
+        with file.open("rb") as opened:
+            pieces = list(eligible_accounts.pieces(opened))
     except OSError as error:
         raise CommandError(f"{file} can't be read: {error.strerror}.") from error
-    errors = [(bad.line, bad.detail) for bad in piece.errors]
-    missing = eligible_accounts.unknown([int(text) for text in piece.texts])
-    unknown = (line for line in piece.lines if int(line.text) in missing)
-    errors += [(line.number, f"there is no account {line.text}") for line in unknown]
-    if errors:
-        lines = [f"line {line}: {detail}" for line, detail in sorted(errors)]
+    lines = [f"line {bad.line}: {bad.detail}" for piece in pieces for bad in sorted(piece.errors)]
+    if lines:
         more = [f"... and {len(lines) - ERRORS_SHOWN} more"] if len(lines) > ERRORS_SHOWN else []
         raise CommandError("\n".join([f"{file} was not used:", *lines[:ERRORS_SHOWN], *more]))
-    if not piece.lines:
+    account_ids = [id for piece in pieces for id in piece.account_ids]
+    if not account_ids:
         raise CommandError(f"{file} has no account.")
-    return [int(text) for text in piece.texts]
+    return account_ids
