@@ -11,14 +11,11 @@ lost. The next request fills it again from the database.
 """
 
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from itertools import islice
-from typing import Any
+from itertools import chain
 
 from redis import Redis
-from redis.client import Pipeline
 from structlog import get_logger
 
 from coupons.models import Campaign, Confirmation, Coupon
@@ -118,27 +115,30 @@ def admit(*, campaign_id: int, user_id: int) -> GateDecision:
 
 
 def record_results(campaign: Campaign, *, members: Collection[int], refused: Mapping[int, str]) -> None:
-    """Add the members, release the tickets of refused accounts, and publish the terms that were committed."""
+    """Make members of these accounts, release the tickets of refused ones, and publish the campaign's terms.
 
-    def queue(pipeline: Pipeline) -> None:
-        _queue_members(pipeline, campaign, members)
-        _queue_releases(pipeline, campaign.pk, refused)
-        keys = [key(campaign.pk, name) for name in (TERMS, MEMBERS)]
-        pipeline.eval(PUBLISH_TERMS, 2, *keys, *_terms_arguments(campaign))
+    Its members are kept for a while from now on.
+    """
+    in_flight, of_members = key(campaign.pk, IN_FLIGHT), key(campaign.pk, MEMBERS)
+    terms = _terms_arguments(campaign)
 
-    _send(queue)
+    def send(client: Redis) -> None:
+        with client.pipeline(transaction=True) as pipeline:
+            if members:
+                pipeline.sadd(of_members, *members)
+                pipeline.hdel(in_flight, *members)
+            pipeline.expire(of_members, terms[-1])
+            if refused:
+                pipeline.eval(RELEASE_SLOTS, 1, in_flight, *chain(*refused.items()))
+            pipeline.eval(PUBLISH_TERMS, 2, key(campaign.pk, TERMS), of_members, *terms)
+            pipeline.execute()
+
+    redis_client.attempt(send, otherwise=None)
 
 
 def release_slots(*, campaign_id: int, tickets: Mapping[int, str]) -> int:
     """Release these slots, tickets by account. Returns how many were still held."""
-
-    return sum(_send(lambda pipeline: _queue_releases(pipeline, campaign_id, tickets)))
-
-
-def add_members(campaign: Campaign, user_ids: Collection[int]) -> None:
-    """Make these accounts members, which are no longer in flight."""
-
-    _send(lambda pipeline: _queue_members(pipeline, campaign, user_ids))
+    return int(call_script(RELEASE_SLOTS, campaign_id, (IN_FLIGHT,), *chain(*tickets.items())) or 0)
 
 
 def remove_member(*, campaign_id: int, user_id: int) -> None:
@@ -181,46 +181,12 @@ def read_counts(client: Redis, campaign_id: int) -> GateCounts | None:
     return None if version is None else GateCounts(int(version), members, in_flight)
 
 
-def in_flight(client: Redis, campaign_id: int) -> Iterator[tuple[int, str]]:
-    """The accounts in flight, and their tickets."""
-    for account, ticket in client.hscan_iter(key(campaign_id, IN_FLIGHT), count=AT_ONCE):
-        yield int(account), ticket.decode()
-
-
-def _send(queue: Callable[[Pipeline], None]) -> list[Any]:
-    """Send what `queue` queues, as one transaction. Returns the replies; none without Redis."""
-
-    def call(client: Redis) -> list[Any]:
-        with client.pipeline(transaction=True) as pipeline:
-            queue(pipeline)
-            return pipeline.execute()
-
-    return redis_client.attempt(call, otherwise=[])
-
-
 def _terms_arguments(campaign: Campaign) -> list[int | str]:
     """The arguments of scripts for the terms: how long they are kept, the terms, and how long the members."""
     kept = seconds_kept(campaign)
-    closes = "" if campaign.closes_at is None else _milliseconds(campaign.closes_at)
-    opens = _milliseconds(campaign.opens_at)
+    times = (campaign.opens_at, campaign.closes_at)
+    opens, closes = ("" if at is None else int(at.timestamp() * 1000) for at in times)
     return [kept, campaign.version, campaign.capacity, opens, closes, kept + SECONDS_LONGER]
-
-
-def _milliseconds(instant: datetime) -> int:
-    return int(instant.timestamp() * 1000)
-
-
-def _queue_members(pipeline: Pipeline, campaign: Campaign, user_ids: Collection[int]) -> None:
-    if user_ids:
-        pipeline.sadd(key(campaign.pk, MEMBERS), *user_ids)
-        pipeline.hdel(key(campaign.pk, IN_FLIGHT), *user_ids)
-    pipeline.expire(key(campaign.pk, MEMBERS), seconds_kept(campaign) + SECONDS_LONGER)
-
-
-def _queue_releases(pipeline: Pipeline, campaign_id: int, tickets: Mapping[int, str]) -> None:
-    if tickets:
-        arguments = [value for pair in tickets.items() for value in pair]
-        pipeline.eval(RELEASE_SLOTS, 1, key(campaign_id, IN_FLIGHT), *arguments)
 
 
 def fill(*, campaign_id: int) -> bool:
@@ -242,12 +208,12 @@ def _fill(campaign: Campaign) -> bool:
     # Confirmations first: one that becomes a coupon meanwhile is read twice rather than not at all.
     confirming = Confirmation.objects.filter(campaign=campaign)
     for page in key_walks.pages(confirming, size=AT_ONCE, key="account_id"):
-        add_members(campaign, [user_id for (user_id,) in page])
+        record_results(campaign, members=[user_id for (user_id,) in page], refused={})
     number = 0
     # By position: coupons issued meanwhile come after those already read.
     coupons = Coupon.objects.filter(campaign=campaign, position__gt=0)
     for page in key_walks.pages(coupons, "account_id", size=AT_ONCE, key="position"):
-        add_members(campaign, [user_id for _position, user_id in page])
+        record_results(campaign, members=[user_id for _position, user_id in page], refused={})
         number += len(page)
     campaign.refresh_from_db()
     is_open = open(campaign, members=number)
@@ -276,7 +242,7 @@ def _heal(client: Redis, campaign_id: int) -> int:
     before = read_counts(client, campaign_id)
     campaign = Campaign.objects.get(pk=campaign_id)
     after = read_counts(client, campaign_id)
-    settled = sum(_resolve_overdue(campaign, overdue) for overdue in _overdue_tickets(client, campaign_id))
+    settled = _resolve_overdue(client, campaign)
     if before is None or after is None:
         return settled
     # Accounts become members after their commit, and stay members: requests under way explain no more.
@@ -289,31 +255,29 @@ def _heal(client: Redis, campaign_id: int) -> int:
     return settled + publish_terms(campaign)
 
 
-def _overdue_tickets(client: Redis, campaign_id: int) -> Iterator[dict[int, str]]:
-    """The tickets in flight for too long, or from another clock's future, by account, in chunks."""
+def _resolve_overdue(client: Redis, campaign: Campaign) -> int:
+    """Resolve the tickets that are in flight for too long, or from another clock's future; returns how many.
+
+    Accounts with a coupon or a confirmation become members, and the slots of the others are released.
+    """
     seconds, microseconds = client.time()
     now = seconds * 1_000 + microseconds // 1_000
-    overdue = (
-        (user_id, ticket)
-        for user_id, ticket in in_flight(client, campaign_id)
-        if abs(now - int(ticket.partition(":")[2])) > OVERDUE_SECONDS * 1_000
-    )
-    while some := dict(islice(overdue, AT_ONCE)):
-        yield some
-
-
-def _resolve_overdue(campaign: Campaign, overdue: Mapping[int, str]) -> int:
-    """Make accounts with a coupon or a confirmation members, and release the slots of the others."""
-    owners: set[int] = set()
-    for model in (Confirmation, Coupon):
-        rows = model._default_manager.filter(campaign_id=campaign.pk, account_id__in=list(overdue))
-        owners.update(rows.values_list("account_id", flat=True))
-    add_members(campaign, owners)
-    release_slots(campaign_id=campaign.pk, tickets={id: overdue[id] for id in overdue if id not in owners})
-    log.warning(
-        "overdue tickets of a gate are resolved",
-        campaign=campaign.pk,
-        members=len(owners),
-        released=len(overdue) - len(owners),
-    )
+    overdue = {
+        int(account): ticket.decode()
+        for account, ticket in client.hscan_iter(key(campaign.pk, IN_FLIGHT), count=AT_ONCE)
+        if abs(now - int(ticket.partition(b":")[2])) > OVERDUE_SECONDS * 1_000
+    }
+    if overdue:
+        owners: set[int] = set()
+        for model in (Confirmation, Coupon):
+            rows = model._default_manager.filter(campaign_id=campaign.pk, account_id__in=list(overdue))
+            owners.update(rows.values_list("account_id", flat=True))
+        refused = {id: ticket for id, ticket in overdue.items() if id not in owners}
+        record_results(campaign, members=owners, refused=refused)
+        log.warning(
+            "overdue tickets of a gate are resolved",
+            campaign=campaign.pk,
+            members=len(owners),
+            released=len(refused),
+        )
     return len(overdue)

@@ -122,6 +122,16 @@ def claim_code(campaign: Campaign, *, user_id: int) -> str | None:
     return code
 
 
+def _try_claim(campaign: Campaign, user_id: int) -> tuple[str | None, int | None]:
+    """The code, or, if the list has to be filled, the id of the last code that was listed."""
+    match require_script(CLAIM_CODE, campaign.pk, NAMES, user_id, seconds_kept(campaign)):
+        case [b"code", code]:
+            return code.decode(), None
+        case [b"fill", cursor]:
+            return None, int(cursor)
+    return None, None
+
+
 def resolve_code(campaign_id: int, *, user_id: int, code: str, is_spent: bool) -> bool:
     """Mark the code as spent, or return it to the list. False when it was resolved before, or lost."""
     return bool(call_script(RESOLVE_CODE, campaign_id, NAMES, user_id, code, "spent" if is_spent else "back"))
@@ -140,38 +150,12 @@ def drop(campaign_id: int) -> None:
 
 def fill(campaign: Campaign, *, after_id: int) -> int:
     """List the pool's next available codes, unless another process just has. Returns how many."""
-    available = PoolCode.objects.filter(campaign_id=campaign.pk, status=PoolCode.Status.AVAILABLE)
-    rows = list(available.filter(pk__gt=after_id).order_by("pk").values_list("pk", "code")[:CHUNK])
+    available = _available(campaign.pk).filter(pk__gt=after_id)
+    rows = list(available.order_by("pk").values_list("pk", "code")[:CHUNK])
     up_to = rows[-1][0] if rows else after_id
     codes = [code for _, code in rows]
     arguments: list[str | int] = [after_id, up_to, seconds_kept(campaign), NOTHING_MORE_MILLISECONDS]
     return int(call_script(FILL, campaign.pk, NAMES, *arguments, *codes) or 0)
-
-
-def abandoned_codes(campaign_id: int, *, after_seconds: int) -> dict[int, str]:
-    """Codes claimed so long ago and never resolved, by account: up to `ABANDONED_AT_ONCE`, oldest first."""
-    reply = call_script(FIND_ABANDONED, campaign_id, NAMES, after_seconds, ABANDONED_AT_ONCE) or []
-    parts = [part.decode() for part in reply]
-    return dict(zip(map(int, parts[::2]), parts[1::2], strict=True))
-
-
-def is_used_up(campaign_id: int) -> bool:
-    """Whether the list exists, is empty, and has no code in flight."""
-    codes, in_flight, listed_up_to = (key(campaign_id, name) for name in (CODES, IN_FLIGHT, LISTED_UP_TO))
-    return redis_client.attempt(
-        lambda client: bool(client.exists(listed_up_to)) and not client.exists(codes, in_flight),
-        otherwise=False,
-    )
-
-
-def _try_claim(campaign: Campaign, user_id: int) -> tuple[str | None, int | None]:
-    """The code, or, if the list has to be filled, the id of the last code that was listed."""
-    match require_script(CLAIM_CODE, campaign.pk, NAMES, user_id, seconds_kept(campaign)):
-        case [b"code", code]:
-            return code.decode(), None
-        case [b"fill", cursor]:
-            return None, int(cursor)
-    return None, None
 
 
 def rebuild() -> int:
@@ -191,23 +175,36 @@ def heal(*, after_seconds: int = IN_FLIGHT_SECONDS) -> int:
     resolved = 0
     for campaign in campaigns_with_keys("code_pool"):
         resolved += _resolve_abandoned(campaign.pk, after_seconds)
-        if is_used_up(campaign.pk) and _available(campaign.pk).exists():
+        if _is_used_up(campaign.pk) and _available(campaign.pk).exists():
             drop(campaign.pk)
     return resolved
 
 
-def _resolve_abandoned(campaign_id: int, after_seconds: int) -> int:
-    """Return to the list the abandoned codes that are available in the database, and drop the others."""
-    abandoned = abandoned_codes(campaign_id, after_seconds=after_seconds)
-    if not abandoned:
-        return 0
-    available = set(
-        _available(campaign_id).filter(code__in=abandoned.values()).values_list("code", flat=True)
+def _is_used_up(campaign_id: int) -> bool:
+    """Whether the list exists, is empty, and has no code in flight."""
+    codes, in_flight, listed_up_to = (key(campaign_id, name) for name in (CODES, IN_FLIGHT, LISTED_UP_TO))
+    return redis_client.attempt(
+        lambda client: bool(client.exists(listed_up_to)) and not client.exists(codes, in_flight),
+        otherwise=False,
     )
+
+
+def _resolve_abandoned(campaign_id: int, after_seconds: int) -> int:
+    """Return to the list the abandoned codes that are available in the database, and drop the others.
+
+    They are `ABANDONED_AT_ONCE` at most, those that were claimed first.
+    """
+    reply = call_script(FIND_ABANDONED, campaign_id, NAMES, after_seconds, ABANDONED_AT_ONCE)
+    if not reply:
+        return 0
+    parts = [part.decode() for part in reply]
+    abandoned = dict(zip(parts[::2], parts[1::2], strict=True))
+    codes = _available(campaign_id).filter(code__in=abandoned.values())
+    available = set(codes.values_list("code", flat=True))
     resolved = [
         code
         for user_id, code in abandoned.items()
-        if resolve_code(campaign_id, user_id=user_id, code=code, is_spent=code not in available)
+        if resolve_code(campaign_id, user_id=int(user_id), code=code, is_spent=code not in available)
     ]
     returned = len(available.intersection(resolved))
     GIVEN_BACK.inc(returned)

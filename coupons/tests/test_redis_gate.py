@@ -65,7 +65,8 @@ def counted(campaign: Campaign) -> tuple[int, int]:
 
 
 def tickets(campaign: Campaign) -> dict[int, str]:
-    return dict(gate.in_flight(redis_client.client(), campaign.pk))
+    found = redis_client.client().hgetall(key(campaign.pk, gate.IN_FLIGHT))
+    return {int(account): ticket.decode() for account, ticket in found.items()}
 
 
 def members(campaign: Campaign) -> set[int]:
@@ -431,7 +432,7 @@ def test_a_gate_that_lost_members_while_it_was_filled_stays_closed() -> None:
     campaign, everyone = gated(), accounts(3)
     issue_all(campaign, everyone)
     gate.drop(campaign_id=campaign.pk)
-    gate.add_members(campaign, everyone[:2])
+    gate.record_results(campaign, members=everyone[:2], refused={})
 
     assert not gate.open(campaign, members=3)
     assert gate.admit(campaign_id=campaign.pk, user_id=10**9).says == gate.UNKNOWN
