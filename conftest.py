@@ -16,7 +16,7 @@ from accounts import sign_ins
 from accounts.api_keys import key_memory
 from coupons.issuing import issuing
 from coupons.metrics import counters as of_coupons
-from coupons.partners import call_limit
+from coupons.partners import confirmation
 from orders.metrics import counters as of_orders
 from payments.gateways import calls
 from sales.waiting_room import draw, room_view
@@ -114,7 +114,7 @@ def _reset_process_state() -> None:
         for known in (counter._kept, counter._values, counter._children):
             known.clear()
     calls.forget()
-    call_limit.reset()
+    confirmation.reset()
     gauges._cached.clear()
     heartbeats._own.clear()
     cached_lists._lists.clear()

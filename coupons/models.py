@@ -142,6 +142,11 @@ class Campaign(models.Model):
         """How long a coupon is good for, from the instant it is issued."""
         return timedelta(days=self.coupon_valid_for_days)
 
+    @staticmethod
+    def not_closed_at(instant: datetime) -> Q:
+        """The campaigns that are not closed then, as a condition on their rows."""
+        return Q(closes_at__isnull=True) | Q(closes_at__gt=instant)
+
     def status_at(self, now: datetime) -> Status:
         """Whether it issues coupons at that instant, and if not, why."""
         if self.closes_at is not None and now >= self.closes_at:

@@ -6,7 +6,7 @@ from datetime import timedelta
 from functools import lru_cache
 from typing import Any
 
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 
 from coupons import CAMPAIGNS_AT_ONCE
 from coupons.models import Campaign
@@ -55,15 +55,11 @@ def require_script(script: str, campaign_id: int, names: Sequence[str], *argumen
     """The reply of `call_script`. Raises `Unavailable` without Redis."""
     reply = call_script(script, campaign_id, names, *arguments)
     if reply is None:
-        raise redis_unavailable()
+        raise Unavailable(_("This campaign needs Redis, which is unavailable; nothing was done."))
     return reply
-
-
-def redis_unavailable() -> Unavailable:
-    return Unavailable(_("This campaign needs Redis, which is unavailable; nothing was done."))
 
 
 def campaigns_with_keys(strategy: str) -> "QuerySet[Campaign]":
     """The campaigns of this strategy whose keys Redis may still have."""
     long_ago = clock.now() - timedelta(seconds=SECONDS_KEPT_AFTER_CLOSING)
-    return Campaign.objects.filter(Q(closes_at__isnull=True) | Q(closes_at__gt=long_ago), strategy=strategy)
+    return Campaign.objects.filter(Campaign.not_closed_at(long_ago), strategy=strategy)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 from math import ceil
+from typing import TypeVar
 
 from django.db import connection
 from django.db.models import Exists, F, OuterRef, Q
@@ -30,6 +31,7 @@ SELECT {campaign}, {coupon} FROM (SELECT * FROM coupons_campaign WHERE id = {id:
 LEFT JOIN coupons_coupon coupon ON coupon.campaign_id = campaign.id AND coupon.account_id IN ({accounts})
 """
 
+Result = TypeVar("Result")
 AllocationResult = Issued | PendingConfirmation | FirstcomeError
 CodeAssigner = Callable[[Campaign, Sequence[IssueRequest]], AssignedCodes]
 
@@ -38,10 +40,8 @@ class Applicants:
     """The accounts that ask for a campaign's coupons, as they were read with it, and the rules for them.
 
     `existing` has their coupons, or the confirmations of their slots, by account. Every strategy, and every
-    answer from memory, decides by `refusal`. A new rule goes there, and into `issues_at` or `lets_in`, which
-    are the same rules as conditions on the campaign's row: a test compares the two. Its code for orders with
-    a shared code goes into `redemption.REASONS`. `redis_gate._result_at_gate` lets a full gate refuse only
-    where no rule may refuse those who are in flight.
+    answer from memory, decides by `refusal`; `issues_at` and `lets_in` are the same rules as conditions on
+    the campaign's row: a test compares the two.
     """
 
     def __init__(
@@ -105,17 +105,13 @@ def lets_in(user_id: int) -> Q:
 
 def issues_at(now: datetime) -> Q:
     """What `refusal` demands of a campaign's own terms but its pool, as a condition on its row."""
-    is_running = Q(opens_at__lte=now, paused_at__isnull=True) & _is_not_closed(now)
+    is_running = Q(opens_at__lte=now, paused_at__isnull=True) & Campaign.not_closed_at(now)
     return is_running & Q(quantity__gt=F("issued") + F("confirming"))
 
 
 def is_paused(now: datetime) -> Q:
     """Which campaigns have the status `paused`, as a condition on their rows."""
-    return Q(paused_at__isnull=False) & _is_not_closed(now)
-
-
-def _is_not_closed(now: datetime) -> Q:
-    return Q(closes_at__isnull=True) | Q(closes_at__gt=now)
+    return Q(paused_at__isnull=False) & Campaign.not_closed_at(now)
 
 
 def paused(campaign: Campaign) -> Rejected:
@@ -194,7 +190,7 @@ def allocate(
     return [result_of(request) for request in requests]
 
 
-def unwrap(outcome: AllocationResult) -> Issued | PendingConfirmation:
+def unwrap(outcome: Result | FirstcomeError) -> Result:
     """Return the result; raise it if it is a refusal."""
     if isinstance(outcome, FirstcomeError):
         raise outcome

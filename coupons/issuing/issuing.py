@@ -32,12 +32,12 @@ from coupons.issuing.strategies import (
 )
 from coupons.metrics import counters
 from coupons.models import Confirmation, Coupon
-from coupons.partners import call_limit, confirmation
+from coupons.partners import confirmation
 from coupons.queue import tickets
 from shop import own_account
 from shop.concurrency.event_loop import run_blocking, run_in_thread, submit_to_batcher
 from shop.concurrency.thread_pool import LOOKUP_POOL
-from shop.errors import FirstcomeError, NotFound, Overloaded, Rejected, Unavailable
+from shop.errors import NotFound, Overloaded, Rejected, Unavailable
 from shop.lazy_texts import mark as _
 
 log = get_logger(__name__)
@@ -104,7 +104,7 @@ async def _issue(campaign_id: int, user_id: int) -> Issued | Queued:
             _("The strategy {name} of this campaign runs only with LAB=1.", name=seen.strategy),
             code="strategy_not_available",
         )
-    is_away = bool(seen.partner) and call_limit.is_unavailable(seen.partner)
+    is_away = bool(seen.partner) and confirmation.is_unavailable(seen.partner)
     if is_away or seen.remaining <= 0:
         applicants = await submit_to_batcher(lookup_batcher(campaign_id), user_id)
         # A slot that was released since has changed the campaign's version.
@@ -115,7 +115,8 @@ async def _issue(campaign_id: int, user_id: int) -> Issued | Queued:
             return await in_thread(settle) if needs_thread else settle()
     try:
         if seen.strategy != BATCHED_STRATEGY or seen.partner:
-            return await in_thread(_issue_by_strategy, seen.strategy, campaign_id, user_id)
+            issue_by_strategy = partial(STRATEGIES[seen.strategy], campaign_id=campaign_id, user_id=user_id)
+            return await in_thread(lambda: _confirm_if_pending(issue_by_strategy()))
         outcome = await submit_to_batcher(group_commit.batcher(campaign_id), IssueRequest(user_id))
     except Rejected as refusal:
         if refusal.code == "sold_out":
@@ -123,7 +124,12 @@ async def _issue(campaign_id: int, user_id: int) -> Issued | Queued:
                 await in_thread(remembered.note_sold_out, campaign_id)
         raise
     except IntegrityError as error:
-        raise await in_thread(_refusal_of, error, campaign_id, user_id) from error
+        # Strategies don't check that the account exists: the foreign key does, at no cost.
+        if not await in_thread(User.objects.filter(pk=user_id).exists):
+            raise _no_account(user_id) from error
+        log.error("a constraint refused a coupon", campaign=campaign_id, account=user_id, error=str(error))
+        detail = _("Another request was faster; nothing was done.")
+        raise Rejected(detail, code="conflict", retry_after=1) from error
     if isinstance(outcome, Issued):
         return outcome
     try:
@@ -145,21 +151,9 @@ def _existing_or_raise(applicants: Applicants, user_id: int, *, is_away: bool) -
     return _confirm_if_pending(eligibility.unwrap(answer))
 
 
-def _issue_by_strategy(strategy: str, campaign_id: int, user_id: int) -> Issued | Queued:
-    return _confirm_if_pending(STRATEGIES[strategy](campaign_id=campaign_id, user_id=user_id))
-
-
 def _confirm_if_pending(outcome: Issued | PendingConfirmation | Queued) -> Issued | Queued:
     """The coupon, once the campaign's partner confirms it; for tickets the issuer calls the partner."""
     return confirmation.ask_partner(outcome) if isinstance(outcome, PendingConfirmation) else outcome
-
-
-def _refusal_of(error: IntegrityError, campaign_id: int, user_id: int) -> FirstcomeError:
-    # Strategies don't check that the account exists: the foreign key does, at no cost.
-    if not _is_account(user_id):
-        return _no_account(user_id)
-    log.error("a constraint refused a coupon", campaign=campaign_id, account=user_id, error=str(error))
-    return Rejected(_("Another request was faster; nothing was done."), code="conflict", retry_after=1)
 
 
 def issue_by_staff(*, campaign_id: int, user_id: int) -> Issued | Queued:
@@ -168,7 +162,7 @@ def issue_by_staff(*, campaign_id: int, user_id: int) -> Issued | Queued:
     Raises what `issue` raises, and `NotAllowed` `own_account`.
     """
     own_account.refuse_own(user_id)
-    if not _is_account(user_id, is_active=True):
+    if not User.objects.filter(pk=user_id, is_active=True).exists():
         raise _no_account(user_id)
     return issue(campaign_id=campaign_id, user_id=user_id)
 
@@ -181,10 +175,6 @@ def available_strategies() -> list[str]:
 def forget() -> None:
     """Forget what this process remembers of campaigns (tests)."""
     remembered.campaign.cache_clear()
-
-
-def _is_account(user_id: int, **conditions: bool) -> bool:
-    return User.objects.filter(pk=user_id, **conditions).exists()
 
 
 def _no_account(user_id: int) -> NotFound:

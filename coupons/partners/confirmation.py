@@ -7,10 +7,14 @@ No customer has a coupon that the partner doesn't know, and no code is lost, whe
 
 Updates of a campaign that arrive while a transaction is open share the next one. Each may be repeated, by
 requests and sweepers at once: a confirmation is locked before it is removed, and only one still finds it.
+
+A process waits for partners with half of its threads at most, and not for one that is unavailable.
 """
 
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum
@@ -27,9 +31,10 @@ from coupons import CAMPAIGNS_AT_ONCE, pool, remembered
 from coupons.allocation import eligibility, writes
 from coupons.allocation.writes import Issued, PendingConfirmation
 from coupons.models import Campaign, Confirmation, Coupon
-from coupons.partners import call_limit
+from coupons.partners import named
 from coupons.partners.contract import NoAnswer, NotReached, Partner, PartnerReply
 from shop import clock
+from shop.concurrency import thread_pool
 from shop.concurrency.batching import Batcher
 from shop.db import open_transaction, transactions
 from shop.db.transactions import DatabaseUnavailable
@@ -39,6 +44,7 @@ from shop.journal.journal import ActorContext
 from shop.lazy_texts import mark as _
 from shop.observability import logs
 from shop.outbound.backoff import pause_seconds
+from shop.outbound.circuit_breaker import CircuitBreaker, CircuitOpen
 
 log = get_logger(__name__)
 CLAIMED_AT_ONCE = 64
@@ -48,6 +54,11 @@ PARTNER_THREADS = 8
 PASS_SECONDS = 5.0
 # Short, because a customer waits for the coupon.
 LONGEST_PAUSE_SECONDS = 15.0
+# Consecutive failures: single calls are late now and then although the partner is available.
+FAILURES = 10
+SECONDS_AWAY = 2
+# Long enough for a call to a responsive partner to end, short enough for threads that other work needs.
+PERMIT_WAIT_SECONDS = 0.25
 PARTNER_ANSWERS = Counter(
     "firstcome_partner_answers_total", "Replies of partners that were asked to confirm a coupon.", ["answer"]
 )
@@ -79,7 +90,7 @@ def ask_partner(confirming: PendingConfirmation) -> Issued:
     """
     open_transaction.assert_outside()
     with logs.bound(campaign=confirming.campaign_id, account=confirming.user_id):
-        with call_limit.call_permit():
+        with call_permit():
             if not confirming.is_new and not _count_attempt(confirming):
                 return _read_settled(confirming)
             answer = _register(confirming)
@@ -97,14 +108,27 @@ def ask_partner(confirming: PendingConfirmation) -> Issued:
 
 def _register(confirming: PendingConfirmation) -> PartnerReply | NotReached | NoAnswer:
     """Call the partner, and count its reply."""
+    answer = call_partner(
+        confirming.partner, lambda partner: partner.register(confirming.key, confirming.code)
+    )
+    name = "not_reached" if isinstance(answer, NotReached) else "none"
+    PARTNER_ANSWERS.labels(answer.value if isinstance(answer, PartnerReply) else name).inc()
+    return answer
+
+
+def call_partner(name: str, call: Callable[[Partner], PartnerReply]) -> PartnerReply | NotReached | NoAnswer:
+    """The partner's reply, or why there is none; it is not called while its circuit is open."""
+    partner = named(name)
+    if partner is None:
+        return NotReached(f"no partner {name} is configured")
     try:
-        with call_limit.partner_call(confirming.partner) as partner:
-            reply = partner.register(confirming.key, confirming.code)
+        with _breaker(name).guard(NotReached, NoAnswer):
+            return call(partner)
+    except CircuitOpen:
+        return NotReached("the partner is unavailable; it is tried again soon")
     except (NotReached, NoAnswer) as error:
-        PARTNER_ANSWERS.labels("not_reached" if isinstance(error, NotReached) else "none").inc()
+        log.warning("a partner gave no answer", partner=name, reason=str(error))
         return error
-    PARTNER_ANSWERS.labels(reply.value).inc()
-    return reply
 
 
 def _count_attempt(confirming: PendingConfirmation) -> bool:
@@ -120,12 +144,9 @@ def _read_settled(confirming: PendingConfirmation) -> Issued:
     """The coupon of a slot that another process has settled; raises if there is none."""
     applicants = eligibility.read_campaign(confirming.campaign_id, [confirming.user_id])
     existing = applicants.existing.get(confirming.user_id)
-    if isinstance(existing, Coupon):
-        outcome = eligibility.existing_coupon_result(existing)
-        if isinstance(outcome, Issued):
-            return outcome
-        raise outcome
-    raise reply_unknown() if existing else refused()
+    if not isinstance(existing, Coupon):
+        raise reply_unknown() if existing else refused()
+    return eligibility.unwrap(eligibility.existing_coupon_result(existing))
 
 
 def reply_unknown() -> Unavailable:
@@ -207,12 +228,8 @@ def _write(campaign_id: int, updates: Sequence[ConfirmationUpdate]) -> list[Issu
 
 def _is_sufficient(decision: ConfirmationDecision, row: Confirmation) -> bool:
     """Whether the decision settles the row. A cancelled slot never becomes a coupon."""
-    match decision:
-        case ConfirmationDecision.AGREED:
-            return not row.is_cancelled
-        case ConfirmationDecision.UNSENT:
-            return not row.is_cancelled and not row.attempts
-    return True
+    may_be_agreed = not row.is_cancelled and (decision is ConfirmationDecision.AGREED or not row.attempts)
+    return decision is ConfirmationDecision.REFUSED or may_be_agreed
 
 
 def _settle(campaign: Campaign, settled: Mapping[UUID, ConfirmationUpdate]) -> list[Coupon]:
@@ -277,39 +294,30 @@ def _claim_due() -> list[Confirmation]:
 
 
 def _recover(rows: Sequence[Confirmation]) -> int:
-    """Call the partner for each, cancel those that are late and unknown to it, and record the replies."""
-    replies = list(
-        zip(rows, call_limit.call_at_once(_find_or_register, rows, threads=PARTNER_THREADS), strict=True)
-    )
-    late = [
-        row
-        for row, reply in replies
-        if reply is PartnerReply.UNKNOWN and _is_late(row) and _mark_cancelled(row)
-    ]
-    replies += zip(late, call_limit.call_at_once(_cancel, late, threads=PARTNER_THREADS), strict=True)
+    """Call the partner for each, mark those that are late and unknown to it, and record its other replies."""
+    replies = thread_pool.call_at_once(_find_or_register, rows, threads=PARTNER_THREADS)
     settled, waiting = 0, set[int]()
-    for row, reply in replies:
-        if reply in (None, PartnerReply.UNKNOWN) or row.campaign_id in waiting:
-            continue
-        try:
-            settled += _record_reply(
-                writes.pending_confirmation(row), is_agreed=reply is PartnerReply.REGISTERED
-            )
-        except DatabaseUnavailable:
-            raise
-        except Unavailable:
-            # Something keeps the campaign's row locked: each of its slots would wait as long.
-            waiting.add(row.campaign_id)
+    for row, reply in zip(rows, replies, strict=True):
+        if reply is PartnerReply.UNKNOWN:
+            _mark_cancelled(row)
+        elif isinstance(reply, PartnerReply) and row.campaign_id not in waiting:
+            try:
+                settled += _record_reply(writes.pending_confirmation(row), reply)
+            except DatabaseUnavailable:
+                raise
+            except Unavailable:
+                # Something keeps the campaign's row locked: each of its slots would wait as long.
+                waiting.add(row.campaign_id)
     return settled
 
 
-def _record_reply(slot: PendingConfirmation, *, is_agreed: bool) -> bool:
+def _record_reply(slot: PendingConfirmation, reply: PartnerReply) -> bool:
     """Make the slot a coupon, or release it; False if it can't be, or another process has settled it.
 
     Raises `Unavailable`.
     """
     try:
-        return confirm(slot).is_new if is_agreed else release_slot(slot) is None
+        return confirm(slot).is_new if reply is PartnerReply.REGISTERED else release_slot(slot) is None
     except (PartnerFailed, Rejected):
         return False
     except IntegrityError as error:
@@ -318,38 +326,27 @@ def _record_reply(slot: PendingConfirmation, *, is_agreed: bool) -> bool:
         return False
 
 
-def _is_late(row: Confirmation) -> bool:
-    return row.taken_at <= clock.now() - timedelta(seconds=settings.PARTNER_GIVE_UP_SECONDS)
+def _find_or_register(row: Confirmation) -> PartnerReply | NotReached | NoAnswer:
+    """The state of its key at the partner, cancelling it if it is to be, or registering it if it is unknown.
+
+    `UNKNOWN` if it is late to be registered.
+    """
+    name = row.campaign.partner
+    with logs.bound(campaign=row.campaign_id, account=row.account_id):
+        if row.is_cancelled:
+            return call_partner(name, lambda partner: partner.cancel(row.key))
+        reply = call_partner(name, lambda partner: partner.find(row.key))
+        is_late = row.taken_at <= clock.now() - timedelta(seconds=settings.PARTNER_GIVE_UP_SECONDS)
+        if reply is PartnerReply.UNKNOWN and not is_late:
+            return call_partner(name, lambda partner: partner.register(row.key, row.code))
+        return reply
 
 
-def _find_or_register(row: Confirmation) -> PartnerReply | None:
-    """The state of its key at the partner, registering it if unknown; None without an answer."""
-    if row.is_cancelled:
-        return _cancel(row)
-    reply = _call_partner(row, lambda partner: partner.find(row.key))
-    if reply is PartnerReply.UNKNOWN and not _is_late(row):
-        return _call_partner(row, lambda partner: partner.register(row.key, row.code))
-    return reply
-
-
-def _cancel(row: Confirmation) -> PartnerReply | None:
-    return _call_partner(row, lambda partner: partner.cancel(row.key))
-
-
-def _call_partner(row: Confirmation, call: Callable[[Partner], PartnerReply]) -> PartnerReply | None:
-    ids = {"campaign": row.campaign_id, "account": row.account_id}
-    try:
-        with logs.bound(**ids), call_limit.partner_call(row.campaign.partner) as partner:
-            return call(partner)
-    except (NotReached, NoAnswer):
-        return None
-
-
-def _mark_cancelled(row: Confirmation) -> bool:
-    """Mark it so that no request can confirm it any more; False if it has been settled."""
+def _mark_cancelled(row: Confirmation) -> None:
+    """Mark it so that no request can confirm it any more, to be cancelled at the partner next."""
+    columns = {"is_cancelled": True, "next_attempt_at": clock.now()}
     rows = Confirmation.objects.filter(pk=row.key)
-    is_marked = bool(transactions.run(lambda: rows.update(is_cancelled=True), transactions.REPEATABLE))
-    if is_marked:
+    if transactions.run(lambda: rows.update(**columns), transactions.REPEATABLE):
         log.warning(
             "a partner didn't confirm a coupon in time",
             partner=row.campaign.partner,
@@ -357,4 +354,37 @@ def _mark_cancelled(row: Confirmation) -> bool:
             campaign=row.campaign_id,
             account=row.account_id,
         )
-    return is_marked
+
+
+def is_unavailable(name: str) -> bool:
+    """Whether the partner's circuit is open or it isn't configured, so that a call would fail."""
+    return _breaker(name).is_open or named(name) is None
+
+
+@contextmanager
+def call_permit() -> Iterator[None]:
+    """One of the permits for threads that call a partner. Raises `Unavailable` if none gets free soon."""
+    # Kept in a local, because two concurrent first calls may each create a semaphore, of which one is cached.
+    permits = _permits()
+    if not permits.acquire(timeout=PERMIT_WAIT_SECONDS):
+        raise Unavailable(_("The partner is slow, and too many requests wait for it; try again."))
+    try:
+        yield
+    finally:
+        permits.release()
+
+
+def reset() -> None:
+    """Forget all failures of partners (tests)."""
+    _breaker.cache_clear()
+    _permits.cache_clear()
+
+
+@lru_cache
+def _breaker(name: str) -> CircuitBreaker:
+    return CircuitBreaker(f"partner {name}", failures=FAILURES, seconds=SECONDS_AWAY)
+
+
+@lru_cache
+def _permits() -> threading.BoundedSemaphore:
+    return threading.BoundedSemaphore(max(1, thread_pool.split_threads(settings.WEB_THREADS).calling // 2))

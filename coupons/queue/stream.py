@@ -17,7 +17,7 @@ import orjson
 from redis import Redis
 
 from coupons.models import Campaign
-from coupons.redis_keys import call_script, key, redis_unavailable, require_script, seconds_kept
+from coupons.redis_keys import call_script, key, require_script, seconds_kept
 from shop.journal.journal import ActorContext
 from shop.redis import locks, redis_client
 
@@ -129,15 +129,6 @@ def enqueue(campaign: Campaign, position: QueuePosition, *, after: int) -> Queue
     if not reply:
         raise StreamLost
     return _decode(reply)
-
-
-def is_there(campaign_id: int) -> bool:
-    """Whether Redis has the queue. Raises `Unavailable` without Redis."""
-    names = [key(campaign_id, name) for name in (COUNTER, STREAM)]
-    found = redis_client.attempt(lambda client: int(client.exists(*names)), otherwise=None)
-    if found is None:
-        raise redis_unavailable()
-    return found == len(names)
 
 
 def append(campaign: Campaign, positions: Sequence[QueuePosition], *, last_number: int | None = None) -> int:

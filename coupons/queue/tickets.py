@@ -43,27 +43,27 @@ MOST_AT_ONCE = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Eligible:
-    """The account may get a ticket of this campaign; `last_number` is the last waiting number."""
+class EndOfQueue:
+    """Where an account that has no ticket may get one: `last_number` is the last waiting number."""
 
     campaign: Campaign
     last_number: int
 
 
-TicketLookup = Issued | PendingConfirmation | Queued | Eligible
+TicketLookup = Issued | PendingConfirmation | Queued | EndOfQueue
 
 
 def read_existing_results(
     campaign_id: int, requests: Sequence[IssueRequest]
 ) -> list[TicketLookup | FirstcomeError]:
-    """Each account's coupon, waiting ticket or refusal; `Eligible` if it may get a ticket."""
+    """Each account's coupon, waiting ticket or refusal; `EndOfQueue` if it may get a ticket."""
     user_ids = {request.user_id for request in requests}
     applicants = eligibility.read_campaign(campaign_id, user_ids)
     campaign, existing = applicants.campaign, applicants.existing
     waiting = first_waiting_tickets(campaign, user_ids)
     without_result = user_ids - existing.keys() - waiting.keys()
     numbers = waiting_tickets(campaign_id).order_by("-number").values_list("number", flat=True)
-    free = Eligible(campaign, (numbers.first() or 0) if without_result else 0)
+    free = EndOfQueue(campaign, (numbers.first() or 0) if without_result else 0)
 
     def found(user_id: int) -> TicketLookup | FirstcomeError:
         ticket = None if isinstance(existing.get(user_id), Coupon) else waiting.get(user_id)
@@ -226,13 +226,14 @@ def _ticket_status(outcome: AllocationResult) -> Status:
 def restore_queue(campaign: Campaign) -> None:
     """Load the campaign's queue into Redis unless it is there. Raises `Unavailable` without Redis."""
     with fill_lock(campaign.pk):
-        if stream.is_there(campaign.pk):
-            return
-        # The last number is read after the tickets, so that it is not below any of them.
-        positions = _positions(waiting_tickets(campaign.pk).order_by("number", "id"))
-        stream.append(campaign, positions, last_number=last_number(campaign.pk))
-        if positions:
-            log.warning("a queue was restored", campaign=campaign.pk, waiting=len(positions))
+        try:
+            stream.append(campaign, ())
+        except stream.StreamLost:
+            # The last number is read after the tickets, so that it is not below any of them.
+            positions = _positions(waiting_tickets(campaign.pk).order_by("number", "id"))
+            stream.append(campaign, positions, last_number=last_number(campaign.pk))
+            if positions:
+                log.warning("a queue was restored", campaign=campaign.pk, waiting=len(positions))
 
 
 def requeue_missing() -> int:

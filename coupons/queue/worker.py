@@ -3,39 +3,58 @@
 A few threads settle any number of queues in turn; those with a partner, which are slow, have threads of their
 own. Of several issuers one holds a queue's lease. The entries that a killed one had read go to the next; one
 that was frozen finds its tickets settled.
+
+The first tickets of a queue are decided in their order, all in one transaction. Every ticket is settled once,
+however many issuers try: the campaign's row is locked, and a ticket that no longer waits is left as it is. A
+partner's slots are taken in this order, and become coupons as it confirms.
 """
 
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from datetime import datetime
 from functools import partial
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
-from django.db import Error, close_old_connections
+from django.db import DataError, Error, IntegrityError, close_old_connections, connections
 from structlog import get_logger
 
 from coupons.allocation import eligibility
+from coupons.allocation.eligibility import AllocationResult, Applicants
+from coupons.allocation.writes import Issued, IssueRequest, PendingConfirmation
 from coupons.models import Campaign, QueueTicket
-from coupons.partners import call_limit
-from coupons.queue import settlement, stream, tickets
+from coupons.partners import confirmation
+from coupons.partners.contract import NotReached
+from coupons.queue import stream, tickets
 from coupons.queue.stream import QueuePosition
 from shop import clock
-from shop.errors import Unavailable
+from shop.concurrency import thread_pool
+from shop.db import transactions
+from shop.errors import FirstcomeError, PartnerFailed, Rejected, Unavailable
+from shop.journal import journal
+from shop.journal.journal import ActorContext
+from shop.lazy_texts import mark as _
 from shop.observability import logs, tracing
+from shop.redis import completion_notifications
 
 log = get_logger(__name__)
 BATCH = 256
 # A partner confirms so many, several at once, before the next batch is read.
 BATCH_WITH_PARTNER = 32
+PARTNER_THREADS = 16
 # How many queues of each batch size are settled at once, with a thread and a connection each; a queue with a
-# partner uses 16 more threads while it calls the partner (`coupons.queue.settlement`).
+# partner uses `PARTNER_THREADS` more while it calls the partner.
 QUEUES_AT_ONCE = {BATCH: 8, BATCH_WITH_PARTNER: 2}
 # How often the list of queues is read, and with it those that were empty or could not be settled; half as
 # often while there is none.
 REFRESH_SECONDS = 0.5
+SPAN_ATTRIBUTES = {
+    "messaging.operation.type": "process",
+    "messaging.operation.name": "process",
+    "messaging.destination.name": "queue tickets",
+    "messaging.system": "redis",
+}
 
 
 class NoTicketSettled(Exception):
@@ -110,7 +129,7 @@ def serve_once() -> int:
     """Settle the tickets that are queued now, but for queues of other issuers. Returns how many."""
     issuer = uuid4().hex
     count = 0
-    for campaign_id, most in _batch_sizes(clock.now()).items():
+    for campaign_id, most in _batch_sizes().items():
         with suppress(stream.LeaseTaken, stream.StreamLost, NoTicketSettled):
             while served := _settle_batch(campaign_id, issuer=issuer, most=most):
                 count += served
@@ -120,14 +139,15 @@ def serve_once() -> int:
 
 def _refresh(rotations: Mapping[int, _Rotation]) -> int:
     """Read which queues there are, and have them settled. Returns how many."""
-    batches = _batch_sizes(clock.now())
+    batches = _batch_sizes()
     for most, rotation in rotations.items():
         rotation.follow({campaign_id for campaign_id, batch in batches.items() if batch == most})
     return len(batches)
 
 
-def _batch_sizes(now: datetime) -> dict[int, int]:
+def _batch_sizes() -> dict[int, int]:
     """The batch size of each queue that is neither paused nor without its partner: open, or with tickets."""
+    now = clock.now()
     issuable = Campaign.objects.filter(eligibility.issues_at(now), strategy="queue")
     rows = (
         *issuable.values_list("pk", "partner"),
@@ -136,7 +156,7 @@ def _batch_sizes(now: datetime) -> dict[int, int]:
     return {
         pk: BATCH_WITH_PARTNER if partner else BATCH
         for pk, partner in rows
-        if not (partner and call_limit.is_unavailable(partner))
+        if not (partner and confirmation.is_unavailable(partner))
     }
 
 
@@ -150,7 +170,7 @@ def _settle_batch(campaign_id: int, *, issuer: str, most: int) -> int:
     if not positions:
         return 0
     with _observed(campaign_id, positions):
-        staying = settlement.settle_tickets(campaign_id=campaign_id, positions=positions)
+        staying = settle_tickets(campaign_id=campaign_id, positions=positions)
     leaving = [position for position in positions if position.ticket_id not in staying]
     if not leaving:
         raise NoTicketSettled
@@ -158,37 +178,108 @@ def _settle_batch(campaign_id: int, *, issuer: str, most: int) -> int:
     return len(leaving)
 
 
+def settle_tickets(*, campaign_id: int, positions: Sequence[QueuePosition]) -> set[UUID]:
+    """Settle the tickets at these positions in their order, and call the partner if there is one.
+
+    Durable on return, and safe to repeat. Returns the tickets that keep their position: of a paused campaign,
+    with no slot left while one may be released, or whose partner was not reached. One whose partner doesn't
+    answer goes on waiting with its slot. Raises `Unavailable` without the database.
+    """
+    outcomes: dict[UUID, AllocationResult] = {}
+    try:
+        pending, staying = transactions.run(lambda: _decide(campaign_id, positions), transactions.KEYED)
+    except (DataError, IntegrityError) as error:
+        if len(positions) > 1:
+            each = [settle_tickets(campaign_id=campaign_id, positions=[position]) for position in positions]
+            return set[UUID]().union(*each)
+        # Most likely its account was deleted.
+        [failed] = positions
+        ids = {"ticket": str(failed.ticket_id), "account": failed.user_id}
+        log.error("a ticket can't be settled", **ids, error=str(error))
+        pending, staying = {}, set[UUID]()
+        detail = _("No coupon can be written for this account.")
+        outcomes[failed.ticket_id] = Rejected(detail, code="failed")
+    if pending:
+        by = {position.ticket_id: position.by for position in positions}
+        confirm = partial(_confirm_slot, tracing.traceparent())
+        asked = thread_pool.call_at_once(
+            confirm, pending.values(), [by[id] for id in pending], threads=PARTNER_THREADS
+        )
+        for id, outcome in zip(pending, asked, strict=True):
+            # A partner that was not reached has not refused, although the slot is released.
+            if isinstance(outcome, PartnerFailed) and isinstance(outcome.__cause__, NotReached):
+                staying.add(id)
+            else:
+                outcomes[id] = outcome
+    if outcomes:
+        transactions.run(lambda: tickets.record_results(campaign_id, outcomes), transactions.REPEATABLE)
+    # The requests that wait for these tickets read them again.
+    completion_notifications.notify_completed(*(str(position.ticket_id) for position in positions))
+    return staying
+
+
+def _decide(
+    campaign_id: int, positions: Sequence[QueuePosition]
+) -> tuple[dict[UUID, PendingConfirmation], set[UUID]]:
+    """Decide the waiting tickets; returns the slots for the partner to confirm, and the tickets that wait on.
+
+    Those are of a paused campaign, or sold out while slots of others may still be released.
+    """
+    campaign = Campaign.objects.select_for_update().get(pk=campaign_id)
+    written = tickets.get_or_create(campaign, positions)
+    waiting = [
+        position
+        for position in {one.ticket_id: one for one in positions}.values()
+        if written[position.ticket_id].status == QueueTicket.Status.WAITING
+    ]
+    if not waiting:
+        return {}, set()
+    applicants = Applicants(campaign, {position.user_id for position in waiting})
+    requests = [IssueRequest(position.user_id, position.by) for position in waiting]
+    outcomes = eligibility.allocate(applicants, requests)
+    outcome_of = {position.ticket_id: outcome for position, outcome in zip(waiting, outcomes, strict=True)}
+    passing = {"campaign_paused", "sold_out"} if campaign.confirming else {"campaign_paused"}
+    undecided = {id for id, one in outcome_of.items() if isinstance(one, Rejected) and one.code in passing}
+    tickets.record_results(
+        campaign_id, {id: outcome for id, outcome in outcome_of.items() if id not in undecided}
+    )
+    return {
+        id: outcome for id, outcome in outcome_of.items() if isinstance(outcome, PendingConfirmation)
+    }, undecided
+
+
+def _confirm_slot(traceparent: str, slot: PendingConfirmation, by: ActorContext) -> Issued | FirstcomeError:
+    try:
+        with (
+            journal.acting(by),
+            logs.bound(request_id=by.request_id),
+            tracing.shared("confirm coupon", [traceparent]),
+        ):
+            return confirmation.ask_partner(slot)
+    except FirstcomeError as error:
+        return error
+    finally:
+        connections.close_all()
+
+
 @contextmanager
 def _observed(campaign_id: int, positions: Sequence[QueuePosition]) -> Iterator[None]:
     """Log lines with the tickets' ids, and a span that is linked to the traces of their requests."""
-    read_ids = partial(_ids_of, campaign_id, positions)
-    if not tracing.is_on:
-        with logs.bound_to(read_ids):
-            yield
-        return
-    links: list[str] = []
-    with suppress(Error):
-        read = QueueTicket.objects.filter(id__in=[position.ticket_id for position in positions])
-        links += read.exclude(traceparent="").values_list("traceparent", flat=True)
-    attributes = {
-        "messaging.operation.type": "process",
-        "messaging.operation.name": "process",
-        "messaging.destination.name": "queue tickets",
-        "messaging.system": "redis",
-        **tracing.attributes(read_ids()),
-    }
-    span = tracing.continued("process queue tickets", "", attributes, kind="consumer", links=links)
-    with logs.bound_to(read_ids), span:
-        yield
-
-
-def _ids_of(campaign_id: int, positions: Sequence[QueuePosition]) -> dict[str, Any]:
     each = [
         {"ticket": str(one.ticket_id), "account": one.user_id}
         | ({"request_id": one.by.request_id} if one.by.request_id else {})
         for one in positions
     ]
-    return {"campaign": campaign_id} | logs.merge_ids(each)
+    ids: dict[str, Any] = {"campaign": campaign_id} | logs.merge_ids(each)
+    links: list[str] = []
+    if tracing.is_on:
+        with suppress(Error):
+            read = QueueTicket.objects.filter(id__in=[position.ticket_id for position in positions])
+            links += read.exclude(traceparent="").values_list("traceparent", flat=True)
+    attributes = SPAN_ATTRIBUTES | tracing.attributes(ids)
+    span = tracing.continued("process queue tickets", "", attributes, kind="consumer", links=links)
+    with logs.bound_to(lambda: ids), span:
+        yield
 
 
 def _run_or_none(work: Callable[[], int]) -> int | None:

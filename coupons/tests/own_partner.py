@@ -17,7 +17,7 @@ from django.conf import LazySettings
 from coupons.allocation.writes import PendingConfirmation
 from coupons.issuing.issuing import STRATEGIES
 from coupons.models import Campaign, Coupon
-from coupons.partners import call_limit
+from coupons.partners import confirmation
 from scripts.stack import ports
 from scripts.tests.circles import once_a_session
 from scripts.tests.simulator import Simulator, running, serving
@@ -53,7 +53,7 @@ def partner_that(*options: str, folder: Path, settings: LazySettings) -> Iterato
         settings.PARTNER_URL = address(simulator)
         yield simulator
     settings.PARTNER_URL, settings.PARTNER_TIMEOUT_SECONDS = before, timeout
-    call_limit.reset()
+    confirmation.reset()
 
 
 def address(simulator: Simulator) -> str:

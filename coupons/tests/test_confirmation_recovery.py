@@ -19,8 +19,9 @@ from coupons.allocation import writes
 from coupons.allocation.writes import Issued, PendingConfirmation
 from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation, PoolCode
-from coupons.partners import call_limit, confirmation
+from coupons.partners import confirmation
 from coupons.partners.contract import Partner, PartnerReply
+from coupons.partners.convenience_store import ConvenienceStore
 from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.laws import broken, positions
 from coupons.tests.outcomes import count_outcomes, issue_calls
@@ -81,7 +82,7 @@ def unreachable_partner(settings: LazySettings) -> Iterator[None]:
     settings.PARTNER_URL = f"http://{ports.HOST}:{ports.free()}"
     yield
     settings.PARTNER_URL = there
-    call_limit.reset()
+    confirmation.reset()
 
 
 def test_the_slot_of_a_process_killed_between_commit_and_partner_call_is_confirmed(
@@ -142,7 +143,7 @@ def test_the_next_sweeper_continues_after_one_killed_between_marking_and_cancell
     slot = slot_of(campaign, user_id)
     let_time_pass(settings.PARTNER_GIVE_UP_SECONDS + 1)
     with monkeypatch.context() as patched, pytest.raises(Killed):
-        patched.setattr(confirmation, "_cancel", crash)
+        patched.setattr(ConvenienceStore, "cancel", crash)
         confirmation.recover_due()
     assert Confirmation.objects.get().is_cancelled
     with pytest.raises(Unavailable):
@@ -308,7 +309,7 @@ def test_an_unavailable_partner_costs_a_sweep_little_and_no_account_its_slot(
         assert not Confirmation.objects.filter(is_cancelled=True).exists()
         assert not Confirmation.objects.filter(attempts=0).exists()
         assert confirmation.recover_due() == 0, "nothing is due"
-    call_limit.reset()
+    confirmation.reset()
     Confirmation.objects.update(taken_at=timezone.now())
     # A pass ends after some seconds, in which a slow machine leaves a few to the next one.
     assert sweep_later() + sweep_later(1) == 200
@@ -321,7 +322,7 @@ def test_a_hanging_partner_blocks_few_threads_and_those_not_for_long(
 ) -> None:
     """60 concurrent requests, 3 permits: each is answered within the time-out and the wait for a permit."""
     settings.WEB_THREADS, settings.PARTNER_TIMEOUT_SECONDS = 8, 0.5
-    call_limit.reset()
+    confirmation.reset()
     campaign = CampaignFactory.create(partner=NAME, quantity=100)
     with hanging_partner(settings) as connected:
         began = time.monotonic()
@@ -339,17 +340,17 @@ def test_during_the_trial_call_to_a_partner_no_other_request_takes_a_slot(
     campaign = CampaignFactory.create(partner=NAME, quantity=100)
     with hanging_partner(settings):
         settings.PARTNER_TIMEOUT_SECONDS = 0.2
-        race(issue_calls(campaign.pk, accounts(call_limit.FAILURES)))
-        assert call_limit.is_unavailable(NAME)
-        wait_until(lambda: not call_limit.is_unavailable(NAME))
+        race(issue_calls(campaign.pk, accounts(confirmation.FAILURES)))
+        assert confirmation.is_unavailable(NAME)
+        wait_until(lambda: not confirmation.is_unavailable(NAME))
         settings.PARTNER_TIMEOUT_SECONDS = 10.0
         trying = in_background(issue_calls(campaign.pk, accounts(1))[0])
-        wait_until(lambda: Confirmation.objects.count() == call_limit.FAILURES + 1)
-        wait_until(lambda: call_limit.is_unavailable(NAME), seconds=5)
+        wait_until(lambda: Confirmation.objects.count() == confirmation.FAILURES + 1)
+        wait_until(lambda: confirmation.is_unavailable(NAME), seconds=5)
 
         assert count_outcomes(race(issue_calls(campaign.pk, accounts(20)))) == {"unavailable": 20}
 
-        assert Confirmation.objects.count() == call_limit.FAILURES + 1
+        assert Confirmation.objects.count() == confirmation.FAILURES + 1
         settings.PARTNER_TIMEOUT_SECONDS = 0.2
     assert isinstance(trying.exception(20), Unavailable)
     assert broken() == {}
@@ -385,7 +386,7 @@ def hanging_partner(settings: LazySettings) -> Iterator[Any]:
         yield lambda: most[0]
         server.shutdown(socket.SHUT_RDWR)
     settings.PARTNER_URL = there
-    call_limit.reset()
+    confirmation.reset()
 
 
 def test_metrics_have_the_number_and_age_of_open_confirmations(

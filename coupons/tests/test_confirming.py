@@ -17,7 +17,7 @@ from coupons.allocation.writes import IssueRequest
 from coupons.issuing import issuing
 from coupons.issuing.issuing import STRATEGIES
 from coupons.models import Campaign, Confirmation, Coupon, PoolCode
-from coupons.partners import call_limit, confirmation
+from coupons.partners import confirmation
 from coupons.tests.factories import TWO_STRATEGIES, CampaignFactory, accounts
 from coupons.tests.laws import broken, positions
 from coupons.tests.outcomes import count_outcomes, issue_calls, refusal
@@ -165,12 +165,12 @@ def test_an_unreachable_partner_leaves_nothing_behind_and_later_requests_take_no
     settings.PARTNER_URL = f"http://{ports.HOST}:{ports.free()}"
     campaign = campaign_with(code_source="pool", codes=50)
 
-    first, *others = issue_calls(campaign.pk, accounts(call_limit.FAILURES + 2))
+    first, *others = issue_calls(campaign.pk, accounts(confirmation.FAILURES + 2))
     with pytest.raises(PartnerFailed, match="not reached; nothing was issued"):
         first()
     outcomes = [refusal(asks) for asks in others]
 
-    assert outcomes == ["partner_failed"] * (call_limit.FAILURES - 1) + ["unavailable"] * 2
+    assert outcomes == ["partner_failed"] * (confirmation.FAILURES - 1) + ["unavailable"] * 2
     assert nothing_is_left(campaign)
 
 
@@ -181,7 +181,7 @@ def test_an_existing_coupon_is_returned_while_the_partner_is_unavailable(
     code = issuing.issue(campaign_id=campaign.pk, user_id=user_id).coupon.code
     settings.PARTNER_URL = ""
 
-    assert call_limit.is_unavailable(NAME)
+    assert confirmation.is_unavailable(NAME)
     assert issuing.issue(campaign_id=campaign.pk, user_id=user_id).coupon.code == code
     assert refusal(issue_calls(campaign.pk, accounts(1))[0]) == "unavailable"
 

@@ -16,7 +16,7 @@ import pytest
 from django.conf import LazySettings
 from django.db import transaction
 
-from coupons.partners import call_limit
+from coupons.partners import confirmation
 from coupons.partners.contract import NoAnswer, NotReached, Partner, PartnerReply
 from coupons.partners.convenience_store import ConvenienceStore
 from coupons.tests.own_partner import NAME, address, partner_that
@@ -124,19 +124,18 @@ def test_a_partner_that_fails_ten_times_in_a_row_is_not_called_for_a_while(setti
     settings.PARTNER_URL = f"http://{ports.HOST}:{ports.free()}"
 
     def ask() -> None:
-        with pytest.raises(NotReached), call_limit.partner_call(NAME) as partner:
-            partner.find(KEY)
+        assert isinstance(confirmation.call_partner(NAME, lambda partner: partner.find(KEY)), NotReached)
 
-    for _ in range(call_limit.FAILURES):
-        assert not call_limit.is_unavailable(NAME)
+    for _ in range(confirmation.FAILURES):
+        assert not confirmation.is_unavailable(NAME)
         ask()
-    assert call_limit.is_unavailable(NAME)
+    assert confirmation.is_unavailable(NAME)
     ask()
 
 
 @pytest.mark.parametrize("web_threads", [4, 8, 16, 64])
 def test_partners_leave_half_of_the_threads_that_run_calls(web_threads: int, settings: LazySettings) -> None:
     settings.WEB_THREADS = web_threads
-    call_limit.reset()
-    assert 1 <= call_limit._permits()._initial_value <= thread_pool.split_threads(web_threads).calling / 2
-    call_limit.reset()
+    confirmation.reset()
+    assert 1 <= confirmation._permits()._initial_value <= thread_pool.split_threads(web_threads).calling / 2
+    confirmation.reset()

@@ -16,7 +16,7 @@ from coupons.allocation.writes import PendingConfirmation
 from coupons.issuing import issuing
 from coupons.metrics import state
 from coupons.models import Campaign, Confirmation, Coupon
-from coupons.partners import call_limit, confirmation
+from coupons.partners import confirmation
 from coupons.queue import worker
 from coupons.tests.factories import (
     TWO_STRATEGIES,
@@ -95,7 +95,7 @@ def test_a_coupon_that_recovery_confirms_counts_without_a_request(
     assert outcomes(counted()) == {"unavailable": 1}
 
     settings.PARTNER_URL = reachable
-    call_limit.reset()
+    confirmation.reset()
     Confirmation.objects.update(next_attempt_at=timezone.now() - timedelta(seconds=1))
     assert confirmation.recover_due() == 1
 

@@ -13,7 +13,7 @@ from coupons.allocation.writes import Issued, Queued
 from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation, Coupon, PoolCode, QueueTicket
 from coupons.partners import confirmation
-from coupons.queue import settlement, stream, tickets, worker
+from coupons.queue import stream, tickets, worker
 from coupons.tests.factories import TWO_STRATEGIES, CampaignFactory, accounts, campaign_with_strategy
 from coupons.tests.laws import broken, positions
 from coupons.tests.outcomes import issue
@@ -236,7 +236,7 @@ class TestQueue:
         entries = stream.read(campaign.pk, issuer="one", most=10)
         pause(campaign)
 
-        staying = settlement.settle_tickets(campaign_id=campaign.pk, positions=entries)
+        staying = worker.settle_tickets(campaign_id=campaign.pk, positions=entries)
 
         assert staying == {one.ticket.pk for one in queued}
         stream.release(campaign.pk, issuer="one")
@@ -263,9 +263,9 @@ class TestQueue:
         campaign = CampaignFactory.create(strategy="queue")
         ask(campaign, *accounts(1))
 
-        assert campaign.pk in worker._batch_sizes(timezone.now())
+        assert campaign.pk in worker._batch_sizes()
         pause(campaign)
-        assert campaign.pk not in worker._batch_sizes(timezone.now())
+        assert campaign.pk not in worker._batch_sizes()
 
     def test_tickets_fail_once_the_paused_campaign_closes(self) -> None:
         campaign = CampaignFactory.create(strategy="queue")
@@ -303,7 +303,7 @@ class TestQueue:
         entries = stream.read(campaign.pk, issuer="one", most=10)
         pause(campaign)
 
-        settlement.settle_tickets(campaign_id=campaign.pk, positions=entries)
+        worker.settle_tickets(campaign_id=campaign.pk, positions=entries)
 
         statuses = dict(QueueTicket.objects.values_list("account_id", "status"))
         assert statuses == {owner: "issued", late: "waiting"}

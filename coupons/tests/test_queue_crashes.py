@@ -19,7 +19,7 @@ from coupons import redis_keys, tasks
 from coupons.allocation.writes import Issued
 from coupons.issuing import issuing
 from coupons.models import Campaign, QueueTicket
-from coupons.queue import settlement, stream, tickets, worker
+from coupons.queue import stream, tickets, worker
 from coupons.tests.factories import accounts
 from coupons.tests.laws import broken, positions
 from coupons.tests.outcomes import count_outcomes, issue_calls
@@ -126,10 +126,10 @@ def test_an_issuer_that_wakes_up_late_finds_its_tickets_settled(redis_server: Re
     awake = stream.read(campaign.pk, issuer="awake", most=2)
     with pytest.raises(stream.LeaseTaken):
         stream.read(campaign.pk, issuer="asleep", most=2)
-    settlement.settle_tickets(campaign_id=campaign.pk, positions=awake)
+    worker.settle_tickets(campaign_id=campaign.pk, positions=awake)
     stream.remove(campaign.pk, awake)
 
-    settlement.settle_tickets(campaign_id=campaign.pk, positions=asleep)
+    worker.settle_tickets(campaign_id=campaign.pk, positions=asleep)
     stream.remove(campaign.pk, asleep)
     stream.release(campaign.pk, issuer="awake")
     worker.serve_once()
@@ -150,7 +150,7 @@ def test_without_the_lease_two_issuers_mix_up_the_order(redis_server: Redis) -> 
         batches.append([stream._decode(fields[b"position"]) for _, fields in entries])
 
     for batch in reversed(batches):
-        settlement.settle_tickets(campaign_id=campaign.pk, positions=batch)
+        worker.settle_tickets(campaign_id=campaign.pk, positions=batch)
 
     assert order_of_positions(campaign) == [(1, 3), (2, 4), (3, 1), (4, 2)]
 

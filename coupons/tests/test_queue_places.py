@@ -12,7 +12,7 @@ from redis import Redis
 
 from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation, QueueTicket
-from coupons.partners import call_limit
+from coupons.partners import confirmation
 from coupons.queue import stream, worker
 from coupons.redis_keys import key
 from coupons.tests.factories import accounts
@@ -40,7 +40,7 @@ def test_an_unavailable_partner_costs_no_ticket_its_place_and_none_is_sold_out(
     ask(campaign, accounts(2))
     assert statuses(campaign) == ["waiting"] * 5
     with serving("partner", tmp_path, *GOOD, port=port):
-        call_limit.reset()
+        confirmation.reset()
         assert worker.serve_once() == 5
 
     assert statuses(campaign) == ["issued"] * 2 + ["sold_out"] * 3

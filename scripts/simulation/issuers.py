@@ -5,9 +5,8 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from coupons import gate, pool_list
-from coupons.partners import call_limit
 from coupons.queue import stream, worker
-from shop import clock
+from shop.concurrency import thread_pool
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -43,14 +42,14 @@ class InOneThread:
 
 def settle_queues(issuer: str) -> None:
     """Settle one batch of each queue that has no other issuer."""
-    for campaign_id, most in worker._batch_sizes(clock.now()).items():
+    for campaign_id, most in worker._batch_sizes().items():
         with suppress(stream.LeaseTaken, stream.StreamLost, worker.NoTicketSettled):
             worker._settle_batch(campaign_id, issuer=issuer, most=min(most, MOST_TICKETS))
 
 
 def join(let_others_run: Callable[[], None]) -> None:
     """Have coupons wait at `WAITS` by this function, and call partners without threads."""
-    setattr(call_limit, "ThreadPoolExecutor", InOneThread)  # noqa: B010 - mypy takes it for a type
+    setattr(thread_pool, "ThreadPoolExecutor", InOneThread)  # noqa: B010 - mypy takes it for a type
     for module, name in WAITS:
         setattr(module, name, _waiting(USUAL[module, name], let_others_run))
 

@@ -19,7 +19,7 @@ from django.db.models import QuerySet, Subquery
 from coupons import campaigns, eligible_accounts, partners, pool
 from coupons.issuing import issuing
 from coupons.models import Campaign
-from coupons.partners import call_limit
+from coupons.partners import confirmation
 from events.models import FeedEvent, FeedState, WebhookDelivery, WebhookEndpoint
 from events.webhooks import data_platform, sending
 from events.webhooks.endpoints import DATA_PLATFORM_EVENTS
@@ -105,7 +105,7 @@ def run(seed: str, *, steps: int = STEPS) -> Result:
     partners.PARTNERS[PARTNER] = lambda: book
     shop = _open_shop()
     issuing.forget()
-    call_limit.reset()
+    confirmation.reset()
     processes = Processes(world)
     join(processes)
     book.wait = processes.let_others_run

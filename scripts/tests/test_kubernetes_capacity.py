@@ -7,7 +7,7 @@ import pytest
 from django.conf import settings
 
 from accounts.password_hashing import HASHING_POOL
-from coupons.queue import settlement, worker as queue_worker
+from coupons.queue import worker as queue_worker
 from orders.saga import run
 from scripts.tests import manifests
 from shop.concurrency.thread_pool import LOOKUP_POOL, PROBE_POOL, WELCOME_POOL
@@ -101,7 +101,7 @@ def _pods_and_connections() -> dict[str, tuple[int, int]]:
     )
     worker_command = _container("worker")["command"]
     of_worker = int(worker_command[worker_command.index("--concurrency") + 1]) + WORK_IN_PLACE_OF_WORKERS
-    partners = queue_worker.QUEUES_AT_ONCE[queue_worker.BATCH_WITH_PARTNER] * settlement.PARTNER_THREADS
+    partners = queue_worker.QUEUES_AT_ONCE[queue_worker.BATCH_WITH_PARTNER] * queue_worker.PARTNER_THREADS
     of_issuer = 1 + sum(queue_worker.QUEUES_AT_ONCE.values()) + partners + dispatch.THREADS
     of_beat = 1 + len(settings.CELERY_BEAT_SCHEDULE) + WORK_IN_PLACE_OF_WORKERS
     connections = {

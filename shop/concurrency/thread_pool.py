@@ -8,10 +8,11 @@ import itertools
 import sys
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from weakref import WeakSet
 
 from django.conf import settings
@@ -24,6 +25,7 @@ from shop.lazy_texts import mark as _
 from shop.observability import process_metrics
 
 log = get_logger(__name__)
+Outcome = TypeVar("Outcome")
 MAX_PER_OWNER = 16
 """Tasks of one owner, running and waiting."""
 POOL_THREADS = Gauge(
@@ -309,6 +311,12 @@ WELCOME_POOL = ThreadPool("welcome", threads=1, max_waiting=MAX_WAITING)
 """Answers `/`, which any number of browsers load again and again: they leave all other threads alone."""
 FILE_POOL = ThreadPool("files", threads=1, max_waiting=MAX_WAITING)
 """Reads files that are being sent, which can't be refused any more when all other threads are busy."""
+
+
+def call_at_once(call: Callable[..., Outcome], *arguments: Iterable[Any], threads: int) -> list[Outcome]:
+    """Make several calls at once, by so many threads of their own; returns their outcomes in order."""
+    with ThreadPoolExecutor(threads, thread_name_prefix="call") as pool:
+        return list(pool.map(call, *arguments))
 
 
 def _sample_pools() -> None:

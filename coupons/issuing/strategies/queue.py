@@ -29,7 +29,7 @@ def issue(*, campaign_id: int, user_id: int) -> Issued | PendingConfirmation | Q
     request = IssueRequest(user_id)
     for _attempt in range(ATTEMPTS):
         found = _lookup_batcher(campaign_id).submit(request)
-        if not isinstance(found, tickets.Eligible):
+        if not isinstance(found, tickets.EndOfQueue):
             return found
         new = QueuePosition(uuid7(), 0, user_id, clock.now(), request.by)
         try:
