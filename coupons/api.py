@@ -1,6 +1,7 @@
 """The HTTP API of campaigns, coupons and queue tickets."""
 
 from contextlib import nullcontext
+from dataclasses import asdict
 from functools import partial
 from uuid import UUID
 
@@ -192,7 +193,7 @@ class CampaignCodes(View):
             added = pool.generate(campaign_id=campaign_id, count=given.count)
         else:
             added = pool.add(campaign_id=campaign_id, codes=given.codes or [])
-        return Response(schemas.added_body(added), status=201)
+        return Response(asdict(added), status=201)
 
 
 class CampaignEligibleAccounts(View):
@@ -210,7 +211,7 @@ class CampaignEligibleAccounts(View):
         require_staff_permission(request, "coupons.add_eligibleaccount")
         given = read(schemas.EligibleAccountsInput, request)
         listed = eligible_accounts.add(campaign_id=campaign_id, account_ids=given.users)
-        return Response(schemas.added_body(listed), status=201)
+        return Response(asdict(listed), status=201)
 
 
 class OneCampaignCode(View):

@@ -49,4 +49,9 @@ class CouponsConfig(AppConfig):
             help="Campaigns that issue coupons now: open, not paused, and not sold out.",
             read=lambda: campaigns.running().count(),
         )
-        state.register()
+        gauges.register(
+            "firstcome_coupons_duplicate",
+            help="Campaigns with more coupons than their quantity, or with two for an account.",
+            read=state.duplicates,
+        )
+        gauges.register_group("running_campaigns", state.HELPS, state.read_running, label="campaign")

@@ -1,17 +1,18 @@
 """Campaigns: creating and changing them, and which of them are visible."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypedDict, Unpack
 
 from django.db import IntegrityError
 from django.db.models import Q, QuerySet
 
-from coupons import campaign_products, partners, pool, remembered, shared_codes
+from coupons import codes, partners, pool, remembered
 from coupons.allocation import eligibility
 from coupons.issuing import issuing
-from coupons.models import Campaign
-from coupons.shared_codes import fault
+from coupons.models import Campaign, CampaignProduct
+from inventory.models import Product
 from shop import clock, lazy_texts
 from shop.db import transactions
 from shop.errors import Invalid, Rejected, invalid_field, required
@@ -43,6 +44,14 @@ class Terms(TypedDict, total=False):
     eligible: str
 
 
+# Orders issue coupons of shared codes under the lock of the campaign's row (`coupons.coupon_requests`), and
+# `POST /coupons` by its strategy, which must therefore decide by that row alone.
+STRATEGIES_OF_SHARED_CODES = ("group_commit", "pessimistic", "optimistic", "conditional_update")
+SAFE_LENGTH = 8
+"""Shorter shared codes are guessed sooner than the limits of wrong codes suggest."""
+SHARED_CODE_KEY = "coupons_campaign_shared_code_is_unique"
+MOST_PRODUCTS = 1_000
+UNKNOWN_SHOWN = 10
 PRODUCTS = "products"
 TERMS = tuple(Terms.__annotations__)
 NOT_IN_FUTURE = {
@@ -75,7 +84,7 @@ def create(*, reason: str = "", **terms: Unpack[Terms]) -> Campaign:
 
     def insert() -> Campaign:
         created = Campaign.objects.create(**given, is_limited_to_products=bool(products))
-        campaign_products.replace(created, products)
+        _replace_products(created, products)
         subject = f"campaign {created.pk}"
         journal.note(what="campaign.created", subject=subject, after=terms_of(created), detail=reason)
         return created
@@ -83,7 +92,7 @@ def create(*, reason: str = "", **terms: Unpack[Terms]) -> Campaign:
     try:
         return transactions.run_or_savepoint(insert, transactions.ONCE)
     except IntegrityError as error:
-        shared_codes.raise_if_taken(error, campaign.shared_code)
+        _raise_if_taken(error, campaign.shared_code)
         raise
 
 
@@ -125,7 +134,13 @@ def change(
         campaign = Campaign.objects.select_for_update().get(pk=campaign_id)
         require(campaign)
         present = terms_of(campaign)
-        changed = {name: value for name, value in _given(terms, present) if value != present[name]}
+        given: dict[str, Any] = {**terms}
+        if PRODUCTS in given:
+            given[PRODUCTS] = sorted(set(given[PRODUCTS]))
+        if given.get("code_source", present["code_source"]) != Campaign.CodeSource.SHARED:
+            # A campaign that is shared no longer loses its shared code.
+            given.setdefault("shared_code", None)
+        changed = {name: value for name, value in given.items() if value != present[name]}
         _require_changeable(campaign, changed)
         before = {name: present[name] for name in changed}
         columns = {name: value for name, value in changed.items() if name != PRODUCTS}
@@ -137,7 +152,7 @@ def change(
         campaign.version += 1
         campaign.save(update_fields=[*columns, "version"])
         if PRODUCTS in changed:
-            campaign_products.replace(campaign, changed[PRODUCTS])
+            _replace_products(campaign, changed[PRODUCTS])
         if changed:
             journal.note(
                 what="campaign.changed",
@@ -151,7 +166,7 @@ def change(
     try:
         campaign = transactions.run(work, transactions.ONCE)
     except IntegrityError as error:
-        shared_codes.raise_if_taken(error, terms.get("shared_code"))
+        _raise_if_taken(error, terms.get("shared_code"))
         raise
     remembered.terms_changed(campaign_id=campaign_id)
     return campaign
@@ -210,9 +225,7 @@ def get(*, campaign_id: int, include_closed: bool) -> Campaign:
 
 def visible(*, include_closed: bool) -> "QuerySet[Campaign]":
     """The visible campaigns: scheduled, open and sold out ones; closed ones for staff only."""
-    if include_closed:
-        return Campaign.objects.all()
-    return Campaign.objects.filter(Q(closes_at__isnull=True) | Q(closes_at__gt=clock.now()))
+    return Campaign.objects.filter(Q() if include_closed else Campaign.not_closed_at(clock.now()))
 
 
 def running() -> "QuerySet[Campaign]":
@@ -226,13 +239,14 @@ def terms_of(campaign: Campaign) -> dict[str, Any]:
     return columns | {PRODUCTS: campaign.product_ids}
 
 
-def _given(terms: Mapping[str, Any], present: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The terms to set; a campaign that is shared no longer loses its shared code."""
-    for name, value in terms.items():
-        yield name, sorted(set(value)) if name == PRODUCTS else value
-    is_shared = terms.get("code_source", present["code_source"]) == Campaign.CodeSource.SHARED
-    if not is_shared and "shared_code" not in terms:
-        yield "shared_code", None
+def skus(product_ids: Collection[int]) -> list[str]:
+    """The SKUs of these products, in order."""
+    return sorted(Product.objects.filter(pk__in=product_ids).values_list("sku", flat=True))
+
+
+def ids_of_skus(wanted: Collection[str]) -> dict[str, int]:
+    """The ids of the products with these SKUs, by SKU; unknown ones are absent."""
+    return dict(Product.objects.filter(sku__in=wanted).values_list("sku", "pk"))
 
 
 def _require_valid(campaign: Campaign, changed: Mapping[str, Any]) -> None:
@@ -243,11 +257,11 @@ def _require_valid(campaign: Campaign, changed: Mapping[str, Any]) -> None:
     faults, usable, partner = [*_faults(campaign)], issuing.available_strategies(), campaign.partner
     if "strategy" in changed and campaign.strategy not in usable:
         detail = _("The strategy must be one of {strategies}.", strategies=", ".join(usable))
-        faults.append(fault("strategy", "not_available", detail))
+        faults.append(_fault("strategy", "not_available", detail))
     if "partner" in changed and partner and partner not in partners.configured():
         detail = _("No partner {name} is configured here.", name=partner)
-        faults.append(fault("partner", "not_configured", detail))
-    _check([*faults, *campaign_products.faults(changed.get(PRODUCTS, ()))])
+        faults.append(_fault("partner", "not_configured", detail))
+    _check([*faults, *_faults_of_products(changed.get(PRODUCTS, ()))])
     code = campaign.shared_code
     if "shared_code" in changed and code and pool.existing_codes([code]):
         raise pool.code_exists(code)
@@ -276,14 +290,14 @@ def _require_changeable(campaign: Campaign, changed: dict[str, object]) -> None:
 def _faults(campaign: Campaign) -> Iterator[dict[str, Text]]:
     """Contradictions between the terms; for discount and times the database has the same constraints."""
     if campaign.closes_at is not None and campaign.closes_at <= campaign.opens_at:
-        yield fault("closes_at", "not_after_opening", _("The campaign must close after it opens."))
+        yield _fault("closes_at", "not_after_opening", _("The campaign must close after it opens."))
     if campaign.discount_type == Campaign.DiscountType.PERCENT and campaign.discount_value > 100:
-        yield fault("discount.value", "over_100_percent", _("A percentage must be 1 to 100."))
+        yield _fault("discount.value", "over_100_percent", _("A percentage must be 1 to 100."))
     if campaign.strategy == "code_pool" and campaign.code_source != Campaign.CodeSource.POOL:
-        yield fault("code_source", "pool_required", _("The strategy code_pool needs codes from a pool."))
-    yield from shared_codes.faults(campaign)
+        yield _fault("code_source", "pool_required", _("The strategy code_pool needs codes from a pool."))
+    yield from _faults_of_shared_code(campaign)
     if campaign.strategy in issuing.LAB_ONLY and campaign.partner:
-        yield fault(
+        yield _fault(
             "partner",
             "never_asked",
             _("The strategy {strategy} asks no partner.", strategy=campaign.strategy),
@@ -292,9 +306,65 @@ def _faults(campaign: Campaign) -> Iterator[dict[str, Text]]:
 
 def _require_in_future(times: Mapping[str, datetime | None]) -> None:
     past = [term for term, at in times.items() if at is not None and at <= clock.now()]
-    _check([fault(term, "not_in_future", NOT_IN_FUTURE[term]) for term in past])
+    _check([_fault(term, "not_in_future", NOT_IN_FUTURE[term]) for term in past])
 
 
 def _check(faults: list[dict[str, Text]]) -> None:
     if faults:
         raise Invalid(lazy_texts.join(" ", [fault["detail"] for fault in faults]), errors=faults)
+
+
+def _faults_of_shared_code(campaign: Campaign) -> Iterator[dict[str, Text]]:
+    """What is wrong with the terms of a campaign with a shared code, or with the code of another one."""
+    if campaign.code_source != Campaign.CodeSource.SHARED:
+        if campaign.shared_code is not None:
+            detail = _("Only a campaign whose code source is shared has a shared code.")
+            yield _fault("shared_code", "not_shared", detail)
+        return
+    if campaign.shared_code is None:
+        yield _fault("shared_code", "required", _("A campaign whose code source is shared needs its code."))
+    elif not re.match(codes.GIVEN_PATTERN, campaign.shared_code):
+        detail = _("A code has 1 to 64 characters: letters, digits, . _ ~ and -, the first no sign.")
+        yield _fault("shared_code", "not_a_code", detail)
+    if campaign.strategy not in STRATEGIES_OF_SHARED_CODES:
+        detail = _(
+            "With a shared code the strategy must be one of {strategies}.",
+            strategies=", ".join(STRATEGIES_OF_SHARED_CODES),
+        )
+        yield _fault("strategy", "not_for_shared_code", detail)
+    if campaign.partner:
+        detail = _("A partner can't confirm the coupons of a shared code.")
+        yield _fault("partner", "not_for_shared_code", detail)
+
+
+def _raise_if_taken(error: IntegrityError, code: str | None) -> None:
+    """Raise `Rejected` `code_exists` if the error says that another campaign has just taken the code."""
+    # SQLite names the column instead of the key.
+    if code and (SHARED_CODE_KEY in str(error) or "coupons_campaign.shared_code" in str(error)):
+        raise pool.code_exists(code) from error
+
+
+def _faults_of_products(product_ids: Collection[int]) -> Iterator[dict[str, Text]]:
+    """What is wrong with these products of a campaign: too many, or unknown ones."""
+    if len(product_ids) > MOST_PRODUCTS:
+        detail = _("A campaign may name {most} products at most.", most=MOST_PRODUCTS)
+        yield _fault("products", "too_many", detail)
+        return
+    known = set(Product.objects.filter(pk__in=product_ids).values_list("pk", flat=True))
+    unknown = [str(product_id) for product_id in product_ids if product_id not in known]
+    if unknown:
+        shown = ", ".join(unknown[:UNKNOWN_SHOWN])
+        yield _fault("products", "unknown", _("There are no products {products}.", products=shown))
+
+
+def _replace_products(campaign: Campaign, product_ids: Collection[int]) -> None:
+    """Have the discount count over these products' lines, or over all; part of the campaign's transaction."""
+    CampaignProduct.objects.filter(campaign=campaign).delete()
+    CampaignProduct.objects.bulk_create(
+        CampaignProduct(campaign=campaign, product_id=id) for id in product_ids
+    )
+
+
+def _fault(field: str, code: str, detail: Text) -> dict[str, Text]:
+    """An entry of the errors of `Invalid`."""
+    return {"field": field, "code": code, "detail": detail}

@@ -8,11 +8,10 @@ from django.utils.translation import gettext_noop
 from pydantic import BaseModel, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from coupons import campaign_products, codes, redemption
+from coupons import campaigns, codes, redemption
 from coupons.allocation.writes import Queued
 from coupons.campaigns import Terms
 from coupons.models import LONGEST_VALIDITY_DAYS, Campaign, Coupon, PoolCode
-from coupons.pool import Added
 from shop import clock
 from shop.errors import NotFound, Rejected
 from shop.http.openapi import api_doc
@@ -45,7 +44,7 @@ Quantity = Annotated[int, Field(ge=1, le=MOST_COUPONS)]
 Days = Annotated[int, Field(ge=1, le=LONGEST_VALIDITY_DAYS)]
 Partner = Annotated[str, Field(min_length=1, max_length=64)]
 GivenCode = Annotated[str, Field(pattern=codes.GIVEN_PATTERN)]
-Products = Annotated[list[Id], Field(max_length=campaign_products.MOST_PRODUCTS)]
+Products = Annotated[list[Id], Field(max_length=campaigns.MOST_PRODUCTS)]
 api_doc.declare_members(
     "coupon_not_usable",
     reason={
@@ -314,10 +313,6 @@ def code_body(code: PoolCode) -> dict[str, Any]:
         "position": code.coupon.position if code.coupon else None,
         "added_at": code.added_at,
     }
-
-
-def added_body(done: Added) -> dict[str, Any]:
-    return {"added": done.added, "skipped": done.skipped, "total": done.total}
 
 
 def _discount(campaign: Campaign) -> dict[str, Any]:

@@ -1,5 +1,5 @@
 """The operators' pages of campaigns, coupons and pool codes."""
 
-from coupons.admin import campaigns, coupons
+from coupons.admin import campaigns
 
-__all__ = ["campaigns", "coupons"]
+__all__ = ["campaigns"]

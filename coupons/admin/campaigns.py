@@ -1,4 +1,6 @@
-"""Admin pages of campaigns: their forms and templates, schedule, pools and lists of accounts."""
+"""Admin pages of campaigns: their forms and templates, schedule, pools and lists of accounts; and of coupons,
+which can be voided, pool codes, queue tickets and pending confirmations.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,18 +21,18 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
-from coupons import campaign_products, campaigns, eligible_accounts, partners, pausing, shared_codes
+from coupons import campaigns, eligible_accounts, issued_coupons, partners, pausing
 from coupons.admin import adding
 from coupons.campaigns import Terms
 from coupons.issuing import issuing
-from coupons.models import LONGEST_CODE, Campaign
+from coupons.models import LONGEST_CODE, Campaign, Confirmation, Coupon, PoolCode, QueueTicket
 from shop import clock, form_fields
 from shop.admin_base import actions
 from shop.admin_base.actions import Action, ActionForm, button
 from shop.admin_base.classes import REASON, NonAtomicAdmin, ReasonedChangesMixin
 from shop.admin_base.display import status_label
 from shop.admin_base.forms import ChangeForm, EditForm, FormIdField
-from shop.admin_base.lists import column
+from shop.admin_base.lists import RecordsAdmin, column
 from shop.admin_base.pausing import PausingMixin
 from shop.lazy_texts import Text
 
@@ -50,24 +52,7 @@ class CampaignForm(EditForm, ChangeForm):
 
     class Meta:
         model = Campaign
-        fields = [
-            "name",
-            "strategy",
-            "quantity",
-            "opens_at",
-            "closes_at",
-            "code_source",
-            "shared_code",
-            "partner",
-            "discount_type",
-            "discount_value",
-            "min_order_amount",
-            "max_discount_amount",
-            "coupon_valid_for_days",
-            "products",
-            "first_order_only",
-            "eligible",
-        ]
+        fields = [*campaigns.TERMS]
         help_texts = {
             "shared_code": _("The one code that all buyers enter, if the code source is shared."),
             "first_order_only": _("Only for accounts without an open or paid order."),
@@ -79,7 +64,7 @@ class CampaignForm(EditForm, ChangeForm):
         if self.instance.pk:
             del self.fields["form_id"]
             if "products" in self.fields:
-                self.initial["products"] = "\n".join(campaign_products.skus(self.instance.product_ids))
+                self.initial["products"] = "\n".join(campaigns.skus(self.instance.product_ids))
             self.carry_initial()
         # The campaign's own strategy stays a choice, even if it is not available to others.
         usable = dict.fromkeys([*issuing.available_strategies(), self.instance.strategy])
@@ -91,7 +76,7 @@ class CampaignForm(EditForm, ChangeForm):
 
     def clean_products(self) -> list[int]:
         wanted = self.cleaned_data["products"].split()
-        found = campaign_products.ids_of_skus(wanted)
+        found = campaigns.ids_of_skus(wanted)
         unknown = [sku for sku in wanted if sku not in found]
         if unknown:
             text = gettext("There are no products %(skus)s.")
@@ -236,16 +221,10 @@ class CampaignAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdm
     remaining = column(_("remaining"), lambda campaign: campaign.remaining)
     # In the place of the form's field, where they can't be changed.
     shown_products = column(
-        _("products"), lambda campaign: ", ".join(campaign_products.skus(campaign.product_ids)) or "-"
+        _("products"), lambda campaign: ", ".join(campaigns.skus(campaign.product_ids)) or "-"
     )
 
-    @admin.display(description=_("listed accounts"))
-    def listed_accounts(self, campaign: Campaign) -> int:
-        # Unfold renders the field five times for a page, and the list may be long.
-        known = vars(campaign)
-        if "listed_count" not in known:
-            known["listed_count"] = eligible_accounts.count(campaign.pk)
-        return int(known["listed_count"])
+    listed_accounts = column(_("listed accounts"), lambda campaign: eligible_accounts.count(campaign.pk))
 
     def get_fields(self, request: HttpRequest, obj: Campaign | None = None) -> Any:
         """A new campaign's page has the form alone, with its id."""
@@ -273,9 +252,9 @@ class CampaignAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdm
         self._warn_of_short_code(request, terms.get("shared_code"))
 
     def _warn_of_short_code(self, request: HttpRequest, shared_code: str | None) -> None:
-        if shared_code and len(shared_code) < shared_codes.SAFE_LENGTH:
+        if shared_code and len(shared_code) < campaigns.SAFE_LENGTH:
             text = gettext("The shared code is easy to guess: it has fewer than %(length)s characters.")
-            self.message_user(request, text % {"length": shared_codes.SAFE_LENGTH}, level=messages.WARNING)
+            self.message_user(request, text % {"length": campaigns.SAFE_LENGTH}, level=messages.WARNING)
 
     def set_paused(self, row_id: int, *, is_paused: bool, reason: str) -> Campaign:
         return pausing.set_paused(campaign_id=row_id, is_paused=is_paused, reason=reason)
@@ -365,3 +344,71 @@ def _scheduled_text(campaign: Campaign) -> str:
         text = gettext("%(name)s opens at %(opens_at)s and stays open (UTC).")
     opens_at, closes_at = (at and f"{at:%Y-%m-%d %H:%M:%S}" for at in (campaign.opens_at, campaign.closes_at))
     return text % {"name": campaign.name, "opens_at": opens_at, "closes_at": closes_at}
+
+
+@admin.register(Coupon)
+class CouponAdmin(RecordsAdmin):
+    list_display = ["code", "campaign", "account", "position", "shown_status", "issued_at", "expires_at"]
+    list_prefetch_related = ["campaign", "account"]
+    list_filter = ["status", "issued_at"]
+    unindexed_filters = {"status__exact", "issued_at__gte", "issued_at__lt"}
+    linked_lookups = ["account__id__exact", "campaign__id__exact"]
+    search_fields = ["code", "account__username"]
+    search_help_text = _("A coupon's code, or an account's name")
+    actions_detail = ["void"]
+
+    shown_status = column(_("status"), lambda coupon: status_label(coupon.status_at(clock.now())))
+
+    @button(description=_("Make void"), icon="block", permissions=["coupons.change_coupon"])
+    def void(self, request: HttpRequest, coupon: Coupon) -> Action:
+        def perform(data: Mapping[str, Any]) -> str:
+            voided = issued_coupons.void(code=coupon.code, reason=data["reason"])
+            self.log_change(request, voided, f"Made void: {data['reason']}")
+            return gettext("Coupon %(code)s is void.") % {"code": voided.code}
+
+        return Action(
+            title=_("Make this coupon void"),
+            description=_("It can't be undone: its owner can't have another of this campaign."),
+            submit=_("Make void"),
+            perform=perform,
+            back=actions.page_of(coupon),
+            is_dangerous=True,
+        )
+
+
+@admin.register(PoolCode)
+class PoolCodeAdmin(RecordsAdmin):
+    list_display = ["code", "campaign", "shown_status", "added_at"]
+    list_prefetch_related = ["campaign"]
+    list_filter = ["status", "added_at"]
+    unindexed_filters = {"status__exact", "added_at__gte", "added_at__lt"}
+    search_fields = ["code"]
+
+    shown_status = column(_("status"), lambda code: status_label(code.status, word=code.get_status_display()))
+
+
+@admin.register(QueueTicket)
+class QueueTicketAdmin(RecordsAdmin):
+    list_display = ["id", "campaign", "account", "number", "shown_status", "coupon", "created_at"]
+    list_prefetch_related = ["campaign", "account", "coupon"]
+    list_filter = ["status", "created_at"]
+    unindexed_filters = {"status__exact", "created_at__gte", "created_at__lt"}
+    linked_lookups = ["account__id__exact"]
+    search_fields = ["id", "account__username"]
+    search_help_text = _("The id of a ticket, or an account's name")
+
+    shown_status = column(_("status"), lambda ticket: status_label(ticket.status))
+
+
+@admin.register(Confirmation)
+class ConfirmationAdmin(RecordsAdmin):
+    """Slots that a partner has not confirmed yet; they are settled automatically."""
+
+    list_display = ["key", "campaign", "partner", "account", "code", "taken_at", "attempts", "is_cancelled"]
+    list_prefetch_related = ["campaign", "account"]
+    list_filter = ["is_cancelled", "taken_at"]
+    search_fields = ["key", "code", "account__username"]
+    search_help_text = _("A key, a code, or an account's name")
+    ordering = ["pk"]
+
+    partner = column(_("partner"), lambda confirmation: confirmation.campaign.partner)

@@ -3,11 +3,9 @@ newest rows for what must never be. `coupons.audit` checks all rows.
 """
 
 from django.db import connection
-from django.db.models import Q
 
 from coupons.models import Campaign
 from shop import clock
-from shop.observability import gauges
 
 QUANTITY, ISSUED = "firstcome_campaign_quantity", "firstcome_campaign_issued"
 CODES_LEFT = "firstcome_pool_codes_left"
@@ -35,15 +33,6 @@ SELECT COUNT(*) FROM (
 """
 
 
-def register() -> None:
-    gauges.register_group("running_campaigns", HELPS, read_running, label="campaign")
-    gauges.register(
-        "firstcome_coupons_duplicate",
-        help="Campaigns with more coupons than their quantity, or with two for an account.",
-        read=duplicates,
-    )
-
-
 def read_running() -> dict[str, dict[str, float]]:
     campaigns = running()
     pools = [one for one in campaigns if one.code_source == Campaign.CodeSource.POOL]
@@ -67,5 +56,5 @@ def duplicates() -> int:
 def running() -> list[Campaign]:
     """The 50 campaigns that opened last of those that are open, paused or sold out, the latest first."""
     now = clock.now()
-    is_running = Q(opens_at__lte=now) & (Q(closes_at__isnull=True) | Q(closes_at__gt=now))
-    return list(Campaign.objects.filter(is_running).order_by("-opens_at", "-id")[:MOST_RUNNING])
+    running = Campaign.objects.filter(Campaign.not_closed_at(now), opens_at__lte=now)
+    return list(running.order_by("-opens_at", "-id")[:MOST_RUNNING])
