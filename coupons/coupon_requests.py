@@ -73,15 +73,14 @@ def read(requests: Collection[CouponRequest], *, lock_campaigns: bool, lock_coup
     found = redemption.find_by_code({request.code for request in requests})
     unresolved = {code for account_id, code in requests if not _is_owner(found.get(code), account_id)}
     shared = dict(_read_shared(unresolved, requests, lock=lock_campaigns)) if unresolved else {}
-    if lock_coupons:
-        of_accounts = [coupon for one in shared.values() for coupon in one.coupons.values()]
-        locked = redemption.lock_found([*found.values(), *of_accounts])
-        found = {code: locked[coupon.pk] for code, coupon in found.items()}
-        for one in shared.values():
-            one.coupons = {id: locked.get(coupon.pk, coupon) for id, coupon in one.coupons.items()}
+    of_accounts = [coupon for one in shared.values() for coupon in one.coupons.values()]
+    locked = redemption.lock_found([*found.values(), *of_accounts]) if lock_coupons else {}
+    found = {code: locked.get(coupon.pk, coupon) for code, coupon in found.items()}
     for one in shared.values():
         # One object for a coupon that two orders name, by its own code and by the shared one.
-        one.coupons = {id: found.get(coupon.code, coupon) for id, coupon in one.coupons.items()}
+        one.coupons = {
+            id: found.get(coupon.code) or locked.get(coupon.pk, coupon) for id, coupon in one.coupons.items()
+        }
     campaigns = [coupon.campaign for coupon in found.values()] + [one.campaign for one in shared.values()]
     return BatchCoupons(by_code=found, shared=shared, products=_read_products(campaigns))
 

@@ -15,14 +15,13 @@ from coupons import line_files, pool
 from coupons.line_files import BadLine, Piece
 from coupons.models import Campaign, EligibleAccount
 from coupons.pool import Added
-from shop import clock, own_account
-from shop.db import bulk_sql, transactions
+from shop import own_account
+from shop.db import transactions
 from shop.errors import Invalid
 from shop.journal import journal
 from shop.lazy_texts import mark as _
 
 UNKNOWN_SHOWN = 100
-ROWS = bulk_sql.Table(EligibleAccount, ("campaign_id", "account_id", "added_at"))
 
 
 def add(*, campaign_id: int, account_ids: Sequence[int], reason: str = "") -> Added:
@@ -33,7 +32,17 @@ def add(*, campaign_id: int, account_ids: Sequence[int], reason: str = "") -> Ad
     """
     own_account.refuse_own(*account_ids)
     pool.require_campaign(campaign_id)
-    _require_known(account_ids)
+    missing = unknown(account_ids)
+    if missing:
+        errors = [
+            {
+                "field": f"users.{account_ids.index(account_id)}",
+                "code": "unknown",
+                "detail": _("There is no account {account_id}.", account_id=account_id),
+            }
+            for account_id in sorted(missing)[:UNKNOWN_SHOWN]
+        ]
+        raise Invalid(_("Nothing was done: some of these accounts don't exist."), errors=errors)
     skipped: list[int] = []
     for chunk in pool.chunks(account_ids):
         skipped += transactions.run(partial(_add_chunk, campaign_id, chunk, reason), transactions.ONCE)
@@ -91,8 +100,9 @@ def _add_chunk(campaign_id: int, account_ids: Sequence[int], reason: str) -> lis
     seen = listed(campaign_id=campaign_id, account_ids=account_ids)
     new, skipped = pool.split_known(account_ids, seen)
     if new:
-        now = clock.now()
-        bulk_sql.insert(ROWS, [(campaign_id, account_id, now) for account_id in new])
+        EligibleAccount.objects.bulk_create(
+            EligibleAccount(campaign_id=campaign_id, account_id=account_id) for account_id in new
+        )
         _note("campaign.accounts_listed", campaign_id, new, reason)
     return skipped
 
@@ -120,18 +130,3 @@ def _note(what: str, campaign_id: int, account_ids: Sequence[int], reason: str) 
         detail=reason,
         is_internal=True,
     )
-
-
-def _require_known(account_ids: Sequence[int]) -> None:
-    missing = sorted(unknown(account_ids))
-    if not missing:
-        return
-    errors = [
-        {
-            "field": f"users.{account_ids.index(account_id)}",
-            "code": "unknown",
-            "detail": _("There is no account {account_id}.", account_id=account_id),
-        }
-        for account_id in missing[:UNKNOWN_SHOWN]
-    ]
-    raise Invalid(_("Nothing was done: some of these accounts don't exist."), errors=errors)

@@ -40,28 +40,24 @@ def void(*, code: str, reason: str) -> Coupon:
     own_account.refuse_own(get(code=code, owner_id=None).account_id)
     voidable = Coupon.objects.filter(code=code, status=Coupon.Status.ISSUED, expires_at__gt=clock.now())
 
-    def work() -> bool:
-        is_voided = voidable.update(status=Coupon.Status.VOID, void_reason=reason) == 1
-        if is_voided:
-            PoolCode.objects.filter(code=code).update(status=PoolCode.Status.VOID)
-            journal.note(
-                what="coupon.void",
-                subject=f"coupon {code}",
-                before={"status": Coupon.Status.ISSUED},
-                after={"status": Coupon.Status.VOID},
-                detail=reason,
+    def work() -> None:
+        if not voidable.update(status=Coupon.Status.VOID, void_reason=reason):
+            status = get(code=code, owner_id=None).status_at(clock.now())
+            raise Rejected(
+                _("Coupon {code} is {status}; only issued ones are made void.", code=code, status=status),
+                code="coupon_not_voidable",
             )
-        return is_voided
-
-    is_voided = transactions.run(work, transactions.ONCE)
-    coupon = get(code=code, owner_id=None)
-    if not is_voided:
-        status = coupon.status_at(clock.now())
-        raise Rejected(
-            _("Coupon {code} is {status}; only issued ones are made void.", code=code, status=status),
-            code="coupon_not_voidable",
+        PoolCode.objects.filter(code=code).update(status=PoolCode.Status.VOID)
+        journal.note(
+            what="coupon.void",
+            subject=f"coupon {code}",
+            before={"status": Coupon.Status.ISSUED},
+            after={"status": Coupon.Status.VOID},
+            detail=reason,
         )
-    return coupon
+
+    transactions.run(work, transactions.ONCE)
+    return get(code=code, owner_id=None)
 
 
 def _in_status(status: str) -> Q:

@@ -108,12 +108,7 @@ def _cell(line: bytes, is_first: bool, kind: Kind) -> tuple[str, tuple[str, str]
         return "", ("quotes", gettext("has a quote that doesn't end"))
     cells = [cell.strip() for cell in row] or [""]
     if len(cells) > 1:
-        is_header = is_first and kind.header in map(str.lower, cells)
-        detail = (
-            gettext("the header has %(count)s cells instead of 1: keep the column %(column)s alone")
-            if is_header
-            else gettext("it has %(count)s cells instead of 1: keep the column %(column)s alone")
-        )
+        detail = gettext("it has %(count)s cells instead of 1: keep the column %(column)s alone")
         return "", ("wrong_number_of_cells", detail % {"count": len(cells), "column": kind.header})
     text = cells[0]
     if not text or (is_first and text.lower() == kind.header):

@@ -153,9 +153,10 @@ def release(order_ids: Iterable[UUID]) -> int:
     return _change_status(held, "coupon.given_back", to=Coupon.Status.ISSUED)
 
 
-def held_ids(order_ids: Iterable[UUID]) -> list[int]:
+def held_ids(order_ids: Iterable[UUID], status: Coupon.Status = Coupon.Status.HELD) -> list[int]:
     """The ids of the coupons that these orders hold. The orders are locked, so they stay held."""
-    return _coupon_ids(set(order_ids), Coupon.Status.HELD)
+    found = bulk_sql.reader(Coupon, ("id", "status")).rows_of(set(order_ids), column="order_id")
+    return [id for id, current in found if current == status]
 
 
 def redeem(order_ids: Iterable[UUID], *, ids: Sequence[int] | None = None) -> int:
@@ -182,14 +183,9 @@ def _lock_coupons_of_orders(
     """These orders' coupons of that status, locked in the order of their ids."""
     open_transaction.assert_inside()
     wanted = set(order_ids)
-    ids = _coupon_ids(wanted, status) if ids is None else ids
+    ids = held_ids(wanted, status) if ids is None else ids
     coupons = _lock(ids) if ids else []
     return [coupon for coupon in coupons if coupon.status == status and coupon.order_id in wanted]
-
-
-def _coupon_ids(order_ids: Collection[UUID], status: Coupon.Status) -> list[int]:
-    found = bulk_sql.reader(Coupon, ("id", "status")).rows_of(order_ids, column="order_id")
-    return [id for id, current in found if current == status]
 
 
 def _change_status(coupons: Sequence[Coupon], what: str, *, to: Coupon.Status) -> int:

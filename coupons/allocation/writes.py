@@ -6,7 +6,6 @@ Parts of a strategy's transaction: count first, for rows that refer to the campa
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from operator import attrgetter
 from uuid import UUID
 
 from django.db import connection
@@ -25,22 +24,6 @@ CALLER_LEASE_SECONDS = 5
 UPDATE_COUNTERS = "UPDATE `coupons_campaign` SET issued = %s, confirming = %s, version = %s WHERE id = %s"
 UPDATE_COUNTERS_IF_UNCHANGED = f"{UPDATE_COUNTERS} AND version = %s"
 ISSUED = Coupon.Status.ISSUED.value
-
-
-COLUMNS = (
-    "campaign_id",
-    "account_id",
-    "code",
-    "position",
-    "status",
-    "order_id",
-    "void_reason",
-    "issued_at",
-    "expires_at",
-)
-"""Of a coupon, written when it is issued."""
-COUPONS = bulk_sql.Table(Coupon, COLUMNS)
-COLUMNS_OF = attrgetter(*COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +181,7 @@ def write_coupons(coupons: Sequence[Coupon], *, by: Mapping[int, ActorContext]) 
 def insert_coupons(coupons: Sequence[Coupon]) -> None:
     """Write the rows of these new coupons, by one statement, and nothing else: see `write_coupons`."""
     # The ORM's bulk insert prepares every value again, which costs more than the rest of a batch.
-    bulk_sql.insert(COUPONS, map(COLUMNS_OF, coupons))
+    bulk_sql.insert_objects(coupons)
 
 
 def note_issued(issued: Sequence[tuple[Coupon, ActorContext]]) -> None:

@@ -1,6 +1,5 @@
 """Counters of this process: what became of requests for coupons, and coupons that were redeemed."""
 
-from asyncio import _get_running_loop as running_loop
 from collections import Counter as Tally
 from collections.abc import Sequence
 from functools import lru_cache
@@ -23,21 +22,17 @@ CAMPAIGN_REDEEMED = BoundedCounter(
 )
 ISSUED, REPEATED, PENDING, CLOSED = "issued", "repeated", "pending", "campaign_closed"
 
-# Answers that are not counted yet, by campaign, or None where it isn't known to exist, and outcome. Used by
-# the event loop's thread only.
-_answers: Tally[tuple[int | None, str]] = Tally()
-
 
 def count_issued(campaign_ids: Sequence[int]) -> None:
     """Count new coupons of these campaigns; called after the commit."""
     for campaign_id, number in Tally(campaign_ids).items():
-        _count(campaign_id, ISSUED, number)
+        count_answer(campaign_id, ISSUED, number)
 
 
 def count_refused(refused: Sequence[tuple[int, str]]) -> None:
     """Count tickets that ended without a coupon, by campaign and outcome; called after the commit."""
     for (campaign_id, outcome), number in Tally(refused).items():
-        _count(campaign_id, outcome, number)
+        count_answer(campaign_id, outcome, number)
 
 
 def count_redeemed(campaign_ids: Sequence[int]) -> None:
@@ -47,32 +42,12 @@ def count_redeemed(campaign_ids: Sequence[int]) -> None:
         CAMPAIGN_REDEEMED.inc(campaign_id, amount=number)
 
 
-def count_answer(campaign_id: int | None, outcome: str) -> None:
-    """Count an answer that issued nothing: `repeated`, `pending`, or a refusal's code.
+def count_answer(campaign_id: int | None, outcome: str, number: int = 1) -> None:
+    """Count answers: `issued`, `repeated`, `pending`, or a refusal's code.
 
     `campaign_id` is None unless the campaign exists: requests can name any number.
     """
-    loop = running_loop()
-    if loop is None:
-        _count(campaign_id, outcome, 1)
-        return
-    if not _answers:
-        # A batch wakes all of its requests in one pass of the loop: then these share one count.
-        loop.call_soon(_count_answers)
-    _answers[campaign_id, outcome] += 1
-
-
-def _count_answers() -> None:
-    answers = list(_answers.items())
-    _answers.clear()
-    for (campaign_id, outcome), number in answers:
-        _count(campaign_id, outcome, number)
-
-
-def _count(campaign_id: int | None, outcome: str, number: int) -> None:
     _requests_counter(outcome).inc(number)
-    if campaign_id is None:
-        return
     # Otherwise one account that asks for each campaign of the past would leave no label for the next one.
-    if outcome != CLOSED or CAMPAIGN_REQUESTS.has(campaign_id):
+    if campaign_id is not None and (outcome != CLOSED or CAMPAIGN_REQUESTS.has(campaign_id)):
         CAMPAIGN_REQUESTS.inc(campaign_id, outcome, amount=number)
