@@ -1,1 +1,1 @@
-"""The strategy `queue`: tickets, the stream in Redis, the worker that serves it, and settlement."""
+"""The strategy `queue`: tickets, the stream in Redis, and the worker that settles it."""
