@@ -1,6 +1,7 @@
 """Accounts: registration, password checks, disabling, and finding them."""
 
-from collections.abc import Callable, Collection, Container, Mapping
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import Any
 
 from django.contrib.auth.hashers import make_password
@@ -75,21 +76,10 @@ def authenticate(account: User | None, *, password: str) -> User:
     raise InvalidCredentials
 
 
-def disable(*, account_ids: Collection[int], keeping: Container[int | None], reason: str = "") -> int:
-    """Disable these accounts except those in `keeping`; their tokens stop working within five seconds.
-    Returns how many accounts were active before.
+def set_active(*, account_ids: Collection[int], is_active: bool, reason: str = "") -> int:
+    """Enable or disable these accounts; within five seconds their tokens that have not expired work again, or
+    no more. Returns how many accounts were changed.
     """
-    return _set_active([id for id in account_ids if id not in keeping], is_active=False, reason=reason)
-
-
-def enable(*, account_ids: Collection[int], reason: str = "") -> int:
-    """Enable these accounts; their tokens that have not expired work again within five seconds. Returns how
-    many accounts were disabled before.
-    """
-    return _set_active(account_ids, is_active=True, reason=reason)
-
-
-def _set_active(account_ids: Collection[int], *, is_active: bool, reason: str) -> int:
     chosen = User.objects.filter(pk__in=account_ids, is_active=not is_active)
 
     def changed() -> int:
@@ -101,6 +91,9 @@ def _set_active(account_ids: Collection[int], *, is_active: bool, reason: str) -
         return len(ids)
 
     return transactions.run_or_savepoint(changed, transactions.ONCE)
+
+
+disable, enable = partial(set_active, is_active=False), partial(set_active, is_active=True)
 
 
 def lock(account_id: int) -> User:
@@ -131,11 +124,6 @@ def note_change(
 def find_by_username(username: str) -> User | None:
     """Return the account with this name in any Unicode spelling, or None if there is none."""
     return User.objects.filter(username=User.normalize_username(username)).first()
-
-
-def find_id_by_username(username: str) -> int | None:
-    account = find_by_username(username)
-    return account.pk if account else None
 
 
 def find_ids(term: str, *, most: int) -> set[int]:

@@ -104,8 +104,8 @@ class UserAdmin(KeysetMixin, SearchMixin, JournaledChangesMixin, DjangoUserAdmin
 
     def _disable_rows(self, request: HttpRequest, rows: Sequence[User], reason: str) -> str:
         """Disable those that may be disabled, in one transaction, and say how many were."""
-        allowed = [user.pk for user in rows if self.has_disable_permission(request, user)]
-        disabled = accounts.disable(account_ids=allowed, keeping={request.user.pk}, reason=reason)
+        chosen = [user.pk for user in rows if not self._reason_to_keep(request, user)]
+        disabled = accounts.disable(account_ids=chosen, reason=reason)
         done = gettext("%(count)s disabled: their tokens are refused within five seconds.")
         if left := len(rows) - disabled:
             unchanged = gettext("%(count)s not changed.") % {"count": left}

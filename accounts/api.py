@@ -90,8 +90,8 @@ class SignIn(PublicView):
 
         def sign_in() -> JSONResponse:
             signed_in = sign_ins.sign_in(**body.model_dump(), address=address)
-            pair = tokens.create_token_pair(signed_in.account, device_id=signed_in.device_id)
-            return JSONResponse(asdict(pair))
+            device_id = signed_in.verified and signed_in.verified.device_id
+            return JSONResponse(asdict(tokens.create_token_pair(signed_in.account, device_id=device_id)))
 
         return await sign_ins.run_sign_in(sign_in, username=body.username, address=address)
 

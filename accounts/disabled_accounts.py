@@ -13,9 +13,8 @@ from django.contrib.auth.models import User
 from accounts import sign_outs
 from accounts.models import SignOut
 from shop import clock
-from shop.concurrency import event_loop
+from shop.concurrency.event_loop import LOOKUP_POOL, run_in_thread
 from shop.concurrency.shared_read import SharedRead
-from shop.concurrency.thread_pool import ThreadPool
 from shop.errors import Unavailable
 
 REFRESH_AFTER_SECONDS = 2.0
@@ -23,8 +22,6 @@ REFRESH_AFTER_SECONDS = 2.0
 MAX_AGE_SECONDS = 4.0
 # Longer than any access token is valid: those of demos and loads are for a day. Older sign-outs concern none.
 SIGN_OUTS_READ = timedelta(days=2)
-REFRESH_POOL = ThreadPool("disabled-accounts", threads=1, max_waiting=5_000)
-"""A thread of its own: slow views or batches must not delay the authentication of every other call."""
 
 
 class DisabledAccounts(NamedTuple):
@@ -68,4 +65,4 @@ async def refresh(shared: SharedRead[Any] = CACHED) -> None:
     If that fails, what was read before is used while it is recent enough.
     """
     with suppress(Unavailable):
-        await shared.get_on_loop(partial(event_loop.run_in_thread, pool=REFRESH_POOL))
+        await shared.get_on_loop(partial(run_in_thread, pool=LOOKUP_POOL))

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 from io import BytesIO
+from typing import Any
 
 from django.core.exceptions import SuspiciousOperation
 from django.http import QueryDict
@@ -27,10 +28,6 @@ LONGEST_USERNAME = 150
 
 async def serve(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive, send: Send) -> None:
     """Serve a form that was sent to one of `PATHS`. Raises a `FirstcomeError` before anything is sent."""
-    await pages.send_page(await _render_in_turn(scope, fields, receive), send)
-
-
-async def _render_in_turn(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive) -> PageResponse:
     peer = scope["client"][0] if scope.get("client") else ""
     address = client_address.choose(peer, fields.get(b"x-forwarded-for", b"").decode("latin-1"))
     anonymous_calls.count(address)
@@ -39,19 +36,22 @@ async def _render_in_turn(scope: Scope, fields: Mapping[bytes, bytes], receive: 
     if is_sign_in:
         with suppress(SuspiciousOperation):
             name = QueryDict(body).get("username", "").strip()[:LONGEST_USERNAME]
-    counted = {COUNTED_KEY: name}
-    render = partial(pages.render, scope, fields, BytesIO(body), counted)
+    about: dict[str, Any] = {COUNTED_KEY: name}
+
+    def render() -> PageResponse:
+        return pages.render(scope, fields, BytesIO(body), about)
 
     async def trust_level() -> TrustLevel:
         return TrustLevel.OPERATOR if pages.is_of_operator(scope) else TrustLevel.STRANGER
 
+    run = partial(password_hashing.run_in_turn, trust_level=trust_level)
+    if is_sign_in:
+        run = partial(sign_ins.run_sign_in, username=name)
     try:
-        if is_sign_in:
-            return await sign_ins.run_sign_in(render, username=name, address=address)
-        return await password_hashing.run_in_turn(render, address=address, trust_level=trust_level)
+        page = await run(render, address=address)
     except (Throttled, Overloaded) as refusal:
         if b"text/html" not in fields.get(b"accept", b""):
             raise
-        about = counted | {REFUSAL_KEY: refusal}
-        refused = partial(pages.render, scope, fields, BytesIO(body), about)
-        return await event_loop.run_in_thread(refused, **pages.thread_share(scope))
+        about[REFUSAL_KEY] = refusal
+        page = await event_loop.run_in_thread(render, **pages.thread_share(scope))
+    await pages.send_page(page, send)

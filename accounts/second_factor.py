@@ -4,7 +4,6 @@ The tables and the algorithm are django-otp's. Verifying is our own: by the cloc
 and under a lock on the device's row, so that a code is accepted once, whichever processes check it.
 """
 
-from base64 import b32encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -135,14 +134,8 @@ def verify(
     raise OtpInvalid
 
 
-def new_secret() -> str:
-    """A random secret, in hexadecimal, for an authenticator app to share."""
-    return default_key()
-
-
-def secret_as_text(secret: str) -> str:
-    """The secret as authenticator apps take it by hand: in base 32."""
-    return b32encode(bytes.fromhex(secret)).decode("ascii")
+new_secret = default_key
+"""A random secret, in hexadecimal, for an authenticator app to share."""
 
 
 def provisioning_url(*, account: User, secret: str) -> str:

@@ -5,6 +5,7 @@ are required, reaches the set-up page by its right password and in no other way.
 """
 
 import textwrap
+from base64 import b32encode
 from typing import Any
 
 import segno
@@ -166,7 +167,7 @@ def set_up(request: HttpRequest) -> HttpResponseBase:
             codes = {"backup_codes": enrolled.backup_codes, "next_page": setup["next_page"]}
             return _page(request, "accounts/backup_codes.html", title=gettext("Backup codes"), **codes)
     # As people type it into an app.
-    in_groups = " ".join(textwrap.wrap(second_factor.secret_as_text(setup["secret"]), 4))
+    in_groups = " ".join(textwrap.wrap(b32encode(bytes.fromhex(setup["secret"])).decode(), 4))
     code = _qr_code(second_factor.provisioning_url(account=account, secret=setup["secret"]))
     shown = {"form": form, "account": account, "secret": in_groups, "qr_code": code}
     return _page(request, "accounts/otp_setup.html", title=gettext("Set up one-time codes"), **shown)

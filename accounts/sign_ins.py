@@ -9,7 +9,6 @@ client without the password. One with it could make the account wait again and a
 in recently have their own limit of codes.
 """
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -70,7 +69,6 @@ REFUSALS: dict[type[Exception], tuple[str, str]] = {
 }
 """The result that each refusal counts as, and what the journal has of it, if anything."""
 
-_mutex = threading.Lock()
 _unnoted_failures = 0
 
 
@@ -80,10 +78,6 @@ class SignIn:
 
     account: User
     verified: Verified | None
-
-    @property
-    def device_id(self) -> int | None:
-        return self.verified.device_id if self.verified else None
 
 
 async def run_sign_in(function: Callable[[], Outcome], *, username: str, address: str) -> Outcome:
@@ -105,7 +99,7 @@ async def run_sign_in(function: Callable[[], Outcome], *, username: str, address
 def count_attempt(username: str, address: str) -> None:
     """Count an attempt to sign in, by name and address and by address, or by neither. Raises `Throttled`."""
     network = throttling.network_of_address(address)
-    name = _username_key(accounts.find_id_by_username(username), username)
+    name = _username_key(accounts.find_by_username(username), username)
     attempt = [(ATTEMPTS_BY_NAME_AND_ADDRESS, f"{name} from {network}"), (ATTEMPTS_BY_ADDRESS, network)]
     try:
         throttling.count_attempt(attempt)
@@ -123,10 +117,9 @@ def sign_in(
     is right, what `second_factor.verify` raises. It hashes: requests call it by `run_sign_in`.
     """
     account, network = accounts.find_by_username(username), throttling.network_of_address(address)
-    account_id = account.pk if account else None
-    name = _username_key(account_id, username)
+    name = _username_key(account, username)
     try:
-        _throttle_name(name, account_id, network)
+        _throttle_name(name, account, network)
         user = accounts.authenticate(account, password=password)
         if is_operator and not user.is_staff:
             raise InvalidCredentials
@@ -137,9 +130,8 @@ def sign_in(
         result, what = REFUSALS[type(refusal)]
         SIGN_INS.labels(result).inc()
         if what:
-            _note_failure(what, name, account_id, address)
+            _note_failure(what, name, account, address)
         raise
-    SIGN_INS.labels("signed_in").inc()
     _note_success(user, address, verified.method if verified else None)
     return SignIn(user, verified)
 
@@ -152,7 +144,6 @@ def enrol(*, account: User, secret: str, code: str, address: str) -> Enrolled:
         enrolled = second_factor.enrol(
             account_id=account.pk, secret=secret, code=code, after={"address": address}
         )
-    SIGN_INS.labels("signed_in").inc()
     _note_success(account, address, Method.TOTP)
     return enrolled
 
@@ -165,20 +156,20 @@ def check_own_password(*, account: User, password: str, address: str) -> None:
     subject = accounts.journal_subject(account.pk)
     throttling.count_attempt([(OWN_PASSWORD_CHECKS, subject)])
     if not account.check_password(password):
-        _note_failure(OLD_PASSWORD_WRONG, subject, account.pk, address, by=journal.current_actor())
+        _note_failure(OLD_PASSWORD_WRONG, subject, account, address, by=journal.current_actor())
         raise InvalidCredentials
 
 
-def _username_key(account_id: int | None, username: str) -> str:
+def _username_key(account: User | None, username: str) -> str:
     """The canonical key of a username: the same for all spellings that the database treats as one account."""
-    return f"name {username.casefold()}" if account_id is None else accounts.journal_subject(account_id)
+    return f"name {username.casefold()}" if account is None else accounts.journal_subject(account.pk)
 
 
-def _throttle_name(name: str, account_id: int | None, network: str) -> None:
+def _throttle_name(name: str, account: User | None, network: str) -> None:
     try:
         throttling.count_attempt([(ATTEMPTS_BY_NAME, name)])
     except Throttled:
-        if account_id is None or not _has_recent_sign_in(account_id, network):
+        if account is None or not _has_recent_sign_in(account.pk, network):
             raise
 
 
@@ -210,6 +201,7 @@ def _trust_level(username: str, network: str) -> TrustLevel:
 
 
 def _note_success(user: User, address: str, method: Method | None) -> None:
+    SIGN_INS.labels("signed_in").inc()
     second = {"second_factor": method.value} if method else {}
     _note(SIGNED_IN, accounts.journal_subject(user.pk), _actor_of(user), address=address, **second)
 
@@ -221,7 +213,7 @@ def _actor_of(user: User) -> ActorContext:
 
 
 def _note_failure(
-    what: str, name: str, account_id: int | None, address: str, *, by: ActorContext | None = None
+    what: str, name: str, account: User | None, address: str, *, by: ActorContext | None = None
 ) -> None:
     """Record the failure in the journal, or only count it: the next line says how many are missing.
 
@@ -233,12 +225,10 @@ def _note_failure(
     try:
         throttling.count_attempt([by_name, by_address, (NOTED_FAILURES_IN_TOTAL, "all")])
     except Throttled:
-        with _mutex:
-            _unnoted_failures += 1
+        _unnoted_failures += 1
         return
-    with _mutex:
-        unnoted, _unnoted_failures = _unnoted_failures, 0
-    about = "account unknown" if account_id is None else accounts.journal_subject(account_id)
+    unnoted, _unnoted_failures = _unnoted_failures, 0
+    about = "account unknown" if account is None else accounts.journal_subject(account.pk)
     by = by or ActorContext(Actor.ANON, request_id=journal.current_actor().request_id)
     _note(what, about, by, address=address, failures_without_a_line=unnoted)
 

@@ -79,7 +79,7 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "django_otp",
-    "accounts.one_time_codes_app.OneTimeCodesConfig",
+    "accounts.apps.OneTimeCodesConfig",
     "django_otp.plugins.otp_static",
     "shop",
     "accounts",

@@ -14,7 +14,6 @@ from rest_framework.authentication import BaseAuthentication
 from accounts import disabled_accounts
 from accounts.api_keys import key_memory
 from accounts.api_keys.key_memory import KnownKey
-from accounts.disabled_accounts import REFRESH_POOL
 from shop import scopes
 from shop.account import Account, TokenInvalid, UsedKey
 from shop.concurrency import event_loop
@@ -82,12 +81,14 @@ async def authenticate(request: Request, secret: str, *, scope: str | None) -> A
 
 async def find_key(secret: str) -> KnownKey:
     """The usable key with this secret. Raises `TokenInvalid`."""
-    if key_memory.CACHED.is_due():
-        await disabled_accounts.refresh(key_memory.CACHED)
+    await disabled_accounts.refresh(key_memory.CACHED)
     try:
         return key_memory.verify(secret)
     except TokenInvalid:
-        await event_loop.run_in_thread(key_memory.read_newer, time.monotonic(), pool=REFRESH_POOL)
+        # In a group, which holds one thread of the pool: anyone may send keys that nobody has.
+        await event_loop.run_in_thread(
+            key_memory.read_newer, time.monotonic(), group="API keys", pool=event_loop.LOOKUP_POOL
+        )
         return key_memory.verify(secret)
 
 
@@ -100,12 +101,10 @@ async def _authenticate(request: Request, secret: str, scope: str | None) -> Acc
         _require_scope(key, scope)
     named = request.header(scopes.ACCOUNT_HEADER)
     name = f"{journal.KEY_NAME}{key.id}"
-    if named is None:
-        journal.identify_actor(account_id=key.maker_id, is_staff=True, name=name)
-        return Account(key.maker_id, is_staff=True, key=UsedKey(key.id, is_acting=False))
-    account_id = await _account_to_act_for(key, named)
-    journal.identify_actor(account_id=account_id, is_staff=False, name=name)
-    return Account(account_id, is_staff=False, key=UsedKey(key.id, is_acting=True))
+    account_id = key.maker_id if named is None else await _account_to_act_for(key, named)
+    journal.identify_actor(account_id=account_id, is_staff=named is None, name=name)
+    used = UsedKey(key.id, is_acting=named is not None)
+    return Account(account_id, is_staff=named is None, key=used)
 
 
 def _require_scope(key: KnownKey, scope: str) -> None:
@@ -122,8 +121,7 @@ async def _account_to_act_for(key: KnownKey, named: str) -> int:
         raise AccountRefused(_("The account that made this API key may not have keys act for accounts."))
     if not ACCOUNT_NUMBER.fullmatch(named) or int(named) > LARGEST_ID:
         raise invalid_field(scopes.ACCOUNT_HEADER, "not_an_id", _("The header must be an account's number."))
-    if disabled_accounts.CACHED.is_due():
-        await disabled_accounts.refresh()
+    await disabled_accounts.refresh()
     account_id = int(named)
     if not await key_memory.is_usable_account(account_id):
         raise AccountRefused(_("There is no account {account_id}, or it is disabled.", account_id=account_id))

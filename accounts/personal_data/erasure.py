@@ -84,7 +84,7 @@ def start(*, account_id: int, reason: str, forfeit_balance: bool = False) -> dat
         _require_nothing_open(account_id, forfeit_balance)
         since = _started_at(account)
         if since is None:
-            accounts.disable(account_ids=[account_id], keeping=(), reason=reason)
+            accounts.disable(account_ids=[account_id], reason=reason)
             accounts.note_change(STARTED, account_id, after={}, detail=reason)
         return (since or clock.now()) + SETTLING
 

@@ -213,7 +213,7 @@ def test_an_account_is_erased_only_after_processes_forgot_that_it_was_enabled(ad
 def test_an_account_that_was_enabled_again_is_not_erased(ada: User) -> None:
     erasure.start(account_id=ada.pk, reason=WHY)
     accounts.enable(account_ids=[ada.pk])
-    accounts.disable(account_ids=[ada.pk], keeping=())
+    accounts.disable(account_ids=[ada.pk])
 
     with pytest.raises(Rejected, match="has been disabled for"):
         erasure.erase(account_id=ada.pk, reason=WHY)

@@ -229,9 +229,7 @@ def disable(request: HttpRequest, account: User) -> Action:
         title=gettext("Disable %(account)s") % name,
         description=f"{DISABLING} {go_on}",
         submit=gettext("Disable"),
-        perform=lambda data: accounts.disable(
-            account_ids=[account.pk], keeping={request.user.pk}, reason=data["reason"]
-        ),
+        perform=lambda data: accounts.disable(account_ids=[account.pk], reason=data["reason"]),
         report=lambda count: (done if count else none) % name,
         once=f"disable {account.pk}",
         back=page_of(account),

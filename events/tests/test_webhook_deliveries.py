@@ -183,7 +183,7 @@ LOSSES: dict[str, Callable[[Owner], object]] = {
         created_at=clock.now() - 2 * HOUR, expires_at=clock.now() - HOUR
     ),
     "key erased": lambda owner: ApiKey.objects.filter(pk=owner.key_id).delete(),
-    "account disabled": lambda owner: accounts.disable(account_ids=[owner.account_id], keeping=()),
+    "account disabled": lambda owner: accounts.disable(account_ids=[owner.account_id]),
     "right taken away": lambda owner: User.objects.get(pk=owner.account_id).user_permissions.clear(),
 }
 

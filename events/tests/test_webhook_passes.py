@@ -181,7 +181,7 @@ def test_little_is_sent_once_the_endpoint_is(
         case "disabled":
             endpoints.change(endpoint_id=endpoint.pk, is_enabled=False)
         case _:
-            accounts.disable(account_ids=[endpoint.owner_id or 0], keeping=())
+            accounts.disable(account_ids=[endpoint.owner_id or 0])
     assert seen.wait(10)
     threading.Timer(0.5, release.set).start()
 

@@ -90,8 +90,6 @@ def _pods_and_connections() -> dict[str, tuple[int, int]]:
         int(variables["WEB_THREADS"])
         + LOOKUP_POOL._max_threads
         + HASHING_POOL._max_threads
-        # It reads the disabled and signed-out accounts.
-        + 1
         + WELCOME_POOL._max_threads
         + PROBE_POOL._max_threads * SCRAPE
         + len(health.CHECKS)

@@ -52,7 +52,7 @@ def test_a_refresh_token_returns_its_pair_and_the_sign_in_lasts(account: User) -
 
 @pytest.mark.usefixtures("_loss")
 def test_accounts_that_were_disabled_are_counted(account: User) -> None:
-    assert accounts.disable(account_ids=[account.pk], keeping=[]) == 1
+    assert accounts.disable(account_ids=[account.pk]) == 1
 
 
 @pytest.mark.usefixtures("_loss")

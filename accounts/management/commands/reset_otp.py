@@ -18,11 +18,11 @@ class Command(BaseCommand):
         parser.add_argument("--reason", type=normalized, default="by the command", help="for the journal")
 
     def handle(self, *, username: str, reason: str, **_: Any) -> None:
-        account_id = accounts.find_id_by_username(username)
-        if account_id is None:
+        account = accounts.find_by_username(username)
+        if account is None:
             raise CommandError(f"No account is named {username}: nothing was done.")
         with journal.acting(shell.operator()):
-            was_enrolled = second_factor.reset(account_id=account_id, reason=reason)
+            was_enrolled = second_factor.reset(account_id=account.pk, reason=reason)
         if not was_enrolled:
             raise CommandError(f"{username} has not set up one-time codes: nothing was done.")
         self.stdout.write(
