@@ -9,7 +9,7 @@ from django.urls import include, path, re_path
 from backoffice import campaign_page, ledger_balance, list_exports, sales_report
 from backoffice.accounts import page as account_page
 from backoffice.accounts.actions import ACTIONS
-from backoffice.board import actions as board_actions, page as board_page
+from backoffice.board import page as board_page
 from backoffice.products import page as product_page
 from backoffice.search import page as search_page
 
@@ -19,8 +19,8 @@ BOARD = [
     # These answer programs: a refusal is no redirect to the sign-in page.
     path("figures/", board_page.figures, name="figures"),
     *(
-        path(f"{kind}/<int:pk>/{action}/", board_actions.press, {"kind": kind, "action": action})
-        for kind, action in board_actions.BUTTONS
+        path(f"{kind}/<int:pk>/{action}/", board_page.press, {"kind": kind, "action": action})
+        for kind, action in board_page.BUTTONS
     ),
 ]
 PAGES: dict[str, tuple[Callable[..., HttpResponseBase], str]] = {

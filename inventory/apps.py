@@ -10,13 +10,13 @@ class InventoryConfig(AppConfig):
 
     def ready(self) -> None:
         from inventory.imports import importing
-        from inventory.mirror import healing
+        from inventory.mirror import mirror
         from shop.observability import gauges
 
         gauges.register(
             "firstcome_stock_mirror_drift",
             help="Products that were wrong in the mirror of stock at the last sweep.",
-            read=healing.drift,
+            read=mirror.drift,
         )
         gauges.register(
             "firstcome_deliveries_unfinished",

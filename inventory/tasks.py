@@ -2,7 +2,7 @@
 
 from celery import shared_task
 
-from inventory.mirror import healing
+from inventory.mirror import mirror
 from shop.admin_base import uploads
 
 
@@ -13,4 +13,4 @@ def sweep() -> int:
     Returns how many products were wrong in the mirror.
     """
     uploads.clear()
-    return healing.heal()
+    return mirror.heal()

@@ -1,28 +1,58 @@
-"""The board's page, and the figures that it asks for every second."""
+"""The board's page, the figures that it asks for every second, and its buttons: pause, resume, and raise a
+quantity, each with a reason that the journal keeps.
+"""
+
+from typing import Any
 
 import orjson
 from django.conf import settings
 from django.contrib import admin
-from django.http import HttpRequest, HttpResponse
+from django.core.exceptions import ValidationError
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.urls import reverse
-from django.utils.translation import gettext
-from django.views.decorators.http import require_GET
+from django.utils.translation import gettext, gettext_lazy as _
+from django.views.decorators.http import require_GET, require_POST
 
-from backoffice.board import history, snapshots
+from backoffice.board import snapshots
+from coupons import campaigns, pausing as campaign_pausing
+from inventory import pausing as product_pausing
+from sales import pausing as sale_pausing
+from shop import form_fields
 from shop.admin_base.actions import require_permission
 from shop.admin_base.status_words import WORDS
-from shop.errors import FirstcomeError, NotAuthenticated
+from shop.errors import FirstcomeError, NotAuthenticated, invalid_field
 from shop.http import problems
 from shop.http.pages import middleware
 from shop.management.laws import LAWS
-from shop.pausing import LONGEST_REASON
+from shop.pausing import LONGEST_REASON, check_reason
 
 PERMISSIONS = ("coupons.view_campaign", "sales.view_sale", "inventory.view_product", "orders.view_order")
 STALE_SECONDS = 4
 """Without a new snapshot for so long the page says that its figures are old: they come every second."""
 MISSED_SECONDS = 2
 """A page whose last point is older than this before the newest one is sent those in between."""
+LARGEST_QUANTITY = 2**63 - 1
+KINDS: dict[str, tuple[str, Any, str]] = {
+    "campaigns": ("coupons.change_campaign", campaign_pausing, "campaign_id"),
+    "products": ("inventory.change_product", product_pausing, "product_id"),
+    "sales": ("sales.change_sale", sale_pausing, "sale_id"),
+}
+"""Of what is paused and resumed: the permission, the module, and how its functions name the row's id."""
+BUTTONS = {
+    ("campaigns", "pause"): _("%(name)s is paused: no process issues a coupon of it until it is resumed."),
+    ("campaigns", "resume"): _("%(name)s is resumed: it issues coupons again, as far as its terms allow."),
+    ("campaigns", "quantity"): _("%(name)s now has %(count)s coupons, %(left)s of them left."),
+    ("products", "pause"): _(
+        "%(name)s is paused: no process sells it until it is resumed. Open orders go on."
+    ),
+    ("products", "resume"): _("%(name)s is resumed: it can be ordered again."),
+    ("sales", "pause"): _(
+        "%(name)s is paused: none of its products can be ordered, and no entry is admitted."
+    ),
+    ("sales", "resume"): _("%(name)s is resumed: admitted accounts have as long left as they had."),
+}
+"""What is answered, by the kind of rows and the action."""
 
 
 @require_GET
@@ -37,7 +67,7 @@ def board(request: HttpRequest) -> HttpResponse:
         "mayChangeSales": request.user.has_perm("sales.change_sale"),
         "mayChangeProducts": request.user.has_perm("inventory.change_product"),
         "staleSeconds": STALE_SECONDS,
-        "historyMinutes": history.MINUTES,
+        "historyMinutes": snapshots.MINUTES,
         "words": {code: gettext(word) for code, word in WORDS.items()},
         "laws": {law: gettext(says) for law, says in LAWS.items()},
     }
@@ -58,6 +88,42 @@ def figures(request: HttpRequest) -> HttpResponse:
         return problems.from_error(refusal).to_django()
     since = request.GET.get("since", "")
     known = int(since) if since.isascii() and since.isdigit() and len(since) < 12 else 0
-    points = history.load(after=known, until=second - 1) if known < second - MISSED_SECONDS else {}
+    points = snapshots.load(after=known, until=second - 1) if known < second - MISSED_SECONDS else {}
     content = orjson.dumps({"snapshot": orjson.Fragment(snapshot), "points": list(points.items())})
     return HttpResponse(content, content_type="application/json", headers={"Cache-Control": "no-store"})
+
+
+@require_POST
+def press(request: HttpRequest, pk: int, kind: str, action: str) -> HttpResponse:
+    """Act on the row, for accounts with the permission, and answer with what was done.
+
+    A request without the token against forged requests is refused by Django's middleware before it.
+    """
+    permission, pausing, id_name = KINDS[kind]
+    try:
+        if not admin.site.has_permission(request):
+            raise NotAuthenticated(gettext("Sign in to the admin again; nothing was changed."))
+        require_permission(request, *PERMISSIONS, permission)
+        reason = check_reason(request.POST.get("reason", ""))
+        values, note = {}, ""
+        if action == "quantity":
+            quantity = _whole_number(request.POST.get("quantity", ""))
+            row = campaigns.raise_quantity(campaign_id=pk, quantity=quantity, reason=reason)
+            values = {"count": f"{row.quantity:,}", "left": f"{row.remaining:,}"}
+        else:
+            row = getattr(pausing, action)(**{id_name: pk}, reason=reason)
+            if (kind, action) == ("campaigns", "pause"):
+                note = campaign_pausing.partner_note(row)
+    except FirstcomeError as refusal:
+        return problems.from_error(refusal).to_django()
+    done = BUTTONS[kind, action] % {"name": row.name, **values}
+    return JsonResponse({"detail": f"{done} {note}".strip()})
+
+
+def _whole_number(text: str) -> int:
+    try:
+        number: int = form_fields.WholeNumberField(min_value=1, max_value=LARGEST_QUANTITY).clean(text)
+    except ValidationError:
+        below = gettext("The quantity must be a whole number above 0.")
+        raise invalid_field("quantity", "invalid", below) from None
+    return number

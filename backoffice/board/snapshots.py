@@ -1,19 +1,67 @@
-"""The board's snapshot of a second: one reading for all viewers of a process, at most once a second."""
+"""The board's snapshot of a second: one reading for all viewers of a process, at most once a second.
+
+Redis has the figures of the last 15 minutes: a point for each second in which the board was watched.
+"""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import Any
 
 import orjson
 
-from backoffice.board import history, readings
-from backoffice.board.history import Values
+from backoffice.board import readings
 from backoffice.board.readings import Figures
 from shop import clock
 from shop.concurrency.shared_read import SharedRead
 from shop.observability.request_metrics import LATENCY_BOUNDS
 from shop.operations import shared_counts
 from shop.operations.shared_counts import SecondCounts
+from shop.redis import redis_client
+
+MINUTES = 15
+RATE_SECONDS = 10
+KEPT_SECONDS = (MINUTES + 1) * 60
+Values = Mapping[str, float]
+"""The figures of a second by the names of their series."""
+
+
+def save(second: int, values: Values) -> None:
+    """Keep the values of a second since the epoch, unless another process has kept some of that second."""
+    text = orjson.dumps(values)
+    redis_client.attempt(
+        lambda client: client.set(_key(second), text, nx=True, ex=KEPT_SECONDS), otherwise=None
+    )
+
+
+def load(*, after: int, until: int) -> dict[int, Values]:
+    """The values by second, in order, of `MINUTES` before `until` at most; none while Redis is away."""
+    seconds = range(max(after, until - MINUTES * 60) + 1, until + 1)
+    keys = [_key(second) for second in seconds]
+    nothing: list[Any] = []
+    texts = redis_client.attempt(lambda client: client.mget(keys), otherwise=nothing) if keys else nothing
+    return {second: orjson.loads(text) for second, text in zip(seconds, texts, strict=False) if text}
+
+
+def change_rate(points: Mapping[int, Values], name: str, *, is_falling: bool = False) -> float | None:
+    """By how much a second the series rose, or fell, over the last `RATE_SECONDS`; None with less than two
+    points.
+
+    Changes in the other direction, such as a delivery, are not subtracted.
+    """
+    oldest = max(points, default=0) - RATE_SECONDS
+    recent = [(second, one[name]) for second, one in points.items() if second >= oldest and name in one]
+    if len(recent) < 2:
+        return None
+    rises = [after - before for (_, before), (_, after) in pairwise(recent)]
+    changed = sum(max(0.0, -rise if is_falling else rise) for rise in rises)
+    return changed / (recent[-1][0] - recent[0][0])
+
+
+def _key(second: int) -> str:
+    return f"firstcome:board:{second}"
+
 
 LEAST_SECONDS = 0.8
 """Between two snapshots: pages ask for one a second, some a little early."""
@@ -45,8 +93,8 @@ def _read_snapshot() -> tuple[int, bytes]:
     shop = last_shop.get()
     at = clock.now() - SHARED_AFTER
     second = int(at.timestamp()) - 1
-    oldest = second - history.RATE_SECONDS
-    known = _points | history.load(after=oldest - 1, until=second - 1)
+    oldest = second - RATE_SECONDS
+    known = _points | load(after=oldest - 1, until=second - 1)
     points = {one: known[one] for one in sorted(known) if oldest <= one < second}
     figures = compose(
         at=at,
@@ -57,7 +105,7 @@ def _read_snapshot() -> tuple[int, bytes]:
     )
     _points.clear()
     _points.update(points | {second: figures["point"]})
-    history.save(second, figures["point"])
+    save(second, figures["point"])
     return second, orjson.dumps(figures)
 
 
@@ -106,7 +154,7 @@ def compose(
         orders = _sum(latest, shared_counts.ORDERS)
         values |= {f"orders_a_second.{event}": orders[event,] / len(latest) for event in ORDER_EVENTS}
     points = {**points, second: {name: value for name, value in values.items() if value is not None}}
-    locks = {shown: history.change_rate(points, name) for name, shown in LOCKS.items()}
+    locks = {shown: change_rate(points, name) for name, shown in LOCKS.items()}
     values |= locks
     return {
         "at": at.timestamp(),
@@ -225,5 +273,5 @@ def _entries(sale: Figures, shop: Figures) -> Figures | None:
 
 def _pace(row: Figures, kind: str, points: Mapping[int, Values]) -> Figures:
     """How much goes a second, and in how many seconds nothing would be left at that rate."""
-    rate = history.change_rate(points, f"{kind}.{row['id']}", is_falling=True)
+    rate = change_rate(points, f"{kind}.{row['id']}", is_falling=True)
     return {"rate": rate, "ends_in_seconds": row["left"] / rate if rate and row["left"] > 0 else None}

@@ -10,7 +10,7 @@ from django.contrib.sessions.models import Session
 from django.test import Client
 from django.utils import timezone
 
-from backoffice.board import history, readings, snapshots
+from backoffice.board import readings, snapshots
 from backoffice.board.page import PERMISSIONS
 from coupons.issuing import issuing
 from coupons.models import Campaign
@@ -164,7 +164,7 @@ def test_a_page_gets_the_snapshot_and_the_points_that_it_has_missed(account: Use
     CampaignFactory.create(name="Spring", quantity=50)
     client, second = signed_in(account), int(clock.now().timestamp()) - 5
     for before in (1, 2, 901):
-        history.save(second - before, {"left": before})
+        snapshots.save(second - before, {"left": before})
 
     answer = client.get(PATH)
 

@@ -8,7 +8,7 @@ import orjson
 import pytest
 import redis
 
-from backoffice.board import history, readings, snapshots
+from backoffice.board import readings, snapshots
 from backoffice.board.readings import Figures
 from coupons import pausing
 from coupons.models import QueueTicket
@@ -51,7 +51,7 @@ class Board:
     """The snapshots of a board, each composed with the points before it."""
 
     def __init__(self) -> None:
-        self.points: dict[int, history.Values] = {}
+        self.points: dict[int, snapshots.Values] = {}
 
     def compose(
         self,
@@ -266,15 +266,15 @@ def test_requests_are_those_of_all_processes_by_code_campaign_and_response_time(
 
 def test_points_are_kept_for_15_minutes_in_redis_for_all_processes(redis_server: redis.Redis) -> None:
     for second in (SECOND + 61, SECOND, SECOND + 1):
-        history.save(second, {"left": second - SECOND})
-    history.save(SECOND, {"left": 99})  # another process's figures of a second that is kept
+        snapshots.save(second, {"left": second - SECOND})
+    snapshots.save(SECOND, {"left": 99})  # another process's figures of a second that is kept
 
-    assert list(history.load(after=0, until=SECOND + 70).items()) == [
+    assert list(snapshots.load(after=0, until=SECOND + 70).items()) == [
         (SECOND, {"left": 0}),
         (SECOND + 1, {"left": 1}),
         (SECOND + 61, {"left": 61}),
     ]
-    assert list(history.load(after=SECOND, until=SECOND + 60)) == [SECOND + 1]
+    assert list(snapshots.load(after=SECOND, until=SECOND + 60)) == [SECOND + 1]
     assert all(0 < redis_server.ttl(key) <= 960 for key in redis_server.keys("firstcome:board:*"))
-    assert list(history.load(after=0, until=SECOND + 900)) == [SECOND + 1, SECOND + 61]
-    assert history.load(after=0, until=SECOND + 3600) == {}
+    assert list(snapshots.load(after=0, until=SECOND + 900)) == [SECOND + 1, SECOND + 61]
+    assert snapshots.load(after=0, until=SECOND + 3600) == {}

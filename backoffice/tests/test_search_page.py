@@ -11,7 +11,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from backoffice.search import finders
+from backoffice.search import page as search_page
 from backoffice.tests.test_home_page import settled_payments
 from coupons.models import Coupon
 from coupons.tests.factories import CampaignFactory, accounts, coupon_of
@@ -147,10 +147,10 @@ def test_only_what_the_group_may_see_is_found(group: str, order: Order) -> None:
 
 
 def test_a_term_is_bounded_and_strange_ones_find_nothing() -> None:
-    too_long = sent("x" * (finders.LONGEST_TERM + 1))
+    too_long = sent("x" * (search_page.LONGEST_TERM + 1))
     assert "150 characters are the most" in too_long.content.decode()
     with CaptureQueriesContext(connection) as captured:
-        assert typed("x" * (finders.LONGEST_TERM + 1)) == [] and typed("ab") == [] and typed("") == []
+        assert typed("x" * (search_page.LONGEST_TERM + 1)) == [] and typed("ab") == [] and typed("") == []
     assert not [one for one in captured if "orders_order" in one["sql"] or "coupons_coupon" in one["sql"]]
     for term in ("9" * 100, "\x00", "a\x00b", "%%%", "___", "'; --", "한국어", "🎟️🎟️🎟️", "²²²", "\\", "a" * 150):
         assert sent(term).status_code == 200

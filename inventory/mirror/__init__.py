@@ -1,1 +1,1 @@
-"""The mirror of stock in Redis, for the strategy `redis_gate`, and its healing."""
+"""The mirror of stock in Redis, for the strategy `redis_gate`."""

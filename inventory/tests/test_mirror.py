@@ -9,9 +9,17 @@ from django.conf import LazySettings
 from redis.crc import key_slot
 
 from inventory import adjustments, products, reservations, tasks
-from inventory.mirror import healing, mirror
-from inventory.mirror.healing import IN_FLIGHT_SECONDS, heal
-from inventory.mirror.mirror import IN_FLIGHT, GateReservation, StockState, admit, clear_in_flight, publish
+from inventory.mirror import mirror
+from inventory.mirror.mirror import (
+    IN_FLIGHT,
+    IN_FLIGHT_SECONDS,
+    GateReservation,
+    StockState,
+    admit,
+    clear_in_flight,
+    heal,
+    publish,
+)
 from inventory.models import Product
 from inventory.reservations import Line
 from inventory.tests import factories
@@ -159,12 +167,12 @@ def test_what_crashed_requests_took_is_released_and_running_ones_keep_theirs():
 def test_a_wrong_entry_is_counted_and_corrected(wrong):
     product = ProductFactory.create(on_hand=5)
     admit(reservation("living", {product: 1}))
-    assert (heal(), healing.drift()) == (0, 0)
+    assert (heal(), mirror.drift()) == (0, 0)
     tamper(product, **wrong)
     assert heal() == 1
     assert b"firstcome_stock_mirror_drift 1.0" in gauges.exposition()
     heal()
-    assert (shown(product), healing.drift()) == ((5, 0, 1), 0)
+    assert (shown(product), mirror.drift()) == ((5, 0, 1), 0)
 
 
 def test_a_commit_that_was_not_published_is_found():

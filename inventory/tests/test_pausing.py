@@ -6,7 +6,7 @@ import pytest
 from django.conf import LazySettings
 
 from inventory import adjustments, pausing, products
-from inventory.mirror import healing, mirror
+from inventory.mirror import mirror
 from inventory.mirror.mirror import GateReservation
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
@@ -103,7 +103,7 @@ def test_the_gate_leaves_paused_products_to_the_database_and_counts_none_of_thei
     assert mirror.admit(GateReservation("one", {product.pk: 9})) == []
 
     resume(product)
-    assert healing.heal() == 0
+    assert mirror.heal() == 0
     [short] = mirror.admit(GateReservation("two", {product.pk: 9}))
     assert short == {"product": product.pk, "requested": 9, "available": 1}
     assert mirror.admit(GateReservation("three", {product.pk: 1})) == []
@@ -115,7 +115,7 @@ def test_a_pause_that_did_not_reach_the_mirror_is_corrected_by_healing(settings:
     mirror.rebuild()
     Product.objects.filter(pk=product.pk).update(paused_at="2026-11-20T12:00:00Z")
 
-    assert healing.heal() == 1
+    assert mirror.heal() == 1
 
     assert redis_client.client().hget(mirror.key(product.pk), "is_active") == b"0"
-    assert healing.heal() == 0
+    assert mirror.heal() == 0

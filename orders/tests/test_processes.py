@@ -5,8 +5,8 @@ import time
 import pytest
 from django.conf import LazySettings
 
-from inventory.mirror import healing, mirror
-from inventory.mirror.healing import IN_FLIGHT_SECONDS
+from inventory.mirror import mirror
+from inventory.mirror.mirror import IN_FLIGHT_SECONDS
 from inventory.tests.factories import ProductFactory
 from orders.models import Order
 from orders.placement import checkout
@@ -43,7 +43,7 @@ def test_units_that_a_killed_process_took_from_the_gate_are_released(settings: L
     assert redis_client.client().hlen(mirror.IN_FLIGHT) == 1
     with pytest.raises(Rejected):
         buying.place(buying.account().id, {product: 1})
-    healing.heal(now=time.time() + IN_FLIGHT_SECONDS + 1)
+    mirror.heal(now=time.time() + IN_FLIGHT_SECONDS + 1)
     buying.place(buying.account().id, {product: 1})
     assert Order.objects.count() == 1
     assert buying.broken_laws() == []

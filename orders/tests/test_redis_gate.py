@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.conf import LazySettings
 
-from inventory.mirror import healing, mirror
+from inventory.mirror import mirror
 from inventory.tests.factories import ProductFactory
 from orders.models import Order
 from orders.placement import checkout
@@ -87,7 +87,7 @@ def test_after_any_number_of_orders_none_is_in_flight_and_the_mirror_has_not_dri
     order_requests += [buying.order_request(buyer.id, {product: 1}, coupon=code) for _ in range(10)]
     race([partial(checkout.place, order_request) for order_request in order_requests])
     assert not redis_client.client().hlen(mirror.IN_FLIGHT)
-    assert (healing.heal(), healing.drift()) == (0, 0)
+    assert (mirror.heal(), mirror.drift()) == (0, 0)
 
 
 def test_in_the_wrong_order_of_updates_the_mirror_refuses_available_units() -> None:

@@ -192,7 +192,7 @@ TIMES = ("seconds", "_ms", "deadline", "until", "pause", "monotonic", "elapsed",
 # And with these names: times under other names, and gauges, whose values are always floats.
 MOMENTS = {
     "coupons/metrics/state.py": {"read_running"},
-    "inventory/mirror/healing.py": {"now", "long_ago", "drift", "found", "started_before"},
+    "inventory/mirror/mirror.py": {"now", "long_ago", "drift", "found", "started_before"},
     "orders/metrics/state.py": {"read_in_doubt", "read_stock"},
     "orders/saga/backlog.py": {"_read_at"},
     "orders/saga/run.py": {"_found_at", "ends_at"},
