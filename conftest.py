@@ -103,7 +103,8 @@ def _reset_process_state() -> None:
     """Reset what a process keeps between requests, so that no test affects the next."""
     process_state.follow_host()
     process_state.forget_shared_reads()
-    key_memory.forget()
+    key_memory._existing_accounts.clear()
+    key_memory._written_at.clear()
     process_state.forget_attempts()
     sign_ins._unnoted_failures = 0
     stuck_rows._stuck.clear()

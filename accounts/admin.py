@@ -23,9 +23,8 @@ from unfold.forms import UserChangeForm, UserCreationForm
 from accounts import accounts, permissions, second_factor
 from accounts.api_keys import admin as _api_keys  # noqa: F401 - their pages
 from accounts.models import SignOut
-from accounts.password_forms import PasswordForm
-from shop.admin_base import actions as operator_actions
-from shop.admin_base.actions import Action, button
+from accounts.sign_in_page import PasswordForm
+from shop.admin_base.actions import Action, button, page_of, run_for_selected
 from shop.admin_base.classes import JournaledChangesMixin, ReadOnlyMixin
 from shop.admin_base.display import link
 from shop.admin_base.forms import ChangeForm
@@ -91,7 +90,7 @@ class UserAdmin(KeysetMixin, SearchMixin, JournaledChangesMixin, DjangoUserAdmin
 
     @admin.action(description=_("Disable the selected accounts"), permissions=["disable"])
     def disable(self, request: HttpRequest, selected: "QuerySet[User]") -> HttpResponse | None:
-        return operator_actions.run_for_selected(
+        return run_for_selected(
             request,
             selected,
             "disable",
@@ -106,10 +105,10 @@ class UserAdmin(KeysetMixin, SearchMixin, JournaledChangesMixin, DjangoUserAdmin
         """Disable those that may be disabled, in one transaction, and say how many were."""
         chosen = [user.pk for user in rows if not self._reason_to_keep(request, user)]
         disabled = accounts.disable(account_ids=chosen, reason=reason)
-        done = gettext("%(count)s disabled: their tokens are refused within five seconds.")
         if left := len(rows) - disabled:
             unchanged = gettext("%(count)s not changed.") % {"count": left}
             self.message_user(request, unchanged, level=messages.WARNING)
+        done = gettext("%(count)s disabled: their tokens are refused within five seconds.")
         return done % {"count": disabled}
 
     def _reason_to_keep(self, request: HttpRequest, account: User) -> str:
@@ -150,14 +149,13 @@ class UserAdmin(KeysetMixin, SearchMixin, JournaledChangesMixin, DjangoUserAdmin
             submit=_("Reset"),
             perform=lambda data: second_factor.reset(account_id=account.pk, reason=data["reason"]),
             report=lambda is_reset: removed if is_reset else none,
-            back=operator_actions.page_of(account),
+            back=page_of(account),
             is_dangerous=True,
         )
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
         """Only superusers grant permissions; otherwise staff could make themselves superusers."""
-        own = super().get_readonly_fields(request, obj)
-        return own if is_superuser(request) else (*own, *RIGHTS)
+        return (*super().get_readonly_fields(request, obj), *(() if is_superuser(request) else RIGHTS))
 
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         """Only superusers change staff accounts: with a new password come the account's permissions."""

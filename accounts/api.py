@@ -22,7 +22,7 @@ from shop.concurrency.event_loop import run_in_thread
 from shop.http import client_address
 from shop.http.messages import account_id
 from shop.http.openapi import api_doc
-from shop.http.validation import read
+from shop.http.validation import body, read
 from shop.http.views import JSONResponse, Request, Response, View, burst
 from shop.rates import throttling
 from shop.scopes import Resource
@@ -45,13 +45,13 @@ class Users(PublicView):
     @burst
     async def post(self, request: Request) -> JSONResponse:
         """At most 60 registrations per hour and address; of IPv6 the first 64 bits count."""
-        body = read(RegisterInput, request)
+        given = read(RegisterInput, request)
         address = client_address.from_request(request)
         counted = [(throttling.REGISTRATIONS, throttling.network_of_address(address))]
         await run_in_thread(throttling.count_attempt, counted, group="registrations")
-        register = partial(accounts.register, **body.model_dump())
+        register = partial(accounts.register, **given.model_dump())
         user = await password_hashing.run_in_turn(register, address=address)
-        return JSONResponse(_account_body(user), status=201)
+        return JSONResponse(body(AccountBody, user), status=201)
 
 
 class OwnAccount(View):
@@ -63,7 +63,7 @@ class OwnAccount(View):
         user = User.objects.filter(pk=account_id(request)).first()
         if user is None:
             raise TokenInvalid
-        return Response(_account_body(user) | {"is_staff": user.is_staff})
+        return Response(body(OwnAccountBody, user))
 
 
 class SignIn(PublicView):
@@ -86,14 +86,14 @@ class SignIn(PublicView):
         Attempts for one username from many addresses are limited only above 100 per minute, and not for
         addresses that signed in to it recently. Of IPv6 the first 64 bits count.
         """
-        body, address = read(SignInInput, request), client_address.from_request(request)
+        given, address = read(SignInInput, request), client_address.from_request(request)
 
         def sign_in() -> JSONResponse:
-            signed_in = sign_ins.sign_in(**body.model_dump(), address=address)
+            signed_in = sign_ins.sign_in(**given.model_dump(), address=address)
             device_id = signed_in.verified and signed_in.verified.device_id
             return JSONResponse(asdict(tokens.create_token_pair(signed_in.account, device_id=device_id)))
 
-        return await sign_ins.run_sign_in(sign_in, username=body.username, address=address)
+        return await sign_ins.run_sign_in(sign_in, username=given.username, address=address)
 
 
 class Refresh(PublicView):
@@ -119,7 +119,3 @@ class SignOut(View):
         """Revokes the caller's refresh token and all of the same sign-in; it can be repeated."""
         tokens.revoke(read(RefreshInput, request).refresh, account_id=account_id(request))
         return Response(status=204)
-
-
-def _account_body(user: User) -> dict[str, object]:
-    return {"id": user.pk, "username": user.username, "email": user.email}

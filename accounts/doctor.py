@@ -10,17 +10,14 @@ from shop.operations.doctor.findings import Finding, judge
 
 
 def examine() -> Iterator[Finding]:
-    found = f"{'on' if settings.STAFF_OTP_REQUIRED else 'off'}; {_enrolled_staff()}"
-    yield judge("STAFF_OTP_REQUIRED", found, not (settings.STAFF_OTP_REQUIRED or settings.DEBUG))
-    yield from demo()
-
-
-def _enrolled_staff() -> str:
     try:
         staff, enrolled = second_factor.count_staff()
+        known = f"{enrolled} of {staff} staff accounts have set up one-time codes"
     except Error:
-        return "how many accounts have set up one-time codes is unknown"
-    return f"{enrolled} of {staff} staff accounts have set up one-time codes"
+        known = "how many accounts have set up one-time codes is unknown"
+    found = f"{'on' if settings.STAFF_OTP_REQUIRED else 'off'}; {known}"
+    yield judge("STAFF_OTP_REQUIRED", found, not (settings.STAFF_OTP_REQUIRED or settings.DEBUG))
+    yield from demo()
 
 
 def demo() -> list[Finding]:

@@ -12,13 +12,10 @@ from django.http import QueryDict
 
 from accounts import password_hashing, sign_ins
 from accounts.middleware import COUNTED_KEY, REFUSAL_KEY
-from accounts.password_hashing import TrustLevel
 from shop.concurrency import event_loop
 from shop.errors import Overloaded, Throttled
 from shop.http import client_address, request_body
 from shop.http.pages import pages
-from shop.http.pages.pages import PageResponse, Scope, Send
-from shop.http.request_body import Receive
 from shop.rates import anonymous_calls
 
 SIGN_IN_PATH = "/admin/login/"
@@ -26,7 +23,9 @@ PATHS = re.compile(rf"{SIGN_IN_PATH}|/admin/password_change/|/admin/auth/user/(a
 LONGEST_USERNAME = 150
 
 
-async def serve(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive, send: Send) -> None:
+async def serve(
+    scope: pages.Scope, fields: Mapping[bytes, bytes], receive: request_body.Receive, send: pages.Send
+) -> None:
     """Serve a form that was sent to one of `PATHS`. Raises a `FirstcomeError` before anything is sent."""
     peer = scope["client"][0] if scope.get("client") else ""
     address = client_address.choose(peer, fields.get(b"x-forwarded-for", b"").decode("latin-1"))
@@ -38,11 +37,15 @@ async def serve(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive, s
             name = QueryDict(body).get("username", "").strip()[:LONGEST_USERNAME]
     about: dict[str, Any] = {COUNTED_KEY: name}
 
-    def render() -> PageResponse:
+    def render() -> pages.PageResponse:
         return pages.render(scope, fields, BytesIO(body), about)
 
-    async def trust_level() -> TrustLevel:
-        return TrustLevel.OPERATOR if pages.is_of_operator(scope) else TrustLevel.STRANGER
+    async def trust_level() -> password_hashing.TrustLevel:
+        return (
+            password_hashing.TrustLevel.OPERATOR
+            if pages.is_of_operator(scope)
+            else password_hashing.TrustLevel.STRANGER
+        )
 
     run = partial(password_hashing.run_in_turn, trust_level=trust_level)
     if is_sign_in:

@@ -21,7 +21,6 @@ from django_otp.plugins.otp_static.models import StaticDevice, StaticToken
 from django_otp.plugins.otp_totp.models import TOTPDevice, default_key
 
 from accounts import accounts
-from accounts.accounts import InvalidCredentials
 from shop import clock
 from shop.db import transactions
 from shop.errors import NotAuthenticated, Rejected, Throttled
@@ -154,7 +153,7 @@ def enrol(*, account_id: int, secret: str, code: str, after: Mapping[str, Any]) 
         # The account's lock keeps two enrolments apart.
         staff = User.objects.select_for_update().filter(pk=account_id, is_active=True, is_staff=True)
         if staff.first() is None:
-            raise InvalidCredentials
+            raise accounts.InvalidCredentials
         if device_id_of(account_id) is not None:
             text = _("This account has set up one-time codes already: sign in with a code.")
             raise Rejected(text, code="already_enrolled")
@@ -253,9 +252,13 @@ def _use_code(device_id: int, code: str, *, is_waiting: bool = True) -> Verified
     last = device.throttling_failure_timestamp
     if last is not None and last > now:
         # The clock was set back since. The wait counts from now, or it would last as long as that was ahead.
-        device.throttling_failure_timestamp = now
+        last = device.throttling_failure_timestamp = now
         device.save(update_fields=["throttling_failure_timestamp"])
-    wait = _remaining_wait(device, now)
+    wait, failures = NO_WAIT, device.throttling_failure_count
+    if failures and last is not None:
+        # A second after a wrong code, and twice as long after each further one; a timedelta is bounded.
+        longest = timedelta(seconds=device.get_throttle_factor() * 2 ** min(failures - 1, 20))
+        wait = max(NO_WAIT, last + min(longest, LONGEST_WAIT) - now)
     if wait and is_waiting:
         return wait
     backup = StaticToken.objects.filter(device__user_id=device.user_id)
@@ -286,16 +289,6 @@ def _accept_totp(device: TOTPDevice, code: str, now: datetime) -> bool:
         return False
     device.last_t = totp.t()
     return True
-
-
-def _remaining_wait(device: TOTPDevice, now: datetime) -> timedelta:
-    """How long no code is looked at: a second after a wrong one, and twice as long after each further one."""
-    failures, last = device.throttling_failure_count, device.throttling_failure_timestamp
-    if not failures or last is None:
-        return NO_WAIT
-    # The exponent is bounded, because a timedelta is.
-    wait = min(timedelta(seconds=device.get_throttle_factor() * 2 ** min(failures - 1, 20)), LONGEST_WAIT)
-    return max(NO_WAIT, last + wait - now)
 
 
 def _normalized(code: str) -> str:

@@ -1,19 +1,20 @@
-"""Signing in to the operators' pages: name, password and one-time code, and the page that sets codes up.
+"""Signing in to the operators' pages: name, password and one-time code; and the pages that set these.
 
-Both are as throttled and journaled as the API's sign-in. A staff account without one-time codes, where they
-are required, reaches the set-up page by its right password and in no other way.
+Signing in and setting codes up are as throttled and journaled as the API's sign-in. A staff account without
+one-time codes, where they are required, reaches the set-up page by its right password and in no other way.
 """
 
 import textwrap
 from base64 import b32encode
+from functools import partial
 from typing import Any
 
 import segno
 from django import forms
 from django.contrib import admin, auth, messages
-from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.contrib.auth.models import User
-from django.contrib.auth.views import LoginView
+from django.contrib.auth.views import LoginView, PasswordChangeView
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
@@ -24,14 +25,11 @@ from django.utils.translation import gettext, gettext_lazy as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_protect
 from django.views.decorators.debug import sensitive_post_parameters
-from unfold.forms import AuthenticationForm
+from unfold.forms import AdminOwnPasswordChangeForm, AdminPasswordChangeForm, AuthenticationForm
 from unfold.widgets import BASE_INPUT_CLASSES
 
-from accounts import second_factor, sign_ins
-from accounts.accounts import InvalidCredentials
+from accounts import accounts, second_factor, sign_ins
 from accounts.middleware import COUNTED_KEY
-from accounts.second_factor import EnrolmentRequired, Method
-from accounts.sign_ins import SignIn
 from shop import clock
 from shop.admin_base.classes import refusals_as_form_errors
 from shop.errors import FirstcomeError
@@ -63,14 +61,14 @@ class SignInForm(AuthenticationForm):
             "From your authenticator app, or a backup code. Leave it empty if you have not set up codes yet."
         ),
     )
-    signed_in: SignIn | None = None
+    signed_in: sign_ins.SignIn | None = None
 
     def clean(self) -> dict[str, Any]:
         username, password = self.cleaned_data.get("username"), self.cleaned_data.get("password")
         assert self.request is not None
         if username and password:
             try:
-                with refusals_as_form_errors(InvalidCredentials, EnrolmentRequired):
+                with refusals_as_form_errors(accounts.InvalidCredentials, second_factor.EnrolmentRequired):
                     address = client_address.from_request(self.request)
                     counted = self.request.META.get(COUNTED_KEY)
                     if counted is None or username not in spellings(counted):
@@ -84,7 +82,7 @@ class SignInForm(AuthenticationForm):
                         is_operator=True,
                     )
                     self.user_cache = self.signed_in.account
-            except InvalidCredentials:
+            except accounts.InvalidCredentials:
                 raise self.get_invalid_login_error() from None
         return self.cleaned_data
 
@@ -93,6 +91,38 @@ class SetupForm(forms.Form):
     """The authenticator app's first code."""
 
     otp = CodeField(help_text=_("The six digits that the app shows now."))
+
+
+class JournaledPasswordMixin:
+    """A form that sets a password and records that in the journal."""
+
+    @transaction.atomic
+    def save(self, commit: bool = True) -> User:
+        user: User = super().save(commit)  # type: ignore[misc]
+        accounts.note_change("password_changed", user.pk, after={"has_password": user.has_usable_password()})
+        return user
+
+
+class PasswordForm(JournaledPasswordMixin, AdminPasswordChangeForm):
+    """Sets the password of another account."""
+
+
+class OwnPasswordForm(JournaledPasswordMixin, AdminOwnPasswordChangeForm):
+    """Sets the operator's own password; guesses of the old one are throttled like sign-ins."""
+
+    def __init__(self, *args: Any, address: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._address = address
+
+    def clean_old_password(self) -> str:
+        password: str = self.cleaned_data["old_password"]
+        try:
+            with refusals_as_form_errors(accounts.InvalidCredentials):
+                sign_ins.check_own_password(account=self.user, password=password, address=self._address)
+        except accounts.InvalidCredentials:
+            wrong = self.error_messages["password_incorrect"]
+            raise forms.ValidationError(wrong, code="password_incorrect") from None
+        return password
 
 
 @method_decorator([never_cache, sensitive_post_parameters("password", "otp")], name="dispatch")
@@ -105,7 +135,7 @@ class SignInPage(LoginView):
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         try:
             return super().post(request, *args, **kwargs)
-        except EnrolmentRequired as required:
+        except second_factor.EnrolmentRequired as required:
             _begin_setup(request, required.account, next_page=self.get_redirect_url())
             return redirect("operator_otp_setup")
 
@@ -114,7 +144,7 @@ class SignInPage(LoginView):
         _end_setup(self.request)
         if verified := form.signed_in.verified:
             self.request.session[second_factor.SESSION_KEY] = verified.device_id
-            if verified.method is Method.BACKUP_CODE:
+            if verified.method is second_factor.Method.BACKUP_CODE:
                 left = verified.backup_codes_left
                 used = gettext("You used a backup code; %(left)s are left.") % {"left": left}
                 few = gettext(
@@ -134,8 +164,8 @@ def sign_in(request: HttpRequest) -> HttpResponseBase:
         "app_path": request.get_full_path(),
         "username": request.user.get_username(),
     }
-    if REDIRECT_FIELD_NAME not in request.GET and REDIRECT_FIELD_NAME not in request.POST:
-        page[REDIRECT_FIELD_NAME] = reverse("admin:index")
+    if auth.REDIRECT_FIELD_NAME not in request.GET and auth.REDIRECT_FIELD_NAME not in request.POST:
+        page[auth.REDIRECT_FIELD_NAME] = reverse("admin:index")
     return SignInPage.as_view(extra_context=page)(request)
 
 
@@ -171,6 +201,16 @@ def set_up(request: HttpRequest) -> HttpResponseBase:
     code = _qr_code(second_factor.provisioning_url(account=account, secret=setup["secret"]))
     shown = {"form": form, "account": account, "secret": in_groups, "qr_code": code}
     return _page(request, "accounts/otp_setup.html", title=gettext("Set up one-time codes"), **shown)
+
+
+def change_own_password(request: HttpRequest) -> HttpResponseBase:
+    """The admin's page to change one's own password, whose form the admin site doesn't let us choose."""
+    page = PasswordChangeView.as_view(
+        form_class=partial(OwnPasswordForm, address=client_address.from_request(request)),
+        success_url=reverse("admin:password_change_done"),
+        extra_context=admin.site.each_context(request),
+    )
+    return page(request)
 
 
 def _begin_setup(request: HttpRequest, account: User, *, next_page: str) -> None:

@@ -19,40 +19,27 @@ from django.contrib.auth.models import User
 from prometheus_client import Counter
 
 from accounts import accounts, password_hashing, second_factor
-from accounts.accounts import InvalidCredentials
-from accounts.password_hashing import TrustLevel
-from accounts.second_factor import (
-    Enrolled,
-    EnrolmentRequired,
-    Method,
-    OtpInvalid,
-    OtpNotChecked,
-    OtpRequired,
-    Verified,
-)
 from shop import clock
 from shop.concurrency.event_loop import run_in_thread
 from shop.db import transactions
 from shop.errors import Overloaded, Throttled
 from shop.journal import journal
-from shop.journal.journal import Actor, ActorContext
 from shop.models import JournalLine
 from shop.rates import throttling
-from shop.rates.throttling import Limit
 
 Outcome = TypeVar("Outcome")
-ATTEMPTS_BY_NAME_AND_ADDRESS = Limit("sign-ins-of-name-from-address", times=10, seconds=60)
-ATTEMPTS_BY_ADDRESS = Limit("sign-ins-from-address", times=60, seconds=60)
-ATTEMPTS_BY_NAME = Limit("sign-ins-of-name-from-anywhere", times=100, seconds=60)
+ATTEMPTS_BY_NAME_AND_ADDRESS = throttling.Limit("sign-ins-of-name-from-address", times=10, seconds=60)
+ATTEMPTS_BY_ADDRESS = throttling.Limit("sign-ins-from-address", times=60, seconds=60)
+ATTEMPTS_BY_NAME = throttling.Limit("sign-ins-of-name-from-anywhere", times=100, seconds=60)
 # Codes during the wait after wrong ones, from where the account signed in recently: not many more than the
 # wait itself allows.
-CODES_FROM_KNOWN_NETWORK = Limit("codes-of-account-from-known-address", times=10, seconds=900)
-CODES_OF_A_DAY = Limit("codes-of-account-from-known-address-in-a-day", times=60, seconds=86_400)
-OWN_PASSWORD_CHECKS = Limit("own-password-of-account", times=10, seconds=60)
+CODES_FROM_KNOWN_NETWORK = throttling.Limit("codes-of-account-from-known-address", times=10, seconds=900)
+CODES_OF_A_DAY = throttling.Limit("codes-of-account-from-known-address-in-a-day", times=60, seconds=86_400)
+OWN_PASSWORD_CHECKS = throttling.Limit("own-password-of-account", times=10, seconds=60)
 # Any client may fail to sign in: past these limits a failure is only counted, without a journal line.
-NOTED_FAILURES_BY_NAME = Limit("failures-noted-of-name", times=20, seconds=3600)
-NOTED_FAILURES_BY_ADDRESS = Limit("failures-noted-from-address", times=20, seconds=3600)
-NOTED_FAILURES_IN_TOTAL = Limit("failures-noted", times=600, seconds=3600)
+NOTED_FAILURES_BY_NAME = throttling.Limit("failures-noted-of-name", times=20, seconds=3600)
+NOTED_FAILURES_BY_ADDRESS = throttling.Limit("failures-noted-from-address", times=20, seconds=3600)
+NOTED_FAILURES_IN_TOTAL = throttling.Limit("failures-noted", times=600, seconds=3600)
 OLD_PASSWORD_WRONG = "account.old_password_wrong"  # noqa: S105 - an event
 OTP_MISSING, OTP_WRONG = "account.otp_missing", "account.otp_wrong"
 RECENT_PERIOD = timedelta(days=30)
@@ -61,11 +48,11 @@ MAX_EARLIER_SIGN_INS = 50
 SIGN_INS = Counter("firstcome_sign_ins", "Attempts to sign in, by result.", ["result"])
 REFUSALS: dict[type[Exception], tuple[str, str]] = {
     Throttled: ("throttled", ""),
-    OtpNotChecked: ("throttled", "account.otp_not_checked"),
-    InvalidCredentials: ("failed", FAILED),
-    OtpRequired: ("otp_required", OTP_MISSING),
-    EnrolmentRequired: ("otp_required", OTP_MISSING),
-    OtpInvalid: ("otp_invalid", OTP_WRONG),
+    second_factor.OtpNotChecked: ("throttled", "account.otp_not_checked"),
+    accounts.InvalidCredentials: ("failed", FAILED),
+    second_factor.OtpRequired: ("otp_required", OTP_MISSING),
+    second_factor.EnrolmentRequired: ("otp_required", OTP_MISSING),
+    second_factor.OtpInvalid: ("otp_invalid", OTP_WRONG),
 }
 """The result that each refusal counts as, and what the journal has of it, if anything."""
 
@@ -77,7 +64,7 @@ class SignIn:
     """An account that signed in; `verified` is what its one-time code was, None if it needed none."""
 
     account: User
-    verified: Verified | None
+    verified: second_factor.Verified | None
 
 
 async def run_sign_in(function: Callable[[], Outcome], *, username: str, address: str) -> Outcome:
@@ -122,7 +109,7 @@ def sign_in(
         _throttle_name(name, account, network)
         user = accounts.authenticate(account, password=password)
         if is_operator and not user.is_staff:
-            raise InvalidCredentials
+            raise accounts.InvalidCredentials
         verified = second_factor.verify(
             account=user, code=otp, passes_wait=lambda: _passes_wait(user.pk, network)
         )
@@ -136,7 +123,7 @@ def sign_in(
     return SignIn(user, verified)
 
 
-def enrol(*, account: User, secret: str, code: str, address: str) -> Enrolled:
+def enrol(*, account: User, secret: str, code: str, address: str) -> second_factor.Enrolled:
     """Sign in to a staff account, whose password was right, by setting up one-time codes. Raises what
     `second_factor.enrol` raises.
     """
@@ -144,7 +131,7 @@ def enrol(*, account: User, secret: str, code: str, address: str) -> Enrolled:
         enrolled = second_factor.enrol(
             account_id=account.pk, secret=secret, code=code, after={"address": address}
         )
-    _note_success(account, address, Method.TOTP)
+    _note_success(account, address, second_factor.Method.TOTP)
     return enrolled
 
 
@@ -157,7 +144,7 @@ def check_own_password(*, account: User, password: str, address: str) -> None:
     throttling.count_attempt([(OWN_PASSWORD_CHECKS, subject)])
     if not account.check_password(password):
         _note_failure(OLD_PASSWORD_WRONG, subject, account, address, by=journal.current_actor())
-        raise InvalidCredentials
+        raise accounts.InvalidCredentials
 
 
 def _username_key(account: User | None, username: str) -> str:
@@ -191,29 +178,29 @@ def _passes_wait(account_id: int, network: str) -> bool:
     return True
 
 
-def _trust_level(username: str, network: str) -> TrustLevel:
+def _trust_level(username: str, network: str) -> password_hashing.TrustLevel:
     """How well the client is known, from the account's earlier sign-ins from this network."""
     account = accounts.find_by_username(username)
     # An unknown name is looked for in the journal as well: it takes as long as a known one.
     if not _has_recent_sign_in(account.pk if account else 0, network) or account is None:
-        return TrustLevel.STRANGER
-    return TrustLevel.OPERATOR if account.is_staff else TrustLevel.KNOWN
+        return password_hashing.TrustLevel.STRANGER
+    return password_hashing.TrustLevel.OPERATOR if account.is_staff else password_hashing.TrustLevel.KNOWN
 
 
-def _note_success(user: User, address: str, method: Method | None) -> None:
+def _note_success(user: User, address: str, method: second_factor.Method | None) -> None:
     SIGN_INS.labels("signed_in").inc()
     second = {"second_factor": method.value} if method else {}
     _note(SIGNED_IN, accounts.journal_subject(user.pk), _actor_of(user), address=address, **second)
 
 
-def _actor_of(user: User) -> ActorContext:
+def _actor_of(user: User) -> journal.ActorContext:
     """The account as the actor of its own sign-in."""
-    actor = Actor.STAFF if user.is_staff else Actor.ACCOUNT
-    return ActorContext(actor, user.pk, user.get_username(), journal.current_actor().request_id)
+    actor = journal.Actor.STAFF if user.is_staff else journal.Actor.ACCOUNT
+    return journal.ActorContext(actor, user.pk, user.get_username(), journal.current_actor().request_id)
 
 
 def _note_failure(
-    what: str, name: str, account: User | None, address: str, *, by: ActorContext | None = None
+    what: str, name: str, account: User | None, address: str, *, by: journal.ActorContext | None = None
 ) -> None:
     """Record the failure in the journal, or only count it: the next line says how many are missing.
 
@@ -229,11 +216,11 @@ def _note_failure(
         return
     unnoted, _unnoted_failures = _unnoted_failures, 0
     about = "account unknown" if account is None else accounts.journal_subject(account.pk)
-    by = by or ActorContext(Actor.ANON, request_id=journal.current_actor().request_id)
+    by = by or journal.ActorContext(journal.Actor.ANON, request_id=journal.current_actor().request_id)
     _note(what, about, by, address=address, failures_without_a_line=unnoted)
 
 
-def _note(what: str, about: str, by: ActorContext, *, address: str, **after: int | str) -> None:
+def _note(what: str, about: str, by: journal.ActorContext, *, address: str, **after: int | str) -> None:
     """Record it; `detail` repeats the address as text for the journal's list."""
     known = {"address": address, **after}
     note = partial(journal.note, what=what, subject=about, after=known, detail=f"from {address}", by=by)

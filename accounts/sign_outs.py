@@ -5,7 +5,9 @@ issue could not say that where the clock is set back. Refreshing a token locks t
 does, so that no successor of a token is issued later.
 """
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 
 from django.contrib.auth import SESSION_KEY
 from django.contrib.sessions.models import Session
@@ -55,11 +57,18 @@ def revoke_key(key: ApiKey, *, reason: str) -> None:
     key.revoked_at = clock.now()
     key.save(update_fields=["revoked_at"])
     key.secrets.all().delete()
+    note_key("revoked", key, detail=reason)
+
+
+def note_key(
+    what: str, key: ApiKey, *, after: Mapping[str, object] = MappingProxyType({}), detail: str
+) -> None:
+    """Record a change of an API key in the journal, inside the transaction that makes it."""
     journal.note(
-        what="api_key.revoked",
+        what=f"api_key.{what}",
         subject=f"api key {key.pk}",
-        after={"prefix": key.prefix, "maker": key.maker_id},
-        detail=reason,
+        after={"prefix": key.prefix, "maker": key.maker_id, **after},
+        detail=detail,
         is_internal=True,
     )
 

@@ -16,13 +16,11 @@ from django.contrib.auth.models import User
 from prometheus_client import Counter
 
 from accounts import accounts, authentication, second_factor, sign_outs
-from accounts.authentication import ACCOUNT_CLAIM, SIGN_OUT_CLAIM, STAFF_CLAIM
 from accounts.models import RevokedToken
 from shop import clock
 from shop.account import TokenInvalid
 from shop.db import key_walks, transactions
 from shop.journal import journal
-from shop.journal.journal import Actor, ActorContext
 from shop.rates import rate_limits
 
 ACCESS_LIFETIME = timedelta(minutes=15)
@@ -52,7 +50,9 @@ def create_access_token(
 
     `issued_after` is the number of the account's last sign-out; an account that was signed out needs it.
     """
-    own = {STAFF_CLAIM: user.is_staff} | ({} if issued_after is None else {SIGN_OUT_CLAIM: issued_after})
+    own = {authentication.STAFF_CLAIM: user.is_staff} | (
+        {} if issued_after is None else {authentication.SIGN_OUT_CLAIM: issued_after}
+    )
     return authentication.sign(_new_claims("access", user, lifetime) | own)
 
 
@@ -63,7 +63,11 @@ def create_token_pair(user: User, *, family: str | None = None, device_id: int |
     """
     family = family or second_factor.family_prefix(device_id) + uuid4().hex
     issued_after = sign_outs.last_sign_out_number(user.pk)
-    own = {FAMILY_CLAIM: family, PASSWORD_CLAIM: _password_fingerprint(user), SIGN_OUT_CLAIM: issued_after}
+    own = {
+        FAMILY_CLAIM: family,
+        PASSWORD_CLAIM: _password_fingerprint(user),
+        authentication.SIGN_OUT_CLAIM: issued_after,
+    }
     refresh = authentication.sign(_new_claims("refresh", user, REFRESH_LIFETIME) | own)
     return TokenPair(access=create_access_token(user, issued_after=issued_after), refresh=refresh)
 
@@ -125,7 +129,7 @@ def _new_claims(kind: str, user: User, lifetime: timedelta) -> dict[str, Any]:
         "exp": int((issued_at + lifetime).timestamp()),
         "iat": int(issued_at.timestamp()),
         "jti": uuid4().hex,
-        ACCOUNT_CLAIM: str(user.pk),
+        authentication.ACCOUNT_CLAIM: str(user.pk),
     }
 
 
@@ -153,7 +157,9 @@ def _is_still_valid(claims: Mapping[str, Any], user: User) -> bool:
     """
     if RevokedToken.objects.filter(id=claims[FAMILY_CLAIM]).exists():
         return False
-    if sign_outs.refuses(sign_outs.last_sign_out_number(user.pk), issued_after=claims.get(SIGN_OUT_CLAIM)):
+    if sign_outs.refuses(
+        sign_outs.last_sign_out_number(user.pk), issued_after=claims.get(authentication.SIGN_OUT_CLAIM)
+    ):
         return False
     has_password = claims[PASSWORD_CLAIM] == _password_fingerprint(user)
     return has_password and second_factor.allows_family(user, claims[FAMILY_CLAIM])
@@ -177,7 +183,7 @@ def _revoke_family_if_stolen(claims: Mapping[str, Any]) -> None:
             after={"used_at": used_at.isoformat()},
             detail="A used refresh token was used again: it may be stolen, so its family is revoked.",
             is_internal=True,
-            by=ActorContext(Actor.ANON, request_id=journal.current_actor().request_id),
+            by=journal.ActorContext(journal.Actor.ANON, request_id=journal.current_actor().request_id),
         )
 
 

@@ -1,25 +1,25 @@
 """The HTTP edge of products and stock."""
 
+from functools import partial
+
 from django.db.models import QuerySet
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.permissions import IsAuthenticatedOrReadOnly
 
 from inventory import adjustments, pausing, products, schemas
-from inventory.models import Product, StockMovement
-from inventory.products import Availability
+from inventory.models import Product
 from shop.http import cached_lists, json_format, keyed_calls
 from shop.http.openapi import api_doc
 from shop.http.pagination import paginate, paginate_for_staff
 from shop.http.permissions import has_staff_permission, require_staff_permission
-from shop.http.validation import PauseInput, read, read_query
+from shop.http.validation import PauseInput, body, read, read_query
 from shop.http.views import JSONResponse, Request, Response, View, burst
 from shop.idempotency import recorded_answers
-from shop.idempotency.recorded_answers import Answer
 from shop.scopes import Resource
 
 STAFF_ONLY = api_doc.refusals({403: ["permission_denied"]})
 SEARCH = OpenApiParameter("search", str, description="Words that the sku or the name must contain.")
-AVAILABILITY = OpenApiParameter("availability", str, enum=[one.value for one in Availability])
+AVAILABILITY = OpenApiParameter("availability", str, enum=[one.value for one in products.Availability])
 
 
 class Products(View):
@@ -119,12 +119,13 @@ class StockAdjustments(View):
     )
     def post(self, request: Request, product_id: int) -> JSONResponse:
         staff_id = require_staff_permission(request, "inventory.add_stockmovement")
-        call = keyed_calls.read_keyed_call(request, _created, owner_id=staff_id)
+        call = keyed_calls.read_keyed_call(
+            request,
+            lambda moved: recorded_answers.Answer(201, json_format.dump(schemas.movement_body(moved))),
+            owner_id=staff_id,
+        )
         data = read(schemas.AdjustStockInput, request)
-
-        def adjust() -> StockMovement:
-            return adjustments.adjust(product_id=product_id, delta=data.delta, reason=data.reason)
-
+        adjust = partial(adjustments.adjust, product_id=product_id, delta=data.delta, reason=data.reason)
         outcome = keyed_calls.perform_blocking(call, lambda: recorded_answers.run_once(call, adjust))
         cached_lists.expire()
         return keyed_calls.respond_recorded(call, outcome)
@@ -139,7 +140,8 @@ class Stock(View):
     )
     def get(self, request: Request, product_id: int) -> Response:
         require_staff_permission(request, "inventory.view_product")
-        return Response(schemas.stock_body(products.get(product_id=product_id, include_inactive=True)))
+        product = products.get(product_id=product_id, include_inactive=True)
+        return Response(body(schemas.StockBody, product))
 
 
 class StockMovements(View):
@@ -182,10 +184,6 @@ def _find(request: Request, *, include_inactive: bool) -> "QuerySet[Product]":
     return products.find(
         search=query.search, with_availability=query.availability, include_inactive=include_inactive
     )
-
-
-def _created(movement: StockMovement) -> Answer:
-    return Answer(status=201, body=json_format.dump(schemas.movement_body(movement)))
 
 
 def _sees_inactive(request: Request) -> bool:

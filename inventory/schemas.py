@@ -9,9 +9,8 @@ from pydantic import BaseModel, Field
 from inventory import products
 from inventory.adjustments import LARGEST_DELTA
 from inventory.models import Product, StockMovement
-from inventory.products import Availability
 from shop.http.openapi import api_doc
-from shop.http.validation import Amount, Input, NonBlankText, Query
+from shop.http.validation import Amount, Input, NonBlankText, Query, body
 
 # Printable ASCII without spaces: programs compare skus and people type them.
 SKU_PATTERN = r"^[!-~]+$"
@@ -64,7 +63,7 @@ class AdjustStockInput(Input):
 
 class FindProductsQuery(Query):
     search: Annotated[str, Field(max_length=100)] = ""
-    availability: Availability | None = None
+    availability: products.Availability | None = None
 
 
 class ProductBody(BaseModel):
@@ -75,7 +74,7 @@ class ProductBody(BaseModel):
     name: str
     price: int
     available: int
-    availability: Availability
+    availability: products.Availability
     is_active: bool
     limit_per_account: int | None
 
@@ -96,17 +95,8 @@ class StockMovementBody(BaseModel):
     at: datetime
 
 
-def body(schema: type[BaseModel], row: object, **others: object) -> dict[str, Any]:
-    """The fields of the schema in its order: `others`, and the attributes of the row by the same names."""
-    return {name: others[name] if name in others else getattr(row, name) for name in schema.model_fields}
-
-
 def product_body(product: Product) -> dict[str, Any]:
     return body(ProductBody, product, availability=products.availability(product))
-
-
-def stock_body(product: Product) -> dict[str, Any]:
-    return body(StockBody, product)
 
 
 def movement_body(movement: StockMovement) -> dict[str, Any]:

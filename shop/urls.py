@@ -11,7 +11,7 @@ import inventory.urls
 import orders.urls
 import payments.urls
 import sales.urls
-from accounts import password_forms, sign_in_page
+from accounts import sign_in_page
 from demo import storefront, welcome_page
 from shop.http.openapi import openapi_pages
 from shop.http.pages import middleware
@@ -38,7 +38,7 @@ urlpatterns = [
     path(middleware.METRICS_PATH[1:], metrics.metrics),
     path("admin/login/", sign_in_page.sign_in),
     path("admin/one-time-codes/", sign_in_page.set_up, name="operator_otp_setup"),
-    path("admin/password_change/", admin.site.admin_view(password_forms.change_own_password, cacheable=True)),
+    path("admin/password_change/", admin.site.admin_view(sign_in_page.change_own_password, cacheable=True)),
     path("admin/", include("backoffice.urls")),
     path("admin/", admin.site.urls),
     path("api/schema/", openapi_pages.document, name="schema"),

@@ -19,7 +19,6 @@ from unfold.widgets import (
 )
 
 from accounts.api_keys import keys
-from accounts.api_keys.keys import NewSecret
 from accounts.models import ApiKey
 from shop import clock, form_fields, scopes
 from shop.admin_base.actions import Action, ActionForm, ActionPreview, button, page_of
@@ -147,12 +146,12 @@ def _preview_of_new(data: Mapping[str, Any]) -> ActionPreview:
     )
 
 
-def _report_repeat(new: NewSecret) -> str:
+def _report_repeat(new: keys.NewSecret) -> str:
     """What is recorded for a repeat, which has no secret."""
     return gettext("A secret is shown once alone: rotate the key.")
 
 
-def _show_secret(request: HttpRequest, new: NewSecret) -> HttpResponse:
+def _show_secret(request: HttpRequest, new: keys.NewSecret) -> HttpResponse:
     shown = {"title": gettext("The secret of the API key"), "key": new.key, "secret": new.secret}
     context = admin.site.each_context(request) | shown
     return TemplateResponse(request, "accounts/api_key_secret.html", context)

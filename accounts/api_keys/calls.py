@@ -13,7 +13,6 @@ from rest_framework.authentication import BaseAuthentication
 
 from accounts import disabled_accounts
 from accounts.api_keys import key_memory
-from accounts.api_keys.key_memory import KnownKey
 from shop import scopes
 from shop.account import Account, TokenInvalid, UsedKey
 from shop.concurrency import event_loop
@@ -79,7 +78,7 @@ async def authenticate(request: Request, secret: str, *, scope: str | None) -> A
     return caller
 
 
-async def find_key(secret: str) -> KnownKey:
+async def find_key(secret: str) -> key_memory.KnownKey:
     """The usable key with this secret. Raises `TokenInvalid`."""
     await disabled_accounts.refresh(key_memory.CACHED)
     try:
@@ -107,7 +106,7 @@ async def _authenticate(request: Request, secret: str, scope: str | None) -> Acc
     return Account(account_id, is_staff=named is None, key=used)
 
 
-def _require_scope(key: KnownKey, scope: str) -> None:
+def _require_scope(key: key_memory.KnownKey, scope: str) -> None:
     if not scope:
         raise NotAllowed(_("No API key may make this call."))
     for each in scope.split():
@@ -115,7 +114,7 @@ def _require_scope(key: KnownKey, scope: str) -> None:
             raise ScopeMissing(each)
 
 
-async def _account_to_act_for(key: KnownKey, named: str) -> int:
+async def _account_to_act_for(key: key_memory.KnownKey, named: str) -> int:
     _require_scope(key, scopes.ACT)
     if not key.may_act:
         raise AccountRefused(_("The account that made this API key may not have keys act for accounts."))

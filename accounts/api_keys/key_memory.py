@@ -144,9 +144,3 @@ def _write_last_use(key_id: int, at: datetime) -> None:
         ApiKey.objects.filter(earlier, pk=key_id).update(last_used_at=at)
     except DatabaseError as error:
         log.warning("last use of an API key not written", api_key=key_id, error=str(error)[:200])
-
-
-def forget() -> None:
-    """Forget which accounts exist, and have the next use of each key written (tests)."""
-    _existing_accounts.clear()
-    _written_at.clear()

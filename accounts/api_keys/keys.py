@@ -15,12 +15,11 @@ from django.db.models import QuerySet
 from django.utils.crypto import get_random_string
 
 from accounts import sign_outs
-from accounts.models import ApiKey, ApiKeySecret
+from accounts.models import ApiKey
 from shop import clock, scopes
 from shop.account import TokenInvalid
 from shop.db import transactions
 from shop.errors import NotAllowed, Rejected, invalid_field, required
-from shop.journal import journal
 from shop.lazy_texts import mark as _
 
 START = "fc_key_"
@@ -76,9 +75,9 @@ def create(
             created_at=now,
             expires_at=expires_at,
         )
-        _add_secret(key, secret, now)
+        key.secrets.create(secret_hash=hash_of(secret), is_current=True, created_at=now)
         after = {"name": name, "scopes": key.scopes, "expires_at": expires_at and expires_at.isoformat()}
-        _note("created", key, after=after, detail=reason)
+        sign_outs.note_key("created", key, after=after, detail=reason)
         return key
 
     return NewSecret(transactions.run_or_savepoint(created, transactions.ONCE), secret)
@@ -103,10 +102,16 @@ def rotate(*, key_id: int, account_id: int, reason: str = "") -> NewSecret:
         if key.expires_at is not None and key.expires_at <= now:
             raise Rejected(_("This API key has expired: make a new one."), code="api_key_expired")
         key.secrets.filter(valid_until__lte=now).delete()
-        _require_fewer_secrets(key)
+        ends = key.secrets.filter(valid_until__isnull=False).order_by("valid_until")
+        first_end = ends.values_list("valid_until", flat=True).first()
+        if first_end is not None and ends.count() >= SECRETS_PER_KEY - 1:
+            most, seconds = SECRETS_PER_KEY, max(1, int((first_end - clock.now()).total_seconds()) + 1)
+            text = _("{limit} secrets of this API key are valid at once, the most there may be.", limit=most)
+            raise Rejected(text, code="too_many_secrets", limit=most, retry_after=seconds)
         key.secrets.filter(is_current=True).update(is_current=None, valid_until=now + FORMER_SECRET_VALID)
-        _add_secret(key, f"{key.prefix}_{random_part}", now)
-        _note("rotated", key, detail=reason)
+        hash = hash_of(f"{key.prefix}_{random_part}")
+        key.secrets.create(secret_hash=hash, is_current=True, created_at=now)
+        sign_outs.note_key("rotated", key, detail=reason)
         return key
 
     key = transactions.run_or_savepoint(rotated, transactions.ONCE)
@@ -156,32 +161,3 @@ def _lock_maker(maker_id: int, *, wants_to_act: bool) -> None:
 def _lock(key_id: int) -> ApiKey:
     found = ApiKey.objects.select_for_update().filter(pk=key_id).first()
     return required(found, _("There is no API key {key_id}.", key_id=key_id))
-
-
-def _require_fewer_secrets(key: ApiKey) -> None:
-    ends = key.secrets.filter(valid_until__isnull=False).order_by("valid_until")
-    first_end = ends.values_list("valid_until", flat=True).first()
-    if first_end is not None and ends.count() >= SECRETS_PER_KEY - 1:
-        most = SECRETS_PER_KEY
-        text = _("{limit} secrets of this API key are valid at once, the most there may be.", limit=most)
-        seconds = max(1, int((first_end - clock.now()).total_seconds()) + 1)
-        raise Rejected(text, code="too_many_secrets", limit=most, retry_after=seconds)
-
-
-def _add_secret(key: ApiKey, secret: str, now: datetime) -> None:
-    ApiKeySecret.objects.create(key=key, secret_hash=hash_of(secret), is_current=True, created_at=now)
-
-
-def _note(what: str, key: ApiKey, *, after: dict[str, object] | None = None, detail: str = "") -> None:
-    journal.note(
-        what=f"api_key.{what}",
-        subject=journal_subject(key.pk),
-        after={"prefix": key.prefix, "maker": key.maker_id, **(after or {})},
-        detail=detail,
-        is_internal=True,
-    )
-
-
-def journal_subject(key_id: int) -> str:
-    """The key as the subject of a journal line."""
-    return f"api key {key_id}"

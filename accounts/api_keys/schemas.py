@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 from accounts.api_keys.keys import NewSecret
 from accounts.models import ApiKey
 from shop import scopes
-from shop.http.validation import Input, Instant, NonBlankText
+from shop.http.validation import Input, Instant, NonBlankText, body
 
 LONGEST_NAME = 100
 
@@ -70,17 +70,8 @@ class ApiKeySecretBody(NamedKey):
 
 
 def api_key_body(key: ApiKey) -> dict[str, Any]:
-    return _named(key) | {
-        "made_by": key.maker_id,
-        "created_at": key.created_at,
-        "expires_at": key.expires_at,
-        "last_used_at": key.last_used_at,
-    }
+    return body(ApiKeyBody, key, made_by=key.maker_id)
 
 
 def new_secret_body(new: NewSecret) -> dict[str, Any]:
-    return _named(new.key) | {"secret": new.secret}
-
-
-def _named(key: ApiKey) -> dict[str, Any]:
-    return {"id": key.pk, "name": key.name, "prefix": key.prefix, "scopes": key.scopes}
+    return body(ApiKeySecretBody, new.key, secret=new.secret)

@@ -11,8 +11,7 @@ HELP = "its username, or id:7 for the account with this number"
 def find(name: str) -> User:
     number = name.removeprefix("id:")
     is_number = number != name and number.isascii() and number.isdecimal()
-    by_number = User.objects.filter(pk=int(number)).first if is_number else None
-    account = by_number() if by_number else accounts.find_by_username(name)
+    account = User.objects.filter(pk=int(number)).first() if is_number else accounts.find_by_username(name)
     if account is None:
         raise CommandError(f"There is no account {name}: nothing was done.")
     return account

@@ -1,7 +1,7 @@
-"""The registry of every model: how its rows belong to an account, or why they don't.
+"""The registry of every model: how its rows belong to an account, or why they don't; and the export by it.
 
-Apps add their models in `ready`. The export reads it, docs/privacy.md shows it as a table, and a test fails
-for a model without an entry.
+Apps add their models in `ready`. docs/privacy.md shows the registry as a table, and a test fails for a model
+without an entry.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,7 +14,10 @@ from django.apps import apps
 from django.db.models import Model, Q, QuerySet
 
 from accounts import accounts, sign_outs
+from shop import approvals, clock
 from shop.approval_models import Approval
+from shop.db import archived_months, transactions
+from shop.http import json_format
 from shop.models import ArchivedPaidEvent, JournalLine
 
 Rows = QuerySet[Any, Any]
@@ -46,9 +49,7 @@ class PersonalData:
 
 def rows_of(label: str, account_id: int) -> Rows:
     """The account's rows of the model with this label, in the order of their keys."""
-    entry = REGISTRY[label]
-    if isinstance(entry, str):
-        raise ValueError(f"{label} has no rows of accounts: {entry}.")
+    entry = personal_data()[label]
     if entry.rows is not None:
         return entry.rows(account_id).order_by("pk")
     model: type[Model] = apps.get_model(label)
@@ -74,6 +75,42 @@ def journal_lines_of(account_id: int) -> "QuerySet[JournalLine]":
 def order_ids(account_id: int) -> list[UUID]:
     """The ids of the account's orders."""
     return [*rows_of("orders.Order", account_id).values_list("pk", flat=True)]
+
+
+def export(*, account_id: int, reason: str) -> bytes:
+    """Read the account's rows of every model, record the export in the journal, and return the document.
+
+    It is read by many short statements, so what changes meanwhile may be in one part and not in another. The
+    line is written first: no export is without one. `archived` are the files that may have more of its rows.
+    """
+    transactions.run_or_savepoint(
+        lambda: accounts.note_change("exported", account_id, after={}, detail=reason), transactions.ONCE
+    )
+    archived = archived_months.as_json(archived_months.read_all())
+    tables = {
+        label: [_row(label, row, account_id) for row in rows_of(label, account_id).values()]
+        for label in personal_data()
+    }
+    return json_format.dump(
+        {"account": account_id, "exported_at": clock.now(), "tables": tables, "archived": archived}
+    )
+
+
+def _row(label: str, row: dict[str, Any], account_id: int) -> dict[str, Any]:
+    """The row without secrets, and without the operators who acted on the account: they are other people."""
+    secrets = personal_data()[label].secrets
+    shown = {name: value for name, value in row.items() if name not in secrets}
+    if label == JournalLine._meta.label:
+        if row["actor_id"] != account_id:
+            shown |= {"actor_id": None, "actor_name": ""}
+        both = approvals.persons_in(shown["after"] or {})
+        if others := [name for name, person in both.items() if person["id"] != account_id]:
+            shown["after"] = {name: value for name, value in row["after"].items() if name not in others}
+    if label == Approval._meta.label:
+        for of in ("asker", "decider"):
+            if row[f"{of}_id"] != account_id:
+                shown |= {f"{of}_id": None, f"{of}_name": ""}
+    return shown
 
 
 FOR_GOOD = "for good, as the shop's books"

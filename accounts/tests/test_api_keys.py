@@ -172,7 +172,7 @@ class TestKeys:
         keys.revoke(key_id=new.key.pk, reason="The partner has left.")
         keys.revoke(key_id=new.key.pk, reason="Again.")
 
-        lines = JournalLine.objects.filter(subject=keys.journal_subject(new.key.pk)).order_by("id")
+        lines = JournalLine.objects.filter(subject=f"api key {new.key.pk}").order_by("id")
 
         assert [(line.what, line.detail) for line in lines] == [
             ("api_key.created", ""),

@@ -13,7 +13,7 @@ from django.core.management import CommandError
 from django.test import Client
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
-from accounts import second_factor, sign_ins
+from accounts import accounts, second_factor, sign_ins
 from accounts.second_factor import OtpInvalid, Verified
 from shop import clock
 from shop.errors import Rejected, Throttled
@@ -310,7 +310,7 @@ def test_an_account_that_is_not_active_staff_any_more_sets_nothing_up(lost: dict
     olga = AccountFactory.create(is_staff=True)
     User.objects.filter(pk=olga.pk).update(**lost)
 
-    with pytest.raises(second_factor.InvalidCredentials):
+    with pytest.raises(accounts.InvalidCredentials):
         enrolled(olga)
 
 

@@ -22,7 +22,7 @@ from unfold.widgets import UnfoldAdminSelectWidget
 
 from accounts import accounts, permissions, sign_outs
 from accounts.admin import DISABLING, is_superuser
-from accounts.personal_data import erasure, export as account_export
+from accounts.personal_data import erasure, registry
 from backoffice.page_elements import Button
 from coupons import campaigns
 from coupons.allocation.writes import Issued, Queued
@@ -30,8 +30,7 @@ from coupons.issuing import issuing
 from payments import ledger, points_grants
 from payments.models import Entry
 from shop import clock, form_fields
-from shop.admin_base import actions as operator_actions
-from shop.admin_base.actions import Action, ActionForm, ActionPreview
+from shop.admin_base.actions import Action, ActionForm, ActionPreview, keyed_call_with_report, run
 from shop.approval_models import Approval
 from shop.errors import NotAllowed
 from shop.http.validation import LARGEST_AMOUNT
@@ -100,7 +99,7 @@ def issue_coupon(request: HttpRequest, account: User) -> Action:
         )
 
     def perform(data: Mapping[str, Any]) -> Issued | Queued:
-        note = operator_actions.keyed_call_with_report(
+        note = keyed_call_with_report(
             request,
             data,
             action=f"note that a coupon is issued to {account.pk}",
@@ -175,10 +174,7 @@ def grant_points(request: HttpRequest, account: User) -> Action:
             "balance": format_amount(granted.balance_after_amount or 0),
         }
 
-    def perform(data: Mapping[str, Any]) -> Any:
-        call = operator_actions.keyed_call_with_report(
-            request, data, action=f"grant points to {account.pk}", describe=describe
-        )
+    def perform(data: Mapping[str, Any], call: recorded_answers.KeyedCall) -> Any:
         wanted = {"user_id": account.pk, "amount": data["amount"], "reason": data["reason"], "keyed": call}
         try:
             return points_grants.grant(**wanted)
@@ -193,7 +189,8 @@ def grant_points(request: HttpRequest, account: User) -> Action:
         submit=gettext("Grant"),
         form_class=GrantPointsForm,
         preview=preview,
-        perform=perform,
+        perform_keyed=perform,
+        once=f"grant points to {account.pk}",
         report=describe,
         back=page_of(account),
     )
@@ -211,9 +208,7 @@ def sign_out(request: HttpRequest, account: User) -> Action:
         description=f"{ending} {SIGNED_OUT} {again}",
         submit=gettext("Sign out everywhere"),
         perform=lambda data: sign_outs.sign_out_everywhere(account_id=account.pk, reason=data["reason"]),
-        report=lambda _done: " ".join(
-            [gettext("%(account)s is signed out everywhere.") % name, str(SIGNED_OUT)]
-        ),
+        report=lambda _: f"{gettext('%(account)s is signed out everywhere.') % name} {SIGNED_OUT}",
         once=f"sign out {account.pk}",
         back=page_of(account),
         is_dangerous=True,
@@ -258,13 +253,10 @@ def enable(request: HttpRequest, account: User) -> Action:
 
 def export(request: HttpRequest, account: User) -> Action:
     def respond(data: Mapping[str, Any]) -> HttpResponse:
-        document = account_export.export(account_id=account.pk, reason=data["reason"])
-        headers = {
-            "Content-Disposition": f'attachment; filename="account-{account.pk}.json"',
-            "Cache-Control": "no-store",
-            "Content-Type": "application/json",
-        }
-        return HttpResponse(document, headers=headers)
+        document = registry.export(account_id=account.pk, reason=data["reason"])
+        name = f'attachment; filename="account-{account.pk}.json"'
+        headers = {"Content-Disposition": name, "Cache-Control": "no-store"}
+        return HttpResponse(document, content_type="application/json", headers=headers)
 
     whole = gettext("Everything that the database has of the account, as one JSON file.")
     owners = gettext("The file is for the account's owner alone: delete it once it is handed over.")
@@ -279,9 +271,8 @@ def export(request: HttpRequest, account: User) -> Action:
 
 def erase(request: HttpRequest, account: User) -> Action:
     def perform(data: Mapping[str, Any]) -> str:
-        wanted: Any = {"account_id": account.pk} | {
-            name: data[name] for name in ("reason", "forfeit_balance")
-        }
+        forfeits = data["forfeit_balance"]
+        wanted = {"account_id": account.pk, "reason": data["reason"], "forfeit_balance": forfeits}
         left = erasure.start(**wanted) - clock.now()
         if (seconds := left.total_seconds()) > 0:
             text = gettext("%(account)s is disabled. Erase it again in %(seconds)s seconds to complete it.")
@@ -351,7 +342,7 @@ class AccountAction:
         account = get_object_or_404(User, pk=account_id)
         if not self.is_allowed(request, account):
             raise PermissionDenied
-        return operator_actions.run(request, self.describe(request, account))
+        return run(request, self.describe(request, account))
 
 
 ACTIONS = (

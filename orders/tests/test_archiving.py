@@ -18,7 +18,7 @@ from django.test import Client
 
 from accounts import accounts, sign_ins, tokens
 from accounts.models import RevokedToken
-from accounts.personal_data import erasure, export
+from accounts.personal_data import erasure, registry
 from events.models import WebhookDelivery
 from events.webhooks import deliveries
 from inventory.models import Product
@@ -392,7 +392,7 @@ def test_readers_are_told_which_file_has_what_they_miss(tmp_path: Path, paid: li
     timeline = f"/orders/{order.id}/timeline"
     assert client_of(order.account).get(timeline).json()["archived"] == [{"month": old_month(), "file": None}]
     assert client_of(staff).get(timeline).json()["archived"] == [{"month": old_month(), "file": journal_file}]
-    document = json.loads(export.export(account_id=order.account_id, reason=WHY))
+    document = json.loads(registry.export(account_id=order.account_id, reason=WHY))
     assert [one["file"] for one in document["archived"]] == [journal_file, movements_file]
     with pytest.raises(Rejected, match=journal_file) as refused:
         deliveries.resend_order(order_id=order.pk, reason=WHY, settled_refunds=0)

@@ -155,6 +155,11 @@ def read_query(shape: type[Shape], request: Request) -> Shape:
     return _validate(shape, given)
 
 
+def body(schema: type[BaseModel], row: object, **others: object) -> dict[str, Any]:
+    """The fields of the schema in its order: `others`, and the attributes of the row by the same names."""
+    return {name: others[name] if name in others else getattr(row, name) for name in schema.model_fields}
+
+
 def _count_members(value: Any) -> int:
     """The members of all objects of a JSON value, which is counted in less time than it is validated."""
     if isinstance(value, dict):

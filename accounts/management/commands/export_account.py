@@ -1,13 +1,12 @@
 """Export everything that the database has of an account."""
 
-import os
 from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from accounts.management import named_accounts
-from accounts.personal_data import export
+from accounts.personal_data import registry
 from shop.journal import journal
 from shop.management import shell
 from shop.normalization import normalized
@@ -27,7 +26,7 @@ class Command(BaseCommand):
         account_id = named_accounts.find(account).pk
         with journal.acting(shell.operator()):
             if output is None:
-                self.stdout.write(export.export(account_id=account_id, reason=reason).decode())
+                self.stdout.write(registry.export(account_id=account_id, reason=reason).decode())
                 return
             size = _export_to(output, account_id, reason)
         self.stdout.write(f"{account}: {size:,} bytes are in {output}, which you alone may read.")
@@ -36,12 +35,11 @@ class Command(BaseCommand):
 def _export_to(path: Path, account_id: int, reason: str) -> int:
     """Write the export into a new file, whose mode is set before its first byte. Returns its size."""
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNER_ONLY)
+        path.touch(mode=OWNER_ONLY, exist_ok=False)
     except OSError as error:
         raise CommandError(f"{path}: {error.strerror}. Nothing was exported.") from None
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            return file.write(export.export(account_id=account_id, reason=reason))
+        return path.write_bytes(registry.export(account_id=account_id, reason=reason))
     except BaseException:
         path.unlink()
         raise
