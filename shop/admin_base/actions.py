@@ -33,7 +33,6 @@ from shop.db.mysql.patience import statement_limit
 from shop.errors import FirstcomeError
 from shop.http import json_format
 from shop.idempotency import recorded_answers
-from shop.idempotency.recorded_answers import Answer, KeyedCall, Replay
 from shop.lazy_texts import Text
 
 CONFIRMED = "confirmed"
@@ -83,7 +82,7 @@ class Action:
     submit: Text
     back: str
     perform: Callable[[dict[str, Any]], Any] = dict
-    perform_keyed: Callable[[dict[str, Any], KeyedCall], Any] | None = None
+    perform_keyed: Callable[[dict[str, Any], recorded_answers.KeyedCall], Any] | None = None
     show: Callable[[Any], HttpResponse] | None = None
     report: Callable[[Any], str] = str
     once: str = ""
@@ -151,14 +150,16 @@ def run(request: HttpRequest, action: Action) -> HttpResponse:
             return _ask_to_confirm(request, action, form, action.preview(form.cleaned_data))
         done = _perform(request, action, form)
     except FirstcomeError as error:
-        for text in refusal_texts(error):
-            form.add_error(None, text)
+        form.add_error(None, _refusal_texts(error))
         return _render(request, action, "form", form=form)
-    if action.show and not isinstance(done, Replay):
-        done = action.show(done)
-    if isinstance(done, HttpResponse):
-        return done
-    messages.success(request, report_text(done, action.report))
+    if isinstance(done, recorded_answers.Replay):
+        # What was done when the form was first sent.
+        said = orjson.loads(done.answer.body).get("said", "") if done.answer else ""
+        messages.success(request, f"{SENT_BEFORE} {said}".rstrip())
+        return redirect(action.back)
+    if action.show or isinstance(done, HttpResponse):
+        return action.show(done) if action.show else done
+    messages.success(request, action.report(done))
     return redirect(action.back)
 
 
@@ -184,9 +185,9 @@ def run_for_selected(
         messages.error(request, too_many % {"most": MOST_SELECTED})
         return None
     options = selected.model._meta
-    name_of_rows = options.verbose_name if len(rows) == 1 else options.verbose_name_plural
+    names = options.verbose_name if len(rows) == 1 else options.verbose_name_plural
     action = Action(
-        title=title % {"count": len(rows), "name": name_of_rows},
+        title=title % {"count": len(rows), "name": names},
         perform=lambda data: perform(rows, data["reason"]),
         back=request.get_full_path(),
         is_dangerous=True,
@@ -207,16 +208,20 @@ def create_once(
     """
     kind = action.split()[-1]
     call = _keyed_call(
-        request, action, form_id, meaning, answer=lambda row: Answer(201, json_format.dump({kind: row.pk}))
+        request,
+        action,
+        form_id,
+        meaning,
+        answer=lambda row: recorded_answers.Answer(201, json_format.dump({kind: row.pk})),
     )
     outcome = recorded_answers.run_once(call, create)
-    if not isinstance(outcome, Replay):
+    if not isinstance(outcome, recorded_answers.Replay):
         return int(outcome.pk)
     messages.info(request, SENT_BEFORE)
     return int(orjson.loads(outcome.answer.body)[kind]) if outcome.answer else 0
 
 
-def refusal_texts(error: FirstcomeError) -> list[str]:
+def _refusal_texts(error: FirstcomeError) -> list[str]:
     """What the page says of a refusal: a sentence, and one for each wrong line of a file, as far as fits."""
     wrong = [one for one in error.extra.get("errors", ()) if "line" in one]
     texts = [
@@ -237,7 +242,7 @@ def keyed_call_with_report(
     action: str,
     describe: Callable[[Any], str],
     part: str = "form",
-) -> KeyedCall:
+) -> recorded_answers.KeyedCall:
     """The form as a keyed call of the operator, which records what `describe` says in English.
 
     A form whose effects are several transactions has a call for each `part` of it.
@@ -248,7 +253,9 @@ def keyed_call_with_report(
         part,
         data["form_id"],
         f"{action} {values}",
-        answer=lambda outcome: Answer(200, json_format.dump({"said": in_english(describe, outcome)})),
+        answer=lambda outcome: recorded_answers.Answer(
+            200, json_format.dump({"said": in_english(describe, outcome)})
+        ),
     )
 
 
@@ -258,19 +265,16 @@ def in_english(describe: Callable[[Any], str], outcome: Any) -> str:
         return describe(outcome)
 
 
-def report_text(outcome: Any, describe: Callable[[Any], str]) -> str:
-    """The text for the operator: what was done now, or what was done when the form was first sent."""
-    if not isinstance(outcome, Replay):
-        return describe(outcome)
-    said = orjson.loads(outcome.answer.body).get("said", "") if outcome.answer else ""
-    return f"{SENT_BEFORE} {said}".rstrip()
-
-
 def _keyed_call(
-    request: HttpRequest, action: str, form_id: UUID, meaning: object, *, answer: Callable[[Any], Answer]
-) -> KeyedCall:
+    request: HttpRequest,
+    action: str,
+    form_id: UUID,
+    meaning: object,
+    *,
+    answer: Callable[[Any], recorded_answers.Answer],
+) -> recorded_answers.KeyedCall:
     """The call of the action with this form; the same form with another `meaning` is refused."""
-    return KeyedCall(
+    return recorded_answers.KeyedCall(
         account_id=int(str(request.user.pk)),
         key_hash=recorded_answers.key_hash(f"{action} {form_id}"),
         fingerprint=recorded_answers.key_hash(f"{action} {meaning}"),
@@ -290,8 +294,7 @@ def _perform(request: HttpRequest, action: Action, form: ActionForm) -> Any:
         return action.perform_keyed(data, call)
     if action.is_one_transaction:
         return recorded_answers.run_once(call, lambda: action.perform(data))
-    known = transactions.read(lambda: recorded_answers.find(call))
-    if known:
+    if known := transactions.read(lambda: recorded_answers.find(call)):
         return known
     done = action.perform(data)
     return recorded_answers.run_once(call, lambda: done)

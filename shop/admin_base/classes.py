@@ -31,7 +31,6 @@ from shop.db import secondary
 from shop.db.mysql.patience import statement_limit
 from shop.errors import FirstcomeError, KeyReused, Unavailable
 from shop.http import keyset_pages, problems
-from shop.http.keyset_pages import KeysetPaginator
 from shop.journal import journal
 from shop.normalization import spellings
 
@@ -76,12 +75,9 @@ class OperatorsList(ChangeList):
     def get_filters(self, request: HttpRequest) -> Any:
         found = super().get_filters(request)
         # The filters of the list have taken theirs out.
-        unknown = found[2].keys() - set(self.model_admin.linked_lookups)
-        if unknown:
-            messages.error(
-                request,
-                gettext("The list has no filter %(names)s.") % {"names": ", ".join(sorted(unknown))[:200]},
-            )
+        if unknown := found[2].keys() - set(self.model_admin.linked_lookups):
+            text = gettext("The list has no filter %(names)s.")
+            messages.error(request, text % {"names": ", ".join(sorted(unknown))[:200]})
             raise IncorrectLookupParameters
         return found
 
@@ -101,7 +97,7 @@ class OperatorsList(ChangeList):
             self.result_list, self.result_count, self.full_result_count = self.queryset.none(), 0, 0
             self.show_full_result_count = self.show_admin_actions = False
             self.can_show_all = self.multi_page = False
-        elif issubclass(self.model_admin.paginator, KeysetPaginator):
+        elif issubclass(self.model_admin.paginator, keyset_pages.KeysetPaginator):
             self._read_page(request)
         else:
             super().get_results(request)
@@ -109,13 +105,18 @@ class OperatorsList(ChangeList):
     def _read_page(self, request: HttpRequest) -> None:
         """Read the page by key, and set what Django's `get_results` sets."""
         position = request.GET.get(PAGE_VAR, "")
+        used = {text for name, value in request.GET.items() for text in (name, f"{name}={value}")}
+        # Rows that a filter without an index finds may be far apart, or not there.
+        is_by_windows = keyset_pages.is_unindexed(request) or not used.isdisjoint(
+            self.model_admin.unindexed_filters
+        )
         try:
             page = keyset_pages.read_page(
                 self.queryset,
                 position,
                 ordering=self.get_ordering(request, self.queryset),
                 size=self.list_per_page,
-                window=SEARCHED_ROWS if self.is_searched_by_windows(request) else None,
+                window=SEARCHED_ROWS if is_by_windows else None,
             )
         except keyset_pages.InvalidPosition:
             messages.error(request, gettext("The list has no such page: begin at the first one."))
@@ -138,13 +139,6 @@ class OperatorsList(ChangeList):
             (gettext("Next page"), self._address(page.next)),
             (gettext("Last page"), self._address(keyset_pages.LAST) if has_last else ""),
         ]
-
-    def is_searched_by_windows(self, request: HttpRequest) -> bool:
-        """Whether a filter is used that no index supports: its rows may be far apart, or not there."""
-        if keyset_pages.is_unindexed(request):
-            return True
-        used = {text for name, value in request.GET.items() for text in (name, f"{name}={value}")}
-        return not used.isdisjoint(self.model_admin.unindexed_filters)
 
     def _address(self, position: str | None) -> str:
         return self.get_query_string({PAGE_VAR: position}) if position else ""
@@ -183,11 +177,11 @@ class ListMixin:
     def get_actions_detail(self, request: HttpRequest, object_id: str) -> list[Any]:
         """Without the buttons that do nothing for the row as it is."""
         found: list[Any] = super().get_actions_detail(request, object_id)  # type: ignore[misc]
-        if not any(getattr(one.method, "is_useful", None) for one in found):
+        conditions = [(one, getattr(one.method, "is_useful", None)) for one in found]
+        if not any(is_useful for _, is_useful in conditions):
             return found
         row = self.get_object(request, object_id)  # type: ignore[attr-defined]
-        conditions = [(one, getattr(one.method, "is_useful", None)) for one in found if row is not None]
-        return [one for one, is_useful in conditions if is_useful is None or is_useful(request, row)]
+        return [one for one, is_useful in conditions if row and (not is_useful or is_useful(request, row))]
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return OperatorsList
@@ -207,13 +201,12 @@ class ListMixin:
             if is_action:
                 # An action may take longer: it has a limit for what it changes.
                 return super().changelist_view(request, extra_context)  # type: ignore[misc]
-            response = secondary.read(render) if request.method == "GET" else render(DEFAULT_DB_ALIAS)
+            return secondary.read(render) if request.method == "GET" else render(DEFAULT_DB_ALIAS)
         except OperationalError as error:
             if not (error.args and error.args[0] in STATEMENT_ENDED):
                 raise
             too_long = gettext("The list took longer than %(seconds)s s: use another filter, or its search.")
             return problems.from_error(Unavailable(too_long % {"seconds": LIST_SECONDS})).to_django()
-        return response
 
     def _leave_out_what_is_no_key(self, request: HttpRequest) -> None:
         """Drop selected values that can't be a row's key: Django raises for them."""
@@ -256,17 +249,14 @@ class ReadOnlyMixin(ListMixin):
                 lambda row, name=field.name: getattr(row, name) or "-"
             )
             for field in self.model._meta.fields  # type: ignore[attr-defined]
-            if field.related_model and not request.user.has_perm(_view_permission(field.related_model))
+            if field.related_model
+            and not request.user.has_perm(field.related_model._meta.label_lower.replace(".", ".view_"))
         }
         fieldsets = super().get_fieldsets(request, obj)  # type: ignore[misc]
         return [
             (title, options | {"fields": [unlinked.get(name, name) for name in options["fields"]]})
             for title, options in fieldsets
         ]
-
-
-def _view_permission(model: Any) -> str:
-    return f"{model._meta.app_label}.view_{model._meta.model_name}"
 
 
 class SalesReportLinkMixin:
@@ -300,11 +290,10 @@ class NonAtomicAdmin(admin.ModelAdmin):
     ) -> HttpResponse:
         """As Django's, without the transaction. A refusal is shown on the page, which is loaded again."""
         try:
-            response: HttpResponse = self._changeform_view(request, object_id, form_url, extra_context)  # type: ignore[attr-defined]
+            return self._changeform_view(request, object_id, form_url, extra_context)  # type: ignore[attr-defined,no-any-return]
         except FirstcomeError as error:
             self.message_user(request, refusal_text(error), level=messages.ERROR)
             return HttpResponseRedirect(request.get_full_path())
-        return response
 
 
 @contextmanager

@@ -115,7 +115,11 @@ def permission_denied(request: HttpRequest, exception: Exception | None = None) 
     """Name the rights: the arguments of Django's `PermissionDenied`, or those that the address needs."""
     if not problems.is_for_people(request):
         return problems.permission_denied(request, exception)
-    names = problems.missing_permissions(exception) or _rights_of_address(request)
+    names = problems.missing_permissions(exception)
+    page = PAGE_OF_A_MODEL.fullmatch((request.resolver_match and request.resolver_match.url_name) or "")
+    if page and not names:
+        app, model, what = page.groups()
+        names = [f"{app}.{RIGHT_OF_A_PAGE.get(what, what)}_{model}"]
     rights = [_describe(name) for name in dict.fromkeys(names) if not request.user.has_perm(name)]
     return refusal_page(request, 403, gettext("This account may not do that"), rights)
 
@@ -134,18 +138,9 @@ def refusal_page(
     # A request may be refused before its account is known.
     is_staff = hasattr(request, "user") and admin.site.has_permission(request)
     layout = "admin/base_site.html" if is_staff else "unfold/layouts/unauthenticated.html"
+    shown = {"layout": layout, "title": title, "status": status, "rights": rights, "is_staff": is_staff}
     context = admin.site.each_context(request) if is_staff else {}
-    context |= {"layout": layout, "title": title, "status": status, "rights": rights, "is_staff": is_staff}
-    context["detail"] = detail
-    return render(request, "admin_base/refusal.html", context, status=status)
-
-
-def _rights_of_address(request: HttpRequest) -> list[str]:
-    found = PAGE_OF_A_MODEL.fullmatch((request.resolver_match and request.resolver_match.url_name) or "")
-    if found is None:
-        return []
-    app, model, what = found.groups()
-    return [f"{app}.{RIGHT_OF_A_PAGE.get(what, what)}_{model}"]
+    return render(request, "admin_base/refusal.html", context | shown | {"detail": detail}, status=status)
 
 
 def _describe(name: str) -> dict[str, object]:

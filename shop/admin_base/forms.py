@@ -1,6 +1,6 @@
 """Forms of operators' actions: the reason, and a key with which a form that is sent twice acts once."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 from django import forms
@@ -16,10 +16,8 @@ from shop import clock
 from shop.admin_base.classes import REASON
 from shop.http.validation import CONTROL_CHARACTERS
 from shop.journal.journal import LONGEST_DETAIL
+from shop.lazy_texts import Text
 from shop.normalization import normalized
-
-if TYPE_CHECKING:
-    from django_stubs_ext import StrOrPromise
 
 REASON_HELP = format_lazy(
     _("Why, in {length} characters at most. The journal keeps it; customers don't see it."),
@@ -38,9 +36,7 @@ _TOO_OLD = _("This form is too old to be sent. Open the page again.")
 SENT_BEFORE = _("This form was sent before; nothing was done again.")
 
 
-def reason_field(
-    help_text: "StrOrPromise" = REASON_HELP, *, max_length: int = LONGEST_DETAIL
-) -> forms.CharField:
+def reason_field(help_text: Text = REASON_HELP, *, max_length: int = LONGEST_DETAIL) -> forms.CharField:
     """The field for the reason of an action."""
     return forms.CharField(
         label=_("Reason"),
@@ -105,22 +101,12 @@ class EditForm(forms.BaseForm):
     def clean(self) -> Any:
         data = super().clean()
         for bound in (self[name] for name in self.carried):
-            if not self._has_initial(bound):
+            field, name = bound.field, bound.html_initial_name
+            # Date and time come apart, and of several values a field that was shown with none sends none.
+            sends_none = getattr(field.widget, "allow_multiple_selected", False)
+            if not sends_none and self.data.keys().isdisjoint({name, f"{name}_0"}):
                 raise forms.ValidationError(_WITHOUT_INITIAL)
-            if bound.name in self.changed_data and self._was_changed_meanwhile(bound):
+            shown = field.hidden_widget().value_from_datadict(self.data, self.files, name)
+            if bound.name in self.changed_data and field.has_changed(normalized(bound.initial), shown):
                 self.add_error(bound.name, _CHANGED_MEANWHILE)
         return data
-
-    def _has_initial(self, bound: forms.BoundField) -> bool:
-        """Whether the value with which the field was shown came with the form.
-
-        Date and time come apart, and of several values a field that was shown with none sends none.
-        """
-        if getattr(bound.field.widget, "allow_multiple_selected", False):
-            return True
-        return not self.data.keys().isdisjoint({bound.html_initial_name, f"{bound.html_initial_name}_0"})
-
-    def _was_changed_meanwhile(self, bound: forms.BoundField) -> bool:
-        widget = bound.field.hidden_widget()
-        shown = widget.value_from_datadict(self.data, self.files, bound.html_initial_name)
-        return bool(bound.field.has_changed(normalized(bound.initial), shown))

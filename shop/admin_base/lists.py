@@ -1,7 +1,7 @@
 """Lists of operators' pages: searches by indexes, filters that choose rows at first, and related rows."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 from django.contrib import admin, messages
@@ -16,9 +16,7 @@ from unfold.decorators import display
 
 from shop.admin_base.classes import ReadOnlyMixin
 from shop.http.keyset_pages import KeysetPaginator
-
-if TYPE_CHECKING:
-    from django_stubs_ext import StrOrPromise
+from shop.lazy_texts import Text
 
 Narrow = Callable[["QuerySet[Any]"], "QuerySet[Any]"]
 EVERYTHING = "everything"
@@ -75,7 +73,7 @@ class ChoiceFilter(admin.SimpleListFilter):
     With `opened_with` the list opens with this choice, and has all rows once a search or filter is used.
     """
 
-    options: Mapping[str, tuple["StrOrPromise", Q | Narrow]]
+    options: Mapping[str, tuple[Text, Q | Narrow]]
     opened_with: Callable[[], str] | None = None
 
     def __init__(self, request: HttpRequest, *arguments: Any) -> None:
@@ -105,9 +103,9 @@ class ChoiceFilter(admin.SimpleListFilter):
 
 
 def choice_filter(
-    title: "StrOrPromise",
+    title: Text,
     parameter_name: str,
-    options: Mapping[str, tuple["StrOrPromise", Q | Narrow]],
+    options: Mapping[str, tuple[Text, Q | Narrow]],
     *,
     opened_with: Callable[[], str] | None = None,
 ) -> type[ChoiceFilter]:
@@ -124,7 +122,7 @@ class ReadOnlyInline(ReadOnlyMixin, TabularInline):
 
 
 def column(
-    description: "StrOrPromise", read: Callable[[Any], Any], *, ordering: str | None = None
+    description: Text, read: Callable[[Any], Any], *, ordering: str | None = None
 ) -> Callable[[Any, Any], Any]:
     """A column of what `read` returns for a row."""
 
@@ -135,7 +133,7 @@ def column(
     return value
 
 
-def key_column(name: str, description: "StrOrPromise") -> Callable[[Any, Any], Any]:
+def key_column(name: str, description: Text) -> Callable[[Any, Any], Any]:
     """A column with the key of another row: Django doesn't translate the name of the column itself."""
     return column(description, lambda row: getattr(row, name), ordering=name)
 

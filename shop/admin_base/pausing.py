@@ -10,8 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext, gettext_lazy as _
 from unfold.admin import ModelAdmin
 
-from shop.admin_base import actions
-from shop.admin_base.actions import Action, ActionForm, button
+from shop.admin_base.actions import Action, ActionForm, button, page_of, run_for_selected
 from shop.admin_base.classes import ListMixin
 from shop.admin_base.forms import reason_field
 from shop.errors import FirstcomeError, Rejected
@@ -71,20 +70,18 @@ class PausingMixin(ListMixin, ModelAdmin):
 
     def _change_one(self, request: HttpRequest, row: Any, *, is_paused: bool) -> Action:
         texts = self._texts(is_paused=is_paused)
-        if is_paused and (note := self.pausing_note(row)):
-            texts["description"] = f"{texts['description']} {note}"
         return Action(
             title=texts.pop("title") % {"count": 1, "name": self.opts.verbose_name},
             perform=lambda data: self._change_rows(request, [row], data["reason"], is_paused=is_paused),
-            back=actions.page_of(row),
-            rows=[(row, "")],
+            back=page_of(row),
+            rows=[(row, self.pausing_note(row) if is_paused else "")],
             **texts,
         )
 
     def _change_selected(
         self, request: HttpRequest, selected: "QuerySet[Model]", name: str, *, is_paused: bool
     ) -> HttpResponse | None:
-        return actions.run_for_selected(
+        return run_for_selected(
             request,
             selected,
             name,

@@ -1,5 +1,6 @@
 """Files that operators send with an action's form: kept until it is confirmed, for an hour at most."""
 
+import shutil
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
@@ -9,9 +10,8 @@ from typing import Any, BinaryIO
 
 from django import forms
 from django.conf import settings
-from django.core.files.uploadedfile import TemporaryUploadedFile, UploadedFile
+from django.core.files.uploadedfile import UploadedFile
 from django.utils.translation import gettext_lazy as _
-from structlog import get_logger
 from unfold.widgets import UnfoldAdminFileFieldWidget
 
 from shop import clock
@@ -20,7 +20,6 @@ from shop.errors import FirstcomeError, Overloaded, Rejected, Unavailable
 from shop.journal import journal
 from shop.lazy_texts import mark
 
-log = get_logger(__name__)
 PREFIX = "firstcome-upload-"
 BROKEN_OFF = "tmp*.upload*"
 """What a process that was killed has left of a file that arrived."""
@@ -82,17 +81,13 @@ def opened(data: Mapping[str, Any], *, is_confirmed: bool) -> Iterator[BinaryIO]
         path.unlink(missing_ok=True)
 
 
-def clear() -> int:
-    """Delete the files in this machine's folder that have not been confirmed in time. Returns how many."""
+def clear() -> None:
+    """Delete the files in this machine's folder that have not been confirmed in time."""
     deadline, folder = clock.now().timestamp() - KEPT_SECONDS, Path(tempfile.gettempdir())
-    gone = 0
     for path in (*folder.glob(f"{PREFIX}*"), *folder.glob(BROKEN_OFF)):
         with suppress(FileNotFoundError):  # confirmed meanwhile
             if path.lstat().st_mtime < deadline:
                 path.unlink()
-                gone += 1
-                log.info("an upload that was never confirmed is deleted", file=path.name)
-    return gone
 
 
 def _keep(file: UploadedFile, path: Path, owner: str) -> None:
@@ -102,8 +97,6 @@ def _keep(file: UploadedFile, path: Path, owner: str) -> None:
     with suppress(FileNotFoundError):  # confirmed meanwhile
         while kept and (file.size or 0) + sum(one.stat().st_size for one in kept) > MOST_BYTES_OF_ACCOUNT:
             kept.pop(0).unlink(missing_ok=True)
-    if isinstance(file, TemporaryUploadedFile):
-        Path(file.temporary_file_path()).replace(path)
-        return
     path.touch(mode=0o600)
-    path.write_bytes(file.read())
+    with path.open("wb") as copy:
+        shutil.copyfileobj(file, copy)
