@@ -13,7 +13,6 @@ from typing import Any
 
 from django.apps import apps
 from django.contrib import admin, messages
-from django.contrib.admin import ModelAdmin
 from django.contrib.admin.exceptions import NotRegistered
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.utils import label_for_field, lookup_field
@@ -78,7 +77,9 @@ def export_list(request: HttpRequest, app_label: str, model_name: str) -> HttpRe
             request, gettext("Nothing was exported: the list has no such filter. Choose the filters again.")
         )
         return redirect(reverse(f"admin:{app_label}_{model_name}_changelist"))
-    columns = export_columns(request, model_admin)
+    key = model_admin.model._meta.pk.name
+    shown = [name for name in model_admin.get_list_display(request) if isinstance(name, str)]
+    columns = [key, *(name for name in shown if name not in {key, "pk", "__str__"} | NEVER_EXPORTED)]
     with translation.override("en"):
         labels = [str(label_for_field(name, model_admin.model, model_admin)) for name in columns]
     header = [label.strip().lower().replace(" ", "_") for label in labels]
@@ -91,31 +92,21 @@ def export_list(request: HttpRequest, app_label: str, model_name: str) -> HttpRe
     )
 
 
-def export_columns(request: HttpRequest, model_admin: "ModelAdmin[Any]") -> list[str]:
-    """The names of the list's columns, the primary key first."""
-    key = model_admin.model._meta.pk.name
-    shown = [name for name in model_admin.get_list_display(request) if isinstance(name, str)]
-    return [key, *(name for name in shown if name not in {key, "pk", "__str__"} | NEVER_EXPORTED)]
-
-
 def table_windows(rows: "QuerySet[Any]") -> Iterator[list[Any]]:
     """All of these rows, in the order of their keys: those in one window of the table after the other."""
     ordered, table = rows.order_by("pk"), rows.model._base_manager.order_by("pk")
     end: Any = None
     while True:
         behind: dict[str, Any] = {} if end is None else {"pk__gt": end}
-        end = windows.read_elsewhere(partial(_end_of_window, table.filter(**behind)))
+        # The last key of the window; none if the table ends before.
+        keys = table.filter(**behind).values_list("pk", flat=True)[ROWS_AT_ONCE - 1 : ROWS_AT_ONCE]
+        end = next(iter(windows.fetch(keys)), None)
         yield windows.fetch(ordered.filter(**behind, **({} if end is None else {"pk__lte": end})))
         if end is None:
             return
 
 
-def _end_of_window(table: "QuerySet[Any]", database: str) -> Any:
-    """The last key of a window that begins where the table does; None if the table ends before."""
-    return table.using(database).values_list("pk", flat=True)[ROWS_AT_ONCE - 1 : ROWS_AT_ONCE].first()
-
-
-def _filtered_rows(request: HttpRequest, model_admin: "ModelAdmin[Any]") -> "QuerySet[Any]":
+def _filtered_rows(request: HttpRequest, model_admin: "admin.ModelAdmin[Any]") -> "QuerySet[Any]":
     """The rows that the list's page would show with the request's filters, on all of its pages.
 
     Raises `IncorrectLookupParameters`.
@@ -132,7 +123,7 @@ def _filtered_rows(request: HttpRequest, model_admin: "ModelAdmin[Any]") -> "Que
     return windows.read_elsewhere(filtered)
 
 
-def _note(request: HttpRequest, model_admin: "ModelAdmin[Any]", header: list[str]) -> None:
+def _note(request: HttpRequest, model_admin: "admin.ModelAdmin[Any]", header: list[str]) -> None:
     """Record the export in the journal before any row is sent, without the texts of searches.
 
     An address or a name that staff typed there would outlive the erasure of its account.
@@ -151,7 +142,7 @@ def _note(request: HttpRequest, model_admin: "ModelAdmin[Any]", header: list[str
 
 
 def _cells(
-    columns: list[str], rows: "QuerySet[Any]", model_admin: "ModelAdmin[Any]"
+    columns: list[str], rows: "QuerySet[Any]", model_admin: "admin.ModelAdmin[Any]"
 ) -> Iterator[list[list[Any]]]:
     readers = [_reader(name, model_admin) for name in columns]
     for window in table_windows(rows):
@@ -160,7 +151,7 @@ def _cells(
         yield page
 
 
-def _reader(name: str, model_admin: "ModelAdmin[Any]") -> Callable[[Any], Any]:
+def _reader(name: str, model_admin: "admin.ModelAdmin[Any]") -> Callable[[Any], Any]:
     """Reads a column of a row, as the list shows it; found once, because a list may have millions of rows."""
     try:
         field = model_admin.opts.get_field(name)

@@ -1,4 +1,4 @@
-"""The report of sales by period: a page, its figures, and the same as CSV."""
+"""Reports of money: sales by period, a page, its figures and the same as CSV; and balances of the ledger."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, time, timedelta
@@ -8,7 +8,8 @@ from typing import Any
 from django import forms
 from django.conf import settings
 from django.contrib import admin
-from django.http import HttpRequest
+from django.db.models import Count, Max, Sum
+from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 from django.urls import reverse
@@ -19,6 +20,7 @@ from backoffice import list_exports, windows
 from backoffice.sales_figures import Amounts, Figures
 from coupons.models import Campaign
 from inventory.models import Product
+from payments.models import Entry, LedgerAccount
 from shop import clock, form_fields
 from shop.admin_base.actions import require_permission
 from shop.db import transactions
@@ -41,6 +43,10 @@ AMOUNTS = [
 COLUMNS = ["product", "sku", "product_name", "campaign", "campaign_name", "order_lines", *AMOUNTS, "currency"]
 SHOWN = ("items_amount", "discount_amount", "sales_amount", "points_amount", "refunded_amount", "net_amount")
 """The amounts of the page's tables, in the order of the templates' columns."""
+ENTRIES_AT_ONCE = 50_000
+"""Entries that one statement sums."""
+LEDGER_KINDS = [kind for kind in LedgerAccount.Kind.values if kind != LedgerAccount.Kind.WALLET]
+"""Of the shop's own accounts, of which each is the only one of its kind."""
 
 
 class PeriodForm(forms.Form):
@@ -109,6 +115,17 @@ def sales_csv(request: HttpRequest) -> HttpResponseBase:
         filename="sales-{since}-{through}.csv".format(**days),
         before_parts=partial(transactions.run, note, transactions.ONCE),
     )
+
+
+@require_GET
+def ledger_balance(request: HttpRequest, kind: str) -> HttpResponseBase:
+    """The balance, for the page of the account. Raises `Http404` and `PermissionDenied`."""
+    require_permission(request, "payments.view_ledgeraccount")
+    # The shop's own accounts are the few with ids below zero, which the key finds.
+    id = LedgerAccount.objects.filter(pk__lt=0, kind=kind).values_list("pk", flat=True).first()
+    if id is None:
+        raise Http404
+    return windows.respond(request, "backoffice/ledger_balance.html", partial(_read_balance, id))
 
 
 def _csv_pages(figures: Figures) -> Iterator[list[list[Any]]]:
@@ -203,3 +220,20 @@ def _refusal(form: PeriodForm) -> HttpResponseBase:
     detail = " ".join(str(message) for messages in form.errors.values() for message in messages)
     refused = gettext("Nothing was read. %(detail)s") % {"detail": detail}
     return problems.from_error(Invalid(refused, errors=[])).to_django()
+
+
+def _read_balance(account_id: int) -> dict[str, Any]:
+    """Sum the entries in the order of their ids: the account caches no balance, and they grow without end."""
+    entries, amount, last, is_end = 0, 0, 0, False
+    while not is_end:
+        summed = windows.read_elsewhere(partial(_sum_after, account_id, last))
+        entries += summed["entries"]
+        amount += summed["amount"] or 0
+        last, is_end = summed["last"], summed["entries"] < ENTRIES_AT_ONCE
+    return {"amount": format_amount(amount), "entries": f"{entries:,}"}
+
+
+def _sum_after(account_id: int, last: int, database: str) -> dict[str, Any]:
+    """The number, the sum and the largest id of the next entries after the one with the id `last`."""
+    entries = Entry.objects.using(database).filter(account_id=account_id, pk__gt=last).order_by("pk")
+    return entries[:ENTRIES_AT_ONCE].aggregate(entries=Count("pk"), amount=Sum("amount"), last=Max("pk"))

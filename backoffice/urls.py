@@ -6,7 +6,7 @@ from django.contrib import admin
 from django.http.response import HttpResponseBase
 from django.urls import include, path, re_path
 
-from backoffice import campaign_page, ledger_balance, list_exports, sales_report
+from backoffice import campaign_page, list_exports, sales_report
 from backoffice.accounts import page as account_page
 from backoffice.accounts.actions import ACTIONS
 from backoffice.board import page as board_page
@@ -41,8 +41,8 @@ PAGES: dict[str, tuple[Callable[..., HttpResponseBase], str]] = {
 urlpatterns = [
     path("board/", include((BOARD, "board"))),
     re_path(
-        rf"^ledger/(?P<kind>{'|'.join(ledger_balance.KINDS)})/balance/$",
-        as_operator(ledger_balance.ledger_balance),
+        rf"^ledger/(?P<kind>{'|'.join(sales_report.LEDGER_KINDS)})/balance/$",
+        as_operator(sales_report.ledger_balance),
         name="ledger-balance",
     ),
     *(path(address, as_operator(view), name=name) for address, (view, name) in PAGES.items()),

@@ -35,9 +35,13 @@ def between(
 
     Rows of one instant are in one window: a transaction gives the same instant to all rows of its batch.
     """
-    start = since
+    of_period: Any = model._base_manager.filter(**{f"{column}__lt": until}).order_by(column)
+    instants, start = of_period.values_list(column, flat=True), since
     while True:
-        end = read_elsewhere(partial(_end, model, column, start, until, rows))
+        behind = fetch(instants.filter(**{f"{column}__gte": start})[rows : rows + 1])
+        if behind == [start]:
+            behind = fetch(instants.filter(**{f"{column}__gt": start})[:1])
+        end = behind[0] if behind else until
         yield {f"{column}__gte": start, f"{column}__lt": end}
         if end == until:
             return
@@ -53,15 +57,3 @@ def fetch(rows: "QuerySet[Any, Any]") -> list[Any]:
 def read_elsewhere(work: Callable[[str], T]) -> T:
     """`work` with the alias of the database that reports and exports are read from."""
     return transactions.read(partial(secondary.read, work))
-
-
-def _end(
-    model: type[Model], column: str, start: datetime, until: datetime, rows: int, database: str
-) -> datetime:
-    """The instant before which the window ends."""
-    of_period: Any = model._base_manager.using(database).filter(**{f"{column}__lt": until}).order_by(column)
-    instants = of_period.values_list(column, flat=True)
-    end: datetime | None = next(iter(instants.filter(**{f"{column}__gte": start})[rows : rows + 1]), None)
-    if end == start:
-        end = next(iter(instants.filter(**{f"{column}__gt": start})[:1]), None)
-    return end or until

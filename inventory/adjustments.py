@@ -3,7 +3,6 @@
 from inventory import products, stock_levels
 from inventory.models import StockMovement
 from inventory.stock import insufficient_stock
-from inventory.stock_levels import Change
 from shop import clock
 from shop.db import transactions
 from shop.errors import Rejected, invalid_field
@@ -70,7 +69,7 @@ def _move_stock(*, product_id: int, kind: StockMovement.Kind, delta: int, reason
         if product.available + delta < 0:
             short = {"product": product_id, "requested": -delta, "available": product.available}
             raise insufficient_stock([short])
-        stock_levels.change({product_id: product}, {product_id: Change(on_hand=delta)})
+        stock_levels.change({product_id: product}, {product_id: stock_levels.Change(on_hand=delta)})
         movement = StockMovement.objects.create(
             product=product,
             kind=kind,

@@ -1,7 +1,6 @@
 """Products with their stock, deliveries and stock movements."""
 
 from django.db import models
-from django.db.models import F, Q
 from django.utils.translation import gettext, gettext_lazy as _, pgettext_lazy
 
 from shop.fields import CreatedAtField, ExactCharField
@@ -61,13 +60,15 @@ class Product(models.Model):
         verbose_name_plural = _("products")
         constraints = [
             models.UniqueConstraint(fields=["sku"], name="inventory_product_sku_is_unique"),
-            models.CheckConstraint(condition=Q(price__gte=0), name="inventory_product_price_not_negative"),
             models.CheckConstraint(
-                condition=Q(limit_per_account__isnull=True) | Q(limit_per_account__gte=1),
+                condition=models.Q(price__gte=0), name="inventory_product_price_not_negative"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(limit_per_account__isnull=True) | models.Q(limit_per_account__gte=1),
                 name="inventory_product_limit_per_account_positive",
             ),
             models.CheckConstraint(
-                condition=Q(reserved__gte=0, reserved__lte=F("on_hand")),
+                condition=models.Q(reserved__gte=0, reserved__lte=models.F("on_hand")),
                 name="inventory_product_reserved_within_on_hand",
             ),
         ]
@@ -117,8 +118,8 @@ class Delivery(models.Model):
         verbose_name_plural = pgettext_lazy("stock", "deliveries")
         constraints = [
             models.CheckConstraint(
-                condition=Q(finished_at__isnull=True, rows_done__lt=F("rows_total"))
-                | Q(finished_at__isnull=False, rows_done=F("rows_total")),
+                condition=models.Q(finished_at__isnull=True, rows_done__lt=models.F("rows_total"))
+                | models.Q(finished_at__isnull=False, rows_done=models.F("rows_total")),
                 name="inventory_delivery_finished_when_all_rows_are_done",
             ),
         ]
@@ -169,9 +170,11 @@ class StockMovement(models.Model):
         verbose_name_plural = _("stock movements")
         constraints = [
             models.CheckConstraint(
-                condition=Q(on_hand_after__gte=0), name="inventory_stockmovement_on_hand_not_negative"
+                condition=models.Q(on_hand_after__gte=0), name="inventory_stockmovement_on_hand_not_negative"
             ),
-            models.CheckConstraint(condition=~Q(delta=0), name="inventory_stockmovement_moves_something"),
+            models.CheckConstraint(
+                condition=~models.Q(delta=0), name="inventory_stockmovement_moves_something"
+            ),
         ]
 
     def __str__(self) -> str:

@@ -14,9 +14,8 @@ from django.db.models.functions import Lower
 from inventory import stock_levels
 from inventory.models import Product
 from shop.db import transactions
-from shop.errors import NotFound, Rejected
+from shop.errors import Rejected, required
 from shop.journal import journal
-from shop.journal.journal import NewJournalLine
 from shop.lazy_texts import mark as _
 from shop.normalization import spellings
 
@@ -123,7 +122,7 @@ def change(*, product_id: int, reason: str = "", **terms: Unpack[Terms]) -> Prod
     return _with_unique_sku(update, terms.get("sku"))
 
 
-def created_line(product: Product) -> NewJournalLine:
+def created_line(product: Product) -> journal.NewJournalLine:
     """The journal's line about a new product."""
     after = {name: getattr(product, name) for name in TERMS}
     return journal.build_line(what="product.created", subject=f"product {product.pk}", after=after)
@@ -131,7 +130,7 @@ def created_line(product: Product) -> NewJournalLine:
 
 def changed_line(
     product_id: int, changes: Mapping[str, tuple[Any, Any]], *, reason: str = ""
-) -> NewJournalLine:
+) -> journal.NewJournalLine:
     """The journal's line about a product, from the values of each field before and after."""
     return journal.build_line(
         what="product.changed",
@@ -153,10 +152,8 @@ def lock(product_id: int) -> Product:
 
 
 def _found(products: "QuerySet[Product]", product_id: int) -> Product:
-    product = products.filter(id=product_id).first()
-    if product is None:
-        raise NotFound(_("There is no product {product_id}.", product_id=product_id))
-    return product
+    found = products.filter(id=product_id).first()
+    return required(found, _("There is no product {product_id}.", product_id=product_id))
 
 
 def find(

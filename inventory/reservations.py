@@ -13,7 +13,6 @@ from uuid import UUID
 from inventory import stock_levels
 from inventory.models import Product, StockMovement
 from inventory.stock import Stock, insufficient_stock, product_paused
-from inventory.stock_levels import Change
 from shop import clock
 from shop.db.stuck_rows import Row
 from shop.errors import NotFound
@@ -74,7 +73,7 @@ def save(stock: Mapping[int, Stock], *, is_locked: bool = True) -> None:
     `transactions.ChangedMeanwhile` as `stock_levels.change` does.
     """
     newly_reserved = {id: product.newly_reserved for id, product in stock.items() if product.newly_reserved}
-    changes = {id: Change(reserved=quantity) for id, quantity in newly_reserved.items()}
+    changes = {id: stock_levels.Change(reserved=quantity) for id, quantity in newly_reserved.items()}
     stock_levels.change(stock, changes, is_locked=is_locked)
     for id in newly_reserved:
         stock[id].newly_reserved = 0
@@ -84,7 +83,9 @@ def release(lines: Sequence[Line]) -> None:
     """Release what was reserved; several lines may name the same product."""
     wanted = _quantities(lines)
     stock = lock(wanted)
-    stock_levels.change(stock, {id: Change(reserved=-quantity) for id, quantity in wanted.items()})
+    stock_levels.change(
+        stock, {id: stock_levels.Change(reserved=-quantity) for id, quantity in wanted.items()}
+    )
     for id, quantity in wanted.items():
         reserved = stock[id].reserved
         journal.note(
@@ -97,16 +98,18 @@ def release(lines: Sequence[Line]) -> None:
 
 def sell(orders: Mapping[UUID, Sequence[Line]]) -> None:
     """Turn the reserved lines of these orders into sold ones, with a movement for each line."""
-    _move_stock(orders, kind=StockMovement.Kind.SOLD, each=Change(on_hand=-1, reserved=-1), reason="")
+    _move_stock(
+        orders, kind=StockMovement.Kind.SOLD, each=stock_levels.Change(on_hand=-1, reserved=-1), reason=""
+    )
 
 
 def restock(orders: Mapping[UUID, Sequence[Line]], reason: str) -> None:
     """Add the returned lines of these orders to what is on hand, with a movement for each line."""
-    _move_stock(orders, kind=StockMovement.Kind.RETURNED, each=Change(on_hand=1), reason=reason)
+    _move_stock(orders, kind=StockMovement.Kind.RETURNED, each=stock_levels.Change(on_hand=1), reason=reason)
 
 
 def _move_stock(
-    orders: Mapping[UUID, Sequence[Line]], *, kind: StockMovement.Kind, each: Change, reason: str
+    orders: Mapping[UUID, Sequence[Line]], *, kind: StockMovement.Kind, each: stock_levels.Change, reason: str
 ) -> None:
     """Change the levels by `each` for every unit, and append a movement for every line."""
     wanted = _quantities(line for lines in orders.values() for line in lines)
@@ -114,7 +117,10 @@ def _move_stock(
     on_hand = {id: product.on_hand for id, product in stock.items()}
     stock_levels.change(
         stock,
-        {id: Change(each.on_hand * quantity, each.reserved * quantity) for id, quantity in wanted.items()},
+        {
+            id: stock_levels.Change(each.on_hand * quantity, each.reserved * quantity)
+            for id, quantity in wanted.items()
+        },
     )
     now = clock.now()
     moved = []

@@ -12,7 +12,6 @@ from typing import NamedTuple
 from django.db import connection, transaction
 
 from events.feed import catalogue, recording
-from events.feed.recording import NewEvent
 from inventory.mirror import mirror
 from inventory.models import Product, StockMovement
 from inventory.stock import COLUMNS, Stock
@@ -134,7 +133,7 @@ def _is_available(product: Product | Stock) -> bool:
     return product.on_hand > product.reserved
 
 
-def _availability_event(product: Product | Stock) -> NewEvent:
+def _availability_event(product: Product | Stock) -> recording.NewEvent:
     """The event of a product that has sold out, or is available again."""
     available = product.on_hand - product.reserved
     return recording.event(

@@ -27,14 +27,6 @@ ORDER BY on_hand - reserved - CAST(low_stock_threshold AS SIGNED), id LIMIT %s
 
 
 @dataclass(frozen=True, slots=True)
-class MovementPage:
-    """Movements, newest first; `next_before` is the id to read the next page with, None on the last one."""
-
-    movements: list[StockMovement]
-    next_before: int | None
-
-
-@dataclass(frozen=True, slots=True)
 class RecentSales:
     """Units sold in each of the last hours, oldest first; in part unless `is_complete`."""
 
@@ -46,14 +38,16 @@ class RecentSales:
         return sum(units for _, units in self.by_hour)
 
 
-def read_movements(product_id: int, *, before: int | None = None) -> MovementPage:
-    """The product's newest movements, or the newest before the one with the id `before`."""
+def read_movements(product_id: int, *, before: int | None) -> tuple[list[StockMovement], int | None]:
+    """The product's newest movements, or the newest before the one with the id `before`; and the id to read
+    the next page with, None on the last one.
+    """
     movements = StockMovement.objects.filter(product_id=product_id)
     if before is not None:
         movements = movements.filter(id__lt=before)
     found = list(movements.order_by("-id")[: PAGE_SIZE + 1])
     page = found[:PAGE_SIZE]
-    return MovementPage(page, page[-1].pk if len(found) > PAGE_SIZE else None)
+    return page, page[-1].pk if len(found) > PAGE_SIZE else None
 
 
 def read_recent_sales(product_id: int) -> RecentSales:
@@ -75,18 +69,10 @@ def read_recent_sales(product_id: int) -> RecentSales:
     return RecentSales([(hour, units.get(hour, 0)) for hour in hours], is_complete)
 
 
-@dataclass(frozen=True, slots=True)
-class LowStock:
-    """Products of which no more is available than their threshold; some, if not all were looked at."""
-
-    products: list[Product]
-    is_complete: bool
-
-
-def read_low(*, most: int) -> LowStock:
+def read_low(*, most: int) -> tuple[list[Product], bool]:
     """The `most` active products that are furthest below their thresholds, of the `MOST_CHECKED` with the
-    highest thresholds.
+    highest thresholds; and whether these are all that have one.
     """
     watched = Product.objects.filter(low_stock_threshold__isnull=False).order_by("-low_stock_threshold")
     is_more = watched.values("pk")[MOST_CHECKED : MOST_CHECKED + 1].exists()
-    return LowStock(list(Product.objects.raw(READ_LOW, [MOST_CHECKED, most])), not is_more)
+    return list(Product.objects.raw(READ_LOW, [MOST_CHECKED, most])), not is_more

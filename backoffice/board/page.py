@@ -107,7 +107,12 @@ def press(request: HttpRequest, pk: int, kind: str, action: str) -> HttpResponse
         reason = check_reason(request.POST.get("reason", ""))
         values, note = {}, ""
         if action == "quantity":
-            quantity = _whole_number(request.POST.get("quantity", ""))
+            field = form_fields.WholeNumberField(min_value=1, max_value=LARGEST_QUANTITY)
+            try:
+                quantity = field.clean(request.POST.get("quantity", ""))
+            except ValidationError:
+                below = gettext("The quantity must be a whole number above 0.")
+                raise invalid_field("quantity", "invalid", below) from None
             row = campaigns.raise_quantity(campaign_id=pk, quantity=quantity, reason=reason)
             values = {"count": f"{row.quantity:,}", "left": f"{row.remaining:,}"}
         else:
@@ -118,12 +123,3 @@ def press(request: HttpRequest, pk: int, kind: str, action: str) -> HttpResponse
         return problems.from_error(refusal).to_django()
     done = BUTTONS[kind, action] % {"name": row.name, **values}
     return JsonResponse({"detail": f"{done} {note}".strip()})
-
-
-def _whole_number(text: str) -> int:
-    try:
-        number: int = form_fields.WholeNumberField(min_value=1, max_value=LARGEST_QUANTITY).clean(text)
-    except ValidationError:
-        below = gettext("The quantity must be a whole number above 0.")
-        raise invalid_field("quantity", "invalid", below) from None
-    return number

@@ -12,12 +12,10 @@ from typing import Any
 import orjson
 
 from backoffice.board import readings
-from backoffice.board.readings import Figures
 from shop import clock
 from shop.concurrency.shared_read import SharedRead
 from shop.observability.request_metrics import LATENCY_BOUNDS
 from shop.operations import shared_counts
-from shop.operations.shared_counts import SecondCounts
 from shop.redis import redis_client
 
 MINUTES = 15
@@ -122,11 +120,11 @@ latest = SharedRead(_read_snapshot, name="the board", seconds=LEAST_SECONDS, max
 def compose(
     *,
     at: datetime,
-    goods: Mapping[str, Sequence[Figures]],
-    shop: Figures,
-    counts: Sequence[SecondCounts] | None,
+    goods: Mapping[str, Sequence[readings.Figures]],
+    shop: readings.Figures,
+    counts: Sequence[shared_counts.SecondCounts] | None,
     points: Mapping[int, Values],
-) -> Figures:
+) -> readings.Figures:
     """The snapshot of the second before `at`; `points` are those of the seconds before it.
 
     `counts` are those of the last `COUNTED_SECONDS`, None while they are not known. Times are in seconds
@@ -218,7 +216,7 @@ def percentile(buckets: Mapping[float, int], share: float) -> float | None:
     return None
 
 
-def _sum(seconds: Sequence[SecondCounts], name: str) -> Counter[tuple[str, ...]]:
+def _sum(seconds: Sequence[shared_counts.SecondCounts], name: str) -> Counter[tuple[str, ...]]:
     """What was counted under the name in these seconds, by its labels."""
     total: Counter[tuple[str, ...]] = Counter()
     for one in seconds:
@@ -226,7 +224,9 @@ def _sum(seconds: Sequence[SecondCounts], name: str) -> Counter[tuple[str, ...]]
     return total
 
 
-def _requests(recent: Sequence[SecondCounts], latest: Sequence[SecondCounts]) -> Figures:
+def _requests(
+    recent: Sequence[shared_counts.SecondCounts], latest: Sequence[shared_counts.SecondCounts]
+) -> readings.Figures:
     """Requests and refusals a second, and response times of the whole API and of two apps."""
     if not recent:
         return {"rate": None, "refused": None, "p50": None, "p95": None, "apps": {}}
@@ -241,7 +241,7 @@ def _requests(recent: Sequence[SecondCounts], latest: Sequence[SecondCounts]) ->
     }
 
 
-def _times(counted: Mapping[tuple[str, ...], int], app: str = "") -> Figures:
+def _times(counted: Mapping[tuple[str, ...], int], app: str = "") -> readings.Figures:
     """The response times of the app's calls, or of all, by what was counted up to each bound."""
     # A bucket in which nothing new was counted is not shared.
     buckets = dict.fromkeys(LATENCY_BOUNDS, 0)
@@ -251,7 +251,7 @@ def _times(counted: Mapping[tuple[str, ...], int], app: str = "") -> Figures:
     return {"p50": percentile(buckets, 0.5), "p95": percentile(buckets, 0.95)}
 
 
-def _refusals(recent: Sequence[SecondCounts], name: str, *of: str) -> list[Figures]:
+def _refusals(recent: Sequence[shared_counts.SecondCounts], name: str, *of: str) -> list[readings.Figures]:
     """Refusals a second by code, the most frequent first: of the campaign or product, or all."""
     counted = _sum(recent, name).items()
     refused = [(code, n) for (*owner, code), n in counted if owner == [*of] and code not in NOT_REFUSED]
@@ -261,7 +261,7 @@ def _refusals(recent: Sequence[SecondCounts], name: str, *of: str) -> list[Figur
     return [{"code": code, "rate": number / len(recent)} for code, number in refused]
 
 
-def _entries(sale: Figures, shop: Figures) -> Figures | None:
+def _entries(sale: readings.Figures, shop: readings.Figures) -> readings.Figures | None:
     """The sale's entries by status; None without a waiting room, and before they were counted."""
     counted = shop["sale_entries"].get(sale["id"])
     if sale["rate_per_minute"] is None or counted is None:
@@ -271,7 +271,7 @@ def _entries(sale: Figures, shop: Figures) -> Figures | None:
     return entries if sale["waiting"] is None else entries | {"waiting": sale["waiting"]}
 
 
-def _pace(row: Figures, kind: str, points: Mapping[int, Values]) -> Figures:
+def _pace(row: readings.Figures, kind: str, points: Mapping[int, Values]) -> readings.Figures:
     """How much goes a second, and in how many seconds nothing would be left at that rate."""
     rate = change_rate(points, f"{kind}.{row['id']}", is_falling=True)
     return {"rate": rate, "ends_in_seconds": row["left"] / rate if rate and row["left"] > 0 else None}

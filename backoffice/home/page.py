@@ -13,7 +13,6 @@ from structlog import get_logger
 
 from backoffice import page_elements
 from backoffice.home import sections
-from backoffice.home.sections import State, Work
 from coupons.models import Campaign
 from events.models import WebhookDelivery
 from inventory.models import Product
@@ -39,7 +38,7 @@ class Section(NamedTuple):
     title: Promise
     icon: str
     model: type[Model]
-    read: Callable[[HttpRequest], Work]
+    read: Callable[[HttpRequest], sections.Work]
 
 
 SECTIONS = (
@@ -68,14 +67,16 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     return context | {
         "title": gettext("Today's work"),
         "sections": shown,
-        "to_do": [section for section, work in shown if work.state in (State.WORK, State.ALARM)],
-        "is_all_read": all(work.state != State.AWAY for _, work in shown),
+        "to_do": [
+            section for section, work in shown if work.state in (sections.State.WORK, sections.State.ALARM)
+        ],
+        "is_all_read": all(work.state != sections.State.AWAY for _, work in shown),
         "groups": [group for group in context["sidebar_navigation"] if group["items"]],
         "read_at": clock.now(),
     }
 
 
-def read_sections(request: HttpRequest) -> Iterator[tuple[Section, Work]]:
+def read_sections(request: HttpRequest) -> Iterator[tuple[Section, sections.Work]]:
     """The sections that the account may see; one that can't be read says so, and the others are shown."""
     with statement_limit(connection, seconds=SECONDS_FOR_A_STATEMENT):
         for section in SECTIONS:
@@ -83,7 +84,7 @@ def read_sections(request: HttpRequest) -> Iterator[tuple[Section, Work]]:
                 yield _read(section, request)
 
 
-def _read(section: Section, request: HttpRequest) -> tuple[Section, Work]:
+def _read(section: Section, request: HttpRequest) -> tuple[Section, sections.Work]:
     try:
         return section, section.read(request)
     except (Error, RedisError, FirstcomeError) as error:
@@ -92,6 +93,7 @@ def _read(section: Section, request: HttpRequest) -> tuple[Section, Work]:
         if isinstance(error, OperationalError | InterfaceError) and not connection.in_atomic_block:
             # A broken connection would fail all sections after it.
             connection.close_if_unusable_or_obsolete()
-        return section._replace(icon="cloud_off"), Work(
-            state=State.AWAY, note=gettext("It can't be read just now. Load the page again in a moment.")
+        return section._replace(icon="cloud_off"), sections.Work(
+            state=sections.State.AWAY,
+            note=gettext("It can't be read just now. Load the page again in a moment."),
         )

@@ -31,7 +31,6 @@ from shop import approvals, clock
 from shop.admin_base.display import status_label, stored_text
 from shop.approval_models import Approval
 from shop.management.laws import LAWS
-from shop.models import LawStatus
 from shop.money import format_amount
 
 ROWS_SHOWN = 5
@@ -201,14 +200,20 @@ def undelivered_events(request: HttpRequest) -> Work:
 
 
 def running_campaigns(request: HttpRequest) -> Work:
-    """The campaigns between their opening and their closing: paused ones first, then the least left."""
-    running = sorted(coupons_state.running(), key=_urgency)
+    """The campaigns between their opening and their closing: paused ones first, sold out ones last, and the
+    others by their share that is left.
+    """
+    running = sorted(
+        coupons_state.running(),
+        key=lambda one: (one.paused_at is None, one.remaining <= 0, one.remaining / one.quantity),
+    )
     sold_out = sum(one.status_at(clock.now()) == Campaign.Status.SOLD_OUT for one in running)
     calm = ngettext(
         "Nothing to do: none is paused. %(count)s is sold out.",
         "Nothing to do: none is paused. %(count)s are sold out.",
         sold_out,
     )
+    left = _("%(left)s left of %(quantity)s")
     return _running(
         request,
         running,
@@ -221,7 +226,16 @@ def running_campaigns(request: HttpRequest) -> Work:
             "%(count)s are paused: they issue nothing until they are resumed.",
             count,
         ),
-        rows=[_campaign_row(campaign) for campaign in running[:ROWS_SHOWN]],
+        rows=[
+            Row(
+                link=link(one.name, "admin:coupons_campaign_change", one.pk),
+                label=status_label(str(one.status_at(clock.now()))),
+                detail=_joined(
+                    left % {"left": f"{one.remaining:,}", "quantity": f"{one.quantity:,}"}, _paused(one)
+                ),
+            )
+            for one in running[:ROWS_SHOWN]
+        ],
         all_rows=link(_("All campaigns"), "admin:coupons_campaign_changelist"),
     )
 
@@ -248,10 +262,10 @@ def running_sales(request: HttpRequest) -> Work:
 
 def products_low_on_stock(request: HttpRequest) -> Work:
     """Products of which no more is available than their threshold, the furthest below it first."""
-    low = stock_reports.read_low(most=COUNTED)
-    number = len(low.products)
+    low, is_complete = stock_reports.read_low(most=COUNTED)
+    number = len(low)
     cut = _("Only the %(count)s products with the highest thresholds are looked at.")
-    more = "" if low.is_complete else " " + cut % {"count": f"{stock_reports.MOST_CHECKED:,}"}
+    more = "" if is_complete else " " + cut % {"count": f"{stock_reports.MOST_CHECKED:,}"}
     text = _("%(available)s available, low at %(threshold)s")
     return _listed(
         number,
@@ -265,7 +279,7 @@ def products_low_on_stock(request: HttpRequest) -> Work:
                     "threshold": f"{product.low_stock_threshold or 0:,}",
                 },
             )
-            for product in low.products[:ROWS_SHOWN]
+            for product in low[:ROWS_SHOWN]
         ],
         unit=ngettext("product is at its threshold", "products are at their threshold", number),
         note=_("The one that is furthest below its threshold is first.") + more,
@@ -293,7 +307,19 @@ def laws(request: HttpRequest) -> Work:
         number=f"{len(broken)}" if broken else f"{len(known)}/{len(LAWS)}",
         unit=ngettext("is broken", "are broken", len(broken)) if broken else _("hold"),
         note=" ".join(filter(None, [calm, not_audited, how_old])),
-        rows=[_law_row(state) for state in broken[:ROWS_SHOWN]],
+        rows=[
+            Row(
+                link=link(one.law, "admin:shop_lawstatus_change", one.law),
+                label=status_label("broken"),
+                detail=_joined(
+                    _(LAWS[one.law]),
+                    ngettext("%(count)s offender", "%(count)s offenders", len(one.offenders))
+                    % {"count": len(one.offenders)},
+                    one.checked_at and _("checked %(ago)s") % {"ago": ago(one.checked_at)},
+                ),
+            )
+            for one in broken[:ROWS_SHOWN]
+        ],
         links=[link(_("All laws"), "admin:shop_lawstatus_changelist")],
     )
 
@@ -378,21 +404,6 @@ def _saga_row(saga: Saga) -> Row:
     )
 
 
-def _urgency(campaign: Campaign) -> tuple[bool, bool, float]:
-    """Sorts paused campaigns first and sold out ones last, the others by their share that is left."""
-    left = campaign.remaining
-    return campaign.paused_at is None, left <= 0, left / campaign.quantity
-
-
-def _campaign_row(campaign: Campaign) -> Row:
-    left = {"left": f"{campaign.remaining:,}", "quantity": f"{campaign.quantity:,}"}
-    return Row(
-        link=link(campaign.name, "admin:coupons_campaign_change", campaign.pk),
-        label=status_label(str(campaign.status_at(clock.now()))),
-        detail=_joined(_("%(left)s left of %(quantity)s") % left, _paused(campaign)),
-    )
-
-
 def _sale_row(sale: Sale) -> Row:
     waiting = ""
     if sale.is_queued and sale.is_ordered:
@@ -416,13 +427,3 @@ def _comparison_note(latest: Reconciliation | None, *, is_late: bool, has_work: 
     late = _("The books were last compared %(ago)s, which is too long: look at the comparisons.")
     work = _("Each comparison says what to do. The books were last compared %(ago)s.")
     return (late if is_late else work if has_work else calm) % {"ago": ago(latest.ended_at)}
-
-
-def _law_row(state: LawStatus) -> Row:
-    offenders = ngettext("%(count)s offender", "%(count)s offenders", len(state.offenders))
-    checked = _("checked %(ago)s") % {"ago": ago(state.checked_at)} if state.checked_at else ""
-    return Row(
-        link=link(state.law, "admin:shop_lawstatus_change", state.law),
-        label=status_label("broken"),
-        detail=_joined(_(LAWS[state.law]), offenders % {"count": len(state.offenders)}, checked),
-    )

@@ -29,11 +29,9 @@ from orders import selectors
 from orders.models import Order
 from sales.models import Sale
 from shop import clock, form_fields
-from shop.admin_base import actions as operator_actions
-from shop.admin_base.actions import Action, ActionForm, ActionPreview
+from shop.admin_base.actions import Action, ActionForm, ActionPreview, require_permission, run
 from shop.admin_base.display import status_label
 from shop.db import archived_months
-from shop.db.archived_months import MOVEMENTS
 from shop.money import format_amount
 
 CHANGE_LIMIT = "inventory.change_product"
@@ -75,7 +73,7 @@ def show(request: HttpRequest, product_id: int) -> HttpResponse:
 
 def change_limit(request: HttpRequest, product_id: int) -> HttpResponse:
     """Show the form or its confirmation, or change the limit."""
-    operator_actions.require_permission(request, CHANGE_LIMIT)
+    require_permission(request, CHANGE_LIMIT)
     product = get_object_or_404(Product, pk=product_id)
     question = gettext("Change the limit of %(product)s per account?")
     before = _limit_text(product.limit_per_account)
@@ -101,7 +99,7 @@ def change_limit(request: HttpRequest, product_id: int) -> HttpResponse:
         back=reverse("product-page", args=[product.pk]),
         initial={"limit": product.limit_per_account},
     )
-    return operator_actions.run(request, action)
+    return run(request, action)
 
 
 def _limit_text(limit: int | None) -> str:
@@ -185,13 +183,13 @@ def _open_orders(product: Product) -> dict[str, Any]:
 
 def _movements(product: Product, before: int | None) -> dict[str, Any]:
     """A page of movements, newest first."""
-    page = stock_reports.read_movements(product.pk, before=before)
+    movements, next_before = stock_reports.read_movements(product.pk, before=before)
     address = reverse("product-page", args=[product.pk])
-    months = [] if page.next_before else archived_months.read_since(MOVEMENTS, product.created_at)
+    months = [] if next_before else archived_months.read_since(archived_months.MOVEMENTS, product.created_at)
     files = ", ".join(month.file for month in months)
     return section(
         gettext("Movements"),
-        page.movements,
+        movements,
         {
             gettext("kind"): lambda movement: status_label(movement.kind),
             gettext("units"): lambda movement: f"{movement.delta:+,}",
@@ -206,7 +204,7 @@ def _movements(product: Product, before: int | None) -> dict[str, Any]:
         name="movements",
         newest=f"{address}#movements" if before is not None else "",
         notes=[gettext("Older movements may be archived in %(files)s.") % {"files": files}] if files else [],
-        older=f"{address}?before={page.next_before}#movements" if page.next_before else "",
+        older=f"{address}?before={next_before}#movements" if next_before else "",
     )
 
 

@@ -97,11 +97,6 @@ def _holders(term: str, most: int) -> Found:
     return ((order, Match.BESIDE) for order in Order.objects.filter(pk__in=ids).select_related("account"))
 
 
-def _charged_by_key(term: str, most: int) -> Found:
-    """The payment with the key of its charge."""
-    return ((payment, Match.WHOLE) for payment in Payment.objects.filter(charge_key=term)[:most])
-
-
 def _charged_by_reference(term: str, most: int) -> Found:
     """A payment by the gateway's reference of its charge, if it is one of the newest."""
     if not selectors.may_be_reference(term):
@@ -162,7 +157,9 @@ FINDERS = (
         _("Payment"),
         _payment_detail,
         by_id=lambda id: Q(pk=id) | Q(order_id=id),
-        by_text=_charged_by_key,
+        by_text=lambda term, most: (
+            (one, Match.WHOLE) for one in Payment.objects.filter(charge_key=term)[:most]
+        ),
     ),
     Finder(
         Refund,
@@ -204,11 +201,6 @@ def find(request: HttpRequest, term: str, *, most: int, is_sent: bool) -> list[H
     return sorted(hits, key=lambda hit: hit.match)
 
 
-def may_search(request: HttpRequest) -> bool:
-    """Whether the operator may view anything that the search finds."""
-    return any(may_view(request, finder.model) for finder in FINDERS)
-
-
 MOST_OF_A_KIND = 20
 MOST_WHILE_TYPED = 4
 SHORTEST_WHILE_TYPED = 3
@@ -228,7 +220,7 @@ def search(request: HttpRequest) -> HttpResponse:
         "title": gettext("Search"),
         "term": term[:LONGEST_TERM],
         "hits": hits,
-        "may_search": may_search(request),
+        "may_search": any(may_view(request, finder.model) for finder in FINDERS),
         "is_too_long": len(term) > LONGEST_TERM,
         "longest": LONGEST_TERM,
         "most": MOST_OF_A_KIND,

@@ -20,7 +20,6 @@ from django.utils.translation import gettext
 
 from inventory import products, stock_levels
 from inventory.models import Delivery, Product, StockMovement
-from inventory.stock_levels import Change
 from shop import clock
 from shop.db import transactions
 from shop.errors import Invalid, Rejected
@@ -125,11 +124,6 @@ def receive(
     return Imported(delivery.created, delivery.changed, delivery.received, is_repeat)
 
 
-def read_delivery(delivery_id: UUID) -> Delivery | None:
-    """The delivery with its progress; None before it was started."""
-    return Delivery.objects.filter(pk=delivery_id).first()
-
-
 def find_same(rows: Sequence[StockRow]) -> Delivery | None:
     """The newest delivery that has exactly these rows; None if there is none."""
     same = Delivery.objects.filter(fingerprint=_fingerprint(sorted(rows, key=lambda row: row.sku)))
@@ -232,7 +226,9 @@ def _change_products(rows: Mapping[int, StockRow], delivery: Delivery, *, known:
     journal.note_all(products.created_line(one) for one in locked.values() if one.sku not in known)
     journal.note_all(products.changed_line(id, differences) for id, differences in changes.items())
     arrived = {id: row.quantity for id, row in rows.items() if row.quantity}
-    stock_levels.change(locked, {id: Change(on_hand=quantity) for id, quantity in arrived.items()})
+    stock_levels.change(
+        locked, {id: stock_levels.Change(on_hand=quantity) for id, quantity in arrived.items()}
+    )
     now = clock.now()
     stock_levels.write_movements(
         [

@@ -34,11 +34,10 @@ PLAIN_MESSAGES = {
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What a file contains: its valid rows, `{line, field, code, detail}` for each error, and warnings."""
+    """What a file contains: its valid rows, and `{line, field, code, detail}` for each error."""
 
     rows: list[StockRow] = field(default_factory=list)
     errors: list[dict[str, Any]] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
 
 
 def _whole_number(text: object) -> object:
@@ -179,12 +178,11 @@ def _read_line(
 
 
 def _validation_errors(line: int, error: ValidationError) -> list[dict[str, Any]]:
-    found = []
-    for one in error.errors():
-        name, code = str(one["loc"][0]), one["type"]
-        detail = PLAIN_MESSAGES.get((name, code)) or validation_texts.describe(one)
-        found.append(_error(line, name, code, str(detail)))
-    return found
+    named = [(str(one["loc"][0]), one["type"], one) for one in error.errors()]
+    return [
+        _error(line, name, code, str(PLAIN_MESSAGES.get((name, code)) or validation_texts.describe(one)))
+        for name, code, one in named
+    ]
 
 
 def _error(line: int, field: str, code: str, detail: str) -> dict[str, Any]:

@@ -84,7 +84,7 @@ def test_nothing_is_added_changed_or_deleted_by_hand(
 def test_the_balance_of_the_shops_accounts_is_the_sum_of_their_entries_read_in_parts(
     operator: Client, rows: dict[str, object], monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
-    monkeypatch.setattr("backoffice.ledger_balance.ENTRIES_AT_ONCE", at_once)
+    monkeypatch.setattr("backoffice.sales_report.ENTRIES_AT_ONCE", at_once)
     for _ in range(3):
         order_id = factories.order(rows["ledgeraccount"], card_amount=700)  # type: ignore[arg-type]
         with transaction.atomic():

@@ -1,9 +1,6 @@
 """Import products and stock, from a CSV file or for one sku."""
 
 import argparse
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -15,8 +12,6 @@ from rich.progress import Progress
 from uuid_utils.compat import uuid7
 
 from inventory.imports import importing, stock_files
-from inventory.imports.importing import Imported, Receipt
-from inventory.imports.stock_files import Contents
 from shop import uploaded_text
 from shop.errors import FirstcomeError, Invalid, Unavailable
 from shop.journal import journal
@@ -56,11 +51,9 @@ class Command(BaseCommand):
         )
 
     def handle(self, *, file: Path | None, dry_run: bool, delivery: UUID | None, **options: Any) -> None:
-        given = {name: options[name] for name in stock_files.COLUMNS}
-        with _command_errors():
-            contents = _contents(file, given)
-            for warning in contents.warnings:
-                self.stderr.write(warning)
+        """Refusals are the command's errors, with a line for each bad line of the file."""
+        try:
+            contents = self._read(file, {name: options[name] for name in stock_files.COLUMNS})
             if dry_run:
                 self._dry_run(contents)
             elif contents.errors:
@@ -68,8 +61,28 @@ class Command(BaseCommand):
             else:
                 reason = normalized(f"seed_stock {file.name}")[:255] if file else "seed_stock"
                 self._receive(contents, delivery or uuid7(), reason)
+        except Invalid as error:
+            lines = [_error_line(one) for one in error.extra["errors"]]
+            more = [f"... and {len(lines) - ERRORS_SHOWN} more"] if len(lines) > ERRORS_SHOWN else []
+            raise CommandError("\n".join([str(error), *lines[:ERRORS_SHOWN], *more])) from None
+        except FirstcomeError as error:
+            raise CommandError(error.detail) from None
 
-    def _dry_run(self, contents: Contents) -> None:
+    def _read(self, file: Path | None, given: dict[str, str | None]) -> stock_files.Contents:
+        if not file and given["sku"] is not None and given["quantity"] is not None:
+            return stock_files.Contents([stock_files.read_one(**given)])
+        if not file or any(given.values()):
+            raise CommandError("Give either a CSV file, or --sku and --quantity.")
+        try:
+            decoded = uploaded_text.decode(file.read_bytes())
+        except OSError as error:
+            raise CommandError(f"{file} can't be read: {error.strerror}.") from error
+        contents = stock_files.read_contents(StringIO(decoded.text, newline=""))
+        for warning in stock_files.warnings(contents.rows, decoded.encoding):
+            self.stderr.write(warning)
+        return contents
+
+    def _dry_run(self, contents: stock_files.Contents) -> None:
         imported = importing.preview(contents.rows)
         if same := importing.find_same(contents.rows):
             self.stderr.write(
@@ -84,13 +97,19 @@ class Command(BaseCommand):
             raise CommandError(f"Dry run: {subject} wrong, so nothing would be imported.")
         self.stdout.write(f"Dry run, nothing was written: {_summary(imported)}")
 
-    def _receive(self, contents: Contents, delivery_id: UUID, reason: str) -> None:
+    def _receive(self, contents: stock_files.Contents, delivery_id: UUID, reason: str) -> None:
         # Printed first, because a run that is killed can't print it later.
         self.stderr.write(f"Delivery {delivery_id}; if this is interrupted, continue with --delivery.")
+        console = Console(stderr=True)
+        bar = Progress(console=console, transient=True, disable=not console.is_terminal)
+        task = bar.add_task("Importing stock", total=len(contents.rows))
         try:
-            with journal.acting(shell.operator()), _progress(len(contents.rows)) as on_progress:
+            with journal.acting(shell.operator()), bar:
                 imported = importing.receive(
-                    contents.rows, delivery_id=delivery_id, reason=reason, on_progress=on_progress
+                    contents.rows,
+                    delivery_id=delivery_id,
+                    reason=reason,
+                    on_progress=lambda done: bar.update(task, completed=done),
                 )
         except Unavailable as error:
             raise CommandError(
@@ -100,38 +119,12 @@ class Command(BaseCommand):
         self.stdout.write(f"{before}{_summary(imported)}")
 
 
-def _contents(file: Path | None, given: dict[str, str | None]) -> Contents:
-    if not file and given["sku"] is not None and given["quantity"] is not None:
-        return Contents([stock_files.read_one(**given)])
-    if not file or any(given.values()):
-        raise CommandError("Give either a CSV file, or --sku and --quantity.")
-    try:
-        decoded = uploaded_text.decode(file.read_bytes())
-        contents = stock_files.read_contents(StringIO(decoded.text, newline=""))
-    except OSError as error:
-        raise CommandError(f"{file} can't be read: {error.strerror}.") from error
-    return replace(contents, warnings=stock_files.warnings(contents.rows, decoded.encoding))
-
-
-@contextmanager
-def _command_errors() -> Iterator[None]:
-    """Turn the shop's errors into a CommandError, with a line for each bad line of the file."""
-    try:
-        yield
-    except Invalid as error:
-        lines = [_error_line(one) for one in error.extra["errors"]]
-        more = [f"... and {len(lines) - ERRORS_SHOWN} more"] if len(lines) > ERRORS_SHOWN else []
-        raise CommandError("\n".join([str(error), *lines[:ERRORS_SHOWN], *more])) from None
-    except FirstcomeError as error:
-        raise CommandError(error.detail) from None
-
-
 def _error_line(error: dict[str, Any], *, prefix: str = "") -> str:
     parts = [f"line {error['line']}" if error["line"] else "", prefix, error["field"], error["detail"]]
     return ": ".join(part for part in parts if part)
 
 
-def _receipt_line(receipt: Receipt) -> str:
+def _receipt_line(receipt: importing.Receipt) -> str:
     row = receipt.row
     changes = [f"{field} {before!r} -> {after!r}" for field, (before, after) in receipt.changes.items()]
     parts = ["new"] if receipt.is_new else changes
@@ -141,14 +134,6 @@ def _receipt_line(receipt: Receipt) -> str:
     return f"{where}{row.sku}: {', '.join(parts) or 'stays as it is'}"
 
 
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[int], None]]:
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("Importing stock", total=total)
-        yield lambda done: bar.update(task, completed=done)
-
-
-def _summary(imported: Imported) -> str:
+def _summary(imported: importing.Imported) -> str:
     products = f"{imported.created} products created, {imported.changed} changed"
     return f"{products}, {imported.received} units received."
