@@ -70,11 +70,27 @@ def change(
     ids = sorted(id for id, one in changes.items() if any(one))
     for start in range(0, len(ids), ROWS_PER_STATEMENT):
         _update_levels(ids[start : start + ROWS_PER_STATEMENT], stock, changes, is_locked=is_locked)
-    were_available = {id: _is_available(stock[id]) for id in ids}
+    events = []
     for id in ids:
-        _apply_to_copy(stock[id], changes[id])
-    changed = [stock[id] for id in ids if _is_available(stock[id]) != were_available[id]]
-    recording.record_all(map(_availability_event, changed))
+        product, added = stock[id], changes[id]
+        before = product.on_hand - product.reserved
+        product.on_hand += added.on_hand
+        product.reserved += added.reserved
+        product.version += 1
+        after, threshold = product.on_hand - product.reserved, product.low_stock_threshold
+        named = {"product": product.id, "sku": product.sku, "available": after}
+        if threshold is not None and before > threshold >= after:
+            journal.note(
+                what="stock.low",
+                subject=f"product {product.id}",
+                before={"available": before},
+                after=named | {"threshold": threshold},
+                by=journal.SYSTEM,
+            )
+        if (before > 0) != (after > 0):
+            kind = catalogue.RESTOCKED if after > 0 else catalogue.SOLD_OUT
+            events.append(recording.event(type=kind, data=named | {"on_hand": product.on_hand}))
+    recording.record_all(events)
     publish_on_commit([stock[id] for id in ids])
 
 
@@ -110,36 +126,6 @@ def _update_levels(
         cursor.execute(statement)
         if cursor.rowcount != len(ids):
             raise transactions.ChangedMeanwhile("Another transaction changed the stock since it was read.")
-
-
-def _apply_to_copy(product: Product | Stock, change: Change) -> None:
-    """Change the copy as its row was changed, and note `stock.low` when the threshold was crossed."""
-    before = product.on_hand - product.reserved
-    product.on_hand += change.on_hand
-    product.reserved += change.reserved
-    product.version += 1
-    after, threshold = product.on_hand - product.reserved, product.low_stock_threshold
-    if threshold is not None and before > threshold >= after:
-        journal.note(
-            what="stock.low",
-            subject=f"product {product.id}",
-            before={"available": before},
-            after={"product": product.id, "sku": product.sku, "available": after, "threshold": threshold},
-            by=journal.SYSTEM,
-        )
-
-
-def _is_available(product: Product | Stock) -> bool:
-    return product.on_hand > product.reserved
-
-
-def _availability_event(product: Product | Stock) -> recording.NewEvent:
-    """The event of a product that has sold out, or is available again."""
-    available = product.on_hand - product.reserved
-    return recording.event(
-        type=catalogue.RESTOCKED if available else catalogue.SOLD_OUT,
-        data={"product": product.id, "sku": product.sku, "available": available, "on_hand": product.on_hand},
-    )
 
 
 def write_movements(movements: Sequence[StockMovement]) -> None:

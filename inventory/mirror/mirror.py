@@ -142,9 +142,13 @@ def admit(reservation: GateReservation) -> list[dict[str, int]]:
     decided. Missing, inactive and paused products are left to the database. Raises `Unavailable` without
     Redis.
     """
-    ids = list(reservation.quantities)
+    ids, keys = list(reservation.quantities), _keys(reservation)
+    record = json.dumps({"at": clock.now().timestamp(), "lines": reservation.quantities})
+    arguments = [reservation.request, record, SECONDS_KEPT, *reservation.quantities.values()]
     for _attempt in range(ATTEMPTS):
-        reply = redis_client.attempt(lambda client: _admit(client, reservation), otherwise=None)
+        reply: Any = redis_client.attempt(
+            lambda client: client.eval(ADMIT, len(keys), *keys, *arguments), otherwise=None
+        )
         if reply is None:
             raise Unavailable(_("Orders go through Redis here, and it is not reachable; nothing was done."))
         match reply:
@@ -200,12 +204,6 @@ def _load(product_ids: Sequence[int]) -> bool:
     states = read_states(product_ids)
     publish(states, only_missing=True)
     return len(states) == len(product_ids)
-
-
-def _admit(client: Redis, reservation: GateReservation) -> Any:
-    record = json.dumps({"at": clock.now().timestamp(), "lines": reservation.quantities})
-    keys, quantities = _keys(reservation), reservation.quantities.values()
-    return client.eval(ADMIT, len(keys), *keys, reservation.request, record, SECONDS_KEPT, *quantities)
 
 
 def _clear_in_flight(client: Redis, reservations: Sequence[GateReservation]) -> None:
