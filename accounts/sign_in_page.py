@@ -17,7 +17,6 @@ from django.contrib.auth.views import LoginView, PasswordChangeView
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect
-from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.decorators import method_decorator
 from django.utils.safestring import SafeString, mark_safe
@@ -32,6 +31,7 @@ from accounts import accounts, second_factor, sign_ins
 from accounts.middleware import COUNTED_KEY
 from shop import clock
 from shop.admin_base.classes import refusals_as_form_errors
+from shop.admin_base.display import admin_page
 from shop.errors import FirstcomeError
 from shop.http import client_address
 from shop.normalization import spellings
@@ -195,12 +195,14 @@ def set_up(request: HttpRequest) -> HttpResponseBase:
             _end_setup(request)
             request.session[second_factor.SESSION_KEY] = enrolled.device_id
             codes = {"backup_codes": enrolled.backup_codes, "next_page": setup["next_page"]}
-            return _page(request, "accounts/backup_codes.html", title=gettext("Backup codes"), **codes)
+            return admin_page(
+                request, "accounts/backup_codes.html", codes | {"title": gettext("Backup codes")}
+            )
     # As people type it into an app.
     in_groups = " ".join(textwrap.wrap(b32encode(bytes.fromhex(setup["secret"])).decode(), 4))
     code = _qr_code(second_factor.provisioning_url(account=account, secret=setup["secret"]))
     shown = {"form": form, "account": account, "secret": in_groups, "qr_code": code}
-    return _page(request, "accounts/otp_setup.html", title=gettext("Set up one-time codes"), **shown)
+    return admin_page(request, "accounts/otp_setup.html", shown | {"title": gettext("Set up one-time codes")})
 
 
 def change_own_password(request: HttpRequest) -> HttpResponseBase:
@@ -240,10 +242,6 @@ def _account_of(setup: dict[str, Any]) -> User | None:
         return None
     account = User.objects.filter(pk=setup["account_id"], is_active=True, is_staff=True).first()
     return account if account and account.get_session_auth_hash() == setup["credential"] else None
-
-
-def _page(request: HttpRequest, template: str, **shown: Any) -> HttpResponse:
-    return TemplateResponse(request, template, admin.site.each_context(request) | shown)
 
 
 def _qr_code(url: str) -> SafeString:

@@ -5,12 +5,10 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from django.contrib import admin
 from django.db.models import Count, Sum
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404
-from django.template.response import TemplateResponse
 from django.utils.translation import gettext, gettext_lazy as _
 from django.views.decorators.http import require_GET
 
@@ -19,6 +17,7 @@ from coupons.admin import issue_curve
 from coupons.models import Campaign, Coupon
 from shop import clock
 from shop.admin_base.actions import require_permission
+from shop.admin_base.display import admin_page
 from shop.db import transactions
 from shop.money import format_amount
 
@@ -45,7 +44,7 @@ def campaign_results(request: HttpRequest, campaign_id: int) -> HttpResponseBase
     """The page: the curve of issue, and the place of the results."""
     campaign = _campaign(request, campaign_id)
     issued = gettext("%(count)s of %(total)s")
-    context = admin.site.each_context(request) | {
+    context: dict[str, Any] = {
         "title": gettext("Results of %(name)s") % {"name": campaign.name},
         "campaign": campaign,
         "issued": issued % {"count": f"{campaign.issued:,}", "total": f"{campaign.quantity:,}"},
@@ -61,7 +60,7 @@ def campaign_results(request: HttpRequest, campaign_id: int) -> HttpResponseBase
             "most": max(curve.counts),
             "most_text": f"{max(curve.counts):,}",
         }
-    return TemplateResponse(request, "backoffice/campaign.html", context)
+    return admin_page(request, "backoffice/campaign.html", context)
 
 
 @require_GET

@@ -7,11 +7,9 @@ from typing import Any
 
 from django import forms
 from django.conf import settings
-from django.contrib import admin
 from django.db.models import Count, Max, Sum
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
-from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.translation import gettext, gettext_lazy as _
 from django.views.decorators.http import require_GET
@@ -23,6 +21,7 @@ from inventory.models import Product
 from payments.models import Entry, LedgerAccount
 from shop import clock, form_fields
 from shop.admin_base.actions import require_permission
+from shop.admin_base.display import admin_page
 from shop.db import transactions
 from shop.errors import Invalid
 from shop.http import problems
@@ -80,13 +79,13 @@ def sales(request: HttpRequest) -> HttpResponseBase:
     """The page: a form for the period, and the place of the figures."""
     require_permission(request, *PERMISSIONS)
     form = _form(request)
-    context = admin.site.each_context(request) | {
+    shown = {
         "title": gettext("Sales by period"),
         "form": form,
         "is_valid": form.is_valid(),
         "may_export": request.user.has_perm(list_exports.PERMISSION),
     }
-    return TemplateResponse(request, "backoffice/sales.html", context)
+    return admin_page(request, "backoffice/sales.html", shown)
 
 
 @require_GET

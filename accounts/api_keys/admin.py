@@ -9,7 +9,6 @@ from django import forms
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.translation import gettext, gettext_lazy as _
 from unfold.admin import ModelAdmin
@@ -23,7 +22,7 @@ from accounts.models import ApiKey
 from shop import clock, form_fields, scopes
 from shop.admin_base.actions import Action, ActionForm, ActionPreview, button, page_of
 from shop.admin_base.classes import ReadOnlyMixin
-from shop.admin_base.display import StatusLabel, status_label
+from shop.admin_base.display import StatusLabel, admin_page, status_label
 from shop.admin_base.lists import SearchMixin, column
 
 CHANGE = "accounts.change_apikey"
@@ -153,5 +152,4 @@ def _report_repeat(new: keys.NewSecret) -> str:
 
 def _show_secret(request: HttpRequest, new: keys.NewSecret) -> HttpResponse:
     shown = {"title": gettext("The secret of the API key"), "key": new.key, "secret": new.secret}
-    context = admin.site.each_context(request) | shown
-    return TemplateResponse(request, "accounts/api_key_secret.html", context)
+    return admin_page(request, "accounts/api_key_secret.html", shown)

@@ -4,13 +4,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from django.conf import settings
-from django.contrib import admin
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
-from django.template.response import TemplateResponse
 from django.utils.translation import gettext, gettext_lazy as _
 from django.views.decorators.http import require_safe
 
@@ -26,7 +24,7 @@ from payments import ledger
 from payments.models import Entry
 from sales.models import SaleEntry
 from shop import clock
-from shop.admin_base.display import actor_text, status_label
+from shop.admin_base.display import actor_text, admin_page, status_label
 from shop.models import JournalLine
 from shop.money import format_amount
 from shop.rates import rate_limits
@@ -61,14 +59,14 @@ def show(request: HttpRequest, account_id: int) -> HttpResponse:
         (SignOut, _sign_outs),
         (JournalLine, _journal),
     )
-    context = admin.site.each_context(request) | {
+    shown = {
         "title": gettext("Account %(name)s") % {"name": account.username},
         "account": account,
         "facts": _facts(account),
         "buttons": actions.buttons(request, account),
         "sections": [read(account) for model, read in by_permission if may_view(request, model)],
     }
-    return TemplateResponse(request, "backoffice/account.html", context)
+    return admin_page(request, "backoffice/account.html", shown)
 
 
 def _facts(account: User) -> list[tuple[str, Any]]:

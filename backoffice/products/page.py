@@ -3,11 +3,9 @@
 from typing import Any
 
 from django.conf import settings
-from django.contrib import admin
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
-from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext
@@ -30,7 +28,7 @@ from orders.models import Order
 from sales.models import Sale
 from shop import clock, form_fields
 from shop.admin_base.actions import Action, ActionForm, ActionPreview, require_permission, run
-from shop.admin_base.display import status_label
+from shop.admin_base.display import admin_page, status_label
 from shop.db import archived_months
 from shop.money import format_amount
 
@@ -52,7 +50,7 @@ def show(request: HttpRequest, product_id: int) -> HttpResponse:
         raise PermissionDenied("inventory.view_product")
     product = get_object_or_404(Product, pk=product_id)
     sections = [_open_orders(product)] if may_view(request, Order) else []
-    context = admin.site.each_context(request) | {
+    context = {
         "title": gettext("Product %(product)s") % {"product": f"{product.sku} {product.name}"},
         "product": product,
         "facts": [*_facts(product), *_sale_facts(request, product)],
@@ -68,7 +66,7 @@ def show(request: HttpRequest, product_id: int) -> HttpResponse:
         ]
         most = max(units for _, units in sales.by_hour)
         context |= {"sales": sales, "sold": number(sales.units), "columns": columns, "most_sold": most}
-    return TemplateResponse(request, "backoffice/product.html", context)
+    return admin_page(request, "backoffice/product.html", context)
 
 
 def change_limit(request: HttpRequest, product_id: int) -> HttpResponse:

@@ -10,12 +10,10 @@ from enum import IntEnum
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.contrib import admin
 from django.contrib.auth.models import User
 from django.db.models import Model, Q
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect
-from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.functional import Promise
 from django.utils.translation import gettext, gettext_lazy as _
@@ -30,6 +28,7 @@ from payments import selectors
 from payments.models import Payment
 from sales.models import SaleEntry
 from shop import clock
+from shop.admin_base.display import admin_page
 from shop.admin_base.lists import parse_uuid
 from shop.admin_base.status_words import status_word
 from shop.money import format_amount
@@ -216,7 +215,7 @@ def search(request: HttpRequest) -> HttpResponse:
     meant = [hit for hit in hits if hit.match != Match.BESIDE]
     if [hit.match for hit in meant] == [Match.WHOLE]:
         return redirect(meant[0].address)
-    context = admin.site.each_context(request) | {
+    shown = {
         "title": gettext("Search"),
         "term": term[:LONGEST_TERM],
         "hits": hits,
@@ -225,7 +224,7 @@ def search(request: HttpRequest) -> HttpResponse:
         "longest": LONGEST_TERM,
         "most": MOST_OF_A_KIND,
     }
-    return TemplateResponse(request, "backoffice/search/page.html", context)
+    return admin_page(request, "backoffice/search/page.html", shown)
 
 
 @require_safe

@@ -13,20 +13,20 @@ from uuid import UUID
 
 import orjson
 from django import forms
-from django.contrib import admin, messages
+from django.contrib import messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core.exceptions import PermissionDenied
 from django.db import connection
 from django.db.models import Model, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import translation
 from django.utils.translation import gettext, gettext_lazy as _
 from unfold.decorators import action as unfold_action
 
 from shop.admin_base.classes import LIST_SECONDS, refusal_text
+from shop.admin_base.display import admin_page
 from shop.admin_base.forms import SENT_BEFORE, FormIdField, reason_field
 from shop.db import transactions
 from shop.db.mysql.patience import statement_limit
@@ -319,5 +319,4 @@ def _ask_to_confirm(
 def _render(request: HttpRequest, action: Action, page: str, **context: Any) -> HttpResponse:
     # A template would call the preview.
     own = {"title": action.title, "action": action, "has_confirmation": action.preview is not None}
-    shared = admin.site.each_context(request) | own
-    return TemplateResponse(request, f"admin_base/{page}.html", shared | context)
+    return admin_page(request, f"admin_base/{page}.html", own | context)

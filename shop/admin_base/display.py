@@ -8,12 +8,14 @@ it, or that nothing is there. A program, whose `Accept` doesn't name HTML, gets 
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from django import template
 from django.contrib import admin
 from django.contrib.auth.models import Group, Permission
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.template.response import TemplateResponse
 from django.templatetags.static import static
 from django.urls import reverse
 from django.utils.html import format_html
@@ -94,6 +96,11 @@ def amount(value: int, currency: str = "") -> str:
 def signed(value: int) -> str:
     """A change, with its sign."""
     return f"{value:+,}"
+
+
+def admin_page(request: HttpRequest, template: str, shown: Mapping[str, Any]) -> TemplateResponse:
+    """A page with this template, which has what every page of the admin has."""
+    return TemplateResponse(request, template, admin.site.each_context(request) | shown)
 
 
 def link(text: object, view: str, *arguments: object, query: str = "") -> SafeString:
