@@ -90,7 +90,7 @@ class SignIn(PublicView):
 
         def sign_in() -> JSONResponse:
             signed_in = sign_ins.sign_in(**given.model_dump(), address=address)
-            device_id = signed_in.verified and signed_in.verified.device_id
+            device_id = signed_in.verified.device_id if signed_in.verified else None
             return JSONResponse(asdict(tokens.create_token_pair(signed_in.account, device_id=device_id)))
 
         return await sign_ins.run_sign_in(sign_in, username=given.username, address=address)

@@ -1,7 +1,7 @@
 """The admin's pages with a password to hash: each waits for its client's turn without a thread."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from io import BytesIO
@@ -47,7 +47,9 @@ async def serve(
             else password_hashing.TrustLevel.STRANGER
         )
 
-    run = partial(password_hashing.run_in_turn, trust_level=trust_level)
+    run: Callable[..., Awaitable[pages.PageResponse]] = partial(
+        password_hashing.run_in_turn, trust_level=trust_level
+    )
     if is_sign_in:
         run = partial(sign_ins.run_sign_in, username=name)
     try:

@@ -272,7 +272,7 @@ def export(request: HttpRequest, account: User) -> Action:
 def erase(request: HttpRequest, account: User) -> Action:
     def perform(data: Mapping[str, Any]) -> str:
         forfeits = data["forfeit_balance"]
-        wanted = {"account_id": account.pk, "reason": data["reason"], "forfeit_balance": forfeits}
+        wanted: Any = {"account_id": account.pk, "reason": data["reason"], "forfeit_balance": forfeits}
         left = erasure.start(**wanted) - clock.now()
         if (seconds := left.total_seconds()) > 0:
             text = gettext("%(account)s is disabled. Erase it again in %(seconds)s seconds to complete it.")
