@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from scripts.chaos import comparison, outside
-from scripts.chaos.calls import Answer, Call, Connection, NoFinalAnswer, Observations
+from scripts.chaos.calls import Answer, Call, Connection, Observations
 from scripts.chaos.memory import Account, AtGateway, Drop, Product, RecordedCall, Setup
 from scripts.chaos.webhooks import WebhookSender
 from scripts.stack.instance import Instance
@@ -61,22 +61,6 @@ def call_until_final(
     return Connection(shop.port, seen, seed="1").call_until_final(PLACE, until=time.monotonic() + seconds)
 
 
-def test_a_call_is_repeated_with_its_key_until_its_answer_is_final(
-    shop: CannedShop, seen: Observations
-) -> None:
-    passing = [
-        Answer(503, {"code": "unavailable"}, retry_after="1"),
-        None,
-        Answer(409, {"code": "idempotency_key_in_flight"}, retry_after="1"),
-    ]
-    assert call_until_final(shop, seen, [*passing, Answer(201, ORDER)]) == Answer(201, ORDER)
-    assert [(sent.headers["Idempotency-Key"], sent.body) for sent in shop.sent] == [("key", PLACE.body)] * 4
-    assert seen.statuses["no answer"] == 1
-    assert seen.findings == []
-    refusal = Answer(409, {"code": "insufficient_stock"})
-    assert call_until_final(shop, seen, [refusal]) == refusal
-
-
 @in_one_test(
     ("answer", "says"),
     [
@@ -91,13 +75,6 @@ def test_an_answer_that_must_not_be_is_a_finding_even_if_a_repeat_works(
     call_until_final(shop, seen, [answer, Answer(201, ORDER)])
     [finding] = seen.findings
     assert says in finding
-
-
-def test_a_call_without_a_final_answer_is_not_repeated_without_end(
-    shop: CannedShop, seen: Observations
-) -> None:
-    with pytest.raises(NoFinalAnswer, match="key key"):
-        call_until_final(shop, seen, [Answer(503, {"code": "unavailable"})], seconds=0.5)
 
 
 @in_one_test(

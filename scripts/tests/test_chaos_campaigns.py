@@ -1,18 +1,16 @@
 """What `make chaos` breaks, requires and measures: campaigns, faults, availability, what a restore loses."""
 
-import os
 import re
-import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from scripts.chaos import availability, dashboard_queries, faults, trial
+from scripts.chaos import dashboard_queries, faults, trial
 from scripts.chaos.availability import Measurement, Request
 from scripts.chaos.calls import Answer, Call, Observations
-from scripts.chaos.campaigns import beside, small_disk, without_redis
+from scripts.chaos.campaigns import beside, without_redis
 from scripts.chaos.campaigns.__main__ import check_faults_were_met
 from scripts.chaos.campaigns.month import campaign as month
 from scripts.chaos.campaigns.network import links
@@ -25,9 +23,7 @@ from scripts.chaos.soak import SOAK
 from scripts.cluster.drill import effects
 from scripts.stack import instance as instances, ports
 from scripts.stack.instance import Instance
-from scripts.tests.simulator import running
 from shop.tests.case_tables import in_one_test
-from shop.tests.racing import wait_until
 
 
 @in_one_test("name", CAMPAIGNS)
@@ -81,23 +77,6 @@ def test_no_answer_and_every_5xx_but_503_are_failed_requests() -> None:
     assert rolls.failures(requests) == dict.fromkeys((f"POST /orders: {one}" for one in bad), 1)
 
 
-@pytest.mark.boots("mount")
-@pytest.mark.skipif(os.getuid() != 0, reason="mounting a file system takes root")
-def test_a_disk_that_is_full_refuses_rows_and_is_free_again_afterwards(tmp_path: Path) -> None:
-    instance = Instance(home=tmp_path, port=1, database="mariadb")
-    for folder in (instance.run, instance.data):
-        folder.mkdir(parents=True)
-    with small_disk.beside(instance, 256):
-        rows = instance.mariadb().data / "rows"
-        with faults.lasting(Fault("fill the disk of", "mariadb", 1), instance):
-            wait_until(lambda: shutil.disk_usage(rows.parent).free == 0)
-            with pytest.raises(OSError, match="No space left"):
-                rows.write_bytes(b"x")
-        rows.write_bytes(b"x")
-        assert (rows.parent / "mysql").is_dir()
-    assert not rows.exists()
-
-
 MOMENT, LOST_AT = 100.0, 106.0
 NOTHING = {kind: set[str]() for kind in effects.TABLES}
 
@@ -135,17 +114,6 @@ def test_what_a_restore_to_a_moment_lost_or_made_twice_is_found(
     assert found.findings == ([f"order {finding}"] if finding else [])
     kept = sum(not MOMENT <= at <= LOST_AT for at in answered.values())
     assert (found.forgotten["order"], found.acknowledged) == (forgotten, kept)
-
-
-@pytest.mark.boots("a simulator")
-def test_every_call_to_a_slow_gateway_takes_2600_ms_and_then_no_longer(tmp_path: Path) -> None:
-    with running("gateway", tmp_path, "--latency-ms", "0") as gateway:
-        instance = Instance(home=tmp_path, port=gateway.port - 1, database="sqlite")
-        with faults.lasting(Fault("slow", "gateway", 1), instance):
-            began = time.monotonic()
-            gateway.get("/charges", key="absent")
-            assert time.monotonic() - began >= 2.6
-        assert gateway.get("/latency")[1]["ms"] is None
 
 
 def test_a_fault_that_can_not_be_made_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,13 +162,6 @@ def test_requests_that_overlap_with_an_outage_are_taken_out() -> None:
     measured = Measurement([*requests, around], outages=[(10.0, 12.0)])
     assert set(measured.shares()["outside of outages"].bad) == {"503 before", "503 after"}
     assert measured.shares()["with outages"].count == 6
-
-
-def test_outages_that_overlap_are_one() -> None:
-    measured = Measurement([request(3.5), request(6.5)], outages=[(5, 6), (1, 3), (2, 4), (5.5, 5.7)])
-    assert availability.merged(measured.outages) == [(1, 4), (5, 6)]
-    assert measured.outage_seconds() == 4
-    assert measured.shares()["outside of outages"].count == 1
 
 
 @pytest.mark.parametrize(("bad", "is_below"), [(1, False), (2, True)])

@@ -19,18 +19,6 @@ def test_a_row_that_is_missing_or_too_many_is_found(request: pytest.FixtureReque
     ]
 
 
-def test_a_test_that_starts_a_process_without_a_mark_is_refused() -> None:
-    guard = circles._Guard()
-    guard.test = "a test"
-    with pytest.raises(RuntimeError, match="isn't marked boots"):
-        guard.see("subprocess.Popen", (sys.executable, ["python", "-V"], None, None))
-    assert guard.refused == ["['python', '-V']"]
-    guard.see("open", ("a file", "r", 0))
-    guard.test = None
-    guard.see("subprocess.Popen", (sys.executable, ["python", "-V"], None, None))
-    assert len(guard.refused) == 1
-
-
 def test_the_guard_watches_this_very_test() -> None:
     circles._guard.refused.clear()
     with pytest.raises(RuntimeError, match="isn't marked boots"):

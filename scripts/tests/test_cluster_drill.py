@@ -14,7 +14,6 @@ from scripts.cluster.drill.judging import Outcome
 from scripts.cluster.group_replication.gtids import GtidSet
 from scripts.cluster.group_replication.membership import View, next_step
 from scripts.cluster.layout import Cluster
-from scripts.cluster.rabbitmq_keeper import Views, apart
 from scripts.cluster.servers import mysql
 from shop.tests.case_tables import in_one_test
 
@@ -184,30 +183,6 @@ def test_none_founds_the_group_when_each_has_what_another_lacks():
     assert "member 1 lacks 1 transactions of member 2" in step.reason
     assert "member 2 lacks 1 transactions of member 1" in step.reason
     assert "stop the cluster" in step.reason
-
-
-ALL = frozenset({1, 2, 3})
-TOGETHER = {1: ALL, 2: ALL, 3: ALL}
-TWO_APART = {1: frozenset({1, 3}), 2: frozenset({2}), 3: frozenset({1, 3})}
-
-
-@in_one_test(
-    ("views", "expected"),
-    [
-        (TOGETHER, None),
-        (TWO_APART, 2),
-        # One sees the other, which does not see it: they are not together.
-        ({1: ALL, 2: frozenset({2, 3}), 3: frozenset({2, 3})}, 1),
-        # A node that does not answer is dead, frozen or cut off: nothing can be done to it yet.
-        ({1: frozenset({1, 3}), 3: frozenset({1, 3})}, None),
-        ({1: frozenset({1}), 2: frozenset({2}), 3: frozenset({3})}, 2),
-        # The node runs, and its broker does not.
-        ({1: frozenset({1, 2}), 2: frozenset({1, 2}), 3: frozenset()}, 3),
-        ({}, None),
-    ],
-)
-def test_the_node_outside_of_the_largest_set_is_apart(views: Views, expected: int | None):
-    assert apart(views) == expected
 
 
 def test_the_shops_account_has_no_right_that_works_on_a_member_that_is_read_only(tmp_path: Path):

@@ -1,16 +1,12 @@
 """Sockets, ports and processes of a stack: chosen, and known by id and start."""
 
 import os
-import socket
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from scripts.stack import SetupError, places, ports, process_identity, processes
+from scripts.stack import SetupError, places, process_identity, processes
 
 
 @pytest.fixture
@@ -36,54 +32,6 @@ def test_a_short_folder_that_others_may_enter_is_not_used(tmp_path: Path):
     with pytest.raises(SetupError, match="not a private folder"):
         places.socket_path(deep, "redis.sock")
     short.rmdir()
-
-
-def test_a_port_that_is_listened_on_is_refused_by_its_number():
-    with socket.create_server((ports.HOST, 0)) as server:
-        port = server.getsockname()[1]
-        with pytest.raises(SetupError, match=f"port {port} is in use"):
-            ports.require_free(port)
-    ports.require_free(port)
-
-
-LEADER = """
-import subprocess, sys, os, signal
-from pathlib import Path
-from scripts.stack import process_identity
-os.setpgrp()
-process_identity.write(Path(sys.argv[1]) / "run", "web")
-child = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"], env=dict(os.environ))
-print(child.pid, flush=True)
-signal.pause()
-"""
-
-
-@pytest.fixture
-def family(home: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """A process that wrote its identity, and its child."""
-    environment = os.environ | {process_identity.MARK: str(home)}
-    command = [sys.executable, "-c", LEADER, str(home)]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as leader:
-        assert leader.stdout is not None
-        child = int(leader.stdout.readline())
-        yield leader, child
-        process_identity.kill({leader.pid, child})
-
-
-@pytest.mark.boots("processes of a family")
-def test_a_process_and_its_children_are_found(home: Path, family: tuple[subprocess.Popen[str], int]):
-    leader, child = family
-    assert process_identity.of_state(home) == {leader.pid, child}
-    assert int((home / "run" / "web.pid").read_text()) == leader.pid
-
-
-@pytest.mark.boots("processes of a family")
-def test_orphans_of_a_killed_process_are_found(home: Path, family: tuple[subprocess.Popen[str], int]):
-    leader, child = family
-    leader.kill()
-    leader.wait()
-    assert process_identity.of_state(home) == {child}
-    assert process_identity.group_of(home / "run", "web") == {child}
 
 
 def test_an_id_that_was_assigned_again_is_another_process(home: Path):
