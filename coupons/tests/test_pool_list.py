@@ -108,17 +108,6 @@ def test_an_empty_list_is_filled_once_a_second_and_at_once_after_codes_were_adde
     assert take(campaign, 1) == "A"
 
 
-def test_a_list_that_redis_lost_is_read_again_without_issued_codes(
-    campaign: Campaign, redis_server: Any
-) -> None:
-    add(campaign, "A", "B", "C")
-    take(campaign, 1)
-    make_available(campaign, "in_flight", "A")
-    redis_server.flushdb()
-
-    assert [take(campaign, user_id) for user_id in (2, 3, 4)] == ["B", "C", None]
-
-
 def test_a_returned_code_goes_first_if_there_is_a_list(campaign: Campaign) -> None:
     add(campaign, "A", "B")
     remembered.slot_released(campaign_id=campaign.pk, user_id=1, code="A")

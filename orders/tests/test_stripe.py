@@ -20,7 +20,7 @@ from orders import tasks
 from orders.models import Order, Refund, Saga
 from orders.payment import gateway_events, refunding
 from orders.placement.decisions import PlacedOrder
-from orders.tests import buying, hanging, stepping
+from orders.tests import buying, hanging
 from orders.tests.owners import payment_of
 from payments import ledger
 from payments.gateways import gateway, stripe_calls
@@ -116,48 +116,6 @@ def test_a_decline_that_could_not_be_cancelled_at_once_fails_its_order_after_a_l
     assert buying.broken_laws() == []
 
 
-def test_a_charge_whose_reply_was_lost_is_in_doubt_until_it_is_found() -> None:
-    placed = order("pm_timeout_charged")
-
-    assert buying.advance(placed).status == "paying"
-    assert payment_of(placed).status == "in_doubt"
-
-    buying.settle_everything()
-    assert (buying.state_of(placed.order.id), kept_amount(placed)) == ("paid", 1_000)
-    assert buying.broken_laws() == []
-
-
-def test_a_flaky_stripe_charges_once(stripe_book: StripeProxy) -> None:
-    placed = order("pm_flaky")
-    buying.advance(placed)
-
-    buying.settle_everything()
-
-    assert (buying.state_of(placed.order.id), kept_amount(placed)) == ("paid", 1_000)
-    assert len(list(gateway().charges())) == 1
-
-
-@pytest.mark.parametrize("token", ["pm_timeout_lost", "pm_error"])
-def test_a_charge_that_fails_until_the_deadline_is_cancelled_for_good(token: str) -> None:
-    placed = order(token)
-    buying.advance(placed)
-    time_is_over(placed)
-
-    buying.settle_everything()
-
-    payment = payment_of(placed)
-    assert (buying.state_of(placed.order.id), payment.status) == ("payment_failed", "failed")
-    late = gateway().charge(
-        key=payment.charge_key,
-        token=token,
-        amount=payment.card_amount,
-        currency=payment.currency,
-        order_id=placed.order.id,
-    )
-    assert (late.status, kept_amount(placed)) == ("cancelled", 0)
-    assert buying.broken_laws() == []
-
-
 def test_a_charge_that_succeeds_after_its_order_gave_up_is_refunded(stripe_book: StripeProxy) -> None:
     """Stripe can't cancel a charge that the bank is processing; the proxy simulates the slow bank."""
     placed = order("pm_processing")
@@ -182,18 +140,6 @@ def test_20_orders_at_once_are_20_charges() -> None:
     assert {*Order.objects.values_list("status", flat=True)} == {"paid"}
     assert len(list(gateway().charges())) == 20
     assert buying.broken_laws() == []
-
-
-def test_executors_that_race_for_one_order_charge_it_once() -> None:
-    placed = order("pm_card_visa")
-    assert placed.started
-    saga_id = placed.started.saga.id
-
-    race([lambda: stepping.advance(saga_id)] * 10)
-
-    buying.settle_everything()
-    assert (buying.state_of(placed.order.id), kept_amount(placed)) == ("paid", 1_000)
-    assert len(list(gateway().charges())) == 1
 
 
 def test_a_paid_order_is_refunded_in_parts(stripe_book: StripeProxy) -> None:

@@ -134,18 +134,6 @@ def test_the_lease_is_renewed_while_the_lock_is_held() -> None:
 
 @pytest.mark.boots("another process of the shop")
 @pytest.mark.first_circle
-def test_a_killed_holder_blocks_the_others_until_its_lease_expires() -> None:
-    with another_process(HOLD, NAME) as holder:
-        assert read_line(holder) == "held"
-        future = join_queue()
-        holder.kill()
-        killed_at = time.monotonic()
-        waited = future.result(20) - killed_at
-    assert waited < LEASE_SECONDS + fair_lock.POLL_SECONDS + SLACK_SECONDS
-
-
-@pytest.mark.boots("another process of the shop")
-@pytest.mark.first_circle
 def test_a_paused_holder_loses_the_lock_and_releases_nothing_when_it_continues() -> None:
     with another_process(HOLD, NAME) as holder:
         assert read_line(holder) == "held"

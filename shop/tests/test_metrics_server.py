@@ -200,8 +200,10 @@ def test_web_tells_how_long_a_dead_beat_has_been_silent(own_redis: OwnRedis, tmp
 @pytest.mark.boots("a web server")
 def test_two_web_processes_are_summed_and_a_dead_one_leaves_its_counts(tmp_path: Path) -> None:
     (tmp_path / "metrics").mkdir()
+    (earlier := tmp_path / "metrics" / "counter_of-an-earlier-server.db").touch()
     settings = {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "metrics")}
     with serving(tmp_path, workers=2, **settings) as web:
+        assert not earlier.exists()
 
         def exposed() -> str:
             return urllib3.request("GET", f"{web.address}/metrics", retries=False).data.decode()

@@ -6,10 +6,9 @@ import pytest
 from django.db import transaction
 from prometheus_client import REGISTRY
 
-from shop.errors import Rejected, Unavailable
+from shop.errors import Rejected
 from shop.redis import locks, redis_client
-from shop.tests.outages import OwnRedis
-from shop.tests.racing import race, wait_until
+from shop.tests.racing import race
 
 NAME = "firstcome:{test}:spin-lock"
 
@@ -66,22 +65,6 @@ def test_the_lock_ends_with_its_lease() -> None:
     with locks.spinning(NAME, lease_milliseconds=5_000):
         assert 0 < redis_client.client().pttl(NAME) <= 5_000
     assert not redis_client.client().exists(NAME)
-
-
-def test_without_redis_the_lock_is_unavailable_until_redis_is_back(own_redis: OwnRedis) -> None:
-    own_redis.stop()
-    with pytest.raises(Unavailable), locks.spinning(NAME):
-        pytest.fail("there is no lock without Redis")
-    own_redis.start()
-    wait_until(is_free)
-
-
-def is_free() -> bool:
-    try:
-        with locks.spinning(NAME):
-            return True
-    except Unavailable:
-        return False
 
 
 @pytest.mark.django_db(transaction=True)

@@ -6,11 +6,9 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -103,31 +101,6 @@ def test_a_killed_worker_is_replaced_and_no_client_is_refused_meanwhile(tmp_path
         wait_until(lambda: answering(server.address)[new] > 0, seconds=40)
 
 
-def test_a_hang_up_replaces_all_workers_without_a_failed_request(tmp_path: Path) -> None:
-    with small(tmp_path) as server:
-        before, stop, seen = workers_of(server.child.pid), threading.Event(), set[int]()
-
-        def call_repeatedly() -> None:
-            pool = urllib3.PoolManager(maxsize=1)
-            while not stop.is_set():
-                answer = pool.request("GET", f"{server.address}/wait/0.01", retries=False)
-                assert answer.status == 200
-                seen.add(int(answer.data))
-
-        with ThreadPoolExecutor(8) as threads:
-            clients = [threads.submit(call_repeatedly) for _ in range(8)]
-            try:
-                server.child.send_signal(signal.SIGHUP)
-                wait_until(
-                    lambda: len(now := workers_of(server.child.pid)) == 2 and not now & before, seconds=90
-                )
-                wait_until(lambda: seen >= before | workers_of(server.child.pid))
-            finally:
-                stop.set()
-            for client in clients:
-                client.result()
-
-
 def test_a_worker_that_dies_during_a_hang_up_does_not_end_the_replacement(tmp_path: Path) -> None:
     with small(tmp_path) as server:
         before = workers_of(server.child.pid)
@@ -198,24 +171,6 @@ def test_the_workers_of_make_run_have_a_processor_each(tmp_path: Path, is_make_r
         assert processors == (
             sorted([here[slot % len(here)]] for slot in range(2)) if is_make_run else [here] * 2
         )
-
-
-def test_each_worker_has_files_of_metrics_that_its_successor_takes_over(tmp_path: Path) -> None:
-    metrics = tmp_path / "metrics"
-    metrics.mkdir()
-    (metrics / "counter_of-an-earlier-server.db").touch()
-
-    def slots() -> set[str]:
-        return {path.stem.rpartition("_")[2] for path in metrics.glob("gauge_livesum_*.db")} - {"manager"}
-
-    with serving(tmp_path, workers=2, PROMETHEUS_MULTIPROC_DIR=str(metrics)) as server:
-        assert not (metrics / "counter_of-an-earlier-server.db").exists()
-        wait_until(lambda: slots() == {"0", "1"}, seconds=20)
-        for _ in range(2):
-            killed = min(workers_of(server.child.pid))
-            os.kill(killed, signal.SIGKILL)
-            wait_until(lambda killed=killed: len(workers_of(server.child.pid) - {killed}) == 2, seconds=20)
-            wait_until(lambda: slots() == {"0", "1"}, seconds=20)
 
 
 def test_nothing_of_uvicorn_is_used_that_may_change_without_notice() -> None:

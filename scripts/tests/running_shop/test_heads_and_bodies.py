@@ -13,7 +13,6 @@ from scripts.tests.running_shop.stack import RunningShop
 from shop.tests import test_protocol as protocol
 from shop.tests.browser.stack import session_of
 from shop.tests.factories import AccountFactory
-from shop.tests.racing import wait_until
 from shop.tests.test_request_body import IMPORT, answer_on, connect, head_of, slow_call
 
 PATHS = [
@@ -99,26 +98,6 @@ def test_a_body_that_comes_in_time_is_answered_however_slow_it_was(running_shop:
                 time.sleep(0.2)
                 connection.sendall(parts[at : at + 9])
             assert answer_on(connection) == (401, "invalid_credentials")
-
-
-def test_a_body_that_drips_is_ended_although_each_byte_comes_soon(running_shop: RunningShop) -> None:
-    with slow_call(running_shop.address, "Content-Length: 1000") as connection:
-        connection.settimeout(0.2)
-        began_at, received = time.monotonic(), b""
-
-        def is_answered() -> bool:
-            nonlocal received
-            try:
-                connection.sendall(b" ")
-                received += connection.recv(65_536)
-            except TimeoutError:
-                return False
-            except OSError:
-                return True
-            return b"request_timeout" in received
-
-        wait_until(is_answered, seconds=20)
-        assert b" 408 " in received and time.monotonic() - began_at > 9
 
 
 def test_a_trailer_that_names_another_client_is_refused(running_shop: RunningShop) -> None:
