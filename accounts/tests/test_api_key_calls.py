@@ -459,15 +459,13 @@ class TestMemory:
 
         assert (unavailable.status_code, unavailable.json()["code"]) == (503, "unavailable")
 
-    @pytest.mark.boots("another process of the shop")
-    @pytest.mark.first_circle
+    @pytest.mark.boots("another process of the shop", in_first_circle=True)
     def test_another_process_refuses_a_revoked_key_within_a_second(self) -> None:
         new = make("coupons:write")
         with another_process(CALLING, new.secret, **OF_TEST_CLIENT) as process:
             assert seconds_until_refused(process, new) < REFUSED_WITHIN_SECONDS
 
-    @pytest.mark.boots("another process of the shop")
-    @pytest.mark.first_circle
+    @pytest.mark.boots("another process of the shop", in_first_circle=True)
     def test_a_process_that_remembers_longer_takes_it_longer(self) -> None:
         """What the race above would find: a memory of two seconds more."""
         new = make("coupons:write")

@@ -349,8 +349,7 @@ def test_of_several_uses_of_a_backup_code_at_once_one_succeeds(olga: User) -> No
     assert len(backup_codes(olga)) == second_factor.BACKUP_CODES - 1
 
 
-@pytest.mark.boots("another process of the shop")
-@pytest.mark.first_circle
+@pytest.mark.boots("another process of the shop", in_first_circle=True)
 @pytest.mark.django_db(transaction=True)
 def test_two_processes_accept_a_code_once(olga: User) -> None:
     code = code_for(olga)

@@ -94,8 +94,7 @@ def over_and_over(work: Callable[[], Any], *, least: int = 3) -> Iterator[None]:
     assert times >= least
 
 
-@pytest.mark.boots("another process of the shop")
-@pytest.mark.first_circle
+@pytest.mark.boots("another process of the shop", in_first_circle=True)
 def test_300_of_450_requests_from_three_processes_get_one_of_300_codes() -> None:
     campaign = campaign_of(300)
     everyone = accounts(450)

@@ -81,8 +81,7 @@ def test_50_concurrent_requests_of_one_account_get_one_coupon(strategy: str) -> 
     assert broken() == {}
 
 
-@pytest.mark.boots("a Python process")
-@pytest.mark.first_circle
+@pytest.mark.boots("a Python process", in_first_circle=True)
 def test_exactly_100_are_issued_to_concurrent_requests_of_two_processes() -> None:
     """By each strategy: two processes request the coupons of one campaign after the other."""
     campaigns_of_each = [campaign_of(strategy, quantity=100) for strategy in EXACT]

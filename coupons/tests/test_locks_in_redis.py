@@ -60,8 +60,7 @@ def pausing_holder(campaign: Campaign, user_id: int) -> AbstractContextManager["
     return another_process(ISSUE_WITH_A_PAUSE, str(campaign.pk), str(user_id))
 
 
-@pytest.mark.boots("another process of the shop")
-@pytest.mark.first_circle
+@pytest.mark.boots("another process of the shop", in_first_circle=True)
 @by_each
 def test_a_holder_paused_past_its_lease_and_the_next_one_both_get_their_coupon(strategy: str) -> None:
     campaign, [first, second] = CampaignFactory.create(strategy=strategy, quantity=2), accounts(2)
@@ -78,8 +77,7 @@ def test_a_holder_paused_past_its_lease_and_the_next_one_both_get_their_coupon(s
     assert broken() == {}
 
 
-@pytest.mark.boots("another process of the shop")
-@pytest.mark.first_circle
+@pytest.mark.boots("another process of the shop", in_first_circle=True)
 @by_each
 def test_a_holder_paused_past_its_lease_is_refused_once_the_last_coupon_is_issued(strategy: str) -> None:
     campaign, [first, second] = CampaignFactory.create(strategy=strategy, quantity=1), accounts(2)
@@ -119,8 +117,7 @@ def test_a_lock_without_a_version_check_breaks_the_law(is_guarded: bool, laws: l
     assert list(broken()) == laws
 
 
-@pytest.mark.boots("another process of the shop")
-@pytest.mark.first_circle
+@pytest.mark.boots("another process of the shop", in_first_circle=True)
 @by_each
 def test_a_killed_holder_blocks_the_others_for_one_lease(strategy: str) -> None:
     campaign, [first, second] = CampaignFactory.create(strategy=strategy, quantity=2), accounts(2)

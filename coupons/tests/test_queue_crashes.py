@@ -55,8 +55,7 @@ def issuers(tmp_path: Path) -> Iterator[Callable[..., OwnIssuer]]:
         issuer.kill()
 
 
-@pytest.mark.boots("a Python process")
-@pytest.mark.first_circle
+@pytest.mark.boots("a Python process", in_first_circle=True)
 def test_5000_tickets_are_settled_in_order_while_issuers_are_killed(
     issuers: Callable[..., OwnIssuer],
 ) -> None:
@@ -101,8 +100,7 @@ def test_entries_read_by_a_killed_issuer_are_settled_in_order_by_the_next() -> N
     assert broken() == {}
 
 
-@pytest.mark.boots("a Python process")
-@pytest.mark.first_circle
+@pytest.mark.boots("a Python process", in_first_circle=True)
 def test_several_issuers_at_once_keep_the_order(issuers: Callable[..., OwnIssuer]) -> None:
     campaign = line_of(quantity=3_000)
     three = [issuers() for _ in range(3)]

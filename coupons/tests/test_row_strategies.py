@@ -124,8 +124,7 @@ def test_two_requests_of_an_account_while_the_row_is_locked_get_one_coupon(strat
     assert broken() == {}
 
 
-@pytest.mark.boots("another process of the shop")
-@pytest.mark.first_circle
+@pytest.mark.boots("another process of the shop", in_first_circle=True)
 def test_a_process_killed_in_its_transactions_has_issued_its_coupons_or_left_the_slots_to_the_next() -> None:
     """By each strategy and from each source of codes, a transaction for each campaign.
 
@@ -152,8 +151,7 @@ def test_a_process_killed_in_its_transactions_has_issued_its_coupons_or_left_the
     assert broken() == {}
 
 
-@pytest.mark.boots("another process of the shop")
-@pytest.mark.first_circle
+@pytest.mark.boots("another process of the shop", in_first_circle=True)
 def test_a_process_killed_after_its_commits_has_issued_the_coupons() -> None:
     """By each strategy, a transaction for each campaign, while those of the next account wait."""
     campaigns = [CampaignFactory.create(strategy=name, quantity=2) for name in NAMES]

@@ -163,8 +163,7 @@ def test_an_existing_coupon_is_returned_while_the_campaign_is_remembered_as_sold
     assert (refusal.status_code, refusal.json()["code"]) == (409, "sold_out")
 
 
-@pytest.mark.boots("another process of the shop")
-@pytest.mark.first_circle
+@pytest.mark.boots("another process of the shop", in_first_circle=True)
 def test_a_coupon_issued_by_another_process_is_returned_at_once_although_it_was_sold_out(
     requests: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -214,8 +213,7 @@ def test_a_sold_out_campaign_that_closes_is_refused_as_closed(
     assert asked(campaign.pk, requests[0])[0] == "again"
 
 
-@pytest.mark.boots("another process of the shop")
-@pytest.mark.first_circle
+@pytest.mark.boots("another process of the shop", in_first_circle=True)
 @from_each_source
 def test_more_coupons_or_codes_open_it_at_once_here_and_within_a_second_elsewhere(
     code_source: str, requests: list[int]
@@ -251,8 +249,7 @@ def test_a_slot_that_the_partner_refused_opens_it_at_once(
     assert not is_remembered(campaign)
 
 
-@pytest.mark.boots("another process of the shop")
-@pytest.mark.first_circle
+@pytest.mark.boots("another process of the shop", in_first_circle=True)
 def test_another_process_that_knows_older_terms_reads_the_database(requests: list[int]) -> None:
     campaign = full_campaign(requests[0])
     with another_process(ISSUE_ON_INPUT) as process:

@@ -185,8 +185,7 @@ def test_many_relays_at_once_deliver_each_event_once(
     assert {id: heard_of(own_data_platform, id) for id in orders} == orders
 
 
-@pytest.mark.boots("another process of the shop")
-@pytest.mark.first_circle
+@pytest.mark.boots("another process of the shop", in_first_circle=True)
 def test_events_of_a_relay_that_died_before_recording_are_sent_again_and_dropped(
     own_data_platform: Simulator, settings: LazySettings
 ) -> None:
@@ -244,8 +243,7 @@ def test_a_poison_event_dies_alone(own_data_platform: Simulator, caplog: pytest.
     assert deliver_due() == 0
 
 
-@pytest.mark.boots("another process of the shop")
-@pytest.mark.first_circle
+@pytest.mark.boots("another process of the shop", in_first_circle=True)
 @pytest.mark.usefixtures("impatient")
 def test_a_dead_event_blocks_its_order_until_it_is_replayed(
     own_data_platform: Simulator, settings: LazySettings, tmp_path: Path
@@ -398,8 +396,7 @@ def test_an_old_order_whose_events_are_sent_again_while_the_platform_is_away_has
     settings.DATA_PLATFORM_URL = right
 
 
-@pytest.mark.boots("a simulator")
-@pytest.mark.first_circle
+@pytest.mark.boots("a simulator", in_first_circle=True)
 def test_a_platform_that_fails_half_the_time_receives_everything_in_order(
     settings: LazySettings, tmp_path: Path
 ) -> None:

@@ -141,8 +141,7 @@ def test_every_reader_gets_every_event_once_while_writers_and_sequencers_race() 
     assert list(positions) == list(range(1, len(everything) + 1))
 
 
-@pytest.mark.boots("another process of the shop")
-@pytest.mark.first_circle
+@pytest.mark.boots("another process of the shop", in_first_circle=True)
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_a_sequencer_that_is_killed_between_statements_has_done_nothing(moment: str) -> None:
     FeedState.objects.get_or_create(pk=sequencing.ROW)

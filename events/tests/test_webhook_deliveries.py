@@ -618,8 +618,7 @@ def test_what_cannot_be_recorded_is_not_sent_again_at_once(
         one.stop()
 
 
-@pytest.mark.boots("another process of the shop")
-@pytest.mark.first_circle
+@pytest.mark.boots("another process of the shop", in_first_circle=True)
 def test_a_worker_that_is_killed_leaves_its_events_to_another(receiver: Receiver) -> None:
     """It is killed in the middle of its requests: each event arrives, those that were under way twice."""
     endpoint, arrived = endpoint_for(receiver), threading.Event()

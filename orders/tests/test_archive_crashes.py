@@ -17,8 +17,7 @@ from shop.operations.archives.archive_tables import ArchiveTable
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
-    pytest.mark.boots("a forked process"),
-    pytest.mark.first_circle,
+    pytest.mark.boots("a forked process", in_first_circle=True),
 ]
 ARCHIVING = (
     "file begun",

@@ -255,8 +255,7 @@ def assert_ended(purchase: Purchase, ending: Ending) -> None:
     assert tried.filter(direction="do").exists() == ending.is_in_doubt
 
 
-@pytest.mark.boots("a web server")
-@pytest.mark.first_circle
+@pytest.mark.boots("a web server", in_first_circle=True)
 @every_card
 def test_an_order_ends_as_its_card_token_demands(shop: Shop, token: str) -> None:
     """Paid at once with and without waiting, and paid later."""

@@ -157,8 +157,7 @@ def test_all_strategies_at_once_hold_one_account_to_the_limit(settings: LazySett
     assert buying.broken_laws() == []
 
 
-@pytest.mark.boots("another process of the shop")
-@pytest.mark.first_circle
+@pytest.mark.boots("another process of the shop", in_first_circle=True)
 def test_two_processes_sell_one_account_no_more_than_its_limit() -> None:
     found = {}
     with two_sellers() as sellers:

@@ -228,8 +228,7 @@ def test_no_order_is_committed_after_the_answer_to_a_pause_under_load(strategy: 
     assert buying.broken_laws() == []
 
 
-@pytest.mark.boots("another process of the shop")
-@pytest.mark.first_circle
+@pytest.mark.boots("another process of the shop", in_first_circle=True)
 def test_two_processes_stop_at_a_pause() -> None:
     """By each strategy, for a product of its own."""
     environment = {"OPEN_ORDERS_PER_ACCOUNT": "100000", "OPEN_UNITS_PER_ACCOUNT": "100000"}

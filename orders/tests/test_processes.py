@@ -20,8 +20,7 @@ from shop.redis import redis_client
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-@pytest.mark.boots("another process of the shop")
-@pytest.mark.first_circle
+@pytest.mark.boots("another process of the shop", in_first_circle=True)
 def test_two_processes_sell_stock_of_60_to_exactly_60() -> None:
     found = {}
     with two_sellers() as sellers:

@@ -242,8 +242,7 @@ def test_while_the_gateway_hangs_other_sagas_advance_and_afterwards_all_continue
     assert buying.broken_laws() == []
 
 
-@pytest.mark.boots("a worker")
-@pytest.mark.first_circle
+@pytest.mark.boots("a worker", in_first_circle=True)
 def test_a_worker_recovers_by_itself_when_the_gateway_is_back(own_gateway: Simulator, tmp_path: Any) -> None:
     """With 4 threads and a time-out of 3 s orders would queue; the circuit breaker prevents that."""
     worker = start_worker(tmp_path / "worker.log", own_gateway)

@@ -190,8 +190,7 @@ def shop(tmp_path: Path, settings: LazySettings) -> Iterator[Shop]:
         yield Shop(address)
 
 
-@pytest.mark.boots("a web server")
-@pytest.mark.first_circle
+@pytest.mark.boots("a web server", in_first_circle=True)
 def test_a_call_that_waits_for_a_pending_charge_gets_201_once_the_webhook_has_arrived(shop: Shop) -> None:
     """Without beat and the webhook the order would be `paying` for ever."""
     buyer, product = buying.account(), ProductFactory.create(on_hand=1, price=500)

@@ -20,8 +20,7 @@ from shop.tests import live
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
-    pytest.mark.boots("a web server"),
-    pytest.mark.first_circle,
+    pytest.mark.boots("a web server", in_first_circle=True),
 ]
 
 

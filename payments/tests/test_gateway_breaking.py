@@ -14,7 +14,7 @@ from scripts.stack import children, ports
 from scripts.tests.simulator import Simulator, running
 from shop.tests.racing import race, wait_until
 
-pytestmark = [pytest.mark.boots("a gateway simulator"), pytest.mark.first_circle]
+pytestmark = pytest.mark.boots("a gateway simulator", in_first_circle=True)
 
 AWAY = "the gateway is not reachable; it is called again soon"
 PATIENCE = 0.3

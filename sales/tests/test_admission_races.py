@@ -140,8 +140,7 @@ def move_clocks(running: Sequence["subprocess.Popen[str]"], seconds: int) -> Non
         assert process.stdout.readline() == "ready\n"
 
 
-@pytest.mark.boots("another process of the shop")
-@pytest.mark.first_circle
+@pytest.mark.boots("another process of the shop", in_first_circle=True)
 def test_three_processes_of_which_one_is_killed_keep_the_rate_and_the_order() -> None:
     """60 a minute of 120: the second half is admitted when the first is 61 s ago, and not before."""
     sale = factories.create_sale(ProductFactory(on_hand=1_000), rate_per_minute=60)
@@ -165,8 +164,7 @@ def test_three_processes_of_which_one_is_killed_keep_the_rate_and_the_order() ->
     assert broken_laws() == []
 
 
-@pytest.mark.boots("another process of the shop")
-@pytest.mark.first_circle
+@pytest.mark.boots("another process of the shop", in_first_circle=True)
 def test_processes_that_count_in_their_memory_exceed_the_rate() -> None:
     """The twin: each of three processes admits as many as all of them may."""
     sale = factories.create_sale(ProductFactory(on_hand=1_000), rate_per_minute=60)

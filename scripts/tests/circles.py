@@ -2,7 +2,7 @@
 
 A pytest plugin, named in pyproject.toml. The groups (`CIRCLE=`) are those of CONTRIBUTING.md:
 
-- `first`: tests that start no process, and those marked `first_circle`. `make test` runs them.
+- `first`: tests that start no process, and those marked with `in_first_circle=True`. `make test` runs them.
 - `other`: the rest of the tests that start a process. `make test CIRCLE=other`, in parts.
 - `long`: tests marked `long`. `make verify` runs all of them.
 
@@ -44,18 +44,17 @@ the time of a test, or takes minutes. `.ci/run` runs a twelfth of those of `othe
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _MARKS = (
-    "boots(what): starts a process; `what` says which",
-    "first_circle: starts a process, and runs in `make test` all the same",
+    "boots(what, in_first_circle=False): starts a process, which `what` names; whether `make test` runs it",
     "long: takes minutes, and runs in `make verify` alone",
 )
 
 
 def boots(what: str, *, in_first_circle: bool = False) -> Callable[[_Function], _Function]:
-    """Decorate a fixture's function: each test that uses the fixture is marked `boots(what)`."""
-    marks = [pytest.mark.boots(what), *([pytest.mark.first_circle] if in_first_circle else [])]
+    """Decorate a fixture's function: each test that uses the fixture is marked so."""
+    mark = pytest.mark.boots(what, in_first_circle=in_first_circle)
 
     def decorate(function: _Function) -> _Function:
-        function.circle_marks = marks  # type: ignore[attr-defined]
+        function.circle_mark = mark  # type: ignore[attr-defined]
         return function
 
     return decorate
@@ -74,11 +73,8 @@ def circle_of(item: pytest.Item) -> str:
     """The group in which the test runs."""
     if item.get_closest_marker("long"):
         return "long"
-    return "other" if item.get_closest_marker("boots") and not _is_named(item) else "first"
-
-
-def _is_named(item: pytest.Item) -> bool:
-    return item.get_closest_marker("first_circle") is not None
+    marks = list(item.iter_markers("boots"))
+    return "other" if marks and not any(mark.kwargs.get("in_first_circle") for mark in marks) else "first"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -168,7 +164,7 @@ def _module(item: pytest.Item) -> str:
 def _mark(item: pytest.Item) -> None:
     for definitions in item._fixtureinfo.name2fixturedefs.values():  # type: ignore[attr-defined]
         for definition in definitions:
-            for mark in getattr(definition.func, "circle_marks", ()):
+            if mark := getattr(definition.func, "circle_mark", None):
                 item.add_marker(mark)
 
 

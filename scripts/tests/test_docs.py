@@ -158,8 +158,7 @@ READ: dict[str, Callable[[str], object]] = {
 NOT_PARSED = {"", "text", "diff", "typescript", "sql", "promql"}
 
 
-@pytest.mark.boots("sh, which reads blocks of shell")
-@pytest.mark.first_circle
+@pytest.mark.boots("sh, which reads blocks of shell", in_first_circle=True)
 def test_every_block_of_code_can_be_read():
     def found(page: Path) -> Iterable[str]:
         for block in documented.blocks(page.read_text()):

@@ -132,8 +132,7 @@ def test_the_lease_is_renewed_while_the_lock_is_held() -> None:
         assert redis_client.client().pttl(NAME) > 0
 
 
-@pytest.mark.boots("another process of the shop")
-@pytest.mark.first_circle
+@pytest.mark.boots("another process of the shop", in_first_circle=True)
 def test_a_paused_holder_loses_the_lock_and_releases_nothing_when_it_continues() -> None:
     with another_process(HOLD, NAME) as holder:
         assert read_line(holder) == "held"
@@ -146,8 +145,7 @@ def test_a_paused_holder_loses_the_lock_and_releases_nothing_when_it_continues()
                 pytest.fail("the first one's release freed the second one's lock")
 
 
-@pytest.mark.boots("another process of the shop")
-@pytest.mark.first_circle
+@pytest.mark.boots("another process of the shop", in_first_circle=True)
 def test_killed_waiters_are_skipped_together_after_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first of them may be granted the lock once more, for one lease; the others cost nothing."""
     with ExitStack() as leaving:

@@ -400,8 +400,7 @@ def tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ssl.SSLCont
     http_client._trusted_certificates.cache_clear()
 
 
-@pytest.mark.boots("Node.js")
-@pytest.mark.first_circle
+@pytest.mark.boots("Node.js", in_first_circle=True)
 def test_calls_over_tls_share_a_connection_and_a_dripping_reply_is_given_up(tls: ssl.SSLContext) -> None:
     lines: list[socket.socket] = []
 
@@ -418,8 +417,7 @@ def test_calls_over_tls_share_a_connection_and_a_dripping_reply_is_given_up(tls:
     assert len(lines) == 1
 
 
-@pytest.mark.boots("Node.js")
-@pytest.mark.first_circle
+@pytest.mark.boots("Node.js", in_first_circle=True)
 def test_an_untrusted_certificate_is_no_connection(tls: ssl.SSLContext) -> None:
     with serving(lambda line: line.recv(65536), tls=tls) as address, pytest.raises(NotConnected):
         exchange(f"https://{address.replace('localhost', ports.HOST)}/")

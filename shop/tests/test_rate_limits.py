@@ -136,8 +136,7 @@ def test_calls_in_progress_count_towards_the_limit() -> None:
         assert refusal.value.retry_after == 1
 
 
-@pytest.mark.boots("another process of the shop")
-@pytest.mark.first_circle
+@pytest.mark.boots("another process of the shop", in_first_circle=True)
 def test_a_process_learns_of_other_processes_calls_with_its_own_next_call() -> None:
     with another_process(COUNTING, str(SHARED_ACCOUNT), RATE_ORDERS="10/m") as other:
         assert passed_elsewhere(other, 6) == 6

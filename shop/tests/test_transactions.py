@@ -519,8 +519,7 @@ transactions.run(work, transactions.REPEATABLE)
 """
 
 
-@pytest.mark.boots("a Python process")
-@pytest.mark.first_circle
+@pytest.mark.boots("a Python process", in_first_circle=True)
 def test_a_locked_sqlite_database_is_retried(tmp_path: Path) -> None:
     """In another process, because the database here is MariaDB; this process holds SQLite's write lock."""
     path = tmp_path / "tally.sqlite3"
