@@ -1,8 +1,11 @@
 """How many modules the three hot paths enter, so that following one stays short (ADR 031)."""
 
 import re
-from collections.abc import Collection
+import sys
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -13,13 +16,58 @@ from coupons.tests.factories import CampaignFactory
 from inventory.tests.factories import ProductFactory
 from orders.models import Order, Saga
 from orders.tests import stepping
+from scripts.stack import places
 from shop.burst import lane, table
 from shop.burst.request import BurstRequest
 from shop.concurrency.event_loop import run_blocking
 from shop.http import json_format
 from shop.http.messages import JSONResponse
 from shop.tests.factories import AccountFactory
-from shop.tests.reading_path import ReadingPath, following
+
+NO_STEPS = ("<module>", "run_blocking")
+"""Importing, and what stands in a test for the event loop."""
+
+
+class ReadingPath:
+    """The modules that calls enter, and the calls that lead back into a module that has not returned yet."""
+
+    def __init__(self) -> None:
+        self.modules: dict[str, None] = {}
+        self.back: set[tuple[str, str]] = set()
+        self._stack: list[str | None] = []
+
+    def __call__(self, frame: FrameType, event: str, _: Any) -> None:
+        if event == "call":
+            module = _module(frame)
+            callers = [name for name in self._stack if name]
+            if module and (not callers or callers[-1] != module):
+                self.modules.setdefault(module)
+                if module in callers:
+                    self.back.add((callers[-1], module))
+            self._stack.append(module)
+        elif event == "return" and self._stack:
+            self._stack.pop()
+
+
+def _module(frame: FrameType) -> str | None:
+    path = frame.f_code.co_filename
+    project = f"{places.PROJECT}/"
+    if not path.startswith(project) or "/tests/" in path or frame.f_code.co_name in NO_STEPS:
+        return None
+    name = path.removeprefix(project)
+    return name if name.split("/")[0] in places.APPS else None
+
+
+@contextmanager
+def following() -> Iterator[ReadingPath]:
+    """Follow the calls of the block, in this thread."""
+    path = ReadingPath()
+    sys.setprofile(path)
+    try:
+        yield path
+    finally:
+        sys.setprofile(None)
+
 
 WATCHING = re.compile(r"shop/observability/.*|.*/(metrics|observation|measured)\.py|.*/metrics/.*")
 """What counts, logs and traces: it decides nothing, and a reader passes over its calls."""

@@ -6,7 +6,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -16,7 +16,23 @@ import pytest
 from scripts.cluster import layout, packages, templates
 from scripts.cluster.layout import Cluster
 from scripts.stack import children, ports
-from scripts.tests.listening import serve
+
+
+def serve(port: int, answer: Callable[[socket.socket], None]) -> socket.socket:
+    """Listen on the port, and call `answer` with each connection, until the socket returned is closed."""
+    listening = socket.create_server((ports.HOST, port))
+    threading.Thread(target=_accept, args=(listening, answer), daemon=True).start()
+    return listening
+
+
+def _accept(listening: socket.socket, answer: Callable[[socket.socket], None]) -> None:
+    while True:
+        try:
+            connection, _ = listening.accept()
+        except OSError:
+            return
+        threading.Thread(target=answer, args=(connection,), daemon=True).start()
+
 
 pytestmark = pytest.mark.boots("HAProxy")
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
