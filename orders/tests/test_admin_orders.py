@@ -36,10 +36,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 CANCEL, REPLAY = "orders.change_order", "shop.change_journalline"
 
 
-def shown_page_of(client: Client, order: Order) -> Any:
-    return client.get(page_of(order)).context["order_page"]
-
-
 def test_parts_need_the_permission_to_view_them() -> None:
     order = operating_pages.paid_order()
     reader = AccountFactory(is_staff=True, permissions=["orders.view_order"])
@@ -61,7 +57,7 @@ def test_the_page_shows_a_dispute_and_who_made_a_refund(own_gateway: Simulator) 
     assert gateway_bookings.look_up(payment)[0]
     client = signed_in(operator())
     page = client.get(page_of(order)).content.decode()
-    shown = shown_page_of(client, order)
+    shown = client.get(page_of(order)).context["order_page"]
     assert (shown["payments"][0]["dispute"].amount, shown["refunds"][0].get_source_display()) == (
         200,
         "gateway",

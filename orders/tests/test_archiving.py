@@ -314,10 +314,6 @@ def ada_buys() -> User:
     return ada
 
 
-def words_of(path: Path) -> str:
-    return gzip.decompress(path.read_bytes()).decode()
-
-
 def test_no_name_and_no_address_of_a_person_is_in_a_file(tmp_path: Path) -> None:
     ada = ada_buys()
     assert JournalLine.objects.filter(actor_name=NAME).exclude(subject__startswith="account ").exists()
@@ -332,7 +328,7 @@ def test_no_name_and_no_address_of_a_person_is_in_a_file(tmp_path: Path) -> None
     )
     done = archive(tmp_path)
     assert done.removed > 5
-    words = words_of(tmp_path / done.file)
+    words = gzip.decompress((tmp_path / done.file).read_bytes()).decode()
     assert str(ada.pk) in words
     assert [word for word in (NAME, EMAIL, ADDRESS, "Augusta", "Lovelace") if word in words] == []
 

@@ -79,10 +79,6 @@ def late_refunds() -> list[tuple[str, Any]]:
     return [(line.subject, line.after) for line in lines]
 
 
-def is_charged(payment: Payment) -> bool:
-    return gateway().find(key=payment.charge_key).status == "succeeded"
-
-
 def test_an_event_advances_the_saga_that_waits_for_it() -> None:
     placed = order("tok_webhook")
     assert buying.advance(placed).status == "paying"
@@ -92,7 +88,7 @@ def test_an_event_advances_the_saga_that_waits_for_it() -> None:
     early = events.take(key=payment.charge_key)
     assert not gateway_events.handle(early.id)
     assert payment_of(placed).status == "pending"
-    wait_until(lambda: is_charged(payment))
+    wait_until(lambda: gateway().find(key=payment.charge_key).status == "succeeded")
     left_alone()
     event = events.take(key=payment.charge_key)
     assert gateway_events.handle(event.id)

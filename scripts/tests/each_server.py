@@ -29,12 +29,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "each_server: runs on every kind of database server")
 
 
-def is_for_each_server(module: Path) -> bool:
-    return module.stem.endswith(tuple(f"_{name}" for name in NAMES))
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark their tests."""
     for item in items:
-        if is_for_each_server(Path(item.path)):
+        if Path(item.path).stem.endswith(tuple(f"_{name}" for name in NAMES)):
             item.add_marker(pytest.mark.each_server)

@@ -2,10 +2,9 @@
 
 import subprocess
 import sys
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from signal import SIGINT, SIGTERM
-from typing import Any
 
 import pytest
 import urllib3
@@ -35,16 +34,12 @@ def test_whatever_was_answered_before_a_kill_is_in_the_book(tmp_path: Path) -> N
         gateway.child.kill()
         for one in charging:
             one.cancel()
-    answered = [one.result()[1] for one in charging if ended_well(one)]
+    answered = [one.result()[1] for one in charging if not one.cancelled() and one.exception() is None]
     assert 100 < len(answered) < 5000
     with running("gateway", tmp_path) as again:
         book = {row["id"]: row for row in everything(again, "/charges")}
         assert [row for row in answered if book.get(row["id"]) != row] == []
         assert again.get("/summary")[1]["charged_amount"] == 1000 * len(book)
-
-
-def ended_well(one: Future[Any]) -> bool:
-    return not one.cancelled() and one.exception() is None
 
 
 @pytest.mark.boots("simulators that are killed, signalled or refused")

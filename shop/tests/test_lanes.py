@@ -60,7 +60,7 @@ def make_world(address: str = "192.0.2.1") -> World:
     queued = CampaignFactory.create(name="Summer", strategy="queue")
     sale = create_sale(opens_in=3_600, closes_in=7_200)
     placed = buying.place(buyer.pk, {product: 1})
-    ticket = tickets.READER.submit(_ticket_of(queued.pk, buyer.pk))
+    ticket = tickets.READER.submit(issuing.issue(campaign_id=queued.pk, user_id=buyer.pk).ticket.pk)
     return World(
         address=address,
         access={
@@ -84,10 +84,6 @@ def make_world(address: str = "192.0.2.1") -> World:
             "nobody": "01a205ea-8973-7608-aaac-b7b4998b3d39",
         },
     )
-
-
-def _ticket_of(campaign_id: int, account_id: int) -> Any:
-    return issuing.issue(campaign_id=campaign_id, user_id=account_id).ticket.pk
 
 
 ORDER = b'{"items":[{"product":%(product)s,"quantity":1}]}'

@@ -48,10 +48,6 @@ def left_on(page: Any, row: Campaign | Product | Sale) -> Any:
     return card_of(page, row).locator(".left .big")
 
 
-def issued() -> int:
-    return Coupon.objects.count()
-
-
 @pytest.mark.boots("another process of the shop")
 def test_what_is_left_and_the_rate_move_by_themselves_while_buyers_buy(
     open_page: Callable[..., Any], stack: Stack, campaign: Campaign, product: Product
@@ -71,7 +67,7 @@ def test_what_is_left_and_the_rate_move_by_themselves_while_buyers_buy(
 
     changes = page.evaluate("window.changes")
     assert set(answers.by_status) == {201}
-    expect(left_on(page, campaign)).to_have_text(str(1_000 - issued()))
+    expect(left_on(page, campaign)).to_have_text(str(1_000 - Coupon.objects.count()))
     lefts = [int(text.replace(",", "")) for _, text in changes]
     assert lefts == sorted(set(lefts), reverse=True)
     gaps = sorted(after - at for (at, _), (after, _) in pairwise(changes))
