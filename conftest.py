@@ -33,6 +33,18 @@ from shop.tests.clients import signed_in
 from shop.tests.factories import SuperuserFactory
 from shop.tests.racing import wait_until
 
+pytest_plugins = (
+    "coupons.tests.own_partner",
+    "events.tests.own_data_platform",
+    "payments.tests.own_gateway",
+    "payments.tests.own_stripe",
+    "shop.tests.loop_guard",
+    "shop.tests.outages",
+    "shop.tests.rows_of_every_model",
+    "shop.tests.staff_groups",
+)
+"""The modules whose fixtures every test may use. A simulator is started once a process for all of them."""
+
 
 def pytest_configure() -> None:
     """Refuse servers that are not throwaway ones, because tests empty databases. Make the Python client."""

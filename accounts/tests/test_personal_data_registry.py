@@ -11,9 +11,7 @@ from accounts.personal_data.registry import REGISTRY, PersonalData
 from scripts.stack import places
 from shop.tests import staff_groups
 from shop.tests.factories import AccountFactory
-from shop.tests.test_admin_pages import _a_row_of_every_model
 
-__all__ = ["_a_row_of_every_model"]
 PAGE = places.PROJECT / "docs" / "privacy.md"
 # Whose pages are not for the models themselves.
 SHOWN_WITH = {"auth.User_groups": "auth.user", "auth.User_user_permissions": "auth.user"}

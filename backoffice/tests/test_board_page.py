@@ -23,11 +23,9 @@ from shop.models import JournalLine
 from shop.tests import process_state
 from shop.tests.clients import signed_in
 from shop.tests.factories import AccountFactory, SuperuserFactory
-from shop.tests.outages import OwnRedis, database_away, own_redis
+from shop.tests.outages import OwnRedis, database_away
 from shop.tests.racing import race
 from shop.tests.statements import captured_statements
-
-__all__ = ["own_redis"]
 
 pytestmark = pytest.mark.django_db(transaction=True)
 CHANGES = ["coupons.change_campaign", "inventory.change_product", "sales.change_sale"]

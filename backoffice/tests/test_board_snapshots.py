@@ -25,10 +25,8 @@ from shop.management.laws import LAWS
 from shop.models import LawStatus
 from shop.operations.shared_counts import SecondCounts
 from shop.tests.factories import AccountFactory
-from shop.tests.outages import own_redis
 from shop.tests.statements import captured_statements
 
-__all__ = ["own_redis"]
 START = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 SECOND = int(START.timestamp())
 

@@ -33,9 +33,8 @@ from shop.tests.clients import signed_in
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.plans import assert_read_by_index
 from shop.tests.second_connection import another_connection, ask
-from shop.tests.staff_groups import _staff_groups, member_of
+from shop.tests.staff_groups import member_of
 
-__all__ = ["_staff_groups"]
 pytestmark = pytest.mark.django_db
 TO_DO = ["sagas", "approvals", "payments", "disputes", "differences", "events"]
 EVERYTHING = [*TO_DO, "campaigns", "sales", "stock", "laws"]

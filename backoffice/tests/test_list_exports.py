@@ -24,7 +24,7 @@ from shop.http.pages import csv_format, large_responses
 from shop.models import CommittedTransaction, JournalLine
 from shop.tests.clients import signed_in
 from shop.tests.factories import AccountFactory, SuperuserFactory
-from shop.tests.test_admin_pages import fill_all_models, fill_coupons, fill_orders
+from shop.tests.rows_of_every_model import fill_all_models, fill_coupons, fill_orders
 
 pytestmark = pytest.mark.django_db
 PRODUCTS = "/admin/inventory/product/export/"

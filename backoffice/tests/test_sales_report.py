@@ -15,7 +15,6 @@ from backoffice.sales_figures import Amounts, Figures
 from backoffice.tests.test_list_exports import text_of
 from coupons.models import Coupon
 from coupons.tests.factories import CampaignFactory
-from events.tests.own_data_platform import data_platform_process, own_data_platform
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.models import Order, OrderLine, Refund
@@ -24,7 +23,6 @@ from orders.tests import buying, stepping
 from payments import ledger
 from payments.models import GATEWAY_CLEARING, HOLDING, SALES, Entry, Transfer
 from payments.tests.factories import PaymentFactory
-from payments.tests.own_gateway import gateway_process, own_gateway
 from payments.tests.sales import credit_top_up
 from shop import clock
 from shop.http.pages import csv_format
@@ -32,7 +30,6 @@ from shop.models import JournalLine
 from shop.tests.clients import signed_in
 from shop.tests.factories import AccountFactory, SuperuserFactory
 
-__all__ = ["data_platform_process", "gateway_process", "own_data_platform", "own_gateway"]
 pytestmark = pytest.mark.django_db
 PAGE, FIGURES, CSV = (f"/admin/reports/sales/{name}" for name in ("", "figures/", "csv/"))
 

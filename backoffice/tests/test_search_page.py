@@ -23,9 +23,8 @@ from shop.tests.clients import signed_in
 from shop.tests.factories import AccountFactory, OrderFactory, SuperuserFactory
 from shop.tests.plans import assert_read_by_index
 from shop.tests.servers import explain
-from shop.tests.staff_groups import _staff_groups, member_of
+from shop.tests.staff_groups import member_of
 
-__all__ = ["_staff_groups"]
 pytestmark = pytest.mark.django_db
 PAGE, HITS = "/admin/search/", "/admin/search/hits/"
 FOUND_BY_GROUP = {

@@ -5,12 +5,8 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 
-from coupons.tests.own_partner import own_partner, partner_process
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory, SuperuserFactory
-from shop.tests.outages import own_redis
-
-__all__ = ["own_partner", "own_redis", "partner_process"]
 
 
 @pytest.fixture

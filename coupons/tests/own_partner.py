@@ -1,7 +1,5 @@
 """A partner simulator of the test run; its book is empty at the start of each test that uses the fixture.
 
-    from coupons.tests.own_partner import own_partner, partner_process
-
 A test that needs a misbehaving partner starts one: `with partner_that("--silent-rate", "1", folder=...,
 settings=...)`.
 """

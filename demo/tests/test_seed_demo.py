@@ -12,13 +12,10 @@ from accounts import authentication
 from coupons.models import Campaign, PoolCode
 from inventory.models import Product, StockMovement
 from payments import ledger
-from payments.tests.own_gateway import gateway_process, own_gateway
 from sales.models import Sale
 from shop.management import laws
 from shop.tests.clients import Api, client_of
 from shop.tests.commands import run
-
-__all__ = ["gateway_process", "own_gateway"]
 
 SALE_PRODUCTS = 3
 SMALL = ("--users", "12", "--products", "3", "--stock", "50")

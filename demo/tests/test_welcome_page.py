@@ -21,11 +21,9 @@ from shop.tests import asgi_client
 from shop.tests.asgi_client import Answer
 from shop.tests.clients import client_of, signed_in
 from shop.tests.factories import AccountFactory, OrderFactory, SuperuserFactory
-from shop.tests.loop_guard import Blocked, blocked
+from shop.tests.loop_guard import Blocked
 from shop.tests.outages import database_away
 from shop.tests.statements import captured_statements
-
-__all__ = ["blocked"]
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 

@@ -26,14 +26,7 @@ from events.tests.delivering import (
     note,
     statuses,
 )
-from events.tests.own_data_platform import (
-    REFUSED,
-    data_platform_process,
-    knowing_secret,
-    own_data_platform,
-    received_event_ids,
-    use,
-)
+from events.tests.own_data_platform import REFUSED, knowing_secret, received_event_ids, use
 from events.webhooks import data_platform, deliveries, delivery_pass
 from scripts.tests.simulator import Simulator
 from shop.db import transactions
@@ -43,7 +36,6 @@ from shop.tests import servers
 from shop.tests.racing import race
 from shop.tests.second_process import another_process
 
-__all__ = ["data_platform_process", "own_data_platform"]
 pytestmark = pytest.mark.django_db(transaction=True)
 
 # Delivers, and hangs before it can record the result.
@@ -166,10 +158,6 @@ def relays() -> list[Callable[[], int]]:
     return [partial(deliver_due, f"worker {number}") for number in range(6)]
 
 
-def note_of_many_orders() -> dict[UUID, list[str]]:
-    return {id: note("order.paid", "order.refunded", order_id=id) for id in (uuid4() for _ in range(40))}
-
-
 def heard_of(platform: Simulator, order_id: UUID) -> list[str]:
     return [event["id"] for event in platform.get("/events", order=str(order_id))[1]["results"]]
 
@@ -177,7 +165,7 @@ def heard_of(platform: Simulator, order_id: UUID) -> list[str]:
 def test_many_relays_at_once_deliver_each_event_once(
     own_data_platform: Simulator, relays: list[Callable[[], int]]
 ) -> None:
-    orders = note_of_many_orders()
+    orders = {id: note("order.paid", "order.refunded", order_id=id) for id in (uuid4() for _ in range(40))}
     race(relays)
     deliver_due()
     assert delivered_count() == 80
@@ -275,10 +263,6 @@ def test_a_dead_event_blocks_its_order_until_it_is_replayed(
     assert noted.before["status"] == "failed" and noted.is_internal
 
 
-def levels() -> dict[str, str]:
-    return {finding.check: finding.level for finding in doctor.examine()}
-
-
 def refused_for(seconds: float) -> None:
     now = timezone.now()
     WebhookDelivery.objects.filter(refused_at__isnull=False).update(
@@ -296,7 +280,8 @@ def test_a_misrouted_404_kills_no_event_and_all_arrive_once_the_route_is_right(
     assert deliver_due() == 0
     assert set(statuses()) == {"pending"}
     assert deliveries.refused_count() == 51, "one more waits for its predecessor"
-    assert levels()["refused events"] == "warning"
+    [level] = [one.level for one in doctor.examine() if one.check == "refused events"]
+    assert level == "warning"
 
     settings.DATA_PLATFORM_URL = right
     refused_for(settings.EVENT_REFUSED_SECONDS - 10)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from django.conf import LazySettings, settings
 
-from events.tests.own_data_platform import SECRET, data_platform_process, own_data_platform
+from events.tests.own_data_platform import SECRET
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.placement import checkout
@@ -19,28 +19,13 @@ from orders.saga import run
 from orders.tests import buying, stepping
 from orders.tests.hanging import away, impatient
 from orders.tests.transmitting import transmitting
-from payments.tests.own_gateway import gateway_process, own_gateway
-from payments.tests.own_stripe import localstripe, own_stripe, stripe_proxy
 from scripts.stack import children, ports, rabbitmq
 from scripts.tests.circles import boots
 from scripts.tests.simulator import Simulator
 from shop.celery import app
 from shop.tests.clients import Api, client_of
-from shop.tests.outages import own_redis
 
-__all__ = [
-    "away",
-    "data_platform_process",
-    "gateway_process",
-    "impatient",
-    "localstripe",
-    "own_data_platform",
-    "own_gateway",
-    "own_redis",
-    "own_stripe",
-    "stripe_proxy",
-    "transmitting",
-]
+__all__ = ["away", "impatient", "transmitting"]
 
 
 @pytest.fixture(autouse=True)

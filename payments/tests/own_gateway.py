@@ -1,8 +1,8 @@
 """The test run's own gateway simulator, with an empty book at the start of each test that uses it.
 
 The gateway that all tests share keeps the charges of earlier tests, whose payments are deleted, so tests that
-compare books use this one: `from payments.tests.own_gateway import gateway_process, own_gateway`. Tests of
-webhooks start one with their address: `gateway_calling(f"{address}/api/v1/webhooks/simulator")`.
+compare books use this one. Tests of webhooks start one with their address:
+`gateway_calling(f"{address}/api/v1/webhooks/simulator")`.
 """
 
 import sqlite3

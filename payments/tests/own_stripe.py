@@ -1,7 +1,4 @@
-"""The test run's own Stripe: localstripe as a process, behind the recording proxy, empty for each test.
-
-`from payments.tests.own_stripe import localstripe, own_stripe, stripe_proxy`
-"""
+"""The test run's own Stripe: localstripe as a process, behind the recording proxy, empty for each test."""
 
 import os
 import sys

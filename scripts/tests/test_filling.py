@@ -7,11 +7,9 @@ import pytest
 from coupons.models import Coupon
 from orders.models import Order
 from orders.tests import buying
-from payments.tests.own_gateway import gateway_process, own_gateway
 from scripts.bench.filling import coupons, orders
 from scripts.tests.simulator import Simulator
 
-__all__ = ["gateway_process", "own_gateway"]
 pytestmark = pytest.mark.django_db(transaction=True)
 
 

@@ -8,9 +8,6 @@ from pytest_django import DjangoDbBlocker
 from scripts.tests.circles import boots
 from shop.tests import tally
 from shop.tests.live import web
-from shop.tests.outages import own_redis
-
-__all__ = ["own_redis"]
 
 
 @pytest.fixture(scope="session")

@@ -28,10 +28,8 @@ from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.korean import KOREAN, english_in, texts_of_rows
 from shop.tests.rolled_back import rolled_back
-from shop.tests.test_admin_pages import _a_row_of_every_model
 from shop.urls import API
 
-__all__ = ["_a_row_of_every_model"]
 HEADING = "Who may make which call"
 METHODS = ("get", "post", "put", "patch", "delete")
 OPEN = "open"
@@ -125,14 +123,10 @@ def text_of(answer: Any) -> str:
 def leftovers(answer: Any, rows: Sequence[str] = ()) -> list[str]:
     """The English that the page still has; that it is not in Korean at all, if so."""
     page = text_of(answer)
-    if not is_page(answer):
+    if not (answer.status_code == 200 and answer.headers["Content-Type"].startswith("text/html")):
         return []
     is_korean = "<html" not in page or '<html lang="ko"' in page
     return english_in(page, rows or texts_of_rows()) if is_korean else ["no page in Korean"]
-
-
-def is_page(answer: Any) -> bool:
-    return answer.status_code == 200 and answer.headers["Content-Type"].startswith("text/html")
 
 
 def test_no_english_is_left_in_the_pages(operator: Client) -> None:

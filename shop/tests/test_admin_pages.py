@@ -2,119 +2,13 @@
 
 import pytest
 from django.contrib import admin
-from django.contrib.auth.models import Group
 from django.db.models import Model
 from django.test import Client
 from django.urls import reverse
-from django.utils import timezone
-from django_otp.plugins.otp_totp.models import TOTPDevice
-from uuid_utils.compat import uuid7
 
-from accounts.models import ApiKey, SignOut
-from coupons.models import Campaign, Confirmation, QueueTicket
-from coupons.tests.factories import campaign_with_codes, coupon_of
-from events.models import FeedEvent, WebhookDelivery, WebhookEndpoint
-from inventory.models import Delivery
-from inventory.tests.factories import ProductFactory
-from orders.models import Order, OrderLine, Refund, RefundLine, Saga, SagaLog
-from payments.models import Reconciliation, WebhookEvent
-from payments.tests.factories import PaymentFactory, wallet
-from sales.models import SaleEntry
-from sales.tests.factories import create_sale
-from shop.approval_models import Approval
-from shop.models import AuditState, CommittedTransaction, IdempotencyKey, JournalLine, LawStatus
-from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.factories import SuperuserFactory
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def _a_row_of_every_model() -> None:
-    fill_all_models()
-
-
-def fill_all_models(number: int = 0) -> None:
-    """A row of every model that the admin shows; another one for another number."""
-    now, account = timezone.now(), AccountFactory.create()
-    Group.objects.create(name=f"warehouse {number}")
-    TOTPDevice.objects.create(user=account, name="authenticator")
-    CommittedTransaction.objects.create(id=uuid7(), at=now)
-    AuditState.objects.create(audited_at=now)
-    SignOut.objects.create(account=account, at=now)
-    key = ApiKey.objects.create(maker=account, prefix=f"fc_key_{number:09}", scopes=["act"], created_at=now)
-    Approval.objects.create(
-        kind="points.grant",
-        subject=f"wallet {account.pk}",
-        arguments={"user": account.pk, "amount": 5},
-        asker_id=account.pk,
-        asker_name=account.username,
-        reason="late delivery",
-        asked_at=now,
-    )
-    key.secrets.create(secret_hash=f"{number:064}", is_current=True, created_at=now)
-    LawStatus.objects.create(law=f"L{number + 1}", holds=False, since=now, offenders=["7"])
-    IdempotencyKey.objects.create(account=account, key_hash="a" * 64, status=201, created_at=now)
-    FeedEvent.objects.create(event_id=uuid7(), type="order.paid", at=now, data={})
-    endpoint = WebhookEndpoint.objects.create(
-        url="https://receiver.example/", events=["*"], secret="whsec_AAAA", created_at=now
-    )
-    WebhookDelivery.objects.create(
-        endpoint=endpoint,
-        event_id=uuid7(),
-        type="order.paid",
-        status="failed",
-        created_at=now,
-    )
-    JournalLine.objects.create(at=now, actor="system", what="product.changed", subject="product 7")
-    Delivery.objects.create(id=uuid7(), rows_total=2, rows_done=1)
-    Reconciliation.objects.create(started_at=now, ended_at=now, checked=1, differences=0, refunded=0)
-    WebhookEvent.objects.create(
-        gateway="simulator", event_id=f"{number + 1}", received_at=now, handled_at=now
-    )
-    wallet(points=5)
-    fill_coupons()
-    fill_orders(PaymentFactory.create().order)
-    SaleEntry.objects.create(sale=create_sale(), account=account, created_at=now)
-
-
-def fill_coupons() -> None:
-    now = timezone.now()
-    campaign = campaign_with_codes(Campaign.CodeSource.POOL)
-    coupon_of(campaign)
-    Confirmation.objects.create(
-        campaign=campaign,
-        account=AccountFactory.create(),
-        code=f"C-{campaign.pk}",
-        taken_at=now,
-        next_attempt_at=now,
-    )
-    QueueTicket.objects.create(campaign=campaign, account=AccountFactory.create(), number=1, created_at=now)
-
-
-def fill_orders(order: Order) -> None:
-    now = timezone.now()
-    line = OrderLine.objects.create(
-        order=order,
-        product=ProductFactory.create(on_hand=1),
-        sku="TEA",
-        name="Tea",
-        quantity=1,
-        unit_price=500,
-        line_amount=500,
-    )
-    refund = Refund.objects.create(
-        order=order, amount=500, points_amount=0, card_amount=500, reason="It came broken.", created_at=now
-    )
-    RefundLine.objects.create(refund=refund, line=line, quantity=1, amount=500)
-    saga = Saga.objects.create(
-        kind="refund",
-        subject_id=refund.pk,
-        about_id=order.pk,
-        next_attempt_at=now,
-        deadline_at=now,
-        created_at=now,
-    )
-    SagaLog.objects.create(saga=saga, step="refund_card", direction="do", event="failed", attempt=1, at=now)
 
 
 @pytest.mark.usefixtures("_a_row_of_every_model")

@@ -23,9 +23,8 @@ from shop.tests.clients import signed_in
 from shop.tests.confirming import confirmed, message_of, said
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.racing import race
-from shop.tests.staff_groups import _staff_groups, member_of
+from shop.tests.staff_groups import member_of
 
-__all__ = ["_staff_groups"]
 pytestmark = pytest.mark.django_db
 LIST = reverse("admin:shop_approval_changelist")
 WHY = "I have looked, too."

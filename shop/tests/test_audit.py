@@ -10,14 +10,11 @@ from coupons.models import Campaign
 from coupons.tests.factories import CampaignFactory
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
-from payments.tests.own_gateway import gateway_process, own_gateway
 from scripts.stack import ports
 from shop.db.mysql.patience import long_read_timeout
 from shop.management import laws
 from shop.operations.audits.checks import LawReport, merge_reports, report
 from shop.tests.commands import run, run_json
-
-__all__ = ["gateway_process", "own_gateway"]
 
 
 def test_reports_of_one_law_are_merged_and_sorted_in_the_laws_order() -> None:

@@ -3,9 +3,7 @@
 from shop.idempotency import claims
 from shop.idempotency.claims import InFlight
 from shop.redis import redis_client
-from shop.tests.outages import OwnRedis, own_redis
-
-__all__ = ["own_redis"]
+from shop.tests.outages import OwnRedis
 
 
 def evals() -> int:

@@ -43,11 +43,9 @@ from shop.redis import completion_notifications, redis_client
 from shop.tests import asgi_client, second_connection
 from shop.tests.asgi_client import Answer, send_request
 from shop.tests.factories import AccountFactory, SuperuserFactory
-from shop.tests.loop_guard import Blocked, blocked
+from shop.tests.loop_guard import Blocked
 from shop.tests.second_connection import another_connection, holding
 from shop.tests.second_process import another_process, read_line
-
-__all__ = ["blocked"]
 
 pytestmark = pytest.mark.django_db(transaction=True)
 keys = count()

@@ -10,10 +10,9 @@ from shop.tests import operators_page, staff_groups
 from shop.tests.clients import signed_in
 from shop.tests.confirming import confirmed
 from shop.tests.factories import AccountFactory
-from shop.tests.staff_groups import NAMES, _staff_groups, member_of, permissions_of
+from shop.tests.staff_groups import NAMES, member_of, permissions_of
 from shop.tests.test_admin import disable
 
-__all__ = ["_staff_groups"]
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("_staff_groups")]
 
 

@@ -29,9 +29,9 @@ from shop.models import IdempotencyKey, JournalLine
 from shop.tests.cases import check_each
 from shop.tests.factories import AccountFactory
 from shop.tests.plans import assert_read_by_index
+from shop.tests.rows_of_every_model import fill_all_models
 from shop.tests.second_connection import another_connection, ask
 from shop.tests.statements import captured_statements
-from shop.tests.test_admin_pages import fill_all_models
 
 pytestmark = pytest.mark.django_db
 MOST_STATEMENTS = 10

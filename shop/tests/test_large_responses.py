@@ -16,10 +16,8 @@ from shop.http.pages import large_responses, pages
 from shop.tests import asgi_client
 from shop.tests.clients import signed_in
 from shop.tests.factories import SuperuserFactory
-from shop.tests.loop_guard import Blocked, blocked
+from shop.tests.loop_guard import Blocked
 from shop.tests.racing import wait_until
-
-__all__ = ["blocked"]
 
 pytestmark = pytest.mark.django_db(transaction=True)
 EXPORT, BALANCE = "/admin/auth/user/export/", "/admin/ledger/sales/balance/"

@@ -14,7 +14,6 @@ from accounts.api_keys import keys
 from coupons import issued_coupons
 from coupons.models import Coupon, EligibleAccount
 from coupons.tests.factories import CampaignFactory
-from events.tests.own_data_platform import data_platform_process, own_data_platform
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.models import Order, Refund, Saga, SagaLog
@@ -22,7 +21,6 @@ from orders.tests import buying
 from orders.tests.conftest import _empty_books, _stepped_executor
 from payments import ledger, points_grants
 from payments.models import Entry, Payment, Reconciliation
-from payments.tests.own_gateway import gateway_process, own_gateway
 from shop.approval_models import Approval
 from shop.errors import NotAllowed
 from shop.journal import journal
@@ -32,14 +30,7 @@ from shop.tests.factories import SuperuserFactory
 from shop.tests.test_approvals import keyed
 from shop.tests.test_reasons import ACTIONS, WHY, send
 
-__all__ = [
-    "_empty_books",
-    "_stepped_executor",
-    "data_platform_process",
-    "gateway_process",
-    "own_data_platform",
-    "own_gateway",
-]
+__all__ = ["_empty_books", "_stepped_executor"]
 pytestmark = pytest.mark.django_db
 # No account has more or less by it: a campaign, product, sale, message or key changes, or books are read.
 WITHOUT_BENEFICIARY = re.compile(

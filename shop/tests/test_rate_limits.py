@@ -18,11 +18,9 @@ from shop.rates import rate_limits
 from shop.rates.rate_limits import ORDERS, RateLimit, Usage
 from shop.redis import redis_client
 from shop.tests import process_state
-from shop.tests.outages import OwnRedis, own_redis
+from shop.tests.outages import OwnRedis
 from shop.tests.racing import race, wait_until
 from shop.tests.second_process import another_process
-
-__all__ = ["own_redis"]
 
 # Of no other test: its calls can't reach Redis from this process after Redis was emptied.
 SHARED_ACCOUNT = 70_001

@@ -17,7 +17,6 @@ from accounts.models import ApiKey
 from coupons.tests.factories import CampaignFactory, coupon_of
 from events.models import WebhookDelivery, WebhookEndpoint
 from events.tests.delivering import dead
-from events.tests.own_data_platform import data_platform_process, own_data_platform
 from events.webhooks import signatures
 from inventory.tests.factories import ProductFactory
 from orders.models import Saga
@@ -26,7 +25,6 @@ from orders.tests.conftest import _empty_books, _stepped_executor
 from orders.tests.test_operating_admin import started
 from payments.reconciliation import reconciling
 from payments.tests.factories import PaymentFactory
-from payments.tests.own_gateway import gateway_process, own_gateway
 from payments.tests.test_reconciling import late
 from sales import pausing
 from sales.models import Sale
@@ -39,18 +37,9 @@ from shop.tests.clients import signed_in
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.one_time_codes import with_codes
 from shop.tests.sent_forms import fields_of
-from shop.tests.test_admin_pages import _a_row_of_every_model
 from shop.tests.test_rights import COLUMNS, NEED_MORE, client_of, right
 
-__all__ = [
-    "_a_row_of_every_model",
-    "_empty_books",
-    "_stepped_executor",
-    "data_platform_process",
-    "gateway_process",
-    "own_data_platform",
-    "own_gateway",
-]
+__all__ = ["_empty_books", "_stepped_executor"]
 WHY = "As customers asked for it."
 PASSWORD, NEW = "a password, which nothing asks the reason for", "a new row, which has no reason to change"
 # What changes something, or is a form, and has no reason in the journal; and why not.

@@ -5,9 +5,8 @@ from django.test import Client
 
 from coupons.tests.factories import CampaignFactory
 from shop.tests.clients import signed_in
-from shop.tests.staff_groups import _staff_groups, member_of
+from shop.tests.staff_groups import member_of
 
-__all__ = ["_staff_groups"]
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("_staff_groups")]
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 NAVIGATION = "/admin/board/"

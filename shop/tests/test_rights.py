@@ -21,10 +21,8 @@ from shop.models import JournalLine
 from shop.tests import admin_addresses, operators_page
 from shop.tests.admin_addresses import Action, Address
 from shop.tests.factories import AccountFactory
-from shop.tests.staff_groups import NAMES, _staff_groups, member_of
-from shop.tests.test_admin_pages import _a_row_of_every_model
+from shop.tests.staff_groups import NAMES, member_of
 
-__all__ = ["_a_row_of_every_model", "_staff_groups"]
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("_staff_groups", "_a_row_of_every_model")]
 COLUMNS = (*NAMES, "")
 REFUSED = (400, 401, 403, 404, 405)

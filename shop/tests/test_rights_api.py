@@ -23,10 +23,8 @@ from shop.tests import openapi_document, operators_page
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory
 from shop.tests.rolled_back import rolled_back
-from shop.tests.staff_groups import NAMES, _staff_groups, member_of
-from shop.tests.test_admin_pages import _a_row_of_every_model
+from shop.tests.staff_groups import NAMES, member_of
 
-__all__ = ["_a_row_of_every_model", "_staff_groups"]
 ROOT = Path(__file__).resolve().parents[2]
 HEADING = "Calls of the API"
 PERMISSION = re.compile(

@@ -10,11 +10,10 @@ from coupons.metrics import counters
 from shop.observability import request_metrics
 from shop.operations import shared_counts
 from shop.operations.shared_counts import SecondCounts, Sharing
-from shop.tests.outages import OwnRedis, own_redis
+from shop.tests.outages import OwnRedis
 from shop.tests.second_process import another_process
 from shop.tests.slow_redis import answering_late
 
-__all__ = ["own_redis"]
 ANOTHER = """
 from shop.observability import request_metrics
 from shop.operations.shared_counts import Sharing

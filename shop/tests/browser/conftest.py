@@ -7,18 +7,14 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 
-from events.tests.own_data_platform import data_platform_process, own_data_platform
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
-from payments.tests.own_gateway import gateway_process, own_gateway
 from scripts.tests.circles import boots
 from scripts.tests.simulator import Simulator
 from shop.tests.browser import stack as stacks, storefront
 from shop.tests.browser.browser_thread import PATIENCE_SECONDS, BrowserThread
 from shop.tests.browser.faults import Faults
 from shop.tests.browser.stack import Stack
-
-__all__ = ["data_platform_process", "gateway_process", "own_data_platform", "own_gateway"]
 
 
 @pytest.fixture(scope="session")

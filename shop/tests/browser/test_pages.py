@@ -14,7 +14,7 @@ from shop.tests.browser.browser_thread import expect
 from shop.tests.browser.stack import HTTP, Stack, session_of, superuser_with_password
 from shop.tests.factories import PASSWORD, SuperuserFactory
 from shop.tests.one_time_codes import code_of, secret_of_text
-from shop.tests.test_admin_pages import fill_all_models
+from shop.tests.rows_of_every_model import fill_all_models
 
 APPS = ["coupons", "events", "inventory", "(auth|otp_totp)", "shop", "orders", "payments"]
 OF_MODELS = f"/admin/({'|'.join(APPS)})/"

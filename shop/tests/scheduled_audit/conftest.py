@@ -3,28 +3,14 @@
 import pytest
 
 from coupons.tests import test_audit as coupon_damage
-from events.tests.own_data_platform import data_platform_process, own_data_platform
 from orders.tests import test_audit as order_damage
 from orders.tests.conftest import _empty_books, _stepped_executor
 from payments.reconciliation import reconciling
-from payments.tests.own_gateway import gateway_process, own_gateway
 from shop.tests.scheduled_audit.auditing import audit_all, audit_changes
 
 campaign, with_pool = coupon_damage.campaign, coupon_damage.with_pool
 paid, cancelled = order_damage.paid, order_damage.cancelled
-__all__ = [
-    "_empty_books",
-    "_stepped_executor",
-    "audited",
-    "campaign",
-    "cancelled",
-    "data_platform_process",
-    "gateway_process",
-    "own_data_platform",
-    "own_gateway",
-    "paid",
-    "with_pool",
-]
+__all__ = ["_empty_books", "_stepped_executor", "audited", "campaign", "cancelled", "paid", "with_pool"]
 
 
 @pytest.fixture
