@@ -15,7 +15,6 @@ import pytest
 import yaml
 
 from orders.saga import run
-from scripts.containers import project
 from scripts.containers.checks import update
 from scripts.stack import environment, places
 from shop.http import prefer
@@ -246,21 +245,6 @@ def test_what_watches_is_as_shut_as_the_shop():
         assert service["security_opt"] == ["no-new-privileges:true"], name
         assert service["restart"] == "unless-stopped", name
     assert MONITORING_DOCKERFILE.index("useradd") < MONITORING_DOCKERFILE.index("USER monitoring")
-
-
-CHECKED = {
-    *project.SHOP,
-    *project.PROXIES,
-    *project.STORES,
-    *project.WATCHERS,
-    *project.SIMULATORS,
-    *project.ONCE,
-}
-
-
-def test_every_service_is_checked_or_named_as_left_out():
-    assert CHECKED | project.LEFT_OUT.keys() == SERVICES.keys() | SIMULATORS["services"].keys()
-    assert not CHECKED & project.LEFT_OUT.keys()
 
 
 def test_the_update_is_the_documented_one_with_changed_source_and_a_migration(tmp_path: Path):

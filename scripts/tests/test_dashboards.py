@@ -20,18 +20,6 @@ from shop.tests import metrics_catalogue as catalogue
 SPAN = Span(start=0, end=3600, scrape_seconds=10)
 
 
-def test_dashboards_and_panels_have_ids_of_their_own_and_panels_a_description():
-    boards = dashboard_queries.dashboards()
-    assert len({board["uid"] for board in boards}) == len({board["title"] for board in boards}) == 5
-    assert [
-        board["title"]
-        for board in boards
-        if len({panel["id"] for panel in board["panels"]}) != len(board["panels"])
-    ] == []
-    panels = [panel for board in boards for panel in board["panels"] if panel["type"] != "row"]
-    assert [panel["title"] for panel in panels if not panel.get("description")] == []
-
-
 @pytest.mark.boots("promtool")
 def test_prometheus_understands_every_query(tmp_path: Path):
     """As the expressions of recording rules, which its own tool checks."""

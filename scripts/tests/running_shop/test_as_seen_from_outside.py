@@ -32,17 +32,6 @@ def answered_by(status: int, shop: RunningShop) -> float:
     return sum(map(float, counted))
 
 
-def test_all_worker_processes_count_into_one_answer(running_shop: RunningShop) -> None:
-    running_shop.text("/healthz")
-    before = answered_by(200, running_shop)
-    for _ in range(20):
-        # On a new connection each, so that both workers get some.
-        assert urllib3.request("GET", f"{running_shop.address}/healthz", retries=False).status == 200
-
-    # The first scrape of the metrics has been counted since.
-    assert answered_by(200, running_shop) == before + 21
-
-
 def test_a_refused_body_is_counted_and_its_response_names_the_request(running_shop: RunningShop) -> None:
     before = answered_by(413, running_shop)
 

@@ -19,7 +19,6 @@ from scripts.tests.running_shop.calls import (
     buy,
     charges_of,
     eventually,
-    orders_of,
     purchase,
     require_every_law,
     wait_until_settled,
@@ -28,33 +27,6 @@ from scripts.tests.running_shop.stack import RunningShop
 from shop import clock
 from shop.models import JournalLine
 from shop.tests.factories import AccountFactory
-
-ENDS = {
-    "tok_ok": (201, "paid"),
-    "tok_declined": (402, "payment_failed"),
-    "tok_insufficient_funds": (402, "payment_failed"),
-    "tok_flaky": (201, "paid"),
-    "tok_slow": (201, "paid"),
-    "tok_webhook": (201, "paid"),
-    "tok_timeout_charged": (201, "paid"),
-}
-
-
-def test_each_card_ends_its_order_as_it_should_through_the_real_worker(running_shop: RunningShop) -> None:
-    product, buyers = ProductFactory.create(on_hand=20), AccountFactory.create_batch(len(ENDS))
-    with ThreadPoolExecutor(len(ENDS)) as pool:
-        answers = list(
-            pool.map(lambda buyer, token: buy(running_shop, buyer, product, token, wait=20), buyers, ENDS)
-        )
-    wait_until_settled(product)
-    statuses = [orders_of(product, account=buyer).get().status for buyer in buyers]
-    found = dict(zip(ENDS, zip([one.status for one in answers], statuses, strict=True), strict=True))
-    assert found == ENDS
-    paid = sum(status == "paid" for _, status in ENDS.values())
-    product.refresh_from_db()
-    assert (product.on_hand, product.reserved) == (20 - paid, 0)
-    assert charges_of(product).total() == paid
-    require_every_law()
 
 
 @pytest.mark.parametrize(("decision", "ends"), [("approve", "paid"), ("refuse", "payment_failed")])
