@@ -13,8 +13,9 @@ from django.contrib.auth.models import User
 from accounts import sign_outs
 from accounts.models import SignOut
 from shop import clock
-from shop.concurrency.event_loop import LOOKUP_POOL, run_in_thread
+from shop.concurrency.event_loop import run_in_thread
 from shop.concurrency.shared_read import SharedRead
+from shop.concurrency.thread_pool import LOOKUP_POOL
 from shop.errors import Unavailable
 
 REFRESH_AFTER_SECONDS = 2.0

@@ -121,15 +121,16 @@ def record_results(campaign: Campaign, *, members: Collection[int], refused: Map
     """
     in_flight, of_members = key(campaign.pk, IN_FLIGHT), key(campaign.pk, MEMBERS)
     terms = _terms_arguments(campaign)
+    released: list[int | str] = [*chain.from_iterable(refused.items())]
 
     def send(client: Redis) -> None:
         with client.pipeline(transaction=True) as pipeline:
             if members:
                 pipeline.sadd(of_members, *members)
                 pipeline.hdel(in_flight, *members)
-            pipeline.expire(of_members, terms[-1])
-            if refused:
-                pipeline.eval(RELEASE_SLOTS, 1, in_flight, *chain(*refused.items()))
+            pipeline.expire(of_members, int(terms[-1]))
+            if released:
+                pipeline.eval(RELEASE_SLOTS, 1, in_flight, *released)
             pipeline.eval(PUBLISH_TERMS, 2, key(campaign.pk, TERMS), of_members, *terms)
             pipeline.execute()
 

@@ -16,6 +16,7 @@ from accounts.api_keys import key_memory
 from shop import scopes
 from shop.account import Account, TokenInvalid, UsedKey
 from shop.concurrency import event_loop
+from shop.concurrency.thread_pool import LOOKUP_POOL
 from shop.errors import FirstcomeError, NotAllowed, invalid_field
 from shop.http.messages import Request
 from shop.http.validation import LARGEST_ID
@@ -86,7 +87,7 @@ async def find_key(secret: str) -> key_memory.KnownKey:
     except TokenInvalid:
         # In a group, which holds one thread of the pool: anyone may send keys that nobody has.
         await event_loop.run_in_thread(
-            key_memory.read_newer, time.monotonic(), group="API keys", pool=event_loop.LOOKUP_POOL
+            key_memory.read_newer, time.monotonic(), group="API keys", pool=LOOKUP_POOL
         )
         return key_memory.verify(secret)
 

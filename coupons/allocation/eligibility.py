@@ -9,7 +9,6 @@ from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 from math import ceil
-from typing import TypeVar
 
 from django.db import connection
 from django.db.models import Exists, F, OuterRef, Q
@@ -31,7 +30,6 @@ SELECT {campaign}, {coupon} FROM (SELECT * FROM coupons_campaign WHERE id = {id:
 LEFT JOIN coupons_coupon coupon ON coupon.campaign_id = campaign.id AND coupon.account_id IN ({accounts})
 """
 
-Result = TypeVar("Result")
 AllocationResult = Issued | PendingConfirmation | FirstcomeError
 CodeAssigner = Callable[[Campaign, Sequence[IssueRequest]], AssignedCodes]
 
@@ -190,7 +188,7 @@ def allocate(
     return [result_of(request) for request in requests]
 
 
-def unwrap(outcome: Result | FirstcomeError) -> Result:
+def unwrap(outcome: AllocationResult) -> Issued | PendingConfirmation:
     """Return the result; raise it if it is a refusal."""
     if isinstance(outcome, FirstcomeError):
         raise outcome

@@ -107,7 +107,7 @@ def _of_order(order_id: UUID) -> tuple[list[WebhookDelivery], set[UUID]]:
     """As `of_order`, each with its content; and the ids of those that a pass will take from the feed."""
     whats = [what for what, type in catalogue.FROM_JOURNAL.items() if type in endpoints.DATA_PLATFORM_EVENTS]
     noted = JournalLine.objects.filter(order_id=order_id, what__in=whats, event_id__isnull=False)
-    lines = {line.event_id: line for line in noted.order_by("id")}
+    lines = {line.event_id: line for line in noted.order_by("id") if line.event_id}
     rows = {row.event_id: row for row in to_data_platform().filter(event_id__in=lines)}
     feed = dict(FeedEvent.objects.filter(event_id__in=lines).values_list("event_id", "position"))
     taken = endpoints.get(endpoint_id=BUILT_IN).position

@@ -230,7 +230,7 @@ def _send_together(batch: DeliveryBatch) -> Sequence[list[WebhookDelivery]]:
     together = [row for row in rows if _order_key(row) not in refused]
     batch.has_more = batch.has_more or len(together) > MOST_DUE
     if together:
-        attempt = data_platform.send([row.payload for row in together[:MOST_DUE]])
+        attempt = data_platform.send([row.payload or {} for row in together[:MOST_DUE]])
         if attempt.is_final:
             return [*batch.by_order.values()]
         batch.attempts |= {row.event_id: attempt for row in together[:MOST_DUE]}
@@ -285,8 +285,8 @@ def _send_each(
 
 def _send(endpoint: WebhookEndpoint, row: WebhookDelivery) -> Attempt:
     if endpoint.is_built_in:
-        return data_platform.send([row.payload])
-    return sending.send(endpoint, id=str(row.event_id), payload=row.payload)
+        return data_platform.send([row.payload or {}])
+    return sending.send(endpoint, id=str(row.event_id), payload=row.payload or {})
 
 
 def _is_changed(endpoint: WebhookEndpoint) -> bool:

@@ -144,7 +144,7 @@ def admit(reservation: GateReservation) -> list[dict[str, int]]:
     """
     ids, keys = list(reservation.quantities), _keys(reservation)
     record = json.dumps({"at": clock.now().timestamp(), "lines": reservation.quantities})
-    arguments = [reservation.request, record, SECONDS_KEPT, *reservation.quantities.values()]
+    arguments: list[Any] = [reservation.request, record, SECONDS_KEPT, *reservation.quantities.values()]
     for _attempt in range(ATTEMPTS):
         reply: Any = redis_client.attempt(
             lambda client: client.eval(ADMIT, len(keys), *keys, *arguments), otherwise=None

@@ -200,12 +200,12 @@ def _step_rows(saga: Saga, log: Sequence[SagaLog], *, end: datetime) -> Iterator
     def lines_of(step: Step, direction: str) -> list[SagaLog]:
         return [line for line in log if (line.step, line.direction) == (step.name, direction)]
 
-    steps, current = SAGA_TYPES[saga.kind].steps, saga_status.next_step(saga)
+    steps, current = SAGA_TYPES[saga.kind].steps, saga_status.step_name(saga)
     undone = [step for step in reversed(steps) if lines_of(step, UNDO)]
     for direction, some in ((DO, steps), (UNDO, undone)):
         for step in some:
             lines = lines_of(step, direction)
-            is_current = current is step and saga.direction == direction
+            is_current = current == step.name and saga.direction == direction
             note = gettext("now") if is_current else "" if lines else gettext("not reached")
             marks = [_mark(line, start=saga.created_at, end=end) for line in lines]
             yield {"name": step.name, "is_compensation": direction == UNDO, "marks": marks, "note": note}

@@ -307,9 +307,9 @@ def advice(finding: dict[str, Any]) -> str:
 
 def cause_text(finding: Mapping[str, Any]) -> str:
     """The cause of a finding in the language of the page."""
-    values = finding["values"]
+    text, values = finding["text"], finding["values"]
     status = {"status": Payment.Status(values["status"]).label} if "status" in values else {}
-    return gettext(finding["text"]) % {**values, **status}
+    return gettext(text) % {**values, **status}
 
 
 def open_findings(run: Reconciliation) -> list[dict[str, Any]]:

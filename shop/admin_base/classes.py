@@ -290,7 +290,7 @@ class NonAtomicAdmin(admin.ModelAdmin):
     ) -> HttpResponse:
         """As Django's, without the transaction. A refusal is shown on the page, which is loaded again."""
         try:
-            return self._changeform_view(request, object_id, form_url, extra_context)  # type: ignore[attr-defined,no-any-return]
+            return self._changeform_view(request, object_id, form_url, extra_context)  # type: ignore[attr-defined]
         except FirstcomeError as error:
             self.message_user(request, refusal_text(error), level=messages.ERROR)
             return HttpResponseRedirect(request.get_full_path())

@@ -100,7 +100,7 @@ def signed(value: int) -> str:
 
 def admin_page(request: HttpRequest, template: str, shown: Mapping[str, Any]) -> TemplateResponse:
     """A page with this template, which has what every page of the admin has."""
-    return TemplateResponse(request, template, admin.site.each_context(request) | shown)
+    return TemplateResponse(request, template, {**admin.site.each_context(request), **shown})
 
 
 def link(text: object, view: str, *arguments: object, query: str = "") -> SafeString:

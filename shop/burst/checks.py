@@ -30,7 +30,7 @@ KNOWN_MIDDLEWARE = {
     "accounts.middleware.show_refused_turn",
 }
 """Whose work the lane does itself, or that are for pages alone."""
-KNOWN = {APIKey, BearerToken, AllowAny, IsAuthenticated, IsAuthenticatedOrReadOnly}
+KNOWN: set[type | None] = {APIKey, BearerToken, AllowAny, IsAuthenticated, IsAuthenticatedOrReadOnly}
 KNOWN |= {JSONParser, JSONRenderer, LenientNegotiation, None}
 KINDS = ("authentication", "permission", "parser", "renderer", "throttle")
 HINT = "With BURST=0 Django answers every call, and it applies."

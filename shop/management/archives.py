@@ -38,7 +38,7 @@ CONDITION = (
 def _of_finished_orders(end: datetime) -> Q:
     """Lines of other orders than those of before the instant that are open now."""
     open_orders = Order.objects.filter(status__in=(*OPEN, Order.Status.REFUNDING), placed_at__lt=end)
-    return CONDITION & ~Exists(open_orders.filter(pk=OuterRef("order_id")))
+    return CONDITION & Q(~Exists(open_orders.filter(pk=OuterRef("order_id"))))
 
 
 def leave_out_name(row: Row) -> None:
@@ -102,7 +102,7 @@ def _of_closed_campaigns(end: datetime) -> Q:
     """Tickets of campaigns that closed by then. The greatest number stays: the next one follows it."""
     later = QueueTicket.objects.filter(campaign=OuterRef("campaign"), number__gt=OuterRef("number"))
     ended = Q(status__in=("issued", "sold_out", "failed"), campaign__closes_at__lte=end)
-    return ended & Exists(later)
+    return ended & Q(Exists(later))
 
 
 TICKETS = ArchiveTable(

@@ -234,7 +234,8 @@ def _renew_all() -> None:
             return list(pipeline.execute(raise_on_error=False))
 
     if renewals := list(_held.values()):
-        for reply in redis_client.attempt(send, otherwise=[]):
+        replies: list[Any] = redis_client.attempt(send, otherwise=[])
+        for reply in replies:
             if isinstance(reply, Exception):
                 # An error of one renewal doesn't affect the others.
                 log.warning("a lease could not be renewed", error=str(reply))
