@@ -14,6 +14,7 @@ import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 from redis import Redis
 from structlog import get_logger
@@ -121,7 +122,7 @@ def record_results(campaign: Campaign, *, members: Collection[int], refused: Map
     """
     in_flight, of_members = key(campaign.pk, IN_FLIGHT), key(campaign.pk, MEMBERS)
     terms = _terms_arguments(campaign)
-    released: list[int | str] = [*chain.from_iterable(refused.items())]
+    released: list[Any] = [*chain(*refused.items())]
 
     def send(client: Redis) -> None:
         with client.pipeline(transaction=True) as pipeline:
