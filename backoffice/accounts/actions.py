@@ -203,13 +203,14 @@ def sign_out(request: HttpRequest, account: User) -> Action:
         "password: set another one first if that may be known."
     )
     again = gettext("The customer has to sign in again on every device.")
-    done = gettext("%(account)s is signed out everywhere.") % name
     return Action(
         title=gettext("Sign %(account)s out everywhere") % name,
         description=f"{ending} {SIGNED_OUT} {again}",
         submit=gettext("Sign out everywhere"),
         perform=lambda data: sign_outs.sign_out_everywhere(account_id=account.pk, reason=data["reason"]),
-        report=lambda _: f"{done} {SIGNED_OUT}",
+        report=lambda _done: " ".join(
+            [gettext("%(account)s is signed out everywhere.") % name, str(SIGNED_OUT)]
+        ),
         once=f"sign out {account.pk}",
         back=page_of(account),
         is_dangerous=True,

@@ -14,6 +14,7 @@ from scripts.tests.running_shop.calls import (
     Response,
     at_once,
     both_processes_answer,
+    buyers_going_on,
     connections,
     eventually,
     orders_of,
@@ -25,6 +26,8 @@ from scripts.tests.running_shop.calls import (
 from scripts.tests.running_shop.stack import TOP_UPS_A_MINUTE, RunningShop
 from shop.rates import rate_limits
 from shop.tests.factories import AccountFactory
+
+AGAIN = {"reason": "It is right again."}
 
 
 def test_exactly_100_coupons_are_issued_to_160_buyers_of_both_web_processes(
@@ -41,6 +44,24 @@ def test_exactly_100_coupons_are_issued_to_160_buyers_of_both_web_processes(
     issued = Coupon.objects.filter(campaign=campaign)
     assert sorted(issued.values_list("position", flat=True)) == list(range(1, 101))
     assert issued.values("account").distinct().count() == 100
+    require_every_law()
+
+
+def test_stock_of_60_is_sold_to_exactly_60_of_100_buyers_of_both_web_processes(
+    running_shop: RunningShop,
+) -> None:
+    product = ProductFactory.create(on_hand=60)
+    buyers = AccountFactory.create_batch(100)
+
+    with both_processes_answer(running_shop, "orders"):
+        answers = at_once(running_shop, buyers, "/orders", purchase(product))
+
+    assert Counter(answer.status // 100 for answer in answers) == {2: 60, 4: 40}
+    assert {answer.json()["code"] for answer in answers if answer.status == 409} == {"insufficient_stock"}
+    wait_until_settled(product)
+    assert orders_of(product, status="paid").count() == 60
+    product.refresh_from_db()
+    assert (product.on_hand, product.reserved) == (0, 0)
     require_every_law()
 
 
@@ -72,6 +93,50 @@ def test_50_requests_of_one_account_at_both_web_processes_are_one_coupon(running
     assert {answer.status for answer in answers} <= {200, 201}
     assert len({answer.json()["code"] for answer in answers}) == 1
     assert Coupon.objects.get(campaign=campaign).position == 1
+
+
+def test_both_web_processes_stop_at_a_pause_and_sell_again_after_it(running_shop: RunningShop) -> None:
+    product = ProductFactory.create(on_hand=10_000)
+    staff = AccountFactory.create(is_staff=True, permissions=["inventory.change_product"])
+    pausing = f"/products/{product.id}"
+
+    with buyers_going_on(running_shop, product, count=6) as answers:
+        eventually(lambda: len(answers) >= 12)
+        paused = running_shop.call(staff, "POST", f"{pausing}/pause", {"reason": "A wrong price."})
+        placed = orders_of(product).count()
+        eventually(lambda: answers.count(409) >= 20)
+        assert orders_of(product).count() == placed
+    assert paused.status == 200, paused.data
+    with both_processes_answer(running_shop, "orders"):
+        refused = at_once(running_shop, AccountFactory.create_batch(20), "/orders", purchase(product))
+    assert {(one.status, one.json()["code"]) for one in refused} == {(409, "product_paused")}
+
+    assert running_shop.call(staff, "POST", f"{pausing}/resume", AGAIN).status == 200
+    again = at_once(running_shop, AccountFactory.create_batch(20), "/orders", purchase(product))
+    assert {one.status // 100 for one in again} == {2}
+    wait_until_settled(product)
+    require_every_law()
+
+
+def test_a_paused_campaign_issues_nothing_in_either_web_process(running_shop: RunningShop) -> None:
+    campaign = CampaignFactory.create(quantity=1_000)
+    staff = AccountFactory.create(is_staff=True, permissions=["coupons.change_campaign"])
+    before = at_once(running_shop, AccountFactory.create_batch(20), "/coupons", {"campaign": campaign.pk})
+    assert {answer.status for answer in before} == {201}
+
+    paused = running_shop.call(staff, "POST", f"/campaigns/{campaign.pk}/pause", {"reason": "A wrong value."})
+    assert paused.status == 200
+    with both_processes_answer(running_shop, "coupons"):
+        refused = at_once(
+            running_shop, AccountFactory.create_batch(20), "/coupons", {"campaign": campaign.pk}
+        )
+    assert {(one.status, one.json()["code"]) for one in refused} == {(409, "campaign_paused")}
+    assert Coupon.objects.filter(campaign=campaign).count() == 20
+
+    assert running_shop.call(staff, "POST", f"/campaigns/{campaign.pk}/resume", AGAIN).status == 200
+    again = at_once(running_shop, AccountFactory.create_batch(20), "/coupons", {"campaign": campaign.pk})
+    assert {answer.status for answer in again} == {201}
+    require_every_law()
 
 
 def test_a_rate_is_shared_by_both_web_processes(running_shop: RunningShop) -> None:
