@@ -66,7 +66,10 @@ class Applicants:
         return existing_result(existing) if existing else self.refusal(user_id)
 
     def refusal(self, user_id: int) -> Rejected | None:
-        """Why the account, which has no coupon, can't get one of the campaign; None when it is eligible."""
+        """Why the account, which has no coupon, can't get one of the campaign; None when it is eligible.
+
+        Conditions that query come last: the event loop asks for an account of a campaign that is full.
+        """
         campaign = self.campaign
         match campaign.status_at(self.now):
             case Campaign.Status.OPEN:
