@@ -15,7 +15,7 @@ from accounts.models import SignOut
 from shop import clock
 from shop.concurrency.event_loop import run_in_thread
 from shop.concurrency.shared_read import SharedRead
-from shop.concurrency.thread_pool import LOOKUP_POOL
+from shop.concurrency.thread_pool import ACCOUNTS_POOL
 from shop.errors import Unavailable
 
 REFRESH_AFTER_SECONDS = 2.0
@@ -66,4 +66,4 @@ async def refresh(shared: SharedRead[Any] = CACHED) -> None:
     If that fails, what was read before is used while it is recent enough.
     """
     with suppress(Unavailable):
-        await shared.get_on_loop(partial(run_in_thread, pool=LOOKUP_POOL))
+        await shared.get_on_loop(partial(run_in_thread, pool=ACCOUNTS_POOL))

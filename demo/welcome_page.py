@@ -112,4 +112,4 @@ def _read_orders() -> list[dict[str, Any]]:
     ]
 
 
-PAGES = SharedRead(_render_all, name="the welcome page", seconds=CACHE_SECONDS)
+PAGES = SharedRead(_render_all, name="the welcome page", seconds=CACHE_SECONDS, share=0.25)

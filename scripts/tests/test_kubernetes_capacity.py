@@ -10,7 +10,7 @@ from accounts.password_hashing import HASHING_POOL
 from coupons.queue import worker as queue_worker
 from orders.saga import run
 from scripts.tests import manifests
-from shop.concurrency.thread_pool import LOOKUP_POOL, PROBE_POOL, WELCOME_POOL
+from shop.concurrency.thread_pool import ACCOUNTS_POOL, LOOKUP_POOL, PROBE_POOL, WELCOME_POOL
 from shop.operations import dispatch, health
 
 pytestmark = pytest.mark.boots("kubectl")
@@ -90,6 +90,7 @@ def _pods_and_connections() -> dict[str, tuple[int, int]]:
         int(variables["WEB_THREADS"])
         + LOOKUP_POOL._max_threads
         + HASHING_POOL._max_threads
+        + ACCOUNTS_POOL._max_threads
         + WELCOME_POOL._max_threads
         + PROBE_POOL._max_threads * SCRAPE
         + len(health.CHECKS)

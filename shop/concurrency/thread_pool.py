@@ -303,6 +303,9 @@ CALL_POOL = ThreadPool("calls", threads=PROCESS_SHARES.calling, max_waiting=MAX_
 """Runs everything that blocks: Django's lane, its pages, look-ups."""
 LOOKUP_POOL = ThreadPool("look-ups", threads=2, max_waiting=MAX_WAITING)
 """Refreshes caches that all calls of the process use; short, and not delayed by slow views."""
+ACCOUNTS_POOL = ThreadPool("disabled-accounts", threads=1, max_waiting=MAX_WAITING)
+"""Reads the disabled and signed-out accounts, which every call with a token needs: no other look-up, and no
+lock that one waits for, may delay it."""
 # Each batcher has at most one task there, so the number of batchers bounds the queue.
 LEADER_POOL = ThreadPool("batch-leader", threads=PROCESS_SHARES.leading, max_waiting=sys.maxsize)
 PROBE_POOL = ThreadPool("probes", threads=2, max_waiting=MAX_WAITING)

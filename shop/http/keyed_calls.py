@@ -37,7 +37,7 @@ _replay_lookups: Batcher[KeyedCall, Replay | None] = Batcher(
     recorded_answers.find_all, name="replays", run=transactions.read
 )
 # The calls that run in this process, each with the duplicates that wait for it here.
-_running: dict[tuple[int, str], list[Signal]] = {}
+_running: dict[tuple[int, str], set[Signal]] = {}
 
 
 def read_keyed_call(
@@ -92,7 +92,7 @@ async def perform(call: KeyedCall, work: Callable[[], Awaitable[Any]]) -> Any:
         with _mutex:
             is_first = call.name not in _running
             if is_first:
-                _running[call.name] = []
+                _running[call.name] = set()
         if is_first:
             with suppress(InFlight):
                 return await _run_first_call(call.name, call.claim, work)
@@ -100,8 +100,10 @@ async def perform(call: KeyedCall, work: Callable[[], Awaitable[Any]]) -> Any:
         signal = Signal()
         with _mutex:
             if call.name in _running:
-                _running[call.name].append(signal)
+                _running[call.name].add(signal)
         await signal.wait(pause)
+        with _mutex:
+            _running.get(call.name, set()).discard(signal)
         known = await find_replay(call)
         if known:
             return known
