@@ -13,7 +13,7 @@ lost. The next request fills it again from the database.
 import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 from redis import Redis
@@ -269,12 +269,13 @@ def _resolve_overdue(client: Redis, campaign: Campaign) -> int:
         for account, ticket in client.hscan_iter(key(campaign.pk, IN_FLIGHT), count=AT_ONCE)
         if abs(now - int(ticket.partition(b":")[2])) > OVERDUE_SECONDS * 1_000
     }
-    if overdue:
+    tickets = iter(overdue.items())
+    while some := dict(islice(tickets, AT_ONCE)):
         owners: set[int] = set()
         for model in (Confirmation, Coupon):
-            rows = model._default_manager.filter(campaign_id=campaign.pk, account_id__in=list(overdue))
+            rows = model._default_manager.filter(campaign_id=campaign.pk, account_id__in=list(some))
             owners.update(rows.values_list("account_id", flat=True))
-        refused = {id: ticket for id, ticket in overdue.items() if id not in owners}
+        refused = {id: ticket for id, ticket in some.items() if id not in owners}
         record_results(campaign, members=owners, refused=refused)
         log.warning(
             "overdue tickets of a gate are resolved",

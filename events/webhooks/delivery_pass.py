@@ -194,6 +194,9 @@ def _plan(batch: DeliveryBatch, rows: Iterable[WebhookDelivery], now: datetime) 
                 batch.changed.append(row)
         elif key not in batch.by_order and due_at > now:
             waiting[key] = due_at
+        elif row.payload is None:
+            row.status, row.next_attempt_at, row.error = Status.FAILED, None, "the event is missing"
+            batch.changed.append(row)
         else:
             batch.by_order.setdefault(key, []).append(row)
 

@@ -30,9 +30,9 @@ POLL_SECONDS = 0.5
 STOP_SECONDS = 5.0
 PAUSE_AFTER_FAILURE_SECONDS = 10.0
 """After a pass that could not be recorded, before the endpoint is released."""
-LEASE_SECONDS = 45
-"""How long a worker has an endpoint beside the time of a request: a pass begins requests for 15 s, and a slow
-name server holds one for 30."""
+LEASE_SECONDS = 60
+"""How long a worker has an endpoint beside the time of a request: a pass begins requests for 15 s, a slow
+name server holds one for 30, and a slow database its reading and its record."""
 
 
 class Dispatcher:
@@ -51,11 +51,11 @@ class Dispatcher:
     def stop(self, seconds: float = STOP_SECONDS, **_: object) -> None:
         """End after the requests under way, or after so many seconds: what those sent comes again."""
         self._stop.set()
-        threads = [*self._threads.values()]
+        threads = {id: thread for id, thread in self._threads.items() if thread.is_alive()}
         self._work.stop(within_seconds=seconds / (1 + len(threads)))
-        for thread in threads:
+        for thread in threads.values():
             thread.join(seconds / (1 + len(threads)))
-        for endpoint_id in [*self._threads]:
+        for endpoint_id in threads:
             # What its requests brought is still recorded, unless another worker takes it before.
             release(endpoint_id, self._token)
 
@@ -66,8 +66,8 @@ class Dispatcher:
         sequencing.sequence()
         # A restored database may lack the data platform.
         endpoints.find()
-        running = [id for id, thread in self._threads.items() if thread.is_alive()]
-        due = due_endpoints().filter(_is_free(self._token)).exclude(pk__in=running)
+        self._threads = {id: thread for id, thread in self._threads.items() if thread.is_alive()}
+        due = due_endpoints().filter(_is_free(self._token)).exclude(pk__in=[*self._threads])
         for endpoint_id in due.values_list("pk", flat=True):
             name = f"webhooks {endpoint_id}"
             thread = threading.Thread(target=self._serve, args=[endpoint_id], name=name, daemon=True)
