@@ -58,7 +58,7 @@ class SharedRead(Generic[Value]):
         self._share = share
         self._mutex = threading.Lock()
         self._last: Reading[Value] | None = None
-        # Whether the last read failed: an outage is logged when it begins, not per request.
+        # Whether the last read failed: an outage is logged when it begins and when it ends, not per request.
         self._is_failing = False
         self._task: asyncio.Future[Value] | None = None
         _all.add(self)
@@ -148,6 +148,8 @@ class SharedRead(Generic[Value]):
                 log.warning(f"{self._name} not read", error=str(error)[:200])
             self._is_failing = True
             raise
+        if self._is_failing:
+            log.info(f"{self._name} are read again")
         self._is_failing = False
         ended_at = time.monotonic()
         rest_seconds = (ended_at - began_at) * (1 / self._share - 1) if self._share else 0.0
