@@ -18,13 +18,14 @@ from coupons.tests.factories import accounts, campaign_with_strategy
 from coupons.tests.laws import broken, positions
 from coupons.tests.outcomes import count_outcomes
 from coupons.tests.under_load import Load
+from coupons.tests.waiting import waiting_for_the_row
 from shop.db import transactions
 from shop.errors import Rejected
 from shop.redis import redis_client
 from shop.tests.outages import OwnRedis
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import holding
-from shop.tests.waiting import in_background, waiting_at
+from shop.tests.waiting import in_background
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("in_the_lab")]
 KEEP = "SELECT id FROM coupons_campaign WHERE id = %s FOR UPDATE"
@@ -39,10 +40,6 @@ Issue = Callable[..., Any]
 AT_THE_ROW = dict.fromkeys(WITHOUT_TICKETS, 1) | dict.fromkeys(
     ["pessimistic", "conditional_update", "unsafe"], REQUESTS
 )
-
-
-def waiting_for_the_row() -> int:
-    return waiting_at("%coupons_campaign%FOR UPDATE%") + waiting_at("UPDATE%coupons_campaign%SET%")
 
 
 def behind_a_pause(campaign: Campaign, works: list[Callable[[], Any]], *, waiting: int = 1) -> list[Any]:

@@ -22,6 +22,7 @@ from coupons.models import Campaign, Coupon, PoolCode
 from coupons.tests.factories import CampaignFactory, accounts, campaign_with_codes
 from coupons.tests.laws import broken, positions
 from coupons.tests.outcomes import count_outcomes, issue_calls, issue_calls_by, outcome_of
+from coupons.tests.waiting import waiting_for_the_row
 from shop.db import stuck_rows, transactions
 from shop.journal.journal import SYSTEM
 from shop.tests.clients import client_of
@@ -37,7 +38,7 @@ SOURCES = ["generated", "pool"]
 from_each_source = pytest.mark.parametrize("code_source", SOURCES)
 
 KEEP = "SELECT id FROM coupons_campaign WHERE id = %s FOR UPDATE"
-AT_THE_CAMPAIGN, AT_THE_COUPONS = "%coupons_campaign%", "INSERT INTO coupons_coupon%"
+AT_THE_COUPONS = "INSERT INTO coupons_coupon%"
 # Requests coupons of all campaigns at once, for one account after the other: `CAMPAIGN,... ACCOUNT...`.
 ISSUE_SEVERAL = """
 from functools import partial
@@ -66,7 +67,7 @@ def test_a_row_locked_for_longer_than_one_lock_wait_is_waited_for_again(strategy
 
     with holding(KEEP, campaign.pk):
         outcome = in_background(partial(impatiently, asks))
-        wait_until(lambda: waiting_at(AT_THE_CAMPAIGN) == 1)
+        wait_until(lambda: waiting_for_the_row() == 1)
         longer = time.monotonic() + 1.5
         wait_until(lambda: time.monotonic() > longer)
 
@@ -117,7 +118,7 @@ def test_two_requests_of_an_account_while_the_row_is_locked_get_one_coupon(strat
 
     with holding(KEEP, campaign.pk):
         two = [in_background(partial(issue, campaign_id=campaign.pk, user_id=user_id)) for _ in range(2)]
-        wait_until(lambda: waiting_at(AT_THE_CAMPAIGN) == (1 if strategy == "group_commit" else 2))
+        wait_until(lambda: waiting_for_the_row() == (1 if strategy == "group_commit" else 2))
 
     assert count_outcomes(outcome.result(timeout=10) for outcome in two) == {"new": 1, "again": 1}
     assert positions(campaign) == [1]
@@ -217,7 +218,7 @@ def test_the_lock_reads_what_was_committed_while_it_waited() -> None:
         other.set_autocommit(False)
         ask(other, KEEP, campaign.pk)
         waiting = in_background(lambda: locked_and_seen(campaign, both))
-        wait_until(lambda: waiting_at("%coupons_campaign%") == 1)
+        wait_until(lambda: waiting_for_the_row() == 1)
         write_on(other, coupon)
         other.commit()
         seen, had = waiting.result(SOON)
