@@ -115,8 +115,7 @@ async def _issue(campaign_id: int, user_id: int) -> Issued | Queued:
             return await in_thread(settle) if needs_thread else settle()
     try:
         if seen.strategy != BATCHED_STRATEGY or seen.partner:
-            issue_by_strategy = partial(STRATEGIES[seen.strategy], campaign_id=campaign_id, user_id=user_id)
-            return await in_thread(lambda: _confirm_if_pending(issue_by_strategy()))
+            return await in_thread(_issue_by_strategy, seen.strategy, campaign_id, user_id)
         outcome = await submit_to_batcher(group_commit.batcher(campaign_id), IssueRequest(user_id))
     except Rejected as refusal:
         if refusal.code == "sold_out":
@@ -149,6 +148,10 @@ def _existing_or_raise(applicants: Applicants, user_id: int, *, is_away: bool) -
     away = Unavailable(_("The partner of this campaign is unavailable; nothing was done. Try again."))
     answer = applicants.answer(user_id) or (away if is_away else eligibility.sold_out(campaign))
     return _confirm_if_pending(eligibility.unwrap(answer))
+
+
+def _issue_by_strategy(strategy: str, campaign_id: int, user_id: int) -> Issued | Queued:
+    return _confirm_if_pending(STRATEGIES[strategy](campaign_id=campaign_id, user_id=user_id))
 
 
 def _confirm_if_pending(outcome: Issued | PendingConfirmation | Queued) -> Issued | Queued:
