@@ -12,8 +12,8 @@ from django.db import connection, connections
 from django.test import Client, TransactionTestCase
 from pytest_django import DjangoDbBlocker
 
-from accounts import sign_ins
 from accounts.api_keys import key_memory
+from accounts.signing_in import sign_ins
 from coupons.issuing import issuing
 from coupons.metrics import counters as of_coupons
 from coupons.partners import confirmation

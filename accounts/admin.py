@@ -20,10 +20,11 @@ from django_otp.plugins.otp_totp.models import TOTPDevice
 from unfold.admin import ModelAdmin
 from unfold.forms import UserChangeForm, UserCreationForm
 
-from accounts import accounts, permissions, second_factor
+from accounts import accounts, permissions
 from accounts.api_keys import admin as _api_keys  # noqa: F401 - their pages
 from accounts.models import SignOut
-from accounts.sign_in_page import PasswordForm
+from accounts.signing_in import second_factor
+from accounts.signing_in.sign_in_page import PasswordForm
 from shop.admin_base.actions import Action, button, page_of, run_for_selected
 from shop.admin_base.classes import JournaledChangesMixin, ReadOnlyMixin
 from shop.admin_base.display import link

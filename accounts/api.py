@@ -7,7 +7,7 @@ from django.contrib.auth.models import User
 from drf_spectacular.utils import extend_schema
 from rest_framework.permissions import AllowAny
 
-from accounts import accounts, password_hashing, sign_ins, tokens
+from accounts import accounts
 from accounts.api_keys.calls import APIKey
 from accounts.schemas import (
     AccountBody,
@@ -17,6 +17,8 @@ from accounts.schemas import (
     SignInInput,
     TokensBody,
 )
+from accounts.signing_in import password_hashing, sign_ins
+from accounts.tokens import tokens
 from shop.account import TokenInvalid
 from shop.concurrency.event_loop import run_in_thread
 from shop.http import client_address

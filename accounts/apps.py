@@ -24,7 +24,8 @@ class AccountsConfig(AppConfig):
     default = True
 
     def ready(self) -> None:
-        from accounts import permissions, sign_outs, tokens
+        from accounts import permissions
+        from accounts.tokens import sign_outs, tokens
         from shop.operations import housekeeping
 
         post_migrate.connect(permissions.create, sender=apps.get_app_config("auth"))

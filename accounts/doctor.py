@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from django.conf import settings
 from django.db import Error
 
-from accounts import demo_accounts, second_factor
+from accounts import demo_accounts
+from accounts.signing_in import second_factor
 from shop.operations.doctor.findings import Finding, judge
 
 

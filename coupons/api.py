@@ -9,8 +9,10 @@ from django.urls import reverse
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework.permissions import IsAuthenticatedOrReadOnly
 
-from coupons import campaigns, eligible_accounts, issued_coupons, pausing, pool, schemas
+from coupons import issued_coupons, schemas
 from coupons.allocation.writes import Issued, Queued
+from coupons.campaigns import campaigns, pausing
+from coupons.codes import eligible_accounts, pool
 from coupons.issuing import issuing
 from coupons.models import QueueTicket
 from coupons.queue import tickets

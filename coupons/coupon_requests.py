@@ -11,9 +11,10 @@ from datetime import datetime
 from typing import NamedTuple, cast
 from uuid import UUID
 
-from coupons import codes, redemption
+from coupons import redemption
 from coupons.allocation import eligibility, writes
 from coupons.allocation.eligibility import Applicants
+from coupons.codes import codes
 from coupons.models import Campaign, CampaignProduct, Coupon
 from shop import clock
 from shop.db import open_transaction

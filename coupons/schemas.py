@@ -8,9 +8,11 @@ from django.utils.translation import gettext_noop
 from pydantic import BaseModel, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from coupons import campaigns, codes, redemption
+from coupons import redemption
 from coupons.allocation.writes import Queued
-from coupons.campaigns import Terms
+from coupons.campaigns import campaigns
+from coupons.campaigns.campaigns import Terms
+from coupons.codes import codes
 from coupons.models import LONGEST_VALIDITY_DAYS, Campaign, Coupon, PoolCode
 from shop import clock
 from shop.errors import NotFound, Rejected

@@ -13,11 +13,13 @@ from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import User
 from uuid_utils.compat import uuid7
 
-from accounts import sign_outs, tokens
 from accounts.demo_accounts import BUYER, BUYER_PASSWORD, STAFF, STAFF_PASSWORD
 from accounts.models import SignOut
-from coupons import campaigns, partners, pool
-from coupons.campaigns import Terms
+from accounts.tokens import sign_outs, tokens
+from coupons import partners
+from coupons.campaigns import campaigns
+from coupons.campaigns.campaigns import Terms
+from coupons.codes import pool
 from coupons.models import Campaign
 from inventory import products
 from inventory.imports import importing

@@ -15,7 +15,7 @@ from django.utils import translation
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_safe
 
-from coupons import campaigns
+from coupons.campaigns import campaigns
 from coupons.schemas import campaign_body
 from inventory import products
 from inventory.schemas import product_body

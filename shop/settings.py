@@ -103,11 +103,11 @@ MIDDLEWARE = [
     "shop.http.pages.middleware.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "accounts.middleware.require_second_factor",
+    "accounts.signing_in.middleware.require_second_factor",
     # Before any code reads the body, as the check of CSRF tokens does.
     "shop.http.pages.middleware.guard_operators_pages",
     "django.contrib.messages.middleware.MessageMiddleware",
-    "accounts.middleware.show_refused_turn",
+    "accounts.signing_in.middleware.show_refused_turn",
 ]
 ROOT_URLCONF = "shop.urls"
 ASGI_APPLICATION = "shop.asgi.application"
@@ -137,7 +137,7 @@ UNFOLD = {
     "SIDEBAR": {"navigation": "backoffice.navigation.sidebar"},
     "DASHBOARD_CALLBACK": "backoffice.home.page.dashboard",
     "STYLES": ["shop.admin_base.display.stylesheet"],
-    "LOGIN": {"form": "accounts.sign_in_page.SignInForm"},
+    "LOGIN": {"form": "accounts.signing_in.sign_in_page.SignInForm"},
 }
 # The admin has the only sign-in page.
 LOGIN_URL, LOGIN_REDIRECT_URL = "admin:login", "admin:index"
@@ -256,7 +256,7 @@ CELERY_BEAT_SCHEDULER = "shop.operations.beat.Scheduler"
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "accounts.api_keys.calls.APIKey",
-        "accounts.authentication.BearerToken",
+        "accounts.tokens.authentication.BearerToken",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_PARSER_CLASSES": ["shop.http.rest_classes.JSONParser"],
@@ -278,7 +278,7 @@ UPLOADS = {
 MAX_UPLOAD_BYTES = 32 * 2**20
 # Larger files are written to disk while they arrive.
 FILE_UPLOAD_MAX_MEMORY_SIZE = 2**20
-PASSWORD_HASHERS = ["accounts.password_hashing.Argon2Hasher"]
+PASSWORD_HASHERS = ["accounts.signing_in.password_hashing.Argon2Hasher"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in (

@@ -11,7 +11,7 @@ import inventory.urls
 import orders.urls
 import payments.urls
 import sales.urls
-from accounts import sign_in_page
+from accounts.signing_in import sign_in_page
 from demo import storefront, welcome_page
 from shop.http.openapi import openapi_pages
 from shop.http.pages import middleware

@@ -11,8 +11,8 @@ from typing import Any
 from prometheus_client import Counter
 from rest_framework.authentication import BaseAuthentication
 
-from accounts import disabled_accounts
 from accounts.api_keys import key_memory
+from accounts.tokens import disabled_accounts
 from shop import scopes
 from shop.account import Account, TokenInvalid, UsedKey
 from shop.concurrency import event_loop

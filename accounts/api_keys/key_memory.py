@@ -16,9 +16,9 @@ from django.db import DatabaseError
 from django.db.models import Exists, OuterRef, Q
 from structlog import get_logger
 
-from accounts import disabled_accounts
 from accounts.api_keys.keys import ACT_FOR_ACCOUNTS, START, hash_of
 from accounts.models import ApiKey, ApiKeySecret
+from accounts.tokens import disabled_accounts
 from shop import clock
 from shop.account import TokenInvalid
 from shop.concurrency import event_loop

@@ -14,8 +14,8 @@ from django.contrib.auth.models import User
 from django.db.models import QuerySet
 from django.utils.crypto import get_random_string
 
-from accounts import sign_outs
 from accounts.models import ApiKey
+from accounts.tokens import sign_outs
 from shop import clock, scopes
 from shop.account import TokenInvalid
 from shop.db import transactions

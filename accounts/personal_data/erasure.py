@@ -17,8 +17,9 @@ from django.db.models import Q, QuerySet
 from django_otp.plugins.otp_static.models import StaticDevice
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
-from accounts import accounts, sign_outs
+from accounts import accounts
 from accounts.models import ApiKey
+from accounts.tokens import sign_outs
 from shop import clock
 from shop.approval_models import Approval
 from shop.db import transactions

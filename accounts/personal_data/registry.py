@@ -13,7 +13,8 @@ from uuid import UUID
 from django.apps import apps
 from django.db.models import Model, Q, QuerySet
 
-from accounts import accounts, sign_outs
+from accounts import accounts
+from accounts.tokens import sign_outs
 from shop import approvals, clock
 from shop.approval_models import Approval
 from shop.db import archived_months, transactions

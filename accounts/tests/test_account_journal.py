@@ -7,8 +7,8 @@ from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
 from django.urls import reverse
 
-from accounts import sign_ins
 from accounts.accounts import InvalidCredentials
+from accounts.signing_in import sign_ins
 from shop.models import JournalLine
 from shop.redis import redis_client as shop_redis
 from shop.tests import process_state

@@ -6,8 +6,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from structlog.testing import capture_logs
 
-from accounts import disabled_accounts, tokens
-from accounts.disabled_accounts import MAX_AGE_SECONDS, REFRESH_AFTER_SECONDS
+from accounts.tokens import disabled_accounts, tokens
+from accounts.tokens.disabled_accounts import MAX_AGE_SECONDS, REFRESH_AFTER_SECONDS
 from shop.db.transactions import DatabaseUnavailable
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory

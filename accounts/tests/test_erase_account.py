@@ -22,9 +22,11 @@ from django.test import override_settings
 from django_otp.plugins.otp_static.models import StaticDevice, StaticToken
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
-from accounts import accounts, disabled_accounts, sign_ins, tokens
+from accounts import accounts
 from accounts.accounts import InvalidCredentials
 from accounts.personal_data import erasure, registry
+from accounts.signing_in import sign_ins
+from accounts.tokens import disabled_accounts, tokens
 from coupons.models import Confirmation, QueueTicket
 from coupons.tests.factories import CampaignFactory, coupon_of
 from inventory.tests.factories import ProductFactory

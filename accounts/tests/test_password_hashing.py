@@ -10,8 +10,8 @@ from django.conf import LazySettings
 from django.contrib.auth import hashers
 from django.contrib.auth.models import User
 
-from accounts import password_hashing
-from accounts.password_hashing import TrustLevel
+from accounts.signing_in import password_hashing
+from accounts.signing_in.password_hashing import TrustLevel
 from shop import settings as project
 from shop.errors import Overloaded
 from shop.tests.clients import client_of

@@ -13,8 +13,9 @@ from django.core.management import CommandError
 from django.test import Client
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
-from accounts import accounts, second_factor, sign_ins
-from accounts.second_factor import OtpInvalid, Verified
+from accounts import accounts
+from accounts.signing_in import second_factor, sign_ins
+from accounts.signing_in.second_factor import OtpInvalid, Verified
 from shop import clock
 from shop.errors import Rejected, Throttled
 from shop.models import JournalLine

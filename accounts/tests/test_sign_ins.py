@@ -17,7 +17,7 @@ from django.test import Client
 from django.test.client import BOUNDARY, MULTIPART_CONTENT, encode_multipart
 from django.urls import reverse
 
-from accounts import password_hashing, sign_ins
+from accounts.signing_in import password_hashing, sign_ins
 from shop.concurrency.event_loop import CALL_POOL
 from shop.models import JournalLine
 from shop.rates.throttling import Limit

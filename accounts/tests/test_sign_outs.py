@@ -11,10 +11,10 @@ from django.contrib.sessions.models import Session
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from accounts import authentication, disabled_accounts, sign_outs, tokens
 from accounts.api_keys import keys
 from accounts.models import SignOut
-from accounts.tokens import TokenPair
+from accounts.tokens import authentication, disabled_accounts, sign_outs, tokens
+from accounts.tokens.tokens import TokenPair
 from shop import clock
 from shop.account import TokenInvalid
 from shop.errors import NotFound

@@ -13,10 +13,10 @@ from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from accounts import authentication, tokens
-from accounts.authentication import verified_claims
 from accounts.models import RevokedToken
-from accounts.tokens import REUSE_GRACE, TokenPair
+from accounts.tokens import authentication, tokens
+from accounts.tokens.authentication import verified_claims
+from accounts.tokens.tokens import REUSE_GRACE, TokenPair
 from shop import clock
 from shop.account import TokenInvalid
 from shop.configuration import Rate

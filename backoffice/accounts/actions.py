@@ -20,12 +20,13 @@ from django.utils.functional import lazy
 from django.utils.translation import gettext, gettext_lazy as _
 from unfold.widgets import UnfoldAdminSelectWidget
 
-from accounts import accounts, permissions, sign_outs
+from accounts import accounts, permissions
 from accounts.admin import DISABLING, is_superuser
 from accounts.personal_data import erasure, registry
+from accounts.tokens import sign_outs
 from backoffice.page_elements import Button
-from coupons import campaigns
 from coupons.allocation.writes import Issued, Queued
+from coupons.campaigns import campaigns
 from coupons.issuing import issuing
 from payments import ledger, points_grants
 from payments.models import Entry

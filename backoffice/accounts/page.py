@@ -12,8 +12,9 @@ from django.shortcuts import get_object_or_404
 from django.utils.translation import gettext, gettext_lazy as _
 from django.views.decorators.http import require_safe
 
-from accounts import accounts, sign_outs
+from accounts import accounts
 from accounts.models import SignOut
+from accounts.tokens import sign_outs
 from backoffice.accounts import actions
 from backoffice.page_elements import entry_status, instant, link, may_view, number, row_link, section
 from coupons.models import Coupon, QueueTicket

@@ -15,7 +15,7 @@ from django.utils.translation import gettext, gettext_lazy as _
 from django.views.decorators.http import require_GET, require_POST
 
 from backoffice.board import snapshots
-from coupons import campaigns, pausing as campaign_pausing
+from coupons.campaigns import campaigns, pausing as campaign_pausing
 from inventory import pausing as product_pausing
 from sales import pausing as sale_pausing
 from shop import form_fields

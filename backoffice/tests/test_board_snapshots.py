@@ -10,7 +10,7 @@ import redis
 
 from backoffice.board import readings, snapshots
 from backoffice.board.readings import Figures
-from coupons import pausing
+from coupons.campaigns import pausing
 from coupons.models import QueueTicket
 from coupons.tests.factories import CampaignFactory, coupon_of
 from inventory import pausing as product_pausing

@@ -14,10 +14,10 @@ from django.utils.html import format_html
 from django.utils.translation import gettext, gettext_lazy as _, ngettext
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget
 
-from coupons import eligible_accounts, line_files, pool
-from coupons.line_files import BadLine, FileLine, Kind, Piece
+from coupons.codes import eligible_accounts, line_files, pool
+from coupons.codes.line_files import BadLine, FileLine, Kind, Piece
+from coupons.codes.pool import Added
 from coupons.models import Campaign
-from coupons.pool import Added
 from shop import form_fields, own_account
 from shop.admin_base import actions, uploads
 from shop.admin_base.actions import MOST_LINES, Action, ActionForm, ActionPreview

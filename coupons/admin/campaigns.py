@@ -21,9 +21,11 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
-from coupons import campaigns, eligible_accounts, issued_coupons, partners, pausing
+from coupons import issued_coupons, partners
 from coupons.admin import adding
-from coupons.campaigns import Terms
+from coupons.campaigns import campaigns, pausing
+from coupons.campaigns.campaigns import Terms
+from coupons.codes import eligible_accounts
 from coupons.issuing import issuing
 from coupons.models import LONGEST_CODE, Campaign, Confirmation, Coupon, PoolCode, QueueTicket
 from shop import clock, form_fields

@@ -275,7 +275,7 @@ def listed_accounts(campaign: Campaign, user_ids: Collection[int]) -> Collection
     """Those of these accounts that the campaign's list lets in: all of them, unless its accounts are listed.
 
     Exact if it is called after the campaign was locked, or read with a version that the write requires: every
-    change of the list locks the campaign and changes its version (`coupons.eligible_accounts`).
+    change of the list locks the campaign and changes its version (`coupons.codes.eligible_accounts`).
     """
     if campaign.eligible == Campaign.Eligible.ALL or not user_ids:
         return user_ids

@@ -11,7 +11,7 @@ from uuid import UUID
 from django.db import connection
 from django.db.models.base import ModelState
 
-from coupons import codes, pool
+from coupons.codes import codes, pool
 from coupons.metrics import counters
 from coupons.models import Campaign, Confirmation, Coupon, QueueTicket
 from shop.db import bulk_sql, open_transaction, transactions

@@ -27,9 +27,10 @@ from django.db.models import F, prefetch_related_objects
 from prometheus_client import Counter
 from structlog import get_logger
 
-from coupons import CAMPAIGNS_AT_ONCE, pool, remembered
+from coupons import CAMPAIGNS_AT_ONCE, remembered
 from coupons.allocation import eligibility, writes
 from coupons.allocation.writes import Issued, PendingConfirmation
+from coupons.codes import pool
 from coupons.models import Campaign, Confirmation, Coupon
 from coupons.partners import named
 from coupons.partners.contract import NoAnswer, NotReached, Partner, PartnerReply

@@ -9,7 +9,8 @@ import factory
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from coupons import pool, redemption
+from coupons import redemption
+from coupons.codes import pool
 from coupons.issuing import issuing
 from coupons.models import Campaign, Coupon
 from shop.tests.factories import AccountFactory, OrderFactory

@@ -10,7 +10,8 @@ from django.test import Client
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
-from coupons import campaigns, eligible_accounts
+from coupons.campaigns import campaigns
+from coupons.codes import eligible_accounts
 from coupons.issuing import issuing
 from coupons.models import Campaign, Coupon, EligibleAccount, PoolCode
 from coupons.tests.factories import CampaignFactory, accounts, coupon_of

@@ -9,7 +9,8 @@ from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from coupons import campaigns, pool
+from coupons.campaigns import campaigns
+from coupons.codes import pool
 from coupons.models import Campaign, Coupon, QueueTicket
 from coupons.queue import worker
 from coupons.tests.factories import TWO_STRATEGIES, CampaignFactory

@@ -9,7 +9,8 @@ from django.db.models import F, Model, QuerySet
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from coupons import audit, issued_coupons, pool
+from coupons import audit, issued_coupons
+from coupons.codes import pool
 from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation, Coupon, PoolCode
 from coupons.tests.factories import CampaignFactory, accounts, coupon_of, order_ids

@@ -8,7 +8,8 @@ import pytest
 from django.db import Error as DatabaseError, transaction
 from django.utils import timezone
 
-from coupons import campaigns, pool
+from coupons.campaigns import campaigns
+from coupons.codes import pool
 from coupons.models import Campaign
 from coupons.tests.factories import CampaignFactory, coupon_of
 from coupons.tests.outcomes import refusal

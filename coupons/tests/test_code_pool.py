@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 from django.conf import LazySettings
 
-from coupons import campaigns, pool, pool_list, remembered
+from coupons import pool_list, remembered
 from coupons.allocation.writes import PendingConfirmation
+from coupons.campaigns import campaigns
+from coupons.codes import pool
 from coupons.issuing import issuing
 from coupons.issuing.strategies import code_pool
 from coupons.models import Campaign, Coupon, PoolCode

@@ -14,9 +14,10 @@ import pytest
 from django.conf import LazySettings
 from django.utils import timezone
 
-from coupons import partners, pool, tasks
+from coupons import partners, tasks
 from coupons.allocation import writes
 from coupons.allocation.writes import Issued, PendingConfirmation
+from coupons.codes import pool
 from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation, PoolCode
 from coupons.partners import confirmation

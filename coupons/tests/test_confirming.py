@@ -11,9 +11,9 @@ import pytest
 from django.conf import LazySettings
 from django.db import OperationalError
 
-from coupons import pool
 from coupons.allocation import eligibility
 from coupons.allocation.writes import IssueRequest
+from coupons.codes import pool
 from coupons.issuing import issuing
 from coupons.issuing.issuing import STRATEGIES
 from coupons.models import Campaign, Confirmation, Coupon, PoolCode

@@ -8,7 +8,7 @@ import pytest
 from django.conf import LazySettings
 from redis import Redis
 
-from coupons import pool
+from coupons.codes import pool
 from coupons.issuing import issuing
 from coupons.models import Campaign, Coupon
 from coupons.tests.factories import CampaignFactory, accounts

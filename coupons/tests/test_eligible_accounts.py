@@ -11,8 +11,10 @@ from django.core.management import CommandError
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from coupons import campaigns, eligible_accounts, gate
+from coupons import gate
 from coupons.allocation import eligibility
+from coupons.campaigns import campaigns
+from coupons.codes import eligible_accounts
 from coupons.issuing import issuing
 from coupons.models import Campaign, Coupon, EligibleAccount
 from coupons.tests.factories import TWO_STRATEGIES, accounts, campaign_with_strategy

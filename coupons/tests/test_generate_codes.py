@@ -9,7 +9,7 @@ import pytest
 from django.core.management.base import CommandError
 from hypothesis import given, strategies as st
 
-from coupons import codes
+from coupons.codes import codes
 from coupons.models import Campaign
 from coupons.tests.factories import CampaignFactory
 from coupons.tests.laws import broken

@@ -13,7 +13,8 @@ from django.conf import LazySettings
 from django.contrib.auth.models import User
 from prometheus_client import REGISTRY
 
-from coupons import campaigns, pool
+from coupons.campaigns import campaigns
+from coupons.codes import pool
 from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation
 from coupons.tests.factories import CampaignFactory, accounts

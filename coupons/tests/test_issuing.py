@@ -12,9 +12,10 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from coupons import issued_coupons, pool, remembered
+from coupons import issued_coupons, remembered
 from coupons.allocation import eligibility
 from coupons.allocation.writes import Issued, IssueRequest
+from coupons.codes import pool
 from coupons.issuing import issuing
 from coupons.models import Campaign, Coupon, PoolCode
 from coupons.tests.factories import TWO_STRATEGIES, CampaignFactory, accounts, campaign_with_strategy

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from django.db import connection, transaction
 
-from coupons import campaigns, pool
+from coupons.campaigns import campaigns
+from coupons.codes import pool
 from coupons.models import Campaign, Coupon, PoolCode
 from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.laws import broken, positions

@@ -4,7 +4,7 @@ from io import BytesIO
 
 import pytest
 
-from coupons import line_files
+from coupons.codes import line_files
 from shop.errors import Invalid
 from shop.tests.case_tables import in_one_test
 

@@ -8,7 +8,9 @@ from django.test import Client
 from django.urls import reverse
 from uuid_utils.compat import uuid7
 
-from coupons import campaigns, issued_coupons, pool
+from coupons import issued_coupons
+from coupons.campaigns import campaigns
+from coupons.codes import pool
 from coupons.models import Campaign, Coupon, PoolCode
 from coupons.tests.factories import CampaignFactory, coupon_of
 from shop.models import JournalLine

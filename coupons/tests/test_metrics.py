@@ -11,8 +11,9 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
-from coupons import campaigns, pool
 from coupons.allocation.writes import PendingConfirmation
+from coupons.campaigns import campaigns
+from coupons.codes import pool
 from coupons.issuing import issuing
 from coupons.metrics import state
 from coupons.models import Campaign, Confirmation, Coupon

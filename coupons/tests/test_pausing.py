@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from coupons import campaigns, pausing
 from coupons.allocation.writes import Issued, Queued
+from coupons.campaigns import campaigns, pausing
 from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation, Coupon, PoolCode, QueueTicket
 from coupons.partners import confirmation

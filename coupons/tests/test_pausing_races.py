@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from coupons import pausing, pool
 from coupons.allocation import eligibility
 from coupons.allocation.writes import IssueRequest
+from coupons.campaigns import pausing
+from coupons.codes import pool
 from coupons.issuing import issuing
 from coupons.models import Campaign, Coupon, QueueTicket
 from coupons.queue import worker

@@ -2,7 +2,7 @@
 
 import pytest
 
-from coupons import pool
+from coupons.codes import pool
 from coupons.models import Campaign
 from coupons.tests.factories import CampaignFactory, coupon_of
 from coupons.tests.laws import broken

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from redis.crc import key_slot
 
-from coupons import pool, pool_list, remembered
+from coupons import pool_list, remembered
+from coupons.codes import pool
 from coupons.models import Campaign, PoolCode
 from coupons.redis_keys import key
 from coupons.tests.factories import CampaignFactory

@@ -4,8 +4,9 @@ import pytest
 from django.core.management import call_command
 from django.utils import timezone
 
-from coupons import campaigns, issued_coupons
+from coupons import issued_coupons
 from coupons.allocation.writes import Issued, Queued
+from coupons.campaigns import campaigns
 from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation, Coupon, QueueTicket
 from coupons.queue import stream, tickets, worker

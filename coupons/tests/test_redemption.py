@@ -13,7 +13,8 @@ from django.db.transaction import TransactionManagementError
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from coupons import issued_coupons, pool, redemption
+from coupons import issued_coupons, redemption
+from coupons.codes import pool
 from coupons.models import Coupon, PoolCode
 from coupons.tests.factories import CampaignFactory, coupon_of, lock_by_code, order_ids
 from coupons.tests.laws import broken

@@ -15,8 +15,10 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from redis.crc import key_slot
 
-from coupons import campaigns, gate, issued_coupons, pool, remembered, tasks
+from coupons import gate, issued_coupons, remembered, tasks
 from coupons.allocation.writes import Issued, PendingConfirmation
+from coupons.campaigns import campaigns
+from coupons.codes import pool
 from coupons.issuing import issuing
 from coupons.issuing.strategies import group_commit, redis_gate
 from coupons.models import Campaign, Confirmation, Coupon

@@ -13,8 +13,10 @@ from django.contrib.auth.models import User
 from django.db.models import F
 from django.utils import timezone
 
-from coupons import campaigns, pool, remembered
+from coupons import remembered
 from coupons.allocation.writes import PendingConfirmation
+from coupons.campaigns import campaigns
+from coupons.codes import pool
 from coupons.issuing import issuing
 from coupons.models import Campaign
 from coupons.partners import confirmation

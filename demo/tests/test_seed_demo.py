@@ -8,7 +8,7 @@ from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.core.management.base import CommandError
 
-from accounts import authentication
+from accounts.tokens import authentication
 from coupons.models import Campaign, PoolCode
 from inventory.models import Product, StockMovement
 from payments import ledger

@@ -14,7 +14,7 @@ from django.db import connection
 from django.db.models import Q
 
 from accounts.api_keys import keys
-from coupons import campaigns
+from coupons.campaigns import campaigns
 from coupons.issuing import issuing
 from coupons.tests.factories import CampaignFactory
 from events import audit, doctor

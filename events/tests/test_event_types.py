@@ -2,7 +2,7 @@
 
 import re
 
-from coupons import campaigns
+from coupons.campaigns import campaigns
 from events.feed import catalogue
 from inventory import products
 from sales import terms

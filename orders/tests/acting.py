@@ -7,7 +7,9 @@ from uuid import uuid4
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from coupons import campaigns, eligible_accounts, issued_coupons
+from coupons import issued_coupons
+from coupons.campaigns import campaigns
+from coupons.codes import eligible_accounts
 from inventory import adjustments
 from inventory.reservations import Line
 from inventory.tests.factories import ProductFactory

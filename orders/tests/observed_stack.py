@@ -10,7 +10,7 @@ from typing import Any
 import urllib3
 from django.contrib.auth.models import User
 
-from accounts import tokens
+from accounts.tokens import tokens
 from orders.tests.conftest import start_worker
 from scripts.stack import children
 from scripts.tests.simulator import Simulator

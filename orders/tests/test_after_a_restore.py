@@ -10,7 +10,7 @@ import pytest
 from django.conf import LazySettings
 from django.db import connection
 
-from accounts import disabled_accounts
+from accounts.tokens import disabled_accounts
 from coupons.allocation.writes import Queued
 from coupons.issuing import issuing
 from coupons.models import Campaign

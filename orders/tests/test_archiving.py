@@ -16,9 +16,11 @@ from django.core.management import CommandError
 from django.db import transaction
 from django.test import Client
 
-from accounts import accounts, sign_ins, tokens
+from accounts import accounts
 from accounts.models import RevokedToken
 from accounts.personal_data import erasure, registry
+from accounts.signing_in import sign_ins
+from accounts.tokens import tokens
 from events.models import WebhookDelivery
 from events.webhooks import deliveries
 from inventory.models import Product

@@ -18,7 +18,7 @@ from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.db import connections
 
-from accounts import tokens
+from accounts.tokens import tokens
 from coupons.models import Coupon
 from coupons.tests.factories import CampaignFactory
 from events.feed import sequencing

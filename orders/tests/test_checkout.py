@@ -7,7 +7,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from coupons import campaigns
+from coupons.campaigns import campaigns
 from coupons.issuing import issuing
 from coupons.models import Campaign
 from inventory.models import Product

@@ -12,7 +12,7 @@ from django.conf import LazySettings
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from accounts import tokens
+from accounts.tokens import tokens
 from coupons.tests.factories import CampaignFactory
 from inventory.models import Product
 from orders.models import Order, Saga

@@ -11,8 +11,10 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from coupons import campaigns, coupon_requests, eligible_accounts, issued_coupons, pausing
+from coupons import coupon_requests, issued_coupons
 from coupons.allocation import eligibility, writes
+from coupons.campaigns import campaigns, pausing
+from coupons.codes import eligible_accounts
 from coupons.coupon_requests import BatchCoupons
 from coupons.issuing import issuing
 from coupons.models import Campaign, Coupon

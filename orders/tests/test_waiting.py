@@ -13,7 +13,7 @@ import pytest
 import urllib3
 from django.conf import LazySettings
 
-from accounts import tokens
+from accounts.tokens import tokens
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders import payment_calls, selectors

@@ -12,7 +12,7 @@ import urllib3
 from django.conf import LazySettings
 from django.test import Client
 
-from accounts import tokens
+from accounts.tokens import tokens
 from inventory.tests.factories import ProductFactory
 from orders import tasks
 from orders.models import SagaLog

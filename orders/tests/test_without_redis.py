@@ -9,7 +9,7 @@ import orjson
 import pytest
 import urllib3
 
-from accounts import tokens
+from accounts.tokens import tokens
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.models import Order

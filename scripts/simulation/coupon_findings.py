@@ -2,8 +2,9 @@
 
 from django.contrib.auth.models import User
 
-from coupons import eligible_accounts, tasks
+from coupons import tasks
 from coupons.allocation.writes import Queued
+from coupons.codes import eligible_accounts
 from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation, Coupon, PoolCode, QueueTicket
 from coupons.queue import worker

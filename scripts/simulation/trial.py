@@ -16,7 +16,9 @@ from django.core.management import call_command
 from django.db import connection, transaction
 from django.db.models import QuerySet, Subquery
 
-from coupons import campaigns, eligible_accounts, partners, pool
+from coupons import partners
+from coupons.campaigns import campaigns
+from coupons.codes import eligible_accounts, pool
 from coupons.issuing import issuing
 from coupons.models import Campaign
 from coupons.partners import confirmation

@@ -6,7 +6,7 @@ import re
 import pytest
 from django.conf import settings
 
-from accounts.password_hashing import HASHING_POOL
+from accounts.signing_in.password_hashing import HASHING_POOL
 from coupons.queue import worker as queue_worker
 from orders.saga import run
 from scripts.tests import manifests

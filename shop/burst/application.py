@@ -11,8 +11,9 @@ from typing import Any
 from django.conf import settings
 from django.db import Error as DatabaseFailure
 
-from accounts import authentication, password_hashing, password_pages
 from accounts.api_keys import calls, key_memory
+from accounts.signing_in import password_hashing, password_pages
+from accounts.tokens import authentication
 from shop import scopes
 from shop.account import TokenInvalid
 from shop.burst import lane, table

@@ -10,7 +10,7 @@ from rest_framework.permissions import AllowAny, IsAuthenticated, IsAuthenticate
 from rest_framework.settings import api_settings
 
 from accounts.api_keys.calls import APIKey
-from accounts.authentication import BearerToken
+from accounts.tokens.authentication import BearerToken
 from shop.http.rest_classes import JSONParser, JSONRenderer, LenientNegotiation, handle_exception
 
 KNOWN_MIDDLEWARE = {
@@ -23,11 +23,11 @@ KNOWN_MIDDLEWARE = {
     "shop.http.pages.middleware.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "accounts.middleware.require_second_factor",
+    "accounts.signing_in.middleware.require_second_factor",
     "shop.http.pages.middleware.guard_operators_pages",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "accounts.middleware.show_refused_turn",
+    "accounts.signing_in.middleware.show_refused_turn",
 }
 """Whose work the lane does itself, or that are for pages alone."""
 KNOWN: set[type | None] = {APIKey, BearerToken, AllowAny, IsAuthenticated, IsAuthenticatedOrReadOnly}

@@ -9,9 +9,9 @@ from django.conf import settings
 from django.core.exceptions import DisallowedHost
 from django.http.request import split_domain_port, validate_host
 
-from accounts import authentication, disabled_accounts
 from accounts.api_keys import calls, key_memory
-from accounts.authentication import BearerToken
+from accounts.tokens import authentication, disabled_accounts
+from accounts.tokens.authentication import BearerToken
 from shop.burst.request import ANONYMOUS, BurstRequest
 from shop.burst.table import Call
 from shop.errors import NotAuthenticated

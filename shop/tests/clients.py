@@ -6,7 +6,7 @@ from django.contrib.auth.models import User
 from django.http import HttpResponse
 from django.test import Client
 
-from accounts import tokens
+from accounts.tokens import tokens
 from shop.http.json_format import dump
 
 BASE = "/api/v1"

@@ -8,8 +8,8 @@ from django_otp.oath import TOTP
 from django_otp.plugins.otp_static.models import StaticToken
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
-from accounts import second_factor
-from accounts.second_factor import Enrolled
+from accounts.signing_in import second_factor
+from accounts.signing_in.second_factor import Enrolled
 from shop import clock
 
 STEP_SECONDS = 30

@@ -9,8 +9,8 @@ from django.test import Client
 from django.urls import reverse
 from django.utils.html import strip_tags
 
-from accounts import tokens
 from accounts.models import SignOut
+from accounts.tokens import tokens
 from coupons.issuing import issuing
 from coupons.models import Coupon, QueueTicket
 from coupons.tests.factories import CampaignFactory, coupon_of

@@ -10,8 +10,8 @@ from django.test import Client
 from django.urls import reverse
 from uuid_utils.compat import uuid7
 
-from accounts import disabled_accounts
 from accounts.admin import RIGHTS
+from accounts.tokens import disabled_accounts
 from shop.admin_base.actions import MOST_SELECTED
 from shop.models import JournalLine
 from shop.tests.clients import signed_in

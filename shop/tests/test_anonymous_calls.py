@@ -7,8 +7,8 @@ import pytest
 from django.conf import LazySettings
 from django.urls import URLPattern, URLResolver, get_resolver
 
-from accounts import tokens
-from accounts.authentication import BearerToken
+from accounts.tokens import tokens
+from accounts.tokens.authentication import BearerToken
 from shop.burst import application
 from shop.configuration import Rate
 from shop.http import serving, views

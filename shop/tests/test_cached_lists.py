@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from accounts import tokens
+from accounts.tokens import tokens
 from inventory import products
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory

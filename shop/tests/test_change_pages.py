@@ -17,7 +17,7 @@ from django.test import Client
 from django.urls import reverse
 from uuid_utils.compat import uuid7
 
-from coupons import campaigns, pausing as campaign_pausing
+from coupons.campaigns import campaigns, pausing as campaign_pausing
 from coupons.issuing import issuing
 from coupons.models import Campaign
 from coupons.tests.factories import CampaignFactory

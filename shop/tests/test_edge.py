@@ -18,8 +18,8 @@ from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.core.exceptions import SynchronousOnlyOperation
 
-from accounts import disabled_accounts, tokens
-from accounts.disabled_accounts import DisabledAccounts
+from accounts.tokens import disabled_accounts, tokens
+from accounts.tokens.disabled_accounts import DisabledAccounts
 from coupons import issued_coupons, remembered
 from coupons.allocation.writes import Issued
 from coupons.issuing import issuing

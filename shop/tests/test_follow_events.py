@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from accounts import tokens
+from accounts.tokens import tokens
 from events.models import FeedEvent
 from events.tests.following import reader, record
 from firstcome_client import ApiKey, Shop

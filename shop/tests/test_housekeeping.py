@@ -9,8 +9,9 @@ from django.db import DatabaseError, connection
 from django.utils import timezone
 from structlog.testing import capture_logs
 
-from accounts import sign_ins, tokens
 from accounts.models import RevokedToken
+from accounts.signing_in import sign_ins
+from accounts.tokens import tokens
 from shop.db import commit_marks
 from shop.errors import Throttled
 from shop.models import CommittedTransaction, IdempotencyKey

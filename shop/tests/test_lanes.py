@@ -18,7 +18,7 @@ from rest_framework.parsers import BaseParser
 from rest_framework.permissions import BasePermission
 from rest_framework.throttling import BaseThrottle
 
-from accounts import tokens
+from accounts.tokens import tokens
 from coupons.issuing import issuing
 from coupons.queue import tickets
 from coupons.tests.factories import CampaignFactory

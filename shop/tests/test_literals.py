@@ -22,7 +22,7 @@ from hypothesis import given, settings, strategies as st
 from pydantic import ValidationError
 
 import shop.urls  # noqa: F401 - imports every call's schemas and every page's forms
-from coupons import line_files
+from coupons.codes import line_files
 from inventory.imports import stock_files
 from shop import configuration, form_fields, literals
 from shop.http.validation import Input, Query

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from django.contrib.auth.models import User
 
-from accounts import accounts, tokens
+from accounts import accounts
+from accounts.tokens import tokens
 from events.models import WebhookDelivery
 from events.tests.delivering import dead
 from events.webhooks import deliveries

@@ -13,7 +13,7 @@ from django.apps import apps
 from django.conf import LazySettings
 from django.db import models
 
-from accounts import authentication, tokens
+from accounts.tokens import authentication, tokens
 from coupons.issuing import issuing
 from coupons.models import Coupon
 from coupons.tests.factories import CampaignFactory, coupon_of

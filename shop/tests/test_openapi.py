@@ -23,9 +23,9 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.core import NotSet
 from schemathesis.specs.openapi import checks
 
-from accounts import tokens
-from coupons import pool
+from accounts.tokens import tokens
 from coupons.allocation.writes import Queued
+from coupons.codes import pool
 from coupons.issuing import issuing
 from coupons.tests.factories import CampaignFactory
 from events.models import WebhookEndpoint

@@ -8,7 +8,7 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from accounts import authentication, tokens
+from accounts.tokens import authentication, tokens
 from shop.errors import NotAllowed, NotAuthenticated
 from shop.http import permissions
 from shop.tests.factories import AccountFactory

@@ -10,7 +10,7 @@ from django.conf import LazySettings
 from django.test import Client
 from rest_framework import exceptions
 
-from accounts import tokens
+from accounts.tokens import tokens
 from shop.burst import lane, table
 from shop.burst.request import BurstRequest
 from shop.concurrency import event_loop

@@ -16,7 +16,7 @@ from django.http import FileResponse, HttpRequest
 from django.template.backends.django import Template
 from django.test import Client
 
-from accounts import second_factor
+from accounts.signing_in import second_factor
 from shop.models import JournalLine
 from shop.tests import admin_addresses, operators_page
 from shop.tests.admin_addresses import Action, Address

@@ -12,7 +12,7 @@ import pytest
 import urllib3
 from django.contrib.auth.models import User
 
-from accounts import tokens
+from accounts.tokens import tokens
 from coupons.models import Campaign
 from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.own_issuer import OwnIssuer

@@ -13,7 +13,7 @@ import pytest
 from django.conf import LazySettings
 from django.urls import get_resolver
 
-from accounts import tokens
+from accounts.tokens import tokens
 from scripts.lab import urls
 from shop.burst import lane, table
 from shop.concurrency.thread_pool import ThreadPool

@@ -4,7 +4,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from accounts import accounts, second_factor
+from accounts import accounts
+from accounts.signing_in import second_factor
 from shop.journal import journal
 from shop.management import shell
 from shop.normalization import normalized

@@ -11,10 +11,11 @@ from functools import lru_cache, partial
 
 from django.db import IntegrityError
 
-from coupons import CAMPAIGNS_AT_ONCE, pool, pool_list
+from coupons import CAMPAIGNS_AT_ONCE, pool_list
 from coupons.allocation import eligibility, writes
 from coupons.allocation.eligibility import AllocationResult
 from coupons.allocation.writes import AssignedCodes, Issued, IssueRequest, PendingConfirmation
+from coupons.codes import pool
 from coupons.issuing.strategies import lookup_batcher
 from coupons.models import Campaign
 from shop.concurrency.batching import Batcher

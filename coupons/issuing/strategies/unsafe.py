@@ -4,9 +4,9 @@ Two requests read the same count, and both write it plus one, so it issues too m
 obeys a pause, which its UPDATE requires.
 """
 
-from coupons import codes
 from coupons.allocation import eligibility, writes
 from coupons.allocation.writes import Issued, PendingConfirmation
+from coupons.codes import codes
 from coupons.models import Campaign, Coupon, PoolCode
 from shop.db import transactions
 from shop.journal import journal

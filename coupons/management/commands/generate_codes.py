@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from coupons import pool
+from coupons.codes import pool
 from coupons.models import Campaign
 from shop.errors import FirstcomeError
 from shop.management import arguments

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from coupons import eligible_accounts, pool
+from coupons.codes import eligible_accounts, pool
 from shop.errors import FirstcomeError
 from shop.journal import journal
 from shop.management import arguments, shell

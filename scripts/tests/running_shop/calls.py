@@ -12,7 +12,7 @@ import urllib3
 from django.contrib.auth.models import User
 from prometheus_client import mmap_dict
 
-from accounts import tokens
+from accounts.tokens import tokens
 from inventory.models import Product
 from orders.models import Order, Saga
 from orders.tests import buying

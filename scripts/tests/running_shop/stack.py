@@ -23,7 +23,7 @@ from django.core.management import call_command
 from django.db import connection, connections
 from django.test import override_settings
 
-from accounts import tokens
+from accounts.tokens import tokens
 from scripts.stack import children, environment, instance as instances, mariadb, own_stack, ports, processes
 from scripts.stack.instance import Instance
 from shop import configuration

@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 import urllib3
 
-from accounts import tokens
+from accounts.tokens import tokens
 from inventory.tests.factories import ProductFactory
 from orders.models import Order, Saga
 from orders.tests import buying

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 import urllib3
 
-from accounts import tokens
+from accounts.tokens import tokens
 from inventory.tests.factories import ProductFactory
 from orders.models import Order
 from scripts.tests.running_shop.calls import (

@@ -42,7 +42,7 @@ class Operations(AutoSchema):
 class Bearer(OpenApiAuthenticationExtension):
     """An access token in the `Authorization` header."""
 
-    target_class = "accounts.authentication.BearerToken"
+    target_class = "accounts.tokens.authentication.BearerToken"
     name = "bearer"
 
     def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, Any]:

@@ -12,8 +12,9 @@ from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.test import Client, override_settings
 
-from accounts import second_factor, tokens
-from accounts.password_hashing import Argon2Hasher
+from accounts.signing_in import second_factor
+from accounts.signing_in.password_hashing import Argon2Hasher
+from accounts.tokens import tokens
 from events.tests import own_data_platform
 from orders.tests.conftest import start_worker
 from scripts.stack import children, ports

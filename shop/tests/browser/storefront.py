@@ -9,7 +9,7 @@ from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import User
 from django.db import transaction
 
-from accounts.password_hashing import Argon2Hasher
+from accounts.signing_in.password_hashing import Argon2Hasher
 from inventory.models import Product
 from payments import ledger
 from shop.tests.browser.browser_thread import expect

@@ -11,10 +11,10 @@ from django.contrib.auth.models import User
 from django.db.models import F
 from django.utils.translation import gettext
 
-from coupons import line_files, pool
-from coupons.line_files import BadLine, Piece
+from coupons.codes import line_files, pool
+from coupons.codes.line_files import BadLine, Piece
+from coupons.codes.pool import Added
 from coupons.models import Campaign, EligibleAccount
-from coupons.pool import Added
 from shop import own_account
 from shop.db import transactions
 from shop.errors import Invalid

@@ -16,7 +16,7 @@ from django.conf import settings
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
-from accounts import disabled_accounts
+from accounts.tokens import disabled_accounts
 from shop import clock
 from shop.account import Account, TokenInvalid
 from shop.journal import journal

@@ -27,8 +27,9 @@ from django.views.decorators.debug import sensitive_post_parameters
 from unfold.forms import AdminOwnPasswordChangeForm, AdminPasswordChangeForm, AuthenticationForm
 from unfold.widgets import BASE_INPUT_CLASSES
 
-from accounts import accounts, second_factor, sign_ins
-from accounts.middleware import COUNTED_KEY
+from accounts import accounts
+from accounts.signing_in import second_factor, sign_ins
+from accounts.signing_in.middleware import COUNTED_KEY
 from shop import clock
 from shop.admin_base.classes import refusals_as_form_errors
 from shop.admin_base.display import admin_page

@@ -18,7 +18,8 @@ from typing import TypeVar
 from django.contrib.auth.models import User
 from prometheus_client import Counter
 
-from accounts import accounts, password_hashing, second_factor
+from accounts import accounts
+from accounts.signing_in import password_hashing, second_factor
 from shop import clock
 from shop.concurrency.event_loop import run_in_thread
 from shop.db import transactions

@@ -8,8 +8,9 @@ from typing import Any, TypedDict, Unpack
 from django.db import IntegrityError
 from django.db.models import Q, QuerySet
 
-from coupons import codes, partners, pool, remembered
+from coupons import partners, remembered
 from coupons.allocation import eligibility
+from coupons.codes import codes, pool
 from coupons.issuing import issuing
 from coupons.models import Campaign, CampaignProduct
 from inventory.models import Product

@@ -4,7 +4,7 @@ from functools import partial
 
 from django.utils.translation import ngettext
 
-from coupons import campaigns
+from coupons.campaigns import campaigns
 from coupons.models import Campaign
 from shop import pausing
 

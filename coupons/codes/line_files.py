@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from django.utils.translation import gettext, gettext_lazy
 
-from coupons import codes
+from coupons.codes import codes
 from shop import uploaded_text
 
 MOST_BYTES_OF_LINE = 1_000

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from django.contrib.auth.models import User
 
-from accounts import sign_outs
 from accounts.models import SignOut
+from accounts.tokens import sign_outs
 from shop import clock
 from shop.concurrency.event_loop import run_in_thread
 from shop.concurrency.shared_read import SharedRead

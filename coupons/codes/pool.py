@@ -12,7 +12,8 @@ from django.db import IntegrityError
 from django.db.models import F, Model, OuterRef, QuerySet, Subquery
 from structlog import get_logger
 
-from coupons import codes as coupon_codes, remembered
+from coupons import remembered
+from coupons.codes import codes as coupon_codes
 from coupons.models import Campaign, Confirmation, Coupon, PoolCode
 from shop import clock
 from shop.db import bulk_sql, transactions

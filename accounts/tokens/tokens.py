@@ -15,8 +15,10 @@ from uuid import uuid4
 from django.contrib.auth.models import User
 from prometheus_client import Counter
 
-from accounts import accounts, authentication, second_factor, sign_outs
+from accounts import accounts
 from accounts.models import RevokedToken
+from accounts.signing_in import second_factor
+from accounts.tokens import authentication, sign_outs
 from shop import clock
 from shop.account import TokenInvalid
 from shop.db import key_walks, transactions

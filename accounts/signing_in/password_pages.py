@@ -10,8 +10,8 @@ from typing import Any
 from django.core.exceptions import SuspiciousOperation
 from django.http import QueryDict
 
-from accounts import password_hashing, sign_ins
-from accounts.middleware import COUNTED_KEY, REFUSAL_KEY
+from accounts.signing_in import password_hashing, sign_ins
+from accounts.signing_in.middleware import COUNTED_KEY, REFUSAL_KEY
 from shop.concurrency import event_loop
 from shop.errors import Overloaded, Throttled
 from shop.http import client_address, request_body

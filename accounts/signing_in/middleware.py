@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.functional import SimpleLazyObject
 from django.utils.translation import gettext
 
-from accounts import second_factor
+from accounts.signing_in import second_factor
 from shop.admin_base import display
 from shop.admin_base.classes import refusal_text
 from shop.http import problems

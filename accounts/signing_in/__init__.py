@@ -1,0 +1,1 @@
+"""Signing in: names and passwords, the second factor, and the pages of both."""

@@ -1,0 +1,1 @@
+"""Campaigns: their terms, and pausing and resuming them."""
