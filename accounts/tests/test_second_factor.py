@@ -31,7 +31,7 @@ HERE = "192.0.2.1"
 VERIFY = """
 from django.contrib.auth.models import User
 from shop import clock
-from accounts import second_factor
+from accounts.signing_in import second_factor
 from shop.tests import process_state
 process_state.follow_host()
 account = User.objects.get(pk=int(sys.argv[1]))

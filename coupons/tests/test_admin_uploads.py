@@ -150,7 +150,7 @@ def test_a_file_without_the_csrf_token_is_refused(campaign):
 
 
 ADD_AND_STOP = """
-from coupons import pool
+from coupons.codes import pool
 
 first = pool._add_chunk
 

@@ -35,7 +35,7 @@ LEASE_SECONDS = locks.LEASE_MILLISECONDS / 1000
 
 # Issues a coupon, and pauses between its read and its write until a line of input arrives.
 ISSUE_WITH_A_PAUSE = """
-from coupons import codes
+from coupons.codes import codes
 from coupons.issuing import issuing
 make_several = codes.make_several
 def paused(count):
