@@ -21,7 +21,7 @@ from events.models import BUILT_IN
 from events.webhooks.deliveries import EventFilter
 from inventory import products, stock_reports
 from orders.models import Saga
-from orders.saga import operator_texts, status as saga_status
+from orders.saga import operator_actions, status as saga_status
 from payments import disputes
 from payments.models import Payment, Reconciliation
 from payments.reconciliation import reconciling
@@ -396,7 +396,7 @@ def _saga_row(saga: Saga) -> Row:
         link=link(f"{saga.kind} {str(saga.id)[-12:]}", "admin:orders_saga_change", saga.id),
         label=status_label(saga.state),
         detail=_joined(
-            operator_texts.position(saga.direction, step) if step else "",
+            operator_actions.position(saga.direction, step) if step else "",
             since,
             attempts % {"count": saga.attempts} if saga.attempts else "",
             stored_text(saga.last_error)[:LONGEST_ERROR],

@@ -1,6 +1,6 @@
 """The admin of sagas: read-only, except that operators can act on unfinished ones."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from django import forms
@@ -15,9 +15,9 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 
 from orders import tasks
 from orders.models import Refund, Saga, SagaLog
-from orders.saga import operator_actions, operator_texts, status
+from orders.saga import operator_actions, status
 from orders.saga.definitions import SAGA_TYPES
-from orders.saga.operator_actions import LONGEST_REFERENCE
+from orders.saga.operator_actions import LONGEST_REFERENCE, OperatorAction
 from payments.models import Payment
 from shop.admin_base import actions
 from shop.admin_base.actions import Action, ActionForm, button
@@ -40,7 +40,7 @@ OPERATE = ["orders.change_saga"]
 UNFINISHED = {Saga.State.RUNNING, Saga.State.STUCK}
 
 NEEDS: dict[str, Any] = {
-    "operator": (capfirst(operator_texts.NEEDS_OPERATOR), status.filter_needing_operator),
+    "operator": (capfirst(operator_actions.NEEDS_OPERATOR), status.filter_needing_operator),
     "unfinished": (_("Unfinished"), Q(next_attempt_at__isnull=False)),
     EVERYTHING: (_("All"), Q()),
 }
@@ -68,7 +68,7 @@ class CompleteForm(ActionForm):
         required=False,
         max_length=LONGEST_REFERENCE,
         widget=UnfoldAdminTextInputWidget,
-        help_text=operator_texts.REFERENCE_HELP,
+        help_text=operator_actions.REFERENCE_HELP,
     )
     field_order = ["reason", "reference"]
 
@@ -127,7 +127,7 @@ class SagaAdmin(RecordsAdmin):
     @display(description=_("current step"))
     def step(self, saga: Saga) -> str:
         step = status.step_name(saga)
-        return operator_texts.position(saga.direction, step) if step else ""
+        return operator_actions.position(saga.direction, step) if step else ""
 
     order = column(
         _("order"),
@@ -144,33 +144,31 @@ class SagaAdmin(RecordsAdmin):
 
     @button(description=_("Retry"), icon="refresh", permissions=OPERATE, is_useful=_is_unfinished)
     def retry(self, request: HttpRequest, saga: Saga) -> Action:
-        return _forcing(saga, operator_actions.retry, operator_texts.RETRY, submit=_("Retry"))
+        return _forcing(saga, operator_actions.RETRY, submit=_("Retry"))
 
     @button(description=_("Compensate"), icon="undo", permissions=OPERATE, is_useful=_is_unfinished)
     def compensate(self, request: HttpRequest, saga: Saga) -> Action:
-        force = operator_actions.force_compensate
-        return _forcing(saga, force, operator_texts.COMPENSATE, submit=_("Compensate"))
+        return _forcing(saga, operator_actions.COMPENSATE, submit=_("Compensate"))
 
     @button(description=_("Complete"), icon="check", permissions=OPERATE, is_useful=_is_unfinished)
     def complete(self, request: HttpRequest, saga: Saga) -> Action:
-        force, texts = operator_actions.force_complete, operator_texts.COMPLETE
-        return _forcing(saga, force, texts, submit=_("Complete"), form_class=CompleteForm)
+        return _forcing(saga, operator_actions.COMPLETE, submit=_("Complete"), form_class=CompleteForm)
 
 
-def _forcing(saga: Saga, force: Callable[..., Saga | Approval], texts: Any, **look: Any) -> Action:
-    """The action that calls `force` with the form's values."""
+def _forcing(saga: Saga, action: OperatorAction, **look: Any) -> Action:
+    """The action that is called with the form's values."""
 
     def perform(data: Mapping[str, Any]) -> Saga | Approval:
         arguments = {name: value for name, value in data.items() if name != "form_id"}
-        done = force(saga_id=saga.id, by=journal.current_actor(), **arguments)
+        done = action.act(saga_id=saga.id, by=journal.current_actor(), **arguments)
         dispatch.enqueue_shared(tasks.advance)
         return done
 
     return Action(
-        title=texts.title,
-        description=texts.description,
+        title=action.title,
+        description=action.description,
         perform=perform,
-        report=lambda done: gettext("Recorded: %(next)s") % {"next": operator_texts.next_action(done)},
+        report=lambda done: gettext("Recorded: %(next)s") % {"next": operator_actions.next_action(done)},
         back=actions.page_of(saga),
         **look,
     )

@@ -1,15 +1,13 @@
 """The commands by which operators act on sagas: `--reason` and `--by`, and one line for a refusal."""
 
 from argparse import ArgumentTypeError
-from collections.abc import Callable
 from typing import Any, ClassVar
 from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from orders.models import Saga
-from orders.saga import operator_texts
-from shop.approval_models import Approval
+from orders.saga import operator_actions
 from shop.errors import FirstcomeError
 from shop.journal.journal import Actor, ActorContext
 from shop.management import shell
@@ -17,13 +15,14 @@ from shop.normalization import normalized
 
 
 class SagaCommand(BaseCommand):
-    action: ClassVar[Callable[..., Saga | Approval]]
-    text: ClassVar[operator_texts.ActionText]
+    action: ClassVar[operator_actions.OperatorAction]
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.epilog = str(self.text.description)
+        parser.epilog = str(self.action.description)
         self.add_sagas(parser)
-        parser.add_argument("--reason", type=normalized, required=True, help=str(operator_texts.REASON_HELP))
+        parser.add_argument(
+            "--reason", type=normalized, required=True, help=str(operator_actions.REASON_HELP)
+        )
         parser.add_argument(
             "--by",
             type=_operator,
@@ -41,10 +40,10 @@ class SagaCommand(BaseCommand):
     def act(self, saga_id: UUID, **arguments: Any) -> str:
         """Do it, and return what happens to the saga next. Raises `CommandError` for a refusal."""
         try:
-            done = type(self).action(saga_id=saga_id, **arguments)
+            done = self.action.act(saga_id=saga_id, **arguments)
         except FirstcomeError as error:
             raise CommandError(f"{saga_id}: {error.detail}") from None
-        return f"{Saga.objects.get(id=saga_id).kind} saga {saga_id}: {operator_texts.next_action(done)}"
+        return f"{Saga.objects.get(id=saga_id).kind} saga {saga_id}: {operator_actions.next_action(done)}"
 
 
 def _operator(name: str) -> ActorContext:

@@ -8,8 +8,7 @@ from typing import NamedTuple
 
 from django.utils.translation import gettext_noop
 
-from orders.saga import operator_texts
-from orders.saga.definitions import NOT_KNOWN, UNDO, Event, SagaRow, StepResult
+from orders.saga.definitions import FORCED_DETAIL, NOT_KNOWN, UNDO, Event, SagaRow, StepResult
 from payments.gateways import gateway
 from payments.gateways.contract import BookedCharge
 from payments.models import Payment
@@ -45,7 +44,7 @@ def ask_about_charge(expected: ExpectedCharge, direction: str) -> StepResult:
                 amount=format_amount(charge.refunded_amount, expected.currency),
             )
         )
-    return StepResult(Event.FORCED, operator_texts.FORCED_DETAIL, reference=charge.reference)
+    return StepResult(Event.FORCED, FORCED_DETAIL, reference=charge.reference)
 
 
 def _ask_about_undone_charge(expected: ExpectedCharge) -> StepResult:

@@ -22,10 +22,11 @@ from orders.models import Refund, Saga
 from orders.order_states import OrderRow
 from orders.payment import gateway_bookings, gateway_facts, refund_records
 from orders.payment.gateway_facts import ExpectedCharge
-from orders.saga import operator_texts, store
+from orders.saga import store
 from orders.saga.definitions import (
     APPLIED,
     DO,
+    FORCED_DETAIL,
     NOT_KNOWN,
     SAGA_TYPES,
     Attempt,
@@ -135,7 +136,7 @@ def _ask(expected: Expected, direction: str) -> StepResult:
     charge = gateway_facts.find_charge(expected.charge)
     left_amount = _refunded_besides(expected, charge)[0]
     if left_amount >= expected.amount:
-        return StepResult(Event.FORCED, operator_texts.FORCED_DETAIL, reference=charge.reference)
+        return StepResult(Event.FORCED, FORCED_DETAIL, reference=charge.reference)
     if expected.is_refused:
         return StepResult(Event.FAILED, reference=charge.reference, answer=left_amount)
     wanted_amount = charge.refunded_amount - left_amount + expected.amount

@@ -67,6 +67,8 @@ WITHOUT_PARENT = StepResult(Event.FAILED, gettext_noop("The saga's order or paym
 LEASE_LOST = StepResult(Event.FAILED, gettext_noop("The worker stopped before it recorded a result."))
 OUTCOME_UNKNOWN = (GAVE_UP, gettext_noop("The outcome stayed unknown until the deadline."))
 NOT_CONFIRMED = (ACTION_EXPIRED, gettext_noop("The payment was not confirmed in time."))
+# Customers see it, and never the operator's reason.
+FORCED_DETAIL = gettext_noop("An operator confirmed this step.")
 TOO_LATE = (GAVE_UP, gettext_noop("The deadline passed before it was tried."))
 NEVER_RAN, SKIPPED = StepResult(Event.VOID), StepResult(Event.SKIPPED)
 

@@ -3,6 +3,7 @@
 Each is one transaction while no worker holds the saga's lease, and only changes the saga's state: a worker
 advances it. A step at another system is forced only while its saga is stuck, as that system says, which is
 asked first. Where it can't tell, or can't do it, the step is forced once a second operator approves.
+docs/operations.md explains when to use each action ("When a saga is stuck").
 """
 
 import time
@@ -10,16 +11,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.conf import settings
-from django.utils.translation import gettext
+from django.utils.translation import gettext, gettext_lazy, gettext_noop
 
 from orders.models import Saga
-from orders.saga import operator_texts, store
+from orders.saga import store
 from orders.saga.definitions import (
     DO,
+    FORCED_DETAIL,
     LEASE_SECONDS,
     NEVER_RAN,
     NOT_KNOWN,
@@ -34,23 +36,29 @@ from orders.saga.definitions import (
 from orders.saga.store import SagaLogLine
 from shop import approvals, clock, own_account
 from shop.approval_models import Approval
-from shop.approvals import Act
 from shop.db import open_transaction, transactions
 from shop.errors import NotFound, Rejected, Unavailable, invalid_field
 from shop.journal import journal
 from shop.journal.journal import ActorContext
-from shop.lazy_texts import mark as _
+from shop.lazy_texts import Text, mark as _
 
 LONGEST_REASON, LONGEST_REFERENCE = 255, 96
 # Most calls end within a lease.
 WAIT_SECONDS = LEASE_SECONDS + 2
 PAUSE_SECONDS = 0.1
 FORCE, FORCED = "saga.force", "saga.forced"
+NEEDS_OPERATOR = gettext_lazy("stuck or overdue")
+REASON_HELP = _("Why, in 255 characters at most. The journal keeps it; customers don't see it.")
+REFERENCE_HELP = _(
+    "The other system's id, if you have it, such as the gateway's of the charge. The gateway's is "
+    "compared with what it says."
+)
+# Customers see it, and never the operator's reason. It is stored, so in English.
+COMPENSATED_DETAIL = gettext_noop("An operator cancelled the payment.")
 CHANGED = _("The saga has changed meanwhile, and nothing was done: look at it again.")
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What the other system, asked for what was `expected`, says of the step at which a saga is stuck."""
 
     step: str
@@ -74,15 +82,13 @@ def retry(*, saga_id: UUID, reason: str, by: ActorContext) -> Saga:
 
     def decide(saga: SagaRow) -> str:
         if saga.state not in UNFINISHED:
-            state = Saga.State(saga.state).label
-            raise Rejected(
-                gettext("The saga has ended: it is %(state)s.") % {"state": state}, code="saga_ended"
-            )
+            text = gettext("The saga has ended: it is %(state)s.") % {"state": Saga.State(saga.state).label}
+            raise Rejected(text, code="saga_ended")
         return store.RETRIED
 
-    reason = _check(saga_id, reason)
-    saga, step = _stuck_at(saga_id)
-    look_up = step.look_up if step and saga.direction == DO else None
+    reason = _stripped(reason)
+    saga, step = _stuck_at(saga_id, DO)
+    look_up = step.look_up if step else None
     noted = look_up.note_retry(look_up.expect(saga)) if look_up and look_up.note_retry else {}
     return _act_while_unleased(saga_id, decide, reason=reason, by=by, noted=noted)
 
@@ -94,18 +100,24 @@ def force_compensate(*, saga_id: UUID, reason: str, by: ActorContext) -> Saga | 
     undone there, and waits for an approval, which is returned, if the system can't tell. Raises `NotFound`,
     `Invalid`, `Rejected`, `NotAllowed` `own_account`, `Unavailable`.
     """
-    reason = _check(saga_id, reason)
+    reason = _stripped(reason)
     answer = _ask_other_system(saga_id, UNDO)
 
     def decide(saga: SagaRow) -> str | Approval:
-        if saga.state == Saga.State.COMPENSATED:
-            return ""
-        if saga.direction == DO:
-            _assert_reversible(saga)
-            saga.start_compensation("forced", operator_texts.COMPENSATED_DETAIL)
-            return "saga.turned_round"
-        is_stuck = saga.state == Saga.State.STUCK
-        return _force(saga, answer, reason=reason) if is_stuck else ""
+        if saga.direction == UNDO:
+            return _force(saga, answer, reason=reason) if saga.state == Saga.State.STUCK else ""
+        if not saga.type.reversible or saga.is_irreversible or saga.state not in UNFINISHED:
+            text = gettext("This %(saga)s can't be compensated any more; the points are in the wallet.")
+            if not saga.type.reversible:
+                text = gettext(
+                    "This %(saga)s can't be compensated any more; it must complete: retry it, or complete "
+                    "its step."
+                )
+            elif saga.about_id:
+                text = gettext("This %(saga)s can't be compensated any more; refund order %(order)s instead.")
+            raise Rejected(text % {"saga": saga.kind, "order": saga.about_id}, code="saga_not_reversible")
+        saga.start_compensation("forced", COMPENSATED_DETAIL)
+        return "saga.turned_round"
 
     return _act_while_unleased(saga_id, decide, reason=reason, by=by)
 
@@ -120,7 +132,7 @@ def force_complete(*, saga_id: UUID, reason: str, by: ActorContext, reference: s
     if len(reference) > LONGEST_REFERENCE or not (reference.isascii() and reference.isprintable()):
         text = _("A reference is 96 printable ASCII characters at most.")
         raise invalid_field("reference", "invalid", text)
-    reason = _check(saga_id, reason)
+    reason = _stripped(reason)
     answer = _ask_other_system(saga_id, DO, reference=reference)
 
     def decide(saga: SagaRow) -> str | Approval:
@@ -136,29 +148,108 @@ def force_complete(*, saga_id: UUID, reason: str, by: ActorContext, reference: s
     return _act_while_unleased(saga_id, decide, reason=reason, by=by)
 
 
-def _check(saga_id: UUID, reason: str) -> str:
-    """The reason as it is recorded, if there is one, and such a saga."""
+def next_action(saga: Saga | Approval) -> str:
+    """What happens to the saga next, or to what was asked for."""
+    if isinstance(saga, Approval):
+        return gettext(
+            "nothing is done yet, because another operator has to approve it (approval %(id)s)."
+        ) % {"id": saga.pk}
+    if saga.state == Saga.State.DONE:
+        return gettext("it is done.")
+    if saga.state == Saga.State.COMPENSATED:
+        return gettext("it is compensated.")
+    if saga.direction == UNDO:
+        return gettext("it is being compensated; the next free worker executes it.")
+    return gettext("it continues; the next free worker executes it.")
+
+
+def position(direction: str, step: str) -> str:
+    """The step that the saga is at, such as `undo charge_card`."""
+    return f"{Saga.Direction(direction).label} {step}"
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorAction:
+    """One of these actions, with what a dialog of the admin and a command's help say about it."""
+
+    act: Callable[..., Saga | Approval]
+    title: Text
+    description: Text
+
+
+RETRY = OperatorAction(
+    retry,
+    _("Retry at once, with a new deadline"),
+    _(
+        "The saga continues from its current step, in its current direction. A stuck refund is made besides "
+        "what was refunded at the gateway by hand until now: the gateway is asked, and nothing is done "
+        "without its answer."
+    ),
+)
+COMPENSATE = OperatorAction(
+    force_compensate,
+    _("Compensate"),
+    _(
+        "The steps that were done are undone, and the saga releases what it holds. If it is stuck while it "
+        "undoes a call to the gateway, the gateway is asked, and it continues if nothing is charged there "
+        "any more. If the gateway can't tell, a second operator has to approve it."
+    ),
+)
+COMPLETE = OperatorAction(
+    force_complete,
+    _("Record the current step as done"),
+    _(
+        "Only for a step at another system at which the saga is stuck: a charge that succeeded at the "
+        "gateway, or a refund that was made there by hand. "
+        "The gateway is asked, and what it says is recorded. Where a system can't be asked, or the gateway "
+        "refuses a refund, a second operator has to approve it; what the gateway has not refunded is then "
+        "taken off the refund: give it back by another way. A stuck refund is left to you while as much is "
+        "refunded at the gateway by hand: complete it here if that was in its place."
+    ),
+)
+
+
+def _stripped(reason: str) -> str:
+    """The reason as it is recorded, if there is one."""
     if not 1 <= len(reason.strip()) <= LONGEST_REASON:
         text = _("Say why, in 255 characters at most: the journal keeps it.")
         raise invalid_field("reason", "required", text)
-    if not Saga.objects.filter(id=saga_id).exists():
-        raise NotFound(_("There is no saga {saga_id}.", saga_id=saga_id))
     return reason.strip()
+
+
+def _stuck_at(saga_id: UUID, direction: str) -> tuple[SagaRow, OutsideStep | None]:
+    """The saga, and the step at another system at which it is stuck in this direction, if it is."""
+    open_transaction.assert_outside()
+    saga = transactions.read(lambda: store.read_sagas([saga_id])).get(saga_id)
+    if saga is None:
+        raise NotFound(_("There is no saga {saga_id}.", saga_id=saga_id))
+    saga.final = store.final_results([saga_id])[saga_id]
+    step, is_stuck = saga.next_step, (saga.state, saga.direction) == (Saga.State.STUCK, direction)
+    return saga, step if isinstance(step, OutsideStep) and is_stuck else None
+
+
+def _ask_other_system(saga_id: UUID, direction: str, *, reference: str = "") -> Answer | None:
+    """Ask about the step at which the saga is stuck; None if it is not stuck at a step at another system."""
+    saga, step = _stuck_at(saga_id, direction)
+    if step is None or step.look_up is None:
+        return step and Answer(step.name, None, NOT_KNOWN)
+    expected = step.look_up.expect(saga)
+    result = step.look_up.ask(expected, direction)
+    if result.event == Event.FORCED and reference not in ("", result.reference):
+        text = gettext("The other system's id of it is %(reference)s, not the one that you gave.")
+        raise Rejected(text % {"reference": result.reference}, code="reference_differs")
+    return Answer(step.name, expected, result)
 
 
 def _act_while_unleased(
     saga_id: UUID, decide: Decide, *, reason: str, by: ActorContext, noted: Mapping[str, Any] | None = None
 ) -> Any:
-    """Run `decide` with the saga locked and unleased, resume the saga, record the action; returns the saga.
-
-    `decide` returns the journal's name of the action, or nothing if it changed nothing; or the approval that
-    it asked for, which is returned. The journal's line has what is `noted` too.
-    """
+    """Act as soon as no worker has the saga's lease; returns what `_act` returns."""
     deadline = time.monotonic() + WAIT_SECONDS
+    act = partial(_act, saga_id, decide, reason=reason, noted=noted or {})
     with journal.acting(by):
         while True:
             try:
-                act = partial(_act, saga_id, decide, reason=reason, noted=noted or {})
                 return transactions.run(act, transactions.ONCE)
             except Leased:
                 if time.monotonic() > deadline:
@@ -168,18 +259,35 @@ def _act_while_unleased(
 
 
 def _act(saga_id: UUID, decide: Decide, *, reason: str, noted: Mapping[str, Any]) -> Saga | Approval:
+    """Run `decide` with the saga locked and unleased, resume the saga, record the action; returns the saga.
+
+    `decide` returns the journal's name of the action, or nothing if it changed nothing; or the approval that
+    it asked for, which is returned. The journal's line has what is `noted` too.
+    """
     saga = store.lock_sagas(store.read_sagas([saga_id]))[saga_id]
     # The account of the locked order or payment, which the saga benefits.
     own_account.refuse_own(saga.parent and saga.parent.account_id)
+    now, step = clock.now(), saga.next_step
     # With the row locked no worker can take the lease.
-    if saga.leased_until and saga.leased_until > clock.now():
+    if saga.leased_until and saga.leased_until > now:
         raise Leased(_("A worker is executing this saga; try again in a few seconds."), retry_after=5)
-    before, step = {"state": str(saga.state), "direction": saga.direction}, saga.next_step
+    before = {"state": str(saga.state), "direction": saga.direction}
     decided = decide(saga)
     if isinstance(decided, Approval):
         return decided
     if decided:
-        _resume(saga)
+        if saga.state == Saga.State.STUCK:
+            saga.type.on_resumed([saga])
+        next_step = saga.next_step
+        if saga.lease_token and isinstance(next_step, OutsideStep):
+            # The call of a worker whose lease lapsed stays open.
+            saga.change(open_call=call_name(next_step.name, saga.direction))
+        saga.change(
+            state=Saga.State.RUNNING.value,
+            deadline_at=now + timedelta(seconds=settings.PAYMENT_GIVE_UP_SECONDS),
+            next_attempt_at=now,
+            **store.UNLEASED,
+        )
         store.save([saga])
         after, reference = {"state": str(saga.state), "direction": saga.direction}, ""
         if step and decided == FORCED:
@@ -197,61 +305,12 @@ def _act(saga_id: UUID, decide: Decide, *, reason: str, noted: Mapping[str, Any]
     return Saga.objects.get(id=saga_id)
 
 
-def _ask_other_system(saga_id: UUID, direction: str, *, reference: str = "") -> Answer | None:
-    """Ask about the step at which the saga is stuck; None if it is not stuck at a step at another system."""
-    saga, step = _stuck_at(saga_id)
-    if step is None or saga.direction != direction:
-        return None
-    if step.look_up is None:
-        return Answer(step.name, None, NOT_KNOWN)
-    expected = step.look_up.expect(saga)
-    result = step.look_up.ask(expected, direction)
-    if result.event == Event.FORCED and reference not in ("", result.reference):
-        text = gettext("The other system's id of it is %(reference)s, not the one that you gave.")
-        raise Rejected(text % {"reference": result.reference}, code="reference_differs")
-    return Answer(step.name, expected, result)
-
-
-def _stuck_at(saga_id: UUID) -> tuple[SagaRow, OutsideStep | None]:
-    open_transaction.assert_outside()
-    saga = transactions.read(lambda: store.read_sagas([saga_id])[saga_id])
-    saga.final = store.final_results([saga_id])[saga_id]
-    step = saga.next_step
-    return saga, step if isinstance(step, OutsideStep) and saga.state == Saga.State.STUCK else None
-
-
 def _force(
     saga: SagaRow, answer: Answer | None, *, reason: str, reference: str = "", is_approved: bool = False
 ) -> str | Approval:
     """Record the outside step at which the locked saga is stuck, as the other system answered; if that can't
     tell, once it is approved. Returns the journal's name of it, or the approval that is asked for.
     """
-    step, result = _confirmed_step(saga, answer)
-    if result.event != Event.FORCED and not is_approved:
-        subject = f"{saga.kind} {saga.subject_id}"
-        asked = {"saga": str(saga.id), "step": step.name, "direction": saga.direction, "reference": reference}
-        account_id = saga.parent and saga.parent.account_id
-        # The saga's lock keeps those who ask at once apart.
-        return approvals.waiting(kind=FORCE, subject=subject, arguments=asked) or approvals.ask(
-            kind=FORCE, subject=subject, arguments=asked, reason=reason, account_id=account_id
-        )
-    if result.event != Event.FORCED:
-        detail, reference = operator_texts.FORCED_DETAIL, reference or result.reference
-        result = replace(result, event=Event.FORCED, detail=detail, reference=reference)
-    lines = [SagaLogLine(saga, step.name, saga.direction, result)]
-    if saga.direction == UNDO and (step.name, DO) not in saga.final:
-        lines.insert(0, SagaLogLine(saga, step.name, DO, NEVER_RAN))
-    store.write_lines(lines, at=clock.now())
-    saga.final |= {(line.step, line.direction): line.result for line in lines}
-    if saga.direction == DO and step.on_result:
-        step.on_result(saga, result)
-    if saga.direction == DO and step not in saga.type.reversible:
-        saga.change(is_irreversible=True)
-    return FORCED
-
-
-def _confirmed_step(saga: SagaRow, answer: Answer | None) -> tuple[OutsideStep, StepResult]:
-    """The outside step at which the locked saga is stuck, and the answer about it if nothing has changed."""
     step = saga.next_step
     if step is None:
         text = gettext("All steps are done and only the saga's end is not recorded: retry the saga.")
@@ -264,29 +323,48 @@ def _confirmed_step(saga: SagaRow, answer: Answer | None) -> tuple[OutsideStep, 
     if saga.state != Saga.State.STUCK:
         text = gettext("%(step)s is not stuck: it is still being retried.")
         raise Rejected(text % {"step": step.name}, code="step_not_hanging")
-    if (
-        answer is None
-        or answer.step != step.name
-        or (step.look_up and step.look_up.expect(saga) != answer.expected)
-    ):
+    expected = step.look_up.expect(saga) if step.look_up else None
+    if answer is None or (answer.step, answer.expected) != (step.name, expected):
         raise Rejected(CHANGED, code="saga_changed")
-    return step, answer.result
+    result = answer.result
+    if result.event != Event.FORCED and not is_approved:
+        subject = f"{saga.kind} {saga.subject_id}"
+        asked = {"saga": str(saga.id), "step": step.name, "direction": saga.direction, "reference": reference}
+        account_id = saga.parent and saga.parent.account_id
+        # The saga's lock keeps those who ask at once apart.
+        return approvals.waiting(kind=FORCE, subject=subject, arguments=asked) or approvals.ask(
+            kind=FORCE, subject=subject, arguments=asked, reason=reason, account_id=account_id
+        )
+    if result.event != Event.FORCED:
+        reference = reference or result.reference
+        result = replace(result, event=Event.FORCED, detail=FORCED_DETAIL, reference=reference)
+    lines = [SagaLogLine(saga, step.name, saga.direction, result)]
+    if saga.direction == UNDO and (step.name, DO) not in saga.final:
+        lines.insert(0, SagaLogLine(saga, step.name, DO, NEVER_RAN))
+    store.write_lines(lines, at=clock.now())
+    saga.final |= {(line.step, line.direction): line.result for line in lines}
+    if saga.direction == DO:
+        if step.on_result:
+            step.on_result(saga, result)
+        if step not in saga.type.reversible:
+            saga.change(is_irreversible=True)
+    return FORCED
 
 
 def _prepare_approved(approval: Approval) -> Callable[[], str]:
     """Ask the other system once more: if it can tell by now, what it says is recorded, or refuses the act."""
-    asked = approval.arguments
-    saga_id, reference = UUID(asked["saga"]), asked["reference"]
-    answer = _ask_other_system(saga_id, asked["direction"], reference=reference)
+    asked, reason = approval.arguments, approval.reason
+    saga_id, direction, reference = UUID(asked["saga"]), asked["direction"], asked["reference"]
+    answer = _ask_other_system(saga_id, direction, reference=reference)
 
     def decide(saga: SagaRow) -> str | Approval:
-        if saga.direction != asked["direction"] or (answer and answer.step != asked["step"]):
+        if saga.direction != direction or (answer and answer.step != asked["step"]):
             raise Rejected(CHANGED, code="saga_changed")
-        return _force(saga, answer, reason=approval.reason, reference=reference, is_approved=True)
+        return _force(saga, answer, reason=reason, reference=reference, is_approved=True)
 
     def do() -> str:
-        _act(saga_id, decide, reason=approval.reason, noted=approvals.persons(approval))
-        return f"{asked['direction']} {asked['step']} is recorded"
+        _act(saga_id, decide, reason=reason, noted=approvals.persons(approval))
+        return f"{direction} {asked['step']} is recorded"
 
     return do
 
@@ -295,43 +373,14 @@ def _describe(approval: Approval) -> list[tuple[str, str]]:
     asked = approval.arguments
     return [
         (gettext("Saga"), f"{approval.subject.split()[0]} {asked['saga']}"),
-        (gettext("Step"), operator_texts.position(asked["direction"], asked["step"])),
+        (gettext("Step"), position(asked["direction"], asked["step"])),
         (gettext("Reference"), asked["reference"] or "-"),
     ]
 
 
-approvals.ACTS[FORCE] = Act(
+approvals.ACTS[FORCE] = approvals.Act(
     title=_("Record a step of a stuck saga"),
     permission="orders.change_saga",
     prepare=_prepare_approved,
     describe=_describe,
 )
-
-
-def _resume(saga: SagaRow) -> None:
-    """Make the saga due at once, with a new deadline; the call of a worker whose lease lapsed stays open."""
-    now, step = clock.now(), saga.next_step
-    if saga.state == Saga.State.STUCK:
-        saga.type.on_resumed([saga])
-    was_leased = saga.lease_token and isinstance(step, OutsideStep)
-    saga.change(
-        state=Saga.State.RUNNING.value,
-        deadline_at=now + timedelta(seconds=settings.PAYMENT_GIVE_UP_SECONDS),
-        next_attempt_at=now,
-        **store.UNLEASED,
-        open_call=call_name(step.name, saga.direction) if step and was_leased else saga.open_call,
-    )
-
-
-def _assert_reversible(saga: SagaRow) -> None:
-    """Raise `Rejected`, with what to do instead, if the saga is past its point of no return."""
-    if saga.type.reversible and not saga.is_irreversible and saga.state in UNFINISHED:
-        return
-    text = gettext("This %(saga)s can't be compensated any more; the points are in the wallet.")
-    if not saga.type.reversible:
-        text = gettext(
-            "This %(saga)s can't be compensated any more; it must complete: retry it, or complete its step."
-        )
-    elif saga.about_id:
-        text = gettext("This %(saga)s can't be compensated any more; refund order %(order)s instead.")
-    raise Rejected(text % {"saga": saga.kind, "order": saga.about_id}, code="saga_not_reversible")

@@ -1,9 +1,9 @@
 """Compensate a saga, or confirm a compensation at another system that doesn't answer."""
 
 from orders.management.operators import SagaCommand
-from orders.saga import operator_actions, operator_texts
+from orders.saga import operator_actions
 
 
 class Command(SagaCommand):
-    text, action = operator_texts.COMPENSATE, operator_actions.force_compensate
-    help = f"{text.title} a saga. Exits 1 if that is refused."
+    action = operator_actions.COMPENSATE
+    help = f"{action.title} a saga. Exits 1 if that is refused."

@@ -3,13 +3,13 @@
 from django.core.management.base import CommandParser
 
 from orders.management.operators import SagaCommand
-from orders.saga import operator_actions, operator_texts
+from orders.saga import operator_actions
 
 
 class Command(SagaCommand):
-    text, action = operator_texts.COMPLETE, operator_actions.force_complete
-    help = f"{text.title}. Exits 1 if that is refused."
+    action = operator_actions.COMPLETE
+    help = f"{action.title}. Exits 1 if that is refused."
 
     def add_sagas(self, parser: CommandParser) -> None:
         super().add_sagas(parser)
-        parser.add_argument("--reference", default="", help=str(operator_texts.REFERENCE_HELP))
+        parser.add_argument("--reference", default="", help=str(operator_actions.REFERENCE_HELP))

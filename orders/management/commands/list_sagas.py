@@ -6,7 +6,7 @@ from django.core.management.base import BaseCommand, CommandParser
 from rich.console import Console
 from rich.table import Table
 
-from orders.saga import operator_texts, status
+from orders.saga import operator_actions, status
 from shop.http.json_format import dump
 
 STORED = ["kind", "subject_id", "state", "direction", "attempts", "last_error"]
@@ -19,7 +19,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--stuck",
             action="store_true",
-            help=f"only those that are {operator_texts.NEEDS_OPERATOR}",
+            help=f"only those that are {operator_actions.NEEDS_OPERATOR}",
         )
         parser.add_argument("--json", action="store_true", help="for programs")
 
@@ -33,7 +33,7 @@ class Command(BaseCommand):
             shown = times | {"saga_id": saga.id, "order_id": saga.about_id, "step": step, "late_since": late}
             rows.append(shown | {name: getattr(saga, name) for name in STORED})
             order, late_text = str(saga.about_id or ""), f"{late:%Y-%m-%d %H:%M:%S}" if late else ""
-            at, attempts = operator_texts.position(saga.direction, step), str(saga.attempts)
+            at, attempts = operator_actions.position(saga.direction, step), str(saga.attempts)
             table.add_row(
                 str(saga.id), saga.kind, order, saga.state, at, late_text, attempts, saga.last_error
             )

@@ -7,17 +7,17 @@ from uuid import UUID
 from django.core.management.base import CommandError, CommandParser
 
 from orders.management.operators import SagaCommand
-from orders.saga import operator_actions, operator_texts, status
+from orders.saga import operator_actions, status
 from shop.journal.journal import ActorContext
 
 
 class Command(SagaCommand):
-    text, action = operator_texts.RETRY, operator_actions.retry
-    help = f"{text.title}. Exits 1 if that is refused for a saga."
+    action = operator_actions.RETRY
+    help = f"{action.title}. Exits 1 if that is refused for a saga."
 
     def add_sagas(self, parser: CommandParser) -> None:
         parser.add_argument("saga_ids", nargs="*", type=UUID, metavar="ID")
-        described = f"all sagas that are {operator_texts.NEEDS_OPERATOR}"
+        described = f"all sagas that are {operator_actions.NEEDS_OPERATOR}"
         parser.add_argument("--all-stuck", action="store_true", help=described)
 
     def handle(
