@@ -12,7 +12,7 @@ from structlog import get_logger
 from orders import schemas, selectors, tasks
 from orders.payment.card_limits import Payer
 from orders.payment.charging import StartedPayment
-from orders.saga import backlog
+from orders.saga import status as saga_status
 from orders.schemas import CurrentAnswer
 from payments import payment_states
 from payments.models import Payment
@@ -69,8 +69,8 @@ async def pay(
 
 async def wait_for_capacity(call: KeyedCall) -> None:
     """Delay a call that starts a payment while the workers are behind; a repeated call starts none."""
-    if await backlog.gate.is_behind() and await keyed_calls.find_replay(call) is None:
-        await backlog.gate.wait_for_capacity()
+    if await saga_status.gate.is_behind() and await keyed_calls.find_replay(call) is None:
+        await saga_status.gate.wait_for_capacity()
 
 
 async def perform_rate_limited(

@@ -1,38 +1,64 @@
-"""The status of unfinished sagas, and which of them need an operator."""
+"""The status of unfinished sagas: which of them need an operator, and how far the workers are behind.
 
-from collections.abc import Collection, Iterator
-from datetime import datetime
+Payments are accepted no faster than they are settled: requests are held while the workers are behind. Without
+a live worker none is: sagas stay in the database until one starts.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator
+from datetime import datetime, timedelta
 from typing import Any
 
+from django.db import Error
 from django.db.models import Count, Prefetch, Q, QuerySet
+from structlog import get_logger
 
 from orders.models import Saga, SagaLog
-from orders.saga.definitions import AT_ONCE, SAGA_TYPES
+from orders.saga import store
+from orders.saga.definitions import AT_ONCE, LEASE_SECONDS, SAGA_TYPES
 from payments.models import Payment
 from shop import clock
+from shop.concurrency import event_loop
+from shop.concurrency.thread_pool import LOOKUP_POOL
+from shop.errors import Overloaded
+from shop.lazy_texts import mark as _
 
+logger = get_logger(__name__)
 READ_AT_ONCE = 500
+# Age of the oldest new saga; above it new payments are held.
+MAX_BACKLOG_SECONDS = 1.5
+# How long a request is held before it is refused.
+MAX_HELD_SECONDS = 5.0
+# Requests of a process that may be held at once; they occupy no thread.
+MOST_HELD = 5_000
+# The time between two measurements, which all requests of a process share.
+READ_INTERVAL_SECONDS = 0.5
+
+
+def _unfinished() -> "QuerySet[Saga]":
+    """The unfinished sagas, found by the index on the next attempt: the state has none."""
+    return Saga.objects.filter(next_attempt_at__isnull=False)
 
 
 def read_unfinished() -> Iterator[Saga]:
-    """The unfinished sagas, as `with_final_lines` has them."""
-    return with_final_lines(_unfinished()).iterator(chunk_size=READ_AT_ONCE)
+    """The unfinished sagas, as `with_final_lines` has them, the earliest deadline first."""
+    return with_final_lines(_unfinished().order_by("deadline_at", "id")).iterator(chunk_size=READ_AT_ONCE)
 
 
 def read_needing_operator(*, most: int | None = None) -> Iterator[Saga]:
     """Those that need an operator, at most `most`: stuck, or past their deadline and not yet retried."""
-    sagas = filter_needing_operator(_unfinished())[:most]
+    sagas = filter_needing_operator(Saga.objects.order_by("deadline_at", "id"))[:most]
     return with_final_lines(sagas).iterator(chunk_size=READ_AT_ONCE)
 
 
 def count_needing_operator(*, most: int) -> int:
     """How many sagas need an operator; `most` stands for so many or more."""
-    return filter_needing_operator(_unfinished()).order_by()[:most].count()
+    return filter_needing_operator(Saga.objects.all())[:most].count()
 
 
 def filter_needing_operator(sagas: "QuerySet[Saga]") -> "QuerySet[Saga]":
     overdue = Q(state=Saga.State.RUNNING, deadline_at__lt=clock.now())
-    # The index on the next attempt finds the unfinished ones; the state has no index.
     return sagas.filter(Q(state=Saga.State.STUCK) | overdue, next_attempt_at__isnull=False)
 
 
@@ -42,14 +68,13 @@ def count_stuck() -> dict[str, int]:
 
 def count_unfinished(**only: str) -> dict[str, int]:
     """How many sagas of each type are unfinished."""
-    counted = _unfinished().filter(**only).order_by().values_list("kind").annotate(count=Count("id"))
+    counted = _unfinished().filter(**only).values_list("kind").annotate(count=Count("id"))
     return dict.fromkeys(SAGA_TYPES, 0) | dict(counted)
 
 
 def filter_unsettled(payments: "QuerySet[Payment]", statuses: Collection[str]) -> "QuerySet[Payment]":
     """Those in one of these unsettled statuses, by their unfinished sagas: the status has no index."""
-    unfinished = Saga.objects.filter(next_attempt_at__isnull=False).values("subject_id")
-    return payments.filter(id__in=unfinished, status__in=statuses)
+    return payments.filter(id__in=_unfinished().values("subject_id"), status__in=statuses)
 
 
 def oldest_due_seconds() -> float:
@@ -78,5 +103,70 @@ def late_since(saga: Saga) -> datetime | None:
     return saga.deadline_at if saga.deadline_at < clock.now() else None
 
 
-def _unfinished() -> "QuerySet[Saga]":
-    return Saga.objects.filter(next_attempt_at__isnull=False).order_by("deadline_at", "id")
+# The backlog
+
+
+def oldest_waiting_seconds() -> float:
+    """How long the oldest new saga has waited for a worker; 0 if none waits, or no worker is alive."""
+    now = clock.now()
+    # Not those that wait longer than a lease: what is wrong with them, or came before the workers, no request
+    # mends by waiting.
+    since = now - timedelta(seconds=LEASE_SECONDS)
+    new = store.due().filter(next_attempt_at=AT_ONCE, created_at__gt=since)
+    oldest = new.order_by("id").values_list("created_at", flat=True).first()
+    # A live worker renews its leases before less than a quarter of their time is left.
+    soon = now + timedelta(seconds=LEASE_SECONDS / 4)
+    is_worker_alive = Saga.objects.filter(next_attempt_at__gt=soon, leased_until__gt=soon)
+    return (now - oldest).total_seconds() if oldest and is_worker_alive.exists() else 0.0
+
+
+class BacklogGate:
+    """Holds requests of this process while the workers are behind, at most `most_held` of them."""
+
+    def __init__(
+        self, *, most_held: int = MOST_HELD, read: Callable[[], float] = oldest_waiting_seconds
+    ) -> None:
+        self._read = read
+        self._most_held = most_held
+        self._held = 0
+        self._mutex = threading.Lock()
+        self._waiting_seconds = 0.0
+        self._read_at = float("-inf")
+
+    async def wait_for_capacity(self) -> None:
+        """Return once the workers are not behind. Raises `Overloaded` after `MAX_HELD_SECONDS`."""
+        is_full, ends_at = self._held >= self._most_held, time.monotonic() + MAX_HELD_SECONDS
+        self._held += 1
+        try:
+            while await self.is_behind():
+                if is_full or time.monotonic() > ends_at:
+                    raise Overloaded(_("Payments arrive faster than they are settled; nothing was done."))
+                await event_loop.sleep(READ_INTERVAL_SECONDS / 2)
+        finally:
+            self._held -= 1
+
+    async def is_behind(self) -> bool:
+        """Whether workers were behind at the last measurement.
+
+        One request at a time measures again; the others use the old value.
+        """
+        is_old = time.monotonic() - self._read_at > READ_INTERVAL_SECONDS
+        if is_old and self._mutex.acquire(blocking=False):
+            try:
+                await event_loop.run_in_thread(self._measure, pool=LOOKUP_POOL)
+            finally:
+                self._mutex.release()
+        return self._waiting_seconds > MAX_BACKLOG_SECONDS
+
+    def _measure(self) -> None:
+        try:
+            self._waiting_seconds = self._read()
+        except Error as error:
+            # The order's own transaction reports the database error.
+            logger.info("the backlog can't be read", error=str(error))
+            self._waiting_seconds = 0.0
+        finally:
+            self._read_at = time.monotonic()
+
+
+gate = BacklogGate()

@@ -12,9 +12,9 @@ import pytest
 
 from inventory.tests.factories import ProductFactory
 from orders.models import Order, Saga
-from orders.saga import backlog, batch, store
-from orders.saga.backlog import BacklogGate
+from orders.saga import batch, status as backlog, store
 from orders.saga.definitions import LEASE_SECONDS, SagaRun
+from orders.saga.status import BacklogGate
 from orders.tests import buying
 from shop import clock
 from shop.concurrency import event_loop

@@ -12,7 +12,7 @@ from orders import cancellation
 from orders.metrics import state
 from orders.models import Order, Saga, SagaLog
 from orders.payment import charging, gateway_events, gateway_lookups
-from orders.saga import backlog, run, status, store
+from orders.saga import run, status, store
 from orders.tests import buying, hanging, owners, stepping
 from orders.tests.owners import decide, let_action_end, payment_of, saga_of, waiting
 from payments import ledger, payment_states
@@ -51,7 +51,7 @@ def test_a_saga_that_waits_for_the_owner_has_no_lease_no_attempt_and_no_alarm(se
     assert not SagaLog.objects.filter(saga=saga, step="charge_card").exists()
     assert store.find_due(limit=10) == []
     assert status.count_needing_operator(most=10) == 0
-    assert backlog.oldest_waiting_seconds() == 0
+    assert status.oldest_waiting_seconds() == 0
     assert state.read_in_doubt()[state.IN_DOUBT] == 0
     assert buying.broken_laws() == []
 
