@@ -4,7 +4,7 @@ payment now has the requested state.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -33,10 +33,6 @@ UNSETTLED = (Status.PENDING, Status.IN_DOUBT)
 ENDED_UNPAID = (Status.FAILED, Status.REVERSED)
 MOST_PER_ORDER = 5
 """How many payments an order may have, one after the other."""
-SUCCEED = """
-UPDATE {table} SET status = {status}, settled_at = {at}, token = '', action_url = '',
-charge_reference = CASE id{cases} END WHERE id IN ({ids}) AND status IN ({sources})
-"""
 
 
 def read_payments(payment_ids: Collection[UUID]) -> dict[UUID, Payment]:
@@ -47,18 +43,12 @@ def read_payments(payment_ids: Collection[UUID]) -> dict[UUID, Payment]:
 
 
 def new_payment(*, at: datetime, order: Payable | None = None, **fields: Any) -> Payment:
-    """An unsaved payment of an order, or without one a top-up; `insert_payments` writes it."""
+    """An unsaved payment of an order, or without one a top-up; `bulk_sql.insert_objects` writes it."""
     if order:
         copied = ("account_id", "points_amount", "card_amount", "currency")
         fields |= {"order_id": order.id} | {name: getattr(order, name) for name in copied}
     payment_id = uuid7()
     return Payment(id=payment_id, charge_key=f"payment-{payment_id}", created_at=at, **fields)
-
-
-def insert_payments(payments: Sequence[Payment]) -> None:
-    """Insert these new payments, by one statement."""
-    open_transaction.assert_inside()
-    bulk_sql.insert_objects(payments)
 
 
 def mark_in_doubt(payment_id: UUID) -> bool:
@@ -108,16 +98,15 @@ def mark_all_succeeded(charges: Mapping[UUID, str], *, at: datetime) -> int:
     """
     open_transaction.assert_inside()
     cells = bulk_sql.SqlLiterals()
-    statement = SUCCEED.format(
-        table=connection.ops.quote_name(Payment._meta.db_table),
-        status=cells[Status.SUCCEEDED],
-        at=cells[at],
-        cases="".join(f" WHEN {cells[id]} THEN {cells[reference]}" for id, reference in charges.items()),
-        ids=cells.listed(charges),
-        sources=cells.listed(_source_states(Status.SUCCEEDED)),
-    )
+    cases = "".join(f" WHEN {cells[id]} THEN {cells[reference]}" for id, reference in charges.items())
+    sources = cells.listed(_source_states(Status.SUCCEEDED))
     with connection.cursor() as cursor:
-        cursor.execute(statement, cells.parameters or None)
+        cursor.execute(
+            f"UPDATE payments_payment SET status = {cells[Status.SUCCEEDED]}, settled_at = {cells[at]},"  # noqa: S608
+            f" token = '', action_url = '', charge_reference = CASE id{cases} END"
+            f" WHERE id IN ({cells.listed(charges)}) AND status IN ({sources})",
+            cells.parameters or None,
+        )
         return int(cursor.rowcount)
 
 
@@ -156,11 +145,9 @@ def change_refunds(order_id: UUID, *, refunding: int, refunded: int = 0) -> None
         refunding_amount__gte=-refunding,
         card_amount__gte=refunding_amount + refunded_amount + max(0, refunding + refunded),
     )
-    changed = {
-        "refunding_amount": refunding_amount + refunding,
-        "refunded_amount": refunded_amount + refunded,
-    }
-    if not found.update(**changed):
+    if not found.update(
+        refunding_amount=refunding_amount + refunding, refunded_amount=refunded_amount + refunded
+    ):
         raise RuntimeError(f"The payment of order {order_id} can't be refunded that much.")
 
 

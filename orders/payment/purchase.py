@@ -113,7 +113,7 @@ def new_purchase(
 
 def insert_purchases(purchases: Sequence[StartedPayment]) -> None:
     if purchases:
-        payment_states.insert_payments([purchase.payment for purchase in purchases])
+        bulk_sql.insert_objects([purchase.payment for purchase in purchases])
         store.insert_sagas([(purchase.saga, purchase.log) for purchase in purchases])
 
 

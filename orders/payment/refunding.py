@@ -122,7 +122,32 @@ def _decide_refund(
     left = refundable(order)
     counts = _quantities_to_refund(order, lines, wanted, left)
     takes_all = all(line.quantity == line.refunded_quantity + dict(counts).get(line, 0) for line in lines)
-    return _build_refund(order, counts, left, takes_all=takes_all, reason=reason, restock=restock)
+    line_amount = sum(refund_records.refundable_amount(line, count) for line, count in counts)
+    # The last units take all that is left, and no units more than that.
+    amount = left.amount if takes_all else min(line_amount, left.amount)
+    if line_amount and not amount:
+        disputed = _("What is left of the order is disputed at the gateway.")
+        returned = _(
+            "All that was paid is given back already, or about to be: no amount is left for the units."
+        )
+        raise Rejected(disputed if left.held_amount else returned, code="nothing_to_refund")
+    points_amount = pricing.refund_points_amount(
+        amount,
+        points_amount=order.points_amount,
+        total_amount=order.total_amount,
+        refundable_card_amount=left.card_amount,
+    )
+    points_amount = min(points_amount, left.points_amount)
+    refund = Refund(
+        order=order,
+        amount=amount,
+        points_amount=points_amount,
+        card_amount=amount - points_amount,
+        reason=reason,
+        restock=restock,
+        created_at=clock.now(),
+    )
+    return refund, refund_records.build_lines(refund, counts)
 
 
 def refundable(order: Order) -> Refundable:
@@ -207,40 +232,3 @@ def _nothing_to_refund_reason(order: Order) -> Text:
         return _("All of the order is refunded already, or about to be.")
     status = Order.Status.EXPIRED if order_states.is_lapsed(order) else order.status
     return _("The order is not paid: it is {status}.", status=str(status))
-
-
-def _build_refund(
-    order: Order,
-    counts: Sequence[tuple[OrderLine, int]],
-    refundable: Refundable,
-    *,
-    takes_all: bool,
-    reason: str,
-    restock: bool,
-) -> tuple[Refund, list[RefundLine]]:
-    """The unsaved refund and its lines: the last units take all that is left, and no units more than that."""
-    line_amount = sum(refund_records.refundable_amount(line, count) for line, count in counts)
-    amount = refundable.amount if takes_all else min(line_amount, refundable.amount)
-    if line_amount and not amount:
-        disputed = _("What is left of the order is disputed at the gateway.")
-        returned = _(
-            "All that was paid is given back already, or about to be: no amount is left for the units."
-        )
-        raise Rejected(disputed if refundable.held_amount else returned, code="nothing_to_refund")
-    points_amount = pricing.refund_points_amount(
-        amount,
-        points_amount=order.points_amount,
-        total_amount=order.total_amount,
-        refundable_card_amount=refundable.card_amount,
-    )
-    points_amount = min(points_amount, refundable.points_amount)
-    refund = Refund(
-        order=order,
-        amount=amount,
-        points_amount=points_amount,
-        card_amount=amount - points_amount,
-        reason=reason,
-        restock=restock,
-        created_at=clock.now(),
-    )
-    return refund, refund_records.build_lines(refund, counts)

@@ -14,6 +14,7 @@ from orders.saga.definitions import SAGA_TYPES, LocalStep, SagaRow, SagaType
 from payments import ledger, payment_states
 from payments.models import Payment
 from shop import clock
+from shop.db import bulk_sql
 from shop.errors import Rejected
 from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import KeyedCall, Replay
@@ -40,7 +41,7 @@ def start(
             at=clock.now(),
             api_key_id=payer.key_id if payer else None,
         )
-        payment_states.insert_payments([payment])
+        bulk_sql.insert_objects([payment])
         saga, lines = store.new_saga(
             kind=KIND, subject_id=payment.id, give_up_seconds=settings.PAYMENT_GIVE_UP_SECONDS
         )

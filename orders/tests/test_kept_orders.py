@@ -24,6 +24,7 @@ from payments.gateways import gateway
 from payments.models import Payment, Transfer
 from payments.tests.own_gateway import nobody_there
 from shop import clock
+from shop.db import bulk_sql
 from shop.errors import Rejected
 from shop.models import IdempotencyKey, JournalLine
 from shop.tests.clients import Api, client_of
@@ -215,7 +216,7 @@ def test_checking_for_an_open_payment_without_the_lock_is_stopped_by_the_constra
             is_free = not order.payments.exclude(status="failed").exists()
             both_looked.wait()
             assert is_free
-            payment_states.insert_payments(
+            bulk_sql.insert_objects(
                 [payment_states.new_payment(order=order, token="tok_ok", at=clock.now(), number=2)]
             )
         return "inserted"
@@ -245,7 +246,7 @@ def test_a_failed_payment_frees_its_order_and_a_reversed_one_does_not() -> None:
         order=Order.objects.get(id=failed.order.id), token="tok_ok", at=clock.now(), number=2
     )
     with transaction.atomic():
-        payment_states.insert_payments([again])
+        bulk_sql.insert_objects([again])
     again.refresh_from_db()
     assert again.unfailed_order_id == failed.order.id
     assert payment_states.payments_of([failed.order.id])[failed.order.id][0].unfailed_order_id is None
