@@ -16,7 +16,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 from orders import tasks
 from orders.models import Refund, Saga, SagaLog
 from orders.saga import operator_actions, status
-from orders.saga.definitions import SAGA_TYPES
+from orders.saga.definitions import SAGA_TYPES, UNFINISHED
 from orders.saga.operator_actions import LONGEST_REFERENCE, OperatorAction
 from payments.models import Payment
 from shop.admin_base import actions
@@ -37,7 +37,6 @@ from shop.models import JournalLine
 from shop.operations import dispatch
 
 OPERATE = ["orders.change_saga"]
-UNFINISHED = {Saga.State.RUNNING, Saga.State.STUCK}
 
 NEEDS: dict[str, Any] = {
     "operator": (capfirst(operator_actions.NEEDS_OPERATOR), status.filter_needing_operator),

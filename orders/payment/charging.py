@@ -91,10 +91,9 @@ def note_result(saga: SagaRow, result: StepResult) -> None:
             payment_states.mark_in_doubt(saga.subject_id)
 
 
-def mark_stuck(sagas: Sequence[SagaRow]) -> None:
-    """Mark the payments of stuck sagas as in doubt: the outcome of their charges is unknown."""
-    for saga in sagas:
-        payment_states.mark_in_doubt(saga.subject_id)
+def mark_stuck(saga: SagaRow) -> None:
+    """Mark the payment of a stuck saga as in doubt: the outcome of its charge is unknown."""
+    payment_states.mark_in_doubt(saga.subject_id)
 
 
 def charge_reference(saga: SagaRow) -> str:

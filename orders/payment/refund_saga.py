@@ -220,9 +220,9 @@ def _settle(sagas: Sequence[SagaRow]) -> list[str | Rejected]:
     return [f"{refund.amount} refunded" for refund in refunds]
 
 
-def _mark(sagas: Sequence[SagaRow], *, status: str) -> None:
-    refunds = Refund.objects.filter(id__in=[saga.subject_id for saga in sagas])
-    refunds.filter(status__in=refund_records.UNSETTLED).update(status=status)
+def _mark(saga: SagaRow, *, status: str) -> None:
+    refunds = Refund.objects.filter(id=saga.subject_id, status__in=refund_records.UNSETTLED)
+    refunds.update(status=status)
 
 
 SAGA_TYPES[KIND] = SagaType(

@@ -12,10 +12,11 @@ from datetime import datetime, timedelta
 from functools import partial
 from uuid import UUID
 
+from prometheus_client import Histogram
 from structlog import get_logger
 
 from orders.models import Saga
-from orders.saga import observation, store
+from orders.saga import store
 from orders.saga.definitions import (
     APPLIED,
     DO,
@@ -38,21 +39,28 @@ from orders.saga.definitions import (
     Step,
     StepResult,
     call_name,
-    refusal_or_failure,
+    unexpected_failure,
 )
 from orders.saga.store import UNLEASED, SagaLogLine
 from shop import clock
 from shop.db import transactions
-from shop.errors import Rejected
+from shop.errors import Invalid, NotFound, Rejected
 from shop.journal import journal
 from shop.journal.journal import ActorContext
+from shop.observability import tracing
 from shop.outbound import backoff
 
 logger = get_logger(__name__)
 State = Saga.State
+STEP_SECONDS = Histogram(
+    "firstcome_saga_step_seconds",
+    "Executions of a step, in seconds: a call outside, or the statements for all sagas of a batch.",
+    ["step"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+)
 # The delay before a saga that found no free thread of recovery is retried.
 NO_SLOT_DELAY_SECONDS = 5.0
-Calls = dict[tuple[OutsideStep, str], list[tuple[SagaRun, Attempt]]]
+Calls = dict[tuple[OutsideStep, str], list[Attempt]]
 
 
 def advance(
@@ -92,13 +100,18 @@ def advance(
         if not is_single or not has_locked or (run.result and not run.step):
             raise
         logger.warning("saga step failed", saga=str(run.saga.id), exc_info=error)
-        run.step, run.result = "", refusal_or_failure(error)
+        run.step, run.result = "", unexpected_failure(error)
+        if isinstance(error, Rejected | Invalid | NotFound):
+            run.result = StepResult(Event.REFUSED, str(error), code=error.code)
         return new_batch(to_continue=[run])
     # The runs change only now, because the transaction may have been retried.
     for saga in batch.advanced:
         run = batch.runs[saga.id]
         run.saga, run.result = saga, None
-    observation.log_ended([saga for saga in batch.advanced if saga.state not in UNFINISHED])
+    for (step, called), attempts in batch.calls.items():
+        for attempt in attempts:
+            run = batch.runs[attempt.saga.id]
+            run.step, run.direction, run.attempt = step.name, called, attempt
     return batch
 
 
@@ -127,16 +140,15 @@ class Batch:
     @property
     def released(self) -> list[SagaRun]:
         kept = {*self.to_continue, *self.locked_elsewhere}
-        kept |= {run for attempts in self.calls.values() for run, _ in attempts}
+        kept |= {self.runs[each.saga.id] for attempts in self.calls.values() for each in attempts}
         return [run for run in self.runs.values() if run not in kept]
 
     @property
     def news(self) -> list[SagaRow]:
         """The sagas of which waiting requests must know: past the point of no return, ended, or at rest."""
-        sagas = self.rows.values()
         return [
             each
-            for each in sagas
+            for each in self.rows.values()
             if each.is_irreversible or each.state not in UNFINISHED or not each.lease_token
         ]
 
@@ -148,13 +160,14 @@ class Batch:
             self.locked_elsewhere = [run for id, run in self.runs.items() if id not in self.rows]
         for id, saga in self.rows.items():
             saga.result = saga.result or self.runs[id].result_for(saga)
-        self.advanced = [saga for saga in self.rows.values() if self._may_advance(saga)]
+            if self._may_advance(saga):
+                self.advanced.append(saga)
         actors: dict[UUID | None, ActorContext] = {
             saga.about_id: store.acting_for(saga) for saga in self.advanced if saga.about_id
         }
         with journal.acting_for(actors):
             continuing = [saga for saga in self.advanced if self._record_result(saga)]
-            # Written first: later steps read these results.
+            # The journal has them before what later steps write.
             self._write_lines()
             self._advance(continuing)
             self._end_compensated()
@@ -171,41 +184,28 @@ class Batch:
         if saga.state not in UNFINISHED or (holds and run.saga.lease_token == self.token):
             return saga.state in UNFINISHED
         if saga.leased_until is None or saga.leased_until <= self.now:
-            if saga.lease_token:
-                self._count_lost_lease(saga)
+            # A lost lease counts as an attempt: its worker recorded nothing, but may have made its call.
+            if saga.lease_token and not saga.result:
+                self._log_attempt(saga, saga.next_step, LEASE_LOST)
             return True
         return holds or bool(run.step and saga.result and saga.result.event not in RETRYABLE)
-
-    def _count_lost_lease(self, saga: SagaRow) -> None:
-        """Count the lost lease as an attempt: its worker recorded nothing, but may have made its call."""
-        saga.has_lost_lease = True
-        if saga.result:
-            return
-        step = saga.next_step
-        self._log_attempt(saga, step, LEASE_LOST)
-        if self._is_overdue(saga) and not (step and saga.can_compensate(step)):
-            self._mark_stuck(saga)
 
     # The result of a call, or of a batch that failed
 
     def _record_result(self, saga: SagaRow) -> bool:
         """Record the result of the saga's next step. Returns whether the saga continues in this batch."""
         result, step = saga.result, saga.next_step
-        if result and result.event == Event.REFUSED and not (step and saga.can_compensate(step)):
+        if result and result.event == Event.REFUSED and not saga.can_compensate(step):
             # Past the point of no return, and at the end, a refusal counts as a failed attempt.
             result = StepResult(Event.FAILED, f"refused: {result.detail}", reference=result.reference)
         if not result or (step is None and result.event not in RETRYABLE):
             return True
-        if step is None:
-            return self._retry_later(saga, None, result)
         if isinstance(step, OutsideStep) and step.on_result and saga.direction == DO:
             step.on_result(saga, result)
-        if result.action:
-            if not self._wait_for_action(saga, step, result):
+        if result.event in RETRYABLE:
+            if not self._rest(saga, step, result):
                 return False
-        elif result.event in RETRYABLE and not self._retry_later(saga, step, result):
-            return False
-        if result.event not in RETRYABLE:
+        elif step:
             self._add_final_line(saga, step, saga.direction, result)
         if result.event == Event.REFUSED:
             saga.start_compensation(result.code, result.detail)
@@ -213,64 +213,62 @@ class Batch:
             self._continue_in_next_batch(saga)
         return not self.is_single
 
-    def _retry_later(self, saga: SagaRow, step: Step | None, result: StepResult) -> bool:
-        """Log the attempt; past the deadline start the compensation. Returns whether the saga continues."""
-        self._log_attempt(saga, step, result)
-        if self._is_overdue(saga) and step and saga.can_compensate(step):
-            saga.start_compensation(*OUTCOME_UNKNOWN)
-            return True
-        retry_at = self.now + timedelta(seconds=backoff.pause_seconds(saga.attempts))
-        if self._is_overdue(saga):
-            self._mark_stuck(saga)
-        else:
-            retry_at = min(retry_at, saga.deadline_at)
-        self._release(saga, next_attempt_at=retry_at)
-        self.committed.append(f"{call_name(_name(step), saga.direction)} postponed")
-        return False
+    def _rest(self, saga: SagaRow, step: Step | None, result: StepResult) -> bool:
+        """Let the saga rest without a lease until it is retried, or its action ends; its open call stays.
 
-    def _wait_for_action(self, saga: SagaRow, step: Step, result: StepResult) -> bool:
-        """Let the saga rest without a lease until the action ends; its open call stays. Returns whether it
-        continues now, because the action has ended.
-
-        The journal has one line of a new action, which moves the deadline, also if this is repeated.
+        Returns whether it continues instead, to be compensated: its deadline has passed, or the action ended.
         """
-        action = result.action
-        assert action
-        if action.expires_at <= self.now and saga.can_compensate(step):
-            saga.start_compensation(*NOT_CONFIRMED)
+        action, name = result.action, call_name(_name(step), saga.direction)
+        until = action.expires_at if action else saga.deadline_at
+        is_over = self.now >= until
+        if action is None:
+            self._log_attempt(saga, step, result)
+        if is_over and saga.can_compensate(step):
+            saga.start_compensation(*(NOT_CONFIRMED if action else OUTCOME_UNKNOWN))
             return True
-        # Never overdue while it rests: there is time for the look-up that ends it.
-        least = action.expires_at + timedelta(seconds=LEASE_SECONDS)
-        deadline_at = max(action.deadline_at or saga.deadline_at, least)
-        is_noted = not saga.lease_token and saga.deadline_at == deadline_at
-        if action.deadline_at and not is_noted:
-            line = SagaLogLine(saga, step.name, DO, result)
-            journal.note_all([store.journal_line(line, self.now)])
-        self._release(saga, next_attempt_at=action.expires_at, deadline_at=deadline_at)
-        self.committed.append(f"{call_name(step.name, DO)} waits for an action")
+        if action:
+            # Never overdue while it rests: there is time for the look-up that ends it.
+            least = until + timedelta(seconds=LEASE_SECONDS)
+            deadline_at = max(action.deadline_at or saga.deadline_at, least)
+            # The journal has one line of a new action, which moves the deadline, also if this is repeated.
+            is_noted = not saga.lease_token and saga.deadline_at == deadline_at
+            if action.deadline_at and not is_noted:
+                line = SagaLogLine(saga, _name(step), DO, result)
+                journal.note_all([store.journal_line(line, self.now)])
+            saga.change(deadline_at=deadline_at)
+            self.committed.append(f"{name} waits for an action")
+        else:
+            retry_at = self.now + timedelta(seconds=backoff.pause_seconds(saga.attempts))
+            until = retry_at if is_over else min(retry_at, until)
+            self.committed.append(f"{name} postponed")
+        saga.change(next_attempt_at=until, **UNLEASED)
         return False
 
     def _log_attempt(self, saga: SagaRow, step: Step | None, result: StepResult) -> None:
+        """Log an attempt that was not final. Past its deadline what can't be compensated is stuck."""
         saga.change(attempts=saga.attempts + 1, last_error=result.detail[:255])
         self.lines.append(SagaLogLine(saga, _name(step), saga.direction, result, attempt=saga.attempts))
+        if self._is_overdue(saga) and not saga.can_compensate(step):
+            self._mark_stuck(saga)
 
     def _mark_stuck(self, saga: SagaRow) -> None:
         if saga.state != State.STUCK:
             logger.error("saga is stuck", saga=str(saga.id), kind=saga.kind, attempts=saga.attempts)
-            saga.type.on_stuck([saga])
+            saga.type.on_stuck(saga)
             saga.change(state=State.STUCK.value)
 
     def _is_overdue(self, saga: SagaRow) -> bool:
         return self.now >= saga.deadline_at
 
     def _add_final_line(self, saga: SagaRow, step: Step, direction: str, result: StepResult) -> None:
+        name = call_name(step.name, direction)
         saga.final[step.name, direction] = result
         if direction == DO and step not in saga.type.reversible and not saga.is_irreversible:
             saga.change(is_irreversible=True)
-        if saga.open_call == call_name(step.name, direction):
+        if saga.open_call == name:
             saga.change(open_call="")
         self.lines.append(SagaLogLine(saga, step.name, direction, result))
-        self.committed.append(call_name(step.name, direction))
+        self.committed.append(name)
 
     # The next step
 
@@ -292,14 +290,13 @@ class Batch:
 
     def _may_start(self, saga: SagaRow, step: Step) -> bool:
         """Whether the step may be started; an overdue saga is compensated instead, if it still can be."""
-        is_too_late = self._is_overdue(saga) and saga.can_compensate(step)
-        if not is_too_late or saga.is_repeat_of(step):
+        if not self._is_overdue(saga) or not saga.can_compensate(step) or saga.is_repeat_of(step):
             return True
         saga.start_compensation(*TOO_LATE)
         return False
 
     def _do(self, step: LocalStep, sagas: Sequence[SagaRow]) -> None:
-        with observation.observe_step(step.name, DO):
+        with tracing.span(f"saga step {step.name} do"), STEP_SECONDS.labels(step.name).time():
             outcomes = step.do(sagas)
         for saga, outcome in zip(sagas, outcomes, strict=True):
             if isinstance(outcome, Rejected):
@@ -312,21 +309,17 @@ class Batch:
 
     def _schedule_next(self, saga: SagaRow) -> None:
         """Schedule the next action: the end, an outside call, or another batch."""
-        if saga.direction == UNDO:
-            self._schedule_next_undo(saga)
-            return
         step = saga.next_step
-        if step is None:
+        if saga.direction == UNDO and (self.direction == UNDO or self.is_single):
+            self._schedule_next_undo(saga)
+        elif step is None and saga.direction == DO:
             self._end(saga, State.DONE)
-        elif isinstance(step, OutsideStep) and self._may_start(saga, step):
+        elif isinstance(step, OutsideStep) and saga.direction == DO and self._may_start(saga, step):
             self._call(saga, step)
         else:
             self._continue_in_next_batch(saga)
 
     def _schedule_next_undo(self, saga: SagaRow) -> None:
-        if self.direction == DO and not self.is_single:
-            self._continue_in_next_batch(saga)
-            return
         step = self._skip_without_effect(saga)
         steps = saga.type.steps
         left = steps[: steps.index(step) + 1] if step else ()
@@ -349,25 +342,21 @@ class Batch:
         if not attempt.is_recovery or self.free_recovery > 0:
             self.free_recovery -= attempt.is_recovery
             self._lease(saga, open_call=call)
-            self.calls[step, saga.direction].append((self.runs[saga.id], attempt))
+            self.calls[step, saga.direction].append(attempt)
             return
         # Overdue is stuck wherever it waits: also one that a call would show can be compensated.
         if attempt.is_overdue:
             self._mark_stuck(saga)
         # Its open call shows that it is no longer a new saga.
         later = self.now + timedelta(seconds=NO_SLOT_DELAY_SECONDS)
-        self._release(saga, next_attempt_at=later, open_call=call)
+        saga.change(next_attempt_at=later, open_call=call, **UNLEASED)
 
     def _lease(self, saga: SagaRow, *, open_call: str) -> None:
         until = self.now + timedelta(seconds=LEASE_SECONDS)
         saga.change(lease_token=self.token, leased_until=until, next_attempt_at=until, open_call=open_call)
 
-    def _release(self, saga: SagaRow, **columns: object) -> None:
-        """Give up the lease, until recovery or a webhook finds the saga."""
-        saga.change(**columns, **UNLEASED)
-
     def _end(self, saga: SagaRow, state: State) -> None:
-        self._release(saga, state=state.value, ended_at=self.now, next_attempt_at=None, open_call="")
+        saga.change(state=state.value, ended_at=self.now, next_attempt_at=None, open_call="", **UNLEASED)
         self.committed.append("ended")
 
     # Compensation
@@ -407,7 +396,7 @@ class Batch:
         applied = [saga for saga in left if saga.final.get((step.name, DO), NEVER_RAN).event in APPLIED]
         undone: dict[UUID, str | StepResult] = {}
         if applied:
-            with observation.observe_step(step.name, UNDO):
+            with tracing.span(f"saga step {step.name} undo"), STEP_SECONDS.labels(step.name).time():
                 undone = dict(zip([saga.id for saga in applied], step.undo(applied), strict=True))
         for saga in left:
             if (step.name, DO) not in saga.final:

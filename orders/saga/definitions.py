@@ -3,6 +3,7 @@
 The functions of a local step take many sagas at once; a single saga is a sequence of one.
 """
 
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from datetime import UTC, datetime
@@ -15,7 +16,7 @@ from django.conf import settings
 from django.utils.translation import gettext_noop
 
 from orders.models import Saga, SagaLog
-from shop.errors import Invalid, NotFound, Rejected
+from shop.errors import Rejected
 
 DO, UNDO = Saga.Direction.DO.value, Saga.Direction.UNDO.value
 Event = SagaLog.Event
@@ -73,13 +74,6 @@ TOO_LATE = (GAVE_UP, gettext_noop("The deadline passed before it was tried."))
 NEVER_RAN, SKIPPED = StepResult(Event.VOID), StepResult(Event.SKIPPED)
 
 
-def refusal_or_failure(error: Exception) -> StepResult:
-    """The result of a local step that raised this."""
-    if isinstance(error, Rejected | Invalid | NotFound):
-        return StepResult(Event.REFUSED, str(error), code=error.code)
-    return unexpected_failure(error)
-
-
 def unexpected_failure(error: Exception) -> StepResult:
     return StepResult(Event.FAILED, f"{type(error).__name__}: {error}")
 
@@ -92,8 +86,7 @@ class SagaRow:
     """A saga as the engine reads and changes it: columns of its row, and what a transaction knows of it.
 
     `final` has its final results by step and direction, `parent` the row that its type's `lock` has locked,
-    `result` what is to be recorded of its next step, `changes` the columns to save. `has_lost_lease`: the
-    lease of a worker has lapsed, which may have made a call.
+    `result` what is to be recorded of its next step, `changes` the columns to save.
     """
 
     id: UUID
@@ -115,7 +108,6 @@ class SagaRow:
     final: FinalResults = field(default_factory=dict)
     parent: Any = None
     result: StepResult | None = None
-    has_lost_lease: bool = False
     changes: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -137,13 +129,13 @@ class SagaRow:
         """Turn the saga to compensation, because of `code`."""
         self.change(direction=UNDO, failure_code=code[:64] or "refused", failure_detail=detail[:255])
 
-    def can_compensate(self, step: "Step") -> bool:
+    def can_compensate(self, step: "Step | None") -> bool:
+        """Whether the saga may be compensated at this step, its next one."""
         return self.direction == DO and not self.is_irreversible and step in self.type.reversible
 
     def is_repeat_of(self, step: "Step") -> bool:
-        """Whether a call of the step may have been made: one was opened, or a worker's lease lapsed."""
-        is_open = self.open_call == call_name(step.name, self.direction)
-        return isinstance(step, OutsideStep) and (self.has_lost_lease or is_open)
+        """Whether a call of the step may have been made: one was opened."""
+        return self.open_call == call_name(step.name, self.direction)
 
 
 SAGA_COLUMNS = tuple(each.name for each in fields(SagaRow) if each.default is each.default_factory is MISSING)
@@ -219,7 +211,7 @@ class OutsideStep:
 Step = LocalStep | OutsideStep
 
 
-def _do_nothing(sagas: Sequence[SagaRow]) -> None:
+def _do_nothing(changed: Any) -> None:
     """The default of the hooks below."""
 
 
@@ -231,7 +223,7 @@ class SagaType:
     all of them, or with `skip_locked` of those that no other transaction holds. The hooks `on_…` run in the
     transaction that changes the saga: when it ends compensated, when it starts to need an operator, and when
     an operator resumes it. `notify` runs after the commits of which requests that wait for a saga must know:
-    its point of no return, its end, an attempt without a final result, a step that waits for a person.
+    its point of no return, its end, and that it rests, until a retry or because it waits for a person.
     """
 
     kind: str
@@ -239,8 +231,8 @@ class SagaType:
     lock: Callable[[Sequence[SagaRow], bool], Mapping[UUID, Any]]
     on_compensated: Callable[[Sequence[SagaRow]], None] = _do_nothing
     notify: Callable[[Sequence[SagaRow]], None] | None = None
-    on_stuck: Callable[[Sequence[SagaRow]], None] = _do_nothing
-    on_resumed: Callable[[Sequence[SagaRow]], None] = _do_nothing
+    on_stuck: Callable[[SagaRow], object] = _do_nothing
+    on_resumed: Callable[[SagaRow], object] = _do_nothing
     # Whether sagas of this type share transactions. Those of different types never do, for the lock order.
     shares_batches: bool = True
 
@@ -270,11 +262,11 @@ def call_name(step: str, direction: str) -> str:
 
 @dataclass(slots=True, eq=False)
 class SagaRun:
-    """A saga that an executor is advancing.
+    """A saga that an executor is advancing, found at this monotonic instant.
 
     `saga` is its row as it was found, then as its last batch left it. `result` is to be recorded: that of a
     call of `step` in `direction` or, without a `step`, what a single batch raised. `attempt` is the one whose
-    call is under way. From `skipped_until` on, a monotonic instant, locked rows of it are waited for.
+    call is under way.
     """
 
     saga: SagaRow
@@ -282,7 +274,7 @@ class SagaRun:
     direction: str = DO
     result: StepResult | None = None
     attempt: Attempt | None = None
-    skipped_until: float | None = None
+    found_at: float = field(default_factory=lambda: time.monotonic())
 
     def result_for(self, saga: SagaRow) -> StepResult | None:
         """The result, if it is one of what the saga does next."""

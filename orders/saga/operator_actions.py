@@ -31,7 +31,6 @@ from orders.saga.definitions import (
     OutsideStep,
     SagaRow,
     StepResult,
-    call_name,
 )
 from orders.saga.store import SagaLogLine
 from shop import approvals, clock, own_account
@@ -53,8 +52,6 @@ REFERENCE_HELP = _(
     "The other system's id, if you have it, such as the gateway's of the charge. The gateway's is "
     "compared with what it says."
 )
-# Customers see it, and never the operator's reason. It is stored, so in English.
-COMPENSATED_DETAIL = gettext_noop("An operator cancelled the payment.")
 CHANGED = _("The saga has changed meanwhile, and nothing was done: look at it again.")
 
 
@@ -62,6 +59,7 @@ class Answer(NamedTuple):
     """What the other system, asked for what was `expected`, says of the step at which a saga is stuck."""
 
     step: str
+    direction: str
     expected: Any
     result: StepResult
 
@@ -116,7 +114,8 @@ def force_compensate(*, saga_id: UUID, reason: str, by: ActorContext) -> Saga | 
             elif saga.about_id:
                 text = gettext("This %(saga)s can't be compensated any more; refund order %(order)s instead.")
             raise Rejected(text % {"saga": saga.kind, "order": saga.about_id}, code="saga_not_reversible")
-        saga.start_compensation("forced", COMPENSATED_DETAIL)
+        # Customers see this, and never the reason. It is stored, so in English.
+        saga.start_compensation("forced", gettext_noop("An operator cancelled the payment."))
         return "saga.turned_round"
 
     return _act_while_unleased(saga_id, decide, reason=reason, by=by)
@@ -232,13 +231,13 @@ def _ask_other_system(saga_id: UUID, direction: str, *, reference: str = "") -> 
     """Ask about the step at which the saga is stuck; None if it is not stuck at a step at another system."""
     saga, step = _stuck_at(saga_id, direction)
     if step is None or step.look_up is None:
-        return step and Answer(step.name, None, NOT_KNOWN)
+        return step and Answer(step.name, direction, None, NOT_KNOWN)
     expected = step.look_up.expect(saga)
     result = step.look_up.ask(expected, direction)
     if result.event == Event.FORCED and reference not in ("", result.reference):
         text = gettext("The other system's id of it is %(reference)s, not the one that you gave.")
         raise Rejected(text % {"reference": result.reference}, code="reference_differs")
-    return Answer(step.name, expected, result)
+    return Answer(step.name, direction, expected, result)
 
 
 def _act_while_unleased(
@@ -277,11 +276,7 @@ def _act(saga_id: UUID, decide: Decide, *, reason: str, noted: Mapping[str, Any]
         return decided
     if decided:
         if saga.state == Saga.State.STUCK:
-            saga.type.on_resumed([saga])
-        next_step = saga.next_step
-        if saga.lease_token and isinstance(next_step, OutsideStep):
-            # The call of a worker whose lease lapsed stays open.
-            saga.change(open_call=call_name(next_step.name, saga.direction))
+            saga.type.on_resumed(saga)
         saga.change(
             state=Saga.State.RUNNING.value,
             deadline_at=now + timedelta(seconds=settings.PAYMENT_GIVE_UP_SECONDS),
@@ -324,7 +319,7 @@ def _force(
         text = gettext("%(step)s is not stuck: it is still being retried.")
         raise Rejected(text % {"step": step.name}, code="step_not_hanging")
     expected = step.look_up.expect(saga) if step.look_up else None
-    if answer is None or (answer.step, answer.expected) != (step.name, expected):
+    if answer is None or answer[:3] != (step.name, saga.direction, expected):
         raise Rejected(CHANGED, code="saga_changed")
     result = answer.result
     if result.event != Event.FORCED and not is_approved:
@@ -354,17 +349,15 @@ def _force(
 def _prepare_approved(approval: Approval) -> Callable[[], str]:
     """Ask the other system once more: if it can tell by now, what it says is recorded, or refuses the act."""
     asked, reason = approval.arguments, approval.reason
-    saga_id, direction, reference = UUID(asked["saga"]), asked["direction"], asked["reference"]
-    answer = _ask_other_system(saga_id, direction, reference=reference)
-
-    def decide(saga: SagaRow) -> str | Approval:
-        if saga.direction != direction or (answer and answer.step != asked["step"]):
-            raise Rejected(CHANGED, code="saga_changed")
-        return _force(saga, answer, reason=reason, reference=reference, is_approved=True)
+    saga_id, reference = UUID(asked["saga"]), asked["reference"]
+    answer = _ask_other_system(saga_id, asked["direction"], reference=reference)
+    if answer and answer.step != asked["step"]:
+        raise Rejected(CHANGED, code="saga_changed")
+    decide = partial(_force, answer=answer, reason=reason, reference=reference, is_approved=True)
 
     def do() -> str:
         _act(saga_id, decide, reason=reason, noted=approvals.persons(approval))
-        return f"{direction} {asked['step']} is recorded"
+        return f"{asked['direction']} {asked['step']} is recorded"
 
     return do
 

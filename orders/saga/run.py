@@ -10,25 +10,27 @@ import secrets
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from functools import cache, partial
+from typing import Any
 from uuid import UUID
 
 from django.db import Error
 from structlog import get_logger
 
-from orders.saga import batch, observation, store
-from orders.saga.batch import Batch
+from orders.saga import batch, store
+from orders.saga.batch import STEP_SECONDS, Batch
 from orders.saga.definitions import (
     DO,
     LEASE_SECONDS,
     SAGA_TYPES,
     UNDO,
-    Attempt,
+    UNFINISHED,
     Call,
     OutsideStep,
+    SagaRow,
     SagaRun,
     StepResult,
     call_name,
@@ -38,6 +40,7 @@ from shop import clock
 from shop.concurrency.thread_pool import ThreadPool
 from shop.db import transactions
 from shop.errors import Overloaded, Unavailable
+from shop.observability import logs, tracing
 from shop.repeated_work import RepeatedWork
 
 logger = get_logger(__name__)
@@ -61,10 +64,36 @@ POOL_SIZES = {
 MAX_WAITING = 100_000
 # A batch costs the same statements however few sagas share it, so batches keep a minimum distance.
 MIN_INTERVAL_SECONDS = 0.04
-# For which locked rows are left to who has locked them: a batch of another worker is shorter.
+# For which a found saga's locked rows are left to their holder, most often another worker's batch.
 LOCKED_SECONDS = 1.0
 # How long a worker looks for more after it found some: longer than the pause between two messages.
 IDLE_SECONDS = 2.0
+
+
+def ids_of(saga: SagaRow) -> dict[str, Any]:
+    """What log lines and spans have of a saga."""
+    ids: dict[str, Any] = {"saga": str(saga.id)}
+    if saga.about_id:
+        ids["order"] = str(saga.about_id)
+    if saga.request_id:
+        ids["request_id"] = saga.request_id
+    # The locked order, payment or refund; the last has no account.
+    account_id = getattr(saga.parent, "account_id", None)
+    return ids | {"account": account_id} if account_id else ids
+
+
+@contextmanager
+def observe_runs(name: str, runs: Sequence[SagaRun]) -> Iterator[None]:
+    """Wrap work for these runs: its log lines have their ids, its span is a part of the traces of the
+    requests that started them, if these are recorded.
+    """
+
+    def read_ids() -> dict[str, Any]:
+        return logs.merge_ids([ids_of(run.saga) for run in runs])
+
+    attributes = tracing.attributes(read_ids()) if tracing.is_on else None
+    with logs.bound_to(read_ids), tracing.shared(name, [run.saga.traceparent for run in runs], attributes):
+        yield
 
 
 class ThreadPools:
@@ -151,7 +180,8 @@ class Executor:
 
     def _room(self) -> int:
         """How many more sagas may be leased; those in recovery don't count."""
-        return 0 if self._is_finishing else MAX_LEASED - len(self._runs) + self._recovering()
+        left = MAX_LEASED - len(self._runs) + self._recovering()
+        return 0 if self._is_finishing else max(0, left)
 
     def _recovering(self) -> int:
         return sum(bool(run.attempt and run.attempt.is_recovery) for run in self._runs.values())
@@ -182,10 +212,7 @@ class Executor:
     def _find(self) -> list[SagaRun]:
         """New runs for sagas that are due, as many as may be leased."""
         with self._mutex:
-            room = self._room()
-            if room <= 0:
-                return []
-            self._is_woken = False
+            room, self._is_woken = self._room(), False
             # A run whose first batch waits is due as well.
             limit = room + len(self._runs)
         if not clock.is_measured():
@@ -212,7 +239,7 @@ class Executor:
 
     def _advance(self, runs: Sequence[SagaRun], *, direction: str = DO, is_single: bool = False) -> None:
         """Run a batch, and pass its runs on. A failed batch is run again saga by saga."""
-        with self._releasing(runs) as stack, observation.observe_runs("saga batch", runs):
+        with self._releasing(runs) as stack, observe_runs("saga batch", runs):
             with self._mutex:
                 free_recovery = MAX_RECOVERING - self._recovering()
             try:
@@ -239,6 +266,11 @@ class Executor:
                     stack.pop_all()
                     self._run_individually(runs)
                 return
+            for saga in done.advanced:
+                if saga.state not in UNFINISHED:
+                    reason = {"failure_code": saga.failure_code} if saga.failure_code else {}
+                    with logs.bound_to(partial(ids_of, saga)):
+                        logger.info("saga ended", kind=saga.kind, state=saga.state, **reason)
             news, notify = done.news, runs[0].saga.type.notify
             if news and notify:
                 self._pools.submit("callback", partial(notify, news))
@@ -255,22 +287,18 @@ class Executor:
     def _pass_on(self, done: Batch, *, is_single: bool) -> None:
         """Pass the runs of a committed batch on to where they go."""
         self._release(done.released)
-        now = time.monotonic()
         for run in done.locked_elsewhere:
-            run.skipped_until = run.skipped_until or now + LOCKED_SECONDS
-            if run.saga.lease_token or now > run.skipped_until:
+            if run.saga.lease_token or time.monotonic() - run.found_at > LOCKED_SECONDS:
                 self._run_individually([run])
             else:
-                # Most are being taken by another worker; a single batch would wait for it.
+                # A single batch would wait for its holder.
                 done.to_continue.append(run)
         if is_single:
             self._run_individually(done.to_continue)
         else:
             self._return(done.to_continue)
-        for (step, direction), attempts in done.calls.items():
-            for run, attempt in attempts:
-                run.step, run.direction, run.attempt = step.name, direction, attempt
-            self._call(step, attempts)
+        for (step, _), attempts in done.calls.items():
+            self._call(step, [done.runs[each.saga.id] for each in attempts])
         self._schedule(DUE)
 
     def _release(self, runs: Iterable[SagaRun]) -> None:
@@ -282,46 +310,44 @@ class Executor:
 
     # Calls
 
-    def _call(self, step: OutsideStep, attempts: Sequence[tuple[SagaRun, Attempt]]) -> None:
+    def _call(self, step: OutsideStep, runs: Sequence[SagaRun]) -> None:
         """Submit the calls of these sagas; if preparing them together fails, prepare them one by one."""
-        prepare = step.do if attempts[0][0].direction == DO else step.undo
+        prepare = step.do if runs[0].direction == DO else step.undo
         assert prepare
+        attempts = [run.attempt for run in runs if run.attempt]
         try:
-            calls = prepare([attempt for _, attempt in attempts])
+            calls = prepare(attempts)
         except Exception as error:
             logger.warning("calls could not be prepared", step=step.name, exc_info=error)
-            if len(attempts) > 1:
-                for single in attempts:
-                    self._pools.submit("single", partial(self._call, step, [single]))
-            else:
-                self._return_result(attempts[0][0], unexpected_failure(error))
+            if len(runs) == 1:
+                self._return(runs, unexpected_failure(error))
+                return
+            for run in runs:
+                self._pools.submit("single", partial(self._call, step, [run]))
             return
-        for (run, attempt), call in zip(attempts, calls, strict=True):
+        for run, attempt, call in zip(runs, attempts, calls, strict=True):
             pool = "recovery" if attempt.is_recovery else "outside_call"
             self._pools.submit(pool, partial(self._make_call, call, run))
 
     def _make_call(self, call: Call, run: SagaRun) -> None:
         name = call_name(run.step, run.direction)
-        with self._releasing([run]) as stack, observation.observe_runs(f"saga step {name}", [run]):
+        with self._releasing([run]) as stack, observe_runs(f"saga step {name}", [run]):
             self._failpoint(f"{name} calling")
             try:
-                with observation.SECONDS.labels(run.step).time():
+                with STEP_SECONDS.labels(run.step).time():
                     result = call()
             except Exception as error:
                 logger.warning("call outside failed", call=name, exc_info=error)
                 result = unexpected_failure(error)
             self._failpoint(f"{name} called")
-            self._return_result(run, result)
+            self._return([run], result)
             stack.pop_all()
 
-    def _return_result(self, run: SagaRun, result: StepResult) -> None:
-        """Give the run the result of its call, which its next batch records."""
-        run.result, run.attempt = result, None
-        self._return([run])
-
-    def _return(self, runs: Sequence[SagaRun]) -> None:
+    def _return(self, runs: Sequence[SagaRun], result: StepResult | None = None) -> None:
+        """Give the runs to their next batches, which record the result of a call."""
         with self._mutex:
             for run in runs:
+                run.result, run.attempt = result or run.result, None
                 self._returned[run.saga.direction].append(run)
         for queue in (DO, UNDO, DUE):
             self._schedule(queue)

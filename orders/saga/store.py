@@ -5,16 +5,17 @@ lines are unique per saga, step and direction, so each effect happens once (dtm'
 `dtmcli/barrier.go`).
 """
 
-from collections import defaultdict
+from collections import Counter as Tally, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db.models import Q, QuerySet
+from prometheus_client import Counter
 
 from orders.models import Saga, SagaLog
-from orders.saga import observation
 from orders.saga.definitions import (
     AT_ONCE,
     DO,
@@ -46,12 +47,18 @@ class SagaLogLine(NamedTuple):
     attempt: int = 0
 
 
+STEPS = Counter(
+    "firstcome_saga_steps",
+    "Lines of sagas' logs: final results of steps, and attempts that were not final.",
+    ["saga", "step", "direction", "outcome"],
+)
 RETRIED = "saga.retried"
 """The journal's name of an operator's retry."""
 UNLEASED: dict[str, Any] = {"leased_until": None, "lease_token": ""}
 LINES = bulk_sql.Table(
     SagaLog, ("saga_id", "step", "direction", "attempt", "event", "detail", "reference", "at")
 )
+_insert_lines = partial(bulk_sql.insert, LINES)
 
 
 # Start
@@ -200,18 +207,20 @@ def save(sagas: Collection[SagaRow]) -> None:
 
 
 def write_lines(lines: Sequence[SagaLogLine], *, at: datetime) -> None:
-    if not lines:
-        return
+    """Write these lines as the journal's are written: all of a transaction by one statement."""
     rows = [
         (saga.id, step, direction, attempt, result.event.value, result.detail[:255], result.reference, at)
         for saga, step, direction, result, attempt in lines
     ]
-    bulk_sql.insert(LINES, rows)
+    open_transaction.write_before_commit(_insert_lines, rows)
     journal.note_all([journal_line(line, at) for line in lines])
-    open_transaction.count_after_commit(
-        observation.count_steps,
-        [(line.saga.kind, line.step, line.direction, line.result.event.value) for line in lines],
-    )
+    open_transaction.count_after_commit(_count_steps, lines)
+
+
+def _count_steps(lines: Sequence[SagaLogLine]) -> None:
+    counted = Tally((line.saga.kind, line.step, line.direction, line.result.event.value) for line in lines)
+    for labels, number in counted.items():
+        STEPS.labels(*labels).inc(number)
 
 
 def journal_line(line: SagaLogLine, at: datetime) -> journal.NewJournalLine:

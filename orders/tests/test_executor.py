@@ -20,7 +20,7 @@ from django.test.utils import CaptureQueriesContext
 from inventory.tests.factories import ProductFactory
 from orders.models import Order, Saga
 from orders.placement.decisions import PlacedOrder
-from orders.saga import batch, observation, run, store
+from orders.saga import batch, run, store
 from orders.saga.batch import Batch
 from orders.saga.definitions import (
     AT_ONCE,
@@ -361,7 +361,7 @@ def test_runs_whose_traces_cannot_be_read_are_released(
     [order] = bought("tok_ok")
     assert order.started
     with monkeypatch.context() as patched:
-        patched.setattr(observation, "observe_runs", fail)
+        patched.setattr(run, "observe_runs", fail)
         threaded.wake()
         wait_until(lambda: not threaded._scheduled)
         assert threaded.finish(seconds=20)

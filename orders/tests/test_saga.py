@@ -394,14 +394,6 @@ def test_a_call_whose_worker_crashed_is_a_repeat(world: World) -> None:
     assert next(one for one in world.attempts if one.is_repeat)
 
 
-def test_a_call_whose_worker_of_an_earlier_release_crashed_is_a_repeat(world: World) -> None:
-    """That release records no open call; the lease says that there was a worker."""
-    row = started(done=["local"])
-    Saga.objects.filter(id=row.id).update(lease_token="earlier", leased_until=clock.now())
-    stepping.advance(row.id)
-    assert world.attempts[0].is_repeat
-
-
 def test_past_its_deadline_a_saga_that_made_no_call_makes_none(world: World) -> None:
     row = started(give_up_seconds=-1)
     assert stepping.advance(row.id) == Saga.State.COMPENSATED
