@@ -35,13 +35,6 @@ MOST_PER_ORDER = 5
 """How many payments an order may have, one after the other."""
 
 
-def read_payments(payment_ids: Collection[UUID]) -> dict[UUID, Payment]:
-    """These payments, by id."""
-    cells = bulk_sql.SqlLiterals()
-    found = bulk_sql.reader(Payment).models(f"id IN ({cells.listed(payment_ids)})", cells)
-    return {payment.id: payment for payment in found}
-
-
 def new_payment(*, at: datetime, order: Payable | None = None, **fields: Any) -> Payment:
     """An unsaved payment of an order, or without one a top-up; `bulk_sql.insert_objects` writes it."""
     if order:

@@ -39,7 +39,7 @@ from payments.gateways.contract import GatewayResult
 from payments.models import Payment
 from payments.payment_states import Status
 from shop import clock
-from shop.db import open_transaction
+from shop.db import bulk_sql, open_transaction
 from shop.redis import completion_notifications
 
 NAME = "charge_card"
@@ -157,7 +157,9 @@ STEP = OutsideStep(
 
 
 def _payments(attempts: Sequence[Attempt]) -> dict[UUID, Payment]:
-    return payment_states.read_payments([attempt.saga.subject_id for attempt in attempts])
+    cells = bulk_sql.SqlLiterals()
+    ids = cells.listed([attempt.saga.subject_id for attempt in attempts])
+    return {payment.id: payment for payment in bulk_sql.reader(Payment).models(f"id IN ({ids})", cells)}
 
 
 def _charge_once(payment: Payment, attempt: Attempt) -> StepResult:

@@ -58,9 +58,9 @@ STEP_SECONDS = Histogram(
     ["step"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
+SINGLE = "single"
 # The delay before a saga that found no free thread of recovery is retried.
 NO_SLOT_DELAY_SECONDS = 5.0
-Calls = dict[tuple[OutsideStep, str], list[Attempt]]
 
 
 def advance(
@@ -68,19 +68,18 @@ def advance(
     *,
     token: str,
     free_recovery: int,
-    direction: str = DO,
-    is_single: bool = False,
+    kind: str = DO,
     failpoint: Callable[[str], None],
 ) -> "Batch":
     """Advance these sagas by a step, durable when it returns; raises what a step raised, with nothing done.
 
     `token` identifies the executor as lease holder, and `free_recovery` is how many more calls of recovery it
-    may make now. A shared batch advances sagas of one `direction`, so that all lock the same rows in one
-    order, and leaves out a saga whose rows another transaction has locked. A single batch (`is_single`) waits
-    for them, and either records a result or does a step: a step that raises loses no result, and counts as an
-    attempt.
+    may make now. A shared batch advances sagas of one direction, its `kind`, so that all lock the same rows
+    in one order, and leaves out a saga whose rows another transaction has locked. One of a `SINGLE` saga
+    waits for them, and either records a result or does a step: a step that raises loses no result, and
+    counts as an attempt.
     """
-    new_batch = partial(Batch, {run.saga.id: run for run in runs}, token, free_recovery, direction, is_single)
+    new_batch = partial(Batch, {run.saga.id: run for run in runs}, token, free_recovery, kind)
     batches: list[Batch] = []
 
     def work() -> Batch:
@@ -92,12 +91,11 @@ def advance(
     failpoint("batch begins")
     try:
         batch = transactions.run(work, transactions.KEYED)
-    except transactions.DatabaseUnavailable:
-        raise
     except Exception as error:
         run, has_locked = runs[0], bool(batches and batches[-1].rows)
         # If recording the failure failed too, recovery takes over and counts the lost lease.
-        if not is_single or not has_locked or (run.result and not run.step):
+        is_failure_of_step = kind == SINGLE and has_locked and not (run.result and not run.step)
+        if not is_failure_of_step or isinstance(error, transactions.DatabaseUnavailable):
             raise
         logger.warning("saga step failed", saga=str(run.saga.id), exc_info=error)
         run.step, run.result = "", unexpected_failure(error)
@@ -108,28 +106,27 @@ def advance(
     for saga in batch.advanced:
         run = batch.runs[saga.id]
         run.saga, run.result = saga, None
-    for (step, called), attempts in batch.calls.items():
+    for step, attempts in batch.calls.items():
         for attempt in attempts:
             run = batch.runs[attempt.saga.id]
-            run.step, run.direction, run.attempt = step.name, called, attempt
+            run.step, run.direction, run.attempt = step.name, attempt.saga.direction, attempt
     return batch
 
 
 @dataclass(slots=True, eq=False)
 class Batch:
-    """One attempt at the transaction, and where its runs go: into another batch, to the `calls` by step and
-    direction, `locked_elsewhere`, or `released`. `rows` are the locked sagas, `advanced` those that it may
-    change, and `committed` names what was written.
+    """One attempt at the transaction, and where its runs go: into another batch, to the `calls` by step, all
+    in one direction, `locked_elsewhere`, or `released`. `rows` are the locked sagas, `advanced` those
+    that it may change, and `committed` names what was written.
     """
 
     runs: dict[UUID, SagaRun]
     token: str
     free_recovery: int
-    direction: str
-    is_single: bool
+    kind: str
     now: datetime = field(default_factory=clock.now)
     to_continue: list[SagaRun] = field(default_factory=list)
-    calls: Calls = field(default_factory=lambda: defaultdict(list))
+    calls: dict[OutsideStep, list[Attempt]] = field(default_factory=lambda: defaultdict(list))
     locked_elsewhere: list[SagaRun] = field(default_factory=list)
     rows: dict[UUID, SagaRow] = field(default_factory=dict)
     advanced: list[SagaRow] = field(default_factory=list)
@@ -143,20 +140,11 @@ class Batch:
         kept |= {self.runs[each.saga.id] for attempts in self.calls.values() for each in attempts}
         return [run for run in self.runs.values() if run not in kept]
 
-    @property
-    def news(self) -> list[SagaRow]:
-        """The sagas of which waiting requests must know: past the point of no return, ended, or at rest."""
-        return [
-            each
-            for each in self.rows.values()
-            if each.is_irreversible or each.state not in UNFINISHED or not each.lease_token
-        ]
-
     def advance(self) -> None:
         copies = {id: run.saga for id, run in self.runs.items()}
         # A single batch trusts no copy: it may run because the reply to the COMMIT of a shared one was lost.
-        self.rows = store.lock_sagas(copies, token=None if self.is_single else self.token)
-        if not self.is_single:
+        self.rows = store.lock_sagas(copies, token=None if self.kind == SINGLE else self.token)
+        if self.kind != SINGLE:
             self.locked_elsewhere = [run for id, run in self.runs.items() if id not in self.rows]
         for id, saga in self.rows.items():
             saga.result = saga.result or self.runs[id].result_for(saga)
@@ -209,9 +197,9 @@ class Batch:
             self._add_final_line(saga, step, saga.direction, result)
         if result.event == Event.REFUSED:
             saga.start_compensation(result.code, result.detail)
-        if self.is_single:
+        if self.kind == SINGLE:
             self._continue_in_next_batch(saga)
-        return not self.is_single
+        return self.kind != SINGLE
 
     def _rest(self, saga: SagaRow, step: Step | None, result: StepResult) -> bool:
         """Let the saga rest without a lease until it is retried, or its action ends; its open call stays.
@@ -310,7 +298,7 @@ class Batch:
     def _schedule_next(self, saga: SagaRow) -> None:
         """Schedule the next action: the end, an outside call, or another batch."""
         step = saga.next_step
-        if saga.direction == UNDO and (self.direction == UNDO or self.is_single):
+        if saga.direction == UNDO and self.kind != DO:
             self._schedule_next_undo(saga)
         elif step is None and saga.direction == DO:
             self._end(saga, State.DONE)
@@ -342,7 +330,7 @@ class Batch:
         if not attempt.is_recovery or self.free_recovery > 0:
             self.free_recovery -= attempt.is_recovery
             self._lease(saga, open_call=call)
-            self.calls[step, saga.direction].append(attempt)
+            self.calls[step].append(attempt)
             return
         # Overdue is stuck wherever it waits: also one that a call would show can be compensated.
         if attempt.is_overdue:

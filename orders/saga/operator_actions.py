@@ -231,7 +231,7 @@ def _ask_other_system(saga_id: UUID, direction: str, *, reference: str = "") -> 
     """Ask about the step at which the saga is stuck; None if it is not stuck at a step at another system."""
     saga, step = _stuck_at(saga_id, direction)
     if step is None or step.look_up is None:
-        return step and Answer(step.name, direction, None, NOT_KNOWN)
+        return Answer(step.name, direction, None, NOT_KNOWN) if step else None
     expected = step.look_up.expect(saga)
     result = step.look_up.ask(expected, direction)
     if result.event == Event.FORCED and reference not in ("", result.reference):

@@ -21,7 +21,7 @@ from django.db import Error
 from structlog import get_logger
 
 from orders.saga import batch, store
-from orders.saga.batch import STEP_SECONDS, Batch
+from orders.saga.batch import SINGLE, STEP_SECONDS, Batch
 from orders.saga.definitions import (
     DO,
     LEASE_SECONDS,
@@ -205,7 +205,7 @@ class Executor:
             by_kind[run.saga.kind].append(run)
         for kind, same_kind in by_kind.items():
             if SAGA_TYPES[kind].shares_batches:
-                self._advance(same_kind, direction=UNDO if queue == UNDO else DO)
+                self._advance(same_kind, UNDO if queue == UNDO else DO)
             else:
                 self._run_individually(same_kind)
 
@@ -235,9 +235,9 @@ class Executor:
     def _run_individually(self, runs: Sequence[SagaRun]) -> None:
         """Run single batches, concurrently with the shared ones: a lock wait delays no other saga."""
         for run in runs:
-            self._pools.submit("single", partial(self._advance, [run], is_single=True))
+            self._pools.submit("single", partial(self._advance, [run], SINGLE))
 
-    def _advance(self, runs: Sequence[SagaRun], *, direction: str = DO, is_single: bool = False) -> None:
+    def _advance(self, runs: Sequence[SagaRun], kind: str) -> None:
         """Run a batch, and pass its runs on. A failed batch is run again saga by saga."""
         with self._releasing(runs) as stack, observe_runs("saga batch", runs):
             with self._mutex:
@@ -247,8 +247,7 @@ class Executor:
                     runs,
                     token=self._token,
                     free_recovery=free_recovery,
-                    direction=direction,
-                    is_single=is_single,
+                    kind=kind,
                     failpoint=self._failpoint,
                 )
             except transactions.DatabaseUnavailable as error:
@@ -258,8 +257,8 @@ class Executor:
                     self._is_woken, self._found_at = False, float("-inf")
                 return
             except Exception as error:
-                logger.warning("saga batch failed", count=len(runs), is_single=is_single, exc_info=error)
-                if is_single:
+                logger.warning("saga batch failed", count=len(runs), kind=kind, exc_info=error)
+                if kind == SINGLE:
                     # Found again at once, it would fail again at once.
                     store.set_next_attempt([run.saga.id for run in runs], seconds=LEASE_SECONDS)
                 else:
@@ -271,12 +270,13 @@ class Executor:
                     reason = {"failure_code": saga.failure_code} if saga.failure_code else {}
                     with logs.bound_to(partial(ids_of, saga)):
                         logger.info("saga ended", kind=saga.kind, state=saga.state, **reason)
-            news, notify = done.news, runs[0].saga.type.notify
-            if news and notify:
-                self._pools.submit("callback", partial(notify, news))
+            # Waiting requests must know of these: past the point of no return, ended or at rest.
+            news = [each for each in done.rows.values() if each.is_irreversible or not each.lease_token]
+            if news and news[0].type.notify:
+                self._pools.submit("callback", partial(news[0].type.notify, news))
             self._failpoint(f"batch committed: {', '.join(done.committed) or 'nothing final'}")
             stack.pop_all()
-        self._pass_on(done, is_single=is_single)
+        self._pass_on(done)
 
     def _releasing(self, runs: Sequence[SagaRun]) -> ExitStack:
         """Release the runs when the block ends, unless it has passed them on and called `pop_all`."""
@@ -284,7 +284,7 @@ class Executor:
         stack.callback(self._release, runs)
         return stack
 
-    def _pass_on(self, done: Batch, *, is_single: bool) -> None:
+    def _pass_on(self, done: Batch) -> None:
         """Pass the runs of a committed batch on to where they go."""
         self._release(done.released)
         for run in done.locked_elsewhere:
@@ -293,11 +293,11 @@ class Executor:
             else:
                 # A single batch would wait for its holder.
                 done.to_continue.append(run)
-        if is_single:
+        if done.kind == SINGLE:
             self._run_individually(done.to_continue)
         else:
             self._return(done.to_continue)
-        for (step, _), attempts in done.calls.items():
+        for step, attempts in done.calls.items():
             self._call(step, [done.runs[each.saga.id] for each in attempts])
         self._schedule(DUE)
 
