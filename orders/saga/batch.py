@@ -39,12 +39,12 @@ from orders.saga.definitions import (
     Step,
     StepResult,
     call_name,
-    unexpected_failure,
+    refusal_or_failure,
 )
 from orders.saga.store import UNLEASED, SagaLogLine
 from shop import clock
 from shop.db import transactions
-from shop.errors import Invalid, NotFound, Rejected
+from shop.errors import Rejected
 from shop.journal import journal
 from shop.journal.journal import ActorContext
 from shop.observability import tracing
@@ -98,9 +98,7 @@ def advance(
         if not is_failure_of_step or isinstance(error, transactions.DatabaseUnavailable):
             raise
         logger.warning("saga step failed", saga=str(run.saga.id), exc_info=error)
-        run.step, run.result = "", unexpected_failure(error)
-        if isinstance(error, Rejected | Invalid | NotFound):
-            run.result = StepResult(Event.REFUSED, str(error), code=error.code)
+        run.step, run.result = "", refusal_or_failure(error)
         return new_batch(to_continue=[run])
     # The runs change only now, because the transaction may have been retried.
     for saga in batch.advanced:

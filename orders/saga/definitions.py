@@ -16,7 +16,7 @@ from django.conf import settings
 from django.utils.translation import gettext_noop
 
 from orders.models import Saga, SagaLog
-from shop.errors import Rejected
+from shop.errors import Invalid, NotFound, Rejected
 
 DO, UNDO = Saga.Direction.DO.value, Saga.Direction.UNDO.value
 Event = SagaLog.Event
@@ -72,6 +72,13 @@ NOT_CONFIRMED = (ACTION_EXPIRED, gettext_noop("The payment was not confirmed in 
 FORCED_DETAIL = gettext_noop("An operator confirmed this step.")
 TOO_LATE = (GAVE_UP, gettext_noop("The deadline passed before it was tried."))
 NEVER_RAN, SKIPPED = StepResult(Event.VOID), StepResult(Event.SKIPPED)
+
+
+def refusal_or_failure(error: Exception) -> StepResult:
+    """The result of a local step that raised this."""
+    if isinstance(error, Rejected | Invalid | NotFound):
+        return StepResult(Event.REFUSED, str(error), code=error.code)
+    return unexpected_failure(error)
 
 
 def unexpected_failure(error: Exception) -> StepResult:
