@@ -1,6 +1,9 @@
 """The board's snapshot of a second: one reading for all viewers of a process, at most once a second.
 
-Redis has the figures of the last 15 minutes: a point for each second in which the board was watched.
+The database has rows that an index finds, however full the tables are: `read_goods` has what changes every
+second, and reads campaigns and products by their keys; `read_shop` has the counts, which take longer the more
+is open, and so are read by turns with rests. Redis has the figures of the last 15 minutes: a point for each
+second in which the board was watched.
 """
 
 from collections import Counter
@@ -11,12 +14,136 @@ from typing import Any
 
 import orjson
 
-from backoffice.board import readings
+from coupons.metrics import state as coupons_state
+from coupons.models import Campaign
+from coupons.queue import tickets
+from inventory.models import Product
+from orders.metrics import state as orders_state
+from orders.saga import status as saga_status
+from payments import disputes
+from sales import metrics as sales_metrics
+from sales.models import Sale
 from shop import clock
 from shop.concurrency.shared_read import SharedRead
+from shop.db import server_state
+from shop.management.laws import LAWS
+from shop.models import LawStatus
 from shop.observability.request_metrics import LATENCY_BOUNDS
 from shop.operations import shared_counts
 from shop.redis import redis_client
+
+CAMPAIGNS_SHOWN = PRODUCTS_SHOWN = 12
+SALES_SHOWN = 6
+SOLD_OUT_SHOWN = 4
+PAUSED_PRODUCTS_SHOWN = 4
+"""Those that were paused last, beside the products being sold: soon no new line is theirs."""
+NEWEST_LINES = 1_000
+"""Of orders, by which the products being sold are found: those of some seconds in a drop."""
+OPENING_SOON, OPENING_SHOWN = timedelta(hours=1), 5
+Figures = dict[str, Any]
+
+
+def read_goods(product_ids: Sequence[int]) -> dict[str, list[Figures]]:
+    """The running campaigns and sales, those that open within the hour, these products, and paused ones.
+
+    Of each, `left` is what may still be issued, or what new orders may reserve.
+    """
+    now = clock.now()
+    # Each with the latest opening first.
+    running = coupons_state.running()
+    issuing = [campaign for campaign in running if campaign.remaining > 0]
+    sold_out = [campaign for campaign in running if campaign.remaining <= 0]
+    soon = Campaign.objects.filter(opens_at__gt=now, opens_at__lte=now + OPENING_SOON).order_by("opens_at")
+    shown = [*soon[:OPENING_SHOWN], *issuing, *sold_out[:SOLD_OUT_SHOWN]][:CAMPAIGNS_SHOWN]
+    paused = Product.objects.filter(paused_at__isnull=False).order_by("-paused_at")
+    products = {one.pk: one for one in paused[:PAUSED_PRODUCTS_SHOWN]}
+    products |= Product.objects.in_bulk([pk for pk in product_ids if pk not in products])
+    return {
+        "campaigns": [_campaign(campaign, now) for campaign in shown],
+        "sales": [_sale(sale, now) for sale in _shown_sales(now)],
+        "products": [
+            _product(product)
+            for product in sorted(products.values(), key=lambda product: (product.name, product.pk))
+        ],
+    }
+
+
+def read_shop() -> Figures:
+    """The counts of orders, payments, sagas and tickets, the database's locks, the laws, and which products
+    are being sold.
+    """
+    in_doubt = orders_state.read_in_doubt()
+    return {
+        "product_ids": [
+            pk for pk, _, _ in orders_state.read_selling(products=PRODUCTS_SHOWN, lines=NEWEST_LINES)
+        ],
+        "waiting": tickets.count_waiting(),
+        "wait_seconds": tickets.longest_wait_seconds(),
+        "orders": orders_state.open_orders(),
+        "in_doubt": int(in_doubt[orders_state.IN_DOUBT]),
+        "in_doubt_oldest_seconds": in_doubt[orders_state.IN_DOUBT_OLDEST],
+        "disputes": disputes.open_disputes().count(),
+        "stuck": sum(saga_status.count_stuck().values()),
+        "unfinished": sum(saga_status.count_unfinished().values()),
+        "locks": server_state.read_locks(),
+        "laws": read_laws(),
+        "sale_entries": sales_metrics.entries_by_status([sale.pk for sale in _shown_sales(clock.now())]),
+    }
+
+
+def read_laws() -> list[LawStatus]:
+    """Every law in order; `holds` is None of those that no audit has checked yet."""
+    known = {status.law: status for status in LawStatus.objects.defer("suspects")}
+    laws = [known.get(law) or LawStatus(law=law, holds=True) for law in LAWS]
+    for law in laws:
+        if law.holds and not law.checked_at:
+            law.holds = None  # type: ignore[assignment]
+    return laws
+
+
+def _shown_sales(now: datetime) -> list[Sale]:
+    """The sales that open within the hour, and then those that run, the latest opening first."""
+    soon = Sale.objects.filter(opens_at__gt=now, opens_at__lte=now + OPENING_SOON).order_by("opens_at")
+    return [*soon[:OPENING_SHOWN], *sales_metrics.running()[:SALES_SHOWN]][:SALES_SHOWN]
+
+
+def _campaign(campaign: Campaign, now: datetime) -> Figures:
+    return {
+        "id": campaign.pk,
+        "name": campaign.name,
+        "status": str(campaign.status_at(now)),
+        "quantity": campaign.quantity,
+        "left": campaign.remaining,
+        # Slots that its partner is confirming.
+        "with_partner": campaign.confirming,
+        "opens_at": campaign.opens_at.timestamp(),
+    }
+
+
+def _sale(sale: Sale, now: datetime) -> Figures:
+    """`rate_per_minute` is None without a waiting room, and `waiting` until its entries have positions."""
+    return {
+        "id": sale.pk,
+        "name": sale.name,
+        "status": str(sale.status_at(now)),
+        "rate_per_minute": sale.rate_per_minute if sale.is_queued else None,
+        "waiting": sale.last_position - sale.passed_position if sale.is_queued and sale.is_ordered else None,
+        "left": sales_metrics.available(sale),
+        "opens_at": sale.opens_at.timestamp(),
+    }
+
+
+def _product(product: Product) -> Figures:
+    is_paused = product.paused_at is not None
+    return {
+        "id": product.pk,
+        "name": product.name,
+        "status": "paused" if is_paused else "open" if product.is_active else "inactive",
+        "on_hand": product.on_hand,
+        "reserved": product.reserved,
+        "left": product.available,
+    }
+
 
 MINUTES = 15
 RATE_SECONDS = 10
@@ -96,7 +223,7 @@ def _read_snapshot() -> tuple[int, bytes]:
     points = {one: known[one] for one in sorted(known) if oldest <= one < second}
     figures = compose(
         at=at,
-        goods=readings.read_goods(shop["product_ids"]),
+        goods=read_goods(shop["product_ids"]),
         shop=shop,
         counts=shared_counts.read(range(second - COUNTED_SECONDS + 1, second + 1)),
         points=points,
@@ -108,7 +235,7 @@ def _read_snapshot() -> tuple[int, bytes]:
 
 
 last_shop = SharedRead(
-    readings.read_shop,
+    read_shop,
     name="the board's counts",
     seconds=LEAST_SECONDS,
     max_age_seconds=MAX_AGE_SECONDS,
@@ -120,11 +247,11 @@ latest = SharedRead(_read_snapshot, name="the board", seconds=LEAST_SECONDS, max
 def compose(
     *,
     at: datetime,
-    goods: Mapping[str, Sequence[readings.Figures]],
-    shop: readings.Figures,
+    goods: Mapping[str, Sequence[Figures]],
+    shop: Figures,
     counts: Sequence[shared_counts.SecondCounts] | None,
     points: Mapping[int, Values],
-) -> readings.Figures:
+) -> Figures:
     """The snapshot of the second before `at`; `points` are those of the seconds before it.
 
     `counts` are those of the last `COUNTED_SECONDS`, None while they are not known. Times are in seconds
@@ -226,7 +353,7 @@ def _sum(seconds: Sequence[shared_counts.SecondCounts], name: str) -> Counter[tu
 
 def _requests(
     recent: Sequence[shared_counts.SecondCounts], latest: Sequence[shared_counts.SecondCounts]
-) -> readings.Figures:
+) -> Figures:
     """Requests and refusals a second, and response times of the whole API and of two apps."""
     if not recent:
         return {"rate": None, "refused": None, "p50": None, "p95": None, "apps": {}}
@@ -241,7 +368,7 @@ def _requests(
     }
 
 
-def _times(counted: Mapping[tuple[str, ...], int], app: str = "") -> readings.Figures:
+def _times(counted: Mapping[tuple[str, ...], int], app: str = "") -> Figures:
     """The response times of the app's calls, or of all, by what was counted up to each bound."""
     # A bucket in which nothing new was counted is not shared.
     buckets = dict.fromkeys(LATENCY_BOUNDS, 0)
@@ -251,7 +378,7 @@ def _times(counted: Mapping[tuple[str, ...], int], app: str = "") -> readings.Fi
     return {"p50": percentile(buckets, 0.5), "p95": percentile(buckets, 0.95)}
 
 
-def _refusals(recent: Sequence[shared_counts.SecondCounts], name: str, *of: str) -> list[readings.Figures]:
+def _refusals(recent: Sequence[shared_counts.SecondCounts], name: str, *of: str) -> list[Figures]:
     """Refusals a second by code, the most frequent first: of the campaign or product, or all."""
     counted = _sum(recent, name).items()
     refused = [(code, n) for (*owner, code), n in counted if owner == [*of] and code not in NOT_REFUSED]
@@ -261,7 +388,7 @@ def _refusals(recent: Sequence[shared_counts.SecondCounts], name: str, *of: str)
     return [{"code": code, "rate": number / len(recent)} for code, number in refused]
 
 
-def _entries(sale: readings.Figures, shop: readings.Figures) -> readings.Figures | None:
+def _entries(sale: Figures, shop: Figures) -> Figures | None:
     """The sale's entries by status; None without a waiting room, and before they were counted."""
     counted = shop["sale_entries"].get(sale["id"])
     if sale["rate_per_minute"] is None or counted is None:
@@ -271,7 +398,7 @@ def _entries(sale: readings.Figures, shop: readings.Figures) -> readings.Figures
     return entries if sale["waiting"] is None else entries | {"waiting": sale["waiting"]}
 
 
-def _pace(row: readings.Figures, kind: str, points: Mapping[int, Values]) -> readings.Figures:
+def _pace(row: Figures, kind: str, points: Mapping[int, Values]) -> Figures:
     """How much goes a second, and in how many seconds nothing would be left at that rate."""
     rate = change_rate(points, f"{kind}.{row['id']}", is_falling=True)
     return {"rate": rate, "ends_in_seconds": row["left"] / rate if rate and row["left"] > 0 else None}

@@ -1,63 +1,442 @@
-"""The home page: which sections an account sees, and the models below them."""
+"""The home page: today's work, a section for each kind of it, above the models by task.
 
-from collections.abc import Callable, Iterator
+A section's function reads its number and its worst rows.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Any, NamedTuple
 
+from django.conf import settings
 from django.db import Error, InterfaceError, OperationalError, connection
-from django.db.models import Model
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest
-from django.utils.functional import Promise
-from django.utils.translation import gettext, gettext_lazy as _
+from django.utils.safestring import SafeString
+from django.utils.timesince import timesince
+from django.utils.translation import gettext as _, gettext_lazy, ngettext
 from redis.exceptions import RedisError
 from structlog import get_logger
 
-from backoffice import page_elements
-from backoffice.home import sections
+from backoffice.board import page as board_page, snapshots
+from backoffice.page_elements import link, may_view, row_link
+from coupons.metrics import state as coupons_state
 from coupons.models import Campaign
-from events.models import WebhookDelivery
+from events.models import BUILT_IN, WebhookDelivery
+from events.webhooks.deliveries import EventFilter
+from inventory import products, stock_reports
 from inventory.models import Product
 from orders.models import Saga
+from orders.saga import operator_actions, status as saga_status
+from payments import disputes
 from payments.models import Payment, Reconciliation
+from payments.reconciliation import reconciling
+from sales import metrics as sales_metrics
 from sales.models import Sale
-from shop import clock
+from shop import approvals, clock
+from shop.admin_base.display import status_label, stored_text
 from shop.approval_models import Approval
 from shop.db.mysql.patience import statement_limit
 from shop.errors import FirstcomeError
+from shop.lazy_texts import Text
+from shop.management.laws import LAWS
 from shop.models import LawStatus
+from shop.money import format_amount
 
 log = get_logger(__name__)
-
 SECONDS_FOR_A_STATEMENT = 5
 """The server ends a longer one, and the section says that it can't be read."""
+ROWS_SHOWN = 5
+MOST_COUNTED = 1_000
+"""A section counts no further; one more stands for more."""
+COUNTED = MOST_COUNTED + 1
+LONGEST_ERROR = 120
+DEAD = f"endpoint__exact={BUILT_IN}&status__exact=failed"
+AUDITS_MISSED = 3
+"""A law's answer that is older than so many audits is too old."""
+
+
+class State(StrEnum):
+    """How a section is marked: nothing to do, work to do, what can't wait, or not readable now."""
+
+    CALM = "calm"
+    WORK = "work"
+    ALARM = "alarm"
+    AWAY = "away"
+
+
+class Row(NamedTuple):
+    """One thing to work on: a link to its page, its status as a label, and what there is to know."""
+
+    link: SafeString
+    label: SafeString | str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What a section found. `number` and `unit` are read together; `note` says the rest in a sentence."""
+
+    state: State
+    number: str = ""
+    unit: str = ""
+    note: str
+    rows: Sequence[Row] = ()
+    links: Sequence[SafeString] = ()
+
+
+def stuck_sagas(request: HttpRequest) -> Work:
+    """Sagas that need an operator, the earliest deadline first."""
+    number = saga_status.count_needing_operator(most=COUNTED)
+    return _listed(
+        number,
+        [_saga_row(saga) for saga in saga_status.read_needing_operator(most=ROWS_SHOWN)] if number else [],
+        unit=ngettext("needs an operator", "need an operator", number),
+        note=_("The earliest deadline is first."),
+        calm=_("Nothing to do: no saga needs an operator."),
+        links=[link(_("All sagas that need an operator"), "admin:orders_saga_changelist")],
+        state=State.ALARM,
+    )
+
+
+def waiting_approvals(request: HttpRequest) -> Work:
+    """What operators asked for and nobody has decided, the oldest first."""
+    number, found = _read(Approval.objects.filter(status=Approval.Status.WAITING), "id")
+    return _listed(
+        number,
+        [
+            _row(
+                link(approvals.ACTS[one.kind].title, "admin:shop_approval_change", one.pk),
+                *(one.subject, one.asker_name, ago(one.asked_at), one.reason),
+            )
+            for one in found
+        ],
+        unit=ngettext("waits for a second operator", "wait for a second operator", number),
+        note=_("The oldest is first."),
+        calm=_("Nothing to do: nothing waits for an approval."),
+        links=[link(_("All approvals"), "admin:shop_approval_changelist")],
+    )
+
+
+def payments_in_doubt(request: HttpRequest) -> Work:
+    """Payments whose charge got no answer of the gateway, the oldest first."""
+    in_doubt = saga_status.filter_unsettled(Payment.objects.all(), [Payment.Status.IN_DOUBT])
+    number, oldest = _read(in_doubt, "created_at", "id")
+    note = _("The oldest is %(age)s old. The shop keeps asking the gateway by itself.")
+    return _listed(
+        number,
+        [_row(row_link(one), format_amount(one.card_amount), ago(one.created_at)) for one in oldest],
+        unit=ngettext("has no answer", "have no answer", number),
+        note=note % {"age": age(oldest[0].created_at)} if oldest else "",
+        calm=_("Nothing to do: the gateway has answered every charge."),
+        links=[link(_("All payments in doubt"), "admin:payments_payment_changelist", query="show=in_doubt")],
+    )
+
+
+def open_disputes(request: HttpRequest) -> Work:
+    """Disputes that await the shop's answer at the gateway, or its decision, the one due first first."""
+    number, found = _read(disputes.open_disputes(), "due_at", "id")
+    return _listed(
+        number,
+        [
+            _row(
+                link(one.payment_id, "admin:payments_payment_change", one.payment_id),
+                format_amount(one.amount),
+                one.due_at and f"{one.due_at:%Y-%m-%d %H:%M}",
+            )
+            for one in found
+        ],
+        unit=ngettext("charge is disputed", "charges are disputed", number),
+        note=_("Answer them at the gateway, each until its time. Their amounts can't be refunded meanwhile."),
+        calm=_("Nothing to do: no charge is disputed."),
+        links=[link(_("All disputed payments"), "admin:payments_payment_changelist", query="show=disputed")],
+    )
+
+
+def differences(request: HttpRequest) -> Work:
+    """What the latest comparisons with the gateway's book have left to do."""
+    runs = list(reconciling.latest_runs().values())
+    # A difference of recent payments is in the comparison of the whole books too.
+    found = {finding["key"]: (finding, run) for run in runs for finding in reconciling.open_findings(run)}
+    more = any(run.differences > len(run.findings) for run in runs)
+    latest = max(runs, key=lambda run: run.ended_at, default=None)
+    is_late = latest is None or reconciling.is_old(latest)
+    note = _("Nothing to do: the books agree. They were last compared %(ago)s.")
+    if latest is None:
+        note = _("The books were never compared to their end: look at the comparisons.")
+    elif is_late:
+        note = _("The books were last compared %(ago)s, which is too long: look at the comparisons.")
+    elif found:
+        note = _("Each comparison says what to do. The books were last compared %(ago)s.")
+    return Work(
+        state=State.ALARM if found or more else State.WORK if is_late else State.CALM,
+        number=_number_text(COUNTED if more else len(found)),
+        unit=ngettext("difference left", "differences left", len(found)),
+        note=note % {"ago": ago(latest.ended_at)} if latest else note,
+        rows=[
+            _row(row_link(run, finding["key"]), reconciling.cause_text(finding))
+            for finding, run in list(found.values())[:ROWS_SHOWN]
+        ],
+        links=[link(_("All comparisons"), "admin:payments_reconciliation_changelist")],
+    )
+
+
+def undelivered_events(request: HttpRequest) -> Work:
+    """Events that were refused for good or given up, the oldest first."""
+    number, found = _read(EventFilter().rows())
+    replay = [link(_("Replay"), "admin:events_webhookdelivery_replay_events")]
+    all_events = link(_("All dead events"), "admin:events_webhookdelivery_changelist", query=DEAD)
+    return _listed(
+        number,
+        [
+            _row(
+                row_link(one, one.type),
+                one.order_id and f"order {one.order_id}",
+                ago(one.created_at),
+                stored_text(one.error)[:LONGEST_ERROR],
+            )
+            for one in found
+        ],
+        unit=ngettext("was not delivered", "were not delivered", number),
+        note=_("The oldest is first."),
+        calm=_("Nothing to do: every event was delivered, or is retried."),
+        links=[all_events, *(replay if request.user.has_perm("shop.change_journalline") else [])],
+    )
+
+
+def running_campaigns(request: HttpRequest) -> Work:
+    """The campaigns between their opening and their closing: paused ones first, sold out ones last, and the
+    others by their share that is left.
+    """
+    running = sorted(
+        coupons_state.running(),
+        key=lambda one: (one.paused_at is None, one.remaining <= 0, one.remaining / one.quantity),
+    )
+    left = _("%(left)s left of %(quantity)s")
+    return _running(
+        request,
+        running,
+        is_all=len(running) < coupons_state.MOST_RUNNING,
+        unit=ngettext("campaign", "campaigns", len(running)),
+        idle=_("Nothing to do: no campaign is running."),
+        paused=lambda count: ngettext(
+            "%(count)s is paused: it issues nothing until it is resumed.",
+            "%(count)s are paused: they issue nothing until they are resumed.",
+            count,
+        ),
+        rows=[
+            _row(
+                row_link(one, one.name),
+                left % {"left": f"{one.remaining:,}", "quantity": f"{one.quantity:,}"},
+                _paused(one),
+                status=str(one.status_at(clock.now())),
+            )
+            for one in running[:ROWS_SHOWN]
+        ],
+        all_rows=link(_("All campaigns"), "admin:coupons_campaign_changelist"),
+    )
+
+
+def running_sales(request: HttpRequest) -> Work:
+    """The sales between their opening and their closing: paused ones first, then the latest opening."""
+    running = sorted(sales_metrics.running(), key=lambda sale: sale.paused_at is None)
+    return _running(
+        request,
+        running,
+        is_all=len(running) < sales_metrics.MOST_RUNNING,
+        unit=ngettext("sale", "sales", len(running)),
+        idle=_("Nothing to do: no sale is running."),
+        paused=lambda count: ngettext(
+            "%(count)s is paused: nothing of it can be ordered until it is resumed.",
+            "%(count)s are paused: nothing of them can be ordered until they are resumed.",
+            count,
+        ),
+        rows=[_sale_row(sale) for sale in running[:ROWS_SHOWN]],
+        all_rows=link(_("All sales"), "admin:sales_sale_changelist"),
+    )
+
+
+def products_low_on_stock(request: HttpRequest) -> Work:
+    """Products of which no more is available than their threshold, the furthest below it first."""
+    low, is_complete = stock_reports.read_low(most=COUNTED)
+    number = len(low)
+    cut = _("Only the %(count)s products with the highest thresholds are looked at.")
+    more = "" if is_complete else " " + cut % {"count": f"{stock_reports.MOST_CHECKED:,}"}
+    text = _("%(available)s available, low at %(threshold)s")
+    return _listed(
+        number,
+        [
+            _row(
+                link(one, "product-page", one.pk),
+                text % {"available": f"{one.available:,}", "threshold": f"{one.low_stock_threshold or 0:,}"},
+                status=products.state(one),
+            )
+            for one in low[:ROWS_SHOWN]
+        ],
+        unit=ngettext("product is at its threshold", "products are at their threshold", number),
+        note=_("The one that is furthest below its threshold is first.") + more,
+        calm=_("Nothing to do: every product with a threshold has more than it.") + more,
+        links=[link(_("All products that are low"), "admin:inventory_product_changelist", query="low=yes")],
+    )
+
+
+def laws(request: HttpRequest) -> Work:
+    """The broken laws; if none is, how old the oldest answer is."""
+    states = snapshots.read_laws()
+    known = [state for state in states if state.holds is not None]
+    broken = [state for state in known if not state.holds]
+    unknown = [state.law for state in states if state.holds is None]
+    oldest_at = min((state.checked_at for state in known if state.checked_at), default=None)
+    trusted = timedelta(seconds=AUDITS_MISSED * settings.AUDIT_SECONDS)
+    is_old = bool(trusted and oldest_at and clock.now() - oldest_at > trusted)
+    calm = "" if broken or unknown or is_old else _("Nothing to do: every law holds.")
+    not_audited = _("Not audited yet: %(laws)s.") % {"laws": ", ".join(unknown)} if unknown else ""
+    recent = _("The oldest answer is %(age)s old.")
+    old = _("The oldest answer is %(age)s old, which is too old: look at the audit.")
+    how_old = (old if is_old else recent) % {"age": age(oldest_at)} if oldest_at else ""
+    return Work(
+        state=State.ALARM if broken else State.WORK if unknown or is_old else State.CALM,
+        number=f"{len(broken)}" if broken else f"{len(known)}/{len(LAWS)}",
+        unit=ngettext("is broken", "are broken", len(broken)) if broken else _("hold"),
+        note=" ".join(filter(None, [calm, not_audited, how_old])),
+        rows=[
+            _row(
+                row_link(one),
+                _(LAWS[one.law]),
+                ngettext("%(count)s offender", "%(count)s offenders", len(one.offenders))
+                % {"count": len(one.offenders)},
+                one.checked_at and _("checked %(ago)s") % {"ago": ago(one.checked_at)},
+                status="broken",
+            )
+            for one in broken[:ROWS_SHOWN]
+        ],
+        links=[link(_("All laws"), "admin:shop_lawstatus_changelist")],
+    )
+
+
+def age(at: datetime) -> str:
+    """How long ago it was: "3 minutes", in the reader's language."""
+    now = clock.now()
+    if now - at < timedelta(minutes=1):
+        return _("less than a minute")
+    # Its spaces don't break, and a section on a phone is narrow.
+    return timesince(at, now, depth=1).replace("\xa0", " ")
+
+
+def ago(at: datetime) -> str:
+    return _("%(age)s ago") % {"age": age(at)}
+
+
+def _read(rows: "QuerySet[Any]", *order: str) -> tuple[int, list[Any]]:
+    """The number of rows up to `COUNTED`, and the first ones to show."""
+    number = rows.order_by()[:COUNTED].count()
+    return number, list((rows.order_by(*order) if order else rows)[:ROWS_SHOWN]) if number else []
+
+
+def _listed(
+    number: int, rows: Sequence[Row], *, note: str, calm: str, state: State = State.WORK, **more: Any
+) -> Work:
+    """Rows of which each is work: `note` is shown with some, `calm` without."""
+    if not number:
+        note, state = calm, State.CALM
+    return Work(number=_number_text(number), rows=rows, note=note, state=state, **more)
+
+
+def _number_text(number: int) -> str:
+    """A number that was counted up to `COUNTED`."""
+    return f"{MOST_COUNTED:,}+" if number > MOST_COUNTED else f"{number:,}"
+
+
+def _row(link: SafeString, *detail: object, status: str = "") -> Row:
+    label = status and status_label(status)
+    return Row(link, label, " · ".join(str(part) for part in detail if part))
+
+
+def _running(
+    request: HttpRequest,
+    running: Sequence[Campaign | Sale],
+    *,
+    is_all: bool,
+    idle: str,
+    paused: Callable[[int], str],
+    all_rows: SafeString,
+    **more: Any,
+) -> Work:
+    """What runs, which is work while some of it is paused."""
+    number = sum(one.paused_at is not None for one in running)
+    board = [link(_("Launch board"), "board:page")] if request.user.has_perms(board_page.PERMISSIONS) else []
+    return Work(
+        state=State.WORK if number else State.CALM,
+        number=f"{len(running)}{'' if is_all else '+'}",
+        note=paused(number) % {"count": number}
+        if number
+        else _("Nothing to do: none is paused.")
+        if running
+        else idle,
+        links=[all_rows, *board],
+        **more,
+    )
+
+
+def _saga_row(saga: Saga) -> Row:
+    late_since, step = saga_status.late_since(saga), saga_status.step_name(saga)
+    since = (
+        _("late for %(age)s") % {"age": age(late_since)}
+        if late_since
+        else _("began %(ago)s") % {"ago": ago(saga.created_at)}
+    )
+    attempts = ngettext("%(count)s failed attempt", "%(count)s failed attempts", saga.attempts)
+    return _row(
+        row_link(saga, f"{saga.kind} {str(saga.id)[-12:]}"),
+        operator_actions.position(saga.direction, step) if step else "",
+        since,
+        attempts % {"count": saga.attempts} if saga.attempts else "",
+        stored_text(saga.last_error)[:LONGEST_ERROR],
+        status=saga.state,
+    )
+
+
+def _sale_row(sale: Sale) -> Row:
+    waiting = ""
+    if sale.is_queued and sale.is_ordered:
+        waiting = _("%(count)s waiting") % {"count": f"{sale.last_position - sale.passed_position:,}"}
+    closes = _("closes at %(at)s UTC") % {"at": f"{sale.closes_at:%Y-%m-%d %H:%M}"}
+    status = str(sale.status_at(clock.now()))
+    return _row(row_link(sale, sale.name), closes, waiting, _paused(sale), status=status)
+
+
+def _paused(row: Campaign | Sale) -> str:
+    return _("paused %(ago)s") % {"ago": ago(row.paused_at)} if row.paused_at else ""
 
 
 class Section(NamedTuple):
     """A kind of work, shown to those who may view its model, and how it is read."""
 
     name: str
-    title: Promise
+    title: Text
     icon: str
     model: type[Model]
-    read: Callable[[HttpRequest], sections.Work]
+    read: Callable[[HttpRequest], Work]
 
 
 SECTIONS = (
-    Section("sagas", _("Sagas that need an operator"), "sync_problem", Saga, sections.stuck_sagas),
-    Section("approvals", _("Approvals"), "how_to_reg", Approval, sections.waiting_approvals),
-    Section("payments", _("Payments in doubt"), "contact_support", Payment, sections.payments_in_doubt),
-    Section("disputes", _("Open disputes"), "gavel", Payment, sections.open_disputes),
+    Section("sagas", gettext_lazy("Sagas that need an operator"), "sync_problem", Saga, stuck_sagas),
+    Section("approvals", gettext_lazy("Approvals"), "how_to_reg", Approval, waiting_approvals),
+    Section("payments", gettext_lazy("Payments in doubt"), "contact_support", Payment, payments_in_doubt),
+    Section("disputes", gettext_lazy("Open disputes"), "gavel", Payment, open_disputes),
     Section(
         "differences",
-        _("Differences from the gateway's book"),
+        gettext_lazy("Differences from the gateway's book"),
         "balance",
         Reconciliation,
-        sections.differences,
+        differences,
     ),
-    Section("events", _("Dead events"), "unsubscribe", WebhookDelivery, sections.undelivered_events),
-    Section("campaigns", _("Running campaigns"), "campaign", Campaign, sections.running_campaigns),
-    Section("sales", _("Running sales"), "storefront", Sale, sections.running_sales),
-    Section("stock", _("Low stock"), "production_quantity_limits", Product, sections.products_low_on_stock),
-    Section("laws", _("Laws"), "gavel", LawStatus, sections.laws),
+    Section("events", gettext_lazy("Dead events"), "unsubscribe", WebhookDelivery, undelivered_events),
+    Section("campaigns", gettext_lazy("Running campaigns"), "campaign", Campaign, running_campaigns),
+    Section("sales", gettext_lazy("Running sales"), "storefront", Sale, running_sales),
+    Section("stock", gettext_lazy("Low stock"), "production_quantity_limits", Product, products_low_on_stock),
+    Section("laws", gettext_lazy("Laws"), "gavel", LawStatus, laws),
 )
 
 
@@ -65,35 +444,30 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """What the page shows, for unfold's index of the admin."""
     shown = list(read_sections(request))
     return context | {
-        "title": gettext("Today's work"),
+        "title": _("Today's work"),
         "sections": shown,
-        "to_do": [
-            section for section, work in shown if work.state in (sections.State.WORK, sections.State.ALARM)
-        ],
-        "is_all_read": all(work.state != sections.State.AWAY for _, work in shown),
+        "to_do": [section for section, work in shown if work.state in (State.WORK, State.ALARM)],
+        "is_all_read": all(work.state != State.AWAY for section, work in shown),
         "groups": [group for group in context["sidebar_navigation"] if group["items"]],
         "read_at": clock.now(),
     }
 
 
-def read_sections(request: HttpRequest) -> Iterator[tuple[Section, sections.Work]]:
+def read_sections(request: HttpRequest) -> Iterator[tuple[Section, Work]]:
     """The sections that the account may see; one that can't be read says so, and the others are shown."""
     with statement_limit(connection, seconds=SECONDS_FOR_A_STATEMENT):
         for section in SECTIONS:
-            if page_elements.may_view(request, section.model):
-                yield _read(section, request)
-
-
-def _read(section: Section, request: HttpRequest) -> tuple[Section, sections.Work]:
-    try:
-        return section, section.read(request)
-    except (Error, RedisError, FirstcomeError) as error:
-        # The page is opened when something is wrong, so one source must not hide the others.
-        log.warning("a section of the home page can't be read", section=section.name, error=str(error)[:200])
-        if isinstance(error, OperationalError | InterfaceError) and not connection.in_atomic_block:
-            # A broken connection would fail all sections after it.
-            connection.close_if_unusable_or_obsolete()
-        return section._replace(icon="cloud_off"), sections.Work(
-            state=sections.State.AWAY,
-            note=gettext("It can't be read just now. Load the page again in a moment."),
-        )
+            if not may_view(request, section.model):
+                continue
+            try:
+                yield section, section.read(request)
+            except (Error, RedisError, FirstcomeError) as error:
+                # The page is opened when something is wrong, so one source must not hide the others.
+                text = str(error)[:200]
+                log.warning("a section of the home page can't be read", section=section.name, error=text)
+                if isinstance(error, OperationalError | InterfaceError) and not connection.in_atomic_block:
+                    # A broken connection would fail all sections after it.
+                    connection.close_if_unusable_or_obsolete()
+                note = _("It can't be read just now. Load the page again in a moment.")
+                work = Work(state=State.AWAY, note=note)
+                yield section._replace(icon="cloud_off"), work

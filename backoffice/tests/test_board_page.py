@@ -10,7 +10,7 @@ from django.contrib.sessions.models import Session
 from django.test import Client
 from django.utils import timezone
 
-from backoffice.board import readings, snapshots
+from backoffice.board import snapshots
 from backoffice.board.page import PERMISSIONS
 from coupons.issuing import issuing
 from coupons.models import Campaign
@@ -86,7 +86,7 @@ def test_a_pause_says_how_many_slots_a_partner_may_still_make_coupons(number: in
     campaign = CampaignFactory.create(name="Spring", quantity=10, partner="convenience_store")
     for account in accounts(number):
         issuing.STRATEGIES["group_commit"](campaign_id=campaign.pk, user_id=account)
-    assert readings.read_goods([])["campaigns"][0]["with_partner"] == number
+    assert snapshots.read_goods([])["campaigns"][0]["with_partner"] == number
     client = client_of(*CHANGES)
     dialog = client.get(f"/admin/coupons/campaign/{campaign.pk}/pause/").content.decode()
     selected = {"action": "pause_selected", "_selected_action": campaign.pk}

@@ -8,8 +8,8 @@ import orjson
 import pytest
 import redis
 
-from backoffice.board import readings, snapshots
-from backoffice.board.readings import Figures
+from backoffice.board import snapshots
+from backoffice.board.snapshots import Figures
 from coupons.campaigns import pausing
 from coupons.models import QueueTicket
 from coupons.tests.factories import CampaignFactory, coupon_of
@@ -84,7 +84,7 @@ def test_campaigns_that_run_are_shown_first_those_that_open_soon() -> None:
     CampaignFactory.create(name="Closed", closed=True)
 
     with captured_statements() as statements:
-        goods = readings.read_goods([])
+        goods = snapshots.read_goods([])
     assert len(statements) <= 6
     assert [(one["name"], one["status"], one["left"]) for one in goods["campaigns"]] == [
         ("Soon", "scheduled", 100),
@@ -103,7 +103,7 @@ def test_a_paused_product_stays_on_the_board_when_only_others_are_ordered() -> N
         product_pausing.pause(product_id=product.pk, reason="A wrong price.")
 
     with captured_statements() as statements:
-        products = readings.read_goods([sold.pk, paused[-1].pk])["products"]
+        products = snapshots.read_goods([sold.pk, paused[-1].pk])["products"]
 
     assert len(statements) <= 6
     assert [one["name"] for one in products] == ["Paused 2", "Paused 3", "Paused 4", "Paused 5", "Sold"]
@@ -122,7 +122,7 @@ def test_sales_that_open_soon_and_those_that_run_are_shown_with_their_waiting_ro
     admission.advance(running.pk)
     join_all(soon, 3)
 
-    goods, shop = readings.read_goods([]), readings.read_shop()
+    goods, shop = snapshots.read_goods([]), snapshots.read_shop()
 
     assert [(one["name"], one["status"], one["waiting"], one["left"]) for one in goods["sales"]] == [
         ("Soon", "scheduled", None, 10),
@@ -161,7 +161,7 @@ def test_orders_products_sagas_tickets_and_laws_are_those_of_the_database() -> N
     LawStatus.objects.create(law="L9", holds=True, since=at)
 
     with captured_statements() as statements:
-        shop = readings.read_shop()
+        shop = snapshots.read_shop()
     assert len(statements) <= 12, statements
     assert sorted(shop["product_ids"]) == [hot.pk, cold.pk]
     assert shop["orders"] == {"awaiting_payment": 2, "paying": 1, "refunding": 0}
@@ -172,7 +172,7 @@ def test_orders_products_sagas_tickets_and_laws_are_those_of_the_database() -> N
     laws = {one.law: (one.holds, len(one.offenders)) for one in shop["laws"]}
     assert (laws["L1"], laws["L4"], laws["L9"]) == ((True, 0), (False, 2), (None, 0))
 
-    products = readings.read_goods(shop["product_ids"])["products"]
+    products = snapshots.read_goods(shop["product_ids"])["products"]
     assert [(one["name"], one["on_hand"], one["reserved"], one["left"]) for one in products] == [
         ("Cold", 10, 1, 9),
         ("Hot", 10, 4, 6),

@@ -17,7 +17,7 @@ from uuid_utils.compat import uuid7
 
 from backoffice import navigation
 from backoffice.home import page as home_page
-from backoffice.home.sections import State, Work
+from backoffice.home.page import State, Work
 from coupons.tests.factories import CampaignFactory
 from events.tests.delivering import dead, logged
 from inventory.models import Product
