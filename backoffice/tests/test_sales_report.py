@@ -11,7 +11,7 @@ from django.db.models import Sum
 from django.test import Client
 
 from backoffice import windows
-from backoffice.sales_figures import Amounts, Figures
+from backoffice.sales_report import Amounts, Figures
 from backoffice.tests.test_list_exports import text_of
 from coupons.models import Coupon
 from coupons.tests.factories import CampaignFactory
