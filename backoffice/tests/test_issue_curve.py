@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from coupons.admin import issue_curve
+from backoffice.campaign_page import read_curve
 from coupons.models import Campaign, Coupon
 from coupons.tests.factories import CampaignFactory, accounts
 
@@ -36,7 +36,7 @@ def issued(*seconds: int, **columns: Any) -> Campaign:
 
 
 def counts_of(campaign: Campaign) -> tuple[timedelta, list[int]]:
-    curve = issue_curve.read(campaign)
+    curve = read_curve(campaign)
     assert curve
     return curve.length, curve.counts
 
@@ -57,7 +57,7 @@ def test_a_short_drop_is_drawn_by_seconds_and_a_long_campaign_by_days() -> None:
 
 
 def test_a_campaign_without_coupons_has_no_curve() -> None:
-    assert issue_curve.read(CampaignFactory.create()) is None
+    assert read_curve(CampaignFactory.create()) is None
     unsafe = issued(1, 2)
     Coupon.objects.filter(campaign=unsafe).update(position=None)
-    assert issue_curve.read(unsafe) is None
+    assert read_curve(unsafe) is None
