@@ -3,18 +3,19 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from django.contrib import admin
 from django.db.models import Model
 from django.http import HttpRequest
-from django.urls import reverse
-from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from sales.models import SaleEntry
 from sales.waiting_room import entries as sale_entries
 from shop import clock
+from shop.admin_base import display
+from shop.lazy_texts import Text
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class Button:
 
 
 def section(
-    title: str, rows: Iterable[Any], columns: Mapping[str, Callable[[Any], object]], **more: Any
+    title: Text, rows: Iterable[Any], columns: Mapping[Any, Callable[[Any], object]], **more: Any
 ) -> dict[str, Any]:
     """A titled table for unfold's component of that name, with a column for each header."""
     table = {"headers": list(columns), "rows": [[cell(row) for cell in columns.values()] for row in rows]}
@@ -40,14 +41,8 @@ def may_view(request: HttpRequest, model: type[Model]) -> bool:
     return bool(admin.site.get_model_admin(model).has_view_permission(request))
 
 
-def link(text: object, view: str, *arguments: object, query: str = "") -> SafeString:
-    """A link to a page, or to a list with a filter."""
-    return format_html(
-        '<a href="{}{}" class="fc-anywhere text-link underline">{}</a>',
-        reverse(view, args=arguments),
-        query and f"?{query}",
-        text,
-    )
+link = partial(display.link, look="fc-anywhere text-link underline")
+"""A link to a page, or to a list with a filter, that may break anywhere."""
 
 
 def row_link(row: Model, text: object = "") -> SafeString:

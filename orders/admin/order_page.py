@@ -22,7 +22,7 @@ from orders.saga.definitions import DO, SAGA_TYPES, UNDO, Step
 from payments import disputes, gateways
 from payments.models import Entry, Payment, Transfer
 from shop import clock
-from shop.admin_base.display import COLOURS, OF_DISPUTES, permitted_address, status_label, stored_text
+from shop.admin_base.display import COLOURS, OF_DISPUTES, status_label, stored_text
 from shop.models import JournalLine
 
 MOST_REFUNDS, MOST_LOG_LINES, MOST_JOURNAL_LINES, MOST_TRANSFERS = 50, 400, 200, 60
@@ -56,19 +56,11 @@ def read(order: Order, request: HttpRequest) -> Page:
     paid_back = [(gettext("refunded"), "refunded", order.refunded_amount), (gettext("kept"), "kept", kept)]
     page: Page = {
         "status": status_label(status),
-        "account_page": permitted_address(request, "auth_user_change", "auth.view_user", order.account_id),
-        "coupon_page": permitted_address(
-            request, "coupons_coupon_changelist", "coupons.view_coupon", query=f"q={order.coupon_code}"
-        ),
-        "journal_page": permitted_address(
-            request, "shop_journalline_changelist", "shop.view_journalline", query=f"q={order.id}"
-        ),
         "amounts": [part for part in amounts if part[-1]],
         "paid_back": [part for part in paid_back if part[-1]] if order.refunded_amount else [],
         "failure": _failure(order),
         "cannot_expire": f"{failure.at:%Y-%m-%d %H:%M:%S} {stored_text(failure.detail)}" if failure else "",
         "lines": OrderLine.objects.filter(order_id=order.id).order_by("id"),
-        "may_view_products": request.user.has_perm("inventory.view_product"),
         "dispute_colours": OF_DISPUTES,
         "truncated": [],
         "hidden": [],

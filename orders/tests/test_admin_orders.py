@@ -43,7 +43,7 @@ def test_parts_need_the_permission_to_view_them() -> None:
     shown, page = response.context["order_page"], response.content.decode()
     assert shown["hidden"] == ["payment", "refunds", "sagas", "ledger", "journal and events"]
     assert not shown.keys() & {"payments", "refunds", "timelines", "transfers", "journal", "events"}
-    assert (shown["account_page"], shown["coupon_page"], shown["journal_page"]) == ("", "", "")
+    assert not any(f"/admin/{link}/" in page for link in ("auth/user", "coupons/coupon", "shop/journalline"))
     assert "Not shown, for lack of a permission: payment" in page
     assert Payment.objects.get(order=order).charge_reference not in page
 

@@ -103,19 +103,12 @@ def admin_page(request: HttpRequest, template: str, shown: Mapping[str, Any]) ->
     return TemplateResponse(request, template, {**admin.site.each_context(request), **shown})
 
 
-def link(text: object, view: str, *arguments: object, query: str = "") -> SafeString:
+def link(
+    text: object, view: str, *arguments: object, query: str = "", look: str = "text-link underline"
+) -> SafeString:
     """A link to the page of this view."""
     address = reverse(view, args=arguments) + (f"?{query}" if query else "")
-    return format_html('<a href="{}" class="text-link underline">{}</a>', address, text)
-
-
-def permitted_address(
-    request: HttpRequest, view: str, permission: str, *arguments: object, query: str = ""
-) -> str:
-    """The address of an admin page; empty if the operator may not open it."""
-    if not request.user.has_perm(permission):
-        return ""
-    return reverse(f"admin:{view}", args=arguments) + (f"?{query}" if query else "")
+    return format_html('<a href="{}" class="{}">{}</a>', address, look, text)
 
 
 def permission_denied(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
