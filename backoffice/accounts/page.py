@@ -1,12 +1,13 @@
 """The page of one account, a table for each app: the newest rows, read by the account's indexes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
-from django.db.models import QuerySet
+from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.utils.translation import gettext, gettext_lazy as _
@@ -26,6 +27,7 @@ from payments.models import Entry
 from sales.models import SaleEntry
 from shop import clock
 from shop.admin_base.display import actor_text, admin_page, status_label
+from shop.lazy_texts import Text
 from shop.models import JournalLine
 from shop.money import format_amount
 from shop.rates import rate_limits
@@ -50,22 +52,14 @@ def show(request: HttpRequest, account_id: int) -> HttpResponse:
     if not may_view(request, User):
         raise PermissionDenied("auth.view_user")
     account = get_object_or_404(User, pk=account_id)
-    by_permission = (
-        (Order, _limits),
-        (Order, _orders),
-        (Coupon, _coupons),
-        (Entry, _wallet),
-        (QueueTicket, _tickets),
-        (SaleEntry, _sale_entries),
-        (SignOut, _sign_outs),
-        (JournalLine, _journal),
-    )
+    readers = [(Order, _limits), *((model, partial(_newest, model)) for model in NEWEST_ROWS)]
+    readers += [(SignOut, _sign_outs), (JournalLine, _journal)]
     shown = {
         "title": gettext("Account %(name)s") % {"name": account.username},
         "account": account,
         "facts": _facts(account),
         "buttons": actions.buttons(request, account),
-        "sections": [read(account) for model, read in by_permission if may_view(request, model)],
+        "sections": [read(account) for model, read in readers if may_view(request, model)],
     }
     return admin_page(request, "backoffice/account.html", shown)
 
@@ -123,91 +117,76 @@ def _limits(account: User) -> dict[str, Any]:
     return {"title": gettext("Limits"), "limits": shown, "notes": [note for is_so, note in notes if is_so]}
 
 
-def _newest(
-    title: str, account: User, rows: "QuerySet[Any]", columns: Mapping[str, Callable[[Any], object]]
-) -> dict[str, Any]:
-    """The account's newest rows, and a link to all of them."""
-    view = f"admin:{rows.model._meta.app_label}_{rows.model._meta.model_name}_changelist"
+NEWEST_ROWS: dict[type[Model], tuple[Text, str | None, dict[Text, Callable[[Any], object]]]] = {
+    Order: (
+        _("Newest orders"),
+        None,
+        {
+            _("order"): row_link,
+            _("status"): lambda order: status_label(order.status),
+            _("total"): lambda order: format_amount(order.total_amount),
+            _("coupon"): lambda order: order.coupon_code or "-",
+            _("placed at"): lambda order: instant(order.placed_at),
+        },
+    ),
+    Coupon: (
+        _("Newest coupons"),
+        "campaign",
+        {
+            _("code"): lambda coupon: row_link(coupon, coupon.code),
+            _("campaign"): lambda coupon: row_link(coupon.campaign, coupon.campaign.name),
+            _("status"): lambda coupon: status_label(coupon.status_at(clock.now())),
+            _("issued at"): lambda coupon: instant(coupon.issued_at),
+            _("expires at"): lambda coupon: instant(coupon.expires_at),
+        },
+    ),
+    Entry: (
+        _("Wallet: %(balance)s"),
+        "transfer",
+        {
+            _("entry"): lambda entry: row_link(entry.transfer, entry.transfer.get_kind_display()),
+            _("amount"): lambda entry: f"{entry.amount:+,}",
+            _("balance"): lambda entry: number(entry.balance_after_amount),
+            _("reason"): lambda entry: entry.transfer.reason or "-",
+            _("at"): lambda entry: instant(entry.transfer.at),
+        },
+    ),
+    QueueTicket: (
+        _("Newest queue tickets"),
+        "campaign",
+        {
+            _("ticket"): row_link,
+            _("campaign"): lambda ticket: row_link(ticket.campaign, ticket.campaign.name),
+            _("status"): lambda ticket: status_label(ticket.status),
+            _("number"): lambda ticket: number(ticket.number),
+            _("created at"): lambda ticket: instant(ticket.created_at),
+        },
+    ),
+    SaleEntry: (
+        _("Newest entries of sales"),
+        "sale",
+        {
+            _("sale entry"): row_link,
+            _("sale"): lambda entry: row_link(entry.sale, entry.sale.name),
+            _("status"): lambda entry: status_label(entry_status(entry)),
+            _("position"): lambda entry: number(entry.position),
+            _("created at"): lambda entry: instant(entry.created_at),
+            _("admitted until"): lambda entry: instant(entry.admitted_until),
+        },
+    ),
+}
+"""The title, what is joined, and the columns of the tables of the account's newest rows."""
+
+
+def _newest(model: type[Model], account: User) -> dict[str, Any]:
+    """The account's newest rows of a model, and a link to all of them."""
+    title, joined, columns = NEWEST_ROWS[model]
+    if model is Entry:
+        title = title % {"balance": format_amount(ledger.balance_amount(account.pk))}
+    view = f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist"
     all_of_them = link(gettext("All of them"), view, query=f"account__id__exact={account.pk}")
-    newest = rows.filter(account_id=account.pk).order_by("-id")[:NEWEST]
-    return section(title, newest, columns, all=all_of_them)
-
-
-def _orders(account: User) -> dict[str, Any]:
-    return _newest(
-        gettext("Newest orders"),
-        account,
-        Order.objects.all(),
-        {
-            gettext("order"): row_link,
-            gettext("status"): lambda order: status_label(order.status),
-            gettext("total"): lambda order: format_amount(order.total_amount),
-            gettext("coupon"): lambda order: order.coupon_code or "-",
-            gettext("placed at"): lambda order: instant(order.placed_at),
-        },
-    )
-
-
-def _coupons(account: User) -> dict[str, Any]:
-    now = clock.now()
-    return _newest(
-        gettext("Newest coupons"),
-        account,
-        Coupon.objects.select_related("campaign"),
-        {
-            gettext("code"): lambda coupon: row_link(coupon, coupon.code),
-            gettext("campaign"): lambda coupon: row_link(coupon.campaign, coupon.campaign.name),
-            gettext("status"): lambda coupon: status_label(coupon.status_at(now)),
-            gettext("issued at"): lambda coupon: instant(coupon.issued_at),
-            gettext("expires at"): lambda coupon: instant(coupon.expires_at),
-        },
-    )
-
-
-def _wallet(account: User) -> dict[str, Any]:
-    return _newest(
-        gettext("Wallet: %(balance)s") % {"balance": format_amount(ledger.balance_amount(account.pk))},
-        account,
-        Entry.objects.select_related("transfer"),
-        {
-            gettext("entry"): lambda entry: row_link(entry.transfer, entry.transfer.get_kind_display()),
-            gettext("amount"): lambda entry: f"{entry.amount:+,}",
-            gettext("balance"): lambda entry: number(entry.balance_after_amount),
-            gettext("reason"): lambda entry: entry.transfer.reason or "-",
-            gettext("at"): lambda entry: instant(entry.transfer.at),
-        },
-    )
-
-
-def _tickets(account: User) -> dict[str, Any]:
-    return _newest(
-        gettext("Newest queue tickets"),
-        account,
-        QueueTicket.objects.select_related("campaign"),
-        {
-            gettext("ticket"): row_link,
-            gettext("campaign"): lambda ticket: row_link(ticket.campaign, ticket.campaign.name),
-            gettext("status"): lambda ticket: status_label(ticket.status),
-            gettext("number"): lambda ticket: number(ticket.number),
-            gettext("created at"): lambda ticket: instant(ticket.created_at),
-        },
-    )
-
-
-def _sale_entries(account: User) -> dict[str, Any]:
-    return _newest(
-        gettext("Newest entries of sales"),
-        account,
-        SaleEntry.objects.select_related("sale"),
-        {
-            gettext("sale entry"): row_link,
-            gettext("sale"): lambda entry: row_link(entry.sale, entry.sale.name),
-            gettext("status"): lambda entry: status_label(entry_status(entry)),
-            gettext("position"): lambda entry: number(entry.position),
-            gettext("created at"): lambda entry: instant(entry.created_at),
-            gettext("admitted until"): lambda entry: instant(entry.admitted_until),
-        },
-    )
+    rows = model._default_manager.filter(account_id=account.pk).select_related(joined).order_by("-id")
+    return section(title, rows[:NEWEST], columns, all=all_of_them)
 
 
 def _sign_outs(account: User) -> dict[str, Any]:
