@@ -62,7 +62,7 @@ def ask(
         arguments=dict(arguments),
         account_id=account_id,
         asker_id=by.id,
-        asker_name=by.name or _username(by.id),
+        asker_name=by.name or getattr(User.objects.filter(pk=by.id).first(), "username", ""),
         reason=reason,
         asked_at=clock.now(),
     )
@@ -166,9 +166,3 @@ def _note(approval: Approval, what: str, detail: str) -> None:
         detail=detail,
         is_internal=True,
     )
-
-
-def _username(account_id: int | None) -> str:
-    if account_id is None:
-        return ""
-    return User.objects.filter(pk=account_id).values_list("username", flat=True).first() or ""

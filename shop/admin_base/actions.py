@@ -153,9 +153,7 @@ def run(request: HttpRequest, action: Action) -> HttpResponse:
         form.add_error(None, _refusal_texts(error))
         return _render(request, action, "form", form=form)
     if isinstance(done, recorded_answers.Replay):
-        # What was done when the form was first sent.
-        said = orjson.loads(done.answer.body).get("said", "") if done.answer else ""
-        messages.success(request, f"{SENT_BEFORE} {said}".rstrip())
+        messages.success(request, f"{SENT_BEFORE} {_recorded_report(done)}".rstrip())
         return redirect(action.back)
     if action.show or isinstance(done, HttpResponse):
         return action.show(done) if action.show else done
@@ -203,22 +201,15 @@ def create_once(
 ) -> int:
     """Create a row once for the form, say so if it was sent before, and return the row's number.
 
-    `action` ends with the kind of the row: "create campaign". The same form with another `meaning` is
-    refused. Raises what `create` raises.
+    The same form with another `meaning` is refused. Raises what `create` raises.
     """
-    kind = action.split()[-1]
-    call = _keyed_call(
-        request,
-        action,
-        form_id,
-        meaning,
-        answer=lambda row: recorded_answers.Answer(201, json_format.dump({kind: row.pk})),
-    )
+    data = {"form_id": form_id, "meaning": meaning}
+    call = keyed_call_with_report(request, data, action=action, describe=lambda row: str(row.pk))
     outcome = recorded_answers.run_once(call, create)
     if not isinstance(outcome, recorded_answers.Replay):
         return int(outcome.pk)
     messages.info(request, SENT_BEFORE)
-    return int(orjson.loads(outcome.answer.body)[kind]) if outcome.answer else 0
+    return int(_recorded_report(outcome))
 
 
 def _refusal_texts(error: FirstcomeError) -> list[str]:
@@ -248,38 +239,22 @@ def keyed_call_with_report(
     A form whose effects are several transactions has a call for each `part` of it.
     """
     values = sorted((name, str(value)) for name, value in data.items() if name != "form_id")
-    return _keyed_call(
-        request,
-        part,
-        data["form_id"],
-        f"{action} {values}",
-        answer=lambda outcome: recorded_answers.Answer(
-            200, json_format.dump({"said": in_english(describe, outcome)})
-        ),
-    )
 
+    def answer(outcome: Any) -> recorded_answers.Answer:
+        with translation.override("en"):
+            return recorded_answers.Answer(200, json_format.dump({"said": describe(outcome)}))
 
-def in_english(describe: Callable[[Any], str], outcome: Any) -> str:
-    """What `describe` says of the outcome, to be stored: stored texts are English."""
-    with translation.override("en"):
-        return describe(outcome)
-
-
-def _keyed_call(
-    request: HttpRequest,
-    action: str,
-    form_id: UUID,
-    meaning: object,
-    *,
-    answer: Callable[[Any], recorded_answers.Answer],
-) -> recorded_answers.KeyedCall:
-    """The call of the action with this form; the same form with another `meaning` is refused."""
     return recorded_answers.KeyedCall(
         account_id=int(str(request.user.pk)),
-        key_hash=recorded_answers.key_hash(f"{action} {form_id}"),
-        fingerprint=recorded_answers.key_hash(f"{action} {meaning}"),
+        key_hash=recorded_answers.key_hash(f"{part} {data['form_id']}"),
+        fingerprint=recorded_answers.key_hash(f"{part} {action} {values}"),
         answer=answer,
     )
+
+
+def _recorded_report(replay: recorded_answers.Replay) -> str:
+    """What was said when the form was first sent."""
+    return str(orjson.loads(replay.answer.body).get("said", "")) if replay.answer else ""
 
 
 def _perform(request: HttpRequest, action: Action, form: ActionForm) -> Any:

@@ -92,18 +92,12 @@ class OperatorsList(ChangeList):
     full_result_count: int | None
 
     def get_results(self, request: HttpRequest) -> None:
+        """As Django's, or the page by key. An export reads the rows by itself."""
         if getattr(request, "is_export", False):
-            # It reads the rows by itself: here no page is read, and none counted.
-            self.result_list, self.result_count, self.full_result_count = self.queryset.none(), 0, 0
-            self.show_full_result_count = self.show_admin_actions = False
-            self.can_show_all = self.multi_page = False
-        elif issubclass(self.model_admin.paginator, keyset_pages.KeysetPaginator):
-            self._read_page(request)
-        else:
+            return
+        if not issubclass(self.model_admin.paginator, keyset_pages.KeysetPaginator):
             super().get_results(request)
-
-    def _read_page(self, request: HttpRequest) -> None:
-        """Read the page by key, and set what Django's `get_results` sets."""
+            return
         position = request.GET.get(PAGE_VAR, "")
         used = {text for name, value in request.GET.items() for text in (name, f"{name}={value}")}
         # Rows that a filter without an index finds may be far apart, or not there.
@@ -281,16 +275,10 @@ class NonAtomicAdmin(admin.ModelAdmin):
     """
 
     @method_decorator(csrf_protect)
-    def changeform_view(
-        self,
-        request: HttpRequest,
-        object_id: str | None = None,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
+    def changeform_view(self, request: HttpRequest, *arguments: Any, **named: Any) -> HttpResponse:
         """As Django's, without the transaction. A refusal is shown on the page, which is loaded again."""
         try:
-            return self._changeform_view(request, object_id, form_url, extra_context)  # type: ignore[attr-defined]
+            return self._changeform_view(request, *arguments, **named)  # type: ignore[attr-defined,no-any-return]
         except FirstcomeError as error:
             self.message_user(request, refusal_text(error), level=messages.ERROR)
             return HttpResponseRedirect(request.get_full_path())
