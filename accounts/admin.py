@@ -56,8 +56,10 @@ def is_superuser(request: HttpRequest) -> bool:
     return isinstance(request.user, User) and request.user.is_active and request.user.is_superuser
 
 
-def _is_customer(account: User | None) -> bool:
-    return account is None or not (account.is_staff or account.is_superuser)
+def may_act_on(request: HttpRequest, account: User | None) -> bool:
+    """Whether the account is a customer's, or the request a superuser's: they alone act on staff accounts."""
+    is_staff = account is not None and (account.is_staff or account.is_superuser)
+    return not is_staff or is_superuser(request)
 
 
 class AccountChangeForm(ChangeForm, UserChangeForm):
@@ -167,14 +169,14 @@ class UserAdmin(KeysetMixin, SearchMixin, JournaledChangesMixin, DjangoUserAdmin
 
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         """Only superusers change staff accounts: with a new password come the account's permissions."""
-        return super().has_change_permission(request, obj) and (_is_customer(obj) or is_superuser(request))
+        return super().has_change_permission(request, obj) and may_act_on(request, obj)
 
     def has_disable_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         """Narrower than changing an account, whose password it can't set. Superusers alone disable staff."""
         may_disable = request.user.has_perm(permissions.DISABLE) or super().has_change_permission(
             request, obj
         )
-        return may_disable and (_is_customer(obj) or is_superuser(request))
+        return may_disable and may_act_on(request, obj)
 
     def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         return False

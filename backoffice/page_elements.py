@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -10,6 +10,8 @@ from django.contrib import admin
 from django.db.models import Model
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
+from django.utils.timesince import timesince
+from django.utils.translation import gettext
 
 from sales.models import SaleEntry
 from sales.waiting_room import entries as sale_entries
@@ -53,6 +55,19 @@ def row_link(row: Model, text: object = "") -> SafeString:
 def instant(at: datetime | None) -> str:
     """An instant in UTC, to the second."""
     return "" if at is None else f"{at:%Y-%m-%d %H:%M:%S}"
+
+
+def age(at: datetime) -> str:
+    """How long ago it was: "3 minutes", in the reader's language."""
+    now = clock.now()
+    if now - at < timedelta(minutes=1):
+        return gettext("less than a minute")
+    # Its spaces don't break, and a section on a phone is narrow.
+    return timesince(at, now, depth=1).replace("\xa0", " ")
+
+
+def ago(at: datetime) -> str:
+    return gettext("%(age)s ago") % {"age": age(at)}
 
 
 def number(value: int | None) -> str:

@@ -20,7 +20,7 @@ from shop import approvals, literals
 from shop.admin_base.actions import Action, button, page_of
 from shop.admin_base.classes import ReadOnlyMixin
 from shop.admin_base.display import actor_text, status_label, stored_text
-from shop.admin_base.lists import EVERYTHING, RecordsAdmin, choice_filter, column
+from shop.admin_base.lists import EVERYTHING, RecordsAdmin, choice_filter, column, parse_id
 from shop.approval_models import Approval
 from shop.http import keyset_pages
 from shop.journal.journal import Actor
@@ -108,9 +108,8 @@ class ActorFilter(JournalTextFilter):
         named = User.objects.filter(username=User.normalize_username(word)).first()
         if named:
             return lines.filter(actor_id=named.pk)
-        is_number = word.isascii() and word.isdecimal() and len(word) < 19
-        if is_number and User.objects.filter(pk=int(word)).exists():
-            return lines.filter(actor_id=int(word))
+        if User.objects.filter(pk=(id := parse_id(word))).exists():
+            return lines.filter(actor_id=id)
         text = gettext(
             "No account has the name or number “%(word)s”. The list shows commands that an OS user of this "
             "name ran on a server."

@@ -21,7 +21,7 @@ from django.utils.translation import gettext, gettext_lazy as _
 from unfold.widgets import UnfoldAdminSelectWidget
 
 from accounts import accounts, permissions
-from accounts.admin import DISABLING, is_superuser
+from accounts.admin import DISABLING, may_act_on
 from accounts.personal_data import erasure, registry
 from accounts.tokens import sign_outs
 from backoffice.page_elements import Button
@@ -316,8 +316,7 @@ def _may_disable(request: HttpRequest, account: User) -> bool:
 
 def _may(permission: str, request: HttpRequest, account: User) -> bool:
     """Whether the operator has the permission; staff accounts are for superusers only."""
-    is_staff = account.is_staff or account.is_superuser
-    return request.user.has_perm(permission) and (is_superuser(request) or not is_staff)
+    return request.user.has_perm(permission) and may_act_on(request, account)
 
 
 def _is_other(request: HttpRequest, account: User) -> bool:

@@ -20,6 +20,7 @@ from inventory import pausing as product_pausing
 from sales import pausing as sale_pausing
 from shop import form_fields
 from shop.admin_base.actions import require_permission
+from shop.admin_base.lists import parse_id
 from shop.admin_base.status_words import WORDS
 from shop.errors import FirstcomeError, NotAuthenticated, invalid_field
 from shop.http import problems
@@ -86,8 +87,7 @@ def figures(request: HttpRequest) -> HttpResponse:
         second, snapshot = snapshots.latest.get()
     except FirstcomeError as refusal:
         return problems.from_error(refusal).to_django()
-    since = request.GET.get("since", "")
-    known = int(since) if since.isascii() and since.isdigit() and len(since) < 12 else 0
+    known = parse_id(request.GET.get("since", "")) or 0
     points = snapshots.load(after=known, until=second - 1) if known < second - MISSED_SECONDS else {}
     content = orjson.dumps({"snapshot": orjson.Fragment(snapshot), "points": list(points.items())})
     return HttpResponse(content, content_type="application/json", headers={"Cache-Control": "no-store"})

@@ -5,7 +5,7 @@ A section's function reads its number and its worst rows.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -14,13 +14,12 @@ from django.db import Error, InterfaceError, OperationalError, connection
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
-from django.utils.timesince import timesince
-from django.utils.translation import gettext as _, gettext_lazy, ngettext
+from django.utils.translation import gettext as _, gettext_lazy, ngettext, ngettext_lazy
 from redis.exceptions import RedisError
 from structlog import get_logger
 
 from backoffice.board import page as board_page, snapshots
-from backoffice.page_elements import link, may_view, row_link
+from backoffice.page_elements import age, ago, link, may_view, row_link
 from coupons.metrics import state as coupons_state
 from coupons.models import Campaign
 from events.models import BUILT_IN, WebhookDelivery
@@ -217,42 +216,42 @@ def running_campaigns(request: HttpRequest) -> Work:
     return _running(
         request,
         running,
-        is_all=len(running) < coupons_state.MOST_RUNNING,
+        most=coupons_state.MOST_RUNNING,
         unit=ngettext("campaign", "campaigns", len(running)),
         idle=_("Nothing to do: no campaign is running."),
-        paused=lambda count: ngettext(
+        paused=ngettext_lazy(
             "%(count)s is paused: it issues nothing until it is resumed.",
             "%(count)s are paused: they issue nothing until they are resumed.",
-            count,
+            "count",
         ),
-        rows=[
-            _row(
-                row_link(one, one.name),
-                left % {"left": f"{one.remaining:,}", "quantity": f"{one.quantity:,}"},
-                _paused(one),
-                status=str(one.status_at(clock.now())),
-            )
-            for one in running[:ROWS_SHOWN]
-        ],
+        details=lambda one: [left % {"left": f"{one.remaining:,}", "quantity": f"{one.quantity:,}"}],
         all_rows=link(_("All campaigns"), "admin:coupons_campaign_changelist"),
     )
 
 
 def running_sales(request: HttpRequest) -> Work:
     """The sales between their opening and their closing: paused ones first, then the latest opening."""
+
+    def details(sale: Sale) -> list[str]:
+        closes = _("closes at %(at)s UTC") % {"at": f"{sale.closes_at:%Y-%m-%d %H:%M}"}
+        if not (sale.is_queued and sale.is_ordered):
+            return [closes]
+        waiting = sale.last_position - sale.passed_position
+        return [closes, _("%(count)s waiting") % {"count": f"{waiting:,}"}]
+
     running = sorted(sales_metrics.running(), key=lambda sale: sale.paused_at is None)
     return _running(
         request,
         running,
-        is_all=len(running) < sales_metrics.MOST_RUNNING,
+        most=sales_metrics.MOST_RUNNING,
         unit=ngettext("sale", "sales", len(running)),
         idle=_("Nothing to do: no sale is running."),
-        paused=lambda count: ngettext(
+        paused=ngettext_lazy(
             "%(count)s is paused: nothing of it can be ordered until it is resumed.",
             "%(count)s are paused: nothing of them can be ordered until they are resumed.",
-            count,
+            "count",
         ),
-        rows=[_sale_row(sale) for sale in running[:ROWS_SHOWN]],
+        details=details,
         all_rows=link(_("All sales"), "admin:sales_sale_changelist"),
     )
 
@@ -315,19 +314,6 @@ def laws(request: HttpRequest) -> Work:
     )
 
 
-def age(at: datetime) -> str:
-    """How long ago it was: "3 minutes", in the reader's language."""
-    now = clock.now()
-    if now - at < timedelta(minutes=1):
-        return _("less than a minute")
-    # Its spaces don't break, and a section on a phone is narrow.
-    return timesince(at, now, depth=1).replace("\xa0", " ")
-
-
-def ago(at: datetime) -> str:
-    return _("%(age)s ago") % {"age": age(at)}
-
-
 def _read(rows: "QuerySet[Any]", *order: str) -> tuple[int, list[Any]]:
     """The number of rows up to `COUNTED`, and the first ones to show."""
     number = rows.order_by()[:COUNTED].count()
@@ -355,25 +341,33 @@ def _row(link: SafeString, *detail: object, status: str = "") -> Row:
 
 def _running(
     request: HttpRequest,
-    running: Sequence[Campaign | Sale],
+    running: Sequence[Any],
     *,
-    is_all: bool,
+    most: int,
     idle: str,
-    paused: Callable[[int], str],
+    paused: Text,
+    details: Callable[[Any], list[str]],
     all_rows: SafeString,
     **more: Any,
 ) -> Work:
-    """What runs, which is work while some of it is paused."""
+    """The campaigns or sales that run, which is work while some of them are paused."""
     number = sum(one.paused_at is not None for one in running)
+    note = _("Nothing to do: none is paused.") if running else idle
+    since = _("paused %(ago)s")
     board = [link(_("Launch board"), "board:page")] if request.user.has_perms(board_page.PERMISSIONS) else []
     return Work(
         state=State.WORK if number else State.CALM,
-        number=f"{len(running)}{'' if is_all else '+'}",
-        note=paused(number) % {"count": number}
-        if number
-        else _("Nothing to do: none is paused.")
-        if running
-        else idle,
+        number=f"{len(running)}{'' if len(running) < most else '+'}",
+        note=paused % {"count": number} if number else note,
+        rows=[
+            _row(
+                row_link(one, one.name),
+                *details(one),
+                one.paused_at and since % {"ago": ago(one.paused_at)},
+                status=str(one.status_at(clock.now())),
+            )
+            for one in running[:ROWS_SHOWN]
+        ],
         links=[all_rows, *board],
         **more,
     )
@@ -395,19 +389,6 @@ def _saga_row(saga: Saga) -> Row:
         stored_text(saga.last_error)[:LONGEST_ERROR],
         status=saga.state,
     )
-
-
-def _sale_row(sale: Sale) -> Row:
-    waiting = ""
-    if sale.is_queued and sale.is_ordered:
-        waiting = _("%(count)s waiting") % {"count": f"{sale.last_position - sale.passed_position:,}"}
-    closes = _("closes at %(at)s UTC") % {"at": f"{sale.closes_at:%Y-%m-%d %H:%M}"}
-    status = str(sale.status_at(clock.now()))
-    return _row(row_link(sale, sale.name), closes, waiting, _paused(sale), status=status)
-
-
-def _paused(row: Campaign | Sale) -> str:
-    return _("paused %(ago)s") % {"ago": ago(row.paused_at)} if row.paused_at else ""
 
 
 class Section(NamedTuple):

@@ -3,8 +3,8 @@
 from typing import Any
 
 from django.conf import settings
-from django.core.exceptions import PermissionDenied, ValidationError
-from django.http import Http404, HttpRequest, HttpResponse
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from django.utils.html import format_html
@@ -26,16 +26,16 @@ from inventory.models import Product, StockMovement
 from orders import selectors
 from orders.models import Order
 from sales.models import Sale
-from shop import clock, form_fields
+from shop import clock
 from shop.admin_base.actions import Action, ActionForm, ActionPreview, require_permission, run
 from shop.admin_base.display import admin_page, status_label
+from shop.admin_base.lists import parse_id
 from shop.db import archived_months
 from shop.money import format_amount
 
 CHANGE_LIMIT = "inventory.change_product"
 MOST_OPEN_ORDERS = 500
 SHOWN_OPEN_ORDERS = 25
-LARGEST_ID = 2**63 - 1
 
 
 class LimitForm(ActionForm):
@@ -59,7 +59,7 @@ def show(request: HttpRequest, product_id: int) -> HttpResponse:
         "sections": sections,
     }
     if may_view(request, StockMovement):
-        sections.append(_movements(product, _before(request)))
+        sections.append(_movements(product, parse_id(request.GET.get("before", ""))))
         sales, sold = stock_reports.read_recent_sales(product.pk), gettext("%(count)s sold")
         columns = [
             (f"{hour:%H:%M}: {sold % {'count': f'{units:,}'}}", units) for hour, units in sales.by_hour
@@ -204,13 +204,3 @@ def _movements(product: Product, before: int | None) -> dict[str, Any]:
         notes=[gettext("Older movements may be archived in %(files)s.") % {"files": files}] if files else [],
         older=f"{address}?before={next_before}#movements" if next_before else "",
     )
-
-
-def _before(request: HttpRequest) -> int | None:
-    """The id that the page of movements ends before. Raises `Http404` for anything else than an id."""
-    field = form_fields.WholeNumberField(required=False, min_value=1, max_value=LARGEST_ID)
-    try:
-        id: int | None = field.clean(request.GET.get("before"))
-    except ValidationError:
-        raise Http404 from None
-    return id

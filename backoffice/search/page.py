@@ -7,6 +7,7 @@ A finder reads one kind of rows, as many as `most`. Parts of words are not looke
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from operator import itemgetter
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -105,18 +106,16 @@ def _charged_by_reference(term: str, most: int) -> Found:
 
 def _coupons(term: str, most: int) -> Found:
     """Coupons by their code, or by its beginning."""
-    coupons = Coupon.objects.select_related("campaign", "account").order_by("code")
-    exact = list(coupons.filter(code__in=_codes(term)))
-    ids: set[int] = set()
-    if len(term) >= SHORTEST_CODE and term.isascii():
-        for code in _codes(term):
-            # `startswith` is LIKE BINARY, which no index answers; codes are compared as bytes anyway. Joined
-            # to other tables, the database may begin with those.
-            begun = Coupon.objects.filter(code__istartswith=code).order_by("code")
-            ids.update(begun.values_list("pk", flat=True)[:most])
-    begun_with = coupons.filter(pk__in=ids - {coupon.pk for coupon in exact})
-    found = [*((one, Match.WHOLE) for one in exact), *((one, Match.BEGINNING) for one in begun_with)]
-    yield from found[:most]
+    codes, ids = _codes(term), set[int]()
+    # `startswith` is LIKE BINARY, which no index answers; codes are compared as bytes anyway.
+    lookup = "istartswith" if len(term) >= SHORTEST_CODE and term.isascii() else "exact"
+    for code in codes:
+        # The whole one comes first. Joined to other tables, the database may begin with those.
+        begun = Coupon.objects.filter(**{f"code__{lookup}": code}).order_by("code")
+        ids.update(begun.values_list("pk", flat=True)[:most])
+    coupons = Coupon.objects.filter(pk__in=ids).select_related("campaign", "account").order_by("code")
+    found = [(one, Match.WHOLE if one.code in codes else Match.BEGINNING) for one in coupons]
+    yield from sorted(found, key=itemgetter(1))[:most]
 
 
 def _accounts(term: str, most: int) -> Found:
@@ -125,7 +124,7 @@ def _accounts(term: str, most: int) -> Found:
     for account in User.objects.filter(pk__in=accounts.find_ids(term, most=most)).order_by("username"):
         names = {str(account.pk), account.username.casefold(), account.email.casefold()}
         found.append((account, Match.WHOLE if term.casefold() in names else Match.BEGINNING))
-    yield from sorted(found, key=lambda one: one[1])[:most]
+    yield from sorted(found, key=itemgetter(1))[:most]
 
 
 def _account_detail(account: User) -> Sequence[object]:

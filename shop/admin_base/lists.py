@@ -31,6 +31,11 @@ def parse_uuid(term: str) -> UUID | None:
         return None
 
 
+def parse_id(term: str) -> int | None:
+    """The number of a row that the text is, if it is one."""
+    return int(term) if term.isascii() and term.isdecimal() and len(term) < len(str(2**63)) else None
+
+
 class SearchMixin:
     """A list that is searched by exact values, as indexes find no others: Django looks for parts of words.
 
