@@ -6,7 +6,7 @@ from functools import partial
 from uuid import UUID
 
 from django.urls import reverse
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_view
 from rest_framework.permissions import IsAuthenticatedOrReadOnly
 
 from coupons import issued_coupons, schemas
@@ -140,6 +140,7 @@ class OneCampaign(View):
 
 class PauseCampaign(View):
     resource = Resource.CAMPAIGNS
+    is_paused = True
 
     @extend_schema(
         summary="Pause a campaign (staff)",
@@ -151,21 +152,22 @@ class PauseCampaign(View):
         responses={200: schemas.CampaignBody} | STAFF_ONLY,
     )
     def post(self, request: Request, campaign_id: int) -> Response:
-        return _set_paused(request, campaign_id, is_paused=True)
+        require_staff_permission(request, "coupons.change_campaign")
+        reason = read(PauseInput, request).reason
+        campaign = pausing.set_paused(campaign_id=campaign_id, is_paused=self.is_paused, reason=reason)
+        cached_lists.expire()
+        return Response(schemas.campaign_body(campaign, for_staff=True))
 
 
-class ResumeCampaign(View):
-    resource = Resource.CAMPAIGNS
-
-    @extend_schema(
+@extend_schema_view(
+    post=extend_schema(
         summary="Resume a paused campaign (staff)",
         description="It issues coupons again, as far as its terms allow; queue tickets go on in their order. "
         "A campaign that is not paused stays as it is.",
-        request=PauseInput,
-        responses={200: schemas.CampaignBody} | STAFF_ONLY,
     )
-    def post(self, request: Request, campaign_id: int) -> Response:
-        return _set_paused(request, campaign_id, is_paused=False)
+)
+class ResumeCampaign(PauseCampaign):
+    is_paused = False
 
 
 class CampaignCodes(View):
@@ -363,14 +365,6 @@ def _campaigns_of_staff(request: Request) -> Response:
         return _campaigns_of_customers(request)
     rows = campaigns.visible(include_closed=True).prefetch_related("discounted_products")
     return paginate_for_staff(request, rows, partial(schemas.campaign_body, for_staff=True))
-
-
-def _set_paused(request: Request, campaign_id: int, *, is_paused: bool) -> Response:
-    require_staff_permission(request, "coupons.change_campaign")
-    reason = read(PauseInput, request).reason
-    campaign = pausing.set_paused(campaign_id=campaign_id, is_paused=is_paused, reason=reason)
-    cached_lists.expire()
-    return Response(schemas.campaign_body(campaign, for_staff=True))
 
 
 def _issue_by_staff(request: Request) -> JSONResponse:

@@ -3,7 +3,7 @@
 from functools import partial
 
 from django.db.models import QuerySet
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
 from rest_framework.permissions import IsAuthenticatedOrReadOnly
 
 from inventory import adjustments, pausing, products, schemas
@@ -79,6 +79,7 @@ class OneProduct(View):
 
 class PauseProduct(View):
     resource = Resource.PRODUCTS
+    is_paused = True
 
     @extend_schema(
         summary="Pause a product (staff)",
@@ -89,21 +90,22 @@ class PauseProduct(View):
         responses={200: schemas.ProductBody} | STAFF_ONLY,
     )
     def post(self, request: Request, product_id: int) -> Response:
-        return _set_paused(request, product_id, is_paused=True)
+        require_staff_permission(request, "inventory.change_product")
+        reason = read(PauseInput, request).reason
+        product = pausing.set_paused(product_id=product_id, is_paused=self.is_paused, reason=reason)
+        cached_lists.expire()
+        return Response(schemas.product_body(product))
 
 
-class ResumeProduct(View):
-    resource = Resource.PRODUCTS
-
-    @extend_schema(
+@extend_schema_view(
+    post=extend_schema(
         summary="Resume a paused product (staff)",
         description="It can be ordered again, if it is active and in stock. A product that is not paused "
         "stays as it is.",
-        request=PauseInput,
-        responses={200: schemas.ProductBody} | STAFF_ONLY,
     )
-    def post(self, request: Request, product_id: int) -> Response:
-        return _set_paused(request, product_id, is_paused=False)
+)
+class ResumeProduct(PauseProduct):
+    is_paused = False
 
 
 class StockAdjustments(View):
@@ -158,14 +160,6 @@ class StockMovements(View):
         require_staff_permission(request, "inventory.view_stockmovement")
         product = products.get(product_id=product_id, include_inactive=True)
         return paginate_for_staff(request, product.movements.all(), schemas.movement_body)
-
-
-def _set_paused(request: Request, product_id: int, *, is_paused: bool) -> Response:
-    require_staff_permission(request, "inventory.change_product")
-    reason = read(PauseInput, request).reason
-    product = pausing.set_paused(product_id=product_id, is_paused=is_paused, reason=reason)
-    cached_lists.expire()
-    return Response(schemas.product_body(product))
 
 
 def _products_of_customers(request: Request) -> Response:

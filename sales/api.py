@@ -5,7 +5,7 @@ from math import ceil
 from uuid import UUID
 
 from django.urls import reverse
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
 from rest_framework.permissions import IsAuthenticatedOrReadOnly
 
 from sales import pausing, schemas, terms
@@ -102,6 +102,7 @@ class OneSale(View):
 
 class PauseSale(View):
     resource = Resource.SALES
+    is_paused = True
 
     @extend_schema(
         summary="Pause a sale (staff)",
@@ -111,21 +112,22 @@ class PauseSale(View):
         responses={200: schemas.SaleBody} | STAFF_ONLY,
     )
     def post(self, request: Request, sale_id: int) -> Response:
-        return _set_paused(request, sale_id, is_paused=True)
+        require_staff_permission(request, "sales.change_sale")
+        reason = read(PauseInput, request).reason
+        sale = pausing.set_paused(sale_id=sale_id, is_paused=self.is_paused, reason=reason)
+        cached_lists.expire()
+        return Response(schemas.sale_body(sale))
 
 
-class ResumeSale(View):
-    resource = Resource.SALES
-
-    @extend_schema(
+@extend_schema_view(
+    post=extend_schema(
         summary="Resume a paused sale (staff)",
         description="Admitted entries have as long left as they had when it was paused. A sale that is not "
         "paused stays as it is.",
-        request=PauseInput,
-        responses={200: schemas.SaleBody} | STAFF_ONLY,
     )
-    def post(self, request: Request, sale_id: int) -> Response:
-        return _set_paused(request, sale_id, is_paused=False)
+)
+class ResumeSale(PauseSale):
+    is_paused = False
 
 
 class SaleDraw(View):
@@ -201,14 +203,6 @@ class OneSaleEntry(View):
                 str(entry_id), is_settled=has_changed, seconds=seconds, owner=caller_id(request)
             )
         return _entry_response(entry)
-
-
-def _set_paused(request: Request, sale_id: int, *, is_paused: bool) -> Response:
-    require_staff_permission(request, "sales.change_sale")
-    reason = read(PauseInput, request).reason
-    sale = pausing.set_paused(sale_id=sale_id, is_paused=is_paused, reason=reason)
-    cached_lists.expire()
-    return Response(schemas.sale_body(sale))
 
 
 def _entry_response(entry: Entry, *, status: int = 200, **headers: str) -> JSONResponse:
