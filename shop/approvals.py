@@ -12,7 +12,7 @@ from django.contrib.auth.models import User
 from shop import clock, own_account
 from shop.approval_models import Approval
 from shop.db import open_transaction, transactions
-from shop.errors import NotAllowed, NotFound, Rejected
+from shop.errors import NotAllowed, Rejected, required
 from shop.journal import journal
 from shop.lazy_texts import Text, mark as _
 
@@ -113,11 +113,9 @@ def persons_in(after: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read_waiting(approval_id: int, *, is_locked: bool = False) -> Approval:
-    found = Approval.objects.filter(pk=approval_id)
-    # Read without a lock first: locking a missing row would lock a gap.
-    if not found.exists():
-        raise NotFound(_("There is no approval {id}.", id=approval_id))
-    approval = found.select_for_update().get() if is_locked else found.get()
+    rows = Approval.objects.select_for_update() if is_locked else Approval.objects
+    found = rows.filter(pk=approval_id).first()
+    approval = required(found, _("There is no approval {id}.", id=approval_id))
     if approval.status != Status.WAITING:
         raise Rejected(
             _("It is {status} already.", status=approval.get_status_display()), code="approval_decided"

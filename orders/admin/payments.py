@@ -112,12 +112,15 @@ class PaymentAdmin(RecordsAdmin):
         "settled_at",
     ]
 
-    @display(description=_("order"), ordering="order_id")
-    def order_page(self, payment: Payment) -> str:
-        if payment.order_id is None:
-            return gettext("top-up")
-        return link(payment.order_id, "admin:orders_order_change", payment.order_id)
-
+    order_page = column(
+        _("order"),
+        lambda row: (
+            link(row.order_id, "admin:orders_order_change", row.order_id)
+            if row.order_id
+            else gettext("top-up")
+        ),
+        ordering="order_id",
+    )
     shown_status = column(_("status"), lambda row: status_label(row.shown_status), ordering="status")
 
     @display(description=_("the customer's action"))
@@ -131,14 +134,10 @@ class PaymentAdmin(RecordsAdmin):
 
     @display(description=_("dispute"))
     def dispute(self, payment: Payment) -> str:
-        dispute = disputes.shown_dispute(payment.disputes.all())
-        if dispute is None:
+        if (dispute := disputes.shown_dispute(payment.disputes.all())) is None:
             return "-"
-        return format_html(
-            "{} {}",
-            status_label(dispute.status, OF_DISPUTES),
-            format_amount(dispute.amount, payment.currency),
-        )
+        label = status_label(dispute.status, OF_DISPUTES)
+        return format_html("{} {}", label, format_amount(dispute.amount, payment.currency))
 
     @display(description=_("charge at the gateway"))
     def charge(self, payment: Payment) -> str:
@@ -151,9 +150,11 @@ class PaymentAdmin(RecordsAdmin):
     @display(description=_("saga"))
     def saga(self, payment: Payment) -> str:
         saga = Saga.objects.filter(subject_id=payment.pk, kind__in=("purchase", "top_up")).first()
-        if saga is None:
-            return "-"
-        return link(f"{saga.kind}, {saga.get_state_display()}", "admin:orders_saga_change", saga.pk)
+        return (
+            link(f"{saga.kind}, {saga.get_state_display()}", "admin:orders_saga_change", saga.pk)
+            if saga
+            else "-"
+        )
 
     @display(description=_("last asked by an operator"))
     def looked_up(self, payment: Payment) -> str:
