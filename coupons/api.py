@@ -11,7 +11,7 @@ from rest_framework.permissions import IsAuthenticatedOrReadOnly
 
 from coupons import issued_coupons, schemas
 from coupons.allocation.writes import Issued, Queued
-from coupons.campaigns import campaigns, pausing
+from coupons.campaigns import campaigns
 from coupons.codes import eligible_accounts, pool
 from coupons.issuing import issuing
 from coupons.models import QueueTicket
@@ -154,7 +154,7 @@ class PauseCampaign(View):
     def post(self, request: Request, campaign_id: int) -> Response:
         require_staff_permission(request, "coupons.change_campaign")
         reason = read(PauseInput, request).reason
-        campaign = pausing.set_paused(campaign_id=campaign_id, is_paused=self.is_paused, reason=reason)
+        campaign = campaigns.set_paused(campaign_id=campaign_id, is_paused=self.is_paused, reason=reason)
         cached_lists.expire()
         return Response(schemas.campaign_body(campaign, for_staff=True))
 

@@ -6,7 +6,7 @@ from django.db.models import QuerySet
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
 from rest_framework.permissions import IsAuthenticatedOrReadOnly
 
-from inventory import adjustments, pausing, products, schemas
+from inventory import adjustments, products, schemas
 from inventory.models import Product
 from shop.http import cached_lists, json_format, keyed_calls
 from shop.http.openapi import api_doc
@@ -92,7 +92,7 @@ class PauseProduct(View):
     def post(self, request: Request, product_id: int) -> Response:
         require_staff_permission(request, "inventory.change_product")
         reason = read(PauseInput, request).reason
-        product = pausing.set_paused(product_id=product_id, is_paused=self.is_paused, reason=reason)
+        product = products.set_paused(product_id=product_id, is_paused=self.is_paused, reason=reason)
         cached_lists.expire()
         return Response(schemas.product_body(product))
 

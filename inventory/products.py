@@ -1,8 +1,8 @@
-"""Products: creating, changing and finding them, with their availability."""
+"""Products: creating, changing, pausing and finding them, with their availability."""
 
 from collections.abc import Callable, Mapping
 from enum import StrEnum
-from functools import reduce
+from functools import partial, reduce
 from operator import or_
 from typing import Any, TypedDict, Unpack
 from unicodedata import normalize
@@ -13,6 +13,7 @@ from django.db.models.functions import Lower
 
 from inventory import stock_levels
 from inventory.models import Product
+from shop import pausing
 from shop.db import transactions
 from shop.errors import Rejected, required
 from shop.journal import journal
@@ -149,6 +150,20 @@ def get(*, product_id: int, include_inactive: bool) -> Product:
 def lock(product_id: int) -> Product:
     """The product, locked until the caller's transaction ends. Raises `NotFound`."""
     return _found(Product.objects.select_for_update(), product_id)
+
+
+def set_paused(*, product_id: int, is_paused: bool, reason: str) -> Product:
+    """Pause the product, or end its pause, after which it can be ordered if it is active and in stock.
+
+    Once a pause returns, no process places an order of it until it is resumed. Durable on return; a product
+    that is so already stays as it is. Raises `NotFound`, and `Invalid` without a reason.
+    """
+    product = pausing.set_paused(partial(lock, product_id), "product", is_paused=is_paused, reason=reason)
+    stock_levels.publish_on_commit([product])
+    return product
+
+
+pause, resume = partial(set_paused, is_paused=True), partial(set_paused, is_paused=False)
 
 
 def _found(products: "QuerySet[Product]", product_id: int) -> Product:

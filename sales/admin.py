@@ -1,7 +1,7 @@
 """Admin pages of sales: their terms, products, pausing, entries, and the public values of their draws."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from django import forms
@@ -10,19 +10,16 @@ from django.contrib.admin.widgets import AutocompleteSelectMultiple
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext, gettext_lazy as _
-from unfold.admin import ModelAdmin
 
 from inventory.models import Product
-from sales import metrics, pausing, schemas, terms
+from sales import metrics, schemas, terms
 from sales.models import Sale, SaleEntry, SaleProduct
 from sales.waiting_room import entries
 from shop import clock, form_fields
-from shop.admin_base import actions
-from shop.admin_base.classes import REASON, NonAtomicAdmin, ReasonedChangesMixin
 from shop.admin_base.display import link, status_label
-from shop.admin_base.forms import ChangeForm, EditForm, FormIdField
-from shop.admin_base.lists import RecordsAdmin, column
-from shop.admin_base.pausing import PausingMixin
+from shop.admin_base.forms import TermsForm
+from shop.admin_base.lists import RecordsAdmin, column, parse_id
+from shop.admin_base.pausing import PausableAdmin
 from shop.admin_base.status_words import status_word
 
 PRODUCTS = "products"
@@ -44,8 +41,7 @@ class ProductsWidget(AutocompleteSelectMultiple):
         return super().optgroups(name, [one for one in value if ID.fullmatch(str(one))], attr)
 
 
-class SaleForm(EditForm, ChangeForm):
-    form_id = FormIdField()
+class SaleForm(TermsForm):
     products = forms.ModelMultipleChoiceField(
         label=_("Products"),
         queryset=Product.objects.all(),
@@ -82,15 +78,11 @@ class SaleForm(EditForm, ChangeForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if not self.instance.pk:
-            return
-        del self.fields["form_id"]
         # Those of an account that may not change sales are read-only, and not fields of the form.
-        if PRODUCTS in self.fields:
+        if self.instance.pk and PRODUCTS in self.fields:
             self.initial[PRODUCTS] = sorted(terms.product_ids_of(self.instance.pk))
             # A sale may give up all of them.
             self.fields[PRODUCTS].required = False
-        self.carry_initial()
 
 
 ENTRIES, LINKED_ENTRIES = "entries", "linked_entries"
@@ -98,8 +90,9 @@ ENTRIES, LINKED_ENTRIES = "entries", "linked_entries"
 
 
 @admin.register(Sale)
-class SaleAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdmin):
+class SaleAdmin(PausableAdmin):
     form = SaleForm
+    domain = terms
     list_display = ["id", "name", "shown_status", "admission", "rate_per_minute", "opens_at", "closes_at"]
     list_filter = ["admission", "opens_at"]
     search_fields = ["name"]
@@ -121,14 +114,14 @@ class SaleAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdmin):
         "created_at",
     ]
     fields = [*SaleForm.Meta.fields, *readonly_fields]
-    actions = ["pause_selected", "resume_selected"]
     actions_detail = ["pause", "resume"]
 
     shown_status = column(_("status"), lambda sale: status_label(sale.status_at(clock.now())))
 
-    @admin.display(description=_("seed"))
-    def public_seed(self, sale: Sale) -> str:
-        return schemas.public_seed(sale) or gettext("Secret until the draw at the opening.")
+    public_seed = column(
+        _("seed"),
+        lambda sale: schemas.public_seed(sale) or gettext("Secret until the draw at the opening."),
+    )
 
     @admin.display(description=_("sale entries"))
     def entries(self, sale: Sale) -> str:
@@ -146,13 +139,8 @@ class SaleAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdmin):
         return link(self.entries(sale), "admin:sales_saleentry_changelist", query=f"sale={sale.pk}")
 
     def get_fields(self, request: HttpRequest, obj: Sale | None = None) -> Any:
-        """A new sale's page has the form alone, with its id."""
-        if obj is None:
-            return [*SaleForm.Meta.fields, "form_id"]
-        fields = list(self.fields)
-        if request.user.has_perm("sales.view_saleentry"):
-            fields[fields.index(ENTRIES)] = LINKED_ENTRIES
-        return fields
+        shown = LINKED_ENTRIES if request.user.has_perm("sales.view_saleentry") else ENTRIES
+        return [shown if name == ENTRIES else name for name in super().get_fields(request, obj)]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Sale | None = None) -> list[str]:
         if obj is None:
@@ -170,20 +158,11 @@ class SaleAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdmin):
         found = SaleProduct.objects.filter(sale=sale).select_related("product").order_by("product")
         return ", ".join(str(one.product) for one in found) or "-"
 
-    def save_model(self, request: HttpRequest, obj: Sale, form: Any, change: bool) -> None:
-        """Write only the fields that were changed here: the page's copy of the others may be out of date."""
-        names = form.changed_data if change else SaleForm.Meta.fields
-        given = {name: form.cleaned_data[name] for name in names}
+    def given_terms(self, form: Any, names: Collection[str]) -> dict[str, Any]:
+        given = super().given_terms(form, names)
         if PRODUCTS in given:
             given["product_ids"] = sorted(product.pk for product in given.pop(PRODUCTS))
-        if change:
-            terms.change(sale_id=obj.pk, **given, reason=form.cleaned_data[REASON])
-            return
-        id = form.cleaned_data["form_id"]
-        obj.pk = actions.create_once(request, id, "create sale", lambda: terms.create(**given), meaning=given)
-
-    def set_paused(self, row_id: int, *, is_paused: bool, reason: str) -> Sale:
-        return pausing.set_paused(sale_id=row_id, is_paused=is_paused, reason=reason)
+        return given
 
 
 @admin.register(SaleProduct)
@@ -215,10 +194,7 @@ class SaleFilter(admin.SimpleListFilter):
 
     def queryset(self, request: HttpRequest, queryset: "QuerySet[SaleEntry]") -> "QuerySet[SaleEntry]":
         chosen = self.value()
-        if chosen is None:
-            return queryset
-        is_id = chosen.isascii() and chosen.isdigit() and len(chosen) < len(str(2**63))
-        return queryset.filter(sale_id=int(chosen)) if is_id else queryset.none()
+        return queryset if chosen is None else queryset.filter(sale_id=parse_id(chosen))
 
 
 @admin.register(SaleEntry)

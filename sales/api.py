@@ -8,7 +8,7 @@ from django.urls import reverse
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
 from rest_framework.permissions import IsAuthenticatedOrReadOnly
 
-from sales import pausing, schemas, terms
+from sales import schemas, terms
 from sales.waiting_room import draw, entries, room_view
 from sales.waiting_room.entries import Entry, JoinRequest, Status
 from shop import clock
@@ -114,7 +114,7 @@ class PauseSale(View):
     def post(self, request: Request, sale_id: int) -> Response:
         require_staff_permission(request, "sales.change_sale")
         reason = read(PauseInput, request).reason
-        sale = pausing.set_paused(sale_id=sale_id, is_paused=self.is_paused, reason=reason)
+        sale = terms.set_paused(sale_id=sale_id, is_paused=self.is_paused, reason=reason)
         cached_lists.expire()
         return Response(schemas.sale_body(sale))
 

@@ -1,18 +1,19 @@
-"""Sales: creating, changing and finding them. A change of what orders depend on locks the sale and then its
-products, whose versions it increments: see `inventory.sale_terms`.
+"""Sales: creating, changing, pausing and finding them. A change of what orders depend on locks the sale and
+then its products, whose versions it increments: see `inventory.sale_terms`.
 """
 
 import hashlib
 import secrets
 from collections.abc import Collection, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any, TypedDict, Unpack
 
-from django.db.models import QuerySet
+from django.db.models import F, QuerySet
 
 from inventory import sale_terms
 from sales.models import Sale, SaleEntry, SaleProduct
-from shop import clock, lazy_texts
+from shop import clock, lazy_texts, pausing
 from shop.db import transactions
 from shop.errors import Invalid, NotFound, Rejected, invalid_field
 from shop.journal import journal
@@ -123,6 +124,31 @@ def find() -> "QuerySet[Sale]":
 def lock(sale_id: int) -> Sale:
     """The sale, locked until the transaction ends. Raises `NotFound`."""
     return _found(Sale.objects.select_for_update(), sale_id)
+
+
+def set_paused(*, sale_id: int, is_paused: bool, reason: str) -> Sale:
+    """Pause the sale, or end its pause; admitted entries have as long left then as they had when it began.
+
+    Once a pause returns, no process places an order of its products until it is resumed. Durable on return; a
+    sale that is so already stays as it is. Raises `NotFound`, and `Invalid` without a reason.
+    """
+
+    def prepare(sale: Sale) -> None:
+        # From here on no order of these products commits that was decided before.
+        sale_terms.lock(product_ids_of(sale_id))
+        if sale.paused_at is not None:
+            # By now: their locks may have taken a while, of which admitted accounts lose nothing.
+            admitted = SaleEntry.objects.filter(sale_id=sale_id, status=SaleEntry.Status.ADMITTED)
+            admitted.filter(admitted_until__gt=sale.paused_at).update(
+                admitted_until=F("admitted_until") + (clock.now() - sale.paused_at)
+            )
+
+    return pausing.set_paused(
+        partial(lock, sale_id), "sale", is_paused=is_paused, reason=reason, prepare=prepare
+    )
+
+
+pause, resume = partial(set_paused, is_paused=True), partial(set_paused, is_paused=False)
 
 
 def _found(sales: "QuerySet[Sale]", sale_id: int) -> Sale:

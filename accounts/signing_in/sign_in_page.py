@@ -31,7 +31,7 @@ from accounts import accounts
 from accounts.signing_in import second_factor, sign_ins
 from accounts.signing_in.middleware import COUNTED_KEY
 from shop import clock
-from shop.admin_base.classes import refusals_as_form_errors
+from shop.admin_base.classes import form_error
 from shop.admin_base.display import admin_page
 from shop.errors import FirstcomeError
 from shop.http import client_address
@@ -69,22 +69,25 @@ class SignInForm(AuthenticationForm):
         assert self.request is not None
         if username and password:
             try:
-                with refusals_as_form_errors(accounts.InvalidCredentials, second_factor.EnrolmentRequired):
-                    address = client_address.from_request(self.request)
-                    counted = self.request.META.get(COUNTED_KEY)
-                    if counted is None or username not in spellings(counted):
-                        # Also for a form of parts, in which the web server has read another name or none.
-                        sign_ins.count_attempt(username, address)
-                    self.signed_in = sign_ins.sign_in(
-                        username=username,
-                        password=password,
-                        otp=self.cleaned_data.get("otp"),
-                        address=address,
-                        is_operator=True,
-                    )
-                    self.user_cache = self.signed_in.account
+                address = client_address.from_request(self.request)
+                counted = self.request.META.get(COUNTED_KEY)
+                if counted is None or username not in spellings(counted):
+                    # Also for a form of parts, in which the web server has read another name or none.
+                    sign_ins.count_attempt(username, address)
+                self.signed_in = sign_ins.sign_in(
+                    username=username,
+                    password=password,
+                    otp=self.cleaned_data.get("otp"),
+                    address=address,
+                    is_operator=True,
+                )
+                self.user_cache = self.signed_in.account
             except accounts.InvalidCredentials:
                 raise self.get_invalid_login_error() from None
+            except second_factor.EnrolmentRequired:
+                raise
+            except FirstcomeError as error:
+                raise form_error(error) from None
         return self.cleaned_data
 
 
@@ -118,11 +121,12 @@ class OwnPasswordForm(JournaledPasswordMixin, AdminOwnPasswordChangeForm):
     def clean_old_password(self) -> str:
         password: str = self.cleaned_data["old_password"]
         try:
-            with refusals_as_form_errors(accounts.InvalidCredentials):
-                sign_ins.check_own_password(account=self.user, password=password, address=self._address)
+            sign_ins.check_own_password(account=self.user, password=password, address=self._address)
         except accounts.InvalidCredentials:
             wrong = self.error_messages["password_incorrect"]
             raise forms.ValidationError(wrong, code="password_incorrect") from None
+        except FirstcomeError as error:
+            raise form_error(error) from None
         return password
 
 

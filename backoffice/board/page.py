@@ -15,9 +15,9 @@ from django.utils.translation import gettext, gettext_lazy as _
 from django.views.decorators.http import require_GET, require_POST
 
 from backoffice.board import snapshots
-from coupons.campaigns import campaigns, pausing as campaign_pausing
-from inventory import pausing as product_pausing
-from sales import pausing as sale_pausing
+from coupons.campaigns import campaigns
+from inventory import products
+from sales import terms
 from shop import form_fields
 from shop.admin_base.actions import require_permission
 from shop.admin_base.lists import parse_id
@@ -35,9 +35,9 @@ MISSED_SECONDS = 2
 """A page whose last point is older than this before the newest one is sent those in between."""
 LARGEST_QUANTITY = 2**63 - 1
 KINDS: dict[str, tuple[str, Any, str]] = {
-    "campaigns": ("coupons.change_campaign", campaign_pausing, "campaign_id"),
-    "products": ("inventory.change_product", product_pausing, "product_id"),
-    "sales": ("sales.change_sale", sale_pausing, "sale_id"),
+    "campaigns": ("coupons.change_campaign", campaigns, "campaign_id"),
+    "products": ("inventory.change_product", products, "product_id"),
+    "sales": ("sales.change_sale", terms, "sale_id"),
 }
 """Of what is paused and resumed: the permission, the module, and how its functions name the row's id."""
 BUTTONS = {
@@ -99,7 +99,7 @@ def press(request: HttpRequest, pk: int, kind: str, action: str) -> HttpResponse
 
     A request without the token against forged requests is refused by Django's middleware before it.
     """
-    permission, pausing, id_name = KINDS[kind]
+    permission, domain, id_name = KINDS[kind]
     try:
         if not admin.site.has_permission(request):
             raise NotAuthenticated(gettext("Sign in to the admin again; nothing was changed."))
@@ -116,9 +116,9 @@ def press(request: HttpRequest, pk: int, kind: str, action: str) -> HttpResponse
             row = campaigns.raise_quantity(campaign_id=pk, quantity=quantity, reason=reason)
             values = {"count": f"{row.quantity:,}", "left": f"{row.remaining:,}"}
         else:
-            row = getattr(pausing, action)(**{id_name: pk}, reason=reason)
+            row = domain.set_paused(**{id_name: pk}, is_paused=action == "pause", reason=reason)
             if (kind, action) == ("campaigns", "pause"):
-                note = campaign_pausing.partner_note(row)
+                note = campaigns.partner_note(row)
     except FirstcomeError as refusal:
         return problems.from_error(refusal).to_django()
     done = BUTTONS[kind, action] % {"name": row.name, **values}

@@ -10,14 +10,14 @@ import redis
 
 from backoffice.board import snapshots
 from backoffice.board.snapshots import Figures
-from coupons.campaigns import pausing
+from coupons.campaigns import campaigns as pausing
 from coupons.models import QueueTicket
 from coupons.tests.factories import CampaignFactory, coupon_of
-from inventory import pausing as product_pausing
+from inventory import products as product_pausing
 from inventory.tests.factories import ProductFactory
 from orders.models import Saga
 from orders.tests import buying
-from sales import pausing as sale_pausing
+from sales import terms as sale_pausing
 from sales.tests.factories import create_sale, join_all
 from sales.waiting_room import admission
 from shop import clock

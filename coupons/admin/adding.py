@@ -35,6 +35,7 @@ class Target(NamedTuple):
     kind: Kind
     title: str
     description: str
+    file_text: str
     warning: str
     names: tuple[str, str]
     """Of the lines, and of those that are there already."""
@@ -87,17 +88,14 @@ def codes_of(campaign: Campaign) -> Target:
         elsewhere = [line for line in piece.lines if line.text in taken]
         return sum(line.text in own for line in piece.lines), elsewhere
 
-    text = gettext("A text or CSV file, one code in each line; the first line may be the header {header}.")
-    if campaign.code_source != Campaign.CodeSource.POOL:
-        unused = gettext(
-            "This campaign generates its codes: it takes uploaded ones once its code source is “pool”."
-        )
-        text = f"{text} {unused}"
     return Target(
         campaign=campaign,
         kind=line_files.CODES,
         title=gettext("Upload codes for %(campaign)s") % {"campaign": campaign.name},
-        description=text,
+        description=gettext("For campaigns whose codes come from a pool."),
+        file_text=gettext(
+            "A text or CSV file, one code in each line; the first line may be the header {header}."
+        ),
         warning=gettext("Codes can't be taken out of the pool again."),
         names=(gettext("Codes"), gettext("In this campaign's pool already: skipped")),
         pieces=partial(line_files.pieces, kind=line_files.CODES),
@@ -115,17 +113,15 @@ def accounts_of(campaign: Campaign) -> Target:
     def add(piece: Piece, reason: str) -> Added:
         return eligible_accounts.add(campaign_id=campaign.pk, account_ids=piece.account_ids, reason=reason)
 
-    text = gettext(
-        "A text or CSV file, the id of an account in each line; the first line may be the header {header}."
-    )
-    if campaign.eligible != Campaign.Eligible.LISTED:
-        unused = gettext("This campaign is for all accounts: its list counts once it is for listed accounts.")
-        text = f"{text} {unused}"
     return Target(
         campaign=campaign,
         kind=line_files.ACCOUNTS,
         title=gettext("Upload accounts for %(campaign)s") % {"campaign": campaign.name},
-        description=text,
+        description=gettext("A campaign for listed accounts issues coupons to these accounts alone."),
+        file_text=gettext(
+            "A text or CSV file, the id of an account in each line; the first line may be the header "
+            "{header}."
+        ),
         warning="",
         names=(gettext("Accounts"), gettext("Listed already: skipped")),
         pieces=eligible_accounts.pieces,
@@ -149,7 +145,7 @@ def upload(target: Target) -> Action:
     return _action(
         target,
         title=target.title,
-        description=format_html(target.description, header=header),
+        description=format_html("{} {}", format_html(target.file_text, header=header), target.description),
         submit=gettext("Add"),
         form_class=uploads.UploadForm,
         preview=preview,
@@ -186,7 +182,7 @@ def add_codes(request: HttpRequest, campaign: Campaign) -> Action:
     return _action(
         target,
         title=title,
-        description=gettext("For campaigns whose codes come from a pool."),
+        description=target.description,
         submit=gettext("Add"),
         form_class=AddCodesForm,
         preview=preview,
@@ -224,7 +220,7 @@ def change_list(campaign: Campaign) -> Action:
     return _action(
         target,
         title=title,
-        description=gettext("A campaign for listed accounts issues coupons to these accounts alone."),
+        description=target.description,
         submit=gettext("Change the list"),
         form_class=ListedAccountsForm,
         preview=preview,

@@ -13,7 +13,6 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.translation import gettext, gettext_lazy as _
-from unfold.admin import ModelAdmin
 from unfold.widgets import (
     INPUT_CLASSES,
     UnfoldAdminSelectWidget,
@@ -23,7 +22,7 @@ from unfold.widgets import (
 
 from coupons import issued_coupons, partners
 from coupons.admin import adding
-from coupons.campaigns import campaigns, pausing
+from coupons.campaigns import campaigns
 from coupons.campaigns.campaigns import Terms
 from coupons.codes import eligible_accounts
 from coupons.issuing import issuing
@@ -31,18 +30,17 @@ from coupons.models import LONGEST_CODE, Campaign, Confirmation, Coupon, PoolCod
 from shop import clock, form_fields
 from shop.admin_base import actions
 from shop.admin_base.actions import Action, ActionForm, button
-from shop.admin_base.classes import REASON, NonAtomicAdmin, ReasonedChangesMixin
+from shop.admin_base.classes import REASON
 from shop.admin_base.display import status_label
-from shop.admin_base.forms import ChangeForm, EditForm, FormIdField
+from shop.admin_base.forms import EditForm, TermsForm
 from shop.admin_base.lists import RecordsAdmin, column
-from shop.admin_base.pausing import PausingMixin
+from shop.admin_base.pausing import PausableAdmin
 from shop.lazy_texts import Text
 
 STAYS_OPEN = _("UTC. Empty: it stays open until it is sold out.")
 
 
-class CampaignForm(EditForm, ChangeForm):
-    form_id = FormIdField()
+class CampaignForm(TermsForm):
     strategy = forms.ChoiceField(label=_("Strategy"), initial="group_commit", widget=UnfoldAdminSelectWidget)
     partner = forms.ChoiceField(label=_("Partner"), required=False, widget=UnfoldAdminSelectWidget)
     products = forms.CharField(
@@ -63,11 +61,8 @@ class CampaignForm(EditForm, ChangeForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if self.instance.pk:
-            del self.fields["form_id"]
-            if "products" in self.fields:
-                self.initial["products"] = "\n".join(campaigns.skus(self.instance.product_ids))
-            self.carry_initial()
+        if self.instance.pk and "products" in self.fields:
+            self.initial["products"] = "\n".join(campaigns.skus(self.instance.product_ids))
         # The campaign's own strategy stays a choice, even if it is not available to others.
         usable = dict.fromkeys([*issuing.available_strategies(), self.instance.strategy])
         self.fields["strategy"].choices = [(name, name) for name in usable]  # type: ignore[attr-defined]
@@ -184,8 +179,10 @@ SHOWN_PRODUCTS = "shown_products"
 
 
 @admin.register(Campaign)
-class CampaignAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdmin):
+class CampaignAdmin(PausableAdmin):
     form = CampaignForm
+    domain = campaigns
+    pausing_note = staticmethod(campaigns.partner_note)
     list_display = ["id", "name", "shown_status", "strategy", "quantity", "issued", "remaining", "opens_at"]
     list_filter = ["strategy", "code_source", "opens_at"]
     search_fields = ["name", "shared_code"]
@@ -201,7 +198,6 @@ class CampaignAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdm
         "created_at",
     ]
     fields = [*CampaignForm.Meta.fields, *readonly_fields]
-    actions = ["pause_selected", "resume_selected"]
     actions_detail = [
         "pause",
         "resume",
@@ -235,11 +231,10 @@ class CampaignAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdm
         return int(known["listed_count"])
 
     def get_fields(self, request: HttpRequest, obj: Campaign | None = None) -> Any:
-        """A new campaign's page has the form alone, with its id."""
-        if obj is None:
-            return [*CampaignForm.Meta.fields, "form_id"]
-        is_fixed = obj.issued + obj.confirming > 0 or not self.has_change_permission(request, obj)
-        return [SHOWN_PRODUCTS if is_fixed and name == "products" else name for name in self.fields]
+        fields = super().get_fields(request, obj)
+        if obj and (obj.issued + obj.confirming > 0 or not self.has_change_permission(request, obj)):
+            return [SHOWN_PRODUCTS if name == "products" else name for name in fields]
+        return fields
 
     def get_readonly_fields(self, request: HttpRequest, obj: Campaign | None = None) -> list[str]:
         fixed = campaigns.FIXED_ONCE_ISSUED if obj and obj.issued + obj.confirming else ()
@@ -247,28 +242,14 @@ class CampaignAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdm
         return [*self.readonly_fields, SHOWN_PRODUCTS, *of_columns]
 
     def save_model(self, request: HttpRequest, obj: Campaign, form: Any, change: bool) -> None:
-        """Write only the fields that were changed here: the page's copy of `issued` may be out of date."""
-        names = form.changed_data if change else CampaignForm.Meta.fields
-        terms = {name: form.cleaned_data[name] for name in names}
-        if change:
-            campaigns.change(campaign_id=obj.pk, **terms, reason=form.cleaned_data[REASON])
-        else:
-            id = form.cleaned_data["form_id"]
-            obj.pk = actions.create_once(
-                request, id, "create campaign", lambda: campaigns.create(**terms), meaning=terms
-            )
-        self._warn_of_short_code(request, terms.get("shared_code"))
+        super().save_model(request, obj, form, change)
+        if "shared_code" in form.changed_data:
+            self._warn_of_short_code(request, form.cleaned_data["shared_code"])
 
     def _warn_of_short_code(self, request: HttpRequest, shared_code: str | None) -> None:
         if shared_code and len(shared_code) < campaigns.SAFE_LENGTH:
             text = gettext("The shared code is easy to guess: it has fewer than %(length)s characters.")
             self.message_user(request, text % {"length": campaigns.SAFE_LENGTH}, level=messages.WARNING)
-
-    def set_paused(self, row_id: int, *, is_paused: bool, reason: str) -> Campaign:
-        return pausing.set_paused(campaign_id=row_id, is_paused=is_paused, reason=reason)
-
-    def pausing_note(self, row: Campaign) -> str:
-        return pausing.partner_note(row)
 
     @button(description=_("Add codes"), icon="add", permissions=ADD_CODES)
     def add_codes(self, request: HttpRequest, campaign: Campaign) -> Action:
@@ -303,7 +284,7 @@ class CampaignAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdm
             back=actions.page_of(campaign),
         )
 
-    @button(description=_("Duplicate"), icon="content_copy", permissions=["add"])
+    @button(description=_("Duplicate"), icon="content_copy", permissions=["coupons.add_campaign"])
     def duplicate(self, request: HttpRequest, campaign: Campaign) -> Action:
         def perform(data: Mapping[str, Any]) -> HttpResponse:
             terms = {name: data[name] for name in ("name", "opens_at", "closes_at", "shared_code")}
@@ -329,10 +310,6 @@ class CampaignAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdm
             perform=perform,
             back=actions.page_of(campaign),
         )
-
-    def has_add_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        """Unfold asks with the id of the campaign whose button it is."""
-        return super().has_add_permission(request)
 
     @button(description=_("Results"), icon="monitoring", permissions=SEE_RESULTS)
     def results(self, request: HttpRequest, campaign: Campaign) -> HttpResponse:

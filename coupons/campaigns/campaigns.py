@@ -1,12 +1,14 @@
-"""Campaigns: creating and changing them, and which of them are visible."""
+"""Campaigns: creating, changing and pausing them, and which of them are visible."""
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, TypedDict, Unpack
 
 from django.db import IntegrityError
 from django.db.models import Q, QuerySet
+from django.utils.translation import ngettext
 
 from coupons import partners, remembered
 from coupons.allocation import eligibility
@@ -14,7 +16,7 @@ from coupons.codes import codes, pool
 from coupons.issuing import issuing
 from coupons.models import Campaign, CampaignProduct
 from inventory.models import Product
-from shop import clock, lazy_texts
+from shop import clock, lazy_texts, pausing
 from shop.db import transactions
 from shop.errors import Invalid, Rejected, invalid_field, required
 from shop.journal import journal
@@ -248,6 +250,35 @@ def skus(product_ids: Collection[int]) -> list[str]:
 def ids_of_skus(wanted: Collection[str]) -> dict[str, int]:
     """The ids of the products with these SKUs, by SKU; unknown ones are absent."""
     return dict(Product.objects.filter(sku__in=wanted).values_list("sku", "pk"))
+
+
+def set_paused(*, campaign_id: int, is_paused: bool, reason: str) -> Campaign:
+    """Pause the campaign, or end its pause, after which it issues coupons as far as its terms allow.
+
+    Once a pause returns, no process issues a coupon of it until it is resumed. Durable on return; a campaign
+    that is so already stays as it is. Raises `NotFound`, and `Invalid` without a reason.
+    """
+
+    def lock() -> Campaign:
+        get(campaign_id=campaign_id, include_closed=True)
+        return Campaign.objects.select_for_update().get(pk=campaign_id)
+
+    return pausing.set_paused(lock, "campaign", is_paused=is_paused, reason=reason)
+
+
+pause, resume = partial(set_paused, is_paused=True), partial(set_paused, is_paused=False)
+
+
+def partner_note(campaign: Campaign) -> str:
+    """What a pause doesn't stop, for operators: the slots that a partner is confirming; empty without any."""
+    number = campaign.confirming
+    if not number:
+        return ""
+    return ngettext(
+        "%(count)s slot is with the partner and may still become a coupon.",
+        "%(count)s slots are with the partner and may still become coupons.",
+        number,
+    ) % {"count": f"{number:,}"}
 
 
 def _require_valid(campaign: Campaign, changed: Mapping[str, Any]) -> None:

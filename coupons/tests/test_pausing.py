@@ -9,7 +9,7 @@ import pytest
 from django.utils import timezone
 
 from coupons.allocation.writes import Issued, Queued
-from coupons.campaigns import campaigns, pausing
+from coupons.campaigns import campaigns, campaigns as pausing
 from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation, Coupon, PoolCode, QueueTicket
 from coupons.partners import confirmation

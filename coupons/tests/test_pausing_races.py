@@ -10,7 +10,7 @@ import pytest
 
 from coupons.allocation import eligibility
 from coupons.allocation.writes import IssueRequest
-from coupons.campaigns import pausing
+from coupons.campaigns import campaigns as pausing
 from coupons.codes import pool
 from coupons.issuing import issuing
 from coupons.models import Campaign, Coupon, QueueTicket

@@ -22,18 +22,18 @@ from django.utils.translation import gettext, gettext_lazy as _, pgettext
 from unfold.admin import ModelAdmin
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
-from inventory import adjustments, pausing, products
+from inventory import adjustments, products
 from inventory.imports import importing, stock_files
 from inventory.models import Delivery, Product, StockMovement
 from inventory.schemas import SKU_PATTERN
 from shop import form_fields, uploaded_text
 from shop.admin_base import uploads
 from shop.admin_base.actions import Action, ActionForm, ActionPreview, button
-from shop.admin_base.classes import REASON, NonAtomicAdmin, ReadOnlyMixin, ReasonedChangesMixin
+from shop.admin_base.classes import ReadOnlyMixin
 from shop.admin_base.display import link
-from shop.admin_base.forms import ChangeForm, EditForm
+from shop.admin_base.forms import TermsForm
 from shop.admin_base.lists import KeysetMixin, RecordsAdmin, choice_filter, column
-from shop.admin_base.pausing import PausingMixin
+from shop.admin_base.pausing import PausableAdmin
 from shop.admin_base.status_words import WORDS, status_word
 from shop.errors import Invalid, Rejected, Unavailable
 from shop.http.validation import LARGEST_AMOUNT
@@ -110,7 +110,8 @@ def limit_field() -> form_fields.WholeNumberField:
     )
 
 
-class ProductForm(EditForm, ChangeForm):
+class ProductForm(TermsForm):
+    form_id = None  # two products can't have the same sku
     sku = forms.RegexField(
         label=_("Sku"), regex=SKU_PATTERN, max_length=64, widget=UnfoldAdminTextInputWidget
     )
@@ -135,11 +136,6 @@ class ProductForm(EditForm, ChangeForm):
         model = Product
         fields = ["sku", "name", "price", "is_active", "low_stock_threshold", "limit_per_account"]
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        if self.instance.pk:
-            self.carry_initial()
-
 
 STATES = {state: (_(WORDS[state]), condition) for state, condition in products.WITH_STATE.items()}
 LOW = {"yes": (_("At or below the threshold"), products.IS_LOW)}
@@ -155,8 +151,9 @@ PROGRESS = {
 
 
 @admin.register(Product)
-class ProductAdmin(KeysetMixin, ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdmin):
+class ProductAdmin(KeysetMixin, PausableAdmin):
     form = ProductForm
+    domain = products
     readonly_fields = ["on_hand", "reserved", "available", "state", "paused_at", "created_at"]
     fields = [*ProductForm.Meta.fields, *readonly_fields]
     list_display = [
@@ -177,7 +174,6 @@ class ProductAdmin(KeysetMixin, ReasonedChangesMixin, PausingMixin, ModelAdmin, 
     ]
     search_fields = ["sku", "name"]
     ordering = ["id"]
-    actions = ["pause_selected", "resume_selected"]
     actions_list = ["import_stock"]
     actions_detail = ["open_page", "pause", "resume", "move_stock"]
     show_facets = admin.ShowFacets.NEVER
@@ -213,22 +209,6 @@ class ProductAdmin(KeysetMixin, ReasonedChangesMixin, PausingMixin, ModelAdmin, 
     available = column(_("available"), lambda product: product.available)
     state = column(_("state"), lambda product: status_word(products.state(product)))
     page = column(_("page"), lambda row: link(pgettext("a link", "Open"), "product-page", row.pk))
-
-    def get_fields(self, request: HttpRequest, obj: Product | None = None) -> Any:
-        """A new product's page has the form alone."""
-        return ProductForm.Meta.fields if obj is None else self.fields
-
-    def save_model(self, request: HttpRequest, obj: Product, form: Any, change: bool) -> None:
-        """Write the changed fields only: the page's copy of the stock may be out of date."""
-        fields = form.changed_data if change else ProductForm.Meta.fields
-        values = {name: form.cleaned_data[name] for name in fields}
-        if change:
-            products.change(product_id=obj.pk, **values, reason=form.cleaned_data[REASON])
-        else:
-            obj.pk = products.create(**values).pk
-
-    def set_paused(self, row_id: int, *, is_paused: bool, reason: str) -> Product:
-        return pausing.set_paused(product_id=row_id, is_paused=is_paused, reason=reason)
 
     @button(description=_("Product's page"), icon="monitoring", permissions=["view"])
     def open_page(self, request: HttpRequest, product: Product) -> HttpResponse:
@@ -356,7 +336,7 @@ def _cells(receipt: importing.Receipt) -> list[str]:
     fields = [
         f"{changes[name][0]} -> {changes[name][1]}"
         if name in changes
-        else ("" if value is importing.KEEP or value is None else str(value))
+        else ("" if value in (importing.KEEP, None) else str(value))
         for name, value in values.items()
     ]
     kind = gettext("new") if receipt.is_new else ""

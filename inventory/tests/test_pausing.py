@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from django.conf import LazySettings
 
-from inventory import adjustments, pausing, products
+from inventory import adjustments, products, products as pausing
 from inventory.mirror import mirror
 from inventory.mirror.mirror import GateReservation
 from inventory.models import Product

@@ -9,7 +9,7 @@ import pytest
 from django.conf import LazySettings
 from django.utils import timezone
 
-from inventory import pausing, reservations
+from inventory import products as pausing, reservations
 from inventory.mirror import mirror
 from inventory.models import Product
 from inventory.stock import Stock

@@ -20,7 +20,7 @@ from orders.placement.strategies import group_commit
 from orders.tests import buying
 from orders.tests.buying import buy_until, kinds, refusal_of
 from orders.tests.waiting import behind_a_pause
-from sales import order_checks, pausing, terms
+from sales import order_checks, terms, terms as pausing
 from sales.models import Sale, SaleEntry
 from sales.order_checks import AdmittedEntry, SaleTerms
 from sales.tests import factories

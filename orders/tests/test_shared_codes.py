@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from coupons import coupon_requests, issued_coupons
 from coupons.allocation import eligibility, writes
-from coupons.campaigns import campaigns, pausing
+from coupons.campaigns import campaigns, campaigns as pausing
 from coupons.codes import eligible_accounts
 from coupons.coupon_requests import BatchCoupons
 from coupons.issuing import issuing

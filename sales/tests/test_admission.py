@@ -11,7 +11,7 @@ from django.db import connection
 from inventory import adjustments
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
-from sales import audit, pausing, terms
+from sales import audit, terms, terms as pausing
 from sales.models import Sale, SaleEntry
 from sales.tests import factories
 from sales.waiting_room import admission

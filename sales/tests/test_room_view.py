@@ -11,7 +11,7 @@ import pytest
 
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
-from sales import metrics, pausing, terms
+from sales import metrics, terms, terms as pausing
 from sales.metrics import ADMISSION_AGE, ADMITTED, ADMITTED_LATELY, PASSED_POSITION, WAITING
 from sales.models import Sale, SaleEntry
 from sales.tests import factories

@@ -1,7 +1,7 @@
 """Bases of the admin pages: bounded lists, read-only rows and journaled changes."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from functools import partial, reduce
 from operator import or_
 from typing import Any
@@ -284,15 +284,9 @@ class NonAtomicAdmin(admin.ModelAdmin):
             return HttpResponseRedirect(request.get_full_path())
 
 
-@contextmanager
-def refusals_as_form_errors(*answered: type[FirstcomeError]) -> Iterator[None]:
-    """Turn the shop's errors into form errors, except for those that the caller answers."""
-    try:
-        yield
-    except FirstcomeError as error:
-        if isinstance(error, answered):
-            raise
-        raise forms.ValidationError(refusal_text(error), code=error.code) from None
+def form_error(error: FirstcomeError) -> forms.ValidationError:
+    """The refusal as the error of a form."""
+    return forms.ValidationError(refusal_text(error), code=error.code)
 
 
 def refusal_text(error: FirstcomeError) -> str:

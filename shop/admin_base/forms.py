@@ -110,3 +110,15 @@ class EditForm(forms.BaseForm):
             if bound.name in self.changed_data and field.has_changed(normalized(bound.initial), shown):
                 self.add_error(bound.name, _CHANGED_MEANWHILE)
         return data
+
+
+class TermsForm(EditForm, ChangeForm):
+    """The form of a row that domain functions write: a new one is created once for its form."""
+
+    form_id = FormIdField()
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.instance.pk:
+            self.fields.pop("form_id", None)
+            self.carry_initial()

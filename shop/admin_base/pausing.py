@@ -1,6 +1,9 @@
-"""Admin pages of what can be paused: buttons on its page and actions of its list, each with a reason."""
+"""Admin pages of what domain functions create, change and pause: campaigns, products and sales.
 
-from collections.abc import Sequence
+Pausing has buttons on a row's page and actions of the list, each with a reason.
+"""
+
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Any
 
@@ -10,8 +13,8 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext, gettext_lazy as _
 from unfold.admin import ModelAdmin
 
-from shop.admin_base.actions import Action, ActionForm, button, page_of, run_for_selected
-from shop.admin_base.classes import ListMixin
+from shop.admin_base.actions import Action, ActionForm, button, create_once, page_of, run_for_selected
+from shop.admin_base.classes import REASON, ListMixin, NonAtomicAdmin, ReasonedChangesMixin
 from shop.admin_base.forms import reason_field
 from shop.errors import FirstcomeError, Rejected
 from shop.pausing import LONGEST_REASON
@@ -27,12 +30,35 @@ class PausingForm(ActionForm):
     reason = reason_field(_("The journal records it, with your name."), max_length=LONGEST_REASON)
 
 
-class PausingMixin(ListMixin, ModelAdmin):
-    """Rows with a `paused_at`; a subclass lists these actions, and changes a row by `set_paused`."""
+class PausableAdmin(ReasonedChangesMixin, ListMixin, ModelAdmin, NonAtomicAdmin):
+    """Rows with a `paused_at`, written by the functions of the module `domain`: `create`, `change` and
+    `set_paused`.
+    """
 
-    def set_paused(self, row_id: int, *, is_paused: bool, reason: str) -> Model:
-        """Pause or resume the row by its domain function. Raises the shop's errors."""
-        raise NotImplementedError
+    form: Any
+    domain: Any
+    actions = ["pause_selected", "resume_selected"]
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """A new row's page has the form alone, with its id."""
+        return self.fields if obj else [*self.form.Meta.fields, *({"form_id"} & self.form.base_fields.keys())]
+
+    def given_terms(self, form: Any, names: Collection[str]) -> dict[str, Any]:
+        """The values of these fields, as the domain names them."""
+        return {name: form.cleaned_data[name] for name in names}
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        """Write only the fields that were changed here: the page's copy of the others may be out of date."""
+        terms = self.given_terms(form, form.changed_data if change else self.form.Meta.fields)
+        if change:
+            self.domain.change(**self._id(obj), **terms, reason=form.cleaned_data[REASON])
+            return
+        create, form_id = partial(self.domain.create, **terms), form.cleaned_data.get("form_id")
+        action = f"create {self.opts.model_name}"
+        obj.pk = create_once(request, form_id, action, create, meaning=terms) if form_id else create().pk
+
+    def _id(self, row: Any) -> dict[str, int]:
+        return {f"{self.opts.model_name}_id": row.pk}
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         """Never: coupons, orders, entries and movements refer to these rows."""
@@ -109,7 +135,7 @@ class PausingMixin(ListMixin, ModelAdmin):
                 unchanged.append(str(row))
                 continue
             try:
-                after = self.set_paused(row.pk, is_paused=is_paused, reason=reason)
+                after = self.domain.set_paused(**self._id(row), is_paused=is_paused, reason=reason)
             except FirstcomeError as error:
                 refused.append(f"{row}: {error.detail}")
             else:

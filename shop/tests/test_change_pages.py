@@ -17,11 +17,11 @@ from django.test import Client
 from django.urls import reverse
 from uuid_utils.compat import uuid7
 
-from coupons.campaigns import campaigns, pausing as campaign_pausing
+from coupons.campaigns import campaigns, campaigns as campaign_pausing
 from coupons.issuing import issuing
 from coupons.models import Campaign
 from coupons.tests.factories import CampaignFactory
-from inventory import pausing as product_pausing
+from inventory import products as product_pausing
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.tests import buying

@@ -26,7 +26,7 @@ from orders.tests.test_operating_admin import started
 from payments.reconciliation import reconciling
 from payments.tests.factories import PaymentFactory
 from payments.tests.test_reconciling import late
-from sales import pausing
+from sales import terms as pausing
 from sales.models import Sale
 from sales.tests.factories import create_sale
 from shop import clock
