@@ -34,8 +34,6 @@ from backoffice import windows
 from shop import clock
 from shop.admin_base.classes import OperatorsList
 from shop.admin_base.display import StatusLabel
-from shop.db import transactions
-from shop.http.pages import csv_format, large_responses
 from shop.journal import journal
 
 PERMISSION = "shop.export_list"
@@ -83,12 +81,12 @@ def export_list(request: HttpRequest, app_label: str, model_name: str) -> HttpRe
     with translation.override("en"):
         labels = [str(label_for_field(name, model_admin.model, model_admin)) for name in columns]
     header = [label.strip().lower().replace(" ", "_") for label in labels]
-    return large_responses.respond(
-        csv_format.generate_parts(header, _cells(columns, rows, model_admin)),
-        account_id=int(request.user.pk or 0),
-        content_type=csv_format.CONTENT_TYPE,
+    return windows.respond_csv(
+        request,
+        header,
+        _cells(columns, rows, model_admin),
         filename=f"{app_label}-{model_name}-{clock.now():%Y%m%dT%H%M%SZ}.csv",
-        before_parts=partial(_note, request, model_admin, header),
+        note=partial(_note, request, model_admin, header),
     )
 
 
@@ -124,21 +122,19 @@ def _filtered_rows(request: HttpRequest, model_admin: "admin.ModelAdmin[Any]") -
 
 
 def _note(request: HttpRequest, model_admin: "admin.ModelAdmin[Any]", header: list[str]) -> None:
-    """Record the export in the journal before any row is sent, without the texts of searches.
+    """Record the export in the journal, without the texts of searches.
 
     An address or a name that staff typed there would outlive the erasure of its account.
     """
     chosen: list[Any] = [one for one in model_admin.get_list_filter(request) if isinstance(one, type)]
     texts = {SEARCH_VAR, *(one.parameter_name for one in chosen if issubclass(one, TextFilter))}
     filters = {name: [TEXT] if name in texts else request.GET.getlist(name) for name in request.GET}
-    line = partial(
-        journal.note,
+    journal.note(
         what="list.exported",
         subject=f"list {model_admin.opts.label_lower}",
         after={"filters": filters, "columns": header},
         is_internal=True,
     )
-    transactions.run(line, transactions.ONCE)
 
 
 def _cells(

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, time, timedelta
 from functools import partial
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 from django import forms
 from django.conf import settings
@@ -34,10 +34,8 @@ from payments.models import GATEWAY_CLEARING, HOLDING, SALES, Entry, LedgerAccou
 from shop import clock, form_fields
 from shop.admin_base.actions import require_permission
 from shop.admin_base.display import admin_page
-from shop.db import transactions
 from shop.errors import Invalid
 from shop.http import problems
-from shop.http.pages import csv_format, large_responses
 from shop.journal import journal
 from shop.money import format_amount, format_number
 
@@ -63,7 +61,8 @@ WALLETS = 0
 Kind = Transfer.Kind
 
 
-class Key(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Key:
     """A product, and the campaign whose coupon its orders used; None for orders without a coupon."""
 
     product_id: int
@@ -104,7 +103,8 @@ class Amounts:
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
-class Check(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Check:
     """A total of the report beside the same total of the ledger."""
 
     name: str
@@ -258,13 +258,6 @@ class PeriodForm(forms.Form):
                 )
         return days
 
-    def figures(self) -> Figures:
-        """The figures of the period, not read yet: they end `MARGIN` before now at the latest."""
-        since, through = (
-            datetime.combine(self.cleaned_data[name], time(), tzinfo=UTC) for name in ("since", "through")
-        )
-        return Figures(since, max(since, min(through + timedelta(days=1), clock.now() - MARGIN)))
-
 
 @require_GET
 def sales(request: HttpRequest) -> HttpResponseBase:
@@ -287,7 +280,7 @@ def sales_figures(request: HttpRequest) -> HttpResponseBase:
     form = _form(request)
     if not form.is_valid():
         return _refusal(form)
-    return windows.respond(request, "backoffice/sales_figures.html", partial(_read, form.figures()))
+    return windows.respond(request, "backoffice/sales_figures.html", partial(_read, _figures(form)))
 
 
 @require_GET
@@ -299,13 +292,8 @@ def sales_csv(request: HttpRequest) -> HttpResponseBase:
         return _refusal(form)
     days = {name: day.isoformat() for name, day in form.cleaned_data.items()}
     note = partial(journal.note, what="report.exported", subject="report sales", after=days, is_internal=True)
-    return large_responses.respond(
-        csv_format.generate_parts(COLUMNS, _csv_pages(form.figures())),
-        account_id=int(request.user.pk or 0),
-        content_type=csv_format.CONTENT_TYPE,
-        filename="sales-{since}-{through}.csv".format(**days),
-        before_parts=partial(transactions.run, note, transactions.ONCE),
-    )
+    name = "sales-{since}-{through}.csv".format(**days)
+    return windows.respond_csv(request, COLUMNS, _csv_pages(_figures(form)), filename=name, note=note)
 
 
 @require_GET
@@ -398,6 +386,13 @@ def _products(ids: set[int]) -> dict[int, tuple[str, str]]:
 def _campaign_names(ids: set[int | None]) -> dict[int | None, str]:
     rows = Campaign.objects.filter(pk__in=[id for id in ids if id]).values_list("pk", "name")
     return {None: "", **dict(windows.fetch(rows))}
+
+
+def _figures(form: PeriodForm) -> Figures:
+    """The figures of the period, not read yet: they end `MARGIN` before now at the latest."""
+    since = datetime.combine(form.cleaned_data["since"], time(), tzinfo=UTC)
+    until = datetime.combine(form.cleaned_data["through"], time(), tzinfo=UTC) + timedelta(days=1)
+    return Figures(since, max(since, min(until, clock.now() - MARGIN)))
 
 
 def _form(request: HttpRequest) -> PeriodForm:

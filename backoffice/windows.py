@@ -1,6 +1,6 @@
-"""Reading large tables by short statements, and showing what that takes a while to read."""
+"""Reading large tables by short statements, and sending what that takes a while to read."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
@@ -11,7 +11,7 @@ from django.http.response import HttpResponseBase
 from django.template.loader import render_to_string
 
 from shop.db import secondary, transactions
-from shop.http.pages import large_responses
+from shop.http.pages import csv_format, large_responses
 
 T = TypeVar("T")
 
@@ -26,6 +26,24 @@ def respond(request: HttpRequest, template: str, read: Callable[[], dict[str, An
         yield render_to_string(template, read(), request)
 
     return large_responses.respond(parts(), account_id=int(request.user.pk or 0), content_type="text/html")
+
+
+def respond_csv(
+    request: HttpRequest,
+    header: Sequence[str],
+    pages: Iterable[Iterable[Sequence[Any]]],
+    *,
+    filename: str,
+    note: Callable[[], Any],
+) -> HttpResponseBase:
+    """The rows as a file, which `note` records in the journal before any row is sent."""
+    return large_responses.respond(
+        csv_format.generate_parts(header, pages),
+        account_id=int(request.user.pk or 0),
+        content_type=csv_format.CONTENT_TYPE,
+        filename=filename,
+        before_parts=partial(transactions.run, note, transactions.ONCE),
+    )
 
 
 def between(
