@@ -52,8 +52,12 @@ def show(request: HttpRequest, account_id: int) -> HttpResponse:
     if not may_view(request, User):
         raise PermissionDenied("auth.view_user")
     account = get_object_or_404(User, pk=account_id)
-    readers = [(Order, _limits), *((model, partial(_newest, model)) for model in NEWEST_ROWS)]
-    readers += [(SignOut, _sign_outs), (JournalLine, _journal)]
+    readers: list[tuple[type[Model], Callable[[User], dict[str, Any]]]] = [
+        (Order, _limits),
+        *((model, partial(_newest, model)) for model in NEWEST_ROWS),
+        (SignOut, _sign_outs),
+        (JournalLine, _journal),
+    ]
     shown = {
         "title": gettext("Account %(name)s") % {"name": account.username},
         "account": account,
