@@ -1,6 +1,6 @@
 """Admin pages of the ledger, webhooks and reconciliations; those of payments are in `orders.admin`."""
 
-from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from django import forms
@@ -20,7 +20,6 @@ from shop.admin_base.actions import Action, ActionForm, button
 from shop.admin_base.classes import ReadOnlyMixin, SalesReportLinkMixin
 from shop.admin_base.display import stored_text
 from shop.admin_base.lists import ReadOnlyInline, RecordsAdmin, choice_filter, key_column, parse_uuid
-from shop.idempotency.recorded_answers import KeyedCall, Replay
 from shop.money import format_amount
 from shop.operations import dispatch
 
@@ -202,12 +201,6 @@ class ReconciliationAdmin(ReadOnlyMixin, ModelAdmin):
 
     @button(description=_("Compare now"), icon="balance", permissions=[FIX])
     def compare(self, request: HttpRequest) -> Action:
-        def perform(data: Mapping[str, Any], keyed: KeyedCall) -> Any:
-            outcome = reconciling.note_request(reason=data["reason"], keyed=keyed)
-            if not isinstance(outcome, Replay):
-                dispatch.enqueue(tasks.reconcile)
-            return outcome
-
         return Action(
             title=_("Compare the books now"),
             description=_(
@@ -216,7 +209,8 @@ class ReconciliationAdmin(ReadOnlyMixin, ModelAdmin):
                 "disputes that began at the gateway are booked."
             ),
             submit=_("Compare"),
-            perform_keyed=perform,
+            perform_keyed=lambda data, call: reconciling.note_request(reason=data["reason"], keyed=call),
+            then=partial(dispatch.enqueue, tasks.reconcile),
             once="compare",
             report=lambda _: gettext("A worker compares the books now: reload to see what it finds."),
             back=reverse("admin:payments_reconciliation_changelist"),

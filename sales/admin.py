@@ -194,7 +194,7 @@ class SaleFilter(admin.SimpleListFilter):
 
     def queryset(self, request: HttpRequest, queryset: "QuerySet[SaleEntry]") -> "QuerySet[SaleEntry]":
         chosen = self.value()
-        return queryset if chosen is None else queryset.filter(sale_id=parse_id(chosen))
+        return queryset if chosen is None else queryset.filter(sale_id=parse_id(chosen) or 0)
 
 
 @admin.register(SaleEntry)

@@ -108,7 +108,7 @@ class ActorFilter(JournalTextFilter):
         named = User.objects.filter(username=User.normalize_username(word)).first()
         if named:
             return lines.filter(actor_id=named.pk)
-        if User.objects.filter(pk=(id := parse_id(word))).exists():
+        if User.objects.filter(pk=(id := parse_id(word) or 0)).exists():
             return lines.filter(actor_id=id)
         text = gettext(
             "No account has the name or number “%(word)s”. The list shows commands that an OS user of this "

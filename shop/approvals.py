@@ -62,7 +62,7 @@ def ask(
         arguments=dict(arguments),
         account_id=account_id,
         asker_id=by.id,
-        asker_name=by.name or getattr(User.objects.filter(pk=by.id).first(), "username", ""),
+        asker_name=by.name or getattr(User.objects.filter(pk=by.id or 0).first(), "username", ""),
         reason=reason,
         asked_at=clock.now(),
     )

@@ -173,8 +173,6 @@ TEMPLATES = {
 
 
 ADD_CODES, LIST_ACCOUNTS = ["coupons.add_poolcode"], ["coupons.add_eligibleaccount"]
-SEE_RESULTS = ["coupons.view_campaign", "coupons.view_coupon", "orders.view_order"]
-EXPORT_COUPONS = ["coupons.view_coupon", "shop.export_list"]
 SHOWN_PRODUCTS = "shown_products"
 
 
@@ -182,7 +180,6 @@ SHOWN_PRODUCTS = "shown_products"
 class CampaignAdmin(PausableAdmin):
     form = CampaignForm
     domain = campaigns
-    pausing_note = staticmethod(campaigns.partner_note)
     list_display = ["id", "name", "shown_status", "strategy", "quantity", "issued", "remaining", "opens_at"]
     list_filter = ["strategy", "code_source", "opens_at"]
     search_fields = ["name", "shared_code"]
@@ -251,6 +248,9 @@ class CampaignAdmin(PausableAdmin):
             text = gettext("The shared code is easy to guess: it has fewer than %(length)s characters.")
             self.message_user(request, text % {"length": campaigns.SAFE_LENGTH}, level=messages.WARNING)
 
+    def pausing_note(self, row: Campaign) -> str:
+        return campaigns.partner_note(row)
+
     @button(description=_("Add codes"), icon="add", permissions=ADD_CODES)
     def add_codes(self, request: HttpRequest, campaign: Campaign) -> Action:
         return adding.add_codes(request, campaign)
@@ -311,12 +311,20 @@ class CampaignAdmin(PausableAdmin):
             back=actions.page_of(campaign),
         )
 
-    @button(description=_("Results"), icon="monitoring", permissions=SEE_RESULTS)
+    @button(
+        description=_("Results"),
+        icon="monitoring",
+        permissions=["coupons.view_campaign", "coupons.view_coupon", "orders.view_order"],
+    )
     def results(self, request: HttpRequest, campaign: Campaign) -> HttpResponse:
         """The issue curve and the revenue, which a page of all apps shows."""
         return redirect("campaign-results", campaign_id=campaign.pk)
 
-    @button(description=_("Export coupons"), icon="download", permissions=EXPORT_COUPONS)
+    @button(
+        description=_("Export coupons"),
+        icon="download",
+        permissions=["coupons.view_coupon", "shop.export_list"],
+    )
     def export_coupons(self, request: HttpRequest, campaign: Campaign) -> HttpResponse:
         page = reverse("export-list", args=["coupons", "coupon"])
         return redirect(f"{page}?campaign__id__exact={campaign.pk}")

@@ -111,7 +111,7 @@ def limit_field() -> form_fields.WholeNumberField:
 
 
 class ProductForm(TermsForm):
-    form_id = None  # two products can't have the same sku
+    form_id = None  # type: ignore[assignment]  # two products can't have the same sku
     sku = forms.RegexField(
         label=_("Sku"), regex=SKU_PATTERN, max_length=64, widget=UnfoldAdminTextInputWidget
     )
@@ -138,7 +138,6 @@ class ProductForm(TermsForm):
 
 
 STATES = {state: (_(WORDS[state]), condition) for state, condition in products.WITH_STATE.items()}
-LOW = {"yes": (_("At or below the threshold"), products.IS_LOW)}
 SOURCES = {
     "staff": (_("Received or adjusted"), Q(order__isnull=True)),
     "orders": (_("Sold or returned"), Q(order__isnull=False)),
@@ -170,7 +169,7 @@ class ProductAdmin(KeysetMixin, PausableAdmin):
     ]
     list_filter = [
         choice_filter(_("state"), "state", STATES),
-        choice_filter(_("low stock"), "low", LOW),
+        choice_filter(_("low stock"), "low", {"yes": (_("At or below the threshold"), products.IS_LOW)}),
     ]
     search_fields = ["sku", "name"]
     ordering = ["id"]

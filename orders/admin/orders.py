@@ -160,7 +160,7 @@ class OrderAdmin(SalesReportLinkMixin, RecordsAdmin):
 
         def perform(data: Mapping[str, Any], keyed: KeyedCall) -> StartedRefund | Replay:
             with _naming_left_units(lines):
-                done = refunding.start_refund(
+                return refunding.start_refund(
                     order_id=order.pk,
                     wanted=data["wanted"],
                     reason=data["reason"],
@@ -168,9 +168,6 @@ class OrderAdmin(SalesReportLinkMixin, RecordsAdmin):
                     keyed=keyed,
                     expected=_expected(data["shown"]),
                 )
-            if not isinstance(done, Replay):
-                dispatch.enqueue_shared(tasks.advance)
-            return done
 
         return Action(
             title=gettext("Refund order %(id)s") % {"id": order.pk},
@@ -179,6 +176,7 @@ class OrderAdmin(SalesReportLinkMixin, RecordsAdmin):
             form_class=partial(RefundForm, lines),
             preview=partial(_preview, order, lines),
             perform_keyed=perform,
+            then=partial(dispatch.enqueue_shared, tasks.advance),
             once=f"refund {order.pk}",
             report=partial(_done, order),
             back=actions.page_of(order),

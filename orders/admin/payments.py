@@ -5,6 +5,7 @@ find the payments that are in doubt, and take up the gateway's answer.
 """
 
 from collections.abc import Mapping
+from functools import partial
 from operator import attrgetter
 from typing import Any
 
@@ -182,10 +183,7 @@ class PaymentAdmin(RecordsAdmin):
             call = actions.keyed_call_with_report(
                 request, data, action=f"look up {payment.pk}", describe=attrgetter("answer")
             )
-            outcome = gateway_lookups.look_up(payment_id=payment.pk, reason=data["reason"], keyed=call)
-            if not isinstance(outcome, Replay):
-                dispatch.enqueue_shared(tasks.advance)
-            return outcome
+            return gateway_lookups.look_up(payment_id=payment.pk, reason=data["reason"], keyed=call)
 
         return Action(
             title=_("Ask the gateway now"),
@@ -195,6 +193,7 @@ class PaymentAdmin(RecordsAdmin):
             ),
             submit=_("Ask"),
             perform=perform,
+            then=partial(dispatch.enqueue_shared, tasks.advance),
             report=attrgetter("in_words"),
             back=actions.page_of(payment),
         )

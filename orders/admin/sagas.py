@@ -1,6 +1,7 @@
 """The admin of sagas: read-only, except that operators can act on unfinished ones."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from django import forms
@@ -159,14 +160,13 @@ def _forcing(saga: Saga, action: OperatorAction, **look: Any) -> Action:
 
     def perform(data: Mapping[str, Any]) -> Saga | Approval:
         arguments = {name: value for name, value in data.items() if name != "form_id"}
-        done = action.act(saga_id=saga.id, by=journal.current_actor(), **arguments)
-        dispatch.enqueue_shared(tasks.advance)
-        return done
+        return action.act(saga_id=saga.id, by=journal.current_actor(), **arguments)
 
     return Action(
         title=action.title,
         description=action.description,
         perform=perform,
+        then=partial(dispatch.enqueue_shared, tasks.advance),
         report=lambda done: gettext("Recorded: %(next)s") % {"next": operator_actions.next_action(done)},
         back=actions.page_of(saga),
         **look,

@@ -73,8 +73,9 @@ class Action:
     the name of the action and its row, the report is recorded, so that a repeat of the form does nothing: in
     the transaction of the effect, or after it where `perform` has transactions of its own and may be
     repeated. A domain function that records its own outcome is called by `perform_keyed` instead, with the
-    form as a keyed call. `rows` are listed on the form, with a note on each, and `sent` is sent with it.
-    `back` is the page to which the operator returns, unless there is one to `show` of the outcome, once.
+    form as a keyed call. `then` is called once something was done, not for a replay. `rows` are listed on
+    the form, with a note on each, and `sent` is sent with it. `back` is the page to which the operator
+    returns, unless there is one to `show` of the outcome, once.
     """
 
     title: Text
@@ -83,6 +84,7 @@ class Action:
     back: str
     perform: Callable[[dict[str, Any]], Any] = dict
     perform_keyed: Callable[[dict[str, Any], recorded_answers.KeyedCall], Any] | None = None
+    then: Callable[[], object] | None = None
     show: Callable[[Any], HttpResponse] | None = None
     report: Callable[[Any], str] = str
     once: str = ""
@@ -155,6 +157,8 @@ def run(request: HttpRequest, action: Action) -> HttpResponse:
     if isinstance(done, recorded_answers.Replay):
         messages.success(request, f"{SENT_BEFORE} {_recorded_report(done)}".rstrip())
         return redirect(action.back)
+    if action.then:
+        action.then()
     if action.show or isinstance(done, HttpResponse):
         return action.show(done) if action.show else done
     messages.success(request, action.report(done))

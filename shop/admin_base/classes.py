@@ -41,9 +41,6 @@ STATEMENT_ENDED = {1969, 3024}
 SEARCHED_ROWS = 20_000
 """Of a long list, for a page of a filter that no index supports: some 20 ms."""
 LONGEST_SEARCH = 255
-SENT_WITH_OTHER_VALUES = _(
-    "This form was sent before, with other values, and that was done. Open the page again to do more."
-)
 REASON = "reason"
 """The name of the field in which forms ask for the reason of a change."""
 
@@ -278,7 +275,7 @@ class NonAtomicAdmin(admin.ModelAdmin):
     def changeform_view(self, request: HttpRequest, *arguments: Any, **named: Any) -> HttpResponse:
         """As Django's, without the transaction. A refusal is shown on the page, which is loaded again."""
         try:
-            return self._changeform_view(request, *arguments, **named)  # type: ignore[attr-defined,no-any-return]
+            return self._changeform_view(request, *arguments, **named)  # type: ignore[attr-defined]
         except FirstcomeError as error:
             self.message_user(request, refusal_text(error), level=messages.ERROR)
             return HttpResponseRedirect(request.get_full_path())
@@ -292,7 +289,9 @@ def form_error(error: FirstcomeError) -> forms.ValidationError:
 def refusal_text(error: FirstcomeError) -> str:
     """What an operator's form says of a refusal, and when to try again."""
     if isinstance(error, KeyReused):
-        return str(SENT_WITH_OTHER_VALUES)
+        return gettext(
+            "This form was sent before, with other values, and that was done. Open the page again to do more."
+        )
     if error.retry_after is None:
         return str(error.detail)
     when = gettext("Try again in %(seconds)s s.") % {"seconds": error.retry_after}

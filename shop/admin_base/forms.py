@@ -30,9 +30,6 @@ _refuse_control_characters = RegexValidator(
     inverse_match=True,
 )
 """As the API refuses them."""
-_CHANGED_MEANWHILE = _("This was changed since the page was opened. Open the page again.")
-_WITHOUT_INITIAL = _("The form doesn't say which values it was shown with. Open the page again.")
-_TOO_OLD = _("This form is too old to be sent. Open the page again.")
 SENT_BEFORE = _("This form was sent before; nothing was done again.")
 
 
@@ -62,7 +59,7 @@ class FormIdField(forms.UUIDField):
         # Its first 48 bits are milliseconds since the epoch.
         age_seconds = clock.now().timestamp() - (value.int >> 80) / 1000
         if value.version != 7 or age_seconds > settings.IDEMPOTENCY_RETENTION_SECONDS / 2:
-            raise forms.ValidationError(_TOO_OLD)
+            raise forms.ValidationError(_("This form is too old to be sent. Open the page again."))
 
 
 class ChangeForm(forms.ModelForm):
@@ -105,10 +102,12 @@ class EditForm(forms.BaseForm):
             # Date and time come apart, and of several values a field that was shown with none sends none.
             sends_none = getattr(field.widget, "allow_multiple_selected", False)
             if not sends_none and self.data.keys().isdisjoint({name, f"{name}_0"}):
-                raise forms.ValidationError(_WITHOUT_INITIAL)
+                text = _("The form doesn't say which values it was shown with. Open the page again.")
+                raise forms.ValidationError(text)
             shown = field.hidden_widget().value_from_datadict(self.data, self.files, name)
             if bound.name in self.changed_data and field.has_changed(normalized(bound.initial), shown):
-                self.add_error(bound.name, _CHANGED_MEANWHILE)
+                text = _("This was changed since the page was opened. Open the page again.")
+                self.add_error(bound.name, text)
         return data
 
 

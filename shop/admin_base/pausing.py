@@ -144,11 +144,9 @@ class PausableAdmin(ReasonedChangesMixin, ListMixin, ModelAdmin, NonAtomicAdmin)
                 if is_paused and (note := self.pausing_note(after)):
                     notes.append(f"{row}: {note}")
         if unchanged:
-            paused, not_paused = (
-                gettext("Nothing to do, paused already: %(names)s."),
-                gettext("Nothing to do, not paused: %(names)s."),
-            )
-            refused.append((paused if is_paused else not_paused) % {"names": ", ".join(unchanged)})
+            paused = gettext("Nothing to do, paused already: %(names)s.")
+            text = paused if is_paused else gettext("Nothing to do, not paused: %(names)s.")
+            refused.append(text % {"names": ", ".join(unchanged)})
         if not changed:
             raise Rejected(" ".join(refused))
         for text in refused:
