@@ -30,7 +30,7 @@ from accounts.models import ApiKey, SignOut
 from accounts.signing_in import second_factor
 from accounts.signing_in.sign_in_page import PasswordForm
 from shop import clock, form_fields, scopes
-from shop.admin_base.actions import Action, ActionForm, ActionPreview, button, page_of, run_for_selected
+from shop.admin_base.actions import Action, ActionForm, ActionPreview, button, run_for_selected
 from shop.admin_base.classes import JournaledChangesMixin, ReadOnlyMixin
 from shop.admin_base.display import StatusLabel, admin_page, link, status_label
 from shop.admin_base.forms import ChangeForm
@@ -159,7 +159,6 @@ class UserAdmin(KeysetMixin, SearchMixin, JournaledChangesMixin, DjangoUserAdmin
             submit=_("Reset"),
             perform=lambda data: second_factor.reset(account_id=account.pk, reason=data["reason"]),
             report=lambda is_reset: removed if is_reset else none,
-            back=page_of(account),
             is_dangerous=True,
         )
 
@@ -263,7 +262,6 @@ class MakeKeyForm(ActionForm):
         max_value=LONGEST_DAYS,
         help_text=_("Empty: until it is revoked."),
     )
-    field_order = ["name", "scopes", "days", "reason"]
 
 
 @admin.register(ApiKey)
@@ -331,7 +329,6 @@ class ApiKeyAdmin(SearchMixin, ReadOnlyMixin, ModelAdmin):
             once=f"rotate api key {key.pk}",
             report=_report_repeat,
             show=partial(_show_secret, request),
-            back=page_of(key),
         )
 
     @button(description=_("Revoke"), icon="block", permissions=[CHANGE_KEY])
@@ -342,7 +339,6 @@ class ApiKeyAdmin(SearchMixin, ReadOnlyMixin, ModelAdmin):
             submit=_("Revoke"),
             perform=lambda data: keys.revoke(key_id=key.pk, reason=data["reason"]),
             report=lambda revoked: gettext("API key %(prefix)s is revoked.") % {"prefix": revoked.prefix},
-            back=page_of(key),
             is_dangerous=True,
         )
 

@@ -60,7 +60,6 @@ class ReplayForm(ActionForm):
         label=_("Order"),
         help_text=_("The id of an order."),
     )
-    field_order = [*NAMES, "reason"]
 
     def clean(self) -> dict[str, Any]:
         data: dict[str, Any] = super().clean() or {}

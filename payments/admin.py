@@ -15,7 +15,6 @@ from unfold.admin import ModelAdmin
 from payments import gateways, tasks
 from payments.models import Entry, LedgerAccount, Payment, Reconciliation, Transfer, WebhookEvent
 from payments.reconciliation import reconciling
-from shop.admin_base import actions
 from shop.admin_base.actions import Action, ActionForm, button
 from shop.admin_base.classes import ReadOnlyMixin, SalesReportLinkMixin
 from shop.admin_base.display import stored_text
@@ -243,7 +242,6 @@ class ReconciliationAdmin(ReadOnlyMixin, ModelAdmin):
             initial={"key": key},
             perform=lambda data: reconciling.fix_finding(run_id=run.pk, key=key, reason=data["reason"]),
             report=lambda done: str(DONE[done]) % {"key": key},
-            back=actions.page_of(run),
             is_dangerous=True,
             rows=[(f"{name}: {value}", "") for name, value in facts.items() if value],
         )

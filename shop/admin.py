@@ -17,7 +17,7 @@ from unfold.contrib.filters.admin import TextFilter
 from unfold.enums import ActionVariant
 
 from shop import approvals, literals
-from shop.admin_base.actions import Action, button, page_of
+from shop.admin_base.actions import Action, button
 from shop.admin_base.classes import ReadOnlyMixin
 from shop.admin_base.display import actor_text, status_label, stored_text
 from shop.admin_base.lists import EVERYTHING, RecordsAdmin, choice_filter, column, parse_id
@@ -245,7 +245,6 @@ class ApprovalAdmin(ReadOnlyMixin, ModelAdmin):
             submit=_("Approve"),
             perform=lambda data: approvals.approve(approval_id=approval.pk, reason=data["reason"]),
             report=lambda decided: done % {"outcome": stored_text(decided.outcome)},
-            back=page_of(approval),
             rows=[(self.summary(approval), "")],
         )
 
@@ -262,7 +261,6 @@ class ApprovalAdmin(ReadOnlyMixin, ModelAdmin):
             submit=_("Refuse"),
             perform=lambda data: approvals.refuse(approval_id=approval.pk, reason=data["reason"]),
             report=lambda _: gettext("Refused: nothing was done."),
-            back=page_of(approval),
             rows=[(self.summary(approval), "")],
         )
 

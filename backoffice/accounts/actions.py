@@ -4,7 +4,7 @@ Each calls the function that the API or the list of accounts calls, and needs th
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -51,7 +51,6 @@ class IssueCouponForm(ActionForm):
     campaign = form_fields.WholeNumberField(
         label=_("Campaign"), widget=UnfoldAdminSelectWidget, help_text=_("Those that issue coupons now.")
     )
-    field_order = ["campaign", "reason"]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -70,7 +69,6 @@ class GrantPointsForm(ActionForm):
         max_value=LARGEST_AMOUNT,
         help_text=lazy(minor_unit_help, str)(),
     )
-    field_order = ["amount", "reason"]
 
 
 class EraseForm(ActionForm):
@@ -79,7 +77,6 @@ class EraseForm(ActionForm):
         required=False,
         help_text=_("Points left in the wallet go back to the shop. Without this they refuse the erasure."),
     )
-    field_order = ["forfeit_balance", "reason"]
 
 
 def issue_coupon(request: HttpRequest, account: User) -> Action:
@@ -131,7 +128,6 @@ def issue_coupon(request: HttpRequest, account: User) -> Action:
         report=partial(_issue_text, account),
         once=f"issue coupon to {account.pk}",
         is_one_transaction=False,
-        back=page_of(account),
     )
 
 
@@ -193,7 +189,6 @@ def grant_points(request: HttpRequest, account: User) -> Action:
         perform_keyed=perform,
         once=f"grant points to {account.pk}",
         report=describe,
-        back=page_of(account),
     )
 
 
@@ -213,7 +208,6 @@ def sign_out(request: HttpRequest, account: User) -> Action:
             [gettext("%(account)s is signed out everywhere.") % name, str(SIGNED_OUT)]
         ),
         once=f"sign out {account.pk}",
-        back=page_of(account),
         is_dangerous=True,
     )
 
@@ -230,7 +224,6 @@ def disable(request: HttpRequest, account: User) -> Action:
         perform=lambda data: accounts.disable(account_ids=[account.pk], reason=data["reason"]),
         report=lambda count: (done if count else none) % name,
         once=f"disable {account.pk}",
-        back=page_of(account),
         is_dangerous=True,
     )
 
@@ -250,7 +243,6 @@ def enable(request: HttpRequest, account: User) -> Action:
         perform=lambda data: accounts.enable(account_ids=[account.pk], reason=data["reason"]),
         report=lambda count: (done if count else none) % name,
         once=f"enable {account.pk}",
-        back=page_of(account),
     )
 
 
@@ -268,7 +260,6 @@ def export(request: HttpRequest, account: User) -> Action:
         description=f"{whole} {owners}",
         submit=gettext("Export"),
         perform=respond,
-        back=page_of(account),
     )
 
 
@@ -298,14 +289,8 @@ def erase(request: HttpRequest, account: User) -> Action:
             warning=gettext("An erasure can't be taken back."),
         ),
         perform=perform,
-        back=page_of(account),
         is_dangerous=True,
     )
-
-
-def page_of(account: User) -> str:
-    """The address of the account's page."""
-    return reverse("account-page", args=[account.pk])
 
 
 def _may_disable(request: HttpRequest, account: User) -> bool:
@@ -344,7 +329,8 @@ class AccountAction:
         account = get_object_or_404(User, pk=account_id)
         if not self.is_allowed(request, account):
             raise PermissionDenied
-        return run(request, self.describe(request, account))
+        back = reverse("account-page", args=[account.pk])
+        return run(request, replace(self.describe(request, account), back=back))
 
 
 ACTIONS = (

@@ -40,7 +40,6 @@ SHOWN_OPEN_ORDERS = 25
 
 class LimitForm(ActionForm):
     limit = limit_field()
-    field_order = ["limit", "reason"]
 
 
 @require_safe

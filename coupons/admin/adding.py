@@ -19,8 +19,8 @@ from coupons.codes.line_files import BadLine, FileLine, Kind, Piece
 from coupons.codes.pool import Added
 from coupons.models import Campaign
 from shop import form_fields, own_account
-from shop.admin_base import actions, uploads
-from shop.admin_base.actions import MOST_LINES, Action, ActionForm, ActionPreview
+from shop.admin_base import uploads
+from shop.admin_base.actions import MOST_LINES, Action, ActionForm, ActionPreview, keyed_call_with_report
 from shop.errors import Invalid
 
 FIRST_SHOWN = 10
@@ -58,7 +58,6 @@ class AddCodesForm(ActionForm):
         max_value=MOST_CODES_AT_ONCE,
         help_text=_("Or how many codes to generate."),
     )
-    field_order = ["codes", "count", "reason"]
 
     def clean(self) -> dict[str, Any]:
         data: dict[str, Any] = super().clean() or {}
@@ -76,7 +75,6 @@ class ListedAccountsForm(ActionForm):
     accounts = forms.CharField(
         label=_("Accounts"), widget=UnfoldAdminTextareaWidget, help_text=_("Their ids, one per line.")
     )
-    field_order = ["change", "accounts", "reason"]
 
 
 def codes_of(campaign: Campaign) -> Target:
@@ -172,7 +170,7 @@ def add_codes(request: HttpRequest, campaign: Campaign) -> Action:
         made = pool.generate(
             campaign_id=campaign.pk,
             count=data["count"],
-            keyed=lambda number: actions.keyed_call_with_report(
+            keyed=lambda number: keyed_call_with_report(
                 request, data, action=f"generate codes of {campaign.pk}", describe=str, part=f"codes {number}"
             ),
             reason=data["reason"],
@@ -233,7 +231,6 @@ def _action(target: Target, **described: Any) -> Action:
         report=_report,
         once=f"add {target.kind.header} lines to {target.campaign.pk}",
         is_one_transaction=False,
-        back=actions.page_of(target.campaign),
         **described,
     )
 

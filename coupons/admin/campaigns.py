@@ -28,8 +28,7 @@ from coupons.codes import eligible_accounts
 from coupons.issuing import issuing
 from coupons.models import LONGEST_CODE, Campaign, Confirmation, Coupon, PoolCode, QueueTicket
 from shop import clock, form_fields
-from shop.admin_base import actions
-from shop.admin_base.actions import Action, ActionForm, button
+from shop.admin_base.actions import Action, ActionForm, button, create_once
 from shop.admin_base.classes import REASON
 from shop.admin_base.display import status_label
 from shop.admin_base.forms import EditForm, TermsForm
@@ -98,7 +97,6 @@ class ScheduleForm(EditForm, ActionForm):
     closes_at = form_fields.InstantField(
         label=_("Closes at"), widget=INSTANT_INPUT, help_text=STAYS_OPEN, required=False
     )
-    field_order = ["opens_at", "closes_at", "reason"]
 
     def __init__(self, campaign: Campaign, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -129,7 +127,6 @@ class DuplicateForm(ActionForm):
         widget=UnfoldAdminTextInputWidget,
         help_text=_("Of a campaign with a shared code: the copy's own, because no two have the same."),
     )
-    field_order = ["name", "opens_at", "closes_at", "shared_code", "reason"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,14 +278,13 @@ class CampaignAdmin(PausableAdmin):
                 reason=data[REASON],
             ),
             report=_scheduled_text,
-            back=actions.page_of(campaign),
         )
 
     @button(description=_("Duplicate"), icon="content_copy", permissions=["coupons.add_campaign"])
     def duplicate(self, request: HttpRequest, campaign: Campaign) -> Action:
         def perform(data: Mapping[str, Any]) -> HttpResponse:
             terms = {name: data[name] for name in ("name", "opens_at", "closes_at", "shared_code")}
-            copy = actions.create_once(
+            copy = create_once(
                 request,
                 data["form_id"],
                 "duplicate campaign",
@@ -308,7 +304,6 @@ class CampaignAdmin(PausableAdmin):
             form_class=DuplicateForm,
             initial={"name": gettext("%(name)s (copy)") % {"name": campaign.name[:240]}},
             perform=perform,
-            back=actions.page_of(campaign),
         )
 
     @button(
@@ -364,7 +359,6 @@ class CouponAdmin(RecordsAdmin):
             description=_("It can't be undone: its owner can't have another of this campaign."),
             submit=_("Make void"),
             perform=perform,
-            back=actions.page_of(coupon),
             is_dangerous=True,
         )
 

@@ -69,7 +69,6 @@ class MoveStockForm(ActionForm):
         help_text=_("What is added; with a minus, what is taken away."),
     )
     seen_movement = form_fields.WholeNumberField(required=False, widget=forms.HiddenInput)
-    field_order = ["kind", "delta", "reason"]
 
 
 def _preview_movement(product_id: int, data: Mapping[str, Any]) -> ActionPreview:

@@ -30,7 +30,6 @@ from orders.models import Order, OrderLine, Refund, RefundLine
 from orders.payment import refunding
 from orders.payment.refunding import RefundPreview, StartedRefund
 from shop import form_fields
-from shop.admin_base import actions
 from shop.admin_base.actions import Action, ActionForm, ActionPreview, button
 from shop.admin_base.classes import SalesReportLinkMixin
 from shop.admin_base.display import amount, status_label
@@ -179,7 +178,6 @@ class OrderAdmin(SalesReportLinkMixin, RecordsAdmin):
             then=partial(dispatch.enqueue_shared, tasks.advance),
             once=f"refund {order.pk}",
             report=partial(_done, order),
-            back=actions.page_of(order),
             is_dangerous=True,
         )
 
@@ -203,7 +201,6 @@ class OrderAdmin(SalesReportLinkMixin, RecordsAdmin):
                 order_id=order.pk, account_id=None, reason=data["reason"]
             ),
             report=lambda _: gettext("The order is cancelled: what it held is released."),
-            back=actions.page_of(order),
             is_dangerous=True,
         )
 
@@ -229,7 +226,6 @@ class OrderAdmin(SalesReportLinkMixin, RecordsAdmin):
             ),
             report=lambda count: queued % {"count": count},
             once=f"resend events of {order.pk}",
-            back=actions.page_of(order),
         )
 
 

@@ -26,8 +26,7 @@ from orders.saga import status as saga_status
 from payments import disputes, gateways, payment_states, selectors
 from payments.models import Payment
 from payments.payment_states import UNSETTLED
-from shop.admin_base import actions
-from shop.admin_base.actions import Action, button
+from shop.admin_base.actions import Action, button, keyed_call_with_report
 from shop.admin_base.display import OF_DISPUTES, link, status_label
 from shop.admin_base.lists import EVERYTHING, RecordsAdmin, choice_filter, column
 from shop.idempotency.recorded_answers import Replay
@@ -180,7 +179,7 @@ class PaymentAdmin(RecordsAdmin):
     )
     def look_up(self, request: HttpRequest, payment: Payment) -> Action:
         def perform(data: Mapping[str, Any]) -> Lookup | Replay:
-            call = actions.keyed_call_with_report(
+            call = keyed_call_with_report(
                 request, data, action=f"look up {payment.pk}", describe=attrgetter("answer")
             )
             return gateway_lookups.look_up(payment_id=payment.pk, reason=data["reason"], keyed=call)
@@ -195,5 +194,4 @@ class PaymentAdmin(RecordsAdmin):
             perform=perform,
             then=partial(dispatch.enqueue_shared, tasks.advance),
             report=attrgetter("in_words"),
-            back=actions.page_of(payment),
         )

@@ -20,7 +20,6 @@ from orders.saga import operator_actions, status
 from orders.saga.definitions import SAGA_TYPES, UNFINISHED
 from orders.saga.operator_actions import LONGEST_REFERENCE, OperatorAction
 from payments.models import Payment
-from shop.admin_base import actions
 from shop.admin_base.actions import Action, ActionForm, button
 from shop.admin_base.display import link, status_label
 from shop.admin_base.lists import (
@@ -168,7 +167,6 @@ def _forcing(saga: Saga, action: OperatorAction, **look: Any) -> Action:
         perform=perform,
         then=partial(dispatch.enqueue_shared, tasks.advance),
         report=lambda done: gettext("Recorded: %(next)s") % {"next": operator_actions.next_action(done)},
-        back=actions.page_of(saga),
         **look,
     )
 

@@ -5,8 +5,8 @@ that is sent twice has one effect, and the second response says so. An action wh
 anything is entered has no confirmation: its form says it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import wraps
 from typing import Any
 from uuid import UUID
@@ -43,10 +43,13 @@ MOST_LINES = 200
 
 
 class ActionForm(forms.Form):
-    """The form of an action: its id and the reason. Subclasses add fields."""
+    """The form of an action: its id, the fields that subclasses add, and the reason."""
 
     form_id = FormIdField()
     reason = reason_field(_("Kept in the journal with your name."))
+
+    def order_fields(self, field_order: Iterable[str] | None) -> None:
+        super().order_fields(field_order or [*(name for name in self.fields if name != "reason"), "reason"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +78,13 @@ class Action:
     repeated. A domain function that records its own outcome is called by `perform_keyed` instead, with the
     form as a keyed call. `then` is called once something was done, not for a replay. `rows` are listed on
     the form, with a note on each, and `sent` is sent with it. `back` is the page to which the operator
-    returns, unless there is one to `show` of the outcome, once.
+    returns, by a row's button its own, unless there is one to `show` of the outcome, once.
     """
 
     title: Text
     description: Text
     submit: Text
-    back: str
+    back: str = ""
     perform: Callable[[dict[str, Any]], Any] = dict
     perform_keyed: Callable[[dict[str, Any], recorded_answers.KeyedCall], Any] | None = None
     then: Callable[[], object] | None = None
@@ -124,17 +127,15 @@ def button(
                 if given == [None]:
                     raise Http404
             described = describe(pages, request, *given)
-            return run(request, described) if isinstance(described, Action) else described
+            if not isinstance(described, Action):
+                return described
+            page = f"admin:{pages.opts.app_label}_{pages.opts.model_name}_change"
+            return run(request, replace(described, back=described.back or reverse(page, args=[object_id])))
 
         view.is_useful = is_useful
         return view
 
     return decorate
-
-
-def page_of(row: Model) -> str:
-    """The address of a row's page."""
-    return reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_change", args=[row.pk])
 
 
 def run(request: HttpRequest, action: Action) -> HttpResponse:

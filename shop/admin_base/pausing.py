@@ -13,7 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext, gettext_lazy as _
 from unfold.admin import ModelAdmin
 
-from shop.admin_base.actions import Action, ActionForm, button, create_once, page_of, run_for_selected
+from shop.admin_base.actions import Action, ActionForm, button, create_once, run_for_selected
 from shop.admin_base.classes import REASON, ListMixin, NonAtomicAdmin, ReasonedChangesMixin
 from shop.admin_base.forms import reason_field
 from shop.errors import FirstcomeError, Rejected
@@ -99,7 +99,6 @@ class PausableAdmin(ReasonedChangesMixin, ListMixin, ModelAdmin, NonAtomicAdmin)
         return Action(
             title=texts.pop("title") % {"count": 1, "name": self.opts.verbose_name},
             perform=lambda data: self._change_rows(request, [row], data["reason"], is_paused=is_paused),
-            back=page_of(row),
             rows=[(row, self.pausing_note(row) if is_paused else "")],
             **texts,
         )

@@ -36,7 +36,6 @@ class UploadForm(ActionForm):
     file = forms.FileField(
         label=_("File"), required=False, widget=UnfoldAdminFileFieldWidget(attrs={"accept": ".csv,.txt"})
     )
-    field_order = ["file", "reason"]
 
     def clean(self) -> dict[str, Any]:
         data: dict[str, Any] = super().clean() or {}
