@@ -51,7 +51,6 @@ MOST_COUNTED = 1_000
 """A section counts no further; one more stands for more."""
 COUNTED = MOST_COUNTED + 1
 LONGEST_ERROR = 120
-DEAD = f"endpoint__exact={BUILT_IN}&status__exact=failed"
 AUDITS_MISSED = 3
 """A law's answer that is older than so many audits is too old."""
 
@@ -185,7 +184,8 @@ def undelivered_events(request: HttpRequest) -> Work:
     """Events that were refused for good or given up, the oldest first."""
     number, found = _read(EventFilter().rows())
     replay = [link(_("Replay"), "admin:events_webhookdelivery_replay_events")]
-    all_events = link(_("All dead events"), "admin:events_webhookdelivery_changelist", query=DEAD)
+    dead = f"endpoint__exact={BUILT_IN}&status__exact=failed"
+    all_events = link(_("All dead events"), "admin:events_webhookdelivery_changelist", query=dead)
     return _listed(
         number,
         [
@@ -259,12 +259,11 @@ def running_sales(request: HttpRequest) -> Work:
 def products_low_on_stock(request: HttpRequest) -> Work:
     """Products of which no more is available than their threshold, the furthest below it first."""
     low, is_complete = stock_reports.read_low(most=COUNTED)
-    number = len(low)
     cut = _("Only the %(count)s products with the highest thresholds are looked at.")
     more = "" if is_complete else " " + cut % {"count": f"{stock_reports.MOST_CHECKED:,}"}
     text = _("%(available)s available, low at %(threshold)s")
     return _listed(
-        number,
+        len(low),
         [
             _row(
                 link(one, "product-page", one.pk),
@@ -273,7 +272,7 @@ def products_low_on_stock(request: HttpRequest) -> Work:
             )
             for one in low[:ROWS_SHOWN]
         ],
-        unit=ngettext("product is at its threshold", "products are at their threshold", number),
+        unit=ngettext("product is at its threshold", "products are at their threshold", len(low)),
         note=_("The one that is furthest below its threshold is first.") + more,
         calm=_("Nothing to do: every product with a threshold has more than it.") + more,
         links=[link(_("All products that are low"), "admin:inventory_product_changelist", query="low=yes")],
@@ -330,7 +329,6 @@ def _listed(
 
 
 def _number_text(number: int) -> str:
-    """A number that was counted up to `COUNTED`."""
     return f"{MOST_COUNTED:,}+" if number > MOST_COUNTED else f"{number:,}"
 
 
@@ -353,7 +351,6 @@ def _running(
     """The campaigns or sales that run, which is work while some of them are paused."""
     number = sum(one.paused_at is not None for one in running)
     note = _("Nothing to do: none is paused.") if running else idle
-    since = _("paused %(ago)s")
     board = [link(_("Launch board"), "board:page")] if request.user.has_perms(board_page.PERMISSIONS) else []
     return Work(
         state=State.WORK if number else State.CALM,
@@ -363,7 +360,7 @@ def _running(
             _row(
                 row_link(one, one.name),
                 *details(one),
-                one.paused_at and since % {"ago": ago(one.paused_at)},
+                one.paused_at and _("paused %(ago)s") % {"ago": ago(one.paused_at)},
                 status=str(one.status_at(clock.now())),
             )
             for one in running[:ROWS_SHOWN]
@@ -450,5 +447,4 @@ def read_sections(request: HttpRequest) -> Iterator[tuple[Section, Work]]:
                     # A broken connection would fail all sections after it.
                     connection.close_if_unusable_or_obsolete()
                 note = _("It can't be read just now. Load the page again in a moment.")
-                work = Work(state=State.AWAY, note=note)
-                yield section._replace(icon="cloud_off"), work
+                yield section._replace(icon="cloud_off"), Work(state=State.AWAY, note=note)
