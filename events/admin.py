@@ -61,10 +61,7 @@ class ReplayForm(ActionForm):
         help_text=_("The id of an order."),
     )
 
-    def clean(self) -> dict[str, Any]:
-        data: dict[str, Any] = super().clean() or {}
-        if self.errors:
-            return data
+    def check(self, data: dict[str, Any]) -> dict[str, Any]:
         type, since, before, order_id = (data[name] for name in NAMES)
         matching = EventFilter(type=type.strip(), since=since, before=before, order_id=order_id)
         return data | {"matching": matching}

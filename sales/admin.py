@@ -18,7 +18,7 @@ from sales.waiting_room import entries
 from shop import clock, form_fields
 from shop.admin_base.display import link, status_label
 from shop.admin_base.forms import TermsForm
-from shop.admin_base.lists import RecordsAdmin, column, parse_id
+from shop.admin_base.lists import RecordsAdmin, column, parse_number
 from shop.admin_base.pausing import PausableAdmin
 from shop.admin_base.status_words import status_word
 
@@ -194,7 +194,7 @@ class SaleFilter(admin.SimpleListFilter):
 
     def queryset(self, request: HttpRequest, queryset: "QuerySet[SaleEntry]") -> "QuerySet[SaleEntry]":
         chosen = self.value()
-        return queryset if chosen is None else queryset.filter(sale_id=parse_id(chosen) or 0)
+        return queryset if chosen is None else queryset.filter(sale_id=parse_number(chosen) or 0)
 
 
 @admin.register(SaleEntry)

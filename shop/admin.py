@@ -20,7 +20,7 @@ from shop import approvals, literals
 from shop.admin_base.actions import Action, button
 from shop.admin_base.classes import ReadOnlyMixin
 from shop.admin_base.display import actor_text, status_label, stored_text
-from shop.admin_base.lists import EVERYTHING, RecordsAdmin, choice_filter, column, parse_id
+from shop.admin_base.lists import EVERYTHING, RecordsAdmin, choice_filter, column, parse_number
 from shop.approval_models import Approval
 from shop.http import keyset_pages
 from shop.journal.journal import Actor
@@ -108,7 +108,7 @@ class ActorFilter(JournalTextFilter):
         named = User.objects.filter(username=User.normalize_username(word)).first()
         if named:
             return lines.filter(actor_id=named.pk)
-        if User.objects.filter(pk=(id := parse_id(word) or 0)).exists():
+        if User.objects.filter(pk=(id := parse_number(word) or 0)).exists():
             return lines.filter(actor_id=id)
         text = gettext(
             "No account has the name or number “%(word)s”. The list shows commands that an OS user of this "

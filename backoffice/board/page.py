@@ -7,7 +7,6 @@ from typing import Any
 import orjson
 from django.conf import settings
 from django.contrib import admin
-from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.urls import reverse
@@ -18,9 +17,8 @@ from backoffice.board import snapshots
 from coupons.campaigns import campaigns
 from inventory import products
 from sales import terms
-from shop import form_fields
 from shop.admin_base.actions import require_permission
-from shop.admin_base.lists import parse_id
+from shop.admin_base.lists import parse_number
 from shop.admin_base.status_words import WORDS
 from shop.errors import FirstcomeError, NotAuthenticated, invalid_field
 from shop.http import problems
@@ -33,7 +31,6 @@ STALE_SECONDS = 4
 """Without a new snapshot for so long the page says that its figures are old: they come every second."""
 MISSED_SECONDS = 2
 """A page whose last point is older than this before the newest one is sent those in between."""
-LARGEST_QUANTITY = 2**63 - 1
 KINDS: dict[str, tuple[str, Any, str]] = {
     "campaigns": ("coupons.change_campaign", campaigns, "campaign_id"),
     "products": ("inventory.change_product", products, "product_id"),
@@ -87,7 +84,7 @@ def figures(request: HttpRequest) -> HttpResponse:
         second, snapshot = snapshots.latest.get()
     except FirstcomeError as refusal:
         return problems.from_error(refusal).to_django()
-    known = parse_id(request.GET.get("since", "")) or 0
+    known = parse_number(request.GET.get("since", "")) or 0
     points = snapshots.load(after=known, until=second - 1) if known < second - MISSED_SECONDS else {}
     content = orjson.dumps({"snapshot": orjson.Fragment(snapshot), "points": list(points.items())})
     return HttpResponse(content, content_type="application/json", headers={"Cache-Control": "no-store"})
@@ -107,16 +104,14 @@ def press(request: HttpRequest, pk: int, kind: str, action: str) -> HttpResponse
         reason = check_reason(request.POST.get("reason", ""))
         values, note = {}, ""
         if action == "quantity":
-            field = form_fields.WholeNumberField(min_value=1, max_value=LARGEST_QUANTITY)
-            try:
-                quantity = field.clean(request.POST.get("quantity", ""))
-            except ValidationError:
+            quantity = parse_number(request.POST.get("quantity", "").strip())
+            if not quantity:
                 below = gettext("The quantity must be a whole number above 0.")
-                raise invalid_field("quantity", "invalid", below) from None
+                raise invalid_field("quantity", "invalid", below)
             row = campaigns.raise_quantity(campaign_id=pk, quantity=quantity, reason=reason)
             values = {"count": f"{row.quantity:,}", "left": f"{row.remaining:,}"}
         else:
-            row = domain.set_paused(**{id_name: pk}, is_paused=action == "pause", reason=reason)
+            row = getattr(domain, action)(**{id_name: pk}, reason=reason)
             if (kind, action) == ("campaigns", "pause"):
                 note = campaigns.partner_note(row)
     except FirstcomeError as refusal:

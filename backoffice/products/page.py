@@ -29,7 +29,7 @@ from sales.models import Sale
 from shop import clock
 from shop.admin_base.actions import Action, ActionForm, ActionPreview, require_permission, run
 from shop.admin_base.display import admin_page, status_label
-from shop.admin_base.lists import parse_id
+from shop.admin_base.lists import parse_number
 from shop.db import archived_months
 from shop.money import format_amount
 
@@ -58,7 +58,7 @@ def show(request: HttpRequest, product_id: int) -> HttpResponse:
         "sections": sections,
     }
     if may_view(request, StockMovement):
-        sections.append(_movements(product, parse_id(request.GET.get("before", ""))))
+        sections.append(_movements(product, parse_number(request.GET.get("before", ""))))
         sales, sold = stock_reports.read_recent_sales(product.pk), gettext("%(count)s sold")
         columns = [
             (f"{hour:%H:%M}: {sold % {'count': f'{units:,}'}}", units) for hour, units in sales.by_hour

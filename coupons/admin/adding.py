@@ -59,9 +59,8 @@ class AddCodesForm(ActionForm):
         help_text=_("Or how many codes to generate."),
     )
 
-    def clean(self) -> dict[str, Any]:
-        data: dict[str, Any] = super().clean() or {}
-        if not self.errors and bool(data["codes"]) == bool(data["count"]):
+    def check(self, data: dict[str, Any]) -> dict[str, Any]:
+        if bool(data["codes"]) == bool(data["count"]):
             raise forms.ValidationError(gettext("Enter either codes or how many to generate."))
         return data
 

@@ -87,10 +87,7 @@ class RefundForm(ActionForm):
             )
         self.order_fields(["what", *(f"units_{line.pk}" for line in lines), "restock", "reason"])
 
-    def clean(self) -> dict[str, Any]:
-        data: dict[str, Any] = super().clean() or {}
-        if self.errors:
-            return data
+    def check(self, data: dict[str, Any]) -> dict[str, Any]:
         counts = {line.product_id: data[f"units_{line.pk}"] or 0 for line in self.lines}
         units = [Line(product_id=id, quantity=count) for id, count in counts.items() if count]
         if data["what"] == SOME and not units:

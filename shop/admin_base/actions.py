@@ -48,6 +48,14 @@ class ActionForm(forms.Form):
     form_id = FormIdField()
     reason = reason_field(_("Kept in the journal with your name."))
 
+    def clean(self) -> dict[str, Any]:
+        data: dict[str, Any] = super().clean() or {}
+        return data if self.errors else self.check(data)
+
+    def check(self, data: dict[str, Any]) -> dict[str, Any]:
+        """The values as the action takes them; each of them is valid. Raises `ValidationError`."""
+        return data
+
     def order_fields(self, field_order: Iterable[str] | None) -> None:
         super().order_fields(field_order or [*(name for name in self.fields if name != "reason"), "reason"])
 

@@ -37,10 +37,7 @@ class UploadForm(ActionForm):
         label=_("File"), required=False, widget=UnfoldAdminFileFieldWidget(attrs={"accept": ".csv,.txt"})
     )
 
-    def clean(self) -> dict[str, Any]:
-        data: dict[str, Any] = super().clean() or {}
-        if self.errors:
-            return data
+    def check(self, data: dict[str, Any]) -> dict[str, Any]:
         owner = str(journal.current_actor().id or 0)
         data["path"] = Path(tempfile.gettempdir(), f"{PREFIX}{owner}.{data['form_id']}")
         if data["file"]:
