@@ -79,11 +79,10 @@ def approve(*, approval_id: int, reason: str) -> Approval:
     # What is refused anyway asks no other system.
     approval = transactions.read(lambda: _read_approvable(approval_id))
     do = ACTS[approval.kind].prepare(approval)
-
-    def work() -> Approval:
-        return _decide(_read_approvable(approval_id, is_locked=True), Status.APPROVED, reason, outcome=do())
-
-    return transactions.run(work, transactions.ONCE)
+    return transactions.run(
+        lambda: _decide(_read_approvable(approval_id, is_locked=True), Status.APPROVED, reason, outcome=do()),
+        transactions.ONCE,
+    )
 
 
 def refuse(*, approval_id: int, reason: str) -> Approval:
@@ -91,11 +90,9 @@ def refuse(*, approval_id: int, reason: str) -> Approval:
 
     Raises `NotFound`, and `Rejected` `approval_decided`.
     """
-
-    def work() -> Approval:
-        return _decide(_read_waiting(approval_id, is_locked=True), Status.REFUSED, reason)
-
-    return transactions.run(work, transactions.ONCE)
+    return transactions.run(
+        lambda: _decide(_read_waiting(approval_id, is_locked=True), Status.REFUSED, reason), transactions.ONCE
+    )
 
 
 def persons(approval: Approval) -> dict[str, dict[str, Any]]:
