@@ -12,6 +12,8 @@ from shop.tests.clients import client_of
 from shop.tests.factories import PASSWORD, AccountFactory
 from shop.tests.racing import race
 
+pytestmark = pytest.mark.django_db
+
 NEW = {"username": "ada", "email": "ada@example.com", "password": PASSWORD}
 
 
@@ -21,7 +23,6 @@ def codes(response: Any) -> set[tuple[str, str]]:
     return {(error["field"], error["code"]) for error in response.json()["errors"]}
 
 
-@pytest.mark.django_db
 def test_a_registered_account_can_sign_in_whatever_token_it_sends() -> None:
     made = client_of().post("/users", NEW)
 
@@ -35,7 +36,6 @@ def test_a_registered_account_can_sign_in_whatever_token_it_sends() -> None:
     assert signed_in.json().keys() == {"access", "refresh"}
 
 
-@pytest.mark.django_db
 @pytest.mark.parametrize(
     ("password", "code"),
     [
@@ -52,7 +52,6 @@ def test_each_of_djangos_password_validators_has_its_code(password: str, code: s
     assert not User.objects.exists()
 
 
-@pytest.mark.django_db
 @pytest.mark.parametrize("field", ["is_staff", "is_superuser", "id", "is_active"])
 def test_registration_never_creates_staff(field: str) -> None:
     refused = client_of().post("/users", NEW | {field: True})
@@ -60,7 +59,6 @@ def test_registration_never_creates_staff(field: str) -> None:
     assert codes(refused) == {(field, "unknown_field")}
 
 
-@pytest.mark.django_db
 def test_a_taken_name_is_reported_as_an_error_of_the_field() -> None:
     AccountFactory(username="ada")
 
@@ -80,7 +78,6 @@ def test_of_five_concurrent_registrations_of_one_name_one_succeeds() -> None:
     assert {error.extra["errors"][0]["code"] for error in refused} == {"taken"}
 
 
-@pytest.mark.django_db
 @pytest.mark.parametrize(
     ("username", "password"), [("ada", "wrong"), ("unknown", PASSWORD), ("disabled", PASSWORD)]
 )
@@ -95,7 +92,6 @@ def test_wrong_credentials_get_the_same_response_whatever_is_wrong(username: str
     assert refused.headers["WWW-Authenticate"] == "Bearer"
 
 
-@pytest.mark.django_db
 @pytest.mark.parametrize("username", ["ada", "unknown", "disabled"])
 def test_a_sign_in_hashes_once_for_known_and_unknown_names(
     username: str, monkeypatch: pytest.MonkeyPatch
@@ -116,7 +112,6 @@ def test_a_sign_in_hashes_once_for_known_and_unknown_names(
     assert hashed == ["wrong"]
 
 
-@pytest.mark.django_db
 def test_a_name_is_the_same_however_its_letters_are_encoded() -> None:
     wide = "\N{FULLWIDTH LATIN SMALL LETTER A}da"
     made = client_of().post("/users", NEW | {"username": wide})

@@ -14,7 +14,7 @@ from shop.tests.factories import AccountFactory
 from shop.tests.outages import database_away
 from shop.tests.racing import race, wait_until
 
-pytestmark = pytest.mark.urls("scripts.lab.urls")
+pytestmark = [pytest.mark.django_db, pytest.mark.urls("scripts.lab.urls")]
 """The null call is the simplest one that requires an account."""
 
 
@@ -34,7 +34,6 @@ def grow_older(seconds: float) -> None:
     disabled_accounts.CACHED._last = older
 
 
-@pytest.mark.django_db
 def test_a_request_is_authenticated_without_a_query() -> None:
     api = client_of(AccountFactory())
     assert status(api) == 200
@@ -45,7 +44,6 @@ def test_a_request_is_authenticated_without_a_query() -> None:
     assert queries.captured_queries == []
 
 
-@pytest.mark.django_db
 @pytest.mark.parametrize("header", [None, "", "Basic YWRhOmFkYQ==", "Token abc"])
 def test_without_a_token_the_caller_is_not_authenticated(header: str | None) -> None:
     headers = {} if header is None else {"Authorization": header}
@@ -57,7 +55,6 @@ def test_without_a_token_the_caller_is_not_authenticated(header: str | None) -> 
     assert refused.headers["WWW-Authenticate"] == "Bearer"
 
 
-@pytest.mark.django_db
 @pytest.mark.parametrize(
     "header", ["Bearer", "Bearer ", "Bearer x", "bearer x.y.z", "Bearer \xe9", "Bearer a b"]
 )
@@ -69,14 +66,12 @@ def test_a_bad_token_gets_another_code_than_none(header: str) -> None:
     assert refused.headers["WWW-Authenticate"] == "Bearer"
 
 
-@pytest.mark.django_db
 def test_a_refresh_token_authenticates_no_call() -> None:
     refused = Api(access=tokens.create_token_pair(AccountFactory()).refresh).get("/users/me")
 
     assert refused.json()["code"] == "token_invalid"
 
 
-@pytest.mark.django_db
 def test_the_scheme_is_case_insensitive() -> None:
     access = tokens.create_access_token(AccountFactory())
 
@@ -96,7 +91,6 @@ def test_a_disabled_account_is_refused_within_five_seconds() -> None:
     assert status(client_of(other)) == 200
 
 
-@pytest.mark.django_db
 def test_the_disabled_accounts_are_read_again_only_after_they_expire() -> None:
     account = AccountFactory()
     assert not is_disabled(account)
@@ -164,7 +158,6 @@ def test_many_threads_that_find_the_set_too_old_wait_for_one_reader() -> None:
     assert len(reads) == 1
 
 
-@pytest.mark.django_db
 def test_the_disabled_accounts_are_found_by_an_index() -> None:
     AccountFactory.create_batch(200)
     AccountFactory(is_active=False)
@@ -173,7 +166,6 @@ def test_the_disabled_accounts_are_found_by_an_index() -> None:
     assert "accounts_user_disabled" in disabled.explain()
 
 
-@pytest.mark.django_db
 def test_a_deleted_account_has_no_valid_token() -> None:
     account = AccountFactory()
     api = client_of(account)

@@ -26,6 +26,8 @@ from shop.tests.one_time_codes import STEP_SECONDS, backup_codes, code_for, enro
 from shop.tests.racing import race
 from shop.tests.second_process import another_process, read_line
 
+pytestmark = pytest.mark.django_db
+
 HERE = "192.0.2.1"
 # Verifies a code once a line has come on standard input.
 VERIFY = """
@@ -79,26 +81,22 @@ def lines() -> list[tuple[str, str]]:
     return list(JournalLine.objects.order_by("id").values_list("what", "actor"))
 
 
-@pytest.mark.django_db
 def test_staff_sign_in_with_a_code_and_are_refused_without_one(olga: User) -> None:
     assert outcome("olga") == (401, "otp_required")
     assert outcome("olga", "") == (400, "invalid")
     assert outcome("olga", code_for(olga)) == (200, "")
 
 
-@pytest.mark.django_db
 @pytest.mark.parametrize("otp", [123456, 1.5, True, ["123456"], "1" * 33])
 def test_a_code_is_a_short_string(olga: User, otp: object) -> None:
     assert outcome("olga", otp) == (400, "invalid")
 
 
-@pytest.mark.django_db
 @pytest.mark.parametrize("otp", ["12345", "1234567", "١٢٣٤٥٦", "12a456", "-12345", "é", "\x00", "0" * 10])
 def test_what_is_no_code_is_a_wrong_code(olga: User, otp: str) -> None:
     assert outcome("olga", otp) == (401, "otp_invalid")
 
 
-@pytest.mark.django_db
 def test_without_the_password_nothing_tells_whether_an_account_needs_a_code(olga: User) -> None:
     AccountFactory.create(username="ada")
     bodies = {
@@ -111,7 +109,6 @@ def test_without_the_password_nothing_tells_whether_an_account_needs_a_code(olga
     assert outcome("olga", code_for(olga)) == (200, "")
 
 
-@pytest.mark.django_db
 def test_customers_need_no_code_and_one_that_they_send_is_not_looked_at() -> None:
     AccountFactory.create(username="ada")
 
@@ -119,7 +116,6 @@ def test_customers_need_no_code_and_one_that_they_send_is_not_looked_at() -> Non
     assert outcome("ada", "000000") == (200, "")
 
 
-@pytest.mark.django_db
 def test_staff_without_codes_are_told_to_set_them_up_in_the_admin() -> None:
     AccountFactory.create(username="olga", is_staff=True)
 
@@ -129,7 +125,6 @@ def test_staff_without_codes_are_told_to_set_them_up_in_the_admin() -> None:
     assert "/admin/" in answer.json()["detail"]
 
 
-@pytest.mark.django_db
 def test_where_codes_are_not_required_only_accounts_that_have_them_need_them(
     olga: User, settings: LazySettings
 ) -> None:
@@ -140,7 +135,6 @@ def test_where_codes_are_not_required_only_accounts_that_have_them_need_them(
     assert outcome("olga") == (401, "otp_required")
 
 
-@pytest.mark.django_db
 @pytest.mark.parametrize("steps", [-2, -1, 0, 1, 2])
 def test_a_code_of_a_clock_is_accepted_if_it_is_half_a_minute_off_and_not_a_minute(
     olga: User, steps: int
@@ -149,7 +143,6 @@ def test_a_code_of_a_clock_is_accepted_if_it_is_half_a_minute_off_and_not_a_minu
     assert outcome("olga", code_for(olga, seconds=steps * STEP_SECONDS)) == expected
 
 
-@pytest.mark.django_db
 def test_a_used_code_and_older_ones_are_refused_and_the_next_one_is_accepted(olga: User) -> None:
     older, used, later = (code_for(olga, seconds=STEP_SECONDS * step) for step in (-1, 0, 1))
     assert outcome("olga", used) == (200, "")
@@ -161,14 +154,12 @@ def test_a_used_code_and_older_ones_are_refused_and_the_next_one_is_accepted(olg
         assert outcome("olga", later) == (200, "")
 
 
-@pytest.mark.django_db
 def test_a_code_may_be_typed_with_spaces(olga: User) -> None:
     code = code_for(olga)
 
     assert outcome("olga", f" {code[:3]} {code[3:]} ") == (200, "")
 
 
-@pytest.mark.django_db
 def test_each_backup_code_replaces_a_code_once_in_any_case(olga: User) -> None:
     first, second, *others = backup_codes(olga)
 
@@ -179,7 +170,6 @@ def test_each_backup_code_replaces_a_code_once_in_any_case(olga: User) -> None:
     assert backup_codes(olga) == others
 
 
-@pytest.mark.django_db
 def test_a_backup_code_of_another_account_is_a_wrong_code(olga: User) -> None:
     bob = with_codes(AccountFactory.create(username="bob", is_staff=True))
 
@@ -187,7 +177,6 @@ def test_a_backup_code_of_another_account_is_a_wrong_code(olga: User) -> None:
     assert len(backup_codes(bob)) == second_factor.BACKUP_CODES
 
 
-@pytest.mark.django_db
 def test_after_each_wrong_code_none_is_looked_at_for_twice_as_long(olga: User) -> None:
     passed, waits = timedelta(0), []
     for _ in range(12):
@@ -204,7 +193,6 @@ def test_after_each_wrong_code_none_is_looked_at_for_twice_as_long(olga: User) -
         assert TOTPDevice.objects.get().throttling_failure_count == 0
 
 
-@pytest.mark.django_db
 def test_a_wrong_code_while_the_clock_was_ahead_locks_out_for_its_wait_and_not_until_that_instant(
     olga: User,
 ) -> None:
@@ -218,7 +206,6 @@ def test_a_wrong_code_while_the_clock_was_ahead_locks_out_for_its_wait_and_not_u
         assert outcome("olga", code_for(olga)) == (200, "")
 
 
-@pytest.mark.django_db
 def test_wrong_codes_of_a_stranger_with_the_password_do_not_lock_the_owner_out(olga: User) -> None:
     """The wait was of the whole account: a client with the password kept its owner out again and again."""
     stranger, home = "198.51.100.7", "192.0.2.50"
@@ -236,7 +223,6 @@ def test_wrong_codes_of_a_stranger_with_the_password_do_not_lock_the_owner_out(o
     assert TOTPDevice.objects.get().throttling_failure_count == 6
 
 
-@pytest.mark.django_db
 def test_codes_from_a_known_address_are_limited_during_the_wait_too(olga: User) -> None:
     home = "192.0.2.50"
     backups = backup_codes(olga)
@@ -250,7 +236,6 @@ def test_codes_from_a_known_address_are_limited_during_the_wait_too(olga: User) 
     assert backups[1] in backup_codes(olga)
 
 
-@pytest.mark.django_db
 def test_attempts_during_the_wait_leave_a_bounded_number_of_lines(olga: User) -> None:
     TOTPDevice.objects.update(throttling_failure_count=10, throttling_failure_timestamp=clock.now())
     JournalLine.objects.all().delete()
@@ -259,12 +244,10 @@ def test_attempts_during_the_wait_leave_a_bounded_number_of_lines(olga: User) ->
     assert lines() == [("account.otp_not_checked", "anon")] * 20
 
 
-@pytest.mark.django_db
 def test_guessing_codes_counts_as_attempts_to_sign_in(olga: User) -> None:
     assert Counter(sign_in("olga").status_code for _ in range(11)) == {401: 10, 429: 1}
 
 
-@pytest.mark.django_db
 def test_sign_ins_with_codes_leave_lines_that_say_what_was_wrong(olga: User) -> None:
     JournalLine.objects.all().delete()
     code = code_for(olga)
@@ -284,7 +267,6 @@ def test_sign_ins_with_codes_leave_lines_that_say_what_was_wrong(olga: User) -> 
     assert code not in str(list(JournalLine.objects.values()))
 
 
-@pytest.mark.django_db
 def test_setting_up_is_recorded_without_the_secret_and_happens_once() -> None:
     olga = AccountFactory.create(username="olga", is_staff=True)
     done = enrolled(olga)
@@ -297,7 +279,6 @@ def test_setting_up_is_recorded_without_the_secret_and_happens_once() -> None:
         enrolled(olga)
 
 
-@pytest.mark.django_db
 def test_the_code_that_confirmed_the_set_up_signs_in_no_more() -> None:
     olga = AccountFactory.create(username="olga", is_staff=True)
     enrolled(olga)
@@ -305,7 +286,6 @@ def test_the_code_that_confirmed_the_set_up_signs_in_no_more() -> None:
     assert outcome("olga", code_for(olga)) == (401, "otp_invalid")
 
 
-@pytest.mark.django_db
 @pytest.mark.parametrize("lost", [{"is_staff": False}, {"is_active": False}])
 def test_an_account_that_is_not_active_staff_any_more_sets_nothing_up(lost: dict[str, bool]) -> None:
     olga = AccountFactory.create(is_staff=True)
@@ -380,7 +360,6 @@ def refresh(raw: str) -> Any:
     return client_of().post("/auth/refresh", {"refresh": raw})
 
 
-@pytest.mark.django_db
 def test_the_tokens_of_a_sign_in_with_a_code_are_refreshed_without_one(olga: User) -> None:
     raw = sign_in("olga", code_for(olga)).json()["refresh"]
     for _ in range(3):
@@ -389,7 +368,6 @@ def test_the_tokens_of_a_sign_in_with_a_code_are_refreshed_without_one(olga: Use
         raw = answer.json()["refresh"]
 
 
-@pytest.mark.django_db
 def test_refresh_tokens_of_staff_from_before_codes_were_required_are_refused(settings: LazySettings) -> None:
     settings.STAFF_OTP_REQUIRED = False
     olga, ada = AccountFactory.create(username="olga", is_staff=True), AccountFactory.create(username="ada")
@@ -404,7 +382,6 @@ def test_refresh_tokens_of_staff_from_before_codes_were_required_are_refused(set
     assert olga.is_staff
 
 
-@pytest.mark.django_db
 def test_setting_codes_up_ends_refresh_tokens_from_before(settings: LazySettings) -> None:
     settings.STAFF_OTP_REQUIRED = False
     olga = AccountFactory.create(username="olga", is_staff=True)
@@ -414,7 +391,6 @@ def test_setting_codes_up_ends_refresh_tokens_from_before(settings: LazySettings
     assert refresh(raw).status_code == 401
 
 
-@pytest.mark.django_db
 def test_a_reset_ends_refresh_tokens_and_the_next_set_up_does_not_revive_them(olga: User) -> None:
     raw = sign_in("olga", code_for(olga)).json()["refresh"]
 
@@ -435,7 +411,6 @@ def test_a_reset_ends_refresh_tokens_and_the_next_set_up_does_not_revive_them(ol
     assert line.actor_name
 
 
-@pytest.mark.django_db
 @pytest.mark.parametrize("name", ["unknown", "bob"])
 def test_a_reset_of_what_is_not_there_says_so_and_changes_nothing(olga: User, name: str) -> None:
     AccountFactory.create(username="bob", is_staff=True)

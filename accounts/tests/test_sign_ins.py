@@ -26,6 +26,8 @@ from shop.tests.asgi_client import Answer
 from shop.tests.factories import PASSWORD, AccountFactory, SuperuserFactory, hashed_password
 from shop.tests.outages import OwnRedis
 
+pytestmark = pytest.mark.django_db
+
 HERE = "192.0.2.1"
 
 
@@ -44,7 +46,6 @@ def guess(name: str, *, times: int, addresses: int) -> list[int]:
     return [sign_in(name, address=f"198.51.100.{number % addresses}").status_code for number in range(times)]
 
 
-@pytest.mark.django_db
 def test_the_eleventh_sign_in_of_a_name_from_an_address_is_refused_whatever_the_password() -> None:
     AccountFactory(username="ada")
     statuses = [sign_in("ada").status_code for _ in range(10)]
@@ -57,7 +58,6 @@ def test_the_eleventh_sign_in_of_a_name_from_an_address_is_refused_whatever_the_
     assert sign_in("bob").status_code == 401
 
 
-@pytest.mark.django_db
 def test_a_program_with_an_old_password_uses_up_its_name_s_attempts_and_not_those_of_its_office() -> None:
     AccountFactory(username="ada")
     AccountFactory(username="program")
@@ -68,7 +68,6 @@ def test_a_program_with_an_old_password_uses_up_its_name_s_attempts_and_not_thos
     assert sign_in("ada", password=PASSWORD).status_code == 200
 
 
-@pytest.mark.django_db
 def test_ten_wrong_passwords_a_minute_from_elsewhere_do_not_lock_the_owner_out() -> None:
     AccountFactory(username="ada")
 
@@ -78,7 +77,6 @@ def test_ten_wrong_passwords_a_minute_from_elsewhere_do_not_lock_the_owner_out()
     assert sign_in("ada", password=PASSWORD).status_code == 200
 
 
-@pytest.mark.django_db
 def test_guesses_from_ever_new_addresses_are_throttled_and_lock_out_no_address_that_signed_in_lately() -> (
     None
 ):
@@ -92,7 +90,6 @@ def test_guesses_from_ever_new_addresses_are_throttled_and_lock_out_no_address_t
     assert sign_in("ada", password=PASSWORD).status_code == 200
 
 
-@pytest.mark.django_db
 def test_other_spellings_of_a_name_are_the_same_name() -> None:
     AccountFactory(username="ada")
     spellings = ["ada", "ADA", "Ada", "aDa", "adA"]
@@ -102,7 +99,6 @@ def test_other_spellings_of_a_name_are_the_same_name() -> None:
     assert statuses == [401] * 10 + [429] * 5
 
 
-@pytest.mark.django_db
 def test_a_name_that_is_the_number_of_an_account_does_not_lock_that_account_out() -> None:
     ada = AccountFactory(username="ada")
 
@@ -111,7 +107,6 @@ def test_a_name_that_is_the_number_of_an_account_does_not_lock_that_account_out(
     assert sign_in("ada", password=PASSWORD).status_code == 200
 
 
-@pytest.mark.django_db
 @pytest.mark.parametrize(
     ("own", "elsewhere"), [("192.0.2.1", "192.0.2.2"), ("2001:db8::{:x}", "2001:db8:0:1::1")]
 )
@@ -122,7 +117,6 @@ def test_the_sixty_first_sign_in_from_an_address_or_a_64_of_ipv6_is_refused(own:
     assert sign_in("unknown-61", address=elsewhere).status_code == 401
 
 
-@pytest.mark.django_db
 def test_signing_in_works_while_redis_is_away_and_is_still_throttled(own_redis: OwnRedis) -> None:
     AccountFactory(username="ada")
     own_redis.stop()
@@ -132,7 +126,6 @@ def test_signing_in_works_while_redis_is_away_and_is_still_throttled(own_redis: 
     assert statuses == [200] * 10 + [429]
 
 
-@pytest.mark.django_db
 @pytest.mark.parametrize("own", ["192.0.2.1", "2001:db8::{:x}"])
 def test_the_sixty_first_registration_from_an_address_or_a_64_of_ipv6_is_refused(own: str) -> None:
     *made, refused = [register(f"ada-{n}", address=own.format(n)) for n in range(61)]
@@ -142,7 +135,6 @@ def test_the_sixty_first_registration_from_an_address_or_a_64_of_ipv6_is_refused
     assert int(refused.headers["Retry-After"]) in range(3000, 3601)
 
 
-@pytest.mark.django_db
 def test_signing_in_is_noted_with_the_account_and_its_address() -> None:
     ada = AccountFactory(username="ada")
 
@@ -155,7 +147,6 @@ def test_signing_in_is_noted_with_the_account_and_its_address() -> None:
     assert line.request_id
 
 
-@pytest.mark.django_db
 def test_a_failed_sign_in_is_noted_with_its_address_and_no_name_that_may_be_a_password() -> None:
     ada = AccountFactory(username="ada")
 
@@ -170,7 +161,6 @@ def test_a_failed_sign_in_is_noted_with_its_address_and_no_name_that_may_be_a_pa
     assert "hunter2" not in str(list(JournalLine.objects.values()))
 
 
-@pytest.mark.django_db
 def test_an_unknown_client_can_not_fill_the_database_with_failed_sign_ins() -> None:
     for number in range(50):
         assert sign_in(f"unknown-{number}").status_code == 401
@@ -181,7 +171,6 @@ def test_an_unknown_client_can_not_fill_the_database_with_failed_sign_ins() -> N
     assert JournalLine.objects.latest("id").after == {"address": "192.0.2.2", "failures_without_a_line": 30}
 
 
-@pytest.mark.django_db
 def test_customers_can_not_sign_in_to_the_admin_and_the_journal_has_the_attempt() -> None:
     ada = AccountFactory(username="ada")
 

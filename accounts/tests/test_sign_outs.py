@@ -26,6 +26,8 @@ from shop.tests.clients import Api, signed_in
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.racing import race, wait_until
 
+pytestmark = pytest.mark.django_db
+
 SECOND, HOUR = timedelta(seconds=1), timedelta(hours=1)
 
 
@@ -84,7 +86,6 @@ def test_the_keys_that_the_account_made_are_revoked_and_those_of_others_stay() -
     keys.create(maker_id=account.pk, name="new", wanted_scopes=["orders:read"])
 
 
-@pytest.mark.django_db
 def test_the_journal_has_the_operator_and_the_reason() -> None:
     account = AccountFactory()
     with journal.acting(ActorContext(Actor.STAFF, 7, "olga")):
@@ -97,7 +98,6 @@ def test_the_journal_has_the_operator_and_the_reason() -> None:
     assert sign_outs.last_sign_out(account.pk) == done
 
 
-@pytest.mark.django_db
 def test_signing_out_again_refuses_what_was_issued_since() -> None:
     account = AccountFactory()
     sign_out(account)
@@ -109,7 +109,6 @@ def test_signing_out_again_refuses_what_was_issued_since() -> None:
     assert SignOut.objects.count() == 1
 
 
-@pytest.mark.django_db
 def test_after_a_sign_out_by_a_clock_that_was_ahead_new_tokens_are_accepted_and_old_ones_never() -> None:
     """It locked the account out until the corrected clock had come to the sign-out's instant."""
     account = AccountFactory()
@@ -128,7 +127,6 @@ def test_after_a_sign_out_by_a_clock_that_was_ahead_new_tokens_are_accepted_and_
         assert is_signed_in(tokens.rotate(since.refresh).access)
 
 
-@pytest.mark.django_db
 def test_a_correction_of_the_clock_brings_no_token_back_that_a_sign_out_refused() -> None:
     """The token's time of issue, and the first sign-out, are later than the second sign-out."""
     account = AccountFactory()
@@ -146,14 +144,12 @@ def test_a_correction_of_the_clock_brings_no_token_back_that_a_sign_out_refused(
                     tokens.rotate(refresh)
 
 
-@pytest.mark.django_db
 def test_a_sign_in_in_the_second_of_the_sign_out_is_accepted() -> None:
     account = AccountFactory()
     sign_out(account)
     assert is_signed_in(tokens.create_token_pair(account).access)
 
 
-@pytest.mark.django_db
 def test_a_token_without_the_number_of_a_sign_out_is_refused_once_there_was_one() -> None:
     account, other = AccountFactory(), AccountFactory()
     sign_out(account)
@@ -162,14 +158,12 @@ def test_a_token_without_the_number_of_a_sign_out_is_refused_once_there_was_one(
         assert is_signed_in(tokens.create_access_token(other))
 
 
-@pytest.mark.django_db
 def test_an_account_that_is_unknown_is_not_found() -> None:
     with pytest.raises(NotFound):
         sign_outs.sign_out_everywhere(account_id=2**30, reason="A mistake.")
     assert not JournalLine.objects.exists()
 
 
-@pytest.mark.django_db
 def test_sessions_of_the_operator_end_and_those_of_others_go_on() -> None:
     olga, other = SuperuserFactory(), SuperuserFactory()
     of_olga, of_other = [signed_in(olga), signed_in(olga)], signed_in(other)
@@ -236,7 +230,6 @@ def test_a_refresh_that_locks_nothing_is_accepted_after_it() -> None:
         assert isinstance(tokens.rotate(outcome.refresh), TokenPair)
 
 
-@pytest.mark.django_db
 def test_recent_sign_outs_are_found_by_an_index() -> None:
     for account in AccountFactory.create_batch(60):
         SignOut(account=account, at=clock.now() - timedelta(days=30)).save()
@@ -244,7 +237,6 @@ def test_recent_sign_outs_are_found_by_an_index() -> None:
     assert "accounts_signout_at" in recent.explain()
 
 
-@pytest.mark.django_db
 def test_a_call_of_an_account_that_was_signed_out_costs_no_query() -> None:
     account = AccountFactory()
     sign_out(account)
@@ -256,7 +248,6 @@ def test_a_call_of_an_account_that_was_signed_out_costs_no_query() -> None:
     assert queries.captured_queries == []
 
 
-@pytest.mark.django_db
 def test_an_old_sign_out_is_not_kept_in_memory_and_still_refuses_refreshing() -> None:
     account = AccountFactory()
     refresh = tokens.create_token_pair(account).refresh

@@ -23,6 +23,8 @@ from shop.errors import FirstcomeError, Rejected
 from shop.tests.case_tables import in_one_test
 from shop.tests.racing import race
 
+pytestmark = pytest.mark.django_db
+
 NOW = timezone.now()
 
 
@@ -52,7 +54,6 @@ def hold(code: str, order_id: UUID) -> UUID:
     return transactions.run(work, transactions.KEYED)
 
 
-@pytest.mark.django_db
 @in_one_test(
     ("terms", "items_amount", "expected"),
     [
@@ -81,7 +82,6 @@ def test_the_discount_of_a_coupon(terms: dict[str, Any], items_amount: int, expe
     assert isinstance(amount, int)
 
 
-@pytest.mark.django_db
 def test_the_reasons_why_a_coupon_is_not_usable() -> None:
     campaign = CampaignFactory.create(min_order_amount=5_000)
     first, second = order_ids(2)
@@ -97,7 +97,6 @@ def test_the_reasons_why_a_coupon_is_not_usable() -> None:
     assert take_off(coupon_of(campaign, expires_at=NOW + timedelta(microseconds=1)), 5_000) == 1_000
 
 
-@pytest.mark.django_db
 def test_usable_coupons_come_by_their_codes_with_their_campaigns() -> None:
     one, other = coupon_of(CampaignFactory.create()), coupon_of(CampaignFactory.create())
 
@@ -112,7 +111,6 @@ def test_usable_coupons_come_by_their_codes_with_their_campaigns() -> None:
     assert lock_by_code([]) == {}
 
 
-@pytest.mark.django_db
 def test_any_number_is_held_by_one_statement_and_read_as_held_at_once() -> None:
     campaign = CampaignFactory.create()
     orders = order_ids(20)
@@ -130,7 +128,6 @@ def test_any_number_is_held_by_one_statement_and_read_as_held_at_once() -> None:
     assert broken() == {}
 
 
-@pytest.mark.django_db
 def test_a_coupon_that_is_not_issued_any_more_is_not_held() -> None:
     coupon = coupon_of(CampaignFactory.create(), status="void")
 
@@ -138,7 +135,6 @@ def test_a_coupon_that_is_not_issued_any_more_is_not_held() -> None:
         redemption.hold({coupon: order_ids(1)[0]})
 
 
-@pytest.mark.django_db
 def test_held_coupons_are_released_once() -> None:
     campaign = CampaignFactory.create()
     orders = order_ids(3)
@@ -157,7 +153,6 @@ def test_held_coupons_are_released_once() -> None:
     assert broken() == {}
 
 
-@pytest.mark.django_db
 @in_one_test(("left", "status"), [(timedelta(seconds=1), "issued"), (timedelta(0), "redeemed")])
 def test_a_held_coupon_is_redeemed_once_and_reinstated_once_unless_it_expired(
     left: timedelta, status: str
@@ -176,7 +171,6 @@ def test_a_held_coupon_is_redeemed_once_and_reinstated_once_unless_it_expired(
     assert broken() == {}
 
 
-@pytest.mark.django_db
 def test_an_order_without_a_coupon_costs_one_statement() -> None:
     with CaptureQueriesContext(connection) as captured:
         assert redemption.release(order_ids(1)[:0]) == 0
@@ -262,7 +256,6 @@ def test_orders_that_hold_and_release_coupons_in_any_order_never_deadlock(
     assert broken() == {}
 
 
-@pytest.mark.django_db
 def test_an_issued_coupon_is_voided_with_its_code() -> None:
     campaign = CampaignFactory.create(code_source="pool")
     pool.add(campaign_id=campaign.pk, codes=["ONE", "TWO"])
@@ -275,7 +268,6 @@ def test_an_issued_coupon_is_voided_with_its_code() -> None:
     assert broken() == {}
 
 
-@pytest.mark.django_db
 @in_one_test("status", ["held", "redeemed", "void", "expired"])
 def test_no_other_coupon_is_voided(status: str) -> None:
     order_id = order_ids(1)[0]

@@ -17,6 +17,8 @@ from shop.management import laws
 from shop.tests.clients import Api, client_of
 from shop.tests.commands import run
 
+pytestmark = pytest.mark.django_db
+
 SALE_PRODUCTS = 3
 SMALL = ("--users", "12", "--products", "3", "--stock", "50")
 
@@ -37,7 +39,6 @@ def everything() -> dict[str, int]:
     }
 
 
-@pytest.mark.django_db
 @pytest.mark.usefixtures("own_gateway")
 def test_the_demo_is_complete_and_breaks_no_law() -> None:
     code, output = run("seed_demo", *SMALL)
@@ -57,7 +58,6 @@ def test_the_demo_is_complete_and_breaks_no_law() -> None:
     assert [report for report in laws.audit() if not report.holds] == []
 
 
-@pytest.mark.django_db
 def test_where_it_is_no_demo_nothing_is_made(settings: LazySettings, tmp_path: Path) -> None:
     settings.DEMO = settings.DEBUG = False
     file = tmp_path / "tokens.json"
@@ -68,7 +68,6 @@ def test_where_it_is_no_demo_nothing_is_made(settings: LazySettings, tmp_path: P
     assert not any(everything().values()) and not file.exists()
 
 
-@pytest.mark.django_db
 def test_the_demo_accounts_sign_in_and_staff_have_all_permissions() -> None:
     run("seed_demo", *SMALL)
 
@@ -83,7 +82,6 @@ def test_the_demo_accounts_sign_in_and_staff_have_all_permissions() -> None:
     assert not User.objects.get(username="demo").is_staff
 
 
-@pytest.mark.django_db
 @pytest.mark.usefixtures("own_gateway")
 def test_seeding_again_creates_only_missing_rows() -> None:
     run("seed_demo", *SMALL)
@@ -102,7 +100,6 @@ def test_seeding_again_creates_only_missing_rows() -> None:
     assert [report for report in laws.audit() if not report.holds] == []
 
 
-@pytest.mark.django_db
 def test_the_file_of_tokens_is_valid_and_private(tmp_path: Path) -> None:
     file = tmp_path / "tokens.json"
 

@@ -36,6 +36,8 @@ from payments import ledger
 from payments.gateways import gateway
 from scripts.tests.simulator import Simulator
 
+pytestmark = pytest.mark.django_db(transaction=True)
+
 NOWHERE = "http://127.0.0.1:1"
 
 
@@ -159,7 +161,6 @@ def run_scenario(placed: PlacedOrder, scenario: Scenario, settings: Any) -> None
         stepping.advance(saga_id)
 
 
-@pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("name", WAYS)
 def test_a_scenario_passes_exactly_these_points(
     name: str, monkeypatch: pytest.MonkeyPatch, settings: Any, remains: Remains, purchases: Purchases
@@ -177,7 +178,6 @@ def test_a_scenario_passes_exactly_these_points(
     assert buying.broken_laws() == []
 
 
-@pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(
     ("name", "point", "left"), [(name, *one) for name, points in CRASHES.items() for one in points.items()]
 )
@@ -245,7 +245,6 @@ def assert_refunded_once(started: StartedRefund, scenario: RefundScenario) -> No
     assert buying.broken_laws() == []
 
 
-@pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("name", REFUND_WAYS)
 def test_a_refund_passes_exactly_these_points(
     name: str, monkeypatch: pytest.MonkeyPatch, settings: Any, remains: Remains
@@ -260,7 +259,6 @@ def test_a_refund_passes_exactly_these_points(
     assert_refunded_once(started, scenario)
 
 
-@pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(
     ("name", "point", "left"),
     [(name, *one) for name, points in REFUND_CRASHES.items() for one in points.items()],

@@ -16,6 +16,8 @@ from shop.tests.case_tables import in_one_test
 from shop.tests.factories import AccountFactory
 from shop.tests.racing import race
 
+pytestmark = pytest.mark.django_db
+
 STATUSES = list(TRANSITIONS)
 LONG = "No answer. " * 30
 MARKS = {
@@ -36,7 +38,6 @@ def standing_at(status: str) -> Payment:
     return payment
 
 
-@pytest.mark.django_db
 @in_one_test(("status", "target"), list(product(STATUSES, MARKS)))
 def test_each_change_is_in_the_table_or_does_nothing(status: str, target: str) -> None:
     payment = standing_at(status)
@@ -53,14 +54,12 @@ def test_each_change_is_in_the_table_or_does_nothing(status: str, target: str) -
         assert after == before
 
 
-@pytest.mark.django_db
 def test_a_final_state_stays_except_that_a_charge_may_be_reversed() -> None:
     final = {status: ways for status, ways in TRANSITIONS.items() if status not in ("pending", "in_doubt")}
 
     assert final == {"succeeded": {"reversed"}, "failed": frozenset(), "reversed": frozenset()}
 
 
-@pytest.mark.django_db
 @in_one_test("ending", ["succeeded", "failed", "reversed"])
 def test_the_cards_token_is_deleted_at_the_end(ending: str) -> None:
     payment = standing_at("in_doubt")
@@ -73,7 +72,6 @@ def test_the_cards_token_is_deleted_at_the_end(ending: str) -> None:
     assert payment.settled_at is not None
 
 
-@pytest.mark.django_db
 def test_a_payment_of_an_order_has_a_charge_key_of_its_own() -> None:
     account = AccountFactory.create()
     order_id = factories.order(account.id, card_amount=300, points_amount=50)
@@ -93,7 +91,6 @@ def test_a_payment_of_an_order_has_a_charge_key_of_its_own() -> None:
         payment_states.new_payment(order=order, token="tok_ok", at=timezone.now()).save(force_insert=True)
 
 
-@pytest.mark.django_db
 @in_one_test(
     ("name", "wrong"),
     [
