@@ -1,12 +1,25 @@
-"""Pools of codes: added once, renamed while available, never lost."""
+"""Pools of codes: added once, generated or read from files, renamed while available, never lost."""
+
+import json
+import re
+import signal
+from datetime import UTC, datetime
+from io import BytesIO
 
 import pytest
+from django.core.management.base import CommandError
+from hypothesis import given, strategies as st
 
-from coupons.codes import pool
+from coupons.codes import codes, line_files, pool
 from coupons.models import Campaign
 from coupons.tests.factories import CampaignFactory, coupon_of
 from coupons.tests.laws import broken
 from coupons.tests.outcomes import refusal
+from shop.errors import Invalid
+from shop.tests.case_tables import in_one_test
+from shop.tests.commands import run, run_json
+from shop.tests.racing import wait_until
+from shop.tests.second_process import another_process
 
 pytestmark = pytest.mark.django_db
 
@@ -49,3 +62,168 @@ def test_only_codes_of_the_campaign_are_renamed_and_to_none_that_a_coupon_bears(
     assert pool.rename(campaign_id=campaign.pk, code="ONE", to="ONE").code == "ONE"
     assert refusal(lambda: pool.rename(campaign_id=campaign.pk, code="ONE", to=borne)) == "code_exists"
     assert refusal(lambda: pool.rename(campaign_id=campaign.pk, code="THEIRS", to="X")) == "not_found"
+
+
+def codes_of(data: bytes) -> list[str]:
+    [piece] = line_files.pieces(BytesIO(data), kind=line_files.CODES)
+    assert piece.errors == []
+    return piece.texts
+
+
+def errors_of(data: bytes) -> list[tuple[int, str]]:
+    pieces = line_files.pieces(BytesIO(data), kind=line_files.CODES)
+    return [(bad.line, bad.code) for piece in pieces for bad in piece.errors]
+
+
+@in_one_test(
+    "data",
+    [
+        b"A1\nB2\n",
+        b"A1\nB2",
+        b"code\nA1\nB2\n",
+        b"Code\r\nA1\r\nB2\r\n",
+        b'"code"\r\n"A1"\r\n"B2"\r\n',
+        b"\xef\xbb\xbfcode\nA1\n\n  B2 \n\n",
+        b"\xef\xbb\xbfA1\nB2\n",
+        "code\r\nA1\r\nB2\r\n".encode("utf-16"),
+    ],
+)
+def test_a_code_in_each_line_however_a_spreadsheet_writes_it(data: bytes) -> None:
+    assert codes_of(data) == ["A1", "B2"]
+
+
+def test_lines_are_numbered_on_in_later_pieces_where_a_header_is_a_code() -> None:
+    piece = line_files.read(b"code\nA1\n", first_line=4_001, kind=line_files.CODES)
+    assert piece.lines == [(4_001, "code"), (4_002, "A1")]
+
+
+@in_one_test(
+    ("data", "expected"),
+    [
+        (b"code,status\nA1,new\n", [(1, "wrong_number_of_cells"), (2, "wrong_number_of_cells")]),
+        (b"A1;B2\n", [(1, "not_a_code")]),
+        (b"A1\n" + b"x" * 10_000_000 + b"\nB2\n", [(2, "too_long")]),
+        (b"A" * 65, [(1, "not_a_code")]),
+        (b"A1\nB\x002\n", [(2, "nul")]),
+        ("A1\n쿠폰\n".encode(), [(2, "not_ascii")]),
+        ("A1\n쿠폰\n".encode("euc-kr"), [(2, "not_ascii")]),
+        ("code\nA1\n".encode("utf-16-be"), [(1, "nul"), (2, "nul")]),
+        (b"A1\rB2\r", [(1, "line_end")]),
+        (b'"A1\nB2"\n', [(1, "quotes"), (2, "not_a_code")]),
+        (
+            b"=1+1\n+A\n-A\n@A\n\tA\n'A\n",
+            [(1, "not_a_code"), (2, "not_a_code"), (3, "not_a_code"), (4, "not_a_code"), (6, "not_a_code")],
+        ),
+        (b"a/b\na b\n", [(1, "not_a_code"), (2, "not_a_code")]),
+    ],
+)
+def test_each_bad_line_is_named(data: bytes, expected: list[tuple[int, str]]) -> None:
+    assert errors_of(data) == expected
+
+
+def test_a_spreadsheets_own_file_is_refused() -> None:
+    with pytest.raises(Invalid):
+        errors_of(b"PK\x03\x04\x14\x00code\nA1\n")
+
+
+GENERATE = """
+from django.core.management import call_command
+print("ready", flush=True)
+call_command("generate_codes", *sys.argv[1:], "--json")
+"""
+
+
+def test_the_requested_number_of_codes_is_made_and_each_run_adds(campaign: Campaign) -> None:
+    output = run_json("generate_codes", str(campaign.pk), "2500")
+
+    assert output == (0, {"campaign": campaign.pk, "added": 2_500, "wanted": 2_500, "total": 2_500})
+    made = set(campaign.pool.filter(status="available").values_list("code", flat=True))
+    assert len(made) == 2_500
+    assert all(codes.check_character(code[:-1]) == code[-1] for code in made)
+    assert run("generate_codes", str(campaign.pk), "500") == (
+        0,
+        f"500 codes made for campaign {campaign.pk}; its pool has had 3,000 in all.\n",
+    )
+    assert broken() == {}
+
+
+@in_one_test("count", ["0", "-5", "10000001"])
+def test_a_count_that_makes_no_sense_is_refused(campaign: Campaign, count: str) -> None:
+    output = rf"^{count} codes can't be made: give a number from 1 to 10,000,000\.$"
+    with pytest.raises(CommandError, match=output):
+        run("generate_codes", str(campaign.pk), count)
+    assert not campaign.pool.exists()
+
+
+def test_a_missing_campaign_is_reported() -> None:
+    with pytest.raises(CommandError, match=r"^There is no campaign 12345\. 0 codes were made\.$"):
+        run("generate_codes", "12345", "10")
+
+
+@pytest.mark.boots("another process of the shop")
+@pytest.mark.django_db(transaction=True)
+def test_an_interrupt_ends_it_after_its_chunk_and_the_output_has_the_number(campaign: Campaign) -> None:
+    with another_process(GENERATE, str(campaign.pk), "10000000") as process:
+        wait_until(campaign.pool.exists, seconds=30)
+        process.send_signal(signal.SIGINT)
+        output = json.loads(process.communicate(timeout=30)[0])
+
+    assert process.returncode == 130
+    assert output["added"] == output["total"] == campaign.pool.count()
+    assert 0 < output["added"] < output["wanted"] == 10_000_000
+    assert broken() == {}
+
+
+@pytest.mark.boots("another process of the shop")
+@pytest.mark.django_db(transaction=True)
+def test_a_kill_leaves_whole_chunks(campaign: Campaign) -> None:
+    with another_process(GENERATE, str(campaign.pk), "10000000") as process:
+        wait_until(campaign.pool.exists, seconds=30)
+        process.kill()
+        process.wait()
+
+    def is_settled() -> bool:
+        campaign.refresh_from_db()
+        return campaign.codes_added == campaign.pool.count()
+
+    wait_until(is_settled)
+    assert campaign.codes_added % 1_000 == 0
+    assert broken() == {}
+
+
+HOUR_CHARACTERS = 2
+BODY_CHARACTERS = HOUR_CHARACTERS + codes.RANDOM_CHARACTERS
+NOON = 1_795_262_400  # 2026-11-21 12:00 UTC
+bodies = st.text(codes.ALPHABET, min_size=BODY_CHARACTERS, max_size=BODY_CHARACTERS)
+
+
+def test_codes_are_14_characters_of_crockfords_alphabet_and_differ() -> None:
+    made = codes.make_several(10_000)
+
+    assert all(re.fullmatch(r"[0-9A-HJKMNP-TV-Z]{14}", code) for code in made)
+    assert len(set(made)) == 10_000
+    assert all(codes.check_character(code[:-1]) == code[-1] for code in made)
+
+
+def test_every_place_of_a_code_behind_the_hour_is_random() -> None:
+    made = codes.make_several(2_000)
+
+    for place in range(HOUR_CHARACTERS, BODY_CHARACTERS):
+        assert {code[place] for code in made} == set(codes.ALPHABET)
+
+
+def test_codes_of_an_hour_begin_alike_and_the_next_hours_sort_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    hours = [codes.hour_characters(NOON + seconds) for seconds in (0, 3_599, 3_600)]
+    monkeypatch.setattr(codes.clock, "now", lambda: datetime.fromtimestamp(NOON + 60, UTC))
+
+    made = codes.make_several(100)
+
+    assert hours[0] == hours[1] < hours[2]
+    assert {code[:HOUR_CHARACTERS] for code in made} == {hours[0]}
+
+
+@given(bodies, st.integers(0, BODY_CHARACTERS - 1), st.sampled_from(codes.ALPHABET))
+def test_one_wrong_character_never_passes(body: str, place: int, other: str) -> None:
+    mistyped = body[:place] + other + body[place + 1 :]
+
+    assert (codes.check_character(mistyped) == codes.check_character(body)) == (mistyped == body)

@@ -1,7 +1,7 @@
 """Passes over an endpoint whose receiver hangs at times or is slow, or that is changed meanwhile."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -28,6 +28,7 @@ from events.tests.test_webhook_deliveries import (
 )
 from events.webhooks import delivery_pass, dispatcher, endpoints
 from events.webhooks.dispatcher import Dispatcher
+from scripts.tests import documented
 from shop import clock
 from shop.tests.racing import wait_until
 from shop.tests.test_public_addresses import resolving_to
@@ -281,3 +282,53 @@ def test_a_url_with_an_ipv6_address_is_reached() -> None:
         record("a")
         deliver(endpoint)
         assert (receiver.names(), statuses(endpoint)) == (["a"], [("delivered", 1)])
+
+
+__all__ = ["_any_address"]
+Verify = Callable[[str, Mapping[str, str], bytes], dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def verify() -> Verify:
+    [block] = [
+        block
+        for block in documented.blocks(documented.page("howto/receive-webhooks.md"))
+        if block.title == "verify.py"
+    ]
+    names: dict[str, Any] = {}
+    exec(compile(block.text, block.title, "exec"), names)  # noqa: S102 - the page's own code
+    found: Verify = names["verify"]
+    return found
+
+
+@pytest.fixture
+def sent() -> tuple[str, Received]:
+    with receiving() as receiver:
+        endpoint = endpoint_for(receiver)
+        record("a")
+        deliver(endpoint)
+        return endpoint.secret, receiver.requests[0]
+
+
+def test_the_code_takes_what_the_shop_sends(verify: Verify, sent: tuple[str, Received]) -> None:
+    secret, request = sent
+    assert verify(secret, request.headers, request.body) == request.event
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"webhook-id": "another"},
+        {"webhook-timestamp": "1000000000"},
+        {"webhook-signature": "v1,AAAA"},
+        {"webhook-signature": ""},
+    ],
+)
+def test_the_code_refuses_what_was_changed(
+    verify: Verify, sent: tuple[str, Received], change: dict[str, str]
+) -> None:
+    secret, request = sent
+    with pytest.raises(ValueError, match=r"signature|too old"):
+        verify(secret, request.headers | change, request.body)
+    with pytest.raises(ValueError, match="signature"):
+        verify(secret, request.headers, request.body + b" ")

@@ -5,18 +5,26 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.conf import settings
+from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from coupons.models import Coupon
 from events.tests.delivering import dead
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
-from orders.models import Order, Saga
+from orders import cancellation
+from orders.models import Order, OrderLine, Refund, Saga
 from orders.tests import buying
+from payments.models import Entry
+from sales.models import Sale, SaleEntry
+from sales.tests import factories
+from sales.waiting_room import admission
+from shop import clock
 from shop.models import IdempotencyKey, JournalLine
 from shop.tests.case_tables import in_one_test
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
@@ -73,7 +81,6 @@ DAMAGE: list[tuple[str, Callable[[Order, Order], Any]]] = [
 ]
 
 
-@pytest.mark.django_db
 @in_one_test(("law", "damage"), DAMAGE)
 def test_planted_damage_is_named(
     law: str, damage: Callable[[Order, Order], Any], paid: Order, cancelled: Order
@@ -88,3 +95,131 @@ def test_an_unreachable_gateway_breaks_l9(paid: Order, settings: Any) -> None:
     settings.GATEWAY_URL = "http://127.0.0.1:1"
     [broken] = buying.broken_laws()
     assert broken.law == "L9"
+
+
+def _row(order: Order) -> QuerySet[Order]:
+    return Order.objects.filter(id=order.id)
+
+
+def _wallet_entries(order: Order) -> QuerySet[Entry]:
+    return Entry.objects.filter(transfer__order=order, transfer__kind="refund", account_id__gt=0)
+
+
+def _end_the_saga(order: Order) -> None:
+    rows = Saga.objects.filter(subject_id=order.refunds.get(status="pending").id)
+    rows.update(state="done", ended_at=timezone.now(), next_attempt_at=None)
+
+
+REFUND_DAMAGE: dict[str, Callable[[Order], Any]] = {
+    "more given back": lambda order: _row(order).update(refunded_amount=F("refunded_amount") + 1),
+    "one under way forgotten": lambda order: _row(order).update(status=Order.Status.PAID),
+    "refunded with a unit left": lambda order: _row(order).update(status=Order.Status.REFUNDED),
+    "more of the line": lambda order: order.lines.update(refunded_quantity=3),
+    "less of the card": lambda order: order.payments.update(refunding_amount=0),
+    "more to the card": lambda order: order.payments.update(refunded_amount=F("refunded_amount") + 1),
+    "nothing booked": lambda order: order.transfers.filter(kind="refund").update(order=None),
+    "points booked as card": lambda order: _wallet_entries(order).update(amount=F("amount") + 1),
+    "saga ended": _end_the_saga,
+}
+
+
+@pytest.fixture
+def refunded() -> tuple[Order, Refund]:
+    """Of three units one is refunded, one is about to be by this refund, and one is left."""
+    buyer, product = buying.account(points=90), ProductFactory.create(on_hand=3, price=100)
+    order = buying.advance(buying.place(buyer.id, {product: 3}, points=90, token="tok_ok"))
+    buying.execute_refund(buying.refund(order.id, {product: 1}))
+    started = buying.refund(order.id, {product: 1})
+    assert buying.broken_laws() == []
+    return order, started.refund
+
+
+@in_one_test("damage", REFUND_DAMAGE)
+def test_planted_damage_of_a_refund_is_named(damage: str, refunded: tuple[Order, Refund]) -> None:
+    order, refund = refunded
+    REFUND_DAMAGE[damage](order)
+    broken = {report.law: report.offenders for report in buying.broken_laws()}
+    assert {str(order.id), str(refund.id)} & set(broken["L9"])
+
+
+def test_an_order_that_is_paid_again_says_so() -> None:
+    product = ProductFactory.create(on_hand=2)
+    order = buying.advance(buying.place(buying.account().id, {product: 2}, token="tok_ok"))
+    buying.execute_refund(buying.refund(order.id, {product: 1}))
+    for status in (Order.Status.REFUNDING, Order.Status.REFUNDED):
+        Order.objects.filter(id=order.id).update(status=status)
+        assert [report.law for report in buying.broken_laws()] == ["L9"]
+    Order.objects.filter(id=order.id).update(status=Order.Status.PAID)
+    assert buying.broken_laws() == []
+
+
+MICROSECOND = timedelta(microseconds=1)
+
+
+@pytest.fixture
+def order() -> Order:
+    """An order of an admitted account, beside one of another account and one of a product without a sale."""
+    product, free = ProductFactory(on_hand=9), ProductFactory(on_hand=9)
+    sale = factories.create_sale(product)
+    buyers = [buying.account() for _ in range(2)]
+    for buyer in buyers:
+        factories.join(sale, buyer.id)
+    admission.advance(sale.pk)
+    placed, _ = [buying.place(buyer.id, {product: 1, free: 1}) for buyer in buyers]
+    buying.place(buyers[0].id, {free: 1})
+    return Order.objects.get(pk=placed.order.id)
+
+
+def used_by(order: Order) -> Any:
+    """The entry that the order used, as rows that can be updated."""
+    return SaleEntry.objects.filter(order=order)
+
+
+def _place_under_another_sale(order: Order) -> None:
+    """Its entry stays used for the other line."""
+    other = factories.create_sale()
+    OrderLine.objects.filter(order=order, sale=None).update(sale=other.pk)
+
+
+ENTRY_DAMAGE: dict[str, Callable[[Order], Any]] = {
+    "entry lost": lambda order: used_by(order).delete(),
+    "entry free": lambda order: used_by(order).update(status="admitted", order=None),
+    "entry of another account": lambda order: used_by(order).update(account=buying.account().id),
+    "admitted after the order": lambda order: used_by(order).update(
+        admitted_at=order.placed_at + admission.LARGEST_STEP + MICROSECOND
+    ),
+    "expired at the order": lambda order: used_by(order).update(admitted_until=order.placed_at),
+    "line without its sale": lambda order: OrderLine.objects.filter(order=order).update(sale=None),
+    "line of another sale": _place_under_another_sale,
+}
+
+
+@in_one_test("name", ENTRY_DAMAGE)
+def test_planted_damage_is_named_by_l14_alone_with_its_only_offender(name: str, order: Order) -> None:
+    assert buying.broken_laws() == []
+    ENTRY_DAMAGE[name](order)
+    expected = f"entry {used_by(order).get().pk}" if name == "line without its sale" else str(order.id)
+    assert [(one.law, one.offenders) for one in buying.broken_laws()] == [("L14", [expected])]
+
+
+def test_an_order_at_the_instant_of_its_admission_breaks_nothing(order: Order) -> None:
+    used_by(order).update(admitted_at=order.placed_at, admitted_until=order.placed_at + MICROSECOND)
+    assert buying.broken_laws() == []
+
+
+def test_a_clock_of_admissions_that_is_ahead_breaks_nothing(order: Order) -> None:
+    """As after a failover to a database whose clock is behind."""
+    ahead = timedelta(minutes=7)
+    used_by(order).update(admitted_at=order.placed_at + ahead)
+    assert [one.law for one in buying.broken_laws()] == ["L14"]
+    Sale.objects.update(admission_clock_ahead=ahead)
+    assert buying.broken_laws() == []
+
+
+def test_an_entry_stays_used_however_its_order_ends(order: Order) -> None:
+    with clock.shifted(by=timedelta(seconds=settings.ORDER_HOLD_SECONDS + 1)):
+        cancellation.expire_due()
+    order.refresh_from_db()
+    assert order.status == "expired"
+    assert used_by(order).get().status == "used"
+    assert buying.broken_laws() == []

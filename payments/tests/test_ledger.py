@@ -1,13 +1,13 @@
 """The shop's transfers: where the money goes, once each; the laws hold for any input and any repeats."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 import pytest
 from django.db import DatabaseError, transaction
-from django.db.models import Sum
+from django.db.models import F, Sum
 from django.utils import timezone
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra.django import TestCase
@@ -27,8 +27,11 @@ from payments.models import (
 )
 from payments.tests import factories, sales
 from shop.errors import NotFound, Rejected
+from shop.operations.audits import checks as audit_report
 from shop.tests.case_tables import in_one_test
 from shop.tests.factories import AccountFactory
+
+pytestmark = pytest.mark.django_db
 
 
 def total(account_id: int) -> int:
@@ -43,7 +46,6 @@ def broken_laws() -> list[str]:
     return [offender for law in audit.audit() for offender in law.offenders]
 
 
-@pytest.mark.django_db
 def test_points_go_from_the_wallet_into_holding_and_on_to_sales() -> None:
     user_id = factories.wallet(1_000)
     order_id = factories.order(user_id, points_amount=300, card_amount=700)
@@ -58,7 +60,6 @@ def test_points_go_from_the_wallet_into_holding_and_on_to_sales() -> None:
     assert broken_laws() == []
 
 
-@pytest.mark.django_db
 def test_points_that_were_held_come_back_to_the_wallet() -> None:
     user_id = factories.wallet(1_000)
     order_id = factories.order(user_id, points_amount=300)
@@ -76,7 +77,6 @@ def test_points_that_were_held_come_back_to_the_wallet() -> None:
     ]
 
 
-@pytest.mark.django_db
 def test_a_wallet_is_never_overdrawn_and_a_refusal_leaves_nothing_behind() -> None:
     user_id = factories.wallet(100)
 
@@ -88,7 +88,6 @@ def test_a_wallet_is_never_overdrawn_and_a_refusal_leaves_nothing_behind() -> No
     assert Transfer.objects.count() == 1
 
 
-@pytest.mark.django_db
 def test_a_transfer_of_nothing_writes_nothing() -> None:
     user_id = factories.wallet()
     order_id = factories.order(user_id)
@@ -99,7 +98,6 @@ def test_a_transfer_of_nothing_writes_nothing() -> None:
     assert not Transfer.objects.exists()
 
 
-@pytest.mark.django_db
 def test_a_repeat_returns_what_was_done_and_does_nothing() -> None:
     user_id = factories.wallet(500)
     order_id = factories.order(user_id, points_amount=200, card_amount=100)
@@ -119,7 +117,6 @@ def test_a_repeat_returns_what_was_done_and_does_nothing() -> None:
     assert broken_laws() == []
 
 
-@pytest.mark.django_db
 def test_a_wallet_is_opened_once_and_only_for_an_existing_user() -> None:
     user_id = AccountFactory.create().id
 
@@ -130,7 +127,6 @@ def test_a_wallet_is_opened_once_and_only_for_an_existing_user() -> None:
         ledger.open_wallet(4711)
 
 
-@pytest.mark.django_db
 def test_wallets_opened_in_bulk_have_a_grant_each_and_old_ones_keep_theirs() -> None:
     rich = factories.wallet(9_000)
     fresh = [account.id for account in AccountFactory.create_batch(20)]
@@ -286,7 +282,6 @@ class TransfersKeepTheLaws(TestCase):
             assert not Transfer.objects.exists()
 
 
-@pytest.mark.django_db
 def test_a_refused_transfer_of_a_batch_leaves_the_others_alone() -> None:
     rich, poor = factories.wallet(100), factories.wallet(10)
 
@@ -304,14 +299,12 @@ def test_a_refused_transfer_of_a_batch_leaves_the_others_alone() -> None:
     assert broken_laws() == []
 
 
-@pytest.mark.django_db
 def test_amounts_of_0_get_no_entry() -> None:
     made = ledger.transfer(kind="sale", reference="one", amounts={HOLDING: 0, GATEWAY_CLEARING: -7, SALES: 7})
 
     assert dict(made.entries.values_list("account_id", "amount")) == {GATEWAY_CLEARING: -7, SALES: 7}
 
 
-@pytest.mark.django_db
 def test_a_user_without_a_wallet_is_neither_credited_nor_debited() -> None:
     with pytest.raises(ValueError, match="isn't open"):
         ledger.transfer(kind="grant", reference="one", amounts={PROMOTIONS: -5, 4711: 5})
@@ -321,7 +314,6 @@ def test_a_user_without_a_wallet_is_neither_credited_nor_debited() -> None:
     assert not Transfer.objects.exists()
 
 
-@pytest.mark.django_db
 @in_one_test(
     ("name", "write"),
     [
@@ -366,9 +358,95 @@ def test_the_database_itself_refuses_what_would_break_the_books(name: str, write
         write(user_id)
 
 
-@pytest.mark.django_db
 def test_references_are_compared_exactly() -> None:
     for reference in ("a", "A"):
         ledger.transfer(kind="sale", reference=reference, amounts={SALES: 1, PROMOTIONS: -1})
 
     assert Transfer.objects.count() == 2
+
+
+def audit_ledger() -> audit_report.LawReport:
+    [report] = audit_report.merge_reports(audit.audit())
+    return report
+
+
+def entry_of(user_id: int) -> Entry:
+    return Entry.objects.get(account_id=user_id)
+
+
+def damage_balance(user_id: int) -> str:
+    LedgerAccount.objects.filter(id=user_id).update(balance_amount=999)
+    return f"wallet {user_id}"
+
+
+def lose_entry(user_id: int) -> str:
+    entry = entry_of(user_id)
+    LedgerAccount.objects.filter(id=user_id).update(balance_amount=0)
+    entry.delete()
+    return f"transfer {entry.transfer_id}"
+
+
+def lose_balance_of_latest_entry(user_id: int) -> str:
+    Entry.objects.filter(account_id=user_id).update(balance_after_amount=5)
+    return f"wallet {user_id}"
+
+
+def forge_entry(user_id: int) -> str:
+    transfer_id = entry_of(user_id).transfer_id
+    Entry.objects.filter(transfer=transfer_id, account_id=PROMOTIONS).update(amount=F("amount") + 1)
+    return f"transfer {transfer_id}"
+
+
+def empty_transfer(user_id: int) -> str:
+    made = Transfer.objects.create(kind="sale", reference="empty", at=timezone.now())
+    return f"transfer {made.id}"
+
+
+def points_released_twice(user_id: int) -> str:
+    order_id = factories.order(user_id)
+    sales.hold_points(order_id=order_id, user_id=user_id, amount=40)
+    sales.release_points(order_id=order_id, user_id=user_id, amount=40)
+    sales.settle_sale(order_id=order_id, points_amount=40, card_amount=0)
+    return f"points held for order {order_id}"
+
+
+@in_one_test(
+    "damage",
+    [
+        damage_balance,
+        lose_entry,
+        lose_balance_of_latest_entry,
+        forge_entry,
+        empty_transfer,
+        points_released_twice,
+    ],
+)
+def test_planted_damage_is_found_and_named(damage: Callable[[int], str]) -> None:
+    factories.wallet(70)
+    user_id = factories.wallet()
+    ledger.grant(user_id=user_id, amount=100, reason="", reference="one")
+    assert audit_ledger().holds
+
+    offender = damage(user_id)
+
+    assert audit_ledger() == audit_report.LawReport(
+        law="L7", holds=False, checked=audit_ledger().checked, offenders=[offender]
+    )
+
+
+def test_correct_books_are_clean_and_counted() -> None:
+    user_id, empty_id = factories.wallet(100), factories.wallet()
+    order_id = factories.order(user_id)
+    sales.hold_points(order_id=order_id, user_id=user_id, amount=40)
+
+    assert audit_ledger() == audit_report.LawReport(law="L7", holds=True, checked=2 + 2 + 1, offenders=[])
+    assert ledger.balances([user_id, empty_id]) == {user_id: 60, empty_id: 0}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_each_check_costs_the_same_few_queries_for_any_number(django_assert_num_queries) -> None:
+    with transaction.atomic():
+        ledger.bulk_open_wallets([factories.wallet(10) for _ in range(30)], 10)
+    with django_assert_num_queries(6):
+        assert audit_ledger().holds
+    assert Entry.objects.filter(account_id__in=[SALES, HOLDING]).count() == 0

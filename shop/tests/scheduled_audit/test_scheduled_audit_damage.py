@@ -18,9 +18,9 @@ from inventory.imports.importing import StockRow
 from inventory.models import Product, StockMovement
 from inventory.tests.factories import ProductFactory
 from orders.models import Order
-from orders.tests import buying, test_audit as order_damage, test_refund_audit as refund_damage
+from orders.tests import buying, test_audit as order_damage
 from payments import ledger
-from payments.tests import test_audit as ledger_damage
+from payments.tests import test_ledger as ledger_damage
 from payments.tests.factories import PaymentFactory, wallet
 from shop.models import JournalLine, LawStatus
 from shop.tests.scheduled_audit.auditing import audit_all, audit_changes, forget_changes
@@ -48,7 +48,7 @@ def test_damage_of_orders_is_named(
     assert of_changes.get(law) and of_all.get(law)
 
 
-@pytest.mark.parametrize("damage", refund_damage.DAMAGE.values(), ids=refund_damage.DAMAGE)
+@pytest.mark.parametrize("damage", order_damage.REFUND_DAMAGE.values(), ids=order_damage.REFUND_DAMAGE)
 def test_damage_of_refunds_is_named(damage: Callable[[Order], Any], audited: None) -> None:
     buyer, product = buying.account(points=90), ProductFactory.create(on_hand=3, price=100)
     order = buying.advance(buying.place(buyer.id, {product: 3}, points=90, token="tok_ok"))
