@@ -34,6 +34,8 @@ def test_a_change_of_an_account_is_recorded_with_its_actor_and_old_values(operat
     ada = AccountFactory(username="ada", email="ada@example.com")
     group = Group.objects.create(name="warehouse")
     client = signed_in(operator)
+    assert client.post(page_of(ada), filled_in(client.get(page_of(ada)))).status_code == 302
+    assert recorded() == [], "nothing was changed"
 
     client.post(
         page_of(ada),
@@ -114,15 +116,6 @@ def test_a_change_of_a_groups_permissions_is_recorded_with_its_actor(operator: U
         ),
     ]
     assert not Group.objects.filter(pk=group.pk).exists()
-
-
-def test_saving_a_page_without_changes_records_nothing(operator: User) -> None:
-    ada = AccountFactory()
-    client = signed_in(operator)
-
-    assert client.post(page_of(ada), filled_in(client.get(page_of(ada)))).status_code == 302
-
-    assert recorded() == []
 
 
 def test_ten_wrong_old_passwords_a_minute_are_allowed_and_recorded(operator: User) -> None:

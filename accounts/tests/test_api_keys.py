@@ -1,5 +1,6 @@
 """Making, rotating and revoking API keys: what is kept, who may, and what is refused."""
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -12,6 +13,7 @@ from shop.account import TokenInvalid
 from shop.errors import NotAllowed, Rejected
 from shop.models import JournalLine
 from shop.tests import api_keys
+from shop.tests.case_tables import in_one_test
 from shop.tests.clients import client_of
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.racing import race
@@ -155,16 +157,14 @@ class TestKeys:
         assert refused.value.code == "too_many_secrets"
         assert refused.value.retry_after and 86_390 < refused.value.retry_after <= 86_401
 
-    def test_acting_for_accounts_needs_a_right_of_its_own(self) -> None:
-        staff = AccountFactory.create(is_staff=True, permissions=MAKING)
-
-        with pytest.raises(NotAllowed):
-            api_keys.make(scopes.ACT, maker=staff)
-
-    def test_only_active_staff_make_keys(self) -> None:
-        for maker in (AccountFactory.create(), AccountFactory.create(is_staff=True, is_active=False)):
+    def test_only_active_staff_make_keys_and_acting_for_accounts_needs_a_right_of_its_own(self) -> None:
+        for maker, scope in (
+            (AccountFactory.create(), "orders:read"),
+            (AccountFactory.create(is_staff=True, is_active=False), "orders:read"),
+            (AccountFactory.create(is_staff=True, permissions=MAKING), scopes.ACT),
+        ):
             with pytest.raises(NotAllowed):
-                api_keys.make("orders:read", maker=maker)
+                api_keys.make(scope, maker=maker)
 
     def test_it_is_in_the_journal_with_its_scopes_and_reasons(self) -> None:
         new = api_keys.make("orders:read")
@@ -190,39 +190,25 @@ class TestKeys:
 
 @pytest.mark.django_db
 class TestConstraints:
-    def test_a_key_has_one_current_secret(self) -> None:
-        key, now = api_keys.make("orders:read").key, clock.now()
-
-        with pytest.raises(IntegrityError, match="one_current"), transaction.atomic():
-            ApiKeySecret.objects.create(key=key, secret_hash="a" * 64, is_current=True, created_at=now)
-
-    @pytest.mark.parametrize(("is_current", "ends"), [(None, False), (True, True), (False, False)])
-    def test_a_former_secret_ends_and_the_current_one_does_not(
-        self, is_current: bool | None, ends: bool
-    ) -> None:
-        key, now = api_keys.make("orders:read").key, clock.now()
-        key.secrets.all().delete()
-
-        with pytest.raises(IntegrityError, match="former_ones_end"), transaction.atomic():
-            ApiKeySecret.objects.create(
-                key=key,
-                secret_hash="a" * 64,
-                is_current=is_current,
-                valid_until=now + DAY if ends else None,
-                created_at=now,
-            )
-
-    def test_no_two_secrets_are_the_same(self) -> None:
-        first, second = api_keys.make("orders:read").key, api_keys.make("orders:read").key
-
-        with pytest.raises(IntegrityError), transaction.atomic():
-            second.secrets.update(secret_hash=first.secrets.get().secret_hash)
-
-    def test_a_key_expires_after_it_was_made(self) -> None:
+    @in_one_test(
+        ("law", "write"),
+        [
+            ("one_current", lambda key: key.secrets.create(is_current=True, created_at=clock.now())),
+            ("former_ones_end", lambda key: key.secrets.update(is_current=None)),
+            ("former_ones_end", lambda key: key.secrets.update(is_current=False)),
+            ("former_ones_end", lambda key: key.secrets.update(valid_until=clock.now() + DAY)),
+            ("secret_hash", lambda key: copy_secret(key, api_keys.make("orders:read").key)),
+            ("expires_after", lambda key: ApiKey.objects.update(expires_at=key.created_at)),
+        ],
+    )
+    def test_the_database_refuses(self, law: str, write: Callable[[ApiKey], object]) -> None:
         key = api_keys.make("orders:read").key
+        with pytest.raises(IntegrityError, match=law), transaction.atomic():
+            write(key)
 
-        with pytest.raises(IntegrityError, match="expires_after"), transaction.atomic():
-            ApiKey.objects.filter(pk=key.pk).update(expires_at=key.created_at)
+
+def copy_secret(key: ApiKey, other: ApiKey) -> None:
+    other.secrets.update(secret_hash=key.secrets.get().secret_hash)
 
 
 def rotate_without_lock(key: ApiKey) -> str:
