@@ -1,6 +1,5 @@
 """Deliveries: each is received once, in chunks, continues where it ended, and blocks no sale."""
 
-import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -24,6 +23,7 @@ from shop.tests.commands import run
 from shop.tests.lost_replies import losing_reply_to_commit
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import another_connection, ask, holding
+from shop.tests.waiting import in_background
 
 pytestmark = pytest.mark.django_db(transaction=True)
 LOCK = "SELECT id FROM inventory_product WHERE sku = %s FOR UPDATE"
@@ -127,13 +127,14 @@ def test_a_finished_delivery_is_not_imported_again() -> None:
     assert on_hand() == {"A": 100, "B": 100, "C": 100}
 
 
-def test_a_deliverys_id_with_other_rows_is_refused() -> None:
+def test_a_deliverys_id_with_other_rows_is_refused_and_the_journal_names_it() -> None:
     delivery_id = uuid4()
     deliver(rows_of("A"), delivery_id)
     with pytest.raises(Rejected) as refused:
         deliver(rows_of("A", quantity=1), delivery_id)
     assert refused.value.code == "delivery_id_reused"
     assert on_hand() == {"A": 100}
+    assert JournalLine.objects.get(what="stock.received").reference == f"delivery {delivery_id}"
 
 
 def test_one_delivery_imported_by_many_threads_is_received_once() -> None:
@@ -157,16 +158,11 @@ def test_a_product_that_is_created_concurrently_is_updated() -> None:
         "INSERT INTO inventory_product (sku, name, price, on_hand, reserved, is_active, version, created_at)"
         " VALUES ('A', 'theirs', 7, 0, 0, 1, 0, UTC_TIMESTAMP(6))"
     )
-    results: list[Any] = []
     with holding(insert) as other:
-        thread = threading.Thread(
-            target=lambda: results.extend(race([lambda: deliver(rows_of("A"), uuid4())]))
-        )
-        thread.start()
+        imported = in_background(lambda: deliver(rows_of("A"), uuid4()))
         wait_until(lambda: is_waiting("INSERT INTO `inventory_product`%"))
         other.commit()
-        thread.join(30)
-    assert results == [Imported(created=0, changed=1, received=100)]
+        assert imported.result(30) == Imported(created=0, changed=1, received=100)
     assert on_hand() == {"A": 100}
 
 
@@ -182,14 +178,13 @@ def test_while_a_chunk_waits_products_of_earlier_chunks_can_be_sold() -> None:
         ProductFactory.create(sku=sku, on_hand=5)
     rows = rows_of(*"ABC")
     with holding(LOCK, "C"):
-        thread = threading.Thread(target=lambda: race([lambda: deliver(rows, uuid4())]))
-        thread.start()
+        imported = in_background(lambda: deliver(rows, uuid4()))
         wait_until(lambda: Delivery.objects.filter(rows_done=2).exists())
         wait_until(lambda: is_waiting("SELECT%inventory_product%FOR UPDATE"))
         with another_connection() as buyer:
             ask(buyer, "SET SESSION innodb_lock_wait_timeout = 1")
             assert ask(buyer, LOCK, "A")
-    thread.join(30)
+    imported.result(30)
     assert set(on_hand().values()) == {105}
 
 
@@ -203,12 +198,6 @@ def test_a_preview_neither_waits_for_locks_nor_holds_any() -> None:
     assert [receipt.on_hand_after for receipt in seen.receipts] == [105, 100]
     assert on_hand() == {"A": 5}
     assert not Delivery.objects.exists()
-
-
-def test_the_journal_names_the_delivery() -> None:
-    delivery_id = uuid4()
-    deliver(rows_of("A"), delivery_id)
-    assert JournalLine.objects.get(what="stock.received").reference == f"delivery {delivery_id}"
 
 
 def test_what_is_imported_stays_when_the_database_goes_away_and_the_id_continues(tmp_path: Path) -> None:

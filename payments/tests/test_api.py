@@ -43,11 +43,14 @@ def assert_refused(response: Any, status: int, code: str) -> dict[str, Any]:
     return body
 
 
-def test_an_account_without_a_wallet_has_no_points() -> None:
+def test_an_account_without_a_wallet_has_no_points_and_can_be_granted_some() -> None:
     account = AccountFactory.create()
+    body = {"user": account.id, "amount": 30, "reason": "welcome"}
 
     assert client_of(account).get("/wallet").json() == {"balance_amount": 0, "currency": "KRW"}
     assert client_of(account).get("/wallet/entries").json()["results"] == []
+    assert client_of(granting_staff()).post("/wallet/grants", body, key="one").status_code == 201
+    assert client_of(account).get("/wallet").json()["balance_amount"] == 30
 
 
 def test_the_callers_wallet_and_its_entries_newest_first(settings: LazySettings) -> None:
@@ -82,14 +85,6 @@ def test_staff_grant_points_and_get_the_wallets_entry() -> None:
     assert Transfer.objects.get(reason="for waiting").kind == "grant"
 
 
-def test_an_account_without_a_wallet_can_be_granted_points() -> None:
-    account = AccountFactory.create()
-    body = {"user": account.id, "amount": 30, "reason": "welcome"}
-
-    assert client_of(granting_staff()).post("/wallet/grants", body, key="one").status_code == 201
-    assert client_of(account).get("/wallet").json()["balance_amount"] == 30
-
-
 def test_a_repeated_key_is_the_same_answer_to_the_byte_and_no_second_grant() -> None:
     staff, user_id = client_of(granting_staff()), factories.wallet()
     first = staff.post("/wallet/grants", {"user": user_id, "amount": 30, "reason": "once"}, key="one")
@@ -105,16 +100,11 @@ def test_a_repeated_key_is_the_same_answer_to_the_byte_and_no_second_grant() -> 
     assert third.json()["balance_after_amount"] == 60
 
 
-def test_a_grant_to_an_unknown_account_is_not_found() -> None:
-    body = {"user": 4711, "amount": 30, "reason": "x"}
-
-    assert_refused(client_of(granting_staff()).post("/wallet/grants", body, key="one"), 404, "not_found")
-    assert not Transfer.objects.exists()
-
-
-def test_a_grant_to_a_disabled_account_is_not_found_and_earlier_grants_are_replayed() -> None:
+def test_a_grant_to_an_unknown_or_disabled_account_is_not_found_and_earlier_grants_are_replayed() -> None:
     account, staff = AccountFactory.create(), client_of(granting_staff())
     body = {"user": account.id, "amount": 30, "reason": "x"}
+    assert_refused(staff.post("/wallet/grants", body | {"user": 4711}, key="none"), 404, "not_found")
+    assert not Transfer.objects.exists()
     granted = staff.post("/wallet/grants", body, key="one")
     User.objects.filter(id=account.id).update(is_active=False)
 
@@ -226,21 +216,15 @@ def ids(account: User, query: str = "") -> list[str]:
     return [one["id"] for one in response.json()["results"]]
 
 
-def test_an_account_lists_its_own_payments_newest_first() -> None:
-    first = PaymentFactory.create()
+def test_an_account_lists_its_own_payments_newest_first_and_no_others() -> None:
+    first, theirs = PaymentFactory.create(), PaymentFactory.create()
     second = PaymentFactory.create(account=first.account)
-    PaymentFactory.create()
+    own = [str(second.id), str(first.id)]
 
-    assert ids(first.account) == [str(second.id), str(first.id)]
+    assert ids(first.account) == ids(first.account, f"?user={first.account_id}") == own
     assert ids(first.account, f"?order={first.order_id}") == [str(first.id)]
-
-
-def test_a_customer_cannot_list_another_accounts_payments() -> None:
-    mine, theirs = PaymentFactory.create(), PaymentFactory.create()
-
-    assert ids(mine.account, f"?user={theirs.account_id}") == []
-    assert ids(mine.account, f"?order={theirs.order_id}") == []
-    assert ids(mine.account, f"?user={mine.account_id}") == [str(mine.id)]
+    assert ids(first.account, f"?user={theirs.account_id}") == []
+    assert ids(first.account, f"?order={theirs.order_id}") == []
 
 
 def test_staff_list_all_payments_and_filter_them() -> None:
@@ -272,38 +256,29 @@ def row(event: WebhookEvent) -> WebhookEvent:
     return WebhookEvent.objects.get(id=event.id)
 
 
-def test_an_event_is_stored_as_unhandled() -> None:
+def test_an_event_is_stored_once_as_unhandled() -> None:
     event = events.take(id="evt_1", key="payment-1")
     stored = WebhookEvent.objects.get()
     assert (stored.gateway, stored.event_id, stored.type) == ("simulator", "evt_1", "charge.succeeded")
     assert (stored.charge_key, stored.handled_at, stored.attempts) == ("payment-1", None, 0)
     assert webhooks.get_unhandled(event.id) == stored
-
-
-def test_the_same_event_again_is_the_one_that_was_stored_first() -> None:
-    first = events.take(id="evt_1", key="payment-1")
     again = events.take(id="evt_1", key="payment-2")
-    assert (again.id, again.charge_key) == (first.id, "payment-1")
+    assert (again.id, again.charge_key) == (event.id, "payment-1"), "it is the one that was stored first"
 
 
-@pytest.mark.django_db(transaction=True)
-def test_the_database_alone_refuses_a_second_row_of_one_event() -> None:
+def test_the_database_alone_refuses_a_second_row_of_one_event_and_one_that_is_handled_and_still_due() -> None:
     """Without the read before the insert, which `take` makes."""
-    event = events.take(id="evt_1")
-    twin = WebhookEvent(
-        gateway="simulator", event_id="evt_1", received_at=timezone.now(), next_attempt_at=timezone.now()
-    )
-    with pytest.raises(IntegrityError, match="webhookevent"):
-        twin.save()
-    assert WebhookEvent.objects.get() == event
-
-
-def test_the_database_refuses_an_event_that_is_handled_and_still_due() -> None:
-    event = events.take()
+    event, now = events.take(id="evt_1"), timezone.now()
+    twin = WebhookEvent(gateway="simulator", event_id="evt_1", received_at=now, next_attempt_at=now)
     rows = WebhookEvent.objects.filter(id=event.id)
-    for fields in ({"handled_at": timezone.now()}, {"next_attempt_at": None}):
-        with pytest.raises(IntegrityError, match="unhandled_has_next_attempt"), transaction.atomic():
-            rows.update(**fields)
+    for law, write in (
+        ("webhookevent", twin.save),
+        ("unhandled_has_next_attempt", lambda: rows.update(handled_at=now)),
+        ("unhandled_has_next_attempt", lambda: rows.update(next_attempt_at=None)),
+    ):
+        with pytest.raises(IntegrityError, match=law), transaction.atomic():
+            write()
+    assert WebhookEvent.objects.get() == event
 
 
 def test_due_events_are_returned_at_intervals_until_they_are_handled() -> None:

@@ -52,10 +52,6 @@ def read_signed(event: Any) -> GatewayEvent:
     return read(body, sign(body))
 
 
-def test_a_signed_event_is_read() -> None:
-    assert read_signed(EVENT) == GatewayEvent(id="evt_1", type="charge.succeeded", key="one")
-
-
 def accepted(headers: Iterable[str]) -> list[str]:
     """Those of the headers with which the event is believed."""
     found = []
@@ -66,19 +62,16 @@ def accepted(headers: Iterable[str]) -> list[str]:
     return found
 
 
-def test_headers_are_read_in_any_case() -> None:
-    for name in ("firstcome-signature", "FIRSTCOME-SIGNATURE"):
-        assert read(BODY, sign(BODY), name=name).id == "evt_1"
+def test_a_signed_event_is_read_whatever_the_case_of_its_header() -> None:
+    for name in ("Firstcome-Signature", "firstcome-signature", "FIRSTCOME-SIGNATURE"):
+        event = read(BODY, sign(BODY), name=name)
+        assert event == GatewayEvent(id="evt_1", type="charge.succeeded", key="one"), name
 
 
-def test_five_minutes_are_accepted_in_both_directions() -> None:
+def test_five_minutes_are_accepted_in_both_directions_and_no_more() -> None:
     for seconds in (-300, -299, 0, 299, 300):
         assert read(BODY, sign(BODY, at=NOW + timedelta(seconds=seconds))).id == "evt_1", seconds
-
-
-def test_more_than_five_minutes_are_refused() -> None:
     instants = [NOW + timedelta(seconds=seconds) for seconds in (-301, 301, -86_400, 10**8)]
-
     assert accepted(sign(BODY, at=at) for at in instants) == []
 
 
@@ -91,15 +84,11 @@ def test_one_of_several_signatures_is_enough_while_a_secret_is_changed() -> None
         read(BODY, f"{time},{of_another}")
 
 
-def test_not_a_byte_may_be_changed() -> None:
+def test_not_a_byte_may_be_changed_nor_the_time() -> None:
     for changed in (BODY + b" ", BODY.replace(b"one", b"two"), BODY[:-1], b""):
         with pytest.raises(SignatureInvalid):
             read(changed, sign(BODY))
-
-
-def test_the_time_is_signed_too() -> None:
     old = sign(BODY, at=NOW - timedelta(hours=1))
-
     with pytest.raises(SignatureInvalid):
         read(BODY, f"t={int(NOW.timestamp())},{old.partition(',')[2]}")
 

@@ -39,7 +39,9 @@ def standing_at(status: str) -> Payment:
 
 
 @in_one_test(("status", "target"), list(product(STATUSES, MARKS)))
-def test_each_change_is_in_the_table_or_does_nothing(status: str, target: str) -> None:
+def test_each_change_is_in_the_table_or_does_nothing_and_an_end_deletes_the_token(
+    status: str, target: str
+) -> None:
     payment = standing_at(status)
     before = Payment.objects.filter(id=payment.id).values().get()
 
@@ -48,6 +50,9 @@ def test_each_change_is_in_the_table_or_does_nothing(status: str, target: str) -
     after = Payment.objects.filter(id=payment.id).values().get()
     if target in TRANSITIONS[status]:
         assert stands and after["status"] == target
+        assert (after["token"], after["settled_at"] is None) == (
+            ("tok_ok", True) if target == "in_doubt" else ("", False)
+        )
         assert after["failure_detail"] == (LONG[:255] if target in ("failed", "reversed") else "")
     else:
         assert stands == (status == target)
@@ -58,18 +63,6 @@ def test_a_final_state_stays_except_that_a_charge_may_be_reversed() -> None:
     final = {status: ways for status, ways in TRANSITIONS.items() if status not in ("pending", "in_doubt")}
 
     assert final == {"succeeded": {"reversed"}, "failed": frozenset(), "reversed": frozenset()}
-
-
-@in_one_test("ending", ["succeeded", "failed", "reversed"])
-def test_the_cards_token_is_deleted_at_the_end(ending: str) -> None:
-    payment = standing_at("in_doubt")
-    assert payment.token == "tok_ok"
-
-    MARKS[ending](payment.id)
-
-    payment.refresh_from_db()
-    assert payment.token == ""
-    assert payment.settled_at is not None
 
 
 def test_a_payment_of_an_order_has_a_charge_key_of_its_own() -> None:
