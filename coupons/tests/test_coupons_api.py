@@ -258,9 +258,3 @@ def test_the_ticket_of_another_account_and_a_missing_one_are_not_found(user: Api
         refused = user.get(path)
         assert (refused.status_code, refused.json()["code"]) == (404, "not_found")
     assert client_of().get(others).status_code == 401
-
-
-def test_staff_without_the_permission_see_only_their_own(queued: Campaign) -> None:
-    others = ask(client_of(AccountFactory.create()), queued)["Location"]
-
-    assert client_of(AccountFactory.create(is_staff=True)).get(others).status_code == 404

@@ -181,16 +181,6 @@ def test_a_reason_is_required_and_kept_whole() -> None:
     assert (line.after["reason"], line.detail) == (long, long[:255])
 
 
-def test_a_paused_campaign_may_be_changed_and_stays_paused() -> None:
-    campaign = CampaignFactory.create()
-    pause(campaign)
-
-    assert campaigns.change(campaign_id=campaign.pk, quantity=7).paused_at is not None
-
-    campaign.refresh_from_db()
-    assert campaign.paused_at is not None
-
-
 def test_a_slot_taken_before_the_pause_becomes_a_coupon_and_no_other_slot_is_taken() -> None:
     campaign, [first, late] = CampaignFactory.create(partner="convenience_store"), accounts(2)
     slot = issuing.STRATEGIES["group_commit"](campaign_id=campaign.pk, user_id=first)
@@ -250,22 +240,15 @@ class TestQueue:
         for campaign in (paused, other):
             for one in accounts(3):
                 ask(campaign, one)
+        assert paused.pk in worker._batch_sizes()
         pause(paused)
 
+        assert paused.pk not in worker._batch_sizes(), "it is not read again and again"
         assert worker.serve_once() == 3
-
         assert Coupon.objects.filter(campaign=other).count() == 3
         assert not Coupon.objects.filter(campaign=paused).exists()
         assert tickets.longest_wait_seconds() == {}
         assert tickets.count_waiting() == {str(paused.pk): 3}
-
-    def test_a_paused_queue_is_not_read_again_and_again(self) -> None:
-        campaign = CampaignFactory.create(strategy="queue")
-        ask(campaign, *accounts(1))
-
-        assert campaign.pk in worker._batch_sizes()
-        pause(campaign)
-        assert campaign.pk not in worker._batch_sizes()
 
     def test_tickets_fail_once_the_paused_campaign_closes(self) -> None:
         campaign = CampaignFactory.create(strategy="queue")

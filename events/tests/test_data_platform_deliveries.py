@@ -412,11 +412,8 @@ def test_nothing_is_delivered_inside_a_transaction(own_data_platform: Simulator)
 
 @pytest.mark.usefixtures("impatient")
 def test_gauges_count_queued_and_dead_events(own_data_platform: Simulator, settings: LazySettings) -> None:
-    assert (deliveries.queued_count(), deliveries.dead_count(), deliveries.oldest_queued_seconds()) == (
-        0,
-        0,
-        0.0,
-    )
+    assert (deliveries.queued_count(), deliveries.dead_count()) == (0, 0)
+    assert deliveries.oldest_queued_seconds() == 0.0
     note(REFUSED)
     deliver_due()
     note("test.happened", "test.happened")

@@ -151,19 +151,3 @@ def test_the_gateways_references_are_for_staff_alone() -> None:
     for reader, is_told in ((buying.owner(placed), False), (SuperuserFactory.create(), True)):
         text = " ".join(row["detail"] for row in timeline_of(placed, reader))
         assert [name in text for name in (charge, "re_")] == [is_told, is_told]
-
-
-def test_staff_without_the_right_to_read_orders_and_strangers_find_none() -> None:
-    placed = paid()
-    path = f"/orders/{placed.order.id}/timeline"
-    readers = {
-        "a stranger": AccountFactory.create(),
-        "staff": AccountFactory.create(is_staff=True),
-        "staff for stock": AccountFactory.create(is_staff=True, permissions=["inventory.view_product"]),
-    }
-    assert {who: client_of(one).get(path).status_code for who, one in readers.items()} == dict.fromkeys(
-        readers, 404
-    )
-    entitled = AccountFactory.create(is_staff=True, permissions=["orders.view_order"])
-    assert client_of(entitled).get(path).status_code == 200
-    assert client_of().get(path).status_code == 401

@@ -156,13 +156,6 @@ def test_the_seed_is_shown_nowhere_before_the_draw(operator: Client) -> None:
     assert sale.seed in shown(operator, page_of(sale))
 
 
-def test_no_filter_or_order_reads_the_seed_letter_by_letter(operator: Client) -> None:
-    sale = create_sale(opens_in=3_600, closes_in=7_200)
-
-    for asked in (f"seed__startswith={sale.seed[0]}", f"seed={sale.seed}"):
-        assert "has no filter" in operator.get(f"{LIST}?{asked}", follow=True).content.decode()
-
-
 def test_without_the_right_the_page_of_a_product_names_no_sale() -> None:
     product = ProductFactory.create(on_hand=1)
     sale = create_sale(product)

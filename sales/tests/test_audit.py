@@ -64,14 +64,10 @@ def test_an_entry_that_waits_before_an_admitted_one_is_named(sale: Sale) -> None
     assert offenders() == [id_at(sale, 2)]
 
 
-def test_an_entry_that_is_admitted_beyond_the_passed_position_is_named(sale: Sale) -> None:
-    Sale.objects.filter(pk=sale.pk).update(passed_position=2)
-    assert offenders() == [id_at(sale, 3)]
-
-
-def test_a_passed_position_beyond_the_admitted_ones_names_those_that_wait(sale: Sale) -> None:
-    Sale.objects.filter(pk=sale.pk).update(passed_position=5)
-    assert sorted(offenders()) == sorted([id_at(sale, 4), id_at(sale, 5)])
+def test_admitted_entries_beyond_the_passed_position_and_waiting_ones_before_it_are_named(sale: Sale) -> None:
+    for passed, wrong in ((2, [3]), (5, [4, 5])):
+        Sale.objects.filter(pk=sale.pk).update(passed_position=passed)
+        assert sorted(offenders()) == sorted(id_at(sale, position) for position in wrong)
 
 
 REFUSED: list[tuple[str, Callable[[Sale], Any]]] = [
