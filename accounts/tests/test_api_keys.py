@@ -188,27 +188,26 @@ class TestKeys:
         }
 
 
-@pytest.mark.django_db
-class TestConstraints:
-    @in_one_test(
-        ("law", "write"),
-        [
-            ("one_current", lambda key: key.secrets.create(is_current=True, created_at=clock.now())),
-            ("former_ones_end", lambda key: key.secrets.update(is_current=None)),
-            ("former_ones_end", lambda key: key.secrets.update(is_current=False)),
-            ("former_ones_end", lambda key: key.secrets.update(valid_until=clock.now() + DAY)),
-            ("secret_hash", lambda key: copy_secret(key, api_keys.make("orders:read").key)),
-            ("expires_after", lambda key: ApiKey.objects.update(expires_at=key.created_at)),
-        ],
-    )
-    def test_the_database_refuses(self, law: str, write: Callable[[ApiKey], object]) -> None:
-        key = api_keys.make("orders:read").key
-        with pytest.raises(IntegrityError, match=law), transaction.atomic():
-            write(key)
-
-
 def copy_secret(key: ApiKey, other: ApiKey) -> None:
     other.secrets.update(secret_hash=key.secrets.get().secret_hash)
+
+
+@pytest.mark.django_db
+@in_one_test(
+    ("law", "write"),
+    [
+        ("one_current", lambda key: key.secrets.create(is_current=True, created_at=clock.now())),
+        ("former_ones_end", lambda key: key.secrets.update(is_current=None)),
+        ("former_ones_end", lambda key: key.secrets.update(is_current=False)),
+        ("former_ones_end", lambda key: key.secrets.update(valid_until=clock.now() + DAY)),
+        ("secret_hash", lambda key: copy_secret(key, api_keys.make("orders:read").key)),
+        ("expires_after", lambda key: ApiKey.objects.update(expires_at=key.created_at)),
+    ],
+)
+def test_the_database_refuses(law: str, write: Callable[[ApiKey], object]) -> None:
+    key = api_keys.make("orders:read").key
+    with pytest.raises(IntegrityError, match=law), transaction.atomic():
+        write(key)
 
 
 def rotate_without_lock(key: ApiKey) -> str:

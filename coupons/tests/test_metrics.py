@@ -29,12 +29,11 @@ from coupons.tests.factories import (
 from coupons.tests.own_partner import NAME
 from coupons.tests.test_audit import without_constraint
 from scripts.tests.simulator import Simulator
-from shop.observability import gauges
 from shop.tests.clients import client_of
 from shop.tests.factories import AccountFactory
 from shop.tests.lost_replies import losing_reply_to_commit
 from shop.tests.racing import race
-from shop.tests.samples import Increases
+from shop.tests.samples import Increases, exposed
 
 pytestmark = pytest.mark.django_db(transaction=True)
 QUEUED = "queue"
@@ -135,11 +134,6 @@ def test_many_threads_count_what_the_rows_say() -> None:
     assert (grown["issued"], Coupon.objects.count()) == (20, 20)
     assert (statuses.count(200), statuses.count(409)) == (grown.get("repeated", 0), grown["sold_out"])
     assert sum(grown.values()) == len(statuses)
-
-
-def exposed() -> dict[str, float]:
-    lines = gauges.exposition().decode().splitlines()
-    return {line.rsplit(maxsplit=1)[0]: float(line.rsplit(maxsplit=1)[1]) for line in lines if line[0] != "#"}
 
 
 def test_running_campaigns_have_their_quantity_what_is_issued_and_codes_left() -> None:

@@ -48,24 +48,23 @@ def statements(
     return sum("SAVEPOINT" not in query["sql"] for query in captured)
 
 
-def test_orders_cost_nine_statements_whatever_their_number() -> None:
+@pytest.mark.parametrize(
+    ("wanted", "more"),
+    [
+        ({}, 0),
+        ({"limit": 5}, 1),
+        # Found with their campaigns, held.
+        ({"coupon": True}, 2),
+        # The balances.
+        ({"points": 100}, 1),
+        ({"coupon": True, "points": 100}, 2 + 1),
+        ({"token": "tok_ok"}, 3),
+    ],
+    ids=str,
+)
+def test_orders_cost_nine_statements_and_few_more_whatever_their_number(wanted: Any, more: int) -> None:
     """One of them reads the unpaid orders of the accounts, and one writes the events of the feed."""
-    assert [statements(count) for count in (1, 10, 100)] == [9, 9, 9]
-
-
-def test_products_with_a_limit_cost_one_statement_more_whatever_the_number() -> None:
-    assert [statements(count, limit=5) for count in (1, 10, 100)] == [9 + 1] * 3
-
-
-def test_coupons_cost_two_statements_more_and_points_one_whatever_their_number() -> None:
-    """Coupons: found with their campaigns, held. Points: the balances."""
-    assert [statements(count, coupon=True) for count in (1, 10, 100)] == [9 + 2] * 3
-    assert [statements(count, points=100) for count in (1, 10, 100)] == [9 + 1] * 3
-    assert [statements(count, coupon=True, points=100) for count in (1, 10, 100)] == [9 + 2 + 1] * 3
-
-
-def test_paying_at_once_costs_three_more() -> None:
-    assert statements(25, token="tok_ok") == statements(25) + 3
+    assert [statements(count, **wanted) for count in (1, 10, 100)] == [9 + more] * 3
 
 
 def test_a_batch_locks_its_products_by_one_statement_and_notes_what_each_order_reserved() -> None:
@@ -79,26 +78,17 @@ def test_a_batch_locks_its_products_by_one_statement_and_notes_what_each_order_r
     assert [(one["before"], one["after"]) for one in reserved] == [(0, 1), (1, 3)]
 
 
-def test_one_key_twice_in_a_batch_is_one_order() -> None:
-    order_request = buying.order_request(
-        buying.account().id, {ProductFactory.create(on_hand=9): 1}, key="same"
-    )
-    first, second = decide(order_request, order_request)
+def test_one_key_twice_in_a_batch_is_one_order_and_with_another_body_refused() -> None:
+    product = ProductFactory.create(on_hand=9)
+    order_request = buying.order_request(buying.account().id, {product: 1}, key="same")
+    other = replace(order_request, keyed=replace(order_request.keyed, fingerprint="another body"))
+    first, second, third = decide(order_request, order_request, other)
     assert isinstance(first, PlacedOrder)
     assert isinstance(second, Replay)
     assert second.reference == first.order.id
     assert second.answer == schemas.placed_order_answer(first)
+    assert isinstance(third, KeyReused)
     assert Order.objects.count() == 1
-
-
-def test_one_key_with_two_bodies_in_a_batch_is_refused_the_second_time() -> None:
-    order_request = buying.order_request(
-        buying.account().id, {ProductFactory.create(on_hand=9): 1}, key="same"
-    )
-    other = replace(order_request, keyed=replace(order_request.keyed, fingerprint="another body"))
-    first, second = decide(order_request, other)
-    assert isinstance(first, PlacedOrder)
-    assert isinstance(second, KeyReused)
 
 
 def test_units_reserved_in_a_batch_are_not_available_to_its_later_orders() -> None:

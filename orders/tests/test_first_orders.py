@@ -15,6 +15,7 @@ from inventory.tests.factories import ProductFactory
 from orders import cancellation
 from orders.models import Order
 from orders.placement import checkout, decisions, first_orders
+from orders.placement.decisions import OrderRequest
 from orders.placement.strategies import group_commit
 from orders.tests import buying
 from shop.db import transactions
@@ -33,6 +34,11 @@ def first_order_code(account_id: int) -> str:
     """The code of a coupon that the account has of a new campaign for first orders."""
     campaign: Campaign = CampaignFactory.create(first_order_only=True)
     return issuing.issue(campaign_id=campaign.pk, user_id=account_id).coupon.code
+
+
+def request_of(account_id: int, product: Product) -> OrderRequest:
+    """An order by a coupon for first orders."""
+    return buying.order_request(account_id, {product: 1}, coupon=first_order_code(account_id))
 
 
 def is_refused(account_id: int, product: Product, code: str) -> bool:
@@ -90,9 +96,7 @@ def test_the_coupon_may_be_used_again_after_its_order_ended_and_after_a_refund_o
 
 def test_the_second_of_two_orders_in_a_batch_is_not_the_first(product: Product) -> None:
     buyers = [buying.account().id for _ in range(2)]
-    with_coupon = [
-        buying.order_request(buyer, {product: 1}, coupon=first_order_code(buyer)) for buyer in buyers
-    ]
+    with_coupon = [request_of(buyer, product) for buyer in buyers]
     plain = [buying.order_request(buyer, {product: 1}) for buyer in buyers]
     requests = [plain[0], with_coupon[0], with_coupon[1], plain[1]]
 
@@ -107,11 +111,7 @@ def test_of_ten_concurrent_first_orders_of_an_account_with_ten_coupons_one_uses_
 ) -> None:
     settings.OPTIMISTIC_RETRIES = 100
     buyers = [buying.account().id for _ in range(4)]
-    requests = [
-        buying.order_request(buyer, {product: 1}, coupon=first_order_code(buyer))
-        for _ in range(10)
-        for buyer in buyers
-    ]
+    requests = [request_of(buyer, product) for _ in range(10) for buyer in buyers]
 
     outcomes = race([partial(checkout.place, request) for request in requests])
 
@@ -123,10 +123,7 @@ def test_of_ten_concurrent_first_orders_of_an_account_with_ten_coupons_one_uses_
 def test_first_orders_of_an_account_for_different_products_in_batches_of_their_own_use_one_coupon() -> None:
     """They share no locked row, as in several processes, so the unique key decides."""
     buyer = buying.account().id
-    requests = [
-        buying.order_request(buyer, {other: 1}, coupon=first_order_code(buyer))
-        for other in ProductFactory.create_batch(8, on_hand=5)
-    ]
+    requests = [request_of(buyer, other) for other in ProductFactory.create_batch(8, on_hand=5)]
 
     outcomes = race([partial(decisions.place_one, request, is_locked=False) for request in requests])
 
@@ -138,10 +135,7 @@ def test_a_first_order_that_another_process_was_faster_with_does_not_break_its_b
     """Each batch is decided again as a whole: its neighbours are not placed one by one."""
     buyer = buying.account().id
     batches = [
-        [
-            buying.order_request(buyer, {other: 1}, coupon=first_order_code(buyer)),
-            buying.order_request(buying.account().id, {other: 1}),
-        ]
+        [request_of(buyer, other), buying.order_request(buying.account().id, {other: 1})]
         for other in ProductFactory.create_batch(4, on_hand=5)
     ]
 
@@ -154,10 +148,7 @@ def test_a_first_order_that_another_process_was_faster_with_does_not_break_its_b
 def test_reading_the_accounts_orders_alone_uses_several_coupons(monkeypatch: pytest.MonkeyPatch) -> None:
     """The naive twin: no unique key. The audit names the orders."""
     buyer = buying.account().id
-    requests = [
-        buying.order_request(buyer, {other: 1}, coupon=first_order_code(buyer))
-        for other in ProductFactory.create_batch(2, on_hand=5)
-    ]
+    requests = [request_of(buyer, other) for other in ProductFactory.create_batch(2, on_hand=5)]
     read = first_orders.read
     monkeypatch.setattr(first_orders, "write", lambda uses: None)
 

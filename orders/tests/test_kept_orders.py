@@ -100,6 +100,8 @@ def test_it_is_paid_with_another_card_and_refunded_as_any_order() -> None:
     payments = Payment.objects.filter(order=placed.order.id).order_by("number")
     assert [(one.number, one.status) for one in payments] == [(1, "failed"), (2, "failed"), (3, "succeeded")]
     assert len({one.charge_key for one in payments}) == 3
+    declined = [payment.account_id for payment in Payment.objects.exclude(declined_at=None)]
+    assert declined == [placed.order.account_id] * 2, "every refused card counts"
     kinds = Counter(Transfer.objects.filter(order=placed.order.id).values_list("kind", flat=True))
     assert kinds == {"hold": 3, "release": 2, "sale": 1}
     assert ledger.balance_amount(placed.order.account_id) == 300
@@ -183,13 +185,6 @@ def test_a_kept_order_can_be_cancelled_between_two_cards() -> None:
     assert Coupon.objects.get().status == "issued"
     assert refusal(placed.order.id).extra == {"reason": "not_awaiting_payment"}
     assert buying.broken_laws() == []
-
-
-def test_every_refused_card_counts_as_a_decline_of_its_account() -> None:
-    placed = kept()
-    pay_and_advance(placed.order.id, "tok_declined")
-    declined = Payment.objects.exclude(declined_at=None)
-    assert [payment.account_id for payment in declined] == [placed.order.account_id] * 2
 
 
 def test_ten_second_cards_at_once_are_one_payment_that_is_not_failed() -> None:

@@ -25,7 +25,7 @@ from payments import points_grants
 from payments.models import Payment
 from shop.errors import FirstcomeError
 from shop.idempotency.recorded_answers import Answer
-from shop.observability import gauges
+from shop.tests import samples
 from shop.tests.clients import client_of
 from shop.tests.factories import AccountFactory
 from shop.tests.samples import Increases
@@ -163,8 +163,7 @@ NOWHERE = "http://127.0.0.1:1"
 
 
 def exposed(*names: str) -> dict[str, float]:
-    lines = [line.rsplit(maxsplit=1) for line in gauges.exposition().decode().splitlines()]
-    return {name: float(number) for name, number in lines if name.split("{")[0] in names}
+    return {name: number for name, number in samples.exposed().items() if name.split("{")[0] in names}
 
 
 def test_open_orders_are_counted_by_status_and_ended_ones_are_not(product: Product) -> None:

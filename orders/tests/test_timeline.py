@@ -112,19 +112,14 @@ def test_its_owner_reads_the_outcome_and_staff_every_attempt(end: str) -> None:
     assert [row["event"] for row in owners] == events
     assert [row["event"] for row in staffs if _is_for_everybody(row)] == events
     assert len([row for row in staffs if row["event"].endswith(".failed")]) == failed_attempts
+    moments = [datetime.fromisoformat(row["at"]) for row in staffs]
+    assert moments == sorted(moments), "in the order in which they happened"
 
 
 def _is_for_everybody(row: dict[str, str]) -> bool:
     """Whether the owner reads it too, unlike failed attempts and changes of wallets, coupons and stock."""
     kind, _, outcome = row["event"].rpartition(".")
     return kind == "order" or (kind not in ("points", "coupon", "stock") and outcome != "failed")
-
-
-@in_one_test("end", ENDS)
-def test_its_lines_are_in_the_order_in_which_they_happened(end: str) -> None:
-    placed = ENDS[end][0]()
-    moments = [datetime.fromisoformat(row["at"]) for row in timeline_of(placed, SuperuserFactory.create())]
-    assert moments == sorted(moments)
 
 
 def test_what_operators_did_and_why_is_for_staff_with_the_right_to_the_journal() -> None:
@@ -143,11 +138,8 @@ def test_what_operators_did_and_why_is_for_staff_with_the_right_to_the_journal()
     assert failed and [row for row in by_viewer if row["event"].endswith(".failed")] == failed
     assert "re_" in str(by_viewer)
     assert not [row for row in by_viewer if row["event"].startswith(("points.", "event."))]
-
-
-def test_the_gateways_references_are_for_staff_alone() -> None:
-    placed = refunded_by_halves()
+    # The gateway's references are for staff alone.
     charge = Payment.objects.get(order=placed.order.id).charge_reference
-    for reader, is_told in ((buying.owner(placed), False), (SuperuserFactory.create(), True)):
-        text = " ".join(row["detail"] for row in timeline_of(placed, reader))
+    for rows, is_told in ((timeline_of(placed, buying.owner(placed)), False), (by_reader, True)):
+        text = " ".join(row["detail"] for row in rows)
         assert [name in text for name in (charge, "re_")] == [is_told, is_told]

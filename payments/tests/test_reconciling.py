@@ -28,12 +28,12 @@ from payments.tests.factories import PaymentFactory
 from payments.tests.own_gateway import nobody_there
 from scripts.tests.simulator import Simulator
 from shop.models import JournalLine
-from shop.observability import gauges
 from shop.tests.case_tables import in_one_test
 from shop.tests.clients import signed_in
 from shop.tests.confirming import said
 from shop.tests.factories import AccountFactory
 from shop.tests.racing import race, wait_until
+from shop.tests.samples import exposed
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -67,13 +67,6 @@ def late() -> Payment:
 
 def refunded_amount(key: str) -> int:
     return gateway().find(key=key).refunded_amount
-
-
-def gauge(name: str) -> float | None:
-    for line in gauges.exposition().decode().splitlines():
-        if line.startswith(f"{name} "):
-            return float(line.rpartition(" ")[2])
-    return None
 
 
 def run(*options: str) -> tuple[int, str]:
@@ -219,15 +212,15 @@ def test_a_running_comparison_is_not_started_again_but_a_crashed_one_is() -> Non
 
 def test_the_metrics_have_what_is_left_and_its_age(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reconciling, "SETTLING", timedelta(0))
-    name = "firstcome_reconciliation_differences"
-    assert (gauge(f'{name}{{of="whole"}}'), gauge("firstcome_reconciliation_age_seconds")) == (None, None)
+    names = [f'firstcome_reconciliation_differences{{of="{of}"}}' for of in ("whole", "lately")]
+    assert not exposed().keys() & {*names, "firstcome_reconciliation_age_seconds"}
     orphan()
     reconciling.reconcile_by_schedule()
-    assert (gauge(f'{name}{{of="whole"}}'), gauge(f'{name}{{of="lately"}}')) == (1, None)
+    assert [exposed().get(name) for name in names] == [1, None]
     reconciling.reconcile(fix=Fix.EVERYTHING)
     reconciling.reconcile_by_schedule()
-    assert (gauge(f'{name}{{of="whole"}}'), gauge(f'{name}{{of="lately"}}')) == (0, 0)
-    age = gauge("firstcome_reconciliation_age_seconds")
+    assert [exposed().get(name) for name in names] == [0, 0]
+    age = exposed().get("firstcome_reconciliation_age_seconds")
     assert age is not None and 0 <= age < 60
 
 
@@ -237,7 +230,7 @@ def test_an_unreachable_gateway_is_reported_with_exit_code_1(settings: LazySetti
     assert code == 1
     assert "can't be read" in said
     assert "can't be read" in Reconciliation.objects.get().unread
-    assert gauge("firstcome_reconciliation_age_seconds") is None
+    assert exposed().get("firstcome_reconciliation_age_seconds") is None
 
 
 def test_the_command_lists_what_differs_and_why() -> None:
