@@ -77,7 +77,7 @@ def gateway(own_gateway: Any, own_data_platform: Any, monkeypatch: pytest.Monkey
 
 
 @pytest.fixture
-def products() -> list[Product]:
+def products(gateway: None) -> list[Product]:
     return [ProductFactory.create(price=price, on_hand=100) for price in (333, 1_000, 7)]
 
 
@@ -92,7 +92,6 @@ def give_back(order: Order, units: dict[Product, int] | None = None) -> None:
     buying.execute_refund(buying.refund(order.pk, units))
 
 
-@pytest.mark.usefixtures("gateway")
 def test_sales_discounts_points_and_refunds_add_up_to_the_ledger_with_all_their_rounding(products):
     tea, cup, pin = products
     since = now()
@@ -121,7 +120,6 @@ def test_sales_discounts_points_and_refunds_add_up_to_the_ledger_with_all_their_
     assert all(row.card_amount >= 0 and row.refunded_card_amount >= 0 for row in figures.rows.values())
 
 
-@pytest.mark.usefixtures("gateway")
 def test_the_last_refund_of_an_order_leaves_nothing_of_it(products):
     tea, _, pin = products
     since = now()
@@ -132,7 +130,6 @@ def test_the_last_refund_of_an_order_leaves_nothing_of_it(products):
     assert (total.net_amount, total.refunded_units, total.refunded_points_amount) == (0, 8, 101)
 
 
-@pytest.mark.usefixtures("gateway")
 def test_an_order_that_its_coupon_paid_completely_is_reported_although_the_ledger_has_no_transfer(products):
     since = now()
     order = buy({products[0]: 1}, coupon={"discount_value": 10_000})
@@ -143,7 +140,6 @@ def test_an_order_that_its_coupon_paid_completely_is_reported_although_the_ledge
     assert_adds_up(figures)
 
 
-@pytest.mark.usefixtures("gateway")
 def test_each_sale_and_refund_is_of_one_period_whose_end_is_not_of_it(products):
     begin = now()
     order = buy({products[1]: 2}, points=100)
@@ -163,7 +159,6 @@ def test_each_sale_and_refund_is_of_one_period_whose_end_is_not_of_it(products):
         assert_adds_up(figures)
 
 
-@pytest.mark.usefixtures("gateway")
 def test_orders_that_are_unpaid_or_failed_are_not_sales(products):
     since = now()
     buyer = buying.account(points=10)
@@ -204,7 +199,6 @@ def test_figures_are_the_same_whatever_the_windows(monkeypatch, rows):
     assert_adds_up(figures)
 
 
-@pytest.mark.usefixtures("gateway")
 def test_the_page_shows_the_figures_and_that_they_agree_with_the_ledger(products):
     order = buy({products[1]: 2}, coupon={"discount_value": 500})
     client = signed_in(SuperuserFactory.create())
@@ -219,7 +213,6 @@ def test_the_page_shows_the_figures_and_that_they_agree_with_the_ledger(products
     assert products[1].sku in figures and "Without a coupon" not in figures
 
 
-@pytest.mark.usefixtures("gateway")
 def test_a_total_that_differs_from_the_ledger_is_shown_as_wrong(products):
     order = buy({products[1]: 1})
     Order.objects.filter(pk=order.pk).update(paid_at=order.paid_at - timedelta(days=40))
@@ -230,7 +223,6 @@ def test_a_total_that_differs_from_the_ledger_is_shown_as_wrong(products):
     assert "A total differs from the ledger" in figures and "Every total agrees" not in figures
 
 
-@pytest.mark.usefixtures("gateway")
 def test_the_csv_has_a_row_for_each_product_and_campaign_and_is_journaled(products):
     order = buy(
         {products[0]: 1, products[1]: 1}, points=100, coupon={"name": "=Spring", "discount_value": 333}
@@ -267,7 +259,6 @@ def test_a_period_that_makes_no_sense_is_refused(query, message):
     assert not JournalLine.objects.filter(what="report.exported").exists()
 
 
-@pytest.mark.usefixtures("gateway")
 def test_a_campaigns_results_are_its_paid_orders(products):
     _, cup, _ = products
     campaign = CampaignFactory.create()

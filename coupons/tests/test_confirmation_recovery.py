@@ -38,8 +38,8 @@ from coupons.tests.own_partner import (
 from scripts.stack import ports
 from scripts.tests.simulator import Simulator
 from shop.errors import FirstcomeError, Unavailable
-from shop.observability import gauges
 from shop.tests.racing import race, wait_until
+from shop.tests.samples import exposed
 from shop.tests.second_connection import holding
 from shop.tests.waiting import in_background
 
@@ -396,7 +396,5 @@ def test_metrics_have_the_number_and_age_of_open_confirmations(
     slot_of(campaign, user_id)
     let_time_pass(100)
 
-    lines = dict(line.rsplit(" ", 1) for line in gauges.exposition().decode().splitlines() if line[0] != "#")
-
-    assert float(lines["firstcome_coupons_confirming"]) == 1
-    assert 100 <= float(lines["firstcome_coupons_confirming_oldest_seconds"]) < 200
+    assert exposed()["firstcome_coupons_confirming"] == 1
+    assert 100 <= exposed()["firstcome_coupons_confirming_oldest_seconds"] < 200

@@ -176,6 +176,8 @@ def test_repeats_of_an_account_in_flight_take_one_place() -> None:
 
     assert says == ["admitted", "passenger", "passenger"]
     assert counted(campaign) == (0, 1)
+    assert gate.heal() == 0, "it is not overdue"
+    assert list(tickets(campaign)) == [user_id]
 
 
 def test_positions_of_a_batch_follow_the_numbers_of_admission() -> None:
@@ -226,15 +228,6 @@ def test_the_account_of_a_process_killed_between_commit_and_recording_becomes_a_
     assert counted(campaign) == (1, 0)
     assert not issue(campaign, owner).is_new
     assert refusal(campaign, late) == "sold_out"
-
-
-def test_an_account_in_flight_that_is_not_overdue_is_left_alone() -> None:
-    campaign, [user_id] = gated(), accounts(1)
-    gate.fill(campaign_id=campaign.pk)
-    gate.admit(campaign_id=campaign.pk, user_id=user_id)
-
-    assert gate.heal() == 0
-    assert list(tickets(campaign)) == [user_id]
 
 
 def test_a_ticket_from_the_future_is_resolved_as_well() -> None:

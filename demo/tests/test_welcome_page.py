@@ -25,6 +25,7 @@ from shop.tests.loop_guard import Blocked
 from shop.tests.outages import database_away
 from shop.tests.statements import captured_statements
 
+pytestmark = pytest.mark.django_db(transaction=True)
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 
 
@@ -107,7 +108,6 @@ def test_it_needs_neither_debug_nor_files_of_other_hosts_nor_inline_scripts(sett
     assert {"/api/docs/", "/api/schema/", "/admin/", "/admin/board/", "/metrics"} <= set(links)
 
 
-@pytest.mark.django_db(transaction=True)
 def test_many_clients_share_one_reading(settings: LazySettings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.IS_MAKE_RUN = True
     monkeypatch.setattr(welcome_page, "CACHE_SECONDS", 60.0)
@@ -127,7 +127,6 @@ def test_many_clients_share_one_reading(settings: LazySettings, monkeypatch: pyt
     assert len([one for one in statements if "SELECT" in one]) == 3
 
 
-@pytest.mark.django_db(transaction=True)
 def test_without_the_database_it_says_so_and_reads_again_later() -> None:
     CampaignFactory.create(name="Spring")
     with database_away():
@@ -137,7 +136,6 @@ def test_without_the_database_it_says_so_and_reads_again_later() -> None:
     assert "Spring" in get().content.decode()
 
 
-@pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("accept", [BROWSER, "*/*", "application/json"])
 def test_a_web_process_answers_as_django_does(accept: str) -> None:
     CampaignFactory.create(name="Spring")
@@ -154,14 +152,12 @@ def test_a_web_process_answers_as_django_does(accept: str) -> None:
     }
 
 
-@pytest.mark.django_db(transaction=True)
 def test_other_methods_and_unknown_hosts_are_refused() -> None:
     assert asyncio.run(load(method="OPTIONS")).status == 405
     assert asyncio.run(load(Host="elsewhere.example")).status == 400
     assert asyncio.run(load("text/html," + "a/b," * 200)).status == 200
 
 
-@pytest.mark.django_db(transaction=True)
 def test_a_hundred_clients_of_the_page_hold_one_thread_and_operators_still_sign_in(
     blocked: Blocked,
 ) -> None:
@@ -183,7 +179,6 @@ def test_a_hundred_clients_of_the_page_hold_one_thread_and_operators_still_sign_
     assert blocked == Blocked()
 
 
-@pytest.mark.django_db(transaction=True)
 def test_public_pages_that_hold_all_threads_they_may_leave_some_for_operators() -> None:
     release = threading.Event()
     scope = asgi_client.request_scope("GET", "/api/docs/")
@@ -201,7 +196,6 @@ def test_public_pages_that_hold_all_threads_they_may_leave_some_for_operators() 
         release.set()
 
 
-@pytest.mark.django_db(transaction=True)
 def test_a_session_that_is_no_operators_has_no_share_of_their_threads() -> None:
     """Any client could hold the operators' threads by a cookie of its own."""
     buyers = session_of(AccountFactory.create())

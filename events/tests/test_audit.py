@@ -82,30 +82,28 @@ def test_an_event_that_is_lost_is_named_by_its_position_and_its_line(feed: None)
     assert offenders() == [f"journal line {line_of(3).pk}", "position 5"]
 
 
-def test_an_event_without_a_line_that_is_lost_is_named_by_its_position(feed: None) -> None:
-    at(3).delete()
-    assert offenders() == ["position 3"]
+@pytest.mark.parametrize(
+    ("damage", "named"),
+    [
+        pytest.param(lambda: at(3).delete(), "position 3", id="an event without a line is lost"),
+        pytest.param(lambda: at(8).delete(), "position 8", id="the last event is lost"),
+        pytest.param(
+            lambda: sweep_to(2, lost=3), "position 3", id="the first event after the retention is lost"
+        ),
+        pytest.param(lambda: sweep_to(1), "event at 1", id="an event should have been deleted"),
+        pytest.param(
+            lambda: FeedState.objects.update(last_position=7), "event at 8", id="a position not given"
+        ),
+    ],
+)
+def test_a_damaged_position_is_named(feed: None, damage: Callable[[], object], named: str) -> None:
+    damage()
+    assert offenders() == [named]
 
 
-def test_the_last_event_is_missed(feed: None) -> None:
-    at(8).delete()
-    assert offenders() == ["position 8"]
-
-
-def test_the_first_event_that_was_not_deleted_after_the_retention_is_missed(feed: None) -> None:
-    FeedState.objects.update(swept_position=2)
-    FeedEvent.objects.filter(position__lte=3).delete()
-    assert offenders() == ["position 3"]
-
-
-def test_an_event_that_should_have_been_deleted_is_named(feed: None) -> None:
-    FeedState.objects.update(swept_position=1)
-    assert offenders() == ["event at 1"]
-
-
-def test_a_position_that_was_never_given_is_named(feed: None) -> None:
-    FeedState.objects.update(last_position=7)
-    assert offenders() == ["event at 8"]
+def sweep_to(position: int, *, lost: int = 0) -> None:
+    FeedState.objects.update(swept_position=position)
+    FeedEvent.objects.filter(position__lte=lost).delete()
 
 
 def test_a_line_whose_event_was_never_recorded_is_named(feed: None) -> None:
@@ -146,31 +144,32 @@ def test_two_events_at_a_position_leave_a_gap_that_is_named(feed: None) -> None:
         assert offenders() == ["position 5"]
 
 
-def test_events_without_a_position_are_no_gap(feed: None) -> None:
+def test_events_without_a_position_are_no_gap_and_archived_lines_no_loss(feed: None) -> None:
     record("later")
     note(7)
     assert offenders() == []
+    JournalLine.objects.filter(order_id__in=[UUID(int=1), UUID(int=3)]).delete()
+    assert offenders() == []
+
+
+def grow_old() -> None:
+    """The first five events, and their lines, are older than the retention."""
+    FeedEvent.objects.filter(position__lte=5).update(at=F("at") - 9 * DAY)
+    JournalLine.objects.filter(order_id__lte=UUID(int=3)).update(at=F("at") - 9 * DAY)
 
 
 @pytest.mark.parametrize("days", [0, 9])
 def test_events_that_were_deleted_after_the_retention_are_no_gap(
     days: int, feed: None, settings: LazySettings
 ) -> None:
-    FeedEvent.objects.filter(position__lte=5).update(at=F("at") - 9 * DAY)
-    JournalLine.objects.filter(order_id__lte=UUID(int=3)).update(at=F("at") - 9 * DAY)
+    grow_old()
     assert reading.delete_old() == 5
     settings.EVENT_RETENTION_SECONDS += days * 86_400
     assert offenders() == []
 
 
-def test_archived_lines_are_no_loss(feed: None) -> None:
-    JournalLine.objects.filter(order_id__in=[UUID(int=1), UUID(int=3)]).delete()
-    assert offenders() == []
-
-
 def test_a_loss_after_others_were_deleted_is_named(feed: None) -> None:
-    FeedEvent.objects.filter(position__lte=5).update(at=F("at") - 9 * DAY)
-    JournalLine.objects.filter(order_id__lte=UUID(int=3)).update(at=F("at") - 9 * DAY)
+    grow_old()
     FeedEvent.objects.filter(position__gte=6).update(at=F("at") - DAY)
     JournalLine.objects.filter(order_id__gt=UUID(int=3)).update(at=F("at") - DAY)
     assert reading.delete_old() == 5
@@ -181,8 +180,7 @@ def test_a_loss_after_others_were_deleted_is_named(feed: None) -> None:
 
 
 def test_an_audit_beside_writers_sequencers_and_deletions_finds_nothing(feed: None) -> None:
-    FeedEvent.objects.filter(position__lte=5).update(at=F("at") - 9 * DAY)
-    JournalLine.objects.filter(order_id__lte=UUID(int=3)).update(at=F("at") - 9 * DAY)
+    grow_old()
 
     def write() -> list[str]:
         for number in range(100, 140):

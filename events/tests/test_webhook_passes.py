@@ -20,6 +20,7 @@ from events.tests.test_webhook_deliveries import (
     _any_address,
     an_owner,
     deliver,
+    dispatching,
     endpoint_for,
     make_due,
     receiver,
@@ -27,7 +28,6 @@ from events.tests.test_webhook_deliveries import (
     statuses,
 )
 from events.webhooks import delivery_pass, dispatcher, endpoints
-from events.webhooks.dispatcher import Dispatcher
 from scripts.tests import documented
 from shop import clock
 from shop.tests.racing import wait_until
@@ -255,12 +255,8 @@ def test_an_endpoint_whose_row_stays_locked_delays_no_other(
         monkeypatch.setattr(dispatcher, "lease", stuck)
         record("a")
         sequencing.sequence()
-        worker = Dispatcher()
-        worker.start()
-        try:
+        with dispatching():
             wait_until(lambda: statuses(both[1]) == [("delivered", 1)])
-        finally:
-            worker.stop()
         assert statuses(both[0]) == []
 
 

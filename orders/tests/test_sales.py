@@ -28,7 +28,6 @@ from sales.waiting_room import admission, entries
 from sales.waiting_room.entries import Entry
 from shop import clock
 from shop.db import transactions
-from shop.idempotency.recorded_answers import Replay
 from shop.models import IdempotencyKey
 from shop.tests.clients import client_of
 from shop.tests.factories import AccountFactory
@@ -118,21 +117,6 @@ def test_a_refused_order_leaves_its_entry(strategy: str) -> None:
     assert factories.statuses(entry) == ["admitted"]
     buy(product, buyer.id)
     assert factories.statuses(entry) == ["used"]
-
-
-@buying.by_two_strategies
-def test_a_repeat_under_the_key_gets_the_recorded_order(strategy: str) -> None:
-    product, buyer = ProductFactory(on_hand=9), buying.account()
-    sale = factories.create_sale(product)
-    admitted(sale, buyer.id)
-    order_request = buying.order_request(buyer.id, {product: 1}, key="mine")
-    placed = checkout.place(order_request)
-    pause(sale)
-
-    again = checkout.place(order_request)
-
-    assert isinstance(again, Replay)
-    assert again.reference == placed.order.id
 
 
 @buying.by_two_strategies

@@ -260,6 +260,9 @@ def test_refusals() -> None:
     sale = factories.create_sale(closes_in=10)
     with clock.shifted(by=timedelta(seconds=10)):
         assert refusal_of(sale.pk).code == "sale_closed"
+    with pytest.raises(FirstcomeError) as refused:
+        entries.READER.submit(uuid4())
+    assert refused.value.code == "not_found"
 
 
 def test_one_bad_request_does_not_fail_its_batch() -> None:
@@ -276,12 +279,6 @@ def test_accounts_may_join_while_the_sale_is_paused_and_before_it_opens() -> Non
     early = factories.create_sale(opens_in=100)
     entry = factories.join(early)
     assert (entry.status, entry.position, entry.ahead) == ("waiting", None, None)
-
-
-def test_an_entry_that_does_not_exist_is_not_found() -> None:
-    with pytest.raises(FirstcomeError) as refused:
-        entries.READER.submit(uuid4())
-    assert refused.value.code == "not_found"
 
 
 def test_reading_many_entries_takes_two_statements() -> None:

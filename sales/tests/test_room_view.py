@@ -59,17 +59,13 @@ def waiting_entry(**given: Any) -> tuple[Sale, Entry, Api]:
     return sale, entry, api
 
 
-def test_a_poll_of_a_waiting_entry_runs_no_statement() -> None:
-    _, entry, api = waiting_entry()
+def test_a_poll_of_a_waiting_entry_runs_no_statement_and_of_an_admitted_one_asks_the_database() -> None:
+    sale, entry, api = waiting_entry()
     with captured_statements() as statements:
         answer = api.get(f"/sale-entries/{entry.id}")
     assert (answer.json()["status"], answer.json()["ahead"]) == ("waiting", 0)
     assert answer["Retry-After"] == "1"
     assert statements == []
-
-
-def test_a_poll_of_an_admitted_entry_asks_the_database() -> None:
-    sale, entry, api = waiting_entry()
     with clock.shifted(by=timedelta(seconds=61)):
         admission.advance(sale.pk)
         room_view.refresh()
