@@ -276,9 +276,11 @@ def test_one_bad_request_does_not_fail_its_batch() -> None:
 
 
 def test_accounts_may_join_while_the_sale_is_paused_and_before_it_opens() -> None:
-    early = factories.create_sale(opens_in=100)
+    early, paused = factories.create_sale(opens_in=100), factories.create_sale()
+    terms.pause(sale_id=paused.pk, reason="a look at the stock")
     entry = factories.join(early)
     assert (entry.status, entry.position, entry.ahead) == ("waiting", None, None)
+    assert factories.join(paused).status == "waiting"
 
 
 def test_reading_many_entries_takes_two_statements() -> None:
