@@ -52,19 +52,6 @@ def test_one_event_sent_50_times_at_once_is_stored_once(platform: Simulator) -> 
     assert len(platform.get("/events", order="at-once")[1]["results"]) == 1
 
 
-def test_a_batch_is_stored_in_its_order_and_each_id_once(tmp_path: Path) -> None:
-    with serving("data_platform", tmp_path) as platform:
-        platform.post("/events", event("b"))
-        batch = {"events": [event(id) for id in ("c", "b", "a", "c")]}
-        assert platform.post("/events", batch) == (202, {"accepted": 2, "repeated": 2})
-        assert [row["id"] for row in platform.get("/events", order="order-1")[1]["results"]] == [
-            "b",
-            "c",
-            "a",
-        ]
-        assert platform.post("/events", batch) == (202, {"accepted": 0, "repeated": 4})
-
-
 @pytest.fixture
 def guarded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulator]:
     monkeypatch.setenv("EVENT_SECRET", "event secret")

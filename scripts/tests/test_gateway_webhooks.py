@@ -1,7 +1,9 @@
-"""The gateway simulator's webhooks: `tok_webhook` settles after its answer, and the shop gets a webhook."""
+"""The gateway simulator's webhooks, also of refunds and disputes that begin there.
+
+That a pending charge's webhook ends a call which waits for it is in orders/tests/test_webhook_api.py.
+"""
 
 import sqlite3
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -16,7 +18,7 @@ from scripts.tests.simulator import Simulator, running, serving, wait_until
 
 SECRET = "the secret of these tests"
 OK = Answer(200, {})
-ASKED = {"token": "tok_webhook", "amount": 700, "currency": "KRW", "order": "order-1"}
+ASKED = {"amount": 700, "currency": "KRW", "order": "order-1"}
 
 
 @contextmanager
@@ -48,39 +50,17 @@ def calling(folder: Path, url: str, start: Any = serving) -> Any:
     return start("gateway", folder, "--latency-ms", "0", "--webhook-url", url)
 
 
-def charge(gateway: Simulator, key: str = "key") -> tuple[int, dict[str, Any]]:
-    return gateway.post("/charges", ASKED, key=key)
+def charge(gateway: Simulator, key: str = "key", token: str = "tok_webhook") -> dict[str, Any]:
+    return gateway.post("/charges", ASKED | {"token": token}, key=key)[1]
 
 
-def status_of(gateway: Simulator, key: str = "key") -> str:
-    [row] = gateway.get("/charges", key=key)[1]["results"]
-    return str(row["status"])
+def booked(gateway: Simulator) -> dict[str, Any]:
+    [row] = gateway.get("/charges", key="key")[1]["results"]
+    return row
 
 
 def undelivered(gateway: Simulator) -> int:
     return sum(row["delivered_at"] is None for row in gateway.get("/webhooks")[1]["results"])
-
-
-def test_the_answer_is_pending_and_two_seconds_later_the_shop_gets_a_webhook(
-    gateway: Simulator, listener: CannedShop
-) -> None:
-    began = time.monotonic()
-    status, made = charge(gateway)
-    assert (status, made["status"]) == (202, "pending")
-    assert time.monotonic() - began < 1.5
-    assert charge(gateway) == (202, made)
-    wait_until(lambda: bool(listener.sent))
-    assert time.monotonic() - began >= 2
-    [event] = [one.body for one in listener.sent]
-    assert set(event) == {"id", "type", "created_at", "data"}
-    assert event["id"].startswith("evt_")
-    assert event["type"] == "charge.succeeded"
-    assert event["created_at"].endswith("Z")
-    wanted = {"key": "key", "charge": made["id"], "order": "order-1", "amount": 700, "currency": "KRW"}
-    assert event["data"] == wanted
-    assert charge(gateway) == (201, {**made, "status": "succeeded"})
-    wait_until(lambda: undelivered(gateway) == 0)
-    assert len(listener.sent) == 1
 
 
 def test_a_shop_that_fails_gets_the_same_event_again(gateway: Simulator, listener: CannedShop) -> None:
@@ -116,19 +96,43 @@ def test_a_pending_charge_is_settled_and_sent_after_a_kill(tmp_path: Path, liste
         assert book.execute("SELECT status FROM charges").fetchall() == [("pending",)]
     with calling(tmp_path, listener.address) as again:
         wait_until(lambda: bool(listener.sent))
-        assert status_of(again) == "succeeded"
+        assert booked(again)["status"] == "succeeded"
         wait_until(lambda: undelivered(again) == 0)
     assert len(listener.sent) == 1
 
 
-def test_a_pending_charge_that_is_cancelled_is_never_made_and_sends_no_webhook(
-    gateway: Simulator, listener: CannedShop
+def told(listener: CannedShop, count: int) -> list[tuple[str, int]]:
+    wait_until(lambda: len(listener.sent) == count)
+    return sorted((one.body["type"], one.body["data"]["amount"]) for one in listener.sent)
+
+
+def test_a_refund_is_told_once_and_is_in_the_book(gateway: Simulator, listener: CannedShop) -> None:
+    charged = charge(gateway, token="tok_ok")["id"]
+    for _ in range(2):
+        assert gateway.post("/refunds", {"charge": charged, "amount": 300}, key="clerk")[0] == 201
+    assert told(listener, 1) == [("charge.refunded", 300)]
+    wanted = {"key": "key", "charge": charged, "order": "order-1"}
+    assert listener.sent[0].body["data"].items() >= wanted.items()
+    assert booked(gateway)["refunded_amount"] == 300
+
+
+@pytest.mark.parametrize("end", ["won", "lost"])
+def test_a_dispute_is_opened_and_decided_and_the_shop_is_told_of_both(
+    gateway: Simulator, listener: CannedShop, end: str
 ) -> None:
-    charge(gateway, "cancelled")
-    status, cancelled = gateway.post("/charges/cancel", {"key": "cancelled"})
-    assert (status, cancelled["status"]) == (200, "cancelled")
-    assert charge(gateway, "cancelled")[0] == 409
-    charge(gateway, "kept")
-    wait_until(lambda: bool(listener.sent))
-    assert [one.body["data"]["key"] for one in listener.sent] == ["kept"]
-    assert status_of(gateway, "cancelled") == "cancelled"
+    charged = charge(gateway, token="tok_ok")["id"]
+    asked = {"charge": charged, "amount": 400}
+    status, opened = gateway.post("/disputes", asked, key="owner")
+    assert (status, opened["status"], opened["amount"], opened["currency"]) == (201, "open", 400, "KRW")
+    assert gateway.post("/disputes", asked, key="owner") == (201, opened)
+    assert booked(gateway)["disputes"] == [opened]
+    refused, answer = gateway.post("/refunds", {"charge": charged, "amount": 301}, key="clerk")
+    assert (refused, answer["code"], answer["left_amount"]) == (409, "refund_exceeds_charge", 300)
+    for _ in range(2):
+        status, closed = gateway.post(f"/disputes/{opened['id']}/close", {"status": end})
+        assert (status, closed) == (200, opened | {"status": end})
+    assert told(listener, 2) == [("charge.disputed", 400), ("dispute.closed", 400)]
+    other = {"won": "lost", "lost": "won"}[end]
+    assert gateway.post(f"/disputes/{opened['id']}/close", {"status": other})[0] == 409
+    left = gateway.post("/refunds", {"charge": charged, "amount": 301}, key="clerk again")[0]
+    assert left == (201 if end == "won" else 409)
