@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.stack import places, ports
+from scripts.stack import environment, places, ports
 from scripts.stack.instance import Instance
 
 FENCE = re.compile(r"^( *)```([\w-]*)(?: title=\"([^\"]+)\")?\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
@@ -31,12 +31,18 @@ class Shown:
 
 
 def page(name: str) -> str:
-    """The text of a page of docs/."""
     return (places.PROJECT / "docs" / name).read_text()
 
 
+def example_settings(folder: Path) -> dict[str, str]:
+    """The settings of .env.example with their values, also of those that are comments there."""
+    (folder / ".env").write_text(
+        re.sub(r"^#(?=[A-Z_]+=)", "", (places.PROJECT / ".env.example").read_text(), flags=re.MULTILINE)
+    )
+    return environment.read_file(folder / ".env")
+
+
 def blocks(text: str) -> list[Block]:
-    """The fenced blocks of a page, in order."""
     found = []
     for match in FENCE.finditer(text):
         indent, language, title, body = match.groups()

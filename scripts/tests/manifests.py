@@ -36,7 +36,6 @@ def render(name: str) -> tuple[Manifest, ...]:
 
 
 def find(name: str, kind: str, *, named: str) -> Manifest:
-    """The one object of this kind and name."""
     [found] = [one for one in of_kind(name, kind) if one["metadata"]["name"] == named]
     return found
 
@@ -56,13 +55,11 @@ def of_the_shop(name: str) -> dict[str, Manifest]:
 
 def labels(workload: Manifest) -> dict[str, str]:
     """Of its pods."""
-    found: dict[str, str] = workload["spec"]["template"]["metadata"]["labels"]
-    return found
+    return workload["spec"]["template"]["metadata"]["labels"]
 
 
 def pod(workload: Manifest) -> Manifest:
-    found: Manifest = workload["spec"]["template"]["spec"]
-    return found
+    return workload["spec"]["template"]["spec"]
 
 
 def container(workload: Manifest) -> Manifest:
@@ -88,19 +85,14 @@ def environment(name: str, found: Manifest) -> dict[str, Any]:
 
 
 def autoscaler() -> Manifest:
-    """The specification of the autoscaler of web."""
-    found: Manifest = find(PRODUCTION, "HorizontalPodAutoscaler", named="web")["spec"]
-    return found
+    return find(PRODUCTION, "HorizontalPodAutoscaler", named="web")["spec"]
 
 
 def mysql() -> Manifest:
-    """The specification of the cluster of MySQL."""
-    found: Manifest = find(PRODUCTION, "InnoDBCluster", named="mysql")["spec"]
-    return found
+    return find(PRODUCTION, "InnoDBCluster", named="mysql")["spec"]
 
 
 def mycnf() -> dict[str, str]:
-    """The settings of MySQL's members."""
     return dict(re.findall(r"^(\w+)=(.+)$", mysql()["mycnf"], flags=re.MULTILINE))
 
 

@@ -15,7 +15,7 @@ import yaml
 from django.apps import apps
 from django.core.management import get_commands
 
-from scripts.stack import environment, places
+from scripts.stack import places
 from scripts.tests import documented
 from shop.management import laws
 from shop.tests import operators_page
@@ -137,10 +137,7 @@ def test_every_law_and_constraint_is_listed():
 
 
 def test_every_setting_is_listed_with_its_default(tmp_path: Path):
-    example = (places.PROJECT / ".env.example").read_text()
-    uncommented = tmp_path / ".env"
-    uncommented.write_text(re.sub(r"^#(?=[A-Z_]+=)", "", example, flags=re.MULTILINE))
-    settings = environment.read_file(uncommented)
+    settings = documented.example_settings(tmp_path)
     text = (DOCS / "operations.md").read_text()
     rows = re.findall(r"^\| `([A-Z_]+)` \| (?:`([^`]*)`)?[^|]*\| [^|]+\|$", text, flags=re.MULTILINE)
     assert dict(rows) == settings
@@ -180,7 +177,6 @@ def _code_of(text: str) -> list[str]:
 
 
 def _code(page: Path) -> list[str]:
-    """What the page shows as code: spans, and whole blocks."""
     return _code_of(page.read_text())
 
 

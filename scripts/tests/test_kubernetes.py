@@ -14,8 +14,8 @@ import yaml
 from django.conf import settings
 from django.urls import Resolver404, resolve
 
-from scripts.stack import environment, places
-from scripts.tests import manifests
+from scripts.stack import places
+from scripts.tests import documented, manifests
 from shop.tests.case_tables import in_one_test
 
 pytestmark = pytest.mark.boots("kubectl and promtool")
@@ -53,10 +53,7 @@ def test_the_processes_are_those_of_the_compose_file_by_the_same_commands(overla
 
 @every_overlay
 def test_every_variable_is_a_setting(overlay: str, tmp_path: Path):
-    uncommented = tmp_path / ".env"
-    example = (places.PROJECT / ".env.example").read_text()
-    uncommented.write_text(re.sub(r"^#(?=[A-Z_]+=)", "", example, flags=re.MULTILINE))
-    known = environment.read_file(uncommented).keys() | {"PROMETHEUS_MULTIPROC_DIR"}
+    known = documented.example_settings(tmp_path).keys() | {"PROMETHEUS_MULTIPROC_DIR"}
     for name, workload in manifests.of_the_shop(overlay).items():
         for container in manifests.every_container(workload):
             assert manifests.environment(overlay, container).keys() <= known, name

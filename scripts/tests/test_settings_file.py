@@ -10,6 +10,7 @@ import pytest
 from payments import gateways
 from scripts.stack import SetupError, environment, places
 from scripts.stack.instance import Instance
+from scripts.tests import documented
 from shop.tests.case_tables import in_one_test
 
 
@@ -47,10 +48,7 @@ def test_a_broken_line_is_named(file: Path, line: bytes, complaint: str):
 
 
 def test_the_example_names_every_setting_and_can_be_used(tmp_path: Path):
-    example = (places.PROJECT / ".env.example").read_text()
-    uncommented = tmp_path / ".env"
-    uncommented.write_text(re.sub(r"^#(?=[A-Z_]+=)", "", example, flags=re.MULTILINE))
-    named = set(environment.read_file(uncommented))
+    named = documented.example_settings(tmp_path).keys()
     settings = (places.PROJECT / "shop" / "settings.py").read_text()
     # Set by the tests, and by `make run` itself.
     internal = {"TEST_DATABASE_NAME", "FIRSTCOME_VAR"}
@@ -63,11 +61,6 @@ def test_the_example_names_every_setting_and_can_be_used(tmp_path: Path):
 @pytest.fixture
 def sqlite(tmp_path: Path) -> Instance:
     return Instance(home=tmp_path, port=8000, database="sqlite")
-
-
-@pytest.fixture
-def mariadb(tmp_path: Path) -> Instance:
-    return Instance(home=tmp_path, port=8000, database="mariadb")
 
 
 def test_secrets_are_made_once_and_kept_from_others(sqlite: Instance):
