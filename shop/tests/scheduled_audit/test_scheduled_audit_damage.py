@@ -1,12 +1,11 @@
 """Each kind of damage is named by the scheduled audit: by the frequent one, and by the full one alone."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.db import connection, transaction
+from django.db import transaction
 
 from coupons.models import Campaign, Coupon, PoolCode
 from coupons.tests import test_audit as coupon_damage
@@ -171,25 +170,11 @@ def test_stock_that_does_not_add_up_is_named(audited: None) -> None:
 
 def test_negative_stock_is_named_where_the_constraint_is_lost(audited: None) -> None:
     product = ProductFactory.create(on_hand=1)
-    with without_reserved_constraint():
+    constraint = "inventory_product_reserved_within_on_hand"
+    with coupon_damage.without_constraint(Product, constraint, lambda: Product.objects.update(reserved=0)):
         Product.objects.filter(pk=product.pk).update(reserved=-1)
         of_changes, of_all = find_by_both_paths()
         assert of_changes["L4"] == of_all["L4"] == [str(product.pk)]
-
-
-@contextmanager
-def without_reserved_constraint() -> Iterator[None]:
-    constraint = next(
-        one for one in Product._meta.constraints if one.name == "inventory_product_reserved_within_on_hand"
-    )
-    with connection.schema_editor() as editor:
-        editor.remove_constraint(Product, constraint)
-    try:
-        yield
-    finally:
-        Product.objects.update(reserved=0)
-        with connection.schema_editor() as editor:
-            editor.add_constraint(Product, constraint)
 
 
 def test_a_delivery_that_came_in_twice_is_named(audited: None) -> None:
