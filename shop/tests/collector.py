@@ -1,15 +1,14 @@
 """A collector of traces for tests: an HTTP server in a thread that decodes what OTLP exporters post."""
 
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from scripts.stack import ports
+from scripts.tests import canned_shop
+from scripts.tests.canned_shop import Answer, Sent
 from shop.tests.racing import wait_until
 
 
@@ -66,31 +65,16 @@ class Collector:
 @contextmanager
 def collecting() -> Iterator[Collector]:
     """A collector that accepts everything."""
-    found = Collector("")
+    with canned_shop.running() as server:
+        found = Collector(server.address)
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            assert self.path == "/v1/traces"
-            found.spans.extend(_decode(body))
-            self.send_response(200)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+        def accept(sent: Sent) -> Answer:
+            assert sent.path == "/v1/traces"
+            found.spans.extend(_decode(sent.raw))
+            return Answer(200, b"")
 
-        def log_message(self, *_: Any) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer((ports.HOST, 0), Handler)
-    server.daemon_threads = True
-    found.address = f"http://{ports.HOST}:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    try:
+        server.answer = accept
         yield found
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def _decode(body: bytes) -> Iterator[CollectedSpan]:

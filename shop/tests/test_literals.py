@@ -24,6 +24,7 @@ from pydantic import ValidationError
 import shop.urls  # noqa: F401 - imports every call's schemas and every page's forms
 from coupons.codes import line_files
 from inventory.imports import stock_files
+from scripts.stack import places
 from shop import configuration, form_fields, literals
 from shop.http.validation import Input, Query
 from shop.tests.factories import SuperuserFactory
@@ -135,17 +136,7 @@ def fields_of_pages() -> Iterator[tuple[str, str, forms.Field]]:
     for form in shown:
         yield from ((form.__qualname__, name, field) for name, field in form.base_fields.items())
     for form in shapes(forms.BaseForm):
-        if form.__module__.split(".")[0] in (
-            "shop",
-            "accounts",
-            "events",
-            "inventory",
-            "coupons",
-            "payments",
-            "sales",
-            "orders",
-            "backoffice",
-        ):
+        if form.__module__.split(".")[0] in places.APPS:
             declared = getattr(form, "declared_fields", {})
             yield from ((form.__qualname__, name, field) for name, field in declared.items())
 

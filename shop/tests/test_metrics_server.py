@@ -26,16 +26,8 @@ from shop.tests.waiting import in_background, waiting_at
 pytestmark = pytest.mark.django_db(transaction=True)
 TOKEN = "a-long-token-for-metrics"
 CELERY = (sys.executable, "-m", "celery", "-A", "shop")
-WORKER = (
-    *CELERY,
-    "worker",
-    "--pool",
-    "threads",
-    "--concurrency",
-    "3",
-    "--without-gossip",
-    "--without-mingle",
-)
+WORKER = (*CELERY, "worker", "--pool", "threads", "--concurrency", "3")
+WORKER += ("--without-gossip", "--without-mingle")
 ISSUER = (sys.executable, "-m", "django", "run_issuer")
 
 

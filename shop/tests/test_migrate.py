@@ -155,27 +155,18 @@ def manage(*words: str, database: str = DATABASE) -> str:
     return output
 
 
-def wait_for_blocked(database: Connection) -> None:
-    """Return once a statement waits for a table that another connection uses."""
-    deadline = time.monotonic() + STARTS_WITHIN
-    blocked = (
-        "SELECT 1 FROM information_schema.processlist"
-        " WHERE db = DATABASE() AND state LIKE 'Waiting for table metadata lock%'"
-    )
-    while not ask(database, blocked):
-        assert time.monotonic() < deadline, "nothing waits for the table"
-        time.sleep(0.05)
+BEHIND_A_TABLE = "state LIKE 'Waiting for table metadata lock%'"
+BEHIND_A_MIGRATE = "state LIKE 'User%lock%' AND info LIKE '%GET_LOCK%'"
 
 
-def wait_for_named_lock(database: Connection) -> None:
-    """Return once a statement waits for the lock of `migrate`."""
+def wait_for(waiting: str, database: Connection) -> None:
+    """Return once a statement waits for a table that is in use, or for the lock of `migrate`."""
     deadline = time.monotonic() + STARTS_WITHIN
-    waits = (
-        "SELECT 1 FROM information_schema.processlist WHERE db = DATABASE() AND state LIKE 'User%lock%'"
-        " AND info LIKE '%GET_LOCK%'"
-    )
-    while not ask(database, waits):
-        assert time.monotonic() < deadline, "no migrate waits for the other one"
+    while not ask(
+        database,
+        f"SELECT 1 FROM information_schema.processlist WHERE db = DATABASE() AND {waiting}",  # noqa: S608
+    ):
+        assert time.monotonic() < deadline, f"nothing waits: {waiting}"
         time.sleep(0.05)
 
 
@@ -203,7 +194,7 @@ def test_a_migration_behind_an_open_reader_gives_up_and_the_shop_sells_meanwhile
     with reading_the_journal():
         migrating = started("manage.py", *APPLY, "--attempts", "2")
         for _ in range(2):
-            wait_for_blocked(migrated)
+            wait_for(BEHIND_A_TABLE, migrated)
             assert insert_seconds() < LOCK_WAIT_SECONDS + SLACK_SECONDS
         code, output = ended(migrating)
         assert code == 1
@@ -229,7 +220,7 @@ def test_a_migration_that_loses_a_deadlock_with_sales_is_tried_again(migrated: C
 def test_a_migration_is_retried_and_applied_once_the_reader_has_ended(migrated: Connection):
     with reading_the_journal():
         migrating = started("manage.py", *APPLY)
-        wait_for_blocked(migrated)
+        wait_for(BEHIND_A_TABLE, migrated)
         assert insert_seconds() < LOCK_WAIT_SECONDS + SLACK_SECONDS
     code, output = ended(migrating)
     assert code == 0, output
@@ -239,9 +230,9 @@ def test_a_migration_is_retried_and_applied_once_the_reader_has_ended(migrated: 
 def test_a_second_migration_waits_for_the_first_and_a_check_does_not(migrated: Connection):
     with reading_the_journal() as reader:
         first = started("manage.py", *APPLY, "--attempts", "20")
-        wait_for_blocked(migrated)
+        wait_for(BEHIND_A_TABLE, migrated)
         second = started("manage.py", *APPLY, "--attempts", "1")
-        wait_for_named_lock(migrated)
+        wait_for(BEHIND_A_MIGRATE, migrated)
         assert ask(migrated, f"SELECT IS_FREE_LOCK('{lock_name(DATABASE)}')") == [(0,)]
         assert ended(started("manage.py", "migrate", "--check", "--no-input"))[0] == 1
         assert second.poll() is None
@@ -261,7 +252,7 @@ def test_the_lock_of_a_migration_ends_with_its_connection(database: Connection):
     with connected(DATABASE) as other:
         assert ask(other, f"SELECT GET_LOCK('{lock_name(DATABASE)}', 0)") == [(1,)]
         waiting = started("manage.py", "migrate", "contenttypes", "0001")
-        wait_for_named_lock(database)
+        wait_for(BEHIND_A_MIGRATE, database)
         assert ask(database, "SHOW TABLES") == []
         [(holder, user)] = ask(other, "SELECT CONNECTION_ID(), SUBSTRING_INDEX(CURRENT_USER(), '@', 1)")
     code, output = ended(waiting)
@@ -278,7 +269,7 @@ def test_databases_of_one_server_have_locks_of_their_own():
 def test_a_statement_may_take_longer_than_the_read_timeout_of_requests(migrated: Connection):
     with reading_the_journal() as reader:
         migrating = started("manage.py", *APPLY, "--attempts", "1", option="read_timeout=1")
-        wait_for_blocked(migrated)
+        wait_for(BEHIND_A_TABLE, migrated)
         time.sleep(2.5)  # longer than the read timeout
         reader.rollback()
     assert ended(migrating)[0] == 0

@@ -2,7 +2,7 @@
 
 import ast
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -44,11 +44,11 @@ HOST_CLOCKS = {
 AUTOMATIC = {"auto_now", "auto_now_add"}
 
 
-def modules() -> Iterator[Path]:
-    for app in places.APPS:
-        for path in sorted((places.PROJECT / app).rglob("*.py")):
-            if not {"tests", "migrations"} & set(path.parts):
-                yield path
+def modules(apps: Sequence[str]) -> dict[str, Path]:
+    """The apps' modules by their paths in the project."""
+    found = (path for app in apps for path in sorted((places.PROJECT / app).rglob("*.py")))
+    of_product = (path for path in found if not {"tests", "migrations"} & set(path.parts))
+    return {str(path.relative_to(places.PROJECT)): path for path in of_product}
 
 
 def host_clocks(code: str) -> list[str]:
@@ -70,7 +70,7 @@ def host_clocks(code: str) -> list[str]:
 
 
 def test_no_module_reads_a_hosts_clock() -> None:
-    paths = {str(path.relative_to(places.PROJECT)): path for path in modules()}
+    paths = modules(places.APPS)
     found = {name: host_clocks(path.read_text()) for name, path in paths.items() if name not in ALLOWED}
     assert {name: uses for name, uses in found.items() if uses} == {}, "use shop.clock.now()"
     assert paths.keys() >= ALLOWED
@@ -204,13 +204,6 @@ MOMENTS = {
 FLOATING = {"float", "round", "fsum", "Decimal", "Avg", "FloatField", "DecimalField", "StdDev", "Variance"}
 
 
-def counting_modules() -> Iterator[Path]:
-    for app in COUNTING:
-        for path in sorted((places.PROJECT / app).rglob("*.py")):
-            if not {"tests", "migrations"} & set(path.parts):
-                yield path
-
-
 def floating(code: str, moments: set[str] = frozenset()) -> list[str]:
     """The statements that create or name a float, or divide into one, and contain no name of a time."""
     found = []
@@ -255,7 +248,7 @@ def _is_floating(node: ast.AST) -> bool:
 
 
 def test_modules_use_floats_only_for_times() -> None:
-    names = {str(path.relative_to(places.PROJECT)): path for path in counting_modules()}
+    names = modules(COUNTING)
     found = {name: floating(path.read_text(), MOMENTS.get(name, set())) for name, path in names.items()}
     assert {name: statements for name, statements in found.items() if statements} == {}
     assert len(found) > 200

@@ -226,24 +226,12 @@ def existing_objects(caller: User) -> dict[str, Any]:
     }
 
 
-METHODS = ("get", "post", "put", "patch", "delete")
-
-
 @pytest.fixture(scope="module")
 def document() -> Any:
     answer = Client().get("/api/schema/")
     assert answer.status_code == 200
     assert answer.headers["Content-Type"] == "application/json; charset=utf-8"
     return answer.json()
-
-
-def operations(document: Any) -> list[tuple[str, Any]]:
-    return [
-        (f"{method} {path}", item[method])
-        for path, item in document["paths"].items()
-        for method in METHODS
-        if method in item
-    ]
 
 
 def codes(operation: Any, status: int) -> set[str]:
@@ -260,7 +248,7 @@ def test_the_document_is_openapi_3_1_and_valid_without_a_warning(document: Any) 
 
 
 def test_errors_of_every_call_are_described_for_every_call(document: Any) -> None:
-    for name, operation in operations(document):
+    for name, operation in calls(document).items():
         assert "unavailable" in codes(operation, 503), name
         if operation.get("security") == [{"bearer": []}]:
             assert {"not_authenticated", "token_invalid"} <= codes(operation, 401), name
@@ -273,7 +261,7 @@ def test_errors_of_every_call_are_described_for_every_call(document: Any) -> Non
 def responses(document: Any) -> list[tuple[str, str, Any]]:
     return [
         (name, status, response)
-        for name, operation in operations(document)
+        for name, operation in calls(document).items()
         for status, response in operation["responses"].items()
     ]
 

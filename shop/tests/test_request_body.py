@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from http.client import HTTPResponse
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import orjson
 import pytest
@@ -24,6 +23,7 @@ from shop.tests.clients import signed_in
 from shop.tests.factories import SuperuserFactory
 from shop.tests.live import web
 from shop.tests.racing import wait_until
+from shop.tests.test_protocol import connect
 
 IMPORT = "/admin/inventory/product/import/"
 BOUNDARY = "b0undary"
@@ -44,11 +44,6 @@ def multipart(size: int) -> bytes:
     head = f"--{BOUNDARY}\r\nContent-Disposition: form-data; name=".encode()
     parts = [head + name.encode() + b"\r\n\r\n" + value + b"\r\n" for name, value in names.items()]
     return b"".join([*parts, f"--{BOUNDARY}--\r\n".encode()])
-
-
-def connect(address: str) -> socket.socket:
-    split = urlsplit(address)
-    return socket.create_connection((str(split.hostname), int(split.port or 0)), timeout=30)
 
 
 def head_of(
@@ -76,13 +71,6 @@ def answer_on(connection: socket.socket) -> tuple[int, str]:
     return answer.status, orjson.loads(body)["code"] if is_problem else ""
 
 
-@pytest.fixture
-def own_folder(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "temporary"
-    folder.mkdir()
-    yield folder
-
-
 def session_of(user: User) -> str:
     return f"sessionid={signed_in(user).cookies['sessionid'].value}"
 
@@ -96,9 +84,8 @@ def upload(address: str, body: bytes, *, cookies: str) -> urllib3.BaseHTTPRespon
 
 
 @pytest.mark.boots("a web server")
-def test_only_staff_may_upload_more_and_other_uploads_are_not_written_to_disk(
-    own_folder: Path, tmp_path: Path
-) -> None:
+def test_only_staff_may_upload_more_and_other_uploads_are_not_written_to_disk(tmp_path: Path) -> None:
+    (own_folder := tmp_path / "temporary").mkdir()
     staff, buyer = SuperuserFactory.create(), User.objects.create_user("buyer")
     with web(tmp_path, TMPDIR=str(own_folder)) as address:
         for cookies in ("", session_of(buyer), "sessionid=forged"):

@@ -70,7 +70,6 @@ def _simulators(gateway: Simulator, data_platform: Simulator) -> dict[str, str]:
 def call(
     address: str, account: User, method: str, path: str, body: Any = None, **headers: str
 ) -> urllib3.BaseHTTPResponse:
-    """A call of the API, signed in as the account."""
     own = {"Authorization": f"Bearer {tokens.create_access_token(account)}"}
     return HTTP.request(method, f"{address}/api/v1{path}", json=body, headers=own | headers)
 
@@ -78,8 +77,7 @@ def call(
 def superuser_with_password(username: str) -> User:
     """A superuser that can sign in by `PASSWORD`, hashed as the web server hashes: tests do it quicker."""
     hashed = make_password(PASSWORD, hasher=Argon2Hasher())
-    superuser: User = SuperuserFactory.create(username=username, password=hashed)
-    return superuser
+    return SuperuserFactory.create(username=username, password=hashed)
 
 
 def session_of(account: User) -> str:
@@ -90,5 +88,4 @@ def session_of(account: User) -> str:
     session = client.session
     session[second_factor.SESSION_KEY] = device_id
     session.save()
-    key: str = session.session_key
-    return key
+    return session.session_key

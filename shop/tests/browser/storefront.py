@@ -60,32 +60,18 @@ def receipt(page: Any, status: str = "paid") -> Any:
     return page.locator(f".receipt[data-status={status}]")
 
 
-def lose_first_answer(page: Any) -> list[str]:
-    """The page's first order reaches the shop, and its answer is lost. Returns the keys of all orders."""
+def keep_first_answer_back(page: Any, *, and_break: bool = False) -> list[str]:
+    """The page's first order reaches the shop, and no answer comes, or an error. Returns all orders' keys."""
     keys: list[str] = []
 
     def handle(route: Any) -> None:
         keys.append(route.request.headers["idempotency-key"])
         if len(keys) > 1:
             route.continue_()
-        else:
-            route.fetch()
+            return
+        route.fetch()
+        if and_break:
             route.abort("connectionreset")
-
-    page.route(ORDERS, _only_posts(handle))
-    return keys
-
-
-def keep_first_answer_back(page: Any) -> list[str]:
-    """The page's first order reaches the shop, and no answer comes. Returns the keys of all orders."""
-    keys: list[str] = []
-
-    def handle(route: Any) -> None:
-        keys.append(route.request.headers["idempotency-key"])
-        if len(keys) > 1:
-            route.continue_()
-        else:
-            route.fetch()
 
     page.route(ORDERS, _only_posts(handle))
     return keys
