@@ -21,7 +21,6 @@ def commit() -> str:
 
 
 def export(folder: Path, *, project: Path = places.PROJECT) -> Path:
-    """Write that commit's files into the folder."""
     with zipfile.ZipFile(io.BytesIO(_git("archive", "--format=zip", commit(), project=project))) as archive:
         archive.extractall(folder)
     return folder
