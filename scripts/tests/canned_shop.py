@@ -14,8 +14,6 @@ LOST = None
 
 @dataclass(frozen=True)
 class Sent:
-    """A request that the server received."""
-
     method: str
     path: str
     headers: Mapping[str, str]

@@ -3,82 +3,48 @@
 import http.client
 import json
 import os
-import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import pytest
 
 from scripts.cluster import layout, packages, templates
 from scripts.cluster.layout import Cluster
 from scripts.stack import children, ports
-
-
-def serve(port: int, answer: Callable[[socket.socket], None]) -> socket.socket:
-    """Listen on the port, and call `answer` with each connection, until the socket returned is closed."""
-    listening = socket.create_server((ports.HOST, port))
-    threading.Thread(target=_accept, args=(listening, answer), daemon=True).start()
-    return listening
-
-
-def _accept(listening: socket.socket, answer: Callable[[socket.socket], None]) -> None:
-    while True:
-        try:
-            connection, _ = listening.accept()
-        except OSError:
-            return
-        threading.Thread(target=answer, args=(connection,), daemon=True).start()
-
+from scripts.tests import canned_shop
+from scripts.tests.canned_shop import LOST, Answer, Sent
 
 pytestmark = pytest.mark.boots("HAProxy")
-ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
 @dataclass
-class Node:
-    """A web node that is ready; at a client's request it ends the connection, or hangs, if it is to."""
-
-    port: int
-    dies: threading.Event
-    hangs: threading.Event
-    requests: list[str] = field(default_factory=list)
-
-    def answer_connection(self, connection: socket.socket) -> None:
-        # HAProxy resets the connections of its checks.
-        with suppress(ConnectionResetError), connection, connection.makefile("rb") as received:
-            while line := received.readline():
-                length = 0
-                while (header := received.readline()) not in (b"\r\n", b""):
-                    if header.lower().startswith(b"content-length:"):
-                        length = int(header.split(b":")[1])
-                received.read(length)
-                if b"/readyz" not in line and b"/healthz" not in line:
-                    self.requests.append(line.split(b" HTTP")[0].decode())
-                    if self.dies.is_set():
-                        self.dies.clear()
-                        return
-                    if self.hangs.is_set():
-                        continue
-                connection.sendall(ANSWER)
-
-
-class Front(NamedTuple):
+class Front:
     """HAProxy before three nodes, all of which are ready; the next that is asked may die, or all may hang."""
 
     cluster: Cluster
-    nodes: list[Node]
-    dies: threading.Event
-    hangs: threading.Event
+    requests: list[str] = field(default_factory=list)
+    dies: bool = False
+    hangs: bool = False
+    is_over: threading.Event = field(default_factory=threading.Event)
+
+    def answer(self, sent: Sent) -> Answer | None:
+        if sent.path not in ("/readyz", "/healthz"):
+            self.requests.append(f"{sent.method} {sent.path}")
+            if self.dies:
+                self.dies = False
+                return LOST
+            if self.hangs:
+                self.is_over.wait()
+                return LOST
+        return Answer(200, b"ok")
 
     def asked(self, method: str) -> list[str]:
         """What the nodes were asked by this method since they were last looked at."""
-        found = [one for node in self.nodes for one in node.requests if one.startswith(method)]
-        for node in self.nodes:
-            node.requests.clear()
+        found = [one for one in self.requests if one.startswith(method)]
+        self.requests.clear()
         return found
 
     def client(self) -> http.client.HTTPConnection:
@@ -89,39 +55,37 @@ class Front(NamedTuple):
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
     home = tmp_path_factory.mktemp("front")
     cluster = Cluster(home=home, first_port=ports.free(layout.PORTS))
-    dies, hangs = threading.Event(), threading.Event()
+    front = Front(cluster)
     cluster.settings.mkdir()
     for name in ("haproxy-front.cfg", "unavailable.http"):
         templates.write(cluster.settings / name, name, cluster)
     settings = cluster.settings / "haproxy-front.cfg"
     settings.write_text(settings.read_text().replace("timeout server 35s", "timeout server 1s"))
-    nodes = [Node(cluster.port("web", number), dies, hangs) for number in layout.numbers("web")]
-    listening = [serve(node.port, node.answer_connection) for node in nodes]
     command = [packages.program("haproxy"), "-db", "-f", str(settings)]
-    child = children.start(command, log=home / "haproxy.log", environment=dict(os.environ))
-    try:
-        yield Front(cluster, nodes, dies, hangs)
-    finally:
-        children.stop(child, within_seconds=10)
-        for one in listening:
-            one.close()
+    with ExitStack() as started:
+        started.callback(front.is_over.set)
+        for number in layout.numbers("web"):
+            node = started.enter_context(canned_shop.running(cluster.port("web", number)))
+            node.answer = front.answer
+        child = children.start(command, log=home / "haproxy.log", environment=dict(os.environ))
+        started.callback(children.stop, child, within_seconds=10)
+        yield front
 
 
 @pytest.fixture
 def front(running: Front) -> Front:
     """All nodes are up again, and were asked nothing."""
-    running.dies.clear()
-    running.hangs.clear()
+    running.dies = running.hangs = False
     deadline = time.monotonic() + 30
-    while _status(running.cluster) != 200:
+    while _status(running) != 200:
         assert time.monotonic() < deadline, (running.cluster.home / "haproxy.log").read_text()
         time.sleep(0.1)
     running.asked("")
     return running
 
 
-def _status(cluster: Cluster) -> int | None:
-    with closing(http.client.HTTPConnection(ports.HOST, cluster.port("front"), timeout=5)) as client:
+def _status(front: Front) -> int | None:
+    with closing(front.client()) as client:
         try:
             client.request("GET", "/")
             return client.getresponse().status
@@ -143,7 +107,7 @@ def test_a_request_that_may_be_repeated_is_answered_by_another_node(
 ):
     with closing(_kept_connection(front)) as client:
         front.asked("")
-        front.dies.set()
+        front.dies = True
         client.request(method, path, b"{}", headers)
         assert client.getresponse().read() == b"ok"
     assert front.asked(method).count(f"{method} {path}") == 2
@@ -163,7 +127,7 @@ def test_a_request_that_the_api_records_under_no_key_arrives_once(
     front: Front, path: str, key: dict[str, str]
 ):
     with closing(front.client()) as client:
-        front.dies.set()
+        front.dies = True
         client.request("POST", path, b"{}", key)
         answer = client.getresponse()
         assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
@@ -173,7 +137,7 @@ def test_a_request_that_the_api_records_under_no_key_arrives_once(
 def test_a_call_whose_node_hangs_is_answered_that_its_outcome_is_unknown_and_its_key_may_be_repeated(
     front: Front,
 ):
-    front.hangs.set()
+    front.hangs = True
     with closing(front.client()) as client:
         client.request("POST", "/api/v1/orders", b"{}", {"Idempotency-Key": "one"})
         answer = client.getresponse()
