@@ -1,9 +1,6 @@
 """What the lab judges, on figures that are known, and once all of it: every strategy, seconds each."""
 
 import io
-import os
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +12,7 @@ from rich.console import Console
 from scripts.lab import results, scenarios
 from scripts.lab.__main__ import Bars, Lab, broken_laws, seeded
 from scripts.lab.scenarios import DEFAULT_INVENTORY, SCENARIOS, UNSAFE, Case
-from scripts.stack import database, instance as instances, own_stack, places, ports
+from scripts.stack import database, instance as instances, own_stack, ports
 
 
 def test_the_campaigns_of_the_control_alone_may_break_laws():
@@ -27,17 +24,6 @@ def test_the_campaigns_of_the_control_alone_may_break_laws():
         "L4": "L4 is broken: 7",  # a product, which happens to have the campaign's number
         "L9": "L9 is broken: ",
     }
-
-
-def lab(home: Path, *words: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "scripts.lab", *words],
-        cwd=places.PROJECT,
-        env=os.environ | {"FIRSTCOME_VAR": str(home)},
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
 
 
 class Bench(NamedTuple):

@@ -9,7 +9,6 @@ import pytest
 from coupons.models import Coupon
 from events.models import WebhookDelivery
 from inventory.tests.factories import ProductFactory
-from orders.models import Order
 from orders.tests import buying
 from orders.tests.owners import decide_at
 from payments.models import WebhookEvent
@@ -24,7 +23,6 @@ from scripts.tests.running_shop.calls import (
     wait_until_settled,
 )
 from scripts.tests.running_shop.stack import RunningShop
-from shop import clock
 from shop.models import JournalLine
 from shop.tests.factories import AccountFactory
 
@@ -109,18 +107,6 @@ def test_a_top_up_is_charged_by_the_worker_and_its_points_pay_the_next_order(
     paid = running_shop.call(buyer, "POST", "/orders", by_both, key="b", Prefer="wait=10")
     assert (paid.status, paid.json()["status"], paid.json()["card_amount"]) == (201, "paid", 300)
     assert running_shop.call(buyer, "GET", "/wallet").json()["balance_amount"] == 0
-    require_every_law()
-
-
-def test_an_unpaid_order_expires_by_the_real_beat_and_gives_its_stock_back(running_shop: RunningShop) -> None:
-    product, buyer = ProductFactory.create(on_hand=1), AccountFactory.create()
-    unpaid = {"items": [{"product": product.id, "quantity": 1}]}
-    placed = running_shop.call(buyer, "POST", "/orders", unpaid, key="a")
-    other = running_shop.call(AccountFactory.create(), "POST", "/orders", unpaid, key="a")
-    assert (placed.status, other.json()["code"]) == (201, "insufficient_stock")
-    Order.objects.filter(id=placed.json()["id"]).update(expires_at=clock.now())
-    eventually(lambda: buying.state_of(placed.json()["id"]) == "expired")
-    assert running_shop.call(AccountFactory.create(), "POST", "/orders", unpaid, key="a").status == 201
     require_every_law()
 
 
