@@ -260,6 +260,5 @@ class _Seconds:
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Record the seconds, if asked to."""
     if session.config.getoption("record_seconds") and not hasattr(session.config, "workerinput"):
         session.config.pluginmanager.register(_Seconds())

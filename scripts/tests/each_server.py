@@ -25,12 +25,10 @@ NAMES = (
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the marker known."""
     config.addinivalue_line("markers", "each_server: runs on every kind of database server")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark their tests."""
     for item in items:
         if Path(item.path).stem.endswith(tuple(f"_{name}" for name in NAMES)):
             item.add_marker(pytest.mark.each_server)

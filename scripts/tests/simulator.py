@@ -32,13 +32,11 @@ class Simulator:
     log: Path
 
     def get(self, path: str, **query: str | int) -> tuple[int, dict[str, Any]]:
-        """Status and JSON of a GET."""
         return self.call("GET", path, fields={name: str(value) for name, value in query.items()})
 
     def post(
         self, path: str, fields: Any, *, key: str | None = None, **more: Any
     ) -> tuple[int, dict[str, Any]]:
-        """Status and JSON of a POST of these fields."""
         headers = {"Idempotency-Key": key} if key is not None else {}
         return self.call("POST", path, json=fields, headers=headers, **more)
 
@@ -106,7 +104,6 @@ def serving(name: str, folder: Path, *options: str, port: int | None = None) -> 
 
 
 def launch(name: str, folder: Path, *options: str, port: int) -> Simulator:
-    """Start the process without waiting for anything."""
     command = [sys.executable, "-m", f"scripts.simulators.{name}", "--port", str(port)]
     log = folder / "log"
     child = children.start(
@@ -123,7 +120,6 @@ def wait_until(condition: Callable[[], bool], *, within_seconds: float = 20) -> 
 
 
 def everything(simulator: Simulator, path: str, *, limit: int = 10_000) -> list[dict[str, Any]]:
-    """All results of a list, page by page."""
     results: list[dict[str, Any]] = []
     query: dict[str, str | int] = {"limit": limit}
     while True:

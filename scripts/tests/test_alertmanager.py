@@ -117,7 +117,6 @@ def send(url: str, alerts: list[dict[str, str]], *, is_over: bool = False) -> No
 
 
 def inhibited(url: str, mark: dict[str, str]) -> dict[str, bool]:
-    """Whether each alert with this mark is inhibited."""
     with urllib.request.urlopen(f'{url}/api/v2/alerts?filter=test="{mark["test"]}"', timeout=5) as answer:
         found = json.load(answer)
     return {_key(one["labels"]): one["status"]["state"] == "suppressed" for one in found}

@@ -162,7 +162,6 @@ def _known() -> set[str]:
 
 
 def _dashboards() -> list[str]:
-    """The expressions of every dashboard."""
     files = [
         path for folder in ("ops", "scripts") for path in (places.PROJECT / folder).rglob("grafana/**/*.json")
     ]

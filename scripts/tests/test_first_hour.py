@@ -163,7 +163,6 @@ def test_a_backup_is_restored_as_the_guide_says(stack: Stack) -> None:
 
 
 def program(guide: str, name: str) -> str:
-    """The program of this name in the guide."""
     return next(block.text for block in documented.blocks(guide) if block.title == name)
 
 

@@ -114,7 +114,6 @@ ACCEPTED = Answer(302, b"", {"Location": "/admin/orders/order/7/"})
 
 @pytest.fixture
 def pages() -> Iterator[CannedShop]:
-    """Pages that accept every form."""
     with canned_shop.running() as pages:
         pages.answer = lambda sent: ACCEPTED
         yield pages

@@ -23,7 +23,6 @@ ASKED = {"amount": 700, "currency": "KRW", "order": "order-1"}
 
 @contextmanager
 def listening(port: int = 0) -> Iterator[CannedShop]:
-    """A shop that keeps what it is sent."""
     with canned_shop.running(port) as shop:
         shop.answer = lambda sent: OK
         yield shop

@@ -72,8 +72,7 @@ def emptied(stack: Instance) -> None:
 
 
 def now(instance: Instance) -> datetime:
-    found: datetime = database.rows(instance, "SELECT UTC_TIMESTAMP(6)")[0][0]
-    return found
+    return database.rows(instance, "SELECT UTC_TIMESTAMP(6)")[0][0]
 
 
 def insert(instance: Instance, table: str, **values: object) -> None:

@@ -62,7 +62,6 @@ sys.exit(pytest.main(["-qs", "-p", "no:cacheprovider"], plugins=[runner]) or run
 
 @pytest.fixture
 def price(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project of one module and its tests."""
     monkeypatch.setattr(mutations, "PROJECT", tmp_path)
     (tmp_path / "price.py").write_text(PRICE)
     (tmp_path / "test_price.py").write_text(TEST)

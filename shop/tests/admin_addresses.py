@@ -61,7 +61,6 @@ def addresses() -> Iterator[Address]:
 
 
 def actions() -> Iterator[Action]:
-    """All actions of all lists."""
     for model, pages in admin.site._registry.items():
         path = f"/admin/{model._meta.app_label}/{model._meta.model_name}/"
         for _, name, _ in pages._get_base_actions():
@@ -81,7 +80,6 @@ def first_row(model: type[Model]) -> Model:
 
 
 def routes(patterns: list[URLPattern | URLResolver], before: str = "") -> Iterator[str]:
-    """The routes of the patterns, as they are written."""
     for pattern in patterns:
         route = before + str(pattern.pattern).removeprefix("^").removesuffix("$").removesuffix("\\Z")
         if isinstance(pattern, URLResolver):
@@ -112,7 +110,6 @@ def _addresses(route: str) -> Iterator[Address]:
 
 
 def _values(route: str) -> dict[str, str]:
-    """What stands for the route's parameters."""
     values = {"url": ELSE}
     board = re.match(r"/admin/board/(campaign|product|sale)s/", route)
     for parameter, label in ROWS.items():

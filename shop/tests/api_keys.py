@@ -33,10 +33,8 @@ class KeyApi(Api):
 
 
 def client_with(*scopes: str, maker: User | None = None, account: User | int | str | None = None) -> KeyApi:
-    """A client by a new key with these scopes."""
     return KeyApi(make(*scopes, maker=maker).secret, account=account)
 
 
 def codes(answers: Collection[Any]) -> list[str]:
-    """The codes of problems."""
     return [answer.json()["code"] for answer in answers]

@@ -40,7 +40,6 @@ def said(client: Client, answer: Any) -> list[str]:
 
 
 def message_of(client: Client, address: str) -> str:
-    """The message that the next page shows."""
     [message] = client.get(address).context["messages"]
     return str(message)
 
@@ -54,7 +53,6 @@ def _sent_values(page: Any) -> dict[str, Any]:
 
 
 def _filled_in(page: Any, values: dict[str, object]) -> dict[str, Any]:
-    """The fields of the form with these values."""
     form = page.context["form"]
     fields = {name: form[name].value() for name in form.fields} | values
     return {name: "" if value is None else value for name, value in fields.items()}

@@ -39,8 +39,6 @@ class AccountFactory(factory.django.DjangoModelFactory[User]):
 
 
 class SuperuserFactory(AccountFactory):
-    """A superuser."""
-
     is_staff = True
     is_superuser = True
 

@@ -52,5 +52,4 @@ def wrong_code(account: User) -> str:
 
 
 def backup_codes(account: User) -> list[str]:
-    """The account's unused backup codes."""
     return list(StaticToken.objects.filter(device__user=account).values_list("token", flat=True))

@@ -44,7 +44,6 @@ class OwnRedis:
         )
 
     def kill(self) -> None:
-        """End it like a crash."""
         if self._child:
             self._child.kill()
             self._child.wait()

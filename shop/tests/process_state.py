@@ -16,13 +16,11 @@ def follow_host() -> None:
 
 
 def forget_shared_reads() -> None:
-    """Have every shared read of this process read again."""
     for one in list(shared_read._all):
         one.forget()
 
 
 def forget_secondary() -> None:
-    """Forget that the secondary was left alone."""
     secondary._rest_until = 0.0
 
 

@@ -29,7 +29,6 @@ def holding(statement: str, *parameters: Any) -> Iterator[BaseDatabaseWrapper]:
 
 
 def ask(connection: BaseDatabaseWrapper, statement: str, *parameters: Any) -> list[Any]:
-    """Run one statement, and return its rows."""
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters)
         return list(cursor.fetchall()) if cursor.description else []

@@ -80,7 +80,6 @@ def owners() -> Mapping[str, tuple[str, User | None]]:
 
 
 def concrete(name: str, owners: Mapping[str, tuple[str, User | None]]) -> tuple[str, User | None]:
-    """The path of a call about an existing row, and the account that owns the row."""
     path = name.partition(" /")[2]
     for prefix, (value, owner) in owners.items():
         if path.startswith(prefix):
@@ -116,8 +115,7 @@ def operator() -> Client:
 def text_of(answer: Any) -> str:
     # Read to its end, a response in parts frees its place.
     content = b"".join(answer.streaming_content) if answer.streaming else answer.content
-    text: str = content.decode()
-    return text
+    return content.decode()
 
 
 def leftovers(answer: Any, rows: Sequence[str] = ()) -> list[str]:

@@ -52,8 +52,7 @@ def refuse(by: User, approval: Approval) -> Any:
 
 def granter(**columns: Any) -> User:
     rights = ["payments.add_transfer", "shop.view_approval", "shop.change_approval"]
-    account: User = AccountFactory.create(is_staff=True, permissions=rights, **columns)
-    return account
+    return AccountFactory.create(is_staff=True, permissions=rights, **columns)
 
 
 def asked_for(asker: User, to: User, amount: int = 5_000_000, key: str = "ask") -> Approval:

@@ -54,8 +54,6 @@ class Gate:
 
 
 class Submission(threading.Thread):
-    """A thread that submits a request."""
-
     def __init__(self, batcher: Batcher[Any, Any], request: Any) -> None:
         super().__init__(daemon=True)
         self.batcher, self.request, self.outcome, self.seconds = batcher, request, None, 0.0

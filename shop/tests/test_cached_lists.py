@@ -38,7 +38,6 @@ def readings(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def burst(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each request is one of many."""
     monkeypatch.setattr(cached_lists, "BURST_REQUESTS", 1)
 
 

@@ -323,7 +323,6 @@ def coupon_at_hand(caller: Caller, monkeypatch: pytest.MonkeyPatch, settings: La
 def order_at_hand(
     caller: Caller, monkeypatch: pytest.MonkeyPatch, product: Product, settings: LazySettings
 ) -> Any:
-    """The same for an order."""
     settings.RATE_ORDERS = None
     placed = buying.place(caller.account.pk, {product: 1})
     done = replace(placed, answer=schemas.placed_order_answer(placed)) if placed.answer is None else placed

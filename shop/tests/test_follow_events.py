@@ -19,7 +19,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def follow(folder: Path, address: str, token: str) -> "subprocess.Popen[bytes]":
-    """Run the script; what it prints is added to `out`."""
     environment = os.environ | {"SHOP": address, "KEY": token}
     with (folder / "out").open("ab") as out:
         return subprocess.Popen(

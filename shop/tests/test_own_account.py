@@ -52,8 +52,7 @@ def paid_order(account: User) -> Order:
 
 
 def product() -> Product:
-    made: Product = ProductFactory.create(on_hand=5, price=500)
-    return made
+    return ProductFactory.create(on_hand=5, price=500)
 
 
 def assert_refused(answer: Any) -> None:

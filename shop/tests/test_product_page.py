@@ -48,8 +48,7 @@ def buy(account: User, product: Product, quantity: int) -> str:
 
 def sell(product: Product, units: int, **columns: Any) -> StockMovement:
     sold = {"kind": "sold", "delta": -units, "on_hand_after": 1}
-    movement: StockMovement = StockMovementFactory.create(product=product, **sold, **columns)
-    return movement
+    return StockMovementFactory.create(product=product, **sold, **columns)
 
 
 def test_the_page_shows_the_stock_and_the_open_orders_that_hold_it(operator: Client, tea: Product) -> None:

@@ -119,7 +119,6 @@ class Links(HTMLParser):
 
 
 def links_of(html: str, page: str) -> set[str]:
-    """The paths below /admin/ to which the page leads, without their queries."""
     parser = Links()
     parser.feed(html)
     paths = {urlsplit(urljoin(f"http://testserver{page}", link)) for link in parser.found}

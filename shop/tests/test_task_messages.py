@@ -49,8 +49,7 @@ def sent(own_redis: OwnRedis) -> Mapping[str, Any]:
         entry.options["connection"] = connection
         scheduler.apply_async(entry)
     with redis_client.Redis.from_url(own_redis.url) as client:
-        headers: Mapping[str, Any] = json.loads(client.lpop("celery"))["headers"]
-        return headers
+        return json.loads(client.lpop("celery"))["headers"]
 
 
 @pytest.mark.parametrize("minutes", [-15, 15])

@@ -37,7 +37,6 @@ def collector() -> Iterator[Collector]:
 
 @contextmanager
 def hanging() -> Iterator[str]:
-    """The address of a collector that accepts connections and never answers."""
     with socket.create_server((ports.HOST, 0), backlog=128) as listener:
         yield f"http://{ports.HOST}:{listener.getsockname()[1]}"
 

@@ -166,6 +166,5 @@ def require_every_law() -> None:
 
 
 def waiting_requests(shop: RunningShop) -> float:
-    """The number of requests that wait in either web process."""
     lines = shop.text("/metrics").splitlines()
     return sum(float(line.split()[1]) for line in lines if line.startswith("firstcome_waiting_requests"))

@@ -114,7 +114,6 @@ class RunningShop:
             children.stop(child, number=0)
 
     def launch(self, name: str) -> None:
-        """Start the process without waiting for anything."""
         if name == "worker" and self.log(name).exists():
             self._worker_log_began_at = self.log(name).stat().st_size
         child = children.start(
@@ -309,7 +308,6 @@ def _client(program: str, used: Mapping[str, Any], *options: str) -> list[str]:
 
 
 def _port(address: str) -> int:
-    """Of an address in /proc/net/tcp."""
     return int(address.partition(":")[2], 16)
 
 

@@ -114,7 +114,6 @@ def lines(shop: RunningShop, process: str) -> list[dict[str, Any]]:
 
 
 def of_request(shop: RunningShop, process: str, request_id: str) -> list[dict[str, Any]]:
-    """The process's lines about the request."""
     return [line for line in lines(shop, process) if line.get("request_id") == request_id]
 
 

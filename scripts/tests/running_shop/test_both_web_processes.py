@@ -162,7 +162,6 @@ def test_a_rate_is_shared_by_both_web_processes(running_shop: RunningShop) -> No
 
 
 def known_top_ups(account: User) -> int:
-    """How many top-ups of the account Redis knows."""
     usages = {usage.name: usage.used for usage in rate_limits.read_usages(account.pk)}
     return usages["top-ups"]
 

@@ -110,7 +110,6 @@ def test_orders_go_on_while_the_broker_is_away_and_the_worker_returns_to_it(
 
 
 def tasks_done(shop: RunningShop) -> int:
-    """How many tasks that move orders on the worker has finished."""
     return shop.log("worker").read_text().count("Task orders.advance[")
 
 

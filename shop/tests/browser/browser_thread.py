@@ -28,7 +28,6 @@ class BrowserThread:
         sync_api.expect.set_options(timeout=PATIENCE_SECONDS * 1000)
 
     def close(self) -> None:
-        """End the browser and the thread."""
         self.call(self._running.close)
         self._thread.shutdown()
 

@@ -47,7 +47,6 @@ def coming_for(address: str, campaign: Campaign, product: Product, *, number: in
 
 
 def take_coupon(address: str, buyer: User, campaign: Campaign) -> int:
-    """The status of the answer."""
     return call(address, buyer, "POST", "/coupons", {"campaign": campaign.pk}).status
 
 
