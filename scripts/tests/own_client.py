@@ -1,14 +1,12 @@
 """The project's TypeScript client for programs of tests, which node runs."""
 
-import os
 import shutil
-import subprocess
-from collections.abc import Mapping
 from pathlib import Path
 
 from scripts import clients
 from scripts.stack import places
 from scripts.stack.programs import node_packages
+from scripts.tests.programs import run_lines
 
 SOURCES = places.PROJECT / "clients" / "typescript"
 COMPILE = "npx tsc --strict --module nodenext --target es2022 --skipLibCheck --outDir built"
@@ -26,16 +24,5 @@ def compile_program(folder: Path, text: str) -> list[str]:
     """The command that runs the program, which imports `./client.js`."""
     place(folder)
     (folder / "program.ts").write_text(text)
-    ran = subprocess.run(
-        ["sh", "-c", f"{COMPILE} program.ts"], cwd=folder, capture_output=True, text=True, timeout=120
-    )
-    assert ran.returncode == 0, ran.stdout + ran.stderr
+    run_lines(f"{COMPILE} program.ts", folder)
     return ["node", str(folder / "built" / "program.js")]
-
-
-def run(command: list[str], **settings: str) -> str:
-    """What the program prints. Fails with all of it when the program does."""
-    environment: Mapping[str, str] = os.environ | settings
-    ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    return ran.stdout

@@ -1,7 +1,6 @@
 """The guide to backups, for MariaDB: its backup is restored whole into an empty database."""
 
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +12,7 @@ from coupons.models import Campaign
 from coupons.tests.factories import CampaignFactory
 from scripts.stack import places
 from scripts.tests import documented
-
-SECONDS = 120
+from scripts.tests.programs import run_lines
 
 
 @pytest.fixture
@@ -48,13 +46,5 @@ def test_a_backup_is_restored_as_the_guide_says(restored: str, tmp_path: Path) -
 def paste(lines: str, folder: Path, database: str) -> None:
     """Shell lines in the project's folder, on this database of the test's server; they have to succeed."""
     url, _, options = os.environ["DATABASE_URL"].partition("?")
-    ran = subprocess.run(
-        ["sh", "-euc", lines.replace("/backups", str(folder)).replace("python ", f"{sys.executable} ")],
-        cwd=places.PROJECT,
-        env=os.environ | {"DATABASE_URL": f"{url.rpartition('/')[0]}/{database}?{options}"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-    )
-    assert ran.returncode == 0, ran.stdout + ran.stderr
+    own = lines.replace("/backups", str(folder)).replace("python ", f"{sys.executable} ")
+    run_lines(own, places.PROJECT, DATABASE_URL=f"{url.rpartition('/')[0]}/{database}?{options}")

@@ -108,12 +108,11 @@ def test_a_missed_goal_and_a_finding_of_either_commit_fail_the_command():
     assert comparison.failures(comparison.rows([unpaid])) == ["other commit, paid: 2 are placed, 1 paid"]
 
 
-TINY = sizes.Size(
+TINY = replace(
+    sizes.QUICK,
     name="tiny",
     seconds=1,
-    rounds=1,
     users=2_500,
-    alone_seconds=1,
     connections=200,
     crowd_vus=50,
     crowd_seconds=1,
@@ -123,7 +122,6 @@ TINY = sizes.Size(
     accepted_seconds=1,
     accepted_accounts=400,
     vus=(10,),
-    step_seconds=1,
     tables=(12_000,),
     filled_orders=200,
     waiting=100,

@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import subprocess
 import sys
 import tarfile
 import threading
@@ -16,6 +15,7 @@ import pytest
 
 from scripts import clients
 from scripts.stack import SetupError, places
+from scripts.tests.programs import run
 
 pytestmark = pytest.mark.boots("the generator of the client")
 
@@ -102,11 +102,6 @@ def test_an_sdist_and_the_wheel_that_is_built_of_it_have_the_generated_part(tmp_
     package = clients.PYTHON.parents[1]
     assert {str(path.relative_to(package)) for path in generated} <= packed
     assert {"firstcome_client/py.typed", "firstcome_client/shop.py"} <= packed
-
-
-def run(command: list[str], folder: Path) -> None:
-    ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
-    assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
 def test_the_packages_are_built_by_the_generators_that_the_project_pins():

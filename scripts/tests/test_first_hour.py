@@ -4,9 +4,8 @@ import os
 import re
 import shutil
 import sqlite3
-import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,13 +18,13 @@ from scripts.stack.programs import node_packages
 from scripts.tests import documented, own_client
 from scripts.tests.circles import boots
 from scripts.tests.documented import Shown
+from scripts.tests.programs import run_lines
 
 START = "make run\n"
 MYPY = f"{sys.executable} -m mypy --strict --follow-imports=silent --config-file= session.py"
 PIP = f"{sys.executable} -m pip --quiet --disable-pip-version-check"
 CLIENTS = documented.page("howto/generate-a-client.md")
 OWN_CLIENTS = documented.page("howto/use-the-clients.md")
-SECONDS = 120
 
 
 class Stack:
@@ -175,16 +174,4 @@ def expected_output(guide: str, language: str) -> str:
 
 def run(lines: str, folder: Path, **settings: str) -> str:
     """The output of shell lines in the folder, with the environment's programs."""
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    environment: Mapping[str, str] = os.environ | {"PATH": path} | settings
-    ran = subprocess.run(
-        ["sh", "-euc", lines],
-        cwd=folder,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-    )
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    return ran.stdout
+    return run_lines(lines, folder, PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}", **settings)

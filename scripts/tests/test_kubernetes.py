@@ -75,41 +75,21 @@ def test_no_value_of_a_secret_is_in_a_manifest(overlay: str):
 
 @every_overlay
 def test_the_gateways_key_goes_to_the_processes_that_call_it_and_to_no_other(overlay: str):
-    workloads = manifests.of_the_shop(overlay)
-    needed = (
-        "STRIPE_API_KEY",
-        "PAYMENT_GATEWAY",
-        "EVENT_SECRET",
-        "PAYMENT_RETURN_URL",
-        "PAYMENT_ACTION_SECONDS",
-    )
-    for variable in needed:
-        has = {
-            name
-            for name, workload in workloads.items()
-            if variable in manifests.environment(overlay, manifests.container(workload))
-        }
+    needed = ("STRIPE_API_KEY", "PAYMENT_GATEWAY", "EVENT_SECRET")
+    for variable in (*needed, "PAYMENT_RETURN_URL", "PAYMENT_ACTION_SECONDS"):
+        has = {name for name in manifests.of_the_shop(overlay) if variable in _variables(overlay, name)}
         assert has == {"web", "worker", "beat"}, variable
-    [policy] = [
-        one
-        for one in manifests.of_kind(overlay, "NetworkPolicy")
-        if one["metadata"]["name"] == "calls-outside"
-    ]
-    selected = policy["spec"]["podSelector"]["matchLabels"].items()
-    assert {name for name, one in workloads.items() if selected <= manifests.labels(one).items()} == has
+    assert _selected_by(manifests.find(overlay, "NetworkPolicy", named="calls-outside"), overlay) == has
 
 
 @every_overlay
 def test_webhooks_reach_every_port_of_public_addresses_and_no_private_one(overlay: str):
-    policies = {one["metadata"]["name"]: one["spec"] for one in manifests.of_kind(overlay, "NetworkPolicy")}
-    [webhooks], [others] = (policies[name]["egress"] for name in ("webhooks-are-sent", "calls-outside"))
+    names = ("webhooks-are-sent", "calls-outside")
+    sent, calls = (manifests.find(overlay, "NetworkPolicy", named=name) for name in names)
+    [webhooks], [others] = (policy["spec"]["egress"] for policy in (sent, calls))
     assert webhooks["ports"] == [{"protocol": "TCP", "port": 1, "endPort": 65535}]
     assert webhooks["to"] == others["to"]
-    selected = policies["webhooks-are-sent"]["podSelector"]["matchLabels"].items()
-    workloads = manifests.of_the_shop(overlay)
-    assert {name for name, one in workloads.items() if selected <= manifests.labels(one).items()} == {
-        "worker"
-    }
+    assert _selected_by(sent, overlay) == {"worker"}
 
 
 @every_overlay
@@ -194,9 +174,7 @@ def test_no_pod_is_taken_away_before_another_serves():
 def test_the_broker_has_several_nodes_only_with_queues_that_live_on_several():
     """A classic queue is away with its node, while the broker still accepts what is sent to it."""
     nodes = manifests.find(PRODUCTION, "RabbitmqCluster", named="rabbitmq")["spec"]["replicas"]
-    variables = manifests.environment(
-        PRODUCTION, manifests.container(manifests.of_the_shop(PRODUCTION)["worker"])
-    )
+    variables = _variables(PRODUCTION, "worker")
     assert (nodes >= 3) == (variables.get("BROKER_QUEUE_TYPE") == "quorum")
 
 
@@ -208,9 +186,7 @@ def test_the_members_of_the_group_keep_what_was_acknowledged_and_give_up_soon():
     assert settings["loose_group_replication_consistency"] == "BEFORE_ON_PRIMARY_FAILOVER"
     assert manifests.mysql()["instances"] == 3
     assert manifests.mysql()["router"]["instances"] == 2
-    variables = manifests.environment(
-        PRODUCTION, manifests.container(manifests.of_the_shop(PRODUCTION)["worker"])
-    )
+    variables = _variables(PRODUCTION, "worker")
     assert int(variables["PAYMENT_GIVE_UP_SECONDS"]) >= 60
 
 
@@ -260,9 +236,20 @@ def test_what_is_public_exists_and_metrics_and_readiness_are_not(overlay: str):
     assert [tls["hosts"] for tls in ingress["spec"]["tls"]] == [[host]]
     [service] = {path["backend"]["service"]["name"] for path in ingress["spec"]["rules"][0]["http"]["paths"]}
     assert manifests.find(overlay, "Service", named=service)
-    variables = manifests.environment(overlay, manifests.container(manifests.of_the_shop(overlay)["web"]))
+    variables = _variables(overlay, "web")
     assert host in variables["ALLOWED_HOSTS"].split(",")
     assert variables["CSRF_TRUSTED_ORIGINS"] == f"https://{host}"
+
+
+def _variables(overlay: str, name: str) -> dict[str, Any]:
+    return manifests.environment(overlay, manifests.container(manifests.of_the_shop(overlay)[name]))
+
+
+def _selected_by(policy: Any, overlay: str) -> set[str]:
+    """The processes of the shop that the policy is for."""
+    selected = policy["spec"]["podSelector"]["matchLabels"].items()
+    workloads = manifests.of_the_shop(overlay)
+    return {name for name, one in workloads.items() if selected <= manifests.labels(one).items()}
 
 
 def _selectors(spec: Any) -> list[dict[str, str]]:

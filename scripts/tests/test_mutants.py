@@ -1,7 +1,5 @@
 """`make mutants`: which defects are planted, and which of them the tests of a small project notice."""
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -9,6 +7,7 @@ import pytest
 
 from scripts.mutants import mutations
 from scripts.stack import places
+from scripts.tests import programs
 
 PRICE = '''
 import logging
@@ -71,16 +70,8 @@ def price(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.boots("pytest in a process")
 def test_a_test_catches_one_planted_defect_and_misses_another(price: Path):
     """None tries the boundary. Names that were imported before run the defect too."""
-    ran = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
-        cwd=price,
-        env=os.environ | {"PYTHONPATH": f"{places.PROJECT}:{price}"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    verdicts = dict(line.split(" -> ") for line in ran.stdout.splitlines() if " -> " in line)
+    ran = programs.run([sys.executable, "-c", PROGRAM], price, PYTHONPATH=f"{places.PROJECT}:{price}")
+    verdicts = dict(line.split(" -> ") for line in ran.splitlines() if " -> " in line)
     assert len(verdicts) == 11
     missed = {"comparison 1", "number 1"}
     assert {name for name, verdict in verdicts.items() if "caught" not in verdict} == {

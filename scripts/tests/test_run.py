@@ -13,19 +13,24 @@ from scripts.stack import instance as instances, places, ports, process_identity
 pytestmark = [pytest.mark.boots("another process of the shop")]
 
 
-def refused(home: Path, *words: str, **settings: str) -> str:
-    """Run it, and return the only line that it says."""
-    environment = {
-        name: value for name, value in os.environ.items() if name not in {"DATABASE_URL", "REDIS_URL"}
-    }
-    ran = subprocess.run(
-        [sys.executable, "-m", "scripts.run", *words],
+OF_THE_TESTS = {"DATABASE_URL", "REDIS_URL", "BROKER_URL", "SECRET_KEY", "GATEWAY_URL"}
+
+
+def run(module: str, home: Path, *words: str, **settings: str) -> "subprocess.CompletedProcess[str]":
+    environment = {name: value for name, value in os.environ.items() if name not in OF_THE_TESTS}
+    return subprocess.run(
+        [sys.executable, "-m", module, *words],
         cwd=places.PROJECT,
         env=environment | {"FIRSTCOME_VAR": str(home)} | settings,
         capture_output=True,
         text=True,
         timeout=60,
     )
+
+
+def refused(home: Path, *words: str, **settings: str) -> str:
+    """Run it, and return the only line that it says."""
+    ran = run("scripts.run", home, *words, **settings)
     assert ran.returncode == 1
     assert ran.stdout == ""
     assert ran.stderr.count("\n") == 1, ran.stderr
@@ -58,23 +63,9 @@ def test_a_state_folder_that_is_none_is_reported(tmp_path: Path):
     assert str(file) in refused(file)
 
 
-OF_THE_TESTS = {"DATABASE_URL", "REDIS_URL", "BROKER_URL", "SECRET_KEY", "GATEWAY_URL"}
-
-
-def manage(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if name not in OF_THE_TESTS}
-    return subprocess.run(
-        [sys.executable, "-m", "scripts.manage", *words],
-        cwd=places.PROJECT,
-        env=environment | {"FIRSTCOME_VAR": str(home)},
-        capture_output=True,
-        text=True,
-    )
-
-
 def test_a_mariadb_that_is_not_running_is_reported(tmp_path: Path):
     instances.remember(instances.choose(home=tmp_path, port="8000", database="mariadb"))
-    ran = manage(tmp_path, "audit", "--json")
+    ran = run("scripts.manage", tmp_path, "audit", "--json")
     assert ran.returncode == 1
     assert ran.stdout == ""
     assert "start it with `make run DB=mariadb`" in ran.stderr
@@ -83,7 +74,6 @@ def test_a_mariadb_that_is_not_running_is_reported(tmp_path: Path):
 def test_nothing_but_the_command_prints(tmp_path: Path):
     (tmp_path / "sqlite").mkdir()
     (tmp_path / "sqlite" / "firstcome.sqlite3").touch()
-    ran = manage(
-        tmp_path, "--port", "", "--db", "", "shell", "-v0", "-c", "import sys; print('hello'); sys.exit(3)"
-    )
+    command = ("shell", "-v0", "-c", "import sys; print('hello'); sys.exit(3)")
+    ran = run("scripts.manage", tmp_path, "--port", "", "--db", "", *command)
     assert (ran.returncode, ran.stdout, ran.stderr) == (3, "hello\n", "")

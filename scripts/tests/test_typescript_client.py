@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from scripts.tests import canned_shop, own_client
+from scripts.tests import canned_shop, own_client, programs
 from scripts.tests.canned_shop import LOST, Answer, CannedShop, problem
 from scripts.tests.test_python_client import KEY, WALLET, SignIns, order
 
@@ -67,7 +67,7 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 def run(command: list[str], server: CannedShop, *steps: str, **settings: Any) -> list[Any]:
     """What the steps of the program return or throw."""
     own = {name: json.dumps(value) for name, value in settings.items()}
-    return json.loads(own_client.run([*command, *steps], SHOP=server.address, **own))
+    return json.loads(programs.run([*command, *steps], SHOP=server.address, **own))
 
 
 def test_a_keyed_call_is_repeated_with_its_key_and_waited_for(command: list[str], server: CannedShop):

@@ -98,14 +98,10 @@ class RunningShop:
         self.wait_until_ready()
 
     def _make_tables(self, dump: str) -> None:
+        words = [sys.executable, "-m", "django", "migrate", "--verbosity", "0"]
         if dump:
-            words, given = (
-                _client("mariadb", environ.Env.db_url_config(self.environment["DATABASE_URL"])),
-                dump,
-            )
-        else:
-            words, given = [sys.executable, "-m", "django", "migrate", "--verbosity", "0"], ""
-        subprocess.run(words, env=self.environment, input=given, check=True, text=True)
+            words = _client("mariadb", environ.Env.db_url_config(self.environment["DATABASE_URL"]))
+        subprocess.run(words, env=self.environment, input=dump, check=True, text=True)
 
     def end(self) -> None:
         for name in reversed(self.children):

@@ -107,14 +107,11 @@ def test_the_pages_and_the_files_that_they_name_are_served(running_shop: Running
     assert missing == []
 
 
-def lines(shop: RunningShop, process: str) -> list[dict[str, Any]]:
-    """The log lines of the process that are JSON; Celery's banner is not."""
+def lines(shop: RunningShop, process: str, **wanted: str) -> list[dict[str, Any]]:
+    """The log lines of the process with these values; Celery's banner is no JSON."""
     text = shop.log(process).read_text()
-    return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
-
-
-def of_request(shop: RunningShop, process: str, request_id: str) -> list[dict[str, Any]]:
-    return [line for line in lines(shop, process) if line.get("request_id") == request_id]
+    found = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+    return [line for line in found if all(line.get(key) == value for key, value in wanted.items())]
 
 
 def buy_with_coupon(shop: RunningShop, buyer: User, token: str) -> Any:
@@ -155,40 +152,27 @@ def test_an_order_is_followed_by_its_ids_through_web_and_worker(running_shop: Ru
         "account": buyer.id,
     }
 
-    def ended() -> list[Any]:
-        written = lines(running_shop, "worker")
-        return [
-            line for line in written if line.get("order") == ids["order"] and line["event"] == "saga ended"
-        ]
-
-    eventually(lambda: bool(ended()))
+    eventually(lambda: bool(lines(running_shop, "worker", order=ids["order"], event="saga ended")))
     for key in ("order", "request_id", "saga"):
         for process, event in (("web", "order placed"), ("worker", "saga ended")):
-            [line] = [
-                line
-                for line in lines(running_shop, process)
-                if line.get(key) == ids[key] and line["event"] == event
-            ]
+            [line] = lines(running_shop, process, event=event, **{key: ids[key]})
             assert line | ids == line
     assert line | {"kind": "purchase", "state": "done"} == line
 
     # The task has its request's id, in Celery's own lines as well.
-    tasks = [line for line in of_request(running_shop, "worker", "request-tok_ok") if "task" in line]
+    found = lines(running_shop, "worker", request_id="request-tok_ok")
+    tasks = [line for line in found if "task" in line]
     assert {task["task"] for task in tasks} == {"orders.advance"}
     assert all(task["task_id"] in task["event"] for task in tasks)
 
     refusal = Saga.objects.get(request_id="request-tok_declined")
-    [line] = [
-        line
-        for line in of_request(running_shop, "worker", "request-tok_declined")
-        if line["event"] == "saga ended"
-    ]
+    [line] = lines(running_shop, "worker", request_id="request-tok_declined", event="saga ended")
     assert (line["state"], line["failure_code"]) == ("compensated", refusal.failure_code)
     assert line["order"] == str(refusal.about_id)
 
     # A line from deep inside, of the gateway's client, in a thread that knows no request.
-    found = of_request(running_shop, "worker", "request-tok_timeout_lost")
-    warnings = [line for line in found if line["event"] == "gateway gave no usable answer"]
+    of_gateway = {"request_id": "request-tok_timeout_lost", "event": "gateway gave no usable answer"}
+    warnings = lines(running_shop, "worker", **of_gateway)
     assert warnings
     own = {
         "order": unanswered.json()["id"],

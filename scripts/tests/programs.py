@@ -1,0 +1,30 @@
+"""Other programs in tests."""
+
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from scripts.stack import places
+
+
+def run(command: Sequence[str], folder: Path = places.PROJECT, *, seconds: int = 120, **settings: str) -> str:
+    """What the program prints; `settings` are environment variables. Fails with all of it if it fails."""
+    # A process of its own, not one of this run's workers.
+    outer = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    ran = subprocess.run(
+        command,
+        cwd=folder,
+        env=outer | settings,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+    )
+    assert ran.returncode == 0, (ran.stdout + ran.stderr)[-8_000:]
+    return ran.stdout
+
+
+def run_lines(lines: str, folder: Path, **settings: str) -> str:
+    """The same for shell lines, each of which has to succeed."""
+    return run(["sh", "-euc", lines], folder, **settings)
