@@ -1,6 +1,5 @@
 """A web server for tests, started as in production, with the test's database and Redis."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,12 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import urllib3
-from django.db import connection
 
 from scripts.stack import children, ports
+from shop.tests.second_process import environment
 
 
 @dataclass(frozen=True)
@@ -48,9 +46,8 @@ def serving(
     command += ["--bind", f"{host}:{port}", "--workers", str(workers)]
     # Less than the wait of `children.stop`: a worker that doesn't end would outlive the server.
     command += ["--graceful-timeout", "4"]
-    url = urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{connection.settings_dict['NAME']}").geturl()
     log = folder / "web.log"
-    child = children.start(command, log=log, environment=os.environ | {"DATABASE_URL": url} | settings)
+    child = children.start(command, log=log, environment=environment(**settings))
     try:
         children.wait_until(lambda: _serves(address), name="web", child=child, log=log, within_seconds=60)
         yield Served(address, child)

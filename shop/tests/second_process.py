@@ -29,16 +29,21 @@ keyed_calls.perform_blocking(call, lambda: recorded_answers.run_once(call, count
 """
 
 
+def environment(**settings: str) -> dict[str, str]:
+    """Of a process on the test's database, with these variables."""
+    url = urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{connection.settings_dict['NAME']}").geturl()
+    return os.environ | {"DATABASE_URL": url} | settings
+
+
 @contextmanager
 def another_process(program: str, *arguments: str, **settings: str) -> Iterator["subprocess.Popen[str]"]:
     """A process that runs `program`, after it has printed `ready`; it is killed at the end.
 
     `settings` are environment variables.
     """
-    url = urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{connection.settings_dict['NAME']}").geturl()
     with subprocess.Popen(
         [sys.executable, "-c", START + program, *arguments],
-        env=os.environ | {"DATABASE_URL": url} | settings,
+        env=environment(**settings),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

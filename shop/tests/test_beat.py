@@ -1,6 +1,5 @@
 """Celery beat: its tasks with and without a broker; of several beats one acts, another takes over."""
 
-import os
 import socket
 import subprocess
 import sys
@@ -8,11 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 import redis as redis_client
-from django.db import connection
 from django.utils import timezone
 
 from coupons.models import Campaign
@@ -25,6 +22,7 @@ from shop.operations.beat import BeatLease
 from shop.tests.factories import AccountFactory
 from shop.tests.outages import OwnRedis, database_away
 from shop.tests.racing import race, wait_until
+from shop.tests.second_process import environment
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -32,12 +30,9 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @contextmanager
 def beat(folder: Path, broker_url: str, **settings: str) -> Iterator["subprocess.Popen[bytes]"]:
     """Celery beat as in production, ten times as fast. `settings` are environment variables."""
-    url = urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{connection.settings_dict['NAME']}").geturl()
     command = [sys.executable, "-m", "celery", "-A", "shop", "beat", "--schedule", str(folder / "schedule")]
-    environment = (
-        os.environ | {"DATABASE_URL": url, "BROKER_URL": broker_url, "SWEEP_SECONDS": "0.5"} | settings
-    )
-    with subprocess.Popen([*command, "--pidfile="], env=environment) as process:
+    own = environment(BROKER_URL=broker_url, SWEEP_SECONDS="0.5", **settings)
+    with subprocess.Popen([*command, "--pidfile="], env=own) as process:
         try:
             yield process
         finally:

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from django.conf import LazySettings
@@ -26,6 +25,7 @@ from shop.tests import process_state
 from shop.tests.outages import database_away
 from shop.tests.racing import wait_until
 from shop.tests.second_connection import another_connection, ask
+from shop.tests.second_process import environment
 
 QUARTER = timedelta(minutes=15)
 # The most time that a slow machine takes between two readings that should be equal.
@@ -224,15 +224,9 @@ ENTRY_POINTS = {
 
 def run_ahead(*words: str, folder: Path) -> "subprocess.CompletedProcess[str]":
     """Run the module's command on this test's database and a host whose clock is 15 minutes ahead."""
-    url = urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{connection.settings_dict['NAME']}").geturl()
     return subprocess.run(
         [sys.executable, "-c", AHEAD, *words],
-        env=os.environ
-        | {
-            "DATABASE_URL": url,
-            "DJANGO_SETTINGS_MODULE": "shop.settings",
-            "PYTHONPATH": f"{places.PROJECT}:{folder}",
-        },
+        env=environment(DJANGO_SETTINGS_MODULE="shop.settings", PYTHONPATH=f"{places.PROJECT}:{folder}"),
         cwd=folder,
         stdin=subprocess.DEVNULL,
         capture_output=True,

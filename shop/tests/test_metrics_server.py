@@ -14,13 +14,13 @@ from urllib.parse import urlsplit
 
 import pytest
 import urllib3
-from django.db import connection
 
 from scripts.stack import children, ports
 from shop.tests.live import serving
 from shop.tests.outages import OwnRedis
 from shop.tests.racing import wait_until
 from shop.tests.second_connection import another_connection, ask
+from shop.tests.second_process import environment
 from shop.tests.waiting import in_background, waiting_at
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -70,10 +70,9 @@ def sum_of(text: str, name: str) -> float:
 def running(folder: Path, *command: str, port: int = 0, **settings: str) -> Iterator[Process]:
     """A process as in production, once it serves its metrics. `settings` are environment variables."""
     port = port or ports.free()
-    url = urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{connection.settings_dict['NAME']}").geturl()
-    own = {"DATABASE_URL": url, "METRICS_PORT": str(port), "DJANGO_SETTINGS_MODULE": "shop.settings"}
+    own = environment(METRICS_PORT=str(port), DJANGO_SETTINGS_MODULE="shop.settings", **settings)
     log = folder / "process.log"
-    child = children.start(command, log=log, environment=os.environ | own | settings)
+    child = children.start(command, log=log, environment=own)
     process = Process(child, port, log)
     try:
         children.wait_until(process.answers, name="process", child=child, log=log, within_seconds=60)

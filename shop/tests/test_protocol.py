@@ -124,8 +124,12 @@ def test_pipelined_requests_are_answered_in_order(small_web: str) -> None:
         assert status_on(connection) == 200
 
 
-@pytest.mark.parametrize("rest", [b"GET bad\r\n\r\n", b"\x16\x03\x01\x00\xa5\x01\x00"])
-def test_what_is_not_http_is_refused(small_web: str, rest: bytes) -> None:
+# The start of an HTTP/2 connection by prior knowledge, whose bodies nothing could end.
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
+
+
+@pytest.mark.parametrize("rest", [b"GET bad\r\n\r\n", b"\x16\x03\x01\x00\xa5\x01\x00", PREFACE])
+def test_what_is_not_http_or_is_http_2_is_refused(small_web: str, rest: bytes) -> None:
     with connect(small_web) as connection:
         connection.sendall(rest)
         assert status_on(connection) == 400

@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,9 +20,6 @@ from scripts.stack import places, ports
 from shop.tests.live import Served, serving
 from shop.tests.racing import wait_until
 from shop.tests.test_protocol import GET, SMALL, answer_on, connect, exchange
-
-# The start of an HTTP/2 connection by prior knowledge: the preface, and an empty SETTINGS frame.
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.boots("a web server")]
 
@@ -50,14 +46,6 @@ def is_refused(address: str) -> bool:
     except ConnectionRefusedError:
         return True
     return False
-
-
-def test_a_client_of_http_2_whose_bodies_nothing_could_end_is_not_served(tmp_path: Path) -> None:
-    with small(tmp_path, workers=1) as server:
-        where = urlsplit(server.address)
-        with socket.create_connection((str(where.hostname), where.port or 0), timeout=10) as connection:
-            connection.sendall(PREFACE)
-            assert connection.recv(1024).startswith(b"HTTP/1.1 400 ")
 
 
 def test_a_stop_answers_waiting_requests_and_accepts_no_new_ones(tmp_path: Path) -> None:
