@@ -10,6 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.contrib import admin
 from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import URLPattern, reverse
@@ -127,13 +128,18 @@ def leftovers(answer: Any, rows: Sequence[str] = ()) -> list[str]:
     return english_in(page, rows or texts_of_rows()) if is_korean else ["no page in Korean"]
 
 
-def test_no_english_is_left_in_the_pages(operator: Client) -> None:
+def test_no_english_is_left_in_the_pages_and_the_change_page_of_every_model_opens(operator: Client) -> None:
     endpoints.find()  # The built-in one is the first, as in a shop.
-    rows, found = texts_of_rows(), {}
+    rows, found, changed = texts_of_rows(), {}, {}
     for address in admin_addresses.addresses():
         # An export's line in the journal would be text of a row that is not known here.
         with rolled_back():
-            found[address.written] = leftovers(operator.get(address.path), rows)
+            answer = operator.get(address.path)
+            found[address.written] = leftovers(answer, rows)
+            if address.written.endswith("/<id>/change/"):
+                changed[address.written] = answer.status_code
+    assert {path: status for path, status in changed.items() if status != 200} == {}
+    assert len(changed) == len(admin.site._registry)
     assert "\n".join(f"{path}: {texts}" for path, texts in found.items() if texts) == ""
     assert len(found) > 200
 
