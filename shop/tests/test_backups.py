@@ -215,6 +215,14 @@ def with_rows(server: Server) -> None:
     )
 
 
+@pytest.fixture
+def backup(server: Server, folder: Path) -> Path:
+    """The folder of a backup of those rows."""
+    with_rows(server)
+    done(server, "backup", str(folder))
+    return folder
+
+
 def rows(server: Server, database: str) -> list[tuple[Any, ...]]:
     return execute(server, "SELECT id, amount, name FROM amounts ORDER BY id", database=database)
 
@@ -269,22 +277,20 @@ def test_a_backup_made_while_amounts_move_is_one_state_and_is_restored_whole(
 
 
 def test_logs_are_replayed_from_the_backup_up_to_a_moment_or_to_their_end(
-    server: Server, folder: Path
+    server: Server, backup: Path
 ) -> None:
-    with_rows(server)
-    done(server, "backup", str(folder))
     begin_next_second()
     execute(server, "FLUSH BINARY LOGS", "UPDATE amounts SET name = 'after the backup' WHERE id = 1")
     moment = begin_next_second()
     execute(server, "DELETE FROM amounts")
 
-    logs = ["--logs", copied_logs(server, folder)]
+    logs = ["--logs", copied_logs(server, backup)]
     for database, more, expected in (
         (RESTORED, ["--until", moment.isoformat()], ["after the backup", "Größe 한국어"]),
         ("firstcome_end", [], []),
     ):
         create(server, database)
-        output = done(server, "restore", str(folder), *logs, *more, database=database)
+        output = done(server, "restore", str(backup), *logs, *more, database=database)
         assert [name for *_, name in rows(server, database)] == expected
         assert "2 binary logs are replayed" in output
         assert "these logs reach " in output
@@ -293,18 +299,16 @@ def test_logs_are_replayed_from_the_backup_up_to_a_moment_or_to_their_end(
 
 
 def test_logs_that_end_before_the_moment_are_refused_unless_that_is_accepted(
-    server: Server, folder: Path
+    server: Server, backup: Path
 ) -> None:
-    with_rows(server)
-    done(server, "backup", str(folder))
     execute(server, "UPDATE amounts SET name = 'after the backup' WHERE id = 1")
-    logs = copied_logs(server, folder)
+    logs = copied_logs(server, backup)
     begin_next_second()
     # The server goes on, and the copy does not.
     execute(server, "DELETE FROM amounts")
     moment = begin_next_second()
     create(server, RESTORED)
-    words = ["restore", str(folder), "--until", moment.isoformat(), "--logs"]
+    words = ["restore", str(backup), "--until", moment.isoformat(), "--logs"]
 
     code, output = run(server, *words, logs, database=RESTORED)
     assert (code, "These logs end at " in output) == (1, True), output
@@ -388,12 +392,10 @@ def test_mariadbs_program_by_the_name_of_mysqls_is_not_taken_for_it(
     assert programs.programs_for(cast(BaseDatabaseWrapper, mysql)) is expected
 
 
-def test_ids_given_after_the_restored_state_never_come_again(server: Server, folder: Path) -> None:
-    with_rows(server)
-    done(server, "backup", str(folder))
+def test_ids_given_after_the_restored_state_never_come_again(server: Server, backup: Path) -> None:
     execute(server, "INSERT INTO amounts (amount) VALUES (1), (2), (3)")
     create(server, RESTORED)
-    done(server, "restore", str(folder), database=RESTORED)
+    done(server, "restore", str(backup), database=RESTORED)
 
     execute(server, "INSERT INTO amounts (amount) VALUES (9)", database=RESTORED)
 
@@ -446,42 +448,38 @@ def test_what_cannot_be_restored_whole_is_refused_before_anything_is_changed(
 
 
 def test_a_restore_that_was_interrupted_is_named_until_its_database_is_dropped(
-    server: Server, folder: Path
+    server: Server, backup: Path
 ) -> None:
-    with_rows(server)
-    done(server, "backup", str(folder))
-    description = folder / dumping.DESCRIPTION
+    description = backup / dumping.DESCRIPTION
     described = description.read_text()
     description.write_text(described.replace('"amounts"', '"amounts", "lost"'))
     create(server, RESTORED)
 
-    code, output = run(server, "restore", str(folder), database=RESTORED)
+    code, output = run(server, "restore", str(backup), database=RESTORED)
     assert (code, "Tables of the backup are missing: lost" in output) == (1, True)
 
     description.write_text(described)
-    for words in (["restore", str(folder)], ["backup", str(folder.with_name("second"))]):
+    for words in (["restore", str(backup)], ["backup", str(backup.with_name("second"))]):
         code, output = run(server, *words, database=RESTORED)
         assert (code, "was interrupted: drop the database" in output) == (1, True)
     assert f"the restore into {RESTORED} was interrupted" in run(server, "doctor", database=RESTORED)[1]
     execute(server, f"DROP DATABASE {RESTORED}")
     create(server, RESTORED)
-    done(server, "restore", str(folder), database=RESTORED)
+    done(server, "restore", str(backup), database=RESTORED)
     assert (dumping.INCOMPLETE,) not in execute(server, "SHOW TABLES", database=RESTORED)
 
 
 def test_the_description_of_a_later_release_is_read_and_one_that_is_none_is_refused(
-    server: Server, folder: Path
+    server: Server, backup: Path
 ) -> None:
-    with_rows(server)
-    done(server, "backup", str(folder))
-    path = folder / dumping.DESCRIPTION
+    path = backup / dumping.DESCRIPTION
     described = json.loads(path.read_text())
     path.write_text(json.dumps(described | {"mood": "good"}))
-    assert dumping.read_description(folder).tables == ["amounts"]
+    assert dumping.read_description(backup).tables == ["amounts"]
     for made_up in ("[]", "5", '"x"', "{}"):
         path.write_text(made_up)
         with pytest.raises(BackupFailed, match="has no whole backup"):
-            dumping.read_description(folder)
+            dumping.read_description(backup)
 
 
 def test_a_log_reaches_to_the_second_of_its_last_event_that_has_one(tmp_path: Path) -> None:
@@ -493,20 +491,18 @@ def test_a_log_reaches_to_the_second_of_its_last_event_that_has_one(tmp_path: Pa
     assert restoring.reach([log]) == datetime.fromtimestamp(1_790_000_007, UTC)
 
 
-def test_a_dump_reads_no_file_of_the_machine_that_restores_it(server: Server, folder: Path) -> None:
-    with_rows(server)
-    done(server, "backup", str(folder))
-    secret = folder.parent / "secret"
+def test_a_dump_reads_no_file_of_the_machine_that_restores_it(server: Server, backup: Path) -> None:
+    secret = backup.parent / "secret"
     secret.write_text("a password\n")
     replace_dump(
-        folder,
+        backup,
         b"CREATE TABLE amounts (name VARCHAR(99));\n"
         + f"LOAD DATA LOCAL INFILE '{secret}' INTO TABLE amounts;\n".encode(),
     )
     create(server, RESTORED)
     execute(server, "SET GLOBAL local_infile = 1")
 
-    code, output = run(server, "restore", str(folder), database=RESTORED)
+    code, output = run(server, "restore", str(backup), database=RESTORED)
 
     assert (code, execute(server, "SELECT name FROM amounts", database=RESTORED)) == (1, []), output
 

@@ -38,16 +38,24 @@ HOT = (tally.LOCK, tally.HOT)
 SOON = 5.0
 
 
-class Gate:
-    """A decision that blocks in its first batch until it is opened, and records every batch."""
+Decision = Callable[[Sequence[Any]], Sequence[Any]]
 
-    def __init__(self, decide: Callable[[Sequence[Any]], Sequence[Any]] = tally.count) -> None:
+
+class Gate:
+    """A decision that blocks in its first batch until it is opened, and records every batch.
+
+    `then` decides the later ones.
+    """
+
+    def __init__(self, decide: Decision = tally.count, *, then: Decision | None = None) -> None:
         self.batches: list[list[Any]] = []
         self.is_open = threading.Event()
-        self._decide = decide
+        self._decide, self._then = decide, then
 
     def __call__(self, requests: Sequence[Any]) -> Sequence[Any]:
         self.batches.append(list(requests))
+        if self._then and self.is_open.is_set():
+            return self._then(requests)
         outcomes = self._decide(requests)
         assert self.is_open.wait(60), "the gate was not opened"
         return outcomes
@@ -374,20 +382,16 @@ def test_it_works_within_a_test_case(tally_tables: None) -> None:
 
 def test_a_deadlocked_batch_is_retried_as_a_whole(counting: None) -> None:
     """The batch holds the hot row and waits for the other; a second connection does the reverse."""
-    batches: list[list[str]] = []
     has_hot = threading.Event()
-    gate = Gate(lambda requests: [0 for _ in requests])
 
     def decide(requests: Sequence[str]) -> Sequence[Any]:
-        if not gate.is_open.is_set():
-            return gate(requests)
-        batches.append(list(requests))
         outcomes = tally.count(requests)
         has_hot.set()
         ask(connection, tally.LOCK, tally.OTHER)
         return outcomes
 
-    batcher: Batcher[str, int] = Batcher(decide)
+    gate = Gate(lambda requests: [0 for _ in requests], then=decide)
+    batcher: Batcher[str, int] = Batcher(gate)
     with another_connection() as other:
         other.set_autocommit(False)
         ask(other, tally.LOCK, tally.OTHER)
@@ -398,6 +402,7 @@ def test_a_deadlocked_batch_is_retried_as_a_whole(counting: None) -> None:
         ask(other, tally.LOCK, tally.HOT)
         other.rollback()
     assert [submission.result() for submission in followers] == [1, 2, 3]
+    [_, *batches] = gate.batches
     assert batches == [["first", "second", "third"]] * 2
 
 
@@ -409,21 +414,14 @@ def make_heavy(other: Any) -> None:
 
 def test_a_batch_that_conflicts_every_time_is_run_one_by_one(counting: None) -> None:
     """A trigger raises the server's own error 1213 for one name, each time."""
-    batches: list[list[str]] = []
-    gate = Gate(lambda requests: [0 for _ in requests])
-
-    def decide(requests: Sequence[str]) -> Sequence[Any]:
-        if not gate.is_open.is_set():
-            return gate(requests)
-        batches.append(list(requests))
-        return tally.count(requests)
-
-    batcher: Batcher[str, int] = Batcher(decide)
+    gate = Gate(lambda requests: [0 for _ in requests], then=tally.count)
+    batcher: Batcher[str, int] = Batcher(gate)
     with conflict_for("unlucky", 1213):
         with led_by(batcher, gate):
             before, unlucky, after = submit_in_order(batcher, ["before", "unlucky", "after"])
         assert (before.result(), after.result()) == (1, 2)
         assert isinstance(unlucky.result(), Unavailable)
+    [_, *batches] = gate.batches
     assert batches == [["before", "unlucky", "after"]] * 4 + [["before"]] + [["unlucky"]] * 4 + [["after"]]
     assert tally.entries() == {"before": 1, "after": 2}
 

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -48,18 +48,9 @@ def submitted(batcher: Batcher[int, int], gate: Gate, wanted: Sequence[int]) -> 
     return [submission.result() for submission in batch]
 
 
-def first_through(gate: Gate, decide: Callable[[Sequence[int]], Sequence[Any]]) -> Batcher[int, int]:
-    """A batcher whose first batch blocks at the gate."""
-    return Batcher(
-        lambda wanted: decide(wanted) if gate.is_open.is_set() else gate(wanted),
-        rows_of=row_of,
-        wait_seconds=60,
-    )
-
-
 def test_a_locked_row_fails_only_the_requests_that_need_it_after_one_lock_wait(counting: None) -> None:
-    gate = Gate(list)
-    batcher = first_through(gate, lock_all)
+    gate = Gate(list, then=lock_all)
+    batcher: Batcher[int, int] = Batcher(gate, rows_of=row_of, wait_seconds=60)
     with holding(tally.LOCK, tally.HOT):
         began_at = time.monotonic()
         outcomes = submitted(batcher, gate, [tally.HOT, *[tally.OTHER] * 6, tally.HOT])
@@ -73,8 +64,8 @@ def test_a_locked_row_fails_only_the_requests_that_need_it_after_one_lock_wait(c
 
 
 def test_repeats_while_the_row_stays_locked_do_not_block_the_batcher_again(counting: None) -> None:
-    gate = Gate(list)
-    batcher = first_through(gate, lock_all)
+    gate = Gate(list, then=lock_all)
+    batcher: Batcher[int, int] = Batcher(gate, rows_of=row_of, wait_seconds=60)
     with holding(tally.LOCK, tally.HOT):
         submitted(batcher, gate, [tally.HOT, tally.OTHER])
         began_at = time.monotonic()
@@ -88,47 +79,35 @@ def test_repeats_while_the_row_stays_locked_do_not_block_the_batcher_again(count
 
 
 def test_a_batcher_without_rows_of_fails_the_batch_after_one_lock_wait(counting: None) -> None:
-    gate = Gate(list)
-    batches: list[Sequence[int]] = []
-
-    def decide(wanted: Sequence[int]) -> Sequence[Any]:
-        if not gate.is_open.is_set():
-            return gate(wanted)
-        batches.append(wanted)
-        return lock_all(wanted)
-
-    batcher: Batcher[int, int] = Batcher(decide, wait_seconds=60)
+    gate = Gate(list, then=lock_all)
+    batcher: Batcher[int, int] = Batcher(gate, wait_seconds=60)
     with holding(tally.LOCK, tally.HOT):
         outcomes = submitted(batcher, gate, [tally.HOT] * 4)
     assert all(isinstance(outcome, transactions.LockWaitTimeout) for outcome in outcomes)
+    [_, *batches] = gate.batches
     assert len(batches) == 1, "not one by one, each with another lock wait"
 
 
 def test_an_outage_is_not_retried_for_each_request(counting: None) -> None:
-    gate = Gate(list)
-    batches: list[Sequence[int]] = []
-
     def decide(wanted: Sequence[int]) -> Sequence[Any]:
-        if not gate.is_open.is_set():
-            return gate(wanted)
-        batches.append(wanted)
         raise Unavailable("Redis is away.")
 
-    outcomes = submitted(Batcher(decide), gate, [tally.OTHER] * 5)
+    gate = Gate(list, then=decide)
+    outcomes = submitted(Batcher(gate), gate, [tally.OTHER] * 5)
     assert [(type(outcome), outcome.args) for outcome in outcomes] == [(Unavailable, ("Redis is away.",))] * 5
     assert len({id(outcome) for outcome in outcomes}) == 5
+    [_, *batches] = gate.batches
     assert [len(batch) for batch in batches] == [5]
 
 
 def test_a_faulty_request_beside_a_locked_row_costs_at_most_one_more_lock_wait(counting: None) -> None:
-    gate = Gate(list)
-
     def decide(wanted: Sequence[int]) -> list[int | Exception]:
         if 3 in wanted:
             raise ValueError(3)
         return lock_all(wanted)
 
-    batcher = first_through(gate, decide)
+    gate = Gate(list, then=decide)
+    batcher: Batcher[int, int] = Batcher(gate, rows_of=row_of, wait_seconds=60)
     with holding(tally.LOCK, tally.HOT):
         began_at = time.monotonic()
         outcomes = submitted(batcher, gate, [tally.OTHER, 3, *[tally.HOT] * 5, tally.OTHER])

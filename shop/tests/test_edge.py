@@ -62,6 +62,9 @@ class Caller:
         named = {"Idempotency-Key": key or f"key-{next(keys)}"} | headers
         return await send_request("POST", f"/api/v1{path}", body, access=self._access, headers=named)
 
+    async def result_of(self, path: str, body: Any) -> tuple[int, str]:
+        return status_and_code(await self.post(path, body))
+
     async def get(self, path: str, **headers: str) -> Answer:
         path = path.removeprefix("/api/v1")
         return await send_request("GET", f"/api/v1{path}", access=self._access, headers=headers)
@@ -123,28 +126,21 @@ def test_no_coupon_call_blocks_the_loop(blocked: Blocked) -> None:
         for caller in callers:
             issued = await caller.post("/coupons", {"campaign": plenty.pk})
             assert issued.status == 201
-            assert (
-                await twice(lambda caller=caller: caller.post("/coupons", {"campaign": plenty.pk}))
-                == [(200, "")] * 2
-            )
-            for campaign, code in ((few, "sold_out"), (closed, "campaign_closed")):
+            for campaign, result in (
+                (plenty, (200, "")),
+                (few, (409, "sold_out")),
+                (closed, (409, "campaign_closed")),
+            ):
                 path = "/coupons", {"campaign": campaign.pk}
-                assert await twice(lambda caller=caller, path=path: caller.post(*path)) == [(409, code)] * 2
-            assert status_and_code(await caller.post("/coupons", {"campaign": 10**9})) == (
-                404,
-                "campaign_not_found",
-            )
+                assert await twice(lambda caller=caller, path=path: caller.post(*path)) == [result] * 2
+            assert await caller.result_of("/coupons", {"campaign": 10**9}) == (404, "campaign_not_found")
             code = json_of(issued)["code"]
         await asyncio.sleep(1.2)
-        assert status_and_code(await callers[0].post("/coupons", {"campaign": few.pk})) == (409, "sold_out")
-        assert (
-            await staff.post("/coupons", {"campaign": plenty.pk, "user": callers[0].account.pk})
-        ).status == 200
+        assert await callers[0].result_of("/coupons", {"campaign": few.pk}) == (409, "sold_out")
+        body = {"campaign": plenty.pk, "user": callers[0].account.pk}
+        assert (await staff.post("/coupons", body)).status == 200
         assert (await staff.post(f"/coupons/{code}/void", {"reason": "It was a mistake."})).status == 200
-        assert status_and_code(await callers[-1].post("/coupons", {"campaign": plenty.pk})) == (
-            409,
-            "coupon_void",
-        )
+        assert await callers[-1].result_of("/coupons", {"campaign": plenty.pk}) == (409, "coupon_void")
 
     asyncio.run(call_all())
     assert blocked == []
@@ -188,12 +184,9 @@ def test_no_order_or_payment_call_blocks_the_loop(
             assert (await caller.post("/payments", payment, key="e")).status == 202
         for prefer in ({"Prefer": "wait=0"}, {"Prefer": "wait=1"}):
             for _ in range(2):
-                answer = await caller.post(
-                    "/wallet/top-ups", {"amount": 100, "token": "tok_ok"}, key="f", **prefer
-                )
-                assert answer.status == 202
-        too_many = ProductFactory.build(id=product.id)
-        body = {"items": [{"product": too_many.id, "quantity": 1_001}]}
+                top_up = {"amount": 100, "token": "tok_ok"}
+                assert (await caller.post("/wallet/top-ups", top_up, key="f", **prefer)).status == 202
+        body = {"items": [{"product": product.id, "quantity": 1_001}]}
         assert (await caller.post("/orders", body)).status in (400, 409)
 
     asyncio.run(call_all())
@@ -208,14 +201,10 @@ def test_no_limit_or_sign_in_blocks_the_loop(
 
     async def call_all() -> None:
         # How many of them are accepted depends on which payments settle meanwhile.
-        orders = [
-            status_and_code(await caller.post("/orders", order_of(product, "tok_ok"))) for _ in range(9)
-        ]
+        orders = [await caller.result_of("/orders", order_of(product, "tok_ok")) for _ in range(9)]
         assert {(202, ""), (429, "throttled")} == set(orders)
-        assert status_and_code(await caller.post("/wallet/top-ups", {"amount": 5, "token": "x"})) == (
-            429,
-            "throttled",
-        )
+        top_up = {"amount": 5, "token": "x"}
+        assert await caller.result_of("/wallet/top-ups", top_up) == (429, "throttled")
         disabled_accounts.CACHED.forget()
         statuses = [(await caller.post("/coupons", {"campaign": campaign.pk})).status for _ in range(5)]
         assert statuses == [201, 200, 200, 200, 429]

@@ -29,6 +29,8 @@ from shop.tests.tally_urls import REFUSALS, count, counted
 
 pytestmark = pytest.mark.urls("shop.tests.tally_urls")
 REFERENCE = UUID("01935a3e-0000-7000-8000-000000000001")
+Meanwhile = Callable[[], None]
+FirstCall = Callable[..., threading.Event]
 
 
 @pytest.fixture(params=["up", "down", "flushed"])
@@ -118,9 +120,7 @@ def test_another_key_is_another_key() -> None:
 # The first call and its repeats
 
 
-def test_a_repeat_gets_the_first_calls_response_byte_for_byte(
-    api: Api, meanwhile: Callable[[], None]
-) -> None:
+def test_a_repeat_gets_the_first_calls_response_byte_for_byte(api: Api, meanwhile: Meanwhile) -> None:
     first = api.post("/tally", {"name": "one"}, key="key")
     assert (first.status_code, first.json()["position"]) == (201, 1)
     assert "Idempotency-Replayed" not in first
@@ -143,7 +143,7 @@ def test_a_declined_payment_is_replayed_as_the_same_problem(api: Api) -> None:
 
 
 @pytest.mark.parametrize("what", ["body", "path", "method"])
-def test_a_key_with_another_request_is_422(api: Api, meanwhile: Callable[[], None], what: str) -> None:
+def test_a_key_with_another_request_is_422(api: Api, meanwhile: Meanwhile, what: str) -> None:
     api.post("/tally", {"name": "one"}, key="key")
     meanwhile()
     match what:
@@ -157,7 +157,7 @@ def test_a_key_with_another_request_is_422(api: Api, meanwhile: Callable[[], Non
     assert tally.entries() == {"one": 1}
 
 
-def test_two_accounts_may_use_the_same_key(api: Api, meanwhile: Callable[[], None]) -> None:
+def test_two_accounts_may_use_the_same_key(api: Api, meanwhile: Meanwhile) -> None:
     assert api.post("/tally", {"name": "mine"}, key="key").json()["position"] == 1
     meanwhile()
     other = client_of(AccountFactory.create())
@@ -172,9 +172,7 @@ def test_a_refused_call_is_not_recorded_and_may_be_retried(api: Api, name: str) 
     assert tally.entries() == {"one": 1}
 
 
-def test_a_refused_call_may_be_retried_whatever_happens_to_redis(
-    api: Api, meanwhile: Callable[[], None]
-) -> None:
+def test_a_refused_call_may_be_retried_whatever_happens_to_redis(api: Api, meanwhile: Meanwhile) -> None:
     assert api.post("/tally", {"name": "refused-409"}, key="key").status_code == 409
     meanwhile()
     assert api.post("/tally", {"name": "one"}, key="key").status_code == 201
@@ -244,7 +242,7 @@ def _frequent_switches() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_frequent_switches")
-def test_100_calls_at_once_with_one_key_have_one_effect(account: User, meanwhile: Callable[[], None]) -> None:
+def test_100_calls_at_once_with_one_key_have_one_effect(account: User, meanwhile: Meanwhile) -> None:
     def call(name: str) -> Any:
         try:
             return perform(call_of(account), name)
@@ -295,7 +293,7 @@ def first_call(account: User) -> Iterator[Callable[..., threading.Event]]:
 
 
 def test_a_duplicate_request_is_refused_after_waiting_a_second_for_the_first(
-    account: User, meanwhile: Callable[[], None], first_call: Callable[..., threading.Event]
+    account: User, meanwhile: Meanwhile, first_call: FirstCall
 ) -> None:
     first_call(lambda: None)
     meanwhile()
@@ -308,7 +306,7 @@ def test_a_duplicate_request_is_refused_after_waiting_a_second_for_the_first(
 
 
 def test_a_duplicate_request_is_woken_as_soon_as_the_first_call_has_ended(
-    account: User, first_call: Callable[..., threading.Event], monkeypatch: pytest.MonkeyPatch
+    account: User, first_call: FirstCall, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(keyed_calls, "DUPLICATE_WAIT_SECONDS", 60)
     monkeypatch.setattr(keyed_calls, "SHORTEST_PAUSE_SECONDS", 30)
@@ -320,7 +318,7 @@ def test_a_duplicate_request_is_woken_as_soon_as_the_first_call_has_ended(
 
 
 def test_a_duplicate_request_gets_the_reference_while_the_first_call_waits(
-    account: User, meanwhile: Callable[[], None], first_call: Callable[..., threading.Event]
+    account: User, meanwhile: Meanwhile, first_call: FirstCall
 ) -> None:
     started = KeyedCall(account.id, recorded_answers.key_hash("key"), "body", lambda outcome: None)
     first_call(
@@ -332,14 +330,12 @@ def test_a_duplicate_request_gets_the_reference_while_the_first_call_waits(
     assert time.monotonic() - started_at < 0.9
 
 
-def test_calls_with_other_keys_do_not_wait(account: User, first_call: Callable[..., threading.Event]) -> None:
+def test_calls_with_other_keys_do_not_wait(account: User, first_call: FirstCall) -> None:
     first_call(lambda: None)
     assert perform(call_of(account, "another key")) == 1
 
 
-def test_a_call_in_flight_has_a_retry_after_header(
-    account: User, first_call: Callable[..., threading.Event]
-) -> None:
+def test_a_call_in_flight_has_a_retry_after_header(account: User, first_call: FirstCall) -> None:
     first_call(lambda: None)
     response = client_of(account).post("/tally", {"name": "one"}, key="key")
     assert (response.status_code, response.json()["code"]) == (409, "idempotency_key_in_flight")
@@ -361,7 +357,7 @@ def test_a_claim_is_released_when_no_other_call_runs(account: User, own_redis: O
 
 
 def test_while_other_calls_run_a_claim_is_released_by_the_next_round_trip(
-    account: User, own_redis: OwnRedis, first_call: Callable[..., threading.Event]
+    account: User, own_redis: OwnRedis, first_call: FirstCall
 ) -> None:
     first_call(lambda: None)
     claim_counts = [len(redis_client.client().keys())]
@@ -372,7 +368,7 @@ def test_while_other_calls_run_a_claim_is_released_by_the_next_round_trip(
 
 
 def test_a_claim_that_is_not_released_yet_does_not_delay_a_repeat(
-    account: User, own_redis: OwnRedis, first_call: Callable[..., threading.Event]
+    account: User, own_redis: OwnRedis, first_call: FirstCall
 ) -> None:
     first_call(lambda: None)
     assert perform(call_of(account, "second")) == 1
@@ -454,7 +450,7 @@ def test_without_redis_the_next_call_takes_over_at_once_when_the_first_process_i
 
 
 def test_the_lease_of_a_claim_is_the_one_of_the_settings(
-    account: User, own_redis: OwnRedis, first_call: Callable[..., threading.Event]
+    account: User, own_redis: OwnRedis, first_call: FirstCall
 ) -> None:
     first_call(lambda: None)
     [name] = redis_client.client().keys()

@@ -62,6 +62,11 @@ def count(name: str = "one") -> int:
     return position
 
 
+def once(account_id: int, name: str = "one", *, key: str = "key") -> Any:
+    """A call that counts the name."""
+    return recorded_answers.run_once(keyed(account_id, key), lambda: count(name))
+
+
 def grow_old(**which: Any) -> None:
     """Make recorded keys just older than the retention of a day."""
     day = timedelta(days=1, seconds=1)
@@ -80,10 +85,7 @@ def test_a_call_that_fails_after_its_effect_rolls_it_back(account_id: int) -> No
 
 
 def test_100_calls_at_once_with_one_key_have_one_effect_and_one_answer(racing_account_id: int) -> None:
-    def call(name: str) -> Any:
-        return recorded_answers.run_once(keyed(racing_account_id), lambda: count(name))
-
-    results = race([lambda name=f"call-{n}": call(name) for n in range(100)])
+    results = race([lambda name=f"call-{n}": once(racing_account_id, name) for n in range(100)])
     assert results.count(1) == 1
     assert results.count(Replay(answer_with(1), None)) == 99
     assert tally.counted() == 1
@@ -139,11 +141,11 @@ def test_a_call_whose_reply_to_the_commit_is_lost_has_one_effect_and_is_no_repea
     racing_account_id: int, tmp_path: Path
 ) -> None:
     with losing_reply_to_commit(tmp_path) as is_lost:
-        outcome = recorded_answers.run_once(keyed(racing_account_id), count)
+        outcome = once(racing_account_id)
         assert is_lost.is_set()
     assert outcome == 1
     assert tally.counted() == 1
-    assert recorded_answers.run_once(keyed(racing_account_id), count) == Replay(answer_with(1), None)
+    assert once(racing_account_id) == Replay(answer_with(1), None)
 
 
 def test_a_call_is_replayed_by_its_reference_until_it_is_settled(account_id: int) -> None:
@@ -170,7 +172,7 @@ def test_an_effect_without_answer_or_reference_cannot_be_recorded(account_id: in
 
 
 def test_within_the_retention_a_key_is_kept(account_id: int, settings: LazySettings) -> None:
-    recorded_answers.run_once(keyed(account_id), count)
+    once(account_id)
     almost = timedelta(seconds=settings.IDEMPOTENCY_RETENTION_SECONDS - 30)
     IdempotencyKey.objects.update(created_at=timezone.now() - almost)
     assert recorded_answers.delete_expired_keys() == 0
@@ -178,14 +180,9 @@ def test_within_the_retention_a_key_is_kept(account_id: int, settings: LazySetti
 
 
 def test_an_expired_key_that_is_used_many_times_at_once_has_one_effect(racing_account_id: int) -> None:
-    recorded_answers.run_once(keyed(racing_account_id), lambda: count("yesterday"))
+    once(racing_account_id, "yesterday")
     grow_old()
-    results = race(
-        [
-            lambda name=f"call-{n}": recorded_answers.run_once(keyed(racing_account_id), lambda: count(name))
-            for n in range(20)
-        ]
-    )
+    results = race([lambda name=f"call-{n}": once(racing_account_id, name) for n in range(20)])
     assert results.count(2) == 1
     assert results.count(Replay(answer_with(2), None)) == 19
     assert tally.counted() == 2
@@ -194,9 +191,7 @@ def test_an_expired_key_that_is_used_many_times_at_once_has_one_effect(racing_ac
 def test_the_sweep_deletes_expired_keys_in_batches(account_id: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recorded_answers, "SWEEP_BATCH", 2)
     for number in range(6):
-        recorded_answers.run_once(
-            keyed(account_id, f"key-{number}"), lambda number=number: count(f"name-{number}")
-        )
+        once(account_id, f"name-{number}", key=f"key-{number}")
     old = [recorded_answers.key_hash(f"key-{number}") for number in range(5)]
     grow_old(key_hash__in=old)
     assert recorded_answers.delete_expired_keys() == 5
@@ -207,8 +202,8 @@ def test_the_sweep_deletes_expired_keys_in_batches(account_id: int, monkeypatch:
 def test_the_keys_of_a_batch_are_read_as_pairs_by_one_query(racing_account_id: int) -> None:
     account_id = racing_account_id
     other_id = AccountFactory.create().id
-    recorded_answers.run_once(keyed(account_id, "mine"), lambda: count("mine"))
-    recorded_answers.run_once(keyed(other_id, "theirs"), lambda: count("theirs"))
+    once(account_id, "mine", key="mine")
+    once(other_id, "theirs", key="theirs")
     crossed = [keyed(account_id, "theirs"), keyed(other_id, "mine")]
     calls = [keyed(account_id, "mine"), *crossed, *(keyed(account_id, f"new-{n}") for n in range(253))]
     # MySQL reads a table from its beginning to its end where that costs less: one of fewer rows than these.
@@ -315,11 +310,7 @@ def test_a_key_whose_first_call_is_not_committed_yet_is_waited_for(racing_accoun
     parameters = (racing_account_id, recorded_answers.key_hash("key"), answer.body.decode(), answer.location)
     results: list[Any] = []
     with holding(statement, *parameters) as first:
-        thread = threading.Thread(
-            target=lambda: results.extend(
-                race([lambda: recorded_answers.run_once(keyed(racing_account_id), count)])
-            )
-        )
+        thread = threading.Thread(target=lambda: results.extend(race([lambda: once(racing_account_id)])))
         thread.start()
         thread.join(0.3)
         assert thread.is_alive()

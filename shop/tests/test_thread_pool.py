@@ -35,6 +35,11 @@ class Held:
 
         return run
 
+    def end(self, pool: ThreadPool) -> None:
+        """Release them, and return once all of the pool's work has ended."""
+        self.go.set()
+        wait_until(lambda: drained(pool))
+
 
 @pytest.fixture(autouse=True)
 def _no_thread_is_left() -> Iterator[None]:
@@ -68,8 +73,7 @@ def test_threads_are_made_when_they_are_needed_and_no_more_than_allowed(held: He
         pool.start(held.work(number))
     wait_until(lambda: held.began == [0, 1])
     assert (pool.busy(), pool.waiting(), len(names_of_threads())) == (2, 3, 2)
-    held.go.set()
-    wait_until(lambda: drained(pool))
+    held.end(pool)
     assert held.began == [0, 1, 2, 3, 4]
 
 
@@ -79,8 +83,7 @@ def test_past_the_bound_a_work_is_refused_at_once(held: Held) -> None:
     pool.start(held.work("waits"))
     with pytest.raises(Overloaded):
         pool.start(held.work("refused"))
-    held.go.set()
-    wait_until(lambda: drained(pool))
+    held.end(pool)
     pool.start(held.work("later"))
     wait_until(lambda: held.began == ["runs", "waits", "later"])
 
@@ -96,8 +99,7 @@ def test_a_group_takes_half_of_the_places_to_wait_and_works_of_others_have_the_r
     with pytest.raises(Overloaded):
         pool.start(held.work("refused"))
     assert pool.waiting() == 10
-    held.go.set()
-    wait_until(lambda: drained(pool))
+    held.end(pool)
     assert len(held.began) == 14
 
 
@@ -111,8 +113,7 @@ def test_a_group_holds_half_of_the_threads_and_others_pass_it(held: Held) -> Non
     assert {quick.get(timeout=SOON) for _ in range(4)} == {"other 0", "other 1", "other 2", "of none"}
     assert held.began == [0, 1]
     wait_until(lambda: (pool.busy(), pool.waiting()) == (2, 4))
-    held.go.set()
-    wait_until(lambda: drained(pool))
+    held.end(pool)
     assert held.began == [0, 1, 2, 3, 4, 5]
     assert not pool._placed and not pool._held
 
@@ -132,8 +133,7 @@ def test_a_member_holds_a_quarter_of_the_threads_and_waiting_members_take_turns(
     wait_until(lambda: len(held.began) == 4)
     assert pool.busy() == 4
     assert set(held.began[2:]) == {(3, 0), (3, 1)}
-    held.go.set()
-    wait_until(lambda: drained(pool))
+    held.end(pool)
     assert len(held.began) == len(set(held.began)) == 26
     later = held.began[4:]
     assert later.index((4, 0)) < 8
@@ -150,8 +150,7 @@ def test_one_member_leaves_places_to_wait_for_the_others(held: Held) -> None:
         pool.start(held.work(number), group="staff", member=2)
     with pytest.raises(Overloaded):
         pool.start(held.work("refused"), group="staff", member=3)
-    held.go.set()
-    wait_until(lambda: drained(pool))
+    held.end(pool)
     assert len(held.began) == 8
     assert not pool._placed and not pool._held
 
@@ -163,8 +162,7 @@ def test_one_owner_has_a_bounded_number_of_works_running_and_waiting(held: Held)
     with pytest.raises(Overloaded):
         pool.start(held.work("too many"), owner=7)
     pool.start(held.work("another's"), owner=8)
-    held.go.set()
-    wait_until(lambda: drained(pool))
+    held.end(pool)
     assert not pool._of_owner
     pool.start(held.work("again"), owner=7)
     wait_until(lambda: held.began[-1] == "again")
@@ -176,8 +174,7 @@ def test_a_refused_work_is_counted_nowhere(held: Held) -> None:
     for _ in range(MAX_PER_OWNER + 1):
         with pytest.raises(Overloaded):
             pool.start(held.work(2), owner=7, group="refused")
-    held.go.set()
-    wait_until(lambda: drained(pool))
+    held.end(pool)
     assert not pool._of_owner and not pool._placed
     pool.start(lambda: None, owner=7, group="refused")
 
