@@ -130,6 +130,7 @@ TINY = replace(
 
 
 @pytest.mark.long
+@pytest.mark.boots("`make bench`")
 def test_every_row_is_measured_and_nothing_is_wrong_with_it(tmp_path: Path):
     port = str(ports.free(instances.PORTS))
     report = Bench(instances.choose(home=tmp_path, port=port, database="mariadb"), TINY).report()
