@@ -1,1 +1,1 @@
-"""Codes of coupons: made here, given for a pool, or read from files, as lists of eligible accounts are."""
+"""Codes of coupons, and the accounts that a campaign is for: made here, given, or read from files."""

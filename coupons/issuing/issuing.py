@@ -1,7 +1,8 @@
 """Issues coupons: which accounts get one, in which order, and never more than the campaign has. Start here.
 
-A campaign names its strategy, which differ in how they keep concurrent requests apart. What a request gets is
-decided in one place, `coupons.allocation.eligibility`, and written in one, `coupons.allocation.writes`.
+A campaign names one of the strategies, which differ in how they keep concurrent requests apart. What a
+request gets is decided in one place, `coupons.allocation.eligibility`, and written in one,
+`coupons.allocation.writes`.
 """
 
 from collections.abc import Callable

@@ -50,7 +50,7 @@ from shop.journal.journal import ActorContext
 from shop.observability import tracing
 from shop.outbound import backoff
 
-logger = get_logger(__name__)
+log = get_logger(__name__)
 State = Saga.State
 STEP_SECONDS = Histogram(
     "firstcome_saga_step_seconds",
@@ -68,18 +68,18 @@ def advance(
     *,
     token: str,
     free_recovery: int,
-    kind: str = DO,
+    mode: str = DO,
     failpoint: Callable[[str], None],
 ) -> "Batch":
     """Advance these sagas by a step, durable when it returns; raises what a step raised, with nothing done.
 
     `token` identifies the executor as lease holder, and `free_recovery` is how many more calls of recovery it
-    may make now. A shared batch advances sagas of one direction, its `kind`, so that all lock the same rows
+    may make now. A shared batch advances sagas of one direction, its `mode`, so that all lock the same rows
     in one order, and leaves out a saga whose rows another transaction has locked. One of a `SINGLE` saga
     waits for them, and either records a result or does a step: a step that raises loses no result, and
     counts as an attempt.
     """
-    new_batch = partial(Batch, {run.saga.id: run for run in runs}, token, free_recovery, kind)
+    new_batch = partial(Batch, {run.saga.id: run for run in runs}, token, free_recovery, mode)
     batches: list[Batch] = []
 
     def work() -> Batch:
@@ -94,10 +94,10 @@ def advance(
     except Exception as error:
         run, has_locked = runs[0], bool(batches and batches[-1].rows)
         # If recording the failure failed too, recovery takes over and counts the lost lease.
-        is_failure_of_step = kind == SINGLE and has_locked and not (run.result and not run.step)
+        is_failure_of_step = mode == SINGLE and has_locked and not (run.result and not run.step)
         if not is_failure_of_step or isinstance(error, transactions.DatabaseUnavailable):
             raise
-        logger.warning("saga step failed", saga=str(run.saga.id), exc_info=error)
+        log.warning("saga step failed", saga=str(run.saga.id), exc_info=error)
         run.step, run.result = "", refusal_or_failure(error)
         return new_batch(to_continue=[run])
     # The runs change only now, because the transaction may have been retried.
@@ -121,7 +121,7 @@ class Batch:
     runs: dict[UUID, SagaRun]
     token: str
     free_recovery: int
-    kind: str
+    mode: str
     now: datetime = field(default_factory=clock.now)
     to_continue: list[SagaRun] = field(default_factory=list)
     calls: dict[OutsideStep, list[Attempt]] = field(default_factory=lambda: defaultdict(list))
@@ -141,8 +141,8 @@ class Batch:
     def advance(self) -> None:
         copies = {id: run.saga for id, run in self.runs.items()}
         # A single batch trusts no copy: it may run because the reply to the COMMIT of a shared one was lost.
-        self.rows = store.lock_sagas(copies, token=None if self.kind == SINGLE else self.token)
-        if self.kind != SINGLE:
+        self.rows = store.lock_sagas(copies, token=None if self.mode == SINGLE else self.token)
+        if self.mode != SINGLE:
             self.locked_elsewhere = [run for id, run in self.runs.items() if id not in self.rows]
         for id, saga in self.rows.items():
             saga.result = saga.result or self.runs[id].result_for(saga)
@@ -195,9 +195,9 @@ class Batch:
             self._add_final_line(saga, step, saga.direction, result)
         if result.event == Event.REFUSED:
             saga.start_compensation(result.code, result.detail)
-        if self.kind == SINGLE:
+        if self.mode == SINGLE:
             self._continue_in_next_batch(saga)
-        return self.kind != SINGLE
+        return self.mode != SINGLE
 
     def _rest(self, saga: SagaRow, step: Step | None, result: StepResult) -> bool:
         """Let the saga rest without a lease until it is retried, or its action ends; its open call stays.
@@ -239,7 +239,7 @@ class Batch:
 
     def _mark_stuck(self, saga: SagaRow) -> None:
         if saga.state != State.STUCK:
-            logger.error("saga is stuck", saga=str(saga.id), kind=saga.kind, attempts=saga.attempts)
+            log.error("saga is stuck", saga=str(saga.id), kind=saga.kind, attempts=saga.attempts)
             saga.type.on_stuck(saga)
             saga.change(state=State.STUCK.value)
 
@@ -296,7 +296,7 @@ class Batch:
     def _schedule_next(self, saga: SagaRow) -> None:
         """Schedule the next action: the end, an outside call, or another batch."""
         step = saga.next_step
-        if saga.direction == UNDO and self.kind != DO:
+        if saga.direction == UNDO and self.mode != DO:
             self._schedule_next_undo(saga)
         elif step is None and saga.direction == DO:
             self._end(saga, State.DONE)
@@ -365,13 +365,14 @@ class Batch:
         """Undo the remaining steps, all local, and end these sagas: readers never see them half undone."""
         if not self.compensated:
             return
-        # Of one type, as all that share a batch; undone in the order in which they were done: the lock order.
-        type = self.compensated[0].type
-        for step in type.reversible:
+        # Of one type, as all that share a batch. Readers see no step between, so the lock order decides: that
+        # in which they were done.
+        saga_type = self.compensated[0].type
+        for step in saga_type.reversible:
             if isinstance(step, LocalStep):
                 self._undo(step, self.compensated)
         self._write_lines()
-        type.on_compensated(self.compensated)
+        saga_type.on_compensated(self.compensated)
         for saga in self.compensated:
             self._end(saga, State.COMPENSATED)
 

@@ -1,7 +1,7 @@
 """Runs sagas: a loop of batches, and calls of other systems beside them.
 
-A process has one executor. It looks for sagas that are due (`orders.saga.store.due`), new or left behind by
-a crash, and advances them in one transaction (`orders.saga.batch`). Then it submits their calls, and the
+A process has one executor. It looks for sagas that are due (`orders.saga.store.find_due`), new or left behind
+by a crash, and advances them in one transaction (`orders.saga.batch`). Then it submits their calls, and the
 result of each comes back to a queue, whose batch records it: a slow call delays its own saga alone. Messages
 and beat only wake it. Everything is bounded.
 """
@@ -43,7 +43,7 @@ from shop.errors import Overloaded, Unavailable
 from shop.observability import logs, tracing
 from shop.repeated_work import RepeatedWork
 
-logger = get_logger(__name__)
+log = get_logger(__name__)
 Task = Callable[[], None]
 # Beside the queues of the two directions, in which sagas wait whose call has returned: those to be found.
 # Each has a thread for its batches, so that none waits for another.
@@ -77,7 +77,7 @@ def ids_of(saga: SagaRow) -> dict[str, Any]:
         ids["order"] = str(saga.about_id)
     if saga.request_id:
         ids["request_id"] = saga.request_id
-    # The locked order, payment or refund; the last has no account.
+    # That of the locked order or payment.
     account_id = getattr(saga.parent, "account_id", None)
     return ids | {"account": account_id} if account_id else ids
 
@@ -97,7 +97,7 @@ def observe_runs(name: str, runs: Sequence[SagaRun]) -> Iterator[None]:
 
 
 class ThreadPools:
-    """The pools of an executor, by kind of task; recovery does what a task that fails was to do."""
+    """The pools of an executor, by task; recovery does what a task that fails was to do."""
 
     def __init__(self, sizes: Mapping[str, int]) -> None:
         self._pools = {
@@ -114,7 +114,7 @@ class ThreadPools:
             try:
                 task()
             except Exception:
-                logger.exception("a saga task failed; recovery retries it", pool=pool)
+                log.exception("a saga task failed; recovery retries it", pool=pool)
 
     def pause(self, seconds: float) -> None:
         """Sleep, so that more sagas join the next batch."""
@@ -152,7 +152,7 @@ class Executor:
         while self._runs and time.monotonic() < ends_at:
             time.sleep(MIN_INTERVAL_SECONDS)
         if self._runs:
-            logger.warning("sagas left to recovery", count=len(self._runs))
+            log.warning("sagas left to recovery", count=len(self._runs))
         return not self._runs
 
     def renew_leases(self) -> None:
@@ -221,7 +221,7 @@ class Executor:
         try:
             due = transactions.read(partial(store.find_due, limit=limit))
         except (Error, Unavailable) as error:
-            logger.warning("due sagas can't be read; beat wakes again", error=str(error))
+            log.warning("due sagas can't be read; beat wakes again", error=str(error))
             return []
         with self._mutex:
             found = [SagaRun(saga) for saga in due if saga.id not in self._runs][:room]
@@ -237,7 +237,7 @@ class Executor:
         for run in runs:
             self._pools.submit("single", partial(self._advance, [run], SINGLE))
 
-    def _advance(self, runs: Sequence[SagaRun], kind: str) -> None:
+    def _advance(self, runs: Sequence[SagaRun], mode: str) -> None:
         """Run a batch, and pass its runs on. A failed batch is run again saga by saga."""
         with self._releasing(runs) as stack, observe_runs("saga batch", runs):
             with self._mutex:
@@ -247,18 +247,18 @@ class Executor:
                     runs,
                     token=self._token,
                     free_recovery=free_recovery,
-                    kind=kind,
+                    mode=mode,
                     failpoint=self._failpoint,
                 )
             except transactions.DatabaseUnavailable as error:
                 # It affects every run of the batch, and those that would be found at once: beat wakes again.
-                logger.warning("sagas left to recovery", count=len(runs), error=str(error))
+                log.warning("sagas left to recovery", count=len(runs), error=str(error))
                 with self._mutex:
                     self._is_woken, self._found_at = False, float("-inf")
                 return
             except Exception as error:
-                logger.warning("saga batch failed", count=len(runs), kind=kind, exc_info=error)
-                if kind == SINGLE:
+                log.warning("saga batch failed", count=len(runs), mode=mode, exc_info=error)
+                if mode == SINGLE:
                     # Found again at once, it would fail again at once.
                     store.set_next_attempt([run.saga.id for run in runs], seconds=LEASE_SECONDS)
                 else:
@@ -269,7 +269,7 @@ class Executor:
                 if saga.state not in UNFINISHED:
                     reason = {"failure_code": saga.failure_code} if saga.failure_code else {}
                     with logs.bound_to(partial(ids_of, saga)):
-                        logger.info("saga ended", kind=saga.kind, state=saga.state, **reason)
+                        log.info("saga ended", kind=saga.kind, state=saga.state, **reason)
             # Waiting requests must know of these: past the point of no return, ended or at rest.
             news = [each for each in done.rows.values() if each.is_irreversible or not each.lease_token]
             if news and news[0].type.notify:
@@ -293,7 +293,7 @@ class Executor:
             else:
                 # A single batch would wait for its holder.
                 done.to_continue.append(run)
-        if done.kind == SINGLE:
+        if done.mode == SINGLE:
             self._run_individually(done.to_continue)
         else:
             self._return(done.to_continue)
@@ -318,7 +318,7 @@ class Executor:
         try:
             calls = prepare(attempts)
         except Exception as error:
-            logger.warning("calls could not be prepared", step=step.name, exc_info=error)
+            log.warning("calls could not be prepared", step=step.name, exc_info=error)
             if len(runs) == 1:
                 self._return(runs, unexpected_failure(error))
                 return
@@ -337,7 +337,7 @@ class Executor:
                 with STEP_SECONDS.labels(run.step).time():
                     result = call()
             except Exception as error:
-                logger.warning("call outside failed", call=name, exc_info=error)
+                log.warning("call outside failed", call=name, exc_info=error)
                 result = unexpected_failure(error)
             self._failpoint(f"{name} called")
             self._return([run], result)

@@ -24,7 +24,7 @@ from shop.concurrency.thread_pool import LOOKUP_POOL
 from shop.errors import Overloaded
 from shop.lazy_texts import mark as _
 
-logger = get_logger(__name__)
+log = get_logger(__name__)
 READ_AT_ONCE = 500
 # Age of the oldest new saga; above it new payments are held.
 MAX_BACKLOG_SECONDS = 1.5
@@ -163,7 +163,7 @@ class BacklogGate:
             self._waiting_seconds = self._read()
         except Error as error:
             # The order's own transaction reports the database error.
-            logger.info("the backlog can't be read", error=str(error))
+            log.info("the backlog can't be read", error=str(error))
             self._waiting_seconds = 0.0
         finally:
             self._read_at = time.monotonic()

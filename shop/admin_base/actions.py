@@ -85,8 +85,8 @@ class Action:
     the transaction of the effect, or after it where `perform` has transactions of its own and may be
     repeated. A domain function that records its own outcome is called by `perform_keyed` instead, with the
     form as a keyed call. `then` is called once something was done, not for a replay. `rows` are listed on
-    the form, with a note on each, and `sent` is sent with it. `back` is the page to which the operator
-    returns, by a row's button its own, unless there is one to `show` of the outcome, once.
+    the form, with a note on each, and `sent` is sent with it. The operator returns to the page `back`, which
+    is the row's for a row's button; or is shown, once, the page that `show` makes of the outcome.
     """
 
     title: Text
@@ -273,6 +273,7 @@ def _recorded_report(replay: recorded_answers.Replay) -> str:
 def _perform(request: HttpRequest, action: Action, form: ActionForm) -> Any:
     data = form.cleaned_data
     if not action.once:
+        assert action.perform_keyed is None
         return action.perform(data)
     # Without what was shown: after a lost answer the form is sent again with the values of that moment.
     meant = {name: data[name] for name, field in form.fields.items() if not field.widget.is_hidden}
