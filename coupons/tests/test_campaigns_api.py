@@ -161,6 +161,14 @@ def test_staff_calls_are_refused_to_others_whatever_the_object(
     assert refusal(getattr(powerless, method)(path, *arguments)) == (403, "permission_denied")
 
 
+def test_staff_need_the_permission_for_what_they_change() -> None:
+    adder = AccountFactory.create(is_staff=True, permissions=["coupons.add_campaign"])
+    campaign = CampaignFactory.create()
+
+    assert client_of(adder).post("/campaigns", NEW).status_code == 201
+    assert refusal(client_of(adder).patch(f"/campaigns/{campaign.pk}", {})) == (403, "permission_denied")
+
+
 def test_staff_change_what_they_give(staff: Api) -> None:
     campaign = CampaignFactory.create(name="Before", max_discount_amount=500)
 

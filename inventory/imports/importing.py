@@ -9,8 +9,9 @@ import hashlib
 from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import astuple, dataclass, field
+from enum import Enum
 from functools import partial
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from django.db import IntegrityError
@@ -27,8 +28,15 @@ from shop.journal import journal
 LARGEST_QUANTITY = 10**9
 ROWS_AT_ONCE = 500
 ATTEMPTS = 3
-KEEP = -1
-"""The threshold that leaves a product's own, where None is a value."""
+
+
+class Keep(Enum):
+    """Stands for "don't change" where None is a value; fingerprints of deliveries have its text."""
+
+    KEEP = "as it is"
+
+
+KEEP: Final = Keep.KEEP
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +51,7 @@ class StockRow:
     name: str | None
     price: int | None
     quantity: int
-    low_stock_threshold: int | None = KEEP
+    low_stock_threshold: int | Keep | None = KEEP
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +209,7 @@ def _receive_chunk(delivery_id: UUID, rows: Sequence[StockRow]) -> Delivery:
 
 def _new_product(row: StockRow) -> Product:
     assert row.name is not None and row.price is not None
-    threshold = None if row.low_stock_threshold == KEEP else row.low_stock_threshold
+    threshold = None if row.low_stock_threshold is KEEP else row.low_stock_threshold
     return Product(sku=row.sku, name=row.name, price=row.price, low_stock_threshold=threshold)
 
 
@@ -245,7 +253,7 @@ def _apply_row(product: Product, row: StockRow) -> dict[str, tuple[Any, Any]]:
         "name": product.name if row.name is None else row.name,
         "price": product.price if row.price is None else row.price,
         "low_stock_threshold": product.low_stock_threshold
-        if row.low_stock_threshold == KEEP
+        if row.low_stock_threshold is KEEP
         else row.low_stock_threshold,
     }
     changes = {

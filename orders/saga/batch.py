@@ -296,11 +296,13 @@ class Batch:
     def _schedule_next(self, saga: SagaRow) -> None:
         """Schedule the next action: the end, an outside call, or another batch."""
         step = saga.next_step
-        if saga.direction == UNDO and self.mode != DO:
+        # The calls of a batch are of one direction.
+        is_other = saga.direction != self.mode and self.mode != SINGLE
+        if saga.direction == UNDO and not is_other:
             self._schedule_next_undo(saga)
         elif step is None and saga.direction == DO:
             self._end(saga, State.DONE)
-        elif isinstance(step, OutsideStep) and saga.direction == DO and self._may_start(saga, step):
+        elif isinstance(step, OutsideStep) and not is_other and self._may_start(saga, step):
             self._call(saga, step)
         else:
             self._continue_in_next_batch(saga)

@@ -37,7 +37,7 @@ CANCEL, REPLAY = "orders.change_order", "shop.change_journalline"
 
 
 def test_parts_need_the_permission_to_view_them() -> None:
-    order = operating_pages.paid_order()
+    order = operating_pages.paid_order(discount=100)
     reader = AccountFactory(is_staff=True, permissions=["orders.view_order"])
     response = signed_in(reader).get(page_of(order))
     shown, page = response.context["order_page"], response.content.decode()

@@ -172,7 +172,8 @@ def run_trial(
 def record_replaced_refunds(instance: Instance) -> None:
     """Record refunds as done in whose place a clerk gave back as much at the gateway: an operator decides."""
     for (saga_id,) in database.rows(instance, REPLACED) if instance.database == "mariadb" else ():
-        own_stack.manage(instance, f"complete_saga {saga_id} --reason given-back-at-the-gateway")
+        ran = own_stack.manage(instance, f"complete_saga {saga_id} --reason given-back-at-the-gateway")
+        _say(f"complete_saga: {ran.stdout}{ran.stderr}")
 
 
 def check(setup: Setup, shop: Shop, reader: feed.FeedReader | None) -> None:

@@ -217,7 +217,7 @@ def create_once(
     The same form with another `meaning` is refused. Raises what `create` raises.
     """
     data = {"form_id": form_id, "meaning": meaning}
-    call = keyed_call_with_report(request, data, action=action, describe=lambda row: str(row.pk))
+    call = keyed_call_with_report(request, data, action=action, describe=lambda row: str(row.pk), part=action)
     outcome = recorded_answers.run_once(call, create)
     if not isinstance(outcome, recorded_answers.Replay):
         return int(outcome.pk)

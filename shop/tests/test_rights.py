@@ -29,7 +29,7 @@ REFUSED = (400, 401, 403, 404, 405)
 LOGIN, FRONT = "/admin/login/", "/admin/"
 # What a client without staff's rights reaches: the page to sign in, and what answers with the way to it.
 OPEN = {LOGIN, "/admin/logout/", "/admin/one-time-codes/"}
-# It refuses a request that names nothing of its, whatever its rights: test_admin_reconciliations asks it.
+# It refuses a request that names nothing of its, whatever its rights: test_reconciling.py asks it.
 NEED_MORE = {"/admin/payments/reconciliation/<id>/fix/"}
 # They end the session, or belong to the sign-in.
 NOT_FOLLOWED = {LOGIN, "/admin/logout/", "/admin/one-time-codes/"}
