@@ -20,13 +20,12 @@ from coupons.models import Campaign, Confirmation
 from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.laws import broken, positions
 from coupons.tests.outcomes import count_outcomes, issue_calls, issue_calls_by
-from coupons.tests.waiting import waiting_for_the_row
 from shop.errors import Invalid, Rejected
 from shop.models import JournalLine
 from shop.tests.clients import client_of
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import ask, holding
-from shop.tests.waiting import in_background
+from shop.tests.waiting import in_background, waiting_for_the_row
 
 pytestmark = pytest.mark.django_db(transaction=True)
 by_each = pytest.mark.parametrize("strategy", ["optimistic", "conditional_update"])
@@ -83,7 +82,7 @@ def test_an_optimistic_request_that_waits_locks_no_code_that_the_holder_of_the_r
 
     with holding(KEEP, campaign.pk) as other:
         outcome = in_background(asks)
-        wait_until(lambda: waiting_for_the_row() == 1)
+        wait_until(lambda: waiting_for_the_row(Campaign) == 1)
         free = ask(
             other, "SELECT code FROM coupons_poolcode WHERE status = 'available' FOR UPDATE SKIP LOCKED"
         )
@@ -100,7 +99,7 @@ def test_the_update_uses_terms_that_changed_while_it_waited() -> None:
         "UPDATE coupons_campaign SET closes_at = NOW(6) - INTERVAL 1 HOUR WHERE id = %s", campaign.pk
     ) as other:
         outcome = in_background(asks)
-        wait_until(lambda: waiting_for_the_row() == 1)
+        wait_until(lambda: waiting_for_the_row(Campaign) == 1)
         other.commit()
 
     with pytest.raises(Rejected) as refused:
@@ -123,7 +122,7 @@ def test_a_slot_that_a_partner_confirmed_meanwhile_is_not_taken_twice(strategy: 
     counted = "UPDATE coupons_campaign SET issued = 1, version = version + 1 WHERE id = %s"
     with holding(counted, campaign.pk) as other:
         outcome = in_background(asks)
-        wait_until(lambda: waiting_for_the_row() == 1)
+        wait_until(lambda: waiting_for_the_row(Campaign) == 1)
         ask(other, given, campaign.pk, user_id)
         other.commit()
 
@@ -135,7 +134,7 @@ def test_a_slot_that_a_partner_confirmed_meanwhile_is_not_taken_twice(strategy: 
 def ask_while_somebody_changes(campaign: Campaign, asks: Callable[[], Any]) -> Any:
     with holding(CHANGE, campaign.pk) as other:
         outcome = in_background(asks)
-        wait_until(lambda: waiting_for_the_row() == 1)
+        wait_until(lambda: waiting_for_the_row(Campaign) == 1)
         other.commit()
     return outcome.result(timeout=10)
 
@@ -150,7 +149,7 @@ def both_raised(campaign: Campaign, raising: Raise) -> list[Any]:
     with holding(KEEP, campaign.pk):
         for number, quantity in enumerate((150, 120), start=1):
             waiting.append(in_background(lambda quantity=quantity: raising(campaign, quantity)))
-            wait_until(lambda number=number: waiting_for_the_row() == number)
+            wait_until(lambda number=number: waiting_for_the_row(Campaign) == number)
     return [one.exception(SOON) or one.result() for one in waiting]
 
 

@@ -19,14 +19,13 @@ from coupons.tests.factories import accounts, campaign_with_strategy
 from coupons.tests.laws import broken, positions
 from coupons.tests.outcomes import count_outcomes
 from coupons.tests.under_load import Load
-from coupons.tests.waiting import waiting_for_the_row
 from shop.db import transactions
 from shop.errors import Rejected
 from shop.redis import redis_client
 from shop.tests.outages import OwnRedis
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import holding
-from shop.tests.waiting import in_background
+from shop.tests.waiting import in_background, waiting_for_the_row
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("in_the_lab")]
 KEEP = "SELECT id FROM coupons_campaign WHERE id = %s FOR UPDATE"
@@ -50,9 +49,9 @@ def behind_a_pause(campaign: Campaign, works: list[Callable[[], Any]], *, waitin
     """
     with holding(KEEP, campaign.pk) as keeper:
         paused = in_background(partial(pausing.pause, campaign_id=campaign.pk, reason="stop"))
-        wait_until(lambda: waiting_for_the_row() == 1)
+        wait_until(lambda: waiting_for_the_row(Campaign) == 1)
         begun: list[Future[Any]] = [in_background(work) for work in works]
-        wait_until(lambda: waiting_for_the_row() > waiting)
+        wait_until(lambda: waiting_for_the_row(Campaign) > waiting)
         keeper.rollback()
         assert paused.result(30).paused_at
         return [one.exception(60) or one.result() for one in begun]

@@ -22,14 +22,13 @@ from coupons.models import Campaign, Coupon, PoolCode
 from coupons.tests.factories import CampaignFactory, accounts, campaign_with_codes
 from coupons.tests.laws import broken, positions
 from coupons.tests.outcomes import count_outcomes, issue_calls, issue_calls_by, outcome_of
-from coupons.tests.waiting import waiting_for_the_row
 from shop.db import stuck_rows, transactions
 from shop.journal.journal import SYSTEM
 from shop.tests.clients import client_of
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import another_connection, ask, holding
 from shop.tests.second_process import another_process
-from shop.tests.waiting import in_background, waiting_at
+from shop.tests.waiting import in_background, waiting_at, waiting_for_the_row
 
 pytestmark = pytest.mark.django_db(transaction=True)
 NAMES = ["group_commit", "pessimistic", "optimistic", "conditional_update"]
@@ -67,7 +66,7 @@ def test_a_row_locked_for_longer_than_one_lock_wait_is_waited_for_again(strategy
 
     with holding(KEEP, campaign.pk):
         outcome = in_background(partial(impatiently, asks))
-        wait_until(lambda: waiting_for_the_row() == 1)
+        wait_until(lambda: waiting_for_the_row(Campaign) == 1)
         longer = time.monotonic() + 1.5
         wait_until(lambda: time.monotonic() > longer)
 
@@ -118,7 +117,7 @@ def test_two_requests_of_an_account_while_the_row_is_locked_get_one_coupon(strat
 
     with holding(KEEP, campaign.pk):
         two = [in_background(partial(issue, campaign_id=campaign.pk, user_id=user_id)) for _ in range(2)]
-        wait_until(lambda: waiting_for_the_row() == (1 if strategy == "group_commit" else 2))
+        wait_until(lambda: waiting_for_the_row(Campaign) == (1 if strategy == "group_commit" else 2))
 
     assert count_outcomes(outcome.result(timeout=10) for outcome in two) == {"new": 1, "again": 1}
     assert positions(campaign) == [1]
@@ -218,7 +217,7 @@ def test_the_lock_reads_what_was_committed_while_it_waited() -> None:
         other.set_autocommit(False)
         ask(other, KEEP, campaign.pk)
         waiting = in_background(lambda: locked_and_seen(campaign, both))
-        wait_until(lambda: waiting_for_the_row() == 1)
+        wait_until(lambda: waiting_for_the_row(Campaign) == 1)
         write_on(other, coupon)
         other.commit()
         seen, had = waiting.result(SOON)

@@ -96,6 +96,14 @@ def observe_runs(name: str, runs: Sequence[SagaRun]) -> Iterator[None]:
         yield
 
 
+def _log_ended(sagas: Iterable[SagaRow]) -> None:
+    for saga in sagas:
+        if saga.state not in UNFINISHED:
+            reason = {"failure_code": saga.failure_code} if saga.failure_code else {}
+            with logs.bound_to(partial(ids_of, saga)):
+                log.info("saga ended", kind=saga.kind, state=saga.state, **reason)
+
+
 class ThreadPools:
     """The pools of an executor, by task; recovery does what a task that fails was to do."""
 
@@ -265,11 +273,7 @@ class Executor:
                     stack.pop_all()
                     self._run_individually(runs)
                 return
-            for saga in done.advanced:
-                if saga.state not in UNFINISHED:
-                    reason = {"failure_code": saga.failure_code} if saga.failure_code else {}
-                    with logs.bound_to(partial(ids_of, saga)):
-                        log.info("saga ended", kind=saga.kind, state=saga.state, **reason)
+            _log_ended(done.advanced)
             # Waiting requests must know of these: past the point of no return, ended or at rest.
             news = [each for each in done.rows.values() if each.is_irreversible or not each.lease_token]
             if news and news[0].type.notify:

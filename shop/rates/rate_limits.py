@@ -253,8 +253,8 @@ class RateLimit:
                 else:
                     (length,) = RECEIVED_HEADER.unpack_from(reply, at)
                     known = array("d", reply[at + 4 : at + 4 + length])
-                    # With those that were counted here since.
-                    window.times = array("d", sorted([*known, *window.unsent]))
+                    # With those counted here that are not sent yet, or that another exchange is sending.
+                    window.times = array("d", sorted({*known, *window.times}))
                     at += 4 + length
         return reply is not None
 

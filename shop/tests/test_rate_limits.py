@@ -1,6 +1,7 @@
 """Sliding windows per account: exact in a process, synchronized through Redis, bounded in memory."""
 
 import json
+import threading
 from contextlib import ExitStack
 from datetime import timedelta
 from subprocess import Popen
@@ -27,6 +28,7 @@ SHARED_ACCOUNT = 70_001
 # Counts as many calls of that account as each input line says, and prints how many passed.
 COUNTING = """
 import json
+import threading
 from shop.errors import Throttled
 from shop.rates.rate_limits import ORDERS
 print("ready", flush=True)
@@ -179,6 +181,31 @@ def test_without_redis_each_process_counts_alone_and_sends_it_later(own_redis: O
     rate_limits.synchronize()
     assert known_to_redis() == 10
     assert count(20) == 0
+
+
+def test_a_call_that_is_on_its_way_to_redis_is_in_what_is_read_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    on_its_way, is_read = threading.Event(), threading.Event()
+    to_redis, reader = redis_client.attempt, threading.current_thread()
+    sender = threading.Thread(target=ORDERS.synchronize)
+
+    def attempt(*args: Any, **options: Any) -> Any:
+        if threading.current_thread() is not reader:
+            on_its_way.set()
+            is_read.wait(10)
+        return to_redis(*args, **options)
+
+    monkeypatch.setattr(redis_client, "attempt", attempt)
+    ORDERS.count(7)
+    sender.start()
+    assert on_its_way.wait(10)
+    usage = ORDERS.read_usage(7)
+    is_read.set()
+    sender.join(10)
+
+    assert usage == Usage("orders", 1, Rate(10, 60), is_shared=True)
+    assert ORDERS.read_usage(7) == usage
 
 
 def test_a_batch_that_is_sent_twice_counts_once() -> None:

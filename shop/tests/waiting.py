@@ -5,6 +5,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from django.db import connections
+from django.db.models import Model
 
 from shop.tests.second_connection import another_connection, ask
 
@@ -34,3 +35,12 @@ def waiting_at(statement: str) -> int:
             statement,
         )
     return int(waiting)
+
+
+def waiting_for_the_row(model: type[Model]) -> int:
+    """How many statements lock rows of the model: while a test keeps the row locked, they wait for that.
+
+    A read without a lock isn't counted: it runs for a moment too, and before the row is waited for.
+    """
+    table = model._meta.db_table
+    return waiting_at(f"%{table}%FOR UPDATE%") + waiting_at(f"UPDATE%{table}%SET%")

@@ -18,7 +18,7 @@ from orders.models import Order, Saga
 from orders.tests import buying
 from payments.gateways import gateway
 from payments.models import Payment
-from scripts.tests.running_shop.stack import HTTP, RunningShop
+from scripts.tests.running_shop.stack import RunningShop
 from shop import clock
 from shop.tests.factories import AccountFactory
 from shop.tests.racing import wait_until
@@ -96,12 +96,25 @@ def answered_by_process(shop: RunningShop, view: str) -> Counter[str]:
 @contextmanager
 def both_processes_answer(shop: RunningShop, view: str) -> Iterator[None]:
     """Fails unless each of the two web processes answered calls of the view in the block."""
-    # A new connection goes to the process that has fewer: none is left idle.
-    HTTP.clear()
     before = answered_by_process(shop, view)
     yield
     after = answered_by_process(shop, view)
     assert len(after - before) == 2, (before, after)
+
+
+def refusals_of_both(shop: RunningShop, view: str, path: str, body: Any) -> set[tuple[int, str]]:
+    """The statuses and codes that both web processes answer buyers with, who come until both have answered.
+
+    Whichever process is awake takes a new connection, so one may take twenty in a row.
+    """
+    refused, before = set(), answered_by_process(shop, view)
+    for _ in range(10):
+        answers = at_once(shop, AccountFactory.create_batch(20), path, body)
+        refused |= {(answer.status, answer.json()["code"]) for answer in answers}
+        after = answered_by_process(shop, view)
+        if len(after - before) == 2:
+            return refused
+    raise AssertionError((before, after))
 
 
 @contextmanager
