@@ -53,11 +53,9 @@ def offenders() -> list[str]:
     whole = {name for one in audit.audit() for name in one.offenders}
     chunks = {name for one in audit.WHOLE_CHECKS for name in one.check().offenders}
     for subject in audit.SUBJECTS:
-        after: Any = None
-        while rows := subject.next_chunk(after):
+        for rows in subject.chunks():
             assert isinstance(rows, range)
             chunks |= {name for _, check in subject.checks for name in check(rows).offenders}
-            after = rows[-1]
     assert whole == chunks
     return sorted(whole)
 

@@ -7,7 +7,7 @@ clears the law.
 
 import secrets
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
@@ -24,7 +24,7 @@ from shop.db.mysql.patience import statement_limit
 from shop.management import laws
 from shop.models import AuditState, LawStatus
 from shop.operations.audits import law_status
-from shop.operations.audits.checks import Check, NotChecked, Rows, Subject, WholeCheck, is_ahead
+from shop.operations.audits.checks import NotChecked, Rows, Subject, WholeCheck, is_ahead
 from shop.operations.audits.law_status import Findings
 
 log = get_logger(__name__)
@@ -51,16 +51,15 @@ class LeaseLost(Exception):
 
 @dataclass(slots=True)
 class Progress:
-    """How far a full audit is: the subject and the last key of it, and the laws that it could not check.
+    """How far a full audit is: the subject and the last key of it, and the laws that it does not cover.
 
-    `overflowed` are the laws that were broken in more chunks than a status keeps.
+    These could not be checked, or were broken in more chunks than a status keeps.
     """
 
     started_at: str
     subject: str = ""
     after: Any = None
-    failed: dict[str, str] = field(default_factory=dict)
-    overflowed: list[str] = field(default_factory=list)
+    uncovered: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -68,14 +67,21 @@ class Lease:
     """The right to audit, as long as it is renewed."""
 
     token: str
-    renewed: float
+    renewed: float = 0.0
+
+    def take(self, free: Q) -> bool:
+        """Take it if it is free or ours, which it is if the reply to an attempt was lost."""
+        self.renewed, until = time.monotonic(), clock.now() + timedelta(seconds=LEASE_SECONDS)
+        rows = AuditState.objects.filter(free | Q(lease_token=self.token), pk=ROW)
+        changed = transactions.run_or_savepoint(
+            lambda: rows.update(lease_token=self.token, leased_until=until), transactions.REPEATABLE
+        )
+        return changed == 1
 
     def renew(self) -> None:
         """Extend it when it is time. Raises `LeaseLost`."""
-        if time.monotonic() - self.renewed > RENEW_SECONDS:
-            self.renewed = time.monotonic()
-            if not _lease(Q(lease_token=self.token), self.token):
-                raise LeaseLost
+        if time.monotonic() - self.renewed > RENEW_SECONDS and not self.take(Q()):
+            raise LeaseLost
 
     def lock(self) -> AuditState:
         """The state, locked in the caller's transaction. Raises `LeaseLost`."""
@@ -88,27 +94,17 @@ class Lease:
 @contextmanager
 def leased() -> Iterator[Lease | None]:
     """Hold the lease while the block runs; yields None while another auditor holds it."""
-    token, now = secrets.token_hex(16), clock.now()
+    lease, now = Lease(secrets.token_hex(16)), clock.now()
     AuditState.objects.bulk_create([AuditState(pk=ROW)], ignore_conflicts=True)
-    free = Q(leased_until__isnull=True) | Q(leased_until__lte=now)
-    # Taken before the clock was set back.
-    free |= Q(leased_until__gt=now + timedelta(seconds=2 * LEASE_SECONDS))
-    if not _lease(free | Q(lease_token=token), token):
+    # The last one was taken before the clock was set back.
+    ahead = Q(leased_until__gt=now + timedelta(seconds=2 * LEASE_SECONDS))
+    if not lease.take(Q(leased_until__isnull=True) | Q(leased_until__lte=now) | ahead):
         yield None
         return
     try:
-        yield Lease(token, time.monotonic())
+        yield lease
     finally:
-        AuditState.objects.filter(pk=ROW, lease_token=token).update(lease_token="", leased_until=None)
-
-
-def _lease(condition: Q, token: str) -> bool:
-    until = clock.now() + timedelta(seconds=LEASE_SECONDS)
-    rows = AuditState.objects.filter(condition, pk=ROW)
-    changed = transactions.run_or_savepoint(
-        lambda: rows.update(lease_token=token, leased_until=until), transactions.REPEATABLE
-    )
-    return changed == 1
+        AuditState.objects.filter(pk=ROW, lease_token=lease.token).update(lease_token="", leased_until=None)
 
 
 def run_due() -> bool:
@@ -128,34 +124,33 @@ def run_due() -> bool:
 
 
 def _run_due(lease: Lease) -> bool:
-    now = clock.now()
-    state = AuditState.objects.get(pk=ROW)
-    is_over = _is_over(state.audited_at, timedelta(seconds=settings.AUDIT_SECONDS), now=now)
-    is_due = is_over or dict(state.marks).get(UNFINISHED, False)
+    state, now = AuditState.objects.get(pk=ROW), clock.now()
+
+    def is_over(since: datetime | None, interval: timedelta) -> bool:
+        """Whether it has passed, or is not known to have because the clock was set back."""
+        return since is None or now - since >= interval or is_ahead(since, now=now)
+
+    is_due = is_over(state.audited_at, timedelta(seconds=settings.AUDIT_SECONDS))
+    is_due = is_due or dict(state.marks).get(UNFINISHED, False)
     if is_due:
         audit_new(lease, now=now)
-        state.refresh_from_db()
-    is_full_due = state.progress is not None or _is_over(state.full_at, FULL_INTERVAL, now=now)
-    if is_full_due or law_status.is_full_needed():
+    is_full_due = state.progress is not None or is_over(state.full_at, FULL_INTERVAL)
+    is_full_due = is_full_due or law_status.is_full_needed()
+    if is_full_due:
         continue_full(lease, now=now)
-        return True
-    return is_due
-
-
-def _is_over(since: datetime | None, interval: timedelta, *, now: datetime) -> bool:
-    """Whether the interval has passed, or not known to have because the clock was set back."""
-    return since is None or now - since >= interval or is_ahead(since, now=now)
+    return is_due or is_full_due
 
 
 def audit_new(lease: Lease, *, now: datetime) -> None:
     """Check all suspects, the rows that are new or current, and what is cheap to check whole."""
-    marks = dict(AuditState.objects.get(pk=ROW).marks)
-    audit = _Audit(lease)
+    marks, audit = dict(AuditState.objects.get(pk=ROW).marks), _Audit(lease)
     audit.check_suspects()
-    audit.check_whole([check for check in laws.WHOLE_CHECKS if check.is_frequent])
+    for whole in laws.WHOLE_CHECKS:
+        if whole.is_frequent:
+            audit.check(whole, None)
+    marks[UNFINISHED] = False
     for subject in laws.SUBJECTS:
-        marks[subject.name] = audit.check_new(subject, marks)
-    marks[UNFINISHED] = audit.is_unfinished
+        audit.check_new(subject, marks)
 
     def record() -> None:
         state = lease.lock()
@@ -168,40 +163,38 @@ def audit_new(lease: Lease, *, now: datetime) -> None:
 
 def continue_full(lease: Lease, *, now: datetime, seconds: float = FULL_SECONDS) -> None:
     """Begin a full audit, or go on with the one under way, for so long."""
-    state = AuditState.objects.get(pk=ROW)
     subjects = [subject.name for subject in laws.SUBJECTS]
-    kept, progress = state.progress, Progress(started_at=now.isoformat())
+    kept, progress = AuditState.objects.get(pk=ROW).progress, Progress(started_at=now.isoformat())
     # Another release may have begun it, with other subjects.
     if kept and kept.keys() == asdict(progress).keys() and kept["subject"] in ("", *subjects):
         progress = Progress(**kept)
     audit, stop_at = _Audit(lease), time.monotonic() + seconds
     if not progress.subject:
-        audit.check_whole([check for check in laws.WHOLE_CHECKS if check.is_in_full])
-        progress.subject = laws.SUBJECTS[0].name
+        for whole in laws.WHOLE_CHECKS:
+            if whole.is_in_full:
+                audit.check(whole, None)
+        progress.subject = subjects[0]
     for subject in laws.SUBJECTS[subjects.index(progress.subject) :]:
         if subject.name != progress.subject:
             progress.subject, progress.after = subject.name, None
-        progress.after, is_end = audit.check_after(subject, progress.after, stop_at=stop_at)
-        if not is_end:
+        progress.after, is_done = audit.check_after(subject, progress.after, stop_at=stop_at)
+        if not is_done:
             break
-    else:
-        progress.subject = ""
-    progress.failed |= {law: one.not_checked for law, one in audit.found.items() if one.not_checked}
+    unchecked = [law for law, found in audit.found.items() if found.not_checked]
     # Not later than now: the clock may have been set back since the full audit began.
-    started_at, is_done = min(datetime.fromisoformat(progress.started_at), now), not progress.subject
+    started_at = min(datetime.fromisoformat(progress.started_at), now)
 
     def record() -> None:
         state = lease.lock()
         overflowed = law_status.record(audit.found, at=now, replaces=False)
-        progress.overflowed = sorted({*progress.overflowed, *overflowed})
+        progress.uncovered = sorted({*progress.uncovered, *unchecked, *overflowed})
         if is_done:
-            covered = laws.LAWS.keys() - progress.failed
-            partly = {check.law for check in laws.WHOLE_CHECKS if not check.is_in_full}
-            law_status.record_full(covered, at=started_at, partly=partly, overflowed=progress.overflowed)
+            law_status.record_full(laws.LAWS.keys() - set(progress.uncovered), at=started_at, partly=partly)
             state.full_at = started_at
         state.progress = None if is_done else asdict(progress)
         state.save(update_fields=["progress", "full_at"])
 
+    partly = {check.law for check in laws.WHOLE_CHECKS if not check.is_in_full}
     transactions.run_or_savepoint(record, transactions.REPEATABLE)
     if is_done:
         log.info("full audit done", seconds=round((clock.now() - started_at).total_seconds(), 1))
@@ -211,81 +204,63 @@ class _Audit:
     def __init__(self, lease: Lease) -> None:
         self._lease = lease
         self.found = {law: Findings() for law in laws.LAWS}
-        self.is_unfinished = False
 
     def check_suspects(self) -> None:
         """Check the rows again in which a law was found broken."""
-        checks = {subject.name: [*subject.checks] for subject in laws.SUBJECTS}
-        for whole in laws.WHOLE_CHECKS:
-            checks.setdefault(whole.name, []).append((whole.law, _of_any_rows(whole)))
+        subjects: list[Subject | WholeCheck] = [*laws.SUBJECTS, *laws.WHOLE_CHECKS]
         for status in LawStatus.objects.order_by("law"):
             for name, kept in status.suspects:
                 rows = range(kept["first"], kept["last"] + 1) if isinstance(kept, dict) else kept
-                for law, check in checks.get(name, ()):
-                    if law == status.law:
-                        self._check(law, name, rows, check)
+                for subject in subjects:
+                    if subject.name == name:
+                        self.check(subject, rows, only=status.law)
 
-    def check_whole(self, checks: Sequence[WholeCheck]) -> None:
-        for whole in checks:
-            self._check(whole.law, whole.name, None, _of_any_rows(whole))
-
-    def check_new(self, subject: Subject, marks: Mapping[str, Any]) -> Any:
+    def check_new(self, subject: Subject, marks: dict[str, Any]) -> None:
         """Check the subject's current rows, and those after the mark of the audit before the last.
 
         So each new row is checked twice: also once its work has ended, or its transaction was committed late.
-        Returns the new marks. Without any they are placed at the end: a full audit checks the rows before.
+        Sets the new marks. Without any they are placed at the end: a full audit checks the rows before.
         """
-        before = marks.get(subject.name)
-        try:
+        # As in a check: one row that can't be read leaves these laws unchecked, and all others checked.
+        with self._unchecked_if_it_fails(*dict(subject.checks)):
             for rows in subject.current_chunks():
-                self._check_subject(subject, rows)
-            if before is None:
-                return [subject.last_key()] * 2
-            after, is_end = self.check_after(subject, before[0], stop_at=time.monotonic() + NEW_SECONDS)
-            self.is_unfinished |= not is_end
-            return [before[1] if is_end else after, after]
-        except LeaseLost:
-            raise
-        except Exception as error:
-            # As by a check: one row that can't be read leaves these laws unchecked, and all others checked.
-            for law, _ in subject.checks:
-                self._fail(law, error)
-            return before
+                self.check(subject, rows)
+            before_last, last = marks.get(subject.name) or [subject.last_key()] * 2
+            after, is_end = self.check_after(subject, before_last, stop_at=time.monotonic() + NEW_SECONDS)
+            marks[subject.name] = [last if is_end else after, after]
+            marks[UNFINISHED] |= not is_end
 
     def check_after(self, subject: Subject, after: Any, *, stop_at: float) -> tuple[Any, bool]:
-        """Check the chunks that follow a key, until then: the last key, and whether none is left.
-
-        Rows that are inserted meanwhile are left to the next audit.
-        """
-        last = subject.last_key()
-        while last is not None and (after is None or after < last) and (rows := subject.next_chunk(after)):
-            self._check_subject(subject, rows)
+        """Check the chunks that follow a key, until then: the last key, and whether none is left."""
+        for rows in subject.chunks(after):
+            self.check(subject, rows)
             after = rows[-1]
             if time.monotonic() > stop_at:
                 return after, False
         return after, True
 
-    def _check_subject(self, subject: Subject, rows: Rows) -> None:
+    def check(self, subject: Subject | WholeCheck, rows: Rows | None, *, only: str = "") -> None:
         for law, check in subject.checks:
-            self._check(law, subject.name, rows, check)
+            if only in ("", law):
+                self._lease.renew()
+                started = time.monotonic()
+                with self._unchecked_if_it_fails(law):
+                    report, seconds = check(rows), time.monotonic() - started
+                    self.found[law].add(report, name=subject.name, rows=rows, seconds=seconds)
 
-    def _check(self, law: str, name: str, rows: Rows | None, check: Check) -> None:
-        self._lease.renew()
-        started = time.monotonic()
+    @contextmanager
+    def _unchecked_if_it_fails(self, *affected: str) -> Iterator[None]:
         try:
-            report = check(rows)
+            yield
+        except LeaseLost:
+            raise
         except NotChecked as reason:
-            self.found[law].not_checked = str(reason)
+            for law in affected:
+                self.found[law].not_checked = str(reason)
         except Exception as error:
-            self._fail(law, error)
-        else:
-            self.found[law].add(report, name=name, rows=rows, seconds=time.monotonic() - started)
-
-    def _fail(self, law: str, error: Exception) -> None:
-        log.warning("law not checked", law=law, error=str(error), exc_info=not isinstance(error, Error))
-        self.found[law].not_checked = f"{type(error).__name__}: {error}"
-        connection.close_if_unusable_or_obsolete()
-
-
-def _of_any_rows(whole: WholeCheck) -> Check:
-    return lambda rows: whole.check()
+            connection.close_if_unusable_or_obsolete()
+            for law in affected:
+                log.warning(
+                    "law not checked", law=law, error=str(error), exc_info=not isinstance(error, Error)
+                )
+                self.found[law].not_checked = f"{type(error).__name__}: {error}"

@@ -93,13 +93,17 @@ class Subject:
     is_counted: bool = False
     current: Callable[[], Iterable[Any]] = tuple
 
-    def next_chunk(self, after: Any) -> Rows:
-        """The chunk of all rows that follows a key, or the first one; empty at the end."""
+    def chunks(self, after: Any = None) -> Iterator[Rows]:
+        """The chunks of all rows, or of those whose keys follow this one."""
         rows = self.rows().order_by("pk")
-        if after is not None:
-            rows = rows.filter(pk__gt=after)
-        keys = list(rows.values_list("pk", flat=True)[: self.size])
-        return range(keys[0], keys[-1] + 1) if keys and self.is_counted else [*map(_plain, keys)]
+        while True:
+            following = rows if after is None else rows.filter(pk__gt=after)
+            keys = list(following.values_list("pk", flat=True)[: self.size])
+            if keys:
+                after = keys[-1]
+                yield range(keys[0], after + 1) if self.is_counted else [*map(_plain, keys)]
+            if len(keys) < self.size:
+                return
 
     def last_key(self) -> Any:
         """The key of the newest row; None without rows."""
@@ -122,6 +126,10 @@ class WholeCheck:
     @property
     def name(self) -> str:
         return f"all of {self.law}"
+
+    @property
+    def checks(self) -> Sequence[tuple[str, Check]]:
+        return ((self.law, lambda rows: self.check()),)
 
 
 def _plain(key: Any) -> Any:

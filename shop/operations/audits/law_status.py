@@ -1,7 +1,7 @@
 """The status of each law by the scheduled audit: written by audits, read by metrics, doctor and admin."""
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -42,7 +42,7 @@ class Findings:
         self.seconds += seconds
         if not report.holds:
             self.offenders += report.offenders
-            # As JSON can keep it; `_Audit.check_suspects` reads it.
+            # As JSON can keep it; `check_suspects` reads it.
             kept = {"first": rows[0], "last": rows[-1]} if isinstance(rows, range) else rows
             self.suspects.append([name, kept])
 
@@ -53,40 +53,41 @@ def record(found: Mapping[str, Findings], *, at: datetime, replaces: bool) -> li
     A frequent audit, which has checked all suspects, `replaces` what is known; a part of a full one adds to
     it. A law that no full audit has covered yet is only recorded when it is broken.
     """
-    overflowed = []
-    if replaces:
-        # What was recorded before the clock was set back counts its age from now.
-        LawStatus.objects.filter(checked_at__gt=at).update(checked_at=at)
-        LawStatus.objects.filter(full_at__gt=at).update(full_at=at)
-    statuses = LawStatus.objects.in_bulk(list(found))
+    overflowed, statuses = [], LawStatus.objects.in_bulk(list(found))
     for law, findings in found.items():
-        status = statuses.get(law)
-        if not findings.offenders and (status is None or not replaces):
+        status, suspects, offenders = statuses.get(law), findings.suspects, findings.offenders
+        if not offenders and (status is None or not replaces):
             continue
         status = status or LawStatus(law=law, holds=True, since=at)
-        is_answer = replaces and not findings.not_checked
-        if _apply(status, findings, at=at, replaces=is_answer):
-            overflowed.append(law)
-        if is_answer:
-            status.checked, status.took = findings.checked, timedelta(seconds=findings.seconds)
-            status.checked_at = at
         if replaces:
             status.not_checked = findings.not_checked[:255]
+        if replaces and not findings.not_checked:
+            status.checked, status.took = findings.checked, timedelta(seconds=findings.seconds)
+            status.checked_at = at
+        else:
+            suspects, offenders = [*status.suspects, *suspects], [*status.offenders, *offenders]
+        suspects, offenders = _without_repeats(suspects), _without_repeats(offenders)
+        if len(suspects) > SUSPECTS_KEPT:
+            status.is_incomplete = True
+            overflowed.append(law)
+        if status.is_incomplete and not offenders:
+            offenders = [MORE_OFFENDERS]
+        status.suspects, status.offenders = suspects[:SUSPECTS_KEPT], offenders[:OFFENDERS_REPORTED]
+        if status.holds == bool(offenders):
+            _note_change(status, at=at)
         status.save()
     return overflowed
 
 
-def record_full(
-    laws: Collection[str], *, at: datetime, partly: Collection[str], overflowed: Collection[str]
-) -> None:
+def record_full(laws: Iterable[str], *, at: datetime, partly: Collection[str]) -> None:
     """Record that a full audit, which began then, has covered these laws, and some only `partly`.
 
     What it found is recorded already, and stays until the next audit checks it again.
     """
-    statuses = LawStatus.objects.in_bulk(list(laws))
+    statuses = LawStatus.objects.in_bulk()
     for law in laws:
         status = statuses.get(law) or LawStatus(law=law, holds=True, since=at)
-        status.full_at, status.is_incomplete = at, law in overflowed
+        status.full_at, status.is_incomplete = at, False
         if law not in partly:
             status.checked_at = max(status.checked_at or at, at)
         status.save()
@@ -97,24 +98,14 @@ def is_full_needed() -> bool:
     return any(not status.suspects for status in LawStatus.objects.filter(is_incomplete=True))
 
 
-def _apply(status: LawStatus, findings: Findings, *, at: datetime, replaces: bool) -> bool:
-    """Replace what is known to be broken, or add to it. Returns whether more chunks are than are kept."""
-    suspects = _without_repeats([*([] if replaces else status.suspects), *findings.suspects])
-    offenders = _without_repeats([*([] if replaces else status.offenders), *findings.offenders])
-    is_overflow = len(suspects) > SUSPECTS_KEPT
-    status.is_incomplete = status.is_incomplete or is_overflow
-    if status.is_incomplete and not offenders:
-        offenders = [MORE_OFFENDERS]
-    status.suspects, status.offenders = suspects[:SUSPECTS_KEPT], offenders[:OFFENDERS_REPORTED]
-    if status.holds == bool(offenders):
-        status.holds, status.since, some = not offenders, at, status.offenders[:10]
-        if status.holds:
-            log.warning("law holds again", law=status.law)
-        else:
-            log.error("law broken: see `audit`", law=status.law, offenders=some)
-        what, detail = "law.holds_again" if status.holds else "law.broken", ", ".join(map(str, some))
-        journal.note(what=what, subject=f"law {status.law}", detail=detail, is_internal=True)
-    return is_overflow
+def _note_change(status: LawStatus, *, at: datetime) -> None:
+    status.holds, status.since, some = not status.offenders, at, status.offenders[:10]
+    if status.holds:
+        log.warning("law holds again", law=status.law)
+    else:
+        log.error("law broken: see `audit`", law=status.law, offenders=some)
+    what, detail = "law.holds_again" if status.holds else "law.broken", ", ".join(map(str, some))
+    journal.note(what=what, subject=f"law {status.law}", detail=detail, is_internal=True)
 
 
 def _without_repeats(items: list[Any]) -> list[Any]:
