@@ -24,7 +24,7 @@ from shop.admin_base.status_words import status_word
 from shop.concurrency.shared_read import SharedRead
 from shop.http import languages
 from shop.observability import gauges
-from shop.observability.gauges import Job, Source
+from shop.observability.gauges import Source
 
 CACHE_SECONDS = 1.0
 MOST_CAMPAIGNS, MOST_PRODUCTS, NEWEST_ORDERS = 8, 12, 1_000
@@ -99,8 +99,8 @@ def _read_figures() -> dict[str, Any]:
     }
     if not settings.IS_MAKE_RUN:
         del readers["orders"]
-    jobs = [Job(f"welcome_page_{name}", Source.DATABASE, read) for name, read in readers.items()]
-    found = gauges.read_all(jobs)
+    of_page = {f"welcome_page_{name}": read for name, read in readers.items()}
+    found = gauges.read_all(Source.DATABASE, of_page)
     return {name: found.get(f"welcome_page_{name}") for name in STATES}
 
 

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from django.db import DEFAULT_DB_ALIAS, Error, InterfaceError, OperationalError, connections
 from prometheus_client import Counter, generate_latest
@@ -19,6 +19,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from structlog import get_logger
 
+T = TypeVar("T")
 log = get_logger(__name__)
 STATEMENT_SECONDS = 1
 SOURCE_SECONDS = 3.0
@@ -33,18 +34,12 @@ CACHE_SECONDS = 5.0
 
 
 class Source(Enum):
-    """What a job reads. Jobs of `PROCESS` read variables of this process, and wait for nothing."""
+    """What gauges are read from. Those of `PROCESS` are variables of this process, and wait for nothing."""
 
     PROCESS = "process"
     DATABASE = "database"
     REDIS = "redis"
     BROKER = "broker"
-
-
-class Job(NamedTuple):
-    name: str
-    source: Source
-    read: Callable[[], Any]
 
 
 EVERYTHING = frozenset(Source)
@@ -54,14 +49,15 @@ NONE: Mapping[str, Any] = {}
 Value = float | Mapping[Any, float] | None
 
 
-class _Gauge(NamedTuple):
-    help: str
+class _Group(NamedTuple):
+    helps: Mapping[str, str]
+    read: Callable[[], Mapping[str, Value]]
     label: str
-    job: Job
-    otherwise: Value
+    source: Source
+    otherwise: Mapping[str, Value]
 
 
-_gauges: dict[str, _Gauge] = {}
+_groups: dict[str, _Group] = {}
 _mutex = threading.Lock()
 _cached: dict[frozenset[Source], tuple[float, bytes]] = {}
 
@@ -98,9 +94,7 @@ def register_group(
 
     `name` is the group's, for `firstcome_gauge_failures_total`.
     """
-    job = Job(name, source, read)
-    for gauge, help in helps.items():
-        _gauges[gauge] = _Gauge(help, label, job, otherwise.get(gauge))
+    _groups[name] = _Group(helps, read, label, source, otherwise)
 
 
 def exposition(sources: Collection[Source] = EVERYTHING) -> bytes:
@@ -123,53 +117,48 @@ class _GaugeCollector(Collector):
         self._sources = sources
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        chosen = {name: gauge for name, gauge in _gauges.items() if gauge.job.source in self._sources}
-        results = read_all({gauge.job.name: gauge.job for gauge in chosen.values()}.values())
-        for name, gauge in chosen.items():
-            result = results.get(gauge.job.name)
-            value = gauge.otherwise if result is None else result.get(name)
-            if isinstance(value, Mapping):
-                family = GaugeMetricFamily(name, gauge.help, labels=[gauge.label])
-                for of, number in value.items():
-                    family.add_metric([of], number)
-                yield family
-            elif value is not None:
-                yield GaugeMetricFamily(name, gauge.help, value=value)
+        for source in self._sources:
+            groups = {name: group for name, group in _groups.items() if group.source is source}
+            found = read_all(source, {name: group.read for name, group in groups.items()})
+            for name, group in groups.items():
+                for gauge, help in group.helps.items():
+                    value = found.get(name, group.otherwise).get(gauge)
+                    if isinstance(value, Mapping):
+                        family = GaugeMetricFamily(gauge, help, labels=[group.label])
+                        for of, number in value.items():
+                            family.add_metric([of], number)
+                        yield family
+                    elif value is not None:
+                        yield GaugeMetricFamily(gauge, help, value=value)
 
 
-def read_all(jobs: Collection[Job]) -> dict[str, Any]:
-    results: dict[str, Any] = {}
-    for source in Source:
-        results |= _read_source(source, deque(job for job in jobs if job.source is source))
-    return results
-
-
-def _read_source(source: Source, left: deque[Job]) -> dict[str, Any]:
-    results: dict[str, Any] = {}
-    give_up_at = time.monotonic() + SOURCE_SECONDS
+def read_all(source: Source, readers: Mapping[str, Callable[[], T]]) -> dict[str, T]:
+    """What each reader of this source returns, by name; without those that fail, or come too late."""
+    results: dict[str, T] = {}
+    left, give_up_at = deque(readers.items()), time.monotonic() + SOURCE_SECONDS
     try:
         with _limited_statements() if left and source is Source.DATABASE else nullcontext():
             while left and time.monotonic() < give_up_at:
-                job = left.popleft()
+                name, read = left.popleft()
                 try:
-                    results[job.name] = job.read()
+                    results[name] = read()
                 except Exception as error:
-                    _note_failure(job, error)
+                    _note_failure(name, error)
                     if isinstance(error, OperationalError | InterfaceError) and (
                         not error.args or error.args[0] not in STATEMENT_ENDED
                     ):
-                        # The jobs behind it would wait for the same server.
+                        # The readers behind it would wait for the same server.
                         break
     except Error as error:
         log.warning("the database can't be read for metrics", error=str(error)[:200])
-    for job in left:
-        _note_failure(job, "its system does not answer in time")
+    for name, _ in left:
+        _note_failure(name, "its system does not answer in time")
     return results
 
 
-def _note_failure(job: Job, error: object) -> None:
-    log.warning("a gauge can't be read", gauge=job.name, error=str(error)[:200])
-    FAILURES.labels(job.name).inc()
+def _note_failure(name: str, error: object) -> None:
+    log.warning("a gauge can't be read", gauge=name, error=str(error)[:200])
+    FAILURES.labels(name).inc()
 
 
 @contextmanager

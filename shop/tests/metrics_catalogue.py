@@ -43,13 +43,12 @@ def definitions() -> dict[str, Definition]:
         for metric in list(REGISTRY._collector_to_names)
         if isinstance(metric, MetricWrapperBase) and metric._name.startswith(("firstcome_", "django_http_"))
     ]
-    found = [*counted, *map(_of_gauge, gauges._gauges.items())]
-    return {definition.name: definition for definition in sorted(found)}
-
-
-def _of_gauge(item: tuple[str, gauges._Gauge]) -> Definition:
-    name, gauge = item
-    return Definition(name, "gauge", (gauge.label,) if gauge.label else (), gauge.help)
+    read = [
+        Definition(name, "gauge", (group.label,) if group.label else (), help)
+        for group in gauges._groups.values()
+        for name, help in group.helps.items()
+    ]
+    return {definition.name: definition for definition in sorted([*counted, *read])}
 
 
 @cache

@@ -15,13 +15,13 @@ from shop.tests.hung_server import relayed
 from shop.tests.samples import exposed
 
 pytestmark = pytest.mark.django_db
-ALL_GAUGES = dict(gauges._gauges)
+ALL_GAUGES = dict(gauges._groups)
 
 
 @pytest.fixture(autouse=True)
 def _no_other_gauges(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with monkeypatch.context() as patched:
-        patched.setattr(gauges, "_gauges", {})
+        patched.setattr(gauges, "_groups", {})
         yield
 
 
@@ -110,7 +110,7 @@ def test_scrapes_within_five_seconds_share_a_reading() -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_a_database_that_hangs_does_not_hold_the_scrape(tmp_path: Path) -> None:
-    gauges._gauges.update(ALL_GAUGES)
+    gauges._groups.update(ALL_GAUGES)
     client = Client(REMOTE_ADDR="127.0.0.1")
     with relayed(tmp_path) as relay:
         assert "\nfirstcome_database_up 1.0\n" in client.get("/metrics").content.decode()
