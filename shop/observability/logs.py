@@ -25,7 +25,7 @@ VALID_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # As many as requests in a batch: its line may be the only one about them.
 MOST_IDS = 256
 MOST_LINES = 10_000
-"""Lines that wait to be written; further ones are dropped and counted."""
+"""Lines that wait to be written; further ones are dropped."""
 FLUSH_SECONDS = 0.5
 """How long the process waits at its end for them to be written."""
 Ids = Mapping[str, Any]
@@ -184,23 +184,19 @@ def configure(*, level: str) -> None:
 
 
 class BackgroundHandler(logging.Handler):
-    """Formats a record in the thread that logs it, which has its ids, and writes it in a thread of its own.
-
-    Once there is room again, a line says how many were dropped.
-    """
+    """Formats a record in the thread that logs it, which has its ids; a thread of its own writes it."""
 
     def __init__(self, stream: TextIO, *, most_lines: int = MOST_LINES) -> None:
         super().__init__()
         self._stream = stream
         self._lines: queue.Queue[str] = queue.Queue(most_lines)
-        self._dropped = 0
         RepeatedWork(self._write_next, name="log-lines", pause=lambda: 0).start()
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
             self._lines.put_nowait(self.format(record))
         except queue.Full:
-            self._dropped += 1
+            pass
         except Exception:
             self.handleError(record)
 
@@ -210,20 +206,13 @@ class BackgroundHandler(logging.Handler):
             self._lines.all_tasks_done.wait_for(lambda: not self._lines.unfinished_tasks, FLUSH_SECONDS)
 
     def _write_next(self) -> None:
-        self._write(self._lines.get())
-        self._lines.task_done()
-        if self._dropped and self._lines.qsize() <= self._lines.maxsize // 2:
-            dropped, self._dropped = self._dropped, 0
-            # Not logged but written: it would wait behind others, or be dropped as well.
-            place = (__name__, logging.WARNING, __file__, 0)
-            self._write(self.format(logging.LogRecord(*place, "log lines dropped: %s", (dropped,), None)))
-
-    def _write(self, line: str) -> None:
+        line = self._lines.get()
         # An error: nothing reads standard error any more, and there is no other place for the line.
         with suppress(OSError, ValueError):
             self._stream.write(f"{line}\n")
             if self._lines.empty():
                 self._stream.flush()
+        self._lines.task_done()
 
 
 def write_in_background() -> None:
