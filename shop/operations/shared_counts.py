@@ -91,14 +91,10 @@ class Sharing:
 
     def run_once(self, *, second: int) -> bool:
         """Share what was counted since the last pass as that of `second`, if it is read. Returns whether."""
-        # Before Redis is asked, which may take most of a second; one that shares nothing saves the work.
-        totals = None if self._last is None else totals_of_process()
-        if not redis_client.attempt(lambda client: client.exists(READ_KEY), otherwise=0):
-            self._last = None
-            return False
-        last, self._last = self._last, totals_of_process() if totals is None else totals
+        is_read = redis_client.attempt(lambda client: client.exists(READ_KEY), otherwise=0)
+        last, self._last = self._last, totals_of_process() if is_read else None
         is_next, self._last_second = second == self._last_second + 1, second
-        if last is None or not is_next:
+        if last is None or self._last is None or not is_next:
             return False
         _add(second, {name: total - last[name] for name, total in self._last.items() if total > last[name]})
         return True

@@ -1,10 +1,7 @@
 """Counts of all processes, by second: brought together over Redis while they are read, and only then."""
 
-import threading
-
 import pytest
 import redis
-from django.conf import LazySettings
 
 from coupons.metrics import counters
 from shop.observability import request_metrics
@@ -12,7 +9,6 @@ from shop.operations import shared_counts
 from shop.operations.shared_counts import SecondCounts, Sharing
 from shop.tests.outages import OwnRedis
 from shop.tests.second_process import another_process
-from shop.tests.slow_redis import answering_late
 
 ANOTHER = """
 from shop.observability import request_metrics
@@ -87,21 +83,6 @@ def test_a_pass_that_missed_a_second_shares_nothing_and_the_next_one_a_second() 
     assert shared == {3: False, 4: True, 6: False, 7: True}
     found = shared_counts.read([4, 5, 6, 7]) or ()
     assert [one.counts.get(("refusals", "conflict")) for one in found] == [1, None, None, 1]
-
-
-def test_a_slow_redis_shifts_nothing_into_another_second(own_redis: OwnRedis, settings: LazySettings) -> None:
-    with answering_late(own_redis, seconds=0.3) as address:
-        settings.CACHES = {"default": settings.CACHES["default"] | {"LOCATION": address}}
-        shared_counts.read([3])
-        sharing = Sharing()
-        sharing.run_once(second=3)
-        count = threading.Timer(0.15, request_metrics.count_refusal, ("orders.api.Orders", 409, "conflict"))
-        count.start()
-        assert sharing.run_once(second=4)
-        count.join()
-        assert sharing.run_once(second=5)
-        found = shared_counts.read([4, 5]) or ()
-    assert [one.counts.get(("refusals", "conflict")) for one in found] == [None, 1]
 
 
 def test_without_redis_nothing_is_known_and_nothing_raised(own_redis: OwnRedis) -> None:
