@@ -11,7 +11,6 @@ class ShopConfig(AppConfig):
     def ready(self) -> None:
         from shop import clock
         from shop.burst import checks as _checks  # noqa: F401 - registers them
-        from shop.db import server_state
         from shop.observability import gauges
         from shop.observability.gauges import Source
         from shop.operations import (
@@ -33,7 +32,6 @@ class ShopConfig(AppConfig):
             read=clock.measurement_age_seconds,
             source=Source.PROCESS,
         )
-        server_state.register_gauges()
         system_state.register_gauges()
         for heartbeat in heartbeats.GAUGES:
             heartbeats.expose(heartbeat, Source.REDIS)

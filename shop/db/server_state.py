@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from django.db import DatabaseError, connection
 
 from shop.db import transactions
-from shop.observability import gauges
 
 STATUS = (
     "SHOW GLOBAL STATUS WHERE Variable_name IN ('Innodb_row_lock_waits', 'Innodb_deadlocks')",
@@ -15,10 +14,10 @@ STATUS = (
 NAMES = {"Innodb_row_lock_waits": "row_lock_waits_total", "Innodb_deadlocks": "deadlocks_total"}
 
 
-def register_gauges() -> None:
-    gauges.register(
-        "firstcome_database_up", help="Whether the database answers: 1 or 0.", read=is_up, otherwise=0
-    )
+def is_up() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+        return bool(cursor.fetchone() == (1,))
 
 
 def read_locks() -> Mapping[str, float]:
@@ -34,9 +33,3 @@ def read_locks() -> Mapping[str, float]:
                 if transactions.is_lost(error):
                     raise
     return {NAMES[name]: number for name, number in found.items()}
-
-
-def is_up() -> float:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT 1")
-        return float(cursor.fetchone() == (1,))

@@ -8,8 +8,6 @@ from collections.abc import Callable
 from concurrent.futures import wait
 from functools import partial
 
-from django.db import connection
-from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
@@ -17,13 +15,12 @@ from structlog import get_logger
 
 from shop import clock
 from shop.db import server_state
-from shop.operations import broker_connections
+from shop.operations import system_state
 from shop.redis import redis_client
 from shop.repeated_work import start_once
 
 log = get_logger(__name__)
 CHECK_TIMEOUT_SECONDS = 1.5
-BROKER_SECONDS = 1.2
 
 _are_migrated = False
 
@@ -56,24 +53,18 @@ def _passes(name: str) -> bool:
         return False
 
 
-def _is_broker_up() -> bool:
-    with broker_connections.connected(within_seconds=BROKER_SECONDS) as broker:
-        return bool(broker.connected)
-
-
 def _has_no_pending_migrations() -> bool:
     """Whether all migrations are applied; once true, it is not checked again by this process."""
     global _are_migrated
     if not _are_migrated:
-        executor = MigrationExecutor(connection)
-        _are_migrated = not executor.migration_plan(executor.loader.graph.leaf_nodes())
+        _are_migrated = not system_state.pending_migrations()
     return _are_migrated
 
 
 CHECKS: dict[str, Callable[[], bool]] = {
-    "database": lambda: bool(server_state.is_up()),
+    "database": server_state.is_up,
     "clock": clock.is_measured,
     "redis": lambda: bool(redis_client.client().ping()),
-    "broker": _is_broker_up,
+    "broker": system_state.is_broker_up,
     "migrations": _has_no_pending_migrations,
 }

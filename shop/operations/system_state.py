@@ -1,20 +1,30 @@
-"""State gauges of the systems beside the database: Redis, and the broker with its queues."""
+"""The state of the systems beside a process: the database, Redis, and the broker with its queues."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
 from kombu import Connection
+from kombu.exceptions import OperationalError
 
 from shop.celery import app
+from shop.db import server_state
 from shop.observability import gauges
 from shop.observability.gauges import Source, Value
-from shop.operations import broker_connections
 from shop.redis import redis_client
 
 CONNECT_SECONDS = 1.0
 
 
 def register_gauges() -> None:
+    gauges.register(
+        "firstcome_database_up",
+        help="Whether the database answers: 1 or 0.",
+        read=server_state.is_up,
+        otherwise=0,
+    )
     gauges.register_group(
         "redis",
         {
@@ -28,7 +38,7 @@ def register_gauges() -> None:
     gauges.register(
         "firstcome_broker_up",
         help="Whether the broker accepts connections: 1 or 0.",
-        read=broker_is_up,
+        read=is_broker_up,
         source=Source.BROKER,
         otherwise=0,
     )
@@ -41,19 +51,46 @@ def register_gauges() -> None:
     )
 
 
+def pending_migrations() -> list[str]:
+    executor = MigrationExecutor(connection)
+    plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    return [str(migration) for migration, _ in plan]
+
+
 def redis_state() -> Mapping[str, Value]:
     began_at = time.perf_counter()
     redis_client.client().ping()
     return {"firstcome_redis_up": 1, "firstcome_redis_ping_seconds": time.perf_counter() - began_at}
 
 
-def broker_is_up() -> float:
-    with broker_connections.connected(within_seconds=CONNECT_SECONDS):
-        return 1
+@contextmanager
+def connected_to_broker(*, within_seconds: float = CONNECT_SECONDS) -> Iterator[Connection]:
+    """A connection to the first node that answers; each gets an equal share of the time.
+
+    Raises kombu's `OperationalError` when none does. kombu would spend all of the time on a node that is
+    frozen.
+    """
+    urls = str(app.conf.broker_write_url).split(";")
+    share, deadline = within_seconds / len(urls), time.monotonic() + within_seconds
+    for position, url in enumerate(urls, 1):
+        with app.connection_for_write(url=url, connect_timeout=share) as broker:
+            try:
+                broker.ensure_connection(max_retries=0, timeout=share)
+            except (OperationalError, OSError):
+                if position == len(urls) or time.monotonic() > deadline:
+                    raise
+                continue
+            yield broker
+            return
+
+
+def is_broker_up() -> bool:
+    with connected_to_broker():
+        return True
 
 
 def queue_depths() -> Mapping[str, float]:
-    with broker_connections.connected(within_seconds=CONNECT_SECONDS) as broker:
+    with connected_to_broker() as broker:
         return {queue: _depth(broker, queue) for queue in app.amqp.queues}
 
 

@@ -360,22 +360,18 @@ def test_a_collation_that_takes_emoji_for_one_is_reported_with_statements_that_m
 
 
 @pytest.mark.parametrize(
-    ("kind", "nodes", "refused", "expected"),
+    ("kind", "nodes", "refused", "are_confirmed", "expected"),
     [
-        ("classic", 1, [], {}),
-        ("classic", 3, [], {"broker queues": "warning"}),
-        ("quorum", 3, [], {"broker queues": "ok"}),
-        ("quorum", 1, [], {"broker queues": "warning"}),
-        ("quorum", 3, ["celery"], {"broker queues": "danger"}),
+        ("classic", 1, [], False, {}),
+        ("classic", 3, [], False, {"broker queues": "warning"}),
+        ("quorum", 3, [], True, {"broker queues": "ok", "broker confirmations": "ok"}),
+        ("quorum", 3, [], False, {"broker queues": "ok", "broker confirmations": "warning"}),
+        ("quorum", 1, [], True, {"broker queues": "warning", "broker confirmations": "ok"}),
+        ("quorum", 3, ["celery"], True, {"broker queues": "danger", "broker confirmations": "ok"}),
     ],
 )
 def test_queues_of_a_broker_get_their_level(
-    kind: str, nodes: int, refused: list[str], expected: dict[str, str]
+    kind: str, nodes: int, refused: list[str], are_confirmed: bool, expected: dict[str, str]
 ) -> None:
-    assert levels(checks.queue_type(kind, nodes=nodes, refused=refused)) == expected
-
-
-def test_messages_to_quorum_queues_should_be_confirmed() -> None:
-    assert checks.confirmations("classic", are_awaited=False) == []
-    assert levels(checks.confirmations("quorum", are_awaited=False)) == {"broker confirmations": "warning"}
-    assert levels(checks.confirmations("quorum", are_awaited=True)) == {"broker confirmations": "ok"}
+    findings = checks.queues(kind, nodes=nodes, refused=refused, are_confirmed=are_confirmed)
+    assert levels(findings) == expected

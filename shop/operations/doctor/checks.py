@@ -13,7 +13,6 @@ from typing import Any
 
 from django.conf import settings
 from django.db import Error, connection
-from django.db.migrations.executor import MigrationExecutor
 from kombu import Connection
 from redis import Redis
 from redis.exceptions import RedisError
@@ -22,7 +21,7 @@ from shop import clock, configuration
 from shop.celery import app
 from shop.db import secondary
 from shop.models import AuditState, LawStatus
-from shop.operations import broker_connections
+from shop.operations import system_state
 from shop.operations.audits.checks import is_ahead
 from shop.operations.backups import dumping
 from shop.operations.doctor.findings import Finding, judge
@@ -93,12 +92,11 @@ def _keys() -> Iterator[Finding]:
 
 def migrations() -> Finding:
     try:
-        executor = MigrationExecutor(connection)
-        plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
+        pending = system_state.pending_migrations()
     except Error as error:
         return judge("migrations", f"can't be read: {error}", True, "unreadable migrations")
-    names = ", ".join(str(migration) for migration, _ in plan[:5])
-    return judge("migrations", f"{len(plan)} pending: {names}" if plan else "all applied", bool(plan))
+    found = f"{len(pending)} pending: {', '.join(pending[:5])}" if pending else "all applied"
+    return judge("migrations", found, bool(pending))
 
 
 def _on(value: bool) -> str:
@@ -256,7 +254,7 @@ def broker() -> Iterator[Finding]:
         seconds, limit = int(options.get("visibility_timeout", 3600)), int(settings.CELERY_TASK_TIME_LIMIT)
         yield judge("visibility timeout", f"{seconds} s, tasks may take {limit} s", seconds <= limit)
     try:
-        with broker_connections.connected(within_seconds=CONNECT_TIMEOUT_SECONDS) as opened:
+        with system_state.connected_to_broker(within_seconds=CONNECT_TIMEOUT_SECONDS) as opened:
             yield judge("broker", opened.transport.driver_type, is_wrong=False)
             if url.startswith("redis"):
                 channel: Any = opened.default_channel
@@ -265,30 +263,28 @@ def broker() -> Iterator[Finding]:
             if opened.transport.driver_type == "amqp":
                 kind = str(app.conf.get("task_default_queue_type") or "classic")
                 refused = _refused_queues(opened) if kind == "quorum" else []
-                yield from queue_type(kind, nodes=len(url.split(";")), refused=refused)
-                yield from confirmations(kind, are_awaited=bool(options.get("confirm_publish")))
+                are_confirmed = bool(options.get("confirm_publish"))
+                yield from queues(
+                    kind, nodes=len(url.split(";")), refused=refused, are_confirmed=are_confirmed
+                )
     except Exception as error:
         # Each transport has its own errors, without a common base class in kombu.
         yield judge("broker", f"can't be reached: {error}", is_wrong=True)
 
 
-def queue_type(kind: str, *, nodes: int, refused: Sequence[str]) -> list[Finding]:
-    """The finding about the queues of a RabbitMQ cluster: `refused` are those of another type than `kind`.
+def queues(kind: str, *, nodes: int, refused: Sequence[str], are_confirmed: bool) -> list[Finding]:
+    """The findings about queues of RabbitMQ: `refused` are those of another type than `kind`.
 
-    A broker of one node with classic queues has none.
+    A broker of one node with classic queues has none. Most nodes have a message when it is confirmed.
     """
     check, found = "broker queues", f"{kind}, with {nodes} nodes in BROKER_URL"
     if kind != "quorum":
         return [judge(check, found, True, "classic queues")] if nodes > 1 else []
+    confirmations = "awaited" if are_confirmed else "not awaited"
+    of_type = judge(check, found, nodes < 3, "few nodes")
     if refused:
-        return [judge(check, f"not quorum queues: {', '.join(refused)}", is_wrong=True)]
-    return [judge(check, found, nodes < 3, "few nodes")]
-
-
-def confirmations(kind: str, *, are_awaited: bool) -> list[Finding]:
-    """Whether publishers wait until a majority of the nodes has the message."""
-    found = "awaited" if are_awaited else "not awaited"
-    return [judge("broker confirmations", found, not are_awaited)] if kind == "quorum" else []
+        of_type = judge(check, f"not quorum queues: {', '.join(refused)}", is_wrong=True)
+    return [of_type, judge("broker confirmations", confirmations, not are_confirmed)]
 
 
 def _refused_queues(opened: Connection) -> list[str]:
@@ -306,28 +302,26 @@ def _refused_queues(opened: Connection) -> list[str]:
 def _eviction(client: Redis, check: str) -> Finding:
     """Whether a full Redis refuses writes, or evicts keys."""
     policy = _read_setting(client, "maxmemory-policy")
-    if policy is None:
-        return judge(check, UNKNOWN, True, "unknown eviction")
-    return judge(check, policy, policy != "noeviction")
+    return judge(check, policy, policy != "noeviction", "unknown eviction" if policy == UNKNOWN else "")
 
 
 def _persistence(client: Redis) -> Finding:
     """Whether a restart loses queued tasks, whose work the sweeps find later."""
     check = "broker persistence"
     appended, saved = _read_setting(client, "appendonly"), _read_setting(client, "save")
-    if appended is None or saved is None:
+    if UNKNOWN in (appended, saved):
         return judge(check, UNKNOWN, True, "unknown persistence")
     found = "append-only file" if appended == "yes" else f"snapshots: {saved or 'none'}"
     return judge(check, found, appended != "yes" and not saved)
 
 
-def _read_setting(client: Redis, name: str) -> str | None:
-    """One setting of the server, or None if CONFIG GET is refused."""
+def _read_setting(client: Redis, name: str) -> str:
+    """One setting of the server; `UNKNOWN` if CONFIG GET is refused."""
     try:
         values: dict[str, str] = client.config_get(name)  # type: ignore[assignment]
     except RedisError:
-        return None
-    value = values.get(name)
+        return UNKNOWN
+    value = values.get(name, UNKNOWN)
     return value.decode() if isinstance(value, bytes) else value
 
 
