@@ -5,7 +5,6 @@ stuck only when it can't be locked within `WAIT_SECONDS`. A thread waits for eac
 soon as it can be locked; meanwhile the requests that need a stuck row are known without a query.
 """
 
-import threading
 import time
 from collections import defaultdict
 from collections.abc import Collection
@@ -23,6 +22,8 @@ log = get_logger(__name__)
 WAIT_SECONDS = 1
 # For all suspect rows together; rows that are not checked within it count as stuck for this call only.
 BUDGET_SECONDS = 3.0
+# Between two looks of the thread while no row is stuck.
+IDLE_SECONDS = 0.5
 
 
 class Row(NamedTuple):
@@ -35,7 +36,6 @@ class Row(NamedTuple):
 
 
 _stuck: set[Row] = set()
-_became_stuck = threading.Event()
 
 
 def any_known() -> bool:
@@ -63,7 +63,6 @@ def find(wanted: Collection[Row]) -> set[Row]:
     if stuck:
         log.warning("rows stay locked", rows=[f"{row.model.__name__} {row.value}" for row in stuck])
         _stuck.update(stuck)
-        _became_stuck.set()
         _watch.start()
     return stuck | unsure
 
@@ -120,15 +119,8 @@ def _forget_free() -> None:
         finally:
             if not is_stuck:
                 _stuck.discard(row)
-
-
-def _pause() -> float:
-    """Wait while no row is stuck."""
-    _became_stuck.clear()
     if not _stuck:
         connection.close()
-        _became_stuck.wait()
-    return 0.0
 
 
-_watch = RepeatedWork(_forget_free, name="stuck rows", pause=_pause)
+_watch = RepeatedWork(_forget_free, name="stuck rows", pause=lambda: 0.0 if _stuck else IDLE_SECONDS)

@@ -5,7 +5,6 @@ own, on which it blocks. Twice a second each waiter refreshes its liveness by th
 detects a lost wake-up, a crashed holder and a flushed queue. docs/adr/018 compares Redisson's, the model.
 """
 
-import random
 import secrets
 import time
 from collections.abc import Iterator
@@ -167,16 +166,16 @@ def _wait_for_turn(turn: Turn, *, deadline: float) -> None:
     """Return once the waiter holds the lock. Only a queued waiter waits for Redis to return."""
     if turn.is_next is None:
         raise locks.redis_unavailable()
-    misses, answered_at = 0, time.monotonic()
+    answered_at = time.monotonic()
     while not turn.is_next:
         now = time.monotonic()
-        misses, answered_at = (misses + 1, answered_at) if turn.is_next is None else (0, now)
+        if turn.is_next is not None:
+            answered_at = now
         left = min(deadline, answered_at + OUTAGE_WAIT_SECONDS) - now
         if left <= 0:
             raise locks.redis_unavailable() if turn.is_next is None else locks.not_acquired()
-        if misses:
-            jitter = random.uniform(0.5, 1)  # noqa: S311
-            time.sleep(min(left, jitter * min(1.0, 0.1 * 2**misses)))
+        if turn.is_next is None:
+            time.sleep(min(left, POLL_SECONDS))
         is_woken = redis_client.attempt(
             partial(_pop_wake_up, turn=turn, seconds=min(POLL_SECONDS, left)), otherwise=False
         )
