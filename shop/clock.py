@@ -56,7 +56,6 @@ _attempted = threading.Event()
 # What ticks and the time differ by, once it is measured.
 _base: float | None = None
 _measured_ticks = 0.0
-_is_drifting = False
 _shift_seconds = 0.0
 
 
@@ -199,21 +198,18 @@ def _sample(cursor: Any) -> Measurement:
 
 def _adopt(measurement: Measurement) -> None:
     """Make `now` follow the measurement, unless it agrees with the current reading within its error."""
-    global _base, _measured_ticks, _is_drifting
+    global _base, _measured_ticks
     _measured_ticks = measurement.measured_ticks
     correction = measurement.base_seconds - _base if _base is not None else 0.0
     if _base is None or abs(correction) > measurement.error_seconds:
         _base = measurement.base_seconds
     if abs(correction) > USUAL_CORRECTION_SECONDS:
         log.warning("the database's clock has changed; following it", seconds=round(correction, 3))
-    was_drifting, limit = _is_drifting, settings.CLOCK_SKEW_SECONDS
-    # Within half of it again, so that a clock at the limit is named once.
-    _is_drifting = abs(measurement.host_offset_seconds) > (limit / 2 if was_drifting else limit)
-    if _is_drifting and not was_drifting:
+    if abs(measurement.host_offset_seconds) > settings.CLOCK_SKEW_SECONDS:
         log.warning(
             "this host's clock is off; continuing with the database's. Let both follow one time server",
             seconds_ahead=round(measurement.host_offset_seconds, 3),
-            limit_seconds=limit,
+            limit_seconds=settings.CLOCK_SKEW_SECONDS,
         )
 
 

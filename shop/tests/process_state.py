@@ -12,7 +12,7 @@ def follow_host() -> None:
     with clock._mutex:
         if clock._measuring is not None:
             clock._measuring.stop(within_seconds=60)
-        clock._has_begun, clock._measuring, clock._base, clock._is_drifting = True, None, None, False
+        clock._has_begun, clock._measuring, clock._base = True, None, None
 
 
 def forget_shared_reads() -> None:

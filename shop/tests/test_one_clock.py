@@ -1,10 +1,9 @@
-"""Only the clock's module reads the host's time; and no floats where money, stock or coupons are counted."""
+"""One clock for all, and not the host's; and no floats where money, stock or coupons are counted."""
 
 import ast
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -25,55 +24,11 @@ from orders.saga import status, store
 from scripts.stack import places
 from shop import clock
 from shop.errors import FirstcomeError, NotAuthenticated
+from shop.fields import CreatedAtField
 from shop.idempotency import recorded_answers
 from shop.models import IdempotencyKey
 from shop.tests import openapi_document, process_state
 from shop.tests.factories import AccountFactory, OrderFactory
-
-# The clock itself, and what compares a server's clock with the host's.
-ALLOWED = {
-    "shop/clock.py",
-    "shop/operations/doctor/checks.py",
-}
-HOST_CLOCKS = {
-    "timezone": {"now", "localtime", "localdate"},
-    "datetime": {"now", "utcnow", "today"},
-    "date": {"today"},
-    "time": {"time", "time_ns", "gmtime", "localtime"},
-}
-AUTOMATIC = {"auto_now", "auto_now_add"}
-
-
-def modules(apps: Sequence[str]) -> dict[str, Path]:
-    """The apps' modules by their paths in the project."""
-    found = (path for app in apps for path in sorted((places.PROJECT / app).rglob("*.py")))
-    of_product = (path for path in found if not {"tests", "migrations"} & set(path.parts))
-    return {str(path.relative_to(places.PROJECT)): path for path in of_product}
-
-
-def host_clocks(code: str) -> list[str]:
-    """The expressions that read the host's clock, called or passed as values."""
-    found = []
-    for node in ast.walk(ast.parse(code)):
-        match node:
-            case ast.Attribute(value=ast.Name(id=owner) | ast.Attribute(attr=owner), attr=name):
-                if name in HOST_CLOCKS.get(owner, ()):
-                    found.append(ast.unparse(node))
-            case ast.ImportFrom(module=module, names=names):
-                owner = (module or "").rpartition(".")[2]
-                bad = {alias.name for alias in names} & HOST_CLOCKS.get(owner, set())
-                is_sql = module == "django.db.models.functions" and "Now" in {one.name for one in names}
-                found += [ast.unparse(node)] * bool(bad or is_sql)
-            case ast.keyword(arg=str(name), value=ast.Constant(value=True)) if name in AUTOMATIC:
-                found.append(ast.unparse(node))
-    return found
-
-
-def test_no_module_reads_a_hosts_clock() -> None:
-    paths = modules(places.APPS)
-    found = {name: host_clocks(path.read_text()) for name, path in paths.items() if name not in ALLOWED}
-    assert {name: uses for name, uses in found.items() if uses} == {}, "use shop.clock.now()"
-    assert paths.keys() >= ALLOWED
 
 
 @pytest.fixture
@@ -201,58 +156,57 @@ MOMENTS = {
     "sales/metrics.py": {"read_running"},
     "sales/waiting_room/room_view.py": {"HELD_BACK", "at", "pace", "read_at"},
 }
+STATEMENTS = ast.stmt | ast.ExceptHandler | ast.match_case
 FLOATING = {"float", "round", "fsum", "Decimal", "Avg", "FloatField", "DecimalField", "StdDev", "Variance"}
 
 
 def floating(code: str, moments: set[str] = frozenset()) -> list[str]:
     """The statements that create or name a float, or divide into one, and contain no name of a time."""
     found = []
-    for part in _parts(ast.parse(code)):
-        names = {name for node in part for name in _names(node)}
+    for node in ast.walk(ast.parse(code)):
+        part = list(_own(node)) if isinstance(node, STATEMENTS) else []
+        names = {str(vars(inner).get(kind)) for inner in part for kind in ("id", "attr", "arg", "name")}
         is_timed = any(word in name.lower() for name in names for word in TIMES) or names & moments
-        if not is_timed and any(_is_floating(node) for node in part):
-            found.append(ast.get_source_segment(code, part[0]) or ast.unparse(part[0]))
+        is_float = names & FLOATING or any(isinstance(inner, ast.Div) or _is_number(inner) for inner in part)
+        if is_float and not is_timed:
+            found.append(ast.get_source_segment(code, node) or ast.unparse(node))
     return found
 
 
-def _parts(tree: ast.AST) -> Iterator[list[ast.AST]]:
-    """The nodes of each statement, without those of nested statements, which are parts of their own."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.stmt | ast.ExceptHandler | ast.match_case):
-            yield list(_own(node))
-
-
 def _own(node: ast.AST) -> Iterator[ast.AST]:
+    """The nodes of a statement, without those of nested statements, which are read by themselves."""
     yield node
     for child in ast.iter_child_nodes(node):
-        if not isinstance(child, ast.stmt | ast.ExceptHandler | ast.match_case):
+        if not isinstance(child, STATEMENTS):
             yield from _own(child)
 
 
-def _names(node: ast.AST) -> list[str]:
-    match node:
-        case ast.Name(id=name) | ast.Attribute(attr=name) | ast.arg(arg=name) | ast.FunctionDef(name=name):
-            return [name]
-        case ast.keyword(arg=str(name)):
-            return [name]
-    return []
-
-
-def _is_floating(node: ast.AST) -> bool:
-    match node:
-        case ast.BinOp(op=ast.Div()) | ast.AugAssign(op=ast.Div()) | ast.Constant(value=float()):
-            return True
-        case ast.Name(id=name) | ast.Attribute(attr=name):
-            return name in FLOATING
-    return False
+def _is_number(node: ast.AST) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, float)
 
 
 def test_modules_use_floats_only_for_times() -> None:
-    names = modules(COUNTING)
-    found = {name: floating(path.read_text(), MOMENTS.get(name, set())) for name, path in names.items()}
+    paths = [path for app in COUNTING for path in sorted((places.PROJECT / app).rglob("*.py"))]
+    names = {
+        str(path.relative_to(places.PROJECT)): path.read_text()
+        for path in paths
+        if not {"tests", "migrations"} & set(path.parts)
+    }
+    found = {name: floating(code, MOMENTS.get(name, set())) for name, code in names.items()}
     assert {name: statements for name, statements in found.items() if statements} == {}
     assert len(found) > 180
     assert names.keys() >= MOMENTS.keys()
+
+
+def test_no_column_is_dated_by_its_host() -> None:
+    own = [model for model in apps.get_models() if model.__module__.partition(".")[0] in places.APPS]
+    dated = [
+        field
+        for model in own
+        for field in model._meta.get_fields()
+        if getattr(field, "auto_now", False) or getattr(field, "auto_now_add", False)
+    ]
+    assert {type(field) for field in dated} == {CreatedAtField}
 
 
 def test_no_column_of_the_database_is_a_float() -> None:
