@@ -8,11 +8,13 @@ from pathlib import Path
 from scripts.stack import places
 
 
-def run(command: Sequence[str], folder: Path = places.PROJECT, *, seconds: int = 120, **settings: str) -> str:
-    """What the program prints; `settings` are environment variables. Fails with all of it if it fails."""
+def end(
+    command: Sequence[str], folder: Path = places.PROJECT, *, seconds: int = 120, **settings: str
+) -> "subprocess.CompletedProcess[str]":
+    """How the program ends, and what it prints; `settings` are environment variables."""
     # A process of its own, not one of this run's workers.
     outer = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    ran = subprocess.run(
+    return subprocess.run(
         command,
         cwd=folder,
         env=outer | settings,
@@ -21,6 +23,11 @@ def run(command: Sequence[str], folder: Path = places.PROJECT, *, seconds: int =
         text=True,
         timeout=seconds,
     )
+
+
+def run(command: Sequence[str], folder: Path = places.PROJECT, *, seconds: int = 120, **settings: str) -> str:
+    """What the program prints. Fails with all of it if it fails."""
+    ran = end(command, folder, seconds=seconds, **settings)
     assert ran.returncode == 0, (ran.stdout + ran.stderr)[-8_000:]
     return ran.stdout
 

@@ -1,21 +1,24 @@
-"""A database that hangs: a relay in front of the real one that can stop forwarding, like a frozen machine."""
+"""A server that hangs or is slow: a relay in front of the real one, like a machine that is frozen or far."""
 
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from django.db import connection, connections
+from django.db import connection
 
-from shop.tests import process_state
+from shop.tests.outages import connecting_to
 
 
 class Relay:
-    """Forwards all data until it is frozen; after `thaw` it continues."""
+    """Forwards all data until it is frozen, replies after `delay_seconds`; after `thaw` it continues."""
 
-    def __init__(self, address: Path, server: str) -> None:
-        self._server = server
+    def __init__(self, address: Path, server: tuple[int, Any], *, delay_seconds: float = 0.0) -> None:
+        """`address` is its socket's; `server` is a family of addresses with one of it."""
+        self._server, self._delay_seconds = server, delay_seconds
         self._flows = threading.Event()
         self._flows.set()
         self._ends: list[socket.socket] = []
@@ -41,15 +44,17 @@ class Relay:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
-                upstream = socket.socket(socket.AF_UNIX)
-                upstream.connect(self._server)
+                family, server = self._server
+                upstream = socket.socket(family)
+                upstream.connect(server)
                 self._ends += [client, upstream]
-                for source, target in ((client, upstream), (upstream, client)):
-                    threading.Thread(target=self._pass_on, args=(source, target), daemon=True).start()
+                for way in ((client, upstream, 0.0), (upstream, client, self._delay_seconds)):
+                    threading.Thread(target=self._pass_on, args=way, daemon=True).start()
 
-    def _pass_on(self, source: socket.socket, target: socket.socket) -> None:
+    def _pass_on(self, source: socket.socket, target: socket.socket, delay_seconds: float) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
+                time.sleep(delay_seconds)
                 self._flows.wait()
                 target.sendall(data)
         for end in (source, target):
@@ -63,17 +68,8 @@ def _shut_down(end: socket.socket) -> None:
 
 @contextlib.contextmanager
 def relayed(folder: Path) -> Iterator[Relay]:
-    """New connections of this process go through the relay."""
-    options = connection.settings_dict["OPTIONS"]
-    server, address = options["unix_socket"], folder / "relay.sock"
-    connections.close_all()
-    relay = Relay(address, server)
-    options["unix_socket"] = str(address)
-    process_state.renew_threads()
-    try:
+    """New connections of this process to the database go through the relay."""
+    server, address = connection.settings_dict["OPTIONS"]["unix_socket"], folder / "relay.sock"
+    relay = Relay(address, (socket.AF_UNIX, server))
+    with contextlib.closing(relay), connecting_to(unix_socket=address):
         yield relay
-    finally:
-        relay.close()
-        connections.close_all()
-        options["unix_socket"] = server
-        process_state.renew_threads()

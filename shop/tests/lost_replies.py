@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from django.db import connection, connections
+from django.db import connection
 
-from shop.tests import process_state
+from shop.tests.outages import connecting_to
 
 
 @dataclass
@@ -90,22 +90,14 @@ def losing_reply_to_commit(
     nothing. With `before_commit` the connection breaks first, and the COMMIT is forwarded after that function
     returns. With `instead` the connection stays open, and this is the reply.
     """
-    options = connection.settings_dict["OPTIONS"]
-    relay = _Relay(options["unix_socket"], before_commit, instead, is_the_end)
-    address = str(folder / "relay.sock")
-    connections.close_all()
+    server = connection.settings_dict["OPTIONS"]["unix_socket"]
+    relay, address = _Relay(server, before_commit, instead, is_the_end), folder / "relay.sock"
     with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(address)
+        listener.bind(str(address))
         listener.listen()
         threading.Thread(target=relay.serve, args=(listener,), daemon=True).start()
-        options["unix_socket"] = address
-        process_state.renew_threads()
-        try:
+        with connecting_to(unix_socket=address):
             yield relay.is_lost
-        finally:
-            connections.close_all()
-            options["unix_socket"] = relay.server
-            process_state.renew_threads()
 
 
 def error_packet(number: int) -> bytes:

@@ -58,11 +58,21 @@ class OwnRedis:
 @contextmanager
 def database_away() -> Iterator[None]:
     """New connections of this process go to a port that refuses them; this thread's connection is closed."""
+    with connecting_to(port=ports.free()):
+        yield
+
+
+@contextmanager
+def connecting_to(*, unix_socket: Path | None = None, port: int = 0) -> Iterator[None]:
+    """New connections of this process to the database go there; this thread's connection is closed."""
     settings = connection.settings_dict
     original = {name: settings[name] for name in ("HOST", "PORT", "OPTIONS")}
     connections.close_all()
-    options = {name: value for name, value in original["OPTIONS"].items() if name != "unix_socket"}
-    settings.update(HOST=ports.HOST, PORT=str(ports.free()), OPTIONS=options)
+    if unix_socket:
+        settings.update(OPTIONS=original["OPTIONS"] | {"unix_socket": str(unix_socket)})
+    else:
+        options = {name: value for name, value in original["OPTIONS"].items() if name != "unix_socket"}
+        settings.update(HOST=ports.HOST, PORT=str(port), OPTIONS=options)
     process_state.renew_threads()
     gauges._cached.clear()
     try:

@@ -19,6 +19,7 @@ from django.utils import timezone
 from structlog.testing import capture_logs
 
 from scripts.stack import places
+from scripts.tests import programs
 from shop import clock
 from shop.clock import Measurement
 from shop.tests import process_state
@@ -224,15 +225,9 @@ ENTRY_POINTS = {
 
 def run_ahead(*words: str, folder: Path) -> "subprocess.CompletedProcess[str]":
     """Run the module's command on this test's database and a host whose clock is 15 minutes ahead."""
-    return subprocess.run(
-        [sys.executable, "-c", AHEAD, *words],
-        env=environment(DJANGO_SETTINGS_MODULE="shop.settings", PYTHONPATH=f"{places.PROJECT}:{folder}"),
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    path = f"{places.PROJECT}:{folder}"
+    own = environment(DJANGO_SETTINGS_MODULE="shop.settings", PYTHONPATH=path)
+    return programs.end([sys.executable, "-c", AHEAD, *words], folder, seconds=60, **own)
 
 
 @pytest.mark.boots("a Python process")

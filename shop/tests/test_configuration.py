@@ -13,6 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from payments import gateways
 from scripts.stack import places
+from scripts.tests import programs
 from shop import configuration
 from shop.observability import logs
 from shop.tests.cases import check_each
@@ -92,14 +93,7 @@ def test_a_setting_that_is_refused_is_named_and_shows_no_part_of_its_password() 
 
 
 def run_process(command: list[str], environment: dict[str, str]) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, *command],
-        cwd=places.PROJECT,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    return programs.end([sys.executable, *command], **environment)
 
 
 def test_signing_keys_have_ids_and_secret_key_stands_for_itself() -> None:

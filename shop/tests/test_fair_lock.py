@@ -2,11 +2,13 @@
 
 import os
 import signal
+import socket
 import threading
 import time
 from concurrent.futures import Future
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,13 +16,14 @@ from django.conf import LazySettings
 from prometheus_client import REGISTRY
 from redis import Redis
 
+from scripts.stack import ports
 from shop.errors import Rejected, Unavailable
 from shop.redis import fair_lock, locks, redis_client
 from shop.redis.fair_lock import Turn
+from shop.tests.hung_server import Relay
 from shop.tests.outages import OwnRedis
 from shop.tests.racing import race, wait_until
 from shop.tests.second_process import another_process, read_line
-from shop.tests.slow_redis import answering_late
 from shop.tests.waiting import in_background
 
 NAME = "firstcome:{test}:fair-lock"
@@ -226,13 +229,14 @@ def test_a_holder_that_lost_it_neither_renews_nor_releases_anothers() -> None:
 
 
 def test_twenty_leases_are_renewed_in_time_by_a_slow_redis(
-    own_redis: OwnRedis, settings: LazySettings
+    own_redis: OwnRedis, settings: LazySettings, tmp_path: Path
 ) -> None:
     """Renewed one after the other they took six seconds, which is longer than a lease lasts."""
     names = [f"{NAME}-{number}" for number in range(20)]
     directly = Redis.from_url(own_redis.url)
-    with answering_late(own_redis, seconds=0.3) as address, ExitStack() as leases:
-        settings.CACHES = {"default": settings.CACHES["default"] | {"LOCATION": address}}
+    address, server = tmp_path / "redis.sock", (socket.AF_INET, (ports.HOST, own_redis.port))
+    with closing(Relay(address, server, delay_seconds=0.3)), ExitStack() as leases:
+        settings.CACHES = {"default": settings.CACHES["default"] | {"LOCATION": f"unix://{address}"}}
         for name in names:
             directly.set(name, f"ours:{name}", px=5_000)
             leases.enter_context(fair_lock.kept_alive(name, "ours"))

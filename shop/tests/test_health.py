@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from django.db import connection, connections
+from django.db import connection
 from django.db.migrations.recorder import MigrationRecorder
 from django.test import Client
 
@@ -14,7 +14,7 @@ from scripts.stack import ports
 from shop import repeated_work
 from shop.celery import app
 from shop.operations import health
-from shop.tests.outages import OwnRedis, database_away
+from shop.tests.outages import OwnRedis, connecting_to, database_away
 
 
 @pytest.fixture(autouse=True)
@@ -81,18 +81,11 @@ def test_a_missing_migration_is_reported() -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_readiness_responds_within_two_seconds_when_everything_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = {name: connection.settings_dict[name] for name in ("HOST", "PORT", "OPTIONS")}
-    connections.close_all()
-    with silent_port() as port:
-        options = {name: value for name, value in known["OPTIONS"].items() if name != "unix_socket"}
-        connection.settings_dict.update(HOST=ports.HOST, PORT=str(port), OPTIONS=options)
+    with silent_port() as port, connecting_to(port=port):
         monkeypatch.setattr(app.conf, "broker_write_url", f"redis://{ports.HOST}:{port}/0")
-        try:
-            started_at = time.monotonic()
-            answer = readiness()
-            seconds = time.monotonic() - started_at
-        finally:
-            connection.settings_dict.update(known)
+        started_at = time.monotonic()
+        answer = readiness()
+        seconds = time.monotonic() - started_at
 
     assert answer == (503, ["database", "broker", "migrations"])
     assert seconds < 2

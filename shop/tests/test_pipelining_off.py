@@ -3,8 +3,6 @@
 `make test ARGS="…" DATABASE_PIPELINING=0` runs any other test so.
 """
 
-import os
-import subprocess
 import sys
 from collections.abc import Iterator
 
@@ -12,7 +10,7 @@ import pytest
 from django.db import ProgrammingError, connection, connections, transaction
 from MySQLdb.constants import CLIENT
 
-from scripts.stack import places
+from scripts.tests import programs
 from shop.db import bulk_sql
 from shop.db.mysql.base import DatabaseWrapper
 from shop.tests import tally
@@ -93,14 +91,7 @@ def test_a_packet_of_several_statements_is_refused_by_the_server(plain: Database
 @pytest.mark.django_db(transaction=True)
 def test_the_races_hold_with_each_statement_by_itself() -> None:
     """In another process, on a database of its own; this one has a backend already."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    own |= {"DATABASE_PIPELINING": "0", "TEST_DATABASE_NAME": f"{connection.settings_dict['NAME']}_plain"}
-    ran = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--create-db", *CHOSEN],
-        cwd=places.PROJECT,
-        env=own,
-        capture_output=True,
-        text=True,
-    )
-    assert ran.returncode == 0, ran.stdout[-8000:] + ran.stderr[-2000:]
-    assert "skipped" not in ran.stdout
+    own = f"{connection.settings_dict['NAME']}_plain"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--create-db", *CHOSEN]
+    ran = programs.run(command, seconds=600, DATABASE_PIPELINING="0", TEST_DATABASE_NAME=own)
+    assert "skipped" not in ran
