@@ -124,7 +124,7 @@ def _reset_process_state() -> None:
     shop_redis.reset()
     issuing.forget()
     for counter in (of_coupons.CAMPAIGN_REQUESTS, of_coupons.CAMPAIGN_REDEEMED, of_orders.PRODUCT_REFUSALS):
-        for known in (counter._kept, counter._values, counter._children):
+        for known in (counter._values, counter._children):
             known.clear()
     calls.forget()
     confirmation.reset()

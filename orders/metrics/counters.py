@@ -23,8 +23,6 @@ PRODUCT_REFUSALS = BoundedCounter(
     "Orders that were refused because of a product, by the refusal's code.",
     "product",
     ["code"],
-    # Anybody may order, and be refused, any product.
-    keeps_values=True,
 )
 PLACED, PAID, REFUNDED_WHOLE = "placed", "paid", "refunded"
 
@@ -36,12 +34,6 @@ def count_orders(changes: Sequence[tuple[str, int]]) -> None:
     revenue_amount = sum([amount for event, amount in changes if event == PAID])
     if revenue_amount:
         REVENUE.inc(revenue_amount)
-
-
-def keep_ordered_products(product_ids: Sequence[int]) -> None:
-    """Have refusals of these products counted by themselves; called after the commit that ordered them."""
-    for product_id in set(product_ids):
-        PRODUCT_REFUSALS.keep(product_id)
 
 
 def count_refused_products(refusal: FirstcomeError) -> None:

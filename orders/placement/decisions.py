@@ -229,7 +229,6 @@ def _decide_one(order_request: OrderRequest, state: BatchState) -> PlacedOrder |
         state.firsts.new_uses.append((account_id, order.id))
     _note_placed(order, order_request, stock)
     open_transaction.count_after_commit(counters.count_orders, [(counters.PLACED, order.total_amount)])
-    open_transaction.count_after_commit(counters.keep_ordered_products, [line.product_id for line in lines])
     return placed
 
 
