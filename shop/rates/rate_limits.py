@@ -8,7 +8,6 @@ import hashlib
 import math
 import struct
 import threading
-import time
 from array import array
 from bisect import bisect_right, insort
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -132,14 +131,8 @@ class RateLimit:
 
     def count(self, account_id: int) -> None:
         """Count a call of the account. Raises `Throttled`, and then nothing is counted."""
-        rate = self.rate
-        if rate is None:
-            return
-        now = clock.now().timestamp()
-        with self._mutex:
-            window = self._window(account_id)
-            self._require_capacity(window, rate, now)
-            self._add(account_id, window, now)
+        with self.counting(account_id):
+            pass
 
     @contextmanager
     def counting(self, account_id: int) -> Iterator["CountedCall"]:
@@ -167,16 +160,24 @@ class RateLimit:
             with self._mutex:
                 window.held -= 1
                 if is_counted:
-                    self._add(account_id, window, now)
+                    insort(window.times, now)
+                    window.unsent.append(now)
+                    self._unsent[account_id] = window
+                    _synchronization.start()
 
     def count_now(self, account_id: int) -> None:
         """Count what has happened, even if the window is full, in all processes at once. Raises `Throttled`
-        if calls of other processes filled the window meanwhile.
+        if the window was full before: of calls at once as many as fit are the first ones that Redis counts.
         """
+        rate, now = self.rate, clock.now().timestamp()
+        if rate is None:
+            return
         with self._mutex:
-            self._add(account_id, self._window(account_id), clock.now().timestamp())
-        self.synchronize()
-        self.require_capacity(account_id, besides=-1)
+            window = self._window(account_id)
+            insort(window.times, now)
+        counted = self._exchange([(account_id, window, [now])], rate)
+        if counted is None or counted > rate.times:
+            self.require_capacity(account_id, besides=-1)
 
     def require_capacity(self, account_id: int, *, besides: int = 0) -> None:
         """Raise `Throttled` if the account's window is full with `besides` more calls; counts nothing."""
@@ -192,7 +193,7 @@ class RateLimit:
             return None
         with self._mutex:
             window = self._window(account_id)
-        is_shared = self._exchange([(account_id, window, ())], rate)
+        is_shared = self._exchange([(account_id, window, ())], rate) is not None
         now = clock.now().timestamp()
         with self._mutex:
             window.trim(now - rate.seconds, now + MAX_CLOCK_SKEW_SECONDS)
@@ -227,13 +228,8 @@ class RateLimit:
             seconds = window.times[over] + rate.seconds - now if over < len(window.times) else 0
             raise refusal(self.name, rate, seconds=seconds)
 
-    def _add(self, account_id: int, window: _Window, now: float) -> None:
-        insort(window.times, now)
-        window.unsent.append(now)
-        self._note_unsent(account_id, window)
-
-    def _exchange(self, batch: Sequence[tuple[int, _Window, Sequence[float]]], rate: Rate) -> bool:
-        """Send and read these windows. Returns whether Redis could be called."""
+    def _exchange(self, batch: Sequence[tuple[int, _Window, Sequence[float]]], rate: Rate) -> int | None:
+        """Send and read these windows. Returns how many calls of the last one Redis has; None without it."""
         sent = b"".join(
             [SENT_HEADER.pack(id, 8 * len(times)) + array("d", times).tobytes() for id, _, times in batch]
         )
@@ -243,27 +239,20 @@ class RateLimit:
         reply: bytes | None = redis_client.attempt(
             lambda client: client.eval(MERGE_SCRIPT, 1, prefix, *bounds, sent), otherwise=None
         )
-        at = 0
+        at, counted = 0, None if reply is None else 0
         with self._mutex:
             for account_id, window, times in batch:
                 if reply is None:
-                    unsent = [*times, *window.unsent]
-                    window.unsent = unsent[max(0, len(unsent) - len(window.times)) :]
-                    self._note_unsent(account_id, window)
+                    window.unsent = [*times, *window.unsent][-rate.times :]
+                    self._unsent[account_id] = window
+                    _synchronization.start()
                 else:
                     (length,) = RECEIVED_HEADER.unpack_from(reply, at)
                     known = array("d", reply[at + 4 : at + 4 + length])
                     # With those counted here that are not sent yet, or that another exchange is sending.
                     window.times = array("d", sorted({*known, *window.times}))
-                    at += 4 + length
-        return reply is not None
-
-    def _note_unsent(self, account_id: int, window: _Window) -> None:
-        if window.unsent:
-            self._unsent[account_id] = window
-            if not _synchronization_requested.is_set():
-                _synchronization_requested.set()
-                _synchronization.start()
+                    at, counted = at + 4 + length, len(known)
+        return counted
 
 
 def refusal(limit: str, rate: Rate, *, seconds: float) -> Throttled:
@@ -287,8 +276,6 @@ LIMITS = (COUPONS, ENTRIES, ORDERS, PAYMENTS, TOP_UPS, WRONG_CODES, REFRESHES)
 """Those of accounts."""
 OTHER_LIMITS = (API_KEYS, WRONG_CODES_OF_NETWORK)
 """By the number of an API key, or of a network, in the place of an account's."""
-
-_synchronization_requested = threading.Event()
 
 
 @asynccontextmanager
@@ -325,12 +312,4 @@ def synchronize() -> None:
         limit.synchronize()
 
 
-def _pause() -> float:
-    _synchronization_requested.wait()
-    time.sleep(SYNCHRONIZATION_DELAY_SECONDS)
-    # Cleared before the exchange: calls that are counted during it need the next one.
-    _synchronization_requested.clear()
-    return 0.0
-
-
-_synchronization = RepeatedWork(synchronize, name="rate limits", pause=_pause)
+_synchronization = RepeatedWork(synchronize, name="rate limits", pause=lambda: SYNCHRONIZATION_DELAY_SECONDS)

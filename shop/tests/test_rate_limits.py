@@ -216,7 +216,7 @@ def test_a_batch_that_is_sent_twice_counts_once() -> None:
         rate_limits.synchronize()
         with ORDERS._mutex:
             window.unsent = list(window.times)
-            ORDERS._note_unsent(7, window)
+            ORDERS._unsent[7] = window
     rate_limits.synchronize()
     assert (len(window.times), known_to_redis()) == (1, 1)
 
