@@ -189,7 +189,8 @@ def replace_file(path: Path, lines: list[Any]) -> None:
     """Write the file anew, as another release would have."""
     with gzip.open(path, "wb") as packed:
         packed.write(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
-    ArchivedMonth.objects.update(size=path.stat().st_size, sha256=archive_files.sha256_of(path))
+    with archive_files.open_file(path) as (opened, _):
+        ArchivedMonth.objects.update(size=opened.size, sha256=opened.sha256)
 
 
 @pytest.mark.parametrize("moment", ["file written", "file complete"])

@@ -10,23 +10,19 @@ import hashlib
 import json
 import os
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from io import BufferedReader
-from itertools import islice
+from io import BufferedWriter
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from structlog import get_logger
-
-log = get_logger(__name__)
 FORMAT = 1
 PARTIAL = ".partial"
 # Lines of JSON repeat themselves so much that a higher level takes twice as long for a tenth less.
 COMPRESSION = 3
-_BUFFER = 1 << 20
+LONGEST_HEADER = 1 << 20
 
 
 class ArchiveFailed(Exception):
@@ -53,88 +49,87 @@ class Header:
         return f"{self.table}-{self.month}-{self.archive[-12:]}.jsonl.gz"
 
 
-class Writer:
-    """Writes a new partial file; it is locked as long as this process writes it."""
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """A file that was read to its end."""
 
-    def __init__(self, folder: Path, header: Header) -> None:
-        self.path = folder / (header.file_name + PARTIAL)
-        self._raw = open(self.path, "xb", opener=_private)  # noqa: SIM115 - with a mode, and kept open
-        fcntl.flock(self._raw, fcntl.LOCK_EX)
-        self._packed = gzip.GzipFile(
-            fileobj=self._raw, mode="wb", compresslevel=COMPRESSION, mtime=0, filename=""
-        )
-        self._rows, self._first, self._last = 0, b"", b""
-        self._put([json.dumps(asdict(header)).encode()])
+    path: Path
+    header: Header
+    size: int
+    sha256: str
 
-    def write(self, lines: Sequence[bytes]) -> None:
-        self._first = self._first or lines[0]
-        self._last, self._rows = lines[-1], self._rows + len(lines)
-        self._put(lines)
-
-    def end(self) -> dict[str, Any]:
-        """Write the trailer, and return it once all is on the disk; later reads come from there.
-
-        It has the number of rows between it and the header, and the keys of the first and the last.
-        """
-        first, last = [str(json.loads(line)[0]) if line else "" for line in (self._first, self._last)]
-        trailer = {"rows": self._rows, "first_key": first, "last_key": last}
-        self._put([json.dumps(trailer).encode()])
-        self._packed.close()
-        self._raw.flush()
-        os.fsync(self._raw.fileno())
-        os.posix_fadvise(self._raw.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-        return trailer
-
-    def close(self, *, discard: bool) -> None:
-        if discard:
-            self.path.unlink(missing_ok=True)
-        self._raw.close()
-
-    def _put(self, lines: Sequence[bytes]) -> None:
-        self._packed.write(b"\n".join(lines) + b"\n")
+    def require_same(self, *, size: int, sha256: str) -> None:
+        """Compare the file with what the shop keeps of it. Raises `FileDamaged`."""
+        if (self.size, self.sha256) != (size, sha256):
+            raise FileDamaged(
+                f"{self.path} is damaged: its SHA-256 is {self.sha256}, and that of the archive {sha256}."
+                " Take another copy of it."
+            )
 
 
 @contextmanager
-def open_file(path: Path) -> Iterator[tuple[Header, Iterator[bytes]]]:
-    with reading(path) as file:
-        yield read(file)
+def new_file(folder: Path, header: Header) -> Iterator[BufferedWriter]:
+    """A new partial file for `write`. It is locked as long as it is open."""
+    with open(folder / (header.file_name + PARTIAL), "xb", opener=_private) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield file
+
+
+def write(file: BufferedWriter, header: Header, pages: Iterable[Sequence[bytes]]) -> dict[str, Any]:
+    """Write all lines, and return the trailer once all is on the disk; later reads come from there.
+
+    It has the number of rows between it and the header, and the keys of the first and the last.
+    """
+    trailer: dict[str, Any] = {"rows": 0, "first_key": "", "last_key": ""}
+    with gzip.GzipFile(fileobj=file, mode="wb", compresslevel=COMPRESSION, mtime=0, filename="") as packed:
+        packed.write(json.dumps(asdict(header)).encode() + b"\n")
+        for lines in pages:
+            packed.write(b"\n".join(lines) + b"\n")
+            first, last = (str(json.loads(line)[0]) for line in (lines[0], lines[-1]))
+            trailer["first_key"], trailer["last_key"] = trailer["first_key"] or first, last
+            trailer["rows"] += len(lines)
+        packed.write(json.dumps(trailer).encode() + b"\n")
+    file.flush()
+    os.fsync(file.fileno())
+    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    return trailer
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[BufferedReader]:
-    """The file for `read` and `require_same`, which see the same one, whatever gets its name meanwhile.
+def open_file(path: Path) -> Iterator[tuple[Opened, Iterator[bytes]]]:
+    """What the file is, and the lines of its rows, which end with `FileDamaged` unless the trailer agrees.
 
-    A process that writes into the file itself is not kept out. Raises `FileDamaged` and `ArchiveFailed`.
+    Both are of the same file, whatever gets its name meanwhile. A process that writes into the file itself is
+    not kept out. Raises `FileDamaged` and `ArchiveFailed`.
     """
     try:
         with path.open("rb") as file:
-            yield file
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            size = file.tell()
+            file.seek(0)
+            packed = gzip.GzipFile(fileobj=file)
+            header = _read_header(path, packed)
+            yield Opened(path=path, header=header, size=size, sha256=sha256), _read_rows(path, packed)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise FileDamaged(f"{path} is damaged: {error}. Take another copy of it.") from error
     except OSError as error:
-        raise ArchiveFailed(f"{path} can't be read: {error}.") from error
+        raise ArchiveFailed(f"{path} can't be used: {error}.") from error
 
 
-def read(file: BufferedReader) -> tuple[Header, Iterator[bytes]]:
-    """The header and the rows' lines, which end with `FileDamaged` unless the trailer agrees. Raises that.
-
-    Reads from the beginning, so one reading has to end before the next.
-    """
-    file.seek(0)
-    packed = gzip.GzipFile(fileobj=file)
+def _read_header(path: Path, packed: gzip.GzipFile) -> Header:
     try:
-        header = Header(**json.loads(packed.readline(_BUFFER)))
+        header = Header(**json.loads(packed.readline(LONGEST_HEADER)))
         UUID(header.archive)
         if not all(isinstance(one, str) for one in (header.table, header.month, *header.columns)):
             raise TypeError("Its values are no texts.")
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise FileDamaged(f"{file.name} is no archive of this shop: it has no header of one.") from error
+        raise FileDamaged(f"{path} is no archive of this shop: it has no header of one.") from error
     if header.format != FORMAT:
-        raise ArchiveFailed(f"{file.name} has the format {header.format}, and this release reads {FORMAT}.")
-    return header, _read_rows(file.name, packed)
+        raise ArchiveFailed(f"{path} has the format {header.format}, and this release reads {FORMAT}.")
+    return header
 
 
-def _read_rows(path: str, packed: gzip.GzipFile) -> Iterator[bytes]:
+def _read_rows(path: Path, packed: gzip.GzipFile) -> Iterator[bytes]:
     rows, expected = 0, None
     for line in packed:
         if line.startswith(b"{"):
@@ -147,40 +142,19 @@ def _read_rows(path: str, packed: gzip.GzipFile) -> Iterator[bytes]:
         raise FileDamaged(f"{path} is damaged: its rows and its end don't agree. Take another copy of it.")
 
 
-def batches(lines: Iterator[bytes], size: int) -> Iterator[list[bytes]]:
-    while batch := list(islice(lines, size)):
-        yield batch
+def publish(partial: Path, final: Path, described: Mapping[str, Any]) -> None:
+    """Give a whole file its name, unless it has it. Durable when it returns.
 
-
-def sha256_of(path: Path) -> str:
-    with reading(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def require_same(file: BufferedReader, *, size: int, sha256: str) -> None:
-    """Compare the file with what the shop keeps of it. Raises `FileDamaged`."""
-    file.seek(0)
-    digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if os.fstat(file.fileno()).st_size != size or digest != sha256:
-        raise FileDamaged(
-            f"{file.name} is damaged: its SHA-256 is {digest}, and that of the archive {sha256}."
-            " Take another copy of it."
-        )
-
-
-def publish(partial: Path, final: Path) -> None:
-    """Give a whole file its name. Durable when it returns."""
-    partial.rename(final)
+    What the shop keeps of it is written beside it, for people and their tools; a later run repeats that.
+    """
+    if not final.exists():
+        partial.rename(final)
     folder = os.open(final.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
     finally:
         os.close(folder)
-
-
-def write_manifest(path: Path, described: Mapping[str, Any]) -> None:
-    """Write what the shop keeps of the file beside it, for people and their tools; a later run repeats it."""
-    with open(path.with_name(path.name + ".json"), "w", opener=_private) as manifest:
+    with open(final.with_name(final.name + ".json"), "w", opener=_private) as manifest:
         manifest.write(json.dumps(described, indent=2) + "\n")
 
 
@@ -197,7 +171,6 @@ def delete_abandoned(folder: Path, *, table: str, month: str, is_kept: Callable[
                 continue
             if not is_kept(partial.name.removesuffix(PARTIAL)):
                 partial.unlink(missing_ok=True)
-                log.info("deleted the partial file of a process that ended", file=partial.name)
 
 
 def _private(name: str, flags: int) -> int:

@@ -6,6 +6,7 @@ values.
 
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -15,6 +16,7 @@ from uuid import UUID
 from django.db.models import Field, Max, Min, Model, Q
 
 from shop.models import ArchivedMonth
+from shop.operations.archives.archive_files import ArchiveFailed
 
 Row = dict[str, Any]
 """The values of a row by the attributes of the columns, the key first."""
@@ -94,11 +96,12 @@ class ArchiveTable:
 
 
 def month_bounds(month: str) -> tuple[datetime, datetime]:
-    """The instants in UTC at which the month, such as 2026-07, and the next one begin. Raises `ValueError`.
+    """The instants in UTC at which the month, such as 2026-07, and the next one begin.
 
-    For another spelling such as 2026-7 too: names of months are compared as texts, so each has one.
+    Raises `ArchiveFailed`, for another spelling such as 2026-7 too: names of months are compared as texts.
     """
-    begin = datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC)
-    if begin.isoformat()[:7] != month:
-        raise ValueError(f"{month} is not written as {begin.isoformat()[:7]}.")
-    return begin, (begin + timedelta(days=31)).replace(day=1)
+    with suppress(ValueError):
+        begin = datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC)
+        if begin.isoformat()[:7] == month:
+            return begin, (begin + timedelta(days=31)).replace(day=1)
+    raise ArchiveFailed(f"A month is a year and a month, such as 2026-07, not {month}.")

@@ -7,12 +7,14 @@ process that is killed leaves whole transactions, and the next one goes on where
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError
@@ -25,14 +27,11 @@ from shop.db.pacing import Pace
 from shop.journal import journal
 from shop.models import ArchivedMonth
 from shop.operations.archives import archive_files, archive_tables
-from shop.operations.archives.archive_files import ArchiveFailed, Header, Writer
+from shop.operations.archives.archive_files import ArchiveFailed, Header, Opened
 from shop.operations.archives.archive_tables import ArchiveTable
 
-T = TypeVar("T")
 State = ArchivedMonth.State
 DEFAULT_DAYS, MIN_DAYS = 90, 30
-MOST_KEPT = 10_000
-"""Rows that changed after they were written: their keys stand in one row."""
 Progress = Callable[[str, int], None]
 """Called with what is done to rows, and how many are done so far."""
 
@@ -84,25 +83,31 @@ def archive(
     record = record or _write(table, month, folder, options)
     if record is None:
         return None
-    path = _find_file(record, folder)
-    names = ("table", "month", "part", "file", "sha256", "rows", "first_key", "last_key", "columns")
-    described = {name: getattr(record, name) for name in names}
-    described |= {"archive": record.archive_id.hex, "bytes": record.size}
-    archive_files.write_manifest(path, described | {"created_at": record.created_at.isoformat()})
-    options.failpoint("file complete")
-    with archive_files.open_file(path) as (_, rows):
+    path, partial_path = folder / record.file, folder / (record.file + archive_files.PARTIAL)
+    there = path if path.exists() else partial_path
+    if not there.exists():
+        otherwise = " If it is lost, --forget-lost-file begins anew: no row is deleted yet."
+        raise ArchiveFailed(
+            f"{month} is being archived into {record.file}, which is not in {folder}: name the folder in"
+            f" which it is.{'' if record.removed else otherwise}"
+        )
+    with archive_files.open_file(there) as (opened, rows):
+        opened.require_same(size=record.size, sha256=record.sha256)
+        names = ("table", "month", "part", "file", "sha256", "rows", "first_key", "last_key", "columns")
+        described = {name: getattr(record, name) for name in names}
+        described |= {"archive": record.archive_id.hex, "bytes": record.size}
+        described["created_at"] = record.created_at.isoformat()
+        archive_files.publish(there, path, described)
+        options.failpoint("file complete")
         delete = partial(_delete_batch, table, record.archive_id, options)
         work_through(rows, delete, options, what="deleted", point="batch")
-    return _end(record, options)
+    return _end(record.archive_id, options)
 
 
 def _require_ended(month: str, days: int) -> None:
     if days < MIN_DAYS:
         raise ArchiveFailed(f"A month is archived once it ended {MIN_DAYS} days ago or more, not {days}.")
-    try:
-        _, end = archive_tables.month_bounds(month)
-    except ValueError as error:
-        raise ArchiveFailed(f"A month is a year and a month, such as 2026-07, not {month}.") from error
+    _, end = archive_tables.month_bounds(month)
     if end > clock.now() - timedelta(days=days):
         may = end + timedelta(days=days)
         raise ArchiveFailed(f"{month} can be archived from {may:%Y-%m-%d} on, {days} days after its end.")
@@ -118,34 +123,44 @@ def _write(table: ArchiveTable, month: str, folder: Path, options: Options) -> A
     )
     id = uuid7()
     header = Header(archive=id.hex, table=table.name, month=month, part=part, columns=table.columns)
-    writer, may_be_recorded = Writer(folder, header), False
-    try:
-        options.failpoint("file begun")
-        written = 0
-        for rows in _paced(table.month_rows(*archive_tables.month_bounds(month)), options.pace):
-            writer.write([table.line(row) for row in rows])
-            written += len(rows)
-            options.on_progress("written", written)
-        trailer = writer.end()
-        options.failpoint("file written")
-        if not written:
-            return None
-        # From the disk: it raises `ArchiveFailed` unless the file is whole.
-        with archive_files.open_file(writer.path) as (_, lines):
-            for _batch in _paced(archive_files.batches(lines, archive_tables.PAGE), options.pace):
-                pass
-        options.failpoint("file verified")
-        size, sha256 = writer.path.stat().st_size, archive_files.sha256_of(writer.path)
-        # The COMMIT's answer may be lost, or an interrupt may come first: then a later run asks the database.
-        may_be_recorded = True
-        record = _record(id, header, trailer, options, size=size, sha256=sha256)
-        options.failpoint("recorded")
-        return record
-    except IntegrityError as error:
-        may_be_recorded = False
-        raise ArchiveFailed("Another run archives this month: this one has changed nothing.") from error
-    finally:
-        writer.close(discard=not may_be_recorded)
+    partial_path, may_be_recorded = folder / (header.file_name + archive_files.PARTIAL), False
+    with archive_files.new_file(folder, header) as file:
+        try:
+            trailer = archive_files.write(file, header, _pages(table, month, options))
+            options.failpoint("file written")
+            if not trailer["rows"]:
+                return None
+            # From the disk: it raises `ArchiveFailed` unless the file is whole.
+            with archive_files.open_file(partial_path) as (opened, lines):
+                deque(lines, maxlen=0)
+            options.failpoint("file verified")
+            # The COMMIT's answer may be lost, or an interrupt may come first: then a later run asks the
+            # database.
+            may_be_recorded = True
+            record = _record(id, opened, trailer, options.reason)
+            options.failpoint("recorded")
+            return record
+        except IntegrityError as error:
+            may_be_recorded = False
+            raise ArchiveFailed("Another run archives this month: this one has changed nothing.") from error
+        finally:
+            if not may_be_recorded:
+                partial_path.unlink(missing_ok=True)
+
+
+def _pages(table: ArchiveTable, month: str, options: Options) -> Iterator[list[bytes]]:
+    """The lines of the month's rows, with rests: reading and packing take a processor from the requests.
+
+    Nothing is written, so a secondary isn't waited for: its lag would discard the whole file.
+    """
+    options.failpoint("file begun")
+    written, began_at = 0, time.monotonic()
+    for rows in table.month_rows(*archive_tables.month_bounds(month)):
+        yield [table.line(row) for row in rows]
+        written += len(rows)
+        options.on_progress("written", written)
+        options.pace.sleep(time.monotonic() - began_at)
+        began_at = time.monotonic()
 
 
 def _is_recorded(table: str, month: str, file: str) -> bool:
@@ -155,22 +170,9 @@ def _is_recorded(table: str, month: str, file: str) -> bool:
     return file in transactions.run(lambda: set(files), transactions.REPEATABLE)
 
 
-def _paced(pages: Iterable[T], pace: Pace) -> Iterator[T]:
-    """The pages, with rests: reading and packing take a processor from the requests.
-
-    Nothing is written, so a secondary isn't waited for: its lag would discard the whole file.
-    """
-    began_at = time.monotonic()
-    for page in pages:
-        yield page
-        pace.sleep(time.monotonic() - began_at)
-        began_at = time.monotonic()
-
-
-def _record(
-    id: Any, header: Header, trailer: Mapping[str, Any], options: Options, *, size: int, sha256: str
-) -> ArchivedMonth:
+def _record(id: Any, opened: Opened, trailer: Mapping[str, Any], reason: str) -> ArchivedMonth:
     """Record the verified file: from now on its rows may be deleted. Raises `IntegrityError`."""
+    header = opened.header
 
     def create() -> ArchivedMonth:
         record = ArchivedMonth.objects.create(
@@ -180,13 +182,13 @@ def _record(
             part=header.part,
             state=State.DELETING,
             file=header.file_name,
-            size=size,
-            sha256=sha256,
+            size=opened.size,
+            sha256=opened.sha256,
             columns=header.columns,
             created_at=clock.now(),
             **trailer,
         )
-        note("archive.started", record, options.reason)
+        note("archive.started", record, reason)
         return record
 
     return transactions.run(create, transactions.ONCE)
@@ -205,23 +207,6 @@ def note(what: str, record: ArchivedMonth, reason: str, **more: Any) -> None:
 
 def subject(table: str, month: str) -> str:
     return f"archive {table} {month}"
-
-
-def _find_file(record: ArchivedMonth, folder: Path) -> Path:
-    """The record's file, verified, under its name. Raises `ArchiveFailed`."""
-    path, unnamed = folder / record.file, folder / (record.file + archive_files.PARTIAL)
-    there = path if path.exists() else unnamed
-    if not there.exists():
-        otherwise = " If it is lost, --forget-lost-file begins anew: no row is deleted yet."
-        raise ArchiveFailed(
-            f"{record.month} is being archived into {record.file}, which is not in {folder}:"
-            f" name the folder in which it is.{'' if record.removed else otherwise}"
-        )
-    with archive_files.reading(there) as file:
-        archive_files.require_same(file, size=record.size, sha256=record.sha256)
-    if not path.exists():  # another run may have published it meanwhile
-        archive_files.publish(unnamed, path)
-    return path
 
 
 def forget_lost_file(table: ArchiveTable, month: str, *, folder: Path, reason: str) -> str:
@@ -255,7 +240,7 @@ def work_through(
 ) -> None:
     """Do the work for a batch of lines at a time, each in a transaction of its own, with rests."""
     done = 0
-    for batch in archive_files.batches(lines, options.pace.size):
+    while batch := list(islice(lines, options.pace.size)):
         began_at = time.monotonic()
         options.failpoint(f"{point} begins")
         pacing.run_patiently(partial(transactions.run, partial(work, batch), transactions.REPEATABLE))
@@ -277,11 +262,6 @@ def _delete_batch(table: ArchiveTable, archive_id: UUID, options: Options, lines
     changed = [key for key in there if key not in same and key not in record.kept]
     if not same and not changed:
         return
-    if len(record.kept) + len(changed) > MOST_KEPT:
-        raise ArchiveFailed(
-            f"More than {MOST_KEPT:,} rows have changed since {record.file} was written: restore it by"
-            " restore_month, and archive the month anew."
-        )
     if same:
         grown = table.carry(record, [*same.values()])
         record.sums = {name: record.sums.get(name, 0) + grown.get(name, 0) for name in {*record.sums, *grown}}
@@ -303,9 +283,9 @@ def lock(archive_id: UUID, *states: ArchivedMonth.State) -> ArchivedMonth:
     return record
 
 
-def _end(record: ArchivedMonth, options: Options) -> Archived:
+def _end(archive_id: UUID, options: Options) -> Archived:
     def end() -> ArchivedMonth:
-        ended = lock(record.archive_id, State.DELETING, State.ARCHIVED)
+        ended = lock(archive_id, State.DELETING, State.ARCHIVED)
         if ended.state == State.DELETING:
             ended.state, ended.archived_at = State.ARCHIVED, clock.now()
             ended.save(update_fields=["state", "archived_at"])

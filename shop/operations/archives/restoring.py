@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from io import BufferedReader
 from pathlib import Path
 from uuid import UUID
 
@@ -18,7 +17,7 @@ from shop.operations.archives.archiving import Options
 State = ArchivedMonth.State
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Restored:
     """What a restore did; nothing if the file `was_restored` before."""
 
@@ -26,68 +25,57 @@ class Restored:
     month: str
     file: str
     rows: int
-    was_restored: bool = False
-
-
-def _check(file: BufferedReader, path: Path, tables: Mapping[str, ArchiveTable]) -> Restored:
-    """Read all of the file, and compare it with what the shop keeps of it. Raises `ArchiveFailed`."""
-    header, _ = archive_files.read(file)
-    record = ArchivedMonth.objects.filter(archive_id=UUID(header.archive)).first()
-    if record is None:
-        subject, what = archiving.subject(header.table, header.month), "archive.restored"
-        if not JournalLine.objects.filter(subject=subject, what=what, reference=header.archive).exists():
-            raise ArchiveFailed(
-                f"{path} was not archived by this shop, or the database is older than the file: nothing was"
-                " done."
-            )
-        return Restored(table=header.table, month=header.month, file=path.name, rows=0, was_restored=True)
-    archive_files.require_same(file, size=record.size, sha256=record.sha256)
-    _require_readable(header, tables)
-    _, rows = archive_files.read(file)
-    number = sum(1 for _ in rows)
-    if number != record.rows:
-        raise ArchiveFailed(f"{path} has {number} rows, and the archive {record.rows}.")
-    return Restored(table=header.table, month=header.month, file=path.name, rows=number)
+    was_restored: bool
 
 
 def restore(path: Path, tables: Mapping[str, ArchiveTable], *, options: Options | None) -> Restored:
     """Insert the file's rows that are not there, and forget the archive. Durable when it returns.
 
-    Without options the file is only checked. An interrupted restore is completed by the next one. The file
-    stays where it is. It is opened once, so the rows are those of the file that was compared; what is written
-    into that file meanwhile is not noticed, unless its own checksum does. Raises `ArchiveFailed`.
+    Without options the file is only read, and compared with what the shop keeps of it. An interrupted restore
+    is completed by the next one. The file stays where it is. Raises `ArchiveFailed`.
     """
-    with archive_files.reading(path) as file:
-        checked = _check(file, path, tables)
-        if checked.was_restored or options is None:
-            return checked
-        header, rows = archive_files.read(file)
-        table = tables[header.table]
-        archive_id = UUID(header.archive)
+    with archive_files.open_file(path) as (opened, rows):
+        header, archive_id = opened.header, UUID(opened.header.archive)
+        record = ArchivedMonth.objects.filter(archive_id=archive_id).first()
+        number = record.rows if record else 0
+        found = Restored(header.table, header.month, path.name, number, was_restored=record is None)
+        if record is None:
+            subject, what = archiving.subject(header.table, header.month), "archive.restored"
+            if not JournalLine.objects.filter(subject=subject, what=what, reference=header.archive).exists():
+                raise ArchiveFailed(
+                    f"{path} was not archived by this shop, or the database is older than the file: nothing"
+                    " was done."
+                )
+            return found
+        opened.require_same(size=record.size, sha256=record.sha256)
+        table = _table_of(header, tables)
+        if options is None:
+            return found
         _begin(archive_id, options)
         options.failpoint("restore begun")
         insert = partial(_insert_batch, table, archive_id, header.columns, options)
         archiving.work_through(rows, insert, options, what="restored", point="restored batch")
     _end(archive_id, options)
-    return checked
+    return found
 
 
-def _require_readable(header: Header, tables: Mapping[str, ArchiveTable]) -> None:
+def _table_of(header: Header, tables: Mapping[str, ArchiveTable]) -> ArchiveTable:
+    """The table that the file's rows fit. Raises `ArchiveFailed`."""
     table = tables.get(header.table)
     if table is None:
         raise ArchiveFailed(f"This release archives no table {header.table}.")
-    gone = [name for name in header.columns if name not in table.fields]
-    if gone:
-        raise ArchiveFailed(
-            f"{', '.join(gone)} of the file are no columns any more: restore it by the release that wrote it."
-        )
-    without = [
+    needed = {
         name
         for name, column in table.fields.items()
         if not (column.null or column.has_default() or (column.blank and column.empty_strings_allowed))
-    ]
-    if missing := sorted(set(without) - set(header.columns)):
-        raise ArchiveFailed(f"The file lacks {', '.join(missing)}, which have no default.")
+    }
+    given = set(header.columns)
+    if differing := sorted((given - table.fields.keys()) | (needed - given)):
+        raise ArchiveFailed(
+            f"The file and the table differ in {', '.join(differing)}: restore it by the release that wrote"
+            " it."
+        )
+    return table
 
 
 def _begin(archive_id: UUID, options: Options) -> None:
