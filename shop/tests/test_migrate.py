@@ -254,11 +254,11 @@ def test_the_lock_of_a_migration_ends_with_its_connection(database: Connection):
         waiting = started("manage.py", "migrate", "contenttypes", "0001")
         wait_for(BEHIND_A_MIGRATE, database)
         assert ask(database, "SHOW TABLES") == []
-        [(holder, user)] = ask(other, "SELECT CONNECTION_ID(), SUBSTRING_INDEX(CURRENT_USER(), '@', 1)")
+        [(holder,)] = ask(other, "SELECT CONNECTION_ID()")
     code, output = ended(waiting)
     assert code == 0, output
     assert "Another migrate is changing this database" in output
-    assert f"Its lock is held by connection {holder} of {user} from " in output
+    assert f"Its lock is held by connection {holder} " in output
 
 
 def test_databases_of_one_server_have_locks_of_their_own():

@@ -79,13 +79,14 @@ class Command(migrate.Command):
         name, wait_seconds = lock_name(connection.settings_dict["NAME"]), 0
         while True:
             with connection.cursor() as cursor:
-                cursor.execute("SELECT GET_LOCK(%s, %s)", [name, wait_seconds])
-                if cursor.fetchone() == (1,):
-                    break
+                cursor.execute("SELECT GET_LOCK(%s, %s), IS_USED_LOCK(%s)", [name, wait_seconds, name])
+                is_granted, holder = cursor.fetchone()
+            if is_granted == 1:
+                break
             wait_seconds = NAMED_LOCK_WAIT_SECONDS
             self.stderr.write(
                 "Another migrate is changing this database; this one goes on once it has ended. "
-                f"{_lock_holder(connection, name)}"
+                f"Its lock is held by connection {holder} (SHOW FULL PROCESSLIST)."
             )
         try:
             yield
@@ -120,22 +121,3 @@ class Command(migrate.Command):
 def lock_name(database: str) -> str:
     """The named lock of a `migrate` of this database; names are the server's, across databases."""
     return f"migrate {database}"[:LONGEST_LOCK_NAME]
-
-
-def _lock_holder(connection: BaseDatabaseWrapper, name: str) -> str:
-    """A sentence that names the connection which holds the lock, as far as this account may know it."""
-    with connection.cursor() as cursor:
-        # Without the privilege PROCESS an account sees its own connections alone.
-        cursor.execute(
-            "SELECT id, user, host, time, state FROM information_schema.processlist"
-            " WHERE id = IS_USED_LOCK(%s)",
-            [name],
-        )
-        found = cursor.fetchone()
-    if found is None:
-        return "Another account of the database has its lock, or it has just been released."
-    holder, user, host, seconds, state = found
-    return (
-        f"Its lock is held by connection {holder} of {user} from {host}, for {seconds} s in the state "
-        f"“{state or 'idle'}”."
-    )
