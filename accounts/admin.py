@@ -17,7 +17,7 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import translation
 from django.utils.functional import cached_property
-from django.utils.translation import gettext, gettext_lazy as _, ngettext_lazy
+from django.utils.translation import gettext, gettext_lazy as _, ngettext
 from django_otp.plugins.otp_static.models import StaticDevice
 from django_otp.plugins.otp_totp.models import TOTPDevice
 from unfold.admin import ModelAdmin
@@ -100,15 +100,16 @@ class UserAdmin(KeysetMixin, SearchMixin, JournaledChangesMixin, DjangoUserAdmin
 
     @admin.action(description=_("Disable the selected accounts"), permissions=["disable"])
     def disable(self, request: HttpRequest, selected: "QuerySet[User]") -> HttpResponse | None:
-        return run_for_selected(
-            request,
-            selected,
-            "disable",
-            partial(self._disable_rows, request),
-            title=ngettext_lazy("Disable %(count)s account", "Disable %(count)s accounts", "count"),
+        return run_for_selected(request, selected, "disable", partial(self._disabling, request))
+
+    def _disabling(self, request: HttpRequest, rows: Sequence[User]) -> Action:
+        title = ngettext("Disable %(count)s account", "Disable %(count)s accounts", len(rows))
+        return Action(
+            title=title % {"count": len(rows)},
             description=DISABLING,
             submit=_("Disable"),
-            note=lambda account: self._reason_to_keep(request, account),
+            perform=lambda data: self._disable_rows(request, rows, data["reason"]),
+            rows=[(account, self._reason_to_keep(request, account)) for account in rows],
         )
 
     def _disable_rows(self, request: HttpRequest, rows: Sequence[User], reason: str) -> str:

@@ -9,7 +9,7 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
-from django.utils.translation import gettext, gettext_lazy as _, ngettext, ngettext_lazy
+from django.utils.translation import gettext, gettext_lazy as _, ngettext
 from unfold.admin import ModelAdmin
 from unfold.widgets import UnfoldAdminTextInputWidget
 
@@ -18,8 +18,7 @@ from events.models import FeedEvent, WebhookDelivery, WebhookEndpoint
 from events.webhooks import deliveries, endpoints
 from events.webhooks.deliveries import MOST_RESENT, EventFilter
 from shop import form_fields
-from shop.admin_base import actions
-from shop.admin_base.actions import Action, ActionForm, ActionPreview, button
+from shop.admin_base.actions import Action, ActionForm, ActionPreview, button, run_for_selected
 from shop.admin_base.classes import ReadOnlyMixin
 from shop.admin_base.display import link, status_label
 from shop.admin_base.lists import RecordsAdmin, column
@@ -164,14 +163,16 @@ class WebhookDeliveryAdmin(RecordsAdmin):
 
     @admin.action(description=_("Send the selected deliveries again"), permissions=["resend"])
     def resend(self, request: HttpRequest, selected: "QuerySet[WebhookDelivery]") -> HttpResponse | None:
-        return actions.run_for_selected(
-            request,
-            selected,
-            "resend",
-            partial(self._resend_rows, request),
-            title=ngettext_lazy("Send %(count)s delivery again", "Send %(count)s deliveries again", "count"),
+        return run_for_selected(request, selected, "resend", partial(self._resending, request))
+
+    def _resending(self, request: HttpRequest, rows: Sequence[WebhookDelivery]) -> Action:
+        title = ngettext("Send %(count)s delivery again", "Send %(count)s deliveries again", len(rows))
+        return Action(
+            title=title % {"count": len(rows)},
             description=_("Each is sent at once, with the same id, and then tried as a new one is."),
             submit=_("Send again"),
+            perform=lambda data: self._resend_rows(request, rows, data["reason"]),
+            rows=[(row, "") for row in rows],
         )
 
     def _resend_rows(self, request: HttpRequest, rows: Sequence[WebhookDelivery], reason: str) -> str:

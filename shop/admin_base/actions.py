@@ -178,16 +178,9 @@ def run_for_selected(
     request: HttpRequest,
     selected: "QuerySet[Any]",
     name: str,
-    perform: Callable[[Sequence[Any], str], str],
-    *,
-    note: Callable[[Any], str] = lambda row: "",
-    title: Text,
-    **texts: Any,
+    describe: Callable[[Sequence[Any]], Action],
 ) -> HttpResponse | None:
-    """Run the action of a list with this name for the selected rows, which its form lists with notes.
-
-    The title may have the `count` of the rows, and the `name` of so many.
-    """
+    """Run the action of a list with this name for the selected rows, which its form lists."""
     # All that a filter matches may be selected: to find that these are too many may read the table.
     with statement_limit(connection, seconds=LIST_SECONDS):
         rows = list(selected.order_by("pk")[: MOST_SELECTED + 1])
@@ -195,18 +188,9 @@ def run_for_selected(
         too_many = gettext("Nothing was done: select %(most)s at most, in several steps.")
         messages.error(request, too_many % {"most": MOST_SELECTED})
         return None
-    options = selected.model._meta
-    names = options.verbose_name if len(rows) == 1 else options.verbose_name_plural
-    action = Action(
-        title=title % {"count": len(rows), "name": names},
-        perform=lambda data: perform(rows, data["reason"]),
-        back=request.get_full_path(),
-        is_dangerous=True,
-        rows=[(row, note(row)) for row in rows],
-        sent=[("action", name), *((ACTION_CHECKBOX_NAME, row.pk) for row in rows)],
-        **texts,
-    )
-    return run(request, action)
+    sent = [("action", name), *((ACTION_CHECKBOX_NAME, row.pk) for row in rows)]
+    described = replace(describe(rows), back=request.get_full_path(), is_dangerous=True, sent=sent)
+    return run(request, described)
 
 
 def create_once(

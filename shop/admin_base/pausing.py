@@ -75,7 +75,7 @@ class PausableAdmin(ReasonedChangesMixin, ListMixin, ModelAdmin, NonAtomicAdmin)
         is_useful=lambda request, row: row.paused_at is None,
     )
     def pause(self, request: HttpRequest, row: Any) -> Action:
-        return self._change_one(request, row, is_paused=True)
+        return self._describe(request, [row], is_paused=True)
 
     @button(
         description=_("Resume"),
@@ -84,44 +84,29 @@ class PausableAdmin(ReasonedChangesMixin, ListMixin, ModelAdmin, NonAtomicAdmin)
         is_useful=lambda request, row: row.paused_at is not None,
     )
     def resume(self, request: HttpRequest, row: Any) -> Action:
-        return self._change_one(request, row, is_paused=False)
+        return self._describe(request, [row], is_paused=False)
 
     @admin.action(description=_("Pause the selected %(verbose_name_plural)s"), permissions=CHANGE)
     def pause_selected(self, request: HttpRequest, selected: "QuerySet[Model]") -> HttpResponse | None:
-        return self._change_selected(request, selected, "pause_selected", is_paused=True)
+        describe = partial(self._describe, request, is_paused=True)
+        return run_for_selected(request, selected, "pause_selected", describe)
 
     @admin.action(description=_("Resume the selected %(verbose_name_plural)s"), permissions=CHANGE)
     def resume_selected(self, request: HttpRequest, selected: "QuerySet[Model]") -> HttpResponse | None:
-        return self._change_selected(request, selected, "resume_selected", is_paused=False)
+        describe = partial(self._describe, request, is_paused=False)
+        return run_for_selected(request, selected, "resume_selected", describe)
 
-    def _change_one(self, request: HttpRequest, row: Any, *, is_paused: bool) -> Action:
-        texts = self._texts(is_paused=is_paused)
+    def _describe(self, request: HttpRequest, rows: Sequence[Any], *, is_paused: bool) -> Action:
+        title = _("Pause %(count)s %(name)s") if is_paused else _("Resume %(count)s %(name)s")
+        name = self.opts.verbose_name if len(rows) == 1 else self.opts.verbose_name_plural
         return Action(
-            title=texts.pop("title") % {"count": 1, "name": self.opts.verbose_name},
-            perform=lambda data: self._change_rows(request, [row], data["reason"], is_paused=is_paused),
-            rows=[(row, self.pausing_note(row) if is_paused else "")],
-            **texts,
+            title=title % {"count": len(rows), "name": name},
+            description=PAUSING if is_paused else RESUMING,
+            submit=_("Pause now") if is_paused else _("Resume now"),
+            form_class=PausingForm,
+            perform=lambda data: self._change_rows(request, rows, data["reason"], is_paused=is_paused),
+            rows=[(row, self.pausing_note(row) if is_paused else "") for row in rows],
         )
-
-    def _change_selected(
-        self, request: HttpRequest, selected: "QuerySet[Model]", name: str, *, is_paused: bool
-    ) -> HttpResponse | None:
-        return run_for_selected(
-            request,
-            selected,
-            name,
-            partial(self._change_rows, request, is_paused=is_paused),
-            note=lambda row: self.pausing_note(row) if is_paused else "",
-            **self._texts(is_paused=is_paused),
-        )
-
-    def _texts(self, *, is_paused: bool) -> dict[str, Any]:
-        return {
-            "title": _("Pause %(count)s %(name)s") if is_paused else _("Resume %(count)s %(name)s"),
-            "description": PAUSING if is_paused else RESUMING,
-            "submit": _("Pause now") if is_paused else _("Resume now"),
-            "form_class": PausingForm,
-        }
 
     def _change_rows(self, request: HttpRequest, rows: Sequence[Any], reason: str, *, is_paused: bool) -> str:
         """Change each row, and say which were changed; show which were so already, and which were refused.

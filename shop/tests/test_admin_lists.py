@@ -205,7 +205,7 @@ def test_the_rows_of_an_action_are_looked_for_no_longer_than_those_of_a_list(
     post = RequestFactory().post("/")
     with pytest.raises(OperationalError) as raised:
         actions.run_for_selected(
-            post, slow, "none", lambda rows, reason: "", title=str, description="", submit=""
+            post, slow, "none", lambda rows: actions.Action(title="", description="", submit="")
         )
     assert raised.value.args[0] in admin_classes.STATEMENT_ENDED
     assert servers.statement_limit_seconds() == 0
