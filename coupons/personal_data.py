@@ -2,7 +2,7 @@
 
 from accounts.personal_data.erasure import PARTS, Part, named
 from accounts.personal_data.registry import FOR_GOOD, REGISTRY, UNTIL_ARCHIVED, Erasure, PersonalData
-from coupons.models import Confirmation, EligibleAccount, QueueTicket
+from coupons.models import Confirmation, QueueTicket
 
 REGISTRY.update(
     {
@@ -26,8 +26,4 @@ def _open_rows(account_id: int) -> list[str]:
     return [*named("confirmation", confirmations), *named("queue ticket", waiting)]
 
 
-def _delete(account_id: int) -> None:
-    EligibleAccount.objects.filter(account_id=account_id).delete()
-
-
-PARTS.append(Part(_open_rows, _delete))
+PARTS.append(Part(_open_rows))

@@ -14,11 +14,9 @@ from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import User
 from django.contrib.contenttypes.models import ContentType
 from django.db.models import Q, QuerySet
-from django_otp.plugins.otp_static.models import StaticDevice
-from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from accounts import accounts
-from accounts.models import ApiKey
+from accounts.personal_data import registry
 from accounts.tokens import sign_outs
 from shop import clock
 from shop.approval_models import Approval
@@ -26,7 +24,7 @@ from shop.db import transactions
 from shop.errors import Rejected
 from shop.journal import pseudonyms
 from shop.lazy_texts import mark as _
-from shop.models import IdempotencyKey, JournalLine
+from shop.models import JournalLine
 
 STARTED, ERASED = "erasure_started", "erased"
 # A process remembers for four seconds that an account is enabled. A request that it accepted in the last of
@@ -41,7 +39,6 @@ class Part:
     """What the models of an app have to do with an erasure. Apps add theirs to `PARTS` in their `ready`."""
 
     open_rows: Callable[[int], Iterable[str]]
-    delete: Callable[[int], object] = lambda account_id: None
     lock_balance: Callable[[int], int] = lambda account_id: 0
     forfeit: Callable[[int, int, str], object] = lambda account_id, amount, reason: None
 
@@ -170,19 +167,14 @@ def _require_nothing_open(account_id: int, forfeit_balance: bool) -> int:
 
 
 def _delete_rows(account_id: int) -> None:
-    TOTPDevice.objects.filter(user_id=account_id).delete()
-    StaticDevice.objects.filter(user_id=account_id).delete()
-    IdempotencyKey.objects.filter(account_id=account_id).delete()
-    for part in PARTS:
-        part.delete(account_id)
-    # With their secrets. The journal names them by their numbers.
-    ApiKey.objects.filter(maker_id=account_id).delete()
+    """Delete what the registry says is deleted. The journal names it by its numbers."""
+    for label, entry in registry.personal_data().items():
+        if entry.erasure is registry.Erasure.DELETED:
+            registry.rows_of(label, account_id).delete()
 
 
 def _replace_names(account: User) -> None:
     name = pseudonym(account.pk)
-    account.groups.clear()
-    account.user_permissions.clear()
     User.objects.filter(pk=account.pk).update(
         username=name,
         email="",
