@@ -49,6 +49,7 @@ DISABLING = _(
 # User and Group are registered again below with unfold's styles; django-otp's pages would show the secrets of
 # one-time codes.
 admin.site.unregister([User, Group, TOTPDevice, StaticDevice])
+admin.site.login_template = "accounts/sign_in.html"
 
 
 def is_superuser(request: HttpRequest) -> bool:

@@ -15,10 +15,9 @@ from django.contrib import admin, auth, messages
 from django.contrib.auth.models import User
 from django.contrib.auth.views import LoginView, PasswordChangeView
 from django.db import transaction
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import reverse
-from django.utils.decorators import method_decorator
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext, gettext_lazy as _
 from django.views.decorators.cache import never_cache
@@ -41,6 +40,8 @@ SETUP_KEY = "second_factor_setup"
 SETUP_SECONDS = 600
 LONGEST_CODE = 32
 FEW_BACKUP_CODES = 3
+VERIFIED_KEY = "shop.verified"
+"""In the `META` of a sign-in that succeeded, what its one-time code was; None if it needed none."""
 SETUP_EXPIRED = _("The set-up took too long, or was finished elsewhere: sign in again.")
 
 
@@ -62,7 +63,6 @@ class SignInForm(AuthenticationForm):
             "From your authenticator app, or a backup code. Leave it empty if you have not set up codes yet."
         ),
     )
-    signed_in: sign_ins.SignIn | None = None
 
     def clean(self) -> dict[str, Any]:
         username, password = self.cleaned_data.get("username"), self.cleaned_data.get("password")
@@ -74,14 +74,15 @@ class SignInForm(AuthenticationForm):
                 if counted is None or username not in spellings(counted):
                     # Also for a form of parts, in which the web server has read another name or none.
                     sign_ins.count_attempt(username, address)
-                self.signed_in = sign_ins.sign_in(
+                signed_in = sign_ins.sign_in(
                     username=username,
                     password=password,
                     otp=self.cleaned_data.get("otp"),
                     address=address,
                     is_operator=True,
                 )
-                self.user_cache = self.signed_in.account
+                self.user_cache = signed_in.account
+                self.request.META[VERIFIED_KEY] = signed_in.verified
             except accounts.InvalidCredentials:
                 raise self.get_invalid_login_error() from None
             except second_factor.EnrolmentRequired:
@@ -130,48 +131,28 @@ class OwnPasswordForm(JournaledPasswordMixin, AdminOwnPasswordChangeForm):
         return password
 
 
-@method_decorator([never_cache, sensitive_post_parameters("password", "otp")], name="dispatch")
-class SignInPage(LoginView):
-    """The admin's page to sign in, which also leads to setting up one-time codes."""
-
-    template_name = "accounts/sign_in.html"
-    authentication_form = SignInForm
-
-    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        try:
-            return super().post(request, *args, **kwargs)
-        except second_factor.EnrolmentRequired as required:
-            _begin_setup(request, required.account, next_page=self.get_redirect_url())
-            return redirect("operator_otp_setup")
-
-    def form_valid(self, form: Any) -> HttpResponse:
-        response = super().form_valid(form)
-        _end_setup(self.request)
-        if verified := form.signed_in.verified:
-            self.request.session[second_factor.SESSION_KEY] = verified.device_id
-            if verified.method is second_factor.Method.BACKUP_CODE:
-                left = verified.backup_codes_left
-                used = gettext("You used a backup code; %(left)s are left.") % {"left": left}
-                few = gettext(
-                    "Have a superuser reset your one-time codes, and set them up anew, before they run out."
-                )
-                messages.warning(self.request, f"{used} {few}" if left <= FEW_BACKUP_CODES else used)
-        return response
-
-
 def sign_in(request: HttpRequest) -> HttpResponseBase:
-    """The page to sign in; it leads a signed-in operator to the admin's front page."""
-    if request.method == "GET" and admin.site.has_permission(request):
-        return redirect("admin:index")
-    page = admin.site.each_context(request) | {
-        "title": gettext("Log in"),
-        "subtitle": None,
-        "app_path": request.get_full_path(),
-        "username": request.user.get_username(),
-    }
-    if auth.REDIRECT_FIELD_NAME not in request.GET and auth.REDIRECT_FIELD_NAME not in request.POST:
-        page[auth.REDIRECT_FIELD_NAME] = reverse("admin:index")
-    return SignInPage.as_view(extra_context=page)(request)
+    """Django's page to sign in to the admin, which also leads to setting up one-time codes."""
+    try:
+        response = admin.site.login(request)
+    except second_factor.EnrolmentRequired as required:
+        page = LoginView()
+        page.setup(request)
+        _begin_setup(request, required.account, next_page=page.get_redirect_url())
+        return redirect("operator_otp_setup")
+    if response.status_code != 302 or VERIFIED_KEY not in request.META:
+        return response
+    _end_setup(request)
+    if verified := request.META[VERIFIED_KEY]:
+        request.session[second_factor.SESSION_KEY] = verified.device_id
+        if verified.method is second_factor.Method.BACKUP_CODE:
+            left = verified.backup_codes_left
+            used = gettext("You used a backup code; %(left)s are left.") % {"left": left}
+            few = gettext(
+                "Have a superuser reset your one-time codes, and set them up anew, before they run out."
+            )
+            messages.warning(request, f"{used} {few}" if left <= FEW_BACKUP_CODES else used)
+    return response
 
 
 @never_cache
