@@ -14,7 +14,6 @@ from django.contrib.auth.models import User
 from uuid_utils.compat import uuid7
 
 from accounts.demo_accounts import BUYER, BUYER_PASSWORD, STAFF, STAFF_PASSWORD
-from accounts.models import SignOut
 from accounts.tokens import sign_outs, tokens
 from coupons import partners
 from coupons.campaigns import campaigns
@@ -170,11 +169,8 @@ def numbered_users(count: int) -> Iterator[dict[str, Any]]:
     """The numbered accounts in order, with fresh tokens."""
     for names in _usernames(count):
         users = {user.username: user for user in User.objects.filter(username__in=names)}
-        done = SignOut.objects.filter(account_id__in=[user.pk for user in users.values()]).order_by("at")
-        numbers = {row.account_id: sign_outs.number_of(row.at) for row in done}
         for name in names:
-            user = users[name]
-            yield {"id": user.pk, "username": name, "access": _token(user, numbers.get(user.pk, 0))}
+            yield {"id": users[name].pk, "username": name, "access": _token(users[name])}
 
 
 def _usernames(count: int) -> Iterator[Sequence[str]]:
@@ -183,9 +179,9 @@ def _usernames(count: int) -> Iterator[Sequence[str]]:
 
 
 def staff_token() -> str:
-    staff = User.objects.get(username=STAFF)
-    return _token(staff, sign_outs.last_sign_out_number(staff.pk))
+    return _token(User.objects.get(username=STAFF))
 
 
-def _token(user: User, sign_out_number: int) -> str:
-    return tokens.create_access_token(user, lifetime=timedelta(hours=24), issued_after=sign_out_number)
+def _token(user: User) -> str:
+    number = sign_outs.last_sign_out_number(user.pk)
+    return tokens.create_access_token(user, lifetime=timedelta(hours=24), issued_after=number)

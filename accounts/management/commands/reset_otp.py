@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from accounts import accounts
+from accounts.management import named_accounts
 from accounts.signing_in import second_factor
 from shop.journal import journal
 from shop.management import shell
@@ -15,13 +15,11 @@ class Command(BaseCommand):
     help = "Remove an account's one-time codes: its sign-ins end, and the next one sets up new codes."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("username")
+        parser.add_argument("username", help=named_accounts.HELP)
         parser.add_argument("--reason", type=normalized, default="by the command", help="for the journal")
 
     def handle(self, *, username: str, reason: str, **_: Any) -> None:
-        account = accounts.find_by_username(username)
-        if account is None:
-            raise CommandError(f"No account is named {username}: nothing was done.")
+        account = named_accounts.find(username)
         with journal.acting(shell.operator()):
             was_enrolled = second_factor.reset(account_id=account.pk, reason=reason)
         if not was_enrolled:
