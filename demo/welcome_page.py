@@ -53,8 +53,15 @@ def page(request: HttpRequest) -> HttpResponse:
     """The page for browsers, which read it every few seconds; others are redirected to the API's docs."""
     language = languages.choose(request.headers.get("Accept-Language"))
     is_page = request.get_preferred_type(["application/json", "text/html"]) == "text/html"
-    body, status = (PAGES.get()[language], 200) if is_page else (b"", 302)
-    return HttpResponse(body, status=status, headers=_headers(language, is_page=is_page))
+    headers = {"Content-Language": language, "Vary": "Accept, Accept-Language"}
+    if not is_page:
+        return HttpResponse(status=302, headers=headers | {"Location": API_DOCS})
+    headers |= {
+        "Content-Type": "text/html; charset=utf-8",
+        "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+        "Cache-Control": f"public, max-age={int(CACHE_SECONDS)}",
+    }
+    return HttpResponse(PAGES.get()[language], headers=headers)
 
 
 def _render_all() -> dict[str, bytes]:
@@ -75,18 +82,6 @@ def _links() -> list[tuple[Any, str, Any]]:
     site = settings.DOCUMENTATION_URL
     pages = [(name, f"{site.rstrip('/')}/{page}", about) for name, page, about in DOCUMENTATION if site]
     return [*([STOREFRONT] if settings.DEMO else []), *pages, *LINKS]
-
-
-def _headers(language: str, *, is_page: bool) -> dict[str, str]:
-    """The headers of the page, or of the redirect that other clients get."""
-    varying = {"Content-Language": language, "Vary": "Accept, Accept-Language"}
-    if not is_page:
-        return varying | {"Location": API_DOCS}
-    return varying | {
-        "Content-Type": "text/html; charset=utf-8",
-        "Content-Security-Policy": CONTENT_SECURITY_POLICY,
-        "Cache-Control": f"public, max-age={int(CACHE_SECONDS)}",
-    }
 
 
 def _read_figures() -> dict[str, Any]:

@@ -17,9 +17,9 @@ from accounts import accounts
 from accounts.tokens import sign_outs
 from shop import approvals, clock
 from shop.approval_models import Approval
-from shop.db import archived_months, transactions
+from shop.db import transactions
 from shop.http import json_format
-from shop.models import ArchivedPaidEvent, JournalLine
+from shop.models import ArchivedMonth, ArchivedPaidEvent, JournalLine
 
 Rows = QuerySet[Any, Any]
 
@@ -87,7 +87,8 @@ def export(*, account_id: int, reason: str) -> bytes:
     transactions.run_or_savepoint(
         lambda: accounts.note_change("exported", account_id, after={}, detail=reason), transactions.ONCE
     )
-    archived = archived_months.as_json(archived_months.read_all())
+    months = ArchivedMonth.objects.order_by("table", "month", "part")
+    archived = list(months.values("table", "month", "file"))
     tables = {
         label: [_row(label, row, account_id) for row in rows_of(label, account_id).values()]
         for label in personal_data()

@@ -84,16 +84,6 @@ def test_a_disabled_account_is_refused_within_five_seconds() -> None:
     assert status(client_of(other)) == 200
 
 
-def test_the_disabled_accounts_are_read_again_only_after_they_expire() -> None:
-    account = AccountFactory()
-    assert not is_disabled(account)
-    User.objects.filter(pk=account.pk).update(is_active=False)
-
-    assert not is_disabled(account)
-    grow_older(REFRESH_AFTER_SECONDS)
-    assert is_disabled(account)
-
-
 @pytest.mark.django_db(transaction=True)
 def test_without_the_database_the_cached_set_is_used_for_four_seconds() -> None:
     account = AccountFactory(is_active=False)

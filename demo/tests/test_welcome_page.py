@@ -23,7 +23,6 @@ from shop.tests.clients import client_of, signed_in
 from shop.tests.factories import AccountFactory, OrderFactory, SuperuserFactory
 from shop.tests.loop_guard import Blocked
 from shop.tests.outages import database_away
-from shop.tests.statements import captured_statements
 
 pytestmark = pytest.mark.django_db(transaction=True)
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
@@ -106,25 +105,6 @@ def test_it_needs_neither_debug_nor_files_of_other_hosts_nor_inline_scripts(sett
     assert all(link.startswith("/") for link in links)
     assert all(finders.find(link.removeprefix("/static/")) for link in links if link.startswith("/static/"))
     assert {"/api/docs/", "/api/schema/", "/admin/", "/admin/board/", "/metrics"} <= set(links)
-
-
-def test_many_clients_share_one_reading(settings: LazySettings, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings.IS_MAKE_RUN = True
-    monkeypatch.setattr(welcome_page, "CACHE_SECONDS", 60.0)
-    start = threading.Barrier(8)
-
-    def load_at_once() -> None:
-        start.wait()
-        assert get().status_code == 200
-
-    with captured_statements() as statements:
-        clients = [threading.Thread(target=load_at_once) for _ in range(8)]
-        for client in clients:
-            client.start()
-        for client in clients:
-            client.join()
-
-    assert len([one for one in statements if "SELECT" in one]) == 3
 
 
 def test_without_the_database_it_says_so_and_reads_again_later() -> None:

@@ -6,7 +6,6 @@ import threading
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from django.conf import LazySettings
@@ -17,7 +16,6 @@ from django.db import transaction
 from django.test import Client
 
 from accounts import accounts
-from accounts.models import RevokedToken
 from accounts.personal_data import erasure, registry
 from accounts.signing_in import sign_ins
 from accounts.tokens import tokens
@@ -29,12 +27,11 @@ from orders.models import Order
 from orders.tests import archived, buying
 from orders.tests.archived import JOURNAL, WHY, archive, broken, file_of, old_month, restore, rows_of, run
 from shop import clock
-from shop.db import archived_months
+from shop.db import archived_months, commit_marks
 from shop.errors import Rejected
 from shop.journal import journal
 from shop.management.archives import WITHOUT_MONTHS
-from shop.models import ArchivedMonth, ArchivedPaidEvent, CommittedTransaction, IdempotencyKey, JournalLine
-from shop.operations import housekeeping
+from shop.models import ArchivedMonth, ArchivedPaidEvent, JournalLine
 from shop.operations.archives import archive_files, archive_tables, archiving
 from shop.operations.archives.archive_files import ArchiveFailed, FileDamaged
 from shop.tests.clients import client_of
@@ -401,24 +398,10 @@ def test_readers_are_told_which_file_has_what_they_miss(tmp_path: Path, paid: li
     assert client_of(staff).get(timeline).json().keys() == {"results"}
 
 
-def test_the_sweep_leaves_no_key_token_or_mark_of_a_finished_month(settings: LazySettings) -> None:
-    account, old = AccountFactory.create(), archived.long_ago()
-    paying = buying.place(account.id, {ProductFactory.create(on_hand=9): 1}, token="tok_ok").order.id
-    for key_hash, reference in (("settled", None), ("open", paying)):
-        IdempotencyKey.objects.create(
-            account=account,
-            key_hash=key_hash,
-            status=None if reference else 200,
-            reference=reference,
-            created_at=old,
-        )
-    expires_at = old + tokens.REFRESH_LIFETIME
-    RevokedToken.objects.create(id="used", revoked_at=old, expires_at=expires_at)
-    CommittedTransaction.objects.create(id=uuid4(), at=old)
-    housekeeping.sweep()
-    month = {"created_at__lt": clock.now() - timedelta(days=archiving.MIN_DAYS)}
-    assert list(IdempotencyKey.objects.filter(**month).values_list("key_hash", flat=True)) == ["open"]
-    assert not RevokedToken.objects.exists()
-    assert not CommittedTransaction.objects.filter(at=old).exists()
-    assert settings.IDEMPOTENCY_RETENTION_SECONDS < archiving.MIN_DAYS * 86_400
-    assert timedelta(days=archiving.MIN_DAYS) > tokens.REFRESH_LIFETIME
+def test_what_the_sweep_deletes_is_gone_before_its_month_may_be_archived(settings: LazySettings) -> None:
+    for seconds in (
+        settings.IDEMPOTENCY_RETENTION_SECONDS,
+        tokens.REFRESH_LIFETIME.total_seconds(),
+        commit_marks.RETENTION.total_seconds(),
+    ):
+        assert seconds < archiving.MIN_DAYS * 86_400

@@ -1,8 +1,6 @@
 """Which months of a table are in files, for readers who would otherwise silently show less."""
 
-from collections.abc import Collection
 from datetime import UTC, datetime
-from typing import Any
 from uuid import UUID
 
 from shop.models import ArchivedMonth, ArchivedPaidEvent
@@ -12,20 +10,12 @@ PAID_EVENTS = "paid_events"
 """Of a month of the journal: how many orders' delivered events `order.paid` it has."""
 
 
-def read_all() -> list[ArchivedMonth]:
-    return list(ArchivedMonth.objects.order_by("table", "month", "part"))
-
-
 def read_since(table: str, at: datetime, *, until: datetime | None = None) -> list[ArchivedMonth]:
     """The archived months of the table, oldest first, that may have rows of these instants."""
     months = ArchivedMonth.objects.filter(table=table, month__gte=f"{at.astimezone(UTC):%Y-%m}")
     if until is not None:
         months = months.filter(month__lte=f"{until.astimezone(UTC):%Y-%m}")
     return list(months.order_by("month", "part"))
-
-
-def as_json(months: Collection[ArchivedMonth]) -> list[dict[str, Any]]:
-    return [{"table": one.table, "month": one.month, "file": one.file} for one in months]
 
 
 def month_of_paid_event(order_id: UUID) -> ArchivedMonth | None:

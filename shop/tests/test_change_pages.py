@@ -27,7 +27,6 @@ from inventory.tests.factories import ProductFactory
 from orders.tests import buying
 from sales.tests.factories import create_sale
 from shop import clock
-from shop.admin_base.actions import MOST_SELECTED
 from shop.models import JournalLine
 from shop.tests.clients import signed_in
 from shop.tests.factories import AccountFactory
@@ -261,12 +260,3 @@ def test_selected_rows_are_changed_after_a_page_that_asks_for_the_reason(kind: s
     assert "Nothing to do, not paused" in shown(client, resumed["Location"])
     lines = JournalLine.objects.filter(what__in=[f"{kind}.paused", f"{kind}.resumed"]).order_by("id")
     assert [line.what for line in lines] == [*[f"{kind}.paused"] * 2, *[f"{kind}.resumed"] * 2]
-
-
-def test_too_many_selected_rows_are_refused(kind: str) -> None:
-    rows, client = rows_of(kind, MOST_SELECTED + 1), signed_in(operator(kind, "view", "change"))
-
-    select(client, kind, rows, "pause_selected", form_id=str(uuid7()), reason=WHY)
-
-    assert "Nothing was done: select 100 at most" in shown(client, page(kind, "changelist"))
-    assert not any(are_paused(rows))
