@@ -18,7 +18,7 @@ from django.db.models.functions import Coalesce
 from django.utils.crypto import get_random_string
 from django_otp.oath import TOTP
 from django_otp.plugins.otp_static.models import StaticDevice, StaticToken
-from django_otp.plugins.otp_totp.models import TOTPDevice, default_key
+from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from accounts import accounts
 from shop import clock
@@ -131,15 +131,6 @@ def verify(
         seconds = -(-result // timedelta(seconds=1))
         raise OtpNotChecked(_("Too many wrong one-time codes; wait a while."), retry_after=max(1, seconds))
     raise OtpInvalid
-
-
-new_secret = default_key
-"""A random secret, in hexadecimal, for an authenticator app to share."""
-
-
-def provisioning_url(*, account: User, secret: str) -> str:
-    """The address that an authenticator app reads from the QR code."""
-    return TOTPDevice(user=account, key=secret).config_url
 
 
 def enrol(*, account_id: int, secret: str, code: str, after: Mapping[str, Any]) -> Enrolled:

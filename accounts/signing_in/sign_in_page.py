@@ -23,6 +23,7 @@ from django.utils.translation import gettext, gettext_lazy as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_protect
 from django.views.decorators.debug import sensitive_post_parameters
+from django_otp.plugins.otp_totp.models import TOTPDevice, default_key
 from unfold.forms import AdminOwnPasswordChangeForm, AdminPasswordChangeForm, AuthenticationForm
 from unfold.widgets import BASE_INPUT_CLASSES
 
@@ -186,7 +187,7 @@ def set_up(request: HttpRequest) -> HttpResponseBase:
             )
     # As people type it into an app.
     in_groups = " ".join(textwrap.wrap(b32encode(bytes.fromhex(setup["secret"])).decode(), 4))
-    code = _qr_code(second_factor.provisioning_url(account=account, secret=setup["secret"]))
+    code = _qr_code(TOTPDevice(user=account, key=setup["secret"]).config_url)
     shown = {"form": form, "account": account, "secret": in_groups, "qr_code": code}
     return admin_page(request, "accounts/otp_setup.html", shown | {"title": gettext("Set up one-time codes")})
 
@@ -207,7 +208,7 @@ def _begin_setup(request: HttpRequest, account: User, *, next_page: str) -> None
     request.session[SETUP_KEY] = {
         "account_id": account.pk,
         "credential": account.get_session_auth_hash(),
-        "secret": second_factor.new_secret(),
+        "secret": default_key(),
         "until": clock.now().timestamp() + SETUP_SECONDS,
         "next_page": next_page or reverse("admin:index"),
     }

@@ -1,7 +1,4 @@
-"""The tables whose months are archived, and why others are not.
-
-Of each: which rows stay, and what the laws need of those that go; of the journal, that no file has a name.
-"""
+"""The tables whose months are archived, with the rows that stay and what the laws need of those that go."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime

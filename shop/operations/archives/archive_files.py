@@ -1,7 +1,6 @@
 """The file of an archived month: a header, a line for each row, and a trailer that says how many; gzip.
 
-A file is written beside its final name, and gets that once it is verified. Whatever is damaged or cut short
-is noticed: gzip has a checksum, the trailer counts the rows, and the shop keeps the SHA-256 of the file.
+A file is written beside its final name, and gets that once it is verified. The shop keeps its SHA-256.
 """
 
 import fcntl

@@ -1,8 +1,6 @@
 """Archiving a month of a table: written to a file, read back from the disk, and only then deleted.
 
-From its verification on an `ArchivedMonth` says that rows are being deleted: in small transactions, each of
-which locks its rows and compares them with their lines in the file. A row that has changed meanwhile stays. A
-process that is killed leaves whole transactions, and the next one goes on where it was.
+It may be killed at any moment: the next run goes on by the `ArchivedMonth`. ADR 046 has the reasons.
 """
 
 import json
