@@ -3,6 +3,7 @@
 from django.urls import path
 
 from accounts import api
+from accounts.api_keys import api as api_keys
 
 urlpatterns = [
     path("users", api.Users.as_view()),
@@ -10,4 +11,7 @@ urlpatterns = [
     path("auth/token", api.SignIn.as_view()),
     path("auth/refresh", api.Refresh.as_view()),
     path("auth/logout", api.SignOut.as_view()),
+    path("api-keys", api_keys.ApiKeys.as_view()),
+    path("api-keys/<int:key_id>", api_keys.OneApiKey.as_view()),
+    path("api-keys/<int:key_id>/rotate", api_keys.RotateApiKey.as_view()),
 ]

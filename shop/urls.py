@@ -3,7 +3,6 @@
 from django.contrib import admin
 from django.urls import include, path
 
-import accounts.api_keys.urls
 import accounts.urls
 import coupons.urls
 import events.urls
@@ -27,7 +26,6 @@ API = [
     *payments.urls.urlpatterns,
     *accounts.urls.urlpatterns,
     *events.urls.urlpatterns,
-    *accounts.api_keys.urls.urlpatterns,
 ]
 urlpatterns = [
     path("api/v1/", include(API)),
