@@ -14,7 +14,6 @@ from orders import cancellation, examples, payment_calls, schemas, selectors, ta
 from orders.metrics import counters
 from orders.models import Order
 from orders.payment import purchase, refunding, top_ups
-from orders.payment_calls import read_order_answers
 from orders.placement import checkout
 from orders.placement.decisions import OrderRequest
 from orders.placement.strategies.group_commit import is_stalled
@@ -155,8 +154,6 @@ class Orders(View):
         )
 
         async def place() -> Any:
-            if body.payment:
-                await payment_calls.wait_for_capacity(call)
             if not body.coupon or request.user.is_staff:
                 return await _place_order(order_request)
             # The network of a program says nothing of the account's.
@@ -164,16 +161,14 @@ class Orders(View):
             async with rate_limits.counting_wrong_codes(call.account_id, address):
                 return await _place_order(order_request)
 
-        outcome = await payment_calls.perform_rate_limited(request, call, rate_limits.ORDERS, place)
-        if isinstance(outcome, Replay):
-            return await payment_calls.respond_to_replay(request, call, outcome, read_order_answers)
-        started = outcome.started
-        payment_calls.note("order placed", outcome.order.id, started and started.saga.id)
-        if started is None:
-            return keyed_calls.respond(outcome.answer, is_replay=False)
-        paying = schemas.order_answer(outcome.order, outcome.lines, [started.payment], call.language)
-        return await payment_calls.wait_and_respond(
-            request, call, outcome.order.id, read_order_answers, paying.answer
+        return await payment_calls.perform(
+            request,
+            call,
+            rate_limits.ORDERS,
+            place,
+            payment_calls.read_order_answers,
+            event="order placed",
+            is_payment=body.payment is not None,
         )
 
 
@@ -323,7 +318,11 @@ class Payments(ListPayments):
             keyed=call,
             payer=payment_calls.payer_of(request, call, body.token),
         )
-        return await payment_calls.pay(request, call, rate_limits.PAYMENTS, start, event="payment started")
+        work = partial(keyed_calls.run_claimed_in_thread, call, start)
+        read_answers = payment_calls.read_payment_answers
+        return await payment_calls.perform(
+            request, call, rate_limits.PAYMENTS, work, read_answers, event="payment started"
+        )
 
 
 class TopUps(View):
@@ -359,18 +358,20 @@ class TopUps(View):
         """
         call = keyed_calls.read_keyed_call(request, schemas.answered_later)
         body = read(TopUpInput, request)
-        return await payment_calls.pay(
+        start = partial(
+            top_ups.start,
+            account_id=call.account_id,
+            amount=body.amount,
+            token=body.token,
+            keyed=call,
+            payer=payment_calls.payer_of(request, call, body.token),
+        )
+        return await payment_calls.perform(
             request,
             call,
             rate_limits.TOP_UPS,
-            partial(
-                top_ups.start,
-                account_id=call.account_id,
-                amount=body.amount,
-                token=body.token,
-                keyed=call,
-                payer=payment_calls.payer_of(request, call, body.token),
-            ),
+            partial(keyed_calls.run_claimed_in_thread, call, start),
+            payment_calls.read_payment_answers,
             event="top-up started",
             is_attempted=top_ups.is_attempted,
         )

@@ -1,6 +1,7 @@
 """API calls that start a payment: what bounds them, and how they wait for the payment's result."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -12,6 +13,7 @@ from structlog import get_logger
 from orders import schemas, selectors, tasks
 from orders.payment.card_limits import Payer
 from orders.payment.charging import StartedPayment
+from orders.placement.decisions import PlacedOrder
 from orders.saga import status as saga_status
 from orders.schemas import CurrentAnswer
 from payments import payment_states
@@ -27,7 +29,7 @@ from shop.idempotency.recorded_answers import Answer, KeyedCall, Replay
 from shop.lazy_texts import mark as _
 from shop.observability import tracing
 from shop.operations import dispatch
-from shop.rates.rate_limits import RateLimit
+from shop.rates.rate_limits import CountedCall, RateLimit
 from shop.redis import completion_notifications
 
 log = get_logger(__name__)
@@ -38,63 +40,56 @@ ReadAnswers = Callable[[Sequence[UUID], str], Mapping[UUID, CurrentAnswer]]
 AnswerRequest = tuple[KeyedCall, UUID, ReadAnswers]
 
 
-async def pay(
+async def perform(
     request: Request,
     call: KeyedCall,
     limit: RateLimit,
-    start: Callable[[], StartedPayment | Replay],
+    work: Callable[[], Awaitable[PlacedOrder | StartedPayment | Replay]],
+    read: ReadAnswers,
     *,
     event: str,
+    is_payment: bool = True,
     is_attempted: Callable[[UUID], bool] | None = None,
 ) -> JSONResponse:
-    """Start a payment once for its key, and respond with it: after a wait, as the client prefers.
+    """Do the work once for its key, and respond: with a payment's result after a wait, as the client prefers.
 
-    Without a preference the call waits until the payment `is_attempted`, if that is given.
+    Without a preference the call waits until the payment `is_attempted`, if that is given. Calls are counted
+    against the account's rate limit, but those of staff, and repeats, which get their recorded answer past
+    the limit too. A call that `is_payment` is held while the workers are behind; a repeat starts none.
     """
 
-    async def start_in_thread() -> Any:
-        await wait_for_capacity(call)
-        return await keyed_calls.run_claimed_in_thread(call, start)
-
-    outcome = await perform_rate_limited(request, call, limit, start_in_thread)
-    if isinstance(outcome, Replay):
-        return await respond_to_replay(request, call, outcome, read_payment_answers)
-    payment: Payment = outcome.payment
-    note(event, payment.order_id, outcome.saga.id)
-    answer = schemas.payment_answer(payment, call.language).answer
-    return await wait_and_respond(
-        request, call, payment.id, read_payment_answers, answer, is_attempted=is_attempted
-    )
-
-
-async def wait_for_capacity(call: KeyedCall) -> None:
-    """Delay a call that starts a payment while the workers are behind; a repeated call starts none."""
-    if await saga_status.gate.is_behind() and await keyed_calls.find_replay(call) is None:
-        await saga_status.gate.wait_for_capacity()
-
-
-async def perform_rate_limited(
-    request: Request, call: KeyedCall, limit: RateLimit, work: Callable[[], Awaitable[Any]]
-) -> Any:
-    """`keyed_calls.perform`, counted against the account's rate limit; staff and repeats are not counted.
-
-    Only the call that does the work for its key is counted. Raises `Throttled` when the account made too many
-    of these calls; a repeated call gets its recorded answer all the same.
-    """
-
-    async def counted() -> Any:
-        if request.user.is_staff:
-            return await work()
-        with limit.counting(call.account_id) as counting:
+    async def work_within_limits() -> Any:
+        unlimited = nullcontext(CountedCall())
+        with unlimited if request.user.is_staff else limit.counting(call.account_id) as counting:
+            if is_payment and await saga_status.gate.is_behind() and not await keyed_calls.find_replay(call):
+                await saga_status.gate.wait_for_capacity()
             counting.outcome = await work()
         return counting.outcome
 
     try:
-        return await keyed_calls.perform(call, counted)
+        outcome = await keyed_calls.perform(call, work_within_limits)
     except Throttled:
-        if replay := await keyed_calls.find_replay(call):
-            return replay
-        raise
+        outcome = await keyed_calls.find_replay(call)
+        if outcome is None:
+            raise
+    if isinstance(outcome, Replay):
+        if outcome.answer:
+            return keyed_calls.respond(outcome.answer, is_replay=True)
+        assert outcome.reference
+        return await wait_and_respond(request, call, outcome.reference, read)
+    if isinstance(outcome, PlacedOrder):
+        order_id = subject_id = outcome.order.id
+        started = outcome.started
+        if started is None:
+            note(event, order_id, None)
+            assert outcome.answer
+            return keyed_calls.respond(outcome.answer, is_replay=False)
+        current = schemas.order_answer(outcome.order, outcome.lines, [started.payment], call.language)
+    else:
+        started, order_id, subject_id = outcome, outcome.payment.order_id, outcome.payment.id
+        current = schemas.payment_answer(started.payment, call.language)
+    note(event, order_id, started.saga.id)
+    return await wait_and_respond(request, call, subject_id, read, current.answer, is_attempted)
 
 
 def payer_of(request: Request, call: KeyedCall, token: str | None) -> Payer | None:
@@ -127,42 +122,43 @@ def note(event: str, order_id: UUID | None, saga_id: UUID | None) -> None:
         tracing.annotate(tracing.attributes(ids))
 
 
-async def respond_to_replay(
-    request: Request, call: KeyedCall, replay: Replay, read: ReadAnswers
-) -> JSONResponse:
-    """Respond with the recorded answer, or wait for the result of the payment that the first call started."""
-    if replay.answer:
-        return keyed_calls.respond(replay.answer, is_replay=True)
-    assert replay.reference
-    return await wait_and_respond(request, call, replay.reference, read)
-
-
 async def wait_and_respond(
     request: Request,
     call: KeyedCall,
     subject_id: UUID,
     read: ReadAnswers,
     first_answer: Answer | None = None,
-    *,
     is_attempted: Callable[[UUID], bool] | None = None,
 ) -> JSONResponse:
-    """Wait for a payment's result, as the client prefers or else until it `is_attempted`, and respond.
+    """Wait for a payment's result, as the client prefers or else until it `is_attempted`, and respond; a
+    settled answer is recorded for good.
 
-    A call that started the payment gives the `first_answer`, and has a worker continue it. It is never
-    answered 503, which would say that nothing was done. A repeat has no first answer.
+    The wait ends as soon as the card's owner must act, because the caller has to send them. A call that
+    started the payment gives the `first_answer`, and has a worker continue it. It is never answered 503,
+    which would say that nothing was done. A repeat has no first answer.
     """
+    answers: list[CurrentAnswer] = []
     seconds: float | None = prefer.wait_seconds(request.header("Prefer"))
-    if seconds is not None:
-        is_attempted = None
-    elif is_attempted:
+    is_enough = is_attempted if seconds is None else None
+    if is_enough:
         seconds = settings.GATEWAY_TIMEOUT_SECONDS + ATTEMPT_SECONDS
+
+    async def is_over() -> bool:
+        # Read first, so that the answer shows at least that attempt.
+        is_tried = is_enough is not None and await run_in_thread(is_enough, subject_id)
+        answers.append(await submit_to_batcher(_batcher, (call, subject_id, read)))
+        return is_tried or answers[-1].is_settled or answers[-1].is_for_customer
+
     begin = partial(dispatch.enqueue_shared, tasks.advance) if first_answer else None
-    answer = first_answer
     try:
-        current = await wait_for_answer(
-            call, subject_id, read, seconds=seconds or 0, begin=begin, is_attempted=is_attempted
-        )
-        answer = current or answer
+        if seconds:
+            await completion_notifications.wait(
+                str(subject_id), is_settled=is_over, seconds=seconds, begin=begin, owner=call.account_id
+            )
+        elif begin:
+            begin()
+        else:
+            await is_over()
     except (DatabaseFailure, Unavailable) as error:
         if first_answer is None:
             if isinstance(error, Overloaded):
@@ -173,42 +169,9 @@ async def wait_and_respond(
         log.warning(
             "the status of a started payment can't be read", subject=str(subject_id), error=str(error)
         )
+    answer = answers[-1].answer if answers else first_answer
     assert answer
     return keyed_calls.respond(answer, is_replay=first_answer is None)
-
-
-async def wait_for_answer(
-    call: KeyedCall,
-    subject_id: UUID,
-    read: ReadAnswers,
-    *,
-    seconds: float,
-    begin: Callable[[], None] | None = None,
-    is_attempted: Callable[[UUID], bool] | None = None,
-) -> Answer | None:
-    """The current answer, after a wait of at most `seconds`; a settled answer is recorded for good.
-
-    The wait ends as soon as the card's owner must act, because the caller has to send them, and with
-    `is_attempted` once that is true. `begin` enqueues the saga. None if the answer was not read: `seconds` is
-    0, or too many requests wait.
-    """
-    answers: list[CurrentAnswer] = []
-
-    async def is_over() -> bool:
-        # Read first, so that the answer shows at least that attempt.
-        is_enough = is_attempted is not None and await run_in_thread(is_attempted, subject_id)
-        answers.append(await submit_to_batcher(_batcher, (call, subject_id, read)))
-        return is_enough or answers[-1].is_settled or answers[-1].is_for_customer
-
-    if seconds:
-        await completion_notifications.wait(
-            str(subject_id), is_settled=is_over, seconds=seconds, begin=begin, owner=call.account_id
-        )
-    elif begin:
-        begin()
-    else:
-        await is_over()
-    return answers[-1].answer if answers else None
 
 
 def _read_answers(requests: Sequence[AnswerRequest]) -> list[CurrentAnswer]:

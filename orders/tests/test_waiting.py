@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -255,6 +256,6 @@ def test_an_answer_that_may_still_change_ends_no_wait(monkeypatch: pytest.Monkey
         status = next(statuses)
         return {id: CurrentAnswer(RecordedAnswer(status, b"{}")) for id in subject_ids}
 
-    answer = asyncio.run(payment_calls.wait_for_answer(call, uuid4(), read, seconds=20))
-    assert answer
-    assert answer.status == 200
+    request: Any = SimpleNamespace(header={"Prefer": "wait=20"}.get)
+    answer = asyncio.run(payment_calls.wait_and_respond(request, call, uuid4(), read))
+    assert answer.status_code == 200
