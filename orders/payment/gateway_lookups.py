@@ -1,15 +1,12 @@
-"""Look-ups of one payment at the gateway now, by an operator's request, within a deadline.
+"""Look-ups of one payment at the gateway now, by an operator's request.
 
 Refunds and disputes that began there are booked. A payment that is not settled is then continued at once by
 its saga, which looks the charge up itself.
 """
 
-import threading
-from concurrent.futures import Future, ThreadPoolExecutor, TimeoutError as NotYet
 from dataclasses import dataclass
 from uuid import UUID
 
-from django.conf import settings
 from django.utils import translation
 from django.utils.translation import gettext, gettext_noop
 
@@ -21,7 +18,7 @@ from payments.models import Payment
 from payments.payment_states import UNSETTLED
 from payments.reconciliation import comparison
 from shop.db import transactions
-from shop.errors import Rejected, Unavailable, required
+from shop.errors import Rejected, required
 from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import KeyedCall, Replay
 from shop.journal import journal
@@ -29,19 +26,12 @@ from shop.lazy_texts import mark as _
 from shop.money import format_amount
 
 LOOKED_UP = "payment.looked_up"
-MOST_AT_ONCE = 4
-"""Look-ups of a process at once: each may hold a thread until the gateway's time-outs are over."""
-EXTRA_SECONDS = 1.0
-"""Beyond the time-out of one call: some gateways need several calls for a look-up."""
-
 SAID = {
     "cancelled": gettext_noop("The charge is cancelled at the gateway: nothing can be charged any more."),
     "requires_action": gettext_noop("The gateway waits for the card's owner to confirm the charge."),
     "pending": gettext_noop("The gateway is still working on the charge."),
     "absent": gettext_noop("The gateway has nothing under this payment's key so far."),
 }
-_threads = ThreadPoolExecutor(MOST_AT_ONCE, thread_name_prefix="gateway lookup")
-_free = threading.BoundedSemaphore(MOST_AT_ONCE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +48,7 @@ class Lookup:
 def look_up(*, payment_id: UUID, reason: str, keyed: KeyedCall) -> Lookup | Replay:
     """Ask the gateway what it has under the payment's key, and record the answer in the journal.
 
-    Returns within the time-out of a call and a second, whatever the gateway does. Repeating the key gives a
-    `Replay`. Raises `NotFound`, `Rejected` `payment_without_card`, `Unavailable` when too many are under way.
+    Repeating the key gives a `Replay`. Raises `NotFound`, and `Rejected` `payment_without_card`.
     """
     found = Payment.objects.filter(id=payment_id).first()
     payment = required(found, _("There is no payment {payment}.", payment=payment_id))
@@ -70,7 +59,7 @@ def look_up(*, payment_id: UUID, reason: str, keyed: KeyedCall) -> Lookup | Repl
     known = transactions.read(lambda: recorded_answers.find(keyed))
     if known:
         return known
-    result = _find(payment.charge_key)
+    result = gateway().find(key=payment.charge_key)
     if result.status == "succeeded":
         gateway_bookings.book(payment_id, result)
     # The call may have taken seconds, in which the payment's saga went on.
@@ -137,21 +126,3 @@ def _meaning(result: GatewayResult, payment: Payment) -> str:
     if least <= kept_amount <= most and (payment.status == Payment.Status.SUCCEEDED or not kept_amount):
         return gettext("That agrees with the payment, which is %(status)s.") % status
     return gettext("That differs from the payment, which is %(status)s: see the reconciliations.") % status
-
-
-def _find(key: str) -> GatewayResult:
-    if not _free.acquire(blocking=False):
-        raise Unavailable(
-            _(
-                "{most} look-ups wait for the gateway already. Nothing was asked; try again.",
-                most=MOST_AT_ONCE,
-            ),
-            retry_after=5,
-        )
-    future: Future[GatewayResult] = _threads.submit(gateway().find, key=key)
-    future.add_done_callback(lambda _: _free.release())
-    seconds = settings.GATEWAY_TIMEOUT_SECONDS + EXTRA_SECONDS
-    try:
-        return future.result(timeout=seconds)
-    except NotYet:
-        return GatewayResult(status="unknown", failure_detail=f"none within {seconds:g} s")
