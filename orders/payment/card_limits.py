@@ -11,11 +11,11 @@ from uuid import UUID
 
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.db import connection
-from django.db.models import Min, Model
+from django.db.models import Count, Min, Model, Q
 
 from accounts.models import ApiKey
 from payments.models import Payment
+from payments.payment_states import UNSETTLED, Status
 from shop import clock
 from shop.configuration import Rate
 from shop.db import bulk_sql, open_transaction
@@ -27,20 +27,15 @@ from shop.rates.rate_limits import Usage
 UNTRIED_SECONDS = 30
 # Ids contain the time of the hosts' clocks; they only narrow down the rows to read.
 MAX_CLOCK_SKEW = timedelta(hours=1)
-COUNT = """
-SELECT {column}, COUNT(*) FROM payments_payment WHERE {column} IN ({ids}) AND id >= {first_id}
-AND (status = 'failed' AND declined_at > {start} OR card_amount > 0 AND {undecided}) GROUP BY {column}
-"""
 
 
 class Limit(NamedTuple):
-    """A limit: its name and setting, whose rows it locks, and which payments may still be declined."""
+    """A limit: its name and setting, and the column by whose rows' owners it counts."""
 
     name: str
     setting: str
     column: str
     owners: type[Model]
-    undecided: str
 
     @property
     def rate(self) -> Rate | None:
@@ -48,20 +43,8 @@ class Limit(NamedTuple):
         return rate
 
 
-OF_ACCOUNT = Limit(
-    "declines",
-    "RATE_DECLINES",
-    "account_id",
-    User,
-    "status IN ('pending', 'in_doubt') AND created_at >= {since}",
-)
-OF_KEY = Limit(
-    "declines-per-key",
-    "RATE_DECLINES_PER_KEY",
-    "api_key_id",
-    ApiKey,
-    "status = 'pending' AND action_url = '' AND created_at >= {untried_since}",
-)
+OF_ACCOUNT = Limit("declines", "RATE_DECLINES", "account_id", User)
+OF_KEY = Limit("declines-per-key", "RATE_DECLINES_PER_KEY", "api_key_id", ApiKey)
 
 
 class Payer(NamedTuple):
@@ -132,20 +115,16 @@ def _limits_of(payer: Payer | None) -> Iterator[tuple[Limit, int]]:
 
 
 def _count(limit: Limit, ids: Iterable[int], rate: Rate) -> Counts:
-    now, cells = clock.now(), bulk_sql.SqlLiterals()
-    longest = settings.PAYMENT_ACTION_SECONDS + settings.PAYMENT_GIVE_UP_SECONDS
+    now, longest = clock.now(), settings.PAYMENT_ACTION_SECONDS + settings.PAYMENT_GIVE_UP_SECONDS
     since = now - timedelta(seconds=max(rate.seconds, longest))
     # The smallest id of a payment that started then: ids are UUIDv7, so an index sorts them by time.
     milliseconds = (since - MAX_CLOCK_SKEW - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
-    statement = COUNT.format(
-        column=limit.column,
-        ids=bulk_sql.integer_list(ids),
-        first_id=cells[UUID(int=(milliseconds << 80) | (7 << 76) | (2 << 62))],
-        start=cells[now - timedelta(seconds=rate.seconds)],
-        undecided=limit.undecided.format(
-            since=cells[since], untried_since=cells[now - timedelta(seconds=UNTRIED_SECONDS)]
-        ),
-    )
-    with connection.cursor() as cursor:
-        cursor.execute(statement)
-        return {(limit, id): count for id, count in cursor.fetchall()}
+    first_id = UUID(int=(milliseconds << 80) | (7 << 76) | (2 << 62))
+    declined = Q(status=Status.FAILED, declined_at__gt=now - timedelta(seconds=rate.seconds))
+    undecided = Q(status__in=UNSETTLED, created_at__gte=since)
+    if limit is OF_KEY:
+        untried_since = now - timedelta(seconds=UNTRIED_SECONDS)
+        undecided = Q(status=Status.PENDING, action_url="", created_at__gte=untried_since)
+    counting = Payment.objects.filter(declined | undecided & Q(card_amount__gt=0), id__gte=first_id)
+    rows = counting.filter(**{f"{limit.column}__in": ids}).order_by().values_list(limit.column)
+    return {(limit, id): number for id, number in rows.annotate(number=Count("pk"))}
