@@ -14,27 +14,20 @@ Status = Order.Status
 KEPT = "order.kept"
 
 
-def note_status(order: Order | OrderRow, *, status: str, at: datetime, detail: str = "") -> None:
-    """Record that the order changes to `status`; `order` has its values before the change."""
-    open_transaction.count_after_commit(counters.count_orders, [(str(status), order.total_amount)])
+def note_status(
+    order: Order | OrderRow, *, status: str, at: datetime, detail: str = "", what: str = ""
+) -> None:
+    """Record that the order changes to `status`; `order` has its values before the change. One that has
+    another name, `what`, is not counted.
+    """
+    if not what:
+        open_transaction.count_after_commit(counters.count_orders, [(str(status), order.total_amount)])
     journal.note(
-        what=f"order.{status}",
+        what=what or f"order.{status}",
         subject=f"order {order.id}",
         order_id=order.id,
         before={"status": order.status},
-        after=order_facts(order) | {"status": status},
-        detail=detail,
-        at=at,
-    )
-
-
-def note_kept(order: OrderRow, *, at: datetime, detail: str) -> None:
-    journal.note(
-        what=KEPT,
-        subject=f"order {order.id}",
-        order_id=order.id,
-        before={"status": order.status},
-        after=order_facts(order) | {"status": str(Status.AWAITING_PAYMENT)},
+        after=order_facts(order) | {"status": str(status)},
         detail=detail,
         at=at,
     )

@@ -57,15 +57,17 @@ def book(payment: Payment, found: GatewayResult) -> None:
             dispute.save(update_fields=["amount", "due_at"])
 
 
-def note_disagreement(payment: Payment, text: str, *, reference: str) -> None:
-    """Note once that the gateway's word on a charge doesn't fit its payment, so that nothing was booked."""
-    lines = JournalLine.objects.filter(subject=f"payment {payment.id}", what=DISAGREES, reference=reference)
-    if not lines.exists():
+def note_once(payment: Payment, what: str, detail: str, *, reference: str) -> None:
+    """Note for operators that the gateway's word doesn't fit the payment, once for this reference. Its order
+    must be locked, or a top-up itself.
+    """
+    subject, reference = f"payment {payment.id}", reference[:96]
+    if not JournalLine.objects.filter(subject=subject, what=what, reference=reference).exists():
         journal.note(
-            what=DISAGREES,
-            subject=f"payment {payment.id}",
+            what=what,
+            subject=subject,
             order_id=payment.order_id,
-            detail=f"{text} of {payment.card_amount} {payment.currency}: nothing was booked.",
+            detail=detail,
             reference=reference,
             is_internal=True,
         )

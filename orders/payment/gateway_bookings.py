@@ -101,8 +101,13 @@ def _agrees(payment: Payment, found: GatewayResult) -> bool:
     """Whether the charge is the payment's; otherwise that is noted, and nothing may be booked of it."""
     if (found.amount, found.currency) == (payment.card_amount, payment.currency):
         return True
-    text = f"The gateway has a charge of {found.amount} {found.currency} instead"
-    disputes.note_disagreement(payment, text, reference=found.reference)
+    disputes.note_once(
+        payment,
+        disputes.DISAGREES,
+        f"The gateway has a charge of {found.amount} {found.currency} instead of {payment.card_amount} "
+        f"{payment.currency}: nothing was booked.",
+        reference=found.reference,
+    )
     return False
 
 

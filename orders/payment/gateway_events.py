@@ -10,15 +10,13 @@ from orders.models import Refund, Saga
 from orders.payment import gateway_bookings
 from orders.saga import run, store
 from orders.saga.definitions import SAGA_TYPES
-from payments import payment_states, webhooks
+from payments import disputes, payment_states, webhooks
 from payments.gateways import gateway
 from payments.models import Dispute, Payment, WebhookEvent
 from payments.payment_states import UNSETTLED
 from payments.reconciliation import reconciling
 from shop import clock
 from shop.db import transactions
-from shop.journal import journal
-from shop.models import JournalLine
 from shop.observability import logs
 
 HANDLED_TYPES = ("charge.succeeded", "charge.declined", "charge.refunded")
@@ -86,19 +84,9 @@ def _is_about_dispute(event: WebhookEvent) -> bool:
 
 
 def _note_unconfirmed(payment: Payment, event: WebhookEvent) -> None:
-    """Note once that the gateway announced a dispute that it has not shown yet."""
     payment_states.lock_order(payment)
-    subject = f"payment {payment.id}"
-    lines = JournalLine.objects.filter(subject=subject, what=UNCONFIRMED, reference=event.event_id[:96])
-    if not lines.exists():
-        journal.note(
-            what=UNCONFIRMED,
-            subject=subject,
-            order_id=payment.order_id,
-            detail=f"The gateway sent {event.type}, and shows no dispute of the charge so far.",
-            reference=event.event_id[:96],
-            is_internal=True,
-        )
+    detail = f"The gateway sent {event.type}, and shows no dispute of the charge so far."
+    disputes.note_once(payment, UNCONFIRMED, detail, reference=event.event_id)
 
 
 def _wait_until_settled(payment: Payment) -> None:

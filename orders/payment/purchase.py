@@ -219,8 +219,9 @@ def _mark_failed(sagas: Sequence[SagaRow]) -> None:
     for saga in sagas:
         order: OrderRow = saga.parent
         if saga.subject_id in kept:
-            if order_states.transition([order.id], to=Order.Status.AWAITING_PAYMENT):
-                order_events.note_kept(order, at=now, detail=saga.failure_detail)
+            status, what = Order.Status.AWAITING_PAYMENT, order_events.KEPT
+            if order_states.transition([order.id], to=status):
+                order_events.note_status(order, status=status, at=now, detail=saga.failure_detail, what=what)
             continue
         failure = {"failure_code": saga.failure_code, "failure_detail": saga.failure_detail}
         if order_states.transition([order.id], to=Order.Status.PAYMENT_FAILED, ended_at=now, **failure):
