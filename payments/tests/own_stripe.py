@@ -59,4 +59,4 @@ def own_stripe(stripe_proxy: StripeProxy, settings: LazySettings) -> Iterator[St
     stripe_proxy.forget()
     yield stripe_proxy
     stripe_proxy.memory.over.set()
-    assert not stripe_proxy.memory.violations, "requests that Stripe's description doesn't allow"
+    assert not stripe_proxy.memory.violations, "requests of another version of Stripe's API"
