@@ -1,21 +1,17 @@
 """Handles events of gateways: each is a reason to query the gateway, and its content is not trusted."""
 
-import time
 from functools import partial
 
 from django.conf import settings
-from django.db.models import Q
 
-from orders.models import Refund, Saga
+from orders.models import Refund
 from orders.payment import gateway_bookings
 from orders.saga import run, store
-from orders.saga.definitions import SAGA_TYPES
 from payments import disputes, payment_states, webhooks
 from payments.gateways import gateway
 from payments.models import Dispute, Payment, WebhookEvent
 from payments.payment_states import UNSETTLED
 from payments.reconciliation import reconciling
-from shop import clock
 from shop.db import transactions
 from shop.observability import logs
 
@@ -23,9 +19,6 @@ HANDLED_TYPES = ("charge.succeeded", "charge.declined", "charge.refunded")
 UNCONFIRMED = "payment.dispute_unconfirmed"
 # A gateway may need a while until it finds the charge of an event; after some 25 minutes there is none.
 MAX_ABSENT_LOOKUPS = 12
-# How long to wait for the payment to settle; otherwise the event is handled when it is due again. Steps after
-# the payment are not waited for.
-SETTLE_SECONDS, PAUSE_SECONDS = 2.0, 0.05
 
 
 def handle(event_id: int) -> bool:
@@ -65,8 +58,9 @@ def _handle_event_of(payment: Payment, event: WebhookEvent) -> tuple[bool, str]:
     refunds = Refund.objects.filter(order=payment.order_id).exclude(status=Refund.Status.SUCCEEDED)
     store.advance_now([payment.id, *refunds.values_list("id", flat=True)])
     run.process_executor().wake()
-    _wait_until_settled(payment)
+    payment.refresh_from_db()
     if payment.status in UNSETTLED:
+        # Its saga goes on beside this, and the event is handled when it is due again.
         return False, f"the payment is {payment.status}"
     if payment.status != Payment.Status.SUCCEEDED:
         return _refund_late_charge(event, payment)
@@ -87,16 +81,6 @@ def _note_unconfirmed(payment: Payment, event: WebhookEvent) -> None:
     payment_states.lock_order(payment)
     detail = f"The gateway sent {event.type}, and shows no dispute of the charge so far."
     disputes.note_once(payment, UNCONFIRMED, detail, reference=event.event_id)
-
-
-def _wait_until_settled(payment: Payment) -> None:
-    ends_at = time.monotonic() + SETTLE_SECONDS
-    sagas = Saga.objects.filter(subject_id=payment.id, kind__in=SAGA_TYPES)
-    is_under_way = ~Q(lease_token="") | Q(next_attempt_at__lte=clock.now())
-    payment.refresh_from_db()
-    while payment.status in UNSETTLED and time.monotonic() < ends_at and sagas.filter(is_under_way).exists():
-        time.sleep(PAUSE_SECONDS)
-        payment.refresh_from_db()
 
 
 def _refund_late_charge(event: WebhookEvent, payment: Payment) -> tuple[bool, str]:

@@ -178,7 +178,6 @@ def test_a_webhook_before_the_saga_s_own_commit_is_handled_after_it(monkeypatch:
             # The saga is leased: this executor leaves it alone.
             assert not gateway_events.handle(received[0].id)
 
-    monkeypatch.setattr(gateway_events, "SETTLE_SECONDS", 0.0)
     monkeypatch.setattr(run, "process_executor", lambda: LeasedElsewhere())
     with monkeypatch.context() as patched:
         patched.setattr(stepping, "failpoint", approve_at_once)

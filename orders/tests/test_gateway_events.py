@@ -1,7 +1,6 @@
 """Events of gateways make sagas query the gateway; the content of an event is never trusted."""
 
 import sqlite3
-import threading
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -345,30 +344,6 @@ def test_concurrent_events_and_executors_charge_once() -> None:
     assert buying.state_of(placed.order.id) == "paid"
     assert [one.kept_amount for one in gateway().charges(key=key)] == [500]
     assert buying.broken_laws() == []
-
-
-def test_an_event_waits_for_a_worker_that_is_advancing_the_payment() -> None:
-    """The worker may have called the gateway before the charge was there, or may be about to record it."""
-    payment = payment_of(order("tok_ok"))
-    Saga.objects.filter(subject_id=payment.id).update(lease_token="a worker's")
-    is_read = threading.Event()
-
-    def wait() -> None:
-        refresh = payment.refresh_from_db
-
-        def refresh_and_tell() -> None:
-            refresh()
-            is_read.set()
-
-        payment.refresh_from_db = refresh_and_tell
-        gateway_events._wait_until_settled(payment)
-
-    waiting = in_background(wait)
-    assert is_read.wait(20)
-    Payment.objects.filter(id=payment.id).update(status=Payment.Status.IN_DOUBT)
-    wait_until(lambda: payment.status == Payment.Status.IN_DOUBT)
-    Saga.objects.filter(subject_id=payment.id).update(lease_token="")
-    waiting.result(timeout=20)
 
 
 def test_a_late_charge_of_which_the_gateway_gave_a_part_back_is_refunded_the_rest(
