@@ -3,7 +3,6 @@
 from functools import partial
 from typing import Any
 
-from django import forms
 from django.contrib import admin
 from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
@@ -15,7 +14,7 @@ from unfold.admin import ModelAdmin
 from payments import gateways, tasks
 from payments.models import Entry, LedgerAccount, Payment, Reconciliation, Transfer, WebhookEvent
 from payments.reconciliation import reconciling
-from shop.admin_base.actions import Action, ActionForm, button
+from shop.admin_base.actions import Action, button
 from shop.admin_base.classes import ReadOnlyMixin, SalesReportLinkMixin
 from shop.admin_base.display import stored_text
 from shop.admin_base.lists import ReadOnlyInline, RecordsAdmin, choice_filter, key_column, parse_uuid
@@ -142,10 +141,6 @@ class WebhookEventAdmin(RecordsAdmin):
         return event if event.exists() else rows.filter(charge_key=term)
 
 
-class FixForm(ActionForm):
-    key = forms.CharField(max_length=96, widget=forms.HiddenInput)
-
-
 @admin.register(Reconciliation)
 class ReconciliationAdmin(ReadOnlyMixin, ModelAdmin):
     """Each comparison with what differs and what to do about it; orphaned charges can be refunded."""
@@ -238,12 +233,11 @@ class ReconciliationAdmin(ReadOnlyMixin, ModelAdmin):
             title=_("Refund a charge"),
             description=description,
             submit=_("Refund the charge"),
-            form_class=FixForm,
-            initial={"key": key},
             perform=lambda data: reconciling.fix_finding(run_id=run.pk, key=key, reason=data["reason"]),
             report=lambda done: str(DONE[done]) % {"key": key},
             is_dangerous=True,
             rows=[(f"{name}: {value}", "") for name, value in facts.items() if value],
+            sent=[("key", key)],
         )
 
 

@@ -27,10 +27,16 @@ from shop.money import format_amount
 
 LOOKED_UP = "payment.looked_up"
 SAID = {
+    "succeeded": gettext_noop("The gateway has charged %(amount)s (%(reference)s)."),
+    "refunded": gettext_noop(
+        "The gateway has charged %(amount)s, of which %(refunded)s is refunded (%(reference)s)."
+    ),
+    "declined": gettext_noop("The gateway has declined the charge: %(reason)s."),
     "cancelled": gettext_noop("The charge is cancelled at the gateway: nothing can be charged any more."),
     "requires_action": gettext_noop("The gateway waits for the card's owner to confirm the charge."),
     "pending": gettext_noop("The gateway is still working on the charge."),
     "absent": gettext_noop("The gateway has nothing under this payment's key so far."),
+    "unknown": gettext_noop("The gateway gave no answer: %(reason)s."),
 }
 
 
@@ -88,41 +94,28 @@ def look_up(*, payment_id: UUID, reason: str, keyed: KeyedCall) -> Lookup | Repl
 
 def in_words(result: GatewayResult, payment: Payment) -> str:
     """What the gateway says, and what it means for the payment."""
-    match result.status:
-        case "succeeded":
-            said = (
-                gettext(
-                    "The gateway has charged %(amount)s, of which %(refunded)s is refunded (%(reference)s)."
-                )
-                if result.refunded_amount
-                else gettext("The gateway has charged %(amount)s (%(reference)s).")
-            ) % {
-                "amount": format_amount(result.amount, payment.currency),
-                "refunded": format_amount(result.refunded_amount, payment.currency),
-                "reference": result.reference,
-            }
-        case "declined":
-            why = (result.failure_detail or result.failure_code).removesuffix(".")
-            said = gettext("The gateway has declined the charge: %(reason)s.") % {"reason": why}
-        case status if status in SAID:
-            said = gettext(SAID[status])
-        case _:
-            said = gettext("The gateway gave no answer: %(reason)s.") % {
-                "reason": result.failure_detail or result.status
-            }
+    reason = result.failure_detail or result.failure_code or result.status
+    is_refunded = result.status == "succeeded" and result.refunded_amount
+    said = gettext(SAID.get("refunded" if is_refunded else result.status, SAID["unknown"])) % {
+        "amount": format_amount(result.amount, payment.currency),
+        "refunded": format_amount(result.refunded_amount, payment.currency),
+        "reference": result.reference,
+        "reason": reason.removesuffix("."),
+    }
     return f"{said} {_meaning(result, payment)}"
 
 
 def _meaning(result: GatewayResult, payment: Payment) -> str:
-    status = {"status": payment.get_status_display()}
-    kept_amount = result.kept_amount
-    if payment.status in UNSETTLED:
-        if result.status == "unknown":
-            return gettext("Nothing has changed; its saga goes on asking.")
-        return gettext("The payment is %(status)s; its saga continues now.") % status
-    if result.status == "unknown":
-        return gettext("Nothing has changed: the payment is %(status)s.") % status
+    kept_amount, is_unknown = result.kept_amount, result.status == "unknown"
     least, most = comparison.kept_range(payment)
-    if least <= kept_amount <= most and (payment.status == Payment.Status.SUCCEEDED or not kept_amount):
-        return gettext("That agrees with the payment, which is %(status)s.") % status
-    return gettext("That differs from the payment, which is %(status)s: see the reconciliations.") % status
+    if payment.status in UNSETTLED and is_unknown:
+        text = gettext("Nothing has changed; its saga goes on asking.")
+    elif payment.status in UNSETTLED:
+        text = gettext("The payment is %(status)s; its saga continues now.")
+    elif is_unknown:
+        text = gettext("Nothing has changed: the payment is %(status)s.")
+    elif least <= kept_amount <= most and (payment.status == Payment.Status.SUCCEEDED or not kept_amount):
+        text = gettext("That agrees with the payment, which is %(status)s.")
+    else:
+        text = gettext("That differs from the payment, which is %(status)s: see the reconciliations.")
+    return text % {"status": payment.get_status_display()}

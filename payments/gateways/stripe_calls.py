@@ -22,14 +22,9 @@ from payments.gateways.contract import BookedCharge, GatewayDispute, GatewayResu
 
 if TYPE_CHECKING:
     # Modules of thousands of lines that only types need.
-    from stripe.params import (
-        PaymentIntentConfirmParams,
-        PaymentIntentCreateParams,
-        PaymentIntentListParams,
-        PaymentIntentListParamsCreated,
-    )
+    from stripe.params import PaymentIntentConfirmParams, PaymentIntentCreateParams
 
-PAGE = 100
+PAGE, LATEST = 100, 2**33
 EXPANDED, EXPANDED_IN_LISTS = ["latest_charge"], ["data.latest_charge"]
 WRONG_CHARGE = "another charge than requested"
 API_VERSION = "2026-10-28.endive"
@@ -124,7 +119,7 @@ class Intent(ReplyPart):
     ]
     amount: Amount
     currency: str
-    created: Annotated[int, Field(ge=0, le=2**33)]
+    created: Annotated[int, Field(ge=0, le=LATEST)]
     metadata: dict[str, str]
     latest_charge: LatestCharge | None = None
     last_payment_error: PaymentError | None = None
@@ -215,7 +210,7 @@ class Refund(ReplyPart):
 
 
 class EvidenceDetails(ReplyPart):
-    due_by: Annotated[int, Field(ge=0, le=2**33)] | None = None
+    due_by: Annotated[int, Field(ge=0, le=LATEST)] | None = None
 
 
 class Dispute(ReplyPart):
@@ -333,15 +328,10 @@ def find_by_metadata(name: str, value: str) -> list[Intent]:
 
 def list_created(*, since: datetime | None, until: datetime | None) -> Iterator[Intent]:
     """The intents of a period that are ours, newest first. Stripe's instants are whole seconds."""
-    period: PaymentIntentListParamsCreated = {}
-    if since:
-        period["gte"] = ceil(since.timestamp())
-    if until:
-        period["lt"] = ceil(until.timestamp())
-    query: PaymentIntentListParams = {"limit": PAGE, "expand": EXPANDED_IN_LISTS}
-    if period:
-        query["created"] = period
-    pages = _client().payment_intents.list(query)
+    first, end = (at and ceil(at.timestamp()) for at in (since, until))
+    pages = _client().payment_intents.list(
+        {"limit": PAGE, "expand": EXPANDED_IN_LISTS, "created": {"gte": first or 0, "lt": end or LATEST}}
+    )
     return (one for one in map(_to_intent, _iterate_pages(pages)) if KEY in one.metadata)
 
 
