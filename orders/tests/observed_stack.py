@@ -36,10 +36,6 @@ class ObservedStack:
         text = (self.folder / f"{process}.log").read_text()
         return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
 
-    def text(self) -> str:
-        """Both logs."""
-        return "".join((self.folder / f"{process}.log").read_text() for process in ("web", "worker"))
-
 
 @contextmanager
 def web(folder: Path, *, workers: int = 1, **settings: str) -> Iterator[ObservedStack]:

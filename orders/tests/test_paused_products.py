@@ -1,6 +1,6 @@
 """Orders of paused products: refused by every strategy once the pause is answered; open orders go on."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from subprocess import Popen
 from typing import Any
@@ -22,6 +22,8 @@ from orders.tests import buying
 from orders.tests.buying import buy_until, kinds, refusal_of
 from orders.tests.selling import send
 from orders.tests.waiting import behind_a_pause
+from sales import terms
+from sales.tests import factories
 from shop.db import transactions
 from shop.idempotency.recorded_answers import Replay
 from shop.models import IdempotencyKey
@@ -171,14 +173,27 @@ def requests_of(product: Product) -> list[OrderRequest]:
     return [buying.order_request(buying.account().id, {product: 1}) for _ in range(REQUESTS)]
 
 
-def test_orders_that_wait_for_the_row_behind_a_pause_are_refused(strategy: str) -> None:
+def pausing_its_sale(product: Product) -> Callable[[], Any]:
+    sale = factories.create_sale(product, admission="open")
+    return partial(terms.pause, sale_id=sale.pk, reason="The price is wrong.")
+
+
+# What ends the orders of a product, once it is prepared, by the code that refuses them from then on.
+ENDS: dict[str, Callable[[Product], Callable[[], Any]]] = {
+    "product_paused": lambda product: partial(pause, product),
+    "sale_paused": pausing_its_sale,
+    "sale_not_open": lambda product: partial(factories.create_sale, product, opens_in=600),
+}
+
+
+@pytest.mark.parametrize("code", ["product_paused", "sale_paused"])
+def test_orders_that_wait_for_the_row_behind_a_pause_are_refused(strategy: str, code: str) -> None:
     product = ProductFactory.create(on_hand=1_000)
+    end = ENDS[code](product)
 
-    outcomes = behind_a_pause(
-        partial(pause, product), product, [partial(checkout.place, one) for one in requests_of(product)]
-    )
+    outcomes = behind_a_pause(end, product, [partial(checkout.place, one) for one in requests_of(product)])
 
-    assert kinds(outcomes) == {"product_paused": REQUESTS}
+    assert kinds(outcomes) == {code: REQUESTS}
     assert not Order.objects.exists()
     assert buying.broken_laws() == []
 
@@ -207,24 +222,24 @@ def test_a_check_before_the_lock_sells_after_the_pause(monkeypatch: pytest.Monke
     assert Order.objects.count() == REQUESTS
 
 
-def test_no_order_is_committed_after_the_answer_to_a_pause_under_load(strategy: str) -> None:
+@pytest.mark.parametrize("code", ENDS)
+def test_no_order_is_committed_after_the_answer_to_a_pause_under_load(strategy: str, code: str) -> None:
     """Threads place one order after the other; what is committed when the pause returns is all there is."""
     product, buyers = ProductFactory.create(on_hand=10_000), [buying.account() for _ in range(REQUESTS)]
+    end = ENDS[code](product)
 
-    def pause_soon() -> int:
+    def end_soon() -> int:
         wait_until(lambda: Order.objects.count() >= REQUESTS // 2)
-        pause(product)
+        end()
         return Order.objects.count()
 
-    *answers, committed = race(
-        [*(partial(buy_until, "product_paused", product, one.id) for one in buyers), pause_soon]
-    )
+    *answers, committed = race([*(partial(buy_until, code, product, one.id) for one in buyers), end_soon])
 
     outcomes = kinds([one for some in answers for one in some])
     assert Order.objects.count() == committed == outcomes["PlacedOrder"]
-    assert outcomes["product_paused"] == REQUESTS
+    assert outcomes[code] == REQUESTS
     # `optimistic` may have used its retries up.
-    assert outcomes.keys() <= {"PlacedOrder", "product_paused", "conflict"}
+    assert outcomes.keys() <= {"PlacedOrder", code, "conflict"}
     assert buying.broken_laws() == []
 
 

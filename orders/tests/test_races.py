@@ -7,6 +7,7 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +38,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 
 def buyers_of(product: Product, count: int) -> list[Callable[[], Any]]:
     order_requests = [buying.order_request(buying.account().id, {product: 1}) for _ in range(count)]
-    return [
-        lambda order_request=order_request: checkout.place(order_request) for order_request in order_requests
-    ]  # type: ignore[misc]
+    return [partial(checkout.place, order_request) for order_request in order_requests]
 
 
 def test_stock_of_100_is_sold_to_exactly_100() -> None:
@@ -116,12 +115,7 @@ def test_300_orders_in_opposite_order_meet_no_deadlock() -> None:
     for index in range(300):
         line_up = products if index % 2 else products[::-1]
         order_requests.append(buying.order_request(buying.account().id, dict.fromkeys(line_up, 1)))
-    outcomes = race(
-        [
-            lambda order_request=order_request: checkout.place(order_request)
-            for order_request in order_requests
-        ]
-    )  # type: ignore[misc]
+    outcomes = race([partial(checkout.place, order_request) for order_request in order_requests])
     assert kinds(outcomes) == {"PlacedOrder": 300}
     assert buying.broken_laws() == []
 
@@ -131,7 +125,7 @@ def test_one_wallet_spent_by_50_orders_at_once_never_goes_negative(settings: Laz
     product = ProductFactory.create(on_hand=50, price=100)
     buyer = buying.account(points=1_000)
     placed = [buying.place(buyer.id, {product: 1}, points=100, token="") for _ in range(50)]
-    race([lambda one=one: buying.advance(one) for one in placed])  # type: ignore[misc]
+    race([partial(buying.advance, one) for one in placed])
     buying.settle_everything()
     ended = Counter(Order.objects.values_list("status", flat=True))
     assert ended == {Order.Status.PAID: 10, Order.Status.PAYMENT_FAILED: 40}
@@ -143,12 +137,7 @@ def test_one_coupon_in_20_orders_at_once_is_held_by_one() -> None:
     buyer, product = buying.account(), ProductFactory.create(on_hand=100, price=5_000)
     code = buying.coupon_of(buyer.id).code
     order_requests = [buying.order_request(buyer.id, {product: 1}, coupon=code) for _ in range(20)]
-    outcomes = race(
-        [
-            lambda order_request=order_request: checkout.place(order_request)
-            for order_request in order_requests
-        ]
-    )  # type: ignore[misc]
+    outcomes = race([partial(checkout.place, order_request) for order_request in order_requests])
     assert kinds(outcomes) == {"PlacedOrder": 1, "coupon_not_usable": 19}
     assert buying.broken_laws() == []
 

@@ -14,7 +14,7 @@ from coupons.models import Coupon
 from events.models import FeedEvent
 from inventory.models import Product, StockMovement
 from inventory.tests.factories import ProductFactory
-from orders.models import Order, OrderLine, Refund, Saga
+from orders.models import Order, Refund, Saga
 from orders.saga import operator_actions
 from orders.tests import buying
 from payments import ledger
@@ -165,21 +165,6 @@ def test_a_recorded_refund_counts_as_taken_at_once(sale: Sale) -> None:
         assert refused.value.code == "nothing_to_refund"
         buying.execute_refund(started)
     assert Refund.objects.count() == 1
-
-
-def test_more_than_is_left_is_refused_line_by_line_and_changes_nothing(sale: Sale) -> None:
-    stranger = ProductFactory.create(on_hand=9)
-    buying.execute_refund(buying.refund(sale.order.id, {sale.first: 1}))
-    with pytest.raises(Rejected) as refused:
-        buying.refund(sale.order.id, {sale.first: 2, sale.second: 1, stranger: 1})
-    assert refused.value.code == "refund_exceeds_order"
-    assert refused.value.extra["items"] == [
-        {"product": sale.first.id, "requested": 2, "refundable": 1},
-        {"product": stranger.id, "requested": 1, "refundable": 0},
-    ]
-    assert Refund.objects.count() == 1
-    assert sum(OrderLine.objects.values_list("refunded_quantity", flat=True)) == 1
-    assert buying.state_of(sale.order.id) == Order.Status.PAID
 
 
 def test_an_order_is_refunding_while_any_refund_is_pending(sale: Sale) -> None:

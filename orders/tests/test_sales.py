@@ -15,10 +15,10 @@ from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders import cancellation, order_states
 from orders.models import Order, OrderLine
-from orders.placement import checkout, decisions
+from orders.placement import decisions
 from orders.placement.strategies import group_commit
 from orders.tests import buying
-from orders.tests.buying import buy_until, kinds, refusal_of
+from orders.tests.buying import kinds, refusal_of
 from orders.tests.waiting import behind_a_pause
 from sales import order_checks, terms, terms as pausing
 from sales.models import Sale, SaleEntry
@@ -260,19 +260,6 @@ def _retried(reason: str) -> float:
     return transactions.RETRIED.labels(reason)._value.get()
 
 
-def test_orders_that_wait_for_the_row_behind_a_pause_are_refused(strategy: str) -> None:
-    product = ProductFactory(on_hand=1_000)
-    sale = factories.create_sale(product, admission="open")
-    requests = [buying.order_request(buying.account().id, {product: 1}) for _ in range(REQUESTS)]
-
-    outcomes = behind_a_pause(
-        partial(pause, sale), product, [partial(checkout.place, one) for one in requests]
-    )
-
-    assert kinds(outcomes) == {"sale_paused": REQUESTS}
-    assert not Order.objects.exists()
-
-
 def test_a_check_before_the_lock_sells_after_the_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     """The twin: the sale is read before the stock is locked, as it was before the pause."""
     product = ProductFactory(on_hand=1_000)
@@ -311,39 +298,6 @@ def test_an_entry_that_is_read_and_used_without_lock_or_condition_is_used_twice(
 
     assert kinds(outcomes)["PlacedOrder"] == REQUESTS
     assert "L14" in [report.law for report in buying.broken_laws()]
-
-
-def test_no_order_is_committed_after_the_answer_to_a_pause_under_load(strategy: str) -> None:
-    product, buyers = ProductFactory(on_hand=10_000), [buying.account() for _ in range(REQUESTS)]
-    sale = factories.create_sale(product, admission="open")
-
-    def pause_soon() -> int:
-        wait_until(lambda: Order.objects.count() >= REQUESTS // 2)
-        pause(sale)
-        return Order.objects.count()
-
-    *answers, committed = race(
-        [*(partial(buy_until, "sale_paused", product, one.id) for one in buyers), pause_soon]
-    )
-
-    outcomes = kinds([one for some in answers for one in some])
-    assert Order.objects.count() == committed == outcomes["PlacedOrder"]
-    assert outcomes.keys() <= {"PlacedOrder", "sale_paused", "conflict"}
-
-
-def test_no_order_is_committed_outside_of_a_sale_once_it_is_created(strategy: str) -> None:
-    product, buyers = ProductFactory(on_hand=10_000), [buying.account() for _ in range(REQUESTS)]
-
-    def create_soon() -> int:
-        wait_until(lambda: Order.objects.count() >= REQUESTS // 2)
-        factories.create_sale(product, opens_in=600)
-        return Order.objects.count()
-
-    *_, committed = race(
-        [*(partial(buy_until, "sale_not_open", product, one.id) for one in buyers), create_soon]
-    )
-
-    assert Order.objects.count() == committed
 
 
 @buying.by_two_strategies

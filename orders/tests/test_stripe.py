@@ -80,26 +80,6 @@ def test_an_order_is_paid_by_card_points_and_coupon(stripe_book: StripeProxy) ->
     assert buying.broken_laws() == []
 
 
-@pytest.mark.parametrize(
-    ("token", "code"),
-    [
-        ("pm_card_visa_chargeDeclined", "card_declined"),
-        ("pm_card_visa_chargeDeclinedInsufficientFunds", "insufficient_funds"),
-        ("pm_of_nobody", "unknown_token"),
-    ],
-)
-def test_a_declined_card_leaves_nothing(token: str, code: str) -> None:
-    """The proxy adds the reasons; localstripe declines the card."""
-    placed = order(token, points=100)
-
-    failed = buying.advance(placed)
-
-    assert (failed.status, failed.failure_code) == ("payment_failed", code)
-    assert ledger.balance_amount(failed.account_id) == 100
-    assert (payment_of(placed).status, kept_amount(placed)) == ("failed", 0)
-    assert buying.broken_laws() == []
-
-
 def test_a_decline_that_could_not_be_cancelled_at_once_fails_its_order_after_a_look_up(
     stripe_book: StripeProxy,
 ) -> None:
@@ -142,21 +122,6 @@ def test_20_orders_at_once_are_20_charges() -> None:
     assert buying.broken_laws() == []
 
 
-def test_a_paid_order_is_refunded_in_parts(stripe_book: StripeProxy) -> None:
-    product = ProductFactory.create(on_hand=5, price=500)
-    placed = buying.place(buying.account().id, {product: 2}, token="pm_refund_fails")
-    buying.advance(placed)
-
-    first = buying.refund(placed.order.id, {product: 1})
-    assert buying.execute_refund(first).status == "pending"
-    buying.settle_everything()
-    assert kept_amount(placed) == 500
-    assert buying.execute_refund(buying.refund(placed.order.id)).order.status == "refunded"
-
-    assert kept_amount(placed) == 0
-    assert buying.broken_laws() == []
-
-
 @pytest.mark.parametrize(
     ("token", "is_retried"),
     [("pm_refund_not_taken", True), ("pm_refund_not_taken", False), ("pm_card_visa", False)],
@@ -191,16 +156,6 @@ def test_a_refund_that_the_card_does_not_take_is_made_again_or_ends_without_it(
     assert buying.state_of(placed.order.id) == ("refunded" if is_retried else "paid")
     assert kept_amount(placed) == (900 if (token, is_retried) == ("pm_refund_not_taken", False) else 0)
     reconciling.reconcile(fix=Fix.OURS)
-    assert buying.broken_laws() == []
-
-
-def test_a_wallet_is_topped_up() -> None:
-    buyer = buying.account(points=100)
-
-    assert buying.top_up(buyer.id, 700, "pm_card_visa").status == "succeeded"
-    assert buying.top_up(buyer.id, 700, "pm_card_visa_chargeDeclined").status == "failed"
-    assert ledger.balance_amount(buyer.id) == 800
-    assert [booked.order_id for booked in gateway().charges() if booked.kept_amount] == [None]
     assert buying.broken_laws() == []
 
 

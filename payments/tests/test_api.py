@@ -8,6 +8,7 @@ import pytest
 from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
+from django.urls import reverse
 from django.utils import timezone
 
 from payments import ledger, points_grants, webhooks
@@ -20,7 +21,7 @@ from shop.idempotency.recorded_answers import Replay
 from shop.models import IdempotencyKey, JournalLine
 from shop.observability import gauges
 from shop.tests.case_tables import in_one_test
-from shop.tests.clients import client_of
+from shop.tests.clients import client_of, signed_in
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.racing import race
 from shop.tests.test_approvals import as_operator, keyed
@@ -242,6 +243,12 @@ def test_no_answer_and_no_page_shows_the_cards_token() -> None:
     assert "tok_" not in repr(payment)
     assert UUID(answer.json()["id"]) == Payment.objects.get(token="tok_very_secret").id
     assert client_of(admin).get(f"/payments/{payment.id}").content == answer.content
+    for page in (
+        reverse("admin:payments_payment_changelist"),
+        reverse("admin:payments_payment_change", args=[payment.id]),
+    ):
+        shown = signed_in(admin).get(page)
+        assert (shown.status_code, b"tok_" in shown.content) == (200, False)
 
 
 def row(event: WebhookEvent) -> WebhookEvent:
