@@ -48,6 +48,12 @@ def account(*, points: int = 0) -> Any:
     return made
 
 
+def order_of(product: Product, token: str = "", *, quantity: int = 1, **more: Any) -> dict[str, Any]:
+    """The body of a call that orders these units, and pays them at once by a card with this token."""
+    paid = {"payment": {"token": token}} if token else {}
+    return {"items": [{"product": product.id, "quantity": quantity}]} | paid | more
+
+
 def coupon_of(account_id: int, **campaign: Any) -> Coupon:
     """A coupon issued to the account, of a new campaign."""
     drop: Campaign = CampaignFactory.create(**campaign)

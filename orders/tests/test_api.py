@@ -12,6 +12,7 @@ from inventory.tests.factories import ProductFactory
 from orders.models import Order, Refund, Saga
 from orders.saga import store
 from orders.tests import buying, stepping
+from orders.tests.buying import order_of
 from shop.models import IdempotencyKey
 from shop.tests.case_tables import in_one_test
 from shop.tests.clients import Api, client_of
@@ -25,12 +26,8 @@ FIELDS = {
 }  # fmt: skip
 
 
-def items(product: Product, quantity: int = 1) -> dict[str, Any]:
-    return {"items": [{"product": product.id, "quantity": quantity}]}
-
-
 def test_an_order_without_payment_awaits_it(api: Api, product: Product) -> None:
-    answer = api.post("/orders", items(product, 2), key="a")
+    answer = api.post("/orders", order_of(product, quantity=2), key="a")
     order = answer.json()
     assert answer.status_code == 201
     assert answer["Location"] == f"/api/v1/orders/{order['id']}"
@@ -61,7 +58,7 @@ def test_lines_are_returned_in_the_order_of_the_request(api: Api) -> None:
 
 
 def test_a_repeat_is_202_while_the_payment_is_open(api: Api, product: Product) -> None:
-    body = items(product) | {"payment": {"token": "tok_ok"}}
+    body = order_of(product) | {"payment": {"token": "tok_ok"}}
     refused = api.post("/orders", body | {"points_amount": 501}, key="a")
     assert (refused.status_code, refused.json()["errors"][0]["field"]) == (400, "points_amount"), "too many"
     first = api.post("/orders", body, key="a")
@@ -108,10 +105,10 @@ def test_an_unusable_coupon_is_refused_with_the_reason(api: Api, buyer: Any, pro
     somebody_elses = buying.coupon_of(AccountFactory.create().id).code
     above = buying.coupon_of(buyer.id, min_order_amount=10_000).code
     held = buying.coupon_of(buyer.id).code
-    assert api.post("/orders", items(product) | {"coupon": held}, key="first").status_code == 201
+    assert api.post("/orders", order_of(product) | {"coupon": held}, key="first").status_code == 201
     reasons = {somebody_elses: "not_found", "NO-SUCH": "not_found", above: "below_minimum", held: "held"}
     for code, reason in reasons.items():
-        answer = api.post("/orders", items(product) | {"coupon": code}, key=f"with-{code}")
+        answer = api.post("/orders", order_of(product) | {"coupon": code}, key=f"with-{code}")
         assert (answer.status_code, answer.json()["code"]) == (409, "coupon_not_usable")
         assert answer.json()["reason"] == reason
 
@@ -142,18 +139,18 @@ def test_cancelling_releases_everything_and_a_repeat_changes_nothing(
     api: Api, buyer: Any, product: Product
 ) -> None:
     coupon = buying.coupon_of(buyer.id).code
-    order = api.post("/orders", items(product) | {"coupon": coupon}, key="a").json()
+    order = api.post("/orders", order_of(product) | {"coupon": coupon}, key="a").json()
     first = api.post(f"/orders/{order['id']}/cancel")
     second = api.post(f"/orders/{order['id']}/cancel")
     assert (first.status_code, first.json()["status"]) == (200, "cancelled")
     assert second.json() == first.json()
     assert Coupon.objects.get(code=coupon).status == "issued"
-    assert api.post("/orders", items(product) | {"coupon": coupon}, key="b").status_code == 201
+    assert api.post("/orders", order_of(product) | {"coupon": coupon}, key="b").status_code == 201
     assert buying.broken_laws() == []
 
 
 def test_cancelling_accepts_only_an_empty_body(api: Api, product: Product) -> None:
-    order = api.post("/orders", items(product), key="a").json()
+    order = api.post("/orders", order_of(product), key="a").json()
     unknown = api.post(f"/orders/{order['id']}/cancel", {"reason": "too dear"})
     assert (unknown.status_code, unknown.json()["errors"][0]["field"]) == (400, "reason")
     assert api.post(f"/orders/{order['id']}/cancel", b"{").json()["code"] == "malformed_json"
@@ -165,7 +162,7 @@ def test_an_order_past_its_time_is_expired_before_the_sweep(
     api: Api, product: Product, settings: Any
 ) -> None:
     settings.ORDER_HOLD_SECONDS = 0
-    order = api.post("/orders", items(product), key="a").json()
+    order = api.post("/orders", order_of(product), key="a").json()
     assert api.get(f"/orders/{order['id']}").json()["status"] == "expired"
     assert [row["id"] for row in api.get("/orders?status=expired").json()["results"]] == [order["id"]]
     assert api.get("/orders?status=awaiting_payment").json()["results"] == []

@@ -18,6 +18,7 @@ from orders.payment.refunding import StartedRefund
 from orders.placement import checkout
 from orders.placement.decisions import PlacedOrder
 from orders.tests import buying
+from orders.tests.buying import order_of
 from payments.models import Payment, WebhookEvent
 from payments.tests import events
 from shop import clock
@@ -40,10 +41,6 @@ def staff() -> Api:
 @pytest.fixture
 def product() -> Product:
     return ProductFactory.create(on_hand=9, price=333)
-
-
-def items(product: Product, quantity: int) -> dict[str, Any]:
-    return {"items": [{"product": product.id, "quantity": quantity}]}
 
 
 def refused(response: Any) -> tuple[int, str]:
@@ -77,7 +74,7 @@ def test_units_are_refunded_at_their_price_less_their_share_of_the_discount_and_
     coupon = buying.coupon_of(buyer.id, discount_value=100).code
     path = paid(buyer, {product: 3}, coupon=coupon, points=200)
 
-    one, another, last = (staff.post(path, BROKEN | items(product, 1), key=key).json() for key in "abc")
+    one, another, last = (staff.post(path, BROKEN | order_of(product), key=key).json() for key in "abc")
 
     # The shares of 100 are 33, 33 and 34; points are 200/899 of each amount, and at last what is left.
     assert [amounts(one), amounts(another), amounts(last)] == [(300, 66, 234), (300, 66, 234), (299, 68, 231)]
@@ -93,7 +90,7 @@ def test_two_units_at_once_are_refunded_like_two_single_units(
     coupon = buying.coupon_of(buyer.id, discount_value=100).code
     path = paid(buyer, {product: 3}, coupon=coupon)
 
-    two = staff.post(path, BROKEN | items(product, 2), key="a").json()
+    two = staff.post(path, BROKEN | order_of(product, quantity=2), key="a").json()
     rest = staff.post(path, BROKEN, key="b").json()
 
     assert (two["amount"], rest["amount"]) == (600, 299)
@@ -103,7 +100,7 @@ def test_a_refund_of_a_product_that_is_not_in_the_order_is_409_and_names_it_with
     buyer: Any, staff: Api, product: Product
 ) -> None:
     other, path = Product(id=2**63 - 1), paid(buyer, {product: 1})
-    asked = items(product, 2**31 - 1)["items"] + items(other, 1)["items"]
+    asked = order_of(product, quantity=2**31 - 1)["items"] + order_of(other)["items"]
 
     answer = staff.post(path, BROKEN | {"items": asked}, key="a")
 
@@ -140,11 +137,11 @@ def test_while_a_refund_is_pending_another_may_take_what_the_first_leaves(
     buyer: Any, staff: Api, product: Product
 ) -> None:
     path = paid(buyer, {product: 3})
-    assert staff.post(path, BROKEN | items(product, 2), key="a").status_code == 202
+    assert staff.post(path, BROKEN | order_of(product, quantity=2), key="a").status_code == 202
     assert staff.get(path.removesuffix("/refunds")).json()["status"] == "refunding"
 
-    too_many = staff.post(path, BROKEN | items(product, 2), key="b")
-    one = staff.post(path, BROKEN | items(product, 1), key="b")
+    too_many = staff.post(path, BROKEN | order_of(product, quantity=2), key="b")
+    one = staff.post(path, BROKEN | order_of(product), key="b")
     all_that_is_left = staff.post(path, BROKEN, key="c")
 
     assert refused(too_many) == (409, "refund_exceeds_order")
@@ -169,17 +166,17 @@ def test_a_top_up_with_wait_0_is_202_at_once(api: Api) -> None:
 def test_an_empty_payment_whose_points_do_not_cover_the_order_is_400_and_asks_for_a_card(
     points: dict[str, int], api: Api, product: Product
 ) -> None:
-    answer = api.post("/orders", items(product, 1) | points | {"payment": {}}, key="a")
+    answer = api.post("/orders", order_of(product) | points | {"payment": {}}, key="a")
 
     assert refused(answer) == (400, "invalid")
     assert [(one["field"], one["code"]) for one in answer.json()["errors"]] == [("payment.token", "required")]
     assert not Order.objects.exists()
     assert available(product) == 9
-    assert api.post("/orders", items(product, 1), key="a").status_code == 201
+    assert api.post("/orders", order_of(product), key="a").status_code == 201
 
 
 def test_an_empty_payment_whose_points_the_wallet_does_not_hold_is_409(api: Api, product: Product) -> None:
-    body = items(product, 4) | {"points_amount": 4 * 333, "payment": {}}
+    body = order_of(product, quantity=4) | {"points_amount": 4 * 333, "payment": {}}
 
     assert refused(api.post("/orders", body, key="a")) == (409, "insufficient_points")
     assert not Order.objects.exists()

@@ -10,6 +10,7 @@ from django.test import Client
 from inventory.models import Product
 from orders import tasks
 from orders.tests import buying, owners
+from orders.tests.buying import order_of
 from payments.models import Payment
 from payments.tests import events
 from shop.operations import dispatch
@@ -28,10 +29,6 @@ def api(buyer: Any) -> Iterator[Api]:
     for payment in Payment.objects.exclude(action_url=""):
         owners.let_action_end(payment.id)
     buying.settle_everything()
-
-
-def order_of(product: Product, token: str, **more: Any) -> dict[str, Any]:
-    return {"items": [{"product": product.id, "quantity": 1}], "payment": {"token": token}} | more
 
 
 def decide(address: str, decision: str) -> None:

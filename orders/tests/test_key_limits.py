@@ -10,7 +10,8 @@ from django.contrib.auth.models import User
 from inventory.models import Product
 from orders.models import Saga
 from orders.tests import buying, stepping
-from orders.tests.test_rates_api import assert_throttled, order_of
+from orders.tests.buying import order_of
+from orders.tests.test_rates_api import assert_throttled
 from payments.models import Payment
 from shop.configuration import Rate
 from shop.tests.api_keys import KeyApi, make

@@ -19,6 +19,7 @@ from orders.models import Order, Saga
 from orders.payment import card_limits, charging
 from orders.payment.card_limits import Payer
 from orders.tests import buying, stepping
+from orders.tests.buying import order_of
 from payments.gateways import gateway
 from payments.models import Payment
 from shop.configuration import Rate
@@ -38,11 +39,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def _three_a_minute(settings: LazySettings) -> None:
     for name in ("RATE_COUPONS", "RATE_ORDERS", "RATE_PAYMENTS", "RATE_TOP_UPS", "RATE_DECLINES"):
         setattr(settings, name, Rate(3, 60))
-
-
-def order_of(product: Product, token: str = "") -> dict[str, Any]:
-    body: dict[str, Any] = {"items": [{"product": product.id, "quantity": 1}]}
-    return body | {"payment": {"token": token}} if token else body
 
 
 def assert_throttled(answer: Any, *, seconds: int = 60) -> None:

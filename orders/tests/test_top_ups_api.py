@@ -12,6 +12,7 @@ from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.models import Order
 from orders.tests import buying
+from orders.tests.buying import order_of
 from payments import ledger
 from payments.gateways import gateway
 from shop.tests.clients import Api, client_of
@@ -100,13 +101,9 @@ def test_an_unknown_card_token_is_a_declined_payment_whose_failure_says_unknown_
     assert not list(gateway().charges())
 
 
-def items(product: Product, quantity: int = 1) -> dict[str, Any]:
-    return {"items": [{"product": product.id, "quantity": quantity}]}
-
-
 def test_a_call_that_waits_gets_the_settled_answer(api: Api, buyer: Any, product: Product) -> None:
     coupon = buying.coupon_of(buyer.id, discount_value=300).code
-    body = items(product, 2) | {"coupon": coupon, "points_amount": 200, "payment": {"token": "tok_ok"}}
+    body = order_of(product, "tok_ok", quantity=2, coupon=coupon, points_amount=200)
     answer = api.post("/orders", body, key="a", Prefer="respond-async, wait=20")
     order = answer.json()
     assert answer.status_code == 201
@@ -125,7 +122,7 @@ def test_a_call_that_waits_gets_the_settled_answer(api: Api, buyer: Any, product
 def test_a_declined_payment_is_explained_in_the_language_of_the_first_call(
     api: Api, product: Product
 ) -> None:
-    body = items(product) | {"payment": {"token": "tok_insufficient_funds"}}
+    body = order_of(product, "tok_insufficient_funds")
     first = api.post("/orders", body, key="a", Prefer="wait=20", **{"Accept-Language": "ko"})
     again = api.post("/orders", body, key="a", Prefer="wait=20", **{"Accept-Language": "en"})
 

@@ -22,6 +22,7 @@ from orders.models import Order
 from orders.placement.strategies import group_commit as batching
 from orders.schemas import UNSETTLED_STATUS, CurrentAnswer
 from orders.tests import buying
+from orders.tests.buying import order_of
 from payments import payment_states
 from scripts.stack import ports
 from scripts.tests.simulator import Simulator
@@ -43,14 +44,6 @@ LOCK = "SELECT id FROM inventory_product WHERE id = %s FOR UPDATE"
 @pytest.fixture
 def product() -> Product:
     return ProductFactory.create(on_hand=1_000, price=1_000)
-
-
-def paid_order_of(product: Product) -> dict[str, Any]:
-    return {"items": [{"product": product.id, "quantity": 1}], "payment": {"token": "tok_ok"}}
-
-
-def order_of(product: Product) -> dict[str, Any]:
-    return {"items": [{"product": product.id, "quantity": 1}]}
 
 
 async def post(access: str, path: str, body: Any, *, key: str = "a", **headers: str) -> Answer:
@@ -130,7 +123,7 @@ def test_300_buyers_wait_in_a_process_of_4_threads_and_all_get_201_once_it_is_se
     few_threads: Served, product: Product
 ) -> None:
     http = Http(few_threads, most=BUYERS)
-    body = paid_order_of(product)
+    body = order_of(product, "tok_ok")
     calls = [
         http.soon(http.post, access, "/orders", body, Prefer="wait=30") for access in access_of_buyers(BUYERS)
     ]
@@ -154,9 +147,9 @@ def test_a_repeat_that_cannot_be_read_is_not_answered_as_overloaded(
     [access] = access_of_buyers(1)
 
     async def call_twice() -> tuple[Answer, Answer]:
-        first = await post(access, "/orders", paid_order_of(product))
+        first = await post(access, "/orders", order_of(product, "tok_ok"))
         monkeypatch.setattr(payment_calls._batcher, "_max_waiting", 0)
-        return first, await post(access, "/orders", paid_order_of(product))
+        return first, await post(access, "/orders", order_of(product, "tok_ok"))
 
     first, again = asyncio.run(call_twice())
     assert (first.status, again.status, Order.objects.count()) == (202, 503, 1)

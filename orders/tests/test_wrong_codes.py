@@ -50,8 +50,8 @@ _keys = iter(range(10_000))
 
 
 def order(api: Api, product: Product, code: str = "") -> Any:
-    body: dict[str, Any] = {"items": [{"product": product.id, "quantity": 1}]}
-    return api.post("/orders", body | ({"coupon": code} if code else {}), key=f"wrong-codes-{next(_keys)}")
+    body = buying.order_of(product, **({"coupon": code} if code else {}))
+    return api.post("/orders", body, key=f"wrong-codes-{next(_keys)}")
 
 
 def results(*answers: Any) -> list[tuple[int, str]]:
@@ -145,7 +145,7 @@ def test_replays_and_staff_do_not_count(settings: LazySettings, product: Product
     settings.RATE_WRONG_CODES = Rate(1, 3_600)
     shared_campaign()
     api = client_from("192.0.2.1")
-    body = {"items": [{"product": product.id, "quantity": 1}], "coupon": CODE}
+    body = buying.order_of(product, coupon=CODE)
     assert api.post("/orders", body, key="placed").status_code == 201
     assert results(order(api, product, "GUESS"), order(api, product, "GUESS")) == [
         (409, "not_found"),
