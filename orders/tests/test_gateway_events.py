@@ -1,9 +1,6 @@
 """Events of gateways make sagas query the gateway; the content of an event is never trusted."""
 
-import sqlite3
 from collections.abc import Callable
-from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +19,7 @@ from payments import gateways, webhooks
 from payments.gateways import gateway, simulator
 from payments.models import Payment, WebhookEvent
 from payments.tests import events
+from payments.tests.own_gateway import SimulatorBut, change_book, use
 from scripts.stack import ports
 from scripts.tests.simulator import Simulator
 from shop.models import JournalLine
@@ -45,13 +43,13 @@ def charge_late(gateway_process: tuple[Simulator, Path]) -> Callable[[Payment], 
     """A gateway that charges what it had cancelled or declined."""
 
     def charge(payment: Payment) -> None:
-        with closing(sqlite3.connect(gateway_process[1] / "book.sqlite3", timeout=10)) as book, book:
-            changed = book.execute(
-                "UPDATE charges SET status = 'succeeded', token = 'tok_ok', failure = NULL,"
-                " amount = ?, order_id = ?, currency = 'KRW' WHERE key = ?",
-                [payment.card_amount, str(payment.order_id), payment.charge_key],
-            )
-            assert changed.rowcount == 1
+        changed = change_book(
+            gateway_process[1],
+            "UPDATE charges SET status = 'succeeded', token = 'tok_ok', failure = NULL,"
+            " amount = ?, order_id = ?, currency = 'KRW' WHERE key = ?",
+            [payment.card_amount, str(payment.order_id), payment.charge_key],
+        )
+        assert changed == 1
 
     return charge
 
@@ -149,8 +147,7 @@ def test_a_late_charge_whose_refund_fails_is_refunded_later(
 ) -> None:
     payment = failed()
     charge_late(payment)
-    with closing(sqlite3.connect(gateway_process[1] / "book.sqlite3", timeout=10)) as book, book:
-        book.execute("UPDATE charges SET token = 'tok_refund_fails'")
+    change_book(gateway_process[1], "UPDATE charges SET token = 'tok_refund_fails'")
     event = events.take(key=payment.charge_key)
     assert [gateway_events.handle(event.id) for _ in range(3)] == [False, False, True]
     assert gateway().find(key=payment.charge_key).refunded_amount == 500
@@ -160,11 +157,8 @@ def test_a_late_charge_whose_refund_fails_is_refunded_later(
 def test_a_late_refund_whose_worker_crashed_is_recorded_by_the_next(
     charge_late: Callable[[Payment], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Deadly:
-        """The simulator, with a crash of the caller before the reply to a refund."""
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(simulator, name)
+    class Deadly(SimulatorBut):
+        """A crash of the caller before the reply to a refund."""
 
         def refund(self, **asked: Any) -> None:
             assert simulator.refund(**asked).status == "succeeded"
@@ -174,8 +168,7 @@ def test_a_late_refund_whose_worker_crashed_is_recorded_by_the_next(
     charge_late(payment)
     event = events.take(key=payment.charge_key)
     with monkeypatch.context() as struck, pytest.raises(Crash):
-        entry = replace(gateways.GATEWAYS["simulator"], load=Deadly)
-        struck.setitem(gateways.GATEWAYS, "simulator", entry)
+        use(Deadly(), struck)
         gateway_events.handle(event.id)
     assert late_refunds() == []
     assert gateway_events.handle(event.id)

@@ -1,7 +1,5 @@
 """Refunds of paid orders: what they return, and what they leave."""
 
-import sqlite3
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -20,6 +18,7 @@ from orders.tests import buying
 from payments import ledger
 from payments.gateways import gateway
 from payments.models import Payment, Transfer
+from payments.tests.own_gateway import change_book
 from scripts.tests.simulator import Simulator
 from shop.errors import Rejected
 from shop.journal import journal
@@ -217,8 +216,7 @@ def test_a_refund_that_the_gateway_refuses_for_good_is_left_to_an_operator_and_n
     """The charge is not settled at the gateway, and an operator has it refunded there at last."""
 
     def set_status(status: str) -> None:
-        with closing(sqlite3.connect(gateway_process[1] / "book.sqlite3", timeout=10)) as book, book:
-            book.execute("UPDATE charges SET status = ?", [status])
+        change_book(gateway_process[1], "UPDATE charges SET status = ?", [status])
 
     set_status("pending")
     started = buying.refund(sale.order.id)

@@ -6,7 +6,6 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -27,12 +26,12 @@ from orders.tests.conftest import start_worker
 from orders.tests.listening import Killed
 from orders.tests.owners import payment_of
 from orders.tests.test_gateway_events import order
-from payments import gateways, ledger
+from payments import ledger
 from payments.gateways import calls, gateway, simulator
 from payments.gateways.contract import GatewayResult
 from payments.models import Payment
 from payments.tests import events
-from payments.tests.own_gateway import nobody_there
+from payments.tests.own_gateway import SimulatorBut, nobody_there, use
 from payments.tests.stripe_proxy import StripeProxy
 from scripts.stack import children
 from scripts.tests.simulator import Simulator
@@ -62,20 +61,16 @@ def time_is_over(placed: PlacedOrder) -> None:
     Saga.objects.filter(id=saga_of(placed).id).update(deadline_at=timezone.now())
 
 
-class CannotCancel:
-    """The simulator without cancellation: it can't promise that no charge of a key will arrive."""
+class CannotCancel(SimulatorBut):
+    """It can't promise that no charge of a key will arrive."""
 
     def cancel(self, *, key: str) -> GatewayResult:
         return GatewayResult(status="unsupported")
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(simulator, name)
-
 
 @pytest.fixture
-def cannot_cancel(settings: LazySettings, monkeypatch: pytest.MonkeyPatch) -> None:
-    entry = replace(gateways.GATEWAYS["simulator"], load=CannotCancel)
-    monkeypatch.setitem(gateways.GATEWAYS, "simulator", entry)
+def cannot_cancel(monkeypatch: pytest.MonkeyPatch) -> None:
+    use(CannotCancel(), monkeypatch)
 
 
 @pytest.mark.usefixtures("quick")

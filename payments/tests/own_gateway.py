@@ -1,22 +1,24 @@
 """The test run's own gateway simulator, with an empty book at the start of each test that uses it.
 
 The gateway that all tests share keeps the charges of earlier tests, whose payments are deleted, so tests that
-compare books use this one. Tests of webhooks start one with their address:
-`gateway_calling(f"{address}/api/v1/webhooks/simulator")`.
+compare books use this one.
 """
 
 import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.conf import LazySettings
 
-from payments.gateways import calls
+from payments import gateways
+from payments.gateways import calls, simulator
 from scripts.stack import ports
 from scripts.tests.circles import once_a_session
-from scripts.tests.simulator import Simulator, running, serving
+from scripts.tests.simulator import Simulator, running
 
 
 @pytest.fixture(scope="session")
@@ -24,38 +26,42 @@ from scripts.tests.simulator import Simulator, running, serving
 def gateway_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Simulator, Path]]:
     """The process and the folder of its book."""
     folder = tmp_path_factory.mktemp("gateway")
-    with running("gateway", folder, "--latency-ms", "0") as simulator:
-        yield simulator, folder
+    with running("gateway", folder, "--latency-ms", "0") as process:
+        yield process, folder
 
 
 @pytest.fixture
 def own_gateway(gateway_process: tuple[Simulator, Path], settings: LazySettings) -> Simulator:
     """The run's own gateway, with an empty book, which the shop uses in this test."""
-    simulator, folder = gateway_process
+    process, folder = gateway_process
     empty_book(folder)
-    settings.GATEWAY_URL = f"http://{ports.HOST}:{simulator.port}"
-    return simulator
+    settings.GATEWAY_URL = f"http://{ports.HOST}:{process.port}"
+    return process
 
 
 def empty_book(folder: Path) -> None:
     """Delete all charges from the book of the gateway of this folder."""
+    for table in ("refunds", "confirmations", "disputes", "charges", "attempts", "webhooks"):
+        change_book(folder, f"DELETE FROM {table}")  # noqa: S608 - names written here
+
+
+def change_book(folder: Path, statement: str, values: Sequence[Any] = ()) -> int:
+    """Change the book of the gateway of this folder; returns how many of its rows."""
     with closing(sqlite3.connect(folder / "book.sqlite3", timeout=10)) as book, book:
-        for table in ("refunds", "confirmations", "disputes", "charges", "attempts", "webhooks"):
-            book.execute(f"DELETE FROM {table}")  # noqa: S608 - names written here
+        return book.execute(statement, values).rowcount
 
 
-@pytest.fixture
-def gateway_calling(tmp_path: Path, settings: LazySettings) -> Iterator[Callable[[str], Simulator]]:
-    """Start a gateway that posts its webhooks to the address; the shop uses it in this test."""
-    with ExitStack() as started:
+class SimulatorBut:
+    """The simulator, except for the functions that a test overrides."""
 
-        def start(webhook_url: str) -> Simulator:
-            options = ["--latency-ms", "0", "--webhook-url", webhook_url]
-            simulator = started.enter_context(serving("gateway", tmp_path, *options))
-            settings.GATEWAY_URL = f"http://{ports.HOST}:{simulator.port}"
-            return simulator
+    def __getattr__(self, name: str) -> Any:
+        return getattr(simulator, name)
 
-        yield start
+
+def use(other: SimulatorBut, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the shop call this gateway instead of the simulator."""
+    entry = replace(gateways.GATEWAYS["simulator"], load=lambda: other)
+    monkeypatch.setitem(gateways.GATEWAYS, "simulator", entry)
 
 
 @contextmanager

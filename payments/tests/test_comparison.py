@@ -1,11 +1,10 @@
 """Payments against the gateway's book: differences are found and named, concurrent changes are none."""
 
-import sqlite3
 import tracemalloc
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,19 +15,21 @@ from django.conf import LazySettings
 from django.db import transaction
 from django.utils import timezone
 
-from payments import gateways, payment_states
+from payments import payment_states
 from payments.gateways import gateway, simulator
 from payments.gateways.contract import BookedCharge
 from payments.models import Payment
 from payments.reconciliation import comparison
-from payments.tests import sales
+from payments.tests import own_gateway, sales
 from payments.tests.factories import PaymentFactory
+from payments.tests.own_gateway import SimulatorBut
 from scripts.simulators.books import written
 from scripts.stack import ports
 from scripts.tests.simulator import Simulator
 from shop.tests.factories import AccountFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
+Use = Callable[[SimulatorBut], None]
 
 
 @pytest.fixture(autouse=True)
@@ -156,14 +157,7 @@ def test_a_long_book_is_read_in_pages_and_reported_up_to_a_limit(monkeypatch: py
     assert len(comparison.compare(most=2).differences) == 2
 
 
-class Gateway:
-    """The simulator, except for the functions that a test overrides."""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(simulator, name)
-
-
-class Moving(Gateway):
+class Moving(SimulatorBut):
     """Lists an earlier state of its book; a look-up by key returns the present state."""
 
     def __init__(self, before: list[BookedCharge]) -> None:
@@ -174,15 +168,13 @@ class Moving(Gateway):
 
 
 @pytest.fixture
-def use(monkeypatch: pytest.MonkeyPatch) -> Callable[[Gateway], None]:
+def use(monkeypatch: pytest.MonkeyPatch) -> Use:
     """Make the shop call this gateway instead of the simulator."""
-    return lambda other: monkeypatch.setitem(
-        gateways.GATEWAYS, "simulator", replace(gateways.GATEWAYS["simulator"], load=lambda: other)
-    )
+    return partial(own_gateway.use, monkeypatch=monkeypatch)
 
 
 def test_a_payment_that_settles_while_the_book_is_read_is_no_difference(
-    use: Callable[[Gateway], None],
+    use: Use,
 ) -> None:
     """One payment was refunded and reversed since its page was read; another charged and settled."""
     refunded, new = PaymentFactory.create_batch(2)
@@ -197,7 +189,7 @@ def test_a_payment_that_settles_while_the_book_is_read_is_no_difference(
 
 
 def test_a_refund_between_the_reads_of_both_sides_is_no_difference(
-    use: Callable[[Gateway], None],
+    use: Use,
 ) -> None:
     """The payment is read, then the gateway refunds its charge, and then the gateway's book is read."""
     payment = PaymentFactory.create(card_amount=500)
@@ -205,7 +197,7 @@ def test_a_refund_between_the_reads_of_both_sides_is_no_difference(
     settle(payment, "succeeded", reference)
     refunds = [100, 100]
 
-    class Refunding(Gateway):
+    class Refunding(SimulatorBut):
         def charges(self, *, key: str | None = None, **period: Any) -> Iterator[BookedCharge]:
             if key and refunds:
                 amount = refunds.pop()
@@ -222,11 +214,11 @@ def test_a_refund_between_the_reads_of_both_sides_is_no_difference(
 
 @pytest.mark.parametrize("page", [1_000, 1])
 def test_a_gateway_that_charged_one_key_twice_is_found(
-    page: int, use: Callable[[Gateway], None], monkeypatch: pytest.MonkeyPatch
+    page: int, use: Use, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Some gateways fail to honour keys. The second charge may be on another page."""
 
-    class Forgetful(Gateway):
+    class Forgetful(SimulatorBut):
         def charges(self, *, key: str | None = None, **period: Any) -> Iterator[BookedCharge]:
             [charged] = simulator.charges(key=key)
             return iter([charged, replace(charged, reference="ch_again")])
@@ -283,8 +275,8 @@ Dated = Callable[..., Payment]
 def backdate(gateway_process: tuple[Simulator, Path]) -> Backdate:
 
     def change(key: str, at: datetime) -> None:
-        with closing(sqlite3.connect(gateway_process[1] / "book.sqlite3", timeout=10)) as opened, opened:
-            opened.execute("UPDATE charges SET created_at = ? WHERE key = ?", [written(at), key])
+        statement = "UPDATE charges SET created_at = ? WHERE key = ?"
+        own_gateway.change_book(gateway_process[1], statement, [written(at), key])
 
     return change
 
@@ -332,10 +324,10 @@ def test_a_charge_beyond_the_edge_of_the_period_is_no_difference(dated: Dated) -
     assert (compared.offenders, compared.checked) == ([], 2)
 
 
-def test_a_book_of_many_days_is_read_day_by_day(use: Callable[[Gateway], None], dated: Dated) -> None:
+def test_a_book_of_many_days_is_read_day_by_day(use: Use, dated: Dated) -> None:
     periods: list[tuple[datetime | None, datetime | None]] = []
 
-    class Recording(Gateway):
+    class Recording(SimulatorBut):
         def charges(self, *, key: str | None = None, **period: Any) -> Iterator[BookedCharge]:
             if key is None:
                 periods.append((period["since"], period["until"]))
@@ -352,7 +344,7 @@ def test_a_book_of_many_days_is_read_day_by_day(use: Callable[[Gateway], None], 
     assert periods == [*pairwise(edges)]
 
 
-class Long(Gateway):
+class Long(SimulatorBut):
     """A book of these charges of ours, all of one day; each may be looked up by its key."""
 
     def __init__(self, keys: list[str]) -> None:
@@ -406,9 +398,7 @@ def peak_of(compare: Callable[[], Any]) -> int:
         tracemalloc.stop()
 
 
-def test_memory_does_not_grow_with_the_book(
-    use: Callable[[Gateway], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_memory_does_not_grow_with_the_book(use: Use, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(comparison, "PAGE", 100)
     keys = write_payments(3_000)
     use(Long(keys[:300]))
@@ -418,9 +408,7 @@ def test_memory_does_not_grow_with_the_book(
     assert peak_of(comparison.compare) < 4 * short
 
 
-def test_books_in_another_order_agree_too(
-    use: Callable[[Gateway], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_books_in_another_order_agree_too(use: Use, monkeypatch: pytest.MonkeyPatch) -> None:
     """Many keys are then looked up one by one, because only `MAX_AHEAD` are remembered."""
     monkeypatch.setattr(comparison, "PAGE", 10)
     monkeypatch.setattr(comparison, "MAX_AHEAD", 15)
