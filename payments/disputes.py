@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from django.db.models import QuerySet, Sum
 
-from payments import ledger
+from payments import ledger, payment_states
 from payments.gateways.contract import GatewayDispute, GatewayResult
 from payments.models import GATEWAY_CLEARING, SALES, Dispute, Entry, Payment, Transfer
 from shop import clock
@@ -58,9 +58,8 @@ def book(payment: Payment, found: GatewayResult) -> None:
 
 
 def note_once(payment: Payment, what: str, detail: str, *, reference: str) -> None:
-    """Note for operators that the gateway's word doesn't fit the payment, once for this reference. Its order
-    must be locked, or a top-up itself.
-    """
+    """Note for operators that the gateway's word doesn't fit the payment, once for this reference."""
+    payment_states.lock_order(payment)
     subject, reference = f"payment {payment.id}", reference[:96]
     if not JournalLine.objects.filter(subject=subject, what=what, reference=reference).exists():
         journal.note(

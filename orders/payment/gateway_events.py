@@ -7,7 +7,7 @@ from django.conf import settings
 from orders.models import Refund
 from orders.payment import gateway_bookings
 from orders.saga import run, store
-from payments import disputes, payment_states, webhooks
+from payments import disputes, webhooks
 from payments.gateways import gateway
 from payments.models import Dispute, Payment, WebhookEvent
 from payments.payment_states import UNSETTLED
@@ -68,19 +68,15 @@ def _handle_event_of(payment: Payment, event: WebhookEvent) -> tuple[bool, str]:
         return True, "the payment is succeeded"
     is_booked, outcome = gateway_bookings.look_up(payment)
     if is_booked and _is_about_dispute(event) and not Dispute.objects.filter(payment=payment).exists():
-        transactions.run(partial(_note_unconfirmed, payment, event), transactions.KEYED)
+        detail = f"The gateway sent {event.type}, and shows no dispute of the charge so far."
+        note = partial(disputes.note_once, payment, UNCONFIRMED, detail, reference=event.event_id)
+        transactions.run(note, transactions.KEYED)
         return event.attempts >= MAX_ABSENT_LOOKUPS, "the gateway has no dispute of this charge"
     return is_booked, outcome
 
 
 def _is_about_dispute(event: WebhookEvent) -> bool:
     return "dispute" in event.type
-
-
-def _note_unconfirmed(payment: Payment, event: WebhookEvent) -> None:
-    payment_states.lock_order(payment)
-    detail = f"The gateway sent {event.type}, and shows no dispute of the charge so far."
-    disputes.note_once(payment, UNCONFIRMED, detail, reference=event.event_id)
 
 
 def _refund_late_charge(event: WebhookEvent, payment: Payment) -> tuple[bool, str]:
