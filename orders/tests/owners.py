@@ -34,6 +34,17 @@ def saga_of(payment: Payment) -> Saga:
     return Saga.objects.get(subject_id=payment.id)
 
 
+def kept_amount(placed: PlacedOrder) -> int:
+    """What the gateway keeps of the order's charges."""
+    return sum(charge.kept_amount for charge in gateway().charges(order_id=placed.order.id))
+
+
+def time_is_over(placed: PlacedOrder) -> None:
+    """Let the deadline of its saga pass."""
+    assert placed.started
+    Saga.objects.filter(id=placed.started.saga.id).update(deadline_at=clock.now())
+
+
 def waiting(**wanted: Any) -> PlacedOrder:
     """An order whose payment waits for the card's owner."""
     placed = order(**wanted)

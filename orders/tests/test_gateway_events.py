@@ -9,12 +9,11 @@ from django.conf import LazySettings
 from django.utils import timezone
 from hypothesis import HealthCheck, example, given, settings as bounds, strategies as some
 
-from inventory.tests.factories import ProductFactory
 from orders.models import Order, Refund, Saga
 from orders.payment import gateway_events
 from orders.placement.decisions import PlacedOrder
 from orders.tests import buying, stepping
-from orders.tests.owners import payment_of
+from orders.tests.owners import order, payment_of, time_is_over
 from payments import gateways, webhooks
 from payments.gateways import gateway, simulator
 from payments.models import Payment, WebhookEvent
@@ -52,11 +51,6 @@ def charge_late(gateway_process: tuple[Simulator, Path]) -> Callable[[Payment], 
         assert changed == 1
 
     return charge
-
-
-def order(token: str, **wanted: Any) -> PlacedOrder:
-    product = ProductFactory.create(on_hand=5, price=500)
-    return buying.place(buying.account().id, {product: 1}, token=token, **wanted)
 
 
 def failed() -> Payment:
@@ -310,7 +304,7 @@ def _move(move: str, placed: PlacedOrder, key: str, succeeded: bytes) -> None:
         case "drive":
             stepping.advance(placed.started.saga.id)
         case "time is over":
-            Saga.objects.filter(id=placed.started.saga.id).update(deadline_at=timezone.now())
+            time_is_over(placed)
         case "sweep":
             _handle_everything()
 

@@ -21,7 +21,7 @@ from orders.models import Order, Refund, Saga
 from orders.payment import gateway_events, refunding
 from orders.placement.decisions import PlacedOrder
 from orders.tests import buying, hanging
-from orders.tests.owners import payment_of
+from orders.tests.owners import kept_amount, payment_of, time_is_over
 from payments import ledger
 from payments.gateways import gateway, stripe_calls
 from payments.models import WebhookEvent
@@ -45,15 +45,6 @@ def stripe_book(own_stripe: StripeProxy, settings: LazySettings) -> StripeProxy:
 def order(token: str, **wanted: Any) -> PlacedOrder:
     product = ProductFactory.create(on_hand=5, price=500)
     return buying.place(buying.account(points=100).id, {product: 2}, token=token, **wanted)
-
-
-def time_is_over(placed: PlacedOrder) -> None:
-    assert placed.started
-    Saga.objects.filter(id=placed.started.saga.id).update(deadline_at=timezone.now())
-
-
-def kept_amount(placed: PlacedOrder) -> int:
-    return sum(booked.kept_amount for booked in gateway().charges(order_id=placed.order.id))
 
 
 def post_event(type: str, intent: dict[str, Any]) -> Any:

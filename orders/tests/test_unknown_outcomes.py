@@ -24,8 +24,7 @@ from orders.placement.decisions import PlacedOrder
 from orders.tests import buying, stepping
 from orders.tests.conftest import start_worker
 from orders.tests.listening import Killed
-from orders.tests.owners import payment_of
-from orders.tests.test_gateway_events import order
+from orders.tests.owners import kept_amount, order, payment_of, time_is_over
 from payments import ledger
 from payments.gateways import calls, gateway, simulator
 from payments.gateways.contract import GatewayResult
@@ -55,10 +54,6 @@ def quick(settings: LazySettings) -> None:
 def saga_of(placed: PlacedOrder) -> Saga:
     assert placed.started
     return Saga.objects.get(id=placed.started.saga.id)
-
-
-def time_is_over(placed: PlacedOrder) -> None:
-    Saga.objects.filter(id=saga_of(placed).id).update(deadline_at=timezone.now())
 
 
 class CannotCancel(SimulatorBut):
@@ -364,10 +359,6 @@ def recover(placed: PlacedOrder, *, is_overdue: bool) -> str:
     Saga.objects.update(leased_until=clock.now(), **late)
     buying.settle_everything()
     return buying.state_of(placed.order.id)
-
-
-def kept_amount(placed: PlacedOrder) -> int:
-    return sum(charge.kept_amount for charge in gateway().charges(order_id=placed.order.id))
 
 
 def test_a_day_later_with_the_key_forgotten_the_order_is_charged_once(
