@@ -4,9 +4,7 @@ Payments are models of `payments`, and their pages are here because the sagas of
 find the payments that are in doubt, and take up the gateway's answer.
 """
 
-from collections.abc import Mapping
 from functools import partial
-from operator import attrgetter
 from typing import Any
 
 from django.contrib import admin
@@ -21,15 +19,13 @@ from unfold.enums import ActionVariant
 from orders import tasks
 from orders.models import Saga
 from orders.payment import gateway_lookups
-from orders.payment.gateway_lookups import Lookup
 from orders.saga import status as saga_status
 from payments import disputes, gateways, payment_states, selectors
 from payments.models import Payment
 from payments.payment_states import UNSETTLED
-from shop.admin_base.actions import Action, button, keyed_call_with_report
+from shop.admin_base.actions import Action, button
 from shop.admin_base.display import OF_DISPUTES, link, status_label
 from shop.admin_base.lists import EVERYTHING, RecordsAdmin, choice_filter, column
-from shop.idempotency.recorded_answers import Replay
 from shop.models import JournalLine
 from shop.money import format_amount
 from shop.operations import dispatch
@@ -178,12 +174,6 @@ class PaymentAdmin(RecordsAdmin):
         is_useful=lambda request, payment: payment.card_amount > 0,
     )
     def look_up(self, request: HttpRequest, payment: Payment) -> Action:
-        def perform(data: Mapping[str, Any]) -> Lookup | Replay:
-            call = keyed_call_with_report(
-                request, data, action=f"look up {payment.pk}", describe=attrgetter("answer")
-            )
-            return gateway_lookups.look_up(payment_id=payment.pk, reason=data["reason"], keyed=call)
-
         return Action(
             title=_("Ask the gateway now"),
             description=_(
@@ -191,7 +181,10 @@ class PaymentAdmin(RecordsAdmin):
                 "disputes that began there are booked here. A payment that is not settled continues at once."
             ),
             submit=_("Ask"),
-            perform=perform,
+            perform_keyed=lambda data, call: gateway_lookups.look_up(
+                payment_id=payment.pk, reason=data["reason"], keyed=call
+            ),
             then=partial(dispatch.enqueue_shared, tasks.advance),
-            report=attrgetter("in_words"),
+            once=f"look up {payment.pk}",
+            report=lambda found: gateway_lookups.in_words(*found),
         )

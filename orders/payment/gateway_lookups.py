@@ -4,7 +4,7 @@ Refunds and disputes that began there are booked. A payment that is not settled 
 its saga, which looks the charge up itself.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 from uuid import UUID
 
 from django.utils import translation
@@ -40,15 +40,11 @@ SAID = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Lookup:
-    """The gateway's answer about a payment, and the sagas that now continue.
+class Lookup(NamedTuple):
+    """The gateway's answer, and the payment as it is then; its saga continues now."""
 
-    `answer` is English, because it is recorded; `in_words` is in the language of the operator's page.
-    """
-
-    answer: str
-    in_words: str
+    result: GatewayResult
+    payment: Payment
 
 
 def look_up(*, payment_id: UUID, reason: str, keyed: KeyedCall) -> Lookup | Replay:
@@ -70,11 +66,10 @@ def look_up(*, payment_id: UUID, reason: str, keyed: KeyedCall) -> Lookup | Repl
         gateway_bookings.book(payment_id, result)
     # The call may have taken seconds, in which the payment's saga went on.
     payment = transactions.read(lambda: Payment.objects.get(id=payment_id))
-    shown = in_words(result, payment)
-    with translation.override("en"):
-        answer = in_words(result, payment)
 
     def record() -> Lookup:
+        with translation.override("en"):
+            answer = in_words(result, payment)
         journal.note(
             what=LOOKED_UP,
             subject=f"payment {payment.id}",
@@ -84,7 +79,7 @@ def look_up(*, payment_id: UUID, reason: str, keyed: KeyedCall) -> Lookup | Repl
             reference=result.reference,
             is_internal=True,
         )
-        return Lookup(answer, shown)
+        return Lookup(result, payment)
 
     outcome = recorded_answers.run_once(keyed, record)
     if payment.status in UNSETTLED:

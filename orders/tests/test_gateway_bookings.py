@@ -459,7 +459,7 @@ def test_a_look_up_by_an_operator_books_too(give_back: Callable[..., None]) -> N
     keyed = buying.keyed(placed.order.account_id, lambda _: Answer(200, b"{}"))
     outcome = gateway_lookups.look_up(payment_id=payment_of(placed).id, reason="asked", keyed=keyed)
     assert isinstance(outcome, gateway_lookups.Lookup)
-    assert "agrees with the payment" in outcome.answer
+    assert "agrees with the payment" in gateway_lookups.in_words(*outcome)
     assert refunds_of(placed) == [("gateway", "succeeded", 0, 300)]
 
 
