@@ -132,7 +132,8 @@ def charges(
             intents = [*stripe_calls.list_created(since=since, until=until)][::-1]
         for intent in intents:
             booked = intent.to_result(stripe_calls.disputes(intent))
-            if booked.status != "absent" and _is_within(booked, order_id, since, until):
+            is_late = until is not None and booked.created_at >= until
+            if booked.status != "absent" and not is_late and (since is None or since <= booked.created_at):
                 yield booked
     except NO_RESULT as error:
         reason = describe_error(error)
@@ -221,13 +222,3 @@ def _refused_refund_result(
 
 def _declined(code: str, detail: str) -> GatewayResult:
     return GatewayResult(status="declined", failure_code=code, failure_detail=detail)
-
-
-def _is_within(
-    booked: BookedCharge, order_id: UUID | None, since: datetime | None, until: datetime | None
-) -> bool:
-    return (
-        (order_id is None or booked.order_id == str(order_id))
-        and (since is None or since <= booked.created_at)
-        and (until is None or booked.created_at < until)
-    )
