@@ -66,30 +66,41 @@ async def perform(
             counting.outcome = await work()
         return counting.outcome
 
+    # What was placed, and its rows, are not kept in memory by the wait.
+    begun = _begun(await _find_or_perform(call, work_within_limits), call, event)
+    if isinstance(begun, JSONResponse):
+        return begun
+    subject_id, first_answer = begun
+    return await wait_and_respond(request, call, subject_id, read, first_answer, is_attempted)
+
+
+async def _find_or_perform(call: KeyedCall, work: Callable[[], Awaitable[Any]]) -> Any:
     try:
-        outcome = await keyed_calls.perform(call, work_within_limits)
+        return await keyed_calls.perform(call, work)
     except Throttled:
-        outcome = await keyed_calls.find_replay(call)
-        if outcome is None:
-            raise
+        if replay := await keyed_calls.find_replay(call):
+            return replay
+        raise
+
+
+def _begun(
+    outcome: PlacedOrder | StartedPayment | Replay, call: KeyedCall, event: str
+) -> JSONResponse | tuple[UUID, Answer | None]:
+    """The response, or what the call waits for, and what it is answered until then if this call began it."""
     if isinstance(outcome, Replay):
         if outcome.answer:
             return keyed_calls.respond(outcome.answer, is_replay=True)
         assert outcome.reference
-        return await wait_and_respond(request, call, outcome.reference, read)
-    if isinstance(outcome, PlacedOrder):
-        order_id = subject_id = outcome.order.id
-        started = outcome.started
-        if started is None:
-            note(event, order_id, None)
-            assert outcome.answer
-            return keyed_calls.respond(outcome.answer, is_replay=False)
-        current = schemas.order_answer(outcome.order, outcome.lines, [started.payment], call.language)
-    else:
-        started, order_id, subject_id = outcome, outcome.payment.order_id, outcome.payment.id
-        current = schemas.payment_answer(started.payment, call.language)
-    note(event, order_id, started.saga.id)
-    return await wait_and_respond(request, call, subject_id, read, current.answer, is_attempted)
+        return outcome.reference, None
+    if isinstance(outcome, StartedPayment):
+        note(event, outcome.payment.order_id, outcome.saga.id)
+        return outcome.payment.id, schemas.payment_answer(outcome.payment, call.language).answer
+    order, started = outcome.order, outcome.started
+    note(event, order.id, started and started.saga.id)
+    if started is None:
+        assert outcome.answer
+        return keyed_calls.respond(outcome.answer, is_replay=False)
+    return order.id, schemas.order_answer(order, outcome.lines, [started.payment], call.language).answer
 
 
 def payer_of(request: Request, call: KeyedCall, token: str | None) -> Payer | None:
