@@ -1,5 +1,4 @@
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from io import StringIO
 from typing import Any
@@ -10,7 +9,8 @@ from django.core.management import CommandError, call_command
 
 from inventory import audit
 from inventory.imports import importing
-from inventory.imports.importing import Imported, StockRow
+from inventory.imports.importing import Imported
+from inventory.imports.stock_files import StockRow
 from inventory.models import Product, StockMovement
 from inventory.tests.factories import ProductFactory
 from shop.models import JournalLine
@@ -152,7 +152,7 @@ def test_an_import_of_500_lines_costs_a_few_statements(django_assert_max_num_que
     # Two of them write the events of the feed, a thousand each.
     with django_assert_max_num_queries(20):
         deliver(rows)
-    renamed = [replace(row, name="Other", low_stock_threshold=3) for row in rows]
+    renamed = [row.model_copy(update={"name": "Other", "low_stock_threshold": 3}) for row in rows]
     with django_assert_max_num_queries(20):
         deliver(renamed)
     assert set(Product.objects.values_list("version", flat=True)) == {3}
