@@ -1,11 +1,12 @@
-"""What operators see of the stock: movements, recent sales, products low on it. Each read is bounded."""
+"""What operators see of the stock: movements, recent sales, products low on it."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db.models import Sum
-from django.db.models.functions import TruncHour
+from django.db.models import BigIntegerField, F, QuerySet, Sum
+from django.db.models.functions import Cast, TruncHour
 
+from inventory import products
 from inventory.models import Product, StockMovement
 from shop import clock
 
@@ -14,16 +15,6 @@ HOURS = 12
 # Of a product that sells more within the hours, only the newest are added up, which the page says.
 MOST_SALES = 10_000
 HOUR = timedelta(hours=1)
-MOST_CHECKED = 20_000
-"""Products with a threshold that one reading looks at: their stock has no index, so each row is read."""
-# The one that is furthest below its threshold first.
-READ_LOW = """
-SELECT * FROM (
-    SELECT * FROM inventory_product WHERE low_stock_threshold IS NOT NULL
-    ORDER BY low_stock_threshold DESC LIMIT %s
-) checked WHERE is_active AND on_hand - reserved <= low_stock_threshold
-ORDER BY on_hand - reserved - CAST(low_stock_threshold AS SIGNED), id LIMIT %s
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +60,8 @@ def read_recent_sales(product_id: int) -> RecentSales:
     return RecentSales([(hour, units.get(hour, 0)) for hour in hours], is_complete)
 
 
-def read_low(*, most: int) -> tuple[list[Product], bool]:
-    """The `most` active products that are furthest below their thresholds, of the `MOST_CHECKED` with the
-    highest thresholds; and whether these are all that have one.
-    """
-    watched = Product.objects.filter(low_stock_threshold__isnull=False).order_by("-low_stock_threshold")
-    is_more = watched.values("pk")[MOST_CHECKED : MOST_CHECKED + 1].exists()
-    return list(Product.objects.raw(READ_LOW, [MOST_CHECKED, most])), not is_more
+def low() -> "QuerySet[Product]":
+    """The active products of which no more is available than their threshold, the furthest below it first."""
+    threshold = Cast("low_stock_threshold", BigIntegerField())  # unsigned: the difference may be negative
+    found = Product.objects.filter(products.IS_LOW, is_active=True)
+    return found.order_by(F("on_hand") - F("reserved") - threshold, "id")
