@@ -14,11 +14,11 @@ from datetime import UTC, datetime, time, timedelta
 from functools import partial
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 from django import forms
 from django.conf import settings
-from django.db.models import BigIntegerField, Case, Count, F, Max, OuterRef, Subquery, Sum, Value, When
+from django.db.models import BigIntegerField, Case, Count, F, OuterRef, Subquery, Sum, Value, When
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import reverse
@@ -66,7 +66,8 @@ Amounts = Counter[str]
 """What was sold and refunded; amounts are in the currency's minor unit."""
 
 
-class Check(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Check:
     """A total of the report beside the same total of the ledger."""
 
     name: str
@@ -95,7 +96,7 @@ class Figures:
             (Refund, "settled_at", self._add_refunds),
             (Transfer, "at", self._add_entries),
         ):
-            for window in windows.between(model, column, self.since, self.until):
+            for window in windows.between(model._base_manager.all(), column, self.since, self.until):
                 add(window)
 
     def by_product(self) -> dict[int, Amounts]:
@@ -372,17 +373,11 @@ def _refusal(form: PeriodForm) -> HttpResponseBase:
 
 
 def _read_balance(account_id: int) -> dict[str, Any]:
-    """Sum the entries in the order of their ids: the account caches no balance, and they grow without end."""
-    entries, amount, last, is_end = 0, 0, 0, False
-    while not is_end:
-        summed = windows.read_elsewhere(partial(_sum_after, account_id, last))
-        entries += summed["entries"]
-        amount += summed["amount"] or 0
-        last, is_end = summed["last"], summed["entries"] < ENTRIES_AT_ONCE
+    """Sum the entries by short statements: the account caches no balance, and they grow without end."""
+    own, entries, amount = Entry.objects.filter(account_id=account_id).order_by(), 0, 0
+    for window in windows.between(own, "pk", rows=ENTRIES_AT_ONCE):
+        sums = own.filter(**window).values_list("account_id").annotate(Count("pk"), Sum("amount"))
+        for _account_id, number, sum_amount in windows.fetch(sums):
+            entries += number
+            amount += sum_amount
     return {"amount": format_amount(amount), "entries": f"{entries:,}"}
-
-
-def _sum_after(account_id: int, last: int, database: str) -> dict[str, Any]:
-    """The number, the sum and the largest id of the next entries after the one with the id `last`."""
-    entries = Entry.objects.using(database).filter(account_id=account_id, pk__gt=last).order_by("pk")
-    return entries[:ENTRIES_AT_ONCE].aggregate(entries=Count("pk"), amount=Sum("amount"), last=Max("pk"))

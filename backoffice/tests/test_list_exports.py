@@ -233,12 +233,11 @@ def add_marks(count: int) -> None:
 
 
 def peak_of_export(operator: Client) -> int:
-    """The most memory that the reading of the export's rows takes, which are all there."""
-    response, rows = operator.get("/admin/shop/committedtransaction/export/"), 0
+    """The most memory that the export takes, from the request to its last row."""
     tracemalloc.start()
     try:
-        for part in response.streaming_content:
-            rows += part.count(b"\n")
+        response = operator.get("/admin/shop/committedtransaction/export/")
+        rows = sum(part.count(b"\n") for part in response.streaming_content)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

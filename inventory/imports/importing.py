@@ -63,7 +63,7 @@ def preview(rows: Sequence[StockRow]) -> Imported:
     receipts = []
     for row in rows:
         product = known.get(row.sku) or Product(sku=row.sku, **row.terms)
-        changes = _apply_row(product, row)
+        changes = products.set_terms(product, row.terms)
         receipts.append(Receipt(row, row.sku not in known, changes, product.on_hand + row.quantity))
     return Imported(
         created=sum(receipt.is_new for receipt in receipts),
@@ -195,7 +195,7 @@ def _receive_chunk(delivery_id: UUID, rows: Sequence[StockRow]) -> Delivery:
 def _change_products(rows: Mapping[int, StockRow], delivery: Delivery, *, known: Container[str]) -> int:
     """Lock the products, apply the rows to them and add the quantities. Returns how many products changed."""
     locked = stock_levels.lock(rows)
-    applied = {id: _apply_row(product, rows[id]) for id, product in locked.items()}
+    applied = {id: products.set_terms(product, rows[id].terms) for id, product in locked.items()}
     changes = {id: differences for id, differences in applied.items() if differences}
     changed = [locked[id] for id in changes]
     for product in changed:
@@ -224,12 +224,3 @@ def _change_products(rows: Mapping[int, StockRow], delivery: Delivery, *, known:
         ]
     )
     return len(changes)
-
-
-def _apply_row(product: Product, row: StockRow) -> dict[str, tuple[Any, Any]]:
-    """Set the product's terms from the row, and return the values before and after of those that changed."""
-    terms = {name: (getattr(product, name), value) for name, value in row.terms.items()}
-    changes = {name: pair for name, pair in terms.items() if pair[0] != pair[1]}
-    for name, (_, after) in changes.items():
-        setattr(product, name, after)
-    return changes

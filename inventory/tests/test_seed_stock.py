@@ -170,10 +170,11 @@ def test_imports_of_the_same_products_in_opposite_order_all_arrive():
 
 
 def test_a_file_in_cp949_is_read_and_what_looks_wrong_in_it_is_said(csv_file):
-    data = "sku,name,price,quantity\n8.80123E+12,머그,12000,10\n".encode("cp949")
-    assert "1 products created" in seed(csv_file(data))
-    assert products() == [("8.80123E+12", "머그", 12000, 10)]
+    data = "sku,name,price,quantity\n8.80123E+12,머그,12000,10\nE+1,Cup,1,1\n".encode("cp949")
+    assert "2 products created" in seed(csv_file(data))
+    assert products() == [("8.80123E+12", "머그", 12000, 10), ("E+1", "Cup", 1, 1)]
     said = StringIO()
     call_command("seed_stock", csv_file(data), "--dry-run", stdout=StringIO(), stderr=said)
     for said_of_it in ("read as CP949", "8.80123E+12 (line 2)", "imported before"):
         assert said_of_it in said.getvalue()
+    assert "E+1 " not in said.getvalue()

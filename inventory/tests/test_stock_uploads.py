@@ -288,10 +288,3 @@ def test_a_file_that_is_no_csv_is_refused_in_words(
         refused = upload(operator, data, **{"accept-language": language})
         assert refused.status_code == 200 and not has_question(refused)
         assert expected in text_of(refused) and "Error" not in text_of(refused)
-
-
-def test_a_barcode_that_a_spreadsheet_has_shortened_is_a_warning(operator: Client) -> None:
-    preview = upload(operator, f"{HEADER}8.80123E+12,라면 5입,4500,100\nE+1,Cup,1,1\n")
-    warning = warning_of(preview)
-    assert "8.80123E+12 (line 2)" in warning and "E+1 " not in warning
-    assert has_question(preview)

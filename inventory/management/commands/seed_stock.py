@@ -7,8 +7,6 @@ from typing import Any
 from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from rich.console import Console
-from rich.progress import Progress
 from uuid_utils.compat import uuid7
 
 from inventory.imports import importing, stock_files
@@ -16,6 +14,7 @@ from inventory.imports.stock_files import StockRow
 from shop.errors import FirstcomeError, Invalid, Unavailable
 from shop.journal import journal
 from shop.management import shell
+from shop.management.progress import progress_bar
 from shop.normalization import normalized
 
 ERRORS_SHOWN = 50
@@ -93,16 +92,13 @@ class Command(BaseCommand):
     def _receive(self, rows: Sequence[StockRow], delivery_id: UUID, reason: str) -> None:
         # Printed first, because a run that is killed can't print it later.
         self.stderr.write(f"Delivery {delivery_id}; if this is interrupted, continue with --delivery.")
-        console = Console(stderr=True)
-        bar = Progress(console=console, transient=True, disable=not console.is_terminal)
-        task = bar.add_task("Importing stock", total=len(rows))
         try:
-            with journal.acting(shell.operator()), bar:
+            with journal.acting(shell.operator()), progress_bar("Importing stock", len(rows)) as advance:
                 imported = importing.receive(
                     rows,
                     delivery_id=delivery_id,
                     reason=reason,
-                    on_progress=lambda done: bar.update(task, completed=done),
+                    on_progress=lambda _done: advance(importing.ROWS_AT_ONCE),
                 )
         except Unavailable as error:
             raise CommandError(
