@@ -1,4 +1,4 @@
-"""What operators see of the stock: movements, recent sales, products low on it."""
+"""What operators see of the stock: recent sales, and products low on it."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,7 +10,6 @@ from inventory import products
 from inventory.models import Product, StockMovement
 from shop import clock
 
-PAGE_SIZE = 25
 HOURS = 12
 # Of a product that sells more within the hours, only the newest are added up, which the page says.
 MOST_SALES = 10_000
@@ -27,18 +26,6 @@ class RecentSales:
     @property
     def units(self) -> int:
         return sum(units for _, units in self.by_hour)
-
-
-def read_movements(product_id: int, *, before: int | None) -> tuple[list[StockMovement], int | None]:
-    """The product's newest movements, or the newest before the one with the id `before`; and the id to read
-    the next page with, None on the last one.
-    """
-    movements = StockMovement.objects.filter(product_id=product_id)
-    if before is not None:
-        movements = movements.filter(id__lt=before)
-    found = list(movements.order_by("-id")[: PAGE_SIZE + 1])
-    page = found[:PAGE_SIZE]
-    return page, page[-1].pk if len(found) > PAGE_SIZE else None
 
 
 def read_recent_sales(product_id: int) -> RecentSales:

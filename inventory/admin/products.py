@@ -237,6 +237,7 @@ class StockMovementAdmin(RecordsAdmin):
     list_display = ["id", "product", "kind", "delta", "on_hand_after", "order", "reason", "at"]
     list_prefetch_related = ["product", "order"]
     list_filter = [choice_filter(_("source"), "source", SOURCES), "at"]
+    linked_lookups = ["product__id__exact"]
     search_fields = ["product__sku"]
     search_help_text = _("The whole sku of a product")
 
