@@ -1,10 +1,11 @@
 """What operators see of the stock: recent sales, and products low on it."""
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db.models import BigIntegerField, F, QuerySet, Sum
-from django.db.models.functions import Cast, TruncHour
+from django.db.models import BigIntegerField, F, QuerySet
+from django.db.models.functions import Cast
 
 from inventory import products
 from inventory.models import Product, StockMovement
@@ -12,7 +13,7 @@ from shop import clock
 
 HOURS = 12
 # Of a product that sells more within the hours, only the newest are added up, which the page says.
-MOST_SALES = 10_000
+MOST_MOVEMENTS = 10_000
 HOUR = timedelta(hours=1)
 
 
@@ -32,19 +33,15 @@ def read_recent_sales(product_id: int) -> RecentSales:
     """What was sold in this hour and those before it."""
     this_hour = clock.now().replace(minute=0, second=0, microsecond=0)
     hours = [this_hour - HOUR * number for number in reversed(range(HOURS))]
-    movements = StockMovement.objects.filter(product_id=product_id)
-    sold = movements.filter(kind=StockMovement.Kind.SOLD, at__gte=hours[0])
-    # Without this bound, which the index alone answers, years of sales would be read for the last hours.
-    beyond = movements.order_by("-id").values_list("id", flat=True)[MOST_SALES : MOST_SALES + 1].first()
-    is_complete = True
-    if beyond is not None:
-        sold = sold.filter(id__gt=beyond)
-        # None: its month was archived meanwhile, so it is older than the hours.
-        at = StockMovement.objects.filter(id=beyond).values_list("at", flat=True).first()
-        is_complete = at is None or at < hours[0]
-    rows = sold.annotate(hour=TruncHour("at")).order_by("hour").values_list("hour").annotate(Sum("delta"))
-    units = {hour: -delta for hour, delta in rows}
-    return RecentSales([(hour, units.get(hour, 0)) for hour in hours], is_complete)
+    newest = StockMovement.objects.filter(product_id=product_id).order_by("-id")
+    # No index has the instants, so these are found among the newest ones.
+    rows = list(newest.values_list("kind", "delta", "at")[: MOST_MOVEMENTS + 1])
+    units = Counter[datetime]()
+    for kind, delta, at in rows:
+        if kind == StockMovement.Kind.SOLD:
+            units[at.replace(minute=0, second=0, microsecond=0)] -= delta
+    is_complete = len(rows) <= MOST_MOVEMENTS or rows[-1][2] < hours[0]
+    return RecentSales([(hour, units[hour]) for hour in hours], is_complete)
 
 
 def low() -> "QuerySet[Product]":

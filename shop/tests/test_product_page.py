@@ -88,7 +88,7 @@ def test_a_movement_that_is_archived_while_sales_are_added_up_counts_as_older(
     operator: Client, tea: Product, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The page of its product was answered 500."""
-    monkeypatch.setattr(stock_reports, "MOST_SALES", 1)
+    monkeypatch.setattr(stock_reports, "MOST_MOVEMENTS", 2)
     sell(tea, 1, at=clock.now() - timedelta(days=200))
     sell(tea, 1)
     archived: list[bool] = []
