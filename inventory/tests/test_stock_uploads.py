@@ -4,7 +4,6 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
@@ -40,13 +39,6 @@ def upload(client: Client, text: str | bytes, *, reason: str = WHY, **headers: s
 def confirm(client: Client, preview: Any, **changed: str) -> Any:
     """Press the button of the preview, and follow to the page with the result."""
     return client.post(IMPORT, dict(preview.context["hidden"]) | {"confirmed": "yes"} | changed, follow=True)
-
-
-def again(client: Client, refused: Any) -> Any:
-    """Send the form that came back with the refusal, and confirm it."""
-    form = refused.context["form"]
-    sent = {name: form[name].value() or "" for name in form.fields if name != "file"}
-    return confirm(client, client.post(IMPORT, sent))
 
 
 def kept(preview: Any) -> list[Path]:
@@ -148,27 +140,22 @@ def test_a_delivery_whose_confirmation_was_interrupted_continues_when_confirmed_
     """The page said that the file was gone: staff uploaded it again, and it was received twice."""
     monkeypatch.setattr(importing, "ROWS_AT_ONCE", 1)
     preview = upload(operator, f"{HEADER}CUP,Cup,1,3\nTEA,Tea,1,3\n")
+    chunks = iter([importing._receive_next_chunk])
+
+    def once_and_then_away(*arguments: Any) -> Any:
+        if work := next(chunks, None):
+            return work(*arguments)
+        raise DatabaseUnavailable("The database can't be reached; ask again.")
+
     with monkeypatch.context() as interrupted:
-        interrupted.setattr(
-            importing, "_receive_next_chunk", once_and_then_away(importing._receive_next_chunk)
-        )
+        interrupted.setattr(importing, "_receive_next_chunk", once_and_then_away)
         away = confirm(operator, preview)
     assert "Confirm again to continue" in text_of(away)
-    assert "6 units received" in text_of(again(operator, away))
+    # The form that came back with the refusal.
+    form = away.context["form"]
+    sent = {name: form[name].value() or "" for name in form.fields if name != "file"}
+    assert "6 units received" in text_of(confirm(operator, operator.post(IMPORT, sent)))
     assert set(Product.objects.values_list("on_hand", flat=True)) == {3}
-
-
-def once_and_then_away(work: Callable[..., Any]) -> Callable[..., Any]:
-    """The database goes away after the first chunk."""
-    is_done: list[bool] = []
-
-    def chunk(*arguments: Any) -> Any:
-        if is_done:
-            raise DatabaseUnavailable("The database can't be reached; ask again.")
-        is_done.append(True)
-        return work(*arguments)
-
-    return chunk
 
 
 def test_an_unfinished_delivery_whose_file_is_elsewhere_must_not_be_uploaded_again(operator):
@@ -244,10 +231,6 @@ def test_the_unconfirmed_uploads_of_an_operator_take_so_much_and_no_more(operato
     assert deliveries() == sorted([of_another, *kept(previews[2])]), "a confirmed one is gone at once"
 
 
-def warning_of(preview: Any) -> str:
-    return str(preview.context["preview"].warning)
-
-
 KOREAN = f"{HEADER}MUG,한정판 머그,12000,10\nSET,똠방각하 세트,25000,5\n"
 
 
@@ -266,7 +249,8 @@ def test_a_file_of_a_korean_spreadsheet_is_read_and_the_preview_says_in_which_en
 ) -> None:
     preview = upload(operator, data)
     assert [row[1] for row in rows_of(preview)] == ["한정판 머그", "똠방각하 세트"]
-    assert (encoding in warning_of(preview)) and bool(warning_of(preview)) == bool(encoding)
+    warning = str(preview.context["preview"].warning)
+    assert (encoding in warning) and bool(warning) == bool(encoding)
     confirm(operator, preview)
     assert set(Product.objects.values_list("name", "on_hand")) == {("한정판 머그", 10), ("똠방각하 세트", 5)}
 
