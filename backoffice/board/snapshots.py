@@ -281,7 +281,7 @@ def compose(
     points = {**points, second: {name: value for name, value in values.items() if value is not None}}
     values |= {shown: change_rate(points, name) for name, shown in LOCKS.items()}
 
-    def card(kind: str, one: Figures, **more: object) -> Figures:
+    def card(kind: str, one: Figures, **more: Any) -> Figures:
         """With how much goes a second, and in how many seconds nothing would be left at that rate."""
         rate = change_rate(points, f"{kind}.{one['id']}", is_falling=True)
         ends = one["left"] / rate if rate and one["left"] > 0 else None
