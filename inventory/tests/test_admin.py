@@ -7,7 +7,6 @@ from inventory import adjustments, products
 from inventory.models import Product, StockMovement
 from inventory.tests.factories import ProductFactory, StockMovementFactory
 from shop.models import JournalLine
-from shop.tests.clients import signed_in
 from shop.tests.confirming import confirmed, message_of, shown, to_confirm
 from shop.tests.factories import SuperuserFactory
 from shop.tests.racing import race
@@ -107,61 +106,60 @@ def test_movements_are_only_read(operator):
     assert change.status_code == 403
 
 
-@pytest.fixture
-def product() -> Product:
-    made: Product = ProductFactory.create(on_hand=15)
-    return made
-
-
-@pytest.fixture
-def address(product: Product) -> str:
-    """Of the page that moves its stock."""
-    return f"{page_of(product)}/move_stock/"
-
-
-def on_hand() -> int:
-    return Product.objects.get().on_hand
-
-
-def test_a_form_that_is_sent_twice_moves_stock_once(operator, product, address):
+def test_a_form_that_is_sent_twice_moves_stock_once(operator):
     """The answer to the first request was lost on its way to the browser."""
+    product = ProductFactory.create(on_hand=5)
+    address = f"{page_of(product)}/move_stock/"
     sent = to_confirm(operator, address, kind="received", delta=100, reason="delivery 7")
     page = operator.post(address, sent)["Location"]
-    assert message_of(operator, page) == f"On hand: 115 (+100) of {product.sku}."
+    assert message_of(operator, page) == f"On hand: 105 (+100) of {product.sku}."
     operator.post(address, sent)
     assert message_of(operator, page).startswith("This form was sent before; nothing was done again. On hand")
-    assert on_hand() == 115
+    product.refresh_from_db()
+    assert product.on_hand == 105
     move(operator, product, kind="received", delta=100)
-    assert on_hand() == 215
+    product.refresh_from_db()
+    assert product.on_hand == 205
 
 
-def test_a_count_that_another_operator_has_corrected_meanwhile_is_not_corrected_again(operator, address):
+def test_a_count_that_another_operator_has_corrected_meanwhile_is_not_corrected_again(operator):
+    product = ProductFactory.create(on_hand=15)
+    address = f"{page_of(product)}/move_stock/"
     first = to_confirm(operator, address, kind="adjusted", delta=-2, reason="counted 13")
     second = to_confirm(operator, address, kind="adjusted", delta=-2, reason="13 on the shelf")
     operator.post(address, first)
     refused = operator.post(address, second)
     assert "was moved meanwhile: -2, &#x27;counted 13&#x27;; 13 on hand now" in refused.content.decode()
-    assert on_hand() == 13
+    product.refresh_from_db()
+    assert product.on_hand == 13
     # Seen and confirmed again, it is done.
     again = shown(
         operator, address, **{name: second[name] for name in ("form_id", "kind", "delta", "reason")}
     )
     assert dict(again.context["preview"].facts)["On hand"] == "13 → 11"
     operator.post(address, dict(again.context["hidden"]) | {"confirmed": "yes"})
-    assert on_hand() == 11
+    product.refresh_from_db()
+    assert product.on_hand == 11
 
 
-def test_sales_meanwhile_don_t_refuse_a_correction(operator, product, address):
+def test_sales_meanwhile_don_t_refuse_a_correction(operator):
+    product = ProductFactory.create(on_hand=15)
+    address = f"{page_of(product)}/move_stock/"
     sent = to_confirm(operator, address, kind="adjusted", delta=-2, reason="count")
     StockMovementFactory.create(product=product, kind="sold", delta=-5, on_hand_after=10)
     Product.objects.update(on_hand=10)
     operator.post(address, sent)
-    assert on_hand() == 8
+    product.refresh_from_db()
+    assert product.on_hand == 8
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_two_operators_who_correct_the_same_count_at_once_one_does(address):
-    clients = [signed_in(SuperuserFactory.create()) for _ in range(4)]
+def test_of_two_operators_who_correct_the_same_count_at_once_one_does(operator):
+    product = ProductFactory.create(on_hand=15)
+    address = f"{page_of(product)}/move_stock/"
+    clients = [Client() for _ in range(4)]
+    for client in clients:
+        client.force_login(SuperuserFactory.create())
     sent = [to_confirm(client, address, kind="adjusted", delta=-2, reason="count") for client in clients]
 
     responses = race(
@@ -169,21 +167,28 @@ def test_of_two_operators_who_correct_the_same_count_at_once_one_does(address):
     )
 
     assert sorted(response.status_code for response in responses) == [200, 200, 200, 302]
-    assert (on_hand(), StockMovement.objects.count()) == (13, 2)
+    product.refresh_from_db()
+    assert (product.on_hand, StockMovement.objects.count()) == (13, 2)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_without_the_comparison_under_the_lock_all_of_them_do(product):
+def test_without_the_comparison_under_the_lock_all_of_them_do(operator):
     """The control case: each delta alone is exact, and the count is corrected four times."""
-    race([partial(adjustments.adjust, product_id=product.pk, delta=-2, reason="count")] * 4)
-    assert on_hand() == 7
+    product = ProductFactory.create(on_hand=15)
+    correct = partial(adjustments.adjust, product_id=product.pk, delta=-2, reason="count")
+    race([correct] * 4)
+    product.refresh_from_db()
+    assert product.on_hand == 7
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_form_that_is_sent_four_times_at_once_moves_stock_once(operator, address):
+def test_a_form_that_is_sent_four_times_at_once_moves_stock_once(operator):
+    product = ProductFactory.create(on_hand=5)
+    address = f"{page_of(product)}/move_stock/"
     sent = to_confirm(operator, address, kind="received", delta=100, reason="delivery 7")
 
     responses = race([partial(operator.post, address, sent)] * 4)
 
     assert [response.status_code for response in responses] == [302] * 4
-    assert (on_hand(), StockMovement.objects.count()) == (115, 2)
+    product.refresh_from_db()
+    assert (product.on_hand, StockMovement.objects.count()) == (105, 2)
