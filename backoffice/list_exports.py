@@ -90,20 +90,6 @@ def export_list(request: HttpRequest, app_label: str, model_name: str) -> HttpRe
     )
 
 
-def table_windows(rows: "QuerySet[Any]") -> Iterator[list[Any]]:
-    """All of these rows, in the order of their keys: those in one window of the table after the other."""
-    ordered, table = rows.order_by("pk"), rows.model._base_manager.order_by("pk")
-    end: Any = None
-    while True:
-        behind: dict[str, Any] = {} if end is None else {"pk__gt": end}
-        # The last key of the window; none if the table ends before.
-        keys = table.filter(**behind).values_list("pk", flat=True)[ROWS_AT_ONCE - 1 : ROWS_AT_ONCE]
-        end = next(iter(windows.fetch(keys)), None)
-        yield windows.fetch(ordered.filter(**behind, **({} if end is None else {"pk__lte": end})))
-        if end is None:
-            return
-
-
 def _filtered_rows(request: HttpRequest, model_admin: "admin.ModelAdmin[Any]") -> "QuerySet[Any]":
     """The rows that the list's page would show with the request's filters, on all of its pages.
 
@@ -141,9 +127,11 @@ def _cells(
     columns: list[str], rows: "QuerySet[Any]", model_admin: "admin.ModelAdmin[Any]"
 ) -> Iterator[list[list[Any]]]:
     readers = [_reader(name, model_admin) for name in columns]
-    for window in table_windows(rows):
+    # All of the rows, in the order of their keys: those in one window of the table after the other.
+    for window in windows.between(rows.model._base_manager.all(), "pk", rows=ROWS_AT_ONCE):
+        found = windows.fetch(rows.order_by("pk").filter(**window))
         with translation.override("en"):
-            page = [[read(row) for read in readers] for row in window]
+            page = [[read(row) for read in readers] for row in found]
         yield page
 
 

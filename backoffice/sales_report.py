@@ -7,8 +7,8 @@ The points of an order or a refund are split over its lines as a discount is: in
 rest on the last line.
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta
 from functools import partial
@@ -18,7 +18,7 @@ from typing import Any
 
 from django import forms
 from django.conf import settings
-from django.db.models import BigIntegerField, Case, Count, F, Max, OuterRef, Subquery, Sum, Value, When
+from django.db.models import BigIntegerField, Case, Count, F, OuterRef, Subquery, Sum, Value, When
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import reverse
@@ -44,7 +44,6 @@ LONGEST_DAYS = 366
 MARGIN = timedelta(minutes=1)
 """Before now the figures end: a transaction in progress may still commit what is of an instant before."""
 ROWS_SHOWN = 50
-NAMES_AT_ONCE = 500
 AMOUNTS = [
     "units", "items_amount", "discount_amount", "sales_amount", "points_amount", "card_amount",
     "refunded_units", "refunded_amount", "refunded_points_amount", "refunded_card_amount",
@@ -61,46 +60,10 @@ WALLETS = 0
 Kind = Transfer.Kind
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
-    """A product, and the campaign whose coupon its orders used; None for orders without a coupon."""
-
-    product_id: int
-    campaign_id: int | None
-
-
-@dataclass(slots=True)
-class Amounts:
-    """What was sold and refunded; amounts are in the currency's minor unit."""
-
-    orders: int = 0
-    units: int = 0
-    items_amount: int = 0
-    discount_amount: int = 0
-    points_amount: int = 0
-    refunded_units: int = 0
-    refunded_amount: int = 0
-    refunded_points_amount: int = 0
-
-    @property
-    def sales_amount(self) -> int:
-        return self.items_amount - self.discount_amount
-
-    @property
-    def card_amount(self) -> int:
-        return self.sales_amount - self.points_amount
-
-    @property
-    def refunded_card_amount(self) -> int:
-        return self.refunded_amount - self.refunded_points_amount
-
-    @property
-    def net_amount(self) -> int:
-        return self.sales_amount - self.refunded_amount
-
-    def add(self, other: "Amounts") -> None:
-        for name in self.__slots__:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
+Key = tuple[int, int | None]
+"""A product, and the campaign whose coupon its orders used; None for orders without a coupon."""
+Amounts = Counter[str]
+"""What was sold and refunded; amounts are in the currency's minor unit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,13 +81,13 @@ class Check:
 
 @dataclass(slots=True)
 class Figures:
-    """The figures of a period; `read` fills them, window by window."""
+    """The figures of a period; `read` fills them, window by window. `orders` are counted by campaign."""
 
     since: datetime
     until: datetime
-    rows: defaultdict[Key, Amounts] = field(default_factory=lambda: defaultdict(Amounts))
-    orders_by_campaign: defaultdict[int | None, int] = field(default_factory=lambda: defaultdict(int))
-    ledger: defaultdict[tuple[str, int], int] = field(default_factory=lambda: defaultdict(int))
+    rows: defaultdict[Key, Amounts] = field(default_factory=lambda: defaultdict(Counter))
+    orders: Counter[int | None] = field(default_factory=Counter)
+    ledger: Counter[tuple[str, int]] = field(default_factory=Counter)
 
     def read(self) -> None:
         """Read everything."""
@@ -133,42 +96,34 @@ class Figures:
             (Refund, "settled_at", self._add_refunds),
             (Transfer, "at", self._add_entries),
         ):
-            for window in windows.between(model, column, self.since, self.until):
+            for window in windows.between(model._base_manager.all(), column, self.since, self.until):
                 add(window)
 
     def by_product(self) -> dict[int, Amounts]:
-        return self._sums(lambda key: key.product_id)
+        return _add_up((product_id, amounts) for (product_id, _), amounts in self.rows.items())
 
     def by_campaign(self) -> dict[int | None, Amounts]:
         """By campaign, where `orders` counts orders, not lines."""
-        found = self._sums(lambda key: key.campaign_id)
+        found = _add_up((campaign_id, amounts) for (_, campaign_id), amounts in self.rows.items())
         for campaign_id, amounts in found.items():
-            amounts.orders = self.orders_by_campaign[campaign_id]
+            amounts["orders"] = self.orders[campaign_id]
         return found
 
     def total(self) -> Amounts:
-        whole = self._sums(lambda key: None).get(None, Amounts())
-        whole.orders = sum(self.orders_by_campaign.values())
-        return whole
-
-    def _sums(self, group: Callable[[Key], Any]) -> dict[Any, Amounts]:
-        found: defaultdict[Any, Amounts] = defaultdict(Amounts)
-        for key, amounts in self.rows.items():
-            found[group(key)].add(amounts)
-        return dict(found)
+        return _add_up((None, amounts) for amounts in self.by_campaign().values())[None]
 
     def checks(self) -> list[Check]:
         """The totals that the ledger has as well; each difference is 0, or the books are wrong."""
-        whole, ledger = self.total(), self.ledger
+        total, ledger, card = self.total(), self.ledger, GATEWAY_CLEARING
         return [
-            Check(gettext("Sales"), whole.sales_amount, ledger[Kind.SALE, SALES]),
-            Check(gettext("Sales paid with points"), whole.points_amount, -ledger[Kind.SALE, HOLDING]),
-            Check(gettext("Sales paid by card"), whole.card_amount, -ledger[Kind.SALE, GATEWAY_CLEARING]),
-            Check(gettext("Refunds"), whole.refunded_amount, -ledger[Kind.REFUND, SALES]),
-            Check(gettext("Refunds in points"), whole.refunded_points_amount, ledger[Kind.REFUND, WALLETS]),
+            Check(gettext("Sales"), total["sales_amount"], ledger[Kind.SALE, SALES]),
+            Check(gettext("Sales paid with points"), total["points_amount"], -ledger[Kind.SALE, HOLDING]),
+            Check(gettext("Sales paid by card"), total["card_amount"], -ledger[Kind.SALE, card]),
+            Check(gettext("Refunds"), total["refunded_amount"], -ledger[Kind.REFUND, SALES]),
             Check(
-                gettext("Refunds to cards"), whole.refunded_card_amount, ledger[Kind.REFUND, GATEWAY_CLEARING]
+                gettext("Refunds in points"), total["refunded_points_amount"], ledger[Kind.REFUND, WALLETS]
             ),
+            Check(gettext("Refunds to cards"), total["refunded_card_amount"], ledger[Kind.REFUND, card]),
         ]
 
     def points(self) -> list[tuple[str, int]]:
@@ -187,16 +142,17 @@ class Figures:
         lines = OrderLine.objects.filter(**_of("order", window)).annotate(campaign=_campaign_of("order"))
         sums = (Count("pk"), Sum("quantity"), Sum("line_amount"), Sum("discount_amount"))
         sold = lines.order_by().values_list("product_id", "campaign").annotate(*sums)
-        for product_id, campaign_id, *sold_of in windows.fetch(sold):
-            self.rows[Key(product_id, campaign_id)].add(Amounts(*sold_of))
+        for product_id, campaign_id, count, units, items, discount in windows.fetch(sold):
+            row = self.rows[product_id, campaign_id]
+            row.update(orders=count, units=units, items_amount=items, discount_amount=discount)
+            row.update(dict.fromkeys(("sales_amount", "card_amount", "net_amount"), items - discount))
         orders = Order.objects.filter(**window).annotate(campaign=_campaign_of("")).order_by()
-        for campaign_id, count in windows.fetch(orders.values_list("campaign").annotate(Count("pk"))):
-            self.orders_by_campaign[campaign_id] += count
+        self.orders.update(dict(windows.fetch(orders.values_list("campaign").annotate(Count("pk")))))
         columns = ("order_id", "order__points_amount", "product_id", "campaign")
         paid = lines.filter(order__points_amount__gt=0).order_by("order_id", "pk")
         rows = windows.fetch(paid.values_list(*columns, F("line_amount") - F("discount_amount")))
-        for key, points_amount in _split_points(rows):
-            self.rows[key].points_amount += points_amount
+        for key, points in _split_points(rows):
+            self.rows[key].update(points_amount=points, card_amount=-points)
 
     def _add_refunds(self, window: dict[str, datetime]) -> None:
         lines = RefundLine.objects.filter(**_of("refund", window)).annotate(
@@ -205,11 +161,11 @@ class Figures:
         columns = ("refund_id", "refund__points_amount", "line__product_id", "campaign", "amount", "quantity")
         found = windows.fetch(lines.order_by("refund_id", "pk").values_list(*columns))
         for *_owner, product_id, campaign_id, amount, quantity in found:
-            self.rows[Key(product_id, campaign_id)].add(
-                Amounts(refunded_units=quantity, refunded_amount=amount)
-            )
-        for key, points_amount in _split_points([row[:5] for row in found]):
-            self.rows[key].refunded_points_amount += points_amount
+            row = self.rows[product_id, campaign_id]
+            row.update(refunded_units=quantity, refunded_amount=amount)
+            row.update(refunded_card_amount=amount, net_amount=-amount)
+        for key, points in _split_points([row[:5] for row in found]):
+            self.rows[key].update(refunded_points_amount=points, refunded_card_amount=-points)
 
     def _add_entries(self, window: dict[str, datetime]) -> None:
         wallets = When(account_id__gt=0, then=Value(WALLETS))
@@ -218,6 +174,14 @@ class Figures:
         sums = windows.fetch(entries.values_list("transfer__kind", "of").annotate(Sum("amount")))
         for kind, account_id, amount in sums:
             self.ledger[kind, account_id] += amount
+
+
+def _add_up(rows: Iterable[tuple[Any, Amounts]]) -> defaultdict[Any, Amounts]:
+    """The sums of the amounts that have the same key."""
+    sums: defaultdict[Any, Amounts] = defaultdict(Counter)
+    for key, amounts in rows:
+        sums[key].update(amounts)
+    return sums
 
 
 def _of(relation: str, window: dict[str, datetime]) -> dict[str, datetime]:
@@ -237,7 +201,7 @@ def _split_points(rows: Sequence[Sequence[Any]]) -> Iterator[tuple[Key, int]]:
         of_owner = list(lines)
         parts = pricing.split_discount(points_amount, [amount for *_, amount in of_owner])
         for (_owner, _points, product_id, campaign_id, _amount), part in zip(of_owner, parts, strict=True):
-            yield Key(product_id, campaign_id), part
+            yield (product_id, campaign_id), part
 
 
 class PeriodForm(forms.Form):
@@ -309,18 +273,18 @@ def ledger_balance(request: HttpRequest, kind: str) -> HttpResponseBase:
 
 def _csv_pages(figures: Figures) -> Iterator[list[list[Any]]]:
     figures.read()
-    rows = sorted(figures.rows.items(), key=lambda row: (row[0].product_id, row[0].campaign_id or 0))
-    for start in range(0, len(rows), NAMES_AT_ONCE):
-        page = rows[start : start + NAMES_AT_ONCE]
-        products = _products({key.product_id for key, _ in page})
-        campaigns = _campaign_names({key.campaign_id for key, _ in page})
-        yield [
-            [
-                *(key.product_id, *products[key.product_id], key.campaign_id, campaigns[key.campaign_id]),
-                *(row.orders, *(getattr(row, name) for name in AMOUNTS), settings.CURRENCY),
-            ]
-            for key, row in page
+    products = _products({product_id for product_id, _ in figures.rows})
+    campaigns = _campaign_names({campaign_id for _, campaign_id in figures.rows})
+    yield [
+        [
+            *(product_id, *products[product_id], campaign_id, campaigns[campaign_id]),
+            *(row[name] for name in ("orders", *AMOUNTS)),
+            settings.CURRENCY,
         ]
+        for (product_id, campaign_id), row in sorted(
+            figures.rows.items(), key=lambda row: (row[0][0], row[0][1] or 0)
+        )
+    ]
 
 
 def _read(figures: Figures) -> dict[str, Any]:
@@ -357,24 +321,24 @@ def _read(figures: Figures) -> dict[str, Any]:
 
 def _cards(total: Amounts) -> list[tuple[str, str]]:
     return [
-        (gettext("Orders paid"), f"{total.orders:,}"),
-        (gettext("Units sold"), f"{total.units:,}"),
-        (gettext("Before discounts"), format_amount(total.items_amount)),
-        (gettext("Discounts"), format_amount(total.discount_amount)),
-        (gettext("Sales"), format_amount(total.sales_amount)),
-        (gettext("Paid with points"), format_amount(total.points_amount)),
-        (gettext("Paid by card"), format_amount(total.card_amount)),
-        (gettext("Refunds"), format_amount(total.refunded_amount)),
-        (gettext("Sales less refunds"), format_amount(total.net_amount)),
+        (gettext("Orders paid"), f"{total['orders']:,}"),
+        (gettext("Units sold"), f"{total['units']:,}"),
+        (gettext("Before discounts"), format_amount(total["items_amount"])),
+        (gettext("Discounts"), format_amount(total["discount_amount"])),
+        (gettext("Sales"), format_amount(total["sales_amount"])),
+        (gettext("Paid with points"), format_amount(total["points_amount"])),
+        (gettext("Paid by card"), format_amount(total["card_amount"])),
+        (gettext("Refunds"), format_amount(total["refunded_amount"])),
+        (gettext("Sales less refunds"), format_amount(total["net_amount"])),
     ]
 
 
 def _cells(row: Amounts) -> list[str]:
-    return [f"{row.orders:,}", f"{row.units:,}", *[format_number(getattr(row, name)) for name in SHOWN]]
+    return [f"{row['orders']:,}", f"{row['units']:,}", *[format_number(row[name]) for name in SHOWN]]
 
 
 def _largest(found: dict[Any, Amounts]) -> list[tuple[Any, Amounts]]:
-    return sorted(found.items(), key=lambda row: -row[1].sales_amount)[:ROWS_SHOWN]
+    return sorted(found.items(), key=lambda row: -row[1]["sales_amount"])[:ROWS_SHOWN]
 
 
 def _products(ids: set[int]) -> dict[int, tuple[str, str]]:
@@ -409,17 +373,11 @@ def _refusal(form: PeriodForm) -> HttpResponseBase:
 
 
 def _read_balance(account_id: int) -> dict[str, Any]:
-    """Sum the entries in the order of their ids: the account caches no balance, and they grow without end."""
-    entries, amount, last, is_end = 0, 0, 0, False
-    while not is_end:
-        summed = windows.read_elsewhere(partial(_sum_after, account_id, last))
-        entries += summed["entries"]
-        amount += summed["amount"] or 0
-        last, is_end = summed["last"], summed["entries"] < ENTRIES_AT_ONCE
+    """Sum the entries by short statements: the account caches no balance, and they grow without end."""
+    own, entries, amount = Entry.objects.filter(account_id=account_id).order_by(), 0, 0
+    for window in windows.between(own, "pk", rows=ENTRIES_AT_ONCE):
+        sums = own.filter(**window).values_list("account_id").annotate(Count("pk"), Sum("amount"))
+        for _account_id, number, sum_amount in windows.fetch(sums):
+            entries += number
+            amount += sum_amount
     return {"amount": format_amount(amount), "entries": f"{entries:,}"}
-
-
-def _sum_after(account_id: int, last: int, database: str) -> dict[str, Any]:
-    """The number, the sum and the largest id of the next entries after the one with the id `last`."""
-    entries = Entry.objects.using(database).filter(account_id=account_id, pk__gt=last).order_by("pk")
-    return entries[:ENTRIES_AT_ONCE].aggregate(entries=Count("pk"), amount=Sum("amount"), last=Max("pk"))

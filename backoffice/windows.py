@@ -1,11 +1,10 @@
 """Reading large tables by short statements, and sending what that takes a while to read."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
 
-from django.db.models import Model, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.template.loader import render_to_string
@@ -47,23 +46,24 @@ def respond_csv(
 
 
 def between(
-    model: type[Model], column: str, since: datetime, until: datetime, *, rows: int = ROWS
-) -> Iterator[dict[str, datetime]]:
-    """The conditions of the windows from `since` to before `until`, in order; `column` needs an index.
+    table: "QuerySet[Any]", column: str, since: Any = None, until: Any = None, *, rows: int = ROWS
+) -> Iterator[dict[str, Any]]:
+    """The conditions of the windows from `since` to before `until`, or to the table's end, in the order of
+    the column, which needs an index.
 
     Rows of one instant are in one window: a transaction gives the same instant to all rows of its batch.
     """
-    of_period: Any = model._base_manager.filter(**{f"{column}__lt": until}).order_by(column)
-    instants, start = of_period.values_list(column, flat=True), since
+    before: dict[str, Any] = {} if until is None else {f"{column}__lt": until}
+    values = table.filter(**before).order_by(column).values_list(column, flat=True)
+    begin: dict[str, Any] = {} if since is None else {f"{column}__gte": since}
     while True:
-        behind = fetch(instants.filter(**{f"{column}__gte": start})[rows : rows + 1])
-        if behind == [start]:
-            behind = fetch(instants.filter(**{f"{column}__gt": start})[:1])
-        end = behind[0] if behind else until
-        yield {f"{column}__gte": start, f"{column}__lt": end}
-        if end == until:
+        behind = fetch(values.filter(**begin)[rows : rows + 1])
+        if behind and behind == [*begin.values()]:
+            behind = fetch(values.filter(**{f"{column}__gt": behind[0]})[:1])
+        yield begin | ({f"{column}__lt": behind[0]} if behind else before)
+        if not behind:
             return
-        start = end
+        begin = {f"{column}__gte": behind[0]}
 
 
 def fetch(rows: "QuerySet[Any, Any]") -> list[Any]:

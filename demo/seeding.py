@@ -22,7 +22,7 @@ from coupons.codes import pool
 from coupons.models import Campaign
 from inventory import products
 from inventory.imports import importing
-from inventory.imports.importing import StockRow
+from inventory.imports.stock_files import StockRow
 from inventory.models import Product
 from payments import ledger
 from sales import terms as sale_terms
@@ -46,9 +46,9 @@ PRICES = {
 }
 POOL, POOL_CODES = Campaign.CodeSource.POOL, 500
 # Scarce products of the sales: the first delivery of each, and its limit for an account.
-LAMP = StockRow(0, "DROP-LAMP", "Desk lamp, numbered", 48_000, 20), 2
-CHAIR = StockRow(0, "DROP-CHAIR", "The last chair", 90_000, 1), None
-PRINT = StockRow(0, "DROP-PRINT", "Anniversary print", 35_000, 100), 1
+LAMP = StockRow(sku="DROP-LAMP", name="Desk lamp, numbered", price=48_000, quantity=20), 2
+CHAIR = StockRow(sku="DROP-CHAIR", name="The last chair", price=90_000, quantity=1), None
+PRINT = StockRow(sku="DROP-PRINT", name="Anniversary print", price=35_000, quantity=100), 1
 
 
 def seed_named_accounts() -> None:
@@ -89,7 +89,7 @@ def seed_products(count: int, stock: int) -> None:
     things = zip(range(1, count + 1), cycle(PRICES.items()), strict=False)
     _create_missing(
         [
-            StockRow(0, f"DEMO-{number:04}", f"{name} no. {number}", price, stock)
+            StockRow(sku=f"DEMO-{number:04}", name=f"{name} no. {number}", price=price, quantity=stock)
             for number, (name, price) in things
         ]
     )

@@ -109,11 +109,8 @@ def change(*, product_id: int, reason: str = "", **terms: Unpack[Terms]) -> Prod
         product = lock(product_id)
         if not terms:
             return product
-        changes = {name: (getattr(product, name), value) for name, value in terms.items()}
-        for name, value in terms.items():
-            setattr(product, name, value)
-        if differing := {name: pair for name, pair in changes.items() if pair[0] != pair[1]}:
-            journal.note_all([changed_line(product_id, differing, reason=reason)])
+        if changes := set_terms(product, terms):
+            journal.note_all([changed_line(product_id, changes, reason=reason)])
         # Orders that read price or limit without a lock find the version changed, and read them again.
         product.version += 1
         product.save(update_fields=[*terms, "version"])
@@ -121,6 +118,15 @@ def change(*, product_id: int, reason: str = "", **terms: Unpack[Terms]) -> Prod
         return product
 
     return _with_unique_sku(update, terms.get("sku"))
+
+
+def set_terms(product: Product, terms: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Set these terms, without saving, and return the values before and after of those that differ."""
+    given = {name: (getattr(product, name), value) for name, value in terms.items()}
+    changes = {name: pair for name, pair in given.items() if pair[0] != pair[1]}
+    for name, pair in changes.items():
+        setattr(product, name, pair[1])
+    return changes
 
 
 def created_line(product: Product) -> journal.NewJournalLine:

@@ -1,29 +1,20 @@
-"""What operators see of the stock: movements, recent sales, products low on it. Each read is bounded."""
+"""What operators see of the stock: recent sales, and products low on it."""
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db.models import Sum
-from django.db.models.functions import TruncHour
+from django.db.models import BigIntegerField, F, QuerySet
+from django.db.models.functions import Cast
 
+from inventory import products
 from inventory.models import Product, StockMovement
 from shop import clock
 
-PAGE_SIZE = 25
 HOURS = 12
 # Of a product that sells more within the hours, only the newest are added up, which the page says.
-MOST_SALES = 10_000
+MOST_MOVEMENTS = 10_000
 HOUR = timedelta(hours=1)
-MOST_CHECKED = 20_000
-"""Products with a threshold that one reading looks at: their stock has no index, so each row is read."""
-# The one that is furthest below its threshold first.
-READ_LOW = """
-SELECT * FROM (
-    SELECT * FROM inventory_product WHERE low_stock_threshold IS NOT NULL
-    ORDER BY low_stock_threshold DESC LIMIT %s
-) checked WHERE is_active AND on_hand - reserved <= low_stock_threshold
-ORDER BY on_hand - reserved - CAST(low_stock_threshold AS SIGNED), id LIMIT %s
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,41 +29,23 @@ class RecentSales:
         return sum(units for _, units in self.by_hour)
 
 
-def read_movements(product_id: int, *, before: int | None) -> tuple[list[StockMovement], int | None]:
-    """The product's newest movements, or the newest before the one with the id `before`; and the id to read
-    the next page with, None on the last one.
-    """
-    movements = StockMovement.objects.filter(product_id=product_id)
-    if before is not None:
-        movements = movements.filter(id__lt=before)
-    found = list(movements.order_by("-id")[: PAGE_SIZE + 1])
-    page = found[:PAGE_SIZE]
-    return page, page[-1].pk if len(found) > PAGE_SIZE else None
-
-
 def read_recent_sales(product_id: int) -> RecentSales:
     """What was sold in this hour and those before it."""
     this_hour = clock.now().replace(minute=0, second=0, microsecond=0)
     hours = [this_hour - HOUR * number for number in reversed(range(HOURS))]
-    movements = StockMovement.objects.filter(product_id=product_id)
-    sold = movements.filter(kind=StockMovement.Kind.SOLD, at__gte=hours[0])
-    # Without this bound, which the index alone answers, years of sales would be read for the last hours.
-    beyond = movements.order_by("-id").values_list("id", flat=True)[MOST_SALES : MOST_SALES + 1].first()
-    is_complete = True
-    if beyond is not None:
-        sold = sold.filter(id__gt=beyond)
-        # None: its month was archived meanwhile, so it is older than the hours.
-        at = StockMovement.objects.filter(id=beyond).values_list("at", flat=True).first()
-        is_complete = at is None or at < hours[0]
-    rows = sold.annotate(hour=TruncHour("at")).order_by("hour").values_list("hour").annotate(Sum("delta"))
-    units = {hour: -delta for hour, delta in rows}
-    return RecentSales([(hour, units.get(hour, 0)) for hour in hours], is_complete)
+    newest = StockMovement.objects.filter(product_id=product_id).order_by("-id")
+    # No index has the instants, so these are found among the newest ones.
+    rows = list(newest.values_list("kind", "delta", "at")[: MOST_MOVEMENTS + 1])
+    units = Counter[datetime]()
+    for kind, delta, at in rows:
+        if kind == StockMovement.Kind.SOLD:
+            units[at.replace(minute=0, second=0, microsecond=0)] -= delta
+    is_complete = len(rows) <= MOST_MOVEMENTS or rows[-1][2] < hours[0]
+    return RecentSales([(hour, units[hour]) for hour in hours], is_complete)
 
 
-def read_low(*, most: int) -> tuple[list[Product], bool]:
-    """The `most` active products that are furthest below their thresholds, of the `MOST_CHECKED` with the
-    highest thresholds; and whether these are all that have one.
-    """
-    watched = Product.objects.filter(low_stock_threshold__isnull=False).order_by("-low_stock_threshold")
-    is_more = watched.values("pk")[MOST_CHECKED : MOST_CHECKED + 1].exists()
-    return list(Product.objects.raw(READ_LOW, [MOST_CHECKED, most])), not is_more
+def low() -> "QuerySet[Product]":
+    """The active products of which no more is available than their threshold, the furthest below it first."""
+    threshold = Cast("low_stock_threshold", BigIntegerField())  # unsigned: the difference may be negative
+    found = Product.objects.filter(products.IS_LOW, is_active=True)
+    return found.order_by(F("on_hand") - F("reserved") - threshold, "id")

@@ -7,7 +7,7 @@ second in which the board was watched.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -30,6 +30,7 @@ from shop.management.laws import LAWS
 from shop.models import LawStatus
 from shop.observability.request_metrics import LATENCY_BOUNDS
 from shop.operations import shared_counts
+from shop.operations.shared_counts import Count
 from shop.redis import redis_client
 
 CAMPAIGNS_SHOWN = PRODUCTS_SHOWN = 12
@@ -46,7 +47,9 @@ Figures = dict[str, Any]
 def read_goods(product_ids: Sequence[int]) -> dict[str, list[Figures]]:
     """The running campaigns and sales, those that open within the hour, these products, and paused ones.
 
-    Of each, `left` is what may still be issued, or what new orders may reserve.
+    Of each, `left` is what may still be issued, or what new orders may reserve. `with_partner` are slots that
+    its partner is confirming; `rate_per_minute` is None without a waiting room, and `waiting` until its
+    entries have positions.
     """
     now = clock.now()
     # Each with the latest opening first.
@@ -59,11 +62,37 @@ def read_goods(product_ids: Sequence[int]) -> dict[str, list[Figures]]:
     products = {one.pk: one for one in paused[:PAUSED_PRODUCTS_SHOWN]}
     products |= Product.objects.in_bulk([pk for pk in product_ids if pk not in products])
     return {
-        "campaigns": [_campaign(campaign, now) for campaign in shown],
-        "sales": [_sale(sale, now) for sale in _shown_sales(now)],
+        "campaigns": [
+            _row(
+                one,
+                one.status_at(now),
+                one.remaining,
+                quantity=one.quantity,
+                with_partner=one.confirming,
+                opens_at=one.opens_at.timestamp(),
+            )
+            for one in shown
+        ],
+        "sales": [
+            _row(
+                one,
+                one.status_at(now),
+                sales_metrics.available(one),
+                rate_per_minute=one.rate_per_minute if one.is_queued else None,
+                waiting=one.last_position - one.passed_position if one.is_queued and one.is_ordered else None,
+                opens_at=one.opens_at.timestamp(),
+            )
+            for one in _shown_sales(now)
+        ],
         "products": [
-            _product(product)
-            for product in sorted(products.values(), key=lambda product: (product.name, product.pk))
+            _row(
+                one,
+                "paused" if one.paused_at else "open" if one.is_active else "inactive",
+                one.available,
+                on_hand=one.on_hand,
+                reserved=one.reserved,
+            )
+            for one in sorted(products.values(), key=lambda product: (product.name, product.pk))
         ],
     }
 
@@ -107,42 +136,8 @@ def _shown_sales(now: datetime) -> list[Sale]:
     return [*soon[:OPENING_SHOWN], *sales_metrics.running()[:SALES_SHOWN]][:SALES_SHOWN]
 
 
-def _campaign(campaign: Campaign, now: datetime) -> Figures:
-    return {
-        "id": campaign.pk,
-        "name": campaign.name,
-        "status": str(campaign.status_at(now)),
-        "quantity": campaign.quantity,
-        "left": campaign.remaining,
-        # Slots that its partner is confirming.
-        "with_partner": campaign.confirming,
-        "opens_at": campaign.opens_at.timestamp(),
-    }
-
-
-def _sale(sale: Sale, now: datetime) -> Figures:
-    """`rate_per_minute` is None without a waiting room, and `waiting` until its entries have positions."""
-    return {
-        "id": sale.pk,
-        "name": sale.name,
-        "status": str(sale.status_at(now)),
-        "rate_per_minute": sale.rate_per_minute if sale.is_queued else None,
-        "waiting": sale.last_position - sale.passed_position if sale.is_queued and sale.is_ordered else None,
-        "left": sales_metrics.available(sale),
-        "opens_at": sale.opens_at.timestamp(),
-    }
-
-
-def _product(product: Product) -> Figures:
-    is_paused = product.paused_at is not None
-    return {
-        "id": product.pk,
-        "name": product.name,
-        "status": "paused" if is_paused else "open" if product.is_active else "inactive",
-        "on_hand": product.on_hand,
-        "reserved": product.reserved,
-        "left": product.available,
-    }
+def _row(one: Campaign | Sale | Product, status: str, left: int, **more: object) -> Figures:
+    return {"id": one.pk, "name": one.name, "status": str(status), "left": left, **more}
 
 
 MINUTES = 15
@@ -207,7 +202,7 @@ NOT_REFUSED = {"issued", "repeated", "pending"}
 CODES_SHOWN = 6
 ORDER_EVENTS = ("placed", "paid", "payment_failed")
 LOCKS = {"row_lock_waits_total": "lock_waits", "deadlocks_total": "deadlocks"}
-SHOP_MEMBERS = ("orders", "in_doubt", "in_doubt_oldest_seconds", "disputes", "stuck", "unfinished")
+SHOP_MEMBERS = ("in_doubt", "in_doubt_oldest_seconds", "disputes", "stuck", "unfinished")
 
 _points: dict[int, Values] = {}
 """The last seconds' points, from which rates go on while Redis is unavailable."""
@@ -249,7 +244,7 @@ def compose(
     at: datetime,
     goods: Mapping[str, Sequence[Figures]],
     shop: Figures,
-    counts: Sequence[shared_counts.SecondCounts] | None,
+    counts: Mapping[int, Mapping[Count, int]] | None,
     points: Mapping[int, Values],
 ) -> Figures:
     """The snapshot of the second before `at`; `points` are those of the seconds before it.
@@ -257,62 +252,64 @@ def compose(
     `counts` are those of the last `COUNTED_SECONDS`, None while they are not known. Times are in seconds
     since the epoch, durations in seconds, rates per second.
     """
-    second = int(at.timestamp()) - 1
-    recent = [one for one in counts or () if one.processes]
-    latest = [one for one in recent if one.second > second - REQUEST_SECONDS]
-    requests = _requests(recent, latest)
-    waiting = sum(shop["waiting"].values())
+    second, counted = int(at.timestamp()) - 1, counts or {}
+    recent = [*counted.values()]
+    latest = [one for at_second, one in counted.items() if at_second > second - REQUEST_SECONDS]
+    times, ended = _sum(recent, shared_counts.SECONDS), _sum(latest, shared_counts.SECONDS)
+    requests = {
+        # Those in the bucket without a bound are all that ended.
+        "rate": _mean(latest, sum(number for (_, le), number in ended.items() if le == "+Inf")),
+        "refused": _mean(latest, _sum(latest, shared_counts.REFUSALS).total()),
+        "p50": percentile(times, 0.5),
+        "p95": percentile(times, 0.95),
+    }
+    orders, waiting = _sum(latest, shared_counts.ORDERS), sum(shop["waiting"].values())
     values = {
         "requests": requests["rate"],
         "refusals": requests["refused"],
         "p50": requests["p50"],
         "p95": requests["p95"],
-        **{f"p95.{app}": times["p95"] for app, times in requests["apps"].items()},
+        **{f"p95.{app}": percentile(times, 0.95, app) for app in APPS},
         **{f"{kind[:-1]}.{one['id']}": one["left"] for kind, rows in goods.items() for one in rows},
         **{f"orders.{status}": number for status, number in shop["orders"].items()},
+        **{f"orders_a_second.{event}": _mean(latest, orders[event,]) for event in ORDER_EVENTS},
         "in_doubt": shop["in_doubt"],
         "stuck": shop["stuck"],
         "waiting": waiting,
         **shop["locks"],
     }
-    if latest:
-        orders = _sum(latest, shared_counts.ORDERS)
-        values |= {f"orders_a_second.{event}": orders[event,] / len(latest) for event in ORDER_EVENTS}
     points = {**points, second: {name: value for name, value in values.items() if value is not None}}
-    locks = {shown: change_rate(points, name) for name, shown in LOCKS.items()}
-    values |= locks
+    values |= {shown: change_rate(points, name) for name, shown in LOCKS.items()}
+
+    def card(kind: str, one: Figures, **more: Any) -> Figures:
+        """With how much goes a second, and in how many seconds nothing would be left at that rate."""
+        rate = change_rate(points, f"{kind}.{one['id']}", is_falling=True)
+        ends = one["left"] / rate if rate and one["left"] > 0 else None
+        return one | more | {"rate": rate, "ends_in_seconds": ends}
+
     return {
         "at": at.timestamp(),
         "second": second,
         "counts": counts is not None,
         "campaigns": [
-            one
-            | {
-                "waiting": shop["waiting"].get(str(one["id"]), 0),
-                "wait_seconds": shop["wait_seconds"].get(str(one["id"])),
-                "refusals": _refusals(recent, shared_counts.CAMPAIGN_REQUESTS, str(one["id"])),
-            }
-            | _pace(one, "campaign", points)
+            card(
+                "campaign",
+                one,
+                waiting=shop["waiting"].get(str(one["id"]), 0),
+                wait_seconds=shop["wait_seconds"].get(str(one["id"])),
+                refusals=_refusals(recent, shared_counts.CAMPAIGN_REQUESTS, str(one["id"])),
+            )
             for one in goods["campaigns"]
         ],
-        "sales": [
-            one | {"waiting": None, "entries": _entries(one, shop)} | _pace(one, "sale", points)
-            for one in goods["sales"]
-        ],
+        "sales": [card("sale", one, waiting=None, entries=_entries(one, shop)) for one in goods["sales"]],
         "products": [
-            one
-            | {"refusals": _refusals(recent, shared_counts.PRODUCT_REFUSALS, str(one["id"]))}
-            | _pace(one, "product", points)
+            card("product", one, refusals=_refusals(recent, shared_counts.PRODUCT_REFUSALS, str(one["id"])))
             for one in goods["products"]
         ],
         "requests": requests,
         "refusals": _refusals(recent, shared_counts.REFUSALS),
-        "shop": {
-            **{name: shop[name] for name in SHOP_MEMBERS},
-            "waiting": waiting,
-            "wait_seconds": max(shop["wait_seconds"].values(), default=0.0),
-            **locks,
-        },
+        "shop": {name: shop[name] for name in SHOP_MEMBERS}
+        | {"waiting": waiting, "wait_seconds": max(shop["wait_seconds"].values(), default=0.0)},
         "laws": [
             {
                 "law": law.law,
@@ -326,13 +323,18 @@ def compose(
     }
 
 
-def percentile(buckets: Mapping[float, int], share: float) -> float | None:
-    """The value that this share of the observations doesn't exceed; None without observations.
+def percentile(times: Mapping[Count, int], share: float, app: str = "") -> float | None:
+    """The response time that this share of the app's calls, or of all, doesn't exceed; None without calls.
 
-    `buckets` has the number of observations up to each bound, infinity among them. As Prometheus'
+    `times` has the calls by app and bound, those of shorter times included. As Prometheus'
     `histogram_quantile` does, it takes them to be spread evenly inside a bucket, and returns the last finite
     bound past it.
     """
+    # A bucket in which nothing new was counted is not shared.
+    buckets = dict.fromkeys(LATENCY_BOUNDS, 0)
+    for (of, le), number in times.items():
+        if app in ("", of):
+            buckets[float(le)] += number
     bounds = sorted(buckets)
     wanted, lower, below = share * buckets[bounds[-1]], 0.0, 0
     for bound in bounds if wanted else ():
@@ -343,42 +345,20 @@ def percentile(buckets: Mapping[float, int], share: float) -> float | None:
     return None
 
 
-def _sum(seconds: Sequence[shared_counts.SecondCounts], name: str) -> Counter[tuple[str, ...]]:
+def _mean(seconds: Sequence[object], number: int) -> float | None:
+    """The number a second; None without seconds."""
+    return number / len(seconds) if seconds else None
+
+
+def _sum(seconds: Iterable[Mapping[Count, int]], name: str) -> Counter[Count]:
     """What was counted under the name in these seconds, by its labels."""
-    total: Counter[tuple[str, ...]] = Counter()
-    for one in seconds:
-        total.update({count[1:]: number for count, number in one.counts.items() if count[0] == name})
+    total: Counter[Count] = Counter()
+    for counts in seconds:
+        total.update({count[1:]: number for count, number in counts.items() if count[0] == name})
     return total
 
 
-def _requests(
-    recent: Sequence[shared_counts.SecondCounts], latest: Sequence[shared_counts.SecondCounts]
-) -> Figures:
-    """Requests and refusals a second, and response times of the whole API and of two apps."""
-    if not recent:
-        return {"rate": None, "refused": None, "p50": None, "p95": None, "apps": {}}
-    counted = _sum(recent, shared_counts.SECONDS)
-    # Those in the bucket without a bound are all that ended.
-    ended = sum(n for (_, le), n in _sum(latest, shared_counts.SECONDS).items() if le == "+Inf")
-    return {
-        "rate": ended / max(1, len(latest)),
-        "refused": _sum(latest, shared_counts.REFUSALS).total() / max(1, len(latest)),
-        **_times(counted),
-        "apps": {app: _times(counted, app) for app in APPS},
-    }
-
-
-def _times(counted: Mapping[tuple[str, ...], int], app: str = "") -> Figures:
-    """The response times of the app's calls, or of all, by what was counted up to each bound."""
-    # A bucket in which nothing new was counted is not shared.
-    buckets = dict.fromkeys(LATENCY_BOUNDS, 0)
-    for (of, le), number in counted.items():
-        if app in ("", of):
-            buckets[float(le)] += number
-    return {"p50": percentile(buckets, 0.5), "p95": percentile(buckets, 0.95)}
-
-
-def _refusals(recent: Sequence[shared_counts.SecondCounts], name: str, *of: str) -> list[Figures]:
+def _refusals(recent: Sequence[Mapping[Count, int]], name: str, *of: str) -> list[Figures]:
     """Refusals a second by code, the most frequent first: of the campaign or product, or all."""
     counted = _sum(recent, name).items()
     refused = [(code, n) for (*owner, code), n in counted if owner == [*of] and code not in NOT_REFUSED]
@@ -393,12 +373,6 @@ def _entries(sale: Figures, shop: Figures) -> Figures | None:
     counted = shop["sale_entries"].get(sale["id"])
     if sale["rate_per_minute"] is None or counted is None:
         return None
-    entries = {status: counted.get(status, 0) for status in ("waiting", "admitted", "used", "expired")}
+    entries = {status: counted[status] for status in ("waiting", "admitted", "used", "expired")}
     # What the positions say, which are read more often than the entries are counted.
     return entries if sale["waiting"] is None else entries | {"waiting": sale["waiting"]}
-
-
-def _pace(row: Figures, kind: str, points: Mapping[int, Values]) -> Figures:
-    """How much goes a second, and in how many seconds nothing would be left at that rate."""
-    rate = change_rate(points, f"{kind}.{row['id']}", is_falling=True)
-    return {"rate": rate, "ends_in_seconds": row["left"] / rate if rate and row["left"] > 0 else None}

@@ -258,23 +258,21 @@ def running_sales(request: HttpRequest) -> Work:
 
 def products_low_on_stock(request: HttpRequest) -> Work:
     """Products of which no more is available than their threshold, the furthest below it first."""
-    low, is_complete = stock_reports.read_low(most=COUNTED)
-    cut = _("Only the %(count)s products with the highest thresholds are looked at.")
-    more = "" if is_complete else " " + cut % {"count": f"{stock_reports.MOST_CHECKED:,}"}
+    number, low = _read(stock_reports.low())
     text = _("%(available)s available, low at %(threshold)s")
     return _listed(
-        len(low),
+        number,
         [
             _row(
                 link(one, "product-page", one.pk),
                 text % {"available": f"{one.available:,}", "threshold": f"{one.low_stock_threshold or 0:,}"},
                 status=products.state(one),
             )
-            for one in low[:ROWS_SHOWN]
+            for one in low
         ],
-        unit=ngettext("product is at its threshold", "products are at their threshold", len(low)),
-        note=_("The one that is furthest below its threshold is first.") + more,
-        calm=_("Nothing to do: every product with a threshold has more than it.") + more,
+        unit=ngettext("product is at its threshold", "products are at their threshold", number),
+        note=_("The one that is furthest below its threshold is first."),
+        calm=_("Nothing to do: every product with a threshold has more than it."),
         links=[link(_("All products that are low"), "admin:inventory_product_changelist", query="low=yes")],
     )
 

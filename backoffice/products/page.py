@@ -29,13 +29,12 @@ from sales.models import Sale
 from shop import clock
 from shop.admin_base.actions import Action, ActionForm, ActionPreview, require_permission, run
 from shop.admin_base.display import admin_page, status_label
-from shop.admin_base.lists import parse_number
 from shop.db import archived_months
 from shop.money import format_amount
 
 CHANGE_LIMIT = "inventory.change_product"
 MOST_OPEN_ORDERS = 500
-SHOWN_OPEN_ORDERS = 25
+SHOWN_OPEN_ORDERS = SHOWN_MOVEMENTS = 25
 
 
 class LimitForm(ActionForm):
@@ -58,7 +57,7 @@ def show(request: HttpRequest, product_id: int) -> HttpResponse:
         "sections": sections,
     }
     if may_view(request, StockMovement):
-        sections.append(_movements(product, parse_number(request.GET.get("before", ""))))
+        sections.append(_movements(product))
         sales, sold = stock_reports.read_recent_sales(product.pk), gettext("%(count)s sold")
         columns = [
             (f"{hour:%H:%M}: {sold % {'count': f'{units:,}'}}", units) for hour, units in sales.by_hour
@@ -178,15 +177,14 @@ def _open_orders(product: Product) -> dict[str, Any]:
     )
 
 
-def _movements(product: Product, before: int | None) -> dict[str, Any]:
-    """A page of movements, newest first."""
-    movements, next_before = stock_reports.read_movements(product.pk, before=before)
-    address = reverse("product-page", args=[product.pk])
-    months = [] if next_before else archived_months.read_since(archived_months.MOVEMENTS, product.created_at)
+def _movements(product: Product) -> dict[str, Any]:
+    """The newest movements, and a link to all of them."""
+    query = f"product__id__exact={product.pk}"
+    months = archived_months.read_since(archived_months.MOVEMENTS, product.created_at)
     files = ", ".join(month.file for month in months)
     return section(
         gettext("Movements"),
-        movements,
+        product.movements.order_by("-id")[:SHOWN_MOVEMENTS],
         {
             gettext("kind"): lambda movement: status_label(movement.kind),
             gettext("units"): lambda movement: f"{movement.delta:+,}",
@@ -198,8 +196,6 @@ def _movements(product: Product, before: int | None) -> dict[str, Any]:
             ),
             gettext("at"): lambda movement: instant(movement.at),
         },
-        name="movements",
-        newest=f"{address}#movements" if before is not None else "",
+        all=link(gettext("All of them"), "admin:inventory_stockmovement_changelist", query=query),
         notes=[gettext("Older movements may be archived in %(files)s.") % {"files": files}] if files else [],
-        older=f"{address}?before={next_before}#movements" if next_before else "",
     )

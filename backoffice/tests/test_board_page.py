@@ -146,21 +146,15 @@ def test_a_forged_request_presses_no_button(campaign: Campaign) -> None:
 PATH = "/admin/board/figures/"
 
 
-@pytest.fixture
-def account() -> User:
-    made: User = AccountFactory.create(is_staff=True, permissions=list(PERMISSIONS))
-    return made
-
-
 def figures_for(client: Client, since: object = 0) -> Any:
     answer = client.get(PATH, {"since": since})
     assert answer.status_code == 200, answer.content
     return answer.json()
 
 
-def test_a_page_gets_the_snapshot_and_the_points_that_it_has_missed(account: User) -> None:
+def test_a_page_gets_the_snapshot_and_the_points_that_it_has_missed() -> None:
     CampaignFactory.create(name="Spring", quantity=50)
-    client, second = signed_in(account), int(clock.now().timestamp()) - 5
+    client, second = client_of(), int(clock.now().timestamp()) - 5
     for before in (1, 2, 901):
         snapshots.save(second - before, {"left": before})
 
@@ -193,17 +187,17 @@ LOSSES: dict[str, Callable[[User, Client], object]] = {
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_a_page_gets_no_more_figures_once_its_account_may_not_watch(account: User, loss: str) -> None:
-    client, allowed = signed_in(account), signed_in(SuperuserFactory.create())
+def test_a_page_gets_no_more_figures_once_its_account_may_not_watch(loss: str) -> None:
+    client, allowed = client_of(), signed_in(SuperuserFactory.create())
     figures_for(client)
-    LOSSES[loss](account, client)
+    LOSSES[loss](User.objects.get(is_superuser=False), client)
     assert client.get(PATH).status_code == (403 if loss == "lose a permission" else 401)
     figures_for(allowed)
     assert allowed.post(PATH).status_code == 405
 
 
-def test_a_board_that_is_only_looked_at_is_no_use_of_the_session(account: User) -> None:
-    client, soon = signed_in(account), timezone.now() + timedelta(hours=1)
+def test_a_board_that_is_only_looked_at_is_no_use_of_the_session() -> None:
+    client, soon = client_of(), timezone.now() + timedelta(hours=1)
     Session.objects.update(expire_date=soon)
     with clock.shifted(by=timedelta(minutes=11)):
         figures_for(client)
@@ -213,7 +207,7 @@ def test_a_board_that_is_only_looked_at_is_no_use_of_the_session(account: User) 
 
 
 def test_a_snapshot_is_read_once_for_all_viewers_and_never_without_them(
-    account: User, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clients = [signed_in(SuperuserFactory.create()) for _ in range(10)]
     read, compose = [], snapshots.compose
@@ -233,9 +227,9 @@ def test_a_snapshot_is_read_once_for_all_viewers_and_never_without_them(
     assert len(statements) <= 4, "those that find the account of the session"
 
 
-def test_the_board_goes_on_when_the_clock_is_set_back(account: User) -> None:
+def test_the_board_goes_on_when_the_clock_is_set_back() -> None:
     """It waited until the clock had come to the second of the last snapshot again."""
-    client = signed_in(account)
+    client = client_of()
     with clock.shifted(by=timedelta(hours=1)):
         before = figures_for(client)["snapshot"]["second"]
     process_state.forget_shared_reads()
@@ -243,9 +237,9 @@ def test_the_board_goes_on_when_the_clock_is_set_back(account: User) -> None:
     assert before - now == pytest.approx(3_600, abs=10)
 
 
-def test_without_redis_the_board_shows_what_the_database_has(account: User, own_redis: OwnRedis) -> None:
+def test_without_redis_the_board_shows_what_the_database_has(own_redis: OwnRedis) -> None:
     CampaignFactory.create(name="Spring")
-    client = signed_in(account)
+    client = client_of()
     assert figures_for(client)["snapshot"]["counts"]
     own_redis.kill()
     process_state.forget_shared_reads()
@@ -254,8 +248,8 @@ def test_without_redis_the_board_shows_what_the_database_has(account: User, own_
     assert [one["name"] for one in data["snapshot"]["campaigns"]] == ["Spring"]
 
 
-def test_without_the_database_pages_are_told_to_ask_again(account: User) -> None:
-    client = signed_in(account)
+def test_without_the_database_pages_are_told_to_ask_again() -> None:
+    client = client_of()
     client.raise_request_exception = False
     with database_away():
         assert client.get(PATH).status_code == 503

@@ -245,27 +245,6 @@ def test_a_database_that_is_away_before_the_first_section_fails_sections_and_not
     assert State.AWAY not in states_of_sections(user).values()
 
 
-def fill(number: int) -> None:
-    for _ in range(number):
-        saga(state="stuck")
-        in_doubt()
-        dead()
-        ProductFactory.create(on_hand=1, low_stock_threshold=2)
-        CampaignFactory.create()
-        waiting()
-
-
-def waiting() -> Approval:
-    return Approval.objects.create(
-        kind="points.grant",
-        subject="wallet 7",
-        arguments={"user": 7, "amount": 5},
-        asker_name="ada",
-        reason="late delivery",
-        asked_at=timezone.now(),
-    )
-
-
 def settled_payments(number: int) -> None:
     """Payments of one account, for tests that need many."""
     now, account = timezone.now(), AccountFactory.create()
@@ -292,7 +271,13 @@ def test_every_statement_is_answered_by_an_index() -> None:
     logged("delivered", number=2_000, delivered_at=now)
     Product.objects.bulk_create(Product(sku=f"P-{number}", name="P", price=1) for number in range(2_000))
     settled_payments(2_000)
-    fill(1)
+    saga(state="stuck")
+    in_doubt()
+    dead()
+    ProductFactory.create(on_hand=1, low_stock_threshold=2)
+    CampaignFactory.create()
+    wanted = {"kind": "points.grant", "subject": "wallet 7", "arguments": {"user": 7, "amount": 5}}
+    Approval.objects.create(**wanted, asker_name="ada", reason="late delivery", asked_at=now)
     user = SuperuserFactory.create()
     with CaptureQueriesContext(connection) as captured:
         opened(user)

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,7 +12,7 @@ from django.db.models import Sum
 from django.test import Client
 
 from backoffice import windows
-from backoffice.sales_report import Amounts, Figures
+from backoffice.sales_report import Figures
 from backoffice.tests.test_list_exports import text_of
 from coupons.models import Coupon
 from coupons.tests.factories import CampaignFactory
@@ -54,20 +55,20 @@ def assert_adds_up(figures: Figures) -> None:
     assert [check for check in figures.checks() if check.difference_amount] == []
     period = figures.since, figures.until
     total = figures.total()
-    assert total.sales_amount == booked("sale", *period, account=SALES)
-    assert total.points_amount == -booked("sale", *period, account=HOLDING)
-    assert total.card_amount == -booked("sale", *period, account=GATEWAY_CLEARING)
-    assert total.refunded_amount == -booked("refund", *period, account=SALES)
-    assert total.refunded_points_amount == booked("refund", *period, account__gt=0)
-    assert total.refunded_card_amount == booked("refund", *period, account=GATEWAY_CLEARING)
+    assert total["sales_amount"] == booked("sale", *period, account=SALES)
+    assert total["points_amount"] == -booked("sale", *period, account=HOLDING)
+    assert total["card_amount"] == -booked("sale", *period, account=GATEWAY_CLEARING)
+    assert total["refunded_amount"] == -booked("refund", *period, account=SALES)
+    assert total["refunded_points_amount"] == booked("refund", *period, account__gt=0)
+    assert total["refunded_card_amount"] == booked("refund", *period, account=GATEWAY_CLEARING)
     kinds = {kind: booked(kind, *period, account__gt=0) for kind in Transfer.Kind}
     assert [amount for _, amount in figures.points()] == [
         kinds[kind] for kind in ("grant", "top_up", "hold", "release", "refund", "forfeit")
     ]
     for sums in (figures.by_product().values(), figures.by_campaign().values()):
-        assert sum(amounts.sales_amount for amounts in sums) == total.sales_amount
-        assert sum(amounts.points_amount for amounts in sums) == total.points_amount
-        assert sum(amounts.refunded_points_amount for amounts in sums) == total.refunded_points_amount
+        assert sum(amounts["sales_amount"] for amounts in sums) == total["sales_amount"]
+        assert sum(amounts["points_amount"] for amounts in sums) == total["points_amount"]
+        assert sum(amounts["refunded_points_amount"] for amounts in sums) == total["refunded_points_amount"]
 
 
 @pytest.fixture
@@ -109,15 +110,16 @@ def test_sales_discounts_points_and_refunds_add_up_to_the_ledger_with_all_their_
         credit_top_up(payment_id=top_up.pk, user_id=points_payer.pk, amount=77)
 
     figures = figures_of(since, now())
-    assert figures.total().orders == 3
-    assert figures.total().discount_amount == first.discount_amount + second.discount_amount > 500
-    assert figures.total().points_amount == 1_098
+    assert figures.total()["orders"] == 3
+    assert figures.total()["discount_amount"] == first.discount_amount + second.discount_amount > 500
+    assert figures.total()["points_amount"] == 1_098
     assert_adds_up(figures)
     campaigns = {Coupon.objects.get(code=order.coupon_code).campaign_id for order in (first, second)}
     assert figures.by_campaign().keys() == campaigns | {None}
-    assert figures.by_campaign()[None] == Amounts(orders=1, units=1, items_amount=third.total_amount)
+    amounts = dict.fromkeys(("items_amount", "sales_amount", "card_amount", "net_amount"), third.total_amount)
+    assert figures.by_campaign()[None] == Counter(amounts, orders=1, units=1)
     assert dict(figures.points())["Bought by card (top-ups)"] == 77
-    assert all(row.card_amount >= 0 and row.refunded_card_amount >= 0 for row in figures.rows.values())
+    assert all(row["card_amount"] >= 0 and row["refunded_card_amount"] >= 0 for row in figures.rows.values())
 
 
 def test_the_last_refund_of_an_order_leaves_nothing_of_it(products):
@@ -127,7 +129,7 @@ def test_the_last_refund_of_an_order_leaves_nothing_of_it(products):
     for units in ({tea: 1}, {pin: 2}, None):
         give_back(order, units)
     total = figures_of(since, now()).total()
-    assert (total.net_amount, total.refunded_units, total.refunded_points_amount) == (0, 8, 101)
+    assert (total["net_amount"], total["refunded_units"], total["refunded_points_amount"]) == (0, 8, 101)
 
 
 def test_an_order_that_its_coupon_paid_completely_is_reported_although_the_ledger_has_no_transfer(products):
@@ -135,7 +137,7 @@ def test_an_order_that_its_coupon_paid_completely_is_reported_although_the_ledge
     order = buy({products[0]: 1}, coupon={"discount_value": 10_000})
     figures = figures_of(since, now())
     assert order.total_amount == 0
-    assert (figures.total().orders, figures.total().discount_amount) == (1, 333)
+    assert (figures.total()["orders"], figures.total()["discount_amount"]) == (1, 333)
     assert not Transfer.objects.filter(kind="sale").exists()
     assert_adds_up(figures)
 
@@ -152,9 +154,9 @@ def test_each_sale_and_refund_is_of_one_period_whose_end_is_not_of_it(products):
     before = figures_of(begin, order.paid_at)
     sold = figures_of(order.paid_at, refund.settled_at)
     refunded = figures_of(refund.settled_at, now())
-    assert before.total() == Amounts()
-    assert (sold.total().sales_amount, sold.total().refunded_amount) == (2_000, 0)
-    assert (refunded.total().sales_amount, refunded.total().refunded_amount) == (0, 1_000)
+    assert before.total() == Counter()
+    assert (sold.total()["sales_amount"], sold.total()["refunded_amount"]) == (2_000, 0)
+    assert (refunded.total()["sales_amount"], refunded.total()["refunded_amount"]) == (0, 1_000)
     for figures in (before, sold, refunded):
         assert_adds_up(figures)
 
@@ -165,7 +167,7 @@ def test_orders_that_are_unpaid_or_failed_are_not_sales(products):
     buying.place(buyer.pk, {products[0]: 1})
     buying.advance(buying.place(buyer.pk, {products[0]: 1}, points=10, token="tok_declined"))
     figures = figures_of(since, now())
-    assert figures.total() == Amounts()
+    assert figures.total() == Counter()
     assert_adds_up(figures)
 
 
@@ -195,11 +197,11 @@ def test_figures_are_the_same_whatever_the_windows(monkeypatch, rows):
     rows_by_hand(9, at=since)
     monkeypatch.setattr(windows.between, "__kwdefaults__", {"rows": rows})
     figures = figures_of(since, since + timedelta(days=1))
-    assert (figures.total().orders, figures.total().sales_amount) == (9, 9 * 30 + 36)
+    assert (figures.total()["orders"], figures.total()["sales_amount"]) == (9, 9 * 30 + 36)
     assert_adds_up(figures)
 
 
-def test_the_page_shows_the_figures_and_that_they_agree_with_the_ledger(products):
+def test_the_page_shows_the_figures_and_whether_they_agree_with_the_ledger(products):
     order = buy({products[1]: 2}, coupon={"discount_value": 500})
     client = signed_in(SuperuserFactory.create())
     today = order.paid_at.date().isoformat()
@@ -209,18 +211,11 @@ def test_the_page_shows_the_figures_and_that_they_agree_with_the_ledger(products
     assert "Days are of UTC" in page
     with clock.shifted(by=timedelta(minutes=2)):
         figures = text_of(client.get(f"{FIGURES}?since={today}&through={today}"))
+        Order.objects.filter(pk=order.pk).update(paid_at=order.paid_at - timedelta(days=40))
+        wrong = text_of(client.get(f"{FIGURES}?since={today}&through={today}"))
     assert "1,500 KRW" in figures and "Every total agrees" in figures
     assert products[1].sku in figures and "Without a coupon" not in figures
-
-
-def test_a_total_that_differs_from_the_ledger_is_shown_as_wrong(products):
-    order = buy({products[1]: 1})
-    Order.objects.filter(pk=order.pk).update(paid_at=order.paid_at - timedelta(days=40))
-    client = signed_in(SuperuserFactory.create())
-    today = order.paid_at.date().isoformat()
-    with clock.shifted(by=timedelta(minutes=2)):
-        figures = text_of(client.get(f"{FIGURES}?since={today}&through={today}"))
-    assert "A total differs from the ledger" in figures and "Every total agrees" not in figures
+    assert "A total differs from the ledger" in wrong and "Every total agrees" not in wrong
 
 
 def test_the_csv_has_a_row_for_each_product_and_campaign_and_is_journaled(products):

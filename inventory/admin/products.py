@@ -5,9 +5,7 @@ id is the delivery's: a file confirmed twice is one delivery.
 
 from collections.abc import Mapping
 from functools import partial
-from io import StringIO
-from itertools import islice
-from typing import Any, BinaryIO
+from typing import Any
 
 from django import forms
 from django.conf import settings
@@ -24,9 +22,10 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from inventory import adjustments, products
 from inventory.imports import importing, stock_files
+from inventory.imports.stock_files import StockRow
 from inventory.models import Delivery, Product, StockMovement
 from inventory.schemas import SKU_PATTERN
-from shop import form_fields, uploaded_text
+from shop import form_fields
 from shop.admin_base import uploads
 from shop.admin_base.actions import Action, ActionForm, ActionPreview, button
 from shop.admin_base.classes import ReadOnlyMixin
@@ -35,7 +34,7 @@ from shop.admin_base.forms import TermsForm
 from shop.admin_base.lists import KeysetMixin, RecordsAdmin, choice_filter, column
 from shop.admin_base.pausing import PausableAdmin
 from shop.admin_base.status_words import WORDS, status_word
-from shop.errors import Invalid, Rejected, Unavailable
+from shop.errors import Rejected, Unavailable
 from shop.http.validation import LARGEST_AMOUNT
 from shop.lazy_texts import mark
 from shop.money import minor_unit_help
@@ -185,7 +184,7 @@ class ProductAdmin(KeysetMixin, PausableAdmin):
     def import_stock(self, request: HttpRequest) -> Action:
         def preview(data: Mapping[str, Any]) -> ActionPreview:
             with uploads.opened(data, is_confirmed=False) as file:
-                return _preview(*_read(file))
+                return _preview(*stock_files.read_file(file.read(), most_lines=MOST_LINES))
 
         return Action(
             title=gettext("Import stock"),
@@ -238,6 +237,7 @@ class StockMovementAdmin(RecordsAdmin):
     list_display = ["id", "product", "kind", "delta", "on_hand_after", "order", "reason", "at"]
     list_prefetch_related = ["product", "order"]
     list_filter = [choice_filter(_("source"), "source", SOURCES), "at"]
+    linked_lookups = ["product__id__exact"]
     search_fields = ["product__sku"]
     search_help_text = _("The whole sku of a product")
 
@@ -268,40 +268,22 @@ def _import(data: Mapping[str, Any]) -> importing.Imported:
         )
     try:
         with uploads.opened(data, is_confirmed=True) as file:
-            rows, _encoding = _read(file)
+            rows, _warnings = stock_files.read_file(file.read(), most_lines=MOST_LINES)
             return importing.receive(rows, delivery_id=data["form_id"], reason=data["reason"])
     except Unavailable as error:
         again = gettext("Confirm again to continue.")
         raise Unavailable(f"{error.detail} {again}") from error
 
 
-def _read(file: BinaryIO) -> tuple[list[importing.StockRow], str]:
-    """The rows of the file, and the name of the encoding in which it was read.
-
-    Raises `Invalid` with its wrong lines, and for too many before any is parsed.
-    """
-    decoded = uploaded_text.decode(file.read())
-    lines = list(islice(StringIO(decoded.text, newline=""), MOST_LINES + 2))
-    if len(lines) > MOST_LINES + 1:
-        raise Invalid(
-            gettext(
-                "The file has more than %(lines)s lines below its first, and this page takes no more. "
-                "Split it, or import it by the command seed_stock, which has no such limit."
-            )
-            % {"lines": MOST_LINES},
-            errors=[],
-        )
-    return stock_files.read(lines), decoded.encoding
-
-
-def _preview(rows: list[importing.StockRow], encoding: str) -> ActionPreview:
+def _preview(rows: list[StockRow], warnings: list[str]) -> ActionPreview:
     """What the whole file would do, and the first of its rows."""
-    imported, warnings = importing.preview(rows), stock_files.warnings(rows, encoding)
+    imported = importing.preview(rows)
     if same := importing.find_same(rows):
         text = gettext(
             "The same rows were imported before, at %(at)s (%(reason)s): they would be received again."
         )
-        warnings.append(text % {"at": f"{same.started_at:%Y-%m-%d %H:%M:%S} UTC", "reason": same.reason})
+        at = f"{same.started_at:%Y-%m-%d %H:%M:%S} UTC"
+        warnings = [*warnings, text % {"at": at, "reason": same.reason}]
     sentence = gettext(
         "%(rows)s rows: %(created)s products are new, %(changed)s change, %(units)s units are received."
     ) % {
@@ -322,20 +304,14 @@ def _preview(rows: list[importing.StockRow], encoding: str) -> ActionPreview:
 
 
 def _done_text(done: importing.Imported) -> str:
-    counts = {"created": done.created, "changed": done.changed, "units": done.received}
-    text = gettext("%(created)s products created, %(changed)s changed, %(units)s units received.") % counts
     repeat = gettext("The delivery was imported before; nothing was imported again.")
-    return f"{text} {repeat}" if done.is_repeat else text
+    return f"{importing.summary(done)} {repeat if done.is_repeat else ''}".rstrip()
 
 
 def _cells(receipt: importing.Receipt) -> list[str]:
-    row, changes = receipt.row, receipt.changes
-    values = {"name": row.name, "price": row.price, "low_stock_threshold": row.low_stock_threshold}
-    fields = [
-        f"{changes[name][0]} -> {changes[name][1]}"
-        if name in changes
-        else ("" if value in (importing.KEEP, None) else str(value))
-        for name, value in values.items()
-    ]
+    row = receipt.row
+    shown = row.terms | {name: f"{before} -> {after}" for name, (before, after) in receipt.changes.items()}
+    terms = [shown.get(name) for name in ("name", "price", "low_stock_threshold")]
+    fields = ["" if value is None else str(value) for value in terms]
     kind = gettext("new") if receipt.is_new else ""
     return [str(row.line), row.sku, *fields, str(row.quantity), str(receipt.on_hand_after), kind]

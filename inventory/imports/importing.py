@@ -8,10 +8,9 @@ received twice.
 import hashlib
 from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import astuple, dataclass, field
-from enum import Enum
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError
@@ -19,39 +18,19 @@ from django.db.models import QuerySet
 from django.utils.translation import gettext
 
 from inventory import products, stock_levels
+from inventory.imports.stock_files import StockRow, invalid
 from inventory.models import Delivery, Product, StockMovement
 from shop import clock
 from shop.db import transactions
-from shop.errors import Invalid, Rejected
+from shop.errors import Rejected
 from shop.journal import journal
 
-LARGEST_QUANTITY = 10**9
 ROWS_AT_ONCE = 500
 ATTEMPTS = 3
 
 
-class Keep(Enum):
-    """Stands for "don't change" where None is a value; fingerprints of deliveries have its text."""
-
-    KEEP = "as it is"
-
-
-KEEP: Final = Keep.KEEP
-
-
-@dataclass(frozen=True, slots=True)
-class StockRow:
-    """A received quantity of a product. Without name and price the product must exist, and keeps its own.
-
-    `line` is the row's in its file, or 0. A threshold of None means never; `KEEP` leaves the product's own.
-    """
-
-    line: int
-    sku: str
-    name: str | None
-    price: int | None
-    quantity: int
-    low_stock_threshold: int | Keep | None = KEEP
+KEPT = "<Keep.KEEP: 'as it is'>"
+"""Stands in fingerprints, also of earlier releases, for a threshold that is not given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +62,8 @@ def preview(rows: Sequence[StockRow]) -> Imported:
     _refuse_nameless(rows, known)
     receipts = []
     for row in rows:
-        product = known.get(row.sku) or _new_product(row)
-        changes = _apply_row(product, row)
+        product = known.get(row.sku) or Product(sku=row.sku, **row.terms)
+        changes = products.set_terms(product, row.terms)
         receipts.append(Receipt(row, row.sku not in known, changes, product.on_hand + row.quantity))
     return Imported(
         created=sum(receipt.is_new for receipt in receipts),
@@ -94,9 +73,10 @@ def preview(rows: Sequence[StockRow]) -> Imported:
     )
 
 
-def invalid(errors: list[dict[str, Any]]) -> Invalid:
-    """The refusal of all rows because of these errors."""
-    return Invalid(gettext("Nothing was imported; put these right first."), errors=errors)
+def summary(imported: Imported) -> str:
+    """What was imported, or would be."""
+    counts = {"created": imported.created, "changed": imported.changed, "units": imported.received}
+    return gettext("%(created)s products created, %(changed)s changed, %(units)s units received.") % counts
 
 
 def receive(
@@ -145,7 +125,7 @@ def _existing_products(rows: Sequence[StockRow]) -> dict[str, Product]:
 
 
 def _refuse_nameless(rows: Sequence[StockRow], known: Mapping[str, Product]) -> None:
-    nameless = [row for row in rows if row.sku not in known and (row.name is None or row.price is None)]
+    nameless = [row for row in rows if row.sku not in known and not {"name", "price"} <= row.terms.keys()]
     if nameless:
         detail = gettext("%(sku)s: there is no such product; a new one needs a name and a price")
         raise invalid(
@@ -173,7 +153,12 @@ def _begin(delivery_id: UUID, rows: Sequence[StockRow], reason: str) -> Delivery
 
 def _fingerprint(rows: Sequence[StockRow]) -> str:
     """Of the rows in the order of skus, without their lines."""
-    return hashlib.sha256(repr([astuple(row)[1:] for row in rows]).encode()).hexdigest()
+    texts = []
+    for row in rows:
+        terms = {name: repr(value) for name, value in row.terms.items()}
+        threshold = terms.get("low_stock_threshold", KEPT)
+        texts.append(f"({row.sku!r}, {terms.get('name')}, {terms.get('price')}, {row.quantity}, {threshold})")
+    return hashlib.sha256(f"[{', '.join(texts)}]".encode()).hexdigest()
 
 
 def _receive_next_chunk(delivery_id: UUID, rows: Sequence[StockRow]) -> Delivery:
@@ -194,7 +179,7 @@ def _receive_chunk(delivery_id: UUID, rows: Sequence[StockRow]) -> Delivery:
     known = _existing_products(chunk)
     _refuse_nameless(chunk, known)
     # The rows are in the order of skus, so that two imports can't deadlock.
-    Product.objects.bulk_create([_new_product(row) for row in chunk if row.sku not in known])
+    Product.objects.bulk_create([Product(sku=row.sku, **row.terms) for row in chunk if row.sku not in known])
     by_sku = {row.sku: row for row in chunk}
     ids = Product.objects.filter(sku__in=by_sku).values_list("id", "sku")
     changed = _change_products({id: by_sku[sku] for id, sku in ids}, delivery, known=known)
@@ -207,16 +192,10 @@ def _receive_chunk(delivery_id: UUID, rows: Sequence[StockRow]) -> Delivery:
     return delivery
 
 
-def _new_product(row: StockRow) -> Product:
-    assert row.name is not None and row.price is not None
-    threshold = None if row.low_stock_threshold is KEEP else row.low_stock_threshold
-    return Product(sku=row.sku, name=row.name, price=row.price, low_stock_threshold=threshold)
-
-
 def _change_products(rows: Mapping[int, StockRow], delivery: Delivery, *, known: Container[str]) -> int:
     """Lock the products, apply the rows to them and add the quantities. Returns how many products changed."""
     locked = stock_levels.lock(rows)
-    applied = {id: _apply_row(product, rows[id]) for id, product in locked.items()}
+    applied = {id: products.set_terms(product, rows[id].terms) for id, product in locked.items()}
     changes = {id: differences for id, differences in applied.items() if differences}
     changed = [locked[id] for id in changes]
     for product in changed:
@@ -245,20 +224,3 @@ def _change_products(rows: Mapping[int, StockRow], delivery: Delivery, *, known:
         ]
     )
     return len(changes)
-
-
-def _apply_row(product: Product, row: StockRow) -> dict[str, tuple[Any, Any]]:
-    """Set the product's fields from the row, and return the values before and after of those that changed."""
-    after: dict[str, Any] = {
-        "name": product.name if row.name is None else row.name,
-        "price": product.price if row.price is None else row.price,
-        "low_stock_threshold": product.low_stock_threshold
-        if row.low_stock_threshold is KEEP
-        else row.low_stock_threshold,
-    }
-    changes = {
-        name: (before, new) for name, new in after.items() if (before := getattr(product, name)) != new
-    }
-    for name in changes:
-        setattr(product, name, after[name])
-    return changes

@@ -1,27 +1,28 @@
-"""Reading stock from CSV, with commas or tabs: `sku,name,price,quantity` becomes rows to import and a list of
+"""Reading stock from CSV, with commas or tabs: `sku,name,price,quantity` becomes rows to import, or a list of
 errors. Without a column `low_stock_threshold` products keep theirs; an empty cell means never.
 """
 
 import csv
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from itertools import chain
+from collections.abc import Iterable, Mapping
+from io import StringIO
+from itertools import chain, islice
 from typing import Annotated, Any
 
 from django.utils.translation import gettext, gettext_lazy as _, gettext_noop
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
-from inventory.imports.importing import KEEP, LARGEST_QUANTITY, StockRow, invalid
 from inventory.schemas import Sku, Threshold
-from shop import literals
+from shop import literals, uploaded_text
+from shop.errors import Invalid
 from shop.http import validation_texts
 from shop.http.validation import Amount, NonBlankText
 from shop.normalization import normalized
 
 COLUMNS = ["sku", "name", "price", "quantity"]
 OPTIONAL_COLUMNS = ["low_stock_threshold"]
+LARGEST_QUANTITY = 10**9
 SHORTENED_NUMBER = re.compile(r"\d([.,]\d+)?E\+\d+", re.ASCII | re.IGNORECASE)
 """As spreadsheets show a long number, such as a barcode, and save it: its last digits are lost."""
 SHORTENED_SHOWN = 10
@@ -30,14 +31,6 @@ PLAIN_MESSAGES = {
     ("sku", "string_pattern_mismatch"): _("must be printable ASCII without spaces, and not empty"),
     ("name", "string_pattern_mismatch"): _("must not be empty"),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Contents:
-    """What a file contains: its valid rows, and `{line, field, code, detail}` for each error."""
-
-    rows: list[StockRow] = field(default_factory=list)
-    errors: list[dict[str, Any]] = field(default_factory=list)
 
 
 def _whole_number(text: object) -> object:
@@ -50,53 +43,84 @@ def _whole_number(text: object) -> object:
     return number
 
 
-Quantity = Annotated[int, Field(le=LARGEST_QUANTITY), BeforeValidator(_whole_number)]
-Price = Annotated[Amount, BeforeValidator(_whole_number)]
-
-
 WholeThreshold = Annotated[
-    Threshold | None, BeforeValidator(lambda text: None if text == "" else _whole_number(text))
+    Threshold | None, BeforeValidator(lambda text: None if text in ("", None) else _whole_number(text))
 ]
 
 
-class StockRowInput(BaseModel):
-    """The received quantity of one product, with its name and price where they are new; a file has both."""
+class StockRow(BaseModel):
+    """A received quantity of a product, and its terms: those that are not given stay as they are, and a new
+    product needs a name and a price. `line` is the row's in its file, or 0. A threshold of None means never.
+    """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
+    line: int = 0
     sku: Sku
-    name: NonBlankText | None = None
-    price: Price | None = None
-    quantity: Quantity
+    name: NonBlankText = ""
+    price: Annotated[Amount, BeforeValidator(_whole_number)] = 0
+    quantity: Annotated[int, Field(le=LARGEST_QUANTITY), BeforeValidator(_whole_number)]
     low_stock_threshold: WholeThreshold = None
 
-    def row(self, line: int) -> StockRow:
-        """The row to import. A threshold that the file has no column for stays as it is."""
-        given = self.model_dump()
-        if "low_stock_threshold" not in self.model_fields_set:
-            given["low_stock_threshold"] = KEEP
-        return StockRow(line=line, **given)
+    @property
+    def terms(self) -> dict[str, Any]:
+        """The terms that are given, named as the product's columns."""
+        return self.model_dump(exclude={"line", "sku", "quantity"}, exclude_unset=True)
 
 
-def read_one(**given: str | None) -> StockRow:
-    """The row of one product, from text. Raises `Invalid` as `read` does, with line 0."""
+def invalid(errors: list[dict[str, Any]]) -> Invalid:
+    """The refusal of all rows because of these errors, each `{line, field, code, detail}`."""
+    return Invalid(gettext("Nothing was imported; put these right first."), errors=errors)
+
+
+def read_one(given: Mapping[str, str], *, line: int = 0) -> StockRow:
+    """The row of one product, from text. Raises `Invalid` with an error for each wrong field."""
     try:
-        named = {name: normalized(value) for name, value in given.items() if value is not None}
-        return StockRowInput.model_validate(named).row(0)
+        named = {name: normalized(value) for name, value in given.items()}
+        return StockRow.model_validate({"line": line, **named})
     except ValidationError as error:
-        raise invalid(_validation_errors(0, error)) from None
+        errors = []
+        for one in error.errors():
+            name, code = str(one["loc"][0]), one["type"]
+            detail = PLAIN_MESSAGES.get((name, code)) or validation_texts.describe(one)
+            errors.append(_error(line, name, code, str(detail)))
+        raise invalid(errors) from None
+
+
+def read_file(data: bytes, *, most_lines: int | None = None) -> tuple[list[StockRow], list[str]]:
+    """The rows of a CSV file, and what an operator should know of it: how it was read, and what looks wrong.
+
+    Raises `Invalid` as `read` does, for files of another kind, and for more than `most_lines` below the first
+    before any is parsed.
+    """
+    decoded, warnings = uploaded_text.decode(data), []
+    lines: Iterable[str] = StringIO(decoded.text, newline="")
+    if most_lines is not None:
+        lines = list(islice(lines, most_lines + 2))
+        if len(lines) > most_lines + 1:
+            text = gettext(
+                "The file has more than %(lines)s lines below its first, and this page takes no more. "
+                "Split it, or import it by the command seed_stock, which has no such limit."
+            )
+            raise Invalid(text % {"lines": most_lines}, errors=[])
+    rows = read(lines)
+    if decoded.encoding != "UTF-8":
+        text = gettext("The file is not UTF-8; it was read as %(encoding)s. Check that the names are right.")
+        warnings.append(text % {"encoding": decoded.encoding})
+    if shortened := [row for row in rows if SHORTENED_NUMBER.fullmatch(row.sku)]:
+        text = gettext(
+            "These skus look like numbers whose last digits a spreadsheet has dropped: %(skus)s. If they are "
+            "barcodes, format their column as text, enter them again and save the file."
+        )
+        name = gettext("%(sku)s (line %(line)s)")
+        names = [name % {"sku": row.sku, "line": row.line} for row in shortened[:SHORTENED_SHOWN]]
+        more = ", …" if shortened[SHORTENED_SHOWN:] else ""
+        warnings.append(text % {"skus": ", ".join(names) + more})
+    return rows, warnings
 
 
 def read(lines: Iterable[str]) -> list[StockRow]:
-    """The rows of a CSV file. Raises `Invalid` with the `errors` of `read_contents`, if there are any."""
-    contents = read_contents(lines)
-    if contents.errors:
-        raise invalid(contents.errors)
-    return contents.rows
-
-
-def read_contents(lines: Iterable[str]) -> Contents:
-    """The valid rows and the errors of a CSV file with a header; blank lines are skipped."""
+    """The rows of CSV with a header; blank lines are skipped. Raises `Invalid` with every error."""
     lines = iter(lines)
     first = next(lines, "")
     is_by_tabs = "\t" in first and "," not in first
@@ -106,16 +130,23 @@ def read_contents(lines: Iterable[str]) -> Contents:
     try:
         header = _without_empty_ends([name.strip().lower() for name in next(reader, [])])
         if sorted(header) not in (sorted(COLUMNS), sorted(COLUMNS + OPTIONAL_COLUMNS)):
-            return Contents(errors=[_header_error(first)])
+            raise invalid([_header_error(first)])
         for cells in reader:
-            if any(cell.strip() for cell in cells):
-                _read_line(reader.line_num, header, cells, rows, errors)
+            if not any(cell.strip() for cell in cells):
+                continue
+            try:
+                row = _read_line(reader.line_num, header, cells, rows)
+                rows[row.sku] = row
+            except Invalid as refused:
+                errors += refused.extra["errors"]
     except csv.Error as error:
         detail = gettext("not readable as CSV: %(error)s") % {"error": error}
         errors.append(_error(reader.line_num, "", "not_csv", detail))
     if not rows and not errors:
         errors.append(_error(1, "", "empty", gettext("no line follows: there is nothing to import")))
-    return Contents(list(rows.values()), errors)
+    if errors:
+        raise invalid(errors)
+    return list(rows.values())
 
 
 def _without_empty_ends(cells: list[str], *, least: int = 0) -> list[str]:
@@ -123,24 +154,6 @@ def _without_empty_ends(cells: list[str], *, least: int = 0) -> list[str]:
     while len(cells) > least and not cells[-1].strip():
         cells = cells[:-1]
     return cells
-
-
-def warnings(rows: Sequence[StockRow], encoding: str) -> list[str]:
-    """What an operator should know of a file: how it was read, and what looks wrong in it."""
-    found = []
-    if encoding != "UTF-8":
-        text = gettext("The file is not UTF-8; it was read as %(encoding)s. Check that the names are right.")
-        found.append(text % {"encoding": encoding})
-    if shortened := [row for row in rows if SHORTENED_NUMBER.fullmatch(row.sku)]:
-        text = gettext(
-            "These skus look like numbers whose last digits a spreadsheet has dropped: %(skus)s. If they are "
-            "barcodes, format their column as text, enter them again and save the file."
-        )
-        name = gettext("%(sku)s (line %(line)s)")
-        names = [name % {"sku": row.sku, "line": row.line} for row in shortened[:SHORTENED_SHOWN]]
-        more = ", …" if shortened[SHORTENED_SHOWN:] else ""
-        found.append(text % {"skus": ", ".join(names) + more})
-    return found
 
 
 def _header_error(header: str) -> dict[str, Any]:
@@ -152,37 +165,19 @@ def _header_error(header: str) -> dict[str, Any]:
     return _error(1, "", "wrong_header", text % names)
 
 
-def _read_line(
-    number: int, header: list[str], cells: list[str], rows: dict[str, StockRow], errors: list[dict[str, Any]]
-) -> None:
-    """Add the line to the rows, or its errors to the errors."""
+def _read_line(number: int, header: list[str], cells: list[str], known: dict[str, StockRow]) -> StockRow:
+    """The line's row. Raises `Invalid` with its errors, as for a sku that is `known` from a line before."""
     cells = _without_empty_ends(cells, least=len(header))
     if len(cells) != len(header):
         counts = {"count": len(cells), "expected": len(header)}
         detail = gettext("has %(count)s cells instead of %(expected)s") % counts
-        errors.append(_error(number, "", "wrong_number_of_cells", detail))
-        return
-    try:
-        line = StockRowInput.model_validate(
-            {name: cell.strip() for name, cell in zip(header, cells, strict=True)}
-        )
-    except ValidationError as error:
-        errors += _validation_errors(number, error)
-        return
-    if line.sku in rows:
-        known = {"sku": line.sku, "line": rows[line.sku].line}
-        detail = gettext("%(sku)s is on line %(line)s already") % known
-        errors.append(_error(number, "sku", "repeated", detail))
-        return
-    rows[line.sku] = line.row(number)
-
-
-def _validation_errors(line: int, error: ValidationError) -> list[dict[str, Any]]:
-    named = [(str(one["loc"][0]), one["type"], one) for one in error.errors()]
-    return [
-        _error(line, name, code, str(PLAIN_MESSAGES.get((name, code)) or validation_texts.describe(one)))
-        for name, code, one in named
-    ]
+        raise invalid([_error(number, "", "wrong_number_of_cells", detail)])
+    stripped = [cell.strip() for cell in cells]
+    row = read_one(dict(zip(header, stripped, strict=True)), line=number)
+    if before := known.get(row.sku):
+        detail = gettext("%(sku)s is on line %(line)s already") % {"sku": row.sku, "line": before.line}
+        raise invalid([_error(number, "sku", "repeated", detail)])
+    return row
 
 
 def _error(line: int, field: str, code: str, detail: str) -> dict[str, Any]:

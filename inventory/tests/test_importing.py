@@ -12,7 +12,8 @@ from django.utils import timezone
 
 from inventory import audit, doctor
 from inventory.imports import importing
-from inventory.imports.importing import Imported, StockRow
+from inventory.imports.importing import Imported
+from inventory.imports.stock_files import StockRow
 from inventory.models import Delivery, Product, StockMovement
 from inventory.tests.factories import ProductFactory
 from shop.db import transactions
@@ -135,6 +136,18 @@ def test_a_deliverys_id_with_other_rows_is_refused_and_the_journal_names_it() ->
     assert refused.value.code == "delivery_id_reused"
     assert on_hand() == {"A": 100}
     assert JournalLine.objects.get(what="stock.received").reference == f"delivery {delivery_id}"
+
+
+def test_a_delivery_of_an_earlier_release_goes_on_by_the_fingerprint_of_its_rows() -> None:
+    ProductFactory.create(sku="CUP")
+    rows = [
+        StockRow(line=2, sku="TEA", name="Tea", price=4500, quantity=10),
+        StockRow(line=3, sku="POT", name="O'Neil's \"pot\" 녹차", price=0, quantity=0, low_stock_threshold=9),
+        StockRow(line=7, sku="CUP", quantity=2, low_stock_threshold=None),
+    ]
+    deliver(rows, uuid4())
+    fingerprint = Delivery.objects.get().fingerprint
+    assert fingerprint == "781724f51860816ecbee1d0f936e6ad75a97d20e048d5dde1730dd001c214272"
 
 
 def test_one_delivery_imported_by_many_threads_is_received_once() -> None:

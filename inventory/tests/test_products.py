@@ -3,13 +3,14 @@ from datetime import UTC, datetime
 from uuid import uuid4
 
 import pytest
+from django.contrib.auth.models import User
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management import call_command
 from django.db import DatabaseError, connection, transaction
 
 from inventory import adjustments, audit, products
 from inventory.imports import importing
-from inventory.imports.importing import StockRow
+from inventory.imports.stock_files import StockRow
 from inventory.models import Product, StockMovement
 from inventory.products import Availability
 from inventory.tests.factories import ProductFactory, StockMovementFactory
@@ -67,45 +68,32 @@ def test_every_word_is_searched_in_sku_and_name_in_any_case():
 
 
 @in_one_test(
-    ("on_hand", "reserved", "expected"),
+    ("on_hand", "reserved", "is_active", "paused_at", "availability", "state"),
     [
-        (5, 0, Availability.AVAILABLE),
-        (5, 4, Availability.AVAILABLE),
-        (5, 5, Availability.RESERVED),
-        (0, 0, Availability.SOLD_OUT),
+        (5, 0, True, None, "available", "available"),
+        (5, 4, True, None, "available", "available"),
+        (5, 5, True, None, "reserved", "reserved"),
+        (0, 0, True, None, "sold_out", "sold_out"),
+        (5, 4, True, NOON, "available", "paused"),
+        (5, 5, True, NOON, "reserved", "paused"),
+        (0, 0, True, NOON, "sold_out", "paused"),
+        (5, 0, False, None, "available", "inactive"),
+        (5, 5, False, NOON, "reserved", "inactive"),
+        (0, 0, False, None, "sold_out", "inactive"),
     ],
 )
-def test_availability_is_the_same_in_python_and_in_the_database(on_hand, reserved, expected):
-    product = ProductFactory.create(sku="ONE", on_hand=on_hand)
-    Product.objects.filter(id=product.id).update(reserved=reserved)
-    product.refresh_from_db()
-    assert products.availability(product) == expected
-    assert [one for one in Availability if skus(with_availability=one) == ["ONE"]] == [expected]
-
-
-@in_one_test(
-    ("on_hand", "reserved", "is_active", "paused_at", "expected"),
-    [
-        (5, 4, True, None, "available"),
-        (5, 5, True, None, "reserved"),
-        (0, 0, True, None, "sold_out"),
-        (5, 4, True, NOON, "paused"),
-        (5, 5, True, NOON, "paused"),
-        (0, 0, True, NOON, "paused"),
-        (5, 0, False, None, "inactive"),
-        (5, 5, False, NOON, "inactive"),
-        (0, 0, False, None, "inactive"),
-    ],
-)
-def test_a_product_is_in_one_of_five_states_in_python_and_in_the_database(
-    on_hand, reserved, is_active, paused_at, expected
+def test_availability_and_the_five_states_are_the_same_in_python_and_in_the_database(
+    on_hand, reserved, is_active, paused_at, availability, state
 ):
-    product = ProductFactory.create(on_hand=on_hand, is_active=is_active, paused_at=paused_at)
+    product = ProductFactory.create(sku="ONE", on_hand=on_hand, is_active=is_active, paused_at=paused_at)
     Product.objects.filter(id=product.id).update(reserved=reserved)
     product.refresh_from_db()
-    assert products.state(product) == expected
+    assert products.availability(product) == availability
+    found = {one for one in Availability if skus(with_availability=one, include_inactive=True) == ["ONE"]}
+    assert found == {availability}
+    assert products.state(product) == state
     found = [one for one, condition in products.WITH_STATE.items() if Product.objects.filter(condition)]
-    assert found == [expected]
+    assert found == [state]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -119,73 +107,50 @@ def test_one_of_20_concurrent_creations_of_the_same_sku_succeeds():
     assert Product.objects.count() == 1
 
 
-HEADER = "sku,name,price,quantity\n"
-
-
 def lines(what: str) -> list[JournalLine]:
     return list(JournalLine.objects.filter(what=what).order_by("id"))
 
 
-def changed() -> JournalLine:
-    [line] = lines("product.changed")
-    return line
-
-
-def test_a_price_changed_by_a_call_is_noted_with_what_it_was_and_the_caller() -> None:
-    product, staff = ProductFactory.create(price=4_500), SuperuserFactory.create()
-
+def by_a_call(staff: User, product: Product) -> None:
     client_of(staff).patch(f"/products/{product.pk}", {"price": 45, "name": product.name})
 
-    line = changed()
-    assert line.subject == f"product {product.pk}"
-    assert (line.before, line.after) == ({"price": 4_500}, {"price": 45})
-    assert (line.actor, line.actor_id) == ("staff", staff.pk)
 
-
-def test_a_price_changed_on_the_operators_page_is_noted_with_the_operator() -> None:
-    product, staff = ProductFactory.create(sku="TEA", name="Tea", price=4_500), SuperuserFactory.create()
+def by_the_operators_page(staff: User, product: Product) -> None:
     client, page = signed_in(staff), f"/admin/inventory/product/{product.pk}/change/"
-
     client.post(page, fields_of(client.get(page).content.decode(), price="45", reason="A sale."))
 
-    line = changed()
-    assert (line.before, line.after) == ({"price": 4_500}, {"price": 45})
-    assert (line.actor, line.actor_id, line.actor_name) == ("staff", staff.pk, staff.username)
 
-
-def test_a_price_changed_by_an_upload_is_noted_once_it_is_confirmed() -> None:
-    product, staff = ProductFactory.create(sku="TEA", name="Tea", price=4_500), SuperuserFactory.create()
-    client = signed_in(staff)
-    text = f"{HEADER}TEA,Tea,45,1\nCUP,Cup,900,0\n"
-    file = SimpleUploadedFile("prices.csv", text.encode(), content_type="text/csv")
-    sent = to_confirm(client, "/admin/inventory/product/import/", file=file, reason="The new list.")
+def by_an_upload(staff: User, product: Product) -> None:
+    """Noted once it is confirmed; a new product as well."""
+    client, page = signed_in(staff), "/admin/inventory/product/import/"
+    file = SimpleUploadedFile("prices.csv", b"sku,name,price,quantity\nTEA,Tea,45,1\nCUP,Cup,900,0\n")
+    sent = to_confirm(client, page, file=file, reason="The new list.")
     assert not lines("product.changed") and not lines("product.created")
 
-    client.post("/admin/inventory/product/import/", sent)
+    client.post(page, sent)
 
-    line = changed()
-    assert (line.subject, line.actor_id) == (f"product {product.pk}", staff.pk)
-    assert (line.before, line.after) == ({"price": 4_500}, {"price": 45})
     [cup] = [line for line in lines("product.created") if line.actor_id == staff.pk]
     assert cup.subject == f"product {Product.objects.get(sku='CUP').pk}"
-    assert cup.after == {
-        "sku": "CUP",
-        "name": "Cup",
-        "price": 900,
-        "is_active": True,
-        "low_stock_threshold": None,
-        "limit_per_account": None,
-    }
+    terms = {"sku": "CUP", "name": "Cup", "price": 900, "is_active": True}
+    assert cup.after == terms | {"low_stock_threshold": None, "limit_per_account": None}
 
 
-def test_a_price_changed_by_the_command_is_noted_with_the_shells_user() -> None:
-    ProductFactory.create(sku="TEA", price=4_500)
-
+def by_the_command(staff: User, product: Product) -> None:
     call_command("seed_stock", "--sku", "TEA", "--quantity", "0", "--price", "45")
 
-    line = changed()
+
+@pytest.mark.parametrize("change", [by_a_call, by_the_operators_page, by_an_upload, by_the_command])
+def test_a_changed_price_is_noted_with_what_it_was_and_who_changed_it(change) -> None:
+    product, staff = ProductFactory.create(sku="TEA", name="Tea", price=4_500), SuperuserFactory.create()
+
+    change(staff, product)
+
+    [line] = lines("product.changed")
+    assert line.subject == f"product {product.pk}"
     assert (line.before, line.after) == ({"price": 4_500}, {"price": 45})
-    assert (line.actor, line.actor_name) == ("staff", getpass.getuser())
+    others = {by_a_call: (staff.pk, ""), by_the_command: (None, getpass.getuser())}
+    who = others.get(change, (staff.pk, staff.username))
+    assert (line.actor, line.actor_id, line.actor_name) == ("staff", *who)
 
 
 def test_changes_of_nothing_and_refused_changes_leave_no_line() -> None:

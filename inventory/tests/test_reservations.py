@@ -6,7 +6,7 @@ from django.db import DatabaseError, connection, transaction
 from events.models import FeedEvent
 from inventory import adjustments, products, reservations
 from inventory.imports import importing
-from inventory.imports.importing import StockRow
+from inventory.imports.stock_files import StockRow
 from inventory.models import Product, StockMovement
 from inventory.reservations import Line
 from inventory.stock import COLUMNS, Stock
@@ -137,10 +137,6 @@ def hold(product: Product, quantity: int) -> None:
     transactions.run_or_savepoint(lambda: factories.reserve(line), transactions.KEYED)
 
 
-def release(product: Product, quantity: int) -> None:
-    transactions.run(lambda: reservations.release([Line(product.id, quantity)]), transactions.KEYED)
-
-
 def sent() -> list[int]:
     """What was available in each event `stock.low`."""
     lines = JournalLine.objects.filter(what="stock.low").order_by("id")
@@ -157,50 +153,49 @@ def test_the_event_says_which_product_and_how_much_is_left():
     assert (line.actor, line.order_id, line.is_internal) == ("system", None, False)
 
 
-def test_it_is_sent_when_the_stock_falls_to_it_or_past_it_and_not_again_while_it_is_low():
-    product = product_of(10, 4)
-    for quantity in (5, 1, 1, 2):
-        hold(product, quantity)
-    assert sent() == [4]
-    release(product, 9)
-    hold(product, 10)
-    assert sent() == [4, 0]
+def act(product: Product, what: str, number: int | None) -> None:
+    match what, number:
+        case "hold", int():
+            hold(product, number)
+        case "release", int():
+            transactions.run(lambda: reservations.release([Line(product.id, number)]), transactions.KEYED)
+        case "adjust", int():
+            adjustments.adjust(product_id=product.id, delta=number, reason="count")
+        case "receive", int():
+            adjustments.receive(product_id=product.id, quantity=number, reason="delivery")
+        case "return", int():
+            returned = {OrderFactory.create().pk: [Line(product.id, number)]}
+            transactions.run(lambda: reservations.restock(returned, "refund"), transactions.KEYED)
+        case "deliver", int():
+            row = StockRow(sku=product.sku, quantity=number)
+            importing.receive([row], delivery_id=uuid4(), reason="delivery")
+        case _:
+            products.change(product_id=product.id, low_stock_threshold=number)
 
 
-def test_adjusting_down_sends_it_and_up_does_not():
-    product = product_of(10, 4)
-    adjustments.adjust(product_id=product.id, delta=-7, reason="broken")
-    adjustments.adjust(product_id=product.id, delta=1, reason="found")
-    adjustments.receive(product_id=product.id, quantity=1, reason="delivery")
-    assert sent() == [3]
-
-
-def test_a_delivery_and_a_return_never_make_the_stock_low():
-    product, order = product_of(0, 4), OrderFactory.create().pk
-    transactions.run(
-        lambda: reservations.restock({order: [Line(product.id, 1)]}, "refund"), transactions.KEYED
-    )
-    row = StockRow(line=1, sku=product.sku, name=None, price=None, quantity=2)
-    importing.receive([row], delivery_id=uuid4(), reason="delivery")
-    assert sent() == []
-
-
-@pytest.mark.parametrize(("threshold", "expected"), [(None, []), (0, [0])])
-def test_without_a_threshold_it_is_never_sent_and_with_0_when_nothing_is_left(threshold, expected):
-    product = product_of(2, threshold)
-    hold(product, 1)
-    hold(product, 1)
+@pytest.mark.parametrize(
+    ("on_hand", "threshold", "steps", "expected"),
+    [
+        pytest.param(
+            10, 4, "hold 5, hold 1, hold 1, hold 2, release 9, hold 10", [4, 0], id="falls to it or past it"
+        ),
+        pytest.param(10, 4, "adjust -7, adjust 1, receive 1", [3], id="adjusted down and not up"),
+        pytest.param(0, 4, "return 1, deliver 2", [], id="a delivery and a return"),
+        pytest.param(2, None, "hold 1, hold 1", [], id="no threshold"),
+        pytest.param(2, 0, "hold 1, hold 1", [0], id="a threshold of nothing"),
+        pytest.param(
+            10, None, "hold 8, threshold 5, release 8, hold 6, threshold", [4], id="a new threshold"
+        ),
+    ],
+)
+def test_it_is_sent_when_the_stock_falls_to_it_and_not_again_while_it_is_low(
+    on_hand, threshold, steps, expected
+):
+    product = product_of(on_hand, threshold)
+    for step in steps.split(", "):
+        what, _, number = step.partition(" ")
+        act(product, what, int(number) if number else None)
     assert sent() == expected
-
-
-def test_a_new_threshold_counts_for_later_changes():
-    product = product_of(10, None)
-    hold(product, 8)
-    products.change(product_id=product.id, low_stock_threshold=5)
-    release(product, 8)
-    hold(product, 6)
-    products.change(product_id=product.id, low_stock_threshold=None)
-    assert sent() == [4]
 
 
 def test_a_refused_or_rolled_back_reservation_sends_nothing():

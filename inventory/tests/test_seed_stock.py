@@ -1,5 +1,4 @@
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from io import StringIO
 from typing import Any
@@ -10,7 +9,8 @@ from django.core.management import CommandError, call_command
 
 from inventory import audit
 from inventory.imports import importing
-from inventory.imports.importing import Imported, StockRow
+from inventory.imports.importing import Imported
+from inventory.imports.stock_files import StockRow
 from inventory.models import Product, StockMovement
 from inventory.tests.factories import ProductFactory
 from shop.models import JournalLine
@@ -152,7 +152,7 @@ def test_an_import_of_500_lines_costs_a_few_statements(django_assert_max_num_que
     # Two of them write the events of the feed, a thousand each.
     with django_assert_max_num_queries(20):
         deliver(rows)
-    renamed = [replace(row, name="Other", low_stock_threshold=3) for row in rows]
+    renamed = [row.model_copy(update={"name": "Other", "low_stock_threshold": 3}) for row in rows]
     with django_assert_max_num_queries(20):
         deliver(renamed)
     assert set(Product.objects.values_list("version", flat=True)) == {3}
@@ -170,10 +170,11 @@ def test_imports_of_the_same_products_in_opposite_order_all_arrive():
 
 
 def test_a_file_in_cp949_is_read_and_what_looks_wrong_in_it_is_said(csv_file):
-    data = "sku,name,price,quantity\n8.80123E+12,머그,12000,10\n".encode("cp949")
-    assert "1 products created" in seed(csv_file(data))
-    assert products() == [("8.80123E+12", "머그", 12000, 10)]
+    data = "sku,name,price,quantity\n8.80123E+12,머그,12000,10\nE+1,Cup,1,1\n".encode("cp949")
+    assert "2 products created" in seed(csv_file(data))
+    assert products() == [("8.80123E+12", "머그", 12000, 10), ("E+1", "Cup", 1, 1)]
     said = StringIO()
     call_command("seed_stock", csv_file(data), "--dry-run", stdout=StringIO(), stderr=said)
     for said_of_it in ("read as CP949", "8.80123E+12 (line 2)", "imported before"):
         assert said_of_it in said.getvalue()
+    assert "E+1 " not in said.getvalue()

@@ -4,7 +4,6 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
@@ -42,22 +41,13 @@ def confirm(client: Client, preview: Any, **changed: str) -> Any:
     return client.post(IMPORT, dict(preview.context["hidden"]) | {"confirmed": "yes"} | changed, follow=True)
 
 
-def again(client: Client, refused: Any) -> Any:
-    """Send the form that came back with the refusal, and confirm it."""
-    form = refused.context["form"]
-    sent = {name: form[name].value() or "" for name in form.fields if name != "file"}
-    return confirm(client, client.post(IMPORT, sent))
+def kept(preview: Any) -> list[Path]:
+    """The file of the upload while it waits for its confirmation."""
+    return deliveries(f"*.{dict(preview.context['hidden'])['form_id']}")
 
 
-def kept_file(preview: Any) -> Path:
-    """The path of the upload that waits for its confirmation."""
-    [path] = kept_ones(preview)
-    return path
-
-
-def kept_ones(preview: Any) -> list[Path]:
-    form_id = dict(preview.context["hidden"])["form_id"]
-    return list(Path(tempfile.gettempdir()).glob(f"{uploads.PREFIX}*.{form_id}"))
+def deliveries(of: str = "*") -> list[Path]:
+    return sorted(Path(tempfile.gettempdir()).glob(f"{uploads.PREFIX}{of}"))
 
 
 def rows_of(preview: Any) -> list[list[str]]:
@@ -141,7 +131,7 @@ def test_a_file_of_too_many_lines_is_refused_before_they_are_read(operator, monk
 
 def test_confirming_a_preview_whose_file_is_gone_is_an_error_and_imports_nothing(operator):
     preview = upload(operator, f"{HEADER}TEA,Tea,1,1\n")
-    kept_file(preview).unlink()
+    kept(preview)[0].unlink()
     assert "Upload it again" in text_of(confirm(operator, preview))
     assert not Product.objects.exists()
 
@@ -150,33 +140,27 @@ def test_a_delivery_whose_confirmation_was_interrupted_continues_when_confirmed_
     """The page said that the file was gone: staff uploaded it again, and it was received twice."""
     monkeypatch.setattr(importing, "ROWS_AT_ONCE", 1)
     preview = upload(operator, f"{HEADER}CUP,Cup,1,3\nTEA,Tea,1,3\n")
+    chunks = iter([importing._receive_next_chunk])
+
+    def once_and_then_away(*arguments: Any) -> Any:
+        if work := next(chunks, None):
+            return work(*arguments)
+        raise DatabaseUnavailable("The database can't be reached; ask again.")
+
     with monkeypatch.context() as interrupted:
-        interrupted.setattr(
-            importing, "_receive_next_chunk", once_and_then_away(importing._receive_next_chunk)
-        )
+        interrupted.setattr(importing, "_receive_next_chunk", once_and_then_away)
         away = confirm(operator, preview)
     assert "Confirm again to continue" in text_of(away)
-    assert "6 units received" in text_of(again(operator, away))
+    # The form that came back with the refusal.
+    form = away.context["form"]
+    sent = {name: form[name].value() or "" for name in form.fields if name != "file"}
+    assert "6 units received" in text_of(confirm(operator, operator.post(IMPORT, sent)))
     assert set(Product.objects.values_list("on_hand", flat=True)) == {3}
-
-
-def once_and_then_away(work: Callable[..., Any]) -> Callable[..., Any]:
-    """The database goes away after the first chunk."""
-    is_done: list[bool] = []
-
-    def chunk(*arguments: Any) -> Any:
-        if is_done:
-            raise DatabaseUnavailable("The database can't be reached; ask again.")
-        is_done.append(True)
-        return work(*arguments)
-
-    return chunk
 
 
 def test_an_unfinished_delivery_whose_file_is_elsewhere_must_not_be_uploaded_again(operator):
     preview = upload(operator, f"{HEADER}TEA,Tea,1,3\n")
-    kept = kept_file(preview)
-    kept.unlink()
+    kept(preview)[0].unlink()
     Delivery.objects.create(id=dict(preview.context["hidden"])["form_id"], rows_total=2, rows_done=1)
     page = text_of(confirm(operator, preview))
     assert "1 of 2 rows are imported" in page
@@ -204,10 +188,6 @@ def test_importing_needs_the_permissions_of_all_that_it_does():
         assert client.get(IMPORT).status_code == 403
         assert client.post(IMPORT, {"confirmed": "yes"}).status_code == 403
         assert IMPORT not in client.get("/admin/inventory/product/").content.decode()
-
-
-def deliveries() -> list[Path]:
-    return sorted(Path(tempfile.gettempdir()).glob(f"{uploads.PREFIX}*"))
 
 
 def age(path: Path, seconds: float) -> None:
@@ -239,42 +219,38 @@ def test_the_unconfirmed_uploads_of_an_operator_take_so_much_and_no_more(operato
     monkeypatch.setattr(uploads, "MOST_BYTES_OF_ACCOUNT", 2 * len(text))
     another = Client()
     another.force_login(SuperuserFactory.create(username="grace"))
-    of_another = kept_file(upload(another, text))
+    [of_another] = kept(upload(another, text))
 
     previews = [upload(operator, text) for _ in range(3)]
 
-    assert [len(kept_ones(preview)) for preview in previews] == [0, 1, 1]
+    assert [len(kept(preview)) for preview in previews] == [0, 1, 1]
     assert of_another.exists()
     assert "Upload it again" in text_of(confirm(operator, previews[0]))
     confirm(operator, previews[1])
     assert Product.objects.get().on_hand == 10
-    assert deliveries() == sorted([of_another, kept_file(previews[2])]), "a confirmed one is gone at once"
+    assert deliveries() == sorted([of_another, *kept(previews[2])]), "a confirmed one is gone at once"
 
 
-def warning_of(preview: Any) -> str:
-    return str(preview.context["preview"].warning)
+KOREAN = f"{HEADER}MUG,한정판 머그,12000,10\nSET,똠방각하 세트,25000,5\n"
 
 
 @pytest.mark.parametrize(
     ("data", "encoding"),
     [
-        (f"{HEADER}MUG,한정판 머그,12000,10\r\nSET,똠방각하 세트,25000,5\r\n".encode("cp949"), "CP949"),
-        (
-            f"{HEADER}MUG,한정판 머그,12000,10\nSET,똠방각하 세트,25000,5\n".replace(",", "\t").encode(
-                "utf-16"
-            ),
-            "UTF-16",
-        ),
-        (f"{HEADER}MUG,한정판 머그,12000,10\nSET,똠방각하 세트,25000,5\n".encode("utf-16"), "UTF-16"),
-        (f"{HEADER}MUG,한정판 머그,12000,10\nSET,똠방각하 세트,25000,5\n".encode("utf-8-sig"), ""),
+        (KOREAN.replace("\n", "\r\n").encode("cp949"), "CP949"),
+        (KOREAN.replace(",", "\t").encode("utf-16"), "UTF-16"),
+        (KOREAN.encode("utf-16"), "UTF-16"),
+        (KOREAN.encode("utf-8-sig"), ""),
     ],
+    ids=["CP949", "UTF-16 with tabs", "UTF-16", "UTF-8"],
 )
 def test_a_file_of_a_korean_spreadsheet_is_read_and_the_preview_says_in_which_encoding(
     operator: Client, data: bytes, encoding: str
 ) -> None:
     preview = upload(operator, data)
     assert [row[1] for row in rows_of(preview)] == ["한정판 머그", "똠방각하 세트"]
-    assert (encoding in warning_of(preview)) and bool(warning_of(preview)) == bool(encoding)
+    warning = str(preview.context["preview"].warning)
+    assert (encoding in warning) and bool(warning) == bool(encoding)
     confirm(operator, preview)
     assert set(Product.objects.values_list("name", "on_hand")) == {("한정판 머그", 10), ("똠방각하 세트", 5)}
 
@@ -296,10 +272,3 @@ def test_a_file_that_is_no_csv_is_refused_in_words(
         refused = upload(operator, data, **{"accept-language": language})
         assert refused.status_code == 200 and not has_question(refused)
         assert expected in text_of(refused) and "Error" not in text_of(refused)
-
-
-def test_a_barcode_that_a_spreadsheet_has_shortened_is_a_warning(operator: Client) -> None:
-    preview = upload(operator, f"{HEADER}8.80123E+12,라면 5입,4500,100\nE+1,Cup,1,1\n")
-    warning = warning_of(preview)
-    assert "8.80123E+12 (line 2)" in warning and "E+1 " not in warning
-    assert has_question(preview)

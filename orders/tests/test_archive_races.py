@@ -13,7 +13,7 @@ from django.db.models import F, Sum
 
 from inventory import audit as stock_audit, movement_archive
 from inventory.imports import importing
-from inventory.imports.importing import StockRow
+from inventory.imports.stock_files import StockRow
 from inventory.models import CarriedStock, Delivery, Product, StockMovement
 from inventory.tests.factories import ProductFactory
 from orders import audit as order_audit
@@ -45,7 +45,7 @@ def old_movements(product: Product, number: int) -> None:
 
 def receive(quantity: int, *, rows: int = 3) -> Delivery:
     id, tag = uuid4(), uuid4().hex[:6]
-    wanted = [StockRow(0, f"{tag}-{row}", "New", 100, quantity) for row in range(rows)]
+    wanted = [StockRow(sku=f"{tag}-{row}", name="New", price=100, quantity=quantity) for row in range(rows)]
     importing.receive(wanted, delivery_id=id, reason="It came.")
     return Delivery.objects.get(pk=id)
 

@@ -21,7 +21,7 @@ from prometheus_client import REGISTRY
 
 from inventory import adjustments, reservations
 from inventory.imports import importing
-from inventory.imports.importing import StockRow
+from inventory.imports.stock_files import StockRow
 from inventory.mirror import mirror
 from inventory.mirror.mirror import IN_FLIGHT_SECONDS
 from inventory.models import Product, StockMovement
@@ -396,7 +396,7 @@ def receive(product: Product) -> Callable[[], Any]:
 
 
 def bring_in(product: Product) -> Callable[[], Any]:
-    row = StockRow(line=1, sku=product.sku, name=None, price=None, quantity=2)
+    row = StockRow(sku=product.sku, quantity=2)
     return lambda: importing.receive([row], delivery_id=uuid4(), reason="delivery")
 
 

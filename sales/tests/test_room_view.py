@@ -61,11 +61,17 @@ def waiting_entry(**given: Any) -> tuple[Sale, Entry, Api]:
 
 def test_a_poll_of_a_waiting_entry_runs_no_statement_and_of_an_admitted_one_asks_the_database() -> None:
     sale, entry, api = waiting_entry()
+    other = client_of(AccountFactory())
     with captured_statements() as statements:
         answer = api.get(f"/sale-entries/{entry.id}")
     assert (answer.json()["status"], answer.json()["ahead"]) == ("waiting", 0)
     assert answer["Retry-After"] == "1"
     assert statements == []
+    # It is not found for another account, in memory either.
+    with captured_statements() as statements:
+        answer = other.get(f"/sale-entries/{entry.id}")
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    assert not [one for one in statements if "sales_saleentry" in one]
     with clock.shifted(by=timedelta(seconds=61)):
         admission.advance(sale.pk)
         room_view.refresh()
@@ -100,15 +106,6 @@ def test_nothing_waits_from_the_closing_on_although_memory_is_current() -> None:
     with clock.shifted(by=timedelta(seconds=10)):
         assert room_view.find_waiting(entry.id) is None
         assert api.get(f"/sale-entries/{entry.id}").json()["status"] == "over"
-
-
-def test_an_entry_of_another_account_is_not_found_in_memory_either() -> None:
-    _, entry, _ = waiting_entry()
-    other = client_of(AccountFactory())
-    with captured_statements() as statements:
-        answer = other.get(f"/sale-entries/{entry.id}")
-    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
-    assert not [one for one in statements if "sales_saleentry" in one]
 
 
 def test_while_a_sale_is_paused_the_wait_is_unknown_and_the_place_is_not() -> None:
@@ -264,15 +261,6 @@ def test_only_running_sales_with_a_waiting_room_are_measured() -> None:
     assert metrics.read_running() == {name: {} for name in metrics.HELPS}
 
 
-def test_the_age_of_the_last_admission_counts_from_the_opening_while_none_was_admitted() -> None:
-    sale = create_sale(opens_in=-600)
-    assert gauge(ADMISSION_AGE, sale) is None, "none waits"
-
-    join(sale)
-
-    assert gauge(ADMISSION_AGE, sale) == pytest.approx(600, abs=30)
-
-
 def test_before_the_draw_was_made_its_entries_wait() -> None:
     sale = create_sale(opens_in=60)
     join_all(sale, 3)
@@ -282,17 +270,16 @@ def test_before_the_draw_was_made_its_entries_wait() -> None:
     assert gauge(ADMISSION_AGE, sale) == pytest.approx(90, abs=30)
 
 
-def test_a_pause_or_a_sold_out_sale_has_no_age() -> None:
-    product = ProductFactory.create(on_hand=1)
-    sale = create_sale(product, opens_in=-600)
+def test_the_age_of_the_last_admission_counts_from_the_opening_and_is_none_without_one_that_is_due() -> None:
+    sale = create_sale(ProductFactory.create(on_hand=1), opens_in=-600)
+    assert gauge(ADMISSION_AGE, sale) is None, "none waits"
     join(sale)
+    assert gauge(ADMISSION_AGE, sale) == pytest.approx(600, abs=30)
     pausing.pause(sale_id=sale.pk, reason=WHY)
     assert gauge(ADMISSION_AGE, sale) is None
     pausing.resume(sale_id=sale.pk, reason=WHY)
     assert gauge(ADMISSION_AGE, sale) is not None
-
     Product.objects.update(reserved=1)
-
     assert gauge(ADMISSION_AGE, sale) is None
     assert gauge(WAITING, sale) == 1
 

@@ -6,7 +6,6 @@ process adds what it has counted in each second to a hash of that second.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 
 from prometheus_client import REGISTRY
 from redis import Redis
@@ -23,6 +22,7 @@ KEPT_SECONDS = 30
 SHARE_DELAY_SECONDS = 0.02
 """After the end of a second: what is counted just before it belongs to it."""
 PROCESSES = "processes"
+"""Stands in each second that was shared, also where nothing was counted."""
 SEPARATOR = "|"
 REFUSALS, CAMPAIGN_REQUESTS, PRODUCT_REFUSALS = "refusals", "campaign", "product"
 ORDERS, SECONDS = "orders", "seconds"
@@ -42,38 +42,30 @@ NAMED_VIEWS = {"queue-ticket": "coupons"}
 Count = tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class SecondCounts:
-    """What the processes that have shared it counted in one second, by short name and labels."""
-
-    second: int
-    processes: int = 0
-    counts: Mapping[Count, int] = field(default_factory=dict)
-
-
 def start() -> None:
     """Each second from now on sample this process's metrics, and share what it counts while it is read."""
     process_metrics.sample()
     _work.start()
 
 
-def read(seconds: Sequence[int]) -> list[SecondCounts] | None:
-    """What was counted in these seconds since the epoch; None while Redis is unavailable.
+def read(seconds: Sequence[int]) -> dict[int, Mapping[Count, int]] | None:
+    """What was counted in these seconds since the epoch, of those that a process has shared, by short name
+    and labels; None while Redis is unavailable.
 
     A second is complete some hundredths of a second after its end.
     """
 
-    def call(client: Redis) -> list[SecondCounts]:
+    def call(client: Redis) -> dict[int, Mapping[Count, int]]:
         with client.pipeline(transaction=False) as pipeline:
             pipeline.set(READ_KEY, 1, ex=READ_SECONDS)
             for second in seconds:
                 pipeline.hgetall(_key(second))
             _, *hashes = pipeline.execute()
-        results = []
-        for second, found in zip(seconds, hashes, strict=True):
-            counts = {tuple(name.decode().split(SEPARATOR)): int(number) for name, number in found.items()}
-            results.append(SecondCounts(second, counts.pop((PROCESSES,), 0), counts))
-        return results
+        return {
+            second: {tuple(name.decode().split(SEPARATOR)): int(number) for name, number in found.items()}
+            for second, found in zip(seconds, hashes, strict=True)
+            if found
+        }
 
     return redis_client.attempt(call, otherwise=None)
 
@@ -96,7 +88,7 @@ class Sharing:
         is_next, self._last_second = second == self._last_second + 1, second
         if last is None or self._last is None or not is_next:
             return False
-        _add(second, {name: total - last[name] for name, total in self._last.items() if total > last[name]})
+        _add(second, self._last - last)
         return True
 
 

@@ -61,7 +61,7 @@ def test_what_files_have_is_stored_in_one_form(operator: Client) -> None:
     file = SimpleUploadedFile("delivery.csv", f"sku,name,price,quantity\nCUP,{IN_PARTS},1,1\n".encode())
     preview = shown(operator, "/admin/inventory/product/import/", file=file, reason="A delivery.")
     assert preview.context["preview"].table["rows"][0][2] == NAME
-    assert stock_files.read_one(sku="CUP", name=IN_PARTS, price="1", quantity="1").name == NAME
+    assert stock_files.read_one({"sku": "CUP", "name": IN_PARTS, "quantity": "1"}).name == NAME
 
 
 def test_a_name_that_was_stored_before_in_another_form_can_be_changed(operator: Client) -> None:

@@ -1,21 +1,20 @@
 """Import products and stock, from a CSV file or for one sku."""
 
 import argparse
-from io import StringIO
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from rich.console import Console
-from rich.progress import Progress
 from uuid_utils.compat import uuid7
 
 from inventory.imports import importing, stock_files
-from shop import uploaded_text
+from inventory.imports.stock_files import StockRow
 from shop.errors import FirstcomeError, Invalid, Unavailable
 from shop.journal import journal
 from shop.management import shell
+from shop.management.progress import progress_bar
 from shop.normalization import normalized
 
 ERRORS_SHOWN = 50
@@ -52,15 +51,14 @@ class Command(BaseCommand):
 
     def handle(self, *, file: Path | None, dry_run: bool, delivery: UUID | None, **options: Any) -> None:
         """Refusals are the command's errors, with a line for each bad line of the file."""
+        given = {name: options[name] for name in stock_files.COLUMNS if options[name] is not None}
         try:
-            contents = self._read(file, {name: options[name] for name in stock_files.COLUMNS})
+            rows = self._read(file, given)
             if dry_run:
-                self._dry_run(contents)
-            elif contents.errors:
-                raise importing.invalid(contents.errors)
+                self._dry_run(rows)
             else:
                 reason = normalized(f"seed_stock {file.name}")[:255] if file else "seed_stock"
-                self._receive(contents, delivery or uuid7(), reason)
+                self._receive(rows, delivery or uuid7(), reason)
         except Invalid as error:
             lines = [_error_line(one) for one in error.extra["errors"]]
             more = [f"... and {len(lines) - ERRORS_SHOWN} more"] if len(lines) > ERRORS_SHOWN else []
@@ -68,59 +66,50 @@ class Command(BaseCommand):
         except FirstcomeError as error:
             raise CommandError(error.detail) from None
 
-    def _read(self, file: Path | None, given: dict[str, str | None]) -> stock_files.Contents:
-        if not file and given["sku"] is not None and given["quantity"] is not None:
-            return stock_files.Contents([stock_files.read_one(**given)])
-        if not file or any(given.values()):
+    def _read(self, file: Path | None, given: dict[str, str]) -> list[StockRow]:
+        if not file and {"sku", "quantity"} <= given.keys():
+            return [stock_files.read_one(given)]
+        if not file or given:
             raise CommandError("Give either a CSV file, or --sku and --quantity.")
         try:
-            decoded = uploaded_text.decode(file.read_bytes())
+            rows, warnings = stock_files.read_file(file.read_bytes())
         except OSError as error:
             raise CommandError(f"{file} can't be read: {error.strerror}.") from error
-        contents = stock_files.read_contents(StringIO(decoded.text, newline=""))
-        for warning in stock_files.warnings(contents.rows, decoded.encoding):
+        for warning in warnings:
             self.stderr.write(warning)
-        return contents
+        return rows
 
-    def _dry_run(self, contents: stock_files.Contents) -> None:
-        imported = importing.preview(contents.rows)
-        if same := importing.find_same(contents.rows):
+    def _dry_run(self, rows: Sequence[StockRow]) -> None:
+        imported = importing.preview(rows)
+        if same := importing.find_same(rows):
             self.stderr.write(
                 f"The same rows were imported before, by delivery {same.pk}, {same.started_at}."
             )
-        lines = [(receipt.row.line, _receipt_line(receipt)) for receipt in imported.receipts]
-        lines += [(error["line"], _error_line(error, prefix="refused")) for error in contents.errors]
-        self.stdout.write("".join(f"{text}\n" for _, text in sorted(lines)), ending="")
-        if contents.errors:
-            wrong = len({error["line"] for error in contents.errors})
-            subject = "1 line is" if wrong == 1 else f"{wrong} lines are"
-            raise CommandError(f"Dry run: {subject} wrong, so nothing would be imported.")
-        self.stdout.write(f"Dry run, nothing was written: {_summary(imported)}")
+        for receipt in imported.receipts:
+            self.stdout.write(_receipt_line(receipt))
+        self.stdout.write(f"Dry run, nothing was written: {importing.summary(imported)}")
 
-    def _receive(self, contents: stock_files.Contents, delivery_id: UUID, reason: str) -> None:
+    def _receive(self, rows: Sequence[StockRow], delivery_id: UUID, reason: str) -> None:
         # Printed first, because a run that is killed can't print it later.
         self.stderr.write(f"Delivery {delivery_id}; if this is interrupted, continue with --delivery.")
-        console = Console(stderr=True)
-        bar = Progress(console=console, transient=True, disable=not console.is_terminal)
-        task = bar.add_task("Importing stock", total=len(contents.rows))
         try:
-            with journal.acting(shell.operator()), bar:
+            with journal.acting(shell.operator()), progress_bar("Importing stock", len(rows)) as advance:
                 imported = importing.receive(
-                    contents.rows,
+                    rows,
                     delivery_id=delivery_id,
                     reason=reason,
-                    on_progress=lambda done: bar.update(task, completed=done),
+                    on_progress=lambda _done: advance(importing.ROWS_AT_ONCE),
                 )
         except Unavailable as error:
             raise CommandError(
                 f"{error.detail} A part may be imported: continue with --delivery {delivery_id}."
             ) from None
         before = "It was imported before, nothing was received again: " if imported.is_repeat else ""
-        self.stdout.write(f"{before}{_summary(imported)}")
+        self.stdout.write(f"{before}{importing.summary(imported)}")
 
 
-def _error_line(error: dict[str, Any], *, prefix: str = "") -> str:
-    parts = [f"line {error['line']}" if error["line"] else "", prefix, error["field"], error["detail"]]
+def _error_line(error: dict[str, Any]) -> str:
+    parts = [f"line {error['line']}" if error["line"] else "", error["field"], error["detail"]]
     return ": ".join(part for part in parts if part)
 
 
@@ -132,8 +121,3 @@ def _receipt_line(receipt: importing.Receipt) -> str:
         parts.append(f"{row.quantity} received, {receipt.on_hand_after} on hand afterwards")
     where = f"line {row.line}: " if row.line else ""
     return f"{where}{row.sku}: {', '.join(parts) or 'stays as it is'}"
-
-
-def _summary(imported: importing.Imported) -> str:
-    products = f"{imported.created} products created, {imported.changed} changed"
-    return f"{products}, {imported.received} units received."

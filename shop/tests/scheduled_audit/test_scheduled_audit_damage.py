@@ -13,7 +13,7 @@ from coupons.tests.factories import CampaignFactory, coupon_of, order_ids
 from events.feed import sequencing
 from events.models import FeedEvent
 from inventory.imports import importing
-from inventory.imports.importing import StockRow
+from inventory.imports.stock_files import StockRow
 from inventory.models import Product, StockMovement
 from inventory.tests.factories import ProductFactory
 from orders.models import Order
