@@ -65,10 +65,10 @@ def generate_python(folder: Path = PYTHON, document: Path = DOCUMENT) -> None:
             made.rename(folder)
 
 
-def typescript_types(document: Path = DOCUMENT) -> str:
+def typescript_types() -> str:
     """What openapi-typescript makes of the document. Raises SetupError."""
     program = node_packages.installed() / "node_modules" / ".bin" / "openapi-typescript"
-    return _run([str(program), str(document)])
+    return _run([str(program), str(DOCUMENT)])
 
 
 def _fingerprint(document: Path) -> str:

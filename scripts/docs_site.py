@@ -10,8 +10,6 @@ import subprocess
 import sys
 from pathlib import Path, PurePosixPath
 
-import yaml
-
 from scripts.stack import SetupError, children, places, ports
 
 CONFIGURATION = places.PROJECT / "mkdocs.yml"
@@ -123,19 +121,6 @@ def configuration() -> str:
     if text.count(index) != 1:
         raise SetupError("mkdocs.yml needs one line `- adr/README.md` in its navigation")
     return text.replace(index, index + "".join(f"          - adr/{name}\n" for name in decisions))
-
-
-def pages_in_navigation() -> list[str]:
-    """The pages of the navigation, in order, by their path in the copy."""
-    navigation = configuration().partition("\nnav:\n")[2]
-    return _pages_of(yaml.safe_load(navigation))
-
-
-def _pages_of(entry: object) -> list[str]:
-    if isinstance(entry, str):
-        return [entry]
-    parts = entry.values() if isinstance(entry, dict) else entry if isinstance(entry, list) else []
-    return [page for part in parts for page in _pages_of(part)]
 
 
 def _write_page(page: Path, folder: Path) -> None:

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -98,14 +98,19 @@ def _paste(instance: Instance, greeting: str) -> None:
     is_issued = '"code"' in ran.stdout and '"status":"issued"' in ran.stdout.replace(" ", "")
     _require(is_issued, ran.stdout + ran.stderr)
     _step("the curl line of the greeting issues a coupon when pasted")
-    both = [own_stack.paste(instance, session(instance)) for _ in range(2)]
-    for one in both:
-        output = one.stdout + one.stderr
-        _require(one.returncode == 0, f"the README's session ended with {one.returncode}: {output}")
-        _require(all(words in one.stdout for words in PROMISED), f"the README's session printed: {output}")
-    orders = [re.findall(r"^order \S+", one.stdout, flags=re.MULTILINE) for one in both]
-    _require(orders[0] == orders[1], f"pasted twice the README's session placed two orders: {orders}")
+    paste_session_twice(lambda: own_stack.paste(instance, session(instance)))
     _step("the README's session does what it says when pasted, and nothing more when pasted again")
+
+
+def paste_session_twice(paste: Callable[[], "subprocess.CompletedProcess[str]"]) -> str:
+    """Run the README's session, and again: then nothing new happens. Its order. Raises SetupError."""
+    both = [own_stack.printed(paste()) for _ in range(2)]
+    for text in both:
+        missing = [words for words in PROMISED if words not in text]
+        _require(not missing, f"the README's session did not print {missing}: {text}")
+    orders = [re.findall(r"^order \S+", text, flags=re.MULTILINE) for text in both]
+    _require(orders[0] == orders[1] != [], f"pasted twice the README's session placed two orders: {orders}")
+    return str(orders[0][0])
 
 
 def session(instance: Instance) -> str:

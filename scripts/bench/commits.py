@@ -35,47 +35,47 @@ def current() -> str:
         return "unknown"
 
 
-def is_changed(*, project: Path = places.PROJECT) -> bool:
+def is_changed() -> bool:
     """Whether this project's files differ from the commit that is checked out."""
-    return bool(_git(*CHANGES, folder=project))
+    return bool(_git(*CHANGES, folder=places.PROJECT))
 
 
-def find(name: str, *, project: Path = places.PROJECT) -> Commit:
+def find(name: str) -> Commit:
     """The commit that a hash, branch or tag names. Raises SetupError."""
     # A name that starts with a dash would be an option of git.
     if not name.startswith("-"):
         with suppress(SetupError):
-            sha = _git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}", folder=project)
+            sha = _git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}", folder=places.PROJECT)
             return Commit(sha=sha, name=name)
-    raise SetupError(f"AGAINST={name} is no commit of {project}: give a hash, a branch or a tag")
+    raise SetupError(f"AGAINST={name} is no commit of {places.PROJECT}: give a hash, a branch or a tag")
 
 
 @contextmanager
-def checked_out(commit: Commit, folder: Path, *, project: Path = places.PROJECT) -> Iterator[Path]:
+def checked_out(commit: Commit, folder: Path) -> Iterator[Path]:
     """A worktree of the commit in that folder with its Python environment, removed at the end. Raises
     SetupError."""
     try:
         doing = f"check out {commit.name}"
-        _git("worktree", "add", "--detach", str(folder), commit.sha, folder=project, doing=doing)
+        _git("worktree", "add", "--detach", str(folder), commit.sha, folder=places.PROJECT, doing=doing)
         if changed := _git(*CHANGES, folder=folder, doing=f"read the checkout of {commit.name}"):
             raise SetupError(
                 f"the checkout of {commit.short} is not what it holds: {changed.split()[-1]} differs"
             )
-        if _has_same_environment(folder, project):
-            (folder / ".venv").symlink_to((project / ".venv").resolve())
+        if _has_same_environment(folder):
+            (folder / ".venv").symlink_to((places.PROJECT / ".venv").resolve())
         else:
             words = [sys.executable, str(folder / BOOTSTRAP), "mariadb"]
             _run(words, folder, f"install the packages of {commit.name}", BOOTSTRAP_SECONDS)
         yield folder
     finally:
         with suppress(SetupError):
-            _git("worktree", "remove", "--force", str(folder), folder=project)
+            _git("worktree", "remove", "--force", str(folder), folder=places.PROJECT)
 
 
-def _has_same_environment(folder: Path, project: Path) -> bool:
+def _has_same_environment(folder: Path) -> bool:
     """Whether both install the same packages in the same way."""
-    names = {path.name for one in (folder, project) for path in one.glob("requirements*.txt")}
-    _, *different = filecmp.cmpfiles(folder, project, {*names, BOOTSTRAP}, shallow=False)
+    names = {path.name for one in (folder, places.PROJECT) for path in one.glob("requirements*.txt")}
+    _, *different = filecmp.cmpfiles(folder, places.PROJECT, {*names, BOOTSTRAP}, shallow=False)
     return not any(different)
 
 

@@ -9,8 +9,8 @@ from contextlib import AbstractContextManager, contextmanager
 
 from scripts.chaos import faults
 from scripts.chaos.faults import Fault
-from scripts.monitoring.stage import Stage
-from scripts.stack import SetupError, places, readiness, supervision
+from scripts.monitoring.stage import Stage, undone
+from scripts.stack import own_stack, places, readiness, supervision
 from scripts.stack.programs import faketime
 
 AHEAD_SECONDS = 300
@@ -35,51 +35,33 @@ def stopped(name: str) -> Callable[[Stage], AbstractContextManager[None]]:
     return make
 
 
-@contextmanager
-def exporter_stopped(stage: Stage) -> Iterator[None]:
+def exporter_stopped(stage: Stage) -> AbstractContextManager[None]:
     stage.watchers.stop_redis_exporter()
-    try:
-        yield
-    finally:
-        stage.watchers.restart_redis_exporter()
+    return undone(stage.watchers.restart_redis_exporter)
 
 
-@contextmanager
-def clock_ahead(stage: Stage) -> Iterator[None]:
+def clock_ahead(stage: Stage) -> AbstractContextManager[None]:
     faketime.set_offset(stage.offset_file, AHEAD_SECONDS)
-    try:
-        yield
-    finally:
-        faketime.set_offset(stage.offset_file, 0)
+    return undone(lambda: faketime.set_offset(stage.offset_file, 0))
 
 
 @contextmanager
 def issuers_frozen(stage: Stage) -> Iterator[None]:
     with frozen("issuer")(stage):
         os.kill(stage.issuer.pid, signal.SIGSTOP)
-        try:
+        with undone(lambda: os.kill(stage.issuer.pid, signal.SIGCONT)):
             yield
-        finally:
-            os.kill(stage.issuer.pid, signal.SIGCONT)
 
 
-@contextmanager
-def broker_stopped(stage: Stage) -> Iterator[None]:
+def broker_stopped(stage: Stage) -> AbstractContextManager[None]:
     stage.stop_broker()
-    try:
-        yield
-    finally:
-        stage.restart_broker()
+    return undone(stage.restart_broker)
 
 
-@contextmanager
-def consumer_cancelled(stage: Stage) -> Iterator[None]:
+def consumer_cancelled(stage: Stage) -> AbstractContextManager[None]:
     """By Celery's own remote control, as an operator may do it and forget it."""
     _control(stage, "cancel_consumer")
-    try:
-        yield
-    finally:
-        _control(stage, "add_consumer")
+    return undone(lambda: _control(stage, "add_consumer"))
 
 
 def _control(stage: Stage, what: str) -> None:
@@ -92,5 +74,4 @@ def _control(stage: Stage, what: str) -> None:
         text=True,
         timeout=CONTROL_SECONDS,
     )
-    if ran.returncode != 0:
-        raise SetupError(f"celery control {what} ended with {ran.returncode}: {ran.stdout}{ran.stderr}")
+    own_stack.printed(ran)

@@ -13,7 +13,7 @@ import yaml
 
 from scripts.monitoring import receiver, rules, shortening
 from scripts.monitoring.receiver import Receiver
-from scripts.stack import SetupError, children, places, ports
+from scripts.stack import SetupError, children, places, ports, system_packages
 from scripts.stack.instance import Instance
 from scripts.stack.mariadb import USER
 from scripts.stack.programs import prometheus
@@ -134,7 +134,7 @@ def _mysql_exporter(instance: Instance, address: str, folder: Path) -> Iterator[
     program, *options = yaml.safe_load(COMPOSE.read_text())["services"]["mysql_exporter"]["command"]
     # Not on the command line, which other users of the machine can read.
     settings = {"DATA_SOURCE_NAME": f"{USER}:{server.password}@unix({server.socket})/"}
-    command = [prometheus.program(program), *options, f"--web.listen-address={address}"]
+    command = [system_packages.program(program), *options, f"--web.listen-address={address}"]
     ready, log = f"http://{address}/", folder / "mysql.log"
     with prometheus.server(command, name=program, ready=ready, log=log, settings=settings):
         yield
@@ -142,7 +142,7 @@ def _mysql_exporter(instance: Instance, address: str, folder: Path) -> Iterator[
 
 def _start_redis_exporter(instance: Instance, address: str, folder: Path) -> Any:
     command = [
-        prometheus.program("prometheus-redis-exporter"),
+        system_packages.program("prometheus-redis-exporter"),
         f"-redis.addr=unix://{instance.redis_socket}",
         f"-web.listen-address={address}",
     ]

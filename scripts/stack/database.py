@@ -86,9 +86,9 @@ def left(instance: Instance) -> tuple[int, int]:
     return int(events), int(sagas)
 
 
-def wait_until_worked_off(instance: Instance, *, within_seconds: float = WORK_OFF_SECONDS) -> None:
+def wait_until_worked_off(instance: Instance) -> None:
     """Return when the worker has nothing left of earlier loads, or that takes too long: it would take its
     share of the processor of whatever is measured next."""
-    deadline = time.monotonic() + within_seconds
+    deadline = time.monotonic() + WORK_OFF_SECONDS
     while sum(left(instance)) > FEW and time.monotonic() < deadline:
         time.sleep(0.5)

@@ -76,13 +76,13 @@ def main() -> int:
     return report({"Python": python, "npm": audit_npm(), "bundled": audit_bundled()}, read_accepted())
 
 
-def read_accepted(path: Path = ACCEPTED) -> list[Exemption]:
+def read_accepted() -> list[Exemption]:
     """Raises ValueError for an entry without a date or a reason."""
     accepted = []
-    for entry in tomllib.loads(path.read_text()).get("accepted", []):
+    for entry in tomllib.loads(ACCEPTED.read_text()).get("accepted", []):
         is_dated = isinstance(entry.get("accepted_on"), datetime.date)
         if entry.keys() != FIELDS or not is_dated or not entry["reason"].strip():
-            raise ValueError(f"{path.name}: {entry} needs {', '.join(sorted(FIELDS))}, and nothing else")
+            raise ValueError(f"{ACCEPTED.name}: {entry} needs {', '.join(sorted(FIELDS))}, and nothing else")
         accepted.append(Exemption(entry["id"], entry["package"], entry["reason"]))
     return accepted
 

@@ -27,8 +27,9 @@ def main() -> int:
     return children.run_command("sbom: failed", write)
 
 
-def write_sbom(out: Path, *, lock: Path = places.PROJECT / "requirements.txt") -> None:
+def write_sbom(out: Path) -> None:
     """Raises SetupError with what cyclonedx-py says."""
+    lock = places.PROJECT / "requirements.txt"
     command = [str(Path(sys.executable).with_name("cyclonedx-py")), "requirements", str(lock)]
     command += ["--pyproject", str(places.PROJECT / "pyproject.toml"), "--mc-type", "application"]
     command += ["--spec-version", "1.6", "--output-format", "JSON", "--output-reproducible"]

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import pytest
 
 from scripts.monitoring import rules
-from scripts.stack import ports
+from scripts.stack import ports, system_packages
 from scripts.stack.programs import prometheus
 from shop.tests.case_tables import in_one_test
 
@@ -19,7 +19,9 @@ START_SCRIPT = rules.OPS / "monitoring" / "alertmanager.py"
 
 
 def amtool(*words: str) -> str:
-    ran = subprocess.run([prometheus.program("amtool"), *words], capture_output=True, text=True, check=True)
+    ran = subprocess.run(
+        [system_packages.program("amtool"), *words], capture_output=True, text=True, check=True
+    )
     return ran.stdout
 
 
@@ -38,7 +40,7 @@ def alertmanager(tmp_path_factory: pytest.TempPathFactory, start_script) -> Iter
     (folder / "alertmanager.yml").write_text(start_script.configuration(rules.ALERTMANAGER.read_text(), {}))
     url = f"http://{ports.HOST}:{(port := ports.free())}"
     command = [
-        prometheus.program("prometheus-alertmanager"),
+        system_packages.program("prometheus-alertmanager"),
         f"--config.file={folder / 'alertmanager.yml'}",
         f"--storage.path={folder}",
         f"--web.listen-address={ports.HOST}:{port}",

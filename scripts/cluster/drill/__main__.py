@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import MySQLdb
@@ -88,7 +89,7 @@ def _in_cluster(cluster: Cluster, seed: str, faults: Iterator[Fault], minutes: f
     with partition.control_groups() as groups, shop_setup.running_cluster(cluster, groups):
         seen = Observations()
         setup, shop = shop_setup.prepare(cluster, seen)
-        before = effects.stored(GroupMembers.of(cluster), 1, setup)
+        before = effects.stored(setup, partial(GroupMembers.of(cluster).servers.ask, 1))
         trial = Trial(cluster, groups, setup, shop, before, _say)
         ends_at = time.monotonic() + minutes * 60
         try:
@@ -98,6 +99,8 @@ def _in_cluster(cluster: Cluster, seed: str, faults: Iterator[Fault], minutes: f
                     break
                 try:
                     outcomes.append(trial.run(fault, seed=seed))
+                except NoFinalAnswer:
+                    raise
                 except (SetupError, MySQLdb.Error) as error:
                     findings.append(f"{fault.name} could not be judged: {error}")
                     _say(f"  FAILED {findings[-1]}")

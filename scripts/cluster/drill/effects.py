@@ -5,8 +5,9 @@ has been in an answer: one that has not was made a second time, or was made and 
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import MySQLdb
@@ -126,18 +127,20 @@ def compare(known: Effects, stored: Mapping[str, Effects], *, before: Effects) -
 def stored_by_member(members: GroupMembers, setup: Setup) -> dict[str, Effects]:
     """The rows of every member. Raises MySQLdb's errors."""
     servers = members.servers
-    return {servers.name(number): stored(members, number, setup) for number in servers.numbers}
+    return {
+        servers.name(number): stored(setup, partial(servers.ask, number, seconds=QUESTION_SECONDS))
+        for number in servers.numbers
+    }
 
 
-def stored(members: GroupMembers, number: int, setup: Setup) -> Effects:
-    """The rows of one member. Raises MySQLdb's errors."""
-    accounts = ", ".join(str(account.id) for account in setup.buyers)
-    products = ", ".join(str(product.id) for product in setup.stocked)
-    found: dict[str, set[str]] = {}
-    for kind, template in TABLES.items():
-        question = template.format(accounts=accounts, products=products)
-        found[kind] = identities(kind, members.servers.ask(number, question, seconds=QUESTION_SECONDS))
-    return found
+def stored(setup: Setup, ask: Callable[[str], Iterable[Sequence[Any]]]) -> Effects:
+    """The rows that one server answers with; a shop without a sale may have no table of entries."""
+    named = {
+        "accounts": ", ".join(str(account.id) for account in setup.buyers),
+        "products": ", ".join(str(product.id) for product in setup.stocked),
+    }
+    asked = [kind for kind in TABLES if kind != "entry" or setup.drop]
+    return {"entry": set(), **{kind: identities(kind, ask(TABLES[kind].format(**named))) for kind in asked}}
 
 
 def differing(members: GroupMembers) -> list[str]:

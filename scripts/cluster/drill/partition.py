@@ -15,8 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from scripts.cluster import packages
-from scripts.stack import SetupError
+from scripts.stack import SetupError, system_packages
 
 ROOT = Path("/sys/fs/cgroup")
 """nft names control groups from here, wherever below it the hierarchy of version 2 is mounted."""
@@ -85,12 +84,14 @@ def rules(groups: Path, names: list[str]) -> str:
 
 def require() -> None:
     """Raise SetupError with what to install."""
-    packages.program("nft")
+    system_packages.program("nft")
     mount()
 
 
 def _nft(commands: str) -> None:
-    ran = subprocess.run([packages.program("nft"), "-f", "-"], input=commands, capture_output=True, text=True)
+    ran = subprocess.run(
+        [system_packages.program("nft"), "-f", "-"], input=commands, capture_output=True, text=True
+    )
     if ran.returncode != 0:
         raise SetupError(f"nft refused {commands!r}: {ran.stderr.strip()}")
 

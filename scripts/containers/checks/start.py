@@ -21,8 +21,6 @@ grep -q '^NoNewPrivs:.1' /proc/1/status || { echo it may get new privileges; exi
 touch /tmp/y && rm /tmp/y
 """
 """Fails unless the container is read-only, has no capability and no way to one, and is not root."""
-PROMISED = ("is paid", "idempotency-replayed: true", "the gateway charged 20000\n", "Every law holds.")
-"""What the README's session prints."""
 MANAGE = "make manage ARGS=audit\n"
 """The README's line; docs/operations.md says how it is written for containers."""
 
@@ -73,19 +71,8 @@ def worker_ran_task(project: Project) -> str:
 
 
 def queue_is_durable(project: Project) -> str:
-    command = [
-        "exec",
-        "-T",
-        "rabbitmq",
-        "rabbitmqctl",
-        "-q",
-        "list_queues",
-        "name",
-        "type",
-        "durable",
-        "consumers",
-    ]
-    listed = project.compose(*command)
+    command = "exec -T rabbitmq rabbitmqctl -q list_queues name type durable consumers"
+    listed = project.compose(*command.split())
     queues = [line.split("\t") for line in listed.splitlines()]
     found = next((queue[1:] for queue in queues if queue[0] == "celery"), None)
     require(found is not None, f"there is no queue named celery: {listed}")
@@ -125,16 +112,7 @@ def session_works(project: Project) -> str:
     # `exec` reads no input: a shell that reads its lines from there would lose them.
     audit = " ".join(f"'{word}'" for word in project.engine.command("docker", "compose", "exec", "-T", "web"))
     lines = text.replace(MANAGE, f"{audit} python manage.py audit < /dev/null\n")
-    orders = [re.findall(r"^order \S+", _paste(lines), flags=re.MULTILINE) for _ in range(2)]
-    require(orders[0] == orders[1] != [], f"pasted twice it placed two orders: {orders}")
-    return str(orders[0][0])
-
-
-def _paste(lines: str) -> str:
     command = ["sh", "-euc", lines]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=SESSION_SECONDS, check=False)
-    printed = ran.stdout + ran.stderr
-    require(ran.returncode == 0, f"it ended with {ran.returncode}: {printed[-800:]}")
-    missing = [words for words in PROMISED if words not in ran.stdout]
-    require(not missing, f"it did not print {missing}: {printed[-800:]}")
-    return ran.stdout
+    return smoke.paste_session_twice(
+        lambda: subprocess.run(command, capture_output=True, text=True, timeout=SESSION_SECONDS, check=False)
+    )

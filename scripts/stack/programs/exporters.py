@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from scripts.stack import ports
+from scripts.stack import ports, system_packages
 from scripts.stack.instance import Instance
 from scripts.stack.mariadb import USER
 from scripts.stack.programs import prometheus
@@ -39,7 +39,7 @@ def _mysqld_exporter(instance: Instance, folder: Path) -> Iterator[str]:
 def _exporter(name: str, settings: Mapping[str, str], folder: Path) -> Iterator[str]:
     """The address of this exporter while it runs."""
     address = f"{ports.HOST}:{ports.free()}"
-    command = [prometheus.program(name), f"--web.listen-address={address}"]
+    command = [system_packages.program(name), f"--web.listen-address={address}"]
     with prometheus.server(
         command, name=name, ready=f"http://{address}/", log=folder / f"{name}.log", settings=settings
     ):

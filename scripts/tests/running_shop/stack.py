@@ -2,7 +2,6 @@
 
 import functools
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -24,7 +23,15 @@ from django.db import connection, connections
 from django.test import override_settings
 
 from accounts.tokens import tokens
-from scripts.stack import children, environment, instance as instances, mariadb, own_stack, ports, processes
+from scripts.stack import (
+    children,
+    environment,
+    instance as instances,
+    own_stack,
+    ports,
+    processes,
+    system_packages,
+)
 from scripts.stack.instance import Instance
 from shop import configuration
 from shop.observability import gauges
@@ -228,10 +235,8 @@ class RunningShop:
     def _command(self, name: str) -> list[str]:
         if name != "broker":
             return processes.command(name, self.instance, self.environment)
-        program = shutil.which("redis-server", path=mariadb.SEARCH_PATH)
-        assert program, "redis-server is not installed"
         options = {"bind": ports.HOST, "port": self._broker, "save": "", "dir": self.instance.run}
-        return [program, *processes.words(options)]
+        return [system_packages.program("redis-server"), *processes.words(options)]
 
     def _answers(self, name: str) -> Callable[[], bool]:
         first = self.instance.port

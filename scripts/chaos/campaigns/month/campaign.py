@@ -185,8 +185,8 @@ def _load(month: Month, day: int, setup: Setup, shop: Shop) -> None:
     """
     closes_at = _database_time(month.instance) + timedelta(hours=20)
     offered = [
-        trial.create_campaign(
-            shop, **STRATEGIES[((day - 1) * COUPONS_A_DAY + number) % len(STRATEGIES)],
+        shop.create_campaign(
+            "Month", **STRATEGIES[((day - 1) * COUPONS_A_DAY + number) % len(STRATEGIES)],
             quantity=QUANTITY, closes_at=closes_at.isoformat(), coupon_valid_for_days=365,
         )
         for number in range(COUPONS_A_DAY)

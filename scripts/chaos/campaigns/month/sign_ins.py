@@ -1,15 +1,13 @@
 """Sign-ins of a campaign's accounts: access tokens that expire, refresh tokens, and operators' sessions."""
 
 import json
-import re
 import time
-import urllib.parse
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import jwt
+import requests
 
 from scripts.chaos.memory import Account
 from scripts.stack import SetupError, readiness
@@ -17,7 +15,6 @@ from scripts.stack.instance import Instance
 
 SIGN_IN, REFRESH, OWN = "/api/v1/auth/token", "/api/v1/auth/refresh", "/api/v1/users/me"
 LOGIN = "/admin/login/"
-CSRF = re.compile(r'name="csrfmiddlewaretoken" value="([^"]+)"')
 PATIENCE_SECONDS = 30
 ACCEPTED_TIMES = 8
 """So many new connections accept a new token in a row, once each web process has the time."""
@@ -82,18 +79,14 @@ def wait_until_accepted(instance: Instance, account: Account) -> None:
 
 def open_session(instance: Instance, name: str, password: str) -> None:
     """Sign an operator in to the pages of the admin, which is a new session. Raises SetupError."""
-    address = f"{instance.url}{LOGIN}"
-    opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
-    found = CSRF.search(opener.open(address, timeout=PATIENCE_SECONDS).read().decode())
-    if found is None:
-        raise SetupError("the page for signing in has no form")
-    form = {"username": name, "password": password, "csrfmiddlewaretoken": found[1], "next": "/admin/"}
-    request = urllib.request.Request(
-        address, urllib.parse.urlencode(form).encode(), headers={"Referer": address}
-    )
-    answer = opener.open(request, timeout=PATIENCE_SECONDS)
+    address, session = f"{instance.url}{LOGIN}", requests.Session()
+    session.trust_env = False  # a proxy of the environment is not the shop's
+    session.get(address, timeout=PATIENCE_SECONDS)
+    form = {"username": name, "password": password, "next": "/admin/"}
+    form["csrfmiddlewaretoken"] = session.cookies["csrftoken"]
+    answer = session.post(address, form, headers={"Referer": address}, timeout=PATIENCE_SECONDS)
     if LOGIN in answer.url:
-        raise SetupError(f"{name} could not sign in to the admin: {answer.status} {answer.url}")
+        raise SetupError(f"{name} could not sign in to the admin: {answer.status_code} {answer.url}")
 
 
 def _is_accepted(instance: Instance, token: str) -> bool:

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from string import Template
 
-from scripts.cluster import packages, templates
-from scripts.stack import SetupError, places, ports
+from scripts.cluster import templates
+from scripts.stack import SetupError, places, ports, system_packages
 from scripts.stack.instance import Instance
 
 SETTINGS = templates.FOLDER / "haproxy-front.cfg"
@@ -50,7 +50,7 @@ def write(instance: Instance, *, first_web_port: int) -> None:
 def command(instance: Instance) -> list[str]:
     """HAProxy in the foreground. Raises SetupError where it is not installed."""
     control, front = _files(instance)
-    return [packages.program("haproxy"), "-db", "-f", str(control), "-f", str(front)]
+    return [system_packages.program("haproxy"), "-db", "-f", str(control), "-f", str(front)]
 
 
 def drain(instance: Instance, name: str) -> None:
