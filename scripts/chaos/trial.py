@@ -199,9 +199,8 @@ def set_up(
 def create_restricted_campaigns(setup: Setup, shop: Shop) -> None:
     """Two with shared codes, one for first orders; one for every other buyer; one for a product."""
     for code, is_first in (("TO-ALL", False), ("TO-FIRST-ORDERS", True)):
-        terms = {"code_source": "shared", "shared_code": code, "first_order_only": is_first}
-        campaign = shop.create_campaign("Trial", quantity=COUPONS, **terms)
-        setup.shared_codes[code] = campaign
+        terms: dict[str, Any] = {"code_source": "shared", "shared_code": code, "first_order_only": is_first}
+        setup.shared_codes[code] = shop.create_campaign("Trial", quantity=COUPONS, **terms)
     listing = shop.create_campaign("Trial", strategy="pessimistic", quantity=COUPONS, eligible="listed")
     setup.listed[listing] = {account.id for account in setup.buyers[::2]}
     shop.call("POST", f"/campaigns/{listing}/eligible-accounts", {"users": sorted(setup.listed[listing])})
@@ -217,8 +216,13 @@ def create_drop(shop: Shop) -> Drop:
     no answer, gets the same entry, and each entry has been in an answer.
     """
     product = shop.create_product("Trial", PRODUCTS + 1, PLENTY)
-    terms = {"rate_per_minute": SALE_RATE, "admitted_for_seconds": 7 * 24 * 3_600}
-    return Drop(shop.create_sale(product.id, in_seconds=SALE_OPENS_SECONDS, **terms), product)
+    sale = shop.create_sale(
+        product.id,
+        in_seconds=SALE_OPENS_SECONDS,
+        rate_per_minute=SALE_RATE,
+        admitted_for_seconds=7 * 24 * 3_600,
+    )
+    return Drop(sale, product)
 
 
 def create_campaigns(trial: Trial, shop: Shop, minutes: int) -> list[int]:

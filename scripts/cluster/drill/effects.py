@@ -5,7 +5,7 @@ has been in an answer: one that has not was made a second time, or was made and 
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -133,7 +133,7 @@ def stored_by_member(members: GroupMembers, setup: Setup) -> dict[str, Effects]:
     }
 
 
-def stored(setup: Setup, ask: Callable[[str], Iterable[Sequence[Any]]]) -> Effects:
+def stored(setup: Setup, ask: Callable[[str], Sequence[tuple[Any, ...]]]) -> Effects:
     """The rows that one server answers with; a shop without a sale may have no table of entries."""
     named = {
         "accounts": ", ".join(str(account.id) for account in setup.buyers),
