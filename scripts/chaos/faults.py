@@ -3,7 +3,6 @@ of a worker wrong, in a seeded order."""
 
 import json
 import random
-import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -166,14 +165,8 @@ def lasting(fault: Fault, instance: Instance) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def _frozen(name: str, instance: Instance) -> Iterator[None]:
-    pids = _pids(name, instance)
-    process_identity.kill(pids, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        process_identity.kill(pids, signal.SIGCONT)
+def _frozen(name: str, instance: Instance) -> AbstractContextManager[None]:
+    return process_identity.frozen(_pids(name, instance))
 
 
 @contextmanager

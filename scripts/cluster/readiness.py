@@ -12,7 +12,7 @@ from scripts.cluster.group_replication.members import GroupMembers
 from scripts.cluster.layout import Cluster
 from scripts.cluster.sentinels import primary_port
 from scripts.stack import SetupError, children, ports
-from scripts.stack.readiness import ask
+from scripts.stack.readiness import readiness_problem
 
 MOST_SECONDS = 600
 """Members recover from a crash, and may be cloned, on a machine that may be slow."""
@@ -42,8 +42,8 @@ def wait_for_database(cluster: Cluster) -> None:
 def wait_for_shop(cluster: Cluster) -> None:
     """Return once all web nodes are ready, and HAProxy says so too. Raises SetupError."""
     for number in layout.numbers("web"):
-        _wait(cluster, f"web-{number}", partial(_shop_problem, cluster.port("web", number)))
-    _wait(cluster, "haproxy-front", lambda: _shop_problem(cluster.port("front")))
+        _wait(cluster, f"web-{number}", partial(readiness_problem, cluster.port("web", number)))
+    _wait(cluster, "haproxy-front", lambda: readiness_problem(cluster.port("front")))
 
 
 def _database_problem(cluster: Cluster) -> str:
@@ -85,14 +85,6 @@ def _route_problem(cluster: Cluster, kind: str) -> str:
     except MySQLdb.Error as error:
         return f"the database's address refuses: {error}"
     return ""
-
-
-def _shop_problem(port: int) -> str:
-    try:
-        status, text = ask(port, "GET", "/readyz")
-    except OSError as error:
-        return f"/readyz: {error}"
-    return "" if status == 200 else f"/readyz answers {status} {text[:300]}"
 
 
 def _wait(cluster: Cluster, name: str, problem: Callable[[], str]) -> None:

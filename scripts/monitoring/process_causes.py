@@ -1,7 +1,5 @@
 """Causes in processes: stopped, frozen, with a wrong clock, or without their queue."""
 
-import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -10,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from scripts.chaos import faults
 from scripts.chaos.faults import Fault
 from scripts.monitoring.stage import Stage, undone
-from scripts.stack import own_stack, places, readiness, supervision
+from scripts.stack import own_stack, places, process_identity, readiness, supervision
 from scripts.stack.programs import faketime
 
 AHEAD_SECONDS = 300
@@ -47,10 +45,8 @@ def clock_ahead(stage: Stage) -> AbstractContextManager[None]:
 
 @contextmanager
 def issuers_frozen(stage: Stage) -> Iterator[None]:
-    with frozen("issuer")(stage):
-        os.kill(stage.issuer.pid, signal.SIGSTOP)
-        with undone(lambda: os.kill(stage.issuer.pid, signal.SIGCONT)):
-            yield
+    with frozen("issuer")(stage), process_identity.frozen({stage.issuer.pid}):
+        yield
 
 
 def broker_stopped(stage: Stage) -> AbstractContextManager[None]:

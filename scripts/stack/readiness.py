@@ -23,7 +23,7 @@ def wait_for_stores(instance: Instance, stores: list[str]) -> None:
 
 def wait_for_shop(instance: Instance) -> None:
     """Return once `/readyz` answers 200. Raises SetupError with what it answered last."""
-    _wait(instance, "web", functools.partial(_readiness_problem, instance.port))
+    _wait(instance, "web", functools.partial(readiness_problem, instance.port))
 
 
 def ask(
@@ -45,7 +45,8 @@ def _socket_problem(path: str) -> str:
     return "" if ports.answers(path) else "it accepts no connections"
 
 
-def _readiness_problem(port: int) -> str:
+def readiness_problem(port: int) -> str:
+    """What `/readyz` says against the shop at this port; nothing once it is ready."""
     try:
         status, text = ask(port, "GET", "/readyz")
     except OSError as error:

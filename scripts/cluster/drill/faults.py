@@ -1,6 +1,5 @@
 """Faults of single processes: which process it is, and how it is killed, frozen or cut off."""
 
-import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -68,11 +67,8 @@ def happening(cluster: Cluster, fault: Fault, name: str, groups: Path) -> Iterat
         process_identity.kill(pids)
         yield
     elif fault.action == "freeze":
-        process_identity.kill(pids, signal.SIGSTOP)
-        try:
+        with process_identity.frozen(pids):
             yield
-        finally:
-            process_identity.kill(pids, signal.SIGCONT)
     else:
         with partition.cut_off(groups, [name]):
             yield
