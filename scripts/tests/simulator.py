@@ -1,11 +1,11 @@
 """A simulator under test, talked to over HTTP on a free port: the real process, or its server in a thread."""
 
+import functools
 import importlib
 import socket
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +17,10 @@ import uvicorn
 
 from scripts.simulators import process
 from scripts.stack import children, ports
+from shop.tests import racing
 
 STARTS_WITHIN = 30
+wait_until = functools.partial(racing.wait_until, seconds=20)
 POOL = urllib3.PoolManager(maxsize=64, retries=False, timeout=20)
 
 
@@ -93,13 +95,6 @@ def serving(name: str, folder: Path, *options: str, port: int | None = None) -> 
         thread.join(STARTS_WITHIN)
         POOL.clear()
         assert ended.is_set(), f"{name} does not end"
-
-
-def wait_until(condition: Callable[[], bool], *, within_seconds: float = 20) -> None:
-    """Ask again and again until it is so; fail when it is not in time."""
-    deadline = time.monotonic() + within_seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not so within {within_seconds} s"
 
 
 def everything(simulator: Simulator, path: str, *, limit: int = 10_000) -> list[dict[str, Any]]:

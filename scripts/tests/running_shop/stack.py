@@ -1,6 +1,5 @@
 """The running shop: the processes of `make run DB=mariadb`, started here, so that a test may kill any."""
 
-import functools
 import os
 import signal
 import socket
@@ -238,9 +237,9 @@ class RunningShop:
         options = {"bind": ports.HOST, "port": self._broker, "save": "", "dir": self.instance.run}
         return [system_packages.program("redis-server"), *processes.words(options)]
 
-    def _answers(self, name: str) -> Callable[[], bool]:
+    def _answers(self, name: str) -> Callable[[], bool] | ports.Address:
         first = self.instance.port
-        places: Mapping[str, tuple[str, int] | str] = {
+        places: Mapping[str, ports.Address] = {
             "mariadb": str(self.instance.mariadb_socket),
             "redis": str(self.instance.redis_socket),
             "broker": (ports.HOST, self._broker),
@@ -250,9 +249,7 @@ class RunningShop:
             "sink": (ports.HOST, self.instance.data_platform_port),
             "partner": (ports.HOST, self.instance.partner_port),
         }
-        if name == "worker":
-            return self._worker_is_ready
-        return functools.partial(ports.answers, places[name])
+        return self._worker_is_ready if name == "worker" else places[name]
 
     def _worker_is_ready(self) -> bool:
         return b" ready." in self.log("worker").read_bytes()[self._worker_log_began_at :]
