@@ -6,7 +6,6 @@ import http.server
 import os
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path, PurePosixPath
 
@@ -44,14 +43,8 @@ def build(home: Path) -> Path:
     stage(home / "docs")
     (home / "mkdocs.yml").write_text(configuration())
     program = str(Path(sys.executable).with_name("zensical"))
-    ran = subprocess.run(
-        [program, "build", "--strict", "--clean", "--config-file", str(home / "mkdocs.yml")],
-        cwd=home,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=BUILD_SECONDS,
-    )
+    words = [program, "build", "--strict", "--clean", "--config-file", str(home / "mkdocs.yml")]
+    ran = children.run(words, within_seconds=BUILD_SECONDS, folder=home)
     if ran.returncode != 0:
         said = COLORS.sub("", ran.stdout + ran.stderr).partition("Traceback (most recent call last):")[0]
         raise SetupError(f"the documentation can't be built:\n{said.strip() or ran.stderr}")

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from scripts.stack import SetupError, own_stack, places, ports, readiness, welcome
+from scripts.stack import SetupError, children, own_stack, places, ports, readiness, welcome
 from scripts.stack.instance import Instance
 
 SERVED_SECONDS = 20
@@ -104,7 +104,7 @@ def _paste(instance: Instance, greeting: str) -> None:
 
 def paste_session_twice(paste: Callable[[], "subprocess.CompletedProcess[str]"]) -> str:
     """Run the README's session, and again: then nothing new happens. Its order. Raises SetupError."""
-    both = [own_stack.printed(paste()) for _ in range(2)]
+    both = [children.printed(paste()) for _ in range(2)]
     for text in both:
         missing = [words for words in PROMISED if words not in text]
         _require(not missing, f"the README's session did not print {missing}: {text}")

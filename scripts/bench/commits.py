@@ -1,14 +1,13 @@
 """The commit that is measured, and another one checked out beside it."""
 
 import filecmp
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.stack import SetupError, places
+from scripts.stack import SetupError, children, places
 
 GIT_SECONDS, BOOTSTRAP_SECONDS = 120, 900
 BOOTSTRAP = "scripts/bootstrap.py"
@@ -86,18 +85,10 @@ def _git(*words: str, folder: Path, doing: str = "read the repository") -> str:
 def _run(words: Sequence[str], folder: Path, doing: str, within_seconds: float) -> str:
     """What the command prints. Raises SetupError with the last line that it prints if it fails."""
     try:
-        ran = subprocess.run(
-            words,
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=within_seconds,
-            check=True,
-        )
-    except subprocess.CalledProcessError as error:
-        lines = (error.stderr or error.stdout).strip().splitlines()
-        raise SetupError(f"can't {doing}: {lines[-1] if lines else 'no reason given'}") from None
-    except (OSError, subprocess.TimeoutExpired) as error:
+        ran = children.run(words, within_seconds=within_seconds, folder=folder)
+    except (OSError, SetupError) as error:
         raise SetupError(f"can't {doing}: {error}") from None
+    if ran.returncode != 0:
+        lines = (ran.stderr or ran.stdout).strip().splitlines()
+        raise SetupError(f"can't {doing}: {lines[-1] if lines else 'no reason given'}")
     return ran.stdout.strip()

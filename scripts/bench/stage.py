@@ -17,7 +17,7 @@ from typing import Any
 from scripts.bench import commits, load, sizes, watching
 from scripts.bench.load import Figures
 from scripts.bench.sizes import Size
-from scripts.stack import SetupError, database, environment, own_stack, places, processes, readiness
+from scripts.stack import SetupError, children, database, environment, own_stack, places, processes, readiness
 from scripts.stack.instance import Instance
 
 SETTINGS = {
@@ -110,7 +110,7 @@ def seed(instance: Instance, *, users: int, products: int, stock: int) -> Staff:
     tokens = instance.home / "tokens.json"
     words = f"--users {users} --products {products} --stock {stock} --tokens {tokens}"
     patience = own_stack.MANAGE_SECONDS + users / SLOWEST_USERS_A_SECOND
-    own_stack.printed(own_stack.manage(instance, f"seed_demo {words}", within_seconds=patience))
+    children.printed(own_stack.manage(instance, f"seed_demo {words}", within_seconds=patience))
     return Staff(instance, tokens, json.loads(tokens.read_text())["staff"])
 
 

@@ -148,7 +148,7 @@ def manage(instance: Instance, words: str, *, url: str = "", codes: tuple[int, .
     """The output of a management command, at the given address if there is one. Raises SetupError."""
     address = url or instance.mariadb().url
     ran = own_stack.manage(instance, words, within_seconds=RESTORE_SECONDS, DATABASE_URL=address)
-    return own_stack.printed(ran, codes=codes)
+    return children.printed(ran, codes=codes)
 
 
 def say(text: str) -> None:

@@ -1,6 +1,5 @@
 """Causes in processes: stopped, frozen, with a wrong clock, or without their queue."""
 
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -8,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from scripts.chaos import faults
 from scripts.chaos.faults import Fault
 from scripts.monitoring.stage import Stage, undone
-from scripts.stack import own_stack, places, process_identity, readiness, supervision
+from scripts.stack import children, process_identity, readiness, supervision
 from scripts.stack.programs import faketime
 
 AHEAD_SECONDS = 300
@@ -62,12 +61,6 @@ def consumer_cancelled(stage: Stage) -> AbstractContextManager[None]:
 
 def _control(stage: Stage, what: str) -> None:
     """Raises SetupError when the worker does not confirm it."""
-    ran = subprocess.run(
-        [sys.executable, "-m", "celery", "-A", "shop", "control", what, QUEUE],
-        cwd=places.PROJECT,
-        env=supervision.environment(stage.instance),
-        capture_output=True,
-        text=True,
-        timeout=CONTROL_SECONDS,
-    )
-    own_stack.printed(ran)
+    command = [sys.executable, "-m", "celery", "-A", "shop", "control", what, QUEUE]
+    own = supervision.environment(stage.instance)
+    children.printed(children.run(command, within_seconds=CONTROL_SECONDS, environment=own))

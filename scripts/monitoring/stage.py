@@ -147,7 +147,7 @@ class Stage:
 
     def manage(self, arguments: str) -> None:
         """A management command. Raises SetupError when it fails."""
-        own_stack.printed(own_stack.manage(self.instance, arguments, BROKER_URL=self.broker_url))
+        children.printed(own_stack.manage(self.instance, arguments, BROKER_URL=self.broker_url))
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from scripts.stack import SetupError, ports
@@ -99,6 +99,47 @@ def start(
             start_new_session=True,
             preexec_fn=die_with_parent,
         )
+
+
+def run(
+    words: Sequence[str],
+    *,
+    within_seconds: float,
+    environment: Mapping[str, str] = os.environ,
+    folder: Path = PROJECT,
+    text: str | None = None,
+) -> "subprocess.CompletedProcess[str]":
+    """Run the command to its end, with the text as its input.
+
+    One that goes on is killed with all that it runs. Raises SetupError then.
+    """
+    child = subprocess.Popen(
+        words,
+        cwd=folder,
+        env=dict(environment),
+        stdin=subprocess.DEVNULL if text is None else subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        out, error = child.communicate(text, timeout=within_seconds)
+    except subprocess.TimeoutExpired:
+        raise SetupError(f"{' '.join(words)[:200]} goes on after {within_seconds:.0f} s") from None
+    finally:
+        if child.poll() is None:
+            os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+    return subprocess.CompletedProcess(words, child.returncode, out, error)
+
+
+def printed(ran: subprocess.CompletedProcess[str], *, codes: Collection[int] = (0,)) -> str:
+    """What the command printed. Raises SetupError with all of it where it ended with another code."""
+    if ran.returncode not in codes:
+        what = " ".join(ran.args[1:])[:100]
+        raise SetupError(f"{what} ended with {ran.returncode}: {ran.stdout}{ran.stderr}")
+    return ran.stdout
 
 
 @contextlib.contextmanager

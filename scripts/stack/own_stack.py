@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -129,18 +129,10 @@ def broken(laws: Iterable[Mapping[str, Any]]) -> list[str]:
     return [f"{law['law']} is broken: {law['offenders'][:10]}" for law in laws if not law["holds"]]
 
 
-def printed(ran: subprocess.CompletedProcess[str], *, codes: Collection[int] = (0,)) -> str:
-    """What the command printed. Raises SetupError with all of it where it ended with another code."""
-    if ran.returncode not in codes:
-        what = " ".join(ran.args[1:])[:100]
-        raise SetupError(f"{what} ended with {ran.returncode}: {ran.stdout}{ran.stderr}")
-    return ran.stdout
-
-
 def seed(instance: Instance, users: int, *, manage: Manage = manage, **more: Any) -> Any:
     """The ids and tokens of so many accounts that `seed_demo` makes. Raises SetupError."""
     tokens = instance.home / "tokens.json"
-    printed(manage(instance, f"seed_demo --users {users} --tokens {tokens}", **more))
+    children.printed(manage(instance, f"seed_demo --users {users} --tokens {tokens}", **more))
     return json.loads(tokens.read_text())
 
 
@@ -159,25 +151,8 @@ def ends_of_logs(home: Path) -> str:
 def _run(
     words: list[str], instance: Instance, settings: Mapping[str, str], within_seconds: float = MANAGE_SECONDS
 ) -> subprocess.CompletedProcess[str]:
-    child = subprocess.Popen(
-        words,
-        cwd=instance.project,
-        env=own_environment(instance, settings),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        out, error = child.communicate(timeout=within_seconds)
-    except subprocess.TimeoutExpired:
-        raise SetupError(f"{' '.join(words)[:100]} goes on after {within_seconds:.0f} s") from None
-    finally:
-        if child.poll() is None:
-            os.killpg(child.pid, signal.SIGKILL)  # the command, and what it runs
-            child.wait()
-    return subprocess.CompletedProcess(words, child.returncode, out, error)
+    own = own_environment(instance, settings)
+    return children.run(words, within_seconds=within_seconds, environment=own, folder=instance.project)
 
 
 def own_environment(instance: Instance, settings: Mapping[str, str]) -> dict[str, str]:

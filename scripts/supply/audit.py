@@ -9,7 +9,6 @@ import argparse
 import datetime
 import json
 import shutil
-import subprocess
 import sys
 import tempfile
 import tomllib
@@ -18,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from scripts.stack import places
+from scripts.stack import SetupError, children, places
 from scripts.supply import pins
 from scripts.supply.vendored import BUNDLED
 
@@ -205,16 +204,9 @@ def report(results: dict[str, Result], accepted: list[Exemption]) -> int:
 def _run(command: list[str], *, folder: Path = places.PROJECT) -> tuple[str, str]:
     """What the program prints, and its errors."""
     try:
-        ran = subprocess.run(
-            command,
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=LOOKUP_SECONDS,
-        )
-    except subprocess.TimeoutExpired:
-        return "", f"{command[0]} goes on after {LOOKUP_SECONDS} s"
+        ran = children.run(command, within_seconds=LOOKUP_SECONDS, folder=folder)
+    except SetupError as error:
+        return "", str(error)
     return ran.stdout, ran.stderr
 
 

@@ -14,7 +14,7 @@ from scripts.bench.load import Measured, Run, median_microseconds, null_around, 
 from scripts.bench.rows import OF_EMPTY, OF_NULL, P95, PER_SECOND, PROCESSOR
 from scripts.bench.stage import Stage, wait_until
 from scripts.bench.workloads import loads
-from scripts.stack import SetupError, database, own_stack, places, process_identity
+from scripts.stack import SetupError, children, database, own_stack, places, process_identity
 from scripts.stack.instance import Instance
 
 WITHOUT_HTTP_SECONDS, AUDIT_SECONDS, SAMPLE_SECONDS = 120, 1800, 0.05
@@ -195,7 +195,7 @@ def _in_process(stage: Stage, module: str, *words: str) -> dict[str, Any]:
     """What that module of the workloads prints in the environment of the stack. Raises SetupError."""
     command = [sys.executable, "-m", f"scripts.bench.workloads.{module}", *words]
     ran, _ = _run(stage, command, WITHOUT_HTTP_SECONDS)
-    found: dict[str, Any] = json.loads(own_stack.printed(ran))
+    found: dict[str, Any] = json.loads(children.printed(ran))
     return found
 
 

@@ -16,7 +16,7 @@ from scripts.chaos.shop import Shop
 from scripts.cluster import overrides
 from scripts.cluster.drill import load
 from scripts.cluster.layout import Cluster
-from scripts.stack import SetupError, children, own_stack, places, process_identity
+from scripts.stack import SetupError, children, own_stack, process_identity
 
 READY, READY_SECONDS, STOP_SECONDS, COMMAND_SECONDS = "Ctrl-C stops everything.", 900, 150, 180
 PRODUCTS, STOCK, PLENTY = 6, 20_000, 1_000_000
@@ -54,19 +54,9 @@ def running_cluster(cluster: Cluster, groups: Path) -> Iterator[None]:
 
 def manage(cluster: Cluster, *words: str, **settings: str) -> "subprocess.CompletedProcess[str]":
     """A management command in the cluster's environment. Raises SetupError when it takes too long."""
+    own = os.environ | _environment(cluster) | settings
     command = [sys.executable, "manage.py", *words]
-    try:
-        return subprocess.run(
-            command,
-            cwd=places.PROJECT,
-            env=os.environ | _environment(cluster) | settings,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=COMMAND_SECONDS,
-        )
-    except subprocess.TimeoutExpired:
-        raise SetupError(f"manage.py {' '.join(words)} goes on after {COMMAND_SECONDS} s") from None
+    return children.run(command, within_seconds=COMMAND_SECONDS, environment=own)
 
 
 def _environment(cluster: Cluster) -> Mapping[str, str]:
@@ -84,7 +74,7 @@ def prepare(cluster: Cluster, seen: Observations) -> tuple[Setup, Shop]:
     tokens = cluster.home.parent / "tokens.json"
     users = load.BUYERS * load.ACCOUNTS_EACH + load.WRITERS_ACCOUNTS
     words = ("seed_demo", "--users", str(users), "--tokens", str(tokens))
-    own_stack.printed(manage(cluster, *words, DEMO="1"))
+    children.printed(manage(cluster, *words, DEMO="1"))
     known = json.loads(tokens.read_text())
     shop = Shop(cluster.instance, known["staff"], seen)
     return shop.stocked(known, "Drill", products=PRODUCTS, on_hand=STOCK, plenty=PLENTY), shop

@@ -2,13 +2,12 @@
 
 import json
 import re
-import subprocess
 import time
 
 from scripts import smoke
 from scripts.containers.project import BUILD_SECONDS, HEALTHY, Project
 from scripts.containers.report import CheckFailed, require
-from scripts.stack import readiness
+from scripts.stack import children, readiness
 
 SESSION_SECONDS, SCRAPED_SECONDS, TASK_SECONDS = 180, 60, 30
 LOCKED_DOWN = """
@@ -112,7 +111,6 @@ def session_works(project: Project) -> str:
     # `exec` reads no input: a shell that reads its lines from there would lose them.
     audit = " ".join(f"'{word}'" for word in project.engine.command("docker", "compose", "exec", "-T", "web"))
     lines = text.replace(MANAGE, f"{audit} python manage.py audit < /dev/null\n")
-    command = ["sh", "-euc", lines]
     return smoke.paste_session_twice(
-        lambda: subprocess.run(command, capture_output=True, text=True, timeout=SESSION_SECONDS, check=False)
+        lambda: children.run(["sh", "-euc", lines], within_seconds=SESSION_SECONDS)
     )

@@ -4,10 +4,9 @@ tests."""
 import fcntl
 import hashlib
 import shutil
-import subprocess
 from pathlib import Path
 
-from scripts.stack import SetupError, places
+from scripts.stack import SetupError, children, places, system_packages
 
 PINS = places.PROJECT / "scripts" / "npm"
 FOLDER = places.PROJECT / ".venv" / "npm"
@@ -32,16 +31,19 @@ def installed() -> Path:
 
 
 def _install() -> None:
-    npm = shutil.which("npm")
-    if npm is None:
-        raise SetupError("npm is missing; run this first: sudo apt-get install -y npm")
-    command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel", "error"]
+    command = [
+        system_packages.program("npm"),
+        "ci",
+        "--ignore-scripts",
+        "--no-audit",
+        "--no-fund",
+        "--loglevel",
+        "error",
+    ]
     try:
-        ran = subprocess.run(
-            command, cwd=FOLDER, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS
-        )
-    except subprocess.TimeoutExpired:
-        raise SetupError(f"npm ci goes on after {SECONDS} s: is the package registry reachable?") from None
+        ran = children.run(command, within_seconds=SECONDS, folder=FOLDER)
+    except SetupError as error:
+        raise SetupError(f"{error}: is the package registry reachable?") from None
     if ran.returncode != 0:
         lines = [line for line in (ran.stdout + ran.stderr).splitlines() if line.strip()]
         raise SetupError(f"npm ci failed: {' · '.join(lines[-5:]) or 'no output'}")

@@ -13,6 +13,7 @@ from scripts.chaos.campaigns.rolling.processes import FIRST_WEB_PORT, FRONT, NAM
 from scripts.cluster.drill import previous_shop
 from scripts.stack import (
     SetupError,
+    children,
     environment as environments,
     instance as instances,
     own_stack,
@@ -62,8 +63,8 @@ def running(instance: Instance, **settings: str) -> Iterator[None]:
             supervision.wait_until_it_answers(instance, daemon)
             readiness.wait_for_stores(instance, [*STORES])
             for words in (["migrate", "--no-input"], ["collectstatic", "--no-input"]):
-                own_stack.printed(manage(instance, code, words))
-            own_stack.printed(manage(instance, places.PROJECT, ["collectstatic", "--no-input"]))
+                children.printed(manage(instance, code, words))
+            children.printed(manage(instance, places.PROJECT, ["collectstatic", "--no-input"]))
             for name in [*WEB, FRONT]:
                 start(instance, name)
             for name in WEB:
@@ -89,19 +90,7 @@ def manage(instance: Instance, code: Path, words: Sequence[str]) -> "subprocess.
         "STATIC_ROOT": str(processes.static_folder(instance, code))
     }
     command = [sys.executable, "manage.py", *words]
-    try:
-        return subprocess.run(
-            command,
-            cwd=code,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=COMMAND_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise SetupError(f"{' '.join(words)} goes on after {COMMAND_SECONDS} s") from None
+    return children.run(command, within_seconds=COMMAND_SECONDS, environment=environment, folder=code)
 
 
 def start(instance: Instance, name: str) -> None:
