@@ -112,16 +112,11 @@ def _in_cluster(cluster: Cluster, seed: str, faults: Iterator[Fault], minutes: f
         except NoFinalAnswer as error:
             findings.append(f"no final answer: {error}")
         finally:
-            _say(f"\n{report.table(outcomes)}\n\n{_machine()}\n")
+            _say(f"\n{report.table(outcomes)}\n\n{report.machine()}\n")
     failures = [*report.failures(outcomes), *findings]
     for failure in failures:
         _say(f"FAILED {failure}")
     return failures
-
-
-def _machine() -> str:
-    """What the figures depend on."""
-    return f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores, load average {os.getloadavg()[1]:.0f}"
 
 
 def _whole_comparison(trial: Trial, seed: str) -> list[str]:

@@ -31,15 +31,8 @@ def installed() -> Path:
 
 
 def _install() -> None:
-    command = [
-        system_packages.program("npm"),
-        "ci",
-        "--ignore-scripts",
-        "--no-audit",
-        "--no-fund",
-        "--loglevel",
-        "error",
-    ]
+    options = ("--ignore-scripts", "--no-audit", "--no-fund", "--loglevel", "error")
+    command = [system_packages.program("npm"), "ci", *options]
     try:
         ran = children.run(command, within_seconds=SECONDS, folder=FOLDER)
     except SetupError as error:
