@@ -12,10 +12,11 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from scripts.stack import SetupError, children, own_stack, places, ports, readiness, welcome
+from scripts.stack import SetupError, children, own_stack, places, ports, readiness, waiting, welcome
 from scripts.stack.instance import Instance
 
 SERVED_SECONDS = 20
@@ -197,11 +198,9 @@ def _check_pages(instance: Instance) -> None:
 def _check_metrics(instance: Instance) -> None:
     """Each kind of process exposes what it counts; beat and issuer start last."""
     for job, (target,) in instance.metrics_targets().items():
-        address, deadline = (ports.HOST, int(target.rpartition(":")[2])), time.monotonic() + SERVED_SECONDS
-        while not ports.answers(address):
-            _require(time.monotonic() < deadline, f"the metrics of {job} don't answer at {target}")
-            time.sleep(0.2)
-        status, text = readiness.ask(address[1], "GET", "/metrics")
+        port, late = int(target.rpartition(":")[2]), f"the metrics of {job} don't answer at {target}"
+        waiting.until(partial(ports.answers, (ports.HOST, port)), late, within_seconds=SERVED_SECONDS)
+        status, text = readiness.ask(port, "GET", "/metrics")
         _require(status == 200 and "firstcome_processes " in text, f"{job}: /metrics answered {status}")
 
 

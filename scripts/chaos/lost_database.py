@@ -21,6 +21,7 @@ from scripts.stack import (
     process_identity,
     supervision,
     system_packages,
+    waiting,
 )
 from scripts.stack.instance import Instance
 from scripts.stack.mariadb import USER, Server
@@ -102,11 +103,8 @@ def second_server(instance: Instance) -> Iterator[Server]:
 def start_server(instance: Instance) -> None:
     """Start the stack's server on the files that are now in its place. Raises SetupError."""
     supervision.start(instance, ["mariadb"])
-    until = time.monotonic() + ANSWER_SECONDS
-    while not ports.answers(str(instance.mariadb().socket)):
-        if time.monotonic() > until:
-            raise SetupError(f"the restored MariaDB does not answer; see {instance.logs / 'mariadb.log'}")
-        time.sleep(0.1)
+    late = f"the restored MariaDB does not answer; see {instance.logs / 'mariadb.log'}"
+    waiting.until(lambda: ports.answers(str(instance.mariadb().socket)), late, within_seconds=ANSWER_SECONDS)
 
 
 def restore(instance: Instance, second: Server, backup: Path, logs: Path, *more: str) -> dict[str, Any]:

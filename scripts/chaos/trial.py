@@ -25,6 +25,7 @@ from scripts.stack import (
     own_stack,
     rabbitmq,
     supervision,
+    waiting,
 )
 from scripts.stack.instance import Instance
 from scripts.stack.programs import faketime
@@ -383,18 +384,11 @@ def check_processes(instance: Instance, broker: RunningNode | None, seen: Observ
     for name, state in supervision.states(instance).items():
         if state != "RUNNING":
             seen.record_finding(f"{name} is {state} in the end")
-    if broker and not _has_worker_again(broker):
+    # Each attempt of a worker to connect again waits two seconds longer than the one before.
+    if broker and waiting.left(
+        lambda: not rabbitmq.has_worker(broker.node.url), within_seconds=PATIENCE_SECONDS, pause_seconds=0.5
+    ):
         seen.record_finding("no worker takes messages from RabbitMQ in the end")
-
-
-def _has_worker_again(broker: RunningNode) -> bool:
-    """Each attempt of a worker to connect again waits two seconds longer than the one before."""
-    until = time.monotonic() + PATIENCE_SECONDS
-    while not rabbitmq.has_worker(broker.node.url):
-        if time.monotonic() > until:
-            return False
-        time.sleep(0.5)
-    return True
 
 
 def audit(instance: Instance, seen: Observations) -> None:

@@ -26,6 +26,7 @@ from scripts.stack import (
     processes,
     supervision,
     system_packages,
+    waiting,
 )
 from scripts.stack.instance import Instance
 from scripts.stack.programs import faketime
@@ -223,8 +224,4 @@ def undone(undo: Callable[[], object]) -> Iterator[None]:
 
 def wait_until(is_so: Callable[[], object], *, what: str, within_seconds: float) -> None:
     """Return once it is so. Raises SetupError that says what is not."""
-    until = time.monotonic() + within_seconds
-    while not is_so():
-        if time.monotonic() > until:
-            raise SetupError(f"not within {within_seconds:.0f} s: {what}")
-        time.sleep(0.2)
+    waiting.until(is_so, f"not within {within_seconds:.0f} s: {what}", within_seconds=within_seconds)

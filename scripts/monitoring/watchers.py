@@ -13,7 +13,7 @@ import yaml
 
 from scripts.monitoring import receiver, rules, shortening
 from scripts.monitoring.receiver import Receiver
-from scripts.stack import SetupError, children, places, ports, system_packages
+from scripts.stack import SetupError, children, places, ports, system_packages, waiting
 from scripts.stack.instance import Instance
 from scripts.stack.mariadb import USER
 from scripts.stack.programs import prometheus
@@ -51,11 +51,12 @@ class Watchers:
 
     def wait_until_evaluated(self, *, within_seconds: float) -> None:
         """Wait until every target was scraped, and all rules evaluated twice since. Raises SetupError."""
-        until = time.monotonic() + within_seconds
-        while missing := [name for name, health in self.prometheus.targets().items() if health != "up"]:
-            if time.monotonic() > until:
-                raise SetupError(f"not scraped within {within_seconds:.0f} s: {', '.join(missing)}")
-            time.sleep(0.5)
+
+        def missing() -> list[str]:
+            return [name for name, health in self.prometheus.targets().items() if health != "up"]
+
+        if left := waiting.left(missing, within_seconds=within_seconds, pause_seconds=0.5):
+            raise SetupError(f"not scraped within {within_seconds:.0f} s: {', '.join(left)}")
         time.sleep(2 * SLOWEST_SCRAPE_SECONDS)
 
     def wait_until_quiet(self, *, resolved: Collection[str] = (), within_seconds: float) -> None:
@@ -64,11 +65,12 @@ class Watchers:
         Of the others it may not get to know: Alertmanager does not send that an alert is resolved which was
         inhibited at that moment, not even if it had sent that it fires. Raises SetupError.
         """
-        until = time.monotonic() + within_seconds
-        while left := self.pending() | self.receiver.firing().intersection(resolved):
-            if time.monotonic() > until:
-                raise SetupError(f"{', '.join(sorted(left))} did not end within {within_seconds:.0f} s")
-            time.sleep(0.5)
+
+        def alerts() -> set[str]:
+            return self.pending() | self.receiver.firing().intersection(resolved)
+
+        if left := waiting.left(alerts, within_seconds=within_seconds, pause_seconds=0.5):
+            raise SetupError(f"{', '.join(sorted(left))} did not end within {within_seconds:.0f} s")
 
 
 @contextmanager

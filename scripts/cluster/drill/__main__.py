@@ -22,7 +22,7 @@ from scripts.cluster.drill.plan import Fault
 from scripts.cluster.drill.trial import Trial
 from scripts.cluster.group_replication.members import GroupMembers
 from scripts.cluster.layout import Cluster
-from scripts.stack import SetupError, children, debian, places
+from scripts.stack import SetupError, children, debian, places, waiting
 
 QUICK_MINUTES, MOST_MINUTES = 5.5, 120.0
 SETTLE_SECONDS = 150
@@ -122,11 +122,10 @@ def _in_cluster(cluster: Cluster, seed: str, faults: Iterator[Fault], minutes: f
 def _whole_comparison(trial: Trial, seed: str) -> list[str]:
     """Once all is settled: every answer of the whole run, and the outside systems' books."""
     trial.shop.connection = load.connection(trial.cluster, Observations(), seed)
-    deadline = time.monotonic() + SETTLE_SECONDS
-    while left := trial.shop.unsettled(trial.setup):
-        if time.monotonic() > deadline:
-            return [f"not settled {SETTLE_SECONDS} s after the last fault: {'; '.join(left[:10])}"]
-        time.sleep(1)
+    if left := waiting.left(
+        lambda: trial.shop.unsettled(trial.setup), within_seconds=SETTLE_SECONDS, pause_seconds=1
+    ):
+        return [f"not settled {SETTLE_SECONDS} s after the last fault: {'; '.join(left[:10])}"]
     found = [*comparison.findings(trial.setup, trial.shop), *outside.findings(trial.setup, trial.shop)]
     _say(f"{trial.shop.sums(trial.setup)}; {len(found)} answers are not as they were")
     return found

@@ -4,7 +4,6 @@ A client repeats a call with its key until the answer is final. So in the end ea
 has been in an answer: one that has not was made a second time, or was made and refused.
 """
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +13,7 @@ import MySQLdb
 
 from scripts.chaos.memory import RecordedCall, Setup
 from scripts.cluster.group_replication.members import GroupMembers
+from scripts.stack import waiting
 
 CATCH_UP_SECONDS = 180
 QUESTION_SECONDS = 60
@@ -145,12 +145,7 @@ def stored(setup: Setup, ask: Callable[[str], Sequence[tuple[Any, ...]]]) -> Eff
 
 def differing(members: GroupMembers) -> list[str]:
     """Tables of `TRUTH` whose contents differ between members. Raises MySQLdb's errors."""
-    deadline = time.monotonic() + SAME_SECONDS
-    while differences := _differences(members):
-        if time.monotonic() > deadline:
-            return differences
-        time.sleep(0.5)
-    return []
+    return waiting.left(lambda: _differences(members), within_seconds=SAME_SECONDS, pause_seconds=0.5)
 
 
 def _differences(members: GroupMembers) -> list[str]:
@@ -184,12 +179,7 @@ def identities(kind: str, rows: Sequence[tuple[Any, ...]]) -> set[str]:
 
 def wait_for_members(members: GroupMembers) -> Sequence[str]:
     """Return once each member has executed what the primary has; those that have not in time."""
-    deadline = time.monotonic() + CATCH_UP_SECONDS
-    while behind := _behind(members):
-        if time.monotonic() > deadline:
-            return behind
-        time.sleep(0.5)
-    return []
+    return waiting.left(lambda: _behind(members), within_seconds=CATCH_UP_SECONDS, pause_seconds=0.5)
 
 
 def _behind(members: GroupMembers) -> Sequence[str]:

@@ -2,12 +2,11 @@
 
 import json
 import re
-import time
 
 from scripts import smoke
 from scripts.containers.project import BUILD_SECONDS, HEALTHY, Project
-from scripts.containers.report import CheckFailed, require
-from scripts.stack import children, readiness
+from scripts.containers.report import require
+from scripts.stack import children, readiness, waiting
 
 SESSION_SECONDS, SCRAPED_SECONDS, TASK_SECONDS = 180, 60, 30
 LOCKED_DOWN = """
@@ -58,15 +57,13 @@ def doctor_passes(project: Project) -> None:
 
 def worker_ran_task(project: Project) -> str:
     """An order was advanced by a task, which comes to a worker as a message only."""
-    deadline = time.monotonic() + TASK_SECONDS
-    while time.monotonic() < deadline:
-        found = re.findall(
-            r"Task orders\.advance\[.*succeeded", project.compose("logs", "--no-color", "worker")
-        )
-        if found:
-            return f"{len(found)} times"
-        time.sleep(1)
-    raise CheckFailed("the worker's log has no task orders.advance that succeeded")
+
+    def found() -> list[str]:
+        log = project.compose("logs", "--no-color", "worker")
+        return re.findall(r"Task orders\.advance\[.*succeeded", log)
+
+    none = "the worker's log has no task orders.advance that succeeded"
+    return f"{len(waiting.until(found, none, within_seconds=TASK_SECONDS, pause_seconds=1))} times"
 
 
 def queue_is_durable(project: Project) -> str:
@@ -82,15 +79,14 @@ def queue_is_durable(project: Project) -> str:
 
 def targets_are_up(project: Project) -> str:
     """Prometheus scrapes each of its targets."""
-    deadline = time.monotonic() + SCRAPED_SECONDS
-    while True:
-        targets = _targets(project.prometheus_port)
-        down = {job: error for job, error in targets.items() if error}
-        if targets and not down:
-            return f"{len(targets)} jobs"
-        if time.monotonic() > deadline:
-            raise CheckFailed(f"not up after {SCRAPED_SECONDS} s: {down or 'there are no targets'}")
-        time.sleep(1)
+
+    def down() -> dict[str, str]:
+        targets = _targets(project.prometheus_port) or {"any": "there are no targets"}
+        return {job: error for job, error in targets.items() if error}
+
+    left = waiting.left(down, within_seconds=SCRAPED_SECONDS, pause_seconds=1)
+    require(not left, f"not up after {SCRAPED_SECONDS} s: {left}")
+    return f"{len(_targets(project.prometheus_port))} jobs"
 
 
 def _targets(port: int) -> dict[str, str]:

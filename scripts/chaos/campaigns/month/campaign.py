@@ -20,7 +20,7 @@ from scripts.chaos.clients import Buyer, Staff
 from scripts.chaos.faults import Fault
 from scripts.chaos.memory import Account, RecordedCall, Setup
 from scripts.chaos.shop import Shop
-from scripts.stack import SetupError, database, own_stack
+from scripts.stack import database, own_stack, waiting
 from scripts.stack.environment import FAKE_CLOCKS
 from scripts.stack.instance import Instance
 from scripts.stack.programs import faketime
@@ -314,11 +314,11 @@ def _move(month: Month, by: timedelta) -> None:
     target = _database_time(month.instance) + by
     month.offset_seconds += round(by.total_seconds())
     clocks.set_clocks(month.instance, {ALL: month.offset_seconds})
-    deadline = time.monotonic() + MOVE_SECONDS
-    while _database_time(month.instance) < target - timedelta(seconds=1):
-        if time.monotonic() > deadline:
-            raise SetupError(f"the database's clock did not move to {target}")
-        time.sleep(0.1)
+    waiting.until(
+        lambda: _database_time(month.instance) >= target - timedelta(seconds=1),
+        f"the database's clock did not move to {target}",
+        within_seconds=MOVE_SECONDS,
+    )
 
 
 def _findings(month: Month) -> Iterator[str]:

@@ -10,7 +10,7 @@ import jwt
 import requests
 
 from scripts.chaos.memory import Account
-from scripts.stack import SetupError, readiness
+from scripts.stack import SetupError, readiness, waiting
 from scripts.stack.instance import Instance
 
 SIGN_IN, REFRESH, OWN = "/api/v1/auth/token", "/api/v1/auth/refresh", "/api/v1/users/me"
@@ -70,11 +70,11 @@ def still_valid(instance: Instance, signed_in: list[SignedIn]) -> Iterator[str]:
 
 def wait_until_accepted(instance: Instance, account: Account) -> None:
     """Return once no web process refuses the account's new token as one of the future. Raises SetupError."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not all(_is_accepted(instance, account.token) for _ in range(ACCEPTED_TIMES)):
-        if time.monotonic() > deadline:
-            raise SetupError(f"the new access token of account {account.id} is not accepted")
-        time.sleep(0.1)
+    waiting.until(
+        lambda: all(_is_accepted(instance, account.token) for _ in range(ACCEPTED_TIMES)),
+        f"the new access token of account {account.id} is not accepted",
+        within_seconds=PATIENCE_SECONDS,
+    )
 
 
 def open_session(instance: Instance, name: str, password: str) -> None:

@@ -27,7 +27,7 @@ from scripts.chaos.lost_database import say
 from scripts.chaos.memory import Setup
 from scripts.chaos.shop import BOUGHT, Shop
 from scripts.cluster.drill import effects
-from scripts.stack import SetupError, database, own_stack, places, supervision
+from scripts.stack import SetupError, database, own_stack, places, supervision, waiting
 from scripts.stack.instance import Instance
 from scripts.stack.processes import BINARY_LOG, SHOP
 
@@ -214,12 +214,14 @@ def _load_again(instance: Instance, setup: Setup, seen: Observations, seed: str,
 
 def _settle(instance: Instance, setup: Setup, shop: Shop, seen: Observations) -> None:
     """Wait until no order, saga or event is open, and every client has its final answers."""
-    until = time.monotonic() + SETTLE_SECONDS
-    while any(left := tuple(map(int, database.rows(instance, OPEN)[0]))):
-        if time.monotonic() > until:
-            seen.record_finding(f"not settled after {SETTLE_SECONDS} s: orders, events, sagas {left}")
-            break
-        time.sleep(0.5)
+    names = ("orders", "events", "sagas")
+
+    def still_open() -> dict[str, int]:
+        counts = zip(names, map(int, database.rows(instance, OPEN)[0]), strict=True)
+        return {name: count for name, count in counts if count}
+
+    if left := waiting.left(still_open, within_seconds=SETTLE_SECONDS, pause_seconds=0.5):
+        seen.record_finding(f"not settled after {SETTLE_SECONDS} s: {left}")
     trial.await_final_answers(setup, shop, seen)
 
 

@@ -3,16 +3,14 @@
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from scripts.chaos.campaigns.rolling import balancer, processes
 from scripts.chaos.campaigns.rolling.processes import FIRST_WEB_PORT, FRONT, NAMES, STORES, WEB
 from scripts.cluster.drill import previous_shop
 from scripts.stack import (
-    SetupError,
     children,
     environment as environments,
     instance as instances,
@@ -21,6 +19,7 @@ from scripts.stack import (
     ports,
     readiness,
     supervision,
+    waiting,
 )
 from scripts.stack.instance import Instance
 from scripts.stack.processes import OUTSIDE
@@ -104,19 +103,16 @@ def stop(instance: Instance, name: str) -> None:
 
 def wait_until_ready(instance: Instance, name: str) -> None:
     """Return once a web server says that it is ready, or another process has become its program."""
-    environment, deadline = supervision.environment(instance), time.monotonic() + READY_SECONDS
-    while time.monotonic() < deadline:
-        if _is_ready(instance, name, environment):
-            return
-        time.sleep(0.1)
-    raise SetupError(f"{name} was not ready {READY_SECONDS} s after its start")
+    environment, late = (
+        supervision.environment(instance),
+        f"{name} was not ready {READY_SECONDS} s after its start",
+    )
+    waiting.until(lambda: _is_ready(instance, name, environment), late, within_seconds=READY_SECONDS)
 
 
 def _is_ready(instance: Instance, name: str, environment: Mapping[str, str]) -> bool:
     if name in WEB:
-        with suppress(OSError):
-            return readiness.ask(processes.web_port(name, environment), "GET", "/readyz")[0] == 200
-        return False
+        return not readiness.readiness_problem(processes.web_port(name, environment))
     return supervision.states(instance)[name] == "RUNNING"
 
 
