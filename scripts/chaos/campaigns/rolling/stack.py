@@ -103,10 +103,8 @@ def stop(instance: Instance, name: str) -> None:
 
 def wait_until_ready(instance: Instance, name: str) -> None:
     """Return once a web server says that it is ready, or another process has become its program."""
-    environment, late = (
-        supervision.environment(instance),
-        f"{name} was not ready {READY_SECONDS} s after its start",
-    )
+    environment = supervision.environment(instance)
+    late = f"{name} was not ready {READY_SECONDS} s after its start"
     waiting.until(lambda: _is_ready(instance, name, environment), late, within_seconds=READY_SECONDS)
 
 
