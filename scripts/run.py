@@ -1,7 +1,6 @@
 """`make run`: the whole shop on this machine, from an empty folder to a curl line that works."""
 
 import importlib.util
-import os
 import shutil
 import subprocess
 import sys
@@ -38,7 +37,7 @@ def main() -> int:
         folder.mkdir(exist_ok=True)
     with instances.held(instance):
         if supervision.clear_leftovers(instance):
-            _say("Ended the processes that an earlier run left.")
+            children.say("Ended the processes that an earlier run left.")
         _require_space(instance)
         for port in instance.ports:
             ports.require_free(port)
@@ -68,16 +67,16 @@ def _serve(instance: Instance, environment: dict[str, str]) -> int:
                 # These can wait; on two cores their start would delay the others'.
                 supervision.start(instance, ["beat", "issuer"])
                 if not is_ready:
-                    _say(greeting)
+                    children.say(greeting)
                 is_ready = True
                 daemon.wait()
             except KeyboardInterrupt:
                 _begin_to_stop(instance)
                 if not is_ready:
                     raise
-                _say("\nStopping …")
+                children.say("\nStopping …")
                 return 0
-        _say("supervisor died; starting everything again")
+        children.say("supervisor died; starting everything again")
         supervision.clear_leftovers(instance)
 
 
@@ -100,14 +99,6 @@ def _prepare(instance: Instance, environment: Mapping[str, str]) -> None:
     if subprocess.run(command, cwd=places.PROJECT, env=marked, stdin=subprocess.DEVNULL).returncode != 0:
         raise SystemExit(1)  # it said why
     preparation.remember(instance)
-
-
-def _say(text: str) -> None:
-    """Print it; that the reader has gone (`make run | head`) is no reason to stop."""
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _require_space(instance: Instance) -> None:

@@ -1,7 +1,6 @@
 """`make cluster`: the shop on a cluster of each of its servers, from an empty folder to a line to paste."""
 
 import argparse
-import os
 import shutil
 import subprocess
 import sys
@@ -50,7 +49,7 @@ def main() -> int:
         folder.mkdir(parents=True, exist_ok=True)
     with instances.held(instance, command="make cluster"):
         if stack_supervision.clear_leftovers(instance, within_seconds=30):
-            _say("Ended the processes that an earlier run left.")
+            children.say("Ended the processes that an earlier run left.")
         _require_space(cluster)
         debian.MYSQL.require()
         for kind in layout.OFFSETS:
@@ -72,13 +71,13 @@ def _serve(cluster: Cluster, composed: Mapping[str, str]) -> int:
             stack_supervision.wait_until_it_answers(cluster.instance, daemon)
             _bring_up(cluster, composed)
             is_ready = True
-            _say(_greeting(cluster, composed, seconds=time.monotonic() - began_at))
+            children.say(_greeting(cluster, composed, seconds=time.monotonic() - began_at))
             daemon.wait()
         except KeyboardInterrupt:
             _begin_to_stop(cluster)
             if not is_ready:
                 raise
-            _say("\nStopping …")
+            children.say("\nStopping …")
             shutdown.stop_in_order(cluster, say=_say)
             return 0
     raise SetupError(
@@ -91,7 +90,7 @@ def _bring_up(cluster: Cluster, composed: Mapping[str, str]) -> None:
     supervision.start(cluster, "routes")
     readiness.wait_for_stores(cluster)
     readiness.wait_for_database(cluster)
-    _say("MySQL, Redis and RabbitMQ serve.")
+    children.say("MySQL, Redis and RabbitMQ serve.")
     _prepare(cluster, composed)
     supervision.start(cluster, "web", "front")
     readiness.wait_for_shop(cluster)
@@ -164,14 +163,6 @@ def _require_space(cluster: Cluster) -> None:
 def _begin_to_stop(cluster: Cluster) -> None:
     children.ignore_stop_signals()
     instances.announce_stop(cluster.instance)
-
-
-def _say(text: str) -> None:
-    """Print it; that the reader has gone (`make cluster | head`) is no reason to stop."""
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -197,6 +197,14 @@ def wait_until(
         raise SetupError(f"{name} {what}; the end of {log}:\n{tail(log)}")
 
 
+def say(text: str) -> None:
+    """Print it; that the reader has gone (`make run | head`) is no reason to stop."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def tail(log: Path, lines: int = 15) -> str:
     """The last lines of a log, or words that say there is none."""
     try:
