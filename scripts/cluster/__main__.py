@@ -78,7 +78,7 @@ def _serve(cluster: Cluster, composed: Mapping[str, str]) -> int:
             if not is_ready:
                 raise
             children.say("\nStopping …")
-            shutdown.stop_in_order(cluster, say=_say)
+            shutdown.stop_in_order(cluster, say=children.say)
             return 0
     raise SetupError(
         f"supervisor ended; see {cluster.instance.logs / 'supervisor.log'}, and start the cluster again"
