@@ -5,7 +5,9 @@ import random
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -348,6 +350,23 @@ class Clerk(Client):
                 return status, json.loads(text)
             time.sleep(0.5)
         raise NoFinalAnswer(f"the gateway has not answered {method} {path}")
+
+
+@contextmanager
+def at_work(clients: Sequence[Any]) -> Iterator[threading.Event]:
+    """Each client runs in a thread until the block ends; then each has the final answer of its last call.
+
+    The event ends their work early. Raises what a client raises.
+    """
+    stop = threading.Event()
+    with ThreadPoolExecutor(len(clients)) as threads:
+        working = [threads.submit(client.run, stop) for client in clients]
+        try:
+            yield stop
+        finally:
+            stop.set()
+    for client in working:
+        client.result()
 
 
 def staff_and_buyers(

@@ -2,7 +2,6 @@
 
 import argparse
 import random
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +14,7 @@ from typing import Any
 
 from scripts.chaos import availability, comparison, faults, feed, monitoring, outages, outside, webhooks
 from scripts.chaos.calls import Call, Observations
-from scripts.chaos.clients import PATIENCE_SECONDS, staff_and_buyers
+from scripts.chaos.clients import PATIENCE_SECONDS, at_work, staff_and_buyers
 from scripts.chaos.faults import Fault
 from scripts.chaos.memory import Drop, RecordedCall, Setup
 from scripts.chaos.shop import Shop
@@ -286,26 +285,19 @@ def _load(
     seen = reader.seen
     seen.measured = availability.Measurement()
     ends_at = time.monotonic() + seconds
-    stop = threading.Event()
     clients = [
         *staff_and_buyers(setup, count=BUYERS, port=instance.port, seed=seed, ends_at=ends_at, seen=seen),
         webhooks.WebhookSender(instance, seed=f"{seed} sender", seen=seen),
         reader,
     ]
     all_series = _all_series(trial, instance, broker)
-    with ThreadPoolExecutor(len(clients) + len(all_series)) as threads:
+    with ThreadPoolExecutor(len(all_series) + 1) as threads, at_work(clients) as stop:
         injecting = [
             threads.submit(faults.inject_until, ends_at, series, instance=instance, seed=seed, seen=seen)
             for series in all_series
         ]
-        running = [threads.submit(client.run, stop) for client in clients]
-        try:
-            count = sum(one.result() for one in injecting)
-            stop.wait(ends_at - time.monotonic())
-        finally:
-            stop.set()
-    for client in running:
-        client.result()
+        count = sum(one.result() for one in injecting)
+        stop.wait(ends_at - time.monotonic())
     _say(f"{count} faults")
 
 

@@ -7,10 +7,8 @@ import argparse
 import os
 import random
 import sys
-import threading
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -25,7 +23,7 @@ from scripts.chaos.campaigns.plans import CAMPAIGNS, Campaign
 from scripts.chaos.campaigns.restore import campaign as restore
 from scripts.chaos.campaigns.rolling import rolls, stack as rolling
 from scripts.chaos.campaigns.rows import HEADER, Row
-from scripts.chaos.clients import staff_and_buyers
+from scripts.chaos.clients import at_work, staff_and_buyers
 from scripts.chaos.faults import Fault
 from scripts.chaos.feed import FeedReader
 from scripts.chaos.memory import Setup
@@ -235,7 +233,6 @@ def _load(
     reader: FeedReader | None,
 ) -> float:
     """Run clients while the faults are made; the longest time until the shop was ready after one."""
-    stop = threading.Event()
     ends_at = time.monotonic() + LONGEST_SECONDS
     clients: list[Any] = [
         *staff_and_buyers(
@@ -251,21 +248,15 @@ def _load(
             operators.Operator(name, instance, setup, seed=f"{seed} {name}", **common)
             for name in operators.NAMES
         ]
-    with ThreadPoolExecutor(len(clients)) as threads:
-        running = [threads.submit(client.run, stop) for client in clients]
-        try:
-            if campaign.is_rolling:
-                pauses = campaign.pauses
-                roll_result = rolls.run_rolls(
-                    injected, planted, instance, setup, seen, seed, load=STRATEGIES, pauses=pauses
-                )
-                recovery = roll_result.longest_seconds
-            else:
-                recovery = _inject(campaign, injected, planted, instance, broker, seen, seed)
-        finally:
-            stop.set()
-    for client in running:
-        client.result()
+    with at_work(clients):
+        if campaign.is_rolling:
+            pauses = campaign.pauses
+            roll_result = rolls.run_rolls(
+                injected, planted, instance, setup, seen, seed, load=STRATEGIES, pauses=pauses
+            )
+            recovery = roll_result.longest_seconds
+        else:
+            recovery = _inject(campaign, injected, planted, instance, broker, seen, seed)
     if campaign.is_rolling:
         rolls.record_failures(instance, seen, roll_result)
     return recovery

@@ -1,9 +1,7 @@
 """The campaign `month`: thirty days of the shop's time, by jumps of all its clocks between bursts of load."""
 
-import threading
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -16,7 +14,7 @@ from scripts.chaos.campaigns.beside import Beside, Run
 from scripts.chaos.campaigns.month import bounds, sign_ins
 from scripts.chaos.campaigns.month.bounds import Sizes
 from scripts.chaos.campaigns.month.sign_ins import SignedIn
-from scripts.chaos.clients import Buyer, Staff
+from scripts.chaos.clients import Buyer, Staff, at_work
 from scripts.chaos.faults import Fault
 from scripts.chaos.memory import Account, RecordedCall, Setup
 from scripts.chaos.shop import Shop
@@ -207,19 +205,12 @@ def _load(month: Month, day: int, setup: Setup, shop: Shop) -> None:
         own = setup.buyers[number::CLIENTS]
         today = replace(setup, campaigns=offered)
         clients.append(_BuyerOfToday(own, today, seed=f"{month.seed} {day} {number}", **common))
-    stop = threading.Event()
     with ExitStack() as outage:
-        with ThreadPoolExecutor(len(clients)) as threads:
-            running = [threads.submit(client.run, stop) for client in clients]
-            try:
-                stop.wait(LOAD_SECONDS)
-                if day % DAYS_BETWEEN_OUTAGES == 1:
-                    outage.enter_context(faults.lasting(GATEWAY_AWAY, month.instance))
-                    stop.wait(OUTAGE_SECONDS)
-            finally:
-                stop.set()
-        for client in running:
-            client.result()
+        with at_work(clients):
+            time.sleep(LOAD_SECONDS)
+            if day % DAYS_BETWEEN_OUTAGES == 1:
+                outage.enter_context(faults.lasting(GATEWAY_AWAY, month.instance))
+                time.sleep(OUTAGE_SECONDS)
         # Not before: a call that is repeated needs its token.
         _move(month, LAPSE)
 

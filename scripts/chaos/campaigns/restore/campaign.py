@@ -22,7 +22,7 @@ from scripts.chaos.calls import Observations
 from scripts.chaos.campaigns.restore import loss, remains
 from scripts.chaos.campaigns.restore.remains import Remains
 from scripts.chaos.campaigns.rows import HEADER, Row
-from scripts.chaos.clients import Buyer, Clerk, Staff, staff_and_buyers
+from scripts.chaos.clients import Buyer, Clerk, Staff, at_work, staff_and_buyers
 from scripts.chaos.lost_database import say
 from scripts.chaos.memory import Setup
 from scripts.chaos.shop import BOUGHT, Shop
@@ -199,15 +199,9 @@ def _clients(instance: Instance, setup: Setup, seen: Observations, seed: str) ->
 def _load_again(instance: Instance, setup: Setup, seen: Observations, seed: str, seconds: float) -> None:
     """The same clients go on with the restored shop, and know nothing of calls from before the loss."""
     fresh = loss.without_calls(setup)
-    stop = threading.Event()
-    with ThreadPoolExecutor(trial.BUYERS) as threads:
-        # Buyers alone: staff could refund what is lost.
-        clients = [one for one in _clients(instance, fresh, seen, seed) if isinstance(one, Buyer)]
-        running = [threads.submit(client.run, stop) for client in clients]
+    # Buyers alone: staff could refund what is lost.
+    with at_work([one for one in _clients(instance, fresh, seen, seed) if isinstance(one, Buyer)]):
         time.sleep(seconds)
-        stop.set()
-    for client in running:
-        client.result()
     for account, again in zip(setup.buyers, fresh.buyers, strict=True):
         account.calls.extend(again.calls)
 
