@@ -14,7 +14,7 @@ from typing import Any
 
 from scripts.chaos import availability, comparison, faults, feed, monitoring, outages, outside, webhooks
 from scripts.chaos.calls import Call, Observations
-from scripts.chaos.clients import PATIENCE_SECONDS, at_work, staff_and_buyers
+from scripts.chaos.clients import PATIENCE_SECONDS, at_work, await_final_answer, staff_and_buyers
 from scripts.chaos.faults import Fault
 from scripts.chaos.memory import Drop, RecordedCall, Setup
 from scripts.chaos.shop import Shop
@@ -357,18 +357,8 @@ def await_final_answers(setup: Setup, shop: Shop, seen: Observations) -> None:
     """Repeat calls of buyers that are open until they are answered for good; else that is a finding."""
     for account in setup.buyers:
         for made in account.calls:
-            if made.is_open:
-                await_final_answer(made, shop, seen)
-
-
-def await_final_answer(made: RecordedCall, shop: Shop, seen: Observations) -> None:
-    """Repeat the call until it is answered for good; a queue's ticket takes a moment."""
-    until = time.monotonic() + PATIENCE_SECONDS
-    while made.is_open and time.monotonic() < until:
-        made.answer = shop.connection.call_until_final(made.call, until=until)
-        time.sleep(0.1 * made.is_open)
-    if made.is_open:
-        seen.record_finding(f"{made.sort} with key {made.call.key} has no final answer: {made.answer}")
+            for finding in await_final_answer(made, shop.connection):
+                seen.record_finding(finding)
 
 
 def check_processes(instance: Instance, broker: RunningNode | None, seen: Observations) -> None:

@@ -14,7 +14,7 @@ from scripts.chaos.campaigns.beside import Beside, Run
 from scripts.chaos.campaigns.month import bounds, sign_ins
 from scripts.chaos.campaigns.month.bounds import Sizes
 from scripts.chaos.campaigns.month.sign_ins import SignedIn
-from scripts.chaos.clients import Buyer, Staff, at_work
+from scripts.chaos.clients import Buyer, Staff, at_work, await_final_answer
 from scripts.chaos.faults import Fault
 from scripts.chaos.memory import Account, RecordedCall, Setup
 from scripts.chaos.shop import Shop
@@ -267,8 +267,8 @@ def _check_answers(month: Month, setup: Setup, shop: Shop, earlier: dict[int, in
     for account in [setup.staff, *setup.buyers]:
         for made in account.calls[earlier[account.id] :]:
             made.call = replace(made.call, token=account.token)
-            if made.is_open:
-                trial.await_final_answer(made, shop, month.seen)
+            for finding in await_final_answer(made, shop.connection):
+                month.seen.record_finding(finding)
             if made.call.key and made.was_done:
                 _check_repeat(month, made, shop)
             made.call = replace(made.call, key="")
