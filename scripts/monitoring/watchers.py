@@ -15,8 +15,7 @@ from scripts.monitoring import receiver, rules, shortening
 from scripts.monitoring.receiver import Receiver
 from scripts.stack import SetupError, children, places, ports, system_packages, waiting
 from scripts.stack.instance import Instance
-from scripts.stack.mariadb import USER
-from scripts.stack.programs import prometheus
+from scripts.stack.programs import exporters, prometheus
 from scripts.stack.programs.prometheus import Prometheus
 
 SCRAPE_SECONDS, SLOWEST_SCRAPE_SECONDS = 2.0, 4.0
@@ -78,16 +77,17 @@ def watching(instance: Instance, *, targets: dict[str, list[str]]) -> Iterator[W
     """Watch the stack, by rules whose durations are shortened. `targets` are the shop's, by job."""
     folder = instance.home / "watchers"
     folder.mkdir()
-    redis, mysql, alertmanager = (f"{ports.HOST}:{ports.free()}" for _ in range(3))
-    all_targets = targets | {"redis": [redis], "mysql": [mysql], "alertmanager": [alertmanager]}
+    redis, alertmanager = (f"{ports.HOST}:{ports.free()}" for _ in range(2))
+    # With the options of the compose file.
+    _, *options = yaml.safe_load(COMPOSE.read_text())["services"]["mysql_exporter"]["command"]
     start_redis_exporter = lambda: _start_redis_exporter(instance, redis, folder)  # noqa: E731
     with (
         receiver.listening() as taken,
         _alertmanager(folder, alertmanager, taken),
-        _mysql_exporter(instance, mysql, folder),
+        exporters.of_mariadb(instance, folder, *options) as mysql,
         prometheus.running(
             folder / "prometheus",
-            targets=all_targets,
+            targets=targets | {"redis": [redis], "mysql": [mysql], "alertmanager": [alertmanager]},
             rules=shortening.write_rules(folder / "rules"),
             alertmanagers=[alertmanager],
             scrape_seconds=_scrape_seconds(),
@@ -126,19 +126,6 @@ def _alertmanager(folder: Path, address: str, taken: Receiver) -> Iterator[None]
     ]
     ready, log = f"http://{address}/-/ready", folder / "alertmanager.log"
     with prometheus.server(command, name="alertmanager", ready=ready, log=log, settings=settings):
-        yield
-
-
-@contextmanager
-def _mysql_exporter(instance: Instance, address: str, folder: Path) -> Iterator[None]:
-    """The exporter with the options of the compose file, signed in as the shop's user."""
-    server = instance.mariadb()
-    program, *options = yaml.safe_load(COMPOSE.read_text())["services"]["mysql_exporter"]["command"]
-    # Not on the command line, which other users of the machine can read.
-    settings = {"DATA_SOURCE_NAME": f"{USER}:{server.password}@unix({server.socket})/"}
-    command = [system_packages.program(program), *options, f"--web.listen-address={address}"]
-    ready, log = f"http://{address}/", folder / "mysql.log"
-    with prometheus.server(command, name=program, ready=ready, log=log, settings=settings):
         yield
 
 
