@@ -1,8 +1,6 @@
 """`make cluster`: the shop on a cluster of each of its servers, from an empty folder to a line to paste."""
 
 import argparse
-import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -18,7 +16,7 @@ from scripts.stack import (
     instance as instances,
     places,
     ports,
-    process_identity,
+    preparation,
     supervision as stack_supervision,
     welcome,
 )
@@ -50,7 +48,7 @@ def main() -> int:
     with instances.held(instance, command="make cluster"):
         if stack_supervision.clear_leftovers(instance, within_seconds=30):
             children.say("Ended the processes that an earlier run left.")
-        _require_space(cluster)
+        places.require_space(cluster.home, megabytes=MEGABYTES_NEEDED)
         debian.MYSQL.require()
         for kind in layout.OFFSETS:
             _require_free_ports(cluster, kind)
@@ -59,7 +57,7 @@ def main() -> int:
         try:
             return _serve(cluster, composed)
         finally:
-            _begin_to_stop(cluster)
+            instances.begin_to_stop(cluster.instance)
             stack_supervision.clear_leftovers(instance)
 
 
@@ -74,7 +72,7 @@ def _serve(cluster: Cluster, composed: Mapping[str, str]) -> int:
             children.say(_greeting(cluster, composed, seconds=time.monotonic() - began_at))
             daemon.wait()
         except KeyboardInterrupt:
-            _begin_to_stop(cluster)
+            instances.begin_to_stop(cluster.instance)
             if not is_ready:
                 raise
             children.say("\nStopping …")
@@ -91,22 +89,12 @@ def _bring_up(cluster: Cluster, composed: Mapping[str, str]) -> None:
     readiness.wait_for_stores(cluster)
     readiness.wait_for_database(cluster)
     children.say("MySQL, Redis and RabbitMQ serve.")
-    _prepare(cluster, composed)
+    preparation.prepare_apart(cluster.home, {**composed, "FIRSTCOME_VAR": str(cluster.home)})
     supervision.start(cluster, "web", "front")
     readiness.wait_for_shop(cluster)
     # These can wait; on two processors their start would delay the web nodes'.
     supervision.start(cluster, "background", "monitoring")
     readiness.wait_for_members(cluster)
-
-
-def _prepare(cluster: Cluster, composed: Mapping[str, str]) -> None:
-    """Migrate, collect static files, and seed an empty database."""
-    command = [sys.executable, "-m", "scripts.stack.preparation"]
-    # Marked, so that a run after a kill -9 of this one finds it and never migrates beside it.
-    own = {process_identity.MARK: str(cluster.home), "FIRSTCOME_VAR": str(cluster.home)}
-    ran = subprocess.run(command, cwd=places.PROJECT, env={**composed, **own}, stdin=subprocess.DEVNULL)
-    if ran.returncode != 0:
-        raise SystemExit(1)  # it said why
 
 
 def _write_settings(cluster: Cluster, composed: Mapping[str, str]) -> None:
@@ -150,19 +138,6 @@ def _require_free_ports(cluster: Cluster, kind: str) -> None:
     owner = kind if kind in layout.SIZES else kind.partition("-")[0]
     for number in layout.numbers(owner) if owner in layout.SIZES else [1]:
         ports.require_free(cluster.port(kind, number), command="make cluster")
-
-
-def _require_space(cluster: Cluster) -> None:
-    free = shutil.disk_usage(cluster.home).free >> 20
-    if free < MEGABYTES_NEEDED:
-        raise SetupError(
-            f"no space left in {cluster.home}: {free} MB are free, {MEGABYTES_NEEDED} MB are needed"
-        )
-
-
-def _begin_to_stop(cluster: Cluster) -> None:
-    children.ignore_stop_signals()
-    instances.announce_stop(cluster.instance)
 
 
 if __name__ == "__main__":
