@@ -83,7 +83,7 @@ def open_session(instance: Instance, name: str, password: str) -> None:
     session.trust_env = False  # a proxy of the environment is not the shop's
     session.get(address, timeout=PATIENCE_SECONDS)
     form = {"username": name, "password": password, "next": "/admin/"}
-    form["csrfmiddlewaretoken"] = session.cookies["csrftoken"]
+    form["csrfmiddlewaretoken"] = session.cookies.get("csrftoken") or ""
     answer = session.post(address, form, headers={"Referer": address}, timeout=PATIENCE_SECONDS)
     if LOGIN in answer.url:
         raise SetupError(f"{name} could not sign in to the admin: {answer.status_code} {answer.url}")
