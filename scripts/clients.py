@@ -8,20 +8,20 @@ import contextlib
 import fcntl
 import hashlib
 import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 
-from scripts.stack import SetupError, places
+from scripts.stack import SetupError, children, places
 from scripts.stack.programs import node_packages
 
 DOCUMENT = places.PROJECT / "docs" / "openapi.yaml"
 PYTHON = places.PROJECT / "clients" / "python" / "firstcome_client" / "generated"
 TYPESCRIPT = places.PROJECT / "clients" / "typescript" / "firstcome.ts"
 GENERATOR = "openapi-python-client"
+GENERATOR_SECONDS = 600
 STAMP = "made_from"
 """The file in the generated package that says which document and generator it is of."""
 # Not the project's own settings: the result may not depend on the folder in which it is made.
@@ -65,10 +65,10 @@ def generate_python(folder: Path = PYTHON, document: Path = DOCUMENT) -> None:
             made.rename(folder)
 
 
-def typescript_types(document: Path = DOCUMENT) -> str:
+def typescript_types() -> str:
     """What openapi-typescript makes of the document. Raises SetupError."""
     program = node_packages.installed() / "node_modules" / ".bin" / "openapi-typescript"
-    return _run([str(program), str(document)])
+    return _run([str(program), str(DOCUMENT)])
 
 
 def _fingerprint(document: Path) -> str:
@@ -92,16 +92,8 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
 def _run(command: Sequence[str]) -> str:
     """The output of a program, which finds those of the environment. Raises SetupError when it fails."""
     path = f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}"
-    ran = subprocess.run(
-        command,
-        env=os.environ | {"NO_COLOR": "1", "PATH": path},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-    )
-    if ran.returncode != 0:
-        raise SetupError(f"{' '.join(command)} failed: {ran.stdout}{ran.stderr}")
-    return ran.stdout
+    own = os.environ | {"NO_COLOR": "1", "PATH": path}
+    return children.printed(children.run(command, within_seconds=GENERATOR_SECONDS, environment=own))
 
 
 if __name__ == "__main__":

@@ -6,11 +6,8 @@ import http.server
 import os
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path, PurePosixPath
-
-import yaml
 
 from scripts.stack import SetupError, children, places, ports
 
@@ -46,14 +43,8 @@ def build(home: Path) -> Path:
     stage(home / "docs")
     (home / "mkdocs.yml").write_text(configuration())
     program = str(Path(sys.executable).with_name("zensical"))
-    ran = subprocess.run(
-        [program, "build", "--strict", "--clean", "--config-file", str(home / "mkdocs.yml")],
-        cwd=home,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=BUILD_SECONDS,
-    )
+    words = [program, "build", "--strict", "--clean", "--config-file", str(home / "mkdocs.yml")]
+    ran = children.run(words, within_seconds=BUILD_SECONDS, folder=home)
     if ran.returncode != 0:
         said = COLORS.sub("", ran.stdout + ran.stderr).partition("Traceback (most recent call last):")[0]
         raise SetupError(f"the documentation can't be built:\n{said.strip() or ran.stderr}")
@@ -123,19 +114,6 @@ def configuration() -> str:
     if text.count(index) != 1:
         raise SetupError("mkdocs.yml needs one line `- adr/README.md` in its navigation")
     return text.replace(index, index + "".join(f"          - adr/{name}\n" for name in decisions))
-
-
-def pages_in_navigation() -> list[str]:
-    """The pages of the navigation, in order, by their path in the copy."""
-    navigation = configuration().partition("\nnav:\n")[2]
-    return _pages_of(yaml.safe_load(navigation))
-
-
-def _pages_of(entry: object) -> list[str]:
-    if isinstance(entry, str):
-        return [entry]
-    parts = entry.values() if isinstance(entry, dict) else entry if isinstance(entry, list) else []
-    return [page for part in parts for page in _pages_of(part)]
 
 
 def _write_page(page: Path, folder: Path) -> None:

@@ -1,7 +1,6 @@
 """`make run`: the whole shop on this machine, from an empty folder to a curl line that works."""
 
 import importlib.util
-import os
 import shutil
 import subprocess
 import sys
@@ -15,7 +14,6 @@ from scripts.stack import (
     places,
     ports,
     preparation,
-    process_identity,
     processes,
     readiness,
     supervision,
@@ -38,15 +36,15 @@ def main() -> int:
         folder.mkdir(exist_ok=True)
     with instances.held(instance):
         if supervision.clear_leftovers(instance):
-            _say("Ended the processes that an earlier run left.")
-        _require_space(instance)
+            children.say("Ended the processes that an earlier run left.")
+        places.require_space(instance.home, megabytes=MEGABYTES_NEEDED[instance.database])
         for port in instance.ports:
             ports.require_free(port)
         instances.remember(instance)
         try:
             return _serve(instance, environment)
         finally:
-            _begin_to_stop(instance)
+            instances.begin_to_stop(instance)
             supervision.clear_leftovers(instance)
 
 
@@ -68,16 +66,16 @@ def _serve(instance: Instance, environment: dict[str, str]) -> int:
                 # These can wait; on two cores their start would delay the others'.
                 supervision.start(instance, ["beat", "issuer"])
                 if not is_ready:
-                    _say(greeting)
+                    children.say(greeting)
                 is_ready = True
                 daemon.wait()
             except KeyboardInterrupt:
-                _begin_to_stop(instance)
+                instances.begin_to_stop(instance)
                 if not is_ready:
                     raise
-                _say("\nStopping …")
+                children.say("\nStopping …")
                 return 0
-        _say("supervisor died; starting everything again")
+        children.say("supervisor died; starting everything again")
         supervision.clear_leftovers(instance)
 
 
@@ -94,38 +92,14 @@ def _bring_up(
 
 def _prepare(instance: Instance, environment: Mapping[str, str]) -> None:
     preparation.forget(instance)
-    command = [sys.executable, "-m", "scripts.stack.preparation"]
-    # Marked, so that a run after a kill -9 of this one finds it and never migrates beside it.
-    marked = {**environment, process_identity.MARK: str(instance.home)}
-    if subprocess.run(command, cwd=places.PROJECT, env=marked, stdin=subprocess.DEVNULL).returncode != 0:
-        raise SystemExit(1)  # it said why
+    preparation.prepare_apart(instance.home, environment)
     preparation.remember(instance)
-
-
-def _say(text: str) -> None:
-    """Print it; that the reader has gone (`make run | head`) is no reason to stop."""
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _require_space(instance: Instance) -> None:
-    free = shutil.disk_usage(instance.home).free >> 20
-    needed = MEGABYTES_NEEDED[instance.database]
-    if free < needed:
-        raise SetupError(f"no space left in {instance.home}: {free} MB are free, {needed} MB are needed")
 
 
 def _require_mysql_driver(environment: Mapping[str, str]) -> None:
     if environment["DATABASE_URL"].startswith("mysql") and importlib.util.find_spec("MySQLdb") is None:
         what = "DATABASE_URL is MySQL's, whose driver is not installed"
         raise SetupError(f"{what}: use `make run DB=mariadb`")
-
-
-def _begin_to_stop(instance: Instance) -> None:
-    children.ignore_stop_signals()
-    instances.announce_stop(instance)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ import importlib
 import json
 import os
 import re
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -116,18 +115,9 @@ def measure(environment: dict[str, str]) -> list[Change]:
         "DJANGO_SETTINGS_MODULE": "shop.settings",
     }
     with _database(own):
-        ran = subprocess.run(
-            [sys.executable, "-m", "scripts.schema_changes", "--apply"],
-            cwd=places.PROJECT,
-            env=own,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=APPLY_SECONDS,
-        )
-    if ran.returncode != 0:
-        raise SetupError(f"the migrations can't be applied: {ran.stderr[-2_000:]}")
-    rows = json.loads(ran.stdout.splitlines()[-1])
+        command = [sys.executable, "-m", "scripts.schema_changes", "--apply"]
+        ran = children.run(command, within_seconds=APPLY_SECONDS, environment=own)
+    rows = json.loads(children.printed(ran).splitlines()[-1])
     return [Change(**row | {"migration": tuple(row["migration"])}) for row in rows]
 
 

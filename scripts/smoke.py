@@ -10,12 +10,13 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from scripts.stack import SetupError, own_stack, places, ports, readiness, welcome
+from scripts.stack import SetupError, children, own_stack, places, ports, readiness, waiting, welcome
 from scripts.stack.instance import Instance
 
 SERVED_SECONDS = 20
@@ -98,14 +99,19 @@ def _paste(instance: Instance, greeting: str) -> None:
     is_issued = '"code"' in ran.stdout and '"status":"issued"' in ran.stdout.replace(" ", "")
     _require(is_issued, ran.stdout + ran.stderr)
     _step("the curl line of the greeting issues a coupon when pasted")
-    both = [own_stack.paste(instance, session(instance)) for _ in range(2)]
-    for one in both:
-        output = one.stdout + one.stderr
-        _require(one.returncode == 0, f"the README's session ended with {one.returncode}: {output}")
-        _require(all(words in one.stdout for words in PROMISED), f"the README's session printed: {output}")
-    orders = [re.findall(r"^order \S+", one.stdout, flags=re.MULTILINE) for one in both]
-    _require(orders[0] == orders[1], f"pasted twice the README's session placed two orders: {orders}")
+    paste_session_twice(lambda: own_stack.paste(instance, session(instance)))
     _step("the README's session does what it says when pasted, and nothing more when pasted again")
+
+
+def paste_session_twice(paste: Callable[[], "subprocess.CompletedProcess[str]"]) -> str:
+    """Run the README's session, and again: then nothing new happens. Its order. Raises SetupError."""
+    both = [children.printed(paste()) for _ in range(2)]
+    for text in both:
+        missing = [words for words in PROMISED if words not in text]
+        _require(not missing, f"the README's session did not print {missing}: {text}")
+    orders = [re.findall(r"^order \S+", text, flags=re.MULTILINE) for text in both]
+    _require(orders[0] == orders[1] != [], f"pasted twice the README's session placed two orders: {orders}")
+    return str(orders[0][0])
 
 
 def session(instance: Instance) -> str:
@@ -192,11 +198,9 @@ def _check_pages(instance: Instance) -> None:
 def _check_metrics(instance: Instance) -> None:
     """Each kind of process exposes what it counts; beat and issuer start last."""
     for job, (target,) in instance.metrics_targets().items():
-        address, deadline = (ports.HOST, int(target.rpartition(":")[2])), time.monotonic() + SERVED_SECONDS
-        while not ports.answers(address):
-            _require(time.monotonic() < deadline, f"the metrics of {job} don't answer at {target}")
-            time.sleep(0.2)
-        status, text = readiness.ask(address[1], "GET", "/metrics")
+        port, late = int(target.rpartition(":")[2]), f"the metrics of {job} don't answer at {target}"
+        waiting.until(partial(ports.answers, (ports.HOST, port)), late, within_seconds=SERVED_SECONDS)
+        status, text = readiness.ask(port, "GET", "/metrics")
         _require(status == 200 and "firstcome_processes " in text, f"{job}: /metrics answered {status}")
 
 

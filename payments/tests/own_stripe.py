@@ -1,6 +1,5 @@
 """The test run's own Stripe: localstripe as a process, behind the recording proxy, empty for each test."""
 
-import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -27,18 +26,9 @@ SECRET = "whsec_only_for_tests"
 def localstripe(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of the process itself, without the proxy."""
     port, log = ports.free(), tmp_path_factory.mktemp("localstripe") / "log"
-    child = children.start([sys.executable, "-c", PROGRAM, str(port)], log=log, environment=os.environ)
-    try:
-        children.wait_until(
-            lambda: ports.answers((ports.HOST, port)),
-            name="localstripe",
-            child=child,
-            log=log,
-            within_seconds=30,
-        )
+    command = [sys.executable, "-c", PROGRAM, str(port)]
+    with children.running(command, name="localstripe", log=log, is_ready=(ports.HOST, port)):
         yield f"http://{ports.HOST}:{port}"
-    finally:
-        children.stop(child)
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,17 @@ from typing import Any
 from scripts.bench import commits, load, sizes, watching
 from scripts.bench.load import Figures
 from scripts.bench.sizes import Size
-from scripts.stack import SetupError, database, environment, own_stack, places, processes, readiness
+from scripts.stack import (
+    SetupError,
+    children,
+    database,
+    environment,
+    own_stack,
+    places,
+    processes,
+    readiness,
+    waiting,
+)
 from scripts.stack.instance import Instance
 
 SETTINGS = {
@@ -100,9 +110,7 @@ class Staff:
 
 def wait_until(is_done: Callable[[], object], *, within_seconds: float, poll_seconds: float = 0.25) -> None:
     """Return when it is done, or that takes too long: then the figures and checks show it."""
-    deadline = time.monotonic() + within_seconds
-    while not is_done() and time.monotonic() < deadline:
-        time.sleep(poll_seconds)
+    waiting.left(lambda: not is_done(), within_seconds=within_seconds, pause_seconds=poll_seconds)
 
 
 def seed(instance: Instance, *, users: int, products: int, stock: int) -> Staff:
@@ -110,9 +118,7 @@ def seed(instance: Instance, *, users: int, products: int, stock: int) -> Staff:
     tokens = instance.home / "tokens.json"
     words = f"--users {users} --products {products} --stock {stock} --tokens {tokens}"
     patience = own_stack.MANAGE_SECONDS + users / SLOWEST_USERS_A_SECOND
-    ran = own_stack.manage(instance, f"seed_demo {words}", within_seconds=patience)
-    if ran.returncode != 0:
-        raise SetupError(f"seed_demo ended with {ran.returncode}: {ran.stdout}{ran.stderr}")
+    children.printed(own_stack.manage(instance, f"seed_demo {words}", within_seconds=patience))
     return Staff(instance, tokens, json.loads(tokens.read_text())["staff"])
 
 

@@ -2,11 +2,10 @@
 
 import contextlib
 import os
-import signal
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import MySQLdb
@@ -115,15 +114,9 @@ def _threads(pid: int) -> set[int]:
         return set()
 
 
-@contextmanager
-def stopped_worker(instance: Instance) -> Iterator[None]:
+def stopped_worker(instance: Instance) -> AbstractContextManager[None]:
     """The worker is stopped (SIGSTOP) while the block runs."""
-    pids = process_identity.group_of(instance.run, "worker")
-    process_identity.kill(pids, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        process_identity.kill(pids, signal.SIGCONT)
+    return process_identity.frozen(process_identity.group_of(instance.run, "worker"))
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from scripts.chaos.availability import Measurement, Request
-from scripts.stack import ports
+from scripts.stack import SetupError, ports
 
 LATEST_SECONDS = 30
 """What an answer may take on top of the wait that was asked for: past it the call counts as hung."""
@@ -29,7 +29,7 @@ class NoAnswer(Exception):
     """The connection broke, or no answer came."""
 
 
-class NoFinalAnswer(Exception):
+class NoFinalAnswer(SetupError):
     """A call that got no final answer within its time."""
 
 

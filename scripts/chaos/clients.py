@@ -5,7 +5,9 @@ import random
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -348,6 +350,37 @@ class Clerk(Client):
                 return status, json.loads(text)
             time.sleep(0.5)
         raise NoFinalAnswer(f"the gateway has not answered {method} {path}")
+
+
+def await_final_answer(
+    made: RecordedCall, connection: Connection, *, within_seconds: float = PATIENCE_SECONDS
+) -> Iterator[str]:
+    """Repeat a call that is open until it is answered for good: a queue's ticket takes a moment. Or a
+    finding."""
+    until = time.monotonic() + within_seconds
+    with suppress(NoFinalAnswer):
+        while made.is_open and time.monotonic() < until:
+            made.answer = connection.call_until_final(made.call, until=until)
+            time.sleep(0.1 * made.is_open)
+    if made.is_open:
+        yield f"{made.sort} with key {made.call.key} has no final answer: {made.answer}"
+
+
+@contextmanager
+def at_work(clients: Sequence[Any]) -> Iterator[threading.Event]:
+    """Each client runs in a thread until the block ends; then each has the final answer of its last call.
+
+    The event ends their work early. Raises what a client raises.
+    """
+    stop = threading.Event()
+    with ThreadPoolExecutor(len(clients)) as threads:
+        working = [threads.submit(client.run, stop) for client in clients]
+        try:
+            yield stop
+        finally:
+            stop.set()
+    for client in working:
+        client.result()
 
 
 def staff_and_buyers(

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from scripts.stack import places
@@ -47,9 +46,9 @@ class PanelQuery:
         return f"{self.dashboard} / {self.panel}: {self.expression}"
 
 
-def dashboards(folder: Path = FOLDER) -> list[dict[str, Any]]:
+def dashboards() -> list[dict[str, Any]]:
     """Every dashboard in the folder."""
-    return [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    return [json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))]
 
 
 def queries(dashboard: dict[str, Any]) -> Iterator[PanelQuery]:

@@ -3,7 +3,6 @@ of a worker wrong, in a seeded order."""
 
 import json
 import random
-import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -17,7 +16,7 @@ from scripts.chaos import clock_jump
 from scripts.chaos.calls import Observations
 from scripts.chaos.campaigns import clocks, redis_faults, second_client, small_disk
 from scripts.chaos.campaigns.network import links
-from scripts.stack import SetupError, process_identity, readiness, supervision
+from scripts.stack import SetupError, process_identity, readiness, supervision, waiting
 from scripts.stack.instance import Instance
 from scripts.stack.rabbitmq import RunningNode
 
@@ -166,14 +165,8 @@ def lasting(fault: Fault, instance: Instance) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def _frozen(name: str, instance: Instance) -> Iterator[None]:
-    pids = _pids(name, instance)
-    process_identity.kill(pids, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        process_identity.kill(pids, signal.SIGCONT)
+def _frozen(name: str, instance: Instance) -> AbstractContextManager[None]:
+    return process_identity.frozen(_pids(name, instance))
 
 
 @contextmanager
@@ -197,13 +190,14 @@ def _slowed(name: str, instance: Instance) -> Iterator[None]:
 
 def _control_gateway(instance: Instance, method: str, body: str | None = None) -> None:
     """Change the gateway's latency, once it answers: it may be killed, frozen or down. Raises SetupError."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < deadline:
+
+    def is_taken() -> bool:
         with suppress(OSError):
-            if readiness.ask(instance.gateway_port, method, "/latency", body)[0] == 200:
-                return
-        time.sleep(0.1)
-    raise SetupError(f"the gateway took no {method} /latency for {PATIENCE_SECONDS} s")
+            return readiness.ask(instance.gateway_port, method, "/latency", body)[0] == 200
+        return False
+
+    late = f"the gateway took no {method} /latency for {PATIENCE_SECONDS} s"
+    waiting.until(is_taken, late, within_seconds=PATIENCE_SECONDS)
 
 
 NO_VICTIMS: Mapping[str, int] = {}

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -13,9 +12,19 @@ from typing import Any
 
 from scripts.chaos.calls import Call, Observations
 from scripts.chaos.shop import Shop
-from scripts.stack import SetupError, children, own_stack, places, ports, process_identity, supervision
+from scripts.stack import (
+    SetupError,
+    children,
+    own_stack,
+    places,
+    ports,
+    process_identity,
+    supervision,
+    system_packages,
+    waiting,
+)
 from scripts.stack.instance import Instance
-from scripts.stack.mariadb import SEARCH_PATH, USER, Server
+from scripts.stack.mariadb import USER, Server
 
 RESTORE_SECONDS = 1800
 """The longest that one of the commands may take."""
@@ -33,11 +42,13 @@ RECONCILE_ATTEMPTS = 5
 @contextmanager
 def copied_logs(instance: Instance, logs: Path) -> Iterator[None]:
     """`mariadb-binlog` beside the server, as on another machine: it writes what is logged into the folder."""
-    program = shutil.which("mariadb-binlog", path=SEARCH_PATH)
-    if program is None:
-        raise SetupError("mariadb-binlog is missing; run this first: sudo apt-get install -y mariadb-client")
     server = instance.mariadb()
-    command = [program, "--no-defaults", f"--socket={server.socket}", f"--user={USER}"]
+    command = [
+        system_packages.program("mariadb-binlog"),
+        "--no-defaults",
+        f"--socket={server.socket}",
+        f"--user={USER}",
+    ]
     command += ["--read-from-remote-server", "--raw", "--stop-never", f"--result-file={logs}/", "log.000001"]
     environment = os.environ | {"MYSQL_PWD": server.password}
     child = children.start(command, log=instance.home / "copied-logs.log", environment=environment)
@@ -83,25 +94,17 @@ def second_server(instance: Instance) -> Iterator[Server]:
         max_connections=CONNECTIONS,
     )
     second.prepare()
-    log = instance.logs / "second.log"
-    child = children.start(second.command(), log=log, environment=os.environ)
-    try:
-        is_there = lambda: ports.answers(str(second.socket))  # noqa: E731
-        children.wait_until(is_there, name="mariadb", child=child, log=log, within_seconds=60)
+    log, there = instance.logs / "second.log", str(second.socket)
+    with children.running(second.command(), name="mariadb", log=log, is_ready=there, stop_seconds=60):
         yield second
-    finally:
-        children.stop(child, within_seconds=60)
     second.data.rename(instance.mariadb().data)
 
 
 def start_server(instance: Instance) -> None:
     """Start the stack's server on the files that are now in its place. Raises SetupError."""
     supervision.start(instance, ["mariadb"])
-    until = time.monotonic() + ANSWER_SECONDS
-    while not ports.answers(str(instance.mariadb().socket)):
-        if time.monotonic() > until:
-            raise SetupError(f"the restored MariaDB does not answer; see {instance.logs / 'mariadb.log'}")
-        time.sleep(0.1)
+    late = f"the restored MariaDB does not answer; see {instance.logs / 'mariadb.log'}"
+    waiting.until(lambda: ports.answers(str(instance.mariadb().socket)), late, within_seconds=ANSWER_SECONDS)
 
 
 def restore(instance: Instance, second: Server, backup: Path, logs: Path, *more: str) -> dict[str, Any]:
@@ -128,9 +131,8 @@ def refund_orphaned_charges(instance: Instance, second: Server) -> int:
 def audit_copy(instance: Instance, second: Server, seen: Observations) -> None:
     """Check every law in the copy; one that is broken is a finding, but L10 while no worker runs."""
     laws = json.loads(manage(instance, "audit --json", url=second.url, codes=(0, FAILED)))["laws"]
-    for law in laws:
-        if not law["holds"] and law["law"] != LATER:
-            seen.record_finding(f"{law['law']} is broken in the copy: {law['offenders'][:10]}")
+    for finding in own_stack.broken(law for law in laws if law["law"] != LATER):
+        seen.record_finding(f"in the copy {finding}")
     say(f"audit of the copy: {sum(law['holds'] for law in laws)} of {len(laws)} laws hold")
 
 
@@ -144,9 +146,7 @@ def manage(instance: Instance, words: str, *, url: str = "", codes: tuple[int, .
     """The output of a management command, at the given address if there is one. Raises SetupError."""
     address = url or instance.mariadb().url
     ran = own_stack.manage(instance, words, within_seconds=RESTORE_SECONDS, DATABASE_URL=address)
-    if ran.returncode not in codes:
-        raise SetupError(f"{words} ended with {ran.returncode}: {ran.stdout}{ran.stderr}")
-    return ran.stdout
+    return children.printed(ran, codes=codes)
 
 
 def say(text: str) -> None:

@@ -4,6 +4,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from scripts.chaos.calls import Call, Connection, Observations
@@ -51,6 +52,39 @@ class Shop:
             "POST", f"/products/{product_id}/stock-adjustments", delivery, key=f"delivery-of-{product_id}"
         )
         return Product(product_id, on_hand)
+
+    def create_campaign(self, name: str, *, strategy: str = "group_commit", **own: Any) -> int:
+        """The id of a new campaign; where its codes come from a pool, that has one for each coupon."""
+        terms = {"name": name, "strategy": strategy, "discount": {"type": "amount", "value": 700}}
+        campaign_id = int(self.call("POST", "/campaigns", terms | own)["id"])
+        if own.get("code_source") == "pool":
+            self.call("POST", f"/campaigns/{campaign_id}/codes", {"count": own["quantity"]})
+        return campaign_id
+
+    def create_sale(self, product: int, *, in_seconds: float = 0, **own: Any) -> int:
+        """The id of a new sale of the product with a waiting room: it opens soon, and closes in 30 days."""
+        opens_at = datetime.now(UTC) + timedelta(seconds=in_seconds)
+        terms = {
+            "name": f"Sale of {product}",
+            "products": [product],
+            "opens_at": opens_at.isoformat(),
+            "closes_at": (opens_at + timedelta(days=30)).isoformat(),
+            "admission": "queue",
+        }
+        return int(self.call("POST", "/sales", terms | own)["id"])
+
+    def stocked(self, known: Any, word: str, *, products: int, on_hand: int, plenty: int) -> Setup:
+        """The accounts of `seed_demo`, so many new products, and one that never sells out."""
+        buyers = [Account(user["id"], user["access"]) for user in known["users"]]
+        for account in buyers:
+            account.opening_amount = self.wallet(account)[0]
+        return Setup(
+            staff=Account(0, known["staff"]),
+            buyers=buyers,
+            campaigns=[],
+            products=[self.create_product(word, number, on_hand) for number in range(products)],
+            ample=self.create_product(word, products, plenty),
+        )
 
     def everything(self, path: str, token: str = "") -> Iterator[Any]:
         """All rows of a list."""

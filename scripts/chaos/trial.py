@@ -1,41 +1,30 @@
 """A trial of the shop: clients that record every answer, faults, and a comparison."""
 
 import argparse
-import json
 import random
-import shutil
-import signal
-import subprocess
-import sys
-import tempfile
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from scripts.chaos import availability, comparison, faults, feed, monitoring, outages, outside, webhooks
-from scripts.chaos.calls import Call, NoFinalAnswer, Observations
-from scripts.chaos.clients import PATIENCE_SECONDS, staff_and_buyers
+from scripts.chaos.calls import Call, Observations
+from scripts.chaos.clients import PATIENCE_SECONDS, at_work, await_final_answer, staff_and_buyers
 from scripts.chaos.faults import Fault
-from scripts.chaos.memory import Account, Drop, RecordedCall, Setup
+from scripts.chaos.memory import Drop, RecordedCall, Setup
 from scripts.chaos.shop import Shop
 from scripts.stack import (
     SetupError,
-    children,
     database,
-    instance as instances,
     own_stack,
-    places,
-    ports,
     rabbitmq,
     supervision,
+    waiting,
 )
 from scripts.stack.instance import Instance
 from scripts.stack.programs import faketime
@@ -113,31 +102,19 @@ def main(trial: Trial) -> int:
         parser.error(f"SECONDS={asked.seconds} is not a whole number")
     seconds = int(asked.seconds or trial.seconds)
     seed = asked.seed or str(random.SystemRandom().randrange(10**6))
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    children.end_with_parent()
-    # Beside the other state, on a real disk: a memory's durability would prove nothing.
-    home = Path(tempfile.mkdtemp(prefix=f"{trial.name}-", dir=places.private_folder(places.state())))
-    try:
-        database = asked.db or trial.database
-        instance = instances.choose(home=home, port=str(ports.free(instances.PORTS)), database=database)
-        with broker_beside(asked.broker, home) as broker:
-            code = run_trial(trial, instance, seconds, seed, broker)
-    except KeyboardInterrupt:
-        code = 130
-    except (SetupError, NoFinalAnswer, OSError) as error:
-        print(f"{trial.name}: failed: {error}{own_stack.ends_of_logs(home)}", file=sys.stderr, flush=True)
-        code = 1
-    if code == 1:
-        _say(f"{trial.name}: the stack's state and logs are kept in {home}")
-    else:
-        shutil.rmtree(home, ignore_errors=True)
-    return code
+
+    def run(instance: Instance) -> int:
+        with broker_beside(asked.broker, instance.home) as broker:
+            return run_trial(trial, instance, seconds, seed, broker)
+
+    database = asked.db or trial.database
+    return own_stack.measure(trial.name, trial.name, run, database=database, keeps_failed=True)
 
 
 def run_trial(
     trial: Trial, instance: Instance, seconds: int, seed: str, broker: RunningNode | None = None
 ) -> int:
-    """Run the trial on a fresh stack; the exit code. Raises SetupError and NoFinalAnswer."""
+    """Run the trial on a fresh stack; the exit code. Raises SetupError."""
     _say(f"{trial.name}: SEED={seed} SECONDS={seconds} DB={instance.database}")
     seen = Observations()
     if trial.has_long_faults and instance.database == "mariadb":
@@ -202,43 +179,33 @@ def set_up(
     seen: Observations,
     *,
     minutes: int,
-    manage: Callable[[Instance, str], "subprocess.CompletedProcess[str]"] = own_stack.manage,
+    manage: own_stack.Manage = own_stack.manage,
 ) -> tuple[Setup, Shop]:
     """Accounts with points, products that can run out, campaigns that can sell out: enough for so long."""
-    tokens = instance.home / "tokens.json"
-    ran = manage(instance, f"seed_demo --users {BUYERS * ACCOUNTS_EACH} --tokens {tokens}")
-    if ran.returncode != 0:
-        raise SetupError(f"seed_demo ended with {ran.returncode}: {ran.stdout}{ran.stderr}")
-    known = json.loads(tokens.read_text())
+    known = own_stack.seed(instance, BUYERS * ACCOUNTS_EACH, manage=manage)
     shop = Shop(instance, known["staff"], seen)
-    setup = Setup(
-        staff=Account(0, known["staff"]),
-        buyers=[Account(user["id"], user["access"]) for user in known["users"]],
-        campaigns=create_campaigns(trial, shop, minutes),
-        products=[shop.create_product("Trial", number, STOCK * minutes) for number in range(PRODUCTS)],
-        ample=shop.create_product("Trial", PRODUCTS, PLENTY),
-        drop=create_drop(shop) if trial.has_sale else None,
-        has_customer_actions=trial.has_customer_actions,
-        gateway_port=instance.gateway_port if trial.has_customer_actions else None,
-    )
+    setup = shop.stocked(known, "Trial", products=PRODUCTS, on_hand=STOCK * minutes, plenty=PLENTY)
+    setup.campaigns = create_campaigns(trial, shop, minutes)
+    setup.drop = create_drop(shop) if trial.has_sale else None
+    setup.has_customer_actions = trial.has_customer_actions
+    setup.gateway_port = instance.gateway_port if trial.has_customer_actions else None
     if trial.has_restrictions:
         create_restricted_campaigns(setup, shop)
     for account in setup.buyers:
-        account.opening_amount, account.shared_codes = shop.wallet(account)[0], setup.shared_codes
+        account.shared_codes = setup.shared_codes
     return setup, shop
 
 
 def create_restricted_campaigns(setup: Setup, shop: Shop) -> None:
     """Two with shared codes, one for first orders; one for every other buyer; one for a product."""
     for code, is_first in (("TO-ALL", False), ("TO-FIRST-ORDERS", True)):
-        terms = {"code_source": "shared", "shared_code": code, "first_order_only": is_first}
-        campaign = create_campaign(shop, strategy="group_commit", quantity=COUPONS, **terms)
-        setup.shared_codes[code] = campaign
-    listing = create_campaign(shop, strategy="pessimistic", quantity=COUPONS, eligible="listed")
+        terms: dict[str, Any] = {"code_source": "shared", "shared_code": code, "first_order_only": is_first}
+        setup.shared_codes[code] = shop.create_campaign("Trial", quantity=COUPONS, **terms)
+    listing = shop.create_campaign("Trial", strategy="pessimistic", quantity=COUPONS, eligible="listed")
     setup.listed[listing] = {account.id for account in setup.buyers[::2]}
     shop.call("POST", f"/campaigns/{listing}/eligible-accounts", {"users": sorted(setup.listed[listing])})
     products = [setup.products[0].id]
-    limited = create_campaign(shop, strategy="group_commit", quantity=COUPONS, products=products)
+    limited = shop.create_campaign("Trial", quantity=COUPONS, products=products)
     setup.campaigns += [*setup.shared_codes.values(), listing, limited]
 
 
@@ -248,22 +215,19 @@ def create_drop(shop: Shop) -> Drop:
     Admitted entries don't expire before the trial ends: then an account that joins once more, because it got
     no answer, gets the same entry, and each entry has been in an answer.
     """
-    product, now = shop.create_product("Trial", PRODUCTS + 1, PLENTY), datetime.now(UTC)
-    terms = {
-        "name": "Trial",
-        "products": [product.id],
-        "opens_at": (now + timedelta(seconds=SALE_OPENS_SECONDS)).isoformat(),
-        "closes_at": (now + timedelta(days=30)).isoformat(),
-        "admission": "queue",
-        "rate_per_minute": SALE_RATE,
-        "admitted_for_seconds": 7 * 24 * 3_600,
-    }
-    return Drop(int(shop.call("POST", "/sales", terms)["id"]), product)
+    product = shop.create_product("Trial", PRODUCTS + 1, PLENTY)
+    sale = shop.create_sale(
+        product.id,
+        in_seconds=SALE_OPENS_SECONDS,
+        rate_per_minute=SALE_RATE,
+        admitted_for_seconds=7 * 24 * 3_600,
+    )
+    return Drop(sale, product)
 
 
 def create_campaigns(trial: Trial, shop: Shop, minutes: int) -> list[int]:
     """The ids of new campaigns of each strategy of the trial, as many as sell for so long."""
-    return [create_campaign(shop, **terms) for terms in _campaigns(trial, minutes)]
+    return [shop.create_campaign("Trial", **terms) for terms in _campaigns(trial, minutes)]
 
 
 def _campaigns(trial: Trial, minutes: int) -> list[dict[str, Any]]:
@@ -278,15 +242,6 @@ def _campaigns(trial: Trial, minutes: int) -> list[dict[str, Any]]:
         partner = {"partner": "convenience_store", "quantity": FEW_COUPONS}
         found.append({"strategy": "group_commit", **partner})
     return found
-
-
-def create_campaign(shop: Shop, **own: Any) -> int:
-    """The id of a new campaign; where its codes come from a pool, that has one for each coupon."""
-    terms = {"name": f"Trial {own['strategy']}", "discount": {"type": "amount", "value": 700}}
-    campaign_id = int(shop.call("POST", "/campaigns", terms | own)["id"])
-    if own.get("code_source") == "pool":
-        shop.call("POST", f"/campaigns/{campaign_id}/codes", {"count": own["quantity"]})
-    return campaign_id
 
 
 def _request_coupons(instance: Instance, setup: Setup, shop: Shop, prometheus: Prometheus) -> None:
@@ -311,17 +266,7 @@ def _join_a_sale(setup: Setup, shop: Shop) -> None:
 
     Its product is none of those that the load buys, which an order could then not have without an entry.
     """
-    now = datetime.now(UTC)
-    product = shop.create_product("Sale", 0, PLENTY)
-    terms = {
-        "name": "Trial",
-        "products": [product.id],
-        "opens_at": now.isoformat(),
-        "closes_at": (now + timedelta(days=1)).isoformat(),
-        "admission": "queue",
-        "rate_per_minute": 1,
-    }
-    sale = shop.call("POST", "/sales", terms)["id"]
+    sale = shop.create_sale(shop.create_product("Sale", 0, PLENTY).id, rate_per_minute=1)
     until = time.monotonic() + PATIENCE_SECONDS
     for account in setup.buyers:
         shop.connection.call_until_final(Call("POST", f"/sales/{sale}/entries", account.token), until=until)
@@ -340,26 +285,19 @@ def _load(
     seen = reader.seen
     seen.measured = availability.Measurement()
     ends_at = time.monotonic() + seconds
-    stop = threading.Event()
     clients = [
         *staff_and_buyers(setup, count=BUYERS, port=instance.port, seed=seed, ends_at=ends_at, seen=seen),
         webhooks.WebhookSender(instance, seed=f"{seed} sender", seen=seen),
         reader,
     ]
     all_series = _all_series(trial, instance, broker)
-    with ThreadPoolExecutor(len(clients) + len(all_series)) as threads:
+    with ThreadPoolExecutor(len(all_series) + 1) as threads, at_work(clients) as stop:
         injecting = [
             threads.submit(faults.inject_until, ends_at, series, instance=instance, seed=seed, seen=seen)
             for series in all_series
         ]
-        running = [threads.submit(client.run, stop) for client in clients]
-        try:
-            count = sum(one.result() for one in injecting)
-            stop.wait(ends_at - time.monotonic())
-        finally:
-            stop.set()
-    for client in running:
-        client.result()
+        count = sum(one.result() for one in injecting)
+        stop.wait(ends_at - time.monotonic())
     _say(f"{count} faults")
 
 
@@ -419,18 +357,8 @@ def await_final_answers(setup: Setup, shop: Shop, seen: Observations) -> None:
     """Repeat calls of buyers that are open until they are answered for good; else that is a finding."""
     for account in setup.buyers:
         for made in account.calls:
-            if made.is_open:
-                await_final_answer(made, shop, seen)
-
-
-def await_final_answer(made: RecordedCall, shop: Shop, seen: Observations) -> None:
-    """Repeat the call until it is answered for good; a queue's ticket takes a moment."""
-    until = time.monotonic() + PATIENCE_SECONDS
-    while made.is_open and time.monotonic() < until:
-        made.answer = shop.connection.call_until_final(made.call, until=until)
-        time.sleep(0.1 * made.is_open)
-    if made.is_open:
-        seen.record_finding(f"{made.sort} with key {made.call.key} has no final answer: {made.answer}")
+            for finding in await_final_answer(made, shop.connection):
+                seen.record_finding(finding)
 
 
 def check_processes(instance: Instance, broker: RunningNode | None, seen: Observations) -> None:
@@ -438,18 +366,11 @@ def check_processes(instance: Instance, broker: RunningNode | None, seen: Observ
     for name, state in supervision.states(instance).items():
         if state != "RUNNING":
             seen.record_finding(f"{name} is {state} in the end")
-    if broker and not _has_worker_again(broker):
+    # Each attempt of a worker to connect again waits two seconds longer than the one before.
+    if broker and waiting.left(
+        lambda: not rabbitmq.has_worker(broker.node.url), within_seconds=PATIENCE_SECONDS, pause_seconds=0.5
+    ):
         seen.record_finding("no worker takes messages from RabbitMQ in the end")
-
-
-def _has_worker_again(broker: RunningNode) -> bool:
-    """Each attempt of a worker to connect again waits two seconds longer than the one before."""
-    until = time.monotonic() + PATIENCE_SECONDS
-    while not rabbitmq.has_worker(broker.node.url):
-        if time.monotonic() > until:
-            return False
-        time.sleep(0.5)
-    return True
 
 
 def audit(instance: Instance, seen: Observations) -> None:
@@ -459,9 +380,8 @@ def audit(instance: Instance, seen: Observations) -> None:
     except SetupError as error:
         seen.record_finding(str(error))
         return
-    for law in laws:
-        if not law["holds"]:
-            seen.record_finding(f"{law['law']} is broken: {law['offenders'][:10]}")
+    for finding in own_stack.broken(laws):
+        seen.record_finding(finding)
     _say(f"audit: {sum(law['holds'] for law in laws)} of {len(laws)} laws hold")
 
 

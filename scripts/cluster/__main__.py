@@ -1,9 +1,6 @@
 """`make cluster`: the shop on a cluster of each of its servers, from an empty folder to a line to paste."""
 
 import argparse
-import os
-import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -19,7 +16,7 @@ from scripts.stack import (
     instance as instances,
     places,
     ports,
-    process_identity,
+    preparation,
     supervision as stack_supervision,
     welcome,
 )
@@ -50,8 +47,8 @@ def main() -> int:
         folder.mkdir(parents=True, exist_ok=True)
     with instances.held(instance, command="make cluster"):
         if stack_supervision.clear_leftovers(instance, within_seconds=30):
-            _say("Ended the processes that an earlier run left.")
-        _require_space(cluster)
+            children.say("Ended the processes that an earlier run left.")
+        places.require_space(cluster.home, megabytes=MEGABYTES_NEEDED)
         debian.MYSQL.require()
         for kind in layout.OFFSETS:
             _require_free_ports(cluster, kind)
@@ -60,7 +57,7 @@ def main() -> int:
         try:
             return _serve(cluster, composed)
         finally:
-            _begin_to_stop(cluster)
+            instances.begin_to_stop(cluster.instance)
             stack_supervision.clear_leftovers(instance)
 
 
@@ -72,14 +69,14 @@ def _serve(cluster: Cluster, composed: Mapping[str, str]) -> int:
             stack_supervision.wait_until_it_answers(cluster.instance, daemon)
             _bring_up(cluster, composed)
             is_ready = True
-            _say(_greeting(cluster, composed, seconds=time.monotonic() - began_at))
+            children.say(_greeting(cluster, composed, seconds=time.monotonic() - began_at))
             daemon.wait()
         except KeyboardInterrupt:
-            _begin_to_stop(cluster)
+            instances.begin_to_stop(cluster.instance)
             if not is_ready:
                 raise
-            _say("\nStopping …")
-            shutdown.stop_in_order(cluster, say=_say)
+            children.say("\nStopping …")
+            shutdown.stop_in_order(cluster, say=children.say)
             return 0
     raise SetupError(
         f"supervisor ended; see {cluster.instance.logs / 'supervisor.log'}, and start the cluster again"
@@ -91,23 +88,13 @@ def _bring_up(cluster: Cluster, composed: Mapping[str, str]) -> None:
     supervision.start(cluster, "routes")
     readiness.wait_for_stores(cluster)
     readiness.wait_for_database(cluster)
-    _say("MySQL, Redis and RabbitMQ serve.")
-    _prepare(cluster, composed)
+    children.say("MySQL, Redis and RabbitMQ serve.")
+    preparation.prepare_apart(cluster.home, {**composed, "FIRSTCOME_VAR": str(cluster.home)})
     supervision.start(cluster, "web", "front")
     readiness.wait_for_shop(cluster)
     # These can wait; on two processors their start would delay the web nodes'.
     supervision.start(cluster, "background", "monitoring")
     readiness.wait_for_members(cluster)
-
-
-def _prepare(cluster: Cluster, composed: Mapping[str, str]) -> None:
-    """Migrate, collect static files, and seed an empty database."""
-    command = [sys.executable, "-m", "scripts.stack.preparation"]
-    # Marked, so that a run after a kill -9 of this one finds it and never migrates beside it.
-    own = {process_identity.MARK: str(cluster.home), "FIRSTCOME_VAR": str(cluster.home)}
-    ran = subprocess.run(command, cwd=places.PROJECT, env={**composed, **own}, stdin=subprocess.DEVNULL)
-    if ran.returncode != 0:
-        raise SystemExit(1)  # it said why
 
 
 def _write_settings(cluster: Cluster, composed: Mapping[str, str]) -> None:
@@ -151,27 +138,6 @@ def _require_free_ports(cluster: Cluster, kind: str) -> None:
     owner = kind if kind in layout.SIZES else kind.partition("-")[0]
     for number in layout.numbers(owner) if owner in layout.SIZES else [1]:
         ports.require_free(cluster.port(kind, number), command="make cluster")
-
-
-def _require_space(cluster: Cluster) -> None:
-    free = shutil.disk_usage(cluster.home).free >> 20
-    if free < MEGABYTES_NEEDED:
-        raise SetupError(
-            f"no space left in {cluster.home}: {free} MB are free, {MEGABYTES_NEEDED} MB are needed"
-        )
-
-
-def _begin_to_stop(cluster: Cluster) -> None:
-    children.ignore_stop_signals()
-    instances.announce_stop(cluster.instance)
-
-
-def _say(text: str) -> None:
-    """Print it; that the reader has gone (`make cluster | head`) is no reason to stop."""
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -1,18 +1,15 @@
 """What each part of the running cluster says about itself."""
 
-import base64
 import contextlib
 import csv
 import io
-import json
-import urllib.request
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import MySQLdb
+import requests
 
 from scripts.cluster import credentials, layout, sentinels, steps, supervision
 from scripts.cluster.group_replication.members import GroupMembers
@@ -102,22 +99,16 @@ def _server(number: int, state: Mapping[str, Any] | None, offset: int) -> Findin
 
 def rabbitmq(cluster: Cluster) -> list[Finding]:
     """Each node, and where the queue's leader and its copies are. Any node that answers knows it."""
-    for number in layout.numbers("rabbitmq"):
-        try:
-            nodes, queues = _management(cluster, number, "nodes"), _management(cluster, number, "queues")
-        except OSError:
-            continue
-        return [*rabbitmq_nodes(nodes), *rabbitmq_queues(queues)]
-    return [Finding("rabbitmq", "no node answers", is_well=False)]
+    nodes, queues = _of_any_node(cluster, "nodes"), _of_any_node(cluster, "queues")
+    return [*rabbitmq_nodes(nodes), *rabbitmq_queues(queues)]
 
 
 def queue_leader(cluster: Cluster) -> str:
     """The node that leads the queue of tasks; nothing when none does, or none answers."""
-    for number in layout.numbers("rabbitmq"):
-        with contextlib.suppress(OSError):
-            for queue in _management(cluster, number, "queues"):
-                if queue["name"] == QUEUE:
-                    return _short(queue.get("leader") or "")
+    with contextlib.suppress(OSError):
+        for queue in _of_any_node(cluster, "queues"):
+            if queue["name"] == QUEUE:
+                return _short(queue.get("leader") or "")
     return ""
 
 
@@ -168,13 +159,7 @@ def rabbitmq_queues(queues: Sequence[Mapping[str, Any]]) -> list[Finding]:
 
 def web(cluster: Cluster) -> list[Finding]:
     """What HAProxy thinks of each web node."""
-    return haproxy_servers(
-        _get(f"http://{cluster.address('front-statistics')}/statistics;csv").decode(), "ready"
-    )
-
-
-def haproxy_servers(statistics: str, backend: str) -> list[Finding]:
-    """The servers of one backend in HAProxy's statistics."""
+    statistics = _get(f"http://{cluster.address('front-statistics')}/statistics;csv").text
     rows = csv.DictReader(io.StringIO(statistics.lstrip("# ")))
     return [
         Finding(
@@ -183,20 +168,20 @@ def haproxy_servers(statistics: str, backend: str) -> list[Finding]:
             is_well=row["status"].startswith("UP"),
         )
         for row in rows
-        if row["pxname"] == backend and row["svname"] not in ("FRONTEND", "BACKEND")
+        if row["pxname"] == "ready" and row["svname"] not in ("FRONTEND", "BACKEND")
     ]
 
 
 def beat(cluster: Cluster) -> list[Finding]:
     """The beat that holds the lease."""
-    try:
-        rows = _ask_as_shop(cluster, cluster.port("database"), _LEASE)
-    except MySQLdb.Error as error:
-        return [Finding("acting", f"unknown: {error}", is_well=False)]
+    rows = _ask_as_shop(cluster, cluster.port("database"), _LEASE)
     if not rows:
         return [Finding("acting", "none has ever acted", is_well=False)]
     holder, until, now = rows[0]
-    return [acting_beat(holder, until.replace(tzinfo=UTC), now.replace(tzinfo=UTC))]
+    name, left = _beat_of(holder), (until - now).total_seconds()
+    if left <= 0:
+        return [Finding("acting", f"none: the lease of {name} lapsed {-left:.1f} s ago", is_well=False)]
+    return [Finding("acting", f"{name}, its lease runs {left:.1f} s more")]
 
 
 def acting_beat_name(cluster: Cluster) -> str:
@@ -206,18 +191,6 @@ def acting_beat_name(cluster: Cluster) -> str:
     except MySQLdb.Error:
         return ""
     return _beat_of(rows[0][0]) if rows else ""
-
-
-def acting_beat(holder: str, until: datetime, now: datetime) -> Finding:
-    """The line about a lease."""
-    name = _beat_of(holder)
-    if until <= now:
-        return Finding(
-            "acting",
-            f"none: the lease of {name} lapsed {(now - until).total_seconds():.1f} s ago",
-            is_well=False,
-        )
-    return Finding("acting", f"{name}, its lease runs {(until - now).total_seconds():.1f} s more")
 
 
 def _beat_of(holder: str) -> str:
@@ -248,23 +221,24 @@ def _ask_as_shop(cluster: Cluster, port: int, question: str) -> Sequence[tuple[A
         return rows
 
 
+def _of_any_node(cluster: Cluster, what: str) -> Any:
+    """What the first node of RabbitMQ that answers says. Raises OSError when none does."""
+    for number in layout.numbers("rabbitmq"):
+        with contextlib.suppress(OSError):
+            return _management(cluster, number, what)
+    raise ConnectionError("no node of RabbitMQ answers")
+
+
 def _management(cluster: Cluster, number: int, what: str) -> Any:
-    return json.loads(
-        _get(
-            f"http://{cluster.address('rabbitmq-management', number)}/api/{what}",
-            password=credentials.read(cluster)["rabbitmq"],
-        )
-    )
+    address = f"http://{cluster.address('rabbitmq-management', number)}/api/{what}"
+    return _get(address, auth=("firstcome", credentials.read(cluster)["rabbitmq"])).json()
 
 
-def _get(address: str, *, password: str = "") -> bytes:
-    request = urllib.request.Request(address)
-    if password:
-        signed = base64.b64encode(f"firstcome:{password}".encode()).decode()
-        request.add_header("Authorization", f"Basic {signed}")
-    with urllib.request.urlopen(request, timeout=SECONDS) as answer:
-        content: bytes = answer.read()
-        return content
+def _get(address: str, **settings: Any) -> requests.Response:
+    """Raises requests' errors, which are OSErrors, for a refusal too."""
+    answer = requests.get(address, timeout=SECONDS, **settings)
+    answer.raise_for_status()
+    return answer
 
 
 def _short(node: str) -> str:

@@ -9,10 +9,10 @@ import shutil
 import sys
 from collections.abc import Mapping
 
-from scripts.cluster import environment as environments, layout, overrides, packages
+from scripts.cluster import environment as environments, layout, overrides
 from scripts.cluster.layout import Cluster
 from scripts.cluster.servers import monitoring, mysql, rabbitmq, redis
-from scripts.stack import SetupError, processes as stack_processes
+from scripts.stack import SetupError, processes as stack_processes, system_packages
 from scripts.stack.processes import Command
 
 STOP_SECONDS = "4"
@@ -36,7 +36,7 @@ def command(name: str, cluster: Cluster, environment: Mapping[str, str]) -> Comm
         case "rabbitmq-keeper":
             return [sys.executable, "-m", "scripts.cluster.rabbitmq_keeper"]
         case "haproxy-front" | "haproxy-database":
-            return [packages.program("haproxy"), "-db", "-f", str(cluster.settings / f"{kind}.cfg")]
+            return [system_packages.program("haproxy"), "-db", "-f", str(cluster.settings / f"{kind}.cfg")]
         case "prometheus" | "mysql-exporter" | "redis-exporter":
             return monitoring.command(cluster, kind, number)
         case "web":

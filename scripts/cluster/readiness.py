@@ -7,12 +7,12 @@ from functools import partial
 
 import MySQLdb
 
-from scripts.cluster import credentials, layout, steps, supervision
+from scripts.cluster import credentials, layout, steps
 from scripts.cluster.group_replication.members import GroupMembers
 from scripts.cluster.layout import Cluster
 from scripts.cluster.sentinels import primary_port
-from scripts.stack import SetupError, children, ports
-from scripts.stack.readiness import ask
+from scripts.stack import SetupError, ports
+from scripts.stack.readiness import readiness_problem, wait_while
 
 MOST_SECONDS = 600
 """Members recover from a crash, and may be cloned, on a machine that may be slow."""
@@ -42,8 +42,8 @@ def wait_for_database(cluster: Cluster) -> None:
 def wait_for_shop(cluster: Cluster) -> None:
     """Return once all web nodes are ready, and HAProxy says so too. Raises SetupError."""
     for number in layout.numbers("web"):
-        _wait(cluster, f"web-{number}", partial(_shop_problem, cluster.port("web", number)))
-    _wait(cluster, "haproxy-front", lambda: _shop_problem(cluster.port("front")))
+        _wait(cluster, f"web-{number}", partial(readiness_problem, cluster.port("web", number)))
+    _wait(cluster, "haproxy-front", lambda: readiness_problem(cluster.port("front")))
 
 
 def _database_problem(cluster: Cluster) -> str:
@@ -87,28 +87,16 @@ def _route_problem(cluster: Cluster, kind: str) -> str:
     return ""
 
 
-def _shop_problem(port: int) -> str:
-    try:
-        status, text = ask(port, "GET", "/readyz")
-    except OSError as error:
-        return f"/readyz: {error}"
-    return "" if status == 200 else f"/readyz answers {status} {text[:300]}"
-
-
 def _wait(cluster: Cluster, name: str, problem: Callable[[], str]) -> None:
-    started = time.monotonic()
-    dying_since: float | None = None
     refused_since: float | None = None
-    while what := problem():
-        now = time.monotonic()
-        dying_since = (
-            (dying_since or now) if supervision.states(cluster)[name] in {"BACKOFF", "FATAL"} else None
-        )
-        step = steps.last_step(cluster)
+
+    def problem_unless_refused() -> str:
+        nonlocal refused_since
+        step, now = steps.last_step(cluster), time.monotonic()
         refused_since = (refused_since or now) if step and step.action == "refuse" else None
         if step and refused_since and now - refused_since > REFUSAL_SECONDS:
             raise SetupError(f"MySQL was not founded: {step.reason}")
-        if now - started > MOST_SECONDS or (dying_since and now - dying_since > DYING_SECONDS):
-            log = cluster.instance.logs / f"{name}.log"
-            raise SetupError(f"{name} does not come up: {what}; the end of {log}:\n{children.tail(log)}")
-        time.sleep(0.2)
+        return problem()
+
+    times = {"most_seconds": MOST_SECONDS, "dying_seconds": DYING_SECONDS}
+    wait_while(problem_unless_refused, cluster.instance, name, **times)

@@ -16,7 +16,7 @@ SECONDS = 1
 
 def primary_port(cluster: Cluster) -> int | None:
     """The port of the primary that most Sentinels name, if it is one and writes."""
-    named = [found for number in layout.numbers("sentinel") if (found := _named(cluster, number))]
+    named = [*filter(None, (primary_as_named_by(cluster, one) for one in layout.numbers("sentinel")))]
     for port in set(named):
         if named.count(port) * 2 > layout.SIZES["sentinel"] and _role(cluster, port) == "master":
             return port
@@ -36,10 +36,6 @@ def state(cluster: Cluster, number: int) -> dict[str, Any] | None:
 
 def primary_as_named_by(cluster: Cluster, number: int) -> int | None:
     """The port of the primary as one Sentinel names it, or None when it doesn't answer."""
-    return _named(cluster, number)
-
-
-def _named(cluster: Cluster, number: int) -> int | None:
     password = credentials.read(cluster)["sentinel"]
     try:
         with _client(cluster.port("sentinel", number), password) as client:

@@ -1,14 +1,13 @@
 """supervisor over the cluster's processes: what starts at once, what later, and in which order all stop."""
 
 import subprocess
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from xmlrpc.client import Fault
 
 from scripts.cluster import layout
 from scripts.cluster.layout import Cluster
-from scripts.stack import supervision as stack_supervision
+from scripts.stack import supervision as stack_supervision, waiting
 from scripts.stack.supervision import Program
 
 GROUPS: Mapping[str, Sequence[str]] = {
@@ -76,9 +75,7 @@ def stop(cluster: Cluster, *names: str) -> None:
     """Stop these processes at the same time, and leave them stopped; returns when all have ended."""
     for name in _running(cluster, names):
         stack_supervision.calls(cluster.instance).stopProcess(full_name(name), False)
-    deadline = time.monotonic() + max(STOP_SECONDS.values())
-    while _running(cluster, names) and time.monotonic() < deadline:
-        time.sleep(0.2)
+    waiting.left(lambda: _running(cluster, names), within_seconds=max(STOP_SECONDS.values()))
 
 
 def _running(cluster: Cluster, names: Sequence[str]) -> list[str]:

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from scripts.chaos.calls import Observations
+from scripts.cluster.drill.report import machine
 from scripts.containers import buying, engine, images, project, roots, selling
 from scripts.containers.checks import crashes, restore, start, stops, update
 from scripts.containers.project import LEFT_OUT, SHOP, STORES, Project
@@ -99,7 +100,7 @@ def _run(home: Path, *, is_kept: bool) -> int:
 
 def _check_all(report: Report, shop: Project, shared: Path) -> None:
     """Every check, in order; without a shop that starts there is nothing more to check."""
-    say(f"{NAME}: {_machine()}")
+    say(f"{NAME}: {machine()}")
     for service, reason in LEFT_OUT.items():
         say(f"left out: {service}, {reason}")
     if not report.check(
@@ -196,13 +197,8 @@ def _summary(report: Report, seconds: float) -> int:
         say(f"FAIL {one.name}")
     word = f"{len(failures)} of {len(report.results)} checks failed" if failures else "passed"
     took = f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
-    say(f"{NAME}: {word}, {len(report.results)} checks in {took}; {_machine()}")
+    say(f"{NAME}: {word}, {len(report.results)} checks in {took}; {machine()}")
     return 1 if failures else 0
-
-
-def _machine() -> str:
-    """What the figures depend on."""
-    return f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores, load average {os.getloadavg()[1]:.0f}"
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from scripts.containers.report import CheckFailed
 from scripts.containers.roots import ENGINE
-from scripts.stack import children
+from scripts.stack import SetupError, children
 
 START_SECONDS, STOP_SECONDS, COMMAND_SECONDS = 90, 60, 120
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
@@ -62,27 +62,12 @@ class Engine:
         codes: tuple[int, ...] = (0,),
         text: str | None = None,
     ) -> "subprocess.CompletedProcess[str]":
-        """Run the command to its end, with the text as its input. Raises CheckFailed unless it succeeds."""
-        child = subprocess.Popen(
-            self.command(*words),
-            stdin=subprocess.DEVNULL if text is None else subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        try:
-            out, errors = child.communicate(text, timeout=within_seconds)
-        except subprocess.TimeoutExpired:
-            raise CheckFailed(f"`{' '.join(words)}` goes on after {within_seconds:.0f} s") from None
-        finally:
-            if child.poll() is None:
-                os.killpg(child.pid, signal.SIGKILL)
-                child.wait()
-        if child.returncode not in codes:
-            end = "\n".join((out + errors).strip().splitlines()[-12:])
-            raise CheckFailed(f"`{' '.join(words)}` ended with {child.returncode}:\n{end}")
-        return subprocess.CompletedProcess(words, child.returncode, out, errors)
+        """Run the command to its end, with the text as its input. Raises SetupError unless it succeeds."""
+        ran = children.run(self.command(*words), within_seconds=within_seconds, text=text)
+        if ran.returncode not in codes:
+            end = "\n".join((ran.stdout + ran.stderr).strip().splitlines()[-12:])
+            raise CheckFailed(f"`{' '.join(words)}` ended with {ran.returncode}:\n{end}")
+        return ran
 
     def docker(self, *words: str, within_seconds: float = COMMAND_SECONDS) -> str:
         """What `docker …` prints, without the last line's end. Raises CheckFailed."""
@@ -148,7 +133,7 @@ def _first_process(child: "subprocess.Popen[bytes]") -> int:
 def _answers(engine: Engine) -> bool:
     try:
         return engine.run("docker", "ps", codes=(0, 1), within_seconds=30).returncode == 0
-    except CheckFailed:
+    except SetupError:
         return False
 
 

@@ -3,15 +3,14 @@
 import secrets
 import shutil
 import subprocess
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.chaos import trial
 from scripts.containers.engine import Engine
-from scripts.containers.report import CheckFailed, require
-from scripts.stack import SetupError, places
+from scripts.containers.report import require
+from scripts.stack import SetupError, places, waiting
 from scripts.stack.instance import Instance
 
 FILES = ("docker-compose.yml", "scripts/docker/simulators.yml", "scripts/containers/override.yml")
@@ -93,11 +92,9 @@ class Project:
 
     def wait_until_healthy(self, services: Iterable[str] = HEALTHY) -> None:
         """Raises CheckFailed with those that are not healthy in time."""
-        asked, deadline = list(services), time.monotonic() + HEALTHY_SECONDS
-        while left := self.unhealthy(asked):
-            if time.monotonic() > deadline:
-                raise CheckFailed(f"not healthy after {HEALTHY_SECONDS} s: {left}")
-            time.sleep(0.5)
+        asked = list(services)
+        left = waiting.left(lambda: self.unhealthy(asked), within_seconds=HEALTHY_SECONDS, pause_seconds=0.5)
+        require(not left, f"not healthy after {HEALTHY_SECONDS} s: {left}")
 
     def grace_seconds(self, service: str) -> int:
         """The service's `stop_grace_period`; Compose's own is 10 s."""

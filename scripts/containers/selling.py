@@ -11,7 +11,8 @@ from scripts.chaos.calls import Answer, Call, Connection, Observations
 from scripts.chaos.memory import Account, RecordedCall, Setup
 from scripts.chaos.shop import Shop
 from scripts.containers.project import Project
-from scripts.containers.report import CheckFailed, require
+from scripts.containers.report import require
+from scripts.stack import own_stack
 
 PRODUCTS, STOCK, PLENTY, COUPONS = 6, 20_000, 1_000_000, 400
 BUYERS, ACCOUNTS_EACH = 4, 6
@@ -101,13 +102,8 @@ class Order:
 
 
 def broken_laws(project: Project) -> list[str]:
-    """What `manage.py audit` finds broken. Raises CheckFailed when it says nothing."""
-    printed = project.manage("audit --json", codes=(0, 1))
-    try:
-        laws = json.loads(printed)["laws"]
-    except ValueError:
-        raise CheckFailed(f"audit printed no JSON: {printed[-500:]}") from None
-    return [f"{law['law']} is broken: {law['offenders'][:10]}" for law in laws if not law["holds"]]
+    """What `manage.py audit` finds broken."""
+    return own_stack.broken(json.loads(project.manage("audit --json", codes=(0, 1)))["laws"])
 
 
 def seed_shop(project: Project, seen: Observations) -> ShopUnderTest:
@@ -115,20 +111,6 @@ def seed_shop(project: Project, seen: Observations) -> ShopUnderTest:
     script = f"DEMO=1 python manage.py seed_demo --users {USERS} --tokens {TOKENS} >&2 && cat {TOKENS}"
     known = json.loads(project.compose("exec", "-T", "web", "sh", "-c", script))
     shop = Shop(project.instance, known["staff"], seen)
-    setup = Setup(
-        staff=Account(0, known["staff"]),
-        buyers=[Account(user["id"], user["access"]) for user in known["users"][:USERS]],
-        campaigns=[],
-        products=[shop.create_product("Container", number, STOCK) for number in range(PRODUCTS)],
-        ample=shop.create_product("Container", PRODUCTS, PLENTY),
-    )
-    for account in setup.buyers:
-        account.opening_amount = shop.wallet(account)[0]
-    setup.campaigns = [_campaign(shop, number) for number in range(2)]
+    setup = shop.stocked(known, "Container", products=PRODUCTS, on_hand=STOCK, plenty=PLENTY)
+    setup.campaigns = [shop.create_campaign("Container", quantity=COUPONS) for _ in range(2)]
     return ShopUnderTest(project=project, setup=setup, shop=shop, seen=seen)
-
-
-def _campaign(shop: Shop, number: int) -> int:
-    discount = {"type": "amount", "value": 700}
-    terms = {"name": f"Container {number}", "strategy": "group_commit", "quantity": COUPONS}
-    return int(shop.call("POST", "/campaigns", terms | {"discount": discount})["id"])

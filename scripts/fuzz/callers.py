@@ -1,6 +1,5 @@
 """Those who send the requests, and what exists for these to name."""
 
-import json
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 from scripts.chaos import trial
 from scripts.chaos.calls import Call, Observations
 from scripts.chaos.shop import PATIENCE_SECONDS, Shop
-from scripts.stack import SetupError, own_stack
+from scripts.stack import own_stack
 from scripts.stack.instance import Instance
 
 USERS = 3
@@ -29,11 +28,7 @@ class Callers:
 
 def set_up(instance: Instance) -> Callers:
     """Accounts, and an object of each kind. Raises SetupError."""
-    file = instance.home / "tokens.json"
-    ran = own_stack.manage(instance, f"seed_demo --users {USERS} --tokens {file}")
-    if ran.returncode != 0:
-        raise SetupError(f"seed_demo ended with {ran.returncode}: {ran.stdout}{ran.stderr}")
-    known = json.loads(file.read_text())
+    known = own_stack.seed(instance, USERS)
     shop = Shop(instance, known["staff"], Observations())
     buyer, leaving = known["users"][0], known["users"][1]["access"]
     return Callers(
@@ -52,9 +47,7 @@ def token_of(instance: Instance, username: str, password: str) -> str:
 def _existing(shop: Shop, buyer: dict[str, Any]) -> dict[str, Any]:
     token = buyer["access"]
     product = shop.create_product("Fuzz", 1, STOCK).id
-    terms = {"name": "Fuzz", "strategy": "group_commit", "quantity": 1_000}
-    terms |= {"discount": {"type": "amount", "value": 700}}
-    campaign = shop.call("POST", "/campaigns", terms)["id"]
+    campaign = shop.create_campaign("Fuzz", quantity=1_000)
     coupon = shop.call("POST", "/coupons", {"campaign": campaign}, token=token)["code"]
     basket = {"items": [{"product": product, "quantity": 1}]}
     order = shop.call("POST", "/orders", basket, token=token, key="fuzz-order")["id"]

@@ -108,9 +108,8 @@ def _record_states(instance: Instance, findings: Findings) -> None:
 
 def _record_laws(instance: Instance, findings: Findings) -> None:
     laws = own_stack.audit(instance)
-    for law in laws:
-        if not law["holds"]:
-            findings.record(f"{law['law']} is broken", str(law["offenders"][:10]))
+    for sentence in own_stack.broken(laws):
+        findings.record(*sentence.split(": ", 1))
     _say(f"audit: {sum(law['holds'] for law in laws)} of {len(laws)} laws hold")
 
 

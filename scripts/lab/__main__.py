@@ -3,13 +3,10 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
-
-from rich.console import Console, RenderableType
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from scripts.bench import stage
 from scripts.bench.stage import Staff
@@ -50,44 +47,18 @@ def main() -> int:
     except SetupError as error:
         print(f"make lab: failed: {error}", file=sys.stderr)
         return 1
-    run = lambda instance: Lab(instance, folder, Console(stderr=True)).run(chosen)  # noqa: E731
-    code = own_stack.measure("make lab", "lab", run)
+    code = own_stack.measure("make lab", "lab", lambda instance: Lab(instance, folder).run(chosen))
     if code == 130:
         print(f"make lab: ended; what was measured is in {folder}", file=sys.stderr)
     return code
 
 
-class Bars(Progress):
-    """The bar of all cases and that of the current one, which follow the clock."""
-
-    def __init__(self, cases: Sequence[Case], console: Console) -> None:
-        columns = (TextColumn("{task.description:<40}"), BarColumn(), TimeElapsedColumn())
-        self.done = self.expected = 0
-        super().__init__(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal)
-        self.add_task("the lab", total=sum(expected_seconds(case) for case in cases))
-        self.current = self.add_task("", total=1)
-
-    def begin(self, case: Case) -> None:
-        """The case starts now, and the one before it is done."""
-        self.done, self.expected = self.done + self.expected, expected_seconds(case)
-        self.reset(self.current, description=case.name, total=self.expected)
-
-    def get_renderables(self) -> Iterable[RenderableType]:
-        if len(self.tasks) == 2:
-            whole, current = self.tasks
-            so_far = min(current.elapsed or 0, self.expected)
-            self.update(current.id, completed=so_far)
-            self.update(whole.id, completed=self.done + so_far)
-        return super().get_renderables()
-
-
 class Lab:
     """One run of the lab: its stack, the folder of its report, and its findings so far."""
 
-    def __init__(self, instance: Instance, folder: Path, console: Console) -> None:
+    def __init__(self, instance: Instance, folder: Path) -> None:
         self.instance = instance
         self.folder = folder
-        self.console = console
         self.staff: Staff | None = None
         self.findings: list[str] = []
         self.load_before = os.getloadavg()[0]
@@ -95,13 +66,14 @@ class Lab:
     def run(self, chosen: Sequence[Case]) -> int:
         """All of these cases, one stack after the other; the exit code."""
         accounts = max(case.load.accounts for case in chosen)
-        minutes = (estimate_seconds(chosen) + accounts / SEEDED_A_SECOND) / 60
+        restarts = 1 + len({tuple(case.settings.items()) for case in chosen})
+        seconds = sum(map(expected_seconds, chosen)) + restarts * STACK_SECONDS
+        minutes = (seconds + accounts / SEEDED_A_SECOND) / 60
         self._say(f"{len(chosen)} cases, {accounts:,} accounts, about {minutes:.0f} minutes")
         try:
-            with Bars(chosen, self.console) as bars:
-                for settings, some in groupby(chosen, key=lambda case: dict(case.settings)):
-                    with own_stack.running(self.instance, **settings):
-                        self.run_in_stack(list(some), accounts, bars.begin)
+            for settings, some in groupby(chosen, key=lambda case: dict(case.settings)):
+                with own_stack.running(self.instance, **settings):
+                    self.run_in_stack(list(some), accounts)
         finally:
             self.write_report()
         for finding in self.findings:
@@ -109,7 +81,7 @@ class Lab:
         self._say(f"the report is {self.folder / 'report.html'}")
         return 1 if self.findings else 0
 
-    def run_in_stack(self, some: Sequence[Case], accounts: int, begin: Callable[[Case], object]) -> None:
+    def run_in_stack(self, some: Sequence[Case], accounts: int) -> None:
         """These cases in the stack that is running; the first time it is seeded with so many accounts."""
         if self.staff is None:
             self._say(f"seeding {accounts:,} accounts …")
@@ -121,7 +93,6 @@ class Lab:
             if case.is_control and not audited:
                 self._audit("before the control", rows)
                 audited = True
-            begin(case)
             rows.append(running.run(self.staff, case) | circumstances)
             self._write(rows[-1])  # at once, so that no later error loses it
             self._say(report.line(rows[-1]))
@@ -156,13 +127,7 @@ class Lab:
             report.write(self.folder, rows)
 
     def _say(self, text: str) -> None:
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
-
-
-def estimate_seconds(cases: Sequence[Case]) -> int:
-    """How long it will take at about, seeding left out."""
-    restarts = 1 + len({tuple(case.settings.items()) for case in cases})
-    return sum(expected_seconds(case) for case in cases) + restarts * STACK_SECONDS
+        print(text, file=sys.stderr, flush=True)
 
 
 def expected_seconds(case: Case) -> int:

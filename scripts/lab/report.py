@@ -69,7 +69,7 @@ def write(folder: Path, rows: Sequence[Row]) -> None:
     places.write_whole(folder / "report.md", markdown(rows, surprises))
     places.write_whole(folder / "report.html", page(rows, surprises))
     if folder == FOLDER:
-        write_strategies(rows)
+        documents.put_inside(STRATEGIES, MARKS, strategies(rows))
 
 
 def markdown(rows: Sequence[Row], surprises: str) -> str:
@@ -138,11 +138,6 @@ def _circumstances(rows: Sequence[Row]) -> Iterator[str]:
             f"{', '.join(of)}: {documents.machine(one)}; load average {one['load_before']} "
             f"before; {documents.versions(one)}; innodb_flush_log_at_trx_commit=1"
         )
-
-
-def write_strategies(rows: Sequence[Row], *, page: Path = STRATEGIES) -> None:
-    """Put the figures of these rows into docs/strategies.md, in place of those before."""
-    documents.put_inside(page, MARKS, strategies(rows))
 
 
 def strategies(rows: Sequence[Row]) -> str:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from scripts.bench import stage
 from scripts.bench.stage import Staff
 from scripts.lab import crash, loads
 from scripts.lab.loads import Load
-from scripts.stack import SetupError, own_stack, places
+from scripts.stack import children, own_stack
 
 UNSAFE = "unsafe"
 DEFAULT_INVENTORY = "group_commit"
@@ -192,6 +191,9 @@ _ALL = (
 SCENARIOS: Mapping[str, Scenario] = {one.name: one for one in _ALL}
 
 
+OFFER_SECONDS = 60
+
+
 class Unknown(Exception):
     """A name that there isn't, in one line with those that there are."""
 
@@ -199,10 +201,8 @@ class Unknown(Exception):
 def read_offer() -> Offer:
     """The strategies of the code, without a stack, so that new ones join. Raises SetupError."""
     environment, words = os.environ | check.SETTINGS | {"LAB": "1"}, [sys.executable, "-c", PRINT_OFFER]
-    ran = subprocess.run(words, cwd=places.PROJECT, env=environment, capture_output=True, text=True)
-    if ran.returncode != 0:
-        raise SetupError(f"the shop's code can't be loaded:\n{ran.stderr[-2000:]}")
-    return Offer(**json.loads(ran.stdout.splitlines()[-1]))
+    ran = children.run(words, within_seconds=OFFER_SECONDS, environment=environment)
+    return Offer(**json.loads(children.printed(ran).splitlines()[-1]))
 
 
 def cases(offer: Offer, *, strategies: str, scenarios: str, is_quick: bool) -> list[Case]:

@@ -9,19 +9,9 @@ _SELECTORS = re.compile(r"\{[^}]*\}")
 _RANGES = re.compile(r"\[[^\]]*\]")
 _NAME = re.compile(r"(?<![\w:.])([a-zA-Z_:][\w:]*)\b(?!\s*\()")
 _WORDS = {
-    "and",
-    "or",
-    "unless",
-    "bool",
-    "offset",
-    "by",
-    "without",
-    "on",
-    "ignoring",
-    "group_left",
-    "group_right",
+    *("and", "or", "unless", "bool", "offset", "by", "without", "on", "ignoring"),
+    *("group_left", "group_right", "inf", "nan", "start", "end"),
 }
-_WORDS |= {"inf", "nan", "start", "end"}
 
 
 def metric_names(expression: str) -> set[str]:

@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 from scripts.monitoring.stage import Stage, wait_until
 from scripts.stack import SetupError, database
@@ -44,42 +44,28 @@ UPDATE events_feedevent SET at = at - INTERVAL 10 MINUTE WHERE position IS NULL
 NOTICED_SECONDS = 30
 
 
-@contextmanager
-def stock_over_reserved(stage: Stage) -> Iterator[None]:
-    product = stage.product()
-    stage.execute("UPDATE inventory_product SET reserved = on_hand + 1 WHERE id = %s", product)
-    try:
-        yield
-    finally:
-        stage.execute("UPDATE inventory_product SET reserved = 0 WHERE id = %s", product)
+def stock_over_reserved(stage: Stage) -> AbstractContextManager[None]:
+    return stage.changed(
+        "UPDATE inventory_product SET reserved = on_hand + 1 WHERE id = %s",
+        "UPDATE inventory_product SET reserved = 0 WHERE id = %s",
+        stage.product(),
+    )
 
 
-@contextmanager
-def campaign_over_issued(stage: Stage) -> Iterator[None]:
-    campaign = stage.campaign()
-    stage.execute("UPDATE coupons_campaign SET issued = quantity + 1 WHERE id = %s", campaign)
-    try:
-        yield
-    finally:
-        stage.execute("UPDATE coupons_campaign SET issued = 0 WHERE id = %s", campaign)
+def campaign_over_issued(stage: Stage) -> AbstractContextManager[None]:
+    return stage.changed(
+        "UPDATE coupons_campaign SET issued = quantity + 1 WHERE id = %s",
+        "UPDATE coupons_campaign SET issued = 0 WHERE id = %s",
+        stage.campaign(),
+    )
 
 
-@contextmanager
-def forced_step(stage: Stage) -> Iterator[None]:
-    stage.execute(INSERT_FORCED)
-    try:
-        yield
-    finally:
-        stage.execute("DELETE FROM shop_journalline WHERE subject = 'purchase alerts'")
+def forced_step(stage: Stage) -> AbstractContextManager[None]:
+    return stage.changed(INSERT_FORCED, "DELETE FROM shop_journalline WHERE subject = 'purchase alerts'")
 
 
-@contextmanager
-def many_grants(stage: Stage) -> Iterator[None]:
-    stage.execute(INSERT_GRANTS)
-    try:
-        yield
-    finally:
-        stage.execute("DELETE FROM payments_grantsofday WHERE operator_id = 0")
+def many_grants(stage: Stage) -> AbstractContextManager[None]:
+    return stage.changed(INSERT_GRANTS, "DELETE FROM payments_grantsofday WHERE operator_id = 0")
 
 
 @contextmanager
@@ -93,13 +79,10 @@ def many_connections(stage: Stage) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def law_table_renamed(stage: Stage) -> Iterator[None]:
-    stage.execute(f"RENAME TABLE {LAW_TABLE} TO {LAW_TABLE_AWAY}")
-    try:
-        yield
-    finally:
-        stage.execute(f"RENAME TABLE {LAW_TABLE_AWAY} TO {LAW_TABLE}")
+def law_table_renamed(stage: Stage) -> AbstractContextManager[None]:
+    return stage.changed(
+        f"RENAME TABLE {LAW_TABLE} TO {LAW_TABLE_AWAY}", f"RENAME TABLE {LAW_TABLE_AWAY} TO {LAW_TABLE}"
+    )
 
 
 @contextmanager

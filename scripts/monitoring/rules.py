@@ -8,8 +8,7 @@ from typing import Any
 
 import yaml
 
-from scripts.stack import places
-from scripts.stack.programs import prometheus
+from scripts.stack import places, system_packages
 
 OPS = places.PROJECT / "ops"
 CONFIGURATION = OPS / "prometheus" / "prometheus.yml"
@@ -55,7 +54,7 @@ def recorded() -> set[str]:
 
 def checks() -> list[list[str]]:
     """The commands of Prometheus' and Alertmanager's own tools that must succeed. Raises SetupError."""
-    promtool, amtool = prometheus.program("promtool"), prometheus.program("amtool")
+    promtool, amtool = system_packages.program("promtool"), system_packages.program("amtool")
     # `--syntax-only`: the file with the token is there in the container alone.
     configuration = [promtool, "check", "config", "--syntax-only", str(CONFIGURATION)]
     return [

@@ -1,8 +1,6 @@
 """The stage of a run: a stack of its own, what watches it, and what causes of alerts need to be made."""
 
 import itertools
-import json
-import shutil
 import subprocess
 import threading
 import time
@@ -10,11 +8,10 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from scripts.chaos.calls import Call, Connection, NoFinalAnswer, Observations
+from scripts.chaos.calls import Call, Connection, Observations
 from scripts.chaos.memory import Account
 from scripts.chaos.shop import Shop
 from scripts.monitoring import watchers
@@ -28,9 +25,10 @@ from scripts.stack import (
     ports,
     processes,
     supervision,
+    system_packages,
+    waiting,
 )
 from scripts.stack.instance import Instance
-from scripts.stack.mariadb import SEARCH_PATH
 from scripts.stack.programs import faketime
 
 ACCOUNTS = 120
@@ -77,6 +75,13 @@ class Stage:
             cursor.execute(statement, values)
 
     @contextmanager
+    def changed(self, change: str, back: str, *values: object) -> Iterator[None]:
+        """Inside the block the rows are as the first statement makes them; afterwards as the second does."""
+        self.execute(change, *values)
+        with undone(lambda: self.execute(back, *values)):
+            yield
+
+    @contextmanager
     def locked(self, select_for_update: str, *values: object) -> Iterator[None]:
         """Inside the block a transaction keeps the selected rows locked."""
         with database.connected(self.instance) as connection, connection.cursor() as cursor:
@@ -90,30 +95,15 @@ class Stage:
 
     def campaign(self, strategy: str = "group_commit", **terms: Any) -> int:
         """A new campaign that is open."""
-        discount = {"type": "amount", "value": 100}
-        body = {"name": f"Alerts {next(self._numbers)}", "strategy": strategy, "quantity": 100_000} | terms
-        return int(self.shop.call("POST", "/campaigns", {**body, "discount": discount})["id"])
+        return self.shop.create_campaign("Alerts", strategy=strategy, **{"quantity": 100_000, **terms})
 
     def product(self) -> int:
         """A new product with stock."""
-        number = next(self._numbers)
-        terms = {"sku": f"ALERT-{number}", "name": f"Alerts {number}", "price": 1_000}
-        made = int(self.shop.call("POST", "/products", terms)["id"])
-        delivery = {"delta": 100_000, "reason": "delivered"}
-        self.shop.call("POST", f"/products/{made}/stock-adjustments", delivery, key=f"alerts-{number}")
-        return made
+        return self.shop.create_product("Alerts", next(self._numbers), 100_000).id
 
     def sale(self, product: int) -> int:
         """A new sale of the product with a waiting room, which opens in an hour."""
-        now = datetime.now(UTC)
-        terms = {
-            "name": f"Alerts {next(self._numbers)}",
-            "products": [product],
-            "opens_at": (now + timedelta(hours=1)).isoformat(),
-            "closes_at": (now + timedelta(hours=2)).isoformat(),
-            "admission": "queue",
-        }
-        return int(self.shop.call("POST", "/sales", terms)["id"])
+        return self.shop.create_sale(product, in_seconds=3_600)
 
     def coupon_call(self, account: Account, campaign: int) -> Call:
         """The call that asks for a coupon."""
@@ -128,10 +118,7 @@ class Stage:
     def require(self, call: Call, *, status: int) -> Any:
         """The body of the call's final answer. Raises SetupError for another status."""
         connection = Connection(self.instance.port, self.seen, seed="required")
-        try:
-            answer = connection.call_until_final(call, until=time.monotonic() + CALL_SECONDS)
-        except NoFinalAnswer as error:
-            raise SetupError(str(error)) from error
+        answer = connection.call_until_final(call, until=time.monotonic() + CALL_SECONDS)
         if answer.status != status:
             raise SetupError(f"{call.method} {call.path} answered {answer.status}: {answer.body}")
         return answer.body
@@ -161,9 +148,7 @@ class Stage:
 
     def manage(self, arguments: str) -> None:
         """A management command. Raises SetupError when it fails."""
-        ran = own_stack.manage(self.instance, arguments, BROKER_URL=self.broker_url)
-        if ran.returncode != 0:
-            raise SetupError(f"{arguments} ended with {ran.returncode}: {ran.stdout}{ran.stderr}")
+        children.printed(own_stack.manage(self.instance, arguments, BROKER_URL=self.broker_url))
 
 
 @contextmanager
@@ -177,15 +162,15 @@ def prepared(instance: Instance) -> Iterator[Stage]:
         broker = start_broker()
         started.enter_context(own_stack.running(instance, BROKER_URL=broker_url, **SETTINGS))
         seen = Observations()
-        shop, buyers = _seed(instance, seen, broker_url)
+        known = own_stack.seed(instance, ACCOUNTS, BROKER_URL=broker_url)
         issuer = started.enter_context(_second_issuer(instance, offset_file, issuer_port))
         targets = instance.metrics_targets()
         targets["issuer"].append(f"{ports.HOST}:{issuer_port}")
         watched = started.enter_context(watchers.watching(instance, targets=targets))
         stage = Stage(
             instance=instance,
-            shop=shop,
-            buyers=buyers,
+            shop=Shop(instance, known["staff"], seen),
+            buyers=[Account(user["id"], user["access"]) for user in known["users"]],
             watchers=watched,
             broker_url=broker_url,
             start_broker=start_broker,
@@ -200,27 +185,14 @@ def prepared(instance: Instance) -> Iterator[Stage]:
 
 def _start_broker(instance: Instance, port: int) -> "subprocess.Popen[bytes]":
     """A Redis of its own as the broker, so that one can be away without the other."""
-    program = shutil.which("redis-server", path=SEARCH_PATH)
-    if program is None:
-        raise SetupError("redis-server is missing; run this first: sudo apt-get install -y redis-server")
     options = {"bind": ports.HOST, "port": port, "save": "", "maxmemory-policy": "noeviction"}
-    log = instance.home / "broker.log"
-    child = children.start([program, *processes.words(options)], log=log, environment={})
-    children.wait_until(
-        lambda: ports.answers((ports.HOST, port)), name="the broker", child=child, log=log, within_seconds=30
+    command, log = (
+        [system_packages.program("redis-server"), *processes.words(options)],
+        instance.home / "broker.log",
     )
+    child = children.start(command, log=log, environment={})
+    children.wait_until((ports.HOST, port), name="the broker", child=child, log=log, within_seconds=30)
     return child
-
-
-def _seed(instance: Instance, seen: Observations, broker_url: str) -> tuple[Shop, list[Account]]:
-    tokens = instance.home / "tokens.json"
-    arguments = f"seed_demo --users {ACCOUNTS} --tokens {tokens}"
-    ran = own_stack.manage(instance, arguments, BROKER_URL=broker_url)
-    if ran.returncode != 0:
-        raise SetupError(f"seed_demo ended with {ran.returncode}: {ran.stdout}{ran.stderr}")
-    known = json.loads(tokens.read_text())
-    buyers = [Account(user["id"], user["access"]) for user in known["users"]]
-    return Shop(instance, known["staff"], seen), buyers
 
 
 @contextmanager
@@ -231,26 +203,25 @@ def _second_issuer(instance: Instance, offset_file: Path, port: int) -> Iterator
     environment |= {"METRICS_PORT": str(port), **faketime.environment(offset_file)}
     command = faketime.command(processes.command("issuer", instance, environment))
     log = instance.logs / "second-issuer.log"
-    child = children.start(command, log=log, environment=environment)
+    with children.running(
+        command, name="the second issuer", log=log, is_ready=(ports.HOST, port), environment=environment
+    ) as child:
+        try:
+            yield child
+        finally:
+            child.kill()
+            faketime.remove_shared_memory(child.pid)
+
+
+@contextmanager
+def undone(undo: Callable[[], object]) -> Iterator[None]:
+    """What was done before the block is undone after it."""
     try:
-        children.wait_until(
-            lambda: ports.answers((ports.HOST, port)),
-            name="the second issuer",
-            child=child,
-            log=log,
-            within_seconds=60,
-        )
-        yield child
+        yield
     finally:
-        child.kill()
-        child.wait()
-        faketime.remove_shared_memory(child.pid)
+        undo()
 
 
 def wait_until(is_so: Callable[[], object], *, what: str, within_seconds: float) -> None:
     """Return once it is so. Raises SetupError that says what is not."""
-    until = time.monotonic() + within_seconds
-    while not is_so():
-        if time.monotonic() > until:
-            raise SetupError(f"not within {within_seconds:.0f} s: {what}")
-        time.sleep(0.2)
+    waiting.until(is_so, f"not within {within_seconds:.0f} s: {what}", within_seconds=within_seconds)

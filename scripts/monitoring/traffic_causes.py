@@ -4,14 +4,15 @@ import json
 import sqlite3
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from scripts.chaos import faults
 from scripts.chaos.calls import Call
 from scripts.chaos.faults import Fault
 from scripts.monitoring import process_causes
-from scripts.monitoring.stage import Stage, wait_until
+from scripts.monitoring.stage import Stage, undone, wait_until
 from scripts.simulators import books
 from scripts.stack import SetupError, children, ports, processes, readiness, supervision
 
@@ -39,11 +40,9 @@ QUEUED = "SELECT COUNT(*) FROM events_webhookdelivery WHERE status = 'pending'"
 REFUSALS = f"{QUEUED} AND refused_at IS NOT NULL"
 
 
-@contextmanager
-def declined_cards(stage: Stage) -> Iterator[None]:
+def declined_cards(stage: Stage) -> AbstractContextManager[None]:
     product = stage.product()
-    with stage.load(lambda account: stage.order_call(account, product, card="tok_declined"), clients=6):
-        yield
+    return stage.load(lambda account: stage.order_call(account, product, card="tok_declined"), clients=6)
 
 
 @contextmanager
@@ -114,19 +113,13 @@ def partner_stopped(stage: Stage) -> Iterator[None]:
 
 @contextmanager
 def foreign_charge(stage: Stage) -> Iterator[None]:
-    body = {"token": "tok_ok", "amount": 1_000, "currency": "KRW"}
-    headers = {"Idempotency-Key": f"foreign-{uuid.uuid4()}", "Content-Type": "application/json"}
-    status, text = readiness.ask(stage.instance.gateway_port, "POST", "/charges", json.dumps(body), headers)
-    if status != 201:
-        raise SetupError(f"a charge was answered {status} {text}")
+    made = _ask_gateway(stage, "/charges", {"token": "tok_ok", "amount": 1_000, "currency": "KRW"})
     # Comparisons leave out the last two minutes, in which a payment may not be recorded yet.
     began_at = books.written(datetime.now(UTC) - timedelta(minutes=10))
     with closing(sqlite3.connect(stage.instance.data / "gateway.sqlite3")) as book, book:
-        book.execute("UPDATE charges SET created_at = ? WHERE id = ?", [began_at, json.loads(text)["id"]])
-    try:
+        book.execute("UPDATE charges SET created_at = ? WHERE id = ?", [began_at, made["id"]])
+    with undone(lambda: stage.manage("reconcile --fix")):
         yield
-    finally:
-        stage.manage("reconcile --fix")
 
 
 @contextmanager
@@ -135,14 +128,18 @@ def disputed_charge(stage: Stage) -> Iterator[None]:
     call = stage.order_call(stage.buyers[0], stage.product(), card="tok_ok", wait=20)
     placed = stage.require(call, status=201)
     _, found = readiness.ask(stage.instance.gateway_port, "GET", f"/charges?order={placed['id']}")
-    asked = {"charge": json.loads(found)["results"][0]["id"]}
-    headers = {"Idempotency-Key": f"dispute-{uuid.uuid4()}", "Content-Type": "application/json"}
-    _, opened = readiness.ask(stage.instance.gateway_port, "POST", "/disputes", json.dumps(asked), headers)
-    path = f"/disputes/{json.loads(opened)['id']}/close"
-    try:
+    opened = _ask_gateway(stage, "/disputes", {"charge": json.loads(found)["results"][0]["id"]})
+    with undone(lambda: _ask_gateway(stage, f"/disputes/{opened['id']}/close", {"status": "won"})):
         yield
-    finally:
-        readiness.ask(stage.instance.gateway_port, "POST", path, json.dumps({"status": "won"}), headers)
+
+
+def _ask_gateway(stage: Stage, path: str, body: dict[str, Any]) -> Any:
+    """The JSON that the gateway answers, under a new key. Raises SetupError unless it is a success."""
+    headers = {"Idempotency-Key": f"alerts-{uuid.uuid4()}", "Content-Type": "application/json"}
+    status, text = readiness.ask(stage.instance.gateway_port, "POST", path, json.dumps(body), headers)
+    if status not in (200, 201):
+        raise SetupError(f"{path} of the gateway answered {status} {text}")
+    return json.loads(text)
 
 
 @contextmanager
@@ -201,36 +198,26 @@ def refused_event(stage: Stage) -> Iterator[None]:
     stage.manage("replay_events --all")
 
 
-@contextmanager
-def _refusing_data_platform(stage: Stage) -> Iterator[None]:
+def _refusing_data_platform(stage: Stage) -> AbstractContextManager[object]:
     port, log = stage.instance.data_platform_port, stage.instance.logs / "refusing-sink.log"
     command = processes.simulator("data_platform", port, stage.instance.data / "refusing.sqlite3")
     command += ["--refuse-type", REFUSED]
-    child = children.start(command, log=log, environment=supervision.environment(stage.instance))
-    try:
-        children.wait_until(
-            lambda: ports.answers((ports.HOST, port)),
-            name="a data platform that refuses",
-            child=child,
-            log=log,
-            within_seconds=SIMULATOR_SECONDS,
-        )
-        yield
-    finally:
-        children.stop(child)
+    return children.running(
+        command,
+        name="a data platform that refuses",
+        log=log,
+        is_ready=(ports.HOST, port),
+        environment=supervision.environment(stage.instance),
+    )
 
 
 def _issue_one_coupon(stage: Stage) -> None:
     stage.require(stage.coupon_call(stage.buyers[0], stage.campaign()), status=201)
 
 
-@contextmanager
-def _locked_campaign(stage: Stage, campaign: int) -> Iterator[None]:
-    with stage.locked("SELECT id FROM coupons_campaign WHERE id = %s FOR UPDATE", campaign):
-        yield
+def _locked_campaign(stage: Stage, campaign: int) -> AbstractContextManager[None]:
+    return stage.locked("SELECT id FROM coupons_campaign WHERE id = %s FOR UPDATE", campaign)
 
 
-@contextmanager
-def _coupons(stage: Stage, campaign: int, *, clients: int) -> Iterator[None]:
-    with stage.load(lambda account: stage.coupon_call(account, campaign), clients=clients):
-        yield
+def _coupons(stage: Stage, campaign: int, *, clients: int) -> AbstractContextManager[None]:
+    return stage.load(lambda account: stage.coupon_call(account, campaign), clients=clients)

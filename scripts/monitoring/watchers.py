@@ -13,10 +13,9 @@ import yaml
 
 from scripts.monitoring import receiver, rules, shortening
 from scripts.monitoring.receiver import Receiver
-from scripts.stack import SetupError, children, places, ports
+from scripts.stack import SetupError, children, places, ports, system_packages, waiting
 from scripts.stack.instance import Instance
-from scripts.stack.mariadb import USER
-from scripts.stack.programs import prometheus
+from scripts.stack.programs import exporters, prometheus
 from scripts.stack.programs.prometheus import Prometheus
 
 SCRAPE_SECONDS, SLOWEST_SCRAPE_SECONDS = 2.0, 4.0
@@ -51,11 +50,12 @@ class Watchers:
 
     def wait_until_evaluated(self, *, within_seconds: float) -> None:
         """Wait until every target was scraped, and all rules evaluated twice since. Raises SetupError."""
-        until = time.monotonic() + within_seconds
-        while missing := [name for name, health in self.prometheus.targets().items() if health != "up"]:
-            if time.monotonic() > until:
-                raise SetupError(f"not scraped within {within_seconds:.0f} s: {', '.join(missing)}")
-            time.sleep(0.5)
+
+        def missing() -> list[str]:
+            return [name for name, health in self.prometheus.targets().items() if health != "up"]
+
+        if left := waiting.left(missing, within_seconds=within_seconds, pause_seconds=0.5):
+            raise SetupError(f"not scraped within {within_seconds:.0f} s: {', '.join(left)}")
         time.sleep(2 * SLOWEST_SCRAPE_SECONDS)
 
     def wait_until_quiet(self, *, resolved: Collection[str] = (), within_seconds: float) -> None:
@@ -64,11 +64,12 @@ class Watchers:
         Of the others it may not get to know: Alertmanager does not send that an alert is resolved which was
         inhibited at that moment, not even if it had sent that it fires. Raises SetupError.
         """
-        until = time.monotonic() + within_seconds
-        while left := self.pending() | self.receiver.firing().intersection(resolved):
-            if time.monotonic() > until:
-                raise SetupError(f"{', '.join(sorted(left))} did not end within {within_seconds:.0f} s")
-            time.sleep(0.5)
+
+        def alerts() -> set[str]:
+            return self.pending() | self.receiver.firing().intersection(resolved)
+
+        if left := waiting.left(alerts, within_seconds=within_seconds, pause_seconds=0.5):
+            raise SetupError(f"{', '.join(sorted(left))} did not end within {within_seconds:.0f} s")
 
 
 @contextmanager
@@ -76,16 +77,17 @@ def watching(instance: Instance, *, targets: dict[str, list[str]]) -> Iterator[W
     """Watch the stack, by rules whose durations are shortened. `targets` are the shop's, by job."""
     folder = instance.home / "watchers"
     folder.mkdir()
-    redis, mysql, alertmanager = (f"{ports.HOST}:{ports.free()}" for _ in range(3))
-    all_targets = targets | {"redis": [redis], "mysql": [mysql], "alertmanager": [alertmanager]}
+    redis, alertmanager = (f"{ports.HOST}:{ports.free()}" for _ in range(2))
+    # With the options of the compose file.
+    _, *options = yaml.safe_load(COMPOSE.read_text())["services"]["mysql_exporter"]["command"]
     start_redis_exporter = lambda: _start_redis_exporter(instance, redis, folder)  # noqa: E731
     with (
         receiver.listening() as taken,
         _alertmanager(folder, alertmanager, taken),
-        _mysql_exporter(instance, mysql, folder),
+        exporters.of_mariadb(instance, folder, *options) as mysql,
         prometheus.running(
             folder / "prometheus",
-            targets=all_targets,
+            targets=targets | {"redis": [redis], "mysql": [mysql], "alertmanager": [alertmanager]},
             rules=shortening.write_rules(folder / "rules"),
             alertmanagers=[alertmanager],
             scrape_seconds=_scrape_seconds(),
@@ -127,22 +129,9 @@ def _alertmanager(folder: Path, address: str, taken: Receiver) -> Iterator[None]
         yield
 
 
-@contextmanager
-def _mysql_exporter(instance: Instance, address: str, folder: Path) -> Iterator[None]:
-    """The exporter with the options of the compose file, signed in as the shop's user."""
-    server = instance.mariadb()
-    program, *options = yaml.safe_load(COMPOSE.read_text())["services"]["mysql_exporter"]["command"]
-    # Not on the command line, which other users of the machine can read.
-    settings = {"DATA_SOURCE_NAME": f"{USER}:{server.password}@unix({server.socket})/"}
-    command = [prometheus.program(program), *options, f"--web.listen-address={address}"]
-    ready, log = f"http://{address}/", folder / "mysql.log"
-    with prometheus.server(command, name=program, ready=ready, log=log, settings=settings):
-        yield
-
-
 def _start_redis_exporter(instance: Instance, address: str, folder: Path) -> Any:
     command = [
-        prometheus.program("prometheus-redis-exporter"),
+        system_packages.program("prometheus-redis-exporter"),
         f"-redis.addr=unix://{instance.redis_socket}",
         f"-web.listen-address={address}",
     ]

@@ -65,7 +65,7 @@ def _measure(coverage: coverage_map.Map, modules: list[str]) -> None:
     for part in folder.glob("part-*"):
         part.unlink()
     command = [sys.executable, "-m", "pytest", "-q", "-p", coverage_map.__name__, *(modules or ALL)]
-    child = children.start(command, environment=os.environ)
+    child = children.start(command)
     try:
         child.wait()
     finally:

@@ -86,19 +86,6 @@ class World:
         chance.pass_time(chance.random.uniform(*(LONG_SECONDS if long else SHORT_SECONDS)))
         return True
 
-    def run_own(self, process: Process) -> bool:
-        """Run one task of this process, which waits for it; False if it has none that can run."""
-        self._release_due()
-        own = [task for task in self._runnable if task.process is process and task.is_alive]
-        if not own:
-            return False
-        task = chance.random.choice(own)
-        self._runnable.remove(task)
-        self.steps += 1
-        self.note(f"{process.name} {task.name}")
-        task.run()
-        return True
-
     def kill(self, process: Process) -> None:
         """Drop what the process was to do, and start it again."""
         self.note(f"{process.name} is killed")

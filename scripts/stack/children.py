@@ -3,15 +3,16 @@
 import contextlib
 import ctypes
 import errno
+import functools
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from scripts.stack import SetupError
+from scripts.stack import SetupError, ports
 from scripts.stack.places import PROJECT, state
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -71,7 +72,7 @@ def explain(error: SetupError | OSError) -> str:
 def start(
     command: Sequence[str],
     *,
-    environment: Mapping[str, str],
+    environment: Mapping[str, str] = os.environ,
     log: Path | None = None,
     when_parent_dies: int = signal.SIGKILL,
     folder: Path = PROJECT,
@@ -100,6 +101,67 @@ def start(
         )
 
 
+def run(
+    words: Sequence[str],
+    *,
+    within_seconds: float,
+    environment: Mapping[str, str] = os.environ,
+    folder: Path = PROJECT,
+    text: str | None = None,
+) -> "subprocess.CompletedProcess[str]":
+    """Run the command to its end, with the text as its input.
+
+    One that goes on is killed with all that it runs. Raises SetupError then.
+    """
+    child = subprocess.Popen(
+        words,
+        cwd=folder,
+        env=dict(environment),
+        stdin=subprocess.DEVNULL if text is None else subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        out, error = child.communicate(text, timeout=within_seconds)
+    except subprocess.TimeoutExpired:
+        raise SetupError(f"{' '.join(words)[:200]} goes on after {within_seconds:.0f} s") from None
+    finally:
+        if child.poll() is None:
+            os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+    return subprocess.CompletedProcess(words, child.returncode, out, error)
+
+
+def printed(ran: subprocess.CompletedProcess[str], *, codes: Collection[int] = (0,)) -> str:
+    """What the command printed. Raises SetupError with all of it where it ended with another code."""
+    if ran.returncode not in codes:
+        what = " ".join(ran.args[1:])[:100]
+        raise SetupError(f"{what} ended with {ran.returncode}: {ran.stdout}{ran.stderr}")
+    return ran.stdout
+
+
+@contextlib.contextmanager
+def running(
+    command: Sequence[str],
+    *,
+    name: str,
+    log: Path,
+    is_ready: Callable[[], bool] | ports.Address,
+    environment: Mapping[str, str] = os.environ,
+    within_seconds: float = 60,
+    stop_seconds: float = 10,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """The child from the moment it is ready or answers there; stopped on leaving. Raises SetupError."""
+    child = start(command, log=log, environment=environment)
+    try:
+        wait_until(is_ready, name=name, child=child, log=log, within_seconds=within_seconds)
+        yield child
+    finally:
+        stop(child, within_seconds=stop_seconds)
+
+
 def stop(child: subprocess.Popen[bytes], *, within_seconds: float = 10, number: int = signal.SIGTERM) -> None:
     """Send the child the signal, and kill it when it doesn't end; returns when it is gone."""
     child.send_signal(number)
@@ -111,16 +173,20 @@ def stop(child: subprocess.Popen[bytes], *, within_seconds: float = 10, number: 
 
 
 def wait_until(
-    is_ready: Callable[[], bool],
+    is_ready: Callable[[], bool] | ports.Address,
     *,
     name: str,
     child: subprocess.Popen[bytes],
     log: Path,
     within_seconds: float,
 ) -> None:
-    """Return once `is_ready()`. Raises SetupError with the end of its log if it dies or is late."""
+    """Return once it is ready, or answers at that address.
+
+    Raises SetupError with the end of its log if it dies or is late.
+    """
+    has_started = is_ready if callable(is_ready) else functools.partial(ports.answers, is_ready)
     deadline = time.monotonic() + within_seconds
-    while not is_ready():
+    while not has_started():
         if child.poll() is not None:
             what = f"ended with exit code {child.returncode}"
         elif time.monotonic() > deadline:
@@ -129,6 +195,14 @@ def wait_until(
             time.sleep(0.05)
             continue
         raise SetupError(f"{name} {what}; the end of {log}:\n{tail(log)}")
+
+
+def say(text: str) -> None:
+    """Print it; that the reader has gone (`make run | head`) is no reason to stop."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def tail(log: Path, lines: int = 15) -> str:

@@ -1,7 +1,6 @@
 """A connection of its own to a stack's database: counters, rows by SQL, and the work that is still to do."""
 
 import contextlib
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote
@@ -9,6 +8,7 @@ from urllib.parse import unquote
 import MySQLdb
 from MySQLdb.cursors import DictCursor
 
+from scripts.stack import waiting
 from scripts.stack.instance import Instance
 from scripts.stack.mariadb import DATABASE, USER, Server
 
@@ -86,9 +86,7 @@ def left(instance: Instance) -> tuple[int, int]:
     return int(events), int(sagas)
 
 
-def wait_until_worked_off(instance: Instance, *, within_seconds: float = WORK_OFF_SECONDS) -> None:
+def wait_until_worked_off(instance: Instance) -> None:
     """Return when the worker has nothing left of earlier loads, or that takes too long: it would take its
     share of the processor of whatever is measured next."""
-    deadline = time.monotonic() + within_seconds
-    while sum(left(instance)) > FEW and time.monotonic() < deadline:
-        time.sleep(0.5)
+    waiting.left(lambda: sum(left(instance)) > FEW, within_seconds=WORK_OFF_SECONDS, pause_seconds=0.5)

@@ -71,7 +71,7 @@ class Root:
         command = ["debootstrap", "--variant=minbase", f"--include={','.join(self.packages)}"]
         command += [self.release, str(unfinished), mirror()]
         log.unlink(missing_ok=True)
-        child = children.start(command, log=log, environment=os.environ)
+        child = children.start(command, log=log)
         try:
             code = child.wait(timeout=within_seconds or None)
         except subprocess.TimeoutExpired:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.stack import SetupError, places, ports
+from scripts.stack import SetupError, children, places, ports
 from scripts.stack.mariadb import Server
 
 DATABASES = ("sqlite", "mariadb")
@@ -170,6 +170,12 @@ def held(instance: Instance, *, command: str = "make run") -> Iterator[None]:
         lock.write(f"process {os.getpid()}, port {instance.port}")
         lock.flush()
         yield
+
+
+def begin_to_stop(instance: Instance) -> None:
+    """Let nothing interrupt it, and announce it."""
+    children.ignore_stop_signals()
+    announce_stop(instance)
 
 
 def announce_stop(instance: Instance) -> None:

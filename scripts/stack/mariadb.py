@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 from urllib.parse import quote
 
-from scripts.stack import SetupError, places
+from scripts.stack import SetupError, places, system_packages
 from scripts.stack.debian import Root
 
 DATABASE = "firstcome"
@@ -17,8 +17,6 @@ USER = "firstcome"
 COLLATION = "utf8mb4_uca1400_ai_ci"
 """As the shop's `doctor` wants it: the default of MariaDB 10.11 takes all four-byte characters for one."""
 SMALLEST_POOL_MIB, LARGEST_POOL_MIB = 256, 4096
-SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])
-"""Debian keeps servers in sbin, which an ordinary user's PATH leaves out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +144,4 @@ def install(data: Path, *, temporary: Path, root: Root | None = None) -> None:
 def _program(name: str, root: Root | None) -> list[str]:
     if root:
         return root.command(name)
-    found = shutil.which(name, path=SEARCH_PATH)
-    if found is None:
-        raise SetupError(f"{name} is missing; run this first: sudo apt-get install -y mariadb-server")
-    return [found]
+    return [system_packages.program(name)]

@@ -3,10 +3,11 @@
 import functools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,8 @@ NO_RATES = dict.fromkeys(
 """For loads in which a few accounts call as often as many would."""
 OF_MAKE = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "ARGS")
 """What an outer make would pass to the inner one."""
+Manage = Callable[..., subprocess.CompletedProcess[str]]
+"""`manage`, or the same of another release: an instance and the command's words."""
 
 
 def measure(
@@ -52,19 +55,29 @@ def measure(
     *,
     database: str = "mariadb",
     folder: Path | None = None,
+    keeps_failed: bool = False,
 ) -> int:
-    """Run it with an instance in a new folder, which is removed in the end; the command's exit code."""
+    """Run it with an instance in a new folder, which is removed in the end; the command's exit code.
+
+    With `keeps_failed` the folder stays after a failure.
+    """
     # Beside the other state, on a real disk: /tmp may be memory, where a commit costs nothing.
     beside = folder or places.private_folder(places.state())
-    with tempfile.TemporaryDirectory(prefix=f"{name}-", dir=beside, ignore_cleanup_errors=True) as made:
-        home = Path(made).resolve()
+    home, code = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=beside)).resolve(), 0
 
-        def run_there() -> int:
-            port = str(ports.free(instances.PORTS))
-            return run(instances.choose(home=home, port=port, database=database))
+    def run_there() -> int:
+        port = str(ports.free(instances.PORTS))
+        return run(instances.choose(home=home, port=port, database=database))
 
+    try:
         more = functools.partial(ends_of_logs, home)
-        return children.run_command(f"{command}: failed", run_there, more=more)
+        code = children.run_command(f"{command}: failed", run_there, more=more)
+    finally:
+        if code == 1 and keeps_failed:
+            print(f"{command}: the stack's state and logs are kept in {home}", flush=True)
+        else:
+            shutil.rmtree(home, ignore_errors=True)
+    return code
 
 
 @contextmanager
@@ -99,12 +112,28 @@ def manage(
 
 def audit(instance: Instance, *, within_seconds: float = MANAGE_SECONDS) -> list[dict[str, Any]]:
     """The result of `manage.py audit` for every law. Raises SetupError when there is none."""
-    ran = manage(instance, "audit --json", within_seconds=within_seconds)
+    return read_laws(manage(instance, "audit --json", within_seconds=within_seconds))
+
+
+def read_laws(ran: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
+    """What `audit --json` says of every law. Raises SetupError when that is nothing."""
     try:
         laws: list[dict[str, Any]] = json.loads(ran.stdout)["laws"]
     except ValueError:
         raise SetupError(f"audit ended with {ran.returncode}: {ran.stdout}{ran.stderr}") from None
     return laws
+
+
+def broken(laws: Iterable[Mapping[str, Any]]) -> list[str]:
+    """A sentence about each law that doesn't hold."""
+    return [f"{law['law']} is broken: {law['offenders'][:10]}" for law in laws if not law["holds"]]
+
+
+def seed(instance: Instance, users: int, *, manage: Manage = manage, **more: Any) -> Any:
+    """The ids and tokens of so many accounts that `seed_demo` makes. Raises SetupError."""
+    tokens = instance.home / "tokens.json"
+    children.printed(manage(instance, f"seed_demo --users {users} --tokens {tokens}", **more))
+    return json.loads(tokens.read_text())
 
 
 def paste(instance: Instance, lines: str) -> subprocess.CompletedProcess[str]:
@@ -122,25 +151,8 @@ def ends_of_logs(home: Path) -> str:
 def _run(
     words: list[str], instance: Instance, settings: Mapping[str, str], within_seconds: float = MANAGE_SECONDS
 ) -> subprocess.CompletedProcess[str]:
-    child = subprocess.Popen(
-        words,
-        cwd=instance.project,
-        env=own_environment(instance, settings),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        out, error = child.communicate(timeout=within_seconds)
-    except subprocess.TimeoutExpired:
-        raise SetupError(f"{' '.join(words)[:100]} goes on after {within_seconds:.0f} s") from None
-    finally:
-        if child.poll() is None:
-            os.killpg(child.pid, signal.SIGKILL)  # the command, and what it runs
-            child.wait()
-    return subprocess.CompletedProcess(words, child.returncode, out, error)
+    own = own_environment(instance, settings)
+    return children.run(words, within_seconds=within_seconds, environment=own, folder=instance.project)
 
 
 def own_environment(instance: Instance, settings: Mapping[str, str]) -> dict[str, str]:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import secrets
+import shutil
 import stat
 import tempfile
 from pathlib import Path
@@ -62,3 +63,10 @@ def _short_folder(folder: Path) -> Path:
         what = f"{short} is not a private folder of this user"
         raise SetupError(f"{what}: remove it, or set VAR to a shorter path")
     return short
+
+
+def require_space(folder: Path, *, megabytes: int) -> None:
+    """Raise SetupError where the folder's disk has less space left."""
+    free = shutil.disk_usage(folder).free >> 20
+    if free < megabytes:
+        raise SetupError(f"no space left in {folder}: {free} MB are free, {megabytes} MB are needed")

@@ -11,6 +11,9 @@ HOST = "127.0.0.1"
 DOCUMENTATION = 8009
 """Where `make docs` serves the documentation by default: beside an instance of the shop, 8000 to 8006."""
 
+Address = tuple[str, int] | str
+"""A host and port, or the path of a unix socket."""
+
 FOR_SERVERS = range(10240, 32768)
 """Linux gives outgoing connections ports from 32768 up: a server's may be taken when it restarts."""
 
@@ -47,8 +50,8 @@ def free(count: int = 1) -> int:
             return first
 
 
-def answers(address: tuple[str, int] | str) -> bool:
-    """Whether connections are accepted there: a host and port, or the path of a unix socket."""
+def answers(address: Address) -> bool:
+    """Whether connections are accepted there."""
     family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as client:
         client.settimeout(1)

@@ -7,13 +7,14 @@ preparation left it is found out without.
 import hashlib
 import os
 import sqlite3
+import subprocess
 import sys
 import traceback
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
-from scripts.stack import environment as environments, instance as instances, places
+from scripts.stack import environment as environments, instance as instances, places, process_identity
 from scripts.stack.instance import Instance
 
 SOURCES = ("*/migrations/*.py", "*/static/**/*", "requirements-embedded.txt")
@@ -22,6 +23,15 @@ OLD_STATE = (
     "firstcome: {folder} was made by release 1.x, whose data this release doesn't read: remove that folder, "
     "or use another one by `make run VAR=FOLDER`"
 )
+
+
+def prepare_apart(home: Path, environment: Mapping[str, str]) -> None:
+    """Migrate, collect static files, and seed an empty database, in a process that says why it fails."""
+    command = [sys.executable, "-m", "scripts.stack.preparation"]
+    # Marked, so that a run after a kill -9 of this one finds it and never migrates beside it.
+    marked = {**environment, process_identity.MARK: str(home)}
+    if subprocess.run(command, cwd=places.PROJECT, env=marked, stdin=subprocess.DEVNULL).returncode != 0:
+        raise SystemExit(1)
 
 
 def is_current(instance: Instance, environment: Mapping[str, str]) -> bool:

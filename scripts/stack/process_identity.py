@@ -54,6 +54,16 @@ def kill(pids: set[int], number: int = signal.SIGKILL) -> None:
             os.kill(pid, number)
 
 
+@contextlib.contextmanager
+def frozen(pids: set[int]) -> Iterator[None]:
+    """They get no processor time inside the block."""
+    kill(pids, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        kill(pids, signal.SIGCONT)
+
+
 def _recorded(path: Path) -> int | None:
     """The process id in the file, if that very process is alive."""
     try:

@@ -24,8 +24,8 @@ from scripts.stack import (
     process_identity,
 )
 from scripts.stack.instance import Instance
-from scripts.stack.mariadb import SEARCH_PATH
 from scripts.stack.programs import faketime
+from scripts.stack.system_packages import SEARCH_PATH
 
 Command = list[str]
 OUTSIDE = ("gateway", "sink", "partner")

@@ -3,7 +3,7 @@
 import os
 import secrets
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -112,23 +112,22 @@ class Node:
         places.write_whole(self.folder / "enabled_plugins", "[rabbitmq_management].\n")
         places.write_whole(self.folder / ".erlang.cookie", self.password, mode=0o600)
 
-    def start_epmd(self, environment: Mapping[str, str] = os.environ) -> Popen[bytes]:
+    def start_epmd(self) -> Popen[bytes]:
         """Start the directory of nodes, which the node needs; it outlives the node's restarts."""
         port = self.first_port + 1
         command = ["epmd", "-port", str(port), "-address", ports.HOST]
         log = self.folder / "epmd.log"
-        child = children.start(command, log=log, environment={**environment, **epmd_environment(port)})
-        answers = lambda: ports.answers((ports.HOST, port))  # noqa: E731
-        children.wait_until(answers, name="epmd", child=child, log=log, within_seconds=20)
+        child = children.start(command, log=log, environment=os.environ | epmd_environment(port))
+        children.wait_until((ports.HOST, port), name="epmd", child=child, log=log, within_seconds=20)
         return child
 
-    def start(self, environment: Mapping[str, str] = os.environ) -> Popen[bytes]:
+    def start(self) -> Popen[bytes]:
         """Start the node; returns once it takes connections."""
         first = self.first_port
         own = node_environment(self.folder, self.name, epmd_port=first + 1, peers_port=first + 2)
-        child = children.start([str(SERVER)], log=self.log, environment={**environment, **own})
-        answers = lambda: ports.answers((ports.HOST, first))  # noqa: E731
-        children.wait_until(answers, name="rabbitmq", child=child, log=self.log, within_seconds=START_SECONDS)
+        child = children.start([str(SERVER)], log=self.log, environment=os.environ | own)
+        address = (ports.HOST, first)
+        children.wait_until(address, name="rabbitmq", child=child, log=self.log, within_seconds=START_SECONDS)
         return child
 
 

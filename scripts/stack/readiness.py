@@ -18,12 +18,12 @@ def wait_for_stores(instance: Instance, stores: list[str]) -> None:
     """Return once each of the databases accepts connections. Raises SetupError."""
     sockets = {"redis": instance.redis_socket, "mariadb": instance.mariadb_socket}
     for name in stores:
-        _wait(instance, name, functools.partial(_socket_problem, str(sockets[name])))
+        wait_while(functools.partial(_socket_problem, str(sockets[name])), instance, name)
 
 
 def wait_for_shop(instance: Instance) -> None:
     """Return once `/readyz` answers 200. Raises SetupError with what it answered last."""
-    _wait(instance, "web", functools.partial(_readiness_problem, instance.port))
+    wait_while(functools.partial(readiness_problem, instance.port), instance, "web")
 
 
 def ask(
@@ -45,7 +45,8 @@ def _socket_problem(path: str) -> str:
     return "" if ports.answers(path) else "it accepts no connections"
 
 
-def _readiness_problem(port: int) -> str:
+def readiness_problem(port: int) -> str:
+    """What `/readyz` says against the shop at this port; nothing once it is ready."""
     try:
         status, text = ask(port, "GET", "/readyz")
     except OSError as error:
@@ -53,14 +54,22 @@ def _readiness_problem(port: int) -> str:
     return "" if status == 200 else f"/readyz answers {status} {text[:500]}"
 
 
-def _wait(instance: Instance, name: str, problem: Callable[[], str]) -> None:
-    deadline = time.monotonic() + MOST_SECONDS
+def wait_while(
+    problem: Callable[[], str],
+    instance: Instance,
+    name: str,
+    *,
+    most_seconds: float = MOST_SECONDS,
+    dying_seconds: float = DYING_SECONDS,
+) -> None:
+    """Return once there is no problem. Raises SetupError past that time, or when the process keeps dying."""
+    deadline = time.monotonic() + most_seconds
     dying_since: float | None = None
     while what := problem():
         now = time.monotonic()
         is_dying = supervision.states(instance)[name] in {"BACKOFF", "FATAL"}
         dying_since = (dying_since or now) if is_dying else None
-        if now > min(deadline, (dying_since or deadline) + DYING_SECONDS):
+        if now > min(deadline, (dying_since or deadline) + dying_seconds):
             log = instance.logs / f"{name}.log"
             raise SetupError(f"{name} does not come up: {what}; the end of {log}:\n{children.tail(log)}")
         time.sleep(0.1)

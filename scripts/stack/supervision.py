@@ -15,7 +15,7 @@ from xmlrpc.client import ServerProxy
 
 from supervisor.xmlrpc import SupervisorTransport
 
-from scripts.stack import SetupError, children, places, process_identity
+from scripts.stack import SetupError, children, places, process_identity, waiting
 from scripts.stack.instance import Instance
 from scripts.stack.processes import OUTSIDE, SHOP
 
@@ -153,12 +153,12 @@ def start(instance: Instance, names: Sequence[str]) -> None:
     """Start these processes; returns once their ids are written."""
     for name in names:
         calls(instance).startProcess(_full_name(name), False)
-    deadline = time.monotonic() + START_SECONDS
-    while not all((instance.run / f"{name}.pid").exists() for name in names):
-        if time.monotonic() > deadline:
-            log = instance.logs / "supervisor.log"
-            raise SetupError(f"supervisor started no {' and no '.join(names)}; see {log}")
-        time.sleep(0.02)
+    waiting.until(
+        lambda: all((instance.run / f"{name}.pid").exists() for name in names),
+        f"supervisor started no {' and no '.join(names)}; see {instance.logs / 'supervisor.log'}",
+        within_seconds=START_SECONDS,
+        pause_seconds=0.02,
+    )
 
 
 def stop(instance: Instance, name: str) -> None:

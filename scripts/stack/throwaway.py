@@ -8,7 +8,6 @@
 import argparse
 import contextlib
 import fcntl
-import functools
 import os
 import shlex
 import shutil
@@ -28,10 +27,10 @@ from scripts.stack import (
     places,
     ports,
     processes,
+    system_packages,
 )
 from scripts.stack.debian import Root
 from scripts.stack.instance import Instance
-from scripts.stack.mariadb import SEARCH_PATH
 
 DATABASES: dict[str, tuple[type[mariadb.Server], Root | None]] = {
     "mariadb": (mariadb.Server, None),
@@ -60,7 +59,7 @@ def servers(home: Path, *, kind: str = "") -> Iterator[dict[str, str]]:
     database = _database(instance, kind or "mariadb")
     database.prepare()
     gateway, sink, redis = instance.gateway_port, instance.data_platform_port, instance.port + instances.PORTS
-    commands: dict[str, tuple[list[str], tuple[str, int] | str]] = {
+    commands: dict[str, tuple[list[str], ports.Address]] = {
         "database": (database.command(), str(database.socket)),
         "redis": (_redis_command(home, redis), (ports.HOST, redis)),
         # Sends no webhooks: there is no shop.
@@ -77,11 +76,15 @@ def servers(home: Path, *, kind: str = "") -> Iterator[dict[str, str]]:
     }
     with contextlib.ExitStack() as started:
         for name, (command, address) in commands.items():
-            log = home / f"{name}.log"
-            child = children.start(command, log=log, environment=os.environ | settings)
-            started.callback(children.stop, child)
-            answers = functools.partial(ports.answers, address)
-            children.wait_until(answers, name=name, child=child, log=log, within_seconds=60)
+            started.enter_context(
+                children.running(
+                    command,
+                    name=name,
+                    log=home / f"{name}.log",
+                    is_ready=address,
+                    environment=os.environ | settings,
+                )
+            )
         yield settings
 
 
@@ -99,12 +102,9 @@ def _database(instance: Instance, kind: str) -> mariadb.Server:
 
 
 def _redis_command(home: Path, port: int) -> list[str]:
-    program = shutil.which("redis-server", path=SEARCH_PATH)
-    if program is None:
-        raise SetupError("redis-server is missing; run this first: sudo apt-get install -y redis-server")
     options = {"bind": ports.HOST, "port": port, "dir": home, "save": "", "maxmemory-policy": "noeviction"}
     options["databases"] = 64  # several developers, a number each
-    return [program, *processes.words(options)]
+    return [system_packages.program("redis-server"), *processes.words(options)]
 
 
 def _shell_lines(settings: Mapping[str, str]) -> str:

@@ -9,7 +9,6 @@ import argparse
 import datetime
 import json
 import shutil
-import subprocess
 import sys
 import tempfile
 import tomllib
@@ -18,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from scripts.stack import places
+from scripts.stack import SetupError, children, places
 from scripts.supply import pins
 from scripts.supply.vendored import BUNDLED
 
@@ -76,13 +75,13 @@ def main() -> int:
     return report({"Python": python, "npm": audit_npm(), "bundled": audit_bundled()}, read_accepted())
 
 
-def read_accepted(path: Path = ACCEPTED) -> list[Exemption]:
+def read_accepted() -> list[Exemption]:
     """Raises ValueError for an entry without a date or a reason."""
     accepted = []
-    for entry in tomllib.loads(path.read_text()).get("accepted", []):
+    for entry in tomllib.loads(ACCEPTED.read_text()).get("accepted", []):
         is_dated = isinstance(entry.get("accepted_on"), datetime.date)
         if entry.keys() != FIELDS or not is_dated or not entry["reason"].strip():
-            raise ValueError(f"{path.name}: {entry} needs {', '.join(sorted(FIELDS))}, and nothing else")
+            raise ValueError(f"{ACCEPTED.name}: {entry} needs {', '.join(sorted(FIELDS))}, and nothing else")
         accepted.append(Exemption(entry["id"], entry["package"], entry["reason"]))
     return accepted
 
@@ -205,16 +204,9 @@ def report(results: dict[str, Result], accepted: list[Exemption]) -> int:
 def _run(command: list[str], *, folder: Path = places.PROJECT) -> tuple[str, str]:
     """What the program prints, and its errors."""
     try:
-        ran = subprocess.run(
-            command,
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=LOOKUP_SECONDS,
-        )
-    except subprocess.TimeoutExpired:
-        return "", f"{command[0]} goes on after {LOOKUP_SECONDS} s"
+        ran = children.run(command, within_seconds=LOOKUP_SECONDS, folder=folder)
+    except SetupError as error:
+        return "", str(error)
     return ran.stdout, ran.stderr
 
 

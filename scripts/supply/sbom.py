@@ -3,11 +3,10 @@ them."""
 
 import argparse
 import json
-import subprocess
 import sys
 from pathlib import Path
 
-from scripts.stack import SetupError, children, places
+from scripts.stack import children, places
 from scripts.supply import vendored
 
 SECONDS = 300
@@ -27,15 +26,14 @@ def main() -> int:
     return children.run_command("sbom: failed", write)
 
 
-def write_sbom(out: Path, *, lock: Path = places.PROJECT / "requirements.txt") -> None:
+def write_sbom(out: Path) -> None:
     """Raises SetupError with what cyclonedx-py says."""
+    lock = places.PROJECT / "requirements.txt"
     command = [str(Path(sys.executable).with_name("cyclonedx-py")), "requirements", str(lock)]
     command += ["--pyproject", str(places.PROJECT / "pyproject.toml"), "--mc-type", "application"]
     command += ["--spec-version", "1.6", "--output-format", "JSON", "--output-reproducible"]
     command += ["--output-file", str(out)]
-    ran = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS)
-    if ran.returncode != 0:
-        raise SetupError(f"cyclonedx-py ended with {ran.returncode}: {ran.stderr.strip()[-500:]}")
+    children.printed(children.run(command, within_seconds=SECONDS))
     document = json.loads(out.read_text())
     document["components"] += vendored.components()
     out.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")

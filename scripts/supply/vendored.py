@@ -76,9 +76,9 @@ BUNDLED = (
 )
 
 
-def components(lock: Path = LOCK) -> list[dict[str, Any]]:
+def components() -> list[dict[str, Any]]:
     """The packages and programs as components of a CycloneDX bill of materials."""
-    packages = json.loads(lock.read_text())["packages"]
+    packages = json.loads(LOCK.read_text())["packages"]
     served = [_component(one.package, packages[f"node_modules/{one.package}"]) for one in VENDORED]
     return [*served, *map(_program, BUNDLED)]
 

@@ -1,12 +1,11 @@
 """A simulator under test, talked to over HTTP on a free port: the real process, or its server in a thread."""
 
+import functools
 import importlib
-import os
 import socket
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +17,10 @@ import uvicorn
 
 from scripts.simulators import process
 from scripts.stack import children, ports
+from shop.tests import racing
 
 STARTS_WITHIN = 30
+wait_until = functools.partial(racing.wait_until, seconds=20)
 POOL = urllib3.PoolManager(maxsize=64, retries=False, timeout=20)
 
 
@@ -50,18 +51,11 @@ class Simulator:
 @contextmanager
 def running(name: str, folder: Path, *options: str, port: int | None = None) -> Iterator[Simulator]:
     """The simulator on the book `folder/book.sqlite3`, answering; ended on leaving."""
-    started = launch(name, folder, *options, port=port or ports.free())
-    try:
-        children.wait_until(
-            lambda: ports.answers((ports.HOST, started.port)),
-            name=name,
-            child=started.child,
-            log=started.log,
-            within_seconds=STARTS_WITHIN,
-        )
-        yield started
-    finally:
-        children.stop(started.child)
+    at, log = port or ports.free(), folder / "log"
+    command = [sys.executable, "-m", f"scripts.simulators.{name}", "--port", str(at)]
+    command += ["--book", str(folder / "book.sqlite3"), *options]
+    with children.running(command, name=name, log=log, is_ready=(ports.HOST, at)) as child:
+        yield Simulator(child, at, log)
 
 
 @contextmanager
@@ -101,22 +95,6 @@ def serving(name: str, folder: Path, *options: str, port: int | None = None) -> 
         thread.join(STARTS_WITHIN)
         POOL.clear()
         assert ended.is_set(), f"{name} does not end"
-
-
-def launch(name: str, folder: Path, *options: str, port: int) -> Simulator:
-    command = [sys.executable, "-m", f"scripts.simulators.{name}", "--port", str(port)]
-    log = folder / "log"
-    child = children.start(
-        [*command, "--book", str(folder / "book.sqlite3"), *options], log=log, environment=os.environ
-    )
-    return Simulator(child, port, log)
-
-
-def wait_until(condition: Callable[[], bool], *, within_seconds: float = 20) -> None:
-    """Ask again and again until it is so; fail when it is not in time."""
-    deadline = time.monotonic() + within_seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not so within {within_seconds} s"
 
 
 def everything(simulator: Simulator, path: str, *, limit: int = 10_000) -> list[dict[str, Any]]:

@@ -5,50 +5,35 @@ from pathlib import Path
 
 import pytest
 
-from scripts.bench import __main__ as bench, sizes
+from scripts.bench import sizes
 from scripts.bench.__main__ import Bench, conclude
 from scripts.bench.load import Figures, Measured, Run
 from scripts.bench.report import comparison, page
 from scripts.bench.report.comparison import Round
-from scripts.bench.report.page import Report
 from scripts.bench.rows import RATIOS, ROWS
 from scripts.bench.workloads import connections
 from scripts.bench.workloads.connections import Answer, Answers
 from scripts.stack import instance as instances, ports, process_identity
-
-CIRCUMSTANCES = {
-    "commit": "abc1234",
-    "circumstances": {
-        "cores": 2,
-        "memory_gib": 4,
-        "processor": "a fast one",
-        "system": "Linux",
-        "load_before": 0.1,
-        "versions": {"MariaDB": "10.11", "Django": "5.2"},
-    },
-    "seconds": 120,
-}
 
 
 def grown(of_empty: float) -> Measured:
     return Measured(row="growth", figures={"per_second": 100, "of_empty": of_empty})
 
 
-def reported(*measured: Measured, size: sizes.Size = sizes.FULL) -> Report:
-    return page.report(size, measured, CIRCUMSTANCES)
+def failures(measured: Measured) -> list[str]:
+    return list(page.failures(page.rows([measured])))
 
 
-def test_a_ratio_below_its_goal_fails_the_command(capsys: pytest.CaptureFixture[str]):
-    assert bench.conclude(reported(grown(0.89))) == 1
-    said = capsys.readouterr()
-    assert "FAILED coupon, table filled: 0.89 × empty, and the goal is ≥ 0.90" in said.err
-    assert bench.conclude(reported(grown(0.9))) == 0
+def test_a_ratio_below_its_goal_fails_the_command():
+    missed = failures(grown(0.89))
+    assert missed == ["coupon, table filled: 0.89 × empty, and the goal is ≥ 0.90"]
+    assert failures(grown(0.9)) == []
+    assert (page.conclude("", missed), page.conclude("", [])) == (1, 0)
 
 
-def test_a_finding_fails_the_command(capsys: pytest.CaptureFixture[str]):
+def test_a_finding_fails_the_command():
     broken = Measured(row="audit", figures={"seconds": 3}, findings=["audit: L1 is broken: [7]"])
-    assert bench.conclude(reported(broken)) == 1
-    assert "FAILED audit: L1 is broken: [7]" in capsys.readouterr().err
+    assert failures(broken) == ["audit: L1 is broken: [7]"]
 
 
 def answers(*statuses: int, refused: int = 0, has_retry_after: bool = True) -> Answers:

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from django.utils import translation
 
 from scripts import catalogs
 from scripts.stack import places
@@ -64,8 +63,3 @@ def test_other_values_than_those_of_the_original_are_found(project: Path, other:
     catalogs.update("coupons")
     assert len(findings()) == 1
     assert "has the values" in findings()[0]
-
-
-def test_the_compiled_catalogs_are_those_that_django_reads() -> None:
-    with translation.override("ko"):
-        assert translation.gettext("There is no such order.") == "그런 주문이 없습니다."

@@ -3,7 +3,7 @@
 import pytest
 
 from scripts import check
-from scripts.stack.programs import prometheus
+from scripts.stack import system_packages
 
 
 def test_what_another_check_finds_fails_everywhere(
@@ -12,7 +12,7 @@ def test_what_another_check_finds_fails_everywhere(
     def find_something() -> None:
         raise check.Failed("a line that is wrong")
 
-    monkeypatch.setattr(prometheus, "SEARCH_PATH", "")
+    monkeypatch.setattr(system_packages, "SEARCH_PATH", "")
     monkeypatch.setenv("CI", "")
     checks = {"found": find_something, "rules": check.check_rules, "layers": lambda: None}
     assert check.run_all(checks) == 1

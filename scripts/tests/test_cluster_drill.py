@@ -42,8 +42,6 @@ def outcome(name: str = "kill mysql-primary", **changed: Any) -> Outcome:
         (Answer(503, {"code": "unavailable"}, retry_after="1"), "503", True),
         (Answer(503, {"code": "unavailable"}), "503 without Retry-After", False),
         (Answer(500, {"code": "internal"}), "500", False),
-        (Answer(502, {"code": "partner_failed"}), "502", False),
-        (Answer(504, {}), "504", False),
         (Answer(599, {"code": "not_json"}), "599", False),
     ],
 )

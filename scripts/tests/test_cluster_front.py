@@ -2,7 +2,6 @@
 
 import http.client
 import json
-import os
 import threading
 import time
 from collections.abc import Iterator
@@ -11,9 +10,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from scripts.cluster import layout, packages, templates
+from scripts.cluster import layout, templates
 from scripts.cluster.layout import Cluster
-from scripts.stack import children, ports
+from scripts.stack import children, ports, system_packages
 from scripts.tests import canned_shop
 from scripts.tests.canned_shop import LOST, Answer, Sent
 
@@ -61,14 +60,13 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
         templates.write(cluster.settings / name, name, cluster)
     settings = cluster.settings / "haproxy-front.cfg"
     settings.write_text(settings.read_text().replace("timeout server 35s", "timeout server 1s"))
-    command = [packages.program("haproxy"), "-db", "-f", str(settings)]
+    command = [system_packages.program("haproxy"), "-db", "-f", str(settings)]
     with ExitStack() as started:
         started.callback(front.is_over.set)
         for number in layout.numbers("web"):
             node = started.enter_context(canned_shop.running(cluster.port("web", number)))
             node.answer = front.answer
-        child = children.start(command, log=home / "haproxy.log", environment=dict(os.environ))
-        started.callback(children.stop, child, within_seconds=10)
+        started.callback(children.stop, children.start(command, log=home / "haproxy.log"))
         yield front
 
 

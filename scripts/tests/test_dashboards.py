@@ -13,8 +13,7 @@ import yaml
 from scripts.chaos import dashboard_queries
 from scripts.chaos.dashboard_queries import Span
 from scripts.monitoring import promql, rules
-from scripts.stack import places
-from scripts.stack.programs import prometheus
+from scripts.stack import places, system_packages
 from shop.tests import metrics_catalogue as catalogue
 
 SPAN = Span(start=0, end=3600, scrape_seconds=10)
@@ -31,7 +30,7 @@ def test_prometheus_understands_every_query(tmp_path: Path):
     rules = [{"record": f"query:{number}", "expr": one} for number, one in enumerate(found)]
     file = tmp_path / "rules.yml"
     file.write_text(json.dumps({"groups": [{"name": "queries", "rules": rules}]}))
-    command = [prometheus.program("promtool"), "check", "rules", str(file)]
+    command = [system_packages.program("promtool"), "check", "rules", str(file)]
     checked = subprocess.run(command, capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert f"{len(found)} rules found" in checked.stdout

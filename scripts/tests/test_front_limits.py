@@ -14,8 +14,7 @@ from pathlib import Path
 import pytest
 import urllib3
 
-from scripts.cluster import packages
-from scripts.stack import children, places, ports
+from scripts.stack import children, places, ports, system_packages
 from shop import web_server
 from shop.tests.live import web
 from shop.tests.racing import wait_until
@@ -49,15 +48,10 @@ def proxied(
     file.write_text(settings.replace("bind :8000", f"bind {host}:{port}"))
     with web(folder, workers=1, application=SMALL) as address:
         named = {"WEB_ADDRESS": address.removeprefix("http://"), "CONNECTIONS_PER_ADDRESS": str(most)}
-        command, log = [packages.program("haproxy"), "-db", "-f", str(file)], folder / "haproxy.log"
-        child = children.start(command, log=log, environment=os.environ | named)
-        try:
-            children.wait_until(
-                lambda: ports.answers((host, port)), name="haproxy", child=child, log=log, within_seconds=20
-            )
+        command, log = [system_packages.program("haproxy"), "-db", "-f", str(file)], folder / "haproxy.log"
+        own = os.environ | named
+        with children.running(command, name="haproxy", log=log, is_ready=(host, port), environment=own):
             yield f"http://{host}:{port}"
-        finally:
-            children.stop(child)
 
 
 @pytest.fixture(scope="module")

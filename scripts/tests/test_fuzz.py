@@ -1,8 +1,7 @@
 """The fuzz of headers, bodies, connections and forms: it notices failures, and the shop has none."""
 
-import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,36 +13,17 @@ from scripts.fuzz.findings import Findings
 from scripts.fuzz.raw_requests import RawRequest
 from scripts.stack import instance as instances, ports
 from scripts.tests import canned_shop
-from scripts.tests.canned_shop import Answer, CannedShop
-from shop.tests.case_tables import in_one_test
+from scripts.tests.canned_shop import LOST, Answer, CannedShop, problem
 
 SECONDS = 20
 WHOLE = RawRequest("bodies", [b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"])
 
 
 @pytest.fixture
-def serve():
-    """Starts a server that does this with each connection; its port."""
-    servers = []
-
-    def start(answer: Callable[[socket.socket], None]) -> int:
-        server = socket.create_server(("127.0.0.1", 0))
-        servers.append(server)
-
-        def accept() -> None:
-            while True:
-                try:
-                    connection, _ = server.accept()
-                except OSError:
-                    return
-                answer(connection)
-
-        threading.Thread(target=accept, daemon=True).start()
-        return server.getsockname()[1]
-
-    yield start
-    for server in servers:
-        server.close()
+def pages() -> Iterator[CannedShop]:
+    with canned_shop.running() as pages:
+        pages.answer = lambda sent: ACCEPTED
+        yield pages
 
 
 def send_to(port: int, monkeypatch: pytest.MonkeyPatch) -> Findings:
@@ -52,15 +32,6 @@ def send_to(port: int, monkeypatch: pytest.MonkeyPatch) -> Findings:
     findings = Findings()
     raw_connections.send_one(port, WHOLE, "detail", findings, ends_half=False)
     return findings
-
-
-def answering(text: bytes) -> Callable[[socket.socket], None]:
-    def answer(connection: socket.socket) -> None:
-        connection.recv(65_536)
-        connection.sendall(text)
-        connection.close()
-
-    return answer
 
 
 @pytest.mark.boots("a whole shop, or sleep")
@@ -75,28 +46,27 @@ def test_the_shop_answers_a_fuzz_of_20_seconds_without_a_finding(
         assert f" x {answered}\n" in said, said
 
 
-@in_one_test(
+@pytest.mark.parametrize(
     ("answer", "finding"),
     [
-        (b"HTTP/1.1 500 Internal Server Error\r\nconnection: close\r\n\r\n", "bodies answered 500"),
-        # The second answer of a pipeline.
-        (
-            b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}HTTP/1.1 502 Bad Gateway\r\n\r\n",
-            "bodies answered 502",
-        ),
-        (b"", "bodies: closed without an answer"),
+        (problem(500, "internal_error"), "bodies answered 500"),
+        (LOST, "bodies: closed without an answer"),
     ],
 )
 def test_a_5xx_and_an_end_without_an_answer_are_findings(
-    answer: bytes, finding: str, serve, monkeypatch: pytest.MonkeyPatch
+    answer: Answer | None, finding: str, pages: CannedShop, monkeypatch: pytest.MonkeyPatch
 ):
-    assert list(send_to(serve(answering(answer)), monkeypatch).found) == [finding]
+    pages.queue(answer)
+    assert list(send_to(pages.port, monkeypatch).found) == [finding]
 
 
-def test_a_connection_that_is_never_answered_is_a_finding(serve, monkeypatch: pytest.MonkeyPatch):
-    kept = []
-    port = serve(kept.append)
-    [found] = send_to(port, monkeypatch).found
+def test_a_connection_that_is_never_answered_is_a_finding(pages: CannedShop, monkeypatch: pytest.MonkeyPatch):
+    ended = threading.Event()
+    pages.answer = lambda sent: ended.wait(60) and LOST
+    try:
+        [found] = send_to(pages.port, monkeypatch).found
+    finally:
+        ended.set()
     assert found.startswith("bodies: neither an answer nor an end")
 
 
@@ -110,13 +80,6 @@ PAGE = """
 <a href="/admin/orders/order/7/change/?a=1#b">one</a><a href="https://elsewhere.example/admin/">no</a>
 """
 ACCEPTED = Answer(302, b"", {"Location": "/admin/orders/order/7/"})
-
-
-@pytest.fixture
-def pages() -> Iterator[CannedShop]:
-    with canned_shop.running() as pages:
-        pages.answer = lambda sent: ACCEPTED
-        yield pages
 
 
 @pytest.fixture

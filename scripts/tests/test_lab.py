@@ -1,16 +1,14 @@
 """What the lab judges, on figures that are known, and once all of it: every strategy, seconds each."""
 
-import io
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from rich.console import Console
 
 from scripts.lab import results, scenarios
-from scripts.lab.__main__ import Bars, Lab, broken_laws, seeded
+from scripts.lab.__main__ import Lab, broken_laws, seeded
 from scripts.lab.scenarios import DEFAULT_INVENTORY, SCENARIOS, UNSAFE, Case
 from scripts.stack import database, instance as instances, own_stack, ports
 
@@ -31,12 +29,11 @@ class Bench(NamedTuple):
 
     lab: Lab
     cases: list[Case]
-    said: io.StringIO
 
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    folder, said = tmp_path_factory.mktemp("lab"), io.StringIO()
+    folder = tmp_path_factory.mktemp("lab")
     (folder / "home").mkdir()
     port = str(ports.free(instances.PORTS))
     instance = instances.choose(home=folder / "home", port=port, database="mariadb")
@@ -48,7 +45,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
         if case.settings["INVENTORY_STRATEGY"] == DEFAULT_INVENTORY and case.scenario.name != "crash"
     ]
     with own_stack.running(instance, **cases[0].settings):
-        yield Bench(Lab(instance, folder / "out", Console(file=said)), cases, said)
+        yield Bench(Lab(instance, folder / "out"), cases)
 
 
 @pytest.mark.boots("a whole shop, and k6")
@@ -61,10 +58,9 @@ def test_every_strategy_keeps_the_laws_but_the_one_without_locks(bench: Bench, s
     chosen = [case for case in bench.cases if case.scenario.name in scenarios]
     accounts = max(case.load.accounts for case in bench.cases)
     bench.lab.findings.clear()
-    with Bars(chosen, bench.lab.console) as bars:
-        bench.lab.run_in_stack(chosen, accounts, bars.begin)
+    bench.lab.run_in_stack(chosen, accounts)
     bench.lab.write_report()
-    assert bench.lab.findings == [], bench.said.getvalue()
+    assert bench.lab.findings == []
     rows = [one for one in results.read(bench.lab.folder) if one["scenario"] in scenarios]
     assert Counter(map(results.key, rows)) == Counter(
         (case.scenario.name, case.strategy, case.variant) for case in chosen
@@ -85,14 +81,14 @@ def test_what_the_audit_finds_broken_is_a_finding_of_the_rows(bench: Bench, tmp_
     """A case that issues coupons doesn't see by itself that stock doesn't add up any more."""
     [case] = [one for one in bench.cases if one.name == "race group_commit"]
     accounts = max(case.load.accounts for case in bench.cases)
-    own = Lab(bench.lab.instance, tmp_path, bench.lab.console)
+    own = Lab(bench.lab.instance, tmp_path)
     own.staff = bench.lab.staff = bench.lab.staff or seeded(own.instance, accounts)
     [(product,)] = database.rows(own.instance, "SELECT MIN(id) FROM inventory_product")
     add = "UPDATE inventory_product SET on_hand = on_hand + %s WHERE id = %s"
 
     database.rows(own.instance, add, 1, product)
     try:
-        own.run_in_stack([case], accounts, lambda case: None)
+        own.run_in_stack([case], accounts)
     finally:
         database.rows(own.instance, add, -1, product)
 

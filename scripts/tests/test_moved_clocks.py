@@ -48,21 +48,18 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
     clocks.set_clocks(instance, {"all": 0})
     server = instance.mariadb(max_connections=20)
     server.prepare()
-    log, own = instance.logs / "mariadb.log", os.environ | {FAKE_CLOCKS: "mariadb=all"}
-    child = children.start(
-        server.command(), log=log, environment=environment.for_process("mariadb", instance, own)
-    )
-    try:
-        children.wait_until(
-            lambda: ports.answers(str(server.socket)), name="mariadb", child=child, log=log, within_seconds=60
-        )
+    with children.running(
+        server.command(),
+        name="mariadb",
+        log=instance.logs / "mariadb.log",
+        is_ready=str(server.socket),
+        environment=environment.for_process("mariadb", instance, os.environ | {FAKE_CLOCKS: "mariadb=all"}),
+    ) as child:
         for table, columns in COLUMNS.items():
             database.rows(instance, f"CREATE TABLE {table} (id BIGINT AUTO_INCREMENT PRIMARY KEY, {columns})")
         early.watch(instance, retention_seconds=RETENTION_SECONDS)
         yield instance
-    finally:
-        children.stop(child)
-        faketime.remove_shared_memory(child.pid)
+    faketime.remove_shared_memory(child.pid)
 
 
 @pytest.fixture(autouse=True)

@@ -126,9 +126,7 @@ def _start(
     started.callback(children.stop, child)
     if options := {"--port", "--bind"}.intersection(words):
         address = (ports.HOST, int(words[words.index(options.pop()) + 1].rpartition(":")[2]))
-        children.wait_until(
-            lambda: ports.answers(address), name=name, child=child, log=log, within_seconds=STARTS_WITHIN
-        )
+        children.wait_until(address, name=name, child=child, log=log, within_seconds=STARTS_WITHIN)
 
 
 def _manage(code: Path, settings: Mapping[str, str], *words: str) -> None:

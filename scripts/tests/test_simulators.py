@@ -10,7 +10,7 @@ import pytest
 import urllib3
 
 from scripts.stack import ports
-from scripts.tests.simulator import POOL, Simulator, everything, launch, running, wait_until
+from scripts.tests.simulator import POOL, Simulator, everything, running, wait_until
 from scripts.tests.test_data_platform_simulator import event
 from scripts.tests.test_gateway_simulator import charge, found
 
@@ -86,10 +86,11 @@ def test_a_simulator_listens_on_one_address_of_loopback_unless_host_opens_it_to_
 ):
     with running(name, tmp_path) as closed:
         assert not ports.answers((ANOTHER_ADDRESS, closed.port))
-        (other := tmp_path / "second").mkdir()
-        second = launch(name, other, port=closed.port)
-        assert second.child.wait(20) == 1
-        [line] = second.log.read_text().splitlines()
+        words = ["--port", str(closed.port), "--book", str(tmp_path / "second.sqlite3")]
+        command = [sys.executable, "-m", f"scripts.simulators.{name}", *words]
+        second = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=20, check=False)
+        assert second.returncode == 1
+        [line] = second.stderr.splitlines()
         assert line.startswith(f"{name}: can't listen on 127.0.0.1:{closed.port} (Address already in use)")
     with running(name, tmp_path, "--host", "0.0.0.0") as opened:
         assert ports.answers((ANOTHER_ADDRESS, opened.port))

@@ -14,9 +14,20 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
 from django.db import connection, transaction
 
-from shop.tests.cases import check_each
+
+def check_each(cases: Iterable[Any], check: Callable[..., object]) -> None:
+    """Call `check` with each case, and fail with all that it failed for. A tuple is several arguments."""
+    failed = []
+    for case in cases:
+        try:
+            check(*(case if isinstance(case, tuple) else (case,)))
+        # pytest.fail and a `pytest.raises` without an error are no exceptions of the usual kind.
+        except (Exception, pytest.fail.Exception) as error:
+            failed.append(f"{ascii(case)[:200]}: {type(error).__name__}: {error}")
+    assert not failed, f"{len(failed)} cases:\n" + "\n\n".join(failed)
 
 
 def in_one_test(

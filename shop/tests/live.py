@@ -1,5 +1,6 @@
 """A web server for tests, started as in production, with the test's database and Redis."""
 
+import functools
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -47,12 +48,9 @@ def serving(
     # Less than the wait of `children.stop`: a worker that doesn't end would outlive the server.
     command += ["--graceful-timeout", "4"]
     log = folder / "web.log"
-    child = children.start(command, log=log, environment=environment(**settings))
-    try:
-        children.wait_until(lambda: _serves(address), name="web", child=child, log=log, within_seconds=60)
+    own, serves = environment(**settings), functools.partial(_serves, address)
+    with children.running(command, name="web", log=log, is_ready=serves, environment=own) as child:
         yield Served(address, child)
-    finally:
-        children.stop(child)
 
 
 def _serves(address: str) -> bool:

@@ -1,7 +1,5 @@
 """Outages for tests: a Redis that can be stopped, and a database whose port refuses connections."""
 
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,8 +9,7 @@ import pytest
 from django.conf import LazySettings
 from django.db import connection, connections
 
-from scripts.stack import children, ports
-from scripts.stack.mariadb import SEARCH_PATH
+from scripts.stack import children, ports, system_packages
 from scripts.tests.circles import boots
 from shop.observability import gauges
 from shop.redis import redis_client
@@ -30,18 +27,10 @@ class OwnRedis:
         self._child: Popen[bytes] | None = None
 
     def start(self) -> None:
-        program = shutil.which("redis-server", path=SEARCH_PATH)
-        assert program, "redis-server is not installed"
-        command = [program, "--bind", ports.HOST, "--port", str(self.port)]
+        command = [system_packages.program("redis-server"), "--bind", ports.HOST, "--port", str(self.port)]
         command += ["--save", "", "--dir", str(self._folder)]
-        self._child = children.start(command, log=self._log, environment=os.environ)
-        children.wait_until(
-            lambda: ports.answers((ports.HOST, self.port)),
-            name="redis",
-            child=self._child,
-            log=self._log,
-            within_seconds=20,
-        )
+        self._child, there = children.start(command, log=self._log), (ports.HOST, self.port)
+        children.wait_until(there, name="redis", child=self._child, log=self._log, within_seconds=20)
 
     def kill(self) -> None:
         if self._child:

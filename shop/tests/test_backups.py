@@ -28,7 +28,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.utils import load_backend
 from pytest_django import DjangoDbBlocker
 
-from scripts.stack import children, places, ports, throwaway
+from scripts.stack import children, places, throwaway
 from scripts.stack.mariadb import DATABASE, USER, Server
 from scripts.tests.circles import boots
 from shop import configuration
@@ -58,13 +58,8 @@ def server_in(folder: Path) -> Iterator[Server]:
     )
     server.prepare()
     log = folder / "server.log"
-    child = children.start(server.command(), log=log, environment=os.environ)
-    try:
-        is_there = lambda: ports.answers(str(server.socket))  # noqa: E731
-        children.wait_until(is_there, name="server", child=child, log=log, within_seconds=60)
+    with children.running(server.command(), name="server", log=log, is_ready=str(server.socket)):
         yield server
-    finally:
-        children.stop(child)
 
 
 def bring_back(server: Server) -> None:

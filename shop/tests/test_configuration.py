@@ -16,7 +16,7 @@ from scripts.stack import places
 from scripts.tests import programs
 from shop import configuration
 from shop.observability import logs
-from shop.tests.cases import check_each
+from shop.tests.case_tables import check_each
 
 READERS: list[tuple[str, str, Callable[[str], object]]] = [
     ("PAYMENT_GATEWAY", "stripes", lambda name: configuration.one_of(name, "simulator")),

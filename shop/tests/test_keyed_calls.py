@@ -19,7 +19,7 @@ from shop.idempotency.recorded_answers import KeyedCall, Replay
 from shop.models import IdempotencyKey
 from shop.redis import redis_client
 from shop.tests import tally
-from shop.tests.cases import check_each
+from shop.tests.case_tables import check_each
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory
 from shop.tests.outages import OwnRedis

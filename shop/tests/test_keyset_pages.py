@@ -26,7 +26,7 @@ from shop.admin_base import classes as admin_classes
 from shop.http import keyset_pages
 from shop.http.keyset_pages import InvalidPosition, KeysetPage, KeysetPaginator
 from shop.models import IdempotencyKey, JournalLine
-from shop.tests.cases import check_each
+from shop.tests.case_tables import check_each
 from shop.tests.factories import AccountFactory
 from shop.tests.plans import assert_read_by_index
 from shop.tests.rows_of_every_model import fill_all_models

@@ -15,7 +15,7 @@ from coupons.tests.factories import CampaignFactory, coupon_of
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from shop.http import pagination
-from shop.tests.cases import check_each
+from shop.tests.case_tables import check_each
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory
 from shop.tests.plans import assert_read_by_index

@@ -17,7 +17,7 @@ from shop.concurrency import event_loop
 from shop.http import keyed_calls, problems
 from shop.http.messages import JSONResponse
 from shop.idempotency.recorded_answers import Answer
-from shop.tests.cases import check_each
+from shop.tests.case_tables import check_each
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory
 from shop.tests.outages import database_away

@@ -1,7 +1,5 @@
 """Redis behind Sentinels: the shop's client finds the primary, and the next one after a failover."""
 
-import os
-import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -13,8 +11,7 @@ from django.conf import LazySettings
 from redis import Redis
 from redis.exceptions import RedisError
 
-from scripts.stack import children, ports
-from scripts.stack.mariadb import SEARCH_PATH
+from scripts.stack import children, ports, system_packages
 from shop import configuration
 from shop.redis import redis_client
 from shop.tests.racing import wait_until
@@ -28,21 +25,17 @@ SENTINEL_PASSWORD = "of-the-sentinels"
 @contextmanager
 def server(folder: Path, name: str, port: int, *lines: str, mode: str = "") -> Iterator["Popen[bytes]"]:
     """redis-server with these settings; it may be killed meanwhile."""
-    program = shutil.which("redis-server", path=SEARCH_PATH)
-    assert program, "redis-server is not installed"
     path, log = folder / f"{name}.conf", folder / f"{name}.log"
     (folder / name).mkdir()
     own = [f"bind {ports.HOST}", f"port {port}", f"dir {folder / name}"]
     path.write_text("\n".join([*own, *lines]) + "\n")
-    child = children.start([program, str(path), *([mode] if mode else [])], log=log, environment=os.environ)
-    try:
-        answers = lambda: ports.answers((ports.HOST, port))  # noqa: E731
-        children.wait_until(answers, name=name, child=child, log=log, within_seconds=20)
-        yield child
-    finally:
-        with suppress(ProcessLookupError):
-            child.send_signal(signal.SIGCONT)
-        children.stop(child)
+    command = [system_packages.program("redis-server"), str(path), *([mode] if mode else [])]
+    with children.running(command, name=name, log=log, is_ready=(ports.HOST, port)) as child:
+        try:
+            yield child
+        finally:
+            with suppress(ProcessLookupError):
+                child.send_signal(signal.SIGCONT)
 
 
 @pytest.fixture

@@ -79,9 +79,9 @@ class OwnServer:
             statements.write(REPLICATION_USER)
         command = [word for word in server.command() if word not in ("--skip-networking", "--skip-log-bin")]
         command += [*OPTIONS, f"--bind-address={ports.HOST}", f"--port={self.port}", f"--server-id={self.id}"]
-        self._child = children.start([*command, *self.options], log=log, environment=os.environ)
-        is_there = lambda: ports.answers(str(server.socket))  # noqa: E731
-        children.wait_until(is_there, name="mariadb", child=self._child, log=log, within_seconds=60)
+        self._child = children.start([*command, *self.options], log=log)
+        there = str(server.socket)
+        children.wait_until(there, name="mariadb", child=self._child, log=log, within_seconds=60)
 
     def stop(self) -> None:
         if self._child:

@@ -17,7 +17,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Fill the database of the environment, which is a stack's with `LAB=1`. Raises SetupError."""
     parser = argparse.ArgumentParser(prog="scripts.bench.filling", description=__doc__)
     parser.add_argument("--coupons", type=int, default=0, help="how many to issue")
-    parser.add_argument("--campaigns", type=int, default=20, help="of how many new campaigns")
     parser.add_argument("--orders", type=int, default=0, help="how many to place")
     parser.add_argument("--book", type=Path, help="the gateway simulator's, for the orders' charges")
     asked = parser.parse_args(arguments)
@@ -32,21 +31,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise SetupError("these rows are for measuring: set LAB=1 where no customers buy.")
     if not getattr(connection, "mysql_is_mariadb", False):
         raise SetupError("the tables are filled by sequences, which MariaDB alone has.")
-    if asked.campaigns < 1:
-        raise SetupError("--campaigns is a number of at least 1.")
     if asked.orders and (asked.book is None or not asked.book.exists()):
         raise SetupError("--orders needs --book: what is paid has to be charged somewhere.")
     # A transaction of many thousand rows may take longer than clients otherwise wait for the database.
     with long_read_timeout(connection):
         if asked.coupons:
-            coupons.fill_coupons(asked.coupons, campaigns=asked.campaigns)
+            coupons.fill_coupons(asked.coupons)
         if asked.orders:
             try:
                 orders.fill_orders(asked.orders, book=asked.book)
             except sqlite3.Error as error:
-                raise SetupError(
-                    f"{asked.book}, no book of the simulator's, can't be written: {error}"
-                ) from error
+                what = f"{asked.book}, no book of the simulator's, can't be written"
+                raise SetupError(f"{what}: {error}") from error
     return 0
 
 

@@ -6,7 +6,6 @@ from coupons.models import Campaign, Coupon
 from scripts.bench.filling.rows import (
     BITE,
     CODE,
-    Say,
     bites,
     choose_accounts,
     insert,
@@ -19,13 +18,13 @@ from shop import clock
 CAMPAIGNS = 20
 
 
-def fill_coupons(count: int, *, campaigns: int = CAMPAIGNS, say: Say = print) -> None:
-    """Issue that many coupons of so many new campaigns, each to its next account, with their journal."""
-    each = -(-count // campaigns)
+def fill_coupons(count: int) -> None:
+    """Issue that many coupons of new campaigns, each to its next account, with their journal."""
+    each = -(-count // CAMPAIGNS)
     choose_accounts(each)
     left = count
-    count_done = progress("coupons", count, say)
-    for _ in range(campaigns):
+    count_done = progress("coupons", count)
+    for _ in range(CAMPAIGNS):
         campaign_id = open_campaign(quantity=each)
         for first, last in bites(min(each, left), BITE):
             _issue(campaign_id, first=first, last=last)

@@ -16,7 +16,6 @@ from scripts.bench.filling import book as books
 from scripts.bench.filling.rows import (
     BITE,
     CODE,
-    Say,
     bites,
     choose_accounts,
     execute,
@@ -102,7 +101,7 @@ CHARGE = "CONCAT('ch_', REPLACE(payment_id, '-', ''))"
 SOLD_LINES = "filling_line JOIN filling_order USING (n) JOIN inventory_product ON id = product_id"
 
 
-def fill_orders(count: int, *, book: Path, say: Say = print) -> None:
+def fill_orders(count: int, *, book: Path) -> None:
     """Place that many orders of new products and end them all ways, their charges in the gateway's `book`.
 
     Six in ten are paid, two in a hundred wait for their payment for two days; the rest expired, were
@@ -114,7 +113,7 @@ def fill_orders(count: int, *, book: Path, say: Say = print) -> None:
     insert(LedgerAccount, wallets, id="account_id", kind="'wallet'", user_id="account_id")
     _receive_stock(of_each=count * 10)
     begun_at, step = _period(count)
-    count_done = progress("orders", count, say)
+    count_done = progress("orders", count)
     # An account orders once in a bite, so that no balance changes twice in a statement.
     for first, last in bites(count, min(BITE, accounts)):
         _decide(first=first, last=last, begun_at=begun_at, step=step, accounts=accounts)

@@ -14,7 +14,6 @@ from shop.models import JournalLine
 
 BITE = 50_000
 """Rows of a transaction: enough to be quick, few enough for its undo log to stay small."""
-Say = Callable[[str], None]
 ACCOUNTS = """
 CREATE OR REPLACE TEMPORARY TABLE filling_account (number INT PRIMARY KEY, account_id INT NOT NULL)
 SELECT ROW_NUMBER() OVER (ORDER BY id) AS number, id AS account_id
@@ -30,7 +29,7 @@ def bites(count: int, size: int) -> Iterator[tuple[int, int]]:
         yield first, min(first + size - 1, count)
 
 
-def progress(what: str, count: int, say: Say) -> Callable[[int], None]:
+def progress(what: str, count: int) -> Callable[[int], None]:
     """Reports at each tenth."""
     started_at, done, reported = time.monotonic(), 0, 0
 
@@ -39,7 +38,7 @@ def progress(what: str, count: int, say: Say) -> Callable[[int], None]:
         done += number
         if done * 10 // count > reported:
             reported = done * 10 // count
-            say(f"{done:,} of {count:,} {what}, {time.monotonic() - started_at:.0f} s")
+            print(f"{done:,} of {count:,} {what}, {time.monotonic() - started_at:.0f} s")
 
     return further
 

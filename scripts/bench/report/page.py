@@ -181,17 +181,17 @@ def keep(one: Report, *, file: Path = FILE) -> None:
     documents.write(file, read(file) | {one["size"]["name"]: one})
 
 
-def write(report: Report | None, *, page: Path = PAGE, whole: Path = WHOLE_PAGE) -> None:
-    """Put all figures of this run on the page `whole`; a line for each row, and what it calls, on `page`."""
-    documents.put_inside(whole, FIGURES, figures(report))
-    documents.put_inside(page, FIGURES, summary(report))
-    documents.put_inside(page, CALLS, calls())
+def write(report: Report | None) -> None:
+    """Put all figures of this run on the whole page; a line for each row, and what it calls, on the other."""
+    documents.put_inside(WHOLE_PAGE, FIGURES, figures(report))
+    documents.put_inside(PAGE, FIGURES, summary(report))
+    documents.put_inside(PAGE, CALLS, calls())
 
 
-def write_against(report: Report | None, *, page: Path = PAGE, whole: Path = AGAINST_PAGE) -> None:
-    """Put all figures of a comparison on the page `whole`, and the ratios of each load on `page`."""
-    documents.put_inside(whole, AGAINST, against_figures(report))
-    documents.put_inside(page, AGAINST, against_ratios(report))
+def write_against(report: Report | None) -> None:
+    """Put all figures of a comparison on its own page, and the ratios of each load on the bench's."""
+    documents.put_inside(AGAINST_PAGE, AGAINST, against_figures(report))
+    documents.put_inside(PAGE, AGAINST, against_ratios(report))
 
 
 def calls() -> str:
@@ -270,16 +270,16 @@ def conclude(text: str, failures: Iterable[str]) -> int:
     return 1 if failed else 0
 
 
-def draw(report: Mapping[str, Any], *, folder: Path = FOLDER) -> None:
+def draw(report: Mapping[str, Any]) -> None:
     """Draw what the report measured over buyers, and over the size of the table."""
     buyers = {
         label: [step for step in report["buyers"] if step["load"] == load] for load, label in NAMES.items()
     }
     tables = [step | {"millions": step["coupons"] / 1_000_000} for step in report["tables"]]
     figure = drawing.side_by_side(buyers, "vus", BY_BUYERS, height=3.2, is_log=True)
-    drawing.write(figure, folder / "buyers.svg")
+    drawing.write(figure, FOLDER / "buyers.svg")
     figure = drawing.side_by_side({"coupons": tables}, "millions", BY_TABLE, height=2.8)
-    drawing.write(figure, folder / "table.svg")
+    drawing.write(figure, FOLDER / "table.svg")
 
 
 if __name__ == "__main__":

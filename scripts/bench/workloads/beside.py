@@ -14,7 +14,7 @@ from scripts.bench.load import Measured, Run, median_microseconds, null_around, 
 from scripts.bench.rows import OF_EMPTY, OF_NULL, P95, PER_SECOND, PROCESSOR
 from scripts.bench.stage import Stage, wait_until
 from scripts.bench.workloads import loads
-from scripts.stack import SetupError, database, places, process_identity
+from scripts.stack import SetupError, children, database, own_stack, places, process_identity
 from scripts.stack.instance import Instance
 
 WITHOUT_HTTP_SECONDS, AUDIT_SECONDS, SAMPLE_SECONDS = 120, 1800, 0.05
@@ -195,9 +195,7 @@ def _in_process(stage: Stage, module: str, *words: str) -> dict[str, Any]:
     """What that module of the workloads prints in the environment of the stack. Raises SetupError."""
     command = [sys.executable, "-m", f"scripts.bench.workloads.{module}", *words]
     ran, _ = _run(stage, command, WITHOUT_HTTP_SECONDS)
-    if ran.returncode != 0:
-        raise SetupError(f"{module} {words[0]} ended with {ran.returncode}: {ran.stdout}{ran.stderr}")
-    found: dict[str, Any] = json.loads(ran.stdout)
+    found: dict[str, Any] = json.loads(children.printed(ran))
     return found
 
 
@@ -207,13 +205,8 @@ def audit(stage: Stage) -> Measured:
     began_at = time.monotonic()
     ran, peak_mib = _run(stage, [sys.executable, "manage.py", "audit", "--json"], AUDIT_SECONDS)
     seconds = time.monotonic() - began_at
-    try:
-        laws = json.loads(ran.stdout)["laws"]
-    except ValueError:
-        laws = []
-    findings = [f"audit: {law['law']} is broken: {law['offenders'][:5]}" for law in laws if not law["holds"]]
-    if not findings and (ran.returncode != 0 or not laws):
-        findings = [f"audit ended with {ran.returncode}: {ran.stdout}{ran.stderr}"]
+    laws = own_stack.read_laws(ran)
+    findings = own_stack.broken(laws)
     return Measured(
         row="audit",
         figures={"seconds": seconds, "command_mib": peak_mib, "coupons": coupons, "orders": orders},

@@ -17,18 +17,21 @@ from typing import Any
 from unittest import mock
 from uuid import uuid4
 
+import django
 import httptools
 
-from events.feed import reading, recording
-from events.feed.recording import NewEvent
-from events.models import WebhookDelivery, WebhookEndpoint
-from events.webhooks import delivery_pass, endpoints, signatures
-from scripts.bench.stage import wait_until
-from scripts.bench.workloads.without_http import BATCH, spent
-from scripts.stack import ports
-from shop import clock
-from shop.db import transactions
-from shop.outbound import public_addresses
+django.setup()  # before the shop's modules
+
+from events.feed import reading, recording  # noqa: E402
+from events.feed.recording import NewEvent  # noqa: E402
+from events.models import WebhookDelivery, WebhookEndpoint  # noqa: E402
+from events.webhooks import delivery_pass, endpoints, signatures  # noqa: E402
+from scripts.bench.stage import wait_until  # noqa: E402
+from scripts.bench.workloads.without_http import BATCH, spent  # noqa: E402
+from scripts.stack import ports  # noqa: E402
+from shop import clock  # noqa: E402
+from shop.db import transactions  # noqa: E402
+from shop.outbound import public_addresses  # noqa: E402
 
 SEQUENCING_SECONDS = 60
 ANSWER = b"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n"

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from scripts.bench import watching
 from scripts.bench.load import Measured
 from scripts.bench.stage import Stage
 from scripts.bench.workloads import connections
-from scripts.stack import SetupError, places, ports
+from scripts.stack import children, ports
 
 OPERATORS, OF_OPERATOR = 8, 6
 """Accounts that view the board, and the pages of each."""
@@ -31,6 +30,7 @@ PAGES = (
     "/admin/search/?q=filled",
 )
 TIMES = 5
+SIGN_IN_SECONDS = 60
 SIGN_IN = """
 import json, sys
 import django
@@ -131,8 +131,6 @@ def _sign_in(stage: Stage) -> list[str]:
     """The keys of the sessions of new operators. Raises SetupError."""
     command = [sys.executable, "-c", SIGN_IN, str(OPERATORS)]
     own = {**stage.environment, "DJANGO_SETTINGS_MODULE": "shop.settings"}
-    ran = subprocess.run(command, cwd=places.PROJECT, env=own, capture_output=True, text=True, check=False)
-    if ran.returncode != 0:
-        raise SetupError(f"no operator could be signed in: {ran.stderr[-500:]}")
-    keys: list[str] = json.loads(ran.stdout.splitlines()[-1])
+    ran = children.run(command, within_seconds=SIGN_IN_SECONDS, environment=own)
+    keys: list[str] = json.loads(children.printed(ran).splitlines()[-1])
     return keys

@@ -95,18 +95,14 @@ def findings(waited: Waited, *, placed: int, paid: int) -> Iterator[str]:
 
 
 async def send_paced(
-    port: int,
-    requests: Sequence[bytes],
-    count_placed: Callable[[], int],
-    *,
-    within_seconds: float = PLACING_SECONDS,
+    port: int, requests: Sequence[bytes], count_placed: Callable[[], int]
 ) -> tuple[list[Connection], int]:
     """Send each request on a connection of its own, at most `UNPLACED` more than there are orders, and return
     once every order is placed or the time is over: the connections, and how many were not accepted.
 
     A connection is opened for its request at once: the server closes those without one.
     """
-    ends_at = time.monotonic() + within_seconds
+    ends_at = time.monotonic() + PLACING_SECONDS
     sent: list[Connection] = []
     begun = placed = 0
     while (begun < len(requests) or placed < len(sent)) and time.monotonic() < ends_at:

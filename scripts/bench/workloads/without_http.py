@@ -43,6 +43,7 @@ from shop.rates import rate_limits  # noqa: E402
 from shop.redis import redis_client  # noqa: E402
 
 WAITING, PROCESSES = 64, 2
+"""Requests of a process at once."""
 START_SECONDS = 60.0
 """For a process to import Django and to open its connections."""
 COUNTERS = """
@@ -64,8 +65,6 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--campaign", type=int, default=0)
     parser.add_argument("--product", type=int, default=0)
-    parser.add_argument("--waiting", type=int, default=WAITING, help="requests of a process at once")
-    parser.add_argument("--processes", type=int, default=PROCESSES)
     asked = parser.parse_args()
     print(json.dumps(measure_limits(asked.users) if asked.what == "limits" else measure_batches(asked)))
 
@@ -79,10 +78,10 @@ def users_range(text: str) -> range:
 def measure_batches(asked: argparse.Namespace) -> dict[str, Any]:
     """Run all processes at once, and sum up their outcomes."""
     context = multiprocessing.get_context("spawn")
-    start, results = context.Barrier(asked.processes + 1), context.SimpleQueue()
+    start, results = context.Barrier(PROCESSES + 1), context.SimpleQueue()
     processes = [
-        context.Process(target=_work, args=(asked, asked.users[index :: asked.processes], start, results))
-        for index in range(asked.processes)
+        context.Process(target=_work, args=(asked, asked.users[index::PROCESSES], start, results))
+        for index in range(PROCESSES)
     ]
     for process in processes:
         process.start()
@@ -123,7 +122,7 @@ async def _call_all(asked: argparse.Namespace, users: Iterator[int], start: Any)
     start.wait(START_SECONDS)
     began_at, cpu_began_at = time.monotonic(), time.process_time()
     ends_at = began_at + asked.seconds
-    await asyncio.gather(*(_call_again(call, users, ends_at, outcomes) for _ in range(asked.waiting)))
+    await asyncio.gather(*(_call_again(call, users, ends_at, outcomes) for _ in range(WAITING)))
     seconds, cpu_seconds = time.monotonic() - began_at, time.process_time() - cpu_began_at
     return {"outcomes": dict(outcomes), "seconds": seconds, "cpu_seconds": cpu_seconds}
 

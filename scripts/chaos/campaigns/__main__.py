@@ -6,20 +6,15 @@ With PLANTED=1 the campaign runs with its planted defect, and fails unless that 
 import argparse
 import os
 import random
-import shutil
 import sys
-import tempfile
-import threading
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from scripts.chaos import faults, operators, outside, trial
-from scripts.chaos.calls import NoFinalAnswer, Observations
+from scripts.chaos.calls import Observations
 from scripts.chaos.campaigns import redis_faults, small_disk, without_redis
 from scripts.chaos.campaigns.all_campaigns import run_all
 from scripts.chaos.campaigns.beside import Beside, Run
@@ -28,7 +23,7 @@ from scripts.chaos.campaigns.plans import CAMPAIGNS, Campaign
 from scripts.chaos.campaigns.restore import campaign as restore
 from scripts.chaos.campaigns.rolling import rolls, stack as rolling
 from scripts.chaos.campaigns.rows import HEADER, Row
-from scripts.chaos.clients import staff_and_buyers
+from scripts.chaos.clients import at_work, staff_and_buyers
 from scripts.chaos.faults import Fault
 from scripts.chaos.feed import FeedReader
 from scripts.chaos.memory import Setup
@@ -36,18 +31,14 @@ from scripts.chaos.shop import Shop
 from scripts.chaos.webhooks import WebhookSender
 from scripts.cluster.drill import effects
 from scripts.stack import (
-    SetupError,
     children,
     database,
-    instance as instances,
     own_stack,
     parts,
-    places,
-    ports,
     process_identity,
+    system_packages,
 )
 from scripts.stack.instance import Instance
-from scripts.stack.programs import system_packages
 from scripts.stack.rabbitmq import RunningNode
 
 PLANTED_SETTLE_SECONDS = 5
@@ -110,26 +101,18 @@ def _needs(campaign: Campaign) -> system_packages.Needs:
 def run_apart(campaign: Campaign, seed: str, *, is_quick: bool, is_planted: bool) -> int:
     """Run the campaign on a stack in a new folder, kept when it fails; its exit code."""
     asked = Run(seed, is_quick=is_quick, is_planted=is_planted)
-    home = Path(tempfile.mkdtemp(prefix="campaign-", dir=places.private_folder(places.state())))
-    try:
-        instance = instances.choose(home=home, port=str(ports.free(instances.PORTS)), database="mariadb")
+
+    def run_there(instance: Instance) -> int:
         with (
             small_disk.beside(instance, campaign.disk_megabytes),
-            trial.broker_beside(campaign.broker, home) as broker,
+            trial.broker_beside(campaign.broker, instance.home) as broker,
             links.beside(instance, campaign.links) as through,
             campaign.beside(instance, asked) as more,
         ):
             settings = {**(broker.settings if broker else {}), **through, **more.settings}
-            code = run(campaign, instance, asked, broker, settings, more)
-    except (SetupError, NoFinalAnswer, OSError) as error:
-        print(f"{campaign.name}: failed: {error}{own_stack.ends_of_logs(home)}", file=sys.stderr, flush=True)
-        code = 1
-    except KeyboardInterrupt:
-        shutil.rmtree(home, ignore_errors=True)
-        raise
-    if code == 0:
-        shutil.rmtree(home, ignore_errors=True)
-    return code
+            return run(campaign, instance, asked, broker, settings, more)
+
+    return own_stack.measure(campaign.name, "campaign", run_there, keeps_failed=True)
 
 
 def run(
@@ -140,7 +123,7 @@ def run(
     settings: Mapping[str, str],
     more: Beside,
 ) -> int:
-    """Load, faults and comparison. Raises SetupError and NoFinalAnswer."""
+    """Load, faults and comparison. Raises SetupError."""
     seed, is_quick, is_planted = asked.seed, asked.is_quick, asked.is_planted
     print(f"{campaign.name}: SEED={seed} QUICK={is_quick:d} PLANTED={is_planted:d}", flush=True)
     seen = Observations()
@@ -158,7 +141,8 @@ def run(
             # It loses the shop's database, and what was booked there of the gateway with it.
             setup.gateway_port = None
         reader = _reader(campaign, instance, shop, seed, more)
-        before = _stored(instance, setup)
+        ask = partial(database.rows, instance)
+        before = effects.stored(setup, ask)
         redis_faults.keep_data(instance)
         planted = campaign.planted if is_planted else ()
         planted_faults = campaign.planted_faults if is_planted else ()
@@ -169,7 +153,7 @@ def run(
             recovery = _load(campaign, injected, planted, instance, broker, setup, seen, seed, reader)
         recovery = max(recovery, _settle(campaign, instance, setup, shop, seen, is_planted=is_planted))
         known = effects.acknowledged(setup)
-        compared = effects.compare(known, {"the database": _stored(instance, setup)}, before=before)
+        compared = effects.compare(known, {"the database": effects.stored(setup, ask)}, before=before)
         wrong = [*compared.lost, *compared.doubled]
         if is_planted and campaign.is_found_in_gateway_book:
             wrong += outside.findings(setup, shop)
@@ -249,7 +233,6 @@ def _load(
     reader: FeedReader | None,
 ) -> float:
     """Run clients while the faults are made; the longest time until the shop was ready after one."""
-    stop = threading.Event()
     ends_at = time.monotonic() + LONGEST_SECONDS
     clients: list[Any] = [
         *staff_and_buyers(
@@ -265,21 +248,15 @@ def _load(
             operators.Operator(name, instance, setup, seed=f"{seed} {name}", **common)
             for name in operators.NAMES
         ]
-    with ThreadPoolExecutor(len(clients)) as threads:
-        running = [threads.submit(client.run, stop) for client in clients]
-        try:
-            if campaign.is_rolling:
-                pauses = campaign.pauses
-                roll_result = rolls.run_rolls(
-                    injected, planted, instance, setup, seen, seed, load=STRATEGIES, pauses=pauses
-                )
-                recovery = roll_result.longest_seconds
-            else:
-                recovery = _inject(campaign, injected, planted, instance, broker, seen, seed)
-        finally:
-            stop.set()
-    for client in running:
-        client.result()
+    with at_work(clients):
+        if campaign.is_rolling:
+            pauses = campaign.pauses
+            roll_result = rolls.run_rolls(
+                injected, planted, instance, setup, seen, seed, load=STRATEGIES, pauses=pauses
+            )
+            recovery = roll_result.longest_seconds
+        else:
+            recovery = _inject(campaign, injected, planted, instance, broker, seen, seed)
     if campaign.is_rolling:
         rolls.record_failures(instance, seen, roll_result)
     return recovery
@@ -323,19 +300,6 @@ def _inject_one(
         return float(ready_seconds)
     print(f"{fault}; ready after {waited:.1f} s", flush=True)
     return waited
-
-
-def _stored(instance: Instance, setup: Setup) -> dict[str, set[str]]:
-    """The rows of each kind of effect in the database."""
-    accounts = ", ".join(str(account.id) for account in setup.buyers)
-    products = ", ".join(str(product.id) for product in setup.stocked)
-    return {
-        kind: effects.identities(
-            kind, database.rows(instance, template.format(accounts=accounts, products=products))
-        )
-        for kind, template in effects.TABLES.items()
-        if kind != "entry" or setup.drop
-    } | ({} if setup.drop else {"entry": set()})
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def _start(name: str, arguments: Sequence[str], folder: Path) -> Running:
     log = folder / f"campaign-{name}-{os.getpid()}.log"
     command = [sys.executable, "-m", "scripts.chaos.campaigns", "--campaign", name, *arguments]
     log.write_bytes(b"")
-    child = children.start(command, log=log, environment=os.environ, when_parent_dies=signal.SIGTERM)
+    child = children.start(command, log=log, when_parent_dies=signal.SIGTERM)
     return Running(name, child, log)
 
 

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from scripts.stack import SetupError, mariadb
+from scripts.stack import SetupError
 from scripts.stack.instance import Instance
+from scripts.stack.system_packages import SEARCH_PATH
 
 FILLER = "filler"
 CHUNK = b"\0" * 2**20
@@ -35,7 +36,7 @@ def beside(instance: Instance, megabytes: int) -> Iterator[None]:
 
 
 def _system(*words: str) -> None:
-    program = shutil.which(words[0], path=mariadb.SEARCH_PATH) or words[0]
+    program = shutil.which(words[0], path=SEARCH_PATH) or words[0]
     ran = subprocess.run([program, *words[1:]], capture_output=True, text=True, check=False)
     if ran.returncode != 0:
         raise SetupError(f"a file system for the database takes root: {ran.stderr.strip()}")

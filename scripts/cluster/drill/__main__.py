@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import MySQLdb
@@ -21,7 +22,7 @@ from scripts.cluster.drill.plan import Fault
 from scripts.cluster.drill.trial import Trial
 from scripts.cluster.group_replication.members import GroupMembers
 from scripts.cluster.layout import Cluster
-from scripts.stack import SetupError, children, debian, places
+from scripts.stack import SetupError, children, debian, places, waiting
 
 QUICK_MINUTES, MOST_MINUTES = 5.5, 120.0
 SETTLE_SECONDS = 150
@@ -88,7 +89,7 @@ def _in_cluster(cluster: Cluster, seed: str, faults: Iterator[Fault], minutes: f
     with partition.control_groups() as groups, shop_setup.running_cluster(cluster, groups):
         seen = Observations()
         setup, shop = shop_setup.prepare(cluster, seen)
-        before = effects.stored(GroupMembers.of(cluster), 1, setup)
+        before = effects.stored(setup, partial(GroupMembers.of(cluster).servers.ask, 1))
         trial = Trial(cluster, groups, setup, shop, before, _say)
         ends_at = time.monotonic() + minutes * 60
         try:
@@ -98,6 +99,8 @@ def _in_cluster(cluster: Cluster, seed: str, faults: Iterator[Fault], minutes: f
                     break
                 try:
                     outcomes.append(trial.run(fault, seed=seed))
+                except NoFinalAnswer:
+                    raise
                 except (SetupError, MySQLdb.Error) as error:
                     findings.append(f"{fault.name} could not be judged: {error}")
                     _say(f"  FAILED {findings[-1]}")
@@ -109,26 +112,20 @@ def _in_cluster(cluster: Cluster, seed: str, faults: Iterator[Fault], minutes: f
         except NoFinalAnswer as error:
             findings.append(f"no final answer: {error}")
         finally:
-            _say(f"\n{report.table(outcomes)}\n\n{_machine()}\n")
+            _say(f"\n{report.table(outcomes)}\n\n{report.machine()}\n")
     failures = [*report.failures(outcomes), *findings]
     for failure in failures:
         _say(f"FAILED {failure}")
     return failures
 
 
-def _machine() -> str:
-    """What the figures depend on."""
-    return f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores, load average {os.getloadavg()[1]:.0f}"
-
-
 def _whole_comparison(trial: Trial, seed: str) -> list[str]:
     """Once all is settled: every answer of the whole run, and the outside systems' books."""
     trial.shop.connection = load.connection(trial.cluster, Observations(), seed)
-    deadline = time.monotonic() + SETTLE_SECONDS
-    while left := trial.shop.unsettled(trial.setup):
-        if time.monotonic() > deadline:
-            return [f"not settled {SETTLE_SECONDS} s after the last fault: {'; '.join(left[:10])}"]
-        time.sleep(1)
+    if left := waiting.left(
+        lambda: trial.shop.unsettled(trial.setup), within_seconds=SETTLE_SECONDS, pause_seconds=1
+    ):
+        return [f"not settled {SETTLE_SECONDS} s after the last fault: {'; '.join(left[:10])}"]
     found = [*comparison.findings(trial.setup, trial.shop), *outside.findings(trial.setup, trial.shop)]
     _say(f"{trial.shop.sums(trial.setup)}; {len(found)} answers are not as they were")
     return found

@@ -4,15 +4,16 @@ A client repeats a call with its key until the answer is final. So in the end ea
 has been in an answer: one that has not was made a second time, or was made and refused.
 """
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import MySQLdb
 
 from scripts.chaos.memory import RecordedCall, Setup
 from scripts.cluster.group_replication.members import GroupMembers
+from scripts.stack import waiting
 
 CATCH_UP_SECONDS = 180
 QUESTION_SECONDS = 60
@@ -126,28 +127,25 @@ def compare(known: Effects, stored: Mapping[str, Effects], *, before: Effects) -
 def stored_by_member(members: GroupMembers, setup: Setup) -> dict[str, Effects]:
     """The rows of every member. Raises MySQLdb's errors."""
     servers = members.servers
-    return {servers.name(number): stored(members, number, setup) for number in servers.numbers}
+    return {
+        servers.name(number): stored(setup, partial(servers.ask, number, seconds=QUESTION_SECONDS))
+        for number in servers.numbers
+    }
 
 
-def stored(members: GroupMembers, number: int, setup: Setup) -> Effects:
-    """The rows of one member. Raises MySQLdb's errors."""
-    accounts = ", ".join(str(account.id) for account in setup.buyers)
-    products = ", ".join(str(product.id) for product in setup.stocked)
-    found: dict[str, set[str]] = {}
-    for kind, template in TABLES.items():
-        question = template.format(accounts=accounts, products=products)
-        found[kind] = identities(kind, members.servers.ask(number, question, seconds=QUESTION_SECONDS))
-    return found
+def stored(setup: Setup, ask: Callable[[str], Sequence[tuple[Any, ...]]]) -> Effects:
+    """The rows that one server answers with; a shop without a sale may have no table of entries."""
+    named = {
+        "accounts": ", ".join(str(account.id) for account in setup.buyers),
+        "products": ", ".join(str(product.id) for product in setup.stocked),
+    }
+    asked = [kind for kind in TABLES if kind != "entry" or setup.drop]
+    return {"entry": set(), **{kind: identities(kind, ask(TABLES[kind].format(**named))) for kind in asked}}
 
 
 def differing(members: GroupMembers) -> list[str]:
     """Tables of `TRUTH` whose contents differ between members. Raises MySQLdb's errors."""
-    deadline = time.monotonic() + SAME_SECONDS
-    while differences := _differences(members):
-        if time.monotonic() > deadline:
-            return differences
-        time.sleep(0.5)
-    return []
+    return waiting.left(lambda: _differences(members), within_seconds=SAME_SECONDS, pause_seconds=0.5)
 
 
 def _differences(members: GroupMembers) -> list[str]:
@@ -181,12 +179,7 @@ def identities(kind: str, rows: Sequence[tuple[Any, ...]]) -> set[str]:
 
 def wait_for_members(members: GroupMembers) -> Sequence[str]:
     """Return once each member has executed what the primary has; those that have not in time."""
-    deadline = time.monotonic() + CATCH_UP_SECONDS
-    while behind := _behind(members):
-        if time.monotonic() > deadline:
-            return behind
-        time.sleep(0.5)
-    return []
+    return waiting.left(lambda: _behind(members), within_seconds=CATCH_UP_SECONDS, pause_seconds=0.5)
 
 
 def _behind(members: GroupMembers) -> Sequence[str]:

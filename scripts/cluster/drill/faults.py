@@ -1,7 +1,5 @@
 """Faults of single processes: which process it is, and how it is killed, frozen or cut off."""
 
-import signal
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,19 +9,15 @@ from scripts.cluster.drill import partition
 from scripts.cluster.drill.plan import Fault
 from scripts.cluster.group_replication.members import GroupMembers
 from scripts.cluster.layout import Cluster
-from scripts.stack import SetupError, process_identity
+from scripts.stack import SetupError, process_identity, waiting
 
 SILENT_SECONDS = 30
 
 
 def target(cluster: Cluster, fault: Fault) -> str:
     """The name of the process that the fault is about. Raises SetupError when there is none."""
-    deadline = time.monotonic() + SILENT_SECONDS
-    while not (found := _target(cluster, fault)):
-        if time.monotonic() > deadline:
-            raise SetupError(f"{fault.name}: there is no {fault.component} now")
-        time.sleep(0.2)
-    return found
+    none = f"{fault.name}: there is no {fault.component} now"
+    return waiting.until(lambda: _target(cluster, fault), none, within_seconds=SILENT_SECONDS)
 
 
 def _target(cluster: Cluster, fault: Fault) -> str:
@@ -68,11 +62,8 @@ def happening(cluster: Cluster, fault: Fault, name: str, groups: Path) -> Iterat
         process_identity.kill(pids)
         yield
     elif fault.action == "freeze":
-        process_identity.kill(pids, signal.SIGSTOP)
-        try:
+        with process_identity.frozen(pids):
             yield
-        finally:
-            process_identity.kill(pids, signal.SIGCONT)
     else:
         with partition.cut_off(groups, [name]):
             yield

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from scripts.chaos.calls import Answer, Call, Connection, NoFinalAnswer, Observations
-from scripts.chaos.clients import PATIENCE_SECONDS, Buyer, Staff
+from scripts.chaos.clients import PATIENCE_SECONDS, Buyer, Staff, await_final_answer
 from scripts.chaos.memory import Account, RecordedCall, Setup
 from scripts.cluster.layout import Cluster
 
@@ -28,7 +28,7 @@ RATE = 6.0
 STEADY = ("coupon", "order", "grant")
 MOST_WRITES_AT_ONCE = 160
 """More than come in the longest silence that a promise allows."""
-READ_PAUSE_SECONDS, SETTLE_PAUSE_SECONDS = 0.3, 0.5
+READ_PAUSE_SECONDS = 0.3
 READS = ("/campaigns", "/products", "/orders", "/wallet", "/coupons")
 CARDS = {"tok_ok": 12, "tok_slow": 1, "tok_flaky": 2, "tok_declined": 2, "tok_webhook": 2}
 """Cards whose payment ends soon: one in doubt for a minute could not be judged right after its fault."""
@@ -188,18 +188,12 @@ def running(
 def settle(setup: Setup, *, port: int, seen: Observations, within_seconds: float) -> list[str]:
     """Repeat the calls that were answered 202 until they have a final answer; those that have none."""
     until, connection = time.monotonic() + within_seconds, Connection(port, seen, seed="settle")
-    accounts: list[Account] = [setup.staff, *setup.buyers]
-    still: list[str] = []
-    for made in [made for account in accounts for made in account.calls if made.is_open]:
-        while made.is_open and time.monotonic() < until:
-            try:
-                made.answer = connection.call_until_final(made.call, until=until)
-            except NoFinalAnswer:
-                break
-            time.sleep(SETTLE_PAUSE_SECONDS * made.is_open)
-        if made.is_open:
-            still.append(f"{made.sort} with key {made.call.key} has no final answer: {made.answer}")
-    return still
+    calls = [made for account in (setup.staff, *setup.buyers) for made in account.calls]
+    return [
+        finding
+        for made in calls
+        for finding in await_final_answer(made, connection, within_seconds=until - time.monotonic())
+    ]
 
 
 def connection(cluster: Cluster, seen: Observations, seed: str) -> Connection:

@@ -1,7 +1,6 @@
 """What an operator does to the cluster, and what happens to several members at once."""
 
 import shutil
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -9,7 +8,7 @@ from scripts.cluster import layout, supervision
 from scripts.cluster.drill import previous_shop
 from scripts.cluster.group_replication.members import GroupMembers
 from scripts.cluster.layout import Cluster
-from scripts.stack import SetupError, process_identity
+from scripts.stack import SetupError, process_identity, waiting
 
 ONLINE_SECONDS = 240
 
@@ -79,12 +78,8 @@ MANEUVERS: Mapping[str, Callable[[Cluster], str]] = {
 
 
 def _primary(members: GroupMembers) -> int:
-    deadline = time.monotonic() + ONLINE_SECONDS
-    while (found := members.primary()) is None:
-        if time.monotonic() > deadline:
-            raise SetupError(f"no member has been the primary for {ONLINE_SECONDS} s")
-        time.sleep(0.2)
-    return found
+    late = f"no member has been the primary for {ONLINE_SECONDS} s"
+    return waiting.until(members.primary, late, within_seconds=ONLINE_SECONDS)
 
 
 def _next(members: GroupMembers, number: int) -> int:
@@ -92,9 +87,5 @@ def _next(members: GroupMembers, number: int) -> int:
 
 
 def _wait_online(members: GroupMembers, number: int) -> None:
-    deadline = time.monotonic() + ONLINE_SECONDS
-    while time.monotonic() < deadline:
-        if members.conditions()[number].is_online:
-            return
-        time.sleep(0.5)
-    raise SetupError(f"{members.servers.name(number)} was not online after {ONLINE_SECONDS} s")
+    late = f"{members.servers.name(number)} was not online after {ONLINE_SECONDS} s"
+    waiting.until(lambda: members.conditions()[number].is_online, late, within_seconds=ONLINE_SECONDS)

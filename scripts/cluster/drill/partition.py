@@ -10,17 +10,16 @@ import fcntl
 import os
 import socket
 import struct
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from scripts.cluster import packages
-from scripts.stack import SetupError
+from scripts.stack import SetupError, children, system_packages
 
 ROOT = Path("/sys/fs/cgroup")
 """nft names control groups from here, wherever below it the hierarchy of version 2 is mounted."""
 TABLE = "inet firstcome_drill"
+NFT_SECONDS = 30
 LEVEL = 2
 """How deep below the hierarchy's root a process' group lies."""
 _CLONE_NEWNET, _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x40000000, 0x8913, 0x8914, 0x1
@@ -85,14 +84,13 @@ def rules(groups: Path, names: list[str]) -> str:
 
 def require() -> None:
     """Raise SetupError with what to install."""
-    packages.program("nft")
+    system_packages.program("nft")
     mount()
 
 
 def _nft(commands: str) -> None:
-    ran = subprocess.run([packages.program("nft"), "-f", "-"], input=commands, capture_output=True, text=True)
-    if ran.returncode != 0:
-        raise SetupError(f"nft refused {commands!r}: {ran.stderr.strip()}")
+    command = [system_packages.program("nft"), "-f", "-"]
+    children.printed(children.run(command, within_seconds=NFT_SECONDS, text=commands))
 
 
 def _remove(group: Path) -> None:

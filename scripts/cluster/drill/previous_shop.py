@@ -2,15 +2,14 @@
 
 import io
 import subprocess
-import time
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from scripts.cluster import layout, overrides, supervision
 from scripts.cluster.layout import Cluster
-from scripts.stack import SetupError, places
-from scripts.stack.readiness import ask
+from scripts.stack import SetupError, places, waiting
+from scripts.stack.readiness import readiness_problem
 
 FILE = places.PROJECT / "scripts" / "previous_release.txt"
 READY_SECONDS = 90
@@ -55,18 +54,11 @@ def _restart(cluster: Cluster, name: str) -> None:
 
 def _wait_ready(cluster: Cluster, name: str) -> None:
     """Return once a web node serves, or another process runs. Raises SetupError."""
-    deadline = time.monotonic() + READY_SECONDS
     kind, number = layout.split(name)
-    while time.monotonic() < deadline:
+
+    def is_ready() -> bool:
         is_up = supervision.states(cluster)[name] == "RUNNING"
-        if is_up and (kind != "web" or _is_ready(cluster.port("web", number))):
-            return
-        time.sleep(0.3)
-    raise SetupError(f"{name} was not ready {READY_SECONDS} s after its restart")
+        return is_up and (kind != "web" or not readiness_problem(cluster.port("web", number)))
 
-
-def _is_ready(port: int) -> bool:
-    try:
-        return ask(port, "GET", "/readyz")[0] == 200
-    except OSError:
-        return False
+    late = f"{name} was not ready {READY_SECONDS} s after its restart"
+    waiting.until(is_ready, late, within_seconds=READY_SECONDS)

@@ -1,5 +1,7 @@
 """The drill's table, as Markdown."""
 
+import os
+import time
 from collections import Counter
 from collections.abc import Sequence
 
@@ -56,3 +58,8 @@ def statuses(words: Counter[str]) -> str:
 def failures(outcomes: Sequence[Outcome]) -> list[str]:
     """What did not hold, each with its fault."""
     return [f"{description(one)}: {failure}" for one in outcomes for failure in one.failures()]
+
+
+def machine() -> str:
+    """What the figures depend on."""
+    return f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores, load average {os.getloadavg()[1]:.0f}"

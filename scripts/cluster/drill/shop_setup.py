@@ -9,15 +9,14 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from scripts.chaos.calls import Observations
-from scripts.chaos.memory import Account, Setup
+from scripts.chaos.memory import Setup
 from scripts.chaos.shop import Shop
 from scripts.cluster import overrides
 from scripts.cluster.drill import load
 from scripts.cluster.layout import Cluster
-from scripts.stack import SetupError, children, own_stack, places, process_identity
+from scripts.stack import SetupError, children, own_stack, process_identity
 
 READY, READY_SECONDS, STOP_SECONDS, COMMAND_SECONDS = "Ctrl-C stops everything.", 900, 150, 180
 PRODUCTS, STOCK, PLENTY = 6, 20_000, 1_000_000
@@ -55,19 +54,9 @@ def running_cluster(cluster: Cluster, groups: Path) -> Iterator[None]:
 
 def manage(cluster: Cluster, *words: str, **settings: str) -> "subprocess.CompletedProcess[str]":
     """A management command in the cluster's environment. Raises SetupError when it takes too long."""
+    own = os.environ | _environment(cluster) | settings
     command = [sys.executable, "manage.py", *words]
-    try:
-        return subprocess.run(
-            command,
-            cwd=places.PROJECT,
-            env=os.environ | _environment(cluster) | settings,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=COMMAND_SECONDS,
-        )
-    except subprocess.TimeoutExpired:
-        raise SetupError(f"manage.py {' '.join(words)} goes on after {COMMAND_SECONDS} s") from None
+    return children.run(command, within_seconds=COMMAND_SECONDS, environment=own)
 
 
 def _environment(cluster: Cluster) -> Mapping[str, str]:
@@ -76,49 +65,27 @@ def _environment(cluster: Cluster) -> Mapping[str, str]:
 
 
 def broken_laws(cluster: Cluster) -> list[str]:
-    """The laws that the audit finds broken on the primary, each with its offenders."""
-    ran = manage(cluster, "audit", "--json")
-    try:
-        laws = json.loads(ran.stdout)["laws"]
-    except ValueError:
-        return [f"the audit ended with {ran.returncode}: {ran.stdout[-500:]}{ran.stderr[-500:]}"]
-    return [f"{law['law']} is broken: {law['offenders'][:10]}" for law in laws if not law["holds"]]
+    """The laws that the audit finds broken on the primary, each with its offenders. Raises SetupError."""
+    return own_stack.broken(own_stack.read_laws(manage(cluster, "audit", "--json")))
 
 
 def prepare(cluster: Cluster, seen: Observations) -> tuple[Setup, Shop]:
     """Accounts with points, and products. Raises SetupError."""
     tokens = cluster.home.parent / "tokens.json"
     users = load.BUYERS * load.ACCOUNTS_EACH + load.WRITERS_ACCOUNTS
-    ran = manage(cluster, "seed_demo", "--users", str(users), "--tokens", str(tokens), DEMO="1")
-    if ran.returncode != 0:
-        raise SetupError(f"seed_demo ended with {ran.returncode}: {ran.stdout}{ran.stderr}")
+    words = ("seed_demo", "--users", str(users), "--tokens", str(tokens))
+    children.printed(manage(cluster, *words, DEMO="1"))
     known = json.loads(tokens.read_text())
     shop = Shop(cluster.instance, known["staff"], seen)
-    setup = Setup(
-        staff=Account(0, known["staff"]),
-        buyers=[Account(user["id"], user["access"]) for user in known["users"]],
-        campaigns=[],
-        products=[shop.create_product("Drill", number, STOCK) for number in range(PRODUCTS)],
-        ample=shop.create_product("Drill", PRODUCTS, PLENTY),
-    )
-    for account in setup.buyers:
-        account.opening_amount = shop.wallet(account)[0]
-    return setup, shop
+    return shop.stocked(known, "Drill", products=PRODUCTS, on_hand=STOCK, plenty=PLENTY), shop
 
 
 def new_campaigns(shop: Shop, name: str) -> tuple[list[int], list[int]]:
     """Campaigns for one fault: those of the buyers, and those of the steady writes."""
-    pool = _campaign(shop, name, strategy="code_pool", code_source="pool", quantity=FEW_COUPONS)
-    shop.call("POST", f"/campaigns/{pool}/codes", {"count": FEW_COUPONS})
-    others = [
-        _campaign(shop, name, strategy="group_commit", quantity=FEW_COUPONS),
-        _campaign(shop, name, strategy="queue", quantity=COUPONS),
-        _campaign(shop, name, strategy="redis_gate", quantity=FEW_COUPONS),
+    own = [
+        shop.create_campaign(name, strategy="code_pool", code_source="pool", quantity=FEW_COUPONS),
+        shop.create_campaign(name, quantity=FEW_COUPONS),
+        shop.create_campaign(name, strategy="queue", quantity=COUPONS),
+        shop.create_campaign(name, strategy="redis_gate", quantity=FEW_COUPONS),
     ]
-    steady = [_campaign(shop, name, strategy="group_commit", quantity=COUPONS) for _ in range(2)]
-    return [pool, *others], steady
-
-
-def _campaign(shop: Shop, name: str, **own: Any) -> int:
-    terms = {"name": f"Drill, {name}", "discount": {"type": "amount", "value": 700}}
-    return int(shop.call("POST", "/campaigns", terms | own)["id"])
+    return own, [shop.create_campaign(name, quantity=COUPONS) for _ in range(2)]

@@ -19,7 +19,7 @@ from scripts.cluster.drill.load import Load
 from scripts.cluster.drill.plan import NOTICE_SECONDS, Fault
 from scripts.cluster.group_replication.members import GroupMembers
 from scripts.cluster.layout import Cluster
-from scripts.stack import SetupError
+from scripts.stack import SetupError, waiting
 
 WHOLE_SECONDS = 240
 """Members of the database come back for so long at most."""
@@ -164,9 +164,8 @@ class Trial:
 def _without_write(running: Load) -> list[str]:
     """Return once one more write of each kind is acknowledged, so that all outages are over; or findings."""
     moments = running.steady.acknowledged_at
-    deadline, before = time.monotonic() + WRITE_SECONDS, {kind: len(moments[kind]) for kind in moments}
-    while missing := [kind for kind in moments if len(moments[kind]) == before[kind]]:
-        if time.monotonic() > deadline:
-            return [f"no {kind} was acknowledged for {WRITE_SECONDS} s after the fault" for kind in missing]
-        time.sleep(0.1)
-    return []
+    before = {kind: len(moments[kind]) for kind in moments}
+    missing = waiting.left(
+        lambda: [kind for kind in moments if len(moments[kind]) == before[kind]], within_seconds=WRITE_SECONDS
+    )
+    return [f"no {kind} was acknowledged for {WRITE_SECONDS} s after the fault" for kind in missing]

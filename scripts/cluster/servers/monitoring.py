@@ -2,9 +2,8 @@
 
 from scripts.cluster import credentials, layout, templates
 from scripts.cluster.layout import Cluster
-from scripts.stack import places
+from scripts.stack import places, system_packages
 from scripts.stack.processes import Command
-from scripts.stack.programs import prometheus
 
 RETENTION = "7d"
 COLLECTORS = ("perf_schema.replication_group_members", "perf_schema.replication_group_member_stats")
@@ -22,7 +21,7 @@ def command(cluster: Cluster, kind: str, number: int) -> Command:
     """The command line of Prometheus or of an exporter."""
     if kind == "prometheus":
         return [
-            prometheus.program("prometheus"),
+            system_packages.program("prometheus"),
             f"--config.file={cluster.settings / 'prometheus.yml'}",
             f"--storage.tsdb.path={cluster.folder('prometheus')}",
             f"--storage.tsdb.retention.time={RETENTION}",
@@ -31,7 +30,7 @@ def command(cluster: Cluster, kind: str, number: int) -> Command:
         ]
     listen = f"--web.listen-address={cluster.address(kind, number)}"
     if kind == "redis-exporter":
-        return [prometheus.program("prometheus-redis-exporter"), listen]
+        return [system_packages.program("prometheus-redis-exporter"), listen]
     # Tables and statements that a member doesn't have, or that need more rights.
     without = (
         "info_schema.innodb_cmp",
@@ -40,7 +39,7 @@ def command(cluster: Cluster, kind: str, number: int) -> Command:
         "slave_status",
     )
     options = [*(f"--no-collect.{name}" for name in without), *(f"--collect.{name}" for name in COLLECTORS)]
-    return [prometheus.program("prometheus-mysqld-exporter"), listen, *options]
+    return [system_packages.program("prometheus-mysqld-exporter"), listen, *options]
 
 
 def environment(cluster: Cluster, kind: str, number: int) -> dict[str, str]:

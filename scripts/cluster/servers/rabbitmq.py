@@ -1,16 +1,16 @@
 """Three nodes of RabbitMQ, and the directory of Erlang nodes (epmd) by which they find one another."""
 
-from scripts.cluster import credentials, layout, packages, templates
+from scripts.cluster import credentials, layout, templates
 from scripts.cluster.layout import Cluster
-from scripts.stack import places, ports, rabbitmq
+from scripts.stack import places, ports, rabbitmq, system_packages
 from scripts.stack.processes import Command
 
 
 def command(cluster: Cluster, kind: str) -> Command:
     """The server, or epmd, in the foreground."""
     if kind == "epmd":
-        return [packages.program("epmd"), "-port", str(cluster.port("epmd")), "-address", ports.HOST]
-    packages.program("rabbitmq-server")
+        return [system_packages.program("epmd"), "-port", str(cluster.port("epmd")), "-address", ports.HOST]
+    system_packages.program("rabbitmq-server")
     return [str(rabbitmq.SERVER)]
 
 

@@ -3,16 +3,16 @@
 import re
 from pathlib import Path
 
-from scripts.cluster import layout, packages, templates
+from scripts.cluster import layout, templates
 from scripts.cluster.layout import Cluster
-from scripts.stack import places
+from scripts.stack import places, system_packages
 from scripts.stack.processes import Command
 
 
 def command(cluster: Cluster, kind: str, number: int) -> Command:
     """redis-server with the settings that it, or a Sentinel, has changed since."""
     mode = ["--sentinel"] if kind == "sentinel" else []
-    return [packages.program("redis-server"), str(settings_of(cluster, kind, number)), *mode]
+    return [system_packages.program("redis-server"), str(settings_of(cluster, kind, number)), *mode]
 
 
 def prepare(cluster: Cluster) -> None:

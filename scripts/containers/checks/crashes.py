@@ -3,8 +3,8 @@
 import time
 
 from scripts.containers.project import HEALTHY, Project
-from scripts.containers.report import CheckFailed
 from scripts.containers.selling import ShopUnderTest
+from scripts.stack import waiting
 
 RESTART_SECONDS = 60
 
@@ -14,11 +14,11 @@ def comes_back(tested: ShopUnderTest, service: str) -> str:
     project, started = tested.project, time.monotonic()
     old = _first_process(project, service)
     project.engine.kill_process(old)
-    deadline = started + RESTART_SECONDS
-    while _first_process(project, service) in (0, old):
-        if time.monotonic() > deadline:
-            raise CheckFailed(f"it was not started again in {RESTART_SECONDS} s")
-        time.sleep(0.1)
+    waiting.until(
+        lambda: _first_process(project, service) not in (0, old),
+        f"it was not started again in {RESTART_SECONDS} s",
+        within_seconds=RESTART_SECONDS,
+    )
     project.wait_until_healthy(HEALTHY)
     return f"healthy after {time.monotonic() - started:.1f} s, {tested.require_paid_order()}"
 

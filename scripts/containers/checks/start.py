@@ -2,13 +2,11 @@
 
 import json
 import re
-import subprocess
-import time
 
 from scripts import smoke
 from scripts.containers.project import BUILD_SECONDS, HEALTHY, Project
-from scripts.containers.report import CheckFailed, require
-from scripts.stack import readiness
+from scripts.containers.report import require
+from scripts.stack import children, readiness, waiting
 
 SESSION_SECONDS, SCRAPED_SECONDS, TASK_SECONDS = 180, 60, 30
 LOCKED_DOWN = """
@@ -21,8 +19,6 @@ grep -q '^NoNewPrivs:.1' /proc/1/status || { echo it may get new privileges; exi
 touch /tmp/y && rm /tmp/y
 """
 """Fails unless the container is read-only, has no capability and no way to one, and is not root."""
-PROMISED = ("is paid", "idempotency-replayed: true", "the gateway charged 20000\n", "Every law holds.")
-"""What the README's session prints."""
 MANAGE = "make manage ARGS=audit\n"
 """The README's line; docs/operations.md says how it is written for containers."""
 
@@ -61,31 +57,18 @@ def doctor_passes(project: Project) -> None:
 
 def worker_ran_task(project: Project) -> str:
     """An order was advanced by a task, which comes to a worker as a message only."""
-    deadline = time.monotonic() + TASK_SECONDS
-    while time.monotonic() < deadline:
-        found = re.findall(
-            r"Task orders\.advance\[.*succeeded", project.compose("logs", "--no-color", "worker")
-        )
-        if found:
-            return f"{len(found)} times"
-        time.sleep(1)
-    raise CheckFailed("the worker's log has no task orders.advance that succeeded")
+
+    def found() -> list[str]:
+        log = project.compose("logs", "--no-color", "worker")
+        return re.findall(r"Task orders\.advance\[.*succeeded", log)
+
+    none = "the worker's log has no task orders.advance that succeeded"
+    return f"{len(waiting.until(found, none, within_seconds=TASK_SECONDS, pause_seconds=1))} times"
 
 
 def queue_is_durable(project: Project) -> str:
-    command = [
-        "exec",
-        "-T",
-        "rabbitmq",
-        "rabbitmqctl",
-        "-q",
-        "list_queues",
-        "name",
-        "type",
-        "durable",
-        "consumers",
-    ]
-    listed = project.compose(*command)
+    command = "exec -T rabbitmq rabbitmqctl -q list_queues name type durable consumers"
+    listed = project.compose(*command.split())
     queues = [line.split("\t") for line in listed.splitlines()]
     found = next((queue[1:] for queue in queues if queue[0] == "celery"), None)
     require(found is not None, f"there is no queue named celery: {listed}")
@@ -96,15 +79,14 @@ def queue_is_durable(project: Project) -> str:
 
 def targets_are_up(project: Project) -> str:
     """Prometheus scrapes each of its targets."""
-    deadline = time.monotonic() + SCRAPED_SECONDS
-    while True:
-        targets = _targets(project.prometheus_port)
-        down = {job: error for job, error in targets.items() if error}
-        if targets and not down:
-            return f"{len(targets)} jobs"
-        if time.monotonic() > deadline:
-            raise CheckFailed(f"not up after {SCRAPED_SECONDS} s: {down or 'there are no targets'}")
-        time.sleep(1)
+
+    def down() -> dict[str, str]:
+        targets = _targets(project.prometheus_port) or {"any": "there are no targets"}
+        return {job: error for job, error in targets.items() if error}
+
+    left = waiting.left(down, within_seconds=SCRAPED_SECONDS, pause_seconds=1)
+    require(not left, f"not up after {SCRAPED_SECONDS} s: {left}")
+    return f"{len(_targets(project.prometheus_port))} jobs"
 
 
 def _targets(port: int) -> dict[str, str]:
@@ -125,16 +107,6 @@ def session_works(project: Project) -> str:
     # `exec` reads no input: a shell that reads its lines from there would lose them.
     audit = " ".join(f"'{word}'" for word in project.engine.command("docker", "compose", "exec", "-T", "web"))
     lines = text.replace(MANAGE, f"{audit} python manage.py audit < /dev/null\n")
-    orders = [re.findall(r"^order \S+", _paste(lines), flags=re.MULTILINE) for _ in range(2)]
-    require(orders[0] == orders[1] != [], f"pasted twice it placed two orders: {orders}")
-    return str(orders[0][0])
-
-
-def _paste(lines: str) -> str:
-    command = ["sh", "-euc", lines]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=SESSION_SECONDS, check=False)
-    printed = ran.stdout + ran.stderr
-    require(ran.returncode == 0, f"it ended with {ran.returncode}: {printed[-800:]}")
-    missing = [words for words in PROMISED if words not in ran.stdout]
-    require(not missing, f"it did not print {missing}: {printed[-800:]}")
-    return ran.stdout
+    return smoke.paste_session_twice(
+        lambda: children.run(["sh", "-euc", lines], within_seconds=SESSION_SECONDS)
+    )

@@ -6,9 +6,9 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 from scripts.containers.project import Project
-from scripts.containers.report import CheckFailed, require
+from scripts.containers.report import require
 from scripts.containers.selling import ShopUnderTest
-from scripts.stack import readiness
+from scripts.stack import readiness, waiting
 
 SLOW_MS = 2600
 """A call of the gateway takes so long, just less than the shop waits: payments are under way for longer."""
@@ -52,12 +52,12 @@ def ends_while_clients_wait(tested: ShopUnderTest, service: str) -> str:
 
 
 def _wait_until_placed(tested: ShopUnderTest, count: int) -> None:
-    """Return once the customer has so many orders. Raises CheckFailed."""
-    deadline = time.monotonic() + PLACED_SECONDS
-    while (found := len(tested.shop.orders(tested.customer))) < count:
-        if time.monotonic() > deadline:
-            raise CheckFailed(f"the customer has {found} orders instead of {count}")
-        time.sleep(0.05)
+    """Return once the customer has so many orders. Raises SetupError."""
+    waiting.until(
+        lambda: len(tested.shop.orders(tested.customer)) >= count,
+        f"the customer has less than {count} orders",
+        within_seconds=PLACED_SECONDS,
+    )
 
 
 def _set_latency(project: Project, method: str, milliseconds: int = 0) -> None:

@@ -7,9 +7,7 @@ from contextlib import contextmanager
 
 from playwright.sync_api import Browser, sync_playwright
 
-from scripts.stack import SetupError, ports
-from scripts.stack.mariadb import SEARCH_PATH
-from scripts.stack.programs import system_packages
+from scripts.stack import SetupError, ports, system_packages
 
 PACKAGE = "chromium"
 PROGRAMS = ("chromium-headless-shell", "chromium")
@@ -31,7 +29,7 @@ _ARGUMENTS = (
 @contextmanager
 def running() -> Iterator[Browser]:
     """A headless browser, which ends with the block. Raises `SetupError` where Chromium is not installed."""
-    found = [shutil.which(name, path=SEARCH_PATH) for name in PROGRAMS]
+    found = [shutil.which(name, path=system_packages.SEARCH_PATH) for name in PROGRAMS]
     program = next(filter(None, found), None)
     if program is None:
         line = system_packages.line_to_install([PACKAGE])

@@ -1,10 +1,10 @@
 """Debian's exporters of Redis and MariaDB beside a stack, each a process on a free port of loopback."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
-from scripts.stack import ports
+from scripts.stack import ports, system_packages
 from scripts.stack.instance import Instance
 from scripts.stack.mariadb import USER
 from scripts.stack.programs import prometheus
@@ -15,31 +15,26 @@ def running(instance: Instance, folder: Path) -> Iterator[dict[str, list[str]]]:
     """The exporters of the instance's servers; yields their addresses by job. Raises SetupError."""
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as servers:
-        targets = {"redis": servers.enter_context(_redis_exporter(instance, folder))}
+        settings = {"REDIS_ADDR": f"unix://{instance.redis_socket}"}
+        redis = _exporter("prometheus-redis-exporter", settings, folder)
+        targets = {"redis": servers.enter_context(redis)}
         if instance.database == "mariadb":
-            targets["mysql"] = servers.enter_context(_mysqld_exporter(instance, folder))
+            targets["mysql"] = servers.enter_context(of_mariadb(instance, folder))
         yield {job: [address] for job, address in targets.items()}
 
 
-@contextmanager
-def _redis_exporter(instance: Instance, folder: Path) -> Iterator[str]:
-    settings = {"REDIS_ADDR": f"unix://{instance.redis_socket}"}
-    with _exporter("prometheus-redis-exporter", settings, folder) as address:
-        yield address
-
-
-@contextmanager
-def _mysqld_exporter(instance: Instance, folder: Path) -> Iterator[str]:
+def of_mariadb(instance: Instance, folder: Path, *options: str) -> AbstractContextManager[str]:
+    """The address of MariaDB's exporter while it runs, signed in as the shop's user. Raises SetupError."""
+    # Not on the command line, which other users of the machine can read.
     settings = {"DATA_SOURCE_NAME": f"{USER}:{instance.mariadb().password}@unix({instance.mariadb_socket})/"}
-    with _exporter("prometheus-mysqld-exporter", settings, folder) as address:
-        yield address
+    return _exporter("prometheus-mysqld-exporter", settings, folder, *options)
 
 
 @contextmanager
-def _exporter(name: str, settings: Mapping[str, str], folder: Path) -> Iterator[str]:
+def _exporter(name: str, settings: Mapping[str, str], folder: Path, *options: str) -> Iterator[str]:
     """The address of this exporter while it runs."""
     address = f"{ports.HOST}:{ports.free()}"
-    command = [prometheus.program(name), f"--web.listen-address={address}"]
+    command = [system_packages.program(name), *options, f"--web.listen-address={address}"]
     with prometheus.server(
         command, name=name, ready=f"http://{address}/", log=folder / f"{name}.log", settings=settings
     ):

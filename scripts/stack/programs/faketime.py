@@ -5,7 +5,6 @@
 monotonic instant that time.sleep() waits for to be one of the wall clock, and fails.
 """
 
-import platform
 import runpy
 import select
 import sys
@@ -14,24 +13,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import SupportsIndex
 
-from scripts.stack import SetupError, places
+from scripts.stack import SetupError, places, system_packages
 
-PACKAGE = "libfaketime"
-LIBRARY = Path("/usr/lib", f"{platform.machine()}-linux-gnu", "faketime", "libfaketimeMT.so.1")
 REFRESH_SECONDS = 1
 """How long the library keeps what it has read: a change of the file takes effect after so long at most."""
 
 
 def require() -> None:
     """Raises SetupError where the library is missing."""
-    if not LIBRARY.exists():
-        raise SetupError(f"{LIBRARY} is missing; run this first: sudo apt-get install -y {PACKAGE}")
+    if not system_packages.FAKETIME.exists():
+        line = system_packages.line_to_install(["libfaketime"])
+        raise SetupError(f"{system_packages.FAKETIME} is missing; run this first: {line}")
 
 
 def environment(offset_file: Path) -> dict[str, str]:
     """What a process needs in its environment; the file must hold an offset before the process starts."""
     return {
-        "LD_PRELOAD": str(LIBRARY),
+        "LD_PRELOAD": str(system_packages.FAKETIME),
         "FAKETIME_TIMESTAMP_FILE": str(offset_file),
         "FAKETIME_CACHE_DURATION": str(REFRESH_SECONDS),
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",

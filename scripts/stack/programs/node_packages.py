@@ -4,44 +4,39 @@ tests."""
 import fcntl
 import hashlib
 import shutil
-import subprocess
 from pathlib import Path
 
-from scripts.stack import SetupError, places
+from scripts.stack import SetupError, children, places, system_packages
 
 PINS = places.PROJECT / "scripts" / "npm"
 FOLDER = places.PROJECT / ".venv" / "npm"
 SECONDS = 300
 
 
-def installed(*, pins: Path = PINS, folder: Path = FOLDER) -> Path:
+def installed() -> Path:
     """The folder with `node_modules`, filled if it is not. Raises SetupError with what npm says."""
-    digest = hashlib.sha256((pins / "package-lock.json").read_bytes()).hexdigest()
-    stamp = folder / "installed"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
+    digest = hashlib.sha256((PINS / "package-lock.json").read_bytes()).hexdigest()
+    stamp = FOLDER / "installed"
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with (FOLDER / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if stamp.exists() and stamp.read_text() == digest:
-            return folder
+            return FOLDER
         stamp.unlink(missing_ok=True)
         for name in ("package.json", "package-lock.json"):
-            shutil.copy(pins / name, folder)
-        _install(folder)
+            shutil.copy(PINS / name, FOLDER)
+        _install()
         stamp.write_text(digest)
-    return folder
+    return FOLDER
 
 
-def _install(folder: Path) -> None:
-    npm = shutil.which("npm")
-    if npm is None:
-        raise SetupError("npm is missing; run this first: sudo apt-get install -y npm")
-    command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel", "error"]
+def _install() -> None:
+    options = ("--ignore-scripts", "--no-audit", "--no-fund", "--loglevel", "error")
+    command = [system_packages.program("npm"), "ci", *options]
     try:
-        ran = subprocess.run(
-            command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS
-        )
-    except subprocess.TimeoutExpired:
-        raise SetupError(f"npm ci goes on after {SECONDS} s: is the package registry reachable?") from None
+        ran = children.run(command, within_seconds=SECONDS, folder=FOLDER)
+    except SetupError as error:
+        raise SetupError(f"{error}: is the package registry reachable?") from None
     if ran.returncode != 0:
         lines = [line for line in (ran.stdout + ran.stderr).splitlines() if line.strip()]
         raise SetupError(f"npm ci failed: {' · '.join(lines[-5:]) or 'no output'}")

@@ -2,8 +2,6 @@
 
 import json
 import os
-import shutil
-import signal
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -13,11 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scripts.stack import SetupError, children, ports
-from scripts.stack.mariadb import SEARCH_PATH
-from scripts.stack.programs import system_packages
+from scripts.stack import SetupError, children, ports, system_packages
 
-START_SECONDS = 60
 STOP_SECONDS = 20
 QUERY_SECONDS = 30
 
@@ -98,7 +93,7 @@ def running(
     (folder / "prometheus.yml").write_text(json.dumps(configuration, indent=1))
     port = ports.free()
     command = [
-        program("prometheus"),
+        system_packages.program("prometheus"),
         f"--config.file={folder / 'prometheus.yml'}",
         f"--storage.tsdb.path={folder / 'data'}",
         f"--web.listen-address={ports.HOST}:{port}",
@@ -114,28 +109,15 @@ def server(
     command: Sequence[str], *, name: str, ready: str, log: Path, settings: Mapping[str, str] | None = None
 ) -> Iterator[None]:
     """A program of the monitoring from the moment that this address answers with 200. Raises SetupError."""
-    environment = {**os.environ, **(settings or {})}
-    child = children.start(command, log=log, environment=environment, when_parent_dies=signal.SIGKILL)
-    try:
-        children.wait_until(
-            lambda: _is_ready(ready),
-            name=name,
-            child=child,
-            log=log,
-            within_seconds=START_SECONDS,
-        )
+    with children.running(
+        command,
+        name=name,
+        log=log,
+        is_ready=lambda: _is_ready(ready),
+        environment={**os.environ, **(settings or {})},
+        stop_seconds=STOP_SECONDS,
+    ):
         yield
-    finally:
-        children.stop(child, within_seconds=STOP_SECONDS)
-
-
-def program(name: str) -> str:
-    """The path of one of Debian's programs. Raises SetupError with the line that installs it."""
-    found = shutil.which(name, path=SEARCH_PATH)
-    if found is None:
-        line = system_packages.line_to_install([system_packages.PROMETHEUS_PROGRAMS[name]])
-        raise SetupError(f"{name} is missing; run this first: {line}")
-    return found
 
 
 def _is_ready(address: str) -> bool:

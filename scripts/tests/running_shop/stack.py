@@ -1,8 +1,6 @@
 """The running shop: the processes of `make run DB=mariadb`, started here, so that a test may kill any."""
 
-import functools
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -24,7 +22,15 @@ from django.db import connection, connections
 from django.test import override_settings
 
 from accounts.tokens import tokens
-from scripts.stack import children, environment, instance as instances, mariadb, own_stack, ports, processes
+from scripts.stack import (
+    children,
+    environment,
+    instance as instances,
+    own_stack,
+    ports,
+    processes,
+    system_packages,
+)
 from scripts.stack.instance import Instance
 from shop import configuration
 from shop.observability import gauges
@@ -228,14 +234,12 @@ class RunningShop:
     def _command(self, name: str) -> list[str]:
         if name != "broker":
             return processes.command(name, self.instance, self.environment)
-        program = shutil.which("redis-server", path=mariadb.SEARCH_PATH)
-        assert program, "redis-server is not installed"
         options = {"bind": ports.HOST, "port": self._broker, "save": "", "dir": self.instance.run}
-        return [program, *processes.words(options)]
+        return [system_packages.program("redis-server"), *processes.words(options)]
 
-    def _answers(self, name: str) -> Callable[[], bool]:
+    def _answers(self, name: str) -> Callable[[], bool] | ports.Address:
         first = self.instance.port
-        places: Mapping[str, tuple[str, int] | str] = {
+        places: Mapping[str, ports.Address] = {
             "mariadb": str(self.instance.mariadb_socket),
             "redis": str(self.instance.redis_socket),
             "broker": (ports.HOST, self._broker),
@@ -245,9 +249,7 @@ class RunningShop:
             "sink": (ports.HOST, self.instance.data_platform_port),
             "partner": (ports.HOST, self.instance.partner_port),
         }
-        if name == "worker":
-            return self._worker_is_ready
-        return functools.partial(ports.answers, places[name])
+        return self._worker_is_ready if name == "worker" else places[name]
 
     def _worker_is_ready(self) -> bool:
         return b" ready." in self.log("worker").read_bytes()[self._worker_log_began_at :]

@@ -1,12 +1,11 @@
 """Whether tables and Redis stay bounded: no row is there long after its time, and nothing grows each day."""
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from redis import Redis
 
-from scripts.stack import database
+from scripts.stack import database, waiting
 from scripts.stack.instance import Instance
 
 LATE_SECONDS = 3600
@@ -55,12 +54,7 @@ def measure(instance: Instance) -> Sizes:
 
 def overdue(instance: Instance) -> list[str]:
     """Each table that has rows long after their time; waits for the clean-up until there is none."""
-    deadline = time.monotonic() + WAIT_SECONDS
-    while found := [*_overdue(instance)]:
-        if time.monotonic() > deadline:
-            break
-        time.sleep(0.5)
-    return found
+    return waiting.left(lambda: [*_overdue(instance)], within_seconds=WAIT_SECONDS, pause_seconds=0.5)
 
 
 def _overdue(instance: Instance) -> Iterator[str]:

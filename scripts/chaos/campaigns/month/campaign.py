@@ -1,9 +1,7 @@
 """The campaign `month`: thirty days of the shop's time, by jumps of all its clocks between bursts of load."""
 
-import threading
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -16,11 +14,11 @@ from scripts.chaos.campaigns.beside import Beside, Run
 from scripts.chaos.campaigns.month import bounds, sign_ins
 from scripts.chaos.campaigns.month.bounds import Sizes
 from scripts.chaos.campaigns.month.sign_ins import SignedIn
-from scripts.chaos.clients import Buyer, Staff
+from scripts.chaos.clients import Buyer, Staff, at_work, await_final_answer
 from scripts.chaos.faults import Fault
 from scripts.chaos.memory import Account, RecordedCall, Setup
 from scripts.chaos.shop import Shop
-from scripts.stack import SetupError, database, own_stack
+from scripts.stack import database, own_stack, waiting
 from scripts.stack.environment import FAKE_CLOCKS
 from scripts.stack.instance import Instance
 from scripts.stack.programs import faketime
@@ -185,8 +183,8 @@ def _load(month: Month, day: int, setup: Setup, shop: Shop) -> None:
     """
     closes_at = _database_time(month.instance) + timedelta(hours=20)
     offered = [
-        trial.create_campaign(
-            shop, **STRATEGIES[((day - 1) * COUPONS_A_DAY + number) % len(STRATEGIES)],
+        shop.create_campaign(
+            "Month", **STRATEGIES[((day - 1) * COUPONS_A_DAY + number) % len(STRATEGIES)],
             quantity=QUANTITY, closes_at=closes_at.isoformat(), coupon_valid_for_days=365,
         )
         for number in range(COUPONS_A_DAY)
@@ -207,19 +205,12 @@ def _load(month: Month, day: int, setup: Setup, shop: Shop) -> None:
         own = setup.buyers[number::CLIENTS]
         today = replace(setup, campaigns=offered)
         clients.append(_BuyerOfToday(own, today, seed=f"{month.seed} {day} {number}", **common))
-    stop = threading.Event()
     with ExitStack() as outage:
-        with ThreadPoolExecutor(len(clients)) as threads:
-            running = [threads.submit(client.run, stop) for client in clients]
-            try:
-                stop.wait(LOAD_SECONDS)
-                if day % DAYS_BETWEEN_OUTAGES == 1:
-                    outage.enter_context(faults.lasting(GATEWAY_AWAY, month.instance))
-                    stop.wait(OUTAGE_SECONDS)
-            finally:
-                stop.set()
-        for client in running:
-            client.result()
+        with at_work(clients):
+            time.sleep(LOAD_SECONDS)
+            if day % DAYS_BETWEEN_OUTAGES == 1:
+                outage.enter_context(faults.lasting(GATEWAY_AWAY, month.instance))
+                time.sleep(OUTAGE_SECONDS)
         # Not before: a call that is repeated needs its token.
         _move(month, LAPSE)
 
@@ -276,8 +267,8 @@ def _check_answers(month: Month, setup: Setup, shop: Shop, earlier: dict[int, in
     for account in [setup.staff, *setup.buyers]:
         for made in account.calls[earlier[account.id] :]:
             made.call = replace(made.call, token=account.token)
-            if made.is_open:
-                trial.await_final_answer(made, shop, month.seen)
+            for finding in await_final_answer(made, shop.connection):
+                month.seen.record_finding(finding)
             if made.call.key and made.was_done:
                 _check_repeat(month, made, shop)
             made.call = replace(made.call, key="")
@@ -314,11 +305,11 @@ def _move(month: Month, by: timedelta) -> None:
     target = _database_time(month.instance) + by
     month.offset_seconds += round(by.total_seconds())
     clocks.set_clocks(month.instance, {ALL: month.offset_seconds})
-    deadline = time.monotonic() + MOVE_SECONDS
-    while _database_time(month.instance) < target - timedelta(seconds=1):
-        if time.monotonic() > deadline:
-            raise SetupError(f"the database's clock did not move to {target}")
-        time.sleep(0.1)
+    waiting.until(
+        lambda: _database_time(month.instance) >= target - timedelta(seconds=1),
+        f"the database's clock did not move to {target}",
+        within_seconds=MOVE_SECONDS,
+    )
 
 
 def _findings(month: Month) -> Iterator[str]:

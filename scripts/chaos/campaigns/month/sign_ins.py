@@ -1,23 +1,20 @@
 """Sign-ins of a campaign's accounts: access tokens that expire, refresh tokens, and operators' sessions."""
 
 import json
-import re
 import time
-import urllib.parse
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import jwt
+import requests
 
 from scripts.chaos.memory import Account
-from scripts.stack import SetupError, readiness
+from scripts.stack import SetupError, readiness, waiting
 from scripts.stack.instance import Instance
 
 SIGN_IN, REFRESH, OWN = "/api/v1/auth/token", "/api/v1/auth/refresh", "/api/v1/users/me"
 LOGIN = "/admin/login/"
-CSRF = re.compile(r'name="csrfmiddlewaretoken" value="([^"]+)"')
 PATIENCE_SECONDS = 30
 ACCEPTED_TIMES = 8
 """So many new connections accept a new token in a row, once each web process has the time."""
@@ -73,27 +70,23 @@ def still_valid(instance: Instance, signed_in: list[SignedIn]) -> Iterator[str]:
 
 def wait_until_accepted(instance: Instance, account: Account) -> None:
     """Return once no web process refuses the account's new token as one of the future. Raises SetupError."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not all(_is_accepted(instance, account.token) for _ in range(ACCEPTED_TIMES)):
-        if time.monotonic() > deadline:
-            raise SetupError(f"the new access token of account {account.id} is not accepted")
-        time.sleep(0.1)
+    waiting.until(
+        lambda: all(_is_accepted(instance, account.token) for _ in range(ACCEPTED_TIMES)),
+        f"the new access token of account {account.id} is not accepted",
+        within_seconds=PATIENCE_SECONDS,
+    )
 
 
 def open_session(instance: Instance, name: str, password: str) -> None:
     """Sign an operator in to the pages of the admin, which is a new session. Raises SetupError."""
-    address = f"{instance.url}{LOGIN}"
-    opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
-    found = CSRF.search(opener.open(address, timeout=PATIENCE_SECONDS).read().decode())
-    if found is None:
-        raise SetupError("the page for signing in has no form")
-    form = {"username": name, "password": password, "csrfmiddlewaretoken": found[1], "next": "/admin/"}
-    request = urllib.request.Request(
-        address, urllib.parse.urlencode(form).encode(), headers={"Referer": address}
-    )
-    answer = opener.open(request, timeout=PATIENCE_SECONDS)
+    address, session = f"{instance.url}{LOGIN}", requests.Session()
+    session.trust_env = False  # a proxy of the environment is not the shop's
+    session.get(address, timeout=PATIENCE_SECONDS)
+    form = {"username": name, "password": password, "next": "/admin/"}
+    form["csrfmiddlewaretoken"] = session.cookies.get("csrftoken") or ""
+    answer = session.post(address, form, headers={"Referer": address}, timeout=PATIENCE_SECONDS)
     if LOGIN in answer.url:
-        raise SetupError(f"{name} could not sign in to the admin: {answer.status} {answer.url}")
+        raise SetupError(f"{name} could not sign in to the admin: {answer.status_code} {answer.url}")
 
 
 def _is_accepted(instance: Instance, token: str) -> bool:

@@ -19,7 +19,6 @@ LINKS = ("database", "redis", "gateway", "sink", "partner", "webhooks")
 """The servers that the shop calls (Redis is its broker as well), and the gateway's calls of the shop."""
 STORES = {"database": "mariadb", "redis": "redis"}
 """What the instance calls the servers that it starts itself."""
-START_SECONDS = 10
 CONTROL_SECONDS = 10
 
 
@@ -43,13 +42,8 @@ def beside(instance: Instance, links: Sequence[str]) -> Iterator[dict[str, str]]
         str(control),
         *words,
     ]
-    child = children.start(command, log=log, environment=os.environ)
-    try:
-        is_there = lambda: ports.answers(str(control))  # noqa: E731
-        children.wait_until(is_there, name="proxy", child=child, log=log, within_seconds=START_SECONDS)
+    with children.running(command, name="proxy", log=log, is_ready=str(control)):
         yield _settings(instance, port)
-    finally:
-        children.stop(child)
 
 
 def _targets(instance: Instance) -> dict[str, str]:

@@ -4,13 +4,12 @@ import csv
 import io
 import os
 import socket
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from string import Template
 
-from scripts.cluster import packages, templates
-from scripts.stack import SetupError, places, ports
+from scripts.cluster import templates
+from scripts.stack import places, ports, system_packages, waiting
 from scripts.stack.instance import Instance
 
 SETTINGS = templates.FOLDER / "haproxy-front.cfg"
@@ -50,16 +49,14 @@ def write(instance: Instance, *, first_web_port: int) -> None:
 def command(instance: Instance) -> list[str]:
     """HAProxy in the foreground. Raises SetupError where it is not installed."""
     control, front = _files(instance)
-    return [packages.program("haproxy"), "-db", "-f", str(control), "-f", str(front)]
+    return [system_packages.program("haproxy"), "-db", "-f", str(control), "-f", str(front)]
 
 
 def drain(instance: Instance, name: str) -> None:
     """Send the web server no more requests; return when it has none under way, or after `DRAIN_SECONDS`."""
     for backend in BACKENDS:
         _ask(instance, f"set server {backend}/{name} state drain")
-    deadline = time.monotonic() + DRAIN_SECONDS
-    while time.monotonic() < deadline and _under_way(instance, name):
-        time.sleep(0.1)
+    waiting.left(lambda: _under_way(instance, name), within_seconds=DRAIN_SECONDS)
 
 
 def admit(instance: Instance, name: str) -> None:
@@ -79,11 +76,8 @@ def _is_up(instance: Instance, name: str) -> bool:
 
 def wait_until_up(instance: Instance, name: str) -> None:
     """Return once the balancer has found the web server ready. Raises SetupError."""
-    deadline = time.monotonic() + UP_SECONDS
-    while not _is_up(instance, name):
-        if time.monotonic() > deadline:
-            raise SetupError(f"the balancer has not found {name} ready within {UP_SECONDS} s")
-        time.sleep(0.1)
+    late = f"the balancer has not found {name} ready within {UP_SECONDS} s"
+    waiting.until(lambda: _is_up(instance, name), late, within_seconds=UP_SECONDS)
 
 
 def requests(instance: Instance, name: str) -> int:

@@ -3,16 +3,15 @@
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from scripts.chaos.campaigns.rolling import balancer, processes
 from scripts.chaos.campaigns.rolling.processes import FIRST_WEB_PORT, FRONT, NAMES, STORES, WEB
 from scripts.cluster.drill import previous_shop
 from scripts.stack import (
-    SetupError,
+    children,
     environment as environments,
     instance as instances,
     own_stack,
@@ -20,6 +19,7 @@ from scripts.stack import (
     ports,
     readiness,
     supervision,
+    waiting,
 )
 from scripts.stack.instance import Instance
 from scripts.stack.processes import OUTSIDE
@@ -62,8 +62,8 @@ def running(instance: Instance, **settings: str) -> Iterator[None]:
             supervision.wait_until_it_answers(instance, daemon)
             readiness.wait_for_stores(instance, [*STORES])
             for words in (["migrate", "--no-input"], ["collectstatic", "--no-input"]):
-                require_success(manage(instance, code, words))
-            require_success(manage(instance, places.PROJECT, ["collectstatic", "--no-input"]))
+                children.printed(manage(instance, code, words))
+            children.printed(manage(instance, places.PROJECT, ["collectstatic", "--no-input"]))
             for name in [*WEB, FRONT]:
                 start(instance, name)
             for name in WEB:
@@ -89,25 +89,7 @@ def manage(instance: Instance, code: Path, words: Sequence[str]) -> "subprocess.
         "STATIC_ROOT": str(processes.static_folder(instance, code))
     }
     command = [sys.executable, "manage.py", *words]
-    try:
-        return subprocess.run(
-            command,
-            cwd=code,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=COMMAND_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise SetupError(f"{' '.join(words)} goes on after {COMMAND_SECONDS} s") from None
-
-
-def require_success(ran: "subprocess.CompletedProcess[str]") -> None:
-    """Raise SetupError with what the command printed unless it ended with 0."""
-    if ran.returncode != 0:
-        raise SetupError(f"{' '.join(ran.args[1:])} ended with {ran.returncode}: {ran.stdout}{ran.stderr}")
+    return children.run(command, within_seconds=COMMAND_SECONDS, environment=environment, folder=code)
 
 
 def start(instance: Instance, name: str) -> None:
@@ -121,19 +103,14 @@ def stop(instance: Instance, name: str) -> None:
 
 def wait_until_ready(instance: Instance, name: str) -> None:
     """Return once a web server says that it is ready, or another process has become its program."""
-    environment, deadline = supervision.environment(instance), time.monotonic() + READY_SECONDS
-    while time.monotonic() < deadline:
-        if _is_ready(instance, name, environment):
-            return
-        time.sleep(0.1)
-    raise SetupError(f"{name} was not ready {READY_SECONDS} s after its start")
+    environment = supervision.environment(instance)
+    late = f"{name} was not ready {READY_SECONDS} s after its start"
+    waiting.until(lambda: _is_ready(instance, name, environment), late, within_seconds=READY_SECONDS)
 
 
 def _is_ready(instance: Instance, name: str, environment: Mapping[str, str]) -> bool:
     if name in WEB:
-        with suppress(OSError):
-            return readiness.ask(processes.web_port(name, environment), "GET", "/readyz")[0] == 200
-        return False
+        return not readiness.readiness_problem(processes.web_port(name, environment))
     return supervision.states(instance)[name] == "RUNNING"
 
 

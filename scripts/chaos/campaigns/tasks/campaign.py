@@ -2,7 +2,6 @@
 
 import os
 import re
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +16,7 @@ from scripts.chaos.campaigns.tasks import relay
 from scripts.chaos.campaigns.tasks.relay import Deliveries, Relay
 from scripts.chaos.memory import Setup
 from scripts.chaos.shop import Shop
-from scripts.stack import SetupError, database, places, supervision
+from scripts.stack import SetupError, children, database, supervision
 from scripts.stack.environment import FAKE_CLOCKS, clock_file
 from scripts.stack.instance import Instance
 from scripts.stack.programs import faketime
@@ -173,17 +172,7 @@ def _call(instance: Instance, task: str) -> None:
     """Send the message of the task. Raises SetupError."""
     command = [sys.executable, "-m", "celery", "-A", "shop", "call", task]
     environment = {**os.environ, **supervision.environment(instance)}
-    ran = subprocess.run(
-        command,
-        cwd=places.PROJECT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=CELERY_SECONDS,
-        check=False,
-    )
-    if ran.returncode != 0:
-        raise SetupError(f"{task} could not be sent: {ran.stdout}{ran.stderr}")
+    children.printed(children.run(command, within_seconds=CELERY_SECONDS, environment=environment))
 
 
 def _read_url(instance: Instance) -> str:

@@ -1,38 +1,59 @@
 """The Debian packages that commands need: installed by root, named to other users."""
 
 import os
+import platform
 import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.stack.mariadb import SEARCH_PATH
-from scripts.stack.programs import faketime
+from scripts.stack import SetupError
 
-PROMETHEUS_PROGRAMS = {
-    "prometheus": "prometheus",
-    "promtool": "prometheus",
-    "prometheus-alertmanager": "prometheus-alertmanager",
-    "amtool": "prometheus-alertmanager",
-    "prometheus-redis-exporter": "prometheus-redis-exporter",
-    "prometheus-mysqld-exporter": "prometheus-mysqld-exporter",
+SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])
+"""Debian keeps servers in sbin, which an ordinary user's PATH leaves out."""
+PACKAGES: Mapping[str, Mapping[str, str]] = {
+    "mariadb": {"mariadbd": "mariadb-server", "mariadb-install-db": "mariadb-server"},
+    "redis": {"redis-server": "redis-server"},
+    "rabbitmq": {"rabbitmq-server": "rabbitmq-server"},
+    "compiler": {
+        "mariadb_config": "default-libmysqlclient-dev",
+        "gcc": "gcc",
+        "pkg-config": "pkg-config",
+    },
+    "prometheus": {
+        "prometheus": "prometheus",
+        "promtool": "prometheus",
+        "prometheus-alertmanager": "prometheus-alertmanager",
+        "amtool": "prometheus-alertmanager",
+        "prometheus-redis-exporter": "prometheus-redis-exporter",
+        "prometheus-mysqld-exporter": "prometheus-mysqld-exporter",
+    },
+    "npm": {"node": "nodejs", "npm": "npm"},
+    "chromium": {"chromium": "chromium"},
+    # Beside Prometheus'.
+    "cluster": {
+        "debootstrap": "debootstrap",
+        "haproxy": "haproxy",
+        "redis-server": "redis-server",
+        "rabbitmq-server": "rabbitmq-server",
+        # Erlang's, which comes with RabbitMQ.
+        "epmd": "rabbitmq-server",
+        # Of `make cluster-drill` alone.
+        "nft": "nftables",
+    },
+    "debootstrap": {"debootstrap": "debootstrap"},
+    "haproxy": {"haproxy": "haproxy"},
+    "nftables": {"nft": "nftables"},
+    # Of the campaigns that lose a database.
+    "client": {"mariadb-binlog": "mariadb-client"},
 }
-"""The package of each program."""
-CLUSTER_PROGRAMS = {
-    "debootstrap": "debootstrap",
-    "haproxy": "haproxy",
-    "redis-server": "redis-server",
-    "rabbitmq-server": "rabbitmq-server",
-    # Erlang's, which comes with RabbitMQ.
-    "epmd": "rabbitmq-server",
-    # Of `make cluster-drill` alone.
-    "nft": "nftables",
-}
-"""Those of `make cluster`, beside Prometheus'."""
+"""The package of each program, by what needs it: a field of `Needs`."""
 _INSTALL = ("install", "-y", "--no-install-recommends")
+FAKETIME = Path("/usr/lib", f"{platform.machine()}-linux-gnu", "faketime", "libfaketimeMT.so.1")
+"""Of the package libfaketime."""
 _POLICY = Path("/usr/sbin/policy-rc.d")
 _POLICY_TEXT = "#!/bin/sh\n# Firstcome installs packages without starting their services.\nexit 101\n"
 
@@ -78,41 +99,29 @@ def line_to_install(packages: Iterable[str]) -> str:
 
 def missing(needs: Needs) -> Iterator[str]:
     """The packages that bring what can't be found."""
-    programs: dict[str, str] = {}
-    if needs.mariadb:
-        programs |= {"mariadbd": "mariadb-server", "mariadb-install-db": "mariadb-server"}
-    if needs.prometheus:
-        programs |= PROMETHEUS_PROGRAMS
-    if needs.cluster:
-        programs |= CLUSTER_PROGRAMS
-    if needs.debootstrap:
-        programs["debootstrap"] = "debootstrap"
-    if needs.haproxy:
-        programs["haproxy"] = "haproxy"
-    if needs.nftables:
-        programs["nft"] = "nftables"
-    if needs.redis:
-        programs["redis-server"] = "redis-server"
-    if needs.rabbitmq:
-        programs["rabbitmq-server"] = "rabbitmq-server"
-    if needs.npm:
-        programs |= {"node": "nodejs", "npm": "npm"}
-    if needs.chromium:
-        programs["chromium"] = "chromium"
-    if needs.compiler:
-        programs |= {"mariadb_config": "default-libmysqlclient-dev", "gcc": "gcc", "pkg-config": "pkg-config"}
-    absent = [package for program, package in programs.items() if _is_absent(program)]
+    programs = {
+        name: package
+        for need, packages in PACKAGES.items()
+        if getattr(needs, need, False)
+        for name, package in packages.items()
+    }
+    absent = [package for name, package in programs.items() if shutil.which(name, path=SEARCH_PATH) is None]
     if needs.compiler and not Path(sysconfig.get_path("include"), "Python.h").exists():
         absent.append(f"python{sys.version_info.major}.{sys.version_info.minor}-dev")
     if "gcc" in absent:
         absent.append("libc6-dev")
-    if needs.libfaketime and not faketime.LIBRARY.exists():
-        absent.append(faketime.PACKAGE)
+    if needs.libfaketime and not FAKETIME.exists():
+        absent.append("libfaketime")
     yield from dict.fromkeys(absent)
 
 
-def _is_absent(program: str) -> bool:
-    return shutil.which(program, path=SEARCH_PATH) is None
+def program(name: str) -> str:
+    """The path of a program of `PACKAGES`. Raises SetupError with the line that installs it."""
+    found = shutil.which(name, path=SEARCH_PATH)
+    if found is None:
+        package = next(packages[name] for packages in PACKAGES.values() if name in packages)
+        raise SetupError(f"{name} is missing; run this first: {line_to_install([package])}")
+    return found
 
 
 def _install(words: Sequence[str]) -> None:
