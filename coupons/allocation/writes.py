@@ -31,12 +31,13 @@ class IssueRequest:
     """A request for an account's coupon, and its actor: created in the request's thread, not the leader's.
 
     `written` has the codes that attempts at it wrote, by which a retry knows its coupon after a lost COMMIT
-    reply.
+    reply. `claim` is what its strategy keeps for it in Redis: a code of the pool, or a ticket of the gate.
     """
 
     user_id: int
     by: ActorContext = field(default_factory=journal.current_actor)
     written: list[str] = field(default_factory=list, compare=False)
+    claim: str = ""
 
 
 @dataclass(frozen=True, slots=True)
