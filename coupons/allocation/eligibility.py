@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 from math import ceil
+from typing import TypeVar
 
 from django.db import connection
 from django.db.models import Exists, F, OuterRef, Q
@@ -30,6 +31,7 @@ SELECT {campaign}, {coupon} FROM (SELECT * FROM coupons_campaign WHERE id = {id:
 LEFT JOIN coupons_coupon coupon ON coupon.campaign_id = campaign.id AND coupon.account_id IN ({accounts})
 """
 
+Result = TypeVar("Result", Issued, Issued | PendingConfirmation)
 AllocationResult = Issued | PendingConfirmation | FirstcomeError
 CodeAssigner = Callable[[Campaign, Sequence[IssueRequest]], AssignedCodes]
 
@@ -70,32 +72,22 @@ class Applicants:
 
         Conditions that query come last: the event loop asks for an account of a campaign that is full.
         """
-        campaign = self.campaign
+        campaign, name = self.campaign, self.campaign.name
         match campaign.status_at(self.now):
-            case Campaign.Status.OPEN:
-                pass
             case Campaign.Status.SCHEDULED:
-                return Rejected(
-                    _(
-                        "{campaign} opens at {time}.",
-                        campaign=campaign.name,
-                        time=campaign.opens_at.isoformat(),
-                    ),
-                    code="campaign_not_open",
-                    retry_after=ceil((campaign.opens_at - self.now).total_seconds()),
-                )
+                text = _("{campaign} opens at {time}.", campaign=name, time=campaign.opens_at.isoformat())
+                seconds = ceil((campaign.opens_at - self.now).total_seconds())
+                return Rejected(text, code="campaign_not_open", retry_after=seconds)
             case Campaign.Status.PAUSED:
                 return paused(campaign)
             case Campaign.Status.CLOSED:
-                return Rejected(_("{campaign} is closed.", campaign=campaign.name), code="campaign_closed")
+                return Rejected(_("{campaign} is closed.", campaign=name), code="campaign_closed")
             case Campaign.Status.SOLD_OUT:
                 return sold_out(campaign)
-        if user_id not in self._listed:
-            return Rejected(
-                _("{campaign} is for listed accounts, and this one is not listed.", campaign=campaign.name),
-                code="not_eligible",
-            )
-        return None
+        if user_id in self._listed:
+            return None
+        text = _("{campaign} is for listed accounts, and this one is not listed.", campaign=name)
+        return Rejected(text, code="not_eligible")
 
 
 def lets_in(user_id: int) -> Q:
@@ -191,7 +183,7 @@ def allocate(
     return [result_of(request) for request in requests]
 
 
-def unwrap(outcome: AllocationResult) -> Issued | PendingConfirmation:
+def unwrap(outcome: Result | FirstcomeError) -> Result:
     """Return the result; raise it if it is a refusal."""
     if isinstance(outcome, FirstcomeError):
         raise outcome
@@ -264,7 +256,7 @@ def existing_result(existing: Coupon | Confirmation) -> AllocationResult:
     return writes.pending_confirmation(existing)
 
 
-def existing_coupon_result(coupon: Coupon) -> Issued | Rejected:
+def existing_coupon_result(coupon: Coupon) -> Issued | FirstcomeError:
     """The result of a request whose account already has this coupon."""
     if coupon.status == Coupon.Status.VOID:
         return Rejected(_("This account's coupon of the campaign was made void."), code="coupon_void")

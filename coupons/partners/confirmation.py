@@ -13,8 +13,7 @@ A process waits for partners with half of its threads at most, and not for one t
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum
@@ -91,10 +90,17 @@ def ask_partner(confirming: PendingConfirmation) -> Issued:
     """
     open_transaction.assert_outside()
     with logs.bound(campaign=confirming.campaign_id, account=confirming.user_id):
-        with call_permit():
+        # Kept in a local, because two concurrent first calls may each create a semaphore, of which one is
+        # cached.
+        permits = _permits()
+        if not permits.acquire(timeout=PERMIT_WAIT_SECONDS):
+            raise Unavailable(_("The partner is slow, and too many requests wait for it; try again."))
+        try:
             if not confirming.is_new and not _count_attempt(confirming):
                 return _read_settled(confirming)
             answer = _register(confirming)
+        finally:
+            permits.release()
         if answer is PartnerReply.REGISTERED:
             return confirm(confirming)
         if isinstance(answer, NoAnswer) or (isinstance(answer, NotReached) and not confirming.is_new):
@@ -147,10 +153,7 @@ def _read_settled(confirming: PendingConfirmation) -> Issued:
     existing = applicants.existing.get(confirming.user_id)
     if not isinstance(existing, Coupon):
         raise reply_unknown() if existing else refused()
-    outcome = eligibility.existing_coupon_result(existing)
-    if isinstance(outcome, FirstcomeError):
-        raise outcome
-    return outcome
+    return eligibility.unwrap(eligibility.existing_coupon_result(existing))
 
 
 def reply_unknown() -> Unavailable:
@@ -211,14 +214,13 @@ def _write(campaign_id: int, updates: Sequence[ConfirmationUpdate]) -> list[Issu
         row = confirmations.get(update.confirming.key)
         if row and row.key not in settled and _is_sufficient(update.decision, row):
             settled[row.key] = update
-    coupons = _settle(campaign, settled) if settled else []
+    new = _settle(campaign, settled.values()) if settled else []
     gone = {update.confirming.user_id for update in updates if update.confirming.key not in confirmations}
-    found = eligibility.existing_coupons(campaign, gone) if gone else {}
-    existing = {user_id: row for user_id, row in found.items() if isinstance(row, Coupon)}
-    existing |= {coupon.account_id: coupon for coupon in coupons}
+    coupons = [*campaign.coupons.filter(account_id__in=gone), *new]
+    coupon_of = {coupon.account_id: coupon for coupon in coupons}
 
     def result_of(update: ConfirmationUpdate) -> Issued | FirstcomeError | None:
-        key, coupon = update.confirming.key, existing.get(update.confirming.user_id)
+        key, coupon = update.confirming.key, coupon_of.get(update.confirming.user_id)
         if settled.get(key) is update:
             return Issued(coupon, is_new=True) if coupon else None
         if coupon:
@@ -236,11 +238,11 @@ def _is_sufficient(decision: ConfirmationDecision, row: Confirmation) -> bool:
     return decision is ConfirmationDecision.REFUSED or may_be_agreed
 
 
-def _settle(campaign: Campaign, settled: Mapping[UUID, ConfirmationUpdate]) -> list[Coupon]:
+def _settle(campaign: Campaign, settled: Collection[ConfirmationUpdate]) -> list[Coupon]:
     """Replace the agreed ones by coupons at the campaign's next positions, and release the other slots."""
-    agreed = [one for one in settled.values() if one.decision is ConfirmationDecision.AGREED]
-    released = [one for one in settled.values() if one.decision is not ConfirmationDecision.AGREED]
-    Confirmation.objects.filter(pk__in=settled).delete()
+    agreed = [one for one in settled if one.decision is ConfirmationDecision.AGREED]
+    released = [one for one in settled if one.decision is not ConfirmationDecision.AGREED]
+    Confirmation.objects.filter(pk__in=[one.confirming.key for one in settled]).delete()
     writes.update_counters(campaign, issued=len(agreed), confirming=-len(settled))
     now = clock.now()
     coupons = [
@@ -363,19 +365,6 @@ def _mark_cancelled(row: Confirmation) -> None:
 def is_unavailable(name: str) -> bool:
     """Whether the partner's circuit is open or it isn't configured, so that a call would fail."""
     return _breaker(name).is_open or named(name) is None
-
-
-@contextmanager
-def call_permit() -> Iterator[None]:
-    """One of the permits for threads that call a partner. Raises `Unavailable` if none gets free soon."""
-    # Kept in a local, because two concurrent first calls may each create a semaphore, of which one is cached.
-    permits = _permits()
-    if not permits.acquire(timeout=PERMIT_WAIT_SECONDS):
-        raise Unavailable(_("The partner is slow, and too many requests wait for it; try again."))
-    try:
-        yield
-    finally:
-        permits.release()
 
 
 def reset() -> None:
