@@ -10,7 +10,7 @@ partner's slots are taken in this order, and become coupons as it confirms.
 """
 
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -70,14 +70,14 @@ class _Rotation:
         self._issuer = uuid4().hex
         self._at_once = QUEUES_AT_ONCE[most]
         self._threads = ThreadPoolExecutor(self._at_once, thread_name_prefix=f"queues {most}")
-        self._wanted: Collection[int] = ()
+        self._wanted: Set[int] = frozenset()
         # Queues that wait for their turn, or are being settled by one thread.
         self._busy: set[int] = set()
 
-    def follow(self, campaign_ids: Collection[int]) -> None:
-        """Settle these queues from now on, and release the others."""
-        before, self._wanted = self._wanted, campaign_ids
-        for campaign_id in {*before, *campaign_ids} - self._busy:
+    def follow(self, campaign_ids: Set[int]) -> None:
+        """Settle these queues from now on; the leases of the others expire."""
+        self._wanted = campaign_ids
+        for campaign_id in campaign_ids - self._busy:
             self._busy.add(campaign_id)
             self._threads.submit(self._serve, campaign_id)
 
@@ -89,10 +89,6 @@ class _Rotation:
 
     def _serve(self, campaign_id: int) -> None:
         """Settle the first tickets of the queue, and put the queue back, unless it is empty or fails."""
-        if campaign_id not in self._wanted:
-            stream.release(campaign_id, issuer=self._issuer)
-            self._busy.discard(campaign_id)
-            return
         try:
             with logs.bound(campaign=campaign_id):
                 settle = partial(_settle_batch, campaign_id, issuer=self._issuer, most=self._most)
@@ -103,7 +99,7 @@ class _Rotation:
         is_idle = served == 0 and len(self._wanted) <= self._at_once
         if is_idle:
             stream.wait_for_entry(campaign_id)
-        if (served or is_idle or campaign_id not in self._wanted) and not self._stop.is_set():
+        if (served or is_idle) and campaign_id in self._wanted and not self._stop.is_set():
             self._threads.submit(self._serve, campaign_id)
         else:
             self._busy.discard(campaign_id)
