@@ -216,13 +216,7 @@ class CampaignAdmin(PausableAdmin):
         _("products"), lambda campaign: ", ".join(campaigns.skus(campaign.product_ids)) or "-"
     )
 
-    @admin.display(description=_("listed accounts"))
-    def listed_accounts(self, campaign: Campaign) -> int:
-        # Unfold renders the field five times for a page, and the list may be long.
-        known = vars(campaign)
-        if "listed_count" not in known:
-            known["listed_count"] = eligible_accounts.count(campaign.pk)
-        return int(known["listed_count"])
+    listed_accounts = column(_("listed accounts"), lambda campaign: eligible_accounts.count(campaign.pk))
 
     def get_fields(self, request: HttpRequest, obj: Campaign | None = None) -> Any:
         fields = super().get_fields(request, obj)

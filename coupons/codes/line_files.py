@@ -96,16 +96,11 @@ def _cell(line: bytes, is_first: bool, kind: Kind) -> tuple[str, tuple[str, str]
     if len(line) > MOST_BYTES_OF_LINE:
         detail = gettext("has %(bytes)s bytes; a code has 64 characters at most") % {"bytes": len(line)}
         return "", ("too_long", detail)
-    if b"\x00" in line:
-        return "", ("nul", gettext("has a NUL character: is the file UTF-8 text?"))
-    if b"\r" in line:
-        return "", ("line_end", gettext("has a CR inside: end lines with LF, or with CR and LF"))
+    whole = line.decode(errors="replace")
     try:
-        [row] = csv.reader([line.decode("ascii")], strict=True)
-    except UnicodeDecodeError:
-        return "", ("not_ascii", gettext("has characters that no code may have: only ASCII is allowed"))
+        [row] = csv.reader([whole], strict=True)
     except csv.Error:
-        return "", ("quotes", gettext("has a quote that doesn't end"))
+        row = [whole]
     cells = [cell.strip() for cell in row] or [""]
     if len(cells) > 1:
         detail = gettext("it has %(count)s cells instead of 1: keep the column %(column)s alone")
@@ -114,8 +109,9 @@ def _cell(line: bytes, is_first: bool, kind: Kind) -> tuple[str, tuple[str, str]
     if not text or (is_first and text.lower() == kind.header):
         return "", None
     if not re.fullmatch(kind.pattern, text):
-        shown = text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
-        return "", (kind.error, kind.detail % {"text": shown})
+        shown = "".join(char if char.isprintable() else "�" for char in text[:SHOWN_CHARACTERS])
+        more = "…" if len(text) > SHOWN_CHARACTERS else ""
+        return "", (kind.error, kind.detail % {"text": shown + more})
     return text, None
 
 
