@@ -9,7 +9,6 @@ from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 from math import ceil
-from typing import TypeVar
 
 from django.db import connection
 from django.db.models import Exists, F, OuterRef, Q
@@ -31,7 +30,6 @@ SELECT {campaign}, {coupon} FROM (SELECT * FROM coupons_campaign WHERE id = {id:
 LEFT JOIN coupons_coupon coupon ON coupon.campaign_id = campaign.id AND coupon.account_id IN ({accounts})
 """
 
-Result = TypeVar("Result", Issued, Issued | PendingConfirmation)
 AllocationResult = Issued | PendingConfirmation | FirstcomeError
 CodeAssigner = Callable[[Campaign, Sequence[IssueRequest]], AssignedCodes]
 
@@ -183,7 +181,7 @@ def allocate(
     return [result_of(request) for request in requests]
 
 
-def unwrap(outcome: Result | FirstcomeError) -> Result:
+def unwrap(outcome: AllocationResult) -> Issued | PendingConfirmation:
     """Return the result; raise it if it is a refusal."""
     if isinstance(outcome, FirstcomeError):
         raise outcome
@@ -256,7 +254,7 @@ def existing_result(existing: Coupon | Confirmation) -> AllocationResult:
     return writes.pending_confirmation(existing)
 
 
-def existing_coupon_result(coupon: Coupon) -> Issued | FirstcomeError:
+def existing_coupon_result(coupon: Coupon) -> Issued | Rejected:
     """The result of a request whose account already has this coupon."""
     if coupon.status == Coupon.Status.VOID:
         return Rejected(_("This account's coupon of the campaign was made void."), code="coupon_void")

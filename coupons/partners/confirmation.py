@@ -153,7 +153,10 @@ def _read_settled(confirming: PendingConfirmation) -> Issued:
     existing = applicants.existing.get(confirming.user_id)
     if not isinstance(existing, Coupon):
         raise reply_unknown() if existing else refused()
-    return eligibility.unwrap(eligibility.existing_coupon_result(existing))
+    outcome = eligibility.existing_coupon_result(existing)
+    if isinstance(outcome, FirstcomeError):
+        raise outcome
+    return outcome
 
 
 def reply_unknown() -> Unavailable:
