@@ -31,13 +31,14 @@ class IssueRequest:
     """A request for an account's coupon, and its actor: created in the request's thread, not the leader's.
 
     `written` has the codes that attempts at it wrote, by which a retry knows its coupon after a lost COMMIT
-    reply. `claim` is what its strategy keeps for it in Redis: a code of the pool, or a ticket of the gate.
+    reply. Its strategy may have claimed a `code` of the pool, or drawn a `ticket` of the gate for it.
     """
 
     user_id: int
     by: ActorContext = field(default_factory=journal.current_actor)
     written: list[str] = field(default_factory=list, compare=False)
-    claim: str = ""
+    code: str = ""
+    ticket: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +76,34 @@ AssignedCodes = Mapping[int, str]
 """The codes assigned to accounts, by account, in the order of their positions."""
 
 
-def assign_codes(campaign: Campaign, requests: Sequence[IssueRequest]) -> AssignedCodes:
-    """Assign a code to each of these requests, or to the first of them when the pool runs out."""
-    user_ids = [request.user_id for request in requests]
-    if campaign.code_source == Campaign.CodeSource.POOL:
-        return dict(
-            zip(user_ids, pool.lock_available(campaign_id=campaign.pk, count=len(user_ids)), strict=False)
-        )
-    return dict(zip(user_ids, codes.make_several(len(user_ids)), strict=True))
+def assign_codes(
+    campaign: Campaign, requests: Sequence[IssueRequest], *, if_unchanged: bool = False
+) -> AssignedCodes:
+    """Assign a code to each of these requests, or to the first of them when the pool runs out.
+
+    One that claimed a code gets it if it is available, and else one that the pool has left, as the others do.
+    The campaign's row must be locked, unless `if_unchanged` is given: see `update_counters`.
+    """
+    if campaign.code_source != Campaign.CodeSource.POOL:
+        made = codes.make_several(len(requests))
+        return {request.user_id: code for request, code in zip(requests, made, strict=True)}
+    if if_unchanged:
+        # Codes locked while this request waits for the row would be skipped by the request that holds it,
+        # which could find the pool empty although it isn't.
+        unchanged = Campaign.objects.filter(pk=campaign.pk, version=campaign.version)
+        if not unchanged.select_for_update().values_list("pk", flat=True):
+            raise transactions.ChangedMeanwhile(f"campaign {campaign.pk} changed since it was read")
+    free = pool.lock_codes(campaign_id=campaign.pk, codes={one.code for one in requests if one.code})
+    missing = len(requests) - len(free)
+    # Without the locked ones, which would be assigned twice.
+    others = iter(pool.lock_available(campaign_id=campaign.pk, count=missing, but=free) if missing else ())
+    chosen: dict[int, str] = {}
+    for request in requests:
+        code = request.code if request.code in free else next(others, None)
+        if code is not None:
+            free.discard(code)
+            chosen[request.user_id] = code
+    return chosen
 
 
 def count_taken_slots(campaign: Campaign, number: int, *, if_unchanged: bool = False) -> None:

@@ -5,17 +5,14 @@ each code issued once, none lost; without Redis it issues nothing new (503), and
 pool again. A request with no code, or with one that is issued already, gets the pool's oldest available one.
 """
 
-from collections.abc import Sequence
 from functools import lru_cache
 
 from django.db import IntegrityError
 
 from coupons import CAMPAIGNS_AT_ONCE, pool_list
-from coupons.allocation import eligibility, writes
-from coupons.allocation.writes import AssignedCodes, Issued, IssueRequest, PendingConfirmation
-from coupons.codes import pool
+from coupons.allocation import eligibility
+from coupons.allocation.writes import Issued, IssueRequest, PendingConfirmation
 from coupons.issuing.strategies import lookup_batcher
-from coupons.models import Campaign
 from shop.concurrency.batching import Batcher
 from shop.errors import Overloaded, Rejected
 
@@ -28,7 +25,7 @@ def issue(*, campaign_id: int, user_id: int) -> Issued | PendingConfirmation:
         return eligibility.unwrap(answer)
     code = pool_list.claim_code(applicants.campaign, user_id=user_id)
     try:
-        outcome = _batcher(campaign_id).submit(IssueRequest(user_id, claim=code or ""))
+        outcome = _batcher(campaign_id).submit(IssueRequest(user_id, code=code or ""))
     except (Rejected, Overloaded, IntegrityError):
         _resolve_code(campaign_id, user_id, code, is_spent=False)
         raise
@@ -46,25 +43,6 @@ def _resolve_code(campaign_id: int, user_id: int, code: str | None, *, is_spent:
 @lru_cache(maxsize=CAMPAIGNS_AT_ONCE)
 def _batcher(campaign_id: int) -> Batcher[IssueRequest, Issued | PendingConfirmation]:
     return Batcher(
-        lambda requests: eligibility.lock_and_allocate(
-            campaign_id=campaign_id, requests=requests, choose=_assign_codes
-        ),
+        lambda requests: eligibility.lock_and_allocate(campaign_id=campaign_id, requests=requests),
         name="code_pool",
     )
-
-
-def _assign_codes(campaign: Campaign, requests: Sequence[IssueRequest]) -> AssignedCodes:
-    """Assign each request the code it claimed, if that is available, or else one that the pool has left."""
-    if campaign.code_source != Campaign.CodeSource.POOL:
-        return writes.assign_codes(campaign, requests)
-    free = pool.lock_codes(campaign_id=campaign.pk, codes={one.claim for one in requests if one.claim})
-    missing = len(requests) - len(free)
-    # Without the locked ones, which would be assigned twice.
-    others = iter(pool.lock_available(campaign_id=campaign.pk, count=missing, but=free) if missing else ())
-    chosen: dict[int, str] = {}
-    for request in requests:
-        code = request.claim if request.claim in free else next(others, None)
-        if code is not None:
-            free.discard(code)
-            chosen[request.user_id] = code
-    return chosen

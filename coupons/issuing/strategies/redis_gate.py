@@ -38,7 +38,7 @@ def issue(*, campaign_id: int, user_id: int) -> Issued | PendingConfirmation:
         if outcome is not None:
             return eligibility.unwrap(outcome)
     try:
-        return _batcher(campaign_id).submit(IssueRequest(user_id, claim=decision.ticket))
+        return _batcher(campaign_id).submit(IssueRequest(user_id, ticket=decision.ticket))
     except BaseException:
         if decision.ticket:
             gate.release_slots(campaign_id=campaign_id, tickets={user_id: decision.ticket})
@@ -78,13 +78,13 @@ def _allocate(campaign_id: int, requests: Sequence[IssueRequest]) -> list[Alloca
     results = [result_at[index] for index in range(len(requests))]
     decided = zip(requests, results, strict=True)
     members = {one.user_id for one, result in decided if isinstance(result, Issued | PendingConfirmation)}
-    refused = {one.user_id: one.claim for one in requests if one.claim and one.user_id not in members}
+    refused = {one.user_id: one.ticket for one in requests if one.ticket and one.user_id not in members}
     transaction.on_commit(lambda: gate.record_results(applicants.campaign, members=members, refused=refused))
     return results
 
 
 def _admission_number(request: IssueRequest) -> int:
-    return int(request.claim.partition(":")[0]) if request.claim else sys.maxsize
+    return int(request.ticket.partition(":")[0]) if request.ticket else sys.maxsize
 
 
 @lru_cache(maxsize=CAMPAIGNS_AT_ONCE)
