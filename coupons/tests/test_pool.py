@@ -93,7 +93,8 @@ def test_a_code_in_each_line_however_a_spreadsheet_writes_it(data: bytes) -> Non
 
 
 def test_lines_are_numbered_on_in_later_pieces_where_a_header_is_a_code() -> None:
-    piece = line_files.read(b"code\nA1\n", first_line=4_001, kind=line_files.CODES)
+    data = b"\n" * line_files.LINES_AT_ONCE + b"code\nA1\n"
+    _, piece = line_files.pieces(BytesIO(data), kind=line_files.CODES)
     assert piece.lines == [(4_001, "code"), (4_002, "A1")]
 
 
