@@ -7,8 +7,6 @@ No customer has a coupon that the partner doesn't know, and no code is lost, whe
 
 Updates of a campaign that arrive while a transaction is open share the next one. Each may be repeated, by
 requests and sweepers at once: a confirmation is locked before it is removed, and only one still finds it.
-
-A process waits for partners with half of its threads at most, and not for one that is unavailable.
 """
 
 import threading
@@ -57,7 +55,8 @@ LONGEST_PAUSE_SECONDS = 15.0
 # Consecutive failures: single calls are late now and then although the partner is available.
 FAILURES = 10
 SECONDS_AWAY = 2
-# Long enough for a call to a responsive partner to end, short enough for threads that other work needs.
+# Half of a process's threads wait for partners at most. This is long enough for a call to a responsive one to
+# end, and short enough for threads that other work needs.
 PERMIT_WAIT_SECONDS = 0.25
 PARTNER_ANSWERS = Counter(
     "firstcome_partner_answers_total", "Replies of partners that were asked to confirm a coupon.", ["answer"]

@@ -14,7 +14,6 @@ from django.contrib.auth.models import User
 from prometheus_client import REGISTRY
 
 from coupons.campaigns import campaigns
-from coupons.codes import pool
 from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation
 from coupons.tests.factories import CampaignFactory, accounts
@@ -76,8 +75,7 @@ def test_an_optimistic_request_fails_after_its_retries_and_has_done_nothing(sett
 
 def test_an_optimistic_request_that_waits_locks_no_code_that_the_holder_of_the_row_needs() -> None:
     """One code is left: if a waiting request locked it, the pool would look empty to the other."""
-    campaign = CampaignFactory.create(code_source="pool")
-    pool.add(campaign_id=campaign.pk, codes=["LAST"])
+    campaign = CampaignFactory.create(code_source="pool", codes=["LAST"])
     [asks] = issue_calls_by(["optimistic"], campaign.pk, accounts(1))
 
     with holding(KEEP, campaign.pk) as other:
