@@ -238,7 +238,7 @@ class CampaignAdmin(PausableAdmin):
 
     @button(description=_("Upload codes"), icon="upload_file", permissions=ADD_CODES)
     def upload_codes(self, request: HttpRequest, campaign: Campaign) -> Action:
-        return adding.upload(adding.codes_of(campaign))
+        return adding.upload(campaign, adding.Codes)
 
     @button(description=_("List accounts"), icon="group_add", permissions=LIST_ACCOUNTS)
     def list_accounts(self, request: HttpRequest, campaign: Campaign) -> Action:
@@ -246,7 +246,7 @@ class CampaignAdmin(PausableAdmin):
 
     @button(description=_("Upload accounts"), icon="upload_file", permissions=LIST_ACCOUNTS)
     def upload_accounts(self, request: HttpRequest, campaign: Campaign) -> Action:
-        return adding.upload(adding.accounts_of(campaign))
+        return adding.upload(campaign, adding.Accounts)
 
     @button(description=_("Schedule"), icon="schedule", permissions=["change"])
     def schedule(self, request: HttpRequest, campaign: Campaign) -> Action:

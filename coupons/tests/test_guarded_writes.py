@@ -18,8 +18,8 @@ from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation
 from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.laws import broken, positions
-from coupons.tests.outcomes import count_outcomes, issue_calls, issue_calls_by
-from shop.errors import Invalid, Rejected
+from coupons.tests.outcomes import count_outcomes, issue_calls, issue_calls_by, refusal
+from shop.errors import Invalid
 from shop.models import JournalLine
 from shop.tests.clients import client_of
 from shop.tests.racing import race, wait_until
@@ -100,9 +100,7 @@ def test_the_update_uses_terms_that_changed_while_it_waited() -> None:
         wait_until(lambda: waiting_for_the_row(Campaign) == 1)
         other.commit()
 
-    with pytest.raises(Rejected) as refused:
-        outcome.result(timeout=10)
-    assert refused.value.code == "campaign_closed"
+    assert refusal(lambda: outcome.result(timeout=10)) == "campaign_closed"
     assert positions(campaign) == []
 
 
