@@ -1,6 +1,6 @@
 """Campaigns, their pools of codes, the coupons they issue, confirmations, queue tickets and restrictions."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from django.conf import settings
@@ -140,11 +140,6 @@ class Campaign(models.Model):
         if self.pk is None or not self.is_limited_to_products:
             return []
         return sorted(row.product_id for row in self.discounted_products.all())
-
-    @property
-    def validity(self) -> timedelta:
-        """How long a coupon is good for, from the instant it is issued."""
-        return timedelta(days=self.coupon_valid_for_days)
 
     @staticmethod
     def not_closed_at(instant: datetime) -> Q:

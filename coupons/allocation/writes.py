@@ -186,7 +186,7 @@ def new_coupon(campaign: Campaign, user_id: int, code: str, position: int | None
         status=ISSUED,
         order_id=None,
         issued_at=now,
-        expires_at=now + campaign.validity,
+        expires_at=now + timedelta(days=campaign.coupon_valid_for_days),
         void_reason="",
     )
     return coupon
@@ -225,7 +225,8 @@ def note_issued(issued: Sequence[tuple[Coupon, ActorContext]]) -> None:
         for coupon, by in issued
     ]
     journal.note_all(lines)
-    open_transaction.count_after_commit(counters.count_issued, [coupon.campaign_id for coupon, _ in issued])
+    new = [(coupon.campaign_id, counters.ISSUED) for coupon, _ in issued]
+    open_transaction.count_after_commit(counters.count_outcomes, new)
 
 
 def pending_confirmation(confirmation: Confirmation, *, is_new: bool = False) -> PendingConfirmation:
