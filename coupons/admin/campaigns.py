@@ -170,6 +170,7 @@ TEMPLATES = {
 
 
 ADD_CODES, LIST_ACCOUNTS = ["coupons.add_poolcode"], ["coupons.add_eligibleaccount"]
+SHOWN_PRODUCTS = "shown_products"
 
 
 @admin.register(Campaign)
@@ -210,14 +211,23 @@ class CampaignAdmin(PausableAdmin):
 
     shown_status = column(_("status"), lambda campaign: status_label(campaign.status_at(clock.now())))
     remaining = column(_("remaining"), lambda campaign: campaign.remaining)
-    # Where they can't be changed; elsewhere the form has a field of this name.
-    products = column(_("products"), lambda campaign: ", ".join(campaigns.skus(campaign.product_ids)) or "-")
+    # In the place of the form's field, where they can't be changed.
+    shown_products = column(
+        _("products"), lambda campaign: ", ".join(campaigns.skus(campaign.product_ids)) or "-"
+    )
 
     listed_accounts = column(_("listed accounts"), lambda campaign: eligible_accounts.count(campaign.pk))
 
+    def get_fields(self, request: HttpRequest, obj: Campaign | None = None) -> Any:
+        fields = super().get_fields(request, obj)
+        if obj and (obj.issued + obj.confirming > 0 or not self.has_change_permission(request, obj)):
+            return [SHOWN_PRODUCTS if name == "products" else name for name in fields]
+        return fields
+
     def get_readonly_fields(self, request: HttpRequest, obj: Campaign | None = None) -> list[str]:
         fixed = campaigns.FIXED_ONCE_ISSUED if obj and obj.issued + obj.confirming else ()
-        return [*self.readonly_fields, *fixed]
+        of_columns = [name for name in fixed if name != "products"]
+        return [*self.readonly_fields, SHOWN_PRODUCTS, *of_columns]
 
     def save_model(self, request: HttpRequest, obj: Campaign, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
