@@ -5,7 +5,6 @@ import threading
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 from django.conf import LazySettings
@@ -35,9 +34,7 @@ by_two = pytest.mark.parametrize("strategy", TWO_STRATEGIES)
 by_each = pytest.mark.parametrize("strategy", sorted({*STRATEGIES} - {"unsafe", "queue"}))
 
 
-def campaign_with(**terms: Any) -> Campaign:
-    """A campaign with the partner, and as many pool codes as `codes` says."""
-    return CampaignFactory.create(partner=NAME, **terms)
+campaign_with = partial(CampaignFactory.create, partner=NAME)
 
 
 def as_if_long_ago() -> None:
