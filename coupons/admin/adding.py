@@ -127,7 +127,7 @@ def upload(campaign: Campaign, lines: Lines) -> Action:
         campaign,
         lines,
         title=title,
-        description=format_html("{} {}", format_html(lines.file_text, header=header), lines.description),
+        description=format_html("{} {}", format_html(str(lines.file_text), header=header), lines.description),
         form_class=uploads.UploadForm,
         preview=preview,
         perform=perform,
