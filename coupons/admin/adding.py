@@ -202,11 +202,12 @@ def change_list(campaign: Campaign) -> Action:
 
 
 def _action(campaign: Campaign, lines: Lines, **described: Any) -> Action:
+    usual: dict[str, Any] = {"description": lines.description, "submit": gettext("Add")}
     return Action(
         report=_report,
         once=f"add {lines.kind.header} lines to {campaign.pk}",
         is_one_transaction=False,
-        **{"description": lines.description, "submit": gettext("Add")} | described,
+        **usual | described,
     )
 
 
