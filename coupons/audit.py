@@ -133,12 +133,6 @@ def _ids_of(kind: str, rows: "QuerySet[Any, str]") -> list[str]:
     return [f"{kind} {key}" for key in rows.values_list("pk", flat=True)[:OFFENDERS_REPORTED]]
 
 
-def _open_campaigns() -> "QuerySet[Campaign, int]":
-    """Those that issue coupons now."""
-    now = clock.now()
-    return Campaign.objects.filter(opens_at__lte=now).exclude(closes_at__lte=now).values_list("pk", flat=True)
-
-
 SUBJECTS = (
     Subject(
         "campaign",
@@ -146,7 +140,9 @@ SUBJECTS = (
         (("L1", issued_is_counted), ("L2", positions_are_complete), ("L3", codes_are_counted)),
         # One by one: a campaign may have a million coupons.
         size=1,
-        current=_open_campaigns,
+        current=lambda: Campaign.objects.filter(
+            Campaign.not_closed_at(clock.now()), opens_at__lte=clock.now()
+        ).values_list("pk", flat=True),
     ),
     Subject(
         "coupon",

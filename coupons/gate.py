@@ -10,11 +10,10 @@ gate that is wrong, because Redis lost some of it or came back with old data, or
 lost. The next request fills it again from the database.
 """
 
-import sys
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from itertools import chain, islice
-from typing import Any
+from functools import partial
+from itertools import chain
+from typing import Any, NamedTuple
 
 from redis import Redis
 from structlog import get_logger
@@ -82,21 +81,14 @@ return 1
 """
 
 
-@dataclass(frozen=True, slots=True)
-class GateDecision:
+class GateDecision(NamedTuple):
     """The gate's decision on a request; an admitted one has a ticket, to be released or recorded."""
 
     says: str
     ticket: str = ""
 
-    @property
-    def number(self) -> int:
-        """The admission number; requests without a ticket come last."""
-        return int(self.ticket.partition(":")[0]) if self.ticket else sys.maxsize
 
-
-@dataclass(frozen=True, slots=True)
-class GateCounts:
+class GateCounts(NamedTuple):
     """What the gate counts at one moment, and the campaign's version that its terms were taken from."""
 
     version: int
@@ -227,7 +219,7 @@ def _fill(campaign: Campaign) -> bool:
 def heal() -> int:
     """Resolve overdue tickets, and drop gates that are wrong. Returns how many of both; 0 without Redis."""
     return sum(
-        redis_client.attempt(lambda client, id=id: _heal(client, id), otherwise=0)  # type: ignore[misc]
+        redis_client.attempt(partial(_heal, campaign_id=id), otherwise=0)
         for id in campaigns_with_keys("redis_gate").values_list("pk", flat=True)
     )
 
@@ -269,13 +261,11 @@ def _resolve_overdue(client: Redis, campaign: Campaign) -> int:
         for account, ticket in client.hscan_iter(key(campaign.pk, IN_FLIGHT), count=AT_ONCE)
         if abs(now - int(ticket.partition(b":")[2])) > OVERDUE_SECONDS * 1_000
     }
-    tickets = iter(overdue.items())
-    while some := dict(islice(tickets, AT_ONCE)):
+    if overdue:
         owners: set[int] = set()
-        for model in (Confirmation, Coupon):
-            rows = model._default_manager.filter(campaign_id=campaign.pk, account_id__in=list(some))
-            owners.update(rows.values_list("account_id", flat=True))
-        refused = {id: ticket for id, ticket in some.items() if id not in owners}
+        for rows in (campaign.confirmations, campaign.coupons):
+            owners.update(rows.filter(account_id__in=overdue).values_list("account_id", flat=True))
+        refused = {id: ticket for id, ticket in overdue.items() if id not in owners}
         record_results(campaign, members=owners, refused=refused)
         log.warning(
             "overdue tickets of a gate are resolved",

@@ -1,6 +1,7 @@
 """Campaigns, their pools of codes, the coupons they issue, confirmations, queue tickets and restrictions."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
+from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
@@ -9,6 +10,9 @@ from django.db.models import F, Q
 from django.utils.translation import gettext_lazy as _, pgettext_lazy
 
 from shop.fields import CreatedAtField, ExactCharField, uuid_key
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
 
 LONGEST_CODE = 64
 # A hundred years: enough for any campaign, and every date that results can be stored.
@@ -137,11 +141,6 @@ class Campaign(models.Model):
             return []
         return sorted(row.product_id for row in self.discounted_products.all())
 
-    @property
-    def validity(self) -> timedelta:
-        """How long a coupon is good for, from the instant it is issued."""
-        return timedelta(days=self.coupon_valid_for_days)
-
     @staticmethod
     def not_closed_at(instant: datetime) -> Q:
         """The campaigns that are not closed then, as a condition on their rows."""
@@ -158,6 +157,28 @@ class Campaign(models.Model):
         return self.Status.OPEN if self.remaining > 0 else self.Status.SOLD_OUT
 
 
+def _campaign_key(related_name: str) -> "models.ForeignKey[Campaign, Campaign]":
+    """The campaign of a row, without an index of its own: another one begins with it."""
+    return models.ForeignKey(
+        Campaign,
+        verbose_name=_("campaign"),
+        on_delete=models.PROTECT,
+        db_index=False,
+        related_name=related_name,
+    )
+
+
+def _account_key(related_name: str = "+") -> "models.ForeignKey[User, User]":
+    """The account of a row, without an index of its own: another one begins with it."""
+    return models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        verbose_name=_("account"),
+        on_delete=models.PROTECT,
+        db_index=False,
+        related_name=related_name,
+    )
+
+
 class Coupon(models.Model):
     """One account's coupon of a campaign; "expired" is a condition on `expires_at`, not a status."""
 
@@ -168,16 +189,8 @@ class Coupon(models.Model):
         VOID = "void", _("void")
 
     # The unique keys begin with one of the foreign keys each: more indexes would only slow issuing down.
-    campaign = models.ForeignKey(
-        Campaign, verbose_name=_("campaign"), on_delete=models.PROTECT, db_index=False, related_name="coupons"
-    )
-    account = models.ForeignKey(
-        settings.AUTH_USER_MODEL,
-        verbose_name=_("account"),
-        on_delete=models.PROTECT,
-        db_index=False,
-        related_name="coupons",
-    )
+    campaign = _campaign_key("coupons")
+    account = _account_key("coupons")
     code = ExactCharField(_("code"), max_length=LONGEST_CODE)
     position = models.PositiveBigIntegerField(_("position"), null=True, blank=True)
     status = models.CharField(_("status"), max_length=16, choices=Status.choices, default=Status.ISSUED)
@@ -231,9 +244,7 @@ class PoolCode(models.Model):
         ISSUED = "issued", _("issued")
         VOID = "void", _("void")
 
-    campaign = models.ForeignKey(
-        Campaign, verbose_name=_("campaign"), on_delete=models.PROTECT, db_index=False, related_name="pool"
-    )
+    campaign = _campaign_key("pool")
     code = ExactCharField(_("code"), max_length=LONGEST_CODE)
     status = models.CharField(_("status"), max_length=16, choices=Status.choices, default=Status.AVAILABLE)
     coupon = models.OneToOneField(
@@ -271,20 +282,8 @@ class Confirmation(models.Model):
     """
 
     key = uuid_key(_("key"))
-    campaign = models.ForeignKey(
-        Campaign,
-        verbose_name=_("campaign"),
-        on_delete=models.PROTECT,
-        db_index=False,
-        related_name="confirmations",
-    )
-    account = models.ForeignKey(
-        settings.AUTH_USER_MODEL,
-        verbose_name=_("account"),
-        on_delete=models.PROTECT,
-        db_index=False,
-        related_name="+",
-    )
+    campaign = _campaign_key("confirmations")
+    account = _account_key()
     code = ExactCharField(_("code"), max_length=LONGEST_CODE)
     taken_at = models.DateTimeField(_("taken at"))
     attempts = models.PositiveIntegerField(_("attempts"), default=0)
@@ -316,16 +315,8 @@ class QueueTicket(models.Model):
         FAILED = "failed", _("failed")
 
     id = uuid_key()
-    campaign = models.ForeignKey(
-        Campaign, verbose_name=_("campaign"), on_delete=models.PROTECT, db_index=False, related_name="tickets"
-    )
-    account = models.ForeignKey(
-        settings.AUTH_USER_MODEL,
-        verbose_name=_("account"),
-        on_delete=models.PROTECT,
-        db_index=False,
-        related_name="+",
-    )
+    campaign = _campaign_key("tickets")
+    account = _account_key()
     number = models.PositiveBigIntegerField(_("number"))
     status = models.CharField(_("status"), max_length=16, choices=Status.choices, default=Status.WAITING)
     # Not one to one: when a ticket is lost in Redis and drawn again, both have the same coupon.
@@ -362,13 +353,7 @@ class QueueTicket(models.Model):
 class CampaignProduct(models.Model):
     """A product that a campaign's discount counts over; a campaign without any counts over all lines."""
 
-    campaign = models.ForeignKey(
-        Campaign,
-        verbose_name=_("campaign"),
-        on_delete=models.PROTECT,
-        db_index=False,
-        related_name="discounted_products",
-    )
+    campaign = _campaign_key("discounted_products")
     product = models.ForeignKey(
         "inventory.Product", verbose_name=_("product"), on_delete=models.PROTECT, related_name="+"
     )
@@ -393,13 +378,7 @@ class EligibleAccount(models.Model):
     Rows are added and removed only while the campaign's row is locked, and its version then changes.
     """
 
-    campaign = models.ForeignKey(
-        Campaign,
-        verbose_name=_("campaign"),
-        on_delete=models.PROTECT,
-        db_index=False,
-        related_name="eligible_accounts",
-    )
+    campaign = _campaign_key("eligible_accounts")
     account = models.ForeignKey(
         settings.AUTH_USER_MODEL, verbose_name=_("account"), on_delete=models.PROTECT, related_name="+"
     )
@@ -427,13 +406,7 @@ class FirstOrderUse(models.Model):
     unpaid or was refunded stays until another order takes its place.
     """
 
-    account = models.ForeignKey(
-        settings.AUTH_USER_MODEL,
-        verbose_name=_("account"),
-        on_delete=models.PROTECT,
-        db_index=False,
-        related_name="+",
-    )
+    account = _account_key()
     order = models.ForeignKey(
         "orders.Order", verbose_name=_("order"), on_delete=models.PROTECT, db_index=False, related_name="+"
     )

@@ -30,12 +30,8 @@ FILLS = 3
 # query.
 NOTHING_MORE_MILLISECONDS = 1_000
 ABANDONED_AT_ONCE = 500
-CODES, IN_FLIGHT, LISTED_UP_TO, NOTHING_MORE = (
-    "codes",
-    "codes-in-flight",
-    "codes-listed-up-to",
-    "codes-nothing-more",
-)
+CODES, IN_FLIGHT = "codes", "codes-in-flight"
+LISTED_UP_TO, NOTHING_MORE = "codes-listed-up-to", "codes-nothing-more"
 NAMES = (CODES, IN_FLIGHT, "codes-takers", "codes-taken-at", LISTED_UP_TO, NOTHING_MORE)
 
 CLAIM_CODE = """
@@ -156,15 +152,6 @@ def fill(campaign: Campaign, *, after_id: int) -> int:
     codes = [code for _, code in rows]
     arguments: list[str | int] = [after_id, up_to, seconds_kept(campaign), NOTHING_MORE_MILLISECONDS]
     return int(call_script(FILL, campaign.pk, NAMES, *arguments, *codes) or 0)
-
-
-def rebuild() -> int:
-    """Rebuild each list from the database, safely at any moment. Returns how many codes were listed."""
-    listed = 0
-    for campaign in campaigns_with_keys("code_pool"):
-        drop(campaign.pk)
-        listed += fill(campaign, after_id=0)
-    return listed
 
 
 def heal(*, after_seconds: int = IN_FLIGHT_SECONDS) -> int:

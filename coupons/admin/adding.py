@@ -3,10 +3,10 @@
 Lines are read some thousands at a time. What is there already is skipped, so a repeat adds the rest.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 from io import BytesIO
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 from django import forms
 from django.http import HttpRequest
@@ -15,7 +15,7 @@ from django.utils.translation import gettext, gettext_lazy as _, ngettext
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget
 
 from coupons.codes import eligible_accounts, line_files, pool
-from coupons.codes.line_files import BadLine, FileLine, Kind, Piece
+from coupons.codes.line_files import BadLine, FileLine, Piece
 from coupons.codes.pool import Added
 from coupons.models import Campaign
 from shop import form_fields, own_account
@@ -26,22 +26,6 @@ from shop.errors import Invalid
 FIRST_SHOWN = 10
 MOST_CODES_AT_ONCE = 100_000
 ADD, REMOVE = "add", "remove"
-
-
-class Target(NamedTuple):
-    """What lines are added to: `find` says how many of a piece are there, and which are taken elsewhere."""
-
-    campaign: Campaign
-    kind: Kind
-    title: str
-    description: str
-    file_text: str
-    warning: str
-    names: tuple[str, str]
-    """Of the lines, and of those that are there already."""
-    pieces: Callable[[BinaryIO], Iterator[Piece]]
-    find: Callable[[Piece], tuple[int, list[FileLine]]]
-    add: Callable[[Piece, str], Added]
 
 
 class AddCodesForm(ActionForm):
@@ -76,74 +60,74 @@ class ListedAccountsForm(ActionForm):
     )
 
 
-def codes_of(campaign: Campaign) -> Target:
-    """The pool of a campaign."""
+class Codes:
+    """Lines that are codes, for the pool of a campaign."""
 
-    def find(piece: Piece) -> tuple[int, list[FileLine]]:
+    kind = line_files.CODES
+    title = _("Upload codes for %(campaign)s")
+    description = _("For campaigns whose codes come from a pool.")
+    file_text = _("A text or CSV file, one code in each line; the first line may be the header {header}.")
+    warning = _("Codes can't be taken out of the pool again.")
+    names = (_("Codes"), _("In this campaign's pool already: skipped"))
+    pieces = staticmethod(partial(line_files.pieces, kind=line_files.CODES))
+
+    @staticmethod
+    def find(campaign: Campaign, piece: Piece) -> tuple[int, list[FileLine]]:
+        """How many of the lines are there already, and those that are taken elsewhere."""
         own = set(campaign.pool.filter(code__in=piece.texts).values_list("code", flat=True))
         taken = pool.existing_codes(piece.texts) - own
         elsewhere = [line for line in piece.lines if line.text in taken]
         return sum(line.text in own for line in piece.lines), elsewhere
 
-    return Target(
-        campaign=campaign,
-        kind=line_files.CODES,
-        title=gettext("Upload codes for %(campaign)s") % {"campaign": campaign.name},
-        description=gettext("For campaigns whose codes come from a pool."),
-        file_text=gettext(
-            "A text or CSV file, one code in each line; the first line may be the header {header}."
-        ),
-        warning=gettext("Codes can't be taken out of the pool again."),
-        names=(gettext("Codes"), gettext("In this campaign's pool already: skipped")),
-        pieces=partial(line_files.pieces, kind=line_files.CODES),
-        find=find,
-        add=lambda piece, reason: pool.add(campaign_id=campaign.pk, codes=piece.texts, reason=reason),
+    @staticmethod
+    def add(campaign: Campaign, piece: Piece, reason: str) -> Added:
+        return pool.add(campaign_id=campaign.pk, codes=piece.texts, reason=reason)
+
+
+class Accounts:
+    """Lines that are the ids of accounts, for the list of a campaign."""
+
+    kind = line_files.ACCOUNTS
+    title = _("Upload accounts for %(campaign)s")
+    description = _("A campaign for listed accounts issues coupons to these accounts alone.")
+    file_text = _(
+        "A text or CSV file, the id of an account in each line; the first line may be the header {header}."
     )
+    warning = ""
+    names = (_("Accounts"), _("Listed already: skipped"))
+    pieces = staticmethod(eligible_accounts.pieces)
 
-
-def accounts_of(campaign: Campaign) -> Target:
-    """The list of accounts of a campaign."""
-
-    def find(piece: Piece) -> tuple[int, list[FileLine]]:
+    @staticmethod
+    def find(campaign: Campaign, piece: Piece) -> tuple[int, list[FileLine]]:
+        """How many of the accounts are listed already."""
         return len(eligible_accounts.listed(campaign_id=campaign.pk, account_ids=piece.account_ids)), []
 
-    def add(piece: Piece, reason: str) -> Added:
+    @staticmethod
+    def add(campaign: Campaign, piece: Piece, reason: str) -> Added:
         return eligible_accounts.add(campaign_id=campaign.pk, account_ids=piece.account_ids, reason=reason)
 
-    return Target(
-        campaign=campaign,
-        kind=line_files.ACCOUNTS,
-        title=gettext("Upload accounts for %(campaign)s") % {"campaign": campaign.name},
-        description=gettext("A campaign for listed accounts issues coupons to these accounts alone."),
-        file_text=gettext(
-            "A text or CSV file, the id of an account in each line; the first line may be the header "
-            "{header}."
-        ),
-        warning="",
-        names=(gettext("Accounts"), gettext("Listed already: skipped")),
-        pieces=eligible_accounts.pieces,
-        find=find,
-        add=add,
-    )
+
+Lines = type[Codes] | type[Accounts]
 
 
-def upload(target: Target) -> Action:
-    """The action that adds the lines of a file to the target."""
+def upload(campaign: Campaign, lines: Lines) -> Action:
+    """The action that adds the lines of a file to the campaign."""
+    title = lines.title % {"campaign": campaign.name}
 
     def preview(data: Mapping[str, Any]) -> ActionPreview:
         with uploads.opened(data, is_confirmed=False) as file:
-            return _preview(file, target, target.title)
+            return _preview(campaign, lines, file, title)
 
     def perform(data: Mapping[str, Any]) -> dict[str, int]:
         with uploads.opened(data, is_confirmed=True) as file:
-            return _add(file, target, data["reason"])
+            return _add(campaign, lines, file, data["reason"])
 
-    header = format_html("<code>{}</code>", target.kind.header)
+    header = format_html("<code>{}</code>", lines.kind.header)
     return _action(
-        target,
-        title=target.title,
-        description=format_html("{} {}", format_html(target.file_text, header=header), target.description),
-        submit=gettext("Add"),
+        campaign,
+        lines,
+        title=title,
+        description=format_html("{} {}", format_html(str(lines.file_text), header=header), lines.description),
         form_class=uploads.UploadForm,
         preview=preview,
         perform=perform,
@@ -152,20 +136,21 @@ def upload(target: Target) -> Action:
 
 def add_codes(request: HttpRequest, campaign: Campaign) -> Action:
     """The action that adds codes to the pool of this campaign, entered or generated ones."""
-    target = codes_of(campaign)
     title = gettext("Add codes to the pool of %(name)s") % {"name": campaign.name}
 
     def preview(data: Mapping[str, Any]) -> ActionPreview:
         if not data["count"]:
-            return _preview(_lines(data["codes"]), target, title)
+            return _preview(campaign, Codes, _entered(data["codes"]), title)
         question = ngettext("Generate %(count)s code?", "Generate %(count)s codes?", data["count"])
         had = (gettext("Codes that the pool has had in all"), f"{campaign.codes_added:,}")
-        return ActionPreview(question % {"count": f"{data['count']:,}"}, facts=[had], warning=target.warning)
+        return ActionPreview(
+            question % {"count": f"{data['count']:,}"}, facts=[had], warning=str(Codes.warning)
+        )
 
     def perform(data: Mapping[str, Any]) -> dict[str, int]:
         if not data["count"]:
             preview(data)  # refuses bad lines of a form that comes confirmed
-            return _add(_lines(data["codes"]), target, data["reason"])
+            return _add(campaign, Codes, _entered(data["codes"]), data["reason"])
         made = pool.generate(
             campaign_id=campaign.pk,
             count=data["count"],
@@ -176,27 +161,18 @@ def add_codes(request: HttpRequest, campaign: Campaign) -> Action:
         )
         return {"added": made.added, "skipped": 0, "total": made.total}
 
-    return _action(
-        target,
-        title=title,
-        description=target.description,
-        submit=gettext("Add"),
-        form_class=AddCodesForm,
-        preview=preview,
-        perform=perform,
-    )
+    return _action(campaign, Codes, title=title, form_class=AddCodesForm, preview=preview, perform=perform)
 
 
 def change_list(campaign: Campaign) -> Action:
     """The action that adds accounts to the list of this campaign, or removes them."""
-    target = accounts_of(campaign)
     title = gettext("Listed accounts of %(name)s") % {"name": campaign.name}
 
     def ids(data: Mapping[str, Any]) -> list[int]:
-        return [id for piece in target.pieces(_lines(data["accounts"])) for id in piece.account_ids]
+        return [id for piece in Accounts.pieces(_entered(data["accounts"])) for id in piece.account_ids]
 
     def preview(data: Mapping[str, Any]) -> ActionPreview:
-        checked = _preview(_lines(data["accounts"]), target, title)
+        checked = _preview(campaign, Accounts, _entered(data["accounts"]), title)
         if data["change"] == ADD:
             return checked
         number = len(eligible_accounts.listed(campaign_id=campaign.pk, account_ids=ids(data)))
@@ -208,16 +184,16 @@ def change_list(campaign: Campaign) -> Action:
         preview(data)  # refuses bad lines of a form that comes confirmed
         if data["change"] == ADD:
             own_account.refuse_own(*ids(data))
-            return _add(_lines(data["accounts"]), target, data["reason"])
+            return _add(campaign, Accounts, _entered(data["accounts"]), data["reason"])
         removed = eligible_accounts.remove(
             campaign_id=campaign.pk, account_ids=ids(data), reason=data["reason"]
         )
         return {"removed": removed}
 
     return _action(
-        target,
+        campaign,
+        Accounts,
         title=title,
-        description=target.description,
         submit=gettext("Change the list"),
         form_class=ListedAccountsForm,
         preview=preview,
@@ -225,23 +201,24 @@ def change_list(campaign: Campaign) -> Action:
     )
 
 
-def _action(target: Target, **described: Any) -> Action:
+def _action(campaign: Campaign, lines: Lines, **described: Any) -> Action:
+    usual: dict[str, Any] = {"description": lines.description, "submit": gettext("Add")}
     return Action(
         report=_report,
-        once=f"add {target.kind.header} lines to {target.campaign.pk}",
+        once=f"add {lines.kind.header} lines to {campaign.pk}",
         is_one_transaction=False,
-        **described,
+        **usual | described,
     )
 
 
-def _lines(entered: str) -> BinaryIO:
+def _entered(entered: str) -> BinaryIO:
     return BytesIO("\n".join(entered.split()).encode())
 
 
-def _add(file: BinaryIO, target: Target, reason: str) -> dict[str, int]:
+def _add(campaign: Campaign, lines: Lines, file: BinaryIO, reason: str) -> dict[str, int]:
     counts = {"added": 0, "skipped": 0, "total": 0}
-    for piece in target.pieces(file):
-        done = target.add(piece, reason)
+    for piece in lines.pieces(file):
+        done = lines.add(campaign, piece, reason)
         counts["added"] += done.added
         counts["skipped"] += len(done.skipped)
         counts["total"] = done.total
@@ -255,14 +232,14 @@ def _report(counts: Mapping[str, int]) -> str:
     return text % {"count": f"{counts['removed']:,}"}
 
 
-def _preview(file: BinaryIO, target: Target, title: str) -> ActionPreview:
+def _preview(campaign: Campaign, lines: Lines, file: BinaryIO, title: str) -> ActionPreview:
     """What adding the lines would do. Raises `Invalid` with the lines that are none."""
     count = present = taken = wrong = 0
     first: list[str] = []
     elsewhere: list[FileLine] = []
     bad: list[BadLine] = []
-    for piece in target.pieces(file):
-        there, others = target.find(piece)
+    for piece in lines.pieces(file):
+        there, others = lines.find(campaign, piece)
         count, present, taken = count + len(piece.lines), present + there, taken + len(others)
         first += piece.texts[: FIRST_SHOWN - len(first)]
         elsewhere += others[: MOST_LINES - len(elsewhere)]
@@ -272,14 +249,14 @@ def _preview(file: BinaryIO, target: Target, title: str) -> ActionPreview:
         text = gettext("Nothing can be added: {lines} lines are bad. Correct them, and send them again.")
         raise Invalid(
             text.format(lines=wrong) if bad else gettext("There is nothing to add."),
-            errors=[one._asdict() | {"field": target.kind.header} for one in bad],
+            errors=[one._asdict() | {"field": lines.kind.header} for one in bad],
         )
-    facts = [(target.names[0], f"{count:,}"), (target.names[1], f"{present:,}")]
+    facts = [(str(lines.names[0]), f"{count:,}"), (str(lines.names[1]), f"{present:,}")]
     if taken:
         facts.append((gettext("Taken by other campaigns: skipped"), f"{taken:,}"))
     return ActionPreview(
         f"{title}?",
         facts=[*facts, (gettext("The first ones"), ", ".join(first))],
-        warning=target.warning,
+        warning=str(lines.warning),
         table={"headers": [gettext("line"), gettext("code")], "rows": elsewhere},
     )

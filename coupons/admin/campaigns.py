@@ -216,13 +216,7 @@ class CampaignAdmin(PausableAdmin):
         _("products"), lambda campaign: ", ".join(campaigns.skus(campaign.product_ids)) or "-"
     )
 
-    @admin.display(description=_("listed accounts"))
-    def listed_accounts(self, campaign: Campaign) -> int:
-        # Unfold renders the field five times for a page, and the list may be long.
-        known = vars(campaign)
-        if "listed_count" not in known:
-            known["listed_count"] = eligible_accounts.count(campaign.pk)
-        return int(known["listed_count"])
+    listed_accounts = column(_("listed accounts"), lambda campaign: eligible_accounts.count(campaign.pk))
 
     def get_fields(self, request: HttpRequest, obj: Campaign | None = None) -> Any:
         fields = super().get_fields(request, obj)
@@ -254,7 +248,7 @@ class CampaignAdmin(PausableAdmin):
 
     @button(description=_("Upload codes"), icon="upload_file", permissions=ADD_CODES)
     def upload_codes(self, request: HttpRequest, campaign: Campaign) -> Action:
-        return adding.upload(adding.codes_of(campaign))
+        return adding.upload(campaign, adding.Codes)
 
     @button(description=_("List accounts"), icon="group_add", permissions=LIST_ACCOUNTS)
     def list_accounts(self, request: HttpRequest, campaign: Campaign) -> Action:
@@ -262,7 +256,7 @@ class CampaignAdmin(PausableAdmin):
 
     @button(description=_("Upload accounts"), icon="upload_file", permissions=LIST_ACCOUNTS)
     def upload_accounts(self, request: HttpRequest, campaign: Campaign) -> Action:
-        return adding.upload(adding.accounts_of(campaign))
+        return adding.upload(campaign, adding.Accounts)
 
     @button(description=_("Schedule"), icon="schedule", permissions=["change"])
     def schedule(self, request: HttpRequest, campaign: Campaign) -> Action:

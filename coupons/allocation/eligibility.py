@@ -4,7 +4,7 @@ Every strategy that locks the campaign's row ends here. Whatever its size, a bat
 for a campaign with a pool, one more with a partner or with listed accounts, and one if nothing is issued.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
@@ -15,7 +15,7 @@ from django.db.models import Exists, F, OuterRef, Q
 
 from accounts import accounts
 from coupons.allocation import writes
-from coupons.allocation.writes import AssignedCodes, Issued, IssueRequest, PendingConfirmation
+from coupons.allocation.writes import Issued, IssueRequest, PendingConfirmation
 from coupons.models import Campaign, Confirmation, Coupon, EligibleAccount
 from shop import clock
 from shop.db import bulk_sql, open_transaction
@@ -31,7 +31,6 @@ LEFT JOIN coupons_coupon coupon ON coupon.campaign_id = campaign.id AND coupon.a
 """
 
 AllocationResult = Issued | PendingConfirmation | FirstcomeError
-CodeAssigner = Callable[[Campaign, Sequence[IssueRequest]], AssignedCodes]
 
 
 class Applicants:
@@ -70,32 +69,22 @@ class Applicants:
 
         Conditions that query come last: the event loop asks for an account of a campaign that is full.
         """
-        campaign = self.campaign
+        campaign, name = self.campaign, self.campaign.name
         match campaign.status_at(self.now):
-            case Campaign.Status.OPEN:
-                pass
             case Campaign.Status.SCHEDULED:
-                return Rejected(
-                    _(
-                        "{campaign} opens at {time}.",
-                        campaign=campaign.name,
-                        time=campaign.opens_at.isoformat(),
-                    ),
-                    code="campaign_not_open",
-                    retry_after=ceil((campaign.opens_at - self.now).total_seconds()),
-                )
+                text = _("{campaign} opens at {time}.", campaign=name, time=campaign.opens_at.isoformat())
+                seconds = ceil((campaign.opens_at - self.now).total_seconds())
+                return Rejected(text, code="campaign_not_open", retry_after=seconds)
             case Campaign.Status.PAUSED:
                 return paused(campaign)
             case Campaign.Status.CLOSED:
-                return Rejected(_("{campaign} is closed.", campaign=campaign.name), code="campaign_closed")
+                return Rejected(_("{campaign} is closed.", campaign=name), code="campaign_closed")
             case Campaign.Status.SOLD_OUT:
                 return sold_out(campaign)
-        if user_id not in self._listed:
-            return Rejected(
-                _("{campaign} is for listed accounts, and this one is not listed.", campaign=campaign.name),
-                code="not_eligible",
-            )
-        return None
+        if user_id in self._listed:
+            return None
+        text = _("{campaign} is for listed accounts, and this one is not listed.", campaign=name)
+        return Rejected(text, code="not_eligible")
 
 
 def lets_in(user_id: int) -> Q:
@@ -128,16 +117,13 @@ def sold_out(campaign: Campaign) -> Rejected:
     return Rejected(_("{campaign} is sold out.", campaign=campaign.name), code="sold_out")
 
 
-def lock_and_allocate(
-    *, campaign_id: int, requests: Sequence[IssueRequest], choose: CodeAssigner = writes.assign_codes
-) -> list[AllocationResult]:
+def lock_and_allocate(*, campaign_id: int, requests: Sequence[IssueRequest]) -> list[AllocationResult]:
     """Lock the campaign, then decide these requests in their order and write the new coupons.
 
     Must be called inside a transaction; safe to repeat after a rollback. Returns one result for each request,
-    refusals as values. `choose` assigns codes to the eligible requests; those without one are `sold_out`.
+    refusals as values.
     """
-    applicants = lock_campaign(campaign_id, {request.user_id for request in requests})
-    return allocate(applicants, requests, choose=choose)
+    return allocate(lock_campaign(campaign_id, {request.user_id for request in requests}), requests)
 
 
 def locked_rows(campaign_id: int, request: IssueRequest) -> list[Row]:
@@ -146,11 +132,7 @@ def locked_rows(campaign_id: int, request: IssueRequest) -> list[Row]:
 
 
 def allocate(
-    applicants: Applicants,
-    requests: Sequence[IssueRequest],
-    *,
-    choose: CodeAssigner = writes.assign_codes,
-    if_unchanged: bool = False,
+    applicants: Applicants, requests: Sequence[IssueRequest], *, if_unchanged: bool = False
 ) -> list[AllocationResult]:
     """`lock_and_allocate` for what the caller has read: under the campaign's lock, or else `if_unchanged`.
 
@@ -166,7 +148,7 @@ def allocate(
     eligible = [first_of[user_id] for user_id, refused in refusals.items() if not refused]
     new: dict[int, Issued | PendingConfirmation] = {}
     if eligible:
-        codes = choose(campaign, eligible[: campaign.remaining])
+        codes = writes.assign_codes(campaign, eligible[: campaign.remaining], if_unchanged=if_unchanged)
         if codes:
             writes.count_taken_slots(campaign, len(codes), if_unchanged=if_unchanged)
         by = {request.user_id: request.by for request in eligible}
@@ -274,8 +256,7 @@ def existing_coupon_result(coupon: Coupon) -> Issued | Rejected:
 def listed_accounts(campaign: Campaign, user_ids: Collection[int]) -> Collection[int]:
     """Those of these accounts that the campaign's list lets in: all of them, unless its accounts are listed.
 
-    Exact if it is called after the campaign was locked, or read with a version that the write requires: every
-    change of the list locks the campaign and changes its version (`coupons.codes.eligible_accounts`).
+    Exact after the campaign was locked, or read with a version that the write requires.
     """
     if campaign.eligible == Campaign.Eligible.ALL or not user_ids:
         return user_ids

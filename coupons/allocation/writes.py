@@ -31,12 +31,14 @@ class IssueRequest:
     """A request for an account's coupon, and its actor: created in the request's thread, not the leader's.
 
     `written` has the codes that attempts at it wrote, by which a retry knows its coupon after a lost COMMIT
-    reply.
+    reply. Its strategy may have claimed a `code` of the pool, or drawn a `ticket` of the gate for it.
     """
 
     user_id: int
     by: ActorContext = field(default_factory=journal.current_actor)
     written: list[str] = field(default_factory=list, compare=False)
+    code: str = ""
+    ticket: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +76,34 @@ AssignedCodes = Mapping[int, str]
 """The codes assigned to accounts, by account, in the order of their positions."""
 
 
-def assign_codes(campaign: Campaign, requests: Sequence[IssueRequest]) -> AssignedCodes:
-    """Assign a code to each of these requests, or to the first of them when the pool runs out."""
-    user_ids = [request.user_id for request in requests]
-    if campaign.code_source == Campaign.CodeSource.POOL:
-        return dict(
-            zip(user_ids, pool.lock_available(campaign_id=campaign.pk, count=len(user_ids)), strict=False)
-        )
-    return dict(zip(user_ids, codes.make_several(len(user_ids)), strict=True))
+def assign_codes(
+    campaign: Campaign, requests: Sequence[IssueRequest], *, if_unchanged: bool = False
+) -> AssignedCodes:
+    """Assign a code to each of these requests, or to the first of them when the pool runs out.
+
+    One that claimed a code gets it if it is available, and else one that the pool has left, as the others do.
+    The campaign's row must be locked, unless `if_unchanged` is given: see `update_counters`.
+    """
+    if campaign.code_source != Campaign.CodeSource.POOL:
+        made = codes.make_several(len(requests))
+        return {request.user_id: code for request, code in zip(requests, made, strict=True)}
+    if if_unchanged:
+        # Codes locked while this request waits for the row would be skipped by the request that holds it,
+        # which could find the pool empty although it isn't.
+        unchanged = Campaign.objects.filter(pk=campaign.pk, version=campaign.version)
+        if not unchanged.select_for_update().values_list("pk", flat=True):
+            raise transactions.ChangedMeanwhile(f"campaign {campaign.pk} changed since it was read")
+    free = pool.lock_codes(campaign_id=campaign.pk, codes={one.code for one in requests if one.code})
+    missing = len(requests) - len(free)
+    # Without the locked ones, which would be assigned twice.
+    others = iter(pool.lock_available(campaign_id=campaign.pk, count=missing, but=free) if missing else ())
+    chosen: dict[int, str] = {}
+    for request in requests:
+        code = request.code if request.code in free else next(others, None)
+        if code is not None:
+            free.discard(code)
+            chosen[request.user_id] = code
+    return chosen
 
 
 def count_taken_slots(campaign: Campaign, number: int, *, if_unchanged: bool = False) -> None:
@@ -164,7 +186,7 @@ def new_coupon(campaign: Campaign, user_id: int, code: str, position: int | None
         status=ISSUED,
         order_id=None,
         issued_at=now,
-        expires_at=now + campaign.validity,
+        expires_at=now + timedelta(days=campaign.coupon_valid_for_days),
         void_reason="",
     )
     return coupon
@@ -203,7 +225,8 @@ def note_issued(issued: Sequence[tuple[Coupon, ActorContext]]) -> None:
         for coupon, by in issued
     ]
     journal.note_all(lines)
-    open_transaction.count_after_commit(counters.count_issued, [coupon.campaign_id for coupon, _ in issued])
+    new = [(coupon.campaign_id, counters.ISSUED) for coupon, _ in issued]
+    open_transaction.count_after_commit(counters.count_outcomes, new)
 
 
 def pending_confirmation(confirmation: Confirmation, *, is_new: bool = False) -> PendingConfirmation:

@@ -1,7 +1,8 @@
 """Campaigns: creating, changing and pausing them, and which of them are visible."""
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 from typing import Any, TypedDict, Unpack
@@ -57,9 +58,25 @@ MOST_PRODUCTS = 1_000
 UNKNOWN_SHOWN = 10
 PRODUCTS = "products"
 TERMS = tuple(Terms.__annotations__)
-NOT_IN_FUTURE = {
-    "opens_at": _("The campaign must open in the future (times are UTC)."),
-    "closes_at": _("The campaign must close in the future (times are UTC)."),
+Fault = tuple[str, str]
+"""A field, and a code that says what is wrong with it."""
+FAULTS: dict[Fault, Text] = {
+    ("opens_at", "not_in_future"): _("The campaign must open in the future (times are UTC)."),
+    ("closes_at", "not_in_future"): _("The campaign must close in the future (times are UTC)."),
+    ("closes_at", "not_after_opening"): _("The campaign must close after it opens."),
+    ("discount.value", "over_100_percent"): _("A percentage must be 1 to 100."),
+    ("code_source", "pool_required"): _("The strategy code_pool needs codes from a pool."),
+    ("shared_code", "not_shared"): _("Only a campaign whose code source is shared has a shared code."),
+    ("shared_code", "required"): _("A campaign whose code source is shared needs its code."),
+    ("shared_code", "not_a_code"): _(
+        "A code has 1 to 64 characters: letters, digits, . _ ~ and -, the first no sign."
+    ),
+    ("strategy", "not_for_shared_code"): _(
+        "With a shared code the strategy must be one of {strategies}.",
+        strategies=", ".join(STRATEGIES_OF_SHARED_CODES),
+    ),
+    ("partner", "not_for_shared_code"): _("A partner can't confirm the coupons of a shared code."),
+    ("products", "too_many"): _("A campaign may name {most} products at most.", most=MOST_PRODUCTS),
 }
 # Issued coupons depend on these terms: they can't change once there is a coupon.
 FIXED_ONCE_ISSUED = (
@@ -92,11 +109,8 @@ def create(*, reason: str = "", **terms: Unpack[Terms]) -> Campaign:
         journal.note(what="campaign.created", subject=subject, after=terms_of(created), detail=reason)
         return created
 
-    try:
+    with _shared_code_free(campaign.shared_code):
         return transactions.run_or_savepoint(insert, transactions.ONCE)
-    except IntegrityError as error:
-        _raise_if_taken(error, campaign.shared_code)
-        raise
 
 
 def raise_quantity(*, campaign_id: int, quantity: int, reason: str) -> Campaign:
@@ -105,38 +119,27 @@ def raise_quantity(*, campaign_id: int, quantity: int, reason: str) -> Campaign:
     Of two that raise it at once the higher one stays. Raises `NotFound`; `Invalid` `not_raised` unless it is
     above the quantity that the campaign has by then.
     """
-
-    def require_raised(campaign: Campaign) -> None:
-        if quantity <= campaign.quantity:
-            raise invalid_field(
-                "quantity",
-                "not_raised",
-                _("The quantity is {quantity} already, and is only raised here.", quantity=campaign.quantity),
-            )
-
-    return change(campaign_id=campaign_id, reason=reason, require=require_raised, quantity=quantity)
+    return change(campaign_id=campaign_id, reason=reason, only_raises=True, quantity=quantity)
 
 
 def change(
-    *,
-    campaign_id: int,
-    reason: str = "",
-    require: Callable[[Campaign], None] = lambda campaign: None,
-    **terms: Unpack[Terms],
+    *, campaign_id: int, reason: str = "", only_raises: bool = False, **terms: Unpack[Terms]
 ) -> Campaign:
     """Change these terms of a campaign, also while it issues coupons; `reason` is kept in the journal.
 
-    All processes use a new strategy within a second. `require` sees the campaign as it is before, under its
-    lock, and refuses by raising. Raises `NotFound`; `Invalid` with every field that is wrong; `Rejected`
-    `quantity_below_issued`, `campaign_has_coupons` for terms that issued coupons depend on, and
-    `code_exists`.
+    All processes use a new strategy within a second. Raises `NotFound`; `Invalid` with every field that is
+    wrong, and `not_raised` for a quantity that `only_raises`; `Rejected` `quantity_below_issued`,
+    `campaign_has_coupons` for terms that issued coupons depend on, and `code_exists`.
     """
     get(campaign_id=campaign_id, include_closed=True)
 
     def work() -> Campaign:
         campaign = Campaign.objects.select_for_update().get(pk=campaign_id)
-        require(campaign)
         present = terms_of(campaign)
+        if only_raises and terms["quantity"] <= campaign.quantity:
+            had = campaign.quantity
+            detail = _("The quantity is {quantity} already, and is only raised here.", quantity=had)
+            raise invalid_field("quantity", "not_raised", detail)
         given: dict[str, Any] = {**terms}
         if PRODUCTS in given:
             given[PRODUCTS] = sorted(set(given[PRODUCTS]))
@@ -145,7 +148,6 @@ def change(
             given.setdefault("shared_code", None)
         changed = {name: value for name, value in given.items() if value != present[name]}
         _require_changeable(campaign, changed)
-        before = {name: present[name] for name in changed}
         columns = {name: value for name, value in changed.items() if name != PRODUCTS}
         if PRODUCTS in changed:
             columns["is_limited_to_products"] = bool(changed[PRODUCTS])
@@ -160,17 +162,14 @@ def change(
             journal.note(
                 what="campaign.changed",
                 subject=f"campaign {campaign.pk}",
-                before=before,
+                before={name: present[name] for name in changed},
                 after=changed,
                 detail=reason,
             )
         return campaign
 
-    try:
+    with _shared_code_free(terms.get("shared_code")):
         campaign = transactions.run(work, transactions.ONCE)
-    except IntegrityError as error:
-        _raise_if_taken(error, terms.get("shared_code"))
-        raise
     remembered.terms_changed(campaign_id=campaign_id)
     return campaign
 
@@ -286,15 +285,43 @@ def _require_valid(campaign: Campaign, changed: Mapping[str, Any]) -> None:
 
     A campaign may keep its strategy and partner even if they are no longer available to others.
     """
-    faults, usable, partner = [*_faults(campaign)], issuing.available_strategies(), campaign.partner
-    if "strategy" in changed and campaign.strategy not in usable:
-        detail = _("The strategy must be one of {strategies}.", strategies=", ".join(usable))
-        faults.append(_fault("strategy", "not_available", detail))
-    if "partner" in changed and partner and partner not in partners.configured():
-        detail = _("No partner {name} is configured here.", name=partner)
-        faults.append(_fault("partner", "not_configured", detail))
-    _check([*faults, *_faults_of_products(changed.get(PRODUCTS, ()))])
-    code = campaign.shared_code
+    strategy, partner, code = campaign.strategy, campaign.partner, campaign.shared_code
+    is_shared, has_pool = campaign.code_source == "shared", campaign.code_source == "pool"
+    usable, products = issuing.available_strategies(), changed.get(PRODUCTS, ())
+    asked = products[:MOST_PRODUCTS]
+    known = set(Product.objects.filter(pk__in=asked).values_list("pk", flat=True))
+    unknown = [str(product_id) for product_id in asked if product_id not in known]
+    wrong = {
+        ("closes_at", "not_after_opening"): campaign.closes_at and campaign.closes_at <= campaign.opens_at,
+        ("discount.value", "over_100_percent"): campaign.discount_type == "percent"
+        and campaign.discount_value > 100,
+        ("code_source", "pool_required"): strategy == "code_pool" and not has_pool,
+        ("shared_code", "not_shared"): code is not None and not is_shared,
+        ("shared_code", "required"): code is None and is_shared,
+        ("shared_code", "not_a_code"): code is not None
+        and is_shared
+        and not re.match(codes.GIVEN_PATTERN, code),
+        ("strategy", "not_for_shared_code"): is_shared and strategy not in STRATEGIES_OF_SHARED_CODES,
+        ("partner", "not_for_shared_code"): is_shared and partner,
+        ("partner", "never_asked"): strategy in issuing.LAB_ONLY and partner,
+        ("strategy", "not_available"): "strategy" in changed and strategy not in usable,
+        ("partner", "not_configured"): "partner" in changed
+        and partner
+        and partner not in partners.configured(),
+        ("products", "too_many"): len(products) > MOST_PRODUCTS,
+        ("products", "unknown"): unknown,
+    }
+    own = {
+        ("partner", "never_asked"): _("The strategy {strategy} asks no partner.", strategy=strategy),
+        ("strategy", "not_available"): _(
+            "The strategy must be one of {strategies}.", strategies=", ".join(usable)
+        ),
+        ("partner", "not_configured"): _("No partner {name} is configured here.", name=partner),
+        ("products", "unknown"): _(
+            "There are no products {products}.", products=", ".join(unknown[:UNKNOWN_SHOWN])
+        ),
+    }
+    _refuse(wrong, FAULTS | own)
     if "shared_code" in changed and code and pool.existing_codes([code]):
         raise pool.code_exists(code)
 
@@ -319,74 +346,31 @@ def _require_changeable(campaign: Campaign, changed: dict[str, object]) -> None:
         )
 
 
-def _faults(campaign: Campaign) -> Iterator[dict[str, Text]]:
-    """Contradictions between the terms; for discount and times the database has the same constraints."""
-    if campaign.closes_at is not None and campaign.closes_at <= campaign.opens_at:
-        yield _fault("closes_at", "not_after_opening", _("The campaign must close after it opens."))
-    if campaign.discount_type == Campaign.DiscountType.PERCENT and campaign.discount_value > 100:
-        yield _fault("discount.value", "over_100_percent", _("A percentage must be 1 to 100."))
-    if campaign.strategy == "code_pool" and campaign.code_source != Campaign.CodeSource.POOL:
-        yield _fault("code_source", "pool_required", _("The strategy code_pool needs codes from a pool."))
-    yield from _faults_of_shared_code(campaign)
-    if campaign.strategy in issuing.LAB_ONLY and campaign.partner:
-        yield _fault(
-            "partner",
-            "never_asked",
-            _("The strategy {strategy} asks no partner.", strategy=campaign.strategy),
-        )
-
-
 def _require_in_future(times: Mapping[str, datetime | None]) -> None:
-    past = [term for term, at in times.items() if at is not None and at <= clock.now()]
-    _check([_fault(term, "not_in_future", NOT_IN_FUTURE[term]) for term in past])
+    _refuse({(term, "not_in_future"): at and at <= clock.now() for term, at in times.items()}, FAULTS)
 
 
-def _check(faults: list[dict[str, Text]]) -> None:
+def _refuse(wrong: Mapping[Fault, object], texts: Mapping[Fault, Text]) -> None:
+    """Raise `Invalid` with every fault that is there."""
+    faults = [
+        {"field": field, "code": code, "detail": texts[field, code]}
+        for (field, code), is_wrong in wrong.items()
+        if is_wrong
+    ]
     if faults:
         raise Invalid(lazy_texts.join(" ", [fault["detail"] for fault in faults]), errors=faults)
 
 
-def _faults_of_shared_code(campaign: Campaign) -> Iterator[dict[str, Text]]:
-    """What is wrong with the terms of a campaign with a shared code, or with the code of another one."""
-    if campaign.code_source != Campaign.CodeSource.SHARED:
-        if campaign.shared_code is not None:
-            detail = _("Only a campaign whose code source is shared has a shared code.")
-            yield _fault("shared_code", "not_shared", detail)
-        return
-    if campaign.shared_code is None:
-        yield _fault("shared_code", "required", _("A campaign whose code source is shared needs its code."))
-    elif not re.match(codes.GIVEN_PATTERN, campaign.shared_code):
-        detail = _("A code has 1 to 64 characters: letters, digits, . _ ~ and -, the first no sign.")
-        yield _fault("shared_code", "not_a_code", detail)
-    if campaign.strategy not in STRATEGIES_OF_SHARED_CODES:
-        detail = _(
-            "With a shared code the strategy must be one of {strategies}.",
-            strategies=", ".join(STRATEGIES_OF_SHARED_CODES),
-        )
-        yield _fault("strategy", "not_for_shared_code", detail)
-    if campaign.partner:
-        detail = _("A partner can't confirm the coupons of a shared code.")
-        yield _fault("partner", "not_for_shared_code", detail)
-
-
-def _raise_if_taken(error: IntegrityError, code: str | None) -> None:
-    """Raise `Rejected` `code_exists` if the error says that another campaign has just taken the code."""
-    # SQLite names the column instead of the key.
-    if code and (SHARED_CODE_KEY in str(error) or "coupons_campaign.shared_code" in str(error)):
-        raise pool.code_exists(code) from error
-
-
-def _faults_of_products(product_ids: Collection[int]) -> Iterator[dict[str, Text]]:
-    """What is wrong with these products of a campaign: too many, or unknown ones."""
-    if len(product_ids) > MOST_PRODUCTS:
-        detail = _("A campaign may name {most} products at most.", most=MOST_PRODUCTS)
-        yield _fault("products", "too_many", detail)
-        return
-    known = set(Product.objects.filter(pk__in=product_ids).values_list("pk", flat=True))
-    unknown = [str(product_id) for product_id in product_ids if product_id not in known]
-    if unknown:
-        shown = ", ".join(unknown[:UNKNOWN_SHOWN])
-        yield _fault("products", "unknown", _("There are no products {products}.", products=shown))
+@contextmanager
+def _shared_code_free(code: str | None) -> Iterator[None]:
+    """Raise `Rejected` `code_exists` if another campaign has just taken the code that the block writes."""
+    try:
+        yield
+    except IntegrityError as error:
+        # SQLite names the column instead of the key.
+        if code and (SHARED_CODE_KEY in str(error) or "coupons_campaign.shared_code" in str(error)):
+            raise pool.code_exists(code) from error
+        raise
 
 
 def _replace_products(campaign: Campaign, product_ids: Collection[int]) -> None:
@@ -395,8 +379,3 @@ def _replace_products(campaign: Campaign, product_ids: Collection[int]) -> None:
     CampaignProduct.objects.bulk_create(
         CampaignProduct(campaign=campaign, product_id=id) for id in product_ids
     )
-
-
-def _fault(field: str, code: str, detail: Text) -> dict[str, Text]:
-    """An entry of the errors of `Invalid`."""
-    return {"field": field, "code": code, "detail": detail}

@@ -84,9 +84,7 @@ def listed(*, campaign_id: int, account_ids: Collection[int]) -> set[int]:
 def unknown(account_ids: Collection[int]) -> set[int]:
     """Those of these accounts that don't exist."""
     ids = set(account_ids)
-    for chunk in pool.chunks(sorted(ids)):
-        ids.difference_update(User.objects.filter(pk__in=chunk).values_list("pk", flat=True))
-    return ids
+    return ids - set(User.objects.filter(pk__in=ids).values_list("pk", flat=True))
 
 
 def count(campaign_id: int) -> int:

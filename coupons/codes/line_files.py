@@ -20,7 +20,6 @@ from shop import uploaded_text
 MOST_BYTES_OF_LINE = 1_000
 LINES_AT_ONCE = 4_000
 SHOWN_CHARACTERS = 40
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 UNLIKE_LINES = uploaded_text.UTF_16_MARKS + uploaded_text.SPREADSHEET_MARKS
 """How files begin that are not lines of bytes: of other encodings a code or an account has ASCII alone."""
 
@@ -71,24 +70,16 @@ def pieces(file: BinaryIO, *, kind: Kind) -> Iterator[Piece]:
         file.seek(0)
         file = BytesIO(uploaded_text.decode(file.read()).text.encode())
     file.seek(0)
-    number = 1
-    while lines := list(islice(file, LINES_AT_ONCE)):
-        yield read(b"".join(lines), first_line=number, kind=kind)
-        number += len(lines)
-
-
-def read(data: bytes, *, first_line: int = 1, kind: Kind) -> Piece:
-    """Read whole lines of a file, of which the first has this number. Bad lines are named, never raised."""
-    piece = Piece()
-    if first_line == 1:
-        data = data.removeprefix(BYTE_ORDER_MARK)
-    for number, line in enumerate(data.split(b"\n"), start=first_line):
-        text, wrong = _cell(line.rstrip(b"\r"), number == 1, kind)
-        if wrong:
-            piece.errors.append(BadLine(number, *wrong))
-        elif text:
-            piece.lines.append(FileLine(number, text))
-    return piece
+    numbered = enumerate(file, start=1)
+    while lines := list(islice(numbered, LINES_AT_ONCE)):
+        piece = Piece()
+        for number, line in lines:
+            text, wrong = _cell(line.rstrip(b"\r\n"), number == 1, kind)
+            if wrong:
+                piece.errors.append(BadLine(number, *wrong))
+            elif text:
+                piece.lines.append(FileLine(number, text))
+        yield piece
 
 
 def _cell(line: bytes, is_first: bool, kind: Kind) -> tuple[str, tuple[str, str] | None]:
@@ -96,17 +87,12 @@ def _cell(line: bytes, is_first: bool, kind: Kind) -> tuple[str, tuple[str, str]
     if len(line) > MOST_BYTES_OF_LINE:
         detail = gettext("has %(bytes)s bytes; a code has 64 characters at most") % {"bytes": len(line)}
         return "", ("too_long", detail)
-    if b"\x00" in line:
-        return "", ("nul", gettext("has a NUL character: is the file UTF-8 text?"))
-    if b"\r" in line:
-        return "", ("line_end", gettext("has a CR inside: end lines with LF, or with CR and LF"))
+    whole = line.decode("utf-8-sig" if is_first else "utf-8", errors="replace")
     try:
-        [row] = csv.reader([line.decode("ascii")], strict=True)
-    except UnicodeDecodeError:
-        return "", ("not_ascii", gettext("has characters that no code may have: only ASCII is allowed"))
+        [row] = csv.reader([whole], strict=True)
     except csv.Error:
-        return "", ("quotes", gettext("has a quote that doesn't end"))
-    cells = [cell.strip() for cell in row] or [""]
+        row = [whole]
+    cells = [cell.strip(" \t") for cell in row] or [""]
     if len(cells) > 1:
         detail = gettext("it has %(count)s cells instead of 1: keep the column %(column)s alone")
         return "", ("wrong_number_of_cells", detail % {"count": len(cells), "column": kind.header})
@@ -114,8 +100,9 @@ def _cell(line: bytes, is_first: bool, kind: Kind) -> tuple[str, tuple[str, str]
     if not text or (is_first and text.lower() == kind.header):
         return "", None
     if not re.fullmatch(kind.pattern, text):
-        shown = text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
-        return "", (kind.error, kind.detail % {"text": shown})
+        shown = "".join(char if char.isprintable() else "�" for char in text[:SHOWN_CHARACTERS])
+        more = "…" if len(text) > SHOWN_CHARACTERS else ""
+        return "", (kind.error, kind.detail % {"text": shown + more})
     return text, None
 
 

@@ -23,15 +23,9 @@ CAMPAIGN_REDEEMED = BoundedCounter(
 ISSUED, REPEATED, PENDING, CLOSED = "issued", "repeated", "pending", "campaign_closed"
 
 
-def count_issued(campaign_ids: Sequence[int]) -> None:
-    """Count new coupons of these campaigns; called after the commit."""
-    for campaign_id, number in Tally(campaign_ids).items():
-        count_answer(campaign_id, ISSUED, number)
-
-
-def count_refused(refused: Sequence[tuple[int, str]]) -> None:
-    """Count tickets that ended without a coupon, by campaign and outcome; called after the commit."""
-    for (campaign_id, outcome), number in Tally(refused).items():
+def count_outcomes(outcomes: Sequence[tuple[int, str]]) -> None:
+    """Count new coupons, and tickets that ended without one, by campaign and outcome; after the commit."""
+    for (campaign_id, outcome), number in Tally(outcomes).items():
         count_answer(campaign_id, outcome, number)
 
 

@@ -7,14 +7,11 @@ No customer has a coupon that the partner doesn't know, and no code is lost, whe
 
 Updates of a campaign that arrive while a transaction is open share the next one. Each may be repeated, by
 requests and sweepers at once: a confirmation is locked before it is removed, and only one still finds it.
-
-A process waits for partners with half of its threads at most, and not for one that is unavailable.
 """
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum
@@ -58,7 +55,8 @@ LONGEST_PAUSE_SECONDS = 15.0
 # Consecutive failures: single calls are late now and then although the partner is available.
 FAILURES = 10
 SECONDS_AWAY = 2
-# Long enough for a call to a responsive partner to end, short enough for threads that other work needs.
+# Half of a process's threads wait for partners at most. This is long enough for a call to a responsive one to
+# end, and short enough for threads that other work needs.
 PERMIT_WAIT_SECONDS = 0.25
 PARTNER_ANSWERS = Counter(
     "firstcome_partner_answers_total", "Replies of partners that were asked to confirm a coupon.", ["answer"]
@@ -91,10 +89,17 @@ def ask_partner(confirming: PendingConfirmation) -> Issued:
     """
     open_transaction.assert_outside()
     with logs.bound(campaign=confirming.campaign_id, account=confirming.user_id):
-        with call_permit():
+        # Kept in a local, because two concurrent first calls may each create a semaphore, of which one is
+        # cached.
+        permits = _permits()
+        if not permits.acquire(timeout=PERMIT_WAIT_SECONDS):
+            raise Unavailable(_("The partner is slow, and too many requests wait for it; try again."))
+        try:
             if not confirming.is_new and not _count_attempt(confirming):
                 return _read_settled(confirming)
             answer = _register(confirming)
+        finally:
+            permits.release()
         if answer is PartnerReply.REGISTERED:
             return confirm(confirming)
         if isinstance(answer, NoAnswer) or (isinstance(answer, NotReached) and not confirming.is_new):
@@ -211,14 +216,13 @@ def _write(campaign_id: int, updates: Sequence[ConfirmationUpdate]) -> list[Issu
         row = confirmations.get(update.confirming.key)
         if row and row.key not in settled and _is_sufficient(update.decision, row):
             settled[row.key] = update
-    coupons = _settle(campaign, settled) if settled else []
+    new = _settle(campaign, settled.values()) if settled else []
     gone = {update.confirming.user_id for update in updates if update.confirming.key not in confirmations}
-    found = eligibility.existing_coupons(campaign, gone) if gone else {}
-    existing = {user_id: row for user_id, row in found.items() if isinstance(row, Coupon)}
-    existing |= {coupon.account_id: coupon for coupon in coupons}
+    coupons = [*campaign.coupons.filter(account_id__in=gone), *new]
+    coupon_of = {coupon.account_id: coupon for coupon in coupons}
 
     def result_of(update: ConfirmationUpdate) -> Issued | FirstcomeError | None:
-        key, coupon = update.confirming.key, existing.get(update.confirming.user_id)
+        key, coupon = update.confirming.key, coupon_of.get(update.confirming.user_id)
         if settled.get(key) is update:
             return Issued(coupon, is_new=True) if coupon else None
         if coupon:
@@ -236,11 +240,11 @@ def _is_sufficient(decision: ConfirmationDecision, row: Confirmation) -> bool:
     return decision is ConfirmationDecision.REFUSED or may_be_agreed
 
 
-def _settle(campaign: Campaign, settled: Mapping[UUID, ConfirmationUpdate]) -> list[Coupon]:
+def _settle(campaign: Campaign, settled: Collection[ConfirmationUpdate]) -> list[Coupon]:
     """Replace the agreed ones by coupons at the campaign's next positions, and release the other slots."""
-    agreed = [one for one in settled.values() if one.decision is ConfirmationDecision.AGREED]
-    released = [one for one in settled.values() if one.decision is not ConfirmationDecision.AGREED]
-    Confirmation.objects.filter(pk__in=settled).delete()
+    agreed = [one for one in settled if one.decision is ConfirmationDecision.AGREED]
+    released = [one for one in settled if one.decision is not ConfirmationDecision.AGREED]
+    Confirmation.objects.filter(pk__in=[one.confirming.key for one in settled]).delete()
     writes.update_counters(campaign, issued=len(agreed), confirming=-len(settled))
     now = clock.now()
     coupons = [
@@ -363,19 +367,6 @@ def _mark_cancelled(row: Confirmation) -> None:
 def is_unavailable(name: str) -> bool:
     """Whether the partner's circuit is open or it isn't configured, so that a call would fail."""
     return _breaker(name).is_open or named(name) is None
-
-
-@contextmanager
-def call_permit() -> Iterator[None]:
-    """One of the permits for threads that call a partner. Raises `Unavailable` if none gets free soon."""
-    # Kept in a local, because two concurrent first calls may each create a semaphore, of which one is cached.
-    permits = _permits()
-    if not permits.acquire(timeout=PERMIT_WAIT_SECONDS):
-        raise Unavailable(_("The partner is slow, and too many requests wait for it; try again."))
-    try:
-        yield
-    finally:
-        permits.release()
 
 
 def reset() -> None:

@@ -14,7 +14,6 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from redis import Redis
 
 from coupons.models import Campaign
 from coupons.redis_keys import call_script, key, require_script, seconds_kept
@@ -162,12 +161,8 @@ def read(campaign_id: int, *, issuer: str, most: int) -> list[QueuePosition]:
 
 def wait_for_entry(campaign_id: int) -> None:
     """Return when there is an entry in the queue, or after half a second."""
-    stream = key(campaign_id, STREAM)
-
-    def read_first(client: Redis) -> Any:
-        return client.xread({stream: "0"}, count=1, block=WAIT_MILLISECONDS)
-
-    redis_client.attempt(read_first, otherwise=None)
+    first: Any = {key(campaign_id, STREAM): "0"}
+    redis_client.attempt(lambda client: client.xread(first, count=1, block=WAIT_MILLISECONDS), otherwise=None)
 
 
 def remove(campaign_id: int, positions: Sequence[QueuePosition]) -> None:

@@ -125,7 +125,9 @@ def record_results(campaign_id: int, outcomes: Mapping[UUID, AllocationResult]) 
     for status in (Status.SOLD_OUT, Status.FAILED):
         if status in ids:
             ended = waiting.filter(pk__in=ids[status]).update(status=status)
-            open_transaction.count_after_commit(counters.count_refused, [(campaign_id, status.value)] * ended)
+            open_transaction.count_after_commit(
+                counters.count_outcomes, [(campaign_id, status.value)] * ended
+            )
     if Status.ISSUED in ids:
         issued = waiting.filter(pk__in=ids[Status.ISSUED])
         issued.update(status=Status.ISSUED, coupon=Subquery(coupon.values("pk")))

@@ -10,7 +10,7 @@ partner's slots are taken in this order, and become coupons as it confirms.
 """
 
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -61,68 +61,67 @@ class NoTicketSettled(Exception):
     """None of the first tickets can be settled before their partner answers; they keep their positions."""
 
 
-class _Rotation:
-    """Queues that a few threads settle in turn, up to `most` tickets at a time."""
+class _Issuer:
+    """Settles queues in turn, each by one thread at a time, with a few threads for each batch size."""
 
-    def __init__(self, most: int, stop: threading.Event) -> None:
-        self._most = most
+    def __init__(self, stop: threading.Event) -> None:
         self._stop = stop
-        self._issuer = uuid4().hex
-        self._at_once = QUEUES_AT_ONCE[most]
-        self._threads = ThreadPoolExecutor(self._at_once, thread_name_prefix=f"queues {most}")
-        self._wanted: Collection[int] = ()
-        # Queues that wait for their turn, or are being settled by one thread.
+        self._id = uuid4().hex
+        self._threads = {
+            most: ThreadPoolExecutor(at_once, thread_name_prefix=f"queues {most}")
+            for most, at_once in QUEUES_AT_ONCE.items()
+        }
+        # The batch sizes of the queues, and the queues that wait for their turn or are being settled.
+        self._wanted: dict[int, int] = {}
         self._busy: set[int] = set()
 
-    def follow(self, campaign_ids: Collection[int]) -> None:
-        """Settle these queues from now on, and release the others."""
-        before, self._wanted = self._wanted, campaign_ids
-        for campaign_id in {*before, *campaign_ids} - self._busy:
-            self._busy.add(campaign_id)
-            self._threads.submit(self._serve, campaign_id)
+    def refresh(self) -> int:
+        """Read which queues there are, and have them settled. Returns how many; leases of others expire."""
+        self._wanted = _batch_sizes()
+        for campaign_id, most in self._wanted.items():
+            if campaign_id not in self._busy:
+                self._busy.add(campaign_id)
+                self._threads[most].submit(self._serve, campaign_id, most)
+        return len(self._wanted)
 
     def join(self) -> None:
         """Return once all threads have ended, after `stop` was set, and release all queues."""
-        self._threads.shutdown(cancel_futures=True)
+        for threads in self._threads.values():
+            threads.shutdown(cancel_futures=True)
         for campaign_id in {*self._wanted, *self._busy}:
-            stream.release(campaign_id, issuer=self._issuer)
+            stream.release(campaign_id, issuer=self._id)
 
-    def _serve(self, campaign_id: int) -> None:
+    def _serve(self, campaign_id: int, most: int) -> None:
         """Settle the first tickets of the queue, and put the queue back, unless it is empty or fails."""
-        if campaign_id not in self._wanted:
-            stream.release(campaign_id, issuer=self._issuer)
-            self._busy.discard(campaign_id)
-            return
         try:
             with logs.bound(campaign=campaign_id):
-                settle = partial(_settle_batch, campaign_id, issuer=self._issuer, most=self._most)
-                served = _run_or_none(settle)
+                served = _run_or_none(partial(_settle_batch, campaign_id, issuer=self._id, most=most))
         except Exception:
             log.exception("a queue can't be settled", campaign=campaign_id)
             served = None
-        is_idle = served == 0 and len(self._wanted) <= self._at_once
+        sizes = list(self._wanted.values())
+        is_idle = served == 0 and sizes.count(most) <= QUEUES_AT_ONCE[most]
         if is_idle:
             stream.wait_for_entry(campaign_id)
-        if (served or is_idle or campaign_id not in self._wanted) and not self._stop.is_set():
-            self._threads.submit(self._serve, campaign_id)
+        if (served or is_idle) and self._wanted.get(campaign_id) == most and not self._stop.is_set():
+            self._threads[most].submit(self._serve, campaign_id, most)
         else:
             self._busy.discard(campaign_id)
 
 
 def serve(stop: threading.Event, *, on_refresh: Callable[[], None] = lambda: None) -> None:
     """Settle every queue until `stop` is set; `on_refresh` is called after each refresh of their list."""
-    rotations = {most: _Rotation(most, stop) for most in QUEUES_AT_ONCE}
+    issuer = _Issuer(stop)
     try:
         while not stop.is_set():
-            queues = _run_or_none(partial(_refresh, rotations))
+            queues = _run_or_none(issuer.refresh)
             if queues is not None:
                 on_refresh()
             stop.wait(2 * REFRESH_SECONDS if queues == 0 else REFRESH_SECONDS)
     finally:
         # Also after an error: threads that went on would keep a process alive that finds no new queue.
         stop.set()
-        for rotation in rotations.values():
-            rotation.join()
+        issuer.join()
 
 
 def serve_once() -> int:
@@ -135,14 +134,6 @@ def serve_once() -> int:
                 count += served
         stream.release(campaign_id, issuer=issuer)
     return count
-
-
-def _refresh(rotations: Mapping[int, _Rotation]) -> int:
-    """Read which queues there are, and have them settled. Returns how many."""
-    batches = _batch_sizes()
-    for most, rotation in rotations.items():
-        rotation.follow({campaign_id for campaign_id, batch in batches.items() if batch == most})
-    return len(batches)
 
 
 def _batch_sizes() -> dict[int, int]:

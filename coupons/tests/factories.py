@@ -27,6 +27,8 @@ class CampaignFactory(factory.django.DjangoModelFactory[Campaign]):
 
     class Meta:
         model = Campaign
+        # It would write the counts as they were before codes were added.
+        skip_postgeneration_save = True
 
     class Params:
         scheduled = factory.Trait(opens_at=factory.LazyFunction(lambda: _from_now(days=1)))
@@ -38,20 +40,25 @@ class CampaignFactory(factory.django.DjangoModelFactory[Campaign]):
     discount_type = Campaign.DiscountType.AMOUNT
     discount_value = 1_000
 
+    @factory.post_generation
+    def codes(self: Any, create: bool, given: int | Sequence[str] | None, **_: Any) -> None:
+        """The codes of its pool, or how many of them are made."""
+        if isinstance(given, int):
+            pool.generate(campaign_id=self.pk, count=given)
+        elif given:
+            pool.add(campaign_id=self.pk, codes=given)
 
-def campaign_with_codes(code_source: str, **columns: Any) -> Campaign:
-    """A campaign that makes its codes, or one with 50 in its pool."""
-    campaign = CampaignFactory.create(code_source=code_source, **columns)
-    if code_source == Campaign.CodeSource.POOL:
-        pool.generate(campaign_id=campaign.pk, count=50)
-    return campaign
+
+def campaign_with_codes(code_source: str, *, codes: int = 50, **columns: Any) -> Campaign:
+    """A campaign that makes its codes, or one with so many in its pool."""
+    has_pool = code_source == Campaign.CodeSource.POOL
+    return CampaignFactory.create(code_source=code_source, codes=codes if has_pool else None, **columns)
 
 
 def campaign_with_strategy(strategy: str, **columns: Any) -> Campaign:
     """A campaign with the strategy, and with the pool of codes that `code_pool` needs."""
-    return campaign_with_codes(
-        "pool" if strategy == "code_pool" else "generated", strategy=strategy, **columns
-    )
+    source = "pool" if strategy == "code_pool" else "generated"
+    return campaign_with_codes(source, strategy=strategy, **columns)
 
 
 def accounts(count: int) -> list[int]:

@@ -66,7 +66,7 @@ def add_codes(client: Client, campaign: Campaign, **asked: object) -> Any:
 
 def scheduled(client: Client, campaign: Campaign, **times: str) -> Any:
     """The response to the form of the schedule, opened before, with these times."""
-    opened = messages(client, f"/admin/coupons/campaign/{campaign.pk}/schedule/")
+    opened = messages(client, page_of(campaign, "schedule"))
     return press(client, campaign, "schedule", **fields_of(opened, **times))
 
 
@@ -181,7 +181,7 @@ def test_a_schedule_that_was_opened_before_another_operator_changed_it_reverts_n
     operator: Client,
 ) -> None:
     campaign = CampaignFactory.create(scheduled=True, closes_at=None)
-    opened = messages(operator, f"/admin/coupons/campaign/{campaign.pk}/schedule/")
+    opened = messages(operator, page_of(campaign, "schedule"))
     later = campaign.opens_at + timedelta(days=5)
     campaigns.schedule(campaign_id=campaign.pk, opens_at=later, closes_at=None)
 
@@ -227,7 +227,7 @@ def test_a_campaign_whose_form_is_sent_twice_is_created_once(operator: Client) -
 
 def test_a_campaign_is_duplicated_once_however_often_the_form_is_sent(operator: Client) -> None:
     campaign = CampaignFactory.create(name="Spring")
-    opened = messages(operator, f"/admin/coupons/campaign/{campaign.pk}/duplicate/")
+    opened = messages(operator, page_of(campaign, "duplicate"))
     form = fields_of(opened, opens_at="2099-06-01T00:00")
     first, second = (press(operator, campaign, "duplicate", **form) for _ in range(2))
     copy = Campaign.objects.get(name="Spring (copy)")
@@ -250,17 +250,13 @@ def campaign() -> Campaign:
     return CampaignFactory.create(eligible="listed")
 
 
-def upload_page_of(campaign: Campaign, name: str) -> str:
-    return f"/admin/coupons/campaign/{campaign.pk}/{name}/"
-
-
 def values(data: bytes) -> dict[str, Any]:
     return {"file": SimpleUploadedFile("accounts.csv", data), "reason": "Members."}
 
 
 def test_a_file_is_checked_and_then_added_and_any_file_twice(operator: Client, campaign: Campaign) -> None:
     first, second = accounts(2)
-    page, data = upload_page_of(campaign, "upload_accounts"), f"user\r\n{first}\r\n{second}\r\n".encode()
+    page, data = page_of(campaign, "upload_accounts"), f"user\r\n{first}\r\n{second}\r\n".encode()
 
     checked = shown(operator, page, **values(data)).context["preview"]
     assert not EligibleAccount.objects.exists()
@@ -280,22 +276,9 @@ def test_a_file_is_checked_and_then_added_and_any_file_twice(operator: Client, c
     assert line.after == {"accounts": 2, "ids": sorted([first, second])}
 
 
-def test_bad_lines_are_named_with_accounts_that_do_not_exist_and_nothing_is_added(
-    operator: Client, campaign: Campaign
-) -> None:
-    [known] = accounts(1)
-    data = f"{known}\nada\n999999999\n1,2\n".encode()
-
-    refused = confirmed(operator, upload_page_of(campaign, "upload_accounts"), **values(data))
-
-    named = [problem.split(":")[0] for problem in said(operator, refused)[1:]]
-    assert named == ["Line 2", "Line 3", "Line 4"]
-    assert not EligibleAccount.objects.exists()
-
-
 def test_a_confirmed_form_is_checked_all_the_same(operator: Client, campaign: Campaign) -> None:
     [known] = accounts(1)
-    page = upload_page_of(campaign, "list_accounts")
+    page = page_of(campaign, "list_accounts")
     sent = to_confirm(operator, page, change="add", accounts=str(known), reason="Members.")
     refused = operator.post(page, sent | {"accounts": f"{known} ada"})
     assert "Nothing can be added" in said(operator, refused)[0]
@@ -306,7 +289,7 @@ def test_accounts_are_added_and_removed_on_a_page_after_a_question(
     operator: Client, campaign: Campaign
 ) -> None:
     first, second = accounts(2)
-    page = upload_page_of(campaign, "list_accounts")
+    page = page_of(campaign, "list_accounts")
 
     confirmed(operator, page, change="add", accounts=f"{first}\n{second}", reason="Members.")
     assert eligible_accounts.listed(campaign_id=campaign.pk, account_ids=[first, second]) == {first, second}

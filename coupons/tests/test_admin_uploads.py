@@ -74,8 +74,7 @@ def test_a_check_counts_and_names_and_writes_nothing(operator, campaign):
 
 
 def test_a_file_is_added_once_it_is_confirmed_and_codes_that_exist_are_skipped(operator, campaign, folder):
-    other = CampaignFactory.create()
-    pool.add(campaign_id=other.pk, codes=["THEIRS"])
+    CampaignFactory.create(codes=["THEIRS"])
     sent = to_confirm(operator, page_of(campaign), **values(b"NEW\nTHEIRS\nNEW\nnew\n"))
     added, again = (operator.get(operator.post(page_of(campaign), sent)["Location"]) for _ in range(2))
     assert report_of(added) == "2 added, 2 skipped, 2 in all."

@@ -10,7 +10,6 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from coupons.campaigns import campaigns
-from coupons.codes import pool
 from coupons.models import Campaign, Coupon, QueueTicket
 from coupons.queue import worker
 from coupons.tests.factories import TWO_STRATEGIES, CampaignFactory
@@ -37,8 +36,7 @@ def shown(campaign: Campaign) -> tuple[str, int, int]:
 def test_a_pool_smaller_than_the_quantity_sells_out_with_its_codes_and_says_so(
     strategy: str, user: Api, staff: Api
 ) -> None:
-    campaign = CampaignFactory.create(strategy=strategy, code_source="pool", quantity=5)
-    pool.generate(campaign_id=campaign.pk, count=1)
+    campaign = CampaignFactory.create(strategy=strategy, code_source="pool", quantity=5, codes=1)
     assert shown(campaign) == ("open", 0, 1)
 
     ask(user, campaign)
@@ -69,8 +67,7 @@ def test_a_pool_that_sold_out_before_its_quantity_opens_again_with_more_codes(
 def test_a_void_code_of_a_pool_is_not_issued_again_and_does_not_count_as_remaining(
     user: Api, staff: Api
 ) -> None:
-    campaign = CampaignFactory.create(code_source="pool", quantity=5)
-    pool.generate(campaign_id=campaign.pk, count=2)
+    campaign = CampaignFactory.create(code_source="pool", quantity=5, codes=2)
     code = ask(user, campaign).json()["code"]
 
     assert staff.post(f"/coupons/{code}/void", {"reason": "stolen"}).status_code == 200

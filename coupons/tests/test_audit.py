@@ -10,7 +10,6 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from coupons import audit, issued_coupons
-from coupons.codes import pool
 from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation, Coupon, PoolCode
 from coupons.tests.factories import CampaignFactory, accounts, coupon_of, order_ids
@@ -31,8 +30,9 @@ def campaign() -> Campaign:
 
 @pytest.fixture
 def with_pool() -> Campaign:
-    campaign = CampaignFactory.create(quantity=20, code_source="pool")
-    pool.add(campaign_id=campaign.pk, codes=[f"CODE-{number}" for number in range(1, 9)])
+    campaign = CampaignFactory.create(
+        quantity=20, code_source="pool", codes=[f"CODE-{number}" for number in range(1, 9)]
+    )
     for account_id in accounts(5):
         issuing.issue(campaign_id=campaign.pk, user_id=account_id)
     issued_coupons.void(code="CODE-3", reason="A mistake.")

@@ -9,7 +9,6 @@ from django.db import Error as DatabaseError, transaction
 from django.utils import timezone
 
 from coupons.campaigns import campaigns
-from coupons.codes import pool
 from coupons.models import Campaign
 from coupons.tests.factories import CampaignFactory, coupon_of
 from coupons.tests.outcomes import refusal
@@ -131,8 +130,9 @@ LATER, LATER_STILL = NOW + timedelta(days=1), NOW + timedelta(days=2)
 
 
 def test_a_duplicate_has_the_same_terms_a_new_name_and_neither_codes_nor_coupons() -> None:
-    original = CampaignFactory.create(code_source="pool", quantity=50, min_order_amount=7, closes_at=LATER)
-    pool.generate(campaign_id=original.pk, count=5)
+    original = CampaignFactory.create(
+        code_source="pool", quantity=50, min_order_amount=7, closes_at=LATER, codes=5
+    )
     coupon_of(original)
 
     copy = campaigns.duplicate(campaign_id=original.pk, name="Again", opens_at=LATER, closes_at=LATER_STILL)

@@ -1,4 +1,4 @@
-"""Campaigns and their pools over HTTP."""
+"""Campaigns and their pools over HTTP, and pausing campaigns."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,6 +11,7 @@ from coupons.codes import pool
 from coupons.models import Campaign, PoolCode
 from coupons.tests.factories import CampaignFactory, coupon_of
 from coupons.tests.laws import broken
+from coupons.tests.test_campaigns import TERMS
 from shop.errors import Rejected
 from shop.models import JournalLine
 from shop.tests.case_tables import in_one_test
@@ -276,13 +277,7 @@ def test_the_journal_has_the_actor_of_a_creation_and_of_a_change() -> None:
     )
 
 
-SHARED = {
-    "name": "Autumn",
-    "quantity": 10,
-    "code_source": "shared",
-    "shared_code": "AUTUMN",
-    "discount": {"type": "amount", "value": 1_000},
-}
+SHARED = NEW | {"name": "Autumn", "code_source": "shared", "shared_code": "AUTUMN"}
 
 
 def test_only_staff_see_the_shared_code() -> None:
@@ -300,8 +295,7 @@ def test_only_staff_see_the_shared_code() -> None:
 
 def test_a_shared_code_is_unique_among_all_codes_and_its_campaign_has_no_partner_and_no_queue() -> None:
     staff = client_of(SuperuserFactory.create())
-    pooled = CampaignFactory.create(code_source="pool")
-    pool.add(campaign_id=pooled.pk, codes=["POOLED"])
+    pooled = CampaignFactory.create(code_source="pool", codes=["POOLED"])
     own = coupon_of(CampaignFactory.create()).code
     assert staff.post("/campaigns", SHARED).status_code == 201
 
@@ -342,16 +336,88 @@ def test_staff_change_a_shared_code_while_it_is_used_and_drop_it_with_the_code_s
     assert staff.patch(f"/campaigns/{other}", {"eligible": "listed"}).status_code == 200
 
 
+WHY = {"reason": "The price is wrong."}
+
+
+@pytest.fixture
+def pauser() -> Api:
+    return client_of(AccountFactory.create(is_staff=True, permissions=["coupons.change_campaign"]))
+
+
+@pytest.fixture
+def campaign() -> Campaign:
+    return CampaignFactory.create(name="Spring")
+
+
+def paused(campaign: Campaign) -> str:
+    return f"/campaigns/{campaign.pk}/pause"
+
+
+def resumed(campaign: Campaign) -> str:
+    return f"/campaigns/{campaign.pk}/resume"
+
+
+def test_a_paused_campaign_is_409_until_it_is_resumed(pauser: Api, campaign: Campaign) -> None:
+    owner, late, body = AccountFactory.create(), AccountFactory.create(), {"campaign": campaign.pk}
+    code = client_of(owner).post("/coupons", body).json()["code"]
+
+    answer = pauser.post(paused(campaign), WHY)
+
+    assert (answer.status_code, answer.json()["status"]) == (200, "paused")
+    assert answer.json() == client_of().get(f"/campaigns/{campaign.pk}").json()
+    assert [row["status"] for row in client_of().get("/campaigns").json()["results"]] == ["paused"]
+    refused = client_of(late).post("/coupons", body)
+    assert refusal(refused) == (409, "campaign_paused")
+    assert "Spring is paused" in refused.json()["detail"]
+    assert "Retry-After" not in refused
+    issuer = client_of(AccountFactory.create(is_staff=True, permissions=["coupons.add_coupon"]))
+    assert refusal(issuer.post("/coupons", body | {"user": late.pk})) == (409, "campaign_paused")
+    again = client_of(owner).post("/coupons", body)
+    assert (again.status_code, again.json()["code"]) == (200, code)
+
+    answer = pauser.post(resumed(campaign), WHY)
+
+    assert (answer.status_code, answer.json()["status"]) == (200, "open")
+    assert client_of(late).post("/coupons", body).status_code == 201
+
+
+def test_a_waiting_ticket_is_202_and_the_same_while_it_is_paused(pauser: Api) -> None:
+    campaign = CampaignFactory.create(strategy="queue")
+    owner, body = client_of(AccountFactory.create()), {"campaign": campaign.pk}
+    ticket = owner.post("/coupons", body).json()["id"]
+    pauser.post(paused(campaign), WHY)
+
+    again = owner.post("/coupons", body)
+
+    assert (again.status_code, again.json()["id"], again.json()["status"]) == (202, ticket, "waiting")
+    shown = owner.get(f"/queue-tickets/{ticket}")
+    assert (shown.json()["status"], "Retry-After" in shown) == ("waiting", True)
+    assert refusal(client_of(AccountFactory.create()).post("/coupons", body)) == (409, "campaign_paused")
+
+
+@in_one_test(
+    ("body", "fault"),
+    [
+        ({}, ("reason", "required")),
+        ({"reason": ""}, ("reason", "string_pattern_mismatch")),
+        ({"reason": "  "}, ("reason", "string_pattern_mismatch")),
+        ({"reason": "x" * 501}, ("reason", "string_too_long")),
+        ({"reason": "a\x00b"}, ("reason", "control_character")),
+        ({"reason": "a", "until": "tomorrow"}, ("until", "unknown_field")),
+    ],
+)
+def test_without_a_proper_reason_it_is_400_and_nothing_changes(
+    pauser: Api, campaign: Campaign, body: Any, fault: tuple[str, str]
+) -> None:
+    for path in (paused(campaign), resumed(campaign)):
+        assert faults(pauser.post(path, body)) == [fault]
+    campaign.refresh_from_db()
+    assert campaign.paused_at is None
+
+
 @pytest.mark.django_db(transaction=True)
 def test_of_20_campaigns_created_at_once_with_one_shared_code_one_has_it() -> None:
-    terms: campaigns.Terms = {
-        "name": "Autumn",
-        "quantity": 10,
-        "code_source": "shared",
-        "shared_code": "AUTUMN",
-        "discount_type": "amount",
-        "discount_value": 1_000,
-    }
+    terms: campaigns.Terms = {**TERMS, "code_source": "shared", "shared_code": "AUTUMN"}
     outcomes = race([lambda: campaigns.create(**terms)] * 20)
 
     created = [outcome for outcome in outcomes if isinstance(outcome, Campaign)]

@@ -21,7 +21,7 @@ from coupons.issuing.strategies import code_pool
 from coupons.models import Campaign, Coupon, PoolCode
 from coupons.partners import confirmation
 from coupons.redis_keys import key
-from coupons.tests.factories import CampaignFactory, accounts
+from coupons.tests.factories import accounts, campaign_with_codes
 from coupons.tests.laws import broken, positions
 from coupons.tests.outcomes import count_outcomes, issue_calls
 from coupons.tests.own_partner import Killed, crash, issued, partner_that, registered
@@ -56,10 +56,8 @@ with ThreadPoolExecutor(64) as threads:
 
 def campaign_of(codes: int, **terms: Any) -> Campaign:
     """A campaign with that many codes, and slots for more."""
-    terms = {"strategy": "code_pool", "code_source": "pool", "quantity": 2_000} | terms
-    campaign = CampaignFactory.create(**terms)
-    pool.generate(campaign_id=campaign.pk, count=codes)
-    return campaign
+    usual = {"strategy": "code_pool", "quantity": 2_000}
+    return campaign_with_codes("pool", codes=codes, **usual | terms)
 
 
 def issue(campaign: Campaign, user_id: int) -> str:
@@ -147,13 +145,8 @@ def test_without_redis_existing_coupons_are_returned_and_nothing_else_is_done(ow
 @pytest.mark.parametrize("trouble", ["flushed", "rebuilt"])
 def test_a_list_that_is_lost_repeatedly_gives_each_code_once(trouble: str, redis_server: Any) -> None:
     campaign = campaign_of(180)
-    lose = (
-        redis_server.flushdb
-        if trouble == "flushed"
-        else lambda: (rebuild_redis.drop_keys(), pool_list.rebuild())
-    )
 
-    with over_and_over(lose):
+    with over_and_over(redis_server.flushdb if trouble == "flushed" else rebuild_redis.drop_keys):
         outcomes = race(issue_calls(campaign.pk, accounts(250)))
 
     assert count_outcomes(outcomes) == {"new": 180, "sold_out": 70}

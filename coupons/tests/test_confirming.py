@@ -5,7 +5,6 @@ import threading
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 from django.conf import LazySettings
@@ -13,7 +12,6 @@ from django.db import OperationalError
 
 from coupons.allocation import eligibility
 from coupons.allocation.writes import IssueRequest
-from coupons.codes import pool
 from coupons.issuing import issuing
 from coupons.issuing.issuing import STRATEGIES
 from coupons.models import Campaign, Confirmation, Coupon, PoolCode
@@ -21,13 +19,7 @@ from coupons.partners import confirmation
 from coupons.tests.factories import TWO_STRATEGIES, CampaignFactory, accounts
 from coupons.tests.laws import broken, positions
 from coupons.tests.outcomes import count_outcomes, issue_calls, refusal
-from coupons.tests.own_partner import (
-    NAME,
-    issued,
-    partner_that,
-    registered,
-    slot_of,
-)
+from coupons.tests.own_partner import NAME, issued, partner_that, registered, slot_of
 from scripts.stack import ports
 from scripts.tests.simulator import Simulator
 from shop.db import transactions
@@ -42,13 +34,7 @@ by_two = pytest.mark.parametrize("strategy", TWO_STRATEGIES)
 by_each = pytest.mark.parametrize("strategy", sorted({*STRATEGIES} - {"unsafe", "queue"}))
 
 
-def campaign_with(**terms: Any) -> Campaign:
-    """A campaign with the partner, and as many pool codes as `codes` says."""
-    codes = terms.pop("codes", 0)
-    campaign = CampaignFactory.create(partner=NAME, **terms)
-    if codes:
-        pool.generate(campaign_id=campaign.pk, count=codes)
-    return campaign
+campaign_with = partial(CampaignFactory.create, partner=NAME)
 
 
 def as_if_long_ago() -> None:

@@ -8,7 +8,6 @@ import pytest
 from django.conf import LazySettings
 from redis import Redis
 
-from coupons.codes import pool
 from coupons.issuing import issuing
 from coupons.models import Campaign, Coupon
 from coupons.tests.factories import CampaignFactory, accounts
@@ -102,9 +101,7 @@ def drops(strategy: str) -> Sequence[Campaign]:
 def pooled_drop(strategy: str, **columns: Any) -> Campaign:
     """A campaign with as many codes as there are coupons."""
     columns |= {"strategy": strategy, "quantity": QUANTITY, "code_source": "pool"}
-    campaign = CampaignFactory.create(**columns)
-    pool.generate(campaign_id=campaign.pk, count=QUANTITY)
-    return campaign
+    return CampaignFactory.create(**columns, codes=QUANTITY)
 
 
 def befall(load: Load, redis: OwnRedis) -> None:

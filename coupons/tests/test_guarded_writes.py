@@ -14,13 +14,12 @@ from django.contrib.auth.models import User
 from prometheus_client import REGISTRY
 
 from coupons.campaigns import campaigns
-from coupons.codes import pool
 from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation
 from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.laws import broken, positions
-from coupons.tests.outcomes import count_outcomes, issue_calls, issue_calls_by
-from shop.errors import Invalid, Rejected
+from coupons.tests.outcomes import count_outcomes, issue_calls, issue_calls_by, refusal
+from shop.errors import Invalid
 from shop.models import JournalLine
 from shop.tests.clients import client_of
 from shop.tests.racing import race, wait_until
@@ -76,8 +75,7 @@ def test_an_optimistic_request_fails_after_its_retries_and_has_done_nothing(sett
 
 def test_an_optimistic_request_that_waits_locks_no_code_that_the_holder_of_the_row_needs() -> None:
     """One code is left: if a waiting request locked it, the pool would look empty to the other."""
-    campaign = CampaignFactory.create(code_source="pool")
-    pool.add(campaign_id=campaign.pk, codes=["LAST"])
+    campaign = CampaignFactory.create(code_source="pool", codes=["LAST"])
     [asks] = issue_calls_by(["optimistic"], campaign.pk, accounts(1))
 
     with holding(KEEP, campaign.pk) as other:
@@ -102,9 +100,7 @@ def test_the_update_uses_terms_that_changed_while_it_waited() -> None:
         wait_until(lambda: waiting_for_the_row(Campaign) == 1)
         other.commit()
 
-    with pytest.raises(Rejected) as refused:
-        outcome.result(timeout=10)
-    assert refused.value.code == "campaign_closed"
+    assert refusal(lambda: outcome.result(timeout=10)) == "campaign_closed"
     assert positions(campaign) == []
 
 

@@ -97,8 +97,9 @@ def test_an_account_that_does_not_exist_gets_nothing(strategy: str) -> None:
 
 @by_two_strategies
 def test_a_pool_is_issued_oldest_first_and_then_sold_out(strategy: str) -> None:
-    campaign = CampaignFactory.create(strategy=strategy, code_source="pool", quantity=10)
-    pool.add(campaign_id=campaign.pk, codes=["FIRST", "SECOND"])
+    campaign = CampaignFactory.create(
+        strategy=strategy, code_source="pool", quantity=10, codes=["FIRST", "SECOND"]
+    )
     user_ids = accounts(3)
 
     codes = [issuing.issue(campaign_id=campaign.pk, user_id=id).coupon.code for id in user_ids[:2]]
@@ -118,8 +119,7 @@ def test_a_pool_is_issued_oldest_first_and_then_sold_out(strategy: str) -> None:
 @pytest.mark.parametrize(("code_source", "most"), [("generated", 5), ("pool", 7)])
 @pytest.mark.parametrize("size", [1, 10, 100, 256])
 def test_a_batch_takes_as_many_statements_whatever_its_size(code_source: str, most: int, size: int) -> None:
-    campaign = CampaignFactory.create(code_source=code_source, quantity=1_000)
-    pool.generate(campaign_id=campaign.pk, count=size)
+    campaign = CampaignFactory.create(code_source=code_source, quantity=1_000, codes=size)
     requests = [IssueRequest(id) for id in accounts(size)]
 
     made = statements(lambda: eligibility.lock_and_allocate(campaign_id=campaign.pk, requests=requests))

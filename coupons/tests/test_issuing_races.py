@@ -13,7 +13,7 @@ from django.db import connection, transaction
 from coupons.campaigns import campaigns
 from coupons.codes import pool
 from coupons.models import Campaign, Coupon, PoolCode
-from coupons.tests.factories import CampaignFactory, accounts
+from coupons.tests.factories import CampaignFactory, accounts, campaign_with_strategy
 from coupons.tests.laws import broken, positions
 from coupons.tests.outcomes import count_outcomes, issue_calls
 from shop.tests.racing import race, wait_until
@@ -47,7 +47,7 @@ for campaign_id in sys.argv[1].split(","):
 
 @exactly
 def test_exactly_100_are_issued_to_200_concurrent_requests(strategy: str) -> None:
-    campaign = campaign_of(strategy, quantity=100)
+    campaign = campaign_with_strategy(strategy, quantity=100, codes=200)
 
     outcomes = race(issue_calls(campaign.pk, accounts(200)))
 
@@ -72,7 +72,7 @@ def test_without_a_lock_more_are_issued_than_there_are(settings: Any) -> None:
 
 @exactly
 def test_50_concurrent_requests_of_one_account_get_one_coupon(strategy: str) -> None:
-    campaign = campaign_of(strategy, quantity=10)
+    campaign = campaign_with_strategy(strategy, quantity=10, codes=200)
 
     outcomes = race(issue_calls(campaign.pk, accounts(1) * 50))
 
@@ -85,7 +85,7 @@ def test_50_concurrent_requests_of_one_account_get_one_coupon(strategy: str) -> 
 @pytest.mark.boots("a Python process", in_first_circle=True)
 def test_exactly_100_are_issued_to_concurrent_requests_of_two_processes() -> None:
     """By each strategy: two processes request the coupons of one campaign after the other."""
-    campaigns_of_each = [campaign_of(strategy, quantity=100) for strategy in EXACT]
+    campaigns_of_each = [campaign_with_strategy(strategy, quantity=100, codes=200) for strategy in EXACT]
     everyone = accounts(160)
     found = {}
 
@@ -108,7 +108,7 @@ def test_exactly_100_are_issued_to_concurrent_requests_of_two_processes() -> Non
 
 @exactly
 def test_a_quantity_raised_meanwhile_is_issued_completely(strategy: str) -> None:
-    campaign = campaign_of(strategy, quantity=10)
+    campaign = campaign_with_strategy(strategy, quantity=10, codes=200)
     everyone = accounts(60)
 
     def raise_quantity() -> Campaign:
@@ -125,7 +125,7 @@ def test_a_quantity_raised_meanwhile_is_issued_completely(strategy: str) -> None
 
 @exactly
 def test_a_quantity_is_never_lowered_below_what_is_issued_meanwhile(strategy: str) -> None:
-    campaign = campaign_of(strategy, quantity=40)
+    campaign = campaign_with_strategy(strategy, quantity=40, codes=200)
 
     def lower_quantity() -> Campaign:
         return campaigns.change(campaign_id=campaign.pk, quantity=20)
@@ -141,8 +141,7 @@ def test_a_quantity_is_never_lowered_below_what_is_issued_meanwhile(strategy: st
 
 @exactly
 def test_a_pool_gives_each_of_its_codes_once(strategy: str) -> None:
-    campaign = CampaignFactory.create(strategy=strategy, code_source="pool", quantity=60)
-    pool.generate(campaign_id=campaign.pk, count=50)
+    campaign = CampaignFactory.create(strategy=strategy, code_source="pool", quantity=60, codes=50)
 
     outcomes = race(issue_calls(campaign.pk, accounts(80)))
 
@@ -154,8 +153,7 @@ def test_a_pool_gives_each_of_its_codes_once(strategy: str) -> None:
 
 @pytest.mark.parametrize("strategy", ["group_commit", "code_pool"])
 def test_codes_added_meanwhile_are_issued(strategy: str) -> None:
-    campaign = CampaignFactory.create(strategy=strategy, code_source="pool", quantity=100)
-    pool.generate(campaign_id=campaign.pk, count=20)
+    campaign = CampaignFactory.create(strategy=strategy, code_source="pool", quantity=100, codes=20)
     everyone = accounts(100)
     adding = [lambda: pool.generate(campaign_id=campaign.pk, count=10)] * 4
 
@@ -179,15 +177,6 @@ def test_one_code_added_to_two_campaigns_at_once_is_in_one_pool() -> None:
     assert sum(outcome.added for outcome in outcomes) == 50
     assert PoolCode.objects.count() == 50
     assert broken() == {}
-
-
-def campaign_of(strategy: str, *, quantity: int) -> Campaign:
-    """A campaign with that strategy, and with enough codes if the strategy needs a pool."""
-    if strategy != "code_pool":
-        return CampaignFactory.create(strategy=strategy, quantity=quantity)
-    campaign = CampaignFactory.create(strategy=strategy, quantity=quantity, code_source="pool")
-    pool.generate(campaign_id=campaign.pk, count=200)
-    return campaign
 
 
 @contextmanager

@@ -1,11 +1,13 @@
-"""Issuing under locks in Redis that are lost or expired; and the twin that trusts its lock."""
+"""Issuing under locks in Redis that are lost or expired; the twin that trusts its lock; and the order of
+arrival by `fair_lock`.
+"""
 
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from subprocess import Popen
 from typing import Any
@@ -16,13 +18,14 @@ from django.utils import timezone
 from coupons.allocation import eligibility
 from coupons.allocation.writes import IssueRequest
 from coupons.issuing import issuing
+from coupons.issuing.strategies.fair_lock import issue as issue_by_fair_lock
 from coupons.models import Campaign, Confirmation, Coupon
 from coupons.redis_keys import key
 from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.laws import broken, positions
 from coupons.tests.outcomes import count_outcomes, issue_calls
 from shop.db import transactions
-from shop.errors import Unavailable
+from shop.errors import Rejected, Unavailable
 from shop.redis import fair_lock, locks
 from shop.tests.outages import OwnRedis
 from shop.tests.racing import race, wait_until
@@ -197,3 +200,41 @@ def test_a_flush_during_a_race_still_issues_exactly_the_quantity(strategy: str, 
     assert count_outcomes(outcomes) == {"new": 40, "sold_out": 20}
     assert positions(campaign) == list(range(1, 41))
     assert broken() == {}
+
+
+REQUESTS = 100
+
+
+def test_coupons_are_issued_in_the_order_in_which_requests_reached_redis(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # On a busy machine no waiter may count as crashed here.
+    monkeypatch.setattr(fair_lock, "PRESUMED_DEAD_MILLISECONDS", 60_000)
+    monkeypatch.setattr(locks, "LEASE_MILLISECONDS", 60_000)
+    campaign, queued = CampaignFactory.create(strategy="fair_lock", quantity=REQUESTS), fair_lock.queued
+    numbers: dict[int, int] = {}
+
+    @contextmanager
+    def numbered(name: str) -> Iterator[fair_lock.Turn]:
+        with queued(name) as turn:
+            yield turn
+            numbers[threading.get_ident()] = turn.number
+
+    def issue_in_turn(user_id: int) -> tuple[Any, int]:
+        issued = issue_by_fair_lock(campaign_id=campaign.pk, user_id=user_id)
+        return issued, numbers[threading.get_ident()]
+
+    monkeypatch.setattr(fair_lock, "queued", numbered)
+    calls = [partial(issue_in_turn, user_id) for user_id in accounts(REQUESTS)]
+
+    issued = [outcome for outcome in race(calls) if not has_waited_in_vain(outcome)]
+
+    in_order = [result.coupon.position for result, _ in sorted(issued, key=lambda pair: pair[1])]
+    assert in_order == list(range(1, len(issued) + 1))
+    assert len(issued) > REQUESTS / 4
+    assert broken() == {}
+
+
+def has_waited_in_vain(outcome: object) -> bool:
+    """Whether the request timed out: ten seconds may be too short on a busy machine."""
+    return isinstance(outcome, Rejected) and outcome.code == "lock_not_acquired"

@@ -5,14 +5,13 @@ from pathlib import Path
 
 import pytest
 from django.test import Client
-from django.urls import reverse
-from uuid_utils.compat import uuid7
 
 from coupons import issued_coupons
 from coupons.campaigns import campaigns
 from coupons.codes import pool
 from coupons.models import Campaign, Coupon, PoolCode
 from coupons.tests.factories import CampaignFactory, coupon_of
+from coupons.tests.test_admin import new_form
 from shop.models import JournalLine
 from shop.tests.lost_replies import losing_reply_to_commit
 
@@ -21,8 +20,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 
 @pytest.fixture
 def campaign() -> Campaign:
-    made: Campaign = CampaignFactory.create(code_source="pool")
-    pool.add(campaign_id=made.pk, codes=["ONE", "TWO"])
+    made: Campaign = CampaignFactory.create(code_source="pool", codes=["ONE", "TWO"])
     return made
 
 
@@ -73,11 +71,6 @@ def test_codes_that_were_generated_are_counted(campaign: Campaign) -> None:
 
 def test_a_campaign_created_on_the_admin_page_exists_once(operator: Client) -> None:
     """In a transaction of Django the page would report an error, and a retry create a second campaign."""
-    terms = {"name": "Drop", "quantity": 10, "discount_type": "amount", "discount_value": 1_000}
-    given = {"strategy": "group_commit", "code_source": "generated", "eligible": "all", "min_order_amount": 0}
-    opening = {"opens_at_0": "2026-11-21", "opens_at_1": "12:00:00", "coupon_valid_for_days": 30}
-    done = operator.post(
-        reverse("admin:coupons_campaign_add"), terms | given | opening | {"form_id": str(uuid7())}
-    )
+    done = operator.post("/admin/coupons/campaign/add/", new_form())
     assert done.status_code == 302, done.context["adminform"].form.errors
     assert Campaign.objects.filter(name="Drop").count() == 1

@@ -13,7 +13,6 @@ from django.utils import timezone
 
 from coupons.allocation.writes import PendingConfirmation
 from coupons.campaigns import campaigns
-from coupons.codes import pool
 from coupons.issuing import issuing
 from coupons.metrics import state
 from coupons.models import Campaign, Confirmation, Coupon
@@ -138,8 +137,7 @@ def test_many_threads_count_what_the_rows_say() -> None:
 
 def test_running_campaigns_have_their_quantity_what_is_issued_and_codes_left() -> None:
     plain = CampaignFactory.create(quantity=5)
-    pooled = CampaignFactory.create(quantity=5, code_source="pool")
-    pool.generate(campaign_id=pooled.pk, count=4)
+    pooled = CampaignFactory.create(quantity=5, code_source="pool", codes=4)
     CampaignFactory.create(scheduled=True)
     CampaignFactory.create(closed=True)
     for campaign in (plain, plain, pooled):

@@ -7,14 +7,12 @@ from pathlib import Path
 
 import pytest
 from django.conf import LazySettings
-from django.utils import timezone
 from redis import Redis
 
 from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation, QueueTicket
 from coupons.partners import confirmation
-from coupons.queue import stream, worker
-from coupons.redis_keys import key
+from coupons.queue import worker
 from coupons.tests.factories import accounts
 from coupons.tests.laws import broken
 from coupons.tests.own_issuer import settling
@@ -135,18 +133,6 @@ def test_queues_with_a_slow_partner_delay_no_other_queue(settings: LazySettings)
             ask(quick, [user_id])
             wait_until(lambda: statuses(quick) == ["issued"], seconds=3)
             assert {status for campaign in slow for status in statuses(campaign)} == {"waiting"}
-
-
-def test_the_lease_of_a_closed_campaigns_queue_is_released_for_another_issuer(redis_server: Redis) -> None:
-    campaign = line_of()
-    ask(campaign, accounts(1))
-    lease = key(campaign.pk, stream.LEASE)
-    with settling():
-        wait_until(lambda: statuses(campaign) == ["issued"])
-        wait_until(lambda: bool(redis_server.exists(lease)))
-        Campaign.objects.filter(pk=campaign.pk).update(closes_at=timezone.now())
-        wait_until(lambda: not redis_server.exists(lease), seconds=4)
-        assert stream.read(campaign.pk, issuer="another", most=1) == []
 
 
 def database_connections() -> int:

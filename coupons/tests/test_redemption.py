@@ -14,7 +14,6 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from coupons import issued_coupons, redemption
-from coupons.codes import pool
 from coupons.models import Coupon, PoolCode
 from coupons.tests.factories import CampaignFactory, coupon_of, lock_by_code, order_ids
 from coupons.tests.laws import broken
@@ -252,8 +251,7 @@ def test_orders_that_hold_and_release_coupons_in_any_order_never_deadlock(
 
 
 def test_an_issued_coupon_is_voided_with_its_code() -> None:
-    campaign = CampaignFactory.create(code_source="pool")
-    pool.add(campaign_id=campaign.pk, codes=["ONE", "TWO"])
+    campaign = CampaignFactory.create(code_source="pool", codes=["ONE", "TWO"])
     coupon = coupon_of(campaign)
 
     voided = issued_coupons.void(code=coupon.code, reason="A mistake.")
@@ -285,21 +283,8 @@ def test_no_other_coupon_is_voided(status: str) -> None:
 def test_voiding_and_holding_at_once_one_wins() -> None:
     for _ in range(10):
         coupon = coupon_of(CampaignFactory.create())
-        order_id = order_ids(1)[0]
-
-        def hold(code: str = coupon.code, owner: int = coupon.account_id, order=order_id) -> str:
-            def work() -> str:
-                found = lock_by_code([code])[code]
-                redemption.discount_amount(found, account_id=owner, items_amount=5_000, now=timezone.now())
-                redemption.hold({found: order})
-                return "held"
-
-            return transactions.run(work, transactions.KEYED)
-
-        def void(code: str = coupon.code) -> str:
-            return issued_coupons.void(code=code, reason="A mistake.").status
-
-        outcomes = race([hold, void])
+        voiding = partial(issued_coupons.void, code=coupon.code, reason="A mistake.")
+        outcomes = race([partial(hold, coupon.code, order_ids(1)[0]), voiding])
 
         refusals = [one.code for one in outcomes if isinstance(one, FirstcomeError)]
         status = Coupon.objects.get(code=coupon.code).status

@@ -19,14 +19,13 @@ from coupons import gate, issued_coupons, remembered, tasks
 from coupons.allocation.writes import Issued, PendingConfirmation
 from coupons.campaigns import campaigns
 from coupons.codes import pool
-from coupons.issuing import issuing
 from coupons.issuing.strategies import group_commit, redis_gate
 from coupons.models import Campaign, Confirmation, Coupon
 from coupons.redis_keys import key
 from coupons.tests import outcomes
 from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.laws import broken, positions
-from coupons.tests.outcomes import count_outcomes, issue_calls
+from coupons.tests.outcomes import count_outcomes, issue, issue_calls
 from coupons.tests.own_partner import slot_of
 from shop.errors import FirstcomeError, NotFound
 from shop.redis import redis_client
@@ -45,10 +44,6 @@ KEEP = "SELECT id FROM coupons_campaign WHERE id = %s FOR UPDATE"
 
 def gated(**columns: Any) -> Campaign:
     return CampaignFactory.create(strategy="redis_gate", **columns)
-
-
-def issue(campaign: Campaign, user_id: int) -> Issued:
-    return issuing.issue(campaign_id=campaign.pk, user_id=user_id)
 
 
 def issue_all(campaign: Campaign, user_ids: Iterable[int]) -> None:

@@ -5,25 +5,19 @@ import subprocess
 import time
 from datetime import timedelta
 from functools import partial
-from typing import Any
 
 import pytest
-from django.conf import LazySettings
-from django.contrib.auth.models import User
 from django.db.models import F
 from django.utils import timezone
 
 from coupons import remembered
-from coupons.allocation.writes import PendingConfirmation
 from coupons.campaigns import campaigns
 from coupons.codes import pool
 from coupons.issuing import issuing
 from coupons.models import Campaign
-from coupons.partners import confirmation
-from coupons.tests.factories import CampaignFactory, accounts
+from coupons.tests.factories import accounts, campaign_with_codes
 from coupons.tests.laws import broken, positions
 from coupons.tests.outcomes import count_outcomes, issue_calls, outcome_of
-from shop.tests.clients import client_of
 from shop.tests.outages import OwnRedis
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import ask, holding
@@ -55,11 +49,9 @@ def requests() -> list[int]:
     return accounts(5)
 
 
-def full_campaign(owner: int, **columns: Any) -> Campaign:
-    has_pool = columns.get("code_source") == "pool"
-    campaign = CampaignFactory.create(quantity=10 if has_pool else 1, **columns)
-    if has_pool:
-        pool.add(campaign_id=campaign.pk, codes=[f"ONLY-{campaign.pk}"])
+def full_campaign(owner: int, code_source: str = "generated") -> Campaign:
+    quantity = 10 if code_source == "pool" else 1
+    campaign = campaign_with_codes(code_source, codes=1, quantity=quantity)
     issuing.issue(campaign_id=campaign.pk, user_id=owner)
     return campaign
 
@@ -152,19 +144,6 @@ def test_after_a_second_one_request_reads_for_all_concurrent_ones(monkeypatch: p
     assert set(statements) == {"SELECT campaign", OWN_COUPON}
 
 
-def test_an_existing_coupon_is_returned_while_the_campaign_is_remembered_as_sold_out(
-    requests: list[int],
-) -> None:
-    campaign = full_campaign(requests[0])
-    seen_sold_out(campaign, requests[1])
-
-    owner, other = (client_of(User.objects.get(pk=user_id)) for user_id in requests[:2])
-
-    assert owner.post("/coupons", {"campaign": campaign.pk}).status_code == 200
-    refusal = other.post("/coupons", {"campaign": campaign.pk})
-    assert (refusal.status_code, refusal.json()["code"]) == (409, "sold_out")
-
-
 @pytest.mark.boots("another process of the shop", in_first_circle=True)
 def test_a_coupon_issued_by_another_process_is_returned_at_once_although_it_was_sold_out(
     requests: list[int], monkeypatch: pytest.MonkeyPatch
@@ -235,20 +214,6 @@ def test_more_coupons_or_codes_open_it_at_once_here_and_within_a_second_elsewher
         wait_until(lambda: issue_elsewhere(process, campaign, requests[3])[0] == "new", seconds=SOON)
     assert positions(campaign) == [1, 2, 3]
     assert broken() == {}
-
-
-def test_a_slot_that_the_partner_refused_opens_it_at_once(
-    requests: list[int], settings: LazySettings
-) -> None:
-    settings.PARTNER_URL = "http://127.0.0.1:1"
-    campaign = CampaignFactory.create(quantity=1, partner="convenience_store")
-    slot = issuing.STRATEGIES["group_commit"](campaign_id=campaign.pk, user_id=requests[0])
-    assert isinstance(slot, PendingConfirmation)
-    seen_sold_out(campaign, requests[1])
-
-    confirmation.release_slot(slot, is_unsent=False)
-
-    assert not is_remembered(campaign)
 
 
 @pytest.mark.boots("another process of the shop", in_first_circle=True)

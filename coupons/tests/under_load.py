@@ -14,7 +14,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from django.db import connection, connections
 from coupons import tasks
 from coupons.models import Campaign, Coupon
 from coupons.tests import asking_on
+from coupons.tests.own_issuer import OwnIssuer
 from scripts.stack import places
 from shop.tests.racing import wait_until
 
@@ -38,8 +38,6 @@ LAST_SECONDS = 90.0
 """The longest time until every account's result is final, on a busy machine."""
 PATIENCE_SECONDS = 15.0
 """The longest request: the lock strategies and batchers wait 10 s, a database's lock 5 s."""
-SERVANTS: dict[str, list[str]] = {"queue": ["manage.py", "run_issuer"]}
-"""The processes that a strategy needs."""
 NEED_NO_REDIS = {"group_commit", "pessimistic", "optimistic", "conditional_update", "unsafe"}
 PASSING = {"unavailable", "overloaded", "conflict", "lock_not_acquired", "partner_failed", "queued"}
 FORESEEN = asking_on.DEFINITE | PASSING
@@ -67,14 +65,15 @@ class Load:
         self._environment = os.environ | {"DATABASE_URL": _this_database()} | settings
         self._environment |= {"DJANGO_SETTINGS_MODULE": "shop.settings"}
         self._asking: dict[int, subprocess.Popen[str]] = {}
-        self._serving: dict[str, subprocess.Popen[str]] = {}
+        has_queue = any(campaign.strategy == "queue" for campaign in campaigns)
+        self._issuers = [OwnIssuer(folder, **settings)] if has_queue else []
         self._is_over = threading.Event()
         self._sweeper = threading.Thread(target=self._sweep_on)
         self.sweeping_failed: list[str] = []
 
     def __enter__(self) -> "Load":
-        for strategy in {campaign.strategy for campaign in self._campaigns}:
-            self._serve(strategy)
+        for issuer in self._issuers:
+            issuer.start()
         for number in range(CLIENTS):
             self._start_client(number)
         self._sweeper.start()
@@ -83,7 +82,9 @@ class Load:
     def __exit__(self, *error: object) -> None:
         self._is_over.set()
         self._sweeper.join()
-        for process in [*self._asking.values(), *self._serving.values()]:
+        for issuer in self._issuers:
+            issuer.kill()
+        for process in self._asking.values():
             process.kill()
             process.communicate()
 
@@ -136,11 +137,10 @@ class Load:
 
     def replace_servants(self) -> None:
         """Kill and replace the processes that strategies need."""
-        for strategy, process in [*self._serving.items()]:
-            assert process.poll() is None
-            process.kill()
-            process.communicate()
-            self._serve(strategy)
+        for issuer in self._issuers:
+            assert issuer.child and issuer.child.poll() is None
+            issuer.kill()
+            issuer.start()
 
     def answers(self) -> list[Answer]:
         """All answers so far, in their order."""
@@ -175,19 +175,10 @@ class Load:
             "everyone": [*self._user_ids[first:], *self._user_ids[:first]],
             "last": self._user_ids[part::CLIENTS],
         }
-        self._asking[number] = self._start(f"client-{number}", "-m", asking_on.__name__, json.dumps(plan))
-
-    def _serve(self, strategy: str) -> None:
-        if strategy in SERVANTS:
-            self._serving[strategy] = self._start(f"servant-{time.monotonic()}", *SERVANTS[strategy])
-
-    def _start(self, name: str, *arguments: str) -> "subprocess.Popen[str]":
-        with (
-            (self._folder / f"{name}.answers").open("w") as answers,
-            (self._folder / f"{name}.log").open("w") as log,
-        ):
-            return subprocess.Popen(
-                [sys.executable, *arguments],
+        name = self._folder / f"client-{number}"
+        with Path(f"{name}.answers").open("w") as answers, Path(f"{name}.log").open("w") as log:
+            self._asking[number] = subprocess.Popen(
+                [sys.executable, "-m", asking_on.__name__, json.dumps(plan)],
                 cwd=places.PROJECT,
                 env=self._environment,
                 stdin=subprocess.PIPE,

@@ -10,9 +10,8 @@ from uuid import uuid4
 from django.db.models import F
 
 from coupons import coupon_requests, gate
-from coupons.allocation.writes import Issued, PendingConfirmation, Queued
+from coupons.allocation.writes import Issued, IssueRequest, PendingConfirmation, Queued
 from coupons.issuing.strategies import redis_gate
-from coupons.issuing.strategies.redis_gate import GateRequest
 from coupons.models import Campaign, Coupon, QueueTicket
 from coupons.partners import confirmation
 from coupons.partners.contract import NoAnswer, PartnerReply
@@ -88,12 +87,11 @@ def _forgotten_action() -> Iterator[None]:
 def _gate_without_row() -> Iterator[None]:
     """The gate grants by itself: an admitted account is answered a coupon that no row has."""
 
-    def allocate(campaign_id: int, requests: Sequence[GateRequest]) -> list[Issued]:
+    def allocate(campaign_id: int, requests: Sequence[IssueRequest]) -> list[Issued]:
         campaign = Campaign.objects.get(pk=campaign_id)
-        gate.record_results(campaign, members={one.request.user_id for one in requests}, refused={})
+        gate.record_results(campaign, members={one.user_id for one in requests}, refused={})
         return [
-            Issued(Coupon(campaign=campaign, code=f"GATE-{one.request.user_id}"), is_new=True)
-            for one in requests
+            Issued(Coupon(campaign=campaign, code=f"GATE-{one.user_id}"), is_new=True) for one in requests
         ]
 
     with _replaced(redis_gate, "_allocate", allocate):

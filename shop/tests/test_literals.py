@@ -8,7 +8,7 @@ import re
 import typing
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from io import StringIO
+from io import BytesIO, StringIO
 from typing import Any
 from uuid import UUID
 
@@ -215,7 +215,7 @@ def test_a_cell_of_stock_that_is_no_number_is_named_by_line_and_column(
 @given(miss=st.sampled_from([cell for cell in NO_CELLS if "\n" not in cell]), before=st.integers(0, 3))
 def test_a_line_that_is_no_account_is_named(miss: str, before: int) -> None:
     lines = csv_of(["user"], *[["7"]] * before, [miss], ["8"])
-    piece = line_files.read(lines.encode(), kind=line_files.ACCOUNTS)
+    [piece] = line_files.pieces(BytesIO(lines.encode()), kind=line_files.ACCOUNTS)
     assert [bad.line for bad in piece.errors] == [before + 2]
     assert piece.texts == ["7"] * before + ["8"]
 

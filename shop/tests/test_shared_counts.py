@@ -32,7 +32,7 @@ def test_what_two_processes_count_in_a_second_is_added_up(monkeypatch: pytest.Mo
     assert not sharing.run_once(second=99)  # what was counted before is no difference
     request_metrics.count_refusal("coupons.api.Coupons", 409, "sold_out")
     request_metrics.count_refusal("orders.api.Orders", 409, "sold_out")
-    counters.count_refused([(7, "failed")])
+    counters.count_outcomes([(7, "failed")])
     request_metrics.count_request("coupons.api.Coupons", "POST", 201, 0.06)
     request_metrics.count_request("queue-ticket", "GET", 200, 20.0)
     request_metrics.count_request("admin:index", "GET", 200, 0.06)

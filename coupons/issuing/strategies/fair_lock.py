@@ -1,6 +1,6 @@
 """`fair_lock`: a lock in Redis with a queue of waiters, around the write of `optimistic`.
 
-Exact; positions in the order in which requests reached Redis (coupons/tests/test_order_of_arrival.py). Waits
+Exact; positions in the order in which requests reached Redis (coupons/tests/test_locks_in_redis.py). Waits
 10 s at most, then 409 `lock_not_acquired`. A holder that was killed stops the others for up to 3.5 s; a write
 after the lease finds the version changed. Without Redis 503; after a flush the waiters queue again.
 """

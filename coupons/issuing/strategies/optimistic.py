@@ -4,15 +4,12 @@ The request that comes second retries after a pause with full jitter. Exact; no 
 after 50 retries 409 `conflict`; at a hot campaign most of the work is discarded; needs no Redis.
 """
 
-from collections.abc import Sequence
-
 from prometheus_client import Counter
 
-from coupons.allocation import eligibility, writes
+from coupons.allocation import eligibility
 from coupons.allocation.eligibility import AllocationResult
-from coupons.allocation.writes import AssignedCodes, Issued, IssueRequest, PendingConfirmation
+from coupons.allocation.writes import Issued, IssueRequest, PendingConfirmation
 from coupons.issuing.strategies import concurrency_limit
-from coupons.models import Campaign
 from shop.concurrency import hot_rows
 from shop.db import transactions
 from shop.lazy_texts import mark as _
@@ -38,17 +35,4 @@ def issue(*, campaign_id: int, user_id: int) -> Issued | PendingConfirmation:
 def _decide(campaign_id: int, request: IssueRequest) -> AllocationResult:
     """Decide by the campaign as it is read; its version is read first, so any later change is detected."""
     applicants = eligibility.read_campaign(campaign_id, [request.user_id])
-    return eligibility.allocate(applicants, [request], choose=_assign_codes, if_unchanged=True)[0]
-
-
-def _assign_codes(campaign: Campaign, requests: Sequence[IssueRequest]) -> AssignedCodes:
-    """Assign codes; those of a pool only after the campaign's row is locked and found unchanged.
-
-    Codes locked while this request waits for the row would be skipped by the request that holds it, which
-    could find the pool empty although it isn't.
-    """
-    if campaign.code_source == Campaign.CodeSource.POOL:
-        unchanged = Campaign.objects.filter(pk=campaign.pk, version=campaign.version)
-        if not unchanged.select_for_update().values_list("pk", flat=True):
-            raise transactions.ChangedMeanwhile(f"campaign {campaign.pk} changed since it was read")
-    return writes.assign_codes(campaign, requests)
+    return eligibility.allocate(applicants, [request], if_unchanged=True)[0]

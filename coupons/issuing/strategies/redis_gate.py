@@ -7,8 +7,8 @@ all others get 503; after a flush the gate is filled again. Positions follow the
 batch.
 """
 
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 
 from django.db import transaction
@@ -26,14 +26,6 @@ from shop.errors import Unavailable
 ATTEMPTS = 3
 
 
-@dataclass(frozen=True, slots=True)
-class GateRequest:
-    """A request that goes on to the database, and the gate's decision with its ticket, if any."""
-
-    request: IssueRequest
-    decision: GateDecision
-
-
 def issue(*, campaign_id: int, user_id: int) -> Issued | PendingConfirmation:
     """Ask the gate, then submit the request to the campaign's batcher unless the gate answers it."""
     try:
@@ -46,7 +38,7 @@ def issue(*, campaign_id: int, user_id: int) -> Issued | PendingConfirmation:
         if outcome is not None:
             return eligibility.unwrap(outcome)
     try:
-        return _batcher(campaign_id).submit(GateRequest(IssueRequest(user_id), decision))
+        return _batcher(campaign_id).submit(IssueRequest(user_id, ticket=decision.ticket))
     except BaseException:
         if decision.ticket:
             gate.release_slots(campaign_id=campaign_id, tickets={user_id: decision.ticket})
@@ -77,27 +69,24 @@ def _result_at_gate(campaign_id: int, user_id: int, decision: GateDecision) -> A
     return applicants.answer(user_id) or (eligibility.sold_out(campaign) if is_full else None)
 
 
-def _allocate(campaign_id: int, requests: Sequence[GateRequest]) -> list[AllocationResult]:
-    """Decide in the order of admission; after the commit none of these requests is in flight any more."""
-    order = sorted(range(len(requests)), key=lambda index: requests[index].decision.number)
-    applicants = eligibility.lock_campaign(campaign_id, {one.request.user_id for one in requests})
-    results = eligibility.allocate(applicants, [requests[index].request for index in order])
-    results_by_index = dict(zip(order, results, strict=True))
-    decided = [(gate_request, results_by_index[index]) for index, gate_request in enumerate(requests)]
-    members = {
-        gate_request.request.user_id
-        for gate_request, outcome in decided
-        if isinstance(outcome, Issued | PendingConfirmation)
-    }
-    refused = {
-        gate_request.request.user_id: gate_request.decision.ticket
-        for gate_request, _ in decided
-        if gate_request.decision.ticket and gate_request.request.user_id not in members
-    }
+def _allocate(campaign_id: int, requests: Sequence[IssueRequest]) -> list[AllocationResult]:
+    """Decide in the order of admission, and others last; after the commit none of these is in flight."""
+    order = sorted(range(len(requests)), key=lambda index: _admission_number(requests[index]))
+    applicants = eligibility.lock_campaign(campaign_id, {one.user_id for one in requests})
+    in_order = eligibility.allocate(applicants, [requests[index] for index in order])
+    result_at = dict(zip(order, in_order, strict=True))
+    results = [result_at[index] for index in range(len(requests))]
+    decided = zip(requests, results, strict=True)
+    members = {one.user_id for one, result in decided if isinstance(result, Issued | PendingConfirmation)}
+    refused = {one.user_id: one.ticket for one in requests if one.ticket and one.user_id not in members}
     transaction.on_commit(lambda: gate.record_results(applicants.campaign, members=members, refused=refused))
-    return [outcome for _, outcome in decided]
+    return results
+
+
+def _admission_number(request: IssueRequest) -> int:
+    return int(request.ticket.partition(":")[0]) if request.ticket else sys.maxsize
 
 
 @lru_cache(maxsize=CAMPAIGNS_AT_ONCE)
-def _batcher(campaign_id: int) -> Batcher[GateRequest, Issued | PendingConfirmation]:
+def _batcher(campaign_id: int) -> Batcher[IssueRequest, Issued | PendingConfirmation]:
     return Batcher(lambda requests: _allocate(campaign_id, requests), name="coupons_redis_gate")

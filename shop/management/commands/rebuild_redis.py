@@ -7,14 +7,12 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from redis.exceptions import RedisError
 
-from coupons import pool_list
 from inventory.mirror import mirror
 from shop.redis import redis_client
 
 LABELS = {
     "dropped": "keys dropped from Redis",
     "mirrored": "products mirrored anew",
-    "codes_listed": "codes listed anew",
 }
 OWN_KEYS = "firstcome:*"
 # Counts of sign-in attempts are only in Redis: dropping them would allow further password guesses.
@@ -33,8 +31,6 @@ class Command(BaseCommand):
             done = {"dropped": drop_keys()}
             if mirror.is_used():
                 done["mirrored"] = mirror.rebuild()
-            if listed := pool_list.rebuild():
-                done["codes_listed"] = listed
         except RedisError as error:
             reason = str(error).rstrip(".")
             raise CommandError(f"Redis can't be rebuilt: {reason}. Start it, then run this again.") from error
