@@ -16,14 +16,11 @@ from functools import partial
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
-from structlog import get_logger
-
 from shop.concurrency.batching import Batcher
 from shop.concurrency.thread_pool import CALL_POOL, ThreadPool
 from shop.errors import Overloaded
 from shop.lazy_texts import mark as _
 
-log = get_logger(__name__)
 Request = TypeVar("Request")
 Outcome = TypeVar("Outcome")
 WAIT_SECONDS = 10.0
@@ -50,7 +47,7 @@ class _Deliveries:
         self._is_awaited = False
 
     def deliver(self, receive: Callable[[Any], None], result: Any) -> None:
-        """Have `receive(result)` called on the loop soon; callable from any thread."""
+        """Have `receive(result)`, which raises nothing, called on the loop soon; callable from any thread."""
         self._results.append((receive, result))
         if not self._is_awaited:
             self._is_awaited = True
@@ -61,11 +58,7 @@ class _Deliveries:
         self._is_awaited = False
         while self._results:
             receive, result = self._results.popleft()
-            try:
-                receive(result)
-            except Exception:
-                # The results behind it belong to other requests.
-                log.exception("a result could not be delivered")
+            receive(result)
 
 
 _deliveries: WeakKeyDictionary[AbstractEventLoop, _Deliveries] = WeakKeyDictionary()
