@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.db.models import Field, IntegerField, Model, Q, QuerySet
+from django.db.models import Field, Model, Q, QuerySet
 from django.http import HttpRequest
 from unfold.paginator import InfinitePaginator
 
@@ -93,12 +93,6 @@ def _address(direction: str, position: str | None) -> str | None:
 def _end_of_window(table: "QuerySet[Any]", direction: Sequence[str], window: int) -> tuple[Any, ...] | None:
     """The values with which the window ends; None if the table ends in it."""
     columns = [name.lstrip("-") for name in direction]
-    if isinstance(_field(table.model, columns[0]), IntegerField):
-        # Counted by numbers, which needs no row but the first and the last.
-        begin, last = (ends.values_list(columns[0], flat=True).first() for ends in (table, table.reverse()))
-        if begin is None or last is None or abs(begin - last) < window:
-            return None
-        return (begin + (1 - window if last < begin else window - 1),)
     ends = list(table.values_list(*columns)[window - 1 : window + 1])
     return ends[0] if len(ends) > 1 else None
 
@@ -167,15 +161,11 @@ def _values(model: type[Model], names: Sequence[str], text: str) -> list[Any]:
     if len(parts) != len(names) or len(text) > LONGEST_POSITION or not text.isprintable():
         raise InvalidPosition(text)
     try:
-        values = [_value(_field(model, name), part) for name, part in zip(names, parts, strict=True)]
+        values = [_field(model, name).to_python(part) for name, part in zip(names, parts, strict=True)]
+        values = [one.astimezone(UTC) if isinstance(one, datetime) else one for one in values]
     except (ValidationError, OverflowError):
         raise InvalidPosition(text) from None
     # A column takes many other texts, from NaN to instants of any zone: no row has them.
     if _position(values) != text:
         raise InvalidPosition(text)
     return values
-
-
-def _value(field: "Field[Any, Any]", text: str) -> Any:
-    value = field.to_python(text)
-    return value.astimezone(UTC) if isinstance(value, datetime) else value
