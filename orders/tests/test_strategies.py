@@ -160,9 +160,8 @@ def test_an_order_beyond_the_concurrency_limits_queue_is_overloaded(
     settings: LazySettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.INVENTORY_STRATEGY = "pessimistic"
-    monkeypatch.setattr(
-        pessimistic, "_concurrency_limit", ConcurrencyLimit(name="the stock", max_concurrent=1, max_queued=0)
-    )
+    limit = ConcurrencyLimit(name="the stock", max_concurrent=1, wait_seconds=0)
+    monkeypatch.setattr(pessimistic, "_concurrency_limit", limit)
     product, api = ProductFactory.create(on_hand=5), client_of(buying.account())
     body = {"items": [{"product": product.id, "quantity": 1}]}
     with holding("SELECT id FROM inventory_product WHERE id = %s FOR UPDATE", product.id):

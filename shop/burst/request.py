@@ -49,10 +49,6 @@ class BurstRequest:
             raise Invalid(detail, errors=[{"field": "", "code": "too_many_values", "detail": detail}])
 
     @property
-    def is_ascii(self) -> bool:
-        return b"\\u" not in self.body and self.body.isascii()
-
-    @property
     def language(self) -> str:
         return languages.choose(self.header("Accept-Language"))
 

@@ -16,14 +16,11 @@ from functools import partial
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
-from structlog import get_logger
-
 from shop.concurrency.batching import Batcher
 from shop.concurrency.thread_pool import CALL_POOL, ThreadPool
 from shop.errors import Overloaded
 from shop.lazy_texts import mark as _
 
-log = get_logger(__name__)
 Request = TypeVar("Request")
 Outcome = TypeVar("Outcome")
 WAIT_SECONDS = 10.0
@@ -50,7 +47,7 @@ class _Deliveries:
         self._is_awaited = False
 
     def deliver(self, receive: Callable[[Any], None], result: Any) -> None:
-        """Have `receive(result)` called on the loop soon; callable from any thread."""
+        """Have `receive(result)`, which raises nothing, called on the loop soon; callable from any thread."""
         self._results.append((receive, result))
         if not self._is_awaited:
             self._is_awaited = True
@@ -61,11 +58,7 @@ class _Deliveries:
         self._is_awaited = False
         while self._results:
             receive, result = self._results.popleft()
-            try:
-                receive(result)
-            except Exception:
-                # The results behind it belong to other requests.
-                log.exception("a result could not be delivered")
+            receive(result)
 
 
 _deliveries: WeakKeyDictionary[AbstractEventLoop, _Deliveries] = WeakKeyDictionary()
@@ -143,44 +136,34 @@ class Signal:
     It belongs to the event loop on which it is created, or to none.
     """
 
-    __slots__ = ("_deliveries", "_event", "_future", "_is_set")
+    __slots__ = ("_event", "_set")
 
     def __init__(self) -> None:
-        loop = running_loop()
-        self._is_set = False
-        self._future: Future[None] | None = None
-        self._event = threading.Event() if loop is None else None
-        self._deliveries = _deliveries_for(loop) if loop else None
+        self._event: asyncio.Event | threading.Event
+        if loop := running_loop():
+            self._event = asyncio.Event()
+            self._set: Callable[[], None] = partial(
+                _deliveries_for(loop).deliver, asyncio.Event.set, self._event
+            )
+        else:
+            self._event = threading.Event()
+            self._set = self._event.set
 
     def set(self) -> None:
         """End the wait; a wait that starts later ends at once."""
-        if self._event:
-            self._event.set()
-        elif self._deliveries:
-            self._deliveries.deliver(self._wake, None)
+        self._set()
 
     async def wait(self, seconds: float) -> bool:
         """Wait for `set`, at most so many seconds; return whether it was set. Each `set` ends one wait."""
-        if self._event:
-            is_set = self._event.wait(seconds)
-            self._event.clear()
-            return is_set
-        loop = asyncio.get_running_loop()
-        if not self._is_set:
-            self._future = loop.create_future()
-            timer = loop.call_later(seconds, _end_wait, self._future, None)
-            try:
-                await self._future
-            finally:
-                timer.cancel()
-                self._future = None
-        is_set, self._is_set = self._is_set, False
+        if isinstance(self._event, threading.Event):
+            self._event.wait(seconds)
+        else:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._event.wait()
+        is_set = self._event.is_set()
+        self._event.clear()
         return is_set
-
-    def _wake(self, _: None) -> None:
-        self._is_set = True
-        if self._future:
-            _end_wait(self._future, None)
 
 
 def _deliveries_for(loop: AbstractEventLoop) -> _Deliveries:

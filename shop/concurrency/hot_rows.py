@@ -21,44 +21,30 @@ T = TypeVar("T")
 MAX_CONCURRENT = 64
 MAX_OPTIMISTIC = 4
 """A second writer waits for the first one's row lock, only to find that the row has changed."""
-MAX_QUEUED = 5_000
 WAIT_SECONDS = 10.0
 # A pause is random, up to a bound that doubles from the first to the second of these.
 FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.005, 0.25
 
 
 class ConcurrencyLimit:
-    """Permits for one row, and the queue before them; both belong to this process."""
+    """Permits of this process for one row; those that wait for one are bounded by the threads it has."""
 
     def __init__(
-        self,
-        *,
-        name: Text,
-        max_concurrent: int = MAX_CONCURRENT,
-        max_queued: int = MAX_QUEUED,
-        wait_seconds: float = WAIT_SECONDS,
+        self, *, name: Text, max_concurrent: int = MAX_CONCURRENT, wait_seconds: float = WAIT_SECONDS
     ) -> None:
         self._name = name
-        self._inside = threading.BoundedSemaphore(max_concurrent + max_queued)
         self._permits = threading.BoundedSemaphore(max_concurrent)
         self._wait_seconds = wait_seconds
 
     @contextmanager
     def permit(self) -> Iterator[None]:
-        """Hold a permit while the block runs. Raises `Overloaded` if the queue is full or too slow."""
-        if not self._inside.acquire(blocking=False):
-            raise Overloaded(_("Too many requests are waiting for {row}; nothing was done.", row=self._name))
+        """Hold a permit while the block runs. Raises `Overloaded` if none is free in time."""
+        if not self._permits.acquire(timeout=self._wait_seconds):
+            raise Overloaded(_("The request waited too long for {row}; nothing was done.", row=self._name))
         try:
-            if not self._permits.acquire(timeout=self._wait_seconds):
-                raise Overloaded(
-                    _("The request waited too long for {row}; nothing was done.", row=self._name)
-                )
-            try:
-                yield
-            finally:
-                self._permits.release()
+            yield
         finally:
-            self._inside.release()
+            self._permits.release()
 
 
 def retry_until_unchanged(

@@ -57,25 +57,11 @@ PROCESS_SHARES = split_threads(settings.WEB_THREADS)
 
 @dataclass(slots=True, eq=False)
 class _Task:
+    """`names` has its group, and behind it the group with its member: what counts its places."""
+
     function: Callable[[], None]
-    group: Hashable | None
-    member: Hashable | None
-    """With the group, because a member may be one of several."""
+    names: tuple[Hashable, ...]
     owner: int | None
-
-
-class _Thread:
-    """A thread of the pool. `wake` is a lock used as a signal; once `is_wanted` is false it ends when it is
-    idle.
-    """
-
-    __slots__ = ("is_wanted", "task", "wake")
-
-    def __init__(self) -> None:
-        self.task: _Task | None = None
-        self.is_wanted = True
-        self.wake = threading.Lock()
-        self.wake.acquire()
 
 
 class ThreadPool:
@@ -86,20 +72,20 @@ class ThreadPool:
     def __init__(self, name: str, *, threads: int, max_waiting: int) -> None:
         self._name = name
         self._max_threads = threads
-        self._max_of_group = max(1, threads // 2)
-        self._max_of_member = max(1, threads // 4)
+        self._max_of_group, self._max_of_member = max(1, threads // 2), max(1, threads // 4)
         self._max_waiting = max_waiting
         self._mutex = threading.Lock()
         self._numbers = itertools.count(1)
-        self._threads: set[_Thread] = set()
+        # The signals of the threads, a lock each. A thread whose signal is not here ends once it has no task.
+        self._threads: set[threading.Lock] = set()
         # The thread that was busy last is woken next: its connection and its caches are warm.
-        self._idle: list[_Thread] = []
-        # While a task is ready and a thread is idle, one thread starts, and wakes the next when it takes a
-        # task. So quick tasks are done by few threads: each wake costs more than a small task.
+        self._idle: list[threading.Lock] = []
+        # Threads on their way to a task. The last of them wakes an idle one once it has its task. So few
+        # threads do what is quick: each wake costs more than a small task.
+        self._starting: set[threading.Lock] = set()
         self._ready: deque[_Task] = deque()
-        self._starting: set[_Thread] = set()
-        # Tasks whose group or member has its share of the threads, by group and member, and how many tasks of
-        # each group and member have a place. The member whose turn is next comes first.
+        # Tasks whose group or member has its share of the threads, by group and by `names`, and how many of
+        # each have a place. The member whose turn is next comes first.
         self._held: dict[Hashable, dict[Hashable, deque[_Task]]] = {}
         self._held_count = 0
         self._placed: Counter[Hashable] = Counter()
@@ -120,29 +106,29 @@ class ThreadPool:
         share of the threads: others overtake them. Raises `Overloaded` if too many tasks wait, or if the
         owner has `MAX_PER_OWNER` running and waiting. An exception of the task is logged.
         """
-        task = _Task(work, group, None if member is None else (group, member), owner)
+        names = () if group is None else (group,) if member is None else (group, (group, member))
+        task = _Task(work, names, owner)
         with self._mutex:
-            is_held = not self._has_room(group, task.member)
-            if (is_held or not self._has_free_thread()) and self.waiting() >= self._max_waiting:
+            is_held = not self._has_room(names)
+            must_wait = is_held or len(self._ready) + self.busy() - len(self._starting) >= self._max_threads
+            if must_wait and self.waiting() >= self._max_waiting:
                 raise Overloaded(_("Too many requests are waiting; nothing was done."))
-            if is_held and not self._may_hold(task):
+            if is_held and not self._may_hold(names):
                 raise Overloaded(_("Too many requests like this one are waiting; nothing was done."))
             if owner is not None:
                 if self._of_owner[owner] >= MAX_PER_OWNER:
                     raise Overloaded(_("Too many requests of this account are under way; nothing was done."))
                 self._of_owner[owner] += 1
             if is_held:
-                self._held.setdefault(group, {}).setdefault(task.member, deque()).append(task)
+                self._held.setdefault(group, {}).setdefault(names, deque()).append(task)
                 self._held_count += 1
                 return
             self._make_ready(task)
-            thread = self._provide_thread()
-        if thread and not self._launch(thread):
-            with self._mutex:
-                if not self._threads and task in self._ready:
-                    self._ready.remove(task)
-                    self._release(task)
-                    raise Overloaded(_("No thread could be started; nothing was done."))
+            self._start_thread()
+            if not self._threads:
+                self._ready.remove(task)
+                self._release(task)
+                raise Overloaded(_("No thread could be started; nothing was done."))
 
     def sample(self) -> None:
         POOL_THREADS.labels(self._name).set(self._max_threads)
@@ -150,149 +136,108 @@ class ThreadPool:
         POOL_WAITING.labels(self._name).set(self.waiting())
 
     def busy(self) -> int:
-        """How many threads are not idle, including those that are starting or ending."""
+        """How many threads are not idle, including those that are starting."""
         return len(self._threads) - len(self._idle)
 
     def waiting(self) -> int:
         """How many tasks wait for a thread, or for their group's share of the threads."""
         return max(0, len(self._ready) - len(self._idle) - len(self._starting)) + self._held_count
 
-    def _has_free_thread(self) -> bool:
-        free = len(self._idle) + len(self._starting) + self._max_threads - len(self._threads)
-        return len(self._ready) < free
-
-    def _provide_thread(self) -> _Thread | None:
-        """With the mutex held: start or wake one more thread if tasks are ready and none is starting.
-
-        Returns a new thread if too few are idle: the caller launches it, without the mutex.
-        """
-        are_too_few = len(self._ready) > len(self._idle) + len(self._starting)
-        if are_too_few and len(self._threads) < self._max_threads:
-            thread = _Thread()
-            self._threads.add(thread)
-            self._starting.add(thread)
-            return thread
-        self._wake_idle()
-        return None
-
-    def _wake_idle(self) -> None:
+    def _start_thread(self) -> None:
+        """With the mutex held: wake one more thread if a task is ready, or start one if too few are there."""
         if self._ready and self._idle and not self._starting:
-            thread = self._idle.pop()
-            self._starting.add(thread)
-            thread.wake.release()
-
-    def _launch(self, thread: _Thread) -> bool:
-        """Start a new thread; False if the system has none."""
-        name = f"{self._name}-{next(self._numbers)}"
-        try:
-            threading.Thread(target=self._run, args=(thread,), name=name, daemon=True).start()
-        except RuntimeError as error:
-            log.error("a thread could not be started", pool=self._name, error=str(error))
-            with self._mutex:
-                self._forget(thread)
-                self._wake_idle()
-            return False
-        return True
-
-    def _run(self, thread: _Thread) -> None:
-        try:
-            while self._take_task(thread):
-                self._run_task(thread)
-        except BaseException:
-            log.exception("a thread died", pool=self._name)
-        finally:
+            signal = self._idle.pop()
+            self._starting.add(signal)
+            signal.release()
+        elif len(self._threads) < self._max_threads and self.waiting() > self._held_count:
+            signal, name = threading.Lock(), f"{self._name}-{next(self._numbers)}"
+            signal.acquire()
             try:
-                connections.close_all()
-            finally:
-                with self._mutex:
-                    self._forget(thread)
-                    successor = self._provide_thread()
-                if successor:
-                    self._launch(successor)
+                threading.Thread(target=self._run, args=(signal,), name=name, daemon=True).start()
+            except RuntimeError as error:
+                log.error("a thread could not be started", pool=self._name, error=str(error))
+                return
+            self._threads.add(signal)
+            self._starting.add(signal)
 
-    def _run_task(self, thread: _Thread) -> None:
-        try:
-            try:
-                if thread.task:
-                    # Nothing that a task sets in its context reaches the next one.
-                    Context().run(thread.task.function)
-            finally:
-                close_unusable_connection()
-        except Exception:
-            log.exception("a task in a thread failed", pool=self._name)
-
-    def _take_task(self, thread: _Thread) -> bool:
-        """Release what the thread's task held, and take the next one; False if the thread has to end."""
+    def _run(self, signal: threading.Lock) -> None:
+        """One thread: it does tasks while some are ready, and then waits for its signal."""
+        task: _Task | None = None
         while True:
             with self._mutex:
-                self._release(thread.task)
-                thread.task = None
-                self._starting.discard(thread)
-                if not thread.is_wanted:
-                    return False
-                if self._ready:
-                    thread.task = self._ready.popleft()
-                    successor = self._provide_thread()
-                    break
-                self._idle.append(thread)
-            thread.wake.acquire()
-        if successor:
-            self._launch(successor)
-        return True
+                if task:
+                    self._release(task)
+                    task = None
+                self._starting.discard(signal)
+                is_wanted = signal in self._threads
+                if is_wanted and self._ready:
+                    task = self._ready.popleft()
+                elif is_wanted:
+                    self._idle.append(signal)
+                self._start_thread()
+            if not is_wanted:
+                break
+            if task:
+                self._run_task(signal, task)
+            else:
+                signal.acquire()
+        connections.close_all()
 
-    def _forget(self, thread: _Thread) -> None:
-        self._release(thread.task)
-        self._starting.discard(thread)
-        if thread in self._idle:
-            self._idle.remove(thread)
-        self._threads.remove(thread)
+    def _run_task(self, signal: threading.Lock, task: _Task) -> None:
+        try:
+            try:
+                # Nothing that a task sets in its context reaches the next one.
+                Context().run(task.function)
+            finally:
+                close_unusable_connection()
+        except BaseException as error:
+            log.exception("a task in a thread failed", pool=self._name)
+            if not isinstance(error, Exception):
+                # The thread ends, as it was told to, and another one does what is ready.
+                with self._mutex:
+                    self._threads.discard(signal)
 
     def _make_ready(self, task: _Task) -> None:
-        if task.group is not None:
-            self._placed[task.group] += 1
-        if task.member is not None:
-            self._placed[task.member] += 1
+        for name in task.names:
+            self._placed[name] += 1
         self._ready.append(task)
 
-    def _release(self, task: _Task | None) -> None:
+    def _release(self, task: _Task) -> None:
         """With the mutex held: remove the task from the counts; a held task of its group becomes ready."""
-        if task is None:
-            return
         if task.owner is not None:
             _count_down(self._of_owner, task.owner)
-        if task.member is not None:
-            _count_down(self._placed, task.member)
-        if task.group is not None:
-            _count_down(self._placed, task.group)
-            if successor := self._take_held(task.group):
-                self._make_ready(successor)
+        for name in task.names:
+            _count_down(self._placed, name)
+        if task.names and (successor := self._take_held(task.names[0])):
+            self._make_ready(successor)
 
     def _take_held(self, group: Hashable) -> _Task | None:
         """With the mutex held: the group's next held task whose member has room; its member is last then."""
-        by_member = self._held.get(group, {})
-        for member, tasks in by_member.items():
-            if self._has_room(group, member):
-                del by_member[member]
+        by_names = self._held.get(group, {})
+        for names, tasks in by_names.items():
+            if self._has_room(names):
+                del by_names[names]
                 task = tasks.popleft()
                 if tasks:
-                    by_member[member] = tasks
-                elif not by_member:
+                    by_names[names] = tasks
+                elif not by_names:
                     del self._held[group]
                 self._held_count -= 1
                 return task
         return None
 
-    def _has_room(self, group: Hashable | None, member: Hashable | None) -> bool:
+    def _has_room(self, names: tuple[Hashable, ...]) -> bool:
         """With the mutex held: whether a task of theirs may have a place among the threads."""
-        return (group is None or self._placed[group] < self._max_of_group) and (
-            member is None or self._placed[member] < self._max_of_member
+        return not names or (
+            self._placed[names[0]] < self._max_of_group
+            and (len(names) < 2 or self._placed[names[1]] < self._max_of_member)
         )
 
-    def _may_hold(self, task: _Task) -> bool:
-        by_member = self._held.get(task.group, {})
-        if sum(map(len, by_member.values())) >= -(-self._max_waiting // 2):
+    def _may_hold(self, names: tuple[Hashable, ...]) -> bool:
+        by_names = self._held.get(names[0], {})
+        if sum(map(len, by_names.values())) >= -(-self._max_waiting // 2):
             return False
-        return task.member is None or len(by_member.get(task.member, ())) < -(-self._max_waiting // 4)
+        return len(names) < 2 or len(by_names.get(names, ())) < -(-self._max_waiting // 4)
 
 
 _pools: WeakSet[ThreadPool] = WeakSet()

@@ -9,32 +9,18 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from django.db import connection, transaction
-from structlog import get_logger
 
 from shop.observability import tracing
 
 T = TypeVar("T")
-Queue = dict[Callable[[Sequence[Any]], None], list[Any]]
-"""The items for each function, which is called once with all of them."""
-log = get_logger(__name__)
 
 
 @dataclass(slots=True, eq=False)
 class OpenTransaction:
-    """What a transaction that `atomic` opened writes before it commits, and counts afterwards."""
+    """A transaction that `atomic` opened; `writes` has the items for each function that writes them."""
 
-    writes: Queue = field(default_factory=dict)
-    counts: Queue = field(default_factory=dict)
+    writes: dict[Callable[[Sequence[Any]], None], list[Any]] = field(default_factory=dict)
     is_at_commit: bool = False
-
-    def count(self) -> None:
-        """Make the counts. Never raises: what was committed is not undone by a metric."""
-        for count, items in self.counts.items():
-            try:
-                if items:
-                    count(items)
-            except Exception:
-                log.exception("a metric could not be counted", items=len(items))
 
 
 class _State(threading.local):
@@ -61,14 +47,12 @@ def write_before_commit(write: Callable[[Sequence[T]], None], items: Iterable[T]
 
 
 def count_after_commit(count: Callable[[Sequence[T]], None], items: Iterable[T]) -> None:
-    """Have `count` called once with all items of the transaction after its commit; it must make no query.
+    """Have `count` called with the items after the transaction's commit; it must make no query.
 
-    It is not called where the reply to the COMMIT is lost.
+    It is not called where the reply to the COMMIT is lost, and an error of it is logged.
     """
     assert_inside()
-    if state.current:
-        state.current.counts.setdefault(count, []).extend(items)
-    elif some := list(items):
+    if some := list(items):
         # Not `partial`: Django names the function in its log when that raises, and a partial has no name.
         transaction.on_commit(lambda: count(some), robust=True)
 
@@ -76,15 +60,14 @@ def count_after_commit(count: Callable[[Sequence[T]], None], items: Iterable[T])
 @contextmanager
 def savepoint() -> Iterator[None]:
     """A part of the transaction that may fail by itself: its writes and its queued items are undone."""
-    queues = [state.current.writes, state.current.counts] if state.current else []
-    lengths = [{function: len(items) for function, items in queue.items()} for queue in queues]
+    writes = state.current.writes if state.current else {}
+    before = {write: len(items) for write, items in writes.items()}
     try:
         with transaction.atomic():
             yield
     except BaseException:
-        for queue, before in zip(queues, lengths, strict=True):
-            for function, items in queue.items():
-                del items[before.get(function, 0) :]
+        for write, items in writes.items():
+            del items[before.get(write, 0) :]
         raise
 
 
@@ -127,8 +110,6 @@ def atomic() -> Iterator[OpenTransaction]:
             for write, items in this.writes.items():
                 if items:
                     write(items)
-            if this.counts:
-                transaction.on_commit(this.count)
             this.is_at_commit = True
             # Its span begins before the statement, and ends after it, outside of the transaction.
             attributes = {"db.system.name": connection.vendor, "db.operation.name": "COMMIT"}

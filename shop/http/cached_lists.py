@@ -95,11 +95,11 @@ async def _page(request: Request, render: Render) -> _Page:
     now = time.monotonic()
     known.arrivals.append(now)
     is_burst = len(known.arrivals) == BURST_REQUESTS and now - known.arrivals[0] < MAX_AGE_SECONDS
-    if is_burst and known.page is not None and _is_recent(known.page.began_at):
+    # A reading that has not begun has all that was committed before the request arrived.
+    oldest = max(_expired_at, now - MAX_AGE_SECONDS) if is_burst else now
+    if known.page is not None and known.page.began_at > oldest:
         return known.page
-    began_at = known.reading_began_at
-    # One that has not begun has all that was committed before the request arrived.
-    if known.reading is None or not (_is_recent(began_at) if is_burst else began_at == math.inf):
+    if known.reading is None or known.reading_began_at <= oldest:
         known.reading_began_at = math.inf
         known.reading = asyncio.ensure_future(_read_for_all(known, request, render))
     # The wait of one request may be cancelled, and the others' must not.
@@ -128,10 +128,6 @@ def _read(request: Request, render: Render) -> _Page:
     began_at = time.monotonic()
     body = json_format.dump(render(request).data)
     return _Page(began_at, body, f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"')
-
-
-def _is_recent(began_at: float) -> bool:
-    return began_at > _expired_at and time.monotonic() - began_at < MAX_AGE_SECONDS
 
 
 def _is_known(request: Request, etag: str) -> bool:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.db.models import Field, IntegerField, Model, Q, QuerySet
+from django.db.models import Field, Model, Q, QuerySet
 from django.http import HttpRequest
 from unfold.paginator import InfinitePaginator
 
@@ -15,6 +15,8 @@ FIRST = "1"
 """As Django numbers the first page."""
 LONGEST_POSITION = 200
 _UNINDEXED = "firstcome.unindexed_filter"
+Columns = list[tuple["Field[Any, Any]", bool]]
+"""Of an ordering, each with whether it descends."""
 
 
 class KeysetPaginator(InfinitePaginator):
@@ -59,123 +61,96 @@ def read_page(
     """
     if rows.query.is_empty():
         return KeysetPage([], previous=None, next=None)
-    names = _columns(rows.model, ordering)
+    columns = _columns(rows.model, ordering)
     is_backward = position == LAST or position.startswith(BEFORE)
-    direction = names
     if is_backward:
-        direction = [name[1:] if name.startswith("-") else f"-{name}" for name in names]
+        columns = [(field, not descends) for field, descends in columns]
+    names = [f"{'-' if descends else ''}{field.name}" for field, descends in columns]
     table = rows.model._base_manager.using(rows.db)
+    _, is_beyond, text = position.partition(":")
     if position.startswith((AFTER, BEFORE)):
-        beyond = _beyond(direction, _values(rows.model, names, position.partition(":")[2]))
+        beyond = _beyond(columns, _values(columns, text))
         rows, table = rows.filter(beyond), table.filter(beyond)
     elif position not in ("", FIRST, LAST):
         raise InvalidPosition(position)
-    end = _end_of_window(table.order_by(*direction), direction, window) if window else None
+    ends: list[Any] = []
+    if window:
+        keys = table.order_by(*names).values_list(*[field.name for field, _ in columns])
+        ends = list(keys[window - 1 : window + 1])
+    # Without a second one the table ends in the window.
+    end = ends[0] if len(ends) > 1 else None
     if end is not None:
-        rows = rows.filter(_up_to(direction, end))
+        rows = rows.filter(_up_to(columns, end))
     # One row more says whether there is another page.
-    found = list(rows.order_by(*direction)[: size + 1])
+    found = list(rows.order_by(*names)[: size + 1])
     is_full = len(found) > size
     found, is_cut = found[:size], end is not None and not is_full
-    onward = _position_of(found[-1], names) if is_full else _position(end)
-    back = _position_of(found[0], names) if found else _beside(position, names)
-    if position in ("", FIRST, LAST):
-        back = None
-    if is_backward:
-        return KeysetPage(found[::-1], _address(BEFORE, onward), _address(AFTER, back), is_cut)
-    return KeysetPage(found, _address(BEFORE, back), _address(AFTER, onward), is_cut)
+    onward = _text(_values_of(found[-1], columns) if is_full else end)
+    back = None
+    if is_beyond and found:
+        back = _text(_values_of(found[0], columns))
+    elif is_beyond and text.lstrip("-").isdigit():
+        # From the number beside it pages lead back over the row of the position.
+        back = str(int(text) + (-1 if columns[0][1] else 1))
+    before, after = (onward, back) if is_backward else (back, onward)
+    return KeysetPage(
+        found[::-1] if is_backward else found, before and BEFORE + before, after and AFTER + after, is_cut
+    )
 
 
-def _address(direction: str, position: str | None) -> str | None:
-    return position and direction + position
-
-
-def _end_of_window(table: "QuerySet[Any]", direction: Sequence[str], window: int) -> tuple[Any, ...] | None:
-    """The values with which the window ends; None if the table ends in it."""
-    columns = [name.lstrip("-") for name in direction]
-    if isinstance(_field(table.model, columns[0]), IntegerField):
-        # Counted by numbers, which needs no row but the first and the last.
-        begin, last = (ends.values_list(columns[0], flat=True).first() for ends in (table, table.reverse()))
-        if begin is None or last is None or abs(begin - last) < window:
-            return None
-        return (begin + (1 - window if last < begin else window - 1),)
-    ends = list(table.values_list(*columns)[window - 1 : window + 1])
-    return ends[0] if len(ends) > 1 else None
-
-
-def _columns(model: type[Model], ordering: Sequence[str]) -> list[str]:
-    """The columns with their signs, up to the first unique one: what follows it sorts nothing."""
-    columns: list[str] = []
+def _columns(model: type[Model], ordering: Sequence[str]) -> Columns:
+    """The columns up to the first unique one: what follows it sorts nothing."""
+    columns: Columns = []
     for name in ordering:
-        sign, plain = ("-", name[1:]) if name.startswith("-") else ("", name)
-        field = model._meta.pk if plain == "pk" else _field(model, plain)
-        columns.append(sign + field.name)
+        plain = name.lstrip("-")
+        field = model._meta.pk if plain == "pk" else model._meta.get_field(plain)
+        assert isinstance(field, Field)
+        columns.append((field, name.startswith("-")))
         if field.unique:
             break
     return columns
 
 
-def _beyond(direction: Sequence[str], values: Sequence[Any]) -> Q:
+def _beyond(columns: Columns, values: Sequence[Any]) -> Q:
     condition, equal = Q(), Q()
-    for name, value in zip(direction, values, strict=True):
-        plain = name.lstrip("-")
-        condition |= equal & Q(**{f"{plain}__{'lt' if name.startswith('-') else 'gt'}": value})
-        equal &= Q(**{plain: value})
-    if len(direction) > 1:
+    for (field, descends), value in zip(columns, values, strict=True):
+        condition |= equal & Q(**{f"{field.name}__{'lt' if descends else 'gt'}": value})
+        equal &= Q(**{field.name: value})
+    if len(columns) > 1:
         # What the alternatives have in common, by which an index is entered.
-        plain, sign = direction[0].lstrip("-"), "lte" if direction[0].startswith("-") else "gte"
-        condition &= Q(**{f"{plain}__{sign}": values[0]})
+        field, descends = columns[0]
+        condition &= Q(**{f"{field.name}__{'lte' if descends else 'gte'}": values[0]})
     return condition
 
 
-def _up_to(direction: Sequence[str], values: Sequence[Any]) -> Q:
-    if len(direction) > 1:
-        return ~_beyond(direction, values)
-    name = direction[0]
-    return Q(**{f"{name.lstrip('-')}__{'gte' if name.startswith('-') else 'lte'}": values[0]})
+def _up_to(columns: Columns, values: Sequence[Any]) -> Q:
+    if len(columns) > 1:
+        return ~_beyond(columns, values)
+    [(field, descends)] = columns
+    return Q(**{f"{field.name}__{'gte' if descends else 'lte'}": values[0]})
 
 
-def _beside(position: str, names: Sequence[str]) -> str | None:
-    """The number beside that of a position, from which pages lead back over its row; None without one."""
-    kind, _, text = position.partition(":")
-    if not text.lstrip("-").isdigit():
-        return None
-    is_up = (f"{kind}:" == AFTER) != names[0].startswith("-")
-    return str(int(text) + (1 if is_up else -1))
+def _values_of(row: Model, columns: Columns) -> list[Any]:
+    return [getattr(row, field.attname) for field, _ in columns]
 
 
-def _position_of(row: Model, names: Sequence[str]) -> str:
-    return str(_position([getattr(row, _field(type(row), name).attname) for name in names]))
-
-
-def _position(values: Sequence[Any] | None) -> str | None:
+def _text(values: Sequence[Any] | None) -> str | None:
     if values is None:
         return None
-    texts = (value.isoformat() if isinstance(value, datetime) else str(value) for value in values)
-    return ",".join(texts)
+    return ",".join(value.isoformat() if isinstance(value, datetime) else str(value) for value in values)
 
 
-def _field(model: type[Model], name: str) -> "Field[Any, Any]":
-    field = model._meta.get_field(name.lstrip("-"))
-    assert isinstance(field, Field)
-    return field
-
-
-def _values(model: type[Model], names: Sequence[str], text: str) -> list[Any]:
-    """The values of a position, which is as `_position` writes it. Raises InvalidPosition."""
-    parts = text.split(",", len(names) - 1)
-    if len(parts) != len(names) or len(text) > LONGEST_POSITION or not text.isprintable():
+def _values(columns: Columns, text: str) -> list[Any]:
+    """The values of a position, which is as `_text` writes it. Raises InvalidPosition."""
+    parts = text.split(",", len(columns) - 1)
+    if len(parts) != len(columns) or len(text) > LONGEST_POSITION or not text.isprintable():
         raise InvalidPosition(text)
     try:
-        values = [_value(_field(model, name), part) for name, part in zip(names, parts, strict=True)]
+        values = [field.to_python(part) for (field, _), part in zip(columns, parts, strict=True)]
+        values = [value.astimezone(UTC) if isinstance(value, datetime) else value for value in values]
     except (ValidationError, OverflowError):
         raise InvalidPosition(text) from None
     # A column takes many other texts, from NaN to instants of any zone: no row has them.
-    if _position(values) != text:
+    if _text(values) != text:
         raise InvalidPosition(text)
     return values
-
-
-def _value(field: "Field[Any, Any]", text: str) -> Any:
-    value = field.to_python(text)
-    return value.astimezone(UTC) if isinstance(value, datetime) else value

@@ -21,7 +21,6 @@ class Request(Protocol):
     """What both lanes know of a call, `APIRequest` in Django's and `BurstRequest` in the other.
 
     `data` is the JSON value of the body, `{}` without one; it and `query_params` raise `FirstcomeError`.
-    With `is_ascii` its texts are known to need no normalization.
     """
 
     @property
@@ -35,8 +34,6 @@ class Request(Protocol):
     @property
     def query_params(self) -> Mapping[str, str]: ...
     @property
-    def is_ascii(self) -> bool: ...
-    @property
     def language(self) -> str: ...
     @property
     def peer(self) -> str: ...
@@ -46,9 +43,6 @@ class Request(Protocol):
 
 class APIRequest(rest_framework.request.Request):
     """A call in Django's lane."""
-
-    # What a parser has made of a body is not known.
-    is_ascii = False
 
     @property
     def language(self) -> str:

@@ -61,7 +61,6 @@ NOT_FOUND = _("There is nothing at this address.")
 PERMISSION = re.compile(r"[a-z]+\.[a-z_]+")
 NOT_ALLOWED = _("This account may not do that.")
 NOT_UNDERSTOOD = _("The request can't be understood.")
-NOT_VALID = _("The request is not valid.")
 
 
 def problem(
@@ -130,24 +129,12 @@ def from_expected(error: Exception, language: str | None = None) -> JSONResponse
             return _from_own_error(errors.NotAuthenticated(NO_CREDENTIALS), language)
         case exceptions.AuthenticationFailed():
             return _from_own_error(errors.NotAuthenticated(str(error.detail)), language)
-        case exceptions.ValidationError():
-            return problem(400, "invalid", NOT_VALID, language=language, errors=_fields(error.detail))
         case exceptions.APIException():
             wait = getattr(error, "wait", None)
             headers = {} if wait is None else {"Retry-After": str(math.ceil(wait))}
             code = error.default_code
             return problem(error.status_code, code, str(error.detail), headers=headers, language=language)
     return None
-
-
-def _fields(detail: Any, field: str = "") -> list[dict[str, str]]:
-    """One entry for each error of a serializer, whose fields may have fields."""
-    if isinstance(detail, dict):
-        named = [(f"{field}.{name}".lstrip("."), inner) for name, inner in detail.items()]
-        return [entry for name, inner in named for entry in _fields(inner, name)]
-    if isinstance(detail, list):
-        return [entry for inner in detail for entry in _fields(inner, field)]
-    return [{"field": field, "code": detail.code, "detail": str(detail)}]
 
 
 def is_for_people(request: HttpRequest) -> bool:

@@ -106,19 +106,11 @@ QueryNumber = Annotated[int, BeforeValidator(_to_whole_number)]
 QueryId = Annotated[QueryNumber, Field(ge=1, le=LARGEST_ID)]
 Amount = Annotated[int, Field(ge=0, le=LARGEST_AMOUNT)]
 PositiveAmount = Annotated[int, Field(ge=1, le=LARGEST_AMOUNT)]
-# Text that is not only whitespace.
-NonBlankText = Annotated[
-    str,
-    Field(max_length=255, pattern=r"\S", json_schema_extra={"not": {"pattern": CONTROL_CHARACTERS}}),
-    AfterValidator(_refuse_control_characters),
-]
+NOT_BLANK: dict[str, Any] = {"pattern": r"\S", "json_schema_extra": {"not": {"pattern": CONTROL_CHARACTERS}}}
+NonBlankText = Annotated[str, Field(max_length=255, **NOT_BLANK), AfterValidator(_refuse_control_characters)]
 # Why staff pause or resume something. A length after the validator would be refused by another code.
 Reason = Annotated[
-    str,
-    Field(
-        max_length=LONGEST_REASON, pattern=r"\S", json_schema_extra={"not": {"pattern": CONTROL_CHARACTERS}}
-    ),
-    AfterValidator(_refuse_control_characters),
+    str, Field(max_length=LONGEST_REASON, **NOT_BLANK), AfterValidator(_refuse_control_characters)
 ]
 Instant = Annotated[datetime, Field(strict=False), BeforeValidator(_to_instant)]
 Uuid = Annotated[UUID, Field(strict=False), BeforeValidator(_require_uuid)]
@@ -139,9 +131,7 @@ def read(shape: type[Shape], request: Request) -> Shape:
         raise invalid_field("", "not_an_object", _("The body must be a JSON object."))
     if _count_members(body) > MOST_MEMBERS:
         raise invalid_field("", "too_many_members", _("The body has too many members."))
-    given = without_nulls(body)
-    if not request.is_ascii:
-        given = {name: one if name in AS_TYPED else normalized(one) for name, one in given.items()}
+    given = {name: one if name in AS_TYPED else normalized(one) for name, one in without_nulls(body).items()}
     if len(given) > MOST_ERRORS:
         # An error of each would take longer to make than the body to send.
         for name in [name for name in given if name not in shape.model_fields][MOST_ERRORS:]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 from django.conf import settings
@@ -88,18 +88,10 @@ class Effect:
         return Replay(self.answer, self.reference)
 
 
-class RecordedKey(NamedTuple):
-    account_id: int
-    key_hash: str
-    fingerprint: str
-    reference: UUID | None
-    status: int | None
-    body: str
-    location: str
-    created_at: datetime
-
-
-KEYS_TABLE = bulk_sql.Table(IdempotencyKey, RecordedKey._fields)
+KEYS_TABLE = bulk_sql.Table(
+    IdempotencyKey,
+    ["account_id", "key_hash", "fingerprint", "reference", "status", "body", "location", "created_at"],
+)
 
 
 def key_hash(key: str) -> str:
@@ -150,10 +142,13 @@ def find_all(calls: Sequence[KeyedCall]) -> list[Replay | KeyReused | None]:
 
 def record(effects: Sequence[Effect]) -> None:
     """Record answers in the effects' transaction, after `read_recorded_keys`; a duplicate fails at COMMIT."""
-    now = clock.now()
+    now, rows = clock.now(), []
     for effect in effects:
         effect.recorded_at = now
-    bulk_sql.insert(KEYS_TABLE, [_row_of_effect(effect, now) for effect in effects])
+        keyed, answer = effect.keyed, effect.answer
+        given = (answer.status, answer.body.decode(), answer.location) if answer else (None, "", "")
+        rows.append((keyed.account_id, keyed.key_hash, keyed.fingerprint, effect.reference, *given, now))
+    bulk_sql.insert(KEYS_TABLE, rows)
 
 
 def run_once(
@@ -262,20 +257,6 @@ def _key_reused_error() -> KeyReused:
 
 def _answer_of_row(row: IdempotencyKey) -> Answer | None:
     return None if row.status is None else Answer(row.status, row.body.encode(), row.location)
-
-
-def _row_of_effect(effect: Effect, now: datetime) -> RecordedKey:
-    keyed, answer = effect.keyed, effect.answer
-    return RecordedKey(
-        keyed.account_id,
-        keyed.key_hash,
-        keyed.fingerprint,
-        reference=effect.reference,
-        status=answer.status if answer else None,
-        body=answer.body.decode() if answer else "",
-        location=answer.location if answer else "",
-        created_at=now,
-    )
 
 
 def _retention_start() -> datetime:

@@ -41,8 +41,7 @@ def renew_threads(*pools: ThreadPool) -> None:
     """Have the threads of these pools, or of all, end once they have no task, and close their connections."""
     for pool in pools or list(thread_pool._pools):
         with pool._mutex:
-            for thread in pool._threads:
-                thread.is_wanted = False
-            for thread in pool._idle:
-                thread.wake.release()
+            pool._threads.clear()
+            for signal in pool._idle:
+                signal.release()
             pool._idle.clear()

@@ -4,8 +4,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from django.db import connections
+from django.db import connection, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
+
+from shop.tests.racing import wait_until
 
 
 @contextmanager
@@ -26,6 +28,23 @@ def holding(statement: str, *parameters: Any) -> Iterator[BaseDatabaseWrapper]:
         ask(other, statement, *parameters)
         yield other
         other.rollback()
+
+
+def connection_id() -> int:
+    """The number of Django's own connection."""
+    return int(ask(connection, "SELECT CONNECTION_ID()")[0][0])
+
+
+def is_connected(number: int) -> bool:
+    with another_connection() as other:
+        return bool(ask(other, "SELECT 1 FROM information_schema.processlist WHERE id = %s", number))
+
+
+def kill(number: int) -> None:
+    """End this connection; returns once it is gone."""
+    with another_connection() as other:
+        ask(other, "KILL CONNECTION %s", number)
+    wait_until(lambda: not is_connected(number))
 
 
 def ask(connection: BaseDatabaseWrapper, statement: str, *parameters: Any) -> list[Any]:

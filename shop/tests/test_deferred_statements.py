@@ -8,7 +8,7 @@ from django.db import Error, IntegrityError, OperationalError, connection, trans
 from shop.db import bulk_sql, open_transaction, transactions
 from shop.tests import tally
 from shop.tests.racing import wait_until
-from shop.tests.second_connection import another_connection, ask
+from shop.tests.second_connection import another_connection, ask, connection_id, kill
 from shop.tests.waiting import in_background
 
 # Without pipelining nothing is written behind; `test_pipelining_off.py` has what holds then.
@@ -23,19 +23,10 @@ def write(name: str, position: int) -> None:
     bulk_sql.execute_deferred(INSERT, [name, position])
 
 
-def number_of_connection() -> int:
-    return int(ask(connection, "SELECT CONNECTION_ID()")[0][0])
-
-
 def sent() -> dict[str, int]:
     with another_connection() as other:
         ask(other, UNCOMMITTED)
         return dict(ask(other, "SELECT name, position FROM tally_entry WHERE name <> %s", tally.TAKEN))
-
-
-def kill(number: int) -> None:
-    with another_connection() as other:
-        ask(other, "KILL CONNECTION %s", number)
 
 
 def test_deferred_statements_are_sent_with_the_next_one_and_before_it(counting: None) -> None:
@@ -163,7 +154,7 @@ def test_nothing_is_written_in_a_transaction_that_is_to_be_rolled_back(counting:
 
 
 def test_a_connection_that_is_lost_meanwhile_commits_nothing(counting: None) -> None:
-    number = number_of_connection()
+    number = connection_id()
     with pytest.raises(Error), transaction.atomic():
         tally.entries()
         write("one", 1)
@@ -179,14 +170,14 @@ SLEEPING = "SELECT 1 FROM information_schema.processlist WHERE state = 'User sle
 def kill_while_it_sleeps(number: int) -> None:
     with another_connection() as other:
         wait_until(lambda: bool(ask(other, SLEEPING, number)))
-        ask(other, "KILL CONNECTION %s", number)
+    kill(number)
 
 
 def test_a_connection_that_is_lost_between_two_results_was_an_error_that_nothing_recognised(
     counting: None,
 ) -> None:
     """A webhook was answered 500: the cursor raised MySQLdb's error when Django closed it."""
-    number = number_of_connection()
+    number = connection_id()
     with pytest.raises(OperationalError) as lost, transaction.atomic():
         write("one", 1)
         bulk_sql.execute_deferred("DO SLEEP(20)")
@@ -203,7 +194,7 @@ def test_the_work_is_repeated_on_another_connection(counting: None) -> None:
     attempts = []
 
     def work() -> None:
-        attempts.append(number_of_connection())
+        attempts.append(connection_id())
         write("one", 1)
         if len(attempts) == 1:
             kill(attempts[0])

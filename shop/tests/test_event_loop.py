@@ -172,22 +172,6 @@ def test_results_from_many_threads_at_once_all_arrive() -> None:
     assert asyncio.run(asyncio.wait_for(call_all(), 60)) == 5_000
 
 
-def test_a_result_that_cannot_be_delivered_does_not_block_later_ones() -> None:
-    async def deliver_both() -> str:
-        loop = asyncio.get_running_loop()
-        received: asyncio.Future[str] = loop.create_future()
-        deliver = event_loop._deliveries_for(loop).deliver
-
-        def fail(result: str) -> None:
-            raise ValueError(result)
-
-        deliver(fail, "first")
-        deliver(received.set_result, "second")
-        return await asyncio.wait_for(received, 2)
-
-    assert asyncio.run(deliver_both()) == "second"
-
-
 def test_redis_on_a_loop_is_refused() -> None:
     async def call() -> None:
         redis_client.attempt(lambda client: client.ping(), otherwise=False)

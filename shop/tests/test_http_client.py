@@ -62,6 +62,11 @@ def dripping(data: bytes, *, after: bytes = b"") -> Talk:
     return drip
 
 
+def saying(reply: bytes) -> Talk:
+    """Read a request, and send this."""
+    return lambda line: (line.recv(65536), line.sendall(reply))
+
+
 def exchange(url: str, *, body: bytes | None = None, method: str = "POST") -> Reply:
     return http_client.send_request(method, url, headers={}, body=body, seconds=ALLOWED)
 
@@ -114,12 +119,7 @@ MALFORMED = {
 def test_a_reply_that_is_cut_or_no_http_is_no_response() -> None:
     believed: dict[str, Reply] = {}
     for kind, reply in MALFORMED.items():
-
-        def answer(line: socket.socket, reply: bytes = reply) -> None:
-            line.recv(65536)
-            line.sendall(reply)
-
-        with serving(answer) as address:
+        with serving(saying(reply)) as address:
             try:
                 believed[kind] = exchange(f"http://{address}/")
             except NoResponse as refused:
@@ -138,7 +138,7 @@ def test_a_reply_that_is_cut_or_no_http_is_no_response() -> None:
     ],
 )
 def test_a_whole_reply_without_a_body_is_one_however_it_ends(reply: bytes) -> None:
-    with serving(lambda line: (line.recv(65536), line.sendall(reply))) as address:
+    with serving(saying(reply)) as address:
         assert exchange(f"http://{address}/").body == b""
 
 
@@ -157,7 +157,7 @@ def test_an_endless_reply_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_body_is_never_unpacked() -> None:
     packed = gzip.compress(b"hi")
     head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed)
-    with serving(lambda line: (line.recv(65536), line.sendall(head + packed))) as address:
+    with serving(saying(head + packed)) as address:
         assert exchange(f"http://{address}/").body == packed
 
 
@@ -192,13 +192,14 @@ def test_each_exchange_on_a_kept_connection_has_its_own_deadline() -> None:
     assert len(lines) == 1
 
 
-def answering(lines: list[socket.socket]) -> Talk:
-    """Answer each request, and note the connections."""
+def answering(lines: list[socket.socket], *, closed: Callable[[], object] = lambda: None) -> Talk:
+    """Answer each request, and note the connections; `closed` is called at the end of each."""
 
     def answer_each(line: socket.socket) -> None:
         lines.append(line)
         while line.recv(65536):
             line.sendall(ANSWER)
+        closed()
 
     return answer_each
 
@@ -238,12 +239,7 @@ def test_a_connection_that_has_rested_for_long_is_closed_with_the_next_call(
 ) -> None:
     monkeypatch.setattr(http_client, "IDLE_SECONDS", 0.1)
     closed = threading.Event()
-
-    def answer_until_closed(line: socket.socket) -> None:
-        answering([])(line)
-        closed.set()
-
-    with serving(answer_until_closed) as rested, serving(answering([])) as other:
+    with serving(answering([], closed=closed.set)) as rested, serving(answering([])) as other:
         exchange(f"http://{rested}/")
         threading.Event().wait(0.2)
         assert not closed.is_set()
@@ -257,14 +253,9 @@ def test_no_more_connections_are_kept_than_so_many_however_many_hosts_there_are(
     monkeypatch.setattr(http_client, "MOST_IDLE", 3)
     with contextlib.ExitStack() as servers:
         closed = threading.Semaphore(0)
-
-        def talk(line: socket.socket) -> None:
-            while line.recv(10_000):
-                line.sendall(ANSWER)
-            closed.release()
-
         for _ in range(8):
-            exchange(f"http://{servers.enter_context(serving(talk))}/")
+            address = servers.enter_context(serving(answering([], closed=closed.release)))
+            exchange(f"http://{address}/")
         for _ in range(5):
             assert closed.acquire(timeout=5)
         assert not closed.acquire(timeout=0.2)
@@ -346,11 +337,8 @@ def test_redirects_are_not_followed_and_proxies_of_the_environment_are_not_used(
     for name in ("http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, f"http://{ports.HOST}:{ports.free()}")
 
-    def redirect(line: socket.socket) -> None:
-        line.recv(65536)
-        line.sendall(b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n")
-
-    with serving(redirect) as address:
+    redirect = b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n"
+    with serving(saying(redirect)) as address:
         reply = exchange(f"http://{address}/")
     assert (reply.status, reply.headers["location"], reply.body) == (302, "/elsewhere", b"")
 

@@ -236,13 +236,8 @@ def test_every_answer_names_its_request() -> None:
         assert len(named) == 36
 
 
-def test_an_error_of_a_serializer_names_its_fields() -> None:
-    wrong = exceptions.ValidationError({"lines": [{}, {"quantity": ["Too many."]}], "coupon": "Not one."})
-    answer = problems.from_error(wrong)
-    assert (answer.status_code, answer.code) == (400, "invalid")
-    assert orjson.loads(answer.body)["errors"] == [
-        {"field": "lines.quantity", "code": "invalid", "detail": "Too many."},
-        {"field": "coupon", "code": "invalid", "detail": "Not one."},
-    ]
+def test_errors_of_rest_framework_are_problems() -> None:
+    wrong = problems.from_error(exceptions.ParseError("Not even that."))
+    assert (wrong.status_code, wrong.code) == (400, "parse_error")
     failed = problems.from_error(exceptions.AuthenticationFailed("No such badge."))
     assert (failed.status_code, failed.headers["WWW-Authenticate"]) == (401, "Bearer")

@@ -38,8 +38,12 @@ def racing_account_id(counting: None) -> int:
     return AccountFactory.create().id
 
 
-def keyed(account_id: int, key: str = "key", *, body: str = "body") -> KeyedCall:
-    return KeyedCall(account_id, recorded_answers.key_hash(key), body, answer_with)
+def keyed(account_id: int, key: str = "key", *, body: str = "body", answer: Any = None) -> KeyedCall:
+    return KeyedCall(account_id, recorded_answers.key_hash(key), body, answer or answer_with)
+
+
+def unsettled(account_id: int) -> KeyedCall:
+    return keyed(account_id, answer=lambda outcome: None)
 
 
 def answer_with(position: int) -> Answer:
@@ -95,9 +99,7 @@ def test_calls_at_once_whose_answers_are_equal_are_repeats_of_the_one_that_was_r
     racing_account_id: int,
 ) -> None:
     """Two forms that generate as many codes have equal answers, and one of them generated none."""
-    call = KeyedCall(
-        racing_account_id, recorded_answers.key_hash("key"), "body", lambda _: Answer(200, b"{}")
-    )
+    call = keyed(racing_account_id, answer=lambda _: Answer(200, b"{}"))
     results = race([lambda: recorded_answers.run_once(call, count) for _ in range(20)])
     assert sum(not isinstance(result, Replay) for result in results) == 1
     assert tally.counted() == 1
@@ -149,15 +151,15 @@ def test_a_call_whose_reply_to_the_commit_is_lost_has_one_effect_and_is_no_repea
 
 
 def test_a_call_is_replayed_by_its_reference_until_it_is_settled(account_id: int) -> None:
-    unsettled = KeyedCall(account_id, recorded_answers.key_hash("key"), "body", lambda outcome: None)
-    assert recorded_answers.run_once(unsettled, count, reference=lambda outcome: REFERENCE) == 1
-    assert recorded_answers.run_once(unsettled, count) == Replay(None, REFERENCE)
-    assert settled(unsettled, 1) == answer_with(1)
-    assert recorded_answers.run_once(unsettled, count) == Replay(answer_with(1), REFERENCE)
+    call = unsettled(account_id)
+    assert recorded_answers.run_once(call, count, reference=lambda outcome: REFERENCE) == 1
+    assert recorded_answers.run_once(call, count) == Replay(None, REFERENCE)
+    assert settled(call, 1) == answer_with(1)
+    assert recorded_answers.run_once(call, count) == Replay(answer_with(1), REFERENCE)
 
 
 def test_the_first_to_settle_wins_for_good(racing_account_id: int) -> None:
-    call = KeyedCall(racing_account_id, recorded_answers.key_hash("key"), "body", lambda outcome: None)
+    call = unsettled(racing_account_id)
     recorded_answers.run_once(call, count, reference=lambda outcome: REFERENCE)
     answers = race([lambda n=n: settled(call, n) for n in range(16)])
     assert len({answer.body for answer in answers}) == 1
@@ -165,9 +167,8 @@ def test_the_first_to_settle_wins_for_good(racing_account_id: int) -> None:
 
 
 def test_an_effect_without_answer_or_reference_cannot_be_recorded(account_id: int) -> None:
-    call = KeyedCall(account_id, recorded_answers.key_hash("key"), "body", lambda outcome: None)
     with pytest.raises(IntegrityError):
-        recorded_answers.run_once(call, count)
+        recorded_answers.run_once(unsettled(account_id), count)
     assert tally.entries() == {}
 
 

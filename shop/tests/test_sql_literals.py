@@ -260,3 +260,22 @@ def test_a_number_of_more_than_64_bits_is_refused(value: int) -> None:
 def test_text_that_is_no_unicode_is_refused(database: str) -> None:
     with pytest.raises(UnicodeEncodeError):
         bulk_sql.insert(LINES, [SIMPLE._replace(detail="half of an emoji: \ud83c")])
+
+
+@pytest.mark.django_db
+def test_to_model_builds_the_same_object_as_the_orm() -> None:
+    JournalLine.objects.create(
+        at=NOW, actor="system", subject="first", order_id=UUID("01a205ea-8973-7608-aaac-b7b4998b3d39")
+    )
+    columns = bulk_sql.reader(JournalLine, alias="line")
+    [row] = ask(connection, f"SELECT {columns.selected} FROM shop_journalline line")  # noqa: S608
+    made, [read] = columns.to_model(row), JournalLine.objects.all()
+    assert {name: getattr(made, name) for name in columns.names} == {
+        name: getattr(read, name) for name in columns.names
+    }
+
+
+def test_integers_need_no_parameters() -> None:
+    assert bulk_sql.integer_list([1, 2, 30]) == "1, 2, 30"
+    with pytest.raises(ValueError, match="Unknown format code"):
+        bulk_sql.integer_list(["1) OR (1=1"])  # type: ignore[list-item]

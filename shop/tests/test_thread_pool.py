@@ -1,4 +1,4 @@
-"""The pool's bounds, its order of work, and the connections of its threads."""
+"""The pool's bounds, its order of work, the connections of its threads, and their shares of a process."""
 
 import threading
 import time
@@ -8,13 +8,15 @@ from queue import SimpleQueue
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.db import connection
 
+from shop.concurrency import batching, event_loop, thread_pool
 from shop.concurrency.thread_pool import MAX_PER_OWNER, ThreadPool
 from shop.errors import Overloaded
 from shop.tests import process_state
 from shop.tests.racing import race, wait_until
-from shop.tests.second_connection import another_connection, ask
+from shop.tests.second_connection import ask, connection_id, is_connected, kill
 
 # For all tests: a pool's thread closes old connections even after work that uses no database.
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -283,16 +285,6 @@ def test_nothing_that_a_work_sets_in_its_context_reaches_the_next() -> None:
     assert [seen.get(timeout=SOON) for _ in range(2)] == ["unset", "unset"]
 
 
-def connection_id() -> int:
-    [[number]] = ask(connection, "SELECT CONNECTION_ID()")
-    return int(number)
-
-
-def is_connected(number: int) -> bool:
-    with another_connection() as other:
-        return bool(ask(other, "SELECT 1 FROM information_schema.processlist WHERE id = %s", number))
-
-
 def connection_of_next_work(pool: ThreadPool) -> int:
     numbers = SimpleQueue[int]()
     pool.start(lambda: numbers.put(connection_id()))
@@ -313,8 +305,7 @@ def test_a_thread_keeps_its_connection_between_works_and_closes_it_when_it_ends(
 def test_a_connection_that_was_killed_while_its_thread_was_idle_is_replaced() -> None:
     pool = pool_of(1)
     number = connection_of_next_work(pool)
-    with another_connection() as other:
-        ask(other, "KILL CONNECTION %s", number)
+    kill(number)
     over = time.monotonic() + 1.1
     wait_until(lambda: time.monotonic() > over)
     assert connection_of_next_work(pool) != number
@@ -326,8 +317,7 @@ def test_a_connection_that_breaks_during_a_work_is_not_used_by_the_next() -> Non
 
     def lose_connection() -> None:
         number = connection_id()
-        with another_connection() as other:
-            ask(other, "KILL CONNECTION %s", number)
+        kill(number)
         numbers.put(number)
         ask(connection, "SELECT 1")
 
@@ -346,3 +336,13 @@ def test_renewed_threads_have_new_connections_and_those_at_work_end_after_it(hel
     assert connection_of_next_work(pool) not in before
     held.go.set()
     wait_until(lambda: not any(map(is_connected, before)))
+
+
+def test_batches_and_calls_share_all_threads_and_each_has_one() -> None:
+    for count in (2, 3, 4, 8, 16, 64, 200):
+        shares = thread_pool.split_threads(count)
+        assert shares.leading + shares.calling == count
+        assert 1 <= shares.leading <= max(2, count // 4)
+        assert shares.calling >= 1
+    in_force = batching.LEADER_POOL._max_threads, event_loop.CALL_POOL._max_threads
+    assert in_force == thread_pool.split_threads(settings.WEB_THREADS)

@@ -21,7 +21,7 @@ from shop.tests import servers, tally
 from shop.tests.lost_replies import error_packet, losing_reply_to_commit
 from shop.tests.outages import database_away
 from shop.tests.racing import race, wait_until
-from shop.tests.second_connection import another_connection, ask, holding
+from shop.tests.second_connection import another_connection, ask, connection_id, holding, kill
 
 
 class Work:
@@ -48,18 +48,6 @@ def count_one(name: str = "one") -> int:
     [position] = tally.count([name])
     assert isinstance(position, int)
     return position
-
-
-def connection_id() -> int:
-    return int(ask(connection, "SELECT CONNECTION_ID()")[0][0])
-
-
-def kill(number: int) -> None:
-    with another_connection() as other:
-        ask(other, "KILL CONNECTION %s", number)
-        wait_until(
-            lambda: not ask(other, "SELECT 1 FROM information_schema.processlist WHERE id = %s", number)
-        )
 
 
 def test_production_waits_five_seconds_for_a_lock_and_reads_what_is_committed(counting: None) -> None:

@@ -20,10 +20,10 @@ from pydantic import BaseModel, ConfigDict
 from shop import scopes
 from shop.errors import FirstcomeError
 from shop.http import json_format, problems
+from shop.http.messages import PROBLEM
 from shop.http.pagination import DEFAULT_PAGE, LARGEST_PAGE
 
 Row = TypeVar("Row")
-PROBLEM_TYPE = "application/problem+json"
 
 
 class FieldError(BaseModel):
@@ -131,9 +131,7 @@ def declare_members(code: str, **members: dict[str, Any]) -> None:
 def refusals(codes: Mapping[int, Sequence[str]]) -> dict[tuple[int, str], OpenApiResponse]:
     """The problems that a view may return, by status, for `extend_schema(responses=...)`."""
     return {
-        (status, PROBLEM_TYPE): OpenApiResponse(
-            response=problem_schema(named), description=describe_codes(named)
-        )
+        (status, PROBLEM): OpenApiResponse(response=problem_schema(named), description=describe_codes(named))
         for status, named in codes.items()
     }
 
@@ -160,20 +158,17 @@ def problem_schema(codes: Sequence[str]) -> dict[str, Any]:
 
 def refusal_example(name: str, error: FirstcomeError) -> OpenApiExample:
     response = problems.from_error(error)
-    return OpenApiExample(
-        name,
-        value=orjson.loads(response.body),
-        media_type=PROBLEM_TYPE,
-        status_codes=[str(response.status_code)],
-        response_only=True,
-    )
+    problem: Any = orjson.loads(response.body)
+    return response_example(name, response.status_code, problem, media_type=PROBLEM)
 
 
-def response_example(name: str, status: int, body: Mapping[str, Any]) -> OpenApiExample:
+def response_example(
+    name: str, status: int, body: Mapping[str, Any], *, media_type: str = "application/json"
+) -> OpenApiExample:
     return OpenApiExample(
         name,
         value=orjson.loads(json_format.dump(body)),
-        media_type="application/json",
+        media_type=media_type,
         status_codes=[str(status)],
         response_only=True,
     )

@@ -7,6 +7,7 @@ from typing import Any
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema
 
+from shop.http.messages import PROBLEM
 from shop.http.openapi import api_doc
 
 API_KEY_SCHEME = {
@@ -123,9 +124,9 @@ def _generic_refusals(path: str, operation: Any) -> dict[int, list[str]]:
 def _add_refusals(responses: Any, status: int, codes: list[str]) -> None:
     response = responses.setdefault(str(status), {})
     content = response.setdefault("content", {})
-    known = content.get(api_doc.PROBLEM_TYPE, {}).get("schema", {}).get("properties", {}).get("code", {})
+    known = content.get(PROBLEM, {}).get("schema", {}).get("properties", {}).get("code", {})
     all_codes = sorted({*known.get("enum", []), *codes})
-    content.setdefault(api_doc.PROBLEM_TYPE, {})["schema"] = api_doc.problem_schema(all_codes)
+    content.setdefault(PROBLEM, {})["schema"] = api_doc.problem_schema(all_codes)
     response["description"] = api_doc.describe_codes(all_codes)
 
 
@@ -133,31 +134,23 @@ def _add_headers(operation: Any) -> None:
     for status, response in operation["responses"].items():
         headers = response.get("headers", {})
         if status in {"429", "503"}:
-            headers["Retry-After"] = {
-                "schema": {"type": "integer"},
-                "description": "Seconds to wait before a retry.",
-                "required": True,
-            }
+            headers["Retry-After"] = _header("integer", "Seconds to wait before a retry.", required=True)
         if status == "409":
-            headers["Retry-After"] = {
-                "schema": {"type": "integer"},
-                "description": "Seconds to wait before a retry, if the conflict is temporary.",
-            }
+            says = "Seconds to wait before a retry, if the conflict is temporary."
+            headers["Retry-After"] = _header("integer", says)
         if status == "401":
-            headers["WWW-Authenticate"] = {"schema": {"type": "string"}, "description": "`Bearer`"}
+            headers["WWW-Authenticate"] = _header("string", "`Bearer`")
         if _is_keyed(operation) and status in {"200", "201", "202", "402"}:
-            headers |= {
-                "Idempotency-Replayed": {
-                    "schema": {"type": "string", "enum": ["true"]},
-                    "description": "This is the recorded answer of an earlier call with the key.",
-                },
-                "Location": {
-                    "schema": {"type": "string"},
-                    "description": "The address of the created resource.",
-                },
-            }
+            replayed = _header("string", "This is the recorded answer of an earlier call with the key.")
+            replayed["schema"]["enum"] = ["true"]
+            headers["Idempotency-Replayed"] = replayed
+            headers["Location"] = _header("string", "The address of the created resource.")
         if headers:
             response["headers"] = headers
+
+
+def _header(kind: str, description: str, **more: bool) -> dict[str, Any]:
+    return {"schema": {"type": kind}, "description": description, **more}
 
 
 def _is_keyed(operation: Any) -> bool:
