@@ -16,7 +16,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 from events.feed.reading import READ_EVENTS
 from events.models import FeedEvent, WebhookDelivery, WebhookEndpoint
 from events.webhooks import deliveries, endpoints
-from events.webhooks.deliveries import MOST_RESENT, EventFilter
+from events.webhooks.deliveries import EventFilter
 from shop import form_fields
 from shop.admin_base.actions import Action, ActionForm, ActionPreview, button, run_for_selected
 from shop.admin_base.classes import ReadOnlyMixin
@@ -73,11 +73,11 @@ def _preview(matching: EventFilter) -> ActionPreview:
     if not total:
         raise Rejected(mark("Nothing to replay."))
     question = ngettext("Replay %(count)s dead event?", "Replay %(count)s dead events?", total)
-    if total > MOST_RESENT:
+    if total > deliveries.MOST_RESENT:
         question = gettext("Replay the oldest %(most)s of %(count)s dead events?")
     oldest = matching.rows()[:MOST_SHOWN]
     return ActionPreview(
-        question % {"count": total, "most": MOST_RESENT},
+        question % {"count": total, "most": deliveries.MOST_RESENT},
         facts=[(type, str(count)) for type, count in counts.items()],
         table={
             "headers": [
@@ -97,18 +97,12 @@ def _preview(matching: EventFilter) -> ActionPreview:
 
 def _replay(data: Mapping[str, Any]) -> str:
     """Replay at most `MOST_RESENT`, and say what is left: a repeat finds those that are still dead."""
-    queued = 0
-    try:
-        for count in deliveries.resend_matching(data["matching"], reason=data["reason"]):
-            queued += count
-    except FirstcomeError as error:
-        before = gettext("%(count)s were queued again before that.") % {"count": queued}
-        error.detail = f"{error.detail} {before}"
-        raise
+    ids = data["matching"].rows().values_list("id", flat=True)[: deliveries.MOST_RESENT]
+    queued = len(deliveries.resend_dead(list(ids), reason=data["reason"]))
     text = gettext("%(count)s queued again: they are delivered within seconds.") % {"count": queued}
     if left := sum(data["matching"].counts_by_type().values()):
         more = gettext("%(left)s are still dead: replay again for the next %(next)s.")
-        text += " " + more % {"left": left, "next": min(left, MOST_RESENT)}
+        text += " " + more % {"left": left, "next": min(left, deliveries.MOST_RESENT)}
     return text
 
 
