@@ -343,7 +343,7 @@ def test_an_event_that_is_too_old_is_given_up_after_a_few_attempts(
         deliver_due()
     assert delivery(event).status == "failed"
     assert delivery(event).error.startswith("given up: no answer")
-    assert [dead.pk for dead in deliveries.EventFilter().rows()] == [delivery(event).pk]
+    assert [dead.pk for dead in deliveries.find_dead()] == [delivery(event).pk]
 
     assert deliveries.resend_dead([delivery(event).pk]) == [delivery(event).pk]
     for _ in range(delivery_pass.FEWEST_ATTEMPTS + 1):

@@ -1,13 +1,12 @@
 """The log of deliveries: reading it, sending events again, and sending a test."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Count, Exists, Min, OuterRef, Q, QuerySet, Subquery
+from django.db.models import Exists, Min, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from uuid_utils.compat import uuid7
 
@@ -30,27 +29,20 @@ MOST_RESENT = 10_000
 """Dead events by one transaction, and by one use of the page: a repeat continues with the rest."""
 
 
-@dataclass(frozen=True, slots=True)
-class EventFilter:
-    """Chooses dead events, which the data platform never took, by type, or the beginning of one (`order.`),
-    by when they happened, by order.
+def find_dead(
+    *,
+    type: str = "",
+    since: datetime | None = None,
+    before: datetime | None = None,
+    order_id: UUID | None = None,
+) -> "QuerySet[WebhookDelivery]":
+    """The dead events, which the data platform never took, oldest first: of a type, or the beginning of one
+    (`order.`), by when they happened, of an order.
     """
-
-    type: str = ""
-    since: datetime | None = None
-    before: datetime | None = None
-    order_id: UUID | None = None
-
-    def rows(self) -> "QuerySet[WebhookDelivery]":
-        """The dead events that match, oldest first."""
-        by_type = "type__startswith" if self.type.endswith(".") else "type"
-        wanted = {by_type: self.type, "created_at__gte": self.since, "created_at__lt": self.before}
-        given = {name: value for name, value in (wanted | {"order_id": self.order_id}).items() if value}
-        return to_data_platform().filter(status=Status.FAILED, **given).order_by("id")
-
-    def counts_by_type(self) -> dict[str, int]:
-        """How many dead events of each type match."""
-        return dict(sorted(self.rows().order_by().values_list("type").annotate(number=Count("pk"))))
+    by_type = "type__startswith" if type.endswith(".") else "type"
+    wanted = {by_type: type, "created_at__gte": since, "created_at__lt": before, "order_id": order_id}
+    given = {name: value for name, value in wanted.items() if value}
+    return to_data_platform().filter(status=Status.FAILED, **given).order_by("id")
 
 
 def find(*, endpoint_id: UUID, status: str = "") -> "QuerySet[WebhookDelivery]":
@@ -75,8 +67,8 @@ def undelivered(event_id: OuterRef) -> Q:
     though the feed has the event.
     """
     rows = to_data_platform().filter(event_id=event_id)
-    is_delivered = Exists(rows.filter(status=Status.DELIVERED))
-    return Q(~is_delivered) & (Q(Exists(rows)) | Q(Exists(_events(event_id))))
+    without_row = Q(~Exists(rows), Exists(_events(event_id)))
+    return Q(Exists(rows.exclude(status=Status.DELIVERED))) | without_row
 
 
 def lost(event_id: OuterRef) -> Q:
@@ -243,7 +235,7 @@ def refused_count() -> int:
 
 
 def dead_count() -> int:
-    return to_data_platform().filter(status=Status.FAILED).count()
+    return find_dead().count()
 
 
 def oldest_queued_seconds() -> float:

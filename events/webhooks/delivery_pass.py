@@ -91,12 +91,13 @@ def run(endpoint: WebhookEndpoint, *, pool: Executor, stop: threading.Event | No
         disable = partial(endpoints.disable, endpoint, by=by, error=why, at=clock.now())
         transactions.run(disable, transactions.REPEATABLE)
         return False
-    batch, stop = _read(endpoint, clock.now()), stop or threading.Event()
+    now = clock.now()
+    batch = _read(endpoint, now)
     due_at = {row.pk: row.next_attempt_at for row in batch.rows}
-    orders = _choose(endpoint, [*_due_orders(endpoint, batch.rows, clock.now()).values()])
+    orders = _choose(endpoint, _due_orders(endpoint, batch.rows, now).values())
     if endpoint.is_built_in:
         orders = _send_together(batch, orders)
-    _send_each(endpoint, batch, orders, pool=pool, stop=stop)
+    _send_each(endpoint, batch, orders, pool=pool, stop=stop or threading.Event())
     now = clock.now()
     tried = [row for row in batch.rows if row.event_id in batch.attempts]
     for row in tried:
@@ -190,7 +191,7 @@ def _due_orders(
 
 
 def _choose(
-    endpoint: WebhookEndpoint, orders: Sequence[list[WebhookDelivery]]
+    endpoint: WebhookEndpoint, due: Iterable[list[WebhookDelivery]]
 ) -> Sequence[list[WebhookDelivery]]:
     """The orders that a pass tries, first what is due the longest.
 
@@ -202,13 +203,14 @@ def _choose(
     def is_hanging(rows: list[WebhookDelivery]) -> bool:
         return rows[0].attempts > 0 and rows[0].response_status is None
 
-    orders = sorted(orders, key=lambda rows: rows[0].next_attempt_at or clock.now())
+    orders = sorted(due, key=lambda rows: rows[0].next_attempt_at or clock.now())
     if endpoint.failures:
         return sorted(orders, key=lambda rows: rows[0].attempts)[:1]
     if endpoint.is_built_in:
         return orders
+    hanging = [rows for rows in orders if is_hanging(rows)]
     # First, so that the other threads send the rest while this one waits.
-    return [*[*filter(is_hanging, orders)][:1], *(rows for rows in orders if not is_hanging(rows))]
+    return [*hanging[:1], *(rows for rows in orders if not is_hanging(rows))]
 
 
 def _order_key(row: WebhookDelivery) -> UUID | str:
@@ -223,10 +225,13 @@ def _send_together(
     the other, to find those that it refuses: all once it has refused them together for good, and else those
     with an event that it refused before.
     """
-    refused = [rows for rows in orders if any(row.refused_at for row in rows)]
-    others = [row for rows in orders if not any(row.refused_at for row in rows) for row in rows]
-    together = sorted(others, key=lambda row: row.position or 0)[:MOST_DUE]
-    if together:
+    refused, others = list[list[WebhookDelivery]](), list[WebhookDelivery]()
+    for rows in orders:
+        if any(row.refused_at for row in rows):
+            refused.append(rows)
+        else:
+            others += rows
+    if together := sorted(others, key=lambda row: row.position or 0)[:MOST_DUE]:
         attempt = data_platform.send([row.payload or {} for row in together])
         if attempt.is_final:
             return orders
