@@ -92,10 +92,12 @@ def deliver(endpoint: WebhookEndpoint, *, passes: int = 1) -> WebhookEndpoint:
     return WebhookEndpoint.objects.get(pk=endpoint.pk)
 
 
-def one_pass(endpoint: WebhookEndpoint, *, stop: threading.Event | None = None) -> bool:
+def one_pass(
+    endpoint: WebhookEndpoint, *, worker: str = "worker", stop: threading.Event | None = None
+) -> bool:
     """A pass by a worker that has the lease; whether there is more to do at once."""
     sequencing.sequence()
-    assert dispatcher.lease(endpoint.pk, "worker")
+    assert dispatcher.lease(endpoint.pk, worker)
     with ThreadPoolExecutor(delivery_pass.SENDING_AT_ONCE) as pool:
         return delivery_pass.run(WebhookEndpoint.objects.get(pk=endpoint.pk), pool=pool, stop=stop)
 
@@ -429,8 +431,10 @@ def test_a_stop_in_the_middle_of_a_pass_leaves_the_rest_to_another_worker(receiv
 
     receiver.answer = answer
     record_for(uuid4(), ["a", "b", "c", "d"])
-    one_pass(endpoint, stop=stop)
+    one_pass(endpoint, worker="first", stop=stop)
     assert statuses(endpoint) == [("delivered", 1)] * 2 + [("pending", 0)] * 2
+
+    dispatcher.release(endpoint.pk, "first")
     deliver(endpoint)
     assert receiver.names() == ["a", "b", "c", "d"]
 
