@@ -6,7 +6,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.db.models import QuerySet
+from django.db.models import Count, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.translation import gettext, gettext_lazy as _, ngettext
@@ -16,7 +16,6 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 from events.feed.reading import READ_EVENTS
 from events.models import FeedEvent, WebhookDelivery, WebhookEndpoint
 from events.webhooks import deliveries, endpoints
-from events.webhooks.deliveries import MOST_RESENT, EventFilter
 from shop import form_fields
 from shop.admin_base.actions import Action, ActionForm, ActionPreview, button, run_for_selected
 from shop.admin_base.classes import ReadOnlyMixin
@@ -62,22 +61,21 @@ class ReplayForm(ActionForm):
 
     def check(self, data: dict[str, Any]) -> dict[str, Any]:
         type, since, before, order_id = (data[name] for name in NAMES)
-        matching = EventFilter(type=type.strip(), since=since, before=before, order_id=order_id)
-        return data | {"matching": matching}
+        dead = deliveries.find_dead(type=type.strip(), since=since, before=before, order_id=order_id)
+        return data | {"dead": dead}
 
 
-def _preview(matching: EventFilter) -> ActionPreview:
+def _preview(dead: "QuerySet[WebhookDelivery]") -> ActionPreview:
     """The events of each type, and the oldest of them. Raises `Rejected` without any."""
-    counts = matching.counts_by_type()
+    counts = dict(sorted(dead.order_by().values_list("type").annotate(number=Count("pk"))))
     total = sum(counts.values())
     if not total:
         raise Rejected(mark("Nothing to replay."))
     question = ngettext("Replay %(count)s dead event?", "Replay %(count)s dead events?", total)
-    if total > MOST_RESENT:
+    if total > deliveries.MOST_RESENT:
         question = gettext("Replay the oldest %(most)s of %(count)s dead events?")
-    oldest = matching.rows()[:MOST_SHOWN]
     return ActionPreview(
-        question % {"count": total, "most": MOST_RESENT},
+        question % {"count": total, "most": deliveries.MOST_RESENT},
         facts=[(type, str(count)) for type, count in counts.items()],
         table={
             "headers": [
@@ -89,7 +87,7 @@ def _preview(matching: EventFilter) -> ActionPreview:
             ],
             "rows": [
                 [f"{row.created_at:%Y-%m-%d %H:%M:%S}", row.type, row.order_id or "", row.attempts, row.error]
-                for row in oldest
+                for row in dead[:MOST_SHOWN]
             ],
         },
     )
@@ -97,18 +95,12 @@ def _preview(matching: EventFilter) -> ActionPreview:
 
 def _replay(data: Mapping[str, Any]) -> str:
     """Replay at most `MOST_RESENT`, and say what is left: a repeat finds those that are still dead."""
-    queued = 0
-    try:
-        for count in deliveries.resend_matching(data["matching"], reason=data["reason"]):
-            queued += count
-    except FirstcomeError as error:
-        before = gettext("%(count)s were queued again before that.") % {"count": queued}
-        error.detail = f"{error.detail} {before}"
-        raise
+    ids = data["dead"].values_list("id", flat=True)[: deliveries.MOST_RESENT]
+    queued = len(deliveries.resend_dead(list(ids), reason=data["reason"]))
     text = gettext("%(count)s queued again: they are delivered within seconds.") % {"count": queued}
-    if left := sum(data["matching"].counts_by_type().values()):
+    if left := data["dead"].count():
         more = gettext("%(left)s are still dead: replay again for the next %(next)s.")
-        text += " " + more % {"left": left, "next": min(left, MOST_RESENT)}
+        text += " " + more % {"left": left, "next": min(left, deliveries.MOST_RESENT)}
     return text
 
 
@@ -205,7 +197,7 @@ class WebhookDeliveryAdmin(RecordsAdmin):
             submit=_("Replay"),
             form_class=ReplayForm,
             initial={name: request.GET.get(name) for name in NAMES},
-            preview=lambda data: _preview(data["matching"]),
+            preview=lambda data: _preview(data["dead"]),
             perform=_replay,
             back=reverse("admin:events_webhookdelivery_replay_events"),
         )

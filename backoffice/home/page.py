@@ -23,7 +23,7 @@ from backoffice.page_elements import age, ago, link, may_view, row_link
 from coupons.metrics import state as coupons_state
 from coupons.models import Campaign
 from events.models import BUILT_IN, WebhookDelivery
-from events.webhooks.deliveries import EventFilter
+from events.webhooks import deliveries
 from inventory import products, stock_reports
 from inventory.models import Product
 from orders.models import Saga
@@ -182,7 +182,7 @@ def differences(request: HttpRequest) -> Work:
 
 def undelivered_events(request: HttpRequest) -> Work:
     """Events that were refused for good or given up, the oldest first."""
-    number, found = _read(EventFilter().rows())
+    number, found = _read(deliveries.find_dead())
     replay = [link(_("Replay"), "admin:events_webhookdelivery_replay_events")]
     dead = f"endpoint__exact={BUILT_IN}&status__exact=failed"
     all_events = link(_("All dead events"), "admin:events_webhookdelivery_changelist", query=dead)

@@ -17,13 +17,11 @@ from events.tests.delivering import NOWHERE, dead, deliver_due, delivery, logged
 from events.tests.own_data_platform import REFUSED, received_event_ids
 from events.tests.test_webhook_endpoints import api, created
 from events.webhooks import deliveries, endpoints
-from events.webhooks.deliveries import EventFilter
 from scripts.tests.simulator import Simulator
-from shop.db import transactions
 from shop.models import JournalLine
 from shop.tests.clients import Api, signed_in
 from shop.tests.commands import run, run_json
-from shop.tests.confirming import done, said
+from shop.tests.confirming import said
 from shop.tests.factories import SuperuserFactory
 from shop.tests.racing import race
 from shop.tests.sent_forms import fields_of
@@ -101,26 +99,6 @@ def test_the_list_sends_events_again_and_records_the_actor_and_the_reason() -> N
     noted = JournalLine.objects.get(what="event.resent")
     assert (noted.actor, noted.actor_id, noted.actor_name) == ("staff", operator.pk, operator.username)
     assert noted.detail == "The receiver is mended."
-
-
-def test_the_page_says_how_many_events_are_queued_again_though_the_database_is_lost_on_the_way(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    *_, last = [dead() for _ in range(3)]
-    monkeypatch.setattr(deliveries, "RESENT_AT_ONCE", 2)
-    run_transaction = transactions.run
-
-    def lose_the_second(work: Any, effect: Any, **more: Any) -> Any:
-        if JournalLine.objects.filter(what="event.resent").exists():
-            raise transactions.DatabaseUnavailable("The database can't be reached; try again.")
-        return run_transaction(work, effect, **more)
-
-    monkeypatch.setattr(transactions, "run", lose_the_second)
-    page = reverse("admin:events_webhookdelivery_replay_events")
-    assert done(signed_in(SuperuserFactory.create()), page, reason="mended") == [
-        "The database can't be reached; try again. 2 were queued again before that. Try again in 1 s."
-    ]
-    assert dead_rows() == {last}
 
 
 def rows_logged(api: Api, status: str = "") -> list[dict[str, Any]]:
@@ -286,7 +264,6 @@ def test_a_replay_is_bounded_and_goes_on_when_it_is_repeated(
     client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deliveries, "MOST_RESENT", 4)
-    monkeypatch.setattr(deliveries, "RESENT_AT_ONCE", 3)
     made = [dead() for _ in range(6)]
     [message] = replay(client)
     assert message.startswith("4 queued again") and "2 are still dead" in message
@@ -308,7 +285,7 @@ def test_a_filter_that_is_not_valid_replays_nothing(client: Any, wrong: dict[str
 def test_dead_events_are_found_by_the_index_on_deliveries() -> None:
     logged("delivered", number=2_000, delivered_at=timezone.now())
     dead()
-    assert "events_webhookdelivery_status" in EventFilter().rows()[:50].explain()
+    assert "events_webhookdelivery_status" in deliveries.find_dead()[:50].explain()
 
 
 def test_the_command_lists_and_replays_by_the_same_filter() -> None:

@@ -87,12 +87,19 @@ def record_for(order_id: UUID, names: Sequence[str]) -> None:
 
 def deliver(endpoint: WebhookEndpoint, *, passes: int = 1) -> WebhookEndpoint:
     """Do what a worker does that has the lease, so many times; the endpoint as it is then."""
-    sequencing.sequence()
-    with ThreadPoolExecutor(delivery_pass.SENDING_AT_ONCE) as pool:
-        for _ in range(passes):
-            assert dispatcher.lease(endpoint.pk, "worker")
-            delivery_pass.run(WebhookEndpoint.objects.get(pk=endpoint.pk), pool=pool)
+    for _ in range(passes):
+        one_pass(endpoint)
     return WebhookEndpoint.objects.get(pk=endpoint.pk)
+
+
+def one_pass(
+    endpoint: WebhookEndpoint, *, worker: str = "worker", stop: threading.Event | None = None
+) -> bool:
+    """A pass by a worker that has the lease; whether there is more to do at once."""
+    sequencing.sequence()
+    assert dispatcher.lease(endpoint.pk, worker)
+    with ThreadPoolExecutor(delivery_pass.SENDING_AT_ONCE) as pool:
+        return delivery_pass.run(WebhookEndpoint.objects.get(pk=endpoint.pk), pool=pool, stop=stop)
 
 
 def statuses(endpoint: WebhookEndpoint) -> list[tuple[str, int]]:
@@ -284,10 +291,16 @@ def test_an_event_is_given_up_after_three_days_and_its_order_goes_on(
     assert not WebhookEndpoint.objects.get(pk=endpoint.pk).disabled_at
 
 
+def disabled_counts() -> dict[str, float]:
+    name = "firstcome_webhook_endpoints_disabled"
+    return {by: exposed()[f'{name}{{disabled_by="{by}"}}'] for by in ("staff", "failures", "rights")}
+
+
 def test_an_endpoint_is_disabled_after_three_days_of_failures_with_a_line_of_the_journal(
     receiver: Receiver, settings: LazySettings
 ) -> None:
-    endpoint = endpoint_for(receiver)
+    endpoint, meant = endpoint_for(receiver), endpoint_for(receiver)
+    endpoints.change(endpoint_id=meant.pk, is_enabled=False)
     receiver.answer = lambda request: 500
     record("a")
     failing = deliver(endpoint)
@@ -303,9 +316,11 @@ def test_an_endpoint_is_disabled_after_three_days_of_failures_with_a_line_of_the
         assert not dispatcher.due_endpoints().filter(pk=endpoint.pk).exists()
         line = JournalLine.objects.get(what="webhook_endpoint.disabled")
         assert line.subject == f"webhook endpoint {endpoint.pk}"
+        assert disabled_counts() == {"staff": 1, "failures": 1, "rights": 0}
         # Enabled again, it gets what happened meanwhile.
         receiver.answer = lambda request: 200
         endpoints.change(endpoint_id=endpoint.pk, is_enabled=True)
+        assert disabled_counts() == {"staff": 1, "failures": 0, "rights": 0}
         assert not deliver(endpoint).failing_since
     assert "later" in receiver.names()
 
@@ -416,10 +431,7 @@ def test_a_stop_in_the_middle_of_a_pass_leaves_the_rest_to_another_worker(receiv
 
     receiver.answer = answer
     record_for(uuid4(), ["a", "b", "c", "d"])
-    sequencing.sequence()
-    assert dispatcher.lease(endpoint.pk, "first")
-    with ThreadPoolExecutor(delivery_pass.SENDING_AT_ONCE) as pool:
-        delivery_pass.run(WebhookEndpoint.objects.get(pk=endpoint.pk), pool=pool, stop=stop)
+    one_pass(endpoint, worker="first", stop=stop)
     assert statuses(endpoint) == [("delivered", 1)] * 2 + [("pending", 0)] * 2
 
     dispatcher.release(endpoint.pk, "first")
@@ -431,12 +443,9 @@ def test_a_pass_takes_a_bounded_number_of_events(receiver: Receiver, monkeypatch
     monkeypatch.setattr(delivery_pass, "MOST_EVENTS", 60)
     endpoint = endpoint_for(receiver)
     record(*map(str, range(70)))
-    sequencing.sequence()
-    assert dispatcher.lease(endpoint.pk, "worker")
-    with ThreadPoolExecutor(delivery_pass.SENDING_AT_ONCE) as pool:
-        assert delivery_pass.run(WebhookEndpoint.objects.get(pk=endpoint.pk), pool=pool)
-        assert len(receiver.requests) == 60
-        assert not delivery_pass.run(WebhookEndpoint.objects.get(pk=endpoint.pk), pool=pool)
+    assert one_pass(endpoint)
+    assert len(receiver.requests) == 60
+    assert not one_pass(endpoint)
     assert sorted(map(int, receiver.names())) == [*range(70)]
 
 
@@ -662,26 +671,3 @@ def test_the_oldest_webhook_is_one_that_is_tried_again_or_not_taken_from_the_fee
     assert 7_200 <= oldest_seconds() < 7_260
     endpoints.change(endpoint_id=endpoint.pk, is_enabled=False)
     assert oldest_seconds() == 0, "a disabled one has an alert of its own"
-
-
-def test_endpoints_that_failures_disabled_are_counted_apart_until_they_are_enabled(
-    receiver: Receiver, settings: LazySettings
-) -> None:
-    meant, failing = endpoint_for(receiver), endpoint_for(receiver)
-    receiver.answer = lambda request: 500
-
-    def disabled() -> dict[str, float]:
-        name = "firstcome_webhook_endpoints_disabled"
-        return {by: exposed()[f'{name}{{disabled_by="{by}"}}'] for by in ("staff", "failures", "rights")}
-
-    endpoints.change(endpoint_id=meant.pk, is_enabled=False)
-    record("a")
-    deliver(failing)
-    with clock.shifted(by=timedelta(seconds=settings.WEBHOOK_GIVE_UP_SECONDS) + HOUR):
-        make_due()
-        assert deliver(failing).disabled_at
-    assert disabled() == {"staff": 1, "failures": 1, "rights": 0}
-
-    endpoints.change(endpoint_id=failing.pk, is_enabled=True)
-
-    assert disabled() == {"staff": 1, "failures": 0, "rights": 0}

@@ -2,8 +2,8 @@
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -23,6 +23,7 @@ from events.tests.test_webhook_deliveries import (
     dispatching,
     endpoint_for,
     make_due,
+    one_pass,
     receiver,
     record_for,
     statuses,
@@ -68,18 +69,6 @@ def seen_change(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     monkeypatch.setattr(delivery_pass, "LOOK_SECONDS", 0.05)
     monkeypatch.setattr(delivery_pass, "_is_changed", look)
     return seen
-
-
-def one_pass(endpoint: WebhookEndpoint) -> Any:
-    """A pass by a worker that has the lease, in a thread; nothing is waited for."""
-    sequencing.sequence()
-    assert dispatcher.lease(endpoint.pk, "worker")
-
-    def work() -> bool:
-        with ThreadPoolExecutor(delivery_pass.SENDING_AT_ONCE) as pool:
-            return delivery_pass.run(WebhookEndpoint.objects.get(pk=endpoint.pk), pool=pool)
-
-    return in_background(work)
 
 
 def test_events_that_make_their_receiver_hang_hold_up_no_others(
@@ -154,7 +143,7 @@ def test_a_url_that_is_changed_during_a_pass_gets_all_of_it(
     names = [f"{number:02}" for number in range(8)]
     record_for(uuid4(), names)
     with receiving() as corrected:
-        first = one_pass(endpoint)
+        first = in_background(partial(one_pass, endpoint))
         wait_until(lambda: len(receiver.requests) == 4)
         endpoints.change(endpoint_id=endpoint.pk, url=corrected.url)
         assert seen.wait(10)
@@ -175,7 +164,7 @@ def test_little_is_sent_once_the_endpoint_is(
     seen, endpoint = seen_change(monkeypatch), endpoint_for(receiver)
     hanging_at(receiver, "01", release)
     record_for(uuid4(), [f"{number:02}" for number in range(20)])
-    first = one_pass(endpoint)
+    first = in_background(partial(one_pass, endpoint))
     wait_until(lambda: len(receiver.requests) == 2)
     match how:
         case "deleted":
@@ -215,7 +204,7 @@ def test_an_endpoint_that_staff_disable_during_a_pass_that_fails_is_not_one_that
 
     receiver.answer = answer
     record("a")
-    first = one_pass(endpoint)
+    first = in_background(partial(one_pass, endpoint))
     wait_until(lambda: bool(receiver.requests))
     endpoints.change(endpoint_id=endpoint.pk, is_enabled=False)
     release.set()

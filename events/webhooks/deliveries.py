@@ -1,14 +1,12 @@
 """The log of deliveries: reading it, sending events again, and sending a test."""
 
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Count, Exists, Min, OuterRef, Q, QuerySet, Subquery
+from django.db.models import Exists, Min, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from uuid_utils.compat import uuid7
 
@@ -27,32 +25,24 @@ MOST_TESTS, TESTS_SECONDS = 10, 60
 """Tests of an endpoint that may be pending, and asked for in so many seconds."""
 Status = WebhookDelivery.Status
 PENDING = Status.PENDING
-RESENT_AT_ONCE = 1_000
 MOST_RESENT = 10_000
-"""By one call of `resend_dead`: a page must be answered soon. A repeat continues with the rest."""
+"""Dead events by one transaction, and by one use of the page: a repeat continues with the rest."""
 
 
-@dataclass(frozen=True, slots=True)
-class EventFilter:
-    """Chooses dead events, which the data platform never took, by type, or the beginning of one (`order.`),
-    by when they happened, by order.
+def find_dead(
+    *,
+    type: str = "",
+    since: datetime | None = None,
+    before: datetime | None = None,
+    order_id: UUID | None = None,
+) -> "QuerySet[WebhookDelivery]":
+    """The dead events, which the data platform never took, oldest first: of a type, or the beginning of one
+    (`order.`), by when they happened, of an order.
     """
-
-    type: str = ""
-    since: datetime | None = None
-    before: datetime | None = None
-    order_id: UUID | None = None
-
-    def rows(self) -> "QuerySet[WebhookDelivery]":
-        """The dead events that match, oldest first."""
-        by_type = "type__startswith" if self.type.endswith(".") else "type"
-        wanted = {by_type: self.type, "created_at__gte": self.since, "created_at__lt": self.before}
-        given = {name: value for name, value in (wanted | {"order_id": self.order_id}).items() if value}
-        return to_data_platform().filter(status=Status.FAILED, **given).order_by("id")
-
-    def counts_by_type(self) -> dict[str, int]:
-        """How many dead events of each type match."""
-        return dict(sorted(self.rows().order_by().values_list("type").annotate(number=Count("pk"))))
+    by_type = "type__startswith" if type.endswith(".") else "type"
+    wanted = {by_type: type, "created_at__gte": since, "created_at__lt": before, "order_id": order_id}
+    given = {name: value for name, value in wanted.items() if value}
+    return to_data_platform().filter(status=Status.FAILED, **given).order_by("id")
 
 
 def find(*, endpoint_id: UUID, status: str = "") -> "QuerySet[WebhookDelivery]":
@@ -77,8 +67,8 @@ def undelivered(event_id: OuterRef) -> Q:
     though the feed has the event.
     """
     rows = to_data_platform().filter(event_id=event_id)
-    is_delivered = Exists(rows.filter(status=Status.DELIVERED))
-    return Q(~is_delivered) & (Q(Exists(rows)) | Q(Exists(_events(event_id))))
+    without_row = Q(~Exists(rows), Exists(_events(event_id)))
+    return Q(Exists(rows.exclude(status=Status.DELIVERED))) | without_row
 
 
 def lost(event_id: OuterRef) -> Q:
@@ -96,22 +86,17 @@ def _events(event_id: OuterRef) -> "QuerySet[FeedEvent]":
 
 
 def of_order(order_id: UUID) -> list[WebhookDelivery]:
-    """The order's events for the data platform, oldest first; those that have no row are not saved.
+    """The order's events for the data platform with their contents, oldest first.
 
-    One without a row is not yet taken from the feed, or was delivered before the retention.
+    One without a row is not saved: it is not yet taken from the feed, and pending, or was delivered before
+    the retention.
     """
-    return _of_order(order_id)[0]
-
-
-def _of_order(order_id: UUID) -> tuple[list[WebhookDelivery], set[UUID]]:
-    """As `of_order`, each with its content; and the ids of those that a pass will take from the feed."""
     whats = [what for what, type in catalogue.FROM_JOURNAL.items() if type in endpoints.DATA_PLATFORM_EVENTS]
     noted = JournalLine.objects.filter(order_id=order_id, what__in=whats, event_id__isnull=False)
     lines = {line.event_id: line for line in noted.order_by("id") if line.event_id}
     rows = {row.event_id: row for row in to_data_platform().filter(event_id__in=lines)}
     feed = dict(FeedEvent.objects.filter(event_id__in=lines).values_list("event_id", "position"))
-    taken = endpoints.get(endpoint_id=BUILT_IN).position
-    to_come = {id for id, position in feed.items() if position is None or position > taken}
+    to_come = set(untaken().filter(event_id__in=lines).values_list("event_id", flat=True))
     found = []
     for id, line in lines.items():
         type = catalogue.FROM_JOURNAL[line.what]
@@ -127,7 +112,7 @@ def _of_order(order_id: UUID) -> tuple[list[WebhookDelivery], set[UUID]]:
         data = recording.data_of(type, subject=line.subject, order_id=order_id, after=line.after)
         row.payload = sending.stored({"id": str(id), "type": type, "at": line.at, "data": data})
         found.append(row)
-    return found, to_come
+    return found
 
 
 def resend(*, endpoint_id: UUID, delivery_id: int, reason: str = "") -> WebhookDelivery:
@@ -138,7 +123,6 @@ def resend(*, endpoint_id: UUID, delivery_id: int, reason: str = "") -> WebhookD
         _get_enabled(endpoint_id)
 
     def work() -> WebhookDelivery:
-        # First, as a pass that records: it locks the endpoint's row.
         _try_at_once(endpoint_id)
         rows = WebhookDelivery.objects.select_for_update().filter(endpoint=endpoint_id, pk=delivery_id)
         row = required(rows.first(), _("There is no delivery {id} of this endpoint.", id=delivery_id))
@@ -153,20 +137,19 @@ def resend(*, endpoint_id: UUID, delivery_id: int, reason: str = "") -> WebhookD
     return transactions.run_or_savepoint(work, transactions.ONCE)
 
 
-def resend_dead(ids: Collection[int], *, reason: str = "") -> Iterator[list[int]]:
-    """Send these events to the data platform again, in transactions of `RESENT_AT_ONCE`; yields of each the
-    ids of those that were dead.
+def resend_dead(ids: Sequence[int], *, reason: str = "") -> list[int]:
+    """Send those of these events that are dead to the data platform again, oldest first; returns the ids of
+    their rows.
     """
-    wanted = sorted(ids)
-    for start in range(0, len(wanted), RESENT_AT_ONCE):
-        batch = wanted[start : start + RESENT_AT_ONCE]
-        yield transactions.run(partial(_resend_dead, batch, reason), transactions.ONCE)
 
+    def work() -> list[int]:
+        _try_at_once(BUILT_IN)
+        rows = to_data_platform().select_for_update().filter(id__in=ids, status=Status.FAILED)
+        dead = [_requeue(row, reason, saves=False) for row in rows.order_by("id")]
+        to_data_platform().filter(id__in=dead).update(**_as_new())
+        return dead
 
-def resend_matching(matching: EventFilter, *, reason: str) -> Iterator[int]:
-    """Send the oldest `MOST_RESENT` dead events that match again; yields how many, batch by batch."""
-    ids = matching.rows().values_list("id", flat=True)[:MOST_RESENT]
-    yield from map(len, resend_dead(list(ids), reason=reason))
+    return transactions.run(work, transactions.ONCE)
 
 
 def resend_order(*, order_id: UUID, reason: str, settled_refunds: int) -> int:
@@ -179,7 +162,7 @@ def resend_order(*, order_id: UUID, reason: str, settled_refunds: int) -> int:
     def work() -> int:
         # While it is locked, no pass takes events from the feed.
         _try_at_once(BUILT_IN)
-        rows, to_come = _of_order(order_id)
+        rows = of_order(order_id)
         refunds = sum(row.type == "order.refunded" for row in rows)
         _require_not_archived(order_id, may_lack=not rows or refunds < settled_refunds)
         if not rows:
@@ -188,11 +171,10 @@ def resend_order(*, order_id: UUID, reason: str, settled_refunds: int) -> int:
         # Rows anew, so that their keys have the sequence of the events: old rows may be gone already.
         to_data_platform().filter(event_id__in=[row.event_id for row in rows]).delete()
         for row in rows:
+            is_to_come = row.pk is None and row.status == PENDING
             row.pk = None
-            if row.event_id in to_come:
-                _note_resent(row, _facts(row), reason)
-            else:
-                _requeue(row, reason)
+            # What a pass will take from the feed is only noted.
+            _requeue(row, reason, saves=not is_to_come)
         return len(rows)
 
     endpoints.find()
@@ -253,7 +235,7 @@ def refused_count() -> int:
 
 
 def dead_count() -> int:
-    return to_data_platform().filter(status=Status.FAILED).count()
+    return find_dead().count()
 
 
 def oldest_queued_seconds() -> float:
@@ -281,33 +263,17 @@ def _oldest_seconds(rows: "QuerySet[WebhookDelivery]", behind: "QuerySet[FeedEve
     return max(0.0, (clock.now() - oldest).total_seconds()) if oldest else 0.0
 
 
-def _requeue(row: WebhookDelivery, reason: str) -> None:
-    """Make this locked or new delivery due at once, as if it were new, and note that in the journal."""
-    before = _facts(row)
+def _requeue(row: WebhookDelivery, reason: str, *, saves: bool = True) -> int:
+    """Make this locked or new delivery due at once, as if it were new, and note that in the journal. Returns
+    its key.
+    """
+    before = {"status": row.status, "error": row.error}
+    if row.delivered_at:
+        before["delivered_at"] = row.delivered_at.isoformat()
     for name, value in _as_new().items():
         setattr(row, name, value)
-    row.save()
-    _note_resent(row, before, reason)
-
-
-def _as_new() -> dict[str, Any]:
-    """The columns of a delivery that is due at once."""
-    now, unknown = clock.now(), dict.fromkeys(("delivered_at", "response_status", "refused_at"))
-    return unknown | {
-        "status": PENDING,
-        "attempts": 0,
-        "error": "",
-        "next_attempt_at": now,
-        "created_at": now,
-    }
-
-
-def _facts(row: WebhookDelivery) -> dict[str, Any]:
-    delivered = {"delivered_at": row.delivered_at.isoformat()} if row.delivered_at else {}
-    return {"status": row.status, "error": row.error} | delivered
-
-
-def _note_resent(row: WebhookDelivery, before: dict[str, Any], reason: str) -> None:
+    if saves:
+        row.save()
     journal.note(
         what="event.resent",
         subject=f"event {row.event_id}",
@@ -317,18 +283,14 @@ def _note_resent(row: WebhookDelivery, before: dict[str, Any], reason: str) -> N
         detail=reason,
         is_internal=True,
     )
+    return row.pk
 
 
-def _resend_dead(ids: Collection[int], reason: str) -> list[int]:
-    # First, as a pass that records: it locks the endpoint's row.
-    _try_at_once(BUILT_IN)
-    dead = list(
-        to_data_platform().select_for_update().filter(id__in=ids, status=Status.FAILED).order_by("id")
-    )
-    to_data_platform().filter(id__in=[row.pk for row in dead]).update(**_as_new())
-    for row in dead:
-        _note_resent(row, _facts(row), reason)
-    return [row.pk for row in dead]
+def _as_new() -> dict[str, Any]:
+    """The columns of a delivery that is due at once."""
+    now, unknown = clock.now(), dict.fromkeys(("delivered_at", "response_status", "refused_at"))
+    columns = {"status": PENDING, "attempts": 0, "error": "", "next_attempt_at": now, "created_at": now}
+    return unknown | columns
 
 
 def _require_not_archived(order_id: UUID, *, may_lack: bool) -> None:
@@ -356,5 +318,7 @@ def _get_enabled(endpoint_id: UUID) -> WebhookEndpoint:
 
 
 def _try_at_once(endpoint_id: UUID) -> None:
-    """Let the endpoint's rest after failures end, because an operator looks at it now."""
+    """Let the endpoint's rest after failures end, because an operator looks at it now. This locks its row, as
+    a pass that records does before it changes deliveries.
+    """
     WebhookEndpoint.objects.filter(pk=endpoint_id).update(next_attempt_at=None)

@@ -8,7 +8,7 @@ ones of its order, until it is sent again.
 
 import threading
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor, wait
 from dataclasses import dataclass, field
@@ -48,8 +48,6 @@ MOST_EVENTS = 100
 """That a pass takes from the feed."""
 MOST_DUE = 500
 """Deliveries that a pass reads, and events that it sends to the data platform at once."""
-MOST_REFUSED = 100
-"""Orders with events that the data platform refused before, whose events a pass sends one by one."""
 MOST_PENDING = 10_000
 """Of an endpoint: with so many nothing more is read from the feed, which keeps what comes. Events that the
 data platform refuses for good don't count, nor what waits behind them."""
@@ -66,18 +64,14 @@ _terms = attrgetter("lease_token", "url", "events")
 
 @dataclass(slots=True)
 class DeliveryBatch:
-    """What a pass tries, by order and each in sequence, and what came of each event; the rows that it writes,
-    and the position afterwards. A new row has no key yet.
+    """The deliveries that a pass looks at, those of an order in sequence, and what came of each event that it
+    sends; the position afterwards, and whether more follows. A new row has no key yet.
     """
 
-    by_order: dict[UUID | str, list[WebhookDelivery]] = field(default_factory=dict)
+    rows: list[WebhookDelivery]
+    position: int
+    has_more: bool
     attempts: dict[UUID, Attempt] = field(default_factory=dict)
-    changed: list[WebhookDelivery] = field(default_factory=list)
-    position: int = 0
-    has_more: bool = False
-
-    def rows(self) -> list[WebhookDelivery]:
-        return [row for rows in self.by_order.values() for row in rows]
 
 
 class LeaseLost(Exception):
@@ -97,39 +91,41 @@ def run(endpoint: WebhookEndpoint, *, pool: Executor, stop: threading.Event | No
         disable = partial(endpoints.disable, endpoint, by=by, error=why, at=clock.now())
         transactions.run(disable, transactions.REPEATABLE)
         return False
-    batch, stop = _read(endpoint), stop or threading.Event()
-    orders = _send_together(batch) if endpoint.is_built_in else [*batch.by_order.values()]
-    _send_each(endpoint, batch, orders, pool=pool, stop=stop)
     now = clock.now()
-    for rows in batch.by_order.values():
-        batch.changed += _apply_all(endpoint, rows, batch.attempts, now)
+    batch = _read(endpoint, now)
+    due_at = {row.pk: row.next_attempt_at for row in batch.rows}
+    orders = _choose(endpoint, _due_orders(endpoint, batch.rows, now).values())
+    if endpoint.is_built_in:
+        orders = _send_together(batch, orders)
+    _send_each(endpoint, batch, orders, pool=pool, stop=stop or threading.Event())
+    now = clock.now()
+    tried = [row for row in batch.rows if row.event_id in batch.attempts]
+    for row in tried:
+        _apply(endpoint, row, batch.attempts[row.event_id], now)
+    has_more = bool(_due_orders(endpoint, batch.rows, now)) or batch.has_more
     # Their keys stay unset: if the transaction is repeated, they are new again.
-    new = sorted((row for row in batch.changed if row.pk is None), key=lambda row: row.position or 0)
+    new = [row for row in batch.rows if row.pk is None]
     for row in new:
         # As the insert writes it; the feed has what was delivered.
         is_kept = row.status != Status.DELIVERED
         row.payload = orjson.dumps(row.payload, option=orjson.OPT_UTC_Z).decode() if is_kept else None
-    transactions.run(partial(_record, endpoint, batch, new, now), transactions.ONCE)
-    _count(endpoint, [row for row in batch.rows() if row.event_id in batch.attempts])
+    changed = [row for row in batch.rows if row.pk and row.next_attempt_at != due_at[row.pk]]
+    transactions.run(partial(_record, endpoint, batch, new, changed, now), transactions.ONCE)
+    _count(endpoint, tried)
     # Where nothing was accepted, not at once.
-    is_accepting = not batch.attempts or any(one.is_delivered for one in batch.attempts.values())
-    return batch.has_more and is_accepting
+    return has_more and (not tried or any(one.is_delivered for one in batch.attempts.values()))
 
 
-def _read(endpoint: WebhookEndpoint) -> DeliveryBatch:
-    """What is due of the pending deliveries, and the next events, unless too many are pending.
-
-    Of those whose last request got no answer one is tried; after a pass without any answer one order, an
-    untried one if there is one. So neither a receiver that hangs nor an event that makes it hang holds up
-    what it would take.
+def _read(endpoint: WebhookEndpoint, now: datetime) -> DeliveryBatch:
+    """What is due of the pending deliveries, and the next events, unless too many are pending; with what
+    comes before these in their orders.
     """
-    now = clock.now()
     pending = failing = WebhookDelivery.objects.filter(endpoint=endpoint, status=Status.PENDING)
     # Last comes what the data platform has refused: however much that is, it gets the others.
     due = list(
         pending.filter(next_attempt_at__lte=now).order_by("refused_at", "next_attempt_at", "id")[:MOST_DUE]
     )
-    batch = DeliveryBatch(position=endpoint.position, has_more=len(due) == MOST_DUE)
+    page = reading.Page([], reading.Cursor(endpoint.position), is_end=True)
     statuses, room = [Status.PENDING], MOST_EVENTS
     if endpoint.is_built_in:
         failing = pending.filter(refused_at=None, attempts__gt=0)
@@ -137,33 +133,9 @@ def _read(endpoint: WebhookEndpoint) -> DeliveryBatch:
     if endpoint.failures:
         first = {_order_key(row): row for row in sorted(due, key=lambda row: row.pk, reverse=True)}
         room = 0 if any(row.attempts == 0 for row in first.values()) else min(room, 1)
-    new: list[WebhookDelivery] = []
     if room and failing[:MOST_PENDING].count() < MOST_PENDING:
-        new = _read_feed(endpoint, batch, now, limit=room)
-    # An earlier event of the same order may not be due yet, or was given up. They are read by one statement,
-    # for an operator may have what was given up sent again at any time.
-    orders = {row.order_id for row in (*due, *new) if row.order_id}
-    theirs = WebhookDelivery.objects.filter(endpoint=endpoint, status__in=statuses, order_id__in=orders)
-    rows = {row.pk: row for row in (*due, *theirs)}
-    _plan(batch, [*(rows[pk] for pk in sorted(rows)), *new], now)
-    _choose(endpoint, batch)
-    return batch
-
-
-def _read_feed(
-    endpoint: WebhookEndpoint, batch: DeliveryBatch, now: datetime, *, limit: int
-) -> list[WebhookDelivery]:
-    """New deliveries of the next events of the feed."""
-    deleted = reading.read_state().swept_position
-    if endpoint.position < deleted:
-        log.warning(
-            "events were deleted before an endpoint got them",
-            endpoint=str(endpoint.pk),
-            positions=deleted - endpoint.position,
-        )
-    page = reading.read_page(after=max(endpoint.position, deleted), patterns=endpoint.events, limit=limit)
-    batch.position, batch.has_more = page.cursor.position, batch.has_more or not page.is_end
-    return [
+        page = _read_feed(endpoint, limit=room)
+    new = [
         WebhookDelivery(
             endpoint=endpoint,
             position=event.position,
@@ -177,45 +149,68 @@ def _read_feed(
         )
         for event in page.events
     ]
+    # An earlier event of the same order may not be due yet, or was given up. They are read by one statement,
+    # for an operator may have what was given up sent again at any time.
+    orders = {row.order_id for row in (*due, *new) if row.order_id}
+    theirs = WebhookDelivery.objects.filter(endpoint=endpoint, status__in=statuses, order_id__in=orders)
+    rows = {row.pk: row for row in (*due, *theirs)}
+    in_sequence = [*(rows[pk] for pk in sorted(rows)), *new]
+    return DeliveryBatch(in_sequence, page.cursor.position, len(due) == MOST_DUE or not page.is_end)
 
 
-def _plan(batch: DeliveryBatch, rows: Iterable[WebhookDelivery], now: datetime) -> None:
-    """Try the orders whose first delivery is due. Those behind one that is not are due when that is; behind
-    one that was given up, not before that is sent again.
+def _read_feed(endpoint: WebhookEndpoint, *, limit: int) -> reading.Page:
+    deleted = reading.read_state().swept_position
+    if endpoint.position < deleted:
+        log.warning(
+            "events were deleted before an endpoint got them",
+            endpoint=str(endpoint.pk),
+            positions=deleted - endpoint.position,
+        )
+    return reading.read_page(after=max(endpoint.position, deleted), patterns=endpoint.events, limit=limit)
+
+
+def _due_orders(
+    endpoint: WebhookEndpoint, rows: Iterable[WebhookDelivery], now: datetime
+) -> dict[UUID | str, list[WebhookDelivery]]:
+    """The deliveries of the orders whose first pending one is due. Those behind one that is not become due
+    when that is; at the data platform those behind one that was given up not before that is sent again.
     """
+    due: dict[UUID | str, list[WebhookDelivery]] = defaultdict(list)
     waiting: dict[UUID | str, datetime] = {}
     for row in rows:
         key, due_at = _order_key(row), row.next_attempt_at or now
-        if row.status == Status.FAILED:
+        if row.status == Status.FAILED and endpoint.is_built_in:
             waiting[key] = now + BEHIND_DEAD
-        elif key in waiting:
-            if row.pk is None or due_at != waiting[key]:
-                row.next_attempt_at = waiting[key]
-                batch.changed.append(row)
-        elif key not in batch.by_order and due_at > now:
+        elif row.status == Status.PENDING and key in waiting:
+            row.next_attempt_at = waiting[key]
+        elif row.status == Status.PENDING and key not in due and due_at > now:
             waiting[key] = due_at
-        elif row.payload is None:
-            row.status, row.next_attempt_at, row.error = Status.FAILED, None, "the event is missing"
-            batch.changed.append(row)
-        else:
-            batch.by_order.setdefault(key, []).append(row)
+        elif row.status == Status.PENDING:
+            due[key].append(row)
+    return due
 
 
-def _choose(endpoint: WebhookEndpoint, batch: DeliveryBatch) -> None:
-    """Leave to a later pass what this one does not try, and begin with what is due the longest."""
-    first = {key: rows[0] for key, rows in batch.by_order.items()}
-    chosen = sorted(first, key=lambda key: first[key].next_attempt_at or clock.now())
+def _choose(
+    endpoint: WebhookEndpoint, due: Iterable[list[WebhookDelivery]]
+) -> Sequence[list[WebhookDelivery]]:
+    """The orders that a pass tries, first what is due the longest.
+
+    Of those whose last request got no answer one is tried; after a pass without any answer one order, an
+    untried one if there is one. So neither a receiver that hangs nor an event that makes it hang holds up
+    what it would take.
+    """
+
+    def is_hanging(rows: list[WebhookDelivery]) -> bool:
+        return rows[0].attempts > 0 and rows[0].response_status is None
+
+    orders = sorted(due, key=lambda rows: rows[0].next_attempt_at or clock.now())
     if endpoint.failures:
-        chosen = sorted(chosen, key=lambda key: first[key].attempts)[:1]
-    elif not endpoint.is_built_in:
-        hanging = [key for key in chosen if first[key].attempts and first[key].response_status is None]
-        left = set(hanging)
-        # First, so that the other threads send the rest while this one waits.
-        chosen = [*hanging[:1], *(key for key in chosen if key not in left)]
-    tried = {key: batch.by_order.pop(key) for key in chosen}
-    batch.has_more = batch.has_more or bool(batch.by_order)
-    batch.changed += [row for row in batch.rows() if row.pk is None]
-    batch.by_order = tried
+        return sorted(orders, key=lambda rows: rows[0].attempts)[:1]
+    if endpoint.is_built_in:
+        return orders
+    hanging = [rows for rows in orders if is_hanging(rows)]
+    # First, so that the other threads send the rest while this one waits.
+    return [*hanging[:1], *(rows for rows in orders if not is_hanging(rows))]
 
 
 def _order_key(row: WebhookDelivery) -> UUID | str:
@@ -223,23 +218,27 @@ def _order_key(row: WebhookDelivery) -> UUID | str:
     return row.order_id or f"no order {row.event_id}"
 
 
-def _send_together(batch: DeliveryBatch) -> Sequence[list[WebhookDelivery]]:
+def _send_together(
+    batch: DeliveryBatch, orders: Sequence[list[WebhookDelivery]]
+) -> Sequence[list[WebhookDelivery]]:
     """Send all to the data platform by one request. Returns the orders whose events are to be sent one after
     the other, to find those that it refuses: all once it has refused them together for good, and else those
     with an event that it refused before.
     """
-    rows = sorted(batch.rows(), key=lambda row: row.position or 0)
-    refused = {_order_key(row) for row in rows if row.refused_at}
-    together = [row for row in rows if _order_key(row) not in refused]
-    batch.has_more = batch.has_more or len(together) > MOST_DUE
-    if together:
-        attempt = data_platform.send([row.payload or {} for row in together[:MOST_DUE]])
+    refused, others = list[list[WebhookDelivery]](), list[WebhookDelivery]()
+    for rows in orders:
+        if any(row.refused_at for row in rows):
+            refused.append(rows)
+        else:
+            others += rows
+    if together := sorted(others, key=lambda row: row.position or 0)[:MOST_DUE]:
+        attempt = data_platform.send([row.payload or {} for row in together])
         if attempt.is_final:
-            return [*batch.by_order.values()]
-        batch.attempts |= {row.event_id: attempt for row in together[:MOST_DUE]}
+            return orders
+        batch.attempts |= {row.event_id: attempt for row in together}
         if not attempt.is_delivered:
             return []
-    return [rows for key, rows in batch.by_order.items() if key in refused][:MOST_REFUSED]
+    return refused
 
 
 def _send_each(
@@ -299,7 +298,11 @@ def _is_changed(endpoint: WebhookEndpoint) -> bool:
 
 
 def _record(
-    endpoint: WebhookEndpoint, batch: DeliveryBatch, new: Sequence[WebhookDelivery], now: datetime
+    endpoint: WebhookEndpoint,
+    batch: DeliveryBatch,
+    new: Sequence[WebhookDelivery],
+    changed: Sequence[WebhookDelivery],
+    now: datetime,
 ) -> None:
     """Write what came of each delivery, and the endpoint's position. Raises `LeaseLost`."""
     row = WebhookEndpoint.objects.select_for_update().filter(pk=endpoint.pk).first()
@@ -308,34 +311,12 @@ def _record(
     if new:
         bulk_sql.insert_objects(new)
     WebhookDelivery.objects.bulk_update(
-        [row for row in batch.changed if row.pk is not None],
+        changed,
         ["status", "attempts", "next_attempt_at", "response_status", "refused_at", "error", "delivered_at"],
     )
     _record_health(row, [*batch.attempts.values()], now)
     row.position = batch.position
     row.save(update_fields=["position", "failing_since", "failures", "next_attempt_at"])
-
-
-def _apply_all(
-    endpoint: WebhookEndpoint,
-    rows: Iterable[WebhookDelivery],
-    attempts: dict[UUID, Attempt],
-    now: datetime,
-) -> list[WebhookDelivery]:
-    """Set the columns of an order's deliveries; those after one that failed are due when that is. Returns
-    those that are changed, or new.
-    """
-    changed, due_at = list[WebhookDelivery](), None
-    for row in rows:
-        attempt = attempts.get(row.event_id)
-        if attempt:
-            _apply(endpoint, row, attempt, now)
-            due_at = None if attempt.is_delivered else (row.next_attempt_at or now)
-        elif due_at:
-            row.next_attempt_at = due_at
-        if attempt or due_at or row.pk is None:
-            changed.append(row)
-    return changed
 
 
 def _apply(endpoint: WebhookEndpoint, row: WebhookDelivery, attempt: Attempt, now: datetime) -> None:

@@ -7,14 +7,14 @@ after a crash another worker has it once the lease lapses.
 
 import secrets
 import threading
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from uuid import UUID
 
 from django.conf import settings
-from django.db import Error, connections
+from django.db import Error
 from django.db.models import Q, QuerySet, Subquery
 from structlog import get_logger
 
@@ -23,7 +23,7 @@ from events.models import FeedState, WebhookDelivery, WebhookEndpoint
 from events.webhooks import delivery_pass, endpoints
 from shop import clock
 from shop.db import transactions
-from shop.repeated_work import RepeatedWork
+from shop.repeated_work import RepeatedWork, start_once
 
 log = get_logger(__name__)
 POLL_SECONDS = 0.5
@@ -40,7 +40,7 @@ class Dispatcher:
 
     def __init__(self) -> None:
         self._stop = threading.Event()
-        self._threads: dict[UUID, threading.Thread] = {}
+        self._passes: dict[UUID, Future[None]] = {}
         self._token = secrets.token_hex(16)
         self._work = RepeatedWork(self._start_due, name="webhooks", pause=lambda: POLL_SECONDS)
 
@@ -51,11 +51,10 @@ class Dispatcher:
     def stop(self, seconds: float = STOP_SECONDS, **_: object) -> None:
         """End after the requests under way, or after so many seconds: what those sent comes again."""
         self._stop.set()
-        threads = {id: thread for id, thread in self._threads.items() if thread.is_alive()}
-        self._work.stop(within_seconds=seconds / (1 + len(threads)))
-        for thread in threads.values():
-            thread.join(seconds / (1 + len(threads)))
-        for endpoint_id in threads:
+        self._work.stop(within_seconds=seconds / 2)
+        running = {id: one for id, one in self._passes.items() if not one.done()}
+        wait(running.values(), timeout=seconds / 2)
+        for endpoint_id in running:
             # What its requests brought is still recorded, unless another worker takes it before.
             release(endpoint_id, self._token)
 
@@ -66,13 +65,9 @@ class Dispatcher:
         sequencing.sequence()
         # A restored database may lack the data platform.
         endpoints.find()
-        self._threads = {id: thread for id, thread in self._threads.items() if thread.is_alive()}
-        due = due_endpoints().filter(_is_free(self._token)).exclude(pk__in=[*self._threads])
-        for endpoint_id in due.values_list("pk", flat=True):
-            name = f"webhooks {endpoint_id}"
-            thread = threading.Thread(target=self._serve, args=[endpoint_id], name=name, daemon=True)
-            thread.start()
-            self._threads[endpoint_id] = thread
+        for endpoint_id in due_endpoints().filter(_is_free(self._token)).values_list("pk", flat=True):
+            serve = partial(self._serve, endpoint_id)
+            self._passes[endpoint_id] = start_once(f"webhooks {endpoint_id}", serve)
 
     def _serve(self, endpoint_id: UUID) -> None:
         """Deliver to an endpoint until nothing is due; then let others have it."""
@@ -90,7 +85,6 @@ class Dispatcher:
             self._stop.wait(PAUSE_AFTER_FAILURE_SECONDS)
         finally:
             release(endpoint_id, self._token)
-            connections.close_all()
 
 
 of_worker = Dispatcher()

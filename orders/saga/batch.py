@@ -9,7 +9,6 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import partial
 from uuid import UUID
 
 from prometheus_client import Histogram
@@ -35,7 +34,6 @@ from orders.saga.definitions import (
     LocalStep,
     OutsideStep,
     SagaRow,
-    SagaRun,
     Step,
     StepResult,
     call_name,
@@ -64,7 +62,7 @@ NO_SLOT_DELAY_SECONDS = 5.0
 
 
 def advance(
-    runs: Sequence[SagaRun],
+    sagas: Sequence[SagaRow],
     *,
     token: str,
     free_recovery: int,
@@ -79,73 +77,52 @@ def advance(
     waits for them, and either records a result or does a step: a step that raises loses no result, and
     counts as an attempt.
     """
-    new_batch = partial(Batch, {run.saga.id: run for run in runs}, token, free_recovery, mode)
     batches: list[Batch] = []
 
     def work() -> Batch:
-        batches.append(new_batch())
+        batches.append(Batch({saga.id: saga for saga in sagas}, token, free_recovery, mode))
         batches[-1].advance()
         failpoint("batch decided")
         return batches[-1]
 
     failpoint("batch begins")
     try:
-        batch = transactions.run(work, transactions.KEYED)
+        return transactions.run(work, transactions.KEYED)
     except Exception as error:
-        run, has_locked = runs[0], bool(batches and batches[-1].rows)
+        saga, has_locked = sagas[0], bool(batches and batches[-1].rows)
         # If recording the failure failed too, recovery takes over and counts the lost lease.
-        is_failure_of_step = mode == SINGLE and has_locked and not (run.result and not run.step)
+        is_failure_of_step = mode == SINGLE and has_locked and not (saga.result and not saga.attempt)
         if not is_failure_of_step or isinstance(error, transactions.DatabaseUnavailable):
             raise
-        log.warning("saga step failed", saga=str(run.saga.id), exc_info=error)
-        run.step, run.result = "", refusal_or_failure(error)
-        return new_batch(to_continue=[run])
-    # The runs change only now, because the transaction may have been retried.
-    for saga in batch.advanced:
-        run = batch.runs[saga.id]
-        run.saga, run.result = saga, None
-    for step, attempts in batch.calls.items():
-        for attempt in attempts:
-            run = batch.runs[attempt.saga.id]
-            run.step, run.direction, run.attempt = step.name, attempt.saga.direction, attempt
-    return batch
+        log.warning("saga step failed", saga=str(saga.id), exc_info=error)
+        saga.attempt, saga.result = None, refusal_or_failure(error)
+        return advance(sagas, token=token, free_recovery=free_recovery, mode=mode, failpoint=failpoint)
 
 
 @dataclass(slots=True, eq=False)
 class Batch:
-    """One attempt at the transaction, and where its runs go: into another batch, to the `calls` by step, all
-    in one direction, `locked_elsewhere`, or `released`. `rows` are the locked sagas, `advanced` those
-    that it may change, and `committed` names what was written.
+    """One attempt at the transaction. `copies` are the sagas as they were known before, `rows` those that it
+    has locked, `advanced` those that it may change, and `committed` names what was written. Of these it
+    leases those that continue: by the call of their `attempt`, else in another batch.
     """
 
-    runs: dict[UUID, SagaRun]
+    copies: dict[UUID, SagaRow]
     token: str
     free_recovery: int
     mode: str
     now: datetime = field(default_factory=clock.now)
-    to_continue: list[SagaRun] = field(default_factory=list)
-    calls: dict[OutsideStep, list[Attempt]] = field(default_factory=lambda: defaultdict(list))
-    locked_elsewhere: list[SagaRun] = field(default_factory=list)
     rows: dict[UUID, SagaRow] = field(default_factory=dict)
     advanced: list[SagaRow] = field(default_factory=list)
     committed: list[str] = field(default_factory=list)
     lines: list[SagaLogLine] = field(default_factory=list)
     compensated: list[SagaRow] = field(default_factory=list)
 
-    @property
-    def released(self) -> list[SagaRun]:
-        kept = {*self.to_continue, *self.locked_elsewhere}
-        kept |= {self.runs[each.saga.id] for attempts in self.calls.values() for each in attempts}
-        return [run for run in self.runs.values() if run not in kept]
-
     def advance(self) -> None:
-        copies = {id: run.saga for id, run in self.runs.items()}
         # A single batch trusts no copy: it may run because the reply to the COMMIT of a shared one was lost.
-        self.rows = store.lock_sagas(copies, token=None if self.mode == SINGLE else self.token)
-        if self.mode != SINGLE:
-            self.locked_elsewhere = [run for id, run in self.runs.items() if id not in self.rows]
+        self.rows = store.lock_sagas(self.copies, token=None if self.mode == SINGLE else self.token)
         for id, saga in self.rows.items():
-            saga.result = saga.result or self.runs[id].result_for(saga)
+            saga.result = saga.result or self.copies[id].result_for(saga)
+            saga.found_at = self.copies[id].found_at
             if self._may_advance(saga):
                 self.advanced.append(saga)
         actors: dict[UUID | None, ActorContext] = {
@@ -159,6 +136,8 @@ class Batch:
             self._end_compensated()
             self._write_lines()
         store.save(self.advanced)
+        for saga in self.rows.values():
+            saga.result = None
 
     def _write_lines(self) -> None:
         store.write_lines(self.lines, at=clock.now())
@@ -166,15 +145,15 @@ class Batch:
 
     def _may_advance(self, saga: SagaRow) -> bool:
         """Whether this executor may act on it: by its lease, a lease that has lapsed, or a final result."""
-        run, holds = self.runs[saga.id], saga.lease_token == self.token
-        if saga.state not in UNFINISHED or (holds and run.saga.lease_token == self.token):
+        copy, holds = self.copies[saga.id], saga.lease_token == self.token
+        if saga.state not in UNFINISHED or (holds and copy.lease_token == self.token):
             return saga.state in UNFINISHED
         if saga.leased_until is None or saga.leased_until <= self.now:
             # A lost lease counts as an attempt: its worker recorded nothing, but may have made its call.
             if saga.lease_token and not saga.result:
                 self._log_attempt(saga, saga.next_step, LEASE_LOST)
             return True
-        return holds or bool(run.step and saga.result and saga.result.event not in RETRYABLE)
+        return holds or bool(copy.attempt and saga.result and saga.result.event not in RETRYABLE)
 
     # The result of a call, or of a batch that failed
 
@@ -196,7 +175,7 @@ class Batch:
         if result.event == Event.REFUSED:
             saga.start_compensation(result.code, result.detail)
         if self.mode == SINGLE:
-            self._continue_in_next_batch(saga)
+            self._lease(saga)
         return self.mode != SINGLE
 
     def _rest(self, saga: SagaRow, step: Step | None, result: StepResult) -> bool:
@@ -305,7 +284,7 @@ class Batch:
         elif isinstance(step, OutsideStep) and not is_other and self._may_start(saga, step):
             self._call(saga, step)
         else:
-            self._continue_in_next_batch(saga)
+            self._lease(saga)
 
     def _schedule_next_undo(self, saga: SagaRow) -> None:
         step = self._skip_without_effect(saga)
@@ -315,13 +294,9 @@ class Batch:
             self.compensated.append(saga)
         elif isinstance(step, LocalStep):
             self._undo(step, [saga])
-            self._continue_in_next_batch(saga)
+            self._lease(saga)
         elif step:
             self._call(saga, step)
-
-    def _continue_in_next_batch(self, saga: SagaRow) -> None:
-        self._lease(saga, open_call=saga.open_call)
-        self.to_continue.append(self.runs[saga.id])
 
     def _call(self, saga: SagaRow, step: OutsideStep) -> None:
         """Schedule the call of the step. `open_call` is committed before the call."""
@@ -330,7 +305,7 @@ class Batch:
         if not attempt.is_recovery or self.free_recovery > 0:
             self.free_recovery -= attempt.is_recovery
             self._lease(saga, open_call=call)
-            self.calls[step].append(attempt)
+            saga.attempt = attempt
             return
         # Overdue is stuck wherever it waits: also one that a call would show can be compensated.
         if attempt.is_overdue:
@@ -339,9 +314,9 @@ class Batch:
         later = self.now + timedelta(seconds=NO_SLOT_DELAY_SECONDS)
         saga.change(next_attempt_at=later, open_call=call, **UNLEASED)
 
-    def _lease(self, saga: SagaRow, *, open_call: str) -> None:
+    def _lease(self, saga: SagaRow, **more: str) -> None:
         until = self.now + timedelta(seconds=LEASE_SECONDS)
-        saga.change(lease_token=self.token, leased_until=until, next_attempt_at=until, open_call=open_call)
+        saga.change(lease_token=self.token, leased_until=until, next_attempt_at=until, **more)
 
     def _end(self, saga: SagaRow, state: State) -> None:
         saga.change(state=state.value, ended_at=self.now, next_attempt_at=None, open_call="", **UNLEASED)

@@ -93,7 +93,9 @@ class SagaRow:
     """A saga as the engine reads and changes it: columns of its row, and what a transaction knows of it.
 
     `final` has its final results by step and direction, `parent` the row that its type's `lock` has locked,
-    `result` what is to be recorded of its next step, `changes` the columns to save.
+    `attempt` the call that is to be made, or was made. `result` is what is to be recorded: of that call or,
+    without one, what a single batch raised. `changes` are the columns to save. An executor found it at the
+    monotonic instant `found_at`.
     """
 
     id: UUID
@@ -115,7 +117,9 @@ class SagaRow:
     final: FinalResults = field(default_factory=dict)
     parent: Any = None
     result: StepResult | None = None
+    attempt: "Attempt | None" = None
     changes: dict[str, Any] = field(default_factory=dict)
+    found_at: float = field(default_factory=lambda: time.monotonic())
 
     @property
     def type(self) -> "SagaType":
@@ -143,6 +147,12 @@ class SagaRow:
     def is_repeat_of(self, step: "Step") -> bool:
         """Whether a call of the step may have been made: one was opened."""
         return self.open_call == call_name(step.name, self.direction)
+
+    def result_for(self, saga: "SagaRow") -> StepResult | None:
+        """The result that this copy brings, if it is one of what the saga does next."""
+        step = saga.next_step
+        is_due = step is not None and self.open_call == call_name(step.name, saga.direction)
+        return self.result if is_due or not self.attempt else None
 
 
 SAGA_COLUMNS = tuple(each.name for each in fields(SagaRow) if each.default is each.default_factory is MISSING)
@@ -265,26 +275,3 @@ SAGA_TYPES: dict[str, SagaType] = {}
 def call_name(step: str, direction: str) -> str:
     """How `Saga.open_call` names a call of the step."""
     return f"{step} {direction}"
-
-
-@dataclass(slots=True, eq=False)
-class SagaRun:
-    """A saga that an executor is advancing, found at this monotonic instant.
-
-    `saga` is its row as it was found, then as its last batch left it. `result` is to be recorded: that of a
-    call of `step` in `direction` or, without a `step`, what a single batch raised. `attempt` is the one whose
-    call is under way.
-    """
-
-    saga: SagaRow
-    step: str = ""
-    direction: str = DO
-    result: StepResult | None = None
-    attempt: Attempt | None = None
-    found_at: float = field(default_factory=lambda: time.monotonic())
-
-    def result_for(self, saga: SagaRow) -> StepResult | None:
-        """The result, if it is one of what the saga does next."""
-        step = saga.next_step
-        is_due = step is not None and (step.name, saga.direction) == (self.step, self.direction)
-        return self.result if is_due or not self.step else None

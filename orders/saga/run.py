@@ -31,7 +31,6 @@ from orders.saga.definitions import (
     Call,
     OutsideStep,
     SagaRow,
-    SagaRun,
     StepResult,
     call_name,
     unexpected_failure,
@@ -83,16 +82,16 @@ def ids_of(saga: SagaRow) -> dict[str, Any]:
 
 
 @contextmanager
-def observe_runs(name: str, runs: Sequence[SagaRun]) -> Iterator[None]:
-    """Wrap work for these runs: its log lines have their ids, its span is a part of the traces of the
+def observe(name: str, sagas: Sequence[SagaRow]) -> Iterator[None]:
+    """Wrap work for these sagas: its log lines have their ids, its span is a part of the traces of the
     requests that started them, if these are recorded.
     """
 
     def read_ids() -> dict[str, Any]:
-        return logs.merge_ids([ids_of(run.saga) for run in runs])
+        return logs.merge_ids([ids_of(saga) for saga in sagas])
 
     attributes = tracing.attributes(read_ids()) if tracing.is_on else None
-    with logs.bound_to(read_ids), tracing.shared(name, [run.saga.traceparent for run in runs], attributes):
+    with logs.bound_to(read_ids), tracing.shared(name, [saga.traceparent for saga in sagas], attributes):
         yield
 
 
@@ -140,9 +139,9 @@ class Executor:
         self._failpoint = failpoint
         self._token = secrets.token_hex(8)
         self._mutex = threading.RLock()
-        # The fields below need the mutex. A saga has one run at most.
-        self._runs: dict[UUID, SagaRun] = {}
-        self._returned: dict[str, list[SagaRun]] = {DO: [], UNDO: [], DUE: []}
+        # The fields below need the mutex. Of each saga in progress one task has the latest copy.
+        self._sagas: dict[UUID, SagaRow] = {}
+        self._returned: dict[str, list[SagaRow]] = {DO: [], UNDO: [], DUE: []}
         self._scheduled: set[str] = set()
         self._is_woken = self._is_finishing = False
         self._found_at = float("-inf")
@@ -157,18 +156,18 @@ class Executor:
         """Look for no more sagas, and wait at most `seconds` for those in progress. True if none is left."""
         self._is_finishing = True
         ends_at = time.monotonic() + seconds
-        while self._runs and time.monotonic() < ends_at:
+        while self._sagas and time.monotonic() < ends_at:
             time.sleep(MIN_INTERVAL_SECONDS)
-        if self._runs:
-            log.warning("sagas left to recovery", count=len(self._runs))
-        return not self._runs
+        if self._sagas:
+            log.warning("sagas left to recovery", count=len(self._sagas))
+        return not self._sagas
 
     def renew_leases(self) -> None:
         """Renew the leases of the sagas in progress: their calls may take longer than a lease."""
         now = clock.now()
         soon, until = (now + timedelta(seconds=LEASE_SECONDS * share) for share in (2 / 3, 1))
         with self._mutex:
-            sagas = [run.saga for run in self._runs.values() if run.saga.lease_token == self._token]
+            sagas = [saga for saga in self._sagas.values() if saga.lease_token == self._token]
         held = [saga.id for saga in sagas if saga.leased_until and saga.leased_until < soon]
         if held:
             renew = partial(store.renew_leases, held, token=self._token, until=until)
@@ -188,41 +187,42 @@ class Executor:
 
     def _room(self) -> int:
         """How many more sagas may be leased; those in recovery don't count."""
-        left = MAX_LEASED - len(self._runs) + self._recovering()
+        left = MAX_LEASED - len(self._sagas) + self._recovering()
         return 0 if self._is_finishing else max(0, left)
 
     def _recovering(self) -> int:
-        return sum(bool(run.attempt and run.attempt.is_recovery) for run in self._runs.values())
+        calling = [saga.attempt for saga in self._sagas.values() if saga.attempt and not saga.result]
+        return sum(attempt.is_recovery for attempt in calling)
 
     def _run_batch(self, queue: str) -> None:
         began_at = time.monotonic()
         try:
             with self._mutex:
-                runs, self._returned[queue] = self._returned[queue], []
-            self._advance_all(self._find() if queue == DUE else runs, queue)
+                sagas, self._returned[queue] = self._returned[queue], []
+            self._advance_all(self._find() if queue == DUE else sagas, queue)
             self._pools.pause(began_at + MIN_INTERVAL_SECONDS - time.monotonic())
         finally:
             with self._mutex:
                 self._scheduled.discard(queue)
             self._schedule(queue)
 
-    def _advance_all(self, runs: Sequence[SagaRun], queue: str) -> None:
+    def _advance_all(self, sagas: Sequence[SagaRow], queue: str) -> None:
         """Advance these sagas: a batch per type, and single batches for types that share none."""
-        by_kind: dict[str, list[SagaRun]] = defaultdict(list)
-        for run in runs:
-            by_kind[run.saga.kind].append(run)
+        by_kind: dict[str, list[SagaRow]] = defaultdict(list)
+        for saga in sagas:
+            by_kind[saga.kind].append(saga)
         for kind, same_kind in by_kind.items():
             if SAGA_TYPES[kind].shares_batches:
                 self._advance(same_kind, UNDO if queue == UNDO else DO)
             else:
                 self._run_individually(same_kind)
 
-    def _find(self) -> list[SagaRun]:
-        """New runs for sagas that are due, as many as may be leased."""
+    def _find(self) -> list[SagaRow]:
+        """Sagas that are due and not in progress, as many as may be leased."""
         with self._mutex:
             room, self._is_woken = self._room(), False
-            # A run whose first batch waits is due as well.
-            limit = room + len(self._runs)
+            # One whose first batch waits is due as well.
+            limit = room + len(self._sagas)
         if not clock.is_measured():
             # By the host's clock others' leases might have lapsed: beat wakes again.
             return []
@@ -232,46 +232,46 @@ class Executor:
             log.warning("due sagas can't be read; beat wakes again", error=str(error))
             return []
         with self._mutex:
-            found = [SagaRun(saga) for saga in due if saga.id not in self._runs][:room]
-            self._runs |= {run.saga.id: run for run in found}
+            found = [saga for saga in due if saga.id not in self._sagas][:room]
+            self._sagas |= {saga.id: saga for saga in found}
             # There may be more.
             self._is_woken |= len(found) == room
             if found:
                 self._found_at = time.monotonic()
         return found
 
-    def _run_individually(self, runs: Sequence[SagaRun]) -> None:
+    def _run_individually(self, sagas: Sequence[SagaRow]) -> None:
         """Run single batches, concurrently with the shared ones: a lock wait delays no other saga."""
-        for run in runs:
-            self._pools.submit("single", partial(self._advance, [run], SINGLE))
+        for saga in sagas:
+            self._pools.submit("single", partial(self._advance, [saga], SINGLE))
 
-    def _advance(self, runs: Sequence[SagaRun], mode: str) -> None:
-        """Run a batch, and pass its runs on. A failed batch is run again saga by saga."""
-        with self._releasing(runs) as stack, observe_runs("saga batch", runs):
+    def _advance(self, sagas: Sequence[SagaRow], mode: str) -> None:
+        """Run a batch, and pass its sagas on. A failed batch is run again saga by saga."""
+        with self._releasing(sagas) as stack, observe("saga batch", sagas):
             with self._mutex:
                 free_recovery = MAX_RECOVERING - self._recovering()
             try:
                 done = batch.advance(
-                    runs,
+                    sagas,
                     token=self._token,
                     free_recovery=free_recovery,
                     mode=mode,
                     failpoint=self._failpoint,
                 )
             except transactions.DatabaseUnavailable as error:
-                # It affects every run of the batch, and those that would be found at once: beat wakes again.
-                log.warning("sagas left to recovery", count=len(runs), error=str(error))
+                # It affects every saga of the batch, and those that would be found at once: beat wakes again.
+                log.warning("sagas left to recovery", count=len(sagas), error=str(error))
                 with self._mutex:
                     self._is_woken, self._found_at = False, float("-inf")
                 return
             except Exception as error:
-                log.warning("saga batch failed", count=len(runs), mode=mode, exc_info=error)
+                log.warning("saga batch failed", count=len(sagas), mode=mode, exc_info=error)
                 if mode == SINGLE:
                     # Found again at once, it would fail again at once.
-                    store.set_next_attempt([run.saga.id for run in runs], seconds=LEASE_SECONDS)
+                    store.set_next_attempt([saga.id for saga in sagas], seconds=LEASE_SECONDS)
                 else:
                     stack.pop_all()
-                    self._run_individually(runs)
+                    self._run_individually(sagas)
                 return
             _log_ended(done.advanced)
             # Waiting requests must know of these: past the point of no return, ended or at rest.
@@ -282,77 +282,88 @@ class Executor:
             stack.pop_all()
         self._pass_on(done)
 
-    def _releasing(self, runs: Sequence[SagaRun]) -> ExitStack:
-        """Release the runs when the block ends, unless it has passed them on and called `pop_all`."""
+    def _releasing(self, sagas: Sequence[SagaRow]) -> ExitStack:
+        """Release the sagas when the block ends, unless it has passed them on and called `pop_all`."""
         stack = ExitStack()
-        stack.callback(self._release, runs)
+        stack.callback(self._release, sagas)
         return stack
 
     def _pass_on(self, done: Batch) -> None:
-        """Pass the runs of a committed batch on to where they go."""
-        self._release(done.released)
-        for run in done.locked_elsewhere:
-            if run.saga.lease_token or time.monotonic() - run.found_at > LOCKED_SECONDS:
-                self._run_individually([run])
+        """Pass the sagas of a committed batch on to where they go."""
+        calls: dict[OutsideStep, list[SagaRow]] = defaultdict(list)
+        together, alone, ended = list[SagaRow](), list[SagaRow](), list[SagaRow]()
+        for id, copy in done.copies.items():
+            saga = done.rows.get(id)
+            if saga is None and done.mode != SINGLE:
+                # Locked elsewhere. A single batch would wait for its holder.
+                is_old = copy.lease_token or time.monotonic() - copy.found_at > LOCKED_SECONDS
+                (alone if is_old else together).append(copy)
+            elif saga is None or saga.lease_token != self._token:
+                ended.append(copy)
+            elif saga.attempt and isinstance(saga.next_step, OutsideStep):
+                calls[saga.next_step].append(saga)
             else:
-                # A single batch would wait for its holder.
-                done.to_continue.append(run)
-        if done.mode == SINGLE:
-            self._run_individually(done.to_continue)
-        else:
-            self._return(done.to_continue)
-        for step, attempts in done.calls.items():
-            self._call(step, [done.runs[each.saga.id] for each in attempts])
+                (alone if done.mode == SINGLE else together).append(saga)
+            if saga is not None:
+                # The attempt refers to its saga: as a cycle both would wait for the garbage collector.
+                copy.attempt = None
+        with self._mutex:
+            self._sagas |= done.rows
+        self._release(ended)
+        self._run_individually(alone)
+        self._return(together)
+        for step, callers in calls.items():
+            self._call(step, callers)
         self._schedule(DUE)
 
-    def _release(self, runs: Iterable[SagaRun]) -> None:
-        """Forget these runs."""
+    def _release(self, sagas: Iterable[SagaRow]) -> None:
+        """Forget these sagas."""
         with self._mutex:
-            for run in runs:
-                self._runs.pop(run.saga.id, None)
+            for saga in sagas:
+                self._sagas.pop(saga.id, None)
         self._schedule(DUE)
 
     # Calls
 
-    def _call(self, step: OutsideStep, runs: Sequence[SagaRun]) -> None:
+    def _call(self, step: OutsideStep, sagas: Sequence[SagaRow]) -> None:
         """Submit the calls of these sagas; if preparing them together fails, prepare them one by one."""
-        prepare = step.do if runs[0].direction == DO else step.undo
+        prepare = step.do if sagas[0].direction == DO else step.undo
         assert prepare
-        attempts = [run.attempt for run in runs if run.attempt]
+        attempts = [saga.attempt for saga in sagas if saga.attempt]
         try:
             calls = prepare(attempts)
         except Exception as error:
             log.warning("calls could not be prepared", step=step.name, exc_info=error)
-            if len(runs) == 1:
-                self._return(runs, unexpected_failure(error))
+            if len(sagas) == 1:
+                self._return(sagas, unexpected_failure(error))
                 return
-            for run in runs:
-                self._pools.submit("single", partial(self._call, step, [run]))
+            for saga in sagas:
+                self._pools.submit("single", partial(self._call, step, [saga]))
             return
-        for run, attempt, call in zip(runs, attempts, calls, strict=True):
+        for attempt, call in zip(attempts, calls, strict=True):
             pool = "recovery" if attempt.is_recovery else "outside_call"
-            self._pools.submit(pool, partial(self._make_call, call, run))
+            self._pools.submit(pool, partial(self._make_call, call, step.name, attempt.saga))
 
-    def _make_call(self, call: Call, run: SagaRun) -> None:
-        name = call_name(run.step, run.direction)
-        with self._releasing([run]) as stack, observe_runs(f"saga step {name}", [run]):
+    def _make_call(self, call: Call, step: str, saga: SagaRow) -> None:
+        name = call_name(step, saga.direction)
+        with self._releasing([saga]) as stack, observe(f"saga step {name}", [saga]):
             self._failpoint(f"{name} calling")
             try:
-                with STEP_SECONDS.labels(run.step).time():
+                with STEP_SECONDS.labels(step).time():
                     result = call()
             except Exception as error:
                 log.warning("call outside failed", call=name, exc_info=error)
                 result = unexpected_failure(error)
             self._failpoint(f"{name} called")
-            self._return([run], result)
+            self._return([saga], result)
             stack.pop_all()
 
-    def _return(self, runs: Sequence[SagaRun], result: StepResult | None = None) -> None:
-        """Give the runs to their next batches, which record the result of a call."""
+    def _return(self, sagas: Sequence[SagaRow], result: StepResult | None = None) -> None:
+        """Give the sagas to their next batches, which record the result of a call."""
         with self._mutex:
-            for run in runs:
-                run.result, run.attempt = result or run.result, None
-                self._returned[run.saga.direction].append(run)
+            for saga in sagas:
+                saga.result = result or saga.result
+                self._returned[saga.direction].append(saga)
         for queue in (DO, UNDO, DUE):
             self._schedule(queue)
 

@@ -6,7 +6,6 @@ from uuid import UUID
 
 from orders.models import Saga
 from orders.saga import store
-from orders.saga.definitions import SagaRun
 from orders.saga.run import DUE, Executor, Task, ThreadPools
 
 
@@ -51,8 +50,8 @@ class SteppedExecutor(Executor):
         """Advance the saga as far as possible now, whether it is due or not. Returns its state."""
         saga = store.read_sagas([saga_id])[saga_id]
         saga.lease_token = ""
-        self._runs[saga_id] = SagaRun(saga)
-        self._advance_all([self._runs[saga_id]], DUE)
+        self._sagas[saga_id] = saga
+        self._advance_all([saga], DUE)
         while self.pools.step():
             pass
         return Saga.objects.values_list("state", flat=True).get(id=saga_id)

@@ -13,7 +13,7 @@ import pytest
 from inventory.tests.factories import ProductFactory
 from orders.models import Order, Saga
 from orders.saga import batch, status as backlog, store
-from orders.saga.definitions import LEASE_SECONDS, SagaRun
+from orders.saga.definitions import LEASE_SECONDS
 from orders.saga.status import BacklogGate
 from orders.tests import buying
 from shop import clock
@@ -142,7 +142,7 @@ def test_a_postponed_saga_is_not_new(monkeypatch: pytest.MonkeyPatch) -> None:
     assert placed.started
     Saga.objects.filter(id=placed.started.saga.id).update(open_call="charge_card do")
     [found] = store.find_due(limit=10)
-    batch.advance([SagaRun(found)], token="one", free_recovery=0, failpoint=lambda point: None)
+    batch.advance([found], token="one", free_recovery=0, failpoint=lambda point: None)
     saga = Saga.objects.get(id=found.id)
     assert (saga.lease_token, saga.attempts) == ("", 0)
     assert store.find_due(limit=10) == []

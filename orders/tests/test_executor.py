@@ -21,14 +21,13 @@ from inventory.tests.factories import ProductFactory
 from orders.models import Order, Saga
 from orders.placement.decisions import PlacedOrder
 from orders.saga import batch, run, store
-from orders.saga.batch import Batch
 from orders.saga.definitions import (
     AT_ONCE,
     SAGA_TYPES,
     Call,
     Event,
     OutsideStep,
-    SagaRun,
+    SagaRow,
     StepResult,
 )
 from orders.saga.run import POOL_SIZES, Executor, ThreadPools
@@ -73,16 +72,6 @@ def ended(placed: Sequence[PlacedOrder]) -> list[str]:
     """The orders' statuses once all their sagas have ended."""
     wait_until(lambda: not Saga.objects.filter(id__in=saga_ids(placed), ended_at=None).exists(), seconds=30)
     return [buying.state_of(one.order.id) for one in placed]
-
-
-def one_batch() -> Batch:
-    """A batch of all that is due."""
-    return batch.advance(
-        [SagaRun(saga) for saga in store.find_due(limit=99)],
-        token="one",
-        free_recovery=99,
-        failpoint=lambda point: None,
-    )
 
 
 def test_a_slow_card_delays_its_own_order_alone(threaded: Executor) -> None:
@@ -131,7 +120,7 @@ def test_a_batch_takes_as_many_statements_for_ten_as_for_two() -> None:
     for count in (2, 10):
         bought(*["tok_ok"] * count)
         with CaptureQueriesContext(connection) as captured:
-            one_batch()
+            batch.advance(store.find_due(limit=99), token="one", free_recovery=99, failpoint=print)
         counts.append(len(captured))
     assert counts[0] == counts[1]
 
@@ -241,35 +230,25 @@ class Blocked:
         return StepResult(Event.DONE, reference="ch_blocked")
 
 
-def test_no_more_sagas_are_leased_than_there_are_threads_for_calls(
+def test_no_more_sagas_are_leased_than_there_are_threads_for_calls_and_others_stay_due(
     threaded: Executor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The queue was unbounded."""
     monkeypatch.setattr(run, "MAX_LEASED", 3)
     blocked = Blocked(monkeypatch, "charge_card")
     placed = bought(*["tok_ok"] * 6)
     threaded.wake()
     wait_until(lambda: len(blocked.started) == 3)
     assert Saga.objects.exclude(lease_token="").count() == 3
-    blocked.is_over.set()
-    assert set(ended(placed)) == {"paid"}
-
-
-def test_sagas_that_find_no_thread_stay_due_for_other_workers(
-    threaded: Executor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The queue was unbounded."""
-    monkeypatch.setattr(run, "MAX_LEASED", 1)
-    blocked = Blocked(monkeypatch, "charge_card")
-    placed = bought(*["tok_ok"] * 4)
-    threaded.wake()
-    wait_until(lambda: len(blocked.started) == 1)
-    assert len(threaded._runs) == 1
+    assert len(threaded._sagas) == 3
     assert store.due().count() == 3
     blocked.is_over.set()
     assert threaded.finish(seconds=20)
     left = Saga.objects.filter(id__in=saga_ids(placed), ended_at=None)
     assert left.count() == 3
     assert all(saga.next_attempt_at and not saga.lease_token for saga in left)
+    buying.settle_everything()
+    assert set(ended(placed)) == {"paid"}
 
 
 def test_repeated_calls_take_no_slots_of_first_calls(
@@ -302,7 +281,7 @@ def test_an_executor_that_is_woken_repeatedly_has_one_run_of_a_saga(
         threaded.wake()
         time.sleep(0.1)
     wait_until(lambda: len(blocked.started) == 2)
-    assert len(threaded._runs) == 2
+    assert len(threaded._sagas) == 2
     blocked.is_over.set()
     assert ended(placed) == ["paid", "paid"]
     assert len(blocked.started) == 2
@@ -323,7 +302,7 @@ def test_a_task_is_done_though_the_system_has_no_thread(monkeypatch: pytest.Monk
 def test_finish_waits_for_sagas_in_progress(threaded: Executor) -> None:
     bought("tok_slow", "tok_ok", "tok_declined")
     threaded.wake()
-    wait_until(lambda: len(threaded._runs) == 3)
+    wait_until(lambda: len(threaded._sagas) == 3)
     assert not threaded.finish(seconds=0)
     assert threaded.finish(seconds=30)
     assert not Saga.objects.filter(ended_at=None).exists()
@@ -348,24 +327,24 @@ def test_a_call_longer_than_the_lease_keeps_the_lease(
     assert ended(placed) == ["paid"]
 
 
-def test_runs_whose_traces_cannot_be_read_are_released(
+def test_sagas_whose_traces_cannot_be_read_are_released(
     threaded: Executor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They once stayed in progress until the process ended, because reading failed before the batch began."""
 
     @contextmanager
-    def fail(name: str, runs: Sequence[SagaRun]) -> Iterator[None]:
+    def fail(name: str, sagas: Sequence[SagaRow]) -> Iterator[None]:
         raise RuntimeError("a defect")
         yield
 
     [order] = bought("tok_ok")
     assert order.started
     with monkeypatch.context() as patched:
-        patched.setattr(run, "observe_runs", fail)
+        patched.setattr(run, "observe", fail)
         threaded.wake()
         wait_until(lambda: not threaded._scheduled)
         assert threaded.finish(seconds=20)
-    assert not threaded._runs
+    assert not threaded._sagas
 
 
 def test_nothing_is_found_before_the_databases_clock_is_known(
@@ -377,7 +356,7 @@ def test_nothing_is_found_before_the_databases_clock_is_known(
         patched.setattr(clock, "is_measured", lambda: False)
         threaded.wake()
         wait_until(lambda: not threaded._scheduled)
-        assert not threaded._runs and Saga.objects.get().lease_token == ""
+        assert not threaded._sagas and Saga.objects.get().lease_token == ""
     threaded.wake()
     assert ended(placed) == ["paid"]
 
@@ -410,5 +389,5 @@ def test_a_saga_of_a_later_release_is_released(threaded: Executor) -> None:
     Saga.objects.filter(id=saga_id).update(kind="of_a_later_release")
     threaded.wake()
     wait_until(lambda: not threaded._scheduled)
-    assert not threaded._runs
+    assert not threaded._sagas
     assert Saga.objects.get().state == Saga.State.RUNNING

@@ -10,7 +10,7 @@ from django.utils import timezone
 from inventory.models import Product
 from orders.models import Saga, SagaLog
 from orders.saga import batch, operator_actions, store
-from orders.saga.definitions import Event, SagaRun, StepResult
+from orders.saga.definitions import DO, Attempt, Event, StepResult
 from orders.tests import buying, hanging
 from orders.tests.hanging import Away, product
 from payments.gateways import gateway
@@ -73,9 +73,10 @@ def test_a_worker_whose_lease_has_lapsed_does_not_override_the_operator(product:
     Saga.objects.filter(id=row.id).update(lease_token="slow", leased_until=timezone.now())
     hanging.compensate(row)
     result = StepResult(Event.DONE, reference="ch_late")
-    slow = SagaRun(store.read_sagas([row.id])[row.id], step="charge_card", result=result)
-    batch_result = batch.advance([slow], token="slow", free_recovery=0, failpoint=lambda point: None)
-    assert batch_result.to_continue == [slow]
+    slow = store.read_sagas([row.id])[row.id]
+    slow.open_call, slow.attempt, slow.result = f"charge_card {DO}", Attempt(slow), result
+    done = batch.advance([slow], token="slow", free_recovery=0, failpoint=lambda point: None)
+    assert done.rows[slow.id].lease_token == "slow", "it continues"
     assert not SagaLog.objects.filter(saga=row, step="charge_card", event="done").exists()
     Saga.objects.filter(id=row.id).update(leased_until=None)
     assert hanging.advance(row) == Saga.State.COMPENSATED

@@ -58,7 +58,7 @@ def test_accounts_that_were_disabled_are_counted(account: User) -> None:
 
 @pytest.mark.usefixtures("_loss")
 def test_replayed_dead_events_are_returned_and_noted_once(dead_event: WebhookDelivery) -> None:
-    assert [*deliveries.resend_dead([dead_event.pk])] == [[dead_event.pk]]
+    assert deliveries.resend_dead([dead_event.pk]) == [dead_event.pk]
     assert JournalLine.objects.filter(what="event.resent").count() == 1
 
 

@@ -7,7 +7,6 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from events.models import WebhookDelivery
 from events.webhooks import deliveries
-from events.webhooks.deliveries import EventFilter
 from shop.http.json_format import dump
 from shop.management import arguments
 from shop.normalization import normalized
@@ -36,15 +35,19 @@ class Command(BaseCommand):
     ) -> None:
         if ids and all:
             raise CommandError("Give either ids or --all.")
-        matching = EventFilter(
+        rows = deliveries.find_dead(
             type=type, since=options["since"], before=options["before"], order_id=options["order"]
         )
-        dead = list(matching.rows())
+        dead = list(rows)
         if others := set(ids) - {line.event_id for line in dead}:
             names = ", ".join(sorted(map(str, others)))
             raise CommandError(f"Not dead, so nothing was replayed: {names}.")
         chosen = [row.pk for row in dead if all or row.event_id in ids]
-        replayed = [pk for batch in deliveries.resend_dead(chosen, reason=reason) for pk in batch]
+        replayed = set[int]()
+        for start in range(0, len(chosen), deliveries.MOST_RESENT):
+            replayed.update(
+                deliveries.resend_dead(chosen[start : start + deliveries.MOST_RESENT], reason=reason)
+            )
         left = [row for row in dead if row.pk not in replayed]
         if json:
             self.stdout.write(_as_json([row for row in dead if row.pk in replayed], left))
