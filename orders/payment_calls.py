@@ -96,7 +96,7 @@ def _begun(
         note(event, outcome.payment.order_id, outcome.saga.id)
         return outcome.payment.id, schemas.payment_answer(outcome.payment, call.language).answer
     order, started = outcome.order, outcome.started
-    note(event, order.id, started and started.saga.id)
+    note(event, order.id, started.saga.id if started else None)
     if started is None:
         assert outcome.answer
         return keyed_calls.respond(outcome.answer, is_replay=False)

@@ -62,7 +62,7 @@ MAX_BATCH = 256
 MAX_WAITING = 5_000
 WAIT_SECONDS = 10.0
 DEADLINE_CHECK_SECONDS = 0.1
-"""Between two checks of the deadlines of busy batchers."""
+"""Between two checks of deadlines, while a batcher is busy."""
 
 
 @dataclass(slots=True, eq=False)
@@ -193,6 +193,7 @@ class Batcher(Generic[Request, Outcome]):
         LEADER_POOL.start(partial(self._run_lead, lead))
         self._lead = lead
         _busy.add(self)
+        _became_busy.set()
         _overdue_watch.start()
 
     def _replace_lead(self) -> None:
@@ -325,6 +326,14 @@ class Batcher(Generic[Request, Outcome]):
                 log.exception("the outcome of a request could not be passed on")
 
 
+def _pause() -> float:
+    """Wait while no batcher is busy."""
+    _became_busy.clear()
+    if not _busy:
+        _became_busy.wait()
+    return DEADLINE_CHECK_SECONDS
+
+
 def _end_overdue() -> None:
     for batcher in list(_busy):
         # Before the look: one that becomes busy after that adds itself.
@@ -338,7 +347,8 @@ def _end_overdue() -> None:
 
 
 _busy: set[Batcher[Any, Any]] = set()
-_overdue_watch = RepeatedWork(_end_overdue, name="overdue-batches", pause=lambda: DEADLINE_CHECK_SECONDS)
+_became_busy = threading.Event()
+_overdue_watch = RepeatedWork(_end_overdue, name="overdue-batches", pause=_pause)
 
 
 def run_without_transaction(work: Callable[[], T]) -> T:

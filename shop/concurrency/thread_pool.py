@@ -86,7 +86,7 @@ class ThreadPool:
         self._ready: deque[_Task] = deque()
         # Tasks whose group or member has its share of the threads, by group and by `names`, and how many of
         # each have a place. The member whose turn is next comes first.
-        self._held: dict[Hashable, dict[Hashable, deque[_Task]]] = {}
+        self._held: dict[Hashable, dict[tuple[Hashable, ...], deque[_Task]]] = {}
         self._held_count = 0
         self._placed: Counter[Hashable] = Counter()
         self._of_owner: Counter[Hashable] = Counter()
