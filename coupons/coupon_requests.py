@@ -198,7 +198,7 @@ def _new_coupon(shared: SharedCampaign, account_id: int, now: datetime) -> Coupo
         raise redemption.not_usable("not_found")
     refused = shared.applicants.refusal(account_id)
     if refused is None and campaign.remaining <= len(shared.new):
-        refused = eligibility.sold_out(campaign)
+        refused = eligibility.sold_out_refusal(campaign)
     if refused is not None:
         raise redemption.not_usable(refused.code, refused.detail)
     position = campaign.issued + len(shared.new) + 1

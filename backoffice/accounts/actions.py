@@ -345,7 +345,7 @@ ACTIONS = (
         grant_points,
         _("Grant points"),
         "redeem",
-        lambda request, account: request.user.has_perm("payments.add_transfer"),
+        lambda request, account: request.user.has_perm(points_grants.PERMISSION),
         lambda request, account: _is_other(request, account) and account.is_active,
     ),
     AccountAction(sign_out, _("Sign out everywhere"), "logout", _may_disable),

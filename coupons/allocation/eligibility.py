@@ -76,11 +76,11 @@ class Applicants:
                 seconds = ceil((campaign.opens_at - self.now).total_seconds())
                 return Rejected(text, code="campaign_not_open", retry_after=seconds)
             case Campaign.Status.PAUSED:
-                return paused(campaign)
+                return paused_refusal(campaign)
             case Campaign.Status.CLOSED:
                 return Rejected(_("{campaign} is closed.", campaign=name), code="campaign_closed")
             case Campaign.Status.SOLD_OUT:
-                return sold_out(campaign)
+                return sold_out_refusal(campaign)
         if user_id in self._listed:
             return None
         text = _("{campaign} is for listed accounts, and this one is not listed.", campaign=name)
@@ -104,7 +104,7 @@ def is_paused(now: datetime) -> Q:
     return Q(paused_at__isnull=False) & Campaign.not_closed_at(now)
 
 
-def paused(campaign: Campaign) -> Rejected:
+def paused_refusal(campaign: Campaign) -> Rejected:
     """The refusal while the campaign is paused; only an operator can say when it goes on."""
     detail = _(
         "{campaign} is paused: no coupons are issued for now. Try again later.", campaign=campaign.name
@@ -112,7 +112,7 @@ def paused(campaign: Campaign) -> Rejected:
     return Rejected(detail, code="campaign_paused")
 
 
-def sold_out(campaign: Campaign) -> Rejected:
+def sold_out_refusal(campaign: Campaign) -> Rejected:
     """The refusal when every slot is taken, or the pool has no code left."""
     return Rejected(_("{campaign} is sold out.", campaign=campaign.name), code="sold_out")
 
@@ -163,7 +163,7 @@ def allocate(
             # To another request of the account in this batch the slot is an existing one.
             return new[user_id] if request is first_of[user_id] else replace(new[user_id], is_new=False)
         if user_id not in applicants.existing:
-            return refusals.pop(user_id, None) or applicants.refusal(user_id) or sold_out(campaign)
+            return refusals.pop(user_id, None) or applicants.refusal(user_id) or sold_out_refusal(campaign)
         found = existing_result(applicants.existing[user_id])
         if isinstance(found, Issued) and found.coupon.code in request.written:
             # An attempt at this request wrote it, and the reply to its COMMIT was lost.

@@ -147,7 +147,7 @@ def _existing_or_raise(applicants: Applicants, user_id: int, *, is_away: bool) -
         if queued:
             return queued
     away = Unavailable(_("The partner of this campaign is unavailable; nothing was done. Try again."))
-    answer = applicants.answer(user_id) or (away if is_away else eligibility.sold_out(campaign))
+    answer = applicants.answer(user_id) or (away if is_away else eligibility.sold_out_refusal(campaign))
     return _confirm_if_pending(eligibility.unwrap(answer))
 
 

@@ -246,6 +246,7 @@ def _to_step_result(result: GatewayResult, payment: Payment) -> StepResult:
             )
         case "pending":
             return StepResult(Event.PENDING, gateway_facts.WORKING, reference=result.reference)
-    return StepResult(
-        Event.FAILED, f"{result.status} {result.failure_detail}".strip(), reference=result.reference
-    )
+        case status:
+            # Of unknown outcome: nothing is final, and the next attempt looks the charge up first.
+            detail = f"{status} {result.failure_detail}".strip()
+            return StepResult(Event.FAILED, detail, reference=result.reference)

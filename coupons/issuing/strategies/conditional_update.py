@@ -69,5 +69,5 @@ def _write_slot(campaign: Campaign, request: IssueRequest, now: datetime) -> All
     chosen = writes.assign_codes(campaign, [request])
     if not chosen:
         # Raised rather than returned, so that the count is rolled back.
-        raise eligibility.sold_out(campaign)
+        raise eligibility.sold_out_refusal(campaign)
     return writes.write_slots(campaign, chosen, by={request.user_id: request.by}, now=now)[request.user_id]

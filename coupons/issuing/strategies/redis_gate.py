@@ -66,7 +66,7 @@ def _result_at_gate(campaign_id: int, user_id: int, decision: GateDecision) -> A
         gate.remove_member(campaign_id=campaign_id, user_id=user_id)
         return None
     is_full = decision.says == FULL and campaign.eligible == Campaign.Eligible.ALL
-    return applicants.answer(user_id) or (eligibility.sold_out(campaign) if is_full else None)
+    return applicants.answer(user_id) or (eligibility.sold_out_refusal(campaign) if is_full else None)
 
 
 def _allocate(campaign_id: int, requests: Sequence[IssueRequest]) -> list[AllocationResult]:

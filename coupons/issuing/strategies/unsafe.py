@@ -28,7 +28,7 @@ def _next_code(campaign: Campaign) -> str:
     available = PoolCode.objects.filter(campaign_id=campaign.pk, status=PoolCode.Status.AVAILABLE)
     code = available.order_by("id").values_list("code", flat=True).first()
     if code is None:
-        raise eligibility.sold_out(campaign)
+        raise eligibility.sold_out_refusal(campaign)
     return code
 
 
@@ -41,7 +41,7 @@ def _write(campaign: Campaign, coupon: Coupon) -> Issued:
     def work() -> None:
         not_paused = Campaign.objects.filter(pk=campaign.pk, paused_at__isnull=True)
         if not not_paused.update(issued=campaign.issued + 1):
-            raise eligibility.paused(campaign)
+            raise eligibility.paused_refusal(campaign)
         writes.write_coupons([coupon], by={coupon.account_id: journal.current_actor()})
 
     transactions.run(work, transactions.ONCE)
