@@ -218,6 +218,22 @@ def test_another_session_ends_when_codes_are_set_up_or_reset(olga: User, setting
     assert not is_signed_in(client)
 
 
+def test_a_superuser_resets_the_codes_of_a_lost_phone_with_a_reason(olga: User) -> None:
+    bob = with_codes(AccountFactory.create(username="bob", is_staff=True))
+    client = Client()
+    sign_in(client, "olga", code_for(olga))
+    page = reverse("admin:auth_user_change", args=[bob.pk])
+    assert "Reset one-time codes" in client.get(page).content.decode()
+    reset = reverse("admin:auth_user_reset_otp", args=[bob.pk])
+
+    client.post(reset, {"form_id": str(uuid7()), "reason": "His phone fell into the harbour."})
+
+    assert not TOTPDevice.objects.filter(user=bob).exists()
+    line = JournalLine.objects.get(what="account.otp_reset")
+    assert (line.actor_name, line.subject) == ("olga", f"account {bob.pk}")
+    assert line.after == {"is_enrolled": False, "reason": "His phone fell into the harbour."}
+
+
 def test_only_superusers_reset_codes(olga: User) -> None:
     bob = with_codes(
         AccountFactory.create(

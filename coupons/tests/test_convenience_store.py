@@ -21,6 +21,7 @@ from coupons.partners.contract import NoAnswer, NotReached, Partner, PartnerRepl
 from coupons.partners.convenience_store import ConvenienceStore
 from coupons.tests.own_partner import NAME, address, partner_that
 from scripts.stack import ports
+from shop.concurrency import thread_pool
 
 KEY = UUID("00000000-0000-7000-8000-000000000001")
 CODE = "CODE"
@@ -130,3 +131,11 @@ def test_a_partner_that_fails_ten_times_in_a_row_is_not_called_for_a_while(setti
         ask()
     assert confirmation.is_unavailable(NAME)
     ask()
+
+
+@pytest.mark.parametrize("web_threads", [4, 8, 16, 64])
+def test_partners_leave_half_of_the_threads_that_run_calls(web_threads: int, settings: LazySettings) -> None:
+    settings.WEB_THREADS = web_threads
+    confirmation.reset()
+    assert 1 <= confirmation._permits()._initial_value <= thread_pool.split_threads(web_threads).calling / 2
+    confirmation.reset()

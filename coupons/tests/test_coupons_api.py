@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from coupons.models import Campaign, Coupon, QueueTicket
 from coupons.queue import worker
-from coupons.tests.factories import CampaignFactory, coupon_of, order_ids
+from coupons.tests.factories import CampaignFactory, accounts, coupon_of, order_ids
 from coupons.tests.laws import broken
 from coupons.tests.test_api_decisions import ask
 from coupons.tests.test_campaigns_api import refusal
@@ -223,6 +223,21 @@ def test_a_ticket_waits_and_then_has_a_coupon(user: Api, queued: Campaign) -> No
     assert coupon["position"] == 1
     assert issued.json() == ticket | {"status": "issued", "coupon": coupon}
     assert (again.status_code, again.json()) == (200, coupon)
+
+
+def test_the_position_in_the_queue_advances(user: Api, queued: Campaign, staff: Api) -> None:
+    for account_id in accounts(2):
+        ask(staff, queued, user=account_id)
+    drawn = ask(user, queued)
+    last = ask(client_of(AccountFactory.create()), queued)
+
+    assert (drawn.json()["ahead"], last.json()["ahead"]) == (2, 3)
+    worker.serve_once()
+    settled = user.get(drawn["Location"]).json()
+    assert (settled["status"], settled["ahead"], settled["coupon"]) == ("sold_out", 0, None)
+    refused = ask(user, queued)
+    assert (refused.status_code, refused.json()["code"]) == (409, "sold_out")
+    assert broken() == {}
 
 
 def test_staff_draw_a_ticket_for_another_account_and_see_it(

@@ -10,8 +10,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.utils import timezone
 
+from coupons import remembered
 from coupons.allocation import eligibility
 from coupons.allocation.eligibility import Applicants
 from coupons.allocation.writes import Issued, IssueRequest
@@ -24,6 +26,7 @@ from coupons.tests.outcomes import issue, refused
 from shop.db import transactions
 from shop.errors import Rejected
 from shop.tests.case_tables import in_one_test
+from shop.tests.clients import client_of
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("in_the_lab")]
 PAUSED_AT = datetime(2026, 11, 20, tzinfo=UTC)
@@ -143,3 +146,21 @@ def test_the_conditions_on_the_row_match_where_nothing_is_refused(terms: Mapping
         assert is_matched is (Applicants(campaign, [user_id], now=now).refusal(user_id) is None)
     is_paused = Campaign.objects.filter(eligibility.is_paused(now), pk=campaign.pk).exists()
     assert is_paused is (campaign.status_at(now) == Campaign.Status.PAUSED)
+
+
+def test_the_api_refuses_by_the_same_decision_in_a_batch_and_once_it_is_sold_out(
+    bar: Callable[[int], None],
+) -> None:
+    campaign, [barred, owner, late] = campaign_with_strategy("group_commit", quantity=1), accounts(3)
+    bar(barred)
+
+    def answer(user_id: int) -> Any:
+        response = client_of(User.objects.get(pk=user_id)).post("/coupons", {"campaign": campaign.pk})
+        return response.json().get("code") if response.status_code == 409 else response.status_code
+
+    assert answer(barred) == "account_barred"
+    assert [answer(owner), answer(late), answer(barred)] == [201, "sold_out", "account_barred"]
+    assert remembered.campaign(campaign.pk).recent().remaining == 0
+    assert [answer(late), answer(barred)] == ["sold_out", "account_barred"]
+    bar(owner)
+    assert answer(owner) == 200

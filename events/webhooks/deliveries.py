@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -25,8 +26,9 @@ MOST_TESTS, TESTS_SECONDS = 10, 60
 """Tests of an endpoint that may be pending, and asked for in so many seconds."""
 Status = WebhookDelivery.Status
 PENDING = Status.PENDING
+RESENT_AT_ONCE = 1_000
 MOST_RESENT = 10_000
-"""Dead events by one transaction, and by one use of the page: a repeat continues with the rest."""
+"""Dead events by one use of the page: a repeat continues with the rest."""
 
 
 def find_dead(
@@ -138,18 +140,22 @@ def resend(*, endpoint_id: UUID, delivery_id: int, reason: str = "") -> WebhookD
 
 
 def resend_dead(ids: Sequence[int], *, reason: str = "") -> list[int]:
-    """Send those of these events that are dead to the data platform again, oldest first; returns the ids of
-    their rows.
+    """Send those of these events that are dead to the data platform again, oldest first, in transactions of
+    `RESENT_AT_ONCE`; returns the ids of their rows.
     """
+    wanted, resent = sorted(ids), list[int]()
 
-    def work() -> list[int]:
+    def work(batch: Sequence[int]) -> list[int]:
         _try_at_once(BUILT_IN)
-        rows = to_data_platform().select_for_update().filter(id__in=ids, status=Status.FAILED)
+        rows = to_data_platform().select_for_update().filter(id__in=batch, status=Status.FAILED)
         dead = [_requeue(row, reason, saves=False) for row in rows.order_by("id")]
         to_data_platform().filter(id__in=dead).update(**_as_new())
         return dead
 
-    return transactions.run(work, transactions.ONCE)
+    for start in range(0, len(wanted), RESENT_AT_ONCE):
+        batch = wanted[start : start + RESENT_AT_ONCE]
+        resent += transactions.run(partial(work, batch), transactions.ONCE)
+    return resent
 
 
 def resend_order(*, order_id: UUID, reason: str, settled_refunds: int) -> int:

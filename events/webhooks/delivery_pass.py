@@ -48,6 +48,8 @@ MOST_EVENTS = 100
 """That a pass takes from the feed."""
 MOST_DUE = 500
 """Deliveries that a pass reads, and events that it sends to the data platform at once."""
+MOST_REFUSED = 100
+"""Orders with events that the data platform refused before, whose events a pass sends one by one."""
 MOST_PENDING = 10_000
 """Of an endpoint: with so many nothing more is read from the feed, which keeps what comes. Events that the
 data platform refuses for good don't count, nor what waits behind them."""
@@ -181,6 +183,8 @@ def _due_orders(
         key, due_at = _order_key(row), row.next_attempt_at or now
         if row.status == Status.FAILED and endpoint.is_built_in:
             waiting[key] = now + BEHIND_DEAD
+        elif row.status == Status.PENDING and row.payload is None:
+            row.status, row.next_attempt_at, row.error = Status.FAILED, None, "the event is missing"
         elif row.status == Status.PENDING and key in waiting:
             row.next_attempt_at = waiting[key]
         elif row.status == Status.PENDING and key not in due and due_at > now:
@@ -238,7 +242,7 @@ def _send_together(
         batch.attempts |= {row.event_id: attempt for row in together}
         if not attempt.is_delivered:
             return []
-    return refused
+    return refused[:MOST_REFUSED]
 
 
 def _send_each(

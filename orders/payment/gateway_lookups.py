@@ -4,6 +4,7 @@ Refunds and disputes that began there are booked. A payment that is not settled 
 its saga, which looks the charge up itself.
 """
 
+import threading
 from typing import NamedTuple
 from uuid import UUID
 
@@ -18,7 +19,7 @@ from payments.models import Payment
 from payments.payment_states import UNSETTLED
 from payments.reconciliation import comparison
 from shop.db import transactions
-from shop.errors import Rejected, required
+from shop.errors import Rejected, Unavailable, required
 from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import KeyedCall, Replay
 from shop.journal import journal
@@ -26,6 +27,9 @@ from shop.lazy_texts import mark as _
 from shop.money import format_amount
 
 LOOKED_UP = "payment.looked_up"
+MOST_AT_ONCE = 4
+"""Look-ups of a process at once: each holds a thread of the operators' pages until the gateway answers."""
+_free = threading.BoundedSemaphore(MOST_AT_ONCE)
 SAID = {
     "succeeded": gettext_noop("The gateway has charged %(amount)s (%(reference)s)."),
     "refunded": gettext_noop(
@@ -50,7 +54,8 @@ class Lookup(NamedTuple):
 def look_up(*, payment_id: UUID, reason: str, keyed: KeyedCall) -> Lookup | Replay:
     """Ask the gateway what it has under the payment's key, and record the answer in the journal.
 
-    Repeating the key gives a `Replay`. Raises `NotFound`, and `Rejected` `payment_without_card`.
+    Repeating the key gives a `Replay`. Raises `NotFound`, `Rejected` `payment_without_card`, and
+    `Unavailable` when too many are under way.
     """
     found = Payment.objects.filter(id=payment_id).first()
     payment = required(found, _("There is no payment {payment}.", payment=payment_id))
@@ -61,7 +66,7 @@ def look_up(*, payment_id: UUID, reason: str, keyed: KeyedCall) -> Lookup | Repl
     known = transactions.read(lambda: recorded_answers.find(keyed))
     if known:
         return known
-    result = gateway().find(key=payment.charge_key)
+    result = _find(payment.charge_key)
     if result.status == "succeeded":
         gateway_bookings.book(payment_id, result)
     # The call may have taken seconds, in which the payment's saga went on.
@@ -85,6 +90,21 @@ def look_up(*, payment_id: UUID, reason: str, keyed: KeyedCall) -> Lookup | Repl
     if payment.status in UNSETTLED:
         store.advance_now([payment.id])
     return outcome
+
+
+def _find(key: str) -> GatewayResult:
+    if not _free.acquire(blocking=False):
+        raise Unavailable(
+            _(
+                "{most} look-ups wait for the gateway already. Nothing was asked; try again.",
+                most=MOST_AT_ONCE,
+            ),
+            retry_after=5,
+        )
+    try:
+        return gateway().find(key=key)
+    finally:
+        _free.release()
 
 
 def in_words(result: GatewayResult, payment: Payment) -> str:

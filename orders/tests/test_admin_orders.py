@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 import pytest
+from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
@@ -28,6 +29,7 @@ from scripts.tests.simulator import Simulator
 from shop.models import JournalLine
 from shop.tests.case_tables import in_one_test
 from shop.tests.clients import signed_in
+from shop.tests.confirming import said
 from shop.tests.factories import AccountFactory
 from shop.tests.racing import race, wait_until
 
@@ -249,6 +251,27 @@ def test_a_gateway_that_is_away_is_reported_at_once(ada: User, doubtful: Saga, a
     assert message.startswith("The gateway gave no answer: ")
     assert message.endswith("Nothing has changed; its saga goes on asking.")
     assert hanging.payment_of(doubtful).status == "in_doubt"
+
+
+def test_no_more_look_ups_wait_at_once_than_threads(
+    ada: User, doubtful: Saga, own_gateway: Simulator, settings: LazySettings
+) -> None:
+    settings.GATEWAY_TIMEOUT_SECONDS = 2.0
+    payment, clients = hanging.payment_of(doubtful), [signed_in(ada) for _ in range(7)]
+    forms = [hidden_fields(one.get(payment_page_of(payment, "look_up")).context["form"]) for one in clients]
+    own_gateway.post("/latency", {"ms": 3_000})
+    answers = race(
+        [
+            lambda one=one, fields=fields: one.post(
+                payment_page_of(payment, "look_up"), fields | {"reason": "all at once"}
+            )
+            for one, fields in zip(clients, forms, strict=True)
+        ]
+    )
+    own_gateway.call("DELETE", "/latency")
+    texts = [said(one, answer)[0] for one, answer in zip(clients, answers, strict=True)]
+    refused = [text for text in texts if text.startswith("4 look-ups wait for the gateway already.")]
+    assert len(refused) == len(clients) - gateway_lookups.MOST_AT_ONCE
 
 
 def test_a_form_that_is_sent_twice_asks_once(ada: User, doubtful: Saga) -> None:

@@ -244,8 +244,9 @@ class RateLimit:
             for account_id, window, times in batch:
                 if reply is None:
                     window.unsent = [*times, *window.unsent][-rate.times :]
-                    self._unsent[account_id] = window
-                    _synchronization.start()
+                    if window.unsent:
+                        self._unsent[account_id] = window
+                        _synchronization.start()
                 else:
                     (length,) = RECEIVED_HEADER.unpack_from(reply, at)
                     known = array("d", reply[at + 4 : at + 4 + length])

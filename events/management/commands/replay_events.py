@@ -43,11 +43,7 @@ class Command(BaseCommand):
             names = ", ".join(sorted(map(str, others)))
             raise CommandError(f"Not dead, so nothing was replayed: {names}.")
         chosen = [row.pk for row in dead if all or row.event_id in ids]
-        replayed = set[int]()
-        for start in range(0, len(chosen), deliveries.MOST_RESENT):
-            replayed.update(
-                deliveries.resend_dead(chosen[start : start + deliveries.MOST_RESENT], reason=reason)
-            )
+        replayed = set(deliveries.resend_dead(chosen, reason=reason))
         left = [row for row in dead if row.pk not in replayed]
         if json:
             self.stdout.write(_as_json([row for row in dead if row.pk in replayed], left))

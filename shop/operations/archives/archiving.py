@@ -30,6 +30,8 @@ from shop.operations.archives.archive_tables import ArchiveTable
 
 State = ArchivedMonth.State
 DEFAULT_DAYS, MIN_DAYS = 90, 30
+MOST_KEPT = 10_000
+"""Rows that changed after they were written: their keys stand in one row."""
 Progress = Callable[[str, int], None]
 """Called with what is done to rows, and how many are done so far."""
 
@@ -260,6 +262,11 @@ def _delete_batch(table: ArchiveTable, archive_id: UUID, options: Options, lines
     changed = [key for key in there if key not in same and key not in record.kept]
     if not same and not changed:
         return
+    if len(record.kept) + len(changed) > MOST_KEPT:
+        raise ArchiveFailed(
+            f"More than {MOST_KEPT:,} rows have changed since {record.file} was written: restore it by"
+            " restore_month, and archive the month anew."
+        )
     if same:
         grown = table.carry(record, [*same.values()])
         record.sums = {name: record.sums.get(name, 0) + grown.get(name, 0) for name in {*record.sums, *grown}}
