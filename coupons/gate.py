@@ -12,7 +12,7 @@ lost. The next request fills it again from the database.
 
 from collections.abc import Collection, Mapping
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, NamedTuple
 
 from redis import Redis
@@ -261,11 +261,13 @@ def _resolve_overdue(client: Redis, campaign: Campaign) -> int:
         for account, ticket in client.hscan_iter(key(campaign.pk, IN_FLIGHT), count=AT_ONCE)
         if abs(now - int(ticket.partition(b":")[2])) > OVERDUE_SECONDS * 1_000
     }
-    if overdue:
+    tickets = iter(overdue.items())
+    # There may be as many as were admitted, after Redis came back with old data.
+    while some := dict(islice(tickets, AT_ONCE)):
         owners: set[int] = set()
         for rows in (campaign.confirmations, campaign.coupons):
-            owners.update(rows.filter(account_id__in=overdue).values_list("account_id", flat=True))
-        refused = {id: ticket for id, ticket in overdue.items() if id not in owners}
+            owners.update(rows.filter(account_id__in=some).values_list("account_id", flat=True))
+        refused = {id: ticket for id, ticket in some.items() if id not in owners}
         record_results(campaign, members=owners, refused=refused)
         log.warning(
             "overdue tickets of a gate are resolved",

@@ -150,7 +150,7 @@ async def wait_and_respond(
     """
     answers: list[CurrentAnswer] = []
     seconds: float | None = prefer.wait_seconds(request.header("Prefer"))
-    is_enough = is_attempted if seconds is None else None
+    is_enough = is_attempted if seconds is None and first_answer else None
     if is_enough:
         seconds = settings.GATEWAY_TIMEOUT_SECONDS + ATTEMPT_SECONDS
 

@@ -52,7 +52,7 @@ class Dispatcher:
         """End after the requests under way, or after so many seconds: what those sent comes again."""
         self._stop.set()
         self._work.stop(within_seconds=seconds / 2)
-        running = {id: one for id, one in self._passes.items() if not one.done()}
+        running = {id: one for id, one in [*self._passes.items()] if not one.done()}
         wait(running.values(), timeout=seconds / 2)
         for endpoint_id in running:
             # What its requests brought is still recorded, unless another worker takes it before.

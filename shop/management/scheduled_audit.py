@@ -51,15 +51,15 @@ class LeaseLost(Exception):
 
 @dataclass(slots=True)
 class Progress:
-    """How far a full audit is: the subject and the last key of it, and the laws that it does not cover.
-
-    These could not be checked, or were broken in more chunks than a status keeps.
+    """How far a full audit is: the subject and the last key of it, the laws that could not be checked, and
+    those that were broken in more chunks than a status keeps.
     """
 
     started_at: str
     subject: str = ""
     after: Any = None
     uncovered: list[str] = field(default_factory=list)
+    overflowed: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -187,9 +187,11 @@ def continue_full(lease: Lease, *, now: datetime, seconds: float = FULL_SECONDS)
     def record() -> None:
         state = lease.lock()
         overflowed = law_status.record(audit.found, at=now, replaces=False)
-        progress.uncovered = sorted({*progress.uncovered, *unchecked, *overflowed})
+        progress.uncovered = sorted({*progress.uncovered, *unchecked})
+        progress.overflowed = sorted({*progress.overflowed, *overflowed})
         if is_done:
-            law_status.record_full(laws.LAWS.keys() - set(progress.uncovered), at=started_at, partly=partly)
+            covered = laws.LAWS.keys() - set(progress.uncovered)
+            law_status.record_full(covered, at=started_at, partly=partly, overflowed=progress.overflowed)
             state.full_at = started_at
         state.progress = None if is_done else asdict(progress)
         state.save(update_fields=["progress", "full_at"])

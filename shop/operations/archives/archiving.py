@@ -5,7 +5,6 @@ It may be killed at any moment: the next run goes on by the `ArchivedMonth`. ADR
 
 import json
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -132,7 +131,10 @@ def _write(table: ArchiveTable, month: str, folder: Path, options: Options) -> A
                 return None
             # From the disk: it raises `ArchiveFailed` unless the file is whole.
             with archive_files.open_file(partial_path) as (opened, lines):
-                deque(lines, maxlen=0)
+                began_at = time.monotonic()
+                while list(islice(lines, archive_tables.PAGE)):
+                    options.pace.sleep(time.monotonic() - began_at)
+                    began_at = time.monotonic()
             options.failpoint("file verified")
             # The COMMIT's answer may be lost, or an interrupt may come first: then a later run asks the
             # database.

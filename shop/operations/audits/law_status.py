@@ -53,6 +53,10 @@ def record(found: Mapping[str, Findings], *, at: datetime, replaces: bool) -> li
     A frequent audit, which has checked all suspects, `replaces` what is known; a part of a full one adds to
     it. A law that no full audit has covered yet is only recorded when it is broken.
     """
+    if replaces:
+        # What was recorded before the clock was set back counts its age from now.
+        LawStatus.objects.filter(checked_at__gt=at).update(checked_at=at)
+        LawStatus.objects.filter(full_at__gt=at).update(full_at=at)
     overflowed, statuses = [], LawStatus.objects.in_bulk(list(found))
     for law, findings in found.items():
         status, suspects, offenders = statuses.get(law), findings.suspects, findings.offenders
@@ -79,7 +83,9 @@ def record(found: Mapping[str, Findings], *, at: datetime, replaces: bool) -> li
     return overflowed
 
 
-def record_full(laws: Iterable[str], *, at: datetime, partly: Collection[str]) -> None:
+def record_full(
+    laws: Iterable[str], *, at: datetime, partly: Collection[str], overflowed: Collection[str]
+) -> None:
     """Record that a full audit, which began then, has covered these laws, and some only `partly`.
 
     What it found is recorded already, and stays until the next audit checks it again.
@@ -87,7 +93,7 @@ def record_full(laws: Iterable[str], *, at: datetime, partly: Collection[str]) -
     statuses = LawStatus.objects.in_bulk()
     for law in laws:
         status = statuses.get(law) or LawStatus(law=law, holds=True, since=at)
-        status.full_at, status.is_incomplete = at, False
+        status.full_at, status.is_incomplete = at, law in overflowed
         if law not in partly:
             status.checked_at = max(status.checked_at or at, at)
         status.save()
