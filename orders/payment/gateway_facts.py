@@ -4,6 +4,8 @@ The gateway's book of the charge's key has to agree in status, amount and curren
 doesn't have, and can't block, the gateway can't tell whether it is undone.
 """
 
+from typing import NamedTuple
+
 from django.utils.translation import gettext_noop
 
 from orders.saga.definitions import FORCED_DETAIL, NOT_KNOWN, UNDO, Event, SagaRow, StepResult
@@ -20,11 +22,17 @@ WORKING = gettext_noop("The gateway is working on it.")
 NO_ANSWER = _("The gateway gave no answer; nothing was done. Try again.")
 
 
-def read_charge(saga: SagaRow) -> Payment:
-    return required_payment(Payment.objects.filter(id=saga.subject_id).first())
+class ExpectedCharge(NamedTuple):
+    key: str
+    amount: int
+    currency: str
 
 
-def ask_about_charge(expected: Payment, direction: str) -> StepResult:
+def read_charge(saga: SagaRow) -> ExpectedCharge:
+    return expected_charge(Payment.objects.filter(id=saga.subject_id).first())
+
+
+def ask_about_charge(expected: ExpectedCharge, direction: str) -> StepResult:
     """Whether the card was charged, or nothing is charged under the key any more."""
     if direction == UNDO:
         return _ask_about_undone_charge(expected)
@@ -39,14 +47,14 @@ def ask_about_charge(expected: Payment, direction: str) -> StepResult:
     return StepResult(Event.FORCED, FORCED_DETAIL, reference=charge.reference)
 
 
-def _ask_about_undone_charge(expected: Payment) -> StepResult:
+def _ask_about_undone_charge(expected: ExpectedCharge) -> StepResult:
     """Asks by the step's own call: it cancels by key what is not charged, and changes nothing else."""
-    cancelled = gateway().cancel(key=expected.charge_key)
+    cancelled = gateway().cancel(key=expected.key)
     if cancelled.status == "unknown":
         raise Unavailable(NO_ANSWER, retry_after=5)
     if cancelled.status in ("cancelled", "declined", "absent"):
         return StepResult(Event.FORCED, NOT_CHARGED, reference=cancelled.reference)
-    booked = list(gateway().charges(key=expected.charge_key))
+    booked = list(gateway().charges(key=expected.key))
     if not booked:
         # It can't block the key: the charge may still arrive.
         return NOT_KNOWN
@@ -65,9 +73,9 @@ def _ask_about_undone_charge(expected: Payment) -> StepResult:
     return StepResult(Event.FORCED, detail, reference=(refunded or booked)[0].reference)
 
 
-def find_charge(expected: Payment) -> BookedCharge:
+def find_charge(expected: ExpectedCharge) -> BookedCharge:
     """The one charge of the key that succeeded, with this amount. Raises `Rejected`, `Unavailable`."""
-    booked = list(gateway().charges(key=expected.charge_key))
+    booked = list(gateway().charges(key=expected.key))
     if not booked:
         raise Rejected(
             _("The gateway has no charge of this payment; nothing was done."), code="charge_not_found"
@@ -78,12 +86,12 @@ def find_charge(expected: Payment) -> BookedCharge:
             _("the charge is {status} there", status=", ".join(sorted({one.status for one in booked})))
         )
     charge = succeeded[0]
-    if len(succeeded) > 1 or (charge.amount, charge.currency) != (expected.card_amount, expected.currency):
+    if len(succeeded) > 1 or (charge.amount, charge.currency) != (expected.amount, expected.currency):
         raise disagrees(
             _(
                 "{found} are charged there, not {expected}",
                 found=", ".join(format_amount(one.amount, one.currency or "?") for one in succeeded),
-                expected=format_amount(expected.card_amount, expected.currency),
+                expected=format_amount(expected.amount, expected.currency),
             )
         )
     return charge
@@ -95,7 +103,7 @@ def disagrees(what: Text) -> Rejected:
     )
 
 
-def required_payment(payment: Payment | None) -> Payment:
+def expected_charge(payment: Payment | None) -> ExpectedCharge:
     if payment is None:
         raise Rejected(_("The saga's order or payment is missing."), code="charge_not_found")
-    return payment
+    return ExpectedCharge(payment.charge_key, payment.card_amount, payment.currency)

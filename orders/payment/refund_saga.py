@@ -21,6 +21,7 @@ from orders import order_states
 from orders.models import Refund, Saga
 from orders.order_states import OrderRow
 from orders.payment import gateway_bookings, gateway_facts, refund_records
+from orders.payment.gateway_facts import ExpectedCharge
 from orders.saga import store
 from orders.saga.definitions import (
     APPLIED,
@@ -57,12 +58,12 @@ REPLACED = gettext_noop(
 
 
 class Expected(NamedTuple):
-    """A stuck refund of a payment, its amount, and what other refunds of the charge there are: the amounts of
+    """The charge and amount of a stuck refund, and what other refunds of the charge there are: the amounts of
     those that are done, and that the shop has made itself, and the keys of those under way. `accepted_amount`
     was refunded by hand when an operator had this one made all the same.
     """
 
-    payment: Payment
+    charge: ExpectedCharge
     amount: int
     done_amount: int
     made_amount: int
@@ -104,7 +105,8 @@ def _refund_cards(attempts: Sequence[Attempt]) -> list[Call]:
 def _read(saga: SagaRow) -> Expected:
     orders = Refund.objects.filter(id=saga.subject_id).values("order_id")
     payment = Payment.objects.filter(order_id__in=orders, status=Payment.Status.SUCCEEDED).first()
-    payment = gateway_facts.required_payment(payment)
+    charge = gateway_facts.expected_charge(payment)
+    assert payment
     refund = Refund.objects.get(id=saga.subject_id)
     others = Refund.objects.filter(order_id=refund.order_id).exclude(id=refund.id).in_bulk()
     sagas = list(Saga.objects.filter(kind=KIND, subject_id__in=others).order_by("id"))
@@ -114,7 +116,7 @@ def _read(saga: SagaRow) -> Expected:
     retries = JournalLine.objects.filter(subject=f"{KIND} {refund.id}", what=store.RETRIED)
     accepted = [(line or {}).get(BY_HAND, 0) for line in retries.values_list("after", flat=True)]
     return Expected(
-        payment,
+        charge,
         refund.card_amount,
         done_amount=payment.refunded_amount
         + sum(others[id].card_amount for id in unsettled if events[id] in APPLIED),
@@ -131,7 +133,7 @@ def _read(saga: SagaRow) -> Expected:
 
 def _ask(expected: Expected, direction: str) -> StepResult:
     """Whether so much is refunded there beyond the shop's others; failed where it is less, and refused."""
-    charge = gateway_facts.find_charge(expected.payment)
+    charge = gateway_facts.find_charge(expected.charge)
     left_amount = _refunded_besides(expected, charge)[0]
     if left_amount >= expected.amount:
         return StepResult(Event.FORCED, FORCED_DETAIL, reference=charge.reference)
@@ -141,15 +143,15 @@ def _ask(expected: Expected, direction: str) -> StepResult:
     raise gateway_facts.disagrees(
         _(
             "{found} of the charge are refunded there; with this refund it would be {expected}",
-            found=format_amount(charge.refunded_amount, expected.payment.currency),
-            expected=format_amount(wanted_amount, expected.payment.currency),
+            found=format_amount(charge.refunded_amount, expected.charge.currency),
+            expected=format_amount(wanted_amount, expected.charge.currency),
         )
     )
 
 
 def _note_refunded(expected: Expected) -> dict[str, Any]:
     """What is refunded by hand when an operator retries the refund, which is made besides that."""
-    charge = gateway().find(key=expected.payment.charge_key)
+    charge = gateway().find(key=expected.charge.key)
     if charge.status == "unknown":
         raise Unavailable(gateway_facts.NO_ANSWER, retry_after=5)
     return {BY_HAND: _refunded_besides(expected, charge)[1]}
@@ -175,7 +177,7 @@ def _why_not_to_repeat(expected: Expected, charge_reference: str, key: str) -> s
     own = gateway().find_refund(key=key, charge_reference=charge_reference)
     if own.status != "absent":
         return _described(own) if own.status == "unknown" else ""
-    charge = gateway().find(key=expected.payment.charge_key)
+    charge = gateway().find(key=expected.charge.key)
     if charge.status != "succeeded":
         return _described(charge)
     left_amount, by_hand_amount = _refunded_besides(expected, charge)
