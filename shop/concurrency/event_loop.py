@@ -136,34 +136,44 @@ class Signal:
     It belongs to the event loop on which it is created, or to none.
     """
 
-    __slots__ = ("_event", "_set")
+    __slots__ = ("_deliveries", "_event", "_future", "_is_set")
 
     def __init__(self) -> None:
-        self._event: asyncio.Event | threading.Event
-        if loop := running_loop():
-            self._event = asyncio.Event()
-            self._set: Callable[[], None] = partial(
-                _deliveries_for(loop).deliver, asyncio.Event.set, self._event
-            )
-        else:
-            self._event = threading.Event()
-            self._set = self._event.set
+        loop = running_loop()
+        self._is_set = False
+        self._future: Future[None] | None = None
+        self._event = threading.Event() if loop is None else None
+        self._deliveries = _deliveries_for(loop) if loop else None
 
     def set(self) -> None:
         """End the wait; a wait that starts later ends at once."""
-        self._set()
+        if self._event:
+            self._event.set()
+        elif self._deliveries:
+            self._deliveries.deliver(self._wake, None)
 
     async def wait(self, seconds: float) -> bool:
         """Wait for `set`, at most so many seconds; return whether it was set. Each `set` ends one wait."""
-        if isinstance(self._event, threading.Event):
-            self._event.wait(seconds)
-        else:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await self._event.wait()
-        is_set = self._event.is_set()
-        self._event.clear()
+        if self._event:
+            is_set = self._event.wait(seconds)
+            self._event.clear()
+            return is_set
+        loop = asyncio.get_running_loop()
+        if not self._is_set:
+            self._future = loop.create_future()
+            timer = loop.call_later(seconds, _end_wait, self._future, None)
+            try:
+                await self._future
+            finally:
+                timer.cancel()
+                self._future = None
+        is_set, self._is_set = self._is_set, False
         return is_set
+
+    def _wake(self, _: None) -> None:
+        self._is_set = True
+        if self._future:
+            _end_wait(self._future, None)
 
 
 def _deliveries_for(loop: AbstractEventLoop) -> _Deliveries:

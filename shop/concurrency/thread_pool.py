@@ -72,7 +72,8 @@ class ThreadPool:
     def __init__(self, name: str, *, threads: int, max_waiting: int) -> None:
         self._name = name
         self._max_threads = threads
-        self._max_of_group, self._max_of_member = max(1, threads // 2), max(1, threads // 4)
+        # Of a group, and of a member of one.
+        self._max_placed = max(1, threads // 2), max(1, threads // 4)
         self._max_waiting = max_waiting
         self._mutex = threading.Lock()
         self._numbers = itertools.count(1)
@@ -149,7 +150,7 @@ class ThreadPool:
             signal = self._idle.pop()
             self._starting.add(signal)
             signal.release()
-        elif len(self._threads) < self._max_threads and self.waiting() > self._held_count:
+        elif self.waiting() > self._held_count and len(self._threads) < self._max_threads:
             signal, name = threading.Lock(), f"{self._name}-{next(self._numbers)}"
             signal.acquire()
             try:
@@ -215,7 +216,7 @@ class ThreadPool:
         """With the mutex held: the group's next held task whose member has room; its member is last then."""
         by_names = self._held.get(group, {})
         for names, tasks in by_names.items():
-            if self._has_room(names):
+            if self._has_room(tasks[0].names):
                 del by_names[names]
                 task = tasks.popleft()
                 if tasks:
@@ -228,10 +229,7 @@ class ThreadPool:
 
     def _has_room(self, names: tuple[Hashable, ...]) -> bool:
         """With the mutex held: whether a task of theirs may have a place among the threads."""
-        return not names or (
-            self._placed[names[0]] < self._max_of_group
-            and (len(names) < 2 or self._placed[names[1]] < self._max_of_member)
-        )
+        return all(self._placed[name] < most for name, most in zip(names, self._max_placed, strict=False))
 
     def _may_hold(self, names: tuple[Hashable, ...]) -> bool:
         by_names = self._held.get(names[0], {})
