@@ -57,7 +57,7 @@ class Grants(View):
         ),
     )
     def post(self, request: Request) -> JSONResponse:
-        staff_id = require_staff_permission(request, points_grants.PERMISSION)
+        staff_id = require_staff_permission(request, "payments.add_transfer")
         call = keyed_calls.read_keyed_call(
             request,
             lambda entry: Answer(status=201, body=json_format.dump(schemas.entry_body(entry))),

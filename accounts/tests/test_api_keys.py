@@ -1,5 +1,6 @@
 """Making, rotating and revoking API keys: what is kept, who may, and what is refused."""
 
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -210,9 +211,10 @@ def test_the_database_refuses(law: str, write: Callable[[ApiKey], object]) -> No
         write(key)
 
 
-def rotate_without_lock(key: ApiKey) -> str:
+def rotate_without_lock(key: ApiKey, all_have_read: threading.Barrier) -> str:
     """The naive rotation: reads the current secret, and then replaces it."""
     current = key.secrets.get(is_current=True)
+    all_have_read.wait(10)
     secret = f"{key.prefix}_naive-{current.pk}-{clock.now().timestamp()}"
     now = clock.now()
     ApiKeySecret.objects.filter(pk=current.pk).update(
@@ -237,7 +239,9 @@ class TestRaces:
     def test_the_naive_rotation_loses_the_same_race_to_the_constraint(self) -> None:
         new = api_keys.make("orders:read")
 
-        outcomes = race([lambda: rotate_without_lock(new.key)] * 8)
+        all_have_read = threading.Barrier(8)
+
+        outcomes = race([lambda: rotate_without_lock(new.key, all_have_read)] * 8)
 
         assert [outcome for outcome in outcomes if isinstance(outcome, Exception)]
         assert new.key.secrets.filter(is_current=True).count() <= 1
@@ -270,7 +274,8 @@ class TestRaces:
 
     def test_keys_counted_without_a_lock_exceed_the_limit(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(keys, "KEYS_PER_ACCOUNT", 3)
-        monkeypatch.setattr(keys, "_lock_maker", lambda maker_id, wants_to_act: None)
+        together = threading.Barrier(8)
+        monkeypatch.setattr(keys, "_lock_maker", lambda maker_id, wants_to_act: together.wait(10))
         maker = SuperuserFactory.create()
 
         def outcome_counts() -> int:

@@ -8,6 +8,7 @@ import hashlib
 import math
 import struct
 import threading
+import time
 from array import array
 from bisect import bisect_right, insort
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -131,8 +132,14 @@ class RateLimit:
 
     def count(self, account_id: int) -> None:
         """Count a call of the account. Raises `Throttled`, and then nothing is counted."""
-        with self.counting(account_id):
-            pass
+        rate = self.rate
+        if rate is None:
+            return
+        now = clock.now().timestamp()
+        with self._mutex:
+            window = self._window(account_id)
+            self._require_capacity(window, rate, now)
+            self._add(account_id, window, now)
 
     @contextmanager
     def counting(self, account_id: int) -> Iterator["CountedCall"]:
@@ -160,10 +167,7 @@ class RateLimit:
             with self._mutex:
                 window.held -= 1
                 if is_counted:
-                    insort(window.times, now)
-                    window.unsent.append(now)
-                    self._unsent[account_id] = window
-                    _synchronization.start()
+                    self._add(account_id, window, now)
 
     def count_now(self, account_id: int) -> None:
         """Count what has happened, even if the window is full, in all processes at once. Raises `Throttled`
@@ -228,6 +232,17 @@ class RateLimit:
             seconds = window.times[over] + rate.seconds - now if over < len(window.times) else 0
             raise refusal(self.name, rate, seconds=seconds)
 
+    def _add(self, account_id: int, window: _Window, now: float) -> None:
+        insort(window.times, now)
+        window.unsent.append(now)
+        self._note_unsent(account_id, window)
+
+    def _note_unsent(self, account_id: int, window: _Window) -> None:
+        self._unsent[account_id] = window
+        if not _synchronization_requested.is_set():
+            _synchronization_requested.set()
+            _synchronization.start()
+
     def _exchange(self, batch: Sequence[tuple[int, _Window, Sequence[float]]], rate: Rate) -> int | None:
         """Send and read these windows. Returns how many calls of the last one Redis has; None without it."""
         sent = b"".join(
@@ -245,8 +260,7 @@ class RateLimit:
                 if reply is None:
                     window.unsent = [*times, *window.unsent][-rate.times :]
                     if window.unsent:
-                        self._unsent[account_id] = window
-                        _synchronization.start()
+                        self._note_unsent(account_id, window)
                 else:
                     (length,) = RECEIVED_HEADER.unpack_from(reply, at)
                     known = array("d", reply[at + 4 : at + 4 + length])
@@ -313,4 +327,13 @@ def synchronize() -> None:
         limit.synchronize()
 
 
-_synchronization = RepeatedWork(synchronize, name="rate limits", pause=lambda: SYNCHRONIZATION_DELAY_SECONDS)
+def _pause() -> float:
+    _synchronization_requested.wait()
+    time.sleep(SYNCHRONIZATION_DELAY_SECONDS)
+    # Cleared before the exchange: calls that are counted during it need the next one.
+    _synchronization_requested.clear()
+    return 0.0
+
+
+_synchronization_requested = threading.Event()
+_synchronization = RepeatedWork(synchronize, name="rate limits", pause=_pause)
