@@ -44,6 +44,22 @@ def sign_in(client: Client, name: str, otp: str = "", *, password: str = PASSWOR
     return client.post(LOGIN, {"username": name, "password": password, "otp": otp} | more)
 
 
+@pytest.fixture
+def client(olga: User) -> Client:
+    """Olga's, signed in with a code."""
+    client = Client()
+    sign_in(client, "olga", code_for(olga))
+    return client
+
+
+def setting_up() -> tuple[Client, str]:
+    """A superuser without codes that has given the right password, and the secret that the page shows."""
+    client = Client()
+    SuperuserFactory.create(username="bob")
+    sign_in(client, "bob")
+    return client, secret_on(client.get(SETUP))
+
+
 def is_signed_in(client: Client) -> bool:
     return client.get(FRONT).status_code == 200
 
@@ -110,10 +126,7 @@ def test_the_first_operator_sets_codes_up_after_a_right_password() -> None:
 
 
 def test_the_secret_stays_the_same_until_it_is_confirmed_and_leaves_the_session_then() -> None:
-    SuperuserFactory.create(username="olga")
-    client = Client()
-    sign_in(client, "olga")
-    secret = secret_on(client.get(SETUP))
+    client, secret = setting_up()
 
     wrong = client.post(SETUP, {"otp": "000000" if code_of(secret) != "000000" else "111111"})
     assert "wrong" in wrong.content.decode()
@@ -125,26 +138,21 @@ def test_the_secret_stays_the_same_until_it_is_confirmed_and_leaves_the_session_
     assert not [row for row in Session.objects.all() if secret in str(row.get_decoded())]
 
 
-def test_the_set_up_page_is_reached_by_a_right_password_only(olga: User) -> None:
+def test_the_set_up_page_is_reached_by_a_right_password_only(client: Client) -> None:
     AccountFactory.create(username="bob", is_staff=True)
     AccountFactory.create(username="ada")
-    signed_in = Client()
-    sign_in(signed_in, "olga", code_for(olga))
     stranger, guesser, customer = Client(), Client(), Client()
     sign_in(guesser, "bob", password="wrong")
     sign_in(customer, "ada")
 
-    for client in (stranger, guesser, customer, signed_in):
-        for answer in (client.get(SETUP), client.post(SETUP, {"otp": "123456"}), client.put(SETUP)):
+    for each in (stranger, guesser, customer, client):
+        for answer in (each.get(SETUP), each.post(SETUP, {"otp": "123456"}), each.put(SETUP)):
             assert (answer.status_code, answer["Location"]) == (302, LOGIN)
-    assert is_signed_in(signed_in)
+    assert is_signed_in(client)
 
 
 def test_a_set_up_ends_after_ten_minutes() -> None:
-    SuperuserFactory.create(username="olga")
-    client = Client()
-    sign_in(client, "olga")
-    secret = secret_on(client.get(SETUP))
+    client, secret = setting_up()
 
     with clock.shifted(by=timedelta(minutes=10, seconds=1)):
         answer = client.post(SETUP, {"otp": code_of(secret)}, follow=True)
@@ -170,10 +178,7 @@ def test_a_session_that_set_codes_up_lasts_as_long_as_any_other(olga: User) -> N
 
 @pytest.mark.parametrize("changed", [{"is_active": False}, {"is_staff": False}, {"password": "other"}])
 def test_a_set_up_ends_with_the_accounts_rights_or_password(changed: dict[str, Any]) -> None:
-    SuperuserFactory.create(username="olga")
-    client = Client()
-    sign_in(client, "olga")
-    secret = secret_on(client.get(SETUP))
+    client, secret = setting_up()
     User.objects.update(**changed)
 
     assert client.post(SETUP, {"otp": code_of(secret)})["Location"] == LOGIN
@@ -181,37 +186,33 @@ def test_a_set_up_ends_with_the_accounts_rights_or_password(changed: dict[str, A
 
 
 def test_of_two_set_ups_the_second_is_refused() -> None:
-    SuperuserFactory.create(username="olga")
-    first, second = Client(), Client()
-    for client in (first, second):
-        sign_in(client, "olga")
-    secrets = [secret_on(client.get(SETUP)) for client in (first, second)]
-    first.post(SETUP, {"otp": code_of(secrets[0])})
+    (first, secret), second = setting_up(), Client()
+    sign_in(second, "bob")
+    other_secret = secret_on(second.get(SETUP))
+    first.post(SETUP, {"otp": code_of(secret)})
 
-    answer = second.post(SETUP, {"otp": code_of(secrets[1])})
+    answer = second.post(SETUP, {"otp": code_of(other_secret)})
 
     assert "set up one-time codes already" in answer.content.decode()
     assert not is_signed_in(second)
-    assert TOTPDevice.objects.get().key == secrets[0]
+    assert TOTPDevice.objects.get().key == secret
 
 
 def test_a_session_from_before_codes_were_required_is_not_signed_in(settings: LazySettings) -> None:
     settings.STAFF_OTP_REQUIRED = False
-    SuperuserFactory.create(username="olga")
-    client = Client()
-    sign_in(client, "olga")
-    assert is_signed_in(client)
+    SuperuserFactory.create(username="bob")
+    before = Client()
+    sign_in(before, "bob")
+    assert is_signed_in(before)
 
     settings.STAFF_OTP_REQUIRED = True
 
-    assert not is_signed_in(client)
-    upload = client.post("/admin/inventory/product/import/", {"file": "x"})
+    assert not is_signed_in(before)
+    upload = before.post("/admin/inventory/product/import/", {"file": "x"})
     assert upload.status_code == 302 and LOGIN in upload["Location"]
 
 
-def test_another_session_ends_when_codes_are_set_up_or_reset(olga: User, settings: LazySettings) -> None:
-    client = Client()
-    sign_in(client, "olga", code_for(olga))
+def test_another_session_ends_when_codes_are_set_up_or_reset(olga: User, client: Client) -> None:
     TOTPDevice.objects.all().delete()
     assert not is_signed_in(client)
     with_codes(olga)
@@ -250,9 +251,7 @@ def test_only_superusers_reset_codes(olga: User) -> None:
     assert TOTPDevice.objects.filter(user=olga).exists()
 
 
-def test_no_page_of_the_admin_shows_a_secret_or_a_backup_code(olga: User) -> None:
-    client = Client()
-    sign_in(client, "olga", code_for(olga))
+def test_no_page_of_the_admin_shows_a_secret_or_a_backup_code(olga: User, client: Client) -> None:
     device = TOTPDevice.objects.get()
     pages = [
         reverse("admin:otp_totp_totpdevice_changelist"),
@@ -266,10 +265,8 @@ def test_no_page_of_the_admin_shows_a_secret_or_a_backup_code(olga: User) -> Non
         assert not [secret for secret in hidden if secret in shown.content.decode()]
 
 
-def test_a_session_ends_twelve_hours_after_its_last_use(olga: User) -> None:
-    client, soon = Client(), timezone.now() + timedelta(hours=1)
-    sign_in(client, "olga", code_for(olga))
-    session = Session.objects.get()
+def test_a_session_ends_twelve_hours_after_its_last_use(client: Client) -> None:
+    session, soon = Session.objects.get(), timezone.now() + timedelta(hours=1)
     assert timedelta(0) < session.expire_date - timezone.now() <= timedelta(hours=12)
     Session.objects.update(expire_date=soon)
 
@@ -284,9 +281,7 @@ def test_a_session_ends_twelve_hours_after_its_last_use(olga: User) -> None:
     assert not is_signed_in(client)
 
 
-def test_a_session_that_ends_itself_is_not_written_again(olga: User) -> None:
-    client = Client()
-    sign_in(client, "olga", code_for(olga))
+def test_a_session_that_ends_itself_is_not_written_again(client: Client) -> None:
     with clock.shifted(by=timedelta(minutes=11)):
         answer = client.post(reverse("admin:logout"))
         assert answer.status_code in (200, 302)

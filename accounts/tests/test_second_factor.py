@@ -87,14 +87,12 @@ def test_staff_sign_in_with_a_code_and_are_refused_without_one(olga: User) -> No
     assert outcome("olga", code_for(olga)) == (200, "")
 
 
-@pytest.mark.parametrize("otp", [123456, 1.5, True, ["123456"], "1" * 33])
-def test_a_code_is_a_short_string(olga: User, otp: object) -> None:
-    assert outcome("olga", otp) == (400, "invalid")
+NO_CODES = ["12345", "1234567", "١٢٣٤٥٦", "12a456", "-12345", "é", "\x00", "0" * 10]
 
 
-@pytest.mark.parametrize("otp", ["12345", "1234567", "١٢٣٤٥٦", "12a456", "-12345", "é", "\x00", "0" * 10])
-def test_what_is_no_code_is_a_wrong_code(olga: User, otp: str) -> None:
-    assert outcome("olga", otp) == (401, "otp_invalid")
+@pytest.mark.parametrize("otp", [123456, 1.5, True, ["123456"], "1" * 33, *NO_CODES])
+def test_a_code_is_a_short_string_and_what_is_no_code_is_a_wrong_one(olga: User, otp: object) -> None:
+    assert outcome("olga", otp) == ((401, "otp_invalid") if otp in NO_CODES else (400, "invalid"))
 
 
 def test_without_the_password_nothing_tells_whether_an_account_needs_a_code(olga: User) -> None:

@@ -299,6 +299,13 @@ def noting() -> tuple[Callable[[str, Coroutine[Any, Any, Answer]], Coroutine[Any
     return noted, answered
 
 
+def one_by_one(calls: Iterable[Coroutine[Any, Any, Answer]]) -> list[Answer]:
+    async def answers() -> list[Answer]:
+        return [await each for each in calls]
+
+    return asyncio.run(answers())
+
+
 def statuses(answers: Iterable[Answer]) -> Counter[int]:
     return Counter(answer.status for answer in answers)
 
@@ -307,10 +314,7 @@ def statuses(answers: Iterable[Answer]) -> Counter[int]:
 def test_an_operators_form_counts_for_the_name_that_it_signs_in() -> None:
     SuperuserFactory(username="olga")
 
-    async def guess_by_parts() -> list[Answer]:
-        return [await attempt_by_parts("olga", f"nobody{number}") for number in range(11)]
-
-    *guesses, refused = asyncio.run(guess_by_parts())
+    *guesses, refused = one_by_one(attempt_by_parts("olga", f"nobody{number}") for number in range(11))
     assert not any(b"Too many" in answer.body for answer in guesses)
     assert b"Too many" in refused.body
 
@@ -319,10 +323,7 @@ def test_an_operators_form_counts_for_the_name_that_it_signs_in() -> None:
 def test_an_operators_form_counts_once_however_its_name_is_spelled() -> None:
     SuperuserFactory(username="\ud55c")
 
-    async def guess_in_parts_of_letters() -> list[Answer]:
-        return [await operators_attempt("\u1112\u1161\u11ab") for _ in range(11)]
-
-    *guesses, refused = asyncio.run(guess_in_parts_of_letters())
+    *guesses, refused = one_by_one(operators_attempt("\u1112\u1161\u11ab") for _ in range(11))
     assert (statuses(guesses), refused.status) == ({200: 10}, 429)
 
 
@@ -427,13 +428,10 @@ def test_an_address_with_too_many_attempts_is_refused_before_its_turn(
 def test_a_browser_past_a_limit_gets_a_page_that_says_when_to_try_again() -> None:
     """And a name is counted as the form reads it: without spaces around it."""
     SuperuserFactory(username="olga")
-    browser = "text/html,*/*;q=0.8"
+    browser, names = "text/html,*/*;q=0.8", ["olga", " olga", "olga ", "OLGA"] * 3
+    guesses = [operators_attempt(name, accept=browser) for name in names]
 
-    async def guess() -> list[Answer]:
-        names = ["olga", " olga", "olga ", "OLGA"]
-        return [await operators_attempt(names[n % 4], accept=browser) for n in range(12)]
-
-    *tried, refused, program = [*asyncio.run(guess()), asyncio.run(operators_attempt("olga"))]
+    *tried, refused, program = one_by_one([*guesses, operators_attempt("olga")])
 
     assert statuses(tried) == {200: 10, 429: 1}
     assert (refused.status, refused.headers["content-type"]) == (429, "text/html; charset=utf-8")

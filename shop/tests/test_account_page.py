@@ -14,6 +14,7 @@ from accounts.tokens import tokens
 from coupons.issuing import issuing
 from coupons.models import Coupon, QueueTicket
 from coupons.tests.factories import CampaignFactory, coupon_of
+from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.models import Order
 from payments import ledger
@@ -74,7 +75,8 @@ def limits(page: Any) -> dict[tuple[str, str], tuple[int, int]]:
     }
 
 
-def buy(account: User, **body: Any) -> str:
+def buy(account: User, product: Product, quantity: int) -> str:
+    body = {"items": [{"product": product.pk, "quantity": quantity}]}
     answer = client_of(account).post("/orders", body, key=f"order {Order.objects.count()}")
     assert answer.status_code == 201, answer.json()
     return str(answer.json()["id"])
@@ -88,7 +90,7 @@ def lines(what: str) -> list[tuple[str, str, str]]:
 def test_the_page_shows_what_the_account_has_in_every_app(operator: Client, ada: User) -> None:
     campaign, product = CampaignFactory.create(name="Spring"), ProductFactory.create(sku="TEA", on_hand=9)
     coupon = coupon_of(campaign, ada)
-    order = buy(ada, items=[{"product": product.pk, "quantity": 2}])
+    order = buy(ada, product, 2)
     queue = CampaignFactory.create(name="Queued", strategy="queue")
     client_of(ada).post("/coupons", {"campaign": queue.pk})
 
@@ -105,7 +107,7 @@ def test_the_page_shows_what_the_account_has_in_every_app(operator: Client, ada:
 
 def test_limits_show_purchase_limits_rates_and_declines(operator: Client, ada: User) -> None:
     product = ProductFactory.create(sku="TEA", on_hand=9, limit_per_account=3)
-    buy(ada, items=[{"product": product.pk, "quantity": 3}])
+    buy(ada, product, 3)
     now = clock.now()
     Payment.objects.create(
         account=ada,
@@ -150,11 +152,13 @@ def test_only_superusers_sign_out_and_disable_staff() -> None:
     assert not colleague.is_active
 
 
-def test_operators_do_not_disable_themselves() -> None:
+def test_operators_do_not_disable_themselves_and_sign_in_again_after_signing_out_everywhere() -> None:
     olga = SuperuserFactory()
     client = signed_in(olga)
     assert client.get(address_of("disable", olga)).status_code == 403
     assert address_of("disable", olga) not in client.get(page_of(olga)).content.decode()
+    assert confirmed(client, address_of("sign-out", olga), reason="lost the laptop").status_code == 302
+    assert client.get(page_of(olga)).status_code == 302
 
 
 def test_a_coupon_is_issued_once_with_the_operator_and_the_reason(operator: Client, ada: User) -> None:
@@ -295,13 +299,6 @@ def test_signing_out_everywhere_refuses_the_tokens_once(operator: Client, ada: U
     [[instant, by, reason, ended]] = rows(page, "Signed out everywhere")
     assert instant == f"{JournalLine.objects.get(what='account.signed_out_everywhere').at:%Y-%m-%d %H:%M:%S}"
     assert (by.endswith(" olga"), reason, ended) == (True, "The phone was stolen.", "0")
-
-
-def test_an_operator_who_signs_out_everywhere_has_to_sign_in_again() -> None:
-    olga = SuperuserFactory()
-    client = signed_in(olga)
-    assert confirmed(client, address_of("sign-out", olga), reason="lost the laptop").status_code == 302
-    assert client.get(page_of(olga)).status_code == 302
 
 
 def test_an_account_is_disabled_and_enabled_with_a_reason(operator: Client, ada: User) -> None:

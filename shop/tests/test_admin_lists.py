@@ -13,7 +13,7 @@ from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.messages.storage.cookie import CookieStorage
 from django.core.exceptions import SuspiciousOperation
 from django.db import OperationalError
-from django.db.models import Model, QuerySet
+from django.db.models import Model
 from django.http import HttpRequest
 from django.test import Client, RequestFactory
 from django.urls import reverse
@@ -160,6 +160,9 @@ def test_pages_of_numbers_beyond_the_database_are_not_found(operator: Client) ->
         assert operator.post(dialog, {"reason": "lost phone"}).status_code in (200, 302, 404)
 
 
+SLOW = {"where": ["SLEEP(30) = 0"]}
+
+
 @pytest.mark.django_db(transaction=True)
 def test_the_server_ends_a_statement_of_a_list_that_takes_too_long(
     operator: Client, monkeypatch: pytest.MonkeyPatch
@@ -168,10 +171,7 @@ def test_the_server_ends_a_statement_of_a_list_that_takes_too_long(
     OrderFactory.create()
     monkeypatch.setattr(admin_classes, "LIST_SECONDS", 1)
 
-    def slow(self: Any, orders: "QuerySet[Order]", term: str) -> "QuerySet[Order]":
-        return orders.extra(where=["SLEEP(30) = 0"])
-
-    monkeypatch.setattr(OrderAdmin, "search", slow)
+    monkeypatch.setattr(OrderAdmin, "search", lambda self, orders, term: orders.extra(**SLOW))
     began_at = time.monotonic()
     refused = operator.get(f"{address_of(Order)}?q=anything")
     assert time.monotonic() - began_at < 20
@@ -187,10 +187,7 @@ def test_an_action_that_the_list_does_not_have_gives_its_statements_no_more_time
     OrderFactory.create()
     monkeypatch.setattr(admin_classes, "LIST_SECONDS", 1)
 
-    def slow(self: Any, request: HttpRequest) -> "QuerySet[Order]":
-        return Order.objects.extra(where=["SLEEP(30) = 0"])
-
-    monkeypatch.setattr(OrderAdmin, "get_queryset", slow)
+    monkeypatch.setattr(OrderAdmin, "get_queryset", lambda self, request: Order.objects.extra(**SLOW))
     refused = operator.post(address_of(Order), {"action": "none-of-these", "_selected_action": ["1"]})
     assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
 
@@ -201,12 +198,10 @@ def test_the_rows_of_an_action_are_looked_for_no_longer_than_those_of_a_list(
 ) -> None:
     OrderFactory.create()
     monkeypatch.setattr(actions, "LIST_SECONDS", 1)
-    slow = Order.objects.extra(where=["SLEEP(30) = 0"])
-    post = RequestFactory().post("/")
+    slow, post = Order.objects.extra(**SLOW), RequestFactory().post("/")
+    action = actions.Action(title="", description="", submit="")
     with pytest.raises(OperationalError) as raised:
-        actions.run_for_selected(
-            post, slow, "none", lambda rows: actions.Action(title="", description="", submit="")
-        )
+        actions.run_for_selected(post, slow, "none", lambda rows: action)
     assert raised.value.args[0] in admin_classes.STATEMENT_ENDED
     assert servers.statement_limit_seconds() == 0
 

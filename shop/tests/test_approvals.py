@@ -264,22 +264,10 @@ def test_the_asker_has_no_button_to_approve_and_is_refused_all_the_same() -> Non
 
 @pytest.mark.usefixtures("_staff_groups")
 @pytest.mark.parametrize(
-    ("group", "sees", "decides"),
-    [
-        ("Finance", True, True),
-        ("Operations", True, False),
-        ("Support", False, False),
-        ("Viewer", False, False),
-    ],
+    ("group", "sees"), [("Finance", True), ("Operations", True), ("Support", False), ("Viewer", False)]
 )
-def test_finance_approves_and_operations_sees_what_it_asked_for(
-    group: str, sees: bool, decides: bool
-) -> None:
-    asked = asked_for(granter(), AccountFactory.create())
+def test_the_front_page_counts_what_waits_for_those_who_may_see_it(group: str, sees: bool) -> None:
+    asked_for(granter(), AccountFactory.create())
     client = signed_in(member_of(group))
-    assert client.get(LIST).status_code == (200 if sees else 403)
-    for button in ("approve", "refuse"):
-        address = reverse(f"admin:shop_approval_{button}", args=[asked.pk])
-        assert (client.get(address).status_code == 200) == decides
     home = client.get("/admin/").context["sections"]
     assert [work.number for section, work in home if section.name == "approvals"] == (["1"] if sees else [])

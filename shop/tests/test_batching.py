@@ -92,6 +92,18 @@ def submit_in_order(batcher: Batcher[Any, Any], requests: Sequence[Any]) -> list
     return submissions
 
 
+def opened(decide: Decision) -> Gate:
+    gate = Gate(decide)
+    gate.is_open.set()
+    return gate
+
+
+def lock_rows(rows: Sequence[int]) -> Sequence[int]:
+    for row in rows:
+        ask(connection, tally.LOCK, row)
+    return rows
+
+
 @contextmanager
 def led_by(batcher: Batcher[Any, Any], gate: Gate, request: Any = "leading") -> Iterator[Submission]:
     """While this lasts, the leader's transaction stays open and later requests wait in the queue."""
@@ -192,13 +204,8 @@ def test_a_follower_with_its_outcome_sees_its_row_on_another_connection(counting
 
 
 def test_64_threads_count_exactly_and_share_transactions(counting: None) -> None:
-    batches: list[int] = []
-
-    def decide(requests: Sequence[str]) -> list[int | Exception]:
-        batches.append(len(requests))
-        return tally.count(requests)
-
-    batcher = Batcher(decide)
+    gate = opened(tally.count)
+    batcher: Batcher[str, int] = Batcher(gate)
 
     def submit_five(racer: int) -> list[int]:
         return [batcher.submit(f"{racer}-{turn}") for turn in range(5)]
@@ -206,8 +213,8 @@ def test_64_threads_count_exactly_and_share_transactions(counting: None) -> None
     positions = [p for five in race([lambda r=r: submit_five(r) for r in range(64)]) for p in five]
     assert sorted(positions) == list(range(1, 321))
     assert tally.counted() == 320
-    assert sum(batches) == 320
-    assert len(batches) < 160
+    assert sum(map(len, gate.batches)) == 320
+    assert len(gate.batches) < 160
 
 
 def test_without_a_lock_the_same_count_loses_updates(counting: None) -> None:
@@ -283,15 +290,7 @@ def test_if_the_leader_dies_its_batch_gets_outcomes_and_the_next_one_runs(
 
 def test_no_request_waits_forever_for_a_leader_that_hangs(counting: None) -> None:
     """The leader and its batch wait for a row that another client locks; later requests don't need it."""
-    started: list[Sequence[int]] = []
-
-    def lock(rows: Sequence[int]) -> Sequence[int]:
-        started.append(rows)
-        for row in rows:
-            ask(connection, tally.LOCK, row)
-        return rows
-
-    gate = Gate(lock)
+    gate = Gate(lock_rows)
     batcher = Batcher(gate, wait_seconds=0.6, max_batch=2)
     with holding(*HOT):
         with led_by(batcher, gate, tally.OTHER):
@@ -344,9 +343,8 @@ def test_an_expired_request_is_not_decided_when_a_failed_batch_is_retried_one_by
 
 
 def test_inside_a_transaction_a_request_is_decided_at_once_and_is_part_of_it(counting: None) -> None:
-    gate = Gate()
+    gate = opened(tally.count)
     batcher = Batcher(gate)
-    gate.is_open.set()
     with pytest.raises(ZeroDivisionError), transaction.atomic():
         assert batcher.submit("first") == 1
         assert batcher.submit("second") == 2
@@ -495,19 +493,14 @@ def test_a_batcher_with_an_interval_keeps_it_between_batches(transactional_db: N
 
 
 def test_a_leader_that_lingers_gets_the_rest_of_a_burst(transactional_db: None) -> None:
-    batches: list[list[int]] = []
-
-    def decide(requests: Sequence[int]) -> Sequence[int]:
-        batches.append(list(requests))
-        return requests
-
-    batcher = Batcher(decide, linger_seconds=0.3, run=run_without_transaction)
+    gate = opened(list)
+    batcher: Batcher[int, int] = Batcher(gate, linger_seconds=0.3, run=run_without_transaction)
     results: SimpleQueue[Any] = SimpleQueue()
     for number in range(3):
         batcher.enter(number, results.put)
         pass_seconds(0.02)
     assert [results.get(timeout=SOON) for _ in range(3)] == [0, 1, 2]
-    assert batches == [[0, 1, 2]]
+    assert gate.batches == [[0, 1, 2]]
 
 
 def test_a_batch_does_not_run_in_the_context_of_its_requests(transactional_db: None) -> None:
@@ -570,12 +563,7 @@ def test_each_request_has_one_result_if_outcomes_and_deadlines_race(
 
 
 def test_a_batch_that_waits_for_a_row_delays_no_other_batcher(counting: None) -> None:
-    def lock(rows: Sequence[int]) -> Sequence[int]:
-        for row in rows:
-            ask(connection, tally.LOCK, row)
-        return rows
-
-    stuck: Batcher[int, int] = Batcher(lock)
+    stuck: Batcher[int, int] = Batcher(lock_rows)
     others: list[Batcher[int, int]] = [Batcher(list) for _ in range(19)]
     with holding(*HOT):
         waiting = Submission(stuck, tally.HOT)
@@ -619,16 +607,11 @@ def test_idle_batchers_hold_no_leader_and_need_no_deadline_checks(transactional_
 def test_a_request_without_a_leader_is_refused_and_not_queued(
     transactional_db: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decided: list[int] = []
-
-    def decide(requests: Sequence[int]) -> Sequence[int]:
-        decided.extend(requests)
-        return requests
-
-    batcher: Batcher[int, int] = Batcher(decide, run=run_without_transaction)
+    gate = opened(list)
+    batcher: Batcher[int, int] = Batcher(gate, run=run_without_transaction)
     with monkeypatch.context() as narrow:
         narrow.setattr(batching, "LEADER_POOL", ThreadPool("none", threads=0, max_waiting=0))
         with pytest.raises(Overloaded):
             batcher.submit(1)
     assert batcher.submit(2) == 2
-    assert decided == [2]
+    assert gate.batches == [[2]]

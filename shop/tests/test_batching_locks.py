@@ -14,7 +14,7 @@ from shop.errors import Unavailable
 from shop.tests import tally
 from shop.tests.racing import wait_until
 from shop.tests.second_connection import ask, holding
-from shop.tests.test_batching import Gate, led_by, submit_in_order
+from shop.tests.test_batching import Gate, led_by, lock_rows, submit_in_order
 
 # `innodb_lock_wait_timeout`, and the time for the batch, its probes and its second attempt.
 ONE_LOCK_WAIT = 5.0
@@ -32,12 +32,6 @@ class Row(models.Model):
         db_table = "tally"
 
 
-def lock_all(wanted: Sequence[int]) -> list[int | Exception]:
-    for row in wanted:
-        ask(connection, tally.LOCK, row)
-    return list(wanted)
-
-
 def row_of(wanted: int) -> list[stuck_rows.Row]:
     return [stuck_rows.Row(Row, wanted)]
 
@@ -49,7 +43,7 @@ def submitted(batcher: Batcher[int, int], gate: Gate, wanted: Sequence[int]) -> 
 
 
 def test_a_locked_row_fails_only_the_requests_that_need_it_after_one_lock_wait(counting: None) -> None:
-    gate = Gate(list, then=lock_all)
+    gate = Gate(list, then=lock_rows)
     batcher: Batcher[int, int] = Batcher(gate, rows_of=row_of, wait_seconds=60)
     with holding(tally.LOCK, tally.HOT):
         began_at = time.monotonic()
@@ -64,7 +58,7 @@ def test_a_locked_row_fails_only_the_requests_that_need_it_after_one_lock_wait(c
 
 
 def test_repeats_while_the_row_stays_locked_do_not_block_the_batcher_again(counting: None) -> None:
-    gate = Gate(list, then=lock_all)
+    gate = Gate(list, then=lock_rows)
     batcher: Batcher[int, int] = Batcher(gate, rows_of=row_of, wait_seconds=60)
     with holding(tally.LOCK, tally.HOT):
         submitted(batcher, gate, [tally.HOT, tally.OTHER])
@@ -79,7 +73,7 @@ def test_repeats_while_the_row_stays_locked_do_not_block_the_batcher_again(count
 
 
 def test_a_batcher_without_rows_of_fails_the_batch_after_one_lock_wait(counting: None) -> None:
-    gate = Gate(list, then=lock_all)
+    gate = Gate(list, then=lock_rows)
     batcher: Batcher[int, int] = Batcher(gate, wait_seconds=60)
     with holding(tally.LOCK, tally.HOT):
         outcomes = submitted(batcher, gate, [tally.HOT] * 4)
@@ -101,10 +95,10 @@ def test_an_outage_is_not_retried_for_each_request(counting: None) -> None:
 
 
 def test_a_faulty_request_beside_a_locked_row_costs_at_most_one_more_lock_wait(counting: None) -> None:
-    def decide(wanted: Sequence[int]) -> list[int | Exception]:
+    def decide(wanted: Sequence[int]) -> Sequence[int]:
         if 3 in wanted:
             raise ValueError(3)
-        return lock_all(wanted)
+        return lock_rows(wanted)
 
     gate = Gate(list, then=decide)
     batcher: Batcher[int, int] = Batcher(gate, rows_of=row_of, wait_seconds=60)
@@ -134,7 +128,7 @@ def test_a_row_that_others_lock_repeatedly_is_not_stuck(counting: None) -> None:
         wanted = {stuck_rows.Row(Row, tally.HOT)}
         wait_until(lambda: bool(bulk_sql.locked_values(Row, [tally.HOT])))
         assert [stuck_rows.find(wanted) for _ in range(10)] == [set()] * 10
-        batcher: Batcher[int, int] = Batcher(lock_all, rows_of=row_of)
+        batcher: Batcher[int, int] = Batcher(lock_rows, rows_of=row_of)
         assert [batcher.submit(tally.HOT) for _ in range(10)] == [tally.HOT] * 10
     finally:
         over.set()

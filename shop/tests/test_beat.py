@@ -112,15 +112,11 @@ def kept(schedule: str) -> Iterator[BeatLease]:
         lease.stop()
 
 
-def test_beats_that_start_at_once_have_one_winner() -> None:
-    taken = race([lambda name=f"beat {number}": beat_lease.take(name) for number in range(8)])
-    assert sorted(taken) == [False] * 7 + [True]
-
-
-def test_beats_that_find_a_lapsed_lease_at_once_have_one_winner() -> None:
-    ProcessLease.objects.create(
-        name="beat", holder="gone", leased_until=timezone.now() - timedelta(seconds=1)
-    )
+@pytest.mark.parametrize("has_lapsed", [False, True])
+def test_beats_that_start_or_find_a_lapsed_lease_at_once_have_one_winner(has_lapsed: bool) -> None:
+    if has_lapsed:
+        lapsed_at = timezone.now() - timedelta(seconds=1)
+        ProcessLease.objects.create(name="beat", holder="gone", leased_until=lapsed_at)
     taken = race([lambda name=f"beat {number}": beat_lease.take(name) for number in range(8)])
     assert sorted(taken) == [False] * 7 + [True]
 

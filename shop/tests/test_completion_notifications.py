@@ -2,7 +2,7 @@ import asyncio
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -68,11 +68,20 @@ def listeners(server: OwnRedis) -> int:
         return int(client.pubsub_numsub(completion_notifications.CHANNEL)[0][1])
 
 
+def check_every(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RECHECK_SECONDS", "LISTENING_RECHECK_SECONDS"):
+        monkeypatch.setattr(completion_notifications, name, seconds)
+
+
 @pytest.fixture(autouse=True)
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waiters don't poll here, so that only a notification can wake them."""
-    monkeypatch.setattr(completion_notifications, "RECHECK_SECONDS", 3600.0)
-    monkeypatch.setattr(completion_notifications, "LISTENING_RECHECK_SECONDS", 3600.0)
+    check_every(float(NEVER), monkeypatch)
+
+
+async def until_waiting(count: int) -> None:
+    while completion_notifications._count < count:
+        await asyncio.sleep(0.01)
 
 
 PLACES = pytest.mark.parametrize("place", ["thread", "loop"])
@@ -102,13 +111,6 @@ def notify_elsewhere(name: str) -> None:
 def listening(is_redis_up: bool) -> bool:
     completion_notifications._listener.start()
     return completion_notifications._is_listening or not is_redis_up
-
-
-@pytest.fixture
-def stopping(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The test may stop this process; the next test finds it running."""
-    monkeypatch.setattr(completion_notifications, "_is_stopping", False)
-    yield
 
 
 @PLACES
@@ -242,8 +244,7 @@ def test_work_started_by_the_wait_is_not_checked_before_and_not_missed(place: st
 
 @PLACES
 def test_a_lost_notification_costs_at_most_a_second(monkeypatch: pytest.MonkeyPatch, place: str) -> None:
-    monkeypatch.setattr(completion_notifications, "RECHECK_SECONDS", float(NORMALLY))
-    monkeypatch.setattr(completion_notifications, "LISTENING_RECHECK_SECONDS", float(NORMALLY))
+    check_every(float(NORMALLY), monkeypatch)
     settles_at = time.monotonic() + 0.2
     assert wait("order-1", lambda: time.monotonic() >= settles_at, place=place)
     assert time.monotonic() - settles_at < 2
@@ -263,8 +264,7 @@ def test_at_most_the_configured_number_wait_and_the_next_returns_at_once(setting
     begun: list[str] = []
 
     async def one_too_many() -> tuple[bool, bool, bool, float]:
-        while completion_notifications._count < 50:
-            await asyncio.sleep(0.01)
+        await until_waiting(50)
         started_at = time.monotonic()
         unsettled = await waiting("order-1", lambda: False)
         is_settled = await waiting("order-1", lambda: True)
@@ -284,8 +284,7 @@ def test_at_most_the_configured_number_wait_and_the_next_returns_at_once(setting
         # The places are free again.
         settled.clear()
         waits = [asyncio.create_task(waiting("order-2", settled.is_set)) for _ in range(50)]
-        while completion_notifications._count < 50:
-            await asyncio.sleep(0.01)
+        await until_waiting(50)
         settled.set()
         notify_elsewhere("order-2")
         assert await asyncio.gather(*waits) == [True] * 50
@@ -309,8 +308,7 @@ def test_a_waiter_whose_check_fails_releases_its_place(place: str) -> None:
 def test_a_check_that_is_refused_as_overloaded_is_retried(
     monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
-    monkeypatch.setattr(completion_notifications, "RECHECK_SECONDS", 0.05)
-    monkeypatch.setattr(completion_notifications, "LISTENING_RECHECK_SECONDS", 0.05)
+    check_every(0.05, monkeypatch)
     checks: list[str] = []
 
     def check() -> bool:
@@ -326,8 +324,7 @@ def test_a_check_that_is_refused_as_overloaded_is_retried(
 def test_a_cancelled_waiter_releases_its_place() -> None:
     async def cancel() -> None:
         task = asyncio.create_task(waiting("order-1", lambda: False))
-        while not completion_notifications._count:
-            await asyncio.sleep(0.01)
+        await until_waiting(1)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -336,11 +333,13 @@ def test_a_cancelled_waiter_releases_its_place() -> None:
     assert (dict(completion_notifications._waiting), completion_notifications._count) == ({}, 0)
 
 
-def test_a_stopping_process_ends_every_wait_and_later_ones_at_once(stopping: None) -> None:
+def test_a_stopping_process_ends_every_wait_and_later_ones_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The next test finds it running.
+    monkeypatch.setattr(completion_notifications, "_is_stopping", False)
+
     async def all_wait() -> list[bool]:
         waits = [asyncio.create_task(waiting(f"order-{number}", lambda: False)) for number in range(100)]
-        while completion_notifications._count < 100:
-            await asyncio.sleep(0.01)
+        await until_waiting(100)
         completion_notifications.stop()
         ended = await asyncio.gather(*waits)
         begun: list[str] = []

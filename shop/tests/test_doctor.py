@@ -23,6 +23,7 @@ from shop.redis import redis_client
 from shop.tests import servers
 from shop.tests.commands import run, run_json
 from shop.tests.outages import OwnRedis, database_away
+from shop.tests.second_connection import ask
 
 SOUND = {
     "version": "10.11.6-MariaDB-0+deb12u1",
@@ -90,12 +91,11 @@ def test_wrong_session_variables_of_our_connections_are_reported(
     if "check_constraint_checks" in variable and not servers.is_mariadb():
         pytest.skip("MySQL has no variable that turns all checks off.")
     assert levels(checks.database())[check] == "ok"
-    with connection.cursor() as cursor:
-        cursor.execute(f"SET SESSION {variable} {wrong}")
-        try:
-            assert levels(checks.database())[check] == "danger"
-        finally:
-            cursor.execute(f"SET SESSION {variable} {right}")
+    ask(connection, f"SET SESSION {variable} {wrong}")
+    try:
+        assert levels(checks.database())[check] == "danger"
+    finally:
+        ask(connection, f"SET SESSION {variable} {right}")
 
 
 STRONG = ("2026-11", "0123456789abcdef" * 4)
@@ -279,8 +279,7 @@ def test_undelivered_events_are_reported() -> None:
 @pytest.mark.django_db
 def test_missing_migrations_are_reported() -> None:
     assert checks.migrations().level == "ok"
-    with connection.cursor() as cursor:
-        cursor.execute("DELETE FROM django_migrations WHERE app = 'shop'")
+    ask(connection, "DELETE FROM django_migrations WHERE app = 'shop'")
 
     found = checks.migrations()
 
@@ -321,20 +320,18 @@ def old_collation() -> Iterator[None]:
     """The names of products in the collation that MariaDB 10.11 gives to a new database."""
     wanted = checks.COLLATIONS["mariadb" in checks._variables()["version"].lower()]
     alter = "ALTER TABLE inventory_product MODIFY name varchar(255) COLLATE %s NOT NULL"
-    with connection.cursor() as cursor:
-        cursor.execute(alter % "utf8mb4_general_ci")
-        yield
-        cursor.execute(alter % wanted)
+    ask(connection, alter % "utf8mb4_general_ci")
+    yield
+    ask(connection, alter % wanted)
 
 
 def _columns_of_products() -> list[tuple[Any, ...]]:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT column_name, column_type, is_nullable, column_default, collation_name"
-            " FROM information_schema.columns"
-            " WHERE table_schema = DATABASE() AND table_name = 'inventory_product' ORDER BY 1"
-        )
-        return list(cursor.fetchall())
+    return ask(
+        connection,
+        "SELECT column_name, column_type, is_nullable, column_default, collation_name"
+        " FROM information_schema.columns"
+        " WHERE table_schema = DATABASE() AND table_name = 'inventory_product' ORDER BY 1",
+    )
 
 
 @pytest.mark.django_db(transaction=True)
@@ -351,8 +348,7 @@ def test_a_collation_that_takes_emoji_for_one_is_reported_with_statements_that_m
     assert (finding.level, "inventory_product" in finding.found) == ("warning", True)
     of_database, of_table = re.findall(r"ALTER [^;]*[^;.]", finding.advice)
     assert of_database == f"ALTER DATABASE {connection.settings_dict['NAME']} COLLATE {of_table.split()[-3]}"
-    with connection.cursor() as cursor:
-        cursor.execute(of_table)
+    ask(connection, of_table)
     assert list(products.find(search="🐳", include_inactive=True)) == [whale]
     assert not products.find(search="🎁", include_inactive=True).exists()
     assert checks.collation(variables).level == "ok"

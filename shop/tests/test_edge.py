@@ -350,21 +350,18 @@ def keep_disabled_accounts(*, age: float) -> None:
     cached._last = Reading(known, began_at, began_at + disabled_accounts.REFRESH_AFTER_SECONDS)
 
 
-def test_a_coupon_call_uses_little_time_of_the_loop(caller: Caller, coupon_at_hand: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("path", "at_hand"), [("/coupons", "coupon_at_hand"), ("/orders", "order_at_hand")])
+def test_a_hot_call_uses_little_time_of_the_loop(
+    caller: Caller, path: str, at_hand: str, request: pytest.FixtureRequest
+) -> None:
+    body = request.getfixturevalue(at_hand)
+
     async def measure() -> int:
-        await caller.post("/coupons", coupon_at_hand)
+        await caller.post(path, body)
         keep_disabled_accounts(age=-60)
-        return await measured(lambda: caller.post("/coupons", coupon_at_hand))
+        return await measured(lambda: caller.post(path, body))
 
-    assert asyncio.run(measure()) < MOST_FUNCTION_CALLS["/coupons"]
-
-
-def test_an_order_call_uses_little_time_of_the_loop(caller: Caller, order_at_hand: dict[str, Any]) -> None:
-    async def measure() -> int:
-        keep_disabled_accounts(age=-60)
-        return await measured(lambda: caller.post("/orders", order_at_hand))
-
-    assert asyncio.run(measure()) < MOST_FUNCTION_CALLS["/orders"]
+    assert asyncio.run(measure()) < MOST_FUNCTION_CALLS[path]
 
 
 @pytest.fixture

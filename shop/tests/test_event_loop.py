@@ -3,28 +3,23 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from typing import Any
 
 import pytest
 
 from shop.concurrency import event_loop
-from shop.concurrency.batching import Batcher
+from shop.concurrency.batching import Batcher, run_without_transaction
 from shop.concurrency.event_loop import Signal
 from shop.concurrency.thread_pool import ThreadPool
 from shop.errors import Overloaded
 from shop.redis import redis_client
 from shop.tests.racing import wait_until
+from shop.tests.test_batching import Gate
 
 pytestmark = pytest.mark.django_db
 colour: ContextVar[str] = ContextVar("colour", default="none")
 RUNNERS = pytest.mark.parametrize("run", [asyncio.run, event_loop.run_blocking], ids=["loop", "thread"])
-
-
-def at_once(work: Callable[[], Any]) -> Any:
-    """A replacement for a transaction."""
-    return work()
 
 
 @pytest.fixture
@@ -35,15 +30,8 @@ def small_pool(monkeypatch: pytest.MonkeyPatch) -> ThreadPool:
 
 
 def test_a_thousand_requests_that_wait_for_a_batch_hold_no_thread() -> None:
-    may_decide = threading.Event()
-    sizes: list[int] = []
-
-    def decide(numbers: Sequence[int]) -> list[int]:
-        assert may_decide.wait(10)
-        sizes.append(len(numbers))
-        return list(numbers)
-
-    batcher: Batcher[int, int] = Batcher(decide, run=at_once, max_batch=2_000)
+    gate = Gate(list)
+    batcher: Batcher[int, int] = Batcher(gate, run=run_without_transaction, max_batch=2_000)
 
     async def call_all() -> list[int]:
         before = threading.active_count()
@@ -52,21 +40,16 @@ def test_a_thousand_requests_that_wait_for_a_batch_hold_no_thread() -> None:
         ]
         await asyncio.sleep(0.1)
         assert threading.active_count() <= before + 2, "its leader, and the watch of its deadlines"
-        may_decide.set()
+        gate.is_open.set()
         return await asyncio.gather(*tasks)
 
     assert asyncio.run(call_all()) == list(range(1_000))
-    assert len(sizes) <= 3
+    assert len(gate.batches) <= 3
 
 
 def test_a_full_batcher_refuses_at_once_and_queued_requests_get_their_outcomes() -> None:
-    may_decide = threading.Event()
-
-    def decide(numbers: Sequence[int]) -> list[int]:
-        assert may_decide.wait(10)
-        return list(numbers)
-
-    batcher: Batcher[int, int] = Batcher(decide, run=at_once, max_waiting=10)
+    gate = Gate(list)
+    batcher: Batcher[int, int] = Batcher(gate, run=run_without_transaction, max_waiting=10)
 
     async def call_all() -> list[Any]:
         first = asyncio.create_task(event_loop.submit_to_batcher(batcher, 0))
@@ -76,7 +59,7 @@ def test_a_full_batcher_refuses_at_once_and_queued_requests_get_their_outcomes()
         ]
         await asyncio.sleep(0)
         assert sum(task.done() for task in tasks) == 5
-        may_decide.set()
+        gate.is_open.set()
         return await asyncio.gather(first, *tasks, return_exceptions=True)
 
     outcomes = asyncio.run(call_all())

@@ -2,8 +2,6 @@
 
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 from django.db import connection
@@ -28,13 +26,6 @@ def readiness() -> tuple[int, list[str]]:
     assert answer.json()["status"] == ("not_ready" if answer.json()["down"] else "ready")
     assert answer.headers.get("Retry-After") == ("1" if answer.json()["down"] else None)
     return answer.status_code, answer.json()["down"]
-
-
-@contextmanager
-def silent_port() -> Iterator[int]:
-    """A port that accepts connections and never responds, like a machine that hangs."""
-    with socket.create_server((ports.HOST, 0)) as server:
-        yield server.getsockname()[1]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -81,11 +72,14 @@ def test_a_missing_migration_is_reported() -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_readiness_responds_within_two_seconds_when_everything_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
-    with silent_port() as port, connecting_to(port=port):
+    # It accepts connections and never responds, like a machine that hangs.
+    with socket.create_server((ports.HOST, 0)) as silent:
+        port = silent.getsockname()[1]
         monkeypatch.setattr(app.conf, "broker_write_url", f"redis://{ports.HOST}:{port}/0")
-        started_at = time.monotonic()
-        answer = readiness()
-        seconds = time.monotonic() - started_at
+        with connecting_to(port=port):
+            started_at = time.monotonic()
+            answer = readiness()
+            seconds = time.monotonic() - started_at
 
     assert answer == (503, ["database", "broker", "migrations"])
     assert seconds < 2

@@ -21,6 +21,7 @@ from shop.tests.lost_replies import losing_reply_to_commit
 from shop.tests.outages import database_away
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import ask
+from shop.tests.test_batching import opened
 
 TOKEN = "a-long-token-for-metrics"
 
@@ -154,22 +155,16 @@ def add_one() -> None:
 
 
 def test_a_batch_is_counted_once_with_its_requests() -> None:
-    sizes = []
-
-    def decide(requests: object) -> list[int]:
-        found = list(requests)  # type: ignore[call-overload]
-        sizes.append(len(found))
-        return found
-
+    gate = opened(list)
     batcher: Batcher[int, int] = Batcher(
-        decide, name="test_batches", linger_seconds=0.1, run=run_without_transaction
+        gate, name="test_batches", linger_seconds=0.1, run=run_without_transaction
     )
     race([lambda number=number: batcher.submit(number) for number in range(20)])
 
-    wait_until(lambda: sample("firstcome_batch_requests_count", batcher="test_batches") == len(sizes))
-    assert sum(sizes) == sample("firstcome_batch_requests_sum", batcher="test_batches") == 20
+    wait_until(lambda: sample("firstcome_batch_requests_count", batcher="test_batches") == len(gate.batches))
+    assert sum(map(len, gate.batches)) == sample("firstcome_batch_requests_sum", batcher="test_batches") == 20
     for name in ("firstcome_batch_wait_seconds", "firstcome_batch_seconds"):
-        assert sample(f"{name}_count", batcher="test_batches") == len(sizes)
+        assert sample(f"{name}_count", batcher="test_batches") == len(gate.batches)
         assert 0 <= sample(f"{name}_sum", batcher="test_batches") < 60
 
 

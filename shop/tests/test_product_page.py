@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 from django.urls import reverse
@@ -14,14 +13,13 @@ from django.urls import reverse
 from inventory import stock_reports
 from inventory.models import Product, StockMovement
 from inventory.tests.factories import ProductFactory, StockMovementFactory
-from orders.models import Order
 from shop import clock
 from shop.models import JournalLine
 from shop.tests.clients import client_of, signed_in
 from shop.tests.confirming import confirmed, message_of, shown, to_confirm
 from shop.tests.factories import AccountFactory
 from shop.tests.racing import race
-from shop.tests.test_account_page import operator, rows
+from shop.tests.test_account_page import buy, operator, rows
 
 __all__ = ["operator"]
 pytestmark = pytest.mark.django_db
@@ -38,13 +36,6 @@ def page_of(product: Product) -> str:
 
 def limit_of(product: Product) -> str:
     return reverse("product-limit", args=[product.pk])
-
-
-def buy(account: User, product: Product, quantity: int) -> str:
-    body = {"items": [{"product": product.pk, "quantity": quantity}]}
-    answer = client_of(account).post("/orders", body, key=f"order {Order.objects.count()}")
-    assert answer.status_code == 201, answer.json()
-    return str(answer.json()["id"])
 
 
 def sell(product: Product, units: int, **columns: Any) -> StockMovement:

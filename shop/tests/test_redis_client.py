@@ -9,10 +9,10 @@ import pytest
 from django.conf import LazySettings
 from redis import Redis
 
-from scripts.stack import ports
 from shop.redis import redis_client
 from shop.tests.outages import OwnRedis
 from shop.tests.racing import race, wait_until
+from shop.tests.test_http_client import serving
 
 
 @pytest.fixture(autouse=True)
@@ -33,21 +33,9 @@ def timed(call: Any) -> tuple[Any, float]:
 @contextmanager
 def server_that(does: Any, settings: LazySettings) -> Iterator[None]:
     """A server for the shop's Redis client that calls `does(connection)` for each connection."""
-
-    def accept() -> None:
-        while True:
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=does, args=(connection,), daemon=True).start()
-
-    with socket.create_server((ports.HOST, 0)) as listener:
-        url = f"redis://{ports.HOST}:{listener.getsockname()[1]}/0"
-        settings.CACHES = {"default": settings.CACHES["default"] | {"LOCATION": url}}
-        threading.Thread(target=accept, daemon=True).start()
+    with serving(does) as address:
+        settings.CACHES = {"default": settings.CACHES["default"] | {"LOCATION": f"redis://{address}/0"}}
         yield
-        listener.shutdown(socket.SHUT_RDWR)
 
 
 def test_while_redis_is_down_calls_are_skipped_and_it_recovers_by_itself(own_redis: OwnRedis) -> None:
@@ -62,8 +50,8 @@ def test_while_redis_is_down_calls_are_skipped_and_it_recovers_by_itself(own_red
 
 
 def test_a_redis_that_hangs_costs_one_caller_at_a_time_a_second(settings: LazySettings) -> None:
-    hanging: list[socket.socket] = []
-    with server_that(hanging.append, settings):
+    over = threading.Event()
+    with server_that(lambda connection: over.wait(60), settings):
         redis_client.attempt(count, otherwise=-1)
         deadline = time.monotonic() + 3
 
@@ -77,6 +65,7 @@ def test_a_redis_that_hangs_costs_one_caller_at_a_time_a_second(settings: LazySe
             return slow
 
         slow = [seconds for times in race([call_repeatedly] * 8) for seconds in times]
+    over.set()
     assert 1 <= len(slow) <= 4
     assert max(slow) < 2
 
@@ -87,7 +76,6 @@ def test_a_call_is_never_repeated_by_the_client(settings: LazySettings) -> None:
 
     def break_off(connection: socket.socket) -> None:
         received.append(connection.recv(4096))
-        connection.close()
 
     with server_that(break_off, settings):
         assert redis_client.attempt(count, otherwise=-1) == -1

@@ -3,9 +3,8 @@
 import copy
 import os
 import subprocess
-import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,7 +37,7 @@ from shop.operations.doctor import checks
 from shop.tests import process_state
 from shop.tests.clients import client_of, signed_in
 from shop.tests.factories import AccountFactory, OrderFactory, SuperuserFactory
-from shop.tests.racing import wait_until
+from shop.tests.racing import race, wait_until
 
 PASSWORD = "of-this-test"
 OPTIONS = (
@@ -126,13 +125,8 @@ class Replicated:
         """Copy the test's database as it is: migrations take minutes on a busy machine."""
         known = connections.settings["default"]
         name, options = connections["default"].settings_dict["NAME"], known["OPTIONS"]
-        dump = [
-            "mariadb-dump",
-            "--no-defaults",
-            f"--socket={options['unix_socket']}",
-            f"--user={known['USER']}",
-        ]
-        dump += ["--single-transaction", "--skip-triggers", name]
+        dump = ["mariadb-dump", "--no-defaults", f"--socket={options['unix_socket']}"]
+        dump += [f"--user={known['USER']}", "--single-transaction", "--skip-triggers", name]
         load = ["mariadb", "--no-defaults", f"--socket={self.primary.server.socket}"]
         load += [f"--user={mariadb.USER}", mariadb.DATABASE]
         with subprocess.Popen(
@@ -416,13 +410,14 @@ def test_it_has_no_transactions() -> None:
         pass
 
 
-def statements_of(call: Any) -> tuple[list[str], list[str]]:
+def statements_of(call: Callable[[], Any]) -> tuple[Any, list[str], list[str]]:
+    """What the call returns, and the statements that it sent to the primary and to the secondary."""
     with (
         CaptureQueriesContext(connections["default"]) as primary,
         CaptureQueriesContext(connections["reader"]) as reader,
     ):
-        call()
-    return [one["sql"] for one in primary.captured_queries], [one["sql"] for one in reader.captured_queries]
+        answer = call()
+    return answer, *([one["sql"] for one in sent.captured_queries] for sent in (primary, reader))
 
 
 @pytest.mark.usefixtures("pair")
@@ -447,10 +442,8 @@ def test_lists_of_staff_are_read_from_it(path: str, table: str) -> None:
     assert ordered.status_code == 201, ordered.content
     path = path.format(product=product.pk, campaign=campaign.pk)
 
-    def call() -> None:
-        assert client.get(path).status_code == 200
-
-    primary, reader = statements_of(call)
+    answer, primary, reader = statements_of(lambda: client.get(path))
+    assert answer.status_code == 200
     assert any(f"FROM `{table}" in statement for statement in reader), reader
     if "{" not in path and not path.startswith(("/products/", "/campaigns/")):
         assert not any(f"FROM `{table}" in statement for statement in primary), primary
@@ -460,20 +453,19 @@ def test_lists_of_staff_are_read_from_it(path: str, table: str) -> None:
 def test_an_accounts_own_lists_are_read_from_the_primary() -> None:
     client = client_of(AccountFactory.create())
     for path in ("/orders", "/coupons", "/payments", "/wallet/entries", "/products", "/campaigns"):
-        _, reader = statements_of(lambda path=path: client.get(path))
+        *_, reader = statements_of(lambda path=path: client.get(path))
         assert reader == [], path
 
 
 @pytest.mark.usefixtures("pair")
 def test_lists_of_the_admin_are_read_from_it_and_pages_of_one_row_are_not() -> None:
     client, order = signed_in(SuperuserFactory.create()), OrderFactory.create(total_amount=5, card_amount=5)
-    page: list[Any] = []
-    primary, reader = statements_of(lambda: page.append(client.get("/admin/orders/order/")))
-    assert page[0].status_code == 200
-    assert str(order.pk) in page[0].content.decode()
+    page, primary, reader = statements_of(lambda: client.get("/admin/orders/order/"))
+    assert page.status_code == 200
+    assert str(order.pk) in page.content.decode()
     assert any("FROM `orders_order`" in statement for statement in reader)
     assert not any("FROM `orders_order`" in statement for statement in primary)
-    _, reader = statements_of(lambda: client.get(f"/admin/orders/order/{order.pk}/change/"))
+    *_, reader = statements_of(lambda: client.get(f"/admin/orders/order/{order.pk}/change/"))
     assert reader == []
 
 
@@ -483,9 +475,8 @@ def test_every_statement_of_a_list_has_the_limit_on_either_server(query: str) ->
     """The end of a searched window and the journal's names were read from the primary, without the limit."""
     client = signed_in(SuperuserFactory.create())
     JournalLine.objects.create(at=timezone.now(), actor="system", what="test.line")
-    page: list[Any] = []
-    primary, reader = statements_of(lambda: page.append(client.get(f"/admin/shop/journalline/{query}")))
-    assert page[0].status_code == 200
+    page, primary, reader = statements_of(lambda: client.get(f"/admin/shop/journalline/{query}"))
+    assert page.status_code == 200
     limit, of_session = "SET SESSION max_statement_time", ("django_session", "auth_user", "otp_totp")
     for statements in (primary, reader):
         [begins, ends] = [at for at, text in enumerate(statements) if text.startswith(limit)]
@@ -498,7 +489,7 @@ def test_every_statement_of_a_list_has_the_limit_on_either_server(query: str) ->
 def test_an_action_of_a_list_reads_its_rows_from_the_primary() -> None:
     client, account = signed_in(SuperuserFactory.create()), AccountFactory.create()
     chosen = {"action": "delete_selected", "_selected_action": [account.pk]}
-    _, reader = statements_of(lambda: client.post("/admin/auth/user/", chosen))
+    *_, reader = statements_of(lambda: client.post("/admin/auth/user/", chosen))
     assert reader == []
 
 
@@ -506,35 +497,19 @@ def test_an_action_of_a_list_reads_its_rows_from_the_primary() -> None:
 def test_exports_and_reports_are_read_from_it() -> None:
     client = signed_in(SuperuserFactory.create())
     ProductFactory.create(sku="TEA")
-    texts: list[str] = []
-
-    def call() -> None:
-        response = client.get("/admin/inventory/product/export/")
-        texts.append(b"".join(response.streaming_content).decode())  # type: ignore[attr-defined]
-
-    primary, reader = statements_of(call)
-    assert "TEA" in texts[0]
+    file, primary, reader = statements_of(
+        lambda: b"".join(client.get("/admin/inventory/product/export/").streaming_content)  # type: ignore[attr-defined]
+    )
+    assert "TEA" in file.decode()
     assert any("FROM `inventory_product`" in statement for statement in reader)
     assert not any("FROM `inventory_product`" in statement for statement in primary)
-    _, reader = statements_of(lambda: windows.fetch(Order.objects.all()))
+    *_, reader = statements_of(lambda: windows.fetch(Order.objects.all()))
     assert any("FROM `orders_order`" in statement for statement in reader)
 
 
-def test_each_thread_waits_for_the_server_of_its_own_connection(pair: Replicated) -> None:
-    found: list[int] = []
-
-    def ask() -> None:
-        try:
-            found.append(read_server())
-        finally:
-            connections.close_all()
-
-    threads = [threading.Thread(target=ask) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert found == [REPLICA] * 8
+@pytest.mark.usefixtures("pair")
+def test_each_thread_waits_for_the_server_of_its_own_connection() -> None:
+    assert race([read_server] * 8) == [REPLICA] * 8
 
 
 def test_the_doctor_says_whether_it_can_be_read(pair: Replicated) -> None:

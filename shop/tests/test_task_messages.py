@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -75,19 +76,11 @@ def test_a_beat_whose_hosts_clock_was_set_back_was_silent_until_it_was_where_it_
 
 @pytest.mark.django_db
 def test_a_beat_was_silent_after_the_databases_clock_had_gone_back(tmp_path: Path) -> None:
-    class Lease:
-        is_ours = True
-
-        def note_tick(self) -> None:
-            pass
-
-        def stop(self) -> None:
-            pass
-
+    lease = SimpleNamespace(is_ours=True, note_tick=lambda: None, stop=lambda: None)
     ran: list[str] = []
     with clock.shifted(by=timedelta(minutes=15)):
         scheduler = beat.Scheduler(app, schedule_filename=str(tmp_path / "schedule"))
-        scheduler._lease = Lease()  # type: ignore[assignment]  # another beat is not what is tested
+        scheduler._lease = lease  # type: ignore[assignment]  # another beat is not what is tested
         scheduler.apply_async = lambda entry, **_: ran.append(entry.task)  # type: ignore[method-assign]
         scheduler.tick()
     ran.clear()

@@ -37,6 +37,10 @@ class Held:
 
         return run
 
+    def start(self, pool: ThreadPool, *names: Any, **about: Any) -> None:
+        for name in names:
+            pool.start(self.work(name), **about)
+
     def end(self, pool: ThreadPool) -> None:
         """Release them, and return once all of the pool's work has ended."""
         self.go.set()
@@ -71,8 +75,7 @@ def drained(pool: ThreadPool) -> bool:
 def test_threads_are_made_when_they_are_needed_and_no_more_than_allowed(held: Held) -> None:
     pool = pool_of(2)
     assert (pool.busy(), names_of_threads()) == (0, [])
-    for number in range(5):
-        pool.start(held.work(number))
+    held.start(pool, *range(5))
     wait_until(lambda: held.began == [0, 1])
     assert (pool.busy(), pool.waiting(), len(names_of_threads())) == (2, 3, 2)
     held.end(pool)
@@ -81,8 +84,7 @@ def test_threads_are_made_when_they_are_needed_and_no_more_than_allowed(held: He
 
 def test_past_the_bound_a_work_is_refused_at_once(held: Held) -> None:
     pool = pool_of(1, max_waiting=1)
-    pool.start(held.work("runs"))
-    pool.start(held.work("waits"))
+    held.start(pool, "runs", "waits")
     with pytest.raises(Overloaded):
         pool.start(held.work("refused"))
     held.end(pool)
@@ -92,12 +94,10 @@ def test_past_the_bound_a_work_is_refused_at_once(held: Held) -> None:
 
 def test_a_group_takes_half_of_the_places_to_wait_and_works_of_others_have_the_rest(held: Held) -> None:
     pool = pool_of(4, max_waiting=10)
-    for number in range(7):
-        pool.start(held.work(number), group="slow")
+    held.start(pool, *range(7), group="slow")
     with pytest.raises(Overloaded):
         pool.start(held.work("refused"), group="slow")
-    for number in range(2 + 5):
-        pool.start(held.work(number))
+    held.start(pool, *range(2 + 5))
     with pytest.raises(Overloaded):
         pool.start(held.work("refused"))
     assert pool.waiting() == 10
@@ -107,8 +107,7 @@ def test_a_group_takes_half_of_the_places_to_wait_and_works_of_others_have_the_r
 
 def test_a_group_holds_half_of_the_threads_and_others_pass_it(held: Held) -> None:
     pool, quick = pool_of(4), SimpleQueue[str]()
-    for number in range(6):
-        pool.start(held.work(number), group="slow")
+    held.start(pool, *range(6), group="slow")
     for number in range(3):
         pool.start(lambda number=number: quick.put(f"other {number}"), group="quick")
     pool.start(lambda: quick.put("of none"))
@@ -123,15 +122,13 @@ def test_a_group_holds_half_of_the_threads_and_others_pass_it(held: Held) -> Non
 def test_a_member_holds_a_quarter_of_the_threads_and_waiting_members_take_turns(held: Held) -> None:
     """One account of staff kept all threads of staff busy, and its queue came before all others' calls."""
     pool, quick = pool_of(8), SimpleQueue[str]()
-    for number in range(20):
-        pool.start(held.work(number), group="staff", member=1)
+    held.start(pool, *range(20), group="staff", member=1)
     for number in range(3):
         pool.start(lambda number=number: quick.put(f"another's {number}"), group="staff", member=2)
     assert [quick.get(timeout=SOON) for _ in range(3)] == [f"another's {number}" for number in range(3)]
     assert held.began == [0, 1]
     for member in (3, 4):
-        for number in range(3):
-            pool.start(held.work((member, number)), group="staff", member=member)
+        held.start(pool, *((member, number) for number in range(3)), group="staff", member=member)
     wait_until(lambda: len(held.began) == 4)
     assert pool.busy() == 4
     assert set(held.began[2:]) == {(3, 0), (3, 1)}
@@ -144,12 +141,10 @@ def test_a_member_holds_a_quarter_of_the_threads_and_waiting_members_take_turns(
 
 def test_one_member_leaves_places_to_wait_for_the_others(held: Held) -> None:
     pool = pool_of(4, max_waiting=12)
-    for number in range(1 + 3):
-        pool.start(held.work(number), group="staff", member=1)
+    held.start(pool, *range(1 + 3), group="staff", member=1)
     with pytest.raises(Overloaded):
         pool.start(held.work("refused"), group="staff", member=1)
-    for number in range(1 + 3):
-        pool.start(held.work(number), group="staff", member=2)
+    held.start(pool, *range(1 + 3), group="staff", member=2)
     with pytest.raises(Overloaded):
         pool.start(held.work("refused"), group="staff", member=3)
     held.end(pool)

@@ -22,6 +22,7 @@ from shop.tests.lost_replies import error_packet, losing_reply_to_commit
 from shop.tests.outages import database_away
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import another_connection, ask, connection_id, holding, kill
+from shop.tests.waiting import waiting_at
 
 
 class Work:
@@ -93,6 +94,11 @@ def test_1213_a_deadlock_is_retried(counting: None) -> None:
     assert tally.entries() == {"one": 1}
 
 
+def run_impatiently(work: Work) -> Any:
+    ask(connection, "SET SESSION innodb_lock_wait_timeout = 1")
+    return transactions.run(work, transactions.KEYED)
+
+
 def test_1205_a_lock_that_is_kept_too_long_is_waited_for_again(counting: None) -> None:
     is_kept = threading.Event()
     work = Work(lambda attempt: count_one())
@@ -103,9 +109,8 @@ def test_1205_a_lock_that_is_kept_too_long_is_waited_for_again(counting: None) -
             wait_until(lambda: bool(work.errors))
 
     def impatient() -> int:
-        ask(connection, "SET SESSION innodb_lock_wait_timeout = 1")
         assert is_kept.wait(10)
-        return transactions.run(work, transactions.KEYED)
+        return int(run_impatiently(work))
 
     assert race([impatient, keep_until_it_has_failed]) == [1, None]
     assert (work.attempts, work.errors) == (2, [1205])
@@ -186,7 +191,7 @@ def test_2013_a_connection_killed_during_a_query_is_replaced(counting: None) -> 
     def hold_and_kill_the_waiter() -> None:
         with holding(tally.LOCK, tally.HOT):
             is_kept.set()
-            wait_until(lambda: is_waiting(numbers[:1]))
+            wait_until(lambda: waiting_at(f"{tally.LOCK.partition('%')[0]}%") == 1)
             kill(numbers[0])
 
     def wait_in_vain() -> int:
@@ -198,25 +203,20 @@ def test_2013_a_connection_killed_during_a_query_is_replaced(counting: None) -> 
     assert tally.entries() == {"one": 1}
 
 
-def is_waiting(numbers: list[int]) -> bool:
-    with another_connection() as other:
-        return bool(numbers) and bool(
-            ask(
-                other,
-                "SELECT 1 FROM information_schema.processlist WHERE id = %s AND info LIKE '%%FOR UPDATE%%'",
-                numbers[0],
-            )
-        )
+def killed_at_the_end_of(body: Callable[[int], int]) -> Work:
+    """Work whose first attempt loses its connection before its commit."""
+
+    def body_and_kill(attempt: int) -> int:
+        outcome = body(attempt)
+        if attempt == 1:
+            kill(connection_id())
+        return outcome
+
+    return Work(body_and_kill)
 
 
 def test_killed_before_its_commit_the_work_is_done_again_and_once(counting: None) -> None:
-    def killed_at_its_end(attempt: int) -> int:
-        position = count_one()
-        if attempt == 1:
-            kill(connection_id())
-        return position
-
-    work = Work(killed_at_its_end)
+    work = killed_at_the_end_of(lambda attempt: count_one())
     assert transactions.run(work, transactions.KEYED) == 1
     assert (work.attempts, work.errors) == (2, [])
     assert tally.entries() == {"one": 1}
@@ -253,13 +253,7 @@ def test_when_the_reply_to_the_commit_is_lost_work_that_is_to_be_done_once_is_no
 
 
 def test_work_killed_before_its_commit_is_repeated_though_it_must_be_done_once(counting: None) -> None:
-    def killed_at_its_end(attempt: int) -> int:
-        add_one(attempt)
-        if attempt == 1:
-            kill(connection_id())
-        return attempt
-
-    assert transactions.run(Work(killed_at_its_end), transactions.ONCE) == 2
+    assert transactions.run(killed_at_the_end_of(add_one), transactions.ONCE) == 2
     assert tally.counted() == 1
 
 
@@ -267,9 +261,7 @@ def test_a_commit_that_arrives_after_its_connection_broke_is_waited_for(
     counting: None, tmp_path: Path
 ) -> None:
     def wait_for_the_next_attempt() -> None:
-        with another_connection() as other:
-            mark = "SELECT 1 FROM information_schema.processlist WHERE info LIKE %s AND id <> CONNECTION_ID()"
-            wait_until(lambda: bool(ask(other, mark, "INSERT INTO%shop_committedtransaction%")))
+        wait_until(lambda: waiting_at("INSERT INTO%shop_committedtransaction%") > 0)
 
     work = Work(add_one)
     with losing_reply_to_commit(tmp_path, before_commit=wait_for_the_next_attempt) as is_lost:
@@ -363,13 +355,8 @@ def test_a_lock_that_is_kept_for_good_is_not_waited_for_four_times(
 ) -> None:
     monkeypatch.setattr(transactions, "CONFLICT_BUDGET_SECONDS", 1.5)
     work = Work(lambda attempt: count_one())
-
-    def impatient() -> int:
-        ask(connection, "SET SESSION innodb_lock_wait_timeout = 1")
-        return transactions.run(work, transactions.KEYED)
-
     with holding(tally.LOCK, tally.HOT):
-        assert isinstance(race([impatient])[0], Unavailable)
+        assert isinstance(race([lambda: run_impatiently(work)])[0], Unavailable)
     assert work.errors == [1205, 1205]
 
 

@@ -1,10 +1,9 @@
 """Buyers of a running shop: threads that call its API, at a steady pace, beside a browser that watches."""
 
 import threading
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from uuid import uuid4
 
 from django.contrib.auth.models import User
@@ -18,32 +17,30 @@ PAUSE_SECONDS = 0.1
 THREADS = 2
 
 
-@dataclass
-class Answers:
-    """How many answers of each status came."""
-
-    by_status: Counter[int] = field(default_factory=Counter)
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-
 @contextmanager
-def coming_for(address: str, campaign: Campaign, product: Product, *, number: int = 400) -> Iterator[Answers]:
-    """That many accounts take a coupon and order one unit each, one after the other, until the block ends."""
+def coming_for(
+    address: str, campaign: Campaign, product: Product, *, number: int = 400
+) -> Iterator[list[int]]:
+    """That many accounts take a coupon and order one unit each, one after the other, until the block ends.
+
+    Gives the list of their answers' statuses, which grows.
+    """
     waiting = list(User.objects.filter(pk__in=accounts(number)))
-    answers, is_over = Answers(), threading.Event()
+    statuses, is_over = list[int](), threading.Event()
 
     def buy() -> None:
         while waiting and not is_over.wait(PAUSE_SECONDS):
             buyer = waiting.pop()
-            for status in (take_coupon(address, buyer, campaign), order(address, buyer, product)):
-                with answers.lock:
-                    answers.by_status[status] += 1
+            statuses.append(take_coupon(address, buyer, campaign))
+            statuses.append(order(address, buyer, product))
 
-    with _threads([buy] * THREADS):
+    with ThreadPoolExecutor(THREADS) as threads:
+        buying = [threads.submit(buy) for _ in range(THREADS)]
         try:
-            yield answers
+            yield statuses
         finally:
             is_over.set()
+    assert [each.result() for each in buying] == [None] * THREADS
 
 
 def take_coupon(address: str, buyer: User, campaign: Campaign) -> int:
@@ -54,13 +51,3 @@ def order(address: str, buyer: User, product: Product) -> int:
     """The status of the answer to an order of one unit, which is not paid."""
     items = {"items": [{"product": product.pk, "quantity": 1}]}
     return call(address, buyer, "POST", "/orders", items, **{"Idempotency-Key": str(uuid4())}).status
-
-
-@contextmanager
-def _threads(functions: list[Callable[[], None]]) -> Iterator[None]:
-    threads = [threading.Thread(target=function) for function in functions]
-    for thread in threads:
-        thread.start()
-    yield
-    for thread in threads:
-        thread.join()

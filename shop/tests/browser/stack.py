@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -74,10 +75,14 @@ def call(
     return HTTP.request(method, f"{address}/api/v1{path}", json=body, headers=own | headers)
 
 
+@cache
+def hashed_password() -> str:
+    """`PASSWORD` hashed as the web server hashes, which tests do quicker; once, for it is slow by design."""
+    return make_password(PASSWORD, hasher=Argon2Hasher())
+
+
 def superuser_with_password(username: str) -> User:
-    """A superuser that can sign in by `PASSWORD`, hashed as the web server hashes: tests do it quicker."""
-    hashed = make_password(PASSWORD, hasher=Argon2Hasher())
-    return SuperuserFactory.create(username=username, password=hashed)
+    return SuperuserFactory.create(username=username, password=hashed_password())
 
 
 def session_of(account: User) -> str:

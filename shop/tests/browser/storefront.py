@@ -1,18 +1,16 @@
 """What tests of the demo storefront share: buyers with a password, steps of a purchase, lost answers."""
 
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 from uuid import uuid4
 
-from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import User
 from django.db import transaction
 
-from accounts.signing_in.password_hashing import Argon2Hasher
 from inventory.models import Product
 from payments import ledger
 from shop.tests.browser.browser_thread import expect
+from shop.tests.browser.stack import hashed_password
 from shop.tests.factories import PASSWORD, AccountFactory
 
 HOME, SIGN_IN = "/demo/", "/demo/#/sign-in"
@@ -20,15 +18,9 @@ ORDERS = "**/api/v1/orders"
 Handler = Callable[[Any], None]
 
 
-@cache
-def _hashed() -> str:
-    """Hashed as the web server hashes; once, because that is slow by design."""
-    return make_password(PASSWORD, hasher=Argon2Hasher())
-
-
 def buyer(username: str, *, points: int = 10_000) -> User:
     """An account that can sign in by `PASSWORD`."""
-    account: User = AccountFactory.create(username=username, password=_hashed())
+    account: User = AccountFactory.create(username=username, password=hashed_password())
     with transaction.atomic():
         ledger.bulk_open_wallets([account.pk], points)
     return account

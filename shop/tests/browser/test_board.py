@@ -58,7 +58,7 @@ def test_what_is_left_and_the_rate_move_by_themselves_while_buyers_buy(
     before = plot.evaluate("canvas => canvas.toDataURL()")
     left_on(page, campaign).evaluate(NOTE_CHANGES)
 
-    with buyers.coming_for(stack.address, campaign, product) as answers:
+    with buyers.coming_for(stack.address, campaign, product) as statuses:
         page.wait_for_function("window.changes.length >= 4")
         expect(card_of(page, campaign).locator("dl.figures dd").first).to_have_text(
             re.compile(r"^[1-9][\d.]*/s|0\.\d+/s")
@@ -66,7 +66,7 @@ def test_what_is_left_and_the_rate_move_by_themselves_while_buyers_buy(
         expect(left_on(page, product)).not_to_have_text("1,000")
 
     changes = page.evaluate("window.changes")
-    assert set(answers.by_status) == {201}
+    assert set(statuses) == {201}
     expect(left_on(page, campaign)).to_have_text(str(1_000 - Coupon.objects.count()))
     lefts = [int(text.replace(",", "")) for _, text in changes]
     assert lefts == sorted(set(lefts), reverse=True)

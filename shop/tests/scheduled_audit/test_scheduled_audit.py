@@ -209,13 +209,11 @@ def test_a_check_that_fails_leaves_the_last_answer(
 ) -> None:
     assert audit_changes() == {}
     before = LawStatus.objects.get(law="L1").checked_at
-    with connection.cursor() as cursor:
-        cursor.execute("RENAME TABLE coupons_confirmation TO coupons_confirmation_away")
+    ask(connection, "RENAME TABLE coupons_confirmation TO coupons_confirmation_away")
     try:
         assert audit_changes() == {}
     finally:
-        with connection.cursor() as cursor:
-            cursor.execute("RENAME TABLE coupons_confirmation_away TO coupons_confirmation")
+        ask(connection, "RENAME TABLE coupons_confirmation_away TO coupons_confirmation")
     status = LawStatus.objects.get(law="L1")
     assert (status.holds, status.checked_at) == (True, before)
     assert "coupons_confirmation" in status.not_checked
@@ -271,22 +269,17 @@ def test_the_first_audit_of_an_installation_is_a_full_one() -> None:
     assert {status.law for status in LawStatus.objects.exclude(full_at=None)} == laws.LAWS.keys()
 
 
-def take(seconds: float) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT SLEEP(%s)", [seconds])
-
-
 def test_a_statement_that_takes_too_long_is_ended_after_a_reconnect_and_on_this_connection_only() -> None:
     """A connection that was lost between two checks came back without the limit."""
     with statement_limit(connection, seconds=1), another_connection() as other:
         connection.close()
         with pytest.raises(OperationalError):
-            take(3)
+            ask(connection, "SELECT SLEEP(3)")
         ask(other, "SELECT SLEEP(1.2)")
         [[mode]] = ask(connection, "SELECT @@sql_mode")
         assert "TRADITIONAL" in mode
     connection.close()
-    take(1.2)
+    ask(connection, "SELECT SLEEP(1.2)")
 
 
 def test_a_migration_waits_a_moment_only_while_audits_go_on(audited: None, paid: Order) -> None:
@@ -298,10 +291,9 @@ def test_a_migration_waits_a_moment_only_while_audits_go_on(audited: None, paid:
 
     def migrate() -> float:
         started = time.monotonic()
-        with connection.cursor() as cursor:
-            cursor.execute("SET SESSION lock_wait_timeout = 2")
-            for state in ("IGNORED", "NOT IGNORED") * 5:
-                cursor.execute(f"ALTER TABLE orders_order ALTER INDEX orders_order_of_account {state}")
+        ask(connection, "SET SESSION lock_wait_timeout = 2")
+        for state in ("IGNORED", "NOT IGNORED") * 5:
+            ask(connection, f"ALTER TABLE orders_order ALTER INDEX orders_order_of_account {state}")
         stop.set()
         return time.monotonic() - started
 
