@@ -4,10 +4,8 @@ What the HTTP client itself makes of slow, cut and malformed replies is in `shop
 """
 
 import socket
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -21,6 +19,8 @@ from coupons.partners.contract import NoAnswer, NotReached, Partner, PartnerRepl
 from coupons.partners.convenience_store import ConvenienceStore
 from coupons.tests.own_partner import NAME, address, partner_that
 from scripts.stack import ports
+from scripts.tests import canned_shop
+from scripts.tests.canned_shop import Answer
 from shop.concurrency import thread_pool
 
 KEY = UUID("00000000-0000-7000-8000-000000000001")
@@ -52,25 +52,9 @@ INVALID: list[tuple[int, bytes]] = [
 @contextmanager
 def saying(reply: Callable[[], tuple[int, bytes]]) -> Iterator[Partner]:
     """A partner that sends this reply to every request."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            status, body = reply()
-            self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        do_GET = do_POST  # noqa: N815
-
-        def log_message(self, format: str, *arguments: object) -> None:
-            """Drop the log."""
-
-    with ThreadingHTTPServer((ports.HOST, 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield ConvenienceStore(f"http://{ports.HOST}:{server.server_port}", 2.0)
-        server.shutdown()
+    with canned_shop.running() as server:
+        server.answer = lambda sent: Answer(*reply())
+        yield ConvenienceStore(server.address, 2.0)
 
 
 def test_it_returns_the_state_of_a_key(settings: LazySettings, tmp_path: Path) -> None:

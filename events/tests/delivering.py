@@ -5,6 +5,7 @@ from unittest.mock import patch
 from uuid import UUID
 
 import orjson
+from django.test import override_settings
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
@@ -42,6 +43,12 @@ def deliver_due(worker: str = "worker") -> int:
             pass
     dispatcher.release(BUILT_IN, worker)
     return delivered_count() - before
+
+
+def deliver_to_nobody() -> int:
+    """Do what is due while the data platform refuses connections."""
+    with override_settings(DATA_PLATFORM_URL=NOWHERE):
+        return deliver_due()
 
 
 def deliver_all() -> None:

@@ -7,7 +7,7 @@ import orjson
 from django.contrib.auth.models import User
 from uuid_utils.compat import uuid7
 
-from events.feed import recording
+from events.feed import recording, sequencing
 from events.feed.reading import READ_EVENTS
 from events.feed.recording import NewEvent
 from shop import clock
@@ -30,6 +30,12 @@ def record(*names: str, type: str = "order.paid") -> None:
         recording.record_all(NewEvent(uuid7(), type, None, clock.now(), one) for one in data)
 
     transactions.run(work, transactions.ONCE)
+
+
+def publish(*names: str, type: str = "order.paid") -> None:
+    """Record them, and give all that is recorded its position in the feed."""
+    record(*names, type=type)
+    sequencing.sequence()
 
 
 def names_of(body: dict[str, Any]) -> list[str]:

@@ -13,7 +13,7 @@ from django.utils import timezone
 from uuid_utils.compat import uuid7
 
 from events.models import BUILT_IN, WebhookDelivery, WebhookEndpoint
-from events.tests.delivering import NOWHERE, dead, deliver_due, delivery, logged, make_due, note
+from events.tests.delivering import dead, deliver_due, deliver_to_nobody, delivery, logged, make_due, note
 from events.tests.own_data_platform import REFUSED, received_event_ids
 from events.tests.test_webhook_endpoints import api, created
 from events.webhooks import deliveries, endpoints
@@ -119,9 +119,8 @@ def test_its_log_has_each_event_in_the_shape_of_any_delivery(
     settings.DEBUG = True
     [accepted], [refused] = note("order.paid"), note(REFUSED)
     deliver_due()
-    settings.DATA_PLATFORM_URL = NOWHERE
     [queued] = note("order.refunded")
-    deliver_due()
+    deliver_to_nobody()
 
     rows = {row["event"]: row for row in rows_logged(api)}
 
@@ -177,21 +176,17 @@ def test_a_dead_event_is_sent_again_once_the_receiver_is_right(
     assert rows_logged(api)[0]["error"] == "", "what was wrong before is no longer"
 
 
-def test_it_shows_since_when_nothing_is_delivered(
-    api: Api, own_data_platform: Simulator, settings: LazySettings
-) -> None:
+def test_it_shows_since_when_nothing_is_delivered(api: Api, own_data_platform: Simulator) -> None:
     endpoints.find()
-    right, settings.DATA_PLATFORM_URL = settings.DATA_PLATFORM_URL, NOWHERE
     note("test.happened")
-    deliver_due()
+    deliver_to_nobody()
     since = failing_since()
     assert timezone.now() - since < timedelta(seconds=10)
     make_due()
-    deliver_due()
+    deliver_to_nobody()
     assert failing_since() == since
     assert api.get(PATH).json()["failing_since"] is not None
 
-    settings.DATA_PLATFORM_URL = right
     make_due()
     assert deliver_due() == 1
     assert failing_since() is None

@@ -20,7 +20,7 @@ from coupons.tests.factories import CampaignFactory
 from events import audit, doctor
 from events.feed import catalogue, reading, recording, sequencing
 from events.models import FeedEvent, FeedState
-from events.tests.following import Follower, names_of, reader, record
+from events.tests.following import Follower, names_of, publish, reader, record
 from inventory import adjustments
 from inventory.tests.factories import ProductFactory
 from shop import clock
@@ -97,8 +97,7 @@ def test_each_page_continues_where_the_last_one_ended(api: Api) -> None:
 def test_events_are_chosen_by_type_and_by_the_beginning_of_one(api: Api) -> None:
     record("paid")
     record("cancelled", type="order.cancelled")
-    record("issued", type="coupon.issued")
-    sequencing.sequence()
+    publish("issued", type="coupon.issued")
 
     assert names_of(api.get("/events?type=order.cancelled").json()) == ["cancelled"]
     assert names_of(api.get("/events?type=order.*").json()) == ["paid", "cancelled"]
@@ -139,8 +138,7 @@ def test_a_limit_that_is_no_number_is_400(api: Api, limit: str) -> None:
 
 
 def test_a_key_of_staff_reads_events_and_none_that_acts_for_an_account() -> None:
-    record("a")
-    sequencing.sequence()
+    publish("a")
     maker = reader()
 
     assert names_of(client_with("events:read", maker=maker).get("/events").json()) == ["a"]
@@ -151,10 +149,8 @@ def test_a_key_of_staff_reads_events_and_none_that_acts_for_an_account() -> None
 def test_a_page_is_waited_for_until_there_is_an_event(api: Api) -> None:
     answer = in_background(lambda: api.get("/events?type=order.*", Prefer="wait=20"))
     wait_until(lambda: not answer.done())
-    record("other", type="coupon.issued")
-    sequencing.sequence()
-    record("paid")
-    sequencing.sequence()
+    publish("other", type="coupon.issued")
+    publish("paid")
     assert names_of(answer.result(timeout=15).json()) == ["paid"]
 
 
@@ -167,8 +163,7 @@ def test_a_call_that_waits_is_refused_once_its_key_is_revoked_or_its_right_withd
     wait_until(lambda: completion_notifications._count == 2)
     keys.revoke(key_id=made.key.pk)
     Permission.objects.get(codename="view_feedevent").user_set.clear()
-    record("paid")
-    sequencing.sequence()
+    publish("paid")
     refused = [answer.result(timeout=15) for answer in answers]
     assert [answer.status_code for answer in refused] == [401, 403]
     assert api_keys.codes(refused) == ["token_invalid", "permission_denied"]
@@ -176,8 +171,7 @@ def test_a_call_that_waits_is_refused_once_its_key_is_revoked_or_its_right_withd
 
 def test_a_page_of_a_rare_type_goes_on_where_it_stopped_looking() -> None:
     record(*"abcdef", type="coupon.issued")
-    record("paid")
-    sequencing.sequence()
+    publish("paid")
 
     first = reading.read_page(after=None, patterns=["order.paid"], limit=5, most_positions=4)
     second = reading.read_page(after=first.cursor.position, patterns=["order.paid"], limit=5)
@@ -191,16 +185,14 @@ def test_old_events_are_deleted_and_a_cursor_before_them_is_refused(
     api: Api, settings: LazySettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reading, "SWEPT_PER_TRANSACTION", 2)
-    record("a", "b", "c")
-    sequencing.sequence()
+    publish("a", "b", "c")
     beginning = api.get("/events?limit=1").json()["next"]
     old = clock.now() - timedelta(seconds=settings.EVENT_RETENTION_SECONDS + 60)
     FeedEvent.objects.filter(position=2).update(at=old)
     assert reading.delete_old() == 0, "none may be missing between the young ones"
     with clock.shifted(by=timedelta(seconds=settings.EVENT_RETENTION_SECONDS + 60)):
         record("young")
-        record("unsequenced")
-        sequencing.sequence()
+        publish("unsequenced")
         assert reading.delete_old() == 3
         assert reading.delete_old() == 0
 
@@ -217,8 +209,7 @@ def test_old_events_are_deleted_and_a_cursor_before_them_is_refused(
 def test_a_reader_whose_events_are_deleted_while_it_reads_is_refused(
     monkeypatch: pytest.MonkeyPatch, settings: LazySettings
 ) -> None:
-    record("a", "b")
-    sequencing.sequence()
+    publish("a", "b")
     chosen_by = reading.chosen_by
 
     def delete_first(patterns: Collection[str]) -> Q:
@@ -321,13 +312,11 @@ def test_a_cursor_beyond_the_last_position_is_refused_rather_than_waited_for() -
 
 def test_a_cursor_of_before_a_restore_is_refused_with_its_instant(api: Api) -> None:
     """Also one whose position is given again: it would skip the events before that."""
-    record("a", "b", "c")
-    sequencing.sequence()
+    publish("a", "b", "c")
     cursors = [api.get("/events?limit=2").json()["next"], api.get("/events").json()["next"]]
     cursors.append(cursor_of(sequencing.GAP + 5))
     lose_by_a_restore(after=2)
-    record(*"defghi")
-    sequencing.sequence()
+    publish(*"defghi")
 
     for cursor in cursors:
         answer = api.get(f"/events?after={cursor}")
@@ -341,8 +330,7 @@ def test_a_cursor_of_before_a_restore_is_refused_with_its_instant(api: Api) -> N
 
 
 def test_a_second_restore_of_the_same_backup_refuses_the_cursors_of_after_the_first(api: Api) -> None:
-    record("a")
-    sequencing.sequence()
+    publish("a")
     backup = FeedState.objects.get()
     lose_by_a_restore(after=1)
     cursor = api.get("/events").json()["next"]
@@ -357,14 +345,12 @@ def test_a_second_restore_of_the_same_backup_refuses_the_cursors_of_after_the_fi
 
 def test_a_program_of_the_database_jumps_the_gap_of_a_restore() -> None:
     """As a webhook endpoint, whose position is restored with the feed."""
-    record("a", "b", "c")
-    sequencing.sequence()
+    publish("a", "b", "c")
     lose_by_a_restore(after=2)
     assert reading.missing_positions() == 0
     assert [law.offenders for law in audit.audit()] == [[]] * 3
 
-    record("d")
-    sequencing.sequence()
+    publish("d")
 
     page = reading.read_page(after=2, patterns=[], limit=10, most_positions=1)
     assert ([event.data["name"] for event in page.events], page.is_end) == (["d"], True)
@@ -382,8 +368,7 @@ def test_events_are_sequenced_and_read_on_sqlite(tmp_path: Path) -> None:
 
 
 def test_the_doctor_names_events_without_positions_and_positions_without_events() -> None:
-    record("a", "b", "c")
-    sequencing.sequence()
+    publish("a", "b", "c")
     assert {finding.level for finding in doctor.examine()} == {"ok"}
     with clock.shifted(by=timedelta(minutes=-2)):
         record("forgotten")

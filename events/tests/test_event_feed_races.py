@@ -11,7 +11,7 @@ import pytest
 
 from events.feed import recording, sequencing
 from events.models import FeedEvent, FeedState
-from events.tests.following import Follower, reader, record
+from events.tests.following import Follower, publish, reader, record
 from shop import clock
 from shop.db import transactions
 from shop.redis import completion_notifications
@@ -176,7 +176,6 @@ def test_a_pass_whose_commits_answer_is_lost_gives_each_event_one_position_and_w
     with losing_reply_to_commit(tmp_path) as is_lost:
         assert sequencing.sequence() == 2
         assert (is_lost.is_set(), woken) == (True, [sequencing.NOTIFICATION])
-    record("c")
-    sequencing.sequence()
+    publish("c")
     assert follower.read_all() == ["a", "b", "c"]
     assert FeedState.objects.get().last_position == 3

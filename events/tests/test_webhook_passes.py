@@ -12,10 +12,9 @@ from django.conf import LazySettings
 from django.db import OperationalError
 
 from accounts import accounts
-from events.feed import sequencing
 from events.models import WebhookDelivery, WebhookEndpoint
-from events.tests.following import record
-from events.tests.receivers import Received, Receiver, receiving
+from events.tests.following import publish, record
+from events.tests.receivers import Receiver, receiving
 from events.tests.test_webhook_deliveries import (
     _any_address,
     an_owner,
@@ -30,6 +29,7 @@ from events.tests.test_webhook_deliveries import (
 )
 from events.webhooks import delivery_pass, dispatcher, endpoints
 from scripts.tests import documented
+from scripts.tests.canned_shop import Sent
 from shop import clock
 from shop.tests.racing import wait_until
 from shop.tests.test_public_addresses import resolving_to
@@ -49,8 +49,8 @@ def release() -> Iterator[threading.Event]:
 def hanging_at(receiver: Receiver, beginning: str, release: threading.Event) -> None:
     """Have the receiver hang at events whose names begin so."""
 
-    def answer(request: Received) -> int:
-        if request.event["data"]["name"].startswith(beginning):
+    def answer(request: Sent) -> int:
+        if request.body["data"]["name"].startswith(beginning):
             release.wait(20)
         return 204
 
@@ -106,13 +106,13 @@ def test_what_is_due_the_longest_is_tried_first(receiver: Receiver, monkeypatch:
     """Else events that are always refused, and older, take all places of each pass."""
     monkeypatch.setattr(delivery_pass, "MOST_DUE", 3)
     endpoint = endpoint_for(receiver)
-    receiver.answer = lambda request: 400 if request.event["data"]["name"] == "refused" else 503
+    receiver.answer = lambda request: 400 if request.body["data"]["name"] == "refused" else 503
     record(*["refused"] * 3, "unlucky")
     deliver(endpoint)
     make_due()
     early = clock.now() - timedelta(seconds=5)
     WebhookDelivery.objects.filter(pk=WebhookDelivery.objects.latest("pk").pk).update(next_attempt_at=early)
-    receiver.answer = lambda request: 400 if request.event["data"]["name"] == "refused" else 204
+    receiver.answer = lambda request: 400 if request.body["data"]["name"] == "refused" else 204
     deliver(endpoint)
     assert [status for status, _ in statuses(endpoint)] == ["pending"] * 3 + ["delivered"]
 
@@ -198,7 +198,7 @@ def test_an_endpoint_that_staff_disable_during_a_pass_that_fails_is_not_one_that
 ) -> None:
     endpoint = endpoint_for(receiver)
 
-    def answer(request: Received) -> int:
+    def answer(request: Sent) -> int:
         release.wait(20)
         return 500
 
@@ -242,8 +242,7 @@ def test_an_endpoint_whose_row_stays_locked_delays_no_other(
             return lease(endpoint_id, token)
 
         monkeypatch.setattr(dispatcher, "lease", stuck)
-        record("a")
-        sequencing.sequence()
+        publish("a")
         with dispatching():
             wait_until(lambda: statuses(both[1]) == [("delivered", 1)])
         assert statuses(both[0]) == []
@@ -269,7 +268,6 @@ def test_a_url_with_an_ipv6_address_is_reached() -> None:
         assert (receiver.names(), statuses(endpoint)) == (["a"], [("delivered", 1)])
 
 
-__all__ = ["_any_address"]
 Verify = Callable[[str, Mapping[str, str], bytes], dict[str, Any]]
 
 
@@ -287,7 +285,7 @@ def verify() -> Verify:
 
 
 @pytest.fixture
-def sent() -> tuple[str, Received]:
+def sent() -> tuple[str, Sent]:
     with receiving() as receiver:
         endpoint = endpoint_for(receiver)
         record("a")
@@ -295,9 +293,9 @@ def sent() -> tuple[str, Received]:
         return endpoint.secret, receiver.requests[0]
 
 
-def test_the_code_takes_what_the_shop_sends(verify: Verify, sent: tuple[str, Received]) -> None:
+def test_the_code_takes_what_the_shop_sends(verify: Verify, sent: tuple[str, Sent]) -> None:
     secret, request = sent
-    assert verify(secret, request.headers, request.body) == request.event
+    assert verify(secret, request.headers, request.raw) == request.body
 
 
 @pytest.mark.parametrize(
@@ -310,10 +308,10 @@ def test_the_code_takes_what_the_shop_sends(verify: Verify, sent: tuple[str, Rec
     ],
 )
 def test_the_code_refuses_what_was_changed(
-    verify: Verify, sent: tuple[str, Received], change: dict[str, str]
+    verify: Verify, sent: tuple[str, Sent], change: dict[str, str]
 ) -> None:
     secret, request = sent
     with pytest.raises(ValueError, match=r"signature|too old"):
-        verify(secret, request.headers | change, request.body)
+        verify(secret, dict(request.headers) | change, request.raw)
     with pytest.raises(ValueError, match="signature"):
-        verify(secret, request.headers, request.body + b" ")
+        verify(secret, request.headers, request.raw + b" ")

@@ -1,6 +1,7 @@
 """An HTTP server in a thread that answers as a test says, and records what it is sent."""
 
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -41,12 +42,17 @@ def problem(status: int, code: str, **headers: str) -> Answer:
 
 
 class CannedShop:
-    """`answer` decides what each request gets; `sent` has them all, in the order of their arrival."""
+    """`answer` decides what each request gets; `sent` has them all, in the order of their arrival.
+
+    One that does not keep its connections closes them after an answer, and does not say so before.
+    """
 
     def __init__(self, address: str) -> None:
         self.address = address
         self.port = int(address.rpartition(":")[2])
         self.sent: list[Sent] = []
+        self.connections: list[Any] = []
+        self.keeps_connections = True
         self.answer: Callable[[Sent], Answer | None] = lambda sent: problem(404, "not_found")
 
     def queue(self, *answers: Answer | None) -> None:
@@ -56,11 +62,15 @@ class CannedShop:
 
 
 @contextmanager
-def running(port: int = 0) -> Iterator[CannedShop]:
+def running(port: int = 0, host: str = "127.0.0.1") -> Iterator[CannedShop]:
     """The server, until the block ends, on a port of its own unless one is given."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+
+        def setup(self) -> None:
+            super().setup()
+            shop.connections.append(self.client_address)
 
         def handle_one(self) -> None:
             raw = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -79,14 +89,21 @@ def running(port: int = 0) -> Iterator[CannedShop]:
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(body)
+            if not shop.keeps_connections:
+                self.close_connection = True
 
         do_GET = do_POST = handle_one  # noqa: N815 - names of the base class
 
         def log_message(self, *_: object) -> None:
             """Say nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-    shop = CannedShop(f"http://127.0.0.1:{server.server_port}")
+    class Server(ThreadingHTTPServer):
+        address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        request_queue_size = 128
+
+    server = Server((host, port), Handler)
+    literal = f"[{host}]" if ":" in host else host
+    shop = CannedShop(f"http://{literal}:{server.server_port}")
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:
