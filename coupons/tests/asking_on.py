@@ -10,7 +10,9 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import django
@@ -32,13 +34,19 @@ def main(campaign_ids: Sequence[int], everyone: Sequence[int], last: Sequence[in
                     return
                 _ask_all(campaign_ids, user_id)
 
-    going = _in_threads(go_round, everyone)
-    sys.stdin.readline()
-    is_over.set()
-    _join(going)
-    print(RESTS, file=sys.stderr, flush=True)
-    sys.stdin.readline()
-    _join(_in_threads(lambda user_ids: _ask_until_definite(campaign_ids, user_ids), last))
+    with ThreadPoolExecutor(THREADS) as threads:
+        going = threads.map(go_round, _parts(everyone))
+        sys.stdin.readline()
+        is_over.set()
+        list(going)
+        print(RESTS, file=sys.stderr, flush=True)
+        sys.stdin.readline()
+        list(threads.map(partial(_ask_until_definite, campaign_ids), _parts(last)))
+
+
+def _parts(user_ids: Sequence[int]) -> list[Sequence[int]]:
+    """The accounts of each thread."""
+    return [user_ids[number::THREADS] for number in range(THREADS)]
 
 
 def _ask_until_definite(campaign_ids: Sequence[int], user_ids: Sequence[int]) -> None:
@@ -68,28 +76,6 @@ def _ask(campaign_id: int, user_id: int) -> str:
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
     return outcome_name
-
-
-def _in_threads(function: Callable[[Sequence[int]], None], user_ids: Sequence[int]) -> list[threading.Thread]:
-    """Call the function in several threads, each with its part of the accounts."""
-
-    def run(part: Sequence[int]) -> None:
-        from django.db import connections
-
-        try:
-            function(part)
-        finally:
-            connections.close_all()
-
-    threads = [threading.Thread(target=run, args=(user_ids[number::THREADS],)) for number in range(THREADS)]
-    for thread in threads:
-        thread.start()
-    return threads
-
-
-def _join(threads: Sequence[threading.Thread]) -> None:
-    for thread in threads:
-        thread.join()
 
 
 if __name__ == "__main__":

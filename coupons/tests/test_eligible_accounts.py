@@ -1,7 +1,7 @@
 """Campaigns for listed accounts: their list, and that every strategy decides by it."""
 
-import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from shop.tests import commands
 from shop.tests.clients import client_of
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.racing import race
+from shop.tests.waiting import in_background
 
 pytestmark = pytest.mark.django_db(transaction=True)
 by_two_strategies = pytest.mark.parametrize("strategy", TWO_STRATEGIES)
@@ -128,7 +129,7 @@ def test_a_removal_between_the_read_and_the_write_of_a_strategy_is_seen(
 
     got = answer(campaign, listed)
     for remover in removers:
-        remover.join(20)
+        remover.result(20)
 
     assert outcomes, "the list was read"
     if got == "coupon":
@@ -140,31 +141,26 @@ def test_a_removal_between_the_read_and_the_write_of_a_strategy_is_seen(
 
 def _removing_at_each_read(
     monkeypatch: pytest.MonkeyPatch, campaign: Campaign, account_id: int, outcomes: list[str]
-) -> list[threading.Thread]:
+) -> "list[Future[Any]]":
     """Has another thread remove the account right after the list was read, and notes if that is answered."""
     read = eligibility.listed_accounts
-    removers: list[threading.Thread] = []
+    removers: list[Future[Any]] = []
 
     def read_then_remove(asked: Campaign, user_ids: Any) -> Any:
         found = read(asked, user_ids)
         if account_id not in found:
             return found
-        remover = threading.Thread(target=_remove, args=(campaign.pk, account_id))
-        removers.append(remover)
-        remover.start()
-        remover.join(0.3)
-        outcomes.append("waited" if remover.is_alive() else "answered first")
+        removers.append(in_background(_removing(campaign, account_id)))
+        is_answered = wait(removers[-1:], 0.3).done
+        outcomes.append("answered first" if is_answered else "waited")
         return found
 
     monkeypatch.setattr(eligibility, "listed_accounts", read_then_remove)
     return removers
 
 
-def _remove(campaign_id: int, account_id: int) -> None:
-    try:
-        eligible_accounts.remove(campaign_id=campaign_id, account_ids=[account_id])
-    finally:
-        connection.close()
+def _removing(campaign: Campaign, account_id: int) -> Callable[[], int]:
+    return partial(eligible_accounts.remove, campaign_id=campaign.pk, account_ids=[account_id])
 
 
 def test_reading_the_list_before_the_campaigns_lock_issues_after_a_removal(
@@ -175,7 +171,7 @@ def test_reading_the_list_before_the_campaigns_lock_issues_after_a_removal(
     campaign = listed_campaign(listed=[listed])
     early = eligibility.listed_accounts(campaign, [listed])
     monkeypatch.setattr(eligibility, "listed_accounts", lambda asked, user_ids: early)
-    race([partial(_remove, campaign.pk, listed)])
+    race([_removing(campaign, listed)])
 
     assert answer(campaign, listed) == "coupon"
     assert not EligibleAccount.objects.exists()

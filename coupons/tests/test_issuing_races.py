@@ -1,14 +1,12 @@
 """Issuing under races, with real threads, processes and connections; and the twin that must fail."""
 
 import json
-import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
 
 from coupons.campaigns import campaigns
 from coupons.codes import pool
@@ -17,7 +15,9 @@ from coupons.tests.factories import CampaignFactory, accounts, campaign_with_str
 from coupons.tests.laws import broken, positions
 from coupons.tests.outcomes import count_outcomes, issue_calls
 from shop.tests.racing import race, wait_until
+from shop.tests.second_connection import holding
 from shop.tests.second_process import another_process, read_line
+from shop.tests.waiting import in_background, waiting_for_the_row
 
 pytestmark = pytest.mark.django_db(transaction=True)
 EXACT = [
@@ -62,10 +62,11 @@ def test_without_a_lock_more_are_issued_than_there_are(settings: Any) -> None:
     campaign = CampaignFactory.create(strategy="unsafe", quantity=30)
     everyone = accounts(60)
 
-    with campaign_kept_until(campaign, waiting=60):
-        outcomes = race(issue_calls(campaign.pk, everyone))
+    with holding("SELECT id FROM coupons_campaign WHERE id = %s FOR UPDATE", campaign.pk):
+        asked = in_background(lambda: race(issue_calls(campaign.pk, everyone)))
+        wait_until(lambda: waiting_for_the_row(Campaign) == 60, seconds=30)
 
-    assert count_outcomes(outcomes) == {"new": 60}
+    assert count_outcomes(asked.result(60)) == {"new": 60}
     assert Coupon.objects.filter(campaign=campaign).count() == 60
     assert broken() == {"L1": [str(campaign.pk)]}
 
@@ -177,31 +178,3 @@ def test_one_code_added_to_two_campaigns_at_once_is_in_one_pool() -> None:
     assert sum(outcome.added for outcome in outcomes) == 50
     assert PoolCode.objects.count() == 50
     assert broken() == {}
-
-
-@contextmanager
-def campaign_kept_until(campaign: Campaign, *, waiting: int) -> Iterator[None]:
-    """A second connection locks the campaign's row until so many requests wait to update it."""
-    is_kept = threading.Event()
-
-    def keep() -> None:
-        with transaction.atomic():
-            Campaign.objects.select_for_update().get(pk=campaign.pk)
-            is_kept.set()
-            wait_until(lambda: updates_waiting() == waiting, seconds=30)
-        connection.close()
-
-    keeper = threading.Thread(target=keep)
-    keeper.start()
-    assert is_kept.wait(10)
-    yield
-    keeper.join()
-
-
-def updates_waiting() -> int:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT COUNT(*) FROM information_schema.processlist"
-            " WHERE db = DATABASE() AND info LIKE 'UPDATE `coupons_campaign`%%'"
-        )
-        return int(cursor.fetchone()[0])

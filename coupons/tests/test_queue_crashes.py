@@ -273,12 +273,8 @@ def test_a_partner_that_refuses_some_and_answers_late(tmp_path: Path, settings: 
         campaign = line_of(quantity=40, partner="convenience_store")
         ask_all(campaign, accounts(60))
 
-        def is_settled() -> bool:
-            tasks.sweep()
-            return settled(campaign) == 60
-
         with settling():
-            wait_until(is_settled, seconds=90)
+            wait_until(lambda: swept(campaign, 60), seconds=90)
         known = everything(partner, "/registrations")
 
     told_by_status = statuses(campaign)
@@ -296,10 +292,6 @@ def test_tickets_wait_while_the_partner_is_unavailable(tmp_path: Path, settings:
     campaign = line_of(quantity=40, partner="convenience_store")
     ask_all(campaign, accounts(30))
 
-    def is_settled() -> bool:
-        tasks.sweep()
-        return settled(campaign) == 30
-
     with capture_logs() as logged, settling():
         wait_until(lambda: "a partner gave no answer" in [line["event"] for line in logged], seconds=30)
         wait_until(lambda: pending(campaign) == 30, seconds=30)
@@ -307,7 +299,7 @@ def test_tickets_wait_while_the_partner_is_unavailable(tmp_path: Path, settings:
         assert broken() == {}
 
         with serving("partner", tmp_path, *GOOD, port=port):
-            wait_until(is_settled, seconds=60)
+            wait_until(lambda: swept(campaign, 30), seconds=60)
 
     assert statuses(campaign) == {"issued": 30}
     assert positions(campaign) == list(range(1, 31))
@@ -333,6 +325,12 @@ def ask_all(campaign: Campaign, user_ids: Sequence[int], *, threads: int = ASKIN
 
 def settled(campaign: Campaign) -> int:
     return QueueTicket.objects.filter(campaign=campaign).exclude(status="waiting").count()
+
+
+def swept(campaign: Campaign, count: int) -> bool:
+    """Sweep once; whether so many are settled."""
+    tasks.sweep()
+    return settled(campaign) == count
 
 
 def served(campaign: Campaign, count: int) -> bool:

@@ -129,13 +129,6 @@ def test_a_file_of_too_many_lines_is_refused_before_they_are_read(operator, monk
     assert "seed_stock, which has no such limit" in text_of(refused)
 
 
-def test_confirming_a_preview_whose_file_is_gone_is_an_error_and_imports_nothing(operator):
-    preview = upload(operator, f"{HEADER}TEA,Tea,1,1\n")
-    kept(preview)[0].unlink()
-    assert "Upload it again" in text_of(confirm(operator, preview))
-    assert not Product.objects.exists()
-
-
 def test_a_delivery_whose_confirmation_was_interrupted_continues_when_confirmed_again(operator, monkeypatch):
     """The page said that the file was gone: staff uploaded it again, and it was received twice."""
     monkeypatch.setattr(importing, "ROWS_AT_ONCE", 1)

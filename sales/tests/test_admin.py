@@ -2,7 +2,6 @@
 
 import json
 import re
-import subprocess
 import sys
 from collections.abc import Iterable
 from datetime import timedelta
@@ -22,7 +21,7 @@ from sales import terms
 from sales.models import Sale, SaleEntry
 from sales.tests.factories import create_sale, join, join_all
 from sales.waiting_room import admission, draw
-from scripts.tests import documented
+from scripts.tests import documented, programs
 from shop import clock
 from shop.admin_base.forms import SENT_BEFORE
 from shop.models import JournalLine
@@ -174,7 +173,6 @@ def test_who_may_only_view_sees_the_terms_and_no_form() -> None:
     assert 'name="rate_per_minute"' not in page and sale.seed not in page
 
 
-SECONDS = 60
 NUMBER = 7
 ALL = "all of them, and no other one"
 
@@ -212,8 +210,7 @@ def write_ids(files: Path, ids: list[str]) -> None:
 def run(files: Path, *arguments: str) -> tuple[int, str]:
     """The script's exit code and output, by Python without the project's packages."""
     given = arguments or ("check_draw.py", "before.json", "after.json", "ids.txt")
-    command = [sys.executable, "-I", "-S", *given]
-    ran = subprocess.run(command, cwd=files, capture_output=True, text=True, timeout=SECONDS, check=False)
+    ran = programs.end([sys.executable, "-I", "-S", *given], files)
     return ran.returncode, ran.stdout + ran.stderr
 
 

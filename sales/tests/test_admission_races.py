@@ -22,6 +22,7 @@ from shop.db import transactions
 from shop.redis import redis_client
 from shop.tests.racing import race, wait_until
 from shop.tests.second_process import another_process
+from shop.tests.waiting import in_background
 
 pytestmark = pytest.mark.django_db(transaction=True)
 PROCESSES = 3
@@ -105,16 +106,12 @@ def watched(sale: Sale) -> Iterator[list[UUID]]:
             twice.extend(id for id, at in first.items() if now.get(id) != at)
             first.update(now)
 
-    def run() -> None:
-        race([watch], timeout=300)
-
-    thread = threading.Thread(target=run)
-    thread.start()
+    watching = in_background(watch)
     try:
         yield twice
     finally:
         stop.set()
-        thread.join()
+        watching.result()
 
 
 def assert_in_order(sale: Sale) -> None:
