@@ -1,12 +1,12 @@
 """The store of the board's page: its points by second, run by Node.js."""
 
 import json
-import subprocess
 from typing import Any
 
 import pytest
 
 from scripts.stack import places
+from scripts.tests import programs
 
 pytestmark = [pytest.mark.boots("Node.js")]
 
@@ -17,8 +17,7 @@ def columns_after(script: str) -> Any:
     """What `store.columns(["left"], 900)` is after these lines of JavaScript."""
     shown = 'console.log(JSON.stringify(store.columns(["left"], 900)));'
     code = "\n".join([STORE.read_text(), "const store = new Store(15);", script, shown])
-    command = ["node", "--input-type=module", "--eval", code]
-    return json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
+    return json.loads(programs.run(["node", "--input-type=module", "--eval", code]))
 
 
 def test_a_point_replaces_that_of_its_second_and_after_the_clock_was_set_back_the_plots_go_on() -> None:

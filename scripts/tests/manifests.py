@@ -2,7 +2,6 @@
 
 import json
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from functools import lru_cache
@@ -14,6 +13,7 @@ import kubernetes_validate
 import yaml
 
 from scripts.stack import places
+from scripts.tests import programs
 
 FOLDER = places.PROJECT / "ops" / "kubernetes"
 PRODUCTION, EXTERNAL, MONITORING = "overlays/production", "overlays/external", "monitoring"
@@ -22,17 +22,14 @@ OLDEST, NEWEST = "1.34", "1.37"
 """The releases of Kubernetes that docs/kubernetes.md names."""
 
 Manifest = dict[str, Any]
-_KUBECTL = Path(sys.executable).with_name("kubectl")
+_KUBECTL = str(Path(sys.executable).with_name("kubectl"))
 _CUSTOM_RESOURCES = Path(__file__).with_name("custom_resources")
 
 
 @lru_cache
 def render(name: str) -> tuple[Manifest, ...]:
     """Every object of this folder of ops/kubernetes."""
-    rendered = subprocess.run(
-        [_KUBECTL, "kustomize", FOLDER / name], capture_output=True, text=True, check=True
-    ).stdout
-    return tuple(yaml.safe_load_all(rendered))
+    return tuple(yaml.safe_load_all(programs.run([_KUBECTL, "kustomize", str(FOLDER / name)])))
 
 
 def find(name: str, kind: str, *, named: str) -> Manifest:

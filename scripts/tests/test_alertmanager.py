@@ -1,8 +1,7 @@
 """Alertmanager as it is configured: where alerts go, what inhibits them, and how it gets its addresses."""
 
-import importlib.util
 import json
-import subprocess
+import runpy
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -13,31 +12,22 @@ import pytest
 from scripts.monitoring import rules
 from scripts.stack import ports, system_packages
 from scripts.stack.programs import prometheus
+from scripts.tests import programs
 from shop.tests.case_tables import in_one_test
 
 START_SCRIPT = rules.OPS / "monitoring" / "alertmanager.py"
 
 
 def amtool(*words: str) -> str:
-    ran = subprocess.run(
-        [system_packages.program("amtool"), *words], capture_output=True, text=True, check=True
-    )
-    return ran.stdout
+    return programs.run([system_packages.program("amtool"), *words])
 
 
 @pytest.fixture(scope="module")
-def start_script():
-    spec = importlib.util.spec_from_file_location("alertmanager_start", START_SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def alertmanager(tmp_path_factory: pytest.TempPathFactory, start_script) -> Iterator[str]:
+def alertmanager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a running one, with the committed configuration and no receiver."""
     folder = tmp_path_factory.mktemp("alertmanager")
-    (folder / "alertmanager.yml").write_text(start_script.configuration(rules.ALERTMANAGER.read_text(), {}))
+    configuration = runpy.run_path(str(START_SCRIPT))["configuration"]
+    (folder / "alertmanager.yml").write_text(configuration(rules.ALERTMANAGER.read_text(), {}))
     url = f"http://{ports.HOST}:{(port := ports.free())}"
     command = [
         system_packages.program("prometheus-alertmanager"),

@@ -3,7 +3,6 @@
 import ast
 import json
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 
 from scripts import bootstrap
 from scripts.stack import places
+from scripts.tests import programs
 from shop.tests.case_tables import in_one_test
 
 LOCK_FILES = [f"requirements{part}.txt" for part in ("", "-embedded", "-dev", "-test")]
@@ -33,7 +33,7 @@ def test_a_missing_venv_module_is_one_line_with_the_package():
     pretend = (
         "import sys; sys.modules['ensurepip'] = None; import scripts.bootstrap as b; b.make_environment()"
     )
-    ran = subprocess.run([sys.executable, "-c", pretend], cwd=places.PROJECT, capture_output=True, text=True)
+    ran = programs.end([sys.executable, "-c", pretend])
     assert ran.returncode == 1
     assert ran.stderr.count("\n") == 1
     package = f"python{sys.version_info.major}.{sys.version_info.minor}-venv"

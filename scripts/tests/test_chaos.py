@@ -13,7 +13,7 @@ from scripts.chaos.memory import Account, AtGateway, Drop, Product, RecordedCall
 from scripts.chaos.webhooks import WebhookSender
 from scripts.stack.instance import Instance
 from scripts.tests import canned_shop
-from scripts.tests.canned_shop import CannedShop
+from scripts.tests.canned_shop import CannedShop, problem
 from shop.tests.case_tables import in_one_test
 
 ORDER = {
@@ -31,65 +31,44 @@ PLACE = Call("POST", "/orders", "token", {"items": [], "payment": {"token": "tok
 
 
 @pytest.fixture
-def seen() -> Observations:
-    return Observations()
-
-
-@pytest.fixture
 def shop() -> Iterator[CannedShop]:
     with canned_shop.running() as server:
         yield server
 
 
-def queue(shop: CannedShop, answers: list[Answer | None]) -> None:
-    """These answers in their order, the last one for ever; None closes the connection without one."""
-    shop.queue(
-        *(
-            answer
-            and canned_shop.Answer(
-                answer.status, answer.body, {"Retry-After": answer.retry_after} if answer.retry_after else {}
-            )
-            for answer in answers
-        )
-    )
-
-
-def call_until_final(
-    shop: CannedShop, seen: Observations, answers: list[Answer | None], *, seconds: float = 20
-) -> Answer:
-    queue(shop, answers)
-    return Connection(shop.port, seen, seed="1").call_until_final(PLACE, until=time.monotonic() + seconds)
-
-
 @in_one_test(
     ("answer", "says"),
     [
-        (Answer(503, {"code": "overloaded"}), "503 overloaded without Retry-After"),
-        (Answer(500, {"code": "internal_error"}), "500 internal_error"),
+        (problem(503, "overloaded"), "503 overloaded without Retry-After"),
+        (problem(500, "internal_error"), "500 internal_error"),
     ],
 )
 def test_an_answer_that_must_not_be_is_a_finding_even_if_a_repeat_works(
-    answer: Answer, says: str, shop: CannedShop
+    answer: canned_shop.Answer, says: str, shop: CannedShop
 ) -> None:
     seen = Observations()
-    call_until_final(shop, seen, [answer, Answer(201, ORDER)])
+    shop.queue(answer, canned_shop.Answer(201, ORDER))
+    Connection(shop.port, seen, seed="1").call_until_final(PLACE, until=time.monotonic() + 20)
     [finding] = seen.findings
     assert says in finding
+
+
+OK, WRONG = canned_shop.Answer(200, {}), problem(400, "signature_invalid")
 
 
 @in_one_test(
     ("action", "answer", "says"),
     [
-        ("send_untrue", Answer(200, {}), None),
-        ("send_untrue", Answer(500, {"code": "internal_error"}), "answered 500 instead of 200"),
-        ("repeat", Answer(200, {}), None),
-        ("repeat", Answer(400, {"code": "signature_invalid"}), "answered 400 instead of 200"),
-        ("send_forged", Answer(400, {"code": "signature_invalid"}), None),
-        ("send_forged", Answer(200, {}), "answered 200 instead of 400"),
+        ("send_untrue", OK, ""),
+        ("send_untrue", problem(500, "internal_error"), "answered 500 instead of 200"),
+        ("repeat", OK, ""),
+        ("repeat", WRONG, "answered 400 instead of 200"),
+        ("send_forged", WRONG, ""),
+        ("send_forged", OK, "answered 200 instead of 400"),
     ],
 )
 def test_a_webhook_has_to_be_answered_by_its_signature_alone(
-    action: str, answer: Answer, says: str | None, shop: CannedShop, tmp_path: Path
+    action: str, answer: canned_shop.Answer, says: str, shop: CannedShop, tmp_path: Path
 ) -> None:
     seen = Observations()
     shop.sent.clear()
@@ -97,7 +76,7 @@ def test_a_webhook_has_to_be_answered_by_its_signature_alone(
     charge = CHARGE | {"id": "ch_1", "key": "k", "currency": "KRW", "created_at": "2026-01-01T00:00:00Z"}
     webhook = {"id": "evt_1", "type": "charge.succeeded", "delivered_at": None, "is_given_up": False}
     sender.charges, sender.webhooks = [charge], [webhook]
-    queue(shop, [answer])
+    shop.queue(answer)
     getattr(sender, action)()
     assert [says in finding for finding in seen.findings if says] == [True] * bool(says)
     assert len(seen.findings) == bool(says)

@@ -4,7 +4,6 @@ import functools
 import itertools
 import json
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from scripts.chaos import dashboard_queries
 from scripts.chaos.dashboard_queries import Span
 from scripts.monitoring import promql, rules
 from scripts.stack import places, system_packages
+from scripts.tests import programs
 from shop.tests import metrics_catalogue as catalogue
 
 SPAN = Span(start=0, end=3600, scrape_seconds=10)
@@ -30,10 +30,8 @@ def test_prometheus_understands_every_query(tmp_path: Path):
     rules = [{"record": f"query:{number}", "expr": one} for number, one in enumerate(found)]
     file = tmp_path / "rules.yml"
     file.write_text(json.dumps({"groups": [{"name": "queries", "rules": rules}]}))
-    command = [system_packages.program("promtool"), "check", "rules", str(file)]
-    checked = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert checked.returncode == 0, checked.stdout + checked.stderr
-    assert f"{len(found)} rules found" in checked.stdout
+    checked = programs.run([system_packages.program("promtool"), "check", "rules", str(file)])
+    assert f"{len(found)} rules found" in checked
 
 
 ALERTS = {alert.name: alert for alert in rules.alerts()}

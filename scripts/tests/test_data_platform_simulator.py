@@ -28,12 +28,6 @@ def nothing_inherited() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulator]:
-    with serving("data_platform", tmp_path_factory.mktemp("data_platform")) as started:
-        yield started
-
-
 def event(event_id: str | None = None, **more: Any) -> dict[str, Any]:
     return {
         "id": event_id or str(uuid.uuid4()),
@@ -44,12 +38,12 @@ def event(event_id: str | None = None, **more: Any) -> dict[str, Any]:
     }
 
 
-def test_one_event_sent_50_times_at_once_is_stored_once(platform: Simulator) -> None:
+def test_one_event_sent_50_times_at_once_is_stored_once(tmp_path: Path) -> None:
     sent = event(data={"order": "at-once"})
-    with ThreadPoolExecutor(50) as pool:
+    with serving("data_platform", tmp_path) as platform, ThreadPoolExecutor(50) as pool:
         answers = Counter(pool.map(lambda _: platform.post("/events", sent)[1]["repeated"], range(50)))
-    assert answers == {0: 1, 1: 49}
-    assert len(platform.get("/events", order="at-once")[1]["results"]) == 1
+        assert answers == {0: 1, 1: 49}
+        assert len(platform.get("/events", order="at-once")[1]["results"]) == 1
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from scripts.mutants import mutations
 from scripts.stack import places
 from scripts.tests import programs
 
@@ -59,18 +58,12 @@ sys.exit(pytest.main(["-qs", "-p", "no:cacheprovider"], plugins=[runner]) or run
 """
 
 
-@pytest.fixture
-def price(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(mutations, "PROJECT", tmp_path)
+@pytest.mark.boots("pytest in a process")
+def test_a_test_catches_one_planted_defect_and_misses_another(tmp_path: Path):
+    """None tries the boundary. Names that were imported before run the defect too."""
     (tmp_path / "price.py").write_text(PRICE)
     (tmp_path / "test_price.py").write_text(TEST)
-    return tmp_path
-
-
-@pytest.mark.boots("pytest in a process")
-def test_a_test_catches_one_planted_defect_and_misses_another(price: Path):
-    """None tries the boundary. Names that were imported before run the defect too."""
-    ran = programs.run([sys.executable, "-c", PROGRAM], price, PYTHONPATH=f"{places.PROJECT}:{price}")
+    ran = programs.run([sys.executable, "-c", PROGRAM], tmp_path, PYTHONPATH=f"{places.PROJECT}:{tmp_path}")
     verdicts = dict(line.split(" -> ") for line in ran.splitlines() if " -> " in line)
     assert len(verdicts) == 11
     missed = {"comparison 1", "number 1"}

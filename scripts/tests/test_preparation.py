@@ -4,13 +4,13 @@ import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from scripts.stack import environment as environments, instance as instances, preparation
+from scripts.stack import environment, instance as instances, preparation
 from scripts.stack.instance import Instance
 
 
@@ -29,11 +29,6 @@ def instance(tmp_path: Path) -> Instance:
     )
     preparation.remember(instance)
     return instance
-
-
-@pytest.fixture
-def environment(instance: Instance) -> Mapping[str, str]:
-    return environments.compose(instance, {})
 
 
 def change(instance: Instance, *statements: str) -> None:
@@ -55,10 +50,10 @@ def change(instance: Instance, *statements: str) -> None:
     ],
 )
 def test_what_lost_something_or_did_not_end_is_prepared_again(
-    instance: Instance, environment: Mapping[str, str], lose: Callable[[Instance], object]
+    instance: Instance, lose: Callable[[Instance], object]
 ):
     lose(instance)
-    assert not preparation.is_current(instance, environment)
+    assert not preparation.is_current(instance, environment.compose(instance, {}))
 
 
 @pytest.mark.boots("a Python process")
@@ -74,7 +69,7 @@ def test_a_state_of_the_first_releases_is_refused_in_one_line_that_says_what_to_
     )
     ran = subprocess.run(
         [sys.executable, "-m", "scripts.stack.preparation"],
-        env=environments.compose(instance, {"PATH": os.environ["PATH"]}),
+        env=environment.compose(instance, {"PATH": os.environ["PATH"]}),
         capture_output=True,
         text=True,
         check=False,

@@ -1,6 +1,5 @@
 """The simulation: a seed repeats its run, and planted defects are found."""
 
-import os
 import re
 import subprocess
 import sys
@@ -8,7 +7,7 @@ import sys
 import pytest
 
 from scripts.simulation.__main__ import PLANTED
-from scripts.stack import places
+from scripts.tests import programs
 
 pytestmark = [pytest.mark.boots("another process of the shop")]
 
@@ -17,14 +16,8 @@ DEFECT_SECONDS = 180
 
 
 def simulate(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "scripts.simulation", *arguments],
-        cwd=places.PROJECT,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    command = [sys.executable, "-m", "scripts.simulation", *arguments]
+    return programs.end(command, seconds=300, **environment)
 
 
 def test_a_seed_repeats_its_run_in_every_detail():

@@ -14,19 +14,18 @@ from scripts.tests.simulator import POOL, Simulator, everything, running, wait_u
 from scripts.tests.test_data_platform_simulator import event
 from scripts.tests.test_gateway_simulator import charge, found
 
+pytestmark = pytest.mark.boots("simulators that are killed, signalled or refused")
 ANOTHER_ADDRESS = "127.0.0.2"
 """Of this machine as well, and not the one that simulators listen on by default."""
 ENDS_WITHIN = 2
 
 
 def kill(simulator: Simulator) -> None:
-    assert simulator.child is not None
     simulator.child.kill()
     simulator.child.wait()
     POOL.clear()
 
 
-@pytest.mark.boots("simulators that are killed, signalled or refused")
 def test_whatever_was_answered_before_a_kill_is_in_the_book(tmp_path: Path) -> None:
     with running("gateway", tmp_path, "--latency-ms", "2") as gateway, ThreadPoolExecutor(16) as pool:
         charging = [pool.submit(charge, gateway, f"key-{number}", "tok_ok") for number in range(5000)]
@@ -42,7 +41,6 @@ def test_whatever_was_answered_before_a_kill_is_in_the_book(tmp_path: Path) -> N
         assert again.get("/summary")[1]["charged_amount"] == 1000 * len(book)
 
 
-@pytest.mark.boots("simulators that are killed, signalled or refused")
 def test_a_killed_data_platform_forgets_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("EVENT_SECRET", raising=False)
     with running("data_platform", tmp_path) as platform:
@@ -55,7 +53,6 @@ def test_a_killed_data_platform_forgets_nothing(tmp_path: Path, monkeypatch: pyt
         assert again.post("/events", event("event-2"))[1]["repeated"] == 1
 
 
-@pytest.mark.boots("simulators that are killed, signalled or refused")
 def test_a_killed_partner_forgets_nothing(tmp_path: Path) -> None:
     good = ("--failure-rate", "0", "--late-rate", "0", "--silent-rate", "0", "--lost-rate", "0")
     with running("partner", tmp_path, *good) as partner:
@@ -67,7 +64,6 @@ def test_a_killed_partner_forgets_nothing(tmp_path: Path) -> None:
         assert partner.post("/registrations", {"key": "k2", "code": "BBB"})[0] == 410
 
 
-@pytest.mark.boots("simulators that are killed, signalled or refused")
 @pytest.mark.parametrize("signal", [SIGTERM, SIGINT])
 def test_a_signal_ends_it_promptly_without_an_answer_to_waiting_calls(tmp_path: Path, signal: int) -> None:
     with running("gateway", tmp_path) as gateway, ThreadPoolExecutor() as pool:
@@ -79,7 +75,6 @@ def test_a_signal_ends_it_promptly_without_an_answer_to_waiting_calls(tmp_path: 
     assert gateway.log.read_text() == f"gateway: listening on http://127.0.0.1:{gateway.port}\n"
 
 
-@pytest.mark.boots("simulators that are killed, signalled or refused")
 @pytest.mark.parametrize("name", ["gateway", "data_platform", "partner"])
 def test_a_simulator_listens_on_one_address_of_loopback_unless_host_opens_it_to_others(
     name: str, tmp_path: Path
@@ -97,7 +92,6 @@ def test_a_simulator_listens_on_one_address_of_loopback_unless_host_opens_it_to_
         assert f"listening on http://0.0.0.0:{opened.port}" in opened.log.read_text()
 
 
-@pytest.mark.boots("simulators that are killed, signalled or refused")
 def test_no_simulator_loads_django() -> None:
     names = ", ".join(f"scripts.simulators.{one}" for one in ("gateway", "data_platform", "partner"))
     program = f"import sys, {names}; sys.exit('django' in sys.modules)"

@@ -9,12 +9,6 @@ import pytest
 from scripts.stack import SetupError, places, process_identity, processes
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    (tmp_path / "run").mkdir()
-    return tmp_path
-
-
 def test_sockets_fit_into_their_address_however_deep_the_folder(tmp_path: Path):
     deep = tmp_path / ("deep" * 30)
     deep.mkdir()
@@ -34,11 +28,13 @@ def test_a_short_folder_that_others_may_enter_is_not_used(tmp_path: Path):
     short.rmdir()
 
 
-def test_an_id_that_was_assigned_again_is_another_process(home: Path):
-    (home / "run" / "web.pid").write_text(f"{os.getpid()}\n")
-    (home / "run" / "web.started").write_text(f"{os.getpid()} 12345 some-other-boot\n")
-    assert process_identity.of_state(home) == set()
-    assert process_identity.group_of(home / "run", "web") == set()
+def test_an_id_that_was_assigned_again_is_another_process(tmp_path: Path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "web.pid").write_text(f"{os.getpid()}\n")
+    (folder / "web.started").write_text(f"{os.getpid()} 12345 some-other-boot\n")
+    assert process_identity.of_state(tmp_path) == set()
+    assert process_identity.group_of(folder, "web") == set()
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,11 @@
 """The throwaway servers that this very test runs on: durable, and for tests only."""
 
-import os
-import subprocess
 import sys
 
 import pytest
 from django.db import connection
 
-from scripts.stack import places
+from scripts.tests import programs
 
 
 @pytest.mark.django_db
@@ -19,13 +17,6 @@ def test_the_database_keeps_what_it_commits_and_allows_what_races_need():
 
 @pytest.mark.boots("pytest, a MariaDB, or children")
 def test_pytest_refuses_servers_that_were_not_started_for_it():
-    environment = {name: value for name, value in os.environ.items() if name != "FIRSTCOME_TEST"}
-    ran = subprocess.run(
-        [sys.executable, "-m", "pytest", "--collect-only", "conftest.py"],
-        cwd=places.PROJECT,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
+    ran = programs.end([sys.executable, "-m", "pytest", "--collect-only", "conftest.py"], FIRSTCOME_TEST="")
     assert ran.returncode == 4
     assert "make test-services" in ran.stderr

@@ -1,7 +1,6 @@
 """The TypeScript client, run by node, against a real HTTP server: keys, repeats, tokens, waits and pages."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +8,9 @@ import pytest
 
 from scripts.tests import canned_shop, own_client, programs
 from scripts.tests.canned_shop import LOST, Answer, CannedShop, problem
-from scripts.tests.test_python_client import KEY, WALLET, SignIns, order
+from scripts.tests.test_python_client import KEY, WALLET, SignIns, order, server
 
+__all__ = ["server"]
 pytestmark = pytest.mark.boots("node")
 
 PROGRAM = """
@@ -50,12 +50,6 @@ for (const step of process.argv.slice(2)) {
 }
 console.log(JSON.stringify(done));
 """
-
-
-@pytest.fixture
-def server() -> Iterator[CannedShop]:
-    with canned_shop.running() as server:
-        yield server
 
 
 @pytest.fixture(scope="module")
