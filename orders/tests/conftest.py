@@ -40,6 +40,13 @@ def _empty_books(own_gateway: Simulator, own_data_platform: Simulator) -> None:
 
 
 @pytest.fixture
+def laws_hold(_empty_books: None) -> Iterator[None]:
+    """At the end of the test every law holds."""
+    yield
+    assert buying.broken_laws() == []
+
+
+@pytest.fixture
 def buyer() -> Any:
     return buying.account(points=1_000)
 

@@ -16,20 +16,36 @@ from scripts.stack import children
 from scripts.tests.simulator import Simulator
 from shop.tests.live import serving
 
-HTTP = urllib3.PoolManager(retries=False, timeout=30)
+HTTP = urllib3.PoolManager(maxsize=8, retries=False, timeout=60)
 
 
 @dataclass(frozen=True)
-class ObservedStack:
-    """The server's address, and the folder of both logs."""
+class LiveShop:
+    """The API of a server at this address, called by accounts that are signed in."""
 
     address: str
-    folder: Path
 
-    def post(self, account: User, path: str, body: Any, **headers: str) -> urllib3.BaseHTTPResponse:
-        """A call of the API, signed in as the account."""
-        own = {"Authorization": f"Bearer {tokens.create_access_token(account)}"}
-        return HTTP.request("POST", f"{self.address}/api/v1{path}", json=body, headers=own | headers)
+    def get(self, account: User, path: str) -> Any:
+        answer = HTTP.request("GET", f"{self.address}/api/v1{path}", headers=_signed_in(account))
+        assert answer.status == 200, answer.data
+        return answer.json()
+
+    def post(
+        self, account: User, path: str, body: Any, *, key: str = "a", **headers: str
+    ) -> urllib3.BaseHTTPResponse:
+        headers = _signed_in(account) | {"Idempotency-Key": key} | headers
+        return HTTP.request("POST", f"{self.address}/api/v1{path}", json=body, headers=headers)
+
+
+def _signed_in(account: User) -> dict[str, str]:
+    return {"Authorization": f"Bearer {tokens.create_access_token(account)}"}
+
+
+@dataclass(frozen=True)
+class ObservedStack(LiveShop):
+    """The server's address, and the folder of both logs."""
+
+    folder: Path
 
     def lines(self, process: str) -> list[dict[str, Any]]:
         """The log lines of `web` or `worker` that are JSON; Celery's banner is not."""

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from django.conf import LazySettings
 from django.contrib.auth.models import User
-from django.test import Client
 
 from inventory.models import Product
 from inventory.reservations import Line
@@ -19,8 +18,7 @@ from orders.placement import checkout
 from orders.placement.decisions import PlacedOrder
 from orders.tests import buying
 from orders.tests.buying import order_of
-from payments.models import Payment, WebhookEvent
-from payments.tests import events
+from payments.models import Payment
 from shop import clock
 from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import Replay
@@ -29,7 +27,6 @@ from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory, SuperuserFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
-WEBHOOK = "/api/v1/webhooks/simulator"
 BROKEN = {"reason": "It came broken."}
 
 
@@ -197,28 +194,7 @@ def test_staff_who_pay_another_accounts_order_get_404_and_the_owner_can_still_pa
     assert api.post("/payments", body, key="a").status_code == 202
 
 
-# Webhooks
-
-
-def received(*, seconds_ahead: int, **event: Any) -> Any:
-    body = events.body_of(**event)
-    signed = events.signed(body, seconds_ago=-seconds_ahead)
-    return Client().generic("POST", WEBHOOK, body, content_type="application/json", headers=signed)
-
-
-def test_a_webhook_signed_up_to_five_minutes_in_the_future_is_accepted_as_clocks_differ() -> None:
-    assert received(seconds_ahead=290).status_code == 200
-    assert WebhookEvent.objects.count() == 1
-
-
-def test_a_webhook_signed_further_in_the_future_is_400_or_it_could_be_replayed_until_then() -> None:
-    assert refused(received(seconds_ahead=310)) == (400, "signature_invalid")
-    assert not WebhookEvent.objects.exists()
-
-
-def test_the_creation_time_in_an_event_is_ignored_since_only_the_signature_is_dated() -> None:
-    assert received(seconds_ahead=0, created_at="2999-01-01T00:00:00Z").status_code == 200
-    assert WebhookEvent.objects.count() == 1
+# Keys
 
 
 def ask(buyer: User, product: Product) -> PlacedOrder | Replay:

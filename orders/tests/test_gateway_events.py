@@ -13,13 +13,13 @@ from orders.models import Order, Refund, Saga
 from orders.payment import gateway_events
 from orders.placement.decisions import PlacedOrder
 from orders.tests import buying, stepping
+from orders.tests.listening import Killed
 from orders.tests.owners import order, payment_of, time_is_over
 from payments import gateways, webhooks
 from payments.gateways import gateway, simulator
 from payments.models import Payment, WebhookEvent
 from payments.tests import events
-from payments.tests.own_gateway import SimulatorBut, change_book, use
-from scripts.stack import ports
+from payments.tests.own_gateway import SimulatorBut, change_book, nobody_there, on_its_page, use
 from scripts.tests.simulator import Simulator
 from shop.models import JournalLine
 from shop.tests.racing import race, wait_until
@@ -31,10 +31,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 LOCK_ORDER = "SELECT id FROM orders_order WHERE id = %s FOR UPDATE"
 LOCK_PAYMENT = "SELECT id FROM payments_payment WHERE id = %s FOR UPDATE"
 TYPES = ["charge.succeeded", "charge.declined", "charge.refunded"]
-
-
-class Crash(BaseException):
-    """The crash of a process."""
 
 
 @pytest.fixture
@@ -156,12 +152,12 @@ def test_a_late_refund_whose_worker_crashed_is_recorded_by_the_next(
 
         def refund(self, **asked: Any) -> None:
             assert simulator.refund(**asked).status == "succeeded"
-            raise Crash()
+            raise Killed
 
     payment = failed()
     charge_late(payment)
     event = events.take(key=payment.charge_key)
-    with monkeypatch.context() as struck, pytest.raises(Crash):
+    with monkeypatch.context() as struck, pytest.raises(Killed):
         use(Deadly(), struck)
         gateway_events.handle(event.id)
     assert late_refunds() == []
@@ -171,13 +167,11 @@ def test_a_late_refund_whose_worker_crashed_is_recorded_by_the_next(
 
 
 def test_while_the_gateway_is_unavailable_an_event_is_postponed(settings: LazySettings) -> None:
-    payment, there = failed(), settings.GATEWAY_URL
-    event = events.take(key=payment.charge_key)
-    settings.GATEWAY_URL = f"http://{ports.HOST}:{ports.free()}"
-    assert not gateway_events.handle(event.id)
+    event = events.take(key=failed().charge_key)
+    with nobody_there(settings):
+        assert not gateway_events.handle(event.id)
     waiting = webhooks.get_unhandled(event.id)
     assert waiting and waiting.outcome == "the gateway says unknown"
-    settings.GATEWAY_URL = there
     assert gateway_events.handle(event.id)
 
 
@@ -238,9 +232,9 @@ def test_an_event_whose_worker_crashes_is_handled_by_the_next(monkeypatch: pytes
 
     def strike(point: str) -> None:
         if point == "charge_card do called":
-            raise Crash()
+            raise Killed
 
-    with monkeypatch.context() as struck, pytest.raises(Crash):
+    with monkeypatch.context() as struck, pytest.raises(Killed):
         struck.setattr(stepping, "failpoint", strike)
         gateway_events.handle(event.id)
     waiting = webhooks.get_unhandled(event.id)
@@ -334,7 +328,7 @@ def test_concurrent_events_and_executors_charge_once() -> None:
 
 
 def test_a_late_charge_of_which_the_gateway_gave_a_part_back_is_refunded_the_rest(
-    charge_late: Callable[[Payment], None], own_gateway: Simulator
+    charge_late: Callable[[Payment], None],
 ) -> None:
     """Also where that part was given back between an attempt that failed and the next.
 
@@ -345,13 +339,13 @@ def test_a_late_charge_of_which_the_gateway_gave_a_part_back_is_refunded_the_res
     charge_late(payment)
     reference = gateway().find(key=payment.charge_key).reference
     simulator.refund(key=f"orphan-{reference}-0-500", charge_reference="ch_unknown", amount=500)
-    own_gateway.post("/refunds", {"charge": reference, "amount": 200}, key="clerk")
-    _, opened = own_gateway.post("/disputes", {"charge": reference, "amount": 150}, key="owner")
+    on_its_page("/refunds", charge=reference, amount=200)
+    opened = on_its_page("/disputes", charge=reference, amount=150)
     parts: list[dict[str, int]] = []
     for type, before in (("charge.refunded", 200), ("charge.disputed", 0), ("dispute.closed", 350)):
         parts += [{"amount": 150, "refunded_before_amount": before}] if before else []
         if type == "dispute.closed":
-            own_gateway.post(f"/disputes/{opened['id']}/close", {"status": "won"})
+            on_its_page(f"/disputes/{opened['id']}/close", status="won")
         assert gateway_events.handle(events.take(type=type, key=payment.charge_key).id)
         assert late_refunds() == [(f"payment {payment.id}", part) for part in parts]
     assert gateway().find(key=payment.charge_key).refunded_amount == 500
@@ -376,7 +370,7 @@ def test_a_late_refund_locks_the_order_and_no_payment_before_it(
 
 
 @pytest.mark.parametrize("end", ["", "lost"])
-def test_a_compensation_refunds_what_the_gateway_has_left(own_gateway: Simulator, end: str) -> None:
+def test_a_compensation_refunds_what_the_gateway_has_left(end: str) -> None:
     """It used to be retried for good: the gateway declines a refund of more than is left.
 
     A charge that is disputed is not refunded: the shop may win.
@@ -384,12 +378,12 @@ def test_a_compensation_refunds_what_the_gateway_has_left(own_gateway: Simulator
     payment = payment_of(order("tok_ok"))
     asked = {"key": payment.charge_key, "token": "tok_ok", "amount": 500, "currency": "KRW", "order_id": None}
     charged = gateway().charge(**asked)
-    own_gateway.post("/refunds", {"charge": charged.reference, "amount": 200}, key="clerk")
+    on_its_page("/refunds", charge=charged.reference, amount=200)
     undo = {"key": "undo", "charge_key": payment.charge_key, "charge_reference": charged.reference}
     if end:
-        _, opened = own_gateway.post("/disputes", {"charge": charged.reference}, key="owner")
+        opened = on_its_page("/disputes", charge=charged.reference)
         assert gateways.refund_rest(**undo, amount=500).status == "declined"
-        own_gateway.post(f"/disputes/{opened['id']}/close", {"status": end})
+        on_its_page(f"/disputes/{opened['id']}/close", status=end)
     for _ in range(2):
         assert gateways.refund_rest(**undo, amount=500).status == "succeeded"
     assert gateway().find(key=payment.charge_key).refunded_amount == (200 if end else 500)

@@ -16,6 +16,7 @@ from orders.placement import checkout
 from orders.placement.decisions import PlacedOrder
 from orders.placement.strategies import group_commit
 from orders.tests import buying
+from orders.tests.buying import kinds
 from orders.tests.selling import sell_at_once, two_sellers
 from orders.tests.waiting import somebody_waits_at_the_stock
 from shop.errors import FirstcomeError, Rejected
@@ -37,13 +38,7 @@ def _patience(settings: LazySettings) -> None:
 
 
 def refusal(account_id: int, quantities: dict[Product, int], **wanted: Any) -> FirstcomeError:
-    with pytest.raises(FirstcomeError) as raised:
-        checkout.place(buying.order_request(account_id, quantities, **wanted))
-    return raised.value
-
-
-def outcomes_of(calls: list[Any]) -> Counter[str]:
-    return Counter(getattr(one, "code", type(one).__name__) for one in race(calls))
+    return buying.refusal_of(partial(checkout.place, buying.order_request(account_id, quantities, **wanted)))
 
 
 def test_three_unpaid_orders_of_1000_units_do_not_take_all_3000(settings: LazySettings) -> None:
@@ -140,7 +135,7 @@ def test_each_line_keeps_the_limit_under_which_it_was_placed() -> None:
 def test_40_orders_at_once_of_one_account_are_held_to_the_limit(strategy: str) -> None:
     product, buyer = ProductFactory.create(on_hand=100, limit_per_account=7), buying.account()
     calls = [partial(checkout.place, buying.order_request(buyer.id, {product: 2})) for _ in range(40)]
-    assert outcomes_of(calls) == {"PlacedOrder": 3, "purchase_limit_reached": 37}
+    assert kinds(race(calls)) == {"PlacedOrder": 3, "purchase_limit_reached": 37}
     assert OrderLine.objects.filter(order__account=buyer).count() == 3
     assert buying.broken_laws() == []
 
@@ -153,7 +148,7 @@ def test_all_strategies_at_once_hold_one_account_to_the_limit(settings: LazySett
         place = list(checkout.STRATEGIES.values())[index % 4]
         lines = {first: 1, second: 1} if index % 2 else {second: 1, first: 1}
         calls.append(partial(place, buying.order_request(buyer.id, lines)))
-    assert outcomes_of(calls) == {"PlacedOrder": 5, "purchase_limit_reached": 35}
+    assert kinds(race(calls)) == {"PlacedOrder": 5, "purchase_limit_reached": 35}
     assert buying.broken_laws() == []
 
 

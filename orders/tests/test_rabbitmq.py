@@ -132,7 +132,7 @@ def web(stack_settings: dict[str, str], tmp_path: Path) -> Iterator[ObservedStac
 def buy(stack: ObservedStack, buyer: Any, product: Product, *, wait: int = 5) -> int:
     """Place an order with a payment, and wait for its end for so many seconds; the answer's status."""
     body = {"items": [{"product": product.id, "quantity": 1}], "payment": {"token": "tok_ok"}}
-    answer = stack.post(buyer, "/orders", body, **{"Idempotency-Key": str(uuid4()), "Prefer": f"wait={wait}"})
+    answer = stack.post(buyer, "/orders", body, key=str(uuid4()), Prefer=f"wait={wait}")
     return answer.status
 
 

@@ -13,7 +13,6 @@ from inventory.tests.factories import ProductFactory
 from orders.models import Order
 from orders.tests import buying
 from orders.tests.buying import order_of
-from payments import ledger
 from payments.gateways import gateway
 from shop.tests.clients import Api, client_of
 
@@ -99,24 +98,6 @@ def test_an_unknown_card_token_is_a_declined_payment_whose_failure_says_unknown_
     assert (order["status"], order["failure"]) == ("payment_failed", answer.json()["failure"])
     assert api.get(f"/products/{product.id}").json()["available"] == 9
     assert not list(gateway().charges())
-
-
-def test_a_call_that_waits_gets_the_settled_answer(api: Api, buyer: Any, product: Product) -> None:
-    coupon = buying.coupon_of(buyer.id, discount_value=300).code
-    body = order_of(product, "tok_ok", quantity=2, coupon=coupon, points_amount=200)
-    answer = api.post("/orders", body, key="a", Prefer="respond-async, wait=20")
-    order = answer.json()
-    assert answer.status_code == 201
-    assert (order["status"], order["coupon"]) == ("paid", coupon)
-    assert (order["items_amount"], order["discount_amount"]) == (1_000, 300)
-    assert (order["points_amount"], order["card_amount"], order["total_amount"]) == (200, 500, 700)
-    assert [one.kept_amount for one in gateway().charges(order_id=order["id"])] == [500]
-    assert ledger.balance_amount(buyer.id) == 800
-    replayed = api.post("/orders", body, key="a")
-    assert (replayed.status_code, replayed.content) == (201, answer.content)
-    assert replayed["Idempotency-Replayed"] == "true"
-    assert "Idempotency-Replayed" not in answer
-    assert buying.broken_laws() == []
 
 
 def test_a_declined_payment_is_explained_in_the_language_of_the_first_call(

@@ -8,17 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import urllib3
 from django.conf import LazySettings
 from django.test import Client
 
-from accounts.tokens import tokens
 from inventory.tests.factories import ProductFactory
 from orders import tasks
 from orders.models import SagaLog
 from orders.payment import charging
 from orders.tests import buying
 from orders.tests.conftest import start_worker
+from orders.tests.observed_stack import LiveShop
 from payments.models import Payment, WebhookEvent
 from payments.tests import events
 from scripts.stack import children, ports
@@ -85,6 +84,7 @@ def test_what_the_gateway_has_not_signed_is_400_before_anything_is_parsed(settin
         (body, {"Firstcome-Signature": "t=,v1="}),
         (body, events.signed(body, secret="guessed")),
         (body, events.signed(body, seconds_ago=400)),
+        (body, events.signed(body, seconds_ago=-310)),
         (body.replace(b"succeeded", b"refunded"), events.signed(body)),
         (b"no json at all", {}),
     ]:
@@ -152,25 +152,9 @@ def test_an_event_that_was_not_enqueued_is_found_by_the_sweep() -> None:
     assert tasks.handle_webhooks_due() == 1
 
 
-class Shop:
-    """A web server, a worker and a gateway that calls the shop, without beat."""
-
-    def __init__(self, address: str) -> None:
-        self._address = address
-        self._pool = urllib3.PoolManager(maxsize=8, retries=False, timeout=40)
-
-    def buy(self, account: Any, product_id: int, token: str, *, wait: int) -> urllib3.BaseHTTPResponse:
-        body = {"items": [{"product": product_id, "quantity": 1}], "payment": {"token": token}}
-        headers = {
-            "Authorization": f"Bearer {tokens.create_access_token(account)}",
-            "Idempotency-Key": "a",
-            "Prefer": f"wait={wait}",
-        }
-        return self._pool.request("POST", f"{self._address}/api/v1/orders", json=body, headers=headers)
-
-
 @pytest.fixture
-def shop(tmp_path: Path, settings: LazySettings) -> Iterator[Shop]:
+def shop(tmp_path: Path, settings: LazySettings) -> Iterator[LiveShop]:
+    """A web server, a worker and a gateway that calls the shop, without beat."""
     port = ports.free()
     settings.GATEWAY_URL = f"http://{ports.HOST}:{port}"
     with ExitStack() as started:
@@ -180,7 +164,7 @@ def shop(tmp_path: Path, settings: LazySettings) -> Iterator[Shop]:
         )
         worker = start_worker(tmp_path / "worker.log", simulator)
         started.callback(children.stop, worker)
-        yield Shop(address)
+        yield LiveShop(address)
 
 
 def is_handled() -> bool:
@@ -190,13 +174,14 @@ def is_handled() -> bool:
 
 
 @pytest.mark.boots("a web server", in_first_circle=True)
-def test_a_call_that_waits_for_a_pending_charge_gets_201_once_the_webhook_has_arrived(shop: Shop) -> None:
+def test_a_call_that_waits_for_a_pending_charge_gets_201_once_the_webhook_has_arrived(shop: LiveShop) -> None:
     """Without beat and the webhook the order would be `paying` for ever."""
     buyer, product = buying.account(), ProductFactory.create(on_hand=1, price=500)
+    body = buying.order_of(product, "tok_webhook")
     seen: set[str] = set()
     answers: list[Any] = []
     waiter = threading.Thread(
-        target=lambda: answers.append(shop.buy(buyer, product.id, "tok_webhook", wait=30))
+        target=lambda: answers.append(shop.post(buyer, "/orders", body, Prefer="wait=30"))
     )
     started_at = time.monotonic()
     waiter.start()

@@ -10,6 +10,7 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.conf import LazySettings
@@ -49,6 +50,13 @@ def change_book(folder: Path, statement: str, values: Sequence[Any] = ()) -> int
     """Change the book of the gateway of this folder; returns how many of its rows."""
     with closing(sqlite3.connect(folder / "book.sqlite3", timeout=10)) as book, book:
         return book.execute(statement, values).rowcount
+
+
+def on_its_page(path: str, **fields: Any) -> Any:
+    """Post what a clerk, the card's owner or their bank does at the gateway itself; returns its answer."""
+    reply = calls.request_json("POST", path, body=fields, key=f"page-{uuid4()}")
+    assert reply.status in (200, 201)
+    return reply.content
 
 
 class SimulatorBut:

@@ -1,10 +1,14 @@
-"""The ledger's functions for many orders, called for one."""
+"""The ledger's functions for many orders, called for one; payments, charged at the gateway and settled."""
 
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from payments import ledger, payment_states
+from django.db import transaction
+from django.utils import timezone
+
+from payments import audit, ledger, payment_states
+from payments.gateways import gateway
 from payments.models import Payment, Transfer
 from shop.errors import Rejected
 
@@ -53,3 +57,32 @@ def mark_succeeded(payment_id: UUID, *, charge_reference: str, at: datetime) -> 
     """Whether the payment has succeeded now, by this call or an earlier one."""
     moved = payment_states.mark_all_succeeded({payment_id: charge_reference}, at=at)
     return moved == 1 or Payment.objects.filter(id=payment_id, status=Payment.Status.SUCCEEDED).exists()
+
+
+def charge(
+    payment: Payment, *, token: str = "tok_ok", amount: int | None = None, order_id: UUID | None = None
+) -> str:
+    """Charge the payment's amount at the gateway, or another one; returns the charge's reference."""
+    verdict = gateway().charge(
+        key=payment.charge_key,
+        token=token,
+        amount=amount or payment.card_amount,
+        currency=payment.currency,
+        order_id=order_id or payment.order_id,
+    )
+    return verdict.reference
+
+
+def settle(payment: Payment, status: str, reference: str = "ch_1") -> None:
+    """Have the payment end so, whatever the gateway says."""
+    now = timezone.now()
+    with transaction.atomic():
+        if status == "succeeded":
+            assert mark_succeeded(payment.id, charge_reference=reference, at=now)
+        else:
+            assert payment_states.end_unpaid(payment.id, to=status, code="gave_up", detail="", at=now)
+
+
+def broken_laws() -> list[str]:
+    """The offenders of the payments' own audit."""
+    return [offender for law in audit.audit() for offender in law.offenders]

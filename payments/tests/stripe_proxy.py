@@ -64,7 +64,6 @@ CARDS = {
     "pm_processing": Card(processing_seconds=0.5),
 }
 PLAIN = Card()
-MESSAGES = {"insufficient_funds": "Your card has insufficient funds."}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -327,8 +326,7 @@ class StripeProxy(ThreadingHTTPServer):
         card = self.memory.cards.get(intent_id, PLAIN)
         for name in ("error", "last_payment_error"):
             if card.decline_code and content.get(name):
-                message = MESSAGES.get(card.decline_code, "Your card was declined.")
-                content[name] |= {"decline_code": card.decline_code, "message": message}
+                content[name] |= {"decline_code": card.decline_code}
         processed_at = self.memory.confirmed_at.get(intent_id, 0) + card.processing_seconds
         if content.get("status") == "succeeded" and time.monotonic() < processed_at:
             content["status"] = "processing"

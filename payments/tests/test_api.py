@@ -353,15 +353,9 @@ def test_the_grants_of_a_day_have_a_limit_and_the_next_day_begins_anew(settings:
     # A replay never counts.
     assert post(staff, 100, to=customer, key="one").headers["Idempotency-Replayed"] == "true"
     with clock.shifted(by=timedelta(days=1)):
-        assert (
-            as_operator(
-                staff,
-                lambda: points_grants.grant(
-                    user_id=customer.pk, amount=150, reason="the next day", keyed=keyed(staff, "next")
-                ),
-            ).amount
-            == 150
-        )
+        wanted: Any = {"user_id": customer.pk, "amount": 150, "reason": "the next day"}
+        granted = as_operator(staff, lambda: points_grants.grant(**wanted, keyed=keyed(staff, "next")))
+        assert granted.amount == 150
 
 
 @pytest.mark.django_db(transaction=True)

@@ -8,21 +8,21 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 from django.conf import LazySettings
 from django.db import transaction
-from django.utils import timezone
 
 from payments import payment_states
 from payments.gateways import gateway, simulator
 from payments.gateways.contract import BookedCharge
 from payments.models import Payment
 from payments.reconciliation import comparison
-from payments.tests import own_gateway, sales
+from payments.tests import own_gateway
 from payments.tests.factories import PaymentFactory
 from payments.tests.own_gateway import SimulatorBut
+from payments.tests.sales import charge, settle
 from scripts.simulators.books import written
 from scripts.stack import ports
 from scripts.tests.simulator import Simulator
@@ -35,31 +35,6 @@ Use = Callable[[SimulatorBut], None]
 @pytest.fixture(autouse=True)
 def _own_book(own_gateway: Simulator) -> None:
     """A book with the charges of this test only."""
-
-
-def charge(
-    payment: Payment, *, token: str = "tok_ok", amount: int | None = None, order_id: UUID | None = None
-) -> str:
-    """Charge the payment's amount at the gateway, or another one; returns the charge's reference."""
-    verdict = gateway().charge(
-        key=payment.charge_key,
-        token=token,
-        amount=amount or payment.card_amount,
-        currency="KRW",
-        order_id=order_id or payment.order_id,
-    )
-    return verdict.reference
-
-
-def settle(payment: Payment, status: str, reference: str = "ch_1") -> None:
-    now = timezone.now()
-    with transaction.atomic():
-        if status == "succeeded":
-            assert sales.mark_succeeded(payment.id, charge_reference=reference, at=now)
-        elif status == "failed":
-            assert payment_states.end_unpaid(payment.id, to="failed", code="gave_up", detail="", at=now)
-        else:
-            assert payment_states.end_unpaid(payment.id, to="reversed", code="gave_up", detail="", at=now)
 
 
 def refund(payment: Payment, reference: str, amount: int | None = None) -> None:
@@ -173,9 +148,7 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Use:
     return partial(own_gateway.use, monkeypatch=monkeypatch)
 
 
-def test_a_payment_that_settles_while_the_book_is_read_is_no_difference(
-    use: Use,
-) -> None:
+def test_a_payment_that_settles_while_the_book_is_read_is_no_difference(use: Use) -> None:
     """One payment was refunded and reversed since its page was read; another charged and settled."""
     refunded, new = PaymentFactory.create_batch(2)
     reference = charge(refunded)
@@ -188,9 +161,7 @@ def test_a_payment_that_settles_while_the_book_is_read_is_no_difference(
     assert comparison.compare().offenders == []
 
 
-def test_a_refund_between_the_reads_of_both_sides_is_no_difference(
-    use: Use,
-) -> None:
+def test_a_refund_between_the_reads_of_both_sides_is_no_difference(use: Use) -> None:
     """The payment is read, then the gateway refunds its charge, and then the gateway's book is read."""
     payment = PaymentFactory.create(card_amount=500)
     reference = charge(payment)

@@ -47,10 +47,8 @@ def gateway(request: pytest.FixtureRequest, settings: LazySettings) -> Gateway:
     return gateways.gateway()
 
 
-@pytest.fixture
-def simulators_gateway(own_gateway: Simulator) -> Gateway:
-    """For tests of late answers, which localstripe does not give."""
-    return gateways.gateway()
+# For tests of late answers, which localstripe does not give.
+of_the_simulator = pytest.mark.parametrize("gateway", ["simulator"], indirect=True)
 
 
 @pytest.fixture(autouse=True)
@@ -175,10 +173,10 @@ def test_a_slow_card_is_charged_within_the_time_out(gateway: Gateway, settings: 
     assert charge(gateway, "tok_slow", key="one").status == "succeeded"
 
 
+@of_the_simulator
 def test_a_card_slower_than_the_time_out_is_unknown_then_pending_then_charged_by_the_simulator(
-    simulators_gateway: Gateway, settings: LazySettings
+    gateway: Gateway, settings: LazySettings
 ) -> None:
-    gateway = simulators_gateway
     settings.GATEWAY_TIMEOUT_SECONDS = 0.3
 
     assert charge(gateway, "tok_slow", key="one").status == "unknown"
@@ -187,11 +185,11 @@ def test_a_card_slower_than_the_time_out_is_unknown_then_pending_then_charged_by
     assert only_charge(gateway, "one").kept_amount == AMOUNT
 
 
+@of_the_simulator
 def test_a_pending_charge_that_is_cancelled_never_lands_in_the_simulators_book(
-    simulators_gateway: Gateway, settings: LazySettings
+    gateway: Gateway, settings: LazySettings
 ) -> None:
     """localstripe has no pending charge that can still be cancelled; see `test_gateway_stripe.py`."""
-    gateway = simulators_gateway
     settings.GATEWAY_TIMEOUT_SECONDS = 0.3
 
     assert charge(gateway, "tok_slow", key="one").status == "unknown"

@@ -26,6 +26,7 @@ from payments.models import (
     Transfer,
 )
 from payments.tests import factories, sales
+from payments.tests.sales import broken_laws
 from shop.errors import NotFound, Rejected
 from shop.operations.audits import checks as audit_report
 from shop.tests.case_tables import in_one_test
@@ -40,10 +41,6 @@ def total(account_id: int) -> int:
 
 def books() -> dict[int, int]:
     return {id: total(id) for id in SHOP_ACCOUNTS}
-
-
-def broken_laws() -> list[str]:
-    return [offender for law in audit.audit() for offender in law.offenders]
 
 
 def test_points_go_from_the_wallet_into_holding_and_on_to_sales() -> None:

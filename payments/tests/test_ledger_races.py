@@ -10,9 +10,10 @@ import pytest
 from django.db import OperationalError, transaction
 from django.utils import timezone
 
-from payments import audit, ledger, points_grants
+from payments import ledger, points_grants
 from payments.models import HOLDING, PROMOTIONS, SALES, Entry, LedgerAccount, Transfer
 from payments.tests import factories, sales
+from payments.tests.sales import broken_laws
 from shop.db import transactions
 from shop.errors import Rejected
 from shop.idempotency.recorded_answers import Answer, KeyedCall, key_hash
@@ -21,10 +22,6 @@ from shop.tests.factories import AccountFactory
 from shop.tests.racing import race
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-def broken_laws() -> list[str]:
-    return [offender for law in audit.audit() for offender in law.offenders]
 
 
 def kinds(outcomes: Iterable[Any]) -> Counter[str]:

@@ -11,21 +11,20 @@ import pytest
 from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
-from django.db import transaction
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
-from payments import audit, payment_states, tasks
+from payments import audit, tasks
 from payments.gateways import gateway
 from payments.models import Payment, Reconciliation
 from payments.reconciliation import comparison, reconciling
 from payments.reconciliation.comparison import Kind
 from payments.reconciliation.reconciling import Fix
-from payments.tests import sales
 from payments.tests.factories import PaymentFactory
 from payments.tests.own_gateway import nobody_there
+from payments.tests.sales import charge, settle
 from scripts.tests.simulator import Simulator
 from shop.models import JournalLine
 from shop.tests.case_tables import in_one_test
@@ -54,14 +53,8 @@ def orphan(token: str = "tok_ok") -> str:
 def late() -> Payment:
     """A payment that was given up, and whose charge landed later."""
     payment = PaymentFactory.create(card_amount=500)
-    with transaction.atomic():
-        assert payment_states.end_unpaid(
-            payment.id, to="failed", code="gave_up", detail="", at=timezone.now()
-        )
-    charged = gateway().charge(
-        key=payment.charge_key, token="tok_ok", amount=500, currency="KRW", order_id=payment.order_id
-    )
-    assert charged.status == "succeeded"
+    settle(payment, "failed")
+    charge(payment)
     return payment
 
 
@@ -115,22 +108,12 @@ def test_concurrent_fixes_refund_once() -> None:
 @pytest.mark.parametrize("period", [{}, {"since": timezone.now() - timedelta(days=3)}])
 def test_stripes_book_is_compared_as_well(period: dict[str, datetime]) -> None:
     paid, refunded, failed = PaymentFactory.create_batch(3, card_amount=500, currency="USD")
-    references = {}
-    for payment in (paid, refunded, failed):
-        charged = gateway().charge(
-            key=payment.charge_key,
-            token="pm_card_visa",
-            amount=500,
-            currency="USD",
-            order_id=payment.order_id,
-        )
-        references[payment.id] = charged.reference
-    given_back = gateway().refund(key="refund-1", charge_reference=references[refunded.id], amount=200)
-    assert given_back.status == "succeeded"
-    with transaction.atomic():
-        for payment in (paid, refunded):
-            sales.mark_succeeded(payment.id, charge_reference=references[payment.id], at=timezone.now())
-        payment_states.end_unpaid(failed.id, to="failed", code="gave_up", detail="", at=timezone.now())
+    for payment, status in ((paid, "succeeded"), (refunded, "succeeded"), (failed, "failed")):
+        reference = charge(payment, token="pm_card_visa")
+        settle(payment, status, reference)
+        if payment is refunded:
+            given_back = gateway().refund(key="refund-1", charge_reference=reference, amount=200)
+            assert given_back.status == "succeeded"
     Payment.objects.filter(id=refunded.id).update(refunded_amount=200)
 
     found = reconciling.reconcile(**period)
@@ -365,9 +348,7 @@ def test_a_difference_that_is_gone_is_not_refunded(ada: User) -> None:
 
 def test_a_difference_of_another_kind_is_not_refunded(ada: User) -> None:
     payment = PaymentFactory.create(settled=True, status="succeeded", card_amount=400)
-    gateway().charge(
-        key=payment.charge_key, token="tok_ok", amount=500, currency="KRW", order_id=payment.order_id
-    )
+    charge(payment, amount=500)
     run = reconciling.reconcile()
     assert run.findings[0]["kind"] == "wrong_charge"
     client = signed_in(ada)
