@@ -12,7 +12,8 @@ from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.db.models import Q, QuerySet
+from django.db.models import BooleanField, QuerySet
+from django.db.models.expressions import RawSQL
 from prometheus_client import Counter
 
 from orders.models import Saga, SagaLog
@@ -103,21 +104,22 @@ def due() -> "QuerySet[Saga]":
     """The sagas to advance now, of this release's types: new, or their pause is over, or their worker's lease
     has lapsed.
     """
-    now = clock.now()
-    free = Q(leased_until__isnull=True) | Q(leased_until__lte=now)
-    return Saga.objects.filter(free, next_attempt_at__lte=now, kind__in=SAGA_TYPES)
+    condition = RawSQL(due_condition(bulk_sql.SqlLiterals()), (), output_field=BooleanField())  # noqa: S611
+    return Saga.objects.filter(condition)
+
+
+def due_condition(cells: bulk_sql.SqlLiterals) -> str:
+    """The same in SQL, which the ORM would compile for longer than a batch of few sagas takes."""
+    now, kinds = cells[clock.now()], cells.listed(SAGA_TYPES)
+    is_free = f"(leased_until IS NULL OR leased_until <= {now})"
+    return f"{is_free} AND next_attempt_at <= {now} AND kind IN ({kinds})"
 
 
 def find_due(*, limit: int) -> list[SagaRow]:
     """At most so many sagas that are due, new ones first, without the tokens of lapsed leases."""
-    # As `due`, which the ORM would compile for longer than a batch takes.
     cells = bulk_sql.SqlLiterals()
-    now, kinds = cells[clock.now()], cells.listed(SAGA_TYPES)
-    found = bulk_sql.reader(Saga, SAGA_COLUMNS).rows(
-        f"(leased_until IS NULL OR leased_until <= {now}) AND next_attempt_at <= {now} AND kind IN ({kinds})"
-        f" ORDER BY next_attempt_at, id LIMIT {limit:d}",
-        cells,
-    )
+    condition = f"{due_condition(cells)} ORDER BY next_attempt_at, id LIMIT {limit:d}"
+    found = bulk_sql.reader(Saga, SAGA_COLUMNS).rows(condition, cells)
     sagas = [SagaRow(*row) for row in found]
     for saga in sagas:
         saga.lease_token = ""

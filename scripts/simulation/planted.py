@@ -25,6 +25,7 @@ from payments.gateways.contract import GatewayResult
 from scripts.simulation.outside import Gateway
 from shop import approvals
 from shop.approval_models import Approval
+from shop.db.bulk_sql import SqlLiterals
 
 is_early = False
 """Whether a COMMIT that is lost counts as done: the answer was given before it."""
@@ -55,16 +56,12 @@ def _new_charge_keys() -> Iterator[None]:
 @contextmanager
 def _no_recovery() -> Iterator[None]:
     """No worker finds sagas that a crash left behind, or whose pause is over."""
-    due, find_due = store.due, store.find_due
+    usual = store.due_condition
 
-    def due_anew() -> Any:
-        return due().filter(lease_token="", attempts=0)
+    def due_anew(cells: SqlLiterals) -> str:
+        return f"lease_token = '' AND attempts = 0 AND {usual(cells)}"
 
-    def find_anew(*, limit: int) -> list[Any]:
-        found = set(due_anew().values_list("id", flat=True))
-        return [saga for saga in find_due(limit=limit) if saga.id in found]
-
-    with _replaced(store, "due", due_anew), _replaced(store, "find_due", find_anew):
+    with _replaced(store, "due_condition", due_anew):
         yield
 
 

@@ -40,7 +40,7 @@ def _no_lease_of_batches(batch: Any) -> None:
 
 def _no_lease_of_due_sagas(store: Any) -> None:
     """So it finds them."""
-    store.due = lambda: store.Saga.objects.filter(next_attempt_at__isnull=False)
+    store.due_condition = lambda cells: "next_attempt_at IS NOT NULL"
 
 
 def _own_charge_keys(gateway: Any) -> None:
