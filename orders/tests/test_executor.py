@@ -362,7 +362,7 @@ def test_nothing_is_found_before_the_databases_clock_is_known(
 
 
 def test_found_sagas_are_those_that_are_due() -> None:
-    """`find_due` writes the condition that `due` says, which beat and the backlog ask."""
+    """`find_due` finds what `due` says, which beat and the backlog ask."""
     now, minute = clock.now(), timedelta(minutes=1)
     Saga.objects.bulk_create(
         Saga(
