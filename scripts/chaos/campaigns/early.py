@@ -20,9 +20,9 @@ CHANGES = {
     ),
     "saga retried": (
         "orders_saga",
-        # Recovery takes it, which changes nothing else.
-        "NEW.next_attempt_at > OLD.next_attempt_at AND NEW.lease_token = OLD.lease_token "
-        "AND NEW.leased_until <=> OLD.leased_until AND NEW.open_call = OLD.open_call",
+        # A worker leases it for the call that it had opened before.
+        "OLD.lease_token = '' AND NEW.lease_token <> '' AND OLD.open_call <> '' "
+        "AND NEW.open_call = OLD.open_call",
         "OLD.next_attempt_at",
     ),
     "lease of a saga taken over": (
