@@ -249,13 +249,18 @@ class Interleavings(RuleBasedStateMachine):
         acting.close_dispute(self.simulator, order, end)
 
     def _learn(self, order: Order, way: str) -> None:
-        """Where the gateway answers, and no refund of the shop's is under way, all is booked then."""
+        """Where the gateway answers, and no refund of the shop's is under way, all is booked then.
+
+        A reconciliation need not find a dispute that was won before the shop knew of it: it takes nothing.
+        """
         if is_charged(order):
             with comparing.gateway_at(self.gateway_url):
                 acting.learn(self.shop, order, way)
             comparing.adopt_bookings(self.shop)
             is_under_way = any(not one.is_settled for one in order.refunds)
             assert is_under_way or order.is_confirmed or not order.has_news, f"{order} after the {way}"
+            if way != "reconciliation" and not (is_under_way or order.is_confirmed):
+                assert all(one.booked == one.status for one in order.disputes), f"{order} after the {way}"
 
     def _refund(self, order: Order, wanted: tuple[tuple[int, int] | None, bool]) -> None:
         """Refund units of one of its lines, or all that is left."""

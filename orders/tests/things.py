@@ -150,7 +150,7 @@ class Order:
     @property
     def has_news(self) -> bool:
         """Whether the gateway did something that the shop has not booked."""
-        return self.unbooked_amount > 0 or any(one.booked != one.status for one in self.disputes)
+        return self.unbooked_amount > 0 or any(one.is_news for one in self.disputes)
 
     def kept_amounts(self) -> tuple[int, int]:
         """The minimum and maximum that the gateway may keep of it now."""
@@ -240,6 +240,11 @@ class Dispute:
     amount: int
     status: str = "open"
     booked: str = ""
+
+    @property
+    def is_news(self) -> bool:
+        """Whether the shop has to book something of it; one that was won before it knew takes nothing."""
+        return self.booked != self.status and (self.booked, self.status) != ("", "won")
 
     def book(self, status: str, amount: int) -> None:
         """Apply what the shop has booked of it: it doesn't open again, and doesn't end before its end."""

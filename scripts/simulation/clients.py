@@ -213,8 +213,10 @@ class Client:
                 order_id = placed.order.id
             self.shop.orders[key] = order_id
             self._has_ordered = True
-            if offer:
-                order = Order.objects.get(id=order_id)
+            order = Order.objects.filter(id=order_id).first()
+            if order is None:
+                self._contradict(f"order {order_id} was answered, and is not there")
+            elif offer:
                 self._note_coupon(campaign_id, order.coupon_code)
                 self._contradict(offer.wrong_with(lines, self.shop.prices, order))
             if request.keep_on_decline and token in (DECLINED, ASKING):
