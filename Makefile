@@ -33,11 +33,11 @@ test-other-servers: ## races, crashes, transactions, idempotency, migrations and
 
 verify: ## what takes too long for each change, some hours, and a table in the end, in which NOT RUN is what this machine can't: ONLY=containers,fuzz SEED=...
 	$(BOOTSTRAP) tests
-	@exec $(VENV) -m scripts.verify --only "$(ONLY)" --seed "$(SEED)"
+	@exec $(VENV) -m lab.verify --only "$(ONLY)" --seed "$(SEED)"
 
 test-containers: ## the images and the compose file on a Docker engine of its own, as root: kills, an update, stops, a restore; NOT RUN where it can't; KEEP=1 leaves it up
 	$(BOOTSTRAP) containers
-	@exec $(VENV) -m scripts.containers --keep "$(KEEP)"
+	@exec $(VENV) -m lab.containers --keep "$(KEEP)"
 
 test-services: ## keep the throwaway servers up, to run pytest by hand: DB=mariadb, mysql or mariadb-next
 	$(BOOTSTRAP) tests $(if $(filter-out mariadb,$(DB)),debootstrap)
@@ -49,39 +49,39 @@ smoke: ## boot the embedded stack, sell something, stop: DB=sqlite or mariadb
 
 bench: ## coupons and orders a second on a fresh MariaDB: QUICK=1, AGAINST=commit (beside that one), ROWS=coupon,board (these alone), ROUNDS=5
 	$(BOOTSTRAP) bench
-	@exec $(VENV) -m scripts.bench --quick "$(QUICK)" --against="$(AGAINST)" --rows "$(ROWS)" --rounds "$(ROUNDS)"
+	@exec $(VENV) -m lab.bench --quick "$(QUICK)" --against="$(AGAINST)" --rows "$(ROWS)" --rounds "$(ROUNDS)"
 
 lab: ## compare all strategies by k6, one report: STRATEGIES=a,b SCENARIO=race,crowd QUICK=1 OUT=folder
 	$(BOOTSTRAP) bench
-	@exec $(VENV) -m scripts.lab --strategies "$(STRATEGIES)" --scenario "$(SCENARIO)" --quick "$(QUICK)" --out "$(OUT)"
+	@exec $(VENV) -m lab.compare --strategies "$(STRATEGIES)" --scenario "$(SCENARIO)" --quick "$(QUICK)" --out "$(OUT)"
 
 simulate: ## seeded runs of all processes in one thread, with crashes at any statement: SECONDS=180, SEED=4 or 4.17, PLANTED=early-reply; EXAMPLES=200 of the state machine of orders afterwards
 	$(BOOTSTRAP) $(if $(EXAMPLES),tests,check)
-	@exec $(VENV) -m scripts.simulation --seconds "$(SECONDS)" --seed "$(SEED)" --planted "$(PLANTED)"
+	@exec $(VENV) -m lab.simulation --seconds "$(SECONDS)" --seed "$(SEED)" --planted "$(PLANTED)"
 	$(if $(EXAMPLES),@INTERLEAVINGS="$(EXAMPLES)" exec $(VENV) -m scripts.suite orders/tests/test_state_machine.py -q --hypothesis-seed=$(or $(SEED),0))
 
 chaos: ## crashes under load on a stack of its own: DB=sqlite or mariadb, BROKER=redis or rabbitmq, SECONDS=60, SEED=...; or CAMPAIGN=one of those in docs/reliability.md or all, then also QUICK=1 (fewer, shorter faults), PLANTED=1 (with its planted defect)
 	$(BOOTSTRAP) $(if $(CAMPAIGN),campaign,$(if $(filter mariadb,$(DB)),mariadb,run))
-	@exec $(VENV) $(if $(CAMPAIGN),-m scripts.chaos.campaigns --campaign "$(CAMPAIGN)" --quick "$(QUICK)" --planted "$(PLANTED)" --seed "$(SEED)" --part "$(PART)",-m scripts.chaos --db "$(DB)" --broker "$(BROKER)" --seconds "$(SECONDS)" --seed "$(SEED)")
+	@exec $(VENV) $(if $(CAMPAIGN),-m lab.chaos.campaigns --campaign "$(CAMPAIGN)" --quick "$(QUICK)" --planted "$(PLANTED)" --seed "$(SEED)" --part "$(PART)",-m lab.chaos --db "$(DB)" --broker "$(BROKER)" --seconds "$(SECONDS)" --seed "$(SEED)")
 
 soak: ## ten minutes of buying, refunding and faults on a stack of its own: SECONDS=600, SEED=..., DB=mariadb, BROKER=redis or rabbitmq
 	$(BOOTSTRAP) $(if $(filter sqlite,$(DB)),run,soak)
-	@exec $(VENV) -m scripts.chaos.soak --db "$(DB)" --broker "$(BROKER)" --seconds "$(SECONDS)" --seed "$(SEED)"
+	@exec $(VENV) -m lab.chaos.soak --db "$(DB)" --broker "$(BROKER)" --seconds "$(SECONDS)" --seed "$(SEED)"
 
 alerts: ## make each alert fire once by a real cause, and clear, on a stack of its own: ALERTS=BeatSilent,EventsDead
 	$(BOOTSTRAP) alerts
-	@exec $(VENV) -m scripts.monitoring.alerts --alerts "$(ALERTS)"
+	@exec $(VENV) -m lab.alerts.alerts --alerts "$(ALERTS)"
 
 cluster: ## run the shop on a cluster of each server, as root: PORT=21000 (the first of 64), VAR=var
 	$(BOOTSTRAP) cluster
-	@exec $(VENV) -m scripts.cluster --port "$(PORT)"
+	@exec $(VENV) -m lab.cluster --port "$(PORT)"
 
 cluster-status: ## the members of the running cluster, their roles, lag and routes; exit code 1 when one is missing: JSON=1, VAR=var
-	@exec $(VENV) -m scripts.cluster.status $(if $(JSON),--json)
+	@exec $(VENV) -m lab.cluster.status $(if $(JSON),--json)
 
 cluster-drill: ## faults of a cluster of its own under load, as root, and a table of outages: QUICK=1, SEED=, MINUTES=, ONLY=kill,switchover
 	$(BOOTSTRAP) cluster
-	@exec $(VENV) -m scripts.cluster.drill --seed "$(SEED)" --minutes "$(MINUTES)" --only "$(ONLY)" $(if $(QUICK),--quick)
+	@exec $(VENV) -m lab.cluster.drill --seed "$(SEED)" --minutes "$(MINUTES)" --only "$(ONLY)" $(if $(QUICK),--quick)
 
 check: ## formatting, lint, types, layers, migrations, drift of OpenAPI and reference, generation of the Python client, translations, alerting rules
 	$(BOOTSTRAP) check
@@ -135,8 +135,8 @@ sbom: ## the CycloneDX bill of materials of requirements.txt: OUT=var/sbom.cdx.j
 
 fuzz: ## odd requests to a stack of its own, by the OpenAPI document, by forms of operators and by raw bytes: SECONDS=600, SEED=, DB=mariadb or sqlite
 	$(BOOTSTRAP) bench
-	@exec $(VENV) -m scripts.fuzz --db "$(DB)" --seconds "$(SECONDS)" --seed "$(SEED)"
+	@exec $(VENV) -m lab.fuzz --db "$(DB)" --seconds "$(SECONDS)" --seed "$(SEED)"
 
 mutants: ## plant small defects in the code that decides, one after the other, and run its tests: COUNT=150, SEED=, ONLY=pricing, MAP=1 (measure again which tests run which lines) or MAP=modules (of these tests)
 	$(BOOTSTRAP) tests
-	@exec $(VENV) -m scripts.mutants $(if $(COUNT),--count "$(COUNT)") $(if $(SEED),--seed "$(SEED)") --only "$(ONLY)" $(if $(MAP),--map $(filter-out 1,$(MAP)))
+	@exec $(VENV) -m lab.mutants $(if $(COUNT),--count "$(COUNT)") $(if $(SEED),--seed "$(SEED)") --only "$(ONLY)" $(if $(MAP),--map $(filter-out 1,$(MAP)))

@@ -14,8 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 from pathlib import Path
 
-from scripts import clients
-from scripts.monitoring import rules
+from scripts import alert_rules, clients
 from scripts.stack import SetupError, places
 
 OPENAPI = places.PROJECT / "docs" / "openapi.yaml"
@@ -136,7 +135,7 @@ def _run_again_if_it_fails(command: Sequence[str]) -> None:
 def check_rules() -> None:
     """Prometheus and Alertmanager take their files, and each rule does what its unit tests say."""
     try:
-        commands = rules.checks()
+        commands = alert_rules.checks()
     except SetupError as missing:
         raise Skipped(str(missing)) from missing
     for command in commands:

@@ -48,7 +48,7 @@ ABOUT_AN_ACCOUNT = {
 """The calls that a key makes for an account alone."""
 
 
-pytestmark = pytest.mark.urls("scripts.lab.urls")
+pytestmark = pytest.mark.urls("lab.urls")
 """The null call needs an account and nothing else."""
 
 
@@ -467,7 +467,7 @@ class TestMemory:
 REFUSED_WITHIN_SECONDS = key_memory.MAX_AGE_SECONDS + 0.5
 OF_TEST_CLIENT = {
     "ALLOWED_HOSTS": "testserver",
-    "DJANGO_SETTINGS_MODULE": "scripts.lab.settings",
+    "DJANGO_SETTINGS_MODULE": "lab.settings",
     "RATE_API_KEYS": "",
 }
 REMEMBERING_LONGER = """

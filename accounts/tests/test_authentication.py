@@ -14,7 +14,7 @@ from shop.tests.factories import AccountFactory
 from shop.tests.outages import database_away
 from shop.tests.racing import race, wait_until
 
-pytestmark = [pytest.mark.django_db, pytest.mark.urls("scripts.lab.urls")]
+pytestmark = [pytest.mark.django_db, pytest.mark.urls("lab.urls")]
 """The null call is the simplest one that requires an account."""
 
 

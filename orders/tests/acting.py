@@ -13,6 +13,7 @@ from coupons.codes import eligible_accounts
 from inventory import adjustments
 from inventory.reservations import Line
 from inventory.tests.factories import ProductFactory
+from lab.simulation.operators import REFUSALS_OF_FORCING
 from orders import cancellation
 from orders.models import Order, Saga
 from orders.payment import gateway_events, gateway_lookups, purchase, refunding
@@ -28,7 +29,6 @@ from payments.models import Payment, WebhookEvent
 from payments.reconciliation import reconciling
 from payments.reconciliation.reconciling import Fix
 from payments.tests import events
-from scripts.simulation.operators import REFUSALS_OF_FORCING
 from scripts.tests.simulator import Simulator
 from shop import approvals
 from shop.approval_models import Approval

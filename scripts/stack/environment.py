@@ -60,7 +60,7 @@ def compose(instance: Instance, own: Mapping[str, str]) -> dict[str, str]:
 def _settings(environment: Mapping[str, str]) -> str:
     """The settings module: with `LAB=1` the lab's, which has the null call of benchmarks as well."""
     is_lab = environment.get("LAB", "").lower() in {"1", "true", "yes", "on"}
-    return "scripts.lab.settings" if is_lab else "shop.settings"
+    return "lab.settings" if is_lab else "shop.settings"
 
 
 def defaults(instance: Instance) -> dict[str, str]:

@@ -9,13 +9,13 @@ from datetime import UTC, datetime
 
 import pytest
 
-from scripts.monitoring import rules
+from scripts import alert_rules
 from scripts.stack import ports, system_packages
 from scripts.stack.programs import prometheus
 from scripts.tests import programs
 from shop.tests.case_tables import in_one_test
 
-START_SCRIPT = rules.OPS / "monitoring" / "alertmanager.py"
+START_SCRIPT = alert_rules.OPS / "monitoring" / "alertmanager.py"
 
 
 def amtool(*words: str) -> str:
@@ -27,7 +27,7 @@ def alertmanager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a running one, with the committed configuration and no receiver."""
     folder = tmp_path_factory.mktemp("alertmanager")
     configuration = runpy.run_path(str(START_SCRIPT))["configuration"]
-    (folder / "alertmanager.yml").write_text(configuration(rules.ALERTMANAGER.read_text(), {}))
+    (folder / "alertmanager.yml").write_text(configuration(alert_rules.ALERTMANAGER.read_text(), {}))
     url = f"http://{ports.HOST}:{(port := ports.free())}"
     command = [
         system_packages.program("prometheus-alertmanager"),
@@ -43,14 +43,14 @@ def alertmanager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.mark.boots("Alertmanager and amtool")
 @in_one_test("severity", ["page", "ticket"])
 def test_an_alert_goes_to_the_receiver_of_its_severity(severity: str):
-    words = ("config", "routes", "test", f"--config.file={rules.ALERTMANAGER}", f"severity={severity}")
+    words = ("config", "routes", "test", f"--config.file={alert_rules.ALERTMANAGER}", f"severity={severity}")
     assert amtool(*words).strip() == {"page": "pager", "ticket": "tickets"}[severity]
 
 
 def test_every_alert_that_inhibits_or_is_inhibited_exists():
-    names = {alert.name for alert in rules.alerts()}
+    names = {alert.name for alert in alert_rules.alerts()}
     named = set()
-    for matcher in (matcher for rule in rules.inhibitions() for side in rule for matcher in side):
+    for matcher in (matcher for rule in alert_rules.inhibitions() for side in rule for matcher in side):
         found = {name for name in names if matcher.fullmatch(name)}
         # Each alternative is an alert's name, or how names begin.
         for part in matcher.pattern.split("|"):

@@ -10,7 +10,7 @@ from django.db import OperationalError, connection
 from django.test import Client
 from prometheus_client import REGISTRY
 
-from scripts.monitoring import rules
+from scripts import alert_rules
 from scripts.stack import places
 from shop.concurrency.batching import Batcher, run_without_transaction
 from shop.db import transactions
@@ -94,7 +94,7 @@ def test_the_page_has_a_row_for_each_metric_and_none_besides() -> None:
         if not definition.name.startswith("firstcome_test_")
     }
     shown = {name: (kind, set(labels)) for name, kind, labels in rows}
-    recorded = {name for name in rules.recorded() if name.startswith("firstcome_")}
+    recorded = {name for name in alert_rules.recorded() if name.startswith("firstcome_")}
     assert {name: shown[name] for name in shown.keys() - recorded} == defined
     assert recorded == {name for name in shown if _is_recorded(name)}
 

@@ -23,7 +23,7 @@ from shop.tests.factories import AccountFactory
 from shop.tests.outages import database_away
 
 NULL = "/lab/null"
-pytestmark = pytest.mark.urls("scripts.lab.urls")
+pytestmark = pytest.mark.urls("lab.urls")
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from django.conf import LazySettings
 from django.urls import get_resolver
 
 from accounts.tokens import tokens
-from scripts.lab import urls
+from lab import urls
 from shop.burst import lane, table
 from shop.concurrency.thread_pool import ThreadPool
 from shop.http import json_format, views

@@ -1,0 +1,191 @@
+"""HTTP calls while everything breaks: repeated by the contract's rules, and every answer checked.
+
+The rules: the same call with the same key again after any 5xx, time-out or lost connection, and after a
+409 that says by `Retry-After` that it passes by itself. Everything else is the answer.
+"""
+
+import http.client
+import json
+import random
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from lab.chaos.availability import Measurement, Request
+from scripts.stack import SetupError, ports
+
+LATEST_SECONDS = 30
+"""What an answer may take on top of the wait that was asked for: past it the call counts as hung."""
+IMPATIENT_SHARE, IMPATIENT_SECONDS = 0.1, 0.2
+"""Some calls are repeated before their answer can have come, so that a call runs beside its repeat."""
+MOST_FINDINGS = 50
+PASSING_CODES = {"unavailable", "overloaded", "partner_failed"}
+"""Codes of 5xx that a repeat gets past; the last one is a coupon's whose partner was not reached."""
+
+
+class NoAnswer(Exception):
+    """The connection broke, or no answer came."""
+
+
+class NoFinalAnswer(SetupError):
+    """A call that got no final answer within its time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request as it is sent each time. `wait` is the `Prefer: wait` of a payment."""
+
+    method: str
+    path: str
+    token: str
+    body: Any = None
+    key: str = ""
+    wait: int = 0
+
+    def headers(self) -> dict[str, str]:
+        headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
+        headers |= {"Idempotency-Key": self.key} if self.key else {}
+        return headers | ({"Prefer": f"wait={self.wait}"} if self.wait else {})
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back: JSON, whatever the status."""
+
+    status: int
+    body: Any
+    is_replay: bool = False
+    retry_after: str | None = None
+
+    @property
+    def code(self) -> str:
+        """The problem's code; nothing for a success."""
+        return str(self.body.get("code", "")) if self.status >= 400 else ""
+
+    @property
+    def word(self) -> str:
+        """The status, and the problem's code."""
+        return f"{self.status} {self.code}".strip()
+
+    @property
+    def is_retryable(self) -> bool:
+        """Whether the API's contract says to repeat the call."""
+        return self.status >= 500 or (self.status == 409 and self.retry_after is not None)
+
+
+@dataclass
+class Observations:
+    """What all clients saw, shared by their threads: counts, slowest answers, violations, requests."""
+
+    statuses: Counter[str] = field(default_factory=Counter)
+    slowest: dict[str, float] = field(default_factory=dict)
+    findings: list[str] = field(default_factory=list)
+    measured: Measurement = field(default_factory=Measurement)
+    mutex: threading.Lock = field(default_factory=threading.Lock)
+
+    def record_answer(self, call: Call, answer: Answer, seconds: float) -> None:
+        sort = answer.word
+        self.count(sort, seconds - call.wait)
+        if answer.status >= 500 and answer.code not in PASSING_CODES:
+            self.record_finding(f"{call.method} {call.path} answered {sort}: {answer.body}")
+        if answer.status == 503 and not (answer.retry_after or "").isdecimal():
+            self.record_finding(f"{call.method} {call.path} answered {sort} without Retry-After")
+        if seconds - call.wait > LATEST_SECONDS:
+            self.record_finding(f"{call.method} {call.path} answered {sort} after {seconds:.0f} s")
+
+    def record_no_answer(self, call: Call, seconds: float, error: Exception) -> None:
+        self.count("no answer", seconds - call.wait)
+        if seconds - call.wait >= LATEST_SECONDS:
+            self.record_finding(f"{call.method} {call.path} hung for {seconds:.0f} s: {error!r}")
+
+    def record_request(self, call: Call, result: str, began: float) -> None:
+        """One more request for the availability, which began then and ends now."""
+        with self.mutex:
+            self.measured.requests.append(Request(began, time.monotonic(), call.method, call.path, result))
+
+    def record_outage(self, began: float, ended: float) -> None:
+        """An outage between these moments of the monotonic clock."""
+        with self.mutex:
+            self.measured.outages.append((began, ended))
+
+    def record_finding(self, what: str) -> None:
+        """Record a violation; the same one once."""
+        with self.mutex:
+            if len(self.findings) < MOST_FINDINGS and what[:1000] not in self.findings:
+                self.findings.append(what[:1000])
+
+    def count(self, sort: str, seconds: float) -> None:
+        """One more answer of the sort, which took so long."""
+        with self.mutex:
+            self.statuses[sort] += 1
+            self.slowest[sort] = max(self.slowest.get(sort, 0.0), seconds)
+
+
+class Connection:
+    """One thread's connection to the shop, opened anew whenever it breaks."""
+
+    def __init__(
+        self, port: int, observations: Observations, *, seed: str, impatient_share: float = IMPATIENT_SHARE
+    ) -> None:
+        self._port = port
+        self._impatient_share = impatient_share
+        self._observations = observations
+        self._random = random.Random(seed)
+        self._connection: http.client.HTTPConnection | None = None
+        self._answered_at = 0.0
+
+    def call_until_final(self, call: Call, *, until: float) -> Answer:
+        """The final answer; 202 counts as one. Raises NoFinalAnswer past `until` (of the monotonic clock)."""
+        is_impatient = self._random.random() < self._impatient_share
+        while True:
+            answer = self.call_once(call, is_impatient=is_impatient)
+            is_impatient = False
+            if answer and not answer.is_retryable:
+                return answer
+            if time.monotonic() > until:
+                raise NoFinalAnswer(f"{call.method} {call.path}, key {call.key}: {answer or 'no answer'}")
+            time.sleep(self._random.uniform(0.1, 1.0))
+
+    def call_once(self, call: Call, *, is_impatient: bool = False) -> Answer | None:
+        """The answer, whatever it is; None for none, or none in time."""
+        started = time.monotonic()
+        # What broke a kept connection may have happened before the request.
+        connected_at = self._answered_at if self._connection else started
+        try:
+            answer = self._ask(call, IMPATIENT_SECONDS if is_impatient else LATEST_SECONDS + call.wait)
+        except NoAnswer as error:
+            self._observations.record_no_answer(call, time.monotonic() - started, error)
+            if not is_impatient:
+                self._observations.record_request(call, "no answer", connected_at)
+            return None
+        self._answered_at = time.monotonic()
+        self._observations.record_answer(call, answer, self._answered_at - started)
+        self._observations.record_request(call, answer.word, started)
+        return answer
+
+    def _ask(self, call: Call, seconds: float) -> Answer:
+        body = None if call.body is None else json.dumps(call.body)
+        connection = self._connection or http.client.HTTPConnection(ports.HOST, self._port)
+        self._connection = None
+        try:
+            if connection.sock is None:
+                connection.connect()
+            connection.sock.settimeout(seconds)
+            connection.request(call.method, f"/api/v1{call.path}", body, call.headers())
+            response = connection.getresponse()
+            content = json.loads(response.read())
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()
+            raise NoAnswer(repr(error)) from error
+        except ValueError:
+            connection.close()
+            return Answer(599, {"code": "not_json"})
+        self._connection = connection
+        return Answer(
+            response.status,
+            content,
+            is_replay=response.headers.get("Idempotency-Replayed") == "true",
+            retry_after=response.headers.get("Retry-After"),
+        )

@@ -1,0 +1,160 @@
+"""What a client remembers: each call it made, and its final answer."""
+
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from lab.chaos.calls import Answer, Call
+
+RECORDED = {200, 201, 402}
+"""Answers that had an effect, or name one: those of a keyed call are repeated for good."""
+ACCEPTED = {"refund", "entry"}
+"""Calls whose 202 is final: it names what has begun, and how that ends is to be looked up."""
+DECLINES = {"card_declined", "insufficient_funds", "authentication_failed", "authentication_expired"}
+"""The gateway simulator's final refusals of a card."""
+
+
+@dataclass(slots=True)
+class RecordedCall:
+    """One call with its latest answer, which may be 202 and open, and when the first one came."""
+
+    sort: str
+    call: Call
+    answer: Answer
+    answered_at: float = field(default_factory=time.time)
+
+    @property
+    def is_open(self) -> bool:
+        return self.answer.status == 202 and self.sort not in ACCEPTED
+
+    @property
+    def was_done(self) -> bool:
+        return self.answer.status in RECORDED or (self.answer.status == 202 and self.sort in ACCEPTED)
+
+    @property
+    def keeps_order(self) -> bool:
+        """Whether the card was declined, and the order is kept for another one."""
+        failure = self.answer.body.get("failure") or {}
+        return (
+            self.answer.status == 402
+            and bool((self.call.body or {}).get("keep_on_decline"))
+            and failure.get("code") in DECLINES
+        )
+
+
+@dataclass
+class Account:
+    """One account, its wallet before the load, and all calls made for it. One thread's own."""
+
+    id: int
+    token: str
+    opening_amount: int = 0
+    calls: list[RecordedCall] = field(default_factory=list)
+    shared_codes: dict[str, int] = field(default_factory=dict)
+    """The setup's own."""
+    entries: dict[str, tuple[str, float]] = field(default_factory=dict)
+    """The last status of each entry of a sale that it polled, and when it came, by the monotonic clock."""
+
+    def done(self, sort: str) -> list[RecordedCall]:
+        return [made for made in self.calls if made.sort == sort and made.was_done]
+
+    def orders(self) -> dict[str, Any]:
+        """The id of each order in its answers, with the call that was answered."""
+        answered: dict[str, Any] = {}
+        for made in self.done("order"):
+            order_id = made.answer.body["order"] if made.answer.status == 402 else made.answer.body["id"]
+            answered[order_id] = made
+        return answered
+
+    def payments(self) -> dict[str, list[RecordedCall]]:
+        """By the id of the order, the calls that paid it and were answered for good."""
+        found: dict[str, list[RecordedCall]] = {}
+        for order_id, made in self.orders().items():
+            if "payment" in made.call.body:
+                found.setdefault(order_id, []).append(made)
+        for made in self.done("payment"):
+            found.setdefault(made.answer.body["order"], []).append(made)
+        return found
+
+    def entry(self) -> str | None:
+        """The id of the last entry of the sale in its answers."""
+        joined = self.done("entry")
+        return joined[-1].answer.body["id"] if joined else None
+
+    def coupons(self) -> dict[str, Any]:
+        """The coupons in its answers, by code; of those that orders were given the campaign alone."""
+        of_orders = {
+            made.answer.body["coupon"]: {"campaign": self.shared_codes[made.call.body["coupon"]]}
+            for made in self.done("order")
+            if self.shared_codes and made.call.body.get("coupon") in self.shared_codes
+        }
+        return of_orders | {made.answer.body["code"]: made.answer.body for made in self.done("coupon")}
+
+
+@dataclass
+class Product:
+    """One product, and what was on hand before the load."""
+
+    id: int
+    on_hand: int
+
+
+@dataclass
+class Drop:
+    """A sale with a waiting room, and its only product, of which there is plenty."""
+
+    id: int
+    product: Product
+
+
+@dataclass
+class AtGateway:
+    """What was refunded of an order at the gateway itself, and what became of its disputes there."""
+
+    refunded_amount: int = 0
+    lost_amount: int = 0
+    open_disputes: dict[str, int] = field(default_factory=dict)
+    """The amount of each, by its id."""
+
+
+@dataclass
+class Setup:
+    """What there was before the load: accounts, campaigns, products, and one that never sells out; and a sale
+    in loads that have one.
+
+    With `has_customer_actions` buyers also pay by a card that asks its owner, and keep orders on a decline.
+    With a `gateway_port` charges are also refunded and disputed there: `at_gateway` has what came of it by
+    order, and `shown_refunds` what the shop says of these orders, whose answers may have been too early.
+
+    `shared_codes` have their campaigns, and `listed` the accounts of those that are for a list. With
+    operators at their pages, `granted` has what they sent, accounts and amounts by reason, `pressed` what
+    each approval may have become, and `operator_grants` what each account got in the end.
+    """
+
+    staff: Account
+    buyers: list[Account]
+    campaigns: list[int]
+    products: list[Product]
+    ample: Product
+    drop: Drop | None = None
+    has_customer_actions: bool = False
+    gateway_port: int | None = None
+    at_gateway: dict[str, AtGateway] = field(default_factory=dict)
+    shown_refunds: dict[str, list[Any]] = field(default_factory=dict)
+    shared_codes: dict[str, int] = field(default_factory=dict)
+    listed: dict[int, set[int]] = field(default_factory=dict)
+    granted: dict[str, tuple[int, int]] = field(default_factory=dict)
+    pressed: dict[int, set[str]] = field(default_factory=dict)
+    operator_grants: Counter[int] = field(default_factory=Counter)
+
+    @property
+    def stocked(self) -> list[Product]:
+        """Every product that the load buys."""
+        return [*self.products, self.ample, *([self.drop.product] if self.drop else [])]
+
+    def refunds(self) -> list[Any]:
+        """Every refund in the answers to staff; of orders refunded at the gateway, those that are shown."""
+        answered = [made.answer.body for made in self.staff.done("refund")]
+        own = [refund for refund in answered if refund["order"] not in self.shown_refunds]
+        return own + [refund for shown in self.shown_refunds.values() for refund in shown]

@@ -1,0 +1,176 @@
+"""What `make chaos` breaks, requires and measures: campaigns, faults, availability, what a restore loses."""
+
+import re
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lab.chaos import dashboard_queries, faults, trial
+from lab.chaos.availability import Measurement, Request
+from lab.chaos.calls import Answer, Call, Observations
+from lab.chaos.campaigns import beside, without_redis
+from lab.chaos.campaigns.__main__ import check_faults_were_met
+from lab.chaos.campaigns.month import campaign as month
+from lab.chaos.campaigns.network import links
+from lab.chaos.campaigns.plans import CAMPAIGNS, DATABASE
+from lab.chaos.campaigns.restore import loss
+from lab.chaos.campaigns.rolling import rolls
+from lab.chaos.faults import Fault, FaultSeries
+from lab.chaos.memory import Account, Product, RecordedCall, Setup
+from lab.chaos.soak import SOAK
+from lab.cluster.drill import effects
+from scripts.stack import instance as instances, ports
+from scripts.stack.instance import Instance
+from shop.tests.case_tables import in_one_test
+
+
+@in_one_test("name", CAMPAIGNS)
+def test_a_campaign_breaks_what_can_be_broken_and_has_a_planted_defect_that_it_must_find(name: str) -> None:
+    campaign = CAMPAIGNS[name]
+    # What is beside a campaign has a defect of its own.
+    assert campaign.planted or campaign.planted_faults or campaign.beside is not beside.nothing
+    for fault in [*campaign.faults("1", is_quick=False), *campaign.planted_faults]:
+        # Releases and a month make their faults themselves.
+        assert fault.sort in {"kill", "flush", rolls.REPLACE, month.NEXT_DAY, *faults.LASTING}
+        if fault.sort in links.SORTS:
+            assert fault.name in campaign.links
+
+
+def test_faults_that_no_request_has_met_are_a_finding() -> None:
+    seen = Observations()
+    check_faults_were_met(DATABASE, seen)
+    assert seen.findings == ["no request was answered 503 unavailable: the faults had no effect"]
+    met = Observations()
+    met.count("503 unavailable", 0.1)
+    check_faults_were_met(DATABASE, met)
+    assert met.findings == []
+
+
+def record_order(seen: Observations, result: str, began: float) -> None:
+    seen.measured.requests.append(Request(began, began + 0.1, "POST", "/orders", result))
+
+
+@in_one_test(
+    ("result", "findings"),
+    [("201", []), ("503 unavailable", ["while Redis was away none of 2 requests of /orders was answered"])],
+)
+def test_orders_that_are_all_refused_while_redis_is_away_are_a_finding(
+    result: str, findings: list[str]
+) -> None:
+    seen = Observations()
+    assert without_redis.is_outage(Fault("down", "redis", 1))
+    assert not without_redis.is_outage(Fault("flush", "redis", 1))
+    seen.record_outage(10, 12)
+    record_order(seen, "201", began=9)
+    record_order(seen, "503 unavailable", began=10.5)
+    record_order(seen, result, began=11)
+    without_redis.check(seen)
+    assert seen.findings == findings
+
+
+def test_no_answer_and_every_5xx_but_503_are_failed_requests() -> None:
+    good = ["201", "202", "402 payment_declined", "409 sold_out", "503 unavailable"]
+    bad = ["no answer", "500 internal_error", "502 partner_failed", "599 not_json"]
+    requests = [Request(0.0, 1.0, "POST", "/orders", text) for text in good + bad]
+    assert rolls.failures(requests) == dict.fromkeys((f"POST /orders: {one}" for one in bad), 1)
+
+
+MOMENT, LOST_AT = 100.0, 106.0
+NOTHING = {kind: set[str]() for kind in effects.TABLES}
+
+
+def order(order_id: str, answered_at: float, *, key: str = "a-key") -> RecordedCall:
+    call = Call("POST", "/orders", "token", {"items": []}, key)
+    return RecordedCall("order", call, Answer(201, {"id": order_id}), answered_at)
+
+
+def setup(*calls: RecordedCall) -> Setup:
+    return Setup(Account(0, "staff"), [Account(1, "token", calls=list(calls))], [], [], Product(1, 10))
+
+
+def compare(calls: Setup, *stored: str) -> loss.Loss:
+    rows = NOTHING | {"order": set(stored)}
+    return loss.compare(calls, rows, before=NOTHING, moment=MOMENT, lost_at=LOST_AT)
+
+
+@in_one_test(
+    ("answered", "stored", "finding", "forgotten"),
+    [
+        ({"early": 99.9, "late": 100.1}, ["late"], "early is not on the restored database", 0),
+        # What was acknowledged after the moment, and is lost, is measured.
+        ({"early": 99.9, "late": 100.0, "later": 105.9}, ["early", "late"], "", 1),
+        ({"after": LOST_AT + 20}, [], "after is not on the restored database", 0),
+        ({"known": 120.0}, ["known", "twice"], "twice on the restored database was in no answer", 0),
+    ],
+)
+def test_what_a_restore_to_a_moment_lost_or_made_twice_is_found(
+    answered: dict[str, float], stored: list[str], finding: str, forgotten: int
+):
+    found = compare(setup(*(order(name, at) for name, at in answered.items())), *stored)
+    assert found.findings == ([f"order {finding}"] if finding else [])
+    kept = sum(not MOMENT <= at <= LOST_AT for at in answered.values())
+    assert (found.forgotten["order"], found.acknowledged) == (forgotten, kept)
+
+
+def test_a_fault_that_can_not_be_made_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(faults, "PATIENCE_SECONDS", 0.3)
+    seen = Observations()
+    series = FaultSeries("slow gateway", lambda chance: Fault("slow", "gateway", 20), (0.0, 0.0))
+    nothing = Instance(home=tmp_path, port=ports.free(2), database="sqlite")
+    ends_at = time.monotonic() + 0.2
+    assert faults.inject_until(ends_at, series, instance=nothing, seed="1", seen=seen) == 1
+    [failed, not_ready] = seen.findings
+    assert failed.startswith("slow gateway for 0.2 s: the gateway took no POST /latency")
+    assert not_ready.startswith("not ready")
+
+
+def request(began: float, result: str = "201", *, seconds: float = 0.1, path: str = "/orders") -> Request:
+    return Request(began, began + seconds, "POST", path, result)
+
+
+def test_a_request_is_good_unless_the_shop_is_at_fault() -> None:
+    good = ["200", "202", "304", "402 payment_declined", "409 sold_out", "409 idempotency_key_in_flight"]
+    good += ["429 throttled"]
+    bad = ["409 lock_not_acquired", "500 internal_error", "502 partner_failed", "503 overloaded"]
+    bad += ["503 unavailable", "599 not_json", "no answer"]
+    assert [result for result in good + bad if request(0, result).is_good] == good
+
+
+def test_requests_that_overlap_with_an_outage_are_taken_out() -> None:
+    began = {"before": 9.0, "into it": 9.95, "in it": 11.0, "out of it": 11.95, "after": 12.01}
+    requests = [request(at, f"503 {name}") for name, at in began.items()]
+    around = request(9.5, "503 around", seconds=5)
+    measured = Measurement([*requests, around], outages=[(10.0, 12.0)])
+    assert set(measured.shares()["outside of outages"].bad) == {"503 before", "503 after"}
+    assert measured.shares()["with outages"].count == 6
+
+
+@pytest.mark.parametrize(("bad", "is_below"), [(1, False), (2, True)])
+def test_a_soak_below_the_goal_has_a_finding(bad: int, is_below: bool, capsys: pytest.CaptureFixture) -> None:
+    seen = Observations()
+    seen.measured.requests += [request(0)] * (1000 - bad) + [request(0, "no answer")] * bad
+    trial._availability(SOAK, seen)
+    assert bool(seen.findings) is is_below
+    assert f"{1 - bad / 1000:.3%} of 1000 requests ({bad} x no answer)" in capsys.readouterr().out
+
+
+CALM = replace(SOAK, name="calm", has_faults=False)
+SECONDS = 15
+
+
+@pytest.mark.boots("another process of the shop")
+def test_every_request_is_answered_and_every_query_of_the_dashboards_has_data(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+):
+    port = str(ports.free(instances.PORTS))
+    instance = instances.choose(home=tmp_path, port=port, database=CALM.database)
+    code = trial.run_trial(CALM, instance, SECONDS, "1")
+    said = capsys.readouterr().out
+    assert code == 0, said
+    assert re.findall(r"(\d+) of (\d+) queries have data", said) == [
+        (str(count), str(count))
+        for count in (len(list(dashboard_queries.queries(board))) for board in dashboard_queries.dashboards())
+    ]
+    assert re.search(r"availability with outages: 100.000% of \d{2,} requests", said)

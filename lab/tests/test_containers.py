@@ -1,0 +1,275 @@
+"""The compose file and what it mounts, held against the compose specification's schema and our own code.
+
+No container is started here: what is checked is the text. docs/operations.md says what a real engine showed.
+"""
+
+import importlib.resources
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from lab.containers.checks import update
+from orders.saga import run
+from scripts.stack import places
+from scripts.tests import documented
+from shop.http import prefer
+
+DOCKER = places.PROJECT / "scripts" / "docker"
+TEXT = (places.PROJECT / "docker-compose.yml").read_text()
+COMPOSE = yaml.safe_load(TEXT)
+SERVICES = COMPOSE["services"]
+SIMULATORS = yaml.safe_load((DOCKER / "simulators.yml").read_text())
+DOCKERFILE = (places.PROJECT / "Dockerfile").read_text()
+MONITORING_DOCKERFILE = (places.PROJECT / "ops" / "monitoring" / "Dockerfile").read_text()
+BACKUP_DOCKERFILE = (places.PROJECT / "ops" / "backup" / "Dockerfile").read_text()
+OURS = ("migrate", "backup", "web", "worker", "beat", "issuer")
+MONITORING = ("alertmanager", "redis_exporter", "mysql_exporter")
+BUILT = ("firstcome", "firstcome-mysql-backup", "firstcome-monitoring")
+"""The images that are built here."""
+
+
+@pytest.mark.boots("the schemas of check-jsonschema, which it needs")
+def test_the_files_are_valid_by_the_compose_specification():
+    # Takes a second, which each process that collects the tests would spend.
+    import jsonschema
+
+    package = importlib.resources.files("check_jsonschema")
+    schema = json.loads((package / "builtin_schemas" / "vendor" / "compose-spec.json").read_text())
+    jsonschema.validate(COMPOSE, schema)
+    jsonschema.validate(SIMULATORS, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(COMPOSE | {"services": {"web": {"imagge": "firstcome"}}}, schema)
+
+
+def test_no_secret_has_a_default():
+    used = re.findall(r"\$\{([A-Z_]+):[?-]([^{}]*|\$\{[A-Z_]+(?::\?)?\})\}", TEXT)
+    secret = {(name, default) for name, default in used if re.search("SECRET|PASSWORD|TOKEN|KEY", name)}
+    assert len(secret) >= 10
+    assert not {name for name, default in secret if default}
+    # One that may be empty is one of several, or of a gateway that may not be in use.
+    assert not {name for name in re.findall(r"\$\{([A-Z_]+):-", TEXT) if name.endswith("PASSWORD")}
+
+
+def test_the_settings_without_which_nothing_starts_are_listed_for_operators():
+    page = (places.PROJECT / "docs" / "operations.md").read_text()
+    listed = re.search(r"What has no default must be(.+?)\. A `\.env`", page, flags=re.DOTALL)
+    assert listed
+    required = set(re.findall(r"\$\{([A-Z_]+):\?\}", TEXT))
+    assert "EVENT_SECRET" in required
+    assert set(re.findall(r"`([A-Z_]{3,})`", listed[1])) == required
+
+
+def test_what_charging_needs_goes_to_the_processes_that_call_the_gateway_and_to_no_other():
+    # Without the key a process refuses to start where its settings say that the gateway is Stripe.
+    for needed in ("STRIPE_API_KEY", "PAYMENT_GATEWAY", "PAYMENT_ACTION_SECONDS", "PAYMENT_RETURN_URL"):
+        has = {name for name, service in SERVICES.items() if needed in _environment(service)}
+        assert has == {"web", "worker", "beat"}, needed
+
+
+def test_the_database_servers_root_password_is_not_drawn_into_its_log():
+    environment = _environment(SERVICES["mysql"])
+    assert "MYSQL_RANDOM_ROOT_PASSWORD" not in environment
+    assert environment["MYSQL_ROOT_HOST"] == "localhost"
+
+
+def test_redis_requires_a_password_and_every_client_has_it():
+    command = SERVICES["redis"]["command"]
+    password = command[command.index("--requirepass") + 1]
+    assert "REDIS_PASSWORD" in password
+    assert SERVICES["redis"]["environment"]["REDISCLI_AUTH"] == password
+    for name in OURS:
+        assert SERVICES[name]["environment"]["REDIS_URL"] == f"redis://:{password}@redis:6379/0", name
+
+
+def test_waiting_clients_are_answered_before_web_is_killed_on_stop():
+    """Compose's own time is 10 s: web ended with 137, and clients got no answer."""
+    answered_for = int(re.findall(r"--graceful-timeout (\d+)", DOCKERFILE)[0]) - 1
+    assert answered_for > prefer.MAX_WAIT_SECONDS
+    assert _seconds(SERVICES["web"]["stop_grace_period"]) >= answered_for + 5
+
+
+def test_every_image_from_outside_has_an_exact_version():
+    """A tag such as 8.4 is another image next month, which was never tested."""
+    exact = yaml.safe_load((DOCKER / "exact_versions.yml").read_text())["services"]
+    named = {name: one["image"] for name, one in (SERVICES | exact).items() if "image" in one}
+    assert {name for name, one in SERVICES.items() if one["image"] not in BUILT} == named.keys() - {
+        *OURS,
+        *MONITORING,
+    }
+    outside = [image for image in named.values() if image not in BUILT]
+    outside += [exact[name]["build"]["args"]["PYTHON"] for name in ("migrate", "alertmanager")]
+    outside.append(exact["backup"]["build"]["args"]["MYSQL"])
+    assert len(outside) == 9
+    assert [image for image in outside if not re.search(r":v?\d+\.\d+\.\d+(-|$)", image)] == []
+
+
+def test_the_image_is_built_and_exported_once():
+    built = [name for name, service in SERVICES.items() if "build" in service]
+    assert built == ["migrate", "backup", "alertmanager"]
+    assert {SERVICES[name]["image"] for name in OURS if name != "backup"} == {"firstcome"}
+    assert {SERVICES[name]["image"] for name in MONITORING} == {"firstcome-monitoring"}
+    assert {service["image"] for service in SIMULATORS["services"].values()} == {"firstcome"}
+
+
+def test_no_container_may_take_all_memory_or_processes_of_the_machine():
+    for name, service in (SERVICES | SIMULATORS["services"]).items():
+        assert _mebibytes(service["mem_limit"]) <= 2048, name
+        assert service["pids_limit"] <= 1024, name
+
+
+def test_the_threads_of_all_web_processes_fit_into_their_containers_limit():
+    """While the broker is away each of them has a saga executor's threads beside its own."""
+    workers, threads = (
+        int(re.findall(rf"\$\{{{name}:-(\d+)\}}", TEXT)[0]) for name in ("WEB_WORKERS", "WEB_THREADS")
+    )
+    assert SERVICES["web"]["pids_limit"] > workers * (threads + sum(run.POOL_SIZES.values()) + 50)
+
+
+def test_every_folder_in_memory_has_a_size_and_metrics_have_one_of_their_own():
+    for name in (*OURS, *MONITORING):
+        folders = dict(mount.split(":", 1) for mount in SERVICES[name]["tmpfs"])
+        assert all("size=" in options for options in folders.values()), name
+    metrics = SERVICES["web"]["environment"]["PROMETHEUS_MULTIPROC_DIR"]
+    assert metrics != "/tmp"
+    mounted = {mount.split(":")[0] for mount in SERVICES["web"]["tmpfs"]}
+    assert mounted == {metrics}
+    # Exports are larger than memory has room for.
+    assert SERVICES["web"]["volumes"] == ["/tmp"]
+
+
+def test_the_workers_health_check_asks_for_its_name_and_not_for_a_variable():
+    assert "celery@$$(hostname)" in SERVICES["worker"]["healthcheck"]["test"][1]
+
+
+def test_every_setting_it_passes_is_one_of_ours(tmp_path):
+    passed = set(SERVICES["web"]["environment"]) - {"PROMETHEUS_MULTIPROC_DIR"}
+    assert passed <= documented.example_settings(tmp_path).keys()
+    assert {"DATABASE_URL", "REDIS_URL", "BROKER_URL", "SECRET_KEY"} <= passed
+    assert {"WEB_WORKERS", "WEB_THREADS", "TRUSTED_PROXIES"} <= passed
+
+
+def test_only_the_proxy_is_reached_from_outside_and_the_shop_believes_what_it_appends():
+    assert "ports" not in SERVICES["web"]
+    assert SERVICES["proxy"]["ports"] == ["127.0.0.1:8000:8000"]
+    assert SERVICES["web"]["environment"]["TRUSTED_PROXIES"] == "${TRUSTED_PROXIES:-1}"
+    proxy = places.PROJECT / "ops" / "proxy" / "haproxy.cfg"
+    assert set(re.findall(r"\$\{(\w+)", proxy.read_text())) == SERVICES["proxy"]["environment"].keys()
+    assert "http-request set-header X-Forwarded-For %[src]" in proxy.read_text()
+
+
+def test_every_process_that_counts_exposes_it_to_prometheus_alone():
+    for name in ("worker", "beat", "issuer"):
+        passed = SERVICES[name]["environment"]
+        assert (passed["METRICS_HOST"], passed["METRICS_PORT"]) == ("0.0.0.0", 9101)
+        assert passed["METRICS_TOKEN"] == SERVICES["web"]["environment"]["METRICS_TOKEN"]
+        assert "PROMETHEUS_MULTIPROC_DIR" not in passed, "its counts would be added to those of web"
+        assert "ports" not in SERVICES[name]
+
+
+def test_nothing_is_published_beyond_loopback():
+    published = [port for service in SERVICES.values() for port in service.get("ports", [])]
+    assert published and all(port.startswith("127.0.0.1:") for port in published)
+
+
+def test_each_process_of_the_shop_has_a_time_to_stop_of_its_own():
+    """Beat had Compose's 10 s, and took 8 of them on a busy machine."""
+    for name in ("web", "worker", "beat", "issuer"):
+        assert _seconds(SERVICES[name]["stop_grace_period"]) >= 30, name
+
+
+def test_a_migrate_that_always_fails_ends_docker_compose_up():
+    """Restarted without end it was waited for without end, after a setting that is refused for example."""
+    assert re.fullmatch(r"on-failure:[1-9]", SERVICES["migrate"]["restart"])
+
+
+def test_backups_are_made_by_the_programs_of_the_server_that_runs_on_the_shops_own_image():
+    """MariaDB's programs, which Debian has by the same names, don't know MySQL's binary log."""
+    assert f"ARG MYSQL={SERVICES['mysql']['image']}\n" in BACKUP_DOCKERFILE
+    assert f"ARG SHOP={SERVICES['web']['image']}\n" in BACKUP_DOCKERFILE
+    assert BACKUP_DOCKERFILE.rindex("USER firstcome") > BACKUP_DOCKERFILE.rindex("RUN ")
+    backup = SERVICES["backup"]
+    assert backup["profiles"] == ["backup"], "`docker compose up` must not start it"
+    [folder] = [volume.partition(":")[2] for volume in backup["volumes"]]
+    assert f"install -d -o firstcome -g firstcome -m 700 {folder} " in BACKUP_DOCKERFILE
+
+
+def test_the_image_holds_every_app_and_runs_without_root():
+    copied = re.findall(r"^COPY (\w+) \1$", DOCKERFILE, flags=re.MULTILINE)
+    assert set(copied) == {*places.APPS}
+    assert DOCKERFILE.count("FROM ") == 2
+    assert DOCKERFILE.index("USER firstcome") < DOCKERFILE.index("CMD ")
+    # A user that is no system account may have this number: useradd warns otherwise.
+    assert "useradd --uid 10001 " in DOCKERFILE
+
+
+def test_redis_keeps_queued_tasks():
+    command = " ".join(SERVICES["redis"]["command"])
+    assert "--maxmemory-policy noeviction" in command
+    assert "--appendonly yes" in command
+
+
+def test_what_watches_is_as_shut_as_the_shop():
+    for name in (*MONITORING, "proxy"):
+        service = SERVICES[name]
+        assert service["read_only"], name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["restart"] == "unless-stopped", name
+    assert MONITORING_DOCKERFILE.index("useradd") < MONITORING_DOCKERFILE.index("USER monitoring")
+
+
+def test_the_update_is_the_documented_one_with_changed_source_and_a_migration(tmp_path: Path):
+    commands = update.documented_commands((places.PROJECT / "docs" / "operations.md").read_text())
+    assert commands[0][0] == "build"
+    assert ["run", "--rm", "migrate"] in commands
+    assert commands[-1] == ["up", "-d"]
+    for folder in ("shop", "orders/migrations"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "shop" / "__init__.py").write_text('"""The shop."""\n')
+    for name in ("0001_initial.py", "0002_more.py", "__init__.py"):
+        (tmp_path / "orders" / "migrations" / name).touch()
+    update.change_source(tmp_path)
+    assert "UPDATED" in (tmp_path / "shop" / "__init__.py").read_text()
+    migration = (tmp_path / "orders" / "migrations" / "0003_an_update.py").read_text()
+    assert '("orders", "0002_more")' in migration
+    compile(migration, "0003_an_update.py", "exec")
+
+
+@pytest.mark.boots("shell programs")
+def test_collected_client_programs_run_with_libraries_of_their_own(tmp_path: Path):
+    """ops/backup/collect.sh, with another program in the place of MySQL's."""
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.mkdir()
+    # Nothing else of this machine's, which may have MySQL's programs or MariaDB's by their names.
+    for tool in ("sh", "bash", "mkdir", "cp", "ldd", "cat", "grep", "basename", "ls", "head", "chmod"):
+        (source / tool).symlink_to(shutil.which(tool))
+    for name in ("mysql", "mysqldump"):
+        shutil.copy("/usr/bin/env", source / name)
+    collect = ["sh", str(places.PROJECT / "ops" / "backup" / "collect.sh"), str(target)]
+    subprocess.run(collect, env={"PATH": str(source)}, check=True)
+    assert {path.name for path in (target / "bin").iterdir()} == {"mysql", "mysqldump"}
+    assert list((target / "lib").glob("libc.so*"))
+    ran = subprocess.run([target / "bin" / "mysqldump", "--version"], env={}, capture_output=True, text=True)
+    assert ran.stdout.startswith("env ")
+    (source / "mysqldump").unlink()
+    refused = subprocess.run(collect, env={"PATH": str(source)}, capture_output=True, text=True)
+    assert refused.returncode == 1
+    assert refused.stderr == "this image has no mysqldump\n"
+
+
+def _environment(service: dict[str, Any]) -> dict[str, str]:
+    return dict(service.get("environment", {}))
+
+
+def _seconds(text: str) -> int:
+    return int(text.removesuffix("s"))
+
+
+def _mebibytes(text: str) -> int:
+    return int(text[:-1]) * {"m": 1, "g": 1024}[text[-1]]

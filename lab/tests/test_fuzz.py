@@ -1,0 +1,107 @@
+"""The fuzz of headers, bodies, connections and forms: it notices failures, and the shop has none."""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lab.fuzz import admin_forms, raw_connections, run
+from lab.fuzz.admin_session import Operator
+from lab.fuzz.findings import Findings
+from lab.fuzz.raw_requests import RawRequest
+from scripts.stack import instance as instances, ports
+from scripts.tests import canned_shop
+from scripts.tests.canned_shop import LOST, Answer, CannedShop, problem
+
+SECONDS = 20
+WHOLE = RawRequest("bodies", [b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"])
+
+
+@pytest.fixture
+def pages() -> Iterator[CannedShop]:
+    with canned_shop.running() as pages:
+        pages.answer = lambda sent: ACCEPTED
+        yield pages
+
+
+def send_to(port: int, monkeypatch: pytest.MonkeyPatch) -> Findings:
+    """The findings of one whole request, where nothing is waited for longer than a second."""
+    monkeypatch.setattr(raw_connections, "ANSWER_SECONDS", 1.0)
+    findings = Findings()
+    raw_connections.send_one(port, WHOLE, "detail", findings, ends_half=False)
+    return findings
+
+
+@pytest.mark.boots("a whole shop, or sleep")
+def test_the_shop_answers_a_fuzz_of_20_seconds_without_a_finding(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    instance = instances.choose(home=tmp_path, port=str(ports.free(instances.PORTS)), database="mariadb")
+    code = run.fuzz(instance, seconds=SECONDS, seed="1")
+    said = capsys.readouterr().out
+    assert code == 0, said
+    for answered in ("api 200", "api 400", "api 401", "raw 200", "raw 400", "raw 413"):
+        assert f" x {answered}\n" in said, said
+
+
+@pytest.mark.parametrize(
+    ("answer", "finding"),
+    [
+        (problem(500, "internal_error"), "bodies answered 500"),
+        (LOST, "bodies: closed without an answer"),
+    ],
+)
+def test_a_5xx_and_an_end_without_an_answer_are_findings(
+    answer: Answer | None, finding: str, pages: CannedShop, monkeypatch: pytest.MonkeyPatch
+):
+    pages.queue(answer)
+    assert list(send_to(pages.port, monkeypatch).found) == [finding]
+
+
+def test_a_connection_that_is_never_answered_is_a_finding(pages: CannedShop, monkeypatch: pytest.MonkeyPatch):
+    ended = threading.Event()
+    pages.answer = lambda sent: ended.wait(60) and LOST
+    try:
+        [found] = send_to(pages.port, monkeypatch).found
+    finally:
+        ended.set()
+    assert found.startswith("bodies: neither an answer nor an end")
+
+
+PAGE = """
+<form method="post" action="refund/"><input type="hidden" name="csrfmiddlewaretoken" value="t">
+<input name="amount" value="5" required><textarea name="reason" required></textarea>
+<select name="kind"><option value="a">A<option value="b" selected>B</select>
+<input type="checkbox" name="restock"><input type="checkbox" name="notify" checked>
+<button name="do" value="refund">Refund</button></form>
+<form action="https://elsewhere.example/"><input name="q"></form>
+<a href="/admin/orders/order/7/change/?a=1#b">one</a><a href="https://elsewhere.example/admin/">no</a>
+"""
+ACCEPTED = Answer(302, b"", {"Location": "/admin/orders/order/7/"})
+
+
+@pytest.fixture
+def operator(pages: CannedShop) -> Operator:
+    """An operator of these pages that knows the form."""
+    operator = Operator(pages.address, Findings(), "1")
+    [form] = admin_forms.read(PAGE, "/admin/orders/order/7/").forms
+    operator.forms[form.kind] = form
+    return operator
+
+
+def test_a_form_that_is_accepted_without_a_reason_is_a_finding(operator: Operator):
+    assert operator.check_reasons() == 1
+    assert list(operator.findings.found) == ["/admin/orders/order/#/refund/ was accepted without a reason"]
+
+
+@pytest.mark.parametrize("status", [200, 302])
+def test_a_form_that_is_accepted_without_a_permission_is_a_finding(
+    status: int, pages: CannedShop, operator: Operator
+):
+    pages.answer = lambda sent: replace(ACCEPTED, status=status)
+    operator.check_permissions(list(operator.forms.values()))
+    assert list(operator.findings.found) == [
+        "/admin/orders/order/#/refund/ was accepted without a permission"
+    ]

@@ -1,0 +1,116 @@
+"""A real MariaDB whose wall clock is moved: what happens early there is found, and what is kept too long."""
+
+import os
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+import pytest
+
+from lab.chaos.campaigns import clocks, early
+from lab.chaos.campaigns.month import bounds
+from lab.chaos.campaigns.month.bounds import Sizes
+from scripts.stack import children, database, environment, ports
+from scripts.stack.environment import FAKE_CLOCKS
+from scripts.stack.instance import Instance
+from scripts.stack.programs import faketime
+from shop.tests.case_tables import in_one_test
+
+pytestmark = pytest.mark.boots("a MariaDB whose clock is moved")
+
+DAY = timedelta(days=1)
+RETENTION_SECONDS = 86_400
+SAGA = (
+    "failure_code VARCHAR(64) DEFAULT '', deadline_at DATETIME(6), next_attempt_at DATETIME(6), "
+    "lease_token VARCHAR(32) DEFAULT '', leased_until DATETIME(6), open_call VARCHAR(40) DEFAULT ''"
+)
+COLUMNS = {
+    "orders_order": "status VARCHAR(16), expires_at DATETIME(6)",
+    "orders_saga": SAGA,
+    "shop_idempotencykey": (
+        "account_id BIGINT, key_hash CHAR(64), fingerprint CHAR(64), status INT, body TEXT, location TEXT, "
+        "created_at DATETIME(6)"
+    ),
+    "shop_committedtransaction": "at DATETIME(6)",
+    "accounts_revokedtoken": "expires_at DATETIME(6)",
+    "django_session": "expire_date DATETIME(6)",
+    "payments_reconciliation": "started_at DATETIME(6)",
+    "payments_webhookevent": "received_at DATETIME(6)",
+}
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
+    """As much of a stack as the checks need: a MariaDB with the tables' columns that they read."""
+    instance = Instance(home=tmp_path_factory.mktemp("stack"), port=ports.free(4), database="mariadb")
+    for folder in (instance.run, instance.logs, instance.data):
+        folder.mkdir(parents=True)
+    faketime.require()
+    clocks.set_clocks(instance, {"all": 0})
+    server = instance.mariadb(max_connections=20)
+    server.prepare()
+    with children.running(
+        server.command(),
+        name="mariadb",
+        log=instance.logs / "mariadb.log",
+        is_ready=str(server.socket),
+        environment=environment.for_process("mariadb", instance, os.environ | {FAKE_CLOCKS: "mariadb=all"}),
+    ) as child:
+        for table, columns in COLUMNS.items():
+            database.rows(instance, f"CREATE TABLE {table} (id BIGINT AUTO_INCREMENT PRIMARY KEY, {columns})")
+        early.watch(instance, retention_seconds=RETENTION_SECONDS)
+        yield instance
+    faketime.remove_shared_memory(child.pid)
+
+
+@pytest.fixture(autouse=True)
+def emptied(stack: Instance) -> None:
+    for table in (*COLUMNS, early.TABLE):
+        database.rows(stack, f"TRUNCATE {table}")
+
+
+def now(instance: Instance) -> datetime:
+    return database.rows(instance, "SELECT UTC_TIMESTAMP(6)")[0][0]
+
+
+def insert(instance: Instance, table: str, **values: object) -> None:
+    marks = ", ".join(["%s"] * len(values))
+    statement = f"INSERT INTO {table} ({', '.join(values)}) VALUES ({marks})"  # noqa: S608
+    database.rows(instance, statement, *values.values())
+
+
+EXPIRE = "UPDATE orders_order SET status = 'expired'"
+SWEEP = "DELETE FROM shop_idempotencykey"
+GIVE_UP = "UPDATE orders_saga SET failure_code = 'gave_up'"
+RETRY = "UPDATE orders_saga SET next_attempt_at = next_attempt_at + INTERVAL 10 SECOND"
+TAKE_OVER = "UPDATE orders_saga SET lease_token = 'b', next_attempt_at = NOW(6)"
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        (EXPIRE, "order expired"),
+        (SWEEP, "idempotency key swept"),
+        (GIVE_UP, "payment given up"),
+        (RETRY, "saga retried"),
+        (TAKE_OVER, "lease of a saga taken over"),
+    ],
+)
+@pytest.mark.parametrize(("left", "is_early"), [(60, True), (-1, False)])
+def test_what_is_done_before_its_time_is_found(
+    stack: Instance, change: str, kind: str, left: int, is_early: bool
+) -> None:
+    due = now(stack) + timedelta(seconds=left)
+    insert(stack, "orders_order", status="awaiting_payment", expires_at=due)
+    insert(stack, "shop_idempotencykey", created_at=due - DAY)
+    insert(stack, "orders_saga", deadline_at=due, next_attempt_at=due, leased_until=due, lease_token="a")
+    database.rows(stack, change)
+    assert early.counts(stack) == {kind: 1}
+    assert bool([*early.findings(stack)]) == is_early
+
+
+@in_one_test(("last", "is_found"), [(110, False), (200, True)])
+def test_what_grows_from_day_10_to_day_30_is_found(last: int, is_found: bool) -> None:
+    usual = dict.fromkeys((*bounds.SHORT, *bounds.SPARE), 100)
+    days = [Sizes(usual) for _ in range(29)] + [Sizes(usual | {"shop_idempotencykey": last})]
+    assert bool([*bounds.growth(days)]) == is_found
+    assert [*bounds.growth(days[-3:])] == []

@@ -1,0 +1,44 @@
+"""The simulation: a seed repeats its run, and planted defects are found."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from lab.simulation.__main__ import PLANTED
+from scripts.tests import programs
+
+pytestmark = [pytest.mark.boots("another process of the shop")]
+
+DEFECT_SECONDS = 180
+"""The run that finds a defect which the first runs of the seed miss: a busy machine does few in the time."""
+
+
+def simulate(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "lab.simulation", *arguments]
+    return programs.end(command, seconds=300, **environment)
+
+
+def test_a_seed_repeats_its_run_in_every_detail():
+    runs = [simulate("--seed", "4.1", "--digest", PYTHONHASHSEED=seed) for seed in ("0", "77")]
+    assert [run.returncode for run in runs] == [0, 0], runs[0].stdout + runs[0].stderr
+    digests = [run.stdout.splitlines()[0] for run in runs]
+    assert re.fullmatch(r"[0-9a-f]{64}", digests[0])
+    assert digests[0] == digests[1]
+    other = simulate("--seed", "4.2", "--digest")
+    assert other.stdout.splitlines()[0] != digests[0]
+
+
+@pytest.mark.parametrize("defect", PLANTED)
+def test_a_planted_defect_is_found_with_the_command_that_repeats_it(defect: str):
+    ran = simulate("--seed", "4", "--seconds", str(DEFECT_SECONDS), "--planted", defect)
+    assert ran.returncode == 1, ran.stdout + ran.stderr
+    assert "FINDING " in ran.stdout
+    assert re.search(rf"`make simulate SEED=4\.\d+ PLANTED={defect}` repeats it", ran.stdout)
+
+
+def test_another_planted_defect_is_refused_with_those_there_are():
+    ran = simulate("--planted", "none-such")
+    assert ran.returncode == 2
+    assert all(defect in ran.stderr for defect in PLANTED)

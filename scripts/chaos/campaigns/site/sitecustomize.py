@@ -1,5 +1,0 @@
-"""What Python imports first in the processes of a campaign's stack, whose PYTHONPATH names this folder."""
-
-from scripts.chaos.campaigns import patches
-
-patches.install()
