@@ -343,7 +343,6 @@ class Interleavings(RuleBasedStateMachine):
     def _come_to_an_end(self) -> None:
         """Advance everything to its end: nothing is held, and the books agree to the last unit."""
         for one in self.shop.charged:
-            acting.let_action_end(one)
             if one.token in UNKNOWN_FOR_EVER or (one.token in SLOW and not self.is_patient):
                 acting.give_up(one)
         for order in self.shop.orders:
@@ -359,6 +358,9 @@ class Interleavings(RuleBasedStateMachine):
         assert business.counted(self.increases) == business.in_rows()
 
     def _nothing_is_left_after_a_sweep(self) -> bool:
+        for one in self.shop.charged:
+            # Also of who is asked only now: the gateway was away when their payment began.
+            acting.let_action_end(one)
         for refund in self.shop.refunds:
             if not refund.is_settled and refund.order.given_back:
                 # As much was given back by hand: whether it is to be repeated is an operator's to say.
