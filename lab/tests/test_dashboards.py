@@ -160,9 +160,7 @@ def _known() -> set[str]:
 
 
 def _dashboards() -> list[str]:
-    files = [
-        path for folder in ("ops", "lab") for path in (places.PROJECT / folder).rglob("grafana/**/*.json")
-    ]
+    files = (places.PROJECT / "ops").rglob("grafana/**/*.json")
     return [
         target["expr"]
         for path in files

@@ -21,10 +21,8 @@ def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
     html = (site / "tutorial" / "index.html").read_text()
     assert "A drop in ten minutes" in html or "a drop in ten minutes" in html
     assert 'href="../howto/run-a-launch/"' in html
-    assert (
-        'href="../project/CONTRIBUTING/#adding-a-call-of-the-api"'
-        in (site / "architecture" / "index.html").read_text()
-    )
+    threads = (site / "threads" / "index.html").read_text()
+    assert 'href="../project/CONTRIBUTING/#adding-a-call-of-the-api"' in threads
     hosts = set(re.findall(r"(?:src|href)=\"?(?:https?:)?//([\w.-]+)", html))
     assert hosts <= {"zensical.org", ports.HOST}, "a page loads nothing from other hosts"
 
