@@ -32,7 +32,6 @@ STEPS: Mapping[str, str] = {
     "fuzz": "make fuzz SECONDS=600",
     "alerts": "make alerts",
     "cluster": "make cluster-drill QUICK=1",
-    "mutants": "make mutants COUNT=150",
     "packages": "make audit-dependencies",
 }
 """Each step, and the command that it is."""

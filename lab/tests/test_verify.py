@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts import verify
+from lab import verify
 from scripts.stack import places
 from shop.tests.case_tables import in_one_test
 
