@@ -70,7 +70,7 @@ soak: ## ten minutes of buying, refunding and faults on a stack of its own: SECO
 
 alerts: ## make each alert fire once by a real cause, and clear, on a stack of its own: ALERTS=BeatSilent,EventsDead
 	$(BOOTSTRAP) alerts
-	@exec $(VENV) -m lab.alerts.alerts --alerts "$(ALERTS)"
+	@exec $(VENV) -m lab.alerts --alerts "$(ALERTS)"
 
 cluster: ## run the shop on a cluster of each server, as root: PORT=21000 (the first of 64), VAR=var
 	$(BOOTSTRAP) cluster
