@@ -5,8 +5,7 @@ import threading
 from collections import Counter
 from dataclasses import dataclass, field
 
-MOST_FINDINGS = 50
-LONGEST = 1500
+MOST_FINDINGS, LONGEST = 50, 1500
 
 
 @dataclass
