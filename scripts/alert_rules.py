@@ -50,6 +50,11 @@ def alerts() -> list[Alert]:
     ]
 
 
+def expressions() -> list[str]:
+    """What every rule evaluates, recording rules included."""
+    return [rule["expr"] for rule in rules()]
+
+
 def recorded() -> set[str]:
     """The names that recording rules make."""
     return {rule["record"] for rule in rules() if "record" in rule}

@@ -30,11 +30,11 @@ from scripts.stack import (
 )
 from scripts.stack.programs import faketime
 
+Block = AbstractContextManager[None]
 FAILED = "ErrorRate ErrorBudgetBurn1h ErrorBudgetBurn6h ErrorBudgetBurn1d ErrorBudgetBurn3d"
 """What failed requests have fire."""
 ATTEMPTS = 5
 PENDING = "events_webhookdelivery WHERE status = 'pending'"
-Making = Callable[[Stage], Iterator[None]]
 
 
 @dataclass(frozen=True)
@@ -45,59 +45,94 @@ class Cause:
     what: str
     fires: list[str]
     explains: list[str]
-    make: Callable[[Stage], AbstractContextManager[None]]
+    make: Callable[[Stage], Block]
 
 
-def lasting(phase: int, what: str, sort: str, name: str, fires: str, explains: str = "") -> Cause:
-    """A process that is `down`, or gets no processor time by `freeze`."""
-    return Cause(phase, what, fires.split(), explains.split(), lambda stage: stage.lasting(sort, name))
+CAUSES: list[Cause] = []
 
 
-CAUSES = [
-    lasting(1, "The exporter of Redis is stopped", "down", "redis exporter", "ExporterDown"),
-    lasting(6, "Beat is frozen", "freeze", "beat", "BeatSilent", "TargetDown"),
-    lasting(7, "The worker is frozen", "freeze", "worker", "TargetDown", "TasksNotMoving"),
-    lasting(7, "The broker is stopped", "down", "broker", "BrokerAway", "MetricMissing TasksNotMoving"),
-    lasting(8, "Redis is stopped", "down", "redis", "RedisAway", "BeatSilent IssuerSilent MetricMissing"),
-    lasting(
+def add(phase: int, what: str, fires: str, explains: str = "") -> Callable[[Callable[[Stage], Block]], None]:
+    """A cause that is a block."""
+    return lambda make: CAUSES.append(Cause(phase, what, fires.split(), explains.split(), make))
+
+
+def cause(phase: int, fires: str, explains: str = "") -> Callable[[Callable[[Stage], Iterator[None]]], None]:
+    """A cause that is a function, whose docstring says what it breaks until it goes on."""
+
+    def make(function: Callable[[Stage], Iterator[None]]) -> None:
+        what = " ".join(inspect.cleandoc(function.__doc__ or "").split()).rstrip(".")
+        add(phase, what, fires, explains)(contextmanager(function))
+
+    return make
+
+
+@contextmanager
+def together(*blocks: Block) -> Iterator[None]:
+    with ExitStack() as stack:
+        for block in blocks:
+            stack.enter_context(block)
+        yield
+
+
+def _issuers_frozen(stage: Stage) -> Block:
+    return together(stage.lasting("freeze", "issuer"), process_identity.frozen({stage.issuer.pid}))
+
+
+for phase, what, sort, name, fires, explains in (
+    (1, "The exporter of Redis is stopped", "down", "redis exporter", "ExporterDown", ""),
+    (6, "Beat is frozen", "freeze", "beat", "BeatSilent", "TargetDown"),
+    (7, "The worker is frozen", "freeze", "worker", "TargetDown", "TasksNotMoving"),
+    (7, "The broker is stopped", "down", "broker", "BrokerAway", "MetricMissing TasksNotMoving"),
+    (8, "Redis is stopped", "down", "redis", "RedisAway", "BeatSilent IssuerSilent MetricMissing"),
+    (
         *(9, "The database is stopped", "down", "mariadb", "DatabaseAway"),
-        explains="MetricMissing LawUnchecked ReconciliationOverdue ClockSkew",
+        "MetricMissing LawUnchecked ReconciliationOverdue ClockSkew",
     ),
-]
-
-
-def cause(phase: int, fires: str, explains: str = "") -> Callable[[Making], Making]:
-    """Has the function, whose docstring says what it breaks, break it in this phase until it goes on."""
-
-    def add(make: Making) -> Making:
-        what = " ".join(inspect.cleandoc(make.__doc__ or "").split()).rstrip(".")
-        CAUSES.append(Cause(phase, what, fires.split(), explains.split(), contextmanager(make)))
-        return make
-
-    return add
-
-
-@cause(1, "StockNegative LawBroken")
-def stock_over_reserved(stage: Stage) -> Iterator[None]:
-    """A product's `reserved` is set above `on_hand` by SQL."""
-    update = "UPDATE inventory_product SET reserved = {} WHERE id = %s"
-    with stage.changed(update.format("on_hand + 1"), update.format(0), stage.product()):
-        yield
-
-
-@cause(1, "CouponDuplicate", explains="LawBroken")
-def campaign_over_issued(stage: Stage) -> Iterator[None]:
-    """A campaign's `issued` is set above its `quantity` by SQL."""
-    update = "UPDATE coupons_campaign SET issued = {} WHERE id = %s"
-    with stage.changed(update.format("quantity + 1"), update.format(0), stage.campaign()):
-        yield
-
-
-@cause(1, "PaymentFailureRate")
-def declined_cards(stage: Stage) -> Iterator[None]:
-    """Orders are paid by cards that are declined."""
-    with stage.orders(clients=6, card="tok_declined"):
-        yield
+):
+    add(phase, what, fires, explains)(lambda stage, sort=sort, name=name: stage.lasting(sort, name))
+add(1, "A product's `reserved` is set above `on_hand` by SQL", "StockNegative LawBroken")(
+    lambda stage: stage.changed("inventory_product", "reserved = on_hand + 1", stage.product())
+)
+add(1, "A campaign's `issued` is set above its `quantity` by SQL", "CouponDuplicate", "LawBroken")(
+    lambda stage: stage.changed("coupons_campaign", "issued = quantity + 1", stage.campaign())
+)
+add(1, "Orders are paid by cards that are declined", "PaymentFailureRate")(
+    lambda stage: stage.orders(6, card="tok_declined")
+)
+add(1, "A step of a saga is forced, by a line of the journal", "SagaStepForced")(
+    lambda stage: stage.inserted(
+        """shop_journalline
+            (at, actor, actor_name, request_id, what, subject, after, detail, reference, is_internal)
+        VALUES (UTC_TIMESTAMP(6), 'staff', 'alerts', '', 'saga.forced', 'purchase alerts',
+            '{"step": "charge_card"}', '', '', 1)""",
+        "shop_journalline WHERE subject = 'purchase alerts'",
+    )
+)
+add(1, "An operator granted two millions today, by SQL", "GrantsByOperator")(
+    lambda stage: stage.inserted(
+        """payments_grantsofday (operator_id, day, amount, approved_amount)
+        VALUES (0, UTC_DATE(), 1, 2000000)""",
+        "payments_grantsofday WHERE operator_id = 0",
+    )
+)
+add(1, "A webhook endpoint has a refused address; SQL adds to the age of what waits for it", "WebhookLag")(
+    lambda stage: _failing_endpoint(stage, "created_at", "2 HOUR", "events_webhookdelivery WHERE endpoint_id")
+)
+add(1, "Another such endpoint; SQL adds days to the time for which it has failed", "WebhookEndpointDisabled")(
+    lambda stage: _failing_endpoint(stage, "failing_since", "4 DAY", "events_webhookendpoint WHERE id")
+)
+add(
+    *(2, "The partner is stopped while coupons of its campaign are asked for", "PartnerAway"),
+    explains=f"LatencyOverGoal {FAILED}",
+)(
+    lambda stage: together(
+        stage.coupons(stage.campaign(partner="convenience_store"), 3), stage.lasting("down", "partner")
+    )
+)
+add(6, "Both issuers are frozen", "IssuerSilent", "TargetDown")(_issuers_frozen)
+add(6, "The gateway takes 2.6 s for each call while orders wait for their payment", "LatencyOverGoal")(
+    lambda stage: together(stage.lasting("slow", "gateway"), stage.orders(8, card="tok_ok", wait=20))
+)
 
 
 @cause(1, "ReconciliationDifference", explains="LawBroken")
@@ -132,26 +167,6 @@ def _ask_gateway(stage: Stage, path: str, body: dict[str, Any]) -> Any:
     return json.loads(text)
 
 
-@cause(1, "SagaStepForced")
-def forced_step(stage: Stage) -> Iterator[None]:
-    """A step of a saga is forced, by a line of the journal."""
-    line = """INSERT INTO shop_journalline
-        (at, actor, actor_name, request_id, what, subject, after, detail, reference, is_internal)
-        VALUES (UTC_TIMESTAMP(6), 'staff', 'alerts', '', 'saga.forced', 'purchase alerts',
-            '{"step": "charge_card"}', '', '', 1)"""
-    with stage.changed(line, "DELETE FROM shop_journalline WHERE subject = 'purchase alerts'"):
-        yield
-
-
-@cause(1, "GrantsByOperator")
-def many_grants(stage: Stage) -> Iterator[None]:
-    """An operator granted two millions today, by SQL."""
-    day = "(operator_id, day, amount, approved_amount) VALUES (0, UTC_DATE(), 1, 2000000)"
-    back = "DELETE FROM payments_grantsofday WHERE operator_id = 0"
-    with stage.changed(f"INSERT INTO payments_grantsofday {day}", back):
-        yield
-
-
 @cause(1, "EventsDead")
 def refused_event(stage: Stage) -> Iterator[None]:
     """Another data platform refuses an event for good; SQL adds to the refusal's age; removed by
@@ -170,39 +185,20 @@ def refused_event(stage: Stage) -> Iterator[None]:
 
 
 @contextmanager
-def _failing_endpoint(stage: Stage) -> Iterator[str]:
-    """Its address is the host's own, which is refused, and an event is to be sent to it."""
+def _failing_endpoint(stage: Stage, column: str, interval: str, rows: str) -> Iterator[None]:
+    """Its address is the host's own, which is refused, and an event is to be sent to it; then the column of
+    its rows is put back."""
     endpoint = str(uuid.uuid4())
-    stage.execute(
-        """INSERT INTO events_webhookendpoint (id, kind, url, events, description, secret, owner_id, position,
+    values = """events_webhookendpoint (id, kind, url, events, description, secret, owner_id, position,
             created_at, failures, disabled_by, lease_token)
         SELECT %s, 'program', 'http://127.0.0.1:9/', '["*"]', 'alerts', 'whsec_YWxlcnRzYWxlcnRzYWxlcnRz',
             (SELECT MIN(id) FROM auth_user WHERE is_superuser), last_position, UTC_TIMESTAMP(6), 0, '', ''
-        FROM events_feedstate""",
-        endpoint,
-    )
-    try:
+        FROM events_feedstate"""
+    own = ("events_webhookendpoint WHERE id = %s", "events_webhookdelivery WHERE endpoint_id = %s")
+    with stage.inserted(values, *own, value=endpoint):
         stage.product()
         stage.wait_for(1, "events_webhookendpoint WHERE id = %s AND failing_since IS NOT NULL", endpoint)
-        yield endpoint
-    finally:
-        stage.execute("DELETE FROM events_webhookdelivery WHERE endpoint_id = %s", endpoint)
-        stage.execute("DELETE FROM events_webhookendpoint WHERE id = %s", endpoint)
-
-
-@cause(1, "WebhookLag")
-def webhook_not_taken(stage: Stage) -> Iterator[None]:
-    """A webhook endpoint has a refused address; SQL adds to the age of what waits for it."""
-    with _failing_endpoint(stage) as endpoint:
-        stage.age("created_at", "2 HOUR", "events_webhookdelivery WHERE endpoint_id = %s", endpoint)
-        yield
-
-
-@cause(1, "WebhookEndpointDisabled")
-def webhook_endpoint_failing(stage: Stage) -> Iterator[None]:
-    """Another such endpoint; SQL adds days to the time for which it has failed."""
-    with _failing_endpoint(stage) as endpoint:
-        stage.age("failing_since", "4 DAY", "events_webhookendpoint WHERE id = %s", endpoint)
+        stage.age(column, interval, f"{rows} = %s", endpoint)
         yield
 
 
@@ -228,9 +224,9 @@ def clock_ahead(stage: Stage) -> Iterator[None]:
 @cause(2, "MetricMissing LawUnchecked")
 def law_table_renamed(stage: Stage) -> Iterator[None]:
     """The table of the laws' answers is renamed."""
-    rename, table = "RENAME TABLE {} TO {}", "shop_lawstatus"
-    with stage.changed(rename.format(table, f"{table}_away"), rename.format(f"{table}_away", table)):
-        yield
+    stage.execute("RENAME TABLE shop_lawstatus TO shop_lawstatus_away")
+    yield
+    stage.execute("RENAME TABLE shop_lawstatus_away TO shop_lawstatus")
 
 
 @cause(2, "FeedLag")
@@ -250,7 +246,7 @@ def locked_queue(stage: Stage) -> Iterator[None]:
     campaign = stage.campaign("queue")
     with ExitStack() as stack:
         # The ticket is drawn before the lock, which it would wait for, and while no issuer can serve it.
-        with contextmanager(issuers_frozen)(stage):
+        with _issuers_frozen(stage):
             stage.require(stage.coupon_call(stage.buyers[0], campaign), status=202)
             stack.enter_context(stage.locked("coupons_campaign WHERE id = %s", campaign))
         yield
@@ -288,20 +284,11 @@ def locked_overdue_order(stage: Stage) -> Iterator[None]:
     stage.wait_for(0, unpaid, order)
 
 
-@cause(2, "PartnerAway", explains=f"LatencyOverGoal {FAILED}")
-def partner_stopped(stage: Stage) -> Iterator[None]:
-    """The partner is stopped while coupons of its campaign are asked for."""
-    campaign = stage.campaign(partner="convenience_store")
-    with stage.lasting("down", "partner"), stage.coupons(campaign, clients=3):
-        yield
-
-
 @cause(2, f"LockWaits {FAILED}", explains="LatencyOverGoal")
 def locked_product(stage: Stage) -> Iterator[None]:
     """A transaction keeps a product locked that orders are placed for."""
     product = stage.product()
-    bought = stage.orders(product=product, clients=20)
-    with bought, stage.locked("inventory_product WHERE id = %s", product):
+    with stage.orders(20, product=product), stage.locked("inventory_product WHERE id = %s", product):
         yield
 
 
@@ -312,7 +299,7 @@ def locked_campaigns(stage: Stage) -> Iterator[None]:
     with ExitStack() as stack:
         for campaign in [stage.campaign("pessimistic") for _ in range(3)]:
             stack.enter_context(stage.locked("coupons_campaign WHERE id = %s", campaign))
-            stack.enter_context(stage.coupons(campaign, clients=6))
+            stack.enter_context(stage.coupons(campaign, 6))
         yield
 
 
@@ -355,17 +342,3 @@ def consumer_cancelled(stage: Stage) -> Iterator[None]:
     children.printed(children.run([*words, "cancel_consumer", "celery"], within_seconds=60, environment=own))
     yield
     children.printed(children.run([*words, "add_consumer", "celery"], within_seconds=60, environment=own))
-
-
-@cause(6, "IssuerSilent", explains="TargetDown")
-def issuers_frozen(stage: Stage) -> Iterator[None]:
-    """Both issuers are frozen."""
-    with stage.lasting("freeze", "issuer"), process_identity.frozen({stage.issuer.pid}):
-        yield
-
-
-@cause(6, "LatencyOverGoal")
-def slow_gateway(stage: Stage) -> Iterator[None]:
-    """The gateway takes 2.6 s for each call while orders wait for their payment."""
-    with stage.lasting("slow", "gateway"), stage.orders(clients=8, card="tok_ok", wait=20):
-        yield

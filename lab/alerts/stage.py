@@ -91,11 +91,22 @@ class Stage:
         waiting.until(is_so, late, within_seconds=SETTLE_SECONDS)
 
     @contextmanager
-    def changed(self, change: str, back: str, *values: object) -> Iterator[None]:
-        """Inside the block the rows are as the first statement makes them; afterwards as the second does."""
-        self.execute(change, *values)
+    def changed(self, table: str, change: str, row: int) -> Iterator[None]:
+        """Inside the block the row is changed, afterwards that column is 0."""
+        self.execute(f"UPDATE {table} SET {change} WHERE id = %s", row)  # noqa: S608
         yield
-        self.execute(back, *values)
+        self.execute(f"UPDATE {table} SET {change.partition(' ')[0]} = 0 WHERE id = %s", row)  # noqa: S608
+
+    @contextmanager
+    def inserted(self, row: str, *rows: str, value: object = None) -> Iterator[None]:
+        """Inside the block the row is there; afterwards those rows are deleted, the last first."""
+        values = () if value is None else (value,)
+        self.execute(f"INSERT INTO {row}", *values)
+        try:
+            yield
+        finally:
+            for one in reversed(rows):
+                self.execute(f"DELETE FROM {one}", *values)  # noqa: S608
 
     @contextmanager
     def locked(self, rows: str, *values: object) -> Iterator[None]:
@@ -138,16 +149,14 @@ class Stage:
             raise SetupError(f"{call.method} {call.path} answered {answer.status}: {answer.body}")
         return answer.body
 
-    def coupons(self, campaign: int, *, clients: int) -> AbstractContextManager[None]:
+    def coupons(self, campaign: int, clients: int) -> AbstractContextManager[None]:
         """Inside the block so many clients ask for coupons of the campaign."""
         return self.load(lambda account: self.coupon_call(account, campaign), clients)
 
-    def orders(
-        self, *, clients: int, product: int = 0, card: str = "", wait: int = 0
-    ) -> AbstractContextManager[None]:
+    def orders(self, clients: int, *, product: int = 0, **terms: Any) -> AbstractContextManager[None]:
         """Inside the block so many clients place orders."""
         bought = product or self.product()
-        return self.load(lambda account: self.order_call(account, bought, card=card, wait=wait), clients)
+        return self.load(lambda account: self.order_call(account, bought, **terms), clients)
 
     @contextmanager
     def load(self, make_call: Callable[[Account], Call], clients: int) -> Iterator[None]:

@@ -54,17 +54,14 @@ def fuzz(instance: Instance, *, seconds: int, seed: str) -> int:
         tokens = {"anonymous": "", "customer": buyer["access"], "staff": users["staff"]}
         tokens["clerk"] = str(shop.call("POST", "/auth/token", named)["access"])
         running, ends_at = process_identity.of_state(instance.home), time.monotonic() + seconds
-        common: dict[str, Any] = {"tokens": tokens, "findings": findings}
-        document = {"url": url, "leaving": users["users"][1]["access"], "existing": existing, "seed": seed}
+        leaving = users["users"][1]["access"]
+        sender = api.Sender(url, tokens, leaving, existing, seed, findings)
         with ThreadPoolExecutor(RAW_SENDERS + 2) as threads:
-            senders = [threads.submit(operator.send_until, ends_at)]
-            senders.append(threads.submit(api.send_until, ends_at, **document, **common))
+            senders = [threads.submit(one.send_until, ends_at) for one in (operator, sender)]
             for number in range(RAW_SENDERS):
-                own = {"port": instance.port, "seed": f"{seed} {number}"}
-                senders.append(
-                    threads.submit(raw.send_until, ends_at, tokens=tokens.values(), findings=findings, **own)
-                )
-            sent = sum(sender.result() for sender in senders)
+                drawing = raw.Drawing(f"{seed} {number}", tokens.values())
+                senders.append(threads.submit(raw.send_until, ends_at, instance.port, drawing, findings))
+            sent = sum(one.result() for one in senders)
         reasons = operator.check_reasons()
         permissions = clerk.check_permissions(list(operator.forms.values()))
         record_deaths(instance.home, running, findings)

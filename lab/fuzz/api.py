@@ -3,7 +3,8 @@
 import itertools
 import time
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -15,7 +16,7 @@ from schemathesis import Case, GenerationMode
 from schemathesis.core import NotSet
 from schemathesis.core.result import Err
 
-from lab.fuzz.findings import Findings, is_server_error
+from lab.fuzz.findings import Findings
 
 ANSWER_SECONDS, DOCUMENT_SECONDS = 30, 60
 EXAMPLES = 4
@@ -26,103 +27,90 @@ class _TimeIsUp(Exception):
     pass
 
 
-def send_until(
-    ends_at: float,
-    *,
-    url: str,
-    tokens: Mapping[str, str],
-    leaving: str,
-    existing: Mapping[str, Any],
-    seed: str,
-    findings: Findings,
-) -> int:
-    """Rounds over all calls and callers until that moment of the monotonic clock; the requests sent.
+@dataclass
+class Sender:
+    """Sends as each of the callers whose tokens it has; `leaving` is the one that signs out, for the others
+    have to go on. `existing` has ids by the names of body fields and path parameters."""
 
-    `tokens` have that of each caller; `leaving` is the one that signs out, for the others have to go on.
-    `existing` has ids by the names of body fields and path parameters.
-    """
-    with urllib.request.urlopen(f"{url}/api/schema/?format=json", timeout=DOCUMENT_SECONDS) as response:
-        schema = schemathesis.openapi.from_dict(orjson.loads(response.read()))
-    operations = list(schema.get_all_operations())
-    session, sent = requests.Session(), 0
-    session.trust_env = False  # a proxy of the environment is not the shop's
+    url: str
+    tokens: Mapping[str, str]
+    leaving: str
+    existing: Mapping[str, Any]
+    seed: str
+    findings: Findings
+    sent: int = 0
 
-    def send_examples(operation: Any, token: str, example_seed: str) -> None:
-        token = leaving if operation.path.endswith("/auth/logout") and token else token
+    def __post_init__(self) -> None:
+        self.session = requests.Session()
+        self.session.trust_env = False  # a proxy of the environment is not the shop's
+
+    def send_until(self, ends_at: float) -> int:
+        """Rounds over all calls and callers until that moment of the monotonic clock; the requests sent."""
+        address = f"{self.url}/api/schema/?format=json"
+        with urllib.request.urlopen(address, timeout=DOCUMENT_SECONDS) as response:
+            schema = schemathesis.openapi.from_dict(orjson.loads(response.read()))
+        operations = list(schema.get_all_operations())
+        try:
+            for number in itertools.count():
+                for found, caller in itertools.product(operations, self.tokens):
+                    if isinstance(found, Err):
+                        raise found.err()
+                    self._send_examples(found.ok(), caller, number, ends_at)
+        except _TimeIsUp:
+            pass
+        return self.sent
+
+    def _send_examples(self, operation: Any, caller: str, number: int, ends_at: float) -> None:
+        example_seed = f"{self.seed} {number} {operation.label} {caller}"
+        token = self.tokens[caller]
+        token = self.leaving if operation.path.endswith("/auth/logout") and token else token
         own = {"Authorization": f"Bearer {token}"} if token else {}
+        chosen = {"max_examples": EXAMPLES, "database": None, "deadline": None, "phases": [Phase.generate]}
 
         @seeded(example_seed)
-        @bounds(
-            max_examples=EXAMPLES,
-            database=None,
-            deadline=None,
-            phases=[Phase.generate],
-            suppress_health_check=list(HealthCheck),
-        )
-        @given(case=some.one_of(_cases(operation, existing)))
+        @bounds(suppress_health_check=list(HealthCheck), **chosen)
+        @given(case=some.one_of(*self._cases(operation)))
         def send(case: Case) -> None:
-            nonlocal sent
             if time.monotonic() > ends_at:
                 raise _TimeIsUp
-            sent += 1
-            _send(case, url, session, own, example_seed, findings)
+            self._send(case, own, example_seed)
 
         try:
             send()
         except HypothesisException as error:  # a body that can't be made wrong, for instance
-            findings.record_status("not generated", type(error).__name__)
+            self.findings.count(f"not generated {type(error).__name__}")
 
-    try:
-        for number in itertools.count():
-            for found in operations:
-                if isinstance(found, Err):
-                    raise found.err()
-                for caller, token in tokens.items():
-                    operation = found.ok()
-                    send_examples(operation, token, f"{seed} {number} {operation.label} {caller}")
-    except _TimeIsUp:
-        return sent
-    raise AssertionError("the time is up before the last round")
+    def _send(self, case: Case, own: dict[str, str], seed: str) -> None:
+        self.sent += 1
+        detail = f"SEED {seed!r} path {case.formatted_path!r} query {case.query} body {case.body!r}"
+        headers = {**dict(case.headers or {}), **own}
+        sent = {"base_url": self.url, "session": self.session, "headers": headers}
+        try:
+            response = case.call(**sent, timeout=ANSWER_SECONDS, allow_redirects=False)
+        except (requests.exceptions.InvalidHeader, UnicodeError):
+            self.findings.count("api not sendable")
+            return
+        except requests.RequestException as error:
+            self.findings.record(f"{case.operation.label} was not answered", f"{error!r} {detail}")
+            return
+        head = "\n".join(f"{name}: {', '.join(values)}" for name, values in response.headers.items())
+        said = f"{detail} said {response.text[:300]}"
+        self.findings.judge("api", case.operation.label, response.status_code, head, said)
 
+    def _cases(self, operation: Any) -> Iterator[Any]:
+        """Requests that conform, with existing and with arbitrary ids, and others that don't."""
+        named = {name: value for name, value in self.existing.items() if f"{{{name}}}" in operation.path}
 
-def _send(
-    case: Case, url: str, session: requests.Session, own: dict[str, str], seed: str, findings: Findings
-) -> None:
-    detail = f"SEED {seed!r} path {case.formatted_path!r} query {case.query} body {case.body!r}"
-    headers = {**dict(case.headers or {}), **own}
-    try:
-        response = case.call(
-            base_url=url, session=session, headers=headers, timeout=ANSWER_SECONDS, allow_redirects=False
-        )
-    except (requests.exceptions.InvalidHeader, UnicodeError):
-        findings.record_status("api", "not sendable")
-        return
-    except requests.RequestException as error:
-        findings.record(f"{case.operation.label} was not answered", f"{error!r} {detail}")
-        return
-    findings.record_status("api", response.status_code)
-    head = "\n".join(f"{name}: {', '.join(values)}" for name, values in response.headers.items())
-    if is_server_error(response.status_code, head):
-        kind = f"{case.operation.label} answered {response.status_code}"
-        findings.record(kind, f"{detail} said {response.text[:300]}")
+        def about_existing(case: Case) -> Case:
+            if not isinstance(case.body, NotSet):
+                case.body = _with_existing(case.body, self.existing)
+            return case
 
-
-def _cases(operation: Any, existing: Mapping[str, Any]) -> list[Any]:
-    """Requests that conform, with existing and with arbitrary ids, and others that don't."""
-    named = {name: value for name, value in existing.items() if f"{{{name}}}" in operation.path}
-
-    def about_existing(case: Case) -> Case:
-        if not isinstance(case.body, NotSet):
-            case.body = _with_existing(case.body, existing)
-        return case
-
-    cases = [
-        operation.as_strategy(path_parameters=named).map(about_existing),
-        operation.as_strategy(),
-        operation.as_strategy(generation_mode=GenerationMode.NEGATIVE),
-        operation.as_strategy(generation_mode=GenerationMode.NEGATIVE, path_parameters=named),
-    ]
-    return cases if named else cases[:3]
+        yield operation.as_strategy(path_parameters=named).map(about_existing)
+        yield operation.as_strategy()
+        yield operation.as_strategy(generation_mode=GenerationMode.NEGATIVE)
+        if named:
+            yield operation.as_strategy(generation_mode=GenerationMode.NEGATIVE, path_parameters=named)
 
 
 def _with_existing(body: Any, existing: Mapping[str, Any]) -> Any:

@@ -16,9 +16,9 @@ class Findings:
     found: dict[str, str] = field(default_factory=dict)
     mutex: threading.Lock = field(default_factory=threading.Lock)
 
-    def record_status(self, source: str, status: int | str) -> None:
+    def count(self, what: str) -> None:
         with self.mutex:
-            self.statuses[f"{source} {status}"] += 1
+            self.statuses[what] += 1
 
     def record(self, kind: str, detail: str) -> None:
         """A failure; another one of the same kind is not recorded again."""
@@ -26,7 +26,9 @@ class Findings:
             if len(self.found) < MOST_FINDINGS:
                 self.found.setdefault(kind, f"{kind}: {detail}"[:LONGEST])
 
-
-def is_server_error(status: int, head: str) -> bool:
-    """Whether a status is a failure: each of 500 and more but 503, which says when to come back."""
-    return status >= 500 and not (status == 503 and re.search(r"(?im)^retry-after: *\d", head) is not None)
+    def judge(self, source: str, asked: str, status: int, head: str, detail: str) -> None:
+        """Count an answer. 500 and more is a failure, but for a 503 that says when to come back."""
+        self.count(f"{source} {status}")
+        says_when = status == 503 and re.search(r"(?im)^retry-after: *\d", head)
+        if status >= 500 and not says_when:
+            self.record(f"{asked} answered {status}", detail)

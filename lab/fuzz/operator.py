@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import lxml.html
 import requests
 
-from lab.fuzz.findings import Findings, is_server_error
+from lab.fuzz.findings import Findings
 from scripts.stack import SetupError, welcome
 
 ROOT = "/admin/"
@@ -242,10 +242,8 @@ class Operator:
         except requests.RequestException as error:
             self.findings.record(f"{method} {shape(path)} was not answered", f"{error!r} {detail}")
             return None
-        self.findings.record_status("admin", answer.status_code)
         head = "\n".join(f"{name}: {value}" for name, value in answer.headers.items())
-        if is_server_error(answer.status_code, head):
-            self.findings.record(f"{method} {shape(path)} answered {answer.status_code}", detail)
+        self.findings.judge("admin", f"{method} {shape(path)}", answer.status_code, head, detail)
         return answer
 
 

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from lab.fuzz.findings import Findings, is_server_error
+from lab.fuzz.findings import Findings
 from scripts.stack import ports
 
 ANSWER_SECONDS = 30.0
@@ -121,7 +121,7 @@ class Drawing:
     """Raw requests one after the other by a seed, with one of the tokens or none."""
 
     def __init__(self, seed: str, tokens: Collection[str]) -> None:
-        self.source, self.tokens = random.Random(seed), [*tokens, "a.b.c"]
+        self.seed, self.source, self.tokens = seed, random.Random(seed), [*tokens, "a.b.c"]
         self.choice = self.source.choice
 
     def draw(self) -> RawRequest:
@@ -202,14 +202,14 @@ def _places(value: Any) -> list[tuple[Any, Any]]:
     return [(value, name) for name in names] + [place for name in names for place in _places(value[name])]
 
 
-def send_until(ends_at: float, *, port: int, tokens: Collection[str], seed: str, findings: Findings) -> int:
+def send_until(ends_at: float, port: int, drawing: Drawing, findings: Findings) -> int:
     """One connection after the other until that moment of the monotonic clock; how many there were."""
-    drawing, sent = Drawing(seed, tokens), 0
+    number = 0
     while time.monotonic() < ends_at:
-        request, sent = drawing.draw(), sent + 1
-        detail = f"SEED {seed!r} number {sent} {b''.join(request.pieces)[:600]!r}"
+        request, number = drawing.draw(), number + 1
+        detail = f"SEED {drawing.seed!r} number {number} {b''.join(request.pieces)[:600]!r}"
         send_one(port, request, detail, findings, ends_half=drawing.source.random() < 0.5)
-    return sent
+    return number
 
 
 def send_one(port: int, request: RawRequest, detail: str, findings: Findings, *, ends_half: bool) -> None:
@@ -225,14 +225,13 @@ def send_one(port: int, request: RawRequest, detail: str, findings: Findings, *,
         return
     answers = STATUS.findall(received)
     if not answers:
-        findings.record_status("raw", "closed")
+        findings.count("raw closed")
         if request.is_whole:
             findings.record(f"{request.kind}: closed without an answer", f"{received[:200]!r} {detail}")
     for status, head in answers:
-        findings.record_status("raw", int(status))
-        if is_server_error(int(status), head.decode("latin-1").replace("\r\n", "\n")):
-            kind = f"{request.kind} answered {int(status)}"
-            findings.record(kind, f"{detail} said {received[-300:]!r}")
+        lines = head.decode("latin-1").replace("\r\n", "\n")
+        said = f"{detail} said {received[-300:]!r}"
+        findings.judge("raw", request.kind, int(status), lines, said)
 
 
 def exchange(port: int, request: RawRequest, *, ends_half: bool) -> bytes:
