@@ -30,7 +30,7 @@ from scripts.stack import (
 )
 from scripts.stack.programs import faketime
 
-Block = AbstractContextManager[None]
+Block = AbstractContextManager[object]
 FAILED = "ErrorRate ErrorBudgetBurn1h ErrorBudgetBurn6h ErrorBudgetBurn1d ErrorBudgetBurn3d"
 """What failed requests have fire."""
 ATTEMPTS = 5

@@ -6,16 +6,18 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from lab.alerts import watching
 from lab.alerts.watching import Program, Receiver
 from lab.chaos import faults
 from lab.chaos.calls import Call, Connection, Observations
+from lab.chaos.clients import at_work
 from lab.chaos.faults import Fault
 from lab.chaos.memory import Account
 from lab.chaos.shop import Shop
@@ -83,12 +85,9 @@ class Stage:
     def wait_for(self, number: int, rows: str, *values: object) -> None:
         """Return once there are so many rows, or more; with 0, once there is none. Raises SetupError."""
 
-        def is_so() -> bool:
-            found = self.count(rows, *values)
-            return found >= number if number else not found
-
+        is_so = lambda found: found >= number if number else not found  # noqa: E731
         late = f"after {SETTLE_SECONDS} s there are not {number} {rows}"
-        waiting.until(is_so, late, within_seconds=SETTLE_SECONDS)
+        waiting.until(lambda: is_so(self.count(rows, *values)), late, within_seconds=SETTLE_SECONDS)
 
     @contextmanager
     def changed(self, table: str, change: str, row: int) -> Iterator[None]:
@@ -149,34 +148,26 @@ class Stage:
             raise SetupError(f"{call.method} {call.path} answered {answer.status}: {answer.body}")
         return answer.body
 
-    def coupons(self, campaign: int, clients: int) -> AbstractContextManager[None]:
+    def coupons(self, campaign: int, clients: int) -> AbstractContextManager[object]:
         """Inside the block so many clients ask for coupons of the campaign."""
         return self.load(lambda account: self.coupon_call(account, campaign), clients)
 
-    def orders(self, clients: int, *, product: int = 0, **terms: Any) -> AbstractContextManager[None]:
+    def orders(self, clients: int, *, product: int = 0, **terms: Any) -> AbstractContextManager[object]:
         """Inside the block so many clients place orders."""
         bought = product or self.product()
         return self.load(lambda account: self.order_call(account, bought, **terms), clients)
 
-    @contextmanager
-    def load(self, make_call: Callable[[Account], Call], clients: int) -> Iterator[None]:
+    def load(self, make_call: Callable[[Account], Call], clients: int) -> AbstractContextManager[object]:
         """Inside the block so many clients call, each by accounts of its own, whatever they are answered."""
-        stop = threading.Event()
 
-        def run(number: int) -> None:
+        def run(stop: threading.Event, number: int) -> None:
             connection = Connection(self.instance.port, self.shop.seen, seed=f"client {number}")
             for account in itertools.cycle(self.buyers[number::clients]):
                 if stop.wait(PAUSE_SECONDS):
                     return
                 connection.call_once(make_call(account))
 
-        with ThreadPoolExecutor(clients) as threads:
-            for number in range(clients):
-                threads.submit(run, number)
-            try:
-                yield
-            finally:
-                stop.set()
+        return at_work([SimpleNamespace(run=partial(run, number=number)) for number in range(clients)])
 
     def manage(self, arguments: str) -> None:
         """A management command. Raises SetupError when it fails."""

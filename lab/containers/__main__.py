@@ -5,6 +5,7 @@ Exit code 1 when a check failed, 2 when this machine can't run it, 130 after Ctr
 
 import argparse
 import fcntl
+import functools
 import os
 import shutil
 import signal
@@ -12,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from lab.containers import checks, engine
 from lab.containers.engine import LEFT_OUT, SHOP, STORES, Containers
@@ -22,6 +23,9 @@ from scripts.stack.instance import Instance
 NAME = "test-containers"
 BESIDE_SECONDS = 8
 """How long clients buy before an update begins and after its end."""
+
+
+say = functools.partial(print, flush=True)
 
 
 class Report:
@@ -45,47 +49,41 @@ class Report:
         return word == "ok"
 
 
-class CannotRun(SetupError):
-    """This machine lacks what the command needs; the text says what."""
-
-
 def main() -> int:
     """Run all checks; the exit code. Raises SetupError."""
     parser = argparse.ArgumentParser(prog=f"make {NAME}", description="Run the containers on a real engine.")
     parser.add_argument("--keep", default="", help="1: leave everything up after the checks, until Ctrl-C")
-    asked = parser.parse_args()
-    home = places.PROJECT / "var" / "containers"
+    is_kept, home = bool(parser.parse_args().keep), places.PROJECT / "var" / "containers"
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "lock").open("w") as lock:
+        if reason := _cannot_run(lock):
+            # `make verify` knows by this line that it is no failure.
+            say(f"{NAME}: NOT RUN: {reason}")
+            return 2
+        return _run(home, is_kept=is_kept)
+
+
+def _cannot_run(lock: TextIO) -> str:
+    """What this machine lacks; nothing where it can run. Makes the Debian roots."""
+    if os.getuid() != 0:
+        return f"it needs root, for a Docker engine of its own: use `sudo make {NAME}`"
+    if missing := [name for name in ("debootstrap", "nsenter", "curl") if shutil.which(name) is None]:
+        line = "apt-get install -y debootstrap util-linux curl"
+        return f"{', '.join(missing)} is missing; run this first: {line}"
     try:
-        if os.getuid() != 0:
-            raise CannotRun(f"it needs root, for a Docker engine of its own: use `sudo make {NAME}`")
-        for program, package in {
-            "debootstrap": "debootstrap",
-            "nsenter": "util-linux",
-            "curl": "curl",
-        }.items():
-            if shutil.which(program) is None:
-                raise CannotRun(f"{program} is missing; run this first: apt-get install -y {package}")
-        home.mkdir(parents=True, exist_ok=True)
-        with (home / "lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise CannotRun(f"another run has {home}: wait for its end") from None
-            return _run(home, is_kept=bool(asked.keep))
-    except CannotRun as error:
-        # `make verify` knows by this line that it is no failure.
-        say(f"{NAME}: NOT RUN: {error}")
-        return 2
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return f"another run has {lock.name}: wait for its end"
+    try:
+        engine.require_roots()
+    except SetupError as error:
+        return f"it needs Debian's packages from the network: {str(error).partition(chr(10))[0]}"
+    return ""
 
 
 def _run(home: Path, *, is_kept: bool) -> int:
     """All checks in an engine of their own; the exit code."""
     started, report, shared = time.monotonic(), Report(), home / "shared"
-    try:
-        engine.require_roots()
-    except SetupError as error:
-        reason = str(error).partition("\n")[0]
-        raise CannotRun(f"it needs Debian's packages from the network: {reason}") from error
     shutil.rmtree(shared, ignore_errors=True)
     instance = Instance(home=home, port=ports.free(engine.PORTS), database="mysql")
     try:
@@ -110,18 +108,14 @@ def _check_all(report: Report, containers: Containers) -> None:
     say(f"{NAME}: {machine()}")
     for service, reason in LEFT_OUT.items():
         say(f"left out: {service}, {reason}")
-    check, build = (
-        report.check,
-        lambda: containers.compose("build", within_seconds=engine.BUILD_SECONDS) and "",
-    )
-    up = lambda: containers.compose("up", "--detach") and ""  # noqa: E731
+    check = report.check
     if not check("images of the servers, from Debian's packages", engine.make_images, containers):
         return
     say(engine.versions(containers))
     is_up = (
         check("every service is checked, or named as left out", checks.all_services_are_known, containers)
-        and check("docker compose build", build)
-        and check("docker compose up -d", up)
+        and check("docker compose build", containers.build)
+        and check("docker compose up -d", containers.up)
         and check("migrate completed", checks.has_exited, containers, "migrate")
         and check("all services are healthy", containers.wait_until_healthy)
     )
@@ -158,7 +152,7 @@ def _check_all(report: Report, containers: Containers) -> None:
         check(name, checks.stops_while_clients_wait, tested, service)
     for service in STORES:
         check(f"docker compose stop {service}", checks.stops_in_time, containers, service)
-    check("docker compose up -d after the stops", up)
+    check("docker compose up -d after the stops", containers.up)
     check("all services are healthy", containers.wait_until_healthy)
     check("after the stops nothing is lost or doubled", tested.all_is_as_answered)
     # Last, because it loses what came after the backup; the session's orders are not in the comparison.
@@ -171,10 +165,6 @@ def _check_all(report: Report, containers: Containers) -> None:
 def machine() -> str:
     """What the figures depend on."""
     return f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores, load average {os.getloadavg()[1]:.0f}"
-
-
-def say(text: str) -> None:
-    print(text, flush=True)
 
 
 if __name__ == "__main__":

@@ -244,7 +244,8 @@ def comes_back(tested: Tested, service: str) -> str:
     containers, started = tested.containers, time.monotonic()
     pid = lambda: containers.inspect(service, "{{.State.Pid}}")  # noqa: E731
     # To the engine, in whose count that is, it ended by itself.
-    containers.run("kill", "-9", old := pid())
+    old = pid()
+    containers.run("sh", "-c", f"kill -9 {old}")
     late = "it was not started again in 60 s"
     waiting.until(lambda: pid() not in ("0", old), late, within_seconds=60)
     containers.wait_until_healthy()
@@ -319,7 +320,7 @@ def stops_while_clients_wait(tested: Tested, service: str) -> str:
         _set_latency(containers, "DELETE")
     kinds = Counter(answer.word if answer else "no answer" for answer in answers)
     require(kinds.keys() <= {"201", "202"}, f"waiting clients were answered {dict(kinds)}")
-    containers.compose("up", "--detach")
+    containers.up()
     containers.wait_until_healthy()
     for order in orders:
         tested.until_paid(order)

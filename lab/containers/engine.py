@@ -164,6 +164,12 @@ class Containers:
     def compose(self, *words: str, within_seconds: float = COMMAND_SECONDS) -> str:
         return self.docker("compose", *words, within_seconds=within_seconds)
 
+    def build(self) -> None:
+        self.compose("build", within_seconds=BUILD_SECONDS)
+
+    def up(self) -> None:
+        self.compose("up", "--detach")
+
     def manage(self, words: str, *, codes: tuple[int, ...] = (0,)) -> str:
         """What a management command prints in web's container."""
         command = ["docker", "compose", "exec", "-T", "web", "python", "manage.py", *words.split()]
@@ -249,15 +255,17 @@ def running(home: Path, folder: Path, instance: Instance) -> Iterator[Containers
 
 def make_images(containers: Containers) -> None:
     """Import and build what is missing. Raises SetupError."""
-    _import(containers, UNSTABLE, "firstcome-debian-unstable", "CMD bash")
-    _import(containers, PYTHON, base_image(), 'CMD ["python"]')
+    for root, name in ((UNSTABLE, "firstcome-debian-unstable"), (PYTHON, base_image())):
+        if not containers.docker("image", "ls", "--quiet", name):
+            command = containers.command("docker", "import", "--change", "CMD bash", "-", name)
+            with subprocess.Popen(["tar", "-C", str(root.folder), "-c", "."], stdout=subprocess.PIPE) as tar:
+                subprocess.run(command, stdin=tar.stdout, timeout=BUILD_SECONDS, check=True)
+            if tar.returncode != 0:
+                raise SetupError(f"packing {root.folder} failed")
     for name, (folder, _) in STAND_INS.items():
-        # The project's copy, because the engine's root has no other of this machine's folders.
-        target = containers.folder / "lab" / "containers" / "images" / folder
-        for file in target.iterdir():
-            file.chmod(0o755)
-        build = ["build", "--quiet", "--network", "host", "--tag", name, str(target)]
-        containers.docker(*build, within_seconds=BUILD_SECONDS)
+        # In the project's copy, because the engine's root has no other of this machine's folders.
+        words = ["build", "--quiet", "--network", "host", "--tag", name, f"lab/containers/images/{folder}"]
+        containers.docker(*words, within_seconds=BUILD_SECONDS)
 
 
 def base_image() -> str:
@@ -270,17 +278,6 @@ def versions(containers: Containers) -> str:
     lines = [f"Docker {containers.docker('version', '--format', '{{.Server.Version}}')}"]
     lines.append(f"Compose {containers.docker('compose', 'version', '--short')}")
     run = ("run", "--rm", "--network=none", "--entrypoint=dpkg-query")
-    for name, package in [*((name, one) for name, (_, one) in STAND_INS.items()), (base_image(), "python3")]:
+    for name, (_, package) in (STAND_INS | {base_image(): ("", "python3")}).items():
         lines.append(f"{name} is Debian's {containers.docker(*run, name, '--show', package)}")
     return "\n".join(lines)
-
-
-def _import(containers: Containers, root: Root, name: str, change: str) -> None:
-    """Make an image of the root, unless there is one."""
-    if containers.docker("image", "ls", "--quiet", name):
-        return
-    command = containers.command("docker", "import", "--change", change, "-", name)
-    with subprocess.Popen(["tar", "-C", str(root.folder), "-c", "."], stdout=subprocess.PIPE) as tar:
-        subprocess.run(command, stdin=tar.stdout, timeout=BUILD_SECONDS, check=True)
-    if tar.returncode != 0:
-        raise SetupError(f"packing {root.folder} failed")

@@ -7,7 +7,6 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from lab.chaos import trial
@@ -64,13 +63,18 @@ def fuzz(instance: Instance, *, seconds: int, seed: str) -> int:
             sent = sum(one.result() for one in senders)
         reasons = operator.check_reasons()
         permissions = clerk.check_permissions(list(operator.forms.values()))
-        record_deaths(instance.home, running, findings)
+        logs = own_stack.ends_of_logs(instance.home)
+        # Though supervisor has started another in its place.
+        if died := running - process_identity.of_state(instance.home):
+            findings.record("processes died", f"{sorted(died)}{logs}")
         for name, state in supervision.states(instance).items():
             if state != "RUNNING":
-                findings.record(f"{name} is {state} in the end", own_stack.ends_of_logs(instance.home))
+                findings.record(f"{name} is {state} in the end", logs)
         laws = own_stack.audit(instance)
         for sentence in own_stack.broken(laws):
             findings.record(*sentence.split(": ", 1))
+    log = (instance.logs / "web.log").read_text(errors="replace") if findings.found else ""
+    errors = [line[:LONGEST_ERROR] for line in log.splitlines() if '"level": "error"' in line]
     pages, kinds = len(operator.seen) - len(operator.unseen), len(operator.forms)
     lines = [
         f"{pages} pages of operators have {kinds} kinds of forms, which were sent {operator.sent} times",
@@ -78,7 +82,7 @@ def fuzz(instance: Instance, *, seconds: int, seed: str) -> int:
         f"audit: {sum(law['holds'] for law in laws)} of {len(laws)} laws hold",
         *(f"{count:7} x {name}" for name, count in sorted(findings.statuses.items())),
         *(f"FINDING {finding}" for finding in findings.found.values()),
-        *(f"LOGGED {line}" for line in logged_errors(instance.logs / "web.log") if findings.found),
+        *(f"LOGGED {line}" for line in errors[:MOST_ERRORS]),
         f"fuzz: {sent} requests and connections, {len(findings.found)} findings, SEED={seed}",
     ]
     print(*lines, sep="\n", flush=True)
@@ -101,18 +105,6 @@ def _existing(shop: Shop, buyer: dict[str, Any]) -> dict[str, Any]:
     named = {f"{name}_id": value for name, value in objects.items()} | {"payment_id": payment}
     named |= {"sale_id": drop.id, "entry_id": entry.body["id"], "gateway": "simulator", "code": coupon}
     return objects | named | {"coupon": coupon, "user": buyer["id"], "token": "tok_ok"}
-
-
-def record_deaths(home: Path, running: set[int], findings: Findings) -> None:
-    """A process that died is a finding, though supervisor has started another in its place."""
-    if died := running - process_identity.of_state(home):
-        findings.record("processes died", f"{sorted(died)}{own_stack.ends_of_logs(home)}")
-
-
-def logged_errors(log: Path) -> list[str]:
-    """The first errors that the web processes logged, with their tracebacks."""
-    errors = [line for line in log.read_text(errors="replace").splitlines() if '"level": "error"' in line]
-    return [line[:LONGEST_ERROR] for line in errors[:MOST_ERRORS]]
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Requests by the OpenAPI document: conforming and other ones, of every call, by each caller."""
 
+import functools
 import itertools
 import time
 import urllib.request
@@ -83,19 +84,9 @@ class Sender:
     def _send(self, case: Case, own: dict[str, str], seed: str) -> None:
         self.sent += 1
         detail = f"SEED {seed!r} path {case.formatted_path!r} query {case.query} body {case.body!r}"
-        headers = {**dict(case.headers or {}), **own}
-        sent = {"base_url": self.url, "session": self.session, "headers": headers}
-        try:
-            response = case.call(**sent, timeout=ANSWER_SECONDS, allow_redirects=False)
-        except (requests.exceptions.InvalidHeader, UnicodeError):
-            self.findings.count("api not sendable")
-            return
-        except requests.RequestException as error:
-            self.findings.record(f"{case.operation.label} was not answered", f"{error!r} {detail}")
-            return
-        head = "\n".join(f"{name}: {', '.join(values)}" for name, values in response.headers.items())
-        said = f"{detail} said {response.text[:300]}"
-        self.findings.judge("api", case.operation.label, response.status_code, head, said)
+        call = functools.partial(case.call, base_url=self.url, session=self.session, allow_redirects=False)
+        ask = functools.partial(call, headers={**dict(case.headers or {}), **own}, timeout=ANSWER_SECONDS)
+        self.findings.answer("api", case.operation.label, detail, ask)
 
     def _cases(self, operation: Any) -> Iterator[Any]:
         """Requests that conform, with existing and with arbitrary ids, and others that don't."""

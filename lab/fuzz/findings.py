@@ -3,7 +3,11 @@
 import re
 import threading
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
+
+import requests
 
 MOST_FINDINGS, LONGEST = 50, 1500
 
@@ -32,3 +36,22 @@ class Findings:
         says_when = status == 503 and re.search(r"(?im)^retry-after: *\d", head)
         if status >= 500 and not says_when:
             self.record(f"{asked} answered {status}", detail)
+
+    def answer(self, source: str, asked: str, detail: str, ask: Callable[[], Any]) -> Any:
+        """The response that `ask` gets, judged; None for none, which is a failure."""
+        try:
+            answer = ask()
+        except (requests.exceptions.InvalidHeader, UnicodeError):
+            self.count(f"{source} not sendable")
+            return None
+        except requests.RequestException as error:
+            self.record(f"{asked} was not answered", f"{error!r} {detail}")
+            return None
+        # Schemathesis has a list for each header.
+        named = (
+            (name, [value] if isinstance(value, str) else value) for name, value in answer.headers.items()
+        )
+        head = "\n".join(f"{name}: {', '.join(values)}" for name, values in named)
+        said = f" said {answer.text[:300]}" if answer.status_code >= 500 else ""
+        self.judge(source, asked, answer.status_code, head, detail + said)
+        return answer

@@ -234,17 +234,15 @@ class Operator:
         sent: dict[str, Any] = {"params": values} if method == "GET" else {"data": token + (values or [])}
         headers = {"Referer": self.url + (page or path), "Accept": "text/html"}
         sent |= {"files": files or None, "headers": headers, "timeout": ANSWER_SECONDS}
-        try:
+
+        def ask() -> requests.Response:
             answer = self.session.request(method, self.url + path, allow_redirects=False, stream=True, **sent)
             with answer:
                 if not answer.headers.get("Content-Type", "").startswith("text/event-stream"):
                     _ = answer.content
-        except requests.RequestException as error:
-            self.findings.record(f"{method} {shape(path)} was not answered", f"{error!r} {detail}")
-            return None
-        head = "\n".join(f"{name}: {value}" for name, value in answer.headers.items())
-        self.findings.judge("admin", f"{method} {shape(path)}", answer.status_code, head, detail)
-        return answer
+            return answer
+
+        return self.findings.answer("admin", f"{method} {shape(path)}", detail, ask)
 
 
 def signed_in(url: str, findings: Findings, seed: str) -> tuple[Operator, Operator]:
