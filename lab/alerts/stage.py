@@ -31,6 +31,7 @@ from scripts.stack import (
     processes,
     readiness,
     supervision,
+    system_packages,
     waiting,
 )
 from scripts.stack.instance import Instance
@@ -183,7 +184,8 @@ def prepared(instance: Instance) -> Iterator[Stage]:
     offset_file, issuer_port = instance.home / "issuer.offset", ports.free()
     with ExitStack() as started:
         # A Redis of its own as the broker, so that one can be away without the other.
-        broker = Program("redis-server", *processes.words(options), folder=instance.home)
+        words = [system_packages.program("redis-server"), *processes.words(options)]
+        broker = Program(instance.home / "broker.log", *words)
         started.callback(broker.stop)
         url = f"redis://{broker.address}/0"
         started.enter_context(own_stack.running(instance, BROKER_URL=url, **SETTINGS))

@@ -1,4 +1,4 @@
-"""What watches a stack as the compose file has it, and what Alertmanager sends to a webhook.
+"""What watches a stack and what Alertmanager sends to a webhook.
 
 Rules and routes are the committed ones, their durations alone are shortened. Waits become a sixtieth. Ranges
 such as `[5m]` become 10 to 20 seconds: with less they hold too few scrapes, and with more a burn rate of
@@ -18,10 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from scripts import alert_rules
-from scripts.stack import children, places, ports, system_packages
+from scripts.stack import children, ports, system_packages
 from scripts.stack.instance import Instance
 from scripts.stack.programs import exporters, prometheus
 from scripts.stack.programs.prometheus import Prometheus
@@ -91,18 +89,20 @@ def receiving() -> Iterator[Receiver]:
 
 
 class Program:
-    """A server beside the stack, on a free port of loopback, which can be away for a while."""
+    """A server beside the stack, on a free port of loopback, which can be away for a while. `{address}` in
+    its words is its own."""
 
-    def __init__(self, name: str, *words: str, folder: Path) -> None:
-        self.port, self.log = ports.free(), folder / f"{name}.log"
+    def __init__(self, log: Path, *words: str, **environment: str) -> None:
+        self.port, self.log, self.environment = ports.free(), log, environment
         self.address = f"{ports.HOST}:{self.port}"
-        self.words = [system_packages.program(name), *(word.format(port=self.port) for word in words)]
+        self.words = [word.format(address=self.address, port=self.port) for word in words]
         self.start()
 
     def start(self) -> None:
-        self.child = children.start(self.words, log=self.log, environment={})
+        own = os.environ | self.environment
+        self.child = children.start(self.words, log=self.log, environment=own)
         address, name = (ports.HOST, self.port), self.log.stem
-        children.wait_until(address, name=name, child=self.child, log=self.log, within_seconds=30)
+        children.wait_until(address, name=name, child=self.child, log=self.log, within_seconds=60)
 
     def stop(self) -> None:
         children.stop(self.child)
@@ -110,10 +110,8 @@ class Program:
     @contextmanager
     def away(self) -> Iterator[None]:
         self.stop()
-        try:
-            yield
-        finally:
-            self.start()
+        yield
+        self.start()
 
 
 def shortened(text: str) -> str:
@@ -131,42 +129,38 @@ def shortened(text: str) -> str:
 
 @contextmanager
 def watching(
-    instance: Instance, targets: dict[str, list[str]]
+    instance: Instance, shop: dict[str, list[str]]
 ) -> Iterator[tuple[Prometheus, Receiver, Program]]:
-    """Watch the stack by the shortened rules; also yields the exporter of Redis. `targets` are the shop's, by
-    job. Raises SetupError."""
-    folder = instance.home / "watchers"
+    """Watch the targets of the shop, by job, and its servers, by the shortened rules; also yields the
+    exporter of Redis. Raises SetupError."""
+    folder, program = instance.home / "watchers", system_packages.program
     folder.mkdir()
     for path in [*alert_rules.files(), alert_rules.ALERTMANAGER]:
         (folder / path.name).write_text(shortened(path.read_text()))
-    compose = yaml.safe_load((places.PROJECT / "docker-compose.yml").read_text())
-    _, *options = compose["services"]["mysql_exporter"]["command"]
-    alertmanager = f"{ports.HOST}:{ports.free()}"
-    script = [sys.executable, str(alert_rules.OPS / "monitoring" / "alertmanager.py")]
-    script += [str(folder / "alertmanager.yml"), f"--storage.path={folder / 'alertmanager'}"]
-    script += [f"--web.listen-address={alertmanager}", "--cluster.listen-address="]
-    log, ready = folder / "alertmanager.log", f"http://{alertmanager}/-/ready"
     busy = os.getloadavg()[0] / (os.cpu_count() or 1) / 2
-    redis_words = (
-        f"-redis.addr=unix://{instance.redis_socket}",
-        f"-web.listen-address={ports.HOST}:{{port}}",
-    )
+    listens, socket = "web.listen-address={address}", f"unix://{instance.redis_socket}"
     with ExitStack() as started:
         receiver = started.enter_context(receiving())
-        urls = {"PAGER_WEBHOOK_URL": f"{receiver.url}/pager", "TICKET_WEBHOOK_URL": f"{receiver.url}/tickets"}
-        settings = {**urls, "TMPDIR": str(folder)}
-        started.enter_context(
-            prometheus.server(script, name="alertmanager", ready=ready, log=log, settings=settings)
+        alertmanager = Program(
+            folder / "alertmanager.log",
+            *(sys.executable, str(alert_rules.OPS / "monitoring" / "alertmanager.py")),
+            *(str(folder / "alertmanager.yml"), f"--storage.path={folder / 'data'}", f"--{listens}"),
+            "--cluster.listen-address=",
+            PAGER_WEBHOOK_URL=f"{receiver.url}/pager",
+            TICKET_WEBHOOK_URL=f"{receiver.url}/tickets",
+            TMPDIR=str(folder),
         )
-        redis = Program("prometheus-redis-exporter", *redis_words, folder=folder)
+        started.callback(alertmanager.stop)
+        words = (program("prometheus-redis-exporter"), f"-redis.addr={socket}", f"-{listens}")
+        redis = Program(folder / "redis-exporter.log", *words)
         started.callback(redis.stop)
-        mysql = started.enter_context(exporters.of_mariadb(instance, folder, *options))
-        own = {"redis": [redis.address], "mysql": [mysql], "alertmanager": [alertmanager]}
+        mysql = started.enter_context(exporters.of_mariadb(instance, folder))
+        servers = {"redis": redis.address, "mysql": mysql, "alertmanager": alertmanager.address}
         running = prometheus.running(
             folder / "prometheus",
-            targets=targets | own,
+            targets=shop | {job: [address] for job, address in servers.items()},
             rules=[folder / path.name for path in alert_rules.files()],
-            alertmanagers=[alertmanager],
+            alertmanagers=[alertmanager.address],
             scrape_seconds=min(SLOWEST_SCRAPE_SECONDS, SCRAPE_SECONDS * max(1.0, busy)),
         )
         yield started.enter_context(running), receiver, redis
