@@ -33,6 +33,8 @@ from scripts.stack.programs import faketime
 Block = AbstractContextManager[object]
 FAILED = "ErrorRate ErrorBudgetBurn1h ErrorBudgetBurn6h ErrorBudgetBurn1d ErrorBudgetBurn3d"
 """What failed requests have fire."""
+UNKNOWN = "MetricMissing LawUnchecked ReconciliationOverdue ClockSkew"
+"""What is not known without the database."""
 ATTEMPTS = 5
 PENDING = "events_webhookdelivery WHERE status = 'pending'"
 
@@ -84,10 +86,7 @@ for phase, what, sort, name, fires, explains in (
     (7, "The worker is frozen", "freeze", "worker", "TargetDown", "TasksNotMoving"),
     (7, "The broker is stopped", "down", "broker", "BrokerAway", "MetricMissing TasksNotMoving"),
     (8, "Redis is stopped", "down", "redis", "RedisAway", "BeatSilent IssuerSilent MetricMissing"),
-    (
-        *(9, "The database is stopped", "down", "mariadb", "DatabaseAway"),
-        "MetricMissing LawUnchecked ReconciliationOverdue ClockSkew",
-    ),
+    (9, "The database is stopped", "down", "mariadb", "DatabaseAway", UNKNOWN),
 ):
     add(phase, what, fires, explains)(lambda stage, sort=sort, name=name: stage.lasting(sort, name))
 add(1, "A product's `reserved` is set above `on_hand` by SQL", "StockNegative LawBroken")(
@@ -120,14 +119,6 @@ add(1, "A webhook endpoint has a refused address; SQL adds to the age of what wa
 )
 add(1, "Another such endpoint; SQL adds days to the time for which it has failed", "WebhookEndpointDisabled")(
     lambda stage: _failing_endpoint(stage, "failing_since", "4 DAY", "events_webhookendpoint WHERE id")
-)
-add(
-    *(2, "The partner is stopped while coupons of its campaign are asked for", "PartnerAway"),
-    explains=f"LatencyOverGoal {FAILED}",
-)(
-    lambda stage: together(
-        stage.coupons(stage.campaign(partner="convenience_store"), 3), stage.lasting("down", "partner")
-    )
 )
 add(6, "Both issuers are frozen", "IssuerSilent", "TargetDown")(_issuers_frozen)
 add(6, "The gateway takes 2.6 s for each call while orders wait for their payment", "LatencyOverGoal")(
@@ -282,6 +273,14 @@ def locked_overdue_order(stage: Stage) -> Iterator[None]:
     else:
         raise SetupError("no overdue order could be locked before it expired")
     stage.wait_for(0, unpaid, order)
+
+
+@cause(2, "PartnerAway", explains=f"LatencyOverGoal {FAILED}")
+def partner_stopped(stage: Stage) -> Iterator[None]:
+    """The partner is stopped while coupons of its campaign are asked for."""
+    campaign = stage.campaign(partner="convenience_store")
+    with stage.lasting("down", "partner"), stage.coupons(campaign, 3):
+        yield
 
 
 @cause(2, f"LockWaits {FAILED}", explains="LatencyOverGoal")

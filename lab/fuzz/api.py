@@ -66,7 +66,12 @@ class Sender:
         token = self.tokens[caller]
         token = self.leaving if operation.path.endswith("/auth/logout") and token else token
         own = {"Authorization": f"Bearer {token}"} if token else {}
-        chosen = {"max_examples": EXAMPLES, "database": None, "deadline": None, "phases": [Phase.generate]}
+        chosen: dict[str, Any] = {
+            "max_examples": EXAMPLES,
+            "database": None,
+            "deadline": None,
+            "phases": [Phase.generate],
+        }
 
         @seeded(example_seed)
         @bounds(suppress_health_check=list(HealthCheck), **chosen)

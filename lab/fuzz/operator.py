@@ -111,7 +111,9 @@ def _form(form: Any, path: str) -> Form:
 
     required = form.xpath(".//*[@required]/@name")
     return Form(
-        *(path, _own(form.action or f"http://shop{path}"), form.method),
+        page=path,
+        action=_own(form.action or f"http://shop{path}"),
+        method=form.method,
         values=[(name, text) for name, text in form.form_values() if name != TOKEN],
         others=[value(one) for one in form.xpath(NOT_SENT)],
         files=form.xpath(".//input[@type='file']/@name"),
