@@ -139,12 +139,12 @@ def _check_shop(check: Callable[..., bool], containers: Containers) -> None:
                 check(f"kill -9 of {service}", checks.comes_back, tested, service)
 
     def update() -> str:
-        before = len(tested.seen.measured.requests)
+        before = len(tested.shop.seen.measured.requests)
         with checks.load(tested, "update"):
             time.sleep(BESIDE_SECONDS)
             check("the documented update", checks.update, containers)
             time.sleep(BESIDE_SECONDS)
-        return checks.describe(tested.seen.measured.requests[before:])
+        return checks.describe(tested.shop.seen.measured.requests[before:])
 
     for act in (kills, update):
         check(f"each request beside the {act.__name__} got a final answer", act)

@@ -16,14 +16,15 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from lab.chaos import comparison, outside, trial
+from lab.chaos import comparison, faults, outside, trial
 from lab.chaos.calls import Call, Connection, Observations
 from lab.chaos.clients import Client, at_work, staff_and_buyers
+from lab.chaos.faults import Fault
 from lab.chaos.memory import Account, RecordedCall, Setup
 from lab.chaos.shop import Shop
 from lab.containers.engine import BUILD_SECONDS, HEALTHY, LEFT_OUT, OTHERS, SHOP, Containers
 from scripts import smoke
-from scripts.stack import SetupError, children, own_stack, ports, readiness, waiting
+from scripts.stack import SetupError, children, own_stack, ports, waiting
 from scripts.stack.programs.prometheus import Prometheus
 
 PRODUCTS, STOCK, PLENTY, COUPONS = 6, 20_000, 1_000_000, 400
@@ -46,8 +47,7 @@ grep -q '^NoNewPrivs:.1' /proc/1/status || { echo it may get new privileges; exi
 touch /tmp/y && rm /tmp/y
 """
 """Fails unless the container is read-only, has no capability and no way to one, and is not root."""
-SLOW_MS, WAITERS = 2600, 8
-"""A call of the gateway takes so long, just less than the shop waits: payments are under way for longer."""
+WAITERS = 8
 MIGRATION = """from django.db import migrations
 
 
@@ -81,14 +81,13 @@ class Tested:
     containers: Containers
     setup: Setup
     shop: Shop
-    seen: Observations
 
     @property
     def customer(self) -> Account:
         return self.setup.buyers[-1]
 
     def connection(self, seed: str) -> Connection:
-        return Connection(self.shop.instance.port, self.seen, seed=seed)
+        return Connection(self.shop.instance.port, self.shop.seen, seed=seed)
 
     def new_order(self) -> Call:
         """A new order of the customer's, which is not sent yet."""
@@ -118,14 +117,14 @@ class Tested:
 
         A call that was waited for in vain is none: the machine may do much else, and the call was repeated.
         """
-        with self.seen.mutex:
-            new, self.seen.findings = self.seen.findings, []
+        with self.shop.seen.mutex:
+            new, self.shop.seen.findings = self.shop.seen.findings, []
         all_found = [*found, *(finding for finding in new if " hung for " not in finding)]
         require(not all_found, "\n".join([f"{len(all_found)} findings", *all_found[:20]]))
 
     def all_is_as_answered(self) -> str:
         """Wait until all is settled, then compare answers, the simulators' books and the laws."""
-        trial.settle(self.setup, self.shop, self.seen, within_seconds=SETTLE_SECONDS)
+        trial.settle(self.setup, self.shop, self.shop.seen, within_seconds=SETTLE_SECONDS)
         found = [*comparison.findings(self.setup, self.shop), *outside.findings(self.setup, self.shop)]
         self.require_no_findings([*found, *self.broken_laws()])
         calls = [made for account in [self.setup.staff, *self.setup.buyers] for made in account.calls]
@@ -142,11 +141,10 @@ def seed_shop(containers: Containers) -> Tested:
     users, tokens = BUYERS * ACCOUNTS_EACH + 1, "/tmp/tokens.json"  # noqa: S108 (the container's own)
     script = f"DEMO=1 python manage.py seed_demo --users {users} --tokens {tokens} >&2 && cat {tokens}"
     known = json.loads(containers.compose("exec", "-T", "web", "sh", "-c", script))
-    seen = Observations()
-    shop = Shop(containers.instance, known["staff"], seen)
+    shop = Shop(containers.instance, known["staff"], Observations())
     setup = shop.stocked(known, "Container", products=PRODUCTS, on_hand=STOCK, plenty=PLENTY)
     setup.campaigns = [shop.create_campaign("Container", quantity=COUPONS) for _ in range(2)]
-    return Tested(containers, setup, shop, seen)
+    return Tested(containers, setup, shop)
 
 
 class Reader(Client):
@@ -169,7 +167,7 @@ def load(tested: Tested, seed: str) -> Iterator[None]:
     """Clients that buy, refund and read inside the block, each to the final answer of its last call. Raises
     SetupError afterwards for one without it, and for an answer that no client should get."""
     setup = dataclasses.replace(tested.setup, buyers=tested.setup.buyers[:-1])
-    common: dict[str, Any] = {"port": tested.shop.instance.port, "seen": tested.seen}
+    common: dict[str, Any] = {"port": tested.shop.instance.port, "seen": tested.shop.seen}
     common |= {"seed": f"containers {seed}", "ends_at": time.monotonic() + LOAD_SECONDS}
     clients = [*staff_and_buyers(setup, count=BUYERS, **common), Reader(setup, **common)]
     with at_work(clients):
@@ -308,16 +306,13 @@ def stops_while_clients_wait(tested: Tested, service: str) -> str:
     containers, orders = tested.containers, [tested.new_order() for _ in range(WAITERS)]
     placed = lambda: len(tested.shop.orders(tested.customer))  # noqa: E731
     wanted = placed() + WAITERS
-    _set_latency(containers, "POST", json.dumps({"ms": SLOW_MS}))
-    try:
-        with ThreadPoolExecutor(WAITERS) as threads:
-            sending = [threads.submit(tested.connection(one.key).call_once, one) for one in orders]
-            few = f"the customer has less than {wanted} orders"
-            waiting.until(lambda: placed() >= wanted, few, within_seconds=30)
-            took = stops_in_time(containers, service)
-            answers = [one.result() for one in sending]
-    finally:
-        _set_latency(containers, "DELETE")
+    slow_gateway = faults.lasting(Fault("slow", "gateway", 0), containers.instance)
+    with slow_gateway, ThreadPoolExecutor(WAITERS) as threads:
+        sending = [threads.submit(tested.connection(one.key).call_once, one) for one in orders]
+        few = f"the customer has less than {wanted} orders"
+        waiting.until(lambda: placed() >= wanted, few, within_seconds=30)
+        took = stops_in_time(containers, service)
+        answers = [one.result() for one in sending]
     kinds = Counter(answer.word if answer else "no answer" for answer in answers)
     require(kinds.keys() <= {"201", "202"}, f"waiting clients were answered {dict(kinds)}")
     containers.up()
@@ -326,12 +321,6 @@ def stops_while_clients_wait(tested: Tested, service: str) -> str:
         tested.until_paid(order)
     answered = ", ".join(f"{count} x {kind}" for kind, count in sorted(kinds.items()))
     return f"{took}; waiting clients were answered {answered}, and all {WAITERS} orders are paid"
-
-
-def _set_latency(containers: Containers, method: str, body: str | None = None) -> None:
-    headers, port = {"Content-Type": "application/json"}, containers.instance.gateway_port
-    status, text = readiness.ask(port, method, "/latency", body, headers)
-    require(status == 200, f"the gateway answered {status}: {text}")
 
 
 def session_works(containers: Containers) -> str:

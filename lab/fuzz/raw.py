@@ -8,8 +8,7 @@ import re
 import socket
 import time
 from collections.abc import Collection
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from lab.fuzz.findings import Findings
 from scripts.stack import ports
@@ -106,15 +105,13 @@ TYPES = (
     *(b"multipart/form-data; boundary=x", b"application/json; charset=utf-16"),
 )
 END = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+WHOLE = ("bodies", "fields", "pipeline")
+"""Kinds of requests that a server that reads to their end can answer at once."""
 
 
-@dataclass(frozen=True)
-class RawRequest:
-    """What is sent in pieces. `is_whole` when a server that reads to its end can answer at once."""
-
+class RawRequest(NamedTuple):
     kind: str
     pieces: list[bytes]
-    is_whole: bool = True
 
 
 class Drawing:
@@ -126,8 +123,8 @@ class Drawing:
 
     def draw(self) -> RawRequest:
         kinds = [self.request_line, self.lengths, self.chunks, self.unfinished, self.pipeline]
-        kinds += [self.headers, self.bodies] * 2 + [self.fields] * 3
-        return self.choice(kinds)()
+        kind = self.choice([*kinds, *[self.headers, self.bodies] * 2, *[self.fields] * 3])
+        return RawRequest(kind.__name__, kind())
 
     def head(self, method: str, more: bytes, *, path: str = "", closes: bool = True) -> bytes:
         """A head without its end."""
@@ -136,36 +133,35 @@ class Drawing:
         lines += [f"Authorization: Bearer {token}"] * bool(token) + ["Connection: close"] * closes
         return "\r\n".join([*lines, ""]).encode() + more
 
-    def request_line(self) -> RawRequest:
+    def request_line(self) -> list[bytes]:
         path = self.choice(PATHS).encode()
         targets = [path, *TARGETS, *(one + path for one in BEFORE), *(path + one for one in AFTER + QUERIES)]
         line = b" ".join([self.choice(METHODS).encode(), self.choice(targets), self.choice(VERSIONS)])
-        ended = line + b"\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-        return RawRequest("request line", [ended], is_whole=False)
+        return [line + b"\r\nHost: localhost\r\nConnection: close\r\n\r\n"]
 
-    def headers(self) -> RawRequest:
+    def headers(self) -> list[bytes]:
         names = self.source.choices(HEADERS, k=self.source.randint(1, 4))
         odd = b"".join(b"%b: %b\r\n" % (name.encode(), self.choice(VALUES)) for name in names)
         head = self.head(self.choice(METHODS[:7]), odd + self.choice(LINES))
-        return RawRequest("headers", [head + with_length(self.choice([b"", b"{}", b"null"]))], is_whole=False)
+        return [head + with_length(self.choice([b"", b"{}", b"null"]))]
 
-    def lengths(self) -> RawRequest:
+    def lengths(self) -> list[bytes]:
         lengths = self.source.choices(LENGTHS, k=self.source.randint(1, 2))
         odd = b"".join(b"Content-Length: %b\r\n" % one for one in lengths)
         odd += self.choice([b"", b"", b"Transfer-Encoding: chunked\r\n", b"Transfer-Encoding: gzip\r\n"])
-        return RawRequest("lengths", [self.head("POST", odd) + b"\r\n", b"{}   "], is_whole=False)
+        return [self.head("POST", odd) + b"\r\n", b"{}   "]
 
-    def chunks(self) -> RawRequest:
+    def chunks(self) -> list[bytes]:
         head = self.head("POST", b"Transfer-Encoding: %b\r\n\r\n" % self.choice(ENCODINGS))
         chunks = b"".join(self.source.choices(CHUNKS, k=self.source.randint(1, 3)))
-        return RawRequest("chunks", [head, chunks, b"0\r\n\r\n"], is_whole=False)
+        return [head, chunks, b"0\r\n\r\n"]
 
-    def bodies(self) -> RawRequest:
+    def bodies(self) -> list[bytes]:
         method, body = self.choice(["POST", "PATCH", "GET"]), self.choice(BODIES)
         head = self.head(method, b"Content-Type: %b\r\n" % self.choice(TYPES))
-        return RawRequest("bodies", [head + b"Content-Length: %d\r\n\r\n" % len(body), body])
+        return [head + b"Content-Length: %d\r\n\r\n" % len(body), body]
 
-    def fields(self) -> RawRequest:
+    def fields(self) -> list[bytes]:
         path = self.choice(list(SAMPLES))
         body = json.loads(json.dumps(SAMPLES[path]))
         places = list(_places(body))
@@ -174,19 +170,19 @@ class Drawing:
             holder[name] = self.choice(ODD_FIELDS)
         more = b"Content-Type: application/json\r\nIdempotency-Key: %x\r\n" % self.source.getrandbits(64)
         head = self.head("POST", more, path=path)
-        return RawRequest("fields", [head + with_length(json.dumps(body).encode())])
+        return [head + with_length(json.dumps(body).encode())]
 
-    def unfinished(self) -> RawRequest:
+    def unfinished(self) -> list[bytes]:
         whole = self.head("POST", b"Content-Length: 500\r\n") + b'\r\n{"a": '
-        return RawRequest("unfinished", [whole[: self.source.randint(1, len(whole))]], is_whole=False)
+        return [whole[: self.source.randint(1, len(whole))]]
 
-    def pipeline(self) -> RawRequest:
+    def pipeline(self) -> list[bytes]:
         sent = b""
         for _ in range(self.source.randint(2, 20)):
             more = b"Content-Type: application/json\r\n"
             sent += self.head(self.choice(["GET", "POST"]), more, closes=False)
             sent += with_length(self.choice([b"", b"{}", b"null", b"{"]))
-        return RawRequest("pipeline", [sent + self.choice([b"", b"", b"\x00\xff\r\n\r\n"]) + END])
+        return [sent + self.choice([b"", b"", b"\x00\xff\r\n\r\n"]) + END]
 
 
 def with_length(body: bytes) -> bytes:
@@ -226,7 +222,7 @@ def send_one(port: int, request: RawRequest, detail: str, findings: Findings, *,
     answers = STATUS.findall(received)
     if not answers:
         findings.count("raw closed")
-        if request.is_whole:
+        if request.kind in WHOLE:
             findings.record(f"{request.kind}: closed without an answer", f"{received[:200]!r} {detail}")
     for status, head in answers:
         lines = head.decode("latin-1").replace("\r\n", "\n")
@@ -238,7 +234,7 @@ def exchange(port: int, request: RawRequest, *, ends_half: bool) -> bytes:
     """All that comes until the shop closes. A connection that stays open after an answer, as keep-alive
     may, is left. Raises TimeoutError when nothing comes.
     """
-    received, until = b"", time.monotonic() + ANSWER_SECONDS
+    received, until, is_whole = b"", time.monotonic() + ANSWER_SECONDS, request.kind in WHOLE
     # What waits for the rest of a head is the proxy's to end, and none is here.
     has_head = b"\r\n\r\n" in b"".join(request.pieces)
     with socket.create_connection((ports.HOST, port), timeout=ANSWER_SECONDS) as connection:
@@ -247,12 +243,12 @@ def exchange(port: int, request: RawRequest, *, ends_half: bool) -> bytes:
             for piece in request.pieces:
                 connection.sendall(piece)
                 time.sleep(PIECE_SECONDS)
-        if not request.is_whole and (ends_half or not has_head):
+        if not is_whole and (ends_half or not has_head):
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_WR)
         with contextlib.suppress(ConnectionResetError):
             while len(received) < LARGEST:
-                patience = 1.0 if received and not request.is_whole else until - time.monotonic()
+                patience = 1.0 if received and not is_whole else until - time.monotonic()
                 connection.settimeout(max(0.1, patience))
                 try:
                     got = connection.recv(65_536)
