@@ -29,7 +29,7 @@ from scripts.stack.programs.prometheus import Prometheus
 
 PRODUCTS, STOCK, PLENTY, COUPONS = 6, 20_000, 1_000_000, 400
 BUYERS, ACCOUNTS_EACH = 4, 6
-PAID_SECONDS, WAIT_SECONDS, SETTLE_SECONDS = 90, 20, 180
+PAID_SECONDS, WAIT_SECONDS = 90, 20
 LOAD_SECONDS = 900
 """Of a load; a call that has no final answer some time after that is lost."""
 LISTS = (
@@ -124,7 +124,7 @@ class Tested:
 
     def all_is_as_answered(self) -> str:
         """Wait until all is settled, then compare answers, the simulators' books and the laws."""
-        trial.settle(self.setup, self.shop, self.shop.seen, within_seconds=SETTLE_SECONDS)
+        trial.settle(self.setup, self.shop, self.shop.seen)
         found = [*comparison.findings(self.setup, self.shop), *outside.findings(self.setup, self.shop)]
         self.require_no_findings([*found, *self.broken_laws()])
         calls = [made for account in [self.setup.staff, *self.setup.buyers] for made in account.calls]
