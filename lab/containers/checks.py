@@ -18,7 +18,7 @@ from typing import Any
 
 from lab.chaos import comparison, faults, outside, trial
 from lab.chaos.calls import Call, Connection, Observations
-from lab.chaos.clients import Client, at_work, staff_and_buyers
+from lab.chaos.clients import Client, at_work, await_final_answer, staff_and_buyers
 from lab.chaos.faults import Fault
 from lab.chaos.memory import Account, RecordedCall, Setup
 from lab.chaos.shop import Shop
@@ -97,15 +97,13 @@ class Tested:
 
     def until_paid(self, call: Call) -> str:
         """Repeat the order's call until it is paid; its id. Raises SetupError."""
-        connection, deadline = self.connection(call.key), time.monotonic() + PAID_SECONDS
-        while (answer := connection.call_until_final(call, until=deadline)).status == 202:
-            late = f"the order is not paid after {PAID_SECONDS} s: {answer.body}"
-            require(time.monotonic() < deadline, late)
-            time.sleep(0.2)
-        self.customer.calls.append(RecordedCall("order", call, answer))
-        is_paid = answer.status == 201 and answer.body["status"] == "paid"
-        require(is_paid, f"the order was answered {answer.status}: {answer.body}")
-        return str(answer.body["id"])
+        connection, until = self.connection(call.key), time.monotonic() + PAID_SECONDS
+        made = RecordedCall("order", call, connection.call_until_final(call, until=until))
+        late = list(await_final_answer(made, connection, within_seconds=PAID_SECONDS))
+        self.customer.calls.append(made)
+        is_paid = made.answer.status == 201 and made.answer.body["status"] == "paid"
+        require(not late and is_paid, f"the order was answered {made.answer.status}: {made.answer.body}")
+        return str(made.answer.body["id"])
 
     def order_is_paid(self) -> str:
         started = time.monotonic()
