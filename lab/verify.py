@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 
-from scripts.stack import SetupError, children, own_stack, places
+from scripts.stack import children, own_stack, places
 
 STEPS: Mapping[str, str] = {
     "tests": "make test CIRCLE=other",
@@ -58,13 +58,10 @@ def main() -> int:
     parser.add_argument("--seed", default="", help="of the steps that draw faults or requests")
     asked = parser.parse_args()
     names = set(filter(None, asked.only.split(",")))
-
-    def run() -> int:
-        if unknown := names - STEPS.keys():
-            raise SetupError(f"no step is called {', '.join(sorted(unknown))}: there are {', '.join(STEPS)}")
-        return verify({name: STEPS[name] for name in STEPS if not names or name in names}, asked.seed)
-
-    return children.run_command("make verify", run)
+    if unknown := names - STEPS.keys():
+        parser.error(f"no step is called {', '.join(sorted(unknown))}: there are {', '.join(STEPS)}")
+    steps = {name: command for name, command in STEPS.items() if not names or name in names}
+    return children.run_command("make verify", lambda: verify(steps, asked.seed))
 
 
 def verify(steps: Mapping[str, str], seed: str, page: Path = PAGE) -> int:
