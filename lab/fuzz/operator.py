@@ -43,7 +43,8 @@ MOST_CHANGED, REPEATED = 3, 1_200
 """Fields of a form, and more fields than Django reads."""
 NOT_SENT = """
 .//button[@name] | .//input[@name][@type='submit' or @type='image' or @type='button']
-| .//input[@name][@type='checkbox' or @type='radio'][not(@checked)] | .//select/option[not(@selected)]
+| .//input[@name][@type='checkbox' or @type='radio'][not(@checked)]
+| .//select[@name]//option[not(@selected)]
 """
 Values = list[tuple[str, str]]
 
@@ -106,9 +107,12 @@ def read(html: str, path: str) -> tuple[list[Form], list[str]]:
 
 def _form(form: Any, path: str) -> Form:
     def value(one: Any) -> tuple[str, str]:
-        named = one.getparent().get("name") if one.tag == "option" else one.get("name")
-        return named or "", one.get("value", "on" if one.get("type") == "checkbox" else "")
+        [name] = one.xpath("ancestor-or-self::*[@name][1]/@name")
+        return name, one.get("value", "on" if one.get("type") == "checkbox" else "")
 
+    # lxml leaves out what has no value, and a browser does not.
+    for one in form.xpath(".//input[not(@value)][not(@type='checkbox' or @type='radio')]"):
+        one.set("value", "")
     required = form.xpath(".//*[@required]/@name")
     return Form(
         page=path,

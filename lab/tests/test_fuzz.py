@@ -72,7 +72,7 @@ def test_a_connection_that_is_never_answered_is_a_finding(pages: CannedShop, mon
 
 PAGE = """
 <form method="post" action="refund/"><input type="hidden" name="csrfmiddlewaretoken" value="t">
-<input name="amount" value="5" required><textarea name="reason" required></textarea>
+<input name="amount" value="5" required><input name="note"><textarea name="reason" required></textarea>
 <select name="kind"><option value="a">A<option value="b" selected>B</select>
 <input type="checkbox" name="restock"><input type="checkbox" name="notify" checked>
 <button name="do" value="refund">Refund</button></form>
@@ -87,7 +87,7 @@ def operator(pages: CannedShop) -> Operator:
     """An operator of these pages that knows the form."""
     operator = Operator(pages.address, Findings(), "1")
     [[form], links] = operators.read(PAGE, "/admin/orders/order/7/")
-    assert form.values == [("amount", "5"), ("reason", ""), ("kind", "b"), ("notify", "on")]
+    assert form.values == [("amount", "5"), ("note", ""), ("reason", ""), ("kind", "b"), ("notify", "on")]
     assert form.others == [("kind", "a"), ("restock", "on"), ("do", "refund")]
     assert links == ["/admin/orders/order/7/change/"]
     operator.forms[form.kind] = form
