@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from lab.alerts.stage import Stage
@@ -80,6 +81,24 @@ def _issuers_frozen(stage: Stage) -> Block:
     return together(stage.lasting("freeze", "issuer"), process_identity.frozen({stage.issuer.pid}))
 
 
+@contextmanager
+def _failing_endpoint(stage: Stage, column: str, interval: str, rows: str) -> Iterator[None]:
+    """Its address is the host's own, which is refused, and an event is to be sent to it; then the column of
+    its rows is put back."""
+    endpoint = str(uuid.uuid4())
+    values = """events_webhookendpoint (id, kind, url, events, description, secret, owner_id, position,
+            created_at, failures, disabled_by, lease_token)
+        SELECT %s, 'program', 'http://127.0.0.1:9/', '["*"]', 'alerts', 'whsec_YWxlcnRzYWxlcnRzYWxlcnRz',
+            (SELECT MIN(id) FROM auth_user WHERE is_superuser), last_position, UTC_TIMESTAMP(6), 0, '', ''
+        FROM events_feedstate"""
+    own = ("events_webhookendpoint WHERE id = %s", "events_webhookdelivery WHERE endpoint_id = %s")
+    with stage.inserted(values, *own, value=endpoint):
+        stage.product()
+        stage.wait_for(1, "events_webhookendpoint WHERE id = %s AND failing_since IS NOT NULL", endpoint)
+        stage.age(column, interval, f"{rows} = %s", endpoint)
+        yield
+
+
 for phase, what, sort, name, fires, explains in (
     (1, "The exporter of Redis is stopped", "down", "redis exporter", "ExporterDown", ""),
     (6, "Beat is frozen", "freeze", "beat", "BeatSilent", "TargetDown"),
@@ -88,7 +107,7 @@ for phase, what, sort, name, fires, explains in (
     (8, "Redis is stopped", "down", "redis", "RedisAway", "BeatSilent IssuerSilent MetricMissing"),
     (9, "The database is stopped", "down", "mariadb", "DatabaseAway", UNKNOWN),
 ):
-    add(phase, what, fires, explains)(lambda stage, sort=sort, name=name: stage.lasting(sort, name))
+    add(phase, what, fires, explains)(partial(Stage.lasting, sort=sort, name=name))
 add(1, "A product's `reserved` is set above `on_hand` by SQL", "StockNegative LawBroken")(
     lambda stage: stage.changed("inventory_product", "reserved = on_hand + 1", stage.product())
 )
@@ -173,24 +192,6 @@ def refused_event(stage: Stage) -> Iterator[None]:
         stage.age("refused_at", "2 HOUR", PENDING)
         yield
     stage.manage("replay_events --all")
-
-
-@contextmanager
-def _failing_endpoint(stage: Stage, column: str, interval: str, rows: str) -> Iterator[None]:
-    """Its address is the host's own, which is refused, and an event is to be sent to it; then the column of
-    its rows is put back."""
-    endpoint = str(uuid.uuid4())
-    values = """events_webhookendpoint (id, kind, url, events, description, secret, owner_id, position,
-            created_at, failures, disabled_by, lease_token)
-        SELECT %s, 'program', 'http://127.0.0.1:9/', '["*"]', 'alerts', 'whsec_YWxlcnRzYWxlcnRzYWxlcnRz',
-            (SELECT MIN(id) FROM auth_user WHERE is_superuser), last_position, UTC_TIMESTAMP(6), 0, '', ''
-        FROM events_feedstate"""
-    own = ("events_webhookendpoint WHERE id = %s", "events_webhookdelivery WHERE endpoint_id = %s")
-    with stage.inserted(values, *own, value=endpoint):
-        stage.product()
-        stage.wait_for(1, "events_webhookendpoint WHERE id = %s AND failing_since IS NOT NULL", endpoint)
-        stage.age(column, interval, f"{rows} = %s", endpoint)
-        yield
 
 
 @cause(1, "ConnectionsSaturated")
