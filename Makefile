@@ -8,7 +8,7 @@ endif
 BOOTSTRAP := @$(PYTHON) scripts/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run manage test test-other-servers test-containers verify mutants test-services smoke bench lab simulate chaos soak alerts cluster cluster-status cluster-drill check format openapi reference clients schema-changes messages docs audit-dependencies sbom fuzz lock
+.PHONY: help run manage test test-other-servers test-containers verify test-services smoke bench lab simulate chaos soak alerts cluster cluster-status cluster-drill check format openapi reference clients schema-changes messages docs audit-dependencies sbom fuzz lock
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,7 +70,7 @@ soak: ## ten minutes of buying, refunding and faults on a stack of its own: SECO
 
 alerts: ## make each alert fire once by a real cause, and clear, on a stack of its own: ALERTS=BeatSilent,EventsDead
 	$(BOOTSTRAP) alerts
-	@exec $(VENV) -m lab.alerts.alerts --alerts "$(ALERTS)"
+	@exec $(VENV) -m lab.alerts --alerts "$(ALERTS)"
 
 cluster: ## run the shop on a cluster of each server, as root: PORT=21000 (the first of 64), VAR=var
 	$(BOOTSTRAP) cluster
@@ -136,7 +136,3 @@ sbom: ## the CycloneDX bill of materials of requirements.txt: OUT=var/sbom.cdx.j
 fuzz: ## odd requests to a stack of its own, by the OpenAPI document, by forms of operators and by raw bytes: SECONDS=600, SEED=, DB=mariadb or sqlite
 	$(BOOTSTRAP) bench
 	@exec $(VENV) -m lab.fuzz --db "$(DB)" --seconds "$(SECONDS)" --seed "$(SEED)"
-
-mutants: ## plant small defects in the code that decides, one after the other, and run its tests: COUNT=150, SEED=, ONLY=pricing, MAP=1 (measure again which tests run which lines) or MAP=modules (of these tests)
-	$(BOOTSTRAP) tests
-	@exec $(VENV) -m lab.mutants $(if $(COUNT),--count "$(COUNT)") $(if $(SEED),--seed "$(SEED)") --only "$(ONLY)" $(if $(MAP),--map $(filter-out 1,$(MAP)))

@@ -10,15 +10,13 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from scripts.stack import SetupError, children, own_stack, places
+from scripts.stack import children, own_stack, places
 
 STEPS: Mapping[str, str] = {
     "tests": "make test CIRCLE=other",
@@ -32,7 +30,6 @@ STEPS: Mapping[str, str] = {
     "fuzz": "make fuzz SECONDS=600",
     "alerts": "make alerts",
     "cluster": "make cluster-drill QUICK=1",
-    "mutants": "make mutants COUNT=150",
     "packages": "make audit-dependencies",
 }
 """Each step, and the command that it is."""
@@ -55,102 +52,70 @@ machine could not run.
 """
 
 
-@dataclass(frozen=True)
-class Result:
-    """How a step ended. `code` is its exit code, `not_run` its lines on what this machine can't run."""
-
-    name: str
-    code: int
-    seconds: float
-    is_run: bool = True
-    not_run: Sequence[str] = ()
-
-    @property
-    def verdict(self) -> str:
-        if self.code == 0:
-            return "ok"
-        return f"FAILED ({self.code})" if self.is_run else "NOT RUN"
-
-    def __str__(self) -> str:
-        line = f"{self.verdict:<6} {self.name} ({self.seconds:.0f} s)"
-        return "\n".join([line, *(f"       {one}" for one in self.not_run)])
-
-
 def main() -> int:
-    """The process behind `make verify`; its exit code."""
     parser = argparse.ArgumentParser(prog="make verify", description="What takes too long for each change.")
     parser.add_argument("--only", default="", help=f"some of {','.join(STEPS)}")
     parser.add_argument("--seed", default="", help="of the steps that draw faults or requests")
     asked = parser.parse_args()
-    return children.run_command("make verify", lambda: verify(_chosen(asked.only), asked.seed))
-
-
-def _chosen(only: str) -> list[str]:
-    """The steps of these names, in their order here. Raises SetupError for an unknown one."""
-    names = {name.strip() for name in only.split(",") if name.strip()}
+    names = set(filter(None, asked.only.split(",")))
     if unknown := names - STEPS.keys():
-        raise SetupError(f"no step is called {', '.join(sorted(unknown))}: there are {', '.join(STEPS)}")
-    return [name for name in STEPS if not names or name in names]
+        parser.error(f"no step is called {', '.join(sorted(unknown))}: there are {', '.join(STEPS)}")
+    steps = {name: command for name, command in STEPS.items() if not names or name in names}
+    return children.run_command("make verify", lambda: verify(steps, asked.seed))
 
 
-def verify(names: list[str], seed: str, steps: Mapping[str, str] = STEPS, page: Path = PAGE) -> int:
+def verify(steps: Mapping[str, str], seed: str, page: Path = PAGE) -> int:
     """Run these steps and record each on the page; 1 when one failed, 2 when none did and one was not run."""
     folder = places.private_folder(places.state()) / "verify"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    results = []
-    for name in names:
-        results.append(_run(name, steps[name], seed, folder / f"{name}.log"))
-        record(results[-1], steps[name], page)
-    print("", *results, sep="\n", flush=True)
-    if any(result.code and result.is_run for result in results):
-        return 1
-    return 2 if any(result.not_run for result in results) else 0
+    lines, code = [""], 0
+    for name, command in steps.items():
+        log, began = folder / f"{name}.log", time.monotonic()
+        words = [*command.split(), *([f"SEED={seed}"] if seed and command.startswith(TAKES_SEED) else [])]
+        print(f"{name}: {' '.join(words)} > {log}", flush=True)
+        verdict, not_run = judge(words, _run(words, log), log.read_text(errors="replace"))
+        seconds = time.monotonic() - began
+        lines.append("\n       ".join([f"{verdict:<6} {name} ({seconds:.0f} s)", *not_run]))
+        print(lines[-1], children.tail(log, LAST_LINES), sep="\n", flush=True)
+        _record(name, command, "; ".join([verdict, *not_run]), seconds, page)
+        if verdict.startswith("FAILED"):
+            code = 1
+        elif not_run:
+            code = code or 2
+    print(*lines, sep="\n", flush=True)
+    return code
 
 
-def record(result: Result, command: str, page: Path) -> None:
-    """Write the step's row into the page, in the place of the step's row before."""
-    rows = page.read_text().removeprefix(HEAD).splitlines() if page.exists() else []
-    described = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=places.PROJECT, capture_output=True, text=True
-    ).stdout.strip()
-    verdict = "; ".join([result.verdict, *result.not_run])
-    cells = [result.name, f"`{command}`", described, f"{date.today()}", verdict, f"{result.seconds / 60:.0f}"]
-    kept = [row for row in rows if not row.startswith(f"| {result.name} |")]
-    page.write_text(HEAD + "".join(f"{row}\n" for row in [*kept, f"| {' | '.join(cells)} |"]))
-
-
-def words_of(command: str, seed: str) -> list[str]:
-    """The words of the step's command, with the seed where it draws anything."""
-    return [*command.split(), *([f"SEED={seed}"] if seed and command.startswith(TAKES_SEED) else [])]
-
-
-def result_of(name: str, words: Sequence[str], code: int, seconds: float, output: str) -> Result:
-    """How the step ended: it was not run when its own target says so, and not when a part of it does."""
-    lines = {found[0]: found[1] for found in NOT_RUN.finditer(output)}
-    missing = MISSING.match(output) if code else None
-    is_run = code == 0 or not (missing or set(lines.values()) & set(words[1:2]))
-    return Result(name, code, seconds, is_run=is_run, not_run=[missing[0]] if missing else [*lines])
-
-
-def _run(name: str, command: str, seed: str, log: Path) -> Result:
-    """Run one step, its output in the log, and say how it ended."""
-    words = words_of(command, seed)
+def _run(words: Sequence[str], log: Path) -> int:
     # What this make was given is not for the step's own make.
     environment = {key: value for key, value in os.environ.items() if key not in own_stack.OF_MAKE}
-    print(f"{name}: {' '.join(words)} > {log}", flush=True)
-    began = time.monotonic()
     child = children.start(words, log=log, environment=environment, when_parent_dies=signal.SIGTERM)
     try:
-        child.wait()
+        return child.wait()
     finally:
         if child.poll() is None:
             children.stop(child, within_seconds=STOP_SECONDS, number=signal.SIGINT)
-    result = result_of(
-        name, words, child.returncode, time.monotonic() - began, log.read_text(errors="replace")
-    )
-    print(result, children.tail(log, LAST_LINES), sep="\n", flush=True)
-    return result
+
+
+def judge(words: Sequence[str], code: int, output: str) -> tuple[str, list[str]]:
+    """How the step ended, and its lines on what this machine can't run: it was not run when its own target
+    says so, and not when a part of it does."""
+    lines = {found[1]: found[0] for found in NOT_RUN.finditer(output)}
+    missing = MISSING.match(output) if code else None
+    not_run = [missing[0]] if missing else list(lines.values())
+    if code == 0:
+        return "ok", not_run
+    return ("NOT RUN" if missing or words[1] in lines else f"FAILED ({code})"), not_run
+
+
+def _record(name: str, command: str, verdict: str, seconds: float, page: Path) -> None:
+    """Write the step's row into the page, in the place of the step's row before."""
+    rows = page.read_text().removeprefix(HEAD).splitlines() if page.exists() else []
+    described = children.run(["git", "describe", "--always", "--dirty"], within_seconds=60).stdout.strip()
+    cells = [name, f"`{command}`", described, f"{date.today()}", verdict, f"{seconds / 60:.0f}"]
+    kept = [row for row in rows if not row.startswith(f"| {name} |")]
+    page.write_text(HEAD + "".join(f"{row}\n" for row in [*kept, f"| {' | '.join(cells)} |"]))
 
 
 if __name__ == "__main__":

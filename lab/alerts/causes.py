@@ -4,225 +4,341 @@ The causes of a phase are made together, for each takes a while to be noticed, a
 one first. What one inhibits is in another phase; what keeps the web processes busy comes last in its own.
 """
 
-from collections.abc import Callable, Collection
-from contextlib import AbstractContextManager
+import inspect
+import json
+import sqlite3
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
 
-from lab.alerts import process_causes, row_causes, traffic_causes
 from lab.alerts.stage import Stage
+from lab.chaos.calls import Call
+from scripts.simulators import books
+from scripts.stack import (
+    SetupError,
+    children,
+    database,
+    ports,
+    process_identity,
+    processes,
+    readiness,
+    supervision,
+)
+from scripts.stack.programs import faketime
+
+Block = AbstractContextManager[object]
+FAILED = "ErrorRate ErrorBudgetBurn1h ErrorBudgetBurn6h ErrorBudgetBurn1d ErrorBudgetBurn3d"
+"""What failed requests have fire."""
+UNKNOWN = "MetricMissing LawUnchecked ReconciliationOverdue ClockSkew"
+"""What is not known without the database."""
+ATTEMPTS = 5
+PENDING = "events_webhookdelivery WHERE status = 'pending'"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Cause:
     """What `make` does while its block lasts. `explains` are alerts that may fire by it, and need not."""
 
+    phase: int
     what: str
-    fires: tuple[str, ...]
-    make: Callable[[Stage], AbstractContextManager[None]]
-    explains: tuple[str, ...] = ()
+    fires: list[str]
+    explains: list[str]
+    make: Callable[[Stage], Block]
 
 
-BURNS = ("ErrorBudgetBurn1h", "ErrorBudgetBurn6h", "ErrorBudgetBurn1d", "ErrorBudgetBurn3d")
-FAILED_REQUESTS = ("ErrorRate", *BURNS)
-PHASES: tuple[tuple[Cause, ...], ...] = (
-    (
-        Cause(
-            what="a product's `reserved` is set above `on_hand` by SQL",
-            fires=("StockNegative", "LawBroken"),
-            make=row_causes.stock_over_reserved,
-        ),
-        Cause(
-            what="a campaign's `issued` is set above its `quantity` by SQL",
-            fires=("CouponDuplicate",),
-            make=row_causes.campaign_over_issued,
-            explains=("LawBroken",),
-        ),
-        Cause(
-            what="orders are paid by cards that are declined",
-            fires=("PaymentFailureRate",),
-            make=traffic_causes.declined_cards,
-        ),
-        Cause(
-            what="the gateway has an old charge that belongs to no payment; removed by `reconcile --fix`",
-            fires=("ReconciliationDifference",),
-            make=traffic_causes.foreign_charge,
-            explains=("LawBroken",),
-        ),
-        Cause(
-            what="the owner of a card disputes a charge; the shop wins",
-            fires=("DisputeOpen",),
-            make=traffic_causes.disputed_charge,
-        ),
-        Cause(
-            what="a step of a saga is forced, by a line of the journal",
-            fires=("SagaStepForced",),
-            make=row_causes.forced_step,
-        ),
-        Cause(
-            what="an operator granted two millions today, by SQL",
-            fires=("GrantsByOperator",),
-            make=row_causes.many_grants,
-        ),
-        Cause(
-            what="the data platform refuses an event for good; SQL adds to the refusal's age; "
-            "removed by `replay_events --all`",
-            fires=("EventsDead",),
-            make=traffic_causes.refused_event,
-        ),
-        Cause(
-            what="a webhook endpoint has a refused address; SQL adds to the age of what waits for it",
-            fires=("WebhookLag",),
-            make=row_causes.webhook_not_taken,
-        ),
-        Cause(
-            what="another such endpoint; SQL adds days to the time for which it has failed",
-            fires=("WebhookEndpointDisabled",),
-            make=row_causes.webhook_endpoint_failing,
-        ),
-        Cause(
-            what="a client keeps many connections to the database open",
-            fires=("ConnectionsSaturated",),
-            make=row_causes.many_connections,
-        ),
-        Cause(
-            what="the exporter of Redis is stopped",
-            fires=("ExporterDown",),
-            make=process_causes.exporter_stopped,
-        ),
-        Cause(
-            what="the clock of an issuer's host jumps five minutes ahead",
-            fires=("ClockSkew",),
-            make=process_causes.clock_ahead,
-        ),
-    ),
-    (
-        Cause(
-            what="the table of the laws' answers is renamed",
-            fires=("MetricMissing", "LawUnchecked"),
-            make=row_causes.law_table_renamed,
-        ),
-        Cause(
-            what="a transaction keeps the feed's row locked; SQL adds to the age of the events after it",
-            fires=("FeedLag",),
-            make=row_causes.locked_feed,
-        ),
-        Cause(
-            what="a transaction keeps a campaign locked whose queue has a ticket",
-            fires=("QueueNotMoving",),
-            make=traffic_causes.locked_queue,
-            explains=("LockWaits",),
-        ),
-        Cause(
-            what="a transaction keeps a sale locked in which an entry waits; SQL lets it open earlier",
-            fires=("SaleNotAdmitting",),
-            make=traffic_causes.locked_sale,
-            explains=("LockWaits",),
-        ),
-        Cause(
-            what="a transaction keeps an unpaid order locked whose time is over",
-            fires=("OrdersOverdue",),
-            make=row_causes.locked_overdue_order,
-            explains=("LockWaits",),
-        ),
-        Cause(
-            what="the partner is stopped while coupons of its campaign are asked for",
-            fires=("PartnerAway",),
-            make=traffic_causes.partner_stopped,
-            explains=("LatencyOverGoal", *FAILED_REQUESTS),
-        ),
-        Cause(
-            what="a transaction keeps a product locked that orders are placed for",
-            fires=("LockWaits", *FAILED_REQUESTS),
-            make=traffic_causes.locked_product,
-            explains=("LatencyOverGoal",),
-        ),
-    ),
-    (
-        Cause(
-            what="transactions keep campaigns of the strategy `pessimistic` locked that coupons are asked of",
-            fires=("ThreadsSaturated",),
-            make=traffic_causes.locked_campaigns,
-            explains=("LockWaits", "LatencyOverGoal", *FAILED_REQUESTS),
-        ),
-    ),
-    (
-        Cause(
-            what="the gateway is stopped while orders are paid; SQL adds to their and the comparisons' age; "
-            "removed by `retry_saga --all-stuck`",
-            fires=("PaymentInDoubt", "SagaStuck", "ReconciliationOverdue"),
-            make=traffic_causes.gateway_stopped,
-        ),
-        Cause(
-            what="the data platform is stopped while an event waits; SQL adds to its age",
-            fires=("OutboxLag",),
-            make=traffic_causes.data_platform_stopped,
-        ),
-    ),
-    (
-        Cause(
-            what="the worker takes no more tasks of its queue",
-            fires=("TasksNotMoving",),
-            make=process_causes.consumer_cancelled,
-        ),
-    ),
-    (
-        Cause(
-            what="beat is frozen",
-            fires=("BeatSilent",),
-            make=process_causes.frozen("beat"),
-            explains=("TargetDown",),
-        ),
-        Cause(
-            what="both issuers are frozen",
-            fires=("IssuerSilent",),
-            make=process_causes.issuers_frozen,
-            explains=("TargetDown",),
-        ),
-        Cause(
-            what="the gateway takes 2.6 s for each call while orders wait for their payment",
-            fires=("LatencyOverGoal",),
-            make=traffic_causes.slow_gateway,
-        ),
-    ),
-    (
-        Cause(
-            what="the worker is frozen",
-            fires=("TargetDown",),
-            make=process_causes.frozen("worker"),
-            explains=("TasksNotMoving",),
-        ),
-        Cause(
-            what="the broker is stopped",
-            fires=("BrokerAway",),
-            make=process_causes.broker_stopped,
-            explains=("MetricMissing", "TasksNotMoving"),
-        ),
-    ),
-    (
-        Cause(
-            what="Redis is stopped",
-            fires=("RedisAway",),
-            make=process_causes.stopped("redis"),
-            explains=("BeatSilent", "IssuerSilent", "MetricMissing"),
-        ),
-    ),
-    (
-        Cause(
-            what="the database is stopped",
-            fires=("DatabaseAway",),
-            make=process_causes.stopped("mariadb"),
-            explains=("MetricMissing", "LawUnchecked", "ReconciliationOverdue", "ClockSkew"),
-        ),
-    ),
+CAUSES: list[Cause] = []
+
+
+def add(phase: int, what: str, fires: str, explains: str = "") -> Callable[[Callable[[Stage], Block]], None]:
+    """A cause that is a block."""
+    return lambda make: CAUSES.append(Cause(phase, what, fires.split(), explains.split(), make))
+
+
+def cause(phase: int, fires: str, explains: str = "") -> Callable[[Callable[[Stage], Iterator[None]]], None]:
+    """A cause that is a function, whose docstring says what it breaks until it goes on."""
+
+    def make(function: Callable[[Stage], Iterator[None]]) -> None:
+        what = " ".join(inspect.cleandoc(function.__doc__ or "").split()).rstrip(".")
+        add(phase, what, fires, explains)(contextmanager(function))
+
+    return make
+
+
+@contextmanager
+def together(*blocks: Block) -> Iterator[None]:
+    with ExitStack() as stack:
+        for block in blocks:
+            stack.enter_context(block)
+        yield
+
+
+def _issuers_frozen(stage: Stage) -> Block:
+    return together(stage.lasting("freeze", "issuer"), process_identity.frozen({stage.issuer.pid}))
+
+
+@contextmanager
+def _failing_endpoint(stage: Stage, column: str, interval: str, rows: str) -> Iterator[None]:
+    """Its address is the host's own, which is refused, and an event is to be sent to it; then the column of
+    its rows is put back."""
+    endpoint = str(uuid.uuid4())
+    values = """events_webhookendpoint (id, kind, url, events, description, secret, owner_id, position,
+            created_at, failures, disabled_by, lease_token)
+        SELECT %s, 'program', 'http://127.0.0.1:9/', '["*"]', 'alerts', 'whsec_YWxlcnRzYWxlcnRzYWxlcnRz',
+            (SELECT MIN(id) FROM auth_user WHERE is_superuser), last_position, UTC_TIMESTAMP(6), 0, '', ''
+        FROM events_feedstate"""
+    own = ("events_webhookendpoint WHERE id = %s", "events_webhookdelivery WHERE endpoint_id = %s")
+    with stage.inserted(values, *own, value=endpoint):
+        stage.product()
+        stage.wait_for(1, "events_webhookendpoint WHERE id = %s AND failing_since IS NOT NULL", endpoint)
+        stage.age(column, interval, f"{rows} = %s", endpoint)
+        yield
+
+
+for phase, what, sort, name, fires, explains in (
+    (1, "The exporter of Redis is stopped", "down", "redis exporter", "ExporterDown", ""),
+    (6, "Beat is frozen", "freeze", "beat", "BeatSilent", "TargetDown"),
+    (7, "The worker is frozen", "freeze", "worker", "TargetDown", "TasksNotMoving"),
+    (7, "The broker is stopped", "down", "broker", "BrokerAway", "MetricMissing TasksNotMoving"),
+    (8, "Redis is stopped", "down", "redis", "RedisAway", "BeatSilent IssuerSilent MetricMissing"),
+    (9, "The database is stopped", "down", "mariadb", "DatabaseAway", UNKNOWN),
+):
+    add(phase, what, fires, explains)(partial(Stage.lasting, sort=sort, name=name))
+add(1, "A product's `reserved` is set above `on_hand` by SQL", "StockNegative LawBroken")(
+    lambda stage: stage.changed("inventory_product", "reserved = on_hand + 1", stage.product())
+)
+add(1, "A campaign's `issued` is set above its `quantity` by SQL", "CouponDuplicate", "LawBroken")(
+    lambda stage: stage.changed("coupons_campaign", "issued = quantity + 1", stage.campaign())
+)
+add(1, "Orders are paid by cards that are declined", "PaymentFailureRate")(
+    lambda stage: stage.orders(6, card="tok_declined")
+)
+add(1, "A step of a saga is forced, by a line of the journal", "SagaStepForced")(
+    lambda stage: stage.inserted(
+        """shop_journalline
+            (at, actor, actor_name, request_id, what, subject, after, detail, reference, is_internal)
+        VALUES (UTC_TIMESTAMP(6), 'staff', 'alerts', '', 'saga.forced', 'purchase alerts',
+            '{"step": "charge_card"}', '', '', 1)""",
+        "shop_journalline WHERE subject = 'purchase alerts'",
+    )
+)
+add(1, "An operator granted two millions today, by SQL", "GrantsByOperator")(
+    lambda stage: stage.inserted(
+        """payments_grantsofday (operator_id, day, amount, approved_amount)
+        VALUES (0, UTC_DATE(), 1, 2000000)""",
+        "payments_grantsofday WHERE operator_id = 0",
+    )
+)
+add(1, "A webhook endpoint has a refused address; SQL adds to the age of what waits for it", "WebhookLag")(
+    lambda stage: _failing_endpoint(stage, "created_at", "2 HOUR", "events_webhookdelivery WHERE endpoint_id")
+)
+add(1, "Another such endpoint; SQL adds days to the time for which it has failed", "WebhookEndpointDisabled")(
+    lambda stage: _failing_endpoint(stage, "failing_since", "4 DAY", "events_webhookendpoint WHERE id")
+)
+add(6, "Both issuers are frozen", "IssuerSilent", "TargetDown")(_issuers_frozen)
+add(6, "The gateway takes 2.6 s for each call while orders wait for their payment", "LatencyOverGoal")(
+    lambda stage: together(stage.lasting("slow", "gateway"), stage.orders(8, card="tok_ok", wait=20))
 )
 
 
-def all_alerts() -> set[str]:
-    """Every alert that some cause makes fire."""
-    return {name for phase in PHASES for cause in phase for name in cause.fires}
+@cause(1, "ReconciliationDifference", explains="LawBroken")
+def foreign_charge(stage: Stage) -> Iterator[None]:
+    """The gateway has an old charge that belongs to no payment; removed by `reconcile --fix`."""
+    made = _ask_gateway(stage, "/charges", {"token": "tok_ok", "amount": 1_000, "currency": "KRW"})
+    # Comparisons leave out the last two minutes, in which a payment may not be recorded yet.
+    began_at = books.written(datetime.now(UTC) - timedelta(minutes=10))
+    with closing(sqlite3.connect(stage.instance.data / "gateway.sqlite3")) as book, book:
+        book.execute("UPDATE charges SET created_at = ? WHERE id = ?", [began_at, made["id"]])
+    yield
+    stage.manage("reconcile --fix")
 
 
-def chosen(names: Collection[str]) -> list[list[Cause]]:
-    """The phases with the causes that make these alerts fire."""
-    found = [[cause for cause in phase if set(names) & set(cause.fires)] for phase in PHASES]
-    return [phase for phase in found if phase]
+@cause(1, "DisputeOpen")
+def disputed_charge(stage: Stage) -> Iterator[None]:
+    """The owner of a card disputes a charge; the shop wins."""
+    call = stage.order_call(stage.buyers[0], stage.product(), card="tok_ok", wait=20)
+    placed = stage.require(call, status=201)
+    charge = stage.shop.gateway(f"/charges?order={placed['id']}")["results"][0]["id"]
+    opened = _ask_gateway(stage, "/disputes", {"charge": charge})
+    yield
+    _ask_gateway(stage, f"/disputes/{opened['id']}/close", {"status": "won"})
+
+
+def _ask_gateway(stage: Stage, path: str, body: dict[str, Any]) -> Any:
+    """The JSON that the gateway answers, under a new key. Raises SetupError unless it is a success."""
+    headers = {"Idempotency-Key": f"alerts-{uuid.uuid4()}", "Content-Type": "application/json"}
+    status, text = readiness.ask(stage.instance.gateway_port, "POST", path, json.dumps(body), headers)
+    if status not in (200, 201):
+        raise SetupError(f"{path} of the gateway answered {status} {text}")
+    return json.loads(text)
+
+
+@cause(1, "EventsDead")
+def refused_event(stage: Stage) -> Iterator[None]:
+    """Another data platform refuses an event for good; SQL adds to the refusal's age; removed by
+    `replay_events --all`."""
+    instance, name = stage.instance, "refusing-data-platform"
+    port, book = instance.data_platform_port, instance.data / "refusing.sqlite3"
+    words = [*processes.simulator("data_platform", port, book), "--refuse-type", "coupon.issued"]
+    own, log = supervision.environment(instance), instance.logs / f"{name}.log"
+    refusing = children.running(words, name=name, log=log, is_ready=(ports.HOST, port), environment=own)
+    with stage.lasting("down", "sink"), refusing:
+        stage.require(stage.coupon_call(stage.buyers[0], stage.campaign()), status=201)
+        stage.wait_for(1, f"{PENDING} AND refused_at IS NOT NULL")
+        stage.age("refused_at", "2 HOUR", PENDING)
+        yield
+    stage.manage("replay_events --all")
+
+
+@cause(1, "ConnectionsSaturated")
+def many_connections(stage: Stage) -> Iterator[None]:
+    """A client keeps 85 % of the connections to the database open, with those that the shop needs."""
+    [[most]] = database.rows(stage.instance, "SELECT @@global.max_connections")
+    [[_, connected]] = database.rows(stage.instance, "SHOW GLOBAL STATUS LIKE 'Threads_connected'")
+    with ExitStack() as opened:
+        for _ in range(int(most * 0.85) - int(connected)):
+            opened.enter_context(database.connected(stage.instance))
+        yield
+
+
+@cause(1, "ClockSkew")
+def clock_ahead(stage: Stage) -> Iterator[None]:
+    """The clock of an issuer's host jumps five minutes ahead."""
+    faketime.set_offset(stage.offset_file, 300)
+    yield
+    faketime.set_offset(stage.offset_file, 0)
+
+
+@cause(2, "MetricMissing LawUnchecked")
+def law_table_renamed(stage: Stage) -> Iterator[None]:
+    """The table of the laws' answers is renamed."""
+    stage.execute("RENAME TABLE shop_lawstatus TO shop_lawstatus_away")
+    yield
+    stage.execute("RENAME TABLE shop_lawstatus_away TO shop_lawstatus")
+
+
+@cause(2, "FeedLag")
+def locked_feed(stage: Stage) -> Iterator[None]:
+    """A transaction keeps the feed's row locked; SQL adds to the age of the events after it."""
+    with stage.locked("events_feedstate"):
+        # Sequencers leave at once while the row is locked.
+        stage.product()
+        stage.age("at", "10 MINUTE", "events_feedevent WHERE position IS NULL")
+        yield
+    stage.wait_for(0, "events_feedevent WHERE position IS NULL")
+
+
+@cause(2, "QueueNotMoving", explains="LockWaits")
+def locked_queue(stage: Stage) -> Iterator[None]:
+    """A transaction keeps a campaign locked whose queue has a ticket."""
+    campaign = stage.campaign("queue")
+    with ExitStack() as stack:
+        # The ticket is drawn before the lock, which it would wait for, and while no issuer can serve it.
+        with _issuers_frozen(stage):
+            stage.require(stage.coupon_call(stage.buyers[0], campaign), status=202)
+            stack.enter_context(stage.locked("coupons_campaign WHERE id = %s", campaign))
+        yield
+
+
+@cause(2, "SaleNotAdmitting", explains="LockWaits")
+def locked_sale(stage: Stage) -> Iterator[None]:
+    """A transaction keeps a sale locked in which an entry waits; SQL lets it open earlier."""
+    # The entry joins before the sale opens, which is then locked before a process admits the entry.
+    for buyer in stage.buyers[:ATTEMPTS]:
+        sale = stage.shop.create_sale(stage.product(), in_seconds=3_600)
+        stage.require(Call("POST", f"/sales/{sale}/entries", buyer.token), status=202)
+        stage.age("opens_at", "70 MINUTE", "sales_sale WHERE id = %s", sale)
+        with stage.locked("sales_sale WHERE id = %s", sale):
+            if not stage.count("sales_sale WHERE id = %s AND passed_position > 0", sale):
+                yield
+                return
+    raise SetupError(f"{ATTEMPTS} sales had admitted their entry before they were locked")
+
+
+@cause(2, "OrdersOverdue", explains="LockWaits")
+def locked_overdue_order(stage: Stage) -> Iterator[None]:
+    """A transaction keeps an unpaid order locked whose time is over."""
+    product, unpaid = stage.product(), "orders_order WHERE status = 'awaiting_payment' AND id = %s"
+    # Its time is put back, and it is locked before the next sweep comes.
+    for _ in range(ATTEMPTS):
+        order = stage.require(stage.order_call(stage.buyers[0], product), status=201)["id"]
+        stage.age("expires_at", "1 DAY", "orders_order WHERE id = %s", order)
+        with stage.locked("orders_order WHERE id = %s", order):
+            if stage.count(unpaid, order):
+                yield
+                break
+    else:
+        raise SetupError("no overdue order could be locked before it expired")
+    stage.wait_for(0, unpaid, order)
+
+
+@cause(2, "PartnerAway", explains=f"LatencyOverGoal {FAILED}")
+def partner_stopped(stage: Stage) -> Iterator[None]:
+    """The partner is stopped while coupons of its campaign are asked for."""
+    campaign = stage.campaign(partner="convenience_store")
+    with stage.lasting("down", "partner"), stage.coupons(campaign, 3):
+        yield
+
+
+@cause(2, f"LockWaits {FAILED}", explains="LatencyOverGoal")
+def locked_product(stage: Stage) -> Iterator[None]:
+    """A transaction keeps a product locked that orders are placed for."""
+    product = stage.product()
+    with stage.orders(20, product=product), stage.locked("inventory_product WHERE id = %s", product):
+        yield
+
+
+@cause(3, "ThreadsSaturated", explains=f"LockWaits LatencyOverGoal {FAILED}")
+def locked_campaigns(stage: Stage) -> Iterator[None]:
+    """Transactions keep campaigns of the strategy `pessimistic` locked that coupons are asked of."""
+    # Each request waits for its campaign in a thread; one campaign may have half of the threads.
+    with ExitStack() as stack:
+        for campaign in [stage.campaign("pessimistic") for _ in range(3)]:
+            stack.enter_context(stage.locked("coupons_campaign WHERE id = %s", campaign))
+            stack.enter_context(stage.coupons(campaign, 6))
+        yield
+
+
+@cause(4, "PaymentInDoubt SagaStuck ReconciliationOverdue")
+def gateway_stopped(stage: Stage) -> Iterator[None]:
+    """The gateway is stopped while orders are paid; SQL adds to their and the comparisons' age; removed by
+    `retry_saga --all-stuck`."""
+    product = stage.product()
+    with stage.lasting("down", "gateway"):
+        for account in stage.buyers[:3]:
+            stage.require(stage.order_call(account, product, card="tok_ok"), status=202)
+        stage.wait_for(3, "payments_payment WHERE status = 'in_doubt'")
+        stage.age("created_at", "10 MINUTE", "payments_payment WHERE status = 'in_doubt'")
+        for column in ("started_at", "ended_at"):
+            stage.age(column, "2 HOUR", "payments_reconciliation")
+        yield
+    # As the runbook says: by then the next attempt of a stuck saga may be minutes away. One that has ended
+    # meanwhile is refused.
+    with suppress(SetupError):
+        stage.manage("retry_saga --all-stuck --by alerts --reason recovered")
+    stage.wait_for(0, "payments_payment WHERE status IN ('pending', 'in_doubt')")
+
+
+@cause(4, "OutboxLag")
+def data_platform_stopped(stage: Stage) -> Iterator[None]:
+    """The data platform is stopped while an event waits; SQL adds to its age."""
+    with stage.lasting("down", "sink"):
+        stage.require(stage.coupon_call(stage.buyers[0], stage.campaign()), status=201)
+        stage.wait_for(1, PENDING)
+        stage.age("created_at", "10 MINUTE", PENDING)
+        yield
+
+
+@cause(5, "TasksNotMoving")
+def consumer_cancelled(stage: Stage) -> Iterator[None]:
+    """The worker takes no more tasks of its queue."""
+    # By Celery's own remote control, as an operator may do it and forget it.
+    words = [sys.executable, "-m", "celery", "-A", "shop", "control"]
+    own = supervision.environment(stage.instance)
+    children.printed(children.run([*words, "cancel_consumer", "celery"], within_seconds=60, environment=own))
+    yield
+    children.printed(children.run([*words, "add_consumer", "celery"], within_seconds=60, environment=own))

@@ -5,15 +5,20 @@ import subprocess
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-from lab.alerts import watchers
-from lab.alerts.watchers import Watchers
+from lab.alerts import watching
+from lab.alerts.watching import Program, Receiver
+from lab.chaos import faults
 from lab.chaos.calls import Call, Connection, Observations
+from lab.chaos.clients import at_work
+from lab.chaos.faults import Fault
 from lab.chaos.memory import Account
 from lab.chaos.shop import Shop
 from scripts.stack import (
@@ -24,15 +29,17 @@ from scripts.stack import (
     own_stack,
     ports,
     processes,
+    readiness,
     supervision,
     system_packages,
     waiting,
 )
 from scripts.stack.instance import Instance
 from scripts.stack.programs import faketime
+from scripts.stack.programs.prometheus import Prometheus
 
 ACCOUNTS = 120
-STOP_SECONDS, CALL_SECONDS, PAUSE_SECONDS = 10, 30, 0.2
+CALL_SECONDS, PAUSE_SECONDS, SETTLE_SECONDS = 30, 0.2, 60
 SETTINGS = {
     **own_stack.NO_RATES,
     "OPEN_ORDERS_PER_ACCOUNT": "10000",
@@ -48,25 +55,18 @@ SETTINGS = {
 
 @dataclass
 class Stage:
-    """A running stack with accounts, its watchers, and the second issuer, whose clock can be moved."""
+    """A running stack with accounts, what watches it, programs beside it by name, and a second issuer, whose
+    clock can be moved by the offset file. `rows` below are a table's, perhaps with a condition."""
 
     instance: Instance
     shop: Shop
     buyers: list[Account]
-    watchers: Watchers
-    broker_url: str
-    start_broker: Callable[[], Any]
+    prometheus: Prometheus
+    receiver: Receiver
+    programs: Mapping[str, Program]
     issuer: "subprocess.Popen[bytes]"
     offset_file: Path
-    seen: Observations
-    _broker: Any = None
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
-
-    def stop_broker(self) -> None:
-        children.stop(self._broker, within_seconds=STOP_SECONDS)
-
-    def restart_broker(self) -> None:
-        self._broker = self.start_broker()
 
     def execute(self, statement: str, *values: object) -> None:
         """Run one statement without the check of constraints, and commit it."""
@@ -74,24 +74,55 @@ class Stage:
             cursor.execute("SET SESSION check_constraint_checks = OFF")
             cursor.execute(statement, values)
 
-    @contextmanager
-    def changed(self, change: str, back: str, *values: object) -> Iterator[None]:
-        """Inside the block the rows are as the first statement makes them; afterwards as the second does."""
-        self.execute(change, *values)
-        with undone(lambda: self.execute(back, *values)):
-            yield
+    def age(self, column: str, interval: str, rows: str, *values: object) -> None:
+        """Put the rows' column back by so much, as `10 MINUTE`."""
+        table, _, condition = rows.partition(" WHERE ")
+        earlier = f"{column} = {column} - INTERVAL {interval}"
+        self.execute(f"UPDATE {table} SET {earlier} WHERE {condition or 'TRUE'}", *values)  # noqa: S608
+
+    def count(self, rows: str, *values: object) -> int:
+        return int(database.rows(self.instance, f"SELECT COUNT(*) FROM {rows}", *values)[0][0])  # noqa: S608
+
+    def wait_for(self, number: int, rows: str, *values: object) -> None:
+        """Return once there are so many rows, or more; with 0, once there is none. Raises SetupError."""
+
+        is_so = lambda found: found >= number if number else not found  # noqa: E731
+        late = f"after {SETTLE_SECONDS} s there are not {number} {rows}"
+        waiting.until(lambda: is_so(self.count(rows, *values)), late, within_seconds=SETTLE_SECONDS)
 
     @contextmanager
-    def locked(self, select_for_update: str, *values: object) -> Iterator[None]:
-        """Inside the block a transaction keeps the selected rows locked."""
+    def changed(self, table: str, change: str, row: int) -> Iterator[None]:
+        """Inside the block the row is changed, afterwards that column is 0."""
+        self.execute(f"UPDATE {table} SET {change} WHERE id = %s", row)  # noqa: S608
+        yield
+        self.execute(f"UPDATE {table} SET {change.partition(' ')[0]} = 0 WHERE id = %s", row)  # noqa: S608
+
+    @contextmanager
+    def inserted(self, row: str, *rows: str, value: object = None) -> Iterator[None]:
+        """Inside the block the row is there; afterwards those rows are deleted, the last first."""
+        values = () if value is None else (value,)
+        self.execute(f"INSERT INTO {row}", *values)
+        try:
+            yield
+        finally:
+            for one in reversed(rows):
+                self.execute(f"DELETE FROM {one}", *values)  # noqa: S608
+
+    @contextmanager
+    def locked(self, rows: str, *values: object) -> Iterator[None]:
+        """Inside the block a transaction keeps the rows locked."""
         with database.connected(self.instance) as connection, connection.cursor() as cursor:
             cursor.execute("BEGIN")
-            cursor.execute(select_for_update, values)
+            cursor.execute(f"SELECT id FROM {rows} FOR UPDATE", values)  # noqa: S608
             yield
 
-    def query(self, statement: str, *values: object) -> Sequence[tuple[Any, ...]]:
-        """The rows of one statement."""
-        return database.rows(self.instance, statement, *values)
+    @contextmanager
+    def lasting(self, sort: str, name: str) -> Iterator[None]:
+        """The process is `down`, gets no processor time by `freeze`, or is `slow`, inside the block."""
+        fault = faults.lasting(Fault(sort, name, 0), self.instance)
+        with self.programs[name].away() if name in self.programs else fault:
+            yield
+        readiness.wait_for_shop(self.instance)
 
     def campaign(self, strategy: str = "group_commit", **terms: Any) -> int:
         """A new campaign that is open."""
@@ -101,12 +132,7 @@ class Stage:
         """A new product with stock."""
         return self.shop.create_product("Alerts", next(self._numbers), 100_000).id
 
-    def sale(self, product: int) -> int:
-        """A new sale of the product with a waiting room, which opens in an hour."""
-        return self.shop.create_sale(product, in_seconds=3_600)
-
     def coupon_call(self, account: Account, campaign: int) -> Call:
-        """The call that asks for a coupon."""
         return Call("POST", "/coupons", account.token, {"campaign": campaign})
 
     def order_call(self, account: Account, product: int, *, card: str = "", wait: int = 0) -> Call:
@@ -117,111 +143,74 @@ class Stage:
 
     def require(self, call: Call, *, status: int) -> Any:
         """The body of the call's final answer. Raises SetupError for another status."""
-        connection = Connection(self.instance.port, self.seen, seed="required")
-        answer = connection.call_until_final(call, until=time.monotonic() + CALL_SECONDS)
+        until = time.monotonic() + CALL_SECONDS
+        answer = self.shop.connection.call_until_final(call, until=until)
         if answer.status != status:
             raise SetupError(f"{call.method} {call.path} answered {answer.status}: {answer.body}")
         return answer.body
 
-    @contextmanager
-    def load(self, make_call: Callable[[Account], Call], *, clients: int) -> Iterator[None]:
-        """Inside the block so many clients call, each by accounts of its own, whatever they are answered."""
-        stop = threading.Event()
+    def coupons(self, campaign: int, clients: int) -> AbstractContextManager[object]:
+        """Inside the block so many clients ask for coupons of the campaign."""
+        return self.load(lambda account: self.coupon_call(account, campaign), clients)
 
-        def run(number: int) -> None:
-            connection = Connection(self.instance.port, self.seen, seed=f"client {number}")
+    def orders(self, clients: int, *, product: int = 0, **terms: Any) -> AbstractContextManager[object]:
+        """Inside the block so many clients place orders."""
+        bought = product or self.product()
+        return self.load(lambda account: self.order_call(account, bought, **terms), clients)
+
+    def load(self, make_call: Callable[[Account], Call], clients: int) -> AbstractContextManager[object]:
+        """Inside the block so many clients call, each by accounts of its own, whatever they are answered."""
+
+        def run(stop: threading.Event, number: int) -> None:
+            connection = Connection(self.instance.port, self.shop.seen, seed=f"client {number}")
             for account in itertools.cycle(self.buyers[number::clients]):
-                if stop.is_set():
+                if stop.wait(PAUSE_SECONDS):
                     return
                 connection.call_once(make_call(account))
-                stop.wait(PAUSE_SECONDS)
 
-        threads = [threading.Thread(target=run, args=[number], daemon=True) for number in range(clients)]
-        for thread in threads:
-            thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            for thread in threads:
-                thread.join()
+        return at_work([SimpleNamespace(run=partial(run, number=number)) for number in range(clients)])
 
     def manage(self, arguments: str) -> None:
         """A management command. Raises SetupError when it fails."""
-        children.printed(own_stack.manage(self.instance, arguments, BROKER_URL=self.broker_url))
+        url = f"redis://{self.programs['broker'].address}/0"
+        children.printed(own_stack.manage(self.instance, arguments, BROKER_URL=url))
 
 
 @contextmanager
 def prepared(instance: Instance) -> Iterator[Stage]:
-    """A stack with everything in place, and no alert."""
+    """A stack with everything in place, and no alert. Raises SetupError."""
     faketime.require()
-    offset_file, broker_port, issuer_port = instance.home / "issuer.offset", ports.free(), ports.free()
-    broker_url = f"redis://{ports.HOST}:{broker_port}/0"
+    options = {"bind": ports.HOST, "port": "{port}", "save": "", "maxmemory-policy": "noeviction"}
+    offset_file, issuer_port = instance.home / "issuer.offset", ports.free()
     with ExitStack() as started:
-        start_broker = lambda: _start_broker(instance, broker_port)  # noqa: E731
-        broker = start_broker()
-        started.enter_context(own_stack.running(instance, BROKER_URL=broker_url, **SETTINGS))
-        seen = Observations()
-        known = own_stack.seed(instance, ACCOUNTS, BROKER_URL=broker_url)
+        # A Redis of its own as the broker, so that one can be away without the other.
+        words = [system_packages.program("redis-server"), *processes.words(options)]
+        broker = Program(instance.home / "broker.log", *words)
+        started.callback(broker.stop)
+        url = f"redis://{broker.address}/0"
+        started.enter_context(own_stack.running(instance, BROKER_URL=url, **SETTINGS))
+        known = own_stack.seed(instance, ACCOUNTS, BROKER_URL=url)
         issuer = started.enter_context(_second_issuer(instance, offset_file, issuer_port))
         targets = instance.metrics_targets()
         targets["issuer"].append(f"{ports.HOST}:{issuer_port}")
-        watched = started.enter_context(watchers.watching(instance, targets=targets))
-        stage = Stage(
-            instance=instance,
-            shop=Shop(instance, known["staff"], seen),
-            buyers=[Account(user["id"], user["access"]) for user in known["users"]],
-            watchers=watched,
-            broker_url=broker_url,
-            start_broker=start_broker,
-            issuer=issuer,
-            offset_file=offset_file,
-            seen=seen,
-            _broker=broker,
-        )
-        started.callback(stage.stop_broker)
-        yield stage
-
-
-def _start_broker(instance: Instance, port: int) -> "subprocess.Popen[bytes]":
-    """A Redis of its own as the broker, so that one can be away without the other."""
-    options = {"bind": ports.HOST, "port": port, "save": "", "maxmemory-policy": "noeviction"}
-    command, log = (
-        [system_packages.program("redis-server"), *processes.words(options)],
-        instance.home / "broker.log",
-    )
-    child = children.start(command, log=log, environment={})
-    children.wait_until((ports.HOST, port), name="the broker", child=child, log=log, within_seconds=30)
-    return child
+        prometheus, receiver, redis_exporter = started.enter_context(watching.watching(instance, targets))
+        shop = Shop(instance, known["staff"], Observations())
+        buyers = [Account(user["id"], user["access"]) for user in known["users"]]
+        programs = {"broker": broker, "redis exporter": redis_exporter}
+        yield Stage(instance, shop, buyers, prometheus, receiver, programs, issuer, offset_file)
 
 
 @contextmanager
 def _second_issuer(instance: Instance, offset_file: Path, port: int) -> Iterator["subprocess.Popen[bytes]"]:
     """An issuer on another host, as it were: with a wall clock of its own, which is right at first."""
     faketime.set_offset(offset_file, 0)
-    environment = environments.for_process("issuer", instance, supervision.environment(instance))
-    environment |= {"METRICS_PORT": str(port), **faketime.environment(offset_file)}
-    command = faketime.command(processes.command("issuer", instance, environment))
-    log = instance.logs / "second-issuer.log"
-    with children.running(
-        command, name="the second issuer", log=log, is_ready=(ports.HOST, port), environment=environment
-    ) as child:
+    own = environments.for_process("issuer", instance, supervision.environment(instance))
+    own |= {"METRICS_PORT": str(port), **faketime.environment(offset_file)}
+    words = faketime.command(processes.command("issuer", instance, own))
+    log, ready = instance.logs / "second-issuer.log", (ports.HOST, port)
+    with children.running(words, name=log.stem, log=log, is_ready=ready, environment=own) as child:
         try:
             yield child
         finally:
             child.kill()
             faketime.remove_shared_memory(child.pid)
-
-
-@contextmanager
-def undone(undo: Callable[[], object]) -> Iterator[None]:
-    """What was done before the block is undone after it."""
-    try:
-        yield
-    finally:
-        undo()
-
-
-def wait_until(is_so: Callable[[], object], *, what: str, within_seconds: float) -> None:
-    """Return once it is so. Raises SetupError that says what is not."""
-    waiting.until(is_so, f"not within {within_seconds:.0f} s: {what}", within_seconds=within_seconds)

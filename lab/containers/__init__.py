@@ -1,1 +1,0 @@
-"""`make test-containers`: images and compose file on a real Docker engine, without an image registry."""

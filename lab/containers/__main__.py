@@ -11,194 +11,162 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TextIO
 
-from lab.chaos.calls import Observations
-from lab.cluster.drill.report import machine
-from lab.containers import buying, engine, images, project, roots, selling
-from lab.containers.checks import crashes, restore, start, stops, update
-from lab.containers.project import LEFT_OUT, SHOP, STORES, Project
-from lab.containers.report import Report, say
-from lab.containers.selling import ShopUnderTest
+from lab.containers import checks, engine
+from lab.containers.engine import LEFT_OUT, SHOP, STORES, Containers
 from scripts.stack import SetupError, children, places, ports
 from scripts.stack.instance import Instance
 
 NAME = "test-containers"
-CANNOT = 2
-SEED = "containers"
 BESIDE_SECONDS = 8
 """How long clients buy before an update begins and after its end."""
-KILLED = (*SHOP, *STORES)
+
+
+say = functools.partial(print, flush=True)
+
+
+class Report:
+    """The checks so far: each is run, timed and printed as ok or FAIL."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.failed: list[str] = []
+
+    def check(self, name: str, act: Callable[..., str | None], *arguments: Any) -> bool:
+        """Run the check, and print its line with what it returns; False when it raised that it failed."""
+        started, word = time.monotonic(), "ok"
+        try:
+            what = act(*arguments) or ""
+        except (SetupError, OSError) as error:
+            what, word = str(error) or repr(error), "FAIL"
+            self.failed.append(name)
+        self.names.append(name)
+        what = f": {what}".replace("\n", "\n            ") if what else ""
+        say(f"{word:4} {time.monotonic() - started:6.1f} s  {name}{what}")
+        return word == "ok"
 
 
 def main() -> int:
     """Run all checks; the exit code. Raises SetupError."""
     parser = argparse.ArgumentParser(prog=f"make {NAME}", description="Run the containers on a real engine.")
     parser.add_argument("--keep", default="", help="1: leave everything up after the checks, until Ctrl-C")
-    asked = parser.parse_args()
-    home = places.PROJECT / "var" / "containers"
-    try:
-        _require_machine()
-        home.mkdir(parents=True, exist_ok=True)
-        with _only_run(home):
-            return _run(home, is_kept=bool(asked.keep))
-    except CannotRun as error:
-        # `make verify` knows by this line that it is no failure.
-        say(f"{NAME}: NOT RUN: {error}")
-        return CANNOT
-
-
-class CannotRun(SetupError):
-    """This machine lacks what the command needs; the text says what."""
-
-
-def _require_machine() -> None:
-    """Raise CannotRun without root or debootstrap."""
-    if os.getuid() != 0:
-        raise CannotRun(f"it needs root, for a Docker engine of its own: use `sudo make {NAME}`")
-    for program, package in {"debootstrap": "debootstrap", "nsenter": "util-linux", "curl": "curl"}.items():
-        if shutil.which(program) is None:
-            raise CannotRun(f"{program} is missing; run this first: apt-get install -y {package}")
-
-
-@contextmanager
-def _only_run(home: Path) -> Iterator[None]:
-    """One run at a time: two engines must not share what they keep. Raises CannotRun."""
+    is_kept, home = bool(parser.parse_args().keep), places.PROJECT / "var" / "containers"
+    home.mkdir(parents=True, exist_ok=True)
     with (home / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise CannotRun(f"another run has {home}: wait for its end") from None
-        yield
+        if reason := _cannot_run(lock):
+            # `make verify` knows by this line that it is no failure.
+            say(f"{NAME}: NOT RUN: {reason}")
+            return 2
+        return _run(home, is_kept=is_kept)
+
+
+def _cannot_run(lock: TextIO) -> str:
+    """What this machine lacks; nothing where it can run. Makes the Debian roots."""
+    if os.getuid() != 0:
+        return f"it needs root, for a Docker engine of its own: use `sudo make {NAME}`"
+    if missing := [name for name in ("debootstrap", "nsenter", "curl") if shutil.which(name) is None]:
+        line = "apt-get install -y debootstrap util-linux curl"
+        return f"{', '.join(missing)} is missing; run this first: {line}"
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return f"another run has {lock.name}: wait for its end"
+    try:
+        engine.require_roots()
+    except SetupError as error:
+        return f"it needs Debian's packages from the network: {str(error).partition(chr(10))[0]}"
+    return ""
 
 
 def _run(home: Path, *, is_kept: bool) -> int:
     """All checks in an engine of their own; the exit code."""
     started, report, shared = time.monotonic(), Report(), home / "shared"
-    try:
-        roots.require_all()
-    except SetupError as error:
-        reason = str(error).partition("\n")[0]
-        raise CannotRun(f"it needs Debian's packages from the network: {reason}") from error
     shutil.rmtree(shared, ignore_errors=True)
-    shared.mkdir()
-    instance = Instance(home=home, port=ports.free(project.PORTS), database="mysql")
-    folder = shared / "project"
-    project.copy(folder)
-    project.write_settings(folder, instance)
+    instance = Instance(home=home, port=ports.free(engine.PORTS), database="mysql")
     try:
-        with engine.running_engine(home, folder, shared) as running:
-            _check_all(report, Project(engine=running, folder=folder, instance=instance), shared)
+        engine.copy_project(shared / "project", instance)
+        with engine.running(home, shared / "project", instance) as containers:
+            if _starts(report.check, containers):
+                _check_shop(report.check, containers)
             if is_kept:
-                _wait_for_signal(instance)
+                say(f"{instance.url} is kept up (KEEP=1). Ctrl-C stops everything.")
+                signal.pause()
     finally:
         shutil.rmtree(shared, ignore_errors=True)
-    return _summary(report, time.monotonic() - started)
+    for name in report.failed:
+        say(f"FAIL {name}")
+    count, seconds = len(report.names), time.monotonic() - started
+    word = f"{len(report.failed)} of {count} checks failed" if report.failed else "passed"
+    say(f"{NAME}: {word}, {count} checks in {seconds // 60:.0f} min {seconds % 60:.0f} s; {machine()}")
+    return 1 if report.failed else 0
 
 
-def _check_all(report: Report, shop: Project, shared: Path) -> None:
-    """Every check, in order; without a shop that starts there is nothing more to check."""
+def _starts(check: Callable[..., bool], containers: Containers) -> bool:
+    """Whether the shop is up; without one there is nothing more to check."""
     say(f"{NAME}: {machine()}")
     for service, reason in LEFT_OUT.items():
         say(f"left out: {service}, {reason}")
-    if not report.check(
-        "images of the servers, from Debian's packages", lambda: images.make_all(shop.engine, shared)
-    ):
-        return
-    say(images.versions(shop.engine))
-    if not _check_start(report, shop):
-        return
-    seen = Observations()
-    tested = selling.seed_shop(shop, seen)
-    _check_shop(report, tested)
-    _check_crashes(report, tested)
-    _check_update(report, tested)
-    _check_stops(report, tested)
-    _check_restore(report, tested)
+    if not check("images of the servers, from Debian's packages", engine.make_images, containers):
+        return False
+    say(engine.versions(containers))
+    return (
+        check("every service is checked, or named as left out", checks.all_services_are_known, containers)
+        and check("docker compose build", containers.build)
+        and check("docker compose up -d", containers.up)
+        and check("migrate completed", checks.has_exited, containers, "migrate")
+        and check("all services are healthy", containers.wait_until_healthy)
+    )
 
 
-def _check_start(report: Report, shop: Project) -> bool:
-    checks: dict[str, Callable[[], str | None]] = {
-        "every service is checked, or named as left out": lambda: project.require_known_services(shop),
-        "docker compose build": lambda: start.build(shop),
-        "docker compose up -d": lambda: start.bring_up(shop),
-        "migrate completed": lambda: start.migrate_completed(shop),
-        "all services are healthy": lambda: start.all_healthy(shop),
-    }
-    return all(report.check(name, act) for name, act in checks.items())
-
-
-def _check_shop(report: Report, tested: ShopUnderTest) -> None:
-    shop = tested.project
+def _check_shop(check: Callable[..., bool], containers: Containers) -> None:
+    """Every other check, in order."""
+    tested = checks.seed_shop(containers)
     for service in SHOP:
         name = f"{service} is read-only, without capabilities and not root"
-        report.check(name, functools.partial(start.is_locked_down, shop, service))
-    report.check("doctor", lambda: start.doctor_passes(shop))
-    report.check("an order is paid", tested.require_paid_order)
-    report.check("the worker did that, by a message over RabbitMQ", lambda: start.worker_ran_task(shop))
-    report.check("the queue is durable and consumed", lambda: start.queue_is_durable(shop))
-    report.check("Prometheus scrapes every target", lambda: start.targets_are_up(shop))
+        check(name, checks.is_locked_down, containers, service)
+    check("doctor", checks.doctor_passes, containers)
+    check("an order is paid", tested.order_is_paid)
+    check("the worker did that, by a message over RabbitMQ", checks.worker_ran_task, containers)
+    check("the queue is durable and consumed", checks.queue_is_durable, containers)
+    check("Prometheus scrapes every target", checks.targets_are_up, containers)
 
+    def kills() -> None:
+        with checks.load(tested, "kills"):
+            for service in (*SHOP, *STORES):
+                check(f"kill -9 of {service}", checks.comes_back, tested, service)
 
-def _check_crashes(report: Report, tested: ShopUnderTest) -> None:
-    """Kill each service under load, then compare all answers."""
-    with buying.running_load(tested, f"{SEED} kills") as load:
-        for service in KILLED:
-            name = f"kill -9 of {service}"
-            report.check(name, functools.partial(crashes.comes_back, tested, service))
-    report.check("each request beside the kills got a final answer", lambda: load.require_answers(tested))
-    report.check("after the kills nothing is lost or doubled", tested.require_all_as_answered)
+    def update() -> str:
+        before = len(tested.shop.seen.measured.requests)
+        with checks.load(tested, "update"):
+            time.sleep(BESIDE_SECONDS)
+            check("the documented update", checks.update, containers)
+            time.sleep(BESIDE_SECONDS)
+        return checks.describe(tested.shop.seen.measured.requests[before:])
 
-
-def _check_update(report: Report, tested: ShopUnderTest) -> None:
-    before = len(tested.seen.measured.requests)
-    with buying.running_load(tested, f"{SEED} update") as load:
-        time.sleep(BESIDE_SECONDS)
-        report.check("the documented update", lambda: update.carry_out(tested.project))
-        time.sleep(BESIDE_SECONDS)
-    requests = tested.seen.measured.requests[before:]
-    report.check("each request beside the update got a final answer", lambda: load.require_answers(tested))
-    say(f"{'':12}{update.describe(requests)}")
-    report.check("after the update nothing is lost or doubled", tested.require_all_as_answered)
-
-
-def _check_stops(report: Report, tested: ShopUnderTest) -> None:
+    for act in (kills, update):
+        check(f"each request beside the {act.__name__} got a final answer", act)
+        check(f"after the {act.__name__} nothing is lost or doubled", tested.all_is_as_answered)
     for service in SHOP:
         name = f"docker compose stop {service}, while clients wait"
-        report.check(name, functools.partial(stops.ends_while_clients_wait, tested, service))
+        check(name, checks.stops_while_clients_wait, tested, service)
     for service in STORES:
-        report.check(
-            f"docker compose stop {service}", functools.partial(stops.ends_in_time, tested.project, service)
-        )
-    report.check("docker compose up -d after the stops", lambda: start.bring_up(tested.project))
-    report.check("all services are healthy", lambda: start.all_healthy(tested.project))
-    report.check("after the stops nothing is lost or doubled", tested.require_all_as_answered)
+        check(f"docker compose stop {service}", checks.stops_in_time, containers, service)
+    check("docker compose up -d after the stops", containers.up)
+    check("all services are healthy", containers.wait_until_healthy)
+    check("after the stops nothing is lost or doubled", tested.all_is_as_answered)
+    # Last, because it loses what came after the backup; the session's orders are not in the comparison.
+    check("the README's session", checks.session_works, containers)
+    if check("a backup while the shop runs", checks.back_up, containers):
+        check("MySQL's volume is lost, and restored", checks.lose_and_restore, tested)
+        check("an order is paid after the restore", tested.order_is_paid)
 
 
-def _check_restore(report: Report, tested: ShopUnderTest) -> None:
-    """Last, because it loses what came after the backup; the session's orders are not in the comparison."""
-    shop = tested.project
-    report.check("the README's session", lambda: start.session_works(shop))
-    if report.check("a backup while the shop runs", lambda: restore.back_up(shop)):
-        report.check("MySQL's volume is lost, and restored", lambda: restore.lose_and_restore(tested))
-        report.check("an order is paid after the restore", tested.require_paid_order)
-
-
-def _wait_for_signal(instance: Instance) -> None:
-    say(f"{instance.url} is kept up (KEEP=1). Ctrl-C stops everything.")
-    signal.pause()
-
-
-def _summary(report: Report, seconds: float) -> int:
-    failures = report.failures()
-    for one in failures:
-        say(f"FAIL {one.name}")
-    word = f"{len(failures)} of {len(report.results)} checks failed" if failures else "passed"
-    took = f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
-    say(f"{NAME}: {word}, {len(report.results)} checks in {took}; {machine()}")
-    return 1 if failures else 0
+def machine() -> str:
+    """What the figures depend on."""
+    return f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores, load average {os.getloadavg()[1]:.0f}"
 
 
 if __name__ == "__main__":

@@ -1,26 +1,66 @@
-"""The Docker engine: a dockerd that runs in its Debian root, with mounts and process ids of its own.
+"""A Docker engine of its own and the project in it: dockerd in a Debian root, with mounts and process ids of
+its own, the images that the compose file names, made from Debian's packages, and `docker compose`.
 
-Nothing is installed on this machine, and no firewall rule is made: the engine has no bridge of its own, and
-forwards nothing. Its process ids end with its first process, so that no container outlives this command,
-however that ends. What it keeps between runs, images and caches of builds, is in a folder below `var/`.
+Nothing is installed on this machine, no image registry is asked, and no firewall rule is made: the engine has
+no bridge of its own, and forwards nothing. Its process ids end with its first process, so that no container
+outlives this command, however that ends. What it keeps between runs, images and caches of builds, is in a
+folder below `var/`.
 """
 
+import functools
 import os
+import re
+import secrets
+import shutil
 import signal
 import subprocess
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.containers.report import CheckFailed
-from lab.containers.roots import ENGINE
-from scripts.stack import SetupError, children
+from lab.chaos import trial
+from scripts.stack import SetupError, children, places, waiting
+from scripts.stack.debian import Root
+from scripts.stack.instance import Instance
 
-START_SECONDS, STOP_SECONDS, COMMAND_SECONDS = 90, 60, 120
+SHOP = ("web", "worker", "beat", "issuer")
+STORES = ("redis", "rabbitmq", "mysql")
+HEALTHY = (*STORES, *SHOP, "proxy", "prometheus", "alertmanager", "redis_exporter", "mysql_exporter")
+"""Each has to be healthy."""
+OTHERS = ("gateway", "data_platform", "migrate", "backup")
+"""The simulators, which have no check of their own, and what does one thing and ends."""
+LEFT_OUT = {
+    "grafana": "its image is had from an image registry only; dashboards are held to metrics by other tests"
+}
+FILES = "docker-compose.yml:scripts/docker/simulators.yml:lab/containers/override.yml"
+"""The first two are those of docs/operations.md."""
+PORTS = 5
+"""In a row: those of an instance (web, gateway, data platform), then Prometheus and Alertmanager."""
+SECRETS = (
+    *("MYSQL_PASSWORD", "MYSQL_ROOT_PASSWORD", "RABBITMQ_PASSWORD", "REDIS_PASSWORD", "GRAFANA_PASSWORD"),
+    *("SECRET_KEY", "EVENT_SECRET", "METRICS_TOKEN", "WEBHOOK_SECRET_SIMULATOR"),
+)
+SETTINGS = {
+    "ALLOWED_HOSTS": "localhost",
+    "PAYMENT_GATEWAY": "simulator",
+    "BROKER_QUEUE_TYPE": "quorum",
+    "GATEWAY_URL": "http://gateway:8001",
+    "DATA_PLATFORM_URL": "http://data_platform:8002",
+}
+"""As docs/operations.md has them for the simulators, and a queue of the kind that a cluster has."""
+STAND_INS = {
+    "mysql:8.4": ("mysql", "mysql-server-core"),
+    "redis:7.4-alpine": ("redis", "redis-server"),
+    "rabbitmq:4.1-alpine": ("rabbitmq", "rabbitmq-server"),
+    "prom/prometheus:v3.5.0": ("prometheus", "prometheus"),
+    "haproxy:3.2-alpine": ("haproxy", "haproxy"),
+}
+"""The folder of each image that has a stand-in, by the name in docker-compose.yml, and Debian's package."""
+START_SECONDS, STOP_SECONDS, COMMAND_SECONDS, BUILD_SECONDS, HEALTHY_SECONDS = 90, 60, 600, 1200, 240
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
-_OWN_ROOT = """
+OWN_ROOT = """
 set -eu
 root=$1 kept=$2 shared=$3
 mount --make-rprivate /
@@ -39,50 +79,121 @@ exec dockerd --bridge=none --iptables=false --ip6tables=false --ip-forward=false
 """Runs in the new namespaces, as their first process, which becomes dockerd."""
 
 
+def configure(root: Path, packages: Sequence[str] = ()) -> None:
+    """Give a new root this machine's certificates and settings, and install packages. Raises SetupError."""
+    own = {"PATH": PATH, "LANG": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
+
+    def run(*words: str) -> None:
+        ran = ["chroot", str(root), *words]
+        children.printed(children.run(ran, within_seconds=900, environment=own))
+
+    certificates = Path("/usr/local/share/ca-certificates")
+    (root / certificates.relative_to("/")).mkdir(parents=True, exist_ok=True)
+    # Those named after docker are of this machine's own image.
+    settings = [
+        path
+        for path in Path("/etc/apt/apt.conf.d").iterdir()
+        if not path.name.startswith("docker-") and "Acquire::" in path.read_text(errors="replace")
+    ]
+    for path in [*certificates.glob("*.crt"), *settings, Path("/etc/resolv.conf")]:
+        shutil.copy(path, root / path.relative_to("/"))
+    asked = ["python3", "-m", "pip", "config", "get", "global.index-url"]
+    index = os.environ.get("PIP_INDEX_URL") or subprocess.run(asked, capture_output=True, text=True).stdout
+    pip = ["[global]", "cert = /etc/ssl/certs/ca-certificates.crt", "timeout = 180"]
+    pip += [f"index-url = {index.strip()}"] if index else []
+    (root / "etc" / "pip.conf").write_text("\n".join([*pip, ""]))
+    run("update-ca-certificates")
+    if packages:
+        run("apt-get", "update", "-q")
+        run("apt-get", "install", "-q", "-y", "--no-install-recommends", *packages)
+    shutil.rmtree(root / "var" / "lib" / "apt" / "lists", ignore_errors=True)
+    if (root / "usr" / "bin" / "python3").exists():
+        (root / "usr" / "local" / "bin" / "python").symlink_to("/usr/bin/python3")
+
+
+def _root(name: str, release: str, program: str, *packages: str) -> Root:
+    finish = functools.partial(configure, packages=packages)
+    own = ("ca-certificates",)
+    return Root(name=f"containers-{name}", release=release, packages=own, program=program, finish=finish)
+
+
+UNSTABLE = _root("unstable", "sid", "bin/apt-get")
+PYTHON = _root("python", "bookworm", "bin/python3", "python3", "python3-dev", "python3-pip", "python3-venv")
+ENGINE = _root(
+    *("engine", "sid", "sbin/dockerd", "docker.io", "docker-cli", "docker-compose", "docker-buildx"),
+    # The engine's name server redirects to itself by it, inside each container's own network.
+    *("iptables", "systemd-standalone-sysusers"),
+)
+
+
+def require_roots() -> None:
+    """Make the Debian roots that are missing, beside each other. Raises SetupError."""
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(Root.require, (UNSTABLE, PYTHON, ENGINE)))
+
+
 @dataclass(frozen=True, kw_only=True)
-class Engine:
-    """A dockerd that is running."""
+class Containers:
+    """A copy of the project whose containers run in the engine."""
 
     pid: int
-    """Of its first process, by this machine's count."""
+    """Of dockerd, by this machine's count."""
     folder: Path
-    """Shared with this machine under the same path: where commands run."""
+    """Of the copy; engine and machine have it by the same path, and commands run there."""
+    instance: Instance
+    """The addresses by which clients reach it."""
 
     def command(self, *words: str) -> list[str]:
-        """A command line that runs with the engine's files, process ids, in its folder."""
+        """A command line that runs with the engine's files and process ids, in the project's folder."""
         enter = ["nsenter", f"--target={self.pid}", "--mount", "--pid", "--root"]
         settings = [f"PATH={PATH}", "HOME=/root", "LANG=C.UTF-8", "BUILDKIT_PROGRESS=plain"]
         there = ["sh", "-c", 'cd "$0" && exec "$@"', str(self.folder)]
         return [*enter, "env", "-i", *settings, *there, *words]
 
-    def run(
-        self,
-        *words: str,
-        within_seconds: float = COMMAND_SECONDS,
-        codes: tuple[int, ...] = (0,),
-        text: str | None = None,
-    ) -> "subprocess.CompletedProcess[str]":
-        """Run the command to its end, with the text as its input. Raises SetupError unless it succeeds."""
-        ran = children.run(self.command(*words), within_seconds=within_seconds, text=text)
+    def run(self, *words: str, within_seconds: float = COMMAND_SECONDS, codes: tuple[int, ...] = (0,)) -> str:
+        """What the command prints. Raises SetupError unless it succeeds."""
+        ran = children.run(self.command(*words), within_seconds=within_seconds)
         if ran.returncode not in codes:
             end = "\n".join((ran.stdout + ran.stderr).strip().splitlines()[-12:])
-            raise CheckFailed(f"`{' '.join(words)}` ended with {ran.returncode}:\n{end}")
-        return ran
+            raise SetupError(f"`{' '.join(words)}` ended with {ran.returncode}:\n{end}")
+        return ran.stdout.strip()
 
     def docker(self, *words: str, within_seconds: float = COMMAND_SECONDS) -> str:
-        """What `docker …` prints, without the last line's end. Raises CheckFailed."""
-        return self.run("docker", *words, within_seconds=within_seconds).stdout.strip()
+        return self.run("docker", *words, within_seconds=within_seconds)
 
-    def inspect(self, name: str, template: str) -> str:
-        """A value of a container, by Go's template. Raises CheckFailed where there is none."""
-        return self.docker("inspect", "--format", template, name)
+    def compose(self, *words: str, within_seconds: float = COMMAND_SECONDS) -> str:
+        return self.docker("compose", *words, within_seconds=within_seconds)
 
-    def has_image(self, name: str) -> bool:
-        return self.run("docker", "image", "inspect", name, codes=(0, 1)).returncode == 0
+    def build(self) -> None:
+        self.compose("build", within_seconds=BUILD_SECONDS)
 
-    def kill_process(self, pid: int) -> None:
-        """SIGKILL the process of that id in the engine's count: to the engine it ended by itself."""
-        self.run("sh", "-c", f"kill -9 {pid}")
+    def up(self) -> None:
+        self.compose("up", "--detach")
+
+    def manage(self, words: str, *, codes: tuple[int, ...] = (0,)) -> str:
+        """What a management command prints in web's container."""
+        command = ["docker", "compose", "exec", "-T", "web", "python", "manage.py", *words.split()]
+        return self.run(*command, codes=codes)
+
+    def inspect(self, service: str, template: str) -> str:
+        """A value of the service's container, by Go's template."""
+        return self.docker("inspect", "--format", template, f"firstcome-{service}-1")
+
+    def wait_until_healthy(self) -> str:
+        """Says how many are healthy. Raises SetupError with those that are not in time."""
+        names = [f"firstcome-{service}-1" for service in HEALTHY]
+        template = "{{.Name}} {{.State.Status}} {{if .State.Health}}{{.State.Health.Status}}{{end}}"
+
+        def unhealthy() -> dict[str, str]:
+            found = self.run("docker", "inspect", "--format", template, *names, codes=(0, 1)).splitlines()
+            states = dict(line.removeprefix("/").split(" ", 1) for line in found if line.startswith("/"))
+            return {
+                name: states.get(name, "absent") for name in names if states.get(name) != "running healthy"
+            }
+
+        if left := waiting.left(unhealthy, within_seconds=HEALTHY_SECONDS, pause_seconds=0.5):
+            raise SetupError(f"not healthy after {HEALTHY_SECONDS} s: {left}")
+        return f"{len(HEALTHY)} services"
 
     def clear(self) -> None:
         """Remove every container, network and volume: those of a run that was killed, too."""
@@ -92,56 +203,81 @@ class Engine:
         self.docker("volume", "prune", "--all", "--force")
 
 
+def copy_project(target: Path, instance: Instance) -> None:
+    """Copy what git has of this checkout, as it stands in its folder, to a new folder, with an `.env` of
+    secrets, addresses, and the short times of a trial. Raises SetupError."""
+    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    names = children.printed(children.run(listed, within_seconds=COMMAND_SECONDS)).split("\0")
+    for name in filter(None, names):
+        if (source := places.PROJECT / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, target / name)
+    ports = {"WEB_PORT": 0, "GATEWAY_PORT": 1, "DATA_PLATFORM_PORT": 2}
+    ports |= {"PROMETHEUS_PORT": 3, "ALERTMANAGER_PORT": 4}
+    chosen = {name: secrets.token_hex(32) for name in SECRETS} | SETTINGS | trial.SETTINGS
+    chosen |= {name: str(instance.port + offset) for name, offset in ports.items()} | {"COMPOSE_FILE": FILES}
+    lines = [f"{name}={value}" for name, value in chosen.items()]
+    places.write_whole(target / ".env", "\n".join([*lines, ""]), mode=0o600)
+
+
 @contextmanager
-def running_engine(home: Path, folder: Path, shared: Path) -> Iterator[Engine]:
+def running(home: Path, folder: Path, instance: Instance) -> Iterator[Containers]:
     """The engine inside the block; afterwards its containers, networks, volumes and mounts are gone.
 
-    It sees `shared`, and its commands run in `folder`, which is in there. Raises SetupError.
+    It sees `home/shared`, where the project's folder is. Raises SetupError.
     """
     kept, log = home / "docker", home / "dockerd.log"
     kept.mkdir(parents=True, exist_ok=True)
     log.unlink(missing_ok=True)
-    separate = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
-    words = [*separate, "sh", "-c", _OWN_ROOT, "sh", str(ENGINE.folder), str(kept), str(shared)]
+    words = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", OWN_ROOT, "sh"]
+    words += [str(ENGINE.folder), str(kept), str(home / "shared")]
     child = children.start(words, log=log, environment=os.environ | {"PATH": PATH})
+    forked = Path(f"/proc/{child.pid}/task/{child.pid}/children")
     try:
-        pid = _first_process(child)
-        engine = Engine(pid=pid, folder=folder)
-        children.wait_until(
-            lambda: _answers(engine), name="dockerd", child=child, log=log, within_seconds=START_SECONDS
-        )
-        engine.clear()
+        late = "unshare forks no process: this needs root, and the right to mount"
+        pid = int(waiting.until(lambda: forked.read_text().split(), late, within_seconds=START_SECONDS)[0])
+        found = Containers(pid=pid, folder=folder, instance=instance)
+        answers = lambda: children.run(found.command("docker", "ps"), within_seconds=30).returncode == 0  # noqa: E731
+        children.wait_until(answers, name="dockerd", child=child, log=log, within_seconds=START_SECONDS)
+        found.clear()
         try:
-            yield engine
+            yield found
         finally:
-            engine.clear()
+            found.clear()
+            with suppress(OSError, subprocess.TimeoutExpired):
+                os.kill(pid, signal.SIGTERM)
+                child.wait(timeout=STOP_SECONDS)
     finally:
-        _stop(child)
-
-
-def _first_process(child: "subprocess.Popen[bytes]") -> int:
-    """The id of the process that `unshare` forked."""
-    deadline = time.monotonic() + START_SECONDS
-    while child.poll() is None and time.monotonic() < deadline:
-        found = Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text().split()
-        if found:
-            return int(found[0])
-        time.sleep(0.05)
-    raise CheckFailed(f"unshare ended with {child.returncode}: this needs root, and the right to mount")
-
-
-def _answers(engine: Engine) -> bool:
-    try:
-        return engine.run("docker", "ps", codes=(0, 1), within_seconds=30).returncode == 0
-    except SetupError:
-        return False
-
-
-def _stop(child: "subprocess.Popen[bytes]") -> None:
-    """Have dockerd end by itself, and end everything in its namespaces."""
-    try:
-        os.kill(_first_process(child), signal.SIGTERM)
-        child.wait(timeout=STOP_SECONDS)
-    except (CheckFailed, OSError, subprocess.TimeoutExpired):
+        # With unshare ends everything in its namespaces.
         child.kill()
         child.wait()
+
+
+def make_images(containers: Containers) -> None:
+    """Import and build what is missing. Raises SetupError."""
+    for root, name in ((UNSTABLE, "firstcome-debian-unstable"), (PYTHON, base_image())):
+        if not containers.docker("image", "ls", "--quiet", name):
+            command = containers.command("docker", "import", "--change", "CMD bash", "-", name)
+            with subprocess.Popen(["tar", "-C", str(root.folder), "-c", "."], stdout=subprocess.PIPE) as tar:
+                subprocess.run(command, stdin=tar.stdout, timeout=BUILD_SECONDS, check=True)
+            if tar.returncode != 0:
+                raise SetupError(f"packing {root.folder} failed")
+    for name, (folder, _) in STAND_INS.items():
+        # In the project's copy, because the engine's root has no other of this machine's folders.
+        words = ["build", "--quiet", "--network", "host", "--tag", name, f"lab/containers/images/{folder}"]
+        containers.docker(*words, within_seconds=BUILD_SECONDS)
+
+
+def base_image() -> str:
+    """The image that the project's own are built from, by the Dockerfile."""
+    return re.findall(r"(?m)^ARG PYTHON=(\S+)", (places.PROJECT / "Dockerfile").read_text())[0]
+
+
+def versions(containers: Containers) -> str:
+    """What the stand-ins have, and the engine itself; a line for each."""
+    lines = [f"Docker {containers.docker('version', '--format', '{{.Server.Version}}')}"]
+    lines.append(f"Compose {containers.docker('compose', 'version', '--short')}")
+    run = ("run", "--rm", "--network=none", "--entrypoint=dpkg-query")
+    for name, (_, package) in (STAND_INS | {base_image(): ("", "python3")}).items():
+        lines.append(f"{name} is Debian's {containers.docker(*run, name, '--show', package)}")
+    return "\n".join(lines)

@@ -1,14 +1,32 @@
-"""`make fuzz`: the command. The run is in `fuzz.run`."""
+"""`make fuzz`: odd requests by the OpenAPI document, by operators' forms and by raw bytes to a stack of its
+own, then a look at its processes and an audit."""
 
 import argparse
 import random
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import Any
 
-from lab.fuzz import run
-from scripts.stack import own_stack
+from lab.chaos import trial
+from lab.chaos.calls import Call, Observations
+from lab.chaos.shop import PATIENCE_SECONDS, Shop
+from lab.fuzz import api, operator as operators, raw
+from lab.fuzz.findings import Findings
+from scripts.stack import own_stack, process_identity, supervision
+from scripts.stack.instance import Instance
 
 SECONDS = 600
+RAW_SENDERS = 10
+"""Most of them wait for the shop to give up an unfinished request."""
+MOST_ERRORS, LONGEST_ERROR = 5, 6_000
+SETTINGS = {
+    **own_stack.NO_RATES,
+    "OPEN_ORDERS_PER_ACCOUNT": "10000",
+    # No partner or payment that fails by itself: a 503 has to have a reason in the request.
+    "PARTNER_FAILURE_RATE": "0",
+}
 
 
 def main() -> int:
@@ -17,11 +35,76 @@ def main() -> int:
     parser.add_argument("--seconds", default="", help=f"how long requests are sent ({SECONDS})")
     parser.add_argument("--seed", default="", help="to have the same requests again")
     asked = parser.parse_args()
-    if not (asked.seconds or "1").isdecimal():
-        parser.error(f"SECONDS={asked.seconds} is not a whole number")
     seed = asked.seed or str(random.SystemRandom().randrange(10**6))
-    fuzz = partial(run.fuzz, seconds=int(asked.seconds or SECONDS), seed=seed)
-    return own_stack.measure("make fuzz", "fuzz", fuzz, database=asked.db or "mariadb")
+    run = partial(fuzz, seconds=int(asked.seconds or SECONDS), seed=seed)
+    return own_stack.measure("make fuzz", "fuzz", run, database=asked.db or "mariadb")
+
+
+def fuzz(instance: Instance, *, seconds: int, seed: str) -> int:
+    """Send requests for so long, then look at processes and laws; the exit code. Raises SetupError."""
+    print(f"fuzz: SEED={seed} SECONDS={seconds} DB={instance.database}", flush=True)
+    findings, url = Findings(), instance.url
+    with own_stack.running(instance, **SETTINGS):
+        users = own_stack.seed(instance, 3)
+        shop, buyer = Shop(instance, users["staff"], Observations()), users["users"][0]
+        existing = _existing(shop, buyer)
+        operator, clerk = operators.signed_in(url, findings, seed)
+        named = {"username": operators.CLERK, "password": operators.PASSWORD}
+        tokens = {"anonymous": "", "customer": buyer["access"], "staff": users["staff"]}
+        tokens["clerk"] = str(shop.call("POST", "/auth/token", named)["access"])
+        running, ends_at = process_identity.of_state(instance.home), time.monotonic() + seconds
+        leaving = users["users"][1]["access"]
+        sender = api.Sender(url, tokens, leaving, existing, seed, findings)
+        with ThreadPoolExecutor(RAW_SENDERS + 2) as threads:
+            senders = [threads.submit(one.send_until, ends_at) for one in (operator, sender)]
+            for number in range(RAW_SENDERS):
+                drawing = raw.Drawing(f"{seed} {number}", tokens.values())
+                senders.append(threads.submit(raw.send_until, ends_at, instance.port, drawing, findings))
+            sent = sum(one.result() for one in senders)
+        reasons = operator.check_reasons()
+        permissions = clerk.check_permissions(list(operator.forms.values()))
+        logs = own_stack.ends_of_logs(instance.home)
+        # Though supervisor has started another in its place.
+        if died := running - process_identity.of_state(instance.home):
+            findings.record("processes died", f"{sorted(died)}{logs}")
+        for name, state in supervision.states(instance).items():
+            if state != "RUNNING":
+                findings.record(f"{name} is {state} in the end", logs)
+        laws = own_stack.audit(instance)
+        for sentence in own_stack.broken(laws):
+            findings.record(*sentence.split(": ", 1))
+    log = (instance.logs / "web.log").read_text(errors="replace") if findings.found else ""
+    errors = [line[:LONGEST_ERROR] for line in log.splitlines() if '"level": "error"' in line]
+    pages, kinds = len(operator.seen) - len(operator.unseen), len(operator.forms)
+    lines = [
+        f"{pages} pages of operators have {kinds} kinds of forms, which were sent {operator.sent} times",
+        f"{reasons} forms were sent without a reason, {permissions} without a permission",
+        f"audit: {sum(law['holds'] for law in laws)} of {len(laws)} laws hold",
+        *(f"{count:7} x {name}" for name, count in sorted(findings.statuses.items())),
+        *(f"FINDING {finding}" for finding in findings.found.values()),
+        *(f"LOGGED {line}" for line in errors[:MOST_ERRORS]),
+        f"fuzz: {sent} requests and connections, {len(findings.found)} findings, SEED={seed}",
+    ]
+    print(*lines, sep="\n", flush=True)
+    return 1 if findings.found else 0
+
+
+def _existing(shop: Shop, buyer: dict[str, Any]) -> dict[str, Any]:
+    """An object of each kind: ids by the names of body fields and path parameters. Raises SetupError."""
+    token = buyer["access"]
+    product = shop.create_product("Fuzz", 1, 1_000_000).id
+    campaign = shop.create_campaign("Fuzz", quantity=1_000)
+    coupon = shop.call("POST", "/coupons", {"campaign": campaign}, token=token)["code"]
+    basket = {"items": [{"product": product, "quantity": 1}]}
+    order = shop.call("POST", "/orders", basket, token=token, key="fuzz-order")["id"]
+    paid = {"amount": 500, "token": "tok_ok"}
+    payment = shop.call("POST", "/wallet/top-ups", paid, token=token, key="fuzz-top-up")["id"]
+    drop, until = trial.create_drop(shop), time.monotonic() + PATIENCE_SECONDS
+    entry = shop.connection.call_until_final(Call("POST", f"/sales/{drop.id}/entries", token), until=until)
+    objects = {"product": product, "campaign": campaign, "order": order}
+    named = {f"{name}_id": value for name, value in objects.items()} | {"payment_id": payment}
+    named |= {"sale_id": drop.id, "entry_id": entry.body["id"], "gateway": "simulator", "code": coupon}
+    return objects | named | {"coupon": coupon, "user": buyer["id"], "token": "tok_ok"}
 
 
 if __name__ == "__main__":

@@ -3,10 +3,13 @@
 import re
 import threading
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
-MOST_FINDINGS = 50
-LONGEST = 1500
+import requests
+
+MOST_FINDINGS, LONGEST = 50, 1500
 
 
 @dataclass
@@ -17,9 +20,9 @@ class Findings:
     found: dict[str, str] = field(default_factory=dict)
     mutex: threading.Lock = field(default_factory=threading.Lock)
 
-    def record_status(self, source: str, status: int | str) -> None:
+    def count(self, what: str) -> None:
         with self.mutex:
-            self.statuses[f"{source} {status}"] += 1
+            self.statuses[what] += 1
 
     def record(self, kind: str, detail: str) -> None:
         """A failure; another one of the same kind is not recorded again."""
@@ -27,7 +30,28 @@ class Findings:
             if len(self.found) < MOST_FINDINGS:
                 self.found.setdefault(kind, f"{kind}: {detail}"[:LONGEST])
 
+    def judge(self, source: str, asked: str, status: int, head: str, detail: str) -> None:
+        """Count an answer. 500 and more is a failure, but for a 503 that says when to come back."""
+        self.count(f"{source} {status}")
+        says_when = status == 503 and re.search(r"(?im)^retry-after: *\d", head)
+        if status >= 500 and not says_when:
+            self.record(f"{asked} answered {status}", detail)
 
-def is_server_error(status: int, head: str) -> bool:
-    """Whether a status is a failure: each of 500 and more but 503, which says when to come back."""
-    return status >= 500 and not (status == 503 and re.search(r"(?im)^retry-after: *\d", head) is not None)
+    def answer(self, source: str, asked: str, detail: str, ask: Callable[[], Any]) -> Any:
+        """The response that `ask` gets, judged; None for none, which is a failure."""
+        try:
+            answer = ask()
+        except (requests.exceptions.InvalidHeader, UnicodeError):
+            self.count(f"{source} not sendable")
+            return None
+        except requests.RequestException as error:
+            self.record(f"{asked} was not answered", f"{error!r} {detail}")
+            return None
+        # Schemathesis has a list for each header.
+        named = (
+            (name, [value] if isinstance(value, str) else value) for name, value in answer.headers.items()
+        )
+        head = "\n".join(f"{name}: {', '.join(values)}" for name, values in named)
+        said = f" said {answer.text[:300]}" if answer.status_code >= 500 else ""
+        self.judge(source, asked, answer.status_code, head, detail + said)
+        return answer

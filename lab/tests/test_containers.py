@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import yaml
 
-from lab.containers.checks import update
+from lab.containers import checks
 from orders.saga import run
-from scripts.stack import places
+from scripts.stack import SetupError, places
 from scripts.tests import documented
 from shop.http import prefer
 
@@ -225,20 +225,27 @@ def test_what_watches_is_as_shut_as_the_shop():
 
 
 def test_the_update_is_the_documented_one_with_changed_source_and_a_migration(tmp_path: Path):
-    commands = update.documented_commands((places.PROJECT / "docs" / "operations.md").read_text())
-    assert commands[0][0] == "build"
-    assert ["run", "--rm", "migrate"] in commands
-    assert commands[-1] == ["up", "-d"]
+    [commands] = checks.documented(places.PROJECT, "operations.md", checks.UPDATE)
+    assert commands[0].startswith("docker compose build")
+    assert "docker compose run --rm migrate" in commands
+    assert commands[-1] == "docker compose up -d"
     for folder in ("shop", "orders/migrations"):
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "shop" / "__init__.py").write_text('"""The shop."""\n')
     for name in ("0001_initial.py", "0002_more.py", "__init__.py"):
         (tmp_path / "orders" / "migrations" / name).touch()
-    update.change_source(tmp_path)
+    checks.change_source(tmp_path)
     assert "UPDATED" in (tmp_path / "shop" / "__init__.py").read_text()
     migration = (tmp_path / "orders" / "migrations" / "0003_an_update.py").read_text()
     assert '("orders", "0002_more")' in migration
     compile(migration, "0003_an_update.py", "exec")
+
+
+def test_a_backup_and_its_restore_are_the_documented_ones():
+    backing_up, restoring = checks.documented(places.PROJECT, "howto/restore-a-backup.md", checks.RESTORE)
+    assert all(line.startswith("docker ") for line in [*backing_up, *restoring])
+    with pytest.raises(SetupError):
+        checks.documented(places.PROJECT, "operations.md", checks.RESTORE)
 
 
 @pytest.mark.boots("shell programs")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lab.alerts import promql
+from lab.tests import promql
 from lab.chaos import dashboard_queries
 from lab.chaos.dashboard_queries import Span
 from scripts import alert_rules

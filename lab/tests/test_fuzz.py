@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from lab.fuzz import admin_forms, raw_connections, run
-from lab.fuzz.admin_session import Operator
+from lab.fuzz import __main__ as command, operator as operators, raw
 from lab.fuzz.findings import Findings
-from lab.fuzz.raw_requests import RawRequest
+from lab.fuzz.operator import Operator
+from lab.fuzz.raw import RawRequest
 from scripts.stack import instance as instances, ports
 from scripts.tests import canned_shop
 from scripts.tests.canned_shop import LOST, Answer, CannedShop, problem
@@ -28,9 +28,9 @@ def pages() -> Iterator[CannedShop]:
 
 def send_to(port: int, monkeypatch: pytest.MonkeyPatch) -> Findings:
     """The findings of one whole request, where nothing is waited for longer than a second."""
-    monkeypatch.setattr(raw_connections, "ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr(raw, "ANSWER_SECONDS", 1.0)
     findings = Findings()
-    raw_connections.send_one(port, WHOLE, "detail", findings, ends_half=False)
+    raw.send_one(port, WHOLE, "detail", findings, ends_half=False)
     return findings
 
 
@@ -39,7 +39,7 @@ def test_the_shop_answers_a_fuzz_of_20_seconds_without_a_finding(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     instance = instances.choose(home=tmp_path, port=str(ports.free(instances.PORTS)), database="mariadb")
-    code = run.fuzz(instance, seconds=SECONDS, seed="1")
+    code = command.fuzz(instance, seconds=SECONDS, seed="1")
     said = capsys.readouterr().out
     assert code == 0, said
     for answered in ("api 200", "api 400", "api 401", "raw 200", "raw 400", "raw 413"):
@@ -72,7 +72,7 @@ def test_a_connection_that_is_never_answered_is_a_finding(pages: CannedShop, mon
 
 PAGE = """
 <form method="post" action="refund/"><input type="hidden" name="csrfmiddlewaretoken" value="t">
-<input name="amount" value="5" required><textarea name="reason" required></textarea>
+<input name="amount" value="5" required><input name="note"><textarea name="reason" required></textarea>
 <select name="kind"><option value="a">A<option value="b" selected>B</select>
 <input type="checkbox" name="restock"><input type="checkbox" name="notify" checked>
 <button name="do" value="refund">Refund</button></form>
@@ -86,7 +86,10 @@ ACCEPTED = Answer(302, b"", {"Location": "/admin/orders/order/7/"})
 def operator(pages: CannedShop) -> Operator:
     """An operator of these pages that knows the form."""
     operator = Operator(pages.address, Findings(), "1")
-    [form] = admin_forms.read(PAGE, "/admin/orders/order/7/").forms
+    [[form], links] = operators.read(PAGE, "/admin/orders/order/7/")
+    assert form.values == [("amount", "5"), ("note", ""), ("reason", ""), ("kind", "b"), ("notify", "on")]
+    assert form.others == [("kind", "a"), ("restock", "on"), ("do", "refund")]
+    assert links == ["/admin/orders/order/7/change/"]
     operator.forms[form.kind] = form
     return operator
 

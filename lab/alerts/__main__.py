@@ -1,0 +1,130 @@
+"""`make alerts`: each alert made to fire once by a real cause, and to clear once that is removed.
+
+Ends with 1 when an alert does not fire or clear, goes to the wrong receiver, or fires without a cause that
+explains it.
+"""
+
+import argparse
+import itertools
+import sys
+import time
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack
+
+from lab.alerts import stage
+from lab.alerts.causes import CAUSES, Cause
+from lab.alerts.stage import Stage
+from lab.alerts.watching import SLOWEST_SCRAPE_SECONDS, Receiver
+from scripts import alert_rules
+from scripts.stack import SetupError, own_stack, waiting
+from scripts.stack.instance import Instance
+
+QUIET_SECONDS, FIRE_SECONDS, CLEAR_SECONDS = 120, 90, 90
+RECEIVERS = {"page": "pager", "ticket": "tickets"}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="make alerts", description="Make each alert fire once.")
+    parser.add_argument("--alerts", default="", help="only these, separated by commas")
+    names = set(filter(None, parser.parse_args().alerts.split(",")))
+    if unknown := names - {name for cause in CAUSES for name in cause.fires}:
+        parser.error(f"there is no alert {', '.join(sorted(unknown))}")
+    return own_stack.measure("make alerts", "alerts", lambda instance: fire_alerts(instance, names))
+
+
+def fire_alerts(instance: Instance, names: Collection[str]) -> int:
+    """Make these alerts fire, or all, in a stack of the instance; the exit code. Prints the table of
+    docs/monitoring.md, in seconds from the cause to the webhook, and from its end."""
+    started, rows, findings = time.monotonic(), list[str](), list[str]()
+    chosen = [cause for cause in CAUSES if not names or set(names) & set(cause.fires)]
+    chosen.sort(key=lambda cause: cause.phase)
+    with stage.prepared(instance) as running:
+        waiting.until(
+            lambda: set(running.prometheus.targets().values()) == {"up"},
+            f"not every target was scraped within {QUIET_SECONDS} s",
+            within_seconds=QUIET_SECONDS,
+        )
+        time.sleep(2 * SLOWEST_SCRAPE_SECONDS)  # By then all rules have been evaluated twice.
+        findings += _wait_until_quiet(running, set(), QUIET_SECONDS)
+        print(f"watched and quiet after {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+        for _, phase in itertools.groupby(chosen, key=lambda cause: cause.phase):
+            rows += _run_phase(running, list(phase), findings)
+    print("| alert | cause | s to fire | s to clear |", "| --- | --- | ---: | ---: |", *rows, sep="\n")
+    for finding in findings:
+        print(f"FINDING {finding}")
+    took = f"{time.monotonic() - started:.0f} s"
+    print(f"{len(rows)} alerts in {took}, {len(findings)} findings", flush=True)
+    return 1 if findings else 0
+
+
+def _run_phase(running: Stage, phase: Sequence[Cause], findings: list[str]) -> list[str]:
+    """Make the causes, wait for their alerts, remove the causes, and wait until nothing fires; the table's
+    rows."""
+    receiver = running.receiver
+    receiver.forget()
+    wanted = {name: cause for cause in phase for name in cause.fires}
+    began_at: dict[str, float] = {}
+    ended_at: dict[str, float] = {}
+    # Each cause is undone for itself: one that can't be made or undone keeps no other from it.
+    with ExitStack() as all_made:
+        made = [(cause, all_made.enter_context(ExitStack())) for cause in phase]
+        for cause, own in made:
+            began_at[cause.what] = time.monotonic()
+            try:
+                own.enter_context(cause.make(running))
+            except SetupError as error:
+                findings.append(f"{cause.what}: {error}")
+        waiting.left(lambda: wanted.keys() - receiver.fired.keys(), within_seconds=FIRE_SECONDS)
+        for cause, own in reversed(made):
+            ended_at[cause.what] = time.monotonic()
+            try:
+                own.close()
+            except SetupError as error:
+                findings.append(f"{cause.what}: {error}")
+    findings += [*_wait_until_quiet(running, set(wanted), CLEAR_SECONDS), *find_faults(receiver, phase)]
+    rows = [
+        f"| `{name}` | {cause.what} | {_seconds(began_at[cause.what], receiver.fired.get(name))}"
+        f" | {_seconds(ended_at[cause.what], receiver.cleared.get(name))} |"
+        for name, cause in wanted.items()
+    ]
+    print(*rows, sep="\n", file=sys.stderr, flush=True)
+    return rows
+
+
+def _wait_until_quiet(running: Stage, resolved: set[str], within_seconds: float) -> Iterator[str]:
+    """Wait until no alert is pending or firing, and the receiver knows that these are resolved, or say which.
+
+    Of the others it may not get to know: Alertmanager does not send that an alert is resolved which was
+    inhibited at that moment, not even if it had sent that it fires.
+    """
+
+    def alerts() -> set[str]:
+        pending = {alert["labels"]["alertname"] for alert in running.prometheus.alerts()}
+        return pending | resolved.intersection(list(running.receiver.firing.values()))
+
+    if left := waiting.left(alerts, within_seconds=within_seconds, pause_seconds=0.5):
+        yield f"{', '.join(sorted(left))} did not end within {within_seconds:.0f} s"
+
+
+def _seconds(since: float, moment: float | None) -> str:
+    return "never" if moment is None else f"{max(0.0, moment - since):.0f}"
+
+
+def find_faults(receiver: Receiver, phase: Sequence[Cause]) -> Iterator[str]:
+    """What the webhook got, against what the causes of the phase must and may make fire."""
+    wanted = {name for cause in phase for name in cause.fires}
+    explained = wanted.union(*(cause.explains for cause in phase))
+    for alert in alert_rules.alerts():
+        name, went_to = alert.name, receiver.sent_to.get(alert.name)
+        if name in wanted and not went_to:
+            yield f"{name} did not fire within {FIRE_SECONDS} s"
+        if went_to and name not in explained:
+            yield f"{name} fired without a cause, beside {', '.join(sorted(wanted))}"
+        if went_to and name in wanted and name not in receiver.cleared:
+            yield f"{name} was not cleared within {CLEAR_SECONDS} s"
+        if went_to and went_to != {RECEIVERS[alert.severity]}:
+            yield f"{name} is a {alert.severity} and went to {went_to}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,166 @@
+"""What watches a stack and what Alertmanager sends to a webhook.
+
+Rules and routes are the committed ones, their durations alone are shortened. Waits become a sixtieth. Ranges
+such as `[5m]` become 10 to 20 seconds: with less they hold too few scrapes, and with more a burn rate of
+three days takes minutes to clear.
+"""
+
+import http.server
+import json
+import os
+import re
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from scripts import alert_rules
+from scripts.stack import children, ports, system_packages
+from scripts.stack.instance import Instance
+from scripts.stack.programs import exporters, prometheus
+from scripts.stack.programs.prometheus import Prometheus
+
+SCRAPE_SECONDS, SLOWEST_SCRAPE_SECONDS = 2.0, 4.0
+"""Of a range of ten seconds that is five scrapes; or two, on a machine that has more to do than it has cores:
+a process that answers late there is not down. A scrape may take as long. Rules are evaluated as often."""
+DURATION = r"(?:\d+[smhd])+"
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+@dataclass
+class Receiver:
+    """A webhook, whose `url` has a path for each of Alertmanager's receivers, and what it was sent.
+
+    By the alert's name `fired` has when it first fired (of the monotonic clock), `cleared` when the last one
+    of the name was resolved, and `sent_to` which receivers it went to.
+    """
+
+    url: str = ""
+    fired: dict[str, float] = field(default_factory=dict)
+    cleared: dict[str, float] = field(default_factory=dict)
+    sent_to: dict[str, set[str]] = field(default_factory=dict)
+    firing: dict[frozenset[tuple[str, str]], str] = field(default_factory=dict)
+
+    def forget(self) -> None:
+        """Forget everything, before the next causes."""
+        for known in (self.fired, self.cleared, self.sent_to, self.firing):
+            known.clear()
+
+    def take(self, receiver: str, notification: Any) -> None:
+        """Record one notification of Alertmanager's."""
+        for alert in notification["alerts"]:
+            labels, name = frozenset(alert["labels"].items()), alert["labels"]["alertname"]
+            if alert["status"] == "firing":
+                self.firing[labels] = name
+                self.cleared.pop(name, None)
+                self.sent_to.setdefault(name, set()).add(receiver)
+                self.fired.setdefault(name, time.monotonic())
+            elif self.firing.pop(labels, None) and name not in self.firing.values():
+                self.cleared[name] = time.monotonic()
+
+
+@contextmanager
+def receiving() -> Iterator[Receiver]:
+    """A receiver on a free port of loopback."""
+    receiver = Receiver()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            receiver.take(self.path.strip("/"), json.loads(body))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *arguments: object) -> None:
+            """Each notification would be a line of the output."""
+
+    # One notification at a time: the receiver has no lock.
+    with http.server.HTTPServer((ports.HOST, 0), Handler) as server:
+        receiver.url = f"http://{ports.HOST}:{server.server_port}"
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield receiver
+        finally:
+            server.shutdown()
+
+
+class Program:
+    """A server beside the stack, on a free port of loopback, which can be away for a while. `{address}` in
+    its words is its own."""
+
+    def __init__(self, log: Path, *words: str, **environment: str) -> None:
+        self.port, self.log, self.environment = ports.free(), log, environment
+        self.address = f"{ports.HOST}:{self.port}"
+        self.words = [word.format(address=self.address, port=self.port) for word in words]
+        self.start()
+
+    def start(self) -> None:
+        own = os.environ | self.environment
+        self.child = children.start(self.words, log=self.log, environment=own)
+        address, name = (ports.HOST, self.port), self.log.stem
+        children.wait_until(address, name=name, child=self.child, log=self.log, within_seconds=60)
+
+    def stop(self) -> None:
+        children.stop(self.child)
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        self.stop()
+        yield
+        self.start()
+
+
+def shortened(text: str) -> str:
+    """Rules or Alertmanager's configuration with shorter durations, and nothing else changed."""
+
+    def short(duration: str, least: int, most: int) -> str:
+        parts = re.findall(r"(\d+)([smhd])", duration)
+        seconds = sum(int(number) * UNITS[unit] for number, unit in parts) // 60
+        return f"{min(most, max(least, seconds))}s"
+
+    text = re.sub(rf"\[({DURATION})\]", lambda found: f"[{short(found[1], 10, 20)}]", text)
+    waits = rf"\b(for|group_wait|group_interval|repeat_interval): ({DURATION})$"
+    return re.sub(waits, lambda found: f"{found[1]}: {short(found[2], 1, 86_400)}", text, flags=re.MULTILINE)
+
+
+@contextmanager
+def watching(
+    instance: Instance, shop: dict[str, list[str]]
+) -> Iterator[tuple[Prometheus, Receiver, Program]]:
+    """Watch the targets of the shop, by job, and its servers, by the shortened rules; also yields the
+    exporter of Redis. Raises SetupError."""
+    folder, program = instance.home / "watchers", system_packages.program
+    folder.mkdir()
+    for path in [*alert_rules.files(), alert_rules.ALERTMANAGER]:
+        (folder / path.name).write_text(shortened(path.read_text()))
+    busy = os.getloadavg()[0] / (os.cpu_count() or 1) / 2
+    listens, socket = "web.listen-address={address}", f"unix://{instance.redis_socket}"
+    with ExitStack() as started:
+        receiver = started.enter_context(receiving())
+        alertmanager = Program(
+            folder / "alertmanager.log",
+            *(sys.executable, str(alert_rules.OPS / "monitoring" / "alertmanager.py")),
+            *(str(folder / "alertmanager.yml"), f"--storage.path={folder / 'data'}", f"--{listens}"),
+            "--cluster.listen-address=",
+            PAGER_WEBHOOK_URL=f"{receiver.url}/pager",
+            TICKET_WEBHOOK_URL=f"{receiver.url}/tickets",
+            TMPDIR=str(folder),
+        )
+        started.callback(alertmanager.stop)
+        words = (program("prometheus-redis-exporter"), f"-redis.addr={socket}", f"-{listens}")
+        redis = Program(folder / "redis-exporter.log", *words)
+        started.callback(redis.stop)
+        mysql = started.enter_context(exporters.of_mariadb(instance, folder))
+        servers = {"redis": redis.address, "mysql": mysql, "alertmanager": alertmanager.address}
+        running = prometheus.running(
+            folder / "prometheus",
+            targets=shop | {job: [address] for job, address in servers.items()},
+            rules=[folder / path.name for path in alert_rules.files()],
+            alertmanagers=[alertmanager.address],
+            scrape_seconds=min(SLOWEST_SCRAPE_SECONDS, SCRAPE_SECONDS * max(1.0, busy)),
+        )
+        yield started.enter_context(running), receiver, redis

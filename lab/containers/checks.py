@@ -1,0 +1,365 @@
+"""What is checked of the containers: each function does one thing to them, and raises SetupError where what
+is promised is not so. What it returns says what was seen."""
+
+import dataclasses
+import json
+import re
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from lab.chaos import comparison, faults, outside, trial
+from lab.chaos.calls import Call, Connection, Observations
+from lab.chaos.clients import Client, at_work, await_final_answer, staff_and_buyers
+from lab.chaos.faults import Fault
+from lab.chaos.memory import Account, RecordedCall, Setup
+from lab.chaos.shop import Shop
+from lab.containers.engine import BUILD_SECONDS, HEALTHY, LEFT_OUT, OTHERS, SHOP, Containers
+from scripts import smoke
+from scripts.stack import SetupError, children, own_stack, ports, waiting
+from scripts.stack.programs.prometheus import Prometheus
+
+PRODUCTS, STOCK, PLENTY, COUPONS = 6, 20_000, 1_000_000, 400
+BUYERS, ACCOUNTS_EACH = 4, 6
+PAID_SECONDS, WAIT_SECONDS = 90, 20
+LOAD_SECONDS = 900
+"""Of a load; a call that has no final answer some time after that is lost."""
+LISTS = (
+    *(("/campaigns", "", ""), ("/products", "", ""), ("/wallet", "", "")),
+    *(("/orders", "order", "id"), ("/coupons", "coupon", "code")),
+)
+"""What is read; of an account's own, the sort of call that makes one, and the field that names it."""
+LOCKED_DOWN = """
+set -e
+grep -q '^CapBnd:.0*$' /proc/1/status || { echo it has capabilities; exit 1; }
+grep -q '^CapEff:.0*$' /proc/1/status || { echo it has capabilities; exit 1; }
+grep -q '^NoNewPrivs:.1' /proc/1/status || { echo it may get new privileges; exit 1; }
+[ "$(id -u)" = 10001 ] || { echo "it runs as $(id -u)"; exit 1; }
+! touch /app/x 2> /dev/null || { echo its files can be written; exit 1; }
+touch /tmp/y && rm /tmp/y
+"""
+"""Fails unless the container is read-only, has no capability and no way to one, and is not root."""
+WAITERS = 8
+MIGRATION = """from django.db import migrations
+
+
+class Migration(migrations.Migration):
+    dependencies = [("orders", "{previous}")]
+    operations = [migrations.RunSQL("DO SLEEP(5)", migrations.RunSQL.noop)]
+"""
+UPDATE = r"(?ms)^### An update\n\n```\n(.*?)^```$"
+RESTORE = r"(?ms)^## In the containers\n(?:(?!^## ).)*?^```\n(.*?)^```$(?:(?!^## ).)*?^```\n(.*?)^```$"
+
+
+def require(is_so: object, otherwise: str) -> None:
+    """Raise SetupError with the words unless it is so."""
+    if not is_so:
+        raise SetupError(otherwise)
+
+
+def documented(project: Path, page: str, section: str) -> list[list[str]]:
+    """The lines of the blocks of shell in a section of a page of docs/. Raises SetupError."""
+    found = re.search(section, (project / "docs" / page).read_text())
+    require(found, f"docs/{page} has no such section: {section}")
+    assert found
+    return [block.splitlines() for block in found.groups()]
+
+
+@dataclass
+class Tested:
+    """The shop in the containers as its clients know it: every call that was made, and every answer. The
+    last account is that of single orders; the load uses the others."""
+
+    containers: Containers
+    setup: Setup
+    shop: Shop
+
+    @property
+    def customer(self) -> Account:
+        return self.setup.buyers[-1]
+
+    def connection(self, seed: str) -> Connection:
+        return Connection(self.shop.instance.port, self.shop.seen, seed=seed)
+
+    def new_order(self) -> Call:
+        """A new order of the customer's, which is not sent yet."""
+        item = {"product": self.setup.ample.id, "quantity": 1}
+        body = {"items": [item], "payment": {"token": "tok_ok"}}
+        return Call("POST", "/orders", self.customer.token, body, uuid.uuid4().hex, WAIT_SECONDS)
+
+    def until_paid(self, call: Call) -> str:
+        """Repeat the order's call until it is paid; its id. Raises SetupError."""
+        connection, until = self.connection(call.key), time.monotonic() + PAID_SECONDS
+        made = RecordedCall("order", call, connection.call_until_final(call, until=until))
+        late = list(await_final_answer(made, connection, within_seconds=PAID_SECONDS))
+        self.customer.calls.append(made)
+        is_paid = made.answer.status == 201 and made.answer.body["status"] == "paid"
+        require(not late and is_paid, f"the order was answered {made.answer.status}: {made.answer.body}")
+        return str(made.answer.body["id"])
+
+    def order_is_paid(self) -> str:
+        started = time.monotonic()
+        order_id = self.until_paid(self.new_order())
+        return f"order {order_id} paid in {time.monotonic() - started:.1f} s"
+
+    def require_no_findings(self, found: Sequence[str] = ()) -> None:
+        """None of these, nor an answer since the last call that no client should get. Raises SetupError.
+
+        A call that was waited for in vain is none: the machine may do much else, and the call was repeated.
+        """
+        with self.shop.seen.mutex:
+            new, self.shop.seen.findings = self.shop.seen.findings, []
+        all_found = [*found, *(finding for finding in new if " hung for " not in finding)]
+        require(not all_found, "\n".join([f"{len(all_found)} findings", *all_found[:20]]))
+
+    def all_is_as_answered(self) -> str:
+        """Wait until all is settled, then compare answers, the simulators' books and the laws."""
+        trial.settle(self.setup, self.shop, self.shop.seen)
+        found = [*comparison.findings(self.setup, self.shop), *outside.findings(self.setup, self.shop)]
+        self.require_no_findings([*found, *self.broken_laws()])
+        calls = [made for account in [self.setup.staff, *self.setup.buyers] for made in account.calls]
+        done = sum(made.was_done for made in calls)
+        return f"{len(calls)} calls, {done} with an effect: none lost, none doubled; every law holds"
+
+    def broken_laws(self) -> list[str]:
+        """What `manage.py audit` finds broken."""
+        return own_stack.broken(json.loads(self.containers.manage("audit --json", codes=(0, 1)))["laws"])
+
+
+def seed_shop(containers: Containers) -> Tested:
+    """Seed accounts, products and campaigns. Raises SetupError."""
+    users, tokens = BUYERS * ACCOUNTS_EACH + 1, "/tmp/tokens.json"  # noqa: S108 (the container's own)
+    script = f"DEMO=1 python manage.py seed_demo --users {users} --tokens {tokens} >&2 && cat {tokens}"
+    known = json.loads(containers.compose("exec", "-T", "web", "sh", "-c", script))
+    shop = Shop(containers.instance, known["staff"], Observations())
+    setup = shop.stocked(known, "Container", products=PRODUCTS, on_hand=STOCK, plenty=PLENTY)
+    setup.campaigns = [shop.create_campaign("Container", quantity=COUPONS) for _ in range(2)]
+    return Tested(containers, setup, shop)
+
+
+class Reader(Client):
+    """Reads lists; an account's own must show what was acknowledged last before it was asked for."""
+
+    def run(self, stop: threading.Event) -> None:
+        while not stop.wait(0.3):
+            (path, sort, name), account = self.random.choice(LISTS), self.random.choice(self.setup.buyers)
+            made = [one.answer.body for one in list(account.calls) if one.sort == sort and one.was_done]
+            known = {body.get(name) or body["order"] for body in made[-10:]}
+            answer = self.connection.call_until_final(Call("GET", path, account.token), until=self.until)
+            shown = {row[name] for row in answer.body["results"]} if answer.status == 200 and name else set()
+            if answer.status != 200 or known - shown:
+                lacks = f"answered {answer.word}, lacks {sorted(known - shown)}"
+                self.seen.record_finding(f"GET {path} of account {account.id} {lacks}")
+
+
+@contextmanager
+def load(tested: Tested, seed: str) -> Iterator[None]:
+    """Clients that buy, refund and read inside the block, each to the final answer of its last call. Raises
+    SetupError afterwards for one without it, and for an answer that no client should get."""
+    setup = dataclasses.replace(tested.setup, buyers=tested.setup.buyers[:-1])
+    common: dict[str, Any] = {"port": tested.shop.instance.port, "seen": tested.shop.seen}
+    common |= {"seed": f"containers {seed}", "ends_at": time.monotonic() + LOAD_SECONDS}
+    clients = [*staff_and_buyers(setup, count=BUYERS, **common), Reader(setup, **common)]
+    with at_work(clients):
+        try:
+            yield
+        except BaseException:
+            # Nothing is judged any more, so no call has to be repeated to its final answer.
+            for client in clients:
+                client.until = 0.0
+            raise
+    tested.require_no_findings()
+
+
+def all_services_are_known(containers: Containers) -> None:
+    """A service that no check looks at has to be named as left out."""
+    there = set(containers.compose("--profile", "*", "config", "--services").split())
+    known = {*HEALTHY, *OTHERS}
+    require(there == known | LEFT_OUT.keys(), f"checked are {sorted(known)}, there are {sorted(there)}")
+
+
+def has_exited(containers: Containers, service: str) -> None:
+    state = containers.inspect(service, "{{.State.Status}} {{.State.ExitCode}}")
+    require(state == "exited 0", f"{service} is {state}")
+
+
+def is_locked_down(containers: Containers, service: str) -> None:
+    containers.docker("exec", f"firstcome-{service}-1", "sh", "-c", LOCKED_DOWN)
+
+
+def doctor_passes(containers: Containers) -> None:
+    """The doctor finds no danger; warnings are ignored."""
+    printed = containers.manage("doctor", codes=(0, 1))
+    dangers = re.findall(r"(?m)^danger.*\n.*", printed)
+    require("ok       " in printed and not dangers, "\n".join(dangers) or printed[-800:])
+
+
+def worker_ran_task(containers: Containers) -> str:
+    """An order was advanced by a task, which comes to a worker as a message only."""
+
+    def found() -> list[str]:
+        log = containers.compose("logs", "--no-color", "worker")
+        return re.findall(r"Task orders\.advance\[.*succeeded", log)
+
+    none = "the worker's log has no task orders.advance that succeeded"
+    return f"{len(waiting.until(found, none, within_seconds=30, pause_seconds=1))} times"
+
+
+def queue_is_durable(containers: Containers) -> str:
+    command = "exec -T rabbitmq rabbitmqctl -q list_queues name type durable consumers"
+    listed = containers.compose(*command.split())
+    found = re.search(r"(?m)^celery\tquorum\ttrue\t([1-9]\d*)$", listed)
+    require(found, f"name, type, durable, consumers: {listed}")
+    return f"{found and found[1]} consumer"
+
+
+def targets_are_up(containers: Containers) -> str:
+    """Prometheus scrapes each of its targets."""
+    prometheus = Prometheus(f"http://{ports.HOST}:{containers.instance.port + 3}")
+
+    def down() -> dict[str, str]:
+        targets = prometheus.targets() or {"any": "there are no targets"}
+        return {target: health for target, health in targets.items() if health != "up"}
+
+    left = waiting.left(down, within_seconds=60, pause_seconds=1)
+    require(not left, f"not up after 60 s: {left}")
+    return f"{len(prometheus.targets())} targets"
+
+
+def comes_back(tested: Tested, service: str) -> str:
+    """After kill -9 the service is started again by the engine, all are healthy again, and an order is
+    paid."""
+    containers, started = tested.containers, time.monotonic()
+    pid = lambda: containers.inspect(service, "{{.State.Pid}}")  # noqa: E731
+    # To the engine, in whose count that is, it ended by itself.
+    old = pid()
+    containers.run("sh", "-c", f"kill -9 {old}")
+    late = "it was not started again in 60 s"
+    waiting.until(lambda: pid() not in ("0", old), late, within_seconds=60)
+    containers.wait_until_healthy()
+    return f"healthy after {time.monotonic() - started:.1f} s, {tested.order_is_paid()}"
+
+
+def change_source(folder: Path) -> None:
+    """Change a module of the shop, by which the new containers are known, and add a migration that takes some
+    seconds."""
+    with (folder / "shop" / "__init__.py").open("a") as module:
+        module.write("UPDATED = True\n")
+    migrations = folder / "orders" / "migrations"
+    newest = max(path.stem for path in migrations.glob("[0-9]*.py"))
+    text = MIGRATION.format(previous=newest)
+    (migrations / f"{int(newest[:4]) + 1:04}_an_update.py").write_text(text)
+
+
+def update(containers: Containers) -> str:
+    """Do what docs/operations.md says, and wait until all is healthy."""
+    change_source(containers.folder)
+    took = []
+    for line in documented(containers.folder, "operations.md", UPDATE)[0]:
+        started = time.monotonic()
+        containers.run(*line.split(), within_seconds=BUILD_SECONDS)
+        took.append(f"{line} {time.monotonic() - started:.1f} s")
+    containers.wait_until_healthy()
+    for service in SHOP:
+        script = "import shop; print(shop.UPDATED)"
+        printed = containers.compose("exec", "-T", service, "python", "-c", script)
+        require(printed == "True", f"{service} still has the old source: {printed}")
+    containers.manage("migrate --check")
+    return ", ".join(took)
+
+
+def describe(requests: Sequence[Any]) -> str:
+    """How many requests clients made meanwhile, and how long none was served."""
+    refused = sum(one.result == "no answer" for one in requests)
+    unavailable = sum(one.result.startswith("5") for one in requests)
+    served = sorted(one.ended for one in requests if one.is_good)
+    longest = max((after - before for before, after in pairwise(served)), default=0.0)
+    return (
+        f"{len(served)} requests got a final answer; {refused} attempts got no answer and {unavailable} a"
+        f" 5xx, and were repeated; none was answered for {longest:.1f} s at most"
+    )
+
+
+def stops_in_time(containers: Containers, service: str) -> str:
+    """The service ends by itself within its `stop_grace_period`, with exit code 0."""
+    grace = int(containers.inspect(service, "{{with .Config.StopTimeout}}{{.}}{{else}}10{{end}}"))
+    started = time.monotonic()
+    containers.compose("stop", service)
+    seconds = time.monotonic() - started
+    has_exited(containers, service)
+    require(seconds < grace, f"it took {seconds:.1f} s of its {grace} s")
+    return f"{seconds:.1f} s of {grace} s"
+
+
+def stops_while_clients_wait(tested: Tested, service: str) -> str:
+    """The same while clients wait by `Prefer: wait`: each is answered, and its order is paid in the end."""
+    containers, orders = tested.containers, [tested.new_order() for _ in range(WAITERS)]
+    placed = lambda: len(tested.shop.orders(tested.customer))  # noqa: E731
+    wanted = placed() + WAITERS
+    slow_gateway = faults.lasting(Fault("slow", "gateway", 0), containers.instance)
+    with slow_gateway, ThreadPoolExecutor(WAITERS) as threads:
+        sending = [threads.submit(tested.connection(one.key).call_once, one) for one in orders]
+        few = f"the customer has less than {wanted} orders"
+        waiting.until(lambda: placed() >= wanted, few, within_seconds=30)
+        took = stops_in_time(containers, service)
+        answers = [one.result() for one in sending]
+    kinds = Counter(answer.word if answer else "no answer" for answer in answers)
+    require(kinds.keys() <= {"201", "202"}, f"waiting clients were answered {dict(kinds)}")
+    containers.up()
+    containers.wait_until_healthy()
+    for order in orders:
+        tested.until_paid(order)
+    answered = ", ".join(f"{count} x {kind}" for kind, count in sorted(kinds.items()))
+    return f"{took}; waiting clients were answered {answered}, and all {WAITERS} orders are paid"
+
+
+def session_works(containers: Containers) -> str:
+    """The README's session, pasted twice: the second time nothing new happens."""
+    text, manage = smoke.session(containers.instance), "make manage ARGS=audit\n"
+    require(manage in text, f"the README's session has no line {manage!r}")
+    # docs/operations.md says how it is written for containers. `exec` reads no input: a shell that reads its
+    # lines from there would lose them.
+    words = containers.command("docker", "compose", "exec", "-T", "web", "python", "manage.py", "audit")
+    audit = " ".join(f"'{word}'" for word in words)
+    lines = ["sh", "-euc", text.replace(manage, f"{audit} < /dev/null\n")]
+    return smoke.paste_session_twice(lambda: children.run(lines, within_seconds=180))
+
+
+def back_up(containers: Containers) -> str:
+    """Back up the database while the shop runs, as docs/howto/restore-a-backup.md says."""
+    backing_up, _ = documented(containers.folder, "howto/restore-a-backup.md", RESTORE)
+    printed = [containers.run("sh", "-ec", line, within_seconds=BUILD_SECONDS) for line in backing_up]
+    return next(iter(re.findall(r"(?m)^.*tables.*$", printed[-1])), printed[-1])
+
+
+def lose_and_restore(tested: Tested) -> str:
+    """Lose the database's volume, restore the backup into a new one; then every law holds.
+
+    Orders that were paid after the backup are lost, and their charges are refunded.
+    """
+    containers = tested.containers
+    orders = lambda: {order["id"] for order in tested.shop.everything("/orders")}  # noqa: E731
+    created_at = lambda: containers.docker("volume", "inspect", "-f", "{{.CreatedAt}}", "firstcome_mysql")  # noqa: E731
+    known, later, old = orders(), tested.until_paid(tested.new_order()), created_at()
+    _, restoring = documented(containers.folder, "howto/restore-a-backup.md", RESTORE)
+    started = time.monotonic()
+    printed = [containers.run("sh", "-ec", line, within_seconds=BUILD_SECONDS) for line in restoring]
+    seconds = time.monotonic() - started
+    require(created_at() != old, "MySQL's volume is still the old one")
+    containers.wait_until_healthy()
+    require(orders() == known, f"{len(orders() ^ known)} orders differ from those at the backup")
+    charges = tested.shop.gateway(f"/charges?order={later}")["results"]
+    kept = sum(charge["amount"] - charge["refunded_amount"] for charge in charges)
+    require(charges and kept == 0, f"the lost order's charges are not refunded: {charges}")
+    require("Every law holds." in "\n".join(printed), f"the guide's commands printed: {printed[-3:]}")
+    found = tested.broken_laws()
+    require(not found, "\n".join(found))
+    return f"{len(known)} orders, in {seconds:.1f} s; the later one's charge is refunded; every law holds"

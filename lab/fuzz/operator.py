@@ -1,0 +1,260 @@
+"""A signed-in operator: opens pages, and sends their forms with odd values until the time is up.
+
+Afterwards each form that needs a reason is sent without one, and each form by a member of the staff without a
+permission: neither may be accepted.
+"""
+
+import random
+import time
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import lxml.html
+import requests
+
+from lab.fuzz.findings import Findings
+from scripts.stack import SetupError, welcome
+
+ROOT = "/admin/"
+ANSWER_SECONDS = 30
+PAGES_OF_A_SHAPE = 3
+OPEN_SHARE = 0.3
+"""Of the requests, while pages are left that were not opened."""
+MOST_CHECKED = 400
+CLERK, PASSWORD = "fuzz-clerk", "a-clerk-of-2026"
+OWN = ("/admin/logout/", "/admin/password_change/", "/admin/login/", "/admin/one-time-codes/", "/i18n/")
+"""Forms of the operator's own account and session, which would end it; anyone may send them."""
+TOKEN = "csrfmiddlewaretoken"  # noqa: S105 - a name
+ODD: tuple[str, ...] = (
+    *("", " ", "0", "-1", "1.5", "9" * 19, "9" * 400, "1e400", "NaN", "null", "[]", '{"a": 1}', "on"),
+    *("\x00", "a\x00b", "\u202e\u0000\ufffe", "💥" * 300, "<script>alert(1)</script>"),
+    *("'; DROP TABLE orders_order; --", "%s%n%(a)s{0}", "../../../etc/passwd"),
+    *("0001-01-01", "9999-12-31T23:59:59", "2026-13-45 99:99", "00000000-0000-0000-0000-000000000000"),
+)
+HUGE = "x" * 70_000
+FILES = (
+    *(b"", b"\xff\xfe\x00", b"a" * 200_000, b"\n" * 5_000),
+    *(b"sku,name,price,quantity\nA,B,1,2\n", b"sku,name,price,quantity\nA,B,1e400,-2\n\x00"),
+)
+MOST_CHANGED, REPEATED = 3, 1_200
+"""Fields of a form, and more fields than Django reads."""
+NOT_SENT = """
+.//button[@name] | .//input[@name][@type='submit' or @type='image' or @type='button']
+| .//input[@name][@type='checkbox' or @type='radio'][not(@checked)]
+| .//select[@name]//option[not(@selected)]
+"""
+Values = list[tuple[str, str]]
+
+
+def shape(text: str) -> str:
+    """The text with each number, UUID and row's name as one sign."""
+    return "/".join("#" if any(letter.isdigit() for letter in part) else part for part in text.split("/"))
+
+
+@dataclass(frozen=True)
+class Form:
+    """A form of a page: the paths of both, what a browser sends of it unchanged, what it may send besides
+    (a button, a box to tick), its files' names, and the name of the field that needs a reason, if any."""
+
+    page: str
+    action: str
+    method: str
+    values: Values
+    others: Values
+    files: list[str]
+    reason: str
+
+    @property
+    def names(self) -> list[str]:
+        return [name for name, _ in [*self.values, *self.others]] + self.files
+
+    @property
+    def kind(self) -> str:
+        """What forms of the same kind on other pages have in common."""
+        return f"{self.method} {shape(self.action)} {','.join(sorted({shape(one) for one in self.names}))}"
+
+    def unchanged(self, source: random.Random, **changed: str) -> Values:
+        """As a browser sends it, with one of its buttons pressed; fields by name have another value."""
+        others = [source.choice(self.others)] if self.others and source.random() < 0.7 else []
+        return [pair for pair in self.values + others if pair[0] not in changed] + list(changed.items())
+
+    def odd(self, source: random.Random) -> Values:
+        """With one to three fields changed, dropped or doubled, and one of its buttons pressed."""
+        values = self.unchanged(source)
+        for name in source.sample(self.names, min(len(self.names), source.randint(1, MOST_CHANGED))):
+            way = source.randrange(10)
+            if way != 1:  # otherwise it is doubled
+                values = [pair for pair in values if pair[0] != name]
+            if way:  # otherwise it is missing
+                values.append((name, source.choice([*ODD, HUGE])))
+        return values + [("filler", "x")] * REPEATED * (source.random() < 0.02)
+
+
+def read(html: str, path: str) -> tuple[list[Form], list[str]]:
+    """The forms and the paths of links of the page at this path; other hosts' are left out."""
+    # A document that says its encoding is refused as text.
+    page = lxml.html.document_fromstring(
+        html.encode() or b"<p>", parser=lxml.html.HTMLParser(encoding="utf-8")
+    )
+    page.make_links_absolute(f"http://shop{path}")
+    forms = [_form(one, path) for one in page.forms if _own(one.action or f"http://shop{path}")]
+    links = [_own(one) for one in page.xpath("//a/@href")]
+    return forms, list(dict.fromkeys(filter(None, links)))
+
+
+def _form(form: Any, path: str) -> Form:
+    def value(one: Any) -> tuple[str, str]:
+        [name] = one.xpath("ancestor-or-self::*[@name][1]/@name")
+        return name, one.get("value", "on" if one.get("type") == "checkbox" else "")
+
+    # lxml leaves out what has no value, and a browser does not.
+    for one in form.xpath(".//input[not(@value)][not(@type='checkbox' or @type='radio')]"):
+        one.set("value", "")
+    required = form.xpath(".//*[@required]/@name")
+    return Form(
+        page=path,
+        action=_own(form.action or f"http://shop{path}"),
+        method=form.method,
+        values=[(name, text) for name, text in form.form_values() if name != TOKEN],
+        others=[value(one) for one in form.xpath(NOT_SENT)],
+        files=form.xpath(".//input[@type='file']/@name"),
+        reason=next((name for name in required if name.endswith("reason")), ""),
+    )
+
+
+def _own(address: str) -> str:
+    """The path of an address of the same host; empty for others."""
+    parts = urlsplit(address)
+    return parts.path if parts.netloc == "shop" and parts.scheme == "http" else ""
+
+
+@dataclass
+class Operator:
+    """One session, and the forms that it has seen, by their kinds."""
+
+    url: str
+    findings: Findings
+    seed: str
+    forms: dict[str, Form] = field(default_factory=dict)
+    unseen: deque[str] = field(default_factory=lambda: deque([ROOT]))
+    seen: set[str] = field(default_factory=lambda: {ROOT})
+    shapes: Counter[str] = field(default_factory=Counter)
+    sent: int = 0
+
+    def __post_init__(self) -> None:
+        self.source, self.session = random.Random(self.seed), requests.Session()
+        self.session.trust_env = False  # a proxy of the environment is not the shop's
+
+    def sign_in(self, username: str, password: str) -> None:
+        """Raises SetupError unless the session is signed in."""
+        self._send("GET", "/admin/login/")
+        answer = self._send("POST", "/admin/login/", [("username", username), ("password", password)])
+        if answer is None or answer.status_code != 302:
+            raise SetupError(f"{username} can't sign in to /admin/: {answer}")
+
+    def create_clerk(self) -> None:
+        """An account of the staff without any permission. Raises SetupError."""
+        values = [("username", CLERK), ("password1", PASSWORD), ("password2", PASSWORD)]
+        added = self._send("POST", "/admin/auth/user/add/", [*values, ("usable_password", "true")])
+        path = added.headers.get("Location", "") if added is not None else ""
+        page = self._send("GET", path)
+        forms = read(page.text, path)[0] if page is not None else []
+        for form in forms:
+            if "is_staff" in form.names:
+                wanted = {"is_staff": "on", form.reason or "reason": "for the fuzz", "_save": "Save"}
+                changed = self._send("POST", path, form.unchanged(random.Random(0), **wanted))
+                if changed is not None and changed.status_code == 302:
+                    return
+        raise SetupError(f"{CLERK} can't be made one of the staff: {added}, {page}")
+
+    def send_until(self, ends_at: float) -> int:
+        """Open pages and send their forms until that moment of the monotonic clock; the requests sent."""
+        while time.monotonic() < ends_at:
+            if self.unseen and (not self.forms or self.source.random() < OPEN_SHARE):
+                self.open(self.unseen.popleft())
+                continue
+            if not self.forms:
+                raise SetupError(f"no form was found below {ROOT}")
+            form = self.source.choice(list(self.forms.values()))
+            values = form.odd(self.source)
+            files = {
+                name: (self.source.choice(ODD) or "file", self.source.choice(FILES)) for name in form.files
+            }
+            self._send(form.method, form.action, values, page=form.page, files=files)
+        return self.sent
+
+    def open(self, path: str) -> None:
+        """Open the page, and remember its forms and links."""
+        answer = self._send("GET", path)
+        if answer is None or not answer.headers.get("Content-Type", "").startswith("text/html"):
+            return
+        forms, links = read(answer.text, path)
+        for form in forms:
+            if not form.action.startswith(OWN):
+                self.forms.setdefault(form.kind, form)
+        for link in links:
+            is_new = link.startswith(ROOT) and link not in self.seen and not link.startswith(OWN)
+            if is_new and self.shapes[shape(link)] < PAGES_OF_A_SHAPE:
+                self.seen.add(link)
+                self.shapes[shape(link)] += 1
+                self.unseen.append(link)
+
+    def check_reasons(self) -> int:
+        """Send each form that needs a reason without one; an answer that accepts it is a finding."""
+        checked = [form for form in self.forms.values() if form.method == "POST" and form.reason]
+        for form in checked[:MOST_CHECKED]:
+            for blank in ("", " \t"):
+                values = form.unchanged(self.source, **{form.reason: blank})
+                answer = self._send("POST", form.action, values, page=form.page)
+                led = answer.headers.get("Location", ROOT) if answer is not None else ROOT
+                # Django leads to the index where the row of the form has been deleted meanwhile.
+                if led != ROOT:
+                    what = f"{shape(form.action)} was accepted without a reason"
+                    self.findings.record(what, f"{form.action} {values} to {led}")
+        return len(checked)
+
+    def check_permissions(self, forms: Sequence[Form]) -> int:
+        """Send these forms with this session, which has no permission; what is accepted is a finding."""
+        checked = [form for form in forms if form.method == "POST"][:MOST_CHECKED]
+        for form in checked:
+            values = form.unchanged(self.source, **({form.reason: "fuzz"} if form.reason else {}))
+            answer = self._send("POST", form.action, values, page=form.page)
+            if answer is None:
+                continue
+            is_login = answer.status_code == 302 and "/login/" in answer.headers.get("Location", "")
+            if not is_login and answer.status_code not in (400, 403, 404, 405):
+                what = f"{shape(form.action)} was accepted without a permission"
+                self.findings.record(what, f"{form.action} {values} answered {answer.status_code}")
+        return len(checked)
+
+    def _send(
+        self, method: str, path: str, values: Values | None = None, *, page: str = "", files: Any = None
+    ) -> Any:
+        """The response; None where there was none, which is a finding."""
+        self.sent += 1
+        detail = f"SEED {self.seed!r} number {self.sent} {str(values)[:600]}"
+        token = [(TOKEN, self.session.cookies.get("csrftoken") or "")]
+        sent: dict[str, Any] = {"params": values} if method == "GET" else {"data": token + (values or [])}
+        headers = {"Referer": self.url + (page or path), "Accept": "text/html"}
+        sent |= {"files": files or None, "headers": headers, "timeout": ANSWER_SECONDS}
+
+        def ask() -> requests.Response:
+            answer = self.session.request(method, self.url + path, allow_redirects=False, stream=True, **sent)
+            with answer:
+                if not answer.headers.get("Content-Type", "").startswith("text/event-stream"):
+                    _ = answer.content
+            return answer
+
+        return self.findings.answer("admin", f"{method} {shape(path)}", detail, ask)
+
+
+def signed_in(url: str, findings: Findings, seed: str) -> tuple[Operator, Operator]:
+    """The operator who may do everything, and the clerk who may do nothing. Raises SetupError."""
+    operator, clerk = (Operator(url, findings, f"{seed} {name}") for name in ("operator", "clerk"))
+    operator.sign_in(welcome.STAFF_USER, welcome.STAFF_PASSWORD)
+    operator.create_clerk()
+    clerk.sign_in(CLERK, PASSWORD)
+    return operator, clerk

@@ -1,0 +1,262 @@
+"""Bytes that are no right HTTP request, or hardly one: each connection must be answered or closed, and no
+answer may be a 5xx."""
+
+import contextlib
+import json
+import random
+import re
+import socket
+import time
+from collections.abc import Collection
+from typing import Any, NamedTuple
+
+from lab.fuzz.findings import Findings
+from scripts.stack import ports
+
+ANSWER_SECONDS = 30.0
+"""Bodies have 10 s to arrive; after that the shop answers 408 and lingers for 5 s."""
+PIECE_SECONDS = 0.01
+STATUS = re.compile(rb"HTTP/1\.1 (\d{3})[^\r\n]*\r\n((?:[^\r\n]+\r\n)*)")
+LARGEST = 4 * 1024 * 1024
+SAMPLES: dict[str, Any] = {
+    "/api/v1/orders": {
+        "items": [{"product": 1, "quantity": 1}],
+        "coupon": None,
+        "points_amount": 0,
+        "payment": {"token": "tok_ok"},
+    },
+    "/api/v1/coupons": {"campaign": 1},
+    "/api/v1/payments": {"order": "x", "token": "tok_ok"},
+    "/api/v1/wallet/top-ups": {"amount": 500, "token": "tok_ok"},
+    "/api/v1/wallet/grants": {"user": 1, "amount": 5, "reason": "fuzz"},
+    "/api/v1/users": {"username": "fuzz", "password": "a long enough passphrase"},
+    "/api/v1/auth/token": {"username": "demo", "password": "x"},
+    "/api/v1/auth/refresh": {"refresh": "a.b.c"},
+    "/api/v1/campaigns": {
+        "name": "Fuzz",
+        "strategy": "group_commit",
+        "quantity": 1,
+        "discount": {"type": "amount", "value": 1},
+    },
+    "/api/v1/products": {"sku": "FUZZ", "name": "Fuzz", "price": 1},
+}
+"""Bodies by their paths, each field of which is replaced."""
+ODD_FIELDS: tuple[Any, ...] = (
+    *(None, True, 0, -1, 2**31, 2**63, 2**64, -(2**63), 10**40, 0.1, 1e308),
+    *("", " ", "\x00", "a\x00b", "\ud800", "\U0001f600", "a" * 300, "a" * 20_000, "\u202e", "%00"),
+    *("1", "1e3", "٣", "NaN", [], {}, [[]], [None], {"": None}, "tok_ok"),
+    *("2026-02-30T00:00:00Z", "9999-12-31T23:59:59.999999Z", "0001-01-01T00:00:00+23:59"),
+)
+PATHS = (
+    *SAMPLES,
+    *("/api/v1/webhooks/simulator", "/api/v1/queue-tickets/x", "/api/v1/users/me", "/api/schema/"),
+    *("/api/docs/", "/admin/login/", "/admin/", "/admin/board/", "/admin/jsi18n/", "/healthz", "/readyz"),
+    *("/metrics", "/", "/static/admin/css/base.css"),
+)
+"""Of the API, of pages for operators, and of files: whatever answers without a session."""
+METHODS = ("GET", "POST", "PATCH", "PUT", "DELETE", "HEAD", "OPTIONS", "TRACE", "CONNECT", "get", "P\0ST", "")
+BEFORE, AFTER = (b"http://127.0.0.1", b"//"), (b"%00", b"/%ff/..", b"?" + b"a=1&" * 3_000, b"\x00", b" x")
+QUERIES = (b"?limit=\xff", b"?limit=-1&cursor=%00&user=99999999999999999999", b"?%00=%ff")
+TARGETS = (b"", b"*", b"/" + b"a" * 70_000, b"\xff", b"http://[")
+VERSIONS = (b"HTTP/1.1", b"HTTP/1.0", b"HTTP/9.9", b"HTTP/2.0", b"", b"http/1.1", b"HTTP/1.1\x00")
+HEADERS = (
+    *("Host", "Authorization", "Idempotency-Key", "Content-Type", "Content-Encoding", "Accept", "TE", "Date"),
+    *("Accept-Encoding", "Accept-Language", "If-None-Match", "If-Modified-Since", "Range", "User-Agent"),
+    *("X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "Forwarded", "X-Request-ID", "traceparent"),
+    *("tracestate", "baggage", "Cookie", "Origin", "Referer", "Expect", "Upgrade", "Connection", "Trailer"),
+    *("X-CSRFToken", "Signature", "Stripe-Signature", "Gateway-Signature", "X-Signature", "Last-Event-ID"),
+)
+VALUES = (
+    *(b"", b" ", b"\x00", b"a\x00b", b"\xff\xfe", b"\xc3\x28", "\U0001f600".encode()),
+    *(b"a\r\n b", b"a\rb", b"a\nb"),
+    *(b"-1", b"0", b"9" * 30, b"1e999", b"NaN"),
+    *(b"*", b"%00", b"%ff%fe", b"../" * 20, b'"', b"'--", b"{{7*7}}", b";,=;,="),
+    *(b"a" * 300, b"a" * 9_000, b"a" * 70_000),
+    *(b"Bearer ", b"Bearer a.b.c", b"Bearer " + b"." * 50, b"Bearer e30.e30.e30", b"Bearer \xff"),
+    *(b"Basic !!", b"t=1,v1=00", b'W/"' + b"x" * 100, b"en;q=abc", b"ko," * 500, b"text/html;q=2, */*;q=-1"),
+    *(b"chunked", b"gzip, gzip", b"100-continue", b"websocket, h2c", b"close, keep-alive", b"bytes=0-,5-1"),
+    *(b"00-" + b"0" * 32 + b"-" + b"0" * 16 + b"-01", b"::1, 1.2.3.4.5, \xff", b"localhost:99999", b"[::1"),
+    *(b"application/json; charset=nonsense", b"application/x-www-form-urlencoded"),
+    *(b"multipart/form-data; boundary=", b"multipart/form-data; boundary=\xff"),
+)
+LINES = (
+    *(b"", b"", b"", b"No colon\r\n", b"Space : x\r\n", b": x\r\n", b"\x00: x\r\n", b" folded\r\n"),
+    *(b"A: b\r\n" * 1_500, b"B" * 5_000 + b": x\r\n", b"C\xff: x\r\n"),
+)
+LENGTHS = (
+    *(b"-1", b"+5", b"0x10", b"1.0", b"", b" ", b"5 5", b"5, 5", b"5, 6", b"\xb2", b"five", b"00000000005"),
+    *(b"65537", b"1073741824", b"9" * 19, b"9" * 30, b"18446744073709551616"),
+)
+ENCODINGS = (b"chunked", b"chunked", b"chunked, chunked", b"Chunked", b"xchunked", b"identity")
+CHUNKS = (
+    *(b"", b"-1\r\nabc\r\n", b"zz\r\nabc\r\n", b"0x3\r\nabc\r\n", b"ffffffffffffffffff\r\nabc\r\n"),
+    *(b"3\r\nabcd\r\n", b"3\nabc\n", b" 3\r\nabc\r\n", b"3\r\nab", b"\x00\r\n", b"\xff\r\n\r\n"),
+    *(b"3\r\nabc\r\n0\r\nA: b\r\n\r\n", b"0\r\n" + b"A: b\r\n" * 500 + b"\r\n"),
+    *(b"3;a=b;" + b"x" * 9_000 + b"\r\nabc\r\n", b"1\r\n{\r\n" * 200),
+)
+BODIES = (
+    *(b"", b"null", b"[]", b"{", b"\x00", b"\xff\xfe{}", b"\xef\xbb\xbf{}", "{}".encode("utf-16"), b"'"),
+    *(b"NaN", b"-Infinity", b"1e999", b'"\\ud800"', b'{"a":1,"a":2}', b"{}" * 10, b'{"\x00":1}'),
+    *(b"[" * 30_000, b'{"a":' * 10_000, b"9" * 5_000, b"{}" + b" " * 65_536),
+    *(b"a=%00&b=%ff&a[]=1", b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n'),
+)
+TYPES = (
+    *(b"application/json", b"application/json", b"application/x-www-form-urlencoded", b"text/plain", b""),
+    *(b"multipart/form-data; boundary=x", b"application/json; charset=utf-16"),
+)
+END = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+WHOLE = ("bodies", "fields", "pipeline")
+"""Kinds of requests that a server that reads to their end can answer at once."""
+
+
+class RawRequest(NamedTuple):
+    kind: str
+    pieces: list[bytes]
+
+
+class Drawing:
+    """Raw requests one after the other by a seed, with one of the tokens or none."""
+
+    def __init__(self, seed: str, tokens: Collection[str]) -> None:
+        self.seed, self.source, self.tokens = seed, random.Random(seed), [*tokens, "a.b.c"]
+        self.choice = self.source.choice
+
+    def draw(self) -> RawRequest:
+        kinds = [self.request_line, self.lengths, self.chunks, self.unfinished, self.pipeline]
+        kind = self.choice([*kinds, *[self.headers, self.bodies] * 2, *[self.fields] * 3])
+        return RawRequest(kind.__name__, kind())
+
+    def head(self, method: str, more: bytes, *, path: str = "", closes: bool = True) -> bytes:
+        """A head without its end."""
+        token, path = self.choice(self.tokens), path or self.choice(PATHS)
+        lines = [f"{method} {path} HTTP/1.1", "Host: localhost"]
+        lines += [f"Authorization: Bearer {token}"] * bool(token) + ["Connection: close"] * closes
+        return "\r\n".join([*lines, ""]).encode() + more
+
+    def request_line(self) -> list[bytes]:
+        path = self.choice(PATHS).encode()
+        targets = [path, *TARGETS, *(one + path for one in BEFORE), *(path + one for one in AFTER + QUERIES)]
+        line = b" ".join([self.choice(METHODS).encode(), self.choice(targets), self.choice(VERSIONS)])
+        return [line + b"\r\nHost: localhost\r\nConnection: close\r\n\r\n"]
+
+    def headers(self) -> list[bytes]:
+        names = self.source.choices(HEADERS, k=self.source.randint(1, 4))
+        odd = b"".join(b"%b: %b\r\n" % (name.encode(), self.choice(VALUES)) for name in names)
+        head = self.head(self.choice(METHODS[:7]), odd + self.choice(LINES))
+        return [head + with_length(self.choice([b"", b"{}", b"null"]))]
+
+    def lengths(self) -> list[bytes]:
+        lengths = self.source.choices(LENGTHS, k=self.source.randint(1, 2))
+        odd = b"".join(b"Content-Length: %b\r\n" % one for one in lengths)
+        odd += self.choice([b"", b"", b"Transfer-Encoding: chunked\r\n", b"Transfer-Encoding: gzip\r\n"])
+        return [self.head("POST", odd) + b"\r\n", b"{}   "]
+
+    def chunks(self) -> list[bytes]:
+        head = self.head("POST", b"Transfer-Encoding: %b\r\n\r\n" % self.choice(ENCODINGS))
+        chunks = b"".join(self.source.choices(CHUNKS, k=self.source.randint(1, 3)))
+        return [head, chunks, b"0\r\n\r\n"]
+
+    def bodies(self) -> list[bytes]:
+        method, body = self.choice(["POST", "PATCH", "GET"]), self.choice(BODIES)
+        head = self.head(method, b"Content-Type: %b\r\n" % self.choice(TYPES))
+        return [head + b"Content-Length: %d\r\n\r\n" % len(body), body]
+
+    def fields(self) -> list[bytes]:
+        path = self.choice(list(SAMPLES))
+        body = json.loads(json.dumps(SAMPLES[path]))
+        places = list(_places(body))
+        for holder, name in self.source.sample(places, self.source.randint(1, min(2, len(places)))):
+            # A place inside of one that was replaced before is no part of the body any more.
+            holder[name] = self.choice(ODD_FIELDS)
+        more = b"Content-Type: application/json\r\nIdempotency-Key: %x\r\n" % self.source.getrandbits(64)
+        head = self.head("POST", more, path=path)
+        return [head + with_length(json.dumps(body).encode())]
+
+    def unfinished(self) -> list[bytes]:
+        whole = self.head("POST", b"Content-Length: 500\r\n") + b'\r\n{"a": '
+        return [whole[: self.source.randint(1, len(whole))]]
+
+    def pipeline(self) -> list[bytes]:
+        sent = b""
+        for _ in range(self.source.randint(2, 20)):
+            more = b"Content-Type: application/json\r\n"
+            sent += self.head(self.choice(["GET", "POST"]), more, closes=False)
+            sent += with_length(self.choice([b"", b"{}", b"null", b"{"]))
+        return [sent + self.choice([b"", b"", b"\x00\xff\r\n\r\n"]) + END]
+
+
+def with_length(body: bytes) -> bytes:
+    """The end of a head, and the body."""
+    return b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+
+
+def _places(value: Any) -> list[tuple[Any, Any]]:
+    """Each holder and name of a value in the body, at any depth."""
+    names: list[Any] = []
+    if isinstance(value, dict | list):
+        names = list(value) if isinstance(value, dict) else list(range(len(value)))
+    return [(value, name) for name in names] + [place for name in names for place in _places(value[name])]
+
+
+def send_until(ends_at: float, port: int, drawing: Drawing, findings: Findings) -> int:
+    """One connection after the other until that moment of the monotonic clock; how many there were."""
+    number = 0
+    while time.monotonic() < ends_at:
+        request, number = drawing.draw(), number + 1
+        detail = f"SEED {drawing.seed!r} number {number} {b''.join(request.pieces)[:600]!r}"
+        send_one(port, request, detail, findings, ends_half=drawing.source.random() < 0.5)
+    return number
+
+
+def send_one(port: int, request: RawRequest, detail: str, findings: Findings, *, ends_half: bool) -> None:
+    """Send it on a connection of its own, and record what comes: a 5xx, and a whole request without an
+    answer, is a finding."""
+    try:
+        received = exchange(port, request, ends_half=ends_half)
+    except TimeoutError:
+        findings.record(f"{request.kind}: neither an answer nor an end in {ANSWER_SECONDS:.0f} s", detail)
+        return
+    except ConnectionRefusedError:
+        findings.record("the shop takes no connection", detail)
+        return
+    answers = STATUS.findall(received)
+    if not answers:
+        findings.count("raw closed")
+        if request.kind in WHOLE:
+            findings.record(f"{request.kind}: closed without an answer", f"{received[:200]!r} {detail}")
+    for status, head in answers:
+        lines = head.decode("latin-1").replace("\r\n", "\n")
+        said = f"{detail} said {received[-300:]!r}"
+        findings.judge("raw", request.kind, int(status), lines, said)
+
+
+def exchange(port: int, request: RawRequest, *, ends_half: bool) -> bytes:
+    """All that comes until the shop closes. A connection that stays open after an answer, as keep-alive
+    may, is left. Raises TimeoutError when nothing comes.
+    """
+    received, until, is_whole = b"", time.monotonic() + ANSWER_SECONDS, request.kind in WHOLE
+    # What waits for the rest of a head is the proxy's to end, and none is here.
+    has_head = b"\r\n\r\n" in b"".join(request.pieces)
+    with socket.create_connection((ports.HOST, port), timeout=ANSWER_SECONDS) as connection:
+        # A server that refuses may close before it has everything.
+        with contextlib.suppress(ConnectionError):
+            for piece in request.pieces:
+                connection.sendall(piece)
+                time.sleep(PIECE_SECONDS)
+        if not is_whole and (ends_half or not has_head):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(ConnectionResetError):
+            while len(received) < LARGEST:
+                patience = 1.0 if received and not is_whole else until - time.monotonic()
+                connection.settimeout(max(0.1, patience))
+                try:
+                    got = connection.recv(65_536)
+                except TimeoutError:
+                    if received:
+                        break
+                    raise
+                if not got:
+                    break
+                received += got
+    return received

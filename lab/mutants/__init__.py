@@ -1,1 +1,0 @@
-"""`make mutants`: how many small defects, planted in the code that decides, the tests notice."""
