@@ -6,9 +6,7 @@ from typing import Any
 
 from django.db import OperationalError, connection
 
-from lab.simulation import planted
-from lab.simulation.determinism import chance
-from lab.simulation.world import Crash
+from lab.simulation.chance import chance
 
 SHARE_OF_CRASHES, SHARE_OF_LOST_COMMITS = 0.03, 0.02
 LONGEST_LIFE = 40
@@ -16,20 +14,54 @@ LONGEST_LIFE = 40
 SERVER_LOST = 2013
 _left: int | None = None
 """After so many statements and calls of Redis the present process is killed; None for one that isn't."""
+_lost = ""
+"""What of its next COMMIT is lost: the request, or the reply, if anything."""
+
+
+class Crash(BaseException):
+    """The present process is killed: no code handles it, and its transaction is rolled back."""
+
+
+def install() -> None:
+    """Count every statement of this program, and have COMMITs be lost."""
+    usual = connection.commit
+
+    def commit() -> None:
+        global _lost
+        lost, _lost = _lost, ""
+        if lost == "request":
+            connection.rollback()
+        else:
+            usual()
+        if lost:
+            say_lost(lost)
+
+    def counted(run: Callable[..., Any], *of: Any) -> Any:
+        count_call()
+        return run(*of)
+
+    connection.commit = commit  # type: ignore[method-assign]
+    connection.execute_wrappers.append(counted)
+
+
+def say_lost(what: str) -> None:
+    """What the client of a lost COMMIT learns: not whether it was done."""
+    raise OperationalError(SERVER_LOST, "Lost connection to server during query")
 
 
 @contextmanager
 def by_chance() -> Iterator[None]:
     """Inside the block the process may be killed at a statement, and a COMMIT's answer be lost."""
-    drawn = chance.random.random()
+    global _left, _lost
+    drawn = chance.draw()
     if drawn < SHARE_OF_CRASHES:
-        with _killed_after(chance.random.randint(1, LONGEST_LIFE)):
-            yield
+        _left = chance.randint(1, LONGEST_LIFE)
     elif drawn < SHARE_OF_CRASHES + SHARE_OF_LOST_COMMITS:
-        with _losing_answer_to_commit(is_done=chance.random.random() < 0.5):
-            yield
-    else:
+        _lost = "reply" if chance.random() < 0.5 else "request"
+    try:
         yield
+    finally:
+        _left, _lost = None, ""
 
 
 def count_call() -> None:
@@ -44,50 +76,9 @@ def count_call() -> None:
 @contextmanager
 def suspended() -> Iterator[None]:
     """Inside the block another process runs, which has faults of its own."""
-    global _left
-    left, _left = _left, None
-    wrappers, connection.execute_wrappers = connection.execute_wrappers, []
-    commit = connection.__dict__.pop("commit", None)
+    global _left, _lost
+    before, _left, _lost = (_left, _lost), None, ""
     try:
         yield
     finally:
-        _left, connection.execute_wrappers = left, wrappers
-        if commit:
-            connection.commit = commit  # type: ignore[method-assign]
-
-
-@contextmanager
-def _killed_after(life: int) -> Iterator[None]:
-    global _left
-    _left = life
-    try:
-        with connection.execute_wrapper(_counted):
-            yield
-    finally:
-        _left = None
-
-
-def _counted(run: Callable[..., Any], sql: Any, params: Any, many: bool, context: Any) -> Any:
-    count_call()
-    return run(sql, params, many, context)
-
-
-@contextmanager
-def _losing_answer_to_commit(*, is_done: bool) -> Iterator[None]:
-    """The first COMMIT is done or not, and the client learns neither."""
-    usual = connection.commit
-
-    def commit() -> None:
-        connection.commit = usual  # type: ignore[method-assign]
-        if is_done:
-            usual()
-        elif planted.is_early:
-            connection.rollback()
-            return
-        raise OperationalError(SERVER_LOST, "Lost connection to server during query")
-
-    connection.commit = commit  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        connection.commit = usual  # type: ignore[method-assign]
+        _left, _lost = before

@@ -1,11 +1,9 @@
 """Planted defects, each of which the simulation has to find: `make simulate PLANTED=early-reply`."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from itertools import count
 from typing import Any
-from uuid import uuid4
 
 from django.db.models import F
 
@@ -18,6 +16,7 @@ from coupons.partners.contract import NoAnswer, PartnerReply
 from coupons.queue import tickets
 from coupons.queue.stream import QueuePosition
 from events.webhooks import delivery_pass
+from lab.simulation import faults
 from lab.simulation.outside import Gateway
 from orders.payment import charging
 from orders.saga import store
@@ -25,184 +24,111 @@ from payments import payment_states, points_grants
 from payments.gateways.contract import GatewayResult
 from shop import approvals
 from shop.approval_models import Approval
-from shop.db.bulk_sql import SqlLiterals
 
-is_early = False
-"""Whether a COMMIT that is lost counts as done: the answer was given before it."""
-
-
-@contextmanager
-def _early_reply() -> Iterator[None]:
-    global is_early
-    is_early = True
-    try:
-        yield
-    finally:
-        is_early = False
+DEFECTS: dict[str, Callable[[], None]] = {}
+"""What plants each defect in this process, for good."""
+numbers = count()
 
 
-@contextmanager
-def _new_charge_keys() -> Iterator[None]:
+def defect(of: Any, name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The function takes the place of `name` in `of`, which it gets first."""
+
+    def add(function: Callable[..., Any]) -> Callable[..., Any]:
+        def plant() -> None:
+            usual = getattr(of, name)
+            setattr(of, name, lambda *arguments, **named: function(usual, *arguments, **named))
+
+        DEFECTS[function.__name__.replace("_", "-")] = plant
+        return function
+
+    return add
+
+
+@defect(faults, "say_lost")
+def early_reply(usual: Any, what: str) -> None:
+    """A COMMIT that never arrived counts as done: the answer was given before it."""
+    if what == "reply":
+        usual(what)
+
+
+@defect(Gateway, "charge")
+def new_charge_keys(usual: Any, gateway: Gateway, *, key: str, **of: Any) -> Any:
     """Each attempt to charge a card has a key of its own."""
-    usual, numbers = Gateway.charge, count()
-
-    def charge(gateway: Gateway, *, key: str, **of: Any) -> Any:
-        return usual(gateway, key=f"{key}-{next(numbers)}", **of)
-
-    with _replaced(Gateway, "charge", charge):
-        yield
+    return usual(gateway, key=f"{key}-{next(numbers)}", **of)
 
 
-@contextmanager
-def _no_recovery() -> Iterator[None]:
+@defect(store, "due_condition")
+def no_recovery(usual: Any, cells: Any) -> str:
     """No worker finds sagas that a crash left behind, or whose pause is over."""
-    usual = store.due_condition
-
-    def due_anew(cells: SqlLiterals) -> str:
-        return f"lease_token = '' AND attempts = 0 AND {usual(cells)}"
-
-    with _replaced(store, "due_condition", due_anew):
-        yield
+    return f"lease_token = '' AND attempts = 0 AND {usual(cells)}"
 
 
-@contextmanager
-def _uncancelled() -> Iterator[None]:
+@defect(charging, "_cancel_charge")
+def uncancelled(usual: Any, key: str) -> GatewayResult:
     """What is given up is not cancelled at the gateway: the card's owner may approve it later."""
-    cancelled = GatewayResult(status="cancelled")
-    with _replaced(charging, "_cancel_charge", lambda key: cancelled):
-        yield
+    return GatewayResult(status="cancelled")
 
 
-@contextmanager
-def _forgotten_action() -> Iterator[None]:
+@defect(payment_states, "require_action")
+def forgotten_action(usual: Any, payment_id: Any, **of: Any) -> bool:
     """When an owner's action ends is not recorded, so each look-up moves it: nothing gives it up."""
-    with _replaced(payment_states, "require_action", lambda payment_id, **of: True):
-        yield
+    return True
 
 
-@contextmanager
-def _gate_without_row() -> Iterator[None]:
+@defect(redis_gate, "_allocate")
+def gate_without_row(usual: Any, campaign_id: int, requests: Sequence[IssueRequest]) -> list[Issued]:
     """The gate grants by itself: an admitted account is answered a coupon that no row has."""
-
-    def allocate(campaign_id: int, requests: Sequence[IssueRequest]) -> list[Issued]:
-        campaign = Campaign.objects.get(pk=campaign_id)
-        gate.record_results(campaign, members={one.user_id for one in requests}, refused={})
-        return [
-            Issued(Coupon(campaign=campaign, code=f"GATE-{one.user_id}"), is_new=True) for one in requests
-        ]
-
-    with _replaced(redis_gate, "_allocate", allocate):
-        yield
+    campaign = Campaign.objects.get(pk=campaign_id)
+    gate.record_results(campaign, members={one.user_id for one in requests}, refused={})
+    return [Issued(Coupon(campaign=campaign, code=f"GATE-{one.user_id}"), is_new=True) for one in requests]
 
 
-@contextmanager
-def _tickets_in_redis_alone() -> Iterator[None]:
+@defect(tickets, "write")
+def tickets_in_redis_alone(usual: Any, campaign_id: int, positions: Sequence[QueuePosition]) -> list[Queued]:
     """A ticket is answered as soon as Redis has it; only an issuer writes its row."""
-
-    def write(campaign_id: int, positions: Sequence[QueuePosition]) -> list[Queued]:
-        return [Queued(_unwritten(campaign_id, one), ahead=0) for one in positions]
-
-    with _replaced(tickets, "write", write):
-        yield
-
-
-def _unwritten(campaign_id: int, position: QueuePosition) -> QueueTicket:
-    return QueueTicket(
-        id=position.ticket_id,
-        campaign_id=campaign_id,
-        account_id=position.user_id,
-        number=position.number,
-        created_at=position.at,
-    )
+    return [
+        Queued(
+            QueueTicket(
+                id=one.ticket_id,
+                campaign_id=campaign_id,
+                account_id=one.user_id,
+                number=one.number,
+                created_at=one.at,
+            ),
+            ahead=0,
+        )
+        for one in positions
+    ]
 
 
-@contextmanager
-def _silence_is_consent() -> Iterator[None]:
+@defect(confirmation, "_register")
+def silence_is_consent(usual: Any, slot: PendingConfirmation) -> Any:
     """A partner that gave no answer counts as one that has registered the code."""
-    usual = confirmation._register
-
-    def register(slot: PendingConfirmation) -> Any:
-        answer = usual(slot)
-        return PartnerReply.REGISTERED if isinstance(answer, NoAnswer) else answer
-
-    with _replaced(confirmation, "_register", register):
-        yield
+    answer = usual(slot)
+    return PartnerReply.REGISTERED if isinstance(answer, NoAnswer) else answer
 
 
-@contextmanager
-def _endless_shared_code() -> Iterator[None]:
+@defect(coupon_requests, "_read_shared")
+def endless_shared_code(usual: Any, codes: Collection[str], *requests: Any, lock: bool) -> Any:
     """An order that names the code of a sold-out campaign gets one more coupon made for it."""
-    usual = coupon_requests._read_shared
-
-    def read_shared(codes: Collection[str], *requests: Any, lock: bool) -> Any:
-        full = Campaign.objects.filter(shared_code__in=codes, quantity=F("issued"))
-        full.update(quantity=F("quantity") + 1)
-        return usual(codes, *requests, lock=lock)
-
-    with _replaced(coupon_requests, "_read_shared", read_shared):
-        yield
+    full = Campaign.objects.filter(shared_code__in=codes, quantity=F("issued"))
+    full.update(quantity=F("quantity") + 1)
+    return usual(codes, *requests, lock=lock)
 
 
-@contextmanager
-def _approved_again() -> Iterator[None]:
-    """What is decided may be approved once more, and is then done once more."""
-    usual = approvals.ACTS[points_grants.GRANT]
-
-    def read(approval_id: int, *, is_locked: bool = False) -> Approval:
-        return Approval.objects.get(pk=approval_id)
-
-    def prepare(approval: Approval) -> Callable[[], str]:
-        approval.arguments["reference"] = str(uuid4())
-        return usual.prepare(approval)
-
-    approvals.ACTS[points_grants.GRANT] = replace(usual, prepare=prepare)
-    try:
-        with _replaced(approvals, "_read_waiting", read):
-            yield
-    finally:
-        approvals.ACTS[points_grants.GRANT] = usual
+@defect(approvals, "_read_waiting")
+def approved_again(usual: Any, approval_id: int, *, is_locked: bool = False) -> Approval:
+    """What is decided may be decided once more."""
+    return Approval.objects.get(pk=approval_id)
 
 
-@contextmanager
-def _overtaking() -> Iterator[None]:
+@defect(delivery_pass, "_order_key")
+def overtaking_events(usual: Any, row: Any) -> str:
     """Each event is delivered by itself, also while an earlier one of its order waits."""
-    with _replaced(delivery_pass, "_order_key", lambda row: str(row.event_id)):
-        yield
+    return str(row.event_id)
 
 
-@contextmanager
-def _unrecorded_failures() -> Iterator[None]:
+@defect(delivery_pass, "_apply")
+def forgotten_failures(usual: Any, endpoint: Any, row: Any, attempt: Any, now: Any) -> None:
     """What an endpoint did not take is not tried again."""
-    usual = delivery_pass._apply
-
-    def apply(endpoint: Any, row: Any, attempt: Any, now: Any) -> None:
-        usual(endpoint, row, replace(attempt, error=""), now)
-
-    with _replaced(delivery_pass, "_apply", apply):
-        yield
-
-
-@contextmanager
-def _replaced(of: Any, name: str, by: Callable[..., Any]) -> Iterator[None]:
-    usual = getattr(of, name)
-    setattr(of, name, by)
-    try:
-        yield
-    finally:
-        setattr(of, name, usual)
-
-
-DEFECTS = {
-    "early-reply": _early_reply,
-    "new-charge-keys": _new_charge_keys,
-    "no-recovery": _no_recovery,
-    "uncancelled": _uncancelled,
-    "forgotten-action": _forgotten_action,
-    "gate-without-row": _gate_without_row,
-    "tickets-in-redis-alone": _tickets_in_redis_alone,
-    "silence-is-consent": _silence_is_consent,
-    "endless-shared-code": _endless_shared_code,
-    "approved-again": _approved_again,
-    "overtaking-events": _overtaking,
-    "forgotten-failures": _unrecorded_failures,
-}
+    usual(endpoint, row, replace(attempt, error=""), now)

@@ -4,10 +4,11 @@ import hashlib
 import heapq
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import count
 
-from lab.simulation.determinism import chance
+from lab.simulation.chance import chance
+from lab.simulation.faults import Crash
 
 SHORT_SECONDS, LONG_SECONDS = (0.001, 0.05), (5.0, 900.0)
 SHARE_OF_LONG = 0.004
@@ -15,17 +16,13 @@ SHARE_OF_LONG = 0.004
 STEPS_SHOWN = 60
 
 
-class Crash(BaseException):
-    """The present process is killed: no code handles it, and its transaction is rolled back."""
-
-
 @dataclass
 class Process:
-    """A simulated process. Its tasks are dropped when it is killed."""
+    """A simulated process. Its tasks are dropped when it is killed, and `start` starts it again."""
 
     name: str
+    start: Callable[["Process"], None] = lambda process: None
     incarnation: int = 0
-    restart: Callable[[], None] = field(default=lambda: None)
 
 
 @dataclass(frozen=True)
@@ -37,10 +34,6 @@ class Task:
     name: str
     run: Callable[[], None]
 
-    @property
-    def is_alive(self) -> bool:
-        return self.process.incarnation == self.incarnation
-
 
 class World:
     """Tasks that can run, tasks that are due later, and the trace of what has run."""
@@ -49,18 +42,14 @@ class World:
         self._runnable: list[Task] = []
         self._later: list[tuple[float, int, Task]] = []
         self._numbers = count()
-        self._trace = hashlib.sha256()
+        self.trace = hashlib.sha256()
+        """The same for two runs that did the same."""
         self.last: deque[str] = deque(maxlen=STEPS_SHOWN)
         self.steps = 0
 
-    @property
-    def digest(self) -> str:
-        """The same for two runs that did the same."""
-        return self._trace.hexdigest()
-
     def note(self, text: str) -> None:
         line = f"{self.steps:5} {chance.seconds:.3f} {text}"
-        self._trace.update(line.encode() + b"\n")
+        self.trace.update(line.encode() + b"\n")
         self.last.append(line)
 
     def submit(self, process: Process, name: str, run: Callable[[], None], *, after: float = 0.0) -> None:
@@ -71,34 +60,28 @@ class World:
         else:
             self._runnable.append(task)
 
-    def step(self) -> bool:
-        """Run one task; False if there is none, now or later."""
+    def step(self) -> None:
+        """Run one task, the next that is due if none can run now."""
         self._release_due()
         if not self._runnable:
-            if not self._later:
-                return False
             chance.seconds = max(chance.seconds, self._later[0][0])
             self._release_due()
-        task = self._runnable.pop(chance.random.randrange(len(self._runnable)))
-        if task.is_alive:
-            self._run(task)
-        long = chance.random.random() < SHARE_OF_LONG
-        chance.pass_time(chance.random.uniform(*(LONG_SECONDS if long else SHORT_SECONDS)))
-        return True
+        task = self._runnable.pop(chance.randrange(len(self._runnable)))
+        if task.process.incarnation == task.incarnation:
+            self.steps += 1
+            self.note(f"{task.process.name} {task.name}")
+            try:
+                task.run()
+            except Crash:
+                self.kill(task.process)
+        is_long = chance.random() < SHARE_OF_LONG
+        chance.pass_time(chance.uniform(*(LONG_SECONDS if is_long else SHORT_SECONDS)))
 
     def kill(self, process: Process) -> None:
         """Drop what the process was to do, and start it again."""
         self.note(f"{process.name} is killed")
         process.incarnation += 1
-        process.restart()
-
-    def _run(self, task: Task) -> None:
-        self.steps += 1
-        self.note(f"{task.process.name} {task.name}")
-        try:
-            task.run()
-        except Crash:
-            self.kill(task.process)
+        process.start(process)
 
     def _release_due(self) -> None:
         while self._later and self._later[0][0] <= chance.seconds:
