@@ -7,7 +7,7 @@ import time
 
 import django
 
-from lab.simulation import chance
+from lab.simulation import world
 
 SETTINGS = {
     "DJANGO_SETTINGS_MODULE": "shop.settings",
@@ -36,7 +36,7 @@ def main() -> int:
     """Run a seed with a number, as a finding names it, or one after the other; the exit code."""
     os.environ |= SETTINGS
     # Before Django and the shop are imported.
-    chance.install()
+    world.install()
     django.setup()
     from lab.simulation import planted, trial
 
@@ -48,7 +48,7 @@ def main() -> int:
     asked = parser.parse_args()
     trial.prepare()
     if asked.planted:
-        planted.DEFECTS[asked.planted]()
+        planted.plant(asked.planted)
     first = asked.seed or str(int.from_bytes(os.urandom(4), "big"))
     ends_at = wall_clock() + float(asked.seconds or 180)
     runs = orders = steps = 0

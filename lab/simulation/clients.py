@@ -1,40 +1,69 @@
-"""Clients of the web process, who buy, pay, cancel and refund: each repeats a call until it is answered."""
+"""Clients and operators, each of whom repeats a call until it is answered, and judges the answer."""
 
 from collections import Counter
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
+from django.conf import settings
+
 from coupons.allocation.writes import Queued
 from coupons.issuing import issuing
 from coupons.models import QueueTicket
 from coupons.queue import tickets
 from inventory.reservations import Line
-from lab.simulation.chance import chance
-from lab.simulation.offers import Offer
 from lab.simulation.outside import ASKING, DECLINED
 from lab.simulation.processes import Processes
-from orders import cancellation, schemas, tasks as order_tasks
-from orders.models import Order
+from lab.simulation.world import chance
+from orders import cancellation, schemas, tasks
+from orders.models import Order, Saga
 from orders.payment import purchase, refunding, top_ups
 from orders.placement import checkout
 from orders.placement.decisions import OrderRequest
+from orders.saga import operator_actions
+from payments import points_grants
 from sales.models import SaleEntry
 from sales.waiting_room import entries
-from sales.waiting_room.entries import JoinRequest
+from shop import approvals, clock
+from shop.approval_models import Approval
 from shop.errors import FirstcomeError, Unavailable
-from shop.idempotency.recorded_answers import KeyedCall, Replay, key_hash
+from shop.idempotency.recorded_answers import Answer, KeyedCall, Replay, key_hash
 from shop.journal import journal
+from shop.journal.journal import Actor, ActorContext
 from shop.operations import dispatch
 
 TOKENS = ("tok_ok", "tok_ok", "tok_ok", DECLINED, ASKING)
 KEEP_SHARE, COUPON_SHARE = 0.4, 0.5
 """How many payments are to keep their order on a decline, and how many orders name a coupon."""
-Story = Generator[tuple[str, Callable[[], Any]] | None, Any, None]
-"""Calls of the web process by name, in sequence: gets what each returns or raises. None is a pause."""
+SHARE_OF_LARGE, SHARE_OF_INVENTED = 0.4, 0.3
+"""How many grants are above the limit of one, and how many forced charges have an invented reference."""
+AMOUNT, PERCENT = 150, 33
+REFUSALS_OF_FORCING = {
+    *("charge_not_found", "gateway_disagrees", "reference_differs", "saga_being_undone", "saga_changed"),
+    *("saga_ended", "saga_not_reversible", "step_is_local", "step_not_hanging"),
+}
+Call = tuple[str, Callable[[], Any]]
+Story = Generator[Call | None, Any, None]
+"""Calls of the web process, in sequence, each of which gives what it returns or raises; None is a pause."""
+
+
+@dataclass
+class Offer:
+    """What is known of a campaign: `code` of a shared one; `listed` and `product_id` are None for all."""
+
+    code: str
+    is_for_first_orders: bool
+    listed: Sequence[int] | None
+    product_id: int | None
+
+    def lets_in(self, account_id: int) -> bool:
+        return self.listed is None or account_id in self.listed
+
+    def counted(self, lines: Collection[Line]) -> list[Line]:
+        return [line for line in lines if self.product_id in (None, line.product_id)]
 
 
 @dataclass
@@ -42,86 +71,73 @@ class Shop:
     """What the run began with, and what its clients and operators have been answered since."""
 
     accounts: list[int]
-    operators: list[int]
-    prices: dict[int, int]
-    """Of each product."""
-    offers: dict[int, Offer]
-    """Every campaign."""
+    prices: dict[int, int]  # by product
+    offers: dict[int, Offer]  # by campaign
     sale: int
     sale_product: int
+    operators: list[int] = field(default_factory=list)
     orders: list[UUID] = field(default_factory=list)
-    """Of which a client knows, as of the sagas that a call was answered to have started, and so on."""
-    sagas: list[UUID] = field(default_factory=list)
-    coupons: dict[tuple[int, int], str] = field(default_factory=dict)
-    """Codes by account and campaign."""
-    sold_out: set[int] = field(default_factory=set)
-    """Campaigns by whose shared code an order was refused for that."""
+    sagas: list[UUID] = field(default_factory=list)  # which a call has started
+    coupons: dict[tuple[int, int], str] = field(default_factory=dict)  # codes by account and campaign
+    sold_out: set[int] = field(default_factory=set)  # campaigns by whose shared code an order was refused so
     tickets: set[UUID] = field(default_factory=set)
     entries: set[UUID] = field(default_factory=set)
-    """Entries of the sale."""
-    granted: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """Accounts and amounts of operators' grants by their reasons, which are unique."""
-    granted_in_day: Counter[tuple[int, Any]] = field(default_factory=Counter)
-    """What each operator granted in a day without an approval."""
-    asked: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """Likewise grants that wait or waited for an approval."""
-    decided: dict[int, str] = field(default_factory=dict)
-    """How approvals were answered to be decided."""
-    contradictions: list[str] = field(default_factory=list)
-    """Answers that can't both be true."""
-    refusals: Counter[str] = field(default_factory=Counter)
+    granted: dict[str, tuple[int, int]] = field(default_factory=dict)  # account and amount by unique reason
+    granted_in_day: Counter[tuple[int, Any]] = field(default_factory=Counter)  # by operator
+    asked: dict[str, tuple[int, int]] = field(
+        default_factory=dict
+    )  # as `granted`, where it needs an approval
+    decided: dict[int, str] = field(default_factory=dict)  # approvals
+    contradictions: list[str] = field(default_factory=list)  # answers that can't be true
+    refusals: set[str] = field(default_factory=set)
 
 
 class Client:
     """One customer: calls the web process, and calls again with the same key while there is no answer."""
 
     pauses = 0.05, 3.0
-    actions: Mapping[str, int] = {
-        "buy": 6,
-        "order": 2,
-        "pay": 2,
-        "pay_again": 2,
-        "cancel": 1,
-        "refund": 2,
-        "top_up": 1,
-        "coupon": 1,
-        "sale": 2,
-    }
-    """Its methods, and how often each is chosen."""
+    actions: Sequence[str] = [
+        "buy",
+        "order",
+        "pay",
+        "pay_again",
+        "cancel",
+        "refund",
+        "top_up",
+        "coupon",
+        "sale",
+    ]
+    shares: Sequence[int] = [6, 2, 2, 2, 1, 2, 1, 1, 2]
+    """How often each is chosen."""
 
     def __init__(self, processes: Processes, shop: Shop, account_id: int) -> None:
         self.processes, self.shop, self.account_id = processes, shop, account_id
-        self.is_done = False
-        self.calls_open: set[str] = set()
-        """Calls that were made and not answered yet."""
-        self._kept: list[UUID] = []
+        self.by = ActorContext(Actor.STAFF, account_id, f"operator {account_id}")
+        self.is_done, self.has_ordered = False, False
+        self.calls_open = set[str]()
+        self.kept = list[UUID]()
         """Own orders that are kept if their card is declined."""
-        self._has_ordered = False
 
-    def begin(self) -> None:
+    def live(self) -> Story:
         """Do one action after the other until `is_done`."""
-        self._go_on(self._live())
-
-    def _live(self) -> Story:
         while not self.is_done:
-            [action] = chance.choices(list(self.actions), list(self.actions.values()))
+            [action] = chance.choices(self.actions, self.shares)
             with suppress(FirstcomeError):
                 yield from getattr(self, action)(str(uuid4()))
             yield None
 
-    def _go_on(self, story: Story, call: tuple[str, Callable[[], Any]] | None = None) -> None:
+    def go_on(self, story: Story, call: Call | None = None) -> None:
         """Make the story's calls up to its next pause; one that has no answer is made again after a pause."""
         with suppress(StopIteration, FirstcomeError):
             call = call or next(story)
             while call and (outcomes := self._made(*call)):
-                [outcome] = outcomes
-                is_refused = isinstance(outcome, FirstcomeError)
-                call = story.throw(outcome) if is_refused else story.send(outcome)
-            self.processes.happen("call", partial(self._go_on, story, call), *self.pauses)
+                is_refused = isinstance(outcomes[0], FirstcomeError)
+                call = story.throw(outcomes[0]) if is_refused else story.send(outcomes[0])
+            self.processes.happen("call", partial(self.go_on, story, call), *self.pauses)
 
     def _made(self, name: str, work: Callable[[], Any]) -> list[Any]:
         """What the call in the web process returns or how it is refused; empty without an answer."""
-        outcomes: list[Any] = []
+        outcomes = list[Any]()
 
         def answer() -> None:
             try:
@@ -129,7 +145,7 @@ class Client:
             except Unavailable:
                 self.processes.world.note(f"{name} has no answer")
             except FirstcomeError as error:
-                self.shop.refusals[error.code] += 1
+                self.shop.refusals.add(error.code)
                 self.processes.world.note(f"{name} refused: {error.code}")
                 outcomes.append(error)
 
@@ -139,118 +155,115 @@ class Client:
             self.calls_open.discard(name)
         return outcomes
 
-    def _contradict(self, what: str) -> None:
-        if what:
-            self.shop.contradictions.append(what)
+    def _expect(self, holds: bool, what: str) -> None:
+        if not holds:
+            self.shop.contradictions.append(f"account {self.account_id}: {what}")
 
     def _keyed(self, key: str, answer: Callable[[Any], Any] = schemas.answered_later) -> KeyedCall:
         return KeyedCall(self.account_id, key_hash(key), "fingerprint", answer)
 
-    def _start(self, name: str, work: Callable[..., Any], **named: Any) -> Story:
+    def _start(self, name: str, key: str, work: Callable[..., Any], **named: Any) -> Story:
         """A call that starts a saga."""
-        outcome = yield name, partial(work, **named)
+        outcome = yield name, partial(work, keyed=self._keyed(key), **named)
         if not isinstance(outcome, Replay):
             self._note_saga(outcome.saga_id if name == "refund" else outcome.saga.id)
 
     def _note_saga(self, saga_id: UUID) -> None:
         self.shop.sagas.append(saga_id)
-        dispatch.enqueue(order_tasks.advance)
-
-    def _known_order(self) -> UUID | None:
-        return chance.choice(self.shop.orders) if self.shop.orders else None
+        dispatch.enqueue(tasks.advance)
 
     # Actions
 
     def buy(self, key: str) -> Story:
-        yield from self._place(key, chance.choice(TOKENS))
+        return self._place(key, chance.choice(TOKENS))
 
     def order(self, key: str) -> Story:
-        yield from self._place(key, None)
+        return self._place(key, None)
 
     def sale(self, key: str) -> Story:
         """Join the sale, or read the entry, and order once it is admitted."""
-        request = JoinRequest(self.shop.sale, self.account_id)
+        request = entries.JoinRequest(self.shop.sale, self.account_id)
         entry = yield "join", partial(entries.JOINER.submit, request)
         self.shop.entries.add(entry.id)
         if entry.status == SaleEntry.Status.ADMITTED:
-            token = chance.choice([*TOKENS, None])
-            yield from self._place(key, token, (Line(self.shop.sale_product, 1),))
-
-    def pay(self, key: str) -> Story:
-        yield from self._pay(key, self._known_order())
+            line = Line(self.shop.sale_product, 1)
+            yield from self._place(key, chance.choice([*TOKENS, None]), (line,))
 
     def pay_again(self, key: str) -> Story:
         """Pay an order of one's own with another card, in case that its card was declined."""
-        yield from self._pay(key, chance.choice(self._kept) if self._kept else None)
+        return self.pay(key, self.kept)
 
-    def _pay(self, key: str, order_id: UUID | None) -> Story:
-        if order_id:
-            token, keeps = chance.choice(TOKENS), chance.random() < KEEP_SHARE
-            to = {"account_id": self.account_id, "order_id": order_id, "keyed": self._keyed(key)}
-            yield from self._start("pay", purchase.pay, token=token, keep_on_decline=keeps, **to)
+    def pay(self, key: str, orders: Sequence[UUID] | None = None) -> Story:
+        if orders := self.shop.orders if orders is None else orders:
+            of: Any = {"account_id": self.account_id, "order_id": chance.choice(orders)}
+            of |= {"token": chance.choice(TOKENS), "keep_on_decline": chance.random() < KEEP_SHARE}
+            yield from self._start("pay", key, purchase.pay, **of)
 
     def cancel(self, key: str) -> Story:
-        if order_id := self._known_order():
-            yield "cancel", partial(cancellation.cancel, order_id=order_id, account_id=self.account_id)
+        if orders := self.shop.orders:
+            of = {"order_id": chance.choice(orders), "account_id": self.account_id}
+            yield "cancel", partial(cancellation.cancel, **of)
 
     def refund(self, key: str) -> Story:
-        if order_id := self._known_order():
-            of: Any = {"order_id": order_id, "wanted": None, "reason": "simulated", "restock": True}
-            yield from self._start("refund", refunding.start_refund, keyed=self._keyed(key), **of)
+        if orders := self.shop.orders:
+            of: Any = {
+                "order_id": chance.choice(orders),
+                "wanted": None,
+                "reason": "simulated",
+                "restock": True,
+            }
+            yield from self._start("refund", key, refunding.start_refund, **of)
 
     def top_up(self, key: str) -> Story:
-        of: Any = {"amount": chance.randint(100, 900), "token": chance.choice(TOKENS)}
-        yield from self._start(
-            "top up", top_ups.start, account_id=self.account_id, keyed=self._keyed(key), **of
-        )
+        amount, token = chance.randint(100, 900), chance.choice(TOKENS)
+        of: Any = {"account_id": self.account_id, "amount": amount, "token": token}
+        return self._start("top up", key, top_ups.start, **of)
 
     def coupon(self, key: str) -> Story:
         campaign_id = chance.choice(list(self.shop.offers))
         try:
-            issue = partial(issuing.issue, campaign_id=campaign_id, user_id=self.account_id)
-            issued = yield "coupon", issue
+            work = partial(issuing.issue, campaign_id=campaign_id, user_id=self.account_id)
+            issued = yield "coupon", work
         except FirstcomeError as error:
-            if error.code == "not_eligible" and self.shop.offers[campaign_id].lets_in(self.account_id):
-                self._contradict(f"account {self.account_id} is in the list of campaign {campaign_id}")
+            may_be = error.code != "not_eligible" or not self.shop.offers[campaign_id].lets_in(
+                self.account_id
+            )
+            self._expect(may_be, f"in the list of campaign {campaign_id}, and refused")
             return
         if isinstance(issued, Queued):
             self.shop.tickets.add(issued.ticket.id)
-            self._go_on(self._watch(issued.ticket.id, campaign_id))
+            self.go_on(self._watch(issued.ticket.id, campaign_id))
         else:
             self._note_coupon(campaign_id, issued.coupon.code)
 
     def _watch(self, ticket_id: UUID, campaign_id: int) -> Story:
         """Look at the ticket later, beside the actions, and again until it waits no longer."""
-        status = QueueTicket.Status.WAITING
-        while status == QueueTicket.Status.WAITING:
+        ticket: Any = None
+        while ticket is None or ticket.status == QueueTicket.Status.WAITING:
             yield None
-            queued = yield "ticket", partial(tickets.READER.submit, ticket_id)
-            status = queued.ticket.status
-            if queued.ticket.coupon:
-                self._note_coupon(campaign_id, queued.ticket.coupon.code)
+            ticket = (yield "ticket", partial(tickets.READER.submit, ticket_id)).ticket
+        if ticket.coupon:
+            self._note_coupon(campaign_id, ticket.coupon.code)
 
     def _note_coupon(self, campaign_id: int, code: str) -> None:
         known = self.shop.coupons.setdefault((self.account_id, campaign_id), code)
-        if known != code:
-            self._contradict(f"account {self.account_id} was answered {known} and {code}")
-        if not self.shop.offers[campaign_id].lets_in(self.account_id):
-            self._contradict(f"account {self.account_id} has {code}, and is not in the list")
+        self._expect(known == code, f"answered {known} and {code}")
+        is_listed = self.shop.offers[campaign_id].lets_in(self.account_id)
+        self._expect(is_listed, f"has {code}, and is not in the list")
 
     def _basket(self) -> tuple[Line, ...]:
         products = [product for product in self.shop.prices if product != self.shop.sale_product]
         chosen = sorted(chance.sample(products, chance.randint(1, 2)))
         return tuple(Line(product_id=product, quantity=chance.randint(1, 3)) for product in chosen)
 
-    def _choose_coupon(self) -> tuple[str, int]:
-        """The code of an own coupon, or a shared one, with its campaign; or none."""
-        own = [(code, id) for (account, id), code in self.shop.coupons.items() if account == self.account_id]
-        shared = [(offer.code, id) for id, offer in self.shop.offers.items() if offer.code]
-        return chance.choice([*own, *shared]) if chance.random() < COUPON_SHARE else ("", 0)
-
     def _place(self, key: str, token: str | None, lines: tuple[Line, ...] = ()) -> Story:
-        """Order these lines, or else a basket by chance."""
+        """Order these lines, or else a basket by chance, perhaps with an own or a shared coupon."""
         lines = lines or self._basket()
-        code, campaign_id = self._choose_coupon()
+        codes = [
+            (code, id) for (account, id), code in self.shop.coupons.items() if account == self.account_id
+        ]
+        codes += [(offer.code, id) for id, offer in self.shop.offers.items() if offer.code]
+        code, campaign_id = chance.choice(codes) if chance.random() < COUPON_SHARE else ("", 0)
         offer = self.shop.offers.get(campaign_id)
         request = OrderRequest(
             account_id=self.account_id,
@@ -266,32 +279,110 @@ class Client:
             placed = yield "place", partial(checkout.place, request)
         except FirstcomeError as error:
             if error.code == "coupon_not_usable":
-                has_coupon = (self.account_id, campaign_id) in self.shop.coupons
-                known = {"has_coupon": has_coupon, "has_ordered": self._has_ordered}
-                reason = str(error.extra["reason"])
-                if offer is None or reason not in offer.reasons(self.account_id, lines, **known):
-                    self._contradict(
-                        f"account {self.account_id} was refused {code} for {reason}, and {known}"
-                    )
-                if reason == "sold_out":
-                    self.shop.sold_out.add(campaign_id)
+                self._judge_refusal(str(error.extra["reason"]), campaign_id, lines)
             return
         order_id = placed.reference if isinstance(placed, Replay) else placed.order.id
         self.shop.orders.append(order_id)
-        self._has_ordered = True
+        self.has_ordered = True
         order = Order.objects.filter(id=order_id).first()
-        if order is None:
-            self._contradict(f"order {order_id} was answered, and is not there")
-        elif offer:
+        self._expect(order is not None, f"order {order_id} was answered, and is not there")
+        if order and offer:
             self._note_coupon(campaign_id, order.coupon_code)
-            self._contradict(offer.wrong_with(lines, self.shop.prices, order))
+            amount = sum(self.shop.prices[line.product_id] * line.quantity for line in offer.counted(lines))
+            due = min(amount, AMOUNT) if offer.product_id is None else amount * PERCENT // 100
+            is_right = order.discount_amount == due > 0
+            self._expect(
+                is_right, f"order {order_id} has a discount of {order.discount_amount}, not of {due}"
+            )
         if request.keep_on_decline and token in (DECLINED, ASKING):
-            self._kept.append(order_id)
+            self.kept.append(order_id)
         if not isinstance(placed, Replay) and placed.started:
             self._note_saga(placed.started.saga.id)
+
+    def _judge_refusal(self, reason: str, campaign_id: int, lines: Collection[Line]) -> None:
+        """An order of these lines was refused a coupon of the campaign: may that be so?"""
+        offer, has_coupon = self.shop.offers[campaign_id], (self.account_id, campaign_id) in self.shop.coupons
+        may_be = {
+            "held": has_coupon,
+            "redeemed": has_coupon,
+            "sold_out": not has_coupon,
+            "not_eligible": not (has_coupon or offer.lets_in(self.account_id)),
+            "not_first_order": offer.is_for_first_orders and self.has_ordered,
+            "no_eligible_item": not offer.counted(lines),
+        }
+        self._expect(may_be.get(reason, False), f"refused campaign {campaign_id} for {reason}: {may_be}")
+        if reason == "sold_out":
+            self.shop.sold_out.add(campaign_id)
 
 
 class CouponClient(Client):
     """One who wants nothing but coupons, soon again."""
 
-    pauses, actions = (0.01, 0.8), {"coupon": 1}
+    pauses, actions, shares = (0.01, 0.8), ("coupon",), (1,)
+
+
+class Operator(Client):
+    """Forces sagas, grants points, and decides what another operator asked for."""
+
+    actions, shares = ("grant", "force", "decide"), (3, 4, 3)
+
+    def _acting(self, work: Callable[..., Any], **named: Any) -> Callable[[], Any]:
+        def act() -> Any:
+            with journal.acting(self.by):
+                return work(**named)
+
+        return act
+
+    def grant(self, key: str) -> Story:
+        """Grant points, perhaps so many that they have to be asked for."""
+        is_large, limit = chance.random() < SHARE_OF_LARGE, settings.GRANT_LIMIT_AMOUNT
+        amount = chance.randint(*((limit + 1, 10 * limit) if is_large else (1, limit)))
+        user_id = chance.choice([*self.shop.accounts, *self.shop.operators])
+        day = self.account_id, clock.now().date()
+        is_over = is_large or self.shop.granted_in_day[day] + amount > settings.GRANT_DAY_AMOUNT
+        due = "own_account" if user_id == self.account_id else "approval_required" if is_over else ""
+        keyed = self._keyed(key, lambda _: Answer(200, b"{}"))
+        wanted = {"user_id": user_id, "amount": amount, "reason": key, "keyed": keyed}
+        code = ""
+        try:
+            yield "grant", self._acting(points_grants.grant, **wanted)
+            self.shop.granted[key] = user_id, amount
+            self.shop.granted_in_day[day] += amount
+        except FirstcomeError as error:
+            code = error.code
+        self._expect(code == due, f"grant of {amount} to {user_id}: {code or 'done'}, due is {due or 'done'}")
+        if code == points_grants.APPROVAL_REQUIRED:
+            self.shop.asked[key] = user_id, amount
+            yield f"ask {key}", self._acting(points_grants.ask_to_grant, **wanted)
+
+    def force(self, key: str) -> Story:
+        """Retry, complete or compensate a saga that has not ended, a stuck one if there is any."""
+        unfinished = Saga.objects.filter(ended_at=None).order_by("id").values_list("id", flat=True)
+        if ids := list(unfinished.filter(state=Saga.State.STUCK)) or list(unfinished[:3]):
+            of: dict[str, Any] = {"saga_id": chance.choice(ids), "reason": key, "by": self.by}
+            act = chance.choice(["retry", "force_complete", "force_compensate"])
+            if act == "force_complete" and chance.random() < SHARE_OF_INVENTED:
+                of["reference"] = "ch_invented"
+            try:
+                yield "force", partial(getattr(operator_actions, act), **of)
+                dispatch.enqueue(tasks.advance)
+            except FirstcomeError as error:
+                self._expect(error.code in REFUSALS_OF_FORCING, f"{act}: {of}: {error.code}")
+
+    def decide(self, key: str) -> Story:
+        """Approve or refuse something that is asked for, one's own and what is decided among it."""
+        if rows := list(Approval.objects.order_by("-id")[:4]):
+            row = chance.choice(rows)
+            act: Any = chance.choice([approvals.approve, approvals.approve, approvals.refuse])
+            own = {row.asker_id: "own_approval", row.account_id: "own_account"}
+            due = own.get(self.account_id, "") if act is approvals.approve else ""
+            due = due if row.status == Approval.Status.WAITING else "approval_decided"
+            # The other one may have been faster, and so may an attempt of this call without an answer.
+            may = {due, "approval_decided"}
+            may |= REFUSALS_OF_FORCING if row.kind == operator_actions.FORCE else set()
+            try:
+                status = (yield "decide", self._acting(act, approval_id=row.pk, reason=key)).status
+                is_so = not due and self.shop.decided.setdefault(row.pk, status) == status
+                self._expect(is_so, f"approval {row.pk} is {status}, due is {due or 'another'}")
+            except FirstcomeError as error:
+                self._expect(error.code in may, f"approval {row.pk}: {error.code}, due is {due or 'done'}")
