@@ -54,13 +54,13 @@ def main() -> int:
     runs = orders = steps = 0
     while not runs or ("." not in first and wall_clock() < ends_at):
         seed = first if "." in first else f"{first}.{runs}"
-        result = trial.run(seed)
-        runs, orders, steps = runs + 1, orders + result.orders, steps + result.steps
+        findings, ran, shop = trial.run(seed)
+        runs, orders, steps = runs + 1, orders + len(shop.orders), steps + ran.steps
         if asked.digest:
-            print(result.digest, flush=True)
-        if result.findings:
-            print(*result.last, *(f"FINDING {one}" for one in result.findings), sep="\n")
+            print(ran.trace.hexdigest(), flush=True)
+        if findings:
             command = f"make simulate SEED={seed}" + (f" PLANTED={asked.planted}" if asked.planted else "")
+            print(*ran.last, *(f"FINDING {one}" for one in findings), sep="\n")
             print(f"simulate: run {runs} found this; `{command}` repeats it")
             return 1
     print(f"simulate: {runs} runs, {steps} steps, {orders} orders, no finding; SEED={first}")

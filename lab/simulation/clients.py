@@ -29,7 +29,7 @@ from sales.models import SaleEntry
 from sales.waiting_room import entries
 from shop import approvals, clock
 from shop.approval_models import Approval
-from shop.errors import FirstcomeError, Unavailable
+from shop.errors import FirstcomeError
 from shop.idempotency.recorded_answers import Answer, KeyedCall, Replay, key_hash
 from shop.journal import journal
 from shop.journal.journal import Actor, ActorContext
@@ -45,7 +45,7 @@ REFUSALS_OF_FORCING = {
     *("charge_not_found", "gateway_disagrees", "reference_differs", "saga_being_undone", "saga_changed"),
     *("saga_ended", "saga_not_reversible", "step_is_local", "step_not_hanging"),
 }
-Call = tuple[str, Callable[[], Any]]
+Call = Callable[[], Any]
 Story = Generator[Call | None, Any, None]
 """Calls of the web process, in sequence, each of which gives what it returns or raises; None is a pause."""
 
@@ -84,37 +84,24 @@ class Shop:
     entries: set[UUID] = field(default_factory=set)
     granted: dict[str, tuple[int, int]] = field(default_factory=dict)  # account and amount by unique reason
     granted_in_day: Counter[tuple[int, Any]] = field(default_factory=Counter)  # by operator
-    asked: dict[str, tuple[int, int]] = field(
-        default_factory=dict
-    )  # as `granted`, where it needs an approval
+    asked: dict[str, tuple[int, int]] = field(default_factory=dict)  # likewise, for an approval
     decided: dict[int, str] = field(default_factory=dict)  # approvals
     contradictions: list[str] = field(default_factory=list)  # answers that can't be true
-    refusals: set[str] = field(default_factory=set)
 
 
 class Client:
     """One customer: calls the web process, and calls again with the same key while there is no answer."""
 
     pauses = 0.05, 3.0
-    actions: Sequence[str] = [
-        "buy",
-        "order",
-        "pay",
-        "pay_again",
-        "cancel",
-        "refund",
-        "top_up",
-        "coupon",
-        "sale",
-    ]
-    shares: Sequence[int] = [6, 2, 2, 2, 1, 2, 1, 1, 2]
+    actions: Sequence[str] = "buy", "order", "pay", "repay", "cancel", "refund", "top_up", "coupon", "sale"
+    shares: Sequence[int] = 6, 2, 2, 2, 1, 2, 1, 1, 2
     """How often each is chosen."""
 
     def __init__(self, processes: Processes, shop: Shop, account_id: int) -> None:
         self.processes, self.shop, self.account_id = processes, shop, account_id
         self.by = ActorContext(Actor.STAFF, account_id, f"operator {account_id}")
         self.is_done, self.has_ordered = False, False
-        self.calls_open = set[str]()
+        self.calls_open = set[Call]()
         self.kept = list[UUID]()
         """Own orders that are kept if their card is declined."""
 
@@ -130,30 +117,15 @@ class Client:
         """Make the story's calls up to its next pause; one that has no answer is made again after a pause."""
         with suppress(StopIteration, FirstcomeError):
             call = call or next(story)
-            while call and (outcomes := self._made(*call)):
+            while call:
+                self.calls_open.add(call)
+                outcomes = self.processes.call(call)
+                if not outcomes:
+                    break
+                self.calls_open.discard(call)
                 is_refused = isinstance(outcomes[0], FirstcomeError)
                 call = story.throw(outcomes[0]) if is_refused else story.send(outcomes[0])
             self.processes.happen("call", partial(self.go_on, story, call), *self.pauses)
-
-    def _made(self, name: str, work: Callable[[], Any]) -> list[Any]:
-        """What the call in the web process returns or how it is refused; empty without an answer."""
-        outcomes = list[Any]()
-
-        def answer() -> None:
-            try:
-                outcomes.append(work())
-            except Unavailable:
-                self.processes.world.note(f"{name} has no answer")
-            except FirstcomeError as error:
-                self.shop.refusals.add(error.code)
-                self.processes.world.note(f"{name} refused: {error.code}")
-                outcomes.append(error)
-
-        self.calls_open.add(name)
-        self.processes.call(answer)
-        if outcomes:
-            self.calls_open.discard(name)
-        return outcomes
 
     def _expect(self, holds: bool, what: str) -> None:
         if not holds:
@@ -162,11 +134,11 @@ class Client:
     def _keyed(self, key: str, answer: Callable[[Any], Any] = schemas.answered_later) -> KeyedCall:
         return KeyedCall(self.account_id, key_hash(key), "fingerprint", answer)
 
-    def _start(self, name: str, key: str, work: Callable[..., Any], **named: Any) -> Story:
+    def _start(self, key: str, work: Callable[..., Any], **named: Any) -> Story:
         """A call that starts a saga."""
-        outcome = yield name, partial(work, keyed=self._keyed(key), **named)
+        outcome = yield partial(work, keyed=self._keyed(key), **named)
         if not isinstance(outcome, Replay):
-            self._note_saga(outcome.saga_id if name == "refund" else outcome.saga.id)
+            self._note_saga(outcome.saga_id if work is refunding.start_refund else outcome.saga.id)
 
     def _note_saga(self, saga_id: UUID) -> None:
         self.shop.sagas.append(saga_id)
@@ -175,21 +147,21 @@ class Client:
     # Actions
 
     def buy(self, key: str) -> Story:
-        return self._place(key, chance.choice(TOKENS))
+        return self._place(key, chance.choice(TOKENS), self._basket())
 
     def order(self, key: str) -> Story:
-        return self._place(key, None)
+        return self._place(key, None, self._basket())
 
     def sale(self, key: str) -> Story:
         """Join the sale, or read the entry, and order once it is admitted."""
         request = entries.JoinRequest(self.shop.sale, self.account_id)
-        entry = yield "join", partial(entries.JOINER.submit, request)
+        entry = yield partial(entries.JOINER.submit, request)
         self.shop.entries.add(entry.id)
         if entry.status == SaleEntry.Status.ADMITTED:
             line = Line(self.shop.sale_product, 1)
             yield from self._place(key, chance.choice([*TOKENS, None]), (line,))
 
-    def pay_again(self, key: str) -> Story:
+    def repay(self, key: str) -> Story:
         """Pay an order of one's own with another card, in case that its card was declined."""
         return self.pay(key, self.kept)
 
@@ -197,37 +169,30 @@ class Client:
         if orders := self.shop.orders if orders is None else orders:
             of: Any = {"account_id": self.account_id, "order_id": chance.choice(orders)}
             of |= {"token": chance.choice(TOKENS), "keep_on_decline": chance.random() < KEEP_SHARE}
-            yield from self._start("pay", key, purchase.pay, **of)
+            yield from self._start(key, purchase.pay, **of)
 
     def cancel(self, key: str) -> Story:
         if orders := self.shop.orders:
             of = {"order_id": chance.choice(orders), "account_id": self.account_id}
-            yield "cancel", partial(cancellation.cancel, **of)
+            yield partial(cancellation.cancel, **of)
 
     def refund(self, key: str) -> Story:
         if orders := self.shop.orders:
-            of: Any = {
-                "order_id": chance.choice(orders),
-                "wanted": None,
-                "reason": "simulated",
-                "restock": True,
-            }
-            yield from self._start("refund", key, refunding.start_refund, **of)
+            of: Any = {"order_id": chance.choice(orders), "wanted": None, "reason": "back", "restock": True}
+            yield from self._start(key, refunding.start_refund, **of)
 
     def top_up(self, key: str) -> Story:
         amount, token = chance.randint(100, 900), chance.choice(TOKENS)
         of: Any = {"account_id": self.account_id, "amount": amount, "token": token}
-        return self._start("top up", key, top_ups.start, **of)
+        return self._start(key, top_ups.start, **of)
 
     def coupon(self, key: str) -> Story:
         campaign_id = chance.choice(list(self.shop.offers))
+        is_listed = self.shop.offers[campaign_id].lets_in(self.account_id)
         try:
-            work = partial(issuing.issue, campaign_id=campaign_id, user_id=self.account_id)
-            issued = yield "coupon", work
+            issued = yield partial(issuing.issue, campaign_id=campaign_id, user_id=self.account_id)
         except FirstcomeError as error:
-            may_be = error.code != "not_eligible" or not self.shop.offers[campaign_id].lets_in(
-                self.account_id
-            )
+            may_be = error.code != "not_eligible" or not is_listed
             self._expect(may_be, f"in the list of campaign {campaign_id}, and refused")
             return
         if isinstance(issued, Queued):
@@ -241,7 +206,7 @@ class Client:
         ticket: Any = None
         while ticket is None or ticket.status == QueueTicket.Status.WAITING:
             yield None
-            ticket = (yield "ticket", partial(tickets.READER.submit, ticket_id)).ticket
+            ticket = (yield partial(tickets.READER.submit, ticket_id)).ticket
         if ticket.coupon:
             self._note_coupon(campaign_id, ticket.coupon.code)
 
@@ -256,12 +221,9 @@ class Client:
         chosen = sorted(chance.sample(products, chance.randint(1, 2)))
         return tuple(Line(product_id=product, quantity=chance.randint(1, 3)) for product in chosen)
 
-    def _place(self, key: str, token: str | None, lines: tuple[Line, ...] = ()) -> Story:
-        """Order these lines, or else a basket by chance, perhaps with an own or a shared coupon."""
-        lines = lines or self._basket()
-        codes = [
-            (code, id) for (account, id), code in self.shop.coupons.items() if account == self.account_id
-        ]
+    def _place(self, key: str, token: str | None, lines: tuple[Line, ...]) -> Story:
+        """Order these lines, perhaps with an own or a shared coupon."""
+        codes = [(code, id) for (owner, id), code in self.shop.coupons.items() if owner == self.account_id]
         codes += [(offer.code, id) for id, offer in self.shop.offers.items() if offer.code]
         code, campaign_id = chance.choice(codes) if chance.random() < COUPON_SHARE else ("", 0)
         offer = self.shop.offers.get(campaign_id)
@@ -276,8 +238,9 @@ class Client:
             keep_on_decline=token is not None and chance.random() < KEEP_SHARE,
         )
         try:
-            placed = yield "place", partial(checkout.place, request)
+            placed = yield partial(checkout.place, request)
         except FirstcomeError as error:
+            self._expect(error.code != "admission_required", "admitted to the sale, and refused")
             if error.code == "coupon_not_usable":
                 self._judge_refusal(str(error.extra["reason"]), campaign_id, lines)
             return
@@ -290,10 +253,8 @@ class Client:
             self._note_coupon(campaign_id, order.coupon_code)
             amount = sum(self.shop.prices[line.product_id] * line.quantity for line in offer.counted(lines))
             due = min(amount, AMOUNT) if offer.product_id is None else amount * PERCENT // 100
-            is_right = order.discount_amount == due > 0
-            self._expect(
-                is_right, f"order {order_id} has a discount of {order.discount_amount}, not of {due}"
-            )
+            given = order.discount_amount
+            self._expect(given == due > 0, f"order {order_id} has a discount of {given}, not of {due}")
         if request.keep_on_decline and token in (DECLINED, ASKING):
             self.kept.append(order_id)
         if not isinstance(placed, Replay) and placed.started:
@@ -345,7 +306,7 @@ class Operator(Client):
         wanted = {"user_id": user_id, "amount": amount, "reason": key, "keyed": keyed}
         code = ""
         try:
-            yield "grant", self._acting(points_grants.grant, **wanted)
+            yield self._acting(points_grants.grant, **wanted)
             self.shop.granted[key] = user_id, amount
             self.shop.granted_in_day[day] += amount
         except FirstcomeError as error:
@@ -353,7 +314,7 @@ class Operator(Client):
         self._expect(code == due, f"grant of {amount} to {user_id}: {code or 'done'}, due is {due or 'done'}")
         if code == points_grants.APPROVAL_REQUIRED:
             self.shop.asked[key] = user_id, amount
-            yield f"ask {key}", self._acting(points_grants.ask_to_grant, **wanted)
+            yield self._acting(points_grants.ask_to_grant, **wanted)
 
     def force(self, key: str) -> Story:
         """Retry, complete or compensate a saga that has not ended, a stuck one if there is any."""
@@ -364,7 +325,7 @@ class Operator(Client):
             if act == "force_complete" and chance.random() < SHARE_OF_INVENTED:
                 of["reference"] = "ch_invented"
             try:
-                yield "force", partial(getattr(operator_actions, act), **of)
+                yield partial(getattr(operator_actions, act), **of)
                 dispatch.enqueue(tasks.advance)
             except FirstcomeError as error:
                 self._expect(error.code in REFUSALS_OF_FORCING, f"{act}: {of}: {error.code}")
@@ -381,7 +342,7 @@ class Operator(Client):
             may = {due, "approval_decided"}
             may |= REFUSALS_OF_FORCING if row.kind == operator_actions.FORCE else set()
             try:
-                status = (yield "decide", self._acting(act, approval_id=row.pk, reason=key)).status
+                status = (yield self._acting(act, approval_id=row.pk, reason=key)).status
                 is_so = not due and self.shop.decided.setdefault(row.pk, status) == status
                 self._expect(is_so, f"approval {row.pk} is {status}, due is {due or 'another'}")
             except FirstcomeError as error:

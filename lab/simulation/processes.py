@@ -30,6 +30,7 @@ from orders.saga import run as executors, store
 from orders.saga.run import Executor
 from sales.waiting_room import admission, room_view, ticking
 from shop.concurrency import batching, thread_pool
+from shop.errors import FirstcomeError, Unavailable
 from shop.operations import dispatch
 from shop.outbound.circuit_breaker import CircuitBreaker
 from shop.redis import redis_client
@@ -106,12 +107,16 @@ class Processes:
         """Have something outside of the shop happen, after so many seconds."""
         self.world.submit(self._outside, name, run, after=chance.uniform(*between))
 
-    def call(self, answer: Callable[[], None]) -> None:
-        """Answer a call in the web process; a crash ends it without an answer."""
+    def call(self, work: Callable[[], Any]) -> list[Any]:
+        """What the call of the web process returns, or how it is refused; nothing where it has no answer."""
+        outcomes = list[Any]()
         try:
-            self._guarded(self._web, answer)
+            error = self._guarded(self._web, lambda: outcomes.append(work()))
         except Crash:
             self.world.kill(self._web)
+            return []
+        is_refused = isinstance(error, FirstcomeError) and not isinstance(error, Unavailable)
+        return [error] if is_refused else outcomes
 
     def enqueue(self, task: Any, *arguments: Any) -> None:
         """Send a message, which may be lost, doubled or late."""
@@ -140,8 +145,8 @@ class Processes:
         if process.incarnation != incarnation:
             raise Crash
 
-    def _guarded(self, process: Process, task: Callable[[], Any]) -> None:
-        """Run the task as the process, with faults by chance; an error is logged, as in the real process."""
+    def _guarded(self, process: Process, task: Callable[[], Any]) -> Exception | None:
+        """Run the task as the process, with faults by chance; an error is noted, and returned."""
         before, self._present = self._present, process
         drawn = chance.draw()
         if drawn < SHARE_OF_CRASHES:
@@ -150,8 +155,10 @@ class Processes:
             chance.lost = "reply" if chance.random() < 0.5 else "request"
         try:
             task()
+            return None
         except Exception as error:
             self.world.note(f"{process.name} failed: {type(error).__name__}: {str(error)[:80]}")
+            return error
         finally:
             self._present, chance.left, chance.lost = before, None, ""
 
