@@ -51,28 +51,12 @@ Story = Generator[Call | None, Any, None]
 
 
 @dataclass
-class Offer:
-    """What is known of a campaign: `code` of a shared one; `listed` and `product_id` are None for all."""
-
-    code: str
-    is_for_first_orders: bool
-    listed: Sequence[int] | None
-    product_id: int | None
-
-    def lets_in(self, account_id: int) -> bool:
-        return self.listed is None or account_id in self.listed
-
-    def counted(self, lines: Collection[Line]) -> list[Line]:
-        return [line for line in lines if self.product_id in (None, line.product_id)]
-
-
-@dataclass
 class Shop:
     """What the run began with, and what its clients and operators have been answered since."""
 
     accounts: list[int]
     prices: dict[int, int]  # by product
-    offers: dict[int, Offer]  # by campaign
+    offers: dict[int, dict[str, Any]]  # terms by campaign, of which `listed` and `products` limit it
     sale: int
     sale_product: int
     operators: list[int] = field(default_factory=list)
@@ -188,12 +172,11 @@ class Client:
 
     def coupon(self, key: str) -> Story:
         campaign_id = chance.choice(list(self.shop.offers))
-        is_listed = self.shop.offers[campaign_id].lets_in(self.account_id)
         try:
             issued = yield partial(issuing.issue, campaign_id=campaign_id, user_id=self.account_id)
         except FirstcomeError as error:
-            may_be = error.code != "not_eligible" or not is_listed
-            self._expect(may_be, f"in the list of campaign {campaign_id}, and refused")
+            is_so = error.code != "not_eligible" or not self._is_listed(campaign_id)
+            self._expect(is_so, f"in the list of campaign {campaign_id}, and refused")
             return
         if isinstance(issued, Queued):
             self.shop.tickets.add(issued.ticket.id)
@@ -213,8 +196,17 @@ class Client:
     def _note_coupon(self, campaign_id: int, code: str) -> None:
         known = self.shop.coupons.setdefault((self.account_id, campaign_id), code)
         self._expect(known == code, f"answered {known} and {code}")
-        is_listed = self.shop.offers[campaign_id].lets_in(self.account_id)
-        self._expect(is_listed, f"has {code}, and is not in the list")
+        self._expect(self._is_listed(campaign_id), f"has {code}, and is not in the list")
+
+    def _is_listed(self, campaign_id: int) -> bool:
+        return self.account_id in self.shop.offers[campaign_id].get("listed", [self.account_id])
+
+    def _discount(self, campaign_id: int, lines: Collection[Line]) -> int:
+        """What is due for these lines: a share of the campaign's products, or else an amount."""
+        offer, prices = self.shop.offers[campaign_id], self.shop.prices
+        counted = [line for line in lines if line.product_id in offer.get("products", prices)]
+        amount = sum(prices[line.product_id] * line.quantity for line in counted)
+        return amount * PERCENT // 100 if "products" in offer else min(amount, AMOUNT)
 
     def _basket(self) -> tuple[Line, ...]:
         products = [product for product in self.shop.prices if product != self.shop.sale_product]
@@ -224,9 +216,8 @@ class Client:
     def _place(self, key: str, token: str | None, lines: tuple[Line, ...]) -> Story:
         """Order these lines, perhaps with an own or a shared coupon."""
         codes = [(code, id) for (owner, id), code in self.shop.coupons.items() if owner == self.account_id]
-        codes += [(offer.code, id) for id, offer in self.shop.offers.items() if offer.code]
+        codes += [(one["shared_code"], id) for id, one in self.shop.offers.items() if "shared_code" in one]
         code, campaign_id = chance.choice(codes) if chance.random() < COUPON_SHARE else ("", 0)
-        offer = self.shop.offers.get(campaign_id)
         request = OrderRequest(
             account_id=self.account_id,
             lines=lines,
@@ -249,11 +240,9 @@ class Client:
         self.has_ordered = True
         order = Order.objects.filter(id=order_id).first()
         self._expect(order is not None, f"order {order_id} was answered, and is not there")
-        if order and offer:
+        if order and campaign_id:
             self._note_coupon(campaign_id, order.coupon_code)
-            amount = sum(self.shop.prices[line.product_id] * line.quantity for line in offer.counted(lines))
-            due = min(amount, AMOUNT) if offer.product_id is None else amount * PERCENT // 100
-            given = order.discount_amount
+            given, due = order.discount_amount, self._discount(campaign_id, lines)
             self._expect(given == due > 0, f"order {order_id} has a discount of {given}, not of {due}")
         if request.keep_on_decline and token in (DECLINED, ASKING):
             self.kept.append(order_id)
@@ -262,14 +251,14 @@ class Client:
 
     def _judge_refusal(self, reason: str, campaign_id: int, lines: Collection[Line]) -> None:
         """An order of these lines was refused a coupon of the campaign: may that be so?"""
-        offer, has_coupon = self.shop.offers[campaign_id], (self.account_id, campaign_id) in self.shop.coupons
+        has_coupon = (self.account_id, campaign_id) in self.shop.coupons
         may_be = {
             "held": has_coupon,
             "redeemed": has_coupon,
             "sold_out": not has_coupon,
-            "not_eligible": not (has_coupon or offer.lets_in(self.account_id)),
-            "not_first_order": offer.is_for_first_orders and self.has_ordered,
-            "no_eligible_item": not offer.counted(lines),
+            "not_eligible": not (has_coupon or self._is_listed(campaign_id)),
+            "not_first_order": "first_order_only" in self.shop.offers[campaign_id] and self.has_ordered,
+            "no_eligible_item": not self._discount(campaign_id, lines),
         }
         self._expect(may_be.get(reason, False), f"refused campaign {campaign_id} for {reason}: {may_be}")
         if reason == "sold_out":
@@ -287,12 +276,8 @@ class Operator(Client):
 
     actions, shares = ("grant", "force", "decide"), (3, 4, 3)
 
-    def _acting(self, work: Callable[..., Any], **named: Any) -> Callable[[], Any]:
-        def act() -> Any:
-            with journal.acting(self.by):
-                return work(**named)
-
-        return act
+    def _acting(self, work: Callable[..., Any], **named: Any) -> Call:
+        return journal.acting(self.by)(partial(work, **named))
 
     def grant(self, key: str) -> Story:
         """Grant points, perhaps so many that they have to be asked for."""

@@ -172,9 +172,7 @@ class Gateway:
 
 @dataclass
 class Receiver:
-    """Accepts events, drops those that it has, and keeps the order in which they came: the data platform, by
-    `send`, and a program's endpoint, by `send_one`.
-    """
+    """Accepts events, drops those that it has, and keeps the order in which they came."""
 
     events: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -186,9 +184,6 @@ class Receiver:
         except TimeoutError as error:
             return Attempt(None, f"no answer: {error}")
         return Attempt(200, "")
-
-    def send_one(self, endpoint: Any, *, id: str, payload: dict[str, Any]) -> Attempt:
-        return self.send([payload])
 
 
 @dataclass

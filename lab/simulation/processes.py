@@ -8,13 +8,11 @@ from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import Executor as Pool, Future
 from contextlib import suppress
-from contextvars import Context
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import fakeredis
-from django.db import connection
 from redis import Redis
 from redis.exceptions import TimeoutError
 
@@ -35,16 +33,12 @@ from shop.operations import dispatch
 from shop.outbound.circuit_breaker import CircuitBreaker
 from shop.redis import redis_client
 
-SHARE_OF_CRASHES, SHARE_OF_LOST_COMMITS, LONGEST_LIFE = 0.03, 0.02, 40
-"""Of tasks; a process that is killed is so after as many statements at most."""
 SHARE_OF_LOST_MESSAGES, SHARE_OF_DOUBLED, SHARE_OF_LATE, LATE_SECONDS = 0.05, 0.05, 0.05, (1.0, 120.0)
 SHARE_OF_FAILPOINTS, SHARE_OF_LOST_CALLS = 0.004, 0.004
 """Those of workers at which they are killed; calls of Redis that are lost on their way there, and back."""
 PAUSE_SECONDS, AWAY_SECONDS = (2.0, 20.0), (0.5, 6.0)
 """Between two faults of Redis."""
 AWAY, EMPTY, KEEPS, OLD = "is away", "loses all keys", "keeps its keys", "comes back with old keys"
-SHARE_OF_SWITCHES, MOST_NESTED = 0.3, 3
-"""How often others run while a process waits, and how many may wait within one another."""
 WAITS: tuple[Any, ...] = (
     gate.admit,
     pool_list.claim_code,
@@ -69,16 +63,15 @@ class AtOnce(Pool):
         return future
 
 
-class Processes:
-    """All processes of the shop, the broker and Redis between them, and what happens outside of the shop."""
+class Processes(World):
+    """All processes of the shop, and the broker and Redis between them."""
 
     def __init__(self) -> None:
-        self.world = World()
-        self._outside, self._web = Process("clients"), Process("web", self._start)
+        super().__init__()
+        self._web = self.present = Process("web", self._start)
         self._workers = [Process("worker-1", self._start), Process("worker-2", self._start)]
         self._others = [Process(name, self._start) for name in ("beat-1", "beat-2", "issuer-1", "issuer-2")]
         self._executors: dict[str, Executor] = {}
-        self._nested, self._present = 0, self._web
         self._server = fakeredis.FakeServer(version=(6, 2))
         # Scripts get replies as in RESP2, whatever the connection's protocol is.
         self._redis: Redis = fakeredis.FakeStrictRedis(server=self._server, protocol=2)
@@ -87,7 +80,7 @@ class Processes:
 
     def start(self) -> None:
         """Have the shop's code use this run's executors, messages and Redis, and no threads; faults begin."""
-        executors.process_executor = lambda: self._executor(self._present)  # type: ignore[assignment]
+        executors.process_executor = lambda: self._executor(self.present)  # type: ignore[assignment]
         dispatch.enqueue = self.enqueue
         redis_client.attempt = self._attempt
         redis_client.client = lambda: self._redis
@@ -103,18 +96,10 @@ class Processes:
     def end_faults(self) -> None:
         chance.is_faulty, self._server.connected = False, True
 
-    def happen(self, name: str, run: Callable[[], None], *between: float) -> None:
-        """Have something outside of the shop happen, after so many seconds."""
-        self.world.submit(self._outside, name, run, after=chance.uniform(*between))
-
     def call(self, work: Callable[[], Any]) -> list[Any]:
         """What the call of the web process returns, or how it is refused; nothing where it has no answer."""
         outcomes = list[Any]()
-        try:
-            error = self._guarded(self._web, lambda: outcomes.append(work()))
-        except Crash:
-            self.world.kill(self._web)
-            return []
+        error = self.run_as(self._web, lambda: outcomes.append(work()))
         is_refused = isinstance(error, FirstcomeError) and not isinstance(error, Unavailable)
         return [error] if is_refused else outcomes
 
@@ -122,48 +107,12 @@ class Processes:
         """Send a message, which may be lost, doubled or late."""
         drawn = chance.draw()
         if drawn < SHARE_OF_LOST_MESSAGES:
-            self.world.note(f"lost: {task.name}")
+            self.note(f"lost: {task.name}")
             return
         for _ in range(2 if drawn < SHARE_OF_LOST_MESSAGES + SHARE_OF_DOUBLED else 1):
             is_late, to = chance.draw() < SHARE_OF_LATE, chance.choice(self._workers)
             after = chance.uniform(*LATE_SECONDS) if is_late else 0.0
-            self._submit(to, task.name, partial(task.run, *arguments), after=after)
-
-    def let_others_run(self) -> None:
-        """Run a task by chance while the present process waits; raises Crash if that ends it."""
-        process, incarnation = self._present, self._present.incarnation
-        is_free = self._nested < MOST_NESTED and not connection.in_atomic_block
-        if not is_free or chance.draw() >= SHARE_OF_SWITCHES:
-            return
-        self._nested += 1
-        try:
-            # Its own context: what is bound to the waiting request's log lines and actor stays there.
-            Context().run(self.world.step)
-        finally:
-            self._nested -= 1
-            self._present = process
-        if process.incarnation != incarnation:
-            raise Crash
-
-    def _guarded(self, process: Process, task: Callable[[], Any]) -> Exception | None:
-        """Run the task as the process, with faults by chance; an error is noted, and returned."""
-        before, self._present = self._present, process
-        drawn = chance.draw()
-        if drawn < SHARE_OF_CRASHES:
-            chance.left = chance.randint(1, LONGEST_LIFE)
-        elif drawn < SHARE_OF_CRASHES + SHARE_OF_LOST_COMMITS:
-            chance.lost = "reply" if chance.random() < 0.5 else "request"
-        try:
-            task()
-            return None
-        except Exception as error:
-            self.world.note(f"{process.name} failed: {type(error).__name__}: {str(error)[:80]}")
-            return error
-        finally:
-            self._present, chance.left, chance.lost = before, None, ""
-
-    def _submit(self, process: Process, name: str, task: Callable[[], Any], *, after: float = 0.0) -> None:
-        self.world.submit(process, name, partial(self._guarded, process, task), after=after)
+            self.submit(to, task.name, partial(task.run, *arguments), after=after)
 
     def _wait_after(self, call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
         result = call(*arguments, **named)
@@ -174,7 +123,7 @@ class Processes:
         if process.name not in self._executors:
             # The world runs its tasks one at a time; the distance of batches is that of their tasks.
             pools: Any = SimpleNamespace(pause=lambda seconds: None)
-            pools.submit = lambda pool, task: self._submit(
+            pools.submit = lambda pool, task: self.submit(
                 process, pool, task, after=BATCH_SECONDS if pool == "batch" else 0.0
             )
             self._executors[process.name] = executor = Executor(pools=pools, failpoint=self._failpoint)
@@ -183,7 +132,7 @@ class Processes:
 
     def _failpoint(self, point: str) -> None:
         if chance.draw() < SHARE_OF_FAILPOINTS:
-            self.world.note(f"crash at {point}")
+            self.note(f"crash at {point}")
             raise Crash
 
     def _start(self, process: Process) -> None:
@@ -217,11 +166,11 @@ class Processes:
     def _repeat(self, process: Process, name: str, seconds: float, task: Callable[[], Any]) -> None:
         def again() -> None:
             try:
-                self._guarded(process, task)
+                task()
             finally:
-                self.world.submit(process, name, again, after=seconds)
+                self.submit(process, name, again, after=seconds)
 
-        self.world.submit(process, name, again, after=chance.uniform(0, seconds))
+        self.submit(process, name, again, after=chance.uniform(0, seconds))
 
     def _attempt(self, call: Callable[[Redis], Any], *, otherwise: Any) -> Any:
         """`redis_client.attempt` of the present process, whose circuit breaker is its own."""
@@ -233,7 +182,7 @@ class Processes:
                 chance.count_call()
             return result
 
-        redis_client._breaker = self._breakers[self._present.name]
+        redis_client._breaker = self._breakers[self.present.name]
         return usual_attempt(attempted, otherwise=otherwise)
 
     def _break_redis(self) -> None:
@@ -241,7 +190,7 @@ class Processes:
         if not chance.is_faulty:
             return
         fault = chance.choice([AWAY, EMPTY, KEEPS, OLD]) if self._server.connected else "is back"
-        self.world.note(f"redis {fault}")
+        self.note(f"redis {fault}")
         self._server.connected = fault != AWAY
         if fault == KEEPS:
             keys = sorted(self._redis.keys())

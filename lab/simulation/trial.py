@@ -24,10 +24,10 @@ from events.models import FeedEvent, FeedState, WebhookDelivery, WebhookEndpoint
 from events.webhooks import data_platform, sending
 from events.webhooks.endpoints import DATA_PLATFORM_EVENTS
 from inventory import adjustments, products
-from lab.simulation.clients import AMOUNT, PERCENT, Client, CouponClient, Offer, Operator, Shop
+from lab.simulation.clients import AMOUNT, PERCENT, Client, CouponClient, Operator, Shop
 from lab.simulation.outside import Gateway, Partner, Receiver
 from lab.simulation.processes import Processes
-from lab.simulation.world import World, chance, install_faults
+from lab.simulation.world import chance, install_faults
 from orders.models import Order, Saga
 from orders.saga import operator_actions
 from payments import gateways, ledger, points_grants
@@ -76,18 +76,19 @@ def prepare() -> None:
     install_faults()
 
 
-def run(seed: str) -> tuple[list[str], World, Shop]:
+def run(seed: str) -> tuple[list[str], Processes, Shop]:
     """Run one seed from the beginning; what was found, and what came of it."""
     connection.ensure_connection()
     BLANK.backup(connection.connection)
     chance.begin(seed)
     processes = Processes()
-    world, platform, program = processes.world, Receiver(), Receiver()
+    platform, program = Receiver(), Receiver()
     gateway: Any = Gateway(processes)
     partner = Partner(processes)
     gateways.GATEWAYS["simulator"] = replace(gateways.GATEWAYS["simulator"], load=lambda: gateway)
     partners.PARTNERS[PARTNER] = lambda: partner
-    data_platform.send, sending.send = platform.send, program.send_one
+    data_platform.send = platform.send
+    sending.send = lambda endpoint, *, id, payload: program.send([payload])
     shop = _open_shop()
     issuing.forget()
     confirmation.reset()
@@ -102,8 +103,8 @@ def run(seed: str) -> tuple[list[str], World, Shop]:
     clients += [Operator(processes, shop, id) for id in shop.operators]
     for client in clients:
         client.go_on(client.live())
-    while world.steps < STEPS:
-        world.step()
+    while processes.steps < STEPS:
+        processes.step()
     findings = [f"not settled: {one}" for one in _settle(processes, gateway, clients)]
     findings += [f"{law.law} is broken: {law.offenders[:5]}" for law in laws.audit() if not law.holds]
     findings += [*_of_answers(shop, partner), *_of_operators(shop), *_of_coupons(shop), *_of_charges(gateway)]
@@ -111,7 +112,7 @@ def run(seed: str) -> tuple[list[str], World, Shop]:
     findings += _of_events("data platform", platform, events.filter(type__in=DATA_PLATFORM_EVENTS))
     findings += _of_events("program", program, events.filter(type__startswith="order."))
     findings += _sell_the_rest(shop)
-    return findings, world, shop
+    return findings, processes, shop
 
 
 def _open_shop() -> Shop:
@@ -139,23 +140,20 @@ def _open_shop() -> Shop:
     return Shop(accounts, prices, offers, sale.pk, last)
 
 
-def _open_campaign(given: dict[str, Any], listed: list[int], product_id: int) -> tuple[int, Offer]:
-    terms = {"discount_type": "amount", "discount_value": AMOUNT, "quantity": COUPONS, **given}
-    if "shared_code" in given:
+def _open_campaign(offer: dict[str, Any], listed: list[int], product_id: int) -> tuple[int, dict[str, Any]]:
+    terms = {"discount_type": "amount", "discount_value": AMOUNT, "quantity": COUPONS, **offer}
+    if "shared_code" in offer:
         terms["code_source"] = "shared"
-    if "products" in given:
+    if "products" in offer:
+        offer = offer | {"products": [product_id]}
         terms |= {"products": [product_id], "discount_type": "percent", "discount_value": PERCENT}
     campaign_id = campaigns.create(name="Simulated", **terms).pk
-    if given["strategy"] == "code_pool":
+    if offer["strategy"] == "code_pool":
         pool.add(campaign_id=campaign_id, codes=[f"POOL-{campaign_id}-{number}" for number in range(COUPONS)])
-    if "eligible" in given:
+    if "eligible" in offer:
+        offer = offer | {"listed": listed}
         eligible_accounts.add(campaign_id=campaign_id, account_ids=listed)
-    return campaign_id, Offer(
-        code=given.get("shared_code", ""),
-        is_for_first_orders="first_order_only" in given,
-        listed=listed if "eligible" in given else None,
-        product_id=product_id if "products" in given else None,
-    )
+    return campaign_id, offer
 
 
 def _settle(processes: Processes, gateway: Gateway, clients: Sequence[Client]) -> list[str]:
@@ -163,10 +161,10 @@ def _settle(processes: Processes, gateway: Gateway, clients: Sequence[Client]) -
     processes.end_faults()
     for client in clients:
         client.is_done = True
-    until, still_open = processes.world.steps + MOST_STEPS_TO_SETTLE, list[str]()
-    while processes.world.steps < until:
+    until, still_open = processes.steps + MOST_STEPS_TO_SETTLE, list[str]()
+    while processes.steps < until:
         for _ in range(100):
-            processes.world.step()
+            processes.step()
         gateway.close_disputes()
         # Events may have been lost: a comparison of the books tells what none has told.
         reconciling.reconcile(fix=Fix.OURS)
@@ -240,7 +238,7 @@ def _of_coupons(shop: Shop) -> Iterator[str]:
         codes = Coupon.objects.filter(campaign_id=campaign_id).values_list("code", flat=True)
         if len(codes) > COUPONS or (campaign_id in shop.sold_out and len(codes) < COUPONS):
             yield f"campaign {campaign_id} of {COUPONS} has issued {len(codes)}, sold out: {shop.sold_out}"
-        for order in Order.objects.filter(coupon_code__in=list(codes)) if offer.is_for_first_orders else ():
+        for order in Order.objects.filter(coupon_code__in=list(codes)) if "first_order_only" in offer else ():
             before = Order.objects.filter(account_id=order.account_id, placed_at__lt=order.placed_at)
             for one in before.exclude(status=Order.Status.REFUNDED).exclude(ended_at__lte=order.placed_at):
                 yield f"order {order.id} is no first order: {one.id} was {one.status}"
@@ -275,7 +273,7 @@ def _sell_the_rest(shop: Shop) -> Iterator[str]:
     for number in range(max(Campaign.objects.values_list("quantity", flat=True)) + 1):
         account = User.objects.create(username=f"late-{number}").pk
         for campaign_id, offer in shop.offers.items():
-            if offer.listed is not None:
+            if "listed" in offer:
                 eligible_accounts.add(campaign_id=campaign_id, account_ids=[account])
             # A refusal shows in the campaign's count.
             with suppress(FirstcomeError):

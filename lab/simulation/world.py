@@ -10,6 +10,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import Context
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count
@@ -23,6 +24,10 @@ BEGINNING = 1_900_000_000.0
 """The time at which each run begins, in seconds since the epoch."""
 SHORT_SECONDS, LONG_SECONDS, SHARE_OF_LONG = (0.001, 0.05), (5.0, 900.0), 0.004
 """How long a step takes, and how often the time jumps ahead: leases lapse, orders expire."""
+SHARE_OF_CRASHES, SHARE_OF_LOST_COMMITS, LONGEST_LIFE = 0.03, 0.02, 40
+"""Of tasks; a process that is killed is so after as many statements at most."""
+SHARE_OF_SWITCHES, MOST_NESTED = 0.3, 3
+"""How often others run while a process waits, and how many may wait within one another."""
 SERVER_LOST = 2013
 
 
@@ -149,19 +154,25 @@ class World:
     def __init__(self) -> None:
         self._runnable, self._later = list[Task](), list[tuple[float, int, Task]]()
         self._numbers = count()
-        self.steps, self.trace, self.last = 0, hashlib.sha256(), deque[str](maxlen=60)
+        self._outside = self.present = Process("clients")
+        self._nested = self.steps = 0
+        self.trace, self.last = hashlib.sha256(), deque[str](maxlen=60)
 
     def note(self, text: str) -> None:
         self.last.append(f"{self.steps:5} {chance.seconds:.3f} {text}")
         self.trace.update(self.last[-1].encode() + b"\n")
 
-    def submit(self, process: Process, name: str, run: Callable[[], None], *, after: float = 0.0) -> None:
+    def submit(self, process: Process, name: str, run: Callable[[], Any], *, after: float = 0.0) -> None:
         """Have it run by this process, once so much time has passed."""
         task = (process, process.incarnation, name, run)
         if after > 0:
             heapq.heappush(self._later, (chance.seconds + after, next(self._numbers), task))
         else:
             self._runnable.append(task)
+
+    def happen(self, name: str, run: Callable[[], None], *between: float) -> None:
+        """Have something outside of the shop happen, after so many seconds."""
+        self.submit(self._outside, name, run, after=chance.uniform(*between))
 
     def step(self) -> None:
         """Run one task, the next that is due if none can run now; a task that waits keeps its faults."""
@@ -174,17 +185,48 @@ class World:
             self.steps += 1
             self.note(f"{process.name} {name}")
             faults, chance.left, chance.lost = (chance.left, chance.lost), None, ""
-            try:
+            if process is self._outside:
                 run()
-            except Crash:
-                self.kill(process)
-            finally:
-                chance.left, chance.lost = faults
+            else:
+                self.run_as(process, run)
+            chance.left, chance.lost = faults
         is_long = chance.random() < SHARE_OF_LONG
         chance.pass_time(chance.uniform(*(LONG_SECONDS if is_long else SHORT_SECONDS)))
 
-    def kill(self, process: Process) -> None:
-        """Drop what the process was to do, and start it again."""
-        self.note(f"{process.name} is killed")
-        process.incarnation += 1
-        process.start(process)
+    def run_as(self, process: Process, task: Callable[[], Any]) -> BaseException | None:
+        """Run the task as the process, with faults by chance; an error, or the end of both, is noted."""
+        before, self.present = self.present, process
+        drawn = chance.draw()
+        if drawn < SHARE_OF_CRASHES:
+            chance.left = chance.randint(1, LONGEST_LIFE)
+        elif drawn < SHARE_OF_CRASHES + SHARE_OF_LOST_COMMITS:
+            chance.lost = "reply" if chance.random() < 0.5 else "request"
+        try:
+            task()
+            return None
+        except Exception as error:
+            self.note(f"{process.name} failed: {type(error).__name__}: {str(error)[:80]}")
+            return error
+        except Crash as crash:
+            self.note(f"{process.name} is killed")
+            process.incarnation += 1
+            process.start(process)
+            return crash
+        finally:
+            self.present, chance.left, chance.lost = before, None, ""
+
+    def let_others_run(self) -> None:
+        """Run a task by chance while the present process waits; raises Crash if that ends it."""
+        process, incarnation = self.present, self.present.incarnation
+        is_free = self._nested < MOST_NESTED and not connection.in_atomic_block
+        if not is_free or chance.draw() >= SHARE_OF_SWITCHES:
+            return
+        self._nested += 1
+        try:
+            # Its own context: what is bound to the waiting request's log lines and actor stays there.
+            Context().run(self.step)
+        finally:
+            self._nested -= 1
+            self.present = process
+        if process.incarnation != incarnation:
+            raise Crash
