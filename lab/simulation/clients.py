@@ -276,8 +276,9 @@ class Operator(Client):
 
     actions, shares = ("grant", "force", "decide"), (3, 4, 3)
 
-    def _acting(self, work: Callable[..., Any], **named: Any) -> Call:
-        return journal.acting(self.by)(partial(work, **named))
+    def _acting(self, work: Callable[..., Any], **named: Any) -> Any:
+        with journal.acting(self.by):
+            return work(**named)
 
     def grant(self, key: str) -> Story:
         """Grant points, perhaps so many that they have to be asked for."""
@@ -291,7 +292,7 @@ class Operator(Client):
         wanted = {"user_id": user_id, "amount": amount, "reason": key, "keyed": keyed}
         code = ""
         try:
-            yield self._acting(points_grants.grant, **wanted)
+            yield partial(self._acting, points_grants.grant, **wanted)
             self.shop.granted[key] = user_id, amount
             self.shop.granted_in_day[day] += amount
         except FirstcomeError as error:
@@ -299,7 +300,7 @@ class Operator(Client):
         self._expect(code == due, f"grant of {amount} to {user_id}: {code or 'done'}, due is {due or 'done'}")
         if code == points_grants.APPROVAL_REQUIRED:
             self.shop.asked[key] = user_id, amount
-            yield self._acting(points_grants.ask_to_grant, **wanted)
+            yield partial(self._acting, points_grants.ask_to_grant, **wanted)
 
     def force(self, key: str) -> Story:
         """Retry, complete or compensate a saga that has not ended, a stuck one if there is any."""
@@ -327,7 +328,7 @@ class Operator(Client):
             may = {due, "approval_decided"}
             may |= REFUSALS_OF_FORCING if row.kind == operator_actions.FORCE else set()
             try:
-                status = (yield self._acting(act, approval_id=row.pk, reason=key)).status
+                status = (yield partial(self._acting, act, approval_id=row.pk, reason=key)).status
                 is_so = not due and self.shop.decided.setdefault(row.pk, status) == status
                 self._expect(is_so, f"approval {row.pk} is {status}, due is {due or 'another'}")
             except FirstcomeError as error:
