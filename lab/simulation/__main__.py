@@ -54,8 +54,8 @@ def main() -> int:
     runs = orders = steps = 0
     while not runs or ("." not in first and wall_clock() < ends_at):
         seed = first if "." in first else f"{first}.{runs}"
-        findings, ran, shop = trial.run(seed)
-        runs, orders, steps = runs + 1, orders + len(shop.orders), steps + ran.steps
+        findings, ran, answers = trial.run(seed)
+        runs, orders, steps = runs + 1, orders + len(answers.orders), steps + ran.steps
         if asked.digest:
             print(ran.trace.hexdigest(), flush=True)
         if findings:

@@ -15,6 +15,8 @@ from coupons.issuing import issuing
 from coupons.models import QueueTicket
 from coupons.queue import tickets
 from inventory.reservations import Line
+from lab.simulation import offers
+from lab.simulation.offers import ACCOUNTS, CAMPAIGNS, OPERATORS, PRICES, SALE, SALE_PRODUCT
 from lab.simulation.outside import ASKING, DECLINED
 from lab.simulation.processes import Processes
 from lab.simulation.world import chance
@@ -40,7 +42,6 @@ KEEP_SHARE, COUPON_SHARE = 0.4, 0.5
 """How many payments are to keep their order on a decline, and how many orders name a coupon."""
 SHARE_OF_LARGE, SHARE_OF_INVENTED = 0.4, 0.3
 """How many grants are above the limit of one, and how many forced charges have an invented reference."""
-AMOUNT, PERCENT = 150, 33
 REFUSALS_OF_FORCING = {
     *("charge_not_found", "gateway_disagrees", "reference_differs", "saga_being_undone", "saga_changed"),
     *("saga_ended", "saga_not_reversible", "step_is_local", "step_not_hanging"),
@@ -51,15 +52,9 @@ Story = Generator[Call | None, Any, None]
 
 
 @dataclass
-class Shop:
-    """What the run began with, and what its clients and operators have been answered since."""
+class Answers:
+    """What clients and operators have been answered."""
 
-    accounts: list[int]
-    prices: dict[int, int]  # by product
-    offers: dict[int, dict[str, Any]]  # terms by campaign, of which `listed` and `products` limit it
-    sale: int
-    sale_product: int
-    operators: list[int] = field(default_factory=list)
     orders: list[UUID] = field(default_factory=list)
     sagas: list[UUID] = field(default_factory=list)  # which a call has started
     coupons: dict[tuple[int, int], str] = field(default_factory=dict)  # codes by account and campaign
@@ -81,8 +76,8 @@ class Client:
     shares: Sequence[int] = 6, 2, 2, 2, 1, 2, 1, 1, 2
     """How often each is chosen."""
 
-    def __init__(self, processes: Processes, shop: Shop, account_id: int) -> None:
-        self.processes, self.shop, self.account_id = processes, shop, account_id
+    def __init__(self, processes: Processes, answers: Answers, account_id: int) -> None:
+        self.processes, self.answers, self.account_id = processes, answers, account_id
         self.by = ActorContext(Actor.STAFF, account_id, f"operator {account_id}")
         self.is_done, self.has_ordered = False, False
         self.calls_open = set[Call]()
@@ -113,7 +108,7 @@ class Client:
 
     def _expect(self, holds: bool, what: str) -> None:
         if not holds:
-            self.shop.contradictions.append(f"account {self.account_id}: {what}")
+            self.answers.contradictions.append(f"account {self.account_id}: {what}")
 
     def _keyed(self, key: str, answer: Callable[[Any], Any] = schemas.answered_later) -> KeyedCall:
         return KeyedCall(self.account_id, key_hash(key), "fingerprint", answer)
@@ -125,7 +120,7 @@ class Client:
             self._note_saga(outcome.saga_id if work is refunding.start_refund else outcome.saga.id)
 
     def _note_saga(self, saga_id: UUID) -> None:
-        self.shop.sagas.append(saga_id)
+        self.answers.sagas.append(saga_id)
         dispatch.enqueue(tasks.advance)
 
     # Actions
@@ -138,30 +133,29 @@ class Client:
 
     def sale(self, key: str) -> Story:
         """Join the sale, or read the entry, and order once it is admitted."""
-        request = entries.JoinRequest(self.shop.sale, self.account_id)
+        request = entries.JoinRequest(SALE, self.account_id)
         entry = yield partial(entries.JOINER.submit, request)
-        self.shop.entries.add(entry.id)
+        self.answers.entries.add(entry.id)
         if entry.status == SaleEntry.Status.ADMITTED:
-            line = Line(self.shop.sale_product, 1)
-            yield from self._place(key, chance.choice([*TOKENS, None]), (line,))
+            yield from self._place(key, chance.choice([*TOKENS, None]), (Line(SALE_PRODUCT, 1),))
 
     def repay(self, key: str) -> Story:
         """Pay an order of one's own with another card, in case that its card was declined."""
         return self.pay(key, self.kept)
 
     def pay(self, key: str, orders: Sequence[UUID] | None = None) -> Story:
-        if orders := self.shop.orders if orders is None else orders:
+        if orders := self.answers.orders if orders is None else orders:
             of: Any = {"account_id": self.account_id, "order_id": chance.choice(orders)}
             of |= {"token": chance.choice(TOKENS), "keep_on_decline": chance.random() < KEEP_SHARE}
             yield from self._start(key, purchase.pay, **of)
 
     def cancel(self, key: str) -> Story:
-        if orders := self.shop.orders:
+        if orders := self.answers.orders:
             of = {"order_id": chance.choice(orders), "account_id": self.account_id}
             yield partial(cancellation.cancel, **of)
 
     def refund(self, key: str) -> Story:
-        if orders := self.shop.orders:
+        if orders := self.answers.orders:
             of: Any = {"order_id": chance.choice(orders), "wanted": None, "reason": "back", "restock": True}
             yield from self._start(key, refunding.start_refund, **of)
 
@@ -171,15 +165,15 @@ class Client:
         return self._start(key, top_ups.start, **of)
 
     def coupon(self, key: str) -> Story:
-        campaign_id = chance.choice(list(self.shop.offers))
+        campaign_id = chance.choice(list(CAMPAIGNS))
         try:
             issued = yield partial(issuing.issue, campaign_id=campaign_id, user_id=self.account_id)
         except FirstcomeError as error:
-            is_so = error.code != "not_eligible" or not self._is_listed(campaign_id)
+            is_so = error.code != "not_eligible" or not offers.lets_in(campaign_id, self.account_id)
             self._expect(is_so, f"in the list of campaign {campaign_id}, and refused")
             return
         if isinstance(issued, Queued):
-            self.shop.tickets.add(issued.ticket.id)
+            self.answers.tickets.add(issued.ticket.id)
             self.go_on(self._watch(issued.ticket.id, campaign_id))
         else:
             self._note_coupon(campaign_id, issued.coupon.code)
@@ -194,29 +188,19 @@ class Client:
             self._note_coupon(campaign_id, ticket.coupon.code)
 
     def _note_coupon(self, campaign_id: int, code: str) -> None:
-        known = self.shop.coupons.setdefault((self.account_id, campaign_id), code)
+        known = self.answers.coupons.setdefault((self.account_id, campaign_id), code)
         self._expect(known == code, f"answered {known} and {code}")
-        self._expect(self._is_listed(campaign_id), f"has {code}, and is not in the list")
-
-    def _is_listed(self, campaign_id: int) -> bool:
-        return self.account_id in self.shop.offers[campaign_id].get("listed", [self.account_id])
-
-    def _discount(self, campaign_id: int, lines: Collection[Line]) -> int:
-        """What is due for these lines: a share of the campaign's products, or else an amount."""
-        offer, prices = self.shop.offers[campaign_id], self.shop.prices
-        counted = [line for line in lines if line.product_id in offer.get("products", prices)]
-        amount = sum(prices[line.product_id] * line.quantity for line in counted)
-        return amount * PERCENT // 100 if "products" in offer else min(amount, AMOUNT)
+        self._expect(offers.lets_in(campaign_id, self.account_id), f"has {code}, and is not in the list")
 
     def _basket(self) -> tuple[Line, ...]:
-        products = [product for product in self.shop.prices if product != self.shop.sale_product]
+        products = [product for product in PRICES if product != SALE_PRODUCT]
         chosen = sorted(chance.sample(products, chance.randint(1, 2)))
         return tuple(Line(product_id=product, quantity=chance.randint(1, 3)) for product in chosen)
 
     def _place(self, key: str, token: str | None, lines: tuple[Line, ...]) -> Story:
         """Order these lines, perhaps with an own or a shared coupon."""
-        codes = [(code, id) for (owner, id), code in self.shop.coupons.items() if owner == self.account_id]
-        codes += [(one["shared_code"], id) for id, one in self.shop.offers.items() if "shared_code" in one]
+        codes = [(code, id) for (owner, id), code in self.answers.coupons.items() if owner == self.account_id]
+        codes += [(one["shared_code"], id) for id, one in CAMPAIGNS.items() if "shared_code" in one]
         code, campaign_id = chance.choice(codes) if chance.random() < COUPON_SHARE else ("", 0)
         request = OrderRequest(
             account_id=self.account_id,
@@ -236,13 +220,13 @@ class Client:
                 self._judge_refusal(str(error.extra["reason"]), campaign_id, lines)
             return
         order_id = placed.reference if isinstance(placed, Replay) else placed.order.id
-        self.shop.orders.append(order_id)
+        self.answers.orders.append(order_id)
         self.has_ordered = True
         order = Order.objects.filter(id=order_id).first()
         self._expect(order is not None, f"order {order_id} was answered, and is not there")
         if order and campaign_id:
             self._note_coupon(campaign_id, order.coupon_code)
-            given, due = order.discount_amount, self._discount(campaign_id, lines)
+            given, due = order.discount_amount, offers.discount(campaign_id, lines)
             self._expect(given == due > 0, f"order {order_id} has a discount of {given}, not of {due}")
         if request.keep_on_decline and token in (DECLINED, ASKING):
             self.kept.append(order_id)
@@ -251,18 +235,18 @@ class Client:
 
     def _judge_refusal(self, reason: str, campaign_id: int, lines: Collection[Line]) -> None:
         """An order of these lines was refused a coupon of the campaign: may that be so?"""
-        has_coupon = (self.account_id, campaign_id) in self.shop.coupons
+        has_coupon = (self.account_id, campaign_id) in self.answers.coupons
         may_be = {
             "held": has_coupon,
             "redeemed": has_coupon,
             "sold_out": not has_coupon,
-            "not_eligible": not (has_coupon or self._is_listed(campaign_id)),
-            "not_first_order": "first_order_only" in self.shop.offers[campaign_id] and self.has_ordered,
-            "no_eligible_item": not self._discount(campaign_id, lines),
+            "not_eligible": not (has_coupon or offers.lets_in(campaign_id, self.account_id)),
+            "not_first_order": "first_order_only" in CAMPAIGNS[campaign_id] and self.has_ordered,
+            "no_eligible_item": not offers.discount(campaign_id, lines),
         }
         self._expect(may_be.get(reason, False), f"refused campaign {campaign_id} for {reason}: {may_be}")
         if reason == "sold_out":
-            self.shop.sold_out.add(campaign_id)
+            self.answers.sold_out.add(campaign_id)
 
 
 class CouponClient(Client):
@@ -284,22 +268,22 @@ class Operator(Client):
         """Grant points, perhaps so many that they have to be asked for."""
         is_large, limit = chance.random() < SHARE_OF_LARGE, settings.GRANT_LIMIT_AMOUNT
         amount = chance.randint(*((limit + 1, 10 * limit) if is_large else (1, limit)))
-        user_id = chance.choice([*self.shop.accounts, *self.shop.operators])
+        user_id = chance.choice([*ACCOUNTS, *OPERATORS])
         day = self.account_id, clock.now().date()
-        is_over = is_large or self.shop.granted_in_day[day] + amount > settings.GRANT_DAY_AMOUNT
+        is_over = is_large or self.answers.granted_in_day[day] + amount > settings.GRANT_DAY_AMOUNT
         due = "own_account" if user_id == self.account_id else "approval_required" if is_over else ""
         keyed = self._keyed(key, lambda _: Answer(200, b"{}"))
         wanted = {"user_id": user_id, "amount": amount, "reason": key, "keyed": keyed}
         code = ""
         try:
             yield partial(self._acting, points_grants.grant, **wanted)
-            self.shop.granted[key] = user_id, amount
-            self.shop.granted_in_day[day] += amount
+            self.answers.granted[key] = user_id, amount
+            self.answers.granted_in_day[day] += amount
         except FirstcomeError as error:
             code = error.code
         self._expect(code == due, f"grant of {amount} to {user_id}: {code or 'done'}, due is {due or 'done'}")
         if code == points_grants.APPROVAL_REQUIRED:
-            self.shop.asked[key] = user_id, amount
+            self.answers.asked[key] = user_id, amount
             yield partial(self._acting, points_grants.ask_to_grant, **wanted)
 
     def force(self, key: str) -> Story:
@@ -329,7 +313,7 @@ class Operator(Client):
             may |= REFUSALS_OF_FORCING if row.kind == operator_actions.FORCE else set()
             try:
                 status = (yield partial(self._acting, act, approval_id=row.pk, reason=key)).status
-                is_so = not due and self.shop.decided.setdefault(row.pk, status) == status
+                is_so = not due and self.answers.decided.setdefault(row.pk, status) == status
                 self._expect(is_so, f"approval {row.pk} is {status}, due is {due or 'another'}")
             except FirstcomeError as error:
                 self._expect(error.code in may, f"approval {row.pk}: {error.code}, due is {due or 'done'}")
