@@ -151,8 +151,7 @@ class Client:
 
     def cancel(self, key: str) -> Story:
         if orders := self.answers.orders:
-            of = {"order_id": chance.choice(orders), "account_id": self.account_id}
-            yield partial(cancellation.cancel, **of)
+            yield partial(cancellation.cancel, order_id=chance.choice(orders), account_id=self.account_id)
 
     def refund(self, key: str) -> Story:
         if orders := self.answers.orders:

@@ -152,7 +152,7 @@ class Processes(World):
                 ("webhooks", 1.0, partial(_deliver, name)),
             ],
             "beat": [
-                ("orders.advance", 1.0, lambda: store.due().exists() and self.enqueue(order_tasks.advance)),
+                ("orders.advance", 1.0, self._advance_due),
                 (due.name, 1.0, due.run),
                 ("orders.sweep", 5.0, cancellation.expire_due),
                 ("sales.sweep", 5.0, admission.advance_all),
@@ -162,6 +162,10 @@ class Processes(World):
         }
         for task, seconds, work in repeated[process.name.split("-")[0]]:
             self._repeat(process, task, seconds, work)
+
+    def _advance_due(self) -> None:
+        if store.due().exists():
+            self.enqueue(order_tasks.advance)
 
     def _repeat(self, process: Process, name: str, seconds: float, task: Callable[[], Any]) -> None:
         def again() -> None:

@@ -62,9 +62,7 @@ class Chance(random.Random):
                 raise Crash
 
     @contextmanager
-    def network(
-        self, request: float, reply: float, error: type[Exception], slow: float = 0
-    ) -> Iterator[None]:
+    def network(self, request: float, reply: float, error: Any, slow: float = 0.0) -> Iterator[None]:
         """Around a call outside, whose request or reply is lost in such shares, the latter after a while."""
         drawn = self.draw()
         if drawn < request:
@@ -144,7 +142,7 @@ class Process:
     incarnation: int = 0
 
 
-Task = tuple[Process, int, str, Callable[[], None]]
+Task = tuple[Process, int, str, Callable[[], Any]]
 """A process, its incarnation, a name and the work, which runs uninterrupted, if that process still lives."""
 
 
