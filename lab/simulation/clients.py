@@ -65,6 +65,7 @@ class Answers:
     granted_in_day: Counter[tuple[int, Any]] = field(default_factory=Counter)  # by operator
     asked: dict[str, tuple[int, int]] = field(default_factory=dict)  # likewise, for an approval
     decided: dict[int, str] = field(default_factory=dict)  # approvals
+    calls_open: set[Call] = field(default_factory=set)  # made, and without an answer yet
     contradictions: list[str] = field(default_factory=list)  # answers that can't be true
 
 
@@ -79,14 +80,13 @@ class Client:
     def __init__(self, processes: Processes, answers: Answers, account_id: int) -> None:
         self.processes, self.answers, self.account_id = processes, answers, account_id
         self.by = ActorContext(Actor.STAFF, account_id, f"operator {account_id}")
-        self.is_done, self.has_ordered = False, False
-        self.calls_open = set[Call]()
+        self.has_ordered = False
         self.kept = list[UUID]()
         """Own orders that are kept if their card is declined."""
 
     def live(self) -> Story:
-        """Do one action after the other until `is_done`."""
-        while not self.is_done:
+        """Do one action after the other until the faults end."""
+        while chance.is_faulty:
             [action] = chance.choices(self.actions, self.shares)
             with suppress(FirstcomeError):
                 yield from getattr(self, action)(str(uuid4()))
@@ -97,11 +97,11 @@ class Client:
         with suppress(StopIteration, FirstcomeError):
             call = call or next(story)
             while call:
-                self.calls_open.add(call)
+                self.answers.calls_open.add(call)
                 outcomes = self.processes.call(call)
                 if not outcomes:
                     break
-                self.calls_open.discard(call)
+                self.answers.calls_open.discard(call)
                 is_refused = isinstance(outcomes[0], FirstcomeError)
                 call = story.throw(outcomes[0]) if is_refused else story.send(outcomes[0])
             self.processes.happen("call", partial(self.go_on, story, call), *self.pauses)

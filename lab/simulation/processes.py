@@ -72,9 +72,9 @@ class Processes(World):
         self._workers = [Process("worker-1", self._start), Process("worker-2", self._start)]
         self._others = [Process(name, self._start) for name in ("beat-1", "beat-2", "issuer-1", "issuer-2")]
         self._executors: dict[str, Executor] = {}
-        self._server = fakeredis.FakeServer(version=(6, 2))
+        self.server = fakeredis.FakeServer(version=(6, 2))
         # Scripts get replies as in RESP2, whatever the connection's protocol is.
-        self._redis: Redis = fakeredis.FakeStrictRedis(server=self._server, protocol=2)
+        self._redis: Redis = fakeredis.FakeStrictRedis(server=self.server, protocol=2)
         self._breakers = defaultdict[str, CircuitBreaker](lambda: CircuitBreaker("redis"))
         self._kept_keys: dict[Any, tuple[int, Any]] = {}
 
@@ -92,9 +92,6 @@ class Processes(World):
         for process in (*self._workers, *self._others, self._web):
             self._start(process)
         self.happen("fault of redis", self._break_redis, *PAUSE_SECONDS)
-
-    def end_faults(self) -> None:
-        chance.is_faulty, self._server.connected = False, True
 
     def call(self, work: Callable[[], Any]) -> list[Any]:
         """What the call of the web process returns, or how it is refused; nothing where it has no answer."""
@@ -193,9 +190,9 @@ class Processes(World):
         """Make a fault of the whole Redis, or end it; the next one is due later."""
         if not chance.is_faulty:
             return
-        fault = chance.choice([AWAY, EMPTY, KEEPS, OLD]) if self._server.connected else "is back"
+        fault = chance.choice([AWAY, EMPTY, KEEPS, OLD]) if self.server.connected else "is back"
         self.note(f"redis {fault}")
-        self._server.connected = fault != AWAY
+        self.server.connected = fault != AWAY
         if fault == KEEPS:
             keys = sorted(self._redis.keys())
             self._kept_keys = {key: (max(0, self._redis.pttl(key)), self._redis.dump(key)) for key in keys}

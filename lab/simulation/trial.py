@@ -1,7 +1,7 @@
 """One simulated run: clients and faults for some steps, then rest, and what must hold in the end."""
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -82,7 +82,7 @@ def run(seed: str) -> tuple[list[str], Processes, Answers]:
         client.go_on(client.live())
     while processes.steps < STEPS:
         processes.step()
-    findings = [f"not settled: {one}" for one in _settle(processes, gateway, clients)]
+    findings = [f"not settled: {one}" for one in _settle(processes, gateway, answers)]
     findings += [f"{law.law} is broken: {law.offenders[:5]}" for law in laws.audit() if not law.holds]
     findings += [
         *_of_answers(answers, partner),
@@ -97,11 +97,9 @@ def run(seed: str) -> tuple[list[str], Processes, Answers]:
     return findings, processes, answers
 
 
-def _settle(processes: Processes, gateway: Gateway, clients: Sequence[Client]) -> list[str]:
-    """Stop the faults and the clients, and run until nothing is open; returns what is so after many steps."""
-    processes.end_faults()
-    for client in clients:
-        client.is_done = True
+def _settle(processes: Processes, gateway: Gateway, answers: Answers) -> list[str]:
+    """Stop the faults, and so the clients, and run until nothing is open; returns what is so after many steps."""
+    chance.is_faulty, processes.server.connected = False, True
     until, still_open = processes.steps + MOST_STEPS_TO_SETTLE, list[str]()
     while processes.steps < until:
         for _ in range(100):
@@ -113,7 +111,7 @@ def _settle(processes: Processes, gateway: Gateway, clients: Sequence[Client]) -
         for saga_id in stuck.values_list("id", flat=True):
             with suppress(FirstcomeError):
                 operator_actions.retry(saga_id=saga_id, reason="simulated", by=journal.SYSTEM)
-        still_open = _open_rows() + [f"{call}" for client in clients for call in client.calls_open]
+        still_open = _open_rows() + [f"{call}" for call in answers.calls_open]
         if not still_open:
             break
     return still_open
