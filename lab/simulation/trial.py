@@ -98,7 +98,7 @@ def run(seed: str) -> tuple[list[str], Processes, Answers]:
 
 
 def _settle(processes: Processes, gateway: Gateway, answers: Answers) -> list[str]:
-    """Stop the faults, and so the clients, and run until nothing is open; returns what is so after many steps."""
+    """Stop the faults, and so the clients, and run until nothing is open; returns what is after all."""
     chance.is_faulty, processes.server.connected = False, True
     until, still_open = processes.steps + MOST_STEPS_TO_SETTLE, list[str]()
     while processes.steps < until:
