@@ -99,12 +99,9 @@ class Gateway:
     def find_refund(self, *, key: str, charge_reference: str) -> GatewayResult:
         return self.refunds.get(key) or GatewayResult(status="absent")
 
-    def charges(self, *, key: Any = None, order_id: Any = None, **bounds: Any) -> Iterator[BookedCharge]:
-        since, until = bounds.get("since"), bounds.get("until")
+    def charges(self, *, key: Any = None, since: Any = None, until: Any = None) -> Iterator[BookedCharge]:
         for charge in list(self.book.values()):
-            is_of = key in (None, charge.key) and (order_id is None or charge.order_id == str(order_id))
-            is_after = since is None or charge.created_at >= since
-            if is_of and is_after and (until is None or charge.created_at < until):
+            if key in (None, charge.key) and (since is None or since <= charge.created_at < until):
                 yield charge
 
     def event(self, *, signature: str, body: bytes, now: datetime) -> GatewayEvent | None:
