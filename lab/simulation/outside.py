@@ -101,7 +101,8 @@ class Gateway:
 
     def charges(self, *, key: Any = None, since: Any = None, until: Any = None) -> Iterator[BookedCharge]:
         for charge in list(self.book.values()):
-            if key in (None, charge.key) and (since is None or since <= charge.created_at < until):
+            is_old, is_new = since and charge.created_at < since, until and charge.created_at >= until
+            if key in (None, charge.key) and not (is_old or is_new):
                 yield charge
 
     def event(self, *, signature: str, body: bytes, now: datetime) -> GatewayEvent | None:
