@@ -210,6 +210,10 @@ class Partner:
                 self.replies[key] = PartnerReply.CANCELLED
             return self.replies[key]
 
+    def registered_codes(self) -> set[str]:
+        """The codes that customers may use there."""
+        return {self.codes[key] for key, reply in self.replies.items() if reply is PartnerReply.REGISTERED}
+
     @contextmanager
     def _asked(self) -> Iterator[None]:
         """Around a call, which waits on its way there and back, and may be lost."""
