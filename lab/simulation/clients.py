@@ -1,357 +1,318 @@
-"""Clients of the web process, who buy, pay, cancel and refund: each repeats a call until it is answered."""
+"""Clients and operators, each of whom repeats a call until it is answered, and judges the answer."""
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Generator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
+
+from django.conf import settings
 
 from coupons.allocation.writes import Queued
 from coupons.issuing import issuing
 from coupons.models import QueueTicket
 from coupons.queue import tickets
 from inventory.reservations import Line
-from lab.simulation.determinism import chance
-from lab.simulation.offers import Offer
+from lab.simulation import offers
+from lab.simulation.offers import ACCOUNTS, CAMPAIGNS, OPERATORS, PRICES, SALE, SALE_PRODUCT
 from lab.simulation.outside import ASKING, DECLINED
 from lab.simulation.processes import Processes
-from orders import cancellation, schemas, tasks as order_tasks
-from orders.models import Order
+from lab.simulation.world import chance
+from orders import cancellation, schemas, tasks
+from orders.models import Order, Saga
 from orders.payment import purchase, refunding, top_ups
 from orders.placement import checkout
 from orders.placement.decisions import OrderRequest
+from orders.saga import operator_actions
+from payments import points_grants
 from sales.models import SaleEntry
 from sales.waiting_room import entries
-from sales.waiting_room.entries import Entry, JoinRequest
-from shop.errors import FirstcomeError, Unavailable
-from shop.idempotency.recorded_answers import KeyedCall, Replay, key_hash
+from shop import approvals, clock
+from shop.approval_models import Approval
+from shop.errors import FirstcomeError
+from shop.idempotency.recorded_answers import Answer, KeyedCall, Replay, key_hash
 from shop.journal import journal
+from shop.journal.journal import Actor, ActorContext
 from shop.operations import dispatch
 
 TOKENS = ("tok_ok", "tok_ok", "tok_ok", DECLINED, ASKING)
-PAUSE_SECONDS = (0.05, 3.0)
-ACTIONS = {
-    "buy": 6,
-    "order": 2,
-    "pay": 2,
-    "pay again": 2,
-    "cancel": 1,
-    "refund": 2,
-    "top up": 1,
-    "coupon": 1,
-    "sale": 2,
+KEEP_SHARE, COUPON_SHARE = 0.4, 0.5
+"""How many payments are to keep their order on a decline, and how many orders name a coupon."""
+SHARE_OF_LARGE, SHARE_OF_INVENTED = 0.4, 0.3
+"""How many grants are above the limit of one, and how many forced charges have an invented reference."""
+REFUSALS_OF_FORCING = {
+    *("charge_not_found", "gateway_disagrees", "reference_differs", "saga_being_undone", "saga_changed"),
+    *("saga_ended", "saga_not_reversible", "step_is_local", "step_not_hanging"),
 }
-KEEP_SHARE = 0.4
-"""How many payments are to keep their order on a decline."""
-COUPON_SHARE = 0.5
-COUPONS_ALONE, HURRIED_SECONDS = {"coupon": 1}, (0.01, 0.8)
-"""What the clients do who want nothing but coupons, and how soon again."""
+Call = Callable[[], Any]
+Story = Generator[Call | None, Any, None]
+"""Calls of the web process, in sequence, each of which gives what it returns or raises; None is a pause."""
 
 
 @dataclass
-class Shop:
-    """What the run began with, and what its clients have been answered since."""
+class Answers:
+    """What clients and operators have been answered."""
 
-    accounts: list[int]
-    prices: dict[int, int]
-    """Of each product."""
-    offers: dict[int, Offer]
-    """Every campaign."""
-    sale: int = 0
-    sale_product: int = 0
-    orders: dict[str, UUID] = field(default_factory=dict)
-    """By the call's key: orders of which the client knows."""
-    sagas: dict[str, UUID] = field(default_factory=dict)
-    """Likewise the sagas that a call was answered to have started."""
-    coupons: dict[tuple[int, int], str] = field(default_factory=dict)
-    """Codes by account and campaign."""
-    sold_out: set[int] = field(default_factory=set)
-    """Campaigns by whose shared code an order was refused for that."""
+    orders: list[UUID] = field(default_factory=list)
+    sagas: list[UUID] = field(default_factory=list)  # which a call has started
+    coupons: dict[tuple[int, int], str] = field(default_factory=dict)  # codes by account and campaign
+    sold_out: set[int] = field(default_factory=set)  # campaigns by whose shared code an order was refused so
     tickets: set[UUID] = field(default_factory=set)
     entries: set[UUID] = field(default_factory=set)
-    """Entries of the sale."""
-    contradictions: list[str] = field(default_factory=list)
-    """Answers that can't both be true."""
-    refusals: dict[str, int] = field(default_factory=dict)
+    granted: dict[str, tuple[int, int]] = field(default_factory=dict)  # account and amount by unique reason
+    granted_in_day: Counter[tuple[int, Any]] = field(default_factory=Counter)  # by operator
+    asked: dict[str, tuple[int, int]] = field(default_factory=dict)  # likewise, for an approval
+    decided: dict[int, str] = field(default_factory=dict)  # approvals
+    calls_open: set[Call] = field(default_factory=set)  # made, and without an answer yet
+    contradictions: list[str] = field(default_factory=list)  # answers that can't be true
 
 
 class Client:
     """One customer: calls the web process, and calls again with the same key while there is no answer."""
 
-    def __init__(
-        self,
-        processes: Processes,
-        shop: Shop,
-        account_id: int,
-        *,
-        actions: Mapping[str, int] = ACTIONS,
-        pauses: tuple[float, float] = PAUSE_SECONDS,
-    ) -> None:
-        self.processes, self.shop, self.account_id = processes, shop, account_id
-        self._actions, self._pauses = actions, pauses
-        self.is_done = False
-        self.calls_open: set[str] = set()
-        """Calls that were made and not answered yet."""
-        self._kept: list[UUID] = []
+    pauses = 0.05, 3.0
+    actions: Sequence[str] = "buy", "order", "pay", "repay", "cancel", "refund", "top_up", "coupon", "sale"
+    shares: Sequence[int] = 6, 2, 2, 2, 1, 2, 1, 1, 2
+    """How often each is chosen."""
+
+    def __init__(self, processes: Processes, answers: Answers, account_id: int) -> None:
+        self.processes, self.answers, self.account_id = processes, answers, account_id
+        self.by = ActorContext(Actor.STAFF, account_id, f"operator {account_id}")
+        self.has_ordered = False
+        self.kept = list[UUID]()
         """Own orders that are kept if their card is declined."""
-        self._has_ordered = False
 
-    def begin(self) -> None:
-        """Make one call after the other until `is_done`."""
-        if self.is_done:
-            return
-        [action] = chance.random.choices(list(self._actions), list(self._actions.values()))
-        getattr(self, "_" + action.replace(" ", "_"))(str(uuid4()))
+    def live(self) -> Story:
+        """Do one action after the other until the faults end."""
+        while chance.is_faulty:
+            [action] = chance.choices(self.actions, self.shares)
+            with suppress(FirstcomeError):
+                yield from getattr(self, action)(str(uuid4()))
+            yield None
 
-    def _next(self) -> None:
-        self._later(self.begin)
+    def go_on(self, story: Story, call: Call | None = None) -> None:
+        """Make the story's calls up to its next pause; one that has no answer is made again after a pause."""
+        with suppress(StopIteration, FirstcomeError):
+            call = call or next(story)
+            while call:
+                self.answers.calls_open.add(call)
+                outcomes = self.processes.call(call)
+                if not outcomes:
+                    break
+                self.answers.calls_open.discard(call)
+                is_refused = isinstance(outcomes[0], FirstcomeError)
+                call = story.throw(outcomes[0]) if is_refused else story.send(outcomes[0])
+            self.processes.happen("call", partial(self.go_on, story, call), *self.pauses)
 
-    def _later(self, run: Callable[[], None]) -> None:
-        self.processes.world.submit(
-            self.processes.clients, "call", run, after=chance.random.uniform(*self._pauses)
-        )
+    def _expect(self, holds: bool, what: str) -> None:
+        if not holds:
+            self.answers.contradictions.append(f"account {self.account_id}: {what}")
 
-    def _call(
-        self,
-        name: str,
-        work: Callable[[], Any],
-        answered: Callable[[Any], None],
-        *,
-        refused: Callable[[FirstcomeError], None] = lambda error: None,
-        goes_on: bool = True,
-    ) -> None:
-        """Run the call in the web process; without an answer call again, unchanged."""
-        outcomes: list[Any] = []
+    def _keyed(self, key: str, answer: Callable[[Any], Any] = schemas.answered_later) -> KeyedCall:
+        return KeyedCall(self.account_id, key_hash(key), "fingerprint", answer)
 
-        def answer() -> None:
-            try:
-                outcomes.append(work())
-            except Unavailable:
-                self.processes.world.note(f"{name} has no answer")
-            except FirstcomeError as error:
-                outcomes.append(error)
+    def _start(self, key: str, work: Callable[..., Any], **named: Any) -> Story:
+        """A call that starts a saga."""
+        outcome = yield partial(work, keyed=self._keyed(key), **named)
+        if not isinstance(outcome, Replay):
+            self._note_saga(outcome.saga_id if work is refunding.start_refund else outcome.saga.id)
 
-        self.calls_open.add(name)
-        self.processes.call(answer)
-        if not outcomes:
-            self._later(partial(self._call, name, work, answered, refused=refused, goes_on=goes_on))
-            return
-        [outcome] = outcomes
-        self.calls_open.discard(name)
-        if isinstance(outcome, FirstcomeError):
-            self.shop.refusals[outcome.code] = self.shop.refusals.get(outcome.code, 0) + 1
-            self.processes.world.note(f"{name} refused: {outcome.code}")
-            refused(outcome)
-        else:
-            answered(outcome)
-        if goes_on:
-            self._next()
+    def _note_saga(self, saga_id: UUID) -> None:
+        self.answers.sagas.append(saga_id)
+        dispatch.enqueue(tasks.advance)
 
-    def _keyed(self, key: str) -> KeyedCall:
-        return KeyedCall(self.account_id, key_hash(key), "fingerprint", schemas.answered_later)
+    # Actions
 
-    def _started(self, key: str, saga_id: UUID) -> None:
-        self.shop.sagas[key] = saga_id
-        dispatch.enqueue(order_tasks.advance)
+    def buy(self, key: str) -> Story:
+        return self._place(key, chance.choice(TOKENS), self._basket())
 
-    # Calls
+    def order(self, key: str) -> Story:
+        return self._place(key, None, self._basket())
 
-    def _buy(self, key: str) -> None:
-        self._place(key, chance.random.choice(TOKENS))
-
-    def _order(self, key: str) -> None:
-        self._place(key, None)
-
-    def _sale(self, key: str) -> None:
+    def sale(self, key: str) -> Story:
         """Join the sale, or read the entry, and order once it is admitted."""
+        request = entries.JoinRequest(SALE, self.account_id)
+        entry = yield partial(entries.JOINER.submit, request)
+        self.answers.entries.add(entry.id)
+        if entry.status == SaleEntry.Status.ADMITTED:
+            yield from self._place(key, chance.choice([*TOKENS, None]), (Line(SALE_PRODUCT, 1),))
 
-        def answered(entry: Entry) -> None:
-            self.shop.entries.add(entry.id)
-            if entry.status == SaleEntry.Status.ADMITTED:
-                self._place(key, chance.random.choice([*TOKENS, None]), (Line(self.shop.sale_product, 1),))
-            else:
-                self._next()
+    def repay(self, key: str) -> Story:
+        """Pay an order of one's own with another card, in case that its card was declined."""
+        return self.pay(key, self.kept)
 
-        request = JoinRequest(self.shop.sale, self.account_id)
-        self._call("join", partial(entries.JOINER.submit, request), answered, goes_on=False)
+    def pay(self, key: str, orders: Sequence[UUID] | None = None) -> Story:
+        if orders := self.answers.orders if orders is None else orders:
+            of: Any = {"account_id": self.account_id, "order_id": chance.choice(orders)}
+            of |= {"token": chance.choice(TOKENS), "keep_on_decline": chance.random() < KEEP_SHARE}
+            yield from self._start(key, purchase.pay, **of)
+
+    def cancel(self, key: str) -> Story:
+        if orders := self.answers.orders:
+            yield partial(cancellation.cancel, order_id=chance.choice(orders), account_id=self.account_id)
+
+    def refund(self, key: str) -> Story:
+        if orders := self.answers.orders:
+            of: Any = {"order_id": chance.choice(orders), "wanted": None, "reason": "back", "restock": True}
+            yield from self._start(key, refunding.start_refund, **of)
+
+    def top_up(self, key: str) -> Story:
+        amount, token = chance.randint(100, 900), chance.choice(TOKENS)
+        of: Any = {"account_id": self.account_id, "amount": amount, "token": token}
+        return self._start(key, top_ups.start, **of)
+
+    def coupon(self, key: str) -> Story:
+        campaign_id = chance.choice(list(CAMPAIGNS))
+        try:
+            issued = yield partial(issuing.issue, campaign_id=campaign_id, user_id=self.account_id)
+        except FirstcomeError as error:
+            is_so = error.code != "not_eligible" or not offers.lets_in(campaign_id, self.account_id)
+            self._expect(is_so, f"in the list of campaign {campaign_id}, and refused")
+            return
+        if isinstance(issued, Queued):
+            self.answers.tickets.add(issued.ticket.id)
+            self.go_on(self._watch(issued.ticket.id, campaign_id))
+        else:
+            self._note_coupon(campaign_id, issued.coupon.code)
+
+    def _watch(self, ticket_id: UUID, campaign_id: int) -> Story:
+        """Look at the ticket later, beside the actions, and again until it waits no longer."""
+        ticket: Any = None
+        while ticket is None or ticket.status == QueueTicket.Status.WAITING:
+            yield None
+            ticket = (yield partial(tickets.READER.submit, ticket_id)).ticket
+        if ticket.coupon:
+            self._note_coupon(campaign_id, ticket.coupon.code)
+
+    def _note_coupon(self, campaign_id: int, code: str) -> None:
+        known = self.answers.coupons.setdefault((self.account_id, campaign_id), code)
+        self._expect(known == code, f"answered {known} and {code}")
+        self._expect(offers.lets_in(campaign_id, self.account_id), f"has {code}, and is not in the list")
 
     def _basket(self) -> tuple[Line, ...]:
-        products = [product for product in self.shop.prices if product != self.shop.sale_product]
-        count = min(chance.random.randint(1, 2), len(products))
-        return tuple(
-            Line(product_id=product, quantity=chance.random.randint(1, 3))
-            for product in sorted(chance.random.sample(products, count))
-        )
+        products = [product for product in PRICES if product != SALE_PRODUCT]
+        chosen = sorted(chance.sample(products, chance.randint(1, 2)))
+        return tuple(Line(product_id=product, quantity=chance.randint(1, 3)) for product in chosen)
 
-    def _choose_coupon(self) -> tuple[str, int]:
-        """The code of an own coupon, or a shared one, with its campaign; or none."""
-        own = [(code, id) for (account, id), code in self.shop.coupons.items() if account == self.account_id]
-        shared = [(offer.code, id) for id, offer in self.shop.offers.items() if offer.code]
-        return chance.random.choice([*own, *shared]) if chance.random.random() < COUPON_SHARE else ("", 0)
-
-    def _place(self, key: str, token: str | None, lines: tuple[Line, ...] = ()) -> None:
-        """Order these lines, or else a basket by chance."""
-        lines = lines or self._basket()
-        code, campaign_id = self._choose_coupon()
-        offer = self.shop.offers.get(campaign_id)
+    def _place(self, key: str, token: str | None, lines: tuple[Line, ...]) -> Story:
+        """Order these lines, perhaps with an own or a shared coupon."""
+        codes = [(code, id) for (owner, id), code in self.answers.coupons.items() if owner == self.account_id]
+        codes += [(one["shared_code"], id) for id, one in CAMPAIGNS.items() if "shared_code" in one]
+        code, campaign_id = chance.choice(codes) if chance.random() < COUPON_SHARE else ("", 0)
         request = OrderRequest(
             account_id=self.account_id,
             lines=lines,
             coupon_code=code,
-            points_amount=chance.random.choice([0, 0, 100]),
+            points_amount=chance.choice([0, 0, 100]),
             token=token,
-            keyed=KeyedCall(self.account_id, key_hash(key), "fingerprint", schemas.placed_order_answer),
+            keyed=self._keyed(key, schemas.placed_order_answer),
             by=journal.current_actor(),
-            keep_on_decline=token is not None and self._keeps(),
+            keep_on_decline=token is not None and chance.random() < KEEP_SHARE,
         )
-
-        def answered(placed: Any) -> None:
-            if isinstance(placed, Replay):
-                assert placed.reference
-                order_id = placed.reference
-            else:
-                order_id = placed.order.id
-            self.shop.orders[key] = order_id
-            self._has_ordered = True
-            order = Order.objects.filter(id=order_id).first()
-            if order is None:
-                self._contradict(f"order {order_id} was answered, and is not there")
-            elif offer:
-                self._note_coupon(campaign_id, order.coupon_code)
-                self._contradict(offer.wrong_with(lines, self.shop.prices, order))
-            if request.keep_on_decline and token in (DECLINED, ASKING):
-                self._kept.append(order_id)
-            if not isinstance(placed, Replay) and placed.started:
-                self._started(key, placed.started.saga.id)
-
-        def refused(error: FirstcomeError) -> None:
-            if error.code != "coupon_not_usable":
-                return
-            has_coupon = (self.account_id, campaign_id) in self.shop.coupons
-            known = {"has_coupon": has_coupon, "has_ordered": self._has_ordered}
-            reason = str(error.extra["reason"])
-            if offer is None or reason not in offer.reasons(self.account_id, lines, **known):
-                self._contradict(f"account {self.account_id} was refused {code} for {reason}, and {known}")
-            if reason == "sold_out":
-                self.shop.sold_out.add(campaign_id)
-
-        self._call("place", lambda: checkout.place(request), answered, refused=refused)
-
-    def _known_order(self) -> UUID | None:
-        return chance.random.choice(list(self.shop.orders.values())) if self.shop.orders else None
-
-    def _keeps(self) -> bool:
-        return chance.random.random() < KEEP_SHARE
-
-    def _pay(self, key: str) -> None:
-        self._pay_order(key, self._known_order())
-
-    def _pay_again(self, key: str) -> None:
-        """Pay an order of one's own with another card, in case that its card was declined."""
-        self._pay_order(key, chance.random.choice(self._kept) if self._kept else None)
-
-    def _pay_order(self, key: str, order_id: UUID | None) -> None:
-        token, keeps = chance.random.choice(TOKENS), self._keeps()
-        if order_id is None:
-            self._next()
+        try:
+            placed = yield partial(checkout.place, request)
+        except FirstcomeError as error:
+            self._expect(error.code != "admission_required", "admitted to the sale, and refused")
+            if error.code == "coupon_not_usable":
+                self._judge_refusal(str(error.extra["reason"]), campaign_id, lines)
             return
-        call = self._keyed(key)
+        order_id = placed.reference if isinstance(placed, Replay) else placed.order.id
+        self.answers.orders.append(order_id)
+        self.has_ordered = True
+        order = Order.objects.filter(id=order_id).first()
+        self._expect(order is not None, f"order {order_id} was answered, and is not there")
+        if order and campaign_id:
+            self._note_coupon(campaign_id, order.coupon_code)
+            given, due = order.discount_amount, offers.discount(campaign_id, lines)
+            self._expect(given == due > 0, f"order {order_id} has a discount of {given}, not of {due}")
+        if request.keep_on_decline and token in (DECLINED, ASKING):
+            self.kept.append(order_id)
+        if not isinstance(placed, Replay) and placed.started:
+            self._note_saga(placed.started.saga.id)
 
-        def answered(outcome: Any) -> None:
-            if not isinstance(outcome, Replay):
-                self._started(key, outcome.saga.id)
+    def _judge_refusal(self, reason: str, campaign_id: int, lines: Collection[Line]) -> None:
+        """An order of these lines was refused a coupon of the campaign: may that be so?"""
+        has_coupon = (self.account_id, campaign_id) in self.answers.coupons
+        may_be = {
+            "held": has_coupon,
+            "redeemed": has_coupon,
+            "sold_out": not has_coupon,
+            "not_eligible": not (has_coupon or offers.lets_in(campaign_id, self.account_id)),
+            "not_first_order": "first_order_only" in CAMPAIGNS[campaign_id] and self.has_ordered,
+            "no_eligible_item": not offers.discount(campaign_id, lines),
+        }
+        self._expect(may_be.get(reason, False), f"refused campaign {campaign_id} for {reason}: {may_be}")
+        if reason == "sold_out":
+            self.answers.sold_out.add(campaign_id)
 
-        self._call(
-            "pay",
-            lambda: purchase.pay(
-                account_id=self.account_id,
-                order_id=order_id,
-                token=token,
-                keyed=call,
-                keep_on_decline=keeps,
-            ),
-            answered,
-        )
 
-    def _cancel(self, key: str) -> None:
-        order_id = self._known_order()
-        if order_id is None:
-            self._next()
-            return
-        self._call(
-            "cancel",
-            lambda: cancellation.cancel(order_id=order_id, account_id=self.account_id),
-            lambda _: None,
-        )
+class CouponClient(Client):
+    """One who wants nothing but coupons, soon again."""
 
-    def _refund(self, key: str) -> None:
-        order_id, call = self._known_order(), self._keyed(key)
-        if order_id is None:
-            self._next()
-            return
+    pauses, actions, shares = (0.01, 0.8), ("coupon",), (1,)
 
-        def answered(outcome: Any) -> None:
-            if not isinstance(outcome, Replay):
-                self._started(key, outcome.saga_id)
 
-        self._call(
-            "refund",
-            lambda: refunding.start_refund(
-                order_id=order_id, wanted=None, reason="simulated", restock=True, keyed=call
-            ),
-            answered,
-        )
+class Operator(Client):
+    """Forces sagas, grants points, and decides what another operator asked for."""
 
-    def _top_up(self, key: str) -> None:
-        amount, token, call = chance.random.randint(100, 900), chance.random.choice(TOKENS), self._keyed(key)
+    actions, shares = ("grant", "force", "decide"), (3, 4, 3)
 
-        def answered(outcome: Any) -> None:
-            if not isinstance(outcome, Replay):
-                self._started(key, outcome.saga.id)
+    def _acting(self, work: Callable[..., Any], **named: Any) -> Any:
+        with journal.acting(self.by):
+            return work(**named)
 
-        self._call(
-            "top up",
-            lambda: top_ups.start(account_id=self.account_id, amount=amount, token=token, keyed=call),
-            answered,
-        )
+    def grant(self, key: str) -> Story:
+        """Grant points, perhaps so many that they have to be asked for."""
+        is_large, limit = chance.random() < SHARE_OF_LARGE, settings.GRANT_LIMIT_AMOUNT
+        amount = chance.randint(*((limit + 1, 10 * limit) if is_large else (1, limit)))
+        user_id = chance.choice([*ACCOUNTS, *OPERATORS])
+        day = self.account_id, clock.now().date()
+        is_over = is_large or self.answers.granted_in_day[day] + amount > settings.GRANT_DAY_AMOUNT
+        due = "own_account" if user_id == self.account_id else "approval_required" if is_over else ""
+        keyed = self._keyed(key, lambda _: Answer(200, b"{}"))
+        wanted = {"user_id": user_id, "amount": amount, "reason": key, "keyed": keyed}
+        code = ""
+        try:
+            yield partial(self._acting, points_grants.grant, **wanted)
+            self.answers.granted[key] = user_id, amount
+            self.answers.granted_in_day[day] += amount
+        except FirstcomeError as error:
+            code = error.code
+        self._expect(code == due, f"grant of {amount} to {user_id}: {code or 'done'}, due is {due or 'done'}")
+        if code == points_grants.APPROVAL_REQUIRED:
+            self.answers.asked[key] = user_id, amount
+            yield partial(self._acting, points_grants.ask_to_grant, **wanted)
 
-    def _coupon(self, key: str) -> None:
-        campaign_id = chance.random.choice(list(self.shop.offers))
-        offer = self.shop.offers[campaign_id]
+    def force(self, key: str) -> Story:
+        """Retry, complete or compensate a saga that has not ended, a stuck one if there is any."""
+        unfinished = Saga.objects.filter(ended_at=None).order_by("id").values_list("id", flat=True)
+        if ids := list(unfinished.filter(state=Saga.State.STUCK)) or list(unfinished[:3]):
+            of: dict[str, Any] = {"saga_id": chance.choice(ids), "reason": key, "by": self.by}
+            act = chance.choice(["retry", "force_complete", "force_compensate"])
+            if act == "force_complete" and chance.random() < SHARE_OF_INVENTED:
+                of["reference"] = "ch_invented"
+            try:
+                yield partial(getattr(operator_actions, act), **of)
+                dispatch.enqueue(tasks.advance)
+            except FirstcomeError as error:
+                self._expect(error.code in REFUSALS_OF_FORCING, f"{act}: {of}: {error.code}")
 
-        def answered(issued: Any) -> None:
-            if isinstance(issued, Queued):
-                self.shop.tickets.add(issued.ticket.id)
-                self._look_at_ticket(issued.ticket.id, campaign_id)
-            else:
-                self._note_coupon(campaign_id, issued.coupon.code)
-
-        def refused(error: FirstcomeError) -> None:
-            if error.code == "not_eligible" and offer.lets_in(self.account_id):
-                self._contradict(f"account {self.account_id} is in the list of campaign {campaign_id}")
-
-        work = partial(issuing.issue, campaign_id=campaign_id, user_id=self.account_id)
-        self._call("coupon", work, answered, refused=refused)
-
-    def _look_at_ticket(self, ticket_id: UUID, campaign_id: int) -> None:
-        """Look at the ticket later, and again until it waits no longer."""
-
-        def answered(queued: Queued) -> None:
-            if queued.ticket.coupon:
-                self._note_coupon(campaign_id, queued.ticket.coupon.code)
-            elif queued.ticket.status == QueueTicket.Status.WAITING:
-                self._look_at_ticket(ticket_id, campaign_id)
-
-        read = partial(tickets.READER.submit, ticket_id)
-        self._later(partial(self._call, "ticket", read, answered, goes_on=False))
-
-    def _note_coupon(self, campaign_id: int, code: str) -> None:
-        known = self.shop.coupons.setdefault((self.account_id, campaign_id), code)
-        if known != code:
-            self._contradict(f"account {self.account_id} was answered {known} and {code}")
-        if not self.shop.offers[campaign_id].lets_in(self.account_id):
-            self._contradict(f"account {self.account_id} has {code}, and is not in the list")
-
-    def _contradict(self, what: str) -> None:
-        if what:
-            self.shop.contradictions.append(what)
+    def decide(self, key: str) -> Story:
+        """Approve or refuse something that is asked for, one's own and what is decided among it."""
+        if rows := list(Approval.objects.order_by("-id")[:4]):
+            row = chance.choice(rows)
+            act: Any = chance.choice([approvals.approve, approvals.approve, approvals.refuse])
+            own = {row.asker_id: "own_approval", row.account_id: "own_account"}
+            due = own.get(self.account_id, "") if act is approvals.approve else ""
+            due = due if row.status == Approval.Status.WAITING else "approval_decided"
+            # The other one may have been faster, and so may an attempt of this call without an answer.
+            may = {due, "approval_decided"}
+            may |= REFUSALS_OF_FORCING if row.kind == operator_actions.FORCE else set()
+            try:
+                status = (yield partial(self._acting, act, approval_id=row.pk, reason=key)).status
+                is_so = not due and self.answers.decided.setdefault(row.pk, status) == status
+                self._expect(is_so, f"approval {row.pk} is {status}, due is {due or 'another'}")
+            except FirstcomeError as error:
+                self._expect(error.code in may, f"approval {row.pk}: {error.code}, due is {due or 'done'}")

@@ -1,152 +1,108 @@
-"""Models of the outside systems: a gateway with a book, and a data platform that keeps what it accepted."""
+"""Models of the outside systems: a gateway and a partner with books, and receivers of events."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, Literal
+from functools import partial, wraps
+from typing import Any
 from uuid import UUID
 
-from events.models import WebhookEndpoint
+from coupons.partners.contract import NoAnswer, NotReached, PartnerReply
 from events.webhooks.sending import Attempt
-from lab.simulation.determinism import chance
-from payments.gateways.contract import BookedCharge, GatewayDispute, GatewayEvent, GatewayResult, Status
+from lab.simulation.processes import Processes
+from lab.simulation.world import chance
+from orders import tasks
+from payments import webhooks
+from payments.gateways.contract import BookedCharge, GatewayDispute, GatewayEvent, GatewayResult
 
 DECLINED, ASKING = "tok_declined", "tok_3ds"
 """A card that is declined, and one whose owner has to act."""
-LOST_REQUEST, LOST_REPLY = 0.06, 0.12
-"""How often a call is lost on its way there, or back."""
-SLOW_SECONDS = 2.9
+LOST, SLOW_SECONDS = (0.06, 0.06), 2.9
+"""How often a call of the gateway or a receiver is lost on its way there, and back, after so long."""
+NOT_REACHED, LOST_BY_PARTNER, REFUSED = 0.05, (0.03, 0.06), 0.05
+"""How often a partner is not reached, a call of it is lost, and it refuses a code."""
+OWNER_SECONDS = ((0.05, 5.0), (5.0, 50.0), (50.0, 300.0))
+"""When the owner of a card acts: at once, later, or about when the shop gives up."""
+SHARE_OF_MEDDLING = 0.3
+"""How many charges are refunded or disputed at the gateway."""
+
+
+def call_of_gateway(effect: Callable[..., GatewayResult]) -> Callable[..., GatewayResult]:
+    """A call whose request or reply may be lost."""
+
+    @wraps(effect)
+    def called(gateway: "Gateway", **named: Any) -> GatewayResult:
+        try:
+            with chance.network(*LOST, TimeoutError, SLOW_SECONDS):
+                return effect(gateway, **named)
+        except TimeoutError:
+            return GatewayResult(status="unknown")
+
+    return called
 
 
 @dataclass
 class Gateway:
     """Charges and refunds by key, as the contract of `payments.gateways.contract` has them."""
 
+    processes: Processes
     book: dict[str, BookedCharge] = field(default_factory=dict)
     refunds: dict[str, GatewayResult] = field(default_factory=dict)
     cancelled: set[str] = field(default_factory=set)
-    is_faulty: bool = True
-    emit: Callable[[str, str], None] = lambda type, key: None
-    ask: Callable[[str], None] = lambda key: None
-    """Has the owner of a charge's card act, perhaps."""
-    meddle: Callable[[str], None] = lambda key: None
-    """Has a charge that succeeded refunded or disputed there, perhaps."""
+    events: int = 0
 
-    def charge(
-        self, *, key: str, token: str, amount: int, currency: str, order_id: UUID | None
-    ) -> GatewayResult:
-        def charged() -> GatewayResult:
-            if key in self.cancelled:
-                return GatewayResult(status="cancelled")
-            if key not in self.book:
-                statuses: dict[str, Status] = {DECLINED: "declined", ASKING: "pending"}
-                status = statuses.get(token, "succeeded")
-                self.book[key] = BookedCharge(
-                    reference=f"ch_{len(self.book)}",
-                    key=key,
-                    order_id=str(order_id) if order_id else None,
-                    status=status,
-                    amount=amount,
-                    refunded_amount=0,
-                    currency=currency,
-                    created_at=datetime.fromtimestamp(chance.seconds, UTC),
-                )
-                if status == "pending":
-                    self.ask(key)
-                else:
-                    self._ended(key, status)
-            return self._state(key)
-
-        return self._called(charged)
-
-    def act(self, key: str, *, is_approved: bool) -> None:
-        """The card's owner ends the charge; one that has ended stays as it is."""
-        charge = self.book[key]
-        if charge.status == "pending":
-            status: Status = "succeeded" if is_approved else "declined"
-            self.book[key] = replace(charge, status=status)
-            self._ended(key, status)
-
-    def give_back(self, key: str, amount: int) -> None:
-        """A clerk refunds so much of the charge on the gateway's own page, or what is left of it."""
-        charge = self.book[key]
-        if amount := min(amount, charge.kept_amount):
-            self.book[key] = replace(charge, refunded_amount=charge.refunded_amount + amount)
-            self.emit("charge.refunded", key)
-
-    def dispute(self, key: str, amount: int) -> None:
-        """The card's owner disputes so much of the charge, or what is left of it."""
-        charge = self.book[key]
-        if amount := min(amount, charge.kept_amount):
-            opened = GatewayDispute(
-                reference=f"dp_{charge.reference}_{len(charge.disputes)}",
-                status="open",
-                amount=amount,
-                currency=str(charge.currency),
+    @call_of_gateway
+    def charge(self, *, key: str, token: str, order_id: UUID | None, **money: Any) -> GatewayResult:
+        if key not in self.cancelled and key not in self.book:
+            self.book[key] = BookedCharge(
+                reference=f"ch_{len(self.book)}",
+                key=key,
+                order_id=str(order_id) if order_id else None,
+                status="pending",
+                created_at=datetime.fromtimestamp(chance.seconds, UTC),
+                **money,
             )
-            self.book[key] = replace(charge, disputes=(*charge.disputes, opened))
-            self.emit("charge.disputed", key)
+            # A card's owner who is asked acts soon, perhaps too late, or never.
+            decision = chance.choice(["approve", "approve", "refuse", "leave"]) if token == ASKING else ""
+            if not decision:
+                self._end(key, is_approved=token != DECLINED)
+            elif decision != "leave":
+                end = partial(self._end, key, is_approved=decision == "approve")
+                self.processes.happen(f"owner: {decision}", end, *chance.choice(OWNER_SECONDS))
+        return self._state(key)
 
-    def close_disputes(self, key: str, status: Literal["won", "lost"]) -> None:
-        """The owner's bank decides the open disputes of the charge."""
-        charge = self.book[key]
-        if any(one.status == "open" for one in charge.disputes):
-            closed = tuple(
-                replace(one, status=status) if one.status == "open" else one for one in charge.disputes
-            )
-            self.book[key] = replace(charge, disputes=closed)
-            self.emit("dispute.closed", key)
-
+    @call_of_gateway
     def find(self, *, key: str) -> GatewayResult:
-        return self._called(lambda: self._state(key))
+        return self._state(key)
 
+    @call_of_gateway
     def cancel(self, *, key: str) -> GatewayResult:
-        def cancelled() -> GatewayResult:
-            if key in self.book and self.book[key].status != "pending":
-                return self._state(key)
+        if key not in self.book or self.book[key].status == "pending":
+            self.cancelled.add(key)
             if key in self.book:
                 self.book[key] = replace(self.book[key], status="cancelled")
-            self.cancelled.add(key)
-            return GatewayResult(status="cancelled")
+        return self._state(key)
 
-        return self._called(cancelled)
-
+    @call_of_gateway
     def refund(self, *, key: str, charge_reference: str, amount: int) -> GatewayResult:
-        def refunded() -> GatewayResult:
-            if key not in self.refunds:
-                [charge] = [one for one in self.book.values() if one.reference == charge_reference]
-                if charge.kept_amount < amount:
-                    return GatewayResult(status="declined", failure_code="refund_exceeds_charge")
-                self.book[charge.key] = replace(charge, refunded_amount=charge.refunded_amount + amount)
-                number = len(self.refunds)
-                self.refunds[key] = GatewayResult(status="succeeded", reference=f"re_{number}", amount=amount)
-                self.emit("charge.refunded", charge.key)
-            return self.refunds[key]
+        if key not in self.refunds:
+            [charge] = [one for one in self.book.values() if one.reference == charge_reference]
+            if charge.kept_amount < amount:
+                return GatewayResult(status="declined", failure_code="refund_exceeds_charge")
+            reference = f"re_{len(self.refunds)}"
+            self.refunds[key] = GatewayResult(status="succeeded", reference=reference, amount=amount)
+            self._give_back(charge.key, amount)
+        return self.refunds[key]
 
-        return self._called(refunded)
-
+    @call_of_gateway
     def find_refund(self, *, key: str, charge_reference: str) -> GatewayResult:
-        return self._called(lambda: self.refunds.get(key) or GatewayResult(status="absent"))
+        return self.refunds.get(key) or GatewayResult(status="absent")
 
-    def key_of(self, *, reference: str) -> str | None:
-        """Events here name the key."""
-        return ""
-
-    def charges(
-        self,
-        *,
-        key: str | None = None,
-        order_id: UUID | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-    ) -> Iterator[BookedCharge]:
+    def charges(self, *, key: Any = None, since: Any = None, until: Any = None) -> Iterator[BookedCharge]:
         for charge in list(self.book.values()):
-            if (
-                (key is None or charge.key == key)
-                and (order_id is None or charge.order_id == str(order_id))
-                and (since is None or charge.created_at >= since)
-                and (until is None or charge.created_at < until)
-            ):
+            is_old, is_new = since and charge.created_at < since, until and charge.created_at >= until
+            if key in (None, charge.key) and not (is_old or is_new):
                 yield charge
 
     def event(self, *, signature: str, body: bytes, now: datetime) -> GatewayEvent | None:
@@ -154,60 +110,116 @@ class Gateway:
         id, type, key = body.decode().split(" ")
         return GatewayEvent(id=id, type=type, key=key)
 
+    def close_disputes(self) -> None:
+        """The banks decide every dispute: the refunds that wait for one can go on."""
+        for key, charge in list(self.book.items()):
+            end: Any = chance.choice(["won", "lost"])
+            if any(one.status == "open" for one in charge.disputes):
+                ended = (replace(one, status=end) if one.status == "open" else one for one in charge.disputes)
+                self._book(key, "dispute.closed", disputes=tuple(ended))
+
     def _state(self, key: str) -> GatewayResult:
-        if key in self.cancelled:
-            return GatewayResult(status="cancelled")
-        if key not in self.book:
-            return GatewayResult(status="absent")
-        charge = self.book[key]
+        charge = self.book.get(key)
+        if key in self.cancelled or not charge:
+            return GatewayResult(status="cancelled" if key in self.cancelled else "absent")
         if charge.status == "pending":
             url = f"http://127.0.0.1:1/3ds/{charge.reference}"
-            return GatewayResult(status="requires_action", reference=charge.reference, action_url=url)
-        is_declined = charge.status == "declined"
-        return GatewayResult(
-            status="declined" if is_declined else "succeeded",
-            reference=charge.reference,
-            failure_code="card_declined" if is_declined else "",
-            amount=charge.amount,
-            refunded_amount=charge.refunded_amount,
-            currency=str(charge.currency),
-            disputes=charge.disputes,
-        )
+            return replace(charge, status="requires_action", action_url=url)
+        return charge
 
-    def _ended(self, key: str, status: str) -> None:
-        self.emit(f"charge.{status}", key)
-        if status == "succeeded":
-            self.meddle(key)
+    def _end(self, key: str, *, is_approved: bool) -> None:
+        """End the charge, unless it has ended; perhaps parts of it are refunded or disputed later."""
+        amount = self.book[key].amount
+        if self.book[key].status != "pending":
+            return
+        if not is_approved:
+            self._book(key, "charge.declined", status="declined", failure_code="card_declined")
+            return
+        self._book(key, "charge.succeeded", status="succeeded")
+        for _ in range(chance.randint(1, 2) if chance.random() < SHARE_OF_MEDDLING else 0):
+            part, between = chance.choice([amount, chance.randint(1, amount)]), chance.choice(OWNER_SECONDS)
+            name, act = chance.choice([("give back", self._give_back), ("dispute", self._dispute)])
+            self.processes.happen(f"gateway: {name}", partial(act, key, part), *between)
 
-    def _called(self, effect: Callable[[], GatewayResult]) -> GatewayResult:
-        """Lose the request, or the reply, or be slow, by chance."""
-        drawn = chance.random.random() if self.is_faulty else 1.0
-        if drawn < LOST_REQUEST:
-            return GatewayResult(status="unknown")
-        result = effect()
-        if drawn < LOST_REPLY:
-            chance.pass_time(SLOW_SECONDS)
-            return GatewayResult(status="unknown")
-        return result
+    def _give_back(self, key: str, amount: int) -> None:
+        """Refund so much of the charge, or what is left of it: for the shop, or on the gateway's own page."""
+        if amount := min(amount, self.book[key].kept_amount):
+            self._book(key, "charge.refunded", refunded_amount=self.book[key].refunded_amount + amount)
+
+    def _dispute(self, key: str, amount: int) -> None:
+        """The card's owner disputes so much of the charge, or what is left of it."""
+        charge = self.book[key]
+        if amount := min(amount, charge.kept_amount):
+            of: Any = {"reference": f"dp_{charge.reference}_{len(charge.disputes)}", "status": "open"}
+            opened = GatewayDispute(amount=amount, currency=charge.currency, **of)
+            self._book(key, "charge.disputed", disputes=(*charge.disputes, opened))
+
+    def _book(self, key: str, type: str, **changes: Any) -> None:
+        """Change the charge, and have the shop receive that event, perhaps late, twice, or never."""
+        self.book[key] = replace(self.book[key], **changes)
+        body, self.events = f"evt_{self.events} {type} {key}".encode(), self.events + 1
+        for _ in range(chance.choice([0, 1, 1, 2]) if chance.is_faulty else 1):
+            receive = partial(self.processes.call, partial(self._receive, body))
+            self.processes.happen(f"webhook {type}", receive, 0.01, 30.0)
+
+    def _receive(self, body: bytes) -> None:
+        event = webhooks.receive(gateway="simulator", headers={}, body=body)
+        if event and event.handled_at is None:
+            self.processes.enqueue(tasks.handle_webhook, event.id)
 
 
 @dataclass
 class Receiver:
-    """Accepts events, drops those that it has, and keeps the order in which they came.
-
-    It stands for the data platform, by `send`, and for a program's endpoint, by `send_one`.
-    """
+    """Accepts events, drops those that it has, and keeps the order in which they came."""
 
     events: dict[str, dict[str, Any]] = field(default_factory=dict)
-    is_faulty: bool = True
 
     def send(self, events: Sequence[dict[str, Any]]) -> Attempt:
-        drawn = chance.random.random() if self.is_faulty else 1.0
-        if drawn < LOST_REQUEST:
-            return Attempt(None, "no answer: lost")
-        for event in events:
-            self.events.setdefault(str(event["id"]), event)
-        return Attempt(None, "no answer: lost") if drawn < LOST_REPLY else Attempt(200, "")
+        try:
+            with chance.network(*LOST, TimeoutError):
+                for event in events:
+                    self.events.setdefault(str(event["id"]), event)
+        except TimeoutError as error:
+            return Attempt(None, f"no answer: {error}")
+        return Attempt(200, "")
 
-    def send_one(self, endpoint: WebhookEndpoint, *, id: str, payload: dict[str, Any]) -> Attempt:
-        return self.send([payload])
+
+@dataclass
+class Partner:
+    """It confirms coupons: each key's final state, and the code that is registered under it."""
+
+    processes: Processes
+    replies: dict[UUID, PartnerReply] = field(default_factory=dict)
+    codes: dict[UUID, str] = field(default_factory=dict)
+
+    def register(self, key: UUID, code: str) -> PartnerReply:
+        with self._asked():
+            if key not in self.replies:
+                is_refused = chance.draw() < REFUSED
+                self.replies[key] = PartnerReply.REFUSED if is_refused else PartnerReply.REGISTERED
+                self.codes[key] = code
+            return self.replies[key]
+
+    def find(self, key: UUID) -> PartnerReply:
+        with self._asked():
+            return self.replies.get(key, PartnerReply.UNKNOWN)
+
+    def cancel(self, key: UUID) -> PartnerReply:
+        with self._asked():
+            if self.replies.get(key) is not PartnerReply.REFUSED:
+                self.replies[key] = PartnerReply.CANCELLED
+            return self.replies[key]
+
+    def registered_codes(self) -> set[str]:
+        """The codes that customers may use there."""
+        return {self.codes[key] for key, reply in self.replies.items() if reply is PartnerReply.REGISTERED}
+
+    @contextmanager
+    def _asked(self) -> Iterator[None]:
+        """Around a call, which waits on its way there and back, and may be lost."""
+        self.processes.let_others_run()
+        if chance.draw() < NOT_REACHED:
+            raise NotReached("the connection was refused")
+        with chance.network(*LOST_BY_PARTNER, NoAnswer, SLOW_SECONDS):
+            yield
+            self.processes.let_others_run()

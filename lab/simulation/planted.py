@@ -1,208 +1,98 @@
 """Planted defects, each of which the simulation has to find: `make simulate PLANTED=early-reply`."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import count
 from typing import Any
-from uuid import uuid4
 
 from django.db.models import F
 
 from coupons import coupon_requests, gate
-from coupons.allocation.writes import Issued, IssueRequest, PendingConfirmation, Queued
+from coupons.allocation.writes import Issued, IssueRequest, Queued
 from coupons.issuing.strategies import redis_gate
 from coupons.models import Campaign, Coupon, QueueTicket
 from coupons.partners import confirmation
 from coupons.partners.contract import NoAnswer, PartnerReply
 from coupons.queue import tickets
-from coupons.queue.stream import QueuePosition
 from events.webhooks import delivery_pass
+from lab.simulation import world
 from lab.simulation.outside import Gateway
 from orders.payment import charging
 from orders.saga import store
-from payments import payment_states, points_grants
+from payments import payment_states
 from payments.gateways.contract import GatewayResult
 from shop import approvals
 from shop.approval_models import Approval
-from shop.db.bulk_sql import SqlLiterals
 
-is_early = False
-"""Whether a COMMIT that is lost counts as done: the answer was given before it."""
+numbers = count()
 
 
-@contextmanager
-def _early_reply() -> Iterator[None]:
-    global is_early
-    is_early = True
-    try:
-        yield
-    finally:
-        is_early = False
+def _grant(usual: Any, campaign_id: int, requests: Sequence[IssueRequest]) -> list[Issued]:
+    campaign = Campaign.objects.get(pk=campaign_id)
+    gate.record_results(campaign, members={one.user_id for one in requests}, refused={})
+    return [Issued(Coupon(campaign=campaign, code=f"GATE-{one.user_id}"), is_new=True) for one in requests]
 
 
-@contextmanager
-def _new_charge_keys() -> Iterator[None]:
-    """Each attempt to charge a card has a key of its own."""
-    usual, numbers = Gateway.charge, count()
-
-    def charge(gateway: Gateway, *, key: str, **of: Any) -> Any:
-        return usual(gateway, key=f"{key}-{next(numbers)}", **of)
-
-    with _replaced(Gateway, "charge", charge):
-        yield
+def _answer_tickets(usual: Any, campaign_id: int, positions: Sequence[Any]) -> list[Queued]:
+    names = {"id": "ticket_id", "account_id": "user_id", "number": "number", "created_at": "at"}
+    fields = [{field: getattr(one, name) for field, name in names.items()} for one in positions]
+    return [Queued(QueueTicket(campaign_id=campaign_id, **each), ahead=0) for each in fields]
 
 
-@contextmanager
-def _no_recovery() -> Iterator[None]:
-    """No worker finds sagas that a crash left behind, or whose pause is over."""
-    usual = store.due_condition
-
-    def due_anew(cells: SqlLiterals) -> str:
-        return f"lease_token = '' AND attempts = 0 AND {usual(cells)}"
-
-    with _replaced(store, "due_condition", due_anew):
-        yield
+def _read_shared(usual: Any, codes: Sequence[str], *requests: Any, lock: bool) -> Any:
+    full = Campaign.objects.filter(shared_code__in=codes, quantity=F("issued"))
+    full.update(quantity=F("quantity") + 1)
+    return usual(codes, *requests, lock=lock)
 
 
-@contextmanager
-def _uncancelled() -> Iterator[None]:
-    """What is given up is not cancelled at the gateway: the card's owner may approve it later."""
-    cancelled = GatewayResult(status="cancelled")
-    with _replaced(charging, "_cancel_charge", lambda key: cancelled):
-        yield
+def _register(usual: Any, slot: Any) -> Any:
+    answer = usual(slot)
+    return PartnerReply.REGISTERED if isinstance(answer, NoAnswer) else answer
 
 
-@contextmanager
-def _forgotten_action() -> Iterator[None]:
-    """When an owner's action ends is not recorded, so each look-up moves it: nothing gives it up."""
-    with _replaced(payment_states, "require_action", lambda payment_id, **of: True):
-        yield
-
-
-@contextmanager
-def _gate_without_row() -> Iterator[None]:
-    """The gate grants by itself: an admitted account is answered a coupon that no row has."""
-
-    def allocate(campaign_id: int, requests: Sequence[IssueRequest]) -> list[Issued]:
-        campaign = Campaign.objects.get(pk=campaign_id)
-        gate.record_results(campaign, members={one.user_id for one in requests}, refused={})
-        return [
-            Issued(Coupon(campaign=campaign, code=f"GATE-{one.user_id}"), is_new=True) for one in requests
-        ]
-
-    with _replaced(redis_gate, "_allocate", allocate):
-        yield
-
-
-@contextmanager
-def _tickets_in_redis_alone() -> Iterator[None]:
-    """A ticket is answered as soon as Redis has it; only an issuer writes its row."""
-
-    def write(campaign_id: int, positions: Sequence[QueuePosition]) -> list[Queued]:
-        return [Queued(_unwritten(campaign_id, one), ahead=0) for one in positions]
-
-    with _replaced(tickets, "write", write):
-        yield
-
-
-def _unwritten(campaign_id: int, position: QueuePosition) -> QueueTicket:
-    return QueueTicket(
-        id=position.ticket_id,
-        campaign_id=campaign_id,
-        account_id=position.user_id,
-        number=position.number,
-        created_at=position.at,
-    )
-
-
-@contextmanager
-def _silence_is_consent() -> Iterator[None]:
-    """A partner that gave no answer counts as one that has registered the code."""
-    usual = confirmation._register
-
-    def register(slot: PendingConfirmation) -> Any:
-        answer = usual(slot)
-        return PartnerReply.REGISTERED if isinstance(answer, NoAnswer) else answer
-
-    with _replaced(confirmation, "_register", register):
-        yield
-
-
-@contextmanager
-def _endless_shared_code() -> Iterator[None]:
-    """An order that names the code of a sold-out campaign gets one more coupon made for it."""
-    usual = coupon_requests._read_shared
-
-    def read_shared(codes: Collection[str], *requests: Any, lock: bool) -> Any:
-        full = Campaign.objects.filter(shared_code__in=codes, quantity=F("issued"))
-        full.update(quantity=F("quantity") + 1)
-        return usual(codes, *requests, lock=lock)
-
-    with _replaced(coupon_requests, "_read_shared", read_shared):
-        yield
-
-
-@contextmanager
-def _approved_again() -> Iterator[None]:
-    """What is decided may be approved once more, and is then done once more."""
-    usual = approvals.ACTS[points_grants.GRANT]
-
-    def read(approval_id: int, *, is_locked: bool = False) -> Approval:
-        return Approval.objects.get(pk=approval_id)
-
-    def prepare(approval: Approval) -> Callable[[], str]:
-        approval.arguments["reference"] = str(uuid4())
-        return usual.prepare(approval)
-
-    approvals.ACTS[points_grants.GRANT] = replace(usual, prepare=prepare)
-    try:
-        with _replaced(approvals, "_read_waiting", read):
-            yield
-    finally:
-        approvals.ACTS[points_grants.GRANT] = usual
-
-
-@contextmanager
-def _overtaking() -> Iterator[None]:
-    """Each event is delivered by itself, also while an earlier one of its order waits."""
-    with _replaced(delivery_pass, "_order_key", lambda row: str(row.event_id)):
-        yield
-
-
-@contextmanager
-def _unrecorded_failures() -> Iterator[None]:
-    """What an endpoint did not take is not tried again."""
-    usual = delivery_pass._apply
-
-    def apply(endpoint: Any, row: Any, attempt: Any, now: Any) -> None:
-        usual(endpoint, row, replace(attempt, error=""), now)
-
-    with _replaced(delivery_pass, "_apply", apply):
-        yield
-
-
-@contextmanager
-def _replaced(of: Any, name: str, by: Callable[..., Any]) -> Iterator[None]:
-    usual = getattr(of, name)
-    setattr(of, name, by)
-    try:
-        yield
-    finally:
-        setattr(of, name, usual)
-
-
-DEFECTS = {
-    "early-reply": _early_reply,
-    "new-charge-keys": _new_charge_keys,
-    "no-recovery": _no_recovery,
-    "uncancelled": _uncancelled,
-    "forgotten-action": _forgotten_action,
-    "gate-without-row": _gate_without_row,
-    "tickets-in-redis-alone": _tickets_in_redis_alone,
-    "silence-is-consent": _silence_is_consent,
-    "endless-shared-code": _endless_shared_code,
-    "approved-again": _approved_again,
-    "overtaking-events": _overtaking,
-    "forgotten-failures": _unrecorded_failures,
+DEFECTS: dict[str, tuple[Any, str, Callable[..., Any]]] = {
+    # A COMMIT that never arrived counts as done: the answer was given before it.
+    "early-reply": (world, "say_lost", lambda usual, lost: usual(lost) if lost == "reply" else None),
+    # Each attempt to charge a card has a key of its own.
+    "new-charge-keys": (
+        Gateway,
+        "charge",
+        lambda usual, gateway, *, key, **of: usual(gateway, key=f"{key}-{next(numbers)}", **of),
+    ),
+    # No worker finds sagas that a crash left behind, or whose pause is over.
+    "no-recovery": (
+        store,
+        "due_condition",
+        lambda usual, cells: f"lease_token = '' AND attempts = 0 AND {usual(cells)}",
+    ),
+    # What is given up is not cancelled at the gateway: the card's owner may approve it later.
+    "uncancelled": (charging, "_cancel_charge", lambda usual, key: GatewayResult(status="cancelled")),
+    # When an owner's action ends is not recorded, so each look-up moves it: nothing gives it up.
+    "forgotten-action": (payment_states, "require_action", lambda usual, payment_id, **of: True),
+    # The gate grants by itself: an admitted account is answered a coupon that no row has.
+    "gate-without-row": (redis_gate, "_allocate", _grant),
+    # A ticket is answered as soon as Redis has it; only an issuer writes its row.
+    "tickets-in-redis-alone": (tickets, "write", _answer_tickets),
+    # A partner that gave no answer counts as one that has registered the code.
+    "silence-is-consent": (confirmation, "_register", _register),
+    # An order that names the code of a sold-out campaign gets one more coupon made for it.
+    "endless-shared-code": (coupon_requests, "_read_shared", _read_shared),
+    # What is decided may be decided once more.
+    "approved-again": (approvals, "_read_waiting", lambda usual, id, **of: Approval.objects.get(pk=id)),
+    # Each event is delivered by itself, also while an earlier one of its order waits.
+    "overtaking-events": (delivery_pass, "_order_key", lambda usual, row: str(row.event_id)),
+    # What an endpoint did not take is not tried again.
+    "forgotten-failures": (
+        delivery_pass,
+        "_apply",
+        lambda usual, endpoint, row, attempt, now: usual(endpoint, row, replace(attempt, error=""), now),
+    ),
 }
+"""What each replaces, where, and by what, which gets it first."""
+
+
+def plant(defect: str) -> None:
+    """For good, in this process."""
+    of, name, by = DEFECTS[defect]
+    usual = getattr(of, name)
+    setattr(of, name, lambda *arguments, **named: by(usual, *arguments, **named))

@@ -1,214 +1,214 @@
-"""The shop's processes in a simulated run: web, workers, beats and issuers, and the messages between them."""
+"""The shop's processes in a simulated run, the messages between them, and their Redis.
 
+Redis is fakeredis, whose scripts run in a real Lua; `TIME` and time-outs follow the simulated clock.
+"""
+
+import sys
+from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import Executor as Pool, Future
 from contextlib import suppress
-from contextvars import Context
 from functools import partial
-from typing import Any, TypeVar
+from types import SimpleNamespace
+from typing import Any
 
-from celery import Task as CeleryTask
-from django.db import connection
+import fakeredis
 from redis import Redis
+from redis.exceptions import TimeoutError
 
-from coupons import tasks
+from coupons import gate, pool_list, tasks
 from coupons.issuing import issuing
+from coupons.queue import stream, worker
 from events.feed import sequencing
 from events.webhooks import dispatcher, endpoints
 from events.webhooks.delivery_pass import LeaseLost
-from lab.simulation import faults, issuers
-from lab.simulation.determinism import chance
-from lab.simulation.redis_server import PAUSE_SECONDS, Server
-from lab.simulation.world import Crash, Process, World
+from lab.simulation.world import Crash, Process, World, chance
 from orders import cancellation, tasks as order_tasks
 from orders.saga import run as executors, store
-from orders.saga.run import Executor, Task as PoolTask, ThreadPools
+from orders.saga.run import Executor
 from sales.waiting_room import admission, room_view, ticking
-from shop.concurrency import batching
+from shop.concurrency import batching, thread_pool
+from shop.errors import FirstcomeError, Unavailable
 from shop.operations import dispatch
+from shop.outbound.circuit_breaker import CircuitBreaker
 from shop.redis import redis_client
 
-T = TypeVar("T")
-WORKERS, BEATS, ISSUERS = 2, 2, 2
-BATCH_SECONDS, BEAT_SECONDS, LEASE_RENEWAL_SECONDS = 0.02, 1.0, 5.0
-SHARE_OF_LOST_MESSAGES, SHARE_OF_DOUBLED, SHARE_OF_LATE = 0.05, 0.05, 0.05
-SHARE_OF_FAILPOINTS = 0.004
-LATE_SECONDS = (1.0, 120.0)
-ISSUER_SECONDS = 0.5
-ROOM_SECONDS = 2.0
-SHARE_OF_SWITCHES, MOST_NESTED = 0.3, 3
-"""How often others run while a process waits, and how many may wait within one another."""
+SHARE_OF_LOST_MESSAGES, SHARE_OF_DOUBLED, SHARE_OF_LATE, LATE_SECONDS = 0.05, 0.05, 0.05, (1.0, 120.0)
+SHARE_OF_FAILPOINTS, SHARE_OF_LOST_CALLS = 0.004, 0.004
+"""Those of workers at which they are killed; calls of Redis that are lost on their way there, and back."""
+PAUSE_SECONDS, AWAY_SECONDS = (2.0, 20.0), (0.5, 6.0)
+"""Between two faults of Redis."""
+AWAY, EMPTY, KEEPS, OLD = "is away", "loses all keys", "keeps its keys", "comes back with old keys"
+WAITS: tuple[Any, ...] = (
+    gate.admit,
+    pool_list.claim_code,
+    pool_list.resolve_code,
+    stream.enqueue,
+    stream.read,
+    stream.remove,
+)
+"""Calls of Redis that a request or an issuer makes without a lock: after each, others may run."""
+MOST_TICKETS = 4
+"""Few, so that other processes work between two batches of a queue."""
+BATCH_SECONDS = 0.02
+usual_attempt = redis_client.attempt
 
 
-class OwnPools(ThreadPools):
-    """An executor's tasks, run by the world one at a time."""
+class AtOnce(Pool):
+    """In the place of a pool of threads: runs what is submitted at once, in the caller's thread."""
 
-    def __init__(self, world: World, process: Process, guarded: Callable[[PoolTask], None]) -> None:
-        super().__init__({})
-        self._world, self._process, self._guarded = world, process, guarded
-
-    def submit(self, pool: str, task: PoolTask) -> None:
-        # The distance of batches is that of their tasks.
-        after = BATCH_SECONDS if pool == "batch" else 0.0
-        self._world.submit(self._process, pool, partial(self._guarded, task), after=after)
-
-    def pause(self, seconds: float) -> None:
-        """Time passes before the tasks."""
+    def submit(self, work: Callable[..., Any], /, *of: Any, **named: Any) -> Future[Any]:
+        future = Future[Any]()
+        future.set_result(work(*of, **named))
+        return future
 
 
-class Processes:
-    """All processes of the shop, and the broker between them."""
+class Processes(World):
+    """All processes of the shop, and the broker and Redis between them."""
 
-    def __init__(self, world: World) -> None:
-        self.world, self.is_faulty = world, True
-        self.web, self.clients = Process("web"), Process("clients")
-        self.workers = [Process(f"worker-{number}") for number in range(1, WORKERS + 1)]
-        self.beats = [Process(f"beat-{number}") for number in range(1, BEATS + 1)]
-        self.issuers = [Process(f"issuer-{number}") for number in range(1, ISSUERS + 1)]
-        self.redis = Server(world.note)
+    def __init__(self) -> None:
+        super().__init__()
+        self._web = self.present = Process("web", self._start)
+        self._workers = [Process("worker-1", self._start), Process("worker-2", self._start)]
+        self._others = [Process(name, self._start) for name in ("beat-1", "beat-2", "issuer-1", "issuer-2")]
         self._executors: dict[str, Executor] = {}
-        self._nested = 0
-        self._present = self.web
-        for process in self.workers:
-            process.restart = partial(self._start_worker, process)
-        for process in self.beats:
-            process.restart = partial(self._start_beat, process)
-        for process in self.issuers:
-            process.restart = partial(self._start_issuer, process)
-        self.web.restart = self._start_web
-        for process in (*self.workers, *self.beats, *self.issuers, self.web):
-            process.restart()
-        self._repeat_fault_of_redis()
+        self.server = fakeredis.FakeServer(version=(6, 2))
+        # Scripts get replies as in RESP2, whatever the connection's protocol is.
+        self._redis: Redis = fakeredis.FakeStrictRedis(server=self.server, protocol=2)
+        self._breakers = defaultdict[str, CircuitBreaker](lambda: CircuitBreaker("redis"))
+        self._kept_keys: dict[Any, tuple[int, Any]] = {}
 
-    def guarded(self, process: Process, task: Callable[[], Any]) -> None:
-        """Run the task as the process, with faults by chance; an error is logged, as in the real process."""
-        before, self._present = self._present, process
-        try:
-            if self.is_faulty:
-                with faults.by_chance():
-                    task()
-            else:
-                task()
-        except Crash:
-            raise
-        except Exception as error:
-            self.world.note(f"{process.name} failed: {type(error).__name__}: {str(error)[:80]}")
-        finally:
-            self._present = before
+    def start(self) -> None:
+        """Have the shop's code use this run's executors, messages and Redis, and no threads; faults begin."""
+        executors.process_executor = lambda: self._executor(self.present)  # type: ignore[assignment]
+        dispatch.enqueue = self.enqueue
+        redis_client.attempt = self._attempt
+        redis_client.client = lambda: self._redis
+        setattr(thread_pool, "ThreadPoolExecutor", lambda *_, **__: AtOnce())  # noqa: B010 - else a type
+        batching.Batcher.submit = _decide_alone  # type: ignore[method-assign, assignment]
+        for call in WAITS:
+            setattr(sys.modules[call.__module__], call.__name__, partial(self._wait_after, call))
+        chance.is_faulty = True
+        for process in (*self._workers, *self._others, self._web):
+            self._start(process)
+        self.happen("fault of redis", self._break_redis, *PAUSE_SECONDS)
 
-    def call(self, answer: Callable[[], None]) -> None:
-        """Answer a client's call in the web process; a crash ends the call without an answer."""
-        try:
-            self.guarded(self.web, answer)
-        except Crash:
-            self.world.kill(self.web)
+    def call(self, work: Callable[[], Any]) -> list[Any]:
+        """What the call of the web process returns, or how it is refused; nothing where it has no answer."""
+        outcomes = list[Any]()
+        error = self.run_as(self._web, lambda: outcomes.append(work()))
+        is_refused = isinstance(error, FirstcomeError) and not isinstance(error, Unavailable)
+        return [error] if is_refused else outcomes
 
-    def attempt(self, call: Callable[[Redis], T], *, otherwise: T) -> T:
-        """The present process's call of Redis."""
-        return self.redis.attempt(self._present.name, call, otherwise)
-
-    def let_others_run(self) -> None:
-        """Run a task by chance while the present process waits; raises Crash if that ends it."""
-        process, incarnation = self._present, self._present.incarnation
-        is_free = self._nested < MOST_NESTED and not connection.in_atomic_block
-        if not (is_free and self.is_faulty and chance.random.random() < SHARE_OF_SWITCHES):
-            return
-        self._nested += 1
-        try:
-            with faults.suspended():
-                # Its own context: what is bound to the waiting request's log lines and actor stays there.
-                Context().run(self.world.step)
-        finally:
-            self._nested -= 1
-            self._present = process
-        if process.incarnation != incarnation:
-            raise Crash
-
-    def executor(self) -> Executor:
-        """The executor of the present process."""
-        name = self._present.name
-        if name not in self._executors:
-            pools = OwnPools(self.world, self._present, partial(self.guarded, self._present))
-            self._executors[name] = Executor(pools=pools, failpoint=self._failpoint)
-        return self._executors[name]
-
-    def enqueue(self, task: "CeleryTask[Any, Any]", *arguments: Any) -> None:
+    def enqueue(self, task: Any, *arguments: Any) -> None:
         """Send a message, which may be lost, doubled or late."""
-        drawn = chance.random.random() if self.is_faulty else 1.0
+        drawn = chance.draw()
         if drawn < SHARE_OF_LOST_MESSAGES:
-            self.world.note(f"lost: {task.name}")
+            self.note(f"lost: {task.name}")
             return
         for _ in range(2 if drawn < SHARE_OF_LOST_MESSAGES + SHARE_OF_DOUBLED else 1):
-            is_late = self.is_faulty and chance.random.random() < SHARE_OF_LATE
-            worker = chance.random.choice(self.workers)
-            run = partial(self.guarded, worker, partial(task.run, *arguments))
-            after = chance.random.uniform(*LATE_SECONDS) if is_late else 0.0
-            self.world.submit(worker, task.name, run, after=after)
+            is_late, to = chance.draw() < SHARE_OF_LATE, chance.choice(self._workers)
+            after = chance.uniform(*LATE_SECONDS) if is_late else 0.0
+            self.submit(to, task.name, partial(task.run, *arguments), after=after)
+
+    def _wait_after(self, call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+        result = call(*arguments, **named)
+        self.let_others_run()
+        return result
+
+    def _executor(self, process: Process) -> Executor:
+        if process.name not in self._executors:
+            # The world runs its tasks one at a time; the distance of batches is that of their tasks.
+            pools: Any = SimpleNamespace(pause=lambda seconds: None)
+            pools.submit = lambda pool, task: self.submit(
+                process, pool, task, after=BATCH_SECONDS if pool == "batch" else 0.0
+            )
+            self._executors[process.name] = executor = Executor(pools=pools, failpoint=self._failpoint)
+            executor.polls = process in self._workers
+        return self._executors[process.name]
 
     def _failpoint(self, point: str) -> None:
-        if self.is_faulty and chance.random.random() < SHARE_OF_FAILPOINTS:
-            self.world.note(f"crash at {point}")
+        if chance.draw() < SHARE_OF_FAILPOINTS:
+            self.note(f"crash at {point}")
             raise Crash
 
-    def _start_worker(self, process: Process) -> None:
+    def _start(self, process: Process) -> None:
+        """Start it, or start it again: what it remembered of sagas, Redis, campaigns and sales is gone."""
         self._executors.pop(process.name, None)
-        before, self._present = self._present, process
-        self.executor().polls = True
-        self._present = before
-        self._repeat(process, "leases", LEASE_RENEWAL_SECONDS, lambda: self.executor().renew_leases())
-        self._repeat(
-            process, "webhooks", BEAT_SECONDS, partial(_deliver, f"{process.name} {process.incarnation}")
-        )
+        self._breakers.pop(process.name, None)
+        if process is self._web:
+            issuing.forget()
+            room_view.clear()
+        elif process in self._workers:
+            self._executor(process)
+        name, due = f"{process.name} {process.incarnation}", order_tasks.handle_webhooks_due
+        repeated: dict[str, list[tuple[str, float, Callable[[], Any]]]] = {
+            "web": [("waiting rooms", 2.0, ticking.tick)],
+            "worker": [
+                ("leases", 5.0, lambda: self._executor(process).renew_leases()),
+                ("webhooks", 1.0, partial(_deliver, name)),
+            ],
+            "beat": [
+                ("orders.advance", 1.0, self._advance_due),
+                (due.name, 1.0, due.run),
+                ("orders.sweep", 5.0, cancellation.expire_due),
+                ("sales.sweep", 5.0, admission.advance_all),
+                ("coupons.sweep", 5.0, tasks.sweep),
+            ],
+            "issuer": [("queues", 0.5, partial(_settle, name))],
+        }
+        for task, seconds, work in repeated[process.name.split("-")[0]]:
+            self._repeat(process, task, seconds, work)
 
-    def _start_web(self) -> None:
-        """What a web process remembers of campaigns and sales ends with it."""
-        issuing.forget()
-        room_view.clear()
-        self.redis.forget(self.web.name)
-        self._repeat(self.web, "waiting rooms", ROOM_SECONDS, ticking.tick)
-
-    def _start_issuer(self, process: Process) -> None:
-        self.redis.forget(process.name)
-        issuer = f"{process.name} {process.incarnation}"
-        self._repeat(process, "queues", ISSUER_SECONDS, partial(issuers.settle_queues, issuer))
-
-    def _repeat_fault_of_redis(self) -> None:
-        def again() -> None:
-            if self.is_faulty:
-                self.world.submit(self.clients, "fault of redis", again, after=self.redis.break_by_chance())
-
-        first = chance.random.uniform(*PAUSE_SECONDS)
-        self.world.submit(self.clients, "fault of redis", again, after=first)
-
-    def _start_beat(self, process: Process) -> None:
-        self._repeat(process, "orders.advance", BEAT_SECONDS, self._wake_for_due_sagas)
-        webhooks_due = order_tasks.handle_webhooks_due
-        self._repeat(process, webhooks_due.name, BEAT_SECONDS, webhooks_due.run)
-        self._repeat(process, "orders.sweep", 5 * BEAT_SECONDS, cancellation.expire_due)
-        self._repeat(process, "sales.sweep", 5 * BEAT_SECONDS, admission.advance_all)
-        self._repeat(process, "coupons.sweep", 5 * BEAT_SECONDS, tasks.sweep)
-
-    def _wake_for_due_sagas(self) -> None:
+    def _advance_due(self) -> None:
         if store.due().exists():
             self.enqueue(order_tasks.advance)
 
     def _repeat(self, process: Process, name: str, seconds: float, task: Callable[[], Any]) -> None:
         def again() -> None:
             try:
-                self.guarded(process, task)
+                task()
             finally:
-                self.world.submit(process, name, again, after=seconds)
+                self.submit(process, name, again, after=seconds)
 
-        self.world.submit(process, name, again, after=chance.random.uniform(0, seconds))
+        self.submit(process, name, again, after=chance.uniform(0, seconds))
+
+    def _attempt(self, call: Callable[[Redis], Any], *, otherwise: Any) -> Any:
+        """`redis_client.attempt` of the present process, whose circuit breaker is its own."""
+
+        def attempted(client: Redis) -> Any:
+            chance.count_call()
+            with chance.network(SHARE_OF_LOST_CALLS, SHARE_OF_LOST_CALLS, TimeoutError):
+                result = call(client)
+                chance.count_call()
+            return result
+
+        redis_client._breaker = self._breakers[self.present.name]
+        return usual_attempt(attempted, otherwise=otherwise)
+
+    def _break_redis(self) -> None:
+        """Make a fault of the whole Redis, or end it; the next one is due later."""
+        if not chance.is_faulty:
+            return
+        fault = chance.choice([AWAY, EMPTY, KEEPS, OLD]) if self.server.connected else "is back"
+        self.note(f"redis {fault}")
+        self.server.connected = fault != AWAY
+        if fault == KEEPS:
+            keys = sorted(self._redis.keys())
+            self._kept_keys = {key: (max(0, self._redis.pttl(key)), self._redis.dump(key)) for key in keys}
+        if fault in (EMPTY, OLD):
+            self._redis.flushall()
+        if fault == OLD:
+            for key, (milliseconds, value) in self._kept_keys.items():
+                self._redis.restore(key, milliseconds, value)
+        self.happen("fault of redis", self._break_redis, *(AWAY_SECONDS if fault == AWAY else PAUSE_SECONDS))
 
 
-class AtOnce(Pool):
-    """Runs what is submitted at once, in the caller's thread."""
-
-    def submit(self, work: Callable[..., Any], /, *of: Any, **named: Any) -> Future[Any]:
-        future = Future[Any]()
-        future.set_result(work(*of, **named))
-        return future
+def _settle(issuer: str) -> None:
+    """Settle one batch of each queue that has no other issuer."""
+    for campaign_id, most in worker._batch_sizes().items():
+        with suppress(stream.LeaseTaken, stream.StreamLost, worker.NoTicketSettled):
+            worker._settle_batch(campaign_id, issuer=issuer, most=min(most, MOST_TICKETS))
 
 
 def _deliver(worker: str) -> None:
@@ -220,16 +220,6 @@ def _deliver(worker: str) -> None:
             while dispatcher.deliver_due(endpoint_id, worker, pool=AtOnce()):
                 pass
         dispatcher.release(endpoint_id, worker)
-
-
-def join(processes: Processes) -> None:
-    """Have the shop's code use this run's executors and messages, and no threads."""
-    executors.process_executor = processes.executor  # type: ignore[assignment]
-    dispatch.enqueue = processes.enqueue
-    redis_client.attempt = processes.attempt
-    redis_client.client = lambda: processes.redis.client
-    issuers.join(processes.let_others_run)
-    batching.Batcher.submit = _decide_alone  # type: ignore[method-assign, assignment]
 
 
 def _decide_alone(batcher: "batching.Batcher[Any, Any]", request: Any) -> Any:

@@ -13,7 +13,7 @@ from coupons.codes import eligible_accounts
 from inventory import adjustments
 from inventory.reservations import Line
 from inventory.tests.factories import ProductFactory
-from lab.simulation.operators import REFUSALS_OF_FORCING
+from lab.simulation.clients import REFUSALS_OF_FORCING
 from orders import cancellation
 from orders.models import Order, Saga
 from orders.payment import gateway_events, gateway_lookups, purchase, refunding
