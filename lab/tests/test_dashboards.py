@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lab.tests import promql
 from lab.chaos import dashboard_queries
 from lab.chaos.dashboard_queries import Span
+from lab.tests import promql
 from scripts import alert_rules
 from scripts.stack import places, system_packages
 from scripts.tests import programs
