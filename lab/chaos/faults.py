@@ -12,10 +12,8 @@ from functools import partial
 from redis import Redis
 from redis.exceptions import RedisError
 
-from lab.chaos import clock_jump
 from lab.chaos.calls import Observations
-from lab.chaos.campaigns import clocks, redis_faults, second_client, small_disk
-from lab.chaos.campaigns.network import links
+from lab.chaos.campaigns import kinds
 from scripts.stack import SetupError, process_identity, readiness, supervision, waiting
 from scripts.stack.instance import Instance
 from scripts.stack.rabbitmq import RunningNode
@@ -205,13 +203,7 @@ LASTING: Mapping[str, Callable[[str, Instance], AbstractContextManager[None]]] =
     "freeze": _frozen,
     "down": _kept_down,
     "slow": _slowed,
-    "jump": clock_jump.worker_ahead,
-    "fill the disk of": small_disk.filled,
-    "no memory for": redis_faults.out_of_memory,
-    "old data for": redis_faults.old_data,
-    **clocks.LASTING,
-    **links.LASTING,
-    **second_client.LASTING,
+    **kinds.LASTING,
 }
 """Faults that last until they are undone."""
 

@@ -1,19 +1,22 @@
-"""Wall clocks of a stack's processes, moved while they run: gradually as bad clocks drift, or by a jump."""
+"""Wall clocks of processes, moved while they run: as bad clocks drift, or by a jump. And a second worker."""
 
+import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 
+from scripts.stack import children, processes, supervision, waiting
 from scripts.stack.environment import clock_file
 from scripts.stack.instance import Instance
 from scripts.stack.programs import faketime
 
-FAR_SECONDS = 150
+FAR_SECONDS, STEP_SECONDS = 150, 10
 """How far a clock is off in the end: two that drift apart are five minutes apart."""
-SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - faketime puts its memory there
-STEP_SECONDS, STEP_PAUSE_SECONDS = 10, 0.25
+JUMP_SECONDS, RIGHT_SECONDS, START_SECONDS = 300, 3.0, 60
+"""How far a worker's clock jumps, how long it has the right time before, and how long it may take to start: the
+other faults may keep it from that."""
 
 
 def set_clocks(instance: Instance, clocks: Mapping[str, int]) -> None:
@@ -25,17 +28,15 @@ def set_clocks(instance: Instance, clocks: Mapping[str, int]) -> None:
 
 def drift(instance: Instance, clocks: Mapping[str, int], *, back: bool = False) -> None:
     """Move these wall clocks step by step from the right time to so many seconds ahead, or `back`."""
-    most = max(map(abs, clocks.values()))
-    shares = [done / most for done in range(STEP_SECONDS, most + STEP_SECONDS, STEP_SECONDS)]
-    for share in [*reversed(shares[:-1]), 0.0] if back else shares:
-        now = {clock: round(min(share, 1.0) * seconds) for clock, seconds in clocks.items()}
-        set_clocks(instance, now)
-        time.sleep(STEP_PAUSE_SECONDS)
+    count = FAR_SECONDS // STEP_SECONDS
+    for step in range(count - 1, -1, -1) if back else range(1, count + 1):
+        set_clocks(instance, {clock: round(step / count * ahead) for clock, ahead in clocks.items()})
+        time.sleep(0.25)
 
 
 @contextmanager
 def _off(seconds: int, clock: str, instance: Instance) -> Iterator[None]:
-    """Inside the block the clock is off by so much, after a drift there; then it drifts back."""
+    """The clock of this name is off by so much, after a drift there; then it drifts back."""
     drift(instance, {clock: seconds})
     try:
         yield
@@ -43,20 +44,68 @@ def _off(seconds: int, clock: str, instance: Instance) -> Iterator[None]:
         drift(instance, {clock: seconds}, back=True)
 
 
-LASTING: Mapping[str, Callable[[str, Instance], AbstractContextManager[None]]] = {
-    "clock behind of": partial(_off, -FAR_SECONDS),
-    "clock ahead of": partial(_off, FAR_SECONDS),
-}
-"""Faults that last until they are undone, of a process whose clock has its own name."""
-
-
 @contextmanager
-def without_leftovers() -> Iterator[None]:
-    """Remove in the end what libfaketime has left under /dev/shm of processes that are gone."""
+def moved(instance: Instance, clocks: Mapping[str, int]) -> Iterator[None]:
+    """These clocks are there for a stack; in the end what libfaketime has left of its processes is removed.
+    Raises SetupError without libfaketime."""
+    faketime.require()
+    set_clocks(instance, clocks)
     try:
         yield
     finally:
-        for path in SHARED_MEMORY.glob("faketime_shm_*"):
+        for path in Path("/dev/shm").glob("faketime_shm_*"):  # noqa: S108 - faketime puts its memory there
             pid = path.name.rpartition("_")[2]
             if not Path("/proc", pid).exists():
                 faketime.remove_shared_memory(int(pid))
+
+
+@contextmanager
+def second_worker(instance: Instance, offset_file: Path) -> Iterator[None]:
+    """A worker beside the stack's, as that but for its name and its clock, which is the file's. It may end by
+    itself, as Celery does at times when it loses Redis. Raises SetupError."""
+    environment, log, began = supervision.environment(instance), log_of(instance), 0
+    command = [*processes.command("worker", instance, environment), "--hostname", "clock-jump@%h"]
+    # Its log has to say when it is ready.
+    environment |= {**faketime.environment(offset_file), "LOG_LEVEL": "INFO"}
+    faketime.set_offset(offset_file, 0)
+    log.touch()
+    started: list[subprocess.Popen[bytes]] = []
+
+    def is_ready() -> bool:
+        nonlocal began
+        if not started or started[-1].poll() is not None:
+            began = log.stat().st_size
+            started.append(children.start(faketime.command(command), log=log, environment=environment))
+        return b" ready." in log.read_bytes()[began:]
+
+    try:
+        late = f"a second worker was not ready after {START_SECONDS} s; see {log}"
+        waiting.until(is_ready, late, within_seconds=START_SECONDS, pause_seconds=0.5)
+        yield
+    finally:
+        for child in started:
+            child.kill()
+            child.wait()
+            faketime.remove_shared_memory(child.pid)
+
+
+def log_of(instance: Instance) -> Path:
+    """The second worker's log."""
+    return instance.logs / "clock-jump-worker.log"
+
+
+@contextmanager
+def worker_ahead(_: str, instance: Instance) -> Iterator[None]:
+    """A second worker is at work, its clock five minutes ahead. Raises SetupError."""
+    offset_file = clock_file(instance, "clock-jump")
+    with second_worker(instance, offset_file):
+        time.sleep(RIGHT_SECONDS)
+        faketime.set_offset(offset_file, JUMP_SECONDS)
+        yield
+
+
+LASTING: Mapping[str, Callable[[str, Instance], AbstractContextManager[None]]] = {
+    "jump": worker_ahead,
+    "clock behind of": partial(_off, -FAR_SECONDS),
+    "clock ahead of": partial(_off, FAR_SECONDS),
+}

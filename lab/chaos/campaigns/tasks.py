@@ -1,0 +1,186 @@
+"""The campaign `tasks`: each message twice, late and out of order, to two workers whose clocks drift."""
+
+import heapq
+import json
+import os
+import random
+import re
+import sys
+import threading
+import time
+import uuid
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from redis import Redis
+
+from lab.chaos import outside
+from lab.chaos.campaigns import clocks, early, patches
+from lab.chaos.campaigns.run import LASTING_LOAD, Run, say
+from lab.chaos.clients import at_work
+from scripts.stack import SetupError, children, supervision
+from scripts.stack.environment import FAKE_CLOCKS, clock_file
+
+LONGEST_SECONDS, QUICK_LONGEST_SECONDS = 60.0, 8.0
+"""How late a message is at most."""
+FIRST_SHARE = 0.25
+"""Of the longest delay: the first copy comes within it, the second one after it."""
+QUEUE, WRITTEN, READ = "celery", 1, 2
+"""And the numbers of the databases: `BROKER_URL` has the first one, workers read the second."""
+RARE = "payments.sweep"
+"""A task that beat sends less often than a campaign lasts: the campaign sends it."""
+REGULAR, SILENT_SECONDS = ("orders.sweep", "coupons.sweep", "shop.sweep"), 12
+"""Tasks that beat sends every few seconds, whether they have work or not."""
+FEW = 10
+"""So many messages, twice, are shared by both workers."""
+DRIFTS = {"worker": -clocks.FAR_SECONDS, "second": clocks.FAR_SECONDS}
+SWEPT_WITHIN_SECONDS = 30
+"""Beside the delay of the message: a key may be there for so long after its time."""
+SEEN = ("order expired", "payment given up", "saga retried", "idempotency key swept")
+"""What has to happen in a campaign, for it is to be seen that it isn't early."""
+SUCCEEDED = re.compile(r"Task ([\w.]+)\[([0-9a-f-]{36})\] succeeded")
+REGISTERED = re.compile(r"^  \. ([\w.]+)$", re.MULTILINE)
+CHARGED_TWICE = re.compile(r"charged [2-9] times instead of 1")
+OLD_KEYS = """
+INSERT INTO shop_idempotencykey (account_id, key_hash, fingerprint, status, body, location, created_at)
+SELECT (SELECT MIN(id) FROM auth_user), SHA2(CONCAT('campaign ', seq), 256), REPEAT('0', 64), 201, '{}', '',
+    UTC_TIMESTAMP(6) - INTERVAL 1 DAY + INTERVAL seq SECOND FROM seq_1_to_300_step_5
+"""
+"""Keys whose time is over one by one, within the next minutes."""
+KEPT_KEYS = (
+    "SELECT COUNT(*) FROM shop_idempotencykey WHERE created_at < UTC_TIMESTAMP(6) - INTERVAL %s SECOND"
+)
+
+
+class Tasks(Run):
+    """The relay, the second worker and the clocks, beside the usual load."""
+
+    load_kind = LASTING_LOAD
+
+    def prepare(self) -> dict[str, str]:
+        own = dict.fromkeys((*DRIFTS, "beat"), 0)
+        self.opened.enter_context(clocks.moved(self.instance, own))
+        redis = quote(str(self.instance.redis_socket))
+        return {
+            **super().prepare(),
+            FAKE_CLOCKS: "worker=worker beat=beat",
+            "CELERY_BROKER_READ_URL": f"redis+socket://{redis}?virtual_host={READ}",
+            "IDEMPOTENCY_RETENTION_SECONDS": str(early.RETENTION_SECONDS),
+            "LOG_LEVEL": "INFO",
+            **(patches.settings("host-clock", "no-leases") if self.is_planted else {}),
+        }
+
+    def load(self) -> float:
+        instance, longest = self.instance, QUICK_LONGEST_SECONDS if self.is_quick else LONGEST_SECONDS
+        early.watch(instance)
+        self.relay = Relay(str(instance.redis_socket), self.seed, longest)
+        self.opened.enter_context(at_work([self.relay]))
+        self.opened.enter_context(clocks.second_worker(instance, clock_file(instance, "second")))
+        clocks.drift(instance, DRIFTS)
+        self.rows(OLD_KEYS)
+        environment = {**os.environ, **supervision.environment(instance)}
+        call = [sys.executable, "-m", "celery", "-A", "shop", "call", RARE]
+        children.printed(children.run(call, within_seconds=60, environment=environment))
+        return super().load()
+
+    def findings(self) -> Iterator[str]:
+        """Each task that was not delivered or run as the campaign promises, and all that happened early."""
+        logs = [self.instance.logs / "worker.log", clocks.log_of(self.instance)]
+        by_worker, numbers = [runs_by_task(log) for log in logs], self.relay.delivered.copy()
+        for task in registered_tasks(logs):
+            runs = sum((found[task] for found in by_worker), Counter[str]())
+            twice = sum(count > 1 for count in runs.values())
+            say(f"{task}: {len(numbers[task])} copies were delivered, {twice} messages were run twice")
+            if not twice:
+                yield f"the messages of {task} were not run twice"
+        if not any(later < one for found in numbers.values() for one, later in pairwise(found)):
+            yield "no message overtook another"
+        for task, sent in self.relay.sent.copy().items():
+            if len(sent) >= FEW and not all(found[task] for found in by_worker):
+                yield f"a worker has run none of the {len(sent)} messages of {task}: it drops them"
+            if count := self.relay.expired[task]:
+                yield f"{count} messages of {task} had expired when they were sent"
+            gap = max((later - one for one, later in pairwise(sent)), default=0.0)
+            if task in REGULAR and gap > SILENT_SECONDS:
+                yield f"beat sent no {task} for {gap:.0f} s"
+        yield from early.findings(self.instance, SEEN)
+        kept_seconds = early.RETENTION_SECONDS + SWEPT_WITHIN_SECONDS + self.relay.longest_seconds
+        if count := self.rows(KEPT_KEYS, kept_seconds)[0][0]:
+            yield f"{count} idempotency keys are there after their retention"
+
+    def finds_planted(self, wrong: list[str]) -> bool:
+        """Whether both are found: workers that are early by their own clocks, and charges made twice."""
+        too_early = [*early.findings(self.instance)]
+        doubled = [one for one in outside.findings(self.setup, self.shop) if CHARGED_TWICE.search(one)]
+        say(f"{len(too_early)} early, as: {too_early[:1]}; {len(doubled)} doubled, as: {doubled[:1]}")
+        return bool(too_early and doubled)
+
+
+def runs_by_task(log: Path) -> Mapping[str, Counter[str]]:
+    """How often each message was run, by its task and id, from a worker's log."""
+    found: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    # Supervisor keeps one log more, where the first has become too long.
+    for path in (log, log.with_name(f"{log.name}.1")):
+        for task, message in SUCCEEDED.findall(path.read_text(errors="replace") if path.exists() else ""):
+            found[task][message] += 1
+    return found
+
+
+def registered_tasks(logs: Sequence[Path]) -> list[str]:
+    """The tasks that the workers with these logs have registered. Raises SetupError where they differ."""
+    each = [sorted(set(REGISTERED.findall(log.read_text(errors="replace")))) for log in logs]
+    if not each[0] or any(names != each[0] for names in each):
+        raise SetupError(f"the workers have not registered the same tasks: {each}")
+    return each[0]
+
+
+class Relay:
+    """Moves messages until it is stopped; what waits then is delivered at once."""
+
+    def __init__(self, socket: str, seed: str, longest_seconds: float) -> None:
+        self.socket, self.longest_seconds = socket, longest_seconds
+        self.chance = random.Random(f"{seed} relay")
+        self.sent: defaultdict[str, list[float]] = defaultdict(list)
+        """When the messages of each task came, and below the numbers of their copies as they were delivered."""
+        self.delivered: defaultdict[str, list[int]] = defaultdict(list)
+        self.expired = Counter[str]()
+        """Those that had expired when they were sent."""
+
+    def run(self, stop: threading.Event) -> None:
+        waiting, number, border = list[Any](), 0, FIRST_SHARE * self.longest_seconds
+        written, read = (Redis(unix_socket_path=self.socket, db=one) for one in (WRITTEN, READ))
+        while not stop.is_set() or waiting:
+            message: Any = written.rpop(QUEUE)
+            if message:
+                headers = json.loads(message)["headers"]
+                task, expires, now = headers["task"], headers.get("expires"), time.monotonic()
+                self.sent[task].append(now)
+                self.expired[task] += bool(expires and datetime.fromisoformat(expires) < datetime.now(UTC))
+                for bounds in ((0, border), (border, self.longest_seconds)):
+                    delay, number = self.chance.uniform(*bounds), number + 1
+                    heapq.heappush(waiting, (now + delay, number, task, late(message, delay)))
+            while waiting and (stop.is_set() or waiting[0][0] <= time.monotonic()):
+                _, delivered, task, content = heapq.heappop(waiting)
+                read.lpush(QUEUE, content)
+                self.delivered[task].append(delivered)
+            if not message:
+                stop.wait(0.02)
+
+
+def late(message: bytes, seconds: float) -> bytes:
+    """A copy that may be delivered so late.
+
+    It expires later, because the delay is ours: what the sender's clock has set remains as wrong as it is.
+    """
+    envelope = json.loads(message)
+    if expires := envelope["headers"].get("expires"):
+        later = datetime.fromisoformat(expires) + timedelta(seconds=seconds)
+        envelope["headers"]["expires"] = later.isoformat()
+    # By this a worker acknowledges it to the broker: each copy has its own.
+    envelope["properties"]["delivery_tag"] = str(uuid.uuid4())
+    return json.dumps(envelope).encode()
