@@ -7,15 +7,15 @@ import argparse
 import os
 import random
 import signal
-import subprocess
 import sys
-import time
-from collections.abc import Sequence
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from subprocess import Popen
 
 from lab.chaos.campaigns.plans import CAMPAIGNS
 from lab.chaos.campaigns.run import HEADER, Campaign, say
 from scripts.stack import children, own_stack, parts, places, system_packages
+from scripts.stack.instance import Instance
 from scripts.stack.system_packages import Needs
 
 STOP_SECONDS = 60
@@ -30,46 +30,45 @@ def main() -> int:
         parser.add_argument(f"--{name}", default="")
     asked = parser.parse_args()
     asked.seed = asked.seed or str(random.SystemRandom().randrange(10**6))
-    run = run_all if asked.campaign == "all" else run_one
-    return children.run_command("make chaos", lambda: run(asked))
+    if asked.campaign == "all":
+        return children.run_command("make chaos", partial(run_all, asked))
+    campaign = CAMPAIGNS[asked.campaign]
 
+    def run(instance: Instance) -> int:
+        of = {"is_quick": bool(asked.quick), "is_planted": bool(asked.planted)}
+        return campaign.kind(campaign, instance, asked.seed, **of).run()
 
-def run_one(asked: argparse.Namespace) -> int:
-    """Run the campaign on a stack in a new folder, kept when it fails; its exit code."""
-    campaign, of = (
-        CAMPAIGNS[asked.campaign],
-        {"is_quick": bool(asked.quick), "is_planted": bool(asked.planted)},
-    )
-    run = lambda instance: campaign.kind(campaign, instance, asked.seed, **of).run()  # noqa: E731
+    # On a stack in a new folder, which is kept when it fails.
     return own_stack.measure(campaign.name, "campaign", run, keeps_failed=True)
 
 
 def run_all(asked: argparse.Namespace) -> int:
     """A process for each campaign that can run here: the output of each, then all rows; the highest code."""
-    waiting = [one for one in parts.chosen([*CAMPAIGNS.values()], asked.part) if can_run(one)]
-    folder, rows, codes = places.private_folder(places.state()), [HEADER], [0]
-    running: dict[str, tuple[subprocess.Popen[bytes], Path]] = {}
     options = ["--quick", asked.quick, "--planted", asked.planted, "--seed", asked.seed]
+    folder, running = places.private_folder(places.state()), list[Popen[bytes]]()
+
+    def run_apart(name: str) -> tuple[int, str]:
+        """Its exit code, and its row in the table."""
+        log = folder / f"campaign-{name}-{os.getpid()}.log"
+        command = [sys.executable, "-m", "lab.chaos.campaigns", "--campaign", name, *options]
+        running.append(child := children.start(command, log=log, when_parent_dies=signal.SIGTERM))
+        code, text = child.wait(), log.read_text()
+        log.unlink()
+        say(text.rstrip() + (f"\n{name}: FAILED with exit code {code}" if code else ""))
+        rows = [line for line in text.splitlines() if line.startswith(f"| {name} |")]
+        return abs(code), rows[-1] if rows else f"| {name} | no result: exit code {code} |"
+
+    chosen = [one.name for one in parts.chosen([*CAMPAIGNS.values()], asked.part) if can_run(one)]
+    threads = ThreadPoolExecutor(2 if asked.quick else 1)
     try:
-        while waiting or running:
-            while waiting and len(running) < (2 if asked.quick else 1):
-                name = waiting.pop(0).name
-                log = folder / f"campaign-{name}-{os.getpid()}.log"
-                log.write_bytes(b"")
-                command = [sys.executable, "-m", "lab.chaos.campaigns", "--campaign", name, *options]
-                running[name] = children.start(command, log=log, when_parent_dies=signal.SIGTERM), log
-            for name, (child, log) in [*running.items()]:
-                if (code := child.poll()) is not None:
-                    del running[name]
-                    codes.append(abs(code))
-                    rows += show(name, log, code)
-            time.sleep(0.5)
+        ended = [*threads.map(run_apart, chosen)]
     finally:
-        for name, (child, log) in running.items():
-            children.stop(child, within_seconds=STOP_SECONDS)
-            show(name, log, child.returncode)
-    say("\n".join(["all campaigns:", *rows]))
-    return max(codes)
+        threads.shutdown(wait=False, cancel_futures=True)
+        for child in running:
+            if child.poll() is None:
+                children.stop(child, within_seconds=STOP_SECONDS)
+    say("\n".join(["all campaigns:", HEADER, *(row for _, row in ended)]))
+    return max((code for code, _ in ended), default=0)
 
 
 def can_run(campaign: Campaign) -> bool:
@@ -80,15 +79,6 @@ def can_run(campaign: Campaign) -> bool:
     if missing:
         say(f"{campaign.name}: NOT RUN: {', '.join(missing)}")
     return not missing
-
-
-def show(name: str, log: Path, code: int) -> Sequence[str]:
-    """Print the output, and remove its file; the campaign's row, or that it has none."""
-    text = log.read_text()
-    log.unlink()
-    say(text.rstrip() + (f"\n{name}: FAILED with exit code {code}" if code else ""))
-    rows = [line for line in text.splitlines() if line.startswith(f"| {name} |")]
-    return rows or [f"| {name} | no result: exit code {code} |"]
 
 
 if __name__ == "__main__":

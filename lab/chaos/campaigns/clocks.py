@@ -15,7 +15,7 @@ from scripts.stack.programs import faketime
 FAR_SECONDS, STEP_SECONDS = 150, 10
 """How far a clock is off in the end: two that drift apart are five minutes apart."""
 JUMP_SECONDS, RIGHT_SECONDS, START_SECONDS = 300, 3.0, 60
-"""How far a worker's clock jumps, how long it has the right time before, and how long it may take to start: the
+"""How far a worker's clock jumps, how long it is right before, and how long the worker may take to start: the
 other faults may keep it from that."""
 
 

@@ -14,24 +14,24 @@ TABLE = "campaign_instant"
 EXPIRED = "NEW.status = 'expired' AND OLD.status <> 'expired'"
 GIVEN_UP = "NEW.failure_code = 'gave_up' AND OLD.failure_code <> 'gave_up'"
 LEASED = "NEW.lease_token <> '' AND NEW.lease_token <> OLD.lease_token"
-WATCHED = {
+RETRIED = f"{LEASED} AND OLD.lease_token = '' AND OLD.open_call <> '' AND NEW.open_call = OLD.open_call"
+"""A worker leases it for the call that it had opened before."""
+CHANGES = {
     "order expired": ("orders_order", EXPIRED, "OLD.expires_at"),
     "payment given up": ("orders_saga", GIVEN_UP, "OLD.deadline_at"),
-    # A worker leases it for the call that it had opened before.
-    "saga retried": (
-        "orders_saga",
-        f"{LEASED} AND OLD.lease_token = '' AND OLD.open_call <> '' AND NEW.open_call = OLD.open_call",
-        "OLD.next_attempt_at",
-    ),
+    "saga retried": ("orders_saga", RETRIED, "OLD.next_attempt_at"),
     "lease of a saga taken over": ("orders_saga", f"{LEASED} AND OLD.lease_token <> ''", "OLD.leased_until"),
-    "idempotency key swept": ("shop_idempotencykey", "", "OLD.created_at + INTERVAL 1 DAY"),
-    "mark of a transaction swept": ("shop_committedtransaction", "", "OLD.at + INTERVAL 1 DAY"),
-    "refresh token swept": ("accounts_revokedtoken", "", "OLD.expires_at"),
-    "webhook event swept": ("payments_webhookevent", "", "OLD.received_at + INTERVAL 90 DAY"),
-    "reconciliation swept": ("payments_reconciliation", "", "OLD.started_at + INTERVAL 30 DAY"),
 }
-"""Of each kind the table, the update that it is, or else a deletion, and the instant before which it may not
-be."""
+"""Of each kind the table, the update that it is, and the instant before which it may not be."""
+EXPIRIES = {
+    "shop_idempotencykey": "created_at + INTERVAL 1 DAY",
+    "shop_committedtransaction": "at + INTERVAL 1 DAY",
+    "accounts_revokedtoken": "expires_at",
+    "payments_reconciliation": "started_at + INTERVAL 30 DAY",
+    "payments_webhookevent": "received_at + INTERVAL 90 DAY",
+}
+"""Of each table the end of a row's time, before which it may not be deleted: the retentions of the shop's
+modules, and that of keys is `RETENTION_SECONDS`."""
 
 
 def watch(instance: Instance) -> None:
@@ -40,11 +40,12 @@ def watch(instance: Instance) -> None:
         "id BIGINT AUTO_INCREMENT PRIMARY KEY, kind VARCHAR(40), subject VARCHAR(64), due_at DATETIME(6)"
     )
     database.rows(instance, f"CREATE TABLE {TABLE} ({columns}, at DATETIME(6)) ENGINE=InnoDB")
-    for number, (kind, (table, condition, due)) in enumerate(WATCHED.items()):
-        event = f"campaign_{number} AFTER {'UPDATE' if condition else 'DELETE'} ON {table} FOR EACH ROW"
+    deletions = {f"{table} swept": (table, "", f"OLD.{expiry}") for table, expiry in EXPIRIES.items()}
+    for number, (kind, (table, change, due)) in enumerate((CHANGES | deletions).items()):
+        event = f"campaign_{number} AFTER {'UPDATE' if change else 'DELETE'} ON {table} FOR EACH ROW"
         values = f"'{kind}', OLD.id, {due}, UTC_TIMESTAMP(6)"
         insert = f"INSERT INTO {TABLE} (kind, subject, due_at, at) VALUES ({values});"  # noqa: S608 - ours
-        action = f"IF {condition} THEN {insert} END IF;" if condition else insert
+        action = f"IF {change} THEN {insert} END IF;" if change else insert
         database.rows(instance, f"CREATE TRIGGER {event} BEGIN {action} END")
 
 

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -20,28 +20,26 @@ from lab.chaos.clients import Buyer, Staff, at_work, await_final_answer
 from lab.chaos.comparison import repeats
 from lab.chaos.faults import Fault
 from lab.chaos.memory import Account, Setup
-from scripts.stack import SetupError, own_stack, readiness, waiting
+from scripts.stack import SetupError, own_stack, ports, readiness, waiting
 from scripts.stack.environment import FAKE_CLOCKS
 
 PROCESSES = ("redis", "mariadb", "gateway", "sink", "partner", "web", "worker", "beat", "issuer")
-LOAD_SECONDS, CLIENTS, ACCOUNTS_EACH = 4.0, 4, 3
+LOAD_SECONDS, CLIENTS, ACCOUNTS_EACH, DELIVERED = 4.0, 4, 3, 40
 GATEWAY_AWAY, DAYS_BETWEEN_OUTAGES = Fault("down", "gateway", 1.5), 3
 LAPSE, AUDIT_DUE = timedelta(minutes=16), timedelta(minutes=1)
 """Just more than an order is held, a payment is tried, and an access token is good; and than the time to the
 next scheduled audit."""
-STRATEGIES: tuple[dict[str, Any], ...] = (
-    *({"strategy": name} for name in ("queue", "group_commit", "redis_gate")),
+USUAL = ("queue", "group_commit", "redis_gate", "pessimistic", "fair_lock", "optimistic", "spin_lock")
+STRATEGIES: Sequence[dict[str, Any]] = (
     {"strategy": "code_pool", "code_source": "pool"},
     {"strategy": "group_commit", "partner": "convenience_store"},
-    *({"strategy": name} for name in ("pessimistic", "fair_lock", "optimistic", "spin_lock")),
-    {"strategy": "conditional_update"},
+    *({"strategy": name} for name in (*USUAL, "conditional_update")),
 )
 """Of the campaigns of coupons that open, some each day."""
-COUPONS_A_DAY, QUANTITY, DELIVERED = 3, 8, 40
-"""Campaigns of coupons, of how many each, and units of each product."""
-SETTLE_SECONDS, PAUSE_SECONDS = 120, 10
-"""How long a day may take to settle; after each pause the clocks jump, so that the next attempts are due."""
-PATIENCE_SECONDS, LEAST_VALIDITY, ACCEPTED_TIMES = 30, timedelta(minutes=5), 8
+COUPONS_A_DAY = 3
+PASSWORD = "demo-pass-2026"  # noqa: S105 - of the demo's accounts, and published
+SETTLE_SECONDS, CLEAN_UP_SECONDS, PATIENCE_SECONDS = 120, 15, 30
+LEAST_VALIDITY, ACCEPTED_TIMES = timedelta(minutes=5), 8
 """So many new connections accept a new token in a row, once each web process has the time."""
 AUDITED_EACH_DAYS, ARCHIVED_AFTER_DAYS = 5, 30
 """`archive_month` takes no month that ended later than so long ago."""
@@ -52,8 +50,8 @@ ARCHIVED = {
 }
 """What `archive_month` archives, and what says its month. Tickets of campaigns that closed in the next month
 stay, as the first day's do."""
-SEEN = ("order expired", "payment given up", "idempotency key swept", "mark of a transaction swept")
-PASSWORD, OPERATOR = "demo-pass-2026", "staff"  # the demo's, which is published
+KEYS, MARKS = "shop_idempotencykey", "shop_committedtransaction"
+SEEN = ("order expired", "payment given up", f"{KEYS} swept", f"{MARKS} swept")
 SETTINGS = {
     "ORDER_HOLD_SECONDS": "900",
     "PAYMENT_GIVE_UP_SECONDS": "900",
@@ -63,23 +61,10 @@ SETTINGS = {
     FAKE_CLOCKS: " ".join(f"{name}=all" for name in PROCESSES),
 }
 """Times as a shop has them; it waits for none of them, because the clocks jump."""
-LATE_SECONDS, CLEAN_UP_SECONDS = 3600, 15
-"""A row may be there for so long after its time, by the database's clock: the clean-up follows each jump."""
-EXPIRIES = {
-    "shop_idempotencykey": "created_at + INTERVAL 1 DAY",
-    "shop_committedtransaction": "at + INTERVAL 1 DAY",
-    "accounts_revokedtoken": "expires_at",
-    "django_session": "expire_date",
-    "payments_reconciliation": "started_at + INTERVAL 30 DAY",
-    "payments_webhookevent": "received_at + INTERVAL 90 DAY",
-}
-"""Of each table that is cleaned up, the end of a row's time: the retentions of the shop's modules."""
-BOUNDED = {
-    "shop_idempotencykey": 0,
-    "shop_committedtransaction": 0,
-    "Redis' memory": 4 * 2**20,
-    "Redis' keys": 100,
-}
+EXPIRIES = {**early.EXPIRIES, "django_session": "expire_date"}
+LATE = "FROM {} WHERE {} < UTC_TIMESTAMP(6) - INTERVAL 1 HOUR"
+"""Rows that are there too long after their time: the clean-up follows each jump."""
+BOUNDED = {KEYS: 0, MARKS: 0, "Redis' memory": 4 * 2**20, "Redis' keys": 100}
 """What is gone after a day, so that each day has as much, and what may come on top of `MOST_GROWTH`."""
 EARLY_DAYS, LATE_DAYS, MOST_GROWTH = slice(7, 12), slice(-5, None), 1.25
 """Around day 10, and up to the last: the days that are compared."""
@@ -88,8 +73,7 @@ EARLY_DAYS, LATE_DAYS, MOST_GROWTH = slice(7, 12), slice(-5, None), 1.25
 class Month(Run):
     """A day for each fault, whose seconds are where the jump to the next day is interrupted, in hours."""
 
-    load_kind = LASTING_LOAD
-    has_reader = False  # events of a month are deleted in it
+    load_kind, has_reader = LASTING_LOAD, False  # events of a month are deleted in it
 
     def prepare(self) -> dict[str, str]:
         now = datetime.now(UTC)
@@ -101,13 +85,16 @@ class Month(Run):
 
     def load(self) -> float:
         early.watch(self.instance)
-        self.began_at, self.days = self.now(), list[Mapping[str, int]]()
-        self.refresh_tokens: dict[int, str] = {}
+        self.began_at, self.days, self.refresh_tokens = (
+            self.now(),
+            list[Mapping[str, int]](),
+            dict[int, str](),
+        )
         self.setup.buyers = self.setup.buyers[: CLIENTS * ACCOUNTS_EACH]
         self.accounts = [*self.setup.buyers, self.setup.staff]
         for number, account in enumerate(self.setup.buyers, 1):
-            self.sign_in(account, f"user-{number}", PASSWORD)
-        self.sign_in(self.setup.staff, OPERATOR, operators.PASSWORD)
+            self.sign_in(account, username=f"user-{number}", password=PASSWORD)
+        self.sign_in(self.setup.staff, username=operators.NAMES[0], password=operators.PASSWORD)
         self.shop.token = self.setup.staff.token
         longest = max(self.run_day(day, fault) for day, fault in enumerate(self.faults, 1))
         self.renew_tokens()
@@ -121,81 +108,68 @@ class Month(Run):
         self.open_session()
         earlier = {account.id: len(account.calls) for account in self.accounts}
         self.sell(day)
-        self.renew_tokens()
-        settled = self.settle_day()
-        self.check_answers(earlier)
-        self.check_laws(day)
-        self.days.append(self.sizes())
-        self.move(timedelta(hours=fault.seconds))
-        self.move(tomorrow - self.now())
-        self.record(self.overdue())
-        took = f"{time.monotonic() - began:.0f} s, settled after {settled:.1f} s"
-        say(f"day {day}, up to {self.now():%Y-%m-%d}, {took}: {self.days[-1]}")
-        return settled
-
-    def sell(self, day: int) -> None:
-        """Some seconds of buyers and staff, with new campaigns and goods that came in; then leases, orders and
-        tokens lapse. On some days the gateway is away at the end: what is in doubt is given up."""
-        closes_at = (self.now() + timedelta(hours=20)).isoformat()
-        terms: dict[str, Any] = {"quantity": QUANTITY, "closes_at": closes_at, "coupon_valid_for_days": 365}
-        first = (day - 1) * COUPONS_A_DAY
-        kinds = [STRATEGIES[number % len(STRATEGIES)] for number in range(first, first + COUPONS_A_DAY)]
-        offered = [self.shop.create_campaign("Month", **kind, **terms) for kind in kinds]
-        self.setup.campaigns += offered
-        common: dict[str, Any] = {"port": self.instance.port, "seen": self.seen}
-        common["ends_at"] = time.monotonic() + LOAD_SECONDS
-        staff = Staff(self.setup, seed=f"{self.seed} staff {day}", **common)
-        for product in self.setup.products:
-            body = {"delta": DELIVERED, "reason": f"came in on day {day}"}
-            path = f"/products/{product.id}/stock-adjustments"
-            staff.do(self.setup.staff, "adjustment", path, body, keyed=True)
-        today, buyers = replace(self.setup, campaigns=offered), self.setup.buyers
-        clients = [
-            BuyerOfToday(buyers[number::CLIENTS], today, seed=f"{self.seed} {day} {number}", **common)
-            for number in range(CLIENTS)
-        ]
-        with ExitStack() as outage:
-            with at_work([staff, *clients]):
-                time.sleep(LOAD_SECONDS)
-                if day % DAYS_BETWEEN_OUTAGES == 1:
-                    outage.enter_context(faults.lasting(GATEWAY_AWAY, self.instance))
-                    time.sleep(GATEWAY_AWAY.seconds)
-            # Not before: a call that is repeated needs its token.
-            self.move(LAPSE)
-
-    def settle_day(self) -> float:
-        """Wait until the day is settled; how long that took. What waits longer is due by more jumps."""
-        began = moves_at = time.monotonic()
-        left = ["nothing has been asked for"]
-        while left and time.monotonic() - began < SETTLE_SECONDS:
-            if time.monotonic() > moves_at + PAUSE_SECONDS:
-                self.move(LAPSE)
-                self.renew_tokens()
-                moves_at = time.monotonic()
-            with suppress(OSError):  # the gateway is about to listen again
-                if left := self.shop.unsettled(self.setup):
-                    time.sleep(0.5)
-        if left:
-            self.record([f"a day was not settled: {'; '.join(left[:10])}"])
-        return time.monotonic() - began
-
-    def check_answers(self, earlier: Mapping[int, int]) -> None:
-        """Each call of the day has its final answer, and its repeat the same: tomorrow its key is forgotten."""
+        more: dict[str, Any] = {"within_seconds": SETTLE_SECONDS, "awaits_answers": False}
+        # What waits longer is due by more jumps.
+        settled = trial.settle(self.setup, self.shop, self.seen, operate=self.lapse, **more)
+        # Each call has its final answer, and its repeat the same: tomorrow its key is forgotten.
         for account in self.accounts:
             for made in account.calls[earlier[account.id] :]:
                 made.call = replace(made.call, token=account.token)
                 self.record(await_final_answer(made, self.shop.connection))
                 self.record(repeats([made], self.shop.connection))
                 made.call = replace(made.call, key="")
+        self.check_laws(day)
+        self.days.append(self.sizes())
+        self.move(timedelta(hours=fault.seconds))
+        self.move(tomorrow - self.now())
+        self.record(self.overdue())
+        say(f"day {day}, up to {self.now():%F}, {time.monotonic() - began:.0f} s: {self.days[-1]}")
+        return settled
+
+    def sell(self, day: int) -> None:
+        """Some seconds of buyers and staff, with new campaigns and goods, then leases and tokens lapse.
+        On some days the gateway is away at the end: what is in doubt is given up."""
+        closes_at = (self.now() + timedelta(hours=20)).isoformat()
+        terms: dict[str, Any] = {"quantity": 8, "closes_at": closes_at, "coupon_valid_for_days": 365}
+        numbers = range((day - 1) * COUPONS_A_DAY, day * COUPONS_A_DAY)
+        kinds = [STRATEGIES[number % len(STRATEGIES)] for number in numbers]
+        offered = [self.shop.create_campaign("Month", **kind, **terms) for kind in kinds]
+        self.setup.campaigns += offered
+        ends_at, port = time.monotonic() + LOAD_SECONDS, self.instance.port
+        common: dict[str, Any] = {"port": port, "ends_at": ends_at, "seen": self.seen}
+        staff = Staff(self.setup, seed=f"{self.seed} staff {day}", **common)
+        for product in self.setup.products:
+            body = {"delta": DELIVERED, "reason": f"came in on day {day}"}
+            path = f"/products/{product.id}/stock-adjustments"
+            staff.do(self.setup.staff, "adjustment", path, body, keyed=True)
+        today, clients = replace(self.setup, campaigns=offered), list[Any]([staff])
+        for number in range(CLIENTS):
+            accounts, seed = self.setup.buyers[number::CLIENTS], f"{self.seed} {day} {number}"
+            clients.append(BuyerOfToday(accounts, today, seed=seed, **common))
+        with ExitStack() as outage:
+            with at_work(clients):
+                time.sleep(LOAD_SECONDS)
+                if day % DAYS_BETWEEN_OUTAGES == 1:
+                    outage.enter_context(faults.lasting(GATEWAY_AWAY, self.instance))
+                    time.sleep(GATEWAY_AWAY.seconds)
+            # Not before: a call that is repeated needs its token.
+            self.move(LAPSE)
+        gateway = (ports.HOST, self.instance.gateway_port)
+        waiting.until(lambda: ports.answers(gateway), "no gateway", within_seconds=PATIENCE_SECONDS)
+        self.renew_tokens()
+
+    def lapse(self) -> None:
+        self.move(LAPSE)
+        self.renew_tokens()
 
     def check_laws(self, day: int) -> None:
         """The laws: as the shop's own audit found them since the day's load, on some days by the command."""
         since = self.now()
         self.move(AUDIT_DUE)
-
-        unchecked = "COUNT(*) = 0 OR SUM(checked_at IS NULL OR checked_at < %s) > 0"
-        look = lambda: self.rows(f"SELECT {unchecked} FROM shop_lawstatus", since)[0][0]  # noqa: S608, E731
-        if waiting.left(look, within_seconds=SETTLE_SECONDS, pause_seconds=0.5):
+        unchecked = (
+            "SELECT COUNT(*) = 0 OR SUM(checked_at IS NULL OR checked_at < %s) > 0 FROM shop_lawstatus"
+        )
+        if waiting.left(lambda: self.rows(unchecked, since)[0][0], within_seconds=SETTLE_SECONDS):
             self.record([f"day {day}: the scheduled audit has not checked every law"])
         broken = self.rows("SELECT law, offenders FROM shop_lawstatus WHERE NOT holds")
         self.record(f"day {day}: {law} is broken: {offenders}" for law, offenders in broken)
@@ -212,7 +186,8 @@ class Month(Run):
 
     def now(self) -> datetime:
         """By the database's clock."""
-        return utc(self.rows("SELECT UTC_TIMESTAMP(6)")[0][0])
+        found: datetime = self.rows("SELECT UTC_TIMESTAMP(6)")[0][0]
+        return found.replace(tzinfo=UTC)
 
     def sizes(self) -> Mapping[str, int]:
         """The rows of each table that is cleaned up, and the bytes and keys of Redis."""
@@ -225,27 +200,21 @@ class Month(Run):
         """Each table that has rows long after their time; waits for the clean-up until there is none."""
 
         def look() -> list[str]:
-            found = []
-            for table, expiry in EXPIRIES.items():
-                late = f"FROM {table} WHERE {expiry} < UTC_TIMESTAMP(6) - INTERVAL {LATE_SECONDS} SECOND"
-                [(count, since)] = self.rows(f"SELECT COUNT(*), MIN({expiry}) {late}")
-                found += [f"not bounded: {count} rows of {table} after their time, {since}"] if count else []
-            return found
+            counts = {table: f"SELECT COUNT(*) {LATE.format(table, end)}" for table, end in EXPIRIES.items()}
+            found = {table: self.rows(statement)[0][0] for table, statement in counts.items()}
+            return [
+                f"not bounded: {one} rows of {table} after their time" for table, one in found.items() if one
+            ]
 
         return waiting.left(look, within_seconds=CLEAN_UP_SECONDS, pause_seconds=0.5)
 
     def findings(self) -> Iterator[str]:
-        """What happened early, what grew, what was not seen at all, and what the archive has of it."""
+        """What grew, what happened early or was not seen at all, and what archives have left."""
         yield from growth(self.days)
         yield from early.findings(self.instance, SEEN)
-        yield from self.archive()
-
-    def archive(self) -> Iterator[str]:
-        """Once it may be, the month of the first day is archived: each law holds without its rows."""
+        # Once it may be, the month of the first day is archived: each law holds without its rows.
         ended_at = next_month(self.began_at)
-        wait = ended_at + timedelta(days=ARCHIVED_AFTER_DAYS, hours=1) - self.now()
-        if wait > timedelta(0):
-            self.move(wait)
+        self.move(ended_at + timedelta(days=ARCHIVED_AFTER_DAYS, hours=1) - self.now())
         yield from self.overdue()
         folder = self.instance.home / "archive"
         folder.mkdir(exist_ok=True)
@@ -253,26 +222,22 @@ class Month(Run):
             counted = f"SELECT COUNT(*) FROM {rows} < %s"  # noqa: S608 - names of ours
             before = self.rows(counted, ended_at)[0][0]
             options = f"--days {ARCHIVED_AFTER_DAYS} --folder {folder} --yes --reason campaign"
-            words = f"archive_month {table} {self.began_at:%Y-%m} {options}"
-            ran = own_stack.manage(self.instance, words)
+            ran = own_stack.manage(self.instance, f"archive_month {table} {self.began_at:%Y-%m} {options}")
             left = self.rows(counted, ended_at)[0][0]
             say(f"archive of {table}: {before} rows of the first day's month, {left} stay")
             if ran.returncode != 0 or (left >= before and table != "tickets"):
-                yield f"{words} ended with {ran.returncode}, {left} of {before} stay: {ran}"
+                yield f"of {table} {left} of {before} stay: {ran}"
         trial.audit(self.instance, self.seen)
 
     def finds_planted(self, wrong: list[str]) -> bool:
         """Whether both are found: keys that are deleted early, and marks that are never deleted."""
-        too_early = [one for one in early.findings(self.instance) if "idempotency key" in one]
-        kept = [one for one in self.seen.findings if "shop_committedtransaction" in one]
+        too_early = [one for one in early.findings(self.instance) if KEYS in one]
+        kept = [one for one in self.seen.findings if MARKS in one]
         say(f"{len(too_early)} early, as: {too_early[:1]}; kept: {kept[:1]}")
         return bool(too_early and kept)
 
-    def sign_in(self, account: Account, name: str, password: str) -> None:
-        """By the password. Raises SetupError."""
-        self._take_tokens(account, "token", {"username": name, "password": password})
-
-    def _take_tokens(self, account: Account, path: str, body: dict[str, str]) -> None:
+    def sign_in(self, account: Account, path: str = "token", **body: str) -> None:
+        """Take the account's tokens by its password, or by the refresh token. Raises SetupError."""
         headers, address = {"Content-Type": "application/json"}, f"/api/v1/auth/{path}"
         status, text = readiness.ask(self.instance.port, "POST", address, json.dumps(body), headers)
         if status != 200:
@@ -285,23 +250,20 @@ class Month(Run):
         for account in self.accounts:
             if waiting.left(partial(self.accepts, account.token), within_seconds=PATIENCE_SECONDS):
                 self.record([f"the access token of account {account.id} is good after its time"])
-        for account in self.accounts:
-            self._renew(account)
-        token = self.shop.token = self.setup.staff.token
-        late, often = "a new access token is not accepted", range(ACCEPTED_TIMES)
-        waiting.until(lambda: all(self.accepts(token) for _ in often), late, within_seconds=PATIENCE_SECONDS)
-
-    def _renew(self, account: Account) -> None:
-        """A web process that doesn't follow the database's time yet gives expired tokens."""
+        # A web process that doesn't follow the database's time yet gives expired tokens.
         due = self.now() + LEAST_VALIDITY
 
-        def is_good() -> bool:
-            self._take_tokens(account, "refresh", {"refresh": self.refresh_tokens[account.id]})
+        def is_renewed(account: Account) -> bool:
+            self.sign_in(account, "refresh", refresh=self.refresh_tokens[account.id])
             claims = jwt.decode(account.token, options={"verify_signature": False})
             return datetime.fromtimestamp(claims["exp"], UTC) > due
 
-        late = f"the new access token of account {account.id} has expired"
-        waiting.until(is_good, late, within_seconds=PATIENCE_SECONDS)
+        for account in self.accounts:
+            late = f"the new access token of account {account.id} has expired"
+            waiting.until(partial(is_renewed, account), late, within_seconds=PATIENCE_SECONDS)
+        token = self.shop.token = self.setup.staff.token
+        late, often = "a new access token is not accepted", range(ACCEPTED_TIMES)
+        waiting.until(lambda: all(self.accepts(token) for _ in often), late, within_seconds=PATIENCE_SECONDS)
 
     def accepts(self, token: str) -> bool:
         headers = {"Authorization": f"Bearer {token}"}
@@ -312,11 +274,11 @@ class Month(Run):
         address, session = f"{self.instance.url}/admin/login/", requests.Session()
         session.trust_env = False  # a proxy of the environment is not the shop's
         session.get(address, timeout=PATIENCE_SECONDS)
-        form = {"username": OPERATOR, "password": operators.PASSWORD, "next": "/admin/"}
+        form = {"username": operators.NAMES[0], "password": operators.PASSWORD, "next": "/admin/"}
         form["csrfmiddlewaretoken"] = session.cookies.get("csrftoken") or ""
         answer = session.post(address, form, headers={"Referer": address}, timeout=PATIENCE_SECONDS)
         if "/admin/login/" in answer.url:
-            raise SetupError(f"{OPERATOR} could not sign in: {answer.status_code} {answer.url}")
+            raise SetupError(f"an operator could not sign in: {answer.status_code} {answer.url}")
 
 
 class BuyerOfToday(Buyer):
@@ -343,7 +305,3 @@ def next_month(instant: datetime) -> datetime:
     """The beginning of the month after."""
     in_it = instant.replace(day=1) + timedelta(days=32)
     return in_it.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-
-
-def utc(instant: datetime) -> datetime:
-    return instant.replace(tzinfo=UTC)

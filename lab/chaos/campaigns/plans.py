@@ -13,6 +13,7 @@ from lab.chaos.campaigns.run import Campaign, Run, say
 from lab.chaos.campaigns.tasks import Tasks
 from lab.chaos.faults import Fault
 from scripts.stack import own_stack
+from scripts.stack.processes import SHOP
 
 FORGOTTEN_KEYS = (
     "CREATE OR REPLACE TRIGGER planted BEFORE INSERT ON shop_idempotencykey FOR EACH ROW "
@@ -30,6 +31,8 @@ COMMITS_IN_MEMORY = (
 )
 """Commits are acknowledged from memory, so a killed server loses those since the last write."""
 REFUSED = ("503 unavailable",)
+WEBHOOKS_ARE = (State.LATE, State.CUT, State.CUT_REPLIES, State.OVERTAKE)
+NETWORK_IS = (State.SLOW, State.CUT, State.CUT_REPLIES, State.HALF_OPEN, State.LATE, State.BYTEWISE)
 
 
 class Sales(Run):
@@ -82,55 +85,37 @@ class Disk(Run):
 
 
 ALL = (
-    Campaign(
-        "processes",
-        {"kill web": 20, "kill worker": 20, "kill beat": 20, "kill issuer": 20},
-        quick_divisor=20,
-        planted=FORGOTTEN_KEYS,
-    ),
+    Campaign("processes", {f"kill {name}": 20 for name in SHOP}, quick_divisor=20, planted=FORGOTTEN_KEYS),
     Campaign(
         "sales",
-        {
-            "kill web": 10,
-            "kill worker": 5,
-            "kill beat": 5,
-            "kill mariadb": 3,
-            "kill redis": 3,
-            "flush redis": 5,
-        },
+        {f"kill {name}": 5 for name in ("worker", "beat")}
+        | {"kill web": 10, "kill mariadb": 3, "kill redis": 3, "flush redis": 5},
         quick_divisor=10,
         kind=Sales,
     ),
     Campaign(
         "stores",
-        {"kill mariadb": 5, "kill redis": 10, "kill rabbitmq": 5, "down mariadb": 2}
-        | {f"{sort} redis": 5 for sort in ("flush", "down", "no memory for", "old data for")},
+        {f"{sort} redis": 5 for sort in ("flush", "down", "no memory for", "old data for")}
+        | {"kill mariadb": 5, "kill redis": 10, "kill rabbitmq": 5, "down mariadb": 2},
         quick_divisor=5,
         needs=("rabbitmq",),
         planted=COMMITS_IN_MEMORY,
     ),
+    # Attempts of long outages are made ever more rarely, by the shop and by the gateway's webhooks.
     Campaign(
         "gateway",
-        {
-            "kill gateway": 10,
-            "down gateway": (2, 120, 120),
-            "slow gateway": (5, 10, 25),
-            "freeze gateway": (5, 5, 15),
-            **{
-                f"{state} webhooks": (5, 5, 15)
-                for state in (State.LATE, State.CUT, State.CUT_REPLIES, State.OVERTAKE)
-            },
-        },
+        {"kill gateway": 10, "down gateway": (2, 120, 120), "slow gateway": (5, 10, 25)}
+        | {"freeze gateway": (5, 5, 15)}
+        | {f"{state} webhooks": (5, 5, 15) for state in WEBHOOKS_ARE},
         quick_divisor=10,
         kind=Gateway,
         links=("webhooks",),
         planted=NEW_CHARGE_KEYS,
-        # Attempts of long outages are made ever more rarely, by the shop and by the gateway's webhooks.
         settle_seconds=120,
     ),
+    # A lock is waited for 5 s.
     Campaign(
         "locks",
-        # A lock is waited for 5 s.
         {"hold all rows of mariadb": (10, 2, 20), "deadlocks in mariadb": (10, 5, 15)},
         quick_divisor=10,
         planted=FORGOTTEN_KEYS,
@@ -142,35 +127,30 @@ ALL = (
         planted=FORGOTTEN_KEYS,
         required_answers=REFUSED,
     ),
+    # The server goes on in the pages that its tables have left. One that starts on a full disk waits for a
+    # minute before it writes its system tables again.
     Campaign(
         "disk",
-        # The server goes on in the pages that its tables have left.
         {"fill the disk of mariadb": (10, 10, 30)},
         quick_divisor=10,
         kind=Disk,
         needs=("root",),
         planted=FORGOTTEN_KEYS,
         required_answers=REFUSED,
-        # A server that starts on a full disk waits for a minute before it writes its system tables again.
         ready_seconds=90,
     ),
     Campaign(
         "network",
-        {
-            f"{state} {link}": (2, 3, 12)
-            for state in State
-            for link in network.LINKS
-            if state not in (State.PASS, State.LOSE_COMMITS, State.OVERTAKE)
-        },
+        {f"{state} {link}": (2, 3, 12) for state in NETWORK_IS for link in network.LINKS},
         quick_divisor=2,
         quick_name="database",
         links=network.LINKS,
         planted_faults=(Fault(State.LOSE_COMMITS, "database", 8),),
         required_answers=REFUSED,
     ),
+    # Three rolls between the releases, and three rounds of restarts.
     Campaign(
         "releases",
-        # Three rolls between the releases, and three rounds of restarts.
         {f"replace {name}": 6 for name in NAMES},
         quick_divisor=6,
         kind=Releases,
@@ -178,14 +158,13 @@ ALL = (
         pauses=(1.0, 5.0),
         minutes=6,
     ),
+    # Each message of what is left to do may be a minute late, and one leads to another.
     Campaign(
         "tasks",
-        # The clocks of both workers are off from the start.
         {"clock behind of beat": (5, 5, 15), "clock ahead of beat": (5, 5, 15)},
         quick_divisor=5,
         kind=Tasks,
         needs=("libfaketime",),
-        # Each message of what is left to do may be a minute late, and one leads to another.
         settle_seconds=180,
     ),
     Campaign(

@@ -70,7 +70,7 @@ class Releases(Run):
         """The previous release serves, on its own schema. Raises SetupError."""
         instance, own = self.instance, {**settings, "WEB_WORKERS": "1", "TRUSTED_PROXIES": "1"}
         instances.remember(instance)
-        for folder in (instance.run, instance.logs, instance.data):
+        for folder in (instance.run, instance.logs, instance.data, instance.static):
             folder.mkdir(parents=True, exist_ok=True)
         self.environment = environments.compose(instance, own_stack.own_environment(instance, own))
         self.environment[process_identity.MARK] = str(instance.home)
@@ -86,8 +86,6 @@ class Releases(Run):
             stores = [str(instance.redis_socket), str(instance.mariadb_socket)]
             waiting.until(lambda: all(map(ports.answers, stores)), "no stores", within_seconds=90)
             self.manage_in(self.previous, "migrate --no-input")
-            for code in (self.previous, PROJECT):
-                self.manage_in(code, "collectstatic --no-input")
             for name in ("front", *NAMES):
                 self.start(name, PROJECT if name == "front" else self.previous)
             for name in WEB:
@@ -101,34 +99,28 @@ class Releases(Run):
 
     def manage_in(self, code: Path, words: str) -> CompletedProcess[str]:
         """A management command of that release. Raises SetupError."""
-        command, environment = [sys.executable, "manage.py", *words.split()], self.environment_of(code)
-        ran = children.run(command, within_seconds=COMMAND_SECONDS, environment=environment, folder=code)
+        command, within = [sys.executable, "manage.py", *words.split()], COMMAND_SECONDS
+        ran = children.run(command, within_seconds=within, environment=self.environment, folder=code)
         children.printed(ran)
         return ran
 
-    def environment_of(self, code: Path) -> dict[str, str]:
-        return self.environment | {"STATIC_ROOT": str(self.instance.home / f"static-of-{code.name}")}
-
     def start(self, name: str, code: Path) -> None:
         """Start the process with the code of this folder."""
-        environment, metrics = self.environment_of(code), self.instance.metrics / name
+        environment, metrics = {**self.environment}, self.instance.metrics / name
         if name in WEB:
             shutil.rmtree(metrics, ignore_errors=True)
             metrics.mkdir(parents=True)
             environment["PROMETHEUS_MULTIPROC_DIR"] = str(metrics)
-        log, command = self.instance.logs / f"{name}.log", self.command(name, code)
+        log, command = self.instance.logs / f"{name}.log", self.command(name)
         self.running[name] = children.start(command, log=log, environment=environment, folder=code)
 
-    def command(self, name: str, code: Path) -> processes.Command:
+    def command(self, name: str) -> processes.Command:
         kind = name.partition("-")[0]
         match kind:
             case "mariadb":
                 return self.instance.mariadb(max_connections=CONNECTIONS).command()
             case "front":
                 return self.front.command()
-            case "web" if (code / "shop" / "server").is_dir():  # an earlier release's own server
-                address = ("--host", ports.HOST, "--port", str(self.web_port(name)))
-                return [sys.executable, "-m", "shop.web_server", "--workers", "1", *address]
             case "web":
                 return processes.web_server(self.web_port(name), "--workers", "1")
             case "beat":

@@ -41,7 +41,7 @@ FEW = 10
 DRIFTS = {"worker": -clocks.FAR_SECONDS, "second": clocks.FAR_SECONDS}
 SWEPT_WITHIN_SECONDS = 30
 """Beside the delay of the message: a key may be there for so long after its time."""
-SEEN = ("order expired", "payment given up", "saga retried", "idempotency key swept")
+SEEN = ("order expired", "payment given up", "saga retried", "shop_idempotencykey swept")
 """What has to happen in a campaign, for it is to be seen that it isn't early."""
 SUCCEEDED = re.compile(r"Task ([\w.]+)\[([0-9a-f-]{36})\] succeeded")
 REGISTERED = re.compile(r"^  \. ([\w.]+)$", re.MULTILINE)
@@ -145,11 +145,9 @@ class Relay:
     def __init__(self, socket: str, seed: str, longest_seconds: float) -> None:
         self.socket, self.longest_seconds = socket, longest_seconds
         self.chance = random.Random(f"{seed} relay")
-        self.sent: defaultdict[str, list[float]] = defaultdict(list)
-        """When the messages of each task came, and below the numbers of their copies as they were delivered."""
-        self.delivered: defaultdict[str, list[int]] = defaultdict(list)
-        self.expired = Counter[str]()
-        """Those that had expired when they were sent."""
+        # Of each task when messages came, how many had expired, and the numbers of copies as delivered.
+        self.sent, self.expired = defaultdict[str, list[float]](list), Counter[str]()
+        self.delivered = defaultdict[str, list[int]](list)
 
     def run(self, stop: threading.Event) -> None:
         waiting, number, border = list[Any](), 0, FIRST_SHARE * self.longest_seconds
