@@ -161,7 +161,9 @@ def _known() -> set[str]:
 
 def _dashboards() -> list[str]:
     files = [
-        path for folder in ("ops", "scripts", "lab") for path in (places.PROJECT / folder).rglob("grafana/**/*.json")
+        path
+        for folder in ("ops", "scripts", "lab")
+        for path in (places.PROJECT / folder).rglob("grafana/**/*.json")
     ]
     return [
         target["expr"]
