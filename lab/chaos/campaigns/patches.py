@@ -18,30 +18,20 @@ PATCHES = "CAMPAIGN_PATCHES"
 FAKETIME = "scripts.stack.programs.faketime"
 
 
-def _frequently_measured_clock(clock: Any) -> None:
-    """The database's time is measured twice a second: a month has too many jumps to wait 30 s after each."""
-    clock.PERIOD_SECONDS = 0.5
-
-
 def _host_clock(module: Any) -> None:
-    """Workers read their host's clock in this module."""
     if "worker" in sys.argv:
         module.clock = SimpleNamespace(now=lambda: datetime.now(UTC))
 
 
 def _no_lease_of_batches(batch: Any) -> None:
-    """A batch advances sagas that another worker has leased."""
     batch.Batch._may_advance = lambda self, saga: saga.state in batch.UNFINISHED
 
 
 def _no_lease_of_due_sagas(store: Any) -> None:
-    """So it finds them."""
     store.due_condition = lambda cells: "next_attempt_at IS NOT NULL"
 
 
 def _own_charge_keys(gateway: Any) -> None:
-    """Workers name each charge after themselves, so that the gateway can't tell that it is the same."""
-
     def with_own_key(call: Callable[..., Any]) -> Callable[..., Any]:
         return lambda *, key, **of: call(key=f"{key}-{os.getpid()}", **of)
 
@@ -49,20 +39,13 @@ def _own_charge_keys(gateway: Any) -> None:
         setattr(gateway, name, with_own_key(getattr(gateway, name)))
 
 
-def _no_sweep_of_marks(commit_marks: Any) -> None:
-    """Marks of transactions are never deleted."""
-    commit_marks.sweep = lambda: 0
-
-
 def _early_sweep(recorded_answers: Any) -> None:
-    """Idempotency keys are deleted when half of their time is over."""
     usual = recorded_answers._retention_start
     half = timedelta(seconds=recorded_answers.settings.IDEMPOTENCY_RETENTION_SECONDS / 2)
     recorded_answers._retention_start = lambda: usual() + half
 
 
 def _admissions_counted_in_memory(admission: Any) -> None:
-    """Each process counts its own admissions, and takes all of a minute at once."""
     mine: list[datetime] = []
 
     def admit(sale: Any, clock_now: datetime, now: datetime) -> Sequence[Any]:
@@ -86,16 +69,22 @@ def _admissions_counted_in_memory(admission: Any) -> None:
 
 
 BY_NAME: Mapping[str, Mapping[str, Callable[[Any], None]]] = {
-    "frequently-measured-clock": {"shop.clock": _frequently_measured_clock},
-    "host-clock": {"orders.cancellation": _host_clock, "shop.idempotency.recorded_answers": _host_clock},
+    # The database's time is measured twice a second: a month has too many jumps to wait 30 s after each.
+    "frequently-measured-clock": {"shop.clock": lambda clock: setattr(clock, "PERIOD_SECONDS", 0.5)},
+    # Workers read their host's clock in these modules.
+    "host-clock": dict.fromkeys(("orders.cancellation", "shop.idempotency.recorded_answers"), _host_clock),
+    # A worker finds and advances sagas that another one has leased, and names each charge after itself, so
+    # that the gateway can't tell that it is the same.
     "no-leases": {
         "orders.saga.batch": _no_lease_of_batches,
         "orders.saga.store": _no_lease_of_due_sagas,
         "payments.gateways.simulator": _own_charge_keys,
     },
-    "no-sweep-of-marks": {"shop.db.commit_marks": _no_sweep_of_marks},
-    "admissions-in-memory": {"sales.waiting_room.admission": _admissions_counted_in_memory},
+    # Marks of transactions are never deleted, and idempotency keys when half of their time is over.
+    "no-sweep-of-marks": {"shop.db.commit_marks": lambda marks: setattr(marks, "sweep", lambda: 0)},
     "early-sweep": {"shop.idempotency.recorded_answers": _early_sweep},
+    # Each process counts its own admissions, and takes all of a minute at once.
+    "admissions-in-memory": {"sales.waiting_room.admission": _admissions_counted_in_memory},
 }
 """The modules that each changes, and how."""
 

@@ -8,13 +8,12 @@ logs end before the moment: the restore has to refuse them, or else the comparis
 import json
 import math
 import os
-import signal
 import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -55,7 +54,6 @@ LATER = "L10"
 RECONCILE_ATTEMPTS = 5
 """A card of the gateway simulator refuses the first two refunds."""
 TICKETS, MOST_REPEATED = 4, 5
-PASSWORD = "a-password-of-2026"  # noqa: S105
 OPEN = f"""
 SELECT (SELECT COUNT(*) FROM orders_order WHERE status IN ('pending', 'paying', 'refunding')),
     {database.UNDELIVERED}, (SELECT COUNT(*) FROM orders_saga WHERE state = 'running')
@@ -75,7 +73,7 @@ class Restore(Run):
     def load(self) -> float:
         """Lose the database and restore it; the seconds from the loss to the first answer."""
         pause, backup = QUICK_LOAD_SECONDS if self.is_quick else LOAD_SECONDS, self.instance.home / "backup"
-        self.queue = self.shop.create_campaign("Lost tickets", strategy="queue", quantity=1_000)
+        queue = self.shop.create_campaign("Lost tickets", strategy="queue", quantity=1_000)
         staff, *buyers = self.buyers()
         with at_work(buyers) as stop, ExitStack() as copying:
             copying.enter_context(self.copied_logs())
@@ -90,7 +88,7 @@ class Restore(Run):
             time.sleep(2)
             self.moment = math.ceil(time.time())
             time.sleep(max(0.0, self.moment - time.time()))
-            self.leave_leftovers()
+            check_leftovers = self.leave_leftovers(queue)
             time.sleep(LOST_SECONDS)
             self.newest_line = int(self.rows("SELECT MAX(id) FROM shop_journalline")[0][0])
             stop.set()
@@ -102,31 +100,27 @@ class Restore(Run):
             away = time.time() - self.lost_at
         say(f"RTO: {away:.1f} s from the loss to the first answer")
         if not self.is_planted:
-            self.check_leftovers()
+            check_leftovers()
             self.load_again(pause)
         return away
 
-    @contextmanager
-    def copied_logs(self) -> Iterator[None]:
+    def copied_logs(self) -> AbstractContextManager[Any]:
         """`mariadb-binlog` beside the server, as on another machine: it writes what is logged."""
         server, program = self.instance.mariadb(), system_packages.program("mariadb-binlog")
         command = [program, "--no-defaults", f"--socket={server.socket}", f"--user={USER}", "--raw"]
         command += ["--read-from-remote-server", "--stop-never", f"--result-file={self.logs}/", "log.000001"]
-        log, environment = self.instance.home / "copied-logs.log", os.environ | {"MYSQL_PWD": server.password}
-        child = children.start(command, log=log, environment=environment)
-        try:
-            yield
-        finally:
-            children.stop(child)
+        more: dict[str, Any] = {"log": self.instance.home / "copied-logs.log", "is_ready": lambda: True}
+        more["environment"] = os.environ | {"MYSQL_PWD": server.password}
+        return children.running(command, name="mariadb-binlog", **more)
 
     def lose_server(self) -> None:
         """Freeze and kill the server, so that it ends nothing in order, keep it down, and take its files."""
         server, home = self.instance.mariadb(), self.instance.home
         victims = process_identity.group_of(self.instance.run, "mariadb")
-        process_identity.kill(victims, signal.SIGSTOP)
-        # Once supervisor has noted that it is not to be started again.
-        threading.Timer(KILL_SECONDS, process_identity.kill, [victims]).start()
-        supervision.stop(self.instance, "mariadb")
+        with process_identity.frozen(victims):
+            # Once supervisor has noted that it is not to be started again.
+            threading.Timer(KILL_SECONDS, process_identity.kill, [victims]).start()
+            supervision.stop(self.instance, "mariadb")
         server.data.rename(home / "lost-data")
         server.binary_logs.rename(home / "lost-logs")
 
@@ -170,39 +164,40 @@ class Restore(Run):
         ran = own_stack.manage(self.instance, words, within_seconds=RESTORE_SECONDS)
         return children.printed(ran, codes=codes).strip()
 
-    def leave_leftovers(self) -> None:
-        """What the lost time leaves in clients and Redis: an account, and tickets that wait in a queue."""
+    def leave_leftovers(self, queue: int) -> Callable[[], None]:
+        """What the lost time leaves in clients and Redis: an account, and tickets that wait in a queue. The
+        check is that all are unknown later, and what asks again gets a coupon."""
         supervision.stop(self.instance, "issuer")
-        name = f"lost-{uuid.uuid4().hex[:12]}"
-        self.registration = {"username": name, "email": f"{name}@example.com", "password": PASSWORD}
-        self.lost_id = int(self.shop.call("POST", "/users", self.registration)["id"])
-        signed_in = {"username": name, "password": PASSWORD}
-        self.lost_token = self.shop.call("POST", "/auth/token", signed_in)["access"]
-        coupon: dict[str, Any] = {"method": "POST", "path": "/coupons", "body": {"campaign": self.queue}}
-        calls = [Call(token=account.token, **coupon) for account in self.setup.buyers[:TICKETS]]
-        self.tickets = [(call, self.ask(call).body["id"]) for call in calls]
-
-    def check_leftovers(self) -> None:
-        """Token, account and tickets have to be unknown; what asks again gets a coupon."""
+        name, password = f"lost-{uuid.uuid4().hex[:12]}", uuid.uuid4().hex
+        registration = {"username": name, "email": f"{name}@example.com", "password": password}
+        lost_id = self.shop.call("POST", "/users", registration)["id"]
+        token = self.shop.call("POST", "/auth/token", {"username": name, "password": password})["access"]
+        waiting_accounts, body = self.setup.buyers[:TICKETS], {"campaign": queue}
+        calls = [Call("POST", "/coupons", account.token, body) for account in waiting_accounts]
+        tickets = [self.ask(call).body["id"] for call in calls]
         basket = {"items": [{"product": self.setup.ample.id, "quantity": 1}]}
-        answer = self.ask(Call("POST", "/orders", self.lost_token, basket, str(uuid.uuid4())))
-        if answer.status != 401:
-            self.record([f"the token of a lost account is answered {answer}"])
-        again = int(self.shop.call("POST", "/users", self.registration)["id"])
-        if again <= self.lost_id:
-            self.record([f"the id {self.lost_id} of a lost account came again as {again}"])
-        for account, (call, ticket) in zip(self.setup.buyers, self.tickets, strict=False):
-            answer = self.ask(Call("GET", f"/queue-tickets/{ticket}", call.token))
-            if answer.status != 404:
-                self.record([f"the lost ticket {ticket} is answered {answer}"])
-            until = time.monotonic() + PATIENCE_SECONDS
-            while (answer := self.ask(call)).status == 202 and time.monotonic() < until:
-                if answer.body["id"] == ticket:
-                    self.record([f"the lost ticket {ticket} was given again"])
-                time.sleep(0.2)
-            account.calls.append(RecordedCall("coupon", call, answer))
-            if answer.status not in (200, 201):
-                self.record([f"an account whose ticket was lost has no coupon: {answer}"])
+
+        def check() -> None:
+            answer = self.ask(Call("POST", "/orders", token, basket, str(uuid.uuid4())))
+            if answer.status != 401:
+                self.record([f"the token of a lost account is answered {answer}"])
+            again = self.shop.call("POST", "/users", registration)["id"]
+            if again <= lost_id:
+                self.record([f"the id {lost_id} of a lost account came again as {again}"])
+            for account, call, ticket in zip(waiting_accounts, calls, tickets, strict=True):
+                answer = self.ask(Call("GET", f"/queue-tickets/{ticket}", account.token))
+                if answer.status != 404:
+                    self.record([f"the lost ticket {ticket} is answered {answer}"])
+                until = time.monotonic() + PATIENCE_SECONDS
+                while (answer := self.ask(call)).status == 202 and time.monotonic() < until:
+                    if answer.body["id"] == ticket:
+                        self.record([f"the lost ticket {ticket} was given again"])
+                    time.sleep(0.2)
+                account.calls.append(RecordedCall("coupon", call, answer))
+                if answer.status not in (200, 201):
+                    self.record([f"an account whose ticket was lost has no coupon: {answer}"])
+
+        return check
 
     def load_again(self, seconds: float) -> None:
         """The same clients go on with the restored shop, and know nothing of calls from before the loss."""
