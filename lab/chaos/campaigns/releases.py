@@ -11,7 +11,7 @@ import shutil
 import socket
 import sys
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -145,12 +145,12 @@ class Releases(Run):
             time.sleep(PLANTED_SECONDS)
             self.rows(PLANTED_END)
             return 0.0
-        for number, names in enumerate(rounds(fault.name for fault in self.faults)):
+        for number in range(len(self.faults) // len(NAMES)):
             code, is_restart = self.previous if number == 1 else PROJECT, number >= 3
             say(f"round {number + 1}: {'restarts of ' if is_restart else ''}{code.name}")
             self.setup.campaigns += trial.create_campaigns(self.load_kind, self.shop, 1)
             before = {name: self.front.count(name, "stot") for name in WEB}
-            for name in names:
+            for name in chance.sample(NAMES, len(NAMES)):
                 longest = max(longest, self.replace(name, code, is_drained=not is_restart))
                 time.sleep(chance.uniform(*self.campaign.pauses))
             idle = [name for name, count in before.items() if self.front.count(name, "stot") == count]
@@ -264,15 +264,6 @@ class Front:
             control.connect(os.fspath(self.control))
             control.sendall(f"{line}\n".encode())
             return b"".join(iter(lambda: control.recv(65_536), b"")).decode()
-
-
-def rounds(names: Iterable[str]) -> list[list[str]]:
-    """The processes to replace, in rounds of one replacement of each, in their order."""
-    found, count = defaultdict[int, list[str]](list), Counter[str]()
-    for name in names:
-        found[count[name]].append(name)
-        count[name] += 1
-    return [found[number] for number in sorted(found)]
 
 
 def failures(requests: Iterable[Request]) -> Counter[str]:

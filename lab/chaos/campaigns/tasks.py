@@ -11,6 +11,7 @@ import time
 import uuid
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -75,18 +76,20 @@ class Tasks(Run):
             **(patches.settings("host-clock", "no-leases") if self.is_planted else {}),
         }
 
-    def load(self) -> float:
+    @contextmanager
+    def stack(self, settings: Mapping[str, str]) -> Iterator[None]:
+        """With the relay from the start on: what waits for it expires."""
         instance, longest = self.instance, QUICK_LONGEST_SECONDS if self.is_quick else LONGEST_SECONDS
-        early.watch(instance)
         self.relay = Relay(str(instance.redis_socket), self.seed, longest)
-        self.opened.enter_context(at_work([self.relay]))
-        self.opened.enter_context(clocks.second_worker(instance, clock_file(instance, "second")))
-        clocks.drift(instance, DRIFTS)
-        self.rows(OLD_KEYS)
-        environment = {**os.environ, **supervision.environment(instance)}
-        call = [sys.executable, "-m", "celery", "-A", "shop", "call", RARE]
-        children.printed(children.run(call, within_seconds=60, environment=environment))
-        return super().load()
+        second = clocks.second_worker(instance, clock_file(instance, "second"))
+        with super().stack(settings), at_work([self.relay]), second:
+            early.watch(instance)
+            clocks.drift(instance, DRIFTS)
+            self.rows(OLD_KEYS)
+            environment = {**os.environ, **supervision.environment(instance)}
+            call = [sys.executable, "-m", "celery", "-A", "shop", "call", RARE]
+            children.printed(children.run(call, within_seconds=60, environment=environment))
+            yield
 
     def findings(self) -> Iterator[str]:
         """Each task that was not delivered or run as the campaign promises, and all that happened early."""
