@@ -73,9 +73,9 @@ def run_all(asked: argparse.Namespace) -> int:
 
 def can_run(campaign: Campaign) -> bool:
     """Whether it can run here; prints why not."""
-    of_system = {name: True for name in campaign.needs if name != "root"}
+    of_system = {name: True for name in campaign.kind.needs if name != "root"}
     missing = [f"{package} not installed" for package in system_packages.missing(Needs(**of_system))]
-    missing += ["a file system takes root"] if "root" in campaign.needs and os.getuid() else []
+    missing += ["a file system takes root"] if "root" in campaign.kind.needs and os.getuid() else []
     if missing:
         say(f"{campaign.name}: NOT RUN: {', '.join(missing)}")
     return not missing

@@ -14,7 +14,7 @@ import requests
 from redis import Redis
 
 from lab.chaos import faults, operators, trial
-from lab.chaos.campaigns import clocks, early, patches
+from lab.chaos.campaigns import clocks, early
 from lab.chaos.campaigns.run import LASTING_LOAD, Run, say
 from lab.chaos.clients import Buyer, Staff, at_work, await_final_answer
 from lab.chaos.comparison import repeats
@@ -73,15 +73,15 @@ EARLY_DAYS, LATE_DAYS, MOST_GROWTH = slice(7, 12), slice(-5, None), 1.25
 class Month(Run):
     """A day for each fault, whose seconds are where the jump to the next day is interrupted, in hours."""
 
-    load_kind, has_reader = LASTING_LOAD, False  # events of a month are deleted in it
+    load_kind, needs, has_reader = LASTING_LOAD, ("libfaketime",), False  # events are deleted meanwhile
+    patches, planted_patches = ("frequently-measured-clock",), ("early-sweep", "no-sweep-of-marks")
 
     def prepare(self) -> dict[str, str]:
         now = datetime.now(UTC)
         # It begins on the last day of a calendar month.
         self.ahead_seconds = ((next_month(now).date() - now.date()).days - 1) * 86_400
         self.opened.enter_context(clocks.moved(self.instance, {"all": self.ahead_seconds}))
-        defects = ("early-sweep", "no-sweep-of-marks") if self.is_planted else ()
-        return {**super().prepare(), **SETTINGS, **patches.settings("frequently-measured-clock", *defects)}
+        return {**super().prepare(), **SETTINGS}
 
     def load(self) -> float:
         early.watch(self.instance)

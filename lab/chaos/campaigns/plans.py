@@ -4,12 +4,12 @@ import time
 from typing import Any
 
 from lab.chaos import operators, outside
-from lab.chaos.campaigns import kinds, network, patches
+from lab.chaos.campaigns import kinds, network
 from lab.chaos.campaigns.month import Month
 from lab.chaos.campaigns.network import State
 from lab.chaos.campaigns.releases import NAMES, Releases
 from lab.chaos.campaigns.restore import Restore
-from lab.chaos.campaigns.run import Campaign, Run, say
+from lab.chaos.campaigns.run import Campaign, Faults, Run, say
 from lab.chaos.campaigns.tasks import Tasks
 from lab.chaos.faults import Fault
 from scripts.stack import own_stack
@@ -33,15 +33,20 @@ COMMITS_IN_MEMORY = (
 REFUSED = ("503 unavailable",)
 WEBHOOKS_ARE = (State.LATE, State.CUT, State.CUT_REPLIES, State.OVERTAKE)
 NETWORK_IS = (State.SLOW, State.CUT, State.CUT_REPLIES, State.HALF_OPEN, State.LATE, State.BYTEWISE)
+OF_SALES: Faults = dict.fromkeys(("kill worker", "kill beat", "flush redis"), 5)
+OF_SALES |= {"kill web": 10, "kill mariadb": 3, "kill redis": 3}
+OF_STORES: Faults = {f"{sort} redis": 5 for sort in ("flush", "down", "no memory for", "old data for")}
+OF_STORES |= {"kill mariadb": 5, "kill redis": 10, "kill rabbitmq": 5, "down mariadb": 2}
+OF_GATEWAY: Faults = {"kill gateway": 10, "down gateway": (2, 120, 120), "slow gateway": (5, 10, 25)}
+OF_GATEWAY |= {"freeze gateway": (5, 5, 15)}
+OF_GATEWAY |= {f"{state} webhooks": (5, 5, 15) for state in WEBHOOKS_ARE}
 
 
 class Sales(Run):
     """Planted, each process counts the admissions of a sale in its memory: together they, and each that
     starts again, exceed the rate."""
 
-    def prepare(self) -> dict[str, str]:
-        defect = patches.settings("admissions-in-memory") if self.is_planted else {}
-        return {**super().prepare(), **defect}
+    planted_patches = ("admissions-in-memory",)
 
     def finds_planted(self, wrong: list[str]) -> bool:
         return any(law["law"] == "L14" and not law["holds"] for law in own_stack.audit(self.instance))
@@ -52,7 +57,8 @@ class Gateway(Run):
     fell into an outage is stuck: an operator has it tried again, and once more where its card refuses the
     first attempts."""
 
-    planted_settle_seconds = 120
+    # Attempts of long outages are made ever more rarely, by the shop and by the gateway's webhooks.
+    settle_seconds = planted_settle_seconds = 120
 
     def clients(self) -> list[Any]:
         operators.create_second(self.instance)
@@ -77,99 +83,58 @@ class Gateway(Run):
 
 
 class Disk(Run):
-    """The database's data lie on a file system of their own."""
+    """The database's data lie on a file system of their own. The server goes on in the pages that its tables
+    have left; one that starts on a full disk waits for a minute before it writes its system tables again."""
+
+    needs, ready_seconds = ("root",), 90
 
     def prepare(self) -> dict[str, str]:
         self.opened.enter_context(kinds.small_disk(self.instance, megabytes=1024))
         return super().prepare()
 
 
+class Stores(Run):
+    """The broker is a RabbitMQ."""
+
+    needs = ("rabbitmq",)
+
+
 ALL = (
-    Campaign("processes", {f"kill {name}": 20 for name in SHOP}, quick_divisor=20, planted=FORGOTTEN_KEYS),
-    Campaign(
-        "sales",
-        {f"kill {name}": 5 for name in ("worker", "beat")}
-        | {"kill web": 10, "kill mariadb": 3, "kill redis": 3, "flush redis": 5},
-        quick_divisor=10,
-        kind=Sales,
-    ),
-    Campaign(
-        "stores",
-        {f"{sort} redis": 5 for sort in ("flush", "down", "no memory for", "old data for")}
-        | {"kill mariadb": 5, "kill redis": 10, "kill rabbitmq": 5, "down mariadb": 2},
-        quick_divisor=5,
-        needs=("rabbitmq",),
-        planted=COMMITS_IN_MEMORY,
-    ),
-    # Attempts of long outages are made ever more rarely, by the shop and by the gateway's webhooks.
-    Campaign(
-        "gateway",
-        {"kill gateway": 10, "down gateway": (2, 120, 120), "slow gateway": (5, 10, 25)}
-        | {"freeze gateway": (5, 5, 15)}
-        | {f"{state} webhooks": (5, 5, 15) for state in WEBHOOKS_ARE},
-        quick_divisor=10,
-        kind=Gateway,
-        links=("webhooks",),
-        planted=NEW_CHARGE_KEYS,
-        settle_seconds=120,
-    ),
+    Campaign("processes", {f"kill {name}": 20 for name in SHOP}, planted=FORGOTTEN_KEYS),
+    Campaign("sales", OF_SALES, Sales),
+    Campaign("stores", OF_STORES, Stores, planted=COMMITS_IN_MEMORY),
+    Campaign("gateway", OF_GATEWAY, Gateway, links=("webhooks",), planted=NEW_CHARGE_KEYS),
     # A lock is waited for 5 s.
     Campaign(
         "locks",
         {"hold all rows of mariadb": (10, 2, 20), "deadlocks in mariadb": (10, 5, 15)},
-        quick_divisor=10,
         planted=FORGOTTEN_KEYS,
     ),
     Campaign(
         "database",
         {"read only mariadb": (10, 2, 15), "take all connections of mariadb": (10, 2, 15)},
-        quick_divisor=10,
         planted=FORGOTTEN_KEYS,
         required_answers=REFUSED,
     ),
-    # The server goes on in the pages that its tables have left. One that starts on a full disk waits for a
-    # minute before it writes its system tables again.
     Campaign(
         "disk",
         {"fill the disk of mariadb": (10, 10, 30)},
-        quick_divisor=10,
-        kind=Disk,
-        needs=("root",),
+        Disk,
         planted=FORGOTTEN_KEYS,
         required_answers=REFUSED,
-        ready_seconds=90,
     ),
     Campaign(
         "network",
         {f"{state} {link}": (2, 3, 12) for state in NETWORK_IS for link in network.LINKS},
-        quick_divisor=2,
         quick_name="database",
         links=network.LINKS,
         planted_faults=(Fault(State.LOSE_COMMITS, "database", 8),),
         required_answers=REFUSED,
     ),
     # Three rolls between the releases, and three rounds of restarts.
-    Campaign(
-        "releases",
-        {f"replace {name}": 6 for name in NAMES},
-        quick_divisor=6,
-        kind=Releases,
-        needs=("haproxy",),
-        pauses=(1.0, 5.0),
-        minutes=6,
-    ),
-    # Each message of what is left to do may be a minute late, and one leads to another.
-    Campaign(
-        "tasks",
-        {"clock behind of beat": (5, 5, 15), "clock ahead of beat": (5, 5, 15)},
-        quick_divisor=5,
-        kind=Tasks,
-        needs=("libfaketime",),
-        settle_seconds=180,
-    ),
-    Campaign(
-        "month", {"next day of clocks": (30, 2, 20)}, quick_divisor=10, kind=Month, needs=("libfaketime",)
-    ),
-    Campaign("restore", {"lose mariadb": 1}, quick_divisor=1, kind=Restore),
+    Campaign("releases", {f"replace {name}": 6 for name in NAMES}, Releases),
+    Campaign("tasks", {"clock behind of beat": (5, 5, 15), "clock ahead of beat": (5, 5, 15)}, Tasks),
+    Campaign("month", {"next day of clocks": (30, 2, 20)}, Month),
+    Campaign("restore", {"lose mariadb": 1}, Restore),
 )
 CAMPAIGNS = {campaign.name: campaign for campaign in ALL}

@@ -64,6 +64,7 @@ class Releases(Run):
     new campaigns of coupons. With the planted migration that is made, and nothing is replaced."""
 
     load_kind, has_reader = PLAIN_LOAD, False  # the previous release has no feed
+    needs, minutes, pauses = ("haproxy",), 6, (1.0, 5.0)
 
     @contextmanager
     def stack(self, settings: Mapping[str, str]) -> Iterator[None]:
@@ -152,7 +153,7 @@ class Releases(Run):
             before = {name: self.front.count(name, "stot") for name in WEB}
             for name in chance.sample(NAMES, len(NAMES)):
                 longest = max(longest, self.replace(name, code, is_drained=not is_restart))
-                time.sleep(chance.uniform(*self.campaign.pauses))
+                time.sleep(chance.uniform(*self.pauses))
             idle = [name for name, count in before.items() if self.front.count(name, "stot") == count]
             self.record(f"{name} had no request during a round" for name in idle)
             self.check_processes()

@@ -10,7 +10,7 @@ from typing import Any
 
 from lab.chaos import faults, trial
 from lab.chaos.calls import Observations
-from lab.chaos.campaigns import kinds, network
+from lab.chaos.campaigns import kinds, network, patches
 from lab.chaos.clients import at_work, staff_and_buyers
 from lab.chaos.faults import Fault
 from lab.chaos.feed import FeedReader
@@ -22,7 +22,8 @@ from scripts.stack import database, own_stack, process_identity
 from scripts.stack.instance import Instance
 from scripts.stack.rabbitmq import RunningNode
 
-SHORT_SECONDS, QUICK_LONGEST_SECONDS = (0.5, 3.0), 8.0
+SHORT_SECONDS, QUICK_LONGEST_SECONDS, QUICK_DIVISOR = (0.5, 3.0), 8.0, 10
+Faults = dict[str, int | tuple[int, float, float]]
 HEADER = "| campaign | faults | acknowledged | compared | lost | doubled | longest recovery |"
 REPLACING, REDIS_AWAY = ("kill", "down", "old data for"), ("down", "no memory for", "old data for")
 """Sorts of faults after which another process is there, and while which Redis serves nothing."""
@@ -38,7 +39,11 @@ class Run:
     there up to the end, after the stack's if `prepare` opens it."""
 
     load_kind, has_reader = WHOLE_LOAD, True
-    client_seconds, planted_settle_seconds = 3600, 5
+    needs: tuple[str, ...] = ()
+    patches: tuple[str, ...] = ()
+    planted_patches: tuple[str, ...] = ()
+    client_seconds, ready_seconds, minutes, pauses = 3600, faults.PATIENCE_SECONDS, 1, (0.3, 2.0)
+    settle_seconds, planted_settle_seconds = 60, 5
     """What a planted defect has lost never settles."""
 
     def __init__(
@@ -61,7 +66,7 @@ class Run:
         say(f"{name}: SEED={self.seed} QUICK={self.is_quick:d} PLANTED={self.is_planted:d}")
         with self.opened:
             self.opened.enter_context(self.stack({**trial.SETTINGS, **self.prepare()}))
-            asked: dict[str, Any] = {"minutes": self.campaign.minutes, "manage": self.manage}
+            asked: dict[str, Any] = {"minutes": self.minutes, "manage": self.manage}
             self.setup, self.shop = trial.set_up(self.load_kind, instance, seen, **asked)
             self.before = self.stored()
             recovery = self.load()
@@ -85,10 +90,12 @@ class Run:
 
     def prepare(self) -> dict[str, str]:
         """Open what the stack needs; the settings that lead there. Raises SetupError."""
-        broker = "rabbitmq" if "rabbitmq" in self.campaign.needs else "redis"
+        broker = "rabbitmq" if "rabbitmq" in self.needs else "redis"
         self.broker = self.opened.enter_context(trial.broker_beside(broker, self.instance.home))
         through = self.opened.enter_context(network.beside(self.instance, self.campaign.links))
-        return {**(self.broker.settings if self.broker else {}), **through}
+        names = (*self.patches, *(self.planted_patches if self.is_planted else ()))
+        patched = patches.settings(*names) if names else {}
+        return {**(self.broker.settings if self.broker else {}), **through, **patched}
 
     def stack(self, settings: Mapping[str, str]) -> AbstractContextManager[Any]:
         return own_stack.running(self.instance, **settings)
@@ -121,7 +128,7 @@ class Run:
             # Before each fault, because a database that starts again has its own settings.
             for statement in self.campaign.planted if self.is_planted else ():
                 self.rows(statement)
-            time.sleep(chance.uniform(*self.campaign.pauses))
+            time.sleep(chance.uniform(*self.pauses))
             longest = max(longest, self.make(fault))
         return longest
 
@@ -129,7 +136,7 @@ class Run:
         """Make one fault; how long the shop then took to be ready."""
         leader = process_identity.leader_of(self.instance.run, fault.name)
         victims = {fault.name: leader} if leader and fault.sort in REPLACING else {}
-        began, within = time.monotonic(), self.campaign.ready_seconds
+        began, within = time.monotonic(), self.ready_seconds
         if self.broker and fault.name == faults.BROKER:
             faults.make_to_broker(self.broker, fault)
         else:
@@ -145,9 +152,8 @@ class Run:
 
     def settle(self) -> float:
         """Wait until nothing is open; the seconds that took."""
-        usual = self.campaign.settle_seconds
-        seconds = self.planted_settle_seconds if self.is_planted else usual
-        more: dict[str, Any] = {"within_seconds": seconds, "awaits_answers": seconds == usual}
+        seconds = self.planted_settle_seconds if self.is_planted else self.settle_seconds
+        more: dict[str, Any] = {"within_seconds": seconds, "awaits_answers": seconds == self.settle_seconds}
         return trial.settle(self.setup, self.shop, self.seen, operate=self.operate, **more)
 
     def operate(self) -> None:
@@ -192,27 +198,21 @@ class Run:
 @dataclass(frozen=True)
 class Campaign:
     """`faults` says of each sort and process how often it is made, and from and to how long it lasts. A quick
-    run makes each a `quick_divisor`th as often, at least once, or those of `quick_name` alone.
+    run makes a tenth of each, at least one, or those of `quick_name` alone.
 
     `planted` are statements for the database, and `planted_faults` faults, that break a promise: a run with
     them has to lose or double an effect, and the comparison to find that. `required_answers` are what faults
-    have to cause. Calls of `links` go through a proxy. What is sold lasts for `minutes`.
+    have to cause. Calls of `links` go through a proxy.
     """
 
     name: str
-    faults: Mapping[str, int | tuple[int, float, float]]
-    quick_divisor: int
+    faults: Faults
     kind: type[Run] = Run
-    needs: tuple[str, ...] = ()
-    pauses: tuple[float, float] = (0.3, 2.0)
     planted: tuple[str, ...] = ()
     planted_faults: tuple[Fault, ...] = ()
     quick_name: str = ""
     required_answers: tuple[str, ...] = ()
-    settle_seconds: int = 60
-    ready_seconds: int = faults.PATIENCE_SECONDS
     links: tuple[str, ...] = ()
-    minutes: int = 1
 
     def plan(self, seed: str, *, is_quick: bool) -> list[Fault]:
         """All faults in the order of the seed."""
@@ -220,7 +220,7 @@ class Campaign:
         for what, often in self.faults.items():
             sort, _, name = what.rpartition(" ")
             count, first, last = often if isinstance(often, tuple) else (often, *SHORT_SECONDS)
-            for _ in range(max(1, count // self.quick_divisor) if is_quick else count):
+            for _ in range(max(1, count // QUICK_DIVISOR) if is_quick else count):
                 seconds = chance.uniform(first, last)
                 found.append(Fault(sort, name, min(seconds, QUICK_LONGEST_SECONDS) if is_quick else seconds))
         if is_quick and self.quick_name:

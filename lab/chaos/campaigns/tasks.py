@@ -21,7 +21,7 @@ from urllib.parse import quote
 from redis import Redis
 
 from lab.chaos import outside
-from lab.chaos.campaigns import clocks, early, patches
+from lab.chaos.campaigns import clocks, early
 from lab.chaos.campaigns.run import LASTING_LOAD, Run, say
 from lab.chaos.clients import at_work
 from scripts.stack import SetupError, children, supervision
@@ -61,7 +61,10 @@ KEPT_KEYS = (
 class Tasks(Run):
     """The relay, the second worker and the clocks, beside the usual load."""
 
-    load_kind = LASTING_LOAD
+    load_kind, needs = LASTING_LOAD, ("libfaketime",)
+    planted_patches = ("host-clock", "no-leases")
+    # Each message of what is left to do may be a minute late, and one leads to another.
+    settle_seconds = 180
 
     def prepare(self) -> dict[str, str]:
         own = dict.fromkeys((*DRIFTS, "beat"), 0)
@@ -73,7 +76,6 @@ class Tasks(Run):
             "CELERY_BROKER_READ_URL": f"redis+socket://{redis}?virtual_host={READ}",
             "IDEMPOTENCY_RETENTION_SECONDS": str(early.RETENTION_SECONDS),
             "LOG_LEVEL": "INFO",
-            **(patches.settings("host-clock", "no-leases") if self.is_planted else {}),
         }
 
     @contextmanager
