@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from lab.chaos.campaigns import clocks, early, month
+from lab.chaos.campaigns import clocks, month
 from scripts.stack import children, database, environment, ports
 from scripts.stack.environment import FAKE_CLOCKS
 from scripts.stack.instance import Instance
@@ -54,14 +54,14 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
     ) as child:
         for table, columns in COLUMNS.items():
             database.rows(instance, f"CREATE TABLE {table} (id BIGINT AUTO_INCREMENT PRIMARY KEY, {columns})")
-        early.watch(instance)
+        clocks.watch_early(instance)
         yield instance
     faketime.remove_shared_memory(child.pid)
 
 
 @pytest.fixture(autouse=True)
 def emptied(stack: Instance) -> None:
-    for table in (*COLUMNS, early.TABLE):
+    for table in (*COLUMNS, clocks.TABLE):
         database.rows(stack, f"TRUNCATE {table}")
 
 
@@ -101,7 +101,7 @@ def test_what_is_done_before_its_time_is_found(
     insert(stack, "shop_idempotencykey", created_at=due - DAY)
     insert(stack, "orders_saga", deadline_at=due, next_attempt_at=due, leased_until=due, lease_token="a")
     database.rows(stack, change)
-    found = [*early.findings(stack, [kind, "nothing like it"])]
+    found = [*clocks.early(stack, [kind, "nothing like it"])]
     assert found[0] == "nothing shows whether it is early: nothing like it"
     assert [one.partition(": ")[2].partition(":")[0] for one in found[1:]] == [kind] * is_early
 

@@ -1,13 +1,15 @@
-"""Wall clocks of processes, moved while they run: as bad clocks drift, or by a jump. And a second worker."""
+"""Wall clocks of processes, moved while they run: as bad clocks drift, or by a jump. And a second worker; and
+what may not happen early, of which triggers in the database write the instant, by the database's clock."""
 
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 
-from scripts.stack import children, processes, supervision, waiting
+from scripts.stack import children, database, processes, supervision, waiting
 from scripts.stack.environment import clock_file
 from scripts.stack.instance import Instance
 from scripts.stack.programs import faketime
@@ -17,6 +19,32 @@ FAR_SECONDS, STEP_SECONDS = 150, 10
 JUMP_SECONDS, RIGHT_SECONDS, START_SECONDS = 300, 3.0, 60
 """How far a worker's clock jumps, how long it is right before, and how long the worker may take to start: the
 other faults may keep it from that."""
+RETENTION_SECONDS = 86_400
+"""Of idempotency keys, in the stacks that are watched."""
+TOLERANCE_SECONDS = 1.0
+"""A process knows the database's time but for its round trip to it, which a busy machine makes long."""
+TABLE = "campaign_instant"
+EXPIRED = "NEW.status = 'expired' AND OLD.status <> 'expired'"
+GIVEN_UP = "NEW.failure_code = 'gave_up' AND OLD.failure_code <> 'gave_up'"
+LEASED = "NEW.lease_token <> '' AND NEW.lease_token <> OLD.lease_token"
+RETRIED = f"{LEASED} AND OLD.lease_token = '' AND OLD.open_call <> '' AND NEW.open_call = OLD.open_call"
+"""A worker leases it for the call that it had opened before."""
+CHANGES = {
+    "order expired": ("orders_order", EXPIRED, "OLD.expires_at"),
+    "payment given up": ("orders_saga", GIVEN_UP, "OLD.deadline_at"),
+    "saga retried": ("orders_saga", RETRIED, "OLD.next_attempt_at"),
+    "lease of a saga taken over": ("orders_saga", f"{LEASED} AND OLD.lease_token <> ''", "OLD.leased_until"),
+}
+"""Of each kind the table, the update that it is, and the instant before which it may not be."""
+EXPIRIES = {
+    "shop_idempotencykey": "created_at + INTERVAL 1 DAY",
+    "shop_committedtransaction": "at + INTERVAL 1 DAY",
+    "accounts_revokedtoken": "expires_at",
+    "payments_reconciliation": "started_at + INTERVAL 30 DAY",
+    "payments_webhookevent": "received_at + INTERVAL 90 DAY",
+}
+"""Of each table the end of a row's time, before which it may not be deleted: the retentions of the shop's
+modules, and that of keys is `RETENTION_SECONDS`."""
 
 
 def set_clocks(instance: Instance, clocks: Mapping[str, int]) -> None:
@@ -102,6 +130,31 @@ def worker_ahead(_: str, instance: Instance) -> Iterator[None]:
         time.sleep(RIGHT_SECONDS)
         faketime.set_offset(offset_file, JUMP_SECONDS)
         yield
+
+
+def watch_early(instance: Instance) -> None:
+    """Write from now on when each of these happens."""
+    columns = (
+        "id BIGINT AUTO_INCREMENT PRIMARY KEY, kind VARCHAR(40), subject VARCHAR(64), due_at DATETIME(6)"
+    )
+    database.rows(instance, f"CREATE TABLE {TABLE} ({columns}, at DATETIME(6)) ENGINE=InnoDB")
+    deletions = {f"{table} swept": (table, "", f"OLD.{expiry}") for table, expiry in EXPIRIES.items()}
+    for number, (kind, (table, change, due)) in enumerate((CHANGES | deletions).items()):
+        event = f"campaign_{number} AFTER {'UPDATE' if change else 'DELETE'} ON {table} FOR EACH ROW"
+        values = f"'{kind}', OLD.id, {due}, UTC_TIMESTAMP(6)"
+        insert = f"INSERT INTO {TABLE} (kind, subject, due_at, at) VALUES ({values});"  # noqa: S608 - ours
+        action = f"IF {change} THEN {insert} END IF;" if change else insert
+        database.rows(instance, f"CREATE TRIGGER {event} BEGIN {action} END")
+
+
+def early(instance: Instance, seen: Sequence[str] = ()) -> Iterator[str]:
+    """Each that happened earlier than it may, and each of these kinds that has not happened at all."""
+    kinds = [kind for (kind,) in database.rows(instance, f"SELECT kind FROM {TABLE}")]  # noqa: S608
+    print(", ".join(f"{count} x {kind}" for kind, count in Counter(kinds).items()), flush=True)
+    yield from (f"nothing shows whether it is early: {kind}" for kind in seen if kind not in kinds)
+    late = f"SELECT kind, subject, due_at, at FROM {TABLE} WHERE at < due_at - INTERVAL %s SECOND"  # noqa: S608
+    for kind, subject, due_at, at in database.rows(instance, late, TOLERANCE_SECONDS):
+        yield f"early: {kind}: {subject} at {at}, due at {due_at}"
 
 
 LASTING: Mapping[str, Callable[[str, Instance], AbstractContextManager[None]]] = {

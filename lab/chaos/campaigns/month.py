@@ -14,7 +14,7 @@ import requests
 from redis import Redis
 
 from lab.chaos import faults, operators, trial
-from lab.chaos.campaigns import clocks, early
+from lab.chaos.campaigns import clocks
 from lab.chaos.campaigns.run import LASTING_LOAD, Run, say
 from lab.chaos.clients import Buyer, Staff, at_work, await_final_answer
 from lab.chaos.comparison import repeats
@@ -56,12 +56,12 @@ SETTINGS = {
     "ORDER_HOLD_SECONDS": "900",
     "PAYMENT_GIVE_UP_SECONDS": "900",
     "IDEMPOTENCY_LEASE_SECONDS": "30",
-    "IDEMPOTENCY_RETENTION_SECONDS": str(early.RETENTION_SECONDS),
+    "IDEMPOTENCY_RETENTION_SECONDS": str(clocks.RETENTION_SECONDS),
     "SWEEP_SECONDS": "1",
     FAKE_CLOCKS: " ".join(f"{name}=all" for name in PROCESSES),
 }
 """Times as a shop has them; it waits for none of them, because the clocks jump."""
-EXPIRIES = {**early.EXPIRIES, "django_session": "expire_date"}
+EXPIRIES = {**clocks.EXPIRIES, "django_session": "expire_date"}
 LATE = "FROM {} WHERE {} < UTC_TIMESTAMP(6) - INTERVAL 1 HOUR"
 """Rows that are there too long after their time: the clean-up follows each jump."""
 BOUNDED = {KEYS: 0, MARKS: 0, "Redis' memory": 4 * 2**20, "Redis' keys": 100}
@@ -84,7 +84,7 @@ class Month(Run):
         return {**super().prepare(), **SETTINGS}
 
     def load(self) -> float:
-        early.watch(self.instance)
+        clocks.watch_early(self.instance)
         self.began_at, self.days, self.refresh_tokens = (
             self.now(),
             list[Mapping[str, int]](),
@@ -211,7 +211,7 @@ class Month(Run):
     def findings(self) -> Iterator[str]:
         """What grew, what happened early or was not seen at all, and what archives have left."""
         yield from growth(self.days)
-        yield from early.findings(self.instance, SEEN)
+        yield from clocks.early(self.instance, SEEN)
         # Once it may be, the month of the first day is archived: each law holds without its rows.
         ended_at = next_month(self.began_at)
         self.move(ended_at + timedelta(days=ARCHIVED_AFTER_DAYS, hours=1) - self.now())
@@ -231,7 +231,7 @@ class Month(Run):
 
     def finds_planted(self, wrong: list[str]) -> bool:
         """Whether both are found: keys that are deleted early, and marks that are never deleted."""
-        too_early = [one for one in early.findings(self.instance) if KEYS in one]
+        too_early = [one for one in clocks.early(self.instance) if KEYS in one]
         kept = [one for one in self.seen.findings if MARKS in one]
         say(f"{len(too_early)} early, as: {too_early[:1]}; kept: {kept[:1]}")
         return bool(too_early and kept)

@@ -21,7 +21,7 @@ from urllib.parse import quote
 from redis import Redis
 
 from lab.chaos import outside
-from lab.chaos.campaigns import clocks, early
+from lab.chaos.campaigns import clocks
 from lab.chaos.campaigns.run import LASTING_LOAD, Run, say
 from lab.chaos.clients import at_work
 from scripts.stack import SetupError, children, supervision
@@ -74,7 +74,7 @@ class Tasks(Run):
             **super().prepare(),
             FAKE_CLOCKS: "worker=worker beat=beat",
             "CELERY_BROKER_READ_URL": f"redis+socket://{redis}?virtual_host={READ}",
-            "IDEMPOTENCY_RETENTION_SECONDS": str(early.RETENTION_SECONDS),
+            "IDEMPOTENCY_RETENTION_SECONDS": str(clocks.RETENTION_SECONDS),
             "LOG_LEVEL": "INFO",
         }
 
@@ -85,7 +85,7 @@ class Tasks(Run):
         self.relay = Relay(str(instance.redis_socket), self.seed, longest)
         second = clocks.second_worker(instance, clock_file(instance, "second"))
         with super().stack(settings), at_work([self.relay]), second:
-            early.watch(instance)
+            clocks.watch_early(instance)
             clocks.drift(instance, DRIFTS)
             self.rows(OLD_KEYS)
             environment = {**os.environ, **supervision.environment(instance)}
@@ -113,14 +113,14 @@ class Tasks(Run):
             gap = max((later - one for one, later in pairwise(sent)), default=0.0)
             if task in REGULAR and gap > SILENT_SECONDS:
                 yield f"beat sent no {task} for {gap:.0f} s"
-        yield from early.findings(self.instance, SEEN)
-        kept_seconds = early.RETENTION_SECONDS + SWEPT_WITHIN_SECONDS + self.relay.longest_seconds
+        yield from clocks.early(self.instance, SEEN)
+        kept_seconds = clocks.RETENTION_SECONDS + SWEPT_WITHIN_SECONDS + self.relay.longest_seconds
         if count := self.rows(KEPT_KEYS, kept_seconds)[0][0]:
             yield f"{count} idempotency keys are there after their retention"
 
     def finds_planted(self, wrong: list[str]) -> bool:
         """Whether both are found: workers that are early by their own clocks, and charges made twice."""
-        too_early = [*early.findings(self.instance)]
+        too_early = [*clocks.early(self.instance)]
         doubled = [one for one in outside.findings(self.setup, self.shop) if CHARGED_TWICE.search(one)]
         say(f"{len(too_early)} early, as: {too_early[:1]}; {len(doubled)} doubled, as: {doubled[:1]}")
         return bool(too_early and doubled)
