@@ -11,6 +11,7 @@ import random
 import socket
 import struct
 import sys
+from asyncio import StreamReader as Reader, StreamWriter as Writer
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from enum import StrEnum
@@ -31,7 +32,6 @@ CUT_SHARE = 0.1
 """So many replies are lost: with all of them lost no connection would get as far as a request."""
 BYTES_APART = 100
 RESET = struct.pack("ii", 1, 0)
-Reader, Writer = asyncio.StreamReader, asyncio.StreamWriter
 
 
 class State(StrEnum):
