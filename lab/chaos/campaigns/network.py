@@ -70,10 +70,9 @@ def beside(instance: Instance, links: Sequence[str]) -> Iterator[dict[str, str]]
     settings = {OWN_STORES: "mariadb redis"} if "database" in links else {}
     for name in links:
         settings |= routes[name][1]
-    addresses = {name: (first + LINKS.index(name), routes[name][0]) for name in links}
-    command = [sys.executable, "-m", "lab.chaos.campaigns.network", str(_control(instance))]
-    command.append(json.dumps(addresses))
+    addresses = json.dumps({name: (first + LINKS.index(name), routes[name][0]) for name in links})
     log, control = instance.home / "network.log", str(_control(instance))
+    command = [sys.executable, "-m", "lab.chaos.campaigns.network", control, addresses]
     with children.running(command, name="proxy", log=log, is_ready=control):
         yield settings
 
