@@ -14,8 +14,6 @@ from lab.chaos.campaigns import kinds, network, patches
 from lab.chaos.clients import at_work, staff_and_buyers
 from lab.chaos.faults import Fault
 from lab.chaos.feed import FeedReader
-from lab.chaos.memory import Setup
-from lab.chaos.shop import Shop
 from lab.chaos.webhooks import WebhookSender
 from lab.cluster.drill import effects
 from scripts.stack import database, own_stack, process_identity
@@ -54,9 +52,6 @@ class Run:
         self.seen, self.opened = Observations(), ExitStack()
         self.broker: RunningNode | None = None
         self.reader: FeedReader | None = None
-        self.setup: Setup
-        self.shop: Shop
-        self.before: effects.Effects
         planted = campaign.planted_faults if is_planted else ()
         self.faults = [*planted, *campaign.plan(seed, is_quick=is_quick)]
 
