@@ -9,7 +9,7 @@ from lab.chaos import comparison, feed, operators, outside
 from lab.chaos.calls import Answer, Call, Observations
 from lab.chaos.clients import Buyer
 from lab.chaos.memory import Account, Product, RecordedCall, Setup
-from scripts.tests.test_chaos import Books
+from lab.tests.test_chaos import Books
 from shop.tests.case_tables import in_one_test
 
 COUPON = {"code": "C1", "campaign": 1, "position": 1, "status": "redeemed"}

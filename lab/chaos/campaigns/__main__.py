@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from lab.chaos import faults, operators, outside, trial
+from lab.chaos import comparison, faults, operators, trial
 from lab.chaos.calls import Observations
 from lab.chaos.campaigns import redis_faults, small_disk, without_redis
 from lab.chaos.campaigns.all_campaigns import run_all
@@ -23,12 +23,10 @@ from lab.chaos.campaigns.plans import CAMPAIGNS, Campaign
 from lab.chaos.campaigns.restore import campaign as restore
 from lab.chaos.campaigns.rolling import rolls, stack as rolling
 from lab.chaos.campaigns.rows import HEADER, Row
-from lab.chaos.clients import at_work, staff_and_buyers
+from lab.chaos.clients import FeedReader, WebhookSender, at_work, staff_and_buyers
 from lab.chaos.faults import Fault
-from lab.chaos.feed import FeedReader
 from lab.chaos.memory import Setup
 from lab.chaos.shop import Shop
-from lab.chaos.webhooks import WebhookSender
 from lab.cluster.drill import effects
 from scripts.stack import (
     children,
@@ -156,7 +154,7 @@ def run(
         compared = effects.compare(known, {"the database": effects.stored(setup, ask)}, before=before)
         wrong = [*compared.lost, *compared.doubled]
         if is_planted and campaign.is_found_in_gateway_book:
-            wrong += outside.findings(setup, shop)
+            wrong += comparison.of_outside(setup, shop)
         if is_planted and campaign.is_rolling:
             wrong += rolls.failures(seen.measured.requests)
         if not is_planted:

@@ -1,7 +1,6 @@
 """What went on while Redis was away: orders, and coupons of the strategies that do without it."""
 
-from lab.chaos.availability import Request
-from lab.chaos.calls import Observations
+from lab.chaos.calls import Observations, Request
 from lab.chaos.faults import Fault
 
 OUTAGES = ("down", "no memory for", "old data for")

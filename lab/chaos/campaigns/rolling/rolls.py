@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lab.chaos import comparison, trial
-from lab.chaos.availability import Measurement, Request
-from lab.chaos.calls import Connection, Observations
+from lab.chaos.calls import Connection, Measurement, Observations, Request
 from lab.chaos.campaigns.rolling import balancer, processes, stack
 from lab.chaos.campaigns.rolling.processes import WEB
 from lab.chaos.faults import Fault

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from lab.chaos import clock_jump, outside
+from lab.chaos import clock_jump, comparison
 from lab.chaos.campaigns import clocks, early, patches
 from lab.chaos.campaigns.beside import Beside, Run
 from lab.chaos.campaigns.tasks import relay
@@ -141,7 +141,7 @@ def idle_workers(
 def _finds_planted(instance: Instance, setup: Setup, shop: Shop) -> bool:
     """Whether both are found: workers that are early by their own clocks, and charges that are made twice."""
     too_early = [*early.findings(instance)]
-    doubled = [one for one in outside.findings(setup, shop) if CHARGED_TWICE.search(one)]
+    doubled = [one for one in comparison.of_outside(setup, shop) if CHARGED_TWICE.search(one)]
     print(
         f"{len(too_early)} early, as: {too_early[:1]}; {len(doubled)} doubled, as: {doubled[:1]}", flush=True
     )
