@@ -48,11 +48,6 @@ class Call:
     key: str = ""
     wait: int = 0
 
-    def headers(self) -> dict[str, str]:
-        headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
-        headers |= {"Idempotency-Key": self.key} if self.key else {}
-        return headers | ({"Prefer": f"wait={self.wait}"} if self.wait else {})
-
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -110,12 +105,9 @@ class Measurement:
             if not any(began <= one.ended and one.began <= ended for began, ended in self.outages)
         ]
         sales = [one for one in outside if one.method == "POST" and one.path in SERVICE_LEVEL_PATHS]
-        found = {MEASURED: outside, f"{MEASURED}, orders and payments": sales}
-        found["with outages"] = self.requests
-        return {
-            name: Counter("" if one.is_good else one.result for one in requests)
-            for name, requests in found.items()
-        }
+        count = lambda requests: Counter("" if one.is_good else one.result for one in requests)  # noqa: E731
+        whole = {MEASURED: count(outside), f"{MEASURED}, orders and payments": count(sales)}
+        return whole | {"with outages": count(self.requests)}
 
     def outage_seconds(self) -> float:
         """How long some outage lasted."""
@@ -216,13 +208,16 @@ class Connection:
 
     def _ask(self, call: Call, seconds: float) -> Answer:
         body = None if call.body is None else json.dumps(call.body)
+        headers = {"Authorization": f"Bearer {call.token}", "Content-Type": "application/json"}
+        headers |= {"Idempotency-Key": call.key} if call.key else {}
+        headers |= {"Prefer": f"wait={call.wait}"} if call.wait else {}
         connection = self._connection or http.client.HTTPConnection(ports.HOST, self._port)
         self._connection = None
         try:
             if connection.sock is None:
                 connection.connect()
             connection.sock.settimeout(seconds)
-            connection.request(call.method, f"/api/v1{call.path}", body, call.headers())
+            connection.request(call.method, f"/api/v1{call.path}", body, headers)
             response = connection.getresponse()
             content = json.loads(response.read())
         except ValueError:

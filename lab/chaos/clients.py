@@ -167,25 +167,20 @@ class Buyer(Client):
         account, path = self.taken(self.started)
         shown = self.get(account, path).body
         action = (shown.get("payment") or shown).get("next_action")
-        is_over = self._decide(action["url"]) if action else shown["status"] not in UNDER_WAY
-        if not is_over:
-            self.started.append((account, path))
-        elif shown["status"] == "awaiting_payment":
-            self.unpaid.append((account, shown["id"]))
-
-    def _decide(self, url: str) -> bool:
-        """Decide at the gateway's page, or leave it; False if the page gave no answer."""
-        if decision := self.chosen(DECISIONS):
-            page, began = urlsplit(url), time.monotonic()
+        if action and (decision := self.chosen(DECISIONS)):
+            page, began, body = urlsplit(action["url"]), time.monotonic(), urlencode({"decision": decision})
             try:
-                body = urlencode({"decision": decision})
                 status, text = readiness.ask(page.port or 0, "POST", page.path, body)
             except OSError:
-                return False
+                self.started.append((account, path))
+                return
             self.seen.count(f"page {decision} {status}", time.monotonic() - began)
-            if status != 303:  # it is shown again
+            if status != 303:  # the page is shown again
                 self.seen.record_finding(f"{page.path} answered {status} to {decision}: {text}")
-        return True
+        elif not action and shown["status"] in UNDER_WAY:
+            self.started.append((account, path))
+        elif not action and shown["status"] == "awaiting_payment":
+            self.unpaid.append((account, shown["id"]))
 
     def order_in_sale(self, account: Account) -> None:
         """Join the waiting room, or poll, and order once admitted; after an unpaid order, join again."""
@@ -326,7 +321,7 @@ class Clerk(Client):
 
 
 class WebhookSender:
-    """Sends webhooks in the gateway's place that may not matter: repeated, too early, untrue, or forged."""
+    """Sends webhooks in the gateway's place that may not matter: repeated, untrue or too early, or forged."""
 
     def __init__(self, instance: Instance, *, seed: str, seen: Observations) -> None:
         self.instance, self.seen = instance, seen
@@ -339,49 +334,34 @@ class WebhookSender:
             # The gateway, the shop, or both may be away just now.
             with suppress(OSError):
                 for path, known in self.known.items():
-                    after = f"&after={known[-1]['id']}" if known else ""
-                    port = self.instance.gateway_port
-                    status, text = readiness.ask(port, "GET", f"/{path}?limit=500{after}")
+                    asked = f"/{path}?limit=500" + (f"&after={known[-1]['id']}" if known else "")
+                    status, text = readiness.ask(self.instance.gateway_port, "GET", asked)
                     known += json.loads(text)["results"] if status == 200 else []
-                self.random.choice([self.repeat, self.send_untrue, self.send_forged])()
+                self.send(self.random.choice(["repeated", "untrue", "forged"]))
 
-    def repeat(self) -> None:
-        """An event that the gateway has sent, or is about to send, with its id."""
-        if self.known["webhooks"]:
-            event = self.random.choice(self.known["webhooks"])
-            own = ("delivered_at", "is_given_up")
-            sent = {name: value for name, value in event.items() if name not in own}
-            self._post(sent, self.secret, wanted=200)
-
-    def send_untrue(self) -> None:
-        """An event of a charge that may not be true, or not yet."""
-        if self.known["charges"]:
-            self._post(self._untrue_event(), self.secret, wanted=200)
-
-    def send_forged(self) -> None:
-        """Such an event, signed with another secret."""
-        if self.known["charges"]:
-            self._post(self._untrue_event(), "a guess", wanted=400)
-
-    def _untrue_event(self) -> dict[str, Any]:
-        # The latest ones are the likeliest to be under way.
-        charge = self.random.choice([*self.known["charges"], *self.known["charges"][-5:]])
-        data = {name: charge[name] for name in ("key", "order", "amount")}
-        data |= {"charge": charge["id"], "currency": charge["currency"] or "KRW"}
-        id, kind = f"evt_{self.random.getrandbits(128):032x}", self.random.choice(WEBHOOKS)
-        return {"id": id, "type": kind, "created_at": charge["created_at"], "data": data}
-
-    def _post(self, event: dict[str, Any], secret: str, *, wanted: int) -> None:
+    def send(self, kind: str) -> None:
+        """One that the gateway has sent or is about to send, or one that may become true, or not."""
+        if kind == "repeated" and self.known["webhooks"]:
+            own, sent = ("delivered_at", "is_given_up"), self.random.choice(self.known["webhooks"])
+            event = {name: value for name, value in sent.items() if name not in own}
+        elif kind != "repeated" and self.known["charges"]:
+            # The latest ones are the likeliest to be under way.
+            charge = self.random.choice([*self.known["charges"], *self.known["charges"][-5:]])
+            data = {name: charge[name] for name in ("key", "order", "amount")}
+            data |= {"charge": charge["id"], "currency": charge["currency"] or "KRW"}
+            event = {"id": f"evt_{self.random.getrandbits(128):032x}", "type": self.random.choice(WEBHOOKS)}
+            event |= {"created_at": charge["created_at"], "data": data}
+        else:
+            return
+        secret, wanted = ("a guess", 400) if kind == "forged" else (self.secret, 200)
         body, began = json.dumps(event), time.monotonic()
         headers = {signatures.HEADER: signatures.header(secret, body.encode())}
         headers["Content-Type"] = "application/json"
         path = "/api/v1/webhooks/simulator"
         status, text = readiness.ask(self.instance.port, "POST", path, body, headers)
         self.seen.count(f"webhook {status}", time.monotonic() - began)
-        passes = status == 503 and any(code in text for code in PASSING_CODES)
-        if status != wanted and not passes:
-            finding = f"webhook {event['type']} was answered {status} instead of {wanted}: {text}"
-            self.seen.record_finding(finding)
+        if status != wanted and not (status == 503 and any(code in text for code in PASSING_CODES)):
+            self.seen.record_finding(f"{kind} {event['type']} was answered {status}, not {wanted}: {text}")
 
 
 class FeedReader:

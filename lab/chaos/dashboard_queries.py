@@ -14,9 +14,8 @@ from scripts.stack.programs import exporters, prometheus
 from scripts.stack.programs.prometheus import Prometheus
 
 OPS = places.PROJECT / "ops"
-MOST_POINTS = 500
-"""Of each series in a panel of usual width."""
-SCRAPE_SECONDS, PATIENCE_SECONDS = 2.0, 60
+SCRAPE_SECONDS = 2.0
+PATIENCE_SECONDS = 60
 """How long what a sweep or an audit makes may be late."""
 
 
@@ -26,30 +25,12 @@ class Span:
 
     start: float
     end: float
-    scrape_seconds: float
+    scrape_seconds: float = SCRAPE_SECONDS
 
     @property
     def step(self) -> float:
-        """`$__interval`: the seconds between two points."""
-        return max(self.scrape_seconds, (self.end - self.start) / MOST_POINTS)
-
-    def values(self) -> dict[str, str]:
-        """Of Grafana's own variables."""
-        rate_interval = max(self.step + self.scrape_seconds, 4 * self.scrape_seconds)
-        found = {"interval": self.step, "rate_interval": rate_interval, "range": self.end - self.start}
-        return {f"__{name}": f"{seconds * 1000:.0f}ms" for name, seconds in found.items()}
-
-
-@dataclass(frozen=True, slots=True)
-class PanelQuery:
-    """One expression of a panel, with the names to find it by. A variable's query has its name as panel."""
-
-    dashboard: str
-    panel: str
-    expression: str
-
-    def __str__(self) -> str:
-        return f"{self.dashboard} / {self.panel}: {self.expression}"
+        """`$__interval`: the seconds between two of 500 points in a panel of usual width."""
+        return max(self.scrape_seconds, (self.end - self.start) / 500)
 
 
 def dashboards() -> list[dict[str, Any]]:
@@ -58,35 +39,32 @@ def dashboards() -> list[dict[str, Any]]:
     return [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
 
 
-def queries(dashboard: dict[str, Any]) -> Iterator[PanelQuery]:
-    """The queries of its panels, as they are written."""
+def queries(dashboard: dict[str, Any], span: Span) -> Iterator[tuple[str, str]]:
+    """The title of each panel, with an expression as Grafana sends it: a value for each variable."""
+    rate_interval = max(span.step + span.scrape_seconds, 4 * span.scrape_seconds)
+    times = {"interval": span.step, "rate_interval": rate_interval, "range": span.end - span.start}
+    values = {f"__{name}": f"{seconds * 1000:.0f}ms" for name, seconds in times.items()}
+    values |= {one["name"]: one["allValue"] for one in dashboard["templating"]["list"]}
     for panel in dashboard["panels"]:
         for target in panel.get("targets", ()):
-            yield PanelQuery(dashboard["title"], panel["title"], target["expr"])
+            expression = target["expr"]
+            # A longer name first: it may begin with a shorter one.
+            for name in sorted(values, key=len, reverse=True):
+                expression = expression.replace(f"${name}", values[name])
+            yield panel["title"], expression
 
 
-def expression_of(query: PanelQuery, dashboard: dict[str, Any], span: Span) -> str:
-    """What Grafana sends: the query's expression with a value for each variable."""
-    values = span.values() | {one["name"]: one["allValue"] for one in dashboard["templating"]["list"]}
-    expression = query.expression
-    # A longer name first: it may begin with a shorter one.
-    for name in sorted(values, key=len, reverse=True):
-        expression = expression.replace(f"${name}", values[name])
-    return expression
-
-
-def without_data(found: Prometheus, dashboard: dict[str, Any], span: Span) -> Iterator[PanelQuery]:
+def without_data(found: Prometheus, dashboard: dict[str, Any], span: Span) -> Iterator[str]:
     """The queries without a single number in that time, and the variables without a value to choose."""
-    for query in queries(dashboard):
-        expression = expression_of(query, dashboard, span)
+    for panel, expression in queries(dashboard, span):
         series = found.query_range(expression, start=span.start, end=span.end, step=span.step)
         # NaN, the quantile of nothing, is the only number that is not itself.
         if not any(value == value for one in series for _, value in one.points):
-            yield query
+            yield f"{panel}: {expression}"
     for variable in dashboard["templating"]["list"]:
         metric, label = variable["definition"].removeprefix("label_values(").rstrip(")").split(", ")
         if not found.get(f"label/{label}/values", **{"match[]": metric}):
-            yield PanelQuery(dashboard["title"], f"the variable {variable['name']}", variable["definition"])
+            yield f"the variable {variable['name']}: {variable['definition']}"
 
 
 @contextmanager
@@ -103,14 +81,11 @@ def beside(instance: Instance) -> Iterator[Prometheus]:
 def empty_queries(found: Prometheus, *, since: float) -> Iterator[str]:
     """Each query of a dashboard that has no data since then (in seconds since 1970). Prints how many have."""
     deadline = time.monotonic() + PATIENCE_SECONDS
-    for dashboard in dashboards():
-        while True:
-            span = Span(start=since, end=time.time(), scrape_seconds=SCRAPE_SECONDS)
-            empty = list(without_data(found, dashboard, span))
-            if not empty or time.monotonic() > deadline:
+    for board in dashboards():
+        while empty := list(without_data(found, board, span := Span(start=since, end=time.time()))):
+            if time.monotonic() > deadline:
                 break
             time.sleep(SCRAPE_SECONDS)
-        count = len(list(queries(dashboard)))
-        says = f"{count - len(empty)} of {count} queries have data"
-        print(f"dashboard {dashboard['title']}: {says}", flush=True)
-        yield from (f"dashboard query without data: {query}" for query in empty)
+        count = len(list(queries(board, span)))
+        print(f"dashboard {board['title']}: {count - len(empty)} of {count} queries have data", flush=True)
+        yield from (f"dashboard query without data: {board['title']} / {query}" for query in empty)

@@ -113,7 +113,11 @@ class AtGateway:
 
 @dataclass
 class Setup:
-    """What there was before the load, and what clients did that is in no answer of the shop."""
+    """What there was before the load, and what clients did that is in no answer of the shop: `at_gateway` by
+    order what came of refunds and disputes at the gateway itself, with `shown_refunds` as the shop has them,
+    whose answers may have been too early; of operators `granted`, the account and amount that each reason was
+    sent with, `pressed`, what each approval may have become, and `operator_grants`, what accounts got of it.
+    """
 
     staff: Account
     buyers: list[Account]
@@ -126,20 +130,14 @@ class Setup:
     """Buyers also pay by a card that asks its owner, and keep orders on a decline."""
     gateway_port: int | None = None
     """With it charges are also refunded and disputed at the gateway itself."""
-    at_gateway: dict[str, AtGateway] = field(default_factory=dict)
-    """What came of that, by order."""
-    shown_refunds: dict[str, list[Any]] = field(default_factory=dict)
-    """What the shop says of these orders, whose answers may have been too early."""
     shared_codes: dict[str, int] = field(default_factory=dict)
-    """The campaign of each."""
     listed: dict[int, set[int]] = field(default_factory=dict)
     """The accounts of each campaign that is for a list."""
+    at_gateway: dict[str, AtGateway] = field(default_factory=dict)
+    shown_refunds: dict[str, list[Any]] = field(default_factory=dict)
     granted: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """By reason the account and amount that an operator sent."""
     pressed: dict[int, set[str]] = field(default_factory=dict)
-    """What each approval may have become."""
     operator_grants: Counter[int] = field(default_factory=Counter)
-    """What operators granted each account in the end."""
 
     @property
     def stocked(self) -> list[Product]:

@@ -112,7 +112,7 @@ def run_trial(
         began_at = time.time()
         setup, shop = set_up(trial, instance, seen, minutes=max(1, seconds // 60))
         if trial.has_outages:
-            outages.OutageClient(instance, setup, seen).run()
+            outages.run(setup, shop)
         if prometheus:
             _fill_dashboards(instance, setup, shop, prometheus)
         reader = FeedReader(port=instance.port, token=shop.token, seed=seed, seen=seen)

@@ -168,8 +168,7 @@ def test_every_request_is_answered_and_every_query_of_the_dashboards_has_data(
     code = trial.run_trial(CALM, instance, SECONDS, "1")
     said = capsys.readouterr().out
     assert code == 0, said
-    assert re.findall(r"(\d+) of (\d+) queries have data", said) == [
-        (str(count), str(count))
-        for count in (len(list(dashboard_queries.queries(board))) for board in dashboard_queries.dashboards())
-    ]
+    boards = re.findall(r"(\d+) of (\d+) queries have data", said)
+    assert len(boards) == len(dashboard_queries.dashboards())
+    assert all(found == count != "0" for found, count in boards)
     assert re.search(r"availability with outages: 100.000% of \d{2,} requests", said)
