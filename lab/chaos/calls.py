@@ -170,9 +170,15 @@ class Connection:
     """One thread's connection to the shop, opened anew whenever it breaks."""
 
     def __init__(
-        self, port: int, seen: Observations, *, seed: str, impatient_share: float = IMPATIENT_SHARE
+        self,
+        port: int,
+        seen: Observations,
+        *,
+        seed: str,
+        impatient_share: float = IMPATIENT_SHARE,
+        prefix: str = "/api/v1",
     ) -> None:
-        self._port, self._seen, self._impatient_share = port, seen, impatient_share
+        self._port, self._seen, self._impatient_share, self._prefix = port, seen, impatient_share, prefix
         self._random = random.Random(seed)
         self._connection: http.client.HTTPConnection | None = None
         self._answered_at = 0.0
@@ -217,7 +223,7 @@ class Connection:
             if connection.sock is None:
                 connection.connect()
             connection.sock.settimeout(seconds)
-            connection.request(call.method, f"/api/v1{call.path}", body, headers)
+            connection.request(call.method, f"{self._prefix}{call.path}", body, headers)
             response = connection.getresponse()
             content = json.loads(response.read())
         except ValueError:

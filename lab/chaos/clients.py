@@ -44,8 +44,8 @@ PATIENCE_SECONDS = 90
 """How long a client repeats its calls after the load has ended."""
 WEBHOOKS = ("charge.succeeded", "charge.declined", "charge.refunded", "charge.pondered")
 """The last one is unknown to the shop."""
-FEED_END_SECONDS = 3
-"""A page that is still empty after so long is the last one: positions are given within a second."""
+FEED_SECONDS = 300
+"""For so long a reader of the feed asks for the same page."""
 
 
 class Client:
@@ -277,6 +277,10 @@ class Clerk(Client):
 
     mix, pauses = {"refund_or_dispute": 1}, (0.1, 0.8)
 
+    def __init__(self, setup: Setup, *, seed: str, **settings: Any) -> None:
+        super().__init__(setup, seed=seed, **settings)
+        self.gateway = Connection(setup.gateway_port or 0, Observations(), seed=seed, prefix="")
+
     def run(self, stop: threading.Event) -> None:
         super().run(stop)
         for made in self.setup.at_gateway.values():
@@ -292,32 +296,26 @@ class Clerk(Client):
         if not paid:
             return
         order_id = self.random.choice(paid).order_id
-        for charge in self._ask("GET", f"/charges?order={order_id}")[1]["results"]:
+        for charge in self._ask("GET", f"/charges?order={order_id}").body["results"]:
             left = charge["amount"] - charge["refunded_amount"]
             if charge["status"] != "succeeded" or not left:
                 continue
             amount = self.random.choice([left, self.random.randint(1, left)])
-            status, answer = self._ask("POST", f"/{kind}", {"charge": charge["id"], "amount": amount})
-            if status == 201:
-                made = self.setup.at_gateway.setdefault(order_id, AtGateway())
-                if kind == "refunds":
-                    made.refunded_amount += amount
-                else:
-                    made.open_disputes[answer["id"]] = amount
+            answer = self._ask("POST", f"/{kind}", {"charge": charge["id"], "amount": amount})
+            if answer.status != 201:
+                continue
+            made = self.setup.at_gateway.setdefault(order_id, AtGateway())
+            if kind == "refunds":
+                made.refunded_amount += amount
+            else:
+                made.open_disputes[answer.body["id"]] = amount
 
-    def _ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        """Call the gateway until it answers, by one key. Raises NoFinalAnswer."""
-        key = f"clerk-{self.random.getrandbits(64)}"
-        headers = {"Idempotency-Key": key, "Content-Type": "application/json"}
-        sent, port = json.dumps(body) if body else None, self.setup.gateway_port or 0
-        while time.monotonic() < self.until:
-            with suppress(OSError):
-                status, text = readiness.ask(port, method, path, sent, headers)
-                if status < 500:
-                    self.seen.count(f"gateway {method} {path.split('?')[0].split('/')[1]} {status}", 0.0)
-                    return status, json.loads(text)
-            time.sleep(0.5)
-        raise NoFinalAnswer(f"the gateway has not answered {method} {path}")
+    def _ask(self, method: str, path: str, body: Any = None) -> Answer:
+        """The gateway's final answer. Raises NoFinalAnswer."""
+        call = Call(method, path, "", body, f"clerk-{self.random.getrandbits(64)}")
+        answer = self.gateway.call_until_final(call, until=self.until)
+        self.seen.count(f"gateway {method} {answer.status}", 0.0)
+        return answer
 
 
 class WebhookSender:
@@ -372,8 +370,7 @@ class FeedReader:
         self.random = random.Random(f"{seed} feed")
         self.token, self.seen = token, seen
         self.events: list[Any] = []
-        self.cursor = ""
-        self.is_refused = False
+        self.cursor, self.is_refused = "", False
 
     def run(self, stop: threading.Event) -> None:
         """Read page by page, until the load ends or the cursor is refused."""
@@ -383,22 +380,20 @@ class FeedReader:
     def read_to_end(self) -> None:
         """Read what is left, once all is settled. Raises NoFinalAnswer."""
         until = time.monotonic() + PATIENCE_SECONDS
-        while not self.is_refused and self.read(wait=FEED_END_SECONDS) != 0:
+        # A page that is still empty after so long is the last one: positions are given within a second.
+        while not self.is_refused and self.read(wait=3):
             if time.monotonic() > until:
                 raise NoFinalAnswer(f"the event feed goes on after {len(self.events)} events")
 
-    def read(self, *, wait: int = 0) -> int | None:
-        """How many events the next page has; None for no page, which is then read again."""
+    def read(self, *, wait: int) -> int:
+        """How many events the next page has. Raises NoFinalAnswer."""
         query = urlencode({"limit": 200} | ({"after": self.cursor} if self.cursor else {}))
         call = Call("GET", f"/events?{query}", self.token, wait=wait)
-        answer = self.connection.call_once(call, is_impatient=self.random.random() < 0.1)
-        if answer is None or answer.is_retryable:
-            time.sleep(self.random.uniform(0.1, 1.0))
-            return None
+        answer = self.connection.call_until_final(call, until=time.monotonic() + FEED_SECONDS)
         if answer.status != 200:
             self.is_refused = True
             self.seen.record_finding(f"the feed after {len(self.events)} events is answered {answer}")
-            return None
+            return 0
         self.events += answer.body["results"]
         self.cursor = answer.body["next"]
         return len(answer.body["results"])

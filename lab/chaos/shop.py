@@ -3,12 +3,12 @@
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from lab.chaos.calls import Call, Connection, Observations
-from lab.chaos.memory import Account, AtGateway, Product, Setup
+from lab.chaos.memory import Account, Product, Setup
 from scripts.stack import SetupError, readiness
 from scripts.stack.instance import Instance
 
@@ -112,32 +112,38 @@ class Shop:
         return list(self._unsettled(setup))
 
     def _unsettled(self, setup: Setup) -> Iterator[str]:
-        orders, payments = (
-            {one["id"]: one for one in self.everything(f"/{of}")} for of in ("orders", "payments")
-        )
-        for kind, rows, ends in (("order", orders, ENDS), ("payment", payments, SETTLED)):
-            yield from (
-                f"{kind} {id} is {one['status']}" for id, one in rows.items() if one["status"] not in ends
-            )
+        orders = {order["id"]: order for order in self.everything("/orders")}
+        for id, order in orders.items():
+            if order["status"] not in ENDS:
+                yield f"order {id} is {order['status']}"
         # A planted defect may have lost an order.
         setup.shown_refunds = {id: self.refunds(id) if id in orders else [] for id in setup.at_gateway}
-        yield from _unbooked(setup, payments.values())
+        for id, made in setup.at_gateway.items():
+            shown = [one["card_amount"] for one in setup.shown_refunds[id] if one["source"] == "gateway"]
+            if sum(shown) != made.refunded_amount:
+                yield f"order {id}: {shown} of {made.refunded_amount} given back at the gateway are booked"
+        for payment in self.everything("/payments"):
+            if payment["status"] not in SETTLED:
+                yield f"payment {payment['id']} is {payment['status']}"
+            dispute, is_paid = payment["dispute"], payment["status"] == "succeeded"
+            is_lost = payment["order"] in setup.at_gateway and setup.at_gateway[payment["order"]].lost_amount
+            if (dispute and dispute["status"] == "open") or (is_lost and is_paid and not dispute):
+                yield f"payment {payment['id']}: its dispute is {dispute}, and decided at the gateway"
         for product in setup.stocked:
             if reserved := self.get(f"/products/{product.id}/stock")["reserved"]:
                 yield f"of product {product.id} {reserved} are reserved"
+        delivered = Counter(event["type"] for event in self.events())
         statuses = Counter(order["status"] for order in orders.values())
         due = {
-            "order.paid": sum(statuses[status] for status in BOUGHT),
+            "order.paid": statuses["paid"] + statuses["refunded"],
             "order.cancelled": statuses["cancelled"],
-            "order.refunded": len(setup.refunds()),
         }
-        delivered = Counter(event["type"] for event in self.events())
-        for kind, number in due.items():
+        for kind, number in (due | {"order.refunded": len(setup.refunds())}).items():
             if delivered[kind] != number:
                 yield f"of {number} x {kind} the data platform has {delivered[kind]}"
-        webhooks = self.gateway("/webhooks")["results"]
-        if left := sum(one["delivered_at"] is None and not one["is_given_up"] for one in webhooks):
-            yield f"{left} webhooks of the gateway are not delivered yet"
+        for one in self.gateway("/webhooks")["results"]:
+            if one["delivered_at"] is None and not one["is_given_up"]:
+                yield f"webhook {one['id']} of the gateway is not delivered yet"
 
     def sums(self, setup: Setup) -> str:
         """The sums of orders, refunds and charges, in a line."""
@@ -153,17 +159,3 @@ def _outside(port: int, path: str) -> Any:
     if status != 200:
         raise SetupError(f"{path} answered {status}: {text[:300]}")
     return json.loads(text)
-
-
-def _unbooked(setup: Setup, payments: Iterable[Any]) -> Iterator[str]:
-    """What began at the gateway and is not booked yet."""
-    for order_id, made in setup.at_gateway.items():
-        shown = setup.shown_refunds[order_id]
-        booked = sum(one["card_amount"] for one in shown if one["source"] == "gateway")
-        if booked != made.refunded_amount:
-            yield f"order {order_id}: {booked} of {made.refunded_amount} given back at the gateway are booked"
-    for payment in payments:
-        dispute, lost = payment["dispute"], setup.at_gateway.get(payment["order"], AtGateway()).lost_amount
-        is_paid = payment["status"] == "succeeded"
-        if (dispute and dispute["status"] == "open") or (lost and is_paid and not dispute):
-            yield f"payment {payment['id']}: its dispute is {dispute}, and decided at the gateway"
