@@ -23,15 +23,13 @@ from scripts.stack.instance import Instance
 CARDS = {"tok_ok": 12, "tok_slow": 2, "tok_flaky": 2, "tok_declined": 2, "tok_insufficient_funds": 1}
 CARDS |= {"tok_timeout_charged": 3, "tok_timeout_lost": 2, "tok_error": 3, "tok_refund_fails": 2}
 CARDS |= {"tok_webhook": 4}
-"""Each card of the simulator, and how often it is used. Those without an answer at first have the shop make
-several calls in one step: look-up and charge, or cancel and refund."""
+"""How often each card is used. Those without an answer at first have the shop make several calls in one step:
+look-up and charge, or cancel and refund."""
 ASKING = "tok_3ds"
 """The card whose owner confirms each charge on the gateway's page."""
 DECISIONS = {"approve": 5, "refuse": 2, "": 2}
 """What the owner does; a page that is left expires."""
 CLERK_MIX = {"refunds": 2, "disputes": 1}
-KEEP_SHARE = 0.4
-"""How many payments are to keep their order on a decline."""
 UNDER_WAY = {"paying", "pending", "requires_action", "in_doubt"}
 STATUSES = {"waiting": 0, "admitted": 1, "used": 2}
 """The statuses of an entry of a sale with plenty of stock and of time, in their order."""
@@ -112,7 +110,8 @@ class Buyer(Client):
         self.do(account, "coupon", "/coupons", {"campaign": campaign}, keyed=False)
 
     def order_now(self, account: Account) -> None:
-        self.start(account, "order", "/orders", self._basket(account) | self._payment(), self._wait())
+        body = self._basket(account) | self._payment()
+        self.start(account, "order", "/orders", body, self.random.choice(WAITS))
 
     def order_for_later(self, account: Account) -> None:
         basket = self._basket(account)
@@ -130,8 +129,8 @@ class Buyer(Client):
     def pay(self, _: Account) -> None:
         if self.unpaid:
             account, order_id = self.taken(self.unpaid)
-            body = {"order": order_id, "token": self._card()} | self._keep()
-            self.start(account, "payment", "/payments", body, self._wait())
+            body = {"order": order_id} | self._card()
+            self.start(account, "payment", "/payments", body, self.random.choice(WAITS))
 
     def cancel(self, _: Account) -> None:
         if self.unpaid:
@@ -139,7 +138,7 @@ class Buyer(Client):
             self.do(account, "cancel", f"/orders/{order_id}/cancel", None, keyed=False)
 
     def top_up(self, account: Account) -> None:
-        body = {"amount": self.random.randrange(1, 50) * 100, "token": self._card()}
+        body = {"amount": self.random.randrange(1, 50) * 100, "token": self._card()["token"]}
         self.start(account, "top_up", "/wallet/top-ups", body)
 
     def look(self, account: Account) -> None:
@@ -189,15 +188,14 @@ class Buyer(Client):
         entry_id = joined[-1].answer.body["id"] if joined else ""
         if not entry_id or self._entry(account, entry_id) not in ("waiting", "admitted"):
             self.do(account, "entry", f"/sales/{drop.id}/entries", None, keyed=False)
-        elif self._entry(account, entry_id, wait=self._wait()) == "admitted":
+        elif self._entry(account, entry_id, wait=self.random.choice(WAITS)) == "admitted":
             body: dict[str, Any] = {"items": [{"product": drop.product.id, "quantity": 1}]}
             if self.random.random() < 0.3:
                 answer = self.start(account, "order", "/orders", body | self._payment())
             else:
                 answer = self._order(account, body)
             if answer.body.get("code") == "admission_required":
-                finding = f"account {account.id} was admitted, and its order is refused: {answer}"
-                self.seen.record_finding(finding)
+                self.seen.record_finding(f"admitted account {account.id} has an order refused: {answer}")
 
     def _entry(self, account: Account, entry_id: str, *, wait: int = 0) -> str:
         """The status of the account's entry, which never expires here.
@@ -213,8 +211,7 @@ class Buyer(Client):
             return str(status)
         if status == "waiting" and began_at - came_at < POLLS_CURRENT_SECONDS:
             return "waiting"
-        finding = f"entry {entry_id} of account {account.id} was {before}, and is {status}"
-        self.seen.record_finding(finding)
+        self.seen.record_finding(f"entry {entry_id} of account {account.id} was {before}, and is {status}")
         return before
 
     def _basket(self, account: Account) -> dict[str, Any]:
@@ -226,17 +223,14 @@ class Buyer(Client):
         return basket
 
     def _payment(self) -> dict[str, Any]:
-        return {"payment": {"token": self._card()}} | self._keep()
+        card = self._card()
+        return {"payment": {"token": card.pop("token")}} | card
 
-    def _card(self) -> Any:
-        return self.chosen(CARDS | ({ASKING: 5} if self.setup.has_customer_actions else {}))
-
-    def _keep(self) -> dict[str, bool]:
-        is_kept = self.setup.has_customer_actions and self.random.random() < KEEP_SHARE
-        return {"keep_on_decline": True} if is_kept else {}
-
-    def _wait(self) -> int:
-        return self.random.choice(WAITS)
+    def _card(self) -> dict[str, Any]:
+        """Two payments of five are to keep their order on a decline."""
+        asks = self.setup.has_customer_actions
+        card = {"token": self.chosen(CARDS | {ASKING: 5 * asks})}
+        return card | ({"keep_on_decline": True} if asks and self.random.random() < 0.4 else {})
 
 
 class Staff(Client):
@@ -279,7 +273,9 @@ class Clerk(Client):
 
     def __init__(self, setup: Setup, *, seed: str, **settings: Any) -> None:
         super().__init__(setup, seed=seed, **settings)
-        self.gateway = Connection(setup.gateway_port or 0, Observations(), seed=seed, prefix="")
+        self.gateway = Connection(
+            setup.gateway_port or 0, Observations(), seed=seed, impatient_share=0, prefix=""
+        )
 
     def run(self, stop: threading.Event) -> None:
         super().run(stop)

@@ -63,34 +63,32 @@ class FaultSeries:
     def draw(self, chance: random.Random) -> Fault:
         sort, name = (chance.choices([*of], [*of.values()])[0] for of in (self.sorts, self.names))
         usual = LONG_SECONDS if chance.random() < SHARE_OF_LONG else SHORT_SECONDS
-        # What can't be done to a process kills it.
-        if (sort, name == "redis") == ("flush", False) or (sort, name) == ("down", WEB_PROCESS):
+        if (sort == "flush" and name != "redis") or (sort == "down" and name == WEB_PROCESS):
             sort = "kill"
         return Fault(sort, name, chance.uniform(*(self.seconds or usual)))
 
 
-SORTS = {"kill": 6, "freeze": 3, "down": 2}
+SORTS = {"kill": 6, "freeze": 3, "down": 2, "flush": 1}
+"""What can't be done to a process kills it: flush is Redis' own, and web's children have no supervisor."""
+OF_BROKER = {"kill": 1, "freeze": 1, "down": 1}
 SHOP = {"web": 1, WEB_PROCESS: 3, "worker": 2, "beat": 1, "issuer": 1}
-OUTSIDE = {"gateway": 1, "sink": 1, "partner": 1, "redis": 2, "mariadb": 2}
-SLOW_GATEWAY = FaultSeries("slow gateway", {"gateway": 1}, {"slow": 1}, (10.0, 40.0), (10.0, 25.0))
-CLOCK_JUMP = FaultSeries(
-    "clock jump", {"the clock of a second worker": 1}, {"jump": 1}, (5.0, 30.0), (15.0, 40.0)
-)
+OUTSIDE = {"gateway": 1, "sink": 1, "partner": 1, "redis": 2}
+CLOCK = "the clock of a second worker"
+LONG = [
+    FaultSeries("slow gateway", {"gateway": 1}, {"slow": 1}, (10.0, 40.0), (10.0, 25.0)),
+    FaultSeries("clock jump", {CLOCK: 1}, {"jump": 1}, (5.0, 30.0), (15.0, 40.0)),
+]
+"""SQLite has no clock of its own, so no worker's clock jumps there."""
 
 
 def all_series(
     database: str, pauses: tuple[float, float], *, has_long_faults: bool, has_broker: bool
 ) -> list[FaultSeries]:
-    """The series that run at once, so that faults of the shop and of what is outside overlap.
-
-    SQLite has no clock of its own, so no worker's clock jumps there.
-    """
-    outside = {name: share for name, share in OUTSIDE.items() if name != "mariadb" or database == "mariadb"}
-    found = [FaultSeries("web", SHOP, SORTS, pauses)]
-    found += [FaultSeries("gateway", outside, SORTS | {"flush": 1}, pauses)]
-    found += [SLOW_GATEWAY] if has_long_faults else []
-    found += [CLOCK_JUMP] if has_long_faults and database == "mariadb" else []
-    return found + ([FaultSeries(BROKER, {BROKER: 1}, dict.fromkeys(SORTS, 1), pauses)] if has_broker else [])
+    """The series that run at once, so that faults of the shop and of what is outside overlap."""
+    outside = OUTSIDE | ({"mariadb": 2} if database == "mariadb" else {})
+    found = [FaultSeries("web", SHOP, SORTS, pauses), FaultSeries("gateway", outside, SORTS, pauses)]
+    found += LONG[: 2 if database == "mariadb" else 1] if has_long_faults else []
+    return found + ([FaultSeries(BROKER, {BROKER: 1}, OF_BROKER, pauses)] if has_broker else [])
 
 
 def inject_until(

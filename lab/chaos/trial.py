@@ -10,16 +10,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from lab.chaos import comparison, dashboard_queries, faults, outages
+from lab.chaos import clients, comparison, dashboard_queries, faults, outages
 from lab.chaos.calls import GOAL, MEASURED, Call, Measurement, Observations
-from lab.chaos.clients import (
-    PATIENCE_SECONDS,
-    FeedReader,
-    WebhookSender,
-    at_work,
-    await_final_answer,
-    staff_and_buyers,
-)
+from lab.chaos.clients import PATIENCE_SECONDS, FeedReader
 from lab.chaos.faults import Fault
 from lab.chaos.memory import Drop, RecordedCall, Setup
 from lab.chaos.shop import Shop
@@ -49,10 +42,7 @@ BUYERS, ACCOUNTS_EACH = 7, 6
 PRODUCTS, STOCK, PLENTY, COUPONS, FEW_COUPONS = 6, 150, 100_000, 30, 4
 """What clients compete for in a minute; of a few coupons the requests for dashboards sell out at once."""
 STRATEGIES = (
-    *(
-        {"strategy": strategy}
-        for strategy in ("queue", "fair_lock", "spin_lock", "optimistic", "conditional_update")
-    ),
+    *({"strategy": one} for one in ("queue", "fair_lock", "spin_lock", "optimistic", "conditional_update")),
     {"strategy": "code_pool", "code_source": "pool"},
     {"strategy": "redis_gate", "quantity": FEW_COUPONS},
     {"partner": "convenience_store", "quantity": FEW_COUPONS},
@@ -169,13 +159,11 @@ def set_up(
     setup.has_customer_actions = trial.has_customer_actions
     setup.gateway_port = instance.gateway_port if trial.has_customer_actions else None
     if trial.has_restrictions:
-        create_restricted_campaigns(setup, shop)
-    for account in setup.buyers:
-        account.shared_codes = setup.shared_codes
+        _create_restricted_campaigns(setup, shop)
     return setup, shop
 
 
-def create_restricted_campaigns(setup: Setup, shop: Shop) -> None:
+def _create_restricted_campaigns(setup: Setup, shop: Shop) -> None:
     """Two with shared codes, one for first orders; one for every other buyer; one for a product."""
     create = partial(shop.create_campaign, "Trial", quantity=COUPONS)
     for code, is_first in (("TO-ALL", False), ("TO-FIRST-ORDERS", True)):
@@ -186,6 +174,8 @@ def create_restricted_campaigns(setup: Setup, shop: Shop) -> None:
     shop.call("POST", f"/campaigns/{listing}/eligible-accounts", {"users": sorted(setup.listed[listing])})
     limited = create(products=[setup.products[0].id])
     setup.campaigns += [*setup.shared_codes.values(), listing, limited]
+    for account in setup.buyers:
+        account.shared_codes = setup.shared_codes
 
 
 def create_drop(shop: Shop) -> Drop:
@@ -237,13 +227,13 @@ def _load(
     seen, ends_at = reader.seen, time.monotonic() + seconds
     seen.measured = Measurement()
     common: dict[str, Any] = {"port": instance.port, "ends_at": ends_at, "seen": seen}
-    sender = WebhookSender(instance, seed=f"{seed} sender", seen=seen)
-    clients = [*staff_and_buyers(setup, count=BUYERS, seed=seed, **common), sender, reader]
+    sender = clients.WebhookSender(instance, seed=f"{seed} sender", seen=seen)
+    buying = clients.staff_and_buyers(setup, count=BUYERS, seed=seed, **common)
     all_series = faults.all_series(
         instance.database, trial.pauses, has_long_faults=trial.is_measured, has_broker=broker is not None
     )
     make = partial(faults.inject_until, ends_at, instance=instance, seed=seed, seen=seen, broker=broker)
-    with ThreadPoolExecutor(len(all_series)) as threads, at_work(clients) as stop:
+    with ThreadPoolExecutor(len(all_series)) as threads, clients.at_work([*buying, sender, reader]) as stop:
         count = sum(threads.map(make, all_series)) if trial.has_faults else 0
         stop.wait(ends_at - time.monotonic())
     say(f"{count} faults")
@@ -295,7 +285,7 @@ def settle(
 def await_final_answers(setup: Setup, shop: Shop, seen: Observations) -> None:
     """Repeat calls of buyers that are open until they are answered for good; else that is a finding."""
     for made in (made for account in setup.buyers for made in account.calls):
-        for finding in await_final_answer(made, shop.connection):
+        for finding in clients.await_final_answer(made, shop.connection):
             seen.record_finding(finding)
 
 
@@ -325,12 +315,10 @@ def audit(instance: Instance, seen: Observations) -> None:
 
 def summary(setup: Setup, seen: Observations) -> str:
     """How many answers of each kind, and the slowest of each."""
-    lines = [
-        f"{count:7} x {sort:32} at most {seen.slowest[sort]:5.1f} s"
-        for sort, count in sorted(seen.statuses.items())
-    ]
-    done = [made for account in [setup.staff, *setup.buyers] for made in account.calls if made.was_done]
-    return "\n".join([*lines, f"{len(done)} calls had an effect"])
+    sorts = sorted(seen.statuses.items())
+    lines = [f"{count:7} x {sort:32} at most {seen.slowest[sort]:5.1f} s" for sort, count in sorts]
+    done = sum(made.was_done for account in [setup.staff, *setup.buyers] for made in account.calls)
+    return "\n".join([*lines, f"{done} calls had an effect"])
 
 
 def say(text: str) -> None:
