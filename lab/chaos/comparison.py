@@ -24,7 +24,8 @@ ENDS = dict.fromkeys(BOUGHT, "order.paid") | {
 REQUESTED, REFUNDED = "refund.requested", "order.refunded"
 DELIVERED = {"order.paid", REFUNDED, "order.cancelled"}
 """The data platform's events whose number and order is known; the others are not checked."""
-IN_FEED = {"order.placed", *ENDS.values(), REQUESTED, REFUNDED}
+IN_FEED = {"order.placed", *ENDS.values(), REQUESTED, REFUNDED, None}
+"""None is the end of an order that has not ended: the feed can't have it."""
 COUPON_MOVES = {
     ("", "coupon.issued"): "issued",
     ("issued", "coupon.held"): "held",
@@ -257,14 +258,15 @@ def of_readings(followed: Sequence[Any], again: Sequence[Any]) -> Iterator[str]:
 
 
 def of_order_events(
-    where: str, kinds: Set[str], setup: Setup, orders: Rows, events: Iterable[Any]
+    where: str, kinds: Set[str | None], setup: Setup, orders: Rows, events: Iterable[Any]
 ) -> Iterator[str]:
     """Of these kinds each order has its events, each once and in sequence; and no other order has any."""
     found: defaultdict[str, list[str]] = defaultdict(list)
-    owners: dict[str, int] = {}
+    owners: dict[str, int | None] = {}
     for event in (one for one in events if one["type"] in kinds):
-        found[event["data"]["order"]].append(event["type"])
-        owners[event["data"]["order"]] = event["data"].get("account") or owners.get(event["data"]["order"])
+        id, account_id = event["data"]["order"], event["data"].get("account")
+        found[id].append(event["type"])
+        owners[id] = account_id or owners.get(id)
     refunds = Counter(refund["order"] for refund in setup.refunds())
     at_gateway = Counter(one["order"] for one in setup.refunds() if one.get("source") == "gateway")
     for id, order in orders.items():
