@@ -210,8 +210,9 @@ def of_stock(setup: Setup, orders: Iterable[Any], shop: Shop) -> Iterator[str]:
 
 def of_money(setup: Setup, orders: Rows, shop: Shop) -> Iterator[str]:
     """What is charged and not refunded, by order, of the top-ups together, and in sum."""
-    bought = {id: order["card_amount"] for id, order in orders.items() if order["status"] in BOUGHT}
-    due = Counter[str | None](bought)
+    due = Counter[str | None]()
+    due.update({id: one["card_amount"] for id, one in orders.items() if one["status"] in BOUGHT})
+    bought = dict(due)
     for refund in setup.refunds():
         due[refund["order"]] -= refund["card_amount"]
     for order_id, made in setup.at_gateway.items():

@@ -86,11 +86,11 @@ class Operator(Client):
     def _send(self, path: str, **values: Any) -> int:
         """The status of the answer; without one, and after a 5xx, the same form is sent again."""
         values |= {"csrfmiddlewaretoken": self.session.cookies.get("csrftoken"), "form_id": str(uuid7())}
-        url, how = f"{self.instance.url}{path}", {"allow_redirects": False, "timeout": ANSWER_SECONDS}
+        how: dict[str, Any] = {"allow_redirects": False, "timeout": ANSWER_SECONDS}
         while time.monotonic() < self.until:
             began = time.monotonic()
             try:
-                status = self.session.post(url, values, **how).status_code
+                status = self.session.post(f"{self.instance.url}{path}", values, **how).status_code
             except requests.RequestException:
                 status = 599
             else:

@@ -41,7 +41,7 @@ fault makes it."""
 BUYERS, ACCOUNTS_EACH = 7, 6
 PRODUCTS, STOCK, PLENTY, COUPONS, FEW_COUPONS = 6, 150, 100_000, 30, 4
 """What clients compete for in a minute; of a few coupons the requests for dashboards sell out at once."""
-STRATEGIES = (
+STRATEGIES: tuple[dict[str, Any], ...] = (
     *({"strategy": one} for one in ("queue", "fair_lock", "spin_lock", "optimistic", "conditional_update")),
     {"strategy": "code_pool", "code_source": "pool"},
     {"strategy": "redis_gate", "quantity": FEW_COUPONS},
@@ -94,6 +94,7 @@ def run_trial(
     is_watched = trial.is_measured and instance.database == "mariadb"
     if is_watched:
         faketime.require()
+    watching: AbstractContextManager[Prometheus | None]
     watching = dashboard_queries.beside(instance) if is_watched else nullcontext()
     with (
         own_stack.running(instance, **SETTINGS, **(broker.settings if broker else {})),
@@ -186,7 +187,9 @@ def create_drop(shop: Shop) -> Drop:
 
 def create_campaigns(trial: Trial, shop: Shop, minutes: int) -> list[int]:
     """The ids of new campaigns of each strategy of the trial, as many as sell for so long."""
-    usual = [{"strategy": strategy} for strategy in ("group_commit", "pessimistic") * minutes]
+    usual: list[dict[str, Any]] = [
+        {"strategy": strategy} for strategy in ("group_commit", "pessimistic") * minutes
+    ]
     terms = [*usual, *(STRATEGIES if trial.has_all_strategies else ())]
     return [shop.create_campaign("Trial", **{"quantity": COUPONS, **own}) for own in terms]
 
