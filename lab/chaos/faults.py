@@ -1,22 +1,21 @@
 """Faults: processes of one stack killed, frozen and kept down, Redis emptied, the gateway slow, and the clock
 of a worker wrong, in a seeded order."""
 
-import json
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
-from functools import partial
+from typing import Any
 
 from redis import Redis
 from redis.exceptions import RedisError
 
 from lab.chaos import clock_jump
-from lab.chaos.calls import Observations
+from lab.chaos.calls import Call, Connection, Observations
 from lab.chaos.campaigns import clocks, redis_faults, second_client, small_disk
 from lab.chaos.campaigns.network import links
-from scripts.stack import SetupError, process_identity, readiness, supervision, waiting
+from scripts.stack import SetupError, process_identity, readiness, supervision
 from scripts.stack.instance import Instance
 from scripts.stack.rabbitmq import RunningNode
 
@@ -165,17 +164,14 @@ def _kept_down(name: str, instance: Instance) -> Iterator[None]:
 @contextmanager
 def _slowed(name: str, instance: Instance) -> Iterator[None]:
     """Every call takes so long. A gateway that is killed meanwhile comes back with its usual latency."""
+    # It may be killed, frozen or down: then it is asked again.
+    gateway = Connection(instance.gateway_port, Observations(), seed="", impatient_share=0, prefix="")
 
-    def is_taken(method: str, body: str | None = None) -> bool:
-        with suppress(OSError):
-            return readiness.ask(instance.gateway_port, method, "/latency", body)[0] == 200
-        return False  # it may be killed, frozen or down
+    def control(method: str, body: Any = None) -> None:
+        call = Call(method, "/latency", "", body)
+        gateway.call_until_final(call, until=time.monotonic() + PATIENCE_SECONDS)
 
-    def control(method: str, body: str | None = None) -> None:
-        late = f"the gateway took no {method} /latency for {PATIENCE_SECONDS} s"
-        waiting.until(partial(is_taken, method, body), late, within_seconds=PATIENCE_SECONDS)
-
-    control("POST", json.dumps({"ms": SLOW_MS}))
+    control("POST", {"ms": SLOW_MS})
     try:
         yield
     finally:
