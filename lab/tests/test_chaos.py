@@ -87,6 +87,8 @@ class Books:
         self.entry = ENTRY
         self.refunds_shown: list[Any] = []
         self.answer = Answer(201, ORDER, is_replay=True)
+        self.paid_top_ups: set[str] = set()
+        self.issued_number = 1
 
     def call_until_final(self, call: Call, *, until: float) -> Answer:
         return self.answer
@@ -101,10 +103,10 @@ class Books:
         return self.balance, [{"amount": self.balance}]
 
     def top_ups(self, account: Account) -> set[str]:
-        return set()
+        return self.paid_top_ups
 
     def get(self, path: str, token: str = "") -> Any:
-        found = {"/campaigns/1": {"issued": len(self.issued)}, "/sale-entries/e1": self.entry}
+        found = {"/campaigns/1": {"issued": self.issued_number}, "/sale-entries/e1": self.entry}
         return found.get(path, {"on_hand": self.on_hand, "reserved": 0})
 
     def gateway(self, path: str) -> Any:
@@ -145,6 +147,7 @@ def with_a_shared_code() -> tuple[Setup, Books]:
     call = Call("POST", "/orders", "token", {"items": [], "coupon": "TO-ALL"}, "")
     setup.buyers[0].calls.append(RecordedCall("order", call, Answer(201, order)))
     setup.buyers[0].shared_codes = {"TO-ALL": 1}
+    books.issued_number = 2
     books.placed["o2"], books.issued["C2"] = order, COUPON | {"code": "C2", "position": 2}
     return setup, books
 
@@ -221,6 +224,8 @@ def in_a_sale() -> tuple[Setup, Books]:
         (bought, "issued", {}, "answered, but not there"),
         (bought, "issued", {"C1": COUPON | {"position": 2}}, "position: 1 by the answers, is 2"),
         (bought, "issued", {"C1": COUPON | {"status": "redeemed"}}, "0 paid orders have it"),
+        (bought, "issued_number", 2, "campaign 1: issued: 1 by the answers, is 2"),
+        (bought, "paid_top_ups", {"p9"}, "top-up p9 of account 1: there, but never answered"),
         (bought, "balance", 71, "(70, 70) by the answers, is (71, 71)"),
         (bought, "on_hand", 9, "product 5: on hand and reserved: (10, 0)"),
         (bought, "charges", [CHARGE | {"amount": 1_800}], "order o1: the gateway holds 1800, due are 900"),
