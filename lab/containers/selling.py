@@ -6,7 +6,7 @@ import time
 import uuid
 from dataclasses import dataclass
 
-from lab.chaos import comparison, outside, trial
+from lab.chaos import comparison, trial
 from lab.chaos.calls import Answer, Call, Connection, Observations
 from lab.chaos.memory import Account, RecordedCall, Setup
 from lab.chaos.shop import Shop
@@ -65,7 +65,7 @@ class ShopUnderTest:
         """Wait until all is settled, then compare answers, the simulators' books and the laws. Raises
         CheckFailed."""
         trial.settle(self.setup, self.shop, self.seen, within_seconds=SETTLE_SECONDS)
-        found = [*comparison.findings(self.setup, self.shop), *outside.findings(self.setup, self.shop)]
+        found = list(comparison.findings(self.setup, self.shop))
         found += [*self.new_findings(), *broken_laws(self.project)]
         require(not found, "\n".join([f"{len(found)} findings", *found[:20]]))
         calls = [made for account in [self.setup.staff, *self.setup.buyers] for made in account.calls]

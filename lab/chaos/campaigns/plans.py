@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from lab.chaos import operators, outside
+from lab.chaos import comparison, operators
 from lab.chaos.campaigns import kinds, network
 from lab.chaos.campaigns.month import Month
 from lab.chaos.campaigns.network import State
@@ -74,7 +74,7 @@ class Gateway(Run):
         say(f"retry_saga: {ran.stdout}{ran.stderr}")
 
     def finds_planted(self, wrong: list[str]) -> bool:
-        return bool(wrong or [*outside.findings(self.setup, self.shop)])
+        return bool(wrong or [*comparison.of_outside(self.setup, self.shop)])
 
     def check(self) -> None:
         # Before the comparison, which needs what operators granted.

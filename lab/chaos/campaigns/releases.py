@@ -19,8 +19,7 @@ from string import Template
 from subprocess import CompletedProcess, Popen
 
 from lab.chaos import comparison, trial
-from lab.chaos.availability import Measurement, Request
-from lab.chaos.calls import Connection
+from lab.chaos.calls import Connection, Measurement, Request
 from lab.chaos.campaigns.run import PLAIN_LOAD, Run, say
 from lab.cluster import templates
 from lab.cluster.drill import previous_shop

@@ -11,10 +11,8 @@ from typing import Any
 from lab.chaos import faults, trial
 from lab.chaos.calls import Observations
 from lab.chaos.campaigns import kinds, network, patches
-from lab.chaos.clients import at_work, staff_and_buyers
+from lab.chaos.clients import FeedReader, WebhookSender, at_work, staff_and_buyers
 from lab.chaos.faults import Fault
-from lab.chaos.feed import FeedReader
-from lab.chaos.webhooks import WebhookSender
 from lab.cluster.drill import effects
 from scripts.stack import database, own_stack, process_identity
 from scripts.stack.instance import Instance

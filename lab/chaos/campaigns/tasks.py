@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 from redis import Redis
 
-from lab.chaos import outside
+from lab.chaos import comparison
 from lab.chaos.campaigns import clocks
 from lab.chaos.campaigns.run import LASTING_LOAD, Run, say
 from lab.chaos.clients import at_work
@@ -117,7 +117,7 @@ class Tasks(Run):
     def finds_planted(self, wrong: list[str]) -> bool:
         """Whether both are found: workers that are early by their own clocks, and charges made twice."""
         too_early = [*clocks.early(self.instance)]
-        doubled = [one for one in outside.findings(self.setup, self.shop) if CHARGED_TWICE.search(one)]
+        doubled = [one for one in comparison.of_outside(self.setup, self.shop) if CHARGED_TWICE.search(one)]
         say(f"{len(too_early)} early, as: {too_early[:1]}; {len(doubled)} doubled, as: {doubled[:1]}")
         return bool(too_early and doubled)
 

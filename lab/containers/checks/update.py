@@ -5,7 +5,7 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
-from lab.chaos.availability import Request
+from lab.chaos.calls import Request
 from lab.containers.project import BUILD_SECONDS, SHOP, Project
 from lab.containers.report import require
 
