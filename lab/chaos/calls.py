@@ -1,7 +1,11 @@
-"""HTTP calls while everything breaks: repeated by the contract's rules, and every answer checked.
+"""HTTP calls while everything breaks: repeated by the contract's rules, every answer checked and counted.
 
 The rules: the same call with the same key again after any 5xx, time-out or lost connection, and after a
 409 that says by `Retry-After` that it passes by itself. Everything else is the answer.
+
+The availability is the share of requests that were answered as they should. Bad is every 5xx, a 503 with
+`Retry-After` too, for its caller can't buy at that moment, no answer at all, and a 409 that the shop's own
+locks cause. Refusals are good: the caller gets what the contract says.
 """
 
 import http.client
@@ -13,7 +17,6 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from lab.chaos.availability import Measurement, Request
 from scripts.stack import SetupError, ports
 
 LATEST_SECONDS = 30
@@ -23,10 +26,11 @@ IMPATIENT_SHARE, IMPATIENT_SECONDS = 0.1, 0.2
 MOST_FINDINGS = 50
 PASSING_CODES = {"unavailable", "overloaded", "partner_failed"}
 """Codes of 5xx that a repeat gets past; the last one is a coupon's whose partner was not reached."""
-
-
-class NoAnswer(Exception):
-    """The connection broke, or no answer came."""
+GOAL, MEASURED = 0.999, "outside of outages"
+"""The share of good requests, and of which ones."""
+SERVICE_LEVEL_PATHS = {"/orders", "/payments", "/wallet/top-ups"}
+"""What the service level counts of the POSTs."""
+NO_ANSWER, OWN_CONTENTION = "no answer", "409 lock_not_acquired"
 
 
 class NoFinalAnswer(SetupError):
@@ -43,11 +47,6 @@ class Call:
     body: Any = None
     key: str = ""
     wait: int = 0
-
-    def headers(self) -> dict[str, str]:
-        headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
-        headers |= {"Idempotency-Key": self.key} if self.key else {}
-        return headers | ({"Prefer": f"wait={self.wait}"} if self.wait else {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +74,50 @@ class Answer:
         return self.status >= 500 or (self.status == 409 and self.retry_after is not None)
 
 
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request for the availability: when it began and ended by the monotonic clock, and its result."""
+
+    began: float
+    ended: float
+    method: str
+    path: str
+    result: str
+
+    @property
+    def is_good(self) -> bool:
+        """Whether it was answered as it should."""
+        return self.result[:1] in ("2", "3", "4") and self.result != OWN_CONTENTION
+
+
+@dataclass
+class Measurement:
+    """The requests and outages of a trial's load."""
+
+    requests: list[Request] = field(default_factory=list)
+    outages: list[tuple[float, float]] = field(default_factory=list)
+
+    def results(self) -> dict[str, Counter[str]]:
+        """How requests ended, those that are good as `""`, by when and what they are."""
+        outside = [
+            one
+            for one in self.requests
+            if not any(began <= one.ended and one.began <= ended for began, ended in self.outages)
+        ]
+        sales = [one for one in outside if one.method == "POST" and one.path in SERVICE_LEVEL_PATHS]
+        count = lambda requests: Counter("" if one.is_good else one.result for one in requests)  # noqa: E731
+        whole = {MEASURED: count(outside), f"{MEASURED}, orders and payments": count(sales)}
+        return whole | {"with outages": count(self.requests)}
+
+    def outage_seconds(self) -> float:
+        """How long some outage lasted."""
+        total = reached = 0.0
+        for began, ended in sorted(self.outages):
+            total += max(0.0, ended - max(began, reached))
+            reached = max(reached, ended)
+        return total
+
+
 @dataclass
 class Observations:
     """What all clients saw, shared by their threads: counts, slowest answers, violations, requests."""
@@ -86,17 +129,17 @@ class Observations:
     mutex: threading.Lock = field(default_factory=threading.Lock)
 
     def record_answer(self, call: Call, answer: Answer, seconds: float) -> None:
-        sort = answer.word
-        self.count(sort, seconds - call.wait)
+        what = f"{call.method} {call.path} answered {answer.word}"
+        self.count(answer.word, seconds - call.wait)
         if answer.status >= 500 and answer.code not in PASSING_CODES:
-            self.record_finding(f"{call.method} {call.path} answered {sort}: {answer.body}")
+            self.record_finding(f"{what}: {answer.body}")
         if answer.status == 503 and not (answer.retry_after or "").isdecimal():
-            self.record_finding(f"{call.method} {call.path} answered {sort} without Retry-After")
+            self.record_finding(f"{what} without Retry-After")
         if seconds - call.wait > LATEST_SECONDS:
-            self.record_finding(f"{call.method} {call.path} answered {sort} after {seconds:.0f} s")
+            self.record_finding(f"{what} after {seconds:.0f} s")
 
     def record_no_answer(self, call: Call, seconds: float, error: Exception) -> None:
-        self.count("no answer", seconds - call.wait)
+        self.count(NO_ANSWER, seconds - call.wait)
         if seconds - call.wait >= LATEST_SECONDS:
             self.record_finding(f"{call.method} {call.path} hung for {seconds:.0f} s: {error!r}")
 
@@ -127,11 +170,15 @@ class Connection:
     """One thread's connection to the shop, opened anew whenever it breaks."""
 
     def __init__(
-        self, port: int, observations: Observations, *, seed: str, impatient_share: float = IMPATIENT_SHARE
+        self,
+        port: int,
+        seen: Observations,
+        *,
+        seed: str,
+        impatient_share: float = IMPATIENT_SHARE,
+        prefix: str = "/api/v1",
     ) -> None:
-        self._port = port
-        self._impatient_share = impatient_share
-        self._observations = observations
+        self._port, self._seen, self._impatient_share, self._prefix = port, seen, impatient_share, prefix
         self._random = random.Random(seed)
         self._connection: http.client.HTTPConnection | None = None
         self._answered_at = 0.0
@@ -145,7 +192,7 @@ class Connection:
             if answer and not answer.is_retryable:
                 return answer
             if time.monotonic() > until:
-                raise NoFinalAnswer(f"{call.method} {call.path}, key {call.key}: {answer or 'no answer'}")
+                raise NoFinalAnswer(f"{call.method} {call.path}, key {call.key}: {answer or NO_ANSWER}")
             time.sleep(self._random.uniform(0.1, 1.0))
 
     def call_once(self, call: Call, *, is_impatient: bool = False) -> Answer | None:
@@ -155,37 +202,36 @@ class Connection:
         connected_at = self._answered_at if self._connection else started
         try:
             answer = self._ask(call, IMPATIENT_SECONDS if is_impatient else LATEST_SECONDS + call.wait)
-        except NoAnswer as error:
-            self._observations.record_no_answer(call, time.monotonic() - started, error)
+        except (OSError, http.client.HTTPException) as error:
+            self._seen.record_no_answer(call, time.monotonic() - started, error)
             if not is_impatient:
-                self._observations.record_request(call, "no answer", connected_at)
+                self._seen.record_request(call, NO_ANSWER, connected_at)
             return None
         self._answered_at = time.monotonic()
-        self._observations.record_answer(call, answer, self._answered_at - started)
-        self._observations.record_request(call, answer.word, started)
+        self._seen.record_answer(call, answer, self._answered_at - started)
+        self._seen.record_request(call, answer.word, started)
         return answer
 
     def _ask(self, call: Call, seconds: float) -> Answer:
         body = None if call.body is None else json.dumps(call.body)
+        headers = {"Authorization": f"Bearer {call.token}", "Content-Type": "application/json"}
+        headers |= {"Idempotency-Key": call.key} if call.key else {}
+        headers |= {"Prefer": f"wait={call.wait}"} if call.wait else {}
         connection = self._connection or http.client.HTTPConnection(ports.HOST, self._port)
         self._connection = None
         try:
             if connection.sock is None:
                 connection.connect()
             connection.sock.settimeout(seconds)
-            connection.request(call.method, f"/api/v1{call.path}", body, call.headers())
+            connection.request(call.method, f"{self._prefix}{call.path}", body, headers)
             response = connection.getresponse()
             content = json.loads(response.read())
-        except (OSError, http.client.HTTPException) as error:
-            connection.close()
-            raise NoAnswer(repr(error)) from error
         except ValueError:
             connection.close()
             return Answer(599, {"code": "not_json"})
+        except BaseException:
+            connection.close()
+            raise
         self._connection = connection
-        return Answer(
-            response.status,
-            content,
-            is_replay=response.headers.get("Idempotency-Replayed") == "true",
-            retry_after=response.headers.get("Retry-After"),
-        )
+        is_replay = response.headers.get("Idempotency-Replayed") == "true"
+        return Answer(response.status, content, is_replay, response.headers.get("Retry-After"))

@@ -1,66 +1,69 @@
-"""Clients of the shop, buyers and one of the staff: each a thread, a seeded mix of calls, and a record."""
+"""Clients of the shop: buyers, staff, a clerk at the gateway, a sender of webhooks and a reader of the feed.
+
+Each is a thread with a seeded mix of calls, and the first three record each final answer in the book.
+"""
 
 import json
 import random
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from functools import partial
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from lab.chaos.calls import Answer, Call, Connection, NoFinalAnswer, Observations
-from lab.chaos.memory import Account, AtGateway, Drop, Product, RecordedCall, Setup
-from scripts.stack import readiness
+from lab.chaos.calls import PASSING_CODES, Answer, Call, Connection, NoFinalAnswer, Observations
+from lab.chaos.memory import Account, AtGateway, Product, RecordedCall, Setup
+from scripts.simulators import signatures
+from scripts.stack import places, readiness
+from scripts.stack.instance import Instance
 
-CARDS = {
-    "tok_ok": 12,
-    "tok_slow": 2,
-    "tok_flaky": 2,
-    "tok_declined": 2,
-    "tok_insufficient_funds": 1,
-    "tok_timeout_charged": 3,
-    "tok_timeout_lost": 2,
-    "tok_error": 3,
-    "tok_refund_fails": 2,
-    "tok_webhook": 4,
-}
-"""Each card of the simulator, and how often it is used. Those without an answer at first have the shop make
-several calls in one step: look-up and charge, or cancel and refund."""
+CARDS = {"tok_ok": 12, "tok_slow": 2, "tok_flaky": 2, "tok_declined": 2, "tok_insufficient_funds": 1}
+CARDS |= {"tok_timeout_charged": 3, "tok_timeout_lost": 2, "tok_error": 3, "tok_refund_fails": 2}
+CARDS |= {"tok_webhook": 4}
+"""How often each card is used. Those without an answer at first have the shop make several calls in one step:
+look-up and charge, or cancel and refund."""
 ASKING = "tok_3ds"
-ASKING_CARDS = {ASKING: 5}
 """The card whose owner confirms each charge on the gateway's page."""
-APPROVE, REFUSE, LEAVE = "approve", "refuse", ""
-DECISIONS = {APPROVE: 5, REFUSE: 2, LEAVE: 2}
+DECISIONS = {"approve": 5, "refuse": 2, "": 2}
 """What the owner does; a page that is left expires."""
-SHOWN_AGAIN = 303
-"""The page's answer to a decision."""
-KEEP_SHARE = 0.4
-"""How many payments are to keep their order on a decline."""
+CLERK_MIX = {"refunds": 2, "disputes": 1}
 UNDER_WAY = {"paying", "pending", "requires_action", "in_doubt"}
 STATUSES = {"waiting": 0, "admitted": 1, "used": 2}
 """The statuses of an entry of a sale with plenty of stock and of time, in their order."""
 POLLS_CURRENT_SECONDS = 2.0
 """How old a web process's memory of waiting entries may be, as `sales.waiting_room.room_view` has it."""
 PAGES = ("/orders", "/coupons", "/wallet", "/wallet/entries", "/payments", "/products")
-PAUSE_SECONDS = (0.0, 0.15)
-CLERK_PAUSE_SECONDS = (0.1, 0.8)
+WAITS = (0, 0, 3, 10)
+"""Seconds of `Prefer: wait`."""
 PATIENCE_SECONDS = 90
 """How long a client repeats its calls after the load has ended."""
+WEBHOOKS = ("charge.succeeded", "charge.declined", "charge.refunded", "charge.pondered")
+"""The last one is unknown to the shop."""
+FEED_SECONDS = 300
+"""For so long a reader of the feed asks for the same page."""
 
 
 class Client:
     """One thread: it makes calls until their answer is final, and records them in the account's own."""
 
+    accounts: Sequence[Account]
+    mix: dict[str, int]
+    """What it does for one of these accounts, and how often of all."""
+    pauses = (0.0, 0.15)
+
     def __init__(self, setup: Setup, *, port: int, seed: str, ends_at: float, seen: Observations) -> None:
-        self.setup = setup
+        self.setup, self.seen, self.accounts = setup, seen, setup.buyers
         self.random = random.Random(seed)
         self.connection = Connection(port, seen, seed=seed)
-        self.seen = seen
         self.until = ends_at + PATIENCE_SECONDS
+
+    def run(self, stop: threading.Event) -> None:
+        while not stop.is_set():
+            getattr(self, self.chosen(self.mix))(self.random.choice(self.accounts))
+            stop.wait(self.random.uniform(*self.pauses))
 
     def do(self, account: Account, sort: str, path: str, body: Any, *, keyed: bool, wait: int = 0) -> Answer:
         """A new call of the account, to its final answer. Raises NoFinalAnswer."""
@@ -70,6 +73,9 @@ class Client:
         account.calls.append(RecordedCall(sort, call, answer))
         return answer
 
+    def get(self, account: Account, path: str, *, wait: int = 0) -> Answer:
+        return self.connection.call_until_final(Call("GET", path, account.token, wait=wait), until=self.until)
+
     def repeat(self, account: Account) -> None:
         """An old call again, as of a client that lost the answer: nothing may happen twice."""
         if account.calls:
@@ -78,11 +84,12 @@ class Client:
             if made.sort != "entry" and (made.was_done or made.is_open):
                 self.connection.call_until_final(made.call, until=self.until)
 
-    def pause(self) -> None:
-        time.sleep(self.random.uniform(*PAUSE_SECONDS))
-
     def chosen(self, weights: dict[Any, int]) -> Any:
         return self.random.choices(list(weights), list(weights.values()))[0]
+
+    def taken(self, found: list[Any]) -> Any:
+        """One of these, which is taken out."""
+        return found.pop(self.random.randrange(len(found)))
 
 
 class Buyer(Client):
@@ -91,71 +98,64 @@ class Buyer(Client):
     def __init__(self, accounts: list[Account], setup: Setup, **settings: Any) -> None:
         super().__init__(setup, **settings)
         self.accounts = accounts
+        self.mix = {"issue": 4, "order_now": 5, "order_for_later": 4, "pay": 3, "cancel": 1, "top_up": 1}
+        self.mix |= {"repeat": 1, "look": 1, "order_in_sale": 8 * bool(setup.drop)}
+        self.mix |= {"follow": 6 * setup.has_customer_actions}
         self.unpaid: list[tuple[Account, str]] = []
         self.started: list[tuple[Account, str]] = []
         """The orders and top-ups whose owner may have to act, or which may be kept, by their paths."""
-
-    def run(self, stop: threading.Event) -> None:
-        actions: dict[Callable[[Account], None], int] = {
-            self.issue: 4,
-            self.order_now: 5,
-            self.order_for_later: 4,
-            self.pay: 3,
-            self.cancel: 1,
-            self.top_up: 1,
-            self.repeat: 1,
-            self.look: 1,
-        }
-        actions |= {self.order_in_sale: 8} if self.setup.drop else {}
-        actions |= {self.follow: 6} if self.setup.has_customer_actions else {}
-        while not stop.is_set():
-            self.chosen(actions)(self.random.choice(self.accounts))
-            self.pause()
 
     def issue(self, account: Account) -> None:
         campaign = self.random.choice(self.setup.campaigns)
         self.do(account, "coupon", "/coupons", {"campaign": campaign}, keyed=False)
 
     def order_now(self, account: Account) -> None:
-        body = self._basket(account) | {"payment": {"token": self._card()}} | self._keep()
-        self.start(account, "order", "/orders", body, wait=self._wait())
+        body = self._basket(account) | self._payment()
+        self.start(account, "order", "/orders", body, self.random.choice(WAITS))
 
     def order_for_later(self, account: Account) -> None:
         basket = self._basket(account)
         # Of an order that is declined the answer has no coupon, and a shared code gives one with the order.
         if self.setup.shared_codes and self.random.random() < 0.3:
             basket["coupon"] = self.random.choice(list(self.setup.shared_codes))
+        self._order(account, basket)
+
+    def _order(self, account: Account, basket: Any) -> Answer:
         answer = self.do(account, "order", "/orders", basket, keyed=True)
         if answer.status == 201:
             self.unpaid.append((account, answer.body["id"]))
+        return answer
 
     def pay(self, _: Account) -> None:
         if self.unpaid:
-            account, order_id = self.unpaid.pop(self.random.randrange(len(self.unpaid)))
-            body = {"order": order_id, "token": self._card()} | self._keep()
-            self.start(account, "payment", "/payments", body, wait=self._wait())
+            account, order_id = self.taken(self.unpaid)
+            body = {"order": order_id} | self._card()
+            self.start(account, "payment", "/payments", body, self.random.choice(WAITS))
 
     def cancel(self, _: Account) -> None:
         if self.unpaid:
-            account, order_id = self.unpaid.pop(self.random.randrange(len(self.unpaid)))
+            account, order_id = self.taken(self.unpaid)
             self.do(account, "cancel", f"/orders/{order_id}/cancel", None, keyed=False)
 
     def top_up(self, account: Account) -> None:
-        body = {"amount": self.random.randrange(1, 50) * 100, "token": self._card()}
+        body = {"amount": self.random.randrange(1, 50) * 100, "token": self._card()["token"]}
         self.start(account, "top_up", "/wallet/top-ups", body)
 
-    def start(self, account: Account, sort: str, path: str, body: Any, *, wait: int = 0) -> Answer:
+    def look(self, account: Account) -> None:
+        self.get(account, self.random.choice(PAGES))
+
+    def start(self, account: Account, sort: str, path: str, body: Any, wait: int = 0) -> Answer:
         """A new call that charges a card. Raises NoFinalAnswer.
 
         Its order is looked at again, where its owner may have to act; a kept one is paid with another card.
         """
         answer = self.do(account, sort, path, body, keyed=True, wait=wait)
-        if account.calls[-1].keeps_order:
-            self.unpaid.append((account, answer.body["order"]))
+        made = account.calls[-1]
+        if made.keeps_order:
+            self.unpaid.append((account, made.order_id))
         token = body.get("token") or body["payment"]["token"]
         if answer.status == 202 and (token == ASKING or body.get("keep_on_decline")):
-            order_id = answer.body["id"] if sort == "order" else answer.body["order"]
-            shown_at = f"/orders/{order_id}" if order_id else f"/payments/{answer.body['id']}"
+            shown_at = f"/orders/{made.order_id}" if made.order_id else f"/payments/{answer.body['id']}"
             self.started.append((account, shown_at))
         return answer
 
@@ -163,200 +163,242 @@ class Buyer(Client):
         """Look at something that was started: its owner may act now, or it is kept for another card."""
         if not self.started:
             return
-        account, path = self.started.pop(self.random.randrange(len(self.started)))
-        shown = self.connection.call_until_final(Call("GET", path, account.token), until=self.until).body
-        payment = shown.get("payment") or shown
-        if action := payment.get("next_action"):
-            is_over = self._decide(action["url"])
-        else:
-            is_over = shown["status"] not in UNDER_WAY
-        if not is_over:
+        account, path = self.taken(self.started)
+        shown = self.get(account, path).body
+        action = (shown.get("payment") or shown).get("next_action")
+        if action and (decision := self.chosen(DECISIONS)):
+            page, began, body = urlsplit(action["url"]), time.monotonic(), urlencode({"decision": decision})
+            try:
+                status, text = readiness.ask(page.port or 0, "POST", page.path, body)
+            except OSError:
+                self.started.append((account, path))
+                return
+            self.seen.count(f"page {decision} {status}", time.monotonic() - began)
+            if status != 303:  # the page is shown again
+                self.seen.record_finding(f"{page.path} answered {status} to {decision}: {text}")
+        elif not action and shown["status"] in UNDER_WAY:
             self.started.append((account, path))
-        elif shown["status"] == "awaiting_payment":
+        elif not action and shown["status"] == "awaiting_payment":
             self.unpaid.append((account, shown["id"]))
-
-    def _decide(self, url: str) -> bool:
-        """Decide at the gateway's page, or leave it; False if the page gave no answer."""
-        decision = self.chosen(DECISIONS)
-        if decision == LEAVE:
-            return True
-        page, began = urlsplit(url), time.monotonic()
-        body = urlencode({"decision": decision})
-        try:
-            status, text = readiness.ask(page.port or 0, "POST", page.path, body)
-        except OSError:
-            return False
-        self.seen.count(f"page {decision} {status}", time.monotonic() - began)
-        if status != SHOWN_AGAIN:
-            self.seen.record_finding(f"{page.path} answered {status} to {decision}: {text}")
-        return True
-
-    def look(self, account: Account) -> None:
-        path = self.random.choice(PAGES)
-        self.connection.call_until_final(Call("GET", path, account.token), until=self.until)
 
     def order_in_sale(self, account: Account) -> None:
         """Join the waiting room, or poll, and order once admitted; after an unpaid order, join again."""
-        drop = self.setup.drop
+        drop, joined = self.setup.drop, account.done("entry")
         assert drop is not None
-        entry_id = account.entry()
-        if entry_id is None or self._entry(account, entry_id) not in ("waiting", "admitted"):
+        entry_id = joined[-1].answer.body["id"] if joined else ""
+        if not entry_id or self._entry(account, entry_id) not in ("waiting", "admitted"):
             self.do(account, "entry", f"/sales/{drop.id}/entries", None, keyed=False)
-        elif self._entry(account, entry_id, wait=self._wait()) == "admitted":
-            self._order_admitted(account, drop)
+        elif self._entry(account, entry_id, wait=self.random.choice(WAITS)) == "admitted":
+            body: dict[str, Any] = {"items": [{"product": drop.product.id, "quantity": 1}]}
+            if self.random.random() < 0.3:
+                answer = self.start(account, "order", "/orders", body | self._payment())
+            else:
+                answer = self._order(account, body)
+            if answer.body.get("code") == "admission_required":
+                self.seen.record_finding(f"admitted account {account.id} has an order refused: {answer}")
 
     def _entry(self, account: Account, entry_id: str, *, wait: int = 0) -> str:
         """The status of the account's entry, which never expires here.
 
         It goes back only from one web process to another, whose memory is so old that it still waits.
         """
-        call = Call("GET", f"/sale-entries/{entry_id}", account.token, wait=wait)
         began_at = time.monotonic()
-        answer = self.connection.call_until_final(call, until=self.until)
+        answer = self.get(account, f"/sale-entries/{entry_id}", wait=wait)
         status = answer.body.get("status", answer.word)
         before, came_at = account.entries.get(entry_id, ("waiting", 0.0))
-        if STATUSES.get(status, -1) < STATUSES[before]:
-            if status == "waiting" and began_at - came_at < POLLS_CURRENT_SECONDS:
-                return status
-            finding = f"entry {entry_id} of account {account.id} was {before}, and is {status}"
-            self.seen.record_finding(finding)
-            return before
-        account.entries[entry_id] = status, time.monotonic()
-        return status
-
-    def _order_admitted(self, account: Account, drop: Drop) -> None:
-        body: dict[str, Any] = {"items": [{"product": drop.product.id, "quantity": 1}]}
-        if self.random.random() < 0.3:
-            body |= {"payment": {"token": self._card()}} | self._keep()
-        place = self.start if "payment" in body else partial(self.do, keyed=True)
-        answer = place(account, "order", "/orders", body)
-        if answer.body.get("code") == "admission_required":
-            self.seen.record_finding(f"account {account.id} was admitted, and its order is refused: {answer}")
-        if answer.status == 201 and "payment" not in body:
-            self.unpaid.append((account, answer.body["id"]))
+        if STATUSES.get(status, -1) >= STATUSES[before]:
+            account.entries[entry_id] = status, time.monotonic()
+            return str(status)
+        if status == "waiting" and began_at - came_at < POLLS_CURRENT_SECONDS:
+            return "waiting"
+        self.seen.record_finding(f"entry {entry_id} of account {account.id} was {before}, and is {status}")
+        return before
 
     def _basket(self, account: Account) -> dict[str, Any]:
         products = self.random.sample(self.setup.products, self.random.randint(1, 3))
         items = [{"product": product.id, "quantity": self.random.randint(1, 3)} for product in products]
         basket: dict[str, Any] = {"items": items, "points_amount": self.random.choice([0, 0, 300, 1500])}
-        coupons = list(account.coupons())
-        if coupons and self.random.random() < 0.4:
+        if (coupons := list(account.coupons())) and self.random.random() < 0.4:
             basket["coupon"] = self.random.choice(coupons)
         return basket
 
-    def _card(self) -> Any:
-        return self.chosen(CARDS | (ASKING_CARDS if self.setup.has_customer_actions else {}))
+    def _payment(self) -> dict[str, Any]:
+        card = self._card()
+        return {"payment": {"token": card.pop("token")}} | card
 
-    def _keep(self) -> dict[str, bool]:
-        is_kept = self.setup.has_customer_actions and self.random.random() < KEEP_SHARE
-        return {"keep_on_decline": True} if is_kept else {}
-
-    def _wait(self) -> int:
-        return self.random.choice([0, 0, 3, 10])
+    def _card(self) -> dict[str, Any]:
+        """Two payments of five are to keep their order on a decline."""
+        asks = self.setup.has_customer_actions
+        card = {"token": self.chosen(CARDS | {ASKING: 5 * asks})}
+        return card | ({"keep_on_decline": True} if asks and self.random.random() < 0.4 else {})
 
 
 class Staff(Client):
     """Corrects stock, grants points and refunds orders."""
 
-    def run(self, stop: threading.Event) -> None:
-        actions: dict[Callable[[], None], int] = {
-            self.adjust: 2,
-            self.grant: 2,
-            self.refund: 5,
-            lambda: self.repeat(self.setup.staff): 1,
-        }
-        while not stop.is_set():
-            self.chosen(actions)()
-            self.pause()
+    mix = {"adjust": 2, "grant": 2, "refund": 5, "repeat_own": 1}
 
-    def refund(self) -> None:
+    def refund(self, account: Account) -> None:
         """Some of an order, or all that is left of it; it may not be paid, or nothing be left."""
-        account: Account = self.random.choice(self.setup.buyers)
         placed = [made.answer.body for made in account.done("order") if made.answer.status == 201]
         if not placed:
             return
         order = self.random.choice(placed)
         body: dict[str, Any] = {"reason": "came back", "restock": self.random.random() < 0.5}
         if self.random.random() < 0.6:
-            items = self.random.sample(order["items"], self.random.randint(1, len(order["items"])))
             body["items"] = [
                 {"product": item["product"], "quantity": self.random.randint(1, item["quantity"])}
-                for item in items
+                for item in self.random.sample(order["items"], self.random.randint(1, len(order["items"])))
             ]
         self.do(self.setup.staff, "refund", f"/orders/{order['id']}/refunds", body, keyed=True)
 
-    def adjust(self) -> None:
+    def adjust(self, _: Account) -> None:
         product: Product = self.random.choice(self.setup.products)
         body = {"delta": self.random.choice([-3, -1, 2, 5, 9]), "reason": "counted again"}
         path = f"/products/{product.id}/stock-adjustments"
         self.do(self.setup.staff, "adjustment", path, body, keyed=True)
 
-    def grant(self) -> None:
-        buyer: Account = self.random.choice(self.setup.buyers)
-        body = {"user": buyer.id, "amount": self.random.randrange(1, 20) * 50, "reason": "sorry"}
+    def grant(self, account: Account) -> None:
+        body = {"user": account.id, "amount": self.random.randrange(1, 20) * 50, "reason": "sorry"}
         self.do(self.setup.staff, "grant", "/wallet/grants", body, keyed=True)
+
+    def repeat_own(self, _: Account) -> None:
+        self.repeat(self.setup.staff)
 
 
 class Clerk(Client):
     """Refunds charges on the gateway's own page, and disputes them as their owners do: the shop is told."""
 
+    mix, pauses = {"refund_or_dispute": 1}, (0.1, 0.8)
+
+    def __init__(self, setup: Setup, *, seed: str, **settings: Any) -> None:
+        super().__init__(setup, seed=seed, **settings)
+        self.gateway = Connection(
+            setup.gateway_port or 0, Observations(), seed=seed, impatient_share=0, prefix=""
+        )
+
     def run(self, stop: threading.Event) -> None:
-        while not stop.is_set():
-            self._act(self.chosen({"refunds": 2, "disputes": 1}))
-            stop.wait(self.random.uniform(*CLERK_PAUSE_SECONDS))
+        super().run(stop)
         for made in self.setup.at_gateway.values():
             for dispute in list(made.open_disputes):
                 end = self.random.choice(["won", "lost"])
                 self._ask("POST", f"/disputes/{dispute}/close", {"status": end})
-                amount = made.open_disputes.pop(dispute)
-                made.lost_amount += amount * (end == "lost")
+                made.lost_amount += made.open_disputes.pop(dispute) * (end == "lost")
 
-    def _act(self, kind: str) -> None:
-        """Refund or dispute a part of a paid order's charge, or all that is left of it."""
-        account: Account = self.random.choice(self.setup.buyers)
-        paid = [made for made in account.done("order") if "payment" in made.call.body]
-        paid = [made for made in paid if made.answer.status == 201]
+    def refund_or_dispute(self, account: Account) -> None:
+        """A part of a paid order's charge, or all that is left of it."""
+        placed = [made for made in account.done("order") if made.answer.status == 201]
+        paid, kind = [made for made in placed if "payment" in made.call.body], self.chosen(CLERK_MIX)
         if not paid:
             return
-        order_id = self.random.choice(paid).answer.body["id"]
-        for charge in self._ask("GET", f"/charges?order={order_id}")[1]["results"]:
+        order_id = self.random.choice(paid).order_id
+        for charge in self._ask("GET", f"/charges?order={order_id}").body["results"]:
             left = charge["amount"] - charge["refunded_amount"]
             if charge["status"] != "succeeded" or not left:
                 continue
             amount = self.random.choice([left, self.random.randint(1, left)])
-            status, answer = self._ask("POST", f"/{kind}", {"charge": charge["id"], "amount": amount})
-            if status != 201:
+            answer = self._ask("POST", f"/{kind}", {"charge": charge["id"], "amount": amount})
+            if answer.status != 201:
                 continue
             made = self.setup.at_gateway.setdefault(order_id, AtGateway())
             if kind == "refunds":
                 made.refunded_amount += amount
             else:
-                made.open_disputes[answer["id"]] = amount
+                made.open_disputes[answer.body["id"]] = amount
 
-    def _ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        """Call the gateway until it answers, by one key. Raises NoFinalAnswer."""
-        headers = {
-            "Idempotency-Key": f"clerk-{self.random.getrandbits(64)}",
-            "Content-Type": "application/json",
-        }
-        while time.monotonic() < self.until:
-            try:
-                port = self.setup.gateway_port or 0
-                status, text = readiness.ask(port, method, path, json.dumps(body) if body else None, headers)
-            except OSError:
-                status = 503
-            if status < 500:
-                self.seen.count(f"gateway {method} {path.split('?')[0].split('/')[1]} {status}", 0.0)
-                return status, json.loads(text)
-            time.sleep(0.5)
-        raise NoFinalAnswer(f"the gateway has not answered {method} {path}")
+    def _ask(self, method: str, path: str, body: Any = None) -> Answer:
+        """The gateway's final answer. Raises NoFinalAnswer."""
+        call = Call(method, path, "", body, f"clerk-{self.random.getrandbits(64)}")
+        answer = self.gateway.call_until_final(call, until=self.until)
+        self.seen.count(f"gateway {method} {answer.status}", 0.0)
+        return answer
+
+
+class WebhookSender:
+    """Sends webhooks in the gateway's place that may not matter: repeated, untrue or too early, or forged."""
+
+    def __init__(self, instance: Instance, *, seed: str, seen: Observations) -> None:
+        self.instance, self.seen = instance, seen
+        self.random = random.Random(seed)
+        self.secret = places.secret(instance.home, "webhook-secret-simulator")
+        self.known: dict[str, list[Any]] = {"webhooks": [], "charges": []}
+
+    def run(self, stop: threading.Event) -> None:
+        while not stop.wait(self.random.uniform(0.05, 0.4)):
+            # The gateway, the shop, or both may be away just now.
+            with suppress(OSError):
+                for path, known in self.known.items():
+                    asked = f"/{path}?limit=500" + (f"&after={known[-1]['id']}" if known else "")
+                    status, text = readiness.ask(self.instance.gateway_port, "GET", asked)
+                    known += json.loads(text)["results"] if status == 200 else []
+                self.send(self.random.choice(["repeated", "untrue", "forged"]))
+
+    def send(self, kind: str) -> None:
+        """One that the gateway has sent or is about to send, or one that may become true, or not."""
+        if kind == "repeated" and self.known["webhooks"]:
+            own, sent = ("delivered_at", "is_given_up"), self.random.choice(self.known["webhooks"])
+            event = {name: value for name, value in sent.items() if name not in own}
+        elif kind != "repeated" and self.known["charges"]:
+            # The latest ones are the likeliest to be under way.
+            charge = self.random.choice([*self.known["charges"], *self.known["charges"][-5:]])
+            data = {name: charge[name] for name in ("key", "order", "amount")}
+            data |= {"charge": charge["id"], "currency": charge["currency"] or "KRW"}
+            event = {"id": f"evt_{self.random.getrandbits(128):032x}", "type": self.random.choice(WEBHOOKS)}
+            event |= {"created_at": charge["created_at"], "data": data}
+        else:
+            return
+        secret, wanted = ("a guess", 400) if kind == "forged" else (self.secret, 200)
+        body, began = json.dumps(event), time.monotonic()
+        headers = {signatures.HEADER: signatures.header(secret, body.encode())}
+        headers["Content-Type"] = "application/json"
+        path = "/api/v1/webhooks/simulator"
+        status, text = readiness.ask(self.instance.port, "POST", path, body, headers)
+        self.seen.count(f"webhook {status}", time.monotonic() - began)
+        if status != wanted and not (status == 503 and any(code in text for code in PASSING_CODES)):
+            self.seen.record_finding(f"{kind} {event['type']} was answered {status}, not {wanted}: {text}")
+
+
+class FeedReader:
+    """Follows the event feed with one cursor; a thread's own until the load has ended."""
+
+    def __init__(self, *, port: int, token: str, seed: str, seen: Observations) -> None:
+        self.connection = Connection(port, seen, seed=f"{seed} feed")
+        self.random = random.Random(f"{seed} feed")
+        self.token, self.seen = token, seen
+        self.events: list[Any] = []
+        self.cursor, self.is_refused = "", False
+
+    def run(self, stop: threading.Event) -> None:
+        """Read page by page, until the load ends or the cursor is refused."""
+        while not (stop.is_set() or self.is_refused):
+            self.read(wait=self.random.choice(WAITS))
+
+    def read_to_end(self) -> None:
+        """Read what is left, once all is settled. Raises NoFinalAnswer."""
+        until = time.monotonic() + PATIENCE_SECONDS
+        # A page that is still empty after so long is the last one: positions are given within a second.
+        while not self.is_refused and self.read(wait=3):
+            if time.monotonic() > until:
+                raise NoFinalAnswer(f"the event feed goes on after {len(self.events)} events")
+
+    def read(self, *, wait: int) -> int:
+        """How many events the next page has. Raises NoFinalAnswer."""
+        query = urlencode({"limit": 200} | ({"after": self.cursor} if self.cursor else {}))
+        call = Call("GET", f"/events?{query}", self.token, wait=wait)
+        answer = self.connection.call_until_final(call, until=time.monotonic() + FEED_SECONDS)
+        if answer.status != 200:
+            self.is_refused = True
+            self.seen.record_finding(f"the feed after {len(self.events)} events is answered {answer}")
+            return 0
+        self.events += answer.body["results"]
+        self.cursor = answer.body["next"]
+        return len(answer.body["results"])
 
 
 def await_final_answer(
     made: RecordedCall, connection: Connection, *, within_seconds: float = PATIENCE_SECONDS
 ) -> Iterator[str]:
-    """Repeat a call that is open until it is answered for good: a queue's ticket takes a moment. Or a
-    finding."""
+    """Repeat an open call until it is answered for good: a queue's ticket takes a moment. Or a finding."""
     until = time.monotonic() + within_seconds
     with suppress(NoFinalAnswer):
         while made.is_open and time.monotonic() < until:
@@ -383,11 +425,8 @@ def at_work(clients: Sequence[Any]) -> Iterator[threading.Event]:
         client.result()
 
 
-def staff_and_buyers(
-    setup: Setup, *, count: int, port: int, seed: str, ends_at: float, seen: Observations
-) -> list[Staff | Buyer | Clerk]:
+def staff_and_buyers(setup: Setup, *, count: int, seed: str, **common: Any) -> list[Staff | Buyer | Clerk]:
     """One client of the staff, so many buyers, and a clerk at the gateway if the setup has its port."""
-    common: dict[str, Any] = {"port": port, "ends_at": ends_at, "seen": seen}
     buyers = [
         Buyer(setup.buyers[number::count], setup, seed=f"{seed} {number}", **common)
         for number in range(count)

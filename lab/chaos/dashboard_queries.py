@@ -1,18 +1,22 @@
-"""The queries of the dashboards in ops/grafana, as Grafana sends them to Prometheus."""
+"""The queries of the dashboards in ops/grafana, as Grafana sends them to Prometheus; and a Prometheus beside
+a trial, which has to have data for each."""
 
 import json
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from scripts.stack import places
+from scripts.stack.instance import Instance
+from scripts.stack.programs import exporters, prometheus
 from scripts.stack.programs.prometheus import Prometheus
 
-FOLDER = places.PROJECT / "ops" / "grafana" / "dashboards"
-SCRAPES_IN_RATE = 4
-"""The least scrapes that `$__rate_interval` spans."""
-MOST_POINTS = 500
-"""Of each series in a panel of usual width."""
+OPS = places.PROJECT / "ops"
+SCRAPE_SECONDS = 2.0
+PATIENCE_SECONDS = 60
+"""How long what a sweep or an audit makes may be late."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,69 +25,67 @@ class Span:
 
     start: float
     end: float
-    scrape_seconds: float
+    scrape_seconds: float = SCRAPE_SECONDS
 
     @property
     def step(self) -> float:
-        """`$__interval`: the seconds between two points."""
-        return max(self.scrape_seconds, (self.end - self.start) / MOST_POINTS)
-
-    @property
-    def rate_interval(self) -> float:
-        """`$__rate_interval` in seconds."""
-        return max(self.step + self.scrape_seconds, SCRAPES_IN_RATE * self.scrape_seconds)
-
-
-@dataclass(frozen=True, slots=True)
-class PanelQuery:
-    """One expression of a panel, with the names to find it by. A variable's query has its name as panel."""
-
-    dashboard: str
-    panel: str
-    expression: str
-
-    def __str__(self) -> str:
-        return f"{self.dashboard} / {self.panel}: {self.expression}"
+        """`$__interval`: the seconds between two of 500 points in a panel of usual width."""
+        return max(self.scrape_seconds, (self.end - self.start) / 500)
 
 
 def dashboards() -> list[dict[str, Any]]:
     """Every dashboard in the folder."""
-    return [json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))]
+    folder = OPS / "grafana" / "dashboards"
+    return [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
 
 
-def queries(dashboard: dict[str, Any]) -> Iterator[PanelQuery]:
-    """The queries of its panels, as they are written."""
+def queries(dashboard: dict[str, Any], span: Span) -> Iterator[tuple[str, str]]:
+    """The title of each panel, with an expression as Grafana sends it: a value for each variable."""
+    rate_interval = max(span.step + span.scrape_seconds, 4 * span.scrape_seconds)
+    times = {"interval": span.step, "rate_interval": rate_interval, "range": span.end - span.start}
+    values = {f"__{name}": f"{seconds * 1000:.0f}ms" for name, seconds in times.items()}
+    values |= {one["name"]: one["allValue"] for one in dashboard["templating"]["list"]}
     for panel in dashboard["panels"]:
         for target in panel.get("targets", ()):
-            yield PanelQuery(dashboard["title"], panel["title"], target["expr"])
+            expression = target["expr"]
+            # A longer name first: it may begin with a shorter one.
+            for name in sorted(values, key=len, reverse=True):
+                expression = expression.replace(f"${name}", values[name])
+            yield panel["title"], expression
 
 
-def expression_of(query: PanelQuery, dashboard: dict[str, Any], span: Span) -> str:
-    """What Grafana sends: the query's expression with a value for each variable."""
-    values = {"__rate_interval": _duration(span.rate_interval), "__interval": _duration(span.step)}
-    values["__range"] = _duration(span.end - span.start)
-    values |= {one["name"]: one["allValue"] for one in dashboard["templating"]["list"]}
-    expression = query.expression
-    # A longer name first: it may begin with a shorter one.
-    for name in sorted(values, key=len, reverse=True):
-        expression = expression.replace(f"${name}", values[name])
-    return expression
-
-
-def without_data(prometheus: Prometheus, dashboard: dict[str, Any], span: Span) -> Iterator[PanelQuery]:
+def without_data(found: Prometheus, dashboard: dict[str, Any], span: Span) -> Iterator[str]:
     """The queries without a single number in that time, and the variables without a value to choose."""
-    for query in queries(dashboard):
-        series = prometheus.query_range(
-            expression_of(query, dashboard, span), start=span.start, end=span.end, step=span.step
-        )
+    for panel, expression in queries(dashboard, span):
+        series = found.query_range(expression, start=span.start, end=span.end, step=span.step)
         # NaN, the quantile of nothing, is the only number that is not itself.
         if not any(value == value for one in series for _, value in one.points):
-            yield query
+            yield f"{panel}: {expression}"
     for variable in dashboard["templating"]["list"]:
         metric, label = variable["definition"].removeprefix("label_values(").rstrip(")").split(", ")
-        if not prometheus.get(f"label/{label}/values", **{"match[]": metric}):
-            yield PanelQuery(dashboard["title"], f"the variable {variable['name']}", variable["definition"])
+        if not found.get(f"label/{label}/values", **{"match[]": metric}):
+            yield f"the variable {variable['name']}: {variable['definition']}"
 
 
-def _duration(seconds: float) -> str:
-    return f"{seconds * 1000:.0f}ms"
+@contextmanager
+def beside(instance: Instance) -> Iterator[Prometheus]:
+    """A Prometheus that scrapes the stack, with MariaDB, and its exporters, by the recording rules.
+    Raises SetupError."""
+    folder, rules = instance.home / "prometheus", [OPS / "prometheus" / "recording.yml"]
+    with exporters.running(instance, folder) as of_servers:
+        targets = {**instance.metrics_targets(), **of_servers}
+        with prometheus.running(folder, targets=targets, rules=rules, scrape_seconds=SCRAPE_SECONDS) as found:
+            yield found
+
+
+def empty_queries(found: Prometheus, *, since: float) -> Iterator[str]:
+    """Each query of a dashboard that has no data since then (in seconds since 1970). Prints how many have."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    for board in dashboards():
+        while empty := list(without_data(found, board, span := Span(start=since, end=time.time()))):
+            if time.monotonic() > deadline:
+                break
+            time.sleep(SCRAPE_SECONDS)
+        count = len(list(queries(board, span)))
+        print(f"dashboard {board['title']}: {count - len(empty)} of {count} queries have data", flush=True)
+        yield from (f"dashboard query without data: {board['title']} / {query}" for query in empty)

@@ -1,47 +1,36 @@
 """Faults: processes of one stack killed, frozen and kept down, Redis emptied, the gateway slow, and the clock
 of a worker wrong, in a seeded order."""
 
-import json
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
-from functools import partial
+from typing import Any
 
 from redis import Redis
 from redis.exceptions import RedisError
 
-from lab.chaos import clock_jump
-from lab.chaos.calls import Observations
-from lab.chaos.campaigns import clocks, redis_faults, second_client, small_disk
-from lab.chaos.campaigns.network import links
-from scripts.stack import SetupError, process_identity, readiness, supervision, waiting
+from lab.chaos.calls import Call, Connection, Observations
+from lab.chaos.campaigns import kinds
+from scripts.stack import SetupError, process_identity, readiness, supervision
 from scripts.stack.instance import Instance
 from scripts.stack.rabbitmq import RunningNode
 
 WEB_PROCESS = "a web process"
 """One of web's children, which answer the requests; supervisor does not know them."""
-SHOP = ("web", WEB_PROCESS, WEB_PROCESS, WEB_PROCESS, "worker", "worker", "beat", "issuer")
-OUTSIDE = ("gateway", "sink", "partner", "redis", "redis", "mariadb", "mariadb")
-"""The processes, as often as their share of faults. Each side has a series of its own, so faults overlap."""
 BROKER = "rabbitmq"
-"""A RabbitMQ beside the stack; supervisor does not know it."""
+"""A RabbitMQ beside the stack; supervisor does not know it. Nothing waits for it, so no request may fail."""
 NEEDED_TO_ANSWER = {"web", WEB_PROCESS, "redis", "mariadb", "partner"}
 """Without these some requests can't be answered as they should; all others the shop makes up for."""
-SORTS = {"kill": 6, "freeze": 3, "down": 2, "flush": 1}
-SHORT_SECONDS, LONG_SECONDS = (0.3, 5.0), (11.0, 13.0)
-"""How long a process is frozen or down; the long ones outlast the lease of a saga."""
-SHARE_OF_LONG = 0.15
 SLOW_MS = 2600
 """What each call to a slow gateway takes: the shop waits 3 s for it. A saga's step may make several."""
-SLOW_SECONDS, SLOW_PAUSES = (10.0, 25.0), (10.0, 40.0)
-JUMP_SECONDS, JUMP_PAUSES = (15.0, 40.0), (5.0, 30.0)
-"""How long the gateway is slow, how long a worker's clock is wrong, and the rests after them."""
 PATIENCE_SECONDS = 60
 """How long the shop may take to be ready again, while the other series goes on."""
 BREAKER_SECONDS = 2.0
 """For so long a circuit breaker of the shop may refuse calls of what is back."""
+SHORT_SECONDS, LONG_SECONDS, SHARE_OF_LONG = (0.3, 5.0), (11.0, 13.0), 0.15
+"""How long a process is frozen or down; the long ones outlast the lease of a saga."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +41,6 @@ class Fault:
     name: str
     seconds: float
 
-    @property
-    def is_outage(self) -> bool:
-        """Whether requests may fail meanwhile."""
-        return self.name in NEEDED_TO_ANSWER
-
     def __str__(self) -> str:
         lasts = f" for {self.seconds:.1f} s" if self.sort in LASTING else ""
         return f"{self.sort} {self.name}{lasts}"
@@ -64,47 +48,69 @@ class Fault:
 
 @dataclass(frozen=True)
 class FaultSeries:
-    """Makes one fault after the other, which `choose` draws, by `make` where supervisor doesn't know
-    the process."""
+    """Draws one fault after the other, by the shares of sorts and processes, and pauses after each."""
 
     name: str
-    choose: Callable[[random.Random], Fault]
+    names: Mapping[str, int]
+    sorts: Mapping[str, int]
     pauses: tuple[float, float]
-    make: Callable[[Fault], None] | None = None
+    seconds: tuple[float, float] | None = None
+    """How long each lasts, where it is not short or long."""
+
+    def draw(self, chance: random.Random) -> Fault:
+        sort, name = (chance.choices([*of], [*of.values()])[0] for of in (self.sorts, self.names))
+        usual = LONG_SECONDS if chance.random() < SHARE_OF_LONG else SHORT_SECONDS
+        if (sort == "flush" and name != "redis") or (sort == "down" and name == WEB_PROCESS):
+            sort = "kill"
+        return Fault(sort, name, chance.uniform(*(self.seconds or usual)))
 
 
-def all_series(database: str, *, pauses: tuple[float, float], has_long_faults: bool) -> list[FaultSeries]:
-    """The series that run at once. SQLite has no clock of its own, so no worker's clock jumps there."""
-    sides = [SHOP, [name for name in OUTSIDE if name != "mariadb" or database == "mariadb"]]
-    found = [FaultSeries(names[0], partial(_choose, names=names), pauses) for names in sides]
-    if has_long_faults:
-        found.append(FaultSeries("slow gateway", _choose_slow, SLOW_PAUSES))
-    if has_long_faults and database == "mariadb":
-        found.append(FaultSeries("clock jump", _choose_jump, JUMP_PAUSES))
-    return found
+SORTS = {"kill": 6, "freeze": 3, "down": 2, "flush": 1}
+"""What can't be done to a process kills it: flush is Redis' own, and web's children have no supervisor."""
+OF_BROKER = {"kill": 1, "freeze": 1, "down": 1}
+SHOP = {"web": 1, WEB_PROCESS: 3, "worker": 2, "beat": 1, "issuer": 1}
+OUTSIDE = {"gateway": 1, "sink": 1, "partner": 1, "redis": 2}
+CLOCK = "the clock of a second worker"
+LONG = [
+    FaultSeries("slow gateway", {"gateway": 1}, {"slow": 1}, (10.0, 40.0), (10.0, 25.0)),
+    FaultSeries("clock jump", {CLOCK: 1}, {"jump": 1}, (5.0, 30.0), (15.0, 40.0)),
+]
+"""SQLite has no clock of its own, so no worker's clock jumps there."""
 
 
-def broker_series(broker: RunningNode, *, pauses: tuple[float, float]) -> FaultSeries:
-    """The faults of a RabbitMQ beside the stack. Nothing waits for it, so no request may fail."""
-    return FaultSeries(BROKER, _choose_of_broker, pauses, make=partial(make_to_broker, broker))
+def all_series(
+    database: str, pauses: tuple[float, float], *, has_long_faults: bool, has_broker: bool
+) -> list[FaultSeries]:
+    """The series that run at once, so that faults of the shop and of what is outside overlap."""
+    outside = OUTSIDE | ({"mariadb": 2} if database == "mariadb" else {})
+    found = [FaultSeries("web", SHOP, SORTS, pauses), FaultSeries("gateway", outside, SORTS, pauses)]
+    found += LONG[: 2 if database == "mariadb" else 1] if has_long_faults else []
+    return found + ([FaultSeries(BROKER, {BROKER: 1}, OF_BROKER, pauses)] if has_broker else [])
 
 
 def inject_until(
-    ends_at: float, series: FaultSeries, *, instance: Instance, seed: str, seen: Observations
+    ends_at: float,
+    series: FaultSeries,
+    *,
+    instance: Instance,
+    seed: str,
+    seen: Observations,
+    broker: RunningNode | None = None,
 ) -> int:
     """Run one series; returns how many faults it made. Prints a line for each."""
-    chance, began = random.Random(f"{seed} {series.name}"), time.monotonic()
-    count = 0
+    chance, began, count = random.Random(f"{seed} {series.name}"), time.monotonic(), 0
     while (left := ends_at - time.monotonic()) > 0:
-        fault = series.choose(chance)
+        fault = series.draw(chance)
         fault = replace(fault, seconds=min(fault.seconds, left))
-        fault_began, victims = time.monotonic(), _leaders(fault, instance)
+        fault_began = time.monotonic()
+        leader = process_identity.leader_of(instance.run, fault.name)
+        victims = {fault.name: leader} if leader and fault.sort in ("kill", "down") else {}
         try:
-            series.make(fault) if series.make else inject(fault, instance)
+            make_to_broker(broker, fault) if broker and fault.name == BROKER else inject(fault, instance)
         except SetupError as error:
             seen.record_finding(f"{fault}: {error}")
         waited = seconds_until_ready(instance, without=victims)
-        if fault.is_outage:
+        if fault.name in NEEDED_TO_ANSWER:
             seen.record_outage(fault_began, time.monotonic() + BREAKER_SECONDS)
         if waited is None:
             seen.record_finding(f"not ready {PATIENCE_SECONDS} s after: {fault}")
@@ -115,33 +121,9 @@ def inject_until(
     return count
 
 
-def _choose(chance: random.Random, names: Sequence[str]) -> Fault:
-    sort, name = chance.choices(list(SORTS), list(SORTS.values()))[0], chance.choice(names)
-    seconds = chance.uniform(*(LONG_SECONDS if chance.random() < SHARE_OF_LONG else SHORT_SECONDS))
-    if (sort == "flush" and name != "redis") or (sort == "down" and name == WEB_PROCESS):
-        sort = "kill"
-    return Fault(sort, name, seconds)
-
-
-def _choose_slow(chance: random.Random) -> Fault:
-    return Fault("slow", "gateway", chance.uniform(*SLOW_SECONDS))
-
-
-def _choose_jump(chance: random.Random) -> Fault:
-    return Fault("jump", "the clock of a second worker", chance.uniform(*JUMP_SECONDS))
-
-
-def _choose_of_broker(chance: random.Random) -> Fault:
-    seconds = chance.uniform(*(LONG_SECONDS if chance.random() < SHARE_OF_LONG else SHORT_SECONDS))
-    return Fault(chance.choice(("kill", "freeze", "down")), BROKER, seconds)
-
-
 def make_to_broker(broker: RunningNode, fault: Fault) -> None:
     """Make the fault to a RabbitMQ beside the stack, and undo it."""
-    if fault.sort == "freeze":
-        broker.freeze()
-    else:
-        broker.kill()
+    broker.freeze() if fault.sort == "freeze" else broker.kill()
     if fault.sort in LASTING:
         time.sleep(fault.seconds)
     broker.thaw()
@@ -152,17 +134,16 @@ def inject(fault: Fault, instance: Instance) -> None:
     if fault.sort == "kill":
         process_identity.kill(_pids(fault.name, instance))
     elif fault.sort == "flush":
-        _flush(instance)
+        with suppress(RedisError), Redis(unix_socket_path=str(instance.redis_socket)) as redis:
+            redis.flushall()
     else:
         with lasting(fault, instance):
             time.sleep(fault.seconds)
 
 
-@contextmanager
-def lasting(fault: Fault, instance: Instance) -> Iterator[None]:
+def lasting(fault: Fault, instance: Instance) -> AbstractContextManager[None]:
     """The fault is there inside the block."""
-    with LASTING[fault.sort](fault.name, instance):
-        yield
+    return LASTING[fault.sort](fault.name, instance)
 
 
 def _frozen(name: str, instance: Instance) -> AbstractContextManager[None]:
@@ -181,44 +162,27 @@ def _kept_down(name: str, instance: Instance) -> Iterator[None]:
 @contextmanager
 def _slowed(name: str, instance: Instance) -> Iterator[None]:
     """Every call takes so long. A gateway that is killed meanwhile comes back with its usual latency."""
-    _control_gateway(instance, "POST", json.dumps({"ms": SLOW_MS}))
+    # It may be killed, frozen or down: then it is asked again.
+    gateway = Connection(instance.gateway_port, Observations(), seed="", impatient_share=0, prefix="")
+
+    def control(method: str, body: Any = None) -> None:
+        call = Call(method, "/latency", "", body)
+        gateway.call_until_final(call, until=time.monotonic() + PATIENCE_SECONDS)
+
+    control("POST", {"ms": SLOW_MS})
     try:
         yield
     finally:
-        _control_gateway(instance, "DELETE")
+        control("DELETE")
 
 
-def _control_gateway(instance: Instance, method: str, body: str | None = None) -> None:
-    """Change the gateway's latency, once it answers: it may be killed, frozen or down. Raises SetupError."""
-
-    def is_taken() -> bool:
-        with suppress(OSError):
-            return readiness.ask(instance.gateway_port, method, "/latency", body)[0] == 200
-        return False
-
-    late = f"the gateway took no {method} /latency for {PATIENCE_SECONDS} s"
-    waiting.until(is_taken, late, within_seconds=PATIENCE_SECONDS)
-
-
-NO_VICTIMS: Mapping[str, int] = {}
 LASTING: Mapping[str, Callable[[str, Instance], AbstractContextManager[None]]] = {
     "freeze": _frozen,
     "down": _kept_down,
     "slow": _slowed,
-    "jump": clock_jump.worker_ahead,
-    "fill the disk of": small_disk.filled,
-    "no memory for": redis_faults.out_of_memory,
-    "old data for": redis_faults.old_data,
-    **clocks.LASTING,
-    **links.LASTING,
-    **second_client.LASTING,
+    **kinds.LASTING,
 }
 """Faults that last until they are undone."""
-
-
-def _flush(instance: Instance) -> None:
-    with suppress(RedisError), Redis(unix_socket_path=str(instance.redis_socket)) as redis:
-        redis.flushall()
 
 
 def _pids(name: str, instance: Instance) -> set[int]:
@@ -231,28 +195,21 @@ def _pids(name: str, instance: Instance) -> set[int]:
 
 
 def seconds_until_ready(
-    instance: Instance, *, without: Mapping[str, int] = NO_VICTIMS, within_seconds: float | None = None
+    instance: Instance, *, without: Mapping[str, int] | None = None, within_seconds: float = 0
 ) -> float | None:
-    """How long the shop takes to say that it is ready again; None when it does not.
+    """How long the shop takes to say that it is ready again; None when it takes longer than allowed.
 
     Processes that were killed have to be replaced first, and the partner, of which the shop's readiness says
-    nothing, has to answer: `without` has their former ids by name. It waits for `PATIENCE_SECONDS` at most,
-    unless another time is given.
+    nothing, has to answer: `without` has their former ids by name.
     """
-    started, patience = time.monotonic(), PATIENCE_SECONDS if within_seconds is None else within_seconds
-    while (waited := time.monotonic() - started) < patience:
+    started = time.monotonic()
+    while (waited := time.monotonic() - started) < (within_seconds or PATIENCE_SECONDS):
         with suppress(OSError):
-            is_replaced = all(_is_replaced(name, pid, instance) for name, pid in without.items())
+            is_replaced = all(_is_replaced(name, pid, instance) for name, pid in (without or {}).items())
             if is_replaced and readiness.ask(instance.port, "GET", "/readyz")[0] == 200:
                 return waited
         time.sleep(0.1)
     return None
-
-
-def _leaders(fault: Fault, instance: Instance) -> dict[str, int]:
-    """The process that the fault is about to kill, by its name; web's own children it replaces by itself."""
-    leader = process_identity.leader_of(instance.run, fault.name)
-    return {fault.name: leader} if leader and fault.sort in ("kill", "down") else {}
 
 
 def _is_replaced(name: str, pid: int, instance: Instance) -> bool:

@@ -1,4 +1,4 @@
-"""What a client remembers: each call it made, and its final answer."""
+"""The book: each call that a client made with its final answer, and what was there before the load."""
 
 import time
 from collections import Counter
@@ -35,11 +35,15 @@ class RecordedCall:
     @property
     def keeps_order(self) -> bool:
         """Whether the card was declined, and the order is kept for another one."""
-        failure = self.answer.body.get("failure") or {}
-        return (
-            self.answer.status == 402
-            and bool((self.call.body or {}).get("keep_on_decline"))
-            and failure.get("code") in DECLINES
+        is_kept = self.answer.status == 402 and bool((self.call.body or {}).get("keep_on_decline"))
+        return is_kept and (self.answer.body.get("failure") or {}).get("code") in DECLINES
+
+    @property
+    def order_id(self) -> str:
+        """The order of an order's or a payment's answer; nothing for a top-up."""
+        body = self.answer.body
+        return str(
+            (body["id"] if self.sort == "order" and self.answer.status != 402 else body["order"]) or ""
         )
 
 
@@ -59,35 +63,24 @@ class Account:
     def done(self, sort: str) -> list[RecordedCall]:
         return [made for made in self.calls if made.sort == sort and made.was_done]
 
-    def orders(self) -> dict[str, Any]:
+    def orders(self) -> dict[str, RecordedCall]:
         """The id of each order in its answers, with the call that was answered."""
-        answered: dict[str, Any] = {}
-        for made in self.done("order"):
-            order_id = made.answer.body["order"] if made.answer.status == 402 else made.answer.body["id"]
-            answered[order_id] = made
-        return answered
+        return {made.order_id: made for made in self.done("order")}
 
     def payments(self) -> dict[str, list[RecordedCall]]:
         """By the id of the order, the calls that paid it and were answered for good."""
         found: dict[str, list[RecordedCall]] = {}
-        for order_id, made in self.orders().items():
-            if "payment" in made.call.body:
-                found.setdefault(order_id, []).append(made)
-        for made in self.done("payment"):
-            found.setdefault(made.answer.body["order"], []).append(made)
+        paid = [made for made in self.orders().values() if "payment" in made.call.body]
+        for made in [*paid, *self.done("payment")]:
+            found.setdefault(made.order_id, []).append(made)
         return found
-
-    def entry(self) -> str | None:
-        """The id of the last entry of the sale in its answers."""
-        joined = self.done("entry")
-        return joined[-1].answer.body["id"] if joined else None
 
     def coupons(self) -> dict[str, Any]:
         """The coupons in its answers, by code; of those that orders were given the campaign alone."""
         of_orders = {
             made.answer.body["coupon"]: {"campaign": self.shared_codes[made.call.body["coupon"]]}
             for made in self.done("order")
-            if self.shared_codes and made.call.body.get("coupon") in self.shared_codes
+            if made.call.body.get("coupon") in self.shared_codes
         }
         return of_orders | {made.answer.body["code"]: made.answer.body for made in self.done("coupon")}
 
@@ -120,16 +113,10 @@ class AtGateway:
 
 @dataclass
 class Setup:
-    """What there was before the load: accounts, campaigns, products, and one that never sells out; and a sale
-    in loads that have one.
-
-    With `has_customer_actions` buyers also pay by a card that asks its owner, and keep orders on a decline.
-    With a `gateway_port` charges are also refunded and disputed there: `at_gateway` has what came of it by
-    order, and `shown_refunds` what the shop says of these orders, whose answers may have been too early.
-
-    `shared_codes` have their campaigns, and `listed` the accounts of those that are for a list. With
-    operators at their pages, `granted` has what they sent, accounts and amounts by reason, `pressed` what
-    each approval may have become, and `operator_grants` what each account got in the end.
+    """What there was before the load, and what clients did that is in no answer of the shop: `at_gateway` by
+    order what came of refunds and disputes at the gateway itself, with `shown_refunds` as the shop has them,
+    whose answers may have been too early; of operators `granted`, the account and amount that each reason was
+    sent with, `pressed`, what each approval may have become, and `operator_grants`, what accounts got of it.
     """
 
     staff: Account
@@ -137,13 +124,17 @@ class Setup:
     campaigns: list[int]
     products: list[Product]
     ample: Product
+    """It never sells out."""
     drop: Drop | None = None
     has_customer_actions: bool = False
+    """Buyers also pay by a card that asks its owner, and keep orders on a decline."""
     gateway_port: int | None = None
-    at_gateway: dict[str, AtGateway] = field(default_factory=dict)
-    shown_refunds: dict[str, list[Any]] = field(default_factory=dict)
+    """With it charges are also refunded and disputed at the gateway itself."""
     shared_codes: dict[str, int] = field(default_factory=dict)
     listed: dict[int, set[int]] = field(default_factory=dict)
+    """The accounts of each campaign that is for a list."""
+    at_gateway: dict[str, AtGateway] = field(default_factory=dict)
+    shown_refunds: dict[str, list[Any]] = field(default_factory=dict)
     granted: dict[str, tuple[int, int]] = field(default_factory=dict)
     pressed: dict[int, set[str]] = field(default_factory=dict)
     operator_grants: Counter[int] = field(default_factory=Counter)

@@ -3,8 +3,7 @@ for."""
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from http import HTTPStatus
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import requests
@@ -33,9 +32,7 @@ SELECT transfer.reason, entry.account_id, entry.amount FROM payments_entry entry
 JOIN payments_transfer transfer ON transfer.id = entry.transfer_id
 WHERE transfer.kind = 'grant' AND LEFT(transfer.reason, 9) = 'operator ' AND entry.amount > 0
 """
-FORCES = ("retry", "complete", "compensate")
-PAUSE_SECONDS = (0.2, 1.0)
-ANSWER_SECONDS = 30
+FOUND, ANSWER_SECONDS = 302, 30
 
 
 def create_second(instance: Instance) -> None:
@@ -46,6 +43,8 @@ def create_second(instance: Instance) -> None:
 class Operator(Client):
     """One operator's session."""
 
+    mix, pauses = {"grant": 3, "force": 4, "decide": 4}, (0.2, 1.0)
+
     def __init__(self, name: str, instance: Instance, setup: Setup, **settings: Any) -> None:
         super().__init__(setup, port=instance.port, **settings)
         self.name, self.instance = name, instance
@@ -54,62 +53,50 @@ class Operator(Client):
 
     def run(self, stop: Any) -> None:
         self.session.get(f"{self.instance.url}/admin/login/", timeout=ANSWER_SECONDS)
-        if self._send("/admin/login/", username=self.name, password=PASSWORD) != HTTPStatus.FOUND:
+        if self._send("/admin/login/", username=self.name, password=PASSWORD) != FOUND:
             raise SetupError(f"{self.name} can't sign in to the admin")
-        actions: dict[Callable[[], None], int] = {self.grant: 3, self.force: 4, self.decide: 4}
-        while not stop.is_set():
-            self.chosen(actions)()
-            stop.wait(self.random.uniform(*PAUSE_SECONDS))
+        super().run(stop)
 
-    def grant(self) -> None:
+    def grant(self, account: Account) -> None:
         """Grant points, perhaps so many that another operator has to approve them."""
-        account: Account = self.random.choice(self.setup.buyers)
-        amount = self.random.choice(
-            [self.random.randint(1, 900), GRANT_LIMIT_AMOUNT + self.random.randint(1, 900)]
-        )
+        amount = self.random.randint(1, 900) + self.random.choice([0, GRANT_LIMIT_AMOUNT])
         reason = f"operator {self.random.getrandbits(64):016x}"
         self.setup.granted[reason] = account.id, amount
         path = f"/admin/accounts/{account.id}/grant-points/"
-        values = {"form_id": str(uuid7()), "amount": amount, "reason": reason, "confirmed": "1"}
-        if (status := self._send(path, **values)) != HTTPStatus.FOUND:
+        if (status := self._send(path, amount=amount, reason=reason, confirmed="1")) != FOUND:
             self.seen.record_finding(f"{path} answered {status} to {amount}")
 
-    def force(self) -> None:
+    def force(self, _: Account) -> None:
         """Retry, complete or compensate a saga that has not ended, a stuck one if there is any."""
-        ids = [id for (id,) in database.rows(self.instance, UNFINISHED)]
-        if ids:
-            path = f"/admin/orders/saga/{self.random.choice(ids)}/{self.random.choice(FORCES)}/"
-            self._send(path, form_id=str(uuid7()), reason=f"operator {self.name}")
+        if ids := [id for (id,) in database.rows(self.instance, UNFINISHED)]:
+            action = self.random.choice(["retry", "complete", "compensate"])
+            path = f"/admin/orders/saga/{self.random.choice(ids)}/{action}/"
+            self._send(path, reason=f"operator {self.name}")
 
-    def decide(self) -> None:
+    def decide(self, _: Account) -> None:
         """Approve or refuse what was asked for, one's own and what is decided among it."""
-        rows = database.rows(self.instance, RECENT)
-        if not rows:
-            return
-        id, asker, status = self.random.choice(rows)
-        button, becomes = self.random.choice([("approve", "approved")] * 2 + [("refuse", "refused")])
-        if status == "waiting" and not (button == "approve" and asker == self.name):
-            self.setup.pressed.setdefault(id, set()).add(becomes)
-        self._send(f"/admin/shop/approval/{id}/{button}/", form_id=str(uuid7()), reason="I have looked")
+        if rows := database.rows(self.instance, RECENT):
+            id, asker, status = self.random.choice(rows)
+            button = self.chosen({"approve": 2, "refuse": 1})
+            if status == "waiting" and not (button == "approve" and asker == self.name):
+                becomes = {"approve": "approved", "refuse": "refused"}[button]
+                self.setup.pressed.setdefault(id, set()).add(becomes)
+            self._send(f"/admin/shop/approval/{id}/{button}/", reason="I have looked")
 
     def _send(self, path: str, **values: Any) -> int:
         """The status of the answer; without one, and after a 5xx, the same form is sent again."""
-        token = self.session.cookies.get("csrftoken") or ""
+        values |= {"csrfmiddlewaretoken": self.session.cookies.get("csrftoken"), "form_id": str(uuid7())}
+        how: dict[str, Any] = {"allow_redirects": False, "timeout": ANSWER_SECONDS}
         while time.monotonic() < self.until:
             began = time.monotonic()
             try:
-                answer = self.session.post(
-                    f"{self.instance.url}{path}",
-                    {"csrfmiddlewaretoken": token, **values},
-                    allow_redirects=False,
-                    timeout=ANSWER_SECONDS,
-                )
+                status = self.session.post(f"{self.instance.url}{path}", values, **how).status_code
             except requests.RequestException:
-                time.sleep(0.5)
-                continue
-            self.seen.count(f"admin {path.split('/')[-2]} {answer.status_code}", time.monotonic() - began)
-            if answer.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
-                return answer.status_code
+                status = 599
+            else:
+                self.seen.count(f"admin {path.split('/')[-2]} {status}", time.monotonic() - began)
+            if status < 500:
+                return status
             time.sleep(0.5)
         raise NoFinalAnswer(f"the admin has not answered {path}")
 
@@ -121,22 +108,18 @@ def findings(setup: Setup, instance: Instance) -> Iterator[str]:
 
 def compare(setup: Setup, rows: Sequence[Any], granted: Sequence[Any]) -> Iterator[str]:
     """The approvals and the grants of operators that are there, with what was sent."""
-    of_grants = {reason: status for _, kind, reason, status in rows if kind == "points.grant"}
+    of_grants = [(reason, status) for _, kind, reason, status in rows if kind == "points.grant"]
     large = {reason for reason, (_, amount) in setup.granted.items() if amount > GRANT_LIMIT_AMOUNT}
-    if of_grants.keys() != large or len(of_grants) != sum(kind == "points.grant" for _, kind, _, _ in rows):
+    if sorted(reason for reason, _ in of_grants) != sorted(large):
         yield f"approvals: {len(large)} were asked for, {len(of_grants)} are there"
     for id, kind, _, status in rows:
         pressed = setup.pressed.get(id, set())
-        may_fail = kind != "points.grant" or not pressed
-        if status not in pressed | ({"waiting"} if may_fail else set()):
+        may_wait = kind != "points.grant" or not pressed
+        if status not in pressed | ({"waiting"} if may_wait else set()):
             yield f"approval {id} is {status}, pressed was {sorted(pressed)}"
-    due = Counter(
-        (reason, *given)
-        for reason, given in setup.granted.items()
-        if reason not in large or of_grants.get(reason) == "approved"
-    )
-    found = Counter(map(tuple, granted))
-    if found != due:
+    refused = {reason for reason in large if (reason, "approved") not in of_grants}
+    due = Counter((reason, *given) for reason, given in setup.granted.items() if reason not in refused)
+    if (found := Counter(map(tuple, granted))) != due:
         yield f"grants of operators: {(found - due) or ''} too many, {(due - found) or ''} are missing"
     for _, account_id, amount in due.elements():
         setup.operator_grants[account_id] += amount

@@ -8,115 +8,76 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 from lab.chaos import faults
-from lab.chaos.calls import Call, Connection, Observations
+from lab.chaos.calls import Call, Observations
 from lab.chaos.faults import Fault
-from lab.chaos.memory import Account, RecordedCall, Setup
+from lab.chaos.memory import RecordedCall, Setup
+from lab.chaos.shop import Shop
 from scripts.stack import readiness
-from scripts.stack.instance import Instance
 
-OUTAGE_SECONDS = {"redis": 30.0, "mariadb": 12.0}
-"""Which stores are away, and for how long."""
-UNAVAILABLE_SECONDS, HEALTH_SECONDS, BACK_SECONDS, WAIT_SECONDS = 6.0, 2.0, 15.0, 10
-PAUSE_SECONDS = 0.2
+STORES = {"redis": ("redis", 30.0, "201", 10.0), "mariadb": ("database", 12.0, "503 unavailable", 6.0)}
+"""What /readyz calls each, how long it is away, and how an order is answered meanwhile, within seconds."""
+HEALTH_SECONDS, BACK_SECONDS, WAIT_SECONDS = 2.0, 15.0, 10
 
 
-@dataclass
-class Figures:
-    """What was seen during one outage: the slowest of each, and how often it was seen."""
-
-    slowest: dict[str, float] = field(default_factory=dict)
-    counts: dict[str, int] = field(default_factory=dict)
-
-    def note(self, what: str, seconds: float) -> None:
-        self.slowest[what] = max(seconds, self.slowest.get(what, 0.0))
-        self.counts[what] = self.counts.get(what, 0) + 1
-
-    def __str__(self) -> str:
-        return ", ".join(
-            f"{self.counts[what]} x {what} (at most {s:.1f} s)" for what, s in self.slowest.items()
-        )
+def run(setup: Setup, shop: Shop) -> None:
+    """Every outage; prints a line for each."""
+    for store in STORES:
+        for sort in ("down", "freeze") if store in ("redis", shop.instance.database) else ():
+            _lose(Fault(sort, store, STORES[store][1]), setup, shop)
 
 
-class OutageClient:
-    """Places one order after the other, and checks the health of the shop in between."""
+def _lose(fault: Fault, setup: Setup, shop: Shop) -> None:
+    """Check the health and place one order after the other while the store is away; once an order is paid
+    again, repeat those that had no final answer."""
+    figures, unanswered = Observations(), list[Call]()
+    part, _, wanted, most = STORES[fault.name]
 
-    def __init__(self, instance: Instance, setup: Setup, seen: Observations) -> None:
-        self.instance, self.setup, self.seen = instance, setup, seen
-        self.account: Account = setup.buyers[0]
-        self.connection = Connection(instance.port, seen, seed="prober")
-        self.unanswered: list[Call] = []
+    def note(what: str, began: float, *, is_right: bool, within: float) -> None:
+        figures.count(what, seconds := time.monotonic() - began)
+        if not is_right or seconds > within * _slack():
+            shop.seen.record_finding(f"{fault}: {what} after {seconds:.1f} s")
 
-    def run(self) -> None:
-        """Every outage; prints a line for each."""
-        for fault in _outages(self.instance.database):
-            figures = Figures()
-            with faults.lasting(fault, self.instance):
-                until = time.monotonic() + fault.seconds
-                while time.monotonic() < until:
-                    self._check_health(fault, figures)
-                    self._buy(fault, figures)
-                    time.sleep(PAUSE_SECONDS)
-            self._come_back(fault, figures)
-
-    def _check_health(self, fault: Fault, figures: Figures) -> None:
-        for path in ("/healthz", "/readyz"):
-            started = time.monotonic()
-            status, text = readiness.ask(self.instance.port, "GET", path)
-            seconds = time.monotonic() - started
-            figures.note(f"{path} {status}", seconds)
-            part = "database" if fault.name == "mariadb" else fault.name
-            is_right = status == 200 if path == "/healthz" else part in json.loads(text)["down"]
-            if not is_right or seconds > HEALTH_SECONDS * _slack():
-                self.seen.record_finding(f"{fault}: {path} answered {status} {text} after {seconds:.1f} s")
-
-    def _buy(self, fault: Fault, figures: Figures) -> None:
-        call, started = self._call(), time.monotonic()
-        answer = self.connection.call_once(call)
-        seconds = time.monotonic() - started
-        if answer is None or answer.is_retryable:
-            self.unanswered.append(call)
-        else:
-            self.account.calls.append(RecordedCall("order", call, answer))
-        result = answer.word if answer else "no answer"
-        figures.note(f"order {result}", seconds)
-        wanted = "503 unavailable" if fault.name == "mariadb" else "201"
-        most = UNAVAILABLE_SECONDS if fault.name == "mariadb" else WAIT_SECONDS
-        if result != wanted or seconds > most * _slack():
-            self.seen.record_finding(f"{fault}: an order was answered {result} after {seconds:.1f} s")
-
-    def _come_back(self, fault: Fault, figures: Figures) -> None:
-        """Wait until an order is paid again, repeat what was not answered, and wait until all is ready."""
-        started = time.monotonic()
-        self._insist(self._call())
-        paid = time.monotonic() - started
-        ready = faults.seconds_until_ready(self.instance)
-        print(f"{fault}: {figures}; afterwards an order is paid after {paid:.1f} s", flush=True)
-        if paid > BACK_SECONDS * _slack() or ready is None:
-            self.seen.record_finding(
-                f"{fault}: it came back too late: paid after {paid:.1f} s, ready after {ready} s"
-            )
-        for call in self.unanswered:
-            self._insist(call)
-        self.unanswered.clear()
-
-    def _insist(self, call: Call) -> None:
-        answer = self.connection.call_until_final(call, until=time.monotonic() + faults.PATIENCE_SECONDS)
-        self.account.calls.append(RecordedCall("order", call, answer))
-
-    def _call(self) -> Call:
-        item = {"product": self.setup.ample.id, "quantity": 1}
-        body = {"items": [item], "payment": {"token": "tok_ok"}}
-        return Call("POST", "/orders", self.account.token, body, str(uuid.uuid4()), WAIT_SECONDS)
+    with faults.lasting(fault, shop.instance):
+        until = time.monotonic() + fault.seconds
+        while (began := time.monotonic()) < until:
+            status, _ = readiness.ask(shop.instance.port, "GET", "/healthz")
+            note(f"/healthz {status}", began, is_right=status == 200, within=HEALTH_SECONDS)
+            began = time.monotonic()
+            status, text = readiness.ask(shop.instance.port, "GET", "/readyz")
+            is_named = part in json.loads(text)["down"]
+            note(f"/readyz {status}", began, is_right=is_named, within=HEALTH_SECONDS)
+            call, began = _order(setup), time.monotonic()
+            answer = shop.connection.call_once(call)
+            word = answer.word if answer else "no answer"
+            note(f"order {word}", began, is_right=word == wanted, within=most)
+            if answer is None or answer.is_retryable:
+                unanswered.append(call)
+            else:
+                setup.buyers[0].calls.append(RecordedCall("order", call, answer))
+            time.sleep(0.2)
+    began = time.monotonic()
+    _insist(_order(setup), setup, shop)
+    paid, ready = time.monotonic() - began, faults.seconds_until_ready(shop.instance)
+    slowest = [(word, figures.statuses[word], seconds) for word, seconds in figures.slowest.items()]
+    what = ", ".join(f"{count} x {word} (at most {seconds:.1f} s)" for word, count, seconds in slowest)
+    print(f"{fault}: {what}; afterwards an order is paid after {paid:.1f} s", flush=True)
+    if paid > BACK_SECONDS * _slack() or ready is None:
+        late = f"{fault}: it came back too late: paid after {paid:.1f} s, ready after {ready} s"
+        shop.seen.record_finding(late)
+    for call in unanswered:
+        _insist(call, setup, shop)
 
 
-def _outages(database: str) -> Iterator[Fault]:
-    for name, seconds in OUTAGE_SECONDS.items():
-        if name in ("redis", database):
-            yield from (Fault(sort, name, seconds) for sort in ("down", "freeze"))
+def _insist(call: Call, setup: Setup, shop: Shop) -> None:
+    answer = shop.connection.call_until_final(call, until=time.monotonic() + faults.PATIENCE_SECONDS)
+    setup.buyers[0].calls.append(RecordedCall("order", call, answer))
+
+
+def _order(setup: Setup) -> Call:
+    body = {"items": [{"product": setup.ample.id, "quantity": 1}], "payment": {"token": "tok_ok"}}
+    return Call("POST", "/orders", setup.buyers[0].token, body, str(uuid.uuid4()), WAIT_SECONDS)
 
 
 def _slack() -> float:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from lab.chaos.calls import Call, Connection, Observations
-from lab.chaos.memory import Account, AtGateway, Product, Setup
+from lab.chaos.memory import Account, Product, Setup
 from scripts.stack import SetupError, readiness
 from scripts.stack.instance import Instance
 
@@ -25,9 +25,7 @@ class Shop:
     """One stack, and a member of the staff who may see everything."""
 
     def __init__(self, instance: Instance, staff_token: str, seen: Observations) -> None:
-        self.instance = instance
-        self.token = staff_token
-        self.seen = seen
+        self.instance, self.token, self.seen = instance, staff_token, seen
         # Patient: a product that is created without a key, and once more, is refused the second time.
         self.connection = Connection(instance.port, seen, seed="shop", impatient_share=0)
 
@@ -46,12 +44,10 @@ class Shop:
     def create_product(self, word: str, number: int, on_hand: int) -> Product:
         """The product of this number, named by the word, and delivered once. Raises SetupError."""
         terms = {"sku": f"{word.upper()}-{number}", "name": f"{word} {number}", "price": 1_000 * (number + 1)}
-        product_id = int(self.call("POST", "/products", terms)["id"])
+        id = int(self.call("POST", "/products", terms)["id"])
         delivery = {"delta": on_hand, "reason": "delivered"}
-        self.call(
-            "POST", f"/products/{product_id}/stock-adjustments", delivery, key=f"delivery-of-{product_id}"
-        )
-        return Product(product_id, on_hand)
+        self.call("POST", f"/products/{id}/stock-adjustments", delivery, key=f"delivery-of-{id}")
+        return Product(id, on_hand)
 
     def create_campaign(self, name: str, *, strategy: str = "group_commit", **own: Any) -> int:
         """The id of a new campaign; where its codes come from a pool, that has one for each coupon."""
@@ -64,31 +60,22 @@ class Shop:
     def create_sale(self, product: int, *, in_seconds: float = 0, **own: Any) -> int:
         """The id of a new sale of the product with a waiting room: it opens soon, and closes in 30 days."""
         opens_at = datetime.now(UTC) + timedelta(seconds=in_seconds)
-        terms = {
-            "name": f"Sale of {product}",
-            "products": [product],
-            "opens_at": opens_at.isoformat(),
-            "closes_at": (opens_at + timedelta(days=30)).isoformat(),
-            "admission": "queue",
-        }
-        return int(self.call("POST", "/sales", terms | own)["id"])
+        times = {"opens_at": opens_at.isoformat(), "closes_at": (opens_at + timedelta(days=30)).isoformat()}
+        terms = {"name": f"Sale of {product}", "products": [product], "admission": "queue"}
+        return int(self.call("POST", "/sales", terms | times | own)["id"])
 
     def stocked(self, known: Any, word: str, *, products: int, on_hand: int, plenty: int) -> Setup:
         """The accounts of `seed_demo`, so many new products, and one that never sells out."""
         buyers = [Account(user["id"], user["access"]) for user in known["users"]]
         for account in buyers:
             account.opening_amount = self.wallet(account)[0]
-        return Setup(
-            staff=Account(0, known["staff"]),
-            buyers=buyers,
-            campaigns=[],
-            products=[self.create_product(word, number, on_hand) for number in range(products)],
-            ample=self.create_product(word, products, plenty),
-        )
+        new = [self.create_product(word, number, on_hand) for number in range(products)]
+        ample = self.create_product(word, products, plenty)
+        return Setup(Account(0, known["staff"]), buyers, campaigns=[], products=new, ample=ample)
 
     def everything(self, path: str, token: str = "") -> Iterator[Any]:
         """All rows of a list."""
-        following: str | None = f"{path}{'&' if '?' in path else '?'}limit={LARGEST_PAGE}"
+        following: str | None = f"{path}?limit={LARGEST_PAGE}"
         while following:
             page = self.get(following, token)
             yield from page["results"]
@@ -107,44 +94,56 @@ class Shop:
 
     def top_ups(self, account: Account) -> set[str]:
         """The ids of the payments that are for no order."""
-        return {
-            payment["id"]
-            for payment in self.everything("/payments", account.token)
-            if payment["order"] is None
-        }
+        return {one["id"] for one in self.everything("/payments", account.token) if one["order"] is None}
+
+    def refunds(self, order_id: str) -> list[Any]:
+        return list(self.everything(f"/orders/{order_id}/refunds"))
+
+    def events(self) -> list[Any]:
+        """What the data platform got, in the order of arrival."""
+        events: list[Any] = _outside(self.instance.data_platform_port, "/events")["results"]
+        return events
+
+    def gateway(self, path: str) -> Any:
+        return _outside(self.instance.gateway_port, path)
 
     def unsettled(self, setup: Setup) -> list[str]:
         """What is not settled yet: open orders and payments, stock they hold, events not delivered."""
-        orders = list(self.everything("/orders"))
+        return list(self._unsettled(setup))
+
+    def _unsettled(self, setup: Setup) -> Iterator[str]:
+        orders = {order["id"]: order for order in self.everything("/orders")}
+        for id, order in orders.items():
+            if order["status"] not in ENDS:
+                yield f"order {id} is {order['status']}"
         # A planted defect may have lost an order.
-        placed = {order["id"] for order in orders}
-        setup.shown_refunds = {id: self.refunds(id) if id in placed else [] for id in setup.at_gateway}
-        payments = list(self.everything("/payments"))
-        due = {
-            "order.paid": sum(order["status"] in BOUGHT for order in orders),
-            "order.cancelled": sum(order["status"] == "cancelled" for order in orders),
-            "order.refunded": len(setup.refunds()),
-        }
+        setup.shown_refunds = {id: self.refunds(id) if id in orders else [] for id in setup.at_gateway}
+        for id, made in setup.at_gateway.items():
+            shown = [one["card_amount"] for one in setup.shown_refunds[id] if one["source"] == "gateway"]
+            if sum(shown) != made.refunded_amount:
+                yield f"order {id}: {shown} of {made.refunded_amount} given back at the gateway are booked"
+        for payment in self.everything("/payments"):
+            if payment["status"] not in SETTLED:
+                yield f"payment {payment['id']} is {payment['status']}"
+            dispute, is_paid = payment["dispute"], payment["status"] == "succeeded"
+            is_lost = payment["order"] in setup.at_gateway and setup.at_gateway[payment["order"]].lost_amount
+            if (dispute and dispute["status"] == "open") or (is_lost and is_paid and not dispute):
+                yield f"payment {payment['id']}: its dispute is {dispute}, and decided at the gateway"
+        for product in setup.stocked:
+            if reserved := self.get(f"/products/{product.id}/stock")["reserved"]:
+                yield f"of product {product.id} {reserved} are reserved"
         delivered = Counter(event["type"] for event in self.events())
-        held = {
-            product.id: self.get(f"/products/{product.id}/stock")["reserved"] for product in setup.stocked
+        statuses = Counter(order["status"] for order in orders.values())
+        due = {
+            "order.paid": statuses["paid"] + statuses["refunded"],
+            "order.cancelled": statuses["cancelled"],
         }
-        undelivered = sum(
-            row["delivered_at"] is None and not row["is_given_up"]
-            for row in self.gateway("/webhooks")["results"]
-        )
-        return [
-            *(f"order {one['id']} is {one['status']}" for one in orders if one["status"] not in ENDS),
-            *(f"payment {one['id']} is {one['status']}" for one in payments if one["status"] not in SETTLED),
-            *_unbooked(setup, payments),
-            *(f"of product {id} {reserved} are reserved" for id, reserved in held.items() if reserved),
-            *(
-                f"of {number} x {kind} the data platform has {delivered[kind]}"
-                for kind, number in due.items()
-                if delivered[kind] != number
-            ),
-            *([f"{undelivered} webhooks of the gateway are not delivered yet"] if undelivered else []),
-        ]
+        for kind, number in (due | {"order.refunded": len(setup.refunds())}).items():
+            if delivered[kind] != number:
+                yield f"of {number} x {kind} the data platform has {delivered[kind]}"
+        for one in self.gateway("/webhooks")["results"]:
+            if one["delivered_at"] is None and not one["is_given_up"]:
+                yield f"webhook {one['id']} of the gateway is not delivered yet"
 
     def sums(self, setup: Setup) -> str:
         """The sums of orders, refunds and charges, in a line."""
@@ -154,34 +153,9 @@ class Shop:
         amounts = f"charged {book['charged_amount']}, refunded {book['refunded_amount']}"
         return f"orders: {orders}; {len(setup.refunds())} refunds; the gateway {amounts}"
 
-    def refunds(self, order_id: str) -> list[Any]:
-        return list(self.everything(f"/orders/{order_id}/refunds"))
 
-    def events(self) -> list[Any]:
-        """What the data platform got, in the order of arrival."""
-        events: list[Any] = self._outside(self.instance.data_platform_port, "/events")["results"]
-        return events
-
-    def gateway(self, path: str) -> Any:
-        return self._outside(self.instance.gateway_port, path)
-
-    @staticmethod
-    def _outside(port: int, path: str) -> Any:
-        status, text = readiness.ask(port, "GET", path)
-        if status != 200:
-            raise SetupError(f"{path} answered {status}: {text[:300]}")
-        return json.loads(text)
-
-
-def _unbooked(setup: Setup, payments: list[Any]) -> Iterator[str]:
-    """What began at the gateway and is not booked yet."""
-    for order_id, made in setup.at_gateway.items():
-        shown = setup.shown_refunds[order_id]
-        booked = sum(one["card_amount"] for one in shown if one["source"] == "gateway")
-        if booked != made.refunded_amount:
-            yield f"order {order_id}: {booked} of {made.refunded_amount} given back at the gateway are booked"
-    for payment in payments:
-        dispute, lost = payment["dispute"], setup.at_gateway.get(payment["order"], AtGateway()).lost_amount
-        is_paid = payment["status"] == "succeeded"
-        if (dispute and dispute["status"] == "open") or (lost and is_paid and not dispute):
-            yield f"payment {payment['id']}: its dispute is {dispute}, and decided at the gateway"
+def _outside(port: int, path: str) -> Any:
+    status, text = readiness.ask(port, "GET", path)
+    if status != 200:
+        raise SetupError(f"{path} answered {status}: {text[:300]}")
+    return json.loads(text)

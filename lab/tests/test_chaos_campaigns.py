@@ -8,18 +8,13 @@ from pathlib import Path
 import pytest
 
 from lab.chaos import dashboard_queries, faults, trial
-from lab.chaos.availability import Measurement, Request
-from lab.chaos.calls import Answer, Call, Observations
-from lab.chaos.campaigns import beside, without_redis
-from lab.chaos.campaigns.__main__ import check_faults_were_met
-from lab.chaos.campaigns.month import campaign as month
-from lab.chaos.campaigns.network import links
-from lab.chaos.campaigns.plans import CAMPAIGNS, DATABASE
-from lab.chaos.campaigns.restore import loss
-from lab.chaos.campaigns.rolling import rolls
-from lab.chaos.faults import Fault, FaultSeries
+from lab.chaos.__main__ import SOAK
+from lab.chaos.calls import MEASURED, Answer, Call, Measurement, Observations, Request
+from lab.chaos.campaigns import network, releases, restore
+from lab.chaos.campaigns.plans import CAMPAIGNS
+from lab.chaos.campaigns.run import Run, unanswered_without_redis, unmet
+from lab.chaos.faults import FaultSeries
 from lab.chaos.memory import Account, Product, RecordedCall, Setup
-from lab.chaos.soak import SOAK
 from lab.cluster.drill import effects
 from scripts.stack import instance as instances, ports
 from scripts.stack.instance import Instance
@@ -29,27 +24,23 @@ from shop.tests.case_tables import in_one_test
 @in_one_test("name", CAMPAIGNS)
 def test_a_campaign_breaks_what_can_be_broken_and_has_a_planted_defect_that_it_must_find(name: str) -> None:
     campaign = CAMPAIGNS[name]
-    # What is beside a campaign has a defect of its own.
-    assert campaign.planted or campaign.planted_faults or campaign.beside is not beside.nothing
-    for fault in [*campaign.faults("1", is_quick=False), *campaign.planted_faults]:
-        # Releases and a month make their faults themselves.
-        assert fault.sort in {"kill", "flush", rolls.REPLACE, month.NEXT_DAY, *faults.LASTING}
-        if fault.sort in links.SORTS:
+    # A kind of run of its own has a defect of its own.
+    assert campaign.planted or campaign.planted_faults or campaign.kind is not Run
+    of_their_own = {"releases": "replace", "month": "next day of", "restore": "lose"}
+    for fault in [*campaign.plan("1", is_quick=False), *campaign.planted_faults]:
+        assert fault.sort in {"kill", "flush", of_their_own.get(name), *faults.LASTING}
+        if fault.sort in network.LASTING:
             assert fault.name in campaign.links
+    assert campaign.plan("1", is_quick=True) == campaign.plan("1", is_quick=True)
 
 
 def test_faults_that_no_request_has_met_are_a_finding() -> None:
     seen = Observations()
-    check_faults_were_met(DATABASE, seen)
-    assert seen.findings == ["no request was answered 503 unavailable: the faults had no effect"]
-    met = Observations()
-    met.count("503 unavailable", 0.1)
-    check_faults_were_met(DATABASE, met)
-    assert met.findings == []
-
-
-def record_order(seen: Observations, result: str, began: float) -> None:
-    seen.measured.requests.append(Request(began, began + 0.1, "POST", "/orders", result))
+    assert [*unmet(CAMPAIGNS["database"], seen)] == [
+        "no request was answered 503 unavailable: the faults had no effect"
+    ]
+    seen.count("503 unavailable", 0.1)
+    assert not [*unmet(CAMPAIGNS["database"], seen)]
 
 
 @in_one_test(
@@ -60,21 +51,16 @@ def test_orders_that_are_all_refused_while_redis_is_away_are_a_finding(
     result: str, findings: list[str]
 ) -> None:
     seen = Observations()
-    assert without_redis.is_outage(Fault("down", "redis", 1))
-    assert not without_redis.is_outage(Fault("flush", "redis", 1))
     seen.record_outage(10, 12)
-    record_order(seen, "201", began=9)
-    record_order(seen, "503 unavailable", began=10.5)
-    record_order(seen, result, began=11)
-    without_redis.check(seen)
-    assert seen.findings == findings
+    seen.measured.requests += [request(9), request(10.5, "503 unavailable"), request(11, result)]
+    assert [*unanswered_without_redis(seen)] == findings
 
 
 def test_no_answer_and_every_5xx_but_503_are_failed_requests() -> None:
     good = ["201", "202", "402 payment_declined", "409 sold_out", "503 unavailable"]
     bad = ["no answer", "500 internal_error", "502 partner_failed", "599 not_json"]
-    requests = [Request(0.0, 1.0, "POST", "/orders", text) for text in good + bad]
-    assert rolls.failures(requests) == dict.fromkeys((f"POST /orders: {one}" for one in bad), 1)
+    requests = [request(0, text) for text in good + bad]
+    assert releases.failures(requests) == dict.fromkeys((f"POST /orders: {one}" for one in bad), 1)
 
 
 MOMENT, LOST_AT = 100.0, 106.0
@@ -90,11 +76,6 @@ def setup(*calls: RecordedCall) -> Setup:
     return Setup(Account(0, "staff"), [Account(1, "token", calls=list(calls))], [], [], Product(1, 10))
 
 
-def compare(calls: Setup, *stored: str) -> loss.Loss:
-    rows = NOTHING | {"order": set(stored)}
-    return loss.compare(calls, rows, before=NOTHING, moment=MOMENT, lost_at=LOST_AT)
-
-
 @in_one_test(
     ("answered", "stored", "finding", "forgotten"),
     [
@@ -108,21 +89,22 @@ def compare(calls: Setup, *stored: str) -> loss.Loss:
 def test_what_a_restore_to_a_moment_lost_or_made_twice_is_found(
     answered: dict[str, float], stored: list[str], finding: str, forgotten: int
 ):
-    found = compare(setup(*(order(name, at) for name, at in answered.items())), *stored)
-    assert found.findings == ([f"order {finding}"] if finding else [])
+    calls, rows = setup(*(order(name, at) for name, at in answered.items())), NOTHING | {"order": set(stored)}
+    count, found, lost = restore.loss(calls, rows, before=NOTHING, moment=MOMENT, lost_at=LOST_AT)
+    assert [*found.lost, *found.doubled] == ([f"order {finding}"] if finding else [])
     kept = sum(not MOMENT <= at <= LOST_AT for at in answered.values())
-    assert (found.forgotten["order"], found.acknowledged) == (forgotten, kept)
+    assert (lost["order"], count) == (forgotten, kept)
 
 
 def test_a_fault_that_can_not_be_made_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(faults, "PATIENCE_SECONDS", 0.3)
     seen = Observations()
-    series = FaultSeries("slow gateway", lambda chance: Fault("slow", "gateway", 20), (0.0, 0.0))
+    series = FaultSeries("slow gateway", {"gateway": 1}, {"slow": 1}, (0.0, 0.0), (20.0, 20.0))
     nothing = Instance(home=tmp_path, port=ports.free(2), database="sqlite")
     ends_at = time.monotonic() + 0.2
     assert faults.inject_until(ends_at, series, instance=nothing, seed="1", seen=seen) == 1
     [failed, not_ready] = seen.findings
-    assert failed.startswith("slow gateway for 0.2 s: the gateway took no POST /latency")
+    assert failed.startswith("slow gateway for 0.2 s: POST /latency")
     assert not_ready.startswith("not ready")
 
 
@@ -143,15 +125,15 @@ def test_requests_that_overlap_with_an_outage_are_taken_out() -> None:
     requests = [request(at, f"503 {name}") for name, at in began.items()]
     around = request(9.5, "503 around", seconds=5)
     measured = Measurement([*requests, around], outages=[(10.0, 12.0)])
-    assert set(measured.shares()["outside of outages"].bad) == {"503 before", "503 after"}
-    assert measured.shares()["with outages"].count == 6
+    assert set(measured.results()[MEASURED]) == {"503 before", "503 after"}
+    assert measured.results()["with outages"].total() == 6
 
 
 @pytest.mark.parametrize(("bad", "is_below"), [(1, False), (2, True)])
 def test_a_soak_below_the_goal_has_a_finding(bad: int, is_below: bool, capsys: pytest.CaptureFixture) -> None:
     seen = Observations()
     seen.measured.requests += [request(0)] * (1000 - bad) + [request(0, "no answer")] * bad
-    trial._availability(SOAK, seen)
+    trial.report_availability(SOAK, seen)
     assert bool(seen.findings) is is_below
     assert f"{1 - bad / 1000:.3%} of 1000 requests ({bad} x no answer)" in capsys.readouterr().out
 
@@ -169,8 +151,7 @@ def test_every_request_is_answered_and_every_query_of_the_dashboards_has_data(
     code = trial.run_trial(CALM, instance, SECONDS, "1")
     said = capsys.readouterr().out
     assert code == 0, said
-    assert re.findall(r"(\d+) of (\d+) queries have data", said) == [
-        (str(count), str(count))
-        for count in (len(list(dashboard_queries.queries(board))) for board in dashboard_queries.dashboards())
-    ]
+    boards = re.findall(r"(\d+) of (\d+) queries have data", said)
+    assert len(boards) == len(dashboard_queries.dashboards())
+    assert all(found == count != "0" for found, count in boards)
     assert re.search(r"availability with outages: 100.000% of \d{2,} requests", said)

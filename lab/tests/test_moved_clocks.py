@@ -6,9 +6,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from lab.chaos.campaigns import clocks, early
-from lab.chaos.campaigns.month import bounds
-from lab.chaos.campaigns.month.bounds import Sizes
+from lab.chaos.campaigns import clocks, month
 from scripts.stack import children, database, environment, ports
 from scripts.stack.environment import FAKE_CLOCKS
 from scripts.stack.instance import Instance
@@ -18,7 +16,6 @@ from shop.tests.case_tables import in_one_test
 pytestmark = pytest.mark.boots("a MariaDB whose clock is moved")
 
 DAY = timedelta(days=1)
-RETENTION_SECONDS = 86_400
 SAGA = (
     "failure_code VARCHAR(64) DEFAULT '', deadline_at DATETIME(6), next_attempt_at DATETIME(6), "
     "lease_token VARCHAR(32) DEFAULT '', leased_until DATETIME(6), open_call VARCHAR(40) DEFAULT ''"
@@ -57,14 +54,14 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
     ) as child:
         for table, columns in COLUMNS.items():
             database.rows(instance, f"CREATE TABLE {table} (id BIGINT AUTO_INCREMENT PRIMARY KEY, {columns})")
-        early.watch(instance, retention_seconds=RETENTION_SECONDS)
+        clocks.watch_early(instance)
         yield instance
     faketime.remove_shared_memory(child.pid)
 
 
 @pytest.fixture(autouse=True)
 def emptied(stack: Instance) -> None:
-    for table in (*COLUMNS, early.TABLE):
+    for table in (*COLUMNS, clocks.TABLE):
         database.rows(stack, f"TRUNCATE {table}")
 
 
@@ -89,7 +86,7 @@ TAKE_OVER = "UPDATE orders_saga SET lease_token = 'b', next_attempt_at = NOW(6)"
     ("change", "kind"),
     [
         (EXPIRE, "order expired"),
-        (SWEEP, "idempotency key swept"),
+        (SWEEP, "shop_idempotencykey swept"),
         (GIVE_UP, "payment given up"),
         (RETRY, "saga retried"),
         (TAKE_OVER, "lease of a saga taken over"),
@@ -104,13 +101,14 @@ def test_what_is_done_before_its_time_is_found(
     insert(stack, "shop_idempotencykey", created_at=due - DAY)
     insert(stack, "orders_saga", deadline_at=due, next_attempt_at=due, leased_until=due, lease_token="a")
     database.rows(stack, change)
-    assert early.counts(stack) == {kind: 1}
-    assert bool([*early.findings(stack)]) == is_early
+    found = [*clocks.early(stack, [kind, "nothing like it"])]
+    assert found[0] == "nothing shows whether it is early: nothing like it"
+    assert [one.partition(": ")[2].partition(":")[0] for one in found[1:]] == [kind] * is_early
 
 
 @in_one_test(("last", "is_found"), [(110, False), (200, True)])
 def test_what_grows_from_day_10_to_day_30_is_found(last: int, is_found: bool) -> None:
-    usual = dict.fromkeys((*bounds.SHORT, *bounds.SPARE), 100)
-    days = [Sizes(usual) for _ in range(29)] + [Sizes(usual | {"shop_idempotencykey": last})]
-    assert bool([*bounds.growth(days)]) == is_found
-    assert [*bounds.growth(days[-3:])] == []
+    usual = dict.fromkeys(month.BOUNDED, 100)
+    days = [usual] * 29 + [usual | {month.KEYS: last}]
+    assert bool([*month.growth(days)]) == is_found
+    assert [*month.growth(days[-3:])] == []

@@ -1,19 +1,50 @@
-"""Wall clocks of a stack's processes, moved while they run: gradually as bad clocks drift, or by a jump."""
+"""Wall clocks of processes, moved while they run: as bad clocks drift, or by a jump. And a second worker; and
+what may not happen early, of which triggers in the database write the instant, by the database's clock."""
 
+import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 
+from scripts.stack import children, database, processes, supervision, waiting
 from scripts.stack.environment import clock_file
 from scripts.stack.instance import Instance
 from scripts.stack.programs import faketime
 
-FAR_SECONDS = 150
+FAR_SECONDS, STEP_SECONDS = 150, 10
 """How far a clock is off in the end: two that drift apart are five minutes apart."""
-SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - faketime puts its memory there
-STEP_SECONDS, STEP_PAUSE_SECONDS = 10, 0.25
+JUMP_SECONDS, RIGHT_SECONDS, START_SECONDS = 300, 3.0, 60
+"""How far a worker's clock jumps, how long it is right before, and how long the worker may take to start: the
+other faults may keep it from that."""
+RETENTION_SECONDS = 86_400
+"""Of idempotency keys, in the stacks that are watched."""
+TOLERANCE_SECONDS = 1.0
+"""A process knows the database's time but for its round trip to it, which a busy machine makes long."""
+TABLE = "campaign_instant"
+EXPIRED = "NEW.status = 'expired' AND OLD.status <> 'expired'"
+GIVEN_UP = "NEW.failure_code = 'gave_up' AND OLD.failure_code <> 'gave_up'"
+LEASED = "NEW.lease_token <> '' AND NEW.lease_token <> OLD.lease_token"
+RETRIED = f"{LEASED} AND OLD.lease_token = '' AND OLD.open_call <> '' AND NEW.open_call = OLD.open_call"
+"""A worker leases it for the call that it had opened before."""
+CHANGES = {
+    "order expired": ("orders_order", EXPIRED, "OLD.expires_at"),
+    "payment given up": ("orders_saga", GIVEN_UP, "OLD.deadline_at"),
+    "saga retried": ("orders_saga", RETRIED, "OLD.next_attempt_at"),
+    "lease of a saga taken over": ("orders_saga", f"{LEASED} AND OLD.lease_token <> ''", "OLD.leased_until"),
+}
+"""Of each kind the table, the update that it is, and the instant before which it may not be."""
+EXPIRIES = {
+    "shop_idempotencykey": "created_at + INTERVAL 1 DAY",
+    "shop_committedtransaction": "at + INTERVAL 1 DAY",
+    "accounts_revokedtoken": "expires_at",
+    "payments_reconciliation": "started_at + INTERVAL 30 DAY",
+    "payments_webhookevent": "received_at + INTERVAL 90 DAY",
+}
+"""Of each table the end of a row's time, before which it may not be deleted: the retentions of the shop's
+modules, and that of keys is `RETENTION_SECONDS`."""
 
 
 def set_clocks(instance: Instance, clocks: Mapping[str, int]) -> None:
@@ -25,17 +56,15 @@ def set_clocks(instance: Instance, clocks: Mapping[str, int]) -> None:
 
 def drift(instance: Instance, clocks: Mapping[str, int], *, back: bool = False) -> None:
     """Move these wall clocks step by step from the right time to so many seconds ahead, or `back`."""
-    most = max(map(abs, clocks.values()))
-    shares = [done / most for done in range(STEP_SECONDS, most + STEP_SECONDS, STEP_SECONDS)]
-    for share in [*reversed(shares[:-1]), 0.0] if back else shares:
-        now = {clock: round(min(share, 1.0) * seconds) for clock, seconds in clocks.items()}
-        set_clocks(instance, now)
-        time.sleep(STEP_PAUSE_SECONDS)
+    count = FAR_SECONDS // STEP_SECONDS
+    for step in range(count - 1, -1, -1) if back else range(1, count + 1):
+        set_clocks(instance, {clock: round(step / count * ahead) for clock, ahead in clocks.items()})
+        time.sleep(0.25)
 
 
 @contextmanager
 def _off(seconds: int, clock: str, instance: Instance) -> Iterator[None]:
-    """Inside the block the clock is off by so much, after a drift there; then it drifts back."""
+    """The clock of this name is off by so much, after a drift there; then it drifts back."""
     drift(instance, {clock: seconds})
     try:
         yield
@@ -43,20 +72,93 @@ def _off(seconds: int, clock: str, instance: Instance) -> Iterator[None]:
         drift(instance, {clock: seconds}, back=True)
 
 
-LASTING: Mapping[str, Callable[[str, Instance], AbstractContextManager[None]]] = {
-    "clock behind of": partial(_off, -FAR_SECONDS),
-    "clock ahead of": partial(_off, FAR_SECONDS),
-}
-"""Faults that last until they are undone, of a process whose clock has its own name."""
-
-
 @contextmanager
-def without_leftovers() -> Iterator[None]:
-    """Remove in the end what libfaketime has left under /dev/shm of processes that are gone."""
+def moved(instance: Instance, clocks: Mapping[str, int]) -> Iterator[None]:
+    """These clocks are there for a stack; in the end what libfaketime has left of its processes is removed.
+    Raises SetupError without libfaketime."""
+    faketime.require()
+    set_clocks(instance, clocks)
     try:
         yield
     finally:
-        for path in SHARED_MEMORY.glob("faketime_shm_*"):
+        for path in Path("/dev/shm").glob("faketime_shm_*"):  # noqa: S108 - faketime puts its memory there
             pid = path.name.rpartition("_")[2]
             if not Path("/proc", pid).exists():
                 faketime.remove_shared_memory(int(pid))
+
+
+@contextmanager
+def second_worker(instance: Instance, offset_file: Path) -> Iterator[None]:
+    """A worker beside the stack's, as that but for its name and its clock, which is the file's. It may end by
+    itself, as Celery does at times when it loses Redis. Raises SetupError."""
+    environment, log, began = supervision.environment(instance), log_of(instance), 0
+    command = [*processes.command("worker", instance, environment), "--hostname", "clock-jump@%h"]
+    # Its log has to say when it is ready.
+    environment |= {**faketime.environment(offset_file), "LOG_LEVEL": "INFO"}
+    faketime.set_offset(offset_file, 0)
+    log.touch()
+    started: list[subprocess.Popen[bytes]] = []
+
+    def is_ready() -> bool:
+        nonlocal began
+        if not started or started[-1].poll() is not None:
+            began = log.stat().st_size
+            started.append(children.start(faketime.command(command), log=log, environment=environment))
+        return b" ready." in log.read_bytes()[began:]
+
+    try:
+        late = f"a second worker was not ready after {START_SECONDS} s; see {log}"
+        waiting.until(is_ready, late, within_seconds=START_SECONDS, pause_seconds=0.5)
+        yield
+    finally:
+        for child in started:
+            child.kill()
+            child.wait()
+            faketime.remove_shared_memory(child.pid)
+
+
+def log_of(instance: Instance) -> Path:
+    """The second worker's log."""
+    return instance.logs / "clock-jump-worker.log"
+
+
+@contextmanager
+def worker_ahead(_: str, instance: Instance) -> Iterator[None]:
+    """A second worker is at work, its clock five minutes ahead. Raises SetupError."""
+    offset_file = clock_file(instance, "clock-jump")
+    with second_worker(instance, offset_file):
+        time.sleep(RIGHT_SECONDS)
+        faketime.set_offset(offset_file, JUMP_SECONDS)
+        yield
+
+
+def watch_early(instance: Instance) -> None:
+    """Write from now on when each of these happens."""
+    columns = (
+        "id BIGINT AUTO_INCREMENT PRIMARY KEY, kind VARCHAR(40), subject VARCHAR(64), due_at DATETIME(6)"
+    )
+    database.rows(instance, f"CREATE TABLE {TABLE} ({columns}, at DATETIME(6)) ENGINE=InnoDB")
+    deletions = {f"{table} swept": (table, "", f"OLD.{expiry}") for table, expiry in EXPIRIES.items()}
+    for number, (kind, (table, change, due)) in enumerate((CHANGES | deletions).items()):
+        event = f"campaign_{number} AFTER {'UPDATE' if change else 'DELETE'} ON {table} FOR EACH ROW"
+        values = f"'{kind}', OLD.id, {due}, UTC_TIMESTAMP(6)"
+        insert = f"INSERT INTO {TABLE} (kind, subject, due_at, at) VALUES ({values});"  # noqa: S608 - ours
+        action = f"IF {change} THEN {insert} END IF;" if change else insert
+        database.rows(instance, f"CREATE TRIGGER {event} BEGIN {action} END")
+
+
+def early(instance: Instance, seen: Sequence[str] = ()) -> Iterator[str]:
+    """Each that happened earlier than it may, and each of these kinds that has not happened at all."""
+    kinds = [kind for (kind,) in database.rows(instance, f"SELECT kind FROM {TABLE}")]  # noqa: S608
+    print(", ".join(f"{count} x {kind}" for kind, count in Counter(kinds).items()), flush=True)
+    yield from (f"nothing shows whether it is early: {kind}" for kind in seen if kind not in kinds)
+    late = f"SELECT kind, subject, due_at, at FROM {TABLE} WHERE at < due_at - INTERVAL %s SECOND"  # noqa: S608
+    for kind, subject, due_at, at in database.rows(instance, late, TOLERANCE_SECONDS):
+        yield f"early: {kind}: {subject} at {at}, due at {due_at}"
+
+
+LASTING: Mapping[str, Callable[[str, Instance], AbstractContextManager[None]]] = {
+    "jump": worker_ahead,
+    "clock behind of": partial(_off, -FAR_SECONDS),
+    "clock ahead of": partial(_off, FAR_SECONDS),
+}

@@ -1,1 +1,0 @@
-"""The campaign `month`: thirty days by jumps of all clocks, the bounds of what grows, and sign-ins."""

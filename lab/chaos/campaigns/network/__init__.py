@@ -1,1 +1,0 @@
-"""Faults of the network: a proxy of each link between the shop and what it calls, and its states."""

@@ -1,1 +1,0 @@
-"""The campaign `restore`: a database is lost and restored; what that loses, and what outlives it."""

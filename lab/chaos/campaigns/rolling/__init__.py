@@ -1,1 +1,0 @@
-"""The campaign `releases`: the previous release beside this one, migrated and replaced under load."""
