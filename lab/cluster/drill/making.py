@@ -63,7 +63,7 @@ def target(cluster: Cluster, fault: Fault) -> str:
         case "mysql-secondary":
             found = [name for name in names("mysql") if name != group.primary(cluster)]
         case "redis-primary":
-            return status.redisprimary(cluster)
+            return status.redis_primary(cluster)
         case "rabbitmq":
             return str(rabbitmq.tasks_queue(cluster).get("leader") or "").partition("@")[0]
         case "beat":
