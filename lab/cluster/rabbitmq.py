@@ -47,29 +47,30 @@ def tasks_queue(cluster: Cluster) -> dict[str, Any]:
     return {}
 
 
-def apart(views: Mapping[str, set[str]]) -> list[str]:
-    """The node to restart, if any, by what each that answers sees.
+def apart(views: Mapping[str, set[str]]) -> str:
+    """The node to restart, by what each that answers sees: one that is together with the fewest of the others.
 
-    It is outside of the largest set of nodes that the same node sees and that see it.
+    Nothing when all are together.
     """
     together = {
-        name: {other for other in views if other in views[name] and name in views[other]} for name in views
+        name: sum(other in views[name] and name in views[other] for other in views) for name in sorted(views)
     }
-    kept = max(together, key=lambda name: len(together[name]), default="")
-    return [name for name in views if name != kept and name not in together[kept]][:1]
+    fewest = min(together, key=lambda name: together[name], default="")
+    return fewest if together.get(fewest, 0) < len(views) else ""
 
 
 def keep(cluster: Cluster) -> None:
     """Kill a node that is apart for long: supervisor starts it again, and it takes over what others know."""
-    since: dict[str, float] = {}
+    apart_before, since = "", 0.0
     while True:
         views = {}
         for name in layout.names("rabbitmq"):
             with suppress(*ERRORS):
                 views[name] = seen_by(cluster, name)
-        now = time.monotonic()
-        since = {name: since.get(name, now) for name in apart(views)}
-        for name in [name for name, moment in since.items() if now - moment >= APART_SECONDS]:
+        name, now = apart(views), time.monotonic()
+        since = since if name == apart_before else now
+        apart_before = name
+        if name and now - since >= APART_SECONDS:
             print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {name} is apart, and is restarted", flush=True)
             process_identity.kill(process_identity.group_of(cluster.instance.run, name))
             time.sleep(RESTART_SECONDS)

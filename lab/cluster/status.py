@@ -4,7 +4,7 @@ import argparse
 import csv
 import json
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -27,8 +27,18 @@ _LEASE = """
 SELECT holder, TIMESTAMPDIFF(MICROSECOND, UTC_TIMESTAMP(6), leased_until) / 1000000
 FROM firstcome.shop_processlease WHERE name = 'beat'
 """
-Found = tuple[str, bool]
-"""What one part says, and whether it is as it should be."""
+PARTS = {
+    "processes": ["supervisor"],
+    "database": names("mysql"),
+    "group": ["mysql-keeper"],
+    "routes": names("router", "database"),
+    "Redis": names("redis"),
+    "Sentinel": names("sentinel"),
+    "RabbitMQ": names("rabbitmq"),
+    "queue": ["celery"],
+    "web": ["haproxy-front"],
+    "beat": ["lease"],
+}
 
 
 class Finding(NamedTuple):
@@ -39,87 +49,70 @@ class Finding(NamedTuple):
     is_well: bool
 
 
-def _processes(cluster: Cluster, _: str) -> Found:
-    states = supervision.states(cluster.instance)
-    stopped = [f"{name} {state.lower()}" for name, state in states.items() if state != "RUNNING"]
-    return ", ".join([f"{len(states) - len(stopped)} of {len(states)} run", *stopped]), not stopped
-
-
-def _member(cluster: Cluster, name: str) -> Found:
-    view = group.view(cluster, name)
-    return f"{view.state} {view.role}, {view.to_apply} transactions to apply", view.state == "ONLINE"
-
-
-def _keeper(cluster: Cluster, _: str) -> Found:
-    seen, step = group.look(cluster)
-    primaries = [name for name, view in seen.items() if view and view.role == "PRIMARY"]
-    text = f"{' '.join(map(str, step))}; {' and '.join(primaries) or 'none'} is the primary"
-    return text, step.action == "nothing" and len(primaries) == 1
-
-
-def _route(cluster: Cluster, name: str) -> Found:
-    [(port, is_read_only)] = group.ask(cluster, name, "SELECT @@port, @@read_only", user="firstcome")
-    text = f"leads to mysql-{port - cluster.port('mysql-1') + 1}"
-    return f"{text}, which is read-only" if is_read_only else text, not is_read_only
-
-
-def _redis(cluster: Cluster, name: str) -> Found:
-    state = _ask_redis(cluster, name, "INFO", "replication")
-    if state["role"] == "master":
-        replicas = state["connected_slaves"]
-        return f"primary with {replicas} replicas", replicas == len(names("redis")) - 1
-    link, heard = state["master_link_status"], state["master_last_io_seconds_ago"]
-    return f"replica, link {link}, heard of the primary {heard} s ago", link == "up"
-
-
-def _sentinel(cluster: Cluster, name: str) -> Found:
-    _, port = _ask_redis(cluster, name, "SENTINEL GET-MASTER-ADDR-BY-NAME", "primary")
-    named = f"redis-{int(port) - cluster.port('redis-1') + 1}"
-    return f"names {named}", named == redis_primary(cluster)
+def _look(cluster: Cluster, part: str, name: str) -> tuple[str, bool]:
+    """What one server says of itself and others, and whether that is as it should be. Raises `ERRORS`."""
+    match part:
+        case "processes":
+            states = supervision.states(cluster.instance)
+            stopped = [f"{one} {state.lower()}" for one, state in states.items() if state != "RUNNING"]
+            return ", ".join([f"{len(states) - len(stopped)} of {len(states)} run", *stopped]), not stopped
+        case "database":
+            view = group.view(cluster, name)
+            return f"{view.state} {view.role}, {view.to_apply} transactions to apply", view.state == "ONLINE"
+        case "group":
+            seen, step = group.look(cluster)
+            primaries = [one for one, view in seen.items() if view and view.role == "PRIMARY"]
+            text = f"{' '.join(map(str, step))}; {' and '.join(primaries) or 'none'} is the primary"
+            return text, step.action == "nothing" and len(primaries) == 1
+        case "routes":
+            [(port, is_closed)] = group.ask(cluster, name, "SELECT @@port, @@read_only", user="firstcome")
+            to = f"leads to mysql-{port - cluster.port('mysql-1') + 1}"
+            return f"{to}{', which is read-only' * is_closed}", not is_closed
+        case "Redis":
+            state = ask_redis(cluster, name, "INFO", "replication")
+            replicas, link = state.get("connected_slaves"), state.get("master_link_status")
+            if state["role"] == "master":
+                return f"primary with {replicas} replicas", replicas == len(names("redis")) - 1
+            return f"replica, link {link}, heard {state['master_last_io_seconds_ago']} s ago", link == "up"
+        case "Sentinel":
+            _, port = ask_redis(cluster, name, "SENTINEL GET-MASTER-ADDR-BY-NAME", "primary")
+            named = f"redis-{int(port) - cluster.port('redis-1') + 1}"
+            return f"names {named}", named == redis_primary(cluster)
+        case "RabbitMQ":
+            together = rabbitmq.seen_by(cluster, name)
+            return f"together with {', '.join(sorted(together - {name}))}", together == {*names("rabbitmq")}
+        case "queue":
+            found = rabbitmq.tasks_queue(cluster)
+            online, kind = len(found["online"]), found["type"]
+            text = f"{kind}, leader {found.get('leader')}, {online} of {len(found['members'])} copies"
+            return text, kind == "quorum" and online == len(names("rabbitmq"))
+        case "web":
+            address = f"http://{cluster.address('front-statistics')}/statistics;csv"
+            lines = requests.get(address, timeout=ANSWER_SECONDS).text.lstrip("# ").splitlines()
+            rows = {row["svname"]: row["status"] for row in csv.DictReader(lines) if row["pxname"] == "ready"}
+            nodes = {one: rows[one].lower() for one in names("web")}
+            text = ", ".join(f"{one} {state}" for one, state in nodes.items())
+            return text, all(state.startswith("up") for state in nodes.values())
+        case _:
+            beat, left = beat_lease(cluster)
+            return f"{beat or 'none'} acts, its lease runs {left:.1f} s more", left > 0
 
 
 def redis_primary(cluster: Cluster) -> str:
     """The server that calls itself the primary; nothing when none does."""
     for name in names("redis"):
         with suppress(RedisError):
-            if _ask_redis(cluster, name, "INFO", "replication")["role"] == "master":
+            if ask_redis(cluster, name, "INFO", "replication")["role"] == "master":
                 return name
     return ""
 
 
-def _ask_redis(cluster: Cluster, name: str, *words: str) -> Any:
+def ask_redis(cluster: Cluster, name: str, *words: str) -> Any:
+    """The answer of a Redis or Sentinel. Raises redis' errors."""
     times = {"socket_timeout": ANSWER_SECONDS, "socket_connect_timeout": ANSWER_SECONDS}
-    password = cluster.password(layout.split(name)[0])
-    retry = Retry(NoBackoff(), 0)
+    password, retry = cluster.password(layout.split(name)[0]), Retry(NoBackoff(), 0)
     with Redis(ports.HOST, cluster.port(name), password=password, retry=retry, **times) as client:
         return client.execute_command(*words)
-
-
-def _rabbitmq(cluster: Cluster, name: str) -> Found:
-    seen = rabbitmq.seen_by(cluster, name)
-    return f"together with {', '.join(sorted(seen - {name}))}", seen == {*names("rabbitmq")}
-
-
-def _queue(cluster: Cluster, _: str) -> Found:
-    if not (found := rabbitmq.tasks_queue(cluster)):
-        return "no node that answers has it", False
-    online = len(found["online"])
-    text = f"{found['type']}, leader {found.get('leader')}, {online} of {len(found['members'])} copies"
-    return text, found["type"] == "quorum" and online == len(names("rabbitmq"))
-
-
-def _web(cluster: Cluster, _: str) -> Found:
-    """What HAProxy thinks of each web node."""
-    address = f"http://{cluster.address('front-statistics')}/statistics;csv"
-    rows = csv.DictReader(requests.get(address, timeout=ANSWER_SECONDS).text.lstrip("# ").splitlines())
-    nodes = {row["svname"]: row["status"] for row in rows if row["pxname"] == "ready"}
-    text = ", ".join(f"{name} {nodes[name].lower()}" for name in names("web"))
-    return text, all(nodes[name].startswith("UP") for name in names("web"))
-
-
-def _beat(cluster: Cluster, _: str) -> Found:
-    name, left = beat_lease(cluster)
-    return f"{name or 'none'} acts, its lease runs {left:.1f} s more", left > 0
 
 
 def beat_lease(cluster: Cluster) -> tuple[str, float]:
@@ -130,36 +123,18 @@ def beat_lease(cluster: Cluster) -> tuple[str, float]:
     return "", 0.0
 
 
-PARTS: Mapping[str, tuple[Sequence[str], Callable[[Cluster, str], Found]]] = {
-    "processes": (["supervisor"], _processes),
-    "database": (names("mysql"), _member),
-    "group": (["mysql-keeper"], _keeper),
-    "routes": (names("router", "database"), _route),
-    "Redis": (names("redis"), _redis),
-    "Sentinel": (names("sentinel"), _sentinel),
-    "RabbitMQ": (names("rabbitmq"), _rabbitmq),
-    "queue": (["celery"], _queue),
-    "web": (["haproxy-front"], _web),
-    "beat": (["lease"], _beat),
-}
-
-
 def examine(cluster: Cluster, parts: Collection[str] = PARTS.keys()) -> dict[str, list[Finding]]:
     """Everything at the same time: what hangs delays none of the others."""
+
+    def found(part: str, name: str) -> Finding:
+        try:
+            return Finding(name, *_look(cluster, part, name))
+        except ERRORS as error:
+            return Finding(name, f"does not answer: {error}", False)
+
     with ThreadPoolExecutor(32) as pool:
-        asked = {
-            part: [pool.submit(_look, check, cluster, name) for name in of_part]
-            for part, (of_part, check) in PARTS.items()
-            if part in parts
-        }
+        asked = {part: [pool.submit(found, part, name) for name in PARTS[part]] for part in parts}
         return {part: [one.result() for one in looks] for part, looks in asked.items()}
-
-
-def _look(check: Callable[[Cluster, str], Found], cluster: Cluster, name: str) -> Finding:
-    try:
-        return Finding(name, *check(cluster, name))
-    except ERRORS as error:
-        return Finding(name, f"does not answer: {error}", False)
 
 
 def missing(cluster: Cluster, *parts: str) -> list[str]:

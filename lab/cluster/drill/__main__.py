@@ -147,14 +147,14 @@ def _run(trial: "Trial", drawn: Iterator[Fault], minutes: float) -> list[str]:
             failures.append(f"{fault.name} could not be judged: {error}")
             children.say(failures[-1])
         else:
-            found = [f"{one.name}: {failure}" for failure in one.failures()]
-            children.say("\n".join([report.row(one), *(f"  FAILED {failure}" for failure in found)]))
-            failures += found
+            children.say("\n".join([one.row, *(f"  FAILED {failure}" for failure in one.failures())]))
+            failures += [f"{one.target}, {fault.name}: {failure}" for failure in one.failures()]
     try:
         failures += trial.compare_whole()
     except ERRORS as error:
         failures.append(f"the whole could not be compared: {error}")
-    children.say(f"\n{report.table(outcomes)}\n\n{report.machine()}\n")
+    rows = "\n".join([report.HEAD, *(one.row for one in outcomes)])
+    children.say(f"\n{rows}\n\n{report.machine()}\n")
     return failures
 
 

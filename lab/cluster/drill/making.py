@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from lab.cluster.layout import Cluster, names
 from scripts.stack import SetupError, process_identity, readiness, supervision, system_packages, waiting
 
 TABLE = "inet firstcome_drill"
-SILENT_SECONDS, SWITCH_SECONDS = 30, 60
+SWITCH_SECONDS = 60
 READY_SECONDS = 240
 """What a restarted process may take to serve; a member may have much to catch up with."""
 
@@ -26,9 +26,8 @@ READY_SECONDS = 240
 def control_groups() -> Iterator[Path]:
     """A folder for a control group of each process, by which rules name it; removed in the end."""
     mounts = [line.split(" ") for line in Path("/proc/mounts").read_text().splitlines()]
-    made = (
-        next(Path(where) for _, where, kind, *_ in mounts if kind == "cgroup2") / f"firstcome-{os.getpid()}"
-    )
+    [mounted, *_] = [where for _, where, kind, *_ in mounts if kind == "cgroup2"]
+    made = Path(mounted) / f"firstcome-{os.getpid()}"
     made.mkdir()
     try:
         yield made
@@ -40,8 +39,8 @@ def control_groups() -> Iterator[Path]:
 
 def make(cluster: Cluster, groups: Path, fault: Fault) -> str:
     """Make the fault; to what it happened, when it is over. Raises SetupError and MySQLdb's errors."""
-    if fault.action in MANEUVERS:
-        return MANEUVERS[fault.action](cluster)
+    if not fault.component:
+        return _operate(cluster, fault.action)
     name, run = target(cluster, fault), cluster.instance.run
     # Redis writes its title over the mark in its environment.
     leader = process_identity.leader_of(run, name)
@@ -91,44 +90,43 @@ def cut_off(control_group: Path) -> Iterator[None]:
         nft([system_packages.program("nft"), f"delete table {TABLE}"])
 
 
-def _switchover(cluster: Cluster) -> str:
-    old = primary(cluster)
-    _make_primary(cluster, new := _other_than(old))
-    return f"{old} to {new}"
+def _operate(cluster: Cluster, maneuver: str) -> str:
+    """What an operator does, or what happens to all members, from beginning to end; to what it happened."""
+    old, members = primary(cluster), names("mysql")
+    new = members[members.index(old) - 1]
+    match maneuver:
+        case "switchover":
+            _make_primary(cluster, new)
+            return f"{old} to {new}"
+        case "members-restarted":
+            # As for another version: the primary last, and after a switchover.
+            for name in [*({*members} - {old}), old]:
+                if name == old:
+                    _make_primary(cluster, new)
+                _restart(cluster, name)
+            return f"each, {old} last"
+        case "members-killed":
+            # They come back by themselves.
+            pids = [process_identity.group_of(cluster.instance.run, name) for name in members]
+            process_identity.kill(set().union(*pids))
+            return ", ".join(members)
+        case "member-cloned":
+            for other in {*members} - {new}:
+                # The others forget what a new member would begin with.
+                purge = ("FLUSH BINARY LOGS", "PURGE BINARY LOGS BEFORE NOW() + INTERVAL 1 DAY")
+                group.ask(cluster, other, *purge, seconds=SWITCH_SECONDS)
+            _restart(cluster, new, partial(shutil.rmtree, cluster.folder(new) / "data"))
+            if group.ask(cluster, new, "SELECT STATE FROM performance_schema.clone_status") != (
+                ("Completed",),
+            ):
+                raise SetupError(f"{new} joined again, and was not cloned")
+            return new
+        case _:
+            _upgrade_shop(cluster)
+            return "web, worker and issuer, to the previous release and back"
 
 
-def _restart_members(cluster: Cluster) -> str:
-    """One after the other as for another version, the primary last and after a switchover."""
-    last = primary(cluster)
-    for name in [*({*names("mysql")} - {last}), last]:
-        if primary(cluster) == name:
-            _make_primary(cluster, _other_than(name))
-        _restart(cluster, name)
-    return f"each, {last} last"
-
-
-def _kill_members(cluster: Cluster) -> str:
-    pids = [process_identity.group_of(cluster.instance.run, name) for name in names("mysql")]
-    process_identity.kill(set().union(*pids))
-    return ", ".join(names("mysql"))
-
-
-def _clone_member(cluster: Cluster) -> str:
-    """Rebuild a secondary whose disk is lost, by a clone. Raises SetupError when it came back otherwise."""
-    name = _other_than(primary(cluster))
-    _stop(cluster, name)
-    shutil.rmtree(cluster.folder(name) / "data")
-    for other in {*names("mysql")} - {name}:
-        # The others forget what a new member would begin with.
-        purge = ("FLUSH BINARY LOGS", "PURGE BINARY LOGS BEFORE NOW() + INTERVAL 1 DAY")
-        group.ask(cluster, other, *purge, seconds=SILENT_SECONDS)
-    _restart(cluster, name)
-    if group.ask(cluster, name, "SELECT STATE FROM performance_schema.clone_status") != (("Completed",),):
-        raise SetupError(f"{name} joined again, and was not cloned")
-    return name
-
-
-def _upgrade_shop(cluster: Cluster) -> str:
+def _upgrade_shop(cluster: Cluster) -> None:
     """Put the previous release in the place of each process, one after the other, and then this one again."""
     folder, shop = cluster.home.parent / "previous-release", names("web", "worker", "issuer")
     previous_shop.exported(folder)
@@ -141,26 +139,11 @@ def _upgrade_shop(cluster: Cluster) -> str:
             processes.code_of(cluster, name).unlink(missing_ok=True)
         for name in shop:
             _restart(cluster, name)
-    return "web, worker and issuer, to the previous release and back"
-
-
-MANEUVERS: Mapping[str, Callable[[Cluster], str]] = {
-    "switchover": _switchover,
-    "members-restarted": _restart_members,
-    "shop-upgraded": _upgrade_shop,
-    "members-killed": _kill_members,
-    "member-cloned": _clone_member,
-}
 
 
 def primary(cluster: Cluster) -> str:
     late = f"no member has been the primary for {READY_SECONDS} s"
     return waiting.until(lambda: group.primary(cluster), late, within_seconds=READY_SECONDS)
-
-
-def _other_than(member: str) -> str:
-    known = names("mysql")
-    return known[known.index(member) - 1]
 
 
 def _make_primary(cluster: Cluster, name: str) -> None:
@@ -169,15 +152,13 @@ def _make_primary(cluster: Cluster, name: str) -> None:
     group.ask(cluster, name, statement, seconds=SWITCH_SECONDS)
 
 
-def _stop(cluster: Cluster, name: str) -> None:
-    with suppress(NotRunning):
-        supervision.calls(cluster.instance).stopProcess(layout.full_name(name))
-
-
-def _restart(cluster: Cluster, name: str) -> None:
+def _restart(cluster: Cluster, name: str, meanwhile: Callable[[], None] = lambda: None) -> None:
     """Stop and start the process; returns once it serves. Raises SetupError."""
-    _stop(cluster, name)
-    supervision.calls(cluster.instance).startProcess(layout.full_name(name), False)
+    supervisor, full_name = supervision.calls(cluster.instance), layout.full_name(name)
+    with suppress(NotRunning):
+        supervisor.stopProcess(full_name)
+    meanwhile()
+    supervisor.startProcess(full_name, False)
 
     def is_ready() -> bool:
         if name in names("mysql"):

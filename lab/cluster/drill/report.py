@@ -59,9 +59,19 @@ class Outcome:
     """Broken laws, calls without a final answer, and the like."""
 
     @property
-    def name(self) -> str:
+    def row(self) -> str:
+        """One line of the table; what broke a promise is named by `failures`."""
         lasts = f", {self.fault.seconds:.0f} s" if self.fault.seconds else ""
-        return f"{self.fault.name} ({self.target}{lasts})"
+        cells = [
+            f"{self.fault.name} ({self.target}{lasts})",
+            f"{self.outage_seconds:.1f} s",
+            f"{self.whole_seconds:.1f} s" if self.whole_seconds is not None else "not seen",
+            ", ".join(f"{count} x {word}" for word, count in sorted(self.statuses.items())),
+            f"{len(self.lost)} of {self.acknowledged}",
+            str(len(self.doubled)),
+            f"{self.load_average:.0f}",
+        ]
+        return f"| {' | '.join(cells)} |"
 
     def failures(self) -> Iterator[str]:
         """What did not hold."""
@@ -77,28 +87,6 @@ class Outcome:
         yield from (f"lost: {one}" for one in self.lost)
         yield from (f"doubled: {one}" for one in self.doubled)
         yield from self.findings
-
-
-def table(outcomes: Sequence[Outcome]) -> str:
-    """A row for each fault, in the order of their first times; with the longest times of a repeated one."""
-    names = dict.fromkeys(one.fault.name for one in outcomes)
-    return "\n".join([HEAD, *(row(*(one for one in outcomes if one.fault.name == name)) for name in names)])
-
-
-def row(*repeated: Outcome) -> str:
-    """One line of the table, of the outcomes of one fault; what broke a promise is named by `failures`."""
-    first, words = repeated[0], sum((one.statuses for one in repeated), Counter[str]())
-    whole = [one.whole_seconds for one in repeated if one.whole_seconds is not None]
-    cells = [
-        f"{first.fault.name}, {len(repeated)} times" if len(repeated) > 1 else first.name,
-        f"{max(one.outage_seconds for one in repeated):.1f} s",
-        f"{max(whole):.1f} s" if len(whole) == len(repeated) else "not seen",
-        ", ".join(f"{count} x {word}" for word, count in sorted(words.items())),
-        f"{sum(len(one.lost) for one in repeated)} of {sum(one.acknowledged for one in repeated)}",
-        str(sum(len(one.doubled) for one in repeated)),
-        f"{max(one.load_average for one in repeated):.0f}",
-    ]
-    return f"| {' | '.join(cells)} |"
 
 
 def machine() -> str:
