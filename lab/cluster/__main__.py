@@ -28,7 +28,8 @@ from scripts.stack.supervision import Program
 MEGABYTES_NEEDED = 4000
 MOST_SECONDS, DYING_SECONDS = 600, 10
 """Members may be cloned, on a machine that may be slow; what keeps dying is given up."""
-STOP_SECONDS = {"mysql": 60, "rabbitmq": 30, "prometheus": 15}
+STOP_SECONDS = 105
+"""All groups, one after the other."""
 SHOWN = ("front", "gateway", "front-statistics", "database", "rabbitmq-management", "prometheus")
 """The addresses that the greeting has."""
 
@@ -66,11 +67,11 @@ def main() -> int:
 
 def _serve(cluster: Cluster, composed: Mapping[str, str]) -> int:
     """Start each part when what it needs is there, and stay; MySQL's other members join meanwhile."""
-    instance, began_at, most_seconds = cluster.instance, time.monotonic(), sum(STOP_SECONDS.values())
+    instance, began_at = cluster.instance, time.monotonic()
     processes.make_first_data(cluster)
     programs = {group: [*map(_program, names)] for group, names in layout.GROUPS.items()}
     text = supervision.configuration_of(programs, socket=str(instance.supervisor_socket), is_root=True)
-    with supervision.supervised(instance, composed, text, stop_seconds=most_seconds) as daemon:
+    with supervision.supervised(instance, composed, text, stop_seconds=STOP_SECONDS) as daemon:
         supervision.wait_until_it_answers(instance, daemon)
         _start(cluster, "routes")
         _wait(cluster, "mysql-1", "routes", "Redis", "Sentinel", "RabbitMQ")
@@ -98,13 +99,14 @@ def _serve(cluster: Cluster, composed: Mapping[str, str]) -> int:
 
 def _program(name: str) -> Program:
     """supervisor starts again what ends: cloning a member ends with a shutdown."""
-    kind, _ = layout.split(name)
-    seconds = STOP_SECONDS.get(kind, 6)
-    # HAProxy's soft stop lets requests under way finish.
-    signal = "USR1" if name == "haproxy-front" else "TERM"
-    is_at_once = any(name in layout.GROUPS[group] for group in layout.AT_ONCE)
-    own = {"stop_signal": signal, "stop_seconds": seconds, "is_started_at_once": is_at_once}
-    return Program(name=name, module="lab.cluster.processes", **own)
+    spec = layout.program(name)
+    return Program(
+        name=name,
+        module="lab.cluster.processes",
+        is_started_at_once=spec.get("at_once", False),
+        stop_signal=spec.get("stop_signal", "TERM"),
+        stop_seconds=spec.get("stop_seconds", 6),
+    )
 
 
 def _start(cluster: Cluster, *groups: str) -> None:

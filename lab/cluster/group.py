@@ -154,13 +154,11 @@ def keep(cluster: Cluster) -> None:
             print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {' '.join(map(str, step))}", flush=True)
         last = step
         for name in step.members if step.action in ("found", "join") else ():
-            if not (name in acting and acting[name].is_alive()):
+            if name not in acting or not acting[name].is_alive():
                 acting[name] = Thread(
                     target=_start, args=(cluster, name, step.action == "found"), daemon=True
                 )
                 acting[name].start()
-                if step.action == "found":
-                    acting[name].join()
         time.sleep(PERIOD_SECONDS)
 
 
@@ -170,14 +168,11 @@ def _start(cluster: Cluster, name: str, is_first: bool) -> None:
     Cloning ends with a shutdown: supervisor starts the member again, and it joins once more.
     """
     bootstrap = "SET GLOBAL group_replication_bootstrap_group ="
-    statements = (
-        # Out of a group that has ended for it, and open to connections again.
-        "STOP GROUP_REPLICATION",
-        "SET GLOBAL offline_mode = OFF",
-        # It is still on when the process that founded the group ended half-way.
-        f"{bootstrap} {'ON' if is_first else 'OFF'}",
-        f"START GROUP_REPLICATION USER='replication', PASSWORD='{cluster.password('mysql-replication')}'",
-    )
+    # Out of a group that has ended for it, and open to connections again. Bootstrapping is still on when the
+    # process that founded the group ended half-way.
+    statements = ["STOP GROUP_REPLICATION", "SET GLOBAL offline_mode = OFF", f"{bootstrap} {is_first}"]
+    account = f"USER = 'replication', PASSWORD = '{cluster.password('mysql-replication')}'"
+    statements.append(f"START GROUP_REPLICATION {account}")
     try:
         ask(cluster, name, *statements, seconds=JOIN_SECONDS)
     except MySQLdb.Error as error:
@@ -185,7 +180,7 @@ def _start(cluster: Cluster, name: str, is_first: bool) -> None:
         time.sleep(RETRY_SECONDS)
     finally:
         if is_first:  # Or its next start would found a second group beside the first.
-            ask(cluster, name, f"{bootstrap} OFF")
+            ask(cluster, name, f"{bootstrap} FALSE")
 
 
 if __name__ == "__main__":

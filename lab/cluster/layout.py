@@ -4,11 +4,14 @@ Every port follows from the first one. All lie below 32768, where Linux begins t
 connections: such a connection could have a server's port when the server comes back.
 """
 
+import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
-from scripts.stack import SetupError, instance as instances, places, ports, rabbitmq
+from scripts.stack import SetupError, instance as instances, places, ports
 from scripts.stack.instance import Instance
 
 DEFAULT_PORT, PORTS = 21000, 64
@@ -83,53 +86,17 @@ def remembered() -> Cluster:
     return Cluster(home=home, first_port=last.port)
 
 
-PROGRAMS = {
-    "directory": {"epmd": "epmd"},
-    "stores": {
-        "mysql": "mysqld --defaults-file={folder}/mysql.conf",
-        "redis": "redis-server {folder}/redis.conf",
-        "rabbitmq": str(rabbitmq.SERVER),
-    },
-    "keepers": {
-        "mysql-keeper": "{python} -m lab.cluster.group",
-        "sentinel": "redis-server {folder}/sentinel.conf --sentinel",
-        "rabbitmq-keeper": "{python} -m lab.cluster.rabbitmq",
-    },
-    "outside": {"gateway": "", "sink": "", "partner": ""},
-    "routes": {
-        "router": "mysqlrouter -c {folder}/router.conf",
-        "haproxy-database": "haproxy -db -f {settings}/haproxy-database.cfg",
-    },
-    "background": {
-        "worker": "",
-        "issuer": "",
-        "beat": "{python} -m celery -A shop beat --pidfile= --schedule={folder}/schedule",
-    },
-    "web": {
-        # It has 4 s for requests under way when it stops.
-        "web": "{python} -m gunicorn --config python:shop.web_server --bind {address} --graceful-timeout 4 "
-        "--workers {WEB_WORKERS}"
-    },
-    "front": {"haproxy-front": "haproxy -db -f {settings}/haproxy-front.cfg"},
-    "monitoring": {
-        # Without tables and statements that a member doesn't have, or that need more rights.
-        "mysql-exporter": "prometheus-mysqld-exporter --web.listen-address={address} "
-        "--no-collect.info_schema.innodb_cmp --no-collect.info_schema.innodb_cmpmem "
-        "--no-collect.info_schema.query_response_time --no-collect.slave_status "
-        "--collect.perf_schema.replication_group_members "
-        "--collect.perf_schema.replication_group_member_stats",
-        "redis-exporter": "prometheus-redis-exporter --web.listen-address={address}",
-        "prometheus": "prometheus --config.file={settings}/prometheus.yml --storage.tsdb.path={folder} "
-        "--storage.tsdb.retention.time=7d --web.listen-address={address} --log.level=warn",
-    },
-}
-"""The command line of each kind of process, empty for one as in `make run`, by groups. supervisor stops these
-from the last to the first: no failover follows when keepers and Sentinels stop before the stores."""
+PROGRAMS = tomllib.loads((places.PROJECT / "ops" / "cluster" / "programs.toml").read_text())
+"""Every kind of process, by groups."""
 GROUPS = {group: names(*kinds) for group, kinds in PROGRAMS.items()}
-AT_ONCE = ("directory", "stores", "keepers", "outside")
-"""Groups that need nothing but settings. The runner starts the others, as it finds what they need."""
 
 
 def full_name(name: str) -> str:
     """The process in supervisor's words."""
     return next(f"{group}:{name}" for group, members in GROUPS.items() if name in members)
+
+
+def program(name: str) -> Mapping[str, Any]:
+    """What is said about the process in ops/cluster/programs.toml."""
+    kind, _ = split(name)
+    return next(kinds[kind] for kinds in PROGRAMS.values() if kind in kinds)

@@ -55,46 +55,6 @@ def compose(cluster: Cluster, own: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def command(name: str, cluster: Cluster, environment: Mapping[str, str]) -> stack_processes.Command:
-    """The command line of the process in the foreground."""
-    kind, _ = layout.split(name)
-    if not (words := next(kinds[kind] for kinds in layout.PROGRAMS.values() if kind in kinds)):
-        line = stack_processes.command(kind, cluster.instance, environment)
-        # Workers need names of their own on one machine.
-        return [*line, "--hostname", f"{name}@cluster"] if kind == "worker" else line
-    known = {"python": sys.executable, "folder": cluster.folder(name), "settings": cluster.settings}
-    known |= {"address": cluster.address(name)} if kind in layout.SIZES else {}
-    line = [word.format_map({**environment, **known}) for word in words.split()]
-    return debian.MYSQL.command(*line) if kind in ("mysql", "router") else line
-
-
-def own_environment(name: str, cluster: Cluster) -> dict[str, str]:
-    """What the process has in its environment beside what all have."""
-    kind, number = layout.split(name)
-    match kind:
-        case "web":
-            own = {"PROMETHEUS_MULTIPROC_DIR": str(cluster.instance.metrics / name)}
-        case "worker" | "issuer" | "beat":
-            own = {"METRICS_PORT": str(cluster.port(name))}
-        case "epmd":
-            own = rabbitmq.epmd_environment(cluster.port("epmd"))
-        case "rabbitmq":
-            epmd, peers = cluster.port("epmd"), cluster.port(f"rabbitmq-peers-{number}")
-            own = rabbitmq.node_environment(cluster.folder(name), name, epmd_port=epmd, peers_port=peers)
-            own["RABBITMQ_ENABLED_PLUGINS_FILE"] = str(templates.FOLDER / "rabbitmq_plugins")
-        case "redis-exporter":
-            own = {"REDIS_ADDR": cluster.address("redis-1"), "REDIS_PASSWORD": cluster.password("redis")}
-        case "mysql-exporter":
-            account = f"exporter:{cluster.password(kind)}"
-            own = {"DATA_SOURCE_NAME": f"{account}@({cluster.address(f'mysql-{number}')})/"}
-        case _:
-            own = {}
-    # Each process of a kind begins with another node of the broker.
-    nodes = os.environ["BROKER_URL"].split(";")
-    broker = ";".join(nodes[number - 1 :] + nodes[: number - 1])
-    return own | {"PATH": system_packages.SEARCH_PATH, "BROKER_URL": broker}
-
-
 def prepare(name: str, cluster: Cluster) -> None:
     """What has to be there before the program starts, and may have gone since it ran last."""
     folder, metrics = cluster.folder(name), cluster.instance.metrics / name
@@ -109,7 +69,7 @@ def prepare(name: str, cluster: Cluster) -> None:
             (copy / "auto.cnf").write_text(f"[auto]\nserver-uuid={templates.member_uuid(name)}\n")
             copy.rename(folder / "data")
         case "router":
-            templates.write(cluster, folder / "router-state.json")
+            templates.write(cluster, folder / "router-state.json", name)
             for file in ("key", "keyring"):
                 (folder / file).unlink(missing_ok=True)
             keyring = (f"--master-key-file={folder / 'key'}", str(folder / "keyring"))
@@ -154,11 +114,22 @@ def main() -> None:
         group.mkdir(exist_ok=True)
         (group / "cgroup.procs").write_text(str(os.getpid()))
     prepare(name, cluster)
-    environment = {**os.environ, **own_environment(name, cluster)}
-    line = command(name, cluster, environment)
+    (kind, number), spec = layout.split(name), layout.program(name)
+    own = {key: templates.filled(cluster, text, name) for key, text in spec.get("environment", {}).items()}
+    if kind == "rabbitmq":
+        epmd, peers = cluster.port("epmd"), cluster.port(f"rabbitmq-peers-{number}")
+        own = rabbitmq.node_environment(cluster.folder(name), name, epmd_port=epmd, peers_port=peers) | own
+    # Each process of a kind begins with another node of the broker.
+    nodes = os.environ["BROKER_URL"].split(";")
+    own |= {"BROKER_URL": ";".join(nodes[number - 1 :] + nodes[: number - 1])}
+    environment = os.environ | {"PATH": system_packages.SEARCH_PATH} | own
+    line = [templates.filled(cluster, word, name) for word in spec.get("command", ())]
+    line = line or stack_processes.command(kind, cluster.instance, environment)
+    line += [templates.filled(cluster, word, name) for word in spec.get("options", ())]
+    line = debian.MYSQL.command(*line) if spec.get("in_root") else line
     if (code := code_of(cluster, name)).exists():
         os.chdir(code.read_text())
-    elif layout.split(name)[0] in ("epmd", "rabbitmq"):
+    elif kind in ("epmd", "rabbitmq"):
         # Erlang writes what it leaves of a crash into the folder in which it runs.
         os.chdir(cluster.folder(name))
     os.execvpe(line[0], line, environment)

@@ -48,10 +48,7 @@ def tasks_queue(cluster: Cluster) -> dict[str, Any]:
 
 
 def apart(views: Mapping[str, set[str]]) -> str:
-    """The node to restart, by what each that answers sees: one that is together with the fewest of the others.
-
-    Nothing when all are together.
-    """
+    """The node to restart, by what each that answers sees: one that is together with the fewest others."""
     together = {
         name: sum(other in views[name] and name in views[other] for other in views) for name in sorted(views)
     }

@@ -1,5 +1,7 @@
 """The servers' settings: templates of ops/cluster, filled in with ports, folders and passwords."""
 
+import os
+import sys
 import uuid
 from pathlib import Path
 from string import Template
@@ -23,38 +25,43 @@ OF_ALL = ("haproxy-front.cfg", "haproxy-database.cfg", "unavailable.http", "prom
 def write_all(cluster: Cluster) -> None:
     """Write the settings of all servers, at each start of the cluster. redis-1 is the primary then."""
     for name in names(*OF_EACH):
-        kind, number = split(name)
-        folder = places.private_folder(cluster.folder(name))
-        more: dict[str, object] = {
-            f"{of}_port": cluster.port(f"{of}-{number}") for of, size in SIZES.items() if size >= number
-        }
-        more |= {"number": number, "folder": folder, "socket": places.socket_path(folder, "mysql.sock")}
-        more["replicaof"] = f"replicaof {ports.HOST} {cluster.port('redis-1')}" if number > 1 else ""
-        write(cluster, folder / f"{kind}.conf", **more)
+        write(cluster, places.private_folder(cluster.folder(name)) / f"{split(name)[0]}.conf", name)
     for template in OF_ALL:
         write(cluster, cluster.settings / template)
 
 
-def write(cluster: Cluster, target: Path, **more: object) -> None:
-    """Fill in the template of that name, for this user alone: it may hold passwords."""
-    places.write_whole(target, render(cluster, target.name, **more), mode=0o600)
+def write(cluster: Cluster, target: Path, name: str = "") -> None:
+    """Fill in the template of the file's name, for this user alone: it may hold passwords."""
+    places.write_whole(target, filled(cluster, (FOLDER / target.name).read_text(), name), mode=0o600)
 
 
-def render(cluster: Cluster, template: str, **more: object) -> str:
-    """A template with each port as `web_1_port`, folders, passwords, and more. Raises KeyError for others."""
+def filled(cluster: Cluster, text: str, name: str = "") -> str:
+    """The text with all ports (`${web_1_port}`), passwords, folders and the environment filled in, and what is
+    one process' own: its ports (`${web_port}`), number and folder. Raises KeyError for other names.
+    """
+    _, number = split(name)
+    folder, first_redis = cluster.folder(name), f"{ports.HOST} {cluster.port('redis-1')}"
     known: dict[str, object] = {
         "host": ports.HOST,
         "home": cluster.home,
         "project": places.PROJECT,
+        "python": sys.executable,
         "settings": cluster.settings,
         "group_name": GROUP,
         "group_seeds": ",".join(cluster.addresses("mysql-group")),
+        "name": name,
+        "number": number,
+        "folder": folder,
+        "metrics": cluster.instance.metrics / name,
+        "socket": places.socket_path(folder, "mysql.sock"),
+        "replicaof": f"replicaof {first_redis}" if number > 1 else "",
     }
     known |= {f"{name}_password": cluster.password(name) for name in PASSWORDS}
     known |= {f"{name}_uuid": member_uuid(name) for name in names("mysql")}
     known |= {f"{name}_port": cluster.port(name) for name in names(*SIZES)}
-    text = Template((FOLDER / template).read_text())
-    return text.substitute({name.replace("-", "_"): value for name, value in (known | more).items()})
+    known |= {f"{of}_port": cluster.port(f"{of}-{number}") for of, size in SIZES.items() if size >= number}
+    ours = {name.replace("-", "_"): value for name, value in known.items()}
+    return Template(text).substitute({**os.environ, **ours})
 
 
 def member_uuid(name: str) -> str:

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -79,17 +79,15 @@ def main() -> int:
     home = Path(tempfile.mkdtemp(prefix="cluster-drill-", dir=places.private_folder(places.state())))
     cluster = Cluster(home=home / "cluster", first_port=layout.DEFAULT_PORT)
     children.say(f"SEED={seed}; to look into it: nsenter --net --target {os.getpid()} (VAR={home})")
+    drawn = faults.drawn(seed, chosen, is_repeated=bool(asked.minutes))
     with making.control_groups() as groups, _running_cluster(cluster, groups):
-        drawn = faults.drawn(seed, chosen, is_repeated=bool(asked.minutes))
         failures = _run(_prepared(cluster, groups, seed), drawn, minutes)
-    children.say(
-        "\n".join([*(f"FAILED {one}" for one in failures), f"{len(failures)} failures, SEED={seed}"])
-    )
+    children.say("".join(f"FAILED {one}\n" for one in failures) + f"{len(failures)} failures, SEED={seed}")
     if failures:
         children.say(f"State and logs are kept in {home}")
-        return 1
-    shutil.rmtree(home)
-    return 0
+    else:
+        shutil.rmtree(home)
+    return int(bool(failures))
 
 
 @contextmanager
@@ -127,34 +125,31 @@ def _prepared(cluster: Cluster, groups: Path, seed: str) -> "Trial":
     known = json.loads(tokens.read_text())
     shop = Shop(cluster.instance, known["staff"], Observations())
     setup = shop.stocked(known, "Drill", products=PRODUCTS, on_hand=STOCK, plenty=PLENTY)
-    return Trial(
-        cluster, groups, setup, shop, seed, effects.stored(setup, partial(group.ask, cluster, "mysql-1"))
-    )
+    before = effects.stored(setup, partial(group.ask, cluster, "mysql-1"))
+    return Trial(cluster, groups, setup, shop, seed, before)
 
 
 def _run(trial: "Trial", drawn: Iterator[Fault], minutes: float) -> list[str]:
     """Make the faults, and print a table of them; what did not hold."""
-    outcomes: list[Outcome] = []
-    failures: list[str] = []
-    ends_at = time.monotonic() + minutes * 60
+    rows, failures, ends_at = [report.HEAD], [], time.monotonic() + minutes * 60
     for fault in drawn:
         if time.monotonic() > ends_at:
             children.say(f"{fault.name} is left out: {minutes:.0f} minutes are over")
             break
         try:
-            outcomes.append(one := trial.run(fault))
+            outcome = trial.run(fault)
+            rows.append(outcome.row)
+            children.say(outcome.row)
+            found = [*outcome.failures()]
         except ERRORS as error:
-            failures.append(f"{fault.name} could not be judged: {error}")
-            children.say(failures[-1])
-        else:
-            children.say("\n".join([one.row, *(f"  FAILED {failure}" for failure in one.failures())]))
-            failures += [f"{one.target}, {fault.name}: {failure}" for failure in one.failures()]
+            found = [f"could not be judged: {error}"]
+        children.say("".join(f"  FAILED {failure}\n" for failure in found))
+        failures += [f"{fault.name}: {failure}" for failure in found]
     try:
         failures += trial.compare_whole()
     except ERRORS as error:
         failures.append(f"the whole could not be compared: {error}")
-    rows = "\n".join([report.HEAD, *(one.row for one in outcomes)])
-    children.say(f"\n{rows}\n\n{report.machine()}\n")
+    children.say("\n".join(["", *rows, "", report.machine(), ""]))
     return failures
 
 
@@ -188,12 +183,10 @@ class Trial:
         seed = f"{self.seed} {fault.name} {self.times[fault.name]}"
         campaigns = [new_campaign(quantity=COUPONS) for _ in range(2)]
         ends_at = time.monotonic() + LONGEST_SECONDS
-        steady, *others = load.clients(
-            self.setup, campaigns, port=port, seed=seed, seen=seen, ends_at=ends_at
-        )
-        earlier = effects.acknowledged(self.setup)
+        working = load.clients(self.setup, campaigns, port=port, seed=seed, seen=seen, ends_at=ends_at)
+        acknowledged_at, earlier = working[0].acknowledged_at, effects.acknowledged(self.setup)
         try:
-            with clients.at_work([steady, *others]):
+            with clients.at_work(working):
                 time.sleep(fault.lead_seconds)
                 began = time.monotonic()
                 try:
@@ -202,7 +195,7 @@ class Trial:
                     findings.append(f"could not be made: {error}")
                 busy = os.getloadavg()[0]
                 whole = self._seconds_until_whole(began, until=time.monotonic() + LOADED_SECONDS)
-                findings += _without_write(steady)
+                findings += _without_write(acknowledged_at)
                 ended = time.monotonic()
         except NoFinalAnswer as error:
             findings.append(f"no final answer: {error}")
@@ -221,9 +214,7 @@ class Trial:
         return Outcome(
             fault=fault,
             target=target,
-            outage_seconds=max(
-                _longest_gap(moments, began, ended) for moments in steady.acknowledged_at.values()
-            ),
+            outage_seconds=max(_longest_gap(one, began, ended) for one in acknowledged_at.values()),
             whole_seconds=whole,
             statuses=seen.words,
             load_average=busy,
@@ -242,7 +233,7 @@ class Trial:
         [(executed,)] = ask(making.primary(self.cluster), "SELECT @@GLOBAL.gtid_executed")
         caught_up = f"SELECT WAIT_FOR_EXECUTED_GTID_SET('{executed}', {CATCH_UP_SECONDS})"
         yield from (
-            f"{name} is behind the primary" for name in names("mysql") if ask(name, caught_up) != ((0,),)
+            f"{one} is behind the primary" for one in names("mysql") if ask(one, caught_up) != ((0,),)
         )
         sums = f"CHECKSUM TABLE {effects.TRUTH}"
         unequal = lambda: effects.unequal({name: dict(ask(name, sums)) for name in names("mysql")})  # noqa: E731
@@ -254,14 +245,12 @@ class Trial:
 
         Some parts are missed only seconds later, so nothing may be missing for as long as that.
         """
-        whole_at = 0.0
-        while not whole_at or time.monotonic() - whole_at < faults.NOTICE_SECONDS:
-            if not status.missing(self.cluster):
-                whole_at = whole_at or time.monotonic()
-            elif time.monotonic() > until:
+        whole_at: float | None = None
+        while whole_at is None or time.monotonic() - whole_at < faults.NOTICE_SECONDS:
+            is_whole, now = not status.missing(self.cluster), time.monotonic()
+            if not is_whole and now > until:
                 return None
-            else:
-                whole_at = 0.0
+            whole_at = (whole_at or now) if is_whole else None
             time.sleep(0.5)
         return whole_at - began
 
@@ -277,14 +266,12 @@ class Trial:
         return found
 
 
-def _without_write(steady: load.Steady) -> list[str]:
+def _without_write(acknowledged_at: Mapping[str, Sequence[float]]) -> list[str]:
     """Return once one more write of each kind is acknowledged, so that all outages are over; or findings."""
-    before = {kind: len(moments) for kind, moments in steady.acknowledged_at.items()}
-    missing = waiting.left(
-        lambda: [kind for kind, count in before.items() if len(steady.acknowledged_at[kind]) == count],
-        within_seconds=WRITE_SECONDS,
-    )
-    return [f"no {kind} was acknowledged for {WRITE_SECONDS} s after the fault" for kind in missing]
+    before = {kind: len(moments) for kind, moments in acknowledged_at.items()}
+    missing = lambda: [kind for kind, count in before.items() if len(acknowledged_at[kind]) == count]  # noqa: E731
+    late = f"was acknowledged for {WRITE_SECONDS} s after the fault"
+    return [f"no {kind} {late}" for kind in waiting.left(missing, within_seconds=WRITE_SECONDS)]
 
 
 def _longest_gap(moments: Sequence[float], since: float, until: float) -> float:
