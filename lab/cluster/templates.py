@@ -36,8 +36,8 @@ def write(cluster: Cluster, target: Path, name: str = "") -> None:
 
 
 def filled(cluster: Cluster, text: str, name: str = "") -> str:
-    """The text with all ports (`${web_1_port}`), passwords, folders and the environment filled in, and what is
-    one process' own: its ports (`${web_port}`), number and folder. Raises KeyError for other names.
+    """The text with all ports (`${web_1_port}`), passwords, folders and the environment filled in, and with
+    the process' own ports (`${web_port}`), number and folder. Raises KeyError for other names.
     """
     _, number = split(name)
     folder, first_redis = cluster.folder(name), f"{ports.HOST} {cluster.port('redis-1')}"
