@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from threading import Thread
 from typing import Any, NamedTuple
 
@@ -21,7 +22,7 @@ QUESTION_SECONDS = 2
 JOIN_SECONDS = 3600
 """A member that is cloned answers when it has all data."""
 PERIOD_SECONDS, RETRY_SECONDS = 1.0, 3.0
-"""After a failed attempt: a group that is just expelling a member refuses it for a moment."""
+"""Between attempts at one member: a group that is just expelling it refuses it for a moment."""
 PASSWORDS = {"cluster": "mysql-administrator", "firstcome": "mysql-shop"}
 # What waits in the relay log was committed by the group, and acknowledged.
 _VIEW = """
@@ -107,9 +108,8 @@ def look(cluster: Cluster) -> tuple[dict[str, View | None], Step]:
 def primary(cluster: Cluster) -> str:
     """The member that writes, as it and most of the others say; nothing when there is none."""
     seen, _ = look(cluster)
-    return next(
-        (name for name, one in seen.items() if one and one.role == "PRIMARY" and one.has_majority), ""
-    )
+    found = [name for name, one in seen.items() if one and one.role == "PRIMARY" and one.has_majority]
+    return found[0] if found else ""
 
 
 def next_step(seen: Mapping[str, View | None], subtract: Callable[[str, str], str]) -> Step:
@@ -155,9 +155,8 @@ def keep(cluster: Cluster) -> None:
         last = step
         for name in step.members if step.action in ("found", "join") else ():
             if name not in acting or not acting[name].is_alive():
-                acting[name] = Thread(
-                    target=_start, args=(cluster, name, step.action == "found"), daemon=True
-                )
+                work = partial(_start, cluster, name, step.action == "found")
+                acting[name] = Thread(target=work, daemon=True)
                 acting[name].start()
         time.sleep(PERIOD_SECONDS)
 
@@ -177,10 +176,10 @@ def _start(cluster: Cluster, name: str, is_first: bool) -> None:
         ask(cluster, name, *statements, seconds=JOIN_SECONDS)
     except MySQLdb.Error as error:
         print(f"{name} did not finish: {error}", flush=True)
-        time.sleep(RETRY_SECONDS)
     finally:
         if is_first:  # Or its next start would found a second group beside the first.
             ask(cluster, name, f"{bootstrap} FALSE")
+    time.sleep(RETRY_SECONDS)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import xmlrpc.client
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -54,7 +55,7 @@ SETTINGS = {
     **own_stack.NO_RATES,
 }
 IN_NETWORK = "FIRSTCOME_DRILL_NETWORK"
-ERRORS = (SetupError, OSError, ValueError, MySQLdb.Error)
+ERRORS = (SetupError, OSError, ValueError, MySQLdb.Error, subprocess.SubprocessError, xmlrpc.client.Error)
 
 
 def main() -> int:
