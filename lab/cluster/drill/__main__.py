@@ -6,7 +6,6 @@ import os
 import random
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -14,7 +13,7 @@ import time
 import xmlrpc.client
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
@@ -35,7 +34,7 @@ from lab.cluster.layout import Cluster, names
 from scripts.stack import SetupError, children, debian, own_stack, places, process_identity, waiting
 
 QUICK_MINUTES, MOST_MINUTES = 5.5, 120.0
-READY, READY_SECONDS, STOP_SECONDS, COMMAND_SECONDS = "Ctrl-C stops everything.", 900, 150, 180
+READY_SECONDS, STOP_SECONDS, COMMAND_SECONDS = 900, 150, 180
 PRODUCTS, STOCK, PLENTY = 6, 20_000, 1_000_000
 COUPONS, FEW_COUPONS = 10_000, 30
 """Of most campaigns, and of those that sell out."""
@@ -83,6 +82,7 @@ def main() -> int:
     drawn = faults.drawn(seed, chosen, is_repeated=bool(asked.minutes))
     with making.control_groups() as groups, _running_cluster(cluster, groups):
         failures = _run(_prepared(cluster, groups, seed), drawn, minutes)
+    failures += [f"process {one} is left" for one in process_identity.of_state(cluster.home)]
     children.say("".join(f"FAILED {one}\n" for one in failures) + f"{len(failures)} failures, SEED={seed}")
     if failures:
         children.say(f"State and logs are kept in {home}")
@@ -91,23 +91,19 @@ def main() -> int:
     return int(bool(failures))
 
 
-@contextmanager
-def _running_cluster(cluster: Cluster, groups: Path) -> Iterator[None]:
-    """`make cluster`, from its start to Ctrl-C. Raises SetupError when it doesn't start or end."""
+def _running_cluster(cluster: Cluster, groups: Path) -> AbstractContextManager[object]:
+    """`make cluster`, from its start to its end in order. Raises SetupError when it doesn't start."""
     log = cluster.home.parent / "cluster.log"
-    log.touch()
     own = {"FIRSTCOME_VAR": str(cluster.home.parent), processes.CONTROL_GROUPS: str(groups)}
-    command = [sys.executable, "-m", "lab.cluster", "--port", str(cluster.first_port)]
-    environment = os.environ | SETTINGS | own
-    child = children.start(command, log=log, environment=environment, when_parent_dies=signal.SIGTERM)
-    try:
-        is_ready = lambda: READY in log.read_text()  # noqa: E731
-        children.wait_until(is_ready, name="make cluster", child=child, log=log, within_seconds=READY_SECONDS)
-        yield
-    finally:
-        children.stop(child, within_seconds=STOP_SECONDS, number=signal.SIGINT)
-    if left := process_identity.of_state(cluster.home):
-        raise SetupError(f"processes are left after Ctrl-C: {sorted(left)}")
+    return children.running(
+        [sys.executable, "-m", "lab.cluster", "--port", str(cluster.first_port)],
+        name="make cluster",
+        log=log,
+        is_ready=lambda: "Ctrl-C stops everything." in log.read_text(),
+        environment=os.environ | SETTINGS | own,
+        within_seconds=READY_SECONDS,
+        stop_seconds=STOP_SECONDS,
+    )
 
 
 def _manage(cluster: Cluster, *words: str) -> str:
