@@ -80,8 +80,12 @@ def main() -> int:
     cluster = Cluster(home=home / "cluster", first_port=layout.DEFAULT_PORT)
     children.say(f"SEED={seed}; to look into it: nsenter --net --target {os.getpid()} (VAR={home})")
     drawn = faults.drawn(seed, chosen, is_repeated=bool(asked.minutes))
-    with making.control_groups() as groups, _running_cluster(cluster, groups):
-        failures = _run(_prepared(cluster, groups, seed), drawn, minutes)
+    try:
+        with making.control_groups() as groups, _running_cluster(cluster, groups):
+            failures = _run(_prepared(cluster, groups, seed), drawn, minutes)
+    except KeyboardInterrupt:
+        shutil.rmtree(home)
+        raise
     failures += [f"process {one} is left" for one in process_identity.of_state(cluster.home)]
     children.say("".join(f"FAILED {one}\n" for one in failures) + f"{len(failures)} failures, SEED={seed}")
     if failures:

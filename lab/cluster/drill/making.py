@@ -100,7 +100,7 @@ def _operate(cluster: Cluster, maneuver: str) -> str:
             return f"{old} to {new}"
         case "members-restarted":
             # As for another version: the primary last, and after a switchover.
-            for name in [*({*members} - {old}), old]:
+            for name in sorted(members, key=old.__eq__):
                 if name == old:
                     _make_primary(cluster, new)
                 _restart(cluster, name)
@@ -116,9 +116,8 @@ def _operate(cluster: Cluster, maneuver: str) -> str:
                 purge = ("FLUSH BINARY LOGS", "PURGE BINARY LOGS BEFORE NOW() + INTERVAL 1 DAY")
                 group.ask(cluster, other, *purge, seconds=SWITCH_SECONDS)
             _restart(cluster, new, partial(shutil.rmtree, cluster.folder(new) / "data"))
-            if group.ask(cluster, new, "SELECT STATE FROM performance_schema.clone_status") != (
-                ("Completed",),
-            ):
+            cloned = "SELECT 1 FROM performance_schema.clone_status WHERE STATE = 'Completed'"
+            if not group.ask(cluster, new, cloned):
                 raise SetupError(f"{new} joined again, and was not cloned")
             return new
         case _:
