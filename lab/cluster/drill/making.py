@@ -83,7 +83,7 @@ def cut_off(control_group: Path) -> Iterator[None]:
     drop = f'socket cgroupv2 level 2 "{control_group.relative_to("/sys/fs/cgroup")}" drop;'
     hooks = [f"chain {hook} {{ type filter hook {hook} priority 0; {drop} }}" for hook in ("output", "input")]
     nft = partial(subprocess.run, check=True, timeout=30)
-    nft([system_packages.program("nft"), f"table {TABLE} {{ {' '.join(hooks)} }}"])
+    nft([system_packages.program("nft"), f"table {TABLE} {{ {'; '.join(hooks)}; }}"])
     try:
         yield
     finally:
