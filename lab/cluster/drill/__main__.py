@@ -42,7 +42,7 @@ LOADED_SECONDS = 15.0
 """The load goes on for so long after a fault. A member that joins again under load would take minutes."""
 WHOLE_SECONDS, CATCH_UP_SECONDS = 240, 180
 """How long a part may be missing after the load, and a member may be behind the primary."""
-LONGEST_SECONDS, WRITE_SECONDS, SETTLE_SECONDS, SAME_SECONDS = 600, 60, 150, 30
+LONGEST_SECONDS, WRITE_SECONDS, FINAL_SECONDS, SAME_SECONDS, SETTLE_SECONDS = 600, 60, 90, 30, 150
 SETTINGS = {
     # Short, so that what is left undone ends before it is judged.
     "ORDER_HOLD_SECONDS": "20",
@@ -132,7 +132,8 @@ def _prepared(cluster: Cluster, groups: Path, seed: str) -> "Trial":
 
 def _run(trial: "Trial", drawn: Iterator[Fault], minutes: float) -> list[str]:
     """Make the faults, and print a table of them; what did not hold."""
-    rows, failures, ends_at = [report.HEAD], [], time.monotonic() + minutes * 60
+    rows, ends_at = [report.HEAD], time.monotonic() + minutes * 60
+    failures: list[str] = []
     for fault in drawn:
         if time.monotonic() > ends_at:
             children.say(f"{fault.name} is left out: {minutes:.0f} minutes are over")
@@ -140,12 +141,12 @@ def _run(trial: "Trial", drawn: Iterator[Fault], minutes: float) -> list[str]:
         try:
             outcome = trial.run(fault)
             rows.append(outcome.row)
-            children.say(outcome.row)
-            found = [*outcome.failures()]
+            found = [f"{fault.name}: {failure}" for failure in outcome.failures()]
         except ERRORS as error:
-            found = [f"could not be judged: {error}"]
-        children.say("".join(f"  FAILED {failure}\n" for failure in found))
-        failures += [f"{fault.name}: {failure}" for failure in found]
+            rows.append(f"| {fault.name} | not judged | | | | | |")
+            found = [f"{fault.name} could not be judged: {error}"]
+        children.say("\n".join([rows[-1], *(f"  FAILED {failure}" for failure in found)]))
+        failures += found
     try:
         failures += trial.compare_whole()
     except ERRORS as error:
@@ -171,7 +172,8 @@ class Trial:
 
     def run(self, fault: Fault) -> Outcome:
         """Run the load and the fault. Raises `ERRORS` when it can't be judged."""
-        seen, port, findings, target = report.Seen(), self.shop.instance.port, [], ""
+        seen, port, target = report.Seen(), self.shop.instance.port, ""
+        findings: list[str] = []
         self.shop.connection = Connection(port, seen, seed=self.seed)
         new_campaign = partial(self.shop.create_campaign, fault.name)
         self.setup.campaigns = [
@@ -227,7 +229,7 @@ class Trial:
 
     def _judge(self, connection: Connection) -> Iterator[str]:
         """Wait until every call has its final answer and all members are as far; what does not hold then."""
-        until = time.monotonic() + SETTLE_SECONDS
+        until = time.monotonic() + FINAL_SECONDS
         for made in [made for account in (self.setup.staff, *self.setup.buyers) for made in account.calls]:
             yield from clients.await_final_answer(made, connection, within_seconds=until - time.monotonic())
         ask = partial(group.ask, self.cluster, seconds=CATCH_UP_SECONDS + 20)
