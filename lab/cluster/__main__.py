@@ -38,9 +38,8 @@ def main() -> int:
     """Start everything and stay until it is stopped. Raises SetupError, or KeyboardInterrupt."""
     parser = argparse.ArgumentParser(prog="make cluster", description=__doc__)
     parser.add_argument("--port", default="", help=f"the first of {layout.PORTS} ports")
-    first = ports.parse(parser.parse_args().port or str(layout.DEFAULT_PORT))
-    if first + layout.PORTS > ports.FOR_SERVERS.stop:
-        raise SetupError(f"PORT={first} is too high: choose at most {ports.FOR_SERVERS.stop - layout.PORTS}")
+    beyond = 65535 - ports.FOR_SERVERS.stop + layout.PORTS
+    first = ports.parse(parser.parse_args().port or str(layout.DEFAULT_PORT), following=beyond)
     cluster = Cluster(home=places.private_folder(places.state() / "cluster"), first_port=first)
     debian.MYSQL.require()
     composed = processes.compose(cluster, environments.given())

@@ -7,7 +7,6 @@ because founding needs an answer from each. It holds no state: it may be killed 
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
 from functools import partial
 from threading import Thread
 from typing import Any, NamedTuple
@@ -26,33 +25,29 @@ PERIOD_SECONDS, RETRY_SECONDS = 1.0, 3.0
 PASSWORDS = {"cluster": "mysql-administrator", "firstcome": "mysql-shop"}
 # What waits in the relay log was committed by the group, and acknowledged.
 _VIEW = """
-SELECT MEMBER_ID <=> @@server_uuid, MEMBER_PORT, MEMBER_STATE, MEMBER_ROLE,
-  COUNT_TRANSACTIONS_REMOTE_IN_APPLIER_QUEUE, CONCAT_WS(',', @@GLOBAL.gtid_executed, (
+SELECT IFNULL(own.MEMBER_STATE, 'OFFLINE'), IFNULL(own.MEMBER_ROLE, ''),
+  IFNULL(stats.COUNT_TRANSACTIONS_REMOTE_IN_APPLIER_QUEUE, 0), CONCAT_WS(',', @@GLOBAL.gtid_executed, (
     SELECT RECEIVED_TRANSACTION_SET FROM performance_schema.replication_connection_status
-    WHERE CHANNEL_NAME = 'group_replication_applier'))
-FROM (SELECT 1) one LEFT JOIN performance_schema.replication_group_members ON TRUE
-LEFT JOIN performance_schema.replication_group_member_stats USING (MEMBER_ID)
+    WHERE CHANNEL_NAME = 'group_replication_applier')),
+  own.MEMBER_STATE = 'ONLINE' AND (SELECT SUM(MEMBER_STATE IN ('ONLINE', 'RECOVERING')) * 2 > COUNT(*)
+    FROM performance_schema.replication_group_members)
+FROM (SELECT 1) one
+LEFT JOIN performance_schema.replication_group_members own ON own.MEMBER_ID = @@server_uuid
+LEFT JOIN performance_schema.replication_group_member_stats stats ON stats.MEMBER_ID = own.MEMBER_ID
 """
 
 
-@dataclass(frozen=True, kw_only=True)
-class View:
+class View(NamedTuple):
     """What one member says about itself and the others."""
 
     state: str
     """`ONLINE`, `RECOVERING`, or, outside of any group, `OFFLINE` or `ERROR`."""
     role: str = ""
+    to_apply: int = 0
     received: str = ""
     """The transactions (GTIDs) that it executed, and those that wait in its relay log."""
-    to_apply: int = 0
-    states: Mapping[int, str] = field(default_factory=dict)
-    """The state of each member of its group, by its port, as this one sees it."""
-
-    @property
-    def has_majority(self) -> bool:
-        """Whether it is in a group most of whose members it reaches."""
-        reached = sum(state in ("ONLINE", "RECOVERING") for state in self.states.values())
-        return self.state == "ONLINE" and reached * 2 > len(self.states)
+    has_majority: bool | None = False
+    """Whether it is in a group most of whose members it reaches."""
 
 
 class Step(NamedTuple):
@@ -82,11 +77,8 @@ def ask(
 
 def view(cluster: Cluster, name: str) -> View:
     """What the member says. Raises MySQLdb's errors."""
-    rows = ask(cluster, name, _VIEW)
-    states = {int(port): str(state) for _, port, state, *_ in rows if port}
-    own = next((row for row in rows if row[0]), (1, 0, "OFFLINE", "", 0, rows[0][-1]))
-    _, _, state, role, to_apply, received = own
-    return View(state=state, role=role, received=received or "", to_apply=to_apply or 0, states=states)
+    [row] = ask(cluster, name, _VIEW)
+    return View(*row)
 
 
 def look(cluster: Cluster) -> tuple[dict[str, View | None], Step]:
