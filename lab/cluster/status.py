@@ -153,9 +153,8 @@ def main() -> int:
         print(json.dumps({part: [one._asdict() for one in rows] for part, rows in found.items()}, indent=1))
     else:
         for part, rows in found.items():
-            print(
-                part, *(f"{' ' if one.is_well else '!'} {one.name:13} {one.text}" for one in rows), sep="\n"
-            )
+            lines = [f"{' ' if one.is_well else '!'} {one.name:13} {one.text}" for one in rows]
+            print("\n".join([part, *lines]))
     return 0 if all(one.is_well for rows in found.values() for one in rows) else 1
 
 
