@@ -92,6 +92,7 @@ def _serve(cluster: Cluster, composed: Mapping[str, str]) -> int:
         with suppress(KeyboardInterrupt):
             daemon.wait()
             raise SetupError(f"supervisor ended; see {instance.logs / 'supervisor.log'}")
+        instances.begin_to_stop(instance)
         children.say("\nStopping …")
         return 0
 
