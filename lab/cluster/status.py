@@ -109,7 +109,7 @@ def redis_primary(cluster: Cluster) -> str:
 
 def ask_redis(cluster: Cluster, name: str, *words: str) -> Any:
     """The answer of a Redis or Sentinel. Raises redis' errors."""
-    times = {"socket_timeout": ANSWER_SECONDS, "socket_connect_timeout": ANSWER_SECONDS}
+    times: dict[str, Any] = {"socket_timeout": ANSWER_SECONDS, "socket_connect_timeout": ANSWER_SECONDS}
     password, retry = cluster.password(layout.split(name)[0]), Retry(NoBackoff(), 0)
     with Redis(ports.HOST, cluster.port(name), password=password, retry=retry, **times) as client:
         return client.execute_command(*words)

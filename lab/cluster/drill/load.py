@@ -9,7 +9,7 @@ import threading
 import time
 import uuid
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,7 +59,8 @@ class Steady:
 
     def run(self, stop: threading.Event) -> None:
         """Until it is stopped, and all calls have their final answers. Raises NoFinalAnswer."""
-        chance, calls, began = random.Random(self.seed), [], time.monotonic()
+        chance, began = random.Random(self.seed), time.monotonic()
+        calls: list[Future[None]] = []
         with ThreadPoolExecutor(MOST_WRITES_AT_ONCE) as pool:
             while not stop.is_set():
                 key = uuid.UUID(int=chance.getrandbits(128)).hex
