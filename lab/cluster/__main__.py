@@ -1,13 +1,15 @@
 """`make cluster`: the shop on a cluster of each of its servers, from an empty folder to a line to paste."""
 
 import argparse
+import os
+import shlex
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 
-from lab.cluster import environment, layout, packages, readiness, shutdown, steps, supervision, templates
+from lab.cluster import group, layout, processes, status, templates
 from lab.cluster.layout import Cluster
-from lab.cluster.servers import monitoring, rabbitmq, redis
 from scripts.stack import (
     SetupError,
     children,
@@ -17,127 +19,112 @@ from scripts.stack import (
     places,
     ports,
     preparation,
-    supervision as stack_supervision,
+    readiness,
+    supervision,
     welcome,
 )
+from scripts.stack.supervision import Program
 
 MEGABYTES_NEEDED = 4000
-VENV_PYTHON = ".venv/bin/python"
+MOST_SECONDS, DYING_SECONDS = 600, 10
+"""Members may be cloned, on a machine that may be slow; what keeps dying is given up."""
+STOP_SECONDS = 105
+"""All groups, one after the other."""
+SHOWN = ("front", "gateway", "front-statistics", "database", "rabbitmq-management", "prometheus")
+"""The addresses that the greeting has."""
 
 
 def main() -> int:
-    """Start everything and stay until it is stopped. Raises SetupError, or KeyboardInterrupt before that."""
-    parser = argparse.ArgumentParser(
-        prog="make cluster", description="Run the shop on a cluster on this machine."
-    )
+    """Start everything and stay until it is stopped. Raises SetupError, or KeyboardInterrupt."""
+    parser = argparse.ArgumentParser(prog="make cluster", description=__doc__)
     parser.add_argument("--port", default="", help=f"the first of {layout.PORTS} ports")
-    cluster = layout.choose(parser.parse_args().port)
-    packages.require_root("make cluster")
-    composed = environment.compose(cluster, environments.given())
+    beyond = 65535 - ports.FOR_SERVERS.stop + layout.PORTS
+    first = ports.parse(parser.parse_args().port or str(layout.DEFAULT_PORT), following=beyond)
+    cluster = Cluster(home=places.private_folder(places.state() / "cluster"), first_port=first)
+    debian.MYSQL.require()
+    composed = processes.compose(cluster, environments.given())
     instance = cluster.instance
-    places.private_folder(cluster.home)
-    for folder in (
-        instance.run,
-        instance.logs,
-        instance.data,
-        instance.static,
-        cluster.settings,
-        cluster.mysql,
-    ):
+    for folder in (instance.run, instance.logs, instance.data, instance.static, cluster.settings):
         folder.mkdir(parents=True, exist_ok=True)
     with instances.held(instance, command="make cluster"):
-        if stack_supervision.clear_leftovers(instance, within_seconds=30):
-            children.say("Ended the processes that an earlier run left.")
+        supervision.clear_leftovers(instance, within_seconds=30)
         places.require_space(cluster.home, megabytes=MEGABYTES_NEEDED)
-        debian.MYSQL.require()
-        for kind in layout.OFFSETS:
-            _require_free_ports(cluster, kind)
+        for port in range(first, first + layout.PORTS):
+            ports.require_free(port, command="make cluster")
         instances.remember(instance)
-        _write_settings(cluster, composed)
+        templates.write_all(cluster)
+        # What management commands need that a shell doesn't have.
+        own = {name: value for name, value in composed.items() if os.environ.get(name) != value}
+        lines = [f"export {name}={shlex.quote(value)}\n" for name, value in sorted(own.items())]
+        places.write_whole(cluster.home / "env", "".join(lines), mode=0o600)
         try:
             return _serve(cluster, composed)
         finally:
-            instances.begin_to_stop(cluster.instance)
-            stack_supervision.clear_leftovers(instance)
+            instances.begin_to_stop(instance)
+            supervision.clear_leftovers(instance)
 
 
 def _serve(cluster: Cluster, composed: Mapping[str, str]) -> int:
-    is_ready = False
-    with supervision.supervisor(cluster, composed) as daemon:
-        try:
-            began_at = time.monotonic()
-            stack_supervision.wait_until_it_answers(cluster.instance, daemon)
-            _bring_up(cluster, composed)
-            is_ready = True
-            children.say(_greeting(cluster, composed, seconds=time.monotonic() - began_at))
+    """Start each part when what it needs is there, and stay; MySQL's other members join meanwhile."""
+    instance, began_at = cluster.instance, time.monotonic()
+    processes.make_first_data(cluster)
+    programs = {group: [*map(_program, names)] for group, names in layout.GROUPS.items()}
+    text = supervision.configuration_of(programs, socket=str(instance.supervisor_socket), is_root=True)
+    with supervision.supervised(instance, composed, text, stop_seconds=STOP_SECONDS) as daemon:
+        supervision.wait_until_it_answers(instance, daemon)
+        _start(cluster, "routes")
+        _wait(cluster, "mysql-1", "routes", "Redis", "Sentinel", "RabbitMQ")
+        children.say("MySQL, Redis and RabbitMQ serve.")
+        preparation.prepare_apart(cluster.home, {**composed, "FIRSTCOME_VAR": str(cluster.home)})
+        _start(cluster, "web", "front")
+        _wait(cluster, "web-1", "web")
+        # These can wait; on two processors their start would delay the web nodes'.
+        _start(cluster, "background", "monitoring")
+        _wait(cluster, "mysql-keeper", "database")
+        addresses = "\n".join(f"  {kind:20} {' '.join(cluster.addresses(kind))}" for kind in SHOWN)
+        children.say(
+            "\nFirstcome's cluster is ready: all members are online after "
+            f"{time.monotonic() - began_at:.0f} s. Its state is in {cluster.home}.\n\n{addresses}\n\n"
+            "Status: make cluster-status    "
+            f"Commands: . {cluster.home}/env && .venv/bin/python manage.py doctor\n\n"
+            f"{welcome.demo(instance)}\n\nCtrl-C stops everything."
+        )
+        with suppress(KeyboardInterrupt):
             daemon.wait()
-        except KeyboardInterrupt:
-            instances.begin_to_stop(cluster.instance)
-            if not is_ready:
-                raise
-            children.say("\nStopping …")
-            shutdown.stop_in_order(cluster, say=children.say)
-            return 0
-    raise SetupError(
-        f"supervisor ended; see {cluster.instance.logs / 'supervisor.log'}, and start the cluster again"
+            raise SetupError(f"supervisor ended; see {instance.logs / 'supervisor.log'}")
+        instances.begin_to_stop(instance)
+        children.say("\nStopping …")
+        return 0
+
+
+def _program(name: str) -> Program:
+    """supervisor starts again what ends: cloning a member ends with a shutdown."""
+    spec = layout.program(name)
+    return Program(
+        name=name,
+        module="lab.cluster.processes",
+        is_started_at_once=spec.get("at_once", False),
+        stop_signal=spec.get("stop_signal", "TERM"),
+        stop_seconds=spec.get("stop_seconds", 6),
     )
 
 
-def _bring_up(cluster: Cluster, composed: Mapping[str, str]) -> None:
-    """Each part when what it needs is there. MySQL's members that follow the first one join meanwhile."""
-    supervision.start(cluster, "routes")
-    readiness.wait_for_stores(cluster)
-    readiness.wait_for_database(cluster)
-    children.say("MySQL, Redis and RabbitMQ serve.")
-    preparation.prepare_apart(cluster.home, {**composed, "FIRSTCOME_VAR": str(cluster.home)})
-    supervision.start(cluster, "web", "front")
-    readiness.wait_for_shop(cluster)
-    # These can wait; on two processors their start would delay the web nodes'.
-    supervision.start(cluster, "background", "monitoring")
-    readiness.wait_for_members(cluster)
+def _start(cluster: Cluster, *groups: str) -> None:
+    for one in groups:
+        supervision.calls(cluster.instance).startProcessGroup(one, False)
 
 
-def _write_settings(cluster: Cluster, composed: Mapping[str, str]) -> None:
-    steps.report_of(cluster).unlink(missing_ok=True)
-    redis.prepare(cluster)
-    rabbitmq.prepare(cluster)
-    monitoring.prepare(cluster)
-    templates.write(cluster.settings / "haproxy-front.cfg", "haproxy-front.cfg", cluster)
-    templates.write(cluster.settings / "haproxy-database.cfg", "haproxy-database.cfg", cluster)
-    # HTTP's lines end in CR LF.
-    refusal = templates.render("unavailable.http", cluster).replace("\n", "\r\n")
-    places.write_whole(cluster.settings / "unavailable.http", refusal)
-    environment.write_file(cluster, composed)
+def _wait(cluster: Cluster, name: str, *parts: str) -> None:
+    """Return once nothing of these parts is missing. Raises SetupError, also when the process keeps dying."""
 
+    def problem() -> str:
+        _, step = group.look(cluster)
+        if step.action == "refuse":
+            raise SetupError(f"MySQL's group is not founded: {step.reason}")
+        return "; ".join(status.missing(cluster, *parts))
 
-def _greeting(cluster: Cluster, composed: Mapping[str, str], *, seconds: float) -> str:
-    url = cluster.instance.url
-    rows = {
-        "Start page": f"{url}/",
-        "API docs": f"{url}/api/docs/",
-        "Admin": f"{url}/admin/",
-        "Gateway": f"{composed['GATEWAY_URL']}/summary",
-        "Web nodes": f"http://{cluster.address('front-statistics')}/statistics",
-        "Database": f"{cluster.address('database')}, to the primary",
-        "RabbitMQ": f"http://{cluster.address('rabbitmq-management')}, as firstcome",
-        "Prometheus": f"http://{cluster.address('prometheus')}",
-    }
-    addresses = "".join(f"  {name:11} {text}\n" for name, text in rows.items())
-    return f"""
-Firstcome's cluster is ready: all members are online after {seconds:.0f} s. Its state is in {cluster.home}.
-
-{addresses}
-Status: make cluster-status    Commands: . {cluster.environment_file} && {VENV_PYTHON} manage.py doctor
-
-{welcome.demo(cluster.instance)}
-
-Ctrl-C stops everything."""
-
-
-def _require_free_ports(cluster: Cluster, kind: str) -> None:
-    owner = kind if kind in layout.SIZES else kind.partition("-")[0]
-    for number in layout.numbers(owner) if owner in layout.SIZES else [1]:
-        ports.require_free(cluster.port(kind, number), command="make cluster")
+    times = {"most_seconds": MOST_SECONDS, "dying_seconds": DYING_SECONDS}
+    readiness.wait_while(problem, cluster.instance, name, **times)
 
 
 if __name__ == "__main__":

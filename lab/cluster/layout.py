@@ -4,58 +4,29 @@ Every port follows from the first one. All lie below 32768, where Linux begins t
 connections: such a connection could have a server's port when the server comes back.
 """
 
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 from scripts.stack import SetupError, instance as instances, places, ports
 from scripts.stack.instance import Instance
 
-DEFAULT_PORT = 21000
-FIRST_PORT_OF_CONNECTIONS = ports.FOR_SERVERS.stop
-"""The first of `net.ipv4.ip_local_port_range`."""
-SIZES = {
-    "mysql": 3,
-    "router": 2,
-    "redis": 3,
-    "sentinel": 3,
-    "rabbitmq": 3,
-    "mysql-exporter": 3,
-    "web": 3,
-    "worker": 2,
-    "issuer": 2,
-    "beat": 2,
-}
-"""How many there are of each. A majority of three outlives one; of two beats one acts."""
-OFFSETS = {
-    # The shop's address, then its simulators as in `Instance`.
-    "front": 0,
-    "gateway": 1,
-    "sink": 2,
-    "partner": 3,
-    "database": 4,
-    "front-statistics": 5,
-    "database-statistics": 6,
-    "prometheus": 7,
-    "epmd": 8,
-    "redis-exporter": 9,
-    "web": 11,
-    "worker": 15,
-    "issuer": 18,
-    "beat": 21,
-    "mysql": 31,
-    "mysql-group": 34,
-    "mysql-exporter": 37,
-    "router": 41,
-    "redis": 44,
-    "sentinel": 47,
-    "rabbitmq": 51,
-    "rabbitmq-peers": 54,
-    "rabbitmq-management": 57,
-    "rabbitmq-metrics": 60,
-}
-"""The port after the first one, of the only process of a kind or of its number 1; the others follow."""
-PORTS = 64
+DEFAULT_PORT, PORTS = 21000, 64
+KINDS = (
+    # Of these one each: the shop's address, then its simulators as in `Instance`.
+    "front gateway sink partner database front-statistics database-statistics prometheus epmd redis-exporter",
+    "worker issuer beat router",
+    # What has a server's name is a further port of it.
+    "web mysql mysql-group mysql-exporter redis sentinel rabbitmq rabbitmq-peers rabbitmq-management "
+    "rabbitmq-metrics",
+)
+SIZES = {kind: size for size, kinds in enumerate(KINDS, 1) for kind in kinds.split()}
+"""How many there are of each kind with a port. A majority of three outlives one; of two beats one acts."""
+OFFSETS = dict(zip(SIZES, accumulate(SIZES.values(), initial=0), strict=False))
+"""The port of each kind's number 1 after the cluster's first one; the others follow."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,50 +43,33 @@ class Cluster:
 
     @property
     def settings(self) -> Path:
-        """What the templates of ops/cluster became."""
+        """What the templates of servers became that have no folder of their own."""
         return self.home / "settings"
 
-    @property
-    def environment_file(self) -> Path:
-        """The environment of the shop's processes, for a shell."""
-        return self.home / "env"
-
-    def port(self, kind: str, number: int = 1) -> int:
-        """The port of that process, or of one of its kinds of ports."""
+    def port(self, name: str) -> int:
+        """The port of a process, or one of its further ports: `mysql-group-2`."""
+        kind, number = split(name)
         return self.first_port + OFFSETS[kind] + number - 1
 
-    def address(self, kind: str, number: int = 1) -> str:
-        return f"{ports.HOST}:{self.port(kind, number)}"
+    def address(self, name: str) -> str:
+        return f"{ports.HOST}:{self.port(name)}"
 
-    def addresses(self, kind: str, *, like: str | None = None) -> list[str]:
-        """The addresses of all of a kind; `like` names the kind that has as many."""
-        return [self.address(kind, number) for number in numbers(like or kind)]
+    def addresses(self, kind: str) -> list[str]:
+        return [self.address(name) for name in names(kind)]
 
     def folder(self, name: str) -> Path:
         """The data of one process, which outlasts its runs."""
         return self.home / "data" / name
 
-    @property
-    def mysql(self) -> Path:
-        """The data of MySQL's members and Routers, which they see as `/cluster`."""
-        return self.home / "mysql"
-
-
-def numbers(kind: str) -> range:
-    """The numbers of the processes of a kind, from 1."""
-    return range(1, SIZES[kind] + 1)
+    def password(self, name: str) -> str:
+        """Made at the first start. MySQL takes no more than 32 characters for replication."""
+        return places.secret(self.home, name)[:32]
 
 
 def names(*kinds: str) -> list[str]:
     """The names of the processes of these kinds: `mysql-1`, …; a kind of one process is its own name."""
-    return [name for kind in kinds for name in _names(kind)]
-
-
-def _names(kind: str) -> Iterator[str]:
-    if kind in SIZES:
-        yield from (f"{kind}-{number}" for number in numbers(kind))
-    else:
-        yield kind
+    sizes = {kind: SIZES.get(kind, 1) for kind in kinds}
+    return [f"{kind}-{one + 1}" if size > 1 else kind for kind, size in sizes.items() for one in range(size)]
 
 
 def split(name: str) -> tuple[str, int]:
@@ -126,26 +80,23 @@ def split(name: str) -> tuple[str, int]:
 
 def remembered() -> Cluster:
     """The cluster that was started last in this state folder. Raises SetupError where there was none."""
-    instance = instances.remembered(home())
-    if instance is None:
-        raise SetupError(f"no cluster was started in {home()}: use `make cluster`")
-    return Cluster(home=instance.home, first_port=instance.port)
+    home = places.state() / "cluster"
+    if (last := instances.remembered(home)) is None:
+        raise SetupError(f"no cluster was started in {home}: use `make cluster`")
+    return Cluster(home=home, first_port=last.port)
 
 
-def choose(port: str = "") -> Cluster:
-    """The cluster of this state folder, by default with the ports of its last start. Raises SetupError."""
-    last = instances.remembered(home())
-    default = last.port if last else DEFAULT_PORT
-    first = ports.parse(port or str(default), following=PORTS - 1)
-    if first + PORTS > FIRST_PORT_OF_CONNECTIONS:
-        most = FIRST_PORT_OF_CONNECTIONS - PORTS
-        raise SetupError(
-            f"PORT={first} is too high for a cluster: its {PORTS} ports must lie below "
-            f"{FIRST_PORT_OF_CONNECTIONS}, where outgoing connections begin; choose at most {most}"
-        )
-    return Cluster(home=home(), first_port=first)
+PROGRAMS = tomllib.loads((places.PROJECT / "ops" / "cluster" / "programs.toml").read_text())
+"""Every kind of process, by groups."""
+GROUPS = {group: names(*kinds) for group, kinds in PROGRAMS.items()}
 
 
-def home(state: Path | None = None) -> Path:
-    """The folder of the cluster in this state folder."""
-    return (state or places.state()) / "cluster"
+def full_name(name: str) -> str:
+    """The process in supervisor's words."""
+    return next(f"{group}:{name}" for group, members in GROUPS.items() if name in members)
+
+
+def program(name: str) -> Mapping[str, Any]:
+    """What is said about the process in ops/cluster/programs.toml."""
+    kind, _ = split(name)
+    return next(kinds[kind] for kinds in PROGRAMS.values() if kind in kinds)

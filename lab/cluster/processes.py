@@ -1,4 +1,4 @@
-"""What runs in the cluster: the command line of each process, by name.
+"""What runs in the cluster: the command line and the environment of each process, by name.
 
 `python -m lab.cluster.processes NAME`, which supervisor starts, writes its id, prepares what the program
 needs, and becomes the program: the id is the program's own.
@@ -8,105 +8,128 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
-from lab.cluster import environment as environments, layout, overrides
+from lab.cluster import layout, templates
 from lab.cluster.layout import Cluster
-from lab.cluster.servers import monitoring, mysql, rabbitmq, redis
-from scripts.stack import SetupError, processes as stack_processes, system_packages
-from scripts.stack.processes import Command
+from scripts.stack import (
+    children,
+    debian,
+    environment as environments,
+    places,
+    processes as stack_processes,
+    rabbitmq,
+    system_packages,
+)
 
-STOP_SECONDS = "4"
-"""For requests under way when a web node stops."""
-
-
-def command(name: str, cluster: Cluster, environment: Mapping[str, str]) -> Command:
-    """The command line of the process in the foreground. Raises SetupError when its program is missing."""
-    kind, number = layout.split(name)
-    match kind:
-        case "mysql":
-            return mysql.member_command(number)
-        case "router":
-            return mysql.router_command(number)
-        case "mysql-keeper":
-            return [sys.executable, "-m", "lab.cluster.group_replication.keeper"]
-        case "redis" | "sentinel":
-            return redis.command(cluster, kind, number)
-        case "epmd" | "rabbitmq":
-            return rabbitmq.command(cluster, kind)
-        case "rabbitmq-keeper":
-            return [sys.executable, "-m", "lab.cluster.rabbitmq_keeper"]
-        case "haproxy-front" | "haproxy-database":
-            return [system_packages.program("haproxy"), "-db", "-f", str(cluster.settings / f"{kind}.cfg")]
-        case "prometheus" | "mysql-exporter" | "redis-exporter":
-            return monitoring.command(cluster, kind, number)
-        case "web":
-            options = ("--graceful-timeout", STOP_SECONDS, "--workers", environment["WEB_WORKERS"])
-            return stack_processes.web_server(cluster.port("web", number), *options)
-        case "worker":
-            # Workers need names of their own on one machine.
-            return [*_stack(kind, cluster, environment), "--hostname", f"{name}@cluster"]
-        case "beat":
-            schedule = str(cluster.folder(name) / "schedule")
-            return [
-                sys.executable,
-                "-m",
-                "celery",
-                "-A",
-                "shop",
-                "beat",
-                "--schedule",
-                schedule,
-                "--pidfile",
-                "",
-            ]
-        case "issuer" | "gateway" | "sink" | "partner":
-            return _stack(kind, cluster, environment)
-    raise ValueError(f"no process is called {name}")
+CONTROL_GROUPS = "FIRSTCOME_CONTROL_GROUPS"
+"""In the environment of a drill's cluster: the folder of the control groups, one for each process."""
+DEFAULTS = {
+    # A failover takes up to ten seconds. A payment that gives up within it could neither be charged nor
+    # cancelled, and its saga would be stuck until the database is back.
+    "PAYMENT_GIVE_UP_SECONDS": "60",
+    # One process each: there are three nodes, and two of them outlive the third.
+    "WEB_WORKERS": "1",
+    # For each node. Together with the rest they need fewer connections than a member allows.
+    "WEB_THREADS": "32",
+    # HAProxy names the client, and no other header may.
+    "TRUSTED_PROXIES": "1",
+}
+"""What differs from `make run`, unless the user says otherwise."""
 
 
-def _stack(kind: str, cluster: Cluster, environment: Mapping[str, str]) -> Command:
-    return stack_processes.command(kind, cluster.instance, environment)
+def compose(cluster: Cluster, own: Mapping[str, str]) -> dict[str, str]:
+    """The user's own settings, except for those that lead to the cluster's servers. Raises SetupError."""
+    redis, sentinel = cluster.password("redis"), cluster.password("sentinel")
+    sentinels = ",".join(cluster.addresses("sentinel"))
+    database = f"firstcome:{cluster.password('mysql-shop')}@{cluster.address('database')}/firstcome"
+    broker = f"amqp://firstcome:{cluster.password('rabbitmq')}"
+    return environments.compose(cluster.instance, {**DEFAULTS, **own}) | {
+        # Seconds until a statement counts as lost. The watch notices a server that hangs within four.
+        "DATABASE_URL": f"mysql://{database}?read_timeout=10",
+        "REDIS_URL": f"redis+sentinel://:{redis}@{sentinels}/primary/0?sentinel_password={sentinel}",
+        "BROKER_URL": ";".join(f"{broker}@{address}//" for address in cluster.addresses("rabbitmq")),
+        "BROKER_QUEUE_TYPE": "quorum",
+        "METRICS_TOKEN": places.secret(cluster.home, "metrics-token"),
+        "FIRSTCOME_VAR": str(cluster.home.parent),
+    }
 
 
-def own_environment(name: str, cluster: Cluster, environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment of one process."""
-    kind, number = layout.split(name)
-    if kind in ("epmd", "rabbitmq"):
-        return {**environment, **rabbitmq.environment(cluster, kind, number)}
-    if kind in ("mysql-exporter", "redis-exporter"):
-        return {**environment, **monitoring.environment(cluster, kind, number)}
-    return environments.for_process(name, cluster, environment)
-
-
-def _prepare(name: str, cluster: Cluster) -> None:
+def prepare(name: str, cluster: Cluster) -> None:
     """What has to be there before the program starts, and may have gone since it ran last."""
-    kind, number = layout.split(name)
-    cluster.folder(name).mkdir(parents=True, exist_ok=True)
-    if kind == "mysql":
-        mysql.prepare_member(cluster, number)
-    elif kind == "router":
-        mysql.prepare_router(cluster, number)
-    elif kind == "web":
-        # Values of a process that has ended must not be added up.
-        folder = cluster.instance.metrics / name
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+    folder, metrics = cluster.folder(name), cluster.instance.metrics / name
+    folder.mkdir(parents=True, exist_ok=True)
+    match layout.split(name)[0]:
+        case "mysql" if not (folder / "data").exists():
+            # Moved to its place: a kill leaves no half.
+            (folder / "tmp").mkdir(exist_ok=True)
+            copy = folder / "data.unfinished"
+            shutil.rmtree(copy, ignore_errors=True)
+            shutil.copytree(cluster.folder("mysql-first"), copy)
+            (copy / "auto.cnf").write_text(f"[auto]\nserver-uuid={templates.member_uuid(name)}\n")
+            copy.rename(folder / "data")
+        case "router":
+            templates.write(cluster, folder / "router-state.json", name)
+            for file in ("key", "keyring"):
+                (folder / file).unlink(missing_ok=True)
+            keyring = (f"--master-key-file={folder / 'key'}", str(folder / "keyring"))
+            _run("mysqlrouter_keyring", "init", *keyring)
+            password = cluster.password("mysql-router")
+            _run("mysqlrouter_keyring", "set", *keyring, "router", "password", text=f"{password}\n")
+        case "rabbitmq":
+            places.write_whole(folder / ".erlang.cookie", cluster.password("erlang-cookie"), mode=0o600)
+        case "web":
+            # Values of a process that has ended must not be added up.
+            shutil.rmtree(metrics, ignore_errors=True)
+            metrics.mkdir(parents=True)
+
+
+def make_first_data(cluster: Cluster) -> None:
+    """What MySQL's members begin with: system tables, accounts, Router's metadata, and no transaction."""
+    first, unfinished = cluster.folder("mysql-first"), cluster.folder("mysql-first.unfinished")
+    if not first.exists():
+        shutil.rmtree(unfinished, ignore_errors=True)
+        templates.write(cluster, script := cluster.settings / "member.sql")
+        own = (f"--datadir={unfinished}", f"--init-file={script}", "--innodb-redo-log-capacity=8M")
+        _run("mysqld", "--no-defaults", "--initialize-insecure", "--user=root", *own)
+        script.unlink()
+        unfinished.rename(first)
+
+
+def _run(*words: str, text: str = "") -> None:
+    children.printed(children.run(debian.MYSQL.command(*words), within_seconds=300, text=text))
+
+
+def code_of(cluster: Cluster, name: str) -> Path:
+    """While this file is there, the process starts with the code in the folder that it names."""
+    return cluster.settings / f"{name}.code"
 
 
 def main() -> None:
-    name = sys.argv[1]
-    try:
-        cluster = layout.remembered()
-        stack_processes.take_place(cluster.instance.run, name)
-        overrides.join_group(name)
-        _prepare(name, cluster)
-        environment = own_environment(name, cluster, os.environ)
-        if code := overrides.read(cluster, name):
-            os.chdir(code)
-        line = command(name, cluster, environment)
-    except SetupError as error:
-        sys.exit(f"{name}: {error}")
-    if layout.split(name)[0] in ("epmd", "rabbitmq"):
+    name, cluster = sys.argv[1], layout.remembered()
+    stack_processes.take_place(cluster.instance.run, name)
+    if groups := os.environ.get(CONTROL_GROUPS):
+        # This process, and all that it becomes and starts, can be cut off by the rules of its group.
+        group = Path(groups) / name
+        group.mkdir(exist_ok=True)
+        (group / "cgroup.procs").write_text(str(os.getpid()))
+    prepare(name, cluster)
+    (kind, number), spec = layout.split(name), layout.program(name)
+    own = {key: templates.filled(cluster, text, name) for key, text in spec.get("environment", {}).items()}
+    if kind == "rabbitmq":
+        epmd, peers = cluster.port("epmd"), cluster.port(f"rabbitmq-peers-{number}")
+        own = rabbitmq.node_environment(cluster.folder(name), name, epmd_port=epmd, peers_port=peers) | own
+    # Each process of a kind begins with another node of the broker.
+    nodes = os.environ["BROKER_URL"].split(";")
+    own |= {"BROKER_URL": ";".join(nodes[number - 1 :] + nodes[: number - 1])}
+    environment = os.environ | {"PATH": system_packages.SEARCH_PATH} | own
+    line = [templates.filled(cluster, word, name) for word in spec.get("command", ())]
+    line = line or stack_processes.command(kind, cluster.instance, environment)
+    line += [templates.filled(cluster, word, name) for word in spec.get("options", ())]
+    line = debian.MYSQL.command(*line) if spec.get("in_root") else line
+    if (code := code_of(cluster, name)).exists():
+        os.chdir(code.read_text())
+    elif kind in ("epmd", "rabbitmq"):
         # Erlang writes what it leaves of a crash into the folder in which it runs.
         os.chdir(cluster.folder(name))
     os.execvpe(line[0], line, environment)

@@ -1,71 +1,162 @@
 """`make cluster-status`: the members, roles, lag, routes, queue leaders, web nodes and the acting beat."""
 
 import argparse
+import csv
 import json
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from contextlib import suppress
+from typing import Any, NamedTuple
 
 import MySQLdb
+import requests
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
 
-from lab.cluster import findings, layout
-from lab.cluster.findings import Finding
-from lab.cluster.layout import Cluster
-from scripts.stack import SetupError
+from lab.cluster import group, layout, rabbitmq
+from lab.cluster.layout import Cluster, names
+from scripts.stack import children, ports, supervision
 
-PARTS: Mapping[str, Callable[[Cluster], list[Finding]]] = {
-    "processes": findings.processes,
-    "database": findings.database,
-    "routes": findings.routes,
-    "Redis": findings.redis,
-    "RabbitMQ": findings.rabbitmq,
-    "web": findings.web,
-    "beat": findings.beat,
-    "Prometheus": findings.prometheus,
+ANSWER_SECONDS = 1
+ERRORS = (OSError, ValueError, LookupError, TypeError, MySQLdb.Error, RedisError)
+"""Of a server that doesn't answer, not in time, or not the whole."""
+_LEASE = """
+SELECT holder, TIMESTAMPDIFF(MICROSECOND, UTC_TIMESTAMP(6), leased_until) / 1000000
+FROM firstcome.shop_processlease WHERE name = 'beat'
+"""
+PARTS = {
+    "processes": ["supervisor"],
+    "database": names("mysql"),
+    "group": ["mysql-keeper"],
+    "routes": names("router", "database"),
+    "Redis": names("redis"),
+    "Sentinel": names("sentinel"),
+    "RabbitMQ": names("rabbitmq"),
+    "queue": ["celery"],
+    "web": ["haproxy-front"],
+    "beat": ["lease"],
 }
 
 
+class Finding(NamedTuple):
+    """One line of the status."""
+
+    name: str
+    text: str
+    is_well: bool
+
+
+def _look(cluster: Cluster, part: str, name: str) -> tuple[str, bool]:
+    """What one server says of itself and others, and whether that is as it should be. Raises `ERRORS`."""
+    match part:
+        case "processes":
+            states = supervision.states(cluster.instance)
+            stopped = [f"{one} {state.lower()}" for one, state in states.items() if state != "RUNNING"]
+            return ", ".join([f"{len(states) - len(stopped)} of {len(states)} run", *stopped]), not stopped
+        case "database":
+            view = group.view(cluster, name)
+            return f"{view.state} {view.role}, {view.to_apply} transactions to apply", view.state == "ONLINE"
+        case "group":
+            seen, step = group.look(cluster)
+            primaries = [one for one, view in seen.items() if view and view.role == "PRIMARY"]
+            text = f"{' '.join(map(str, step))}; {' and '.join(primaries) or 'none'} is the primary"
+            return text, step.action == "nothing" and len(primaries) == 1
+        case "routes":
+            [(port, is_closed)] = group.ask(cluster, name, "SELECT @@port, @@read_only", user="firstcome")
+            to = f"leads to mysql-{port - cluster.port('mysql-1') + 1}"
+            return f"{to}{', which is read-only' * is_closed}", not is_closed
+        case "Redis":
+            state = ask_redis(cluster, name, "INFO", "replication")
+            replicas, link = state.get("connected_slaves"), state.get("master_link_status")
+            if state["role"] == "master":
+                return f"primary with {replicas} replicas", replicas == len(names("redis")) - 1
+            return f"replica, link {link}, heard {state['master_last_io_seconds_ago']} s ago", link == "up"
+        case "Sentinel":
+            _, port = ask_redis(cluster, name, "SENTINEL GET-MASTER-ADDR-BY-NAME", "primary")
+            named = f"redis-{int(port) - cluster.port('redis-1') + 1}"
+            return f"names {named}", named == redis_primary(cluster)
+        case "RabbitMQ":
+            together = rabbitmq.seen_by(cluster, name)
+            return f"together with {', '.join(sorted(together - {name}))}", together == {*names("rabbitmq")}
+        case "queue":
+            found = rabbitmq.tasks_queue(cluster)
+            online, kind = len(found["online"]), found["type"]
+            text = f"{kind}, leader {found.get('leader')}, {online} of {len(found['members'])} copies"
+            return text, kind == "quorum" and online == len(names("rabbitmq"))
+        case "web":
+            address = f"http://{cluster.address('front-statistics')}/statistics;csv"
+            lines = requests.get(address, timeout=ANSWER_SECONDS).text.lstrip("# ").splitlines()
+            rows = {row["svname"]: row["status"] for row in csv.DictReader(lines) if row["pxname"] == "ready"}
+            nodes = {one: rows[one].lower() for one in names("web")}
+            text = ", ".join(f"{one} {state}" for one, state in nodes.items())
+            return text, all(state.startswith("up") for state in nodes.values())
+        case _:
+            beat, left = beat_lease(cluster)
+            return f"{beat or 'none'} acts, its lease runs {left:.1f} s more", left > 0
+
+
+def redis_primary(cluster: Cluster) -> str:
+    """The server that calls itself the primary; nothing when none does."""
+    for name in names("redis"):
+        with suppress(RedisError):
+            if ask_redis(cluster, name, "INFO", "replication")["role"] == "master":
+                return name
+    return ""
+
+
+def ask_redis(cluster: Cluster, name: str, *words: str) -> Any:
+    """The answer of a Redis or Sentinel. Raises redis' errors."""
+    times: dict[str, Any] = {"socket_timeout": ANSWER_SECONDS, "socket_connect_timeout": ANSWER_SECONDS}
+    password, retry = cluster.password(layout.split(name)[0]), Retry(NoBackoff(), 0)
+    with Redis(ports.HOST, cluster.port(name), password=password, retry=retry, **times) as client:
+        return client.execute_command(*words)
+
+
+def beat_lease(cluster: Cluster) -> tuple[str, float]:
+    """The beat that held the lease last, and for how many seconds more. Raises MySQLdb's errors."""
+    for holder, left in group.ask(cluster, "database", _LEASE, user="firstcome"):
+        # A holder ends in the folder of that beat's schedule.
+        return holder.rpartition("/schedule")[0].rpartition("/")[2], float(left)
+    return "", 0.0
+
+
+def examine(cluster: Cluster, parts: Collection[str] = PARTS.keys()) -> dict[str, list[Finding]]:
+    """Everything at the same time: what hangs delays none of the others."""
+
+    def found(part: str, name: str) -> Finding:
+        try:
+            return Finding(name, *_look(cluster, part, name))
+        except ERRORS as error:
+            return Finding(name, f"does not answer: {error}", False)
+
+    with ThreadPoolExecutor(32) as pool:
+        asked = {part: [pool.submit(found, part, name) for name in PARTS[part]] for part in parts}
+        return {part: [one.result() for one in looks] for part, looks in asked.items()}
+
+
+def missing(cluster: Cluster, *parts: str) -> list[str]:
+    """What the status would mark of these parts, by default of all."""
+    found = examine(cluster, parts or PARTS.keys())
+    return [f"{one.name} {one.text}" for rows in found.values() for one in rows if not one.is_well]
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="make cluster-status", description=__doc__.partition("\n")[0])
+    """Print every part; what is missing begins with an exclamation mark. The exit code is 1 then."""
+    parser = argparse.ArgumentParser(prog="make cluster-status", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print what was found as JSON")
-    asked = parser.parse_args()
-    try:
-        found = examine(layout.remembered())
-    except SetupError as error:
-        sys.exit(f"firstcome: {error}")
-    if asked.json:
-        print(json.dumps({part: [asdict(one) for one in rows] for part, rows in found.items()}, indent=1))
+    is_json = parser.parse_args().json
+    found = examine(layout.remembered())
+    if is_json:
+        print(json.dumps({part: [one._asdict() for one in rows] for part, rows in found.items()}, indent=1))
     else:
-        print(table(found))
+        for part, rows in found.items():
+            lines = [f"{' ' if one.is_well else '!'} {one.name:13} {one.text}" for one in rows]
+            print("\n".join([part, *lines]))
     return 0 if all(one.is_well for rows in found.values() for one in rows) else 1
 
 
-def examine(cluster: Cluster, *, without: Collection[str] = ()) -> dict[str, list[Finding]]:
-    """Every part at the same time: one that hangs delays none of the others."""
-    with ThreadPoolExecutor(max_workers=len(PARTS)) as pool:
-        asked = {
-            part: pool.submit(_ask, look, cluster) for part, look in PARTS.items() if part not in without
-        }
-        return {part: future.result() for part, future in asked.items()}
-
-
-def table(found: Mapping[str, list[Finding]]) -> str:
-    """The parts one below the other; what is missing begins with an exclamation mark."""
-    width = max(len(one.name) for rows in found.values() for one in rows)
-    lines: list[str] = []
-    for part, rows in found.items():
-        lines += ["", part] if lines else [part]
-        lines += [f"{' ' if one.is_well else '!'} {one.name:{width}}  {one.text}" for one in rows]
-    return "\n".join(lines)
-
-
-def _ask(look: Callable[[Cluster], list[Finding]], cluster: Cluster) -> list[Finding]:
-    try:
-        return look(cluster)
-    except (OSError, MySQLdb.Error) as error:
-        return [Finding("status", f"can't be read: {error}", is_well=False)]
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(children.run_command("firstcome", main))

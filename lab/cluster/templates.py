@@ -1,63 +1,69 @@
 """The servers' settings: templates of ops/cluster, filled in with ports, folders and passwords."""
 
+import os
+import sys
 import uuid
-from collections.abc import Mapping
 from pathlib import Path
 from string import Template
 
-from lab.cluster import credentials, layout
-from lab.cluster.layout import Cluster
-from scripts.stack import SetupError, places, ports
+from lab.cluster.layout import SIZES, Cluster, names, split
+from scripts.stack import places, ports
 
 FOLDER = places.PROJECT / "ops" / "cluster"
 GROUP = uuid.UUID("5f1e57c0-0000-4000-8000-000000000970")
 """The name of MySQL's group. Members with another one don't join."""
+PASSWORDS = (
+    *("mysql-administrator", "mysql-replication", "mysql-shop", "mysql-router", "mysql-exporter"),
+    *("redis", "sentinel", "rabbitmq"),
+)
+OF_EACH = ("mysql", "router", "redis", "sentinel", "rabbitmq")
+"""Each process of these kinds has its settings in its own folder. Redis and Sentinels write into theirs which
+server is the primary, so a restart of a single process keeps it."""
+OF_ALL = ("haproxy-front.cfg", "haproxy-database.cfg", "unavailable.http", "prometheus.yml")
 
 
-def render(name: str, cluster: Cluster, *, number: int = 1, **more: object) -> str:
-    """The settings of one server. Raises SetupError when the template names a value that doesn't exist."""
-    known = values(cluster) | {"number": str(number)} | {key: str(value) for key, value in more.items()}
-    try:
-        return Template((FOLDER / name).read_text()).substitute(known)
-    except (KeyError, ValueError) as error:
-        raise SetupError(f"ops/cluster/{name} can't be filled in: {error}") from error
+def write_all(cluster: Cluster) -> None:
+    """Write the settings of all servers, at each start of the cluster. redis-1 is the primary then."""
+    for name in names(*OF_EACH):
+        write(cluster, places.private_folder(cluster.folder(name)) / f"{split(name)[0]}.conf", name)
+    for template in OF_ALL:
+        write(cluster, cluster.settings / template)
 
 
-def write(target: Path, name: str, cluster: Cluster, *, number: int = 1, **more: object) -> None:
-    """Write the settings of one server, which this user alone may read: they hold passwords."""
-    places.write_whole(target, render(name, cluster, number=number, **more), mode=0o600)
+def write(cluster: Cluster, target: Path, name: str = "") -> None:
+    """Fill in the template of the file's name, for this user alone: it may hold passwords."""
+    places.write_whole(target, filled(cluster, (FOLDER / target.name).read_text(), name), mode=0o600)
 
 
-def values(cluster: Cluster) -> dict[str, str]:
-    """What every template may name: each port as `web_1_port`, each folder, and the passwords."""
-    known = {
+def filled(cluster: Cluster, text: str, name: str = "") -> str:
+    """The text with all ports (`${web_1_port}`), passwords, folders and the environment filled in, and with
+    the process' own ports (`${web_port}`), number and folder. Raises KeyError for other names.
+    """
+    _, number = split(name)
+    folder, first_redis = cluster.folder(name), f"{ports.HOST} {cluster.port('redis-1')}"
+    known: dict[str, object] = {
         "host": ports.HOST,
-        "home": str(cluster.home),
-        "project": str(places.PROJECT),
-        "settings": str(cluster.settings),
-        "logs": str(cluster.instance.logs),
-        "group_name": str(GROUP),
+        "home": cluster.home,
+        "project": places.PROJECT,
+        "python": sys.executable,
+        "settings": cluster.settings,
+        "group_name": GROUP,
+        "group_seeds": ",".join(cluster.addresses("mysql-group")),
+        "name": name,
+        "number": number,
+        "folder": folder,
+        "metrics": cluster.instance.metrics / name,
+        "socket": places.socket_path(folder, "mysql.sock"),
+        "replicaof": f"replicaof {first_redis}" if number > 1 else "",
     }
-    known["group_seeds"] = ",".join(cluster.addresses("mysql-group", like="mysql"))
-    known |= {f"member_{number}_uuid": member_uuid(number) for number in layout.numbers("mysql")}
-    return {**known, **_ports(cluster), **credentials.for_templates(cluster)}
+    known |= {f"{name}_password": cluster.password(name) for name in PASSWORDS}
+    known |= {f"{name}_uuid": member_uuid(name) for name in names("mysql")}
+    known |= {f"{name}_port": cluster.port(name) for name in names(*SIZES)}
+    known |= {f"{of}_port": cluster.port(f"{of}-{number}") for of, size in SIZES.items() if size >= number}
+    ours = {name.replace("-", "_"): value for name, value in known.items()}
+    return Template(text).substitute({**os.environ, **ours})
 
 
-def member_uuid(number: int) -> str:
+def member_uuid(name: str) -> str:
     """The identity of a member of MySQL's group, which is chosen here: the Routers' metadata name it."""
-    return str(uuid.uuid5(GROUP, f"member {number}"))
-
-
-def _ports(cluster: Cluster) -> Mapping[str, str]:
-    found: dict[str, str] = {}
-    for kind in layout.OFFSETS:
-        # `mysql-group` and the like are more ports of the processes of `mysql`.
-        owner = kind if kind in layout.SIZES else kind.partition("-")[0]
-        name = kind.replace("-", "_")
-        if owner in layout.SIZES and kind != "redis-exporter":
-            found |= {
-                f"{name}_{number}_port": str(cluster.port(kind, number)) for number in layout.numbers(owner)
-            }
-        else:
-            found[f"{name}_port"] = str(cluster.port(kind))
-    return found
+    return str(uuid.uuid5(GROUP, name))

@@ -57,14 +57,14 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
     front = Front(cluster)
     cluster.settings.mkdir()
     for name in ("haproxy-front.cfg", "unavailable.http"):
-        templates.write(cluster.settings / name, name, cluster)
+        templates.write(cluster, cluster.settings / name)
     settings = cluster.settings / "haproxy-front.cfg"
     settings.write_text(settings.read_text().replace("timeout server 35s", "timeout server 1s"))
     command = [system_packages.program("haproxy"), "-db", "-f", str(settings)]
     with ExitStack() as started:
         started.callback(front.is_over.set)
-        for number in layout.numbers("web"):
-            node = started.enter_context(canned_shop.running(cluster.port("web", number)))
+        for name in layout.names("web"):
+            node = started.enter_context(canned_shop.running(cluster.port(name)))
             node.answer = front.answer
         started.callback(children.stop, children.start(command, log=home / "haproxy.log"))
         yield front

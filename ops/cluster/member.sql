@@ -22,9 +22,9 @@ CREATE DATABASE mysql_innodb_cluster_metadata CHARACTER SET utf8mb4;
 CREATE TABLE mysql_innodb_cluster_metadata.members (id INT UNSIGNED PRIMARY KEY,
   uuid CHAR(36) CHARACTER SET ascii COLLATE ascii_general_ci NOT NULL UNIQUE, endpoint VARCHAR(265) NOT NULL);
 INSERT INTO mysql_innodb_cluster_metadata.members VALUES
-  (1, '${member_1_uuid}', '${host}:${mysql_1_port}'),
-  (2, '${member_2_uuid}', '${host}:${mysql_2_port}'),
-  (3, '${member_3_uuid}', '${host}:${mysql_3_port}');
+  (1, '${mysql_1_uuid}', '${host}:${mysql_1_port}'),
+  (2, '${mysql_2_uuid}', '${host}:${mysql_2_port}'),
+  (3, '${mysql_3_uuid}', '${host}:${mysql_3_port}');
 CREATE TABLE mysql_innodb_cluster_metadata.routers (router_id INT UNSIGNED AUTO_INCREMENT PRIMARY KEY,
   router_name VARCHAR(265) NOT NULL, product_name VARCHAR(128) NOT NULL,
   address VARCHAR(256) CHARACTER SET ascii COLLATE ascii_general_ci NOT NULL, version VARCHAR(12),

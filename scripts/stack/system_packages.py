@@ -43,6 +43,7 @@ PACKAGES: Mapping[str, Mapping[str, str]] = {
         "epmd": "rabbitmq-server",
         # Of `make cluster-drill` alone.
         "nft": "nftables",
+        "ip": "iproute2",
     },
     "debootstrap": {"debootstrap": "debootstrap"},
     "haproxy": {"haproxy": "haproxy"},

@@ -1,138 +1,285 @@
 """`make cluster-drill`: faults of a cluster of its own under load, and a table of what each cost."""
 
 import argparse
+import json
 import os
 import random
+import shlex
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+import xmlrpc.client
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import MySQLdb
 
-from lab.chaos import comparison
-from lab.chaos.calls import NoFinalAnswer, Observations
-from lab.cluster import layout, packages
-from lab.cluster.drill import effects, load, partition, plan, report, shop_setup
-from lab.cluster.drill.judging import Outcome
-from lab.cluster.drill.plan import Fault
-from lab.cluster.drill.trial import Trial
-from lab.cluster.group_replication.members import GroupMembers
-from lab.cluster.layout import Cluster
-from scripts.stack import SetupError, children, debian, places, waiting
+from lab.chaos import clients, comparison
+from lab.chaos.calls import Connection, NoFinalAnswer, Observations
+from lab.chaos.memory import Setup
+from lab.chaos.shop import Shop
+from lab.cluster import group, layout, processes, status
+from lab.cluster.drill import effects, faults, load, making, report
+from lab.cluster.drill.effects import Effects
+from lab.cluster.drill.faults import Fault
+from lab.cluster.drill.report import Outcome
+from lab.cluster.layout import Cluster, names
+from scripts.stack import SetupError, children, debian, own_stack, places, process_identity, waiting
 
 QUICK_MINUTES, MOST_MINUTES = 5.5, 120.0
-SETTLE_SECONDS = 150
+READY_SECONDS, STOP_SECONDS, COMMAND_SECONDS = 900, 150, 180
+PRODUCTS, STOCK, PLENTY = 6, 20_000, 1_000_000
+COUPONS, FEW_COUPONS = 10_000, 30
+"""Of most campaigns, and of those that sell out."""
+LOADED_SECONDS = 15.0
+"""The load goes on for so long after a fault. A member that joins again under load would take minutes."""
+WHOLE_SECONDS, CATCH_UP_SECONDS = 240, 180
+"""How long a part may be missing after the load, and a member may be behind the primary."""
+LONGEST_SECONDS, WRITE_SECONDS, FINAL_SECONDS, SAME_SECONDS, SETTLE_SECONDS = 600, 60, 90, 30, 150
+SETTINGS = {
+    # Short, so that what is left undone ends before it is judged.
+    "ORDER_HOLD_SECONDS": "20",
+    "RECONCILE_SECONDS": "30",
+    "OPEN_ORDERS_PER_ACCOUNT": "100000",
+    "OPEN_UNITS_PER_ACCOUNT": "1000000",
+    "GRANT_DAY_AMOUNT": "1000000000",
+    "PARTNER_FAILURE_RATE": "0",
+    **own_stack.NO_RATES,
+}
+IN_NETWORK = "FIRSTCOME_DRILL_NETWORK"
+ERRORS = (SetupError, OSError, ValueError, MySQLdb.Error, subprocess.SubprocessError, xmlrpc.client.Error)
 
 
 def main() -> int:
     """Run the drill; its exit code. Raises SetupError."""
-    parser = argparse.ArgumentParser(prog="make cluster-drill", description="Break a cluster under load.")
-    parser.add_argument("--seed", default="", help="to have the same faults at the same moments again")
-    parser.add_argument(
-        "--minutes",
-        default="",
-        help="repeat the faults; none begins after so many minutes; without it each happens once",
-    )
+    parser = argparse.ArgumentParser(prog="make cluster-drill", description=__doc__)
+    parser.add_argument("--seed", default="", help="the same faults at the same moments again")
+    parser.add_argument("--minutes", default="", help="repeat the faults; none begins after so many minutes")
     parser.add_argument("--only", default="", help="faults, actions or components, with commas between them")
-    parser.add_argument(
-        "--quick", action="store_true", help=f"up to twelve faults; none begins after {QUICK_MINUTES} minutes"
-    )
+    parser.add_argument("--quick", action="store_true", help="up to twelve faults")
     asked = parser.parse_args()
-    packages.require_root("make cluster-drill")
-    partition.require()
-    names = plan.chosen(asked.only) or (plan.QUICK if asked.quick else plan.NAMES)
     seed = asked.seed or str(random.SystemRandom().randrange(10**6))
-    minutes = _minutes(asked.minutes)
-    faults = plan.faults(seed, names, is_repeated=minutes is not None)
-    if minutes is None:
-        minutes = QUICK_MINUTES if asked.quick else MOST_MINUTES
-    return _drill(seed, faults, minutes)
-
-
-def _minutes(text: str) -> float | None:
-    try:
-        return float(text) if text else None
-    except ValueError:
-        raise SetupError(f"MINUTES={text} is not a number") from None
-
-
-def _drill(seed: str, faults: Iterator[Fault], minutes: float) -> int:
-    home = Path(tempfile.mkdtemp(prefix="cluster-drill-", dir=places.private_folder(places.state())))
-    cluster = Cluster(home=layout.home(home), first_port=layout.DEFAULT_PORT)
-    # Before this process has a network of its own, in which no mirror can be reached.
+    chosen = faults.chosen(asked.only) or (faults.QUICK if asked.quick else faults.NAMES)
+    minutes = float(asked.minutes or (QUICK_MINUTES if asked.quick else MOST_MINUTES))
+    if os.getuid() != 0:
+        raise SetupError("NOT RUN: it needs root, as which MySQL runs")
     debian.MYSQL.require()
-    partition.enter_namespace()
-    _say(f"cluster-drill: SEED={seed}; to look into it: nsenter --net --target {os.getpid()} (VAR={home})")
-    failures = ["it was cut short"]
+    if IN_NETWORK not in os.environ:
+        # This process, and all that it starts, has a network of its own with loopback alone.
+        line = ["unshare", "--net", sys.executable, "-m", "lab.cluster.drill", *sys.argv[1:]]
+        os.execvpe(line[0], line, os.environ | {IN_NETWORK: "1"})
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    home = Path(tempfile.mkdtemp(prefix="cluster-drill-", dir=places.private_folder(places.state())))
+    cluster = Cluster(home=home / "cluster", first_port=layout.DEFAULT_PORT)
+    children.say(f"SEED={seed}; to look into it: nsenter --net --target {os.getpid()} (VAR={home})")
+    drawn = faults.drawn(seed, chosen, is_repeated=bool(asked.minutes))
     try:
-        failures = _in_cluster(cluster, seed, faults, minutes)
+        with making.control_groups() as groups, _running_cluster(cluster, groups):
+            failures = _run(_prepared(cluster, groups, seed), drawn, minutes)
     except KeyboardInterrupt:
-        failures = []
+        shutil.rmtree(home)
         raise
-    finally:
-        if failures and any(home.iterdir()):
-            _say(f"cluster-drill: state and logs are kept in {home}")
-        else:
-            shutil.rmtree(home, ignore_errors=True)
-    _say(f"cluster-drill: {f'{len(failures)} failures' if failures else 'passed'}, SEED={seed}")
-    return 1 if failures else 0
+    failures += [f"process {one} is left" for one in process_identity.of_state(cluster.home)]
+    children.say("".join(f"FAILED {one}\n" for one in failures) + f"{len(failures)} failures, SEED={seed}")
+    if failures:
+        children.say(f"State and logs are kept in {home}")
+    else:
+        shutil.rmtree(home)
+    return int(bool(failures))
 
 
-def _in_cluster(cluster: Cluster, seed: str, faults: Iterator[Fault], minutes: float) -> list[str]:
-    """Start the cluster, run the faults, print the table; what did not hold."""
-    outcomes: list[Outcome] = []
-    findings: list[str] = []
-    with partition.control_groups() as groups, shop_setup.running_cluster(cluster, groups):
-        seen = Observations()
-        setup, shop = shop_setup.prepare(cluster, seen)
-        before = effects.stored(setup, partial(GroupMembers.of(cluster).servers.ask, 1))
-        trial = Trial(cluster, groups, setup, shop, before, _say)
-        ends_at = time.monotonic() + minutes * 60
+def _running_cluster(cluster: Cluster, groups: Path) -> AbstractContextManager[object]:
+    """`make cluster`, from its start to its end in order. Raises SetupError when it doesn't start."""
+    log = cluster.home.parent / "cluster.log"
+    own = {"FIRSTCOME_VAR": str(cluster.home.parent), processes.CONTROL_GROUPS: str(groups)}
+    return children.running(
+        [sys.executable, "-m", "lab.cluster", "--port", str(cluster.first_port)],
+        name="make cluster",
+        log=log,
+        is_ready=lambda: "Ctrl-C stops everything." in log.read_text(),
+        environment=os.environ | SETTINGS | own,
+        within_seconds=READY_SECONDS,
+        stop_seconds=STOP_SECONDS,
+    )
+
+
+def _manage(cluster: Cluster, *words: str) -> str:
+    """What a management command in the cluster's environment prints. Raises SetupError."""
+    lines = shlex.split((cluster.home / "env").read_text())
+    own = os.environ | dict(word.split("=", 1) for word in lines if "=" in word)
+    command = [sys.executable, "manage.py", *words]
+    ran = children.run(command, within_seconds=COMMAND_SECONDS, environment=own)
+    return children.printed(ran, codes=(0, 1))
+
+
+def _prepared(cluster: Cluster, groups: Path, seed: str) -> "Trial":
+    """Accounts with points, and products. Raises SetupError."""
+    tokens, users = cluster.home.parent / "tokens.json", load.BUYERS * load.ACCOUNTS_EACH + load.WRITERS
+    _manage(cluster, "seed_demo", "--users", str(users), "--tokens", str(tokens))
+    known = json.loads(tokens.read_text())
+    shop = Shop(cluster.instance, known["staff"], Observations())
+    setup = shop.stocked(known, "Drill", products=PRODUCTS, on_hand=STOCK, plenty=PLENTY)
+    before = effects.stored(setup, partial(group.ask, cluster, "mysql-1"))
+    return Trial(cluster, groups, setup, shop, seed, before)
+
+
+def _run(trial: "Trial", drawn: Iterator[Fault], minutes: float) -> list[str]:
+    """Make the faults, and print a table of them; what did not hold."""
+    rows, ends_at = [report.HEAD], time.monotonic() + minutes * 60
+    failures: list[str] = []
+    for fault in drawn:
+        if time.monotonic() > ends_at:
+            children.say(f"{fault.name} is left out: {minutes:.0f} minutes are over")
+            break
         try:
-            for fault in faults:
-                if time.monotonic() > ends_at:
-                    _say(f"{fault.name} is left out: {minutes:.0f} minutes are over")
-                    break
-                try:
-                    outcomes.append(trial.run(fault, seed=seed))
-                except NoFinalAnswer:
-                    raise
-                except (SetupError, MySQLdb.Error) as error:
-                    findings.append(f"{fault.name} could not be judged: {error}")
-                    _say(f"  FAILED {findings[-1]}")
-                    continue
-                _say(report.row(outcomes[-1]))
-                for failure in outcomes[-1].failures():
-                    _say(f"  FAILED {failure}")
-            findings += _whole_comparison(trial, seed)
-        except NoFinalAnswer as error:
-            findings.append(f"no final answer: {error}")
-        finally:
-            _say(f"\n{report.table(outcomes)}\n\n{report.machine()}\n")
-    failures = [*report.failures(outcomes), *findings]
-    for failure in failures:
-        _say(f"FAILED {failure}")
+            outcome = trial.run(fault)
+            rows.append(outcome.row)
+            found = [f"{fault.name}: {failure}" for failure in outcome.failures()]
+        except ERRORS as error:
+            rows.append(f"| {fault.name} | not judged | | | | | |")
+            found = [f"{fault.name} could not be judged: {error}"]
+        children.say("\n".join([rows[-1], *(f"  FAILED {failure}" for failure in found)]))
+        failures += found
+    try:
+        failures += trial.compare_whole()
+    except ERRORS as error:
+        failures.append(f"the whole could not be compared: {error}")
+    children.say("\n".join(["", *rows, "", report.machine(), ""]))
     return failures
 
 
-def _whole_comparison(trial: Trial, seed: str) -> list[str]:
-    """Once all is settled: every answer of the whole run, and the outside systems' books."""
-    trial.shop.connection = load.connection(trial.cluster, Observations(), seed)
-    if left := waiting.left(
-        lambda: trial.shop.unsettled(trial.setup), within_seconds=SETTLE_SECONDS, pause_seconds=1
-    ):
-        return [f"not settled {SETTLE_SECONDS} s after the last fault: {'; '.join(left[:10])}"]
-    found = list(comparison.findings(trial.setup, trial.shop))
-    _say(f"{trial.shop.sums(trial.setup)}; {len(found)} answers are not as they were")
-    return found
+@dataclass
+class Trial:
+    """The cluster that all faults of a drill happen to, and what its clients remember."""
+
+    cluster: Cluster
+    groups: Path
+    setup: Setup
+    shop: Shop
+    seed: str
+    before: Effects
+    known: set[str] = field(default_factory=set)
+    """What was lost or doubled by earlier faults."""
+    times: Counter[str] = field(default_factory=Counter)
+    """How often each fault was made. A repeated one needs other keys: the first ones are answered already."""
+
+    def run(self, fault: Fault) -> Outcome:
+        """Run the load and the fault. Raises `ERRORS` when it can't be judged."""
+        seen, port, target = report.Seen(), self.shop.instance.port, ""
+        findings: list[str] = []
+        self.shop.connection = Connection(port, seen, seed=self.seed)
+        new_campaign = partial(self.shop.create_campaign, fault.name)
+        self.setup.campaigns = [
+            new_campaign(strategy="code_pool", code_source="pool", quantity=FEW_COUPONS),
+            new_campaign(quantity=FEW_COUPONS),
+            new_campaign(strategy="queue", quantity=COUPONS),
+            new_campaign(strategy="redis_gate", quantity=FEW_COUPONS),
+        ]
+        self.times[fault.name] += 1
+        seed = f"{self.seed} {fault.name} {self.times[fault.name]}"
+        campaigns = [new_campaign(quantity=COUPONS) for _ in range(2)]
+        ends_at = time.monotonic() + LONGEST_SECONDS
+        working = load.clients(self.setup, campaigns, port=port, seed=seed, seen=seen, ends_at=ends_at)
+        acknowledged_at, earlier = working[0].acknowledged_at, effects.acknowledged(self.setup)
+        try:
+            with clients.at_work(working):
+                time.sleep(fault.lead_seconds)
+                began = time.monotonic()
+                try:
+                    target = making.make(self.cluster, self.groups, fault)
+                except ERRORS as error:
+                    findings.append(f"could not be made: {error}")
+                busy = os.getloadavg()[0]
+                whole = self._seconds_until_whole(began, until=time.monotonic() + LOADED_SECONDS)
+                findings += _without_write(acknowledged_at)
+                ended = time.monotonic()
+        except NoFinalAnswer as error:
+            findings.append(f"no final answer: {error}")
+        whole = whole or self._seconds_until_whole(began, until=ended + WHOLE_SECONDS)
+        if whole is None:
+            findings.append(f"still missing: {'; '.join(status.missing(self.cluster)[:5])}")
+        findings += self._judge(Connection(port, seen, seed="settle"))
+        known = effects.acknowledged(self.setup)
+        ask = partial(group.ask, self.cluster, seconds=CATCH_UP_SECONDS)
+        stored = {name: effects.stored(self.setup, partial(ask, name)) for name in names("mysql")}
+        lost, doubled = (
+            [one for one in found if one not in self.known]
+            for found in effects.compare(known, stored, before=self.before)
+        )
+        self.known |= {*lost, *doubled}
+        return Outcome(
+            fault=fault,
+            target=target,
+            outage_seconds=max(_longest_gap(one, began, ended) for one in acknowledged_at.values()),
+            whole_seconds=whole,
+            statuses=seen.words,
+            load_average=busy,
+            acknowledged=sum(len(known[kind] - earlier[kind]) for kind in known),
+            lost=lost,
+            doubled=doubled,
+            findings=[*findings, *seen.findings],
+        )
+
+    def _judge(self, connection: Connection) -> Iterator[str]:
+        """Wait until every call has its final answer and all members are as far; what does not hold then."""
+        until = time.monotonic() + FINAL_SECONDS
+        for made in [made for account in (self.setup.staff, *self.setup.buyers) for made in account.calls]:
+            yield from clients.await_final_answer(made, connection, within_seconds=until - time.monotonic())
+        ask = partial(group.ask, self.cluster, seconds=CATCH_UP_SECONDS + 20)
+        [(executed,)] = ask(making.primary(self.cluster), "SELECT @@GLOBAL.gtid_executed")
+        caught_up = f"SELECT WAIT_FOR_EXECUTED_GTID_SET('{executed}', {CATCH_UP_SECONDS})"
+        yield from (
+            f"{one} is behind the primary" for one in names("mysql") if ask(one, caught_up) != ((0,),)
+        )
+        sums = f"CHECKSUM TABLE {effects.TRUTH}"
+        unequal = lambda: effects.unequal({name: dict(ask(name, sums)) for name in names("mysql")})  # noqa: E731
+        yield from waiting.left(unequal, within_seconds=SAME_SECONDS, pause_seconds=0.5)
+        yield from own_stack.broken(json.loads(_manage(self.cluster, "audit", "--json"))["laws"])
+
+    def _seconds_until_whole(self, began: float, *, until: float) -> float | None:
+        """How long after the beginning nothing is missing; None when something still is in the end.
+
+        Some parts are missed only seconds later, so nothing may be missing for as long as that.
+        """
+        whole_at: float | None = None
+        while whole_at is None or time.monotonic() - whole_at < faults.NOTICE_SECONDS:
+            is_whole, now = not status.missing(self.cluster), time.monotonic()
+            if not is_whole and now > until:
+                return None
+            whole_at = (whole_at or now) if is_whole else None
+            time.sleep(0.5)
+        return whole_at - began
+
+    def compare_whole(self) -> list[str]:
+        """Once all is settled: every answer of the whole run, and the outside systems' books."""
+        setup, shop = self.setup, self.shop
+        shop.connection = Connection(shop.instance.port, Observations(), seed=self.seed)
+        unsettled = partial(shop.unsettled, setup)
+        if left := waiting.left(unsettled, within_seconds=SETTLE_SECONDS, pause_seconds=1):
+            return [f"not settled {SETTLE_SECONDS} s after the last fault: {'; '.join(left[:10])}"]
+        found = list(comparison.findings(setup, shop))
+        children.say(f"{shop.sums(setup)}; {len(found)} answers are not as they were")
+        return found
 
 
-def _say(text: str) -> None:
-    print(text, flush=True)
+def _without_write(acknowledged_at: Mapping[str, Sequence[float]]) -> list[str]:
+    """Return once one more write of each kind is acknowledged, so that all outages are over; or findings."""
+    before = {kind: len(moments) for kind, moments in acknowledged_at.items()}
+    missing = lambda: [kind for kind, count in before.items() if len(acknowledged_at[kind]) == count]  # noqa: E731
+    late = f"was acknowledged for {WRITE_SECONDS} s after the fault"
+    return [f"no {kind} {late}" for kind in waiting.left(missing, within_seconds=WRITE_SECONDS)]
+
+
+def _longest_gap(moments: Sequence[float], since: float, until: float) -> float:
+    inside = sorted(moment for moment in moments if since <= moment <= until)
+    return max(later - earlier for earlier, later in pairwise([since, *inside, until]))
 
 
 if __name__ == "__main__":

@@ -1,69 +1,84 @@
-"""Faults of single processes: which process it is, and how it is killed, frozen or cut off."""
+"""The faults of a drill as data: what is hit, when, for how long, and how long writes may be away then."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
-from lab.cluster import findings, layout, sentinels
-from lab.cluster.drill import partition
-from lab.cluster.drill.plan import Fault
-from lab.cluster.group_replication.members import GroupMembers
-from lab.cluster.layout import Cluster
-from scripts.stack import SetupError, process_identity, waiting
+from scripts.stack import SetupError
 
-SILENT_SECONDS = 30
-
-
-def target(cluster: Cluster, fault: Fault) -> str:
-    """The name of the process that the fault is about. Raises SetupError when there is none."""
-    none = f"{fault.name}: there is no {fault.component} now"
-    return waiting.until(lambda: _target(cluster, fault), none, within_seconds=SILENT_SECONDS)
-
-
-def _target(cluster: Cluster, fault: Fault) -> str:
-    match fault.component:
-        case "mysql-primary" | "mysql-secondary":
-            members = GroupMembers.of(cluster)
-            primary = members.primary()
-            others = [number for number in members.servers.numbers if number != primary]
-            number = primary if fault.component.endswith("primary") else _chosen(others, fault)
-            return members.servers.name(number) if primary and number else ""
-        case "redis-primary":
-            port = sentinels.primary_port(cluster)
-            return f"redis-{port - cluster.port('redis') + 1}" if port else ""
-        case "rabbitmq":
-            return findings.queue_leader(cluster)
-        case "beat":
-            return findings.acting_beat_name(cluster)
-        case "haproxy-front" | "haproxy-database" | "mysql-keeper" | "rabbitmq-keeper":
-            return fault.component
-        case kind:
-            return f"{kind}-{_chosen(list(layout.numbers(kind)), fault)}"
+COMPONENTS = (
+    *("mysql-primary", "mysql-secondary", "router", "mysql-keeper", "redis-primary", "sentinel", "rabbitmq"),
+    *("rabbitmq-keeper", "haproxy-database", "haproxy-front", "web", "worker", "issuer", "beat"),
+)
+"""What a fault happens to. Of several equal processes the seed draws one; of RabbitMQ it is the queue's
+leader, of beat the one that acts."""
+ACTIONS = ("kill", "freeze", "partition")
+MANEUVERS = ("switchover", "members-restarted", "shop-upgraded", "members-killed", "member-cloned")
+"""What an operator does, or what happens to several processes at once."""
+NAMES = [*(f"{action} {component}" for component in COMPONENTS for action in ACTIONS), *MANEUVERS]
+QUICK = [
+    *("kill mysql-primary", "freeze mysql-primary", "partition mysql-primary", "kill redis-primary"),
+    *("freeze rabbitmq", "kill router", "kill haproxy-front", "kill web", "kill issuer", "kill beat"),
+    *("switchover", "members-killed"),
+]
+"""What `QUICK=1` has time for; of the database its primary, and what leads to it."""
+LASTS_SECONDS = (10.0, 14.0)
+"""How long a process is frozen or cut off: longer than it takes to notice it."""
+LEAD_SECONDS = (2.0, 4.0)
+"""How long the load runs before the fault."""
+NOTICE_SECONDS = 5.0
+"""What a silence takes to be noticed on top of an end, by the time-outs of the database's members."""
 
 
-def _chosen(numbers: list[int], fault: Fault) -> int:
-    return numbers[int(fault.choice * len(numbers))]
+@dataclass(frozen=True)
+class Fault:
+    """What happens, to what, after how much load, and for how long. `choice` picks one of equal processes."""
+
+    action: str
+    component: str
+    lead_seconds: float
+    seconds: float
+    choice: float
+
+    @property
+    def name(self) -> str:
+        return f"{self.action} {self.component}".strip()
+
+    @property
+    def most_outage_seconds(self) -> float:
+        """How long no write may be acknowledged."""
+        if self.action in ("switchover", "shop-upgraded"):
+            return 3.0
+        # Of each HAProxy there is one here, so nothing takes its place.
+        if self.seconds and self.component.startswith("haproxy"):
+            return self.seconds + 3.0
+        return 10.0 + (NOTICE_SECONDS if self.seconds else 0.0)
 
 
-def pids_of(cluster: Cluster, name: str) -> set[int]:
-    """The process of that name and its children. Redis writes its title over the mark in its environment."""
-    run = cluster.instance.run
-    leader = process_identity.leader_of(run, name)
-    return process_identity.group_of(run, name) | ({leader} if leader else set())
+def chosen(text: str) -> list[str]:
+    """The faults that `ONLY=` names: a fault, all of an action or of a component. Raises SetupError."""
+    found: list[str] = []
+    for word in filter(None, map(str.strip, text.split(","))):
+        matching = [name for name in NAMES if name == word or word in name.split(" ")]
+        if not matching:
+            known = ", ".join([*ACTIONS, *COMPONENTS, *MANEUVERS])
+            raise SetupError(f"ONLY={word} names no fault; there are {known}, and pairs like 'kill web'")
+        found += matching
+    return [*dict.fromkeys(found)]
 
 
-@contextmanager
-def happening(cluster: Cluster, fault: Fault, name: str, groups: Path) -> Iterator[None]:
-    """The fault is there inside the block; a kill is over at once, and supervisor starts it again."""
-    pids = pids_of(cluster, name)
-    if not pids:
-        raise SetupError(f"{fault.name}: {name} does not run")
-    if fault.action == "kill":
-        process_identity.kill(pids)
-        yield
-    elif fault.action == "freeze":
-        with process_identity.frozen(pids):
-            yield
-    else:
-        with partition.cut_off(groups, [name]):
-            yield
+def drawn(seed: str, names: Sequence[str], *, is_repeated: bool) -> Iterator[Fault]:
+    """These faults in the order of the seed; when repeated, again and again in another one."""
+    number = 1
+    while number == 1 or is_repeated:
+        for name in random.Random(f"{seed} order {number}").sample(names, len(names)):
+            yield draw(name, seed=f"{seed} {number}")
+        number += 1
+
+
+def draw(name: str, *, seed: str) -> Fault:
+    """The fault of that name. Its moments depend on nothing but seed and name, so one alone repeats them."""
+    chance = random.Random(f"{seed} {name}")
+    action, _, component = name.partition(" ")
+    lead, lasts, choice = chance.uniform(*LEAD_SECONDS), chance.uniform(*LASTS_SECONDS), chance.random()
+    return Fault(action, component, lead, lasts if action in ("freeze", "partition") else 0.0, choice)

@@ -4,24 +4,21 @@ The steady writes don't wait for one another, so that they show the first moment
 acknowledged again: clients that wait for an answer may all be waiting for one that is lost.
 """
 
-import queue
 import random
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from lab.chaos.calls import Answer, Call, Connection, NoFinalAnswer, Observations
-from lab.chaos.clients import PATIENCE_SECONDS, Buyer, Staff, await_final_answer
+from lab.chaos.calls import Answer, Call, Connection, Observations
+from lab.chaos.clients import PATIENCE_SECONDS, Buyer, Staff
 from lab.chaos.memory import Account, RecordedCall, Setup
-from lab.cluster.layout import Cluster
 
 BUYERS, ACCOUNTS_EACH = 2, 8
-WRITERS_ACCOUNTS = 120
+WRITERS = 120
 """Accounts of the steady writes: each has one coupon of a campaign."""
 RATE = 6.0
 """Steady writes a second."""
@@ -32,6 +29,10 @@ READ_PAUSE_SECONDS = 0.3
 READS = ("/campaigns", "/products", "/orders", "/wallet", "/coupons")
 CARDS = {"tok_ok": 12, "tok_slow": 1, "tok_flaky": 2, "tok_declined": 2, "tok_webhook": 2}
 """Cards whose payment ends soon: one in doubt for a minute could not be judged right after its fault."""
+OWN_LISTS = {"/orders": ("order", "id"), "/coupons": ("coupon", "code")}
+"""Lists of what an account made itself: the sort of call, and the field that names one."""
+NEWEST = 10
+"""Of these an own list must show each one: far fewer than a page has."""
 
 
 class DrillBuyer(Buyer):
@@ -54,62 +55,36 @@ class Steady:
     """Of the monotonic clock: no call is repeated later."""
     acknowledged_at: dict[str, list[float]] = field(default_factory=lambda: {kind: [] for kind in STEADY})
     """Of each kind, so that one kind of write that fails is not hidden by the others."""
-    _connections: "queue.SimpleQueue[Connection]" = field(default_factory=queue.SimpleQueue)
-    _made: int = 0
+    _idle: list[Connection] = field(default_factory=list)
 
     def run(self, stop: threading.Event) -> None:
         """Until it is stopped, and all calls have their final answers. Raises NoFinalAnswer."""
-        chance = random.Random(self.seed)
+        chance, began = random.Random(self.seed), time.monotonic()
         calls: list[Future[None]] = []
         with ThreadPoolExecutor(MOST_WRITES_AT_ONCE) as pool:
-            began, number = time.monotonic(), 0
             while not stop.is_set():
-                calls.append(pool.submit(self._write, number, uuid.UUID(int=chance.getrandbits(128)).hex))
-                number += 1
-                stop.wait(max(0.0, began + number / RATE - time.monotonic()))
+                key = uuid.UUID(int=chance.getrandbits(128)).hex
+                fresh = [] if self._idle else [Connection(self.port, self.seen, seed=f"{self.seed} {key}")]
+                calls.append(pool.submit(self._write, len(calls), key, (fresh or self._idle).pop()))
+                stop.wait(max(0.0, began + len(calls) / RATE - time.monotonic()))
         for call in calls:
             call.result()
 
-    def _write(self, number: int, key: str) -> None:
-        accounts = self.setup.buyers[BUYERS * ACCOUNTS_EACH :]
+    def _write(self, number: int, key: str, connection: Connection) -> None:
+        accounts, staff = self.setup.buyers[BUYERS * ACCOUNTS_EACH :], self.setup.staff
         account = accounts[number // 3 % len(accounts)]
         campaign = self.campaigns[number // 3 // len(accounts) % len(self.campaigns)]
-        item = {"product": self.setup.ample.id, "quantity": 1}
-        sort, owner, call = (
-            ("coupon", account, Call("POST", "/coupons", account.token, {"campaign": campaign})),
-            ("order", account, Call("POST", "/orders", account.token, {"items": [item]}, key)),
-            (
-                "grant",
-                self.setup.staff,
-                Call(
-                    "POST",
-                    "/wallet/grants",
-                    self.setup.staff.token,
-                    {"user": account.id, "amount": 50, "reason": "drill"},
-                    key,
-                ),
-            ),
+        sort, owner, path, body = (
+            ("coupon", account, "/coupons", {"campaign": campaign}),
+            ("order", account, "/orders", {"items": [{"product": self.setup.ample.id, "quantity": 1}]}),
+            ("grant", staff, "/wallet/grants", {"user": account.id, "amount": 50, "reason": "drill"}),
         )[number % 3]
-        answer = self._until_final(call)
+        call = Call("POST", path, owner.token, body, "" if sort == "coupon" else key)
+        answer = connection.call_until_final(call, until=self.until)
+        self._idle.append(connection)
         if answer.status == 201:
             self.acknowledged_at[sort].append(time.monotonic())
         owner.calls.append(RecordedCall(sort, call, answer))
-
-    def _until_final(self, call: Call) -> Answer:
-        try:
-            connection = self._connections.get_nowait()
-        except queue.Empty:
-            connection = Connection(self.port, self.seen, seed=f"{self.seed} {call.key}")
-        try:
-            return connection.call_until_final(call, until=self.until)
-        finally:
-            self._connections.put(connection)
-
-
-OWN_LISTS = {"/orders": ("order", "id"), "/coupons": ("coupon", "code")}
-"""Lists of what an account made itself: the sort of call, and the field that names one."""
-NEWEST = 10
-"""Of these an own list must show each one: far fewer than a page has."""
 
 
 @dataclass
@@ -144,58 +119,12 @@ def shown(answer: Answer, path: str) -> set[str]:
     return {str(one[field_name]) for one in answer.body["results"]} if field_name else set()
 
 
-@dataclass
-class Load:
-    """A load that runs, until `stopped` leaves it."""
-
-    steady: Steady
-    seen: Observations
-    findings: list[str] = field(default_factory=list)
-
-
-@contextmanager
-def running(
-    setup: Setup, *, port: int, seed: str, campaigns: Sequence[int], seen: Observations, seconds: float
-) -> Iterator[Load]:
-    """The load inside the block. Leaving it waits until each client has the final answer of its last call."""
-    ends_at, stop = time.monotonic() + seconds, threading.Event()
-    common: dict[str, Any] = {"port": port, "ends_at": ends_at, "seen": seen}
-    steady = Steady(setup, port, f"{seed} steady", campaigns, seen, ends_at + PATIENCE_SECONDS)
-    clients: list[Any] = [steady, Staff(setup, seed=f"{seed} staff", **common)]
-    for number in range(BUYERS):
-        own = setup.buyers[: BUYERS * ACCOUNTS_EACH][number::BUYERS]
-        clients.append(DrillBuyer(own, setup, seed=f"{seed} {number}", **common))
-    load = Load(steady, seen)
-    reader = Reader(setup, port, f"{seed} reader", seen)
-    with ThreadPoolExecutor(len(clients) + 1) as threads:
-        working = [threads.submit(client.run, stop) for client in [*clients, reader]]
-        try:
-            yield load
-        except BaseException:
-            # Nothing is judged any more, so no call has to be repeated to its final answer.
-            for client in clients:
-                client.until = 0.0
-            raise
-        finally:
-            stop.set()
-    for one in working:
-        if isinstance(error := one.exception(), NoFinalAnswer):
-            load.findings.append(f"no final answer: {error}")
-        elif error:
-            raise error
-
-
-def settle(setup: Setup, *, port: int, seen: Observations, within_seconds: float) -> list[str]:
-    """Repeat the calls that were answered 202 until they have a final answer; those that have none."""
-    until, connection = time.monotonic() + within_seconds, Connection(port, seen, seed="settle")
-    calls = [made for account in (setup.staff, *setup.buyers) for made in account.calls]
+def clients(setup: Setup, campaigns: Sequence[int], *, seed: str, **common: Any) -> list[Any]:
+    """What is at work beside a fault, first the steady writes."""
+    own, port, seen = setup.buyers[: BUYERS * ACCOUNTS_EACH], common["port"], common["seen"]
     return [
-        finding
-        for made in calls
-        for finding in await_final_answer(made, connection, within_seconds=until - time.monotonic())
+        Steady(setup, port, f"{seed} steady", campaigns, seen, common["ends_at"] + PATIENCE_SECONDS),
+        Staff(setup, seed=f"{seed} staff", **common),
+        Reader(setup, port, f"{seed} reader", seen),
+        *(DrillBuyer(own[one::BUYERS], setup, seed=f"{seed} {one}", **common) for one in range(BUYERS)),
     ]
-
-
-def connection(cluster: Cluster, seen: Observations, seed: str) -> Connection:
-    """A connection to the shop that repeats calls until their answer is final."""
-    return Connection(cluster.port("front"), seen, seed=seed)

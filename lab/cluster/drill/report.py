@@ -1,63 +1,92 @@
-"""The drill's table, as Markdown."""
+"""What each fault cost, whether that is what the cluster promises, and the table of it as Markdown."""
 
 import os
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
-from lab.cluster.drill.judging import Outcome
+from lab.chaos.calls import Call, Observations
+from lab.cluster.drill.faults import Fault
 
-HEAD = (
-    "| fault | acknowledged writes again after | whole again after | statuses | lost | doubled "
-    "| load average |\n"
-    "| --- | --- | --- | --- | --- | --- | --- |"
-)
-
-
-def table(outcomes: Sequence[Outcome]) -> str:
-    """A row for each fault, in the order of their first times; with the longest times of a repeated one."""
-    by_name: dict[str, list[Outcome]] = {}
-    for outcome in outcomes:
-        by_name.setdefault(outcome.fault.name, []).append(outcome)
-    return "\n".join([HEAD, *(row(*repeated) for repeated in by_name.values())])
+REFUSED = "no connection"
+HEAD = """\
+| fault | acknowledged writes again after | whole again after | statuses | lost | doubled | load average |
+| --- | --- | --- | --- | --- | --- | --- |"""
 
 
-def row(*repeated: Outcome) -> str:
-    """One line of the table, of the outcomes of one fault; what broke a promise is named by `failures`."""
-    known = [outcome.whole_seconds for outcome in repeated if outcome.whole_seconds is not None]
-    whole = "not seen" if len(known) < len(repeated) else f"{max(known):.1f} s"
-    first, times = repeated[0], len(repeated)
-    lost, acknowledged = sum(len(one.lost) for one in repeated), sum(one.acknowledged for one in repeated)
-    cells = [
-        f"{_name(first)}, {times} times" if times > 1 else description(first),
-        f"{max(outcome.outage_seconds for outcome in repeated):.1f} s",
-        whole,
-        statuses(sum((outcome.statuses for outcome in repeated), Counter())),
-        f"{lost} of {acknowledged}",
-        str(sum(len(outcome.doubled) for outcome in repeated)),
-        f"{max(outcome.load_average for outcome in repeated):.0f}",
-    ]
-    return f"| {' | '.join(cells)} |"
+class Seen(Observations):
+    """What clients saw beside one fault. Connections that were refused or broken are counted by themselves: a
+    client also gives up some, so that a call runs beside its repeat."""
+
+    def record_no_answer(self, call: Call, seconds: float, error: Exception) -> None:
+        super().record_no_answer(call, seconds, error)
+        if "timed out" not in str(error):
+            self.count(REFUSED, seconds)
+
+    @property
+    def words(self) -> Counter[str]:
+        """How many answers of each status; a hang, and a 503 without a time to come again, are findings."""
+        found = Counter[str]()
+        for word, count in self.statuses.items():
+            found[word.partition(" ")[0] if word[0].isdigit() else word] += count
+        return found
 
 
-def description(outcome: Outcome) -> str:
-    """The fault, what it happened to, and for how long."""
-    lasts = f", {outcome.fault.seconds:.0f} s" if outcome.fault.seconds else ""
-    return f"{_name(outcome)} ({outcome.target}{lasts})" if outcome.target else f"{_name(outcome)}{lasts}"
+def is_allowed(word: str) -> bool:
+    """Whether a client of a cluster may get that: done, refused with a reason, or asked to come again."""
+    return word in ("no answer", "503") or word[0] in "24"
 
 
-def _name(outcome: Outcome) -> str:
-    return outcome.fault.name.replace("-", " ")
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """One fault with all that was measured of it."""
 
+    fault: Fault
+    target: str
+    """What it happened to: `mysql-2`."""
+    outage_seconds: float
+    """The longest time without an acknowledged write, from the fault on."""
+    whole_seconds: float | None
+    """Until no part was missing any more; None when that was not seen."""
+    statuses: Counter[str]
+    load_average: float
+    """Of the machine's last minute, when the fault was over: what else ran beside it."""
+    acknowledged: int
+    lost: Sequence[str] = ()
+    doubled: Sequence[str] = ()
+    findings: Sequence[str] = ()
+    """Broken laws, calls without a final answer, and the like."""
 
-def statuses(words: Counter[str]) -> str:
-    """How many answers of each status, in their order."""
-    return ", ".join(f"{count} x {word}" for word, count in sorted(words.items())) or "none"
+    @property
+    def row(self) -> str:
+        """One line of the table; what broke a promise is named by `failures`."""
+        lasts = f", {self.fault.seconds:.0f} s" if self.fault.seconds else ""
+        cells = [
+            f"{self.fault.name} ({self.target}{lasts})",
+            f"{self.outage_seconds:.1f} s",
+            f"{self.whole_seconds:.1f} s" if self.whole_seconds is not None else "not seen",
+            ", ".join(f"{count} x {word}" for word, count in sorted(self.statuses.items())),
+            f"{len(self.lost)} of {self.acknowledged}",
+            str(len(self.doubled)),
+            f"{self.load_average:.0f}",
+        ]
+        return f"| {' | '.join(cells)} |"
 
-
-def failures(outcomes: Sequence[Outcome]) -> list[str]:
-    """What did not hold, each with its fault."""
-    return [f"{description(one)}: {failure}" for one in outcomes for failure in one.failures()]
+    def failures(self) -> Iterator[str]:
+        """What did not hold."""
+        most = self.fault.most_outage_seconds
+        if self.outage_seconds > most:
+            yield f"writes were acknowledged again after {self.outage_seconds:.1f} s, not within {most:.1f} s"
+        for word, count in self.statuses.items():
+            # Behind the one proxy that this cluster has.
+            if not is_allowed(word) and (word, self.fault.component) != (REFUSED, "haproxy-front"):
+                yield f"{count} x {word}"
+        if self.acknowledged == 0:
+            yield "no write was acknowledged, so none was checked"
+        yield from (f"lost: {one}" for one in self.lost)
+        yield from (f"doubled: {one}" for one in self.doubled)
+        yield from self.findings
 
 
 def machine() -> str:

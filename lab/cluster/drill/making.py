@@ -1,0 +1,169 @@
+"""How a fault is made: kills, freezes and partitions of one process, and what an operator does to several."""
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from xmlrpc.client import Fault as NotRunning
+
+from lab.cluster import group, layout, processes, rabbitmq, status, templates
+from lab.cluster.drill import previous_shop
+from lab.cluster.drill.faults import Fault
+from lab.cluster.layout import Cluster, names
+from scripts.stack import SetupError, process_identity, readiness, supervision, system_packages, waiting
+
+TABLE = "inet firstcome_drill"
+SWITCH_SECONDS = 60
+READY_SECONDS = 240
+"""What a restarted process may take to serve; a member may have much to catch up with."""
+
+
+@contextmanager
+def control_groups() -> Iterator[Path]:
+    """A folder for a control group of each process, by which rules name it; removed in the end."""
+    mounts = [line.split(" ") for line in Path("/proc/mounts").read_text().splitlines()]
+    [mounted, *_] = [where for _, where, kind, *_ in mounts if kind == "cgroup2"]
+    made = Path(mounted) / f"firstcome-{os.getpid()}"
+    made.mkdir()
+    try:
+        yield made
+    finally:
+        for one in [*made.glob("*/"), made]:
+            with suppress(OSError):  # The kernel may not have buried its processes yet.
+                one.rmdir()
+
+
+def make(cluster: Cluster, groups: Path, fault: Fault) -> str:
+    """Make the fault; to what it happened, when it is over. Raises SetupError and MySQLdb's errors."""
+    if not fault.component:
+        return _operate(cluster, fault.action)
+    name, run = target(cluster, fault), cluster.instance.run
+    # Redis writes its title over the mark in its environment.
+    leader = process_identity.leader_of(run, name)
+    if not (pids := process_identity.group_of(run, name) | ({leader} if leader else set())):
+        raise SetupError(f"{fault.name}: {name} does not run")
+    if fault.action == "kill":  # supervisor starts it again.
+        process_identity.kill(pids)
+    else:
+        with process_identity.frozen(pids) if fault.action == "freeze" else cut_off(groups / name):
+            time.sleep(fault.seconds)
+    return name
+
+
+def target(cluster: Cluster, fault: Fault) -> str:
+    """The name of the process that the fault is about; nothing when there is none."""
+    match fault.component:
+        case "mysql-primary":
+            return group.primary(cluster)
+        case "mysql-secondary":
+            found = [name for name in names("mysql") if name != group.primary(cluster)]
+        case "redis-primary":
+            return status.redis_primary(cluster)
+        case "rabbitmq":
+            return str(rabbitmq.tasks_queue(cluster).get("leader") or "").partition("@")[0]
+        case "beat":
+            return status.beat_lease(cluster)[0]
+        case kind:
+            found = names(kind)
+    return found[int(fault.choice * len(found))]
+
+
+@contextmanager
+def cut_off(control_group: Path) -> Iterator[None]:
+    """The processes of this group exchange no packet with any other inside the block.
+
+    All processes share the loopback, so an address names none of them. A packet on loopback leaves by one
+    socket and enters by another: both are looked at.
+    """
+    # nft names groups from here, wherever version 2 is mounted; the second level below that is a process'.
+    drop = f'socket cgroupv2 level 2 "{control_group.relative_to("/sys/fs/cgroup")}" drop;'
+    hooks = [f"chain {hook} {{ type filter hook {hook} priority 0; {drop} }}" for hook in ("output", "input")]
+    nft = partial(subprocess.run, check=True, timeout=30)
+    nft([system_packages.program("nft"), f"table {TABLE} {{ {'; '.join(hooks)}; }}"])
+    try:
+        yield
+    finally:
+        nft([system_packages.program("nft"), f"delete table {TABLE}"])
+
+
+def _operate(cluster: Cluster, maneuver: str) -> str:
+    """What an operator does, or what happens to all members, from beginning to end; to what it happened."""
+    old, members = primary(cluster), names("mysql")
+    new = members[members.index(old) - 1]
+    match maneuver:
+        case "switchover":
+            _make_primary(cluster, new)
+            return f"{old} to {new}"
+        case "members-restarted":
+            # As for another version: the primary last, and after a switchover.
+            for name in sorted(members, key=old.__eq__):
+                if name == old:
+                    _make_primary(cluster, new)
+                _restart(cluster, name)
+            return f"each, {old} last"
+        case "members-killed":
+            # They come back by themselves.
+            pids = [process_identity.group_of(cluster.instance.run, name) for name in members]
+            process_identity.kill(set().union(*pids))
+            return ", ".join(members)
+        case "member-cloned":
+            for other in {*members} - {new}:
+                # The others forget what a new member would begin with.
+                purge = ("FLUSH BINARY LOGS", "PURGE BINARY LOGS BEFORE NOW() + INTERVAL 1 DAY")
+                group.ask(cluster, other, *purge, seconds=SWITCH_SECONDS)
+            _restart(cluster, new, partial(shutil.rmtree, cluster.folder(new) / "data"))
+            cloned = "SELECT 1 FROM performance_schema.clone_status WHERE STATE = 'Completed'"
+            if not group.ask(cluster, new, cloned):
+                raise SetupError(f"{new} joined again, and was not cloned")
+            return new
+        case _:
+            _upgrade_shop(cluster)
+            return "web, worker and issuer, to the previous release and back"
+
+
+def _upgrade_shop(cluster: Cluster) -> None:
+    """Put the previous release in the place of each process, one after the other, and then this one again."""
+    folder, shop = cluster.home.parent / "previous-release", names("web", "worker", "issuer")
+    previous_shop.exported(folder)
+    try:
+        for name in shop:
+            processes.code_of(cluster, name).write_text(str(folder))
+            _restart(cluster, name)
+    finally:  # Also when one did not start: the next fault happens to this release.
+        for name in shop:
+            processes.code_of(cluster, name).unlink(missing_ok=True)
+        for name in shop:
+            _restart(cluster, name)
+
+
+def primary(cluster: Cluster) -> str:
+    late = f"no member has been the primary for {READY_SECONDS} s"
+    return waiting.until(lambda: group.primary(cluster), late, within_seconds=READY_SECONDS)
+
+
+def _make_primary(cluster: Cluster, name: str) -> None:
+    """Have another member write; returns when it does."""
+    statement = f"SELECT group_replication_set_as_primary('{templates.member_uuid(name)}')"
+    group.ask(cluster, name, statement, seconds=SWITCH_SECONDS)
+
+
+def _restart(cluster: Cluster, name: str, meanwhile: Callable[[], None] = lambda: None) -> None:
+    """Stop and start the process; returns once it serves. Raises SetupError."""
+    supervisor, full_name = supervision.calls(cluster.instance), layout.full_name(name)
+    with suppress(NotRunning):
+        supervisor.stopProcess(full_name)
+    meanwhile()
+    supervisor.startProcess(full_name, False)
+
+    def is_ready() -> bool:
+        if name in names("mysql"):
+            return not any(one.startswith(name) for one in status.missing(cluster, "database"))
+        is_up = supervision.states(cluster.instance)[name] == "RUNNING"
+        return is_up and not (name in names("web") and readiness.readiness_problem(cluster.port(name)))
+
+    late = f"{name} was not ready {READY_SECONDS} s after its restart"
+    waiting.until(is_ready, late, within_seconds=READY_SECONDS)

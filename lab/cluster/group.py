@@ -1,0 +1,178 @@
+"""MySQL Group Replication: what each member says, and the process `mysql-keeper`, which has all of them join.
+
+It founds the group, and has each member that is outside of it join again. One process does this for all,
+because founding needs an answer from each. It holds no state: it may be killed at any moment.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing, suppress
+from functools import partial
+from threading import Thread
+from typing import Any, NamedTuple
+
+import MySQLdb
+
+from lab.cluster import layout
+from lab.cluster.layout import Cluster
+from scripts.stack import ports
+
+QUESTION_SECONDS = 2
+JOIN_SECONDS = 3600
+"""A member that is cloned answers when it has all data."""
+PERIOD_SECONDS, RETRY_SECONDS = 1.0, 3.0
+"""Between attempts at one member: a group that is just expelling it refuses it for a moment."""
+PASSWORDS = {"cluster": "mysql-administrator", "firstcome": "mysql-shop"}
+# What waits in the relay log was committed by the group, and acknowledged.
+_VIEW = """
+SELECT IFNULL(own.MEMBER_STATE, 'OFFLINE'), IFNULL(own.MEMBER_ROLE, ''),
+  IFNULL(stats.COUNT_TRANSACTIONS_REMOTE_IN_APPLIER_QUEUE, 0), CONCAT_WS(',', @@GLOBAL.gtid_executed, (
+    SELECT RECEIVED_TRANSACTION_SET FROM performance_schema.replication_connection_status
+    WHERE CHANNEL_NAME = 'group_replication_applier')),
+  own.MEMBER_STATE = 'ONLINE' AND (SELECT SUM(MEMBER_STATE IN ('ONLINE', 'RECOVERING')) * 2 > COUNT(*)
+    FROM performance_schema.replication_group_members)
+FROM (SELECT 1) one
+LEFT JOIN performance_schema.replication_group_members own ON own.MEMBER_ID = @@server_uuid
+LEFT JOIN performance_schema.replication_group_member_stats stats ON stats.MEMBER_ID = own.MEMBER_ID
+"""
+
+
+class View(NamedTuple):
+    """What one member says about itself and the others."""
+
+    state: str
+    """`ONLINE`, `RECOVERING`, or, outside of any group, `OFFLINE` or `ERROR`."""
+    role: str = ""
+    to_apply: int = 0
+    received: str = ""
+    """The transactions (GTIDs) that it executed, and those that wait in its relay log."""
+    has_majority: bool | None = False
+    """Whether it is in a group most of whose members it reaches."""
+
+
+class Step(NamedTuple):
+    """What to do with which members: `found`, `join`, `wait`, `refuse` or `nothing`."""
+
+    action: str
+    members: tuple[str, ...] = ()
+    reason: str = ""
+
+
+def ask(
+    cluster: Cluster, name: str, *statements: str, user: str = "cluster", seconds: int = QUESTION_SECONDS
+) -> Sequence[tuple[Any, ...]]:
+    """The rows of the last of these statements, from a member, a Router, or the database's address.
+
+    As administrator a member answers in any state. Raises MySQLdb's errors.
+    """
+    times = {"connect_timeout": QUESTION_SECONDS, "read_timeout": seconds, "write_timeout": seconds}
+    account = {"user": user, "passwd": cluster.password(PASSWORDS[user])}
+    connection = MySQLdb.connect(ports.HOST, port=cluster.port(name), autocommit=True, **account, **times)
+    with closing(connection), closing(connection.cursor()) as cursor:
+        for statement in statements:
+            cursor.execute(statement)
+        found: Sequence[tuple[Any, ...]] = cursor.fetchall()
+        return found
+
+
+def view(cluster: Cluster, name: str) -> View:
+    """What the member says. Raises MySQLdb's errors."""
+    [row] = ask(cluster, name, _VIEW)
+    return View(*row)
+
+
+def look(cluster: Cluster) -> tuple[dict[str, View | None], Step]:
+    """What each member says, None for one that doesn't answer in time, and what to do next."""
+    seen: dict[str, View | None] = dict.fromkeys(layout.names("mysql"))
+    for name in seen:
+        with suppress(MySQLdb.Error):
+            seen[name] = view(cluster, name)
+
+    def subtract(some: str, others: str) -> str:
+        return str(ask(cluster, "mysql-1", f"SELECT GTID_SUBTRACT('{some}', '{others}')")[0][0])
+
+    try:
+        return seen, next_step(seen, subtract)
+    except MySQLdb.Error as error:
+        return seen, Step("wait", reason=f"for an answer: {error}")
+
+
+def primary(cluster: Cluster) -> str:
+    """The member that writes, as it and most of the others say; nothing when there is none."""
+    seen, _ = look(cluster)
+    found = [name for name, one in seen.items() if one and one.role == "PRIMARY" and one.has_majority]
+    return found[0] if found else ""
+
+
+def next_step(seen: Mapping[str, View | None], subtract: Callable[[str, str], str]) -> Step:
+    """What to do next, decided from what each member of the configuration says.
+
+    A group is founded only when every member answers, none is in a group, and one has all transactions of the
+    others: a group without a member that had committed more would lose what was acknowledged.
+    """
+    answering = {name: view for name, view in seen.items() if view}
+    outside = tuple(name for name, view in answering.items() if view.state in ("OFFLINE", "ERROR"))
+    if any(view.has_majority for view in answering.values()):
+        return Step("join", outside) if outside else Step("nothing")
+    if inside := tuple(name for name in answering if name not in outside):
+        return Step("wait", inside, "in a group without a majority, or not yet in one")
+    if silent := tuple(name for name, view in seen.items() if view is None):
+        return Step("wait", silent, "silent, and maybe with transactions that the others lack: see its log")
+    lacks = {
+        (name, other): lacking
+        for name, view in answering.items()
+        for other, more in answering.items()
+        if (lacking := subtract(more.received, view.received))
+    }
+    for name in answering:
+        if name not in {one for one, _ in lacks}:
+            return Step("found", (name,))
+    lacking = "; ".join(f"{name} lacks {what} of {other}" for (name, other), what in lacks.items())
+    reason = (
+        f"no member has all transactions ({lacking}). To go on, a person decides which are given up: "
+        "stop the cluster, keep a copy of the data folders of all members, remove those of the members whose "
+        "transactions are given up, and start it again; they are then cloned from the others"
+    )
+    return Step("refuse", tuple(answering), reason)
+
+
+def keep(cluster: Cluster) -> None:
+    """Look at the members once a second, and act on each in a thread: one that hangs holds up no other."""
+    acting: dict[str, Thread] = {}
+    last: Step | None = None
+    while True:
+        _, step = look(cluster)
+        if step != last:
+            print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {' '.join(map(str, step))}", flush=True)
+        last = step
+        for name in step.members if step.action in ("found", "join") else ():
+            if name not in acting or not acting[name].is_alive():
+                work = partial(_start, cluster, name, step.action == "found")
+                acting[name] = Thread(target=work, daemon=True)
+                acting[name].start()
+        time.sleep(PERIOD_SECONDS)
+
+
+def _start(cluster: Cluster, name: str, is_first: bool) -> None:
+    """Have the member found the group, or join the one that is there.
+
+    Cloning ends with a shutdown: supervisor starts the member again, and it joins once more.
+    """
+    bootstrap = "SET GLOBAL group_replication_bootstrap_group ="
+    # Out of a group that has ended for it, and open to connections again. Bootstrapping is still on when the
+    # process that founded the group ended half-way.
+    statements = ["STOP GROUP_REPLICATION", "SET GLOBAL offline_mode = OFF", f"{bootstrap} {is_first}"]
+    account = f"USER = 'replication', PASSWORD = '{cluster.password('mysql-replication')}'"
+    statements.append(f"START GROUP_REPLICATION {account}")
+    try:
+        ask(cluster, name, *statements, seconds=JOIN_SECONDS)
+    except MySQLdb.Error as error:
+        print(f"{name} did not finish: {error}", flush=True)
+    finally:
+        if is_first:  # Or its next start would found a second group beside the first.
+            ask(cluster, name, f"{bootstrap} FALSE")
+    time.sleep(RETRY_SECONDS)
+
+
+if __name__ == "__main__":
+    keep(layout.remembered())

@@ -1,1 +1,0 @@
-"""MySQL Group Replication: one group, whose primary writes."""
