@@ -1,0 +1,141 @@
+"""Rows that no single load measures: tables that fill, calls by a key, events, an idle second, the audit,
+memory."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from statistics import median
+
+from lab import stage as stages
+from lab.bench import filling, loads
+from lab.bench.rows import Measured
+from lab.bench.stage import Stage
+from lab.load import ratio
+from lab.stage import wait_until
+from scripts.stack import children, database, own_stack, places
+
+COUPONS = "SELECT COUNT(*) FROM coupons_coupon"
+USED = "SHOW GLOBAL STATUS WHERE Variable_name = 'Max_used_connections'"
+ALLOWED = "SHOW GLOBAL VARIABLES WHERE Variable_name = 'max_connections'"
+FEED_SECONDS, AUDIT_SECONDS, IDLE_SECONDS = 180, 1_800, 5
+USERS_OF_AN_EVENT = 8
+"""The feed is measured with an event for so many accounts: 5,000 in a full run."""
+# In this order for more, and from the last for less: the capacity may not exceed its maximum.
+WRITE_ALL = {
+    "innodb_io_capacity_max": 20_000,
+    "innodb_io_capacity": 20_000,
+    "innodb_max_dirty_pages_pct": 0,
+}
+UNWRITTEN = "SHOW GLOBAL STATUS WHERE Variable_name = 'Innodb_buffer_pool_pages_dirty'"
+FEW_PAGES, WRITE_SECONDS = 200, 60
+
+
+def growth(stage: Stage) -> Iterator[Measured]:
+    """Fill the tables step by step, and measure coupons at each. Shares of null are compared, because the
+    machine is quicker in one half hour than in the next."""
+    steps, findings = [], list[str]()
+    for coupons in (0, *stage.size.tables):
+        stages.say(f"coupons with {max(coupons, stage.number(COUPONS)):,} in the table …")
+        if coupons:
+            orders = stage.size.filled_orders if coupons == stage.size.tables[-1] else 0
+            fill(stage, coupons=max(coupons - stage.number(COUPONS), 0), orders=orders)
+        runs = stage.beside_null([partial(loads.coupons, stage)], partial(loads.null, stage))
+        mine = [run for run in runs if run.row == "coupon"]
+        findings += [finding for run in mine for finding in run.findings]
+        names = ("per_second", "p95_ms", "of_null", "processor_us")
+        medians = {name: median(run.figures[name] for run in mine) for name in names}
+        steps.append({"coupons": stage.number(COUPONS), **medians})
+    first, last = steps[0], steps[-1]
+    figures = {**last, "of_empty": ratio(last["of_null"], first["of_null"])}
+    says = f"beside {first['coupons']:,.0f}, with {first['processor_us']:.0f} µs of processor a coupon"
+    yield Measured(row="growth", figures=figures, findings=findings, says=says, steps=steps)
+
+
+def fill(stage: Stage, *, coupons: int, orders: int) -> None:
+    """Fill the tables, and have the server write the pages that this left in its memory: the tables' size is
+    measured, and not the end of a bulk load."""
+    filling.fill(stage.instance, coupons=coupons, orders=orders)
+    with _written_at_once(stage):
+        wait_until(lambda: stage.number(UNWRITTEN) <= FEW_PAGES, within_seconds=WRITE_SECONDS)
+
+
+@contextmanager
+def _written_at_once(stage: Stage) -> Iterator[None]:
+    [before] = stage.rows(f"SELECT {', '.join(f'@@GLOBAL.{name}' for name in WRITE_ALL)}")
+    try:
+        for name, value in WRITE_ALL.items():
+            stage.rows(f"SET GLOBAL {name} = %s", value)
+        yield
+    finally:
+        for name, value in reversed([*zip(WRITE_ALL, before, strict=True)]):
+            stage.rows(f"SET GLOBAL {name} = %s", value)
+
+
+def by_key(stage: Stage) -> Iterator[Measured]:
+    """Null calls by an API key of the staff, between null calls by their token."""
+    made = stage.call("POST", "/api-keys", {"name": "Bench", "scopes": ["coupons:write"]})
+    by_token, by_key = (
+        stage.tokens(name, [token])
+        for name, token in (("null-token", stage.token), ("null-key", made["secret"]))
+    )
+    call = partial(stage.measure, "null_key", "null", CAMPAIGN=1, TOKENS=by_key, AGAIN=1)
+    return stage.beside_null([call], partial(loads.null, stage, TOKENS=by_token, AGAIN=1))
+
+
+def feed(stage: Stage) -> Iterator[Measured]:
+    """What an event costs until it has its position, and webhooks a second to one endpoint."""
+    number = stage.size.users // USERS_OF_AN_EVENT
+    command, own = [sys.executable, "-m", "lab.bench.feed", str(number)], stage.environment
+    ran = children.run(command, within_seconds=FEED_SECONDS, environment=own)
+    found = json.loads(children.printed(ran))
+    yield Measured(row="events", figures=found["events"])
+    delivered = found["webhooks"].pop("delivered")
+    lost = f"webhooks: {delivered} of {number} events were delivered"
+    yield Measured(row="webhooks", figures=found["webhooks"], findings=[lost] if delivered < number else [])
+
+
+def idle(stage: Stage) -> Iterator[Measured]:
+    """What each process takes while nobody calls, once the worker has nothing left."""
+    database.wait_until_worked_off(stage.instance)
+    before = stages.spent(stage.instance)
+    time.sleep(IDLE_SECONDS)
+    after = stages.spent(stage.instance)
+    cores = {f"{name}_cores": (after[name] - before[name]) / IDLE_SECONDS for name in after}
+    yield Measured(row="idle", figures={"cores": sum(cores.values()), **cores})
+
+
+def audit(stage: Stage) -> Iterator[Measured]:
+    """Every law over all that was made, as an operator would audit it; a broken one is a finding."""
+    coupons, orders = stage.number(COUPONS), stage.number(loads.ORDERS)
+    command, began_at, peak = [sys.executable, "manage.py", "audit", "--json"], time.monotonic(), 0.0
+    pipe = subprocess.PIPE
+    child = subprocess.Popen(
+        command, cwd=places.PROJECT, env=stage.environment, stdout=pipe, stderr=pipe, text=True
+    )
+    try:
+        while child.poll() is None and time.monotonic() < began_at + AUDIT_SECONDS:
+            peak = max(peak, stages.peak_mib([child.pid]))
+            time.sleep(0.05)
+    finally:
+        child.kill()
+        printed = child.communicate()
+    seconds = time.monotonic() - began_at
+    laws = own_stack.read_laws(subprocess.CompletedProcess(command, child.returncode, *printed))
+    yield Measured(
+        row="audit",
+        figures={"seconds": seconds, "command_mib": peak, "coupons": coupons, "orders": orders},
+        findings=own_stack.broken(laws),
+        says=f"{sum(law['holds'] for law in laws)} of {len(laws)} laws hold",
+    )
+
+
+def memory(stage: Stage) -> Iterator[Measured]:
+    """The peak of web processes and connections since the stack was started: no row restarts one."""
+    used, allowed = stage.number(USED), stage.number(ALLOWED)
+    peak = stages.peak_mib(stages.processes(stage.instance, "web"))
+    figures = {"peak_mib": peak, "connections_share": used / allowed}
+    yield Measured(row="memory", figures=figures, says=f"{used} of {allowed} connections to the database")
