@@ -17,26 +17,13 @@ import matplotlib
 
 matplotlib.use("svg")
 from matplotlib import pyplot
-from matplotlib.figure import Figure
-from matplotlib.ticker import StrMethodFormatter
 
 from lab import stage
 from scripts.stack import database, environment, places, processes
 from scripts.stack.instance import Instance
 
 DOCS = places.PROJECT / "docs"
-COLOURS = ("#3b82c4", "#d08a2e", "#4c9f70", "#c4483b", "#8f6bb3", "#2f9aa0", "#b5609a", "#8a8a3a", "#7a7a7a")
-NUMBER = StrMethodFormatter("{x:,g}")
-STYLE: Any = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "firstcome",
-    "font.family": "sans-serif",
-    "font.size": 9,
-    "axes.titlesize": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-}
-pyplot.rcParams.update(STYLE)
+pyplot.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "firstcome", "font.size": 9})
 
 
 def markdown(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
@@ -109,58 +96,20 @@ def machine(one: Mapping[str, Any]) -> str:
 
 
 def curves(
-    path: Path,
-    lines: Mapping[str, Sequence[Mapping[str, Any]]],
-    x: str,
-    titles: Mapping[str, str],
-    *,
-    is_log: bool = False,
+    path: Path, lines: Mapping[str, Sequence[Mapping[str, Any]]], x: str, titles: Mapping[str, str]
 ) -> None:
-    """Two plots beside each other of these figures of each line's steps over their `x`. If `is_log`, `x` and
-    the right one have logarithmic axes."""
+    """An SVG of two plots beside each other: these figures of each line's steps over their `x`."""
     figure, both = pyplot.subplots(1, 2, figsize=(7.2, 3.2), layout="constrained")
     for axes, (name, title) in zip(both, titles.items(), strict=True):
-        for (label, steps), colour in zip(lines.items(), COLOURS * 3, strict=False):
-            xs, ys = [step[x] for step in steps], [step[name] for step in steps]
-            axes.plot(xs, ys, marker="o", markersize=3, color=colour, label=label)
+        for label, steps in lines.items():
+            axes.plot([step[x] for step in steps], [step[name] for step in steps], marker=".", label=label)
         axes.set_title(title)
-        if is_log:
-            ticks = sorted({step[x] for steps in lines.values() for step in steps})
-            axes.set_xscale("log")
-            axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
-            axes.minorticks_off()
-        if is_log and axes is both[1]:
-            axes.set_yscale("log")
-        else:
-            axes.set_ylim(bottom=0)
-        axes.yaxis.set_major_formatter(NUMBER)
-    handles, names = both[0].get_legend_handles_labels()
-    figure.legend(handles, names, ncols=4, loc="outside lower center", frameon=False)
-    _write_svg(path, figure)
-
-
-def bars(path: Path, names: Sequence[str], numbers: Mapping[str, Sequence[float]]) -> None:
-    """A plot of bars for each title, beside one another, a bar for each name."""
-    figure, several = pyplot.subplots(
-        1, len(numbers), sharey=True, figsize=(7.2, 0.8 + 0.3 * len(names)), layout="constrained"
-    )
-    for axes, (title, each), colour in zip(several, numbers.items(), COLOURS, strict=False):
-        drawn = axes.barh(range(len(names)), each, color=colour, height=0.7)
-        axes.set_yticks(range(len(names)), names)
-        axes.bar_label(drawn, [f"{one:,.0f}" for one in each], padding=3)
-        axes.margins(x=0.18)
-        axes.set_title(title)
-        axes.xaxis.set_visible(False)
-    several[0].invert_yaxis()
-    _write_svg(path, figure)
-
-
-def _write_svg(path: Path, figure: Figure) -> None:
-    """Without a date, and with hundredths of points: matplotlib's millionths are half of the file."""
+        axes.set_ylim(bottom=0)
+    figure.legend(*both[0].get_legend_handles_labels(), ncols=4, loc="outside lower center", frameon=False)
     written = io.StringIO()
     figure.savefig(written, format="svg", bbox_inches="tight", metadata={"Date": None})
     pyplot.close(figure)
-    text = re.sub(r"<metadata>.*?</metadata>", "", written.getvalue(), flags=re.DOTALL)
-    text = re.sub(r' d="[^"]*"', lambda found: re.sub(r"(\.\d\d)\d+", r"\1", found[0]), text)
+    # A hundredth of a point is enough, and matplotlib's millionths are half of the file.
+    text = re.sub(r' d="[^"]*"', lambda found: re.sub(r"(\.\d\d)\d+", r"\1", found[0]), written.getvalue())
     path.parent.mkdir(parents=True, exist_ok=True)
     places.write_whole(path, text.rstrip() + "\n")

@@ -1,7 +1,6 @@
-"""The report of docs/lab: `report.md` with a plot of each scenario. `python -m lab.compare.page` writes it
+"""The report of docs/lab: `report.md` with plots of the steps. `python -m lab.compare.page` writes it
 again from `results.json`."""
 
-import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from lab.compare.scenarios import SCENARIOS
 
 Row = Mapping[str, Any]
 FOLDER = report.DOCS / "lab"
+PLOT = {"per_second": "served a second, by callers", "p95_ms": "p95 in ms, by callers"}
 
 
 def label(row: Row, by: str = "strategy") -> str:
@@ -73,22 +73,19 @@ def line(row: Row) -> str:
 
 
 def write(folder: Path, rows: Sequence[Row]) -> None:
-    """The page with its plots, from all rows there are; `surprises.md` beside it becomes a part."""
-    for name in dict.fromkeys(row["scenario"] for row in rows):
-        _plot(folder / f"{name}.svg", [row for row in rows if row["scenario"] == name])
+    """The page, with a plot where there are steps, from all rows there are; `surprises.md` becomes a part."""
+    for name, some in of_scenarios(rows):
+        if some[0]["steps"]:
+            report.curves(folder / f"{name}.svg", {label(row): row["steps"] for row in some}, "vus", PLOT)
     (folder / "report.md").write_text(
         "\n\n".join(part.rstrip() for part in parts(folder, rows) if part) + "\n"
     )
 
 
-def _plot(path: Path, rows: Sequence[Row]) -> None:
-    if rows[0]["steps"]:
-        titles = {"per_second": "served a second, by callers", "p95_ms": "p95 in ms, by callers"}
-        report.curves(path, {label(row): row["steps"] for row in rows}, "vus", titles)
-    else:
-        titles = {"per_second": "callers served a second", "settled_p95_ms": "p95 until known, in ms"}
-        numbers = {title: [row[name] for row in rows] for name, title in titles.items()}
-        report.bars(path, [label(row) for row in rows], numbers)
+def of_scenarios(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
+    for name in SCENARIOS:
+        if some := [row for row in rows if row["scenario"] == name]:
+            yield name, some
 
 
 def parts(folder: Path, rows: Sequence[Row]) -> Iterator[str]:
@@ -97,15 +94,15 @@ def parts(folder: Path, rows: Sequence[Row]) -> Iterator[str]:
     if (folder / "surprises.md").exists():
         yield f"## What surprised\n\n{(folder / 'surprises.md').read_text()}"
     yield f"## Side by side\n\nCallers served a second, and p95 until they knew.\n\n{side_by_side(rows)}"
-    for name, scenario in SCENARIOS.items():
-        if some := [row for row in rows if row["scenario"] == name]:
-            cells = {column: [text(row) for row in some] for column, text in TEXTS.items()}
-            cells = {column: texts for column, texts in cells.items() if any(texts)}
-            table = report.markdown([*cells], zip(*cells.values(), strict=True))
-            quick = " (quick runs)" if any(row["is_quick"] for row in some) else ""
-            yield f"## {name}{quick}\n\n{scenario.says}.\n\n{table}"
-            yield f"![{name}: callers served a second, and p95]({name}.svg)"
-            yield _list(notes(some))
+    for name, some in of_scenarios(rows):
+        cells = {column: [text(row) for row in some] for column, text in TEXTS.items()}
+        cells = {column: texts for column, texts in cells.items() if any(texts)}
+        quick = " (quick runs)" if any(row["is_quick"] for row in some) else ""
+        table = report.markdown([*cells], zip(*cells.values(), strict=True))
+        yield f"## {name}{quick}\n\n{SCENARIOS[name].says}.\n\n{table}"
+        if some[0]["steps"]:
+            yield f"![{name}: callers served a second, and p95, by callers]({name}.svg)"
+        yield _list(f"{label(row)}: {finding}" for row in some for finding in notes(row))
     machines: dict[str, dict[str, None]] = {}
     for row in rows:
         machines.setdefault(json.dumps(row["circumstances"]), {})[row["commit"]] = None
@@ -132,19 +129,16 @@ def summary(rows: Sequence[Row]) -> Iterator[str]:
             yield f"{scenario}: most `{fastest['strategy']}` ({rate(fastest['per_second'])}), {soonest}."
 
 
-def notes(rows: Sequence[Row]) -> Iterator[str]:
-    """Findings, where throughput stops growing by a tenth, and where p95 more than doubles."""
-    for row in rows:
-        if row["unsure"]:
-            yield f"{label(row)}: {row['unsure']:,} callers without a definite answer"
-        yield from (f"{label(row)}: {finding}" for finding in row["findings"])
-        if steps := row["steps"]:
-            pairs = list(itertools.pairwise(steps))
-            grown = [after for before, after in pairs if after["per_second"] > 1.1 * before["per_second"]]
-            slow = [str(after["vus"]) for before, after in pairs if after["p95_ms"] > 2 * before["p95_ms"]]
-            texts = [f"{one['vus']}: {rate(one['per_second'])}, p95 {time(one['p95_ms'])}" for one in steps]
-            stops = f"throughput stops growing at {[steps[0], *grown][-1]['vus']} callers"
-            yield f"{label(row)}: {'; '.join(texts)}; {stops}; p95 doubles at {', '.join(slow) or 'none'}"
+def notes(row: Row) -> Iterator[str]:
+    """Findings, and each step."""
+    if row["unsure"]:
+        yield f"{row['unsure']:,} callers without a definite answer"
+    yield from row["findings"]
+    if row["steps"]:
+        steps = (
+            f"{one['vus']:,}: {rate(one['per_second'])}, p95 {time(one['p95_ms'])}" for one in row["steps"]
+        )
+        yield "; ".join(steps)
 
 
 def side_by_side(rows: Sequence[Row]) -> str:
