@@ -5,8 +5,8 @@ import os
 import re
 import threading
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from itertools import cycle
@@ -19,8 +19,8 @@ from lab import load
 from lab.compare import checks
 from lab.compare.scenarios import FINISH_SECONDS, Case
 from lab.load import Figures, ratio
-from lab.stage import TICKS, Stage, spent, wait_until, web_workers
-from scripts.stack import SetupError, database, process_identity, readiness
+from lab.stage import TICKS, Stage, processes, spent, wait_until, web_workers
+from scripts.stack import database, process_identity, readiness
 from scripts.stack.instance import Instance
 
 SORTS = {
@@ -32,7 +32,7 @@ START_SECONDS, IDLE_SECONDS = 180, 1
 MOST_FAILED, NEARLY_ALL = 0.01, 0.9
 SESSIONS = "SHOW GLOBAL STATUS WHERE Variable_name = 'Threads_connected'"
 COUNTED = re.compile(r"^firstcome_((?!database_|processor_)\w+)_total(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
-PAUSE_SECONDS, POLL_SECONDS, ANSWERS_IN_A_ROW, READY_SECONDS = 0.8, 0.02, 10, 60
+PAUSE_SECONDS, POLL_SECONDS, ANSWERS_IN_A_ROW = 0.8, 0.02, 10
 """Of plain load before each fault; and answers after which all processes of web serve: the kernel deals new
 connections out among them, also to one that is only starting."""
 COUPONS = "SELECT COUNT(*) FROM coupons_coupon WHERE campaign_id = %s"
@@ -54,9 +54,7 @@ def run(stage: Stage, case: Case) -> dict[str, Any]:
         "scenario": case.scenario.name,
         **measured,
         "database": database.since(before, database.counters(stage.instance)),
-        "counted": {
-            name: round(n) for name, n in database.since(counted, _counted(stage.instance)).items() if n
-        },
+        "counted": {name: n for name, n in database.since(counted, _counted(stage.instance)).items() if n},
         "faults": faults,
         **checked,
     }
@@ -82,19 +80,16 @@ def measure(stage: Stage, case: Case, settings: Mapping[str, Any]) -> dict[str, 
             taken = {name: one / seconds for name, one in taken.items()} | {"k6": figures.k6_cores}
             found_wall = wall(stage.instance, why, vus, taken)
             break
-    _, _, best = max((not one["too_much"], one["per_second"], index) for index, one in enumerate(steps))
-    names = ("answers", "tickets", "asked", "coupons", "unsure", "polls")
-    sums = {name: _sum([one[name] for one in found]) for name in names}
-    if len(steps) == 1:
+    if len(of.vus) == 1:
         return {**found[0], "steps": []}
+    _, _, best = max((not one["too_much"], one["per_second"], index) for index, one in enumerate(steps))
+    sums = {name: sum(one[name] for one in found) for name in ("asked", "coupons", "unsure", "polls")}
+    sums |= {
+        name: dict(sum(map(Counter, (one[name] for one in found)), Counter()))
+        for name in ("answers", "tickets")
+    }
     walls = {"wall": found_wall} if slowest_ms else {}
     return {**found[best], **sums, "per_second": steps[best]["per_second"], "steps": steps, **walls}
-
-
-def _sum(numbers: Sequence[Any]) -> Any:
-    if not isinstance(numbers[0], dict):
-        return sum(numbers)
-    return {name: sum(one.get(name, 0) for one in numbers) for one in numbers for name in one}
 
 
 def read(figures: Figures) -> dict[str, Any]:
@@ -171,21 +166,18 @@ def wall(instance: Instance, why: str, vus: int, taken: Mapping[str, float]) -> 
 
 def _counted(instance: Instance) -> dict[str, float]:
     """The shop's own counters, over all processes and labels. Beat and issuer may still be starting."""
-    sums: defaultdict[str, float] = defaultdict(float)
+    sums: Counter[str] = Counter()
     for (target,) in instance.metrics_targets().values():
         with suppress(OSError):
             text = readiness.ask(int(target.rpartition(":")[2]), "GET", "/metrics")[1]
             for name, number in COUNTED.findall(text):
-                sums[name] += float(number)
-    return sums
+                sums[name] += round(float(number))
+    return dict(sums)
 
 
 def _is_idle(instance: Instance) -> bool:
     asked_at = time.monotonic()
-    with suppress(OSError):
-        is_ready = readiness.ask(instance.port, "GET", "/readyz")[0] == 200
-        return is_ready and time.monotonic() - asked_at < IDLE_SECONDS
-    return False
+    return _answers(instance, "/readyz") and time.monotonic() - asked_at < IDLE_SECONDS
 
 
 # --- the faults of `crash` ---
@@ -207,9 +199,7 @@ def _faults(stage: Stage, case: Case, settings: Mapping[str, Any]) -> Iterator[l
         finally:
             ended.set()
     striking.result()
-    wait_until(lambda: not readiness.readiness_problem(instance.port), within_seconds=READY_SECONDS)
-    if problem := readiness.readiness_problem(instance.port):
-        raise SetupError(f"the shop isn't ready {READY_SECONDS} s after the last fault: {problem}")
+    readiness.wait_for_shop(instance)
     for name, each in waits.items():
         found.append({"fault": name, "times": len(each), "seconds": max(each, default=None)})
 
@@ -217,38 +207,31 @@ def _faults(stage: Stage, case: Case, settings: Mapping[str, Any]) -> Iterator[l
 def _strike_again(
     instance: Instance, case: Case, campaign: int, ended: threading.Event, waits: dict[str, list[float]]
 ) -> None:
-    """A fault once all processes of web serve, so that its cost isn't that of the one before; again and
-    again."""
-    whole, in_a_row = len(web_workers(instance)), 0
+    """Fault after fault, each once all processes of web serve: its cost isn't that of the one before."""
+    whole = len(web_workers(instance))
     # Only the tickets of `queue` need the issuer.
-    kinds = [name for name in FAULTS if name != "issuer killed" or case.strategy == "queue"]
-    for name in cycle(kinds):
-        if ended.wait(PAUSE_SECONDS):
+    for name in cycle(name for name in FAULTS if name != "issuer killed" or case.strategy == "queue"):
+        ended.wait(PAUSE_SECONDS)
+        in_a_row = 0
+        while in_a_row < ANSWERS_IN_A_ROW and not ended.wait(POLL_SECONDS):
+            in_a_row = (
+                in_a_row + 1 if len(web_workers(instance)) >= whole and _answers(instance, "/healthz") else 0
+            )
+        if ended.is_set():
             return
-        while in_a_row < ANSWERS_IN_A_ROW:
-            is_whole = len(web_workers(instance)) >= whole and _is_answered(instance)
-            in_a_row = in_a_row + 1 if is_whole else 0
-            if ended.wait(POLL_SECONDS):
-                return
-        in_a_row, began_at = 0, time.monotonic()
+        began_at = time.monotonic()
         FAULTS[name](instance)
-        before = database.rows(instance, COUPONS, campaign)
-        waits.setdefault(name, [])
+        before, each = database.rows(instance, COUPONS, campaign), waits.setdefault(name, [])
         while database.rows(instance, COUPONS, campaign) == before:
             if ended.wait(POLL_SECONDS):
                 return
-        waits[name].append(round(time.monotonic() - began_at, 2))
+        each.append(round(time.monotonic() - began_at, 2))
 
 
-def _is_answered(instance: Instance) -> bool:
+def _answers(instance: Instance, path: str) -> bool:
     with suppress(OSError):
-        return readiness.ask(instance.port, "GET", "/healthz")[0] == 200
+        return readiness.ask(instance.port, "GET", path)[0] == 200
     return False
-
-
-def _kill(instance: Instance, name: str) -> None:
-    leader = process_identity.leader_of(instance.run, name)
-    process_identity.kill({leader} if leader else set())
 
 
 def _empty_redis(instance: Instance) -> None:
@@ -258,7 +241,7 @@ def _empty_redis(instance: Instance) -> None:
 
 FAULTS: Mapping[str, Callable[[Instance], None]] = {
     "web killed": lambda instance: process_identity.kill({max(web_workers(instance))}),
-    "redis killed": lambda instance: _kill(instance, "redis"),
+    "redis killed": lambda instance: process_identity.kill(processes(instance, "redis")),
     "redis emptied": _empty_redis,
-    "issuer killed": lambda instance: _kill(instance, "issuer"),
+    "issuer killed": lambda instance: process_identity.kill(processes(instance, "issuer")),
 }

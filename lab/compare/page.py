@@ -48,7 +48,8 @@ def faults(row: Row) -> str:
 
 TEXTS: Mapping[str, Callable[[Row], str]] = {
     "strategy": label,
-    "answers": lambda row: counts(row["answers"], "× ") + counts(row["tickets"], "tickets "),
+    "answers": lambda row: counts(row["answers"], "× "),
+    "tickets": lambda row: counts(row["tickets"]),
     "per second": lambda row: rate(row["per_second"]),
     "paid a second": lambda row: rate(row["settled_per_second"]) if "settled_per_second" in row else "",
     "p50": lambda row: time(row["p50_ms"]),
