@@ -69,12 +69,9 @@ class Stage:
         path.write_text(json.dumps(content))
         return path
 
-    def tokens(self, name: str, tokens: Sequence[str]) -> Path:
-        return self.write(f"tokens-{name}", {"users": [{"access": token} for token in tokens]})
-
-    def tokens_of(self, users: Sequence[Mapping[str, Any]]) -> Path:
+    def tokens_of(self, users: Sequence[Mapping[str, Any]], name: str = "some") -> Path:
         """A file with what k6 needs of these accounts: it reads all of it before each load."""
-        return self.tokens("accounts", [user["access"] for user in users])
+        return self.write(f"tokens-{name}", {"users": [{"access": user["access"]} for user in users]})
 
     def codes_of(self, campaign: int, accounts: int) -> Path:
         """A file with the coupons of the campaign that the first accounts have, in their order."""

@@ -65,29 +65,19 @@ def summed(here: Stage, rows: Collection[str]) -> Iterator[dict[str, Any]]:
             yield from summed_up(one for one in measure(here) if one.row in names)
 
 
-def rounds(here: Stage) -> Iterator[Measured]:
-    """Rows that are compared with null, and with each other."""
+def beside_null(rows: Sequence[str], here: Stage) -> Iterator[Measured]:
+    """Rows beside null; and orders with a shared code beside those with coupons that were issued before."""
     issued = 0.0
-    for run in beside_null(here, ROUNDS):
-        if run.row == "coupon_orders":
-            issued = run.figures["per_second"]
-        if run.row == "shared_orders":
-            run = replace(run, figures={**run.figures, "of_issued": ratio(run.figures["per_second"], issued)})
-        yield run
-
-
-def beside_null(here: Stage, rows: Sequence[str]) -> Iterator[Measured]:
-    return here.beside_null([partial(LOADS[row], here) for row in rows], partial(loads.null, here))
-
-
-def once(here: Stage) -> Iterator[Measured]:
-    return (LOADS[row](here) for row in ONCE)
+    for run in here.beside_null([partial(LOADS[row], here) for row in rows], partial(loads.null, here)):
+        issued = run.figures["per_second"] if run.row == "coupon_orders" else issued
+        share = {"of_issued": ratio(run.figures["per_second"], issued)} if run.row == "shared_orders" else {}
+        yield replace(run, figures={**run.figures, **share})
 
 
 PARTS: Sequence[tuple[Sequence[str], Callable[[Stage], Iterable[Measured]]]] = (
-    (("null", *ROUNDS), rounds),
-    (ONCE, once),
-    (PAID, lambda here: beside_null(here, PAID)),
+    (("null", *ROUNDS), partial(beside_null, ROUNDS)),
+    (ONCE, lambda here: (LOADS[row](here) for row in ONCE)),
+    (PAID, partial(beside_null, PAID)),
     (("events", "webhooks"), beside.feed),
     (("growth",), beside.growth),
     (("memory",), beside.memory),

@@ -2,7 +2,6 @@
 memory."""
 
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from lab.bench.rows import Measured
 from lab.bench.stage import Stage
 from lab.load import ratio
 from lab.stage import wait_until
-from scripts.stack import children, database, own_stack, places
+from scripts.stack import children, database, own_stack
 
 COUPONS = "SELECT COUNT(*) FROM coupons_coupon"
 USED = "SHOW GLOBAL STATUS WHERE Variable_name = 'Max_used_connections'"
@@ -78,10 +77,8 @@ def _written_at_once(stage: Stage) -> Iterator[None]:
 def by_key(stage: Stage) -> Iterator[Measured]:
     """Null calls by an API key of the staff, between null calls by their token."""
     made = stage.call("POST", "/api-keys", {"name": "Bench", "scopes": ["coupons:write"]})
-    by_token, by_key = (
-        stage.tokens(name, [token])
-        for name, token in (("null-token", stage.token), ("null-key", made["secret"]))
-    )
+    by_token = stage.tokens_of([{"access": stage.token}], "token")
+    by_key = stage.tokens_of([{"access": made["secret"]}], "key")
     call = partial(stage.measure, "null_key", "null", CAMPAIGN=1, TOKENS=by_key, AGAIN=1)
     return stage.beside_null([call], partial(loads.null, stage, TOKENS=by_token, AGAIN=1))
 
@@ -112,19 +109,15 @@ def audit(stage: Stage) -> Iterator[Measured]:
     """Every law over all that was made, as an operator would audit it; a broken one is a finding."""
     coupons, orders = stage.number(COUPONS), stage.number(loads.ORDERS)
     command, began_at, peak = [sys.executable, "manage.py", "audit", "--json"], time.monotonic(), 0.0
-    pipe = subprocess.PIPE
-    child = subprocess.Popen(
-        command, cwd=places.PROJECT, env=stage.environment, stdout=pipe, stderr=pipe, text=True
-    )
+    child = children.start(command, environment=stage.environment, log=stage.instance.home / "audit.json")
     try:
         while child.poll() is None and time.monotonic() < began_at + AUDIT_SECONDS:
             peak = max(peak, stages.peak_mib([child.pid]))
             time.sleep(0.05)
     finally:
-        child.kill()
-        printed = child.communicate()
-    seconds = time.monotonic() - began_at
-    laws = own_stack.read_laws(subprocess.CompletedProcess(command, child.returncode, *printed))
+        children.stop(child)
+    seconds, printed = time.monotonic() - began_at, (stage.instance.home / "audit.json").read_text()
+    laws = json.loads(printed[printed.index("{") :])["laws"]
     yield Measured(
         row="audit",
         figures={"seconds": seconds, "command_mib": peak, "coupons": coupons, "orders": orders},

@@ -47,32 +47,34 @@ class Receiver(BaseHTTPRequestHandler):
 
 
 def spent() -> dict[str, float]:
-    """Seconds of processor of this process, and of the database server."""
+    """Microseconds of processor of this process, and of the database server."""
     with connection.cursor() as cursor:
         cursor.execute("SHOW VARIABLES LIKE 'pid_file'")
         server = int(Path(cursor.fetchone()[1]).read_text())
-    return {"python_us": time.process_time(), "mariadb_us": processor_seconds([server])}
+    return {"python_us": 1e6 * time.process_time(), "mariadb_us": 1e6 * processor_seconds([server])}
+
+
+def since(before: dict[str, float], number: int) -> dict[str, float]:
+    """Of each of so many."""
+    return {name: (now - before[name]) / max(1, number) for name, now in spent().items()}
 
 
 def record(number: int) -> dict[str, float]:
-    """Microseconds of an event, that of its position included, and how late the last had its position."""
+    """What an event takes, and how late the last had its position, which the database's time has in it."""
     position, before = reading.read_state().last_position, spent()
     for start in range(0, number, BATCH):
         together = range(start, min(start + BATCH, number))
         events = [NewEvent(uuid4(), "order.paid", uuid4(), clock.now(), DATA) for _ in together]
         transactions.run(partial(recording.record_all, events), transactions.KEYED)
-    python, ended_at = spent()["python_us"], time.monotonic()
-    wait_until(
-        lambda: reading.read_state().last_position >= position + number,
-        within_seconds=SEQUENCING_SECONDS,
-        pause_seconds=0.01,
-    )
+    of_python, ended_at = since(before, number)["python_us"], time.monotonic()
+    is_there = lambda: reading.read_state().last_position >= position + number  # noqa: E731
+    wait_until(is_there, within_seconds=SEQUENCING_SECONDS, pause_seconds=0.01)
     behind = time.monotonic() - ended_at
-    return of_each(before, {**spent(), "python_us": python}, number) | {"behind_seconds": behind}
+    return {**since(before, number), "python_us": of_python, "behind_seconds": behind}
 
 
-def deliver(number: int, position: int, port: int) -> dict[str, float]:
-    """Webhooks a second to an endpoint that no worker of the stack may lease, and microseconds of one."""
+def deliver(position: int, port: int) -> dict[str, float]:
+    """Webhooks a second of the events since, to an endpoint that no worker of the stack may lease."""
     endpoint = WebhookEndpoint.objects.create(
         url=f"http://{ports.HOST}:{port}/",
         events=["*"],
@@ -82,37 +84,28 @@ def deliver(number: int, position: int, port: int) -> dict[str, float]:
         lease_token=secrets.token_hex(16),
         leased_until=clock.now() + timedelta(hours=1),
     )
-    before, began_at, has_more = spent(), time.monotonic(), True
+    before, began_at = spent(), time.monotonic()
     # Without DEBUG no webhook is sent to an address of this host.
     with (
         mock.patch.object(public_addresses, "resolve", lambda url, **_: [ports.HOST]),
         ThreadPoolExecutor(delivery_pass.SENDING_AT_ONCE) as pool,
     ):
-        while has_more:
-            has_more = delivery_pass.run(endpoint, pool=pool)
+        while delivery_pass.run(endpoint, pool=pool):
             endpoint.refresh_from_db()
-    seconds, after = time.monotonic() - began_at, spent()
+    seconds = time.monotonic() - began_at
     sent = WebhookDelivery.objects.filter(endpoint=endpoint)
     delivered = sent.filter(status=WebhookDelivery.Status.DELIVERED).count()
+    taken = since(before, delivered)
     endpoints.delete(endpoint_id=endpoint.pk)
-    return {"per_second": delivered / seconds, "delivered": delivered, **of_each(before, after, delivered)}
+    return {"per_second": delivered / seconds, "delivered": delivered, **taken}
 
 
-def of_each(before: dict[str, float], after: dict[str, float], number: int) -> dict[str, float]:
-    return {name: 1e6 * (after[name] - before[name]) / max(1, number) for name in after}
-
-
-def main() -> None:
-    number = int(sys.argv[1])
+if __name__ == "__main__":
     server = ThreadingHTTPServer((ports.HOST, 0), Receiver)
     # Before there is a connection to the database or a thread, which a fork would copy.
     receiver = multiprocessing.get_context("fork").Process(target=server.serve_forever, daemon=True)
     receiver.start()
-    position = reading.read_state().last_position
-    events, webhooks = record(number), deliver(number, position, server.server_port)
-    print(json.dumps({"events": events, "webhooks": webhooks}))
+    first = reading.read_state().last_position
+    events = record(int(sys.argv[1]))
+    print(json.dumps({"events": events, "webhooks": deliver(first, server.server_port)}))
     receiver.kill()
-
-
-if __name__ == "__main__":
-    main()

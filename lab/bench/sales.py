@@ -2,9 +2,8 @@
 under it."""
 
 import asyncio
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -14,7 +13,7 @@ from lab.bench.rows import Measured
 from lab.bench.stage import Stage
 from lab.load import percentile, ratio
 from lab.stage import say, wait_until
-from scripts.stack import SetupError
+from scripts.stack import waiting
 
 JOINING_SECONDS = 120
 """At most for all accounts to join."""
@@ -22,7 +21,7 @@ HIGHEST_RATE, MINUTES_OF_ENTRIES = 6_000, 4
 """Admissions a minute: so that the entries last for that many minutes, and never more than this."""
 AT_ONCE = 10**6
 """A rate that admits all at once."""
-WAITING, WAIT_SECONDS, BEGUN_BEFORE_SECONDS = 1_000, 30, 4
+WAITING, WAIT, ANSWER_SECONDS, BEGUN_BEFORE_SECONDS = 1_000, "wait=30", 40, 4
 """Entries whose polls wait, for how long, and how long before the first of them is admitted."""
 ORDERS_A_ROUND = 2_000
 IS_ORDERED = "SELECT is_ordered FROM sales_sale WHERE id = %s"
@@ -36,31 +35,23 @@ SELECT id, account_id FROM sales_saleentry WHERE sale_id = %s AND position >= %s
 """
 
 
-@dataclass(frozen=True, kw_only=True)
-class Drop:
-    """A sale that has opened: when, by the host's clock, and how many joined before."""
-
-    id: int
-    opened_at: float
-    rate_per_minute: int
-    entries: int
-
-
 def measure(stage: Stage) -> Iterator[Measured]:
     """Every row of sales; takes two minutes and the time in which the accounts join."""
     rate = min(HIGHEST_RATE, len(stage.users) // MINUTES_OF_ENTRIES)
     sale = _create(stage, "drawn", stage.product_ids[-1], opens_in=3_600, rate_per_minute=rate)
     say(f"{len(stage.users):,} accounts join …")
-    yield (joined := _join(stage, sale))
+    yield _join(stage, sale)
     stage.call("PATCH", f"/sales/{sale}", {"opens_at": datetime.now(UTC).isoformat()})
-    opened_at = time.time()
-    wait_until(lambda: stage.number(IS_ORDERED, sale), within_seconds=60, pause_seconds=0.05)
-    if not stage.number(IS_ORDERED, sale):
-        raise SetupError(f"the draw of sale {sale} has no places after a minute")
-    entries = round(joined.figures["made"])
-    drop = Drop(id=sale, opened_at=opened_at, rate_per_minute=rate, entries=entries)
-    yield _wait_for_admission(stage, drop)
-    yield from _polls(stage, drop)
+    is_drawn = lambda: stage.number(IS_ORDERED, sale)  # noqa: E731
+    waiting.until(is_drawn, f"sale {sale} isn't drawn after a minute", within_seconds=60)
+    yield _wait_for_admission(stage, sale, rate)
+    # Polls of the last third of the entries, which wait all the time, between null calls.
+    entries = stage.number(JOINED, sale)
+    rows = stage.rows(FROM_POSITION, sale, 2 * entries // 3, entries)
+    own = {"TOKENS": stage.tokens_of(_users(stage, rows)), "AGAIN": 1}
+    own |= {"ENTRIES": stage.write("entries", [str(entry) for entry, _ in rows])}
+    polls = partial(stage.measure, "sale_poll", "sale_poll", **own)
+    yield from stage.beside_null([polls], partial(loads.null, stage))
     yield from _orders(stage)
 
 
@@ -83,33 +74,21 @@ def _join(stage: Stage, sale: int, **settings: Any) -> Measured:
     """Every account joins once."""
     made = partial(stage.number, JOINED, sale)
     own = {"seconds": JOINING_SECONDS, "SALE": sale, **settings}
-    run = stage.measure("sale_entries", "sale_entries", made=made, **own)
-    return replace(run, figures={**run.figures, "made": made()})
+    return stage.measure("sale_entries", "sale_entries", made=made, **own)
 
 
-def _polls(stage: Stage, drop: Drop) -> Iterator[Measured]:
-    """Polls of the last third of the entries, which wait all the time, between null calls."""
-    rows = stage.rows(FROM_POSITION, drop.id, 2 * drop.entries // 3, drop.entries)
-    tokens = stage.tokens("sale-poll", _tokens(stage, rows))
-    files = {"TOKENS": tokens, "ENTRIES": stage.write("entries", [str(entry) for entry, _ in rows])}
-    polls = partial(stage.measure, "sale_poll", "sale_poll", AGAIN=1, **files)
-    return stage.beside_null([polls], partial(loads.null, stage))
-
-
-def _wait_for_admission(stage: Stage, drop: Drop) -> Measured:
+def _wait_for_admission(stage: Stage, sale: int, rate: int) -> Measured:
     """A poll with `Prefer: wait` for each of the next entries: the time from its admission to its answer."""
-    ahead = drop.rate_per_minute * BEGUN_BEFORE_SECONDS // 60
-    first = stage.number(PASSED, drop.id) + ahead
-    rows = stage.rows(FROM_POSITION, drop.id, first, min(WAITING, drop.rate_per_minute // 4))
+    first = stage.number(PASSED, sale) + rate * BEGUN_BEFORE_SECONDS // 60
+    rows = stage.rows(FROM_POSITION, sale, first, min(WAITING, rate // 4))
     asked = [
-        connections.request(
-            f"/api/v1/sale-entries/{entry}", access=token, method="GET", Prefer=f"wait={WAIT_SECONDS}"
-        )
-        for (entry, _), token in zip(rows, _tokens(stage, rows), strict=True)
+        connections.request(f"/api/v1/sale-entries/{entry}", method="GET", Prefer=WAIT, access=user["access"])
+        for (entry, _), user in zip(rows, _users(stage, rows), strict=True)
     ]
-    answers = asyncio.run(connections.ask_all(stage.instance.port, asked, WAIT_SECONDS + 10))
+    answers = asyncio.run(connections.ask_all(stage.instance.port, asked, ANSWER_SECONDS))
     findings = connections.unexpected("sale_poll_wait", answers, {200})
-    admitted_at = _admitted_at(stage, drop)
+    found = stage.rows(ADMITTED_AT, sale)
+    admitted_at = {str(entry): at.replace(tzinfo=UTC).timestamp() for entry, at in found}
     late_ms = [
         1000 * (answer.at - admitted_at[str(entry)])
         for (entry, _), answer in zip(rows, answers, strict=True)
@@ -122,7 +101,7 @@ def _wait_for_admission(stage: Stage, drop: Drop) -> Measured:
         row="sale_poll_wait",
         figures={"connections": len(rows)} | {name: percentile(late_ms, one) for name, one in shares.items()},
         findings=findings,
-        says=f"{drop.rate_per_minute:,} a minute are admitted",
+        says=f"{rate:,} a minute are admitted",
     )
 
 
@@ -153,13 +132,7 @@ def _order(stage: Stage, product: int, users: Sequence[Any]) -> Measured:
     return stage.measure("sale_order", "orders", made=made, **own, **files)
 
 
-def _admitted_at(stage: Stage, drop: Drop) -> Mapping[str, float]:
-    """When each entry was admitted, in seconds since the epoch."""
-    found = stage.rows(ADMITTED_AT, drop.id)
-    return {str(entry): at.replace(tzinfo=UTC).timestamp() for entry, at in found}
-
-
-def _tokens(stage: Stage, rows: Sequence[tuple[Any, ...]]) -> list[str]:
-    """The tokens of the accounts of these entries."""
-    access = {user["id"]: user["access"] for user in stage.users}
-    return [access[account] for _, account in rows]
+def _users(stage: Stage, rows: Sequence[tuple[Any, ...]]) -> list[Mapping[str, Any]]:
+    """The accounts of these entries."""
+    by_id = {user["id"]: user for user in stage.users}
+    return [by_id[account] for _, account in rows]

@@ -50,8 +50,8 @@ class Stage(stage.Stage):
     @cached_property
     def files(self) -> Mapping[str, Path]:
         """The files that every load of k6 reads."""
-        tokens = self.tokens("all", [user["access"] for user in self.users])
-        return {"TOKENS": tokens, "PRODUCTS": self.write("products", self.product_ids)}
+        products = self.write("products", self.product_ids)
+        return {"TOKENS": self.tokens_of(self.users, "all"), "PRODUCTS": products}
 
     @property
     def environment(self) -> dict[str, str]:
