@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from lab import report, stage as stages
-from lab.bench import against, beside, judging, loads, operators, sales, stage, waiting
+from lab.bench import against, beside, judging, loads, sales, stage, waiting
 from lab.bench.loads import LOADS
 from lab.bench.rows import COMPARED, FULL, QUICK, ROWS, Measured, Size, summed_up
 from lab.bench.stage import Stage
@@ -81,7 +81,7 @@ PARTS: Sequence[tuple[Sequence[str], Callable[[Stage], Iterable[Measured]]]] = (
     (("events", "webhooks"), beside.feed),
     (("growth",), beside.growth),
     (("memory",), beside.memory),
-    (("board",), operators.measure),
+    (("board",), beside.board),
     (("waiting",), lambda here: [waiting.measure(here)]),
     (("sale_entries", "sale_poll", "sale_poll_wait", "sale_order"), sales.measure),
     (("null_key",), beside.by_key),

@@ -7,7 +7,7 @@ from typing import Any
 
 from lab import load
 from lab.bench import loads
-from lab.compare.scenarios import Case, Load
+from lab.compare.scenarios import Case
 from lab.stage import Stage, wait_until
 from scripts.stack import database, readiness
 
@@ -133,8 +133,8 @@ def prepare_orders(stage: Stage, case: Case) -> dict[str, Any]:
         return settings | {"PAYS": int(case.variant == "paid"), "PATIENCE": BUYERS_PATIENCE_SECONDS}
     accounts = case.load.accounts
     campaign = stage.campaign(f"Lab {case.name}", quantity=accounts)
-    issuing = Load(executor="shared-iterations", vus=[50], seconds=300, accounts=accounts)
-    own = {"LOADS": issuing.executors(50), "PAUSE": 0, "CAMPAIGN": campaign, "PATIENCE": 0}
+    issuing = {"executor": "shared-iterations", "vus": 50, "iterations": accounts, "maxDuration": "300s"}
+    own = {"LOADS": json.dumps({"all": issuing}), "PAUSE": 0, "CAMPAIGN": campaign, "PATIENCE": 0}
     tokens = stage.tokens_of(stage.users[:accounts])
     load.run("lab/coupons", stage.instance, within_seconds=600, TOKENS=tokens, **own)
     return settings | {"PAYS": 1, "PATIENCE": 0, "CODES": stage.codes_of(campaign, accounts)}

@@ -31,35 +31,19 @@ print(json.dumps({"coupons": [*issuing.STRATEGIES], "orders": [*checkout.STRATEG
 class Load:
     """As `scenarios.toml` says."""
 
-    executor: str
+    k6: Mapping[str, Any]
     vus: Sequence[int]
     seconds: int
     accounts: int
     quantity: int = 0
-    iterations: int = 1
-    ramp: int = 0
     pause: float = 0
     warm_up: int = 0
     sells_out: bool = False
 
     def executors(self, vus: int) -> str:
-        """In k6's words."""
-        a_step, ramp = self.accounts // len(self.vus), (self.ramp, self.seconds - self.ramp)
-        words: Mapping[str, Any] = {
-            "constant-vus": {"vus": vus, "duration": f"{self.seconds}s"},
-            "per-vu-iterations": {
-                "vus": vus,
-                "iterations": self.iterations,
-                "maxDuration": f"{FINISH_SECONDS}s",
-            },
-            "shared-iterations": {"vus": vus, "iterations": a_step, "maxDuration": f"{self.seconds}s"},
-            "ramping-vus": {
-                "startVUs": 0,
-                "stages": [{"duration": f"{seconds}s", "target": vus} for seconds in ramp],
-            },
-        }[self.executor]
-        finish = {"executor": self.executor, "gracefulStop": f"{FINISH_SECONDS}s"}
-        return json.dumps({"all": {**words, **finish}})
+        """As k6 takes them."""
+        callers = {} if "stages" in self.k6 else {"vus": vus}
+        return json.dumps({"all": {**self.k6, **callers, "gracefulStop": f"{FINISH_SECONDS}s"}})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +53,9 @@ class Scenario:
     name: str
     says: str
     full: Mapping[str, Any]
+    full_k6: Mapping[str, Any]
     quick: Mapping[str, Any]
+    quick_k6: Mapping[str, Any]
     sort: str = "coupons"
     strategies: Sequence[str] = ()
     variants: Sequence[str] = ("",)
@@ -95,7 +81,8 @@ class Case:
 
     @property
     def load(self) -> Load:
-        return Load(**(self.scenario.quick if self.is_quick else self.scenario.full))
+        of = self.scenario
+        return Load(k6=of.quick_k6, **of.quick) if self.is_quick else Load(k6=of.full_k6, **of.full)
 
     @property
     def inventory(self) -> str:
