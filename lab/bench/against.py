@@ -13,7 +13,6 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 from lab import report, stage as stages
 from lab.bench import judging, stage, waiting
@@ -30,7 +29,6 @@ ALL_LOADS = {**LOADS, "waiting": waiting.measure}
 
 def run(instance: Instance, *, name: str, size: Size, rows: Collection[str]) -> int:
     """Measure, write the results of all rows, print them; the exit code."""
-    measured: list[dict[str, Any]] = []
     home = instance.home
     with (
         checked_out(name, home / "checkout") as folder,
@@ -44,21 +42,13 @@ def run(instance: Instance, *, name: str, size: Size, rows: Collection[str]) -> 
                     continue  # once, after all others
                 # The order changes from round to round, so that a drift of the machine favours neither.
                 order = (this, other) if number % 2 == 0 else (other, this)
-                found = {here: measure_alone(here, row, order) for here in order}
-                done.append((found[this], found[other]))
-                stages.say(
-                    f"round {number + 1}: {'; '.join(judging.cells(judging.compared(row, done[-1:])))}"
-                )
-        measured += [judging.compared(row, done) for row, done in rounds.items()]
+                runs = {here: measure_alone(here, row, order) for here in order}
+                done.append((runs[this], runs[other]))
+                stages.say("; ".join(judging.cells(judging.compared(row, done[-1:]))))
+        measured = [judging.compared(row, done) for row, done in rounds.items()]
         found = report.circumstances(this.instance)
-    return judging.write(
-        measured,
-        file=judging.AGAINST_FILE,
-        size=asdict(size),
-        seconds=stages.seconds(),
-        against=name,
-        **found,
-    )
+    found |= {"size": asdict(size), "seconds": stages.seconds(), "against": name}
+    return judging.write(measured, file=judging.AGAINST_FILE, **found)
 
 
 @contextmanager
@@ -87,16 +77,14 @@ def warm(home: Path, size: Size, project: Path) -> Iterator[Stage]:
     stages.say(f"starting and seeding {project} …")
     port = str(ports.free(instances.PORTS))
     home = places.private_folder(home)
-    with stage.running(
-        instances.choose(home=home, port=port, database="mariadb", project=project), size
-    ) as here:
+    instance = instances.choose(home=home, port=port, database="mariadb", project=project)
+    with stage.running(instance, size) as here:
         workers, cores = sorted(stages.web_workers(here.instance)), sorted(os.sched_getaffinity(0))
         for pid, core in zip(workers, cores * len(workers), strict=False):
             subprocess.run(["taskset", "-acp", str(core), str(pid)], check=True, stdout=subprocess.DEVNULL)
+        short = replace(here, size=replace(size, seconds=WARM_UP_SECONDS, paid_seconds=WARM_UP_SECONDS))
         for row in ("coupon", "paid_card"):  # the first request of each thread opens its connection
-            LOADS[row](
-                replace(here, size=replace(size, seconds=WARM_UP_SECONDS, paid_seconds=WARM_UP_SECONDS))
-            )
+            LOADS[row](short)
         yield here
 
 

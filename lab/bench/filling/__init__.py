@@ -9,7 +9,7 @@ import json
 import os
 import secrets
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -35,55 +35,47 @@ CHARGE = (
 
 
 def fill(instance: Instance, *, coupons: int, orders: int) -> None:
-    """Issue that many coupons of new campaigns, and place that many orders of new products."""
+    """Issue that many coupons of new campaigns, and place that many orders of new products, their charges in
+    the gateway simulator's own book."""
     with database.connected(instance) as connection, connection.cursor() as cursor:
         # Columns that no file names get what the shop's models write as well: nothing, or 0.
         cursor.execute("SET SESSION sql_mode = '', time_zone = '+00:00'")
-
-        def run(name: str, **values: object) -> None:
-            text = Path(__file__).with_name(f"{name}.sql").read_text().format(**values)
-            for statement in text.split(";\n"):
-                if statement.strip():
-                    cursor.execute(statement)
-
-        _coupons(run, coupons)
-        for _ in _orders(run, orders):
-            cursor.execute(CHARGED)
-            _charge(instance.data / "gateway.sqlite3", cursor.fetchall())
-
-
-def _coupons(run: Callable[..., None], count: int) -> None:
-    each = -(-count // CAMPAIGNS)
-    if count:
-        run("accounts", count=each)
-    for number in range(CAMPAIGNS if count else 0):
-        run("campaign", quantity=each, issued=0, discount=DISCOUNT_AMOUNT)
-        for first, last in _bites(min(each, count - number * each), BITE):
-            run("coupons", first=first, last=last, code=CODE.format(number="number"))
+        if coupons:
+            each = -(-coupons // CAMPAIGNS)
+            _run(cursor, "accounts", count=each)
+            for number in range(CAMPAIGNS):
+                _run(cursor, "campaign", quantity=each, discount=DISCOUNT_AMOUNT)
+                for first, last in _bites(min(each, coupons - number * each), BITE):
+                    _run(cursor, "coupons", first=first, last=last, code=CODE.format(number="number"))
+        if orders:
+            accounts = -(-orders // ORDERS_OF_AN_ACCOUNT)
+            _run(cursor, "accounts", count=accounts)
+            _run(cursor, "products", products=PRODUCTS, on_hand=orders * 10, count=orders)
+            of = {"products": PRODUCTS, "discount": DISCOUNT_AMOUNT, "points": POINTS_AMOUNT}
+            of |= {"accounts": accounts, "run": secrets.token_hex(2)[1:]}
+            # An account orders once in a bite, so that no balance changes twice in a statement.
+            for first, last in _bites(orders, min(BITE, accounts)):
+                code = CODE.format(number="n")
+                _run(cursor, "orders", first=first, last=last, code=code, currency=CURRENCY, **of)
+                cursor.execute(CHARGED)
+                _charge(instance.data / "gateway.sqlite3", cursor.fetchall())
 
 
-def _orders(run: Callable[..., None], count: int) -> Iterator[None]:
-    """Nothing, after each bite."""
-    accounts = -(-count // ORDERS_OF_AN_ACCOUNT)
-    if count:
-        run("accounts", count=accounts)
-        run("products", products=PRODUCTS, on_hand=count * 10, count=count)
-    own = {"products": PRODUCTS, "discount": DISCOUNT_AMOUNT, "points": POINTS_AMOUNT, "accounts": accounts}
-    own |= {"currency": CURRENCY, "code": CODE.format(number="n"), "run": secrets.token_hex(2)[1:]}
-    # An account orders once in a bite, so that no balance changes twice in a statement.
-    for first, last in _bites(count, min(BITE, accounts)):
-        run("orders", first=first, last=last, **own)
-        yield
+def _run(cursor: Any, name: str, **values: object) -> None:
+    """Execute the statements of that file."""
+    text = Path(__file__).with_name(f"{name}.sql").read_text().format(**values)
+    for statement in filter(str.strip, text.split(";\n")):
+        cursor.execute(statement)
 
 
 def _bites(count: int, size: int) -> Iterator[tuple[int, int]]:
     """From 1 to `count`, in pieces: the first and the last number of each."""
-    for first in range(1, count + 1, max(size, 1)):
+    for first in range(1, count + 1, size):
         yield first, min(first + size - 1, count)
 
 
 def _charge(path: Path, orders: Any) -> None:
-    """Charge what the orders came to in the gateway simulator's own book, which may be in use."""
+    """Charge what the orders came to, in a book that may be in use."""
     rows = []
     for payment_id, order_id, amount, is_paid, placed_at in orders:
         asked = {
