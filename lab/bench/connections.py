@@ -62,14 +62,14 @@ async def open_all(port: int, number: int) -> list[Streams]:
 async def ask(streams: Streams, content: bytes, within_seconds: float = ANSWER_SECONDS) -> Answer:
     """The answer on that connection, which stays open."""
     began_at, status, body = time.time(), 0, b""
-    with suppress(OSError, asyncio.IncompleteReadError, TypeError):  # None was not accepted
-        reader, writer = streams  # type: ignore[misc]
-        async with asyncio.timeout(within_seconds):
-            writer.write(content)
-            head = await reader.readuntil(b"\r\n\r\n")
-            length = LENGTH.search(head)
-            body = await reader.readexactly(int(length[1]) if length else 0)
-        status = int(head[9:12])
+    if streams:
+        with suppress(OSError, asyncio.IncompleteReadError):
+            async with asyncio.timeout(within_seconds):
+                streams[1].write(content)
+                head = await streams[0].readuntil(b"\r\n\r\n")
+                length = LENGTH.search(head)
+                body = await streams[0].readexactly(int(length[1]) if length else 0)
+            status = int(head[9:12])
     return Answer(status, time.time() - began_at, time.time(), body)
 
 
