@@ -34,40 +34,24 @@ COMPARED = [key for key, row in ROWS.items() if row.ratios or row.against]
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """How much is measured; the defaults are those of a full run."""
+    """How much is measured, as `sizes.toml` says."""
 
-    name: str = "full"
-    seconds: int = 3
-    """Of each load."""
-    rounds: int = 3
-    users: int = 40_000
-    connections: int = 10_000
-    """Buyers that wait for their payment at once, each on one."""
-    crowd_vus: int = 2_000
-    crowd_seconds: int = 15
-    paid_seconds: int = 10
-    accounts: int = 12_000
-    """With a coupon each, for orders. An account has points for ten orders."""
-    hot_vus: int = 1_000
-    tables: Sequence[int] = (1_000_000, 2_500_000, 5_000_000)
-    """Coupons in the table at each step at which its growth is measured."""
-    filled_orders: int = 1_000_000
+    name: str
+    seconds: int
+    rounds: int
+    users: int
+    connections: int
+    crowd_vus: int
+    crowd_seconds: int
+    hot_vus: int
+    paid_seconds: int
+    accounts: int
+    tables: Sequence[int]
+    filled_orders: int
 
 
-FULL = Size()
-QUICK = Size(
-    name="quick",
-    seconds=2,
-    rounds=1,
-    users=12_000,
-    connections=2_000,
-    crowd_vus=500,
-    crowd_seconds=3,
-    paid_seconds=2,
-    accounts=3_000,
-    tables=(50_000,),
-    filled_orders=5_000,
-)
+_SIZES = tomllib.loads(Path(__file__).with_name("sizes.toml").read_text())
+FULL, QUICK = (Size(**{"name": name, **_SIZES["full"], **_SIZES[name]}) for name in ("full", "quick"))
 
 
 @dataclass(frozen=True, kw_only=True)
