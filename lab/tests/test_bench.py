@@ -111,8 +111,7 @@ TINY = replace(
 @pytest.mark.boots("`make bench`")
 def test_every_row_is_measured_and_nothing_is_wrong_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     port, file = str(ports.free(instances.PORTS)), tmp_path / "bench.json"
-    for module in (judging, command.judging):
-        monkeypatch.setattr(module, "FILE", file)
+    monkeypatch.setattr(judging, "FILE", file)
     monkeypatch.setattr(judging, "ALL", {file: [*ROWS]})
     instance = instances.choose(home=tmp_path, port=port, database="mariadb")
     code = command.bench(instance, size=TINY, rows=ROWS)
