@@ -109,8 +109,8 @@ def feed(stage: Stage) -> Iterator[Measured]:
     ran = children.run(command, within_seconds=FEED_SECONDS, environment=own)
     found = json.loads(children.printed(ran))
     yield Measured(row="events", figures=found["events"])
-    delivered = found["webhooks"].pop("delivered")
-    lost = f"webhooks: {delivered} of {number} events were delivered"
+    delivered, error = found["webhooks"].pop("delivered"), found["webhooks"].pop("error")
+    lost = f"webhooks: {delivered} of {number} events were delivered: {error}"
     yield Measured(row="webhooks", figures=found["webhooks"], findings=[lost] if delivered < number else [])
 
 

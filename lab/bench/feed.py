@@ -11,6 +11,7 @@ from datetime import timedelta
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from unittest import mock
 from uuid import uuid4
 
@@ -73,7 +74,7 @@ def record(number: int) -> dict[str, float]:
     return {**since(before, number), "python_us": of_python, "behind_seconds": behind}
 
 
-def deliver(position: int, port: int) -> dict[str, float]:
+def deliver(position: int, port: int) -> dict[str, Any]:
     """Webhooks a second of the events since, to an endpoint that no worker of the stack may lease."""
     endpoint = WebhookEndpoint.objects.create(
         url=f"http://{ports.HOST}:{port}/",
@@ -95,9 +96,9 @@ def deliver(position: int, port: int) -> dict[str, float]:
     seconds = time.monotonic() - began_at
     sent = WebhookDelivery.objects.filter(endpoint=endpoint)
     delivered = sent.filter(status=WebhookDelivery.Status.DELIVERED).count()
-    taken = since(before, delivered)
+    taken, error = since(before, delivered), sent.exclude(error="").values_list("error", flat=True).first()
     endpoints.delete(endpoint_id=endpoint.pk)
-    return {"per_second": delivered / seconds, "delivered": delivered, **taken}
+    return {"per_second": delivered / seconds, "delivered": delivered, "error": error, **taken}
 
 
 if __name__ == "__main__":

@@ -14,7 +14,18 @@ from lab.report import number
 FILE, AGAINST_FILE = report.DOCS / "bench.json", report.DOCS / "bench-against.json"
 PAGE, PLOT = report.DOCS / "performance.md", report.DOCS / "bench" / "table.svg"
 SHOWN = ["per_second", "settled_per_second", "p50_ms", "p95_ms", "max_ms", "of_null"]
-SHOWN += ["web_us", "mariadb_us", "redis_us", "worker_us", "waiting", "peak_mib", "coupons", "orders"]
+SHOWN += [
+    "python_us",
+    "behind_seconds",
+    "web_us",
+    "mariadb_us",
+    "redis_us",
+    "worker_us",
+    "waiting",
+    "peak_mib",
+    "coupons",
+    "orders",
+]
 """Figures that are shown of every row that has them, beside those with a goal; of a row without any, all."""
 ALL = {FILE: [*ROWS], AGAINST_FILE: COMPARED}
 CALLS = {key: row.calls for key, row in ROWS.items()}
