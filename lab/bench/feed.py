@@ -19,6 +19,7 @@ import django
 
 django.setup()  # before the shop's modules
 
+from django.contrib.auth.models import User  # noqa: E402
 from django.db import connection  # noqa: E402
 
 from events.feed import reading, recording  # noqa: E402
@@ -81,6 +82,8 @@ def deliver(position: int, port: int) -> dict[str, Any]:
         events=["*"],
         secret=signatures.new_secret(),
         position=position,
+        # It gets events while its owner may read them.
+        owner_id=User.objects.create_superuser(f"bench-webhooks-{secrets.token_hex(4)}").pk,
         created_at=clock.now(),
         lease_token=secrets.token_hex(16),
         leased_until=clock.now() + timedelta(hours=1),
