@@ -31,7 +31,11 @@ START_SECONDS, IDLE_SECONDS = 180, 1
 """For k6 to read its accounts and to make its callers; in the second an idle shop says that it is ready."""
 MOST_FAILED, NEARLY_ALL = 0.01, 0.9
 SESSIONS = "SHOW GLOBAL STATUS WHERE Variable_name = 'Threads_connected'"
-COUNTED = re.compile(r"^firstcome_((?!database_|processor_)\w+)_total(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
+COUNTED = re.compile(
+    r"^firstcome_(?!database_|processor_|\w*(?:requests|events|deliveries)_total)(\w+)_total(?:\{[^}]*\})? (\S+)$",
+    re.MULTILINE,
+)
+"""The shop's counters but for those that count every call, or each of its events."""
 PAUSE_SECONDS, POLL_SECONDS, ANSWERS_IN_A_ROW = 0.8, 0.02, 10
 """Of plain load before each fault; and answers after which all processes of web serve: the kernel deals new
 connections out among them, also to one that is only starting."""
