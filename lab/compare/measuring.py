@@ -32,7 +32,8 @@ START_SECONDS, IDLE_SECONDS = 180, 1
 MOST_FAILED, NEARLY_ALL = 0.01, 0.9
 SESSIONS = "SHOW GLOBAL STATUS WHERE Variable_name = 'Threads_connected'"
 COUNTED = re.compile(
-    r"^firstcome_(?!database_|processor_|\w*(?:requests|events|deliveries)_total)(\w+)_total(?:\{[^}]*\})? (\S+)$",
+    r"^firstcome_(?!database_|processor_|\w*(?:requests|events|deliveries)_total)"
+    r"(\w+)_total(?:\{[^}]*\})? (\S+)$",
     re.MULTILINE,
 )
 """The shop's counters but for those that count every call, or each of its events."""
