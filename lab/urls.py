@@ -34,23 +34,10 @@ class NullCoupon(View):
         if not request.user.is_staff:
             rate_limits.COUPONS.count(account_id(request))
         now = clock.now()
-        return JSONResponse(
-            {
-                "code": "NULL0NULL0NULL00",
-                "campaign": body.campaign,
-                "position": 1,
-                "status": "issued",
-                "discount": {
-                    "type": "amount",
-                    "value": 1000,
-                    "min_order_amount": 0,
-                    "max_discount_amount": None,
-                },
-                "issued_at": now,
-                "expires_at": now + timedelta(days=30),
-                "order": None,
-            }
-        )
+        terms = {"type": "amount", "value": 1000, "min_order_amount": 0, "max_discount_amount": None}
+        coupon = {"code": "NULL0NULL0NULL00", "campaign": body.campaign, "position": 1, "status": "issued"}
+        period = {"issued_at": now, "expires_at": now + timedelta(days=30)}
+        return JSONResponse({**coupon, "discount": terms, **period, "order": None})
 
 
 table.add("POST", "lab/null", NullCoupon)

@@ -8,6 +8,7 @@
 import exec from "k6/execution";
 import { sleep } from "k6";
 import { Counter, Trend } from "k6/metrics";
+export { handleSummary } from "../measure.js";
 
 const loads = JSON.parse(__ENV.LOADS);
 const PAUSE = Number(__ENV.PAUSE);
@@ -124,9 +125,4 @@ function codeOf(answer) {
   } catch {
     return "other";
   }
-}
-
-export function handleSummary(data) {
-  const figures = Object.entries(data.metrics).map(([name, metric]) => [name, metric.values]);
-  return { [__ENV.SUMMARY]: JSON.stringify(Object.fromEntries(figures)) };
 }

@@ -1,91 +1,107 @@
-"""The rows of the benchmark, which `rows.toml` declares, with their goals."""
+"""The rows of the benchmark, which `rows.toml` declares, with their goals; how much of each is measured; and
+their sums over several rounds."""
 
 import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any
 
-from scripts.stack import SetupError
-
-OF_NULL, OF_PESSIMISTIC, OF_EMPTY, OF_ISSUED = "of_null", "of_pessimistic", "of_empty", "of_issued"
-SETTLED, OLDEST_WAITING = "settled_per_second", "oldest_waiting_seconds"
-PER_SECOND, P95, LONGEST, PROCESSOR, PEAK = "per_second", "p95_ms", "max_ms", "processor", "peak_mib"
-WAITING, WAITING_KIB, WAITING_CORES, NULL_WAITING = "waiting", "waiting_kib", "waiting_cores", "of_null_alone"
-OF_NULL_PROCESSOR, OF_PLAIN_ORDER = "of_null_processor", "of_plain_order"
-STATEMENTS, ESTIMATE_ERROR = "statements", "estimate_error"
-RATIOS = {
-    OF_NULL: "null",
-    OF_PESSIMISTIC: "pessimistic",
-    OF_EMPTY: "empty",
-    OF_ISSUED: "orders with an issued coupon",
-    NULL_WAITING: "p95 of a null call alone",
-    OF_NULL_PROCESSOR: "the processor time of a null call",
-    OF_PLAIN_ORDER: "the processor time of an order without a sale",
-}
-"""Figures that compare two loads of one run, and with what: they mean the same on every machine, hence a run
-without another commit fails for these goals alone."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Goal:
-    """A bound of a figure. `of_other`: the figure is divided by that of the other commit."""
-
-    figure: str
-    least: float | None = None
-    below: float | None = None
-    of_other: bool = False
-
-    @property
-    def is_ratio(self) -> bool:
-        return self.figure in RATIOS
-
-    def is_met(self, number: float) -> bool:
-        if self.least is not None:
-            return number >= self.least
-        return self.below is not None and number < self.below
-
-
-def bound(goal: Mapping[str, Any]) -> tuple[str, float]:
-    """The sign and the number of a goal, as the JSON files have it."""
-    return ("≥", goal["least"]) if goal["least"] is not None else ("<", goal["below"])
+VUS = 100
+"""Buyers at once if a row has no number of its own, each with one request under way at any time."""
+LARGEST = {"max_ms", "longest_seconds", "overloaded", "peak_mib"}
+"""Figures of which the largest of several rounds counts, of all others the median."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """`calls` says for a reader what is done, `goals` are those of a run by itself, and `against` those of a
-    run beside another commit; a row without any isn't measured there."""
+    """What it calls, and its goals by figure: of a run by itself; of ratios to another commit; and of figures
+    beside another commit."""
+
+    calls: str
+    goals: Mapping[str, str] = field(default_factory=dict)
+    ratios: Mapping[str, str] = field(default_factory=dict)
+    against: Mapping[str, str] = field(default_factory=dict)
+
+
+ROWS = {
+    key: Row(**words) for key, words in tomllib.loads(Path(__file__).with_suffix(".toml").read_text()).items()
+}
+COMPARED = [key for key, row in ROWS.items() if row.ratios or row.against]
+"""The rows that are measured beside another commit."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """How much is measured, as `sizes.toml` says."""
 
     name: str
-    calls: str
-    goals: Sequence[Goal] = ()
-    against: Sequence[Goal] = ()
+    seconds: int
+    rounds: int
+    users: int
+    connections: int
+    crowd_vus: int
+    crowd_seconds: int
+    hot_vus: int
+    paid_seconds: int
+    accounts: int
+    tables: Sequence[int]
+    filled_orders: int
 
 
-PEAK_GOAL = Goal(figure=PEAK, below=250)
+_SIZES = tomllib.loads(Path(__file__).with_name("sizes.toml").read_text())
+FULL, QUICK = (Size(**{"name": name, **_SIZES["full"], **_SIZES[name]}) for name in ("full", "quick"))
 
 
-def _goals(bounds: Mapping[str, Mapping[str, float]], *, of_other: bool = False) -> list[Goal]:
-    return [Goal(figure=figure, of_other=of_other, **bound) for figure, bound in bounds.items()]
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """A row measured once: figures, whose last word is their unit; errors; a remark; and what is drawn."""
+
+    row: str
+    figures: Mapping[str, float] = field(default_factory=dict)
+    findings: Sequence[str] = ()
+    says: str = ""
+    steps: Sequence[Mapping[str, Any]] = ()
 
 
-def _row(name: str, calls: str, **bounds: Mapping[str, Mapping[str, float]]) -> Row:
-    goals, own = _goals(bounds.get("goals", {})), _goals(bounds.get("against", {}))
-    ratios = _goals(bounds.get("ratios", {}), of_other=True)
-    return Row(name=name, calls=calls, goals=goals, against=[*ratios, *([PEAK_GOAL] if ratios else []), *own])
+def summed_up(measured: Iterable[Measured]) -> list[dict[str, Any]]:
+    """Each row once, as JSON has it, with the least and most of several rounds, and whether goals are met."""
+    by_row: dict[str, list[Measured]] = {}
+    for one in measured:
+        by_row.setdefault(one.row, []).append(one)
+    return [_summed_up(row, rounds) for row, rounds in by_row.items()]
 
 
-ROWS: Mapping[str, Row] = {
-    key: _row(**words)
-    for key, words in tomllib.loads(Path(__file__).with_suffix(".toml").read_text()).items()
-}
-COMPARED = [name for name, row in ROWS.items() if row.against]
-"""The rows that are measured beside another commit, in their order."""
+def _summed_up(row: str, rounds: Sequence[Measured]) -> dict[str, Any]:
+    each = {name: [one.figures[name] for one in rounds] for name in rounds[0].figures}
+    figures = {name: typical(name, numbers) for name, numbers in each.items()}
+    return {
+        "row": row,
+        "figures": figures,
+        "spread": {name: spread(numbers) for name, numbers in each.items() if len(numbers) > 1},
+        "goals": judged(ROWS[row].goals, figures),
+        "findings": [finding for one in rounds for finding in one.findings],
+        "says": rounds[0].says,
+        "steps": rounds[0].steps,
+    }
 
 
-def choose(words: str, *, of: Sequence[str]) -> list[str]:
-    """Those of the rows that the words name, in their own order; all without a word. Raises SetupError."""
-    chosen = [word.strip() for word in words.split(",") if word.strip()]
-    if unknown := [word for word in chosen if word not in of]:
-        raise SetupError(f"ROWS={','.join(unknown)} is not measured: choose from {','.join(of)}")
-    return [row for row in of if row in chosen or not chosen]
+def typical(name: str, numbers: Sequence[float]) -> float:
+    return round((max if name in LARGEST else median)(numbers), 3)
+
+
+def spread(numbers: Sequence[float]) -> tuple[float, float]:
+    return round(min(numbers), 3), round(max(numbers), 3)
+
+
+def judged(goals: Mapping[str, str], figures: Mapping[str, float]) -> dict[str, dict[str, Any]]:
+    """The goals (`≥ 834` or `< 0.1`) by figure, and whether these figures meet them."""
+    return {
+        name: {"goal": goal, "value": figures[name], "is_met": _is_met(figures[name], *goal.split())}
+        for name, goal in goals.items()
+    }
+
+
+def _is_met(number: float, sign: str, bound: str) -> bool:
+    return number >= float(bound) if sign == "≥" else number < float(bound)

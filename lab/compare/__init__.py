@@ -1,1 +1,1 @@
-"""`make lab`: every strategy under the same load on the same rows, side by side in one report."""
+"""The strategies side by side, under the same loads on the same rows."""

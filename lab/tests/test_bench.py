@@ -2,139 +2,132 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from lab.bench import sizes
-from lab.bench.__main__ import Bench, conclude
-from lab.bench.load import Figures, Measured, Run
-from lab.bench.report import comparison, page
-from lab.bench.report.comparison import Round
-from lab.bench.rows import RATIOS, ROWS
-from lab.bench.workloads import connections
-from lab.bench.workloads.connections import Answer, Answers
+from lab import report
+from lab.bench import __main__ as command, judging, waiting
+from lab.bench.connections import Answer
+from lab.bench.loads import Orders, errors_of_paid
+from lab.bench.rows import QUICK, ROWS, Measured, summed_up
+from lab.bench.stage import errors
+from lab.load import Figures
 from scripts.stack import instance as instances, ports, process_identity
 
 
-def grown(of_empty: float) -> Measured:
-    return Measured(row="growth", figures={"per_second": 100, "of_empty": of_empty})
+def failures(*measured: Measured) -> list[str]:
+    return judging.failures(summed_up(measured))
 
 
-def failures(measured: Measured) -> list[str]:
-    return list(page.failures(page.rows([measured])))
+def test_a_ratio_below_its_goal_and_a_finding_fail_the_command():
+    grown = Measured(row="growth", figures={"per_second": 100, "of_empty": 0.89})
+    assert failures(grown) == ["growth: of_empty 0.89, and the goal is ≥ 0.9"]
+    assert failures(replace(grown, figures={"per_second": 100, "of_empty": 0.9})) == []
+    broken = Measured(row="audit", figures={"seconds": 70}, findings=["L1 is broken: [7]"])
+    assert failures(broken) == ["L1 is broken: [7]"]
 
 
-def test_a_ratio_below_its_goal_fails_the_command():
-    missed = failures(grown(0.89))
-    assert missed == ["coupon, table filled: 0.89 × empty, and the goal is ≥ 0.90"]
-    assert failures(grown(0.9)) == []
-    assert (page.conclude("", missed), page.conclude("", [])) == (1, 0)
+def figures(succeeded: int, failed: int = 0, **counted: int) -> Figures:
+    metrics: Any = {name: {"count": count} for name, count in counted.items()}
+    metrics["http_req_failed"] = {"passes": failed, "fails": succeeded}
+    return Figures(metrics=metrics, seconds=10, k6_cores=0.2)
 
 
-def test_a_finding_fails_the_command():
-    broken = Measured(row="audit", figures={"seconds": 3}, findings=["audit: L1 is broken: [7]"])
-    assert failures(broken) == ["audit: L1 is broken: [7]"]
-
-
-def answers(*statuses: int, refused: int = 0, has_retry_after: bool = True) -> Answers:
-    each = [Answer(status=status, has_retry_after=has_retry_after, seconds=0.5) for status in statuses]
-    return Answers(refused=refused, answers=each, seconds=1)
+def test_rows_that_are_not_those_of_the_answers_are_found():
+    assert list(errors("coupon", figures(100), 100)) == []
+    assert list(errors("coupon", figures(100), 99)) == [
+        "coupon: 100 were answered with success, and 99 were made"
+    ]
+    assert len(list(errors("coupon", figures(99, 1, status_500=1), 100))) == 1
+    assert len(list(errors("coupon", figures(99, 1, status_0=1), 101))) == 2
 
 
 @pytest.mark.parametrize(
-    ("came", "issued", "says"),
+    ("of", "paid", "redeemed", "is_wrong"),
     [
-        (answers(201, 201, 503, 409), 2, ""),
-        (answers(201, 409, 503), 1, "of 2 coupons 1 are issued"),
-        (answers(201, 409), 2, "1 were answered 201"),
-        (answers(201, 201, refused=1), 2, "1 connections were refused"),
-        (answers(201, 201, 0), 2, "1 requests were left without an answer"),
-        (answers(201, 201, 500), 2, "other than 201, 409, 503: 1 x 500"),
-        (answers(201, 201, 503, has_retry_after=False), 2, "503 without Retry-After"),
+        (figures(100), 100, 100, False),
+        (figures(98, 2, status_503=2, overloaded=2), 98, 98, False),
+        (figures(98, 2, status_503=2, overloaded=1), 98, 98, True),
+        (figures(100), 99, 100, True),
+        (figures(100), 100, 99, True),
     ],
 )
-def test_what_must_not_become_of_open_connections(came: Answers, issued: int, says: str):
-    found = list(connections.findings(came, quantity=2, issued=issued))
-    assert (len(found), says in "".join(found)) == (1 if says else 0, True)
+def test_orders_that_are_lost_unpaid_or_without_their_coupon_are_found(
+    of: Figures, paid: int, redeemed: int, is_wrong: bool
+):
+    made = Orders(placed=of.succeeded, paid=paid, redeemed=redeemed, seconds=9, longest=1)
+    assert bool(list(errors_of_paid("accepted", of, made, has_coupon=True, waits=False))) == is_wrong
 
 
-FIGURES = Figures(
-    seconds=10,
-    requests=1_000,
-    errors=0,
-    statuses={},
-    p50_ms=50,
-    p95_ms=100,
-    max_ms=200,
-    k6_cores=0.2,
-    microseconds={"web": 800.0, "worker": 1_200.0},
+@pytest.mark.parametrize(
+    ("statuses", "placed", "paid", "is_wrong"),
+    [
+        ((201, 202), 2, 2, False),
+        ((201, 0), 1, 1, True),
+        ((201, 500), 1, 1, True),
+        ((201, 202), 1, 1, True),
+        ((201, 202), 2, 1, True),
+    ],
 )
-
-
-def a_run(row: str, per_second: float = 100, p95_ms: float = 100, **others: float) -> Run:
-    figures = replace(FIGURES, requests=round(per_second * FIGURES.seconds), p95_ms=p95_ms)
-    defaults = {
-        "settled_per_second": 100,
-        "oldest_waiting_seconds": 1,
-        "overloaded": 0,
-        "processor": 2_000,
-        "peak_mib": 200,
-    }
-    return Run(row=row, figures=figures, others=defaults | others)
+def test_what_must_not_become_of_buyers_who_wait(
+    statuses: tuple[int, ...], placed: int, paid: int, is_wrong: bool
+):
+    answers = [Answer(status, 0.5, 0, b"") for status in statuses]
+    assert bool(list(waiting.findings(answers, placed=placed, paid=paid))) == is_wrong
 
 
 def test_a_missed_goal_and_a_finding_of_either_commit_fail_the_command():
-    good = Round(this=a_run("paid", 95, 50), other=a_run("paid", 100, 100))
-    assert comparison.failures(comparison.rows([good])) == []
-    slow = Round(this=a_run("paid", 90, 50), other=a_run("paid", 100, 100))
-    [missed] = comparison.failures(comparison.rows([slow]))
-    assert missed == "paid orders, mixed, waiting: paid a second 0.90 ×, and the goal is ≥ 0.95 ×"
-    unpaid = replace(good, other=replace(good.other, findings=["paid: 2 are placed, 1 paid"]))
-    assert comparison.failures(comparison.rows([unpaid])) == ["other commit, paid: 2 are placed, 1 paid"]
+    common = {"p95_ms": 100, "peak_mib": 200}
+    this, other = (Measured(row="paid", figures={"per_second": rate, **common}) for rate in (95, 100))
+    assert judging.failures([judging.compared("paid", [(this, other)])]) == []
+    slow = replace(this, figures={"per_second": 90, **common})
+    assert judging.failures([judging.compared("paid", [(this, other), (slow, other), (slow, other)])]) == [
+        "paid: per_second × 0.9, and the goal is ≥ 0.95"
+    ]
+    unpaid = replace(other, findings=["paid: 2 are placed, 1 paid"])
+    assert judging.failures([judging.compared("paid", [(this, unpaid)])]) == [
+        "other commit, paid: 2 are placed, 1 paid"
+    ]
 
 
 TINY = replace(
-    sizes.QUICK,
+    QUICK,
     name="tiny",
     seconds=1,
     users=2_500,
-    connections=200,
+    connections=100,
     crowd_vus=50,
     crowd_seconds=1,
     hot_vus=150,
     paid_seconds=1,
-    paid_accounts=200,
-    accepted_seconds=1,
-    accepted_accounts=400,
-    vus=(10,),
+    accounts=400,
     tables=(12_000,),
     filled_orders=200,
-    waiting=100,
-    estimates=(5, 2, 8),
 )
 
 
 @pytest.mark.long
 @pytest.mark.boots("`make bench`")
-def test_every_row_is_measured_and_nothing_is_wrong_with_it(tmp_path: Path):
-    port = str(ports.free(instances.PORTS))
-    report = Bench(instances.choose(home=tmp_path, port=port, database="mariadb"), TINY).report()
+def test_every_row_is_measured_and_nothing_is_wrong_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    port, file = str(ports.free(instances.PORTS)), tmp_path / "bench.json"
+    monkeypatch.setattr(judging, "FILE", file)
+    monkeypatch.setattr(judging, "ALL", {file: [*ROWS]})
+    instance = instances.choose(home=tmp_path, port=port, database="mariadb")
+    code = command.bench(instance, size=TINY, rows=ROWS)
 
-    assert [row["row"] for row in report["rows"]] == list(ROWS)
-    assert [finding for row in report["rows"] for finding in row["findings"]] == []
-    figures = {row["row"]: row["figures"] for row in report["rows"]}
-    assert figures["connections"]["connections"] == 200
-    assert figures["audit"]["coupons"] >= 12_000 and figures["audit"]["orders"] > 200
-    assert figures["audit"]["command_mib"] > 0 and figures["memory"]["peak_mib"] > 0
-    assert figures["memory"]["connections_used"] <= figures["memory"]["connections_allowed"]
-    assert all(figures[row]["of_null"] > 0 for row in ("coupon", "sold_out", "same_again", "orders"))
-    assert all(figures[row]["of_null"] > 0 for row in ("paid_card", "paid"))
-    assert all(figures[row]["settled_per_second"] > 0 for row in ("accepted_card", "accepted"))
-    assert figures["coupon"]["of_pessimistic"] > 0 and figures["growth"]["of_empty"] > 0
-    assert {"Python", "Django", "uvicorn", "MariaDB", "Redis", "k6"} <= report["circumstances"][
+    kept = report.read(file)["tiny"]
+    rows = {row["row"]: row for row in kept["rows"]}
+    assert rows.keys() == ROWS.keys()
+    assert [finding for row in rows.values() for finding in row["findings"]] == []
+    of = {name: row["figures"] for name, row in rows.items()}
+    assert of["audit"]["coupons"] >= 12_000 and of["audit"]["orders"] > 200
+    assert of["audit"]["command_mib"] > 0 and of["memory"]["peak_mib"] > 0
+    assert of["waiting"]["waiting"] > 0 and of["webhooks"]["per_second"] > 0
+    assert all(of[row]["of_null"] > 0 for row in ("coupon", "sold_out", "orders", "paid_card", "paid"))
+    assert all(of[row]["settled_per_second"] > 0 for row in ("accepted_card", "accepted"))
+    assert {"Python", "Django", "uvicorn", "MariaDB", "Redis", "k6"} <= kept["circumstances"][
         "versions"
     ].keys()
-    assert "in web" in next(row["says"] for row in report["rows"] if row["row"] == "coupon")
-    missed = [goal for row in report["rows"] for goal in row["goals"] if not goal["is_met"]]
-    assert conclude(report) == (1 if any(goal["figure"] in RATIOS for goal in missed) else 0)
+    assert code == (1 if judging.failures(kept["rows"]) else 0)
     assert process_identity.of_state(tmp_path) == set()

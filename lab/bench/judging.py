@@ -1,0 +1,142 @@
+"""What becomes of a run: its table, its goals, docs/bench.json and docs/bench-against.json with the last run
+of each size, and docs/performance.md. `python -m lab.bench.judging` writes the page again from both files."""
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lab import report
+from lab.bench.rows import COMPARED, ROWS, Measured, judged, summed_up
+from lab.load import ratio
+from lab.report import number
+
+FILE, AGAINST_FILE = report.DOCS / "bench.json", report.DOCS / "bench-against.json"
+PAGE, PLOT = report.DOCS / "performance.md", report.DOCS / "bench" / "table.svg"
+SHOWN = ["per_second", "settled_per_second", "p50_ms", "p95_ms", "max_ms", "of_null"]
+SHOWN += [
+    "python_us",
+    "behind_seconds",
+    "web_us",
+    "mariadb_us",
+    "redis_us",
+    "worker_us",
+    "waiting",
+    "peak_mib",
+    "coupons",
+    "orders",
+]
+"""Figures that are shown of every row that has them, beside those with a goal; of a row without any, all."""
+ALL = {FILE: [*ROWS], AGAINST_FILE: COMPARED}
+CALLS = {key: row.calls for key, row in ROWS.items()}
+PLOT_OF = {"per_second": "coupons a second, by millions in the table", "of_null": "the same × null"}
+LEGEND = """A figure is the median of the rounds, a longest or largest one the largest; in brackets the lowest
+and the highest. `us` are µs of processor a request, of paid orders an order until it is settled.
+"""
+IMAGE = (
+    "\n![Coupons a second, and the same × null, with more and more coupons in the table](bench/table.svg)\n"
+)
+
+
+def write(rows: Sequence[dict[str, Any]], *, file: Path, **circumstances: Any) -> int:
+    """Keep the run if it has all of its rows, show a full one on the page, and print it; the exit code."""
+    kept = {**circumstances, "rows": rows}
+    if {row["row"] for row in rows} >= set(ALL[file]):
+        report.write(file, report.read(file) | {kept["size"]["name"]: kept})
+        if kept["size"]["name"] == "full":
+            show()
+    print(f"\n{table(kept)}")
+    failed = failures(rows)
+    for failure in failed:
+        print(f"bench: FAILED {failure}", file=sys.stderr, flush=True)
+    return 1 if failed else 0
+
+
+def show() -> None:
+    """Put the last full runs on the page, and what each row calls."""
+    report.put_inside(PAGE, "rows of make bench", report.markdown(("row", "the call"), CALLS.items()))
+    if full := report.read(FILE).get("full"):
+        report.put_inside(PAGE, "figures of make bench", table(full) + IMAGE)
+        [grown] = (row for row in full["rows"] if row["row"] == "growth")
+        steps = [step | {"millions": step["coupons"] / 1_000_000} for step in grown["steps"]]
+        report.curves(PLOT, {"coupons": steps}, "millions", PLOT_OF)
+    if full := report.read(AGAINST_FILE).get("full"):
+        report.put_inside(PAGE, "figures of make bench AGAINST", table(full))
+
+
+def compared(row: str, rounds: Sequence[tuple[Measured, Measured]]) -> dict[str, Any]:
+    """The row on this commit and the other, in rounds: both summed up, and their ratios of each round."""
+    quotients = [
+        Measured(row=row, figures={name: ratio(of, other.figures[name]) for name, of in this.figures.items()})
+        for this, other in rounds
+    ]
+    this, other, ratios = (summed_up(runs)[0] for runs in (*zip(*rounds, strict=True), quotients))
+    own = ROWS[row].against | ({"peak_mib": "< 250"} if ROWS[row].ratios else {})
+    goals = {f"{name} ×": one for name, one in judged(ROWS[row].ratios, ratios["figures"]).items()}
+    findings = [
+        f"{name} commit, {text}"
+        for name, one in (("this", this), ("other", other))
+        for text in one["findings"]
+    ]
+    return {
+        "row": row,
+        "this": this,
+        "other": other,
+        "ratios": ratios,
+        "goals": goals | judged(own, this["figures"]),
+        "findings": findings,
+    }
+
+
+def failures(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Errors, and missed goals: beside another commit all of them, else ratios of two loads of the run."""
+    missed = [
+        f"{row['row']}: {name} {number(goal['value'])}, and the goal is {goal['goal']}"
+        for row in rows
+        for name, goal in row["goals"].items()
+        if not goal["is_met"] and ("ratios" in row or name.startswith("of_"))
+    ]
+    return missed + [finding for row in rows for finding in row["findings"]]
+
+
+# --- tables ---
+
+
+def table(kept: Mapping[str, Any]) -> str:
+    """All rows of a run, and what it was measured on."""
+    size, against = kept["size"], kept.get("against", "")
+    return (
+        f"`make bench{against and f' AGAINST={against}'}` on {kept['measured_at'][:10]}, commit "
+        f"{kept['commit']}: {report.machine(kept['circumstances'])}.\n"
+        f"{size['rounds']} rounds of {size['seconds']} s a row, {kept['seconds'] / 60:.0f} minutes in all.\n"
+        f"{LEGEND}\n"
+        f"{report.markdown(('row', 'figures', 'goals'), map(cells, kept['rows']))}"
+    )
+
+
+def cells(row: Mapping[str, Any]) -> tuple[str, str, str]:
+    """The row, its figures, and its goals."""
+    if "ratios" in row:
+        names = [name for name in SHOWN if name in row["ratios"]["figures"]]
+        texts = [f"{figure(row['ratios'], name)} × ({_both(row, name)})" for name in names]
+    else:
+        names = [name for name in [*row["goals"], *SHOWN] if name in row["figures"]] or list(row["figures"])
+        texts = [figure(row, name) for name in dict.fromkeys(names)] + [row["says"]] * bool(row["says"])
+    missed = ", ".join(f"{name} {one['goal']}" for name, one in row["goals"].items() if not one["is_met"])
+    verdict = f"missed: {missed}" if missed else "met" if row["goals"] else ""
+    return row["row"], "; ".join(texts), verdict
+
+
+def _both(row: Mapping[str, Any], name: str) -> str:
+    return " for ".join(number(row[side]["figures"][name]) for side in ("this", "other"))
+
+
+def figure(row: Mapping[str, Any], name: str) -> str:
+    """With the lowest and highest of several rounds."""
+    least, most = (number(bound) for bound in row["spread"].get(name, (0, 0)))
+    text = f"{name.replace('_', ' ')} {number(row['figures'][name])}"
+    return text if least == most else f"{text} ({least} to {most})"
+
+
+if __name__ == "__main__":
+    show()

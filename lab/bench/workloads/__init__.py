@@ -1,1 +1,0 @@
-"""What is measured on a stage: loads by k6, open connections, paid orders, and rows of several loads."""

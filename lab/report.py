@@ -1,0 +1,115 @@
+"""What was measured, for people: tables in Markdown, plots as SVG, results as JSON, the machine and the
+commit."""
+
+import io
+import json
+import os
+import platform
+import re
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("svg")
+from matplotlib import pyplot
+
+from lab import stage
+from scripts.stack import database, environment, places, processes
+from scripts.stack.instance import Instance
+
+DOCS = places.PROJECT / "docs"
+pyplot.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "firstcome", "font.size": 9})
+
+
+def markdown(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """The table, for a page and for a terminal."""
+    rows = [header, ["---"] * len(header), *lines]
+    return "".join(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |\n" for row in rows)
+
+
+def number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def read(file: Path) -> Any:
+    return json.loads(file.read_text()) if file.exists() else {}
+
+
+def write(file: Path, content: Any) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    places.write_whole(file, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def put_inside(page: Path, name: str, new: str) -> None:
+    """Replace the text between `<!-- name -->` and `<!-- end of name -->`."""
+    start, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->\n"
+    before, _, rest = page.read_text().partition(start)
+    places.write_whole(page, before + start + new + end + rest.partition(end)[2])
+
+
+def git(*words: str, folder: Path = places.PROJECT) -> str:
+    ran = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True, timeout=120)
+    return ran.stdout.strip()
+
+
+def circumstances(instance: Instance) -> dict[str, Any]:
+    """When, the commit, the machine, its load before measuring, and the versions: kept with the figures, for
+    rows of one report may be of different days."""
+    program = processes.command("redis", instance, environment.defaults(instance))[0]
+    redis = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+    processor = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    is_changed = bool(git("status", "--porcelain", "--untracked-files=no"))
+    return {
+        "measured_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        "commit": git("rev-parse", "--short", "HEAD") + (" with changes" if is_changed else ""),
+        "circumstances": {
+            "cores": os.cpu_count() or 1,
+            "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
+            "processor": processor[1] if processor else platform.machine(),
+            "system": f"{platform.system()} {platform.release()}",
+            "load_before": round(stage.LOAD_BEFORE, 1),
+            "versions": {
+                "MariaDB": str(database.rows(instance, "SELECT VERSION()")[0][0]),
+                "Redis": redis.partition("v=")[2].partition(" ")[0],
+                "Python": platform.python_version(),
+                **{name: metadata.version(name) for name in ("Django", "uvicorn", "k6")},
+            },
+        },
+    }
+
+
+def machine(one: Mapping[str, Any]) -> str:
+    """Circumstances in a line."""
+    versions = ", ".join(f"{name} {version}" for name, version in one["versions"].items())
+    return (
+        f"{one['cores']} cores of {one['processor']}, {one['memory_gib']} GB, {one['system']}; load average "
+        f"{one['load_before']} before; {versions}; `innodb_flush_log_at_trx_commit=1`"
+    )
+
+
+# --- plots ---
+
+
+def curves(
+    path: Path, lines: Mapping[str, Sequence[Mapping[str, Any]]], x: str, titles: Mapping[str, str]
+) -> None:
+    """An SVG of two plots beside each other: these figures of each line's steps over their `x`."""
+    figure, both = pyplot.subplots(1, 2, figsize=(7.2, 3.2), layout="constrained")
+    for axes, (name, title) in zip(both, titles.items(), strict=True):
+        for label, steps in lines.items():
+            axes.plot([step[x] for step in steps], [step[name] for step in steps], marker=".", label=label)
+        axes.set_title(title)
+        axes.set_ylim(bottom=0)
+    figure.legend(*both[0].get_legend_handles_labels(), ncols=4, loc="outside lower center", frameon=False)
+    written = io.StringIO()
+    figure.savefig(written, format="svg", bbox_inches="tight", metadata={"Date": None})
+    pyplot.close(figure)
+    # A hundredth of a point is enough, and matplotlib's millionths are half of the file.
+    text = re.sub(r' d="[^"]*"', lambda found: re.sub(r"(\.\d\d)\d+", r"\1", found[0]), written.getvalue())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    places.write_whole(path, text.rstrip() + "\n")

@@ -1,0 +1,158 @@
+"""Where the lab measures: a seeded stack, its staff over HTTP, files for k6, and what its processes take."""
+
+import json
+import os
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scripts.stack import SetupError, children, database, own_stack, process_identity, readiness, waiting
+from scripts.stack.instance import Instance
+
+IN_STOCK = "SELECT id FROM inventory_product WHERE on_hand >= %s ORDER BY id"
+CODES = "SELECT account_id, code FROM coupons_coupon WHERE campaign_id = %s"
+SLOWEST_USERS_A_SECOND = 200
+"""On a machine with many neighbours; alone it seeds thousands."""
+PROCESSES = ("web", "mariadb", "redis", "worker")
+"""Those whose processor time is divided by the requests: it says more on a shared machine than a rate."""
+TICKS = os.sysconf("SC_CLK_TCK")
+BEGAN_AT, LOAD_BEFORE = time.monotonic(), os.getloadavg()[0]
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """A running stack: `users` have an `id` and an `access` token, in the order in which the loads use them,
+    and `token` is that of a member of the staff who may do everything."""
+
+    instance: Instance
+    users: Sequence[Mapping[str, Any]]
+    token: str
+
+    def call(self, method: str, path: str, body: Any = None) -> Any:
+        """The JSON of the answer to the staff. Raises SetupError unless it is a success."""
+        headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
+        content = None if body is None else json.dumps(body)
+        status, text = readiness.ask(self.instance.port, method, f"/api/v1{path}", content, headers)
+        if status not in (200, 201):
+            raise SetupError(f"{method} {path} answered {status}: {text[:500]}")
+        return json.loads(text)
+
+    def campaign(self, name: str, *, strategy: str = "group_commit", quantity: int = 0, **terms: Any) -> int:
+        """The id of a new campaign, open at once, whose coupons are worth 1,000; without a quantity it has
+        one for every account."""
+        discount = {"type": "amount", "value": 1000}
+        asked = {"name": name, "strategy": strategy, "quantity": quantity or len(self.users)}
+        return int(self.call("POST", "/campaigns", asked | {"discount": discount} | terms)["id"])
+
+    def issued(self, campaign: int) -> int:
+        """The campaign's own count of its coupons."""
+        return int(self.call("GET", f"/campaigns/{campaign}")["issued"])
+
+    def rows(self, statement: str, *values: object) -> Sequence[tuple[Any, ...]]:
+        return database.rows(self.instance, statement, *values)
+
+    def number(self, statement: str, *values: object) -> int:
+        """The last cell of the only row that the statement finds: a count, or a variable's value."""
+        return int(self.rows(statement, *values)[0][-1])
+
+    def products(self, *, on_hand: int) -> list[int]:
+        """The products with that many units or more."""
+        return [int(id) for (id,) in self.rows(IN_STOCK, on_hand)]
+
+    def write(self, name: str, content: Any) -> Path:
+        """A file for k6, which only this user may read."""
+        path = self.instance.home / f"{name}.json"
+        path.touch(mode=0o600)
+        path.write_text(json.dumps(content))
+        return path
+
+    def tokens_of(self, users: Sequence[Mapping[str, Any]], name: str = "some") -> Path:
+        """A file with what k6 needs of these accounts: it reads all of it before each load."""
+        return self.write(f"tokens-{name}", {"users": [{"access": user["access"]} for user in users]})
+
+    def codes_of(self, campaign: int, accounts: int) -> Path:
+        """A file with the coupons of the campaign that the first accounts have, in their order."""
+        code_of = dict(self.rows(CODES, campaign))
+        if len(code_of) != accounts:
+            raise SetupError(f"{len(code_of)} of {accounts} buyers have a coupon of campaign {campaign}")
+        return self.write("codes", [code_of[user["id"]] for user in self.users[:accounts]])
+
+
+def seeded(instance: Instance, *, users: int, products: int, stock: int) -> Stage:
+    """Fill the running stack with that demo; its rows outlive a restart. Raises SetupError."""
+    tokens = instance.home / "tokens.json"
+    words = f"seed_demo --users {users} --products {products} --stock {stock} --tokens {tokens}"
+    patience = own_stack.MANAGE_SECONDS + users / SLOWEST_USERS_A_SECOND
+    children.printed(own_stack.manage(instance, words, within_seconds=patience))
+    made = json.loads(tokens.read_text())
+    return Stage(instance, made["users"], made["staff"])
+
+
+def wait_until(is_done: Callable[[], object], *, within_seconds: float, pause_seconds: float = 0.25) -> None:
+    """Return when it is done, or that takes too long: then the figures and checks show it."""
+    waiting.left(lambda: not is_done(), within_seconds=within_seconds, pause_seconds=pause_seconds)
+
+
+def seconds() -> int:
+    """Since the command began."""
+    return round(time.monotonic() - BEGAN_AT)
+
+
+def say(text: str) -> None:
+    print(f"{seconds():5} s  {text}", flush=True)
+
+
+# --- processes ---
+
+
+def processes(instance: Instance, name: str) -> set[int]:
+    """The ids of the living processes of that name, children included."""
+    # Redis writes its title over the mark by which children are known; it has none, and is known by its id.
+    leader = process_identity.leader_of(instance.run, name)
+    return process_identity.group_of(instance.run, name) | ({leader} if leader else set())
+
+
+def web_workers(instance: Instance) -> set[int]:
+    """Web's processes that answer requests; the leader only starts them."""
+    leader = process_identity.leader_of(instance.run, "web")
+    return process_identity.group_of(instance.run, "web") - ({leader} if leader else set())
+
+
+def processor_seconds(pids: Collection[int]) -> float:
+    """Of these processes so far, those that have ended left out."""
+    ticks = 0
+    for pid in pids:
+        with suppress(OSError):
+            # Counted after the parenthesised name: the times in user and system mode.
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+    return ticks / TICKS
+
+
+def spent(instance: Instance) -> dict[str, float]:
+    """Seconds of processor that each of these has used so far."""
+    return {name: processor_seconds(processes(instance, name)) for name in PROCESSES}
+
+
+def kib(pids: Collection[int], file: str, mark: str) -> list[float]:
+    """The kernel's figure of that name for each process that is alive."""
+    lines: list[str] = []
+    for pid in pids:
+        with suppress(OSError):
+            lines += Path(f"/proc/{pid}/{file}").read_text().splitlines()
+    return [float(line.split()[1]) for line in lines if line.startswith(mark)]
+
+
+def peak_mib(pids: Collection[int]) -> float:
+    """The peak memory of the largest of these processes."""
+    return max(kib(pids, "status", "VmHWM:"), default=0) / 1024
+
+
+def forget_peaks(pids: Collection[int]) -> None:
+    """Have the kernel count their peak memory from now on, if it allows that."""
+    for pid in pids:
+        with suppress(OSError):
+            Path(f"/proc/{pid}/clear_refs").write_text("5")
