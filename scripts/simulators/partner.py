@@ -15,7 +15,7 @@ from typing import Any
 from starlette.requests import Request
 
 from scripts.simulators import books, process
-from scripts.simulators.books import Book, Row, by_key, new_id, now, transaction
+from scripts.simulators.books import Book, Row, new_id, now, transaction
 from scripts.simulators.process import Answer, NoReply, Refused, Routes, Text
 
 ANSWERS = {"registered": 201, "refused": 409, "cancelled": 410}
@@ -23,24 +23,18 @@ ANSWERS = {"registered": 201, "refused": 409, "cancelled": 410}
 LONGEST_SECONDS = 60.0
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS registrations (
-    number INTEGER PRIMARY KEY AUTOINCREMENT,
-    id TEXT NOT NULL UNIQUE,
-    key TEXT NOT NULL UNIQUE,
-    code TEXT,
+    number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, key TEXT NOT NULL UNIQUE, code TEXT,
     status TEXT NOT NULL CHECK (status IN ('registered', 'refused', 'cancelled')),
-    asked INTEGER NOT NULL DEFAULT 1,
-    created_at TEXT NOT NULL
+    asked INTEGER NOT NULL DEFAULT 1, created_at TEXT NOT NULL
 );
 CREATE UNIQUE INDEX IF NOT EXISTS registrations_of_code ON registrations (code) WHERE status = 'registered';
 """
 TABLE = "registrations"
-
-
 RATES = {
-    "failure_rate": (1.0, "the share of registrations that are refused"),
-    "late_rate": (0.05, "the share that is answered only after --late-seconds"),
-    "silent_rate": (0.03, "the share that is done and never answered"),
-    "lost_rate": (0.02, "the share that is neither done nor answered"),
+    "--failure-rate": (1.0, "the share of registrations that are refused"),
+    "--late-rate": (0.05, "the share that is answered only after --late-seconds"),
+    "--silent-rate": (0.03, "the share that is done and never answered"),
+    "--lost-rate": (0.02, "the share that is neither done nor answered"),
 }
 """The default as a part of PARTNER_FAILURE_RATE, which is 0.1 unless it is set, and the meaning."""
 
@@ -57,8 +51,7 @@ class Partner:
     """The open book, and the options that say how the partner behaves."""
 
     def __init__(self, book: Book, options: Namespace):
-        self.book = book
-        self.options = options
+        self.book, self.options = book, options
 
     def routes(self) -> Routes:
         """Every path and method of the partner."""
@@ -77,7 +70,7 @@ class Partner:
             return NoReply()
         with transaction(self.book):
             self.book.execute("UPDATE registrations SET asked = asked + 1 WHERE key = ?", [asked.key])
-            row = by_key(self.book, TABLE, asked.key) or self._decide(asked)
+            row = books.find(self.book, TABLE, key=asked.key) or self._decide(asked)
         if row["code"] not in (asked.code, None):
             raise Refused(422, "key_reused", "This key came before with another code.")
         if _happens(self.options.silent_rate):
@@ -92,7 +85,9 @@ class Partner:
         statement = "UPDATE registrations SET status = 'cancelled' WHERE key = ? AND status = 'registered'"
         with transaction(self.book):
             self.book.execute(statement, [key])
-            row = by_key(self.book, TABLE, key) or self._insert(key=key, code=None, status="cancelled")
+            row = books.find(self.book, TABLE, key=key) or self._insert(
+                key=key, code=None, status="cancelled"
+            )
         return Answer(200, as_json(row))
 
     async def summary(self, request: Request) -> Answer:
@@ -123,20 +118,16 @@ def build(words: Sequence[str] | None = None) -> tuple[process.Server, Namespace
     """The server that these words of the command line ask for, and they themselves."""
     parser = process.arguments("partner", default_port=8003)
     usual = float(os.environ.get("PARTNER_FAILURE_RATE", "0.1"))
-    for name, (part, means) in RATES.items():
-        option = f"--{name.replace('_', '-')}"
-        process.add_number(parser, option, "", f"{part * usual:g}", most=1, means=means)
-    means = "how late a late answer is: longer than the shop waits"
-    process.add_number(parser, "--late-seconds", "", "2", most=LONGEST_SECONDS, means=means)
+    for option, (part, means) in RATES.items():
+        share, means = f"{part * usual:g}", f"{means} (%(default)s)"
+        parser.add_argument(option, type=process.number(most=1), default=share, help=means)
+    means = "how late a late answer is: longer than the shop waits (%(default)s)"
+    most = process.number(most=LONGEST_SECONDS)
+    parser.add_argument("--late-seconds", type=most, default="2", help=means)
     asked = parser.parse_args(words)
     book = books.open_book("partner", asked.book, SCHEMA)
     return process.Server("partner", Partner(book, asked).routes(), book), asked
 
 
-def main() -> None:
-    server, asked = build()
-    server.serve_forever(asked.host, asked.port)
-
-
 if __name__ == "__main__":
-    main()
+    process.main(build)

@@ -1,5 +1,4 @@
-"""A simulator as a server, on Starlette and uvicorn: checked requests, JSON answers, and the process
-itself."""
+"""A simulator as a server, on Starlette and uvicorn: checked requests, JSON answers, and the process."""
 
 import argparse
 import asyncio
@@ -17,22 +16,17 @@ import orjson
 import uvicorn
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-LARGEST_BODY = 64 * 1024
-"""What a request may bring where nothing else is said."""
 HOLD_SECONDS = 60
 """How long a reply that never comes keeps its connection open, when the client doesn't leave before."""
 METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE")
 KEY = re.compile(r"[\x20-\x7e]{1,255}")
 LARGEST_AMOUNT = 10**12
 """Millions of charges of this size still add up within SQLite's 64 bits."""
-HOST = "127.0.0.1"
-"""Where it listens by default: only this machine reaches it."""
 BACKLOG = 4096
 """Connections that may wait to be taken."""
 IDLE_SECONDS = 3600
@@ -45,9 +39,7 @@ _background: set[asyncio.Task[Any]] = set()
 class Answer(JSONResponse):
     """A status and the JSON that goes with it."""
 
-    def __init__(
-        self, status: int, content: Mapping[str, Any], headers: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, status: int, content: Mapping[str, Any], **headers: str) -> None:
         super().__init__(content, status, headers)
 
     def render(self, content: Any) -> bytes:
@@ -57,13 +49,12 @@ class Answer(JSONResponse):
 class NoReply(Answer):
     """A reply that never comes: the client waits, and after a long while gets 504, as of a proxy."""
 
-    def __init__(self, hold_seconds: float = HOLD_SECONDS) -> None:
+    def __init__(self) -> None:
         super().__init__(504, {"code": "no_reply", "detail": "The reply never came."})
-        self.hold_seconds = hold_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            async with asyncio.timeout(self.hold_seconds):
+            async with asyncio.timeout(HOLD_SECONDS):
                 while (await receive())["type"] != "http.disconnect":
                     continue
         except TimeoutError:
@@ -85,10 +76,24 @@ Routes = Mapping[str, Mapping[str, Handler]]
 
 def application(routes: Routes) -> Starlette:
     """The ASGI application of these routes. It answers JSON, but for pages, and shows no traceback."""
-    paths = {"/healthz": {"GET": _health}, **routes}
+
+    async def health(request: Request) -> Answer:
+        return Answer(200, {"status": "ok"})
+
+    async def refused(request: Request, error: Exception) -> Answer:
+        return error.answer if isinstance(error, Refused) else await failed(request, error)
+
+    async def not_found(request: Request, error: Exception) -> Answer:
+        detail = f"There is nothing at this path. There is {', '.join(paths)}."
+        return Answer(404, {"code": "not_found", "detail": detail})
+
+    async def failed(request: Request, error: Exception) -> Answer:
+        return Answer(500, {"code": "internal_error", "detail": "The simulator failed; its log says why."})
+
+    paths = {"/healthz": {"GET": health}, **routes}
     app = Starlette(
         routes=[Route(path, _endpoint(handlers), methods=METHODS) for path, handlers in paths.items()],
-        exception_handlers={Refused: _refused, HTTPException: _not_found, Exception: _failed},
+        exception_handlers={Refused: refused, 404: not_found, Exception: failed},
     )
     app.router.redirect_slashes = False
     return app
@@ -100,29 +105,9 @@ def _endpoint(handlers: Mapping[str, Handler]) -> Handler:
             return await handler(request)
         allowed = ", ".join(handlers)
         content = {"code": "method_not_allowed", "detail": f"This path takes {allowed}."}
-        return Answer(405, content, {"allow": allowed})
+        return Answer(405, content, allow=allowed)
 
     return answer
-
-
-async def _health(request: Request) -> Answer:
-    return Answer(200, {"status": "ok"})
-
-
-async def _refused(request: Request, error: Exception) -> Answer:
-    assert isinstance(error, Refused)
-    return error.answer
-
-
-async def _not_found(request: Request, error: Exception) -> Answer:
-    assert isinstance(error, HTTPException)
-    paths = ", ".join(route.path for route in request.app.routes)
-    detail = f"There is nothing at this path. There is {paths}."
-    return Answer(error.status_code, {"code": "not_found", "detail": detail})
-
-
-async def _failed(request: Request, error: Exception) -> Answer:
-    return Answer(500, {"code": "internal_error", "detail": "The simulator failed; its log says why."})
 
 
 def in_background(work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
@@ -144,16 +129,11 @@ def moment(value: str) -> datetime:
         raise ValueError("the time is outside the calendar") from error
 
 
-def _instant(value: str) -> str:
-    moment(value)
-    return value
-
-
 Text = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 Amount = Annotated[int, Field(ge=1, le=LARGEST_AMOUNT)]
 """In the currency's minor unit."""
 Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
-Instant = Annotated[Text, AfterValidator(_instant)]
+Instant = Annotated[Text, AfterValidator(lambda value: moment(value) and value)]
 """An RFC 3339 time with its offset, kept as it was sent."""
 
 
@@ -168,17 +148,7 @@ Form = TypeVar("Form", bound=Body)
 
 async def read(request: Request, form: type[Form]) -> Form:
     """The request's body. Raises Refused naming the field that is wrong."""
-    return checked(parsed(await read_body(request)), form)
-
-
-async def read_body(request: Request, *, largest: int = LARGEST_BODY) -> bytes:
-    """The whole body. Raises Refused as soon as it is too large."""
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > largest:
-            raise Refused(413, "too_large", f"The body is over {largest} bytes.")
-    return bytes(body)
+    return checked(parsed(await request.body()), form)
 
 
 def parsed(body: bytes) -> dict[str, Any]:
@@ -203,11 +173,9 @@ def checked(fields: Mapping[str, Any], form: type[Form]) -> Form:
 
 def idempotency_key(request: Request) -> str:
     """The key in the request's header. Raises Refused."""
-    key = request.headers.get("idempotency-key")
-    if not key:
-        raise Refused(400, "idempotency_key_missing", "Send an Idempotency-Key header.")
+    key = request.headers.get("idempotency-key", "")
     if not KEY.fullmatch(key):
-        detail = "An Idempotency-Key is 1-255 printable ASCII characters."
+        detail = "Send an Idempotency-Key of 1-255 printable ASCII characters."
         raise Refused(400, "idempotency_key_invalid", detail)
     return key
 
@@ -219,47 +187,31 @@ def invalid(name: str, why: str) -> Refused:
 
 def arguments(name: str, *, default_port: int) -> argparse.ArgumentParser:
     """The options that every simulator has."""
-    command = f"python -m scripts.simulators.{name}"
-    parser = argparse.ArgumentParser(prog=command, description=f"The {name} simulator.")
+    parser = argparse.ArgumentParser(prog=f"python -m scripts.simulators.{name}")
     listen = "the address to listen on (%(default)s); 0.0.0.0 is open to other containers and machines, and "
-    parser.add_argument("--host", default=HOST, help=f"{listen}simulators need no password")
-    parser.add_argument("--port", type=port, default=default_port, help="the port to listen on (%(default)s)")
+    parser.add_argument("--host", default="127.0.0.1", help=f"{listen}simulators need no password")
+    parser.add_argument("--port", type=int, default=default_port, help="the port to listen on (%(default)s)")
     book, means = Path("var", f"{name}.sqlite3"), "the SQLite file that remembers everything (%(default)s)"
     parser.add_argument("--book", type=Path, default=book, help=means)
     return parser
 
 
-def add_number(
-    parser: argparse.ArgumentParser, option: str, variable: str, default: str, *, most: float, means: str
-) -> None:
-    """An option from 0 to `most`, which may be set in the environment as well if it has a variable there."""
+def number(*, most: float) -> Callable[[str], float]:
+    """The type of an option that is a number from 0 to `most`."""
 
-    def number(text: str) -> float:
-        value = float(text)
-        if not 0 <= value <= most:
+    def read_number(text: str) -> float:
+        if not 0 <= float(text) <= most:
             raise argparse.ArgumentTypeError(f"{text} is out of bounds: choose from 0 to {most:g}")
-        return value
+        return float(text)
 
-    words = f"{means} ({variable and f'{variable}, else '}{default})"
-    parser.add_argument(option, type=number, default=os.environ.get(variable, default), help=words)
-
-
-def port(text: str) -> int:
-    """A TCP port, from the command line."""
-    number = int(text)
-    if not 0 < number < 65536:
-        raise argparse.ArgumentTypeError(f"{number} is no port: choose from 1 to 65535")
-    return number
-
-
-def fail(name: str, message: str) -> NoReturn:
-    """End the process with exit code 1 and one line that says what is wrong."""
-    print(f"{name}: {message}", file=sys.stderr, flush=True)
-    sys.exit(1)
+    return read_number
 
 
 class Server(uvicorn.Server):
-    """The server, in this process rather than in a worker of its own: kill -9 leaves nothing on the port."""
+    """The server, in this process rather than in a worker of its own: kill -9 leaves nothing on the port.
+
+    `on_start` is called in the event loop before the first request.
+    """
 
     def __init__(
         self, name: str, routes: Routes, book: sqlite3.Connection, on_start: Callable[[], None] = lambda: None
@@ -277,32 +229,24 @@ class Server(uvicorn.Server):
             timeout_keep_alive=IDLE_SECONDS,
         )
         super().__init__(config)
-        self._name, self.book, self.on_start = name, book, on_start
+        self.name, self.book, self.on_start = name, book, on_start
 
     def serve_forever(self, host: str, port: int) -> NoReturn:
-        """Serve until SIGTERM or SIGINT, then close the book and end the process with exit code 0.
-
-        `on_start` is called in the event loop before the first request. When the port is taken or the server
-        fails, the process ends with exit code 1 and one line on stderr.
-        """
-        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        """Serve until SIGTERM or SIGINT, then close the book and end the process with exit code 0."""
         try:
-            listener.bind((host, port))
+            listener = socket.create_server((host, port), backlog=BACKLOG)
         except OSError as error:
+            why = os.strerror(error.errno or 0)
             advice = "stop what does, or choose another --port"
-            fail(self._name, f"can't listen on {host}:{port} ({error.strerror}): {advice}")
-        try:
-            self.run([listener])
-        except Exception as error:
-            fail(self._name, f"the server ended ({error}); start it again")
-        fail(self._name, "the server ended; start it again")
+            sys.exit(f"{self.name}: can't listen on {host}:{port} ({why}): {advice}")
+        self.run([listener])
+        sys.exit(f"{self.name}: the server ended; start it again")
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self.on_start()
         for listener in sockets or []:
             host, port = listener.getsockname()
-            print(f"{self._name}: listening on http://{host}:{port}", flush=True)
+            print(f"{self.name}: listening on http://{host}:{port}", flush=True)
         await super().startup(sockets)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -315,3 +259,9 @@ class Server(uvicorn.Server):
         self.book.close()
         # Not by unwinding: that would answer 500 to requests whose reply never comes.
         os._exit(0)
+
+
+def main(build: Callable[[], tuple[Server, argparse.Namespace]]) -> NoReturn:
+    """Serve what the command line asks for."""
+    server, asked = build()
+    server.serve_forever(asked.host, asked.port)
