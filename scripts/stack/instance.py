@@ -101,19 +101,18 @@ class Instance:
 
     def mariadb(self, *, max_connections: int = 0, has_binary_log: bool = False) -> Server:
         """The private MariaDB of this instance; its password is made at the first call."""
-        password, socket = places.secret(self.home, "mariadb-password"), self.mariadb_socket
         return Server(
             home=self.data,
-            socket=socket,
-            password=password,
+            socket=self.mariadb_socket,
+            password=places.secret(self.home, "mariadb-password"),
             max_connections=max_connections,
             has_binary_log=has_binary_log,
         )
 
 
-def parser(command: str, description: str) -> argparse.ArgumentParser:
+def parser(command: str) -> argparse.ArgumentParser:
     """The options that name an instance."""
-    found = argparse.ArgumentParser(prog=command, description=description)
+    found = argparse.ArgumentParser(prog=command)
     found.add_argument("--port", default="", help="of the web server; the next six are taken as well")
     found.add_argument("--db", default="", help="sqlite or mariadb")
     return found
@@ -173,11 +172,6 @@ def held(instance: Instance, *, command: str = "make run") -> Iterator[None]:
 
 
 def begin_to_stop(instance: Instance) -> None:
-    """Let nothing interrupt it, and announce it."""
+    """Let nothing interrupt it, and let a runner that waits for the state know that it will be free soon."""
     children.ignore_stop_signals()
-    announce_stop(instance)
-
-
-def announce_stop(instance: Instance) -> None:
-    """Let a runner that waits for the state know that it will be free soon."""
     (instance.run / "lock").write_text(STOPPING)
