@@ -52,10 +52,7 @@ class DataPlatform:
         """Every path and method of the data platform."""
         filters = {"order": "order_id = ?", "type": "type = ?"}
         list_events = books.listing(self.book, "events", filters, as_json)
-        return {
-            "/events": {"GET": list_events, "POST": self.accept},
-            "/summary": {"GET": self.summary},
-        }
+        return {"GET /events": list_events, "POST /events": self.accept, "GET /summary": self.summary}
 
     async def accept(self, request: Request) -> Answer:
         """Store one event, or a batch in its order; where anything is wrong nothing is stored.

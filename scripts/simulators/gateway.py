@@ -10,9 +10,9 @@ it listens on loopback unless `--host` says otherwise.
 A charge of `tok_3ds` waits for its owner, who approves or refuses it on the page `GET /3ds/{charge}`, at the
 address by which the shop reaches the gateway or at `--public-url`. After `--action-seconds` it is declined.
 
-`GET /dashboard` leads to a page for each charge, where it is refunded and disputed, as by `POST /refunds`,
-`POST /disputes {"charge": …, "amount": …}` and `POST /disputes/{id}/close {"status": "won" | "lost"}`. The
-shop gets a webhook about each.
+A charge is refunded, and disputed by its card's owner, without the shop by `POST /refunds`, `POST /disputes
+{"charge": …, "amount": …}` and `POST /disputes/{id}/close {"status": "won" | "lost"}`. The shop gets a
+webhook about each.
 """
 
 import asyncio
@@ -64,23 +64,21 @@ class Gateway:
         list_refunds = books.listing(book, "refunds", KEY | by_charge, charges.refund_as_json)
         list_disputes = books.listing(book, "disputes", KEY | by_charge, dispute_as_json)
         return {
-            "/charges": {
-                "GET": delayed(list_charges, is_lookup=True),
-                "POST": delayed(self.charge, is_payment=True),
-            },
-            "/charges/cancel": {"POST": delayed(self.cancel)},
-            "/refunds": {
-                "GET": delayed(list_refunds, is_lookup=True),
-                "POST": delayed(self.refund, is_payment=True),
-            },
-            "/disputes": {"GET": list_disputes, "POST": self.dispute},
-            "/disputes/{dispute}/close": {"POST": self.close_dispute},
-            "/dashboard": {"GET": self.newest_charges},
-            "/dashboard/{charge}": {"GET": self.clerks_page, "POST": self.act},
-            "/3ds/{charge}": {"GET": self.owners_page, "POST": self.decide},
-            "/webhooks": {"GET": books.listing(book, "webhooks", KEY, webhooks.as_json)},
-            "/summary": {"GET": self.summary},
-            "/latency": {"GET": self.latency, "POST": self.set_latency, "DELETE": self.reset_latency},
+            "GET /charges": delayed(list_charges, is_lookup=True),
+            "POST /charges": delayed(self.charge, is_payment=True),
+            "POST /charges/cancel": delayed(self.cancel),
+            "GET /refunds": delayed(list_refunds, is_lookup=True),
+            "POST /refunds": delayed(self.refund, is_payment=True),
+            "GET /disputes": list_disputes,
+            "POST /disputes": self.dispute,
+            "POST /disputes/{dispute}/close": self.close_dispute,
+            "GET /3ds/{charge}": self.owners_page,
+            "POST /3ds/{charge}": self.decide,
+            "GET /webhooks": books.listing(book, "webhooks", KEY, webhooks.as_json),
+            "GET /summary": self.summary,
+            "GET /latency": self.latency,
+            "POST /latency": self.set_latency,
+            "DELETE /latency": self.set_latency,
         }
 
     async def charge(self, request: Request) -> Answer:
@@ -133,35 +131,19 @@ class Gateway:
         return Answer(200, charges.dispute_as_json(self.book, closed))
 
     async def owners_page(self, request: Request) -> Response:
-        row = self._charge_of(request)
+        row = books.find(self.book, "charges", id=request.path_params["charge"])
         return pages.of_owner(self.book, row) if row else pages.no_page()
 
     async def decide(self, request: Request) -> Response:
         """End the charge as its owner says; one that has ended stays as it is."""
         charge_id = request.path_params["charge"]
-        decision = (await _form(request)).get("decision", "")
+        [decision, *_] = parse_qs((await request.body()).decode("latin-1")).get("decision", [""])
         if decision not in pages.DECISIONS:
             return pages.refused_decision()
         if charges.confirm(self.book, charge_id, failure=pages.DECISIONS[decision]) is None:
             return pages.no_page()
         self._send_webhooks()
         return pages.show_again(f"/3ds/{charge_id}")
-
-    async def newest_charges(self, request: Request) -> Response:
-        return pages.of_newest(self.book)
-
-    async def clerks_page(self, request: Request) -> Response:
-        row = self._charge_of(request)
-        return pages.of_clerk(self.book, row) if row else pages.no_page()
-
-    async def act(self, request: Request) -> Response:
-        """Do what a form of the clerk's page says."""
-        form = await _form(request)
-        if (row := self._charge_of(request)) is None:
-            return pages.no_page()
-        answer = pages.act(self.book, row, form)
-        self._send_webhooks()
-        return answer
 
     async def summary(self, request: Request) -> Answer:
         """How many charges succeeded, how many refunds there are, and their amounts."""
@@ -172,12 +154,9 @@ class Gateway:
         return Answer(200, {"ms": self.every_call_ms, "configured_ms": self.options.latency_ms})
 
     async def set_latency(self, request: Request) -> Answer:
-        """Make every call take so long from now on; calls under way keep the latency they began with."""
-        self.every_call_ms = (await process.read(request, Latency)).ms
-        return await self.latency(request)
-
-    async def reset_latency(self, request: Request) -> Answer:
-        self.every_call_ms = None
+        """Make every call take so long from now on, or the usual time again; calls under way keep theirs."""
+        is_set = request.method == "POST"
+        self.every_call_ms = (await process.read(request, Latency)).ms if is_set else None
         return await self.latency(request)
 
     def resume(self) -> None:
@@ -196,9 +175,6 @@ class Gateway:
             settled = charges.settle(self.book, row)
         self._send_webhooks()
         return settled
-
-    def _charge_of(self, request: Request) -> Row | None:
-        return books.find(self.book, "charges", id=request.path_params["charge"])
 
     def _send_webhooks(self) -> None:
         if self.sender:
@@ -223,11 +199,6 @@ class Gateway:
                 await asyncio.sleep(half_seconds)
 
         return answer
-
-
-async def _form(request: Request) -> dict[str, str]:
-    form = parse_qs((await request.body()).decode("latin-1"))
-    return {name: values[0] for name, values in form.items()}
 
 
 def build(words: Sequence[str] | None = None) -> tuple[process.Server, Namespace]:

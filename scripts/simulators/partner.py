@@ -58,9 +58,10 @@ class Partner:
         filters = {"key": "key = ?", "code": "code = ?", "status": "status = ?"}
         list_registrations = books.listing(self.book, TABLE, filters, as_json)
         return {
-            "/registrations": {"GET": list_registrations, "POST": self.register},
-            "/registrations/cancel": {"POST": self.cancel},
-            "/summary": {"GET": self.summary},
+            "GET /registrations": list_registrations,
+            "POST /registrations": self.register,
+            "POST /registrations/cancel": self.cancel,
+            "GET /summary": self.summary,
         }
 
     async def register(self, request: Request) -> Answer:

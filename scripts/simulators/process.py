@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import contextlib
 import os
 import re
 import socket
@@ -16,14 +17,14 @@ import orjson
 import uvicorn
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 HOLD_SECONDS = 60
 """How long a reply that never comes keeps its connection open, when the client doesn't leave before."""
-METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE")
 KEY = re.compile(r"[\x20-\x7e]{1,255}")
 LARGEST_AMOUNT = 10**12
 """Millions of charges of this size still add up within SQLite's 64 bits."""
@@ -36,14 +37,13 @@ GRACE_SECONDS = 0.5
 _background: set[asyncio.Task[Any]] = set()
 
 
-class Answer(JSONResponse):
+class Answer(Response):
     """A status and the JSON that goes with it."""
 
-    def __init__(self, status: int, content: Mapping[str, Any], **headers: str) -> None:
-        super().__init__(content, status, headers)
+    media_type = "application/json"
 
-    def render(self, content: Any) -> bytes:
-        return orjson.dumps(content)
+    def __init__(self, status: int, content: Mapping[str, Any], headers: Mapping[str, str] | None = None):
+        super().__init__(orjson.dumps(content), status, headers)
 
 
 class NoReply(Answer):
@@ -53,12 +53,11 @@ class NoReply(Answer):
         super().__init__(504, {"code": "no_reply", "detail": "The reply never came."})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(HOLD_SECONDS):
                 while (await receive())["type"] != "http.disconnect":
                     continue
-        except TimeoutError:
-            await super().__call__(scope, receive, send)
+        await super().__call__(scope, receive, send)
 
 
 class Refused(Exception):
@@ -70,8 +69,8 @@ class Refused(Exception):
 
 
 Handler = Callable[[Request], Awaitable[Response]]
-Routes = Mapping[str, Mapping[str, Handler]]
-"""Path, then method, to the function that answers."""
+Routes = Mapping[str, Handler]
+"""`METHOD /path` to the function that answers."""
 
 
 def application(routes: Routes) -> Starlette:
@@ -81,33 +80,25 @@ def application(routes: Routes) -> Starlette:
         return Answer(200, {"status": "ok"})
 
     async def refused(request: Request, error: Exception) -> Answer:
-        return error.answer if isinstance(error, Refused) else await failed(request, error)
+        assert isinstance(error, Refused)
+        return error.answer
 
-    async def not_found(request: Request, error: Exception) -> Answer:
-        detail = f"There is nothing at this path. There is {', '.join(paths)}."
-        return Answer(404, {"code": "not_found", "detail": detail})
+    async def not_there(request: Request, error: Exception) -> Answer:
+        assert isinstance(error, HTTPException)
+        code = "method_not_allowed" if error.status_code == 405 else "not_found"
+        detail = f"There is nothing here. There is {', '.join(routes)}."
+        return Answer(error.status_code, {"code": code, "detail": detail}, error.headers)
 
     async def failed(request: Request, error: Exception) -> Answer:
         return Answer(500, {"code": "internal_error", "detail": "The simulator failed; its log says why."})
 
-    paths = {"/healthz": {"GET": health}, **routes}
+    named = {"GET /healthz": health, **routes}.items()
     app = Starlette(
-        routes=[Route(path, _endpoint(handlers), methods=METHODS) for path, handlers in paths.items()],
-        exception_handlers={Refused: refused, 404: not_found, Exception: failed},
+        routes=[Route(name.split()[1], handler, methods=name.split()[:1]) for name, handler in named],
+        exception_handlers={Refused: refused, HTTPException: not_there, Exception: failed},
     )
     app.router.redirect_slashes = False
     return app
-
-
-def _endpoint(handlers: Mapping[str, Handler]) -> Handler:
-    async def answer(request: Request) -> Response:
-        if handler := handlers.get(request.method):
-            return await handler(request)
-        allowed = ", ".join(handlers)
-        content = {"code": "method_not_allowed", "detail": f"This path takes {allowed}."}
-        return Answer(405, content, allow=allowed)
-
-    return answer
 
 
 def in_background(work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
