@@ -6,7 +6,6 @@ import sys
 
 from scripts.stack import (
     SetupError,
-    children,
     environment as environments,
     instance as instances,
     places,
@@ -19,7 +18,10 @@ def main() -> int:
     parser = instances.parser("make manage")
     parser.add_argument("words", nargs=argparse.REMAINDER, metavar="command")
     asked = parser.parse_args()
-    instance = instances.choose_like_last(home=places.state(), port=asked.port, database=asked.db)
+    home, port, database = places.state(), asked.port, asked.db
+    if last := instances.remembered(home):
+        port, database = port or str(last.port), database or last.database
+    instance = instances.choose(home=home, port=port, database=database)
     environment = environments.compose(instance, environments.given())
     # Where the instance's own database is not there, this says so, and Django shows no traceback.
     if environment["DATABASE_URL"] == environments.database_url(instance):
@@ -35,4 +37,4 @@ if __name__ == "__main__":
     try:
         main()
     except (SetupError, OSError) as error:
-        sys.exit(f"firstcome: {children.explain(error)}")
+        sys.exit(f"firstcome: {error}")

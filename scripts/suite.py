@@ -44,7 +44,7 @@ def _on_other_servers(*part: str) -> int:
         try:
             root.require(within_seconds=throwaway.ROOT_SECONDS)
         except (SetupError, OSError) as error:
-            not_met.append(f"*** NOT TESTED on {kind}: {children.explain(error)} ***\n")
+            not_met.append(f"*** NOT TESTED on {kind}: {error} ***\n")
             print(not_met[-1], end="", file=sys.stderr, flush=True)
         else:
             codes.append(_pytest_on(kind, "-m", "each_server", *part, *IN_PARALLEL))

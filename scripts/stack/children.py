@@ -2,7 +2,6 @@
 
 import contextlib
 import ctypes
-import errno
 import os
 import signal
 import subprocess
@@ -12,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from scripts.stack import SetupError, ports
-from scripts.stack.places import PROJECT, state
+from scripts.stack.places import PROJECT
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PR_SET_PDEATHSIG = 1
@@ -54,17 +53,8 @@ def run_command(name: str, run: Callable[[], int], *, more: Callable[[], str] = 
     except KeyboardInterrupt:
         return 130
     except (SetupError, OSError) as error:
-        print(f"{name}: {explain(error)}{more()}", file=sys.stderr, flush=True)
+        print(f"{name}: {error}{more()}", file=sys.stderr, flush=True)
         return 1
-
-
-def explain(error: SetupError | OSError) -> str:
-    """What is wrong, with which file."""
-    if isinstance(error, SetupError):
-        return str(error)
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return f"no space left on the disk of {error.filename or state()}"
-    return f"{error.filename}: {error.strerror}" if error.filename else str(error)
 
 
 def start(

@@ -127,14 +127,6 @@ def choose(*, home: Path, port: str, database: str, project: Path = places.PROJE
     return Instance(home=home, port=number, database=database, project=project)
 
 
-def choose_like_last(*, home: Path, port: str, database: str) -> Instance:
-    """The instance that these words name; empty ones mean the running or last instance. Raises SetupError."""
-    last = remembered(home)
-    if last is not None:
-        port, database = port or str(last.port), database or last.database
-    return choose(home=home, port=port, database=database)
-
-
 def remember(instance: Instance) -> None:
     """Make this the instance that `make manage` means."""
     text = json.dumps({"port": instance.port, "database": instance.database})

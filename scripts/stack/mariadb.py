@@ -3,17 +3,17 @@
 import getpass
 import os
 import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 from urllib.parse import quote
 
-from scripts.stack import SetupError, places, system_packages
+from scripts.stack import children, places, system_packages
 from scripts.stack.debian import Root
 
 DATABASE = "firstcome"
 USER = "firstcome"
+INSTALL_SECONDS = 300
 SMALLEST_POOL_MIB, LARGEST_POOL_MIB = 256, 4096
 
 
@@ -57,13 +57,8 @@ class Server:
             # Beside its place, and moved there: a kill leaves nothing half made.
             unfinished = self.data.with_name("data.unfinished")
             shutil.rmtree(unfinished, ignore_errors=True)
-            command, environment = (
-                self.install_command(unfinished),
-                os.environ | {"TMPDIR": str(self.temporary)},
-            )
-            made = subprocess.run(command, env=environment, capture_output=True, text=True)
-            if made.returncode != 0:
-                raise SetupError(f"{command[-1]} failed:\n{(made.stdout + made.stderr).strip()}")
+            command, own = self.install_command(unfinished), os.environ | {"TMPDIR": str(self.temporary)}
+            children.printed(children.run(command, within_seconds=INSTALL_SECONDS, environment=own))
             unfinished.rename(self.data)
         # All privileges, so that tests may create databases and kill connections; the server is private.
         statements = (
@@ -124,6 +119,20 @@ class Server:
 
     def program(self, name: str) -> list[str]:
         return self.root.command(name) if self.root else [system_packages.program(name)]
+
+
+class MySQL(Server):
+    """A private MySQL, in its Debian root, which has to be made."""
+
+    collation = "utf8mb4_0900_ai_ci"
+
+    def install_command(self, data: Path) -> list[str]:
+        words = ("--no-defaults", "--initialize-insecure", "--user=root", f"--datadir={data}")
+        return [*self.program("mysqld"), *words]
+
+    def command(self) -> list[str]:
+        own = ["--mysqlx=OFF", "--secure-file-priv=NULL", "--innodb-redo-log-capacity=512M"]
+        return [*self.program("mysqld"), *self.options(), *own]
 
 
 def buffer_pool_mib() -> int:

@@ -23,7 +23,6 @@ from scripts.stack import (
     environment as environments,
     instance as instances,
     mariadb,
-    mysql,
     places,
     ports,
     processes,
@@ -34,7 +33,7 @@ from scripts.stack.instance import Instance
 
 DATABASES: dict[str, tuple[type[mariadb.Server], Root | None]] = {
     "mariadb": (mariadb.Server, None),
-    "mysql": (mysql.Server, debian.MYSQL),
+    "mysql": (mariadb.MySQL, debian.MYSQL),
     "mariadb-next": (mariadb.Server, debian.MARIADB_NEXT),
 }
 """What `DB` may name: the kind of server, and the Debian root that it comes from."""
