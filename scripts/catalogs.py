@@ -157,8 +157,9 @@ def _installed(package: str) -> Path:
 
 def _translated_by(package: Path) -> set[Key]:
     """What a package's own catalogs translate into every one of our languages."""
-    catalogs = [read_mo((package / f"locale/{name}/LC_MESSAGES/django.mo").open("rb")) for name in LANGUAGES]
-    return set.intersection(*({_key(one.id, one.context) for one in texts(each)} for each in catalogs))
+    paths = [package / "locale" / language / "LC_MESSAGES" / "django.mo" for language in LANGUAGES]
+    catalogs = [texts(read_mo(BytesIO(path.read_bytes()))) for path in paths]
+    return set.intersection(*({_key(one.id, one.context) for one in catalog} for catalog in catalogs))
 
 
 def catalog_of(extracted: Iterable[Extracted], kept: Catalog, language: str) -> _Catalog:
@@ -190,9 +191,10 @@ def read(path: Path, language: str) -> Catalog:
 def po_bytes(catalog: _Catalog) -> bytes:
     """The catalog as a .po file, each text on a line of its own."""
     header = "".join(f'"{name}: {value}\\n"\n' for name, value in catalog.mime_headers)
-    options = {"no_location": True, "omit_header": True, "sort_output": True, "ignore_obsolete": True}
     file = BytesIO()
-    write_po(file, catalog, width=0, **options)
+    write_po(
+        file, catalog, width=0, no_location=True, omit_header=True, sort_output=True, ignore_obsolete=True
+    )
     return f'msgid ""\nmsgstr ""\n{header}\n'.encode() + file.getvalue().strip() + b"\n"
 
 

@@ -52,11 +52,10 @@ def main() -> int:
     elif asked.write_reference:
         _run("python", "-m", "scripts.reference")
     else:
-        checks: dict[str, Callable[[], object]] = {
-            name: partial(_run, *line.split()) for name, line in COMMANDS.items()
-        }
-        own = {"openapi": _openapi_is_current, "rules": check_rules, "clients": _generate_clients}
-        return run_all({"mypy": _check_types} | checks | own)
+        checks: dict[str, Callable[[], object]] = {"mypy": _check_types}
+        checks |= {name: partial(_run, *line.split()) for name, line in COMMANDS.items()}
+        checks |= {"openapi": _openapi_is_current, "rules": check_rules, "clients": _generate_clients}
+        return run_all(checks)
     return 0
 
 
@@ -108,8 +107,9 @@ def _run_again_if_it_fails(command: Sequence[str]) -> None:
     """
     for _ in range(2):
         with contextlib.suppress(Failed):
-            return _run(*command)
-    return _run(*command)
+            _run(*command)
+            return
+    _run(*command)
 
 
 def _generate_clients() -> None:

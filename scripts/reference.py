@@ -84,7 +84,7 @@ def main() -> int:
 
 
 def _table(*columns: str, rows: Iterable[Iterable[str]]) -> str:
-    lines = [columns, ["---"] * len(columns), *rows]
+    lines: list[Iterable[str]] = [columns, ["---"] * len(columns), *rows]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines).replace("|  |", "| |")
 
 

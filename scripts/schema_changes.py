@@ -107,7 +107,7 @@ def measure(environment: dict[str, str]) -> list[Change]:
     own = environment | {"DJANGO_SETTINGS_MODULE": "shop.settings"}
     ran = children.run(command, within_seconds=APPLY_SECONDS, environment=own)
     rows = json.loads(children.printed(ran).splitlines()[-1])
-    return [Change(tuple(migration), *others) for migration, *others in rows]
+    return [Change((app, name), *others) for (app, name), *others in rows]
 
 
 def apply_all() -> list[Change]:

@@ -64,7 +64,8 @@ class DataPlatform:
         if self.secret and not signatures.is_valid(self.secret, body, signature):
             raise Refused(401, "signature_invalid", f"{signatures.HEADER} is missing, wrong, or too old.")
         fields = process.parsed(body)
-        sent = process.checked(fields if "events" in fields else {"events": [fields]}, Batch).events
+        is_batch = "events" in fields
+        sent = process.checked(fields, Batch).events if is_batch else [process.checked(fields, Event)]
         for event in sent:
             if event.type in self.options.refuse_type:
                 detail = f"Event {event.id} is of the type {event.type}, which is not taken here."

@@ -55,7 +55,8 @@ BUNDLED = (
 
 def components() -> list[dict[str, Any]]:
     """The packages and programs as components of a CycloneDX bill of materials."""
-    packages, found = json.loads(LOCK.read_text())["packages"], []
+    packages = json.loads(LOCK.read_text())["packages"]
+    found: list[dict[str, Any]] = []
     for name, _ in VENDORED:
         pinned = packages[f"node_modules/{name}"]
         more = {"licenses": [{"license": {"id": pinned["license"]}}]}
