@@ -64,7 +64,7 @@ class DataPlatform:
         if self.secret and not signatures.is_valid(self.secret, body, signature):
             raise Refused(401, "signature_invalid", f"{signatures.HEADER} is missing, wrong, or too old.")
         fields = process.parsed(body)
-        is_batch = "events" in fields
+        is_batch = isinstance(fields, dict) and "events" in fields
         sent = process.checked(fields, Batch).events if is_batch else [process.checked(fields, Event)]
         for event in sent:
             if event.type in self.options.refuse_type:

@@ -26,8 +26,6 @@ from starlette.types import Receive, Scope, Send
 HOLD_SECONDS = 60
 """How long a reply that never comes keeps its connection open, when the client doesn't leave before."""
 KEY = re.compile(r"[\x20-\x7e]{1,255}")
-LARGEST_AMOUNT = 10**12
-"""Millions of charges of this size still add up within SQLite's 64 bits."""
 BACKLOG = 4096
 """Connections that may wait to be taken."""
 IDLE_SECONDS = 3600
@@ -79,23 +77,19 @@ def application(routes: Routes) -> Starlette:
     async def health(request: Request) -> Answer:
         return Answer(200, {"status": "ok"})
 
-    async def refused(request: Request, error: Exception) -> Answer:
-        assert isinstance(error, Refused)
-        return error.answer
-
-    async def not_there(request: Request, error: Exception) -> Answer:
-        assert isinstance(error, HTTPException)
-        code = "method_not_allowed" if error.status_code == 405 else "not_found"
-        detail = f"There is nothing here. There is {', '.join(routes)}."
-        return Answer(error.status_code, {"code": code, "detail": detail}, error.headers)
-
     async def failed(request: Request, error: Exception) -> Answer:
+        if isinstance(error, Refused):
+            return error.answer
+        if isinstance(error, HTTPException):
+            code = "method_not_allowed" if error.status_code == 405 else "not_found"
+            detail = f"There is nothing here. There is {', '.join(routes)}."
+            return Answer(error.status_code, {"code": code, "detail": detail}, error.headers)
         return Answer(500, {"code": "internal_error", "detail": "The simulator failed; its log says why."})
 
     named = {"GET /healthz": health, **routes}.items()
     app = Starlette(
         routes=[Route(name.split()[1], handler, methods=name.split()[:1]) for name, handler in named],
-        exception_handlers={Refused: refused, HTTPException: not_there, Exception: failed},
+        exception_handlers=dict.fromkeys((Refused, HTTPException, Exception), failed),
     )
     app.router.redirect_slashes = False
     return app
@@ -121,11 +115,11 @@ def moment(value: str) -> datetime:
 
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=255)]
-Amount = Annotated[int, Field(ge=1, le=LARGEST_AMOUNT)]
-"""In the currency's minor unit."""
+# In the currency's minor unit; millions of the largest still add up within SQLite's 64 bits.
+Amount = Annotated[int, Field(ge=1, le=10**12)]
 Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
+# An RFC 3339 time with its offset, kept as it was sent.
 Instant = Annotated[Text, AfterValidator(lambda value: moment(value) and value)]
-"""An RFC 3339 time with its offset, kept as it was sent."""
 
 
 class Body(BaseModel):
@@ -142,21 +136,18 @@ async def read(request: Request, form: type[Form]) -> Form:
     return checked(parsed(await request.body()), form)
 
 
-def parsed(body: bytes) -> dict[str, Any]:
-    """The JSON object in the body. Raises Refused."""
+def parsed(body: bytes) -> Any:
+    """The JSON in the body. Raises Refused."""
     try:
-        fields = orjson.loads(body)
+        return orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise Refused(400, "malformed_json", f"The body is not JSON: {error}.") from error
-    if not isinstance(fields, dict):
-        raise Refused(400, "invalid", "The body is not a JSON object.")
-    return fields
 
 
-def checked(fields: Mapping[str, Any], form: type[Form]) -> Form:
-    """The fields as the form has them. Raises Refused naming the first that is wrong."""
+def checked(content: Any, form: type[Form]) -> Form:
+    """The JSON as the form has it. Raises Refused naming the first field that is wrong."""
     try:
-        return form.model_validate(fields)
+        return form.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         raise invalid(".".join(map(str, first["loc"])), first["msg"]) from error
@@ -207,19 +198,10 @@ class Server(uvicorn.Server):
     def __init__(
         self, name: str, routes: Routes, book: sqlite3.Connection, on_start: Callable[[], None] = lambda: None
     ) -> None:
-        config = uvicorn.Config(
-            application(routes),
-            loop="uvloop",
-            http="httptools",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            log_level="error",
-            proxy_headers=False,
-            backlog=BACKLOG,
-            timeout_keep_alive=IDLE_SECONDS,
-        )
-        super().__init__(config)
+        own: dict[str, Any] = {"loop": "uvloop", "http": "httptools", "ws": "none", "lifespan": "off"}
+        own |= {"log_config": None, "log_level": "error", "proxy_headers": False}
+        own |= {"backlog": BACKLOG, "timeout_keep_alive": IDLE_SECONDS}
+        super().__init__(uvicorn.Config(application(routes), **own))
         self.name, self.book, self.on_start = name, book, on_start
 
     def serve_forever(self, host: str, port: int) -> NoReturn:
@@ -230,14 +212,12 @@ class Server(uvicorn.Server):
             why = os.strerror(error.errno or 0)
             advice = "stop what does, or choose another --port"
             sys.exit(f"{self.name}: can't listen on {host}:{port} ({why}): {advice}")
+        print(f"{self.name}: listening on http://{host}:{port}", flush=True)
         self.run([listener])
         sys.exit(f"{self.name}: the server ended; start it again")
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self.on_start()
-        for listener in sockets or []:
-            host, port = listener.getsockname()
-            print(f"{self.name}: listening on http://{host}:{port}", flush=True)
         await super().startup(sockets)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
