@@ -42,44 +42,38 @@ class Batch(process.Body):
     events: Annotated[list[Event], Field(min_length=1, max_length=MOST_EVENTS)]
 
 
-class DataPlatform:
-    """The open book, the options that say what fails and is refused, and the senders' secret."""
+def routes(book: Book, options: Namespace, *, secret: str) -> Routes:
+    """Every path and method of the data platform, with the senders' secret, if they have one."""
 
-    def __init__(self, book: Book, options: Namespace, *, secret: str):
-        self.book, self.options, self.secret = book, options, secret
-
-    def routes(self) -> Routes:
-        """Every path and method of the data platform."""
-        filters = {"order": "order_id = ?", "type": "type = ?"}
-        list_events = books.listing(self.book, "events", filters, as_json)
-        return {"GET /events": list_events, "POST /events": self.accept, "GET /summary": self.summary}
-
-    async def accept(self, request: Request) -> Answer:
+    async def accept(request: Request) -> Answer:
         """Store one event, or a batch in its order; where anything is wrong nothing is stored.
 
         `accepted` counts the events that are new, `repeated` those that came before.
         """
         body = await request.body()
         signature = request.headers.get(signatures.HEADER, "")
-        if self.secret and not signatures.is_valid(self.secret, body, signature):
+        if secret and not signatures.is_valid(secret, body, signature):
             raise Refused(401, "signature_invalid", f"{signatures.HEADER} is missing, wrong, or too old.")
         fields = process.parsed(body)
         is_batch = isinstance(fields, dict) and "events" in fields
         sent = process.checked(fields, Batch).events if is_batch else [process.checked(fields, Event)]
         for event in sent:
-            if event.type in self.options.refuse_type:
+            if event.type in options.refuse_type:
                 detail = f"Event {event.id} is of the type {event.type}, which is not taken here."
                 raise Refused(422, "type_refused", detail, event=event.id)
-        if random.random() < self.options.failure_rate:
+        if random.random() < options.failure_rate:
             raise Refused(500, "data_platform_error", "The data platform failed; send it again.")
-        with transaction(self.book):
-            repeated = sum(_store(self.book, event) for event in sent)
+        with transaction(book):
+            repeated = sum(_store(book, event) for event in sent)
         return Answer(202, {"accepted": len(sent) - repeated, "repeated": repeated})
 
-    async def summary(self, request: Request) -> Answer:
+    async def summary(request: Request) -> Answer:
         """How many events are stored, and how many came again."""
         statement = "SELECT count(*) AS events, coalesce(sum(repeats), 0) AS repeated FROM events"
-        return Answer(200, dict(self.book.execute(statement).fetchone()))
+        return Answer(200, dict(book.execute(statement).fetchone()))
+
+    list_events = books.listing(book, "events", {"order": "order_id = ?", "type": "type = ?"}, as_json)
+    return {"GET /events": list_events, "POST /events": accept, "GET /summary": summary}
 
 
 def _store(book: Book, event: Event) -> bool:
@@ -110,8 +104,8 @@ def build(words: Sequence[str] | None = None) -> tuple[process.Server, Namespace
     parser.add_argument("--refuse-type", action="append", default=[], metavar="TYPE", help=means)
     asked = parser.parse_args(words)
     book = books.open_book("data_platform", asked.book, SCHEMA)
-    platform = DataPlatform(book, asked, secret=os.environ.get("EVENT_SECRET", ""))
-    return process.Server("data_platform", platform.routes(), book), asked
+    paths = routes(book, asked, secret=os.environ.get("EVENT_SECRET", ""))
+    return process.Server("data_platform", paths, book), asked
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from typing import Any
 from starlette.requests import Request
 
 from scripts.simulators import books, process
-from scripts.simulators.books import Book, Row, new_id, now, transaction
+from scripts.simulators.books import Book, Row, find, new_id, now, transaction
 from scripts.simulators.process import Answer, NoReply, Refused, Routes, Text
 
 ANSWERS = {"registered": 201, "refused": 409, "cancelled": 410}
@@ -47,63 +47,54 @@ class Registration(Cancellation):
     code: Text
 
 
-class Partner:
-    """The open book, and the options that say how the partner behaves."""
+def routes(book: Book, options: Namespace) -> Routes:
+    """Every path and method of the partner, which behaves as the options say."""
 
-    def __init__(self, book: Book, options: Namespace):
-        self.book, self.options = book, options
-
-    def routes(self) -> Routes:
-        """Every path and method of the partner."""
-        filters = {"key": "key = ?", "code": "code = ?", "status": "status = ?"}
-        list_registrations = books.listing(self.book, TABLE, filters, as_json)
-        return {
-            "GET /registrations": list_registrations,
-            "POST /registrations": self.register,
-            "POST /registrations/cancel": self.cancel,
-            "GET /summary": self.summary,
-        }
-
-    async def register(self, request: Request) -> Answer:
+    async def register(request: Request) -> Answer:
         """Register a code once per key; a repeated key gets the first outcome."""
         asked = await process.read(request, Registration)
-        if _happens(self.options.lost_rate):
+        if _happens(options.lost_rate):
             return NoReply()
-        with transaction(self.book):
-            self.book.execute("UPDATE registrations SET asked = asked + 1 WHERE key = ?", [asked.key])
-            row = books.find(self.book, TABLE, key=asked.key) or self._decide(asked)
+        with transaction(book):
+            book.execute("UPDATE registrations SET asked = asked + 1 WHERE key = ?", [asked.key])
+            row = find(book, TABLE, key=asked.key)
+            if row is None:
+                is_taken = find(book, TABLE, code=asked.code, status="registered") is not None
+                status = "refused" if is_taken or _happens(options.failure_rate) else "registered"
+                row = _insert(book, key=asked.key, code=asked.code, status=status)
         if row["code"] not in (asked.code, None):
             raise Refused(422, "key_reused", "This key came before with another code.")
-        if _happens(self.options.silent_rate):
+        if _happens(options.silent_rate):
             return NoReply()
-        if _happens(self.options.late_rate):
-            await asyncio.sleep(self.options.late_seconds)
+        if _happens(options.late_rate):
+            await asyncio.sleep(options.late_seconds)
         return Answer(ANSWERS[row["status"]], as_json(row))
 
-    async def cancel(self, request: Request) -> Answer:
+    async def cancel(request: Request) -> Answer:
         """Register nothing under the key, now or later; a refused one stays refused."""
         key = (await process.read(request, Cancellation)).key
         statement = "UPDATE registrations SET status = 'cancelled' WHERE key = ? AND status = 'registered'"
-        with transaction(self.book):
-            self.book.execute(statement, [key])
-            row = books.find(self.book, TABLE, key=key) or self._insert(
-                key=key, code=None, status="cancelled"
-            )
+        with transaction(book):
+            book.execute(statement, [key])
+            row = find(book, TABLE, key=key) or _insert(book, key=key, code=None, status="cancelled")
         return Answer(200, as_json(row))
 
-    async def summary(self, request: Request) -> Answer:
+    async def summary(request: Request) -> Answer:
         """How many keys are registered, refused and cancelled."""
-        rows = self.book.execute("SELECT status, count(*) FROM registrations GROUP BY status").fetchall()
+        rows = book.execute("SELECT status, count(*) FROM registrations GROUP BY status").fetchall()
         return Answer(200, dict.fromkeys(ANSWERS, 0) | {row[0]: row[1] for row in rows})
 
-    def _decide(self, asked: Registration) -> Row:
-        statement = "SELECT 1 FROM registrations WHERE code = ? AND status = 'registered'"
-        is_taken = self.book.execute(statement, [asked.code]).fetchone() is not None
-        is_refused = is_taken or _happens(self.options.failure_rate)
-        return self._insert(key=asked.key, code=asked.code, status="refused" if is_refused else "registered")
+    filters = {"key": "key = ?", "code": "code = ?", "status": "status = ?"}
+    return {
+        "GET /registrations": books.listing(book, TABLE, filters, as_json),
+        "POST /registrations": register,
+        "POST /registrations/cancel": cancel,
+        "GET /summary": summary,
+    }
 
-    def _insert(self, **fields: str | None) -> Row:
-        return books.insert(self.book, TABLE, id=new_id("reg"), created_at=now(), **fields)
+
+def _insert(book: Book, **fields: str | None) -> Row:
+    return books.insert(book, TABLE, id=new_id("reg"), created_at=now(), **fields)
 
 
 def as_json(row: Row) -> dict[str, Any]:
@@ -127,7 +118,7 @@ def build(words: Sequence[str] | None = None) -> tuple[process.Server, Namespace
     parser.add_argument("--late-seconds", type=most, default="2", help=means)
     asked = parser.parse_args(words)
     book = books.open_book("partner", asked.book, SCHEMA)
-    return process.Server("partner", Partner(book, asked).routes(), book), asked
+    return process.Server("partner", routes(book, asked), book), asked
 
 
 if __name__ == "__main__":
