@@ -48,9 +48,9 @@ class Latency(process.Body):
 
 
 class Gateway:
-    """The open book, the options, the latency of every call if one is set, and the sender of webhooks."""
+    """The open book, the options, the sender of webhooks, and the latency of every call if one is set."""
 
-    def __init__(self, book: Book, options: Namespace, sender: webhooks.Sender | None):
+    def __init__(self, book: Book, options: Namespace, sender: webhooks.Sender):
         self.book, self.options, self.sender = book, options, sender
         self.every_call_ms: float | None = None
 
@@ -112,7 +112,7 @@ class Gateway:
         refunded = charges.refund(self.book, key=key, asked=asked)
         if refunded is None:
             raise Refused(500, "gateway_error", "The gateway failed; nothing was refunded.")
-        self._send_webhooks()
+        self.sender.send_undelivered()
         return Answer(201, charges.refund_as_json(refunded))
 
     async def dispute(self, request: Request) -> Answer:
@@ -120,14 +120,14 @@ class Gateway:
         key = process.idempotency_key(request)
         asked = await process.read(request, charges.DisputeBody)
         opened = charges.dispute(self.book, key=key, asked=asked)
-        self._send_webhooks()
+        self.sender.send_undelivered()
         return Answer(201, charges.dispute_as_json(self.book, opened))
 
     async def close_dispute(self, request: Request) -> Answer:
         """End a dispute as the owner's bank decides."""
         asked = await process.read(request, charges.CloseBody)
         closed = charges.close(self.book, request.path_params["dispute"], asked=asked)
-        self._send_webhooks()
+        self.sender.send_undelivered()
         return Answer(200, charges.dispute_as_json(self.book, closed))
 
     async def owners_page(self, request: Request) -> Response:
@@ -142,7 +142,7 @@ class Gateway:
             return pages.refused_decision()
         if charges.confirm(self.book, charge_id, failure=pages.DECISIONS[decision]) is None:
             return pages.no_page()
-        self._send_webhooks()
+        self.sender.send_undelivered()
         return pages.show_again(f"/3ds/{charge_id}")
 
     async def summary(self, request: Request) -> Answer:
@@ -163,7 +163,7 @@ class Gateway:
         """Continue with the charges that the process before this one left pending, and with its webhooks."""
         for row in books.rows(self.book, "charges", {"status = ?": "pending"}):
             process.in_background(self._settle(row))
-        self._send_webhooks()
+        self.sender.send_undelivered()
 
     async def _settle(self, row: Row) -> Row:
         card = charges.card(row["token"])
@@ -173,12 +173,8 @@ class Gateway:
         else:
             await asyncio.sleep(card.seconds)
             settled = charges.settle(self.book, row)
-        self._send_webhooks()
+        self.sender.send_undelivered()
         return settled
-
-    def _send_webhooks(self) -> None:
-        if self.sender:
-            self.sender.send_undelivered()
 
     def _delayed(self, handler: Handler, *, is_payment: bool = False, is_lookup: bool = False) -> Handler:
         """The handler with half of its latency before it, the way there, and half after it, refused or not.
@@ -219,8 +215,7 @@ def build(words: Sequence[str] | None = None) -> tuple[process.Server, Namespace
     if asked.webhook_url and not secret:
         sys.exit("gateway: webhooks need a secret to be signed with; set WEBHOOK_SECRET_SIMULATOR")
     book = books.open_book("gateway", asked.book, charges.SCHEMA + webhooks.SCHEMA)
-    sender = webhooks.Sender(book, url=asked.webhook_url, secret=secret) if asked.webhook_url else None
-    gateway = Gateway(book, asked, sender)
+    gateway = Gateway(book, asked, webhooks.Sender(book, url=asked.webhook_url, secret=secret))
     return process.Server("gateway", gateway.routes(), book, gateway.resume), asked
 
 

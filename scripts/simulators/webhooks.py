@@ -40,7 +40,7 @@ def write(book: Book, charge: Row, *, type: str = "", amount: int | None = None)
 
 
 class Sender:
-    """Posts what is in the outbox to one address, each event on its own, with backoff until a 2xx."""
+    """Posts what is in the outbox to one address, if any, each event on its own, with backoff until a 2xx."""
 
     def __init__(self, book: Book, *, url: str, secret: str):
         self.book, self.url, self.secret = book, url, secret
@@ -50,6 +50,8 @@ class Sender:
 
     def send_undelivered(self) -> None:
         """Start to send every event that was neither delivered nor given up, and isn't under way."""
+        if not self.url:
+            return
         for row in self.book.execute("SELECT * FROM webhooks WHERE delivered_at IS NULL").fetchall():
             if row["id"] not in self.sending and age_seconds(row) < GIVE_UP_SECONDS:
                 self.sending.add(row["id"])
