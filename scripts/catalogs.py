@@ -4,17 +4,17 @@ Babel reads and writes them, so that no program of the system is needed. The fil
 numbers, and are sorted: they change only where texts change. docs/translating.md says how to work with them.
 """
 
-import argparse
-import gettext
+import itertools
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 from babel.messages.catalog import Catalog, Message
 from babel.messages.extract import extract
-from babel.messages.mofile import write_mo
+from babel.messages.mofile import read_mo, write_mo
 from babel.messages.pofile import read_po, write_po
 from django.utils.translation.template import templatize
 
@@ -35,6 +35,8 @@ KEYWORDS = {
 }
 PLACEHOLDER = re.compile(r"%\(\w+\)[\d.]*[a-z]|%[\d.]*[a-zA-Z]|%%|\{\w*(?:![rs])?(?::[^{}]*)?\}")
 Key = tuple[str | None, str]
+Extracted = tuple[Any, list[str], str | None]
+"""A text or its plural forms, comments for translators, and the context."""
 
 
 class _Catalog(Catalog):
@@ -52,9 +54,7 @@ class _Catalog(Catalog):
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="make messages")
-    parser.add_argument("--check", action="store_true", help="write nothing, and name what is missing")
-    if parser.parse_args().check:
+    if "--check" in sys.argv:
         findings = list(find_faults())
         print("\n".join(findings))
         return 1 if findings else 0
@@ -65,96 +65,82 @@ def main() -> int:
 
 def update(app: str) -> None:
     """Write the app's catalogs as its code has the texts now; the translations stay, by their text."""
-    extracted = extract_app(app)
+    extracted = _extract_app(app)
     for language in LANGUAGES:
-        catalog = catalog_of(extracted, read(po_path(app, language), language), language)
         path = po_path(app, language)
+        catalog = catalog_of(extracted, read(path, language), language)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(po_bytes(catalog))
-        path.with_suffix(".mo").write_bytes(mo_bytes(catalog))
-        missing = sum(1 for message in texts(catalog) if not _is_translated(message))
+        path.with_suffix(".mo").write_bytes(_mo_bytes(catalog))
+        missing = sum(not _is_translated(message) for message in texts(catalog))
         print(f"{path.relative_to(places.PROJECT)}: {len(catalog)} texts, {missing} not translated")
 
 
 def find_faults() -> Iterator[str]:
     """What is wrong with the catalogs, a line each."""
     translations: dict[tuple[str, Key], tuple[str, str]] = {}
-    for app in places.APPS:
-        extracted = extract_app(app)
-        for language in LANGUAGES:
-            path = po_path(app, language)
-            name = path.relative_to(places.PROJECT)
-            kept = read(path, language)
-            expected = catalog_of(extracted, kept, language)
-            yield from (f"{name}: {finding}" for finding in _findings(expected))
-            if not path.exists() or path.read_bytes() != po_bytes(expected):
-                yield f"{name}: is not what the code says: run `make messages`"
-            compiled = path.with_suffix(".mo")
-            if not compiled.exists() or compiled.read_bytes() != mo_bytes(expected):
-                yield f"{compiled.relative_to(places.PROJECT)}: is out of date: run `make messages`"
-            for message in texts(kept):
-                # A text with a plural in one app and without in another has the same singular.
-                singular = (
-                    message.string if isinstance(message.string, str) else next(iter(message.string or ()))
-                )
-                first = translations.setdefault((language, _key(message)), (str(name), singular))
-                if first[1] != singular:
-                    yield f"{name}: {message.id!r} is translated otherwise than in {first[0]}"
+    for app, language in itertools.product(places.APPS, LANGUAGES):
+        path = po_path(app, language)
+        name, compiled = str(path.relative_to(places.PROJECT)), path.with_suffix(".mo")
+        kept = read(path, language)
+        expected = catalog_of(_extract_app(app), kept, language)
+        yield from (f"{name}: {finding}" for finding in _findings(expected))
+        if not path.exists() or path.read_bytes() != po_bytes(expected):
+            yield f"{name}: is not what the code says: run `make messages`"
+        if not compiled.exists() or compiled.read_bytes() != _mo_bytes(expected):
+            yield f"{compiled.relative_to(places.PROJECT)}: is out of date: run `make messages`"
+        for message in texts(kept):
+            # A text with a plural in one app and without in another has the same singular.
+            singular = next(iter(_forms(message.string)), "")
+            first = translations.setdefault((language, _key(message.id, message.context)), (name, singular))
+            if first[1] != singular:
+                yield f"{name}: {message.id!r} is translated otherwise than in {first[0]}"
 
 
 def _findings(catalog: Catalog) -> Iterator[str]:
     for message in texts(catalog):
         if message.fuzzy:
             yield f"{message.id!r} is fuzzy: look at its translation, and delete the line with `fuzzy`"
+        # Of a plural, the last form has all values: "one coupon" may do without its number.
+        forms, wanted = _forms(message.string), _placeholders(_forms(message.id)[-1])
         if not _is_translated(message):
             yield f"{message.id!r} is not translated"
-        elif len(_forms(message.string)) != (catalog.num_plurals if message.pluralizable else 1):
+        elif len(forms) != (catalog.num_plurals if message.pluralizable else 1):
             yield f"{message.id!r} needs {catalog.num_plurals} forms"
-        else:
-            yield from _other_values(message)
+        for form in filter(None, forms):
+            if _placeholders(form) != wanted:
+                yield f"{message.id!r} has the values {wanted}, its translation {_placeholders(form)}"
 
 
-def _other_values(message: Message) -> Iterator[str]:
-    # Of a plural, the last form has all values: "one coupon" may do without its number.
-    wanted = placeholders(_forms(message.id)[-1])
-    for form in _forms(message.string):
-        if placeholders(form) != wanted:
-            yield f"{message.id!r} has the values {wanted}, its translation {placeholders(form)}"
-
-
-def placeholders(text: str) -> list[str]:
+def _placeholders(text: str) -> list[str]:
     """The placeholders in a text, sorted: a translation may have them in another order."""
     return sorted(PLACEHOLDER.findall(text))
 
 
-def extract_app(app: str) -> list[tuple[object, list[str], str | None]]:
-    """The marked texts of an app: text or plural forms, comments for translators, context."""
-    folder = places.PROJECT / app
-    found = list(_extract_files(_sources(folder)))
+def _extract_app(app: str) -> list[Extracted]:
+    """The marked texts of an app."""
+    found = list(_extract_files(_sources(places.PROJECT / app)))
     if app != "shop":
         return found
     known = {key for name in TRANSLATED_PACKAGES for key in _translated_by(_installed(name))}
     packages = [path for name in UNTRANSLATED_PACKAGES for path in _sources(_installed(name))]
-    others = [each for each in _extract_files(packages) if _extracted_key(each) not in known]
-    return found + others
+    return found + [each for each in _extract_files(packages) if _key(each[0], each[2]) not in known]
 
 
 def _sources(folder: Path) -> list[Path]:
-    parts = {"tests", "migrations", "node_modules", "import_export"}
+    left_out = {"tests", "migrations", "node_modules", "import_export"}
     return sorted(
         path
         for suffix in ("py", "html", "txt")
         for path in folder.rglob(f"*.{suffix}")
-        if not parts & set(path.relative_to(folder).parts)
+        if left_out.isdisjoint(path.relative_to(folder).parts)
     )
 
 
-def _extract_files(paths: Iterable[Path]) -> Iterator[tuple[object, list[str], str | None]]:
+def _extract_files(paths: Iterable[Path]) -> Iterator[Extracted]:
     for path in paths:
         text = path.read_text()
         if path.suffix != ".py":
-            if "trans" not in text and "_(" not in text:
-                continue
             # What is no text becomes a row of X, whose indentation is not that of Python.
             text = re.sub(r"^[ \t]+", "", templatize(text, origin=str(path)), flags=re.MULTILINE)
         elif "gettext" not in text and " as _" not in text:
@@ -166,33 +152,23 @@ def _extract_files(paths: Iterable[Path]) -> Iterator[tuple[object, list[str], s
 
 def _installed(package: str) -> Path:
     """The folder of an installed package."""
-    for folder in map(Path, sys.path):
-        if (folder / package).is_dir():
-            return folder / package
-    raise FileNotFoundError(package)
+    return next(Path(folder, package) for folder in sys.path if Path(folder, package).is_dir())
 
 
 def _translated_by(package: Path) -> set[Key]:
     """What a package's own catalogs translate into every one of our languages."""
-    found: list[set[Key]] = []
-    for language in LANGUAGES:
-        with (package / "locale" / language / "LC_MESSAGES" / "django.mo").open("rb") as file:
-            ids = gettext.GNUTranslations(file)._catalog  # type: ignore[attr-defined]
-        names = [name[0] if isinstance(name, tuple) else name for name in ids]
-        split = [name.rpartition("\x04") for name in names]
-        found.append({(context or None, text) for context, _, text in split})
-    return set.intersection(*found)
+    paths = [package / "locale" / language / "LC_MESSAGES" / "django.mo" for language in LANGUAGES]
+    catalogs = [texts(read_mo(BytesIO(path.read_bytes()))) for path in paths]
+    return set.intersection(*({_key(one.id, one.context) for one in catalog} for catalog in catalogs))
 
 
-def catalog_of(
-    extracted: Iterable[tuple[object, list[str], str | None]], kept: Catalog, language: str
-) -> _Catalog:
+def catalog_of(extracted: Iterable[Extracted], kept: Catalog, language: str) -> _Catalog:
     """The extracted texts with the translations that a catalog has for them."""
     catalog = _Catalog(locale=language, fuzzy=False)
     for text, comments, context in extracted:
-        catalog.add(text, auto_comments=comments, context=context)  # type: ignore[arg-type]
+        catalog.add(text, auto_comments=comments, context=context)
     for message in texts(catalog):
-        known = kept.get(_key(message)[1], context=message.context)
+        known = kept.get(_forms(message.id)[0], context=message.context)
         if known is None:
             continue
         message.user_comments = known.user_comments
@@ -222,7 +198,7 @@ def po_bytes(catalog: _Catalog) -> bytes:
     return f'msgid ""\nmsgstr ""\n{header}\n'.encode() + file.getvalue().strip() + b"\n"
 
 
-def mo_bytes(catalog: _Catalog) -> bytes:
+def _mo_bytes(catalog: _Catalog) -> bytes:
     """The catalog as Django reads it."""
     file = BytesIO()
     write_mo(file, catalog)
@@ -243,13 +219,8 @@ def _is_translated(message: Message) -> bool:
     return bool(_forms(message.string)) and all(_forms(message.string))
 
 
-def _key(message: Message) -> Key:
-    return message.context, _forms(message.id)[0]
-
-
-def _extracted_key(extracted: tuple[object, list[str], str | None]) -> Key:
-    text, _, context = extracted
-    return context, text if isinstance(text, str) else text[0]  # type: ignore[index]
+def _key(text: str | Sequence[str], context: str | None) -> Key:
+    return context, _forms(text)[0]
 
 
 if __name__ == "__main__":

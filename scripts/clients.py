@@ -3,14 +3,12 @@
 `--python` makes the Python package alone, which needs none of npm's packages: the wheel's build calls it.
 """
 
-import argparse
-import contextlib
 import fcntl
 import hashlib
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -32,16 +30,11 @@ post_hooks:
 """
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="make clients")
-    parser.add_argument("--python", action="store_true", help="the package for Python alone")
-    asked = parser.parse_args()
-    try:
-        generate_python()
-        if not asked.python:
-            places.write_whole(TYPESCRIPT, typescript_types())
-    except SetupError as error:
-        sys.exit(f"firstcome: {error}")
+def main() -> int:
+    generate_python()
+    if "--python" not in sys.argv:
+        places.write_whole(TYPESCRIPT, typescript_types())
+    return 0
 
 
 def generate_python(folder: Path = PYTHON, document: Path = DOCUMENT) -> None:
@@ -49,9 +42,14 @@ def generate_python(folder: Path = PYTHON, document: Path = DOCUMENT) -> None:
 
     Processes that call it at once make it once, and none finds half of it. Raises SetupError.
     """
-    made_from = _fingerprint(document)
-    stamp = folder / STAMP
-    with _one_at_a_time(folder.parent):
+    try:
+        version = metadata.version(GENERATOR)
+    except metadata.PackageNotFoundError:
+        raise SetupError(f"{GENERATOR} is missing; run this first: make check") from None
+    made_from = f"{hashlib.sha256(document.read_bytes()).hexdigest()} {GENERATOR} {version}\n"
+    stamp, lock = folder / STAMP, os.open(folder.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         if stamp.exists() and stamp.read_text() == made_from:
             return
         with tempfile.TemporaryDirectory(prefix=".generated-", dir=folder.parent) as beside:
@@ -63,30 +61,14 @@ def generate_python(folder: Path = PYTHON, document: Path = DOCUMENT) -> None:
             if folder.exists():
                 folder.rename(Path(beside, "old"))
             made.rename(folder)
+    finally:
+        os.close(lock)
 
 
 def typescript_types() -> str:
     """What openapi-typescript makes of the document. Raises SetupError."""
     program = node_packages.installed() / "node_modules" / ".bin" / "openapi-typescript"
     return _run([str(program), str(DOCUMENT)])
-
-
-def _fingerprint(document: Path) -> str:
-    try:
-        version = metadata.version(GENERATOR)
-    except metadata.PackageNotFoundError:
-        raise SetupError(f"{GENERATOR} is missing; run this first: make check") from None
-    return f"{hashlib.sha256(document.read_bytes()).hexdigest()} {GENERATOR} {version}\n"
-
-
-@contextlib.contextmanager
-def _one_at_a_time(folder: Path) -> Iterator[None]:
-    lock = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(lock)
 
 
 def _run(command: Sequence[str]) -> str:
@@ -97,4 +79,4 @@ def _run(command: Sequence[str]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(children.run_command("firstcome", main))

@@ -1,6 +1,7 @@
 """`make docs`: builds the documentation's site from docs/ by Zensical, and serves it on loopback."""
 
 import argparse
+import contextlib
 import functools
 import http.server
 import os
@@ -15,13 +16,12 @@ CONFIGURATION = places.PROJECT / "mkdocs.yml"
 DOCS = places.PROJECT / "docs"
 PROJECT_PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")
 BUILD_SECONDS = 120
-LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
+LINK_OR_CODE = re.compile(r"^```.*?^```|(!?)\[([^\]]*)\]\(([^)\s]+)\)", re.DOTALL | re.MULTILINE)
 COLORS = re.compile(r"\x1b\[[0-9;]*m")
-FENCE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="make docs", description="Build and serve the documentation.")
+    parser = argparse.ArgumentParser(prog="make docs")
     parser.add_argument("--port", default="", help=f"where to serve it: {ports.DOCUMENTATION} by default")
     parser.add_argument("--build-only", action="store_true", help="build it and end")
     asked = parser.parse_args()
@@ -30,18 +30,30 @@ def main() -> int:
     if asked.build_only:
         print(f"The documentation is in {site}.")
         return 0
-    try:
-        serve(site, port)
-    except KeyboardInterrupt:
-        print("", flush=True)
+    ports.require_free(port, command="make docs")
+    handler = functools.partial(_Handler, directory=str(site))
+    server = http.server.ThreadingHTTPServer((ports.HOST, port), handler)
+    with contextlib.suppress(KeyboardInterrupt), server:
+        print(f"The documentation is at http://{ports.HOST}:{port}/; Ctrl-C ends it.", flush=True)
+        server.serve_forever()
     return 0
+
+
+class _Handler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Requests for the documentation are not logged."""
 
 
 def build(home: Path) -> Path:
     """Build the site in that folder; the folder with its pages. Raises SetupError with each warning."""
     shutil.rmtree(home, ignore_errors=True)
-    stage(home / "docs")
-    (home / "mkdocs.yml").write_text(configuration())
+    shutil.copytree(DOCS, home / "docs")
+    for page in [*DOCS.rglob("*.md"), *(places.PROJECT / name for name in PROJECT_PAGES)]:
+        path = PurePosixPath(page.relative_to(places.PROJECT))
+        target = home / "docs" / (_staged(path) or path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(_rewrite_links(page.read_text(), path))
+    (home / "mkdocs.yml").write_text(_configuration())
     program = str(Path(sys.executable).with_name("zensical"))
     words = [program, "build", "--strict", "--clean", "--config-file", str(home / "mkdocs.yml")]
     ran = children.run(words, within_seconds=BUILD_SECONDS, folder=home)
@@ -51,32 +63,7 @@ def build(home: Path) -> Path:
     return home / "site"
 
 
-def stage(folder: Path) -> None:
-    """Copy docs/ and the project's pages there, with the links between them."""
-    shutil.copytree(DOCS, folder)
-    for page in DOCS.rglob("*.md"):
-        _write_page(page.relative_to(places.PROJECT), folder)
-    for name in PROJECT_PAGES:
-        _write_page(Path(name), folder)
-
-
-def serve(site: Path, port: int) -> None:
-    """Serve the pages on loopback, until Ctrl-C."""
-    ports.require_free(port)
-    handler = functools.partial(_Handler, directory=str(site))
-    with http.server.ThreadingHTTPServer((ports.HOST, port), handler) as server:
-        print(f"The documentation is at http://{ports.HOST}:{port}/; Ctrl-C ends it.", flush=True)
-        server.serve_forever()
-
-
-class _Handler(http.server.SimpleHTTPRequestHandler):
-    """Serves files, and logs nothing."""
-
-    def log_message(self, format: str, *arguments: object) -> None:
-        """Requests for the documentation are not logged."""
-
-
-def staged_path(path: PurePosixPath) -> PurePosixPath | None:
+def _staged(path: PurePosixPath) -> PurePosixPath | None:
     """Where a file of the project is in the copy; None if it is not part of the site."""
     if path.parts[:1] == ("docs",):
         inside = path.relative_to("docs")
@@ -84,45 +71,30 @@ def staged_path(path: PurePosixPath) -> PurePosixPath | None:
     return PurePosixPath("project") / path if str(path) in PROJECT_PAGES else None
 
 
-def rewrite_links(text: str, page: PurePosixPath) -> str:
-    """The page's text with its relative links as they have to be in the copy."""
-    target_of_page = staged_path(page)
-    assert target_of_page is not None
+def _rewrite_links(text: str, page: PurePosixPath) -> str:
+    """The page's text with its relative links as they have to be in the copy; code stays as it is."""
 
     def rewritten(found: re.Match[str]) -> str:
         mark, name, link = found.groups()
-        address, hash_mark, anchor = link.partition("#")
+        address, hash_mark, anchor = (link or "").partition("#")
         if not address or "://" in address or address.startswith(("mailto:", "/")):
-            return found.group()
-        target = staged_path(PurePosixPath(os.path.normpath(page.parent / address)))
+            return found[0]
+        target = _staged(PurePosixPath(os.path.normpath(page.parent / address)))
         if target is None:
-            return name
-        return f"{mark}[{name}]({os.path.relpath(target, target_of_page.parent)}{hash_mark}{anchor})"
+            return str(name)
+        return f"{mark}[{name}]({os.path.relpath(target, folder)}{hash_mark}{anchor})"
 
-    # Blocks of code stay as they are.
-    parts, end = [], 0
-    for block in FENCE.finditer(text):
-        parts += [LINK.sub(rewritten, text[end : block.start()]), block.group()]
-        end = block.end()
-    return "".join([*parts, LINK.sub(rewritten, text[end:])])
+    folder = (_staged(page) or page).parent
+    return LINK_OR_CODE.sub(rewritten, text)
 
 
-def configuration() -> str:
+def _configuration() -> str:
     """The text of `mkdocs.yml`, with every decision in the navigation."""
     decisions = sorted(page.name for page in (DOCS / "adr").glob("[0-9]*.md"))
     text, index = CONFIGURATION.read_text(), "          - adr/README.md\n"
     if text.count(index) != 1:
         raise SetupError("mkdocs.yml needs one line `- adr/README.md` in its navigation")
     return text.replace(index, index + "".join(f"          - adr/{name}\n" for name in decisions))
-
-
-def _write_page(page: Path, folder: Path) -> None:
-    path = PurePosixPath(page)
-    staged = staged_path(path)
-    assert staged is not None
-    target = folder / staged
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(rewrite_links((places.PROJECT / page).read_text(), path))
 
 
 if __name__ == "__main__":

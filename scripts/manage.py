@@ -6,39 +6,35 @@ import sys
 
 from scripts.stack import (
     SetupError,
-    children,
     environment as environments,
     instance as instances,
     places,
     ports,
 )
-from scripts.stack.instance import Instance
 
 
-def main() -> None:
-    """Become `manage.py`, so that its output and exit code are this command's own."""
-    parser = instances.parser("make manage", "Run a management command.")
+def main() -> int:
+    """Become `manage.py`, so that its output and exit code are this command's own. Raises SetupError."""
+    parser = instances.parser("make manage")
     parser.add_argument("words", nargs=argparse.REMAINDER, metavar="command")
     asked = parser.parse_args()
-    try:
-        instance = instances.choose_like_last(home=places.state(), port=asked.port, database=asked.db)
-        environment = environments.compose(instance, environments.given())
-        _require_database(instance, environment)
-    except (SetupError, OSError) as error:
-        sys.exit(f"firstcome: {children.explain(error)}")
+    home, port, database = places.state(), asked.port, asked.db
+    if last := instances.remembered(home):
+        port, database = port or str(last.port), database or last.database
+    instance = instances.choose(home=home, port=port, database=database)
+    environment = environments.compose(instance, environments.given())
+    # Where the instance's own database is not there, this says so, and Django shows no traceback.
+    if environment["DATABASE_URL"] == environments.database_url(instance):
+        if instance.database == "mariadb" and not ports.answers(str(instance.mariadb_socket)):
+            raise SetupError("the private MariaDB is not running: start it with `make run DB=mariadb`")
+        if instance.database == "sqlite" and not (instance.data / "firstcome.sqlite3").exists():
+            raise SetupError(f"there is no database in {instance.data}: start the shop once with `make run`")
     os.chdir(places.PROJECT)
     os.execve(sys.executable, [sys.executable, "manage.py", *asked.words], environment)
 
 
-def _require_database(instance: Instance, environment: dict[str, str]) -> None:
-    """Report that the instance's own database is not there, rather than let Django show a traceback."""
-    if environment["DATABASE_URL"] != environments.database_url(instance):
-        return
-    if instance.database == "mariadb" and not ports.answers(str(instance.mariadb_socket)):
-        raise SetupError("the private MariaDB is not running: start it with `make run DB=mariadb`")
-    if instance.database == "sqlite" and not (instance.data / "firstcome.sqlite3").exists():
-        raise SetupError(f"there is no database in {instance.data} yet: start the shop once with `make run`")
-
-
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (SetupError, OSError) as error:
+        sys.exit(f"firstcome: {error}")

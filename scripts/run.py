@@ -2,9 +2,7 @@
 
 import importlib.util
 import shutil
-import subprocess
 import sys
-from collections.abc import Mapping
 
 from scripts.stack import (
     SetupError,
@@ -26,11 +24,12 @@ MEGABYTES_NEEDED = {"sqlite": 64, "mariadb": 400}
 
 def main() -> int:
     """Start everything and stay until it is stopped. Raises SetupError, or KeyboardInterrupt before that."""
-    parser = instances.parser("make run", "Run the whole shop on this machine.")
-    asked = parser.parse_args()
+    asked = instances.parser("make run").parse_args()
     instance = instances.choose(home=places.state(), port=asked.port, database=asked.db)
     environment = environments.compose(instance, environments.given())
-    _require_mysql_driver(environment)
+    if environment["DATABASE_URL"].startswith("mysql") and importlib.util.find_spec("MySQLdb") is None:
+        what = "DATABASE_URL is MySQL's, whose driver is not installed"
+        raise SetupError(f"{what}: use `make run DB=mariadb`")
     places.private_folder(instance.home)
     for folder in (instance.run, instance.logs, instance.data, instance.static):
         folder.mkdir(exist_ok=True)
@@ -61,7 +60,14 @@ def _serve(instance: Instance, environment: dict[str, str]) -> int:
         instance.metrics.mkdir()
         with supervision.supervisor(instance, environment, stores) as daemon:
             try:
-                _bring_up(instance, environment, daemon, stores)
+                supervision.wait_until_it_answers(instance, daemon)
+                readiness.wait_for_stores(instance, stores)
+                if not preparation.is_current(instance, environment):
+                    preparation.forget(instance)
+                    preparation.prepare_apart(instance.home, environment)
+                    preparation.remember(instance)
+                supervision.start(instance, ["web", "worker"])
+                readiness.wait_for_shop(instance)
                 greeting = "" if is_ready else welcome.text(instance, environment)
                 # These can wait; on two cores their start would delay the others'.
                 supervision.start(instance, ["beat", "issuer"])
@@ -77,29 +83,6 @@ def _serve(instance: Instance, environment: dict[str, str]) -> int:
                 return 0
         children.say("supervisor died; starting everything again")
         supervision.clear_leftovers(instance)
-
-
-def _bring_up(
-    instance: Instance, environment: Mapping[str, str], daemon: subprocess.Popen[bytes], stores: list[str]
-) -> None:
-    supervision.wait_until_it_answers(instance, daemon)
-    readiness.wait_for_stores(instance, stores)
-    if not preparation.is_current(instance, environment):
-        _prepare(instance, environment)
-    supervision.start(instance, ["web", "worker"])
-    readiness.wait_for_shop(instance)
-
-
-def _prepare(instance: Instance, environment: Mapping[str, str]) -> None:
-    preparation.forget(instance)
-    preparation.prepare_apart(instance.home, environment)
-    preparation.remember(instance)
-
-
-def _require_mysql_driver(environment: Mapping[str, str]) -> None:
-    if environment["DATABASE_URL"].startswith("mysql") and importlib.util.find_spec("MySQLdb") is None:
-        what = "DATABASE_URL is MySQL's, whose driver is not installed"
-        raise SetupError(f"{what}: use `make run DB=mariadb`")
 
 
 if __name__ == "__main__":

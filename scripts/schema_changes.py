@@ -6,23 +6,19 @@ in a new migration (`blocking_changes`), unless the migration's module says in `
 may.
 """
 
-import argparse
-import contextlib
 import importlib
 import json
 import os
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import astuple, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
 
 import django
-import MySQLdb
-from django.db import Error as DatabaseFailure
 
 from scripts.stack import SetupError, children, places, throwaway
 
@@ -88,11 +84,9 @@ class Change:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="make schema-changes")
-    parser.add_argument("--apply", action="store_true", help="apply to the empty DATABASE_URL, print as JSON")
-    if parser.parse_args().apply:
+    if "--apply" in sys.argv:
         django.setup()
-        print(json.dumps([asdict(change) for change in apply_all()]))
+        print(json.dumps([astuple(change) for change in apply_all()]))
         return 0
     with (
         tempfile.TemporaryDirectory(prefix="firstcome-schema-", ignore_cleanup_errors=True) as made,
@@ -109,89 +103,61 @@ def main() -> int:
 
 def measure(environment: dict[str, str]) -> list[Change]:
     """Apply every migration to a database of its own on this environment's server. Raises SetupError."""
-    url, _, options = environment["DATABASE_URL"].partition("?")
-    own = environment | {
-        "DATABASE_URL": f"{url.rpartition('/')[0]}/{DATABASE}?{options}",
-        "DJANGO_SETTINGS_MODULE": "shop.settings",
-    }
-    with _database(own):
-        command = [sys.executable, "-m", "scripts.schema_changes", "--apply"]
-        ran = children.run(command, within_seconds=APPLY_SECONDS, environment=own)
+    command = [sys.executable, "-m", "scripts.schema_changes", "--apply"]
+    own = environment | {"DJANGO_SETTINGS_MODULE": "shop.settings"}
+    ran = children.run(command, within_seconds=APPLY_SECONDS, environment=own)
     rows = json.loads(children.printed(ran).splitlines()[-1])
-    return [Change(**row | {"migration": tuple(row["migration"])}) for row in rows]
-
-
-@contextlib.contextmanager
-def _database(environment: Mapping[str, str]) -> Iterator[None]:
-    """Create the empty database of the environment's `DATABASE_URL`, and drop it at the end."""
-    url = urlsplit(environment["DATABASE_URL"])
-    connection = MySQLdb.connect(
-        user=unquote(url.username or ""),
-        password=unquote(url.password or ""),
-        **({"host": url.hostname} if url.hostname else {}),
-        **({"port": url.port} if url.port else {}),
-        **{name: values[0] for name, values in parse_qs(url.query).items() if name == "unix_socket"},
-    )
-    with contextlib.closing(connection), connection.cursor() as cursor:
-        name = url.path.removeprefix("/")
-        cursor.execute(f"DROP DATABASE IF EXISTS {name}")
-        cursor.execute(f"CREATE DATABASE {name} CHARACTER SET utf8mb4")
-        try:
-            yield
-        finally:
-            cursor.execute(f"DROP DATABASE {name}")
+    return [Change((app, name), *others) for (app, name), *others in rows]
 
 
 def apply_all() -> list[Change]:
-    """Apply every migration to the default database, which must be empty; each change with its algorithm."""
+    """Apply every migration to an empty database of its own; each change with its algorithm."""
     from django.db import connection
     from django.db.migrations.executor import MigrationExecutor
 
-    recorder = Recorder()
-    connection.SchemaEditorClass = recorder.editor_class(connection.SchemaEditorClass)
+    changes: list[Change] = []
+    created_by: dict[str, tuple[str, str]] = {}
+    migration = ("", "")
 
-    def note_progress(action: str, migration: Any = None, fake: bool | None = False) -> None:
+    class Editor(connection.SchemaEditorClass):  # type: ignore[name-defined]
+        def execute(self, sql: Any, params: Any = ()) -> None:
+            """One that changes a table, with each algorithm until one is accepted."""
+            statement, execute = str(sql), partial(super().execute, params=params)
+            if created := CREATED.match(statement):
+                created_by[created[1]] = migration
+            if (changed := TABLE.match(statement)) is None:
+                execute(statement)
+                return
+            algorithm = _execute_at_least_cost(statement, execute)
+            if created_by.get(changed[1]) != migration:
+                # What it does to the table, without its name.
+                said = re.sub(r"^ALTER TABLE \S+ ", "", statement.replace("`", "")).strip()
+                changes.append(Change(migration, changed[1], said, algorithm))
+
+    def note_progress(action: str, begun: Any = None, fake: bool | None = False) -> None:
+        nonlocal migration
         if action == "apply_start":
-            recorder.migration = (migration.app_label, migration.name)
+            migration = (begun.app_label, begun.name)
 
-    executor = MigrationExecutor(connection, progress_callback=note_progress)
-    executor.migrate(executor.loader.graph.leaf_nodes())
-    return [change for change in recorder.changes if change.migration[0] in places.APPS_WITH_TABLES]
-
-
-class Recorder:
-    """Applies each statement by the least costly algorithm that the server accepts, and keeps which."""
-
-    def __init__(self) -> None:
-        self.changes: list[Change] = []
-        self.migration = ("", "")
-        self._created_by: dict[str, tuple[str, str]] = {}
-
-    def editor_class(self, base: type[Any]) -> type[Any]:
-        """The schema editor of the project's, whose statements this recorder applies."""
-        recorder = self
-
-        class Editor(base):
-            def execute(self, sql: Any, params: Any = ()) -> None:
-                recorder.apply(str(sql), lambda statement: base.execute(self, statement, params))
-
-        return Editor
-
-    def apply(self, statement: str, execute: Callable[[str], None]) -> None:
-        """Execute a statement; one that changes a table, with each algorithm until one is accepted."""
-        if created := CREATED.match(statement):
-            self._created_by[created[1]] = self.migration
-        changed = TABLE.match(statement)
-        if changed is None:
-            execute(statement)
-            return
-        algorithm = _execute_at_least_cost(statement, execute)
-        if self._created_by.get(changed[1]) != self.migration:
-            self.changes.append(Change(self.migration, changed[1], _shortened(statement), algorithm))
+    with connection.cursor() as cursor:
+        cursor.execute(f"DROP DATABASE IF EXISTS {DATABASE}")
+        cursor.execute(f"CREATE DATABASE {DATABASE} CHARACTER SET utf8mb4")
+    connection.close()
+    connection.settings_dict["NAME"] = DATABASE
+    connection.SchemaEditorClass = Editor
+    try:
+        executor = MigrationExecutor(connection, progress_callback=note_progress)
+        executor.migrate(executor.loader.graph.leaf_nodes())
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute(f"DROP DATABASE {DATABASE}")
+    return [change for change in changes if change.migration[0] in places.APPS_WITH_TABLES]
 
 
 def _execute_at_least_cost(statement: str, execute: Callable[[str], None]) -> str:
     """Execute it by the first algorithm that the server accepts, and return its name."""
+    from django.db import Error
+
     # MariaDB's DROP INDEX takes no algorithm; it is this ALTER TABLE.
     statement = DROP_INDEX.sub(r"ALTER TABLE \2 DROP INDEX \1", statement)
     comma = "," if statement.startswith("ALTER") else ""
@@ -199,19 +165,12 @@ def _execute_at_least_cost(statement: str, execute: Callable[[str], None]) -> st
         options = f"ALGORITHM={algorithm}{f'{comma} LOCK={lock}' if lock else ''}"
         try:
             execute(f"{statement}{comma} {options}")
-        except DatabaseFailure as error:
+        except Error as error:
             if error.args[0] not in NOT_SUPPORTED:
                 raise
         else:
             return f"{algorithm}, LOCK={lock}" if lock else algorithm
     raise SetupError(f"the server refuses every algorithm for: {statement}")
-
-
-def _shortened(statement: str) -> str:
-    """What it does to the table, without its name, types and columns' definitions."""
-    plain = statement.replace("`", "")
-    found = re.match(r"ALTER TABLE \S+ (.*)", plain)
-    return (found[1] if found else plain).strip()
 
 
 def blocking_changes(changes: Iterable[Change], *, released: Collection[tuple[str, str]]) -> list[str]:

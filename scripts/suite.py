@@ -44,23 +44,26 @@ def _on_other_servers(*part: str) -> int:
         try:
             root.require(within_seconds=throwaway.ROOT_SECONDS)
         except (SetupError, OSError) as error:
-            not_met.append(f"*** NOT TESTED on {kind}: {children.explain(error)} ***")
-            print(not_met[-1], file=sys.stderr, flush=True)
-            continue
-        codes.append(_pytest_on(kind, "-m", "each_server", *part, *IN_PARALLEL))
-    for line in not_met:
-        print(line, file=sys.stderr, flush=True)
+            not_met.append(f"*** NOT TESTED on {kind}: {error} ***\n")
+            print(not_met[-1], end="", file=sys.stderr, flush=True)
+        else:
+            codes.append(_pytest_on(kind, "-m", "each_server", *part, *IN_PARALLEL))
+    print(*not_met, sep="", end="", file=sys.stderr, flush=True)
     return max(codes, default=0)
 
 
 def _pytest_on(kind: str, *arguments: str) -> int:
-    """The exit code of pytest on throwaway servers."""
+    """The exit code of pytest on throwaway servers, whose logs are kept when it fails."""
     with tempfile.TemporaryDirectory(prefix="firstcome-test-", ignore_cleanup_errors=True) as made:
         home = Path(made).resolve()
         with throwaway.servers(home, kind=kind) as settings:
             code = _run("pytest", *arguments, environment=os.environ | settings)
+            kept = places.state() / "test-logs"
             if code != 0:
-                _keep_logs(home)
+                kept.mkdir(parents=True, exist_ok=True)
+                for log in home.glob("*.log"):
+                    shutil.copy(log, kept)
+                print(f"The servers' logs of this run are in {kept}.", flush=True)
     return code
 
 
@@ -76,14 +79,6 @@ def _run(module: str, *arguments: str, environment: Mapping[str, str]) -> int:
     except KeyboardInterrupt:
         children.stop(child, number=signal.SIGINT, within_seconds=PATIENCE_SECONDS)
         raise
-
-
-def _keep_logs(home: Path) -> None:
-    kept = places.state() / "test-logs"
-    kept.mkdir(parents=True, exist_ok=True)
-    for log in home.glob("*.log"):
-        shutil.copy(log, kept)
-    print(f"The servers' logs of this run are in {kept}.", flush=True)
 
 
 if __name__ == "__main__":

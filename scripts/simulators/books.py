@@ -2,6 +2,7 @@
 
 import re
 import sqlite3
+import sys
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from typing import Any
 
 from starlette.requests import Request
 
-from scripts.simulators.process import Answer, Handler, fail, invalid, moment
+from scripts.simulators.process import Answer, Handler, invalid, moment
 
 Book = sqlite3.Connection
 Row = sqlite3.Row
@@ -32,7 +33,7 @@ def open_book(name: str, path: Path, schema: str) -> Book:
         book.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON")
         book.executescript(schema)
     except (OSError, sqlite3.Error) as error:
-        fail(name, f"can't open the book {path} ({error}); choose another --book")
+        sys.exit(f"{name}: can't open the book {path} ({error}); choose another --book")
     return book
 
 
@@ -58,23 +59,37 @@ def written(instant: datetime) -> str:
     return instant.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
+def age_seconds(row: Row) -> float:
+    return (datetime.now(UTC) - datetime.fromisoformat(row["created_at"])).total_seconds()
+
+
 def new_id(prefix: str) -> str:
     """An id whose prefix says what it names."""
     return f"{prefix}_{uuid.uuid4().hex}"
 
 
+# The names of tables and columns, and the words of conditions, are ours, never a client's.
+
+
 def insert(book: Book, table: str, **cells: str | int | bytes | None) -> Row:
-    """Write one row and return it. The names of its columns and the table's are ours, never a client's."""
+    """Write one row and return it."""
     marks = ", ".join("?" * len(cells))
     statement = " ".join(["INSERT INTO", table, f"({', '.join(cells)}) VALUES ({marks}) RETURNING *"])
     row: Row = book.execute(statement, [*cells.values()]).fetchall()[0]
     return row
 
 
-def by_key(book: Book, table: str, key: str) -> Row | None:
-    """The key's row of the table, if there is one."""
-    rows = _rows(book, table=table, wanted={"key = ?": key}, limit=1)
-    return rows[0] if rows else None
+def rows(book: Book, table: str, wanted: Mapping[str, str | int], *, limit: int = ALL) -> list[Row]:
+    """The rows that meet every condition, oldest first."""
+    conditions = " AND ".join(wanted)
+    statement = " ".join(["SELECT * FROM", table, "WHERE", conditions, "ORDER BY number LIMIT ?"])
+    return book.execute(statement, [*wanted.values(), limit]).fetchall()
+
+
+def find(book: Book, table: str, **cells: str) -> Row | None:
+    """The row with these cells, if there is one."""
+    found = rows(book, table, {f"{name} = ?": value for name, value in cells.items()}, limit=1)
+    return found[0] if found else None
 
 
 def listing(
@@ -91,19 +106,18 @@ def listing(
         known = {*filters, "limit", "after"}
         for name in asked.keys() - known:
             raise invalid(name, f"the parameters are {', '.join(sorted(known))}")
-        wanted: dict[str, str | int] = {
-            filters[name]: _instant(value, name) if name in PERIOD else value
-            for name, value in asked.items()
-            if name in filters
-        }
-        wanted["number > ?"] = _number(book, table, asked["after"]) if "after" in asked else 0
-        if "limit" not in asked:
-            rows = _rows(book, table=table, wanted=wanted, limit=ALL)
-            return Answer(200, {"results": [as_json(row) for row in rows]})
-        limit = _limit(asked["limit"])
-        rows = _rows(book, table=table, wanted=wanted, limit=limit + 1)
-        following = rows[limit - 1]["id"] if len(rows) > limit else None
-        return Answer(200, {"results": [as_json(row) for row in rows[:limit]], "next": following})
+        wanted: dict[str, str | int] = {"number > ?": _place(book, table, asked.pop("after", ""))}
+        text = asked.pop("limit", "")
+        for name, value in asked.items():
+            wanted[filters[name]] = _instant(value, name) if name in PERIOD else value
+        if not text:
+            return Answer(200, {"results": [as_json(row) for row in rows(book, table, wanted)]})
+        if not re.fullmatch(r"[0-9]{1,5}", text) or not 0 < int(text) <= LONGEST_PAGE:
+            raise invalid("limit", f"it must be an integer from 1 to {LONGEST_PAGE}")
+        found = rows(book, table, wanted, limit=int(text) + 1)
+        page = found[: int(text)]
+        following = page[-1]["id"] if len(found) > len(page) else None
+        return Answer(200, {"results": [as_json(row) for row in page], "next": following})
 
     return answer
 
@@ -115,22 +129,10 @@ def _instant(text: str, name: str) -> str:
         raise invalid(name, str(error)) from error
 
 
-def _limit(text: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,5}", text) or not 0 < int(text) <= LONGEST_PAGE:
-        raise invalid("limit", f"it must be an integer from 1 to {LONGEST_PAGE}")
-    return int(text)
-
-
-def _number(book: Book, table: str, row_id: str) -> int:
+def _place(book: Book, table: str, row_id: str) -> int:
     """The place in the table after which the page begins."""
-    found = _rows(book, table=table, wanted={"id = ?": row_id}, limit=1)
-    if not found:
+    if not row_id:
+        return 0
+    if (found := find(book, table, id=row_id)) is None:
         raise invalid("after", "it must be an id of the list")
-    return int(found[0]["number"])
-
-
-def _rows(book: Book, *, table: str, wanted: Mapping[str, str | int], limit: int) -> list[Row]:
-    """The rows that meet every condition. Their words and the table's are ours, never a client's."""
-    conditions = " AND ".join(wanted)
-    statement = " ".join(["SELECT * FROM", table, "WHERE", conditions, "ORDER BY number LIMIT ?"])
-    return book.execute(statement, [*wanted.values(), limit]).fetchall()
+    return int(found["number"])

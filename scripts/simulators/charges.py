@@ -1,47 +1,49 @@
-"""The gateway's book: a key is charged at most once, never once cancelled; refunds never exceed a charge."""
+"""The gateway's book: a key is charged at most once, never once cancelled; refunds never exceed a charge.
+
+A dispute is begun by the card's owner at their bank, which decides it; it holds its amount of the charge.
+"""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Literal
 
 import orjson
 from pydantic import StringConstraints
 
-from scripts.simulators import confirmations, disputes, process, webhooks
-from scripts.simulators.books import Book, Row, by_key, insert, new_id, now, transaction
-from scripts.simulators.cards import FAILURES, card
+from scripts.simulators import process, webhooks
+from scripts.simulators.books import Book, Row, find, insert, new_id, now, rows, transaction, written
 from scripts.simulators.process import Amount, Currency, Refused, Text
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS attempts (
-    kind TEXT NOT NULL CHECK (kind IN ('charge', 'refund')),
-    key TEXT NOT NULL,
-    asked BLOB NOT NULL,
-    count INTEGER NOT NULL,
-    PRIMARY KEY (kind, key)
+    kind TEXT NOT NULL CHECK (kind IN ('charge', 'refund')), key TEXT NOT NULL,
+    asked BLOB NOT NULL, count INTEGER NOT NULL, PRIMARY KEY (kind, key)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS charges (
-    number INTEGER PRIMARY KEY AUTOINCREMENT,
-    id TEXT NOT NULL UNIQUE,
-    key TEXT NOT NULL UNIQUE,
-    order_id TEXT,
-    token TEXT,
+    number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, key TEXT NOT NULL UNIQUE,
+    order_id TEXT, token TEXT, failure TEXT, currency TEXT, created_at TEXT NOT NULL,
     status TEXT NOT NULL CHECK (status IN ('pending', 'succeeded', 'declined', 'cancelled')),
-    failure TEXT,
     amount INTEGER NOT NULL CHECK (amount >= 0),
-    refunded_amount INTEGER NOT NULL DEFAULT 0 CHECK (refunded_amount BETWEEN 0 AND amount),
-    currency TEXT,
-    created_at TEXT NOT NULL
+    refunded_amount INTEGER NOT NULL DEFAULT 0 CHECK (refunded_amount BETWEEN 0 AND amount)
 );
 CREATE INDEX IF NOT EXISTS charges_of_order ON charges (order_id);
+CREATE TABLE IF NOT EXISTS confirmations (
+    charge_id TEXT PRIMARY KEY REFERENCES charges (id), url TEXT NOT NULL, return_url TEXT
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS refunds (
-    number INTEGER PRIMARY KEY AUTOINCREMENT,
-    id TEXT NOT NULL UNIQUE,
-    key TEXT NOT NULL UNIQUE,
-    charge_id TEXT NOT NULL REFERENCES charges (id),
-    amount INTEGER NOT NULL CHECK (amount > 0),
+    number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, key TEXT NOT NULL UNIQUE,
+    charge_id TEXT NOT NULL REFERENCES charges (id), amount INTEGER NOT NULL CHECK (amount > 0),
     created_at TEXT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS refunds_of_charge ON refunds (charge_id);
+CREATE TABLE IF NOT EXISTS disputes (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, key TEXT NOT NULL UNIQUE,
+    charge_id TEXT NOT NULL REFERENCES charges (id), amount INTEGER NOT NULL CHECK (amount > 0),
+    status TEXT NOT NULL CHECK (status IN ('open', 'won', 'lost')),
+    due_at TEXT NOT NULL, created_at TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS disputes_of_charge ON disputes (charge_id);
 """
 TOTALS = """
 SELECT * FROM
@@ -49,10 +51,62 @@ SELECT * FROM
      FROM charges WHERE status = 'succeeded'),
     (SELECT coalesce(sum(amount), 0) AS refunded_amount, count(*) AS refunds FROM refunds)
 """
-FIELDS = ("id", "key", "status", "amount", "refunded_amount", "currency", "created_at")
-
-
+HELD = "SELECT coalesce(sum(amount), 0) AS held FROM disputes WHERE charge_id = ? AND status <> 'won'"
+ANSWER_DAYS = 7
+"""How long the shop has for its answer to a dispute, which the simulator doesn't take."""
+FAILURES = {
+    "card_declined": "The card was declined.",
+    "insufficient_funds": "The card has insufficient funds.",
+    "authentication_failed": "The card's owner refused the payment.",
+    "authentication_expired": "The card's owner did not confirm the payment in time.",
+}
 Address = Annotated[str, StringConstraints(pattern=r"^https?://[!-~]+$", max_length=2000)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """What happens to a charge of this card; by default it is charged and answered at once.
+
+    failure: the code of its final refusal.
+    failed_attempts, failed_refunds: so many first attempts with a key end in an HTTP 500 and do nothing.
+    seconds: how long charging takes.
+    is_charged, is_answered: False where the charge never happens, and where its reply never comes.
+    is_awaited: False where the reply doesn't wait for those seconds; a webhook announces the end.
+    is_confirmed: True where the card's owner must confirm the charge on the gateway's page.
+    """
+
+    failure: str | None = None
+    failed_attempts: float = 0
+    failed_refunds: int = 0
+    seconds: float = 0
+    is_charged: bool = True
+    is_answered: bool = True
+    is_awaited: bool = True
+    is_confirmed: bool = False
+
+
+CARDS = {
+    "tok_ok": Card(),
+    "tok_declined": Card(failure="card_declined"),
+    "tok_insufficient_funds": Card(failure="insufficient_funds"),
+    "tok_error": Card(failed_attempts=float("inf")),
+    "tok_flaky": Card(failed_attempts=2),
+    "tok_slow": Card(seconds=2),
+    "tok_timeout_charged": Card(is_answered=False),
+    "tok_timeout_lost": Card(is_charged=False, is_answered=False),
+    "tok_refund_fails": Card(failed_refunds=2),
+    "tok_webhook": Card(seconds=2, is_awaited=False),
+    "tok_3ds": Card(is_awaited=False, is_confirmed=True),
+}
+"""By the token that names the card."""
+
+
+def card(token: str) -> Card:
+    """The card of the token. Raises Refused for an unknown token."""
+    if token not in CARDS:
+        detail = f"No card has this token. There is {', '.join(CARDS)}."
+        raise Refused(400, "unknown_token", detail, field="token")
+    return CARDS[token]
 
 
 class ChargeBody(process.Body):
@@ -66,10 +120,21 @@ class ChargeBody(process.Body):
 
 
 class RefundBody(process.Body):
-    """The refund that a client requests."""
-
     charge: Text
     amount: Amount
+
+
+class DisputeBody(process.Body):
+    """The dispute of the card's owner; without an amount it is of all that is left of the charge."""
+
+    charge: Text
+    amount: Amount | None = None
+
+
+class CloseBody(process.Body):
+    """The decision of the owner's bank: whether the shop has won."""
+
+    status: Literal["won", "lost"]
 
 
 def charge(book: Book, *, key: str, asked: ChargeBody, pages_at: str) -> tuple[Row | None, bool]:
@@ -83,8 +148,7 @@ def charge(book: Book, *, key: str, asked: ChargeBody, pages_at: str) -> tuple[R
     fields = asked.model_dump(exclude={"return_url"})
     with transaction(book):
         attempt = _count_attempt(book, kind="charge", key=key, asked=fields)
-        found = by_key(book, "charges", key)
-        if found is not None:
+        if found := find(book, "charges", key=key):
             return found, False
         used = card(asked.token)
         if attempt <= used.failed_attempts or not used.is_charged:
@@ -94,7 +158,8 @@ def charge(book: Book, *, key: str, asked: ChargeBody, pages_at: str) -> tuple[R
         fields |= {"order_id": fields.pop("order"), "failure": used.failure}
         made = insert(book, "charges", id=new_id("ch"), key=key, status=status, created_at=now(), **fields)
         if used.is_confirmed:
-            confirmations.request(book, charge_id=made["id"], pages_at=pages_at, return_url=asked.return_url)
+            url = f"{pages_at.rstrip('/')}/3ds/{made['id']}"
+            insert(book, "confirmations", charge_id=made["id"], url=url, return_url=asked.return_url)
         return made, True
 
 
@@ -108,7 +173,7 @@ def settle(book: Book, charge: Row) -> Row:
         for settled in book.execute(statement, [charge["key"]]).fetchall():
             if not card(settled["token"]).is_awaited:
                 webhooks.write(book, settled)
-        return by_key(book, "charges", charge["key"]) or charge
+        return find(book, "charges", key=charge["key"]) or charge
 
 
 def confirm(book: Book, charge_id: str, *, failure: str | None) -> Row | None:
@@ -124,12 +189,13 @@ def confirm(book: Book, charge_id: str, *, failure: str | None) -> Row | None:
     with transaction(book):
         for ended in book.execute(statement, [status, failure, charge_id]).fetchall():
             webhooks.write(book, ended)
-        return by_id(book, charge_id)
+        return find(book, "charges", id=charge_id)
 
 
-def by_id(book: Book, charge_id: str) -> Row | None:
-    """The charge of this id, if there is one."""
-    found: Row | None = book.execute("SELECT * FROM charges WHERE id = ?", [charge_id]).fetchone()
+def confirmation(book: Book, charge_id: str) -> Row | None:
+    """Where the owner confirms the charge, and is led back to; None for one that needs no confirmation."""
+    statement = "SELECT * FROM confirmations WHERE charge_id = ?"
+    found: Row | None = book.execute(statement, [charge_id]).fetchone()
     return found
 
 
@@ -141,16 +207,11 @@ def cancel(book: Book, *, key: str) -> Row:
     with transaction(book):
         book.execute("UPDATE charges SET status = 'cancelled' WHERE key = ? AND status = 'pending'", [key])
         blank = {"id": new_id("ch"), "key": key, "status": "cancelled", "created_at": now()}
-        found = by_key(book, "charges", key) or insert(book, "charges", amount=0, **blank)
+        found = find(book, "charges", key=key) or insert(book, "charges", amount=0, **blank)
     if found["status"] == "succeeded":
         charged = charge_as_json(book, found)
         raise Refused(409, "already_charged", "This key has been charged: refund it.", charge=charged)
     return found
-
-
-def pending(book: Book) -> list[Row]:
-    """The charges that an earlier process left unsettled."""
-    return book.execute("SELECT * FROM charges WHERE status = 'pending'").fetchall()
 
 
 def refund(book: Book, *, key: str, asked: RefundBody) -> Row | None:
@@ -160,10 +221,14 @@ def refund(book: Book, *, key: str, asked: RefundBody) -> Row | None:
     """
     with transaction(book):
         attempt = _count_attempt(book, kind="refund", key=key, asked=asked.model_dump())
-        found = by_key(book, "refunds", key)
-        if found is not None:
+        if found := find(book, "refunds", key=key):
             return found
-        charged = _refundable(book, asked)
+        charged = _existing(book, asked.charge)
+        left = left_amount(book, charged)
+        if asked.amount > left:
+            detail = f"{left} is left of this charge, and {asked.amount} was asked for."
+            more = {"left_amount": left, "charge": charge_as_json(book, charged)}
+            raise Refused(409, "refund_exceeds_charge", detail, **more)
         if attempt <= card(charged["token"]).failed_refunds:
             return None
         statement = "UPDATE charges SET refunded_amount = refunded_amount + ? WHERE id = ?"
@@ -173,9 +238,47 @@ def refund(book: Book, *, key: str, asked: RefundBody) -> Row | None:
         return insert(book, "refunds", charge_id=asked.charge, amount=asked.amount, **made)
 
 
-def totals(book: Book) -> dict[str, int]:
-    """How many charges succeeded, how many refunds there are, and their amounts."""
-    return dict(book.execute(TOTALS).fetchone())
+def dispute(book: Book, *, key: str, asked: DisputeBody) -> Row:
+    """Begin a dispute, once per key, and write a webhook about it. Raises Refused."""
+    with transaction(book):
+        if found := find(book, "disputes", key=key):
+            return found
+        charge = _existing(book, asked.charge)
+        left = left_amount(book, charge)
+        amount = asked.amount or left
+        if not 0 < amount <= left:
+            raise Refused(409, "dispute_exceeds_charge", f"{left} is left of this charge.", left_amount=left)
+        due_at = written(datetime.now(UTC) + timedelta(days=ANSWER_DAYS))
+        cells = {"id": new_id("dp"), "key": key, "charge_id": charge["id"], "status": "open"}
+        webhooks.write(book, charge, type="charge.disputed", amount=amount)
+        return insert(book, "disputes", amount=amount, due_at=due_at, created_at=now(), **cells)
+
+
+def close(book: Book, dispute_id: str, *, asked: CloseBody) -> Row:
+    """End an open dispute, and write a webhook about it. Raises Refused for one that has ended otherwise."""
+    statement = "UPDATE disputes SET status = ? WHERE id = ? AND status = 'open' RETURNING *"
+    with transaction(book):
+        for ended in book.execute(statement, [asked.status, dispute_id]).fetchall():
+            charge = _existing(book, ended["charge_id"])
+            webhooks.write(book, charge, type="dispute.closed", amount=ended["amount"])
+        found = find(book, "disputes", id=dispute_id)
+    if found is None:
+        raise Refused(404, "dispute_not_found", "There is no dispute of this id.")
+    if found["status"] != asked.status:
+        raise Refused(409, "dispute_closed", f"The dispute has ended: it is {found['status']}.")
+    return found
+
+
+def left_amount(book: Book, charge: Row) -> int:
+    """What is left of the charge: neither refunded nor held by an open or lost dispute."""
+    if charge["status"] != "succeeded":
+        return 0
+    held = book.execute(HELD, [charge["id"]]).fetchone()["held"]
+    return int(charge["amount"] - charge["refunded_amount"] - held)
+
+
+def disputes_of(book: Book, charge_id: str) -> list[Row]:
+    return rows(book, "disputes", {"charge_id = ?": charge_id})
 
 
 def charge_as_json(book: Book, row: Row) -> dict[str, Any]:
@@ -183,13 +286,14 @@ def charge_as_json(book: Book, row: Row) -> dict[str, Any]:
 
     One that was disputed has its `disputes`.
     """
-    fields = {name: row[name] for name in FIELDS} | {"order": row["order_id"]}
+    names = ("id", "key", "status", "amount", "refunded_amount", "currency", "created_at")
+    fields = {name: row[name] for name in names} | {"order": row["order_id"]}
     if row["failure"]:
         fields["failure"] = {"code": row["failure"], "detail": FAILURES[row["failure"]]}
-    if row["status"] == "pending" and (url := confirmations.page_url(book, row["id"])):
-        fields["next_action"] = {"type": "redirect", "url": url}
-    if disputed := disputes.of_charge(book, row["id"]):
-        fields["disputes"] = [disputes.as_json(book, dispute) for dispute in disputed]
+    if row["status"] == "pending" and (found := confirmation(book, row["id"])):
+        fields["next_action"] = {"type": "redirect", "url": found["url"]}
+    if disputed := disputes_of(book, row["id"]):
+        fields["disputes"] = [dispute_as_json(book, dispute) for dispute in disputed]
     return fields
 
 
@@ -197,6 +301,13 @@ def refund_as_json(row: Row) -> dict[str, Any]:
     """The refund as clients see it."""
     fields = {name: row[name] for name in ("id", "key", "amount", "created_at")}
     return {**fields, "charge": row["charge_id"], "status": "succeeded"}
+
+
+def dispute_as_json(book: Book, row: Row) -> dict[str, Any]:
+    """The dispute as clients see it."""
+    fields = {name: row[name] for name in ("id", "key", "status", "amount", "due_at", "created_at")}
+    currency = _existing(book, row["charge_id"])["currency"]
+    return {**fields, "charge": row["charge_id"], "currency": currency}
 
 
 def _count_attempt(book: Book, *, kind: str, key: str, asked: Mapping[str, Any]) -> int:
@@ -212,14 +323,7 @@ def _count_attempt(book: Book, *, kind: str, key: str, asked: Mapping[str, Any])
     return int(counted[0]["count"])
 
 
-def _refundable(book: Book, asked: RefundBody) -> Row:
-    """The charge, with so much of it left. Raises Refused."""
-    charge = by_id(book, asked.charge)
-    if charge is None:
+def _existing(book: Book, charge_id: str) -> Row:
+    if (charge := find(book, "charges", id=charge_id)) is None:
         raise Refused(404, "charge_not_found", "There is no charge of this id.")
-    left = disputes.left_amount(book, charge)
-    if asked.amount > left:
-        detail = f"{left} is left of this charge, and {asked.amount} was asked for."
-        charged = charge_as_json(book, charge)
-        raise Refused(409, "refund_exceeds_charge", detail, left_amount=left, charge=charged)
     return charge

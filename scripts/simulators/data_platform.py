@@ -6,7 +6,7 @@ python -m scripts.simulators.data_platform --port 8002 --book var/data_platform.
 import os
 import random
 from argparse import Namespace
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import orjson
@@ -18,17 +18,11 @@ from scripts.simulators.books import Book, Row, now, transaction
 from scripts.simulators.process import Answer, Instant, Refused, Routes, Text
 
 MOST_EVENTS = 500
-LARGEST_BODY = 8 * 1024 * 1024
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS events (
-    number INTEGER PRIMARY KEY AUTOINCREMENT,
-    id TEXT NOT NULL UNIQUE,
-    type TEXT NOT NULL,
-    occurred_at TEXT NOT NULL,
-    order_id TEXT,
-    data BLOB NOT NULL,
-    repeats INTEGER NOT NULL DEFAULT 0,
-    received_at TEXT NOT NULL
+    number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, type TEXT NOT NULL,
+    occurred_at TEXT NOT NULL, order_id TEXT, data BLOB NOT NULL,
+    repeats INTEGER NOT NULL DEFAULT 0, received_at TEXT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS events_of_order ON events (order_id);
 CREATE INDEX IF NOT EXISTS events_of_type ON events (type);
@@ -43,70 +37,53 @@ class Event(process.Body):
     occurred_at: Instant
     data: dict[str, Any]
 
-    @property
-    def order(self) -> str | None:
-        """The order that it is about."""
-        order = self.data.get("order")
-        return None if order is None else str(order)
-
 
 class Batch(process.Body):
     events: Annotated[list[Event], Field(min_length=1, max_length=MOST_EVENTS)]
 
 
-class DataPlatform:
-    """The open book, the senders' secret, the share of requests that fail, and the types that are refused."""
+def routes(book: Book, options: Namespace, *, secret: str) -> Routes:
+    """Every path and method of the data platform, with the senders' secret, if they have one."""
 
-    def __init__(self, book: Book, *, secret: str, failure_rate: float, refused_types: Collection[str]):
-        self.book = book
-        self.secret = secret
-        self.failure_rate = failure_rate
-        self.refused_types = refused_types
-
-    def routes(self) -> Routes:
-        """Every path and method of the data platform."""
-        filters = {"order": "order_id = ?", "type": "type = ?"}
-        list_events = books.listing(self.book, "events", filters, as_json)
-        return {
-            "/events": {"GET": list_events, "POST": self.accept},
-            "/summary": {"GET": self.summary},
-        }
-
-    async def accept(self, request: Request) -> Answer:
+    async def accept(request: Request) -> Answer:
         """Store one event, or a batch in its order; where anything is wrong nothing is stored.
 
         `accepted` counts the events that are new, `repeated` those that came before.
         """
-        body = await process.read_body(request, largest=LARGEST_BODY)
+        body = await request.body()
         signature = request.headers.get(signatures.HEADER, "")
-        if self.secret and not signatures.is_valid(self.secret, body, signature):
+        if secret and not signatures.is_valid(secret, body, signature):
             raise Refused(401, "signature_invalid", f"{signatures.HEADER} is missing, wrong, or too old.")
         fields = process.parsed(body)
-        is_batch = "events" in fields
+        is_batch = isinstance(fields, dict) and "events" in fields
         sent = process.checked(fields, Batch).events if is_batch else [process.checked(fields, Event)]
         for event in sent:
-            if event.type in self.refused_types:
+            if event.type in options.refuse_type:
                 detail = f"Event {event.id} is of the type {event.type}, which is not taken here."
                 raise Refused(422, "type_refused", detail, event=event.id)
-        if random.random() < self.failure_rate:
+        if random.random() < options.failure_rate:
             raise Refused(500, "data_platform_error", "The data platform failed; send it again.")
-        with transaction(self.book):
-            repeated = sum(_store(self.book, event) for event in sent)
+        with transaction(book):
+            repeated = sum(_store(book, event) for event in sent)
         return Answer(202, {"accepted": len(sent) - repeated, "repeated": repeated})
 
-    async def summary(self, request: Request) -> Answer:
+    async def summary(request: Request) -> Answer:
         """How many events are stored, and how many came again."""
         statement = "SELECT count(*) AS events, coalesce(sum(repeats), 0) AS repeated FROM events"
-        return Answer(200, dict(self.book.execute(statement).fetchone()))
+        return Answer(200, dict(book.execute(statement).fetchone()))
+
+    list_events = books.listing(book, "events", {"order": "order_id = ?", "type": "type = ?"}, as_json)
+    return {"GET /events": list_events, "POST /events": accept, "GET /summary": summary}
 
 
 def _store(book: Book, event: Event) -> bool:
     """Store the event, or count a repeat, which changes nothing of the first; whether it came before."""
+    order = None if event.data.get("order") is None else str(event.data["order"])
     stored = book.execute(
         "INSERT INTO events (id, type, occurred_at, order_id, data, received_at)"
         " VALUES (?, ?, ?, ?, ?, ?)"
         " ON CONFLICT (id) DO UPDATE SET repeats = repeats + 1 RETURNING repeats",
-        [event.id, event.type, event.occurred_at, event.order, orjson.dumps(event.data), now()],
+        [event.id, event.type, event.occurred_at, order, orjson.dumps(event.data), now()],
     ).fetchall()
     return bool(stored[0]["repeats"])
 
@@ -120,21 +97,16 @@ def as_json(row: Row) -> dict[str, Any]:
 def build(words: Sequence[str] | None = None) -> tuple[process.Server, Namespace]:
     """The server that these words of the command line ask for, and they themselves."""
     parser = process.arguments("data_platform", default_port=8002)
-    variable, means = "DATA_PLATFORM_FAILURE_RATE", "the share of requests that meet an HTTP 500"
-    process.add_number(parser, "--failure-rate", variable, "0", most=1, means=means)
+    means = "the share of requests that meet an HTTP 500 (DATA_PLATFORM_FAILURE_RATE, else 0)"
+    usual = os.environ.get("DATA_PLATFORM_FAILURE_RATE", "0")
+    parser.add_argument("--failure-rate", type=process.number(most=1), default=usual, help=means)
     means = "a type of event that is refused for good with an HTTP 422; may be given several times"
     parser.add_argument("--refuse-type", action="append", default=[], metavar="TYPE", help=means)
     asked = parser.parse_args(words)
     book = books.open_book("data_platform", asked.book, SCHEMA)
-    secret, refused = os.environ.get("EVENT_SECRET", ""), asked.refuse_type
-    platform = DataPlatform(book, secret=secret, failure_rate=asked.failure_rate, refused_types=refused)
-    return process.Server("data_platform", platform.routes(), book), asked
-
-
-def main() -> None:
-    server, asked = build()
-    server.serve_forever(asked.host, asked.port)
+    paths = routes(book, asked, secret=os.environ.get("EVENT_SECRET", ""))
+    return process.Server("data_platform", paths, book), asked
 
 
 if __name__ == "__main__":
-    main()
+    process.main(build)

@@ -5,23 +5,18 @@ An event is written with what it tells, in one transaction, so neither is ever w
 
 import asyncio
 import random
-from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 import urllib3
 
 from scripts.simulators import process, signatures
-from scripts.simulators.books import Book, Row, insert, new_id, now
+from scripts.simulators.books import Book, Row, age_seconds, insert, new_id, now
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS webhooks (
-    number INTEGER PRIMARY KEY AUTOINCREMENT,
-    id TEXT NOT NULL UNIQUE,
-    key TEXT NOT NULL,
-    body BLOB NOT NULL,
-    created_at TEXT NOT NULL,
-    delivered_at TEXT
+    number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, key TEXT NOT NULL,
+    body BLOB NOT NULL, created_at TEXT NOT NULL, delivered_at TEXT
 );
 """
 GIVE_UP_SECONDS = 600
@@ -37,36 +32,35 @@ def write(book: Book, charge: Row, *, type: str = "", amount: int | None = None)
     Its type is by the charge's status unless one is given, with the amount that the event is about.
     """
     event_id, moment = new_id("evt"), now()
-    data = {name: charge[name] for name in ("key", "amount", "currency")}
-    data |= {"charge": charge["id"], "order": charge["order_id"]}
-    data |= {} if amount is None else {"amount": amount}
+    data = {"key": charge["key"], "amount": charge["amount"] if amount is None else amount}
+    data |= {"currency": charge["currency"], "charge": charge["id"], "order": charge["order_id"]}
     type = type or f"charge.{charge['status']}"
     event = {"id": event_id, "type": type, "created_at": moment, "data": data}
     insert(book, "webhooks", id=event_id, key=charge["key"], body=orjson.dumps(event), created_at=moment)
 
 
 class Sender:
-    """Posts what is in the outbox to one address, each event on its own, with backoff until a 2xx."""
+    """Posts what is in the outbox to one address, if any, each event on its own, with backoff until a 2xx."""
 
     def __init__(self, book: Book, *, url: str, secret: str):
-        self.book = book
-        self.url = url
-        self.secret = secret
+        self.book, self.url, self.secret = book, url, secret
         self.sending: set[str] = set()
         self.turns = asyncio.Semaphore(AT_ONCE)
         self.connections = urllib3.PoolManager(maxsize=AT_ONCE, retries=False, timeout=ANSWER_SECONDS)
 
     def send_undelivered(self) -> None:
         """Start to send every event that was neither delivered nor given up, and isn't under way."""
+        if not self.url:
+            return
         for row in self.book.execute("SELECT * FROM webhooks WHERE delivered_at IS NULL").fetchall():
-            if row["id"] not in self.sending and _age(row) < GIVE_UP_SECONDS:
+            if row["id"] not in self.sending and age_seconds(row) < GIVE_UP_SECONDS:
                 self.sending.add(row["id"])
                 process.in_background(self._send(row))
 
     async def _send(self, row: Row) -> None:
         pause = SHORTEST_PAUSE
         try:
-            while _age(row) < GIVE_UP_SECONDS and not await self._is_delivered(row):
+            while age_seconds(row) < GIVE_UP_SECONDS and not await self._is_delivered(row):
                 await asyncio.sleep(pause * random.uniform(0.5, 1))
                 pause = min(2 * pause, LONGEST_PAUSE)
         finally:
@@ -93,14 +87,5 @@ class Sender:
 
 def as_json(row: Row) -> dict[str, Any]:
     """The event as it is sent, when it was delivered, and whether it is not sent any more."""
-    is_given_up = row["delivered_at"] is None and _age(row) >= GIVE_UP_SECONDS
-    return {
-        **orjson.loads(row["body"]),
-        "delivered_at": row["delivered_at"],
-        "is_given_up": is_given_up,
-    }
-
-
-def _age(row: Row) -> float:
-    """Seconds since the event happened."""
-    return (datetime.now(UTC) - datetime.fromisoformat(row["created_at"])).total_seconds()
+    is_given_up = row["delivered_at"] is None and age_seconds(row) >= GIVE_UP_SECONDS
+    return {**orjson.loads(row["body"]), "delivered_at": row["delivered_at"], "is_given_up": is_given_up}

@@ -2,8 +2,6 @@
 
 import contextlib
 import ctypes
-import errno
-import functools
 import os
 import signal
 import subprocess
@@ -13,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from scripts.stack import SetupError, ports
-from scripts.stack.places import PROJECT, state
+from scripts.stack.places import PROJECT
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PR_SET_PDEATHSIG = 1
@@ -30,10 +28,14 @@ def handle_stop_signals() -> None:
 
     So does SIGINT where a shell had it ignored, as it does for background jobs; with nohup SIGHUP is ignored.
     """
+
+    def stop_once(number: int, frame: object) -> None:
+        ignore_stop_signals()
+        raise KeyboardInterrupt
+
     for number in STOP_SIGNALS:
-        is_ignored = signal.getsignal(number) == signal.SIG_IGN
-        if not (is_ignored and number == signal.SIGHUP):
-            signal.signal(number, _stop)
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, stop_once)
     end_with_parent()
 
 
@@ -41,11 +43,6 @@ def ignore_stop_signals() -> None:
     """Let nothing interrupt the stopping: a terminal and make may both send a signal, and once is enough."""
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-
-
-def _stop(number: int, frame: object) -> None:
-    ignore_stop_signals()
-    raise KeyboardInterrupt
 
 
 def run_command(name: str, run: Callable[[], int], *, more: Callable[[], str] = lambda: "") -> int:
@@ -56,17 +53,8 @@ def run_command(name: str, run: Callable[[], int], *, more: Callable[[], str] = 
     except KeyboardInterrupt:
         return 130
     except (SetupError, OSError) as error:
-        print(f"{name}: {explain(error)}{more()}", file=sys.stderr, flush=True)
+        print(f"{name}: {error}{more()}", file=sys.stderr, flush=True)
         return 1
-
-
-def explain(error: SetupError | OSError) -> str:
-    """What is wrong, with which file."""
-    if isinstance(error, SetupError):
-        return str(error)
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return f"no space left on the disk of {error.filename or state()}"
-    return f"{error.filename}: {error.strerror}" if error.filename else str(error)
 
 
 def start(
@@ -81,13 +69,6 @@ def start(
 
     The kernel sends it `when_parent_dies` as soon as the calling process is gone, however that ended.
     """
-    parent = os.getpid()
-
-    def die_with_parent() -> None:
-        end_with_parent(when_parent_dies)
-        if os.getppid() != parent:  # it died before the kernel was asked
-            os._exit(1)
-
     with log.open("ab") if log else contextlib.nullcontext() as output:
         return subprocess.Popen(
             command,
@@ -97,8 +78,20 @@ def start(
             cwd=folder,
             env=dict(environment),
             start_new_session=True,
-            preexec_fn=die_with_parent,
+            preexec_fn=_dying_with_this_process(when_parent_dies),
         )
+
+
+def _dying_with_this_process(number: int) -> Callable[[], None]:
+    """What a child does before it becomes the program."""
+    parent = os.getpid()
+
+    def die_with_parent() -> None:
+        end_with_parent(number)
+        if os.getppid() != parent:  # it died before the kernel was asked
+            os._exit(1)
+
+    return die_with_parent
 
 
 def run(
@@ -117,11 +110,12 @@ def run(
         words,
         cwd=folder,
         env=dict(environment),
-        stdin=subprocess.DEVNULL if text is None else subprocess.PIPE,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=_dying_with_this_process(signal.SIGKILL),
     )
     try:
         out, error = child.communicate(text, timeout=within_seconds)
@@ -184,17 +178,14 @@ def wait_until(
 
     Raises SetupError with the end of its log if it dies or is late.
     """
-    has_started = is_ready if callable(is_ready) else functools.partial(ports.answers, is_ready)
     deadline = time.monotonic() + within_seconds
-    while not has_started():
-        if child.poll() is not None:
-            what = f"ended with exit code {child.returncode}"
-        elif time.monotonic() > deadline:
+    while not (is_ready() if callable(is_ready) else ports.answers(is_ready)):
+        what = "" if child.poll() is None else f"ended with exit code {child.returncode}"
+        if not what and time.monotonic() > deadline:
             what = f"did not answer in {within_seconds:.0f} s"
-        else:
-            time.sleep(0.05)
-            continue
-        raise SetupError(f"{name} {what}; the end of {log}:\n{tail(log)}")
+        if what:
+            raise SetupError(f"{name} {what}; the end of {log}:\n{tail(log)}")
+        time.sleep(0.05)
 
 
 def say(text: str) -> None:
@@ -208,7 +199,6 @@ def say(text: str) -> None:
 def tail(log: Path, lines: int = 15) -> str:
     """The last lines of a log, or words that say there is none."""
     try:
-        content = log.read_text(errors="replace").splitlines()
+        return "\n".join(log.read_text(errors="replace").splitlines()[-lines:]) or "(empty)"
     except OSError:
         return "(no log)"
-    return "\n".join(content[-lines:]) or "(empty)"

@@ -3,14 +3,13 @@
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
-from urllib.parse import unquote
 
 import MySQLdb
 from MySQLdb.cursors import DictCursor
 
 from scripts.stack import waiting
 from scripts.stack.instance import Instance
-from scripts.stack.mariadb import DATABASE, USER, Server
+from scripts.stack.mariadb import DATABASE, USER
 
 COUNTERS = {
     "Innodb_deadlocks": "deadlocks",
@@ -39,16 +38,13 @@ RUNNING = "(SELECT COUNT(*) FROM orders_saga WHERE state = 'running')"
 @contextlib.contextmanager
 def connected(instance: Instance) -> Iterator["MySQLdb.Connection[Any]"]:
     """A connection of its own, each statement its own transaction."""
-    with connected_to(instance.mariadb()) as connection:
-        yield connection
-
-
-@contextlib.contextmanager
-def connected_to(server: Server) -> Iterator["MySQLdb.Connection[Any]"]:
-    """The same, for a private server that belongs to no instance."""
-    socket = unquote(str(server.socket))
+    server = instance.mariadb()
     connection = MySQLdb.connect(
-        unix_socket=socket, user=USER, password=server.password, database=DATABASE, autocommit=True
+        unix_socket=str(server.socket),
+        user=USER,
+        password=server.password,
+        database=DATABASE,
+        autocommit=True,
     )
     with contextlib.closing(connection):
         yield connection

@@ -4,21 +4,19 @@
 mount namespace of that process. So paths are the same inside and outside, and nothing stays mounted.
 """
 
-import contextlib
 import fcntl
 import os
 import re
 import shutil
-import signal
-import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.stack import SetupError, children, places
+from scripts.stack import SetupError, children, places, system_packages
 
 DEFAULT_MIRROR = "http://deb.debian.org/debian"
 MEGABYTES_NEEDED = 1500
+UNLIMITED_SECONDS = 86_400
 _WITH_ITS_USR = 'mount --bind "$0" /usr && exec "$@"'
 
 
@@ -42,6 +40,10 @@ class Root:
     def is_made(self) -> bool:
         return (self.folder / "usr" / self.program).exists()
 
+    def command(self, *words: str) -> list[str]:
+        """A command line that runs with /usr of this root."""
+        return ["unshare", "--mount", "sh", "-c", _WITH_ITS_USR, str(self.folder / "usr"), *words]
+
     def require(self, *, within_seconds: int = 0) -> None:
         """Make it unless it is made; 0 is no limit. Raises SetupError with what is missing."""
         if os.getuid() != 0:
@@ -51,49 +53,27 @@ class Root:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not self.is_made():
                 print(f"Making a Debian root for {self.name}; this takes a minute, once …", flush=True)
-                self._make(within_seconds)
-
-    def command(self, *words: str) -> list[str]:
-        """A command line that runs with /usr of this root."""
-        return ["unshare", "--mount", "sh", "-c", _WITH_ITS_USR, str(self.folder / "usr"), *words]
+                self._make(within_seconds or UNLIMITED_SECONDS)
 
     def _make(self, within_seconds: int) -> None:
         """Make it beside its place and move it there: a kill leaves nothing half made."""
-        if shutil.which("debootstrap") is None:
-            raise SetupError("debootstrap is missing; run this first: sudo apt-get install -y debootstrap")
-        if shutil.disk_usage(self.folder.parent).free >> 20 < MEGABYTES_NEEDED:
-            raise SetupError(f"no space left for {self.folder}: {MEGABYTES_NEEDED} MB are needed")
+        places.require_space(self.folder.parent, megabytes=MEGABYTES_NEEDED)
         unfinished = self.folder.with_name(f"{self.name}.unfinished")
-        log = self.folder.with_name(f"{self.name}.log")
         shutil.rmtree(unfinished, ignore_errors=True)
         # debootstrap checks signatures and not their date, unlike `apt-get update`: a mirror may stand still
         # for weeks.
-        command = ["debootstrap", "--variant=minbase", f"--include={','.join(self.packages)}"]
-        command += [self.release, str(unfinished), mirror()]
-        log.unlink(missing_ok=True)
-        child = children.start(command, log=log)
-        try:
-            code = child.wait(timeout=within_seconds or None)
-        except subprocess.TimeoutExpired:
-            raise SetupError(
-                f"debootstrap was not done in {within_seconds} s; its output is in {log}"
-            ) from None
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(child.pid, signal.SIGKILL)
-            child.wait()
-        if code != 0:
-            what = f"debootstrap failed, which needs {mirror()}; its output is in {log}; its end"
-            raise SetupError(f"{what}:\n{children.tail(log, lines=3)}")
+        command = [system_packages.program("debootstrap"), "--variant=minbase"]
+        command += [f"--include={','.join(self.packages)}", self.release, str(unfinished), mirror()]
+        children.printed(children.run(command, within_seconds=within_seconds))
         self.finish(unfinished)
         shutil.rmtree(unfinished / "var" / "cache" / "apt", ignore_errors=True)
         unfinished.rename(self.folder)
 
 
+# A cluster's members and Routers share MySQL's with the tests' server.
 MYSQL = Root(
     name="mysql",
     release="sid",
-    # A cluster's members and Routers share it with the tests' server.
     packages=("mysql-server-core", "mysql-client-core", "mysql-router"),
     program="sbin/mysqld",
 )
@@ -107,12 +87,8 @@ MARIADB_NEXT = Root(
 
 def mirror() -> str:
     """The mirror of Debian that apt uses here."""
-    sources = [Path("/etc/apt/sources.list"), *Path("/etc/apt/sources.list.d").glob("*")]
-    for path in sources:
-        if not path.is_file():
-            continue
-        for line in path.read_text(errors="replace").splitlines():
-            found = re.search(r"https?://\S+/debian/?(?=\s|$)", line)
-            if found and not line.lstrip().startswith("#"):
-                return found[0].rstrip("/")
+    for path in (Path("/etc/apt/sources.list"), *Path("/etc/apt/sources.list.d").glob("*")):
+        text = path.read_text(errors="replace") if path.is_file() else ""
+        if found := re.search(r"^[^#\n]*?(https?://\S+/debian)/?(?=\s|$)", text, re.MULTILINE):
+            return found[1]
     return DEFAULT_MIRROR

@@ -6,38 +6,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
 
+import environ
+
 from scripts.stack import SetupError, places, ports
 from scripts.stack.instance import METRICS_PORTS, Instance
 from scripts.stack.programs import faketime
 
 BACKGROUND_CONNECTIONS = 160
 """Database connections kept for the worker, beat, management commands and people."""
-
 OWN_STORES = "OWN_STORES"
 """Names of servers that an instance starts though the settings lead elsewhere, as to a proxy before them."""
-
 FAKE_CLOCKS = "FAKE_CLOCKS"
 """`worker=late redis=all`: the wall clocks of these processes are those of the files `run/late.offset` and
 `run/all.offset`, which have to be there. For trials, by libfaketime."""
-
-COUNTS = "WEB_WORKERS WEB_THREADS"
-INTEGERS = """
-EVENT_GIVE_UP_SECONDS EVENT_RETENTION_SECONDS
-GRANT_DAY_AMOUNT GRANT_LIMIT_AMOUNT IDEMPOTENCY_LEASE_SECONDS IDEMPOTENCY_RETENTION_SECONDS METRICS_PORT
-OPEN_ORDERS_PER_ACCOUNT OPEN_UNITS_PER_ACCOUNT ORDER_HOLD_SECONDS PAYMENT_ACTION_SECONDS
-PAYMENT_GIVE_UP_SECONDS TRUSTED_PROXIES WEBHOOK_GIVE_UP_SECONDS
-"""
-NUMBERS = """
-CLOCK_SKEW_SECONDS DATA_PLATFORM_FAILURE_RATE GATEWAY_LATENCY_MS GATEWAY_TIMEOUT_SECONDS PARTNER_FAILURE_RATE
-PARTNER_TIMEOUT_SECONDS AUDIT_SECONDS RECONCILE_SECONDS SWEEP_SECONDS WEBHOOK_TIMEOUT_SECONDS
-"""
-FORMS = (
-    (COUNTS, r"0*[1-9][0-9]*", "a number of 1 or more"),
-    (INTEGERS, r"[0-9]+", "a whole number"),
-    (NUMBERS, r"[0-9]+(\.[0-9]+)?", "a number"),
-)
-"""What has to be a number, so that a slip is reported with its name before anything starts."""
-_ASSIGNMENT = re.compile(r"(?:export )?([A-Za-z_][A-Za-z_0-9]*)=(.*)", re.DOTALL)
+COUNTS = ("WEB_WORKERS", "WEB_THREADS")
+_LINE = re.compile(r"(?:export )?[A-Za-z_]\w*=(?:'[^\0]*'|\"[^\0]*\"|(?!['\"])(?:(?!\s#)[^\0])*)", re.ASCII)
 
 
 def given() -> dict[str, str]:
@@ -46,21 +29,20 @@ def given() -> dict[str, str]:
 
 
 def compose(instance: Instance, own: Mapping[str, str]) -> dict[str, str]:
-    """The user's own settings, and the instance's where those say nothing."""
+    """The user's own settings, and the instance's where those say nothing. Raises SetupError."""
     environment = defaults(instance)
     environment |= {name: value for name, value in own.items() if value or name not in environment}
-    environment |= {"DJANGO_SETTINGS_MODULE": _settings(environment), "FIRSTCOME_VAR": str(instance.home)}
+    # With `LAB=1` the lab's settings, which have the null call of benchmarks as well.
+    is_lab = environment.get("LAB", "").lower() in {"1", "true", "yes", "on"}
+    environment["DJANGO_SETTINGS_MODULE"] = "lab.settings" if is_lab else "shop.settings"
+    environment["FIRSTCOME_VAR"] = str(instance.home)
     # The runner asks for the shop's health at loopback, whatever names it is to have elsewhere.
     if environment.get("ALLOWED_HOSTS"):
         environment["ALLOWED_HOSTS"] += f",{ports.HOST}"
-    _require_numbers(environment)
+    for name in COUNTS:
+        if not re.fullmatch(r"0*[1-9][0-9]*", environment[name]):
+            raise SetupError(f"{name}={environment[name]} is not a number of 1 or more")
     return environment
-
-
-def _settings(environment: Mapping[str, str]) -> str:
-    """The settings module: with `LAB=1` the lab's, which has the null call of benchmarks as well."""
-    is_lab = environment.get("LAB", "").lower() in {"1", "true", "yes", "on"}
-    return "lab.settings" if is_lab else "shop.settings"
 
 
 def defaults(instance: Instance) -> dict[str, str]:
@@ -107,8 +89,8 @@ def for_process(name: str, instance: Instance, environment: Mapping[str, str]) -
 
 def fake_clock(name: str, environment: Mapping[str, str]) -> str:
     """The name of the process's wall clock; empty where that is the host's."""
-    clocks = (word.partition("=") for word in environment.get(FAKE_CLOCKS, "").split())
-    return next((clock for process, _, clock in clocks if process == name), "")
+    clocks = dict(word.split("=") for word in environment.get(FAKE_CLOCKS, "").split())
+    return clocks.get(name, "")
 
 
 def clock_file(instance: Instance, clock: str) -> Path:
@@ -139,51 +121,21 @@ def connections_needed(environment: Mapping[str, str]) -> int:
     return int(environment["WEB_WORKERS"]) * int(environment["WEB_THREADS"]) + BACKGROUND_CONNECTIONS
 
 
-def _require_numbers(environment: Mapping[str, str]) -> None:
-    for names, form, words in FORMS:
-        for name in names.split():
-            if name in environment and not re.fullmatch(form, environment[name]):
-                raise SetupError(f"{name}={environment[name]} is not {words}")
-
-
 def read_file(path: Path) -> dict[str, str]:
-    """The settings in the file as django-environ reads them. Raises SetupError for a line that it would
-    skip."""
+    """The settings in the file as django-environ reads them. Raises SetupError for a line that it skips, or
+    reads otherwise than it looks: with a quote that is open, or a comment after a value."""
+
+    class Reader(environ.Env):
+        ENVIRON: dict[str, str] = {}
+
+    if not path.exists():
+        return {}
     try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise SetupError(f"{path.name} can't be read: {error.strerror}") from error
-    settings: dict[str, str] = {}
-    for number, line in enumerate(content.splitlines(), 1):
-        try:
-            settings |= _parse(line.decode())
-        except UnicodeDecodeError:
-            raise SetupError(f"{path.name} line {number}: this is not UTF-8 text") from None
-        except ValueError as error:
-            raise SetupError(f"{path.name} line {number}: {error}") from error
-    return settings
-
-
-def _parse(line: str) -> dict[str, str]:
-    if not line or line.startswith("#"):
-        return {}
-    match = _ASSIGNMENT.fullmatch(line)
-    if match is None:
-        raise ValueError(f"expected NAME=value, found {line!r}")
-    name, value = match.groups()
-    return {name: _unquote(value)}
-
-
-def _unquote(value: str) -> str:
-    if "\0" in value:
-        raise ValueError("a value can't hold a NUL character")
-    if value[:1] in {"'", '"'}:
-        if len(value) < 2 or value[-1] != value[0]:
-            raise ValueError(f"the quote {value[0]} is not closed")
-        inner = value[1:-1]
-        return inner if value[0] == "'" else re.sub(r"\\([^rnt])", r"\1", inner)
-    if re.search(r"\s#", value):
-        raise ValueError("a comment needs a line of its own (or quote the value)")
-    return value.strip()
+        for number, line in enumerate(path.read_bytes().splitlines(), 1):
+            if line and not line.startswith(b"#") and not _LINE.fullmatch(line.decode()):
+                expected = "NAME=value, with quotes closed, and a comment on a line of its own (or quoted)"
+                raise SetupError(f"{path.name} line {number}: expected {expected}")
+        Reader.read_env(path, overwrite=True)
+    except (OSError, UnicodeDecodeError) as error:
+        raise SetupError(f"{path.name} can't be read as UTF-8 text: {error}") from error
+    return Reader.ENVIRON

@@ -101,19 +101,18 @@ class Instance:
 
     def mariadb(self, *, max_connections: int = 0, has_binary_log: bool = False) -> Server:
         """The private MariaDB of this instance; its password is made at the first call."""
-        password, socket = places.secret(self.home, "mariadb-password"), self.mariadb_socket
         return Server(
             home=self.data,
-            socket=socket,
-            password=password,
+            socket=self.mariadb_socket,
+            password=places.secret(self.home, "mariadb-password"),
             max_connections=max_connections,
             has_binary_log=has_binary_log,
         )
 
 
-def parser(command: str, description: str) -> argparse.ArgumentParser:
+def parser(command: str) -> argparse.ArgumentParser:
     """The options that name an instance."""
-    found = argparse.ArgumentParser(prog=command, description=description)
+    found = argparse.ArgumentParser(prog=command)
     found.add_argument("--port", default="", help="of the web server; the next six are taken as well")
     found.add_argument("--db", default="", help="sqlite or mariadb")
     return found
@@ -126,14 +125,6 @@ def choose(*, home: Path, port: str, database: str, project: Path = places.PROJE
         raise SetupError(f"DB={database} is not a database: say DB=sqlite or DB=mariadb")
     number = ports.parse(port or str(DEFAULT_PORT), following=PORTS - 1)
     return Instance(home=home, port=number, database=database, project=project)
-
-
-def choose_like_last(*, home: Path, port: str, database: str) -> Instance:
-    """The instance that these words name; empty ones mean the running or last instance. Raises SetupError."""
-    last = remembered(home)
-    if last is not None:
-        port, database = port or str(last.port), database or last.database
-    return choose(home=home, port=port, database=database)
 
 
 def remember(instance: Instance) -> None:
@@ -173,11 +164,6 @@ def held(instance: Instance, *, command: str = "make run") -> Iterator[None]:
 
 
 def begin_to_stop(instance: Instance) -> None:
-    """Let nothing interrupt it, and announce it."""
+    """Let nothing interrupt it, and let a runner that waits for the state know that it will be free soon."""
     children.ignore_stop_signals()
-    announce_stop(instance)
-
-
-def announce_stop(instance: Instance) -> None:
-    """Let a runner that waits for the state know that it will be free soon."""
     (instance.run / "lock").write_text(STOPPING)

@@ -3,19 +3,17 @@
 import getpass
 import os
 import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 from urllib.parse import quote
 
-from scripts.stack import SetupError, places, system_packages
+from scripts.stack import children, places, system_packages
 from scripts.stack.debian import Root
 
 DATABASE = "firstcome"
 USER = "firstcome"
-COLLATION = "utf8mb4_uca1400_ai_ci"
-"""As the shop's `doctor` wants it: the default of MariaDB 10.11 takes all four-byte characters for one."""
+INSTALL_SECONDS = 300
 SMALLEST_POOL_MIB, LARGEST_POOL_MIB = 256, 4096
 
 
@@ -29,9 +27,10 @@ class Server:
     max_connections: int
     root: Root | None = None
     """The Debian root that has its programs, which has to be made; otherwise they are this machine's."""
-    collation: ClassVar[str] = COLLATION
     has_binary_log: bool = False
     """For restores to a moment; a second flush for each commit."""
+    collation: ClassVar[str] = "utf8mb4_uca1400_ai_ci"
+    """As the shop's `doctor` wants it: MariaDB 10.11's default takes all four-byte characters for one."""
 
     @property
     def data(self) -> Path:
@@ -42,32 +41,62 @@ class Server:
         return self.home / "tmp"
 
     @property
+    def binary_logs(self) -> Path:
+        return self.home / "binary-logs"
+
+    @property
     def url(self) -> str:
         """What `DATABASE_URL` has to be."""
         return f"mysql://{USER}:{self.password}@/{DATABASE}?unix_socket={quote(str(self.socket))}"
 
     def prepare(self) -> None:
-        """Create the data folder, unless it is there, and the file of first statements."""
-        places.private_folder(self.home)
-        places.private_folder(self.temporary)
-        places.private_folder(self.binary_logs)
+        """Create the data folder, unless it is there, and the file of first statements. Raises SetupError."""
+        for folder in (self.home, self.temporary, self.binary_logs):
+            places.private_folder(folder)
         if not self.data.exists():
-            self.make_data()
-        statements = self.home / "first.sql"
-        statements.touch(mode=0o600)
-        statements.write_text(self.first_statements())
+            # Beside its place, and moved there: a kill leaves nothing half made.
+            unfinished = self.data.with_name("data.unfinished")
+            shutil.rmtree(unfinished, ignore_errors=True)
+            command, own = self.install_command(unfinished), os.environ | {"TMPDIR": str(self.temporary)}
+            children.printed(children.run(command, within_seconds=INSTALL_SECONDS, environment=own))
+            unfinished.rename(self.data)
+        # All privileges, so that tests may create databases and kill connections; the server is private.
+        statements = (
+            f"CREATE DATABASE IF NOT EXISTS {DATABASE} CHARACTER SET utf8mb4 COLLATE {self.collation};\n"
+            f"CREATE USER IF NOT EXISTS '{USER}'@'localhost';\n"
+            f"ALTER USER '{USER}'@'localhost' IDENTIFIED BY '{self.password}';\n"
+            f"GRANT ALL PRIVILEGES ON *.* TO '{USER}'@'localhost' WITH GRANT OPTION;\n"
+        )
+        places.write_whole(self.home / "first.sql", statements, mode=0o600)
 
-    def make_data(self) -> None:
-        """Make the data folder with the system tables. Raises SetupError."""
-        install(self.data, temporary=self.temporary, root=self.root)
+    def install_command(self, data: Path) -> list[str]:
+        """The command line that makes the system tables in this folder."""
+        user = getpass.getuser()
+        return [
+            *self.program("mariadb-install-db"),
+            "--no-defaults",
+            f"--datadir={data}",
+            f"--user={user}",
+            "--auth-root-authentication-method=socket",
+            f"--auth-root-socket-user={user}",
+            "--skip-test-db",
+            "--skip-name-resolve",
+        ]
 
     def command(self) -> list[str]:
         """The command line of the server in the foreground. It accepts connections once the user exists."""
         # A minute's worth of coupons: with less, pages are written out before they fill.
-        return [*_program("mariadbd", self.root), *self.options(), "--innodb-log-file-size=512M"]
+        return [*self.program("mariadbd"), *self.options(), "--innodb-log-file-size=512M"]
 
     def options(self) -> list[str]:
         """Those that every kind of server has."""
+        binary_log = [
+            f"--log-bin={self.binary_logs / 'log'}",
+            "--binlog-format=ROW",
+            "--sync-binlog=1",
+            "--binlog-expire-logs-seconds=604800",
+            "--server-id=1",
+        ]
         return [
             "--no-defaults",
             *(["--user=root"] if os.getuid() == 0 else []),
@@ -79,7 +108,7 @@ class Server:
             f"--init-file={self.home / 'first.sql'}",
             "--skip-networking",
             "--skip-name-resolve",
-            *(self._binary_log() if self.has_binary_log else ["--skip-log-bin"]),
+            *(binary_log if self.has_binary_log else ["--skip-log-bin"]),
             "--character-set-server=utf8mb4",
             f"--collation-server={self.collation}",
             "--innodb-flush-log-at-trx-commit=1",
@@ -88,27 +117,22 @@ class Server:
             f"--max-connections={self.max_connections}",
         ]
 
-    @property
-    def binary_logs(self) -> Path:
-        return self.home / "binary-logs"
+    def program(self, name: str) -> list[str]:
+        return self.root.command(name) if self.root else [system_packages.program(name)]
 
-    def _binary_log(self) -> list[str]:
-        return [
-            f"--log-bin={self.binary_logs / 'log'}",
-            "--binlog-format=ROW",
-            "--sync-binlog=1",
-            "--binlog-expire-logs-seconds=604800",
-            "--server-id=1",
-        ]
 
-    def first_statements(self) -> str:
-        # All privileges, so that tests may create databases and kill connections; the server is private.
-        return (
-            f"CREATE DATABASE IF NOT EXISTS {DATABASE} CHARACTER SET utf8mb4 COLLATE {self.collation};\n"
-            f"CREATE USER IF NOT EXISTS '{USER}'@'localhost';\n"
-            f"SET PASSWORD FOR '{USER}'@'localhost' = PASSWORD('{self.password}');\n"
-            f"GRANT ALL PRIVILEGES ON *.* TO '{USER}'@'localhost' WITH GRANT OPTION;\n"
-        )
+class MySQL(Server):
+    """A private MySQL, in its Debian root, which has to be made."""
+
+    collation = "utf8mb4_0900_ai_ci"
+
+    def install_command(self, data: Path) -> list[str]:
+        words = ("--no-defaults", "--initialize-insecure", "--user=root", f"--datadir={data}")
+        return [*self.program("mysqld"), *words]
+
+    def command(self) -> list[str]:
+        own = ["--mysqlx=OFF", "--secure-file-priv=NULL", "--innodb-redo-log-capacity=512M"]
+        return [*self.program("mysqld"), *self.options(), *own]
 
 
 def buffer_pool_mib() -> int:
@@ -118,30 +142,3 @@ def buffer_pool_mib() -> int:
     """
     memory_mib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
     return min(max(memory_mib // 4, SMALLEST_POOL_MIB), LARGEST_POOL_MIB)
-
-
-def install(data: Path, *, temporary: Path, root: Root | None = None) -> None:
-    """Make the system tables beside their place and move them there: a kill leaves nothing half made."""
-    unfinished = data.with_name("data.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    command = [
-        *_program("mariadb-install-db", root),
-        "--no-defaults",
-        f"--datadir={unfinished}",
-        f"--user={getpass.getuser()}",
-        "--auth-root-authentication-method=socket",
-        f"--auth-root-socket-user={getpass.getuser()}",
-        "--skip-test-db",
-        "--skip-name-resolve",
-    ]
-    environment = os.environ | {"TMPDIR": str(temporary)}
-    made = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if made.returncode != 0:
-        raise SetupError(f"mariadb-install-db failed:\n{(made.stdout + made.stderr).strip()}")
-    unfinished.rename(data)
-
-
-def _program(name: str, root: Root | None) -> list[str]:
-    if root:
-        return root.command(name)
-    return [system_packages.program(name)]

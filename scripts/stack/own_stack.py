@@ -1,6 +1,5 @@
 """A whole stack of its own, started and stopped as a user would: for smoke, bench, lab and chaos trials."""
 
-import functools
 import json
 import os
 import shutil
@@ -28,19 +27,8 @@ READY_SECONDS = 240
 """The first run makes a database and seeds it, on a machine that may be slow and busy."""
 STOP_SECONDS = 20
 MANAGE_SECONDS = 300
-NO_RATES = dict.fromkeys(
-    (
-        "RATE_COUPONS",
-        "RATE_ORDERS",
-        "RATE_PAYMENTS",
-        "RATE_TOP_UPS",
-        "RATE_DECLINES",
-        "RATE_WRONG_CODES",
-        "RATE_ANONYMOUS",
-        "RATE_API_KEYS",
-    ),
-    "",
-)
+RATES = ("COUPONS", "ORDERS", "PAYMENTS", "TOP_UPS", "DECLINES", "WRONG_CODES", "ANONYMOUS", "API_KEYS")
+NO_RATES = {f"RATE_{name}": "" for name in RATES}
 """For loads in which a few accounts call as often as many would."""
 OF_MAKE = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "ARGS")
 """What an outer make would pass to the inner one."""
@@ -70,8 +58,7 @@ def measure(
         return run(instances.choose(home=home, port=port, database=database))
 
     try:
-        more = functools.partial(ends_of_logs, home)
-        code = children.run_command(f"{command}: failed", run_there, more=more)
+        code = children.run_command(f"{command}: failed", run_there, more=lambda: ends_of_logs(home))
     finally:
         if code == 1 and keeps_failed:
             print(f"{command}: the stack's state and logs are kept in {home}", flush=True)
@@ -82,8 +69,8 @@ def measure(
 
 @contextmanager
 def running(instance: Instance, **settings: str) -> Iterator[str]:
-    """`make run` in the instance's project, from its start to Ctrl-C; yields its output. Raises
-    SetupError."""
+    """`make run` in the instance's project, from its start to Ctrl-C, which has to leave nothing behind;
+    yields its output. Raises SetupError."""
     words = ["make", "run", f"PORT={instance.port}", f"DB={instance.database}", f"VAR={instance.home}"]
     log = instance.home / "make-run.log"
     log.write_bytes(b"")
@@ -91,11 +78,22 @@ def running(instance: Instance, **settings: str) -> Iterator[str]:
     child = children.start(
         words, log=log, environment=own, when_parent_dies=signal.SIGTERM, folder=instance.project
     )
+
+    def is_ready() -> bool:
+        return "Ctrl-C stops everything." in log.read_text()
+
     try:
-        is_ready = lambda: "Ctrl-C stops everything." in log.read_text()  # noqa: E731
         children.wait_until(is_ready, name="make run", child=child, log=log, within_seconds=READY_SECONDS)
         yield log.read_text()
-        _stop(instance, child)
+        os.killpg(child.pid, signal.SIGINT)  # as a terminal does
+        try:
+            child.wait(timeout=STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise SetupError(f"make run goes on {STOP_SECONDS} s after Ctrl-C") from None
+        if left := process_identity.of_state(instance.home):
+            raise SetupError(f"processes are left after Ctrl-C: {sorted(left)}")
+        for port in instance.ports:
+            ports.require_free(port)
     finally:
         if child.poll() is None:
             children.stop(child, within_seconds=STOP_SECONDS)
@@ -107,7 +105,8 @@ def manage(
 ) -> subprocess.CompletedProcess[str]:
     """`make manage ARGS=…` in that stack, to its end. Raises SetupError when that takes too long."""
     words = ["make", "manage", f"VAR={instance.home}", f"ARGS={arguments}"]
-    return _run(words, instance, settings, within_seconds)
+    own = own_environment(instance, settings)
+    return children.run(words, within_seconds=within_seconds, environment=own, folder=instance.project)
 
 
 def audit(instance: Instance, *, within_seconds: float = MANAGE_SECONDS) -> list[dict[str, Any]]:
@@ -139,20 +138,15 @@ def seed(instance: Instance, users: int, *, manage: Manage = manage, **more: Any
 def paste(instance: Instance, lines: str) -> subprocess.CompletedProcess[str]:
     """Shell lines in the project's folder beside that stack, up to the first that fails. Raises
     SetupError."""
-    return _run(["sh", "-euc", lines], instance, {"FIRSTCOME_VAR": str(instance.home)})
+    own = own_environment(instance, {"FIRSTCOME_VAR": str(instance.home)})
+    words, folder = ["sh", "-euc", lines], instance.project
+    return children.run(words, within_seconds=MANAGE_SECONDS, environment=own, folder=folder)
 
 
 def ends_of_logs(home: Path) -> str:
     """The last lines of every log of the stack, each below its name."""
     logs = sorted((home / "log").glob("*.log"))
     return "".join(f"\n--- {log.name}\n{children.tail(log, 8)}" for log in logs)
-
-
-def _run(
-    words: list[str], instance: Instance, settings: Mapping[str, str], within_seconds: float = MANAGE_SECONDS
-) -> subprocess.CompletedProcess[str]:
-    own = own_environment(instance, settings)
-    return children.run(words, within_seconds=within_seconds, environment=own, folder=instance.project)
 
 
 def own_environment(instance: Instance, settings: Mapping[str, str]) -> dict[str, str]:
@@ -165,16 +159,3 @@ def own_environment(instance: Instance, settings: Mapping[str, str]) -> dict[str
     if instance.project == places.PROJECT:
         own |= defaults
     return {**own, **settings}
-
-
-def _stop(instance: Instance, child: subprocess.Popen[bytes]) -> None:
-    os.killpg(child.pid, signal.SIGINT)  # as a terminal does
-    try:
-        child.wait(timeout=STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        raise SetupError(f"make run goes on {STOP_SECONDS} s after Ctrl-C") from None
-    left = process_identity.of_state(instance.home)
-    if left:
-        raise SetupError(f"processes are left after Ctrl-C: {sorted(left)}")
-    for port in instance.ports:
-        ports.require_free(port)

@@ -47,13 +47,8 @@ def write_whole(path: Path, text: str, *, mode: int = 0o644) -> None:
 
 def socket_path(folder: Path, name: str) -> Path:
     """A path for a unix socket: in the folder, or in a short temporary one if that is too long."""
-    path = folder / name
-    if len(os.fsencode(path)) <= LONGEST_SOCKET_PATH:
-        return path
-    return _short_folder(folder) / name
-
-
-def _short_folder(folder: Path) -> Path:
+    if len(os.fsencode(folder / name)) <= LONGEST_SOCKET_PATH:
+        return folder / name
     digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
     short = Path(tempfile.gettempdir()) / f"firstcome-{os.getuid()}-{digest}"
     short.mkdir(mode=0o700, exist_ok=True)
@@ -62,7 +57,7 @@ def _short_folder(folder: Path) -> Path:
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
         what = f"{short} is not a private folder of this user"
         raise SetupError(f"{what}: remove it, or set VAR to a shorter path")
-    return short
+    return short / name
 
 
 def require_space(folder: Path, *, megabytes: int) -> None:

@@ -1,7 +1,7 @@
 """TCP ports of this machine: which are free, and which accept connections."""
 
 import contextlib
-import errno
+import os
 import random
 import socket
 
@@ -10,10 +10,8 @@ from scripts.stack import SetupError
 HOST = "127.0.0.1"
 DOCUMENTATION = 8009
 """Where `make docs` serves the documentation by default: beside an instance of the shop, 8000 to 8006."""
-
 Address = tuple[str, int] | str
 """A host and port, or the path of a unix socket."""
-
 FOR_SERVERS = range(10240, 32768)
 """Linux gives outgoing connections ports from 32768 up: a server's may be taken when it restarts."""
 
@@ -29,14 +27,11 @@ def parse(text: str, *, following: int = 0) -> int:
 def require_free(port: int, *, command: str = "make run") -> None:
     """Raise SetupError when the port can't be listened on."""
     try:
-        with socket.create_server((HOST, port)):
-            return
+        socket.create_server((HOST, port)).close()
     except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            what, advice = f"port {port} is in use", "stop what holds it, or choose another"
-        else:
-            what, advice = f"port {port} can't be listened on ({error.strerror})", "choose another"
-        raise SetupError(f"{what}: {advice} with `{command} PORT=…`") from error
+        advice = f"stop what holds it, or choose another with `{command} PORT=…`"
+        what = f"port {port} is in use, or can't be listened on ({os.strerror(error.errno or 0)})"
+        raise SetupError(f"{what}: {advice}") from error
 
 
 def free(count: int = 1) -> int:

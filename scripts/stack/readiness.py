@@ -1,6 +1,5 @@
 """Waiting until an instance serves, or saying with the end of a log why it does not."""
 
-import functools
 import http.client
 import time
 from collections.abc import Callable
@@ -16,14 +15,18 @@ DYING_SECONDS = 5
 
 def wait_for_stores(instance: Instance, stores: list[str]) -> None:
     """Return once each of the databases accepts connections. Raises SetupError."""
-    sockets = {"redis": instance.redis_socket, "mariadb": instance.mariadb_socket}
+    sockets = {"redis": str(instance.redis_socket), "mariadb": str(instance.mariadb_socket)}
     for name in stores:
-        wait_while(functools.partial(_socket_problem, str(sockets[name])), instance, name)
+
+        def problem(path: str = sockets[name]) -> str:
+            return "" if ports.answers(path) else "it accepts no connections"
+
+        wait_while(problem, instance, name)
 
 
 def wait_for_shop(instance: Instance) -> None:
     """Return once `/readyz` answers 200. Raises SetupError with what it answered last."""
-    wait_while(functools.partial(readiness_problem, instance.port), instance, "web")
+    wait_while(lambda: readiness_problem(instance.port), instance, "web")
 
 
 def ask(
@@ -39,10 +42,6 @@ def ask(
         raise ConnectionError(f"{method} {path} got no whole answer: {error!r}") from error
     finally:
         connection.close()
-
-
-def _socket_problem(path: str) -> str:
-    return "" if ports.answers(path) else "it accepts no connections"
 
 
 def readiness_problem(port: int) -> str:

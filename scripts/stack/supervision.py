@@ -1,7 +1,6 @@
 """supervisor, which starts the processes of an instance and starts again what dies."""
 
 import contextlib
-import functools
 import os
 import signal
 import subprocess
@@ -22,41 +21,35 @@ from scripts.stack.processes import OUTSIDE, SHOP
 STOP_SECONDS = 5
 """How long a process may take to end by itself before it is killed: every one survives a crash."""
 START_SECONDS = 30
-LOG_BYTES = "10MB"
-
-_DAEMON = f"""\
+_DAEMON = """\
 [supervisord]
 nodaemon=true
 silent=true
 logfile=%(here)s/log/supervisor.log
-logfile_maxbytes={LOG_BYTES}
+logfile_maxbytes=10MB
 logfile_backups=1
 pidfile=%(here)s/run/supervisor.pid
-{{user}}
+"""
+_CALLS = """\
 [unix_http_server]
-file={{socket}}
+file={socket}
 chmod=0700
 [rpcinterface:supervisor]
 supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
 """
-_GROUP = """\
-[group:{name}]
-programs={programs}
-priority={priority}
-"""
-_PROGRAM = f"""\
-[program:{{name}}]
-command=%(ENV_FIRSTCOME_PYTHON)s -m {{module}} {{name}}
-autostart={{autostart}}
+_PROGRAM = """\
+[program:{0.name}]
+command=%(ENV_FIRSTCOME_PYTHON)s -m {0.module} {0.name}
+autostart={0.is_started_at_once}
 autorestart=true
 startsecs=1
 startretries=1000
-stopsignal={{signal}}
-stopwaitsecs={{stop_seconds}}
+stopsignal={0.stop_signal}
+stopwaitsecs={0.stop_seconds}
 killasgroup=true
 redirect_stderr=true
-stdout_logfile=%(here)s/log/{{name}}.log
-stdout_logfile_maxbytes={LOG_BYTES}
+stdout_logfile=%(here)s/log/{0.name}.log
+stdout_logfile_maxbytes=10MB
 stdout_logfile_backups=1
 """
 
@@ -72,32 +65,13 @@ class Program:
     stop_seconds: int = STOP_SECONDS
 
 
-def configuration(*, socket: str, stores: Sequence[str], is_root: bool) -> str:
-    """The configuration file. The shop is started by `start`, all else at once; the stores stop last."""
-    groups = {
-        group: [Program(name=name, is_started_at_once=name not in SHOP) for name in names]
-        for group, names in {"stores": stores, "shop": [*OUTSIDE, *SHOP]}.items()
-    }
-    return configuration_of(groups, socket=socket, is_root=is_root)
-
-
 def configuration_of(groups: Mapping[str, Sequence[Program]], *, socket: str, is_root: bool) -> str:
     """The configuration file of these groups, which start in this order and stop in the reverse one."""
-    sections = [_DAEMON.format(socket=socket, user="user=root" if is_root else "")]
+    sections = [_DAEMON, "user=root\n" if is_root else "", _CALLS.format(socket=socket)]
     for priority, (group, programs) in enumerate(groups.items()):
-        if programs:
-            names = ",".join(program.name for program in programs)
-            sections.append(_GROUP.format(name=group, programs=names, priority=priority))
-    for program in (program for programs in groups.values() for program in programs):
-        sections.append(
-            _PROGRAM.format(
-                name=program.name,
-                module=program.module,
-                autostart=str(program.is_started_at_once).lower(),
-                signal=program.stop_signal,
-                stop_seconds=program.stop_seconds,
-            )
-        )
+        names = ",".join(program.name for program in programs)
+        sections += [f"[group:{group}]\nprograms={names}\npriority={priority}\n"] if names else []
+        sections += [_PROGRAM.format(program) for program in programs]
     return "".join(sections)
 
 
@@ -105,9 +79,12 @@ def configuration_of(groups: Mapping[str, Sequence[Program]], *, socket: str, is
 def supervisor(
     instance: Instance, environment: Mapping[str, str], stores: Sequence[str]
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """supervisor with the stores starting; on leaving, everything is stopped."""
-    socket = str(instance.supervisor_socket)
-    text = configuration(socket=socket, stores=stores, is_root=os.getuid() == 0)
+    """supervisor with the stores and simulators starting; on leaving, everything is stopped, stores last."""
+    groups = {
+        group: [Program(name=name, is_started_at_once=name not in SHOP) for name in names]
+        for group, names in {"stores": stores, "shop": [*OUTSIDE, *SHOP]}.items()
+    }
+    text = configuration_of(groups, socket=str(instance.supervisor_socket), is_root=os.getuid() == 0)
     with supervised(instance, environment, text, stop_seconds=2 * STOP_SECONDS + 3) as daemon:
         yield daemon
 
@@ -124,12 +101,10 @@ def supervised(
     places.write_whole(path, text, mode=0o600)
     # Relative, because supervisor splits commands at spaces and the project may lie in "My Projects".
     own = {"FIRSTCOME_PYTHON": os.path.relpath(sys.executable, places.PROJECT)}
-    own |= {process_identity.MARK: str(instance.home)}
+    own = {**environment, **own, process_identity.MARK: str(instance.home)}
     command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(path)]
     # On SIGTERM it stops its processes in order, so it gets one even if this process is killed.
-    daemon = children.start(
-        command, log=log, environment={**environment, **own}, when_parent_dies=signal.SIGTERM
-    )
+    daemon = children.start(command, log=log, environment=own, when_parent_dies=signal.SIGTERM)
     try:
         yield daemon
     finally:
@@ -138,15 +113,14 @@ def supervised(
 
 def wait_until_it_answers(instance: Instance, daemon: subprocess.Popen[bytes]) -> None:
     """Return once supervisor takes calls. Raises SetupError."""
-    is_up, log = functools.partial(_answers, instance), instance.logs / "supervisor.log"
-    children.wait_until(is_up, name="supervisor", child=daemon, log=log, within_seconds=START_SECONDS)
 
-
-def _answers(instance: Instance) -> bool:
-    try:
-        return bool(states(instance))
-    except OSError:
+    def is_up() -> bool:
+        with contextlib.suppress(OSError):
+            return bool(states(instance))
         return False
+
+    log = instance.logs / "supervisor.log"
+    children.wait_until(is_up, name="supervisor", child=daemon, log=log, within_seconds=START_SECONDS)
 
 
 def start(instance: Instance, names: Sequence[str]) -> None:

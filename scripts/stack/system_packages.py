@@ -6,8 +6,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from scripts.stack import SetupError
@@ -17,7 +16,8 @@ SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/
 PACKAGES: Mapping[str, Mapping[str, str]] = {
     "mariadb": {"mariadbd": "mariadb-server", "mariadb-install-db": "mariadb-server"},
     "redis": {"redis-server": "redis-server"},
-    "rabbitmq": {"rabbitmq-server": "rabbitmq-server"},
+    "rabbitmq": {"rabbitmq-server": "rabbitmq-server", "epmd": "rabbitmq-server"},
+    # A driver that is built already needs none.
     "compiler": {
         "mariadb_config": "default-libmysqlclient-dev",
         "gcc": "gcc",
@@ -33,25 +33,14 @@ PACKAGES: Mapping[str, Mapping[str, str]] = {
     },
     "npm": {"node": "nodejs", "npm": "npm"},
     "chromium": {"chromium": "chromium"},
-    # Beside Prometheus'.
-    "cluster": {
-        "debootstrap": "debootstrap",
-        "haproxy": "haproxy",
-        "redis-server": "redis-server",
-        "rabbitmq-server": "rabbitmq-server",
-        # Erlang's, which comes with RabbitMQ.
-        "epmd": "rabbitmq-server",
-        # Of `make cluster-drill` alone.
-        "nft": "nftables",
-        "ip": "iproute2",
-    },
     "debootstrap": {"debootstrap": "debootstrap"},
     "haproxy": {"haproxy": "haproxy"},
-    "nftables": {"nft": "nftables"},
+    "nftables": {"nft": "nftables", "ip": "iproute2"},
     # Of the campaigns that lose a database.
     "client": {"mariadb-binlog": "mariadb-client"},
+    "libfaketime": {},
 }
-"""The package of each program, by what needs it: a field of `Needs`."""
+"""The package of each program, by what needs it."""
 _INSTALL = ("install", "-y", "--no-install-recommends")
 FAKETIME = Path("/usr/lib", f"{platform.machine()}-linux-gnu", "faketime", "libfaketimeMT.so.1")
 """Of the package libfaketime."""
@@ -59,81 +48,21 @@ _POLICY = Path("/usr/sbin/policy-rc.d")
 _POLICY_TEXT = "#!/bin/sh\n# Firstcome installs packages without starting their services.\nexit 101\n"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Needs:
-    """What a command needs of the system. A driver that is built already needs no compiler."""
-
-    mariadb: bool = True
-    redis: bool = False
-    rabbitmq: bool = False
-    compiler: bool = False
-    libfaketime: bool = False
-    prometheus: bool = False
-    npm: bool = False
-    chromium: bool = False
-    cluster: bool = False
-    debootstrap: bool = False
-    haproxy: bool = False
-    nftables: bool = False
-
-
-def require(needs: Needs) -> None:
+def require(*needs: str) -> None:
     """Return when everything is there. For root it is installed; others get the line that installs it."""
-    packages = list(missing(needs))
+    packages = list(missing(*needs))
     if not packages:
         return
     if not can_install():
         sys.exit(f"firstcome: system packages are missing; run this first: {line_to_install(packages)}")
     print(f"Installing system packages: {' '.join(packages)} …", file=sys.stderr, flush=True)
-    _install([*_INSTALL, *packages])
-
-
-def can_install() -> bool:
-    """Whether this user may install packages, on a system that has them."""
-    return os.getuid() == 0 and shutil.which("apt-get") is not None
-
-
-def line_to_install(packages: Iterable[str]) -> str:
-    """What a user types who may."""
-    return f"sudo apt-get {' '.join([*_INSTALL, *packages])}"
-
-
-def missing(needs: Needs) -> Iterator[str]:
-    """The packages that bring what can't be found."""
-    programs = {
-        name: package
-        for need, packages in PACKAGES.items()
-        if getattr(needs, need, False)
-        for name, package in packages.items()
-    }
-    absent = [package for name, package in programs.items() if shutil.which(name, path=SEARCH_PATH) is None]
-    if needs.compiler and not Path(sysconfig.get_path("include"), "Python.h").exists():
-        absent.append(f"python{sys.version_info.major}.{sys.version_info.minor}-dev")
-    if "gcc" in absent:
-        absent.append("libc6-dev")
-    if needs.libfaketime and not FAKETIME.exists():
-        absent.append("libfaketime")
-    yield from dict.fromkeys(absent)
-
-
-def program(name: str) -> str:
-    """The path of a program of `PACKAGES`. Raises SetupError with the line that installs it."""
-    found = shutil.which(name, path=SEARCH_PATH)
-    if found is None:
-        package = next(packages[name] for packages in PACKAGES.values() if name in packages)
-        raise SetupError(f"{name} is missing; run this first: {line_to_install([package])}")
-    return found
-
-
-def _install(words: Sequence[str]) -> None:
-    """Install without a question, and without starting the services that the packages bring."""
     services_may_start = _POLICY.exists()
     if not services_may_start:
         _POLICY.write_text(_POLICY_TEXT)
         _POLICY.chmod(0o755)
     try:
         _apt_get("update")
-        _apt_get(*words)
+        _apt_get(*_INSTALL, *packages)
     finally:
         if not services_may_start:
             _POLICY.unlink()
@@ -146,3 +75,35 @@ def _apt_get(*words: str) -> None:
     if ran.returncode != 0:
         last = "\n".join((ran.stdout + ran.stderr).strip().splitlines()[-10:])
         sys.exit(f"firstcome: `{' '.join(command)}` failed:\n{last}")
+
+
+def can_install() -> bool:
+    """Whether this user may install packages, on a system that has them."""
+    return os.getuid() == 0 and shutil.which("apt-get") is not None
+
+
+def line_to_install(packages: Iterable[str]) -> str:
+    """What a user types who may."""
+    return f"sudo apt-get {' '.join([*_INSTALL, *packages])}"
+
+
+def missing(*needs: str) -> Iterator[str]:
+    """The packages that bring what can't be found."""
+    programs = {name: package for need in needs for name, package in PACKAGES[need].items()}
+    absent = [package for name, package in programs.items() if shutil.which(name, path=SEARCH_PATH) is None]
+    if "compiler" in needs and not Path(sysconfig.get_path("include"), "Python.h").exists():
+        absent.append(f"python{sys.version_info.major}.{sys.version_info.minor}-dev")
+    if "gcc" in absent:
+        absent.append("libc6-dev")
+    if "libfaketime" in needs and not FAKETIME.exists():
+        absent.append("libfaketime")
+    yield from dict.fromkeys(absent)
+
+
+def program(name: str) -> str:
+    """The path of a program of `PACKAGES`. Raises SetupError with the line that installs it."""
+    found = shutil.which(name, path=SEARCH_PATH)
+    if found is None:
+        package = next(packages[name] for packages in PACKAGES.values() if name in packages)
+        raise SetupError(f"{name} is missing; run this first: {line_to_install([package])}")
+    return found

@@ -23,7 +23,6 @@ from scripts.stack import (
     environment as environments,
     instance as instances,
     mariadb,
-    mysql,
     places,
     ports,
     processes,
@@ -34,7 +33,7 @@ from scripts.stack.instance import Instance
 
 DATABASES: dict[str, tuple[type[mariadb.Server], Root | None]] = {
     "mariadb": (mariadb.Server, None),
-    "mysql": (mysql.Server, debian.MYSQL),
+    "mysql": (mariadb.MySQL, debian.MYSQL),
     "mariadb-next": (mariadb.Server, debian.MARIADB_NEXT),
 }
 """What `DB` may name: the kind of server, and the Debian root that it comes from."""
@@ -52,16 +51,26 @@ KIND = "TEST_DATABASE_KIND"
 def servers(home: Path, *, kind: str = "") -> Iterator[dict[str, str]]:
     """Start all four in an emptied folder, yield the settings that point to them, stop them. Raises
     SetupError."""
+    kind = kind or "mariadb"
+    if kind not in DATABASES:
+        raise SetupError(f"DB={kind} is not a server for tests: say one of {', '.join(DATABASES)}")
+    make, root = DATABASES[kind]
+    if root:
+        root.require(within_seconds=ROOT_SECONDS)
     shutil.rmtree(home, ignore_errors=True)
     instance = Instance(home=home, port=ports.free(instances.PORTS + 1), database="mariadb")
     places.private_folder(home)
     instance.run.mkdir()
-    database = _database(instance, kind or "mariadb")
+    database = make(**{**vars(instance.mariadb(max_connections=CONNECTIONS)), "root": root})
     database.prepare()
     gateway, sink, redis = instance.gateway_port, instance.data_platform_port, instance.port + instances.PORTS
+    # Several developers share it, a number each.
+    options = {"bind": ports.HOST, "port": redis, "dir": home, "databases": 64}
+    options |= {"save": "", "maxmemory-policy": "noeviction"}
+    redis_command = [system_packages.program("redis-server"), *processes.words(options)]
     commands: dict[str, tuple[list[str], ports.Address]] = {
         "database": (database.command(), str(database.socket)),
-        "redis": (_redis_command(home, redis), (ports.HOST, redis)),
+        "redis": (redis_command, (ports.HOST, redis)),
         # Sends no webhooks: there is no shop.
         "gateway": (processes.simulator("gateway", gateway, home / "gateway.sqlite3"), (ports.HOST, gateway)),
         "sink": (processes.command("sink", instance, {}), (ports.HOST, sink)),
@@ -69,42 +78,17 @@ def servers(home: Path, *, kind: str = "") -> Iterator[dict[str, str]]:
     chosen = environments.defaults(instance)
     settings = {name: chosen[name] for name in (*SETTINGS, *SECRETS)} | {
         "FIRSTCOME_TEST": "1",
-        KIND: kind or "mariadb",
+        KIND: kind,
         "REDIS_URL": f"redis://{ports.HOST}:{redis}/0",
         "BROKER_URL": f"redis://{ports.HOST}:{redis}/1",
         "LOG_LEVEL": "WARNING",
     }
     with contextlib.ExitStack() as started:
         for name, (command, address) in commands.items():
-            started.enter_context(
-                children.running(
-                    command,
-                    name=name,
-                    log=home / f"{name}.log",
-                    is_ready=address,
-                    environment=os.environ | settings,
-                )
-            )
+            log, environment = home / f"{name}.log", os.environ | settings
+            child = children.running(command, name=name, log=log, is_ready=address, environment=environment)
+            started.enter_context(child)
         yield settings
-
-
-def _database(instance: Instance, kind: str) -> mariadb.Server:
-    """A server of that kind in the place of the instance's MariaDB."""
-    if kind not in DATABASES:
-        raise SetupError(f"DB={kind} is not a server for tests: say one of {', '.join(DATABASES)}")
-    make, root = DATABASES[kind]
-    if root:
-        root.require(within_seconds=ROOT_SECONDS)
-    own = instance.mariadb()
-    return make(
-        home=own.home, socket=own.socket, password=own.password, max_connections=CONNECTIONS, root=root
-    )
-
-
-def _redis_command(home: Path, port: int) -> list[str]:
-    options = {"bind": ports.HOST, "port": port, "dir": home, "save": "", "maxmemory-policy": "noeviction"}
-    options["databases"] = 64  # several developers, a number each
-    return [system_packages.program("redis-server"), *processes.words(options)]
 
 
 def _shell_lines(settings: Mapping[str, str]) -> str:

@@ -10,7 +10,7 @@ from scripts.stack.readiness import ask
 
 DEMO_USER, DEMO_PASSWORD = "demo", "demo-pass-2026"
 STAFF_USER, STAFF_PASSWORD = "staff", "staff-pass-2026"
-LOGIN = {"username": DEMO_USER, "password": DEMO_PASSWORD}
+LOGIN = json.dumps({"username": DEMO_USER, "password": DEMO_PASSWORD})
 JSON = {"Content-Type": "application/json"}
 
 
@@ -38,25 +38,19 @@ Ctrl-C stops everything."""
 
 def demo(instance: Instance) -> str:
     """The demo's accounts, and a line to paste; or that they are not in this database."""
-    status, _ = ask(instance.port, "POST", "/api/v1/auth/token", json.dumps(LOGIN), JSON)
-    if status != 200:
+    if ask(instance.port, "POST", "/api/v1/auth/token", LOGIN, JSON)[0] != 200:
         return "The demo accounts are not in this database: sign in with your own."
     accounts = f"Demo login: {DEMO_USER} / {DEMO_PASSWORD}    Admin: {STAFF_USER} / {STAFF_PASSWORD}"
     status, answer = ask(instance.port, "GET", "/api/v1/campaigns")
     campaigns = json.loads(answer)["results"] if status == 200 else []
     is_open = [campaign["id"] for campaign in campaigns if campaign["status"] == "open"]
-    if not is_open:
-        what = "No campaign is open; this shows the demo user's coupons:"
-        return f"{accounts}\n\n{what}\n{_curl(instance)}"
-    what = "A coupon for the demo user; paste this into another shell:"
-    return f"{accounts}\n\n{what}\n{_curl(instance, is_open[0])}"
-
-
-def _curl(instance: Instance, campaign: int | None = None) -> str:
-    """One line that signs in and makes a call with the token."""
-    login = shlex.quote(json.dumps(LOGIN))
+    what, body = "No campaign is open; this shows the demo user's coupons:", ""
     content = "-H 'Content-Type: application/json'"
-    sign_in = f"curl -sS {instance.url}/api/v1/auth/token {content} -d {login}"
+    if is_open:
+        what = "A coupon for the demo user; paste this into another shell:"
+        body = f" {content} -d {shlex.quote(json.dumps({'campaign': is_open[0]}))}"
+    # One line that signs in and makes a call with the token.
+    sign_in = f"curl -sS {instance.url}/api/v1/auth/token {content} -d {shlex.quote(LOGIN)}"
     token = f"""$({sign_in} | sed 's/.*"access": *"\\([^"]*\\)".*/\\1/')"""
-    body = "" if campaign is None else f" {content} -d {shlex.quote(json.dumps({'campaign': campaign}))}"
-    return f'curl -sS {instance.url}/api/v1/coupons -H "Authorization: Bearer {token}"{body}'
+    call = f'curl -sS {instance.url}/api/v1/coupons -H "Authorization: Bearer {token}"{body}'
+    return f"{accounts}\n\n{what}\n{call}"

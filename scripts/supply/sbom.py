@@ -17,22 +17,17 @@ def main() -> int:
     parser.add_argument("--out", default="", help="the file to write (var/sbom.cdx.json)")
     asked = parser.parse_args()
     out = Path(asked.out) if asked.out else places.private_folder(places.state()) / "sbom.cdx.json"
-
-    def write() -> int:
-        write_sbom(out)
-        print(out)
-        return 0
-
-    return children.run_command("sbom: failed", write)
+    write_sbom(out)
+    print(out)
+    return 0
 
 
 def write_sbom(out: Path) -> None:
     """Raises SetupError with what cyclonedx-py says."""
-    lock = places.PROJECT / "requirements.txt"
+    lock, project = places.PROJECT / "requirements.txt", places.PROJECT / "pyproject.toml"
     command = [str(Path(sys.executable).with_name("cyclonedx-py")), "requirements", str(lock)]
-    command += ["--pyproject", str(places.PROJECT / "pyproject.toml"), "--mc-type", "application"]
-    command += ["--spec-version", "1.6", "--output-format", "JSON", "--output-reproducible"]
-    command += ["--output-file", str(out)]
+    command += ["--pyproject", str(project), "--mc-type", "application", "--spec-version", "1.6"]
+    command += ["--output-format", "JSON", "--output-reproducible", "--output-file", str(out)]
     children.printed(children.run(command, within_seconds=SECONDS))
     document = json.loads(out.read_text())
     document["components"] += vendored.components()
@@ -40,4 +35,4 @@ def write_sbom(out: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(children.run_command("sbom: failed", main))

@@ -12,8 +12,7 @@ import pytest
 import yaml
 
 from scripts import alert_rules
-from scripts.stack import ports, system_packages
-from scripts.stack.programs import prometheus
+from scripts.stack import children, ports, system_packages
 from scripts.tests import programs
 from shop.tests.case_tables import in_one_test
 
@@ -30,16 +29,16 @@ def alertmanager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("alertmanager")
     configuration = runpy.run_path(str(START_SCRIPT))["configuration"]
     (folder / "alertmanager.yml").write_text(configuration(alert_rules.ALERTMANAGER.read_text(), {}))
-    url = f"http://{ports.HOST}:{(port := ports.free())}"
+    address = ports.HOST, ports.free()
     command = [
         system_packages.program("prometheus-alertmanager"),
         f"--config.file={folder / 'alertmanager.yml'}",
         f"--storage.path={folder}",
-        f"--web.listen-address={ports.HOST}:{port}",
+        f"--web.listen-address={address[0]}:{address[1]}",
         "--cluster.listen-address=",
     ]
-    with prometheus.server(command, name="alertmanager", ready=f"{url}/-/ready", log=folder / "log"):
-        yield url
+    with children.running(command, name="alertmanager", log=folder / "log", is_ready=address):
+        yield f"http://{address[0]}:{address[1]}"
 
 
 @pytest.mark.boots("Alertmanager and amtool")

@@ -19,11 +19,8 @@ from shop import web_server
 from shop.tests.live import web
 from shop.tests.racing import wait_until
 from shop.tests.test_protocol import (
-    FRAMED,
     GET,
     SMALL,
-    UPGRADE,
-    answer_on,
     connect,
     exchange,
     problem_on,
@@ -102,39 +99,10 @@ def test_a_client_that_reads_nothing_is_disconnected(proxy: str) -> None:
         assert received < 10_000_000
 
 
-def test_a_client_that_closes_its_sending_side_gets_its_response(proxy: str) -> None:
-    with connect(proxy) as connection:
-        connection.sendall(b"GET /wait/0.2 HTTP/1.1\r\nHost: a\r\n\r\n")
-        connection.shutdown(socket.SHUT_WR)
-        assert status_on(connection) == 200
-
-
 def test_requests_pipelined_without_end_are_answered_in_order(proxy: str) -> None:
     with connect(proxy) as connection:
         connection.sendall(GET * 500)
         assert [status_on(connection) for _ in range(500)] == [200] * 500
-
-
-@pytest.mark.parametrize(("framing", "body"), FRAMED)
-@pytest.mark.parametrize("at_once", [True, False])
-def test_the_body_of_a_request_for_an_upgrade_is_not_taken_for_the_next_request(
-    proxy: str, framing: bytes, body: bytes, at_once: bool
-) -> None:
-    head = b"POST" + UPGRADE + framing
-    parts = [head + body + GET + head + body] if at_once else [head, body[:9], body[9:] + GET, head, body]
-    with connect(proxy) as connection:
-        for part in parts:
-            connection.sendall(part)
-            time.sleep(0.02)
-        assert answer_on(connection).body == GET
-        assert status_on(connection) == 200
-        assert answer_on(connection).body == GET
-
-
-@pytest.mark.parametrize("size", [2**16, 6 * 2**20])
-def test_a_response_before_the_body_is_whole_reaches_a_client_that_still_sends(proxy: str, size: int) -> None:
-    answer = urllib3.request("POST", f"{proxy}/early", body=b"x" * size, retries=False)
-    assert answer.status == 413
 
 
 @pytest.mark.parametrize("head", [b"A: " + b"x" * 20_000, b"a: b\r\n" * 200, b"Host: b"])

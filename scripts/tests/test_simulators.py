@@ -10,20 +10,13 @@ import pytest
 import urllib3
 
 from scripts.stack import ports
-from scripts.tests.simulator import POOL, Simulator, everything, running, wait_until
-from scripts.tests.test_data_platform_simulator import event
+from scripts.tests.simulator import everything, running, wait_until
 from scripts.tests.test_gateway_simulator import charge, found
 
 pytestmark = pytest.mark.boots("simulators that are killed, signalled or refused")
 ANOTHER_ADDRESS = "127.0.0.2"
 """Of this machine as well, and not the one that simulators listen on by default."""
 ENDS_WITHIN = 2
-
-
-def kill(simulator: Simulator) -> None:
-    simulator.child.kill()
-    simulator.child.wait()
-    POOL.clear()
 
 
 def test_whatever_was_answered_before_a_kill_is_in_the_book(tmp_path: Path) -> None:
@@ -39,29 +32,6 @@ def test_whatever_was_answered_before_a_kill_is_in_the_book(tmp_path: Path) -> N
         book = {row["id"]: row for row in everything(again, "/charges")}
         assert [row for row in answered if book.get(row["id"]) != row] == []
         assert again.get("/summary")[1]["charged_amount"] == 1000 * len(book)
-
-
-def test_a_killed_data_platform_forgets_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("EVENT_SECRET", raising=False)
-    with running("data_platform", tmp_path) as platform:
-        for number in (1, 2, 3, 1):
-            platform.post("/events", event(f"event-{number}"))
-        book = everything(platform, "/events"), platform.get("/summary")
-        kill(platform)
-    with running("data_platform", tmp_path, port=platform.port) as again:
-        assert (everything(again, "/events"), again.get("/summary")) == book
-        assert again.post("/events", event("event-2"))[1]["repeated"] == 1
-
-
-def test_a_killed_partner_forgets_nothing(tmp_path: Path) -> None:
-    good = ("--failure-rate", "0", "--late-rate", "0", "--silent-rate", "0", "--lost-rate", "0")
-    with running("partner", tmp_path, *good) as partner:
-        partner.post("/registrations", {"key": "k1", "code": "AAA"})
-        partner.post("/registrations/cancel", {"key": "k2"})
-        kill(partner)
-    with running("partner", tmp_path, *good) as partner:
-        assert partner.get("/summary")[1] == {"registered": 1, "refused": 0, "cancelled": 1}
-        assert partner.post("/registrations", {"key": "k2", "code": "BBB"})[0] == 410
 
 
 @pytest.mark.parametrize("signal", [SIGTERM, SIGINT])

@@ -51,7 +51,7 @@ def test_a_killed_runner_holds_nothing(instance: Instance, holder: subprocess.Po
 
 
 def test_a_runner_that_is_stopping_is_waited_for(instance: Instance, holder: subprocess.Popen[str]):
-    instances.announce_stop(instance)
+    (instance.run / "lock").write_text(instances.STOPPING)
     end = subprocess.Popen(["sh", "-c", f"sleep {instances.DOUBT_SECONDS + 1}; kill -9 {holder.pid}"])
     with end, instances.held(instance):
         assert holder.wait(timeout=10) == -9

@@ -12,8 +12,8 @@ import pytest
 
 from scripts.stack import places, ports
 from scripts.stack.programs import node_packages
-from scripts.supply import audit, pins, sbom, vendored
-from scripts.supply.audit import Exemption, Result
+from scripts.supply import audit, sbom, vendored
+from scripts.supply.audit import Result
 from scripts.tests import canned_shop
 from scripts.tests.canned_shop import Answer, CannedShop, Sent
 
@@ -45,14 +45,14 @@ def osv() -> Iterator[CannedShop]:
 
 
 def look_up(osv: CannedShop, pinned=PINNED) -> Result:
-    return audit.audit_python(pinned, service="osv", osv_url=f"{osv.address}/v1/query")
+    return audit.audit_python(pinned, osv_url=f"{osv.address}/v1/query")
 
 
 @pytest.mark.boots("pip-audit, the SBOM, uv or npm")
 def test_a_vulnerability_that_is_not_accepted_fails_the_audit(osv, capsys: pytest.CaptureFixture[str]):
     result = look_up(osv)
     assert result.looked_up == 3
-    assert audit.report({"Python": result}, []) == 1
+    assert audit.report({"Python": result}, {}) == 1
     printed = capsys.readouterr().out
     assert "VULNERABLE two 2.0: CVE-2026-1, PYSEC-2026-1: fixed in 2.1\n" in printed
 
@@ -61,18 +61,18 @@ def test_a_vulnerability_that_is_not_accepted_fails_the_audit(osv, capsys: pytes
 def test_an_accepted_vulnerability_passes_with_its_reason_and_one_that_is_gone_fails(
     osv, capsys: pytest.CaptureFixture[str]
 ):
-    accepted = [Exemption(id="CVE-2026-1", package="two", reason="not called")]
+    accepted = {("two", "CVE-2026-1"): "not called"}
     assert audit.report({"Python": look_up(osv)}, accepted) == 0
     assert "not called" in capsys.readouterr().out
     clean = look_up(osv, {("one", "1.0"), ("two", "2.1")})
-    assert (audit.report({"Python": clean}, accepted), audit.report({"Python": clean}, [])) == (1, 0)
+    assert (audit.report({"Python": clean}, accepted), audit.report({"Python": clean}, {})) == (1, 0)
 
 
 @pytest.mark.boots("pip-audit, the SBOM, uv or npm")
 def test_a_source_that_is_unreachable_is_no_clean_result(osv, capsys: pytest.CaptureFixture[str]):
     osv.address = f"http://{ports.HOST}:{ports.free()}"
     result = look_up(osv)
-    assert audit.report({"Python": result}, []) == 2
+    assert audit.report({"Python": result}, {}) == 2
     printed = capsys.readouterr()
     assert "UNCHECKED  2 Python packages: " in printed.out
     assert "NOT CHECKED: this is no clean result" in printed.err
@@ -81,7 +81,7 @@ def test_a_source_that_is_unreachable_is_no_clean_result(osv, capsys: pytest.Cap
 def test_a_program_inside_a_package_is_listed_and_its_vulnerabilities_are_accepted(
     capsys: pytest.CaptureFixture[str],
 ):
-    assert {one.package for one in vendored.BUNDLED} <= pins.read_pins("requirements-embedded.txt")
+    assert {one.package for one in vendored.BUNDLED} <= audit.read_pins("requirements-embedded.txt")
     [redis] = [one for one in vendored.components() if one["purl"].startswith("pkg:generic/")]
     assert (redis["name"], redis["version"]) == ("redis", "6.2.14")
     bundled = audit.audit_bundled()
@@ -89,7 +89,7 @@ def test_a_program_inside_a_package_is_listed_and_its_vulnerabilities_are_accept
     printed = capsys.readouterr().out
     assert "accepted   redis 6.2.14: " in printed
     assert "CVE-2025-49844" in printed
-    assert audit.report({"bundled": bundled}, []) == 1
+    assert audit.report({"bundled": bundled}, {}) == 1
 
 
 @pytest.mark.boots("pip-audit, the SBOM, uv or npm")
@@ -103,8 +103,8 @@ def test_the_sbom_has_each_package_of_the_lock_with_version_purl_and_hashes(tmp_
     assert "timestamp" not in document["metadata"]
 
     blocks = re.split(r"\n(?=[\w.-]+==)", (places.PROJECT / "requirements.txt").read_text())[1:]
-    wanted = {pins.PIN.match(block).groups(): set(re.findall(r"sha256:(\w+)", block)) for block in blocks}
-    assert wanted.keys() == pins.read_pins("requirements.txt")
+    wanted = {audit.PIN.match(block).groups(): set(re.findall(r"sha256:(\w+)", block)) for block in blocks}
+    assert wanted.keys() == audit.read_pins("requirements.txt")
     served = {one["purl"] for one in document["components"] if one["purl"].startswith("pkg:npm/")}
     assert served == {"pkg:npm/lit-html@3.3.3", "pkg:npm/uplot@1.6.32"}
     bundled = {"pkg:generic/redis@6.2.14"}
@@ -124,15 +124,15 @@ def test_the_sbom_has_each_package_of_the_lock_with_version_purl_and_hashes(tmp_
 @pytest.mark.boots("pip-audit, the SBOM, uv or npm")
 def test_every_script_of_another_project_is_the_one_of_its_pinned_package():
     packages = node_packages.installed() / "node_modules"
-    for one in vendored.VENDORED:
-        assert {file.name for file in one.folder.iterdir()} == one.files.keys()
-        for name, path in one.files.items():
-            assert (one.folder / name).read_bytes() == (packages / one.package / path).read_bytes(), name
+    for (package, folder), files in vendored.VENDORED.items():
+        assert {file.name for file in folder.iterdir()} == files.keys()
+        for name, path in files.items():
+            assert (folder / name).read_bytes() == (packages / package / path).read_bytes(), name
 
 
 @pytest.mark.boots("pip-audit, the SBOM, uv or npm")
 def test_the_lock_made_again_is_the_same(tmp_path: Path):
-    names = ("pyproject.toml", "Makefile", *pins.LOCK_FILES)
+    names = ("pyproject.toml", "Makefile", *audit.LOCK_FILES)
     for name in names:
         shutil.copy(places.PROJECT / name, tmp_path)
     again = ["make", "--file", "Makefile", "lock", f"VENV={sys.executable}", "BOOTSTRAP=@true"]
@@ -140,5 +140,5 @@ def test_the_lock_made_again_is_the_same(tmp_path: Path):
     if ran.returncode != 0 and "error sending request" in ran.stderr:
         pytest.skip("the package index can't be reached")
     assert ran.returncode == 0, ran.stderr
-    for name in pins.LOCK_FILES:
+    for name in audit.LOCK_FILES:
         assert (tmp_path / name).read_text() == (places.PROJECT / name).read_text(), name

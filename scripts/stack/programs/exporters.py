@@ -14,13 +14,13 @@ from scripts.stack.programs import prometheus
 def running(instance: Instance, folder: Path) -> Iterator[dict[str, list[str]]]:
     """The exporters of the instance's servers; yields their addresses by job. Raises SetupError."""
     folder.mkdir(parents=True, exist_ok=True)
+    settings = {"REDIS_ADDR": f"unix://{instance.redis_socket}"}
     with ExitStack() as servers:
-        settings = {"REDIS_ADDR": f"unix://{instance.redis_socket}"}
         redis = _exporter("prometheus-redis-exporter", settings, folder)
-        targets = {"redis": servers.enter_context(redis)}
+        targets = {"redis": [servers.enter_context(redis)]}
         if instance.database == "mariadb":
-            targets["mysql"] = servers.enter_context(of_mariadb(instance, folder))
-        yield {job: [address] for job, address in targets.items()}
+            targets["mysql"] = [servers.enter_context(of_mariadb(instance, folder))]
+        yield targets
 
 
 def of_mariadb(instance: Instance, folder: Path, *options: str) -> AbstractContextManager[str]:
@@ -33,9 +33,7 @@ def of_mariadb(instance: Instance, folder: Path, *options: str) -> AbstractConte
 @contextmanager
 def _exporter(name: str, settings: Mapping[str, str], folder: Path, *options: str) -> Iterator[str]:
     """The address of this exporter while it runs."""
-    address = f"{ports.HOST}:{ports.free()}"
+    address, log = f"{ports.HOST}:{ports.free()}", folder / f"{name}.log"
     command = [system_packages.program(name), *options, f"--web.listen-address={address}"]
-    with prometheus.server(
-        command, name=name, ready=f"http://{address}/", log=folder / f"{name}.log", settings=settings
-    ):
+    with prometheus.server(command, name=name, ready=f"http://{address}/", log=log, settings=settings):
         yield address

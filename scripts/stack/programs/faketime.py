@@ -15,9 +15,6 @@ from typing import SupportsIndex
 
 from scripts.stack import SetupError, places, system_packages
 
-REFRESH_SECONDS = 1
-"""How long the library keeps what it has read: a change of the file takes effect after so long at most."""
-
 
 def require() -> None:
     """Raises SetupError where the library is missing."""
@@ -31,7 +28,8 @@ def environment(offset_file: Path) -> dict[str, str]:
     return {
         "LD_PRELOAD": str(system_packages.FAKETIME),
         "FAKETIME_TIMESTAMP_FILE": str(offset_file),
-        "FAKETIME_CACHE_DURATION": str(REFRESH_SECONDS),
+        # Seconds: a change of the file takes effect after so long at most.
+        "FAKETIME_CACHE_DURATION": "1",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
         # The times of files are no clock of the process.
         "NO_FAKE_STAT": "1",
@@ -45,9 +43,7 @@ def set_offset(offset_file: Path, seconds: int) -> None:
 
 def command(python_command: Sequence[str]) -> list[str]:
     """The same `python -m MODULE ...`, run by this module."""
-    python, option, *module_and_arguments = python_command
-    if option != "-m":
-        raise ValueError(f"not a module that Python runs: {python_command}")
+    python, _, *module_and_arguments = python_command
     return [python, "-m", "scripts.stack.programs.faketime", *module_and_arguments]
 
 
@@ -59,17 +55,12 @@ def remove_shared_memory(pid: int) -> None:
 
 def sleep(seconds: float | SupportsIndex, /) -> None:
     """time.sleep(), which waits by select() rather than by clock_nanosleep()."""
-    timeout_seconds = float(seconds)
-    if timeout_seconds < 0:
+    if float(seconds) < 0:
         raise ValueError("sleep length must be non-negative")
-    select.select([], [], [], timeout_seconds)
-
-
-def main() -> None:
-    time.sleep = sleep
-    del sys.argv[0]
-    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+    select.select([], [], [], float(seconds))
 
 
 if __name__ == "__main__":
-    main()
+    time.sleep = sleep
+    del sys.argv[0]
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

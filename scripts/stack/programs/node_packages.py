@@ -25,18 +25,11 @@ def installed() -> Path:
         stamp.unlink(missing_ok=True)
         for name in ("package.json", "package-lock.json"):
             shutil.copy(PINS / name, FOLDER)
-        _install()
+        options = ("--ignore-scripts", "--no-audit", "--no-fund", "--loglevel", "error")
+        command = [system_packages.program("npm"), "ci", *options]
+        try:
+            children.printed(children.run(command, within_seconds=SECONDS, folder=FOLDER))
+        except SetupError as error:
+            raise SetupError(f"npm can't install scripts/npm; is its registry reachable? {error}") from None
         stamp.write_text(digest)
     return FOLDER
-
-
-def _install() -> None:
-    options = ("--ignore-scripts", "--no-audit", "--no-fund", "--loglevel", "error")
-    command = [system_packages.program("npm"), "ci", *options]
-    try:
-        ran = children.run(command, within_seconds=SECONDS, folder=FOLDER)
-    except SetupError as error:
-        raise SetupError(f"{error}: is the package registry reachable?") from None
-    if ran.returncode != 0:
-        lines = [line for line in (ran.stdout + ran.stderr).splitlines() if line.strip()]
-        raise SetupError(f"npm ci failed: {' · '.join(lines[-5:]) or 'no output'}")

@@ -6,9 +6,10 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import Popen
 from typing import Any
 
 from scripts.stack import SetupError, children, ports, system_packages
@@ -46,8 +47,7 @@ class Prometheus:
 
     def alerts(self) -> list[Any]:
         """The alerts that are pending or firing."""
-        found: list[Any] = self.get("alerts")["alerts"]
-        return found
+        return list(self.get("alerts")["alerts"])
 
     def targets(self) -> dict[str, str]:
         """The health of each target: `up`, `down` or `unknown` by its address."""
@@ -75,13 +75,9 @@ def running(
     """A Prometheus that scrapes `/metrics` of each job's targets and evaluates the rules. Raises
     SetupError."""
     folder.mkdir(parents=True, exist_ok=True)
-    interval = f"{scrape_seconds * 1000:.0f}ms"
+    times = ("scrape_interval", "scrape_timeout", "evaluation_interval")
     configuration = {
-        "global": {
-            "scrape_interval": interval,
-            "scrape_timeout": interval,
-            "evaluation_interval": interval,
-        },
+        "global": dict.fromkeys(times, f"{scrape_seconds * 1000:.0f}ms"),
         "scrape_configs": [
             {"job_name": job, "static_configs": [{"targets": list(addresses)}]}
             for job, addresses in targets.items()
@@ -91,51 +87,36 @@ def running(
     }
     # JSON is YAML.
     (folder / "prometheus.yml").write_text(json.dumps(configuration, indent=1))
-    port = ports.free()
-    command = [
-        system_packages.program("prometheus"),
-        f"--config.file={folder / 'prometheus.yml'}",
-        f"--storage.tsdb.path={folder / 'data'}",
-        f"--web.listen-address={ports.HOST}:{port}",
-        "--log.level=warn",
-    ]
-    url = f"http://{ports.HOST}:{port}"
-    with server(command, name="prometheus", ready=f"{url}/-/ready", log=folder / "prometheus.log"):
-        yield Prometheus(url)
+    address = f"{ports.HOST}:{ports.free()}"
+    command = [system_packages.program("prometheus"), f"--config.file={folder / 'prometheus.yml'}"]
+    command += [f"--storage.tsdb.path={folder / 'data'}", f"--web.listen-address={address}"]
+    ready, log = f"http://{address}/-/ready", folder / "prometheus.log"
+    with server([*command, "--log.level=warn"], name="prometheus", ready=ready, log=log):
+        yield Prometheus(f"http://{address}")
 
 
-@contextmanager
 def server(
     command: Sequence[str], *, name: str, ready: str, log: Path, settings: Mapping[str, str] | None = None
-) -> Iterator[None]:
+) -> AbstractContextManager["Popen[bytes]"]:
     """A program of the monitoring from the moment that this address answers with 200. Raises SetupError."""
-    with children.running(
-        command,
-        name=name,
-        log=log,
-        is_ready=lambda: _is_ready(ready),
-        environment={**os.environ, **(settings or {})},
-        stop_seconds=STOP_SECONDS,
-    ):
-        yield
 
+    def is_ready() -> bool:
+        try:
+            with urllib.request.urlopen(ready, timeout=1) as response:
+                return bool(response.status == 200)
+        except OSError:
+            return False
 
-def _is_ready(address: str) -> bool:
-    try:
-        with urllib.request.urlopen(address, timeout=1) as response:
-            return bool(response.status == 200)
-    except OSError:
-        return False
+    own = {**os.environ, **(settings or {})}
+    return children.running(
+        command, name=name, log=log, is_ready=is_ready, environment=own, stop_seconds=STOP_SECONDS
+    )
 
 
 def _series(data: Any) -> list[Series]:
+    def points(pairs: Any) -> list[tuple[float, float]]:
+        return [(float(at), float(value)) for at, value in pairs]
+
     if data["resultType"] in ("scalar", "string"):
-        return [Series({}, [_point(data["result"])])]
-    return [
-        Series(one["metric"], [_point(pair) for pair in one.get("values") or [one["value"]]])
-        for one in data["result"]
-    ]
-
-
-def _point(pair: tuple[float, str]) -> tuple[float, float]:
-    return float(pair[0]), float(pair[1])
+        return [Series({}, points([data["result"]]))]
+    return [Series(one["metric"], points(one.get("values") or [one["value"]])) for one in data["result"]]

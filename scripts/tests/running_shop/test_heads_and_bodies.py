@@ -26,25 +26,6 @@ PATHS = [
     IMPORT,
 ]
 LARGE = 40 * 2**20
-NO_HTTP = [
-    b"nonsense\r\n\r\n",
-    b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
-    b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
-    b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nnot a size\r\n",
-    b"CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n",
-    b"GET /\xff HTTP/1.1\r\nHost: a\r\n\r\n",
-    b"GET / HTTP/1.1\r\nHost: a\r\nBad Name: x\r\n\r\n",
-    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
-]
-
-
-def test_invalid_http_is_refused(running_shop: RunningShop) -> None:
-    statuses = {}
-    for sent in NO_HTTP:
-        with connect(running_shop.address) as connection:
-            connection.sendall(sent)
-            statuses[sent[:60]] = protocol.status_on(connection)
-    assert statuses == dict.fromkeys(statuses, 400)
 
 
 def test_a_request_for_an_unknown_host_is_refused(running_shop: RunningShop) -> None:
