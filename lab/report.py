@@ -19,7 +19,8 @@ matplotlib.use("svg")
 from matplotlib import pyplot
 
 from lab import stage
-from scripts.stack import database, environment, places, processes
+from lab.stack import database
+from scripts.stack import environment, places, processes
 from scripts.stack.instance import Instance
 
 DOCS = places.PROJECT / "docs"

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scripts.stack import SetupError, children, database, own_stack, process_identity, readiness, waiting
+from lab.stack import database
+from scripts.stack import SetupError, children, own_stack, process_identity, readiness, waiting
 from scripts.stack.instance import Instance
 
 IN_STOCK = "SELECT id FROM inventory_product WHERE on_hand >= %s ORDER BY id"

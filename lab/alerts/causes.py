@@ -18,18 +18,9 @@ from typing import Any
 
 from lab.alerts.stage import Stage
 from lab.chaos.calls import Call
+from lab.stack import database, faketime
 from scripts.simulators import books
-from scripts.stack import (
-    SetupError,
-    children,
-    database,
-    ports,
-    process_identity,
-    processes,
-    readiness,
-    supervision,
-)
-from scripts.stack.programs import faketime
+from scripts.stack import SetupError, children, ports, process_identity, processes, readiness, supervision
 
 Block = AbstractContextManager[object]
 FAILED = "ErrorRate ErrorBudgetBurn1h ErrorBudgetBurn6h ErrorBudgetBurn1d ErrorBudgetBurn3d"

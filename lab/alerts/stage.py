@@ -21,10 +21,11 @@ from lab.chaos.clients import at_work
 from lab.chaos.faults import Fault
 from lab.chaos.memory import Account
 from lab.chaos.shop import Shop
+from lab.stack import database, faketime
+from lab.stack.prometheus import Prometheus
 from scripts.stack import (
     SetupError,
     children,
-    database,
     environment as environments,
     own_stack,
     ports,
@@ -35,8 +36,6 @@ from scripts.stack import (
     waiting,
 )
 from scripts.stack.instance import Instance
-from scripts.stack.programs import faketime
-from scripts.stack.programs.prometheus import Prometheus
 
 ACCOUNTS = 120
 CALL_SECONDS, PAUSE_SECONDS, SETTLE_SECONDS = 30, 0.2, 60

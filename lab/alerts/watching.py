@@ -18,11 +18,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lab.stack import exporters, prometheus
+from lab.stack.prometheus import Prometheus
 from scripts import alert_rules
 from scripts.stack import children, ports, system_packages
 from scripts.stack.instance import Instance
-from scripts.stack.programs import exporters, prometheus
-from scripts.stack.programs.prometheus import Prometheus
 
 SCRAPE_SECONDS, SLOWEST_SCRAPE_SECONDS = 2.0, 4.0
 """Of a range of ten seconds that is five scrapes; or two, on a machine that has more to do than it has cores:

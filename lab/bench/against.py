@@ -19,7 +19,8 @@ from lab.bench import judging, stage, waiting
 from lab.bench.loads import LOADS
 from lab.bench.rows import COMPARED, Measured, Size
 from lab.bench.stage import Stage
-from scripts.stack import database, instance as instances, places, ports
+from lab.stack import database
+from scripts.stack import instance as instances, places, ports
 from scripts.stack.instance import Instance
 
 BOOTSTRAP, BOOTSTRAP_SECONDS = "scripts/bootstrap.py", 900

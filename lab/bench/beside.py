@@ -15,8 +15,9 @@ from lab.bench import connections, filling, loads
 from lab.bench.rows import Measured
 from lab.bench.stage import Stage
 from lab.load import ratio
+from lab.stack import database
 from lab.stage import wait_until
-from scripts.stack import children, database, own_stack
+from scripts.stack import children, own_stack
 
 COUPONS = "SELECT COUNT(*) FROM coupons_coupon"
 USED = "SHOW GLOBAL STATUS WHERE Variable_name = 'Max_used_connections'"

@@ -10,8 +10,8 @@ from lab import stage as stages
 from lab.bench.rows import VUS, Measured
 from lab.bench.stage import Stage, microseconds, of_k6
 from lab.load import Figures, ratio
+from lab.stack import database
 from lab.stage import wait_until
-from scripts.stack import database
 
 ORDERS = "SELECT COUNT(*) FROM orders_order"
 LISTED_ACCOUNTS, LISTED_COUPONS, LISTED_ORDERS = 20, 50, 50

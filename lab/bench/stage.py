@@ -11,7 +11,8 @@ from pathlib import Path
 from lab import load, stage
 from lab.bench.rows import VUS, Measured, Size
 from lab.load import Figures, ratio
-from scripts.stack import database, environment, own_stack
+from lab.stack import database
+from scripts.stack import environment, own_stack
 from scripts.stack.instance import Instance
 
 SETTINGS = {

@@ -17,8 +17,9 @@ from lab.bench.connections import Answer
 from lab.bench.rows import Measured
 from lab.bench.stage import Stage
 from lab.load import ratio
+from lab.stack import database
 from lab.stage import wait_until
-from scripts.stack import database, process_identity
+from scripts.stack import process_identity
 
 WAIT_SECONDS = 30
 PLACING_SECONDS = 18

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from lab.stack import exporters, prometheus
+from lab.stack.prometheus import Prometheus
 from scripts.stack import places
 from scripts.stack.instance import Instance
-from scripts.stack.programs import exporters, prometheus
-from scripts.stack.programs.prometheus import Prometheus
 
 OPS = places.PROJECT / "ops"
 SCRAPE_SECONDS = 2.0

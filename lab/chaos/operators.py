@@ -12,7 +12,8 @@ from uuid_utils import uuid7
 from lab.chaos.calls import NoFinalAnswer
 from lab.chaos.clients import Client
 from lab.chaos.memory import Account, Setup
-from scripts.stack import SetupError, database
+from lab.stack import database
+from scripts.stack import SetupError
 from scripts.stack.instance import Instance
 
 GRANT_LIMIT_AMOUNT = 100_000

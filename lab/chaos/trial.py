@@ -16,10 +16,10 @@ from lab.chaos.clients import PATIENCE_SECONDS, FeedReader
 from lab.chaos.faults import Fault
 from lab.chaos.memory import Drop, RecordedCall, Setup
 from lab.chaos.shop import Shop
-from scripts.stack import SetupError, database, own_stack, rabbitmq, supervision, waiting
+from lab.stack import database, faketime
+from lab.stack.prometheus import Prometheus
+from scripts.stack import SetupError, own_stack, rabbitmq, supervision, waiting
 from scripts.stack.instance import Instance
-from scripts.stack.programs import faketime
-from scripts.stack.programs.prometheus import Prometheus
 from scripts.stack.rabbitmq import RunningNode
 
 SETTINGS = {

@@ -11,8 +11,9 @@ from typing import Any
 from lab import report, stage as stages
 from lab.compare import measuring, page, scenarios
 from lab.compare.scenarios import SCENARIOS, UNSAFE, Case
+from lab.stack import database
 from lab.stage import Stage, say
-from scripts.stack import SetupError, children, database, own_stack, places
+from scripts.stack import SetupError, children, own_stack, places
 from scripts.stack.instance import Instance
 
 PRODUCTS, STOCK = 100, 10_000_000

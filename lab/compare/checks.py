@@ -8,8 +8,9 @@ from typing import Any
 from lab import load
 from lab.bench import loads
 from lab.compare.scenarios import Case
+from lab.stack import database
 from lab.stage import Stage, wait_until
-from scripts.stack import database, readiness
+from scripts.stack import readiness
 
 PARTNER, POOL_STRATEGY, CODES_AT_ONCE = "convenience_store", "code_pool", 10_000
 PATIENCE_SECONDS, QUICK_PATIENCE_SECONDS, BUYERS_PATIENCE_SECONDS, CONFIRM_SECONDS = 100, 30, 60, 60

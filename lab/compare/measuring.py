@@ -19,8 +19,9 @@ from lab import load
 from lab.compare import checks
 from lab.compare.scenarios import FINISH_SECONDS, Case
 from lab.load import Figures, ratio
+from lab.stack import database
 from lab.stage import TICKS, Stage, processes, spent, wait_until, web_workers
-from scripts.stack import database, process_identity, readiness
+from scripts.stack import process_identity, readiness
 from scripts.stack.instance import Instance
 
 SORTS = {

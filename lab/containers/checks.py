@@ -23,9 +23,9 @@ from lab.chaos.faults import Fault
 from lab.chaos.memory import Account, RecordedCall, Setup
 from lab.chaos.shop import Shop
 from lab.containers.engine import BUILD_SECONDS, HEALTHY, LEFT_OUT, OTHERS, SHOP, Containers
+from lab.stack.prometheus import Prometheus
 from scripts import smoke
 from scripts.stack import SetupError, children, own_stack, ports, waiting
-from scripts.stack.programs.prometheus import Prometheus
 
 PRODUCTS, STOCK, PLENTY, COUPONS = 6, 20_000, 1_000_000, 400
 BUYERS, ACCOUNTS_EACH = 4, 6

@@ -8,8 +8,9 @@ import pytest
 from lab import report, stage
 from lab.compare import __main__ as command, checks, page, scenarios
 from lab.compare.scenarios import DEFAULT_INVENTORY, SCENARIOS, UNSAFE, Case
+from lab.stack import database
 from lab.stage import Stage
-from scripts.stack import database, instance as instances, own_stack, ports
+from scripts.stack import instance as instances, own_stack, ports
 
 
 def test_the_campaigns_of_the_control_alone_may_break_laws():

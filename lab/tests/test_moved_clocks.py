@@ -7,10 +7,9 @@ from datetime import datetime, timedelta
 import pytest
 
 from lab.chaos.campaigns import clocks, month
-from scripts.stack import children, database, environment, ports
-from scripts.stack.environment import FAKE_CLOCKS
+from lab.stack import database, faketime
+from scripts.stack import children, ports
 from scripts.stack.instance import Instance
-from scripts.stack.programs import faketime
 from shop.tests.case_tables import in_one_test
 
 pytestmark = pytest.mark.boots("a MariaDB whose clock is moved")
@@ -50,7 +49,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
         name="mariadb",
         log=instance.logs / "mariadb.log",
         is_ready=str(server.socket),
-        environment=environment.for_process("mariadb", instance, os.environ | {FAKE_CLOCKS: "mariadb=all"}),
+        environment=os.environ | faketime.environment(faketime.clock_file(instance, "all")),
     ) as child:
         for table, columns in COLUMNS.items():
             database.rows(instance, f"CREATE TABLE {table} (id BIGINT AUTO_INCREMENT PRIMARY KEY, {columns})")

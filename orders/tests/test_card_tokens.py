@@ -30,7 +30,7 @@ from orders.tests.conftest import start_worker
 from orders.tests.observed_stack import LiveShop
 from payments.models import Payment, WebhookEvent
 from payments.tests.own_gateway import empty_book
-from scripts.simulators import cards
+from scripts.simulators import charges
 from scripts.stack import children, ports
 from scripts.tests.circles import boots
 from scripts.tests.simulator import Simulator, serving
@@ -330,7 +330,7 @@ def test_a_webhook_settles_a_card_that_is_pending(shop: Shop) -> None:
 
 def test_every_card_of_the_simulator_is_covered() -> None:
     """But the card whose owner decides: `test_customer_actions_api.py`."""
-    assert set(ENDINGS) | {"tok_3ds"} == set(cards.CARDS)
+    assert set(ENDINGS) | {"tok_3ds"} == set(charges.CARDS)
 
 
 @in_one_test(

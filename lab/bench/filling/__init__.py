@@ -14,7 +14,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from scripts.stack import database
+from lab.stack import database
 from scripts.stack.instance import Instance
 
 BITE = 50_000

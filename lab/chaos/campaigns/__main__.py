@@ -16,7 +16,6 @@ from lab.chaos.campaigns.plans import CAMPAIGNS
 from lab.chaos.campaigns.run import HEADER, Campaign, say
 from scripts.stack import children, own_stack, parts, places, system_packages
 from scripts.stack.instance import Instance
-from scripts.stack.system_packages import Needs
 
 STOP_SECONDS = 60
 """How long a campaign may take to stop its stack."""
@@ -73,8 +72,8 @@ def run_all(asked: argparse.Namespace) -> int:
 
 def can_run(campaign: Campaign) -> bool:
     """Whether it can run here; prints why not."""
-    of_system = {name: True for name in campaign.kind.needs if name != "root"}
-    missing = [f"{package} not installed" for package in system_packages.missing(Needs(**of_system))]
+    of_system = [name for name in campaign.kind.needs if name != "root"]
+    missing = [f"{package} not installed" for package in system_packages.missing("mariadb", *of_system)]
     missing += ["a file system takes root"] if "root" in campaign.kind.needs and os.getuid() else []
     if missing:
         say(f"{campaign.name}: NOT RUN: {', '.join(missing)}")

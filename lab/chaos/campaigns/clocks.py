@@ -9,10 +9,9 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 
-from scripts.stack import children, database, processes, supervision, waiting
-from scripts.stack.environment import clock_file
+from lab.stack import database, faketime
+from scripts.stack import children, processes, supervision, waiting
 from scripts.stack.instance import Instance
-from scripts.stack.programs import faketime
 
 FAR_SECONDS, STEP_SECONDS = 150, 10
 """How far a clock is off in the end: two that drift apart are five minutes apart."""
@@ -51,7 +50,7 @@ def set_clocks(instance: Instance, clocks: Mapping[str, int]) -> None:
     """Set these wall clocks so many seconds ahead; each takes effect within a second or two."""
     instance.run.mkdir(parents=True, exist_ok=True)
     for clock, seconds in clocks.items():
-        faketime.set_offset(clock_file(instance, clock), seconds)
+        faketime.set_offset(faketime.clock_file(instance, clock), seconds)
 
 
 def drift(instance: Instance, clocks: Mapping[str, int], *, back: bool = False) -> None:
@@ -125,7 +124,7 @@ def log_of(instance: Instance) -> Path:
 @contextmanager
 def worker_ahead(_: str, instance: Instance) -> Iterator[None]:
     """A second worker is at work, its clock five minutes ahead. Raises SetupError."""
-    offset_file = clock_file(instance, "clock-jump")
+    offset_file = faketime.clock_file(instance, "clock-jump")
     with second_worker(instance, offset_file):
         time.sleep(RIGHT_SECONDS)
         faketime.set_offset(offset_file, JUMP_SECONDS)

@@ -15,7 +15,8 @@ from redis import Redis
 
 from lab.chaos.campaigns import clocks, network
 from lab.chaos.clients import at_work
-from scripts.stack import database, supervision
+from lab.stack import database
+from scripts.stack import supervision
 from scripts.stack.instance import Instance
 from scripts.stack.mariadb import USER
 

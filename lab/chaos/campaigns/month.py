@@ -20,8 +20,8 @@ from lab.chaos.clients import Buyer, Staff, at_work, await_final_answer
 from lab.chaos.comparison import repeats
 from lab.chaos.faults import Fault
 from lab.chaos.memory import Account, Setup
+from lab.stack import faketime
 from scripts.stack import SetupError, own_stack, ports, readiness, waiting
-from scripts.stack.environment import FAKE_CLOCKS
 
 PROCESSES = ("redis", "mariadb", "gateway", "sink", "partner", "web", "worker", "beat", "issuer")
 LOAD_SECONDS, CLIENTS, ACCOUNTS_EACH, DELIVERED = 4.0, 4, 3, 40
@@ -58,7 +58,7 @@ SETTINGS = {
     "IDEMPOTENCY_LEASE_SECONDS": "30",
     "IDEMPOTENCY_RETENTION_SECONDS": str(clocks.RETENTION_SECONDS),
     "SWEEP_SECONDS": "1",
-    FAKE_CLOCKS: " ".join(f"{name}=all" for name in PROCESSES),
+    **faketime.settings(" ".join(f"{name}=all" for name in PROCESSES)),
 }
 """Times as a shop has them; it waits for none of them, because the clocks jump."""
 EXPIRIES = {**clocks.EXPIRIES, "django_session": "expire_date"}

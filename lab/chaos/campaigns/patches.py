@@ -15,7 +15,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 PATCHES = "CAMPAIGN_PATCHES"
-FAKETIME = "scripts.stack.programs.faketime"
+FAKETIME = "lab.stack.faketime"
 
 
 def _host_clock(module: Any) -> None:
@@ -109,6 +109,6 @@ def install() -> None:
     SourceFileLoader.exec_module = exec_module  # type: ignore[method-assign]
     # What that module runs sleeps as it should already; the children of a web server are run without it.
     if "FAKETIME_TIMESTAMP_FILE" in os.environ and FAKETIME not in sys.orig_argv:
-        from scripts.stack.programs import faketime
+        from lab.stack import faketime
 
         time.sleep = faketime.sleep

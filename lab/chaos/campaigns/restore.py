@@ -26,10 +26,10 @@ from lab.chaos.memory import Account, RecordedCall, Setup
 from lab.chaos.shop import BOUGHT
 from lab.cluster.drill import effects
 from lab.cluster.drill.effects import Compared, Effects
+from lab.stack import database
 from scripts.stack import (
     SetupError,
     children,
-    database,
     own_stack,
     places,
     ports,

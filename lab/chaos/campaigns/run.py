@@ -14,7 +14,8 @@ from lab.chaos.campaigns import kinds, network, patches
 from lab.chaos.clients import FeedReader, WebhookSender, at_work, staff_and_buyers
 from lab.chaos.faults import Fault
 from lab.cluster.drill import effects
-from scripts.stack import database, own_stack, process_identity
+from lab.stack import database
+from scripts.stack import own_stack, process_identity
 from scripts.stack.instance import Instance
 from scripts.stack.rabbitmq import RunningNode
 

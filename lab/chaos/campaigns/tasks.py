@@ -24,8 +24,8 @@ from lab.chaos import comparison
 from lab.chaos.campaigns import clocks
 from lab.chaos.campaigns.run import LASTING_LOAD, Run, say
 from lab.chaos.clients import at_work
+from lab.stack import faketime
 from scripts.stack import children, supervision
-from scripts.stack.environment import FAKE_CLOCKS, clock_file
 
 LONGEST_SECONDS, QUICK_LONGEST_SECONDS, FIRST_SHARE = 60.0, 8.0, 0.25
 """How late a message is at most, and within which share of that its first copy comes."""
@@ -64,7 +64,7 @@ class Tasks(Run):
         redis = quote(str(self.instance.redis_socket))
         return {
             **super().prepare(),
-            FAKE_CLOCKS: "worker=worker beat=beat",
+            **faketime.settings("worker=worker beat=beat"),
             "CELERY_BROKER_READ_URL": f"redis+socket://{redis}?virtual_host={READ}",
             "IDEMPOTENCY_RETENTION_SECONDS": str(clocks.RETENTION_SECONDS),
             "LOG_LEVEL": "INFO",
@@ -75,7 +75,7 @@ class Tasks(Run):
         """With the relay from the start on: what waits for it expires."""
         instance, longest = self.instance, QUICK_LONGEST_SECONDS if self.is_quick else LONGEST_SECONDS
         self.relay = Relay(str(instance.redis_socket), self.seed, longest)
-        second = clocks.second_worker(instance, clock_file(instance, "second"))
+        second = clocks.second_worker(instance, faketime.clock_file(instance, "second"))
         with super().stack(settings), at_work([self.relay]), second:
             clocks.watch_early(instance)
             clocks.drift(instance, DRIFTS)

@@ -1,10 +1,12 @@
 """A process whose wall clock can be moved while it runs, by Debian's libfaketime. No other clock is changed.
 
-`python -m scripts.stack.programs.faketime MODULE ...` runs the module in the environment of
-`environment(...)`. It is needed because clock_nanosleep() of libfaketime 0.9.10, Debian 12's, takes the
-monotonic instant that time.sleep() waits for to be one of the wall clock, and fails.
+`python -m lab.stack.faketime MODULE …` runs the module in the environment of `environment(…)`. It is needed
+because clock_nanosleep() of libfaketime 0.9.10, Debian 12's, takes the monotonic instant that time.sleep()
+waits for to be one of the wall clock, and fails. `--become NAME COMMAND…` is how `make run` starts its
+processes with `settings(…)`.
 """
 
+import os
 import runpy
 import select
 import sys
@@ -13,7 +15,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import SupportsIndex
 
-from scripts.stack import SetupError, places, system_packages
+from scripts.stack import SetupError, places, processes, system_packages
+from scripts.stack.instance import Instance
+
+CLOCKS = "FAKE_CLOCKS"
+"""`worker=late redis=all`: the wall clocks of these processes are those of the files `run/late.offset` and
+`run/all.offset`, which have to be there."""
 
 
 def require() -> None:
@@ -21,6 +28,16 @@ def require() -> None:
     if not system_packages.FAKETIME.exists():
         line = system_packages.line_to_install(["libfaketime"])
         raise SetupError(f"{system_packages.FAKETIME} is missing; run this first: {line}")
+
+
+def settings(clocks: str) -> dict[str, str]:
+    """The environment of a `make run` in which processes have these wall clocks."""
+    return {processes.BECOMES: "lab.stack.faketime", CLOCKS: clocks}
+
+
+def clock_file(instance: Instance, clock: str) -> Path:
+    """The file with the offset of the wall clock of this name."""
+    return instance.run / f"{clock}.offset"
 
 
 def environment(offset_file: Path) -> dict[str, str]:
@@ -44,7 +61,7 @@ def set_offset(offset_file: Path, seconds: int) -> None:
 def command(python_command: Sequence[str]) -> list[str]:
     """The same `python -m MODULE ...`, run by this module."""
     python, _, *module_and_arguments = python_command
-    return [python, "-m", "scripts.stack.programs.faketime", *module_and_arguments]
+    return [python, "-m", "lab.stack.faketime", *module_and_arguments]
 
 
 def remove_shared_memory(pid: int) -> None:
@@ -60,7 +77,17 @@ def sleep(seconds: float | SupportsIndex, /) -> None:
     select.select([], [], [], float(seconds))
 
 
+def become(name: str, line: Sequence[str]) -> None:
+    """Become that command, with the wall clock that `FAKE_CLOCKS` has for the process of this name."""
+    clock = dict(word.split("=") for word in os.environ[CLOCKS].split()).get(name)
+    if clock:
+        os.environ.update(environment(places.state() / "run" / f"{clock}.offset"))
+    os.execv(line[0], command(line) if clock and line[0] == sys.executable else line)
+
+
 if __name__ == "__main__":
+    if sys.argv[1] == "--become":
+        become(sys.argv[2], sys.argv[3:])
     time.sleep = sleep
     del sys.argv[0]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

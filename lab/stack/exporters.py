@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
+from lab.stack import prometheus
 from scripts.stack import ports, system_packages
 from scripts.stack.instance import Instance
 from scripts.stack.mariadb import USER
-from scripts.stack.programs import prometheus
 
 
 @contextmanager
