@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from lab.chaos import trial
-from lab.chaos.calls import Answer, Call
+from lab.chaos.calls import Answer, Call, Connection
 from lab.chaos.campaigns.run import PLAIN_LOAD, Run, say
 from lab.chaos.clients import Buyer, at_work
 from lab.chaos.memory import Account, RecordedCall, Setup
@@ -236,6 +236,9 @@ class Restore(Run):
 
     def repeat_forgotten(self) -> None:
         """Repeat some keyed calls whose order is lost: each places one new order."""
+        # A call that is repeated before its answer is there may be answered by its own repeat.
+        more: dict[str, Any] = {"seed": self.seed, "impatient_share": 0.0}
+        self.shop.connection = Connection(self.instance.port, self.seen, **more)
         for made in (chosen := self.forgotten[:MOST_REPEATED]):
             first, second = self.ask(made.call), self.ask(made.call)
             if first.is_replay or order_id(first) == order_id(made.answer):
