@@ -202,10 +202,11 @@ class Restore(Run):
         return check
 
     def load_again(self, seconds: float) -> None:
-        """The same clients go on with the restored shop, and know nothing of calls from before the loss."""
+        """The same clients go on with the restored shop, with other keys, and know nothing of calls from
+        before the loss."""
         known, self.setup = self.setup, answered_between(self.setup, 0.0, 0.0)
         # Buyers alone: staff could refund what is lost.
-        with at_work([one for one in self.buyers() if isinstance(one, Buyer)]):
+        with at_work([one for one in self.buyers(" again") if isinstance(one, Buyer)]):
             time.sleep(seconds)
         for account, again in zip(known.buyers, self.setup.buyers, strict=True):
             account.calls.extend(again.calls)
