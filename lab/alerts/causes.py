@@ -286,11 +286,12 @@ def locked_product(stage: Stage) -> Iterator[None]:
 @cause(3, "ThreadsSaturated", explains=f"LockWaits LatencyOverGoal {FAILED}")
 def locked_campaigns(stage: Stage) -> Iterator[None]:
     """Transactions keep campaigns of the strategy `pessimistic` locked that coupons are asked of."""
-    # Each request waits for its campaign in a thread; one campaign may have half of the threads.
+    # Each request waits for its campaign in a thread; one campaign may have half of a process's threads, and
+    # the processes may share the connections unevenly.
     with ExitStack() as stack:
         for campaign in [stage.campaign("pessimistic") for _ in range(3)]:
             stack.enter_context(stage.locked("coupons_campaign WHERE id = %s", campaign))
-            stack.enter_context(stage.coupons(campaign, 6))
+            stack.enter_context(stage.coupons(campaign, 12))
         yield
 
 

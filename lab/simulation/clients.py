@@ -218,7 +218,7 @@ class Client:
             if error.code == "coupon_not_usable":
                 self._judge_refusal(str(error.extra["reason"]), campaign_id, lines)
             return
-        order_id = placed.reference if isinstance(placed, Replay) else placed.order.id
+        order_id: Any = placed.reference if isinstance(placed, Replay) else placed.order.id
         self.answers.orders.append(order_id)
         self.has_ordered = True
         order = Order.objects.filter(id=order_id).first()

@@ -168,7 +168,7 @@ class World:
         else:
             self._runnable.append(task)
 
-    def happen(self, name: str, run: Callable[[], None], *between: float) -> None:
+    def happen(self, name: str, run: Callable[[], Any], *between: float) -> None:
         """Have something outside of the shop happen, after so many seconds."""
         self.submit(self._outside, name, run, after=chance.uniform(*between))
 

@@ -24,9 +24,9 @@ SPAN = Span(start=0, end=3600, scrape_seconds=10)
 def test_prometheus_understands_every_query(tmp_path: Path):
     """As the expressions of recording rules, which its own tool checks."""
     found = [
-        dashboard_queries.expression_of(query, board, SPAN)
+        expression
         for board in dashboard_queries.dashboards()
-        for query in dashboard_queries.queries(board)
+        for _, expression in dashboard_queries.queries(board, SPAN)
     ]
     rules = [{"record": f"query:{number}", "expr": one} for number, one in enumerate(found)]
     file = tmp_path / "rules.yml"

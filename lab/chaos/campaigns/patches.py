@@ -106,7 +106,7 @@ def install() -> None:
             if name == module.__name__:
                 patch(module)
 
-    SourceFileLoader.exec_module = exec_module  # type: ignore[method-assign]
+    SourceFileLoader.exec_module = exec_module  # type: ignore[assignment, method-assign]
     # What that module runs sleeps as it should already; the children of a web server are run without it.
     if "FAKETIME_TIMESTAMP_FILE" in os.environ and FAKETIME not in sys.orig_argv:
         from lab.stack import faketime

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from lab.chaos import trial
-from lab.chaos.calls import Answer, Call
+from lab.chaos.calls import Answer, Call, Connection
 from lab.chaos.campaigns.run import PLAIN_LOAD, Run, say
 from lab.chaos.clients import Buyer, at_work
 from lab.chaos.memory import Account, RecordedCall, Setup
@@ -202,10 +202,11 @@ class Restore(Run):
         return check
 
     def load_again(self, seconds: float) -> None:
-        """The same clients go on with the restored shop, and know nothing of calls from before the loss."""
+        """The same clients go on with the restored shop, with other keys, and know nothing of calls from
+        before the loss."""
         known, self.setup = self.setup, answered_between(self.setup, 0.0, 0.0)
         # Buyers alone: staff could refund what is lost.
-        with at_work([one for one in self.buyers() if isinstance(one, Buyer)]):
+        with at_work([one for one in self.buyers(" again") if isinstance(one, Buyer)]):
             time.sleep(seconds)
         for account, again in zip(known.buyers, self.setup.buyers, strict=True):
             account.calls.extend(again.calls)
@@ -236,6 +237,9 @@ class Restore(Run):
 
     def repeat_forgotten(self) -> None:
         """Repeat some keyed calls whose order is lost: each places one new order."""
+        # A call that is repeated before its answer is there may be answered by its own repeat.
+        more: dict[str, Any] = {"seed": self.seed, "impatient_share": 0.0}
+        self.shop.connection = Connection(self.instance.port, self.seen, **more)
         for made in (chosen := self.forgotten[:MOST_REPEATED]):
             first, second = self.ask(made.call), self.ask(made.call)
             if first.is_replay or order_id(first) == order_id(made.answer):

@@ -111,9 +111,10 @@ class Run:
             self.reader = FeedReader(port=port, token=token, seed=self.seed, seen=self.seen)
         return [*found, *([self.reader] if self.reader else [])]
 
-    def buyers(self) -> list[Any]:
+    def buyers(self, more_seed: str = "") -> list[Any]:
+        """Staff and buyers, who draw their calls and keys by the seed and this."""
         ends: dict[str, Any] = {"ends_at": time.monotonic() + self.client_seconds, "seen": self.seen}
-        ends |= {"port": self.instance.port, "seed": self.seed}
+        ends |= {"port": self.instance.port, "seed": self.seed + more_seed}
         return [*staff_and_buyers(self.setup, count=trial.BUYERS, **ends)]
 
     def make_faults(self) -> float:
