@@ -14,8 +14,9 @@ from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
+from lab.chaos import calls
 from lab.chaos.calls import PASSING_CODES, Answer, Call, Connection, NoFinalAnswer, Observations
-from lab.chaos.memory import Account, AtGateway, Product, RecordedCall, Setup
+from lab.chaos.memory import Account, AtGateway, RecordedCall, Setup
 from scripts.simulators import signatures
 from scripts.stack import places, readiness
 from scripts.stack.instance import Instance
@@ -35,7 +36,7 @@ STATUSES = {"waiting": 0, "admitted": 1, "used": 2}
 """The statuses of an entry of a sale with plenty of stock and of time, in their order."""
 POLLS_CURRENT_SECONDS = 2.0
 """How old a web process's memory of waiting entries may be, as `sales.waiting_room.room_view` has it."""
-PAGES = ("/orders", "/coupons", "/wallet", "/wallet/entries", "/payments", "/products")
+LISTS = ("/orders", "/coupons", "/wallet", "/wallet/entries", "/payments", "/products")
 WAITS = (0, 0, 3, 10)
 """Seconds of `Prefer: wait`."""
 PATIENCE_SECONDS = 90
@@ -98,9 +99,8 @@ class Buyer(Client):
     def __init__(self, accounts: list[Account], setup: Setup, **settings: Any) -> None:
         super().__init__(setup, **settings)
         self.accounts = accounts
-        self.mix = {"issue": 4, "order_now": 5, "order_for_later": 4, "pay": 3, "cancel": 1, "top_up": 1}
-        self.mix |= {"repeat": 1, "look": 1, "order_in_sale": 8 * bool(setup.drop)}
-        self.mix |= {"follow": 6 * setup.has_customer_actions}
+        self.mix = {"issue": 4, "order": 9, "pay": 3, "cancel": 1, "top_up": 1, "repeat": 1, "look": 1}
+        self.mix |= {"order_in_sale": 8 * bool(setup.drop), "follow": 6 * bool(setup.gateway_port)}
         self.unpaid: list[tuple[Account, str]] = []
         self.started: list[tuple[Account, str]] = []
         """The orders and top-ups whose owner may have to act, or which may be kept, by their paths."""
@@ -109,28 +109,25 @@ class Buyer(Client):
         campaign = self.random.choice(self.setup.campaigns)
         self.do(account, "coupon", "/coupons", {"campaign": campaign}, keyed=False)
 
-    def order_now(self, account: Account) -> None:
-        body = self._basket(account) | self._payment()
-        self.start(account, "order", "/orders", body, self.random.choice(WAITS))
-
-    def order_for_later(self, account: Account) -> None:
-        basket = self._basket(account)
+    def order(self, account: Account) -> None:
+        products = self.random.sample(self.setup.products, self.random.randint(1, 3))
+        items = [{"product": product.id, "quantity": self.random.randint(1, 3)} for product in products]
+        body: dict[str, Any] = {"items": items, "points_amount": self.random.choice([0, 0, 300, 1500])}
+        if (coupons := list(account.coupons())) and self.random.random() < 0.4:
+            body["coupon"] = self.random.choice(coupons)
+        if self.random.random() < 0.55:
+            self.buy(account, "order", "/orders", body | self._payment(), self.random.choice(WAITS))
+            return
         # Of an order that is declined the answer has no coupon, and a shared code gives one with the order.
         if self.setup.shared_codes and self.random.random() < 0.3:
-            basket["coupon"] = self.random.choice(list(self.setup.shared_codes))
-        self._order(account, basket)
-
-    def _order(self, account: Account, basket: Any) -> Answer:
-        answer = self.do(account, "order", "/orders", basket, keyed=True)
-        if answer.status == 201:
-            self.unpaid.append((account, answer.body["id"]))
-        return answer
+            body["coupon"] = self.random.choice(list(self.setup.shared_codes))
+        self.buy(account, "order", "/orders", body)
 
     def pay(self, _: Account) -> None:
         if self.unpaid:
             account, order_id = self.taken(self.unpaid)
             body = {"order": order_id} | self._card()
-            self.start(account, "payment", "/payments", body, self.random.choice(WAITS))
+            self.buy(account, "payment", "/payments", body, self.random.choice(WAITS))
 
     def cancel(self, _: Account) -> None:
         if self.unpaid:
@@ -139,22 +136,22 @@ class Buyer(Client):
 
     def top_up(self, account: Account) -> None:
         body = {"amount": self.random.randrange(1, 50) * 100, "token": self._card()["token"]}
-        self.start(account, "top_up", "/wallet/top-ups", body)
+        self.buy(account, "top_up", "/wallet/top-ups", body)
 
     def look(self, account: Account) -> None:
-        self.get(account, self.random.choice(PAGES))
+        self.get(account, self.random.choice(LISTS))
 
-    def start(self, account: Account, sort: str, path: str, body: Any, wait: int = 0) -> Answer:
-        """A new call that charges a card. Raises NoFinalAnswer.
+    def buy(self, account: Account, sort: str, path: str, body: Any, wait: int = 0) -> Answer:
+        """A new order, or call that charges a card. Raises NoFinalAnswer.
 
-        Its order is looked at again, where its owner may have to act; a kept one is paid with another card.
+        What is to be paid later, or kept, is paid or cancelled; what its owner may have to act on is looked
+        at again.
         """
         answer = self.do(account, sort, path, body, keyed=True, wait=wait)
-        made = account.calls[-1]
-        if made.keeps_order:
+        made, card = account.calls[-1], body.get("payment", body).get("token")
+        if made.keeps_order or (answer.status == 201 and not card):
             self.unpaid.append((account, made.order_id))
-        token = body.get("token") or body["payment"]["token"]
-        if answer.status == 202 and (token == ASKING or body.get("keep_on_decline")):
+        if answer.status == 202 and (card == ASKING or body.get("keep_on_decline")):
             shown_at = f"/orders/{made.order_id}" if made.order_id else f"/payments/{answer.body['id']}"
             self.started.append((account, shown_at))
         return answer
@@ -190,10 +187,8 @@ class Buyer(Client):
             self.do(account, "entry", f"/sales/{drop.id}/entries", None, keyed=False)
         elif self._entry(account, entry_id, wait=self.random.choice(WAITS)) == "admitted":
             body: dict[str, Any] = {"items": [{"product": drop.product.id, "quantity": 1}]}
-            if self.random.random() < 0.3:
-                answer = self.start(account, "order", "/orders", body | self._payment())
-            else:
-                answer = self._order(account, body)
+            body |= self._payment() if self.random.random() < 0.3 else {}
+            answer = self.buy(account, "order", "/orders", body)
             if answer.body.get("code") == "admission_required":
                 self.seen.record_finding(f"admitted account {account.id} has an order refused: {answer}")
 
@@ -214,21 +209,13 @@ class Buyer(Client):
         self.seen.record_finding(f"entry {entry_id} of account {account.id} was {before}, and is {status}")
         return before
 
-    def _basket(self, account: Account) -> dict[str, Any]:
-        products = self.random.sample(self.setup.products, self.random.randint(1, 3))
-        items = [{"product": product.id, "quantity": self.random.randint(1, 3)} for product in products]
-        basket: dict[str, Any] = {"items": items, "points_amount": self.random.choice([0, 0, 300, 1500])}
-        if (coupons := list(account.coupons())) and self.random.random() < 0.4:
-            basket["coupon"] = self.random.choice(coupons)
-        return basket
-
     def _payment(self) -> dict[str, Any]:
         card = self._card()
         return {"payment": {"token": card.pop("token")}} | card
 
     def _card(self) -> dict[str, Any]:
-        """Two payments of five are to keep their order on a decline."""
-        asks = self.setup.has_customer_actions
+        """Two payments of five are to keep their order on a decline, if cards may ask their owner."""
+        asks = bool(self.setup.gateway_port)
         card = {"token": self.chosen(CARDS | {ASKING: 5 * asks})}
         return card | ({"keep_on_decline": True} if asks and self.random.random() < 0.4 else {})
 
@@ -253,9 +240,8 @@ class Staff(Client):
         self.do(self.setup.staff, "refund", f"/orders/{order['id']}/refunds", body, keyed=True)
 
     def adjust(self, _: Account) -> None:
-        product: Product = self.random.choice(self.setup.products)
+        path = f"/products/{self.random.choice(self.setup.products).id}/stock-adjustments"
         body = {"delta": self.random.choice([-3, -1, 2, 5, 9]), "reason": "counted again"}
-        path = f"/products/{product.id}/stock-adjustments"
         self.do(self.setup.staff, "adjustment", path, body, keyed=True)
 
     def grant(self, account: Account) -> None:
@@ -271,11 +257,9 @@ class Clerk(Client):
 
     mix, pauses = {"refund_or_dispute": 1}, (0.1, 0.8)
 
-    def __init__(self, setup: Setup, *, seed: str, **settings: Any) -> None:
-        super().__init__(setup, seed=seed, **settings)
-        self.gateway = Connection(
-            setup.gateway_port or 0, Observations(), seed=seed, impatient_share=0, prefix=""
-        )
+    def __init__(self, setup: Setup, **settings: Any) -> None:
+        super().__init__(setup, **settings)
+        self.connection = calls.to_gateway(setup.gateway_port or 0)
 
     def run(self, stop: threading.Event) -> None:
         super().run(stop)
@@ -309,9 +293,7 @@ class Clerk(Client):
     def _ask(self, method: str, path: str, body: Any = None) -> Answer:
         """The gateway's final answer. Raises NoFinalAnswer."""
         call = Call(method, path, "", body, f"clerk-{self.random.getrandbits(64)}")
-        answer = self.gateway.call_until_final(call, until=self.until)
-        self.seen.count(f"gateway {method} {answer.status}", 0.0)
-        return answer
+        return self.connection.call_until_final(call, until=self.until)
 
 
 class WebhookSender:
@@ -425,11 +407,8 @@ def at_work(clients: Sequence[Any]) -> Iterator[threading.Event]:
         client.result()
 
 
-def staff_and_buyers(setup: Setup, *, count: int, seed: str, **common: Any) -> list[Staff | Buyer | Clerk]:
+def staff_and_buyers(setup: Setup, *, count: int, seed: str, **common: Any) -> list[Client]:
     """One client of the staff, so many buyers, and a clerk at the gateway if the setup has its port."""
-    buyers = [
-        Buyer(setup.buyers[number::count], setup, seed=f"{seed} {number}", **common)
-        for number in range(count)
-    ]
+    buyers = (Buyer(setup.buyers[one::count], setup, seed=f"{seed} {one}", **common) for one in range(count))
     clerks = [Clerk(setup, seed=f"{seed} clerk", **common)] if setup.gateway_port else []
     return [Staff(setup, seed=f"{seed} staff", **common), *buyers, *clerks]

@@ -1,18 +1,22 @@
 """The campaigns of faults: which faults each makes, and the planted defect that it has to find."""
 
 import time
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from lab.chaos import comparison, operators
+from lab.chaos.calls import Observations
 from lab.chaos.campaigns import kinds, network
+from lab.chaos.campaigns.crashes import Chaos, Soak
 from lab.chaos.campaigns.month import Month
 from lab.chaos.campaigns.network import State
 from lab.chaos.campaigns.releases import NAMES, Releases
 from lab.chaos.campaigns.restore import Restore
-from lab.chaos.campaigns.run import Campaign, Faults, Run, say
+from lab.chaos.campaigns.run import Campaign, Run
 from lab.chaos.campaigns.tasks import Tasks
-from lab.chaos.faults import Fault
+from lab.chaos.faults import Fault, Faults
 from scripts.stack import own_stack
+from scripts.stack.children import say
 from scripts.stack.processes import SHOP
 
 FORGOTTEN_KEYS = (
@@ -31,6 +35,8 @@ COMMITS_IN_MEMORY = (
 )
 """Commits are acknowledged from memory, so a killed server loses those since the last write."""
 REFUSED = ("503 unavailable",)
+REDIS_AWAY = ("down", "no memory for", "old data for")
+"""Sorts of faults while which Redis serves nothing."""
 WEBHOOKS_ARE = (State.LATE, State.CUT, State.CUT_REPLIES, State.OVERTAKE)
 NETWORK_IS = (State.SLOW, State.CUT, State.CUT_REPLIES, State.HALF_OPEN, State.LATE, State.BYTEWISE)
 OF_SALES: Faults = dict.fromkeys(("kill worker", "kill beat", "flush redis"), 5)
@@ -61,7 +67,7 @@ class Gateway(Run):
     settle_seconds = planted_settle_seconds = 120
 
     def clients(self) -> list[Any]:
-        operators.create_second(self.instance)
+        self.rows(operators.SECOND, *reversed(operators.NAMES))
         ends: dict[str, Any] = {"ends_at": time.monotonic() + self.client_seconds, "seen": self.seen}
         at_pages = [
             operators.Operator(name, self.instance, self.setup, seed=f"{self.seed} {name}", **ends)
@@ -78,7 +84,8 @@ class Gateway(Run):
 
     def check(self) -> None:
         # Before the comparison, which needs what operators granted.
-        self.record([*operators.findings(self.setup, self.instance)])
+        approvals, granted = self.rows(operators.APPROVALS), self.rows(operators.GRANTED)
+        self.record(operators.findings(self.setup, approvals, granted))
         super().check()
 
 
@@ -94,9 +101,35 @@ class Disk(Run):
 
 
 class Stores(Run):
-    """The broker is a RabbitMQ."""
+    """The broker is a RabbitMQ. While Redis serves nothing orders are answered, and so are coupons of the
+    strategies that do without it."""
 
     needs = ("rabbitmq",)
+
+    def load(self) -> float:
+        self.spans = list[tuple[float, float]]()
+        kinds.copy_redis(self.instance)
+        return super().load()
+
+    def make(self, fault: Fault) -> float:
+        began, waited = time.monotonic(), super().make(fault)
+        if fault.name == "redis" and fault.sort in REDIS_AWAY:
+            self.spans.append((began, time.monotonic() - waited))
+        return waited
+
+    def findings(self) -> Iterator[str]:
+        return unanswered(self.seen, self.spans)
+
+
+def unanswered(seen: Observations, spans: Sequence[tuple[float, float]]) -> Iterator[str]:
+    """Each path of which requests were made in these spans, and none was answered; prints how many were."""
+    met = [one for one in seen.measured.requests if any(a <= one.began and one.ended <= b for a, b in spans)]
+    for path in ("/orders", "/coupons"):
+        goods = [request.is_good for request in met if (request.method, request.path) == ("POST", path)]
+        if goods:
+            say(f"while Redis was away {sum(goods)} of {len(goods)} requests of {path} were answered")
+        if goods and not any(goods):
+            yield f"while Redis was away none of {len(goods)} requests of {path} was answered"
 
 
 ALL = (
@@ -138,3 +171,5 @@ ALL = (
     Campaign("restore", {"lose mariadb": 1}, Restore),
 )
 CAMPAIGNS = {campaign.name: campaign for campaign in ALL}
+TRIALS = {"chaos": Campaign("chaos", {}, Chaos), "soak": Campaign("soak", {}, Soak)}
+"""Those that go on for so many seconds."""
