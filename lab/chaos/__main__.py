@@ -36,8 +36,8 @@ def main() -> int:
     campaign = (TRIALS | CAMPAIGNS)[asked.campaign]
 
     def run(instance: Instance) -> int:
-        of = {"is_quick": bool(asked.quick), "is_planted": bool(asked.planted), "broker": asked.broker}
-        return campaign.kind(campaign, instance, asked.seed, seconds=int(asked.seconds or 0), **of).run()
+        more = {name: getattr(asked, name) for name in ("quick", "planted", "seconds", "broker")}
+        return campaign.kind(campaign, instance, asked.seed, **more).run()
 
     # On a stack in a new folder, which is kept when it fails.
     database = asked.db or campaign.kind.database

@@ -112,7 +112,7 @@ class Buyer(Client):
     def order(self, account: Account) -> None:
         products = self.random.sample(self.setup.products, self.random.randint(1, 3))
         items = [{"product": product.id, "quantity": self.random.randint(1, 3)} for product in products]
-        body: dict[str, Any] = {"items": items, "points_amount": self.random.choice([0, 0, 300, 1500])}
+        body: dict[str, Any] = {"items": items, "points_amount": self.random.choice([0, 0, 100, 300])}
         if (coupons := list(account.coupons())) and self.random.random() < 0.4:
             body["coupon"] = self.random.choice(coupons)
         if self.random.random() < 0.55:

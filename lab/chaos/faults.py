@@ -96,10 +96,6 @@ def lasting(fault: Fault, instance: Instance) -> AbstractContextManager[None]:
     return LASTING[fault.sort](fault.name, instance)
 
 
-def _frozen(name: str, instance: Instance) -> AbstractContextManager[None]:
-    return process_identity.frozen(_pids(name, instance))
-
-
 @contextmanager
 def _kept_down(name: str, instance: Instance) -> Iterator[None]:
     supervision.stop(instance, name)
@@ -127,7 +123,7 @@ def _slowed(name: str, instance: Instance) -> Iterator[None]:
 
 
 LASTING: Mapping[str, Callable[[str, Instance], AbstractContextManager[None]]] = {
-    "freeze": _frozen,
+    "freeze": lambda name, instance: process_identity.frozen(_pids(name, instance)),
     "down": _kept_down,
     "slow": _slowed,
     **kinds.LASTING,

@@ -43,7 +43,7 @@ class Operator(Client):
     mix, pauses = {"grant": 3, "force": 4, "decide": 4}, (0.2, 1.0)
 
     def __init__(self, name: str, instance: Instance, setup: Setup, **settings: Any) -> None:
-        super().__init__(setup, port=instance.port, **settings)
+        super().__init__(setup, **{"port": instance.port, **settings})
         self.name, self.instance = name, instance
         self.session = requests.Session()
         self.session.trust_env = False  # a proxy of the environment is not the shop's

@@ -108,7 +108,7 @@ class Shop:
         return _outside(self.instance.gateway_port, path)
 
     def unsettled(self, setup: Setup) -> list[str]:
-        """What is not settled yet: open orders and payments, stock they hold, events not delivered."""
+        """What is not settled yet: open orders and payments, events and webhooks that are not delivered."""
         return list(self._unsettled(setup))
 
     def _unsettled(self, setup: Setup) -> Iterator[str]:
@@ -129,9 +129,6 @@ class Shop:
             is_lost = payment["order"] in setup.at_gateway and setup.at_gateway[payment["order"]].lost_amount
             if (dispute and dispute["status"] == "open") or (is_lost and is_paid and not dispute):
                 yield f"payment {payment['id']}: its dispute is {dispute}, and decided at the gateway"
-        for product in setup.stocked:
-            if reserved := self.get(f"/products/{product.id}/stock")["reserved"]:
-                yield f"of product {product.id} {reserved} are reserved"
         delivered = Counter(event["type"] for event in self.events())
         statuses = Counter(order["status"] for order in orders.values())
         due = {"order.paid": statuses["paid"] + statuses["refunded"]}

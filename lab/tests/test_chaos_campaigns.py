@@ -133,10 +133,10 @@ def test_a_soak_below_the_goal_has_a_finding(bad: int, is_below: bool, capsys: p
 
 
 class Calm(crashes.Soak):
-    seconds = 15
+    client_seconds = 15
 
     def make_faults(self) -> float:
-        time.sleep(self.seconds)
+        time.sleep(self.client_seconds)
         return 0.0
 
 

@@ -61,11 +61,12 @@ class Crashes(Run):
     settle_seconds = trial.SETTLE_SECONDS
 
     def prepare(self) -> dict[str, str]:
-        self.client_seconds, self.minutes = self.seconds, max(1, self.seconds // 60)
+        self.client_seconds = int(self.asked.get("seconds") or self.client_seconds)
+        self.minutes = max(1, self.client_seconds // 60)
         return super().prepare()
 
     def lanes(self) -> list[Iterator[Fault]]:
-        self.seen.measured, self.ends_at = Measurement(), time.monotonic() + self.seconds
+        self.seen.measured, self.ends_at = Measurement(), time.monotonic() + self.client_seconds
         outside = OUTSIDE | (MARIADB if self.instance.database == "mariadb" else {})
         return [self.drawn(self.pauses, one) for one in (SHOP, outside, *([BROKER] if self.broker else []))]
 
@@ -95,7 +96,7 @@ class Crashes(Run):
 
 
 class Chaos(Crashes):
-    database, seconds, pauses = "sqlite", 60, (0.3, 3.0)
+    database, client_seconds, pauses = "sqlite", 60, (0.3, 3.0)
 
     def load(self) -> float:
         for store in STORES:
@@ -149,7 +150,7 @@ class Chaos(Crashes):
 
 
 class Soak(Crashes):
-    seconds, pauses = 600, (2.0, 8.0)
+    client_seconds, pauses = 600, (2.0, 8.0)
 
     def lanes(self) -> list[Iterator[Fault]]:
         return [*super().lanes(), self.drawn((10.0, 40.0), SLOW), self.drawn((5.0, 30.0), JUMP)]

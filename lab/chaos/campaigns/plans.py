@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from lab.chaos import comparison, operators
@@ -19,19 +20,13 @@ from scripts.stack import own_stack
 from scripts.stack.children import say
 from scripts.stack.processes import SHOP
 
-FORGOTTEN_KEYS = (
-    "CREATE OR REPLACE TRIGGER planted BEFORE INSERT ON shop_idempotencykey FOR EACH ROW "
-    "SET NEW.key_hash = SHA2(UUID(), 256)",
-)
+TRIGGER = "CREATE OR REPLACE TRIGGER planted BEFORE {} FOR EACH ROW SET NEW.{}"
+FORGOTTEN_KEYS = (TRIGGER.format("INSERT ON shop_idempotencykey", "key_hash = SHA2(UUID(), 256)"),)
 """Keys are recorded, and never found again: a repeated call has its effect again."""
-NEW_CHARGE_KEYS = (
-    "CREATE OR REPLACE TRIGGER planted BEFORE UPDATE ON payments_payment FOR EACH ROW "
-    "SET NEW.charge_key = CONCAT('payment-', UUID())",
-)
+NEW_CHARGE_KEYS = (TRIGGER.format("UPDATE ON payments_payment", "charge_key = CONCAT('payment-', UUID())"),)
 """Each attempt to charge a card has a key of its own."""
 COMMITS_IN_MEMORY = (
-    "SET GLOBAL innodb_flush_log_at_timeout = 2700",
-    "SET GLOBAL innodb_flush_log_at_trx_commit = 0",
+    "SET GLOBAL innodb_flush_log_at_timeout = 2700, GLOBAL innodb_flush_log_at_trx_commit = 0",
 )
 """Commits are acknowledged from memory, so a killed server loses those since the last write."""
 REFUSED = ("503 unavailable",)
@@ -46,6 +41,11 @@ OF_STORES |= {"kill mariadb": 5, "kill redis": 10, "kill rabbitmq": 5, "down mar
 OF_GATEWAY: Faults = {"kill gateway": 10, "down gateway": (2, 120, 120), "slow gateway": (5, 10, 25)}
 OF_GATEWAY |= {"freeze gateway": (5, 5, 15)}
 OF_GATEWAY |= {f"{state} webhooks": (5, 5, 15) for state in WEBHOOKS_ARE}
+# A lock is waited for 5 s.
+OF_LOCKS: Faults = {"hold all rows of mariadb": (10, 2, 20), "deadlocks in mariadb": (10, 5, 15)}
+OF_DATABASE: Faults = {"read only mariadb": (10, 2, 15), "take all connections of mariadb": (10, 2, 15)}
+OF_DISK: Faults = {"fill the disk of mariadb": (10, 10, 30)}
+OF_NETWORK: Faults = {f"{state} {link}": (2, 3, 12) for state in NETWORK_IS for link in network.LINKS}
 
 
 class Sales(Run):
@@ -68,11 +68,8 @@ class Gateway(Run):
 
     def clients(self) -> list[Any]:
         self.rows(operators.SECOND, *reversed(operators.NAMES))
-        ends: dict[str, Any] = {"ends_at": time.monotonic() + self.client_seconds, "seen": self.seen}
-        at_pages = [
-            operators.Operator(name, self.instance, self.setup, seed=f"{self.seed} {name}", **ends)
-            for name in operators.NAMES
-        ]
+        operator = partial(operators.Operator, instance=self.instance, setup=self.setup, **self.common())
+        at_pages = [operator(name, seed=f"{self.seed} {name}") for name in operators.NAMES]
         return [*super().clients(), *at_pages]
 
     def operate(self) -> None:
@@ -137,28 +134,12 @@ ALL = (
     Campaign("sales", OF_SALES, Sales),
     Campaign("stores", OF_STORES, Stores, planted=COMMITS_IN_MEMORY),
     Campaign("gateway", OF_GATEWAY, Gateway, links=("webhooks",), planted=NEW_CHARGE_KEYS),
-    # A lock is waited for 5 s.
-    Campaign(
-        "locks",
-        {"hold all rows of mariadb": (10, 2, 20), "deadlocks in mariadb": (10, 5, 15)},
-        planted=FORGOTTEN_KEYS,
-    ),
-    Campaign(
-        "database",
-        {"read only mariadb": (10, 2, 15), "take all connections of mariadb": (10, 2, 15)},
-        planted=FORGOTTEN_KEYS,
-        required_answers=REFUSED,
-    ),
-    Campaign(
-        "disk",
-        {"fill the disk of mariadb": (10, 10, 30)},
-        Disk,
-        planted=FORGOTTEN_KEYS,
-        required_answers=REFUSED,
-    ),
+    Campaign("locks", OF_LOCKS, planted=FORGOTTEN_KEYS),
+    Campaign("database", OF_DATABASE, planted=FORGOTTEN_KEYS, required_answers=REFUSED),
+    Campaign("disk", OF_DISK, Disk, planted=FORGOTTEN_KEYS, required_answers=REFUSED),
     Campaign(
         "network",
-        {f"{state} {link}": (2, 3, 12) for state in NETWORK_IS for link in network.LINKS},
+        OF_NETWORK,
         quick_name="database",
         links=network.LINKS,
         planted_faults=(Fault(State.LOSE_COMMITS, "database", 8),),

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
 from subprocess import CompletedProcess
 from typing import Any
 
@@ -37,7 +38,7 @@ class Run:
     """A run as most campaigns have it; a campaign that differs overrides a part, and may open what is to be
     there up to the end, after the stack's if `prepare` opens it."""
 
-    load_kind, has_reader, database, seconds = WHOLE_LOAD, True, "mariadb", 0
+    load_kind, has_reader, database = WHOLE_LOAD, True, "mariadb"
     needs: tuple[str, ...] = ()
     patches: tuple[str, ...] = ()
     planted_patches: tuple[str, ...] = ()
@@ -45,25 +46,15 @@ class Run:
     settle_seconds, planted_settle_seconds = 60, 5
     """What a planted defect has lost never settles."""
 
-    def __init__(
-        self,
-        campaign: "Campaign",
-        instance: Instance,
-        seed: str,
-        *,
-        is_quick: bool = False,
-        is_planted: bool = False,
-        seconds: int = 0,
-        broker: str = "",
-    ) -> None:
-        self.campaign, self.instance, self.seed = campaign, instance, seed
-        self.is_quick, self.is_planted, self.seconds = is_quick, is_planted, seconds or self.seconds
-        self.has_rabbitmq = "rabbitmq" in (broker, *self.needs)
+    def __init__(self, campaign: "Campaign", instance: Instance, seed: str, **asked: str) -> None:
+        """As is asked by the options `quick`, `planted`, `seconds` and `broker` of the command line."""
+        self.campaign, self.instance, self.seed, self.asked = campaign, instance, seed, asked
+        self.is_quick, self.is_planted = bool(asked.get("quick")), bool(asked.get("planted"))
         self.seen, self.opened = Observations(), ExitStack()
         self.broker: RunningNode | None = None
         self.reader: FeedReader | None = None
-        planted = campaign.planted_faults if is_planted else ()
-        self.faults = [*planted, *campaign.plan(seed, is_quick=is_quick)]
+        planted = campaign.planted_faults if self.is_planted else ()
+        self.faults = [*planted, *campaign.plan(seed, is_quick=self.is_quick)]
 
     def run(self) -> int:
         """Load, faults and comparison; the exit code. Raises SetupError."""
@@ -94,7 +85,7 @@ class Run:
 
     def prepare(self) -> dict[str, str]:
         """Open what the stack needs; the settings that lead there. Raises SetupError."""
-        if self.has_rabbitmq:
+        if "rabbitmq" in (self.asked.get("broker"), *self.needs):
             self.broker = self.opened.enter_context(rabbitmq.running(self.instance.home / "rabbitmq"))
         through = self.opened.enter_context(network.beside(self.instance, self.campaign.links))
         names = (*self.patches, *(self.planted_patches if self.is_planted else ()))
@@ -109,8 +100,9 @@ class Run:
         return own_stack.manage(instance, words)
 
     def set_up(self) -> None:
-        more: dict[str, Any] = {"minutes": self.minutes, "manage": self.manage}
-        self.setup, self.shop = trial.set_up(self.load_kind, self.instance, self.seen, **more)
+        self.setup, self.shop = trial.set_up(
+            self.load_kind, self.instance, self.seen, minutes=self.minutes, manage=self.manage
+        )
         self.before = self.stored()
 
     def load(self) -> float:
@@ -126,9 +118,12 @@ class Run:
         return [*found, *([self.reader] if self.reader else [])]
 
     def buyers(self) -> list[Any]:
-        ends: dict[str, Any] = {"ends_at": time.monotonic() + self.client_seconds, "seen": self.seen}
-        ends |= {"port": self.instance.port, "seed": self.seed}
-        return [*staff_and_buyers(self.setup, count=trial.BUYERS, **ends)]
+        return [*staff_and_buyers(self.setup, count=trial.BUYERS, seed=self.seed, **self.common())]
+
+    def common(self) -> dict[str, Any]:
+        """What all clients have in common."""
+        ends_at = time.monotonic() + self.client_seconds
+        return {"port": self.instance.port, "ends_at": ends_at, "seen": self.seen}
 
     def make_faults(self) -> float:
         """Make those of each lane one after the other; the longest time until the shop was ready."""
@@ -165,8 +160,8 @@ class Run:
     def settle(self) -> float:
         """Wait until nothing is open; the seconds that took."""
         seconds = self.planted_settle_seconds if self.is_planted else self.settle_seconds
-        more: dict[str, Any] = {"within_seconds": seconds, "awaits_answers": seconds == self.settle_seconds}
-        return trial.settle(self.setup, self.shop, self.seen, operate=self.operate, **more)
+        wait = partial(trial.settle, within_seconds=seconds, awaits_answers=seconds == self.settle_seconds)
+        return wait(self.setup, self.shop, self.seen, operate=self.operate)
 
     def operate(self) -> None:
         """What an operator does meanwhile, again and again."""
