@@ -99,7 +99,7 @@ class Buyer(Client):
     def __init__(self, accounts: list[Account], setup: Setup, **settings: Any) -> None:
         super().__init__(setup, **settings)
         self.accounts = accounts
-        self.mix = {"issue": 4, "order": 9, "pay": 3, "cancel": 1, "top_up": 1, "repeat": 1, "look": 1}
+        self.mix = {"issue": 4, "order": 9, "pay_or_cancel": 4, "top_up": 1, "repeat": 1, "look": 1}
         self.mix |= {"order_in_sale": 8 * bool(setup.drop), "follow": 6 * bool(setup.gateway_port)}
         self.unpaid: list[tuple[Account, str]] = []
         self.started: list[tuple[Account, str]] = []
@@ -123,16 +123,15 @@ class Buyer(Client):
             body["coupon"] = self.random.choice(list(self.setup.shared_codes))
         self.buy(account, "order", "/orders", body)
 
-    def pay(self, _: Account) -> None:
+    def pay_or_cancel(self, _: Account) -> None:
+        """Three of four orders that were left to be paid later are paid."""
         if self.unpaid:
             account, order_id = self.taken(self.unpaid)
-            body = {"order": order_id} | self._card()
-            self.buy(account, "payment", "/payments", body, self.random.choice(WAITS))
-
-    def cancel(self, _: Account) -> None:
-        if self.unpaid:
-            account, order_id = self.taken(self.unpaid)
-            self.do(account, "cancel", f"/orders/{order_id}/cancel", None, keyed=False)
+            if self.random.random() < 0.25:
+                self.do(account, "cancel", f"/orders/{order_id}/cancel", None, keyed=False)
+            else:
+                body = {"order": order_id} | self._card()
+                self.buy(account, "payment", "/payments", body, self.random.choice(WAITS))
 
     def top_up(self, account: Account) -> None:
         body = {"amount": self.random.randrange(1, 50) * 100, "token": self._card()["token"]}
@@ -223,7 +222,7 @@ class Buyer(Client):
 class Staff(Client):
     """Corrects stock, grants points and refunds orders."""
 
-    mix = {"adjust": 2, "grant": 2, "refund": 5, "repeat_own": 1}
+    mix = {"adjust": 2, "grant": 2, "refund": 5, "repeat": 1}
 
     def refund(self, account: Account) -> None:
         """Some of an order, or all that is left of it; it may not be paid, or nothing be left."""
@@ -248,8 +247,8 @@ class Staff(Client):
         body = {"user": account.id, "amount": self.random.randrange(1, 20) * 50, "reason": "sorry"}
         self.do(self.setup.staff, "grant", "/wallet/grants", body, keyed=True)
 
-    def repeat_own(self, _: Account) -> None:
-        self.repeat(self.setup.staff)
+    def repeat(self, account: Account) -> None:
+        super().repeat(self.setup.staff)
 
 
 class Clerk(Client):
@@ -317,18 +316,17 @@ class WebhookSender:
 
     def send(self, kind: str) -> None:
         """One that the gateway has sent or is about to send, or one that may become true, or not."""
-        if kind == "repeated" and self.known["webhooks"]:
-            own, sent = ("delivered_at", "is_given_up"), self.random.choice(self.known["webhooks"])
-            event = {name: value for name, value in sent.items() if name not in own}
-        elif kind != "repeated" and self.known["charges"]:
-            # The latest ones are the likeliest to be under way.
-            charge = self.random.choice([*self.known["charges"], *self.known["charges"][-5:]])
-            data = {name: charge[name] for name in ("key", "order", "amount")}
-            data |= {"charge": charge["id"], "currency": charge["currency"] or "KRW"}
-            event = {"id": f"evt_{self.random.getrandbits(128):032x}", "type": self.random.choice(WEBHOOKS)}
-            event |= {"created_at": charge["created_at"], "data": data}
-        else:
+        known = self.known["webhooks" if kind == "repeated" else "charges"]
+        if not known:
             return
+        # The latest ones are the likeliest to be under way.
+        one = self.random.choice([*known, *known[-5:]])
+        event = {name: value for name, value in one.items() if name not in ("delivered_at", "is_given_up")}
+        if kind != "repeated":
+            data = {name: one[name] for name in ("key", "order", "amount")}
+            data |= {"charge": one["id"], "currency": one["currency"] or "KRW"}
+            event = {"id": f"evt_{self.random.getrandbits(128):032x}", "type": self.random.choice(WEBHOOKS)}
+            event |= {"created_at": one["created_at"], "data": data}
         secret, wanted = ("a guess", 400) if kind == "forged" else (self.secret, 200)
         body, began = json.dumps(event), time.monotonic()
         headers = {signatures.HEADER: signatures.header(secret, body.encode())}

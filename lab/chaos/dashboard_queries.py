@@ -24,18 +24,10 @@ def dashboards() -> list[dict[str, Any]]:
     return [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
 
 
-def interval(seconds: float, scrape_seconds: float = SCRAPE_SECONDS) -> float:
-    """`$__interval`: the seconds between two of 500 points in a panel of usual width that shows so long."""
-    return max(scrape_seconds, seconds / 500)
-
-
-def queries(
-    dashboard: dict[str, Any], seconds: float, scrape_seconds: float = SCRAPE_SECONDS
-) -> Iterator[tuple[str, str]]:
-    """The title of each panel, with an expression as Grafana sends it: a value for each variable."""
-    step = interval(seconds, scrape_seconds)
-    rate_interval = max(step + scrape_seconds, 4 * scrape_seconds)
-    times = {"interval": step, "rate_interval": rate_interval, "range": seconds}
+def queries(dashboard: dict[str, Any], seconds: float) -> Iterator[tuple[str, str]]:
+    """The title of each panel, with an expression as Grafana sends it to show so long: a value for each
+    variable. There is a point at each scrape, as in a panel of usual width of up to 1,000 s."""
+    times = {"interval": SCRAPE_SECONDS, "rate_interval": 4 * SCRAPE_SECONDS, "range": seconds}
     values = {f"__{name}": f"{seconds * 1000:.0f}ms" for name, seconds in times.items()}
     values |= {one["name"]: one["allValue"] for one in dashboard["templating"]["list"]}
     for panel in dashboard["panels"]:
@@ -63,7 +55,7 @@ def without_data(found: Prometheus, dashboard: dict[str, Any], since: float) -> 
     value to choose."""
     now = time.time()
     for panel, expression in queries(dashboard, now - since):
-        series = found.query_range(expression, start=since, end=now, step=interval(now - since))
+        series = found.query_range(expression, start=since, end=now, step=SCRAPE_SECONDS)
         # NaN, the quantile of nothing, is the only number that is not itself.
         if not any(value == value for one in series for _, value in one.points):
             yield f"{panel}: {expression}"

@@ -23,7 +23,7 @@ def test_prometheus_understands_every_query(tmp_path: Path):
     found = [
         expression
         for board in dashboard_queries.dashboards()
-        for _, expression in dashboard_queries.queries(board, 3600, 10)
+        for _, expression in dashboard_queries.queries(board, 3600)
     ]
     rules = [{"record": f"query:{number}", "expr": one} for number, one in enumerate(found)]
     file = tmp_path / "rules.yml"
