@@ -25,7 +25,7 @@ STEPS: Mapping[str, str] = {
     "containers": "make test-containers",
     "campaigns": "make chaos CAMPAIGN=all",
     "planted": "make chaos CAMPAIGN=all QUICK=1 PLANTED=1",
-    "soak": "make soak BROKER=rabbitmq",
+    "soak": "make soak DB=mariadb BROKER=rabbitmq",
     "simulation": "make simulate SECONDS=1800 EXAMPLES=200",
     "fuzz": "make fuzz SECONDS=600",
     "alerts": "make alerts",

@@ -248,9 +248,7 @@ def of_feed(setup: Setup, shop: Shop, reader: FeedReader, orders: Rows, coupons:
         one.read_to_end()
     print(f"the feed has {len(again.events)} events, each once", flush=True)
     yield from of_readings(reader.events, again.events)
-    yield from of_order_events("the feed has", IN_FEED, setup, orders, reader.events)
-    yield from of_coupon_events(setup, coupons, reader.events)
-    yield from of_corrections(setup, reader.events)
+    yield from of_events(setup, orders, coupons, reader.events)
 
 
 def of_readings(followed: Sequence[Any], again: Sequence[Any]) -> Iterator[str]:
@@ -271,27 +269,26 @@ def of_readings(followed: Sequence[Any], again: Sequence[Any]) -> Iterator[str]:
         yield f"the feed has another order: {after}, {types[after]}, was followed later than {before}"
 
 
-def of_coupon_events(setup: Setup, coupons: Rows, events: Sequence[Any]) -> Iterator[str]:
-    """In the feed each coupon is issued once, and its events lead to what it is; none was in no answer."""
+def of_events(setup: Setup, orders: Rows, coupons: Rows, events: Sequence[Any]) -> Iterator[str]:
+    """In the feed each order has its events; each coupon is issued once, and its events lead to what it is;
+    and each product has as many corrections as were answered, and its delivery before the load."""
+    yield from of_order_events("the feed has", IN_FEED, setup, orders, events)
     buyers = {account.id for account in setup.buyers}
     status = {code: "" for account in setup.buyers for code in account.coupons()}
     for event in (one for one in events if one["type"] in OF_COUPONS):
         code, kind = event["data"]["coupon"], event["type"]
         if code in status or (kind == "coupon.issued" and event["data"].get("account") in buyers):
             status[code] = COUPON_MOVES.get((status.get(code, ""), kind), "impossible")
-    yield from unlike(
-        {f"coupon {code}: status by the feed": one for code, one in status.items()},
-        {f"coupon {code}: status by the feed": coupons.get(code, {}).get("status") for code in status},
-    )
-
-
-def of_corrections(setup: Setup, events: Iterable[Any]) -> Iterator[str]:
-    """In the feed as many corrections of each product as were answered, and its delivery before the load."""
-    found = Counter(event["data"]["product"] for event in events if event["type"] == "stock.adjusted")
-    due = Counter(_adjusted(made) for made in setup.staff.done("adjustment"))
+    corrected = Counter(event["data"]["product"] for event in events if event["type"] == "stock.adjusted")
+    adjusted = Counter(_adjusted(made) for made in setup.staff.done("adjustment"))
+    due, found = dict[str, object](), dict[str, object]()
+    for code, by_feed in status.items():
+        what = f"coupon {code}: status by the feed"
+        due[what], found[what] = by_feed, coupons.get(code, {}).get("status")
     for id in (product.id for product in setup.stocked):
         what = f"product {id}: corrections in the feed"
-        yield from unlike({what: due[id] + 1}, {what: found[id]})
+        due[what], found[what] = adjusted[id] + 1, corrected[id]
+    yield from unlike(due, found)
 
 
 def _items(order_or_refund: Any) -> list[tuple[int, int]]:

@@ -1,8 +1,8 @@
-"""What a load on a stack begins and ends with: accounts and goods, then a wait until all is settled, and the
+"""What a load on a stack begins and ends with: goods and campaigns, then a wait until all is settled, and the
 laws."""
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -30,7 +30,6 @@ SETTINGS = {
 """Short times, so that what is left undone ends within the trial; no limits on how often an account calls and
 what it holds unpaid, for a few accounts buy here as much as many would; and a partner that fails only when a
 fault makes it."""
-BUYERS, ACCOUNTS_EACH = 7, 6
 PRODUCTS, STOCK, PLENTY, COUPONS, FEW_COUPONS = 6, 150, 100_000, 30, 4
 """What clients compete for in a minute; of a few coupons the requests for dashboards sell out at once."""
 STRATEGIES: tuple[dict[str, Any], ...] = (
@@ -48,34 +47,13 @@ SETTLE_SECONDS, OPERATE_SECONDS = 330, 20
 """A saga that has failed many times is retried after 300 s, whatever ended meanwhile."""
 
 
-def set_up(
-    load: Collection[str],
-    instance: Instance,
-    seen: Observations,
-    *,
-    minutes: int,
-    manage: own_stack.Manage = own_stack.manage,
-) -> tuple[Setup, Shop]:
-    """Accounts with points, products that can run out, campaigns that can sell out: enough for so long; and
-    what the load has besides, as `campaigns.run` says."""
-    known = own_stack.seed(instance, BUYERS * ACCOUNTS_EACH, manage=manage)
-    shop = Shop(instance, known["staff"], seen)
-    setup = shop.stocked(known, "Trial", products=PRODUCTS, on_hand=STOCK * minutes, plenty=PLENTY)
-    setup.campaigns = create_campaigns(shop, minutes)
-    setup.gateway_port = instance.gateway_port if "gateway" in load else None
-    setup.drop = create_drop(shop) if "sale" in load else None
-    if "restrictions" in load:
-        _create_restricted_campaigns(setup, shop)
-    return setup, shop
-
-
 def create_campaigns(shop: Shop, minutes: int) -> list[int]:
     """The ids of new campaigns of each strategy, as many as sell for so long."""
     usual = [{"strategy": strategy} for strategy in ("group_commit", "pessimistic") * minutes]
     return [shop.create_campaign("Trial", **{"quantity": COUPONS, **own}) for own in (*usual, *STRATEGIES)]
 
 
-def _create_restricted_campaigns(setup: Setup, shop: Shop) -> None:
+def create_restricted_campaigns(setup: Setup, shop: Shop) -> None:
     """Two with shared codes, one for first orders; one for every other buyer; one for a product."""
     create = partial(shop.create_campaign, "Trial", quantity=COUPONS)
     for code, is_first in (("TO-ALL", False), ("TO-FIRST-ORDERS", True)):

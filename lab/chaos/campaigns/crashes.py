@@ -11,11 +11,13 @@ import random
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
 from lab.chaos import dashboard_queries, faults, trial
-from lab.chaos.calls import NO_ANSWER, Call, Measurement
+from lab.chaos.calls import Call, Measurement
 from lab.chaos.campaigns.run import Run
 from lab.chaos.clients import PATIENCE_SECONDS
 from lab.chaos.faults import WEB_PROCESS, Fault, Faults
@@ -38,7 +40,6 @@ STORES = {"redis": ("redis", 30.0, "201", 10.0), "mariadb": ("database", 12.0, "
 HEALTH_SECONDS, BACK_SECONDS, WAIT_SECONDS = 2.0, 15.0, 10
 REPLACED = "SELECT id FROM orders_saga WHERE state = 'stuck' AND last_error LIKE 'As much is refunded at%%'"
 """The refunds that the shop leaves to an operator, because one made by hand may be in their place."""
-WAITING_TICKETS = "firstcome_queue_oldest_ticket_seconds > 0"
 
 
 def each(names: Mapping[str, int], sorts: Mapping[str, int] = SORTS) -> Faults:
@@ -90,8 +91,8 @@ class Crashes(Run):
     def operate(self) -> None:
         """Record refunds as done in whose place a clerk gave back as much at the gateway."""
         for (saga_id,) in self.rows(REPLACED):
-            words = f"complete_saga {saga_id} --reason given-back-at-the-gateway"
-            ran = own_stack.manage(self.instance, words)
+            command = f"complete_saga {saga_id} --reason given-back-at-the-gateway"
+            ran = own_stack.manage(self.instance, command)
             say(f"complete_saga: {ran.stdout}{ran.stderr}")
 
 
@@ -106,46 +107,39 @@ class Chaos(Crashes):
 
     def lose(self, fault: Fault) -> None:
         """Check the health and place one order after the other while the store is away; once an order is paid
-        again, repeat those that had no final answer."""
+        again, repeat them to their final answers."""
         part, _, wanted, most = STORES[fault.name]
+        port, connection, buyer = self.instance.port, self.shop.connection, self.setup.buyers[0]
         # On a machine that has more to do than it has cores.
-        slack, buyer = min(3.0, max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))), self.setup.buyers[0]
-        item, card = {"product": self.setup.ample.id, "quantity": 1}, {"token": "tok_ok"}
-        unanswered = list[Call]()
+        slack = min(3.0, max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1)))
+        body = {"items": [{"product": self.setup.ample.id, "quantity": 1}], "payment": {"token": "tok_ok"}}
 
         def new_order() -> Call:
-            body = {"items": [item], "payment": card}
             return Call("POST", "/orders", buyer.token, body, str(uuid.uuid4()), WAIT_SECONDS)
 
-        def require(what: str, began: float, *, within: float, is_right: bool = True) -> None:
-            self.seen.count(f"{fault}: {what}", seconds := time.monotonic() - began)
-            if not is_right or seconds > within * slack:
-                self.record([f"{fault}: {what} after {seconds:.1f} s"])
-
-        with faults.lasting(fault, self.instance):
-            until = time.monotonic() + fault.seconds
-            while (began := time.monotonic()) < until:
-                status, _ = readiness.ask(self.instance.port, "GET", "/healthz")
-                require(f"/healthz {status}", began, within=HEALTH_SECONDS, is_right=status == 200)
-                began = time.monotonic()
-                status, text = readiness.ask(self.instance.port, "GET", "/readyz")
-                is_named = part in json.loads(text)["down"]
-                require(f"/readyz {status}", began, within=HEALTH_SECONDS, is_right=is_named)
-                call, began = new_order(), time.monotonic()
-                answer = self.shop.connection.call_once(call)
-                word = answer.word if answer else NO_ANSWER
-                require(f"order {word}", began, within=most, is_right=word == wanted)
-                if answer is None or answer.is_retryable:
-                    unanswered.append(call)
-                else:
-                    buyer.calls.append(RecordedCall("order", call, answer))
-                time.sleep(0.2)
-        began = time.monotonic()
-        for number, call in enumerate([new_order(), *unanswered]):
-            answer = self.shop.connection.call_until_final(call, until=time.monotonic() + PATIENCE_SECONDS)
+        def insist(call: Call) -> None:
+            answer = connection.call_until_final(call, until=time.monotonic() + PATIENCE_SECONDS)
             buyer.calls.append(RecordedCall("order", call, answer))
-            if number == 0:
-                require("paid afterwards", began, within=BACK_SECONDS)
+
+        def probe(what: str, within: float, ask: Callable[[], Any], is_right: Callable[[Any], Any]) -> None:
+            began, said = time.monotonic(), ask()
+            self.seen.count(f"{fault}: {what}", seconds := time.monotonic() - began)
+            if not is_right(said) or seconds > within * slack:
+                self.record([f"{fault}: {what} was answered {said} after {seconds:.1f} s"])
+
+        health, ready = (partial(readiness.ask, port, "GET", path) for path in ("/healthz", "/readyz"))
+        with faults.lasting(fault, self.instance):
+            until, placed = time.monotonic() + fault.seconds, list[Call]()
+            while time.monotonic() < until:
+                placed.append(new_order())
+                order = partial(connection.call_once, placed[-1])
+                probe("/healthz", HEALTH_SECONDS, health, lambda said: said[0] == 200)
+                probe("/readyz", HEALTH_SECONDS, ready, lambda said: part in json.loads(said[1])["down"])
+                probe("order", most, order, lambda answer: answer and answer.word == wanted)
+                time.sleep(0.2)
+        probe("paid again", BACK_SECONDS, lambda: insist(new_order()), lambda _: True)
+        for call in placed:
+            insist(call)
         readiness.wait_for_shop(self.instance)
 
 
@@ -158,10 +152,7 @@ class Soak(Crashes):
     @contextmanager
     def stack(self, settings: Mapping[str, str]) -> Iterator[None]:
         faketime.require()
-        with (
-            super().stack(settings),
-            dashboard_queries.beside(self.instance) as self.prometheus,
-        ):
+        with super().stack(settings), dashboard_queries.beside(self.instance) as self.prometheus:
             self.began_at = time.time()
             yield
 
@@ -184,7 +175,7 @@ class Soak(Crashes):
                 for campaign in setup.campaigns:
                     call = Call("POST", "/coupons", account.token, {"campaign": campaign})
                     account.calls.append(RecordedCall("coupon", call, ask(call, until=until)))
-            unseen = lambda: not self.prometheus.query(WAITING_TICKETS)  # noqa: E731
+            unseen = lambda: not self.prometheus.query("firstcome_queue_oldest_ticket_seconds > 0")  # noqa: E731
             waiting.left(unseen, within_seconds=PATIENCE_SECONDS, pause_seconds=1)
         product = self.shop.create_product("Sale", 0, trial.PLENTY).id
         sale = self.shop.create_sale(product, rate_per_minute=1)

@@ -16,6 +16,7 @@ from lab.chaos.calls import Observations
 from lab.chaos.campaigns import network, patches
 from lab.chaos.clients import FeedReader, WebhookSender, at_work, staff_and_buyers
 from lab.chaos.faults import Fault, Faults
+from lab.chaos.shop import Shop
 from lab.stack import database
 from scripts.stack import SetupError, own_stack, rabbitmq, supervision, waiting
 from scripts.stack.children import say
@@ -26,6 +27,7 @@ SHORT_SECONDS, QUICK_LONGEST_SECONDS, QUICK_DIVISOR = (0.5, 3.0), 8.0, 10
 WORKER_SECONDS = 90
 """Each attempt of a worker to connect to RabbitMQ again waits two seconds longer than the one before."""
 HEADER = "| campaign | faults | acknowledged | compared | lost | doubled | longest recovery |"
+BUYERS, ACCOUNTS_EACH = 7, 6
 PLAIN_LOAD = frozenset[str]()
 """Orders, payments, refunds, and coupons of every strategy."""
 LASTING_LOAD = PLAIN_LOAD | {"gateway"}
@@ -100,10 +102,17 @@ class Run:
         return own_stack.manage(instance, words)
 
     def set_up(self) -> None:
-        self.setup, self.shop = trial.set_up(
-            self.load_kind, self.instance, self.seen, minutes=self.minutes, manage=self.manage
-        )
-        self.before = self.stored()
+        """Accounts with points, products that can run out and campaigns that can sell out within minutes."""
+        known = own_stack.seed(self.instance, BUYERS * ACCOUNTS_EACH, manage=self.manage)
+        self.shop = shop = Shop(self.instance, known["staff"], self.seen)
+        stock = trial.STOCK * self.minutes
+        setup = shop.stocked(known, "Trial", products=trial.PRODUCTS, on_hand=stock, plenty=trial.PLENTY)
+        setup.campaigns = trial.create_campaigns(shop, self.minutes)
+        setup.gateway_port = self.instance.gateway_port if "gateway" in self.load_kind else None
+        setup.drop = trial.create_drop(shop) if "sale" in self.load_kind else None
+        if "restrictions" in self.load_kind:
+            trial.create_restricted_campaigns(setup, shop)
+        self.setup, self.before = setup, effects.stored(setup, self.rows)
 
     def load(self) -> float:
         """Run clients while the faults are made; the longest time until the shop was ready after one."""
@@ -118,7 +127,7 @@ class Run:
         return [*found, *([self.reader] if self.reader else [])]
 
     def buyers(self) -> list[Any]:
-        return [*staff_and_buyers(self.setup, count=trial.BUYERS, seed=self.seed, **self.common())]
+        return [*staff_and_buyers(self.setup, count=BUYERS, seed=self.seed, **self.common())]
 
     def common(self) -> dict[str, Any]:
         """What all clients have in common."""
