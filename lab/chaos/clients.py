@@ -43,8 +43,6 @@ PATIENCE_SECONDS = 90
 """How long a client repeats its calls after the load has ended."""
 WEBHOOKS = ("charge.succeeded", "charge.declined", "charge.refunded", "charge.pondered")
 """The last one is unknown to the shop."""
-FEED_SECONDS = 300
-"""For so long a reader of the feed asks for the same page."""
 
 
 class Client:
@@ -338,34 +336,32 @@ class WebhookSender:
             self.seen.record_finding(f"{kind} {event['type']} was answered {status}, not {wanted}: {text}")
 
 
-class FeedReader:
-    """Follows the event feed with one cursor; a thread's own until the load has ended."""
+class FeedReader(Client):
+    """Follows the event feed with one cursor, as the staff, until the load ends or the cursor is refused."""
 
-    def __init__(self, *, port: int, token: str, seed: str, seen: Observations) -> None:
-        self.connection = Connection(port, seen, seed=f"{seed} feed")
-        self.random = random.Random(f"{seed} feed")
-        self.token, self.seen = token, seen
-        self.events: list[Any] = []
-        self.cursor, self.is_refused = "", False
+    mix, pauses = {"follow": 1}, (0.0, 0.1)
 
-    def run(self, stop: threading.Event) -> None:
-        """Read page by page, until the load ends or the cursor is refused."""
-        while not (stop.is_set() or self.is_refused):
-            self.read(wait=self.random.choice(WAITS))
+    def __init__(self, setup: Setup, **settings: Any) -> None:
+        super().__init__(setup, **settings)
+        self.events, self.cursor, self.is_refused = list[Any](), "", False
+
+    def follow(self, _: Account) -> None:
+        self.read(wait=self.random.choice(WAITS))
 
     def read_to_end(self) -> None:
         """Read what is left, once all is settled. Raises NoFinalAnswer."""
-        until = time.monotonic() + PATIENCE_SECONDS
+        self.until = time.monotonic() + PATIENCE_SECONDS
         # A page that is still empty after so long is the last one: positions are given within a second.
-        while not self.is_refused and self.read(wait=3):
-            if time.monotonic() > until:
+        while self.read(wait=3):
+            if time.monotonic() > self.until:
                 raise NoFinalAnswer(f"the event feed goes on after {len(self.events)} events")
 
     def read(self, *, wait: int) -> int:
         """How many events the next page has. Raises NoFinalAnswer."""
+        if self.is_refused:
+            return 0
         query = urlencode({"limit": 200} | ({"after": self.cursor} if self.cursor else {}))
-        call = Call("GET", f"/events?{query}", self.token, wait=wait)
-        answer = self.connection.call_until_final(call, until=time.monotonic() + FEED_SECONDS)
+        answer = self.get(self.setup.staff, f"/events?{query}", wait=wait)
         if answer.status != 200:
             self.is_refused = True
             self.seen.record_finding(f"the feed after {len(self.events)} events is answered {answer}")

@@ -243,7 +243,7 @@ def _are_refunds(kinds: Sequence[str], count: int, unrequested: int) -> bool:
 
 def of_feed(setup: Setup, shop: Shop, reader: FeedReader, orders: Rows, coupons: Rows) -> Iterator[str]:
     """Read to the end and once more from the beginning; each event that is wrong. Raises NoFinalAnswer."""
-    again = FeedReader(port=shop.instance.port, token=reader.token, seed="again", seen=reader.seen)
+    again = FeedReader(setup, port=shop.instance.port, seed="again", ends_at=0.0, seen=reader.seen)
     for one in (reader, again):
         one.read_to_end()
     print(f"the feed has {len(again.events)} events, each once", flush=True)

@@ -1,6 +1,7 @@
 """The campaigns of faults: which faults each makes, and the planted defect that it has to find."""
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -32,6 +33,8 @@ COMMITS_IN_MEMORY = (
 REFUSED = ("503 unavailable",)
 REDIS_AWAY = ("down", "no memory for", "old data for")
 """Sorts of faults while which Redis serves nothing."""
+WITHOUT_REDIS = {"/orders", "/coupons"}
+"""What is answered all the same."""
 WEBHOOKS_ARE = (State.LATE, State.CUT, State.CUT_REPLIES, State.OVERTAKE)
 NETWORK_IS = (State.SLOW, State.CUT, State.CUT_REPLIES, State.HALF_OPEN, State.LATE, State.BYTEWISE)
 OF_SALES: Faults = dict.fromkeys(("kill worker", "kill beat", "flush redis"), 5)
@@ -121,12 +124,12 @@ class Stores(Run):
 def unanswered(seen: Observations, spans: Sequence[tuple[float, float]]) -> Iterator[str]:
     """Each path of which requests were made in these spans, and none was answered; prints how many were."""
     met = [one for one in seen.measured.requests if any(a <= one.began and one.ended <= b for a, b in spans)]
-    for path in ("/orders", "/coupons"):
-        goods = [request.is_good for request in met if (request.method, request.path) == ("POST", path)]
-        if goods:
-            say(f"while Redis was away {sum(goods)} of {len(goods)} requests of {path} were answered")
-        if goods and not any(goods):
-            yield f"while Redis was away none of {len(goods)} requests of {path} was answered"
+    asked = Counter(one.path for one in met if one.method == "POST" and one.path in WITHOUT_REDIS)
+    answered = Counter(one.path for one in met if one.method == "POST" and one.is_good)
+    for path, count in asked.items():
+        say(f"while Redis was away {answered[path]} of {count} requests of {path} were answered")
+        if not answered[path]:
+            yield f"while Redis was away none of {count} requests of {path} was answered"
 
 
 ALL = (

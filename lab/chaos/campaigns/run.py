@@ -120,11 +120,10 @@ class Run:
             return self.make_faults()
 
     def clients(self) -> list[Any]:
-        found = [*self.buyers(), WebhookSender(self.instance, seed=f"{self.seed} sender", seen=self.seen)]
+        sender = WebhookSender(self.instance, seed=f"{self.seed} sender", seen=self.seen)
         if self.has_reader:
-            port, token = self.instance.port, self.shop.token
-            self.reader = FeedReader(port=port, token=token, seed=self.seed, seen=self.seen)
-        return [*found, *([self.reader] if self.reader else [])]
+            self.reader = FeedReader(self.setup, seed=f"{self.seed} feed", **self.common())
+        return [*self.buyers(), sender, *([self.reader] if self.reader else [])]
 
     def buyers(self) -> list[Any]:
         return [*staff_and_buyers(self.setup, count=BUYERS, seed=self.seed, **self.common())]
