@@ -102,6 +102,8 @@ class Buyer(Client):
         self.unpaid: list[tuple[Account, str]] = []
         self.started: list[tuple[Account, str]] = []
         """The orders and top-ups whose owner may have to act, or which may be kept, by their paths."""
+        self.entries: dict[str, tuple[str, float]] = {}
+        """The last status of each entry that was polled, and when it came."""
 
     def issue(self, account: Account) -> None:
         campaign = self.random.choice(self.setup.campaigns)
@@ -197,9 +199,9 @@ class Buyer(Client):
         began_at = time.monotonic()
         answer = self.get(account, f"/sale-entries/{entry_id}", wait=wait)
         status = answer.body.get("status", answer.word)
-        before, came_at = account.entries.get(entry_id, ("waiting", 0.0))
+        before, came_at = self.entries.get(entry_id, ("waiting", 0.0))
         if STATUSES.get(status, -1) >= STATUSES[before]:
-            account.entries[entry_id] = status, time.monotonic()
+            self.entries[entry_id] = status, time.monotonic()
             return str(status)
         if status == "waiting" and began_at - came_at < POLLS_CURRENT_SECONDS:
             return "waiting"

@@ -55,8 +55,6 @@ class Account:
     calls: list[RecordedCall] = field(default_factory=list)
     shared_codes: dict[str, int] = field(default_factory=dict)
     """The setup's own."""
-    entries: dict[str, tuple[str, float]] = field(default_factory=dict)
-    """The last status of each entry of a sale that it polled, and when it came, by the monotonic clock."""
 
     def done(self, sort: str) -> list[RecordedCall]:
         return [made for made in self.calls if made.sort == sort and made.was_done]
