@@ -18,14 +18,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from lab.chaos import trial
-from lab.chaos.calls import Answer, Call, Connection
+from lab.chaos import effects, trial
+from lab.chaos.calls import Answer, Call
 from lab.chaos.campaigns.run import PLAIN_LOAD, Run, say
 from lab.chaos.clients import Buyer, at_work
+from lab.chaos.effects import Compared, Effects
 from lab.chaos.memory import Account, RecordedCall, Setup
 from lab.chaos.shop import BOUGHT
-from lab.cluster.drill import effects
-from lab.cluster.drill.effects import Compared, Effects
 from lab.stack import database
 from scripts.stack import (
     SetupError,
