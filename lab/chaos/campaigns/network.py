@@ -1,25 +1,22 @@
-"""Faults of the network between the shop and what it calls, by a proxy of each link.
-
-`python -m lab.chaos.campaigns.network CONTROL LINKS` is the proxy, as Toxiproxy is one
-(github.com/Shopify/toxiproxy); its links, in JSON, lead from a port of loopback to an address or socket. A
-line to the control socket, `NAME STATE`, changes a link's state, and is answered.
-"""
+"""Faults of the network between the shop and what it calls, by a proxy of each link, as Toxiproxy is one
+(github.com/Shopify/toxiproxy). The proxies are one thread of the campaign."""
 
 import asyncio
-import json
 import random
 import socket
 import struct
-import sys
+import threading
 from asyncio import StreamReader as Reader, StreamWriter as Writer
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import quote
 
-from scripts.stack import children, places, ports
+from lab.chaos.clients import at_work
+from scripts.stack import ports
 from scripts.stack.environment import OWN_STORES
 from scripts.stack.instance import Instance
 from scripts.stack.mariadb import DATABASE, USER
@@ -30,7 +27,7 @@ LINKS = ("database", "redis", "gateway", "sink", "partner", "webhooks")
 SLOW_SECONDS, OVERTAKE_SECONDS = 0.2, 3.0
 CUT_SHARE = 0.1
 """So many replies are lost: with all of them lost no connection would get as far as a request."""
-BYTES_APART = 100
+BYTES_APART, CHANGE_SECONDS = 100, 10
 RESET = struct.pack("ii", 1, 0)
 
 
@@ -48,98 +45,40 @@ class State(StrEnum):
     LOSE_COMMITS = "lost commits in"  # a defect to be found: each COMMIT arrives as a ROLLBACK
 
 
-@contextmanager
-def beside(instance: Instance, links: Sequence[str]) -> Iterator[dict[str, str]]:
-    """A proxy listens for each of these links, if any; yields the settings that lead through it."""
-    if not links:
-        yield {}
-        return
-    instance.run.mkdir(parents=True, exist_ok=True)
-    server, first = instance.mariadb(), ports.free(len(LINKS))
-    at = {name: f"{ports.HOST}:{first + number}" for number, name in enumerate(LINKS)}
-    account, redis = f"{USER}:{quote(server.password)}", f"redis://{at['redis']}"
-    # Of each link its server, a port or a socket, and the settings that lead to it.
-    routes: dict[str, tuple[int | str, dict[str, str]]] = {
-        "database": (str(server.socket), {"DATABASE_URL": f"mysql://{account}@{at['database']}/{DATABASE}"}),
-        "redis": (str(instance.redis_socket), {"REDIS_URL": f"{redis}/0", "BROKER_URL": f"{redis}/1"}),
-        "gateway": (instance.gateway_port, {"GATEWAY_URL": f"http://{at['gateway']}"}),
-        "sink": (instance.data_platform_port, {"DATA_PLATFORM_URL": f"http://{at['sink']}"}),
-        "partner": (instance.partner_port, {"PARTNER_URL": f"http://{at['partner']}"}),
-        "webhooks": (instance.port, {WEBHOOK_LISTENER: f"http://{at['webhooks']}"}),
-    }
-    settings = {OWN_STORES: "mariadb redis"} if "database" in links else {}
-    for name in links:
-        settings |= routes[name][1]
-    addresses = json.dumps({name: (first + LINKS.index(name), routes[name][0]) for name in links})
-    log, control = instance.home / "network.log", str(_control(instance))
-    command = [sys.executable, "-m", "lab.chaos.campaigns.network", control, addresses]
-    with children.running(command, name="proxy", log=log, is_ready=control):
-        yield settings
-
-
-@contextmanager
-def _link_in(state: State, name: str, instance: Instance) -> Iterator[None]:
-    """The link is in this state."""
-
-    def become(state: State) -> None:
-        with socket.socket(socket.AF_UNIX) as control:
-            control.settimeout(10)
-            control.connect(str(_control(instance)))
-            control.sendall(f"{name} {state}\n".encode())
-            if control.recv(16) != b"ok\n":
-                raise OSError(f"the proxy did not take {name} {state}")
-
-    become(state)
-    try:
-        yield
-    finally:
-        become(State.PASS)
-
-
-def _control(instance: Instance) -> Path:
-    return places.socket_path(instance.home, "network.sock")
-
-
-LASTING: Mapping[str, Callable[[str, Instance], AbstractContextManager[None]]] = {
-    state: partial(_link_in, state) for state in State if state != State.PASS
-}
-
-
 class Link:
-    """One link to a port of loopback or a socket, its state, and both ends of each connection."""
+    """One link from a port of loopback to another or to a socket, and both ends of each connection."""
 
-    def __init__(self, port: int, target: int | str) -> None:
-        self.port, self.target, self.state = port, target, State.PASS
+    def __init__(self, port: int, target: int | Path) -> None:
+        self.port, self.target, self.state = port, target, State.CUT
         self.connections: list[list[Writer]] = []
         self.changed = asyncio.Event()
-        self.server: asyncio.Server | None = None
 
-    async def set_state(self, state: State) -> None:
+    async def become(self, state: State) -> None:
         """Change the state for all connections, and let what waited for that go on."""
         before, self.state = self.state, state
         self.changed.set()
         self.changed = asyncio.Event()
-        if state == State.CUT and self.server:
+        if state == State.CUT:
             self.server.close()
-            self.server = None
+        elif before == State.CUT:
+            self.loop = asyncio.get_running_loop()
+            self.server = await asyncio.start_server(self.serve, ports.HOST, self.port)
         if State.CUT in (before, state) or before == State.HALF_OPEN:
             for ends in [*self.connections]:
                 reset(ends)
-        if state != State.CUT and not self.server:
-            self.server = await asyncio.start_server(self.serve, ports.HOST, self.port)
 
     async def serve(self, reader: Reader, writer: Writer) -> None:
         ends = [writer]
         self.connections.append(ends)
         try:
-            if isinstance(self.target, str):
+            if isinstance(self.target, Path):
                 server_reader, server = await asyncio.open_unix_connection(self.target)
             else:
                 server_reader, server = await asyncio.open_connection(ports.HOST, self.target)
             ends.append(server)
             requests = self.pump(reader, server, ends, is_reply=False)
             await asyncio.gather(requests, self.pump(server_reader, writer, ends, is_reply=True))
-        except OSError:
+        except (OSError, asyncio.CancelledError):  # the latter when the campaign ends
             pass
         finally:
             reset(ends)
@@ -195,22 +134,56 @@ def without_commit(chunk: bytes) -> bytes:
     return len(content).to_bytes(3, "little") + chunk[3:4] + content
 
 
-async def serve(control: str, addresses: Mapping[str, tuple[int, int | str]]) -> None:
-    """Serve the links until the process ends; the control socket is there once all of them listen."""
-    links = {name: Link(*address) for name, address in addresses.items()}
-    for link in links.values():
-        await link.set_state(State.PASS)
-
-    async def take_command(reader: Reader, writer: Writer) -> None:
-        name, _, state = (await reader.readline()).decode().strip().partition(" ")
-        await links[name].set_state(State(state))
-        writer.write(b"ok\n")
-        await writer.drain()
-        writer.close()
-
-    await (await asyncio.start_unix_server(take_command, control)).serve_forever()
+PROXIED: dict[str, Link] = {}
+"""The links of this process' campaign, by name."""
 
 
-if __name__ == "__main__":
-    children.end_with_parent()
-    asyncio.run(serve(sys.argv[1], json.loads(sys.argv[2])))
+@contextmanager
+def beside(instance: Instance, links: Sequence[str]) -> Iterator[dict[str, str]]:
+    """A proxy listens for each of these links, if any; yields the settings that lead through it."""
+    if not links:
+        yield {}
+        return
+    server, first = instance.mariadb(), ports.free(len(links))
+    database_url = f"mysql://{USER}:{quote(server.password)}@{{}}/{DATABASE}"
+    # Of each link its server, a port or a socket, and the settings that lead to it.
+    routes: dict[str, tuple[int | Path, dict[str, str]]] = {
+        "database": (server.socket, {"DATABASE_URL": database_url}),
+        "redis": (instance.redis_socket, {"REDIS_URL": "redis://{}/0", "BROKER_URL": "redis://{}/1"}),
+        "gateway": (instance.gateway_port, {"GATEWAY_URL": "http://{}"}),
+        "sink": (instance.data_platform_port, {"DATA_PLATFORM_URL": "http://{}"}),
+        "partner": (instance.partner_port, {"PARTNER_URL": "http://{}"}),
+        "webhooks": (instance.port, {WEBHOOK_LISTENER: "http://{}"}),
+    }
+    settings, all_listen = {OWN_STORES: "mariadb redis"} if "database" in links else {}, threading.Event()
+    for port, name in enumerate(links, first):
+        target, urls = routes[name]
+        PROXIED[name] = Link(port, target)
+        settings |= {key: url.format(f"{ports.HOST}:{port}") for key, url in urls.items()}
+
+    async def serve(stop: threading.Event) -> None:
+        for link in PROXIED.values():
+            await link.become(State.PASS)
+        all_listen.set()
+        await asyncio.to_thread(stop.wait)
+
+    with at_work([SimpleNamespace(run=lambda stop: asyncio.run(serve(stop)))]):
+        all_listen.wait(CHANGE_SECONDS)
+        yield settings
+
+
+@contextmanager
+def _link_in(state: State, name: str, _: Instance) -> Iterator[None]:
+    """The link is in this state."""
+    link = PROXIED[name]
+    become = lambda state: asyncio.run_coroutine_threadsafe(link.become(state), link.loop)  # noqa: E731
+    become(state).result(CHANGE_SECONDS)
+    try:
+        yield
+    finally:
+        become(State.PASS).result(CHANGE_SECONDS)
+
+
+LASTING: Mapping[str, Callable[[str, Instance], AbstractContextManager[None]]] = {
+    state: partial(_link_in, state) for state in State if state != State.PASS
+}
