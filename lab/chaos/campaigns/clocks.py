@@ -15,9 +15,10 @@ from scripts.stack.instance import Instance
 
 FAR_SECONDS, STEP_SECONDS = 150, 10
 """How far a clock is off in the end: two that drift apart are five minutes apart."""
-JUMP_SECONDS, RIGHT_SECONDS, START_SECONDS = 300, 3.0, 60
-"""How far a worker's clock jumps, how long it is right before, and how long the worker may take to start: the
-other faults may keep it from that."""
+JUMP_SECONDS, RIGHT_SECONDS = 300, 3.0
+"""How far a worker's clock jumps, and how long it is right before."""
+SECOND_LOG, START_SECONDS = "clock-jump-worker.log", 60
+"""Other faults may keep a second worker from starting for so long."""
 RETENTION_SECONDS = 86_400
 """Of idempotency keys, in the stacks that are watched."""
 TOLERANCE_SECONDS = 1.0
@@ -73,35 +74,38 @@ def _off(seconds: int, clock: str, instance: Instance) -> Iterator[None]:
 
 @contextmanager
 def moved(instance: Instance, clocks: Mapping[str, int]) -> Iterator[None]:
-    """These clocks are there for a stack; in the end what libfaketime has left of its processes is removed.
-    Raises SetupError without libfaketime."""
+    """These clocks are there for a stack. Raises SetupError without libfaketime."""
     faketime.require()
     set_clocks(instance, clocks)
     try:
         yield
     finally:
-        for path in Path("/dev/shm").glob("faketime_shm_*"):  # noqa: S108 - faketime puts its memory there
-            pid = path.name.rpartition("_")[2]
-            if not Path("/proc", pid).exists():
-                faketime.remove_shared_memory(int(pid))
+        remove_leftovers()
+
+
+def remove_leftovers() -> None:
+    """Remove what libfaketime has left of processes that are gone."""
+    for path in Path("/dev/shm").glob("faketime_shm_*"):  # noqa: S108 - faketime puts its memory there
+        pid = path.name.rpartition("_")[2]
+        if not Path("/proc", pid).exists():
+            faketime.remove_shared_memory(int(pid))
 
 
 @contextmanager
-def second_worker(instance: Instance, offset_file: Path) -> Iterator[None]:
-    """A worker beside the stack's, as that but for its name and its clock, which is the file's. It may end by
-    itself, as Celery does at times when it loses Redis. Raises SetupError."""
-    environment, log, began = supervision.environment(instance), log_of(instance), 0
+def second_worker(instance: Instance, clock: str) -> Iterator[None]:
+    """A worker beside the stack's, as that but for its name and its clock. It may end by itself, as Celery
+    does at times when it loses Redis. Raises SetupError."""
+    offset_file, log = faketime.clock_file(instance, clock), instance.logs / SECOND_LOG
+    environment, started = supervision.environment(instance), list[subprocess.Popen[bytes]]()
     command = [*processes.command("worker", instance, environment), "--hostname", "clock-jump@%h"]
     # Its log has to say when it is ready.
     environment |= {**faketime.environment(offset_file), "LOG_LEVEL": "INFO"}
     faketime.set_offset(offset_file, 0)
     log.touch()
-    started: list[subprocess.Popen[bytes]] = []
+    began = log.stat().st_size
 
     def is_ready() -> bool:
-        nonlocal began
         if not started or started[-1].poll() is not None:
-            began = log.stat().st_size
             started.append(children.start(faketime.command(command), log=log, environment=environment))
         return b" ready." in log.read_bytes()[began:]
 
@@ -113,21 +117,15 @@ def second_worker(instance: Instance, offset_file: Path) -> Iterator[None]:
         for child in started:
             child.kill()
             child.wait()
-            faketime.remove_shared_memory(child.pid)
-
-
-def log_of(instance: Instance) -> Path:
-    """The second worker's log."""
-    return instance.logs / "clock-jump-worker.log"
+        remove_leftovers()
 
 
 @contextmanager
 def worker_ahead(_: str, instance: Instance) -> Iterator[None]:
     """A second worker is at work, its clock five minutes ahead. Raises SetupError."""
-    offset_file = faketime.clock_file(instance, "clock-jump")
-    with second_worker(instance, offset_file):
+    with second_worker(instance, "clock-jump"):
         time.sleep(RIGHT_SECONDS)
-        faketime.set_offset(offset_file, JUMP_SECONDS)
+        set_clocks(instance, {"clock-jump": JUMP_SECONDS})
         yield
 
 
