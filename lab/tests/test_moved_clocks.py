@@ -105,9 +105,9 @@ def test_what_is_done_before_its_time_is_found(
     assert [one.partition(": ")[2].partition(":")[0] for one in found[1:]] == [kind] * is_early
 
 
-@in_one_test(("last", "is_found"), [(110, False), (200, True)])
+@in_one_test(("last", "is_found"), [(220, False), (230, True)])
 def test_what_grows_from_day_10_to_day_30_is_found(last: int, is_found: bool) -> None:
     usual = dict.fromkeys(month.BOUNDED, 100)
-    days = [usual] * 29 + [usual | {month.KEYS: last}]
+    days = [usual] * 29 + [usual | {"keys": last}]
     assert bool([*month.growth(days)]) == is_found
     assert [*month.growth(days[-3:])] == []
