@@ -31,8 +31,6 @@ STRATEGIES = (*trial.STRATEGIES, {"strategy": "group_commit"}, {"strategy": "pes
 """Of the campaigns of coupons that open, some each day."""
 PASSWORD = "demo-pass-2026"  # noqa: S105 - of the demo's accounts, and published
 SETTLE_SECONDS, CLEAN_UP_SECONDS, PATIENCE_SECONDS = 120, 15, 30
-ASKED_TIMES = 4
-"""So often is each token refused, or accepted, once each web process has the time."""
 ARCHIVED_AFTER_DAYS = 30
 """`archive_month` takes no month that ended later than so long ago."""
 ARCHIVED = {
@@ -208,26 +206,19 @@ class Month(Run):
         self.shop.token = self.setup.staff.token
 
     def renew_tokens(self) -> None:
-        """The access tokens have expired, and each account gets another by its refresh token. Raises
-        SetupError."""
-        accepted = lambda: [one.id for one in self.accounts if 200 in self.answers(one)]  # noqa: E731
-        if ids := waiting.left(accepted, within_seconds=PATIENCE_SECONDS):
+        """The access tokens have expired, for each web process, and each account gets another by its refresh
+        token. Raises SetupError."""
+        ask = partial(readiness.ask, self.instance.port, "GET", "/api/v1/users/me")
+
+        def accepted() -> list[int]:
+            asked = [(one.id, ask(headers={"Authorization": f"Bearer {one.token}"})) for one in self.accounts]
+            return [id for id, (status, _) in asked if status == 200]
+
+        # Each process is asked by so many new connections.
+        if ids := waiting.left(lambda: accepted() or accepted(), within_seconds=PATIENCE_SECONDS):
             self.record([f"access tokens of accounts {ids} are good after their time"])
-
-        def is_renewed(account: Account) -> bool:
-            # A web process that doesn't follow the database's time yet gives an expired one.
-            self.sign_in(account, "refresh", refresh=self.refresh_tokens[account.id])
-            return self.answers(account) == {200}
-
         for account in self.accounts:
-            late = f"the new access token of account {account.id} is not accepted"
-            waiting.until(partial(is_renewed, account), late, within_seconds=PATIENCE_SECONDS)
-
-    def answers(self, account: Account) -> set[int]:
-        """The statuses of some requests by the account's access token, each by a new connection."""
-        port, headers = self.instance.port, {"Authorization": f"Bearer {account.token}"}
-        asked = [readiness.ask(port, "GET", "/api/v1/users/me", headers=headers) for _ in range(ASKED_TIMES)]
-        return {status for status, _ in asked}
+            self.sign_in(account, "refresh", refresh=self.refresh_tokens[account.id])
 
 
 class BuyerOfToday(Buyer):

@@ -139,12 +139,9 @@ class Releases(Run):
             code, is_restart = self.previous if number == 1 else PROJECT, number >= 3
             say(f"round {number + 1}: {'restarts of ' if is_restart else ''}{code.name}")
             self.setup.campaigns += trial.create_campaigns(self.load_kind, self.shop, 1)
-            before = {name: self.count(name, "stot") for name in WEB}
             for name in chance.sample(NAMES, len(NAMES)):
                 longest = max(longest, self.replace(name, code, is_drained=not is_restart))
                 time.sleep(chance.uniform(*self.pauses))
-            idle = [name for name, count in before.items() if self.count(name, "stot") == count]
-            self.record(f"{name} had no request during a round" for name in idle)
             self.check_processes()
             self.check_replays(f"{self.seed} {number}")
         return longest
@@ -154,7 +151,8 @@ class Releases(Run):
         began = time.monotonic()
         if name in WEB and is_drained:
             self.balance(name, "drain")
-            waiting.left(lambda: self.count(name, "scur"), within_seconds=DRAIN_SECONDS)
+            under_way = lambda: sum(int(row["scur"]) for row in self.balanced(name).values())  # noqa: E731
+            waiting.left(under_way, within_seconds=DRAIN_SECONDS)
         children.stop(self.running[name], within_seconds=STOP_SECONDS)
         self.start(name, code)
         if name in WEB:
@@ -190,10 +188,6 @@ class Releases(Run):
         _, text = readiness.ask(self.ports["front-statistics"], "GET", "/statistics;csv")
         rows = csv.DictReader(text.removeprefix("# ").splitlines())
         return {row["pxname"]: row for row in rows if row["svname"] == name}
-
-    def count(self, name: str, counter: str) -> int:
-        """Of the web server: `stot` are the requests it was sent, `scur` those under way."""
-        return sum(int(row[counter]) for row in self.balanced(name).values())
 
     def check_processes(self) -> None:
         ended = [name for name, child in self.running.items() if child.poll() is not None]
