@@ -29,13 +29,14 @@ GIVEN_UP = "NEW.failure_code = 'gave_up' AND OLD.failure_code <> 'gave_up'"
 LEASED = "NEW.lease_token <> '' AND NEW.lease_token <> OLD.lease_token"
 RETRIED = f"{LEASED} AND OLD.lease_token = '' AND OLD.open_call <> '' AND NEW.open_call = OLD.open_call"
 """A worker leases it for the call that it had opened before."""
+OF_SAGA = "UPDATE ON orders_saga"
 CHANGES = {
-    "order expired": ("orders_order", EXPIRED, "OLD.expires_at"),
-    "payment given up": ("orders_saga", GIVEN_UP, "OLD.deadline_at"),
-    "saga retried": ("orders_saga", RETRIED, "OLD.next_attempt_at"),
-    "lease of a saga taken over": ("orders_saga", f"{LEASED} AND OLD.lease_token <> ''", "OLD.leased_until"),
+    "order expired": ("UPDATE ON orders_order", EXPIRED, "OLD.expires_at"),
+    "payment given up": (OF_SAGA, GIVEN_UP, "OLD.deadline_at"),
+    "saga retried": (OF_SAGA, RETRIED, "OLD.next_attempt_at"),
+    "lease of a saga taken over": (OF_SAGA, f"{LEASED} AND OLD.lease_token <> ''", "OLD.leased_until"),
 }
-"""Of each kind the table, the update that it is, and the instant before which it may not be."""
+"""Of each kind the change that it is, and the instant before which it may not be."""
 EXPIRIES = {
     "shop_idempotencykey": "created_at + INTERVAL 1 DAY",
     "shop_committedtransaction": "at + INTERVAL 1 DAY",
@@ -74,21 +75,17 @@ def _off(seconds: int, clock: str, instance: Instance) -> Iterator[None]:
 
 @contextmanager
 def moved(instance: Instance, clocks: Mapping[str, int]) -> Iterator[None]:
-    """These clocks are there for a stack. Raises SetupError without libfaketime."""
+    """These clocks are there for a stack; in the end what libfaketime has left of it is removed. Raises
+    SetupError without libfaketime."""
     faketime.require()
     set_clocks(instance, clocks)
     try:
         yield
     finally:
-        remove_leftovers()
-
-
-def remove_leftovers() -> None:
-    """Remove what libfaketime has left of processes that are gone."""
-    for path in Path("/dev/shm").glob("faketime_shm_*"):  # noqa: S108 - faketime puts its memory there
-        pid = path.name.rpartition("_")[2]
-        if not Path("/proc", pid).exists():
-            faketime.remove_shared_memory(int(pid))
+        for path in Path("/dev/shm").glob("faketime_shm_*"):  # noqa: S108 - faketime puts its memory there
+            pid = path.name.rpartition("_")[2]
+            if not Path("/proc", pid).exists():
+                faketime.remove_shared_memory(int(pid))
 
 
 @contextmanager
@@ -117,7 +114,7 @@ def second_worker(instance: Instance, clock: str) -> Iterator[None]:
         for child in started:
             child.kill()
             child.wait()
-        remove_leftovers()
+            faketime.remove_shared_memory(child.pid)
 
 
 @contextmanager
@@ -131,17 +128,14 @@ def worker_ahead(_: str, instance: Instance) -> Iterator[None]:
 
 def watch_early(instance: Instance) -> None:
     """Write from now on when each of these happens."""
-    columns = (
-        "id BIGINT AUTO_INCREMENT PRIMARY KEY, kind VARCHAR(40), subject VARCHAR(64), due_at DATETIME(6)"
-    )
-    database.rows(instance, f"CREATE TABLE {TABLE} ({columns}, at DATETIME(6)) ENGINE=InnoDB")
-    deletions = {f"{table} swept": (table, "", f"OLD.{expiry}") for table, expiry in EXPIRIES.items()}
-    for number, (kind, (table, change, due)) in enumerate((CHANGES | deletions).items()):
-        event = f"campaign_{number} AFTER {'UPDATE' if change else 'DELETE'} ON {table} FOR EACH ROW"
+    columns = "kind VARCHAR(40), subject VARCHAR(64), due_at DATETIME(6), at DATETIME(6)"
+    database.rows(instance, f"CREATE TABLE {TABLE} ({columns})")
+    swept = {f"{one} swept": (f"DELETE ON {one}", "TRUE", f"OLD.{end}") for one, end in EXPIRIES.items()}
+    for number, (kind, (event, change, due)) in enumerate((CHANGES | swept).items()):
         values = f"'{kind}', OLD.id, {due}, UTC_TIMESTAMP(6)"
-        insert = f"INSERT INTO {TABLE} (kind, subject, due_at, at) VALUES ({values});"  # noqa: S608 - ours
-        action = f"IF {change} THEN {insert} END IF;" if change else insert
-        database.rows(instance, f"CREATE TRIGGER {event} BEGIN {action} END")
+        insert = f"IF {change} THEN INSERT INTO {TABLE} VALUES ({values}); END IF;"  # noqa: S608
+        trigger = f"campaign_{number} AFTER {event} FOR EACH ROW BEGIN {insert} END"
+        database.rows(instance, f"CREATE TRIGGER {trigger}")
 
 
 def early(instance: Instance, seen: Sequence[str] = ()) -> Iterator[str]:

@@ -196,9 +196,9 @@ class Restore(Run):
 
     def settle(self) -> float:
         """Wait until no order, event or saga is open, and every client has its final answers."""
-        look = lambda: any(map(int, self.rows(OPEN)[0])) and self.rows(OPEN)[0]  # noqa: E731
+        look = lambda: [*filter(None, map(int, self.rows(OPEN)[0]))]  # noqa: E731
         if left := waiting.left(look, within_seconds=SETTLE_SECONDS, pause_seconds=0.5):
-            self.record([f"not settled after {SETTLE_SECONDS} s: orders, events and sagas: {left}"])
+            self.record([f"orders, events or sagas are open after {SETTLE_SECONDS} s: {left}"])
         trial.await_final_answers(self.setup, self.shop, self.seen)
         return 0.0
 
