@@ -15,7 +15,7 @@ from redis import Redis
 from lab.chaos.campaigns import clocks, network
 from lab.chaos.clients import at_work
 from lab.stack import database
-from scripts.stack import supervision, waiting
+from scripts.stack import children, supervision, waiting
 from scripts.stack.instance import Instance
 from scripts.stack.mariadb import USER
 
@@ -85,7 +85,7 @@ def deadlocks(_: str, instance: Instance) -> Iterator[None]:
     """Clients lock products one by one in random order, against the shop's ascending one."""
     products = [id for (id,) in database.rows(instance, "SELECT id FROM inventory_product")]
 
-    def lock_in_random_order(number: int, stop: threading.Event) -> None:
+    def lock(number: int, stop: threading.Event) -> None:
         chance = random.Random(number)
         with database.connected(instance) as connection, connection.cursor() as cursor:
             while not stop.is_set():
@@ -96,8 +96,7 @@ def deadlocks(_: str, instance: Instance) -> Iterator[None]:
                         time.sleep(STORM_PAUSE_SECONDS)
                 cursor.execute("ROLLBACK")
 
-    clients = [SimpleNamespace(run=partial(lock_in_random_order, one)) for one in range(STORM_CLIENTS)]
-    with at_work(clients):
+    with at_work([SimpleNamespace(run=partial(lock, number)) for number in range(STORM_CLIENTS)]):
         yield
 
 
@@ -143,17 +142,10 @@ def small_disk(instance: Instance, *, megabytes: int) -> Iterator[None]:
 @contextmanager
 def disk_full(_: str, instance: Instance) -> Iterator[None]:
     """The database's file system is full; what becomes free meanwhile is filled as well."""
-    filler = instance.mariadb().data / "filler"
-
-    def keep_full(stop: threading.Event) -> None:
-        with filler.open("wb", buffering=0) as file:
-            while not stop.wait(0.1):
-                with suppress(OSError):  # no space is left
-                    while not stop.is_set():
-                        file.write(b"\0" * 2**20)
-
+    filler, log = instance.mariadb().data / "filler", instance.logs / "filler.log"
+    command = ["sh", "-c", 'while :; do cat /dev/zero >> "$0"; sleep 0.1; done', str(filler)]
     try:
-        with at_work([SimpleNamespace(run=keep_full)]):
+        with children.running(command, name="filler", log=log, is_ready=filler.exists):
             yield
     finally:
         filler.unlink()

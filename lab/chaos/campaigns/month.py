@@ -28,7 +28,6 @@ LAPSE, AUDIT_DUE = timedelta(minutes=16), timedelta(minutes=1)
 """Just more than an order is held, a payment is tried, and an access token is good; and than the time to the
 next scheduled audit."""
 STRATEGIES = (*trial.STRATEGIES, {"strategy": "group_commit"}, {"strategy": "pessimistic"})
-"""Of the campaigns of coupons that open, some each day."""
 PASSWORD = "demo-pass-2026"  # noqa: S105 - of the demo's accounts, and published
 SETTLE_SECONDS, CLEAN_UP_SECONDS, PATIENCE_SECONDS = 120, 15, 30
 ARCHIVED_AFTER_DAYS = 30
@@ -43,14 +42,13 @@ stay, as the first day's do."""
 KEYS, MARKS = "shop_idempotencykey", "shop_committedtransaction"
 SEEN = ("order expired", "payment given up", f"{KEYS} swept", f"{MARKS} swept")
 SETTINGS = {
-    "ORDER_HOLD_SECONDS": "900",
-    "PAYMENT_GIVE_UP_SECONDS": "900",
+    # As a shop has them; it waits for none of them, because the clocks jump.
+    **dict.fromkeys(("ORDER_HOLD_SECONDS", "PAYMENT_GIVE_UP_SECONDS"), "900"),
     "IDEMPOTENCY_LEASE_SECONDS": "30",
     "IDEMPOTENCY_RETENTION_SECONDS": str(clocks.RETENTION_SECONDS),
     "SWEEP_SECONDS": "1",
     **faketime.settings(" ".join(f"{name}=all" for name in PROCESSES)),
 }
-"""Times as a shop has them; it waits for none of them, because the clocks jump."""
 EXPIRIES = {**clocks.EXPIRIES, "django_session": "expire_date"}
 LATE = "SELECT COUNT(*) FROM {} WHERE {} < UTC_TIMESTAMP(6) - INTERVAL 1 HOUR"
 """Rows that are there too long after their time: the clean-up follows each jump."""
