@@ -24,11 +24,7 @@ from scripts.stack import own_stack, ports, readiness, waiting
 PROCESSES = ("redis", "mariadb", "gateway", "sink", "partner", "web", "worker", "beat", "issuer")
 LOAD_SECONDS, CLIENTS, ACCOUNTS_EACH, COUPONS_A_DAY = 4.0, 4, 3, 3
 GATEWAY_AWAY, DAYS_BETWEEN_OUTAGES = Fault("down", "gateway", 1.5), 3
-LAPSE, AUDIT_DUE = timedelta(minutes=16), timedelta(minutes=1)
-"""Just more than an order is held, a payment is tried, and an access token is good; and than the time to the
-next scheduled audit."""
 STRATEGIES = (*trial.STRATEGIES, {"strategy": "group_commit"}, {"strategy": "pessimistic"})
-PASSWORD = "demo-pass-2026"  # noqa: S105 - of the demo's accounts, and published
 SETTLE_SECONDS, CLEAN_UP_SECONDS, PATIENCE_SECONDS = 120, 15, 30
 ARCHIVED_AFTER_DAYS = 30
 """`archive_month` takes no month that ended later than so long ago."""
@@ -80,7 +76,7 @@ class Month(Run):
         self.setup.buyers = self.setup.buyers[: CLIENTS * ACCOUNTS_EACH]
         self.accounts = [*self.setup.buyers, self.setup.staff]
         for number, account in enumerate(self.setup.buyers, 1):
-            self.sign_in(account, username=f"user-{number}", password=PASSWORD)
+            self.sign_in(account, username=f"user-{number}", password="demo-pass-2026")  # noqa: S106 - published
         self.sign_in(self.setup.staff, username=operators.NAMES[0], password=operators.PASSWORD)
         return max(self.run_day(day, fault) for day, fault in enumerate(self.faults, 1))
 
@@ -99,7 +95,7 @@ class Month(Run):
                 self.record(repeats([made], self.shop.connection))
                 made.call = replace(made.call, key="")
         since = self.now()
-        self.move(AUDIT_DUE)
+        self.move(timedelta(minutes=1))  # more than to the next scheduled audit
         if waiting.left(lambda: self.rows(UNCHECKED, since)[0][0], within_seconds=SETTLE_SECONDS):
             self.record([f"day {day}: the scheduled audit has not checked every law"])
         broken = self.rows("SELECT law, offenders FROM shop_lawstatus WHERE NOT holds")
@@ -144,7 +140,8 @@ class Month(Run):
         waiting.until(lambda: ports.answers(gateway), "no gateway", within_seconds=PATIENCE_SECONDS)
 
     def operate(self) -> None:
-        self.move(LAPSE)
+        # Just more than an order is held, a payment is tried, and an access token is good.
+        self.move(timedelta(minutes=16))
         self.renew_tokens()
 
     def move(self, by: timedelta) -> None:

@@ -42,18 +42,8 @@ WEB = ("web-1", "web-2")
 NAMES = (*WEB, "worker-1", "worker-2", "beat-1", "beat-2", "issuer-1", "issuer-2")
 PORTS = (*WEB, "web-3", "front-statistics")
 """Whose ports HAProxy's template has. There is no third web server."""
-CONNECTIONS = 600
-"""Of the database: for twice the processes of a stack."""
 READY_SECONDS, COMMAND_SECONDS, STOP_SECONDS, DRAIN_SECONDS = 240, 600, 45, 35
 """As Compose's files have it, a web server ends after 35 s; that is the longest `Prefer: wait`, and some."""
-BEFORE_SECONDS, PLANTED_SECONDS = 8, 8
-"""Load on the previous release alone, whose keys and sagas the new one finds; and with the defect."""
-PLANTED = "ALTER TABLE orders_order ADD COLUMN added_since INT NOT NULL"
-"""A migration whose new column the previous release doesn't write."""
-PLANTED_END = "ALTER TABLE orders_order DROP COLUMN added_since"
-REPEATED = 200
-"""So many calls are repeated after each round."""
-ID = re.compile(r"[0-9a-f-]{36}|(?<=/)[0-9]+")
 
 
 class Releases(Run):
@@ -109,7 +99,7 @@ class Releases(Run):
         instance, kind = self.instance, name.partition("-")[0]
         match kind:
             case "mariadb":
-                command = instance.mariadb(max_connections=CONNECTIONS).command()
+                command = instance.mariadb(max_connections=600).command()  # for twice the processes
             case "front":
                 command = [system_packages.program("haproxy"), "-db", "-f", f"{instance.home}/haproxy.cfg"]
             case "web":
@@ -128,12 +118,14 @@ class Releases(Run):
         """Migrate and replace processes under load; the longest that a replacement took."""
         self.seen.measured = Measurement()
         chance, longest = random.Random(f"{self.seed} rolls"), 0.0
-        time.sleep(BEFORE_SECONDS)
+        # Load on the previous release alone, whose keys and sagas the new one finds.
+        time.sleep(8)
         self.manage(self.instance, "migrate --no-input", PROJECT)
         if self.is_planted:
-            self.rows(PLANTED)
-            time.sleep(PLANTED_SECONDS)
-            self.rows(PLANTED_END)
+            # A migration whose new column the previous release doesn't write.
+            self.rows("ALTER TABLE orders_order ADD COLUMN added_since INT NOT NULL")
+            time.sleep(8)
+            self.rows("ALTER TABLE orders_order DROP COLUMN added_since")
             return 0.0
         for number in range(len(self.faults) // len(NAMES)):
             code, is_restart = self.previous if number == 1 else PROJECT, number >= 3
@@ -197,7 +189,7 @@ class Releases(Run):
         """Repeat calls that either release has answered: each gets its own answer again."""
         accounts = [self.setup.staff, *self.setup.buyers]
         made = [one for account in accounts for one in [*account.calls] if one.call.key and one.was_done]
-        chosen = random.Random(seed).sample(made, min(REPEATED, len(made)))
+        chosen = random.Random(seed).sample(made, min(200, len(made)))
         self.record(comparison.repeats(chosen, Connection(self.instance.port, self.seen, seed=seed)))
         say(f"{len(chosen)} of {len(made)} keyed calls repeated")
 
@@ -223,5 +215,6 @@ def failures(requests: Iterable[Request], undrained: Iterable[tuple[float, float
     for one in requests:
         is_closed = any(began <= one.ended and one.began <= ended for began, ended in undrained)
         if not re.match("[1-4]|503", one.result) and not (is_closed and one.result == NO_ANSWER):
-            found[f"{one.method} {ID.sub('…', one.path)}: {one.result}"] += 1
+            path = re.sub("[0-9a-f-]{36}|(?<=/)[0-9]+", "…", one.path)
+            found[f"{one.method} {path}: {one.result}"] += 1
     return found

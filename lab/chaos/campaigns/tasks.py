@@ -30,24 +30,19 @@ LONGEST_SECONDS, QUICK_LONGEST_SECONDS, FIRST_SHARE = 60.0, 8.0, 0.25
 """How late a message is at most, and within which share of that its first copy comes."""
 QUEUE, WRITTEN, READ = "celery", 1, 2
 """And the numbers of the databases: `BROKER_URL` has the first one, workers read the second."""
-RARE, REGULAR, SILENT_SECONDS = "payments.sweep", ("orders.sweep", "coupons.sweep", "shop.sweep"), 12
-"""A task that beat sends less often than a campaign lasts, so that the campaign sends it; and those that beat
-sends every few seconds, whether they have work or not."""
-FEW = 10
-"""So many messages, twice, are shared by both workers."""
+REGULAR, SILENT_SECONDS = ("orders.sweep", "coupons.sweep", "shop.sweep"), 12
+"""What beat sends every few seconds, whether there is work or not."""
 DRIFTS = {"worker": -clocks.FAR_SECONDS, "second": clocks.FAR_SECONDS}
 SEEN = ("order expired", "payment given up", "saga retried", "shop_idempotencykey swept")
 """What has to happen in a campaign, for it is to be seen that it isn't early."""
-SUCCEEDED = re.compile(r"Task ([\w.]+)\[([0-9a-f-]{36})\] succeeded")
-REGISTERED = re.compile(r"^  \. ([\w.]+)$", re.MULTILINE)
-CHARGED_TWICE = re.compile(r"charged [2-9] times instead of 1")
+SUCCEEDED, REGISTERED = r"Task ([\w.]+)\[([0-9a-f-]{36})\] succeeded", r"(?m)^  \. ([\w.]+)$"
+"""Lines of a worker's log."""
 OLD_KEYS = """
 INSERT INTO shop_idempotencykey (account_id, key_hash, fingerprint, status, body, location, created_at)
 SELECT (SELECT MIN(id) FROM auth_user), SHA2(CONCAT('campaign ', seq), 256), REPEAT('0', 64), 201, '{}', '',
     UTC_TIMESTAMP(6) - INTERVAL 1 DAY + INTERVAL seq SECOND FROM seq_1_to_300_step_5
 """
 """Keys whose time is over one by one, within the next minutes."""
-KEPT_KEYS = "SELECT COUNT(*) FROM shop_idempotencykey WHERE created_at < UTC_TIMESTAMP - INTERVAL %s SECOND"
 
 
 class Tasks(Run):
@@ -79,7 +74,8 @@ class Tasks(Run):
             clocks.drift(instance, DRIFTS)
             self.rows(OLD_KEYS)
             environment = {**os.environ, **supervision.environment(instance)}
-            call = [sys.executable, "-m", "celery", "-A", "shop", "call", RARE]
+            # Beat sends it less often than a campaign lasts.
+            call = [sys.executable, "-m", "celery", "-A", "shop", "call", "payments.sweep"]
             children.printed(children.run(call, within_seconds=60, environment=environment))
             yield
 
@@ -88,15 +84,16 @@ class Tasks(Run):
         # Supervisor keeps one log more, where the first has become too long.
         logs = [sorted(self.instance.logs.glob(f"{name}*")) for name in ("worker.log", clocks.SECOND_LOG)]
         texts = ["".join(path.read_text(errors="replace") for path in paths) for paths in logs]
-        registered = [set(REGISTERED.findall(text)) for text in texts]
+        registered = [set(re.findall(REGISTERED, text)) for text in texts]
         if registered[0] != registered[1] or not registered[0]:
             yield f"the workers have not registered the same tasks: {registered}"
-        by_worker = [Counter(SUCCEEDED.findall(text)) for text in texts]
+        by_worker = [Counter(re.findall(SUCCEEDED, text)) for text in texts]
         twice = Counter(task for (task, _), count in sum(by_worker, Counter()).items() if count > 1)
         say(f"messages that were run twice, by task: {dict(twice)}")
         yield from (f"the messages of {one} were not run twice" for one in registered[0] - twice.keys())
         for task, sent in self.relay.sent.copy().items():
-            if len(sent) >= FEW and not all(task in {one for one, _ in found} for found in by_worker):
+            # Both workers share so many.
+            if len(sent) >= 10 and not all(task in {one for one, _ in found} for found in by_worker):
                 yield f"a worker has run none of the {len(sent)} messages of {task}: it drops them"
             gap = max((later - one for one, later in pairwise(sent)), default=0.0)
             if task in REGULAR and gap > SILENT_SECONDS:
@@ -106,13 +103,17 @@ class Tasks(Run):
         yield from clocks.early(self.instance, SEEN)
         # The sweep's message is late, too.
         seconds = clocks.RETENTION_SECONDS + self.relay.longest_seconds + 30
-        if count := self.rows(KEPT_KEYS, seconds)[0][0]:
+        kept = (
+            "SELECT COUNT(*) FROM shop_idempotencykey WHERE created_at < UTC_TIMESTAMP - INTERVAL %s SECOND"
+        )
+        if count := self.rows(kept, seconds)[0][0]:
             yield f"{count} idempotency keys are there after their retention"
 
     def finds_planted(self, wrong: list[str]) -> bool:
         """Whether both are found: workers that are early by their own clocks, and charges made twice."""
         too_early = [*clocks.early(self.instance)]
-        doubled = [one for one in comparison.of_outside(self.setup, self.shop) if CHARGED_TWICE.search(one)]
+        found = comparison.of_outside(self.setup, self.shop)
+        doubled = [one for one in found if re.search("charged [2-9] times instead of 1", one)]
         say(f"{len(too_early)} early, as: {too_early[:1]}; {len(doubled)} doubled, as: {doubled[:1]}")
         return bool(too_early and doubled)
 
