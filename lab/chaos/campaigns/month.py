@@ -1,6 +1,5 @@
 """The campaign `month`: thirty days of the shop's time, by jumps of all its clocks between bursts of load."""
 
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -9,23 +8,24 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
+import jwt
 from redis import Redis
 
-from lab.chaos import faults, operators, trial
+from lab.chaos import comparison, faults, operators, trial
+from lab.chaos.calls import Call
 from lab.chaos.campaigns import clocks
 from lab.chaos.campaigns.run import LASTING_LOAD, Run, say
-from lab.chaos.clients import Buyer, Staff, at_work, await_final_answer
-from lab.chaos.comparison import repeats
+from lab.chaos.clients import Buyer, Staff, at_work
 from lab.chaos.faults import Fault
 from lab.chaos.memory import Account
 from lab.stack import faketime
-from scripts.stack import own_stack, ports, readiness, waiting
+from scripts.stack import own_stack, places, ports, waiting
 
 PROCESSES = ("redis", "mariadb", "gateway", "sink", "partner", "web", "worker", "beat", "issuer")
 LOAD_SECONDS, CLIENTS, ACCOUNTS_EACH, COUPONS_A_DAY = 4.0, 4, 3, 3
 GATEWAY_AWAY, DAYS_BETWEEN_OUTAGES = Fault("down", "gateway", 1.5), 3
 STRATEGIES = (*trial.STRATEGIES, {"strategy": "group_commit"}, {"strategy": "pessimistic"})
-SETTLE_SECONDS, CLEAN_UP_SECONDS, PATIENCE_SECONDS = 120, 15, 30
+CLEAN_UP_SECONDS, PATIENCE_SECONDS = 15, 30
 ARCHIVED_AFTER_DAYS = 30
 """`archive_month` takes no month that ended later than so long ago."""
 ARCHIVED = {
@@ -60,7 +60,7 @@ class Month(Run):
 
     load_kind, needs, has_reader = LASTING_LOAD, ("libfaketime",), False  # events are deleted meanwhile
     patches, planted_patches = ("frequently-measured-clock",), ("early-sweep", "no-sweep-of-marks")
-    minutes = 6  # of stock
+    minutes, settle_seconds, planted_settle_seconds = 6, 120, 120
 
     def prepare(self) -> dict[str, str]:
         now = datetime.now(UTC)
@@ -71,32 +71,33 @@ class Month(Run):
 
     def load(self) -> float:
         clocks.watch_early(self.instance)
-        self.began_at, self.refresh_tokens = self.now(), dict[int, str]()
-        self.sizes = list[Mapping[str, int]]()
+        self.began_at, self.sizes = self.now(), list[Mapping[str, int]]()
         self.setup.buyers = self.setup.buyers[: CLIENTS * ACCOUNTS_EACH]
         self.accounts = [*self.setup.buyers, self.setup.staff]
-        for number, account in enumerate(self.setup.buyers, 1):
-            self.sign_in(account, username=f"user-{number}", password="demo-pass-2026")  # noqa: S106 - published
-        self.sign_in(self.setup.staff, username=operators.NAMES[0], password=operators.PASSWORD)
+        # Clients have tokens for the whole month; those of one sign-in are as usual.
+        key = places.secret(self.instance.home, "secret-key")
+        for account in self.accounts:
+            claims = jwt.decode(account.token, options={"verify_signature": False})
+            account.token = jwt.encode({**claims, "exp": claims["exp"] + 100 * 86_400}, key)
+        self.shop.token = self.setup.staff.token
+        who = {"username": operators.NAMES[0], "password": operators.PASSWORD}
+        self.pair = self.shop.call("POST", "/auth/token", who)
         return max(self.run_day(day, fault) for day, fault in enumerate(self.faults, 1))
 
     def run_day(self, day: int, fault: Fault) -> float:
         """One day, up to the next morning; how long it took to settle."""
         began, tomorrow = time.monotonic(), self.now() + timedelta(days=1)
         self.sell(day)
-        more: dict[str, Any] = {"within_seconds": SETTLE_SECONDS, "awaits_answers": False}
-        # What waits longer is due by more jumps.
-        settled = trial.settle(self.setup, self.shop, self.seen, operate=self.operate, **more)
-        # Each call has its final answer, and its repeat the same: tomorrow its key is forgotten.
+        settled = self.settle()
         for account in self.accounts:
-            for made in [one for one in account.calls if one.call.key or one.is_open]:
-                made.call = replace(made.call, token=account.token)
-                self.record(await_final_answer(made, self.shop.connection))
-                self.record(repeats([made], self.shop.connection))
+            keyed = [one for one in account.calls if one.call.key]
+            self.record(comparison.repeats(keyed, self.shop.connection))
+            # Tomorrow they are forgotten.
+            for made in keyed:
                 made.call = replace(made.call, key="")
         since = self.now()
         self.move(timedelta(minutes=1))  # more than to the next scheduled audit
-        if waiting.left(lambda: self.rows(UNCHECKED, since)[0][0], within_seconds=SETTLE_SECONDS):
+        if waiting.left(lambda: self.rows(UNCHECKED, since)[0][0], within_seconds=self.settle_seconds):
             self.record([f"day {day}: the scheduled audit has not checked every law"])
         broken = self.rows("SELECT law, offenders FROM shop_lawstatus WHERE NOT holds")
         self.record(f"day {day}: {law} is broken: {offenders}" for law, offenders in broken)
@@ -111,18 +112,19 @@ class Month(Run):
         return settled
 
     def sell(self, day: int) -> None:
-        """Some seconds of buyers and staff, with new campaigns; then leases and tokens lapse. On some days
-        the gateway is away at the end: what is in doubt is given up."""
+        """Some seconds of buyers and staff, with new campaigns; then leases lapse. On some days the gateway is
+        away at the end: what is in doubt is given up."""
         closes_at = (self.now() + timedelta(hours=20)).isoformat()
         terms: dict[str, Any] = {"quantity": 8, "closes_at": closes_at, "coupon_valid_for_days": 365}
         kinds = [STRATEGIES[(day * COUPONS_A_DAY + one) % len(STRATEGIES)] for one in range(COUPONS_A_DAY)]
         offered = [self.shop.create_campaign("Month", **{**kind, **terms}) for kind in kinds]
         self.setup.campaigns += offered
         common: dict[str, Any] = {"ends_at": time.monotonic() + LOAD_SECONDS, "seen": self.seen}
-        at_once = threading.Event()
-        at_once.set()
         # A sign-in alone: it begins a session.
-        operators.Operator(operators.NAMES[0], self.instance, self.setup, seed="", **common).run(at_once)
+        with at_work(
+            [operators.Operator(operators.NAMES[0], self.instance, self.setup, seed="", **common)]
+        ) as stop:
+            stop.set()
         today, common = replace(self.setup, campaigns=offered), common | {"port": self.instance.port}
         clients: list[Any] = [Staff(self.setup, seed=f"{self.seed} staff {day}", **common)]
         for number in range(CLIENTS):
@@ -134,15 +136,13 @@ class Month(Run):
                 if day % DAYS_BETWEEN_OUTAGES == 1:
                     outage.enter_context(faults.lasting(GATEWAY_AWAY, self.instance))
                     time.sleep(GATEWAY_AWAY.seconds)
-            # Not before: a call that is repeated needs its token.
             self.operate()
         gateway = (ports.HOST, self.instance.gateway_port)
         waiting.until(lambda: ports.answers(gateway), "no gateway", within_seconds=PATIENCE_SECONDS)
 
     def operate(self) -> None:
-        # Just more than an order is held, a payment is tried, and an access token is good.
+        """Let just more time pass than an order is held, and a payment is tried."""
         self.move(timedelta(minutes=16))
-        self.renew_tokens()
 
     def move(self, by: timedelta) -> None:
         """Set all clocks ahead by so much; returns once the database's is there. Raises SetupError."""
@@ -194,26 +194,14 @@ class Month(Run):
         say(f"{len(too_early)} early, as: {too_early[:1]}; kept: {kept[:1]}")
         return bool(too_early and kept)
 
-    def sign_in(self, account: Account, path: str = "token", **body: str) -> None:
-        """Take the account's tokens by its password, or by the refresh token. Raises SetupError."""
-        pair = self.shop.call("POST", f"/auth/{path}", body)
-        account.token, self.refresh_tokens[account.id] = pair["access"], pair["refresh"]
-        self.shop.token = self.setup.staff.token
-
     def renew_tokens(self) -> None:
-        """The access tokens have expired, for each web process, and each account gets another by its refresh
-        token. Raises SetupError."""
-        ask = partial(readiness.ask, self.instance.port, "GET", "/api/v1/users/me")
-
-        def accepted() -> list[int]:
-            asked = [(one.id, ask(headers={"Authorization": f"Bearer {one.token}"})) for one in self.accounts]
-            return [id for id, (status, _) in asked if status == 200]
-
-        # Each process is asked by so many new connections.
-        if ids := waiting.left(lambda: accepted() or accepted(), within_seconds=PATIENCE_SECONDS):
-            self.record([f"access tokens of accounts {ids} are good after their time"])
-        for account in self.accounts:
-            self.sign_in(account, "refresh", refresh=self.refresh_tokens[account.id])
+        """Yesterday's access token has expired, and the refresh token gives another. Raises SetupError."""
+        ask = partial(self.shop.connection.call_once, Call("GET", "/users/me", self.pair["access"]))
+        is_good = lambda: (answer := ask()) is None or answer.status == 200  # noqa: E731
+        if waiting.left(is_good, within_seconds=PATIENCE_SECONDS):
+            self.record(["an access token is good after its time"])
+        self.pair = self.shop.call("POST", "/auth/refresh", {"refresh": self.pair["refresh"]})
+        self.shop.get("/users/me", self.pair["access"])
 
 
 class BuyerOfToday(Buyer):
