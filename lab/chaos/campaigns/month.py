@@ -112,19 +112,17 @@ class Month(Run):
         return settled
 
     def sell(self, day: int) -> None:
-        """Some seconds of buyers and staff, with new campaigns; then leases lapse. On some days the gateway is
-        away at the end: what is in doubt is given up."""
+        """Some seconds of buyers and staff, with new campaigns; then leases lapse. On some days the gateway
+        is away at the end: what is in doubt is given up."""
         closes_at = (self.now() + timedelta(hours=20)).isoformat()
         terms: dict[str, Any] = {"quantity": 8, "closes_at": closes_at, "coupon_valid_for_days": 365}
         kinds = [STRATEGIES[(day * COUPONS_A_DAY + one) % len(STRATEGIES)] for one in range(COUPONS_A_DAY)]
         offered = [self.shop.create_campaign("Month", **{**kind, **terms}) for kind in kinds]
         self.setup.campaigns += offered
         common: dict[str, Any] = {"ends_at": time.monotonic() + LOAD_SECONDS, "seen": self.seen}
-        # A sign-in alone: it begins a session.
-        with at_work(
-            [operators.Operator(operators.NAMES[0], self.instance, self.setup, seed="", **common)]
-        ) as stop:
-            stop.set()
+        operator = operators.Operator(operators.NAMES[0], self.instance, self.setup, seed="", **common)
+        with at_work([operator]) as stop:
+            stop.set()  # a sign-in alone, which begins a session
         today, common = replace(self.setup, campaigns=offered), common | {"port": self.instance.port}
         clients: list[Any] = [Staff(self.setup, seed=f"{self.seed} staff {day}", **common)]
         for number in range(CLIENTS):
