@@ -15,14 +15,13 @@ from lab.chaos import comparison, faults, operators, trial
 from lab.chaos.calls import Call
 from lab.chaos.campaigns import clocks
 from lab.chaos.campaigns.run import LASTING_LOAD, Run, say
-from lab.chaos.clients import Buyer, Staff, at_work
+from lab.chaos.clients import at_work, staff_and_buyers
 from lab.chaos.faults import Fault
-from lab.chaos.memory import Account
 from lab.stack import faketime
 from scripts.stack import own_stack, places, ports, waiting
 
 PROCESSES = ("redis", "mariadb", "gateway", "sink", "partner", "web", "worker", "beat", "issuer")
-LOAD_SECONDS, CLIENTS, ACCOUNTS_EACH, COUPONS_A_DAY = 4.0, 4, 3, 3
+LOAD_SECONDS, COUPONS_A_DAY = 4.0, 3
 GATEWAY_AWAY, DAYS_BETWEEN_OUTAGES = Fault("down", "gateway", 1.5), 3
 STRATEGIES = (*trial.STRATEGIES, {"strategy": "group_commit"}, {"strategy": "pessimistic"})
 CLEAN_UP_SECONDS, PATIENCE_SECONDS = 15, 30
@@ -72,8 +71,7 @@ class Month(Run):
     def load(self) -> float:
         clocks.watch_early(self.instance)
         self.began_at, self.sizes = self.now(), list[Mapping[str, int]]()
-        self.setup.buyers = self.setup.buyers[: CLIENTS * ACCOUNTS_EACH]
-        self.accounts = [*self.setup.buyers, self.setup.staff]
+        self.accounts, self.campaigns = [*self.setup.buyers, self.setup.staff], [*self.setup.campaigns]
         # Clients have tokens for the whole month; those of one sign-in are as usual.
         key = places.secret(self.instance.home, "secret-key")
         for account in self.accounts:
@@ -82,7 +80,9 @@ class Month(Run):
         self.shop.token = self.setup.staff.token
         who = {"username": operators.NAMES[0], "password": operators.PASSWORD}
         self.pair = self.shop.call("POST", "/auth/token", who)
-        return max(self.run_day(day, fault) for day, fault in enumerate(self.faults, 1))
+        longest = max(self.run_day(day, fault) for day, fault in enumerate(self.faults, 1))
+        self.setup.campaigns = self.campaigns
+        return longest
 
     def run_day(self, day: int, fault: Fault) -> float:
         """One day, up to the next morning; how long it took to settle."""
@@ -92,7 +92,7 @@ class Month(Run):
         for account in self.accounts:
             keyed = [one for one in account.calls if one.call.key]
             self.record(comparison.repeats(keyed, self.shop.connection))
-            # Tomorrow they are forgotten.
+            # Tomorrow they are forgotten; without one such a call is refused.
             for made in keyed:
                 made.call = replace(made.call, key="")
         since = self.now()
@@ -117,17 +117,14 @@ class Month(Run):
         closes_at = (self.now() + timedelta(hours=20)).isoformat()
         terms: dict[str, Any] = {"quantity": 8, "closes_at": closes_at, "coupon_valid_for_days": 365}
         kinds = [STRATEGIES[(day * COUPONS_A_DAY + one) % len(STRATEGIES)] for one in range(COUPONS_A_DAY)]
-        offered = [self.shop.create_campaign("Month", **{**kind, **terms}) for kind in kinds]
-        self.setup.campaigns += offered
+        self.setup.campaigns = [self.shop.create_campaign("Month", **{**kind, **terms}) for kind in kinds]
+        self.campaigns += self.setup.campaigns
         common: dict[str, Any] = {"ends_at": time.monotonic() + LOAD_SECONDS, "seen": self.seen}
         operator = operators.Operator(operators.NAMES[0], self.instance, self.setup, seed="", **common)
         with at_work([operator]) as stop:
             stop.set()  # a sign-in alone, which begins a session
-        today, common = replace(self.setup, campaigns=offered), common | {"port": self.instance.port}
-        clients: list[Any] = [Staff(self.setup, seed=f"{self.seed} staff {day}", **common)]
-        for number in range(CLIENTS):
-            accounts, seed = self.setup.buyers[number::CLIENTS], f"{self.seed} {day} {number}"
-            clients.append(BuyerOfToday(accounts, today, seed=seed, **common))
+        common |= {"port": self.instance.port, "seed": f"{self.seed} {day}"}
+        clients = staff_and_buyers(self.setup, count=trial.BUYERS, **common)
         with ExitStack() as outage:
             with at_work(clients):
                 time.sleep(LOAD_SECONDS)
@@ -200,14 +197,6 @@ class Month(Run):
             self.record(["an access token is good after its time"])
         self.pair = self.shop.call("POST", "/auth/refresh", {"refresh": self.pair["refresh"]})
         self.shop.get("/users/me", self.pair["access"])
-
-
-class BuyerOfToday(Buyer):
-    """Repeats no call of earlier days whose key is forgotten by now."""
-
-    def repeat(self, account: Account) -> None:
-        known = [one for one in account.calls if one.call.key or one.sort in ("coupon", "cancel")]
-        super().repeat(replace(account, calls=known))
 
 
 def growth(days: Sequence[Mapping[str, int]]) -> Iterator[str]:
