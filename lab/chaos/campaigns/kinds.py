@@ -19,8 +19,6 @@ from scripts.stack import children, supervision, waiting
 from scripts.stack.instance import Instance
 from scripts.stack.mariadb import USER
 
-STORM_CLIENTS, STORM_PAUSE_SECONDS = 4, 0.02
-PATIENCE_SECONDS = 60
 FEWEST_CONNECTIONS = 10
 """The server takes no smaller limit."""
 EXEMPT = f"SUPER, READ_ONLY ADMIN ON *.* %s '{USER}'@'localhost'"
@@ -76,13 +74,13 @@ def rows_held(_: str, instance: Instance) -> Iterator[None]:
                 return True
             return False
 
-        waiting.until(is_held, "no lock of all rows", within_seconds=PATIENCE_SECONDS)
+        waiting.until(is_held, "no lock of all rows", within_seconds=60)
         yield
 
 
 @contextmanager
 def deadlocks(_: str, instance: Instance) -> Iterator[None]:
-    """Clients lock products one by one in random order, against the shop's ascending one."""
+    """Four clients lock products one by one in random order, against the shop's ascending one."""
     products = [id for (id,) in database.rows(instance, "SELECT id FROM inventory_product")]
 
     def lock(number: int, stop: threading.Event) -> None:
@@ -93,10 +91,10 @@ def deadlocks(_: str, instance: Instance) -> Iterator[None]:
                     cursor.execute("BEGIN")
                     for product in chance.sample(products, len(products)):
                         cursor.execute("SELECT id FROM inventory_product WHERE id = %s FOR UPDATE", [product])
-                        time.sleep(STORM_PAUSE_SECONDS)
+                        time.sleep(0.02)
                 cursor.execute("ROLLBACK")
 
-    with at_work([SimpleNamespace(run=partial(lock, number)) for number in range(STORM_CLIENTS)]):
+    with at_work([SimpleNamespace(run=partial(lock, number)) for number in range(4)]):
         yield
 
 

@@ -24,10 +24,7 @@ from scripts.stack.processes import WEBHOOK_LISTENER
 
 LINKS = ("database", "redis", "gateway", "sink", "partner", "webhooks")
 """The servers that the shop calls (Redis is its broker as well), and the gateway's calls of the shop."""
-SLOW_SECONDS, OVERTAKE_SECONDS = 0.2, 3.0
-CUT_SHARE = 0.1
-"""So many replies are lost: with all of them lost no connection would get as far as a request."""
-BYTES_APART, CHANGE_SECONDS = 100, 10
+CHANGE_SECONDS = 10
 RESET = struct.pack("ii", 1, 0)
 
 
@@ -35,13 +32,13 @@ class State(StrEnum):
     """What a link does to bytes and connections. All but the first are sorts of faults."""
 
     PASS = "pass"  # noqa: S105 - no password
-    SLOW = "slow link to"  # each chunk is late by `SLOW_SECONDS`, either way
+    SLOW = "slow link to"  # each chunk is late by 0.2 s, either way
     CUT = "cut link to"  # connections are reset, and new ones refused
-    CUT_REPLIES = "cut replies of"  # some replies are replaced by a reset: the request has arrived
+    CUT_REPLIES = "cut replies of"  # a tenth of replies is replaced by a reset: the request has arrived
     HALF_OPEN = "half-open link to"  # bytes and ends of connections vanish; in the end the latter are reset
     LATE = "late bytes to"  # bytes are kept, and delivered in the end
-    BYTEWISE = "single bytes to"  # the first bytes of each chunk are sent one at a time
-    OVERTAKE = "reordered calls of"  # each chunk is late by up to `OVERTAKE_SECONDS`
+    BYTEWISE = "single bytes to"  # the first 100 bytes of each chunk are sent one at a time
+    OVERTAKE = "reordered calls of"  # each chunk is late by up to 3 s
     LOSE_COMMITS = "lost commits in"  # a defect to be found: each COMMIT arrives as a ROLLBACK
 
 
@@ -89,23 +86,24 @@ class Link:
         while chunk := await reader.read(65_536):
             match self.state:
                 case State.SLOW:
-                    await asyncio.sleep(SLOW_SECONDS)
+                    await asyncio.sleep(0.2)
                 case State.OVERTAKE:
-                    await asyncio.sleep(random.uniform(0, OVERTAKE_SECONDS))
+                    await asyncio.sleep(random.uniform(0, 3))
                 case State.LATE:
                     await self.changed.wait()
                 case State.HALF_OPEN:
                     continue
-                case State.CUT_REPLIES if is_reply and random.random() < CUT_SHARE:
+                case State.CUT_REPLIES if is_reply and random.random() < 0.1:
+                    # With all of them lost no connection would get as far as a request.
                     reset(ends)
                     return
                 case State.LOSE_COMMITS if not is_reply:
                     chunk = without_commit(chunk)
                 case State.BYTEWISE:
-                    for byte in chunk[:BYTES_APART]:
+                    for byte in chunk[:100]:
                         writer.write(bytes([byte]))
                         await asyncio.sleep(0.001)
-                    chunk = chunk[BYTES_APART:]
+                    chunk = chunk[100:]
             writer.write(chunk)
             await writer.drain()
         # Neither side learns meanwhile that the other has closed its end.
