@@ -61,6 +61,10 @@ def test_no_answer_and_every_5xx_but_503_are_failed_requests() -> None:
     bad = ["no answer", "500 internal_error", "502 partner_failed", "599 not_json"]
     requests = [request(0, text) for text in good + bad]
     assert releases.failures(requests) == dict.fromkeys((f"POST /orders: {one}" for one in bad), 1)
+    # A web server that is stopped without draining closes what is idle.
+    assert releases.failures(requests, undrained=[(0, 1)]).keys() == {
+        f"POST /orders: {one}" for one in bad[1:]
+    }
 
 
 MOMENT, LOST_AT = 100.0, 106.0

@@ -113,7 +113,7 @@ def second_worker(instance: Instance, clock: str) -> Iterator[None]:
 
 @contextmanager
 def worker_ahead(_: str, instance: Instance) -> Iterator[None]:
-    """A second worker is at work, its clock right for a moment, then five minutes ahead. Raises SetupError."""
+    """A second worker is at work, its clock right at first, then five minutes ahead. Raises SetupError."""
     with second_worker(instance, "clock-jump"):
         time.sleep(3)
         set_clocks(instance, {"clock-jump": 300})
