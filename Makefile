@@ -62,11 +62,11 @@ simulate: ## seeded runs of all processes in one thread, with crashes at any sta
 
 chaos: ## crashes under load on a stack of its own: DB=sqlite or mariadb, BROKER=redis or rabbitmq, SECONDS=60, SEED=...; or CAMPAIGN=one of those in docs/reliability.md or all, then also QUICK=1 (fewer, shorter faults), PLANTED=1 (with its planted defect)
 	$(BOOTSTRAP) $(if $(CAMPAIGN),campaign,$(if $(filter mariadb,$(DB)),mariadb,run))
-	@exec $(VENV) $(if $(CAMPAIGN),-m lab.chaos.campaigns --campaign "$(CAMPAIGN)" --quick "$(QUICK)" --planted "$(PLANTED)" --seed "$(SEED)" --part "$(PART)",-m lab.chaos chaos --db "$(DB)" --broker "$(BROKER)" --seconds "$(SECONDS)" --seed "$(SEED)")
+	@exec $(VENV) -m lab.chaos --campaign "$(or $(CAMPAIGN),chaos)" --quick "$(QUICK)" --planted "$(PLANTED)" --part "$(PART)" --db "$(DB)" --broker "$(BROKER)" --seconds "$(SECONDS)" --seed "$(SEED)"
 
-soak: ## ten minutes of buying, refunding and faults on a stack of its own: SECONDS=600, SEED=..., DB=mariadb, BROKER=redis or rabbitmq
-	$(BOOTSTRAP) $(if $(filter sqlite,$(DB)),run,soak)
-	@exec $(VENV) -m lab.chaos soak --db "$(DB)" --broker "$(BROKER)" --seconds "$(SECONDS)" --seed "$(SEED)"
+soak: ## ten minutes of buying, refunding and faults on a stack of its own: SECONDS=600, SEED=..., BROKER=redis or rabbitmq
+	$(BOOTSTRAP) soak
+	@exec $(VENV) -m lab.chaos --campaign soak --broker "$(BROKER)" --seconds "$(SECONDS)" --seed "$(SEED)"
 
 alerts: ## make each alert fire once by a real cause, and clear, on a stack of its own: ALERTS=BeatSilent,EventsDead
 	$(BOOTSTRAP) alerts

@@ -8,14 +8,14 @@ The availability is the share of requests that were answered as they should. Bad
 locks cause. Refusals are good: the caller gets what the contract says.
 """
 
-import http.client
-import json
 import random
 import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
+
+import requests
 
 from scripts.stack import SetupError, ports
 
@@ -26,10 +26,6 @@ IMPATIENT_SHARE, IMPATIENT_SECONDS = 0.1, 0.2
 MOST_FINDINGS = 50
 PASSING_CODES = {"unavailable", "overloaded", "partner_failed"}
 """Codes of 5xx that a repeat gets past; the last one is a coupon's whose partner was not reached."""
-GOAL, MEASURED = 0.999, "outside of outages"
-"""The share of good requests, and of which ones."""
-SERVICE_LEVEL_PATHS = {"/orders", "/payments", "/wallet/top-ups"}
-"""What the service level counts of the POSTs."""
 NO_ANSWER, OWN_CONTENTION = "no answer", "409 lock_not_acquired"
 
 
@@ -92,30 +88,10 @@ class Request:
 
 @dataclass
 class Measurement:
-    """The requests and outages of a trial's load."""
+    """The requests of a load, and the outages meanwhile, from and to moments of the monotonic clock."""
 
     requests: list[Request] = field(default_factory=list)
     outages: list[tuple[float, float]] = field(default_factory=list)
-
-    def results(self) -> dict[str, Counter[str]]:
-        """How requests ended, those that are good as `""`, by when and what they are."""
-        outside = [
-            one
-            for one in self.requests
-            if not any(began <= one.ended and one.began <= ended for began, ended in self.outages)
-        ]
-        sales = [one for one in outside if one.method == "POST" and one.path in SERVICE_LEVEL_PATHS]
-        count = lambda requests: Counter("" if one.is_good else one.result for one in requests)  # noqa: E731
-        whole = {MEASURED: count(outside), f"{MEASURED}, orders and payments": count(sales)}
-        return whole | {"with outages": count(self.requests)}
-
-    def outage_seconds(self) -> float:
-        """How long some outage lasted."""
-        total = reached = 0.0
-        for began, ended in sorted(self.outages):
-            total += max(0.0, ended - max(began, reached))
-            reached = max(reached, ended)
-        return total
 
 
 @dataclass
@@ -148,11 +124,6 @@ class Observations:
         with self.mutex:
             self.measured.requests.append(Request(began, time.monotonic(), call.method, call.path, result))
 
-    def record_outage(self, began: float, ended: float) -> None:
-        """An outage between these moments of the monotonic clock."""
-        with self.mutex:
-            self.measured.outages.append((began, ended))
-
     def record_finding(self, what: str) -> None:
         """Record a violation; the same one once."""
         with self.mutex:
@@ -178,10 +149,10 @@ class Connection:
         impatient_share: float = IMPATIENT_SHARE,
         prefix: str = "/api/v1",
     ) -> None:
-        self._port, self._seen, self._impatient_share, self._prefix = port, seen, impatient_share, prefix
-        self._random = random.Random(seed)
-        self._connection: http.client.HTTPConnection | None = None
-        self._answered_at = 0.0
+        self._url, self._seen = f"http://{ports.HOST}:{port}{prefix}", seen
+        self._random, self._impatient_share = random.Random(seed), impatient_share
+        self._session, self._answered_at = requests.Session(), 0.0
+        self._session.trust_env = False  # a proxy of the environment is not the shop's
 
     def call_until_final(self, call: Call, *, until: float) -> Answer:
         """The final answer; 202 counts as one. Raises NoFinalAnswer past `until` (of the monotonic clock)."""
@@ -197,41 +168,34 @@ class Connection:
 
     def call_once(self, call: Call, *, is_impatient: bool = False) -> Answer | None:
         """The answer, whatever it is; None for none, or none in time."""
-        started = time.monotonic()
+        began = time.monotonic()
         # What broke a kept connection may have happened before the request.
-        connected_at = self._answered_at if self._connection else started
+        kept_since, self._answered_at = self._answered_at or began, 0.0
         try:
             answer = self._ask(call, IMPATIENT_SECONDS if is_impatient else LATEST_SECONDS + call.wait)
-        except (OSError, http.client.HTTPException) as error:
-            self._seen.record_no_answer(call, time.monotonic() - started, error)
+        except requests.RequestException as error:
+            self._seen.record_no_answer(call, time.monotonic() - began, error)
             if not is_impatient:
-                self._seen.record_request(call, NO_ANSWER, connected_at)
+                self._seen.record_request(call, NO_ANSWER, kept_since)
             return None
         self._answered_at = time.monotonic()
-        self._seen.record_answer(call, answer, self._answered_at - started)
-        self._seen.record_request(call, answer.word, started)
+        self._seen.record_answer(call, answer, self._answered_at - began)
+        self._seen.record_request(call, answer.word, began)
         return answer
 
     def _ask(self, call: Call, seconds: float) -> Answer:
-        body = None if call.body is None else json.dumps(call.body)
         headers = {"Authorization": f"Bearer {call.token}", "Content-Type": "application/json"}
         headers |= {"Idempotency-Key": call.key} if call.key else {}
         headers |= {"Prefer": f"wait={call.wait}"} if call.wait else {}
-        connection = self._connection or http.client.HTTPConnection(ports.HOST, self._port)
-        self._connection = None
+        url, body = f"{self._url}{call.path}", call.body
+        found = self._session.request(call.method, url, json=body, headers=headers, timeout=seconds)
+        is_replay, later = found.headers.get("Idempotency-Replayed"), found.headers.get("Retry-After")
         try:
-            if connection.sock is None:
-                connection.connect()
-            connection.sock.settimeout(seconds)
-            connection.request(call.method, f"{self._prefix}{call.path}", body, headers)
-            response = connection.getresponse()
-            content = json.loads(response.read())
+            return Answer(found.status_code, found.json(), is_replay == "true", later)
         except ValueError:
-            connection.close()
             return Answer(599, {"code": "not_json"})
-        except BaseException:
-            connection.close()
-            raise
-        self._connection = connection
-        is_replay = response.headers.get("Idempotency-Replayed") == "true"
-        return Answer(response.status, content, is_replay, response.headers.get("Retry-After"))
+
+
+def to_gateway(port: int) -> Connection:
+    """To the gateway's own calls; nothing of them is counted."""
+    return Connection(port, Observations(), seed="gateway", impatient_share=0, prefix="")

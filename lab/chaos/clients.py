@@ -14,8 +14,9 @@ from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
+from lab.chaos import calls
 from lab.chaos.calls import PASSING_CODES, Answer, Call, Connection, NoFinalAnswer, Observations
-from lab.chaos.memory import Account, AtGateway, Product, RecordedCall, Setup
+from lab.chaos.memory import Account, AtGateway, RecordedCall, Setup
 from scripts.simulators import signatures
 from scripts.stack import places, readiness
 from scripts.stack.instance import Instance
@@ -35,15 +36,13 @@ STATUSES = {"waiting": 0, "admitted": 1, "used": 2}
 """The statuses of an entry of a sale with plenty of stock and of time, in their order."""
 POLLS_CURRENT_SECONDS = 2.0
 """How old a web process's memory of waiting entries may be, as `sales.waiting_room.room_view` has it."""
-PAGES = ("/orders", "/coupons", "/wallet", "/wallet/entries", "/payments", "/products")
+LISTS = ("/orders", "/coupons", "/wallet", "/wallet/entries", "/payments", "/products")
 WAITS = (0, 0, 3, 10)
 """Seconds of `Prefer: wait`."""
 PATIENCE_SECONDS = 90
 """How long a client repeats its calls after the load has ended."""
 WEBHOOKS = ("charge.succeeded", "charge.declined", "charge.refunded", "charge.pondered")
 """The last one is unknown to the shop."""
-FEED_SECONDS = 300
-"""For so long a reader of the feed asks for the same page."""
 
 
 class Client:
@@ -98,63 +97,60 @@ class Buyer(Client):
     def __init__(self, accounts: list[Account], setup: Setup, **settings: Any) -> None:
         super().__init__(setup, **settings)
         self.accounts = accounts
-        self.mix = {"issue": 4, "order_now": 5, "order_for_later": 4, "pay": 3, "cancel": 1, "top_up": 1}
-        self.mix |= {"repeat": 1, "look": 1, "order_in_sale": 8 * bool(setup.drop)}
-        self.mix |= {"follow": 6 * setup.has_customer_actions}
+        self.mix = {"issue": 4, "order": 9, "pay_or_cancel": 4, "top_up": 1, "repeat": 1, "look": 1}
+        self.mix |= {"order_in_sale": 8 * bool(setup.drop), "follow": 6 * bool(setup.gateway_port)}
         self.unpaid: list[tuple[Account, str]] = []
         self.started: list[tuple[Account, str]] = []
         """The orders and top-ups whose owner may have to act, or which may be kept, by their paths."""
+        self.entries: dict[str, tuple[str, float]] = {}
+        """The last status of each entry that was polled, and when it came."""
 
     def issue(self, account: Account) -> None:
         campaign = self.random.choice(self.setup.campaigns)
         self.do(account, "coupon", "/coupons", {"campaign": campaign}, keyed=False)
 
-    def order_now(self, account: Account) -> None:
-        body = self._basket(account) | self._payment()
-        self.start(account, "order", "/orders", body, self.random.choice(WAITS))
-
-    def order_for_later(self, account: Account) -> None:
-        basket = self._basket(account)
+    def order(self, account: Account) -> None:
+        products = self.random.sample(self.setup.products, self.random.randint(1, 3))
+        items = [{"product": product.id, "quantity": self.random.randint(1, 3)} for product in products]
+        body: dict[str, Any] = {"items": items, "points_amount": self.random.choice([0, 0, 100, 300])}
+        if (coupons := list(account.coupons())) and self.random.random() < 0.4:
+            body["coupon"] = self.random.choice(coupons)
+        if self.random.random() < 0.55:
+            self.buy(account, "order", "/orders", body | self._payment(), self.random.choice(WAITS))
+            return
         # Of an order that is declined the answer has no coupon, and a shared code gives one with the order.
         if self.setup.shared_codes and self.random.random() < 0.3:
-            basket["coupon"] = self.random.choice(list(self.setup.shared_codes))
-        self._order(account, basket)
+            body["coupon"] = self.random.choice(list(self.setup.shared_codes))
+        self.buy(account, "order", "/orders", body)
 
-    def _order(self, account: Account, basket: Any) -> Answer:
-        answer = self.do(account, "order", "/orders", basket, keyed=True)
-        if answer.status == 201:
-            self.unpaid.append((account, answer.body["id"]))
-        return answer
-
-    def pay(self, _: Account) -> None:
+    def pay_or_cancel(self, _: Account) -> None:
+        """Three of four orders that were left to be paid later are paid."""
         if self.unpaid:
             account, order_id = self.taken(self.unpaid)
-            body = {"order": order_id} | self._card()
-            self.start(account, "payment", "/payments", body, self.random.choice(WAITS))
-
-    def cancel(self, _: Account) -> None:
-        if self.unpaid:
-            account, order_id = self.taken(self.unpaid)
-            self.do(account, "cancel", f"/orders/{order_id}/cancel", None, keyed=False)
+            if self.random.random() < 0.25:
+                self.do(account, "cancel", f"/orders/{order_id}/cancel", None, keyed=False)
+            else:
+                body = {"order": order_id} | self._card()
+                self.buy(account, "payment", "/payments", body, self.random.choice(WAITS))
 
     def top_up(self, account: Account) -> None:
         body = {"amount": self.random.randrange(1, 50) * 100, "token": self._card()["token"]}
-        self.start(account, "top_up", "/wallet/top-ups", body)
+        self.buy(account, "top_up", "/wallet/top-ups", body)
 
     def look(self, account: Account) -> None:
-        self.get(account, self.random.choice(PAGES))
+        self.get(account, self.random.choice(LISTS))
 
-    def start(self, account: Account, sort: str, path: str, body: Any, wait: int = 0) -> Answer:
-        """A new call that charges a card. Raises NoFinalAnswer.
+    def buy(self, account: Account, sort: str, path: str, body: Any, wait: int = 0) -> Answer:
+        """A new order, or call that charges a card. Raises NoFinalAnswer.
 
-        Its order is looked at again, where its owner may have to act; a kept one is paid with another card.
+        What is to be paid later, or kept, is paid or cancelled; what its owner may have to act on is looked
+        at again.
         """
         answer = self.do(account, sort, path, body, keyed=True, wait=wait)
-        made = account.calls[-1]
-        if made.keeps_order:
+        made, card = account.calls[-1], body.get("payment", body).get("token")
+        if made.keeps_order or (answer.status == 201 and not card):
             self.unpaid.append((account, made.order_id))
-        token = body.get("token") or body["payment"]["token"]
-        if answer.status == 202 and (token == ASKING or body.get("keep_on_decline")):
+        if answer.status == 202 and (card == ASKING or body.get("keep_on_decline")):
             shown_at = f"/orders/{made.order_id}" if made.order_id else f"/payments/{answer.body['id']}"
             self.started.append((account, shown_at))
         return answer
@@ -190,10 +186,8 @@ class Buyer(Client):
             self.do(account, "entry", f"/sales/{drop.id}/entries", None, keyed=False)
         elif self._entry(account, entry_id, wait=self.random.choice(WAITS)) == "admitted":
             body: dict[str, Any] = {"items": [{"product": drop.product.id, "quantity": 1}]}
-            if self.random.random() < 0.3:
-                answer = self.start(account, "order", "/orders", body | self._payment())
-            else:
-                answer = self._order(account, body)
+            body |= self._payment() if self.random.random() < 0.3 else {}
+            answer = self.buy(account, "order", "/orders", body)
             if answer.body.get("code") == "admission_required":
                 self.seen.record_finding(f"admitted account {account.id} has an order refused: {answer}")
 
@@ -205,30 +199,22 @@ class Buyer(Client):
         began_at = time.monotonic()
         answer = self.get(account, f"/sale-entries/{entry_id}", wait=wait)
         status = answer.body.get("status", answer.word)
-        before, came_at = account.entries.get(entry_id, ("waiting", 0.0))
+        before, came_at = self.entries.get(entry_id, ("waiting", 0.0))
         if STATUSES.get(status, -1) >= STATUSES[before]:
-            account.entries[entry_id] = status, time.monotonic()
+            self.entries[entry_id] = status, time.monotonic()
             return str(status)
         if status == "waiting" and began_at - came_at < POLLS_CURRENT_SECONDS:
             return "waiting"
         self.seen.record_finding(f"entry {entry_id} of account {account.id} was {before}, and is {status}")
         return before
 
-    def _basket(self, account: Account) -> dict[str, Any]:
-        products = self.random.sample(self.setup.products, self.random.randint(1, 3))
-        items = [{"product": product.id, "quantity": self.random.randint(1, 3)} for product in products]
-        basket: dict[str, Any] = {"items": items, "points_amount": self.random.choice([0, 0, 300, 1500])}
-        if (coupons := list(account.coupons())) and self.random.random() < 0.4:
-            basket["coupon"] = self.random.choice(coupons)
-        return basket
-
     def _payment(self) -> dict[str, Any]:
         card = self._card()
         return {"payment": {"token": card.pop("token")}} | card
 
     def _card(self) -> dict[str, Any]:
-        """Two payments of five are to keep their order on a decline."""
-        asks = self.setup.has_customer_actions
+        """Two payments of five are to keep their order on a decline, if cards may ask their owner."""
+        asks = bool(self.setup.gateway_port)
         card = {"token": self.chosen(CARDS | {ASKING: 5 * asks})}
         return card | ({"keep_on_decline": True} if asks and self.random.random() < 0.4 else {})
 
@@ -236,7 +222,7 @@ class Buyer(Client):
 class Staff(Client):
     """Corrects stock, grants points and refunds orders."""
 
-    mix = {"adjust": 2, "grant": 2, "refund": 5, "repeat_own": 1}
+    mix = {"adjust": 2, "grant": 2, "refund": 5, "repeat": 1}
 
     def refund(self, account: Account) -> None:
         """Some of an order, or all that is left of it; it may not be paid, or nothing be left."""
@@ -253,17 +239,16 @@ class Staff(Client):
         self.do(self.setup.staff, "refund", f"/orders/{order['id']}/refunds", body, keyed=True)
 
     def adjust(self, _: Account) -> None:
-        product: Product = self.random.choice(self.setup.products)
+        path = f"/products/{self.random.choice(self.setup.products).id}/stock-adjustments"
         body = {"delta": self.random.choice([-3, -1, 2, 5, 9]), "reason": "counted again"}
-        path = f"/products/{product.id}/stock-adjustments"
         self.do(self.setup.staff, "adjustment", path, body, keyed=True)
 
     def grant(self, account: Account) -> None:
         body = {"user": account.id, "amount": self.random.randrange(1, 20) * 50, "reason": "sorry"}
         self.do(self.setup.staff, "grant", "/wallet/grants", body, keyed=True)
 
-    def repeat_own(self, _: Account) -> None:
-        self.repeat(self.setup.staff)
+    def repeat(self, account: Account) -> None:
+        super().repeat(self.setup.staff)
 
 
 class Clerk(Client):
@@ -271,11 +256,9 @@ class Clerk(Client):
 
     mix, pauses = {"refund_or_dispute": 1}, (0.1, 0.8)
 
-    def __init__(self, setup: Setup, *, seed: str, **settings: Any) -> None:
-        super().__init__(setup, seed=seed, **settings)
-        self.gateway = Connection(
-            setup.gateway_port or 0, Observations(), seed=seed, impatient_share=0, prefix=""
-        )
+    def __init__(self, setup: Setup, **settings: Any) -> None:
+        super().__init__(setup, **settings)
+        self.connection = calls.to_gateway(setup.gateway_port or 0)
 
     def run(self, stop: threading.Event) -> None:
         super().run(stop)
@@ -309,9 +292,7 @@ class Clerk(Client):
     def _ask(self, method: str, path: str, body: Any = None) -> Answer:
         """The gateway's final answer. Raises NoFinalAnswer."""
         call = Call(method, path, "", body, f"clerk-{self.random.getrandbits(64)}")
-        answer = self.gateway.call_until_final(call, until=self.until)
-        self.seen.count(f"gateway {method} {answer.status}", 0.0)
-        return answer
+        return self.connection.call_until_final(call, until=self.until)
 
 
 class WebhookSender:
@@ -335,18 +316,17 @@ class WebhookSender:
 
     def send(self, kind: str) -> None:
         """One that the gateway has sent or is about to send, or one that may become true, or not."""
-        if kind == "repeated" and self.known["webhooks"]:
-            own, sent = ("delivered_at", "is_given_up"), self.random.choice(self.known["webhooks"])
-            event = {name: value for name, value in sent.items() if name not in own}
-        elif kind != "repeated" and self.known["charges"]:
-            # The latest ones are the likeliest to be under way.
-            charge = self.random.choice([*self.known["charges"], *self.known["charges"][-5:]])
-            data = {name: charge[name] for name in ("key", "order", "amount")}
-            data |= {"charge": charge["id"], "currency": charge["currency"] or "KRW"}
-            event = {"id": f"evt_{self.random.getrandbits(128):032x}", "type": self.random.choice(WEBHOOKS)}
-            event |= {"created_at": charge["created_at"], "data": data}
-        else:
+        known = self.known["webhooks" if kind == "repeated" else "charges"]
+        if not known:
             return
+        # The latest ones are the likeliest to be under way.
+        one = self.random.choice([*known, *known[-5:]])
+        event = {name: value for name, value in one.items() if name not in ("delivered_at", "is_given_up")}
+        if kind != "repeated":
+            data = {name: one[name] for name in ("key", "order", "amount")}
+            data |= {"charge": one["id"], "currency": one["currency"] or "KRW"}
+            event = {"id": f"evt_{self.random.getrandbits(128):032x}", "type": self.random.choice(WEBHOOKS)}
+            event |= {"created_at": one["created_at"], "data": data}
         secret, wanted = ("a guess", 400) if kind == "forged" else (self.secret, 200)
         body, began = json.dumps(event), time.monotonic()
         headers = {signatures.HEADER: signatures.header(secret, body.encode())}
@@ -358,34 +338,32 @@ class WebhookSender:
             self.seen.record_finding(f"{kind} {event['type']} was answered {status}, not {wanted}: {text}")
 
 
-class FeedReader:
-    """Follows the event feed with one cursor; a thread's own until the load has ended."""
+class FeedReader(Client):
+    """Follows the event feed with one cursor, as the staff, until the load ends or the cursor is refused."""
 
-    def __init__(self, *, port: int, token: str, seed: str, seen: Observations) -> None:
-        self.connection = Connection(port, seen, seed=f"{seed} feed")
-        self.random = random.Random(f"{seed} feed")
-        self.token, self.seen = token, seen
-        self.events: list[Any] = []
-        self.cursor, self.is_refused = "", False
+    mix, pauses = {"follow": 1}, (0.0, 0.1)
 
-    def run(self, stop: threading.Event) -> None:
-        """Read page by page, until the load ends or the cursor is refused."""
-        while not (stop.is_set() or self.is_refused):
-            self.read(wait=self.random.choice(WAITS))
+    def __init__(self, setup: Setup, **settings: Any) -> None:
+        super().__init__(setup, **settings)
+        self.events, self.cursor, self.is_refused = list[Any](), "", False
+
+    def follow(self, _: Account) -> None:
+        self.read(wait=self.random.choice(WAITS))
 
     def read_to_end(self) -> None:
         """Read what is left, once all is settled. Raises NoFinalAnswer."""
-        until = time.monotonic() + PATIENCE_SECONDS
+        self.until = time.monotonic() + PATIENCE_SECONDS
         # A page that is still empty after so long is the last one: positions are given within a second.
-        while not self.is_refused and self.read(wait=3):
-            if time.monotonic() > until:
+        while self.read(wait=3):
+            if time.monotonic() > self.until:
                 raise NoFinalAnswer(f"the event feed goes on after {len(self.events)} events")
 
     def read(self, *, wait: int) -> int:
         """How many events the next page has. Raises NoFinalAnswer."""
+        if self.is_refused:
+            return 0
         query = urlencode({"limit": 200} | ({"after": self.cursor} if self.cursor else {}))
-        call = Call("GET", f"/events?{query}", self.token, wait=wait)
-        answer = self.connection.call_until_final(call, until=time.monotonic() + FEED_SECONDS)
+        answer = self.get(self.setup.staff, f"/events?{query}", wait=wait)
         if answer.status != 200:
             self.is_refused = True
             self.seen.record_finding(f"the feed after {len(self.events)} events is answered {answer}")
@@ -425,11 +403,8 @@ def at_work(clients: Sequence[Any]) -> Iterator[threading.Event]:
         client.result()
 
 
-def staff_and_buyers(setup: Setup, *, count: int, seed: str, **common: Any) -> list[Staff | Buyer | Clerk]:
+def staff_and_buyers(setup: Setup, *, count: int, seed: str, **common: Any) -> list[Client]:
     """One client of the staff, so many buyers, and a clerk at the gateway if the setup has its port."""
-    buyers = [
-        Buyer(setup.buyers[number::count], setup, seed=f"{seed} {number}", **common)
-        for number in range(count)
-    ]
+    buyers = (Buyer(setup.buyers[one::count], setup, seed=f"{seed} {one}", **common) for one in range(count))
     clerks = [Clerk(setup, seed=f"{seed} clerk", **common)] if setup.gateway_port else []
     return [Staff(setup, seed=f"{seed} staff", **common), *buyers, *clerks]

@@ -1,26 +1,24 @@
 """The book of all answers compared with the truth: the shop, the gateway's book, the data platform's events,
-and the event feed. Each finding is a difference."""
+and the event feed. Each finding is a difference.
+
+What the shop says of itself is not added up here: that amounts, units, positions and sums of one order,
+campaign or wallet agree is for the laws, which every run audits as well.
+"""
 
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from itertools import islice
 from typing import Any
 
 from lab.chaos.calls import Connection
-from lab.chaos.clients import FeedReader
+from lab.chaos.clients import STATUSES, FeedReader
 from lab.chaos.memory import Account, RecordedCall, Setup
-from lab.chaos.shop import BOUGHT, PATIENCE_SECONDS, Shop
+from lab.chaos.shop import BOUGHT, ENDS, PATIENCE_SECONDS, Shop
 
 Rows = Mapping[str, Any]
 """By their ids, or codes."""
 UNPAID = {"cancelled", "expired"}
 """What an order is in the end that was kept on each decline, and not paid."""
-PARTS = ("amount", "points_amount", "card_amount")
-ENDS = dict.fromkeys(BOUGHT, "order.paid") | {
-    status: f"order.{status}" for status in ("payment_failed", "cancelled", "expired")
-}
-"""The event of an order's end, by its status."""
 REQUESTED, REFUNDED = "refund.requested", "order.refunded"
 DELIVERED = {"order.paid", REFUNDED, "order.cancelled"}
 """The data platform's events whose number and order is known; the others are not checked."""
@@ -38,43 +36,31 @@ OF_COUPONS = {kind for _, kind in COUPON_MOVES}
 MOST_NAMED = 5
 
 
-def findings(setup: Setup, shop: Shop) -> Iterator[str]:
-    """Each thing in the shop and in the outside systems that is not as an answer said."""
-    orders = {account.id: shop.orders(account) for account in setup.buyers}
+def findings(setup: Setup, shop: Shop, reader: FeedReader | None = None) -> Iterator[str]:
+    """Each thing in the shop, in the outside systems, and in the feed if it has a reader, that is not as an
+    answer said. Raises NoFinalAnswer."""
+    orders, coupons = dict[str, Any](), dict[str, Any]()
     for account in setup.buyers:
-        own = orders[account.id]
-        yield from repeats(account.calls, shop.connection)
+        own, held = shop.orders(account), shop.coupons(account)
+        orders, coupons = orders | own, coupons | held
         yield from of_orders(account, own)
-        yield from of_coupons(account, setup, own, shop.coupons(account))
+        yield from of_coupons(account, setup, own, held)
         yield from of_entries(account, setup, own, shop)
         yield from of_wallet(account, setup, own, shop)
-    yield from repeats(setup.staff.calls, shop.connection)
-    yield from of_campaigns(setup, shop)
-    everything = [order for own in orders.values() for order in own.values()]
-    yield from of_refunds(setup, everything, shop)
-    yield from of_stock(setup, everything, shop)
-    yield from of_outside(setup, shop)
+    yield from repeats(setup.calls, shop.connection)
+    yield from of_refunds(setup, orders, shop)
+    yield from of_stock(setup, orders, shop)
+    yield from of_outside(setup, shop, orders)
+    if reader:
+        yield from of_feed(setup, shop, reader, orders, coupons)
 
 
-def of_outside(setup: Setup, shop: Shop) -> Iterator[str]:
-    """Each amount at the gateway and event at the data platform that is not as orders and answers are."""
-    orders = {id: order for account in setup.buyers for id, order in shop.orders(account).items()}
-    yield from of_money(setup, orders, shop)
-    yield from of_order_events("the data platform got", DELIVERED, setup, orders, shop.events())
-
-
-def of_feed(setup: Setup, shop: Shop, reader: FeedReader) -> Iterator[str]:
-    """Read to the end and once more from the beginning; each event that is wrong. Raises NoFinalAnswer."""
-    reader.read_to_end()
-    again = FeedReader(port=shop.instance.port, token=reader.token, seed="again", seen=reader.seen)
-    again.read_to_end()
-    print(f"the feed has {len(again.events)} events, each once", flush=True)
-    orders = {id: order for account in setup.buyers for id, order in shop.orders(account).items()}
-    coupons = {code: one for account in setup.buyers for code, one in shop.coupons(account).items()}
-    yield from of_readings(reader.events, again.events)
-    yield from of_order_events("the feed has", IN_FEED, setup, orders, reader.events)
-    yield from of_coupon_events(setup, coupons, reader.events)
-    yield from of_corrections(setup, reader.events)
+def unlike(due: Mapping[str, object], found: Mapping[str, object]) -> Iterator[str]:
+    """Each thing that is not as it is due, or is there without being due; of a set one is due."""
+    for what in sorted(due.keys() | found.keys()):
+        wanted, is_now = due.get(what), found.get(what)
+        if not (is_now in wanted if isinstance(wanted, set) else is_now == wanted):
+            yield f"{what}: {wanted} by the answers, is {is_now}"
 
 
 def repeats(calls: Iterable[RecordedCall], connection: Connection) -> Iterator[str]:
@@ -90,33 +76,37 @@ def repeats(calls: Iterable[RecordedCall], connection: Connection) -> Iterator[s
 def of_orders(account: Account, orders: Rows) -> Iterator[str]:
     """Those in the answers, with the items that were asked for, and as their payments were answered."""
     answered = account.orders()
-    yield from _missing("order", account, answered.keys(), orders.keys())
-    for id in answered.keys() & orders.keys():
-        asked, holds = _items(answered[id].call.body), _items(orders[id])
-        yield from _unlike(f"order {id}: items asked for", asked, holds)
-    due = [(made.answer.body["id"], {"cancelled"}) for made in account.done("cancel")]
+    yield from unlike(
+        {f"order {id}: items": _items(made.call.body) for id, made in answered.items()},
+        {f"order {id}: items": _items(order) for id, order in orders.items()},
+    )
+    ends = {id: {*ENDS} for id in answered}
+    for made in account.done("cancel"):
+        ends[made.answer.body["id"]] = {"cancelled"}
     for id, payments in account.payments().items():
         paid = sum(made.answer.status == 201 for made in payments)
         unpaid = UNPAID if all(made.keeps_order for made in payments) else {"payment_failed"}
-        due.append((id, BOUGHT if paid else unpaid))
+        ends[id] &= BOUGHT if paid else unpaid
         if paid > 1:
             yield f"order {id}: {paid} payments were answered to have succeeded"
-    for id, ends in due:
-        if (status := orders.get(id, {"status": "missing"})["status"]) not in ends:
-            yield f"order {id}: answered {' or '.join(sorted(ends))}, is {status}"
+    yield from unlike(
+        {f"order {id}: status": statuses for id, statuses in ends.items()},
+        {f"order {id}: status": order["status"] for id, order in orders.items()},
+    )
 
 
 def of_coupons(account: Account, setup: Setup, orders: Rows, there: Rows) -> Iterator[str]:
     """Those in the answers, unchanged; redeemed by one order that is not fully refunded, or free."""
     answered = account.coupons()
     redeemed = Counter(order["coupon"] for order in orders.values() if order["status"] == "paid")
-    yield from _missing("coupon", account, answered.keys(), there.keys())
-    for code in answered.keys() & there.keys():
-        for name in answered[code].keys() & {"campaign", "position"}:
-            yield from _unlike(f"coupon {code}: {name}", answered[code][name], there[code][name])
-        state = "redeemed" if redeemed[code] else "issued"
-        if there[code]["status"] != state or redeemed[code] > 1:
-            yield f"coupon {code}: {redeemed[code]} paid orders have it, and it is {there[code]['status']}"
+    states, due, found = {0: "issued", 1: "redeemed"}, dict[str, object](), dict[str, object]()
+    for code, one in answered.items():
+        due[f"coupon {code}"] = (one["campaign"], one.get("position"), states.get(redeemed[code]))
+    for code, one in there.items():
+        # An order's answer has no position of the coupon that it was given.
+        position = one["position"] if "position" in answered.get(code, one) else None
+        found[f"coupon {code}"] = (one["campaign"], position, one["status"])
+    yield from unlike(due, found)
     for made in account.calls:
         listed = setup.listed.get(made.call.body["campaign"]) if made.sort == "coupon" else None
         is_refused = made.answer.code == "not_eligible"
@@ -131,11 +121,12 @@ def of_entries(account: Account, setup: Setup, orders: Rows, shop: Shop) -> Iter
     ids = {made.answer.body["id"] for made in account.done("entry")}
     entries = [shop.get(f"/sale-entries/{id}", account.token) for id in ids]
     for entry in entries:
-        if entry["sale"] != setup.drop.id or entry["status"] not in ("waiting", "admitted", "used"):
+        if entry["sale"] != setup.drop.id or entry["status"] not in STATUSES:
             yield f"entry {entry['id']} of account {account.id}: {entry}"
     bought = sum(setup.drop.product.id in dict(_items(order)) for order in orders.values())
     used = sum(entry["status"] == "used" for entry in entries)
-    yield from _unlike(f"account {account.id}: orders of the sale and used entries", bought, used)
+    what = f"account {account.id}: orders of the sale and used entries"
+    yield from unlike({what: bought}, {what: used})
 
 
 def of_wallet(account: Account, setup: Setup, orders: Rows, shop: Shop) -> Iterator[str]:
@@ -147,69 +138,48 @@ def of_wallet(account: Account, setup: Setup, orders: Rows, shop: Shop) -> Itera
     due -= sum(order["points_amount"] for order in orders.values() if order["status"] in BOUGHT)
     due += sum(refund["points_amount"] for refund in setup.refunds() if refund["order"] in orders)
     due += setup.operator_grants[account.id]
-    balance, entries = shop.wallet(account)
-    found = (balance, sum(entry["amount"] for entry in entries))
-    yield from _unlike(f"wallet of {account.id}: balance and sum of entries", (due, due), found)
     answered = {made.answer.body.get("payment") or made.answer.body["id"] for made in top_ups}
-    yield from _missing("top-up", account, answered, shop.top_ups(account))
+    name, top_up = f"wallet of {account.id}", f"top-up of {account.id}: "
+    yield from unlike(
+        {name: due} | {top_up + id: True for id in answered},
+        {name: shop.balance(account)} | {top_up + id: True for id in shop.top_ups(account)},
+    )
 
 
-def of_campaigns(setup: Setup, shop: Shop) -> Iterator[str]:
-    """Each position is issued once, and each campaign shows as many as were answered."""
-    answered = [coupon for account in setup.buyers for coupon in account.coupons().values()]
-    positions = Counter((one["campaign"], one["position"]) for one in answered if "position" in one)
-    for (campaign, position), count in positions.items():
-        yield from _unlike(f"campaign {campaign}: issues of position {position}", 1, count)
-    numbers = Counter(coupon["campaign"] for coupon in answered)
-    for id in setup.campaigns:
-        yield from _unlike(f"campaign {id}: issued", numbers[id], shop.get(f"/campaigns/{id}")["issued"])
+def of_refunds(setup: Setup, orders: Rows, shop: Shop) -> Iterator[str]:
+    """Each refund in an answer has succeeded, and there is no other."""
+    due = {f"refund {one['id']} of order {one['order']}": "succeeded" for one in setup.refunds()}
+    refunded = {
+        id for id, order in orders.items() if order["refunded_amount"] or order["status"] == "refunded"
+    }
+    asked = refunded | {one["order"] for one in setup.refunds()} & orders.keys()
+    found = {f"refund {one['id']} of order {id}": one["status"] for id in asked for one in shop.refunds(id)}
+    yield from unlike(due, found)
 
 
-def of_refunds(setup: Setup, orders: Iterable[Any], shop: Shop) -> Iterator[str]:
-    """Each refund in an answer has succeeded, there is no other, and none refunds more than was paid."""
-    answered: defaultdict[str, set[str]] = defaultdict(set)
-    for refund in setup.refunds():
-        answered[refund["order"]].add(refund["id"])
-    for order in orders:
-        mine, name = answered[order["id"]], f"refunds of order {order['id']}"
-        if not (mine or order["refunded_amount"] or order["status"] == "refunded"):
-            continue
-        refunds = shop.refunds(order["id"])
-        yield from _unlike(name, sorted(mine), sorted(refund["id"] for refund in refunds))
-        if any(refund["status"] != "succeeded" for refund in refunds):
-            yield f"{name}: not all have succeeded: {refunds}"
-        amount, points, card = (sum(refund[part] for refund in refunds) for part in PARTS)
-        if not amount == points + card == order["refunded_amount"]:
-            yield f"{name}: {points} points and {card} by card are not the {order['refunded_amount']} it says"
-        left = (order["points_amount"] - points, order["card_amount"] - card)
-        units = Counter(dict(_items(order)))
-        for refund in refunds:
-            units.subtract(dict(_items(refund)))
-        # What a clerk gives back at the gateway has no units, which may outlast the amount then.
-        is_over = left == (0, 0) and not any(units.values())
-        if min(left) < 0 or (order["status"] == "refunded") != is_over:
-            yield f"{name}: of points and card {left} are left, and it is {order['status']}"
-        if any(quantity < 0 for quantity in units.values()):
-            yield f"{name}: more was refunded than was bought: {units}"
-
-
-def of_stock(setup: Setup, orders: Iterable[Any], shop: Shop) -> Iterator[str]:
+def of_stock(setup: Setup, orders: Rows, shop: Shop) -> Iterator[str]:
     """Once all is settled nothing is reserved, and what is gone is sold."""
     on_hand = Counter({product.id: product.on_hand for product in setup.stocked})
     for made in setup.staff.done("adjustment"):
         on_hand[_adjusted(made)] += made.call.body["delta"]
-    gone = [(order, 1) for order in orders if order["status"] in BOUGHT]
-    for one, sign in [*gone, *((refund, -1) for refund in setup.refunds() if refund["restock"])]:
-        for product_id, quantity in _items(one):
-            on_hand[product_id] -= sign * quantity
+    for order in orders.values():
+        on_hand.subtract(dict(_items(order)) if order["status"] in BOUGHT else {})
+    for refund in setup.refunds():
+        on_hand.update(dict(_items(refund)) if refund["restock"] else {})
     for id in (product.id for product in setup.stocked):
-        stock = shop.get(f"/products/{id}/stock")
-        due, found = (on_hand[id], 0), (stock["on_hand"], stock["reserved"])
-        yield from _unlike(f"product {id}: on hand and reserved", due, found)
+        stock, what = shop.get(f"/products/{id}/stock"), f"product {id}: on hand and reserved"
+        yield from unlike({what: (on_hand[id], 0)}, {what: (stock["on_hand"], stock["reserved"])})
+
+
+def of_outside(setup: Setup, shop: Shop, orders: Rows | None = None) -> Iterator[str]:
+    """Each amount at the gateway and event at the data platform that is not as orders and answers are."""
+    there = orders or {id: one for account in setup.buyers for id, one in shop.orders(account).items()}
+    yield from of_money(setup, there, shop)
+    yield from of_order_events("the data platform got", DELIVERED, setup, there, shop.events())
 
 
 def of_money(setup: Setup, orders: Rows, shop: Shop) -> Iterator[str]:
-    """What is charged and not refunded, by order, of the top-ups together, and in sum."""
+    """What is charged and not refunded, by order, and of the top-ups together."""
     due = Counter[str | None]()
     due.update({id: one["card_amount"] for id, one in orders.items() if one["status"] in BOUGHT})
     bought = dict(due)
@@ -235,27 +205,6 @@ def of_money(setup: Setup, orders: Rows, shop: Shop) -> Iterator[str]:
         # A charge of an order that ended unpaid was refunded, whole.
         if number[id] not in ({wanted} if id in bought else {0, 1}):
             yield f"order {id}: charged {number[id]} times instead of {wanted}"
-    book, lost = shop.gateway("/summary"), sum(made.lost_amount for made in setup.at_gateway.values())
-    if book["charged_amount"] - book["refunded_amount"] - lost != due.total():
-        yield f"the gateway holds {book}, the answers come to {due.total()}"
-
-
-def of_readings(followed: Sequence[Any], again: Sequence[Any]) -> Iterator[str]:
-    """The feed as it was followed and as it is read later: the same events in the same order, each once."""
-    types = {event["id"]: event["type"] for event in (*again, *followed)}
-    # A counter has its keys in the order of their first appearance.
-    first, second = (Counter(event["id"] for event in events) for events in (followed, again))
-    for when, ids in (("followed", first), ("read again", second)):
-        for one in islice((one for one in ids if ids[one] > 1), MOST_NAMED):
-            yield f"event {one} came {ids[one]} times when the feed was {when}"
-    for one in islice((one for one in second if one not in first), MOST_NAMED):
-        yield f"event {one}, {types[one]}, was skipped by a reader of the feed"
-    for one in islice((one for one in first if one not in second), MOST_NAMED):
-        yield f"event {one}, {types[one]}, is not in the feed any more"
-    both = zip((one for one in first if one in second), (one for one in second if one in first), strict=True)
-    if differing := next((pair for pair in both if pair[0] != pair[1]), None):
-        before, after = differing
-        yield f"the feed has another order: {after}, {types[after]}, was followed later than {before}"
 
 
 def of_order_events(
@@ -292,36 +241,54 @@ def _are_refunds(kinds: Sequence[str], count: int, unrequested: int) -> bool:
     return requested + unrequested == done == count and len(kinds) == requested + done
 
 
-def of_coupon_events(setup: Setup, coupons: Rows, events: Sequence[Any]) -> Iterator[str]:
-    """In the feed each coupon is issued once, and its events lead to what it is; none was in no answer."""
+def of_feed(setup: Setup, shop: Shop, reader: FeedReader, orders: Rows, coupons: Rows) -> Iterator[str]:
+    """Read to the end and once more from the beginning; each event that is wrong. Raises NoFinalAnswer."""
+    again = FeedReader(setup, port=shop.instance.port, seed="again", ends_at=0.0, seen=reader.seen)
+    for one in (reader, again):
+        one.read_to_end()
+    print(f"the feed has {len(again.events)} events, each once", flush=True)
+    yield from of_readings(reader.events, again.events)
+    yield from of_events(setup, orders, coupons, reader.events)
+
+
+def of_readings(followed: Sequence[Any], again: Sequence[Any]) -> Iterator[str]:
+    """The feed as it was followed and as it is read later: the same events in the same order, each once."""
+    types = {event["id"]: event["type"] for event in (*again, *followed)}
+    # A counter has its keys in the order of their first appearance.
+    first, second = (Counter(event["id"] for event in events) for events in (followed, again))
+    wrong = {
+        "came several times when the feed was followed": [one for one in first if first[one] > 1],
+        "came several times when the feed was read again": [one for one in second if second[one] > 1],
+        "was skipped by a reader of the feed": [one for one in second if one not in first],
+        "is not in the feed any more": [one for one in first if one not in second],
+    }
+    for what, ids in wrong.items():
+        yield from (f"event {one}, {types[one]}, {what}" for one in ids[:MOST_NAMED])
+    both = zip((one for one in first if one in second), (one for one in second if one in first), strict=True)
+    for before, after in [pair for pair in both if pair[0] != pair[1]][:1]:
+        yield f"the feed has another order: {after}, {types[after]}, was followed later than {before}"
+
+
+def of_events(setup: Setup, orders: Rows, coupons: Rows, events: Sequence[Any]) -> Iterator[str]:
+    """In the feed each order has its events; each coupon is issued once, and its events lead to what it is;
+    and each product has as many corrections as were answered, and its delivery before the load."""
+    yield from of_order_events("the feed has", IN_FEED, setup, orders, events)
     buyers = {account.id for account in setup.buyers}
     status = {code: "" for account in setup.buyers for code in account.coupons()}
     for event in (one for one in events if one["type"] in OF_COUPONS):
         code, kind = event["data"]["coupon"], event["type"]
         if code in status or (kind == "coupon.issued" and event["data"].get("account") in buyers):
             status[code] = COUPON_MOVES.get((status.get(code, ""), kind), "impossible")
-    for code, due in status.items():
-        shown = coupons.get(code, {"status": "missing"})["status"]
-        yield from _unlike(f"coupon {code}: status by the feed", due, shown)
-
-
-def of_corrections(setup: Setup, events: Iterable[Any]) -> Iterator[str]:
-    """In the feed as many corrections of each product as were answered, and its delivery before the load."""
-    found = Counter(event["data"]["product"] for event in events if event["type"] == "stock.adjusted")
+    corrected = Counter(event["data"]["product"] for event in events if event["type"] == "stock.adjusted")
     adjusted = Counter(_adjusted(made) for made in setup.staff.done("adjustment"))
+    due, found = dict[str, object](), dict[str, object]()
+    for code, by_feed in status.items():
+        what = f"coupon {code}: status by the feed"
+        due[what], found[what] = by_feed, coupons.get(code, {}).get("status")
     for id in (product.id for product in setup.stocked):
-        yield from _unlike(f"product {id}: corrections in the feed", adjusted[id] + 1, found[id])
-
-
-def _unlike(what: str, due: object, found: object) -> Iterator[str]:
-    if due != found:
-        yield f"{what}: {due} by the answers, is {found}"
-
-
-def _missing(what: str, account: Account, answered: Set[str], there: Set[str]) -> Iterator[str]:
-    for one in answered ^ there:
-        where = "answered, but not there" if one in answered else "there, but never answered"
-        yield f"{what} {one} of account {account.id}: {where}"
+        what = f"product {id}: corrections in the feed"
+        due[what], found[what] = adjusted[id] + 1, corrected[id]
+    yield from unlike(due, found)
 
 
 def _items(order_or_refund: Any) -> list[tuple[int, int]]:

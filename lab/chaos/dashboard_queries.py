@@ -1,16 +1,15 @@
 """The queries of the dashboards in ops/grafana, as Grafana sends them to Prometheus; and a Prometheus beside
-a trial, which has to have data for each."""
+a soak, which has to have data for each."""
 
 import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from lab.stack import exporters, prometheus
 from lab.stack.prometheus import Prometheus
-from scripts.stack import places
+from scripts.stack import places, waiting
 from scripts.stack.instance import Instance
 
 OPS = places.PROJECT / "ops"
@@ -19,30 +18,16 @@ PATIENCE_SECONDS = 60
 """How long what a sweep or an audit makes may be late."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Span:
-    """The time that a dashboard shows, in seconds since 1970, and how often targets are scraped."""
-
-    start: float
-    end: float
-    scrape_seconds: float = SCRAPE_SECONDS
-
-    @property
-    def step(self) -> float:
-        """`$__interval`: the seconds between two of 500 points in a panel of usual width."""
-        return max(self.scrape_seconds, (self.end - self.start) / 500)
-
-
 def dashboards() -> list[dict[str, Any]]:
     """Every dashboard in the folder."""
     folder = OPS / "grafana" / "dashboards"
     return [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
 
 
-def queries(dashboard: dict[str, Any], span: Span) -> Iterator[tuple[str, str]]:
-    """The title of each panel, with an expression as Grafana sends it: a value for each variable."""
-    rate_interval = max(span.step + span.scrape_seconds, 4 * span.scrape_seconds)
-    times = {"interval": span.step, "rate_interval": rate_interval, "range": span.end - span.start}
+def queries(dashboard: dict[str, Any], seconds: float) -> Iterator[tuple[str, str]]:
+    """The title of each panel, with an expression as Grafana sends it to show so long: a value for each
+    variable. There is a point at each scrape, as in a panel of usual width of up to 1,000 s."""
+    times = {"interval": SCRAPE_SECONDS, "rate_interval": 4 * SCRAPE_SECONDS, "range": seconds}
     values = {f"__{name}": f"{seconds * 1000:.0f}ms" for name, seconds in times.items()}
     values |= {one["name"]: one["allValue"] for one in dashboard["templating"]["list"]}
     for panel in dashboard["panels"]:
@@ -52,19 +37,6 @@ def queries(dashboard: dict[str, Any], span: Span) -> Iterator[tuple[str, str]]:
             for name in sorted(values, key=len, reverse=True):
                 expression = expression.replace(f"${name}", values[name])
             yield panel["title"], expression
-
-
-def without_data(found: Prometheus, dashboard: dict[str, Any], span: Span) -> Iterator[str]:
-    """The queries without a single number in that time, and the variables without a value to choose."""
-    for panel, expression in queries(dashboard, span):
-        series = found.query_range(expression, start=span.start, end=span.end, step=span.step)
-        # NaN, the quantile of nothing, is the only number that is not itself.
-        if not any(value == value for one in series for _, value in one.points):
-            yield f"{panel}: {expression}"
-    for variable in dashboard["templating"]["list"]:
-        metric, label = variable["definition"].removeprefix("label_values(").rstrip(")").split(", ")
-        if not found.get(f"label/{label}/values", **{"match[]": metric}):
-            yield f"the variable {variable['name']}: {variable['definition']}"
 
 
 @contextmanager
@@ -78,14 +50,26 @@ def beside(instance: Instance) -> Iterator[Prometheus]:
             yield found
 
 
-def empty_queries(found: Prometheus, *, since: float) -> Iterator[str]:
-    """Each query of a dashboard that has no data since then (in seconds since 1970). Prints how many have."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+def without_data(found: Prometheus, dashboard: dict[str, Any], since: float) -> Iterator[str]:
+    """The queries without a single number since then (in seconds since 1970), and the variables without a
+    value to choose."""
+    now = time.time()
+    for panel, expression in queries(dashboard, now - since):
+        series = found.query_range(expression, start=since, end=now, step=SCRAPE_SECONDS)
+        # NaN, the quantile of nothing, is the only number that is not itself.
+        if not any(value == value for one in series for _, value in one.points):
+            yield f"{panel}: {expression}"
+    for variable in dashboard["templating"]["list"]:
+        metric, label = variable["definition"].removeprefix("label_values(").rstrip(")").split(", ")
+        if not found.get(f"label/{label}/values", **{"match[]": metric}):
+            yield f"the variable {variable['name']}: {variable['definition']}"
+
+
+def empty_queries(found: Prometheus, since: float) -> Iterator[str]:
+    """The same of every dashboard, once what comes late is there. Prints how many have data."""
     for board in dashboards():
-        while empty := list(without_data(found, board, span := Span(start=since, end=time.time()))):
-            if time.monotonic() > deadline:
-                break
-            time.sleep(SCRAPE_SECONDS)
-        count = len(list(queries(board, span)))
+        look = lambda: list(without_data(found, board, since))  # noqa: B023, E731
+        empty = waiting.left(look, within_seconds=PATIENCE_SECONDS, pause_seconds=SCRAPE_SECONDS)
+        count = len(list(queries(board, 1)))
         print(f"dashboard {board['title']}: {count - len(empty)} of {count} queries have data", flush=True)
         yield from (f"dashboard query without data: {board['title']} / {query}" for query in empty)

@@ -41,10 +41,8 @@ class RecordedCall:
     @property
     def order_id(self) -> str:
         """The order of an order's or a payment's answer; nothing for a top-up."""
-        body = self.answer.body
-        return str(
-            (body["id"] if self.sort == "order" and self.answer.status != 402 else body["order"]) or ""
-        )
+        is_order = self.sort == "order" and self.answer.status != 402
+        return str(self.answer.body["id" if is_order else "order"] or "")
 
 
 @dataclass
@@ -57,8 +55,6 @@ class Account:
     calls: list[RecordedCall] = field(default_factory=list)
     shared_codes: dict[str, int] = field(default_factory=dict)
     """The setup's own."""
-    entries: dict[str, tuple[str, float]] = field(default_factory=dict)
-    """The last status of each entry of a sale that it polled, and when it came, by the monotonic clock."""
 
     def done(self, sort: str) -> list[RecordedCall]:
         return [made for made in self.calls if made.sort == sort and made.was_done]
@@ -103,12 +99,11 @@ class Drop:
 
 @dataclass
 class AtGateway:
-    """What was refunded of an order at the gateway itself, and what became of its disputes there."""
+    """What was refunded of an order at the gateway itself, and the amounts of its disputes there, by id."""
 
     refunded_amount: int = 0
     lost_amount: int = 0
     open_disputes: dict[str, int] = field(default_factory=dict)
-    """The amount of each, by its id."""
 
 
 @dataclass
@@ -117,6 +112,10 @@ class Setup:
     order what came of refunds and disputes at the gateway itself, with `shown_refunds` as the shop has them,
     whose answers may have been too early; of operators `granted`, the account and amount that each reason was
     sent with, `pressed`, what each approval may have become, and `operator_grants`, what accounts got of it.
+
+    `ample` never sells out. With the gateway's port buyers also pay by a card that asks its owner and keep
+    orders on a decline, and charges are also refunded and disputed at the gateway. `listed` are the accounts
+    of each campaign that is for a list.
     """
 
     staff: Account
@@ -124,20 +123,19 @@ class Setup:
     campaigns: list[int]
     products: list[Product]
     ample: Product
-    """It never sells out."""
     drop: Drop | None = None
-    has_customer_actions: bool = False
-    """Buyers also pay by a card that asks its owner, and keep orders on a decline."""
     gateway_port: int | None = None
-    """With it charges are also refunded and disputed at the gateway itself."""
     shared_codes: dict[str, int] = field(default_factory=dict)
     listed: dict[int, set[int]] = field(default_factory=dict)
-    """The accounts of each campaign that is for a list."""
     at_gateway: dict[str, AtGateway] = field(default_factory=dict)
     shown_refunds: dict[str, list[Any]] = field(default_factory=dict)
     granted: dict[str, tuple[int, int]] = field(default_factory=dict)
     pressed: dict[int, set[str]] = field(default_factory=dict)
     operator_grants: Counter[int] = field(default_factory=Counter)
+
+    @property
+    def calls(self) -> list[RecordedCall]:
+        return [made for account in (self.staff, *self.buyers) for made in account.calls]
 
     @property
     def stocked(self) -> list[Product]:

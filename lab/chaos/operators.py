@@ -2,7 +2,7 @@
 for."""
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -11,6 +11,7 @@ from uuid_utils import uuid7
 
 from lab.chaos.calls import NoFinalAnswer
 from lab.chaos.clients import Client
+from lab.chaos.comparison import unlike
 from lab.chaos.memory import Account, Setup
 from lab.stack import database
 from scripts.stack import SetupError
@@ -19,7 +20,7 @@ from scripts.stack.instance import Instance
 GRANT_LIMIT_AMOUNT = 100_000
 """The setting's default."""
 NAMES, PASSWORD = ("staff", "second-staff"), "staff-pass-2026"
-"""The demo's operator, and one more like it."""
+"""The demo's operator, and one more like it, who approves what the first asks for, and asks for more."""
 SECOND = """
 INSERT INTO auth_user
 (password, is_superuser, username, first_name, last_name, email, is_staff, is_active, date_joined)
@@ -27,18 +28,13 @@ SELECT password, 1, %s, '', '', '', 1, 1, date_joined FROM auth_user WHERE usern
 """
 UNFINISHED = "SELECT id FROM orders_saga WHERE ended_at IS NULL ORDER BY state = 'stuck' DESC, id LIMIT 5"
 RECENT = "SELECT id, asker_name, status FROM shop_approval ORDER BY id DESC LIMIT 5"
-DECIDED = "SELECT id, kind, reason, status FROM shop_approval"
+APPROVALS = "SELECT id, kind, reason, status FROM shop_approval"
 GRANTED = """
 SELECT transfer.reason, entry.account_id, entry.amount FROM payments_entry entry
 JOIN payments_transfer transfer ON transfer.id = entry.transfer_id
-WHERE transfer.kind = 'grant' AND LEFT(transfer.reason, 9) = 'operator ' AND entry.amount > 0
+WHERE transfer.kind = 'grant' AND SUBSTR(transfer.reason, 1, 9) = 'operator ' AND entry.amount > 0
 """
 FOUND, ANSWER_SECONDS = 302, 30
-
-
-def create_second(instance: Instance) -> None:
-    """The operator that approves what the demo's asks for, and asks for more."""
-    database.rows(instance, SECOND, NAMES[1], NAMES[0])
 
 
 class Operator(Client):
@@ -47,7 +43,7 @@ class Operator(Client):
     mix, pauses = {"grant": 3, "force": 4, "decide": 4}, (0.2, 1.0)
 
     def __init__(self, name: str, instance: Instance, setup: Setup, **settings: Any) -> None:
-        super().__init__(setup, port=instance.port, **settings)
+        super().__init__(setup, **{"port": instance.port, **settings})
         self.name, self.instance = name, instance
         self.session = requests.Session()
         self.session.trust_env = False  # a proxy of the environment is not the shop's
@@ -102,25 +98,26 @@ class Operator(Client):
         raise NoFinalAnswer(f"the admin has not answered {path}")
 
 
-def findings(setup: Setup, instance: Instance) -> Iterator[str]:
-    """What is not as operators were answered; from then on the setup has what they granted each account."""
-    yield from compare(setup, database.rows(instance, DECIDED), database.rows(instance, GRANTED))
-
-
-def compare(setup: Setup, rows: Sequence[Any], granted: Sequence[Any]) -> Iterator[str]:
-    """The approvals and the grants of operators that are there, with what was sent."""
-    of_grants = [(reason, status) for _, kind, reason, status in rows if kind == "points.grant"]
+def findings(setup: Setup, approvals: Sequence[Any], granted: Sequence[Any]) -> Iterator[str]:
+    """What of these, the rows of `APPROVALS` and `GRANTED`, is not as operators were answered; from then on
+    the setup has what they granted each account."""
     large = {reason for reason, (_, amount) in setup.granted.items() if amount > GRANT_LIMIT_AMOUNT}
-    if sorted(reason for reason, _ in of_grants) != sorted(large):
-        yield f"approvals: {len(large)} were asked for, {len(of_grants)} are there"
-    for id, kind, _, status in rows:
+    asked = Counter(reason for _, kind, reason, _ in approvals if kind == "points.grant")
+    yield from unlike(
+        {f"approvals of {reason}": 1 for reason in large},
+        {f"approvals of {reason}": count for reason, count in asked.items()},
+    )
+    approved, due, found = set[str](), dict[str, Any](), defaultdict[str, Any](list)
+    for id, kind, reason, status in approvals:
         pressed = setup.pressed.get(id, set())
         may_wait = kind != "points.grant" or not pressed
         if status not in pressed | ({"waiting"} if may_wait else set()):
             yield f"approval {id} is {status}, pressed was {sorted(pressed)}"
-    refused = {reason for reason in large if (reason, "approved") not in of_grants}
-    due = Counter((reason, *given) for reason, given in setup.granted.items() if reason not in refused)
-    if (found := Counter(map(tuple, granted))) != due:
-        yield f"grants of operators: {(found - due) or ''} too many, {(due - found) or ''} are missing"
-    for _, account_id, amount in due.elements():
-        setup.operator_grants[account_id] += amount
+        approved |= {reason} if status == "approved" else set()
+    for reason, given in setup.granted.items():
+        if reason in approved or reason not in large:
+            due[f"grant of {reason}"] = [given]
+            setup.operator_grants[given[0]] += given[1]
+    for reason, account_id, amount in granted:
+        found[f"grant of {reason}"].append((account_id, amount))
+    yield from unlike(due, found)

@@ -17,7 +17,10 @@ LARGEST_PAGE = 200
 """`shop.http.pagination` has the shop's own; the scripts run without Django's settings."""
 BOUGHT = {"paid", "refunded"}
 """An order that was paid; `refunding` is on its way from one of these to one of these."""
-ENDS = {*BOUGHT, "payment_failed", "cancelled", "expired"}
+ENDS = dict.fromkeys(BOUGHT, "order.paid") | {
+    status: f"order.{status}" for status in ("payment_failed", "cancelled", "expired")
+}
+"""What an order is in the end, and the event of that."""
 SETTLED = {"succeeded", "failed", "reversed"}
 
 
@@ -68,7 +71,7 @@ class Shop:
         """The accounts of `seed_demo`, so many new products, and one that never sells out."""
         buyers = [Account(user["id"], user["access"]) for user in known["users"]]
         for account in buyers:
-            account.opening_amount = self.wallet(account)[0]
+            account.opening_amount = self.balance(account)
         new = [self.create_product(word, number, on_hand) for number in range(products)]
         ample = self.create_product(word, products, plenty)
         return Setup(Account(0, known["staff"]), buyers, campaigns=[], products=new, ample=ample)
@@ -87,10 +90,8 @@ class Shop:
     def coupons(self, account: Account) -> dict[str, Any]:
         return {coupon["code"]: coupon for coupon in self.everything("/coupons", account.token)}
 
-    def wallet(self, account: Account) -> tuple[int, list[Any]]:
-        """The balance, and every entry."""
-        balance = self.get("/wallet", account.token)["balance_amount"]
-        return balance, list(self.everything("/wallet/entries", account.token))
+    def balance(self, account: Account) -> int:
+        return int(self.get("/wallet", account.token)["balance_amount"])
 
     def top_ups(self, account: Account) -> set[str]:
         """The ids of the payments that are for no order."""
@@ -101,14 +102,13 @@ class Shop:
 
     def events(self) -> list[Any]:
         """What the data platform got, in the order of arrival."""
-        events: list[Any] = _outside(self.instance.data_platform_port, "/events")["results"]
-        return events
+        return list(_outside(self.instance.data_platform_port, "/events")["results"])
 
     def gateway(self, path: str) -> Any:
         return _outside(self.instance.gateway_port, path)
 
     def unsettled(self, setup: Setup) -> list[str]:
-        """What is not settled yet: open orders and payments, stock they hold, events not delivered."""
+        """What is not settled yet: open orders and payments, events and webhooks that are not delivered."""
         return list(self._unsettled(setup))
 
     def _unsettled(self, setup: Setup) -> Iterator[str]:
@@ -129,16 +129,11 @@ class Shop:
             is_lost = payment["order"] in setup.at_gateway and setup.at_gateway[payment["order"]].lost_amount
             if (dispute and dispute["status"] == "open") or (is_lost and is_paid and not dispute):
                 yield f"payment {payment['id']}: its dispute is {dispute}, and decided at the gateway"
-        for product in setup.stocked:
-            if reserved := self.get(f"/products/{product.id}/stock")["reserved"]:
-                yield f"of product {product.id} {reserved} are reserved"
         delivered = Counter(event["type"] for event in self.events())
         statuses = Counter(order["status"] for order in orders.values())
-        due = {
-            "order.paid": statuses["paid"] + statuses["refunded"],
-            "order.cancelled": statuses["cancelled"],
-        }
-        for kind, number in (due | {"order.refunded": len(setup.refunds())}).items():
+        due = {"order.paid": statuses["paid"] + statuses["refunded"]}
+        due |= {"order.cancelled": statuses["cancelled"], "order.refunded": len(setup.refunds())}
+        for kind, number in due.items():
             if delivered[kind] != number:
                 yield f"of {number} x {kind} the data platform has {delivered[kind]}"
         for one in self.gateway("/webhooks")["results"]:

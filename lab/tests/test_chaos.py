@@ -1,4 +1,4 @@
-"""The instruments of `make chaos` and `make soak`: each planted error is found, and nothing else."""
+"""The book of all answers: each planted error is found, and nothing else."""
 
 import time
 from collections.abc import Callable
@@ -80,7 +80,7 @@ class Books:
         self.connection = self
         self.placed: dict[str, Any] = {"o1": ORDER}
         self.issued: dict[str, Any] = {"C1": COUPON}
-        self.balance = 70
+        self.points = 70
         self.on_hand = 10
         self.charges: list[Any] = [CHARGE]
         self.delivered = ["order.paid"]
@@ -88,7 +88,6 @@ class Books:
         self.refunds_shown: list[Any] = []
         self.answer = Answer(201, ORDER, is_replay=True)
         self.paid_top_ups: set[str] = set()
-        self.issued_number = 1
 
     def call_until_final(self, call: Call, *, until: float) -> Answer:
         return self.answer
@@ -99,30 +98,23 @@ class Books:
     def coupons(self, account: Account) -> dict[str, Any]:
         return self.issued
 
-    def wallet(self, account: Account) -> tuple[int, list[Any]]:
-        return self.balance, [{"amount": self.balance}]
+    def balance(self, account: Account) -> int:
+        return self.points
 
     def top_ups(self, account: Account) -> set[str]:
         return self.paid_top_ups
 
     def get(self, path: str, token: str = "") -> Any:
-        found = {"/campaigns/1": {"issued": self.issued_number}, "/sale-entries/e1": self.entry}
-        return found.get(path, {"on_hand": self.on_hand, "reserved": 0})
+        return {"/sale-entries/e1": self.entry}.get(path, {"on_hand": self.on_hand, "reserved": 0})
 
     def gateway(self, path: str) -> Any:
-        taken = [charge for charge in self.charges if charge["status"] == "succeeded"]
-        sums = {name: sum(charge[name] for charge in taken) for name in ("amount", "refunded_amount")}
-        return {"results": self.charges, "charged_amount": sums.pop("amount"), **sums}
+        return {"results": self.charges}
 
     def events(self) -> list[Any]:
         return [{"type": kind, "data": {"order": "o1"}} for kind in self.delivered]
 
     def refunds(self, order_id: str) -> list[Any]:
         return self.refunds_shown
-
-
-def findings(setup: Setup, books: Any) -> list[str]:
-    return list(comparison.findings(setup, books))
 
 
 def require(found: list[str], says: str) -> None:
@@ -147,17 +139,13 @@ def with_a_shared_code() -> tuple[Setup, Books]:
     call = Call("POST", "/orders", "token", {"items": [], "coupon": "TO-ALL"}, "")
     setup.buyers[0].calls.append(RecordedCall("order", call, Answer(201, order)))
     setup.buyers[0].shared_codes = {"TO-ALL": 1}
-    books.issued_number = 2
     books.placed["o2"], books.issued["C2"] = order, COUPON | {"code": "C2", "position": 2}
     return setup, books
 
 
-def issued_twice() -> tuple[Setup, Books]:
-    """The same position, and the account isn't on the campaign's list."""
+def not_listed() -> tuple[Setup, Books]:
+    """The account isn't on the campaign's list."""
     setup, books = bought()
-    books.issued["C2"] = COUPON | {"code": "C2"}
-    call = Call("POST", "/coupons", "token", {"campaign": 1})
-    setup.buyers[0].calls.append(RecordedCall("coupon", call, Answer(201, books.issued["C2"])))
     setup.listed = {1: {9}}
     return setup, books
 
@@ -173,7 +161,7 @@ def refunded() -> tuple[Setup, Books]:
     setup.staff.calls.append(RecordedCall("refund", ask, Answer(202, REFUND | {"status": "pending"})))
     books.placed = {"o1": order | {"points_amount": 150, "refunded_amount": 300}}
     books.refunds_shown, books.charges = [REFUND], [CHARGE | {"refunded_amount": 200}]
-    books.balance, books.on_hand = 70 - 150 + 100, 10 - 2 + 1
+    books.points, books.on_hand = 70 - 150 + 100, 10 - 2 + 1
     books.delivered = ["order.paid", "order.refunded"]
     # Product 6 was in no order.
     setup.ample.on_hand = books.on_hand
@@ -208,28 +196,26 @@ def in_a_sale() -> tuple[Setup, Books]:
 @in_one_test(
     ("make", "name", "value", "says"),
     [
-        (bought, "balance", 70, ""),
-        (with_a_shared_code, "balance", 70, ""),
-        (bought, "placed", {}, "answered, but not there"),
-        (bought, "placed", {"o1": ORDER, "o2": ORDER | {"id": "o2", "status": "expired"}}, "never answered"),
+        (bought, "points", 70, ""),
+        (with_a_shared_code, "points", 70, ""),
+        (bought, "placed", {}, "order o1: items: [] by the answers, is None"),
         (
             bought,
             "placed",
-            {"o1": ORDER | {"status": "payment_failed"}},
-            "answered paid or refunded, is payment_failed",
+            {"o1": ORDER, "o2": ORDER | {"id": "o2", "status": "expired"}},
+            "order o2: items: None by the answers, is []",
         ),
-        (bought, "placed", {"o1": ORDER | {"status": "refunded"}}, "is refunded"),
-        (bought, "placed", {"o1": ORDER | {"refunded_amount": 1}}, "are not the 1 it says"),
-        (bought, "placed", {"o1": ORDER | UNITS}, "items asked for"),
-        (bought, "issued", {}, "answered, but not there"),
-        (bought, "issued", {"C1": COUPON | {"position": 2}}, "position: 1 by the answers, is 2"),
-        (bought, "issued", {"C1": COUPON | {"status": "redeemed"}}, "0 paid orders have it"),
-        (bought, "issued_number", 2, "campaign 1: issued: 1 by the answers, is 2"),
-        (bought, "paid_top_ups", {"p9"}, "top-up p9 of account 1: there, but never answered"),
-        (bought, "balance", 71, "(70, 70) by the answers, is (71, 71)"),
+        (bought, "placed", {"o1": ORDER | {"status": "payment_failed"}}, "by the answers, is payment_failed"),
+        (bought, "placed", {"o1": ORDER | {"status": "paying"}}, "by the answers, is paying"),
+        (bought, "placed", {"o1": ORDER | UNITS}, "order o1: items: [] by the answers, is [(5, 2)]"),
+        (bought, "issued", {}, "coupon C1: (1, 1, 'issued') by the answers, is None"),
+        (bought, "issued", {"C1": COUPON, "C2": COUPON}, "coupon C2: None by the answers"),
+        (bought, "issued", {"C1": COUPON | {"position": 2}}, "'issued') by the answers, is (1, 2, 'issued')"),
+        (bought, "issued", {"C1": COUPON | {"status": "redeemed"}}, "is (1, 1, 'redeemed')"),
+        (bought, "paid_top_ups", {"p9"}, "top-up of 1: p9: None by the answers, is True"),
+        (bought, "points", 71, "wallet of 1: 70 by the answers, is 71"),
         (bought, "on_hand", 9, "product 5: on hand and reserved: (10, 0)"),
         (bought, "charges", [CHARGE | {"amount": 1_800}], "order o1: the gateway holds 1800, due are 900"),
-        (bought, "charges", [CHARGE | {"amount": 1_800}], "the answers come to 900"),
         (bought, "charges", [CHARGE, CHARGE | {"refunded_amount": 900}], "charged 2 times instead of 1"),
         (bought, "charges", [CHARGE, CHARGE | {"order": None}], "order None: the gateway holds 900"),
         (bought, "charges", [CHARGE, CHARGE | {"status": "declined"}], ""),
@@ -238,26 +224,18 @@ def in_a_sale() -> tuple[Setup, Books]:
         (bought, "delivered", ["order.paid", "order.paid"], "the data platform got"),
         (bought, "answer", Answer(201, ORDER), "first"),
         (bought, "answer", Answer(201, ORDER | {"id": "o2"}, is_replay=True), "first"),
-        (issued_twice, "balance", 70, "issues of position 1: 1 by the answers, is 2"),
-        (issued_twice, "balance", 70, "account 1, listed: False, was answered 201"),
+        (not_listed, "points", 70, "account 1, listed: False, was answered 201"),
         (refunded, "delivered", ["order.paid", "order.refunded"], ""),
-        (refunded, "refunds_shown", [], "refunds of order o1: ['r1'] by the answers"),
-        (refunded, "refunds_shown", [REFUND | {"status": "stuck"}], "not all have succeeded"),
-        (refunded, "refunds_shown", [REFUND | {"points_amount": 200, "card_amount": 100}], "are left"),
-        (
-            refunded,
-            "refunds_shown",
-            [REFUND | {"items": [{"product": 5, "quantity": 3}]}],
-            "more was refunded",
-        ),
-        (refunded, "refunds_shown", [REFUND | {"card_amount": 300}], "are not the 300 it says"),
+        (refunded, "refunds_shown", [], "refund r1 of order o1: succeeded by the answers, is None"),
+        (refunded, "refunds_shown", [REFUND, REFUND | {"id": "r2"}], "refund r2 of order o1: None by"),
+        (refunded, "refunds_shown", [REFUND | {"status": "stuck"}], "succeeded by the answers, is stuck"),
         (refunded, "charges", [CHARGE], "holds 900, due are 700"),
-        (refunded, "balance", -80, "(20, 20) by the answers, is (-80, -80)"),
+        (refunded, "points", -80, "wallet of 1: 20 by the answers, is -80"),
         (refunded, "on_hand", 8, "product 5: on hand and reserved: (9, 0)"),
         (refunded, "delivered", ["order.refunded", "order.paid"], "the data platform got"),
-        (given_back, "balance", 70, ""),
+        (given_back, "points", 70, ""),
         (given_back, "charges", [CHARGE | {"refunded_amount": 150}], "the gateway holds"),
-        (given_back, "refunds_shown", [], "refunds of order o1"),
+        (given_back, "refunds_shown", [], "refund r1 of order o1"),
         (in_a_sale, "entry", ENTRY, ""),
         (in_a_sale, "entry", ENTRY | {"sale": 4}, "entry e1 of account 1"),
         (in_a_sale, "entry", ENTRY | {"status": "expired"}, "entry e1 of account 1"),
@@ -269,7 +247,7 @@ def test_an_answer_that_does_not_hold_is_found(
 ) -> None:
     setup, books = make()
     setattr(books, name, value)
-    require(findings(setup, books), says)
+    require(list(comparison.findings(setup, books)), says)
 
 
 DECLINED = {"code": "payment_declined", "order": "o1", "failure": {"code": "card_declined", "detail": ""}}
@@ -339,11 +317,8 @@ def in_feed(events: list[Any], *, refunds: int = 1, status: str = "paid") -> lis
     buyer.calls = [RecordedCall("coupon", Call("POST", "/coupons", "token"), Answer(201, COUPON))]
     setup = Setup(staff, [buyer], campaigns=[1], products=[], ample=Product(5, 10))
     order = ORDER | {"status": status}
-    return [
-        *comparison.of_order_events("the feed has", comparison.IN_FEED, setup, {"o1": order}, events),
-        *comparison.of_coupon_events(setup, {"C1": COUPON | {"status": "redeemed"}}, events),
-        *comparison.of_corrections(setup, events),
-    ]
+    coupons = {"C1": COUPON | {"status": "redeemed"}}
+    return [*comparison.of_events(setup, {"o1": order}, coupons, events)]
 
 
 def test_an_event_that_is_missing_or_came_twice_or_out_of_sequence_or_of_nothing_is_found() -> None:
@@ -377,8 +352,8 @@ def test_two_refunds_of_an_order_may_be_under_way_at_once() -> None:
         (ALL, ALL, ""),
         ([*ALL[:4], *ALL[5:]], ALL, "event e4, order.paid, was skipped"),
         (ALL, [*ALL[:4], *ALL[5:]], "event e4, order.paid, is not in the feed any more"),
-        ([*ALL, ALL[4]], ALL, "event e4 came 2 times when the feed was followed"),
-        (ALL, [*ALL, ALL[4]], "event e4 came 2 times when the feed was read again"),
+        ([*ALL, ALL[4]], ALL, "event e4, order.paid, came several times when the feed was followed"),
+        (ALL, [*ALL, ALL[4]], "event e4, order.paid, came several times when the feed was read again"),
         ([ALL[1], ALL[0], *ALL[2:]], ALL, "another order: e0, stock.adjusted, was followed later than e1"),
     ],
 )
@@ -397,9 +372,9 @@ BOOKED = [("operator 1", 1, 500), ("operator 2", 1, 100_500)]
     ("rows", "booked", "says"),
     [
         (ROWS, BOOKED, ""),
-        (ROWS, [*BOOKED, BOOKED[1]], "too many"),
-        (ROWS, BOOKED[:1], "are missing"),
-        (ROWS[:1], BOOKED, "2 were asked for, 1 are there"),
+        (ROWS, [*BOOKED, BOOKED[1]], "is [(1, 100500), (1, 100500)]"),
+        (ROWS, BOOKED[:1], "grant of operator 2: [(1, 100500)] by the answers, is None"),
+        (ROWS[:1], BOOKED, "approvals of operator 3: 1 by the answers, is None"),
         ([ROWS[0], (2, "points.grant", "operator 3", "waiting")], BOOKED, "approval 2 is waiting"),
     ],
 )
@@ -408,4 +383,4 @@ def test_what_operators_grant_is_there_once_and_their_approvals_are_as_they_were
 ) -> None:
     setup, _ = bought()
     setup.granted, setup.pressed = GIVEN, {1: {"approved"}, 2: {"approved", "refused"}}
-    require(list(operators.compare(setup, rows, booked)), says)
+    require(list(operators.findings(setup, rows, booked)), says)

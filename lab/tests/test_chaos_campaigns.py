@@ -2,20 +2,17 @@
 
 import re
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from lab.chaos import dashboard_queries, faults, trial
-from lab.chaos.__main__ import SOAK
-from lab.chaos.calls import MEASURED, Answer, Call, Measurement, Observations, Request
-from lab.chaos.campaigns import network, releases, restore
-from lab.chaos.campaigns.plans import CAMPAIGNS
-from lab.chaos.campaigns.run import Run, unanswered_without_redis, unmet
-from lab.chaos.faults import FaultSeries
+from lab.chaos import dashboard_queries, effects, faults
+from lab.chaos.calls import Answer, Call, Measurement, Observations, Request
+from lab.chaos.campaigns import crashes, network, releases, restore
+from lab.chaos.campaigns.plans import CAMPAIGNS, unanswered
+from lab.chaos.campaigns.run import Campaign, Run, unmet
+from lab.chaos.faults import Fault
 from lab.chaos.memory import Account, Product, RecordedCall, Setup
-from lab.cluster.drill import effects
 from scripts.stack import instance as instances, ports
 from scripts.stack.instance import Instance
 from shop.tests.case_tables import in_one_test
@@ -51,9 +48,8 @@ def test_orders_that_are_all_refused_while_redis_is_away_are_a_finding(
     result: str, findings: list[str]
 ) -> None:
     seen = Observations()
-    seen.record_outage(10, 12)
     seen.measured.requests += [request(9), request(10.5, "503 unavailable"), request(11, result)]
-    assert [*unanswered_without_redis(seen)] == findings
+    assert [*unanswered(seen, [(10, 12)])] == findings
 
 
 def test_no_answer_and_every_5xx_but_503_are_failed_requests() -> None:
@@ -102,14 +98,13 @@ def test_what_a_restore_to_a_moment_lost_or_made_twice_is_found(
 
 def test_a_fault_that_can_not_be_made_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(faults, "PATIENCE_SECONDS", 0.3)
-    seen = Observations()
-    series = FaultSeries("slow gateway", {"gateway": 1}, {"slow": 1}, (0.0, 0.0), (20.0, 20.0))
-    nothing = Instance(home=tmp_path, port=ports.free(2), database="sqlite")
-    ends_at = time.monotonic() + 0.2
-    assert faults.inject_until(ends_at, series, instance=nothing, seed="1", seen=seen) == 1
-    [failed, not_ready] = seen.findings
-    assert failed.startswith("slow gateway for 0.2 s: POST /latency")
-    assert not_ready.startswith("not ready")
+    run = Run(CAMPAIGNS["gateway"], Instance(home=tmp_path, port=ports.free(2), database="sqlite"), "1")
+    run.ready_seconds = 1
+    run.make(Fault("slow", "gateway", 0.1))
+    run.make(Fault("kill", "web", 0))
+    slow, not_ready = run.seen.findings
+    assert slow.startswith("slow gateway for 0.1 s: POST /latency")
+    assert not_ready == "kill web: the shop was not ready 1 s later"
 
 
 def request(began: float, result: str = "201", *, seconds: float = 0.1, path: str = "/orders") -> Request:
@@ -124,26 +119,29 @@ def test_a_request_is_good_unless_the_shop_is_at_fault() -> None:
     assert [result for result in good + bad if request(0, result).is_good] == good
 
 
-def test_requests_that_overlap_with_an_outage_are_taken_out() -> None:
+def test_requests_that_overlap_with_an_outage_are_taken_out(capsys: pytest.CaptureFixture) -> None:
     began = {"before": 9.0, "into it": 9.95, "in it": 11.0, "out of it": 11.95, "after": 12.01}
     requests = [request(at, f"503 {name}") for name, at in began.items()]
     around = request(9.5, "503 around", seconds=5)
-    measured = Measurement([*requests, around], outages=[(10.0, 12.0)])
-    assert set(measured.results()[MEASURED]) == {"503 before", "503 after"}
-    assert measured.results()["with outages"].total() == 6
+    [_] = crashes.availability(Measurement([*requests, around], outages=[(10.0, 12.0)]))
+    said = capsys.readouterr().out
+    assert "outside of outages: 0.000% of 2 requests (1 x 503 before, 1 x 503 after)" in said
+    assert "with outages: 0.000% of 6 requests" in said
 
 
 @pytest.mark.parametrize(("bad", "is_below"), [(1, False), (2, True)])
 def test_a_soak_below_the_goal_has_a_finding(bad: int, is_below: bool, capsys: pytest.CaptureFixture) -> None:
-    seen = Observations()
-    seen.measured.requests += [request(0)] * (1000 - bad) + [request(0, "no answer")] * bad
-    trial.report_availability(SOAK, seen)
-    assert bool(seen.findings) is is_below
+    requests = [request(0)] * (1000 - bad) + [request(0, "no answer")] * bad
+    assert bool([*crashes.availability(Measurement(requests))]) is is_below
     assert f"{1 - bad / 1000:.3%} of 1000 requests ({bad} x no answer)" in capsys.readouterr().out
 
 
-CALM = replace(SOAK, name="calm", has_faults=False)
-SECONDS = 15
+class Calm(crashes.Soak):
+    client_seconds = 15
+
+    def make_faults(self) -> float:
+        time.sleep(self.client_seconds)
+        return 0.0
 
 
 @pytest.mark.boots("another process of the shop")
@@ -151,8 +149,8 @@ def test_every_request_is_answered_and_every_query_of_the_dashboards_has_data(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ):
     port = str(ports.free(instances.PORTS))
-    instance = instances.choose(home=tmp_path, port=port, database=CALM.database)
-    code = trial.run_trial(CALM, instance, SECONDS, "1")
+    instance = instances.choose(home=tmp_path, port=port, database="mariadb")
+    code = Calm(Campaign("calm", {}), instance, "1").run()
     said = capsys.readouterr().out
     assert code == 0, said
     boards = re.findall(r"(\d+) of (\d+) queries have data", said)

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from lab.chaos import effects
 from lab.chaos.calls import Answer, Call
 from lab.chaos.memory import Account, Product, RecordedCall, Setup
 from lab.cluster import rabbitmq, templates
-from lab.cluster.drill import effects, faults, report
+from lab.cluster.drill import faults, report
 from lab.cluster.drill.report import Outcome
 from lab.cluster.group import View, next_step
 from shop.tests.case_tables import in_one_test

@@ -130,7 +130,7 @@ class Releases(Run):
         for number in range(len(self.faults) // len(NAMES)):
             code, is_restart = self.previous if number == 1 else PROJECT, number >= 3
             say(f"round {number + 1}: {'restarts of ' if is_restart else ''}{code.name}")
-            self.setup.campaigns += trial.create_campaigns(self.load_kind, self.shop, 1)
+            self.setup.campaigns += trial.create_campaigns(self.shop, 1)
             for name in chance.sample(NAMES, len(NAMES)):
                 longest = max(longest, self.replace(name, code, is_drained=not is_restart))
                 time.sleep(chance.uniform(*self.pauses))

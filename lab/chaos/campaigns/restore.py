@@ -16,13 +16,12 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from lab.chaos import trial
+from lab.chaos import effects, trial
 from lab.chaos.calls import Answer, Call
 from lab.chaos.campaigns.run import PLAIN_LOAD, Run, say
 from lab.chaos.clients import at_work
+from lab.chaos.effects import Compared, Effects
 from lab.chaos.memory import RecordedCall, Setup
-from lab.cluster.drill import effects
-from lab.cluster.drill.effects import Compared, Effects
 from lab.stack import database
 from scripts.stack import (
     children,

@@ -1,41 +1,46 @@
 """A campaign of faults as data, and a run of it: the stack, load and faults, and what has to hold after."""
 
 import random
+import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, replace
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, closing
+from dataclasses import dataclass
+from functools import partial
 from subprocess import CompletedProcess
 from typing import Any
 
-from lab.chaos import faults, trial
+from lab.chaos import comparison, effects, faults, trial
 from lab.chaos.calls import Observations
-from lab.chaos.campaigns import kinds, network, patches
+from lab.chaos.campaigns import network, patches
 from lab.chaos.clients import FeedReader, WebhookSender, at_work, staff_and_buyers
-from lab.chaos.faults import Fault
-from lab.cluster.drill import effects
+from lab.chaos.faults import Fault, Faults
+from lab.chaos.shop import Shop
 from lab.stack import database
-from scripts.stack import own_stack, process_identity
+from scripts.stack import SetupError, own_stack, rabbitmq, supervision, waiting
+from scripts.stack.children import say
 from scripts.stack.instance import Instance
 from scripts.stack.rabbitmq import RunningNode
 
 SHORT_SECONDS, QUICK_LONGEST_SECONDS, QUICK_DIVISOR = (0.5, 3.0), 8.0, 10
-Faults = dict[str, int | tuple[int, float, float]]
+WORKER_SECONDS = 90
+"""Each attempt of a worker to connect to RabbitMQ again waits two seconds longer than the one before."""
 HEADER = "| campaign | faults | acknowledged | compared | lost | doubled | longest recovery |"
-REPLACING, REDIS_AWAY = ("kill", "down", "old data for"), ("down", "no memory for", "old data for")
-"""Sorts of faults after which another process is there, and while which Redis serves nothing."""
-WITHOUT_REDIS = ("/orders", "/coupons")
-"""What is answered all the same, the latter by the strategies that do without Redis."""
-PLAIN_LOAD = trial.Trial("campaign", "mariadb", 60, has_outages=False, pauses=(0, 0), has_all_strategies=True)
-LASTING_LOAD = replace(PLAIN_LOAD, has_customer_actions=True)
-WHOLE_LOAD = replace(LASTING_LOAD, has_sale=True, has_restrictions=True)
+BUYERS, ACCOUNTS_EACH = 7, 6
+PLAIN_LOAD = frozenset[str]()
+"""Orders, payments, refunds, and coupons of every strategy."""
+LASTING_LOAD = PLAIN_LOAD | {"gateway"}
+"""And cards whose owner has to act, orders that are kept on a decline, and a clerk at the gateway."""
+WHOLE_LOAD = LASTING_LOAD | {"sale", "restrictions"}
+"""And a sale with a waiting room; and campaigns with a shared code, a list of accounts, or a product."""
 
 
 class Run:
     """A run as most campaigns have it; a campaign that differs overrides a part, and may open what is to be
     there up to the end, after the stack's if `prepare` opens it."""
 
-    load_kind, has_reader = WHOLE_LOAD, True
+    load_kind, has_reader, database = WHOLE_LOAD, True, "mariadb"
     needs: tuple[str, ...] = ()
     patches: tuple[str, ...] = ()
     planted_patches: tuple[str, ...] = ()
@@ -43,26 +48,23 @@ class Run:
     settle_seconds, planted_settle_seconds = 60, 5
     """What a planted defect has lost never settles."""
 
-    def __init__(
-        self, campaign: "Campaign", instance: Instance, seed: str, *, is_quick: bool, is_planted: bool
-    ) -> None:
-        self.campaign, self.instance, self.seed = campaign, instance, seed
-        self.is_quick, self.is_planted = is_quick, is_planted
+    def __init__(self, campaign: "Campaign", instance: Instance, seed: str, **asked: str) -> None:
+        """As is asked by the options `quick`, `planted`, `seconds` and `broker` of the command line."""
+        self.campaign, self.instance, self.seed, self.asked = campaign, instance, seed, asked
+        self.is_quick, self.is_planted = bool(asked.get("quick")), bool(asked.get("planted"))
         self.seen, self.opened = Observations(), ExitStack()
         self.broker: RunningNode | None = None
         self.reader: FeedReader | None = None
-        planted = campaign.planted_faults if is_planted else ()
-        self.faults = [*planted, *campaign.plan(seed, is_quick=is_quick)]
+        planted = campaign.planted_faults if self.is_planted else ()
+        self.faults = [*planted, *campaign.plan(seed, is_quick=self.is_quick)]
 
     def run(self) -> int:
         """Load, faults and comparison; the exit code. Raises SetupError."""
-        name, instance, seen = self.campaign.name, self.instance, self.seen
+        name, seen = self.campaign.name, self.seen
         say(f"{name}: SEED={self.seed} QUICK={self.is_quick:d} PLANTED={self.is_planted:d}")
         with self.opened:
             self.opened.enter_context(self.stack({**trial.SETTINGS, **self.prepare()}))
-            asked: dict[str, Any] = {"minutes": self.minutes, "manage": self.manage}
-            self.setup, self.shop = trial.set_up(self.load_kind, instance, seen, **asked)
-            self.before = self.stored()
+            self.set_up()
             recovery = self.load()
             recovery = max(recovery, self.settle())
             count, compared = self.compare()
@@ -70,22 +72,23 @@ class Run:
             is_found = self.is_planted and self.finds_planted(wrong)
             if not self.is_planted:
                 self.check()
-        say(trial.summary(self.setup, seen))
-        accounts = [self.setup.staff, *self.setup.buyers]
-        done = sum(made.was_done for account in accounts for made in account.calls)
+        for sort, often in sorted(seen.statuses.items()):
+            say(f"{often:7} x {sort:32} at most {seen.slowest[sort]:5.1f} s")
+        done = sum(made.was_done for made in self.setup.calls)
         counts = (len(self.faults), done, count, len(compared.lost), len(compared.doubled))
         say(f"{HEADER}\n| {name} | {' | '.join(map(str, counts))} | {recovery:.1f} s |")
         if self.is_planted:
             say(f"{name}: the planted defect was {'found' if is_found else 'NOT found'}")
             return 0 if is_found else 1
-        for finding in (*wrong, *seen.findings):
+        for finding in (found := [*wrong, *seen.findings]):
             say(f"FINDING {finding}")
-        return 1 if wrong or seen.findings else 0
+        say(f"{name}: {len(found)} findings, SEED={self.seed}")
+        return 1 if found else 0
 
     def prepare(self) -> dict[str, str]:
         """Open what the stack needs; the settings that lead there. Raises SetupError."""
-        broker = "rabbitmq" if "rabbitmq" in self.needs else "redis"
-        self.broker = self.opened.enter_context(trial.broker_beside(broker, self.instance.home))
+        if "rabbitmq" in (self.asked.get("broker"), *self.needs):
+            self.broker = self.opened.enter_context(rabbitmq.running(self.instance.home / "rabbitmq"))
         through = self.opened.enter_context(network.beside(self.instance, self.campaign.links))
         names = (*self.patches, *(self.planted_patches if self.is_planted else ()))
         patched = patches.settings(*names) if names else {}
@@ -98,57 +101,75 @@ class Run:
         """The command that makes the first rows."""
         return own_stack.manage(instance, words)
 
+    def set_up(self) -> None:
+        """Accounts with points, products that can run out and campaigns that can sell out within minutes."""
+        known = own_stack.seed(self.instance, BUYERS * ACCOUNTS_EACH, manage=self.manage)
+        self.shop = shop = Shop(self.instance, known["staff"], self.seen)
+        stock = trial.STOCK * self.minutes
+        setup = shop.stocked(known, "Trial", products=trial.PRODUCTS, on_hand=stock, plenty=trial.PLENTY)
+        setup.campaigns = trial.create_campaigns(shop, self.minutes)
+        setup.gateway_port = self.instance.gateway_port if "gateway" in self.load_kind else None
+        setup.drop = trial.create_drop(shop) if "sale" in self.load_kind else None
+        if "restrictions" in self.load_kind:
+            trial.create_restricted_campaigns(setup, shop)
+        self.setup, self.before = setup, effects.stored(setup, self.rows)
+
     def load(self) -> float:
         """Run clients while the faults are made; the longest time until the shop was ready after one."""
-        kinds.copy_redis(self.instance)
         with at_work(self.clients()):
             return self.make_faults()
 
     def clients(self) -> list[Any]:
-        found = [*self.buyers(), WebhookSender(self.instance, seed=f"{self.seed} sender", seen=self.seen)]
+        sender = WebhookSender(self.instance, seed=f"{self.seed} sender", seen=self.seen)
         if self.has_reader:
-            port, token = self.instance.port, self.shop.token
-            self.reader = FeedReader(port=port, token=token, seed=self.seed, seen=self.seen)
-        return [*found, *([self.reader] if self.reader else [])]
+            self.reader = FeedReader(self.setup, seed=f"{self.seed} feed", **self.common())
+        return [*self.buyers(), sender, *([self.reader] if self.reader else [])]
 
     def buyers(self) -> list[Any]:
-        ends: dict[str, Any] = {"ends_at": time.monotonic() + self.client_seconds, "seen": self.seen}
-        ends |= {"port": self.instance.port, "seed": self.seed}
-        return [*staff_and_buyers(self.setup, count=trial.BUYERS, **ends)]
+        return [*staff_and_buyers(self.setup, count=BUYERS, seed=self.seed, **self.common())]
+
+    def common(self) -> dict[str, Any]:
+        """What all clients have in common."""
+        ends_at = time.monotonic() + self.client_seconds
+        return {"port": self.instance.port, "ends_at": ends_at, "seen": self.seen}
 
     def make_faults(self) -> float:
-        chance, longest = random.Random(f"{self.seed} pauses"), 0.0
+        """Make those of each lane one after the other; the longest time until the shop was ready."""
+        make_each = lambda lane: max(map(self.make, lane), default=0.0)  # noqa: E731
+        first, *others = self.lanes()
+        with ThreadPoolExecutor() as threads:
+            working = threads.map(make_each, others)
+            # In this thread, which a signal interrupts.
+            return max([make_each(first), *working])
+
+    def lanes(self) -> list[Iterator[Fault]]:
+        """Faults as they are due, of lanes that overlap."""
+        return [self.planned()]
+
+    def planned(self) -> Iterator[Fault]:
+        chance = random.Random(f"{self.seed} pauses")
         for fault in self.faults:
             # Before each fault, because a database that starts again has its own settings.
             for statement in self.campaign.planted if self.is_planted else ():
                 self.rows(statement)
             time.sleep(chance.uniform(*self.pauses))
-            longest = max(longest, self.make(fault))
-        return longest
+            yield fault
 
     def make(self, fault: Fault) -> float:
         """Make one fault; how long the shop then took to be ready."""
-        leader = process_identity.leader_of(self.instance.run, fault.name)
-        victims = {fault.name: leader} if leader and fault.sort in REPLACING else {}
-        began, within = time.monotonic(), self.ready_seconds
-        if self.broker and fault.name == faults.BROKER:
-            faults.make_to_broker(self.broker, fault)
-        else:
-            faults.inject(fault, self.instance)
-        if fault.name == "redis" and fault.sort in REDIS_AWAY:
-            self.seen.record_outage(began, time.monotonic())
-        waited = faults.seconds_until_ready(self.instance, without=victims, within_seconds=within)
-        if waited is None:
-            self.record([f"not ready {within} s after: {fault}"])
-            return float(within)
+        try:
+            waited = faults.make(fault, self.instance, self.broker, within_seconds=self.ready_seconds)
+        except SetupError as error:
+            self.record([f"{fault}: {error}"])
+            return float(self.ready_seconds)
         say(f"{fault}; ready after {waited:.1f} s")
         return waited
 
     def settle(self) -> float:
         """Wait until nothing is open; the seconds that took."""
         seconds = self.planted_settle_seconds if self.is_planted else self.settle_seconds
-        more: dict[str, Any] = {"within_seconds": seconds, "awaits_answers": seconds == self.settle_seconds}
-        return trial.settle(self.setup, self.shop, self.seen, operate=self.operate, **more)
+        wait = partial(trial.settle, within_seconds=seconds, awaits_answers=seconds == self.settle_seconds)
+        return wait(self.setup, self.shop, self.seen, operate=self.operate)
 
     def operate(self) -> None:
         """What an operator does meanwhile, again and again."""
@@ -166,13 +187,19 @@ class Run:
         """The laws, all answers, the books of the outside systems, the feed, and what is the campaign's."""
         self.check_processes()
         trial.audit(self.instance, self.seen)
-        trial.check(self.setup, self.shop, self.reader)
+        self.record(comparison.findings(self.setup, self.shop, self.reader))
+        say(self.shop.sums(self.setup))
         self.record(self.findings())
         self.record(unmet(self.campaign, self.seen))
-        self.record(unanswered_without_redis(self.seen))
 
     def check_processes(self) -> None:
-        trial.check_processes(self.instance, self.broker, self.seen)
+        """Each process runs, for supervisor restarted what died; and the worker is back at its broker."""
+        states = supervision.states(self.instance)
+        self.record(f"{one} is {state} in the end" for one, state in states.items() if state != "RUNNING")
+        if broker := self.broker:
+            gone = lambda: not rabbitmq.has_worker(broker.node.url)  # noqa: E731
+            if waiting.left(gone, within_seconds=WORKER_SECONDS, pause_seconds=0.5):
+                self.record(["no worker takes messages from RabbitMQ in the end"])
 
     def findings(self) -> Iterable[str]:
         """What the campaign alone checks, once all is settled."""
@@ -183,7 +210,11 @@ class Run:
             self.seen.record_finding(finding)
 
     def rows(self, statement: str, *values: object) -> Any:
-        return database.rows(self.instance, statement, *values)
+        if self.instance.database == "mariadb":
+            return database.rows(self.instance, statement, *values)
+        with closing(sqlite3.connect(":memory:")) as connection:
+            connection.execute("ATTACH ? AS firstcome", [str(self.instance.data / "firstcome.sqlite3")])
+            return connection.execute(statement).fetchall()
 
     def stored(self) -> effects.Effects:
         return effects.stored(self.setup, self.rows)
@@ -210,13 +241,12 @@ class Campaign:
 
     def plan(self, seed: str, *, is_quick: bool) -> list[Fault]:
         """All faults in the order of the seed."""
-        chance, found = random.Random(f"{seed} {self.name}"), []
+        chance, found = random.Random(f"{seed} {self.name}"), list[Fault]()
         for what, often in self.faults.items():
-            sort, _, name = what.rpartition(" ")
-            count, first, last = often if isinstance(often, tuple) else (often, *SHORT_SECONDS)
+            count = often[0] if isinstance(often, tuple) else often
             for _ in range(max(1, count // QUICK_DIVISOR) if is_quick else count):
-                seconds = chance.uniform(first, last)
-                found.append(Fault(sort, name, min(seconds, QUICK_LONGEST_SECONDS) if is_quick else seconds))
+                fault = faults.drawn(what, often, chance, SHORT_SECONDS)
+                found.append(fault.at_most(QUICK_LONGEST_SECONDS) if is_quick else fault)
         if is_quick and self.quick_name:
             found = [fault for fault in found if fault.name == self.quick_name]
         chance.shuffle(found)
@@ -228,21 +258,3 @@ def unmet(campaign: Campaign, seen: Observations) -> Iterator[str]:
     for word in campaign.required_answers:
         if not seen.statuses[word]:
             yield f"no request was answered {word}: the faults had no effect"
-
-
-def unanswered_without_redis(seen: Observations) -> Iterator[str]:
-    """Each path of which no request was answered during the recorded outages; prints how many were."""
-    outages = seen.measured.outages
-    met = [
-        one for one in seen.measured.requests if any(a <= one.began and one.ended <= b for a, b in outages)
-    ]
-    for path in WITHOUT_REDIS:
-        goods = [request.is_good for request in met if (request.method, request.path) == ("POST", path)]
-        if goods:
-            say(f"while Redis was away {sum(goods)} of {len(goods)} requests of {path} were answered")
-        if goods and not any(goods):
-            yield f"while Redis was away none of {len(goods)} requests of {path} was answered"
-
-
-def say(text: str) -> None:
-    print(text, flush=True)

@@ -21,13 +21,13 @@ from pathlib import Path
 
 import MySQLdb
 
-from lab.chaos import clients, comparison
+from lab.chaos import clients, comparison, effects
 from lab.chaos.calls import Connection, NoFinalAnswer, Observations
+from lab.chaos.effects import Effects
 from lab.chaos.memory import Setup
 from lab.chaos.shop import Shop
 from lab.cluster import group, layout, processes, status
-from lab.cluster.drill import effects, faults, load, making, report
-from lab.cluster.drill.effects import Effects
+from lab.cluster.drill import faults, load, making, report
 from lab.cluster.drill.faults import Fault
 from lab.cluster.drill.report import Outcome
 from lab.cluster.layout import Cluster, names

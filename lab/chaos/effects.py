@@ -1,6 +1,6 @@
-"""Whether every acknowledged effect is in the tables of every member, and no other one is.
+"""Whether every acknowledged effect is in the tables of every server, and no other one is.
 
-A client repeats a call with its key until the answer is final. So in the end each row of the drill's accounts
+A client repeats a call with its key until the answer is final. So in the end each row of the load's accounts
 has been in an answer: one that has not was made a second time, or was made and refused.
 """
 
@@ -20,7 +20,7 @@ TABLES = {
     # A wallet has its owner's id. What operators grant at their pages is compared by itself.
     "grant": "SELECT entry.id FROM firstcome.payments_entry entry JOIN firstcome.payments_transfer transfer "
     "ON transfer.id = entry.transfer_id WHERE transfer.kind = 'grant' "
-    "AND LEFT(transfer.reason, 9) <> 'operator ' AND entry.account_id IN ({accounts})",
+    "AND SUBSTR(transfer.reason, 1, 9) <> 'operator ' AND entry.account_id IN ({accounts})",
     "adjustment": "SELECT id FROM firstcome.inventory_stockmovement WHERE kind = 'adjusted' "
     "AND product_id IN ({products})",
 }
@@ -28,7 +28,7 @@ TABLES = {
 MAY_BE_UNNAMED = {"payment"}
 """An order that is paid at once is answered without the id of its payment."""
 HAVE_UUIDS = {"order", "payment", "refund", "entry"}
-"""MySQL's columns lack the hyphens that answers and MariaDB have."""
+"""MySQL's and SQLite's columns lack the hyphens that answers and MariaDB have."""
 TRUTH = """firstcome.coupons_coupon, firstcome.inventory_product, firstcome.inventory_stockmovement,
 firstcome.orders_order, firstcome.orders_orderline, firstcome.orders_refund, firstcome.payments_entry,
 firstcome.payments_payment, firstcome.payments_transfer"""
@@ -38,7 +38,7 @@ Effects = Mapping[str, set[str]]
 
 
 class Compared(NamedTuple):
-    """Effects that a member lacks, and rows that were in no answer."""
+    """Effects that a server lacks, and rows that were in no answer."""
 
     lost: list[str]
     doubled: list[str]
@@ -47,12 +47,11 @@ class Compared(NamedTuple):
 def acknowledged(setup: Setup) -> Effects:
     """The identities in all final answers, by the kind of effect."""
     found: dict[str, set[str]] = {kind: set() for kind in TABLES}
-    for account in [setup.staff, *setup.buyers]:
-        for kind, known in (identity(made) for made in account.calls if made.was_done):
-            if kind:
-                found[kind].add(known)
-        # Those that orders with a shared code were given, too.
-        found["coupon"] |= account.coupons().keys()
+    for kind, known in (identity(made) for made in setup.calls if made.was_done):
+        if kind:
+            found[kind].add(known)
+    # Those that orders with a shared code were given, too.
+    found["coupon"].update(*(account.coupons() for account in setup.buyers))
     return found
 
 
@@ -63,7 +62,7 @@ def identity(made: RecordedCall) -> tuple[str, str]:
         case "coupon":
             return "coupon", body["code"]
         case "order":
-            return "order", _plain("order", body["order"] if status == 402 else body["id"])
+            return "order", _plain("order", made.order_id)
         case "payment" | "top_up" if status in (200, 201):
             return "payment", _plain("payment", body.get("payment") or body["id"])
         case "refund" | "entry" | "grant" | "adjustment":
@@ -76,16 +75,16 @@ def _plain(kind: str, known: object) -> str:
 
 
 def compare(known: Effects, stored: Mapping[str, Effects], *, before: Effects) -> Compared:
-    """The acknowledged effects beside each member's rows, and these without the rows from before the load."""
+    """The acknowledged effects beside each server's rows, and these without the rows from before the load."""
     lost = [
-        f"{kind} {one} is not on {member}"
-        for member, tables in stored.items()
+        f"{kind} {one} is not on {server}"
+        for server, tables in stored.items()
         for kind, identities in known.items()
         for one in sorted(identities - tables[kind])
     ]
     doubled = [
-        f"{kind} {one} on {member} was in no answer"
-        for member, tables in stored.items()
+        f"{kind} {one} on {server} was in no answer"
+        for server, tables in stored.items()
         for kind in tables.keys() - MAY_BE_UNNAMED
         for one in sorted(tables[kind] - known[kind] - before[kind])
     ]
