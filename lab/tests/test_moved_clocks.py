@@ -102,7 +102,7 @@ def test_what_is_done_before_its_time_is_found(
 
 @in_one_test(("last", "is_found"), [(220, False), (230, True)])
 def test_what_grows_from_day_10_to_day_30_is_found(last: int, is_found: bool) -> None:
-    usual = dict.fromkeys(month.BOUNDED, 100)
+    usual = {"bytes": 100, "keys": 100}
     days = [usual] * 29 + [usual | {"keys": last}]
     assert bool([*month.growth(days)]) == is_found
     assert [*month.growth(days[-3:])] == []

@@ -13,6 +13,7 @@ from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 from urllib.parse import quote
 
 from lab.chaos.clients import at_work
@@ -43,11 +44,11 @@ class State(StrEnum):
 
 
 class Link:
-    """One link from a port of loopback to another or to a socket, and both ends of each connection."""
+    """One link from a port of loopback to another or to a socket, with a task for each connection."""
 
     def __init__(self, port: int, target: int | Path) -> None:
         self.port, self.target, self.state = port, target, State.CUT
-        self.connections: list[list[Writer]] = []
+        self.connections = set[Any]()
         self.changed = asyncio.Event()
 
     async def become(self, state: State) -> None:
@@ -61,28 +62,29 @@ class Link:
             self.loop = asyncio.get_running_loop()
             self.server = await asyncio.start_server(self.serve, ports.HOST, self.port)
         if State.CUT in (before, state) or before == State.HALF_OPEN:
-            for ends in [*self.connections]:
-                reset(ends)
+            for connection in self.connections:
+                connection.cancel()
 
     async def serve(self, reader: Reader, writer: Writer) -> None:
-        ends = [writer]
-        self.connections.append(ends)
-        try:
+        """Pass on what either side sends, until one ends; then both are reset."""
+        task, ends = asyncio.current_task(), [writer]
+        self.connections.add(task)
+        with suppress(OSError, asyncio.CancelledError):
             if isinstance(self.target, Path):
                 server_reader, server = await asyncio.open_unix_connection(self.target)
             else:
                 server_reader, server = await asyncio.open_connection(ports.HOST, self.target)
             ends.append(server)
-            requests = self.pump(reader, server, ends, is_reply=False)
-            await asyncio.gather(requests, self.pump(server_reader, writer, ends, is_reply=True))
-        except (OSError, asyncio.CancelledError):  # the latter when the campaign ends
-            pass
-        finally:
-            reset(ends)
-            self.connections.remove(ends)
+            requests = self.pump(reader, server, is_reply=False)
+            await asyncio.gather(requests, self.pump(server_reader, writer, is_reply=True))
+        for end in ends:
+            with suppress(OSError):
+                end.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            end.transport.abort()
+        self.connections.remove(task)
 
-    async def pump(self, reader: Reader, writer: Writer, ends: list[Writer], *, is_reply: bool) -> None:
-        """Pass on what is read, as the state says, up to the end of the connection."""
+    async def pump(self, reader: Reader, writer: Writer, *, is_reply: bool) -> None:
+        """Pass on what is read, as the state says, up to the end. Raises OSError where that is a reset."""
         while chunk := await reader.read(65_536):
             match self.state:
                 case State.SLOW:
@@ -93,10 +95,9 @@ class Link:
                     await self.changed.wait()
                 case State.HALF_OPEN:
                     continue
+                # With all of them lost no connection would get as far as a request.
                 case State.CUT_REPLIES if is_reply and random.random() < 0.1:
-                    # With all of them lost no connection would get as far as a request.
-                    reset(ends)
-                    return
+                    raise ConnectionResetError
                 case State.LOSE_COMMITS if not is_reply:
                     chunk = without_commit(chunk)
                 case State.BYTEWISE:
@@ -110,14 +111,6 @@ class Link:
         while self.state in (State.HALF_OPEN, State.LATE):
             await self.changed.wait()
         writer.close()
-
-
-def reset(ends: list[Writer]) -> None:
-    """Close both ends of a connection at once, by RST."""
-    for end in ends:
-        with suppress(OSError):
-            end.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-        end.transport.abort()
 
 
 def without_commit(chunk: bytes) -> bytes:

@@ -95,12 +95,12 @@ class Restore(Run):
 
     def copied_logs(self) -> AbstractContextManager[Any]:
         """`mariadb-binlog` beside the server, as on another machine: it writes what is logged."""
-        server, program = self.instance.mariadb(), system_packages.program("mariadb-binlog")
-        command = [program, "--no-defaults", f"--socket={server.socket}", f"--user={USER}", "--raw"]
-        command += ["--read-from-remote-server", "--stop-never", f"--result-file={self.logs}/", "log.000001"]
-        more: dict[str, Any] = {"log": self.instance.home / "copied-logs.log", "is_ready": lambda: True}
-        more["environment"] = os.environ | {"MYSQL_PWD": server.password}
-        return children.running(command, name="mariadb-binlog", **more)
+        name, server, log = "mariadb-binlog", self.instance.mariadb(), self.instance.home / "copied-logs.log"
+        command = [system_packages.program(name), "--no-defaults", f"--socket={server.socket}", "--raw"]
+        command += [f"--user={USER}", "--read-from-remote-server", "--stop-never"]
+        command += [f"--result-file={self.logs}/", "log.000001"]
+        own = os.environ | {"MYSQL_PWD": server.password}
+        return children.running(command, name=name, log=log, environment=own, is_ready=lambda: True)
 
     def lose_server(self) -> None:
         """Freeze and kill the server, so that it ends nothing in order, keep it down, and take its files."""
