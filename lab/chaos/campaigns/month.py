@@ -1,5 +1,6 @@
 """The campaign `month`: thirty days of the shop's time, by jumps of all its clocks between bursts of load."""
 
+import calendar
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -60,7 +61,7 @@ class Month(Run):
     def prepare(self) -> dict[str, str]:
         now = datetime.now(UTC)
         # It begins on the last day of a calendar month.
-        self.ahead_seconds = (next_month(now) - now).days * 86_400
+        self.ahead_seconds = (calendar.monthrange(now.year, now.month)[1] - now.day) * 86_400
         self.opened.enter_context(clocks.moved(self.instance, {"all": self.ahead_seconds}))
         return {**super().prepare(), **SETTINGS}
 
@@ -164,7 +165,8 @@ class Month(Run):
         yield from growth(self.sizes)
         yield from clocks.early(self.instance, SEEN)
         # Once it may be, the month of the first day is archived: each law holds without its rows.
-        ended_at = next_month(self.began_at)
+        midnight = self.began_at.replace(day=28, hour=0, minute=0, second=0, microsecond=0)
+        ended_at = (midnight + timedelta(days=4)).replace(day=1)
         self.move(ended_at + timedelta(days=ARCHIVED_AFTER_DAYS, hours=1) - self.now())
         yield from self.overdue()
         folder = self.instance.home / "archive"
@@ -203,9 +205,3 @@ def growth(days: Sequence[Mapping[str, int]]) -> Iterator[str]:
         before, now = (max(sizes[name] for sizes in some) for some in (days[7:12], days[-5:]))
         if now > 1.25 * before + spare:
             yield f"not bounded: Redis' {name} grew from {before} around day 10 to {now}"
-
-
-def next_month(instant: datetime) -> datetime:
-    """The beginning of the month after."""
-    in_it = instant.replace(day=1) + timedelta(days=32)
-    return in_it.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
