@@ -68,6 +68,7 @@ class Month(Run):
     def load(self) -> float:
         clocks.watch_early(self.instance)
         self.began_at, self.sizes = self.now(), list[Mapping[str, int]]()
+        self.setup.gateway_port = None  # no clerk works there: it is away while clients end
         self.accounts, self.campaigns = [*self.setup.buyers, self.setup.staff], [*self.setup.campaigns]
         # Clients have tokens for the whole month; those of one sign-in are as usual.
         key = places.secret(self.instance.home, "secret-key")
