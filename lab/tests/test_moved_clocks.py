@@ -71,9 +71,9 @@ def insert(instance: Instance, table: str, **values: object) -> None:
 
 EXPIRE = "UPDATE orders_order SET status = 'expired'"
 SWEEP = "DELETE FROM shop_idempotencykey"
-GIVE_UP = "UPDATE orders_saga SET failure_code = 'gave_up'"
-RETRY = "UPDATE orders_saga SET next_attempt_at = next_attempt_at + INTERVAL 10 SECOND"
-TAKE_OVER = "UPDATE orders_saga SET lease_token = 'b', next_attempt_at = NOW(6)"
+GIVE_UP = "UPDATE orders_saga SET failure_code = 'gave_up' WHERE lease_token = 'a'"
+RETRY = "UPDATE orders_saga SET lease_token = 'b' WHERE lease_token = ''"
+TAKE_OVER = "UPDATE orders_saga SET lease_token = 'b' WHERE lease_token = 'a'"
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,8 @@ def test_what_is_done_before_its_time_is_found(
     due = now(stack) + timedelta(seconds=left)
     insert(stack, "orders_order", status="awaiting_payment", expires_at=due)
     insert(stack, "shop_idempotencykey", created_at=due - DAY)
-    insert(stack, "orders_saga", deadline_at=due, next_attempt_at=due, leased_until=due, lease_token="a")
+    insert(stack, "orders_saga", deadline_at=due, leased_until=due, lease_token="a")
+    insert(stack, "orders_saga", next_attempt_at=due, open_call="charge")
     database.rows(stack, change)
     found = [*clocks.early(stack, [kind, "nothing like it"])]
     assert found[0] == "nothing shows whether it is early: nothing like it"

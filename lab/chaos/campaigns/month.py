@@ -1,5 +1,6 @@
 """The campaign `month`: thirty days of the shop's time, by jumps of all its clocks between bursts of load."""
 
+import calendar
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -60,13 +61,14 @@ class Month(Run):
     def prepare(self) -> dict[str, str]:
         now = datetime.now(UTC)
         # It begins on the last day of a calendar month.
-        self.ahead_seconds = (next_month(now) - now).days * 86_400
+        self.ahead_seconds = (calendar.monthrange(now.year, now.month)[1] - now.day) * 86_400
         self.opened.enter_context(clocks.moved(self.instance, {"all": self.ahead_seconds}))
         return {**super().prepare(), **SETTINGS}
 
     def load(self) -> float:
         clocks.watch_early(self.instance)
         self.began_at, self.sizes = self.now(), list[Mapping[str, int]]()
+        self.setup.gateway_port = None  # no clerk works there: it is away while clients end
         self.accounts, self.campaigns = [*self.setup.buyers, self.setup.staff], [*self.setup.campaigns]
         # Clients have tokens for the whole month; those of one sign-in are as usual.
         key = places.secret(self.instance.home, "secret-key")
@@ -164,7 +166,8 @@ class Month(Run):
         yield from growth(self.sizes)
         yield from clocks.early(self.instance, SEEN)
         # Once it may be, the month of the first day is archived: each law holds without its rows.
-        ended_at = next_month(self.began_at)
+        midnight = self.began_at.replace(day=28, hour=0, minute=0, second=0, microsecond=0)
+        ended_at = (midnight + timedelta(days=4)).replace(day=1)
         self.move(ended_at + timedelta(days=ARCHIVED_AFTER_DAYS, hours=1) - self.now())
         yield from self.overdue()
         folder = self.instance.home / "archive"
@@ -203,9 +206,3 @@ def growth(days: Sequence[Mapping[str, int]]) -> Iterator[str]:
         before, now = (max(sizes[name] for sizes in some) for some in (days[7:12], days[-5:]))
         if now > 1.25 * before + spare:
             yield f"not bounded: Redis' {name} grew from {before} around day 10 to {now}"
-
-
-def next_month(instant: datetime) -> datetime:
-    """The beginning of the month after."""
-    in_it = instant.replace(day=1) + timedelta(days=32)
-    return in_it.replace(day=1, hour=0, minute=0, second=0, microsecond=0)

@@ -88,8 +88,9 @@ class Releases(Run):
 
     def manage(self, instance: Instance, words: str, code: Path | None = None) -> CompletedProcess[str]:
         """A management command, by default of the previous release. Raises SetupError."""
-        command, of = [sys.executable, "manage.py", *words.split()], {"environment": self.environment}
-        ran = children.run(command, within_seconds=COMMAND_SECONDS, folder=code or self.previous, **of)
+        command, within = [sys.executable, "manage.py", *words.split()], COMMAND_SECONDS
+        own, folder = self.environment, code or self.previous
+        ran = children.run(command, within_seconds=within, environment=own, folder=folder)
         children.printed(ran)
         return ran
 

@@ -85,7 +85,7 @@ class Restore(Run):
             self.lost_at = time.time()
             copying.close()
             self.restore(f"restore {backup} --logs {self.logs} --json")
-            self.ask(Call("GET", "/products", self.shop.token), within_seconds=ANSWER_SECONDS)
+            self.ask(Call("GET", "/products", self.shop.token))
             away = time.time() - began
         say(f"RTO: {away:.1f} s from the loss to the first answer")
         if not self.is_planted:
@@ -221,8 +221,8 @@ class Restore(Run):
         self.record(f"the data platform has no event of order {one}" for one in sorted(bought - paid))
         trial.audit(self.instance, self.seen)
 
-    def ask(self, call: Call, *, within_seconds: float = PATIENCE_SECONDS) -> Answer:
-        return self.shop.connection.call_until_final(call, until=time.monotonic() + within_seconds)
+    def ask(self, call: Call) -> Answer:
+        return self.shop.connection.call_until_final(call, until=time.monotonic() + ANSWER_SECONDS)
 
 
 def forget(setup: Setup, stored: Effects, moment: float, lost_at: float) -> list[RecordedCall]:

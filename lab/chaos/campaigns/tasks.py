@@ -85,7 +85,7 @@ class Tasks(Run):
         logs = [sorted(self.instance.logs.glob(f"{name}*")) for name in ("worker.log", clocks.SECOND_LOG)]
         texts = ["".join(path.read_text(errors="replace") for path in paths) for paths in logs]
         by_worker = [Counter(re.findall(SUCCEEDED, text)) for text in texts]
-        twice = Counter(task for (task, _), count in sum(by_worker, Counter()).items() if count > 1)
+        twice = Counter(task for (task, _), count in sum(by_worker, Counter[Any]()).items() if count > 1)
         say(f"messages that were run twice, by task: {dict(twice)}")
         registered = set(re.findall(REGISTERED, "".join(texts))) or {"any task"}
         yield from (f"the messages of {one} were not run twice" for one in registered - twice.keys())
