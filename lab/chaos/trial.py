@@ -30,6 +30,7 @@ SETTINGS = {
 """Short times, so that what is left undone ends within the trial; no limits on how often an account calls and
 what it holds unpaid, for a few accounts buy here as much as many would; and a partner that fails only when a
 fault makes it."""
+BUYERS, ACCOUNTS_EACH = 7, 6
 PRODUCTS, STOCK, PLENTY, COUPONS, FEW_COUPONS = 6, 150, 100_000, 30, 4
 """What clients compete for in a minute; of a few coupons the requests for dashboards sell out at once."""
 STRATEGIES: tuple[dict[str, Any], ...] = (

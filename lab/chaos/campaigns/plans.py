@@ -3,7 +3,6 @@
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from functools import partial
 from typing import Any
 
 from lab.chaos import comparison, operators
@@ -71,8 +70,9 @@ class Gateway(Run):
 
     def clients(self) -> list[Any]:
         self.rows(operators.SECOND, *reversed(operators.NAMES))
-        operator = partial(operators.Operator, instance=self.instance, setup=self.setup, **self.common())
-        at_pages = [operator(name, seed=f"{self.seed} {name}") for name in operators.NAMES]
+        of, common = (self.instance, self.setup), self.common()
+        seeds = {name: f"{self.seed} {name}" for name in operators.NAMES}
+        at_pages = [operators.Operator(name, *of, seed=seed, **common) for name, seed in seeds.items()]
         return [*super().clients(), *at_pages]
 
     def operate(self) -> None:

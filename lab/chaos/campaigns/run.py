@@ -27,7 +27,6 @@ SHORT_SECONDS, QUICK_LONGEST_SECONDS, QUICK_DIVISOR = (0.5, 3.0), 8.0, 10
 WORKER_SECONDS = 90
 """Each attempt of a worker to connect to RabbitMQ again waits two seconds longer than the one before."""
 HEADER = "| campaign | faults | acknowledged | compared | lost | doubled | longest recovery |"
-BUYERS, ACCOUNTS_EACH = 7, 6
 PLAIN_LOAD = frozenset[str]()
 """Orders, payments, refunds, and coupons of every strategy."""
 LASTING_LOAD = PLAIN_LOAD | {"gateway"}
@@ -103,7 +102,7 @@ class Run:
 
     def set_up(self) -> None:
         """Accounts with points, products that can run out and campaigns that can sell out within minutes."""
-        known = own_stack.seed(self.instance, BUYERS * ACCOUNTS_EACH, manage=self.manage)
+        known = own_stack.seed(self.instance, trial.BUYERS * trial.ACCOUNTS_EACH, manage=self.manage)
         self.shop = shop = Shop(self.instance, known["staff"], self.seen)
         stock = trial.STOCK * self.minutes
         setup = shop.stocked(known, "Trial", products=trial.PRODUCTS, on_hand=stock, plenty=trial.PLENTY)
@@ -126,7 +125,7 @@ class Run:
         return [*self.buyers(), sender, *([self.reader] if self.reader else [])]
 
     def buyers(self) -> list[Any]:
-        return [*staff_and_buyers(self.setup, count=BUYERS, seed=self.seed, **self.common())]
+        return [*staff_and_buyers(self.setup, count=trial.BUYERS, seed=self.seed, **self.common())]
 
     def common(self) -> dict[str, Any]:
         """What all clients have in common."""
