@@ -18,7 +18,7 @@ from urllib.parse import urlencode
 
 from lab.chaos import comparison, trial
 from lab.chaos.calls import NO_ANSWER, Connection, Measurement, Request
-from lab.chaos.campaigns.run import Run, say
+from lab.chaos.campaigns.run import PLAIN_LOAD, Run, say
 from lab.cluster import templates
 from lab.cluster.drill import previous_shop
 from scripts.stack import (
@@ -51,6 +51,7 @@ class Releases(Run):
     the third this one; all later ones restart this release, without draining web servers. Each begins with
     new campaigns of coupons. With the planted migration that is made, and nothing is replaced."""
 
+    load_kind, has_reader = PLAIN_LOAD, False  # the previous release has no feed
     needs, minutes, pauses = ("haproxy",), 6, (1.0, 5.0)
 
     @contextmanager
