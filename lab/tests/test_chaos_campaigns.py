@@ -57,6 +57,10 @@ def test_no_answer_and_every_5xx_but_503_are_failed_requests() -> None:
     bad = ["no answer", "500 internal_error", "502 partner_failed", "599 not_json"]
     requests = [request(0, text) for text in good + bad]
     assert releases.failures(requests) == dict.fromkeys((f"POST /orders: {one}" for one in bad), 1)
+    # A web server that is stopped without draining closes what is idle.
+    assert releases.failures(requests, undrained=[(0, 1)]).keys() == {
+        f"POST /orders: {one}" for one in bad[1:]
+    }
 
 
 MOMENT, LOST_AT = 100.0, 106.0
@@ -86,10 +90,10 @@ def test_what_a_restore_to_a_moment_lost_or_made_twice_is_found(
     answered: dict[str, float], stored: list[str], finding: str, forgotten: int
 ):
     calls, rows = setup(*(order(name, at) for name, at in answered.items())), NOTHING | {"order": set(stored)}
-    count, found, lost = restore.loss(calls, rows, before=NOTHING, moment=MOMENT, lost_at=LOST_AT)
+    lost = restore.forget(calls, rows, MOMENT, LOST_AT)
+    found = effects.compare(effects.acknowledged(calls), {"the restored database": rows}, before=NOTHING)
     assert [*found.lost, *found.doubled] == ([f"order {finding}"] if finding else [])
-    kept = sum(not MOMENT <= at <= LOST_AT for at in answered.values())
-    assert (lost["order"], count) == (forgotten, kept)
+    assert len(lost) == forgotten
 
 
 def test_a_fault_that_can_not_be_made_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,28 +13,25 @@ from lab.stack import database, faketime
 from scripts.stack import children, processes, supervision, waiting
 from scripts.stack.instance import Instance
 
-FAR_SECONDS, STEP_SECONDS = 150, 10
+FAR_SECONDS = 150
 """How far a clock is off in the end: two that drift apart are five minutes apart."""
-JUMP_SECONDS, RIGHT_SECONDS, START_SECONDS = 300, 3.0, 60
-"""How far a worker's clock jumps, how long it is right before, and how long the worker may take to start: the
-other faults may keep it from that."""
+SECOND_LOG = "clock-jump-worker.log"
 RETENTION_SECONDS = 86_400
 """Of idempotency keys, in the stacks that are watched."""
-TOLERANCE_SECONDS = 1.0
-"""A process knows the database's time but for its round trip to it, which a busy machine makes long."""
 TABLE = "campaign_instant"
 EXPIRED = "NEW.status = 'expired' AND OLD.status <> 'expired'"
 GIVEN_UP = "NEW.failure_code = 'gave_up' AND OLD.failure_code <> 'gave_up'"
 LEASED = "NEW.lease_token <> '' AND NEW.lease_token <> OLD.lease_token"
 RETRIED = f"{LEASED} AND OLD.lease_token = '' AND OLD.open_call <> '' AND NEW.open_call = OLD.open_call"
 """A worker leases it for the call that it had opened before."""
+OF_SAGA = "UPDATE ON orders_saga"
 CHANGES = {
-    "order expired": ("orders_order", EXPIRED, "OLD.expires_at"),
-    "payment given up": ("orders_saga", GIVEN_UP, "OLD.deadline_at"),
-    "saga retried": ("orders_saga", RETRIED, "OLD.next_attempt_at"),
-    "lease of a saga taken over": ("orders_saga", f"{LEASED} AND OLD.lease_token <> ''", "OLD.leased_until"),
+    "order expired": ("UPDATE ON orders_order", EXPIRED, "OLD.expires_at"),
+    "payment given up": (OF_SAGA, GIVEN_UP, "OLD.deadline_at"),
+    "saga retried": (OF_SAGA, RETRIED, "OLD.next_attempt_at"),
+    "lease of a saga taken over": (OF_SAGA, f"{LEASED} AND OLD.lease_token <> ''", "OLD.leased_until"),
 }
-"""Of each kind the table, the update that it is, and the instant before which it may not be."""
+"""Of each kind the change that it is, and the instant before which it may not be."""
 EXPIRIES = {
     "shop_idempotencykey": "created_at + INTERVAL 1 DAY",
     "shop_committedtransaction": "at + INTERVAL 1 DAY",
@@ -54,10 +51,9 @@ def set_clocks(instance: Instance, clocks: Mapping[str, int]) -> None:
 
 
 def drift(instance: Instance, clocks: Mapping[str, int], *, back: bool = False) -> None:
-    """Move these wall clocks step by step from the right time to so many seconds ahead, or `back`."""
-    count = FAR_SECONDS // STEP_SECONDS
-    for step in range(count - 1, -1, -1) if back else range(1, count + 1):
-        set_clocks(instance, {clock: round(step / count * ahead) for clock, ahead in clocks.items()})
+    """Move these wall clocks in 15 steps from the right time to so many seconds ahead, or `back`."""
+    for step in range(14, -1, -1) if back else range(1, 16):
+        set_clocks(instance, {clock: round(step / 15 * ahead) for clock, ahead in clocks.items()})
         time.sleep(0.25)
 
 
@@ -73,8 +69,8 @@ def _off(seconds: int, clock: str, instance: Instance) -> Iterator[None]:
 
 @contextmanager
 def moved(instance: Instance, clocks: Mapping[str, int]) -> Iterator[None]:
-    """These clocks are there for a stack; in the end what libfaketime has left of its processes is removed.
-    Raises SetupError without libfaketime."""
+    """These clocks are there for a stack; in the end what libfaketime has left of it is removed. Raises
+    SetupError without libfaketime."""
     faketime.require()
     set_clocks(instance, clocks)
     try:
@@ -87,27 +83,26 @@ def moved(instance: Instance, clocks: Mapping[str, int]) -> Iterator[None]:
 
 
 @contextmanager
-def second_worker(instance: Instance, offset_file: Path) -> Iterator[None]:
-    """A worker beside the stack's, as that but for its name and its clock, which is the file's. It may end by
-    itself, as Celery does at times when it loses Redis. Raises SetupError."""
-    environment, log, began = supervision.environment(instance), log_of(instance), 0
+def second_worker(instance: Instance, clock: str) -> Iterator[None]:
+    """A worker beside the stack's, as that but for its name and its clock. It may end by itself, as Celery
+    does at times when it loses Redis. Raises SetupError."""
+    offset_file, log = faketime.clock_file(instance, clock), instance.logs / SECOND_LOG
+    environment, started = supervision.environment(instance), list[subprocess.Popen[bytes]]()
     command = [*processes.command("worker", instance, environment), "--hostname", "clock-jump@%h"]
     # Its log has to say when it is ready.
     environment |= {**faketime.environment(offset_file), "LOG_LEVEL": "INFO"}
     faketime.set_offset(offset_file, 0)
     log.touch()
-    started: list[subprocess.Popen[bytes]] = []
+    began = log.stat().st_size
 
     def is_ready() -> bool:
-        nonlocal began
         if not started or started[-1].poll() is not None:
-            began = log.stat().st_size
             started.append(children.start(faketime.command(command), log=log, environment=environment))
         return b" ready." in log.read_bytes()[began:]
 
     try:
-        late = f"a second worker was not ready after {START_SECONDS} s; see {log}"
-        waiting.until(is_ready, late, within_seconds=START_SECONDS, pause_seconds=0.5)
+        # Other faults may keep it from starting.
+        waiting.until(is_ready, f"no second worker is ready: see {log}", within_seconds=60, pause_seconds=0.5)
         yield
     finally:
         for child in started:
@@ -116,34 +111,25 @@ def second_worker(instance: Instance, offset_file: Path) -> Iterator[None]:
             faketime.remove_shared_memory(child.pid)
 
 
-def log_of(instance: Instance) -> Path:
-    """The second worker's log."""
-    return instance.logs / "clock-jump-worker.log"
-
-
 @contextmanager
 def worker_ahead(_: str, instance: Instance) -> Iterator[None]:
-    """A second worker is at work, its clock five minutes ahead. Raises SetupError."""
-    offset_file = faketime.clock_file(instance, "clock-jump")
-    with second_worker(instance, offset_file):
-        time.sleep(RIGHT_SECONDS)
-        faketime.set_offset(offset_file, JUMP_SECONDS)
+    """A second worker is at work, its clock right at first, then five minutes ahead. Raises SetupError."""
+    with second_worker(instance, "clock-jump"):
+        time.sleep(3)
+        set_clocks(instance, {"clock-jump": 300})
         yield
 
 
 def watch_early(instance: Instance) -> None:
     """Write from now on when each of these happens."""
-    columns = (
-        "id BIGINT AUTO_INCREMENT PRIMARY KEY, kind VARCHAR(40), subject VARCHAR(64), due_at DATETIME(6)"
-    )
-    database.rows(instance, f"CREATE TABLE {TABLE} ({columns}, at DATETIME(6)) ENGINE=InnoDB")
-    deletions = {f"{table} swept": (table, "", f"OLD.{expiry}") for table, expiry in EXPIRIES.items()}
-    for number, (kind, (table, change, due)) in enumerate((CHANGES | deletions).items()):
-        event = f"campaign_{number} AFTER {'UPDATE' if change else 'DELETE'} ON {table} FOR EACH ROW"
+    columns = "kind VARCHAR(40), subject VARCHAR(64), due_at DATETIME(6), at DATETIME(6)"
+    database.rows(instance, f"CREATE TABLE {TABLE} ({columns})")
+    swept = {f"{one} swept": (f"DELETE ON {one}", "TRUE", f"OLD.{end}") for one, end in EXPIRIES.items()}
+    for number, (kind, (event, change, due)) in enumerate((CHANGES | swept).items()):
         values = f"'{kind}', OLD.id, {due}, UTC_TIMESTAMP(6)"
-        insert = f"INSERT INTO {TABLE} (kind, subject, due_at, at) VALUES ({values});"  # noqa: S608 - ours
-        action = f"IF {change} THEN {insert} END IF;" if change else insert
-        database.rows(instance, f"CREATE TRIGGER {event} BEGIN {action} END")
+        insert = f"IF {change} THEN INSERT INTO {TABLE} VALUES ({values}); END IF;"  # noqa: S608
+        trigger = f"campaign_{number} AFTER {event} FOR EACH ROW BEGIN {insert} END"
+        database.rows(instance, f"CREATE TRIGGER {trigger}")
 
 
 def early(instance: Instance, seen: Sequence[str] = ()) -> Iterator[str]:
@@ -151,8 +137,9 @@ def early(instance: Instance, seen: Sequence[str] = ()) -> Iterator[str]:
     kinds = [kind for (kind,) in database.rows(instance, f"SELECT kind FROM {TABLE}")]  # noqa: S608
     print(", ".join(f"{count} x {kind}" for kind, count in Counter(kinds).items()), flush=True)
     yield from (f"nothing shows whether it is early: {kind}" for kind in seen if kind not in kinds)
-    late = f"SELECT kind, subject, due_at, at FROM {TABLE} WHERE at < due_at - INTERVAL %s SECOND"  # noqa: S608
-    for kind, subject, due_at, at in database.rows(instance, late, TOLERANCE_SECONDS):
+    # A process knows the database's time but for its round trip to it, which a busy machine makes long.
+    late = f"SELECT kind, subject, due_at, at FROM {TABLE} WHERE at < due_at - INTERVAL 1 SECOND"  # noqa: S608
+    for kind, subject, due_at, at in database.rows(instance, late):
         yield f"early: {kind}: {subject} at {at}, due at {due_at}"
 
 

@@ -4,11 +4,10 @@ import random
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from functools import partial
 from types import SimpleNamespace
-from typing import Any
 
 from MySQLdb import OperationalError
 from redis import Redis
@@ -16,16 +15,18 @@ from redis import Redis
 from lab.chaos.campaigns import clocks, network
 from lab.chaos.clients import at_work
 from lab.stack import database
-from scripts.stack import supervision
+from scripts.stack import children, supervision, waiting
 from scripts.stack.instance import Instance
 from scripts.stack.mariadb import USER
 
-STORM_CLIENTS, STORM_PAUSE_SECONDS = 4, 0.02
-DEADLOCK = 1213
 FEWEST_CONNECTIONS = 10
 """The server takes no smaller limit."""
-ACCOUNT, ADMINISTRATION = f"'{USER}'@'localhost'", "SUPER, READ_ONLY ADMIN"
+EXEMPT = f"SUPER, READ_ONLY ADMIN ON *.* %s '{USER}'@'localhost'"
 """Privileges that are exempt from `read_only`; the shop's account has them in a stack of its own."""
+REFUSE_WRITES = f"REVOKE {EXEMPT % 'FROM'}", "SET GLOBAL read_only = 1"
+TAKE_WRITES = "SET GLOBAL read_only = 0", f"GRANT {EXEMPT % 'TO'}"
+FEW = "SET @usual = @@GLOBAL.max_connections", f"SET GLOBAL max_connections = {FEWEST_CONNECTIONS}"
+AS_MANY_AS_USUAL = ("SET GLOBAL max_connections = @usual",)
 
 
 @contextmanager
@@ -65,26 +66,24 @@ def rows_held(_: str, instance: Instance) -> Iterator[None]:
     that does nothing."""
     with database.connected(instance) as connection, connection.cursor() as cursor:
         cursor.execute("SET SESSION innodb_lock_wait_timeout = 60")
-        is_held = False
-        while not is_held:
-            try:
+
+        def is_held() -> bool:
+            with suppress(OperationalError):  # a deadlock with the shop's transactions releases them all
                 cursor.execute("BEGIN")
-                cursor.execute("SELECT id FROM inventory_product FOR UPDATE")
-                cursor.execute("SELECT id FROM coupons_campaign FOR UPDATE")
-                is_held = True
-            except OperationalError as error:  # a deadlock with the shop's transactions releases them all
-                if error.args[0] != DEADLOCK:
-                    raise
+                cursor.execute("SELECT 1 FROM inventory_product, coupons_campaign FOR UPDATE")
+                return True
+            return False
+
+        waiting.until(is_held, "no lock of all rows", within_seconds=60)
         yield
 
 
 @contextmanager
 def deadlocks(_: str, instance: Instance) -> Iterator[None]:
-    """Clients lock products one by one in random order, against the shop's ascending one."""
-    before = database.counters(instance)["deadlocks"]
+    """Four clients lock products one by one in random order, against the shop's ascending one."""
     products = [id for (id,) in database.rows(instance, "SELECT id FROM inventory_product")]
 
-    def lock_in_random_order(number: int, stop: threading.Event) -> None:
+    def lock(number: int, stop: threading.Event) -> None:
         chance = random.Random(number)
         with database.connected(instance) as connection, connection.cursor() as cursor:
             while not stop.is_set():
@@ -92,55 +91,34 @@ def deadlocks(_: str, instance: Instance) -> Iterator[None]:
                     cursor.execute("BEGIN")
                     for product in chance.sample(products, len(products)):
                         cursor.execute("SELECT id FROM inventory_product WHERE id = %s FOR UPDATE", [product])
-                        time.sleep(STORM_PAUSE_SECONDS)
+                        time.sleep(0.02)
                 cursor.execute("ROLLBACK")
 
-    clients = [SimpleNamespace(run=partial(lock_in_random_order, one)) for one in range(STORM_CLIENTS)]
-    with at_work(clients):
+    with at_work([SimpleNamespace(run=partial(lock, number)) for number in range(4)]):
         yield
-    print(f"{database.counters(instance)['deadlocks'] - before} deadlocks", flush=True)
 
 
 @contextmanager
-def read_only(_: str, instance: Instance) -> Iterator[None]:
-    """The server refuses every write of the shop's account, and goes on to be read."""
-    # A connection keeps the privileges that it began with.
-    with database.connected(instance) as connection, connection.cursor() as cursor:
-        cursor.execute(f"REVOKE {ADMINISTRATION} ON *.* FROM {ACCOUNT}")
+def _set(first: Sequence[str], last: Sequence[str], held: int, _: str, instance: Instance) -> Iterator[None]:
+    """The server gets the first statements, in the end the last ones. After each the shop's connections end:
+    they keep the privileges that they began with. So many others are held meanwhile."""
+    with ExitStack() as opened:
+        connections = [opened.enter_context(database.connected(instance)) for _ in range(1 + held)]
+        own, cursor = {one.thread_id() for one in connections}, connections[0].cursor()
+
+        def change(statements: Sequence[str]) -> None:
+            for statement in statements:
+                cursor.execute(statement)
+            cursor.execute("SELECT id FROM information_schema.processlist WHERE user = %s", [USER])
+            for other in {id for (id,) in cursor.fetchall()} - own:
+                with suppress(OperationalError):  # it has ended by itself
+                    cursor.execute(f"KILL CONNECTION {int(other)}")
+
         try:
-            cursor.execute("SET GLOBAL read_only = 1")
-            _end_other_connections(cursor)
+            change(first)
             yield
         finally:
-            cursor.execute("SET GLOBAL read_only = 0")
-            cursor.execute(f"GRANT {ADMINISTRATION} ON *.* TO {ACCOUNT}")
-            # The shop's connections of meanwhile lack the privileges; its next ones have them again.
-            _end_other_connections(cursor)
-
-
-@contextmanager
-def connections_taken(_: str, instance: Instance) -> Iterator[None]:
-    """The server has all its connections in use, none of them by the shop."""
-    with ExitStack() as held:
-        cursor = held.enter_context(held.enter_context(database.connected(instance)).cursor())
-        cursor.execute("SELECT @@GLOBAL.max_connections")
-        usual = int(cursor.fetchone()[0])
-        others = [held.enter_context(database.connected(instance)) for _ in range(FEWEST_CONNECTIONS)]
-        try:
-            cursor.execute(f"SET GLOBAL max_connections = {FEWEST_CONNECTIONS}")
-            _end_other_connections(cursor, without={other.thread_id() for other in others})
-            yield
-        finally:
-            cursor.execute(f"SET GLOBAL max_connections = {usual}")
-
-
-def _end_other_connections(cursor: Any, without: Collection[int] = ()) -> None:
-    of_shop = "SELECT id FROM information_schema.processlist WHERE user = %s AND id <> CONNECTION_ID()"
-    cursor.execute(of_shop, [USER])
-    for (found,) in cursor.fetchall():
-        if found not in without:
-            with suppress(OperationalError):  # it has ended by itself
-                cursor.execute(f"KILL CONNECTION {int(found)}")
+            change(last)
 
 
 @contextmanager
@@ -162,17 +140,10 @@ def small_disk(instance: Instance, *, megabytes: int) -> Iterator[None]:
 @contextmanager
 def disk_full(_: str, instance: Instance) -> Iterator[None]:
     """The database's file system is full; what becomes free meanwhile is filled as well."""
-    filler = instance.mariadb().data / "filler"
-
-    def keep_full(stop: threading.Event) -> None:
-        with filler.open("wb", buffering=0) as file:
-            while not stop.wait(0.1):
-                with suppress(OSError):  # no space is left
-                    while not stop.is_set():
-                        file.write(b"\0" * 2**20)
-
+    filler, log = instance.mariadb().data / "filler", instance.logs / "filler.log"
+    command = ["sh", "-c", 'while :; do cat /dev/zero >> "$0"; sleep 0.1; done', str(filler)]
     try:
-        with at_work([SimpleNamespace(run=keep_full)]):
+        with children.running(command, name="filler", log=log, is_ready=filler.exists):
             yield
     finally:
         filler.unlink()
@@ -183,8 +154,10 @@ LASTING: Mapping[str, Callable[[str, Instance], AbstractContextManager[None]]] =
     "old data for": redis_of_before,
     "hold all rows of": rows_held,
     "deadlocks in": deadlocks,
-    "read only": read_only,
-    "take all connections of": connections_taken,
+    # Every write of the shop's account is refused, and it goes on to read.
+    "read only": partial(_set, REFUSE_WRITES, TAKE_WRITES, 0),
+    # All connections are in use, none of them by the shop.
+    "take all connections of": partial(_set, FEW, AS_MANY_AS_USUAL, FEWEST_CONNECTIONS),
     "fill the disk of": disk_full,
     **clocks.LASTING,
     **network.LASTING,

@@ -1,25 +1,23 @@
-"""Faults of the network between the shop and what it calls, by a proxy of each link.
-
-`python -m lab.chaos.campaigns.network CONTROL LINKS` is the proxy, as Toxiproxy is one
-(github.com/Shopify/toxiproxy); its links, in JSON, lead from a port of loopback to an address or socket. A
-line to the control socket, `NAME STATE`, changes a link's state, and is answered.
-"""
+"""Faults of the network between the shop and what it calls, by a proxy of each link, as Toxiproxy is one
+(github.com/Shopify/toxiproxy). The proxies are one thread of the campaign."""
 
 import asyncio
-import json
 import random
 import socket
 import struct
-import sys
+import threading
 from asyncio import StreamReader as Reader, StreamWriter as Writer
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 from urllib.parse import quote
 
-from scripts.stack import children, places, ports
+from lab.chaos.clients import at_work
+from scripts.stack import ports
 from scripts.stack.environment import OWN_STORES
 from scripts.stack.instance import Instance
 from scripts.stack.mariadb import DATABASE, USER
@@ -27,10 +25,7 @@ from scripts.stack.processes import WEBHOOK_LISTENER
 
 LINKS = ("database", "redis", "gateway", "sink", "partner", "webhooks")
 """The servers that the shop calls (Redis is its broker as well), and the gateway's calls of the shop."""
-SLOW_SECONDS, OVERTAKE_SECONDS = 0.2, 3.0
-CUT_SHARE = 0.1
-"""So many replies are lost: with all of them lost no connection would get as far as a request."""
-BYTES_APART = 100
+CHANGE_SECONDS = 10
 RESET = struct.pack("ii", 1, 0)
 
 
@@ -38,149 +33,84 @@ class State(StrEnum):
     """What a link does to bytes and connections. All but the first are sorts of faults."""
 
     PASS = "pass"  # noqa: S105 - no password
-    SLOW = "slow link to"  # each chunk is late by `SLOW_SECONDS`, either way
+    SLOW = "slow link to"  # each chunk is late by 0.2 s, either way
     CUT = "cut link to"  # connections are reset, and new ones refused
-    CUT_REPLIES = "cut replies of"  # some replies are replaced by a reset: the request has arrived
+    CUT_REPLIES = "cut replies of"  # a tenth of replies is replaced by a reset: the request has arrived
     HALF_OPEN = "half-open link to"  # bytes and ends of connections vanish; in the end the latter are reset
     LATE = "late bytes to"  # bytes are kept, and delivered in the end
-    BYTEWISE = "single bytes to"  # the first bytes of each chunk are sent one at a time
-    OVERTAKE = "reordered calls of"  # each chunk is late by up to `OVERTAKE_SECONDS`
+    BYTEWISE = "single bytes to"  # the first 100 bytes of each chunk are sent one at a time
+    OVERTAKE = "reordered calls of"  # each chunk is late by up to 3 s
     LOSE_COMMITS = "lost commits in"  # a defect to be found: each COMMIT arrives as a ROLLBACK
 
 
-@contextmanager
-def beside(instance: Instance, links: Sequence[str]) -> Iterator[dict[str, str]]:
-    """A proxy listens for each of these links, if any; yields the settings that lead through it."""
-    if not links:
-        yield {}
-        return
-    instance.run.mkdir(parents=True, exist_ok=True)
-    server, first = instance.mariadb(), ports.free(len(LINKS))
-    at = {name: f"{ports.HOST}:{first + number}" for number, name in enumerate(LINKS)}
-    account, redis = f"{USER}:{quote(server.password)}", f"redis://{at['redis']}"
-    # Of each link its server, a port or a socket, and the settings that lead to it.
-    routes: dict[str, tuple[int | str, dict[str, str]]] = {
-        "database": (str(server.socket), {"DATABASE_URL": f"mysql://{account}@{at['database']}/{DATABASE}"}),
-        "redis": (str(instance.redis_socket), {"REDIS_URL": f"{redis}/0", "BROKER_URL": f"{redis}/1"}),
-        "gateway": (instance.gateway_port, {"GATEWAY_URL": f"http://{at['gateway']}"}),
-        "sink": (instance.data_platform_port, {"DATA_PLATFORM_URL": f"http://{at['sink']}"}),
-        "partner": (instance.partner_port, {"PARTNER_URL": f"http://{at['partner']}"}),
-        "webhooks": (instance.port, {WEBHOOK_LISTENER: f"http://{at['webhooks']}"}),
-    }
-    settings = {OWN_STORES: "mariadb redis"} if "database" in links else {}
-    for name in links:
-        settings |= routes[name][1]
-    addresses = json.dumps({name: (first + LINKS.index(name), routes[name][0]) for name in links})
-    log, control = instance.home / "network.log", str(_control(instance))
-    command = [sys.executable, "-m", "lab.chaos.campaigns.network", control, addresses]
-    with children.running(command, name="proxy", log=log, is_ready=control):
-        yield settings
-
-
-@contextmanager
-def _link_in(state: State, name: str, instance: Instance) -> Iterator[None]:
-    """The link is in this state."""
-
-    def become(state: State) -> None:
-        with socket.socket(socket.AF_UNIX) as control:
-            control.settimeout(10)
-            control.connect(str(_control(instance)))
-            control.sendall(f"{name} {state}\n".encode())
-            if control.recv(16) != b"ok\n":
-                raise OSError(f"the proxy did not take {name} {state}")
-
-    become(state)
-    try:
-        yield
-    finally:
-        become(State.PASS)
-
-
-def _control(instance: Instance) -> Path:
-    return places.socket_path(instance.home, "network.sock")
-
-
-LASTING: Mapping[str, Callable[[str, Instance], AbstractContextManager[None]]] = {
-    state: partial(_link_in, state) for state in State if state != State.PASS
-}
-
-
 class Link:
-    """One link to a port of loopback or a socket, its state, and both ends of each connection."""
+    """One link from a port of loopback to another or to a socket, with a task for each connection."""
 
-    def __init__(self, port: int, target: int | str) -> None:
-        self.port, self.target, self.state = port, target, State.PASS
-        self.connections: list[list[Writer]] = []
+    def __init__(self, port: int, target: int | Path) -> None:
+        self.port, self.target, self.state = port, target, State.CUT
+        self.connections = set[Any]()
         self.changed = asyncio.Event()
-        self.server: asyncio.Server | None = None
 
-    async def set_state(self, state: State) -> None:
+    async def become(self, state: State) -> None:
         """Change the state for all connections, and let what waited for that go on."""
         before, self.state = self.state, state
         self.changed.set()
         self.changed = asyncio.Event()
-        if state == State.CUT and self.server:
+        if state == State.CUT:
             self.server.close()
-            self.server = None
-        if State.CUT in (before, state) or before == State.HALF_OPEN:
-            for ends in [*self.connections]:
-                reset(ends)
-        if state != State.CUT and not self.server:
+        elif before == State.CUT:
+            self.loop = asyncio.get_running_loop()
             self.server = await asyncio.start_server(self.serve, ports.HOST, self.port)
+        if State.CUT in (before, state) or before == State.HALF_OPEN:
+            for connection in self.connections:
+                connection.cancel()
 
     async def serve(self, reader: Reader, writer: Writer) -> None:
-        ends = [writer]
-        self.connections.append(ends)
-        try:
-            if isinstance(self.target, str):
+        """Pass on what either side sends, until one ends; then both are reset."""
+        task, ends = asyncio.current_task(), [writer]
+        self.connections.add(task)
+        with suppress(OSError, asyncio.CancelledError):
+            if isinstance(self.target, Path):
                 server_reader, server = await asyncio.open_unix_connection(self.target)
             else:
                 server_reader, server = await asyncio.open_connection(ports.HOST, self.target)
             ends.append(server)
-            requests = self.pump(reader, server, ends, is_reply=False)
-            await asyncio.gather(requests, self.pump(server_reader, writer, ends, is_reply=True))
-        except OSError:
-            pass
-        finally:
-            reset(ends)
-            self.connections.remove(ends)
+            requests = self.pump(reader, server, is_reply=False)
+            await asyncio.gather(requests, self.pump(server_reader, writer, is_reply=True))
+        for end in ends:
+            with suppress(OSError):
+                end.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            end.transport.abort()
+        self.connections.remove(task)
 
-    async def pump(self, reader: Reader, writer: Writer, ends: list[Writer], *, is_reply: bool) -> None:
-        """Pass on what is read, as the state says, up to the end of the connection."""
+    async def pump(self, reader: Reader, writer: Writer, *, is_reply: bool) -> None:
+        """Pass on what is read, as the state says, up to the end. Raises OSError where that is a reset."""
         while chunk := await reader.read(65_536):
             match self.state:
                 case State.SLOW:
-                    await asyncio.sleep(SLOW_SECONDS)
+                    await asyncio.sleep(0.2)
                 case State.OVERTAKE:
-                    await asyncio.sleep(random.uniform(0, OVERTAKE_SECONDS))
+                    await asyncio.sleep(random.uniform(0, 3))
                 case State.LATE:
                     await self.changed.wait()
                 case State.HALF_OPEN:
                     continue
-                case State.CUT_REPLIES if is_reply and random.random() < CUT_SHARE:
-                    reset(ends)
-                    return
+                # With all of them lost no connection would get as far as a request.
+                case State.CUT_REPLIES if is_reply and random.random() < 0.1:
+                    raise ConnectionResetError
                 case State.LOSE_COMMITS if not is_reply:
                     chunk = without_commit(chunk)
                 case State.BYTEWISE:
-                    for byte in chunk[:BYTES_APART]:
+                    for byte in chunk[:100]:
                         writer.write(bytes([byte]))
                         await asyncio.sleep(0.001)
-                    chunk = chunk[BYTES_APART:]
+                    chunk = chunk[100:]
             writer.write(chunk)
             await writer.drain()
         # Neither side learns meanwhile that the other has closed its end.
         while self.state in (State.HALF_OPEN, State.LATE):
             await self.changed.wait()
         writer.close()
-
-
-def reset(ends: list[Writer]) -> None:
-    """Close both ends of a connection at once, by RST."""
-    for end in ends:
-        with suppress(OSError):
-            end.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-        end.transport.abort()
 
 
 def without_commit(chunk: bytes) -> bytes:
@@ -195,22 +125,56 @@ def without_commit(chunk: bytes) -> bytes:
     return len(content).to_bytes(3, "little") + chunk[3:4] + content
 
 
-async def serve(control: str, addresses: Mapping[str, tuple[int, int | str]]) -> None:
-    """Serve the links until the process ends; the control socket is there once all of them listen."""
-    links = {name: Link(*address) for name, address in addresses.items()}
-    for link in links.values():
-        await link.set_state(State.PASS)
-
-    async def take_command(reader: Reader, writer: Writer) -> None:
-        name, _, state = (await reader.readline()).decode().strip().partition(" ")
-        await links[name].set_state(State(state))
-        writer.write(b"ok\n")
-        await writer.drain()
-        writer.close()
-
-    await (await asyncio.start_unix_server(take_command, control)).serve_forever()
+PROXIED: dict[str, Link] = {}
+"""The links of this process' campaign, by name."""
 
 
-if __name__ == "__main__":
-    children.end_with_parent()
-    asyncio.run(serve(sys.argv[1], json.loads(sys.argv[2])))
+@contextmanager
+def beside(instance: Instance, links: Sequence[str]) -> Iterator[dict[str, str]]:
+    """A proxy listens for each of these links, if any; yields the settings that lead through it."""
+    if not links:
+        yield {}
+        return
+    server, first = instance.mariadb(), ports.free(len(links))
+    database_url = f"mysql://{USER}:{quote(server.password)}@{{}}/{DATABASE}"
+    # Of each link its server, a port or a socket, and the settings that lead to it.
+    routes: dict[str, tuple[int | Path, dict[str, str]]] = {
+        "database": (server.socket, {"DATABASE_URL": database_url}),
+        "redis": (instance.redis_socket, {"REDIS_URL": "redis://{}/0", "BROKER_URL": "redis://{}/1"}),
+        "gateway": (instance.gateway_port, {"GATEWAY_URL": "http://{}"}),
+        "sink": (instance.data_platform_port, {"DATA_PLATFORM_URL": "http://{}"}),
+        "partner": (instance.partner_port, {"PARTNER_URL": "http://{}"}),
+        "webhooks": (instance.port, {WEBHOOK_LISTENER: "http://{}"}),
+    }
+    settings, all_listen = {OWN_STORES: "mariadb redis"} if "database" in links else {}, threading.Event()
+    for port, name in enumerate(links, first):
+        target, urls = routes[name]
+        PROXIED[name] = Link(port, target)
+        settings |= {key: url.format(f"{ports.HOST}:{port}") for key, url in urls.items()}
+
+    async def serve(stop: threading.Event) -> None:
+        for link in PROXIED.values():
+            await link.become(State.PASS)
+        all_listen.set()
+        await asyncio.to_thread(stop.wait)
+
+    with at_work([SimpleNamespace(run=lambda stop: asyncio.run(serve(stop)))]):
+        all_listen.wait(CHANGE_SECONDS)
+        yield settings
+
+
+@contextmanager
+def _link_in(state: State, name: str, _: Instance) -> Iterator[None]:
+    """The link is in this state."""
+    link = PROXIED[name]
+    become = lambda state: asyncio.run_coroutine_threadsafe(link.become(state), link.loop)  # noqa: E731
+    become(state).result(CHANGE_SECONDS)
+    try:
+        yield
+    finally:
+        become(State.PASS).result(CHANGE_SECONDS)
+
+
+LASTING: Mapping[str, Callable[[str, Instance], AbstractContextManager[None]]] = {
+    state: partial(_link_in, state) for state in State if state != State.PASS
+}

@@ -7,7 +7,7 @@ names. Only the standard library is imported here: it is before all else.
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
@@ -23,47 +23,30 @@ def _host_clock(module: Any) -> None:
         module.clock = SimpleNamespace(now=lambda: datetime.now(UTC))
 
 
-def _no_lease_of_batches(batch: Any) -> None:
-    batch.Batch._may_advance = lambda self, saga: saga.state in batch.UNFINISHED
-
-
-def _no_lease_of_due_sagas(store: Any) -> None:
-    store.due_condition = lambda cells: "next_attempt_at IS NOT NULL"
-
-
 def _own_charge_keys(gateway: Any) -> None:
-    def with_own_key(call: Callable[..., Any]) -> Callable[..., Any]:
-        return lambda *, key, **of: call(key=f"{key}-{os.getpid()}", **of)
-
     for name in ("charge", "find", "cancel"):
-        setattr(gateway, name, with_own_key(getattr(gateway, name)))
+        usual = getattr(gateway, name)
+        setattr(gateway, name, lambda *, key, usual=usual, **of: usual(key=f"{key}-{os.getpid()}", **of))
 
 
-def _early_sweep(recorded_answers: Any) -> None:
-    usual = recorded_answers._retention_start
-    half = timedelta(seconds=recorded_answers.settings.IDEMPOTENCY_RETENTION_SECONDS / 2)
-    recorded_answers._retention_start = lambda: usual() + half
+def _early_sweep(answers: Any) -> None:
+    usual = answers._retention_start
+    answers._retention_start = lambda: usual() + timedelta(hours=12)
 
 
 def _admissions_counted_in_memory(admission: Any) -> None:
-    mine: list[datetime] = []
+    usual, mine = admission._admit, list[datetime]()
 
-    def admit(sale: Any, clock_now: datetime, now: datetime) -> Sequence[Any]:
-        lately = [at for at in mine if at >= now - admission.WINDOW]
-        number = min(sale.rate_per_minute - len(lately), sale.last_position - sale.passed_position)
-        first, last = sale.passed_position + 1, sale.passed_position + number
-        chosen = admission.SaleEntry.objects.filter(sale=sale, position__range=(first, last))
-        entry_ids = list(chosen.values_list("id", flat=True))
-        chosen.update(
-            status=admission.Status.ADMITTED,
-            admitted_at=now,
-            admitted_until=now + timedelta(seconds=sale.admitted_for_seconds),
-            rate_per_minute=sale.rate_per_minute,
-        )
-        sale.passed_position, sale.last_admitted_at = last, now
-        sale.save(update_fields=["passed_position", "last_admitted_at"])
-        mine.extend([now] * number)
-        return entry_ids
+    def admit(sale: Any, clock_now: datetime, now: datetime) -> Any:
+        since, rate = now - admission.WINDOW, sale.rate_per_minute
+        lately = admission.SaleEntry.objects.filter(sale=sale, admitted_at__gte=since)
+        # As many more as others have admitted: the usual count includes those.
+        sale.rate_per_minute += lately.count() - sum(at >= since for at in mine)
+        admitted = usual(sale, clock_now, now)
+        lately.update(rate_per_minute=rate)
+        sale.rate_per_minute = rate
+        mine.extend([now] * len(admitted))
+        return admitted
 
     admission._admit = admit
 
@@ -76,14 +59,18 @@ BY_NAME: Mapping[str, Mapping[str, Callable[[Any], None]]] = {
     # A worker finds and advances sagas that another one has leased, and names each charge after itself, so
     # that the gateway can't tell that it is the same.
     "no-leases": {
-        "orders.saga.batch": _no_lease_of_batches,
-        "orders.saga.store": _no_lease_of_due_sagas,
+        "orders.saga.batch": lambda batch: setattr(
+            batch.Batch, "_may_advance", lambda self, saga: saga.state in batch.UNFINISHED
+        ),
+        "orders.saga.store": lambda store: setattr(
+            store, "due_condition", lambda cells: "next_attempt_at IS NOT NULL"
+        ),
         "payments.gateways.simulator": _own_charge_keys,
     },
-    # Marks of transactions are never deleted, and idempotency keys when half of their time is over.
+    # Marks of transactions are never deleted, and idempotency keys when half of their day is over.
     "no-sweep-of-marks": {"shop.db.commit_marks": lambda marks: setattr(marks, "sweep", lambda: 0)},
     "early-sweep": {"shop.idempotency.recorded_answers": _early_sweep},
-    # Each process counts its own admissions, and takes all of a minute at once.
+    # Each process counts the admissions of a sale that it has made itself.
     "admissions-in-memory": {"sales.waiting_room.admission": _admissions_counted_in_memory},
 }
 """The modules that each changes, and how."""
