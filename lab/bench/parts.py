@@ -1,0 +1,166 @@
+"""What measures the rows, by the part that rows.toml says: loads of k6, and what no single load measures."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from statistics import median
+
+import requests
+
+from lab import stage as stages
+from lab.bench import filling, loads, sales, waits
+from lab.bench.rows import ROWS, Measured
+from lab.load import ratio
+from lab.stack import database
+from lab.stage import Stage
+from scripts.stack import children, environment, own_stack, waiting, welcome
+
+COUPONS = "SELECT COUNT(*) FROM coupons_coupon"
+ALLOWED = "SHOW GLOBAL VARIABLES WHERE Variable_name = 'max_connections'"
+WEBHOOKS, WEBHOOKS_SECONDS, AUDIT_SECONDS, IDLE_SECONDS = 5_000, 180, 1_800, 5
+# In this order for more, and from the last for less: the capacity may not exceed its maximum.
+WRITE_ALL = {
+    "innodb_io_capacity_max": 20_000,
+    "innodb_io_capacity": 20_000,
+    "innodb_max_dirty_pages_pct": 0,
+}
+FEW_PAGES, WRITE_SECONDS = 200, 60
+FEW_VIEWERS, VIEWERS = 8, 48
+"""Who make both web processes read; and those that are to cost little more."""
+
+
+def run_once(stage: Stage, row: str) -> Measured:
+    """One run of the row by itself."""
+    if ROWS[row].part in ("beside null", "once"):
+        return loads.measure(stage, row)
+    return next(one for one in PARTS[ROWS[row].part](stage, [row]) if one.row == row)
+
+
+def growth(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
+    """Fill the tables step by step, and measure coupons at each. Shares of null are compared, because the
+    machine is quicker in one half hour than in the next."""
+    steps, findings = [], list[str]()
+    for coupons in (0, *stage.size.tables):
+        stages.say(f"coupons with {max(coupons, stage.number(COUPONS)):,} in the table …")
+        if coupons:
+            orders = stage.size.filled_orders if coupons == stage.size.tables[-1] else 0
+            with _written_at_once(stage):
+                filling.fill(stage.instance, coupons=max(coupons - stage.number(COUPONS), 0), orders=orders)
+        mine = [run for run in loads.beside_null(stage, ["coupon"]) if run.row == "coupon"]
+        findings += [finding for run in mine for finding in run.findings]
+        names = ("per_second", "p95_ms", "of_null", "processor_us")
+        medians = {name: median(run.figures[name] for run in mine) for name in names}
+        steps.append({"coupons": stage.number(COUPONS), **medians})
+    first, last = steps[0], steps[-1]
+    figures = {**last, "of_empty": ratio(last["of_null"], first["of_null"])}
+    says = f"beside {first['coupons']:,.0f}, with {first['processor_us']:.0f} µs of processor a coupon"
+    yield Measured(row="growth", figures=figures, findings=findings, says=says, steps=steps)
+
+
+@contextmanager
+def _written_at_once(stage: Stage) -> Iterator[None]:
+    """In the end the server writes the pages that the block left in its memory: the tables' size is measured,
+    and not the end of a bulk load."""
+    [before] = stage.rows(f"SELECT {', '.join(f'@@GLOBAL.{name}' for name in WRITE_ALL)}")
+    yield
+    try:
+        for name, value in WRITE_ALL.items():
+            stage.rows(f"SET GLOBAL {name} = %s", value)
+        unwritten = partial(stage.number, loads.STATUS, "Innodb_buffer_pool_pages_dirty")
+        waiting.left(lambda: unwritten() > FEW_PAGES, within_seconds=WRITE_SECONDS)
+    finally:
+        for name, value in reversed([*zip(WRITE_ALL, before, strict=True)]):
+            stage.rows(f"SET GLOBAL {name} = %s", value)
+
+
+def by_key(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
+    """Null calls by an API key of the staff, between null calls by their token."""
+    made = stage.call("POST", "/api-keys", {"name": "Bench", "scopes": ["coupons:write"]})
+    by_token, by_key = (
+        stage.tokens_of([{"access": one}], name)
+        for name, one in (("token", stage.token), ("key", made["secret"]))
+    )
+    null = partial(loads.measure, stage, "null", TOKENS=by_token, AGAIN=1)
+    return loads.between_null(stage, [partial(loads.measure, stage, "null_key", TOKENS=by_key)], null)
+
+
+def webhooks(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
+    """The newest events sent to one endpoint, once they have their positions."""
+    database.wait_until_worked_off(stage.instance)
+    own = {"PATH": os.environ.get("PATH", ""), "DJANGO_SETTINGS_MODULE": "shop.settings"}
+    own = environment.compose(stage.instance, {}) | loads.SETTINGS | own
+    command = [sys.executable, "-m", "lab.bench.webhooks", str(WEBHOOKS)]
+    found = children.printed(children.run(command, within_seconds=WEBHOOKS_SECONDS, environment=own))
+    yield Measured(row="webhooks", **json.loads(found))
+
+
+def board(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
+    """The processor time of more viewers of the board."""
+    login, staff = f"{stage.instance.url}/admin/login/", requests.Session()
+    form = {"username": welcome.STAFF_USER, "password": welcome.STAFF_PASSWORD}
+    staff.get(login, timeout=60)
+    staff.post(login, {**form, "csrfmiddlewaretoken": staff.cookies["csrftoken"]}, timeout=60)
+    session = stage.tokens_of([{"access": staff.cookies["sessionid"]}], "board")
+    few, many = (
+        loads.measure(stage, "board", VUS=viewers, TOKENS=session, SESSIONS=1)
+        for viewers in (FEW_VIEWERS, VIEWERS)
+    )
+    cores = [run.figures["web_us"] * run.figures["per_second"] / 1e6 for run in (few, many)]
+    yield Measured(
+        row="board",
+        figures={"viewers_cores": cores[1] - cores[0]},
+        findings=[*few.findings, *many.findings],
+        says=f"{VIEWERS - FEW_VIEWERS} beside {FEW_VIEWERS}, with whom web takes {cores[0]:.3f} cores",
+    )
+
+
+def idle(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
+    """What each process takes while nobody calls, once the worker has nothing left."""
+    database.wait_until_worked_off(stage.instance)
+    before = stages.spent(stage.instance)
+    time.sleep(IDLE_SECONDS)
+    after = stages.spent(stage.instance)
+    cores = {f"{name}_cores": (after[name] - before[name]) / IDLE_SECONDS for name in after}
+    yield Measured(row="idle", figures={"cores": sum(cores.values()), **cores})
+
+
+def audit(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
+    """Every law over all that was made, as an operator would audit it; a broken one is a finding."""
+    counts = {"coupons": stage.number(COUPONS), "orders": stage.number(loads.MADE["orders"])}
+    began_at = time.monotonic()
+    laws = own_stack.audit(stage.instance, within_seconds=AUDIT_SECONDS)
+    yield Measured(
+        row="audit",
+        figures={"seconds": time.monotonic() - began_at, **counts},
+        findings=own_stack.broken(laws),
+        says=f"{sum(law['holds'] for law in laws)} of {len(laws)} laws hold",
+    )
+
+
+def memory(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
+    """The peak of web processes and connections since the stack was started: no row restarts one."""
+    connections, allowed = stage.number(loads.STATUS, "Max_used_connections"), stage.number(ALLOWED)
+    peak = stages.peak_mib(stages.processes(stage.instance, "web"))
+    figures = {"peak_mib": peak, "connections_share": connections / allowed}
+    says = f"{connections} of {allowed} connections to the database"
+    yield Measured(row="memory", figures=figures, says=says)
+
+
+PARTS: Mapping[str, Callable[[Stage, Sequence[str]], Iterable[Measured]]] = {
+    "beside null": loads.beside_null,
+    "once": lambda stage, rows: (loads.measure(stage, row) for row in rows),
+    "webhooks": webhooks,
+    "growth": growth,
+    "memory": memory,
+    "board": board,
+    "waiting": waits.measure,
+    "sales": sales.measure,
+    "key": by_key,
+    "idle": idle,
+    "audit": audit,
+}
+"""How each part measures some of its rows, or all."""
