@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -29,6 +29,8 @@ SETTINGS = {
 WARM_UP_SECONDS = 2
 PRODUCTS, VUS = 1_000, 100
 """Products; and buyers at once if a row has no number of its own, each with one request under way."""
+TIMES = {"p50_ms": "med", "p95_ms": "p(95)", "max_ms": "max"}
+"""Of an answer, and what k6 calls them."""
 GRACE_SECONDS = 60
 """For k6 beyond the load's time: to start, to finish the last requests, and to write its figures."""
 SERVING = ("web_us", "mariadb_us", "redis_us")
@@ -41,6 +43,7 @@ MADE = {
     "held": "SELECT COUNT(*) FROM coupons_coupon WHERE campaign_id = {CAMPAIGN} AND status = 'held'",
     "orders": "SELECT COUNT(*) FROM orders_order",
     "joined": "SELECT COUNT(*) FROM sales_saleentry WHERE sale_id = {SALE}",
+    "used": "SELECT COUNT(*) FROM sales_saleentry WHERE sale_id = {SALE} AND status = 'used'",
 }
 """What loads make, with the settings of the load."""
 NOW = "SELECT UTC_TIMESTAMP(6)"
@@ -58,7 +61,6 @@ WHERE orders.placed_at >= %s
 """
 SETTLE_SECONDS = 300
 """For the sagas to end after the load: a backlog of thousands, on a slow machine."""
-CAMPAIGNS = "SELECT COUNT(*) FROM coupons_campaign"
 LISTED_ACCOUNTS, PAGE = 20, 50
 COUPONS_OF = "SELECT COUNT(*) FROM coupons_coupon WHERE account_id = %s"
 
@@ -88,18 +90,22 @@ def measure(stage: Stage, row: str, **given: Any) -> Measured:
     had, before = _made(stage, row, settings), used(stage)
     patience = settings["SECONDS"] + GRACE_SECONDS
     figures = load.run(of.script, stage.instance, within_seconds=patience, **settings)
-    paid = settled(stage, since) if "PAYS" in of.k6 else None
-    number = paid.placed if paid else figures.requests
+    paid = settled(stage, since) if "PAYS" in of.k6 else {}
+    number = paid.get("placed", figures.requests)
     taken = {name: ratio(now - before[name], number) for name, now in used(stage).items()}
     taken["processor_us"] = sum(taken[name] for name in (*SERVING, *["worker_us"] * bool(paid)))
+    # The rate counts requests with the answer that they asked for.
+    taken["per_second"] = ratio(figures.succeeded, figures.seconds)
+    taken |= {name: figures.number("http_req_duration", sum_of) for name, sum_of in TIMES.items()}
     if paid:
-        waits, has_coupon = "WAIT" in of.k6, "CODES" in settings
-        findings = errors_of_paid(row, figures, paid, has_coupon=has_coupon, waits=waits)
-        taken |= _of_orders(figures, paid, waits=waits)
+        # An order that is accepted and never paid is no throughput, and the time until the last is counts.
+        taken["settled_per_second"] = ratio(paid["paid"], max(figures.seconds, paid["seconds"]))
+        taken |= {"longest_seconds": paid["longest"], "overloaded": figures.count("overloaded")}
+        found = errors_of_paid(row, figures, paid, has_coupon="CODES" in settings)
     else:
         made = [now - before for now, before in zip(_made(stage, row, settings), had, strict=True)]
-        findings = errors(row, figures, made)
-    return Measured(row=row, figures=_of_k6(figures) | taken, findings=list(findings))
+        found = errors(row, figures, made)
+    return Measured(row=row, figures=taken, findings=list(found))
 
 
 def used(stage: Stage) -> dict[str, float]:
@@ -110,13 +116,6 @@ def used(stage: Stage) -> dict[str, float]:
 
 def _made(stage: Stage, row: str, settings: Mapping[str, Any]) -> list[int]:
     return [stage.number(MADE[name].format(**settings)) for name in ROWS[row].makes]
-
-
-def _of_k6(figures: Figures) -> dict[str, float]:
-    """The rate counts requests with the answer that they asked for."""
-    times = {"p50_ms": "med", "p95_ms": "p(95)", "max_ms": "max"}
-    took = {name: figures.number("http_req_duration", sum_of) for name, sum_of in times.items()}
-    return {"per_second": ratio(figures.succeeded, figures.seconds), **took}
 
 
 def errors(row: str, figures: Figures, made: Iterable[int]) -> Iterator[str]:
@@ -139,7 +138,7 @@ def beside_null(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
     wanted = {*rows, *(ROWS[row].beside for row in rows)} - {"null"}
     loads = [partial(measure, stage, row) for row in ROWS if row in wanted]
     last: dict[str, Measured] = {}
-    for run in between_null(stage, loads, partial(measure, stage, "null")):
+    for run in between(stage, loads, partial(measure, stage, "null")):
         last[run.row] = run
         if beside := ROWS[run.row].beside:
             share = ratio(run.figures["per_second"], last[beside].figures["per_second"])
@@ -147,7 +146,7 @@ def beside_null(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
         yield run
 
 
-def between_null(
+def between(
     stage: Stage, loads: Sequence[Callable[[], Measured]], null: Callable[[], Measured]
 ) -> Iterator[Measured]:
     """These loads in each round, with null before and after each, for the machine drifts: rates and processor
@@ -175,50 +174,36 @@ def between_null(
 # --- paid orders ---
 
 
-@dataclass(frozen=True)
-class Orders:
-    """The orders since an instant, once their sagas have ended; `seconds` from the first placed to the last
-    paid, and the `longest` from one's placing to its payment."""
-
-    placed: float
-    paid: float
-    redeemed: float
-    seconds: float
-    longest: float
-
-
-def settled(stage: Stage, since: datetime) -> Orders:
-    """Wait until no saga that was created since is running, and count."""
+def settled(stage: Stage, since: datetime) -> dict[str, float]:
+    """Wait until no saga that was created since is running, and count its orders; `seconds` from the first
+    placed to the last paid, and the `longest` from one's placing to its payment."""
     waiting.left(lambda: stage.number(UNFINISHED, since), within_seconds=SETTLE_SECONDS)
-    found = database.row(stage.instance, PLACED, since)
-    return Orders(**{name: float(value) for name, value in found.items()})
+    return {name: float(value) for name, value in database.row(stage.instance, PLACED, since).items()}
 
 
-def _of_orders(figures: Figures, made: Orders, *, waits: bool) -> dict[str, float]:
-    if waits:
-        return {"longest_seconds": made.longest}
-    # An order that is accepted and never paid is no throughput; the time after the load counts until the
-    # last order was paid.
-    rate = ratio(made.paid, max(figures.seconds, made.seconds))
-    overloaded = figures.count("overloaded")
-    return {"longest_seconds": made.longest, "settled_per_second": rate, "overloaded": overloaded}
+def wrong_orders(
+    row: str, made: Mapping[str, float], *, answered: int, most: int, pays: bool, has_coupon: bool = False
+) -> Iterator[str]:
+    """Each order that was answered is in the database, and paid with its coupon redeemed where it should be;
+    a request that failed for k6 may have placed its order all the same, of `most` in all."""
+    placed, due = made["placed"], (made["placed"] * pays, made["placed"] * has_coupon)
+    if not answered <= placed <= most or (made["paid"], made["redeemed"]) != due:
+        yield f"{row}: {answered} of {most} orders were answered, and in the database are {made}"
 
 
 def errors_of_paid(
-    row: str, figures: Figures, made: Orders, *, has_coupon: bool, waits: bool
+    row: str, figures: Figures, made: Mapping[str, float], *, has_coupon: bool
 ) -> Iterator[str]:
-    """Waiting buyers are answered 201, or 202 if it takes too long; others 202, or 503 `overloaded`. Every
-    order that was answered is in the database and paid, with its coupon redeemed."""
-    others = figures.counts("status_")
-    accepted = others.pop("202", 0) if waits else 0
-    if not waits and others.get("503") == figures.count("overloaded"):
+    """Waiting buyers are answered 201, or 202 if it takes too long; others 202, or 503 `overloaded`."""
+    others, answered, waits = figures.counts("status_"), figures.succeeded, "WAIT" in ROWS[row].k6
+    if waits:
+        answered += others.pop("202", 0)
+    elif others.get("503") == figures.count("overloaded"):
         others.pop("503", None)
     if others or not figures.succeeded:
         yield f"{row}: {figures.succeeded} of {figures.requests} answers were as expected; others: {others}"
-    answered, due = figures.succeeded + accepted, (made.placed, made.placed if has_coupon else 0)
-    # A request that failed for k6 may have placed its order all the same.
-    if not answered <= made.placed <= figures.requests or (made.paid, made.redeemed) != due:
-        yield f"{row}: {answered} orders were answered, and in the database are {made}"
+    most = figures.requests
+    yield from wrong_orders(row, made, answered=answered, most=most, pays=True, has_coupon=has_coupon)
 
 
 # --- what loads have to find ---
@@ -231,7 +216,7 @@ def _sold_out(stage: Stage, row: str) -> dict[str, Any]:
 
 
 def _shared_code(stage: Stage, row: str) -> dict[str, Any]:
-    code = f"BENCH-{stage.number(CAMPAIGNS)}"
+    code = f"BENCH-{time.time_ns() // 10**6}"
     campaign = stage.campaign(f"Bench {row}", code_source="shared", shared_code=code)
     return {"CAMPAIGN": campaign, "CODE": code}
 
@@ -245,12 +230,6 @@ def _page_of_coupons(stage: Stage, row: str) -> dict[str, Any]:
     return {"TOKENS": stage.tokens_of(users)}
 
 
-def _page_of_orders(stage: Stage, row: str) -> dict[str, Any]:
-    if stage.number(MADE["orders"]) < PAGE:
-        measure(stage, "orders", SECONDS=1)
-    return {"TOKENS": stage.tokens_of([{"access": stage.token}])}
-
-
 NEEDS: Mapping[str, Callable[[Stage, str], dict[str, Any]]] = {
     "": lambda stage, row: {},
     "a campaign": lambda stage, row: {"CAMPAIGN": stage.campaign(f"Bench {row}")},
@@ -258,6 +237,6 @@ NEEDS: Mapping[str, Callable[[Stage, str], dict[str, Any]]] = {
     "coupons of its buyers": lambda stage, row: stage.issue(f"Bench {row}", stage.size.accounts),
     "a shared code": _shared_code,
     "accounts with a page of coupons": _page_of_coupons,
-    "staff with a page of orders": _page_of_orders,
+    "staff": lambda stage, row: {"TOKENS": stage.tokens_of([{"access": stage.token}])},
 }
 """The settings of a load by what its row needs."""

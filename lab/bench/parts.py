@@ -1,11 +1,7 @@
 """What measures the rows, by the part that rows.toml says: loads of k6, and what no single load measures."""
 
-import json
-import os
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from functools import partial
 from statistics import median
 
@@ -17,18 +13,12 @@ from lab.bench.rows import ROWS, Measured
 from lab.load import ratio
 from lab.stack import database
 from lab.stage import Stage
-from scripts.stack import children, environment, own_stack, waiting, welcome
+from scripts.stack import own_stack, welcome
 
 COUPONS = "SELECT COUNT(*) FROM coupons_coupon"
 ALLOWED = "SHOW GLOBAL VARIABLES WHERE Variable_name = 'max_connections'"
-WEBHOOKS, WEBHOOKS_SECONDS, AUDIT_SECONDS, IDLE_SECONDS = 5_000, 180, 1_800, 5
-# In this order for more, and from the last for less: the capacity may not exceed its maximum.
-WRITE_ALL = {
-    "innodb_io_capacity_max": 20_000,
-    "innodb_io_capacity": 20_000,
-    "innodb_max_dirty_pages_pct": 0,
-}
-FEW_PAGES, WRITE_SECONDS = 200, 60
+AUDIT_SECONDS, IDLE_SECONDS = 1_800, 5
+TABLES = "SELECT GROUP_CONCAT(table_name) FROM information_schema.tables WHERE table_schema = DATABASE()"
 FEW_VIEWERS, VIEWERS = 8, 48
 """Who make both web processes read; and those that are to cost little more."""
 
@@ -48,8 +38,9 @@ def growth(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
         stages.say(f"coupons with {max(coupons, stage.number(COUPONS)):,} in the table …")
         if coupons:
             orders = stage.size.filled_orders if coupons == stage.size.tables[-1] else 0
-            with _written_at_once(stage):
-                filling.fill(stage.instance, coupons=max(coupons - stage.number(COUPONS), 0), orders=orders)
+            filling.fill(stage.instance, coupons=max(coupons - stage.number(COUPONS), 0), orders=orders)
+            # This writes the pages that are only in memory: the size is measured, and not a bulk load's end.
+            stage.rows(f"FLUSH TABLES {stage.rows(TABLES)[0][0]} FOR EXPORT")
         mine = [run for run in loads.beside_null(stage, ["coupon"]) if run.row == "coupon"]
         findings += [finding for run in mine for finding in run.findings]
         names = ("per_second", "p95_ms", "of_null", "processor_us")
@@ -61,22 +52,6 @@ def growth(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
     yield Measured(row="growth", figures=figures, findings=findings, says=says, steps=steps)
 
 
-@contextmanager
-def _written_at_once(stage: Stage) -> Iterator[None]:
-    """In the end the server writes the pages that the block left in its memory: the tables' size is measured,
-    and not the end of a bulk load."""
-    [before] = stage.rows(f"SELECT {', '.join(f'@@GLOBAL.{name}' for name in WRITE_ALL)}")
-    yield
-    try:
-        for name, value in WRITE_ALL.items():
-            stage.rows(f"SET GLOBAL {name} = %s", value)
-        unwritten = partial(stage.number, loads.STATUS, "Innodb_buffer_pool_pages_dirty")
-        waiting.left(lambda: unwritten() > FEW_PAGES, within_seconds=WRITE_SECONDS)
-    finally:
-        for name, value in reversed([*zip(WRITE_ALL, before, strict=True)]):
-            stage.rows(f"SET GLOBAL {name} = %s", value)
-
-
 def by_key(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
     """Null calls by an API key of the staff, between null calls by their token."""
     made = stage.call("POST", "/api-keys", {"name": "Bench", "scopes": ["coupons:write"]})
@@ -85,17 +60,7 @@ def by_key(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
         for name, one in (("token", stage.token), ("key", made["secret"]))
     )
     null = partial(loads.measure, stage, "null", TOKENS=by_token, AGAIN=1)
-    return loads.between_null(stage, [partial(loads.measure, stage, "null_key", TOKENS=by_key)], null)
-
-
-def webhooks(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
-    """The newest events sent to one endpoint, once they have their positions."""
-    database.wait_until_worked_off(stage.instance)
-    own = {"PATH": os.environ.get("PATH", ""), "DJANGO_SETTINGS_MODULE": "shop.settings"}
-    own = environment.compose(stage.instance, {}) | loads.SETTINGS | own
-    command = [sys.executable, "-m", "lab.bench.webhooks", str(WEBHOOKS)]
-    found = children.printed(children.run(command, within_seconds=WEBHOOKS_SECONDS, environment=own))
-    yield Measured(row="webhooks", **json.loads(found))
+    return loads.between(stage, [partial(loads.measure, stage, "null_key", TOKENS=by_key)], null)
 
 
 def board(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
@@ -153,7 +118,6 @@ def memory(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
 PARTS: Mapping[str, Callable[[Stage, Sequence[str]], Iterable[Measured]]] = {
     "beside null": loads.beside_null,
     "once": lambda stage, rows: (loads.measure(stage, row) for row in rows),
-    "webhooks": webhooks,
     "growth": growth,
     "memory": memory,
     "board": board,

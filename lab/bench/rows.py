@@ -60,15 +60,15 @@ def summed_up(measured: Iterable[Measured]) -> list[dict[str, Any]]:
 
 
 def _summed_up(row: str, rounds: Sequence[Measured]) -> dict[str, Any]:
-    each = {name: [one.figures[name] for one in rounds] for name in rounds[0].figures}
-    figures = {
-        name: round((max if name in LARGEST else median)(numbers), 3) for name, numbers in each.items()
-    }
-    bounds = {name: (round(min(numbers), 3), round(max(numbers), 3)) for name, numbers in each.items()}
+    figures, spread = dict[str, float](), dict[str, tuple[float, float]]()
+    for name in rounds[0].figures:
+        numbers = sorted(round(one.figures[name], 3) for one in rounds)
+        figures[name] = numbers[-1] if name in LARGEST else round(median(numbers), 3)
+        spread |= {name: (numbers[0], numbers[-1])} if len(rounds) > 1 else {}
     return {
         "row": row,
         "figures": figures,
-        "spread": bounds if len(rounds) > 1 else {},
+        "spread": spread,
         "goals": judged(ROWS[row].goals, figures),
         "findings": [finding for one in rounds for finding in one.findings],
         "says": rounds[0].says,

@@ -7,6 +7,7 @@ from typing import Any
 
 from lab.bench import loads
 from lab.compare.scenarios import Case
+from lab.load import ratio
 from lab.stack import database
 from lab.stage import Stage
 from scripts.stack import readiness, waiting
@@ -100,25 +101,21 @@ def check_orders(
     stage: Stage, case: Case, settings: Mapping[str, Any], answers: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Wait until every order has ended; how many were paid in a second, and what is wrong with them."""
-    made = loads.settled(stage, settings["SINCE"])
-    paid, redeemed = made.placed * settings["PAYS"], made.paid if "CODES" in settings else 0
-    kinds = {
-        "orders open for too long": stage.number(loads.UNFINISHED, settings["SINCE"]),
-        "orders not paid, or paid without a payment": abs(paid - made.paid),
-        "paid orders whose coupon isn't redeemed": abs(redeemed - made.redeemed),
-    }
-    wrong = {kind: round(number) for kind, number in kinds.items() if number}
-    findings = [f"{number} {kind}" for kind, number in wrong.items()]
-    told, unknown = (
-        sum(answers["answers"].get(answer, 0) for answer in some) for some in (("201", "202"), UNKNOWN)
+    made, of = loads.settled(stage, settings["SINCE"]), answers["answers"]
+    told, unknown = (sum(of.get(answer, 0) for answer in some) for some in (("201", "202"), UNKNOWN))
+    pays, has_coupon = bool(settings["PAYS"]), "CODES" in settings
+    found = loads.wrong_orders(
+        case.name, made, answered=told, most=told + unknown, pays=pays, has_coupon=has_coupon
     )
-    if not told <= made.placed <= told + unknown:
-        said = f"{told} were answered so, and {unknown} without an answer"
-        findings.append(f"{made.placed} orders are there, {said}")
-    counts = {"placed": made.placed, "paid": made.paid, "wrong": wrong, "broken": [], "findings": findings}
-    if len(case.vus) == 1 and made.seconds:
-        counts["settled_per_second"] = round(made.paid / made.seconds, 1)
-    return counts
+    rate = {"settled_per_second": round(ratio(made["paid"], made["seconds"]), 1)} if has_coupon else {}
+    return {
+        "placed": made["placed"],
+        "paid": made["paid"],
+        "wrong": {},
+        "broken": [],
+        "findings": [*found],
+        **rate,
+    }
 
 
 SORTS = {"coupons": (prepare_coupons, check_coupons), "orders": (prepare_orders, check_orders)}

@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import cycle
 from typing import Any
 
@@ -16,8 +16,7 @@ from scripts.stack import process_identity, readiness
 from scripts.stack.instance import Instance
 
 PAUSE_SECONDS, POLL_SECONDS, ANSWERS_IN_A_ROW = 0.8, 0.02, 10
-"""Of plain load before each fault; and answers after which all processes of web serve: the kernel deals new
-connections out among them, also to one that is only starting."""
+"""The first is of plain load before each fault."""
 COUPONS = "SELECT COUNT(*) FROM coupons_coupon WHERE campaign_id = %s"
 
 
@@ -50,10 +49,8 @@ def _strike_again(
     # Only the tickets of `queue` need the issuer.
     for name in cycle(name for name in FAULTS if name != "issuer killed" or case.strategy == "queue"):
         ended.wait(PAUSE_SECONDS)
-        in_a_row = 0
-        while in_a_row < ANSWERS_IN_A_ROW and not ended.wait(POLL_SECONDS):
-            serves = len(web_workers(instance)) >= whole and _answers(instance)
-            in_a_row = in_a_row + 1 if serves else 0
+        while not (ended.is_set() or _serves(instance, whole)):
+            pass
         if ended.is_set():
             return
         began_at = time.monotonic()
@@ -65,10 +62,14 @@ def _strike_again(
         each.append(round(time.monotonic() - began_at, 2))
 
 
-def _answers(instance: Instance) -> bool:
-    with suppress(OSError):
-        return readiness.ask(instance.port, "GET", "/healthz")[0] == 200
-    return False
+def _serves(instance: Instance, whole: int) -> bool:
+    """Many answers in a row: the kernel deals connections out among all processes of web, also to one that is
+    only starting."""
+    for _ in range(ANSWERS_IN_A_ROW):
+        time.sleep(POLL_SECONDS)
+        if len(web_workers(instance)) < whole or readiness.readiness_problem(instance.port):
+            return False
+    return True
 
 
 def _empty_redis(instance: Instance) -> None:

@@ -1,4 +1,4 @@
-"""One case: its load, in steps where it has several; what it runs into; and in `crash` the faults meanwhile."""
+"""One case: its load, in steps where it has several; what it runs into; what the shop counts meanwhile."""
 
 import os
 import re
@@ -29,7 +29,6 @@ COUNTED = re.compile(
     re.MULTILINE,
 )
 """The shop's counters but for those that count every call, or each of its events."""
-NOTHING = {"min": 0.0, "max": 0.0}
 
 
 def run(stage: Stage, case: Case) -> dict[str, Any]:
@@ -67,9 +66,8 @@ def ramp(stage: Stage, case: Case, settings: Mapping[str, Any]) -> dict[str, Any
         found.append(read(figures))
         steps.append(step(figures, case, vus))
         if steps[-1]["too_much"]:
-            seconds = max(steps[-1]["to"] - steps[-1]["from"] + case.warm_up, 1)
             taken = database.since(before, used(stage.instance))
-            a_second = {name: one / seconds for name, one in taken.items()}
+            a_second = {name: one / max(figures.seconds, 1) for name, one in taken.items()}
             walls = {"wall": wall(stage.instance, steps[-1], a_second)}
             break
     if len(case.vus) == 1:
@@ -85,8 +83,6 @@ def ramp(stage: Stage, case: Case, settings: Mapping[str, Any]) -> dict[str, Any
 
 def read(figures: Figures) -> dict[str, Any]:
     """The figures of one load: times of a call, and until the caller knew what its request came to."""
-    instants = figures.metrics.get("instants", NOTHING)
-    seconds = max((instants["max"] - instants["min"]) / 1000, 0.001)
     times = {"p50": "med", "p95": "p(95)", "p99": "p(99)", "max": "max"}
     return {
         # `answer_409_sold_out` counts the answers `409 sold_out`.
@@ -94,39 +90,30 @@ def read(figures: Figures) -> dict[str, Any]:
         "tickets": figures.counts("ticket_"),
         "asked": figures.count("answered"),
         **{name: figures.count(name) for name in ("coupons", "unsure", "polls")},
-        "per_second": round(figures.count("iterations") / seconds, 1),
+        "per_second": round(ratio(figures.count("iterations"), lasted(figures)), 1),
         **{f"{name}_ms": figures.number("took", of) for name, of in times.items()},
         "settled_p95_ms": figures.number("settled", "p(95)"),
     }
 
 
+def lasted(figures: Figures) -> float:
+    """Seconds from the first call to the last answer."""
+    return (figures.number("instants", "max") - figures.number("instants", "min")) / 1000
+
+
 def step(figures: Figures, case: Case, vus: int) -> dict[str, Any]:
-    """One step without its warm-up, until the callers knew: `from` and `to` are seconds since 1970, and
-    `too_much` says why it is the last. It ends before its time if it has used all of its accounts."""
-    slowest_ms, instants = case.slowest_p95_ms.get(case.variant), figures.metrics.get("instants", NOTHING)
-    began_at, ended_at = instants["min"] / 1000, instants["max"] / 1000
-    start, end = began_at + case.warm_up, min(began_at + case.seconds, ended_at)
-    served, failed = figures.count("served"), figures.count("failed")
-    share, p95 = ratio(failed, served + failed), figures.number("settled", "p(95)")
-    rules = (
-        {
-            "no buyer gets an order": not served,
-            f"{share:.1%} of the buyers don't get their order": share > MOST_FAILED,
-            f"p95 is over {slowest_ms:,} ms": p95 > slowest_ms,
-        }
-        if slowest_ms
-        else {}
-    )
-    return {
-        "vus": vus,
-        "from": start,
-        "to": max(start, end),
-        "per_second": round(ratio(served, max(end - start, 0)), 1),
-        "failed": round(share, 4),
-        "p95_ms": p95,
-        "max_ms": figures.number("settled", "max"),
-        "too_much": next((why for why, holds in rules.items() if holds), ""),
+    """One step without its warm-up, until the callers knew; `too_much` says why it is the last. It ends
+    before its time if it has used all of its accounts."""
+    seconds = max(min(case.seconds, lasted(figures)) - case.warm_up, 0)
+    served, failed, p95 = figures.count("served"), figures.count("failed"), figures.number("settled", "p(95)")
+    share, slowest_ms = ratio(failed, served + failed), case.slowest_p95_ms.get(case.variant)
+    rules = {
+        "no buyer gets an order": not served,
+        f"{share:.1%} of the buyers don't get their order": share > MOST_FAILED,
+        f"p95 is over {slowest_ms or 0:,} ms": p95 > (slowest_ms or 0),
     }
+    why = next((why for why, holds in rules.items() if holds and slowest_ms), "")
+    return {"vus": vus, "per_second": round(ratio(served, seconds), 1), "p95_ms": p95, "too_much": why}
 
 
 def used(instance: Instance) -> dict[str, float]:

@@ -34,10 +34,8 @@ def counts(of: Mapping[str, float], times: str = "") -> str:
 
 def wall(row: Row) -> str:
     """Where steps ended, and at what."""
-    if "wall" not in row:
-        return ""
-    if not (found := row["wall"]):
-        return f"none up to {row['steps'][-1]['vus']:,} buyers"
+    if not (found := row.get("wall")):
+        return f"none up to {row['steps'][-1]['vus']:,} buyers" if "wall" in row else ""
     also = f"; also full: {', '.join(found['also'])}" if found["also"] else ""
     return f"{found['name']}, at {found['vus']:,} buyers: {found['why']} ({found['says']}{also})"
 
@@ -78,9 +76,8 @@ def line(row: Row) -> str:
 def write(folder: Path, rows: Sequence[Row]) -> None:
     """The page, with a plot where there are steps, from all rows in the scenarios' order; `surprises.md`
     becomes a part."""
-    (folder / "report.md").write_text(
-        "\n\n".join(part.rstrip() for part in parts(folder, rows) if part) + "\n"
-    )
+    text = "\n\n".join(part.rstrip() for part in parts(folder, rows) if part)
+    (folder / "report.md").write_text(f"{text}\n")
 
 
 def parts(folder: Path, rows: Sequence[Row]) -> Iterator[str]:
@@ -112,29 +109,18 @@ def _list(texts: Iterable[str]) -> str:
 
 
 def summary(rows: Sequence[Row]) -> Iterator[str]:
-    """The most important results, in sentences."""
+    """What was found, in sentences."""
     safe = [row for row in rows if not row["is_control"]]
     wrong = [row for row in safe if row["broken"] or row["findings"]]
     yield f"{len(safe) - len(wrong)} of {len(safe)} measurements of safe strategies left nothing to find."
     for row in [*wrong, *(row for row in rows if row["is_control"])]:
         yield f"{label(row)} in {row['scenario']}: {'; '.join([counts(row['wrong']), *row['findings']])}."
-    for scenario in ("steady", "crowd", "paced", "orders"):
-        if found := [row for row in safe if row["scenario"] == scenario and not row["findings"]]:
-            fastest = max(found, key=lambda row: row["per_second"])
-            quickest = min(found, key=lambda row: row["settled_p95_ms"])
-            soonest = f"soonest known `{quickest['strategy']}` (p95 {time(quickest['settled_p95_ms'])})"
-            yield f"{scenario}: most `{fastest['strategy']}` ({rate(fastest['per_second'])}), {soonest}."
 
 
 def notes(row: Row) -> Iterator[str]:
-    """Findings, and each step."""
     if row["unsure"]:
         yield f"{row['unsure']:,} callers without a definite answer"
     yield from row["findings"]
-    if steps := row["steps"]:
-        yield "; ".join(
-            f"{one['vus']:,}: {rate(one['per_second'])}, p95 {time(one['p95_ms'])}" for one in steps
-        )
 
 
 def side_by_side(rows: Sequence[Row]) -> str:
