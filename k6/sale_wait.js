@@ -8,7 +8,7 @@ export { handleSummary } from "./measure.js";
 
 const entries = new SharedArray("entries", () => JSON.parse(open(__ENV.ENTRIES)));
 const late = new Trend("late");
-const unadmitted = new Counter("unadmitted");
+const unadmitted = new Counter("status_unadmitted");
 
 export const options = {
   ...common,

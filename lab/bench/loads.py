@@ -96,16 +96,13 @@ def measure(stage: Stage, row: str, **given: Any) -> Measured:
     taken["processor_us"] = sum(taken[name] for name in (*SERVING, *["worker_us"] * bool(paid)))
     # The rate counts requests with the answer that they asked for.
     taken["per_second"] = ratio(figures.succeeded, figures.seconds)
-    taken |= {name: figures.number("http_req_duration", sum_of) for name, sum_of in TIMES.items()}
+    taken |= {name: figures.number(of.times, sum_of) for name, sum_of in TIMES.items()}
     if paid:
         # An order that is accepted and never paid is no throughput, and the time until the last is counts.
         taken["settled_per_second"] = ratio(paid["paid"], max(figures.seconds, paid["seconds"]))
         taken |= {"longest_seconds": paid["longest"], "overloaded": figures.count("overloaded")}
-        found = errors_of_paid(row, figures, paid, has_coupon="CODES" in settings)
-    else:
-        made = [now - before for now, before in zip(_made(stage, row, settings), had, strict=True)]
-        found = errors(row, figures, made)
-    return Measured(row=row, figures=taken, findings=list(found))
+    made = [now - before for now, before in zip(_made(stage, row, settings), had, strict=True)]
+    return Measured(row=row, figures=taken, findings=list(errors(row, figures, made, paid)))
 
 
 def used(stage: Stage) -> dict[str, float]:
@@ -118,16 +115,22 @@ def _made(stage: Stage, row: str, settings: Mapping[str, Any]) -> list[int]:
     return [stage.number(MADE[name].format(**settings)) for name in ROWS[row].makes]
 
 
-def errors(row: str, figures: Figures, made: Iterable[int]) -> Iterator[str]:
-    """No other answer is right: every account sent one request, and there was enough for all."""
-    if figures.succeeded < figures.requests or not figures.succeeded:
-        others = ", ".join(f"{count} x {status}" for status, count in figures.counts("status_").items())
+def errors(row: str, figures: Figures, made: Iterable[int], paid: Mapping[str, float]) -> Iterator[str]:
+    """No other answer is right: every account sent one request, and there was enough for all. Of buyers that
+    pay, those that wait may be answered 202 in the end, and others 503 `overloaded`."""
+    of, others, answered = ROWS[row].k6, figures.counts("status_"), figures.succeeded
+    answered += others.pop("202", 0) if "WAIT" in of else 0
+    refused = figures.count("overloaded")
+    if answered + refused < figures.requests or not figures.succeeded or others.pop("unadmitted", 0):
         yield f"{row}: {figures.succeeded} of {figures.requests} answers were expected; others: {others}"
     # A request that failed for k6 may have been done all the same; one that is refused makes nothing.
-    least, most = (0, 0) if "EXPECTED" in ROWS[row].k6 else (figures.succeeded, figures.requests)
+    least, most = (0, 0) if "EXPECTED" in of else (answered, figures.requests)
     for number in made:
         if not least <= number <= most:
-            yield f"{row}: {figures.succeeded} were answered as expected, and {number} were made"
+            yield f"{row}: {answered} were answered as expected, and {number} were made"
+    if paid:
+        has_coupon = "coupons" in ROWS[row].needs
+        yield from wrong_orders(row, paid, answered=answered, most=most, pays=True, has_coupon=has_coupon)
 
 
 # --- beside null ---
@@ -189,21 +192,6 @@ def wrong_orders(
     placed, due = made["placed"], (made["placed"] * pays, made["placed"] * has_coupon)
     if not answered <= placed <= most or (made["paid"], made["redeemed"]) != due:
         yield f"{row}: {answered} of {most} orders were answered, and in the database are {made}"
-
-
-def errors_of_paid(
-    row: str, figures: Figures, made: Mapping[str, float], *, has_coupon: bool
-) -> Iterator[str]:
-    """Waiting buyers are answered 201, or 202 if it takes too long; others 202, or 503 `overloaded`."""
-    others, answered, waits = figures.counts("status_"), figures.succeeded, "WAIT" in ROWS[row].k6
-    if waits:
-        answered += others.pop("202", 0)
-    elif others.get("503") == figures.count("overloaded"):
-        others.pop("503", None)
-    if others or not figures.succeeded:
-        yield f"{row}: {figures.succeeded} of {figures.requests} answers were as expected; others: {others}"
-    most = figures.requests
-    yield from wrong_orders(row, made, answered=answered, most=most, pays=True, has_coupon=has_coupon)
 
 
 # --- what loads have to find ---

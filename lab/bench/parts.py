@@ -2,23 +2,30 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from statistics import median
 
 import requests
 
-from lab import stage as stages
-from lab.bench import filling, loads, sales, waits
+from lab import load, stage as stages
+from lab.bench import filling, loads, sales
 from lab.bench.rows import ROWS, Measured
-from lab.load import ratio
+from lab.load import Figures, ratio
 from lab.stack import database
 from lab.stage import Stage
-from scripts.stack import own_stack, welcome
+from scripts.stack import own_stack, process_identity, waiting, welcome
 
 COUPONS = "SELECT COUNT(*) FROM coupons_coupon"
 ALLOWED = "SHOW GLOBAL VARIABLES WHERE Variable_name = 'max_connections'"
 AUDIT_SECONDS, IDLE_SECONDS = 1_800, 5
 TABLES = "SELECT GROUP_CONCAT(table_name) FROM information_schema.tables WHERE table_schema = DATABASE()"
+WAIT_SECONDS, SPREAD_SECONDS, PLACED_SECONDS = 30, 18, 21
+"""Of a buyer; from the first order to the last; and until all are placed, or fewer are measured."""
+VUS, WITHIN_SECONDS, UNLEASED_SECONDS, IDLE_SECONDS, NULL_SECONDS = 100, 150, 30, 3, 2
+LEASED = (
+    "SELECT COUNT(*) FROM orders_saga WHERE next_attempt_at IS NOT NULL AND leased_until > UTC_TIMESTAMP(6)"
+)
 FEW_VIEWERS, VIEWERS = 8, 48
 """Who make both web processes read; and those that are to cost little more."""
 
@@ -115,13 +122,74 @@ def memory(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
     yield Measured(row="memory", figures=figures, says=says)
 
 
+# --- buyers who wait ---
+
+
+def buyers_waiting(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
+    """How many buyers wait for their payment at once, what that takes above an idle shop, and their answers.
+
+    The worker is stopped while orders with a card and `Prefer: wait` are sent on a connection each, so no
+    payment settles. It goes on before the first has waited long enough to be answered 202.
+    """
+    instance, number = stage.instance, stage.size.connections
+    web, tokens = stages.processes(instance, "web"), stage.tokens_of(stage.users[:number], "waiting")
+    own = {"VUS": VUS, "EACH": number // VUS, "SPREAD": SPREAD_SECONDS, "RUN": f"bench-{time.time_ns()}"}
+    settings = {**stage.files, **own, "TOKENS": tokens}
+    database.wait_until_worked_off(instance)
+    alone_ms, idle_kib, [(since,)] = _null_p95_ms(stage, tokens), _held_kib(web), stage.rows(loads.NOW)
+    open_orders = partial(stage.number, loads.UNFINISHED, since)
+    with ThreadPoolExecutor(1) as threads:
+        with process_identity.frozen(process_identity.group_of(instance.run, "worker")):
+            # Until no saga has a live lease payments are refused, as the worker seems too slow.
+            waiting.left(partial(stage.number, LEASED), within_seconds=UNLEASED_SECONDS)
+            sent = threads.submit(load.run, "waiting", instance, within_seconds=WITHIN_SECONDS, **settings)
+            waiting.left(lambda: not open_orders(), within_seconds=WAIT_SECONDS)
+            waiting.left(lambda: open_orders() < number, within_seconds=PLACED_SECONDS)
+            before, began_at = stages.spent(instance), time.monotonic()
+            time.sleep(IDLE_SECONDS)
+            after, seconds = stages.spent(instance), time.monotonic() - began_at
+            held_kib, at_once = _held_kib(web) - idle_kib, open_orders()
+            beside_ms = _null_p95_ms(stage, tokens)
+        figures = sent.result()
+    made = loads.settled(stage, since)
+    cores = {f"{name}_cores": (after[name] - before[name]) / seconds for name in after}
+    taken = {
+        "waiting": at_once,
+        "waiting_kib": ratio(held_kib, at_once),
+        "waiting_cores": sum(cores.values()),
+        "of_null_alone": ratio(2 * beside_ms, alone_ms + _null_p95_ms(stage, tokens)),
+    }
+    taken |= cores | figures.counts("answered_")
+    yield Measured(row="waiting", figures=taken, findings=list(errors_of_waiting(figures, made)))
+
+
+def errors_of_waiting(figures: Figures, made: Mapping[str, float]) -> Iterator[str]:
+    """The errors, however few wait at once."""
+    answered, most = sum(figures.counts("answered_").values()), figures.requests
+    if answered < most:
+        yield f"waiting: {most - answered} of {most} were answered neither 201 nor 202"
+    yield from loads.wrong_orders("waiting", made, answered=answered, most=most, pays=True)
+
+
+def _held_kib(pids: set[int]) -> float:
+    """The memory of these processes (PSS): a page that several of them hold counts once."""
+    return sum(stages.kib(pids, "smaps_rollup", "Pss:"))
+
+
+def _null_p95_ms(stage: Stage, tokens: object) -> float:
+    """Of calls by few buyers, without waiting for the worker: how long another call takes while all those
+    wait."""
+    own = {"SECONDS": NULL_SECONDS, "VUS": 4, "AGAIN": 1, "TOKENS": tokens}
+    return load.run("null", stage.instance, within_seconds=60, **own).number("http_req_duration", "p(95)")
+
+
 PARTS: Mapping[str, Callable[[Stage, Sequence[str]], Iterable[Measured]]] = {
     "beside null": loads.beside_null,
     "once": lambda stage, rows: (loads.measure(stage, row) for row in rows),
     "growth": growth,
     "memory": memory,
     "board": board,
-    "waiting": waits.measure,
+    "waiting": buyers_waiting,
     "sales": sales.measure,
     "key": by_key,
     "idle": idle,

@@ -22,6 +22,7 @@ class Row:
     beside: str = ""
     script: str = ""
     k6: Mapping[str, Any] = field(default_factory=dict)
+    times: str = "http_req_duration"
     needs: str = ""
     makes: Sequence[str] = ()
     goals: Mapping[str, str] = field(default_factory=dict)

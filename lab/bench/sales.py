@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
-from lab import load
 from lab.bench import loads
 from lab.bench.rows import ROWS, Measured
 from lab.stage import Stage, say
@@ -18,7 +17,7 @@ HIGHEST_RATE, MINUTES_OF_ENTRIES = 6_000, 4
 AT_ONCE = 10**6
 """A rate that admits all at once."""
 ADMITTED_FOR_SECONDS = 3_600
-WAITING, BEGUN_BEFORE_SECONDS = 1_000, 8
+WAITING, BEGUN_BEFORE_SECONDS = 1_000, 10
 """Entries whose polls wait, and how long before the first of them is admitted; k6 starts in this time."""
 ORDERS_A_ROUND = 2_000
 IS_ORDERED = "SELECT is_ordered FROM sales_sale WHERE id = %s"
@@ -39,7 +38,10 @@ def measure(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
     stage.call("PATCH", f"/sales/{sale}", {"opens_at": datetime.now(UTC).isoformat()})
     is_drawn = partial(stage.number, IS_ORDERED, sale)
     waiting.until(is_drawn, f"sale {sale} isn't drawn after a minute", within_seconds=60)
-    yield _wait_for_admission(stage, sale, rate)
+    # The next entries, and for each the time from its admission to the answer of its poll.
+    first, most = stage.number(PASSED, sale) + rate * BEGUN_BEFORE_SECONDS // 60, min(WAITING, rate // 4)
+    own = _entries(stage, sale, first, most) | {"HOLD": ADMITTED_FOR_SECONDS}
+    yield loads.measure(stage, "sale_poll_wait", **own)
     # Polls of the last third of the entries, which wait all the time, between null calls.
     polls = partial(loads.measure, stage, "sale_poll", **_entries(stage, sale, 2 * entries // 3, entries))
     yield from loads.between(stage, [polls], partial(loads.measure, stage, "null"))
@@ -66,20 +68,6 @@ def _entries(stage: Stage, sale: int, first: int, most: int) -> dict[str, Any]:
     rows, by_id = stage.rows(FROM_POSITION, sale, first, most), {user["id"]: user for user in stage.users}
     entries = stage.write("entries", [str(entry) for entry, _ in rows])
     return {"ENTRIES": entries, "TOKENS": stage.tokens_of([by_id[account] for _, account in rows])}
-
-
-def _wait_for_admission(stage: Stage, sale: int, rate: int) -> Measured:
-    """A poll with `Prefer: wait` for each of the next entries: the time from its admission to its answer."""
-    first, most = stage.number(PASSED, sale) + rate * BEGUN_BEFORE_SECONDS // 60, min(WAITING, rate // 4)
-    row, own = "sale_poll_wait", _entries(stage, sale, first, most) | {"HOLD": ADMITTED_FOR_SECONDS}
-    figures = load.run("sale_wait", stage.instance, within_seconds=100, **ROWS[row].k6 | own)
-    unadmitted, late = figures.count("unadmitted"), partial(figures.number, "late")
-    return Measured(
-        row=row,
-        figures={"connections": most} | {name: late(of) for name, of in loads.TIMES.items()},
-        findings=[f"{row}: {unadmitted} of {most} were not admitted"] if unadmitted else [],
-        says=f"{rate:,} a minute are admitted",
-    )
 
 
 def _orders(stage: Stage) -> Iterator[Measured]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lab import report, stage as stages
-from lab.compare import measuring, page, scenarios
+from lab.compare import cases, page, scenarios
 from lab.compare.scenarios import SCENARIOS, Case
 from lab.stage import Stage, say
 from scripts.stack import SetupError, children, own_stack, places
@@ -65,7 +65,7 @@ def run_in_stack(stage: Stage, some: Sequence[Case], folder: Path) -> list[str]:
     """The findings of these cases. The whole shop is audited after each case with steps, and in the end."""
     circumstances, rows, findings = report.circumstances(stage.instance), list[dict[str, Any]](), list[str]()
     for case in some:
-        rows.append(measuring.run(stage, case) | circumstances)
+        rows.append(cases.run(stage, case) | circumstances)
         say(page.line(rows[-1]))
         if not case.is_control:
             findings += [f"{case.name}: {text}" for text in rows[-1]["findings"]]
