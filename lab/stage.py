@@ -66,7 +66,7 @@ class Stage:
         as loads of orders take them."""
         campaign = self.campaign(name, quantity=accounts)
         own = {"SECONDS": ISSUE_SECONDS, "VUS": 50, "CAMPAIGN": campaign, "ACCOUNTS": accounts}
-        load.run("coupons", self.instance, within_seconds=2 * ISSUE_SECONDS, **self.files | own)
+        load.run("coupons", self.instance, within_seconds=2 * ISSUE_SECONDS, **self.files, **own)
         code_of = dict(self.rows(CODES, campaign))
         if len(code_of) != accounts:
             raise SetupError(f"{len(code_of)} of {accounts} buyers have a coupon of campaign {campaign}")

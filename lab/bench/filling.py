@@ -2,14 +2,14 @@
 
 Rows are made by the database itself, by the files of `sql/`, in bites: a bite is one transaction with its
 counters, so an audit may look at any moment. Foreign keys, unique keys and checks stay on. MariaDB only: its
-sequences count. `LAB=1 python -m lab.bench.filling --coupons 1000000` fills the stack that was started last,
-whose state is in `FIRSTCOME_VAR`, as `var/` is.
+sequences count. `LAB=1 python -m lab.bench.filling 1000000 5000` issues and orders so many in the stack that
+was started last, whose state is in `FIRSTCOME_VAR`, as `var/` is.
 """
 
-import argparse
 import os
 import secrets
 import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -78,10 +78,7 @@ def _bites(count: int, size: int) -> Iterator[tuple[int, int]]:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="lab.bench.filling", description=__doc__)
-    parser.add_argument("--coupons", type=int, default=0, help="how many to issue")
-    parser.add_argument("--orders", type=int, default=0, help="how many to place")
     there = instances.remembered(places.state())
     if os.environ.get("LAB") != "1" or there is None or there.database != "mariadb":
-        parser.error("these rows are for measuring: set LAB=1, beside a MariaDB where no customers buy")
-    fill(there, **vars(parser.parse_args()))
+        sys.exit("these rows are for measuring: set LAB=1, beside a MariaDB where no customers buy")
+    fill(there, coupons=int(sys.argv[1]), orders=int(sys.argv[2]))

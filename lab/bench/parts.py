@@ -11,18 +11,19 @@ import requests
 from lab import load, stage as stages
 from lab.bench import filling, loads, sales
 from lab.bench.rows import ROWS, Measured
-from lab.load import Figures, ratio
+from lab.load import ratio
 from lab.stack import database
 from lab.stage import Stage
 from scripts.stack import own_stack, process_identity, waiting, welcome
 
+OF_K6 = ("beside null", "once")
+"""The parts whose rows are a load each."""
 COUPONS = "SELECT COUNT(*) FROM coupons_coupon"
 ALLOWED = "SHOW GLOBAL VARIABLES WHERE Variable_name = 'max_connections'"
 AUDIT_SECONDS, IDLE_SECONDS = 1_800, 5
 TABLES = "SELECT GROUP_CONCAT(table_name) FROM information_schema.tables WHERE table_schema = DATABASE()"
-WAIT_SECONDS, SPREAD_SECONDS, PLACED_SECONDS = 30, 18, 21
-"""Of a buyer; from the first order to the last; and until all are placed, or fewer are measured."""
-VUS, WITHIN_SECONDS, UNLEASED_SECONDS, IDLE_SECONDS, NULL_SECONDS = 100, 150, 30, 3, 2
+UNLEASED_SECONDS, PLACED_SECONDS, WATCHED_SECONDS = 30, 21, 3
+"""Until waiting buyers may begin; until their orders are placed, or fewer are watched; and how long."""
 LEASED = (
     "SELECT COUNT(*) FROM orders_saga WHERE next_attempt_at IS NOT NULL AND leased_until > UTC_TIMESTAMP(6)"
 )
@@ -32,7 +33,7 @@ FEW_VIEWERS, VIEWERS = 8, 48
 
 def run_once(stage: Stage, row: str) -> Measured:
     """One run of the row by itself."""
-    if ROWS[row].part in ("beside null", "once"):
+    if ROWS[row].part in OF_K6:
         return loads.measure(stage, row)
     return next(one for one in PARTS[ROWS[row].part](stage, [row]) if one.row == row)
 
@@ -81,13 +82,10 @@ def board(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
         loads.measure(stage, "board", VUS=viewers, TOKENS=session, SESSIONS=1)
         for viewers in (FEW_VIEWERS, VIEWERS)
     )
-    cores = [run.figures["web_us"] * run.figures["per_second"] / 1e6 for run in (few, many)]
-    yield Measured(
-        row="board",
-        figures={"viewers_cores": cores[1] - cores[0]},
-        findings=[*few.findings, *many.findings],
-        says=f"{VIEWERS - FEW_VIEWERS} beside {FEW_VIEWERS}, with whom web takes {cores[0]:.3f} cores",
-    )
+    before, after = (run.figures["web_us"] * run.figures["per_second"] / 1e6 for run in (few, many))
+    figures, findings = {"viewers_cores": after - before}, [*few.findings, *many.findings]
+    says = f"{VIEWERS - FEW_VIEWERS} beside {FEW_VIEWERS}, with whom web takes {before:.3f} cores"
+    yield Measured(row="board", figures=figures, findings=findings, says=says)
 
 
 def idle(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
@@ -105,12 +103,9 @@ def audit(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
     counts = {"coupons": stage.number(COUPONS), "orders": stage.number(loads.MADE["orders"])}
     began_at = time.monotonic()
     laws = own_stack.audit(stage.instance, within_seconds=AUDIT_SECONDS)
-    yield Measured(
-        row="audit",
-        figures={"seconds": time.monotonic() - began_at, **counts},
-        findings=own_stack.broken(laws),
-        says=f"{sum(law['holds'] for law in laws)} of {len(laws)} laws hold",
-    )
+    figures, broken = {"seconds": time.monotonic() - began_at, **counts}, own_stack.broken(laws)
+    says = f"{sum(law['holds'] for law in laws)} of {len(laws)} laws hold"
+    yield Measured(row="audit", figures=figures, findings=broken, says=says)
 
 
 def memory(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
@@ -122,19 +117,14 @@ def memory(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
     yield Measured(row="memory", figures=figures, says=says)
 
 
-# --- buyers who wait ---
-
-
 def buyers_waiting(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
-    """How many buyers wait for their payment at once, what that takes above an idle shop, and their answers.
+    """How many buyers wait for their payment at once, and what that takes above an idle shop.
 
     The worker is stopped while orders with a card and `Prefer: wait` are sent on a connection each, so no
     payment settles. It goes on before the first has waited long enough to be answered 202.
     """
     instance, number = stage.instance, stage.size.connections
     web, tokens = stages.processes(instance, "web"), stage.tokens_of(stage.users[:number], "waiting")
-    own = {"VUS": VUS, "EACH": number // VUS, "SPREAD": SPREAD_SECONDS, "RUN": f"bench-{time.time_ns()}"}
-    settings = {**stage.files, **own, "TOKENS": tokens}
     database.wait_until_worked_off(instance)
     alone_ms, idle_kib, [(since,)] = _null_p95_ms(stage, tokens), _held_kib(web), stage.rows(loads.NOW)
     open_orders = partial(stage.number, loads.UNFINISHED, since)
@@ -142,33 +132,21 @@ def buyers_waiting(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
         with process_identity.frozen(process_identity.group_of(instance.run, "worker")):
             # Until no saga has a live lease payments are refused, as the worker seems too slow.
             waiting.left(partial(stage.number, LEASED), within_seconds=UNLEASED_SECONDS)
-            sent = threads.submit(load.run, "waiting", instance, within_seconds=WITHIN_SECONDS, **settings)
-            waiting.left(lambda: not open_orders(), within_seconds=WAIT_SECONDS)
+            each = number // ROWS["waiting"].k6["VUS"]
+            sent = threads.submit(loads.measure, stage, "waiting", TOKENS=tokens, EACH=each)
+            waiting.left(lambda: not open_orders(), within_seconds=PLACED_SECONDS)
             waiting.left(lambda: open_orders() < number, within_seconds=PLACED_SECONDS)
             before, began_at = stages.spent(instance), time.monotonic()
-            time.sleep(IDLE_SECONDS)
+            time.sleep(WATCHED_SECONDS)
             after, seconds = stages.spent(instance), time.monotonic() - began_at
             held_kib, at_once = _held_kib(web) - idle_kib, open_orders()
             beside_ms = _null_p95_ms(stage, tokens)
-        figures = sent.result()
-    made = loads.settled(stage, since)
-    cores = {f"{name}_cores": (after[name] - before[name]) / seconds for name in after}
-    taken = {
-        "waiting": at_once,
-        "waiting_kib": ratio(held_kib, at_once),
-        "waiting_cores": sum(cores.values()),
-        "of_null_alone": ratio(2 * beside_ms, alone_ms + _null_p95_ms(stage, tokens)),
-    }
-    taken |= cores | figures.counts("answered_")
-    yield Measured(row="waiting", figures=taken, findings=list(errors_of_waiting(figures, made)))
-
-
-def errors_of_waiting(figures: Figures, made: Mapping[str, float]) -> Iterator[str]:
-    """The errors, however few wait at once."""
-    answered, most = sum(figures.counts("answered_").values()), figures.requests
-    if answered < most:
-        yield f"waiting: {most - answered} of {most} were answered neither 201 nor 202"
-    yield from loads.wrong_orders("waiting", made, answered=answered, most=most, pays=True)
+        answered = sent.result()
+    alone_ms = (alone_ms + _null_p95_ms(stage, tokens)) / 2
+    figures = {f"{name}_cores": (after[name] - before[name]) / seconds for name in after}
+    figures |= {"waiting_cores": sum(figures.values()), "waiting_kib": ratio(held_kib, at_once)}
+    figures |= {"waiting": at_once, "of_null_alone": ratio(beside_ms, alone_ms)}
+    yield Measured(row="waiting", figures=figures, findings=answered.findings)
 
 
 def _held_kib(pids: set[int]) -> float:
@@ -179,7 +157,7 @@ def _held_kib(pids: set[int]) -> float:
 def _null_p95_ms(stage: Stage, tokens: object) -> float:
     """Of calls by few buyers, without waiting for the worker: how long another call takes while all those
     wait."""
-    own = {"SECONDS": NULL_SECONDS, "VUS": 4, "AGAIN": 1, "TOKENS": tokens}
+    own = {"SECONDS": 2, "VUS": 4, "AGAIN": 1, "TOKENS": tokens}
     return load.run("null", stage.instance, within_seconds=60, **own).number("http_req_duration", "p(95)")
 
 

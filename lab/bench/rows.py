@@ -1,6 +1,7 @@
 """The rows of the benchmark, which `rows.toml` declares, with their goals; how much of each is measured; and
 their sums over several rounds."""
 
+import operator
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -57,33 +58,25 @@ def summed_up(measured: Iterable[Measured]) -> list[dict[str, Any]]:
     by_row: dict[str, list[Measured]] = {}
     for one in measured:
         by_row.setdefault(one.row, []).append(one)
-    return [_summed_up(row, rounds) for row, rounds in by_row.items()]
-
-
-def _summed_up(row: str, rounds: Sequence[Measured]) -> dict[str, Any]:
-    figures, spread = dict[str, float](), dict[str, tuple[float, float]]()
-    for name in rounds[0].figures:
-        numbers = sorted(round(one.figures[name], 3) for one in rounds)
-        figures[name] = numbers[-1] if name in LARGEST else round(median(numbers), 3)
-        spread |= {name: (numbers[0], numbers[-1])} if len(rounds) > 1 else {}
-    return {
-        "row": row,
-        "figures": figures,
-        "spread": spread,
-        "goals": judged(ROWS[row].goals, figures),
-        "findings": [finding for one in rounds for finding in one.findings],
-        "says": rounds[0].says,
-        "steps": rounds[0].steps,
-    }
+    found = []
+    for row, rounds in by_row.items():
+        figures, spread = dict[str, float](), dict[str, tuple[float, float]]()
+        for name in rounds[0].figures:
+            numbers = sorted(round(one.figures[name], 3) for one in rounds)
+            figures[name] = numbers[-1] if name in LARGEST else round(median(numbers), 3)
+            spread |= {name: (numbers[0], numbers[-1])} if len(rounds) > 1 else {}
+        findings = [finding for one in rounds for finding in one.findings]
+        kept: dict[str, Any] = {"row": row, "figures": figures, "spread": spread, "findings": findings}
+        kept |= {"goals": judged(ROWS[row].goals, figures), "says": rounds[0].says, "steps": rounds[0].steps}
+        found.append(kept)
+    return found
 
 
 def judged(goals: Mapping[str, str], figures: Mapping[str, float]) -> dict[str, dict[str, Any]]:
     """The goals (`≥ 834` or `< 0.1`) by figure, and whether these figures meet them."""
-    return {
-        name: {"goal": goal, "value": figures[name], "is_met": _is_met(figures[name], *goal.split())}
-        for name, goal in goals.items()
-    }
-
-
-def _is_met(number: float, sign: str, bound: str) -> bool:
-    return number >= float(bound) if sign == "≥" else number < float(bound)
+    found = {}
+    for name, goal in goals.items():
+        sign, bound = goal.split()
+        is_met = {"≥": operator.ge, "<": operator.lt}[sign](figures[name], float(bound))
+        found[name] = {"goal": goal, "value": figures[name], "is_met": is_met}
+    return found

@@ -50,16 +50,10 @@ def measure(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
 
 def _create(stage: Stage, product: int, *, opens_in: float, rate_per_minute: int) -> int:
     """The id of a new sale of that product with a waiting room."""
-    now = datetime.now(UTC)
-    terms = {
-        "name": "Bench",
-        "products": [product],
-        "opens_at": (now + timedelta(seconds=opens_in)).isoformat(),
-        "closes_at": (now + timedelta(days=1)).isoformat(),
-        "admission": "queue",
-        "rate_per_minute": rate_per_minute,
-        "admitted_for_seconds": ADMITTED_FOR_SECONDS,
-    }
+    now, terms = datetime.now(UTC), {"name": "Bench", "products": [product], "admission": "queue"}
+    times = {"opens_at": timedelta(seconds=opens_in), "closes_at": timedelta(days=1)}
+    terms |= {name: (now + after).isoformat() for name, after in times.items()}
+    terms |= {"rate_per_minute": rate_per_minute, "admitted_for_seconds": ADMITTED_FOR_SECONDS}
     return int(stage.call("POST", "/sales", terms)["id"])
 
 

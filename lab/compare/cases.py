@@ -37,8 +37,6 @@ COUNTED = re.compile(
     re.MULTILINE,
 )
 """The shop's counters but for those that count every call, or each of its events."""
-
-
 PAUSE_SECONDS, POLL_SECONDS, ANSWERS_IN_A_ROW = 0.8, 0.02, 10
 """The first is of plain load before each fault."""
 COUPONS = "SELECT COUNT(*) FROM coupons_coupon WHERE campaign_id = %s"
@@ -112,9 +110,7 @@ def ramp(stage: Stage, case: Case, settings: Mapping[str, Any]) -> dict[str, Any
             break
     if len(case.vus) == 1:
         return {**found[0], "steps": []}
-    best = max(
-        range(len(steps)), key=lambda index: (not steps[index]["too_much"], steps[index]["per_second"])
-    )
+    _, _, best = max((not one["too_much"], one["per_second"], index) for index, one in enumerate(steps))
     sums = {name: sum(one[name] for one in found) for name in ("asked", "coupons", "unsure", "polls")}
     for name in ("answers", "tickets"):
         sums[name] = dict(sum((Counter(one[name]) for one in found), Counter()))
@@ -230,10 +226,8 @@ def strike(
                 time.sleep(POLL_SECONDS)
             each += [] if ended.is_set() else [round(time.monotonic() - began_at, 2)]
     readiness.wait_for_shop(instance)
-    return [
-        {"fault": name, "times": len(each), "seconds": max(each, default=None)}
-        for name, each in waits.items()
-    ]
+    longest = ((name, len(each), max(each, default=None)) for name, each in waits.items())
+    return [{"fault": name, "times": times, "seconds": seconds} for name, times, seconds in longest]
 
 
 def _serves(instance: Instance, whole: int) -> bool:
@@ -246,15 +240,10 @@ def _serves(instance: Instance, whole: int) -> bool:
     return True
 
 
-def _empty_redis(instance: Instance) -> None:
-    with Redis(unix_socket_path=str(instance.redis_socket)) as redis:
-        redis.flushall()
-
-
-FAULTS: Mapping[str, Callable[[Instance], None]] = {
+FAULTS: Mapping[str, Callable[[Instance], Any]] = {
     "web killed": lambda instance: process_identity.kill({max(web_workers(instance))}),
     "redis killed": lambda instance: process_identity.kill(processes(instance, "redis")),
-    "redis emptied": _empty_redis,
+    "redis emptied": lambda instance: Redis(unix_socket_path=str(instance.redis_socket)).flushall(),
     "issuer killed": lambda instance: process_identity.kill(processes(instance, "issuer")),
 }
 
@@ -330,18 +319,11 @@ def check_orders(
     made, of = loads.settled(stage, settings["SINCE"]), answers["answers"]
     told, unknown = (sum(of.get(answer, 0) for answer in some) for some in (("201", "202"), UNKNOWN))
     pays, has_coupon = bool(settings["PAYS"]), "CODES" in settings
-    found = loads.wrong_orders(
-        case.name, made, answered=told, most=told + unknown, pays=pays, has_coupon=has_coupon
-    )
-    rate = {"settled_per_second": round(ratio(made["paid"], made["seconds"]), 1)} if has_coupon else {}
-    return {
-        "placed": made["placed"],
-        "paid": made["paid"],
-        "wrong": {},
-        "broken": [],
-        "findings": [*found],
-        **rate,
-    }
+    bounds = {"answered": told, "most": told + unknown}
+    found = loads.wrong_orders(case.name, made, **bounds, pays=pays, has_coupon=has_coupon)
+    counts = {"placed": made["placed"], "paid": made["paid"], "wrong": {}, "broken": [], "findings": [*found]}
+    rate = {"settled_per_second": round(ratio(made["paid"], made["seconds"]), 1)}
+    return counts | (rate if has_coupon else {})
 
 
 SORTS = {"coupons": (prepare_coupons, check_coupons), "orders": (prepare_orders, check_orders)}

@@ -1,7 +1,6 @@
 """The report of docs/lab: `report.md` with plots of the steps. `python -m lab.compare.page` writes it
 again from `results.json`."""
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -50,6 +49,7 @@ TEXTS: Mapping[str, Callable[[Row], str]] = {
     "strategy": label,
     "answers": lambda row: counts(row["answers"], "× "),
     "tickets": lambda row: counts(row["tickets"]),
+    "without a definite answer": lambda row: str(row["unsure"] or ""),
     "per second": lambda row: rate(row["per_second"]),
     "paid a second": lambda row: rate(row["settled_per_second"]) if "settled_per_second" in row else "",
     "p50": lambda row: time(row["p50_ms"]),
@@ -96,11 +96,10 @@ def parts(folder: Path, rows: Sequence[Row]) -> Iterator[str]:
         if some[0]["steps"]:
             report.curves(folder / f"{name}.svg", {label(row): row["steps"] for row in some}, "vus", PLOT)
             yield f"![{name}: callers served a second, and p95, by callers]({name}.svg)"
-        yield _list(f"{label(row)}: {finding}" for row in some for finding in notes(row))
-    machines: dict[str, dict[str, None]] = {}
+    commits: dict[str, dict[str, None]] = {}
     for row in rows:
-        machines.setdefault(json.dumps(row["circumstances"]), {})[row["commit"]] = None
-    lines = (f"{', '.join(commits)}: {report.machine(json.loads(one))}" for one, commits in machines.items())
+        commits.setdefault(report.machine(row["circumstances"]), {})[row["commit"]] = None
+    lines = (f"{', '.join(of)}: {machine}" for machine, of in commits.items())
     yield f"## Where it was measured\n\n{_list(lines)}"
 
 
@@ -115,12 +114,6 @@ def summary(rows: Sequence[Row]) -> Iterator[str]:
     yield f"{len(safe) - len(wrong)} of {len(safe)} measurements of safe strategies left nothing to find."
     for row in [*wrong, *(row for row in rows if row["is_control"])]:
         yield f"{label(row)} in {row['scenario']}: {'; '.join([counts(row['wrong']), *row['findings']])}."
-
-
-def notes(row: Row) -> Iterator[str]:
-    if row["unsure"]:
-        yield f"{row['unsure']:,} callers without a definite answer"
-    yield from row["findings"]
 
 
 def side_by_side(rows: Sequence[Row]) -> str:

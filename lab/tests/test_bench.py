@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from lab import report
-from lab.bench import __main__ as command, judging, parts
+from lab.bench import __main__ as command, judging
 from lab.bench.loads import errors
 from lab.bench.rows import QUICK, ROWS, Measured, summed_up
 from lab.load import Figures
@@ -45,36 +45,25 @@ def test_rows_that_are_not_those_of_the_answers_are_found():
 
 
 @pytest.mark.parametrize(
-    ("of", "paid", "redeemed", "is_wrong"),
+    ("row", "of", "placed", "paid", "redeemed", "is_wrong"),
     [
-        (figures(100), 100, 100, False),
-        (figures(98, 2, status_503=2, overloaded=2), 98, 98, False),
-        (figures(98, 2, status_503=2, overloaded=1), 98, 98, True),
-        (figures(100), 99, 100, True),
-        (figures(100), 100, 99, True),
+        ("accepted", figures(100), 100, 100, 100, False),
+        ("accepted", figures(98, 2, status_503=2, overloaded=2), 98, 98, 98, False),
+        ("accepted", figures(98, 2, status_503=2, overloaded=1), 98, 98, 98, True),
+        ("accepted", figures(100), 99, 99, 99, True),
+        ("accepted", figures(100), 100, 99, 100, True),
+        ("accepted", figures(100), 100, 100, 99, True),
+        ("paid_card", figures(99, 1, status_202=1), 100, 100, 0, False),
+        ("paid_card", figures(99, 1, status_202=1), 99, 99, 0, True),
+        ("waiting", figures(100), 100, 100, 0, False),
+        ("waiting", figures(99, 1), 99, 99, 0, True),
     ],
 )
 def test_orders_that_are_lost_unpaid_or_without_their_coupon_are_found(
-    of: Figures, paid: int, redeemed: int, is_wrong: bool
+    row: str, of: Figures, placed: int, paid: int, redeemed: int, is_wrong: bool
 ):
-    made = {"placed": of.succeeded, "paid": paid, "redeemed": redeemed}
-    assert bool(list(errors("accepted", of, [], made))) == is_wrong
-
-
-@pytest.mark.parametrize(
-    ("answered", "placed", "paid", "is_wrong"),
-    [
-        ({"answered_201": 1, "answered_202": 1}, 2, 2, False),
-        ({"answered_201": 1}, 1, 1, True),
-        ({"answered_201": 1, "answered_202": 1}, 1, 1, True),
-        ({"answered_201": 1, "answered_202": 1}, 2, 1, True),
-    ],
-)
-def test_what_must_not_become_of_buyers_who_wait(
-    answered: dict[str, int], placed: int, paid: int, is_wrong: bool
-):
-    made = {"placed": placed, "paid": paid, "redeemed": 0}
-    assert bool(list(parts.errors_of_waiting(figures(2, **answered), made))) == is_wrong
+    made = {"placed": placed, "paid": paid, "redeemed": redeemed}
+    assert bool(list(errors(row, of, [], made))) == is_wrong
 
 
 def test_a_missed_goal_and_a_finding_of_either_commit_fail_the_command():
