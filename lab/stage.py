@@ -57,9 +57,9 @@ class Stage:
     def campaign(self, name: str, *, strategy: str = "group_commit", quantity: int = 0, **terms: Any) -> int:
         """The id of a new campaign, open at once, whose coupons are worth 1,000; without a quantity it has
         one for every account."""
-        discount = {"type": "amount", "value": 1000}
-        asked = {"name": name, "strategy": strategy, "quantity": quantity or len(self.users)}
-        return int(self.call("POST", "/campaigns", asked | {"discount": discount} | terms)["id"])
+        terms |= {"name": name, "strategy": strategy, "quantity": quantity or len(self.users)}
+        terms["discount"] = {"type": "amount", "value": 1000}
+        return int(self.call("POST", "/campaigns", terms)["id"])
 
     def issue(self, name: str, accounts: int) -> dict[str, Any]:
         """Issue a coupon to each of the first accounts: its campaign, and the file of codes in their order,
@@ -162,5 +162,5 @@ def kib(pids: Collection[int], file: str, mark: str) -> list[float]:
 
 
 def peak_mib(pids: Collection[int]) -> float:
-    """The peak memory of the largest of these processes."""
+    """Of the largest of these processes."""
     return max(kib(pids, "status", "VmHWM:"), default=0) / 1024

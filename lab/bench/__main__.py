@@ -6,17 +6,15 @@ should be, or the shop counts otherwise than its callers.
 
 import argparse
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from functools import partial
 from itertools import groupby
 from types import SimpleNamespace
-from typing import Any
 
 from lab import report, stage as stages
 from lab.bench import against, judging, loads
 from lab.bench.parts import PARTS
 from lab.bench.rows import COMPARED, FULL, QUICK, ROWS, summed_up
-from lab.stage import Stage
 from scripts.stack import children, own_stack
 from scripts.stack.instance import Instance
 
@@ -40,23 +38,18 @@ def main() -> int:
 
 
 def bench(instance: Instance, *, size: SimpleNamespace, rows: Collection[str]) -> int:
-    """One run; the exit code."""
+    """These rows in their order, part by part: the memory is that of all loads before. The exit code."""
     measured = []
     with loads.running(instance, size) as here:
-        for one in summed(here, rows):
-            measured.append(one)
-            stages.say("; ".join(judging.cells(one)))
-        found = report.circumstances(instance)
-    return judging.write(measured, file=judging.FILE, size=vars(size), **found)
-
-
-def summed(here: Stage, rows: Collection[str]) -> Iterator[dict[str, Any]]:
-    """These rows in their order, part by part: the memory is that of all loads before."""
-    loads.warm_up(here)
-    for part, group in groupby((row for row in ROWS if row in rows), key=lambda row: ROWS[row].part):
-        some = [*group]
-        stages.say(f"{', '.join(some)} …")
-        yield from summed_up(one for one in PARTS[part](here, some) if one.row in some)
+        for part, group in groupby((row for row in ROWS if row in rows), key=lambda row: ROWS[row].part):
+            some = [*group]
+            stages.say(f"{', '.join(some)} …")
+            found = summed_up(one for one in PARTS[part](here, some) if one.row in some)
+            measured += found
+            for one in found:
+                stages.say("; ".join(judging.cells(one)))
+        circumstances = report.circumstances(instance)
+    return judging.write(measured, file=judging.FILE, size=vars(size), **circumstances)
 
 
 if __name__ == "__main__":

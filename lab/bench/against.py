@@ -28,11 +28,10 @@ BOOTSTRAP, BOOTSTRAP_SECONDS = "scripts/bootstrap.py", 900
 
 def run(instance: Instance, *, name: str, size: SimpleNamespace, rows: Collection[str]) -> int:
     """Measure, write the results of all rows, print them; the exit code."""
-    home = instance.home
     with (
-        checked_out(name, home / "checkout") as folder,
-        warm(home / "this", size, places.PROJECT) as this,
-        warm(home / "other", size, folder) as other,
+        checked_out(name, instance.home / "checkout") as folder,
+        warm(instance.home / "this", size, places.PROJECT) as this,
+        warm(instance.home / "other", size, folder) as other,
     ):
         rounds: dict[str, list[tuple[Measured, Measured]]] = {row: [] for row in COMPARED if row in rows}
         for number in range(size.rounds):
@@ -70,17 +69,15 @@ def checked_out(name: str, folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def warm(home: Path, size: SimpleNamespace, project: Path) -> Iterator[Stage]:
-    """A stack of that code, seeded and warm, each web process on a processor of its own: by themselves only
+    """A stack of that code, each web process on a processor of its own: by themselves only
     those of the first stack of a machine would be, and it would accept a quarter fewer orders or more."""
     stages.say(f"starting and seeding {project} …")
-    port = str(ports.free(instances.PORTS))
-    home = places.private_folder(home)
-    instance = instances.choose(home=home, port=port, database="mariadb", project=project)
+    port, home = ports.free(instances.PORTS), places.private_folder(home)
+    instance = Instance(home=home, port=port, database="mariadb", project=project)
     with loads.running(instance, size) as here:
         workers, cores = sorted(stages.web_workers(here.instance)), sorted(os.sched_getaffinity(0))
         for pid, core in zip(workers, cores * len(workers), strict=False):
             subprocess.run(["taskset", "-acp", str(core), str(pid)], check=True, stdout=subprocess.DEVNULL)
-        loads.warm_up(here)
         yield here
 
 

@@ -67,15 +67,12 @@ COUPONS_OF = "SELECT COUNT(*) FROM coupons_coupon WHERE account_id = %s"
 
 @contextmanager
 def running(instance: Instance, size: Any) -> Iterator[Stage]:
-    """A stack of its own, seeded, of which so much is measured."""
+    """A stack of its own, seeded and warm, of which so much is measured."""
     with own_stack.running(instance, **SETTINGS):
-        yield replace(stages.seeded(instance, users=size.users, products=PRODUCTS), size=size)
-
-
-def warm_up(stage: Stage) -> None:
-    """The first request of each thread opens its connection."""
-    for row in ("coupon", "paid_card"):
-        measure(stage, row, SECONDS=WARM_UP_SECONDS)
+        stage = replace(stages.seeded(instance, users=size.users, products=PRODUCTS), size=size)
+        for row in ("coupon", "paid_card"):  # the first request of each thread opens its connection
+            measure(stage, row, SECONDS=WARM_UP_SECONDS)
+        yield stage
 
 
 def measure(stage: Stage, row: str, **given: Any) -> Measured:

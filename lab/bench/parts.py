@@ -75,6 +75,7 @@ def board(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
     """The processor time of more viewers of the board."""
     login, staff = f"{stage.instance.url}/admin/login/", requests.Session()
     form = {"username": welcome.STAFF_USER, "password": welcome.STAFF_PASSWORD}
+    staff.trust_env = False  # a proxy of the environment is not the shop's
     staff.get(login, timeout=60)
     staff.post(login, {**form, "csrfmiddlewaretoken": staff.cookies["csrftoken"]}, timeout=60)
     session = stage.tokens_of([{"access": staff.cookies["sessionid"]}], "board")

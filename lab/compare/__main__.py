@@ -86,14 +86,10 @@ def judge(rows: Sequence[dict[str, Any]], laws: Sequence[Mapping[str, Any]]) -> 
     found, of_campaign = [], {str(row.get("campaign")): row for row in rows}
     for law in (law for law in laws if not law["holds"]):
         offenders = [str(one) for one in law["offenders"]]
-        mine = (
-            {one: of_campaign[one] for one in offenders if one in of_campaign}
-            if law["law"] in OF_CAMPAIGNS
-            else {}
-        )
-        for row in mine.values():
+        known = of_campaign if law["law"] in OF_CAMPAIGNS else {}
+        for row in (known[one] for one in offenders if one in known):
             row["broken"] = sorted({*row["broken"], law["law"]})
-        others = [one for one in offenders if not (one in mine and mine[one]["is_control"])]
+        others = [one for one in offenders if not (one in known and known[one]["is_control"])]
         if others or not offenders:
             found.append(f"{law['law']} is broken: {', '.join(others[:5])}")
     return found
@@ -103,8 +99,7 @@ def _keep(folder: Path, new: Sequence[Mapping[str, Any]]) -> None:
     """Put the rows in the place of those before them, in the scenarios' order."""
     rows = [*report.read(folder / "results.json").get("rows", []), *new]
     by_key = {(row["scenario"], row["strategy"], row["variant"]): row for row in rows}
-    order = [*SCENARIOS]
-    kept = sorted(by_key.values(), key=lambda row: order.index(row["scenario"]))
+    kept = sorted(by_key.values(), key=lambda row: [*SCENARIOS].index(row["scenario"]))
     report.write(folder / "results.json", {"rows": kept})
 
 
