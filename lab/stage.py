@@ -136,20 +136,16 @@ def web_workers(instance: Instance) -> set[int]:
     return processes(instance, "web") - {process_identity.leader_of(instance.run, "web") or 0}
 
 
-def processor_seconds(pids: Collection[int]) -> float:
-    """Of these processes so far, those that have ended left out."""
-    ticks = 0
-    for pid in pids:
-        with suppress(OSError):
-            # Counted after the parenthesised name: the times in user and system mode.
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
-            ticks += int(fields[11]) + int(fields[12])
-    return ticks / TICKS
-
-
 def spent(instance: Instance) -> dict[str, float]:
-    """Seconds of processor that each of these has used so far."""
-    return {name: processor_seconds(processes(instance, name)) for name in PROCESSES}
+    """Seconds of processor that the living processes of each of these names have used so far."""
+    taken = dict.fromkeys(PROCESSES, 0.0)
+    for name in PROCESSES:
+        for pid in processes(instance, name):
+            with suppress(OSError):
+                # Counted after the parenthesised name: the times in user and system mode.
+                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+                taken[name] += (int(fields[11]) + int(fields[12])) / TICKS
+    return taken
 
 
 def kib(pids: Collection[int], file: str, mark: str) -> list[float]:
