@@ -2,8 +2,6 @@
 choose."""
 
 import json
-import os
-import sys
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -11,20 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from lab import stage
-from scripts import check
-from scripts.stack import SetupError, children, own_stack
+from scripts.stack import SetupError, own_stack
+from scripts.stack.places import PROJECT
 
 UNSAFE, DEFAULT_INVENTORY = "unsafe", "group_commit"
 FINISH_SECONDS = 170
 """For callers to finish what they began: longer than their patience and one more request. A coupon of a
 caller that was cut off would be missing in the count of answers."""
-PRINT_OFFER = """
-import json, django
-django.setup()
-from coupons.issuing import issuing
-from orders.placement import checkout
-print(json.dumps({"coupons": [*issuing.STRATEGIES], "orders": [*checkout.STRATEGIES]}))
-"""
+FOLDERS = {"coupons": "coupons/issuing/strategies", "orders": "orders/placement/strategies"}
+STRATEGIES = {
+    sort: sorted(path.stem for path in (PROJECT / folder).glob("[a-z]*.py"))
+    for sort, folder in FOLDERS.items()
+}
+"""By what is bought: each module there is one, so that new ones join."""
 SCENARIOS: Mapping[str, Mapping[str, Any]] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text())
 
 
@@ -66,31 +63,24 @@ class Case:
     @property
     def is_control(self) -> bool:
         """Whether it is expected to break laws."""
-        return self.sort == "coupons" and self.strategy == UNSAFE
+        return self.strategy == UNSAFE
 
     @property
     def name(self) -> str:
         return " ".join(filter(None, (self.scenario, self.strategy, self.variant)))
 
 
-def read_offer() -> dict[str, list[str]]:
-    """The strategies of the code by what is bought, without a stack, so that new ones join."""
-    environment = os.environ | check.SETTINGS | {"LAB": "1"}
-    ran = children.run([sys.executable, "-c", PRINT_OFFER], within_seconds=60, environment=environment)
-    offer: dict[str, list[str]] = json.loads(children.printed(ran).splitlines()[-1])
-    return offer
-
-
-def cases(
-    offer: Mapping[str, Sequence[str]], *, strategies: str, scenarios: str, is_quick: bool
-) -> list[Case]:
+def cases(*, strategies: str, scenarios: str, is_quick: bool) -> list[Case]:
     """In the order in which they run: a stack's together, that of everything but orders last, and the control
     last of all. Raises SetupError for a name that there isn't."""
-    known = {name for each in offer.values() for name in each}
+    known, of_load = (
+        {name for each in STRATEGIES.values() for name in each},
+        {one.name for one in fields(Case)},
+    )
     asked, named = ({*text.split(",")} - {""} for text in (strategies, scenarios))
     if unknown := asked - known | named - SCENARIOS.keys():
         raise SetupError(f"there is no {unknown}: choose from {[*SCENARIOS]} and {sorted(known)}")
-    chosen, of_load = [], {one.name for one in fields(Case)}
+    chosen = []
     for scenario, words in SCENARIOS.items():
         if named and not {scenario, words.get("joins")} & named:
             continue
@@ -98,7 +88,7 @@ def cases(
         load |= words["quick"] if is_quick else {}
         chosen += [
             Case(scenario=scenario, strategy=strategy, variant=variant, is_quick=is_quick, **load)
-            for strategy in offer[load.get("sort", "coupons")]
+            for strategy in STRATEGIES[load.get("sort", "coupons")]
             for variant in words.get("variants", [""])
             if strategy in (asked or known) and strategy in words.get("strategies", known)
             if strategy != UNSAFE or words.get("control")
