@@ -64,10 +64,7 @@ def circumstances(instance: Instance) -> dict[str, Any]:
     """When, the commit, the machine, its load before measuring, and the versions: kept with the figures, for
     rows of one report may be of different days."""
     with Redis(unix_socket_path=str(instance.redis_socket)) as redis:
-        servers = {
-            "MariaDB": database.rows(instance, "SELECT VERSION()")[0][0],
-            "Redis": redis.info()["redis_version"],
-        }
+        server: Any = redis.info()
     processor = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     is_changed = bool(git("status", "--porcelain", "--untracked-files=no"))
     return {
@@ -80,7 +77,8 @@ def circumstances(instance: Instance) -> dict[str, Any]:
             "system": f"{platform.system()} {platform.release()}",
             "load_before": round(stage.LOAD_BEFORE, 1),
             "versions": {
-                **servers,
+                "MariaDB": database.rows(instance, "SELECT VERSION()")[0][0],
+                "Redis": server["redis_version"],
                 "Python": platform.python_version(),
                 **{name: metadata.version(name) for name in ("Django", "uvicorn", "k6")},
             },

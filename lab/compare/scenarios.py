@@ -80,7 +80,7 @@ def cases(*, strategies: str, scenarios: str, is_quick: bool) -> list[Case]:
     asked, named = ({*text.split(",")} - {""} for text in (strategies, scenarios))
     if unknown := asked - known | named - SCENARIOS.keys():
         raise SetupError(f"there is no {unknown}: choose from {[*SCENARIOS]} and {sorted(known)}")
-    chosen = []
+    chosen = list[Case]()
     for scenario, words in SCENARIOS.items():
         if named and not {scenario, words.get("joins")} & named:
             continue
