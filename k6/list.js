@@ -1,9 +1,9 @@
-// The same page of a list in every request; LIST is its path.
+// The same page of a list in every request; LIST is its whole path.
 
 import { asking } from "./measure.js";
 export { handleSummary, options } from "./measure.js";
 
-const ask = asking(__ENV.LIST, 200, { method: "GET" });
+const ask = asking(__ENV.LIST, 200, { method: "GET", root: "" });
 
 export default function () {
   ask(null);

@@ -3,7 +3,8 @@
 //
 // Environment: URL (loopback), TOKENS (a file that seed_demo wrote), SUMMARY (the file for the figures),
 // SECONDS, VUS; and for loads other than one request for every account: ACCOUNTS (how many accounts are used),
-// AGAIN (1: start again with the first account after the last), PAUSE (seconds between a buyer's requests).
+// AGAIN (1: start again with the first account after the last), PAUSE (seconds between a buyer's requests),
+// SESSIONS (1: what TOKENS has are ids of sessions).
 
 import exec from "k6/execution";
 import http from "k6/http";
@@ -18,8 +19,9 @@ if (!/^http:\/\/127\.0\.0\.1:\d+$/.test(URL)) {
 
 // Shared by all VUs, because a copy in each would take gigabytes. Objects rather than strings: k6 freezes what
 // it returns, and freezing a string, letter by letter, takes twice as long.
+const [HEADER, KIND] = __ENV.SESSIONS === "1" ? ["Cookie", "sessionid="] : ["Authorization", "Bearer "];
 const users = new SharedArray("users", () =>
-  JSON.parse(open(__ENV.TOKENS)).users.map((user) => ({ bearer: `Bearer ${user.access}` })),
+  JSON.parse(open(__ENV.TOKENS)).users.map((user) => ({ proof: KIND + user.access })),
 );
 const ACCOUNTS = Number(__ENV.ACCOUNTS || users.length);
 const PAUSE = Number(__ENV.PAUSE || 0);
@@ -65,19 +67,19 @@ export function postAs(number, path, body, params = {}) {
 
 // GET as the account with that number.
 export function getAs(number, path, params = {}) {
-  return http.get(`${URL}/api/v1${path}`, { ...params, headers: signedIn(number) });
+  return http.get(`${URL}/api/v1${path}`, { ...params, headers: { ...signedIn(number), ...params.headers } });
 }
 
-function signedIn(number) {
-  return { Authorization: users[number % users.length].bearer };
+// The header that names the account with that number.
+export function signedIn(number) {
+  return { [HEADER]: users[number % users.length].proof };
 }
 
-// Returns a function that sends a body to that path as the next account; `path` may be a function of the number of
-// the account. An answer with another status than
-// `expected` counts as an error. With `pausesIfOverloaded` a 503 `overloaded` has a counter of its own, and
-// the buyer pauses for Retry-After.
-export function asking(path, expected, { method = "POST", pausesIfOverloaded = false } = {}) {
-  const base = `${URL}/api/v1`;
+// Returns a function that sends a body to that path of the API as the next account; `path` may be a function of the
+// number of the account. An answer with another status than `expected` counts as an error. With `pausesIfOverloaded`
+// a 503 `overloaded` has a counter of its own, and the buyer pauses for Retry-After.
+export function asking(path, expected, { method = "POST", root = "/api/v1", pausesIfOverloaded = false } = {}) {
+  const base = URL + root;
   const fixed = typeof path === "string" ? base + path : null;
   const responseCallback = http.expectedStatuses(expected);
   return (body, headers = {}) => {
@@ -85,7 +87,7 @@ export function asking(path, expected, { method = "POST", pausesIfOverloaded = f
       sleep(Math.random() * PAUSE); // otherwise all buyers would send at the same moment, every time
     }
     const account = turn() % ACCOUNTS;
-    headers.Authorization = users[account].bearer;
+    headers[HEADER] = users[account].proof;
     headers["Content-Type"] = "application/json";
     const params = { headers, responseCallback, timeout: TIMEOUT };
     if (pausesIfOverloaded) {

@@ -4,7 +4,7 @@ import { asking } from "./measure.js";
 export { handleSummary, options } from "./measure.js";
 
 const ask = asking("/lab/null", 200);
-const body = JSON.stringify({ campaign: Number(__ENV.CAMPAIGN) });
+const body = JSON.stringify({ campaign: 1 });
 
 export default function () {
   ask(body);

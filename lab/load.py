@@ -2,9 +2,8 @@
 
 import json
 import os
-import resource
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,12 +18,10 @@ K6 += ["--no-usage-report", "--address", ""]
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """One run of k6 in that many seconds: all of its metrics with k6's own sums, and the cores that k6 took
-    itself."""
+    """One run of k6 in that many seconds: all of its metrics with k6's own sums."""
 
     metrics: Mapping[str, Mapping[str, float]]
     seconds: float
-    k6_cores: float
 
     @property
     def requests(self) -> int:
@@ -41,22 +38,23 @@ class Figures:
 
     def counts(self, prefix: str) -> dict[str, int]:
         """The counters that counted anything, by what follows the prefix."""
-        found = {name: self.count(name) for name in sorted(self.metrics) if name.startswith(prefix)}
-        return {name.removeprefix(prefix): count for name, count in found.items() if count}
+        names = (name for name in sorted(self.metrics) if name.startswith(prefix))
+        return {name.removeprefix(prefix): count for name in names if (count := self.count(name))}
 
-    def ms(self, name: str, sum_of: str) -> float:
+    def number(self, name: str, sum_of: str) -> float:
         """0 if nothing was measured."""
         return round(self.metrics.get(name, {}).get(sum_of, 0), 1)
 
 
 def run(script: str, instance: Instance, *, within_seconds: float, **settings: object) -> Figures:
     """Run `k6/<script>.js` against the instance. Raises SetupError with the end of its log if it fails."""
-    summary, log = instance.home / "k6.json", instance.logs / "k6.log"
+    # Of its own, because two different loads may run at once.
+    name = f"k6-{Path(script).name}"
+    summary, log = instance.home / f"{name}.json", instance.logs / f"{name}.log"
     summary.unlink(missing_ok=True)
     # k6 shares the processors with the stack: it collects garbage less often and takes memory instead.
     given = {"URL": instance.url, "SUMMARY": summary, "GOGC": 400, **settings}
     environment = os.environ | {name: str(value) for name, value in given.items()}
-    before = _seconds_of_children()
     child = children.start([*K6, str(PROJECT / "k6" / f"{script}.js")], log=log, environment=environment)
     try:
         code = child.wait(timeout=within_seconds)
@@ -64,21 +62,9 @@ def run(script: str, instance: Instance, *, within_seconds: float, **settings: o
         children.stop(child)
     if code or not summary.exists():
         raise SetupError(f"k6/{script}.js ended with {code}; the end of {log}:\n{children.tail(log)}")
-    found = json.loads(summary.read_text())
-    return Figures(**found, k6_cores=(_seconds_of_children() - before) / max(found["seconds"], 0.001))
-
-
-def _seconds_of_children() -> float:
-    """Processor time of the child processes that have ended."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+    return Figures(**json.loads(summary.read_text()))
 
 
 def ratio(number: float, of: float) -> float:
     """0 if there is nothing to compare with."""
     return number / of if of else 0
-
-
-def percentile(numbers: Sequence[float], share: float) -> float:
-    """The value within which this share of them is; 0 without any."""
-    return sorted(numbers)[min(int(share * len(numbers)), len(numbers) - 1)] if numbers else 0.0

@@ -17,10 +17,11 @@ import matplotlib
 
 matplotlib.use("svg")
 from matplotlib import pyplot
+from redis import Redis
 
 from lab import stage
 from lab.stack import database
-from scripts.stack import environment, places, processes
+from scripts.stack import places
 from scripts.stack.instance import Instance
 
 DOCS = places.PROJECT / "docs"
@@ -53,30 +54,31 @@ def put_inside(page: Path, name: str, new: str) -> None:
     places.write_whole(page, before + start + new + end + rest.partition(end)[2])
 
 
-def git(*words: str, folder: Path = places.PROJECT) -> str:
-    ran = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True, timeout=120)
+def git(*words: str) -> str:
+    command = ["git", *words]
+    ran = subprocess.run(command, cwd=places.PROJECT, capture_output=True, text=True, check=True, timeout=120)
     return ran.stdout.strip()
 
 
 def circumstances(instance: Instance) -> dict[str, Any]:
     """When, the commit, the machine, its load before measuring, and the versions: kept with the figures, for
     rows of one report may be of different days."""
-    program = processes.command("redis", instance, environment.defaults(instance))[0]
-    redis = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+    with Redis(unix_socket_path=str(instance.redis_socket)) as redis:
+        server: Any = redis.info()
     processor = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     is_changed = bool(git("status", "--porcelain", "--untracked-files=no"))
     return {
         "measured_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
-        "commit": git("rev-parse", "--short", "HEAD") + (" with changes" if is_changed else ""),
+        "commit": git("rev-parse", "--short", "HEAD") + " with changes" * is_changed,
         "circumstances": {
-            "cores": os.cpu_count() or 1,
+            "cores": os.cpu_count(),
             "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
             "processor": processor[1] if processor else platform.machine(),
             "system": f"{platform.system()} {platform.release()}",
             "load_before": round(stage.LOAD_BEFORE, 1),
             "versions": {
-                "MariaDB": str(database.rows(instance, "SELECT VERSION()")[0][0]),
-                "Redis": redis.partition("v=")[2].partition(" ")[0],
+                "MariaDB": database.rows(instance, "SELECT VERSION()")[0][0],
+                "Redis": server["redis_version"],
                 "Python": platform.python_version(),
                 **{name: metadata.version(name) for name in ("Django", "uvicorn", "k6")},
             },
@@ -91,9 +93,6 @@ def machine(one: Mapping[str, Any]) -> str:
         f"{one['cores']} cores of {one['processor']}, {one['memory_gib']} GB, {one['system']}; load average "
         f"{one['load_before']} before; {versions}; `innodb_flush_log_at_trx_commit=1`"
     )
-
-
-# --- plots ---
 
 
 def curves(

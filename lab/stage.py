@@ -3,20 +3,31 @@
 import json
 import os
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from lab import load
 from lab.stack import database
-from scripts.stack import SetupError, children, own_stack, process_identity, readiness, waiting
+from scripts.stack import SetupError, children, own_stack, process_identity, readiness
 from scripts.stack.instance import Instance
 
+SETTINGS = {
+    "LAB": "1",
+    # Orders that are placed here and not paid stay: expiring thousands would slow the next rows down.
+    "ORDER_HOLD_SECONDS": "86400",
+}
+STOCK, ENOUGH_UNITS = 10_000_000, 1_000_000
+"""On hand of each product that is seeded, and of those that are ordered: the demo's own have less."""
+DEMO_PRODUCTS = 20
+"""`make run` seeds these by itself; seeding more counts them as made."""
 IN_STOCK = "SELECT id FROM inventory_product WHERE on_hand >= %s ORDER BY id"
 CODES = "SELECT account_id, code FROM coupons_coupon WHERE campaign_id = %s"
-SLOWEST_USERS_A_SECOND = 200
-"""On a machine with many neighbours; alone it seeds thousands."""
+SEED_SECONDS, ISSUE_SECONDS = 1_200, 300
+"""At most, on a machine with many neighbours; alone it seeds thousands of accounts a second."""
 PROCESSES = ("web", "mariadb", "redis", "worker")
 """Those whose processor time is divided by the requests: it says more on a shared machine than a rate."""
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -31,6 +42,8 @@ class Stage:
     instance: Instance
     users: Sequence[Mapping[str, Any]]
     token: str
+    size: Any = None
+    """How much is measured on it, where a bench says so."""
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
         """The JSON of the answer to the staff. Raises SetupError unless it is a success."""
@@ -44,13 +57,21 @@ class Stage:
     def campaign(self, name: str, *, strategy: str = "group_commit", quantity: int = 0, **terms: Any) -> int:
         """The id of a new campaign, open at once, whose coupons are worth 1,000; without a quantity it has
         one for every account."""
-        discount = {"type": "amount", "value": 1000}
-        asked = {"name": name, "strategy": strategy, "quantity": quantity or len(self.users)}
-        return int(self.call("POST", "/campaigns", asked | {"discount": discount} | terms)["id"])
+        terms |= {"name": name, "strategy": strategy, "quantity": quantity or len(self.users)}
+        terms["discount"] = {"type": "amount", "value": 1000}
+        return int(self.call("POST", "/campaigns", terms)["id"])
 
-    def issued(self, campaign: int) -> int:
-        """The campaign's own count of its coupons."""
-        return int(self.call("GET", f"/campaigns/{campaign}")["issued"])
+    def issue(self, name: str, accounts: int) -> dict[str, Any]:
+        """Issue a coupon to each of the first accounts: its campaign, and the file of codes in their order,
+        as loads of orders take them."""
+        campaign = self.campaign(name, quantity=accounts)
+        own = {"SECONDS": ISSUE_SECONDS, "VUS": 50, "CAMPAIGN": campaign, "ACCOUNTS": accounts}
+        load.run("coupons", self.instance, within_seconds=2 * ISSUE_SECONDS, **self.files, **own)
+        code_of = dict(self.rows(CODES, campaign))
+        if len(code_of) != accounts:
+            raise SetupError(f"{len(code_of)} of {accounts} buyers have a coupon of campaign {campaign}")
+        codes = [code_of[user["id"]] for user in self.users[:accounts]]
+        return {"CAMPAIGN": campaign, "CODES": self.write("codes", codes)}
 
     def rows(self, statement: str, *values: object) -> Sequence[tuple[Any, ...]]:
         return database.rows(self.instance, statement, *values)
@@ -59,9 +80,16 @@ class Stage:
         """The last cell of the only row that the statement finds: a count, or a variable's value."""
         return int(self.rows(statement, *values)[0][-1])
 
-    def products(self, *, on_hand: int) -> list[int]:
-        """The products with that many units or more."""
-        return [int(id) for (id,) in self.rows(IN_STOCK, on_hand)]
+    @cached_property
+    def product_ids(self) -> list[int]:
+        """Those with stock for all loads."""
+        return [int(id) for (id,) in self.rows(IN_STOCK, ENOUGH_UNITS)]
+
+    @cached_property
+    def files(self) -> Mapping[str, Any]:
+        """What every load of k6 reads."""
+        products = self.write("products", self.product_ids)
+        return {"TOKENS": self.tokens_of(self.users, "all"), "PRODUCTS": products}
 
     def write(self, name: str, content: Any) -> Path:
         """A file for k6, which only this user may read."""
@@ -74,27 +102,14 @@ class Stage:
         """A file with what k6 needs of these accounts: it reads all of it before each load."""
         return self.write(f"tokens-{name}", {"users": [{"access": user["access"]} for user in users]})
 
-    def codes_of(self, campaign: int, accounts: int) -> Path:
-        """A file with the coupons of the campaign that the first accounts have, in their order."""
-        code_of = dict(self.rows(CODES, campaign))
-        if len(code_of) != accounts:
-            raise SetupError(f"{len(code_of)} of {accounts} buyers have a coupon of campaign {campaign}")
-        return self.write("codes", [code_of[user["id"]] for user in self.users[:accounts]])
 
-
-def seeded(instance: Instance, *, users: int, products: int, stock: int) -> Stage:
+def seeded(instance: Instance, *, users: int, products: int) -> Stage:
     """Fill the running stack with that demo; its rows outlive a restart. Raises SetupError."""
     tokens = instance.home / "tokens.json"
-    words = f"seed_demo --users {users} --products {products} --stock {stock} --tokens {tokens}"
-    patience = own_stack.MANAGE_SECONDS + users / SLOWEST_USERS_A_SECOND
-    children.printed(own_stack.manage(instance, words, within_seconds=patience))
+    words = f"--users {users} --products {products + DEMO_PRODUCTS} --stock {STOCK} --tokens {tokens}"
+    children.printed(own_stack.manage(instance, f"seed_demo {words}", within_seconds=SEED_SECONDS))
     made = json.loads(tokens.read_text())
     return Stage(instance, made["users"], made["staff"])
-
-
-def wait_until(is_done: Callable[[], object], *, within_seconds: float, pause_seconds: float = 0.25) -> None:
-    """Return when it is done, or that takes too long: then the figures and checks show it."""
-    waiting.left(lambda: not is_done(), within_seconds=within_seconds, pause_seconds=pause_seconds)
 
 
 def seconds() -> int:
@@ -118,24 +133,19 @@ def processes(instance: Instance, name: str) -> set[int]:
 
 def web_workers(instance: Instance) -> set[int]:
     """Web's processes that answer requests; the leader only starts them."""
-    leader = process_identity.leader_of(instance.run, "web")
-    return process_identity.group_of(instance.run, "web") - ({leader} if leader else set())
-
-
-def processor_seconds(pids: Collection[int]) -> float:
-    """Of these processes so far, those that have ended left out."""
-    ticks = 0
-    for pid in pids:
-        with suppress(OSError):
-            # Counted after the parenthesised name: the times in user and system mode.
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
-            ticks += int(fields[11]) + int(fields[12])
-    return ticks / TICKS
+    return processes(instance, "web") - {process_identity.leader_of(instance.run, "web") or 0}
 
 
 def spent(instance: Instance) -> dict[str, float]:
-    """Seconds of processor that each of these has used so far."""
-    return {name: processor_seconds(processes(instance, name)) for name in PROCESSES}
+    """Seconds of processor that the living processes of each of these names have used so far."""
+    taken = dict.fromkeys(PROCESSES, 0.0)
+    for name in PROCESSES:
+        for pid in processes(instance, name):
+            with suppress(OSError):
+                # Counted after the parenthesised name: the times in user and system mode.
+                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+                taken[name] += (int(fields[11]) + int(fields[12])) / TICKS
+    return taken
 
 
 def kib(pids: Collection[int], file: str, mark: str) -> list[float]:
@@ -148,12 +158,5 @@ def kib(pids: Collection[int], file: str, mark: str) -> list[float]:
 
 
 def peak_mib(pids: Collection[int]) -> float:
-    """The peak memory of the largest of these processes."""
+    """Of the largest of these processes."""
     return max(kib(pids, "status", "VmHWM:"), default=0) / 1024
-
-
-def forget_peaks(pids: Collection[int]) -> None:
-    """Have the kernel count their peak memory from now on, if it allows that."""
-    for pid in pids:
-        with suppress(OSError):
-            Path(f"/proc/{pid}/clear_refs").write_text("5")

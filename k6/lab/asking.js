@@ -1,28 +1,21 @@
 // What the lab's loads share: when each request is sent, its answer, and how long it took.
 //
-// The environment says what to do, beside what measure.js reads: LOADS (k6 scenarios as JSON; one may have
-// `env.FIRST`, the number of its first account), PAUSE (seconds between a caller's requests),
-// PATIENCE (seconds until a caller gives up), PERSISTS (1: callers retry after temporary errors), WARM_UP
-// (seconds at the start of a load that count for no time and no rate).
+// The environment says what to do, beside what measure.js reads: LOADS (k6 scenarios as JSON), PAUSE (seconds between a
+// caller's requests), PATIENCE (seconds until a caller gives up), PERSISTS (1: callers retry after temporary errors),
+// WARM_UP (seconds at the start of a load that count for no time and no rate).
 
 import exec from "k6/execution";
 import { sleep } from "k6";
 import { Counter, Trend } from "k6/metrics";
+import { turn } from "../measure.js";
 export { handleSummary } from "../measure.js";
 
 const loads = JSON.parse(__ENV.LOADS);
 const PAUSE = Number(__ENV.PAUSE);
 const WARM_UP_MS = 1000 * Number(__ENV.WARM_UP || 0);
 
-// k6 reports metrics of a single scenario only where a threshold names them; these thresholds always hold.
-const ofEach = Object.keys(loads).flatMap((name) => [
-  [`took{scenario:${name}}`, ["max>=0"]],
-  [`in_time{scenario:${name}}`, ["count>=0"]],
-]);
-
 export const options = {
   scenarios: loads,
-  thresholds: Object.fromEntries(ofEach),
   summaryTrendStats: ["min", "med", "p(95)", "p(99)", "max"],
 };
 
@@ -59,16 +52,9 @@ export const settled = new Trend("settled");
 // The start and end of every call: their minimum and maximum span the load.
 const instants = new Trend("instants");
 const answered = new Counter("answered");
-// Answers within the load's own duration: those of a step, without answers that come during the next one.
-const inTime = new Counter("in_time");
 // Callers that got, or didn't get, what they asked for within that duration.
 const served = new Counter("served");
 const failed = new Counter("failed");
-
-// The number of the next account.
-export function turn() {
-  return Number(__ENV.FIRST || 0) + exec.scenario.iterationInTest;
-}
 
 // Count the answer to a call, and return its status and code.
 export function count(answer) {
@@ -77,9 +63,6 @@ export function count(answer) {
   const counter = answers[name] || answers[`answer_${answer.status}_other`] || answers.answer_other;
   counter.add(1);
   answered.add(1);
-  if (isInTime(Date.now())) {
-    inTime.add(1);
-  }
   if (isWarm(Date.now())) {
     took.add(answer.timings.blocked + answer.timings.duration);
   }

@@ -10,37 +10,34 @@ import os
 import subprocess
 import sys
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, replace
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 from lab import report, stage as stages
-from lab.bench import judging, stage, waiting
-from lab.bench.loads import LOADS
-from lab.bench.rows import COMPARED, Measured, Size
-from lab.bench.stage import Stage
+from lab.bench import judging, loads, parts
+from lab.bench.rows import COMPARED, ROWS, Measured
 from lab.stack import database
+from lab.stage import Stage
 from scripts.stack import instance as instances, places, ports
 from scripts.stack.instance import Instance
 
 BOOTSTRAP, BOOTSTRAP_SECONDS = "scripts/bootstrap.py", 900
-WARM_UP_SECONDS = 2
-ALL_LOADS = {**LOADS, "waiting": waiting.measure}
 
 
-def run(instance: Instance, *, name: str, size: Size, rows: Collection[str]) -> int:
+def run(instance: Instance, *, name: str, size: SimpleNamespace, rows: Collection[str]) -> int:
     """Measure, write the results of all rows, print them; the exit code."""
-    home = instance.home
     with (
-        checked_out(name, home / "checkout") as folder,
-        warm(home / "this", size, places.PROJECT) as this,
-        warm(home / "other", size, folder) as other,
+        checked_out(name, instance.home / "checkout") as folder,
+        warm(instance.home / "this", size, places.PROJECT) as this,
+        warm(instance.home / "other", size, folder) as other,
     ):
         rounds: dict[str, list[tuple[Measured, Measured]]] = {row: [] for row in COMPARED if row in rows}
         for number in range(size.rounds):
             for row, done in rounds.items():
-                if row == "waiting" and number < size.rounds - 1:
-                    continue  # once, after all others
+                if ROWS[row].part not in parts.OF_K6 and number < size.rounds - 1:
+                    continue  # once, after all loads of k6
                 # The order changes from round to round, so that a drift of the machine favours neither.
                 order = (this, other) if number % 2 == 0 else (other, this)
                 runs = {here: measure_alone(here, row, order) for here in order}
@@ -48,8 +45,7 @@ def run(instance: Instance, *, name: str, size: Size, rows: Collection[str]) -> 
                 stages.say("; ".join(judging.cells(judging.compared(row, done[-1:]))))
         measured = [judging.compared(row, done) for row, done in rounds.items()]
         found = report.circumstances(this.instance)
-    found |= {"size": asdict(size), "seconds": stages.seconds(), "against": name}
-    return judging.write(measured, file=judging.AGAINST_FILE, **found)
+    return judging.write(measured, file=judging.AGAINST_FILE, size=vars(size), against=name, **found)
 
 
 @contextmanager
@@ -72,20 +68,16 @@ def checked_out(name: str, folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def warm(home: Path, size: Size, project: Path) -> Iterator[Stage]:
-    """A stack of that code, seeded and warm, each web process on a processor of its own: by themselves only
+def warm(home: Path, size: SimpleNamespace, project: Path) -> Iterator[Stage]:
+    """A stack of that code, each web process on a processor of its own: by themselves only
     those of the first stack of a machine would be, and it would accept a quarter fewer orders or more."""
     stages.say(f"starting and seeding {project} …")
-    port = str(ports.free(instances.PORTS))
-    home = places.private_folder(home)
-    instance = instances.choose(home=home, port=port, database="mariadb", project=project)
-    with stage.running(instance, size) as here:
+    port, home = ports.free(instances.PORTS), places.private_folder(home)
+    instance = Instance(home=home, port=port, database="mariadb", project=project)
+    with loads.running(instance, size) as here:
         workers, cores = sorted(stages.web_workers(here.instance)), sorted(os.sched_getaffinity(0))
         for pid, core in zip(workers, cores * len(workers), strict=False):
             subprocess.run(["taskset", "-acp", str(core), str(pid)], check=True, stdout=subprocess.DEVNULL)
-        short = replace(here, size=replace(size, seconds=WARM_UP_SECONDS, paid_seconds=WARM_UP_SECONDS))
-        for row in ("coupon", "paid_card"):  # the first request of each thread opens its connection
-            LOADS[row](short)
         yield here
 
 
@@ -97,7 +89,9 @@ def measure_alone(here: Stage, row: str, both: Sequence[Stage]) -> Measured:
         if sum(left := database.left(one.instance)) > database.FEW:
             findings.append(f"{row}: began beside {left[0]} events and {left[1]} sagas of a load before")
     web = stages.processes(here.instance, "web")
-    stages.forget_peaks(web)
-    found = ALL_LOADS[row](here)
+    for pid in web:
+        with suppress(OSError):  # have the kernel count its peak memory from now on, if it allows that
+            Path(f"/proc/{pid}/clear_refs").write_text("5")
+    found = parts.run_once(here, row)
     figures = {**found.figures, "peak_mib": stages.peak_mib(web)}
     return replace(found, figures=figures, findings=[*findings, *found.findings])

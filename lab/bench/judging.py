@@ -6,29 +6,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lab import report
+from lab import report, stage as stages
 from lab.bench.rows import COMPARED, ROWS, Measured, judged, summed_up
 from lab.load import ratio
 from lab.report import number
 
 FILE, AGAINST_FILE = report.DOCS / "bench.json", report.DOCS / "bench-against.json"
 PAGE, PLOT = report.DOCS / "performance.md", report.DOCS / "bench" / "table.svg"
-SHOWN = ["per_second", "settled_per_second", "p50_ms", "p95_ms", "max_ms", "of_null"]
-SHOWN += [
-    "python_us",
-    "behind_seconds",
-    "web_us",
-    "mariadb_us",
-    "redis_us",
-    "worker_us",
-    "waiting",
-    "peak_mib",
-    "coupons",
-    "orders",
-]
+SHOWN = ["per_second", "settled_per_second", "p50_ms", "p95_ms", "max_ms", "of_null", "python_us", "web_us"]
+SHOWN += ["mariadb_us", "redis_us", "worker_us", "statements", "waiting", "peak_mib", "coupons", "orders"]
 """Figures that are shown of every row that has them, beside those with a goal; of a row without any, all."""
 ALL = {FILE: [*ROWS], AGAINST_FILE: COMPARED}
-CALLS = {key: row.calls for key, row in ROWS.items()}
 PLOT_OF = {"per_second": "coupons a second, by millions in the table", "of_null": "the same × null"}
 LEGEND = """A figure is the median of the rounds, a longest or largest one the largest; in brackets the lowest
 and the highest. `us` are µs of processor a request, of paid orders an order until it is settled.
@@ -40,7 +28,7 @@ IMAGE = (
 
 def write(rows: Sequence[dict[str, Any]], *, file: Path, **circumstances: Any) -> int:
     """Keep the run if it has all of its rows, show a full one on the page, and print it; the exit code."""
-    kept = {**circumstances, "rows": rows}
+    kept = {**circumstances, "seconds": stages.seconds(), "rows": rows}
     if {row["row"] for row in rows} >= set(ALL[file]):
         report.write(file, report.read(file) | {kept["size"]["name"]: kept})
         if kept["size"]["name"] == "full":
@@ -54,7 +42,8 @@ def write(rows: Sequence[dict[str, Any]], *, file: Path, **circumstances: Any) -
 
 def show() -> None:
     """Put the last full runs on the page, and what each row calls."""
-    report.put_inside(PAGE, "rows of make bench", report.markdown(("row", "the call"), CALLS.items()))
+    calls = ((key, row.calls) for key, row in ROWS.items())
+    report.put_inside(PAGE, "rows of make bench", report.markdown(("row", "the call"), calls))
     if full := report.read(FILE).get("full"):
         report.put_inside(PAGE, "figures of make bench", table(full) + IMAGE)
         [grown] = (row for row in full["rows"] if row["row"] == "growth")
@@ -73,19 +62,10 @@ def compared(row: str, rounds: Sequence[tuple[Measured, Measured]]) -> dict[str,
     this, other, ratios = (summed_up(runs)[0] for runs in (*zip(*rounds, strict=True), quotients))
     own = ROWS[row].against | ({"peak_mib": "< 250"} if ROWS[row].ratios else {})
     goals = {f"{name} ×": one for name, one in judged(ROWS[row].ratios, ratios["figures"]).items()}
-    findings = [
-        f"{name} commit, {text}"
-        for name, one in (("this", this), ("other", other))
-        for text in one["findings"]
-    ]
-    return {
-        "row": row,
-        "this": this,
-        "other": other,
-        "ratios": ratios,
-        "goals": goals | judged(own, this["figures"]),
-        "findings": findings,
-    }
+    both = {"this": this, "other": other}
+    findings = [f"{name} commit, {text}" for name, one in both.items() for text in one["findings"]]
+    goals |= judged(own, this["figures"])
+    return {"row": row, **both, "ratios": ratios, "goals": goals, "findings": findings}
 
 
 def failures(rows: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -116,19 +96,17 @@ def table(kept: Mapping[str, Any]) -> str:
 
 def cells(row: Mapping[str, Any]) -> tuple[str, str, str]:
     """The row, its figures, and its goals."""
+    of = row.get("ratios", row)
+    wanted = (*(name.removesuffix(" ×") for name in row["goals"]), *SHOWN)
+    names = dict.fromkeys(name for name in wanted if name in of["figures"]) or of["figures"]
+    texts = [figure(of, name) for name in names]
     if "ratios" in row:
-        names = [name for name in SHOWN if name in row["ratios"]["figures"]]
-        texts = [f"{figure(row['ratios'], name)} × ({_both(row, name)})" for name in names]
-    else:
-        names = [name for name in [*row["goals"], *SHOWN] if name in row["figures"]] or list(row["figures"])
-        texts = [figure(row, name) for name in dict.fromkeys(names)] + [row["says"]] * bool(row["says"])
+        both = [[number(row[side]["figures"][name]) for side in ("this", "other")] for name in names]
+        texts = [f"{text} × ({' for '.join(two)})" for text, two in zip(texts, both, strict=True)]
+    texts += filter(None, [row.get("says")])
     missed = ", ".join(f"{name} {one['goal']}" for name, one in row["goals"].items() if not one["is_met"])
     verdict = f"missed: {missed}" if missed else "met" if row["goals"] else ""
     return row["row"], "; ".join(texts), verdict
-
-
-def _both(row: Mapping[str, Any], name: str) -> str:
-    return " for ".join(number(row[side]["figures"][name]) for side in ("this", "other"))
 
 
 def figure(row: Mapping[str, Any], name: str) -> str:

@@ -1,8 +1,8 @@
 """The report of docs/lab: `report.md` with plots of the steps. `python -m lab.compare.page` writes it
 again from `results.json`."""
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +33,8 @@ def counts(of: Mapping[str, float], times: str = "") -> str:
 
 def wall(row: Row) -> str:
     """Where steps ended, and at what."""
-    found = row["wall"]
-    if not found:
-        return f"none up to {row['steps'][-1]['vus']:,} buyers"
+    if not (found := row.get("wall")):
+        return f"none up to {row['steps'][-1]['vus']:,} buyers" if "wall" in row else ""
     also = f"; also full: {', '.join(found['also'])}" if found["also"] else ""
     return f"{found['name']}, at {found['vus']:,} buyers: {found['why']} ({found['says']}{also})"
 
@@ -50,6 +49,7 @@ TEXTS: Mapping[str, Callable[[Row], str]] = {
     "strategy": label,
     "answers": lambda row: counts(row["answers"], "× "),
     "tickets": lambda row: counts(row["tickets"]),
+    "without a definite answer": lambda row: str(row["unsure"] or ""),
     "per second": lambda row: rate(row["per_second"]),
     "paid a second": lambda row: rate(row["settled_per_second"]) if "settled_per_second" in row else "",
     "p50": lambda row: time(row["p50_ms"]),
@@ -62,31 +62,22 @@ TEXTS: Mapping[str, Callable[[Row], str]] = {
     "of the database": lambda row: counts(row["database"]),
     "retries and the like": lambda row: counts(row["counted"]),
     "next coupon after": faults,
-    "the wall": lambda row: wall(row) if "wall" in row else "",
+    "the wall": wall,
 }
 """The columns of a scenario: one is left out where no row has a text."""
 
 
 def line(row: Row) -> str:
     """One row as a line of a log."""
-    exact = f"BROKEN {', '.join(row['broken'])}: {counts(row['wrong'])}" if row["broken"] else "laws held"
-    return f"{row['scenario']} {label(row)}: {rate(row['per_second'])}, p95 {time(row['p95_ms'])}; {exact}"
+    wrong = counts(row["wrong"]) or "no wrong rows"
+    return f"{row['scenario']} {label(row)}: {rate(row['per_second'])}, p95 {time(row['p95_ms'])}; {wrong}"
 
 
 def write(folder: Path, rows: Sequence[Row]) -> None:
-    """The page, with a plot where there are steps, from all rows there are; `surprises.md` becomes a part."""
-    for name, some in of_scenarios(rows):
-        if some[0]["steps"]:
-            report.curves(folder / f"{name}.svg", {label(row): row["steps"] for row in some}, "vus", PLOT)
-    (folder / "report.md").write_text(
-        "\n\n".join(part.rstrip() for part in parts(folder, rows) if part) + "\n"
-    )
-
-
-def of_scenarios(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
-    for name in SCENARIOS:
-        if some := [row for row in rows if row["scenario"] == name]:
-            yield name, some
+    """The page, with a plot where there are steps, from all rows in the scenarios' order; `surprises.md`
+    becomes a part."""
+    text = "\n\n".join(part.rstrip() for part in parts(folder, rows) if part)
+    (folder / "report.md").write_text(f"{text}\n")
 
 
 def parts(folder: Path, rows: Sequence[Row]) -> Iterator[str]:
@@ -95,19 +86,20 @@ def parts(folder: Path, rows: Sequence[Row]) -> Iterator[str]:
     if (folder / "surprises.md").exists():
         yield f"## What surprised\n\n{(folder / 'surprises.md').read_text()}"
     yield f"## Side by side\n\nCallers served a second, and p95 until they knew.\n\n{side_by_side(rows)}"
-    for name, some in of_scenarios(rows):
+    for name, group in groupby(rows, key=lambda row: row["scenario"]):
+        some = [*group]
         cells = {column: [text(row) for row in some] for column, text in TEXTS.items()}
         cells = {column: texts for column, texts in cells.items() if any(texts)}
         quick = " (quick runs)" if any(row["is_quick"] for row in some) else ""
         table = report.markdown([*cells], zip(*cells.values(), strict=True))
-        yield f"## {name}{quick}\n\n{SCENARIOS[name].says}.\n\n{table}"
+        yield f"## {name}{quick}\n\n{SCENARIOS[name]['says']}.\n\n{table}"
         if some[0]["steps"]:
+            report.curves(folder / f"{name}.svg", {label(row): row["steps"] for row in some}, "vus", PLOT)
             yield f"![{name}: callers served a second, and p95, by callers]({name}.svg)"
-        yield _list(f"{label(row)}: {finding}" for row in some for finding in notes(row))
-    machines: dict[str, dict[str, None]] = {}
+    commits: dict[str, dict[str, None]] = {}
     for row in rows:
-        machines.setdefault(json.dumps(row["circumstances"]), {})[row["commit"]] = None
-    lines = (f"{', '.join(commits)}: {report.machine(json.loads(one))}" for one, commits in machines.items())
+        commits.setdefault(report.machine(row["circumstances"]), {})[row["commit"]] = None
+    lines = (f"{', '.join(of)}: {machine}" for machine, of in commits.items())
     yield f"## Where it was measured\n\n{_list(lines)}"
 
 
@@ -116,37 +108,19 @@ def _list(texts: Iterable[str]) -> str:
 
 
 def summary(rows: Sequence[Row]) -> Iterator[str]:
-    """The most important results, in sentences."""
+    """What was found, in sentences."""
     safe = [row for row in rows if not row["is_control"]]
     wrong = [row for row in safe if row["broken"] or row["findings"]]
     yield f"{len(safe) - len(wrong)} of {len(safe)} measurements of safe strategies left nothing to find."
     for row in [*wrong, *(row for row in rows if row["is_control"])]:
         yield f"{label(row)} in {row['scenario']}: {'; '.join([counts(row['wrong']), *row['findings']])}."
-    for scenario in ("steady", "crowd", "paced", "orders"):
-        if found := [row for row in safe if row["scenario"] == scenario and not row["findings"]]:
-            fastest = max(found, key=lambda row: row["per_second"])
-            quickest = min(found, key=lambda row: row["settled_p95_ms"])
-            soonest = f"soonest known `{quickest['strategy']}` (p95 {time(quickest['settled_p95_ms'])})"
-            yield f"{scenario}: most `{fastest['strategy']}` ({rate(fastest['per_second'])}), {soonest}."
-
-
-def notes(row: Row) -> Iterator[str]:
-    """Findings, and each step."""
-    if row["unsure"]:
-        yield f"{row['unsure']:,} callers without a definite answer"
-    yield from row["findings"]
-    if row["steps"]:
-        steps = (
-            f"{one['vus']:,}: {rate(one['per_second'])}, p95 {time(one['p95_ms'])}" for one in row["steps"]
-        )
-        yield "; ".join(steps)
 
 
 def side_by_side(rows: Sequence[Row]) -> str:
     """Throughput and p95 of every strategy of coupons in every scenario."""
     figures: dict[str, dict[str, str]] = {}
     for row in rows:
-        if SCENARIOS[row["scenario"]].sort == "coupons":
+        if "sort" not in SCENARIOS[row["scenario"]]:
             text = f"{rate(row['per_second'])}, {time(row['settled_p95_ms'])}"
             figures.setdefault(row["strategy"], {})[label(row, "scenario")] = text
     columns = list(dict.fromkeys(column for one in figures.values() for column in one))

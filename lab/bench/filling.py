@@ -1,20 +1,22 @@
 """Filling the shop's tables as years of selling would: millions of coupons and orders, every law holding.
 
-Rows are made by the database itself, by the SQL files beside this one, in bites: a bite is one transaction
-with its counters, so an audit may look at any moment. Foreign keys, unique keys and checks stay on. MariaDB
-only: its sequences count.
+Rows are made by the database itself, by the files of `sql/`, in bites: a bite is one transaction with its
+counters, so an audit may look at any moment. Foreign keys, unique keys and checks stay on. MariaDB only: its
+sequences count. `LAB=1 python -m lab.bench.filling 1000000 5000` issues and orders so many in the stack that
+was started last, whose state is in `FIRSTCOME_VAR`, as `var/` is.
 """
 
-import json
 import os
 import secrets
 import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from lab.stack import database
+from scripts.stack import instance as instances, places
 from scripts.stack.instance import Instance
 
 BITE = 50_000
@@ -23,20 +25,18 @@ CAMPAIGNS, ORDERS_OF_AN_ACCOUNT, PRODUCTS, DISCOUNT_AMOUNT, POINTS_AMOUNT = 20, 
 CURRENCY = os.environ.get("CURRENCY", "KRW")
 # Codes of 14 characters, as spread over their index as real ones that were issued hour after hour for weeks.
 CODE = "CONCAT(LPAD(CONV(LEFT(MD5(UUID()), 15), 16, 32), 12, '0'), LPAD(MOD({number}, 100), 2, '0'))"
-CHARGED = """
-SELECT payment_id, order_id, card_amount, status = 'paid', placed_at FROM filling_order
-WHERE status IN ('paid', 'payment_failed') AND card_amount > 0 ORDER BY n
-"""
-ATTEMPT = "INSERT INTO attempts (kind, key, asked, count) VALUES ('charge', :key, :asked, 1)"
-CHARGE = (
-    "INSERT INTO charges (id, key, order_id, token, status, failure, amount, currency, created_at)"
-    " VALUES (:id, :key, :order, :token, :status, :failure, :amount, :currency, :created_at)"
+BOOKED = (
+    "INSERT INTO charges (key, order_id, id, token, status, failure, amount, currency, created_at)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    "INSERT INTO attempts (kind, key, asked, count) VALUES ('charge', ?, ?, 1)",
 )
+"""What the gateway simulator has of a charge in its own book: the first nine columns of charges.sql, and the
+first and the last."""
 
 
 def fill(instance: Instance, *, coupons: int, orders: int) -> None:
     """Issue that many coupons of new campaigns, and place that many orders of new products, their charges in
-    the gateway simulator's own book."""
+    the gateway's book."""
     with database.connected(instance) as connection, connection.cursor() as cursor:
         # Columns that no file names get what the shop's models write as well: nothing, or 0.
         cursor.execute("SET SESSION sql_mode = '', time_zone = '+00:00'")
@@ -52,18 +52,21 @@ def fill(instance: Instance, *, coupons: int, orders: int) -> None:
             _run(cursor, "accounts", count=accounts)
             _run(cursor, "products", products=PRODUCTS, on_hand=orders * 10, count=orders)
             of = {"products": PRODUCTS, "discount": DISCOUNT_AMOUNT, "points": POINTS_AMOUNT}
-            of |= {"accounts": accounts, "run": secrets.token_hex(2)[1:]}
+            of |= {"accounts": accounts, "run": secrets.token_hex(2)[1:], "currency": CURRENCY}
             # An account orders once in a bite, so that no balance changes twice in a statement.
             for first, last in _bites(orders, min(BITE, accounts)):
-                code = CODE.format(number="n")
-                _run(cursor, "orders", first=first, last=last, code=code, currency=CURRENCY, **of)
-                cursor.execute(CHARGED)
-                _charge(instance.data / "gateway.sqlite3", cursor.fetchall())
+                _run(cursor, "orders", first=first, last=last, code=CODE.format(number="n"), **of)
+                _run(cursor, "charges", currency=CURRENCY)
+                charges = cursor.fetchall()
+                # A book that may be in use.
+                with closing(sqlite3.connect(instance.data / "gateway.sqlite3", timeout=30)) as book, book:
+                    book.executemany(BOOKED[0], (charge[:9] for charge in charges))
+                    book.executemany(BOOKED[1], ((charge[0], charge[9]) for charge in charges))
 
 
 def _run(cursor: Any, name: str, **values: object) -> None:
     """Execute the statements of that file."""
-    text = Path(__file__).with_name(f"{name}.sql").read_text().format(**values)
+    text = (Path(__file__).parent / "sql" / f"{name}.sql").read_text().format(**values)
     for statement in filter(str.strip, text.split(";\n")):
         cursor.execute(statement)
 
@@ -74,26 +77,8 @@ def _bites(count: int, size: int) -> Iterator[tuple[int, int]]:
         yield first, min(first + size - 1, count)
 
 
-def _charge(path: Path, orders: Any) -> None:
-    """Charge what the orders came to, in a book that may be in use."""
-    rows = []
-    for payment_id, order_id, amount, is_paid, placed_at in orders:
-        asked = {
-            "token": "tok_ok" if is_paid else "tok_declined",
-            "amount": int(amount),
-            "currency": CURRENCY,
-            "order": str(order_id),
-        }
-        own = {
-            "id": f"ch_{str(payment_id).replace('-', '')}",
-            "key": f"payment-{payment_id}",
-            # The bytes that the simulator compares a repeated call with.
-            "asked": json.dumps(asked, separators=(",", ":")).encode(),
-            "status": "succeeded" if is_paid else "declined",
-            "failure": None if is_paid else "card_declined",
-            "created_at": f"{placed_at.isoformat(timespec='microseconds')}Z",
-        }
-        rows.append(asked | own)
-    with closing(sqlite3.connect(path, timeout=30)) as book, book:
-        book.executemany(ATTEMPT, rows)
-        book.executemany(CHARGE, rows)
+if __name__ == "__main__":
+    there = instances.remembered(places.state())
+    if os.environ.get("LAB") != "1" or there is None or there.database != "mariadb":
+        sys.exit("these rows are for measuring: set LAB=1, beside a MariaDB where no customers buy")
+    fill(there, coupons=int(sys.argv[1]), orders=int(sys.argv[2]))

@@ -1,0 +1,177 @@
+"""What measures the rows, by the part that rows.toml says: loads of k6, and what no single load measures."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from statistics import median
+
+import requests
+
+from lab import load, stage as stages
+from lab.bench import filling, loads, sales
+from lab.bench.rows import ROWS, Measured
+from lab.load import ratio
+from lab.stack import database
+from lab.stage import Stage
+from scripts.stack import own_stack, process_identity, waiting, welcome
+
+OF_K6 = ("beside null", "once")
+"""The parts whose rows are a load each."""
+COUPONS = "SELECT COUNT(*) FROM coupons_coupon"
+ALLOWED = "SHOW GLOBAL VARIABLES WHERE Variable_name = 'max_connections'"
+AUDIT_SECONDS, IDLE_SECONDS = 1_800, 5
+TABLES = "SELECT GROUP_CONCAT(table_name) FROM information_schema.tables WHERE table_schema = DATABASE()"
+UNLEASED_SECONDS, PLACED_SECONDS, WATCHED_SECONDS = 30, 21, 3
+"""Until waiting buyers may begin; until their orders are placed, or fewer are watched; and how long."""
+LEASED = (
+    "SELECT COUNT(*) FROM orders_saga WHERE next_attempt_at IS NOT NULL AND leased_until > UTC_TIMESTAMP(6)"
+)
+FEW_VIEWERS, VIEWERS = 8, 48
+"""Who make both web processes read; and those that are to cost little more."""
+
+
+def run_once(stage: Stage, row: str) -> Measured:
+    """One run of the row by itself."""
+    if ROWS[row].part in OF_K6:
+        return loads.measure(stage, row)
+    return next(one for one in PARTS[ROWS[row].part](stage, [row]) if one.row == row)
+
+
+def growth(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
+    """Fill the tables step by step, and measure coupons at each. Shares of null are compared, because the
+    machine is quicker in one half hour than in the next."""
+    steps, findings = [], list[str]()
+    for coupons in (0, *stage.size.tables):
+        stages.say(f"coupons with {max(coupons, stage.number(COUPONS)):,} in the table …")
+        if coupons:
+            orders = stage.size.filled_orders if coupons == stage.size.tables[-1] else 0
+            filling.fill(stage.instance, coupons=max(coupons - stage.number(COUPONS), 0), orders=orders)
+            # This writes the pages that are only in memory: the size is measured, and not a bulk load's end.
+            stage.rows(f"FLUSH TABLES {stage.rows(TABLES)[0][0]} FOR EXPORT")
+        mine = [run for run in loads.beside_null(stage, ["coupon"]) if run.row == "coupon"]
+        findings += [finding for run in mine for finding in run.findings]
+        names = ("per_second", "p95_ms", "of_null", "processor_us")
+        medians = {name: median(run.figures[name] for run in mine) for name in names}
+        steps.append({"coupons": stage.number(COUPONS), **medians})
+    first, last = steps[0], steps[-1]
+    figures = {**last, "of_empty": ratio(last["of_null"], first["of_null"])}
+    says = f"beside {first['coupons']:,.0f}, with {first['processor_us']:.0f} µs of processor a coupon"
+    yield Measured(row="growth", figures=figures, findings=findings, says=says, steps=steps)
+
+
+def by_key(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
+    """Null calls by an API key of the staff, between null calls by their token."""
+    made = stage.call("POST", "/api-keys", {"name": "Bench", "scopes": ["coupons:write"]})
+    by_token, by_key = (
+        stage.tokens_of([{"access": one}], name)
+        for name, one in (("token", stage.token), ("key", made["secret"]))
+    )
+    null = partial(loads.measure, stage, "null", TOKENS=by_token, AGAIN=1)
+    return loads.between(stage, [partial(loads.measure, stage, "null_key", TOKENS=by_key)], null)
+
+
+def board(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
+    """The processor time of more viewers of the board."""
+    login, staff = f"{stage.instance.url}/admin/login/", requests.Session()
+    form = {"username": welcome.STAFF_USER, "password": welcome.STAFF_PASSWORD}
+    staff.trust_env = False  # a proxy of the environment is not the shop's
+    staff.get(login, timeout=60)
+    staff.post(login, {**form, "csrfmiddlewaretoken": staff.cookies["csrftoken"]}, timeout=60)
+    session = stage.tokens_of([{"access": staff.cookies["sessionid"]}], "board")
+    few, many = (
+        loads.measure(stage, "board", VUS=viewers, TOKENS=session, SESSIONS=1)
+        for viewers in (FEW_VIEWERS, VIEWERS)
+    )
+    before, after = (run.figures["web_us"] * run.figures["per_second"] / 1e6 for run in (few, many))
+    figures, findings = {"viewers_cores": after - before}, [*few.findings, *many.findings]
+    says = f"{VIEWERS - FEW_VIEWERS} beside {FEW_VIEWERS}, with whom web takes {before:.3f} cores"
+    yield Measured(row="board", figures=figures, findings=findings, says=says)
+
+
+def idle(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
+    """What each process takes while nobody calls, once the worker has nothing left."""
+    database.wait_until_worked_off(stage.instance)
+    before = stages.spent(stage.instance)
+    time.sleep(IDLE_SECONDS)
+    after = stages.spent(stage.instance)
+    cores = {f"{name}_cores": (after[name] - before[name]) / IDLE_SECONDS for name in after}
+    yield Measured(row="idle", figures={"cores": sum(cores.values()), **cores})
+
+
+def audit(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
+    """Every law over all that was made, as an operator would audit it; a broken one is a finding."""
+    counts = {"coupons": stage.number(COUPONS), "orders": stage.number(loads.MADE["orders"])}
+    began_at = time.monotonic()
+    laws = own_stack.audit(stage.instance, within_seconds=AUDIT_SECONDS)
+    figures, broken = {"seconds": time.monotonic() - began_at, **counts}, own_stack.broken(laws)
+    says = f"{sum(law['holds'] for law in laws)} of {len(laws)} laws hold"
+    yield Measured(row="audit", figures=figures, findings=broken, says=says)
+
+
+def memory(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
+    """The peak of web processes and connections since the stack was started: no row restarts one."""
+    connections, allowed = stage.number(loads.STATUS, "Max_used_connections"), stage.number(ALLOWED)
+    peak = stages.peak_mib(stages.processes(stage.instance, "web"))
+    figures = {"peak_mib": peak, "connections_share": connections / allowed}
+    says = f"{connections} of {allowed} connections to the database"
+    yield Measured(row="memory", figures=figures, says=says)
+
+
+def buyers_waiting(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
+    """How many buyers wait for their payment at once, and what that takes above an idle shop.
+
+    The worker is stopped while orders with a card and `Prefer: wait` are sent on a connection each, so no
+    payment settles. It goes on before the first has waited long enough to be answered 202.
+    """
+    instance, number = stage.instance, stage.size.connections
+    web, tokens = stages.processes(instance, "web"), stage.tokens_of(stage.users[:number], "waiting")
+    database.wait_until_worked_off(instance)
+    alone_ms, idle_kib, [(since,)] = _null_p95_ms(stage, tokens), _held_kib(web), stage.rows(loads.NOW)
+    open_orders = partial(stage.number, loads.UNFINISHED, since)
+    with ThreadPoolExecutor(1) as threads:
+        with process_identity.frozen(process_identity.group_of(instance.run, "worker")):
+            # Until no saga has a live lease payments are refused, as the worker seems too slow.
+            waiting.left(partial(stage.number, LEASED), within_seconds=UNLEASED_SECONDS)
+            each = number // ROWS["waiting"].k6["VUS"]
+            sent = threads.submit(loads.measure, stage, "waiting", TOKENS=tokens, EACH=each)
+            waiting.left(lambda: not open_orders(), within_seconds=PLACED_SECONDS)
+            waiting.left(lambda: open_orders() < number, within_seconds=PLACED_SECONDS)
+            before, began_at = stages.spent(instance), time.monotonic()
+            time.sleep(WATCHED_SECONDS)
+            after, seconds = stages.spent(instance), time.monotonic() - began_at
+            held_kib, at_once = _held_kib(web) - idle_kib, open_orders()
+            beside_ms = _null_p95_ms(stage, tokens)
+        answered = sent.result()
+    alone_ms = (alone_ms + _null_p95_ms(stage, tokens)) / 2
+    figures = {f"{name}_cores": (after[name] - before[name]) / seconds for name in after}
+    figures |= {"waiting_cores": sum(figures.values()), "waiting_kib": ratio(held_kib, at_once)}
+    figures |= {"waiting": at_once, "of_null_alone": ratio(beside_ms, alone_ms)}
+    yield Measured(row="waiting", figures=figures, findings=answered.findings)
+
+
+def _held_kib(pids: set[int]) -> float:
+    """The memory of these processes (PSS): a page that several of them hold counts once."""
+    return sum(stages.kib(pids, "smaps_rollup", "Pss:"))
+
+
+def _null_p95_ms(stage: Stage, tokens: object) -> float:
+    """Of calls by few buyers, without waiting for the worker: how long another call takes while all those
+    wait."""
+    own = {"SECONDS": 2, "VUS": 4, "AGAIN": 1, "TOKENS": tokens}
+    return load.run("null", stage.instance, within_seconds=60, **own).number("http_req_duration", "p(95)")
+
+
+PARTS: Mapping[str, Callable[[Stage, Sequence[str]], Iterable[Measured]]] = {
+    "beside null": loads.beside_null,
+    "once": lambda stage, rows: (loads.measure(stage, row) for row in rows),
+    "growth": growth,
+    "memory": memory,
+    "board": board,
+    "waiting": buyers_waiting,
+    "sales": sales.measure,
+    "key": by_key,
+    "idle": idle,
+    "audit": audit,
+}
+"""How each part measures some of its rows, or all."""

@@ -1,0 +1,329 @@
+"""One case from its campaign to its row of the report: its load, in steps where it has several; in `crash`
+the faults meanwhile; what it runs into; and what is wrong with its rows."""
+
+import json
+import os
+import re
+import resource
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+from redis import Redis
+
+from lab import load
+from lab.bench import loads
+from lab.compare.scenarios import FINISH_SECONDS, Case
+from lab.load import Figures, ratio
+from lab.stack import database
+from lab.stage import TICKS, Stage, processes, spent, web_workers
+from scripts.stack import process_identity, readiness, waiting
+from scripts.stack.instance import Instance
+
+START_SECONDS, IDLE_SECONDS = 180, 1
+"""For k6 to read its accounts and to make its callers; in the second an idle shop says that it is ready."""
+MOST_FAILED, NEARLY_ALL = 0.01, 0.9
+SESSIONS = "SHOW GLOBAL STATUS WHERE Variable_name = 'Threads_connected'"
+COUNTED = re.compile(
+    r"^firstcome_(?!database_|processor_|\w*(?:requests|events|deliveries)_total)"
+    r"(\w+)_total(?:\{[^}]*\})? (\S+)$",
+    re.MULTILINE,
+)
+"""The shop's counters but for those that count every call, or each of its events."""
+PAUSE_SECONDS, POLL_SECONDS, ANSWERS_IN_A_ROW = 0.8, 0.02, 10
+"""The first is of plain load before each fault."""
+COUPONS = "SELECT COUNT(*) FROM coupons_coupon WHERE campaign_id = %s"
+PARTNER, POOL_STRATEGY, CODES_AT_ONCE = "convenience_store", "code_pool", 10_000
+PATIENCE_SECONDS, QUICK_PATIENCE_SECONDS, BUYERS_PATIENCE_SECONDS, CONFIRM_SECONDS = 100, 30, 60, 60
+"""Of callers; and for the sweeper to get the answer of a partner that hadn't answered."""
+ROWS = """
+SELECT campaign.quantity, COUNT(coupon.id) AS coupons,
+    GREATEST(COUNT(coupon.id) + campaign.confirming, campaign.quantity) - campaign.quantity
+        AS `coupons over the quantity`,
+    GREATEST(COUNT(coupon.id), campaign.issued) - LEAST(COUNT(coupon.id), campaign.issued)
+        AS `coupons not counted`
+FROM coupons_campaign AS campaign LEFT JOIN coupons_coupon AS coupon ON coupon.campaign_id = campaign.id
+WHERE campaign.id = %s GROUP BY campaign.id
+"""
+"""All else that the laws say of a campaign is for the audit."""
+CONFIRMING = "SELECT COUNT(*) FROM coupons_confirmation WHERE campaign_id = %s"
+CODES = "SELECT code FROM coupons_coupon WHERE campaign_id = %s"
+CONFIRMED = """
+SELECT coupon.code FROM coupons_coupon AS coupon JOIN coupons_campaign AS campaign
+    ON campaign.id = coupon.campaign_id
+WHERE campaign.partner = %s
+"""
+UNKNOWN = ("0", "503 unavailable")
+"""Answers after which an order may have been placed, or not."""
+
+
+def run(stage: Stage, case: Case) -> dict[str, Any]:
+    """Run the load and check its rows. Raises SetupError when it can't be run."""
+    prepare, check = SORTS[case.sort]
+    settings, instance = prepare(stage, case), stage.instance
+    database.wait_until_worked_off(instance)
+    before, counted = database.counters(instance), _counted(instance)
+    ended = threading.Event()
+    with ThreadPoolExecutor(1) as threads:
+        striking = threads.submit(strike, stage, case, settings, ended)
+        try:
+            measured = ramp(stage, case, settings)
+        finally:
+            ended.set()
+    # What callers no longer wait for would slow the next case down, and this one's rows would go on growing.
+    waiting.left(lambda: not _is_idle(instance), within_seconds=FINISH_SECONDS)
+    checked = check(stage, case, settings, measured)
+    names = ("scenario", "strategy", "variant", "is_quick", "is_control")
+    return {
+        **{name: getattr(case, name) for name in names},
+        **measured,
+        "database": database.since(before, database.counters(instance)),
+        "counted": {name: n for name, n in database.since(counted, _counted(instance)).items() if n},
+        "faults": striking.result(),
+        **checked,
+    }
+
+
+def ramp(stage: Stage, case: Case, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The figures of the load, or of its best step within the bounds; all answers; its steps and its wall."""
+    a_step, found, steps = case.accounts // len(case.vus), list[dict[str, Any]](), list[dict[str, Any]]()
+    walls = {"wall": dict[str, Any]()} if case.slowest_p95_ms else {}
+    for index, vus in enumerate(case.vus):
+        tokens = stage.tokens_of(stage.users[index * a_step : (index + 1) * a_step])
+        own = {**settings, "TOKENS": tokens, "RUN": f"{settings.get('RUN')}-{vus}"}
+        own |= {"LOADS": case.executors(vus), "PAUSE": case.pause, "WARM_UP": case.warm_up}
+        patience, before = START_SECONDS + case.seconds + 2 * FINISH_SECONDS, used(stage.instance)
+        figures = load.run(f"lab/{case.sort}", stage.instance, within_seconds=patience, **own)
+        found.append(read(figures))
+        steps.append(step(figures, case, vus))
+        if steps[-1]["too_much"]:
+            taken = database.since(before, used(stage.instance))
+            a_second = {name: one / max(figures.seconds, 1) for name, one in taken.items()}
+            walls = {"wall": wall(stage.instance, steps[-1], a_second)}
+            break
+    if len(case.vus) == 1:
+        return {**found[0], "steps": []}
+    _, _, best = max((not one["too_much"], one["per_second"], index) for index, one in enumerate(steps))
+    sums = {name: sum(one[name] for one in found) for name in ("asked", "coupons", "unsure", "polls")}
+    for name in ("answers", "tickets"):
+        sums[name] = dict(sum((Counter(one[name]) for one in found), Counter()))
+    return {**found[best], **sums, "per_second": steps[best]["per_second"], "steps": steps, **walls}
+
+
+def read(figures: Figures) -> dict[str, Any]:
+    """The figures of one load: times of a call, and until the caller knew what its request came to."""
+    times = {"p50": "med", "p95": "p(95)", "p99": "p(99)", "max": "max"}
+    return {
+        # `answer_409_sold_out` counts the answers `409 sold_out`.
+        "answers": {name.replace("_", " ", 1): n for name, n in figures.counts("answer_").items()},
+        "tickets": figures.counts("ticket_"),
+        "asked": figures.count("answered"),
+        **{name: figures.count(name) for name in ("coupons", "unsure", "polls")},
+        "per_second": round(ratio(figures.count("iterations"), lasted(figures)), 1),
+        **{f"{name}_ms": figures.number("took", of) for name, of in times.items()},
+        "settled_p95_ms": figures.number("settled", "p(95)"),
+    }
+
+
+def lasted(figures: Figures) -> float:
+    """Seconds from the first call to the last answer."""
+    return (figures.number("instants", "max") - figures.number("instants", "min")) / 1000
+
+
+def step(figures: Figures, case: Case, vus: int) -> dict[str, Any]:
+    """One step without its warm-up, until the callers knew; `too_much` says why it is the last. It ends
+    before its time if it has used all of its accounts."""
+    seconds = max(min(case.seconds, lasted(figures)) - case.warm_up, 0)
+    served, failed, p95 = figures.count("served"), figures.count("failed"), figures.number("settled", "p(95)")
+    share, slowest_ms = ratio(failed, served + failed), case.slowest_p95_ms.get(case.variant)
+    rules = {
+        "no buyer gets an order": not served,
+        f"{share:.1%} of the buyers don't get their order": share > MOST_FAILED,
+        f"p95 is over {slowest_ms or 0:,} ms": p95 > (slowest_ms or 0),
+    }
+    why = next((why for why, holds in rules.items() if holds and slowest_ms), "")
+    return {"vus": vus, "per_second": round(ratio(served, seconds), 1), "p95_ms": p95, "too_much": why}
+
+
+def _counted(instance: Instance) -> dict[str, float]:
+    """The shop's own counters, over all processes and labels. Beat and issuer may still be starting."""
+    sums: Counter[str] = Counter()
+    for (target,) in instance.metrics_targets().values():
+        with suppress(OSError):
+            text = readiness.ask(int(target.rpartition(":")[2]), "GET", "/metrics")[1]
+            for name, number in COUNTED.findall(text):
+                sums[name] += round(float(number))
+    return dict(sums)
+
+
+def _is_idle(instance: Instance) -> bool:
+    asked_at = time.monotonic()
+    return not readiness.readiness_problem(instance.port) and time.monotonic() - asked_at < IDLE_SECONDS
+
+
+# --- what it runs into ---
+
+
+def used(instance: Instance) -> dict[str, float]:
+    """Seconds so far: of processor by process and of the whole machine, and of waiting for locks of rows."""
+    # Of /proc/stat: all but idle and waiting for a disk.
+    user, nice, system, _idle, _waiting, *others = map(int, Path("/proc/stat").read_text().split()[1:9])
+    busy, waited = (user + nice + system + sum(others)) / TICKS, database.counters(instance)["row_lock_ms"]
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)  # k6 is the only one in a step
+    of = {**spent(instance), "k6": ended.ru_utime + ended.ru_stime}
+    return {**of, "the machine": busy, "lock waits": waited / 1000}
+
+
+def wall(instance: Instance, step: Mapping[str, Any], taken: Mapping[str, float]) -> dict[str, Any]:
+    """What these callers ran into who were too many: the first rule that fits what was taken in each second.
+    The processor comes first: while it is used up, more threads or fewer locks bring nothing."""
+    cores, [(_, sessions)] = os.cpu_count() or 1, database.rows(instance, SESSIONS)
+    of = {name: seconds for name, seconds in taken.items() if name not in ("the machine", "lock waits")}
+    is_busy, largest = taken["the machine"] > NEARLY_ALL * cores, max(of.values())
+    rules = {
+        "other programs of the machine": is_busy and taken["the machine"] - sum(of.values()) > largest,
+        "the processor": is_busy,
+        "one core of web": of["web"] > NEARLY_ALL * len(web_workers(instance)),
+        "one core of the worker": of["worker"] > NEARLY_ALL,
+        "one core of redis": of["redis"] > NEARLY_ALL,
+        "lock waits": taken["lock waits"] > int(sessions) / 2,
+    }
+    name, *also = [name for name, holds in rules.items() if holds] or ["not named"]
+    says = ", ".join(f"{one} {number:.2f}" for one, number in taken.items())
+    return {"vus": step["vus"], "why": step["too_much"], "name": name, "says": says, "also": also}
+
+
+# --- the faults of `crash` ---
+
+
+def strike(
+    stage: Stage, case: Case, settings: Mapping[str, Any], ended: threading.Event
+) -> list[dict[str, Any]]:
+    """In `crash` fault after fault until all is sent, each once all processes of web serve: its cost isn't
+    that of the one before. The longest wait for a coupon after each kind."""
+    if case.scenario != "crash":
+        return []
+    instance, whole, waits = stage.instance, len(web_workers(stage.instance)), dict[str, list[float]]()
+    issued = partial(stage.number, COUPONS, settings["CAMPAIGN"])
+    # Only the tickets of `queue` need the issuer.
+    kinds = cycle(name for name in FAULTS if name != "issuer killed" or case.strategy == "queue")
+    while not ended.is_set():
+        time.sleep(PAUSE_SECONDS)
+        while not (ended.is_set() or _serves(instance, whole)):
+            pass
+        if not ended.is_set():
+            name, began_at = next(kinds), time.monotonic()
+            FAULTS[name](instance)
+            each, before = waits.setdefault(name, []), issued()
+            while not ended.is_set() and issued() == before:
+                time.sleep(POLL_SECONDS)
+            each += [] if ended.is_set() else [round(time.monotonic() - began_at, 2)]
+    readiness.wait_for_shop(instance)
+    longest = ((name, len(each), max(each, default=None)) for name, each in waits.items())
+    return [{"fault": name, "times": times, "seconds": seconds} for name, times, seconds in longest]
+
+
+def _serves(instance: Instance, whole: int) -> bool:
+    """Many answers in a row: the kernel deals connections out among all processes of web, also to one that is
+    only starting."""
+    for _ in range(ANSWERS_IN_A_ROW):
+        time.sleep(POLL_SECONDS)
+        if len(web_workers(instance)) < whole or readiness.readiness_problem(instance.port):
+            return False
+    return True
+
+
+FAULTS: Mapping[str, Callable[[Instance], Any]] = {
+    "web killed": lambda instance: process_identity.kill({max(web_workers(instance))}),
+    "redis killed": lambda instance: process_identity.kill(processes(instance, "redis")),
+    "redis emptied": lambda instance: Redis(unix_socket_path=str(instance.redis_socket)).flushall(),
+    "issuer killed": lambda instance: process_identity.kill(processes(instance, "issuer")),
+}
+
+
+# --- before a load and after it ---
+
+
+def prepare_coupons(stage: Stage, case: Case) -> dict[str, Any]:
+    """Make the campaign of the case; the settings of k6."""
+    quantity = case.quantity or case.accounts
+    terms = {"partner": PARTNER} if case.variant == "partner" else {}
+    terms |= {"code_source": "pool"} if case.strategy == POOL_STRATEGY else {}
+    campaign = stage.campaign(f"Lab {case.name}", strategy=case.strategy, quantity=quantity, **terms)
+    for made in range(0, quantity if case.strategy == POOL_STRATEGY else 0, CODES_AT_ONCE):
+        stage.call("POST", f"/campaigns/{campaign}/codes", {"count": min(quantity - made, CODES_AT_ONCE)})
+    patience = QUICK_PATIENCE_SECONDS if case.is_quick else PATIENCE_SECONDS
+    return {"CAMPAIGN": campaign, "PATIENCE": patience, "PERSISTS": int(case.persists)}
+
+
+def check_coupons(
+    stage: Stage, case: Case, settings: Mapping[str, Any], answers: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The campaign's coupons, wrong rows by kind, and the findings."""
+    campaign, findings = settings["CAMPAIGN"], list[str]()
+    if case.variant == "partner":
+        waiting.left(lambda: stage.number(CONFIRMING, campaign), within_seconds=CONFIRM_SECONDS)
+        findings += _partner_differences(stage, campaign)
+    found = database.row(stage.instance, ROWS, campaign)
+    quantity, coupons = int(found.pop("quantity")), int(found.pop("coupons"))
+    findings += differences(quantity, coupons, answers, sells_out=case.sells_out)
+    wrong = {kind: int(number) for kind, number in found.items() if number}
+    findings += [] if case.is_control else [f"{number} {kind}" for kind, number in wrong.items()]
+    return {"campaign": campaign, "coupons": coupons, "wrong": wrong, "broken": [], "findings": findings}
+
+
+def differences(quantity: int, coupons: int, answers: Mapping[str, Any], *, sells_out: bool) -> Iterator[str]:
+    """Rows = answers; a caller without a definite answer may have one or not."""
+    if not answers["coupons"] <= coupons <= answers["coupons"] + answers["unsure"]:
+        told = f"{answers['coupons']} callers have theirs, {answers['unsure']} are unsure"
+        yield f"{coupons} coupons are there, {told}"
+    if sells_out and coupons < quantity:
+        yield f"{coupons} of {quantity} coupons are issued after {answers['asked']} requests"
+
+
+def _partner_differences(stage: Stage, campaign: int) -> Iterator[str]:
+    """The partner has registered the campaign's coupons, and none that isn't in the database."""
+    _, text = readiness.ask(stage.instance.partner_port, "GET", "/registrations?status=registered")
+    theirs = {one["code"] for one in json.loads(text)["results"]}
+    ours, known = (
+        {code for (code,) in stage.rows(*asked)} for asked in ((CODES, campaign), (CONFIRMED, PARTNER))
+    )
+    if lost := sorted(ours - theirs):
+        yield f"coupons {lost[:3]} are not in the partner's book"
+    if lost := sorted(theirs - known):
+        yield f"codes {lost[:3]} are in the partner's book, and of no coupon"
+    if left := stage.number(CONFIRMING, campaign):
+        yield f"{left} slots are still being confirmed {CONFIRM_SECONDS} s after the last answer"
+
+
+def prepare_orders(stage: Stage, case: Case) -> dict[str, Any]:
+    """The settings of k6. Where there are no steps every buyer of the case is issued a coupon before."""
+    [(since,)] = stage.rows(loads.NOW)
+    settings = {"PRODUCTS": stage.files["PRODUCTS"], "RUN": f"lab-{time.time_ns()}", "SINCE": since}
+    if len(case.vus) > 1:
+        return settings | {"PAYS": int(case.variant == "paid"), "PATIENCE": BUYERS_PATIENCE_SECONDS}
+    return settings | {"PAYS": 1, "PATIENCE": 0} | stage.issue(f"Lab {case.name}", case.accounts)
+
+
+def check_orders(
+    stage: Stage, case: Case, settings: Mapping[str, Any], answers: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Wait until every order has ended; how many were paid in a second, and what is wrong with them."""
+    made, of = loads.settled(stage, settings["SINCE"]), answers["answers"]
+    told, unknown = (sum(of.get(answer, 0) for answer in some) for some in (("201", "202"), UNKNOWN))
+    pays, has_coupon = bool(settings["PAYS"]), "CODES" in settings
+    bounds = {"answered": told, "most": told + unknown}
+    found = loads.wrong_orders(case.name, made, **bounds, pays=pays, has_coupon=has_coupon)
+    counts = {"placed": made["placed"], "paid": made["paid"], "wrong": {}, "broken": [], "findings": [*found]}
+    rate = {"settled_per_second": round(ratio(made["paid"], made["seconds"]), 1)}
+    return counts | (rate if has_coupon else {})
+
+
+SORTS = {"coupons": (prepare_coupons, check_coupons), "orders": (prepare_orders, check_orders)}
