@@ -217,7 +217,7 @@ class Buyer(Client):
     def _basket(self, account: Account) -> dict[str, Any]:
         products = self.random.sample(self.setup.products, self.random.randint(1, 3))
         items = [{"product": product.id, "quantity": self.random.randint(1, 3)} for product in products]
-        basket: dict[str, Any] = {"items": items, "points_amount": self.random.choice([0, 0, 300, 1500])}
+        basket: dict[str, Any] = {"items": items, "points_amount": self.random.choice([0, 0, 100, 300])}
         if (coupons := list(account.coupons())) and self.random.random() < 0.4:
             basket["coupon"] = self.random.choice(coupons)
         return basket

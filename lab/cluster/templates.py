@@ -40,7 +40,6 @@ def filled(cluster: Cluster, text: str, name: str = "") -> str:
     the process' own ports (`${web_port}`), number and folder. Raises KeyError for other names.
     """
     _, number = split(name)
-    folder, first_redis = cluster.folder(name), f"{ports.HOST} {cluster.port('redis-1')}"
     known: dict[str, object] = {
         "host": ports.HOST,
         "home": cluster.home,
@@ -51,15 +50,15 @@ def filled(cluster: Cluster, text: str, name: str = "") -> str:
         "group_seeds": ",".join(cluster.addresses("mysql-group")),
         "name": name,
         "number": number,
-        "folder": folder,
-        "metrics": cluster.instance.metrics / name,
-        "socket": places.socket_path(folder, "mysql.sock"),
-        "replicaof": f"replicaof {first_redis}" if number > 1 else "",
+        "folder": cluster.folder(name),
+        "metrics": cluster.metrics / name,
+        "socket": places.socket_path(cluster.folder(name), "mysql.sock"),
+        "replicaof": f"replicaof {ports.HOST} {cluster.port_of('redis-1')}" if number > 1 else "",
     }
     known |= {f"{name}_password": cluster.password(name) for name in PASSWORDS}
     known |= {f"{name}_uuid": member_uuid(name) for name in names("mysql")}
-    known |= {f"{name}_port": cluster.port(name) for name in names(*SIZES)}
-    known |= {f"{of}_port": cluster.port(f"{of}-{number}") for of, size in SIZES.items() if size >= number}
+    known |= {f"{name}_port": cluster.port_of(name) for name in names(*SIZES)}
+    known |= {f"{of}_port": cluster.port_of(f"{of}-{number}") for of, size in SIZES.items() if size >= number}
     ours = {name.replace("-", "_"): value for name, value in known.items()}
     return Template(text).substitute({**os.environ, **ours})
 

@@ -4,45 +4,36 @@ import argparse
 import json
 import os
 import random
-import shlex
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
-import xmlrpc.client
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
-
-import MySQLdb
+from threading import Event
 
 from lab.chaos import clients, comparison
 from lab.chaos.calls import Connection, NoFinalAnswer, Observations
-from lab.chaos.memory import Setup
 from lab.chaos.shop import Shop
 from lab.cluster import group, layout, processes, status
 from lab.cluster.drill import effects, faults, load, making, report
-from lab.cluster.drill.effects import Effects
 from lab.cluster.drill.faults import Fault
 from lab.cluster.drill.report import Outcome
 from lab.cluster.layout import Cluster, names
-from scripts.stack import SetupError, children, debian, own_stack, places, process_identity, waiting
+from scripts.stack import SetupError, children, debian, own_stack, process_identity, waiting
+from scripts.stack.instance import Instance
 
 QUICK_MINUTES, MOST_MINUTES = 5.5, 120.0
 READY_SECONDS, STOP_SECONDS, COMMAND_SECONDS = 900, 150, 180
 PRODUCTS, STOCK, PLENTY = 6, 20_000, 1_000_000
 COUPONS, FEW_COUPONS = 10_000, 30
 """Of most campaigns, and of those that sell out."""
-LOADED_SECONDS = 15.0
-"""The load goes on for so long after a fault. A member that joins again under load would take minutes."""
+LOADED_SECONDS, LONGEST_SECONDS = 15.0, 600
+"""How long the load goes on at most after a fault, and with it."""
 WHOLE_SECONDS, CATCH_UP_SECONDS = 240, 180
 """How long a part may be missing after the load, and a member may be behind the primary."""
-LONGEST_SECONDS, WRITE_SECONDS, FINAL_SECONDS, SAME_SECONDS, SETTLE_SECONDS = 600, 60, 90, 30, 150
+FINAL_SECONDS, SAME_SECONDS, SETTLE_SECONDS = 90, 30, 150
 SETTINGS = {
     # Short, so that what is left undone ends before it is judged.
     "ORDER_HOLD_SECONDS": "20",
@@ -54,7 +45,6 @@ SETTINGS = {
     **own_stack.NO_RATES,
 }
 IN_NETWORK = "FIRSTCOME_DRILL_NETWORK"
-ERRORS = (SetupError, OSError, ValueError, MySQLdb.Error, subprocess.SubprocessError, xmlrpc.client.Error)
 
 
 def main() -> int:
@@ -76,23 +66,22 @@ def main() -> int:
         line = ["unshare", "--net", sys.executable, "-m", "lab.cluster.drill", *sys.argv[1:]]
         os.execvpe(line[0], line, os.environ | {IN_NETWORK: "1"})
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-    home = Path(tempfile.mkdtemp(prefix="cluster-drill-", dir=places.private_folder(places.state())))
-    cluster = Cluster(home=home / "cluster", first_port=layout.DEFAULT_PORT)
-    children.say(f"SEED={seed}; to look into it: nsenter --net --target {os.getpid()} (VAR={home})")
     drawn = faults.drawn(seed, chosen, is_repeated=bool(asked.minutes))
-    try:
+
+    def drill(instance: Instance) -> int:
+        cluster = Cluster(home=instance.home / "cluster", port=layout.DEFAULT_PORT)
+        children.say(
+            f"SEED={seed}; to look into it: nsenter --net --target {os.getpid()} (VAR={instance.home})"
+        )
         with making.control_groups() as groups, _running_cluster(cluster, groups):
-            failures = _run(_prepared(cluster, groups, seed), drawn, minutes)
-    except KeyboardInterrupt:
-        shutil.rmtree(home)
-        raise
-    failures += [f"process {one} is left" for one in process_identity.of_state(cluster.home)]
-    children.say("".join(f"FAILED {one}\n" for one in failures) + f"{len(failures)} failures, SEED={seed}")
-    if failures:
-        children.say(f"State and logs are kept in {home}")
-    else:
-        shutil.rmtree(home)
-    return int(bool(failures))
+            failures = _run(Trial(cluster, groups, seed), drawn, minutes)
+        failures += [f"process {one} is left" for one in process_identity.of_state(cluster.home)]
+        children.say(
+            "".join(f"FAILED {one}\n" for one in failures) + f"{len(failures)} failures, SEED={seed}"
+        )
+        return int(bool(failures))
+
+    return own_stack.measure("cluster-drill", "cluster-drill", drill, keeps_failed=True)
 
 
 def _running_cluster(cluster: Cluster, groups: Path) -> AbstractContextManager[object]:
@@ -100,7 +89,7 @@ def _running_cluster(cluster: Cluster, groups: Path) -> AbstractContextManager[o
     log = cluster.home.parent / "cluster.log"
     own = {"FIRSTCOME_VAR": str(cluster.home.parent), processes.CONTROL_GROUPS: str(groups)}
     return children.running(
-        [sys.executable, "-m", "lab.cluster", "--port", str(cluster.first_port)],
+        [sys.executable, "-m", "lab.cluster", "--port", str(cluster.port)],
         name="make cluster",
         log=log,
         is_ready=lambda: "Ctrl-C stops everything." in log.read_text(),
@@ -111,29 +100,14 @@ def _running_cluster(cluster: Cluster, groups: Path) -> AbstractContextManager[o
 
 
 def _manage(cluster: Cluster, *words: str) -> str:
-    """What a management command in the cluster's environment prints. Raises SetupError."""
-    lines = shlex.split((cluster.home / "env").read_text())
-    own = os.environ | dict(word.split("=", 1) for word in lines if "=" in word)
-    command = [sys.executable, "manage.py", *words]
-    ran = children.run(command, within_seconds=COMMAND_SECONDS, environment=own)
-    return children.printed(ran, codes=(0, 1))
-
-
-def _prepared(cluster: Cluster, groups: Path, seed: str) -> "Trial":
-    """Accounts with points, and products. Raises SetupError."""
-    tokens, users = cluster.home.parent / "tokens.json", load.BUYERS * load.ACCOUNTS_EACH + load.WRITERS
-    _manage(cluster, "seed_demo", "--users", str(users), "--tokens", str(tokens))
-    known = json.loads(tokens.read_text())
-    shop = Shop(cluster.instance, known["staff"], Observations())
-    setup = shop.stocked(known, "Drill", products=PRODUCTS, on_hand=STOCK, plenty=PLENTY)
-    before = effects.stored(setup, partial(group.ask, cluster, "mysql-1"))
-    return Trial(cluster, groups, setup, shop, seed, before)
+    """What a management command beside the cluster prints. Raises SetupError."""
+    line = ["sh", "-c", '. "$0" && exec "$@"', str(cluster.home / "env"), sys.executable, "manage.py", *words]
+    return children.printed(children.run(line, within_seconds=COMMAND_SECONDS), codes=(0, 1))
 
 
 def _run(trial: "Trial", drawn: Iterator[Fault], minutes: float) -> list[str]:
     """Make the faults, and print a table of them; what did not hold."""
-    rows, ends_at = [report.HEAD], time.monotonic() + minutes * 60
-    failures: list[str] = []
+    rows, failures, ends_at = [report.HEAD], list[str](), time.monotonic() + minutes * 60
     for fault in drawn:
         if time.monotonic() > ends_at:
             children.say(f"{fault.name} is left out: {minutes:.0f} minutes are over")
@@ -142,39 +116,39 @@ def _run(trial: "Trial", drawn: Iterator[Fault], minutes: float) -> list[str]:
             outcome = trial.run(fault)
             rows.append(outcome.row)
             found = [f"{fault.name}: {failure}" for failure in outcome.failures()]
-        except ERRORS as error:
+        except Exception as error:
             rows.append(f"| {fault.name} | not judged | | | | | |")
-            found = [f"{fault.name} could not be judged: {error}"]
+            found = [f"{fault.name} could not be judged: {error!r}"]
         children.say("\n".join([rows[-1], *(f"  FAILED {failure}" for failure in found)]))
         failures += found
     try:
         failures += trial.compare_whole()
-    except ERRORS as error:
-        failures.append(f"the whole could not be compared: {error}")
-    children.say("\n".join(["", *rows, "", report.machine(), ""]))
+    except Exception as error:
+        failures.append(f"the whole could not be compared: {error!r}")
+    machine = f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores, load average {os.getloadavg()[1]:.0f}"
+    children.say("\n".join(["", *rows, "", machine, ""]))
     return failures
 
 
-@dataclass
 class Trial:
     """The cluster that all faults of a drill happen to, and what its clients remember."""
 
-    cluster: Cluster
-    groups: Path
-    setup: Setup
-    shop: Shop
-    seed: str
-    before: Effects
-    known: set[str] = field(default_factory=set)
-    """What was lost or doubled by earlier faults."""
-    times: Counter[str] = field(default_factory=Counter)
-    """How often each fault was made. A repeated one needs other keys: the first ones are answered already."""
+    def __init__(self, cluster: Cluster, groups: Path, seed: str) -> None:
+        """Make accounts with points, and products. Raises SetupError."""
+        self.cluster, self.groups, self.seed = cluster, groups, seed
+        tokens, users = cluster.home.parent / "tokens.json", load.BUYERS * load.ACCOUNTS_EACH + load.WRITERS
+        _manage(cluster, "seed_demo", "--users", str(users), "--tokens", str(tokens))
+        known = json.loads(tokens.read_text())
+        self.shop = Shop(cluster, known["staff"], Observations())
+        self.setup = self.shop.stocked(known, "Drill", products=PRODUCTS, on_hand=STOCK, plenty=PLENTY)
+        self.before = effects.stored(self.setup, partial(group.ask, cluster, "mysql-1"))
+        self.known = set[str]()
+        """What was lost or doubled by earlier faults."""
 
     def run(self, fault: Fault) -> Outcome:
-        """Run the load and the fault. Raises `ERRORS` when it can't be judged."""
-        seen, port, target = report.Seen(), self.shop.instance.port, ""
-        findings: list[str] = []
-        self.shop.connection = Connection(port, seen, seed=self.seed)
+        """Run the load and the fault. Raises what keeps it from being judged."""
+        outcome, port = Outcome(fault=fault), self.cluster.port
+        self.shop.connection = Connection(port, outcome.seen, seed=self.seed)
         new_campaign = partial(self.shop.create_campaign, fault.name)
         self.setup.campaigns = [
             new_campaign(strategy="code_pool", code_source="pool", quantity=FEW_COUPONS),
@@ -182,50 +156,42 @@ class Trial:
             new_campaign(strategy="queue", quantity=COUPONS),
             new_campaign(strategy="redis_gate", quantity=FEW_COUPONS),
         ]
-        self.times[fault.name] += 1
-        seed = f"{self.seed} {fault.name} {self.times[fault.name]}"
-        campaigns = [new_campaign(quantity=COUPONS) for _ in range(2)]
-        ends_at = time.monotonic() + LONGEST_SECONDS
-        working = load.clients(self.setup, campaigns, port=port, seed=seed, seen=seen, ends_at=ends_at)
-        acknowledged_at, earlier = working[0].acknowledged_at, effects.acknowledged(self.setup)
+        campaigns, earlier = (
+            [new_campaign(quantity=COUPONS) for _ in range(2)],
+            effects.acknowledged(self.setup),
+        )
+        # A repeated fault has other moments, and so other keys: the first ones are answered already.
+        common = {"seed": f"{self.seed} {fault}", "port": port, "seen": outcome.seen}
+        working = load.clients(self.setup, campaigns, ends_at=time.monotonic() + LONGEST_SECONDS, **common)
         try:
-            with clients.at_work(working):
+            with clients.at_work(working) as stop:
                 time.sleep(fault.lead_seconds)
                 began = time.monotonic()
                 try:
-                    target = making.make(self.cluster, self.groups, fault)
-                except ERRORS as error:
-                    findings.append(f"could not be made: {error}")
-                busy = os.getloadavg()[0]
-                whole = self._seconds_until_whole(began, until=time.monotonic() + LOADED_SECONDS)
-                findings += _without_write(acknowledged_at)
-                ended = time.monotonic()
+                    outcome.target = making.make(self.cluster, self.groups, fault)
+                except Exception as error:
+                    outcome.seen.record_finding(f"could not be made: {error!r}")
+                outcome.load_average = os.getloadavg()[0]
+                outcome.whole_seconds = self._seconds_until_whole(began, stop)
         except NoFinalAnswer as error:
-            findings.append(f"no final answer: {error}")
-        whole = whole or self._seconds_until_whole(began, until=ended + WHOLE_SECONDS)
-        if whole is None:
-            findings.append(f"still missing: {'; '.join(status.missing(self.cluster)[:5])}")
-        findings += self._judge(Connection(port, seen, seed="settle"))
-        known = effects.acknowledged(self.setup)
-        ask = partial(group.ask, self.cluster, seconds=CATCH_UP_SECONDS)
+            outcome.seen.record_finding(f"no final answer: {error}")
+        outcome.outage_seconds = working[0].outage_seconds(since=began)
+        if outcome.whole_seconds is None:
+            outcome.seen.record_finding(f"still missing: {'; '.join(status.missing(self.cluster)[:5])}")
+        for finding in self._judge(Connection(port, outcome.seen, seed="settle")):
+            outcome.seen.record_finding(finding)
+        known, ask = (
+            effects.acknowledged(self.setup),
+            partial(group.ask, self.cluster, seconds=CATCH_UP_SECONDS),
+        )
         stored = {name: effects.stored(self.setup, partial(ask, name)) for name in names("mysql")}
-        lost, doubled = (
+        outcome.acknowledged = sum(len(known[kind] - earlier[kind]) for kind in known)
+        outcome.lost, outcome.doubled = (
             [one for one in found if one not in self.known]
             for found in effects.compare(known, stored, before=self.before)
         )
-        self.known |= {*lost, *doubled}
-        return Outcome(
-            fault=fault,
-            target=target,
-            outage_seconds=max(_longest_gap(one, began, ended) for one in acknowledged_at.values()),
-            whole_seconds=whole,
-            statuses=seen.words,
-            load_average=busy,
-            acknowledged=sum(len(known[kind] - earlier[kind]) for kind in known),
-            lost=lost,
-            doubled=doubled,
-            findings=[*findings, *seen.findings],
-        )
+        self.known |= {*outcome.lost, *outcome.doubled}
+        return outcome
 
     def _judge(self, connection: Connection) -> Iterator[str]:
         """Wait until every call has its final answer and all members are as far; what does not hold then."""
@@ -243,15 +209,18 @@ class Trial:
         yield from waiting.left(unequal, within_seconds=SAME_SECONDS, pause_seconds=0.5)
         yield from own_stack.broken(json.loads(_manage(self.cluster, "audit", "--json"))["laws"])
 
-    def _seconds_until_whole(self, began: float, *, until: float) -> float | None:
+    def _seconds_until_whole(self, began: float, stop: Event) -> float | None:
         """How long after the beginning nothing is missing; None when something still is in the end.
 
-        Some parts are missed only seconds later, so nothing may be missing for as long as that.
+        Some parts are missed only seconds later, so nothing may be missing for as long as that. The load ends
+        meanwhile: a member that joins again under load would take minutes.
         """
-        whole_at: float | None = None
+        made_at, whole_at = time.monotonic(), None
         while whole_at is None or time.monotonic() - whole_at < faults.NOTICE_SECONDS:
             is_whole, now = not status.missing(self.cluster), time.monotonic()
-            if not is_whole and now > until:
+            if now > made_at + LOADED_SECONDS:
+                stop.set()
+            if not is_whole and now > made_at + LOADED_SECONDS + WHOLE_SECONDS:
                 return None
             whole_at = (whole_at or now) if is_whole else None
             time.sleep(0.5)
@@ -267,19 +236,6 @@ class Trial:
         found = list(comparison.findings(setup, shop))
         children.say(f"{shop.sums(setup)}; {len(found)} answers are not as they were")
         return found
-
-
-def _without_write(acknowledged_at: Mapping[str, Sequence[float]]) -> list[str]:
-    """Return once one more write of each kind is acknowledged, so that all outages are over; or findings."""
-    before = {kind: len(moments) for kind, moments in acknowledged_at.items()}
-    missing = lambda: [kind for kind, count in before.items() if len(acknowledged_at[kind]) == count]  # noqa: E731
-    late = f"was acknowledged for {WRITE_SECONDS} s after the fault"
-    return [f"no {kind} {late}" for kind in waiting.left(missing, within_seconds=WRITE_SECONDS)]
-
-
-def _longest_gap(moments: Sequence[float], since: float, until: float) -> float:
-    inside = sorted(moment for moment in moments if since <= moment <= until)
-    return max(later - earlier for earlier, later in pairwise([since, *inside, until]))
 
 
 if __name__ == "__main__":

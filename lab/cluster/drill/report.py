@@ -1,12 +1,10 @@
-"""What each fault cost, whether that is what the cluster promises, and the table of it as Markdown."""
+"""What each fault cost, whether that is what the cluster promises, and its line of the table."""
 
-import os
-import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
-from lab.chaos.calls import Call, Observations
+from lab.chaos.calls import Answer, Call, Observations
 from lab.cluster.drill.faults import Fault
 
 REFUSED = "no connection"
@@ -17,7 +15,12 @@ HEAD = """\
 
 class Seen(Observations):
     """What clients saw beside one fault. Connections that were refused or broken are counted by themselves: a
-    client also gives up some, so that a call runs beside its repeat."""
+    client also gives up some, so that a call runs beside its repeat. The load asks for no 400."""
+
+    def record_answer(self, call: Call, answer: Answer, seconds: float) -> None:
+        super().record_answer(call, answer, seconds)
+        if answer.status == 400:
+            self.record_finding(f"{call.method} {call.path} answered {answer.word} to {call.body}")
 
     def record_no_answer(self, call: Call, seconds: float, error: Exception) -> None:
         super().record_no_answer(call, seconds, error)
@@ -33,30 +36,23 @@ class Seen(Observations):
         return found
 
 
-def is_allowed(word: str) -> bool:
-    """Whether a client of a cluster may get that: done, refused with a reason, or asked to come again."""
-    return word in ("no answer", "503") or word[0] in "24"
-
-
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Outcome:
-    """One fault with all that was measured of it."""
+    """One fault with all that was measured of it. What clients saw has the broken laws and the like, too."""
 
     fault: Fault
-    target: str
+    seen: Seen = field(default_factory=Seen)
+    target: str = ""
     """What it happened to: `mysql-2`."""
-    outage_seconds: float
+    outage_seconds: float = 0.0
     """The longest time without an acknowledged write, from the fault on."""
-    whole_seconds: float | None
+    whole_seconds: float | None = None
     """Until no part was missing any more; None when that was not seen."""
-    statuses: Counter[str]
-    load_average: float
+    load_average: float = 0.0
     """Of the machine's last minute, when the fault was over: what else ran beside it."""
-    acknowledged: int
-    lost: Sequence[str] = ()
-    doubled: Sequence[str] = ()
-    findings: Sequence[str] = ()
-    """Broken laws, calls without a final answer, and the like."""
+    acknowledged: int = 0
+    lost: list[str] = field(default_factory=list)
+    doubled: list[str] = field(default_factory=list)
 
     @property
     def row(self) -> str:
@@ -66,7 +62,7 @@ class Outcome:
             f"{self.fault.name} ({self.target}{lasts})",
             f"{self.outage_seconds:.1f} s",
             f"{self.whole_seconds:.1f} s" if self.whole_seconds is not None else "not seen",
-            ", ".join(f"{count} x {word}" for word, count in sorted(self.statuses.items())),
+            ", ".join(f"{count} x {word}" for word, count in sorted(self.seen.words.items())),
             f"{len(self.lost)} of {self.acknowledged}",
             str(len(self.doubled)),
             f"{self.load_average:.0f}",
@@ -78,17 +74,13 @@ class Outcome:
         most = self.fault.most_outage_seconds
         if self.outage_seconds > most:
             yield f"writes were acknowledged again after {self.outage_seconds:.1f} s, not within {most:.1f} s"
-        for word, count in self.statuses.items():
-            # Behind the one proxy that this cluster has.
-            if not is_allowed(word) and (word, self.fault.component) != (REFUSED, "haproxy-front"):
+        for word, count in self.seen.words.items():
+            # Done, refused with a reason, or asked to come again; and behind the one proxy of this cluster.
+            is_allowed = word in ("no answer", "503") or word[0] in "24"
+            if not is_allowed and (word, self.fault.component) != (REFUSED, "haproxy-front"):
                 yield f"{count} x {word}"
         if self.acknowledged == 0:
             yield "no write was acknowledged, so none was checked"
         yield from (f"lost: {one}" for one in self.lost)
         yield from (f"doubled: {one}" for one in self.doubled)
-        yield from self.findings
-
-
-def machine() -> str:
-    """What the figures depend on."""
-    return f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores, load average {os.getloadavg()[1]:.0f}"
+        yield from self.seen.findings
