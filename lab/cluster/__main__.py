@@ -67,7 +67,6 @@ def main() -> int:
 def _serve(cluster: Cluster, composed: Mapping[str, str]) -> int:
     """Start each part when what it needs is there, and stay; MySQL's other members join meanwhile."""
     began_at = time.monotonic()
-    processes.make_first_data(cluster)
     programs: dict[str, list[Program]] = {}
     for name, (of, spec) in layout.PROGRAMS.items():
         # supervisor starts again what ends: cloning a member ends with a shutdown.

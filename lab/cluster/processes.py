@@ -57,30 +57,19 @@ def compose(cluster: Cluster, own: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def make_first_data(cluster: Cluster) -> None:
-    """What MySQL's members begin with: system tables, accounts, Router's metadata, and no transaction."""
-    first, unfinished = cluster.folder("mysql-first"), cluster.folder("mysql-first.unfinished")
-    if not first.exists():
-        shutil.rmtree(unfinished, ignore_errors=True)
-        templates.write(cluster, script := cluster.settings / "member.sql")
-        own = (f"--datadir={unfinished}", f"--init-file={script}", "--innodb-redo-log-capacity=8M")
-        _run("mysqld", "--no-defaults", "--initialize-insecure", "--user=root", *own)
-        script.unlink()
-        unfinished.rename(first)
-
-
 def prepare(cluster: Cluster, name: str, folder: Path) -> None:
     """What has to be there before the program starts, and may have gone since it ran last."""
     folder.mkdir(parents=True, exist_ok=True)
     match layout.split(name)[0]:
         case "mysql" if not (folder / "data").exists():
-            # Moved to its place: a kill leaves no half.
+            # System tables, accounts and Router's metadata, moved to their place: a kill leaves no half.
             (folder / "tmp").mkdir(exist_ok=True)
-            copy = folder / "data.unfinished"
-            shutil.rmtree(copy, ignore_errors=True)
-            shutil.copytree(cluster.folder("mysql-first"), copy)
-            (copy / "auto.cnf").write_text(f"[auto]\nserver-uuid={templates.member_uuid(name)}\n")
-            copy.rename(folder / "data")
+            shutil.rmtree(made := folder / "data.unfinished", ignore_errors=True)
+            templates.write(cluster, script := folder / "member.sql", name)
+            own = (f"--datadir={made}", f"--init-file={script}", "--innodb-redo-log-capacity=8M")
+            _run("mysqld", "--no-defaults", "--initialize-insecure", "--user=root", *own)
+            (made / "auto.cnf").write_text(f"[auto]\nserver-uuid={templates.member_uuid(name)}\n")
+            made.rename(folder / "data")
         case "router":
             templates.write(cluster, folder / "router-state.json", name)
             for file in ("key", "keyring"):

@@ -42,6 +42,7 @@ PARTS = {
 class Finding(NamedTuple):
     """One line of the status."""
 
+    part: str
     name: str
     text: str
     is_well: bool
@@ -120,36 +121,34 @@ def beat_lease(cluster: Cluster) -> tuple[str, float]:
     return "", 0.0
 
 
-def examine(cluster: Cluster, *parts: str) -> dict[str, list[Finding]]:
+def examine(cluster: Cluster, *parts: str) -> list[Finding]:
     """These parts, by default all, at the same time: what hangs delays none of the others."""
 
     def found(part: str, name: str) -> Finding:
         try:
-            return Finding(name, *_look(cluster, part, name))
+            return Finding(part, name, *_look(cluster, part, name))
         except ERRORS as error:
-            return Finding(name, f"does not answer: {error}", False)
+            return Finding(part, name, f"does not answer: {error}", False)
 
+    asked = [(part, name) for part in parts or PARTS for name in PARTS[part]]
     with ThreadPoolExecutor(32) as pool:
-        asked = {part: [pool.submit(found, part, name) for name in PARTS[part]] for part in parts or PARTS}
-        return {part: [one.result() for one in looks] for part, looks in asked.items()}
+        return [*pool.map(found, *zip(*asked, strict=True))]
 
 
 def missing(cluster: Cluster, *parts: str) -> list[str]:
     """What the status would mark of these parts, by default of all."""
-    found = examine(cluster, *parts)
-    return [f"{one.name} {one.text}" for rows in found.values() for one in rows if not one.is_well]
+    return [f"{one.name} {one.text}" for one in examine(cluster, *parts) if not one.is_well]
 
 
 def main() -> int:
     """Print every part; what is missing begins with an exclamation mark. The exit code is 1 then."""
     found = examine(layout.remembered())
     if "--json" in sys.argv[1:]:
-        print(json.dumps({part: [one._asdict() for one in rows] for part, rows in found.items()}, indent=1))
+        print(json.dumps([one._asdict() for one in found], indent=1))
     else:
-        for part, rows in found.items():
-            lines = [f"{' ' if one.is_well else '!'} {one.name:13} {one.text}" for one in rows]
-            print("\n".join([part, *lines]))
-    return 0 if all(one.is_well for rows in found.values() for one in rows) else 1
+        for mark, one in (("! "[one.is_well], one) for one in found):
+            print(f"{mark} {one.part:10} {one.name:14} {one.text}")
+    return int(not all(one.is_well for one in found))
 
 
 if __name__ == "__main__":

@@ -8,18 +8,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from threading import Event
+from typing import Any
 
+from lab import report
 from lab.chaos import clients, comparison
 from lab.chaos.calls import Connection, NoFinalAnswer, Observations
 from lab.chaos.shop import Shop
 from lab.cluster import group, layout, processes, status
-from lab.cluster.drill import effects, faults, load, making, report
+from lab.cluster.drill import effects, faults, load, making
 from lab.cluster.drill.faults import Fault
-from lab.cluster.drill.report import Outcome
+from lab.cluster.drill.load import Seen
 from lab.cluster.layout import Cluster, names
 from scripts.stack import SetupError, children, debian, own_stack, process_identity, waiting
 from scripts.stack.instance import Instance
@@ -44,6 +45,10 @@ SETTINGS = {
     "PARTNER_FAILURE_RATE": "0",
     **own_stack.NO_RATES,
 }
+HEADER = (
+    *("fault", "acknowledged writes again after", "whole again after", "statuses"),
+    *("lost", "doubled", "load average"),
+)
 IN_NETWORK = "FIRSTCOME_DRILL_NETWORK"
 
 
@@ -69,34 +74,26 @@ def main() -> int:
     drawn = faults.drawn(seed, chosen, is_repeated=bool(asked.minutes))
 
     def drill(instance: Instance) -> int:
-        cluster = Cluster(home=instance.home / "cluster", port=layout.DEFAULT_PORT)
-        children.say(
-            f"SEED={seed}; to look into it: nsenter --net --target {os.getpid()} (VAR={instance.home})"
-        )
-        with making.control_groups() as groups, _running_cluster(cluster, groups):
-            failures = _run(Trial(cluster, groups, seed), drawn, minutes)
+        home, cluster = instance.home, Cluster(home=instance.home / "cluster", port=layout.DEFAULT_PORT)
+        children.say(f"SEED={seed}; to look into it: nsenter --net --target {os.getpid()} (VAR={home})")
+        with making.control_groups() as groups:
+            own = {"FIRSTCOME_VAR": str(home), processes.CONTROL_GROUPS: str(groups)}
+            with children.running(
+                [sys.executable, "-m", "lab.cluster", "--port", str(cluster.port)],
+                name="make cluster",
+                log=(log := home / "cluster.log"),
+                is_ready=lambda: "Ctrl-C stops everything." in log.read_text(),
+                environment=os.environ | SETTINGS | own,
+                within_seconds=READY_SECONDS,
+                stop_seconds=STOP_SECONDS,
+            ):
+                failures = _run(Trial(cluster, groups, seed), drawn, minutes)
         failures += [f"process {one} is left" for one in process_identity.of_state(cluster.home)]
-        children.say(
-            "".join(f"FAILED {one}\n" for one in failures) + f"{len(failures)} failures, SEED={seed}"
-        )
+        children.say("".join(f"FAILED {one}\n" for one in failures))
+        children.say(f"{len(failures)} failures, SEED={seed}")
         return int(bool(failures))
 
     return own_stack.measure("cluster-drill", "cluster-drill", drill, keeps_failed=True)
-
-
-def _running_cluster(cluster: Cluster, groups: Path) -> AbstractContextManager[object]:
-    """`make cluster`, from its start to its end in order. Raises SetupError when it doesn't start."""
-    log = cluster.home.parent / "cluster.log"
-    own = {"FIRSTCOME_VAR": str(cluster.home.parent), processes.CONTROL_GROUPS: str(groups)}
-    return children.running(
-        [sys.executable, "-m", "lab.cluster", "--port", str(cluster.port)],
-        name="make cluster",
-        log=log,
-        is_ready=lambda: "Ctrl-C stops everything." in log.read_text(),
-        environment=os.environ | SETTINGS | own,
-        within_seconds=READY_SECONDS,
-        stop_seconds=STOP_SECONDS,
-    )
 
 
 def _manage(cluster: Cluster, *words: str) -> str:
@@ -107,26 +104,24 @@ def _manage(cluster: Cluster, *words: str) -> str:
 
 def _run(trial: "Trial", drawn: Iterator[Fault], minutes: float) -> list[str]:
     """Make the faults, and print a table of them; what did not hold."""
-    rows, failures, ends_at = [report.HEAD], list[str](), time.monotonic() + minutes * 60
+    rows, failures, ends_at = list[list[str]](), list[str](), time.monotonic() + minutes * 60
     for fault in drawn:
         if time.monotonic() > ends_at:
             children.say(f"{fault.name} is left out: {minutes:.0f} minutes are over")
             break
         try:
-            outcome = trial.run(fault)
-            rows.append(outcome.row)
-            found = [f"{fault.name}: {failure}" for failure in outcome.failures()]
+            row, found = trial.run(fault)
         except Exception as error:
-            rows.append(f"| {fault.name} | not judged | | | | | |")
-            found = [f"{fault.name} could not be judged: {error!r}"]
-        children.say("\n".join([rows[-1], *(f"  FAILED {failure}" for failure in found)]))
-        failures += found
+            row, found = [fault.name, "not judged", *[""] * 5], [f"could not be judged: {error!r}"]
+        rows.append(row)
+        children.say("\n".join([" | ".join(row), *(f"  FAILED {failure}" for failure in found)]))
+        failures += [f"{fault.name}: {failure}" for failure in found]
     try:
         failures += trial.compare_whole()
     except Exception as error:
         failures.append(f"the whole could not be compared: {error!r}")
     machine = f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores, load average {os.getloadavg()[1]:.0f}"
-    children.say("\n".join(["", *rows, "", machine, ""]))
+    children.say(f"\n{report.markdown(HEADER, rows)}\n{machine}\n")
     return failures
 
 
@@ -145,10 +140,11 @@ class Trial:
         self.known = set[str]()
         """What was lost or doubled by earlier faults."""
 
-    def run(self, fault: Fault) -> Outcome:
-        """Run the load and the fault. Raises what keeps it from being judged."""
-        outcome, port = Outcome(fault=fault), self.cluster.port
-        self.shop.connection = Connection(port, outcome.seen, seed=self.seed)
+    def run(self, fault: Fault) -> tuple[list[str], list[str]]:
+        """Run the load and the fault; its row of the table, and what did not hold. Raises what keeps it from
+        being judged."""
+        seen, port, target = Seen(), self.cluster.port, ""
+        self.shop.connection = Connection(port, seen, seed=self.seed)
         new_campaign = partial(self.shop.create_campaign, fault.name)
         self.setup.campaigns = [
             new_campaign(strategy="code_pool", code_source="pool", quantity=FEW_COUPONS),
@@ -156,42 +152,49 @@ class Trial:
             new_campaign(strategy="queue", quantity=COUPONS),
             new_campaign(strategy="redis_gate", quantity=FEW_COUPONS),
         ]
-        campaigns, earlier = (
-            [new_campaign(quantity=COUPONS) for _ in range(2)],
-            effects.acknowledged(self.setup),
-        )
+        earlier = effects.acknowledged(self.setup)
+        campaigns = [new_campaign(quantity=COUPONS) for _ in range(2)]
         # A repeated fault has other moments, and so other keys: the first ones are answered already.
-        common = {"seed": f"{self.seed} {fault}", "port": port, "seen": outcome.seen}
+        common: dict[str, Any] = {"seed": f"{self.seed} {fault}", "port": port, "seen": seen}
         working = load.clients(self.setup, campaigns, ends_at=time.monotonic() + LONGEST_SECONDS, **common)
         try:
             with clients.at_work(working) as stop:
                 time.sleep(fault.lead_seconds)
                 began = time.monotonic()
                 try:
-                    outcome.target = making.make(self.cluster, self.groups, fault)
+                    target = making.make(self.cluster, self.groups, fault)
                 except Exception as error:
-                    outcome.seen.record_finding(f"could not be made: {error!r}")
-                outcome.load_average = os.getloadavg()[0]
-                outcome.whole_seconds = self._seconds_until_whole(began, stop)
+                    seen.record_finding(f"could not be made: {error!r}")
+                busy, whole = os.getloadavg()[0], self._seconds_until_whole(began, stop)
         except NoFinalAnswer as error:
-            outcome.seen.record_finding(f"no final answer: {error}")
-        outcome.outage_seconds = working[0].outage_seconds(since=began)
-        if outcome.whole_seconds is None:
-            outcome.seen.record_finding(f"still missing: {'; '.join(status.missing(self.cluster)[:5])}")
-        for finding in self._judge(Connection(port, outcome.seen, seed="settle")):
-            outcome.seen.record_finding(finding)
+            seen.record_finding(f"no final answer: {error}")
+        if whole is None:
+            seen.record_finding(f"still missing: {'; '.join(status.missing(self.cluster)[:5])}")
+        outage = working[0].outage_seconds(since=began)
+        findings = [*self._judge(Connection(port, seen, seed="settle"))]
         known, ask = (
             effects.acknowledged(self.setup),
             partial(group.ask, self.cluster, seconds=CATCH_UP_SECONDS),
         )
         stored = {name: effects.stored(self.setup, partial(ask, name)) for name in names("mysql")}
-        outcome.acknowledged = sum(len(known[kind] - earlier[kind]) for kind in known)
-        outcome.lost, outcome.doubled = (
+        lost, doubled = (
             [one for one in found if one not in self.known]
             for found in effects.compare(known, stored, before=self.before)
         )
-        self.known |= {*outcome.lost, *outcome.doubled}
-        return outcome
+        self.known |= {*lost, *doubled}
+        acknowledged = sum(len(known[kind] - earlier[kind]) for kind in known)
+        row = [
+            f"{fault.name} ({target}{f', {fault.seconds:.0f} s' if fault.seconds else ''})",
+            f"{outage:.1f} s",
+            "not seen" if whole is None else f"{whole:.1f} s",
+            ", ".join(f"{count} x {word}" for word, count in sorted(seen.words.items())),
+            f"{len(lost)} of {acknowledged}",
+            str(len(doubled)),
+            f"{busy:.0f}",
+        ]
+        found = [*fault.failures(seen.words, outage_seconds=outage, acknowledged=acknowledged), *findings]
+        found += [*(f"lost: {one}" for one in lost), *(f"doubled: {one}" for one in doubled), *seen.findings]
+        return row, found
 
     def _judge(self, connection: Connection) -> Iterator[str]:
         """Wait until every call has its final answer and all members are as far; what does not hold then."""

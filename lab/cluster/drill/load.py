@@ -7,14 +7,16 @@ acknowledged again: clients that wait for an answer may all be waiting for one t
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any
 
-from lab.chaos.calls import Call, Connection
+from lab.chaos.calls import Answer, Call, Connection, Observations
 from lab.chaos.clients import Buyer, Client, Staff
 from lab.chaos.memory import Account, RecordedCall, Setup
+from lab.cluster.drill.faults import REFUSED
 
 BUYERS, ACCOUNTS_EACH = 2, 8
 WRITERS = 120
@@ -31,6 +33,29 @@ OWN_LISTS = {"/orders": ("order", "id"), "/coupons": ("coupon", "code")}
 """Lists of what an account made itself: the sort of call, and the field that names one."""
 NEWEST = 10
 """Of these an own list must show each one: far fewer than a page has."""
+
+
+class Seen(Observations):
+    """What clients saw beside one fault. Connections that were refused or broken are counted by themselves: a
+    client also gives up some, so that a call runs beside its repeat. The load asks for no 400."""
+
+    def record_answer(self, call: Call, answer: Answer, seconds: float) -> None:
+        super().record_answer(call, answer, seconds)
+        if answer.status == 400:
+            self.record_finding(f"{call.method} {call.path} answered {answer.word} to {call.body}")
+
+    def record_no_answer(self, call: Call, seconds: float, error: Exception) -> None:
+        super().record_no_answer(call, seconds, error)
+        if "timed out" not in str(error):
+            self.count(REFUSED, seconds)
+
+    @property
+    def words(self) -> Counter[str]:
+        """How many answers of each status; a hang, and a 503 without a time to come again, are findings."""
+        found = Counter[str]()
+        for word, count in self.statuses.items():
+            found[word.partition(" ")[0] if word[0].isdigit() else word] += count
+        return found
 
 
 class DrillBuyer(Buyer):
