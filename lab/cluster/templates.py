@@ -6,7 +6,7 @@ import uuid
 from pathlib import Path
 from string import Template
 
-from lab.cluster.layout import SIZES, Cluster, names, split
+from lab.cluster.layout import PROGRAMS, SIZES, Cluster, names, split
 from scripts.stack import places, ports
 
 FOLDER = places.PROJECT / "ops" / "cluster"
@@ -16,17 +16,17 @@ PASSWORDS = (
     *("mysql-administrator", "mysql-replication", "mysql-shop", "mysql-router", "mysql-exporter"),
     *("redis", "sentinel", "rabbitmq"),
 )
-OF_EACH = ("mysql", "router", "redis", "sentinel", "rabbitmq")
-"""Each process of these kinds has its settings in its own folder. Redis and Sentinels write into theirs which
-server is the primary, so a restart of a single process keeps it."""
-OF_ALL = ("haproxy-front.cfg", "haproxy-database.cfg", "unavailable.http", "prometheus.yml")
 
 
 def write_all(cluster: Cluster) -> None:
-    """Write the settings of all servers, at each start of the cluster. redis-1 is the primary then."""
-    for name in names(*OF_EACH):
-        write(cluster, places.private_folder(cluster.folder(name)) / f"{split(name)[0]}.conf", name)
-    for template in OF_ALL:
+    """Write the settings of all servers, at each start of the cluster. redis-1 is the primary then.
+
+    Redis and Sentinels write into theirs which server is the primary: a restart of a single process keeps it.
+    """
+    for name in PROGRAMS:
+        if (FOLDER / (file := f"{split(name)[0]}.conf")).exists():
+            write(cluster, places.private_folder(cluster.folder(name)) / file, name)
+    for template in ("haproxy-front.cfg", "haproxy-database.cfg", "unavailable.http", "prometheus.yml"):
         write(cluster, cluster.settings / template)
 
 

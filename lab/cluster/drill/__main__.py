@@ -1,7 +1,6 @@
 """`make cluster-drill`: faults of a cluster of its own under load, and a table of what each cost."""
 
 import argparse
-import json
 import os
 import random
 import subprocess
@@ -96,10 +95,10 @@ def main() -> int:
     return own_stack.measure("cluster-drill", "cluster-drill", drill, keeps_failed=True)
 
 
-def _manage(cluster: Cluster, *words: str) -> str:
-    """What a management command beside the cluster prints. Raises SetupError."""
-    line = ["sh", "-c", '. "$0" && exec "$@"', str(cluster.home / "env"), sys.executable, "manage.py", *words]
-    return children.printed(children.run(line, within_seconds=COMMAND_SECONDS), codes=(0, 1))
+def _manage(cluster: Instance, words: str) -> subprocess.CompletedProcess[str]:
+    """A management command beside the cluster, to its end. Raises SetupError when that takes too long."""
+    line = ["sh", "-c", f'. "$0/env" && exec "$1" manage.py {words}', str(cluster.home), sys.executable]
+    return children.run(line, within_seconds=COMMAND_SECONDS)
 
 
 def _run(trial: "Trial", drawn: Iterator[Fault], minutes: float) -> list[str]:
@@ -131,9 +130,7 @@ class Trial:
     def __init__(self, cluster: Cluster, groups: Path, seed: str) -> None:
         """Make accounts with points, and products. Raises SetupError."""
         self.cluster, self.groups, self.seed = cluster, groups, seed
-        tokens, users = cluster.home.parent / "tokens.json", load.BUYERS * load.ACCOUNTS_EACH + load.WRITERS
-        _manage(cluster, "seed_demo", "--users", str(users), "--tokens", str(tokens))
-        known = json.loads(tokens.read_text())
+        known = own_stack.seed(cluster, load.BUYERS * load.ACCOUNTS_EACH + load.WRITERS, manage=_manage)
         self.shop = Shop(cluster, known["staff"], Observations())
         self.setup = self.shop.stocked(known, "Drill", products=PRODUCTS, on_hand=STOCK, plenty=PLENTY)
         self.before = effects.stored(self.setup, partial(group.ask, cluster, "mysql-1"))
@@ -202,7 +199,7 @@ class Trial:
         for made in [made for account in (self.setup.staff, *self.setup.buyers) for made in account.calls]:
             yield from clients.await_final_answer(made, connection, within_seconds=until - time.monotonic())
         ask = partial(group.ask, self.cluster, seconds=CATCH_UP_SECONDS + 20)
-        [(executed,)] = ask(making.primary(self.cluster), "SELECT @@GLOBAL.gtid_executed")
+        [(executed,)] = ask(group.primary(self.cluster), "SELECT @@GLOBAL.gtid_executed")
         caught_up = f"SELECT WAIT_FOR_EXECUTED_GTID_SET('{executed}', {CATCH_UP_SECONDS})"
         yield from (
             f"{one} is behind the primary" for one in names("mysql") if ask(one, caught_up) != ((0,),)
@@ -210,7 +207,7 @@ class Trial:
         sums = f"CHECKSUM TABLE {effects.TRUTH}"
         unequal = lambda: effects.unequal({name: dict(ask(name, sums)) for name in names("mysql")})  # noqa: E731
         yield from waiting.left(unequal, within_seconds=SAME_SECONDS, pause_seconds=0.5)
-        yield from own_stack.broken(json.loads(_manage(self.cluster, "audit", "--json"))["laws"])
+        yield from own_stack.broken(own_stack.read_laws(_manage(self.cluster, "audit --json")))
 
     def _seconds_until_whole(self, began: float, stop: Event) -> float | None:
         """How long after the beginning nothing is missing; None when something still is in the end.

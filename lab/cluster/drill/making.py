@@ -5,7 +5,7 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,13 @@ from lab.cluster.drill.faults import Fault
 from lab.cluster.layout import Cluster, names
 from scripts.stack import SetupError, process_identity, readiness, supervision, system_packages, waiting
 
+ACTING: Mapping[str, Callable[[Cluster], str]] = {
+    "mysql-primary": group.primary,
+    "redis-primary": status.redis_primary,
+    "rabbitmq": lambda cluster: (rabbitmq.tasks_queue(cluster).get("leader") or "").partition("@")[0],
+    "beat": lambda cluster: status.beat_lease(cluster)[0],
+}
+"""The one process of several that such a fault is about."""
 TABLE = "inet firstcome_drill"
 SWITCH_SECONDS = 60
 READY_SECONDS = 240
@@ -41,7 +48,12 @@ def make(cluster: Cluster, groups: Path, fault: Fault) -> str:
     """Make the fault; to what it happened, when it is over. Raises SetupError and MySQLdb's errors."""
     if not fault.component:
         return _operate(cluster, fault.action)
-    name = target(cluster, fault)
+    if fault.component in ACTING:
+        name = ACTING[fault.component](cluster)
+    else:
+        alike = names(fault.component.removesuffix("-secondary"))
+        found = [one for one in alike if one != group.primary(cluster)]
+        name = found[int(fault.choice * len(found))]
     # Redis writes its title over the mark in its environment.
     leader = process_identity.leader_of(cluster.run, name)
     if not (pids := process_identity.group_of(cluster.run, name) | ({leader} if leader else set())):
@@ -52,24 +64,6 @@ def make(cluster: Cluster, groups: Path, fault: Fault) -> str:
         with process_identity.frozen(pids) if fault.action == "freeze" else cut_off(groups / name):
             time.sleep(fault.seconds)
     return name
-
-
-def target(cluster: Cluster, fault: Fault) -> str:
-    """The name of the process that the fault is about; nothing when there is none."""
-    match fault.component:
-        case "mysql-primary":
-            return group.primary(cluster)
-        case "mysql-secondary":
-            found = [name for name in names("mysql") if name != group.primary(cluster)]
-        case "redis-primary":
-            return status.redis_primary(cluster)
-        case "rabbitmq":
-            return str(rabbitmq.tasks_queue(cluster).get("leader") or "").partition("@")[0]
-        case "beat":
-            return status.beat_lease(cluster)[0]
-        case kind:
-            found = names(kind)
-    return found[int(fault.choice * len(found))]
 
 
 @contextmanager
@@ -92,7 +86,7 @@ def cut_off(control_group: Path) -> Iterator[None]:
 
 def _operate(cluster: Cluster, maneuver: str) -> str:
     """What an operator does, or what happens to all members, from beginning to end; to what it happened."""
-    old, members, shop = primary(cluster), names("mysql"), names("web", "worker", "issuer")
+    old, members, shop = group.primary(cluster), names("mysql"), names("web", "worker", "issuer")
     new = members[members.index(old) - 1]
 
     def switch() -> None:
@@ -140,12 +134,6 @@ def _operate(cluster: Cluster, maneuver: str) -> str:
                 for name in shop:
                     _restart(cluster, name)
             return "web, worker and issuer, to the previous release and back"
-
-
-def primary(cluster: Cluster) -> str:
-    """The member that writes, once there is one. Raises SetupError."""
-    late = f"no member has been the primary for {READY_SECONDS} s"
-    return waiting.until(lambda: group.primary(cluster), late, within_seconds=READY_SECONDS)
 
 
 def _restart(cluster: Cluster, name: str, meanwhile: Callable[[], None] = lambda: None) -> None:
