@@ -133,7 +133,8 @@ class Trial:
         known = own_stack.seed(cluster, load.BUYERS * load.ACCOUNTS_EACH + load.WRITERS, manage=_manage)
         self.shop = Shop(cluster, known["staff"], Observations())
         self.setup = self.shop.stocked(known, "Drill", products=PRODUCTS, on_hand=STOCK, plenty=PLENTY)
-        self.before = effects.stored(self.setup, partial(group.ask, cluster, "mysql-1"))
+        self.ask = partial(group.ask, cluster, seconds=CATCH_UP_SECONDS + 20)
+        self.before = effects.stored(self.setup, partial(self.ask, "mysql-1"))
         self.known = set[str]()
         """What was lost or doubled by earlier faults."""
 
@@ -169,11 +170,8 @@ class Trial:
             seen.record_finding(f"still missing: {'; '.join(status.missing(self.cluster)[:5])}")
         outage = working[0].outage_seconds(since=began)
         findings = [*self._judge(Connection(port, seen, seed="settle"))]
-        known, ask = (
-            effects.acknowledged(self.setup),
-            partial(group.ask, self.cluster, seconds=CATCH_UP_SECONDS),
-        )
-        stored = {name: effects.stored(self.setup, partial(ask, name)) for name in names("mysql")}
+        known = effects.acknowledged(self.setup)
+        stored = {name: effects.stored(self.setup, partial(self.ask, name)) for name in names("mysql")}
         lost, doubled = (
             [one for one in found if one not in self.known]
             for found in effects.compare(known, stored, before=self.before)
@@ -198,7 +196,7 @@ class Trial:
         until = time.monotonic() + FINAL_SECONDS
         for made in [made for account in (self.setup.staff, *self.setup.buyers) for made in account.calls]:
             yield from clients.await_final_answer(made, connection, within_seconds=until - time.monotonic())
-        ask = partial(group.ask, self.cluster, seconds=CATCH_UP_SECONDS + 20)
+        ask = self.ask
         [(executed,)] = ask(group.primary(self.cluster), "SELECT @@GLOBAL.gtid_executed")
         caught_up = f"SELECT WAIT_FOR_EXECUTED_GTID_SET('{executed}', {CATCH_UP_SECONDS})"
         yield from (
