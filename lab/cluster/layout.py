@@ -5,7 +5,6 @@ have a server's port when the server comes back.
 """
 
 import tomllib
-from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 
@@ -27,11 +26,11 @@ OFFSETS = dict(zip(SIZES, accumulate(SIZES.values(), initial=0), strict=False))
 """The port of each kind's number 1 after the cluster's first one; the others follow."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class Cluster(Instance):
     """The shop on a cluster on this machine, `make cluster PORT=… VAR=…`. Its `port` is the first of all."""
 
-    database: str = "cluster"
+    def __init__(self, *, home: Path, port: int) -> None:
+        super().__init__(home=home, port=port, database="cluster")
 
     @property
     def settings(self) -> Path:
