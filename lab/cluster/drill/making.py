@@ -54,9 +54,7 @@ def make(cluster: Cluster, groups: Path, fault: Fault) -> str:
         alike = names(fault.component.removesuffix("-secondary"))
         found = [one for one in alike if one != group.primary(cluster)]
         name = found[int(fault.choice * len(found))]
-    # Redis writes its title over the mark in its environment.
-    leader = process_identity.leader_of(cluster.run, name)
-    if not (pids := process_identity.group_of(cluster.run, name) | ({leader} if leader else set())):
+    if not (pids := process_identity.group_of(cluster.run, name)):
         raise SetupError(f"{fault.name}: {name} does not run")
     if fault.action == "kill":  # supervisor starts it again.
         process_identity.kill(pids)
