@@ -146,8 +146,8 @@ def main() -> int:
     if "--json" in sys.argv[1:]:
         print(json.dumps([one._asdict() for one in found], indent=1))
     else:
-        for mark, one in (("! "[one.is_well], one) for one in found):
-            print(f"{mark} {one.part:10} {one.name:14} {one.text}")
+        for one in found:
+            print(f"{' ' if one.is_well else '!'} {one.part:10} {one.name:14} {one.text}")
     return int(not all(one.is_well for one in found))
 
 

@@ -213,7 +213,8 @@ class Trial:
         Some parts are missed only seconds later, so nothing may be missing for as long as that. The load ends
         meanwhile: a member that joins again under load would take minutes.
         """
-        made_at, whole_at = time.monotonic(), None
+        made_at = time.monotonic()
+        whole_at: float | None = None
         while whole_at is None or time.monotonic() - whole_at < faults.NOTICE_SECONDS:
             is_whole, now = not status.missing(self.cluster), time.monotonic()
             if now > made_at + LOADED_SECONDS:
@@ -227,7 +228,7 @@ class Trial:
     def compare_whole(self) -> list[str]:
         """Once all is settled: every answer of the whole run, and the outside systems' books."""
         setup, shop = self.setup, self.shop
-        shop.connection = Connection(shop.instance.port, Observations(), seed=self.seed)
+        shop.connection = Connection(self.cluster.port, Observations(), seed=self.seed)
         unsettled = partial(shop.unsettled, setup)
         if left := waiting.left(unsettled, within_seconds=SETTLE_SECONDS, pause_seconds=1):
             return [f"not settled {SETTLE_SECONDS} s after the last fault: {'; '.join(left[:10])}"]
