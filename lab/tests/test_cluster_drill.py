@@ -67,12 +67,12 @@ def test_the_calls_are_named_that_were_answered_400_or_503_without_a_time_to_com
 
 def test_the_outage_is_that_of_the_kind_of_write_that_was_away_for_longest(setup: Setup):
     steady = Steady([1], setup, port=1, seed="7", ends_at=0.0, seen=Seen())
-    steady.acknowledged_at = {"coupon": [9.0, 10.2, 12.0], "order": [10.1, 11.0], "grant": [15.0]}
-    steady.ended = 12.5
-    assert steady.outage_seconds(since=10.0) == 5.0
+    steady.acknowledged_at = {"coupon": [9.0, 10.2, 12.0], "order": [10.1, 11.0], "grant": [12.4, 15.0]}
+    steady.ended = 12.5  # What was acknowledged later had waited alone.
+    assert steady.outage_seconds(since=10.0) == pytest.approx(2.4)
     steady.acknowledged_at["grant"] = []
-    steady.ended = 16.0
-    assert steady.outage_seconds(since=10.0) == 6.0
+    assert steady.outage_seconds(since=10.0) == 2.5
+    assert steady.latest() == 0.0
 
 
 @pytest.fixture

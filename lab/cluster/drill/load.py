@@ -4,6 +4,7 @@ The steady writes don't wait for one another, so that they show the first moment
 acknowledged again: clients that wait for an answer may all be waiting for one that is lost.
 """
 
+import math
 import threading
 import time
 import uuid
@@ -26,6 +27,8 @@ RATE = 6.0
 STEADY = ("coupon", "order", "grant")
 MOST_WRITES_AT_ONCE = 160
 """More than come in the longest silence that a promise allows."""
+WRITE_SECONDS = 60
+"""What a write may take to be acknowledged after the load."""
 READS = ("/campaigns", "/products", "/orders", "/wallet", "/coupons")
 CARDS = {"tok_ok": 12, "tok_slow": 1, "tok_flaky": 2, "tok_declined": 2, "tok_webhook": 2}
 """Cards whose payment ends soon: one in doubt for a minute could not be judged right after its fault."""
@@ -92,24 +95,29 @@ class Steady(Client):
         self.ended = 0.0
 
     def run(self, stop: threading.Event) -> None:
-        """Until it is stopped, and all calls have their final answers. Raises NoFinalAnswer."""
-        began, calls = time.monotonic(), list[Future[None]]()
+        """Until it is stopped and one more write of each kind is acknowledged, so that all outages are over;
+        returns with all final answers. Raises NoFinalAnswer."""
+        began, calls, stopped_at = time.monotonic(), list[Future[None]](), math.inf
         with ThreadPoolExecutor(MOST_WRITES_AT_ONCE) as pool:
-            while not stop.is_set():
+            while self.latest() < stopped_at and time.monotonic() < stopped_at + WRITE_SECONDS:
                 key = uuid.UUID(int=self.random.getrandbits(128)).hex
                 connection = self.idle.pop() if self.idle else Connection(self.port, self.seen, seed=key)
                 calls.append(pool.submit(self.write, len(calls), key, connection))
-                stop.wait(max(0.0, began + len(calls) / RATE - time.monotonic()))
+                time.sleep(max(0.0, began + len(calls) / RATE - time.monotonic()))
+                stopped_at = min(stopped_at, time.monotonic() if stop.is_set() else math.inf)
             self.ended = time.monotonic()
         for call in calls:
             call.result()
 
+    def latest(self) -> float:
+        """The last moment by which each kind was acknowledged."""
+        return min(max(moments, default=0.0) for moments in self.acknowledged_at.values())
+
     def outage_seconds(self, *, since: float) -> float:
-        """The longest time without an acknowledged write of one kind, once all are answered."""
+        """The longest time without an acknowledged write of one kind."""
 
         def longest(moments: Sequence[float]) -> float:
-            inside = [since, *sorted(moment for moment in moments if moment > since)]
-            inside.append(max(inside[-1], self.ended))
+            inside = [since, *sorted(moment for moment in moments if since < moment < self.ended), self.ended]
             return max(later - earlier for earlier, later in pairwise(inside))
 
         return max(map(longest, self.acknowledged_at.values()))
