@@ -151,7 +151,7 @@ class Trial:
             new_campaign(strategy="redis_gate", quantity=FEW_COUPONS),
         ]
         earlier = effects.acknowledged(self.setup)
-        campaigns = [new_campaign(quantity=COUPONS) for _ in range(2)]
+        campaigns = [new_campaign(quantity=COUPONS) for _ in range(load.CAMPAIGNS)]
         # A repeated fault has other moments, and so other keys: the first ones are answered already.
         common: dict[str, Any] = {"seed": f"{self.seed} {fault}", "port": port, "seen": seen}
         working = load.clients(self.setup, campaigns, ends_at=time.monotonic() + LONGEST_SECONDS, **common)

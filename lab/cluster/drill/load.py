@@ -20,8 +20,9 @@ from lab.chaos.memory import Account, RecordedCall, Setup
 from lab.cluster.drill.faults import REFUSED
 
 BUYERS, ACCOUNTS_EACH = 2, 8
-WRITERS = 120
-"""Accounts of the steady writes: each has one coupon of a campaign."""
+WRITERS, CAMPAIGNS = 120, 6
+"""Accounts and campaigns of the steady writes: each account has one coupon of a campaign, so they are enough
+for six minutes."""
 RATE = 6.0
 """Steady writes a second."""
 STEADY = ("coupon", "order", "grant")
@@ -101,7 +102,8 @@ class Steady(Client):
         with ThreadPoolExecutor(MOST_WRITES_AT_ONCE) as pool:
             while self.latest() < stopped_at and time.monotonic() < stopped_at + WRITE_SECONDS:
                 key = uuid.UUID(int=self.random.getrandbits(128)).hex
-                connection = self.idle.pop() if self.idle else Connection(self.port, self.seen, seed=key)
+                # The one that was idle for longest: the proxy closes a connection after 30 s.
+                connection = self.idle.pop(0) if self.idle else Connection(self.port, self.seen, seed=key)
                 calls.append(pool.submit(self.write, len(calls), key, connection))
                 time.sleep(max(0.0, began + len(calls) / RATE - time.monotonic()))
                 stopped_at = min(stopped_at, time.monotonic() if stop.is_set() else math.inf)
